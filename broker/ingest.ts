@@ -1,0 +1,30 @@
+import type { Rejection } from '../schemas/rejection.ts'
+
+/** One PUBLISH (or will) below `vital/`, handed to ingest before it is acknowledged. */
+export interface VitalPublish {
+  readonly topic: string
+  /** The topic's device; `null` when the topic is not `vital/{valid id}`, so the payload can only become a dead letter. */
+  readonly device: string | null
+  readonly payload: Buffer
+  /** `null` where a will outlived its client. */
+  readonly clientId: string | null
+}
+
+/** What became of a {@link VitalPublish}. */
+export type Verdict =
+  | {
+    readonly status: 'durable'
+    /** What subscribers of the topic may see: the payload itself, an array of its good elements, or `null` for nothing. */
+    readonly fanOut: Buffer | null
+    /** Announced on `vital/{device}/rejected`; empty when all was good. */
+    readonly rejections: readonly Rejection[]
+  }
+  /** Could not be made durable in time. Must not be acknowledged: close the client, so that the device keeps the message. */
+  | { readonly status: 'unavailable' }
+
+/**
+ * Makes a publish durable.
+ * @param settle - called exactly once, possibly before `Ingest` returns, and in any order between publishes;
+ *   `durable` comes only after COMMIT (or the spool's fsync), so the caller may then acknowledge
+ */
+export type Ingest = (publish: VitalPublish, settle: (verdict: Verdict) => void) => void

@@ -1,0 +1,31 @@
+import type { Fault } from '../schemas/fault.ts'
+import type { Reason } from '../schemas/reason.ts'
+
+/** One validated reading, ready to be stored. Identity: `device`, `timeUs`, `hash`. */
+export interface ReadingRow {
+  readonly device: string
+  /** Unix microseconds, a whole number. */
+  readonly timeUs: number
+  /** First 16 bytes of the SHA-256 of `vitals`, one byte a character (latin1). */
+  readonly hash: string
+  /** The reading without `device` and `timestamp`, as canonical JSON (keys sorted). */
+  readonly vitals: string
+  /** The same, parsed. */
+  readonly fields: Readonly<Record<string, unknown>>
+  /** Unix milliseconds at which the gateway received it. */
+  readonly receivedAtMs: number
+}
+
+/** One input that was refused, kept whole. */
+export interface DeadLetterRow {
+  /** UUID given by the gateway, so that a batch can be retried without doubling its letters. */
+  readonly id: string
+  readonly receivedAtMs: number
+  readonly transport: string
+  readonly topic: string | null
+  readonly clientId: string | null
+  readonly device: string | null
+  readonly reason: Reason
+  readonly errors: readonly Fault[]
+  readonly payload: Buffer
+}

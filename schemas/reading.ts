@@ -1,0 +1,108 @@
+import Type, { type Static } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { DEVICE_ID_RULE, FORBIDDEN_NAMES, isDeviceId } from './device-id.ts'
+import { type Fault, FAULTS_MAX, toFaults, toPointerToken } from './fault.ts'
+
+/** Readings in one array. A thousand of the largest usual ones still fit the default packet limit. */
+export const READINGS_PER_ARRAY_MAX = 1000
+
+/** Levels of nesting in one reading: the canonical form recurses, and PostgreSQL's jsonb parser has a stack limit of its own. */
+export const READING_DEPTH_MAX = 32
+
+/** A device's clock may run ahead of ours by this much. */
+export const CLOCK_AHEAD_MAX_S = 86_400
+
+const vital = (description: string) => Type.Optional(Type.Number({ description }))
+
+/**
+ * One reading. Known vital signs are finite numbers when present; other fields of any JSON type are kept.
+ * `timestamp` and `device` have further rules, which {@link readingFaults} checks.
+ */
+export const ReadingSchema = Type.Object({
+  device: Type.Optional(Type.String({ description: `Device id: ${DEVICE_ID_RULE}. Over MQTT the topic names the device.` })),
+  timestamp: Type.Number({ minimum: 0, description: 'Unix seconds, fractions allowed; at most a day ahead of the gateway' }),
+  heartRateValue: vital('Heart rate, beats per minute'),
+  breathRateValue: vital('Breathing rate, breaths per minute'),
+  breathValue: vital('Older name of breathRateValue, which counts when both come'),
+  pulseRateValue: vital('Pulse rate of the oximeter, beats per minute'),
+  bloodPressureSystolic: vital('mmHg'),
+  bloodPressureDiastolic: vital('mmHg'),
+  spo2Value: vital('Blood oxygen saturation, percent'),
+  temperatureValue: vital('Body temperature, degrees Celsius')
+})
+
+export type Reading = Static<typeof ReadingSchema> & Record<string, unknown>
+
+const reading = Compile(ReadingSchema)
+
+const keyName = (key: string) => `the name ${key} is not allowed`
+
+/**
+ * Whether `value` is a reading, as fast as can be told; {@link readingFaults} says why not.
+ * @param nowS - Unix seconds
+ */
+export function isReading (value: unknown, nowS: number): value is Reading {
+  if (!reading.Check(value)) return false
+  const candidate = value as Reading
+  if (candidate.timestamp > nowS + CLOCK_AHEAD_MAX_S) return false
+  if (candidate.device !== undefined && !isDeviceId(candidate.device)) return false
+  for (const key in candidate) {
+    if (FORBIDDEN_NAMES.has(key)) return false
+    const field = candidate[key]
+    if (typeof field === 'number') {
+      if (!Number.isFinite(field)) return false
+    } else if (typeof field === 'object' && nestedFault(field, '', 1) !== null) {
+      return false
+    }
+  }
+  return true
+}
+
+/**
+ * Every fault of one reading, at most {@link FAULTS_MAX}; empty when {@link isReading} holds.
+ * @param nowS - Unix seconds
+ * @param base - pointer of the reading within its payload: `''`, or `/3` in an array
+ */
+export function readingFaults (value: unknown, nowS: number, base = ''): Fault[] {
+  const faults = toFaults(reading.Errors(value), base)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return faults
+  const { timestamp, device } = value as Partial<Reading>
+  if (typeof timestamp === 'number' && timestamp > nowS + CLOCK_AHEAD_MAX_S) {
+    faults.push({ path: `${base}/timestamp`, message: timestampMessage(timestamp, nowS) })
+  }
+  if (typeof device === 'string' && !isDeviceId(device)) {
+    faults.push({ path: `${base}/device`, message: `must be a device id: ${DEVICE_ID_RULE}` })
+  }
+  for (const [key, field] of Object.entries(value)) {
+    const path = `${base}/${toPointerToken(key)}`
+    if (FORBIDDEN_NAMES.has(key)) faults.push({ path, message: keyName(key) })
+    else if (typeof field === 'number' && !Number.isFinite(field)) {
+      if (!faults.some((fault) => fault.path === path)) faults.push({ path, message: 'must be a finite number' })
+    } else {
+      const nested = nestedFault(field, path, 1)
+      if (nested !== null) faults.push(nested)
+    }
+    if (faults.length >= FAULTS_MAX) break
+  }
+  return faults.slice(0, FAULTS_MAX)
+}
+
+function timestampMessage (timestamp: number, nowS: number): string {
+  const looksLikeMilliseconds = Math.abs(timestamp / 1000 - nowS) < 50 * 365 * 86_400
+  return looksLikeMilliseconds
+    ? 'must be Unix seconds; this looks like milliseconds: divide it by 1000'
+    : 'must be Unix seconds, at most a day ahead of the gateway\'s clock'
+}
+
+/** The first fault inside an unknown field: JSON has no Infinity, but `1e999` parses to it. */
+function nestedFault (value: unknown, path: string, depth: number): Fault | null {
+  if (typeof value === 'number') return Number.isFinite(value) ? null : { path, message: 'must be a finite number' }
+  if (typeof value !== 'object' || value === null) return null
+  if (depth > READING_DEPTH_MAX) return { path, message: `must not nest deeper than ${READING_DEPTH_MAX} levels` }
+  for (const [key, field] of Object.entries(value)) {
+    if (FORBIDDEN_NAMES.has(key)) return { path: `${path}/${key}`, message: keyName(key) }
+    const fault = nestedFault(field, `${path}/${toPointerToken(key)}`, depth + 1)
+    if (fault !== null) return fault
+  }
+  return null
+}
