@@ -1,0 +1,76 @@
+import { type Kysely, type Migration, Migrator, sql } from 'kysely'
+import type { Logger } from 'pino'
+import { createDatabase } from './database.ts'
+import { initial } from './migrations/001-initial.ts'
+import { StorageError } from './storage-error.ts'
+import type { Tables } from './tables.ts'
+
+/** Every migration, in the order of its name. An entry that was released never changes. */
+const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  '001-initial': initial
+}
+
+const MIGRATION_TABLE = 'vital_migrations'
+
+/**
+ * Brings the schema up to this program's version, in one transaction. May be run again, and by several gateways at
+ * once: Kysely holds a session advisory lock around that transaction, so the others wait and find nothing left to do.
+ * @param options.connectionString - it takes one connection of its own, without timeouts: the wait for the lock and a
+ *   migration of much data may last longer than any query of the gateway
+ * @returns names of the migrations that were run now
+ * @throws `VITAL_SCHEMA_NEWER` when the database holds a migration that this program does not know
+ * @throws `VITAL_MIGRATION_FAILED` when one failed and was rolled back
+ * @throws the error of pg when the database cannot be reached
+ */
+export async function migrate (options: { connectionString: string, logger: Logger }): Promise<string[]> {
+  const { connectionString, logger } = options
+  const database = createDatabase({
+    connectionString,
+    logger,
+    poolSize: 1,
+    connectTimeoutMs: 10_000,
+    statementTimeoutMs: 0,
+    queryTimeoutMs: 0,
+    idleInTransactionTimeoutMs: 0,
+    applicationName: 'vital-gateway migrate'
+  })
+  try {
+    await refuseNewerSchema(database.kysely)
+    const migrator = new Migrator({
+      db: database.kysely,
+      provider: { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) },
+      migrationTableName: MIGRATION_TABLE,
+      migrationLockTableName: 'vital_migrations_lock'
+    })
+    const { error, results } = await migrator.migrateToLatest()
+    if (error !== undefined) {
+      // A newer gateway may have held the lock while we waited for it.
+      await refuseNewerSchema(database.kysely)
+      const failed = results?.find((result) => result.status === 'Error')
+      const cause = error instanceof Error ? error : new Error(String(error))
+      if (failed === undefined) throw cause
+      throw new StorageError('VITAL_MIGRATION_FAILED',
+        `Migration ${failed.migrationName} failed and was rolled back: ${cause.message}. ` +
+        'The database is as it was before; put right what the message names, then start again.', { cause })
+    }
+    const names = (results ?? []).map((result) => result.migrationName)
+    if (names.length > 0) logger.info({ migrations: names }, 'database schema migrated')
+    return names
+  } finally {
+    await database.close()
+  }
+}
+
+async function refuseNewerSchema (db: Kysely<Tables>): Promise<void> {
+  const { rows: [table] } = await sql<{ exists: boolean }>`select to_regclass(${MIGRATION_TABLE}) is not null as exists`
+    .execute(db)
+  if (table?.exists !== true) return
+  const { rows } = await sql<{ name: string }>`select name from ${sql.table(MIGRATION_TABLE)} order by name`
+    .execute(db)
+  const unknown = rows.map((row) => row.name).filter((name) => !Object.hasOwn(MIGRATIONS, name))
+  if (unknown.length > 0) {
+    throw new StorageError('VITAL_SCHEMA_NEWER',
+      `The database was migrated by a newer vital-gateway: this one does not know ${unknown.join(', ')}. ` +
+      'Start the newer version, or point DATABASE_URL at another database.')
+  }
+}

@@ -1,0 +1,55 @@
+import type { ColumnType, GeneratedAlways } from 'kysely'
+
+/**
+ * `timestamptz`. A `Date` holds milliseconds, the column microseconds: where the exact value matters, select
+ * `extract(epoch from time)::float8`, which is exact to the microsecond until the year 2255.
+ */
+export type Timestamp = ColumnType<Date, Date | string>
+
+/** `jsonb`: comes parsed, goes in as JSON text. */
+export type Json<T> = ColumnType<T, string>
+
+/** Every accepted reading, partitioned by month of `time`. Identity: `device`, `time`, `hash`. */
+export interface ReadingsTable {
+  device: string
+  time: Timestamp
+  /** First 16 bytes of the SHA-256 of the canonical `vitals`, as a UUID's text. */
+  hash: string
+  /** The reading without `device` and `timestamp`. */
+  vitals: Json<Record<string, unknown>>
+  received_at: Timestamp
+}
+
+/** One row per device: the newest value of each field. */
+export interface LatestTable {
+  device: string
+  /** Of the device's newest reading. */
+  time: Timestamp
+  /** No later than the oldest entry of `vital_times`; a batch wholly newer than it can replace instead of merge. */
+  oldest_time: Timestamp
+  vitals: Json<Record<string, unknown>>
+  /** Field → Unix seconds at which it was measured. */
+  vital_times: Json<Record<string, number>>
+  heart_rate: GeneratedAlways<number | null>
+  breath_rate: GeneratedAlways<number | null>
+}
+
+/** What was refused, whole, with its reason. */
+export interface DeadLettersTable {
+  id: string
+  received_at: Timestamp
+  transport: string
+  topic: string | null
+  client_id: string | null
+  device: string | null
+  reason: string
+  errors: Json<Array<{ path: string, message: string }>>
+  payload: Buffer
+}
+
+/** Kysely's view of the schema that `migrations/` creates. */
+export interface Tables {
+  readings: ReadingsTable
+  latest: LatestTable
+  dead_letters: DeadLettersTable
+}
