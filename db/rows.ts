@@ -10,8 +10,9 @@ export interface ReadingRow {
   readonly hash: string
   /** The reading without `device` and `timestamp`, as canonical JSON (keys sorted). */
   readonly vitals: string
-  /** The same, parsed. */
-  readonly fields: Readonly<Record<string, unknown>>
+  /** Names of its fields, sorted; `values` holds their values in the same order. */
+  readonly names: readonly string[]
+  readonly values: readonly unknown[]
   /** Unix milliseconds at which the gateway received it. */
   readonly receivedAtMs: number
 }

@@ -1,0 +1,275 @@
+/**
+ * The batcher: holds what is accepted and not yet decided, and sends it to the journal in batches.
+ *
+ *   submit ──> waiting ── decideFlush ──> in flight (journal) ── decided ──> ledger, acknowledgement
+ *                 │                            │
+ *                 └── older than ackTimeout ───┴──> client told "unavailable"
+ *
+ * What waits is dropped when its client is told so. What is in flight cannot be: its COMMIT may be under way. It stays
+ * pending in the ledger until its batch is decided, and is left out if the batch has to be tried again.
+ *
+ * Pressure: at the bound of readings or bytes, or while the database is away, `onPressure(true)` asks the transports to
+ * stop reading; below half the bound `onPressure(false)` lets them read again. Nothing is dropped for want of room.
+ */
+import { decideFlush, type FlushLimits } from './flush.ts'
+import type { Batch } from './journal.ts'
+import type { Ledger } from './ledger.ts'
+import type { Submission } from './submission.ts'
+
+export interface BatcherLimits extends FlushLimits {
+  /** Readings accepted and not yet decided. */
+  readonly bufferReadingsMax: number
+  readonly bufferBytesMax: number
+  readonly ackTimeoutMs: number
+}
+
+export interface BatcherOptions {
+  readonly limits: BatcherLimits
+  readonly ledger: Ledger
+  readonly commit: (batch: Batch) => Promise<void>
+  readonly monotonicMs: () => number
+  readonly onPressure: (isClosed: boolean) => void
+  readonly onBatch: (batch: { readings: number, durationMs: number }) => void
+}
+
+/** Share of the bound below which reading starts again; the gap keeps thousands of sockets from flapping. */
+const REOPEN_SHARE = 0.5
+
+export class Batcher {
+  readonly #options: BatcherOptions
+  #waiting: Submission[] = []
+  /** Index of the oldest entry of `#waiting` that is still there. */
+  #head = 0
+  #waitingReadings = 0
+  #waitingBytes = 0
+  readonly #inFlight = new Set<Batch>()
+  #pending = 0
+  #bytes = 0
+  #isAvailable = true
+  #isClosed = false
+  #isDraining = false
+  #flushTimer: NodeJS.Timeout | null = null
+  readonly #expiryTimer: NodeJS.Timeout
+  #onEmpty: (() => void) | null = null
+
+  constructor (options: BatcherOptions) {
+    this.#options = options
+    const sweepMs = Math.min(250, Math.max(10, options.limits.ackTimeoutMs / 20))
+    this.#expiryTimer = setInterval(() => this.#expire(), sweepMs).unref()
+  }
+
+  /** Readings accepted and not yet decided; the ledger's `pending`. */
+  get pending (): number {
+    return this.#pending
+  }
+
+  get bytes (): number {
+    return this.#bytes
+  }
+
+  /** Whether the transports were asked to stop reading. */
+  get isClosed (): boolean {
+    return this.#isClosed
+  }
+
+  get isAvailable (): boolean {
+    return this.#isAvailable
+  }
+
+  submit (submission: Submission): void {
+    this.#waiting.push(submission)
+    this.#waitingReadings += submission.units
+    this.#waitingBytes += submission.bytes
+    this.#pending += submission.units
+    this.#bytes += submission.bytes
+    if (!this.#isClosed) this.#updatePressure()
+    this.#schedule()
+  }
+
+  /** Whether the database takes batches; while it does not, the transports stop reading at once. */
+  setAvailable (isAvailable: boolean): void {
+    this.#isAvailable = isAvailable
+    this.#updatePressure()
+  }
+
+  /** Drops what was abandoned from a batch that is about to be tried again. */
+  withoutAbandoned (batch: Batch): Batch {
+    for (const submission of batch.submissions) {
+      if (submission.isSettled) this.#decide(submission, true)
+    }
+    // The same object: it stands for the batch in #inFlight.
+    batch.submissions = batch.submissions.filter((submission) => !submission.isSettled)
+    return batch
+  }
+
+  /** Sends everything at once; settles when nothing is pending, or after `timeoutMs`. */
+  async drain (timeoutMs: number): Promise<void> {
+    this.#isDraining = true
+    this.#schedule()
+    if (this.#pending === 0) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs)
+      this.#onEmpty = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  /** Gives up what is still undecided, unacknowledged, and stops. */
+  stop (): void {
+    clearInterval(this.#expiryTimer)
+    if (this.#flushTimer !== null) clearTimeout(this.#flushTimer)
+    for (const submission of this.#take(Infinity, Infinity)) this.#abandon(submission)
+    for (const batch of this.#inFlight) {
+      for (const submission of batch.submissions) submission.settle('unavailable')
+    }
+  }
+
+  #schedule (): void {
+    const { limits } = this.#options
+    // A timer that is already set fires soon enough, unless the batch is full by now.
+    if (this.#flushTimer !== null && !this.#isDraining &&
+      this.#waitingReadings < limits.batchReadingsMax && this.#waitingBytes < limits.batchBytesMax) return
+    for (;;) {
+      const oldest = this.#waiting[this.#head]
+      const waitMs = oldest === undefined
+        ? null
+        : decideFlush({
+          readings: this.#waitingReadings,
+          bytes: this.#waitingBytes,
+          ageMs: this.#isDraining ? Infinity : this.#options.monotonicMs() - oldest.acceptedAtMs,
+          batchesInFlight: this.#inFlight.size
+        }, limits)
+      if (waitMs !== 0) {
+        if (waitMs !== null) {
+          this.#flushTimer ??= setTimeout(() => {
+            this.#flushTimer = null
+            this.#schedule()
+          }, waitMs)
+        }
+        return
+      }
+      this.#flush()
+    }
+  }
+
+  #flush (): void {
+    if (this.#flushTimer !== null) {
+      clearTimeout(this.#flushTimer)
+      this.#flushTimer = null
+    }
+    const { limits, commit, monotonicMs, onBatch } = this.#options
+    const submissions = this.#take(limits.batchReadingsMax, limits.batchBytesMax)
+    const batch: Batch = { submissions }
+    this.#inFlight.add(batch)
+    const startedAtMs = monotonicMs()
+    const readings = submissions.reduce((sum, submission) => sum + submission.units, 0)
+    commit(batch).then(() => {
+      onBatch({ readings, durationMs: monotonicMs() - startedAtMs })
+      this.#finish(batch, false)
+    }, () => {
+      // Only a stop rejects a commit: its readings are given up, and their clients keep them.
+      this.#finish(batch, true)
+    })
+  }
+
+  #finish (batch: Batch, isAbandoned: boolean): void {
+    this.#inFlight.delete(batch)
+    for (const submission of batch.submissions) {
+      this.#decide(submission, isAbandoned)
+      submission.settle(isAbandoned ? 'unavailable' : 'durable')
+    }
+    this.#updatePressure()
+    this.#schedule()
+  }
+
+  /** Removes submissions from the front until a batch is full; one submission is never split. */
+  #take (readingsMax: number, bytesMax: number): Submission[] {
+    const taken: Submission[] = []
+    let readings = 0
+    let bytes = 0
+    while (this.#head < this.#waiting.length) {
+      const submission = this.#waiting[this.#head]!
+      if (taken.length > 0 && (readings + submission.units > readingsMax || bytes + submission.bytes > bytesMax)) break
+      taken.push(submission)
+      readings += submission.units
+      bytes += submission.bytes
+      this.#head++
+    }
+    this.#waitingReadings -= readings
+    this.#waitingBytes -= bytes
+    this.#compact()
+    return taken
+  }
+
+  #compact (): void {
+    if (this.#head === this.#waiting.length) {
+      this.#waiting = []
+      this.#head = 0
+    } else if (this.#head > 10_000) {
+      this.#waiting = this.#waiting.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  #expire (): void {
+    const deadlineMs = this.#options.monotonicMs() - this.#options.limits.ackTimeoutMs
+    for (const batch of this.#inFlight) {
+      for (const submission of batch.submissions) {
+        if (submission.acceptedAtMs <= deadlineMs) submission.settle('unavailable')
+      }
+    }
+    for (;;) {
+      const oldest = this.#waiting[this.#head]
+      if (oldest === undefined || oldest.acceptedAtMs > deadlineMs) break
+      this.#head++
+      this.#waitingReadings -= oldest.units
+      this.#waitingBytes -= oldest.bytes
+      this.#abandon(oldest)
+    }
+    this.#compact()
+    this.#updatePressure()
+  }
+
+  #abandon (submission: Submission): void {
+    this.#decide(submission, true)
+    submission.settle('unavailable')
+  }
+
+  /** Enters what became of a submission into the ledger. */
+  #decide (submission: Submission, isAbandoned: boolean): void {
+    const { ledger } = this.#options
+    const { transport, readings, letters, rejections, rejectionsOverCap, duplicates } = submission
+    const decided = isAbandoned ? submission.decided?.size ?? 0 : readings.length
+    ledger.stored(transport, decided - rejections.length - duplicates)
+    ledger.duplicate(transport, duplicates)
+    if (transport === 'http') {
+      ledger.refused(transport, 'database_rejected', rejections.length)
+    } else {
+      ledger.deadLettered(transport, 'database_rejected', rejections.length - rejectionsOverCap)
+      ledger.refused(transport, 'over_cap', rejectionsOverCap)
+    }
+    if (isAbandoned) {
+      ledger.refused(transport, 'unavailable', readings.length - decided + letters.length)
+    } else {
+      for (const letter of letters) ledger.deadLettered(transport, letter.reason, 1)
+    }
+    this.#pending -= submission.units
+    this.#bytes -= submission.bytes
+    if (this.#pending === 0 && this.#onEmpty !== null) {
+      // The acknowledgements of this batch leave first.
+      setImmediate(this.#onEmpty)
+      this.#onEmpty = null
+    }
+  }
+
+  #updatePressure (): void {
+    const { bufferReadingsMax, bufferBytesMax } = this.#options.limits
+    const share = Math.max(this.#pending / bufferReadingsMax, this.#bytes / bufferBytesMax)
+    const isClosed = !this.#isAvailable || share >= (this.#isClosed ? REOPEN_SHARE : 1)
+    if (isClosed === this.#isClosed) return
+    this.#isClosed = isClosed
+    this.#options.onPressure(isClosed)
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * Caps on dead letters, so that one broken or hostile device can fill neither the disk nor the operators' list.
+ *
+ * The counts are kept here, loaded from the table at start and again every minute: counting in SQL for each batch would let
+ * garbage cost a scan. Two gateways on one database can overshoot a cap by what they admit within that minute.
+ */
+export interface DeadLetterCounts {
+  readonly device: string | null
+  readonly letters: number
+  readonly bytes: number
+}
+
+export interface DeadLetterLimits {
+  readonly deadLettersPerDeviceMax: number
+  readonly deadLettersMax: number
+  readonly deadLetterBytesMax: number
+}
+
+export class DeadLetterCaps {
+  readonly #limits: DeadLetterLimits
+  #perDevice = new Map<string | null, number>()
+  #letters = 0
+  #bytes = 0
+
+  constructor (limits: DeadLetterLimits) {
+    this.#limits = limits
+  }
+
+  /** Replaces the counts by what the table holds. */
+  load (counts: readonly DeadLetterCounts[]): void {
+    this.#perDevice = new Map(counts.map(({ device, letters }) => [device, letters]))
+    this.#letters = counts.reduce((sum, { letters }) => sum + letters, 0)
+    this.#bytes = counts.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
+  /** Whether one more letter may be kept; counts it if so. */
+  admit (device: string | null, bytes: number): boolean {
+    const ofDevice = this.#perDevice.get(device) ?? 0
+    const { deadLettersPerDeviceMax, deadLettersMax, deadLetterBytesMax } = this.#limits
+    if (ofDevice >= deadLettersPerDeviceMax || this.#letters >= deadLettersMax || this.#bytes + bytes > deadLetterBytesMax) {
+      return false
+    }
+    this.#perDevice.set(device, ofDevice + 1)
+    this.#letters += 1
+    this.#bytes += bytes
+    return true
+  }
+}

@@ -1,0 +1,163 @@
+import { randomUUID } from 'node:crypto'
+import type { Ingest as IngestPublish, Verdict, VitalPublish } from '../../broker/ingest.ts'
+import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
+import type { Fault } from '../../schemas/fault.ts'
+import type { Rejection } from '../../schemas/rejection.ts'
+import type { HttpOutcome } from '../http/ingest.ts'
+import type { Batcher } from './batcher.ts'
+import type { DeadLetterCaps } from './dead-letter-caps.ts'
+import { decode, type Decoded, type Refused } from './decode.ts'
+import type { Ledger } from './ledger.ts'
+import { toPayload } from './reading-row.ts'
+import { type Settlement, Submission } from './submission.ts'
+
+/** Memory of one accepted reading beside its payload: the row, its names and values, the held acknowledgement (measured: 400 to 600). */
+const READING_OVERHEAD_BYTES = 512
+
+export interface Clock {
+  /** Unix milliseconds. */
+  readonly nowMs: () => number
+  /** Milliseconds that never run backwards. */
+  readonly monotonicMs: () => number
+}
+
+export interface IngestOptions {
+  readonly batcher: Batcher
+  readonly caps: DeadLetterCaps
+  readonly ledger: Ledger
+  readonly clock: Clock
+  /** Time from receipt to durable, of one message. */
+  readonly onDurable: (durationMs: number) => void
+  /** Shows a device's readings that came over HTTP to the topic's subscribers. */
+  readonly fanOut: (device: string, payload: Buffer) => void
+}
+
+/** The two doors of ingest: both transports are decoded, counted, batched and made durable by the same code. */
+export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut }: IngestOptions) {
+  /** See {@link IngestPublish}. */
+  const acceptPublish: IngestPublish = (publish, settle) => {
+    const receivedAtMs = clock.nowMs()
+    const { rows, refused } = publish.device === null
+      ? toInvalidTopic(publish)
+      : decode(publish.payload, publish.device, receivedAtMs)
+    ledger.received('mqtt', rows.length + refused.length)
+    const letters: DeadLetterRow[] = []
+    for (const one of refused) {
+      if (caps.admit(one.device, one.payload.length)) letters.push(toDeadLetter(publish, one, receivedAtMs))
+      else ledger.refused('mqtt', 'over_cap', 1)
+    }
+    const toVerdict = (submission: Submission | null): Verdict => ({
+      status: 'durable',
+      fanOut: toFanOut(publish.payload, rows, refused, submission),
+      rejections: refused.length === 0 && submission?.rejections.length === 0 ? [] : toRejections(refused, submission, receivedAtMs)
+    })
+    if (rows.length === 0 && letters.length === 0) {
+      settle(toVerdict(null))
+      return
+    }
+    batcher.submit(new Submission({
+      transport: 'mqtt',
+      clientId: publish.clientId,
+      readings: rows,
+      letters,
+      bytes: publish.payload.length + (rows.length + letters.length) * READING_OVERHEAD_BYTES,
+      acceptedAtMs: clock.monotonicMs(),
+      onSettled (submission: Submission, settlement: Settlement) {
+        if (settlement === 'durable') {
+          onDurable(clock.monotonicMs() - submission.acceptedAtMs)
+          settle(toVerdict(submission))
+        } else {
+          settle({ status: 'unavailable' })
+        }
+      }
+    }))
+  }
+
+  /** One POST: all of its readings are stored, or none. */
+  function acceptPost (payload: Buffer, settle: (outcome: HttpOutcome) => void): void {
+    const receivedAtMs = clock.nowMs()
+    const { rows, refused } = decode(payload, null, receivedAtMs)
+    const count = rows.length + refused.length
+    ledger.received('http', count)
+    const [first] = refused
+    if (first !== undefined) {
+      ledger.refused('http', first.reason, count)
+      settle({ status: 'invalid', reason: first.reason, errors: refused.flatMap((one) => one.errors) })
+      return
+    }
+    if (batcher.isClosed) {
+      ledger.refused('http', 'unavailable', count)
+      settle({ status: batcher.isAvailable ? 'overloaded' : 'unavailable' })
+      return
+    }
+    batcher.submit(new Submission({
+      transport: 'http',
+      clientId: null,
+      readings: rows,
+      letters: [],
+      bytes: payload.length + rows.length * READING_OVERHEAD_BYTES,
+      acceptedAtMs: clock.monotonicMs(),
+      onSettled (submission: Submission, settlement: Settlement) {
+        const [rejection] = submission.rejections
+        if (settlement === 'unavailable') {
+          settle({ status: 'unavailable' })
+        } else if (rejection !== undefined) {
+          settle({ status: 'invalid', reason: 'database_rejected', errors: [...rejection.errors] })
+        } else {
+          onDurable(clock.monotonicMs() - submission.acceptedAtMs)
+          fanOutByDevice(payload, rows)
+          settle({ status: 'durable' })
+        }
+      }
+    }))
+  }
+
+  function fanOutByDevice (payload: Buffer, rows: readonly ReadingRow[]): void {
+    const [only] = rows
+    if (rows.length === 1 && only !== undefined) return fanOut(only.device, payload)
+    const devices = new Map<string, ReadingRow[]>()
+    for (const row of rows) {
+      const ofDevice = devices.get(row.device)
+      if (ofDevice === undefined) devices.set(row.device, [row])
+      else ofDevice.push(row)
+    }
+    for (const [device, ofDevice] of devices) fanOut(device, toArrayPayload(ofDevice))
+  }
+
+  return { acceptPublish, acceptPost }
+}
+
+function toInvalidTopic ({ payload }: VitalPublish): Decoded {
+  const errors = [{ path: '', message: 'the topic must be vital/{device}, with a valid device id' }]
+  return { rows: [], refused: [{ reason: 'invalid_topic', errors, payload, device: null }] }
+}
+
+function toDeadLetter (publish: VitalPublish, { reason, errors, payload, device }: Refused, receivedAtMs: number): DeadLetterRow {
+  const { topic, clientId } = publish
+  return { id: randomUUID(), receivedAtMs, transport: 'mqtt', topic, clientId, device, reason, errors, payload }
+}
+
+/** The payload itself when all of it is stored; otherwise what is. */
+function toFanOut (
+  payload: Buffer, rows: readonly ReadingRow[], refused: readonly Refused[], submission: Submission | null
+): Buffer | null {
+  if (submission === null) return null
+  const rejections = submission.rejections
+  if (refused.length === 0 && rejections.length === 0) return payload
+  const rejected = new Set(rejections.map(({ row }) => row))
+  const stored = rows.filter((row) => !rejected.has(row))
+  return stored.length === 0 ? null : toArrayPayload(stored)
+}
+
+function toArrayPayload (rows: readonly ReadingRow[]): Buffer {
+  return Buffer.from(`[${rows.map(toPayload).join(',')}]`)
+}
+
+function toRejections (refused: readonly Refused[], submission: Submission | null, receivedAtMs: number): Rejection[] {
+  const toRejection = (reason: Rejection['reason'], errors: readonly Fault[]): Rejection =>
+    ({ reason, errors: [...errors], receivedAt: receivedAtMs / 1000 })
+  return [
+    ...refused.map(({ reason, errors }) => toRejection(reason, errors)),
+    ...submission?.rejections.map(({ errors }) => toRejection('database_rejected', errors)) ?? []
+  ]
+}
