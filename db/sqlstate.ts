@@ -8,32 +8,32 @@
 export type WriteFault = 'retry' | 'reject-row' | 'give-up'
 
 /** By SQLSTATE, or by its first two characters (its class). Whatever is not listed is `retry`. */
-const FAULTS: Readonly<Record<string, WriteFault>> = {
-  '08': 'retry', // connection_exception
-  '0A': 'retry', // feature_not_supported: a plan cached before a migration; a new connection has none
-  '21': 'give-up', // cardinality_violation: one key twice in an upsert
-  '22': 'reject-row', // data_exception: \u0000 in text, numeric overflow, a date out of range
-  '23': 'reject-row', // integrity_constraint_violation
-  '23505': 'retry', // unique_violation: stored already; see isUniqueViolation
-  '25': 'retry', // invalid_transaction_state: 25006 read_only_sql_transaction (a standby, a full disk's guard), 25P03
-  '26': 'retry', // invalid_sql_statement_name: a pooler gave us another connection
-  '28': 'retry', // invalid_authorization_specification: a password was changed
-  '3D': 'retry', // invalid_catalog_name: the database is gone, or not there yet
-  '40': 'retry', // transaction_rollback: 40001 serialization_failure, 40P01 deadlock_detected
-  '42': 'retry', // undefined_table, undefined_column, insufficient_privilege: someone changed the schema under us
-  '42601': 'give-up', // syntax_error
-  '42P02': 'give-up', // undefined_parameter
-  '42P08': 'give-up', // ambiguous_parameter
-  '42P18': 'give-up', // indeterminate_datatype
-  '44': 'reject-row', // with_check_option_violation
-  '53': 'retry', // insufficient_resources: disk_full, out_of_memory, too_many_connections
-  '54': 'reject-row', // program_limit_exceeded: a value too large or too deep for jsonb, a key too large for its index
-  '55': 'retry', // object_not_in_prerequisite_state: 55P03 lock_not_available
-  '57': 'retry', // operator_intervention: 57014 query_canceled (statement_timeout), 57P01 admin_shutdown, 57P03 cannot_connect_now
-  '58': 'retry', // system_error: io_error
-  P0001: 'reject-row', // raise_exception: a trigger that the operator added refuses the row
-  XX: 'retry' // internal_error: XX001 data_corrupted
-}
+const FAULTS: ReadonlyMap<string, WriteFault> = new Map([
+  ['08', 'retry'], // connection_exception
+  ['0A', 'retry'], // feature_not_supported: a plan cached before a migration; a new connection has none
+  ['21', 'give-up'], // cardinality_violation: one key twice in an upsert
+  ['22', 'reject-row'], // data_exception: \u0000 in text, numeric overflow, a date out of range
+  ['23', 'reject-row'], // integrity_constraint_violation
+  ['23505', 'retry'], // unique_violation: stored already; see isUniqueViolation
+  ['25', 'retry'], // invalid_transaction_state: 25006 read_only_sql_transaction (a standby, a full disk's guard), 25P03
+  ['26', 'retry'], // invalid_sql_statement_name: a pooler gave us another connection
+  ['28', 'retry'], // invalid_authorization_specification: a password was changed
+  ['3D', 'retry'], // invalid_catalog_name: the database is gone, or not there yet
+  ['40', 'retry'], // transaction_rollback: 40001 serialization_failure, 40P01 deadlock_detected
+  ['42', 'retry'], // undefined_table, undefined_column, insufficient_privilege: someone changed the schema under us
+  ['42601', 'give-up'], // syntax_error
+  ['42P02', 'give-up'], // undefined_parameter
+  ['42P08', 'give-up'], // ambiguous_parameter
+  ['42P18', 'give-up'], // indeterminate_datatype
+  ['44', 'reject-row'], // with_check_option_violation
+  ['53', 'retry'], // insufficient_resources: disk_full, out_of_memory, too_many_connections
+  ['54', 'reject-row'], // program_limit_exceeded: a value too large or too deep for jsonb, a key too large for its index
+  ['55', 'retry'], // object_not_in_prerequisite_state: 55P03 lock_not_available
+  ['57', 'retry'], // operator_intervention: 57014 query_canceled (statement_timeout), 57P01 admin_shutdown, 57P03 cannot_connect_now
+  ['58', 'retry'], // system_error: io_error
+  ['P0001', 'reject-row'], // raise_exception: a trigger that the operator added refuses the row
+  ['XX', 'retry'] // internal_error: XX001 data_corrupted
+])
 
 /** Errors after which the server closes the connection, beside classes 08, 57P and XX. */
 const FATAL: ReadonlySet<string> = new Set([
@@ -46,7 +46,7 @@ export function classifyError (error: unknown): WriteFault {
   const state = toSqlState(error)
   if (state === null) return isOurDefect(error) ? 'give-up' : 'retry'
   if (isPartitionRace(error, state)) return 'retry'
-  return FAULTS[state] ?? FAULTS[state.slice(0, 2)] ?? 'retry'
+  return FAULTS.get(state) ?? FAULTS.get(state.slice(0, 2)) ?? 'retry'
 }
 
 /** A row with this key is stored already: 23505, unique_violation. */
