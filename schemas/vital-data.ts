@@ -1,0 +1,103 @@
+import Type, { type Static } from 'typebox'
+import { FaultSchema } from './fault.ts'
+
+/** Resources on one page of `GET /vital-data`. */
+export const PAGE_COUNT_MAX = 100
+
+/** PostgreSQL walks over every row that it skips, so a page may not start arbitrarily far out. */
+export const PAGE_OFFSET_MAX = 10_000_000
+
+export const SORT_KEYS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
+
+export type SortKey = typeof SORT_KEYS[number]
+
+/** The query of `GET /vital-data`, after defaults. Nulls come last in both directions, ties are ordered by `deviceId`. */
+export const LatestQuerySchema = Type.Object({
+  count: Type.Integer({ minimum: 1, maximum: PAGE_COUNT_MAX, default: 20, description: 'Resources on the page' }),
+  offset: Type.Integer({ minimum: 0, maximum: PAGE_OFFSET_MAX, default: 0, description: 'Resources to skip' }),
+  sortBy: Type.Enum([...SORT_KEYS], { default: 'timestamp', description: 'Resources without the value come last' }),
+  orderBy: Type.Enum(['asc', 'desc'], { default: 'desc', description: 'Direction of sortBy; ties are ordered by deviceId' })
+}, { additionalProperties: false })
+
+export type LatestQuery = Static<typeof LatestQuerySchema>
+
+const unixSeconds = (description: string) => Type.Number({ description: `${description}, Unix seconds`, examples: [1735689600.25] })
+
+const rate = (description: string) => Type.Union([Type.Number(), Type.Null()], { description })
+
+/** The latest state of one device, merged from every reading it ever sent. */
+export const ResourceSchema = Type.Object({
+  deviceId: Type.String({ examples: ['band-17'] }),
+  timestamp: unixSeconds('Time of the newest reading'),
+  heartRate: rate('heartRateValue as last measured; null when the device never sent one'),
+  breathRate: rate('breathRateValue (or breathValue, its older name) as last measured; null when the device never sent one'),
+  vitals: Type.Object({}, {
+    additionalProperties: true,
+    description: 'Every field last seen, under the name it was sent with',
+    examples: [{ heartRateValue: 71, temperatureValue: 36.6 }]
+  }),
+  vitalTimestamps: Type.Object({}, {
+    additionalProperties: Type.Number(),
+    description: 'Field of vitals → Unix seconds at which it was measured',
+    examples: [{ heartRateValue: 1735689600.25, temperatureValue: 1735686000 }]
+  })
+}, { additionalProperties: false })
+
+export interface Resource {
+  readonly deviceId: string
+  /** Unix seconds, microseconds kept. */
+  readonly timestamp: number
+  readonly heartRate: number | null
+  readonly breathRate: number | null
+  readonly vitals: Readonly<Record<string, unknown>>
+  /** Unix seconds by field of `vitals`. */
+  readonly vitalTimestamps: Readonly<Record<string, number>>
+}
+
+/** The answer of `GET /vital-data`. */
+export const ResourceListSchema = Type.Object({
+  total: Type.Integer({ minimum: 0, description: 'Devices known, whatever the page' }),
+  resources: Type.Array(ResourceSchema)
+}, { additionalProperties: false })
+
+export interface ResourceList {
+  readonly total: number
+  readonly resources: readonly Resource[]
+}
+
+/** The answer of `POST /vital-data` once everything in the body is durable. */
+export const AcceptedSchema = Type.Object({ status: Type.Literal('accepted') }, { additionalProperties: false })
+
+/** Every answer with a status of 400 or more, except that of `/health`. */
+export const ErrorAnswerSchema = Type.Object({
+  statusCode: Type.Integer({ examples: [400] }),
+  code: Type.String({ description: 'Stable; the README lists all', examples: ['VITAL_INVALID_READING'] }),
+  error: Type.String({ description: 'Name of the status', examples: ['Bad Request'] }),
+  message: Type.String({ description: 'For a person' }),
+  details: Type.Optional(Type.Array(FaultSchema, { description: 'Every fault found at once' }))
+}, { additionalProperties: false })
+
+export type ErrorAnswer = Static<typeof ErrorAnswerSchema>
+
+/** The answer of `GET /health/live`: whether the process still makes progress. */
+export const LiveSchema = Type.Object({
+  status: Type.Enum(['live', 'stuck'])
+}, { additionalProperties: false })
+
+export type LiveAnswer = Static<typeof LiveSchema>
+
+/** The answer of `GET /health/ready`: whether durability can be promised, by PostgreSQL or by the spool. */
+export const ReadySchema = Type.Object({
+  status: Type.Enum(['ready', 'unavailable']),
+  database: Type.Object({
+    status: Type.Enum(['up', 'down'])
+  }, { additionalProperties: true }),
+  spool: Type.Object({
+    status: Type.Enum(['ok', 'full', 'failed']),
+    bytes: Type.Integer({ minimum: 0, description: 'Waiting on disk for PostgreSQL' }),
+    bytesMax: Type.Integer({ minimum: 0 })
+  }, { additionalProperties: true }),
+  warnings: Type.Array(Type.String(), { description: 'What weakens the promise, told to a person' })
+}, { additionalProperties: false })
+
+export type ReadyAnswer = Static<typeof ReadySchema>
