@@ -1,0 +1,59 @@
+import fastifySwagger from '@fastify/swagger'
+import fastifySwaggerUi from '@fastify/swagger-ui'
+import type { HttpApp } from './app.ts'
+
+/**
+ * Swagger UI sets style attributes and draws its icons from data: URLs. Scripts come from here alone, so a description
+ * that smuggled in markup could not run. No `upgrade-insecure-requests`, which the plugin's own policy has: the gateway
+ * speaks plain HTTP, and browsers would look for the assets over TLS.
+ */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'"
+].join('; ')
+
+/** Collects the routes' schemas; registered before them, for it listens as they are added. */
+export async function collectDocs (app: HttpApp, version: string): Promise<void> {
+  await app.register(fastifySwagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'vital-gateway',
+        version,
+        description: 'Readings over HTTP, under the same promise as over MQTT: acknowledged means stored.',
+        license: { name: 'MIT', identifier: 'MIT' }
+      },
+      tags: [
+        { name: 'readings', description: 'For devices' },
+        { name: 'devices', description: 'For applications' },
+        { name: 'operation', description: 'For operators' }
+      ]
+    },
+    refResolver: { buildLocalReference: (json) => String(json['$id']) }
+  })
+}
+
+/** `GET /docs` (Swagger UI, its assets served from here) and `GET /docs/json` (OpenAPI 3.1). */
+export async function serveDocs (app: HttpApp): Promise<void> {
+  await app.register(async (docs) => {
+    docs.addHook('onSend', (_request, reply, _payload, done) => {
+      reply
+        .header('x-content-type-options', 'nosniff')
+        .header('referrer-policy', 'no-referrer')
+        .header('content-security-policy', CONTENT_SECURITY_POLICY)
+      done()
+    })
+    await docs.register(fastifySwaggerUi, {
+      routePrefix: '/docs',
+      // The layout without a top bar: it would offer to load other people's documents.
+      uiConfig: { layout: 'BaseLayout', docExpansion: 'list', displayRequestDuration: true },
+      theme: { title: 'vital-gateway API' }
+    })
+  })
+}

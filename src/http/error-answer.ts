@@ -1,0 +1,111 @@
+import { type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import type { ErrorAnswer } from '../../schemas/vital-data.ts'
+import { HTTP_ERRORS, type HttpError, withDetails } from './errors.ts'
+import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from './limits.ts'
+
+/** Sent with every JSON answer; the parameter has no meaning for JSON, but old clients look for it. */
+export const JSON_TYPE = 'application/json; charset=utf-8'
+
+const OWN_CODES: ReadonlySet<string> = new Set(Object.values(HTTP_ERRORS).map((HttpError) => new HttpError().code))
+
+/** Which of our errors stands for an error of Fastify, a plugin of it or Node. */
+function translate (error: FaultyRequest): HttpError {
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new HTTP_ERRORS.BodyTooLarge()
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new HTTP_ERRORS.UnsupportedMediaType()
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return withDetails(new HTTP_ERRORS.InvalidDevice(), [{ path: '/device', message: 'is too long' }])
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new HTTP_ERRORS.RequestTimeout()
+    case 'HPE_HEADER_OVERFLOW':
+      return new HTTP_ERRORS.HeadersTooLarge()
+    default:
+      return translateStatus(error)
+  }
+}
+
+function translateStatus (error: FaultyRequest): HttpError {
+  if (error.code?.startsWith('HPE_') === true) return new HTTP_ERRORS.BadRequest()
+  const { statusCode = 500 } = error
+  if (statusCode === 404) return new HTTP_ERRORS.RouteNotFound()
+  if (statusCode >= 400 && statusCode < 500) return new HTTP_ERRORS.BadRequest()
+  return new HTTP_ERRORS.Internal({ cause: error })
+}
+
+/** What may reach the edge: our own errors, Fastify's, Node's, and whatever a bug throws. */
+interface FaultyRequest extends Error {
+  readonly code?: string
+  readonly statusCode?: number
+}
+
+function toHttpError (error: FaultyRequest): HttpError {
+  return error.code !== undefined && OWN_CODES.has(error.code) ? error as HttpError : translate(error)
+}
+
+/** The body of an error's answer. Its text comes from the catalogue alone, so nothing internal can leak. */
+export function toErrorAnswer (error: HttpError): ErrorAnswer {
+  const { statusCode, code, message, details } = error
+  const answer: ErrorAnswer = { statusCode, code, error: STATUS_CODES[statusCode] ?? 'Error', message }
+  if (details !== undefined) answer.details = [...details]
+  return answer
+}
+
+/** `Retry-After` in seconds, where asking again can help. */
+function retryAfterS (statusCode: number): number | null {
+  if (statusCode === 429) return RETRY_AFTER_OVERLOADED_S
+  return statusCode === 503 ? RETRY_AFTER_UNAVAILABLE_S : null
+}
+
+/** Fastify's error handler and its answer to unroutable URLs. What is not the client's fault is logged here, once. */
+export function answerError (error: FaultyRequest, request: FastifyRequest, reply: FastifyReply): void {
+  const known = toHttpError(error)
+  if (known.statusCode >= 500) {
+    const at = { method: request.method, route: request.routeOptions.url, err: known.cause ?? known }
+    if (known.code === 'VITAL_INTERNAL') request.log.error(at, 'request failed')
+    else request.log.warn(at, 'request could not be served')
+  }
+  const retry = retryAfterS(known.statusCode)
+  if (retry !== null) reply.header('retry-after', retry)
+  // Fastify asks to close, but then the kernel may reset the connection before a client that is still sending has read
+  // why. Kept open, Node discards the rest of the body, for `requestTimeoutMs` at most.
+  if (known.statusCode === 413) reply.removeHeader('connection')
+  reply
+    .code(known.statusCode)
+    .header('content-type', JSON_TYPE)
+    .header('x-content-type-options', 'nosniff')
+    .send(JSON.stringify(toErrorAnswer(known)))
+}
+
+/** Answers what Node's parser could not make a request of, and ends the connection. */
+export function answerClientError (error: FaultyRequest, socket: Socket, logger: Logger): void {
+  // The error holds the raw packet, which may hold readings: log its code alone.
+  logger.debug({ code: error.code }, 'a connection sent no valid HTTP')
+  // A request before it in the same connection may still wait for its answer, and would take this one for it.
+  const owesAnswer = (socket as Socket & { _httpMessage?: object | null })._httpMessage != null
+  if (error.code === 'ECONNRESET' || !socket.writable || owesAnswer) {
+    socket.destroy()
+  } else {
+    // Not destroyed at once: the reset that follows unread bytes would overtake the answer. More bytes come back here,
+    // and end in the branch above.
+    socket.end(toRawAnswer(toHttpError(error)))
+  }
+}
+
+/** A whole HTTP/1.1 answer, for a socket without a request. */
+function toRawAnswer (error: HttpError): string {
+  const body = JSON.stringify(toErrorAnswer(error))
+  return `HTTP/1.1 ${error.statusCode} ${STATUS_CODES[error.statusCode] ?? 'Error'}\r\n` +
+    `content-type: ${JSON_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`
+}
+
+/** For a request that must not even reach Fastify. */
+export function refuseRequest (response: ServerResponse): void {
+  const error = new HTTP_ERRORS.BadRequest()
+  response.writeHead(error.statusCode, { 'content-type': JSON_TYPE, connection: 'close' })
+  response.end(JSON.stringify(toErrorAnswer(error)))
+}

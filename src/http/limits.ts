@@ -1,0 +1,29 @@
+/** Every limit of the HTTP side that is no configuration, with its reason. */
+export const HTTP_LIMITS = {
+  /** Twice what a proxy's default idle time usually is; a silent device costs a socket no longer than this. */
+  keepAliveTimeoutMs: 65_000,
+  /** A whole request must have arrived by then, so a client that trickles bytes cannot hold a buffer. */
+  requestTimeoutMs: 30_000,
+  /** The same for its headers. */
+  headersTimeoutMs: 10_000,
+  /** How often Node looks for requests past the two limits above; its default of 30 s would double them. */
+  connectionsCheckingIntervalMs: 5_000,
+  /** A socket without a byte in either direction. Longer than any acknowledgement or read may take. */
+  connectionTimeoutMs: 120_000,
+  /** Node's default, stated: a device id needs 1.5 KiB of it at most. */
+  headerBytesMax: 16_384,
+  /** 128 code points of four UTF-8 bytes, each byte percent-encoded in three characters. */
+  paramLengthMax: 128 * 4 * 3,
+  /** Bodies still arriving lie in memory, `bodyBytesMax` each, before ingest can count them. */
+  connectionsMax: 4_096,
+  /** Answers still owed at `stop` get this long; then their sockets are closed and the devices send again. */
+  stopTimeoutMs: 5_000,
+  /** Keep-alive sockets that fall idle during `stop` are closed in this rhythm. */
+  stopSweepIntervalMs: 50
+} as const
+
+/** `Retry-After` in seconds: long enough for a batch to drain. */
+export const RETRY_AFTER_OVERLOADED_S = 1
+
+/** `Retry-After` in seconds: PostgreSQL needs about this long to restart. */
+export const RETRY_AFTER_UNAVAILABLE_S = 5

@@ -1,0 +1,37 @@
+import type { HttpApp } from '../app.ts'
+import type { LiveAnswer, ReadyAnswer } from '../../../schemas/vital-data.ts'
+import { ref } from '../schema-refs.ts'
+
+/** How the gateway is, asked anew for each probe. */
+export interface Health extends Omit<ReadyAnswer, 'status'> {
+  /** The loop turns and the flusher makes progress. */
+  readonly live: boolean
+  /** Durability can be promised, by PostgreSQL or by the spool. */
+  readonly ready: boolean
+}
+
+/** `GET /health/live` and `GET /health/ready`, for orchestrators and load balancers: 200 or 503. */
+export function getHealth (app: HttpApp, health: () => Health): void {
+  const live = {
+    summary: 'Whether the process makes progress; restart it when not',
+    tags: ['operation'],
+    response: { 200: ref('Live'), 503: ref('Live') }
+  }
+  app.get('/health/live', { schema: live }, (_request, reply) => {
+    const { live } = health()
+    const answer: LiveAnswer = { status: live ? 'live' : 'stuck' }
+    return reply.code(live ? 200 : 503).header('cache-control', 'no-store').send(answer)
+  })
+
+  const ready = {
+    summary: 'Whether an acknowledgement can be given now',
+    description: 'Stays 200 while PostgreSQL is away and the spool takes its place.',
+    tags: ['operation'],
+    response: { 200: ref('Ready'), 503: ref('Ready') }
+  }
+  app.get('/health/ready', { schema: ready }, (_request, reply) => {
+    const { ready, database, spool, warnings } = health()
+    const answer: ReadyAnswer = { status: ready ? 'ready' : 'unavailable', database, spool, warnings }
+    return reply.code(ready ? 200 : 503).header('cache-control', 'no-store').send(answer)
+  })
+}

@@ -1,0 +1,50 @@
+import type { HttpApp } from '../app.ts'
+import Type from 'typebox'
+import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
+import { LatestQuerySchema, type Resource, type ResourceList } from '../../../schemas/vital-data.ts'
+import { HTTP_ERRORS, withDetails } from '../errors.ts'
+import type { Reads } from '../reads.ts'
+import { errorAnswers, ref } from '../schema-refs.ts'
+
+/** `GET /vital-data`: the latest state of each device, a page at a time. */
+export function listVitalData (app: HttpApp, reads: Reads): void {
+  const schema = {
+    summary: 'Latest state of all devices',
+    tags: ['devices'],
+    querystring: LatestQuerySchema,
+    response: { 200: ref('ResourceList'), ...errorAnswers(400, 503) }
+  }
+  app.get('/vital-data', { schema }, async (request, reply): Promise<ResourceList> => {
+    const list = await orUnavailable(reads.listLatest(request.query))
+    reply.header('cache-control', 'no-store')
+    return list
+  })
+}
+
+/** `GET /vital-data/{device}`: the latest state of one device. */
+export function findVitalData (app: HttpApp, reads: Reads): void {
+  const schema = {
+    summary: 'Latest state of one device',
+    tags: ['devices'],
+    params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
+    response: { 200: ref('Resource'), ...errorAnswers(400, 404, 503) }
+  }
+  app.get('/vital-data/:device', { schema }, async (request, reply): Promise<Resource> => {
+    const { device } = request.params
+    if (!isDeviceId(device)) {
+      throw withDetails(new HTTP_ERRORS.InvalidDevice(), [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
+    }
+    const resource = await orUnavailable(reads.findLatest(device))
+    if (resource === undefined) throw new HTTP_ERRORS.DeviceNotFound()
+    reply.header('cache-control', 'no-store')
+    return resource
+  })
+}
+
+async function orUnavailable<T> (read: Promise<T>): Promise<T> {
+  try {
+    return await read
+  } catch (error) {
+    throw new HTTP_ERRORS.DatabaseUnavailable({ cause: error })
+  }
+}

@@ -1,0 +1,57 @@
+import type { FastifyReply } from 'fastify'
+import type { HttpApp } from '../app.ts'
+import Type from 'typebox'
+import { READINGS_PER_ARRAY_MAX } from '../../../schemas/reading.ts'
+import { JSON_TYPE, toErrorAnswer } from '../error-answer.ts'
+import { ERROR_OF_REASON, HTTP_ERRORS, withDetails } from '../errors.ts'
+import type { HttpIngest, HttpOutcome } from '../ingest.ts'
+import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from '../limits.ts'
+import { errorAnswers, ref } from '../schema-refs.ts'
+
+/** These answers never vary and go out at full rate, so they are serialised once. */
+const ACCEPTED = JSON.stringify({ status: 'accepted' })
+const OVERLOADED = JSON.stringify(toErrorAnswer(new HTTP_ERRORS.Overloaded()))
+const UNAVAILABLE = JSON.stringify(toErrorAnswer(new HTTP_ERRORS.Unavailable()))
+
+const schema = {
+  summary: 'Store readings',
+  description: 'Answers 202 once everything in the body is durable. One bad element refuses the whole body. ' +
+    'Sending the same body again stores nothing twice, so whatever was not answered 202 or 400 may be sent again.',
+  tags: ['readings'],
+  consumes: ['application/json'],
+  body: Type.Union([
+    ref('Reading'),
+    Type.Array(ref('Reading'), { minItems: 1, maxItems: READINGS_PER_ARRAY_MAX })
+  ], { description: 'Here `device` is required: there is no topic to name it. Unknown fields of any JSON type are kept.' }),
+  response: {
+    202: ref('Accepted'),
+    ...errorAnswers(400, 413, 415, 429, 503)
+  }
+}
+
+/** `POST /vital-data`: the hot path. The body is not parsed here; see {@link HttpIngest}. */
+export function postVitalData (app: HttpApp, ingest: HttpIngest): void {
+  app.post('/vital-data', { schema }, (request, reply) => {
+    const { body } = request
+    // Without a Content-Type and without a body no parser ran, so none could refuse.
+    if (!Buffer.isBuffer(body)) throw new HTTP_ERRORS.UnsupportedMediaType()
+    if (body.length === 0) throw new HTTP_ERRORS.EmptyBody()
+    ingest(body, (outcome) => { answer(reply, outcome) })
+  })
+}
+
+function answer (reply: FastifyReply, outcome: HttpOutcome): void {
+  switch (outcome.status) {
+    case 'durable':
+      reply.code(202).header('content-type', JSON_TYPE).send(ACCEPTED)
+      return
+    case 'invalid':
+      reply.send(withDetails(new ERROR_OF_REASON[outcome.reason](), outcome.errors))
+      return
+    case 'overloaded':
+      reply.code(429).header('content-type', JSON_TYPE).header('retry-after', RETRY_AFTER_OVERLOADED_S).send(OVERLOADED)
+      return
+    case 'unavailable':
+      reply.code(503).header('content-type', JSON_TYPE).header('retry-after', RETRY_AFTER_UNAVAILABLE_S).send(UNAVAILABLE)
+  }
+}
