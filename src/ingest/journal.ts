@@ -49,6 +49,7 @@ export interface JournalOptions {
 
 export function createJournal ({ store, caps, logger, onAvailability, onRetry }: JournalOptions) {
   const stopping = new AbortController()
+  let retrying = 0
 
   /** Settles when every submission of the batch is decided; rejects only when the journal is stopped. */
   async function commit (batch: Batch): Promise<void> {
@@ -62,7 +63,8 @@ export function createJournal ({ store, caps, logger, onAvailability, onRetry }:
         if (error instanceof UnknownOutcomeError) isOutcomeUnknown = true
         onAvailability(false, error)
       }
-      await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal })
+      retrying++
+      await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal }).finally(() => { retrying-- })
       if (!isOutcomeUnknown) batch = onRetry(batch)
     }
   }
@@ -127,6 +129,8 @@ export function createJournal ({ store, caps, logger, onAvailability, onRetry }:
 
   return {
     commit,
+    /** Whether a batch waits to be tried again. */
+    isRetrying: () => retrying > 0,
     /** Ends every wait for the database; batches that are not durable by then are given up, unacknowledged. */
     stop (): void {
       stopping.abort()

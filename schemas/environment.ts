@@ -1,0 +1,62 @@
+import Type, { type Static } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { type Fault, toFaults } from './fault.ts'
+
+const MIB = 1024 * 1024
+
+const integer = (description: string, byDefault: number, minimum: number, maximum: number) =>
+  Type.Integer({ description, default: byDefault, minimum, maximum })
+const text = (description: string, byDefault: string) => Type.String({ description, default: byDefault })
+
+/** Every environment variable of the gateway: the one list behind the start's checks, `.env.example` and the README's table. */
+export const EnvironmentSchema = Type.Object({
+  DATABASE_URL: Type.Optional(Type.String({ description: 'PostgreSQL (14 or later) to use; unset: an embedded one' })),
+  VITAL_DATA_DIR: text('Directory of the embedded PostgreSQL', './data'),
+  VITAL_HOST: text('Address that both listeners bind', '127.0.0.1'),
+  VITAL_ALLOW_ANONYMOUS: Type.Boolean({ description: 'Without it, binding beyond loopback while no credentials exist stops the start', default: false }),
+  VITAL_MQTT_PORT: integer('MQTT over TCP; 0 picks a free port', 1883, 0, 65_535),
+  VITAL_HTTP_PORT: integer('HTTP; 0 picks a free port', 3000, 0, 65_535),
+  VITAL_ACK_TIMEOUT_MS: integer('Longest that a message is held unacknowledged before its client is closed', 5000, 100, 600_000),
+  // MQTT's remaining length ends at 268,435,455 [MQTT-2.2.3].
+  VITAL_PACKET_BYTES_MAX: integer('Largest MQTT packet and HTTP body; before CONNECT is complete 16 KiB', 262_144, 1024, 268_435_455),
+  VITAL_LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least severe level that is logged', default: 'info' }),
+  VITAL_FLUSH_INTERVAL_MS: integer('Longest that a reading waits for its batch to fill', 5, 0, 1000),
+  VITAL_BATCH_READINGS_MAX: integer('Readings in one transaction', 2000, 1, 50_000),
+  VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops reading', 50_000, 100, 10_000_000),
+  VITAL_BUFFER_BYTES_MAX: integer('The same in bytes', 64 * MIB, MIB, 16 * 1024 * MIB),
+  VITAL_DATABASE_CONNECTIONS_MAX: integer('Connections to PostgreSQL, for ingest and reads together', 10, 3, 100),
+  VITAL_DEAD_LETTERS_MAX: integer('Dead letters kept in all; beyond, bad input is counted only', 100_000, 0, 100_000_000),
+  VITAL_DEAD_LETTERS_PER_DEVICE_MAX: integer('Dead letters kept of one device', 1000, 0, 1_000_000),
+  VITAL_MQTT_DENIED_FILTERS: text('Topic filters, separated by commas, that nobody may subscribe to', '')
+}, { additionalProperties: false })
+
+export type Environment = Static<typeof EnvironmentSchema>
+
+const environment = Compile(EnvironmentSchema)
+
+/**
+ * Reads environment variables. An empty one counts as unset, as compose files pass it.
+ * @param variables - `DATABASE_URL` and everything that starts with `VITAL_`; other names are ignored
+ * @returns the values with defaults, or every fault (`path` is `/NAME`)
+ */
+export function parseEnvironment (variables: Readonly<Record<string, string | undefined>>): { values: Environment } | { faults: Fault[] } {
+  const values: Record<string, unknown> = {}
+  for (const [name, schema] of Object.entries(EnvironmentSchema.properties)) {
+    if ('default' in schema) values[name] = schema.default
+  }
+  for (const [name, value] of Object.entries(variables)) {
+    if (value === undefined || value === '') continue
+    if (name === 'DATABASE_URL' || name.startsWith('VITAL_')) values[name] = toValue(name, value)
+  }
+  if (environment.Check(values)) return { values }
+  return { faults: toFaults(environment.Errors(values)) }
+}
+
+/** Strict: `" 5"`, `5.0`, `1e3` and `yes` stay text, which the schema then refuses. */
+function toValue (name: string, value: string): unknown {
+  const schema = EnvironmentSchema.properties[name as keyof typeof EnvironmentSchema.properties]
+  const type = schema !== undefined && 'type' in schema ? schema.type : undefined
+  if (type === 'integer' && /^-?\d{1,15}$/.test(value)) return Number(value)
+  if (type === 'boolean' && (value === 'true' || value === 'false')) return value === 'true'
+  return value
+}

@@ -1,0 +1,96 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { type Ledger, TRANSPORTS } from './ingest/ledger.ts'
+
+/** What the metrics read at each scrape. */
+export interface MetricsSources {
+  readonly ledger: Ledger
+  readonly pending: () => number
+  readonly bufferBytes: () => number
+  readonly isDatabaseUp: () => boolean
+  readonly isReadingStopped: () => boolean
+  readonly warnings: () => number
+  readonly mqtt: () => {
+    readonly clientsConnected: number
+    readonly packetsReceived: number
+    readonly publishesReceived: number
+    readonly deliveriesDropped: number
+    readonly retainedRefused: number
+  }
+}
+
+/** Seconds; from a batch on an idle machine to the default acknowledgement timeout. */
+const ACK_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10]
+const BATCH_READINGS_BUCKETS = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000, 10_000]
+
+/**
+ * Prometheus metrics; their names are a contract.
+ * The ledger is counted without them, and written into them in one go at each scrape, so that it balances in every answer.
+ */
+export function createMetrics (registry: Registry, sources: MetricsSources) {
+  const registers = [registry]
+  const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[]) =>
+    new Counter({ name: `vital_${name}_total`, help, labelNames, registers })
+  const gauge = (name: string, help: string) => new Gauge({ name: `vital_${name}`, help, registers })
+
+  const received = counter('readings_received', 'Readings that came in; an undecodable payload counts as one', ['transport'])
+  const stored = counter('readings_stored', 'Readings committed in PostgreSQL', ['transport'])
+  const duplicate = counter('readings_duplicate', 'Readings that were stored before', ['transport'])
+  const deadLettered = counter('readings_dead_lettered', 'Inputs kept as dead letters', ['transport', 'reason'])
+  const refused = counter('readings_refused', 'Inputs that were not kept', ['transport', 'reason'])
+  const pending = gauge('readings_pending', 'Readings accepted and not yet decided')
+  const bufferBytes = gauge('buffer_bytes', 'Bytes of readings accepted and not yet decided')
+  const spoolBytes = gauge('spool_bytes', 'Bytes in the disk spool')
+  const databaseUp = gauge('database_up', '1 while PostgreSQL takes batches')
+  const readingStopped = gauge('reading_stopped', '1 while reading from publishers is stopped: the buffer is full or nothing can be made durable')
+  const warnings = gauge('warnings', 'Warnings that /health/ready lists')
+  const mqttClients = gauge('mqtt_clients', 'Connected MQTT clients')
+  const mqttPackets = counter('mqtt_packets_received', 'MQTT packets received', [])
+  const mqttPublishes = counter('mqtt_publishes_received', 'MQTT PUBLISH packets received', [])
+  const deliveriesDropped = counter('mqtt_deliveries_dropped', 'Deliveries dropped because the subscriber did not read', [])
+  const retainedRefused = counter('mqtt_retained_refused', 'Retained messages not retained, because the set is full', [])
+  const ackDuration = new Histogram({ name: 'vital_ack_duration_seconds', help: 'From receipt of a message to the moment that it is durable', buckets: ACK_BUCKETS, registers })
+  const batchDuration = new Histogram({ name: 'vital_batch_duration_seconds', help: 'Time that a batch took to become durable', buckets: ACK_BUCKETS, registers })
+  const batchReadings = new Histogram({ name: 'vital_batch_readings', help: 'Readings and dead letters in a batch', buckets: BATCH_READINGS_BUCKETS, registers })
+  collectDefaultMetrics({ register: registry })
+
+  function update (): void {
+    for (const metric of [received, stored, duplicate, deadLettered, refused]) metric.reset()
+    for (const transport of TRANSPORTS) {
+      const account = sources.ledger.account(transport)
+      received.inc({ transport }, account.received)
+      stored.inc({ transport }, account.stored)
+      duplicate.inc({ transport }, account.duplicate)
+      for (const [reason, count] of account.deadLettered) deadLettered.inc({ transport, reason }, count)
+      for (const [reason, count] of account.refused) refused.inc({ transport, reason }, count)
+    }
+    pending.set(sources.pending())
+    bufferBytes.set(sources.bufferBytes())
+    spoolBytes.set(0)
+    databaseUp.set(sources.isDatabaseUp() ? 1 : 0)
+    readingStopped.set(sources.isReadingStopped() ? 1 : 0)
+    warnings.set(sources.warnings())
+    const mqtt = sources.mqtt()
+    mqttClients.set(mqtt.clientsConnected)
+    for (const [metric, value] of [
+      [mqttPackets, mqtt.packetsReceived], [mqttPublishes, mqtt.publishesReceived],
+      [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused]
+    ] as const) {
+      metric.reset()
+      metric.inc(value)
+    }
+  }
+
+  return {
+    observeAck: (durationMs: number) => ackDuration.observe(durationMs / 1000),
+    observeBatch ({ readings, durationMs }: { readings: number, durationMs: number }): void {
+      batchDuration.observe(durationMs / 1000)
+      batchReadings.observe(readings)
+    },
+    /** The text exposition; every value of it belongs to the same instant. */
+    async render (): Promise<string> {
+      // prom-client reads all metrics in the tick in which this is called; nothing can change between.
+      update()
+      return await registry.metrics()
+    }
+  }
+}

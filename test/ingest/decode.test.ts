@@ -1,0 +1,117 @@
+import t from 'tap'
+import { isStorableJson, toCanonicalJson } from '../../src/ingest/canonical-json.ts'
+import { decode } from '../../src/ingest/decode.ts'
+import { toPayload } from '../../src/ingest/reading-row.ts'
+
+const NOW_MS = 1_750_300_000_000
+
+const decodeText = (text: string | Buffer, device: string | null = 'ward-3') => decode(Buffer.from(text), device, NOW_MS)
+
+t.test('a reading keeps its fields and gets its identity', (t) => {
+  const { rows, refused } = decodeText('{"timestamp":1750240830.1234561,"heartRateValue":61.5,"note":{"b":1,"a":[true,null]}}')
+  t.equal(refused.length, 0)
+  t.equal(rows.length, 1)
+  const [row] = rows
+  t.equal(row?.device, 'ward-3')
+  t.equal(row?.timeUs, 1750240830123456)
+  t.equal(row?.vitals, '{"heartRateValue":61.5,"note":{"a":[true,null],"b":1}}')
+  t.same(row?.names, ['heartRateValue', 'note'])
+  t.equal(row?.hash.length, 16)
+  t.end()
+})
+
+t.test('identity does not depend on key order, white space, transport or where the device stands', (t) => {
+  const identity = (text: string, device: string | null) => {
+    const row = decodeText(text, device).rows[0]
+    return [row?.device, row?.timeUs, row?.hash]
+  }
+  const first = identity('{"timestamp":1750240830,"heartRateValue":61,"spo2Value":97}', 'a')
+  t.same(identity('{ "spo2Value":97.0, "heartRateValue":6.1e1, "timestamp":1750240830.0000001, "device":"a" }', 'a'), first)
+  t.same(identity('{"device":"a","timestamp":1750240830,"spo2Value":97,"heartRateValue":61}', null), first)
+  t.notSame(identity('{"timestamp":1750240830,"heartRateValue":61,"spo2Value":98}', 'a'), first)
+  t.notSame(identity('{"timestamp":1750240830.000001,"heartRateValue":61,"spo2Value":97}', 'a'), first)
+  t.end()
+})
+
+t.test('a sign of life has no vital signs', (t) => {
+  t.equal(decodeText('{"timestamp":1750240830}').rows[0]?.vitals, '{}')
+  t.end()
+})
+
+t.test('what is refused, with its reason and the place of each fault', (t) => {
+  const cases: Array<[string, string | Buffer, string, string[]]> = [
+    ['truncated', '{"timestamp":17502', 'invalid_json', ['']],
+    ['empty', '', 'invalid_json', ['']],
+    ['invalid UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), 'invalid_json', ['']],
+    ['not an object', '5', 'invalid_reading', ['']],
+    ['null', 'null', 'invalid_reading', ['']],
+    ['no timestamp', '{"heartRateValue":88}', 'invalid_reading', ['/timestamp']],
+    ['two faults at once', '{"timestamp":"1","heartRateValue":null}', 'invalid_reading', ['/timestamp', '/heartRateValue']],
+    ['before 1970', '{"timestamp":-1}', 'invalid_reading', ['/timestamp']],
+    ['milliseconds', '{"timestamp":1750240830000}', 'invalid_reading', ['/timestamp']],
+    ['overflow of a vital sign', '{"timestamp":1750240830,"heartRateValue":1e999}', 'invalid_reading', ['/heartRateValue']],
+    ['overflow of an unknown field', '{"timestamp":1750240830,"x":{"y":[1e999]}}', 'invalid_reading', ['/x/y/0']],
+    ['__proto__', '{"timestamp":1750240830,"__proto__":1}', 'invalid_reading', ['/__proto__']],
+    ['nested __proto__', '{"timestamp":1750240830,"x":{"__proto__":1}}', 'invalid_reading', ['/x/__proto__']],
+    ['other device', '{"timestamp":1750240830,"device":"ward-4"}', 'device_mismatch', ['/device']],
+    ['NUL in a string', '{"timestamp":1750240830,"note":"a\\u0000"}', 'database_rejected', ['/note']],
+    ['half a surrogate pair', '{"timestamp":1750240830,"note":"\\ud83d"}', 'database_rejected', ['/note']],
+    ['empty array', '[]', 'invalid_reading', ['']],
+    ['too many', JSON.stringify(Array.from({ length: 1001 }, () => ({ timestamp: 1 }))), 'invalid_reading', ['']]
+  ]
+  for (const [name, payload, reason, paths] of cases) {
+    const { rows, refused } = decodeText(payload)
+    t.equal(rows.length, 0, name)
+    t.equal(refused.length, 1, name)
+    t.equal(refused[0]?.reason, reason, name)
+    t.same(refused[0]?.errors.map((fault) => fault.path), paths, name)
+    t.same(refused[0]?.payload, Buffer.from(payload), name)
+  }
+  t.match(decodeText('{"timestamp":1750240830000}').refused[0]?.errors[0]?.message, /milliseconds/)
+  t.end()
+})
+
+t.test('deep nesting is refused and does not overflow the stack', (t) => {
+  const deep = `{"timestamp":1,"x":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
+  t.equal(decodeText(deep).refused[0]?.reason, 'invalid_reading')
+  t.end()
+})
+
+t.test('an array stands for its elements: good ones are rows, each bad one is refused alone', (t) => {
+  const { rows, refused } = decodeText('[{"timestamp":1},{"timestamp":"x"},{"timestamp":2},7]')
+  t.same(rows.map((row) => row.timeUs), [1e6, 2e6])
+  t.same(refused.map((one) => [one.payload.toString(), one.errors[0]?.path]), [['{"timestamp":"x"}', '/1/timestamp'], ['7', '/3']])
+  t.end()
+})
+
+t.test('over HTTP each reading names its device', (t) => {
+  t.equal(decodeText('{"timestamp":1,"device":"a"}', null).rows[0]?.device, 'a')
+  t.same(decodeText('{"timestamp":1}', null).refused[0]?.errors, [{ path: '/device', message: 'is required: over HTTP the reading names its device' }])
+  for (const id of ['', 'a/b', 'a+', '#', '$x', 'x'.repeat(129), '__proto__', 'constructor', 'a\u0007']) {
+    t.equal(decodeText(JSON.stringify({ timestamp: 1, device: id }), null).refused[0]?.errors[0]?.path, '/device', JSON.stringify(id))
+  }
+  t.equal(decodeText(JSON.stringify({ timestamp: 1, device: '😀'.repeat(128) }), null).rows.length, 1, 'characters, not UTF-16 units')
+  t.end()
+})
+
+t.test('no fault message quotes the payload', (t) => {
+  for (const text of ['{"secret"', '{"a":secret}', 'secret', '{"a":"secret']) {
+    t.notMatch(JSON.stringify(decodeText(text).refused[0]?.errors), /secret/)
+  }
+  t.end()
+})
+
+t.test('canonical JSON: RFC 8785 as far as JSON.parse can produce it', (t) => {
+  t.equal(toCanonicalJson(JSON.parse('{"b":-0,"a":[1e21,"\\u20ac",{"z":null,"y":true}],"10":0.1}')), '{"10":0.1,"a":[1e+21,"€",{"y":true,"z":null}],"b":0}')
+  t.equal(isStorableJson(JSON.stringify('\\u0000')), true, 'an escaped backslash is no escape')
+  t.equal(isStorableJson(JSON.stringify('\\\u0000')), false)
+  t.equal(isStorableJson(JSON.stringify('\u0001')), true)
+  t.end()
+})
+
+t.test('a row can be shown again as the reading that it came from', (t) => {
+  const row = decodeText('{"timestamp":1750240830.5,"heartRateValue":61}').rows[0]
+  t.same(JSON.parse(toPayload(row!)), { device: 'ward-3', timestamp: 1750240830.5, heartRateValue: 61 })
+  t.same(JSON.parse(toPayload(decodeText('{"timestamp":3}').rows[0]!)), { device: 'ward-3', timestamp: 3 })
+  t.end()
+})

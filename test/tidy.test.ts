@@ -1,0 +1,111 @@
+/** The rules of the house that a machine can see. Each names its reason; a file that must break one is listed with why. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import t from 'tap'
+
+const ROOT = resolve(import.meta.dirname, '..')
+const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts'] as const
+const FILE_LINES_MAX = 320
+const FUNCTION_LINES_MAX = 80
+
+/** Which rooms a room may import: one way, so that a second store or transport touches one room. */
+const MAY_IMPORT: Record<string, readonly string[]> = {
+  schemas: [],
+  broker: ['schemas'],
+  db: ['schemas'],
+  src: ['schemas', 'broker', 'db'],
+  scripts: ['schemas', 'broker', 'db', 'src']
+}
+
+/** Function bodies that are one list of wiring, where a split would only hide the order. */
+const LONG_FUNCTIONS = new Set(['src/gateway.ts:startTraffic'])
+
+function listFiles (folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .map((entry) => relative(ROOT, join(entry.parentPath, entry.name)))
+}
+
+const sources = ROOMS.flatMap(listFiles).map((path) => ({ path, text: readFileSync(join(ROOT, path), 'utf8') }))
+const tests = listFiles('test').map((path) => ({ path, text: readFileSync(join(ROOT, path), 'utf8') }))
+
+function importsOf ({ path, text }: { path: string, text: string }): string[] {
+  return [...text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)].map(([, to]) => relative(ROOT, resolve(ROOT, dirname(path), to!)))
+}
+
+t.test('there are sources to look at', (t) => {
+  for (const room of ROOMS) t.ok(sources.some(({ path }) => path.startsWith(`${room}/`)), room)
+  t.end()
+})
+
+t.test('imports point one way', (t) => {
+  for (const source of sources) {
+    const room = source.path.split('/')[0]!
+    for (const to of importsOf(source)) {
+      const target = to.split('/')[0]!
+      t.ok(target === room || target === 'package.json' || MAY_IMPORT[room]?.includes(target), `${source.path} imports ${to}`)
+    }
+  }
+  t.end()
+})
+
+t.test('the environment is read in one file, and product code prints only through the logger', (t) => {
+  for (const { path, text } of sources) {
+    if (path !== 'src/config.ts' && !path.startsWith('scripts/')) t.notMatch(text, /process\.env\b/, `${path}: process.env`)
+    if (!path.startsWith('scripts/')) t.notMatch(text, /\bconsole\./, `${path}: console`)
+    t.notMatch(text, /NODE_ENV/, `${path}: NODE_ENV`)
+    t.notMatch(text, /\bas any\b|: any\b|@ts-ignore/, `${path}: any`)
+    t.notMatch(path, /utils|helpers?\.ts|index\.ts/, `${path}: a name that says nothing`)
+  }
+  t.end()
+})
+
+t.test('files and functions are short enough to be read', (t) => {
+  for (const { path, text } of sources) {
+    const lines = text.split('\n')
+    t.ok(lines.length <= FILE_LINES_MAX, `${path} has ${lines.length} lines`)
+    for (const { name, length } of functionsOf(lines)) {
+      if (LONG_FUNCTIONS.has(`${path}:${name}`)) continue
+      // A factory's closure is as long as what it builds; its inner functions are measured for themselves.
+      if (name.startsWith('create')) continue
+      t.ok(length <= FUNCTION_LINES_MAX, `${path}: ${name} has ${length} lines`)
+    }
+  }
+  t.end()
+})
+
+t.test('no test is left alone or switched off', (t) => {
+  for (const { path, text } of tests) {
+    if (path === 'test/tidy.test.ts') continue
+    t.notMatch(text, /\bt\.only\b|\bonly: true|\.skip\(\s*['"`]/, path)
+  }
+  t.end()
+})
+
+t.test('every source is loaded by a test, or is where a process begins', (t) => {
+  const loaded = new Set<string>()
+  const visit = (path: string): void => {
+    if (loaded.has(path)) return
+    loaded.add(path)
+    const file = sources.find((source) => source.path === path)
+    if (file !== undefined) for (const to of importsOf(file)) visit(to)
+  }
+  for (const test of tests) for (const to of importsOf(test)) visit(to)
+  const spawned = tests.map(({ text }) => text).join('\n')
+  for (const { path } of sources) {
+    t.ok(loaded.has(path) || spawned.includes(path.replace(/\.ts$/, '')) || path.startsWith('scripts/bench/'), `${path} is loaded by a test`)
+  }
+  t.end()
+})
+
+/** Named functions and methods by indentation, which the linter keeps exact. */
+function functionsOf (lines: readonly string[]): Array<{ name: string, length: number }> {
+  const found: Array<{ name: string, length: number }> = []
+  for (const [start, line] of lines.entries()) {
+    const match = /^(\s*)(?:export )?(?:static )?(?:async )?(?:function\s*\*?\s*)?([#\w]+)\s*(?:<[^>]*>)?\s*\(.*\{$/.exec(line)
+    if (match === null || /^\s*(?:if|for|while|switch|catch|return|else)\b/.test(line)) continue
+    const end = lines.findIndex((other, index) => index > start && other.startsWith(`${match[1]}}`))
+    if (end > start) found.push({ name: match[2]!, length: end - start + 1 })
+  }
+  return found
+}
