@@ -2,6 +2,7 @@ import { type Kysely, type Migration, Migrator, sql } from 'kysely'
 import type { Logger } from 'pino'
 import { createDatabase } from './database.ts'
 import { initial } from './migrations/001-initial.ts'
+import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
 
@@ -19,8 +20,8 @@ const MIGRATION_TABLE = 'vital_migrations'
  *   migration of much data may last longer than any query of the gateway
  * @returns names of the migrations that were run now
  * @throws `VITAL_SCHEMA_NEWER` when the database holds a migration that this program does not know
- * @throws `VITAL_MIGRATION_FAILED` when one failed and was rolled back
- * @throws the error of pg when the database cannot be reached
+ * @throws `VITAL_MIGRATION_FAILED` when one failed and was rolled back, for a reason that time will not mend
+ * @throws the error of pg when the database cannot be reached or has no room or time now
  */
 export async function migrate (options: { connectionString: string, logger: Logger }): Promise<string[]> {
   const { connectionString, logger } = options
@@ -46,12 +47,7 @@ export async function migrate (options: { connectionString: string, logger: Logg
     if (error !== undefined) {
       // A newer gateway may have held the lock while we waited for it.
       await refuseNewerSchema(database.kysely)
-      const failed = results?.find((result) => result.status === 'Error')
-      const cause = error instanceof Error ? error : new Error(String(error))
-      if (failed === undefined) throw cause
-      throw new StorageError('VITAL_MIGRATION_FAILED',
-        `Migration ${failed.migrationName} failed and was rolled back: ${cause.message}. ` +
-        'The database is as it was before; put right what the message names, then start again.', { cause })
+      throw toMigrationError(error, results?.find((result) => result.status === 'Error')?.migrationName)
     }
     const names = (results ?? []).map((result) => result.migrationName)
     if (names.length > 0) logger.info({ migrations: names }, 'database schema migrated')
@@ -59,6 +55,16 @@ export async function migrate (options: { connectionString: string, logger: Logg
   } finally {
     await database.close()
   }
+}
+
+/** Lost connections and classes 40, 53, 55 and 57 pass; what else PostgreSQL says about DDL, it will say again. */
+function toMigrationError (error: unknown, migration: string | undefined): Error {
+  const cause = error instanceof Error ? error : new Error(String(error))
+  if (!isServerError(cause) || /^(?:40|53|55|57)/.test(toSqlState(cause) ?? '')) return cause
+  return new StorageError('VITAL_MIGRATION_FAILED',
+    `Migration ${migration ?? `table ${MIGRATION_TABLE}`} failed and was rolled back: ${cause.message}. ` +
+    'The database is as it was before. Put right what the message names (a role that may not create tables, a table of the ' +
+    'same name), then start again.', { cause })
 }
 
 async function refuseNewerSchema (db: Kysely<Tables>): Promise<void> {

@@ -1,9 +1,12 @@
+import { StorageError } from './storage-error.ts'
+
 /**
  * What to do after a failed write:
  * - `retry`: nothing is wrong with the data; the same batch may succeed later, and until then the journal's next stage
  *   (the spool) keeps it. Whatever is not known belongs here: a gateway that must not lose readings waits for a person.
  * - `reject-row`: PostgreSQL will never take one of the rows; find it by bisection and store it as a dead letter.
- * - `give-up`: our own defect, which neither time nor bisection can mend; leave the batch unacknowledged and say so.
+ * - `give-up`: our own defect, or a {@link StorageError} that wants a person; neither time nor bisection can mend it.
+ *   Leave the batch unacknowledged and say so.
  */
 export type WriteFault = 'retry' | 'reject-row' | 'give-up'
 
@@ -15,7 +18,7 @@ const FAULTS: ReadonlyMap<string, WriteFault> = new Map([
   ['22', 'reject-row'], // data_exception: \u0000 in text, numeric overflow, a date out of range
   ['23', 'reject-row'], // integrity_constraint_violation
   ['23505', 'retry'], // unique_violation: stored already; see isUniqueViolation
-  ['25', 'retry'], // invalid_transaction_state: 25006 read_only_sql_transaction (a standby, a full disk's guard), 25P03
+  ['25', 'retry'], // invalid_transaction_state: 25006 read_only_sql_transaction (a standby), 25P03
   ['26', 'retry'], // invalid_sql_statement_name: a pooler gave us another connection
   ['28', 'retry'], // invalid_authorization_specification: a password was changed
   ['3D', 'retry'], // invalid_catalog_name: the database is gone, or not there yet
@@ -44,7 +47,7 @@ const FATAL: ReadonlySet<string> = new Set([
 /** Classifies whatever pg, pg-copy-streams or Kysely rejected with. Lost connections and time-outs have no SQLSTATE: `retry`. */
 export function classifyError (error: unknown): WriteFault {
   const state = toSqlState(error)
-  if (state === null) return isOurDefect(error) ? 'give-up' : 'retry'
+  if (state === null) return error instanceof StorageError || isOurDefect(error) ? 'give-up' : 'retry'
   if (isPartitionRace(error, state)) return 'retry'
   return FAULTS.get(state) ?? FAULTS.get(state.slice(0, 2)) ?? 'retry'
 }
