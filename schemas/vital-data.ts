@@ -93,7 +93,7 @@ export const ReadySchema = Type.Object({
     status: Type.Enum(['up', 'down'])
   }, { additionalProperties: true }),
   spool: Type.Object({
-    status: Type.Enum(['ok', 'full', 'failed']),
+    status: Type.Enum(['absent', 'ok', 'full', 'failed']),
     bytes: Type.Integer({ minimum: 0, description: 'Waiting on disk for PostgreSQL' }),
     bytesMax: Type.Integer({ minimum: 0 })
   }, { additionalProperties: true }),

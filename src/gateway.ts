@@ -9,7 +9,7 @@ import { migrate } from '../db/migrate.ts'
 import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import { findLatest } from '../db/queries/find-latest.ts'
-import { listLatest } from '../db/queries/select-latest.ts'
+import { selectLatest } from '../db/queries/select-latest.ts'
 import { readServerWarnings } from '../db/server-settings.ts'
 import { classifyError } from '../db/sqlstate.ts'
 import { createStore } from '../db/store.ts'
@@ -160,14 +160,14 @@ export function createGateway ({ config, logger }: { config: Config, logger: Log
       bodyBytesMax: config.packetBytesMax,
       ingest: ingest.acceptPost,
       reads: {
-        listLatest: (query) => listLatest(database.kysely, query),
+        listLatest: (query) => selectLatest(database.kysely, query),
         findLatest: (device) => findLatest(database.kysely, device)
       },
       health: () => ({
         live: true,
         ready: monitor.isUp && !isStopping,
-        database: monitor.isUp ? 'up' : 'down',
-        spool: 'absent',
+        database: { status: monitor.isUp ? 'up' : 'down' },
+        spool: { status: 'absent', bytes: 0, bytesMax: 0 },
         warnings: [...warnings]
       }),
       metrics: () => metrics.render(),

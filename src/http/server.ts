@@ -42,8 +42,6 @@ export function createHttpServer (options: HttpServerOptions) {
   let listener!: Listener
   const app: HttpApp = fastify({
     loggerInstance: logger as FastifyBaseLogger,
-    // A child logger for each request cost 6 % of the POST rate, to carry an id that nothing else logs.
-    childLoggerFactory: (parent) => parent,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyBytesMax,
     routerOptions: { maxParamLength: HTTP_LIMITS.paramLengthMax },
@@ -60,7 +58,7 @@ export function createHttpServer (options: HttpServerOptions) {
   app.setNotFoundHandler(() => { throw new HTTP_ERRORS.RouteNotFound() })
   app.setValidatorCompiler(validatorCompiler)
   // Schemas of answers are for the documentation. Compiled by fast-json-stringify they would drop or convert what a
-  // schema forgot, and `vitals` holds any JSON, which it is no faster at.
+  // schema forgot, and be slower where `vitals` holds any JSON: 26 µs for a page of 20 devices, JSON.stringify 21.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => { done(null, body) })

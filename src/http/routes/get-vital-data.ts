@@ -1,5 +1,6 @@
 import type { HttpApp } from '../app.ts'
 import Type from 'typebox'
+import { classifyError } from '../../../db/sqlstate.ts'
 import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
 import { LatestQuerySchema, type Resource, type ResourceList } from '../../../schemas/vital-data.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
@@ -41,10 +42,12 @@ export function findVitalData (app: HttpApp, reads: Reads): void {
   })
 }
 
+/** What may pass by itself is 503 and asked again; our own defects are 500. */
 async function orUnavailable<T> (read: Promise<T>): Promise<T> {
   try {
     return await read
   } catch (error) {
+    if (classifyError(error) !== 'retry') throw error
     throw new HTTP_ERRORS.DatabaseUnavailable({ cause: error })
   }
 }

@@ -1,0 +1,50 @@
+import { connect as connectMqtt, type IClientOptions, type MqttClient } from 'mqtt'
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { createConfig } from '../src/config.ts'
+import { createGateway } from '../src/gateway.ts'
+import { createTestDatabase } from './postgres.ts'
+
+export interface TestGateway {
+  readonly mqttPort: number
+  readonly httpPort: number
+  readonly httpUrl: string
+  readonly connectionString: string
+  stop (): Promise<void>
+}
+
+/** A gateway in this process on free ports, with a database of its own; stopped when the test ends. */
+export async function startGateway (t: Test, variables: Record<string, string> = {}): Promise<TestGateway> {
+  const connectionString = variables['DATABASE_URL'] ?? (await createTestDatabase(t)).connectionString
+  const config = createConfig({ DATABASE_URL: connectionString, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0', ...variables })
+  const gateway = createGateway({ config, logger: pino({ level: 'silent' }) })
+  t.teardown(() => gateway.stop())
+  const { mqttPort, httpPort } = await gateway.start()
+  return { mqttPort, httpPort, httpUrl: `http://127.0.0.1:${httpPort}`, connectionString, stop: () => gateway.stop() }
+}
+
+/** A connected MQTT.js client, ended when the test ends. */
+export async function connectClient (t: Test, port: number, options: IClientOptions = {}): Promise<MqttClient> {
+  const client = connectMqtt({ host: '127.0.0.1', port, reconnectPeriod: 0, ...options })
+  client.on('error', () => {})
+  t.teardown(() => client.endAsync(true))
+  await new Promise<void>((resolve, reject) => {
+    client.once('connect', () => resolve())
+    client.once('error', reject)
+  })
+  return client
+}
+
+/** The ledger of a scrape, summed over transports; `balance` is 0 when it balances. */
+export async function readLedger (httpUrl: string) {
+  const text = await (await fetch(`${httpUrl}/metrics`)).text()
+  const sum = (name: string) => [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\d+)`, 'gm'))]
+    .reduce((total, [, value]) => total + Number(value), 0)
+  const received = sum('vital_readings_received_total')
+  const stored = sum('vital_readings_stored_total')
+  const duplicate = sum('vital_readings_duplicate_total')
+  const deadLettered = sum('vital_readings_dead_lettered_total')
+  const refused = sum('vital_readings_refused_total')
+  const pending = sum('vital_readings_pending')
+  return { received, stored, duplicate, deadLettered, refused, pending, balance: received - stored - duplicate - deadLettered - refused - pending }
+}
