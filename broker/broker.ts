@@ -1,0 +1,242 @@
+import type { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
+import { Aedes, type AedesPublishPacket, type Client, type ConnackPacket } from 'aedes'
+import type { Logger } from 'pino'
+import { AcknowledgementQueue } from './acknowledgements.ts'
+import { createAuthentication, type VerifyCredentials } from './authentication.ts'
+import { closeSoon, type Connection, Connections } from './connections.ts'
+import { createEmitter, createForwardGuard } from './fan-out.ts'
+import { createTraffic, type FrameViolation, PUBLISH } from './frames.ts'
+import type { Ingest } from './ingest.ts'
+import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts'
+import { createListener } from './listener.ts'
+import { createOccasional } from './occasional.ts'
+import { createPersistence } from './persistence.ts'
+import { ReadGates } from './read-gate.ts'
+import { RetainedMessages } from './retained.ts'
+import { Sessions } from './sessions.ts'
+import { type BrokerStatistics, createStatisticsPublisher } from './statistics.ts'
+import { createSubscriber, type FanOut } from './subscriber.ts'
+import { createSubscriptionGuard } from './subscriptions.ts'
+
+/** What {@link createBroker} needs. */
+export interface BrokerOptions {
+  readonly host: string
+  /** 0 picks a free port. */
+  readonly port: number
+  readonly ingest: Ingest
+  /** Told below `$SYS/broker/version`. */
+  readonly version: string
+  readonly logger: Logger
+  /** Instead of {@link DEFAULT_LIMITS}, one by one. */
+  readonly limits?: Partial<BrokerLimits>
+  /** Filters that nobody may subscribe to; answered with 0x80. */
+  readonly deniedFilters?: readonly string[]
+  /** Without it everyone is accepted. */
+  readonly verifyCredentials?: VerifyCredentials | undefined
+}
+
+/** The MQTT broker. Everything it started, `stop` stops. */
+export interface Broker {
+  /** Listens. @throws what `listen` failed with, such as `EADDRINUSE` */
+  start (): Promise<{ address: string, port: number }>
+  /** Accepts no new connection; those that are there stay. */
+  stopListening (): Promise<void>
+  /** Stops reading PUBLISH packets from clients; up to one socket buffer per client may still come. */
+  pauseReading (): void
+  resumeReading (): void
+  /** Delivers to subscribers, without ingest. */
+  publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): void
+  /**
+   * Closes clients and broker. What was settled before is acknowledged, a verdict that comes later is not.
+   * Wills are not published: their clients did not fail.
+   */
+  stop (): Promise<void>
+  statistics (): BrokerStatistics
+}
+
+/** Sessions are looked over so many times within `sessionExpiryMs`, so one outlives it by a tenth at most. */
+const EXPIRY_CHECKS = 10
+
+/** Composes an {@link Aedes} whose acknowledgements wait for `ingest`. See README.md in this folder. */
+export function createBroker (options: BrokerOptions): Broker {
+  const { host, port, ingest, version, logger } = options
+  const limits: BrokerLimits = { ...DEFAULT_LIMITS, ...options.limits }
+  const traffic = createTraffic()
+  const gates = new ReadGates({ traffic })
+  const connections = new Connections()
+  const sessions = new Sessions({ limits })
+  const occasionally = { retained: createOccasional({ intervalMs: 60_000 }), violation: createOccasional({ intervalMs: 1000 }) }
+  const retained = new RetainedMessages({
+    limits,
+    onRefused: () => {
+      occasionally.retained((leftOut) => { logger.warn({ leftOut }, 'message not retained: the limit is reached') })
+    }
+  })
+  const fanOut: FanOut = (packet) => {
+    aedes.publish({ cmd: 'publish', dup: false, ...packet }, (error) => {
+      if (error) logger.debug({ topic: packet.topic, reason: error.message }, 'message not published')
+    })
+  }
+  const subscriber = createSubscriber({
+    ingest,
+    connections,
+    fanOut,
+    noteInbound: (clientId, messageId) => sessions.addInboundOfAbsent(clientId, messageId, performance.now()),
+    limits
+  })
+  const forwardGuard = createForwardGuard({ connections, limits })
+  const subscriptionGuard = createSubscriptionGuard({
+    connections, sessions, deniedFilters: options.deniedFilters ?? [], limits
+  })
+  const aedes = new Aedes({
+    mq: createEmitter(),
+    concurrency: 0,
+    persistence: createPersistence({ retained, sessions }),
+    connectTimeout: limits.connectTimeoutMs,
+    drainTimeout: limits.drainTimeoutMs,
+    maxInflightInbound: limits.inboundQos2PerClientMax,
+    ...createAuthentication({ limits, verifyCredentials: options.verifyCredentials, logger }),
+    authorizePublish: subscriber.authorizePublish,
+    authorizeSubscribe: subscriptionGuard.authorizeSubscribe,
+    authorizeForward: (client, packet) => forwardGuard.authorizeForward(client, packet as AedesPublishPacket)
+  })
+  // Aedes would close the client of a publish with more than 100 levels before the hook; below `vital/` it must become
+  // a dead letter instead. What is relayed or subscribed to is checked by our own guards.
+  Object.assign(aedes, { maxTopicLevels: Infinity })
+  observe()
+
+  const listener = createListener({ host, port, connectionsMax: limits.connectionsMax, onConnection: accept, logger })
+  const statisticsPublisher = createStatisticsPublisher({
+    fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
+  })
+  let expiryTimer: NodeJS.Timeout | null = null
+
+  function accept (socket: Socket): void {
+    const gate = gates.guard({
+      socket,
+      connectPacketBytesMax: limits.connectPacketBytesMax,
+      packetBytesMax: limits.packetBytesMax,
+      onViolation: (violation) => { condemn(connection, violation) }
+    })
+    const held = new AcknowledgementQueue((publish, outcome) => { subscriber.leave(connection, publish, outcome) })
+    const connection: Connection = {
+      client: aedes.handle(socket),
+      socket,
+      gate,
+      held,
+      connected: false,
+      abandoned: false,
+      condemned: false,
+      subscriptions: 0,
+      qosMax: 0
+    }
+    connections.add(connection)
+    socket.once('close', () => { forget(connection) })
+  }
+
+  function forget (connection: Connection): void {
+    const { client, gate, connected } = connection
+    gate.close()
+    connections.remove(connection)
+    subscriptionGuard.forget(connection)
+    if (connected && !client.clean) sessions.detach(client.id, performance.now())
+  }
+
+  function condemn (connection: Connection, violation: FrameViolation): void {
+    connection.condemned = true
+    violations++
+    occasionally.violation((leftOut) => {
+      const { client, socket } = connection
+      logger.info({ violation, clientId: client.id, remoteAddress: socket.remoteAddress, leftOut }, 'connection closed: limit broken')
+    })
+    // The publishes that came before it in the same chunk are about to be held.
+    setImmediate(() => { if (connection.held.size === 0) closeSoon(connection) })
+  }
+  let violations = 0
+
+  function observe (): void {
+    aedes.on('connackSent', ({ returnCode }: ConnackPacket, client: Client) => {
+      const connection = connections.of(client)
+      if (connection === undefined || returnCode !== 0 || !connections.ready(connection)) return
+      if (!client.clean) sessions.attach(client.id)
+      connection.gate.open()
+    })
+    aedes.on('subscribe', (_subscriptions, client) => { subscriptionGuard.recount(client) })
+    aedes.on('unsubscribe', (_filters, client) => { subscriptionGuard.recount(client) })
+    // Only the message: Aedes hangs the offending packet, payload and all, on some errors.
+    const onClientError = (client: Client, error: Error) => {
+      logger.debug({ clientId: client.id, reason: error.message }, 'connection closed')
+    }
+    aedes.on('clientError', onClientError)
+    aedes.on('connectionError', onClientError)
+    // Without a listener Aedes' own error would end the process.
+    const emitter: EventEmitter = aedes
+    emitter.on('error', (error: Error) => { logger.error({ err: error }, 'broker error') })
+  }
+
+  function closeAedes (): Promise<void> {
+    return new Promise((resolve) => { aedes.close(resolve) })
+  }
+
+  async function flush (): Promise<void> {
+    const deadlineMs = performance.now() + limits.stopFlushMs
+    const isPending = () => [...connections.open].some(({ socket }) => socket.writableLength > 0 && !socket.destroyed)
+    // One turn for writes that are corked until the next tick.
+    do await new Promise((resolve) => { setTimeout(resolve, 5) })
+    while (isPending() && performance.now() < deadlineMs)
+  }
+
+  function statistics (): BrokerStatistics {
+    return {
+      clientsConnected: connections.connected,
+      connections: connections.open.size,
+      connectionsRefused: listener.refused,
+      bytesReceived: traffic.bytesReceived,
+      packetsReceived: traffic.packetsByType.reduce((sum, count) => sum + count, 0),
+      publishesReceived: traffic.packetsByType[PUBLISH] as number,
+      heldMessages: subscriber.heldMessages,
+      publishersStopped: gates.stopped,
+      limitViolations: violations,
+      subscriptions: subscriptionGuard.subscriptions,
+      subscriptionsRefused: subscriptionGuard.refused,
+      deliveriesDropped: forwardGuard.dropped,
+      retainedMessages: retained.count,
+      retainedBytes: retained.bytes,
+      retainedRefused: retained.refused,
+      sessions: sessions.subscribed,
+      queuedMessages: sessions.queuedMessages,
+      queuedBytes: sessions.queuedBytes,
+      queuedDropped: sessions.queuedDropped
+    }
+  }
+
+  return {
+    async start () {
+      await aedes.listen()
+      const { address, port } = await listener.start().catch(async (error: unknown) => {
+        await closeAedes()
+        throw error
+      })
+      statisticsPublisher.start()
+      expiryTimer = setInterval(() => { sessions.expire(performance.now()) }, limits.sessionExpiryMs / EXPIRY_CHECKS)
+      logger.info({ protocol: 'mqtt', address, port }, 'listening')
+      return { address, port }
+    },
+    stopListening: listener.stop,
+    pauseReading () { gates.pause() },
+    resumeReading () { gates.resume() },
+    publish ({ topic, payload, qos }) { fanOut({ topic, payload, qos, retain: false }) },
+    async stop () {
+      await listener.stop()
+      gates.pause()
+      statisticsPublisher.stop()
+      if (expiryTimer !== null) clearInterval(expiryTimer)
+      await flush()
+      subscriber.stop()
+      for (const { socket } of connections.open) socket.destroy()
+      await closeAedes()
+    },
+    statistics
+  }
+}

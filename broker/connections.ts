@@ -1,0 +1,68 @@
+import type { Client } from 'aedes'
+import type { Socket } from 'node:net'
+import type { AcknowledgementQueue } from './acknowledgements.ts'
+import type { ReadGate } from './read-gate.ts'
+
+/** What the broker knows of one connection, beside Aedes' own client. */
+export interface Connection {
+  readonly client: Client
+  readonly socket: Socket
+  readonly gate: ReadGate
+  readonly held: AcknowledgementQueue
+  /** CONNACK 0 was sent and the socket is open. */
+  connected: boolean
+  /** One of its publishes could not be made durable: it is being closed, and nothing of it is acknowledged any more. */
+  abandoned: boolean
+  /** It broke a limit: it is closed once what came before has been acknowledged. */
+  condemned: boolean
+  subscriptions: number
+  /** Highest QoS granted to any of its subscriptions. */
+  qosMax: 0 | 1 | 2
+}
+
+/** Aedes' client has this property; its types do not tell. */
+export interface SubscribingClient extends Client {
+  readonly subscriptions: Readonly<Record<string, { readonly qos: 0 | 1 | 2 }>>
+}
+
+/**
+ * Closes a connection after what was written to it has reached the kernel: writes of one turn are corked until the
+ * next tick, and `destroy` would throw them away.
+ */
+export function closeSoon ({ socket }: Connection): void {
+  setImmediate(() => socket.destroy())
+}
+
+/** Connections by Aedes' client. */
+export class Connections {
+  readonly #byClient = new WeakMap<Client, Connection>()
+  readonly #open = new Set<Connection>()
+  connected = 0
+
+  get open (): ReadonlySet<Connection> {
+    return this.#open
+  }
+
+  of (client: Client): Connection | undefined {
+    return this.#byClient.get(client)
+  }
+
+  add (connection: Connection): void {
+    this.#byClient.set(connection.client, connection)
+    this.#open.add(connection)
+  }
+
+  /** @returns false when the connection has closed meanwhile */
+  ready (connection: Connection): boolean {
+    if (connection.connected || !this.#open.has(connection)) return false
+    connection.connected = true
+    this.connected++
+    return true
+  }
+
+  remove (connection: Connection): void {
+    if (!this.#open.delete(connection) || !connection.connected) return
+    connection.connected = false
+    this.connected--
+  }
+}

@@ -1,0 +1,50 @@
+import type { AedesPublishPacket, Client } from 'aedes'
+import mqemitter, { type MQEmitter } from 'mqemitter'
+import type { Connections } from './connections.ts'
+import type { BrokerLimits } from './limits.ts'
+import { isFannedOut } from './topics.ts'
+
+/**
+ * The emitter that carries packets to subscribers. It answers a publisher at once instead of when every subscriber's
+ * socket has taken the packet: otherwise one frozen subscriber holds the publishers' reading and every PUBREC until it
+ * is closed. How much may wait for a subscriber is bounded by {@link createForwardGuard} instead.
+ */
+export function createEmitter (): MQEmitter {
+  const emitter = mqemitter({ concurrency: 0, matchEmptyLevels: true })
+  const emit = emitter.emit.bind(emitter)
+  emitter.emit = (message, done) => {
+    if (isFannedOut(message.topic)) emit(message)
+    done?.()
+    return emitter
+  }
+  return emitter
+}
+
+/**
+ * Aedes' `authorizeForward`: the last look at a packet before it is written to one subscriber.
+ * Drops it for a subscriber that does not read, and keeps to the QoS granted [MQTT-3.8.4-6], which Aedes exceeds for
+ * filters with wildcards.
+ */
+export function createForwardGuard ({ connections, limits }: {
+  connections: Connections
+  limits: Pick<BrokerLimits, 'subscriberBufferBytesMax'>
+}) {
+  const state = { dropped: 0 }
+  return {
+    authorizeForward (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
+      const connection = connections.of(client)
+      if (connection === undefined) return packet
+      // A packet id is there when a session's queue is sent again, which waits for the socket by itself.
+      if (packet.messageId === undefined && connection.socket.writableLength > limits.subscriberBufferBytesMax) {
+        state.dropped++
+        return null
+      }
+      if (packet.qos > connection.qosMax) packet.qos = connection.qosMax
+      return packet
+    },
+    /** Deliveries dropped. */
+    get dropped (): number {
+      return state.dropped
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/** Why a byte stream is no MQTT that we take. */
+export type FrameViolation = 'packet_too_large' | 'malformed_length'
+
+/** Where {@link FrameScanner.scan} stops. */
+export const SCAN = {
+  /** Nowhere. */
+  all: 0,
+  /** Before the next PUBLISH that has not begun yet. */
+  untilPublish: 1,
+  /** After the packet that is under way. */
+  onePacket: 2
+} as const
+
+export type ScanMode = typeof SCAN[keyof typeof SCAN]
+
+/** What has come in, by control packet type (MQTT 3.1.1 §2.2.1); shared by all scanners of a broker. */
+export interface Traffic {
+  readonly packetsByType: Float64Array
+  bytesReceived: number
+}
+
+/** @returns counters at zero */
+export function createTraffic (): Traffic {
+  return { packetsByType: new Float64Array(16), bytesReceived: 0 }
+}
+
+/** Control packet type of PUBLISH. */
+export const PUBLISH = 3
+
+const LENGTH_BYTES_MAX = 4
+
+/**
+ * Follows the packet boundaries of one connection over its chunks, without looking into packets and without copying.
+ * A fixed header is one byte (type and flags) and one to four bytes of remaining length (MQTT 3.1.1 §2.2.3),
+ * and may be cut anywhere between chunks; a body is skipped by its length.
+ */
+export class FrameScanner {
+  readonly #traffic: Traffic
+  packetBytesMax: number
+  /** Set by `scan`, for good. */
+  violation: FrameViolation | null = null
+  /** Bytes of the current body that are still to come. */
+  #bodyBytes = 0
+  /** Bytes of the current fixed header seen so far; 0 between packets and in a body. */
+  #headerBytes = 0
+  #length = 0
+
+  constructor ({ traffic, packetBytesMax }: { traffic: Traffic, packetBytesMax: number }) {
+    this.#traffic = traffic
+    this.packetBytesMax = packetBytesMax
+  }
+
+  /** Whether the last byte scanned ended a packet. */
+  get atBoundary (): boolean {
+    return this.#bodyBytes === 0 && this.#headerBytes === 0
+  }
+
+  /**
+   * @returns how many bytes of `chunk` may pass: all, or those up to where `mode` stops, or those before the packet
+   *   that set {@link FrameScanner.violation}
+   */
+  scan (chunk: Uint8Array, mode: ScanMode): number {
+    const { packetsByType } = this.#traffic
+    const end = chunk.length
+    let bodyBytes = this.#bodyBytes
+    let headerBytes = this.#headerBytes
+    let length = this.#length
+    let at = 0
+    let packetAt = 0
+    while (at < end) {
+      if (bodyBytes > 0) {
+        const skipped = bodyBytes < end - at ? bodyBytes : end - at
+        at += skipped
+        bodyBytes -= skipped
+        if (bodyBytes > 0 || mode === SCAN.onePacket) break
+        continue
+      }
+      const byte = chunk[at] as number
+      if (headerBytes === 0) {
+        const type = byte >> 4
+        if (type === PUBLISH && mode === SCAN.untilPublish) break
+        packetAt = at
+        packetsByType[type] = (packetsByType[type] as number) + 1
+        length = 0
+        headerBytes = 1
+        at++
+        continue
+      }
+      at++
+      length += (byte & 0x7f) * 2 ** (7 * (headerBytes - 1))
+      headerBytes++
+      if (byte >= 0x80) {
+        if (headerBytes <= LENGTH_BYTES_MAX) continue
+        this.violation = 'malformed_length'
+        return packetAt
+      }
+      if (headerBytes + length > this.packetBytesMax) {
+        this.violation = 'packet_too_large'
+        return packetAt
+      }
+      bodyBytes = length
+      headerBytes = 0
+      if (length === 0 && mode === SCAN.onePacket) break
+    }
+    this.#bodyBytes = bodyBytes
+    this.#headerBytes = headerBytes
+    this.#length = length
+    this.#traffic.bytesReceived += at
+    return at
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * Backpressure towards publishers.
+ *
+ * Aedes reads a socket on each `readable` event, however many publishes it has been made to hold, and neither
+ * `client.pause()` nor `socket.pause()` stops it without harm. So the gate stands in the socket's own `read`:
+ *
+ * - `first`: until CONNACK is sent, one packet passes, the CONNECT, and the rest waits in the socket. Aedes would queue
+ *   42 packets and then disconnect a device that pipelines behind a slow password check.
+ * - `open`: chunks pass as they come; only their packet lengths are looked at.
+ * - paused (all gates) or held (this one): packets pass up to the next PUBLISH, then the gate is `stopped` and the
+ *   socket is not read, so that TCP pushes back. Pings, subscriptions and acknowledgements of clients that do not
+ *   publish keep flowing: an operator can watch through an outage.
+ *
+ * What may not pass goes back by `unshift`, so it stays in the stream's own buffer and `end` waits for it: a client
+ * that published, disconnected and left is still read. A stopped gate opens only from the event loop: Aedes' parser is
+ * not re-entrant, so nothing may be left to read while it works on a chunk.
+ */
+import type { Socket } from 'node:net'
+import { FrameScanner, type FrameViolation, SCAN, type Traffic } from './frames.ts'
+
+/** Gates woken in one turn of the event loop, so that a resumption of thousands leaves room for timers and writes. */
+const WAKES_PER_TURN = 64
+
+interface ReadGateOptions {
+  readonly gates: ReadGates
+  readonly socket: Socket
+  readonly connectPacketBytesMax: number
+  readonly packetBytesMax: number
+  readonly onViolation: (violation: FrameViolation) => void
+}
+
+/** The gate of one socket. Made by {@link ReadGates.guard}. */
+export class ReadGate {
+  readonly #gates: ReadGates
+  readonly #socket: Socket
+  readonly #read: Socket['read']
+  readonly #scanner: FrameScanner
+  readonly #packetBytesMax: number
+  readonly #onViolation: (violation: FrameViolation) => void
+  #phase: 'first' | 'open' | 'closed' = 'first'
+  #stopped = false
+  #held = false
+
+  constructor ({ gates, socket, connectPacketBytesMax, packetBytesMax, onViolation }: ReadGateOptions) {
+    this.#gates = gates
+    this.#socket = socket
+    this.#read = socket.read
+    this.#scanner = new FrameScanner({ traffic: gates.traffic, packetBytesMax: connectPacketBytesMax })
+    this.#packetBytesMax = packetBytesMax
+    this.#onViolation = onViolation
+    socket.read = (bytes?: number) => this.#pass(bytes)
+  }
+
+  /** CONNACK is sent: lets the packets behind CONNECT pass. Aedes reads on by itself right after. */
+  open (): void {
+    if (this.#phase !== 'first') return
+    this.#phase = 'open'
+    this.#stopped = false
+    this.#scanner.packetBytesMax = this.#packetBytesMax
+  }
+
+  /** Stops at this client's next PUBLISH. */
+  hold (): void {
+    this.#held = true
+  }
+
+  /** Ends {@link ReadGate.hold}. */
+  release (): void {
+    if (!this.#held) return
+    this.#held = false
+    if (this.#stopped && this.#phase === 'open') this.#gates.enlist(this)
+  }
+
+  /** Nothing passes any more. */
+  close (): void {
+    this.#phase = 'closed'
+    this.#stopped = true
+    this.#gates.strike(this)
+  }
+
+  /** For {@link ReadGates}, on an empty stack. */
+  wake (): void {
+    if (this.#phase !== 'open' || !this.#stopped || this.#held) return
+    this.#stopped = false
+    this.#socket.emit('readable')
+  }
+
+  #pass (bytes?: number): Buffer | null {
+    // read(0) is the stream asking its source for more, or noticing its end; it returns no data.
+    if (bytes === 0) return this.#read.call(this.#socket, 0)
+    if (this.#stopped) return null
+    const chunk = this.#read.call(this.#socket) as Buffer | null
+    if (chunk === null) return null
+    const scanner = this.#scanner
+    if (this.#phase === 'first') {
+      const passed = scanner.scan(chunk, SCAN.onePacket)
+      return scanner.violation === null && !scanner.atBoundary ? chunk : this.#stop(chunk, passed)
+    }
+    const stopping = this.#held || this.#gates.paused
+    const passed = scanner.scan(chunk, stopping ? SCAN.untilPublish : SCAN.all)
+    return passed === chunk.length && scanner.violation === null ? chunk : this.#stop(chunk, passed)
+  }
+
+  #stop (chunk: Buffer, passed: number): Buffer | null {
+    this.#stopped = true
+    const { violation } = this.#scanner
+    if (violation !== null) {
+      this.close()
+      this.#onViolation(violation)
+    } else {
+      if (passed < chunk.length) this.#socket.unshift(chunk.subarray(passed))
+      if (this.#phase === 'open' && !this.#held) this.#gates.enlist(this)
+    }
+    return passed === 0 ? null : chunk.subarray(0, passed)
+  }
+}
+
+/** All gates of a broker, which pause and resume together. */
+export class ReadGates {
+  readonly traffic: Traffic
+  paused = false
+  /** Stopped gates, the one that waits longest first. */
+  readonly #waiting = new Set<ReadGate>()
+  #waking = false
+
+  constructor ({ traffic }: { traffic: Traffic }) {
+    this.traffic = traffic
+  }
+
+  /** Publishers that are stopped now. */
+  get stopped (): number {
+    return this.#waiting.size
+  }
+
+  /** Puts a gate before a socket that nobody reads yet. */
+  guard (options: Omit<ReadGateOptions, 'gates'>): ReadGate {
+    return new ReadGate({ ...options, gates: this })
+  }
+
+  pause (): void {
+    this.paused = true
+  }
+
+  resume (): void {
+    this.paused = false
+    this.#schedule()
+  }
+
+  /** Adds a stopped gate to those that are woken, in order, while nothing is paused. */
+  enlist (gate: ReadGate): void {
+    this.#waiting.add(gate)
+    this.#schedule()
+  }
+
+  strike (gate: ReadGate): void {
+    this.#waiting.delete(gate)
+  }
+
+  #schedule (): void {
+    if (this.#waking || this.paused || this.#waiting.size === 0) return
+    this.#waking = true
+    setImmediate(() => {
+      this.#waking = false
+      this.#wakeSome()
+    })
+  }
+
+  #wakeSome (): void {
+    let woken = 0
+    for (const gate of this.#waiting) {
+      // A gate that was woken before may have filled the buffer again.
+      if (this.paused || woken === WAKES_PER_TURN) break
+      this.#waiting.delete(gate)
+      gate.wake()
+      woken++
+    }
+    this.#schedule()
+  }
+}

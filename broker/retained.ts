@@ -1,0 +1,69 @@
+import type { AedesPublishPacket } from 'aedes'
+import type { BrokerLimits } from './limits.ts'
+import { RESERVED_PREFIX } from './topics.ts'
+import { TopicTree } from './topic-tree.ts'
+
+/** A tree node, its map entry and a packet object; an estimate that errs upwards. */
+const LEVEL_BYTES = 200
+
+interface RetainedMessage {
+  readonly packet: Pick<AedesPublishPacket, 'cmd' | 'topic' | 'payload' | 'qos' | 'retain'>
+  readonly bytes: number
+}
+
+/** The last retained message of each topic, bounded in messages and bytes. */
+export class RetainedMessages {
+  readonly #limits: Pick<BrokerLimits, 'retainedMessagesMax' | 'retainedBytesMax'>
+  readonly #onRefused: () => void
+  readonly #tree = new TopicTree<RetainedMessage>()
+  count = 0
+  bytes = 0
+  refused = 0
+
+  constructor ({ limits, onRefused }: {
+    limits: Pick<BrokerLimits, 'retainedMessagesMax' | 'retainedBytesMax'>
+    onRefused: () => void
+  }) {
+    this.#limits = limits
+    this.#onRefused = onRefused
+  }
+
+  /** Keeps `packet`, or clears its topic when the payload is empty. Beyond the bounds the topic keeps what it had. */
+  store ({ cmd, topic, payload, qos }: AedesPublishPacket): void {
+    const previous = this.#tree.get(topic)
+    if (payload.length === 0) {
+      if (previous === undefined) return
+      this.#tree.delete(topic)
+      this.count--
+      this.bytes -= previous.bytes
+      return
+    }
+    const added = payload.length + topic.length * 2 + topic.split('/').length * LEVEL_BYTES - (previous?.bytes ?? 0)
+    const own = topic.startsWith(RESERVED_PREFIX)
+    if (!own && ((previous === undefined && this.count >= this.#limits.retainedMessagesMax) ||
+      (added > 0 && this.bytes + added > this.#limits.retainedBytesMax))) {
+      this.refused++
+      this.#onRefused()
+      return
+    }
+    if (previous === undefined) this.count++
+    this.bytes += added
+    const bytes = (previous?.bytes ?? 0) + added
+    this.#tree.set(topic, { packet: { cmd, topic, payload: ownCopy(payload), qos, retain: true }, bytes })
+  }
+
+  /** Retained packets that match any of `filters`, one for each filter that it matches. */
+  * matching (filters: readonly string[]): Generator<RetainedMessage['packet']> {
+    for (const filter of filters) {
+      for (const { packet } of this.#tree.matchFilter(filter)) yield packet
+    }
+  }
+}
+
+/** A payload as it came in is a view on the whole chunk that the socket delivered, and would keep all of it alive. */
+export function ownCopy (payload: Buffer | string): Buffer {
+  const source = typeof payload === 'string' ? Buffer.from(payload) : payload
+  const copy = Buffer.allocUnsafeSlow(source.length)
+  source.copy(copy)
+  return copy
+}

@@ -1,0 +1,73 @@
+import type { FanOut } from './subscriber.ts'
+import { STATISTICS_PREFIX } from './topics.ts'
+
+/** What the broker counts; totals since its start, unless said otherwise. */
+export interface BrokerStatistics {
+  /** Clients with a CONNACK, now. */
+  readonly clientsConnected: number
+  /** Open sockets, now. */
+  readonly connections: number
+  readonly connectionsRefused: number
+  readonly bytesReceived: number
+  readonly packetsReceived: number
+  readonly publishesReceived: number
+  /** Publishes that wait for their acknowledgement, now. */
+  readonly heldMessages: number
+  /** Clients whose sockets are not read because their next packet is a PUBLISH, now. */
+  readonly publishersStopped: number
+  /** Connections closed for breaking a limit of the read gate. */
+  readonly limitViolations: number
+  /** Live subscriptions, now. */
+  readonly subscriptions: number
+  readonly subscriptionsRefused: number
+  readonly deliveriesDropped: number
+  readonly retainedMessages: number
+  readonly retainedBytes: number
+  readonly retainedRefused: number
+  /** Sessions that hold subscriptions, now. */
+  readonly sessions: number
+  readonly queuedMessages: number
+  readonly queuedBytes: number
+  readonly queuedDropped: number
+}
+
+interface PublisherOptions {
+  readonly fanOut: FanOut
+  readonly read: () => BrokerStatistics
+  readonly version: string
+  readonly intervalMs: number
+}
+
+/** Publishes statistics under the names and in the form that operators know from Mosquitto, retained. */
+export function createStatisticsPublisher ({ fanOut, read, version, intervalMs }: PublisherOptions) {
+  const startedAtMs = performance.now()
+  let timer: NodeJS.Timeout | null = null
+
+  function publish (): void {
+    const statistics = read()
+    const messages = {
+      version: `vital-gateway version ${version}`,
+      uptime: `${Math.floor((performance.now() - startedAtMs) / 1000)} seconds`,
+      'clients/connected': statistics.clientsConnected,
+      'messages/received': statistics.packetsReceived,
+      'publish/messages/received': statistics.publishesReceived,
+      'bytes/received': statistics.bytesReceived,
+      'subscriptions/count': statistics.subscriptions,
+      'retained messages/count': statistics.retainedMessages
+    }
+    for (const [name, value] of Object.entries(messages)) {
+      fanOut({ topic: `${STATISTICS_PREFIX}${name}`, payload: Buffer.from(String(value)), qos: 0, retain: true })
+    }
+  }
+
+  return {
+    start (): void {
+      publish()
+      timer = setInterval(publish, intervalMs)
+    },
+    stop (): void {
+      if (timer !== null) clearInterval(timer)
+      timer = null
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import type { Client, PublishPacket } from 'aedes'
+import type { Rejection } from '../schemas/rejection.ts'
+import type { HeldPublish, Outcome } from './acknowledgements.ts'
+import { closeSoon, type Connection, type Connections } from './connections.ts'
+import type { Ingest } from './ingest.ts'
+import type { BrokerLimits } from './limits.ts'
+import { DISCARDED_TOPIC, deviceOf, isVitalTopic, levelsOf, rejectedTopic, RESERVED_PREFIX } from './topics.ts'
+
+/** What {@link createSubscriber} publishes by itself. */
+export type FanOut = (packet: { topic: string, payload: Buffer, qos: 0 | 1 | 2, retain: boolean }) => void
+
+type Callback = HeldPublish['callback']
+
+const NOTHING = Buffer.alloc(0)
+
+interface SubscriberOptions {
+  readonly ingest: Ingest
+  readonly connections: Connections
+  readonly fanOut: FanOut
+  /** Notes a QoS 2 packet id of a session; false when it was noted before. */
+  readonly noteInbound: (clientId: string, messageId: number) => boolean
+  readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'topicLevelsMax'>
+}
+
+/**
+ * The in-process subscriber of `vital/`: Aedes' `authorizePublish`, the only step before the acknowledgement is
+ * written. It hands a publish to ingest and calls Aedes back once the verdict is there, in the client's order.
+ *
+ * Aedes is never called back with an error for what could not be stored: it would drop the connection through the
+ * error path, and in the time between acknowledge nothing but lose the order. The connection is closed instead.
+ */
+export function createSubscriber ({ ingest, connections, fanOut, noteInbound, limits }: SubscriberOptions) {
+  const { heldMessagesPerClientMax, topicLevelsMax } = limits
+  const state = { heldMessages: 0, stopped: false }
+
+  function authorizePublish (client: Client | null, packet: PublishPacket, callback: Callback): void {
+    if (packet.topic.startsWith(RESERVED_PREFIX)) return callback(new Error(`${RESERVED_PREFIX} is reserved`))
+    const connection = client === null ? undefined : connections.of(client)
+    // Without a connection there is no order to keep and nobody to stop; Aedes has no such case without a cluster.
+    if (connection === undefined) return callback(new Error('publish without a connection'))
+    const isWill = connection.client.closed
+    // The broker closes, so ingest has been drained; clients did not fail, so their wills do not speak.
+    if (isWill && state.stopped) return callback(new Error('the broker is stopping'))
+    // The flag of the incoming packet must not reach subscribers [MQTT-3.3.1-3].
+    packet.dup = false
+    if (!isVitalTopic(packet.topic)) {
+      if (levelsOf(packet.topic) > topicLevelsMax) return callback(new Error('topic has too many levels'))
+      return relay(connection, packet, callback, isWill)
+    }
+    const device = deviceOf(packet.topic)
+    const payload = packet.payload as Buffer
+    if (payload.length === 0 && packet.retain && device !== null) return relay(connection, packet, callback, isWill)
+    const held = hold(connection, packet, callback, isWill)
+    ingest({ topic: packet.topic, device, payload, clientId: connection.client.id }, (verdict) => {
+      settle(connection, held, verdict)
+    })
+  }
+
+  function relay (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {
+    if (connection.held.size === 0) callback(null)
+    else settle(connection, hold(connection, packet, callback, isWill), 'relayed')
+  }
+
+  function hold (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): HeldPublish {
+    const held = connection.held.hold(packet, callback, isWill)
+    state.heldMessages++
+    if (connection.held.size > heldMessagesPerClientMax) connection.gate.hold()
+    return held
+  }
+
+  function settle ({ held: queue, gate }: Connection, held: HeldPublish, outcome: Outcome): void {
+    queue.settle(held, outcome)
+    if (queue.size <= heldMessagesPerClientMax / 2) gate.release()
+  }
+
+  /** @see AcknowledgementQueue */
+  function leave (connection: Connection, held: HeldPublish, outcome: Outcome): void {
+    state.heldMessages--
+    if (!state.stopped) {
+      if (outcome === 'relayed') pass(connection, held)
+      else if (outcome.status === 'unavailable') refuse(connection, held)
+      else {
+        const { topic } = held.packet
+        if (outcome.fanOut === null) discard(held.packet)
+        else if (outcome.fanOut !== held.packet.payload) held.packet.payload = outcome.fanOut
+        pass(connection, held)
+        if (outcome.rejections.length > 0) announce(topic, outcome.rejections)
+      }
+    }
+    if (connection.condemned && connection.held.size === 0) closeSoon(connection)
+  }
+
+  /** Lets Aedes acknowledge and fan out. */
+  function pass (connection: Connection, { packet, callback, isWill }: HeldPublish): void {
+    const { client, socket, abandoned } = connection
+    const gone = abandoned || client.closed || socket.destroyed
+    if (!gone || isWill || packet.qos === 0) return callback(null)
+    // Nobody is there to acknowledge to, and Aedes would not fan out what it cannot acknowledge. A client that comes
+    // back to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
+    if (packet.qos === 2 && !client.clean && !noteInbound(client.id, packet.messageId as number)) return
+    if (packet.topic === DISCARDED_TOPIC) return
+    fanOut({ topic: packet.topic, payload: packet.payload as Buffer, qos: packet.qos, retain: packet.retain })
+  }
+
+  function refuse (connection: Connection, { callback, isWill }: HeldPublish): void {
+    // A will: its client has gone, and Aedes forgets it.
+    if (isWill) return callback(new Error('will could not be stored'))
+    if (connection.abandoned) return
+    connection.abandoned = true
+    connection.gate.close()
+    closeSoon(connection)
+  }
+
+  function announce (topic: string, rejections: readonly Rejection[]): void {
+    const device = deviceOf(topic)
+    if (device === null) return
+    for (const rejection of rejections) {
+      fanOut({ topic: rejectedTopic(device), payload: Buffer.from(JSON.stringify(rejection)), qos: 1, retain: false })
+    }
+  }
+
+  return {
+    authorizePublish,
+    leave,
+    /** From now on nothing is acknowledged or fanned out. */
+    stop (): void {
+      state.stopped = true
+    },
+    get heldMessages (): number {
+      return state.heldMessages
+    }
+  }
+}
+
+function discard (packet: PublishPacket): void {
+  packet.topic = DISCARDED_TOPIC
+  packet.payload = NOTHING
+  packet.retain = false
+}
+
+export type Subscriber = ReturnType<typeof createSubscriber>
