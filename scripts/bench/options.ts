@@ -1,0 +1,71 @@
+import { parseArgs } from 'node:util'
+import { DEFAULT_WORKLOADS, parseWorkloads, type Workload } from './workloads.ts'
+
+/** What one run of the bench does. */
+export interface BenchOptions {
+  readonly workloads: readonly Workload[]
+  readonly rounds: number
+  readonly warmupMs: number
+  readonly measureMs: number
+  /** Where the gateway's data directories are made; `undefined` is the system's temporary directory. */
+  readonly dataDir: string | undefined
+  readonly jsonFile: string | undefined
+  readonly cpuProf: boolean
+  /** Measures the generator and the bare servers without the gateway. */
+  readonly referenceOnly: boolean
+}
+
+export const USAGE = `npm run bench -- [options]
+
+Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itself, in interleaved rounds.
+
+  --workload LIST     ${DEFAULT_WORKLOADS}
+                      also any {connections}x{in flight}, and open@{rate per second}; default: all of these
+  --rounds N          rounds of each target, default 5
+  --seconds S         measured in each round, default 5
+  --warmup S          before it, default 2
+  --data-dir DIR      make the gateway's data directories there: the disk matters (default: the temporary directory)
+  --json FILE         write every round there, too
+  --cpu-prof          write the gateway's CPU profiles below bench-results/ (slows it)
+  --reference-only    leave the gateway out: what the generator and the bare servers do
+  --help
+`
+
+function parseNumber (name: string, text: string, min: number): number {
+  const value = Number(text)
+  if (!Number.isFinite(value) || value < min) throw new Error(`--${name} must be a number of at least ${min}, not "${text}"`)
+  return value
+}
+
+/**
+ * @param args - without node and the script
+ * @returns `null` when only the usage was asked for
+ * @throws Error that names the option at fault
+ */
+export function parseOptions (args: readonly string[]): BenchOptions | null {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      workload: { type: 'string', default: DEFAULT_WORKLOADS },
+      rounds: { type: 'string', default: '5' },
+      seconds: { type: 'string', default: '5' },
+      warmup: { type: 'string', default: '2' },
+      'data-dir': { type: 'string' },
+      json: { type: 'string' },
+      'cpu-prof': { type: 'boolean', default: false },
+      'reference-only': { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false }
+    }
+  })
+  if (values.help) return null
+  return {
+    workloads: parseWorkloads(values.workload),
+    rounds: Math.floor(parseNumber('rounds', values.rounds, 1)),
+    warmupMs: parseNumber('warmup', values.warmup, 0) * 1000,
+    measureMs: parseNumber('seconds', values.seconds, 0.5) * 1000,
+    dataDir: values['data-dir'],
+    jsonFile: values.json,
+    cpuProf: values['cpu-prof'],
+    referenceOnly: values['reference-only']
+  }
+}

@@ -1,0 +1,103 @@
+/** What is sent, and what the gateway is compared with. */
+export interface Workload {
+  readonly name: string
+  readonly traffic: 'closed' | 'open' | 'idle'
+  readonly protocol: 'mqtt' | 'http'
+  readonly qos: 0 | 1
+  readonly connections: number
+  readonly inFlight: number
+  readonly readingsPerAnswer: number
+  readonly ratePerS: number
+  readonly reference: 'broker' | 'http' | 'postgres'
+  /** In one sentence, for the report. */
+  readonly about: string
+}
+
+const CLOSED = {
+  traffic: 'closed',
+  protocol: 'mqtt',
+  qos: 1,
+  connections: 50,
+  inFlight: 20,
+  readingsPerAnswer: 1,
+  ratePerS: 0,
+  reference: 'broker'
+} as const
+
+const OPEN_CONNECTIONS = 1000
+
+const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
+  qos0: {
+    ...CLOSED,
+    qos: 0,
+    inFlight: 2,
+    readingsPerAnswer: 20,
+    about: 'QoS 0, 50 connections, a PINGREQ after every 20 publishes, 2 of them unanswered; the PINGRESP counts the 20 as read'
+  },
+  arrays: {
+    ...CLOSED,
+    inFlight: 4,
+    readingsPerAnswer: 50,
+    about: 'QoS 1, 50 connections x 4 in flight, 50 readings per publish'
+  },
+  http: {
+    ...CLOSED,
+    protocol: 'http',
+    inFlight: 1,
+    reference: 'http',
+    about: 'POST /vital-data, 50 keep-alive connections, one reading and one request at a time each'
+  },
+  postgres: {
+    ...CLOSED,
+    inFlight: 4,
+    readingsPerAnswer: 50,
+    reference: 'postgres',
+    about: 'the workload arrays, against the same rows written straight into the same PostgreSQL (COPY, upsert of latest, COMMIT)'
+  },
+  idle: {
+    ...CLOSED,
+    traffic: 'idle',
+    connections: 10_000,
+    about: '10,000 idle connections; bytes of resident memory that each adds'
+  }
+}
+
+/** In the order in which they run; `open` stands for both rates. */
+export const DEFAULT_WORKLOADS = '50x20,500x20,5000x1,qos0,arrays,http,postgres,open,idle'
+
+/**
+ * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, and
+ *   `open@{rate per second}`
+ * @throws Error that names what is unknown
+ */
+export function parseWorkloads (list: string): Workload[] {
+  return list.split(',').flatMap((name) => name === 'open' ? ['open@10000', 'open@40000'] : [name]).map(parseWorkload)
+}
+
+function parseWorkload (name: string): Workload {
+  const named = Object.hasOwn(NAMED, name) ? NAMED[name] : undefined
+  if (named !== undefined) return { name, ...named }
+  const [, connections, inFlight] = /^([1-9]\d{0,4})x([1-9]\d{0,3})$/.exec(name) ?? []
+  if (connections !== undefined && inFlight !== undefined) {
+    return {
+      ...CLOSED,
+      name,
+      connections: Number(connections),
+      inFlight: Number(inFlight),
+      about: `QoS 1, ${connections} connections x ${inFlight} in flight`
+    }
+  }
+  const rate = /^open@([1-9]\d{0,6})$/.exec(name)?.[1]
+  if (rate !== undefined) {
+    return {
+      ...CLOSED,
+      name,
+      traffic: 'open',
+      connections: OPEN_CONNECTIONS,
+      inFlight: 32,
+      ratePerS: Number(rate),
+      about: `QoS 1, open loop: ${rate}/s from ${OPEN_CONNECTIONS} connections; latency from when each was due to its PUBACK`
+    }
+  }
+  throw new Error(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight} or open@{rate}`)
+}
