@@ -1,0 +1,71 @@
+import { pino } from 'pino'
+import t from 'tap'
+import { migrate } from '../../db/migrate.ts'
+import { createEmptyDatabase, createTestDatabase } from '../postgres.ts'
+
+const logger = pino({ level: 'silent' })
+
+t.test('two gateways at once migrate a fresh database once', async (t) => {
+  const { connectionString, query } = await createEmptyDatabase(t)
+  const runs = await Promise.all([1, 2, 3].map(() => migrate({ connectionString, logger })))
+  t.same(runs.flat(), ['001-initial'], 'one of them did the work')
+  t.same(await migrate({ connectionString, logger }), [], 'and a later one found nothing to do')
+  t.same(await query('select name from vital_migrations'), [{ name: '001-initial' }])
+})
+
+t.test('a schema newer than the program stops it, and says what to do', async (t) => {
+  const { connectionString, query } = await createTestDatabase(t)
+  await query('insert into vital_migrations values (\'900-from-the-future\', \'\')')
+  await t.rejects(migrate({ connectionString, logger }), { code: 'VITAL_SCHEMA_NEWER', message: /900-from-the-future.*Start the newer version/ })
+})
+
+t.test('a migration that fails is rolled back whole, and says why', async (t) => {
+  const { connectionString, query } = await createEmptyDatabase(t)
+  await query('create table dead_letters (id int)')
+  await t.rejects(migrate({ connectionString, logger }), { code: 'VITAL_MIGRATION_FAILED', message: /001-initial.*"dead_letters" already exists/ })
+  t.same(await query('select to_regclass(\'readings\') as readings'), [{ readings: null }])
+  await query('drop table dead_letters')
+  t.same(await migrate({ connectionString, logger }), ['001-initial'])
+})
+
+t.test('a database that cannot be reached is the error of pg, so that the caller may wait', async (t) => {
+  await t.rejects(migrate({ connectionString: 'postgres://vital:x@127.0.0.1:1/postgres', logger }), { code: 'ECONNREFUSED' })
+})
+
+t.test('the columns of latest follow the newest value', async (t) => {
+  const { query } = await createTestDatabase(t)
+  const insert = (device: string, vitals: object, times: object) => query(
+    'insert into latest (device, time, oldest_time, vitals, vital_times) values ($1, now(), now(), $2, $3)',
+    [device, JSON.stringify(vitals), JSON.stringify(times)])
+  await insert('both', { heartRateValue: 61.5, breathRateValue: 14, breathValue: 15 }, { heartRateValue: 1, breathRateValue: 2, breathValue: 2 })
+  await insert('older-name-newer', { breathRateValue: 14, breathValue: 15 }, { breathRateValue: 2, breathValue: 3 })
+  await insert('older-name-only', { breathValue: 15 }, { breathValue: 3 })
+  await insert('none', { spo2Value: 97 }, { spo2Value: 3 })
+  t.same(await query('select device, heart_rate, breath_rate from latest order by device'), [
+    { device: 'both', heart_rate: 61.5, breath_rate: 14 },
+    { device: 'none', heart_rate: null, breath_rate: null },
+    { device: 'older-name-newer', heart_rate: null, breath_rate: 15 },
+    { device: 'older-name-only', heart_rate: null, breath_rate: 15 }
+  ])
+})
+
+t.test('updates of latest stay on their page', async (t) => {
+  const { query } = await createTestDatabase(t)
+  await query(`insert into latest (device, time, oldest_time, vitals, vital_times)
+    select 'd' || i, now(), now(), '{"heartRateValue": 60}', '{"heartRateValue": 1}' from generate_series(1, 500) i`)
+  const rows = await query(`
+    with updated as (
+      update latest set time = now(), vitals = '{"heartRateValue": 61}', vital_times = '{"heartRateValue": 2}' returning 1
+    ), counted as materialized (select count(*)::int as updated from updated)
+    select updated, pg_stat_get_xact_tuples_hot_updated('latest'::regclass)::int as hot from counted`)
+  t.same(rows, [{ updated: 500, hot: 500 }])
+})
+
+t.test('what an operator sees with \\d+ is explained', async (t) => {
+  const { query } = await createTestDatabase(t)
+  const bare = await query(`
+    select a.attrelid::regclass::text as table, a.attname as column from pg_attribute a
+    where a.attrelid in ('readings'::regclass, 'latest'::regclass, 'dead_letters'::regclass)
+      and a.attnum > 0 and col_description(a.attrelid, a.attnum) is null`)
+  t.same(bare, [])
+})
