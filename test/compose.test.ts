@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
+import { createTestDatabase } from './postgres.ts'
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
 const compose = read('compose.yaml')
@@ -80,6 +81,32 @@ t.test('a device id reaches SQL quoted', (t) => {
   t.ok(queries.some((query) => query.includes('$' + '{device:sqlstring}')))
   for (const query of queries) t.notMatch(query, /\$device|\$\{device\}|'\$/)
   t.end()
+})
+
+/** What Grafana makes of a query: the macros of its PostgreSQL data source, and the variable `device`. */
+function expandMacros (query: string, device: string): string {
+  return query
+    .replace(/\$__timeGroupAlias\((\w+), \$__interval\)/g, 'floor(extract(epoch from $1)/60)*60 AS "time"')
+    .replace(/\$__timeFilter\((\w+)\)/g, "$1 BETWEEN now() - interval '1 hour' AND now()")
+    .replaceAll('$' + '{device:sqlstring}', () => `'${device.replaceAll("'", "''")}'`)
+}
+
+t.test('the dashboard\'s SQL answers from the schema of the migrations', async (t) => {
+  const { query } = await createTestDatabase(t)
+  const device = "o'brien"
+  await query(`insert into readings (device, time, hash, vitals, received_at) values
+    ($1, now(), gen_random_uuid(), '{"heartRateValue": 61}', now()), ($1, now(), gen_random_uuid(), '{}', now())`, [device])
+  await query(`insert into latest (device, time, oldest_time, vitals, vital_times)
+    values ($1, now() - interval '1 day', now(), '{"heartRateValue": 61}', '{}')`, [device])
+  await query(`insert into dead_letters (id, received_at, transport, device, reason, errors, payload)
+    values (gen_random_uuid(), now(), 'mqtt', $1, 'invalid_json', '[]', '\\x00ff41')`, [device])
+  const queries = [
+    ...dashboard.templating.list.map((variable) => ({ title: 'variable', sql: variable.query })),
+    ...dashboard.panels.flatMap(({ title, targets = [] }) => targets.flatMap(({ rawSql }) =>
+      rawSql === undefined ? [] : { title, sql: rawSql }))
+  ]
+  t.equal(queries.length, 6)
+  for (const { title, sql } of queries) t.equal((await query(expandMacros(sql, device))).length, 1, title)
 })
 
 t.test('panels have ids of their own and do not overlap', (t) => {
