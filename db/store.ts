@@ -6,7 +6,7 @@ import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
 import { upsertLatest } from './queries/upsert-latest.ts'
 import type { DeadLetterRow, ReadingRow } from './rows.ts'
-import { isUniqueViolation } from './sqlstate.ts'
+import { isServerError, isUniqueViolation } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
 
 /** What a committed batch did. */
@@ -113,12 +113,6 @@ async function commit (client: PoolClient): Promise<void> {
   }
   // COMMIT of a failed transaction succeeds as ROLLBACK; taking it for durable would break the promise.
   if (result.command !== 'COMMIT') throw new Error(`PostgreSQL answered ${result.command} to COMMIT`)
-}
-
-/** Whether the server itself reported the error and will take further commands on this connection. */
-function isServerError (error: unknown): boolean {
-  const { severity } = error as { severity?: string }
-  return severity === 'ERROR'
 }
 
 async function execute<Row extends object> (client: PoolClient, query: CompiledQuery<unknown>) {

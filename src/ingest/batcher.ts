@@ -169,7 +169,7 @@ export class Batcher {
       onBatch({ readings, durationMs: monotonicMs() - startedAtMs })
       this.#finish(batch, false)
     }, () => {
-      // Only a stop rejects a commit: its readings are given up, and their clients keep them.
+      // Given up by a stop, or for a defect of ours that the journal has logged: the clients keep their readings.
       this.#finish(batch, true)
     })
   }

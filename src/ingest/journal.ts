@@ -51,7 +51,7 @@ export function createJournal ({ store, caps, logger, onAvailability, onRetry }:
   const stopping = new AbortController()
   let retrying = 0
 
-  /** Settles when every submission of the batch is decided; rejects only when the journal is stopped. */
+  /** Settles when every submission of the batch is decided; rejects when it never will be: at a stop, or for a defect of ours. */
   async function commit (batch: Batch): Promise<void> {
     let isOutcomeUnknown = false
     for (let attempt = 0; batch.submissions.length > 0; attempt++) {
@@ -61,6 +61,10 @@ export function createJournal ({ store, caps, logger, onAvailability, onRetry }:
         return
       } catch (error) {
         if (error instanceof UnknownOutcomeError) isOutcomeUnknown = true
+        else if (classifyError(error) === 'give-up') {
+          logger.error({ err: error }, 'a batch cannot be written; its clients keep it')
+          throw error
+        }
         onAvailability(false, error)
       }
       retrying++
