@@ -1,0 +1,48 @@
+import { SingleBar } from 'cli-progress'
+import type { Tally } from './tally.ts'
+
+const BAR_REFRESH_MS = 200
+const LINE_EVERY_MS = 5000
+
+/** Shows how a run goes until `stop` is called: a bar on a terminal, elsewhere (a log, a pipe) a line every 5 s. */
+export function createProgress ({ tally, devices, stream }: {
+  tally: Tally
+  devices: number
+  stream: NodeJS.WriteStream
+}): { stop: () => void } {
+  return stream.isTTY ? createBar(tally, devices, stream) : createLines(tally, devices, stream)
+}
+
+function createBar (tally: Tally, devices: number, stream: NodeJS.WriteStream): { stop: () => void } {
+  const bar = new SingleBar({
+    format: '{bar} {percentage}% | {value}/{total} acknowledged | {unacknowledged} in flight | {online}/{devices} online | {eta_formatted}',
+    barsize: 20,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    etaBuffer: 50,
+    hideCursor: true,
+    linewrap: false,
+    // The run outlives a first Ctrl-C to wait for acknowledgements, and stops the bar itself.
+    gracefulExit: false,
+    stream
+  })
+  const payload = () => ({ unacknowledged: tally.unacknowledged, online: tally.online, devices })
+  bar.start(tally.planned, 0, payload())
+  const timer = setInterval(() => { bar.update(tally.acknowledged, payload()) }, BAR_REFRESH_MS)
+  return {
+    stop () {
+      clearInterval(timer)
+      bar.update(tally.acknowledged, payload())
+      bar.stop()
+    }
+  }
+}
+
+function createLines (tally: Tally, devices: number, stream: NodeJS.WriteStream): { stop: () => void } {
+  const timer = setInterval(() => {
+    const percentage = Math.floor(tally.acknowledged / tally.planned * 100)
+    stream.write(`${percentage}%: ${tally.acknowledged} of ${tally.planned} acknowledged, ` +
+      `${tally.unacknowledged} in flight, ${tally.online} of ${devices} devices online\n`)
+  }, LINE_EVERY_MS)
+  return { stop () { clearInterval(timer) } }
+}

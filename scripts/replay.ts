@@ -1,0 +1,70 @@
+import { runFleetCommand, runScript } from './fleet/command.ts'
+import { UsageError } from './fleet/options.ts'
+import { readRecordings, type Recording } from './recordings/folder.ts'
+import { parseReplayOptions, REPLAY_HELP } from './recordings/options.ts'
+import { type RespZero, toDurationS, toPlayback } from './recordings/playback.ts'
+import { RecordingError } from './recordings/recording.ts'
+
+/** Devices connect this far apart: a gateway should not meet them all in one instant. */
+const CONNECT_INTERVAL_MS = 5
+
+async function main (): Promise<number> {
+  const options = parseReplayOptions(process.argv.slice(2))
+  if (options === null) {
+    process.stdout.write(REPLAY_HELP)
+    return 0
+  }
+  const { url, inFlightMax, patienceMs, speed, folder, respZero } = options
+  const recordings = select(await read(folder), options.devices)
+  const durationS = Math.max(...recordings.map(({ samples }) => toDurationS(samples)))
+  const startS = options.startS ?? Math.floor(Date.now() / 1000 - durationS)
+  const planned = recordings.reduce((sum, { samples }) => sum + samples.length, 0)
+  return await runFleetCommand({
+    name: 'replay',
+    url,
+    inFlightMax,
+    patienceMs,
+    devices: recordings.map(({ device, samples }, index) => ({
+      device,
+      startMs: index * CONNECT_INTERVAL_MS,
+      readings: toPlayback(samples, { startS, speed, respZero })
+    })),
+    planned,
+    before: [
+      `${recordings.length} recordings, ${planned} readings from ${folder}`,
+      `--start ${startS} (${new Date(startS * 1000).toISOString()}), --speed ${speed === Infinity ? 'max' : speed}`
+    ],
+    after: [...toRespZeroNotes(recordings, respZero), 'Data: BIDMC PPG and Respiration Dataset 1.0.0 (PhysioNet), ODC-By 1.0']
+  })
+}
+
+async function read (folder: string): Promise<Recording[]> {
+  try {
+    const recordings = await readRecordings(folder)
+    if (recordings.length > 0) return recordings
+  } catch (cause) {
+    if (cause instanceof RecordingError) throw new UsageError(cause.message, { cause })
+    throw new UsageError(`--data ${folder} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  }
+  throw new UsageError(`--data ${folder} holds no bidmc_*_Numerics.csv`)
+}
+
+function select (recordings: Recording[], devices: readonly string[] | null): Recording[] {
+  if (devices === null) return recordings
+  return [...new Set(devices)].map((device) => {
+    const recording = recordings.find((candidate) => candidate.device === device)
+    if (recording === undefined) throw new UsageError(`--devices names "${device}", which no recording is played as`)
+    return recording
+  })
+}
+
+function toRespZeroNotes (recordings: readonly Recording[], respZero: RespZero): string[] {
+  const zeros = recordings
+    .map(({ device, samples }) => ({ device, count: samples.filter(({ respiratoryRate }) => respiratoryRate === 0).length }))
+    .filter(({ count }) => count > 0)
+  if (zeros.length === 0 || respZero === 'send') return []
+  const where = zeros.map(({ device, count }) => `${device} (${count} rows)`).join(', ')
+  return [`RESP 0 is a poor signal and was left out: ${where}; --resp-zero send plays it as a value`]
+}
+
+await runScript('replay', main)
