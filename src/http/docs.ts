@@ -1,5 +1,6 @@
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
+import type { FastifySchema } from 'fastify'
 import type { HttpApp } from './app.ts'
 
 /**
@@ -35,8 +36,17 @@ export async function collectDocs (app: HttpApp, version: string): Promise<void>
         { name: 'operation', description: 'For operators' }
       ]
     },
+    transform: ({ schema, url }) => ({ schema: withOptionalQuery(schema), url }),
     refResolver: { buildLocalReference: (json) => String(json['$id']) }
   })
+}
+
+/** Handlers always see every name of a query, for each has a default; so the caller need give none. */
+function withOptionalQuery (schema: FastifySchema): FastifySchema {
+  const { querystring } = schema
+  return typeof querystring === 'object' && querystring !== null
+    ? { ...schema, querystring: { ...querystring, required: [] } }
+    : schema
 }
 
 /** `GET /docs` (Swagger UI, its assets served from here) and `GET /docs/json` (OpenAPI 3.1). */

@@ -106,6 +106,7 @@ function toRawAnswer (error: HttpError): string {
 /** For a request that must not even reach Fastify. */
 export function refuseRequest (response: ServerResponse): void {
   const error = new HTTP_ERRORS.BadRequest()
-  response.writeHead(error.statusCode, { 'content-type': JSON_TYPE, connection: 'close' })
-  response.end(JSON.stringify(toErrorAnswer(error)))
+  const body = JSON.stringify(toErrorAnswer(error))
+  response.writeHead(error.statusCode, { 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body), connection: 'close' })
+  response.end(body)
 }

@@ -8,7 +8,7 @@ export const HTTP_LIMITS = {
   headersTimeoutMs: 10_000,
   /** How often Node looks for requests past the two limits above; its default of 30 s would double them. */
   connectionsCheckingIntervalMs: 5_000,
-  /** A socket without a byte in either direction. Longer than any acknowledgement or read may take. */
+  /** A socket without a byte in either direction: a client that does not read its answer. An answer held longer is given up. */
   connectionTimeoutMs: 120_000,
   /** Node's default, stated: a device id needs 1.5 KiB of it at most. */
   headerBytesMax: 16_384,
@@ -16,8 +16,8 @@ export const HTTP_LIMITS = {
   paramLengthMax: 128 * 4 * 3,
   /** Bodies still arriving lie in memory, `bodyBytesMax` each, before ingest can count them. */
   connectionsMax: 4_096,
-  /** Answers still owed at `stop` get this long; then their sockets are closed and the devices send again. */
-  stopTimeoutMs: 5_000,
+  /** Answers still owed at `stop` get this long, a little more than ingest takes to drain; then devices must send again. */
+  stopTimeoutMs: 12_000,
   /** Keep-alive sockets that fall idle during `stop` are closed in this rhythm. */
   stopSweepIntervalMs: 50
 } as const

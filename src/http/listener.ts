@@ -9,8 +9,8 @@ export interface Listener {
   listen (host: string, port: number): Promise<{ address: string, port: number }>
   /** Takes no more connections, closes idle ones, and lets each of the others go after its next answer. */
   stopListening (): void
-  /** {@link Listener.stopListening}, then settles once every socket is closed, after `stopTimeoutMs` at most. */
-  close (): Promise<void>
+  /** {@link Listener.stopListening}, then settles once every socket is closed, which it enforces after `timeoutMs`. */
+  close (timeoutMs: number): Promise<void>
 }
 
 /**
@@ -70,13 +70,13 @@ export function createListener (handler: (request: IncomingMessage, response: Se
     }
   }
 
-  async function close (): Promise<void> {
+  async function close (timeoutMs: number): Promise<void> {
     stopListening()
     sweep()
     const sweeping = setInterval(sweep, HTTP_LIMITS.stopSweepIntervalMs)
     const deadline = setTimeout(() => {
       for (const socket of sockets) socket.destroy()
-    }, HTTP_LIMITS.stopTimeoutMs)
+    }, timeoutMs)
     try {
       await closed
     } finally {

@@ -82,9 +82,9 @@ export function createHttpServer (options: HttpServerOptions) {
     return bound
   }
 
-  /** Stops listening, waits for the answers still owed (`stopTimeoutMs` at most), and closes what is left. */
-  async function stop (): Promise<void> {
-    await listener.close()
+  /** Stops listening, waits for the answers still owed, and closes what is left after `timeoutMs`. */
+  async function stop (timeoutMs: number = HTTP_LIMITS.stopTimeoutMs): Promise<void> {
+    await listener.close(timeoutMs)
     await app.close()
   }
 

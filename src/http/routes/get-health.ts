@@ -3,11 +3,13 @@ import type { LiveAnswer, ReadyAnswer } from '../../../schemas/vital-data.ts'
 import { ref } from '../schema-refs.ts'
 
 /** How the gateway is, asked anew for each probe. */
-export interface Health extends Omit<ReadyAnswer, 'status'> {
+export interface Health extends Omit<ReadyAnswer, 'status' | 'warnings'> {
   /** The loop turns and the flusher makes progress. */
   readonly live: boolean
   /** Durability can be promised, by PostgreSQL or by the spool. */
   readonly ready: boolean
+  /** What weakens the promise, told to a person. */
+  readonly warnings: readonly string[]
 }
 
 /** `GET /health/live` and `GET /health/ready`, for orchestrators and load balancers: 200 or 503. */
@@ -31,7 +33,7 @@ export function getHealth (app: HttpApp, health: () => Health): void {
   }
   app.get('/health/ready', { schema: ready }, (_request, reply) => {
     const { ready, database, spool, warnings } = health()
-    const answer: ReadyAnswer = { status: ready ? 'ready' : 'unavailable', database, spool, warnings }
+    const answer: ReadyAnswer = { status: ready ? 'ready' : 'unavailable', database, spool, warnings: [...warnings] }
     return reply.code(ready ? 200 : 503).header('cache-control', 'no-store').send(answer)
   })
 }
