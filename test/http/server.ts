@@ -1,0 +1,76 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { createHttpServer, type HttpServerOptions } from '../../src/http/server.ts'
+import type { Resource } from '../../schemas/vital-data.ts'
+
+export const RESOURCE: Resource = {
+  deviceId: 'band-1',
+  timestamp: 1735689600.123456,
+  heartRate: 71,
+  breathRate: null,
+  vitals: { heartRateValue: 71, unknown: { deep: [1, null, 'x'] } },
+  vitalTimestamps: { heartRateValue: 1735689600.123456, unknown: 1735689000 }
+}
+
+/** A real server on a free port of loopback, stopped at teardown, with the lines that it logged. */
+export async function startHttpServer (t: Test, overrides: Partial<HttpServerOptions> = {}) {
+  const logs: Array<Record<string, unknown>> = []
+  const write = (line: string) => { logs.push(JSON.parse(line) as Record<string, unknown>) }
+  const server = createHttpServer({
+    host: '127.0.0.1',
+    port: 0,
+    bodyBytesMax: 1024,
+    ingest: (_payload, settle) => { settle({ status: 'durable' }) },
+    reads: {
+      listLatest: () => Promise.resolve({ total: 1, resources: [RESOURCE] }),
+      findLatest: (device) => Promise.resolve(device === RESOURCE.deviceId ? RESOURCE : undefined)
+    },
+    health: () => ({
+      live: true, ready: true, database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 1024 }, warnings: []
+    }),
+    metrics: () => Promise.resolve('vital_readings_pending 0\n'),
+    logger: pino({ level: 'debug' }, { write }),
+    version: '1.2.3',
+    ...overrides
+  })
+  const { port } = await server.start()
+  t.teardown(() => server.stop())
+  return { ...server, port, url: `http://127.0.0.1:${port}`, logs }
+}
+
+/** POSTs a body as JSON. */
+export function post (url: string, body: string | Buffer, headers: Record<string, string> = {}): Promise<Response> {
+  return fetch(`${url}/vital-data`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body })
+}
+
+/** Sends bytes as they are and returns all that comes back until the server closes. */
+export async function sendRaw (t: Test, port: number, bytes: string): Promise<string> {
+  const socket = connect(port, '127.0.0.1')
+  t.teardown(() => { socket.destroy() })
+  let answer = ''
+  socket.setEncoding('utf8').on('data', (chunk: string) => { answer += chunk })
+  socket.on('error', () => {})
+  socket.write(bytes)
+  await once(socket, 'close')
+  return answer
+}
+
+/** Checks that an answer is an error of the one shape, and returns its body. */
+export async function expectError (t: Test, response: Response, status: number, code: string) {
+  t.equal(response.status, status, `${code} has status ${status}`)
+  t.match(response.headers.get('content-type'), /^application\/json/)
+  const body = await response.json() as { statusCode: number, code: string, error: string, message: string, details?: unknown }
+  t.equal(body.statusCode, status)
+  t.equal(body.code, code)
+  t.equal(body.error, response.statusText)
+  t.type(body.message, 'string')
+  t.strictSame(Object.keys(body).filter((key) => key !== 'details'), ['statusCode', 'code', 'error', 'message'])
+  return body
+}
+
+/** Settles once a condition holds. */
+export async function until (condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
+}

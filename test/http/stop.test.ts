@@ -1,0 +1,80 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import type { HttpOutcome } from '../../src/http/ingest.ts'
+import { HTTP_LIMITS } from '../../src/http/limits.ts'
+import { post, startHttpServer, until } from './server.ts'
+
+t.test('says where it listens', async (t) => {
+  const { port, logs } = await startHttpServer(t)
+  t.strictSame(logs.filter((line) => line['level'] === 30).map(({ msg, protocol, address, port }) => ({ msg, protocol, address, port })),
+    [{ msg: 'listening', protocol: 'http', address: '127.0.0.1', port }])
+})
+
+t.test('a port that is taken is an error', async (t) => {
+  const { port } = await startHttpServer(t)
+  await t.rejects(startHttpServer(t, { port }), { code: 'EADDRINUSE' })
+})
+
+t.test('stop before start, and twice', async (t) => {
+  const { stop } = await startHttpServer(t)
+  await Promise.all([stop(), stop()])
+  await stop()
+})
+
+t.test('answers what is in flight, then closes', async (t) => {
+  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const { url, port, stop } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
+  const answer = post(url, '{}')
+  await until(() => settles.length === 1)
+  let stopped = false
+  const stopping = stop().then(() => { stopped = true })
+  await delay(100)
+  t.equal(stopped, false, 'waits for the answer still owed')
+  await t.rejects(fetch(`http://127.0.0.1:${port}/metrics`), 'takes no more connections')
+  settles[0]?.({ status: 'durable' })
+  t.equal((await answer).status, 202)
+  await stopping
+})
+
+t.test('stopListening lets open connections go after their next answer', async (t) => {
+  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const { port, stopListening } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
+  const request = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}'
+  const socket = connect(port, '127.0.0.1').setEncoding('utf8')
+  let answer = ''
+  socket.on('data', (chunk: string) => { answer += chunk })
+  socket.write(request)
+  await until(() => settles.length === 1)
+  stopListening()
+  socket.write(request)
+  await until(() => settles.length === 2)
+  for (const settle of settles) settle({ status: 'durable' })
+  await once(socket, 'close')
+  t.equal(answer.match(/HTTP\/1\.1 202/g)?.length, 2)
+  t.match(answer, /connection: close/i)
+})
+
+t.test('is not held up by silent, idle or faulty connections', async (t) => {
+  const { port, stop } = await startHttpServer(t)
+  const sockets = ['', 'GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n', 'garbage\r\n\r\n'].map((bytes) => {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).on('error', () => {}).resume()
+    t.teardown(() => { socket.destroy() })
+    if (bytes !== '') socket.write(bytes)
+    return socket
+  })
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+  await delay(200)
+  const outcome = await Promise.race([stop().then(() => 'stopped'), delay(HTTP_LIMITS.stopTimeoutMs / 2, 'waiting', { ref: false })])
+  t.equal(outcome, 'stopped')
+})
+
+t.test('gives up on answers that never come', async (t) => {
+  let taken = false
+  const { url, stop } = await startHttpServer(t, { ingest: () => { taken = true } })
+  const answer = post(url, '{}').catch(() => 'closed')
+  await until(() => taken)
+  await stop(300)
+  t.equal(await answer, 'closed', 'unacknowledged')
+})
