@@ -4,9 +4,7 @@ import { createPatient, type VitalSigns } from './patient.ts'
 import { createRandom, type Random } from './random.ts'
 
 /** Kinds of made-up devices. */
-export const DEVICE_KINDS = ['fitband', 'scale', 'monitor'] as const
-
-export type DeviceKind = typeof DEVICE_KINDS[number]
+export type DeviceKind = 'fitband' | 'scale' | 'monitor'
 
 /** A band's oximeter is costly to run: it measures this often, and a scale is stepped on this often. */
 const FITBAND_SPO2_EVERY_S = 30
