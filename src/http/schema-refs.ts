@@ -1,9 +1,11 @@
-import type { HttpApp } from './app.ts'
 import Type, { type TSchema } from 'typebox'
 import { ReadingSchema } from '../../schemas/reading.ts'
 import {
   AcceptedSchema, ErrorAnswerSchema, LiveSchema, ReadySchema, ResourceListSchema, ResourceSchema
 } from '../../schemas/vital-data.ts'
+import type { HttpApp } from './app.ts'
+import { toErrorAnswer } from './error-answer.ts'
+import { HTTP_ERRORS } from './errors.ts'
 
 /** The schemas that the documentation names under `components`. */
 const COMPONENTS = {
@@ -27,7 +29,22 @@ export function addComponents (app: HttpApp): void {
   for (const [name, schema] of Object.entries(COMPONENTS)) app.addSchema({ ...schema, $id: name })
 }
 
-/** The documentation of a route's errors. */
-export function errorAnswers (...statusCodes: readonly number[]): Record<number, TSchema> {
-  return Object.fromEntries(statusCodes.map((statusCode) => [statusCode, ref('ErrorAnswer')]))
+/** One answer of a route, with its meaning. */
+export function answers (description: string, name: ComponentName) {
+  return { description, content: { 'application/json': { schema: ref(name) } } }
+}
+
+/** The documentation of a route's errors: by status, each with its code and message as an example. */
+export function errorAnswers (...names: ReadonlyArray<keyof typeof HTTP_ERRORS>): Record<number, object> {
+  const byStatus: Record<number, { description: string, content: Record<string, { schema: TSchema, examples: Record<string, object> }> }> = {}
+  for (const name of names) {
+    const answer = toErrorAnswer(new HTTP_ERRORS[name]())
+    const documented = byStatus[answer.statusCode] ??= {
+      description: answer.error,
+      content: { 'application/json': { schema: ref('ErrorAnswer'), examples: {} } }
+    }
+    const media = documented.content['application/json']
+    if (media !== undefined) media.examples[answer.code] = { summary: answer.message, value: answer }
+  }
+  return byStatus
 }

@@ -1,6 +1,6 @@
 import type { HttpApp } from '../app.ts'
 import type { LiveAnswer, ReadyAnswer } from '../../../schemas/vital-data.ts'
-import { ref } from '../schema-refs.ts'
+import { answers } from '../schema-refs.ts'
 
 /** How the gateway is, asked anew for each probe. */
 export interface Health extends Omit<ReadyAnswer, 'status' | 'warnings'> {
@@ -17,7 +17,7 @@ export function getHealth (app: HttpApp, health: () => Health): void {
   const live = {
     summary: 'Whether the process makes progress; restart it when not',
     tags: ['operation'],
-    response: { 200: ref('Live'), 503: ref('Live') }
+    response: { 200: answers('It does', 'Live'), 503: answers('It does not', 'Live') }
   }
   app.get('/health/live', { schema: live }, (_request, reply) => {
     const { live } = health()
@@ -29,7 +29,7 @@ export function getHealth (app: HttpApp, health: () => Health): void {
     summary: 'Whether an acknowledgement can be given now',
     description: 'Stays 200 while PostgreSQL is away and the spool takes its place.',
     tags: ['operation'],
-    response: { 200: ref('Ready'), 503: ref('Ready') }
+    response: { 200: answers('It can', 'Ready'), 503: answers('It cannot', 'Ready') }
   }
   app.get('/health/ready', { schema: ready }, (_request, reply) => {
     const { ready, database, spool, warnings } = health()

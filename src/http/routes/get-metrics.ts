@@ -8,7 +8,7 @@ export function getMetrics (app: HttpApp, metrics: () => Promise<string>): void 
     summary: 'Metrics for Prometheus',
     tags: ['operation'],
     produces: ['text/plain'],
-    response: { 200: Type.String() }
+    response: { 200: Type.String({ description: 'Text exposition format' }) }
   }
   app.get('/metrics', { schema }, async (_request, reply) => {
     const exposition = await metrics()

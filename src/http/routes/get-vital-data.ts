@@ -5,7 +5,7 @@ import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
 import { LatestQuerySchema, type Resource, type ResourceList } from '../../../schemas/vital-data.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
 import type { Reads } from '../reads.ts'
-import { errorAnswers, ref } from '../schema-refs.ts'
+import { answers, errorAnswers } from '../schema-refs.ts'
 
 /** `GET /vital-data`: the latest state of each device, a page at a time. */
 export function listVitalData (app: HttpApp, reads: Reads): void {
@@ -13,7 +13,7 @@ export function listVitalData (app: HttpApp, reads: Reads): void {
     summary: 'Latest state of all devices',
     tags: ['devices'],
     querystring: LatestQuerySchema,
-    response: { 200: ref('ResourceList'), ...errorAnswers(400, 503) }
+    response: { 200: answers('One page', 'ResourceList'), ...errorAnswers('InvalidQuery', 'DatabaseUnavailable') }
   }
   app.get('/vital-data', { schema }, async (request, reply): Promise<ResourceList> => {
     const list = await orUnavailable(reads.listLatest(request.query))
@@ -28,7 +28,7 @@ export function findVitalData (app: HttpApp, reads: Reads): void {
     summary: 'Latest state of one device',
     tags: ['devices'],
     params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
-    response: { 200: ref('Resource'), ...errorAnswers(400, 404, 503) }
+    response: { 200: answers('The device', 'Resource'), ...errorAnswers('InvalidDevice', 'DeviceNotFound', 'DatabaseUnavailable') }
   }
   app.get('/vital-data/:device', { schema }, async (request, reply): Promise<Resource> => {
     const { device } = request.params

@@ -6,7 +6,7 @@ import { JSON_TYPE, toErrorAnswer } from '../error-answer.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS, withDetails } from '../errors.ts'
 import type { HttpIngest, HttpOutcome } from '../ingest.ts'
 import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from '../limits.ts'
-import { errorAnswers, ref } from '../schema-refs.ts'
+import { answers, errorAnswers, ref } from '../schema-refs.ts'
 
 /** These answers never vary and go out at full rate, so they are serialised once. */
 const ACCEPTED = JSON.stringify({ status: 'accepted' })
@@ -22,10 +22,17 @@ const schema = {
   body: Type.Union([
     ref('Reading'),
     Type.Array(ref('Reading'), { minItems: 1, maxItems: READINGS_PER_ARRAY_MAX })
-  ], { description: 'Here `device` is required: there is no topic to name it. Unknown fields of any JSON type are kept.' }),
+  ], {
+    description: 'Here `device` is required: there is no topic to name it. Unknown fields of any JSON type are kept.',
+    examples: [
+      { device: 'band-17', timestamp: 1735689600.25, heartRateValue: 71, breathRateValue: 14 },
+      [{ device: 'band-17', timestamp: 1735689600.25, spo2Value: 97 }, { device: 'scale-2', timestamp: 1735689600, weight: { kg: 71.5 } }]
+    ]
+  }),
   response: {
-    202: ref('Accepted'),
-    ...errorAnswers(400, 413, 415, 429, 503)
+    202: answers('Everything in the body is durable', 'Accepted'),
+    ...errorAnswers('InvalidReading', 'InvalidJson', 'EmptyBody', 'DatabaseRejected', 'BodyTooLarge', 'UnsupportedMediaType',
+      'Overloaded', 'Unavailable')
   }
 }
 
