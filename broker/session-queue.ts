@@ -5,7 +5,7 @@ interface QueuedPublish {
   readonly brokerCounter: number
   readonly topic: string
   readonly payload: Buffer
-  qos: 0 | 1 | 2
+  readonly qos: 0 | 1 | 2
   readonly retain: false
   dup: boolean
   messageId?: number
@@ -34,14 +34,9 @@ export class SessionQueue {
     return this.#byCounter.size
   }
 
-  /** @returns bytes added; 0 when an overlapping subscription has queued it already, whose QoS then may rise */
+  /** @returns bytes added */
   add (packet: QueuedPublish): number {
     const counter = packet.brokerCounter
-    const present = this.#byCounter.get(counter)
-    if (present !== undefined) {
-      if (present.packet.cmd === 'publish' && present.packet.qos < packet.qos) present.packet.qos = packet.qos
-      return 0
-    }
     const bytes = packet.payload.length + packet.topic.length * 2 + MESSAGE_BYTES
     this.#byCounter.set(counter, { counter, packet, messageId: undefined, bytes })
     return bytes

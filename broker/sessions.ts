@@ -117,16 +117,17 @@ export class Sessions {
     return Array.from(this.#sessions.get(clientId)?.filters ?? [], ([topic, qos]) => ({ topic, qos }))
   }
 
-  /** Subscriptions of QoS 1 and 2 that a message on `topic` must be queued for. */
+  /** Subscriptions of QoS 1 and 2 that a message on `topic` must be queued for, the highest of each session. */
   matching (topic: string): readonly SessionSubscription[] {
     if (this.subscribed === 0) return NO_SUBSCRIPTIONS
-    const found: SessionSubscription[] = []
+    const highest = new Map<string, SessionSubscription>()
     for (const subscribers of this.#byFilter.matchTopic(topic)) {
       for (const subscription of subscribers.values()) {
-        if (subscription.qos > 0) found.push(subscription)
+        const { clientId, qos } = subscription
+        if (qos > (highest.get(clientId)?.qos ?? 0)) highest.set(clientId, subscription)
       }
     }
-    return found
+    return [...highest.values()]
   }
 
   /** Queues a message; beyond the bounds it is dropped for that session, and a client that is there gets it unqueued. */
@@ -141,11 +142,10 @@ export class Sessions {
       }
       const { brokerId, brokerCounter, topic } = packet
       const granted = Math.min(qos, packet.qos) as QoS
-      const bytes = queue.add({
+      this.queuedMessages++
+      this.queuedBytes += queue.add({
         cmd: 'publish', brokerId, brokerCounter, topic, payload, qos: granted, retain: false, dup: false
       })
-      this.queuedBytes += bytes
-      if (bytes > 0) this.queuedMessages++
     }
   }
 

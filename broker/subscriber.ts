@@ -84,7 +84,8 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, li
         if (outcome.fanOut === null) discard(held.packet)
         else if (outcome.fanOut !== held.packet.payload) held.packet.payload = outcome.fanOut
         pass(connection, held)
-        if (outcome.rejections.length > 0) announce(topic, outcome.rejections)
+        // Aedes fans out a QoS 1 publish in the next turn; what was refused of it is told after what was good.
+        if (outcome.rejections.length > 0) setImmediate(announce, topic, outcome.rejections)
       }
     }
     if (connection.condemned && connection.held.size === 0) closeSoon(connection)

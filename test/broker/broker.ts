@@ -1,0 +1,181 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt'
+import mqttPacket, { type IConnackPacket, type Packet } from 'mqtt-packet'
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { type Broker, type BrokerOptions, createBroker } from '../../broker/broker.ts'
+import type { Ingest, Verdict, VitalPublish } from '../../broker/ingest.ts'
+
+export interface Held { readonly publish: VitalPublish, readonly settle: (verdict: Verdict) => void }
+
+/** An ingest that a test decides for. */
+export class ControlledIngest {
+  readonly seen: VitalPublish[] = []
+  readonly held: Held[] = []
+  /** Answers at once when set. */
+  answer: ((publish: VitalPublish) => Verdict) | null
+
+  constructor (answer: ControlledIngest['answer']) {
+    this.answer = answer
+  }
+
+  readonly ingest: Ingest = (publish, settle) => {
+    this.seen.push(publish)
+    if (this.answer === null) this.held.push({ publish, settle })
+    else settle(this.answer(publish))
+  }
+
+  /** Settles everything held so far, in the order of `order` (of arrival when left out). */
+  settleAll (toVerdict: (publish: VitalPublish) => Verdict = durable, order: (held: Held[]) => Held[] = (held) => held): void {
+    for (const { publish, settle } of order(this.held.splice(0))) settle(toVerdict(publish))
+  }
+}
+
+export const durable = (publish: VitalPublish): Verdict => ({ status: 'durable', fanOut: publish.payload, rejections: [] })
+export const hidden = (): Verdict => ({ status: 'durable', fanOut: null, rejections: [] })
+export const unavailable = (): Verdict => ({ status: 'unavailable' })
+
+export interface TestBroker {
+  readonly broker: Broker
+  readonly port: number
+  readonly ingest: ControlledIngest
+  readonly log: Array<Record<string, unknown>>
+}
+
+/** A broker on a free port, stopped with the test. Without `answer` each publish waits for the test. */
+export async function startBroker (t: Test, options: Partial<BrokerOptions> & { answer?: (publish: VitalPublish) => Verdict } = {}): Promise<TestBroker> {
+  const { answer, ...brokerOptions } = options
+  const ingest = new ControlledIngest(answer ?? null)
+  const log: TestBroker['log'] = []
+  const logger = pino({ level: 'debug' }, { write: (line: string) => { log.push(JSON.parse(line)) } })
+  const broker = createBroker({ host: '127.0.0.1', port: 0, version: '1.2.3', ingest: ingest.ingest, logger, ...brokerOptions })
+  const { port } = await broker.start()
+  t.teardown(() => broker.stop())
+  return { broker, port, ingest, log }
+}
+
+/** Waits until `condition` holds; fails after `timeoutMs`. */
+export async function until (condition: () => boolean, what: string, timeoutMs = 10_000): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs
+  while (!condition()) {
+    if (performance.now() > deadlineMs) throw new Error(`waited in vain for ${what}`)
+    await sleep(5)
+  }
+}
+
+/** Lets everything happen that is about to: for asserting that something did not. */
+export const settleDown = () => sleep(100)
+
+/** A client that speaks packets, so that a test can do what a library would not. */
+export class RawClient {
+  readonly socket: Socket
+  readonly packets: Packet[] = []
+  isClosed = false
+
+  private constructor (socket: Socket) {
+    this.socket = socket
+    const parser = mqttPacket.parser()
+    parser.on('packet', (packet) => { this.packets.push(packet) })
+    socket.on('data', (chunk) => { parser.parse(chunk) })
+    socket.on('close', () => { this.isClosed = true })
+    socket.on('error', () => {})
+  }
+
+  static async open (t: Test, port: number): Promise<RawClient> {
+    const socket = connect({ host: '127.0.0.1', port, noDelay: true })
+    t.teardown(() => { socket.destroy() })
+    const client = new RawClient(socket)
+    await once(socket, 'connect')
+    return client
+  }
+
+  /** Connected, with CONNACK 0 received. */
+  static async connected (t: Test, port: number, options: Partial<mqttPacket.IConnectPacket> = {}): Promise<RawClient> {
+    const client = await RawClient.open(t, port)
+    const connack = await client.connect(options)
+    if (connack.returnCode !== 0) throw new Error(`CONNACK ${connack.returnCode}`)
+    return client
+  }
+
+  async connect (options: Partial<mqttPacket.IConnectPacket> = {}): Promise<IConnackPacket> {
+    this.send(connectPacket(options))
+    await until(() => this.of('connack').length > 0 || this.isClosed, 'CONNACK')
+    return this.of('connack')[0] ?? { cmd: 'connack', returnCode: -1, sessionPresent: false }
+  }
+
+  /** All packets in one write. */
+  send (...packets: Packet[]): void {
+    this.socket.write(Buffer.concat(packets.map((packet) => mqttPacket.generate(packet))))
+  }
+
+  of<C extends Packet['cmd']> (cmd: C): Array<Extract<Packet, { cmd: C }>> {
+    return this.packets.filter((packet): packet is Extract<Packet, { cmd: C }> => packet.cmd === cmd)
+  }
+
+  ids (cmd: 'puback' | 'pubrec' | 'pubcomp'): Array<number | undefined> {
+    return this.of(cmd).map(({ messageId }) => messageId)
+  }
+
+  async waitFor (cmd: Packet['cmd'], count = 1): Promise<void> {
+    await until(() => this.of(cmd).length >= count, `${count} × ${cmd}, got ${this.of(cmd).length}`)
+  }
+
+  async subscribe (filters: Record<string, 0 | 1 | 2>): Promise<number[]> {
+    const count = this.of('suback').length
+    this.send({ cmd: 'subscribe', messageId: 1, subscriptions: Object.entries(filters).map(([topic, qos]) => ({ topic, qos })) })
+    await this.waitFor('suback', count + 1)
+    return this.of('suback')[count]!.granted as number[]
+  }
+
+  /** What came in on any topic, as `topic payload`. */
+  messages (): string[] {
+    return this.of('publish').map(({ topic, payload }) => `${topic} ${payload.toString()}`)
+  }
+
+  async closed (): Promise<void> {
+    await until(() => this.isClosed, 'the connection to close')
+  }
+}
+
+export function connectPacket (options: Partial<mqttPacket.IConnectPacket> = {}): mqttPacket.IConnectPacket {
+  return {
+    cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, clientId: `raw-${Math.random().toString(36).slice(2)}`, keepalive: 0, ...options
+  }
+}
+
+export function publishPacket (messageId: number, options: Partial<mqttPacket.IPublishPacket> = {}): mqttPacket.IPublishPacket {
+  const { qos = 1 } = options
+  return {
+    cmd: 'publish', topic: 'vital/band-1', payload: `m${messageId}`, qos, retain: false, dup: false, ...(qos > 0 ? { messageId } : {}), ...options
+  }
+}
+
+/** mqtt.js, closed with the test. */
+export async function connectClient (t: Test, port: number, options: IClientOptions = {}): Promise<MqttClient> {
+  const client = await connectAsync(`mqtt://127.0.0.1:${port}`, { reconnectPeriod: 0, ...options })
+  client.on('error', () => {})
+  t.teardown(() => client.endAsync(true))
+  return client
+}
+
+/** A repeatable source of chance (mulberry32). */
+export function createRandom (seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
+  }
+}
+
+export function shuffled<T> (items: readonly T[], random: () => number): T[] {
+  const result = [...items]
+  for (let at = result.length - 1; at > 0; at--) {
+    const other = Math.floor(random() * (at + 1));
+    [result[at], result[other]] = [result[other]!, result[at]!]
+  }
+  return result
+}
