@@ -144,7 +144,7 @@ async function describePostgres (supervisor: Supervisor, options: BenchOptions):
 }
 
 async function run (supervisor: Supervisor, options: BenchOptions): Promise<void> {
-  compile(!options.referenceOnly)
+  compile(options.build && !options.referenceOnly)
   const probeDir = supervisor.createDir(options.dataDir)
   const machine = describeMachine(probeDir)
   supervisor.removeDir(probeDir)

@@ -17,11 +17,11 @@ export function compiled (name: string): string {
 /**
  * Builds the gateway as `npm start` does, and the bench's processes beside it: tsx would add a loader thread, memory
  * and wrapped functions to what is measured.
- * @param withGateway - without it only what the bare servers need is compiled
+ * @param buildGateway - without it only the bench and what its bare servers need are compiled
  * @throws when the build fails
  */
-export function compile (withGateway: boolean): void {
-  if (withGateway) {
+export function compile (buildGateway: boolean): void {
+  if (buildGateway) {
     const build = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: ['ignore', 2, 2] })
     if (build.status !== 0) throw new Error('npm run build failed; its messages are above')
   } else {

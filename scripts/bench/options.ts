@@ -11,6 +11,8 @@ export interface BenchOptions {
   readonly dataDir: string | undefined
   readonly jsonFile: string | undefined
   readonly cpuProf: boolean
+  /** Builds the gateway first; without it `dist/` is taken as it is. */
+  readonly build: boolean
   /** Measures the generator and the bare servers without the gateway. */
   readonly referenceOnly: boolean
 }
@@ -27,6 +29,7 @@ Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itse
   --data-dir DIR      make the gateway's data directories there: the disk matters (default: the temporary directory)
   --json FILE         write every round there, too
   --cpu-prof          write the gateway's CPU profiles below bench-results/ (slows it)
+  --no-build          take the gateway that lies in dist/ as it is
   --reference-only    leave the gateway out: what the generator and the bare servers do
   --help
 `
@@ -53,6 +56,7 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
       'data-dir': { type: 'string' },
       json: { type: 'string' },
       'cpu-prof': { type: 'boolean', default: false },
+      'no-build': { type: 'boolean', default: false },
       'reference-only': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false }
     }
@@ -66,6 +70,7 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
     dataDir: values['data-dir'],
     jsonFile: values.json,
     cpuProf: values['cpu-prof'],
+    build: !values['no-build'],
     referenceOnly: values['reference-only']
   }
 }

@@ -157,7 +157,8 @@ function warnings (outcomes: readonly Outcome[]): string[] {
       const others = rounds.flatMap(({ otherCores }) => otherCores ?? [])
       if (others.length > 0 && toSpread(others).max > OTHER_CORES_MAX) {
         const { median, max } = toSpread(others)
-        lines.push(`${workload.name}, ${name}: other processes used ${median.toFixed(2)} cores meanwhile, up to ${max.toFixed(2)}: a noisy result`)
+        const cores = `${median.toFixed(2)} cores meanwhile, up to ${max.toFixed(2)}`
+        lines.push(`${workload.name}, ${name}: other processes used ${cores}: a noisy result`)
       }
       const lag = rounds.flatMap(({ report }) => report?.sendLagP99Ms ?? [])
       if (lag.length > 0) {

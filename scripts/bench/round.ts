@@ -9,6 +9,8 @@ import type { Target } from './targets.ts'
 /** Memory of a server settles for this long before it is read. */
 const RSS_SETTLE_MS = 2000
 
+const LAST_WORDS_MS = 500
+
 /** One round against one target. Metrics by name: `rate` (readings/s), `p50`, `p99`, `p99.9` (ms), `bytes` (each connection). */
 export interface Round {
   readonly target: string
@@ -62,6 +64,10 @@ export async function runRound (
   try {
     const measure = settings.traffic === 'idle' ? idle : load
     return await Promise.race([measure(child, target, settings), target.gone])
+  } catch (error) {
+    // A server that died closes its sockets first; its own last words tell more than they do.
+    await Promise.race([target.gone, sleep(LAST_WORDS_MS)])
+    throw error
   } finally {
     await supervisor.stop(child)
   }

@@ -135,15 +135,17 @@ function readReady (child: ChildProcess, tail: string[]): Promise<{ mqtt: number
       reject(new Error(`the gateway was not ready in ${READY_TIMEOUT_MS} ms\n${tail.join('\n')}`))
     }, READY_TIMEOUT_MS)
     const ports = { mqtt: 0, http: 0 }
+    let isReady = false
     const onLine = (line: string) => {
       tail.push(line)
       if (tail.length > 30) tail.shift()
-      if (!line.startsWith('{')) return
+      if (isReady || !line.startsWith('{')) return
       const entry = JSON.parse(line) as { msg?: string, protocol?: string, port?: number }
       if (entry.msg === 'listening' && (entry.protocol === 'mqtt' || entry.protocol === 'http')) {
         ports[entry.protocol] = entry.port ?? 0
       }
       if (entry.msg === 'ready') {
+        isReady = true
         clearTimeout(timer)
         resolve(ports)
       }

@@ -38,7 +38,7 @@ const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
     ...CLOSED,
     inFlight: 4,
     readingsPerAnswer: 50,
-    about: 'QoS 1, 50 connections x 4 in flight, 50 readings per publish'
+    about: 'QoS 1, 50 connections x 4 in flight, 50 readings per publish; the bare broker does not look inside, so see postgres'
   },
   http: {
     ...CLOSED,
