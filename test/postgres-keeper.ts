@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
 import { replaceFile } from '../db/embedded/cluster.ts'
-import { startEmbeddedPostgres } from '../db/embedded/server.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { identifyProcess } from '../db/embedded/server-process.ts'
 import { migrate } from '../db/migrate.ts'
 import type { KeptServer } from './postgres.ts'
@@ -18,22 +18,36 @@ const logger = pino({ level: 'warn' })
 const stopping = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => { stopping.abort() })
 
-async function isRunning (): Promise<boolean> {
-  return !stopping.signal.aborted && identity !== null && (await identifyProcess(runner))?.startedAt === identity.startedAt
+async function waitForEnd (): Promise<void> {
+  for (;;) {
+    const current = await identifyProcess(runner)
+    if (stopping.signal.aborted || current === null || current.startedAt !== identity?.startedAt) return
+    await sleep(200)
+  }
 }
 
-const postgres = await startEmbeddedPostgres({ dataDir: join(dir, 'data'), logger })
-try {
-  const client = new pg.Client({ connectionString: postgres.connectionString })
+async function publish (kept: KeptServer): Promise<void> {
+  await replaceFile(join(dir, 'kept.json'), `${JSON.stringify(kept)}\n`)
+}
+
+async function createTemplate (url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
   await client.connect()
   await client.query(`create database ${TEMPLATE} template template0`)
   await client.end()
-  await migrate({ connectionString: Object.assign(new URL(postgres.connectionString), { pathname: `/${TEMPLATE}` }).href, logger })
-  const kept: KeptServer = { keeperPid: process.pid, url: postgres.connectionString, template: TEMPLATE }
-  await replaceFile(join(dir, 'kept.json'), `${JSON.stringify(kept)}\n`)
+  await migrate({ connectionString: Object.assign(new URL(url), { pathname: `/${TEMPLATE}` }).href, logger })
+}
 
-  while (await isRunning()) await sleep(200)
+let postgres: EmbeddedPostgres | undefined
+try {
+  postgres = await startEmbeddedPostgres({ dataDir: join(dir, 'data'), logger })
+  await createTemplate(postgres.connectionString)
+  await publish({ keeperPid: process.pid, url: postgres.connectionString, template: TEMPLATE })
+  await waitForEnd()
+} catch (error) {
+  await publish({ keeperPid: process.pid, url: '', template: '', error: String(error) })
+  await waitForEnd()
 } finally {
-  await postgres.stop()
+  await postgres?.stop()
   await rm(dir, { recursive: true, force: true })
 }

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, statfs } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,6 +23,8 @@ export interface KeptServer {
   readonly keeperPid: number
   readonly url: string
   readonly template: string
+  /** Why there is none. */
+  readonly error?: string
 }
 
 export interface TestDatabase {
@@ -89,17 +91,16 @@ async function findServer (): Promise<KeptServer> {
   const dir = await runDir(runPid())
   try {
     await mkdir(dir, { mode: 0o700 })
-    await startKeeper(dir)
+    startKeeper(dir)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
   const deadline = performance.now() + KEEPER_START_MAX_MS
   while (true) {
     const kept = await readKept(dir)
+    if (kept?.error !== undefined) throw new Error(`no PostgreSQL for the tests: ${kept.error}`)
     if (kept !== null) return kept
-    if (performance.now() > deadline) {
-      throw new Error(`no PostgreSQL for the tests: ${await readFile(join(dir, 'keeper.log'), 'utf8').catch(String)}`)
-    }
+    if (performance.now() > deadline) throw new Error('no PostgreSQL for the tests: its keeper does not answer')
     await sleep(50)
   }
 }
@@ -114,6 +115,13 @@ export async function runDir (pid: number): Promise<string> {
   const runner = await identifyProcess(pid)
   if (runner === null) throw new Error('the test runner is gone')
   return join(await chooseRoot(), `vital-gateway-test-${runner.pid}-${runner.startedAt.replace(/\W+/g, '').slice(0, 24)}`)
+}
+
+/** A directory of the test's own, for a server of its own; removed when the test ends. */
+export async function createTestDir (t: Test): Promise<string> {
+  const dir = await mkdtemp(join(await chooseRoot(), 'vital-gateway-test-'))
+  t.teardown(() => rm(dir, { recursive: true, force: true }))
+  return dir
 }
 
 /** In memory where there is room: the server runs with fsync on, as it does for users. */
@@ -131,14 +139,9 @@ export async function readKept (dir: string): Promise<KeptServer | null> {
   }
 }
 
-async function startKeeper (dir: string): Promise<void> {
-  const log = await open(join(dir, 'keeper.log'), 'w')
-  try {
-    // Detached: Ctrl-C ends the run, and the keeper then cleans up after it.
-    spawn(process.execPath, ['--import=tsx', join(import.meta.dirname, 'postgres-keeper.ts'), String(runPid()), dir], {
-      cwd: join(import.meta.dirname, '..'), detached: true, stdio: ['ignore', log.fd, log.fd]
-    }).unref()
-  } finally {
-    await log.close()
-  }
+function startKeeper (dir: string): void {
+  // Detached: Ctrl-C ends the run, and the keeper then cleans up after it.
+  spawn(process.execPath, ['--import=tsx', join(import.meta.dirname, 'postgres-keeper.ts'), String(runPid()), dir], {
+    cwd: join(import.meta.dirname, '..'), detached: true, stdio: 'ignore'
+  }).unref()
 }

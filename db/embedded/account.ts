@@ -121,7 +121,7 @@ async function readUsers () {
 async function probe (account: Account, binaries: Binaries, dataDir: string): Promise<number> {
   const access = account.kind === 'user' ? 'test -x "$0"' : 'test -w "$0" -a -x "$0"'
   const { file, args, options } = toCommand(account, '/bin/sh', ['-c', `${access} && exec "$1" --version`, dataDir, binaries.postgres])
-  const { stdout } = await promisify(execFile)(file, args, { ...options, env: binaries.env, cwd: '/', timeout: 10_000 })
+  const { stdout } = await promisify(execFile)(file, args, { ...options, env: binaries.env, cwd: binaries.cwd, timeout: 10_000 })
   const major = /\(PostgreSQL\) (\d+)/.exec(stdout)?.[1]
   if (major === undefined) throw new Error(`postgres --version answered ${JSON.stringify(stdout)}`)
   return Number(major)

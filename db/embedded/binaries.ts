@@ -1,5 +1,4 @@
-import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { lstat, mkdir, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { StorageError } from '../storage-error.ts'
 
@@ -9,6 +8,8 @@ export interface Binaries {
   readonly postgres: string
   /** The whole environment of the server: ours may hold secrets, and PG* variables that would change how it runs. */
   readonly env: Readonly<Record<string, string>>
+  /** Working directory to start them in. */
+  readonly cwd: string
 }
 
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -34,7 +35,9 @@ export async function resolveBinaries ({ linksDir }: { linksDir: string }): Prom
   return {
     initdb: found.initdb,
     postgres: found.postgres,
-    env: { PATH: SYSTEM_PATH, LC_ALL: 'C', TZ: 'UTC', ...(libraries === null ? {} : { [variable]: libraries }) }
+    // The loader splits its path at colons and semicolons, which a directory's name may hold; `.` does not.
+    env: { PATH: SYSTEM_PATH, LC_ALL: 'C', TZ: 'UTC', ...(libraries === null ? {} : { [variable]: /[:;]/.test(libraries) ? '.' : libraries }) },
+    cwd: libraries ?? '/'
   }
 }
 
@@ -52,12 +55,10 @@ async function linkLibraries (native: string, linksDir: string): Promise<string 
 
   const wanted = new Map(links)
   for (const name of present) if (/\.(?:so|dylib)(?:\.|$)/.test(name)) wanted.set(name, name)
-  // The loader splits its path at colons and semicolons.
-  const dir = /[:;]/.test(linksDir) ? await mkdtemp(join(tmpdir(), 'vital-postgres-lib-')) : linksDir
-  // A server that an ordinary user runs for us has to read it.
-  await mkdir(dir, { recursive: true, mode: 0o755 })
-  for (const [name, source] of wanted) await ensureLink(join(lib, source), join(dir, name))
-  return dir
+  // A server that runs as another user has to read it.
+  await mkdir(linksDir, { recursive: true, mode: 0o755 })
+  for (const [name, source] of wanted) await ensureLink(join(lib, source), join(linksDir, name))
+  return linksDir
 }
 
 /** Link name → name of the library it stands for. */

@@ -158,7 +158,7 @@ async function runInitdb ({ binaries, account }: ClusterOptions, dir: string, pa
     '--data-checksums', '--no-instructions'
   ])
   const output: Buffer[] = []
-  const child = spawn(file, args, { ...options, env: binaries.env, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(file, args, { ...options, env: binaries.env, cwd: binaries.cwd, stdio: ['ignore', 'pipe', 'pipe'] })
   child.stdout.on('data', (chunk: Buffer) => { output.push(chunk) })
   child.stderr.on('data', (chunk: Buffer) => { output.push(chunk) })
   const outcome = await new Promise<number | string>((resolve) => {

@@ -26,7 +26,7 @@ export interface RunningServer {
 }
 
 /** A server that was left behind and does not answer for this long is hung: one in recovery answers that it is. */
-const ORPHAN_SILENT_MAX_MS = 10_000
+const ORPHAN_SILENT_MAX_MS = 6_000
 /** Backends of a killed postmaster notice at their next wait; until then the new one finds their shared memory in use. */
 const BACKENDS_GONE_MAX_MS = 20_000
 const FAST_SHUTDOWN_MAX_MS = 30_000
@@ -129,7 +129,7 @@ async function launch (cluster: Cluster, options: ServerOptions, signal: AbortSi
     const command = toCommand(account, binaries.postgres, ['-D', cluster.dir, '-p', String(cluster.port)])
     // Detached: in a session of its own, Ctrl-C does not reach it before the gateway has drained.
     const child = spawn(command.file, command.args, {
-      ...command.options, env: binaries.env, cwd: '/', detached: true, stdio: ['ignore', log.fd, log.fd]
+      ...command.options, env: binaries.env, cwd: binaries.cwd, detached: true, stdio: ['ignore', log.fd, log.fd]
     })
     child.once('error', (error) => { state.ended = error.message })
     child.once('exit', (code, by) => { state.ended ??= `ended with ${code ?? by}` })

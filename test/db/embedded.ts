@@ -1,0 +1,60 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { startEmbeddedPostgres } from '../../db/embedded/server.ts'
+
+export const logger = pino({ level: 'silent' })
+
+export const clusterOf = (dataDir: string) => join(dataDir, 'postgres')
+
+/** Starts a server that is stopped when the test ends. */
+export async function startServer (t: Test, dataDir: string) {
+  const server = await startEmbeddedPostgres({ dataDir, logger })
+  t.teardown(() => server.stop())
+  return server
+}
+
+export async function query (url: string, text: string): Promise<Array<Record<string, unknown>>> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 })
+  client.on('error', () => {})
+  await client.connect()
+  try {
+    return (await client.query<Record<string, unknown>>(text)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+export async function waitFor (what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 600; i++) {
+    if (await isTrue().catch(() => false)) return
+    await sleep(50)
+  }
+  throw new Error(`waited in vain: ${what}`)
+}
+
+/** A gateway in a process of its own, to be killed; it has printed nothing yet. */
+export function spawnChild (t: Test, dataDir: string, options: { uid?: number, gid?: number } = {}) {
+  const child = spawn(process.execPath, ['--import=tsx', join(import.meta.dirname, 'embedded-child.ts'), dataDir],
+    { ...options, stdio: ['pipe', 'pipe', 'inherit'] })
+  t.teardown(() => endChild(child))
+  return child
+}
+
+/** The same, once its server runs, or could not be started. */
+export async function startChild (t: Test, dataDir: string, options: { uid?: number, gid?: number } = {}) {
+  const child = spawnChild(t, dataDir, options)
+  const [line] = await once(child.stdout, 'data') as [Buffer]
+  return { child, started: JSON.parse(line.toString()) as { url: string, pid: number, account: string, error?: string } }
+}
+
+export async function endChild (child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exit = once(child, 'exit')
+  child.kill(signal)
+  await exit
+}
