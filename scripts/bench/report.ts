@@ -113,7 +113,9 @@ export function formatOutcomes (outcomes: readonly Outcome[]): string {
       const unit = UNITS[metric] ?? ''
       const digits = unit === 'ms' ? 2 : 0
       const list = toRatios(outcome, metric)
-      if (list.length > 0) ratios.push([label(workload, metric), formatSpread(list, 2), referenceName])
+      // An open loop is given its rate; what the window caught of a backlog says nothing.
+      const isGiven = metric === 'rate' && workload.ratePerS > 0
+      if (list.length > 0 && !isGiven) ratios.push([label(workload, metric), formatSpread(list, 2), referenceName])
       absolute.push([
         label(workload, metric), unit, formatSpread(ofGateway, digits), formatSpread(ofReference, digits)
       ])
