@@ -1,0 +1,136 @@
+/**
+ * One process per directory. Node offers no flock, and a file that names a process must guess whether it still runs: ids
+ * are used again, and in another container they mean another process (each gateway is process 1 of its own).
+ * The kernel knows: a Unix socket answers exactly as long as a process listens on it, whatever its namespace, and kill -9
+ * ends it. So:
+ *
+ *   1. Listen on a socket in the directory, under a name of one's own that nobody will use again.
+ *   2. Call every other socket there. One that answers: someone is here, or is trying like us. Give way, and try again
+ *      after a random time; after some tries, give up. One that does not: left by a dead process. Remove it.
+ *   3. Nobody answered, and one's own socket is still there: the directory is ours.
+ *
+ * Of two that try at once, the one that listened later finds the other in step 2, so never both succeed. Names are never
+ * used twice, so nobody can remove the socket of a successor in the belief that it is the one seen before. A socket that is
+ * bound and does not listen yet may be removed as dead: its owner finds that in step 3, for whoever removed it was still
+ * listening then, and is found in step 2 if not.
+ */
+import { randomBytes } from 'node:crypto'
+import { access, type FileHandle, open, readdir, rm, stat } from 'node:fs/promises'
+import { connect, createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { SpoolError } from './spool-error.ts'
+
+const LOCK_NAME = /^lock\.(\d+)\.[0-9a-f]{16}$/
+const ATTEMPTS_MAX = 6
+const PAUSE_MIN_MS = 20
+const PAUSE_MAX_MS = 150
+
+/** sun_path holds 108 bytes on Linux and 104 on macOS, the last one a zero. */
+const SOCKET_PATH_BYTES_MAX = 103
+
+/** The file system cannot hold a socket: it is full, or of a kind that has none. */
+const NO_SOCKET_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
+
+/**
+ * Takes a directory for this process until it gives it up or ends, however it ends.
+ * @returns gives the directory up
+ * @throws `VITAL_SPOOL_IN_USE`
+ */
+export async function lockDirectory (directory: string): Promise<() => Promise<void>> {
+  const route = await openRoute(directory)
+  let holder = 'another process'
+  try {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      if (attempt > 0) await sleep(PAUSE_MIN_MS + Math.random() * (PAUSE_MAX_MS - PAUSE_MIN_MS))
+      const own = `lock.${process.pid}.${randomBytes(8).toString('hex')}`
+      const server = await listenIn(route.path, own, directory)
+      if (server === null) continue
+      const other = await findOther(route.path, own)
+      if (other === null && (server.isAbstract || await isThere(join(route.path, own)))) {
+        return async () => {
+          await server.close()
+          await route.close()
+        }
+      }
+      holder = other ?? holder
+      await server.close()
+    }
+  } catch (error) {
+    await route.close()
+    throw error
+  }
+  await route.close()
+  throw new SpoolError('VITAL_SPOOL_IN_USE',
+    `the spool in ${directory} is in use by ${holder}: stop that gateway, or set VITAL_DATA_DIR to another directory`)
+}
+
+/** @returns who else is there; removes what the dead have left */
+async function findOther (directory: string, own: string): Promise<string | null> {
+  let other: string | null = null
+  for (const name of await readdir(directory)) {
+    const match = LOCK_NAME.exec(name)
+    if (match === null || name === own) continue
+    if (await isAnswered(join(directory, name))) other = `process ${match[1]}`
+    else await rm(join(directory, name), { force: true })
+  }
+  return other
+}
+
+/** A full accept queue (EAGAIN) or a missing permission says that somebody is there. */
+function isAnswered (path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'))
+  })
+}
+
+interface Listening {
+  readonly isAbstract: boolean
+  readonly close: () => Promise<void>
+}
+
+/**
+ * A disk that is full must not keep the gateway from starting, for what it would replay is what fills it. Linux has
+ * sockets without a file, which only processes of the same network namespace find.
+ * @returns `null` when such a name is taken
+ */
+async function listenIn (path: string, name: string, directory: string): Promise<Listening | null> {
+  try {
+    return await listen(join(path, name), false)
+  } catch (error) {
+    if (process.platform !== 'linux' || !NO_SOCKET_CODES.has((error as NodeJS.ErrnoException).code ?? '')) throw error
+  }
+  const { dev, ino } = await stat(directory)
+  try {
+    return await listen(`\0vital-spool-${dev}-${ino}`, true)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return null
+    throw error
+  }
+}
+
+async function listen (path: string, isAbstract: boolean): Promise<Listening> {
+  const server: Server = createServer((socket) => { socket.destroy() }).unref()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+  return { isAbstract, close: () => new Promise((resolve) => { server.close(() => { resolve() }) }) }
+}
+
+/** A way to the directory that is short enough for the address of a socket. */
+async function openRoute (directory: string): Promise<{ path: string, close: () => Promise<void> }> {
+  const longest = Buffer.byteLength(join(directory, `lock.${process.pid}.0123456789abcdef`))
+  if (process.platform !== 'linux' || longest <= SOCKET_PATH_BYTES_MAX) return { path: directory, close: async () => {} }
+  const handle: FileHandle = await open(directory, 'r')
+  return { path: `/proc/self/fd/${handle.fd}`, close: () => handle.close() }
+}
+
+async function isThere (path: string): Promise<boolean> {
+  return await access(path).then(() => true, () => false)
+}

@@ -1,0 +1,90 @@
+import { chmod, mkdir, open, readdir, rename, stat, truncate, unlink } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { lockDirectory } from './directory-lock.ts'
+
+/** An open file. Offsets and lengths are bytes. */
+export interface DiskFile {
+  /** Writes all of the buffers, one after the other, from `offset` on. */
+  write: (buffers: readonly Buffer[], offset: number) => Promise<void>
+  /** @returns bytes read; fewer than the buffer holds only at the end of the file */
+  read: (into: Buffer, offset: number) => Promise<number>
+  /** Settles when everything written, and the file's length, is on stable storage. */
+  sync: () => Promise<void>
+  close: () => Promise<void>
+}
+
+/**
+ * Everything the spool asks of a disk, so that a simulation can lose, tear and flip what the real one would only once in
+ * a while. Rejects with the system's errors.
+ */
+export interface Disk {
+  /** Creates a directory for its owner alone, durably, unless it is there. */
+  makeDirectory: (directory: string) => Promise<void>
+  /** @throws `VITAL_SPOOL_IN_USE` while another process, or this one, holds it */
+  lock: (directory: string) => Promise<() => Promise<void>>
+  /** Names of what lies in a directory, in no order. */
+  list: (directory: string) => Promise<string[]>
+  /** A new file that only its owner may read; rejects with `EEXIST` where there is one. */
+  create: (path: string) => Promise<DiskFile>
+  openToRead: (path: string) => Promise<DiskFile>
+  size: (path: string) => Promise<number>
+  truncate: (path: string, bytes: number) => Promise<void>
+  rename: (from: string, to: string) => Promise<void>
+  unlink: (path: string) => Promise<void>
+  /** Settles when creations, renames and unlinks in the directory are on stable storage. */
+  syncDirectory: (directory: string) => Promise<void>
+}
+
+/** The file system of this machine. */
+export const realDisk: Disk = {
+  async makeDirectory (directory) {
+    const created = await mkdir(directory, { recursive: true, mode: 0o700 })
+    if (created === undefined) await chmod(directory, 0o700)
+    else await syncDirectory(dirname(resolve(created)))
+  },
+  lock: lockDirectory,
+  list: (directory) => readdir(directory),
+  create: (path) => openFile(path, 'wx'),
+  openToRead: (path) => openFile(path, 'r'),
+  size: async (path) => (await stat(path)).size,
+  truncate,
+  rename,
+  unlink,
+  syncDirectory
+}
+
+async function openFile (path: string, flags: 'wx' | 'r'): Promise<DiskFile> {
+  const handle = await open(path, flags, 0o600)
+  return {
+    async write (buffers, offset) {
+      let { bytesWritten } = await handle.writev(buffers, offset)
+      const length = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
+      if (bytesWritten === length) return
+      // A write ends early where the disk ran full; the next one says so.
+      const rest = Buffer.concat(buffers)
+      while (bytesWritten < length) {
+        bytesWritten += (await handle.write(rest, bytesWritten, length - bytesWritten, offset + bytesWritten)).bytesWritten
+      }
+    },
+    async read (into, offset) {
+      let done = 0
+      while (done < into.length) {
+        const { bytesRead } = await handle.read(into, done, into.length - done, offset + done)
+        if (bytesRead === 0) break
+        done += bytesRead
+      }
+      return done
+    },
+    sync: () => handle.datasync(),
+    close: () => handle.close()
+  }
+}
+
+async function syncDirectory (directory: string): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * What lies on disk. Numbers are little-endian.
+ *
+ *   <directory>/
+ *     0000000007-9f86d081884c7d65.spool          a segment: its number, its marker
+ *     0000000003-2c26b46b68ffc68f.spool.damaged  one that was found damaged, set aside when all else in it was read
+ *     cursor                                     how far the spool has been read and released
+ *     lock.*                                     see directory-lock.ts
+ *
+ * Segment: a header of 24 bytes, then records, back to back, in the order in which they were appended.
+ *
+ *   segment header    0  8  "VITALSPL"
+ *                     8  4  format version
+ *                    12  8  marker
+ *                    20  4  CRC32 of bytes 0 to 19
+ *
+ *   record header     0  8  marker
+ *                     8  4  length of the payload
+ *                    12  4  CRC32 of the payload
+ *                    16  6  sequence: grows through all segments, never used twice
+ *                    22  6  Unix milliseconds of the append
+ *                    28  4  readings: how many units of the ledger the payload holds
+ *                    32  4  CRC32 of bytes 0 to 31
+ *                    36     payload
+ *
+ * The marker is drawn at random for each segment and stands in the file's name, so it outlives a damaged segment header.
+ * After damage the reader looks for the next marker. No payload can hold it but by guessing 64 bits: with a fixed magic, a
+ * device could send bytes that look like a record, and wait for a flipped bit in front of them.
+ * The header has a CRC of its own: with it intact the length can be trusted, so damage in one payload costs one record and
+ * no search, and what a record weighs is known without reading it, so that an open need not read gigabytes.
+ *
+ * A record counts once its segment's fdatasync (and, for a new segment, the directory's fsync) returned. Old segments are
+ * never appended to: each open, and each failed write or fsync, begins a new one.
+ *
+ * What an open finds where a record should begin:
+ *   - less than a header, or an intact header and less than its payload, or only zeros, up to the end of the file: a write
+ *     that a crash tore. Never acknowledged. It is cut off.
+ *   - anything else that does not check out: damage. It is skipped, counted and logged, and its segment is kept.
+ *
+ * Cursor: 0 8 "VITALCUR", 8 6 the sequence up to which all is released, 14 4 CRC32 of bytes 0 to 13. Replaced by rename.
+ * One that cannot be read costs a second replay and nothing else, for replay is idempotent.
+ */
+import { crc32 } from 'node:zlib'
+
+const SEGMENT_MAGIC = Buffer.from('VITALSPL')
+const CURSOR_MAGIC = Buffer.from('VITALCUR')
+const FORMAT_VERSION = 1
+
+export const MARKER_BYTES = 8
+export const SEGMENT_HEADER_BYTES = 24
+export const RECORD_HEADER_BYTES = 36
+const CURSOR_BYTES = 18
+
+/** The largest payload: what one read allocates. A batch is some hundred KiB. */
+export const PAYLOAD_BYTES_MAX = 256 * 1024 * 1024
+
+export const CURSOR_NAME = 'cursor'
+const SEGMENT_NAME = /^(\d{10})-([0-9a-f]{16})\.spool$/
+const DAMAGED_SUFFIX = '.damaged'
+
+/** What is known of a record without its payload. */
+export interface RecordHeader {
+  readonly length: number
+  readonly crc: number
+  readonly sequence: number
+  /** Unix milliseconds. */
+  readonly appendedAtMs: number
+  /** Units of the ledger. */
+  readonly readings: number
+}
+
+export function toSegmentName (number: number, marker: Buffer): string {
+  return `${String(number).padStart(10, '0')}-${marker.toString('hex')}.spool`
+}
+
+/** @returns `null` for a name that is none of ours */
+export function parseSegmentName (name: string): { number: number, marker: Buffer, isDamaged: boolean } | null {
+  const isDamaged = name.endsWith(DAMAGED_SUFFIX)
+  const match = SEGMENT_NAME.exec(isDamaged ? name.slice(0, -DAMAGED_SUFFIX.length) : name)
+  return match === null ? null : { number: Number(match[1]), marker: Buffer.from(match[2]!, 'hex'), isDamaged }
+}
+
+export function toDamagedName (name: string): string {
+  return name + DAMAGED_SUFFIX
+}
+
+export function encodeSegmentHeader (marker: Buffer): Buffer {
+  const header = Buffer.alloc(SEGMENT_HEADER_BYTES)
+  SEGMENT_MAGIC.copy(header)
+  header.writeUInt32LE(FORMAT_VERSION, 8)
+  marker.copy(header, 12)
+  header.writeUInt32LE(crc32(header.subarray(0, 20)), 20)
+  return header
+}
+
+/**
+ * Whether the segment was written by another version of this format, and so cannot be read by this one.
+ * A header that is damaged says nothing; its records are then looked for by their marker.
+ */
+export function isForeignSegment (header: Buffer): boolean {
+  return header.subarray(0, 8).equals(SEGMENT_MAGIC) && header.readUInt32LE(20) === crc32(header.subarray(0, 20)) &&
+    header.readUInt32LE(8) !== FORMAT_VERSION
+}
+
+export function encodeRecordHeader (marker: Buffer, record: RecordHeader): Buffer {
+  const header = Buffer.allocUnsafe(RECORD_HEADER_BYTES)
+  marker.copy(header)
+  header.writeUInt32LE(record.length, 8)
+  header.writeUInt32LE(record.crc, 12)
+  header.writeUIntLE(record.sequence, 16, 6)
+  header.writeUIntLE(record.appendedAtMs, 22, 6)
+  header.writeUInt32LE(record.readings, 28)
+  header.writeUInt32LE(crc32(header.subarray(0, 32)), 32)
+  return header
+}
+
+/** @returns `null` when these bytes are no intact header of this segment */
+export function parseRecordHeader (bytes: Buffer, marker: Buffer): RecordHeader | null {
+  if (bytes.length < RECORD_HEADER_BYTES || marker.compare(bytes, 0, MARKER_BYTES) !== 0) return null
+  if (bytes.readUInt32LE(32) !== crc32(bytes.subarray(0, 32))) return null
+  return {
+    length: bytes.readUInt32LE(8),
+    crc: bytes.readUInt32LE(12),
+    sequence: bytes.readUIntLE(16, 6),
+    appendedAtMs: bytes.readUIntLE(22, 6),
+    readings: bytes.readUInt32LE(28)
+  }
+}
+
+export function encodeCursor (sequence: number): Buffer {
+  const cursor = Buffer.alloc(CURSOR_BYTES)
+  CURSOR_MAGIC.copy(cursor)
+  cursor.writeUIntLE(sequence, 8, 6)
+  cursor.writeUInt32LE(crc32(cursor.subarray(0, 14)), 14)
+  return cursor
+}
+
+/** @returns `null` when it is damaged */
+export function parseCursor (bytes: Buffer): number | null {
+  if (bytes.length !== CURSOR_BYTES || !bytes.subarray(0, 8).equals(CURSOR_MAGIC)) return null
+  return bytes.readUInt32LE(14) === crc32(bytes.subarray(0, 14)) ? bytes.readUIntLE(8, 6) : null
+}

@@ -1,0 +1,110 @@
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { Disk, DiskFile } from './disk.ts'
+import { MARKER_BYTES, PAYLOAD_BYTES_MAX, parseRecordHeader, RECORD_HEADER_BYTES, type RecordHeader } from './format.ts'
+
+/** One file of the spool, shared by the writer, the reader and whoever removes it. */
+export interface Segment {
+  readonly number: number
+  readonly name: string
+  readonly path: string
+  readonly marker: Buffer
+  /** Where reading begins: behind what was released before the open. */
+  readonly start: number
+  /** Where reading ends: everything before it is on stable storage. Grows while the segment is written to. */
+  end: number
+  /** What it takes on disk; may be more than `end` after a failed write. */
+  bytes: number
+  /** Sequence of the last record that the reader gave out; the segment may go when that is released. */
+  lastRead: number
+  /** Something in it could not be read: it is kept aside instead of unlinked. */
+  isDamaged: boolean
+}
+
+/** What the spool's parts work with. */
+export interface SpoolContext {
+  readonly directory: string
+  readonly disk: Disk
+  readonly logger: Logger
+}
+
+export function toSegment (context: SpoolContext, of: Pick<Segment, 'number' | 'name' | 'marker' | 'start' | 'end'>): Segment {
+  return { ...of, path: join(context.directory, of.name), bytes: of.end, lastRead: 0, isDamaged: false }
+}
+
+/** What lies at an offset of a segment. */
+export type Found =
+  | { readonly kind: 'end' }
+  | { readonly kind: 'record', readonly header: RecordHeader, readonly offset: number, readonly end: number }
+  /** A record header that checks out, and less than its payload before the end of the segment. */
+  | { readonly kind: 'short', readonly offset: number, readonly end: number }
+  /** Up to `end`, where a record header checks out again, or the segment ends. */
+  | { readonly kind: 'damage', readonly offset: number, readonly end: number, readonly isZero: boolean }
+
+/** Reads one segment in windows; bounded memory however large the segment or the damage. */
+export class SegmentReader {
+  readonly #segment: Segment
+  readonly #file: DiskFile
+  readonly #windowBytes: number
+  #window: Buffer = Buffer.alloc(0)
+  #windowOffset = 0
+
+  private constructor (segment: Segment, file: DiskFile, windowBytes: number) {
+    this.#segment = segment
+    this.#file = file
+    this.#windowBytes = windowBytes
+  }
+
+  static async open (disk: Disk, segment: Segment, windowBytes: number): Promise<SegmentReader> {
+    return new SegmentReader(segment, await disk.openToRead(segment.path), windowBytes)
+  }
+
+  async close (): Promise<void> {
+    await this.#file.close()
+  }
+
+  /** Looks at `offset`, and past damage for the next record. */
+  async find (offset: number): Promise<Found> {
+    const { end } = this.#segment
+    if (offset >= end) return { kind: 'end' }
+    const found = await this.#findHeader(offset)
+    if (found !== null) return found
+    let isZero = true
+    for (let at = offset; at < end;) {
+      const bytes = await this.bytes(at, Math.min(this.#windowBytes, end - at))
+      const marker = bytes.indexOf(this.#segment.marker, at === offset ? 1 : 0)
+      isZero &&= bytes.subarray(0, marker < 0 ? bytes.length : marker).every((byte) => byte === 0)
+      if (marker < 0) {
+        if (at + bytes.length >= end) break
+        at += bytes.length - (MARKER_BYTES - 1)
+        continue
+      }
+      at += marker
+      if (await this.#findHeader(at) !== null) return { kind: 'damage', offset, end: at, isZero }
+      isZero = false
+      at++
+    }
+    return { kind: 'damage', offset, end, isZero }
+  }
+
+  /** Bytes of the segment; what the file turns out not to hold is zeros, which no check accepts. Not to be written to. */
+  async bytes (offset: number, length: number): Promise<Buffer> {
+    const within = offset - this.#windowOffset
+    if (within >= 0 && within + length <= this.#window.length) return this.#window.subarray(within, within + length)
+    const window = Buffer.allocUnsafe(Math.min(Math.max(length, this.#windowBytes), this.#segment.end - offset))
+    const read = await this.#file.read(window, offset)
+    window.fill(0, read)
+    this.#window = window
+    this.#windowOffset = offset
+    return window.subarray(0, length)
+  }
+
+  async #findHeader (offset: number): Promise<Found | null> {
+    const { end, marker } = this.#segment
+    if (offset + RECORD_HEADER_BYTES > end) return null
+    const header = parseRecordHeader(await this.bytes(offset, RECORD_HEADER_BYTES), marker)
+    if (header === null || header.length > PAYLOAD_BYTES_MAX) return null
+    const recordEnd = offset + RECORD_HEADER_BYTES + header.length
+    return recordEnd > end ? { kind: 'short', offset, end } : { kind: 'record', header, offset, end: recordEnd }
+  }
+}
