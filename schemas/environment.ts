@@ -11,7 +11,7 @@ const text = (description: string, byDefault: string) => Type.String({ descripti
 /** Every environment variable of the gateway: the one list behind the start's checks, `.env.example` and the README's table. */
 export const EnvironmentSchema = Type.Object({
   DATABASE_URL: Type.Optional(Type.String({ description: 'PostgreSQL (14 or later) to use; unset: an embedded one' })),
-  VITAL_DATA_DIR: text('Directory of the embedded PostgreSQL', './data'),
+  VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that both listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({ description: 'Without it, binding beyond loopback while no credentials exist stops the start', default: false }),
   VITAL_MQTT_PORT: integer('MQTT over TCP; 0 picks a free port', 1883, 0, 65_535),
@@ -21,6 +21,9 @@ export const EnvironmentSchema = Type.Object({
   VITAL_PACKET_BYTES_MAX: integer('Largest MQTT packet and HTTP body; before CONNECT is complete 16 KiB', 262_144, 1024, 268_435_455),
   VITAL_LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least severe level that is logged', default: 'info' }),
   VITAL_FLUSH_INTERVAL_MS: integer('Longest that a reading waits for its batch to fill', 5, 0, 1000),
+  VITAL_COMMIT_TIMEOUT_MS: integer('Longest that a batch waits for PostgreSQL before it goes to the spool', 1500, 50, 60_000),
+  // An hour at 5,000 readings a second, with room.
+  VITAL_SPOOL_BYTES_MAX: integer('Largest size of the spool on disk; full, the gateway stops reading', 4096 * MIB, 16 * MIB, 1024 * 1024 * MIB),
   VITAL_BATCH_READINGS_MAX: integer('Readings in one transaction', 2000, 1, 50_000),
   VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops reading', 50_000, 100, 10_000_000),
   VITAL_BUFFER_BYTES_MAX: integer('The same in bytes', 64 * MIB, MIB, 16 * 1024 * MIB),

@@ -15,6 +15,8 @@ export interface Config {
   readonly deniedFilters: readonly string[]
   readonly ackTimeoutMs: number
   readonly flushIntervalMs: number
+  readonly commitTimeoutMs: number
+  readonly spoolBytesMax: number
   readonly batchReadingsMax: number
   readonly bufferReadingsMax: number
   readonly bufferBytesMax: number
@@ -57,6 +59,8 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     deniedFilters: values.VITAL_MQTT_DENIED_FILTERS.split(',').map((filter) => filter.trim()).filter((filter) => filter !== ''),
     ackTimeoutMs: values.VITAL_ACK_TIMEOUT_MS,
     flushIntervalMs: values.VITAL_FLUSH_INTERVAL_MS,
+    commitTimeoutMs: values.VITAL_COMMIT_TIMEOUT_MS,
+    spoolBytesMax: values.VITAL_SPOOL_BYTES_MAX,
     batchReadingsMax: values.VITAL_BATCH_READINGS_MAX,
     bufferReadingsMax: values.VITAL_BUFFER_READINGS_MAX,
     bufferBytesMax: values.VITAL_BUFFER_BYTES_MAX,

@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { Registry } from 'prom-client'
@@ -12,16 +13,20 @@ import { findLatest } from '../db/queries/find-latest.ts'
 import { selectLatest } from '../db/queries/select-latest.ts'
 import { readServerWarnings } from '../db/server-settings.ts'
 import { classifyError } from '../db/sqlstate.ts'
-import { createStore } from '../db/store.ts'
+import { createStore, type Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { Config } from './config.ts'
-import { DatabaseMonitor } from './database-monitor.ts'
 import { createHttpServer } from './http/server.ts'
 import { Batcher } from './ingest/batcher.ts'
+import { Circuit } from './ingest/circuit.ts'
 import { DeadLetterCaps } from './ingest/dead-letter-caps.ts'
 import { createIngest } from './ingest/ingest.ts'
 import { createJournal } from './ingest/journal.ts'
 import { Ledger } from './ingest/ledger.ts'
+import { Replayer } from './ingest/replayer.ts'
+import { type Disk, realDisk } from './ingest/spool/disk.ts'
+import { openSpool, type Spool } from './ingest/spool/spool.ts'
+import { createWriter } from './ingest/writer.ts'
 import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
 
@@ -31,6 +36,8 @@ const BATCH_BYTES_MAX = 4 * 1024 * 1024
 const BATCHES_IN_FLIGHT_MAX = 2
 /** 100,000 letters of the largest size would be 25 GiB. */
 const DEAD_LETTER_BYTES_MAX = 1024 * 1024 * 1024
+/** The unit in which the spool gives space back. */
+const SPOOL_SEGMENT_BYTES = 64 * 1024 * 1024
 const DRAIN_TIMEOUT_MS = 10_000
 const DATABASE_WAIT_MS = 1000
 const MINUTE_MS = 60_000
@@ -43,11 +50,18 @@ export interface RunningGateway {
   readonly connectionString: string
 }
 
+export interface GatewayOptions {
+  readonly config: Config
+  readonly logger: Logger
+  /** Where faults come in: the chaos harness wraps what touches PostgreSQL and the disk. */
+  readonly faults?: { readonly wrapStore?: (store: Store) => Store, readonly disk?: Disk }
+}
+
 /**
  * The composition root: builds every part and wires them. Nothing runs before `start`; `stop` ends everything that
  * `start` began, in the order of the promise: no acknowledgement after the last commit, no commit lost.
  */
-export function createGateway ({ config, logger }: { config: Config, logger: Logger }) {
+export function createGateway ({ config, logger, faults = {} }: GatewayOptions) {
   const onStop: Array<() => Promise<void> | void> = []
   let stopped: Promise<void> | null = null
   let isStopping = false
@@ -66,59 +80,74 @@ export function createGateway ({ config, logger }: { config: Config, logger: Log
   }
 
   async function startParts (): Promise<RunningGateway> {
+    await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
+    // First, because it holds the lock of the directory.
+    const spool = await openSpool({
+      directory: join(config.dataDir, 'spool'),
+      bytesMax: config.spoolBytesMax,
+      segmentBytes: SPOOL_SEGMENT_BYTES,
+      disk: faults.disk ?? realDisk,
+      logger
+    })
+    onStop.push(() => spool.close())
     const connectionString = config.databaseUrl ?? await startEmbedded()
     const database = createDatabase({ connectionString, poolSize: config.databaseConnectionsMax, logger })
     onStop.push(() => database.close())
-    const caps = new DeadLetterCaps({
-      deadLettersMax: config.deadLettersMax,
-      deadLettersPerDeviceMax: config.deadLettersPerDeviceMax,
-      deadLetterBytesMax: DEAD_LETTER_BYTES_MAX
-    })
-    const databaseWarnings = await prepareDatabase(database, connectionString, caps)
-    const warnings = [...config.warnings, ...databaseWarnings]
-    for (const warning of warnings) logger.warn(warning)
-    return { connectionString, ...await startTraffic(database, caps, warnings) }
+    return { connectionString, ...await startTraffic(database, connectionString, spool) }
   }
 
   async function startEmbedded (): Promise<string> {
-    await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
     const embedded = await startEmbeddedPostgres({ dataDir: config.dataDir, logger })
     onStop.push(() => embedded.stop())
     return embedded.connectionString
   }
 
-  /** Waits for a database that is still starting; a fault that waiting cannot mend is thrown. */
+  /** Makes the database ready for traffic, and says what weakens it. */
   async function prepareDatabase (database: Database, connectionString: string, caps: DeadLetterCaps): Promise<string[]> {
-    for (;;) {
-      try {
-        const warnings = await readServerWarnings(database.pool)
-        await migrate({ connectionString, logger })
-        await createPartitionsAhead({ database, now: new Date(), logger })
-        caps.load(await countDeadLetters(database.kysely))
-        return warnings
-      } catch (error) {
-        if (isStopping || 'code' in (error as Error) === false || classifyError(error) !== 'retry') throw error
-        logger.warn({ err: error }, 'waiting for the database')
-        await sleep(DATABASE_WAIT_MS)
-      }
-    }
+    const warnings = await readServerWarnings(database.pool)
+    await migrate({ connectionString, logger })
+    await createPartitionsAhead({ database, now: new Date(), logger })
+    caps.load(await countDeadLetters(database.kysely))
+    for (const warning of warnings) logger.warn(warning)
+    return warnings
   }
 
-  async function startTraffic (database: Database, caps: DeadLetterCaps, warnings: readonly string[]) {
+  async function startTraffic (database: Database, connectionString: string, spool: Spool) {
     const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() }
     const ledger = new Ledger()
-    const monitor = new DatabaseMonitor({
+    const caps = new DeadLetterCaps({
+      deadLettersMax: config.deadLettersMax,
+      deadLettersPerDeviceMax: config.deadLettersPerDeviceMax,
+      deadLetterBytesMax: DEAD_LETTER_BYTES_MAX
+    })
+    let databaseWarnings: readonly string[] = []
+    for (const warning of config.warnings) logger.warn(warning)
+
+    const isDurable = () => circuit.state === 'closed' || spool.status === 'ok'
+    const updateAvailability = () => batcher.setAvailable(isDurable())
+    const circuit: Circuit = new Circuit({
       pool: database.pool,
       logger,
-      isRetrying: () => journal.isRetrying(),
-      onChange: (isUp) => batcher.setAvailable(isUp)
+      hasBacklog: () => !spool.isEmpty,
+      onChange: () => {
+        updateAvailability()
+        replayer.wake()
+      },
+      onPing: async () => {
+        if (spool.status !== 'ok') await spool.probe()
+        updateAvailability()
+      }
     })
+    const store = createStore(database)
     const journal = createJournal({
-      store: createStore(database),
-      caps,
+      writer: createWriter({ store: faults.wrapStore?.(store) ?? store, logger }),
+      spool,
+      circuit,
       logger,
-      onAvailability: (isUp, cause) => monitor.report(isUp, cause),
-      onRetry: (batch) => batcher.withoutAbandoned(batch)
+      commitTimeoutMs: config.commitTimeoutMs,
+      onRetry: (batch) => batcher.dropAbandoned(batch),
+      onSpooled: () => replayer.wake(),
+      onStuck: updateAvailability
     })
     const batcher: Batcher = new Batcher({
       limits: { ...config, batchBytesMax: BATCH_BYTES_MAX, batchesInFlightMax: BATCHES_IN_FLIGHT_MAX },
@@ -126,8 +155,10 @@ export function createGateway ({ config, logger }: { config: Config, logger: Log
       commit: journal.commit,
       monotonicMs: clock.monotonicMs,
       onPressure: (isClosed) => isClosed ? broker.pauseReading() : broker.resumeReading(),
-      onBatch: (batch) => metrics.observeBatch(batch)
+      onBatch: (batch) => metrics.observeBatch(batch),
+      onSpooled: (units) => replayer.add(units)
     })
+    const replayer = new Replayer({ spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
     const ingest = createIngest({
       batcher,
       caps,
@@ -145,13 +176,15 @@ export function createGateway ({ config, logger }: { config: Config, logger: Log
       version: packageJson.version,
       logger
     })
+    const warnings = () => [...config.warnings, ...databaseWarnings, ...toWarnings(circuit, spool)]
     const metrics = createMetrics(new Registry(), {
       ledger,
-      pending: () => batcher.pending,
+      pending: () => batcher.pending + replayer.pending,
       bufferBytes: () => batcher.bytes,
-      isDatabaseUp: () => monitor.isUp,
+      circuitState: () => circuit.state,
       isReadingStopped: () => batcher.isClosed,
-      warnings: () => warnings.length,
+      spool: () => ({ bytes: spool.bytes, readings: replayer.pending, replayed: replayer.replayed, damage: spool.damage.stretches }),
+      warnings: () => warnings().length,
       mqtt: () => broker.statistics()
     })
     const http = createHttpServer({
@@ -165,10 +198,10 @@ export function createGateway ({ config, logger }: { config: Config, logger: Log
       },
       health: () => ({
         live: true,
-        ready: monitor.isUp && !isStopping,
-        database: { status: monitor.isUp ? 'up' : 'down' },
-        spool: { status: 'absent', bytes: 0, bytesMax: 0 },
-        warnings: [...warnings]
+        ready: isDurable() && !isStopping,
+        database: { status: circuit.state === 'closed' ? 'up' : 'down', circuit: circuit.state },
+        spool: { status: spool.status, bytes: spool.bytes, bytesMax: config.spoolBytesMax, readings: replayer.pending },
+        warnings: warnings()
       }),
       metrics: () => metrics.render(),
       logger,
@@ -182,21 +215,53 @@ export function createGateway ({ config, logger }: { config: Config, logger: Log
       ]
     })
 
+    async function connectDatabase (): Promise<void> {
+      databaseWarnings = await prepareDatabase(database, connectionString, caps)
+      circuit.prove()
+      circuit.start()
+      maintenance.start()
+    }
+
+    /** PostgreSQL may be away at start: the spool takes its place until it comes. A fault that waiting cannot mend ends the process. */
+    async function keepConnecting (): Promise<void> {
+      for (;;) {
+        await sleep(DATABASE_WAIT_MS)
+        if (isStopping) return
+        try {
+          await connectDatabase()
+          return
+        } catch (error) {
+          if (classifyError(error) !== 'retry') throw error
+          logger.debug({ err: error }, 'PostgreSQL does not answer yet')
+        }
+      }
+    }
+
     onStop.push(async () => {
       maintenance.stop()
       await broker.stopListening()
       const httpStopped = http.stop()
       broker.pauseReading()
       await batcher.drain(DRAIN_TIMEOUT_MS)
-      if (batcher.pending > 0) logger.error({ pending: batcher.pending }, 'stopped before everything was durable; the devices keep what was not acknowledged')
+      if (batcher.pending > 0) {
+        logger.error({ pending: batcher.pending }, 'stopped before everything was durable; the devices keep what was not acknowledged')
+      }
       batcher.stop()
       journal.stop()
       await broker.stop()
       await httpStopped
-      monitor.stop()
+      circuit.stop()
+      await replayer.stop()
     })
-    monitor.start()
-    maintenance.start()
+    try {
+      await connectDatabase()
+    } catch (error) {
+      if (classifyError(error) !== 'retry') throw error
+      logger.error({ err: error }, 'PostgreSQL does not answer; readings go to the spool until it does')
+      // Out of the promise, so that it ends the process like any other fault that nobody can mend.
+      keepConnecting().catch((fault: unknown) => { setImmediate(() => { throw fault }) })
+    }
+    replayer.start()
     const mqttAddress = await broker.start()
     const httpAddress = await http.start()
     logger.info('ready')
@@ -213,4 +278,13 @@ export function createGateway ({ config, logger }: { config: Config, logger: Log
   }
 
   return { start, stop }
+}
+
+function toWarnings (circuit: Circuit, spool: Spool): string[] {
+  const warnings: string[] = []
+  if (circuit.state !== 'closed') warnings.push('PostgreSQL does not take readings; they go to the spool')
+  if (spool.status === 'full') warnings.push('the spool is full: raise VITAL_SPOOL_BYTES_MAX or free its disk')
+  if (spool.status === 'failed') warnings.push('the disk of the spool fails')
+  if (spool.damage.stretches > 0) warnings.push('the disk destroyed a part of the spool; its files are kept aside as *.damaged')
+  return warnings
 }

@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { CIRCUIT_STATES, type CircuitState } from './ingest/circuit.ts'
 import { type Ledger, TRANSPORTS } from './ingest/ledger.ts'
 
 /** What the metrics read at each scrape. */
@@ -6,8 +7,9 @@ export interface MetricsSources {
   readonly ledger: Ledger
   readonly pending: () => number
   readonly bufferBytes: () => number
-  readonly isDatabaseUp: () => boolean
+  readonly circuitState: () => CircuitState
   readonly isReadingStopped: () => boolean
+  readonly spool: () => { readonly bytes: number, readonly readings: number, readonly replayed: number, readonly damage: number }
   readonly warnings: () => number
   readonly mqtt: () => {
     readonly clientsConnected: number
@@ -40,7 +42,11 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const pending = gauge('readings_pending', 'Readings accepted and not yet decided')
   const bufferBytes = gauge('buffer_bytes', 'Bytes of readings accepted and not yet decided')
   const spoolBytes = gauge('spool_bytes', 'Bytes in the disk spool')
+  const spoolReadings = gauge('spool_readings', 'Readings in the disk spool: acknowledged, not yet in PostgreSQL; part of vital_readings_pending')
+  const spoolReplayed = counter('spool_replayed_readings', 'Readings brought from the spool into PostgreSQL', [])
+  const spoolDamage = counter('spool_damaged_stretches', 'Places of the spool that the disk destroyed; their files are kept aside', [])
   const databaseUp = gauge('database_up', '1 while PostgreSQL takes batches')
+  const circuit = new Gauge({ name: 'vital_circuit_state', help: '1 for the state that the circuit to PostgreSQL is in', labelNames: ['state'] as const, registers })
   const readingStopped = gauge('reading_stopped', '1 while reading from publishers is stopped: the buffer is full or nothing can be made durable')
   const warnings = gauge('warnings', 'Warnings that /health/ready lists')
   const mqttClients = gauge('mqtt_clients', 'Connected MQTT clients')
@@ -65,15 +71,20 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     }
     pending.set(sources.pending())
     bufferBytes.set(sources.bufferBytes())
-    spoolBytes.set(0)
-    databaseUp.set(sources.isDatabaseUp() ? 1 : 0)
+    const spool = sources.spool()
+    spoolBytes.set(spool.bytes)
+    spoolReadings.set(spool.readings)
+    const state = sources.circuitState()
+    databaseUp.set(state === 'closed' ? 1 : 0)
+    for (const other of CIRCUIT_STATES) circuit.set({ state: other }, other === state ? 1 : 0)
     readingStopped.set(sources.isReadingStopped() ? 1 : 0)
     warnings.set(sources.warnings())
     const mqtt = sources.mqtt()
     mqttClients.set(mqtt.clientsConnected)
     for (const [metric, value] of [
       [mqttPackets, mqtt.packetsReceived], [mqttPublishes, mqtt.publishesReceived],
-      [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused]
+      [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused],
+      [spoolReplayed, spool.replayed], [spoolDamage, spool.damage]
     ] as const) {
       metric.reset()
       metric.inc(value)

@@ -6,13 +6,14 @@
  *                 └── older than ackTimeout ───┴──> client told "unavailable"
  *
  * What waits is dropped when its client is told so. What is in flight cannot be: its COMMIT may be under way. It stays
- * pending in the ledger until its batch is decided, and is left out if the batch has to be tried again.
+ * pending in the ledger until its batch is decided, and is left out if the batch has to be tried again. What the spool took
+ * is durable, so it is acknowledged, and stays pending until it is replayed.
  *
- * Pressure: at the bound of readings or bytes, or while the database is away, `onPressure(true)` asks the transports to
+ * Pressure: at the bound of readings or bytes, or while nothing can be made durable, `onPressure(true)` asks the transports to
  * stop reading; below half the bound `onPressure(false)` lets them read again. Nothing is dropped for want of room.
  */
 import { decideFlush, type FlushLimits } from './flush.ts'
-import type { Batch } from './journal.ts'
+import type { Batch, Committed } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 import type { Submission } from './submission.ts'
 
@@ -26,10 +27,12 @@ export interface BatcherLimits extends FlushLimits {
 export interface BatcherOptions {
   readonly limits: BatcherLimits
   readonly ledger: Ledger
-  readonly commit: (batch: Batch) => Promise<void>
+  readonly commit: (batch: Batch) => Promise<Committed>
   readonly monotonicMs: () => number
   readonly onPressure: (isClosed: boolean) => void
   readonly onBatch: (batch: { readings: number, durationMs: number }) => void
+  /** Units that left for the spool. */
+  readonly onSpooled: (units: number) => void
 }
 
 /** Share of the bound below which reading starts again; the gap keeps thousands of sockets from flapping. */
@@ -76,6 +79,11 @@ export class Batcher {
     return this.#isAvailable
   }
 
+  /** Whether a whole batch waits for a lane. */
+  get isBusy (): boolean {
+    return this.#waitingReadings >= this.#options.limits.batchReadingsMax
+  }
+
   submit (submission: Submission): void {
     this.#waiting.push(submission)
     this.#waitingReadings += submission.units
@@ -86,20 +94,18 @@ export class Batcher {
     this.#schedule()
   }
 
-  /** Whether the database takes batches; while it does not, the transports stop reading at once. */
+  /** Whether anything can be made durable; while it cannot, the transports stop reading at once. */
   setAvailable (isAvailable: boolean): void {
     this.#isAvailable = isAvailable
     this.#updatePressure()
   }
 
   /** Drops what was abandoned from a batch that is about to be tried again. */
-  withoutAbandoned (batch: Batch): Batch {
+  dropAbandoned (batch: Batch): void {
     for (const submission of batch.submissions) {
-      if (submission.isSettled) this.#decide(submission, true)
+      if (submission.isSettled) this.#decide(submission, 'abandoned')
     }
-    // The same object: it stands for the batch in #inFlight.
     batch.submissions = batch.submissions.filter((submission) => !submission.isSettled)
-    return batch
   }
 
   /** Sends everything at once; settles when nothing is pending, or after `timeoutMs`. */
@@ -165,20 +171,20 @@ export class Batcher {
     this.#inFlight.add(batch)
     const startedAtMs = monotonicMs()
     const readings = submissions.reduce((sum, submission) => sum + submission.units, 0)
-    commit(batch).then(() => {
+    commit(batch).then((committed) => {
       onBatch({ readings, durationMs: monotonicMs() - startedAtMs })
-      this.#finish(batch, false)
+      this.#finish(batch, committed)
     }, () => {
       // Given up by a stop, or for a defect of ours that the journal has logged: the clients keep their readings.
-      this.#finish(batch, true)
+      this.#finish(batch, 'abandoned')
     })
   }
 
-  #finish (batch: Batch, isAbandoned: boolean): void {
+  #finish (batch: Batch, outcome: Committed | 'abandoned'): void {
     this.#inFlight.delete(batch)
     for (const submission of batch.submissions) {
-      this.#decide(submission, isAbandoned)
-      submission.settle(isAbandoned ? 'unavailable' : 'durable')
+      this.#decide(submission, outcome)
+      submission.settle(outcome === 'abandoned' ? 'unavailable' : 'durable')
     }
     this.#updatePressure()
     this.#schedule()
@@ -233,28 +239,15 @@ export class Batcher {
   }
 
   #abandon (submission: Submission): void {
-    this.#decide(submission, true)
+    this.#decide(submission, 'abandoned')
     submission.settle('unavailable')
   }
 
-  /** Enters what became of a submission into the ledger. */
-  #decide (submission: Submission, isAbandoned: boolean): void {
-    const { ledger } = this.#options
-    const { transport, readings, letters, rejections, rejectionsOverCap, duplicates } = submission
-    const decided = isAbandoned ? submission.decided?.size ?? 0 : readings.length
-    ledger.stored(transport, decided - rejections.length - duplicates)
-    ledger.duplicate(transport, duplicates)
-    if (transport === 'http') {
-      ledger.refused(transport, 'database_rejected', rejections.length)
-    } else {
-      ledger.deadLettered(transport, 'database_rejected', rejections.length - rejectionsOverCap)
-      ledger.refused(transport, 'over_cap', rejectionsOverCap)
-    }
-    if (isAbandoned) {
-      ledger.refused(transport, 'unavailable', readings.length - decided + letters.length)
-    } else {
-      for (const letter of letters) ledger.deadLettered(transport, letter.reason, 1)
-    }
+  /** Takes a submission off the books: the ledger and the bounds. */
+  #decide (submission: Submission, outcome: Committed | 'abandoned'): void {
+    const { ledger, onSpooled } = this.#options
+    const spooled = ledger.decided(submission, outcome)
+    if (spooled > 0) onSpooled(spooled)
     this.#pending -= submission.units
     this.#bytes -= submission.bytes
     if (this.#pending === 0 && this.#onEmpty !== null) {

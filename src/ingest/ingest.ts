@@ -62,6 +62,7 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
       letters,
       bytes: publish.payload.length + (rows.length + letters.length) * READING_OVERHEAD_BYTES,
       acceptedAtMs: clock.monotonicMs(),
+      isAllOrNothing: false,
       onSettled (submission: Submission, settlement: Settlement) {
         if (settlement === 'durable') {
           onDurable(clock.monotonicMs() - submission.acceptedAtMs)
@@ -97,6 +98,7 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
       letters: [],
       bytes: payload.length + rows.length * READING_OVERHEAD_BYTES,
       acceptedAtMs: clock.monotonicMs(),
+      isAllOrNothing: true,
       onSettled (submission: Submission, settlement: Settlement) {
         const [rejection] = submission.rejections
         if (settlement === 'unavailable') {

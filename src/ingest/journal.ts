@@ -1,141 +1,119 @@
 /**
- * The journal: `commit(batch)` settles when the batch is durable. The seam for growth: PostgreSQL stands behind it now.
+ * The journal: `commit(batch)` settles when the batch is durable. The seam for growth: PostgreSQL stands behind it, and
+ * the spool where PostgreSQL does not take the batch in time; a Kafka topic will when one machine is not enough.
  *
- * One batch, until it is decided:
+ *   circuit closed ── PostgreSQL within commitTimeout ── yes ──> 'stored'
+ *        │                     └── no: circuit opens ──┐
+ *   circuit open, half-open ───────────────────────────┴─ spool, fsynced ──> 'spooled'
+ *                                                          └── full or failed: wait with jitter, without what was abandoned
  *
- *   write ── committed ───────────────────────────────> decided
- *     │
- *     ├─ a row is refused (class 22, 23 …) ── bisect ──> the culprit becomes a dead letter, the rest is committed
- *     │
- *     └─ the database is away ── wait with jitter ── write again, without what was abandoned meanwhile
- *
- * After a lost COMMIT nobody knows whether the batch is stored. The same rows are then written again, none left out:
- * identities make that safe, and a row may count as duplicate instead of stored.
+ * A batch that was given to the spool may be stored too: its COMMIT was under way when time ran out. Identities make that
+ * safe; on replay its readings count as duplicates instead of stored.
  */
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import { classifyError } from '../../db/sqlstate.ts'
-import { type Store, UnknownOutcomeError } from '../../db/store.ts'
-import type { DeadLetterCaps } from './dead-letter-caps.ts'
-import { toPayload } from './reading-row.ts'
+import type { Circuit } from './circuit.ts'
+import { encodeSubmissions, type SpooledSubmission } from './spool/codec.ts'
+import type { Spool } from './spool/spool.ts'
 import type { Submission } from './submission.ts'
+import type { Writer } from './writer.ts'
 
 const RETRY_MIN_MS = 50
 const RETRY_MAX_MS = 1000
 
-/** Submissions that share one transaction. */
+/** Submissions that become durable together. */
 export interface Batch {
   submissions: readonly Submission[]
 }
 
-/** The smallest part of a batch that can be refused: one reading over MQTT, a whole request over HTTP. */
-interface Unit {
-  readonly submission: Submission
-  /** Indexes into the submission's readings. */
-  readonly indexes: readonly number[]
-}
+/** Where a batch became durable: in PostgreSQL, or in the spool, where it waits for PostgreSQL. */
+export type Committed = 'stored' | 'spooled'
 
 export interface JournalOptions {
-  readonly store: Store
-  readonly caps: DeadLetterCaps
+  readonly writer: Writer
+  readonly spool: Pick<Spool, 'append'>
+  readonly circuit: Circuit
   readonly logger: Logger
-  /** The database took a batch, or failed to. */
-  readonly onAvailability: (isAvailable: boolean, cause?: unknown) => void
-  /** Drops what may be dropped before a batch is tried again, and returns what is left. */
-  readonly onRetry: (batch: Batch) => Batch
+  /** Longest that a batch waits for PostgreSQL before it goes to the spool. */
+  readonly commitTimeoutMs: number
+  /** Drops what may be dropped before a batch is tried again. */
+  readonly onRetry: (batch: Batch) => void
+  /** The spool took a batch. */
+  readonly onSpooled: () => void
+  /** The spool did not. */
+  readonly onStuck: () => void
 }
 
-export function createJournal ({ store, caps, logger, onAvailability, onRetry }: JournalOptions) {
+class CommitTimeoutError extends Error {
+  readonly code = 'VITAL_COMMIT_TIMEOUT'
+}
+
+export function createJournal (options: JournalOptions) {
+  const { writer, spool, circuit, logger, commitTimeoutMs, onRetry, onSpooled, onStuck } = options
   const stopping = new AbortController()
-  let retrying = 0
 
-  /** Settles when every submission of the batch is decided; rejects when it never will be: at a stop, or for a defect of ours. */
-  async function commit (batch: Batch): Promise<void> {
-    let isOutcomeUnknown = false
-    for (let attempt = 0; batch.submissions.length > 0; attempt++) {
-      try {
-        await writeOrIsolate(batch.submissions)
-        onAvailability(true)
-        return
-      } catch (error) {
-        if (error instanceof UnknownOutcomeError) isOutcomeUnknown = true
-        else if (classifyError(error) === 'give-up') {
-          logger.error({ err: error }, 'a batch cannot be written; its clients keep it')
-          throw error
-        }
-        onAvailability(false, error)
-      }
-      retrying++
-      await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal }).finally(() => { retrying-- })
-      if (!isOutcomeUnknown) batch = onRetry(batch)
+  /** @throws when it never will be durable: at a stop, or for a defect of ours */
+  async function commit (batch: Batch): Promise<Committed> {
+    for (let attempt = 0; ; attempt++) {
+      if (circuit.state === 'closed' && await tryDatabase(batch)) return 'stored'
+      if (await trySpool(batch)) return 'spooled'
+      await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal })
+      onRetry(batch)
+      if (batch.submissions.length === 0) return 'stored'
     }
   }
 
-  async function writeOrIsolate (submissions: readonly Submission[]): Promise<void> {
-    const isBisected = submissions.some((submission) => submission.decided !== null)
-    if (!isBisected) {
-      const readings = submissions.length === 1 ? submissions[0]!.readings : submissions.flatMap((submission) => submission.readings)
-      const letters = submissions.flatMap((submission) => submission.letters)
-      try {
-        const { duplicates } = await store.write(readings, letters)
-        if (duplicates.length > 0) countDuplicates(submissions, duplicates)
-        return
-      } catch (error) {
-        if (classifyError(error) !== 'reject-row') throw error
-      }
-      for (const submission of submissions) submission.decided = new Set()
-    }
-    await isolate(submissions.flatMap(toUnits))
-    const letters = submissions.flatMap((submission) => submission.letters)
-    if (letters.length > 0) await store.write([], letters)
-  }
-
-  /** Commits what can be committed, halving what is refused until the culprit stands alone. */
-  async function isolate (units: readonly Unit[]): Promise<void> {
-    if (units.length === 0) return
-    let refusal: unknown
+  async function tryDatabase (batch: Batch): Promise<boolean> {
     try {
-      const { duplicates } = await store.write(units.flatMap(toRows), [])
-      const isDuplicate = new Set(duplicates)
-      let at = 0
-      for (const unit of units) {
-        for (const index of unit.indexes) {
-          if (isDuplicate.has(at++)) unit.submission.duplicates++
-          unit.submission.decided?.add(index)
-        }
-      }
-      return
+      await writeInTime(batch.submissions)
+      return true
     } catch (error) {
-      if (classifyError(error) !== 'reject-row') throw error
-      refusal = error
+      if (classifyError(error) === 'give-up') {
+        logger.error({ err: error }, 'a batch cannot be written; its clients keep it')
+        throw error
+      }
+      circuit.fail(error)
+      return false
     }
-    if (units.length === 1) return await reject(units[0]!, refusal)
-    const middle = units.length >> 1
-    await isolate(units.slice(0, middle))
-    await isolate(units.slice(middle))
   }
 
-  async function reject (unit: Unit, cause: unknown): Promise<void> {
-    const { submission, indexes } = unit
-    logger.warn({ sqlstate: (cause as { code?: string }).code, transport: submission.transport }, 'the database refused a reading')
-    const errors = [{ path: '', message: `the database refused it: ${toRefusalMessage(cause)}` }]
-    const rows = indexes.map((index) => submission.readings[index]!)
-    if (submission.transport === 'mqtt') {
-      const letters = rows.map((row) => toDeadLetter(row, submission.clientId, errors)).filter(({ device, payload }) => caps.admit(device, payload.length))
-      submission.rejectionsOverCap += rows.length - letters.length
-      if (letters.length > 0) await store.write([], letters)
+  async function trySpool (batch: Batch): Promise<boolean> {
+    const { payload, readings } = await encodeSubmissions(batch.submissions.map(toSpooled))
+    if (readings === 0) return true
+    try {
+      await spool.append(payload, readings)
+      onSpooled()
+      return true
+    } catch (error) {
+      const { code } = error as { code?: string }
+      if (code !== 'VITAL_SPOOL_FULL' && code !== 'VITAL_SPOOL_FAILED') throw error
+      onStuck()
+      return false
     }
-    for (const row of rows) submission.rejections.push({ row, errors })
-    for (const index of indexes) submission.decided?.add(index)
+  }
+
+  /** Rejects after `commitTimeoutMs`; the write may go on, but touches the submissions no more. */
+  async function writeInTime (submissions: readonly Submission[]): Promise<void> {
+    const cancellation = { isCancelled: false }
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        cancellation.isCancelled = true
+        reject(new CommitTimeoutError(`PostgreSQL did not take a batch within ${commitTimeoutMs} ms`))
+      }, commitTimeoutMs)
+    })
+    try {
+      await Promise.race([writer.write(submissions, cancellation), timeout])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   return {
     commit,
-    /** Whether a batch waits to be tried again. */
-    isRetrying: () => retrying > 0,
-    /** Ends every wait for the database; batches that are not durable by then are given up, unacknowledged. */
+    writeInTime,
+    /** Ends every wait for room; batches that are not durable by then are given up, unacknowledged. */
     stop (): void {
       stopping.abort()
     }
@@ -144,51 +122,14 @@ export function createJournal ({ store, caps, logger, onAvailability, onRetry }:
 
 export type Journal = ReturnType<typeof createJournal>
 
-/** Doubles from {@link RETRY_MIN_MS}, with full jitter, so that gateways do not return to a database in step. */
+/** Doubles from {@link RETRY_MIN_MS}, with jitter, so that batches do not return in step. */
 export function toRetryDelayMs (attempt: number, random: () => number = Math.random): number {
   const ceilingMs = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** attempt)
   return RETRY_MIN_MS / 2 + random() * (ceilingMs - RETRY_MIN_MS / 2)
 }
 
-function toUnits (submission: Submission): Unit[] {
-  const open = [...submission.readings.keys()].filter((index) => submission.decided?.has(index) !== true)
-  if (open.length === 0) return []
-  return submission.transport === 'http' ? [{ submission, indexes: open }] : open.map((index) => ({ submission, indexes: [index] }))
-}
-
-function toRows (unit: Unit): ReadingRow[] {
-  return unit.indexes.map((index) => unit.submission.readings[index]!)
-}
-
-/** Indexes into the batch's readings → a count on each submission. */
-function countDuplicates (submissions: readonly Submission[], duplicates: readonly number[]): void {
-  let end = 0
-  let next = 0
-  for (const submission of submissions) {
-    end += submission.readings.length
-    while (next < duplicates.length && duplicates[next]! < end) {
-      submission.duplicates++
-      next++
-    }
-  }
-}
-
-function toDeadLetter (row: ReadingRow, clientId: string | null, errors: DeadLetterRow['errors']): DeadLetterRow {
-  return {
-    id: randomUUID(),
-    receivedAtMs: row.receivedAtMs,
-    transport: 'mqtt',
-    topic: `vital/${row.device}`,
-    clientId,
-    device: row.device,
-    reason: 'database_rejected',
-    errors,
-    payload: Buffer.from(toPayload(row))
-  }
-}
-
-/** PostgreSQL's `message` names types and constraints; its `detail` would quote the values. */
-function toRefusalMessage (cause: unknown): string {
-  const { code, message } = cause as { code?: string, message?: string }
-  return `${message ?? 'unknown error'} (SQLSTATE ${code ?? 'unknown'})`
+/** Only what is not decided: a second dead letter for a reading that PostgreSQL refused would be one too many. */
+function toSpooled (submission: Submission): SpooledSubmission {
+  const { transport, clientId, undecided, letters } = submission
+  return { transport, clientId, readings: undecided, letters }
 }

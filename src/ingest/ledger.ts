@@ -4,11 +4,13 @@
  *   received = stored + duplicate + dead_lettered + refused + pending
  *
  * The unit is one reading; an undecodable payload counts as one. Each input is entered as received once, and once more as
- * what it became. `pending` is not computed from the other terms, or the equation could never fail: the ingest buffer counts it.
+ * what it became. `pending` is not computed from the other terms, or the equation could never fail: the batcher and the replayer count it.
  */
 import type { RefusalReason, Reason } from '../../schemas/reason.ts'
+import type { Submission } from './submission.ts'
 
-export const TRANSPORTS = ['mqtt', 'http'] as const
+/** `spool`: what an earlier run left in the spool; its own transports were counted then. */
+export const TRANSPORTS = ['mqtt', 'http', 'spool'] as const
 export type Transport = typeof TRANSPORTS[number]
 
 interface Account {
@@ -20,22 +22,36 @@ interface Account {
 }
 
 export class Ledger {
-  readonly #accounts: Record<Transport, Account> = { mqtt: createAccount(), http: createAccount() }
+  readonly #accounts: Record<Transport, Account> = {
+    mqtt: createAccount(), http: createAccount(), spool: createAccount()
+  }
 
   received (transport: Transport, readings: number): void {
     this.#accounts[transport].received += readings
   }
 
-  stored (transport: Transport, readings: number): void {
-    this.#accounts[transport].stored += readings
-  }
-
-  duplicate (transport: Transport, readings: number): void {
-    this.#accounts[transport].duplicate += readings
-  }
-
-  deadLettered (transport: Transport, reason: Reason, readings: number): void {
-    add(this.#accounts[transport].deadLettered, reason, readings)
+  /**
+   * Enters what became of a submission: committed, given up, or left to the spool.
+   * @returns units of it that are still undecided
+   */
+  decided (submission: Submission, outcome: 'stored' | 'abandoned' | 'spooled'): number {
+    const { transport, readings, letters, rejections, duplicates } = submission
+    const account = this.#accounts[transport]
+    const decided = outcome === 'stored' ? readings.length : submission.decided?.size ?? 0
+    account.stored += decided - rejections.length - duplicates
+    account.duplicate += duplicates
+    if (rejections.length > 0) {
+      if (submission.isAllOrNothing) this.refused(transport, 'database_rejected', rejections.length)
+      else add(account.deadLettered, 'database_rejected', rejections.length)
+    }
+    if (outcome === 'stored') {
+      for (const letter of letters) add(account.deadLettered, letter.reason, 1)
+      return 0
+    }
+    const undecided = readings.length - decided + letters.length
+    if (outcome === 'spooled') return undecided
+    if (undecided > 0) this.refused(transport, 'unavailable', undecided)
+    return 0
   }
 
   refused (transport: Transport, reason: RefusalReason, readings: number): void {

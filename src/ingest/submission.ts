@@ -8,7 +8,22 @@ export interface DatabaseRejection {
   readonly errors: readonly Fault[]
 }
 
+/** What a client is told: acknowledge, or close it so that it keeps the message. */
 export type Settlement = 'durable' | 'unavailable'
+
+export interface SubmissionOptions {
+  readonly transport: Transport
+  readonly clientId: string | null
+  readonly readings: readonly ReadingRow[]
+  readonly letters: readonly DeadLetterRow[]
+  /** Charged against the buffer's bound. */
+  readonly bytes: number
+  /** Monotonic milliseconds. */
+  readonly acceptedAtMs: number
+  /** Whether a refused reading refuses all of them, as over HTTP, or only itself. */
+  readonly isAllOrNothing: boolean
+  readonly onSettled: (submission: Submission, settlement: Settlement) => void
+}
 
 /**
  * One message of a client, on its way to being durable: what it holds goes into one batch together, and its one
@@ -19,43 +34,39 @@ export class Submission {
   readonly clientId: string | null
   readonly readings: readonly ReadingRow[]
   readonly letters: readonly DeadLetterRow[]
-  /** Charged against the buffer's bound. */
   readonly bytes: number
-  /** Monotonic milliseconds. */
   readonly acceptedAtMs: number
-  /** What the database itself refused of it; filled by the journal. */
+  readonly isAllOrNothing: boolean
+  /** What the database itself refused of it. */
   readonly rejections: DatabaseRejection[] = []
-  /** Indexes into `readings` that are decided, once the journal had to bisect; a retry leaves them out. */
+  /** Indexes into `readings` that are decided, once its batch had to be bisected; a second try leaves them out. */
   decided: Set<number> | null = null
   /** How many of `readings` were stored before. */
   duplicates = 0
-  /** Rejections that found the dead letters full. */
-  rejectionsOverCap = 0
   /** Set once the client was told; what is then still in flight stays pending until its batch is decided. */
   isSettled = false
-  readonly #onSettled: (submission: Submission, settlement: Settlement) => void
+  readonly #onSettled: SubmissionOptions['onSettled']
 
-  constructor (of: {
-    transport: Transport
-    clientId: string | null
-    readings: readonly ReadingRow[]
-    letters: readonly DeadLetterRow[]
-    bytes: number
-    acceptedAtMs: number
-    onSettled: (submission: Submission, settlement: Settlement) => void
-  }) {
-    this.transport = of.transport
-    this.clientId = of.clientId
-    this.readings = of.readings
-    this.letters = of.letters
-    this.bytes = of.bytes
-    this.acceptedAtMs = of.acceptedAtMs
-    this.#onSettled = of.onSettled
+  constructor (options: SubmissionOptions) {
+    this.transport = options.transport
+    this.clientId = options.clientId
+    this.readings = options.readings
+    this.letters = options.letters
+    this.bytes = options.bytes
+    this.acceptedAtMs = options.acceptedAtMs
+    this.isAllOrNothing = options.isAllOrNothing
+    this.#onSettled = options.onSettled
   }
 
   /** Units of the ledger: readings and dead letters. */
   get units (): number {
     return this.readings.length + this.letters.length
+  }
+
+  /** Readings of which it is not known yet what becomes of them. */
+  get undecided (): readonly ReadingRow[] {
+    const { decided } = this
+    return decided === null ? this.readings : this.readings.filter((_, index) => !decided.has(index))
   }
 
   /** Tells the client, once. */

@@ -1,0 +1,113 @@
+/**
+ * The circuit between PostgreSQL and the spool.
+ *
+ *            a batch fails                 a ping succeeds
+ *   closed ────────────────> open ───────────────────────────> half-open
+ *     ▲                        ▲                                 │   │
+ *     │                        └──── a batch or a ping fails ────┘   │
+ *     └──── a spooled batch is stored, or none waits and a ping succeeds
+ *
+ * closed: batches go to PostgreSQL. open: to the spool, so that no device waits for a time-out. half-open: still to the
+ * spool, while the oldest spooled batch tries PostgreSQL; a ping alone proves little, for a locked table answers it.
+ */
+import type { Pool } from 'pg'
+import type { Logger } from 'pino'
+
+/** How often PostgreSQL is asked whether it is there; an outage without traffic is noticed within this. */
+const PING_INTERVAL_MS = 1000
+/** A hanging server must not keep a ping, and with it the way back, for longer. */
+const PING_TIMEOUT_MS = 1000
+
+export const CIRCUIT_STATES = ['closed', 'open', 'half-open'] as const
+export type CircuitState = typeof CIRCUIT_STATES[number]
+
+export interface CircuitOptions {
+  readonly pool: Pool
+  readonly logger: Logger
+  /** Whether spooled batches wait, so that one of them can be the trial. */
+  readonly hasBacklog: () => boolean
+  readonly onChange: (state: CircuitState) => void
+  /** After each ping, whatever it found. */
+  readonly onPing: () => Promise<void>
+}
+
+export class Circuit {
+  readonly #options: CircuitOptions
+  /** Open until the database was made ready. */
+  #state: CircuitState = 'open'
+  #timer: NodeJS.Timeout | null = null
+  #openedAtMs: number | null = null
+
+  constructor (options: CircuitOptions) {
+    this.#options = options
+  }
+
+  get state (): CircuitState {
+    return this.#state
+  }
+
+  /** Starts to ping. */
+  start (): void {
+    this.#timer = setTimeout(() => { this.#tick() }, PING_INTERVAL_MS).unref()
+  }
+
+  stop (): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+  }
+
+  /** PostgreSQL did not take a batch, or did not answer. */
+  fail (cause: unknown): void {
+    if (this.#state === 'open') return
+    if (this.#state === 'closed') {
+      this.#openedAtMs = performance.now()
+      this.#options.logger.error({ err: cause }, 'PostgreSQL does not take readings: circuit open, they go to the spool')
+    }
+    this.#change('open')
+  }
+
+  /** PostgreSQL committed a batch. */
+  succeed (): void {
+    if (this.#state !== 'half-open') return
+    if (this.#openedAtMs !== null) {
+      const openMs = Math.round(performance.now() - this.#openedAtMs)
+      this.#options.logger.info({ openMs }, 'PostgreSQL takes readings again: circuit closed')
+    }
+    this.#change('closed')
+  }
+
+  /** PostgreSQL was made ready for traffic: the trial is what waits in the spool, else that was trial enough. */
+  prove (): void {
+    if (this.#state === 'open') this.#change('half-open')
+    if (!this.#options.hasBacklog()) this.succeed()
+  }
+
+  #change (state: CircuitState): void {
+    this.#state = state
+    this.#options.onChange(state)
+  }
+
+  #tick (): void {
+    const next = () => {
+      if (this.#timer !== null) this.start()
+    }
+    this.#ping().then(() => this.#options.onPing()).then(next, (error: unknown) => {
+      this.#options.logger.error({ err: error }, 'looking after the circuit failed; trying again')
+      next()
+    })
+  }
+
+  async #ping (): Promise<void> {
+    const { pool } = this.#options
+    try {
+      // A read-only server (a standby, a full stop of writes) answers every SELECT.
+      const ping = { text: 'select current_setting(\'transaction_read_only\') as read_only', query_timeout: PING_TIMEOUT_MS }
+      const { rows: [row] } = await pool.query<{ read_only: string }>(ping)
+      if (row?.read_only !== 'off') throw new Error('PostgreSQL is read-only')
+    } catch (error) {
+      this.fail(error)
+      return
+    }
+    this.prove()
+  }
+}
