@@ -68,9 +68,11 @@ function toMonth (now: Date, offset: number): Month {
   }
 }
 
+/** Not by to_regclass: that may answer from the backend's cache, which does not hear of other sessions in mid-transaction. */
 async function exists ({ kysely }: Pick<Database, 'kysely'>, partition: string): Promise<boolean> {
-  const { rows: [row] } = await sql<{ exists: boolean }>`select to_regclass(${partition}) is not null as exists`.execute(kysely)
-  return row?.exists === true
+  const { rows } = await sql`select from pg_inherits join pg_class on pg_class.oid = inhrelid
+    where inhparent = 'readings'::regclass and relname = ${partition}`.execute(kysely)
+  return rows.length > 0
 }
 
 /**

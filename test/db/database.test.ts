@@ -1,0 +1,106 @@
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
+import { sql } from 'kysely'
+import t from 'tap'
+import { createDatabase } from '../../db/database.ts'
+import { readServerWarnings } from '../../db/server-settings.ts'
+import { createTestDatabase } from '../postgres.ts'
+import { logger } from './embedded.ts'
+
+t.test('every session is durable, whatever the role says', async (t) => {
+  const { connectionString, query } = await createTestDatabase(t)
+  await query(`alter database ${new URL(connectionString).pathname.slice(1)} set synchronous_commit = off`)
+  t.same(await query('show synchronous_commit'), [{ synchronous_commit: 'off' }])
+  const database = createDatabase({ connectionString: `${connectionString}?options=-c%20synchronous_commit=off`, poolSize: 2, logger })
+  t.teardown(() => database.close())
+  const { rows } = await database.pool.query(`select name, setting from pg_settings where name in
+    ('synchronous_commit', 'statement_timeout', 'idle_in_transaction_session_timeout', 'application_name', 'TimeZone') order by lower(name)`)
+  t.same(rows, [
+    { name: 'application_name', setting: 'vital-gateway' },
+    { name: 'idle_in_transaction_session_timeout', setting: '10000' },
+    { name: 'statement_timeout', setting: '3000' },
+    { name: 'synchronous_commit', setting: 'on' },
+    { name: 'TimeZone', setting: 'UTC' }
+  ])
+  t.same((await database.pool.query('select count(*) from readings')).rows, [{ count: 0 }], 'int8 is a number')
+})
+
+t.test('connections that are cut do not end the process, idle or checked out', async (t) => {
+  const { connectionString, query } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 2, logger })
+  t.teardown(() => database.close())
+  const cut = () => query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = \'vital-gateway\' and datname = current_database()')
+  await database.pool.query('select 1')
+  await Promise.all([once(database.pool, 'error'), cut()])
+
+  const client = await database.pool.connect()
+  await Promise.all([new Promise((resolve) => client.once('end', resolve)), cut()])
+  await t.rejects(client.query('select 1'))
+  client.release()
+  t.same((await database.pool.query('select 1 as one')).rows, [{ one: 1 }])
+})
+
+t.test('a connection whose query timed out serves nobody again', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 1, statementTimeoutMs: 0, queryTimeoutMs: 200, logger })
+  t.teardown(() => database.close())
+  await t.rejects(sql`select pg_sleep(2)`.execute(database.kysely), { message: 'Query read timeout' })
+  const { rows } = await sql`select 1 as one`.execute(database.kysely)
+  t.same(rows, [{ one: 1 }], 'the next query has a fresh one')
+  await t.rejects(sql`select 1/0`.execute(database.kysely), { code: '22012' })
+  t.equal(database.pool.totalCount, 1, 'an error of the server does not cost a connection')
+})
+
+t.test('the server cancels what takes too long', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 1, statementTimeoutMs: 100, queryTimeoutMs: 5000, logger })
+  t.teardown(() => database.close())
+  await t.rejects(database.pool.query('select pg_sleep(2)'), { code: '57014' })
+})
+
+t.test('a server that accepts and never answers is given up', async (t) => {
+  const sockets: Socket[] = []
+  const silent = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    silent.close()
+  })
+  const { port } = silent.address() as { port: number }
+  const database = createDatabase({ connectionString: `postgres://u:p@127.0.0.1:${port}/d`, poolSize: 1, connectTimeoutMs: 200, logger })
+  t.teardown(() => database.close())
+  await t.rejects(database.pool.query('select 1'), /timeout/)
+})
+
+t.test('close may be called twice, and before anything was asked', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 1, logger })
+  await Promise.all([database.close(), database.close()])
+  await t.rejects(database.pool.query('select 1'))
+})
+
+t.test('a connection string that cannot be read is refused without showing the password', async (t) => {
+  try {
+    createDatabase({ connectionString: 'postgres://user:pass#secret@host:5432/db:x', poolSize: 1, logger })
+    t.fail('should throw')
+  } catch (error) {
+    t.match(error, { code: 'VITAL_DATABASE_URL_INVALID', message: /percent-encoded/ })
+    t.notMatch(JSON.stringify(error, Object.getOwnPropertyNames(error)), /secret/)
+  }
+})
+
+t.test('a weakened server is told of', async (t) => {
+  const { connectionString, query } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 1, logger })
+  t.teardown(() => database.close())
+  t.same(await readServerWarnings(database.pool), [])
+  // fsync can be changed for the whole server only, and other tests are using it: a view of our own stands in for it.
+  await query('create table pg_settings (name text, setting text)')
+  const weakened = createDatabase({ connectionString: `${connectionString}?options=-c%20search_path=public,pg_catalog`, poolSize: 1, logger })
+  t.teardown(() => weakened.close())
+  await query(`insert into public.pg_settings values ('server_version_num', '150004'), ('server_version', '15.4'),
+    ('fsync', 'off'), ('full_page_writes', 'off'), ('server_encoding', 'LATIN1')`)
+  t.match(await readServerWarnings(weakened.pool), [/fsync off/, /full_page_writes off/, /LATIN1/])
+  await query('update public.pg_settings set setting = \'130011\' where name = \'server_version_num\'')
+  await t.rejects(readServerWarnings(weakened.pool), { code: 'VITAL_DATABASE_TOO_OLD' })
+})

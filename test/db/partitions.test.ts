@@ -1,0 +1,67 @@
+import t, { type Test } from 'tap'
+import { createDatabase } from '../../db/database.ts'
+import { createPartitionsAhead } from '../../db/partitions.ts'
+import { createTestDatabase } from '../postgres.ts'
+import { logger } from './embedded.ts'
+
+const now = new Date('2026-11-23T12:00:00Z')
+
+async function setUp (t: Test) {
+  const { connectionString, query } = await createTestDatabase(t)
+  const open = () => {
+    const database = createDatabase({ connectionString, poolSize: 4, logger })
+    t.teardown(() => database.close())
+    return database
+  }
+  const insert = (time: string) => query('insert into readings values (\'d\', $1, gen_random_uuid(), \'{}\', now())', [time])
+  return { open, query, insert }
+}
+
+t.test('the current and the coming months, across the year, once', async (t) => {
+  const { open, query, insert } = await setUp(t)
+  const database = open()
+  const expected = ['readings_2026_11', 'readings_2026_12', 'readings_2027_01', 'readings_2027_02']
+  t.same(await createPartitionsAhead({ database, now, logger }), { created: expected, warnings: [] })
+  t.same(await createPartitionsAhead({ database, now, logger }), { created: [], warnings: [] })
+
+  for (const time of ['2025-06-01', '2026-11-01 00:00:00+00', '2026-11-30 23:59:59.999999+00', '2026-12-01 00:00:00+00', '2027-03-01']) await insert(time)
+  t.same(await query('select tableoid::regclass::text as partition, count(*)::int from readings group by 1 order by 1'), [
+    { partition: 'readings_2026_11', count: 2 },
+    { partition: 'readings_2026_12', count: 1 },
+    { partition: 'readings_default', count: 2 }
+  ])
+  t.same(await query(`select indisprimary as primary, count(*)::int from pg_index
+    join pg_class on pg_class.oid = indrelid where relname like 'readings\\_%' and indisvalid group by 1 order by 1`),
+  [{ primary: false, count: 5 }, { primary: true, count: 5 }], 'each partition has the key and the range index, and no second one')
+})
+
+t.test('several gateways at once', async (t) => {
+  const { open, query } = await setUp(t)
+  const runs = await Promise.all([open(), open(), open()].map((database) => createPartitionsAhead({ database, now, logger })))
+  t.equal(runs.flatMap((run) => run.created).length, 4)
+  t.same(await query('select count(*)::int from pg_inherits where inhparent = \'readings\'::regclass'), [{ count: 5 }])
+})
+
+t.test('a month of which the default partition holds readings is left there, with a warning', async (t) => {
+  const { open, query, insert } = await setUp(t)
+  await insert('2026-12-24')
+  const { created, warnings } = await createPartitionsAhead({ database: open(), now, logger })
+  t.same(created, ['readings_2026_11', 'readings_2027_01', 'readings_2027_02'])
+  t.match(warnings, [/readings_default holds readings from 2026-12-01/])
+  t.same(await query('select count(*)::int from readings where time >= \'2026-12-01\''), [{ count: 1 }])
+  t.same(await query('select to_regclass(\'readings_2026_12\') as half_made'), [{ half_made: null }])
+})
+
+t.test('creating a partition waits for no long transaction, and blocks no insert behind it', async (t) => {
+  const { open, insert } = await setUp(t)
+  const database = open()
+  const client = await database.pool.connect()
+  try {
+    await client.query('begin; lock table readings_default in access share mode')
+    await t.rejects(createPartitionsAhead({ database, now, logger }), { code: '55P03' })
+    await insert('2026-11-02')
+  } finally {
+    await client.query('rollback')
+    client.release()
+  }
+})
