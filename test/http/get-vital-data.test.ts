@@ -80,6 +80,9 @@ t.test('refuses every other query', async (t) => {
     const { details } = await expectError(t, await fetch(`${url}/vital-data?${query}`), 400, 'VITAL_INVALID_QUERY')
     t.strictSame((details as Array<{ path: string }>).map((fault) => fault.path), paths, query)
   }
+  const twice = await expectError(t, await fetch(`${url}/vital-data?count=5&count=5`), 400, 'VITAL_INVALID_QUERY')
+  t.strictSame(twice.details, [{ path: '/count', message: 'must be given once' }])
+
   const many = Array.from({ length: 500 }, (_, i) => `n${i}=1`).join('&')
   const { details } = await expectError(t, await fetch(`${url}/vital-data?${many}`), 400, 'VITAL_INVALID_QUERY')
   t.equal((details as unknown[]).length, 100, 'the list of faults is bounded')

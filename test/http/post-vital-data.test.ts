@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import t from 'tap'
@@ -65,6 +66,14 @@ t.test('a body at the limit is taken, one byte more is 413', async (t) => {
 
   t.test('a client that is still sending reads why', async (t) => {
     await expectError(t, await post(url, 'x'.repeat(8_000_000)), 413, 'VITAL_BODY_TOO_LARGE')
+
+    // One that reads only after it has written, as small devices do.
+    const socket = connect(port, '127.0.0.1').setEncoding('utf8').on('error', () => {})
+    t.teardown(() => { socket.destroy() })
+    socket.write('POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 8000000\r\n\r\n')
+    await new Promise((resolve) => { socket.write('x'.repeat(8_000_000), resolve) })
+    const [answer] = await Promise.race([once(socket, 'data'), once(socket, 'close')]) as [unknown]
+    t.match(answer, /^HTTP\/1\.1 413 /)
   })
 
   t.test('without a Content-Length as well', async (t) => {

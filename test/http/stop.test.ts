@@ -6,9 +6,11 @@ import type { HttpOutcome } from '../../src/http/ingest.ts'
 import { HTTP_LIMITS } from '../../src/http/limits.ts'
 import { post, startHttpServer, until } from './server.ts'
 
-t.test('says where it listens', async (t) => {
-  const { port, logs } = await startHttpServer(t)
-  t.strictSame(logs.filter((line) => line['level'] === 30).map(({ msg, protocol, address, port }) => ({ msg, protocol, address, port })),
+t.test('says where it listens, and logs no requests', async (t) => {
+  const { port, url, logs } = await startHttpServer(t)
+  await (await post(url, '{}')).text()
+  await (await fetch(`${url}/nothing`)).text()
+  t.strictSame(logs.map(({ msg, protocol, address, port }) => ({ msg, protocol, address, port })),
     [{ msg: 'listening', protocol: 'http', address: '127.0.0.1', port }])
 })
 
