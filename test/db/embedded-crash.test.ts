@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -73,7 +74,10 @@ t.test('a pid file whose id was given to another process does not keep the serve
   await waitFor('its processes to end', async () => (await listServerProcesses(clusterOf(dataDir))).length === 0)
   const path = join(clusterOf(dataDir), 'postmaster.pid')
   const lines = (await readFile(path, 'utf8')).split('\n')
-  await writeFile(path, [process.pid, ...lines.slice(1)].join('\n'))
+  // Not this process: PostgreSQL ignores the id of its own parent.
+  const stranger = spawn('sleep', ['60'])
+  t.teardown(() => stranger.kill())
+  await writeFile(path, [stranger.pid, ...lines.slice(1)].join('\n'))
   const server = await startServer(t, dataDir)
   t.same(await query(server.connectionString, 'select answer from kept'), [{ answer: 7 }])
 })
