@@ -85,9 +85,11 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
 export function answerClientError (error: FaultyRequest, socket: Socket, logger: Logger): void {
   // The error holds the raw packet, which may hold readings: log its code alone.
   logger.debug({ code: error.code }, 'a connection sent no valid HTTP')
-  // A request before it in the same connection may still wait for its answer, and would take this one for it.
-  const owesAnswer = (socket as Socket & { _httpMessage?: object | null })._httpMessage != null
-  if (error.code === 'ECONNRESET' || !socket.writable || owesAnswer) {
+  // A request that is whole and still waits, in the same connection, would take this for its answer. One whose body is
+  // half in is the one that is faulty.
+  const waiting = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
+  const mayAnswer = waiting === null || (!waiting.headersSent && !waiting.req.complete)
+  if (error.code === 'ECONNRESET' || !socket.writable || !mayAnswer) {
     socket.destroy()
   } else {
     // Not destroyed at once: the reset that follows unread bytes would overtake the answer. More bytes come back here,
