@@ -2,12 +2,12 @@ import Type, { type Static } from 'typebox'
 import { FaultSchema } from './fault.ts'
 
 /** Resources on one page of `GET /vital-data`. */
-export const PAGE_COUNT_MAX = 100
+const PAGE_COUNT_MAX = 100
 
 /** PostgreSQL walks over every row that it skips, so a page may not start arbitrarily far out. */
-export const PAGE_OFFSET_MAX = 10_000_000
+const PAGE_OFFSET_MAX = 10_000_000
 
-export const SORT_KEYS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
+const SORT_KEYS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
 
 export type SortKey = typeof SORT_KEYS[number]
 

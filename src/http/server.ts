@@ -31,8 +31,6 @@ export interface HttpServerOptions {
   readonly version: string
 }
 
-export type HttpServer = ReturnType<typeof createHttpServer>
-
 /**
  * The HTTP side: `POST /vital-data` under the same promise as MQTT, reads, metrics, health and documentation.
  * Listens after `start`.
