@@ -17,6 +17,8 @@ export interface Segment {
   bytes: number
   /** Sequence of the last record that the reader gave out; the segment may go when that is released. */
   lastRead: number
+  /** Nothing is written to it any more. */
+  isSealed: boolean
   /** Something in it could not be read: it is kept aside instead of unlinked. */
   isDamaged: boolean
 }
@@ -28,8 +30,23 @@ export interface SpoolContext {
   readonly logger: Logger
 }
 
-export function toSegment (context: SpoolContext, of: Pick<Segment, 'number' | 'name' | 'marker' | 'start' | 'end'>): Segment {
-  return { ...of, path: join(context.directory, of.name), bytes: of.end, lastRead: 0, isDamaged: false }
+export function toSegment (directory: string, of: Pick<Segment, 'number' | 'name' | 'marker' | 'start' | 'end' | 'isSealed'>): Segment {
+  return { ...of, path: join(directory, of.name), bytes: of.end, lastRead: 0, isDamaged: false }
+}
+
+/** Takes a segment off the list, if it is on it. */
+export function removeFrom (segments: Segment[], segment: Segment): void {
+  const index = segments.indexOf(segment)
+  if (index >= 0) segments.splice(index, 1)
+}
+
+/** What a disk can lose at once. */
+const PAGE_BYTES = 4096
+
+/** The medium or the file system's own structure is at fault, and waiting may not help. */
+export function isMediaError (error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'EIO' || code === 'EUCLEAN'
 }
 
 /** What lies at an offset of a segment. */
@@ -48,6 +65,7 @@ export class SegmentReader {
   readonly #windowBytes: number
   #window: Buffer = Buffer.alloc(0)
   #windowOffset = 0
+  #isPatient = true
 
   private constructor (segment: Segment, file: DiskFile, windowBytes: number) {
     this.#segment = segment
@@ -60,7 +78,8 @@ export class SegmentReader {
   }
 
   async close (): Promise<void> {
-    await this.#file.close()
+    // Nothing was written through it that a failure could lose.
+    await this.#file.close().catch(() => {})
   }
 
   /** Looks at `offset`, and past damage for the next record. */
@@ -92,11 +111,30 @@ export class SegmentReader {
     const within = offset - this.#windowOffset
     if (within >= 0 && within + length <= this.#window.length) return this.#window.subarray(within, within + length)
     const window = Buffer.allocUnsafe(Math.min(Math.max(length, this.#windowBytes), this.#segment.end - offset))
-    const read = await this.#file.read(window, offset)
-    window.fill(0, read)
+    if (this.#isPatient) window.fill(0, await this.#file.read(window, offset))
+    else await this.#readPages(window, offset)
     this.#window = window
     this.#windowOffset = offset
     return window.subarray(0, length)
+  }
+
+  /** From now on what the disk fails to read is taken for zeros, page by page, instead of rejecting. */
+  giveUpOnFailures (): void {
+    this.#isPatient = false
+  }
+
+  async #readPages (window: Buffer, offset: number): Promise<void> {
+    window.fill(0)
+    for (let at = 0; at < window.length;) {
+      const pageEnd = Math.min(window.length, (Math.floor((offset + at) / PAGE_BYTES) + 1) * PAGE_BYTES - offset)
+      try {
+        await this.#file.read(window.subarray(at, pageEnd), offset + at)
+      } catch (error) {
+        if (!isMediaError(error)) throw error
+        window.fill(0, at, pageEnd)
+      }
+      at = pageEnd
+    }
   }
 
   async #findHeader (offset: number): Promise<Found | null> {

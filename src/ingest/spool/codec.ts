@@ -1,0 +1,152 @@
+/**
+ * A batch as the spool holds it. One byte of version, one of compression, four of the body's length before compression,
+ * then the body: four bytes of the text's length, the text, and the payloads of the dead letters, back to back.
+ *
+ * The text is one JSON document of columns: equal things lie beside each other, which is what a compressor with a short
+ * window needs. The vitals are pasted into it as they are, for they are JSON already: no escapes, and one parse.
+ * `hash`, `names` and `values` follow from the vitals and are computed again.
+ */
+import { promisify } from 'node:util'
+import { deflateRaw, inflateRaw } from 'node:zlib'
+import type { DeadLetterRow, ReadingRow } from '../../../db/rows.ts'
+import type { Reading } from '../../../schemas/reading.ts'
+import { type Transport, TRANSPORTS } from '../ledger.ts'
+import { toReadingRow } from '../reading-row.ts'
+import { SpoolError } from './spool-error.ts'
+
+const VERSION = 1
+const COMPRESSION = { none: 0, deflateRaw: 1 } as const
+const HEADER_BYTES = 6
+
+/** Below it deflate saves less than its own call costs. */
+const COMPRESSED_FROM_BYTES = 1024
+
+/** What a damaged length could otherwise make us allocate; far above any batch. */
+const BODY_BYTES_MAX = 1024 * 1024 * 1024
+
+/** What the spool keeps of a submission; {@link Submission} is one. */
+export interface SpooledSubmission {
+  readonly transport: Transport
+  readonly clientId: string | null
+  readonly readings: readonly ReadingRow[]
+  readonly letters: readonly DeadLetterRow[]
+}
+
+type LetterMeta = Omit<DeadLetterRow, 'payload'> & { readonly payloadBytes: number }
+
+interface Columns {
+  readonly transports: readonly Transport[]
+  readonly clientIds: ReadonlyArray<string | null>
+  /** Readings and dead letters of each submission. */
+  readonly readings: readonly number[]
+  readonly letters: readonly number[]
+  /** From here on of all readings, in the order of the submissions. */
+  readonly devices: readonly string[]
+  readonly timesUs: readonly number[]
+  readonly receivedAtMs: readonly number[]
+  readonly vitals: ReadonlyArray<Record<string, unknown>>
+  readonly letterMetas: readonly LetterMeta[]
+}
+
+const deflate = promisify(deflateRaw)
+const inflate = promisify(inflateRaw)
+
+/**
+ * @returns `payload` for the spool, and `readings`: units of the ledger in it, dead letters included. Settles when it is
+ *   compressed, on a thread of libuv's pool.
+ */
+export async function encodeSubmissions (submissions: readonly SpooledSubmission[]): Promise<{ payload: Buffer, readings: number }> {
+  const rows = submissions.flatMap(({ readings }) => readings)
+  const letters = submissions.flatMap(({ letters }) => letters)
+  const head = JSON.stringify({
+    transports: submissions.map(({ transport }) => transport),
+    clientIds: submissions.map(({ clientId }) => clientId),
+    readings: submissions.map(({ readings }) => readings.length),
+    letters: submissions.map(({ letters }) => letters.length),
+    devices: rows.map(({ device }) => device),
+    timesUs: rows.map(({ timeUs }) => timeUs),
+    receivedAtMs: rows.map(({ receivedAtMs }) => receivedAtMs),
+    letterMetas: letters.map(({ payload, ...letter }) => ({ ...letter, payloadBytes: payload.length }))
+  })
+  const text = Buffer.from(`${head.slice(0, -1)},"vitals":[${rows.map(({ vitals }) => vitals).join(',')}]}`)
+  const textBytes = Buffer.alloc(4)
+  textBytes.writeUInt32LE(text.length)
+  const body = Buffer.concat([textBytes, text, ...letters.map(({ payload }) => payload)])
+  const isCompressed = body.length >= COMPRESSED_FROM_BYTES
+  const header = Buffer.alloc(HEADER_BYTES)
+  header[0] = VERSION
+  header[1] = isCompressed ? COMPRESSION.deflateRaw : COMPRESSION.none
+  header.writeUInt32LE(body.length, 2)
+  const payload = Buffer.concat([header, isCompressed ? await deflate(body, { level: 1 }) : body])
+  return { payload, readings: rows.length + letters.length }
+}
+
+/**
+ * The inverse of {@link encodeSubmissions}.
+ * @throws `VITAL_SPOOL_UNDECODABLE` for bytes that it did not write, or that a newer version wrote
+ */
+export async function decodeSubmissions (payload: Buffer): Promise<SpooledSubmission[]> {
+  try {
+    return toSubmissions(await toBody(payload))
+  } catch (error) {
+    if (error instanceof SpoolError) throw error
+    throw new SpoolError('VITAL_SPOOL_UNDECODABLE', 'a record of the spool holds no batch', { cause: error })
+  }
+}
+
+async function toBody (payload: Buffer): Promise<Buffer> {
+  const [version, compression] = payload
+  if (version !== VERSION) throw new SpoolError('VITAL_SPOOL_UNDECODABLE', `a record of the spool has version ${version}, not ${VERSION}`)
+  const bodyBytes = payload.readUInt32LE(2)
+  const rest = payload.subarray(HEADER_BYTES)
+  if (bodyBytes > BODY_BYTES_MAX) throw new RangeError(`a body of ${bodyBytes} bytes`)
+  const body = compression === COMPRESSION.deflateRaw ? await inflate(rest, { maxOutputLength: bodyBytes }) : rest
+  if (body.length !== bodyBytes) throw new RangeError(`a body of ${body.length} bytes, not ${bodyBytes}`)
+  return body
+}
+
+function toSubmissions (body: Buffer): SpooledSubmission[] {
+  const textEnd = 4 + body.readUInt32LE(0)
+  const columns = JSON.parse(body.toString('utf8', 4, textEnd)) as Columns
+  const letters = toLetters(columns, body.subarray(textEnd))
+  const rows = columns.vitals.map((vitals, index) => toRow(columns, vitals, index))
+  let nextRow = 0
+  let nextLetter = 0
+  const submissions = columns.transports.map((transport, index) => {
+    if (!TRANSPORTS.includes(transport)) throw new TypeError('an unknown transport')
+    const rowsEnd = nextRow + columns.readings[index]!
+    const lettersEnd = nextLetter + columns.letters[index]!
+    const submission = {
+      transport,
+      clientId: columns.clientIds[index] ?? null,
+      readings: rows.slice(nextRow, rowsEnd),
+      letters: letters.slice(nextLetter, lettersEnd)
+    }
+    nextRow = rowsEnd
+    nextLetter = lettersEnd
+    return submission
+  })
+  if (nextRow !== rows.length || nextLetter !== letters.length) throw new RangeError('columns of different length')
+  return submissions
+}
+
+function toRow (columns: Columns, vitals: Record<string, unknown>, index: number): ReadingRow {
+  const device = columns.devices[index]
+  const timeUs = columns.timesUs[index]
+  const receivedAtMs = columns.receivedAtMs[index]
+  if (device === undefined || timeUs === undefined || receivedAtMs === undefined) throw new RangeError('columns of different length')
+  const reading: Reading = { timestamp: 0, ...vitals }
+  return { ...toReadingRow(reading, device, receivedAtMs), timeUs }
+}
+
+function toLetters (columns: Columns, payloads: Buffer): DeadLetterRow[] {
+  let offset = 0
+  const letters = columns.letterMetas.map(({ payloadBytes, ...letter }) => {
+    const payload = payloads.subarray(offset, offset + payloadBytes)
+    if (payload.length !== payloadBytes) throw new RangeError('a dead letter was cut short')
+    offset += payloadBytes
+    return { ...letter, payload }
+  })
+  if (offset !== payloads.length) throw new RangeError('bytes after the last dead letter')
+  return letters
+}

@@ -1,0 +1,160 @@
+import { crc32 } from 'node:zlib'
+import { RECORD_HEADER_BYTES } from './format.ts'
+import { isMediaError, type Segment, SegmentReader, type SpoolContext } from './segment.ts'
+import { toSpoolError } from './spool-error.ts'
+
+/** Read ahead of what is asked for; bounds the memory beside the records that the caller holds. */
+const WINDOW_BYTES = 1024 * 1024
+
+/**
+ * Reads of one place that may fail before it is given up as damaged. The caller waits longer and longer between them: a
+ * disk that is away for a minute must not cost what it holds.
+ */
+const ATTEMPTS_MAX = 20
+
+/** Where a record lies; given back to release everything up to and including it. */
+export interface Position {
+  readonly sequence: number
+  /** Whether it lay in the spool when that was opened. */
+  readonly isFound: boolean
+  readonly segment: string
+  readonly offset: number
+  readonly bytes: number
+  /** Unix milliseconds of the append. */
+  readonly appendedAtMs: number
+  /** Units of the ledger in this record. */
+  readonly readings: number
+  /** Records and units given out since the open, this one included. */
+  readonly recordsThrough: number
+  readonly readingsThrough: number
+}
+
+export interface SpoolRecord {
+  readonly payload: Buffer
+  readonly position: Position
+}
+
+export interface ReaderOptions {
+  readonly context: SpoolContext
+  /** All segments, oldest first. */
+  readonly segments: readonly Segment[]
+  /** The sequence up to which nothing is read again. */
+  readonly released: number
+  /** The first sequence that this process gives. */
+  readonly nextSequence: number
+  /** Something cannot be read; `readings` is what an intact header says of it, `null` where there is none. */
+  readonly onDamage: (segment: Segment, offset: number, bytes: number, readings: number | null) => void
+}
+
+/** Reads what is durable, in the order in which it was appended, each record once. */
+export class SpoolReader {
+  readonly #options: ReaderOptions
+  #segment: Segment | null = null
+  #file: SegmentReader | null = null
+  #offset = 0
+  #sequence: number
+  #records = 0
+  #readings = 0
+  #failures = 0
+
+  constructor (options: ReaderOptions) {
+    this.#options = options
+    this.#sequence = options.released
+  }
+
+  /** @returns `null` when everything durable was read */
+  async next (): Promise<SpoolRecord | null> {
+    for (;;) {
+      const segment = this.#segment
+      if (segment === null || (segment.isSealed && this.#offset >= segment.end)) {
+        if (!await this.#advance()) return null
+        continue
+      }
+      if (this.#offset >= segment.end) return null
+      try {
+        const record = await this.#read(segment)
+        this.#failures = 0
+        if (record !== null) return record
+      } catch (error) {
+        await this.#fail(segment, error)
+      }
+    }
+  }
+
+  /** Whether everything that the segment holds now was read. */
+  hasPassed (segment: Segment): boolean {
+    if (this.#segment === null) return false
+    return segment === this.#segment ? this.#offset >= segment.end : segment.name < this.#segment.name
+  }
+
+  /** Closes the file of a segment that was read to its end. */
+  async leave (segment: Segment): Promise<void> {
+    if (segment === this.#segment) await this.close()
+  }
+
+  async close (): Promise<void> {
+    const file = this.#file
+    this.#file = null
+    await file?.close()
+  }
+
+  /** @returns `null` when what lay there is no record to be given out */
+  async #read (segment: Segment): Promise<SpoolRecord | null> {
+    const { context: { disk }, nextSequence, onDamage } = this.#options
+    const file = this.#file ??= await SegmentReader.open(disk, segment, WINDOW_BYTES)
+    const offset = this.#offset
+    const found = await file.find(offset)
+    if (found.kind === 'end') return null
+    if (found.kind !== 'record') {
+      this.#offset = found.end
+      onDamage(segment, offset, found.end - offset, null)
+      return null
+    }
+    const { length, crc, sequence, appendedAtMs, readings } = found.header
+    const payload = await file.bytes(offset + RECORD_HEADER_BYTES, length)
+    this.#offset = found.end
+    if (sequence <= this.#sequence) return null
+    this.#sequence = sequence
+    if (crc32(payload) !== crc) {
+      onDamage(segment, offset, found.end - offset, readings)
+      return null
+    }
+    segment.lastRead = sequence
+    this.#records++
+    this.#readings += readings
+    const position: Position = {
+      sequence,
+      isFound: sequence < nextSequence,
+      segment: segment.name,
+      offset,
+      bytes: found.end - offset,
+      appendedAtMs,
+      readings,
+      recordsThrough: this.#records,
+      readingsThrough: this.#readings
+    }
+    return { payload, position }
+  }
+
+  /** @returns whether there is another segment */
+  async #advance (): Promise<boolean> {
+    const current = this.#segment
+    const next = this.#options.segments.find(({ name }) => current === null || name > current.name)
+    if (current !== null) await this.close()
+    if (next === undefined) return false
+    this.#segment = next
+    this.#offset = next.start
+    return true
+  }
+
+  async #fail (segment: Segment, error: unknown): Promise<void> {
+    if (!(error instanceof Error) || !('code' in error)) throw error
+    const isMissing = error.code === 'ENOENT'
+    const isHopeless = isMediaError(error) && ++this.#failures >= ATTEMPTS_MAX
+    if (!isMissing && !isHopeless) throw toSpoolError(error, `reading ${segment.name} of the spool`)
+    this.#failures = 0
+    if (this.#file !== null && isHopeless) return this.#file.giveUpOnFailures()
+    this.#options.onDamage(segment, this.#offset, segment.end - this.#offset, null)
+    this.#offset = segment.end
+  }
+}

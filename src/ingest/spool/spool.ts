@@ -1,0 +1,319 @@
+/**
+ * The spool: where batches go when PostgreSQL does not take them in time. Append-only segments on disk, one writer, one
+ * reader; format.ts tells what lies in them.
+ *
+ *   append ──> queue ── write + fdatasync, shared ──> durable ── read ──> given out ── release ──> cursor ──> unlink
+ *
+ * Delivery is at least once: what was read and not released comes again after a restart. What the disk destroys is counted
+ * and logged when the reader comes to it, and its segment is kept aside for a person to look at; nothing waits for that.
+ */
+import type { Logger } from 'pino'
+import type { Disk } from './disk.ts'
+import { SEGMENT_HEADER_BYTES } from './format.ts'
+import { type Position, SpoolReader, type SpoolRecord } from './reader.ts'
+import { recover, type Recovered } from './recovery.ts'
+import { removeFrom, type Segment, type SpoolContext } from './segment.ts'
+import { isSpaceError, SpoolError, toSpoolError } from './spool-error.ts'
+import { probeDisk, removeSegment, writeCursor } from './upkeep.ts'
+import { SpoolWriter } from './writer.ts'
+
+export interface SpoolOptions {
+  readonly directory: string
+  /** Bound of what lies on disk, damaged segments aside. */
+  readonly bytesMax: number
+  /** Size at which a new segment begins; the unit in which space is given back. */
+  readonly segmentBytes: number
+  readonly disk: Disk
+  readonly logger: Logger
+  /** Unix milliseconds. */
+  readonly nowMs?: () => number
+}
+
+/** `full` and `failed` last until an append or a probe succeeds, or, at the cap, until enough is released. */
+export type SpoolStatus = 'ok' | 'full' | 'failed'
+
+/** What could not be read since the open. */
+export interface Damage {
+  stretches: number
+  bytes: number
+  /** Units of the ledger that were counted in `readings`, and left it without being given out. */
+  readings: number
+}
+
+/**
+ * Opens a spool; whatever a crash or the disk did to it, it opens.
+ * @throws `VITAL_SPOOL_IN_USE` while a process has the directory; `VITAL_SPOOL_FAILED` or `VITAL_SPOOL_FULL` when the
+ *   directory cannot be made or read
+ */
+export async function openSpool (options: SpoolOptions): Promise<Spool> {
+  const { directory, disk } = options
+  let unlock: (() => Promise<void>) | null = null
+  try {
+    await disk.makeDirectory(directory)
+    unlock = await disk.lock(directory)
+    return new Spool(options, await recover(options), unlock)
+  } catch (error) {
+    await unlock?.()
+    throw toSpoolError(error, `opening the spool in ${directory}`)
+  }
+}
+
+export class Spool {
+  readonly #context: SpoolContext
+  readonly #bytesMax: number
+  readonly #segments: Segment[]
+  readonly #reader: SpoolReader
+  readonly #writer: SpoolWriter
+  readonly #unlock: () => Promise<void>
+  readonly #damage: Damage = { stretches: 0, bytes: 0, readings: 0 }
+  #records: number
+  #readings: number
+  #oldestAtMs: number | null
+  #status: SpoolStatus = 'ok'
+  /** Bytes that the cap had no room for. */
+  #lackedBytes = 0
+  #released: Pick<Position, 'sequence' | 'recordsThrough' | 'readingsThrough'>
+  #persistedSequence: number
+  /** Reads, and changes to the directory, run one after the other. */
+  #reading: Promise<unknown> = Promise.resolve()
+  #tidying: Promise<unknown> = Promise.resolve()
+  #isClosed = false
+
+  constructor (options: SpoolOptions, recovered: Recovered, unlock: () => Promise<void>) {
+    const { segments, released, records, readings, oldestAtMs, nextNumber, nextSequence } = recovered
+    this.#context = options
+    this.#bytesMax = options.bytesMax
+    this.#segments = segments
+    this.#unlock = unlock
+    this.#records = records
+    this.#readings = readings
+    this.#oldestAtMs = oldestAtMs
+    this.#released = { sequence: released, recordsThrough: 0, readingsThrough: 0 }
+    this.#persistedSequence = released
+    this.#reader = new SpoolReader({ context: options, segments, released, nextSequence, onDamage: this.#countDamage.bind(this) })
+    this.#writer = new SpoolWriter({
+      context: options,
+      segments,
+      segmentBytes: options.segmentBytes,
+      nextNumber,
+      nextSequence,
+      nowMs: options.nowMs ?? Date.now,
+      hasRoom: (bytes) => this.bytes + bytes <= this.#bytesMax,
+      onDurable: this.#countDurable.bind(this),
+      onFailure: this.#countFailure.bind(this)
+    })
+  }
+
+  /** On disk, damaged segments that were set aside not counted. */
+  get bytes (): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
+  }
+
+  /** Durable and not released. */
+  get records (): number {
+    return this.#records
+  }
+
+  /** The same in units of the ledger. What lies in a stretch whose headers are damaged was never counted. */
+  get readings (): number {
+    return this.#readings
+  }
+
+  /** Whether all that is durable was read and released. */
+  get isEmpty (): boolean {
+    return this.#segments.every((segment) => segment.end === 0 || this.#isDrained(segment, this.#released.sequence))
+  }
+
+  get status (): SpoolStatus {
+    return this.#status
+  }
+
+  /** Unix milliseconds: nothing in the spool was appended earlier. `null` when it is empty. */
+  get oldestAtMs (): number | null {
+    return this.#oldestAtMs
+  }
+
+  get damage (): Readonly<Damage> {
+    return this.#damage
+  }
+
+  /**
+   * Makes a payload durable. The caller bounds what waits, and leaves the buffer alone until this settles.
+   * @param readings - units of the ledger in it
+   * @returns settles after fdatasync; records are read in the order of the calls
+   * @throws `VITAL_SPOOL_FULL` at the cap or without space on disk; `VITAL_SPOOL_FAILED` when a write or an fsync failed.
+   *   It may then still be read after a restart.
+   */
+  async append (payload: Buffer, readings: number): Promise<void> {
+    this.#assertOpen()
+    await this.#writer.append(payload, readings)
+  }
+
+  /**
+   * @returns the next record that was not read since the open, or `null` when there is none now
+   * @throws `VITAL_SPOOL_FAILED` when the disk cannot be read; try again after a pause. A place that fails again and again
+   *   is given up as damaged.
+   */
+  read (): Promise<SpoolRecord | null> {
+    this.#assertOpen()
+    const reading = this.#reading.then(async () => {
+      const stretches = this.#damage.stretches
+      const record = await this.#reader.next()
+      // A segment whose end is damaged has no last record whose release would remove it.
+      if (this.#damage.stretches > stretches) await this.#tidy(() => this.#sweep(this.#persistedSequence))
+      return record
+    })
+    this.#reading = reading.catch(() => {})
+    return reading
+  }
+
+  /**
+   * Records up to and including this one are stored elsewhere and need not come again. Calls that wait share one write.
+   * @returns settles when the read position is durable and what is wholly read was removed
+   * @throws `VITAL_SPOOL_FULL` or `VITAL_SPOOL_FAILED` when the position cannot be made durable: harmless, for the next
+   *   release makes up for it, and until then a restart replays more
+   */
+  async release (position: Position): Promise<void> {
+    this.#assertOpen()
+    if (position.sequence > this.#released.sequence) {
+      this.#records -= position.recordsThrough - this.#released.recordsThrough
+      this.#readings -= position.readingsThrough - this.#released.readingsThrough
+      this.#released = position
+      this.#oldestAtMs = position.appendedAtMs
+      this.#settleCounts()
+    }
+    await this.#tidy(() => this.#persist())
+  }
+
+  /** Counts a record that was read, and means nothing, as damage; its segment is kept. It is released like any other. */
+  setAside (position: Position, cause: unknown): void {
+    const segment = this.#segments.find(({ name }) => name === position.segment)
+    this.#context.logger.error({ err: cause, segment: position.segment, offset: position.offset, bytes: position.bytes, readings: position.readings },
+      'a record of the spool cannot be decoded: it is set aside')
+    if (segment !== undefined) segment.isDamaged = true
+    this.#damage.stretches++
+    this.#damage.bytes += position.bytes
+  }
+
+  /** Finds out whether an append may succeed again, without one. */
+  async probe (): Promise<boolean> {
+    this.#assertOpen()
+    if (this.#status === 'ok') return true
+    return await this.#tidy(async () => {
+      try {
+        // What an earlier release could not do may be what takes up the space.
+        await this.#persist()
+        if (this.bytes + this.#lackedBytes > this.#bytesMax) return false
+        await probeDisk(this.#context)
+        this.#status = 'ok'
+        return true
+      } catch (error) {
+        this.#countFailure(toSpoolError(error, 'probing the disk of the spool'), 0)
+        return false
+      }
+    })
+  }
+
+  /** Refuses new calls, lets those under way end, and gives the directory up. What is in the spool stays. */
+  async close (): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    try {
+      await this.#writer.close()
+      await this.#reading
+      await this.#tidying
+      await this.#reader.close()
+    } finally {
+      await this.#unlock()
+    }
+  }
+
+  #assertOpen (): void {
+    if (this.#isClosed) throw new SpoolError('VITAL_SPOOL_CLOSED', 'the spool is closed')
+  }
+
+  #tidy<Result> (task: () => Promise<Result>): Promise<Result> {
+    const result = this.#tidying.then(task)
+    this.#tidying = result.catch(() => {})
+    return result
+  }
+
+  #countDurable (records: number, readings: number, appendedAtMs: number): void {
+    if (this.#oldestAtMs === null) this.#oldestAtMs = appendedAtMs
+    this.#records += records
+    this.#readings += readings
+    this.#status = 'ok'
+  }
+
+  #countFailure (error: SpoolError, bytes: number): void {
+    this.#status = error.code === 'VITAL_SPOOL_FULL' ? 'full' : 'failed'
+    // Without a cause it was the cap. What could never fit must not leave an empty spool full.
+    this.#lackedBytes = error.cause === undefined ? Math.min(bytes + SEGMENT_HEADER_BYTES, this.#bytesMax) : 0
+  }
+
+  #countDamage (segment: Segment, offset: number, bytes: number, readings: number | null): void {
+    this.#context.logger.error({ segment: segment.name, offset, bytes, readings },
+      'a stretch of the spool is damaged and was stepped over; its segment is kept with the suffix .damaged')
+    segment.isDamaged = true
+    this.#damage.stretches++
+    this.#damage.bytes += bytes
+    if (readings === null) return
+    this.#damage.readings += readings
+    this.#readings -= readings
+    this.#records--
+  }
+
+  /** Once all is released, what is still counted lay under headers that were damaged after they were counted. */
+  #settleCounts (): void {
+    if (!this.isEmpty) return
+    this.#damage.readings += this.#readings
+    this.#records = 0
+    this.#readings = 0
+    this.#oldestAtMs = null
+  }
+
+  #isDrained (segment: Segment, releasedSequence: number): boolean {
+    return this.#reader.hasPassed(segment) && segment.lastRead <= releasedSequence
+  }
+
+  /** Makes the read position durable, then removes what lies before it. */
+  async #persist (): Promise<void> {
+    const { sequence } = this.#released
+    if (sequence > this.#persistedSequence) {
+      try {
+        await writeCursor(this.#context, sequence).catch(async (error: unknown) => {
+          if (!isSpaceError(error)) throw error
+          // Only removing makes room for the position. Should it be lost after all, a restart replays what is left.
+          await this.#sweep(sequence)
+          await writeCursor(this.#context, sequence)
+        })
+      } catch (error) {
+        throw toSpoolError(error, 'writing the read position of the spool')
+      }
+      this.#persistedSequence = sequence
+    }
+    await this.#sweep(sequence)
+  }
+
+  /** Removes segments of which nothing is needed any more; one that cannot be removed now waits for the next sweep. */
+  async #sweep (releasedSequence: number): Promise<void> {
+    const { directory, disk, logger } = this.#context
+    const last = this.#segments.at(-1)
+    if (last?.isSealed === false && this.#isDrained(last, releasedSequence)) await this.#writer.retire()
+    const done = this.#segments.filter((segment) => segment.isSealed && this.#isDrained(segment, releasedSequence))
+    for (const segment of done) {
+      // The space of an open file is not given back.
+      await this.#reader.leave(segment)
+      if (await removeSegment(this.#context, segment)) removeFrom(this.#segments, segment)
+    }
+    this.#settleCounts()
+    if (done.length === 0) return
+    if (this.#lackedBytes > 0 && this.bytes + this.#lackedBytes <= this.#bytesMax) {
+      this.#status = 'ok'
+      this.#lackedBytes = 0
+    }
+    await disk.syncDirectory(directory).catch((error: unknown) => {
+      logger.warn({ err: error }, 'the removal of spool segments is not durable yet: a power failure may bring them back, to be replayed once more')
+    })
+  }
+}
