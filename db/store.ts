@@ -1,12 +1,13 @@
 import type { CompiledQuery, Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
 import { foldLatest } from './fold-latest.ts'
+import { appendReadings } from './queries/append-readings.ts'
 import { beginAndCopyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
 import { upsertLatest } from './queries/upsert-latest.ts'
 import type { DeadLetterRow, ReadingRow } from './rows.ts'
-import { isServerError, isUniqueViolation } from './sqlstate.ts'
+import { isServerError, isUniqueViolation, toSqlState } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
 
 /** What a committed batch did. */
@@ -15,18 +16,21 @@ export interface Written {
   readonly duplicates: readonly number[]
 }
 
-/** COMMIT was sent and its answer never came: the batch may be stored or not. Write it again; identities make that safe. */
+/** COMMIT, or the one statement of a small batch, was sent and its answer never came: the batch may be stored or not. */
 export class UnknownOutcomeError extends Error {
   readonly code = 'VITAL_UNKNOWN_OUTCOME'
   constructor (cause: unknown) {
-    super('the connection was lost during COMMIT, so it is unknown whether the batch is stored', { cause })
+    super('PostgreSQL did not answer to COMMIT, so it is unknown whether the batch is stored', { cause })
   }
 }
+
+/** Readings up to which one statement beats a transaction with COPY (the README of this folder has the figures). */
+const SMALL_BATCH_READINGS_MAX = 200
 
 /**
  * Writes batches into PostgreSQL: history, latest state and dead letters in one transaction.
  *
- * Optimistic: most batches hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
+ * A small batch without letters goes in by a single statement. Larger ones are optimistic: most batches hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
  * 23505 (a redelivery), the transaction is rolled back and the batch goes in again by insert … on conflict.
  * `latest` comes last, so its row locks are held for the shortest time.
  */
@@ -44,13 +48,12 @@ export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tabl
       failure = error as Error
       throw error
     } finally {
-      // After a server's error the transaction was rolled back and the connection is sound; after any other
-      // (time-out, lost connection) it must never be used again.
-      client.release(failure !== undefined && !isServerError(failure) ? failure : undefined)
+      client.release(failure !== undefined && !isReusable(failure) ? failure : undefined)
     }
   }
 
   async function writeOn (client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]) {
+    if (letters.length === 0 && readings.length <= SMALL_BATCH_READINGS_MAX) return await appendSmall(client, readings)
     try {
       return await transaction(client, readings, letters, copyAll)
     } catch (error) {
@@ -86,22 +89,47 @@ export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tabl
     return { duplicates: [] }
   }
 
+  async function appendSmall (client: PoolClient, readings: readonly ReadingRow[]): Promise<Written> {
+    if (readings.length === 0) return { duplicates: [] }
+    try {
+      const { rows } = await execute<{ identity: string }>(client, appendReadings(kysely, readings, foldLatest(readings)))
+      return rows.length === readings.length ? { duplicates: [] } : { duplicates: toDuplicates(readings, rows) }
+    } catch (error) {
+      if (isServerError(error)) throw error
+      throw new UnknownOutcomeError(error)
+    }
+  }
+
   async function insertNew (client: PoolClient, readings: readonly ReadingRow[]): Promise<Written> {
     await client.query('begin')
     const { rows } = await execute<{ identity: string }>(client, insertReadings(kysely, readings))
-    const fresh = new Set(rows.map((row) => row.identity))
-    const duplicates: number[] = []
-    for (const [index, reading] of readings.entries()) {
-      // The first of several equal readings in the batch is the one that was stored.
-      if (!fresh.delete(toIdentity(reading))) duplicates.push(index)
-    }
-    return { duplicates }
+    return { duplicates: toDuplicates(readings, rows) }
   }
 
   return { write }
 }
 
 export type Store = ReturnType<typeof createStore>
+
+/**
+ * Whether the connection is sound after an error: the server reported it, so the transaction was rolled back. After any
+ * other (time-out, lost connection) it must never be used again; nor after 0A000, which a cached plan keeps failing with
+ * once a migration changed its tables.
+ */
+function isReusable (error: unknown): boolean {
+  return isServerError(error) && toSqlState(error)?.startsWith('0A') !== true
+}
+
+/** @param stored - identities of the readings that were new */
+function toDuplicates (readings: readonly ReadingRow[], stored: ReadonlyArray<{ identity: string }>): number[] {
+  const fresh = new Set(stored.map(({ identity }) => identity))
+  const duplicates: number[] = []
+  for (const [index, reading] of readings.entries()) {
+    // The first of several equal readings in the batch is the one that was stored.
+    if (!fresh.delete(toIdentity(reading))) duplicates.push(index)
+  }
+  return duplicates
+}
 
 async function commit (client: PoolClient): Promise<void> {
   let result

@@ -1,5 +1,6 @@
 import type { TLocalizedValidationError } from 'typebox/error'
 import Type, { type Static } from 'typebox'
+import { Settings } from 'typebox/system'
 
 /** One thing wrong with an input, told to a person. */
 export const FaultSchema = Type.Object({
@@ -11,6 +12,9 @@ export type Fault = Static<typeof FaultSchema>
 
 /** Faults told for one input; a hostile array could hold thousands. */
 export const FAULTS_MAX = 100
+
+// TypeBox stops at 8, and a reading alone can have ten known fields wrong.
+Settings.Set({ maxErrors: FAULTS_MAX })
 
 /** Escapes a key for use in a JSON Pointer (RFC 6901 §3). */
 export function toPointerToken (key: string): string {
@@ -36,6 +40,8 @@ export function toFaults (errors: readonly TLocalizedValidationError[], base = '
   for (const error of errors) {
     const at = base + error.instancePath
     switch (error.keyword) {
+      case 'boolean': // said again, and better, by additionalProperties
+        break
       case 'required':
         for (const name of error.params.requiredProperties) {
           faults.push({ path: `${at}/${toPointerToken(name)}`, message: 'is required' })

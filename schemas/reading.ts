@@ -67,7 +67,7 @@ export function readingFaults (value: unknown, nowS: number, base = ''): Fault[]
   const faults = toFaults(reading.Errors(value), base)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return faults
   const { timestamp, device } = value as Partial<Reading>
-  if (typeof timestamp === 'number' && timestamp > nowS + CLOCK_AHEAD_MAX_S) {
+  if (typeof timestamp === 'number' && Number.isFinite(timestamp) && timestamp > nowS + CLOCK_AHEAD_MAX_S) {
     faults.push({ path: `${base}/timestamp`, message: timestampMessage(timestamp, nowS) })
   }
   if (typeof device === 'string' && !isDeviceId(device)) {

@@ -9,6 +9,11 @@ import type { Tables } from '../tables.ts'
  * @param rows - one a device, sorted by device
  */
 export function upsertLatest (kysely: Kysely<Tables>, rows: readonly LatestRow[]) {
+  return upsertLatestRows(rows).compile(kysely)
+}
+
+/** The statement of {@link upsertLatest}, for use in a larger one. */
+export function upsertLatestRows (rows: readonly LatestRow[]) {
   const devices = toArrayParameter(OID.text, rows, 36, (writer, row) => writer.text(row.device))
   const times = toArrayParameter(OID.timestamptz, rows, 12, (writer, row) => writer.timestamptz(row.timeUs))
   const oldest = toArrayParameter(OID.timestamptz, rows, 12, (writer, row) => writer.timestamptz(row.oldestTimeUs))
@@ -27,5 +32,5 @@ export function upsertLatest (kysely: Kysely<Tables>, rows: readonly LatestRow[]
       vital_times = case when excluded.oldest_time >= l.time then l.vital_times || excluded.vital_times else l.vital_times || (
         select coalesce(jsonb_object_agg(n.key, n.value), '{}') from jsonb_each(excluded.vital_times) n
         where n.value::float8 >= coalesce((l.vital_times -> n.key)::float8, '-Infinity')) end
-  `.compile(kysely)
+  `
 }

@@ -51,6 +51,7 @@ export class Batcher {
   #isAvailable = true
   #isClosed = false
   #isDraining = false
+  #isScheduled = false
   #flushTimer: NodeJS.Timeout | null = null
   readonly #expiryTimer: NodeJS.Timeout
   #onEmpty: (() => void) | null = null
@@ -91,7 +92,7 @@ export class Batcher {
     this.#pending += submission.units
     this.#bytes += submission.bytes
     if (!this.#isClosed) this.#updatePressure()
-    this.#schedule()
+    this.#scheduleSoon()
   }
 
   /** Whether anything can be made durable; while it cannot, the transports stop reading at once. */
@@ -132,11 +133,25 @@ export class Batcher {
     }
   }
 
+  /** After what this turn of the event loop still brings, so that the packets of one read share a batch. */
+  #scheduleSoon (): void {
+    if (this.#isScheduled) return
+    // A timer that is already set fires soon enough, unless the batch is full by now.
+    if (this.#flushTimer !== null && !this.#isBatchFull) return
+    this.#isScheduled = true
+    setImmediate(() => {
+      this.#isScheduled = false
+      this.#schedule()
+    })
+  }
+
+  get #isBatchFull (): boolean {
+    const { batchReadingsMax, batchBytesMax } = this.#options.limits
+    return this.#waitingReadings >= batchReadingsMax || this.#waitingBytes >= batchBytesMax
+  }
+
   #schedule (): void {
     const { limits } = this.#options
-    // A timer that is already set fires soon enough, unless the batch is full by now.
-    if (this.#flushTimer !== null && !this.#isDraining &&
-      this.#waitingReadings < limits.batchReadingsMax && this.#waitingBytes < limits.batchBytesMax) return
     for (;;) {
       const oldest = this.#waiting[this.#head]
       const waitMs = oldest === undefined

@@ -55,11 +55,16 @@ export function createJournal (options: JournalOptions) {
 
   /** @throws when it never will be durable: at a stop, or for a defect of ours */
   async function commit (batch: Batch): Promise<Committed> {
+    let mayBeStored = false
     for (let attempt = 0; ; attempt++) {
-      if (circuit.state === 'closed' && await tryDatabase(batch)) return 'stored'
+      if (circuit.state === 'closed') {
+        if (await tryDatabase(batch)) return 'stored'
+        mayBeStored = true
+      }
       if (await trySpool(batch)) return 'spooled'
       await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal })
-      onRetry(batch)
+      // What may be stored must not enter the ledger as refused, so nothing of it is left out of the next try.
+      if (!mayBeStored) onRetry(batch)
       if (batch.submissions.length === 0) return 'stored'
     }
   }

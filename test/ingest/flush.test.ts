@@ -6,8 +6,9 @@ import { toRetryDelayMs } from '../../src/ingest/journal.ts'
 const LIMITS = { batchReadingsMax: 100, batchBytesMax: 1000, flushIntervalMs: 5, batchesInFlightMax: 2 }
 
 t.test('a batch leaves by size, bytes or time, and never past the lanes', (t) => {
-  const state = { readings: 1, bytes: 10, ageMs: 0, batchesInFlight: 0 }
+  const state = { readings: 1, bytes: 10, ageMs: 0, batchesInFlight: 1 }
   t.equal(decideFlush({ ...state, readings: 0 }, LIMITS), null)
+  t.equal(decideFlush({ ...state, batchesInFlight: 0 }, LIMITS), 0, 'at once when idle')
   t.equal(decideFlush(state, LIMITS), 5)
   t.equal(decideFlush({ ...state, ageMs: 3 }, LIMITS), 2)
   t.equal(decideFlush({ ...state, ageMs: 5 }, LIMITS), 0)
