@@ -11,6 +11,7 @@ export interface HeldPublish {
   readonly callback: (error?: Error | null) => void
   /** A will comes when its client has gone; nobody waits for its acknowledgement. */
   readonly isWill: boolean
+  readonly bytes: number
   outcome: Outcome | null
   next: HeldPublish | null
 }
@@ -25,6 +26,7 @@ export class AcknowledgementQueue {
   #tail: HeldPublish | null = null
   #draining = false
   #size = 0
+  #bytes = 0
 
   /** @param leave - called for each publish in its turn; may hold further ones */
   constructor (leave: (held: HeldPublish, outcome: Outcome) => void) {
@@ -35,13 +37,19 @@ export class AcknowledgementQueue {
     return this.#size
   }
 
+  /** Bytes of the payloads. */
+  get bytes (): number {
+    return this.#bytes
+  }
+
   /** Puts a publish at the end. */
   hold (packet: PublishPacket, callback: HeldPublish['callback'], isWill: boolean): HeldPublish {
-    const held: HeldPublish = { packet, callback, isWill, outcome: null, next: null }
+    const held: HeldPublish = { packet, callback, isWill, bytes: packet.payload.length, outcome: null, next: null }
     if (this.#tail === null) this.#head = held
     else this.#tail.next = held
     this.#tail = held
     this.#size++
+    this.#bytes += held.bytes
     return held
   }
 
@@ -55,6 +63,7 @@ export class AcknowledgementQueue {
         this.#head = head.next
         if (this.#head === null) this.#tail = null
         this.#size--
+        this.#bytes -= head.bytes
         this.#leave(head, head.outcome)
       }
     } finally {

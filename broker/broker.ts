@@ -110,6 +110,7 @@ export function createBroker (options: BrokerOptions): Broker {
   const statisticsPublisher = createStatisticsPublisher({
     fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
   })
+  let violations = 0
   let expiryTimer: NodeJS.Timeout | null = null
 
   function accept (socket: Socket): void {
@@ -153,8 +154,6 @@ export function createBroker (options: BrokerOptions): Broker {
     // The publishes that came before it in the same chunk are about to be held.
     setImmediate(() => { if (connection.held.size === 0) closeSoon(connection) })
   }
-  let violations = 0
-
   function observe (): void {
     aedes.on('connackSent', ({ returnCode }: ConnackPacket, client: Client) => {
       const connection = connections.of(client)

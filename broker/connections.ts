@@ -37,6 +37,7 @@ export function closeSoon ({ socket }: Connection): void {
 export class Connections {
   readonly #byClient = new WeakMap<Client, Connection>()
   readonly #open = new Set<Connection>()
+  readonly #byId = new Map<string, Connection>()
   connected = 0
 
   get open (): ReadonlySet<Connection> {
@@ -52,9 +53,16 @@ export class Connections {
     this.#open.add(connection)
   }
 
-  /** @returns false when the connection has closed meanwhile */
+  /**
+   * CONNACK is sent. Closes an earlier connection of the same client id [MQTT-3.1.4-2]: Aedes does, but loses sight of
+   * the newer of two when the elder was just closing by itself, and would let a third live beside it.
+   * @returns false when the connection has closed meanwhile
+   */
   ready (connection: Connection): boolean {
     if (connection.connected || !this.#open.has(connection)) return false
+    const { id } = connection.client
+    this.#byId.get(id)?.socket.destroy()
+    this.#byId.set(id, connection)
     connection.connected = true
     this.connected++
     return true
@@ -63,6 +71,8 @@ export class Connections {
   remove (connection: Connection): void {
     if (!this.#open.delete(connection) || !connection.connected) return
     connection.connected = false
+    const { id } = connection.client
+    if (this.#byId.get(id) === connection) this.#byId.delete(id)
     this.connected--
   }
 }

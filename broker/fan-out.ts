@@ -33,13 +33,13 @@ export function createForwardGuard ({ connections, limits }: {
   return {
     authorizeForward (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
       const connection = connections.of(client)
-      if (connection === undefined) return packet
-      // A packet id is there when a session's queue is sent again, which waits for the socket by itself.
-      if (packet.messageId === undefined && connection.socket.writableLength > limits.subscriberBufferBytesMax) {
+      // A packet id is there when a session's queue is sent again: it waits for the socket, and has the QoS it was granted.
+      if (connection === undefined || packet.messageId !== undefined) return packet
+      if (connection.socket.writableLength > limits.subscriberBufferBytesMax) {
         state.dropped++
         return null
       }
-      if (packet.qos > connection.qosMax) packet.qos = connection.qosMax
+      if (packet.qos === 2 && connection.qosMax < 2) packet.qos = 1
       return packet
     },
     /** Deliveries dropped. */

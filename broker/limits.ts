@@ -12,6 +12,8 @@ export interface BrokerLimits {
   readonly drainTimeoutMs: number
   /** Publishes of one client that wait for their verdict; beyond, its socket is not read, until half of them have left. */
   readonly heldMessagesPerClientMax: number
+  /** The same in bytes: what is relayed waits behind what is stored, and ingest's own bound does not count it. */
+  readonly heldBytesPerClientMax: number
   /** Unsent bytes of one subscriber; beyond, deliveries to it are dropped and counted, as Mosquitto does at its queue limit. */
   readonly subscriberBufferBytesMax: number
   /** Retained messages; beyond, a new one is delivered and not retained. One per device of a large site. */
@@ -50,6 +52,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   connectTimeoutMs: 10_000,
   drainTimeoutMs: 10_000,
   heldMessagesPerClientMax: 1000,
+  heldBytesPerClientMax: 4 * 1024 * 1024,
   subscriberBufferBytesMax: 1024 * 1024,
   retainedMessagesMax: 100_000,
   retainedBytesMax: 64 * 1024 * 1024,

@@ -68,7 +68,7 @@ export class Sessions {
   /** Forgets the sessions whose clients left more than `sessionExpiryMs` ago. */
   expire (nowMs: number): void {
     for (const [clientId, session] of this.#sessions) {
-      if (session.connections === 0 && nowMs - session.leftAtMs > this.#limits.sessionExpiryMs) this.end(clientId)
+      if (nowMs - session.leftAtMs > this.#limits.sessionExpiryMs) this.end(clientId)
     }
   }
 

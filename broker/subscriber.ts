@@ -19,7 +19,7 @@ interface SubscriberOptions {
   readonly fanOut: FanOut
   /** Notes a QoS 2 packet id of a session; false when it was noted before. */
   readonly noteInbound: (clientId: string, messageId: number) => boolean
-  readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'topicLevelsMax'>
+  readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'heldBytesPerClientMax' | 'topicLevelsMax'>
 }
 
 /**
@@ -30,7 +30,7 @@ interface SubscriberOptions {
  * error path, and in the time between acknowledge nothing but lose the order. The connection is closed instead.
  */
 export function createSubscriber ({ ingest, connections, fanOut, noteInbound, limits }: SubscriberOptions) {
-  const { heldMessagesPerClientMax, topicLevelsMax } = limits
+  const { heldMessagesPerClientMax, heldBytesPerClientMax, topicLevelsMax } = limits
   const state = { heldMessages: 0, stopped: false }
 
   function authorizePublish (client: Client | null, packet: PublishPacket, callback: Callback): void {
@@ -41,6 +41,8 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, li
     const isWill = connection.client.closed
     // The broker closes, so ingest has been drained; clients did not fail, so their wills do not speak.
     if (isWill && state.stopped) return callback(new Error('the broker is stopping'))
+    // Aedes' parser takes a packet that ends before its id, and finds one in what follows [MQTT-2.3.1-1].
+    if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) return callback(new Error('no packet id'))
     // The flag of the incoming packet must not reach subscribers [MQTT-3.3.1-3].
     packet.dup = false
     if (!isVitalTopic(packet.topic)) {
@@ -64,13 +66,14 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, li
   function hold (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): HeldPublish {
     const held = connection.held.hold(packet, callback, isWill)
     state.heldMessages++
-    if (connection.held.size > heldMessagesPerClientMax) connection.gate.hold()
+    const { size, bytes } = connection.held
+    if (size > heldMessagesPerClientMax || bytes > heldBytesPerClientMax) connection.gate.hold()
     return held
   }
 
   function settle ({ held: queue, gate }: Connection, held: HeldPublish, outcome: Outcome): void {
     queue.settle(held, outcome)
-    if (queue.size <= heldMessagesPerClientMax / 2) gate.release()
+    if (queue.size <= heldMessagesPerClientMax / 2 && queue.bytes <= heldBytesPerClientMax / 2) gate.release()
   }
 
   /** @see AcknowledgementQueue */
@@ -78,7 +81,7 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, li
     state.heldMessages--
     if (!state.stopped) {
       if (outcome === 'relayed') pass(connection, held)
-      else if (outcome.status === 'unavailable') refuse(connection, held)
+      else if (outcome.status === 'unavailable') refuse(connection)
       else {
         const { topic } = held.packet
         if (outcome.fanOut === null) discard(held.packet)
@@ -103,9 +106,8 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, li
     fanOut({ topic: packet.topic, payload: packet.payload as Buffer, qos: packet.qos, retain: packet.retain })
   }
 
-  function refuse (connection: Connection, { callback, isWill }: HeldPublish): void {
-    // A will: its client has gone, and Aedes forgets it.
-    if (isWill) return callback(new Error('will could not be stored'))
+  /** Aedes is not called back at all; what it holds for this publish goes with the connection. */
+  function refuse (connection: Connection): void {
     if (connection.abandoned) return
     connection.abandoned = true
     connection.gate.close()

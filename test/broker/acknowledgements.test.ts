@@ -67,7 +67,7 @@ t.test('a QoS 2 duplicate is ingested again, acknowledged, and fanned out once',
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ '#': 2 })
   const client = await RawClient.connected(t, port)
-  client.send(publishPacket(5, { qos: 2 }), publishPacket(5, { qos: 2, dup: true }))
+  client.send(publishPacket(5, { qos: 2, dup: true }), publishPacket(5, { qos: 2, dup: true }))
   await until(() => ingest.held.length === 2, 'both')
   ingest.settleAll()
   await client.waitFor('pubrec', 2)
@@ -233,6 +233,19 @@ t.test('a will below vital/ is ingested behind its client\'s publishes, and drop
   await settleDown()
   t.strictSame(watcher.messages(), ['vital/band-1 m1', 'vital/band-2 last words'])
   t.notOk(log.some(({ msg }) => msg === 'broker error'))
+})
+
+t.test('stop waits a while for a client that has still to read', async (t) => {
+  const { broker, port } = await startBroker(t, { limits: { subscriberBufferBytesMax: 100_000_000, stopFlushMs: 5000 } })
+  const client = await RawClient.connected(t, port)
+  await client.subscribe({ large: 0 })
+  client.socket.pause()
+  for (let count = 0; count < 20; count++) broker.publish({ topic: 'large', payload: Buffer.alloc(1_000_000), qos: 0 })
+  await settleDown()
+  setTimeout(() => client.socket.resume(), 100)
+  await broker.stop()
+  await client.closed()
+  t.equal(client.of('publish').length, 20)
 })
 
 t.test('stop acknowledges what was settled and nothing that comes later', async (t) => {

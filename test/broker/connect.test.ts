@@ -73,6 +73,30 @@ t.test('a client id that connects again takes over', async (t) => {
   t.equal(broker.statistics().clientsConnected, 1)
 })
 
+t.test('of one client id, one connection is left, whatever closes when', async (t) => {
+  const { port, broker } = await startBroker(t)
+  const clients: RawClient[] = []
+  for (let round = 0; round < 30; round++) {
+    const client = await RawClient.open(t, port)
+    clients.push(client)
+    client.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, clientId: 'band', keepalive: 0 },
+      { cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'a', qos: 0 }, { topic: 'b', qos: 0 }] })
+    if (round % 3 === 0) await client.waitFor('suback')
+    if (round % 2 === 0) client.socket.destroy()
+  }
+  await until(() => broker.statistics().connections === 1, 'all but one to be closed')
+  t.match(broker.statistics(), { clientsConnected: 1, subscriptions: 2 })
+  t.notOk(clients.at(-1)!.isClosed)
+})
+
+t.test('a PUBLISH that ends before its packet id is refused', async (t) => {
+  const { port, ingest } = await startBroker(t)
+  const client = await RawClient.connected(t, port)
+  client.socket.write(Buffer.from([0x32, 9, 0, 7, ...Buffer.from('vital/a')]))
+  await client.closed()
+  t.strictSame(ingest.seen, [])
+})
+
 t.test('connections beyond the limit are dropped and told', async (t) => {
   const { port, broker, log } = await startBroker(t, { limits: { connectionsMax: 2 }, answer: durable })
   const clients = [await RawClient.connected(t, port), await RawClient.connected(t, port)]

@@ -27,6 +27,27 @@ t.test('a frozen subscriber loses deliveries and then its connection; nobody els
   t.notOk(others.some((other) => other.isClosed))
 })
 
+t.test('a slow subscriber loses what its buffer does not hold, and stays', async (t) => {
+  const { port, broker } = await startBroker(t, { limits: { subscriberBufferBytesMax: 200_000 } })
+  const slow = await RawClient.connected(t, port)
+  await slow.subscribe({ 'vital/#': 0 })
+  slow.socket.pause()
+  const count = 300
+  for (let sent = 0; sent < count; sent++) {
+    broker.publish({ topic: 'vital/a', payload: Buffer.alloc(100_000), qos: 0 })
+    await new Promise((resolve) => { setImmediate(resolve) })
+  }
+  await settleDown()
+  const { deliveriesDropped } = broker.statistics()
+  t.ok(deliveriesDropped > 0, `${deliveriesDropped} of ${count}`)
+  slow.socket.resume()
+  await slow.waitFor('publish', count - deliveriesDropped)
+  await settleDown()
+  t.equal(slow.of('publish').length, count - deliveriesDropped)
+  broker.publish({ topic: 'vital/a', payload: Buffer.from('later'), qos: 0 })
+  await until(() => slow.messages().includes('vital/a later'), 'what comes later')
+})
+
 t.test('deliveries keep to the QoS granted', async (t) => {
   const { port } = await startBroker(t, { answer: durable })
   const watcher = await RawClient.connected(t, port)
