@@ -1,0 +1,165 @@
+import { appendFileSync } from 'node:fs'
+import { crc32 } from 'node:zlib'
+import { Presets, SingleBar } from 'cli-progress'
+import { pino } from 'pino'
+import { describeMachine } from '../bench/machine.ts'
+import { createRandom } from '../patients/random.ts'
+import { Belongings } from './belongings.ts'
+import { prepareProgram, type Program } from './build.ts'
+import { FAULTS } from './catalogue.ts'
+import { DEFAULT_LOAD, type Fault } from './fault.ts'
+import { type ChaosOptions, parseOptions, USAGE } from './options.ts'
+import { createQuery, OwnPostgres } from './own-postgres.ts'
+import { PublisherProcess } from './publisher-process.ts'
+import { formatOutcomes } from './report.ts'
+import { type Outcome, Rig } from './rig.ts'
+
+const DEFAULT_SECONDS = 30
+
+/** Progress and remarks; stdout is for the report. */
+function say (line: string): void {
+  process.stderr.write(`${line}\n`)
+}
+
+/** A bar on a terminal, elsewhere a line now and then. */
+function createProgress (fault: Fault, cycles: number) {
+  if (!process.stderr.isTTY) {
+    let toldAtMs = 0
+    return {
+      update (done: number): void {
+        if (done < cycles && performance.now() - toldAtMs < 10_000) return
+        toldAtMs = performance.now()
+        say(`${fault.name}  ${done}/${cycles}`)
+      },
+      stop (): void {}
+    }
+  }
+  const bar = new SingleBar({ format: '{fault} [{bar}] {value}/{total} {eta_formatted}', clearOnComplete: false }, Presets.legacy)
+  bar.start(cycles, 0, { fault: fault.name })
+  return { update: (done: number) => bar.update(done), stop: () => bar.stop() }
+}
+
+/** What a run shares between its faults. */
+interface Shared {
+  readonly belongings: Belongings
+  readonly program: Program
+  readonly options: ChaosOptions
+  readonly ownPostgres: () => Promise<OwnPostgres>
+}
+
+async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
+  const { belongings, program, options } = shared
+  const cycles = options.cycles ?? (options.isAll ? fault.cyclesInAll : fault.cycles)
+  // Of its own for each fault, so that one run alone draws the same numbers as within `all`.
+  const seed = (options.seed ^ crc32(fault.name)) >>> 0
+  const dir = belongings.createDir()
+  const progress = createProgress(fault, cycles)
+  const publisher = new PublisherProcess(belongings, program.publisher)
+  const ownPostgres = fault.database === 'own' ? await shared.ownPostgres() : null
+  const databaseUrl = ownPostgres === null ? null : await createDatabase(ownPostgres, fault)
+  const rig = new Rig({
+    belongings,
+    program,
+    publisher,
+    ownPostgres,
+    dir,
+    fault,
+    cycles,
+    seed,
+    load: { ...DEFAULT_LOAD, ...fault.load, ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }) },
+    random: createRandom(seed),
+    seconds: options.seconds ?? DEFAULT_SECONDS,
+    breaks: options.breaks,
+    onCycle: (done) => progress.update(done)
+  }, databaseUrl)
+  try {
+    await fault.run(rig)
+    await rig.stopGateway()
+  } catch (error) {
+    rig.violate('C6', `the run broke off: ${error instanceof Error ? error.stack ?? error.message : String(error)}`)
+  } finally {
+    rig.watch.stop()
+    progress.stop()
+    publisher.kill()
+    await rig.endProcesses()
+    if (databaseUrl !== null) await dropDatabase(await shared.ownPostgres(), databaseUrl)
+    belongings.removeDir(dir)
+  }
+  return rig.outcome()
+}
+
+async function createDatabase (postgres: OwnPostgres, fault: Fault): Promise<string> {
+  await postgres.start()
+  const name = `chaos_${fault.name.replaceAll('-', '_')}`
+  const query = createQuery(postgres.url)
+  await query(`drop database if exists ${name} with (force)`)
+  await query(`create database ${name}`)
+  return Object.assign(new URL(postgres.url), { pathname: `/${name}` }).href
+}
+
+async function dropDatabase (postgres: OwnPostgres, url: string): Promise<void> {
+  await postgres.start()
+  await createQuery(postgres.url)(`drop database if exists ${new URL(url).pathname.slice(1)} with (force)`)
+}
+
+async function run (options: ChaosOptions): Promise<void> {
+  const belongings = new Belongings()
+  belongings.keepsDirs = options.isKeeping
+  const dir = belongings.createDir()
+  say(`seed ${options.seed}`)
+  const machine = describeMachine(dir)
+  const program = prepareProgram({ dir, isBuilding: options.isBuilding })
+  let ownPostgres: Promise<OwnPostgres> | null = null
+  const useOwnPostgres = () => {
+    ownPostgres ??= OwnPostgres.create(dir, pino({ level: 'silent' }))
+    return ownPostgres
+  }
+  const shared: Shared = { belongings, program, options, ownPostgres: useOwnPostgres }
+  const startedAt = new Date()
+  const outcomes: Outcome[] = []
+  const skipped: string[] = []
+  for (const fault of options.faults) {
+    const obstacle = fault.obstacle?.() ?? null
+    if (obstacle !== null) {
+      skipped.push(`${fault.name} was skipped: ${obstacle}`)
+      continue
+    }
+    const outcome = await runFault(shared, fault)
+    outcomes.push(outcome)
+    say(formatOutcomes([outcome]))
+  }
+  console.log(`\nseed ${options.seed}, commit ${machine.commit}, ${machine.cores} cores, node ${machine.node}` +
+    `${options.breaks === undefined ? '' : `, with the defect ${options.breaks} built in`}\n\n${formatOutcomes(outcomes)}`)
+  for (const line of skipped) console.log(line)
+  if (options.resultsFile !== null) appendResult(options.resultsFile, { startedAt, machine, options, outcomes, skipped })
+  if (outcomes.some(({ violations, lost }) => violations.length > 0 || lost > 0)) process.exitCode = 1
+}
+
+function appendResult (file: string, result: {
+  startedAt: Date, machine: ReturnType<typeof describeMachine>, options: ChaosOptions, outcomes: readonly Outcome[], skipped: readonly string[]
+}): void {
+  const { startedAt, machine: { commit, ...machine }, options, outcomes, skipped } = result
+  const { seed, cycles, seconds, ratePerS, breaks } = options
+  appendFileSync(file, `${JSON.stringify({
+    date: startedAt.toISOString(),
+    commit,
+    seed,
+    config: { faults: options.faults.map(({ name }) => name), cycles, seconds, ratePerS, breaks },
+    durationS: Math.round((Date.now() - startedAt.getTime()) / 1000),
+    outcomes,
+    skipped,
+    machine
+  })}\n`)
+}
+
+try {
+  const options = parseOptions(process.argv.slice(2))
+  if (options === null) console.log(USAGE)
+  else if (options === 'list') for (const { name, summary } of FAULTS) console.log(`${name.padEnd(24)}${summary}`)
+  else await run(options)
+} catch (error) {
+  say(error instanceof Error ? error.message : String(error))
+  process.exitCode = 2
+}
+// Connections of a run that broke off would keep this process alive; what was started ends with it.
+process.exit()

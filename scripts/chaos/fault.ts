@@ -1,0 +1,33 @@
+import type { Rig } from './rig.ts'
+
+/** One way to hurt a gateway. */
+export interface Fault {
+  /** Kebab-case, as on the command line. */
+  readonly name: string
+  /** What is done, and what must hold, in one line. */
+  readonly summary: string
+  /** Where the readings go: the gateway's embedded PostgreSQL, or one that the harness starts and stops. */
+  readonly database: 'embedded' | 'own'
+  /** Cycles by default, and in `--fault all`. */
+  readonly cycles: number
+  readonly cyclesInAll: number
+  /** @returns what is missing here and how to get it, or `null` */
+  readonly obstacle?: () => string | null
+  readonly load?: Partial<Load>
+  /** Hurts, and leaves a running gateway behind; what holds for every fault is checked by the rig. */
+  readonly run: (rig: Rig) => Promise<void>
+}
+
+export interface Load {
+  readonly devices: number
+  readonly httpDevices: number
+  readonly ratePerS: number
+  readonly window: number
+  readonly keepaliveS: number
+  readonly backlog: number
+  readonly invalidShare: number
+}
+
+export const DEFAULT_LOAD: Load = {
+  devices: 40, httpDevices: 4, ratePerS: 1000, window: 40, keepaliveS: 10, backlog: 0, invalidShare: 0.01
+}

@@ -1,0 +1,19 @@
+/** What the gateway under test is told to do to itself; one JSON argument. */
+export interface Injection {
+  /** Kills itself when it passes a point for the `pass`-th time. */
+  readonly failpoint?: { readonly at: Failpoint, readonly pass: number }
+  /** Deliberate defects that the checkers must see. */
+  readonly breaks?: Break
+  /** Keeps there how much of each spool segment is durable, for {@link cutTails}. */
+  readonly durablePath?: string
+  /** The store rejects as if PostgreSQL were away. */
+  readonly isDatabaseAway?: boolean
+  /** From that call of fdatasync on they all fail with EIO, and the time of the first is written there. */
+  readonly syncFails?: { readonly from: number, readonly path: string }
+}
+
+export const FAILPOINTS = ['after-spool-write', 'after-spool-fsync', 'after-commit', 'replay-after-commit', 'replay-before-cursor', 'replay-before-unlink'] as const
+export type Failpoint = typeof FAILPOINTS[number]
+
+export const BREAKS = ['early-ack', 'no-fsync'] as const
+export type Break = typeof BREAKS[number]

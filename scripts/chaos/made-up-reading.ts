@@ -1,0 +1,48 @@
+import { createRandom } from '../patients/random.ts'
+import type { Kind } from './ledger-file.ts'
+
+/** One reading as a device sends it. */
+export interface MadeUpReading {
+  readonly n: number
+  readonly timestamp: number
+  readonly kind: Kind
+  /** JSON, without device and timestamp. */
+  readonly fields: string
+}
+
+/**
+ * Readings of one device, made to be hard on the latest state: fields that come rarely, times out of order, two readings
+ * of one instant.
+ */
+export function createReadings ({ seed, invalidShare }: { seed: number, invalidShare: number }) {
+  const random = createRandom(seed)
+  const chance = (share: number) => random.between(0, 1) < share
+  let next = 0
+  let lastTimestamp = 0
+
+  function make (): MadeUpReading {
+    const n = next++
+    const now = Date.now() * 1000 + Math.floor(random.between(0, 1000))
+    const timestamp = n > 0 && chance(0.02) ? lastTimestamp : (chance(0.05) ? now - Math.floor(random.between(0, 3.6e9)) : now) / 1e6
+    lastTimestamp = timestamp
+    if (chance(invalidShare)) return { n, timestamp, kind: 'letter', fields: JSON.stringify({ heartRateValue: 'high', n }) }
+    const fields = {
+      heartRateValue: Math.floor(random.between(400, 1800)) / 10,
+      ...(chance(0.3) ? { breathRateValue: Math.floor(random.between(8, 30)) } : {}),
+      ...(chance(0.05) ? { breathValue: Math.floor(random.between(8, 30)) } : {}),
+      ...(chance(0.1) ? { temperatureValue: Math.floor(random.between(3500, 4000)) / 100 } : {}),
+      ...(chance(0.05) ? { note: { text: 'a ward ✓ "quoted"', values: [1, null, false] } } : {}),
+      n
+    }
+    return { n, timestamp, kind: 'reading', fields: JSON.stringify(fields) }
+  }
+
+  return { make }
+}
+
+/** @param device - named inside the payload when given, as HTTP needs it */
+export function toPayload (readings: readonly MadeUpReading[], device?: string): Buffer {
+  const name = device === undefined ? '' : `"device":${JSON.stringify(device)},`
+  const objects = readings.map(({ timestamp, fields }) => `{${name}"timestamp":${timestamp},${fields.slice(1)}`)
+  return Buffer.from(objects.length === 1 ? objects[0]! : `[${objects.join(',')}]`)
+}

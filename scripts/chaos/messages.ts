@@ -1,0 +1,47 @@
+/** Between the harness and its publisher process. */
+export interface PublisherSettings {
+  readonly mqttPort: number
+  readonly httpPort: number
+  readonly ledgerPath: string
+  /** Begins every device id; new for each account. */
+  readonly prefix: string
+  readonly seed: number
+  /** MQTT devices; every eighth publishes with QoS 2. */
+  readonly devices: number
+  readonly httpDevices: number
+  /** Readings each second, all devices together. */
+  readonly ratePerS: number
+  /** Packets of one device that may be unacknowledged; a device that has as many makes no new reading. */
+  readonly window: number
+  readonly keepaliveS: number
+  /** Readings that each MQTT device holds before it connects. */
+  readonly backlog: number
+  /** Share of readings that break a rule, and so must become dead letters. */
+  readonly invalidShare: number
+}
+
+export interface PublisherFigures {
+  readonly sent: number
+  readonly acknowledged: number
+  readonly resent: number
+  readonly unacknowledged: number
+  readonly connected: number
+  /** Connections that ended after CONNACK. */
+  readonly disconnects: number
+  /** Faults of the protocol that the devices saw, such as acknowledgements out of order. */
+  readonly faults: readonly string[]
+}
+
+export type ToPublisher =
+  | { readonly type: 'run', readonly settings: PublisherSettings }
+  /** Makes no new readings, or makes them again; what is unacknowledged is resent in any case. */
+  | { readonly type: 'making', readonly isMaking: boolean }
+  | { readonly type: 'figures' }
+  /** Ends the account: closes the connections and the file. */
+  | { readonly type: 'end' }
+
+export type FromPublisher =
+  | { readonly type: 'figures', readonly figures: PublisherFigures }
+  | { readonly type: 'running' }
+  | { readonly type: 'ended' }
+  | { readonly type: 'failed', readonly message: string }

@@ -1,0 +1,299 @@
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { findFreePort } from '../../db/embedded/cluster.ts'
+import type { Random } from '../patients/random.ts'
+import type { Belongings } from './belongings.ts'
+import type { Program } from './build.ts'
+import { acknowledgedWithin, checkStored, type Query, tell, type Violation } from './check.ts'
+import type { Fault, Load } from './fault.ts'
+import { GatewayProcess } from './gateway-process.ts'
+import type { Break, Injection } from './injection.ts'
+import { type Entry, type LedgerEntries, readLedger } from './ledger-file.ts'
+import { readReadiness, type Readiness, type Scrape, scrape } from './metrics.ts'
+import { createQuery, type OwnPostgres } from './own-postgres.ts'
+import type { PublisherProcess } from './publisher-process.ts'
+import { Watch } from './watch.ts'
+
+/** initdb, migrations and recovery on a busy machine included. */
+const READY_TIMEOUT_MS = 60_000
+const DRAIN_TIMEOUT_MS = 60_000
+const SETTLE_TIMEOUT_MS = 90_000
+
+export interface RigOptions {
+  readonly belongings: Belongings
+  readonly program: Program
+  readonly publisher: PublisherProcess
+  /** `null` where the gateway runs its embedded PostgreSQL. */
+  readonly ownPostgres: OwnPostgres | null
+  readonly dir: string
+  readonly fault: Fault
+  readonly load: Load
+  readonly random: Random
+  readonly seed: number
+  readonly cycles: number
+  readonly seconds: number
+  readonly breaks: Break | undefined
+  readonly onCycle: (done: number) => void
+}
+
+/** What a fault's run came to. */
+export interface Outcome {
+  readonly fault: string
+  readonly cycles: number
+  readonly sent: number
+  readonly acknowledged: number
+  readonly resent: number
+  readonly lost: number
+  readonly duplicated: number
+  readonly slowestAckMs: number
+  readonly recoveryMs: number
+  readonly peakRssBytes: number
+  readonly figures: Readonly<Record<string, number | string>>
+  readonly violations: readonly Violation[]
+}
+
+/** One gateway, its database, and devices that publish to it: what a fault is done to, and the books that are kept. */
+export class Rig {
+  readonly options: RigOptions
+  readonly violations: Violation[] = []
+  readonly figures: Record<string, number | string> = {}
+  readonly watch: Watch
+  readonly dataDir: string
+  query: Query
+  cyclesDone = 0
+  #gateway: GatewayProcess | null = null
+  #databaseUrl: string | null
+  #ports = { mqtt: 0, http: 0 }
+  #lives = 0
+  #chapters = 0
+  #account: { prefix: string, ledgerPath: string } | null = null
+  /** Rows that were there when the gateway's life began; `null` when nobody counted. */
+  #baseline: { readings: number, letters: number } | null = { readings: 0, letters: 0 }
+  readonly #sums = { sent: 0, acknowledged: 0, resent: 0, lost: 0, duplicated: 0, slowestAckMs: 0, recoveryMs: 0 }
+
+  constructor (options: RigOptions, databaseUrl: string | null) {
+    this.options = options
+    this.dataDir = join(options.dir, 'data')
+    this.#databaseUrl = databaseUrl
+    this.query = databaseUrl === null ? () => Promise.reject(new Error('no database yet')) : createQuery(databaseUrl)
+    this.watch = new Watch({
+      gateway: () => this.#gateway,
+      httpPort: () => this.#ports.http,
+      connections: options.load.devices + options.load.httpDevices,
+      onViolation: (violation) => this.violations.push(violation)
+    })
+  }
+
+  get gateway (): GatewayProcess {
+    if (this.#gateway === null) throw new Error('no gateway runs')
+    return this.#gateway
+  }
+
+  get mqttPort (): number { return this.#ports.mqtt }
+  get databaseUrl (): string { return this.#databaseUrl ?? '' }
+
+  get ownPostgres (): OwnPostgres {
+    if (this.options.ownPostgres === null) throw new Error('this fault has no PostgreSQL of the harness')
+    return this.options.ownPostgres
+  }
+
+  /** Directory of the PostgreSQL's cluster, by which its processes are known. */
+  get clusterDir (): string { return this.options.ownPostgres?.dir ?? join(this.dataDir, 'postgres') }
+
+  between (min: number, max: number): number { return this.options.random.between(min, max) }
+
+  violate (checker: Violation['checker'], message: string): void {
+    this.violations.push({ checker, message })
+  }
+
+  /** Notes how long the way back took; the longest one is shown. */
+  recovered (ms: number): void {
+    this.#sums.recoveryMs = Math.max(this.#sums.recoveryMs, ms)
+  }
+
+  cycleDone (): void {
+    this.options.onCycle(++this.cyclesDone)
+  }
+
+  /**
+   * Starts the gateway's next life and waits until it is ready.
+   * @param how.isCounted - counts the rows first, so that the metrics of this life can be compared with the tables (C7)
+   */
+  async startGateway (how: {
+    injection?: Injection, env?: Readonly<Record<string, string>>, wrapper?: readonly string[], isCounted?: boolean, isUnready?: boolean
+  } = {}): Promise<void> {
+    const { belongings, program, dir, breaks } = this.options
+    if (this.#ports.mqtt === 0) this.#ports = { mqtt: await findFreePort(), http: await findFreePort() }
+    await mkdir(this.dataDir, { recursive: true, mode: 0o700 })
+    if (this.#lives > 0) this.#baseline = how.isCounted === true ? await this.#countRows() : null
+    const injection = breaks === undefined ? how.injection : { ...how.injection, breaks }
+    this.#gateway = new GatewayProcess({
+      belongings,
+      wrapper: how.wrapper ?? [],
+      args: injection === undefined ? [program.gateway] : [program.gatewayUnderTest, JSON.stringify(injection)],
+      cwd: dir,
+      env: {
+        VITAL_DATA_DIR: this.dataDir,
+        VITAL_MQTT_PORT: String(this.#ports.mqtt),
+        VITAL_HTTP_PORT: String(this.#ports.http),
+        VITAL_DEAD_LETTERS_MAX: '10000000',
+        VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '1000000',
+        ...(this.#databaseUrl === null || this.options.ownPostgres === null ? {} : { DATABASE_URL: this.#databaseUrl }),
+        ...how.env
+      },
+      logPath: join(dir, `gateway-${++this.#lives}.log`)
+    })
+    this.watch.started(this.#gateway)
+    if (how.isUnready === true) return
+    const tookMs = await this.#gateway.waitReady(READY_TIMEOUT_MS)
+    if (this.#lives > 1) this.recovered(tookMs)
+    if (this.options.ownPostgres === null) {
+      this.#databaseUrl = (await readFile(join(this.dataDir, 'database-url'), 'utf8')).trim()
+      this.query = createQuery(this.#databaseUrl)
+    }
+  }
+
+  async killGateway (): Promise<void> {
+    await this.gateway.kill()
+    this.watch.ended()
+  }
+
+  /** SIGTERM; anything but exit 0 within 15 s is a violation. */
+  async stopGateway (): Promise<number> {
+    const { code, tookMs } = await this.gateway.stop()
+    this.watch.ended()
+    if (code !== 0 || tookMs > 15_000) this.violate('C6', `SIGTERM ended with ${code} after ${Math.round(tookMs)} ms:\n${this.gateway.tail()}`)
+    return tookMs
+  }
+
+  async scrape (): Promise<Scrape> { return await scrape(this.#ports.http) }
+  async readiness (): Promise<Readiness> { return await readReadiness(this.#ports.http) }
+
+  /** Waits until something holds. @returns the time it took, `null` when it did not come to hold */
+  async until (holds: () => Promise<boolean> | boolean, timeoutMs: number, pollMs = 50): Promise<number | null> {
+    const startMs = performance.now()
+    for (;;) {
+      if (await Promise.resolve().then(holds).catch(() => false)) return performance.now() - startMs
+      if (performance.now() - startMs > timeoutMs) return null
+      await sleep(pollMs)
+    }
+  }
+
+  /** Begins an account: new devices, a new ledger, and load. */
+  async beginAccount (load: Partial<Load> = {}): Promise<void> {
+    const { publisher, dir, fault, seed } = this.options
+    const prefix = `${fault.name}${++this.#chapters}`
+    const ledgerPath = join(dir, `ledger-${this.#chapters}.txt`)
+    this.#account = { prefix, ledgerPath }
+    await publisher.run({
+      ...this.options.load, ...load, mqttPort: this.#ports.mqtt, httpPort: this.#ports.http, ledgerPath, prefix, seed: seed + this.#chapters * 10_007
+    })
+  }
+
+  get publisher (): PublisherProcess { return this.options.publisher }
+
+  /**
+   * Ends the account: all is resent until it is acknowledged, the gateway brings everything into PostgreSQL, then C1, C2, C3
+   * and C7 are checked.
+   * @param how.mayLose - readings that this fault may lose: what lay in damaged records
+   * @returns the ledger, for checks of the fault's own
+   */
+  async endAccount (how: { mayLose?: (lost: Entry) => boolean } = {}): Promise<LedgerEntries> {
+    const account = this.#account
+    if (account === null) throw new Error('no account is open')
+    this.#account = null
+    const figures = await this.publisher.drain(DRAIN_TIMEOUT_MS)
+    if (figures.unacknowledged > 0) {
+      this.violate('C6', `${figures.unacknowledged} readings were not acknowledged within ${DRAIN_TIMEOUT_MS} ms after the fault had passed`)
+    }
+    for (const fault of figures.faults) this.violate('expected', fault)
+    const settled = await this.#settle()
+    await this.publisher.endAccount()
+    const ledger = await readLedger(account.ledgerPath)
+    const findings = await checkStored({ query: this.query, ledger, prefix: account.prefix })
+    this.violations.push(...findings.violations)
+    const lost = findings.lost.filter((entry) => how.mayLose?.(entry) !== true)
+    for (const entry of lost.slice(0, 5)) this.violate('C1', `acknowledged and lost: ${tell(entry)}`)
+    if (lost.length > 5) this.violate('C1', `acknowledged and lost: ${lost.length} in all`)
+    if (findings.lost.length > lost.length) this.#add('lostToDamage', findings.lost.length - lost.length)
+    if (settled !== null) await this.#checkMetrics(settled)
+    const sums = this.#sums
+    sums.sent += figures.sent
+    sums.acknowledged += findings.acknowledged
+    sums.resent += figures.resent
+    sums.lost += lost.length
+    sums.duplicated += findings.duplicated
+    sums.slowestAckMs = Math.max(sums.slowestAckMs, acknowledgedWithin(ledger, 0, Infinity).slowestMs)
+    this.#add('disconnects', figures.disconnects)
+    await rm(account.ledgerPath)
+    return ledger
+  }
+
+  /** After a run that broke off. */
+  async endProcesses (): Promise<void> {
+    if (this.#gateway !== null && !this.#gateway.isGone) await this.#gateway.kill()
+  }
+
+  outcome (): Outcome {
+    return {
+      fault: this.options.fault.name,
+      cycles: this.cyclesDone,
+      ...this.#sums,
+      peakRssBytes: this.watch.peakRssBytes,
+      figures: { ...this.figures, peakDescriptors: this.watch.peakDescriptors, scrapes: this.watch.scrapes },
+      violations: this.violations
+    }
+  }
+
+  #add (name: string, count: number): void {
+    this.figures[name] = Number(this.figures[name] ?? 0) + count
+  }
+
+  /** Waits until nothing is pending and no transaction of the gateway runs. */
+  async #settle (): Promise<Scrape | null> {
+    let last: Scrape | null = null
+    const tookMs = await this.until(async () => {
+      last = await this.scrape()
+      return last.pending === 0 && last.spoolReadings === 0 && last.databaseUp
+    }, SETTLE_TIMEOUT_MS)
+    if (tookMs === null) this.violate('C6', `the gateway did not settle within ${SETTLE_TIMEOUT_MS} ms: ${JSON.stringify(last)}`)
+    await this.#untilIdle('state <> \'idle\'')
+    return tookMs === null ? null : await this.scrape()
+  }
+
+  async #untilIdle (condition: string): Promise<void> {
+    const idle = await this.until(async () => {
+      const rows = await this.query(
+        `select 1 from pg_stat_activity where datname = current_database() and application_name = 'vital-gateway' and ${condition}`)
+      return rows.length === 0
+    }, 20_000)
+    if (idle === null) throw new Error('the gateway\'s sessions in PostgreSQL do not end')
+  }
+
+  async #countRows (): Promise<{ readings: number, letters: number }> {
+    await this.#untilIdle('true')
+    const [row] = await this.query<{ readings: string, letters: string }>(
+      'select (select count(*) from readings) as readings, (select count(*) from dead_letters) as letters')
+    return { readings: Number(row?.readings), letters: Number(row?.letters) }
+  }
+
+  /** C7: the metrics of this life against the rows that it added. */
+  async #checkMetrics (seen: Scrape): Promise<void> {
+    if (seen.balance !== 0) this.violate('C7', `the ledger does not balance: ${JSON.stringify(seen)}`)
+    const baseline = this.#baseline
+    if (baseline === null) return
+    const [row] = await this.query<{ readings: string, letters: string }>(
+      'select (select count(*) from readings) as readings, (select count(*) from dead_letters) as letters')
+    const readings = Number(row?.readings) - baseline.readings
+    const letters = Number(row?.letters) - baseline.letters
+    // After a COMMIT of unknown outcome a row that this life stored counts as duplicate.
+    if (seen.stored > readings || seen.stored + seen.duplicate < readings) {
+      this.violate('C7', `the tables have ${readings} new readings, the metrics say ${seen.stored} stored and ${seen.duplicate} duplicate`)
+    }
+    if (letters > seen.deadLettered || letters + seen.found < seen.deadLettered) {
+      this.violate('C7', `the tables have ${letters} new dead letters, the metrics say ${seen.deadLettered}`)
+    }
+    this.#add('livesCounted', 1)
+  }
+}

@@ -1,0 +1,120 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { acknowledgedWithin, checkStored, type Query } from '../../scripts/chaos/check.ts'
+import { type LedgerEntries, LedgerFile, readLedger } from '../../scripts/chaos/ledger-file.ts'
+import type { FromPublisher, PublisherFigures, PublisherSettings, ToPublisher } from '../../scripts/chaos/messages.ts'
+import { createQuery } from '../../scripts/chaos/own-postgres.ts'
+import { startGateway } from '../gateway.ts'
+
+const PUBLISHER = join(import.meta.dirname, '../../scripts/chaos/publisher.ts')
+
+async function ask (child: ChildProcess, message: ToPublisher, type: FromPublisher['type']): Promise<FromPublisher> {
+  return await new Promise((resolve, reject) => {
+    const take = (answer: FromPublisher) => {
+      if (answer.type !== type && answer.type !== 'failed') return
+      child.off('message', take)
+      if (answer.type === 'failed') reject(new Error(answer.message))
+      else resolve(answer)
+    }
+    child.on('message', take)
+    child.send(message)
+  })
+}
+
+async function readFigures (child: ChildProcess): Promise<PublisherFigures> {
+  const answer = await ask(child, { type: 'figures' }, 'figures')
+  if (answer.type !== 'figures') throw new TypeError('another answer')
+  return answer.figures
+}
+
+/** Publishes for a moment to a real gateway. */
+async function publish (t: Test): Promise<{ ledger: LedgerEntries, query: Query, figures: PublisherFigures }> {
+  const gateway = await startGateway(t)
+  const child = fork(PUBLISHER, { execArgv: ['--import=tsx'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const settings: PublisherSettings = {
+    mqttPort: gateway.mqttPort,
+    httpPort: gateway.httpPort,
+    ledgerPath: join(t.testdir(), 'ledger.txt'),
+    prefix: 'check',
+    seed: 5,
+    devices: 16,
+    httpDevices: 2,
+    ratePerS: 1000,
+    window: 20,
+    keepaliveS: 10,
+    backlog: 3,
+    invalidShare: 0.1
+  }
+  await ask(child, { type: 'run', settings }, 'running')
+  let figures = await readFigures(child)
+  while (figures.sent < 500) figures = await readFigures(child)
+  child.send({ type: 'making', isMaking: false } satisfies ToPublisher)
+  while (figures.unacknowledged > 0) figures = await readFigures(child)
+  await ask(child, { type: 'end' }, 'ended')
+  return { ledger: await readLedger(settings.ledgerPath), query: createQuery(gateway.connectionString), figures }
+}
+
+t.test('the publisher, its ledger and the checkers, against a real gateway', async (t) => {
+  const { ledger, query, figures } = await publish(t)
+  const check = () => checkStored({ query, ledger, prefix: 'check' })
+  const checkers = async () => [...new Set((await check()).violations.map(({ checker }) => checker))].sort()
+
+  const whole = await check()
+  t.same(whole.violations, [])
+  t.same(whole.lost, [])
+  t.same(figures.faults, [])
+  t.equal(whole.acknowledged, figures.acknowledged)
+  t.equal(whole.stored + whole.letters, figures.sent)
+  t.ok(whole.letters > 0, 'invalid readings are among them')
+  t.equal(acknowledgedWithin(ledger, 0, Infinity).acknowledged, figures.acknowledged)
+
+  const spoil = async (name: string, spoil: string, mend: string, wanted: readonly string[], lost: number) => {
+    await query(spoil)
+    t.same(await checkers(), wanted, name)
+    t.equal((await check()).lost.length, lost, name)
+    await query(mend)
+    t.same(await checkers(), [], `${name}, mended`)
+  }
+  const one = '(select device, time, hash from readings where device = \'check-m1\' order by received_at, time, hash limit 1)'
+  await query(`create table kept as select * from readings where (device, time, hash) = ${one}`)
+  await query('create table kept_letter as select * from dead_letters where device = \'check-m2\' limit 1')
+  await query('create table kept_latest as select device, time, vitals, vital_times from latest where device = \'check-m1\'')
+  const mendLatest = 'update latest set time = k.time, vitals = k.vitals, vital_times = k.vital_times from kept_latest k where latest.device = k.device'
+
+  await query(`delete from readings where (device, time, hash) = ${one}`)
+  t.equal((await check()).lost.length, 1, 'a reading that is missing is lost')
+  await query('insert into readings select * from kept')
+  await spoil('a dead letter that is missing', 'delete from dead_letters where id in (select id from kept_letter)',
+    'insert into dead_letters select * from kept_letter', [], 1)
+  await spoil('a reading that is there twice', 'insert into readings select device, time, gen_random_uuid(), vitals, received_at from kept',
+    'delete from readings r using kept k where (r.device, r.time) = (k.device, k.time) and r.hash <> k.hash and r.vitals = k.vitals', ['C2'], 0)
+  await spoil('a reading that nobody sent', 'insert into readings values (\'check-x\', now(), gen_random_uuid(), \'{}\', now())',
+    'delete from readings where device = \'check-x\'', ['C2'], 0)
+  await spoil('a latest value that is older', 'update latest set vitals = vitals || \'{"heartRateValue": -1}\' where device = \'check-m1\'',
+    mendLatest, ['C3'], 0)
+  await spoil('a latest time that is another', 'update latest set time = time - interval \'1 s\' where device = \'check-m1\'', mendLatest, ['C3'], 0)
+})
+
+t.test('an altered reading counts as lost, and as something else', async (t) => {
+  const { ledger, query } = await publish(t)
+  await query('update readings set vitals = vitals || \'{"heartRateValue": -1}\' where device = \'check-m3\' and (vitals->\'n\')::int = 1')
+  const { lost, violations } = await checkStored({ query, ledger, prefix: 'check' })
+  t.equal(lost.length, 1)
+  t.ok(violations.some(({ checker, message }) => checker === 'C2' && message.includes('something else')))
+})
+
+t.test('a ledger that makes no sense is not passed over', async (t) => {
+  const path = join(t.testdir(), 'ledger.txt')
+  const file = new LedgerFile(path)
+  file.sent('a', 0, 1.5, 'reading', '{"note":"with spaces in it","n":0}')
+  file.acknowledged('a', 0)
+  file.flush()
+  const [entry] = (await readLedger(path)).get('a') ?? []
+  t.match(entry, { timeUs: 1_500_000, kind: 'reading', fields: { note: 'with spaces in it' }, sends: 1 })
+  t.type(entry?.acknowledgedAtMs, 'number')
+  file.acknowledged('a', 1)
+  file.close()
+  await t.rejects(readLedger(path), /makes no sense/)
+})
