@@ -2,8 +2,8 @@ import { connect as connectMqtt, type IClientOptions, type MqttClient } from 'mq
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import { createConfig } from '../src/config.ts'
-import { createGateway } from '../src/gateway.ts'
-import { createTestDatabase } from './postgres.ts'
+import { createGateway, type GatewayOptions } from '../src/gateway.ts'
+import { createTestDatabase, createTestDir } from './postgres.ts'
 
 export interface TestGateway {
   readonly mqttPort: number
@@ -14,10 +14,15 @@ export interface TestGateway {
 }
 
 /** A gateway in this process on free ports, with a database of its own; stopped when the test ends. */
-export async function startGateway (t: Test, variables: Record<string, string> = {}): Promise<TestGateway> {
+export async function startGateway (
+  t: Test, variables: Record<string, string> = {}, faults: GatewayOptions['faults'] = {}
+): Promise<TestGateway> {
   const connectionString = variables['DATABASE_URL'] ?? (await createTestDatabase(t)).connectionString
-  const config = createConfig({ DATABASE_URL: connectionString, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0', ...variables })
-  const gateway = createGateway({ config, logger: pino({ level: 'silent' }) })
+  const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
+  const config = createConfig({
+    DATABASE_URL: connectionString, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0', ...variables, VITAL_DATA_DIR: dataDir
+  })
+  const gateway = createGateway({ config, logger: pino({ level: process.env['LOG'] ?? 'silent' }), faults })
   t.teardown(() => gateway.stop())
   const { mqttPort, httpPort } = await gateway.start()
   return { mqttPort, httpPort, httpUrl: `http://127.0.0.1:${httpPort}`, connectionString, stop: () => gateway.stop() }

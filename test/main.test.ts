@@ -2,14 +2,15 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
-import { createTestDatabase } from './postgres.ts'
+import { createTestDatabase, createTestDir } from './postgres.ts'
 
 interface Line { readonly msg?: string, readonly protocol?: string, readonly port?: number, readonly address?: string }
 
 /** The gateway as a process of its own, as `npm start` runs it, but from its sources. */
-function spawnGateway (t: Test, variables: Record<string, string>) {
+async function spawnGateway (t: Test, variables: Record<string, string>) {
+  const dataDir = await createTestDir(t)
   const child: ChildProcess = spawn(process.execPath, ['--import=tsx', 'src/main.ts'], {
-    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0', ...variables },
+    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0', ...variables },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>
@@ -41,7 +42,7 @@ t.test('a bad environment stops the start with a message that names everything w
     [{ VITAL_HOST: '0.0.0.0' }, /VITAL_HOST=0\.0\.0\.0[^]*VITAL_ALLOW_ANONYMOUS=true/]
   ]
   await Promise.all(cases.map(async ([variables, message]) => {
-    const { exited, stderr } = spawnGateway(t, { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x', ...variables })
+    const { exited, stderr } = await spawnGateway(t, { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x', ...variables })
     const [code] = await exited
     t.equal(code, 1, JSON.stringify(variables))
     t.match(stderr(), message)
@@ -52,7 +53,7 @@ t.test('a bad environment stops the start with a message that names everything w
 t.test('listens, says ready, and ends with 0 after SIGTERM or SIGINT', async (t) => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const { connectionString } = await createTestDatabase(t)
-    const { child, exited, ready, lines } = spawnGateway(t, { DATABASE_URL: connectionString })
+    const { child, exited, ready, lines } = await spawnGateway(t, { DATABASE_URL: connectionString })
     await ready
     t.match(lines.filter(({ msg }) => msg === 'listening'), [
       { protocol: 'mqtt', address: '127.0.0.1', port: Number },
@@ -66,10 +67,10 @@ t.test('listens, says ready, and ends with 0 after SIGTERM or SIGINT', async (t)
 
 t.test('a taken port stops the start with a clear word', async (t) => {
   const { connectionString } = await createTestDatabase(t)
-  const first = spawnGateway(t, { DATABASE_URL: connectionString })
+  const first = await spawnGateway(t, { DATABASE_URL: connectionString })
   await first.ready
   const port = first.lines.find(({ protocol }) => protocol === 'mqtt')?.port
-  const second = spawnGateway(t, { DATABASE_URL: connectionString, VITAL_MQTT_PORT: String(port) })
+  const second = await spawnGateway(t, { DATABASE_URL: connectionString, VITAL_MQTT_PORT: String(port) })
   await second.ready.catch(() => {})
   t.same(await second.exited, [1, null])
   t.match(second.lines.at(-1)?.msg, new RegExp(`EADDRINUSE[^]*${port}`))

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import pg from 'pg'
+import packageJson from '../../package.json' with { type: 'json' }
 import { compiled, root } from './compile.ts'
 import type { ServerListening } from './messages.ts'
 import { findPostmaster, readTreeCpuS } from './process-stat.ts'
@@ -83,6 +84,11 @@ export interface GatewayOptions {
   readonly profileDir: string | undefined
 }
 
+/** Node's flags of `npm start`, so that what is measured is what runs. */
+function startFlags (): string[] {
+  return packageJson.scripts.start.split(' ').filter((word) => word.startsWith('--'))
+}
+
 /** The built gateway on free ports, with an embedded PostgreSQL in a new data directory. */
 export async function startGateway (supervisor: Supervisor, options: GatewayOptions): Promise<Gateway> {
   const main = join(root, 'dist', 'src', 'main.js')
@@ -91,7 +97,7 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
   const dataDir = join(dir, 'data')
   const profile = options.profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profileDir}`]
   // Its working directory is empty, so that no .env is read.
-  const child = supervisor.spawnNode([...profile, main], dir, {
+  const child = supervisor.spawnNode([...profile, ...startFlags(), main], dir, {
     VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
   })
   let stopping = false
