@@ -5,6 +5,15 @@
  * The text is one JSON document of columns: equal things lie beside each other, which is what a compressor with a short
  * window needs. The vitals are pasted into it as they are, for they are JSON already: no escapes, and one parse.
  * `hash`, `names` and `values` follow from the vitals and are computed again.
+ *
+ * Measured on two busy cores with random vitals, batches of 2,000, bytes on disk and CPU a reading:
+ *
+ *   vitals   none    deflate 1        deflate 6        brotli 1         brotli 4         encode with deflate 1   decode
+ *   4        155 B   23 B  0.8 µs     19 B  2.6 µs     19 B  1.1 µs     17 B  1.3 µs     2.2 µs                  4.3 µs
+ *   12       322 B   60 B  1.8 µs     48 B  4.2 µs     50 B  1.0 µs     46 B  2.6 µs     3.6 µs                  5.3 µs
+ *
+ * Without compression an hour at 5,000 readings/s takes 2.6 to 5.4 GiB of a spool of 4, with it 0.4 to 1.0. Brotli wins
+ * little, and nothing that a person has at hand unpacks it. zstd begins with Node 22.15.
  */
 import { promisify } from 'node:util'
 import { deflateRaw, inflateRaw } from 'node:zlib'

@@ -1,0 +1,41 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Test } from 'tap'
+
+const CHILD = join(import.meta.dirname, 'child.ts')
+
+/** Starts `child.ts`; it is killed when the test ends. `limits` goes before it in a shell, as `ulimit -f 100`. */
+export function startChild (t: Test, args: readonly string[], limits = ':') {
+  const child = spawn('sh', ['-c', `${limits}; exec "$0" --import tsx "$@"`, process.execPath, CHILD, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const exited = once(child, 'exit')
+  const lines: string[] = []
+  const waiting = new Set<() => void>()
+  createInterface(child.stdout).on('line', (line) => {
+    lines.push(line)
+    for (const wake of waiting) wake()
+  })
+  async function kill (): Promise<void> {
+    child.kill('SIGKILL')
+    await exited
+  }
+  t.teardown(kill)
+  return {
+    child,
+    lines,
+    kill,
+    exited,
+    /** Settles with the first line that begins so. */
+    async line (start: string): Promise<string> {
+      for (;;) {
+        const found = lines.find((line) => line.startsWith(start))
+        if (found !== undefined) return found
+        await new Promise<void>((resolve, reject) => {
+          waiting.add(resolve)
+          exited.then(() => { setImmediate(() => { reject(new Error(`the child ended: ${lines.join(' | ')}`)) }) }, reject)
+        })
+      }
+    }
+  }
+}
