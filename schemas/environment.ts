@@ -30,6 +30,8 @@ export const EnvironmentSchema = Type.Object({
   VITAL_DATABASE_CONNECTIONS_MAX: integer('Connections to PostgreSQL, for ingest and reads together', 10, 3, 100),
   VITAL_DEAD_LETTERS_MAX: integer('Dead letters kept in all; beyond, bad input is counted only', 100_000, 0, 100_000_000),
   VITAL_DEAD_LETTERS_PER_DEVICE_MAX: integer('Dead letters kept of one device', 1000, 0, 1_000_000),
+  // A century: longer than any history that there can be.
+  VITAL_RETENTION_DAYS: integer('Days that readings are kept; 0 keeps all', 0, 0, 36_500),
   VITAL_MQTT_DENIED_FILTERS: text('Topic filters, separated by commas, that nobody may subscribe to', '')
 }, { additionalProperties: false })
 

@@ -22,6 +22,8 @@ export interface Config {
   readonly bufferBytesMax: number
   readonly deadLettersMax: number
   readonly deadLettersPerDeviceMax: number
+  /** 0 keeps all. */
+  readonly retentionDays: number
   readonly logLevel: Environment['VITAL_LOG_LEVEL']
   /** Told at start, in readiness and in the log. */
   readonly warnings: readonly string[]
@@ -66,6 +68,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     bufferBytesMax: values.VITAL_BUFFER_BYTES_MAX,
     deadLettersMax: values.VITAL_DEAD_LETTERS_MAX,
     deadLettersPerDeviceMax: values.VITAL_DEAD_LETTERS_PER_DEVICE_MAX,
+    retentionDays: values.VITAL_RETENTION_DAYS,
     logLevel: values.VITAL_LOG_LEVEL,
     warnings: isOpen ? [`anyone who reaches ${values.VITAL_HOST} may publish and read: no credentials exist`] : []
   })

@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -29,6 +30,7 @@ import { openSpool, type Spool } from './ingest/spool/spool.ts'
 import { createWriter } from './ingest/writer.ts'
 import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
+import { createRetention } from './retention.ts'
 
 /** Bytes in one transaction; beyond, a batch costs latency and memory but no longer gains throughput. */
 const BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -91,7 +93,13 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     })
     onStop.push(() => spool.close())
     const connectionString = config.databaseUrl ?? await startEmbedded()
-    const database = createDatabase({ connectionString, poolSize: config.databaseConnectionsMax, logger })
+    const database = createDatabase({
+      connectionString,
+      poolSize: config.databaseConnectionsMax,
+      logger,
+      // Tells gateways on one database apart, in pg_stat_activity and to the audit.
+      applicationName: `vital-gateway ${hostname()}:${process.pid}`
+    })
     onStop.push(() => database.close())
     return { connectionString, ...await startTraffic(database, connectionString, spool) }
   }
@@ -138,6 +146,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
         updateAvailability()
       }
     })
+    const retention = createRetention({ days: config.retentionDays, connectionString, isStopping: () => isStopping, logger })
     const store = createStore(database)
     const journal = createJournal({
       writer: createWriter({ store: faults.wrapStore?.(store) ?? store, logger }),
@@ -184,6 +193,8 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       circuitState: () => circuit.state,
       isReadingStopped: () => batcher.isClosed,
       spool: () => ({ bytes: spool.bytes, readings: replayer.pending, replayed: replayer.replayed, damage: spool.damage.stretches }),
+      deadLetters: () => caps.usage,
+      retention: retention.removed,
       warnings: () => warnings().length,
       mqtt: () => broker.statistics()
     })
@@ -211,7 +222,8 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       logger,
       tasks: [
         { name: 'partitions', intervalMs: HOUR_MS, run: async () => { await createPartitionsAhead({ database, now: new Date(), logger }) } },
-        { name: 'dead-letter counts', intervalMs: MINUTE_MS, run: async () => caps.load(await countDeadLetters(database.kysely)) }
+        { name: 'dead-letter counts', intervalMs: MINUTE_MS, run: async () => caps.load(await countDeadLetters(database.kysely)) },
+        ...retention.tasks
       ]
     })
 

@@ -4,6 +4,8 @@ import type { Logger } from 'pino'
 export interface Task {
   readonly name: string
   readonly intervalMs: number
+  /** Before the first run; `intervalMs` when not given. */
+  readonly firstAfterMs?: number
   readonly run: () => Promise<void>
 }
 
@@ -12,21 +14,22 @@ export function createMaintenance ({ tasks, logger }: { tasks: readonly Task[], 
   const timers = new Set<NodeJS.Timeout>()
   let isStopped = false
 
-  function schedule (task: Task): void {
+  function schedule (task: Task, delayMs: number): void {
     const timer = setTimeout(() => {
       timers.delete(timer)
       task.run().catch((error: unknown) => {
-        logger.warn({ err: error, task: task.name }, 'maintenance failed and will be tried again')
+        // What fails during a stop fails because of it.
+        if (!isStopped) logger.warn({ err: error, task: task.name }, 'maintenance failed and will be tried again')
       }).finally(() => {
-        if (!isStopped) schedule(task)
+        if (!isStopped) schedule(task, task.intervalMs)
       })
-    }, task.intervalMs).unref()
+    }, delayMs).unref()
     timers.add(timer)
   }
 
   return {
     start (): void {
-      for (const task of tasks) schedule(task)
+      for (const task of tasks) schedule(task, task.firstAfterMs ?? task.intervalMs)
     },
     stop (): void {
       isStopped = true

@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import { CIRCUIT_STATES, type CircuitState } from './ingest/circuit.ts'
+import type { DeadLetterUsage } from './ingest/dead-letter-caps.ts'
 import { type Ledger, TRANSPORTS } from './ingest/ledger.ts'
 
 /** What the metrics read at each scrape. */
@@ -10,6 +11,8 @@ export interface MetricsSources {
   readonly circuitState: () => CircuitState
   readonly isReadingStopped: () => boolean
   readonly spool: () => { readonly bytes: number, readonly readings: number, readonly replayed: number, readonly damage: number }
+  readonly deadLetters: () => DeadLetterUsage
+  readonly retention: () => { readonly readings: number, readonly partitions: number }
   readonly warnings: () => number
   readonly mqtt: () => {
     readonly clientsConnected: number
@@ -45,6 +48,14 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const spoolReadings = gauge('spool_readings', 'Readings in the disk spool: acknowledged, not yet in PostgreSQL; part of vital_readings_pending')
   const spoolReplayed = counter('spool_replayed_readings', 'Readings brought from the spool into PostgreSQL', [])
   const spoolDamage = counter('spool_damaged_stretches', 'Places of the spool that the disk destroyed; their files are kept aside', [])
+  const deadLetters = gauge('dead_letters', 'Dead letters kept, as counted at most a minute ago')
+  const deadLettersMax = gauge('dead_letters_max', 'Dead letters kept at most; beyond, bad input is counted as refused{reason="over_cap"}')
+  const deadLetterBytes = gauge('dead_letter_bytes', 'Payload bytes of the dead letters kept')
+  const deadLetterBytesMax = gauge('dead_letter_bytes_max', 'Payload bytes of dead letters kept at most')
+  const deadLettersPerDeviceMax = gauge('dead_letters_per_device_max', 'Dead letters kept of one device at most')
+  const deadLetterDevicesAtCap = gauge('dead_letter_devices_at_cap', 'Devices of which no more dead letters are kept')
+  const retentionReadings = counter('retention_removed_readings', 'Readings that retention removed, estimated for large partitions', [])
+  const retentionPartitions = counter('retention_dropped_partitions', 'Partitions that retention dropped', [])
   const databaseUp = gauge('database_up', '1 while PostgreSQL takes batches')
   const circuit = new Gauge({ name: 'vital_circuit_state', help: '1 for the state that the circuit to PostgreSQL is in', labelNames: ['state'] as const, registers })
   const readingStopped = gauge('reading_stopped', '1 while reading from publishers is stopped: the buffer is full or nothing can be made durable')
@@ -74,6 +85,14 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     const spool = sources.spool()
     spoolBytes.set(spool.bytes)
     spoolReadings.set(spool.readings)
+    const letters = sources.deadLetters()
+    deadLetters.set(letters.letters)
+    deadLettersMax.set(letters.deadLettersMax)
+    deadLetterBytes.set(letters.bytes)
+    deadLetterBytesMax.set(letters.deadLetterBytesMax)
+    deadLettersPerDeviceMax.set(letters.deadLettersPerDeviceMax)
+    deadLetterDevicesAtCap.set(letters.devicesAtCap)
+    const retention = sources.retention()
     const state = sources.circuitState()
     databaseUp.set(state === 'closed' ? 1 : 0)
     for (const other of CIRCUIT_STATES) circuit.set({ state: other }, other === state ? 1 : 0)
@@ -84,7 +103,8 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     for (const [metric, value] of [
       [mqttPackets, mqtt.packetsReceived], [mqttPublishes, mqtt.publishesReceived],
       [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused],
-      [spoolReplayed, spool.replayed], [spoolDamage, spool.damage]
+      [spoolReplayed, spool.replayed], [spoolDamage, spool.damage],
+      [retentionReadings, retention.readings], [retentionPartitions, retention.partitions]
     ] as const) {
       metric.reset()
       metric.inc(value)

@@ -16,6 +16,14 @@ export interface DeadLetterLimits {
   readonly deadLetterBytesMax: number
 }
 
+/** How full the caps are, for the metrics. */
+export interface DeadLetterUsage extends DeadLetterLimits {
+  readonly letters: number
+  readonly bytes: number
+  /** Devices of which no more is kept; those whose device is unknown count as one. */
+  readonly devicesAtCap: number
+}
+
 export class DeadLetterCaps {
   readonly #limits: DeadLetterLimits
   #perDevice = new Map<string | null, number>()
@@ -24,6 +32,14 @@ export class DeadLetterCaps {
 
   constructor (limits: DeadLetterLimits) {
     this.#limits = limits
+  }
+
+  get usage (): DeadLetterUsage {
+    let devicesAtCap = 0
+    for (const letters of this.#perDevice.values()) {
+      if (letters >= this.#limits.deadLettersPerDeviceMax) devicesAtCap++
+    }
+    return { ...this.#limits, letters: this.#letters, bytes: this.#bytes, devicesAtCap }
   }
 
   /** Replaces the counts by what the table holds. */

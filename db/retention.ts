@@ -1,0 +1,201 @@
+/**
+ * Retention: removes readings whose time is older than a limit. Never `latest`, never dead letters.
+ *
+ * Months go whole, by DROP. It needs ACCESS EXCLUSIVE on `readings`, and whatever comes after it, ingest included, queues
+ * behind it while it waits for it. So it waits for at most `LOCK_TIMEOUT_MS`, which is a slow batch and far less than the
+ * time after which a batch goes to the spool, lets ingest pass, and tries again. Once it has the lock it only changes the
+ * catalog: PostgreSQL unlinks the files after it has released its locks (CommitTransaction in xact.c), so a large month
+ * blocks no longer than an empty one. Rejected: DETACH CONCURRENTLY, which takes a weaker lock, but is refused where there
+ * is a default partition; DETACH and a later DROP, which locks the same and can leave an orphan in between.
+ *
+ * The default partition cannot go: its old rows are deleted in small batches, in physical order. Deleting takes no lock
+ * that ingest meets, but for a row that is sent again while it is being deleted: that batch waits until the deletion has ended.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Kysely, sql } from 'kysely'
+import type { Logger } from 'pino'
+import { createDatabase } from './database.ts'
+import { toSqlState } from './sqlstate.ts'
+import type { Tables } from './tables.ts'
+
+const LOCK_TIMEOUT_MS = 100
+/** With the pauses, half a minute in which one reader may hold `readings`; then the next run has its turn. */
+const LOCK_ATTEMPTS_MAX = 30
+const LOCK_PAUSE_MS = 900
+
+const DELETE_ROWS_MAX = 2000
+/** Leaves the disk to ingest between two batches. */
+const DELETE_PAUSE_MS = 20
+
+/** Counting more rows than this would read for minutes; the planner's estimate is told instead. */
+const COUNT_ROWS_MAX = 1_000_000
+
+/** Key of the advisory lock under which one gateway at a time does this; the one of partitions.ts plus one. */
+const ADVISORY_LOCK = 0x766974616d
+
+export interface RetentionOptions {
+  /** It takes two connections of its own, without timeouts: a scan of the default partition may last longer than any query of the gateway. */
+  readonly connectionString: string
+  /** Readings older than this many days before `now` are removed. */
+  readonly days: number
+  readonly now: Date
+  readonly logger: Logger
+  /** Asked between two steps. */
+  readonly isStopping: () => boolean
+  /** Called after each COMMIT. */
+  readonly onRemoved: (removed: Removed) => void
+}
+
+/** What was removed. A dropped partition counts with its readings, estimated where it was large. */
+export interface Removed {
+  readonly partitions: number
+  readonly readings: number
+}
+
+interface Run extends RetentionOptions {
+  readonly kysely: Kysely<Tables>
+  /** Unix seconds; what is older goes. */
+  readonly cutoff: number
+}
+
+/**
+ * Removes expired readings. May be called by several gateways at once: one does it, and the others leave it to that one.
+ * @throws the error of pg
+ */
+export async function removeExpired (options: RetentionOptions): Promise<void> {
+  const { connectionString, logger } = options
+  const database = createDatabase({
+    connectionString,
+    logger,
+    poolSize: 2,
+    statementTimeoutMs: 0,
+    queryTimeoutMs: 0,
+    idleInTransactionTimeoutMs: 0,
+    applicationName: 'vital-gateway retention'
+  })
+  try {
+    // A transaction holds the lock and not a session, so that it holds behind a pooler too; it has no snapshot that VACUUM
+    // would wait for. Should its connection break, a second gateway may begin: every step is safe to do twice.
+    await database.kysely.transaction().execute(async (turn) => {
+      const { rows: [row] } = await sql<{ isOurs: boolean }>`select pg_try_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)}) as "isOurs"`.execute(turn)
+      if (row?.isOurs !== true) return
+      const run = { ...options, kysely: database.kysely, cutoff: await toCutoff(database.kysely, options) }
+      await dropPartitions(run)
+      // Last, because the VACUUM that its deletions call for would be in the way of a DROP.
+      await deleteFromDefault(run)
+    })
+  } finally {
+    await database.close()
+  }
+}
+
+/** By the clock of the gateway or that of PostgreSQL, whichever is behind: a clock that is years ahead must not empty the table. */
+async function toCutoff (kysely: Kysely<Tables>, { now, days }: RetentionOptions): Promise<number> {
+  const { rows: [row] } = await sql<{ cutoff: number }>`
+    select extract(epoch from least(now(), ${now.toISOString()}::timestamptz) - make_interval(days => ${days}))::float8 as cutoff`.execute(kysely)
+  return row!.cutoff
+}
+
+async function dropPartitions (run: Run): Promise<void> {
+  for (const partition of await findExpiredPartitions(run)) {
+    if (run.isStopping()) return
+    const count = await countRows(run, partition)
+    if (!await dropPartition(run, partition)) continue
+    run.onRemoved({ partitions: 1, readings: count.readings })
+    run.logger.info({ partition: partition.name, ...count, days: run.days }, 'expired partition dropped')
+  }
+}
+
+interface Partition {
+  readonly oid: number
+  readonly schema: string
+  readonly name: string
+  /** `-1` where PostgreSQL never counted. */
+  readonly rowsEstimated: number
+}
+
+/** Oldest first. A bound of MAXVALUE, and the default partition, have no end and match no quoted one. */
+async function findExpiredPartitions ({ kysely, cutoff }: Run): Promise<Partition[]> {
+  const { rows } = await sql<Partition>`
+    select oid, schema, name, "rowsEstimated" from (
+      select pg_class.oid, nspname as schema, relname as name, reltuples::float8 as "rowsEstimated",
+        substring(pg_get_expr(relpartbound, pg_class.oid) from $$TO [(]'([^']+)'[)]$$)::timestamptz as upper_bound
+      from pg_inherits join pg_class on pg_class.oid = inhrelid join pg_namespace on pg_namespace.oid = relnamespace
+      where inhparent = 'readings'::regclass
+    ) partitions
+    where upper_bound <= to_timestamp(${cutoff})
+    order by upper_bound`.execute(kysely)
+  return rows
+}
+
+async function countRows ({ kysely }: Run, { schema, name, rowsEstimated }: Partition): Promise<{ readings: number, isEstimate: boolean }> {
+  if (rowsEstimated > COUNT_ROWS_MAX) return { readings: rowsEstimated, isEstimate: true }
+  const { rows: [row] } = await sql<{ readings: number }>`select count(*) as readings from ${sql.id(schema, name)}`.execute(kysely)
+  return { readings: row!.readings, isEstimate: false }
+}
+
+/** @returns whether it is gone by our hand; `false` leaves it to the next run */
+async function dropPartition (run: Run, partition: Partition): Promise<boolean> {
+  for (let attempt = 1; attempt <= LOCK_ATTEMPTS_MAX; attempt++) {
+    try {
+      return await tryDrop(run, partition)
+    } catch (error) {
+      // lock_not_available
+      if (toSqlState(error) !== '55P03') throw error
+    }
+    await sleep(LOCK_PAUSE_MS * Math.random())
+    if (run.isStopping()) return false
+  }
+  run.logger.warn({ partition: partition.name }, 'an expired partition could not be dropped, because something held readings all the time; ' +
+    'trying again later. Long queries are the usual cause: see pg_stat_activity.')
+  return false
+}
+
+async function tryDrop ({ kysely }: Run, { oid, schema, name }: Partition): Promise<boolean> {
+  return await kysely.transaction().execute(async (transaction) => {
+    await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
+    // A person may have detached it since we looked, to keep it.
+    const { rows } = await sql`select from pg_inherits where inhparent = 'readings'::regclass and inhrelid = ${oid}`.execute(transaction)
+    if (rows.length === 0) return false
+    await sql`drop table ${sql.id(schema, name)}`.execute(transaction)
+    return true
+  })
+}
+
+async function deleteFromDefault (run: Run): Promise<void> {
+  let deleted = 0
+  let after = '(0,0)'
+  try {
+    while (!run.isStopping()) {
+      const batch = await deleteBatch(run, after)
+      if (batch.last === null) break
+      run.onRemoved({ partitions: 0, readings: batch.readings })
+      deleted += batch.readings
+      after = batch.last
+      // Old readings that devices still send may come in as fast as they are deleted; they have time until the next run.
+      if (batch.readings < DELETE_ROWS_MAX) break
+      await sleep(DELETE_PAUSE_MS)
+    }
+  } finally {
+    if (deleted > 0) run.logger.info({ partition: 'readings_default', readings: deleted, days: run.days }, 'expired readings deleted')
+  }
+}
+
+/**
+ * Each batch begins where the last one ended, for rows that were deleted still lie in the way until VACUUM.
+ * @param after - ctid, as text
+ * @returns `last` is `null` when nothing was left
+ */
+async function deleteBatch ({ kysely, cutoff }: Run, after: string): Promise<{ readings: number, last: string | null }> {
+  return await kysely.transaction().execute(async (transaction) => {
+    // Else a sequential scan may begin in the middle, and what lies before it would be passed over.
+    await sql`set local synchronize_seqscans = off`.execute(transaction)
+    const { rows: [row] } = await sql<{ readings: number, last: string | null }>`
+      with gone as (
+        delete from readings_default where ctid = any(array(
+          select ctid from readings_default where ctid > ${after}::tid and time < to_timestamp(${cutoff}) limit ${sql.lit(DELETE_ROWS_MAX)}))
+        returning ctid)
+      select count(*) as readings, max(ctid)::text as last from gone`.execute(transaction)
+    return row!
+  })
+}
