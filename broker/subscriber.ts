@@ -141,4 +141,3 @@ function discard (packet: PublishPacket): void {
   packet.retain = false
 }
 
-export type Subscriber = ReturnType<typeof createSubscriber>

@@ -17,7 +17,7 @@ export interface Written {
 }
 
 /** COMMIT, or the one statement of a small batch, was sent and its answer never came: the batch may be stored or not. */
-export class UnknownOutcomeError extends Error {
+class UnknownOutcomeError extends Error {
   readonly code = 'VITAL_UNKNOWN_OUTCOME'
   constructor (cause: unknown) {
     super('PostgreSQL did not answer to COMMIT, so it is unknown whether the batch is stored', { cause })
@@ -37,7 +37,7 @@ const SMALL_BATCH_READINGS_MAX = 200
 export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tables> }) {
   /**
    * @returns after COMMIT: the batch is durable
-   * @throws {@link UnknownOutcomeError}, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
+   * @throws `VITAL_UNKNOWN_OUTCOME`, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
    */
   async function write (readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]): Promise<Written> {
     const client = await pool.connect()

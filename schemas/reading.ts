@@ -10,7 +10,7 @@ export const READINGS_PER_ARRAY_MAX = 1000
 export const READING_DEPTH_MAX = 32
 
 /** A device's clock may run ahead of ours by this much. */
-export const CLOCK_AHEAD_MAX_S = 86_400
+const CLOCK_AHEAD_MAX_S = 86_400
 
 const vital = (description: string) => Type.Optional(Type.Number({ description }))
 

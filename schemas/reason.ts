@@ -10,6 +10,6 @@ export const REASONS = [
 export type Reason = typeof REASONS[number]
 
 /** Reasons that only the metric `vital_readings_refused_total` knows: nothing was wrong with the input itself. */
-export const REFUSALS = ['unavailable', 'over_cap'] as const
+const REFUSALS = ['unavailable', 'over_cap'] as const
 
 export type RefusalReason = Reason | typeof REFUSALS[number]

@@ -17,7 +17,7 @@ import type { Batch, Committed } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 import type { Submission } from './submission.ts'
 
-export interface BatcherLimits extends FlushLimits {
+interface BatcherLimits extends FlushLimits {
   /** Readings accepted and not yet decided. */
   readonly bufferReadingsMax: number
   readonly bufferBytesMax: number

@@ -14,7 +14,7 @@ import { type Settlement, Submission } from './submission.ts'
 /** Memory of one accepted reading beside its payload: the row, its names and values, the held acknowledgement (measured: 400 to 600). */
 const READING_OVERHEAD_BYTES = 512
 
-export interface Clock {
+interface Clock {
   /** Unix milliseconds. */
   readonly nowMs: () => number
   /** Milliseconds that never run backwards. */

@@ -125,8 +125,6 @@ export function createJournal (options: JournalOptions) {
   }
 }
 
-export type Journal = ReturnType<typeof createJournal>
-
 /** Doubles from {@link RETRY_MIN_MS}, with jitter, so that batches do not return in step. */
 export function toRetryDelayMs (attempt: number, random: () => number = Math.random): number {
   const ceilingMs = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** attempt)
