@@ -2,10 +2,10 @@ import Type, { type Static } from 'typebox'
 import { FaultSchema } from './fault.ts'
 
 /** Resources on one page of `GET /vital-data`. */
-const PAGE_COUNT_MAX = 100
+export const PAGE_COUNT_MAX = 100
 
 /** PostgreSQL walks over every row that it skips, so a page may not start arbitrarily far out. */
-const PAGE_OFFSET_MAX = 10_000_000
+export const PAGE_OFFSET_MAX = 10_000_000
 
 const SORT_KEYS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
 

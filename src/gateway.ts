@@ -10,7 +10,9 @@ import { startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { migrate } from '../db/migrate.ts'
 import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
+import { findDeadLetter } from '../db/queries/find-dead-letter.ts'
 import { findLatest } from '../db/queries/find-latest.ts'
+import { selectDeadLetters } from '../db/queries/select-dead-letters.ts'
 import { selectLatest } from '../db/queries/select-latest.ts'
 import { readServerWarnings } from '../db/server-settings.ts'
 import { classifyError } from '../db/sqlstate.ts'
@@ -206,6 +208,10 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       reads: {
         listLatest: (query) => selectLatest(database.kysely, query),
         findLatest: (device) => findLatest(database.kysely, device)
+      },
+      deadLetters: {
+        list: (query) => selectDeadLetters(database.kysely, query),
+        find: (id) => findDeadLetter(database.kysely, id)
       },
       health: () => ({
         live: true,

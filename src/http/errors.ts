@@ -19,6 +19,7 @@ export const HTTP_ERRORS = {
   InvalidQuery: define('VITAL_INVALID_QUERY', 400, 'The query is not valid'),
   InvalidDevice: define('VITAL_INVALID_DEVICE', 400, 'The path does not hold a valid device id'),
   DeviceNotFound: define('VITAL_DEVICE_NOT_FOUND', 404, 'No reading of this device was ever stored'),
+  DeadLetterNotFound: define('VITAL_DEAD_LETTER_NOT_FOUND', 404, 'There is no dead letter with this id'),
   RouteNotFound: define('VITAL_ROUTE_NOT_FOUND', 404, 'There is nothing at this URL; /docs lists what there is'),
   MethodNotAllowed: define('VITAL_METHOD_NOT_ALLOWED', 405, 'This URL does not know the method; see the Allow header'),
   RequestTimeout: define('VITAL_REQUEST_TIMEOUT', 408, 'The request did not arrive in time'),

@@ -8,6 +8,7 @@ import type { HttpIngest } from './ingest.ts'
 import { HTTP_LIMITS } from './limits.ts'
 import { createListener, type Listener } from './listener.ts'
 import type { Reads } from './reads.ts'
+import { type DeadLetterReads, getDeadLetters } from './routes/get-dead-letters.ts'
 import { type Health, getHealth } from './routes/get-health.ts'
 import { getMetrics } from './routes/get-metrics.ts'
 import { findVitalData, listVitalData } from './routes/get-vital-data.ts'
@@ -23,6 +24,7 @@ export interface HttpServerOptions {
   readonly bodyBytesMax: number
   readonly ingest: HttpIngest
   readonly reads: Reads
+  readonly deadLetters: DeadLetterReads
   readonly health: () => Health
   /** Prometheus' text exposition format. */
   readonly metrics: () => Promise<string>
@@ -66,6 +68,7 @@ export function createHttpServer (options: HttpServerOptions) {
     postVitalData(routes, options.ingest)
     listVitalData(routes, options.reads)
     findVitalData(routes, options.reads)
+    getDeadLetters(routes, options.deadLetters)
     getMetrics(routes, options.metrics)
     getHealth(routes, options.health)
     refuseOtherMethods(routes)

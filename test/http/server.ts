@@ -27,6 +27,10 @@ export async function startHttpServer (t: Test, overrides: Partial<HttpServerOpt
       listLatest: () => Promise.resolve({ total: 1, resources: [RESOURCE] }),
       findLatest: (device) => Promise.resolve(device === RESOURCE.deviceId ? RESOURCE : undefined)
     },
+    deadLetters: {
+      list: () => Promise.resolve({ total: 0, resources: [] }),
+      find: () => Promise.resolve(undefined)
+    },
     health: () => ({
       live: true, ready: true, database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 1024 }, warnings: []
     }),

@@ -43,7 +43,7 @@ export function findVitalData (app: HttpApp, reads: Reads): void {
 }
 
 /** What may pass by itself is 503 and asked again; our own defects are 500. */
-async function orUnavailable<T> (read: Promise<T>): Promise<T> {
+export async function orUnavailable<T> (read: Promise<T>): Promise<T> {
   try {
     return await read
   } catch (error) {

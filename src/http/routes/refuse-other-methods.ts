@@ -6,6 +6,8 @@ import { HTTP_ERRORS } from '../errors.ts'
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   '/vital-data': ['GET', 'HEAD', 'POST'],
   '/vital-data/:device': ['GET', 'HEAD'],
+  '/dead-letters': ['GET', 'HEAD'],
+  '/dead-letters/:id': ['GET', 'HEAD'],
   '/metrics': ['GET', 'HEAD'],
   '/health/live': ['GET', 'HEAD'],
   '/health/ready': ['GET', 'HEAD']
