@@ -31,8 +31,8 @@ export class Belongings {
     }
   }
 
-  fork (file: string): ChildProcess {
-    return this.#keep(fork(file, [], { env: ENVIRONMENT, execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }))
+  fork (file: string, args: readonly string[] = []): ChildProcess {
+    return this.#keep(fork(file, args, { env: ENVIRONMENT, execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }))
   }
 
   spawn (file: string, args: readonly string[], options: { cwd: string, env?: Readonly<Record<string, string>>, stdio: StdioOptions }): ChildProcess {

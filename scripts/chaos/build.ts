@@ -12,6 +12,7 @@ export interface Program {
   readonly gateway: string
   readonly gatewayUnderTest: string
   readonly publisher: string
+  readonly subscriber: string
 }
 
 /**
@@ -37,7 +38,8 @@ export function prepareProgram ({ dir, isBuilding }: { dir: string, isBuilding: 
   return {
     gateway: join(app, 'dist', 'src', 'main.js'),
     gatewayUnderTest: join(chaos, 'gateway-under-test.js'),
-    publisher: join(chaos, 'publisher.js')
+    publisher: join(chaos, 'publisher.js'),
+    subscriber: join(chaos, 'subscriber.js')
   }
 }
 

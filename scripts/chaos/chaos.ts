@@ -14,8 +14,6 @@ import { PublisherProcess } from './publisher-process.ts'
 import { formatOutcomes } from './report.ts'
 import { type Outcome, Rig } from './rig.ts'
 
-const DEFAULT_SECONDS = 30
-
 /** Progress and remarks; stdout is for the report. */
 function say (line: string): void {
   process.stderr.write(`${line}\n`)
@@ -68,7 +66,7 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     seed,
     load: { ...DEFAULT_LOAD, ...fault.load, ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }) },
     random: createRandom(seed),
-    seconds: options.seconds ?? DEFAULT_SECONDS,
+    seconds: options.seconds ?? (options.isAll ? fault.secondsInAll : fault.seconds),
     breaks: options.breaks,
     onCycle: (done) => progress.update(done)
   }, databaseUrl)

@@ -80,6 +80,7 @@ export async function checkStored ({ query, ledger, prefix }: { query: Query, le
       counts.stored += stored.length
       counts.letters += letters.get(device)?.length ?? 0
       for (const entry of entries) {
+        if (entry === undefined) continue
         const copies = found[entry.n]!
         if (copies > 1) {
           counts.duplicated += copies - 1
@@ -116,7 +117,7 @@ function groupByDevice<Row extends { readonly device: string }> (rows: readonly 
 }
 
 /** @returns how often each entry is stored, by `n` */
-function countStored (entries: readonly Entry[], rows: readonly StoredRow[], complaints: Complaints): Uint16Array {
+function countStored (entries: ReadonlyArray<Entry | undefined>, rows: readonly StoredRow[], complaints: Complaints): Uint16Array {
   const found = new Uint16Array(entries.length)
   for (const { device, timeUs, vitals } of rows) {
     const entry = typeof vitals['n'] === 'number' ? entries[vitals['n']] : undefined
@@ -130,7 +131,7 @@ function countStored (entries: readonly Entry[], rows: readonly StoredRow[], com
 }
 
 /** Each receipt of an invalid payload is a dead letter of its own, so one that was sent twice may be there twice. */
-function countLetters (entries: readonly Entry[], rows: ReadonlyArray<{ device: string, payload: Buffer }>, complaints: Complaints): Uint16Array {
+function countLetters (entries: ReadonlyArray<Entry | undefined>, rows: ReadonlyArray<{ device: string, payload: Buffer }>, complaints: Complaints): Uint16Array {
   const found = new Uint16Array(entries.length)
   for (const { device, payload } of rows) {
     const n = readNumber(payload)
@@ -189,7 +190,7 @@ export function acknowledgedWithin (ledger: LedgerEntries, sentFromMs: number, s
   const sent: Entry[] = []
   for (const entries of ledger.values()) {
     for (const entry of entries) {
-      if (entry.sentAtMs < sentFromMs || entry.sentAtMs > sentToMs) continue
+      if (entry === undefined || entry.sentAtMs < sentFromMs || entry.sentAtMs > sentToMs) continue
       sent.push(entry)
       if (entry.acknowledgedAtMs !== null) delaysMs.push(entry.acknowledgedAtMs - entry.sentAtMs)
     }

@@ -1,3 +1,4 @@
+import type { Load } from './messages.ts'
 import type { Rig } from './rig.ts'
 
 /** One way to hurt a gateway. */
@@ -11,6 +12,9 @@ export interface Fault {
   /** Cycles by default, and in `--fault all`. */
   readonly cycles: number
   readonly cyclesInAll: number
+  /** The same for how long it lasts. */
+  readonly seconds: number
+  readonly secondsInAll: number
   /** @returns what is missing here and how to get it, or `null` */
   readonly obstacle?: () => string | null
   readonly load?: Partial<Load>
@@ -18,16 +22,16 @@ export interface Fault {
   readonly run: (rig: Rig) => Promise<void>
 }
 
-export interface Load {
-  readonly devices: number
-  readonly httpDevices: number
-  readonly ratePerS: number
-  readonly window: number
-  readonly keepaliveS: number
-  readonly backlog: number
-  readonly invalidShare: number
-}
-
 export const DEFAULT_LOAD: Load = {
-  devices: 40, httpDevices: 4, ratePerS: 1000, window: 40, keepaliveS: 10, backlog: 0, invalidShare: 0.01
+  devices: 40,
+  httpDevices: 4,
+  ratePerS: 1000,
+  window: 40,
+  keepaliveS: 10,
+  backlog: 0,
+  invalidShare: 0.01,
+  poisonShare: 0,
+  qos2Every: 8,
+  arrayReadings: 0,
+  blobBytes: 0
 }

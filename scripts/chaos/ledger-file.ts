@@ -28,8 +28,8 @@ export interface Entry {
   sends: number
 }
 
-/** Device → its entries, by `n`. */
-export type LedgerEntries = ReadonlyMap<string, readonly Entry[]>
+/** Device → its entries, by `n`; a number that was never sent is `undefined`. */
+export type LedgerEntries = ReadonlyMap<string, ReadonlyArray<Entry | undefined>>
 
 /** What a publisher writes. Lines are gathered until {@link flush}. */
 export class LedgerFile {
@@ -66,17 +66,22 @@ export class LedgerFile {
 }
 
 /** @throws on a line that makes no sense: a checker that skipped it would prove nothing */
-export async function readLedger (path: string): Promise<LedgerEntries> {
-  const devices = new Map<string, Entry[]>()
+export async function readLedger (...paths: readonly string[]): Promise<LedgerEntries> {
+  const devices = new Map<string, Array<Entry | undefined>>()
+  for (const path of paths) await readInto(devices, path)
+  return devices
+}
+
+async function readInto (devices: Map<string, Array<Entry | undefined>>, path: string): Promise<void> {
   for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
     const [event, device = '', number, ...rest] = line.split(' ')
     const n = Number(number)
     let entries = devices.get(device)
     if (entries === undefined) devices.set(device, entries = [])
     if (event === 'S') {
-      if (entries.length !== n) throw new Error(`the ledger jumps from reading ${entries.length - 1} of ${device} to ${n}`)
+      if (entries[n] !== undefined) throw new Error(`the ledger holds reading ${n} of ${device} twice`)
       const [timestamp, kind, sentAtMs, ...fields] = rest
-      entries.push({
+      entries[n] = {
         device,
         n,
         timeUs: Math.round(Number(timestamp) * 1e6),
@@ -85,7 +90,7 @@ export async function readLedger (path: string): Promise<LedgerEntries> {
         sentAtMs: Number(sentAtMs),
         acknowledgedAtMs: null,
         sends: 1
-      })
+      }
       continue
     }
     const entry = entries[n]
@@ -93,5 +98,4 @@ export async function readLedger (path: string): Promise<LedgerEntries> {
     if (event === 'D') entry.sends++
     else entry.acknowledgedAtMs ??= Number(rest[0])
   }
-  return devices
 }

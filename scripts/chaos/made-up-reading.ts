@@ -1,5 +1,16 @@
+import { randomBytes } from 'node:crypto'
 import { createRandom } from '../patients/random.ts'
 import type { Kind } from './ledger-file.ts'
+import type { PublisherSettings } from './messages.ts'
+
+/** The field that a CHECK constraint of the fault `poison-rows` refuses: nobody but the database knows. */
+export const POISON_FIELD = 'poison'
+
+const POISONS: ReadonlyArray<(n: number) => string> = [
+  (n) => `{"note":"a \\u0000 in it","n":${n}}`,
+  (n) => `{"heartRateValue":1e400,"n":${n}}`,
+  (n) => `{"${POISON_FIELD}":true,"n":${n}}`
+]
 
 /** One reading as a device sends it. */
 export interface MadeUpReading {
@@ -14,24 +25,29 @@ export interface MadeUpReading {
  * Readings of one device, made to be hard on the latest state: fields that come rarely, times out of order, two readings
  * of one instant.
  */
-export function createReadings ({ seed, invalidShare }: { seed: number, invalidShare: number }) {
+export function createReadings (
+  { seed, invalidShare, poisonShare, blobBytes, numbering }: Pick<PublisherSettings, 'seed' | 'invalidShare' | 'poisonShare' | 'blobBytes' | 'numbering'>
+) {
   const random = createRandom(seed)
   const chance = (share: number) => random.between(0, 1) < share
-  let next = 0
+  let next = numbering.first
   let lastTimestamp = 0
 
   function make (): MadeUpReading {
-    const n = next++
+    const n = next
+    next += numbering.step
     const now = Date.now() * 1000 + Math.floor(random.between(0, 1000))
-    const timestamp = n > 0 && chance(0.02) ? lastTimestamp : (chance(0.05) ? now - Math.floor(random.between(0, 3.6e9)) : now) / 1e6
+    const timestamp = lastTimestamp > 0 && chance(0.02) ? lastTimestamp : (chance(0.05) ? now - Math.floor(random.between(0, 3.6e9)) : now) / 1e6
     lastTimestamp = timestamp
     if (chance(invalidShare)) return { n, timestamp, kind: 'letter', fields: JSON.stringify({ heartRateValue: 'high', n }) }
+    if (chance(poisonShare)) return { n, timestamp, kind: 'letter', fields: POISONS[Math.floor(random.between(0, POISONS.length))]!(n) }
     const fields = {
       heartRateValue: Math.floor(random.between(400, 1800)) / 10,
       ...(chance(0.3) ? { breathRateValue: Math.floor(random.between(8, 30)) } : {}),
       ...(chance(0.05) ? { breathValue: Math.floor(random.between(8, 30)) } : {}),
       ...(chance(0.1) ? { temperatureValue: Math.floor(random.between(3500, 4000)) / 100 } : {}),
       ...(chance(0.05) ? { note: { text: 'a ward ✓ "quoted"', values: [1, null, false] } } : {}),
+      ...(blobBytes > 0 ? { blob: randomBytes(blobBytes).toString('base64') } : {}),
       n
     }
     return { n, timestamp, kind: 'reading', fields: JSON.stringify(fields) }

@@ -1,12 +1,6 @@
-/** Between the harness and its publisher process. */
-export interface PublisherSettings {
-  readonly mqttPort: number
-  readonly httpPort: number
-  readonly ledgerPath: string
-  /** Begins every device id; new for each account. */
-  readonly prefix: string
-  readonly seed: number
-  /** MQTT devices; every eighth publishes with QoS 2. */
+/** What the devices of a publisher do. */
+export interface Load {
+  /** MQTT devices. */
   readonly devices: number
   readonly httpDevices: number
   /** Readings each second, all devices together. */
@@ -14,10 +8,30 @@ export interface PublisherSettings {
   /** Packets of one device that may be unacknowledged; a device that has as many makes no new reading. */
   readonly window: number
   readonly keepaliveS: number
-  /** Readings that each MQTT device holds before it connects. */
+  /** Publishes that each MQTT device holds before it connects. */
   readonly backlog: number
-  /** Share of readings that break a rule, and so must become dead letters. */
+  /** Share of readings that break a rule of ours, and so must become dead letters. */
   readonly invalidShare: number
+  /** Readings that only PostgreSQL refuses, or that JSON and PostgreSQL disagree about. */
+  readonly poisonShare: number
+  /** Every so manieth MQTT device publishes with QoS 2. */
+  readonly qos2Every: number
+  /** Readings in each publish; 0: mostly one, at times a few. */
+  readonly arrayReadings: number
+  /** Random text in each reading, which no compression makes smaller. */
+  readonly blobBytes: number
+}
+
+/** Between the harness and its publisher process. */
+export interface PublisherSettings extends Load {
+  readonly mqttPort: number
+  readonly httpPort: number
+  readonly ledgerPath: string
+  /** Begins every device id; new for each account. */
+  readonly prefix: string
+  readonly seed: number
+  /** Two publishers with the same devices count by twos, one from 0, one from 1. */
+  readonly numbering: { readonly first: number, readonly step: number }
 }
 
 export interface PublisherFigures {

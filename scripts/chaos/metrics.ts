@@ -1,4 +1,5 @@
 import { sumMetric } from '../bench/targets.ts'
+import type { Violation } from './check.ts'
 
 /** What one scrape says, summed over transports. */
 export interface Scrape {
@@ -64,4 +65,31 @@ export async function readReadiness (httpPort: number): Promise<Readiness> {
   const response = await fetch(`http://127.0.0.1:${httpPort}/health/ready`, { signal: AbortSignal.timeout(TIMEOUT_MS) })
   const body = await response.json() as { spool?: { status?: string }, database?: { status?: string } }
   return { code: response.status, spoolStatus: body.spool?.status ?? '', databaseStatus: body.database?.status ?? '' }
+}
+
+export interface Rows {
+  readonly readings: number
+  readonly letters: number
+}
+
+/**
+ * C7: the metrics of a gateway's life against the rows that it added.
+ * @param added - `null` where nobody counted; then only the balance is looked at
+ */
+export function checkMetrics (seen: Scrape, added: Rows | null): Violation[] {
+  const violations: Violation[] = []
+  if (seen.balance !== 0) violations.push({ checker: 'C7', message: `the ledger does not balance: ${JSON.stringify(seen)}` })
+  if (added === null) return violations
+  // After a COMMIT of unknown outcome a row that this life stored counts as duplicate.
+  if (seen.stored > added.readings || seen.stored + seen.duplicate < added.readings) {
+    violations.push({
+      checker: 'C7',
+      message: `the tables have ${added.readings} new readings, the metrics say ${seen.stored} stored and ${seen.duplicate} duplicate`
+    })
+  }
+  // What lay in the spool at the start may be in the tables already.
+  if (added.letters > seen.deadLettered || added.letters + seen.found < seen.deadLettered) {
+    violations.push({ checker: 'C7', message: `the tables have ${added.letters} new dead letters, the metrics say ${seen.deadLettered}` })
+  }
+  return violations
 }

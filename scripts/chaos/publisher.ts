@@ -26,10 +26,10 @@ function createPublisher (settings: PublisherSettings) {
     return {
       isHttp,
       // Over HTTP a bad reading refuses the whole request, which leaves nothing to be found.
-      readings: createReadings({ seed: settings.seed + 1 + index, invalidShare: isHttp ? 0 : settings.invalidShare }),
+      readings: createReadings({ ...settings, seed: settings.seed + 1 + index, ...(isHttp ? { invalidShare: 0, poisonShare: 0 } : {}) }),
       device: isHttp
         ? new HttpDevice({ ...common, id, port: settings.httpPort })
-        : new MqttDevice({ ...common, id, port: settings.mqttPort, keepaliveS, qos: index % 8 === 7 ? 2 : 1 })
+        : new MqttDevice({ ...common, id, port: settings.mqttPort, keepaliveS, qos: index % settings.qos2Every === settings.qos2Every - 1 ? 2 : 1 })
     }
   })
   let isMaking = true
@@ -37,7 +37,7 @@ function createPublisher (settings: PublisherSettings) {
   let dueAtMs = performance.now()
 
   function makeOne (source: typeof sources[number]): number {
-    const length = uniform() < ARRAY_SHARE ? 2 + Math.floor(uniform() * 4) : 1
+    const length = settings.arrayReadings > 0 ? settings.arrayReadings : uniform() < ARRAY_SHARE ? 2 + Math.floor(uniform() * 4) : 1
     source.device.publish(Array.from({ length }, source.readings.make))
     return length
   }

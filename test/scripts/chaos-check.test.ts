@@ -45,6 +45,11 @@ async function publish (t: Test): Promise<{ ledger: LedgerEntries, query: Query,
     window: 20,
     keepaliveS: 10,
     backlog: 3,
+    poisonShare: 0,
+    qos2Every: 8,
+    arrayReadings: 0,
+    blobBytes: 0,
+    numbering: { first: 0, step: 1 },
     invalidShare: 0.1
   }
   await ask(child, { type: 'run', settings }, 'running')

@@ -1,0 +1,83 @@
+import { readdir, readFile, stat, truncate } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Fault } from '../fault.ts'
+import { FAILPOINTS } from '../injection.ts'
+import type { Rig } from '../rig.ts'
+
+const DEATH_TIMEOUT_MS = 20_000
+/** Failpoints on the way to an acknowledgement are passed with each batch, those of replay with each of its records. */
+const PASS_MAX = 12
+
+export const killAtFailpoint: Fault = {
+  name: 'kill-at-failpoint',
+  summary: `the gateway kills itself at a chosen point: ${FAILPOINTS.join(', ')}`,
+  database: 'embedded',
+  cycles: 12,
+  cyclesInAll: 6,
+  seconds: 0,
+  secondsInAll: 0,
+  async run (rig) {
+    await rig.startGateway()
+    for (let cycle = 0; cycle < rig.options.cycles; cycle++) {
+      const at = FAILPOINTS[cycle % FAILPOINTS.length]!
+      await rig.beginAccount()
+      await sleep(200)
+      await rig.killGateway()
+      const pass = Math.floor(rig.between(1, PASS_MAX))
+      if (at.startsWith('replay')) {
+        await rig.startGateway({ injection: { isDatabaseAway: true } })
+        await sleep(rig.between(500, 1500))
+        await rig.killGateway()
+        // Unlinks come one a segment, and these lives leave few.
+        await rig.startGateway({ injection: { failpoint: { at, pass: at === 'replay-before-unlink' ? 1 : Math.min(pass, 5) } }, isUnready: true })
+      } else {
+        const isDatabaseAway = at !== 'after-commit'
+        await rig.startGateway({ injection: { failpoint: { at, pass }, isDatabaseAway }, isUnready: true })
+      }
+      await rig.awaitDeath(DEATH_TIMEOUT_MS, at)
+      await rig.startGateway({ isCounted: true })
+      await rig.endAccount()
+      rig.cycleDone()
+    }
+  }
+}
+
+export const powerLoss: Fault = {
+  name: 'power-loss',
+  summary: 'SIGKILL while readings go to the spool, then cuts off of its files what no fdatasync had confirmed',
+  database: 'embedded',
+  cycles: 10,
+  cyclesInAll: 4,
+  seconds: 0,
+  secondsInAll: 0,
+  async run (rig) {
+    const durablePath = join(rig.options.dir, 'durable.json')
+    await rig.startGateway()
+    await rig.beginAccount()
+    for (let cycle = 1; cycle <= rig.options.cycles; cycle++) {
+      await rig.killGateway()
+      await rig.startGateway({ injection: { isDatabaseAway: true, durablePath } })
+      await sleep(rig.between(300, 2000))
+      await rig.killGateway()
+      await cutTails(rig, durablePath)
+      rig.cycleDone()
+    }
+    await rig.startGateway({ isCounted: true })
+    await rig.endAccount()
+  }
+}
+
+/** What a power failure takes: bytes that were written and never confirmed. */
+async function cutTails (rig: Rig, durablePath: string): Promise<void> {
+  const durable = JSON.parse(await readFile(durablePath, 'utf8')) as Record<string, number>
+  const directory = join(rig.dataDir, 'spool')
+  for (const name of await readdir(directory)) {
+    const bytes = durable[name]
+    if (bytes === undefined) continue
+    const { size } = await stat(join(directory, name))
+    if (size <= bytes) continue
+    await truncate(join(directory, name), bytes)
+    rig.count('bytesCut', size - bytes)
+  }
+}
