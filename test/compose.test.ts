@@ -57,7 +57,7 @@ t.test('the image holds what the build reads, and runs what npm start runs', (t)
     t.ok(ignore.includes(`!${folder}`), `${folder} reaches the builder`)
   }
   const { scripts } = JSON.parse(read('package.json')) as { scripts: { start: string } }
-  t.ok(dockerfile.trimEnd().endsWith(`CMD ${JSON.stringify(scripts.start.replace('exec ', '').split(' ')).replace(',', ', ')}`))
+  t.ok(dockerfile.trimEnd().endsWith(`CMD ${JSON.stringify(scripts.start.replace('exec ', '').split(' ')).replaceAll(',', ', ')}`))
   t.end()
 })
 
