@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readdir, rename, stat, truncate, unlink } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { lockDirectory } from './directory-lock.ts'
 
@@ -28,6 +28,7 @@ export interface Disk {
   create: (path: string) => Promise<DiskFile>
   openToRead: (path: string) => Promise<DiskFile>
   size: (path: string) => Promise<number>
+  /** Cuts a file short, durably. */
   truncate: (path: string, bytes: number) => Promise<void>
   rename: (from: string, to: string) => Promise<void>
   unlink: (path: string) => Promise<void>
@@ -47,7 +48,15 @@ export const realDisk: Disk = {
   create: (path) => openFile(path, 'wx'),
   openToRead: (path) => openFile(path, 'r'),
   size: async (path) => (await stat(path)).size,
-  truncate,
+  async truncate (path, bytes) {
+    const handle = await open(path, 'r+')
+    try {
+      await handle.truncate(bytes)
+      await handle.datasync()
+    } finally {
+      await handle.close()
+    }
+  },
   rename,
   unlink,
   syncDirectory

@@ -2,30 +2,35 @@
  * What lies on disk. Numbers are little-endian.
  *
  *   <directory>/
- *     0000000007-9f86d081884c7d65.spool          a segment: its number, its marker
- *     0000000003-2c26b46b68ffc68f.spool.damaged  one that was found damaged, set aside when all else in it was read
+ *     0000000007-9f86d081884c7d659a2feaa0.spool          a segment: its number, its marker
+ *     0000000003-2c26b46b68ff33a7c68fd5a0.spool.damaged  one that was found damaged, set aside when all else in it was read
  *     cursor                                     how far the spool has been read and released
  *     lock.*                                     see directory-lock.ts
  *
- * Segment: a header of 24 bytes, then records, back to back, in the order in which they were appended.
+ * Segment: a header of 28 bytes, then records, back to back, in the order in which they were appended.
  *
  *   segment header    0  8  "VITALSPL"
  *                     8  4  format version
- *                    12  8  marker
- *                    20  4  CRC32 of bytes 0 to 19
+ *                    12 12  marker
+ *                    24  4  CRC32 of bytes 0 to 23
  *
- *   record header     0  8  marker
- *                     8  4  length of the payload
- *                    12  4  CRC32 of the payload
- *                    16  6  sequence: grows through all segments, never used twice
- *                    22  6  Unix milliseconds of the append
- *                    28  4  readings: how many units of the ledger the payload holds
- *                    32  4  CRC32 of bytes 0 to 31
- *                    36     payload
+ *   record header     0 12  marker
+ *                    12  4  length of the payload
+ *                    16  4  CRC32 of the payload
+ *                    20  6  sequence: from 1 at each open of the spool
+ *                    26  6  Unix milliseconds of the append
+ *                    32  4  readings: how many units of the ledger the payload holds
+ *                    36  4  CRC32 of bytes 0 to 35
+ *                    40     payload
  *
- * The marker is drawn at random for each segment and stands in the file's name, so it outlives a damaged segment header.
- * After damage the reader looks for the next marker. No payload can hold it but by guessing 64 bits: with a fixed magic, a
- * device could send bytes that look like a record, and wait for a flipped bit in front of them.
+ * The marker is drawn at random for each segment. It stands in the file's name, so it outlives a damaged segment header.
+ * After damage the reader looks for the next marker. No payload can hold it but by guessing: with a fixed magic, a device
+ * could send bytes that look like a record, and wait for a flipped bit in front of them.
+ *
+ * A sequence orders the records of one segment, and means nothing beyond it. A number for the whole spool, going on from
+ * the last one found, was tried: a power failure that brought back a torn tail, or a cursor that could not be read just
+ * once, gave two records the same number, and the acknowledged one was passed over. The simulation found both.
+ *
  * The header has a CRC of its own: with it intact the length can be trusted, so damage in one payload costs one record and
  * no search, and what a record weighs is known without reading it, so that an open need not read gigabytes.
  *
@@ -37,7 +42,8 @@
  *     that a crash tore. Never acknowledged. It is cut off.
  *   - anything else that does not check out: damage. It is skipped, counted and logged, and its segment is kept.
  *
- * Cursor: 0 8 "VITALCUR", 8 6 the sequence up to which all is released, 14 4 CRC32 of bytes 0 to 13. Replaced by rename.
+ * Cursor: 0 8 "VITALCUR", 8 6 number and 14 12 marker of the segment of the last released record, 26 6 its sequence, 32 4
+ * CRC32 of bytes 0 to 31. All segments before that one are released, and in it all up to that sequence. Replaced by rename.
  * One that cannot be read costs a second replay and nothing else, for replay is idempotent.
  */
 import { crc32 } from 'node:zlib'
@@ -46,16 +52,16 @@ const SEGMENT_MAGIC = Buffer.from('VITALSPL')
 const CURSOR_MAGIC = Buffer.from('VITALCUR')
 const FORMAT_VERSION = 1
 
-export const MARKER_BYTES = 8
-export const SEGMENT_HEADER_BYTES = 24
-export const RECORD_HEADER_BYTES = 36
-const CURSOR_BYTES = 18
+export const MARKER_BYTES = 12
+export const SEGMENT_HEADER_BYTES = 28
+export const RECORD_HEADER_BYTES = 40
+const CURSOR_BYTES = 36
 
 /** The largest payload: what one read allocates. A batch is some hundred KiB. */
 export const PAYLOAD_BYTES_MAX = 256 * 1024 * 1024
 
 export const CURSOR_NAME = 'cursor'
-const SEGMENT_NAME = /^(\d{10})-([0-9a-f]{16})\.spool$/
+const SEGMENT_NAME = /^(\d{10})-([0-9a-f]{24})\.spool$/
 const DAMAGED_SUFFIX = '.damaged'
 
 /** What is known of a record without its payload. */
@@ -67,6 +73,13 @@ export interface RecordHeader {
   readonly appendedAtMs: number
   /** Units of the ledger. */
   readonly readings: number
+}
+
+/** The last record that was released. */
+export interface Cursor {
+  /** Name of its segment; names sort as the segments were begun. */
+  readonly segment: string
+  readonly sequence: number
 }
 
 export function toSegmentName (number: number, marker: Buffer): string {
@@ -89,7 +102,7 @@ export function encodeSegmentHeader (marker: Buffer): Buffer {
   SEGMENT_MAGIC.copy(header)
   header.writeUInt32LE(FORMAT_VERSION, 8)
   marker.copy(header, 12)
-  header.writeUInt32LE(crc32(header.subarray(0, 20)), 20)
+  header.writeUInt32LE(crc32(header.subarray(0, 24)), 24)
   return header
 }
 
@@ -98,45 +111,49 @@ export function encodeSegmentHeader (marker: Buffer): Buffer {
  * A header that is damaged says nothing; its records are then looked for by their marker.
  */
 export function isForeignSegment (header: Buffer): boolean {
-  return header.subarray(0, 8).equals(SEGMENT_MAGIC) && header.readUInt32LE(20) === crc32(header.subarray(0, 20)) &&
+  return header.subarray(0, 8).equals(SEGMENT_MAGIC) && header.readUInt32LE(24) === crc32(header.subarray(0, 24)) &&
     header.readUInt32LE(8) !== FORMAT_VERSION
 }
 
 export function encodeRecordHeader (marker: Buffer, record: RecordHeader): Buffer {
   const header = Buffer.allocUnsafe(RECORD_HEADER_BYTES)
   marker.copy(header)
-  header.writeUInt32LE(record.length, 8)
-  header.writeUInt32LE(record.crc, 12)
-  header.writeUIntLE(record.sequence, 16, 6)
-  header.writeUIntLE(record.appendedAtMs, 22, 6)
-  header.writeUInt32LE(record.readings, 28)
-  header.writeUInt32LE(crc32(header.subarray(0, 32)), 32)
+  header.writeUInt32LE(record.length, 12)
+  header.writeUInt32LE(record.crc, 16)
+  header.writeUIntLE(record.sequence, 20, 6)
+  header.writeUIntLE(record.appendedAtMs, 26, 6)
+  header.writeUInt32LE(record.readings, 32)
+  header.writeUInt32LE(crc32(header.subarray(0, 36)), 36)
   return header
 }
 
 /** @returns `null` when these bytes are no intact header of this segment */
 export function parseRecordHeader (bytes: Buffer, marker: Buffer): RecordHeader | null {
   if (bytes.length < RECORD_HEADER_BYTES || marker.compare(bytes, 0, MARKER_BYTES) !== 0) return null
-  if (bytes.readUInt32LE(32) !== crc32(bytes.subarray(0, 32))) return null
+  if (bytes.readUInt32LE(36) !== crc32(bytes.subarray(0, 36))) return null
   return {
-    length: bytes.readUInt32LE(8),
-    crc: bytes.readUInt32LE(12),
-    sequence: bytes.readUIntLE(16, 6),
-    appendedAtMs: bytes.readUIntLE(22, 6),
-    readings: bytes.readUInt32LE(28)
+    length: bytes.readUInt32LE(12),
+    crc: bytes.readUInt32LE(16),
+    sequence: bytes.readUIntLE(20, 6),
+    appendedAtMs: bytes.readUIntLE(26, 6),
+    readings: bytes.readUInt32LE(32)
   }
 }
 
-export function encodeCursor (sequence: number): Buffer {
-  const cursor = Buffer.alloc(CURSOR_BYTES)
-  CURSOR_MAGIC.copy(cursor)
-  cursor.writeUIntLE(sequence, 8, 6)
-  cursor.writeUInt32LE(crc32(cursor.subarray(0, 14)), 14)
-  return cursor
+export function encodeCursor ({ segment, sequence }: Cursor): Buffer {
+  const { number, marker } = parseSegmentName(segment)!
+  const bytes = Buffer.alloc(CURSOR_BYTES)
+  CURSOR_MAGIC.copy(bytes)
+  bytes.writeUIntLE(number, 8, 6)
+  marker.copy(bytes, 14)
+  bytes.writeUIntLE(sequence, 26, 6)
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, 32)), 32)
+  return bytes
 }
 
 /** @returns `null` when it is damaged */
-export function parseCursor (bytes: Buffer): number | null {
+export function parseCursor (bytes: Buffer): Cursor | null {
   if (bytes.length !== CURSOR_BYTES || !bytes.subarray(0, 8).equals(CURSOR_MAGIC)) return null
-  return bytes.readUInt32LE(14) === crc32(bytes.subarray(0, 14)) ? bytes.readUIntLE(8, 6) : null
+  if (bytes.readUInt32LE(32) !== crc32(bytes.subarray(0, 32))) return null
+  return { segment: toSegmentName(bytes.readUIntLE(8, 6), bytes.subarray(14, 14 + MARKER_BYTES)), sequence: bytes.readUIntLE(26, 6) }
 }

@@ -14,10 +14,12 @@ const ATTEMPTS_MAX = 20
 
 /** Where a record lies; given back to release everything up to and including it. */
 export interface Position {
-  readonly sequence: number
   /** Whether it lay in the spool when that was opened. */
   readonly isFound: boolean
+  /** Whether `Spool.readings` held it before it was read; not so where the disk could not be read at the open. */
+  readonly isCounted: boolean
   readonly segment: string
+  readonly sequence: number
   readonly offset: number
   readonly bytes: number
   /** Unix milliseconds of the append. */
@@ -38,12 +40,10 @@ export interface ReaderOptions {
   readonly context: SpoolContext
   /** All segments, oldest first. */
   readonly segments: readonly Segment[]
-  /** The sequence up to which nothing is read again. */
-  readonly released: number
-  /** The first sequence that this process gives. */
-  readonly nextSequence: number
   /** Something cannot be read; `readings` is what an intact header says of it, `null` where there is none. */
   readonly onDamage: (segment: Segment, offset: number, bytes: number, readings: number | null) => void
+  /** A record is given out that the open could not count. */
+  readonly onUncounted: (readings: number, appendedAtMs: number) => void
 }
 
 /** Reads what is durable, in the order in which it was appended, each record once. */
@@ -52,14 +52,12 @@ export class SpoolReader {
   #segment: Segment | null = null
   #file: SegmentReader | null = null
   #offset = 0
-  #sequence: number
   #records = 0
   #readings = 0
   #failures = 0
 
   constructor (options: ReaderOptions) {
     this.#options = options
-    this.#sequence = options.released
   }
 
   /** @returns `null` when everything durable was read */
@@ -100,7 +98,7 @@ export class SpoolReader {
 
   /** @returns `null` when what lay there is no record to be given out */
   async #read (segment: Segment): Promise<SpoolRecord | null> {
-    const { context: { disk }, nextSequence, onDamage } = this.#options
+    const { context: { disk }, onDamage, onUncounted } = this.#options
     const file = this.#file ??= await SegmentReader.open(disk, segment, WINDOW_BYTES)
     const offset = this.#offset
     const found = await file.find(offset)
@@ -113,18 +111,18 @@ export class SpoolReader {
     const { length, crc, sequence, appendedAtMs, readings } = found.header
     const payload = await file.bytes(offset + RECORD_HEADER_BYTES, length)
     this.#offset = found.end
-    if (sequence <= this.#sequence) return null
-    this.#sequence = sequence
     if (crc32(payload) !== crc) {
-      onDamage(segment, offset, found.end - offset, readings)
+      onDamage(segment, offset, found.end - offset, segment.isCounted ? readings : null)
       return null
     }
-    segment.lastRead = sequence
+    if (!segment.isCounted) onUncounted(readings, appendedAtMs)
     this.#records++
+    segment.readThrough = this.#records
     this.#readings += readings
     const position: Position = {
       sequence,
-      isFound: sequence < nextSequence,
+      isFound: segment.isFound,
+      isCounted: segment.isCounted,
       segment: segment.name,
       offset,
       bytes: found.end - offset,

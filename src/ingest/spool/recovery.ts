@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import type { Disk } from './disk.ts'
 import {
-  CURSOR_NAME, isForeignSegment, parseCursor, parseSegmentName, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, toDamagedName
+  type Cursor, CURSOR_NAME, isForeignSegment, parseCursor, parseSegmentName, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
 } from './format.ts'
 import { isMediaError, type Segment, SegmentReader, type SpoolContext, toSegment } from './segment.ts'
+import { removeSegment } from './upkeep.ts'
 
 /** Headers are looked at, payloads stepped over: a window that holds a few small records and wastes little on large ones. */
 const WINDOW_BYTES = 16 * 1024
@@ -13,9 +14,6 @@ export interface Recovered {
   /** With something unread in them, oldest first. */
   readonly segments: Segment[]
   readonly nextNumber: number
-  readonly nextSequence: number
-  /** The sequence up to which all is released. */
-  readonly released: number
   readonly records: number
   /** Units of the ledger. */
   readonly readings: number
@@ -24,12 +22,9 @@ export interface Recovered {
 }
 
 interface Tally {
-  sequence: number
   records: number
   readings: number
   oldestAtMs: number | null
-  /** Bytes that may hold records whose sequence nobody knows. */
-  unreadableBytes: number
 }
 
 /**
@@ -39,42 +34,49 @@ interface Tally {
 export async function recover (context: SpoolContext): Promise<Recovered> {
   const { directory, disk, logger } = context
   const names = (await disk.list(directory)).sort()
-  for (const name of names) if (name.endsWith('.tmp')) await disk.unlink(join(directory, name))
-  const released = await readCursor(context, names)
-  const tally: Tally = { sequence: released, records: 0, readings: 0, oldestAtMs: null, unreadableBytes: 0 }
+  const tolerate = (error: unknown) => { logger.warn({ err: error, directory }, 'the spool could not be tidied up; trying again later') }
+  for (const name of names) if (name.endsWith('.tmp')) await disk.unlink(join(directory, name)).catch(tolerate)
+  const cursor = await readCursor(context, names)
+  const tally: Tally = { records: 0, readings: 0, oldestAtMs: null }
   const segments: Segment[] = []
-  let lastNumber = 0
+  let lastNumber = cursor === null ? 0 : parseSegmentName(cursor.segment)!.number
   for (const name of names) {
     const parsed = parseSegmentName(name)
     if (parsed === null) continue
     lastNumber = Math.max(lastNumber, parsed.number)
     if (parsed.isDamaged) continue
     const end = await disk.size(join(directory, name))
-    const segment = toSegment(directory, { ...parsed, name, start: SEGMENT_HEADER_BYTES, end, isSealed: true })
+    const segment = toSegment(directory, { ...parsed, name, start: SEGMENT_HEADER_BYTES, end, isFound: true })
+    const { records, readings } = tally
     try {
-      const start = await walk(context, segment, tally)
-      if (start === null) await disk.rename(segment.path, join(directory, toDamagedName(name)))
-      else if (start >= segment.end) await disk.unlink(segment.path)
-      else segments.push({ ...segment, start })
+      const start = cursor !== null && name < cursor.segment
+        ? end
+        : await walk(context, segment, name === cursor?.segment ? cursor.sequence : 0, tally)
+      if (start !== null && start < segment.end) {
+        segments.push({ ...segment, start })
+        continue
+      }
+      segment.isDamaged = start === null
+      // One that cannot be removed now has nothing to be read, and goes with the others.
+      if (!await removeSegment(context, segment)) segments.push({ ...segment, start: segment.end })
     } catch (error) {
       if (!isMediaError(error)) throw error
       logger.error({ err: error, segment: name }, 'a segment of the spool could not be counted; it will be tried again when it is read')
-      tally.unreadableBytes += end
-      segments.push(segment)
+      Object.assign(tally, { records, readings })
+      segments.push({ ...segment, isCounted: false })
     }
   }
   // Also makes durable what an earlier process removed, and could not sync.
   await disk.syncDirectory(directory)
-  const { sequence, records, readings, oldestAtMs, unreadableBytes } = tally
-  return { segments, nextNumber: lastNumber + 1, nextSequence: sequence + unreadableBytes + 1, released, records, readings, oldestAtMs }
+  const { records, readings, oldestAtMs } = tally
+  return { segments, nextNumber: lastNumber + 1, records, readings, oldestAtMs }
 }
 
 /** @returns where the unread part begins, or `null` when another version wrote it */
-async function walk (context: SpoolContext, segment: Segment, tally: Tally): Promise<number | null> {
+async function walk (context: SpoolContext, segment: Segment, releasedSequence: number, tally: Tally): Promise<number | null> {
   const reader = await SegmentReader.open(context.disk, segment, WINDOW_BYTES)
   let start = segment.start
   let offset = start
-  const released = tally.sequence
   try {
     if (segment.end >= SEGMENT_HEADER_BYTES && isForeignSegment(await reader.bytes(0, SEGMENT_HEADER_BYTES))) {
       context.logger.error({ segment: segment.name }, 'a segment of the spool has another format: it is set aside unread')
@@ -86,9 +88,10 @@ async function walk (context: SpoolContext, segment: Segment, tally: Tally): Pro
       if (found.kind === 'record') {
         const { sequence, readings, appendedAtMs } = found.header
         offset = found.end
-        if (sequence <= released) start = offset
-        if (sequence <= tally.sequence) continue
-        tally.sequence = sequence
+        if (sequence <= releasedSequence) {
+          start = offset
+          continue
+        }
         tally.records++
         tally.readings += readings
         tally.oldestAtMs ??= appendedAtMs
@@ -99,7 +102,6 @@ async function walk (context: SpoolContext, segment: Segment, tally: Tally): Pro
         await cut(context, segment, offset)
         return start
       }
-      tally.unreadableBytes += found.end - offset
       offset = found.end
     }
   } finally {
@@ -116,19 +118,22 @@ async function cut ({ disk, logger }: SpoolContext, segment: Segment, offset: nu
   })
 }
 
-async function readCursor ({ directory, disk, logger }: SpoolContext, names: readonly string[]): Promise<number> {
-  if (!names.includes(CURSOR_NAME)) return 0
+async function readCursor ({ directory, disk, logger }: SpoolContext, names: readonly string[]): Promise<Cursor | null> {
+  if (!names.includes(CURSOR_NAME)) return null
   const path = join(directory, CURSOR_NAME)
   let cause: unknown
   try {
-    const sequence = parseCursor(await readWhole(disk, path))
-    if (sequence !== null) return sequence
+    const cursor = parseCursor(await readWhole(disk, path))
+    if (cursor !== null) return cursor
   } catch (error) {
     if (!isMediaError(error)) throw error
     cause = error
   }
   logger.warn({ err: cause, path }, 'the read position of the spool is damaged: replaying from the oldest segment')
-  return 0
+  // Should it become readable again, it could count new segments, whose numbers may begin anew, as released.
+  await disk.unlink(path)
+  await disk.syncDirectory(directory)
+  return null
 }
 
 async function readWhole (disk: Disk, path: string): Promise<Buffer> {
@@ -137,6 +142,6 @@ async function readWhole (disk: Disk, path: string): Promise<Buffer> {
     const bytes = Buffer.alloc(await disk.size(path))
     return bytes.subarray(0, await file.read(bytes, 0))
   } finally {
-    await file.close()
+    await file.close().catch(() => {})
   }
 }

@@ -15,8 +15,12 @@ export interface Segment {
   end: number
   /** What it takes on disk; may be more than `end` after a failed write. */
   bytes: number
-  /** Sequence of the last record that the reader gave out; the segment may go when that is released. */
-  lastRead: number
+  /** How many records the reader had given out, the last one of this segment included; it may go when they are released. */
+  readThrough: number
+  /** Whether it was there at the open. */
+  readonly isFound: boolean
+  /** Whether its records are in the counts since the open; `false` when the disk could not be read then. */
+  readonly isCounted: boolean
   /** Nothing is written to it any more. */
   isSealed: boolean
   /** Something in it could not be read: it is kept aside instead of unlinked. */
@@ -30,8 +34,8 @@ export interface SpoolContext {
   readonly logger: Logger
 }
 
-export function toSegment (directory: string, of: Pick<Segment, 'number' | 'name' | 'marker' | 'start' | 'end' | 'isSealed'>): Segment {
-  return { ...of, path: join(directory, of.name), bytes: of.end, lastRead: 0, isDamaged: false }
+export function toSegment (directory: string, of: Pick<Segment, 'number' | 'name' | 'marker' | 'start' | 'end' | 'isFound'>): Segment {
+  return { ...of, path: join(directory, of.name), bytes: of.end, readThrough: 0, isCounted: true, isSealed: of.isFound, isDamaged: false }
 }
 
 /** Takes a segment off the list, if it is on it. */

@@ -13,6 +13,7 @@ import { SEGMENT_HEADER_BYTES } from './format.ts'
 import { type Position, SpoolReader, type SpoolRecord } from './reader.ts'
 import { recover, type Recovered } from './recovery.ts'
 import { removeFrom, type Segment, type SpoolContext } from './segment.ts'
+import { type Damage, SpoolCounts } from './spool-counts.ts'
 import { isSpaceError, SpoolError, toSpoolError } from './spool-error.ts'
 import { probeDisk, removeSegment, writeCursor } from './upkeep.ts'
 import { SpoolWriter } from './writer.ts'
@@ -32,18 +33,10 @@ export interface SpoolOptions {
 /** `full` and `failed` last until an append or a probe succeeds, or, at the cap, until enough is released. */
 export type SpoolStatus = 'ok' | 'full' | 'failed'
 
-/** What could not be read since the open. */
-export interface Damage {
-  stretches: number
-  bytes: number
-  /** Units of the ledger that were counted in `readings`, and left it without being given out. */
-  readings: number
-}
-
 /**
- * Opens a spool; whatever a crash or the disk did to it, it opens.
+ * Opens a spool, whatever a crash did to it, and whatever of its content the disk has lost.
  * @throws `VITAL_SPOOL_IN_USE` while a process has the directory; `VITAL_SPOOL_FAILED` or `VITAL_SPOOL_FULL` when the
- *   directory cannot be made or read
+ *   directory cannot be made, read or fsynced
  */
 export async function openSpool (options: SpoolOptions): Promise<Spool> {
   const { directory, disk } = options
@@ -65,41 +58,42 @@ export class Spool {
   readonly #reader: SpoolReader
   readonly #writer: SpoolWriter
   readonly #unlock: () => Promise<void>
-  readonly #damage: Damage = { stretches: 0, bytes: 0, readings: 0 }
-  #records: number
-  #readings: number
-  #oldestAtMs: number | null
+  readonly #counts: SpoolCounts
   #status: SpoolStatus = 'ok'
   /** Bytes that the cap had no room for. */
   #lackedBytes = 0
-  #released: Pick<Position, 'sequence' | 'recordsThrough' | 'readingsThrough'>
-  #persistedSequence: number
+  #released: Position | null = null
+  /** Of the records given out since the open, how many the cursor on disk says are released. */
+  #persisted = 0
   /** Reads, and changes to the directory, run one after the other. */
   #reading: Promise<unknown> = Promise.resolve()
   #tidying: Promise<unknown> = Promise.resolve()
   #isClosed = false
 
   constructor (options: SpoolOptions, recovered: Recovered, unlock: () => Promise<void>) {
-    const { segments, released, records, readings, oldestAtMs, nextNumber, nextSequence } = recovered
+    const { segments, nextNumber } = recovered
     this.#context = options
     this.#bytesMax = options.bytesMax
     this.#segments = segments
     this.#unlock = unlock
-    this.#records = records
-    this.#readings = readings
-    this.#oldestAtMs = oldestAtMs
-    this.#released = { sequence: released, recordsThrough: 0, readingsThrough: 0 }
-    this.#persistedSequence = released
-    this.#reader = new SpoolReader({ context: options, segments, released, nextSequence, onDamage: this.#countDamage.bind(this) })
+    this.#counts = new SpoolCounts(recovered)
+    this.#reader = new SpoolReader({
+      context: options,
+      segments,
+      onDamage: this.#countDamage.bind(this),
+      onUncounted: (readings, appendedAtMs) => { this.#counts.add(1, readings, appendedAtMs) }
+    })
     this.#writer = new SpoolWriter({
       context: options,
       segments,
       segmentBytes: options.segmentBytes,
       nextNumber,
-      nextSequence,
       nowMs: options.nowMs ?? Date.now,
       hasRoom: (bytes) => this.bytes + bytes <= this.#bytesMax,
-      onDurable: this.#countDurable.bind(this),
+      onDurable: (records, readings, appendedAtMs) => {
+        this.#counts.add(records, readings, appendedAtMs)
+        this.#setOk()
+      },
       onFailure: this.#countFailure.bind(this)
     })
   }
@@ -111,17 +105,17 @@ export class Spool {
 
   /** Durable and not released. */
   get records (): number {
-    return this.#records
+    return this.#counts.records
   }
 
   /** The same in units of the ledger. What lies in a stretch whose headers are damaged was never counted. */
   get readings (): number {
-    return this.#readings
+    return this.#counts.readings
   }
 
   /** Whether all that is durable was read and released. */
   get isEmpty (): boolean {
-    return this.#segments.every((segment) => segment.end === 0 || this.#isDrained(segment, this.#released.sequence))
+    return this.#segments.every((segment) => segment.end === 0 || this.#isDrained(segment, this.#released?.recordsThrough ?? 0))
   }
 
   get status (): SpoolStatus {
@@ -130,11 +124,11 @@ export class Spool {
 
   /** Unix milliseconds: nothing in the spool was appended earlier. `null` when it is empty. */
   get oldestAtMs (): number | null {
-    return this.#oldestAtMs
+    return this.#counts.oldestAtMs
   }
 
   get damage (): Readonly<Damage> {
-    return this.#damage
+    return this.#counts.damage
   }
 
   /**
@@ -157,10 +151,10 @@ export class Spool {
   read (): Promise<SpoolRecord | null> {
     this.#assertOpen()
     const reading = this.#reading.then(async () => {
-      const stretches = this.#damage.stretches
+      const { stretches } = this.#counts.damage
       const record = await this.#reader.next()
       // A segment whose end is damaged has no last record whose release would remove it.
-      if (this.#damage.stretches > stretches) await this.#tidy(() => this.#sweep(this.#persistedSequence))
+      if (this.#counts.damage.stretches > stretches) await this.#tidy(() => this.#sweep(this.#persisted))
       return record
     })
     this.#reading = reading.catch(() => {})
@@ -175,12 +169,11 @@ export class Spool {
    */
   async release (position: Position): Promise<void> {
     this.#assertOpen()
-    if (position.sequence > this.#released.sequence) {
-      this.#records -= position.recordsThrough - this.#released.recordsThrough
-      this.#readings -= position.readingsThrough - this.#released.readingsThrough
+    const { recordsThrough, readingsThrough } = this.#released ?? { recordsThrough: 0, readingsThrough: 0 }
+    if (position.recordsThrough > recordsThrough) {
+      this.#counts.release(position.recordsThrough - recordsThrough, position.readingsThrough - readingsThrough, position.appendedAtMs)
       this.#released = position
-      this.#oldestAtMs = position.appendedAtMs
-      this.#settleCounts()
+      if (this.isEmpty) this.#counts.settle()
     }
     await this.#tidy(() => this.#persist())
   }
@@ -188,11 +181,9 @@ export class Spool {
   /** Counts a record that was read, and means nothing, as damage; its segment is kept. It is released like any other. */
   setAside (position: Position, cause: unknown): void {
     const segment = this.#segments.find(({ name }) => name === position.segment)
-    this.#context.logger.error({ err: cause, segment: position.segment, offset: position.offset, bytes: position.bytes, readings: position.readings },
-      'a record of the spool cannot be decoded: it is set aside')
+    this.#context.logger.error({ err: cause, ...position }, 'a record of the spool cannot be decoded: it is set aside')
     if (segment !== undefined) segment.isDamaged = true
-    this.#damage.stretches++
-    this.#damage.bytes += position.bytes
+    this.#counts.addDamage(position.bytes, null)
   }
 
   /** Finds out whether an append may succeed again, without one. */
@@ -205,7 +196,7 @@ export class Spool {
         await this.#persist()
         if (this.bytes + this.#lackedBytes > this.#bytesMax) return false
         await probeDisk(this.#context)
-        this.#status = 'ok'
+        this.#setOk()
         return true
       } catch (error) {
         this.#countFailure(toSpoolError(error, 'probing the disk of the spool'), 0)
@@ -238,11 +229,9 @@ export class Spool {
     return result
   }
 
-  #countDurable (records: number, readings: number, appendedAtMs: number): void {
-    if (this.#oldestAtMs === null) this.#oldestAtMs = appendedAtMs
-    this.#records += records
-    this.#readings += readings
+  #setOk (): void {
     this.#status = 'ok'
+    this.#lackedBytes = 0
   }
 
   #countFailure (error: SpoolError, bytes: number): void {
@@ -255,63 +244,46 @@ export class Spool {
     this.#context.logger.error({ segment: segment.name, offset, bytes, readings },
       'a stretch of the spool is damaged and was stepped over; its segment is kept with the suffix .damaged')
     segment.isDamaged = true
-    this.#damage.stretches++
-    this.#damage.bytes += bytes
-    if (readings === null) return
-    this.#damage.readings += readings
-    this.#readings -= readings
-    this.#records--
+    this.#counts.addDamage(bytes, readings)
   }
 
-  /** Once all is released, what is still counted lay under headers that were damaged after they were counted. */
-  #settleCounts (): void {
-    if (!this.isEmpty) return
-    this.#damage.readings += this.#readings
-    this.#records = 0
-    this.#readings = 0
-    this.#oldestAtMs = null
-  }
-
-  #isDrained (segment: Segment, releasedSequence: number): boolean {
-    return this.#reader.hasPassed(segment) && segment.lastRead <= releasedSequence
+  #isDrained (segment: Segment, released: number): boolean {
+    return this.#reader.hasPassed(segment) && segment.readThrough <= released
   }
 
   /** Makes the read position durable, then removes what lies before it. */
   async #persist (): Promise<void> {
-    const { sequence } = this.#released
-    if (sequence > this.#persistedSequence) {
+    const position = this.#released
+    if (position !== null && position.recordsThrough > this.#persisted) {
       try {
-        await writeCursor(this.#context, sequence).catch(async (error: unknown) => {
+        await writeCursor(this.#context, position).catch(async (error: unknown) => {
           if (!isSpaceError(error)) throw error
           // Only removing makes room for the position. Should it be lost after all, a restart replays what is left.
-          await this.#sweep(sequence)
-          await writeCursor(this.#context, sequence)
+          await this.#sweep(position.recordsThrough)
+          await writeCursor(this.#context, position)
         })
       } catch (error) {
         throw toSpoolError(error, 'writing the read position of the spool')
       }
-      this.#persistedSequence = sequence
+      this.#persisted = position.recordsThrough
     }
-    await this.#sweep(sequence)
+    await this.#sweep(this.#persisted)
   }
 
   /** Removes segments of which nothing is needed any more; one that cannot be removed now waits for the next sweep. */
-  async #sweep (releasedSequence: number): Promise<void> {
+  async #sweep (released: number): Promise<void> {
     const { directory, disk, logger } = this.#context
     const last = this.#segments.at(-1)
-    if (last?.isSealed === false && this.#isDrained(last, releasedSequence)) await this.#writer.retire()
-    const done = this.#segments.filter((segment) => segment.isSealed && this.#isDrained(segment, releasedSequence))
+    if (last?.isSealed === false && this.#isDrained(last, released)) await this.#writer.retire()
+    const done = this.#segments.filter((segment) => segment.isSealed && this.#isDrained(segment, released))
     for (const segment of done) {
       // The space of an open file is not given back.
       await this.#reader.leave(segment)
       if (await removeSegment(this.#context, segment)) removeFrom(this.#segments, segment)
     }
-    this.#settleCounts()
+    if (this.isEmpty) this.#counts.settle()
     if (done.length === 0) return
-    if (this.#lackedBytes > 0 && this.bytes + this.#lackedBytes <= this.#bytesMax) {
-      this.#status = 'ok'
-      this.#lackedBytes = 0
-    }
+    if (this.#lackedBytes > 0 && this.bytes + this.#lackedBytes <= this.#bytesMax) this.#setOk()
     await disk.syncDirectory(directory).catch((error: unknown) => {
       logger.warn({ err: error }, 'the removal of spool segments is not durable yet: a power failure may bring them back, to be replayed once more')
     })

@@ -1,7 +1,7 @@
 /** Changes to the spool's directory beside the writing of segments. */
 import { join } from 'node:path'
 import type { Disk } from './disk.ts'
-import { CURSOR_NAME, encodeCursor, parseSegmentName, toDamagedName } from './format.ts'
+import { type Cursor, CURSOR_NAME, encodeCursor, parseSegmentName, toDamagedName } from './format.ts'
 import type { Segment, SpoolContext } from './segment.ts'
 
 /** Damaged segments that are kept; the oldest goes first. They are outside the cap, or damage could fill the spool for good. */
@@ -11,9 +11,9 @@ const DAMAGED_SEGMENTS_MAX = 8
 const PROBE_BYTES = 1024 * 1024
 
 /** Settles when the read position is durable, with the whole of the old one or of the new one in its place at any time. */
-export async function writeCursor ({ directory, disk }: SpoolContext, sequence: number): Promise<void> {
+export async function writeCursor ({ directory, disk }: SpoolContext, cursor: Cursor): Promise<void> {
   const draft = join(directory, `${CURSOR_NAME}.tmp`)
-  await writeDraft(disk, draft, encodeCursor(sequence))
+  await writeDraft(disk, draft, encodeCursor(cursor))
   await disk.rename(draft, join(directory, CURSOR_NAME))
   await disk.syncDirectory(directory)
 }

@@ -33,7 +33,6 @@ export interface WriterOptions {
   readonly segments: Segment[]
   readonly segmentBytes: number
   readonly nextNumber: number
-  readonly nextSequence: number
   readonly nowMs: () => number
   /** Whether the cap has room for so many more bytes. */
   readonly hasRoom: (bytes: number) => boolean
@@ -53,13 +52,12 @@ export class SpoolWriter {
   #queue: Append[] = []
   #active: { segment: Segment, file: DiskFile } | null = null
   #nextNumber: number
-  #nextSequence: number
+  #nextSequence = 1
   #pumping: Promise<void> | null = null
 
   constructor (options: WriterOptions) {
     this.#options = options
     this.#nextNumber = options.nextNumber
-    this.#nextSequence = options.nextSequence
   }
 
   append (payload: Buffer, readings: number): Promise<void> {
@@ -130,7 +128,7 @@ export class SpoolWriter {
       } catch (error) {
         const isSegmentTooLong = (error as NodeJS.ErrnoException).code === 'EFBIG' && active !== null && active.segment.end > 0
         const isCut = await this.#abandon(group.bytes)
-        // The limit is on one file (RLIMIT_FSIZE): a new one has room. The reader knows a sequence that comes twice.
+        // The limit is on one file (RLIMIT_FSIZE): a new one has room. The cut is durable, so nothing comes twice.
         if (isSegmentTooLong && isCut) continue
         this.#reject(group.appends, toSpoolError(error, 'writing to the spool'), group.bytes)
         return
@@ -164,7 +162,7 @@ export class SpoolWriter {
     const marker = randomBytes(MARKER_BYTES)
     const number = this.#nextNumber++
     const name = toSegmentName(number, marker)
-    const segment = toSegment(directory, { number, name, marker, start: SEGMENT_HEADER_BYTES, end: 0, isSealed: false })
+    const segment = toSegment(directory, { number, name, marker, start: SEGMENT_HEADER_BYTES, end: 0, isFound: false })
     const file = await disk.create(join(directory, name))
     const active = { segment, file }
     segments.push(segment)

@@ -130,6 +130,7 @@ export class FakeDisk {
         const inode = this.#inode(path)
         inode.cache = resize(inode.cache, bytes)
         inode.dirty.push({ length: bytes })
+        this.#settle(inode)
       }),
       rename: (from, to) => step('other', () => {
         const inode = this.#inode(from)
@@ -195,13 +196,14 @@ export class FakeDisk {
       throw fault(this.#random.pick(['EIO', 'ENOSPC', 'EDQUOT']))
     }
     if (this.#lie === 'sync is a no-op') return
-    const finish = () => {
-      for (const change of inode.dirty) apply(inode, change)
-      inode.dirty = []
-    }
-    if (this.#lie !== 'sync settles before it is done') return finish()
+    if (this.#lie !== 'sync settles before it is done') return this.#settle(inode)
     const epoch = this.#epoch
-    this.#ticks(20).then(() => { if (epoch === this.#epoch) finish() }, () => {})
+    this.#ticks(20).then(() => { if (epoch === this.#epoch) this.#settle(inode) }, () => {})
+  }
+
+  #settle (inode: Inode): void {
+    for (const change of inode.dirty) apply(inode, change)
+    inode.dirty = []
   }
 
   /** Applies a change by sectors, each with a probability. */
