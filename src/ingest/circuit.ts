@@ -98,12 +98,22 @@ export class Circuit {
   }
 
   async #ping (): Promise<void> {
-    const { pool } = this.#options
     try {
-      // A read-only server (a standby, a full stop of writes) answers every SELECT.
-      const ping = { text: 'select current_setting(\'transaction_read_only\') as read_only', query_timeout: PING_TIMEOUT_MS }
-      const { rows: [row] } = await pool.query<{ read_only: string }>(ping)
-      if (row?.read_only !== 'off') throw new Error('PostgreSQL is read-only')
+      const client = await this.#options.pool.connect()
+      let failure: Error | undefined
+      try {
+        // A read-only server (a standby, a full stop of writes) answers every SELECT.
+        const ping = { text: 'select current_setting(\'transaction_read_only\') as read_only', query_timeout: PING_TIMEOUT_MS }
+        const { rows: [row] } = await client.query<{ read_only: string }>(ping)
+        if (row?.read_only !== 'off') throw new Error('PostgreSQL is read-only')
+      } catch (error) {
+        failure = error as Error
+        throw error
+      } finally {
+        // A session keeps the default_transaction_read_only that it began with, and one that is asked each second never
+        // grows idle enough to be closed: each ping ends one such session, until a new one may write.
+        client.release(failure)
+      }
     } catch (error) {
       this.fail(error)
       return
