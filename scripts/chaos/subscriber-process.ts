@@ -7,6 +7,7 @@ const SUBSCRIBE_TIMEOUT_MS = 20_000
 export async function startSubscribers (rig: Rig, count: number) {
   const { belongings, program } = rig.options
   const child = belongings.fork(program.subscriber, [String(rig.mqttPort), String(count), `sub-${randomBytes(4).toString('hex')}`])
+  rig.watch.otherConnections += count
   let seen = { ready: 0, delivered: 0 }
   child.on('message', (message: typeof seen) => { seen = message })
   if (await rig.until(() => seen.ready === count, SUBSCRIBE_TIMEOUT_MS) === null) throw new Error(`only ${seen.ready} of ${count} subscribers were accepted`)

@@ -30,6 +30,8 @@ export class Watch {
   peakRssBytes = 0
   peakDescriptors = 0
   scrapes = 0
+  /** Connections beside those of the devices. */
+  otherConnections = 0
 
   constructor (options: WatchOptions) {
     this.#options = options
@@ -78,9 +80,9 @@ export class Watch {
     this.peakRssBytes = Math.max(this.peakRssBytes, gateway.peakRssBytes)
     this.peakDescriptors = Math.max(this.peakDescriptors, gateway.peakDescriptors)
     if (gateway.peakRssBytes > RSS_BYTES_MAX) this.#tell('C5', 'memory is over its cap', `${gateway.peakRssBytes} bytes resident`)
-    const descriptorsMax = this.#options.connections + DESCRIPTORS_BESIDE
+    const descriptorsMax = this.#options.connections + this.otherConnections + DESCRIPTORS_BESIDE
     if (gateway.peakDescriptors > descriptorsMax) {
-      this.#tell('C5', 'too many descriptors', `${gateway.peakDescriptors}, for ${this.#options.connections} connections`)
+      this.#tell('C5', 'too many descriptors', `${gateway.peakDescriptors}, for ${this.#options.connections + this.otherConnections} connections`)
     }
   }
 

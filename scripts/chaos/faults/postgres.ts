@@ -89,7 +89,7 @@ export const hangPostgres: Fault = {
   cycles: 1,
   cyclesInAll: 1,
   seconds: 60,
-  secondsInAll: 20,
+  secondsInAll: 10,
   async run (rig) {
     await rig.startGateway()
     await rig.beginAccount()
@@ -144,7 +144,7 @@ export const longOutage: Fault = {
   }
 }
 
-const SESSIONS = 'from pg_stat_activity where application_name = \'vital-gateway\' and datname = current_database()'
+const SESSIONS = 'from pg_stat_activity where application_name like \'vital-gateway%\' and datname = current_database()'
 
 export const terminateBackend: Fault = {
   name: 'terminate-backend',
@@ -160,10 +160,11 @@ export const terminateBackend: Fault = {
     const untilMs = performance.now() + rig.options.seconds * 1000
     while (performance.now() < untilMs) {
       const [row] = await rig.query<{ count: string }>(
-        `select count(*) from (select pg_terminate_backend(pid) ${SESSIONS} and hashint4(pid + $1) % 2 = 0) ended`, [Math.floor(rig.between(0, 1e6))])
+        `select count(pg_terminate_backend(pid)) ${SESSIONS} and hashint4(pid + $1) % 2 = 0`, [Math.floor(rig.between(0, 1e6))])
       rig.count('terminated', Number(row?.count))
       await sleep(rig.between(50, 150))
     }
+    if (Number(rig.figures['terminated'] ?? 0) === 0) rig.violate('expected', 'no session was there to be terminated')
     await recover(rig)
     await rig.endAccount()
     rig.cycleDone()
@@ -187,9 +188,10 @@ export const readOnly: Fault = {
     const name = new URL(rig.databaseUrl).pathname.slice(1)
     const fromMs = Date.now()
     await alter(`alter database ${name} set default_transaction_read_only = on`)
-    await rig.query(`select pg_terminate_backend(pid) ${SESSIONS}`)
+    if ((await rig.query(`select pg_terminate_backend(pid) ${SESSIONS}`)).length === 0) rig.violate('expected', 'no session was there to be terminated')
     await sleep(rig.options.seconds * 1000)
     const toMs = Date.now()
+    if ((await rig.scrape()).databaseUp) rig.violate('expected', 'the gateway takes a read-only database for one that it can write to')
     await alter(`alter database ${name} reset default_transaction_read_only`)
     await recover(rig)
     await endAccountOfOutage(rig, fromMs, toMs)
