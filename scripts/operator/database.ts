@@ -1,0 +1,76 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import pg from 'pg'
+import { pino } from 'pino'
+import { createDatabase, type Database } from '../../db/database.ts'
+import { StorageError } from '../../db/storage-error.ts'
+import { toSqlState } from '../../db/sqlstate.ts'
+import type { Config } from '../../src/config.ts'
+import { OperatorError } from './command.ts'
+
+const CONNECT_TIMEOUT_MS = 5000
+
+/** Where the gateway of this environment answers HTTP. */
+export function toGatewayUrl ({ host, httpPort }: Pick<Config, 'host' | 'httpPort'>): string {
+  const isWildcard = host === '0.0.0.0' || host === '::'
+  const name = isWildcard ? '127.0.0.1' : host
+  return `http://${name.includes(':') ? `[${name}]` : name}:${httpPort}`
+}
+
+/**
+ * Runs `work` with the PostgreSQL of the gateway: `DATABASE_URL`, else the embedded one of `VITAL_DATA_DIR`.
+ * @param options.statementTimeoutMs - longest that one statement may take
+ * @throws `OPERATOR_FAILED` when it cannot be found or reached, or holds no tables of ours
+ */
+export async function withDatabase<T> (
+  { config, name, statementTimeoutMs }: { config: Config, name: string, statementTimeoutMs: number },
+  work: (database: Database) => Promise<T>
+): Promise<T> {
+  const { connectionString, source } = await findConnectionString(config)
+  let database: Database | undefined
+  try {
+    database = createDatabase({
+      connectionString,
+      poolSize: 1,
+      logger: pino({ level: 'silent' }),
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      statementTimeoutMs,
+      queryTimeoutMs: statementTimeoutMs + 1000,
+      applicationName: `vital ${name}`
+    })
+    await database.pool.query('select 1')
+    return await work(database)
+  } catch (cause) {
+    throw toOperatorError(cause, source)
+  } finally {
+    await database?.close()
+  }
+}
+
+async function findConnectionString ({ databaseUrl, dataDir }: Config): Promise<{ connectionString: string, source: string }> {
+  if (databaseUrl !== null) return { connectionString: databaseUrl, source: 'DATABASE_URL' }
+  const path = join(dataDir, 'database-url')
+  try {
+    return { connectionString: (await readFile(path, 'utf8')).trim(), source: path }
+  } catch (cause) {
+    throw new OperatorError('OPERATOR_FAILED', (cause as NodeJS.ErrnoException).code === 'ENOENT'
+      ? `cannot tell which PostgreSQL: DATABASE_URL is not set, and ${path} does not exist.\n` +
+        'Start the gateway there once (npm start), or set DATABASE_URL or VITAL_DATA_DIR to what the gateway has.'
+      : `${path} cannot be read (${(cause as NodeJS.ErrnoException).code}): run this as the user that runs the gateway, or set DATABASE_URL.`, { cause })
+  }
+}
+
+/** Our own errors and defects pass; what PostgreSQL or the network said is told with where, never with a password. */
+function toOperatorError (cause: unknown, source: string): unknown {
+  if (cause instanceof OperatorError) return cause
+  if (cause instanceof StorageError) return new OperatorError('OPERATOR_FAILED', cause.message, { cause })
+  const state = toSqlState(cause)
+  if (state === '42P01') {
+    return new OperatorError('OPERATOR_FAILED', `the database of ${source} has no tables of vital-gateway: start a gateway on it first.`, { cause })
+  }
+  const { code, message } = cause as NodeJS.ErrnoException
+  const isAway = code !== undefined || /timeout|terminated|Connection/i.test(message)
+  if (!(cause instanceof pg.DatabaseError) && !isAway) return cause
+  return new OperatorError('OPERATOR_FAILED', `PostgreSQL of ${source}: ${message === '' ? code : message}.\n` +
+    (source === 'DATABASE_URL' ? 'Is it running, and does DATABASE_URL name it?' : 'The embedded PostgreSQL runs while the gateway does: start it with npm start.'), { cause })
+}
