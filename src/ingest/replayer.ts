@@ -32,8 +32,6 @@ export interface ReplayerOptions {
 export class Replayer {
   readonly #options: ReplayerOptions
   readonly #stopping = new AbortController()
-  /** Records that the last run left: their transports were counted then, so here they come in as `spool`. */
-  #foundRecords: number
   #pending: number
   #replayed = 0
   /** Of the spool's damage, what the ledger knows. */
@@ -43,7 +41,6 @@ export class Replayer {
 
   constructor (options: ReplayerOptions) {
     this.#options = options
-    this.#foundRecords = options.spool.records
     this.#pending = options.spool.readings
     options.ledger.received('spool', this.#pending)
   }
@@ -97,8 +94,12 @@ export class Replayer {
 
   async #replay (payload: Buffer, position: Position): Promise<void> {
     const { spool, circuit, ledger, isBusy } = this.#options
-    const isFound = this.#foundRecords > 0
-    if (isFound) this.#foundRecords--
+    // What an earlier run left was counted under its own transports then; in this run it comes in as `spool`.
+    const { isFound } = position
+    if (!position.isCounted) {
+      ledger.received('spool', position.readings)
+      this.#pending += position.readings
+    }
     let submissions: Submission[]
     try {
       submissions = (await decodeSubmissions(payload)).map((entry) => new Submission({
@@ -110,14 +111,16 @@ export class Replayer {
         onSettled: () => {}
       }))
     } catch (error) {
-      spool.setAside(position, error)
-      ledger.refused(isFound ? 'spool' : 'mqtt', 'unavailable', position.readings)
-      this.#pending -= position.readings
-      await this.#release(position)
+      await this.#setAside(position, error)
       return
     }
     const startedAtMs = performance.now()
-    if (!await this.#write(submissions)) return
+    try {
+      if (!await this.#write(submissions)) return
+    } catch (error) {
+      await this.#setAside(position, error)
+      return
+    }
     circuit.succeed()
     for (const submission of submissions) ledger.decided(submission, 'stored')
     this.#pending -= position.readings
@@ -127,9 +130,20 @@ export class Replayer {
     if (isBusy()) await this.#pause(performance.now() - startedAtMs)
   }
 
-  /** Tries until PostgreSQL takes it, or the gateway stops. */
+  /** What will never go in is kept on disk for a person; all that waits behind it goes on. */
+  async #setAside (position: Position, cause: unknown): Promise<void> {
+    this.#options.spool.setAside(position, cause)
+    this.#options.ledger.refused(position.isFound ? 'spool' : 'mqtt', 'unavailable', position.readings)
+    this.#pending -= position.readings
+    await this.#release(position)
+  }
+
+  /**
+   * Tries until PostgreSQL takes it, or the gateway stops.
+   * @throws what is a defect of ours, which no further try would mend
+   */
   async #write (submissions: readonly Submission[]): Promise<boolean> {
-    const { circuit, write, logger } = this.#options
+    const { circuit, write } = this.#options
     for (;;) {
       if (this.#stopping.signal.aborted) return false
       if (circuit.state === 'open') {
@@ -140,7 +154,7 @@ export class Replayer {
         await write(submissions)
         return true
       } catch (error) {
-        if (classifyError(error) === 'give-up') logger.error({ err: error }, 'a spooled batch cannot be written; it stays in the spool')
+        if (classifyError(error) === 'give-up') throw error
         circuit.fail(error)
       }
     }
