@@ -15,7 +15,7 @@ import { findLatest } from '../db/queries/find-latest.ts'
 import { selectDeadLetters } from '../db/queries/select-dead-letters.ts'
 import { selectLatest } from '../db/queries/select-latest.ts'
 import { readServerWarnings } from '../db/server-settings.ts'
-import { classifyError } from '../db/sqlstate.ts'
+import { classifyError, toSqlState } from '../db/sqlstate.ts'
 import { createStore, type Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { Config } from './config.ts'
@@ -274,7 +274,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     try {
       await connectDatabase()
     } catch (error) {
-      if (classifyError(error) !== 'retry') throw error
+      if (classifyError(error) !== 'retry' || isRefusal(error)) throw error
       logger.error({ err: error }, 'PostgreSQL does not answer; readings go to the spool until it does')
       // Out of the promise, so that it ends the process like any other fault that nobody can mend.
       keepConnecting().catch((fault: unknown) => { setImmediate(() => { throw fault }) })
@@ -296,6 +296,11 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
   }
 
   return { start, stop }
+}
+
+/** Class 28, invalid_authorization, and 3D, invalid_catalog_name: at start that is a mistake in DATABASE_URL, not an outage. */
+function isRefusal (error: unknown): boolean {
+  return /^(?:28|3D)/.test(toSqlState(error) ?? '')
 }
 
 function toWarnings (circuit: Circuit, spool: Spool): string[] {

@@ -65,6 +65,15 @@ t.test('listens, says ready, and ends with 0 after SIGTERM or SIGINT', async (t)
   }
 })
 
+t.test('a database that refuses us stops the start: no wait would mend DATABASE_URL', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  for (const wrong of [{ password: 'wrong' }, { pathname: '/nowhere' }]) {
+    const { exited, lines } = await spawnGateway(t, { DATABASE_URL: Object.assign(new URL(connectionString), wrong).href })
+    t.same(await exited, [1, null])
+    t.match(lines.at(-1)?.msg, /password authentication failed|"nowhere" does not exist/)
+  }
+})
+
 t.test('a taken port stops the start with a clear word', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const first = await spawnGateway(t, { DATABASE_URL: connectionString })

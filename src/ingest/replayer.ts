@@ -93,7 +93,7 @@ export class Replayer {
   }
 
   async #replay (payload: Buffer, position: Position): Promise<void> {
-    const { spool, circuit, ledger, isBusy } = this.#options
+    const { circuit, ledger, isBusy } = this.#options
     // What an earlier run left was counted under its own transports then; in this run it comes in as `spool`.
     const { isFound } = position
     if (!position.isCounted) {
