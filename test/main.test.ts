@@ -67,8 +67,10 @@ t.test('listens, says ready, and ends with 0 after SIGTERM or SIGINT', async (t)
 
 t.test('a database that refuses us stops the start: no wait would mend DATABASE_URL', async (t) => {
   const { connectionString } = await createTestDatabase(t)
-  for (const wrong of [{ password: 'wrong' }, { pathname: '/nowhere' }]) {
-    const { exited, lines } = await spawnGateway(t, { DATABASE_URL: Object.assign(new URL(connectionString), wrong).href })
+  for (const [part, value] of [['password', 'wrong'], ['pathname', '/nowhere']] as const) {
+    const url = new URL(connectionString)
+    url[part] = value
+    const { exited, lines } = await spawnGateway(t, { DATABASE_URL: url.href })
     t.same(await exited, [1, null])
     t.match(lines.at(-1)?.msg, /password authentication failed|"nowhere" does not exist/)
   }
