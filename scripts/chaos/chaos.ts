@@ -10,9 +10,10 @@ import { FAULTS } from './catalogue.ts'
 import { DEFAULT_LOAD, type Fault } from './fault.ts'
 import { type ChaosOptions, parseOptions, USAGE } from './options.ts'
 import { createQuery, OwnPostgres } from './own-postgres.ts'
+import type { Outcome } from './outcome.ts'
 import { PublisherProcess } from './publisher-process.ts'
 import { formatOutcomes } from './report.ts'
-import { type Outcome, Rig } from './rig.ts'
+import { Rig } from './rig.ts'
 
 /** Progress and remarks; stdout is for the report. */
 function say (line: string): void {

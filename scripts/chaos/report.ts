@@ -1,4 +1,4 @@
-import type { Outcome } from './rig.ts'
+import type { Outcome } from './outcome.ts'
 
 const HEADS = ['fault', 'cycles', 'acknowledged', 'lost', 'duplicated', 'slowest ack', 'recovery', 'peak memory', '']
 

@@ -14,6 +14,7 @@ import { type Entry, type LedgerEntries, readLedger } from './ledger-file.ts'
 import type { Load, PublisherFigures, PublisherSettings } from './messages.ts'
 import { checkMetrics, readReadiness, type Readiness, type Rows, type Scrape, scrape } from './metrics.ts'
 import { createQuery, type OwnPostgres } from './own-postgres.ts'
+import type { Outcome } from './outcome.ts'
 import type { PublisherProcess } from './publisher-process.ts'
 import { Watch } from './watch.ts'
 
@@ -37,22 +38,6 @@ export interface RigOptions {
   readonly seconds: number
   readonly breaks: Break | undefined
   readonly onCycle: (done: number) => void
-}
-
-/** What a fault's run came to. */
-export interface Outcome {
-  readonly fault: string
-  readonly cycles: number
-  readonly sent: number
-  readonly acknowledged: number
-  readonly resent: number
-  readonly lost: number
-  readonly duplicated: number
-  readonly slowestAckMs: number
-  readonly recoveryMs: number
-  readonly peakRssBytes: number
-  readonly figures: Readonly<Record<string, number | string>>
-  readonly violations: readonly Violation[]
 }
 
 /** One gateway, its database, and devices that publish to it: what a fault is done to, and the books that are kept. */

@@ -10,13 +10,13 @@ const SPOOLED_ACK_MS_MAX = 2500
 const RECOVERY_TIMEOUT_MS = 90_000
 
 /** Notes the time until PostgreSQL takes readings again and nothing waits in the spool. */
-async function recover (rig: Rig): Promise<void> {
+async function recover (rig: Rig, timeoutMs = RECOVERY_TIMEOUT_MS): Promise<void> {
   const tookMs = await rig.until(async () => {
     const { databaseUp, spoolReadings } = await rig.scrape()
     return databaseUp && spoolReadings === 0
-  }, RECOVERY_TIMEOUT_MS)
+  }, timeoutMs)
   if (tookMs === null) {
-    rig.violate('C6', `PostgreSQL was there, and the gateway did not come back to it within ${RECOVERY_TIMEOUT_MS} ms: ${JSON.stringify(await rig.scrape())}`)
+    rig.violate('C6', `PostgreSQL was there, and the gateway did not come back to it within ${timeoutMs} ms: ${JSON.stringify(await rig.scrape())}`)
   } else {
     rig.recovered(tookMs)
   }
@@ -135,7 +135,7 @@ export const longOutage: Fault = {
     await rig.ownPostgres.start()
     const sentBefore = (await rig.publisher.figures()).sent
     const startMs = performance.now()
-    await recover(rig)
+    await recover(rig, RECOVERY_TIMEOUT_MS + rig.options.seconds * 5000)
     const seconds = (performance.now() - startMs) / 1000
     rig.figures['replayedPerS'] = Math.round((await rig.scrape()).replayed / seconds)
     rig.figures['sentPerSWhileReplaying'] = Math.round(((await rig.publisher.figures()).sent - sentBefore) / seconds)

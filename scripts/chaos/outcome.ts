@@ -1,0 +1,17 @@
+import type { Violation } from './check.ts'
+
+/** What a fault's run came to. */
+export interface Outcome {
+  readonly fault: string
+  readonly cycles: number
+  readonly sent: number
+  readonly acknowledged: number
+  readonly resent: number
+  readonly lost: number
+  readonly duplicated: number
+  readonly slowestAckMs: number
+  readonly recoveryMs: number
+  readonly peakRssBytes: number
+  readonly figures: Readonly<Record<string, number | string>>
+  readonly violations: readonly Violation[]
+}
