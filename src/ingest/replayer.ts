@@ -1,8 +1,9 @@
 /**
  * The replayer: brings spooled batches into PostgreSQL, oldest first, beside new traffic.
  *
- * One batch at a time on a connection of its own, while new traffic has two: so the backlog shrinks whenever PostgreSQL
- * takes more than comes in, and new readings never wait behind old ones. Order does not matter to the result.
+ * One transaction at a time on a connection of its own, while new traffic has two: so the backlog shrinks whenever
+ * PostgreSQL takes more than comes in, and new readings never wait behind old ones. Order does not matter to the result.
+ * The spool is quick, so its batches are small; many of them share one transaction here.
  * The first batch after an outage is the trial on which the circuit closes.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,6 +15,9 @@ import { decodeSubmissions } from './spool/codec.ts'
 import type { Position } from './spool/reader.ts'
 import type { Spool } from './spool/spool.ts'
 import { Submission } from './submission.ts'
+
+/** Readings in one transaction: as many as PostgreSQL takes well within the time-out of a commit. */
+const REPLAY_READINGS_MAX = 2000
 
 /** A missed wake-up costs no longer than this; also the pause after a disk that cannot be read. */
 const IDLE_MS = 1000
@@ -27,6 +31,13 @@ export interface ReplayerOptions {
   readonly write: (submissions: readonly Submission[]) => Promise<void>
   /** Whether new traffic waits for PostgreSQL. */
   readonly isBusy: () => boolean
+}
+
+/** A record on its way into PostgreSQL. */
+interface Replayed {
+  readonly position: Position
+  /** `null` where the record could not be decoded: it was set aside. */
+  readonly submissions: readonly Submission[] | null
 }
 
 export class Replayer {
@@ -77,65 +88,95 @@ export class Replayer {
   }
 
   async #run (): Promise<void> {
-    const { spool, logger } = this.#options
     while (!this.#stopping.signal.aborted) {
-      let record
-      try {
-        record = this.#options.circuit.state === 'open' ? null : await spool.read()
-      } catch (error) {
-        logger.error({ err: error }, 'the spool cannot be read; trying again')
-        record = null
-      }
+      const records = this.#options.circuit.state === 'open' ? [] : await this.#readSome()
       this.#settleDamage()
-      if (record === null) await this.#idle()
-      else await this.#replay(record.payload, record.position)
+      if (records.length === 0) await this.#idle()
+      else await this.#replay(records)
     }
   }
 
-  async #replay (payload: Buffer, position: Position): Promise<void> {
-    const { circuit, ledger, isBusy } = this.#options
-    // What an earlier run left was counted under its own transports then; in this run it comes in as `spool`.
-    const { isFound } = position
-    if (!position.isCounted) {
-      ledger.received('spool', position.readings)
-      this.#pending += position.readings
-    }
-    let submissions: Submission[]
+  async #readSome (): Promise<Replayed[]> {
+    const { spool, logger } = this.#options
+    const records: Replayed[] = []
+    let readings = 0
     try {
-      submissions = (await decodeSubmissions(payload)).map((entry) => new Submission({
+      while (readings < REPLAY_READINGS_MAX) {
+        const record = await spool.read()
+        if (record === null) break
+        records.push(await this.#decode(record.payload, record.position))
+        readings += record.position.readings
+      }
+    } catch (error) {
+      logger.error({ err: error }, 'the spool cannot be read; trying again')
+    }
+    return records
+  }
+
+  /** Submissions of one record; `null` for one that cannot be decoded. */
+  async #decode (payload: Buffer, position: Position): Promise<Replayed> {
+    const { spool, ledger } = this.#options
+    const { isFound, readings } = position
+    if (!position.isCounted) {
+      ledger.received('spool', readings)
+      this.#pending += readings
+    }
+    try {
+      const submissions = (await decodeSubmissions(payload)).map((entry) => new Submission({
         ...entry,
+        // What an earlier run left was counted under its own transports then; in this run it comes in as `spool`.
         transport: isFound ? 'spool' : entry.transport,
         bytes: 0,
         acceptedAtMs: 0,
         isAllOrNothing: false,
         onSettled: () => {}
       }))
+      return { position, submissions }
     } catch (error) {
-      await this.#setAside(position, error)
-      return
+      spool.setAside(position, error)
+      return { position, submissions: null }
     }
+  }
+
+  async #replay (records: readonly Replayed[]): Promise<void> {
     const startedAtMs = performance.now()
     try {
-      if (!await this.#write(submissions)) return
-    } catch (error) {
-      await this.#setAside(position, error)
-      return
+      if (!await this.#write(records.flatMap(({ submissions }) => submissions ?? []))) return
+      for (const record of records) this.#settle(record)
+    } catch {
+      // A defect of ours, in one of them: each by itself, so that only the culprit stays behind.
+      for (const record of records) {
+        if (!await this.#replayAlone(record)) return
+      }
     }
-    circuit.succeed()
-    for (const submission of submissions) ledger.decided(submission, 'stored')
-    this.#pending -= position.readings
-    this.#replayed += position.readings
-    await this.#release(position)
+    this.#options.circuit.succeed()
+    await this.#release(records.at(-1)!.position)
     // Half of the time when new readings wait: the backlog may last longer, a device must not.
-    if (isBusy()) await this.#pause(performance.now() - startedAtMs)
+    if (this.#options.isBusy()) await this.#pause(performance.now() - startedAtMs)
   }
 
   /** What will never go in is kept on disk for a person; all that waits behind it goes on. */
-  async #setAside (position: Position, cause: unknown): Promise<void> {
-    this.#options.spool.setAside(position, cause)
-    this.#options.ledger.refused(position.isFound ? 'spool' : 'mqtt', 'unavailable', position.readings)
+  async #replayAlone (record: Replayed): Promise<boolean> {
+    try {
+      if (!await this.#write(record.submissions ?? [])) return false
+      this.#settle(record)
+    } catch (error) {
+      this.#options.spool.setAside(record.position, error)
+      this.#settle({ position: record.position, submissions: null })
+    }
+    return true
+  }
+
+  /** Enters into the ledger what became of a record. */
+  #settle ({ position, submissions }: Replayed): void {
+    const { ledger } = this.#options
     this.#pending -= position.readings
-    await this.#release(position)
+    if (submissions === null) {
+      ledger.refused(position.isFound ? 'spool' : 'mqtt', 'unavailable', position.readings)
+      return
+    }
+    for (const submission of submissions) ledger.decided(submission, 'stored')
+    this.#replayed += position.readings
   }
 
   /**
@@ -144,6 +185,7 @@ export class Replayer {
    */
   async #write (submissions: readonly Submission[]): Promise<boolean> {
     const { circuit, write } = this.#options
+    if (submissions.length === 0) return true
     for (;;) {
       if (this.#stopping.signal.aborted) return false
       if (circuit.state === 'open') {
