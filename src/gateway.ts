@@ -189,6 +189,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     })
     const warnings = () => [...config.warnings, ...databaseWarnings, ...toWarnings(circuit, spool)]
     const metrics = createMetrics(new Registry(), {
+      startedAtMs: clock.nowMs(),
       ledger,
       pending: () => batcher.pending + replayer.pending,
       bufferBytes: () => batcher.bytes,

@@ -5,6 +5,8 @@ import { type Ledger, TRANSPORTS } from './ingest/ledger.ts'
 
 /** What the metrics read at each scrape. */
 export interface MetricsSources {
+  /** Unix milliseconds from which everything is counted. */
+  readonly startedAtMs: number
   readonly ledger: Ledger
   readonly pending: () => number
   readonly bufferBytes: () => number
@@ -37,6 +39,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     new Counter({ name: `vital_${name}_total`, help, labelNames, registers })
   const gauge = (name: string, help: string) => new Gauge({ name: `vital_${name}`, help, registers })
 
+  gauge('start_time_seconds', 'Unix time from which everything here is counted').set(sources.startedAtMs / 1000)
   const received = counter('readings_received', 'Readings that came in; an undecodable payload counts as one', ['transport'])
   const stored = counter('readings_stored', 'Readings committed in PostgreSQL', ['transport'])
   const duplicate = counter('readings_duplicate', 'Readings that were stored before', ['transport'])
