@@ -1,12 +1,13 @@
 /**
  * Retention: removes readings whose time is older than a limit. Never `latest`, never dead letters.
  *
- * Months go whole, by DROP. It needs ACCESS EXCLUSIVE on `readings`, and whatever comes after it, ingest included, queues
- * behind it while it waits for it. So it waits for at most `LOCK_TIMEOUT_MS`, which is a slow batch and far less than the
- * time after which a batch goes to the spool, lets ingest pass, and tries again. Once it has the lock it only changes the
- * catalog: PostgreSQL unlinks the files after it has released its locks (CommitTransaction in xact.c), so a large month
- * blocks no longer than an empty one. Rejected: DETACH CONCURRENTLY, which takes a weaker lock, but is refused where there
- * is a default partition; DETACH and a later DROP, which locks the same and can leave an orphan in between.
+ * Months go whole, by DROP. It needs ACCESS EXCLUSIVE on `readings`, the month and the default partition, and whatever
+ * comes after it, ingest included, queues behind it while it waits. So it waits for each of the three for at most
+ * `LOCK_TIMEOUT_MS`, which is a slow batch and far less than the time after which a batch goes to the spool; then it lets
+ * ingest pass and tries again. Once it has the locks it only changes the catalog: PostgreSQL unlinks the files after it has
+ * released its locks (CommitTransaction in xact.c), so a large month blocks no longer than an empty one. Rejected: DETACH
+ * CONCURRENTLY, which takes a weaker lock, but is refused where there is a default partition; DETACH and a later DROP,
+ * which locks the same and can leave an orphan in between.
  *
  * The default partition cannot go: its old rows are deleted in small batches, in physical order. Deleting takes no lock
  * that ingest meets, but for a row that is sent again while it is being deleted: that batch waits until the deletion has ended.
@@ -19,7 +20,7 @@ import { toSqlState } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
 
 const LOCK_TIMEOUT_MS = 100
-/** With the pauses, half a minute in which one reader may hold `readings`; then the next run has its turn. */
+/** With the pauses about 15 s, longer than most queries hold `readings`; then the next run has its turn. */
 const LOCK_ATTEMPTS_MAX = 30
 const LOCK_PAUSE_MS = 900
 
