@@ -48,7 +48,8 @@ interface Shared {
 
 async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
   const { belongings, program, options } = shared
-  const cycles = options.cycles ?? (options.isAll ? fault.cyclesInAll : fault.cycles)
+  // A fault that lasts comes once; --seconds is for it.
+  const cycles = fault.cycles === 1 ? 1 : options.cycles ?? (options.isAll ? fault.cyclesInAll : fault.cycles)
   // Of its own for each fault, so that one run alone draws the same numbers as within `all`.
   const seed = (options.seed ^ crc32(fault.name)) >>> 0
   const dir = belongings.createDir()

@@ -9,7 +9,7 @@ export interface Fault {
   readonly summary: string
   /** Where the readings go: the gateway's embedded PostgreSQL, or one that the harness starts and stops. */
   readonly database: 'embedded' | 'own'
-  /** Cycles by default, and in `--fault all`. */
+  /** Cycles by default, and in `--fault all`; 1 for a fault that lasts and does not come again. */
   readonly cycles: number
   readonly cyclesInAll: number
   /** The same for how long it lasts. */
