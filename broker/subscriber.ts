@@ -140,4 +140,3 @@ function discard (packet: PublishPacket): void {
   packet.payload = NOTHING
   packet.retain = false
 }
-

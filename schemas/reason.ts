@@ -9,7 +9,5 @@ export const REASONS = [
 
 export type Reason = typeof REASONS[number]
 
-/** Reasons that only the metric `vital_readings_refused_total` knows: nothing was wrong with the input itself. */
-const REFUSALS = ['unavailable', 'over_cap'] as const
-
-export type RefusalReason = Reason | typeof REFUSALS[number]
+/** Of the metric `vital_readings_refused_total`, which also counts what nothing was wrong with: it could not be kept. */
+export type RefusalReason = Reason | 'unavailable' | 'over_cap'
