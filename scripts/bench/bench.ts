@@ -9,7 +9,7 @@ import { hasProc, readDescriptorLimit } from './process-stat.ts'
 import { formatHead, formatOutcomes, type Outcome, summarize } from './report.ts'
 import { type Round, runRound, untilQuiet } from './round.ts'
 import { Supervisor } from './supervisor.ts'
-import { type Gateway, startBare, startGateway, type Target } from './targets.ts'
+import { type Gateway, startBare, startGateway, startSpoolGateway, type Target } from './targets.ts'
 import type { Workload } from './workloads.ts'
 
 /** What a process needs beside the sockets under test: libraries, pipes, PostgreSQL. */
@@ -21,11 +21,15 @@ const STORED_TIMEOUT_MS = 30_000
 /** Connections and rows a batch, as the gateway has them by default. */
 const POSTGRES_LOAD = ['2', '2000'] as const
 
-const REFERENCE_NAMES = { broker: 'bare broker', http: 'bare Fastify', postgres: 'PostgreSQL' } as const
+const REFERENCE_NAMES = {
+  broker: 'bare broker', http: 'bare Fastify', postgres: 'PostgreSQL', database: 'database store'
+} as const
 
 const say = (line: string) => console.error(line)
 
-function toSettings (workload: Workload, options: BenchOptions, target: Target, round: number): LoadSettings {
+function toSettings (
+  workload: Workload, options: BenchOptions, target: Target, round: number, role: Side['role']
+): LoadSettings {
   const { traffic, protocol, qos, connections, inFlight, readingsPerAnswer, ratePerS } = workload
   return {
     traffic,
@@ -38,15 +42,12 @@ function toSettings (workload: Workload, options: BenchOptions, target: Target, 
     ratePerS,
     warmupMs: options.warmupMs,
     measureMs: options.measureMs,
-    devicePrefix: `bench-${workload.name.replace('@', '-')}-${round}`
+    devicePrefix: `bench-${workload.name.replace('@', '-')}-${round}${role === 'reference' ? '-reference' : ''}`
   }
 }
 
-/**
- * One round against the gateway, and the proof that what it acknowledged is stored: a rate of lost readings is worthless.
- * @returns the round, and the readings found
- */
-async function runGatewayRound (supervisor: Supervisor, gateway: Gateway, settings: LoadSettings): Promise<[Round, number]> {
+/** One round against the gateway, and the proof that what it acknowledged is stored: a rate of lost readings is worthless. */
+async function runGatewayRound (supervisor: Supervisor, gateway: Gateway, settings: LoadSettings): Promise<Round> {
   const before = await gateway.stored()
   const round = await runRound(supervisor, gateway, settings)
   const sent = round.report?.readingsSent ?? 0
@@ -58,24 +59,56 @@ async function runGatewayRound (supervisor: Supervisor, gateway: Gateway, settin
   }
   const found = after.rows - before.rows
   if (found !== sent || after.duplicates > 0 || after.deadLettered > 0 || after.refused > 0) {
-    throw new Error(`${settings.devicePrefix}: ${sent} readings were acknowledged and ${found} are in the table readings; ` +
+    throw new Error(`${settings.devicePrefix}: ${sent} readings were acknowledged and ${found} are ${gateway.place}; ` +
       `duplicates ${after.duplicates}, dead letters ${after.deadLettered}, refused ${after.refused} (all must be 0)`)
   }
-  return [round, found]
+  return { ...round, replayed: after.replayed - before.replayed }
 }
 
-async function startReference (supervisor: Supervisor, workload: Workload, gateway: Gateway | null): Promise<Target | null> {
-  if (workload.reference !== 'postgres') return startBare(supervisor, workload.reference)
-  // Its own stop belongs to the gateway: the same server, reached past it.
-  return gateway === null ? null : { ...gateway, name: REFERENCE_NAMES.postgres, stop: async () => {} }
+/** One of the two that are compared. */
+interface Side {
+  readonly role: 'gateway' | 'reference'
+  readonly target: Target
+  readonly run: (settings: LoadSettings) => Promise<Round>
 }
 
-async function runReferenceRound (
-  supervisor: Supervisor, workload: Workload, target: Target, settings: LoadSettings, gateway: Gateway | null
-): Promise<Round> {
-  const named = { ...settings, devicePrefix: `${settings.devicePrefix}-reference` }
-  if (workload.reference !== 'postgres' || gateway === null) return runRound(supervisor, target, named)
-  return runRound(supervisor, target, named, 'postgres-load', [gateway.databaseUrl, ...POSTGRES_LOAD])
+async function startMeasured (supervisor: Supervisor, options: BenchOptions, profileDir: string | undefined): Promise<Gateway> {
+  const { store, dataDir: parentDir } = options
+  return store === 'spool'
+    ? startSpoolGateway(supervisor, { name: 'spool store', parentDir, profileDir })
+    : startGateway(supervisor, { name: 'gateway', parentDir, profileDir })
+}
+
+async function startReference (
+  supervisor: Supervisor, workload: Workload, options: BenchOptions, profileDir: string | undefined, gateway: Gateway | null
+): Promise<Side | null> {
+  const { reference } = workload
+  const role = 'reference'
+  if (reference === 'postgres') {
+    if (gateway === null) return null
+    // Its own stop belongs to the gateway: the same server, reached past it.
+    const target = { ...gateway, name: REFERENCE_NAMES.postgres, stop: async () => {} }
+    const args = [gateway.databaseUrl, ...POSTGRES_LOAD]
+    return { role, target, run: (settings) => runRound(supervisor, target, settings, 'postgres-load', args) }
+  }
+  if (reference === 'database') {
+    const name = REFERENCE_NAMES.database
+    const target = await startGateway(supervisor, { name, parentDir: options.dataDir, profileDir })
+    return { role, target, run: (settings) => runGatewayRound(supervisor, target, settings) }
+  }
+  const target = await startBare(supervisor, reference)
+  return { role, target, run: (settings) => runRound(supervisor, target, settings) }
+}
+
+async function startSides (
+  supervisor: Supervisor, workload: Workload, options: BenchOptions, profileDir: string | undefined
+): Promise<Side[]> {
+  const gateway = options.referenceOnly ? null : await startMeasured(supervisor, options, profileDir)
+  const measured: Side | null = gateway === null
+    ? null
+    : { role: 'gateway', target: gateway, run: (settings) => runGatewayRound(supervisor, gateway, settings) }
+  const reference = await startReference(supervisor, workload, options, profileDir, gateway)
+  return [measured, reference].filter((side) => side !== null)
 }
 
 /** Runs one workload: gateway and reference in turn, each first in every other round, on servers of their own. */
@@ -84,28 +117,21 @@ async function runWorkload (
 ): Promise<Outcome> {
   // Memory that a server once had stays with it, so each idle round needs new servers.
   const roundsEach = workload.traffic === 'idle' ? 1 : options.rounds
-  const rounds: { gateway: Round[], reference: Round[] } = { gateway: [], reference: [] }
-  let stored = 0
+  const rounds: Record<Side['role'], Round[]> = { gateway: [], reference: [] }
   for (let first = 0; first < options.rounds; first += roundsEach) {
-    const gateway = options.referenceOnly ? null : await startGateway(supervisor, { parentDir: options.dataDir, profileDir })
-    const reference = await startReference(supervisor, workload, gateway)
-    const targets = [gateway, reference].filter((target) => target !== null)
+    const sides = await startSides(supervisor, workload, options, profileDir)
+    const targets = sides.map(({ target }) => target)
     for (let round = first; round < first + roundsEach; round++) {
-      for (const target of round % 2 === 0 ? targets : targets.toReversed()) {
+      for (const { role, target, run } of round % 2 === 0 ? sides : sides.toReversed()) {
         await untilQuiet(targets)
-        const settings = toSettings(workload, options, target, round)
-        if (target === gateway) {
-          const [result, found] = await runGatewayRound(supervisor, gateway, settings)
-          rounds.gateway.push(result)
-          stored += found
-        } else {
-          rounds.reference.push(await runReferenceRound(supervisor, workload, target, settings, gateway))
-        }
-        sayRound(workload, round, rounds[target === gateway ? 'gateway' : 'reference'].at(-1))
+        const result = await run(toSettings(workload, options, target, round, role))
+        rounds[role].push(result)
+        sayRound(workload, round, result)
       }
     }
     for (const target of targets.toReversed()) await target.stop()
   }
+  const stored = rounds.gateway.reduce((sum, { report }) => sum + (report?.readingsSent ?? 0), 0)
   return {
     workload,
     ...rounds,
@@ -114,10 +140,10 @@ async function runWorkload (
   }
 }
 
-function sayRound (workload: Workload, round: number, result: Round | undefined): void {
-  const metrics = Object.entries(result?.metrics ?? {})
+function sayRound (workload: Workload, round: number, result: Round): void {
+  const metrics = Object.entries(result.metrics)
     .map(([name, value]) => `${name} ${value.toFixed(name.startsWith('p') ? 2 : 0)}`)
-  say(`${workload.name}  round ${round + 1}  ${result?.target}  ${metrics.join('  ')}`)
+  say(`${workload.name}  round ${round + 1}  ${result.target}  ${metrics.join('  ')}`)
 }
 
 /** Why a workload cannot run here, or `null`. */
@@ -135,7 +161,7 @@ function findObstacle (workload: Workload, options: BenchOptions): string | null
 
 /** Version and durability of the PostgreSQL that the gateway embeds. */
 async function describePostgres (supervisor: Supervisor, options: BenchOptions): Promise<string> {
-  const gateway = await startGateway(supervisor, { parentDir: options.dataDir, profileDir: undefined })
+  const gateway = await startGateway(supervisor, { name: 'gateway', parentDir: options.dataDir, profileDir: undefined })
   const { rows } = await gateway.database.query<{ name: string, setting: string, unit: string | null }>(
     `select name, setting, unit from pg_settings where name in ('server_version', 'fsync', 'full_page_writes',
      'synchronous_commit', 'wal_sync_method', 'shared_buffers', 'max_wal_size', 'wal_compression') order by name`)
@@ -161,7 +187,7 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<void
     if (obstacle === null) outcomes.push(await runWorkload(supervisor, workload, options, profileDir))
     else skipped.push(`${workload.name} was skipped: it ${obstacle}`)
   }
-  console.log(`\n${outcomes.length > 0 ? formatOutcomes(outcomes) : 'nothing was measured'}`)
+  console.log(`\n${outcomes.length > 0 ? formatOutcomes(outcomes, options.store) : 'nothing was measured'}`)
   for (const line of skipped) console.log(line)
   if (profileDir !== undefined) console.log(`CPU profiles of the gateway, one a start: ${profileDir}`)
   if (options.jsonFile !== undefined) {

@@ -1,8 +1,11 @@
 import { parseArgs } from 'node:util'
-import { DEFAULT_WORKLOADS, parseWorkloads, type Workload } from './workloads.ts'
+import {
+  DEFAULT_WORKLOADS, parseWorkloads, SPOOL_WORKLOADS, type StoreName, STORES, toSpoolWorkload, type Workload
+} from './workloads.ts'
 
 /** What one run of the bench does. */
 export interface BenchOptions {
+  readonly store: StoreName
   readonly workloads: readonly Workload[]
   readonly rounds: number
   readonly warmupMs: number
@@ -23,6 +26,8 @@ Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itse
 
   --workload LIST     ${DEFAULT_WORKLOADS}
                       also any {connections}x{in flight}, and open@{rate per second}; default: all of these
+  --store spool       the gateway with PostgreSQL away, so that the disk spool makes everything durable, beside the gateway
+                      with PostgreSQL; default workloads ${SPOOL_WORKLOADS}
   --rounds N          rounds of each target, default 5
   --seconds S         measured in each round, default 5
   --warmup S          before it, default 2
@@ -40,6 +45,12 @@ function parseNumber (name: string, text: string, min: number): number {
   return value
 }
 
+function parseStore (text: string): StoreName {
+  const store = STORES.find((name) => name === text)
+  if (store === undefined) throw new Error(`--store must be ${STORES.join(' or ')}, not "${text}"`)
+  return store
+}
+
 /**
  * @param args - without node and the script
  * @returns `null` when only the usage was asked for
@@ -49,7 +60,8 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      workload: { type: 'string', default: DEFAULT_WORKLOADS },
+      workload: { type: 'string' },
+      store: { type: 'string', default: 'database' },
       rounds: { type: 'string', default: '5' },
       seconds: { type: 'string', default: '5' },
       warmup: { type: 'string', default: '2' },
@@ -62,8 +74,15 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
     }
   })
   if (values.help) return null
+  const store = parseStore(values.store)
+  if (store === 'spool' && values['reference-only']) {
+    throw new Error('--reference-only does not go with --store spool, where both are the gateway')
+  }
   return {
-    workloads: parseWorkloads(values.workload),
+    store,
+    workloads: store === 'spool'
+      ? parseWorkloads(values.workload ?? SPOOL_WORKLOADS).map(toSpoolWorkload)
+      : parseWorkloads(values.workload ?? DEFAULT_WORKLOADS),
     rounds: Math.floor(parseNumber('rounds', values.rounds, 1)),
     warmupMs: parseNumber('warmup', values.warmup, 0) * 1000,
     measureMs: parseNumber('seconds', values.seconds, 0.5) * 1000,

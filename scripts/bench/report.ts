@@ -2,7 +2,7 @@ import type { Machine } from './machine.ts'
 import type { BenchOptions } from './options.ts'
 import type { Round } from './round.ts'
 import { type Spread, toSpread } from './statistics.ts'
-import type { Workload } from './workloads.ts'
+import type { StoreName, Workload } from './workloads.ts'
 
 /** All rounds of one workload; `gateway[i]` and `reference[i]` ran one after the other. */
 export interface Outcome {
@@ -10,7 +10,7 @@ export interface Outcome {
   readonly gateway: readonly Round[]
   readonly reference: readonly Round[]
   readonly referenceName: string
-  /** Readings acknowledged and found in `readings`, over all rounds; `null` where nothing is stored. */
+  /** Readings acknowledged and found in the gateway's store, over all rounds; `null` where nothing is stored. */
   readonly stored: number | null
 }
 
@@ -86,9 +86,11 @@ export function formatHead (machine: Machine, postgres: string | null, options: 
     `disk       ${machine.fileSystem}, fdatasync ${machine.fdatasyncMs.toFixed(2)} ms (median of 50)`,
     `versions   node ${machine.node}, ${packages}; commit ${machine.commit}`,
     ...(postgres === null ? [] : [`postgres   ${postgres}`]),
+    `store      ${options.store === 'spool' ? 'the disk spool, PostgreSQL away; beside it PostgreSQL' : 'PostgreSQL'}`,
     `settings   ${options.rounds} rounds, ${options.warmupMs / 1000} s warm-up, ${options.measureMs / 1000} s measured` +
       `${options.cpuProf ? '; CPU profiling slows the gateway' : ''}`,
-    'workloads  ' + options.workloads.map(({ name, about }) => `${name}: ${about}`).join('\n           '),
+    'workloads  ' + options.workloads
+      .map(({ name, about, caveat }) => `${name}: ${about}${caveat === null ? '' : `; ${caveat}`}`).join('\n           '),
     'Generator, servers and PostgreSQL share this machine. Figures: median (smallest - largest).'
   ].join('\n')
 }
@@ -98,11 +100,12 @@ function label (workload: Workload, metric: string): string {
 }
 
 /** The tables: ratios, absolute figures, costs. */
-export function formatOutcomes (outcomes: readonly Outcome[]): string {
-  const ratios = [['gateway / reference', 'ratio', 'reference']]
-  const absolute = [['absolute', 'unit', 'gateway', 'reference']]
+export function formatOutcomes (outcomes: readonly Outcome[], store: StoreName): string {
+  const [measured, compared] = store === 'spool' ? ['spool', 'database'] : ['gateway', 'reference']
+  const ratios = [[`${measured} / ${compared}`, 'ratio', 'reference']]
+  const absolute = [['absolute', 'unit', measured, compared]]
   const costs = [[
-    'costs', 'CPU s per million: gateway', 'PostgreSQL', 'reference', 'peak RSS MiB', 'generator cores', 'stored and verified'
+    'costs', `CPU s per million: ${measured}`, 'PostgreSQL', compared, 'peak RSS MiB', 'generator cores', 'stored and verified'
   ]]
   for (const outcome of outcomes) {
     const { workload, gateway, reference, referenceName, stored } = outcome
@@ -125,13 +128,13 @@ export function formatOutcomes (outcomes: readonly Outcome[]): string {
     const referenceCpu = workload.reference === 'postgres' ? cpu(reference, 'database') : cpu(reference, 'server')
     const peak = gateway.flatMap(({ peakRssBytes }) => peakRssBytes ?? [])
     costs.push([
-      workload.name, cpu(gateway, 'server'), cpu(gateway, 'database'), referenceCpu,
+      workload.name, cpu(gateway, 'server'), cpu(store === 'spool' ? reference : gateway, 'database'), referenceCpu,
       peak.length === 0 ? '-' : format(Math.max(...peak) / 2 ** 20, 0),
       `${formatCores(gateway)} / ${formatCores(reference)}`,
       stored === null ? '-' : format(stored, 0)
     ])
   }
-  const parts = [ratios.length > 1 ? layOut(ratios) : '', layOut(absolute), layOut(costs), warnings(outcomes).join('\n')]
+  const parts = [ratios.length > 1 ? layOut(ratios) : '', layOut(absolute), layOut(costs), warnings(outcomes, measured).join('\n')]
   return parts.filter((part) => part !== '').join('\n\n')
 }
 
@@ -147,10 +150,10 @@ function formatCores (rounds: readonly Round[]): string {
   return formatMedian(generatorCores(rounds), 2)
 }
 
-function warnings (outcomes: readonly Outcome[]): string[] {
+function warnings (outcomes: readonly Outcome[], measured: string): string[] {
   const lines: string[] = []
   for (const { workload, gateway, reference, referenceName } of outcomes) {
-    for (const [name, rounds] of [['gateway', gateway], [referenceName, reference]] as const) {
+    for (const [name, rounds] of [[measured, gateway], [referenceName, reference]] as const) {
       const cores = generatorCores(rounds)
       if (name !== 'PostgreSQL' && cores.length > 0 && toSpread(cores).median > GENERATOR_CORES_MAX) {
         const used = toSpread(cores).median.toFixed(2)
@@ -161,6 +164,11 @@ function warnings (outcomes: readonly Outcome[]): string[] {
         const { median, max } = toSpread(others)
         const cores = `${median.toFixed(2)} cores meanwhile, up to ${max.toFixed(2)}`
         lines.push(`${workload.name}, ${name}: other processes used ${cores}: a noisy result`)
+      }
+      const replayed = rounds.reduce((sum, round) => sum + round.replayed, 0)
+      if (replayed > 0) {
+        const readings = format(replayed, 0)
+        lines.push(`${workload.name}, ${name}: PostgreSQL did not keep up, and the spool acknowledged ${readings} readings`)
       }
       const lag = rounds.flatMap(({ report }) => report?.sendLagP99Ms ?? [])
       if (lag.length > 0) {

@@ -20,6 +20,8 @@ export interface Round {
   readonly peakRssBytes: number | null
   /** Cores that everything but target and generator used while measuring; `null` without /proc. */
   readonly otherCores: number | null
+  /** Readings that the spool acknowledged and PostgreSQL has since; where PostgreSQL is the store, none should. */
+  readonly replayed: number
   readonly report: LoadReport | null
 }
 
@@ -109,6 +111,7 @@ async function load (child: ChildProcess, target: Target, settings: LoadSettings
       ? null
       : Math.max(0, (busyAfter - busyBefore - used.server - used.database) / seconds - report.cpuCores),
     peakRssBytes: readPeakRssBytes(target.pid),
+    replayed: 0,
     report
   }
 }
@@ -127,6 +130,7 @@ async function idle (child: ChildProcess, target: Target, settings: LoadSettings
     cpu: null,
     otherCores: null,
     peakRssBytes: readPeakRssBytes(target.pid),
+    replayed: 0,
     report: null
   }
 }

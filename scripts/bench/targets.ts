@@ -14,7 +14,10 @@ const READY_TIMEOUT_MS = 60_000
 
 /** What is stored, for comparing with what was acknowledged. */
 export interface Stored {
+  /** In the table `readings`, or in the spool. */
   readonly rows: number
+  /** Brought from the spool into PostgreSQL. */
+  readonly replayed: number
   /** Readings that the gateway's metrics call anything but stored. */
   readonly duplicates: number
   readonly deadLettered: number
@@ -35,8 +38,15 @@ export interface Target {
 
 export interface Gateway extends Target {
   readonly databaseUrl: string
-  readonly database: pg.Client
+  /** Where what it acknowledges lies. */
+  readonly place: string
+  /** @throws when the store has no room for another round */
   readonly stored: () => Promise<Stored>
+}
+
+/** A gateway with a PostgreSQL that the bench can ask. */
+export interface DatabaseGateway extends Gateway {
+  readonly database: pg.Client
 }
 
 /** A promise that rejects when `child` ends on its own. */
@@ -78,6 +88,7 @@ export async function startBare (supervisor: Supervisor, kind: 'broker' | 'http'
 }
 
 export interface GatewayOptions {
+  readonly name: string
   /** Where its new data directory is made; the system's temporary directory when `undefined`. */
   readonly parentDir: string | undefined
   /** Writes a CPU profile there at its end. */
@@ -89,8 +100,14 @@ function startFlags (): string[] {
   return packageJson.scripts.start.split(' ').filter((word) => word.startsWith('--'))
 }
 
-/** The built gateway on free ports, with an embedded PostgreSQL in a new data directory. */
-export async function startGateway (supervisor: Supervisor, options: GatewayOptions): Promise<Gateway> {
+/** A PostgreSQL that is away: port 1 is reserved (tcpmux) and closed, so each attempt to connect is refused at once. */
+const AWAY_URL = 'postgres://nobody@127.0.0.1:1/none'
+
+/** The gateway's own default, set here because the bench checks against it. */
+const SPOOL_BYTES_MAX = 4 * 2 ** 30
+
+/** The built gateway on free ports, in a new data directory. */
+async function spawnGateway (supervisor: Supervisor, options: GatewayOptions, environment: Readonly<Record<string, string>>) {
   const main = join(root, 'dist', 'src', 'main.js')
   if (!existsSync(main)) throw new Error(`${main} is missing: the gateway was not built`)
   const dir = supervisor.createDir(options.parentDir)
@@ -98,39 +115,64 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
   const profile = options.profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profileDir}`]
   // Its working directory is empty, so that no .env is read.
   const child = supervisor.spawnNode([...profile, ...startFlags(), main], dir, {
-    VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+    ...environment, VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
   })
   let stopping = false
   const lines: string[] = []
-  const gone = untilGone(child, 'the gateway', () => stopping, () => lines.join('\n'))
+  const gone = untilGone(child, options.name, () => stopping, () => lines.join('\n'))
   const ports = await Promise.race([readReady(child, lines), gone])
+  const stop = async () => {
+    stopping = true
+    const code = await supervisor.stop(child)
+    if (code !== 0) throw new Error(`${options.name} stopped with exit code ${code} instead of 0\n${lines.join('\n')}`)
+    supervisor.removeDir(dir)
+  }
+  return { name: options.name, pid: child.pid ?? 0, ports, dataDir, lines, gone, stop }
+}
 
+/** With an embedded PostgreSQL in its data directory. */
+export async function startGateway (supervisor: Supervisor, options: GatewayOptions): Promise<DatabaseGateway> {
+  const { dataDir, lines, stop, ...gateway } = await spawnGateway(supervisor, options, {})
   const databaseUrl = readFileSync(join(dataDir, 'database-url'), 'utf8').trim()
   const database = new pg.Client({ connectionString: databaseUrl, application_name: 'vital-bench' })
   database.on('error', (error) => { lines.push(`the bench's own connection to PostgreSQL: ${error.message}`) })
   await database.connect()
   const postmaster = findPostmaster(dataDir)
-  const pid = child.pid ?? 0
   return {
-    name: 'gateway',
-    pid,
-    ports,
+    ...gateway,
     databaseUrl,
     database,
+    place: 'in the table readings',
     cpu: () => {
-      const server = readTreeCpuS(pid, postmaster ?? undefined)
+      const server = readTreeCpuS(gateway.pid, postmaster ?? undefined)
       const inDatabase = postmaster === null ? null : readTreeCpuS(postmaster)
       return server === null || inDatabase === null ? null : { server, database: inDatabase }
     },
-    stored: () => readStored(database, ports.http),
-    gone,
+    stored: async () => {
+      const { rows: [row] } = await database.query<{ count: string }>('select count(*) from readings')
+      return { rows: Number(row?.count), ...toOutcomes(await scrape(gateway.ports.http)) }
+    },
     stop: async () => {
-      stopping = true
       await database.end()
-      const code = await supervisor.stop(child)
-      if (code !== 0) throw new Error(`the gateway stopped with exit code ${code} instead of 0\n${lines.join('\n')}`)
-      supervisor.removeDir(dir)
+      await stop()
     }
+  }
+}
+
+/** With PostgreSQL away: whatever it acknowledges, it has fsynced in its spool. */
+export async function startSpoolGateway (supervisor: Supervisor, options: GatewayOptions): Promise<Gateway> {
+  const { dataDir, lines, ...gateway } = await spawnGateway(supervisor, options, {
+    DATABASE_URL: AWAY_URL, VITAL_SPOOL_BYTES_MAX: String(SPOOL_BYTES_MAX)
+  })
+  return {
+    ...gateway,
+    databaseUrl: AWAY_URL,
+    place: 'in the spool',
+    cpu: () => {
+      const server = readTreeCpuS(gateway.pid)
+      return server === null ? null : { server, database: 0 }
+    },
+    stored: async () => toSpooled(await scrape(gateway.ports.http), SPOOL_BYTES_MAX)
   }
 }
 
@@ -171,15 +213,33 @@ export function sumMetric (text: string, name: string): number {
   return sum
 }
 
-async function readStored (database: pg.Client, httpPort: number): Promise<Stored> {
-  const { rows: [row] } = await database.query<{ count: string }>('select count(*) from readings')
+async function scrape (httpPort: number): Promise<string> {
   const response = await fetch(`http://127.0.0.1:${httpPort}/metrics`)
   const text = await response.text()
   if (!response.ok) throw new Error(`GET /metrics answered ${response.status}`)
+  return text
+}
+
+function toOutcomes (text: string): Omit<Stored, 'rows'> {
   return {
-    rows: Number(row?.count),
+    replayed: sumMetric(text, 'vital_spool_replayed_readings_total'),
     duplicates: sumMetric(text, 'vital_readings_duplicate_total'),
     deadLettered: sumMetric(text, 'vital_readings_dead_lettered_total'),
     refused: sumMetric(text, 'vital_readings_refused_total')
   }
+}
+
+/**
+ * What a gateway without PostgreSQL has stored, from its metrics.
+ * @throws Error when PostgreSQL is not away, or when the spool is half full: at its bound the gateway stops reading
+ */
+export function toSpooled (text: string, spoolBytesMax: number): Stored {
+  if (sumMetric(text, 'vital_database_up') > 0) {
+    throw new Error(`a PostgreSQL answers at ${AWAY_URL}: the spool would not be measured alone`)
+  }
+  const bytes = sumMetric(text, 'vital_spool_bytes')
+  if (bytes > spoolBytesMax / 2) {
+    throw new Error(`the spool holds ${bytes} of ${spoolBytesMax} bytes: take fewer or shorter rounds (--rounds, --seconds)`)
+  }
+  return { rows: sumMetric(text, 'vital_spool_readings'), ...toOutcomes(text) }
 }

@@ -8,10 +8,17 @@ export interface Workload {
   readonly inFlight: number
   readonly readingsPerAnswer: number
   readonly ratePerS: number
-  readonly reference: 'broker' | 'http' | 'postgres'
+  readonly reference: 'broker' | 'http' | 'postgres' | 'database'
   /** In one sentence, for the report. */
   readonly about: string
+  /** What the reference does not do, for the report. */
+  readonly caveat: string | null
 }
+
+export const STORES = ['database', 'spool'] as const
+
+/** What makes acknowledgements of the measured gateway durable: PostgreSQL, or the disk spool while PostgreSQL is away. */
+export type StoreName = typeof STORES[number]
 
 const CLOSED = {
   traffic: 'closed',
@@ -21,7 +28,8 @@ const CLOSED = {
   inFlight: 20,
   readingsPerAnswer: 1,
   ratePerS: 0,
-  reference: 'broker'
+  reference: 'broker',
+  caveat: null
 } as const
 
 const OPEN_CONNECTIONS = 1000
@@ -38,7 +46,8 @@ const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
     ...CLOSED,
     inFlight: 4,
     readingsPerAnswer: 50,
-    about: 'QoS 1, 50 connections x 4 in flight, 50 readings per publish; the bare broker does not look inside, so see postgres'
+    about: 'QoS 1, 50 connections x 4 in flight, 50 readings per publish',
+    caveat: 'the bare broker does not look inside, so see postgres'
   },
   http: {
     ...CLOSED,
@@ -65,6 +74,9 @@ const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
 /** In the order in which they run; `open` stands for both rates. */
 export const DEFAULT_WORKLOADS = '50x20,500x20,5000x1,qos0,arrays,http,postgres,open,idle'
 
+/** What `--store spool` runs by default: few and many connections, and the most readings for the least work of the broker. */
+export const SPOOL_WORKLOADS = '50x20,500x20,arrays'
+
 /**
  * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, and
  *   `open@{rate per second}`
@@ -72,6 +84,18 @@ export const DEFAULT_WORKLOADS = '50x20,500x20,5000x1,qos0,arrays,http,postgres,
  */
 export function parseWorkloads (list: string): Workload[] {
   return list.split(',').flatMap((name) => name === 'open' ? ['open@10000', 'open@40000'] : [name]).map(parseWorkload)
+}
+
+/**
+ * The same traffic, with the gateway's usual store as the reference.
+ * @throws Error where no acknowledgement waits for a store, or where the reference is PostgreSQL already
+ */
+export function toSpoolWorkload (workload: Workload): Workload {
+  if (workload.traffic === 'idle' || workload.qos === 0 || workload.reference === 'postgres') {
+    throw new Error(`--store spool does not go with the workload "${workload.name}": ` +
+      'it compares acknowledgements that wait for the spool with those that wait for PostgreSQL')
+  }
+  return { ...workload, reference: 'database', caveat: null }
 }
 
 function parseWorkload (name: string): Workload {
