@@ -6,7 +6,7 @@ import { FAILPOINTS } from '../injection.ts'
 import type { Rig } from '../rig.ts'
 
 const DEATH_TIMEOUT_MS = 20_000
-/** Failpoints on the way to an acknowledgement are passed with each batch, those of replay with each of its records. */
+/** Failpoints on the way to an acknowledgement are passed with each batch; replay takes many batches in one step. */
 const PASS_MAX = 12
 
 export const killAtFailpoint: Fault = {
@@ -29,8 +29,7 @@ export const killAtFailpoint: Fault = {
         await rig.startGateway({ injection: { isDatabaseAway: true } })
         await sleep(rig.between(500, 1500))
         await rig.killGateway()
-        // Unlinks come one a segment, and these lives leave few.
-        await rig.startGateway({ injection: { failpoint: { at, pass: at === 'replay-before-unlink' ? 1 : Math.min(pass, 5) } }, isUnready: true })
+        await rig.startGateway({ injection: { failpoint: { at, pass: 1 } }, isUnready: true })
       } else {
         const isDatabaseAway = at !== 'after-commit'
         await rig.startGateway({ injection: { failpoint: { at, pass }, isDatabaseAway }, isUnready: true })
