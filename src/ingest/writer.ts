@@ -3,7 +3,7 @@
  * its data (class 22, 23 …) is halved until the culprit stands alone. The culprit becomes a dead letter, the rest is
  * committed. What is decided on the way is marked, and left out when the batch is tried again.
  */
-import { randomUUID } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
@@ -149,7 +149,7 @@ function countDuplicates (submissions: readonly Submission[], duplicates: readon
 
 function toDeadLetter (row: ReadingRow, { transport, clientId }: Submission, errors: DeadLetterRow['errors']): DeadLetterRow {
   return {
-    id: randomUUID(),
+    id: toLetterId(row),
     receivedAtMs: row.receivedAtMs,
     transport,
     topic: transport === 'http' ? null : `vital/${row.device}`,
@@ -159,6 +159,15 @@ function toDeadLetter (row: ReadingRow, { transport, clientId }: Submission, err
     errors,
     payload: Buffer.from(toPayload(row))
   }
+}
+
+/**
+ * The same for each try of one delivery, also after a restart: the letter's own COMMIT may have an unknown outcome, and a
+ * random id would keep what was refused once more with every try. A UUID of version 8 (RFC 9562 §5.8).
+ */
+function toLetterId ({ device, timeUs, hash: content, receivedAtMs }: ReadingRow): string {
+  const hex = hash('sha256', JSON.stringify([device, timeUs, content, receivedAtMs]))
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
 }
 
 /** PostgreSQL's `message` names types and constraints; its `detail` would quote the whole row. */
