@@ -18,6 +18,7 @@ import { createWriter } from '../../src/ingest/writer.ts'
 import type { FakeDatabase } from './simulation-database.ts'
 import type { VirtualTime } from './simulation-time.ts'
 import type { FakeDisk } from './spool/fake-disk.ts'
+import type { Random } from './spool/random.ts'
 
 const DRAIN_TIMEOUT_MS = 10_000
 const DATABASE_WAIT_MS = 1000
@@ -174,6 +175,24 @@ function sum (counts: ReadonlyMap<string, number>): number {
 async function commitEarly (batch: Batch, commit: (batch: Batch) => Promise<unknown>) {
   commit(batch).catch(() => {})
   return 'stored' as const
+}
+
+/** Everything is small, so that every bound is met in a schedule of a few dozen messages. */
+export function drawLimits (random: Random): GatewayLimits {
+  const spoolSegmentBytes = 500 + random.below(4000)
+  return {
+    batchReadingsMax: random.pick([1, 5, 20, 100]),
+    batchBytesMax: random.pick([2000, 20_000, 1e6]),
+    batchesInFlightMax: random.pick([1, 2, 2, 3]),
+    flushIntervalMs: random.pick([0, 5, 50]),
+    commitTimeoutMs: random.pick([50, 500, 1500]),
+    ackTimeoutMs: random.pick([300, 2000, 5000]),
+    bufferReadingsMax: random.pick([20, 50, 1000]),
+    bufferBytesMax: random.pick([20_000, 1e9]),
+    deadLettersMax: random.chance(0.2) ? random.below(10) : Infinity,
+    spoolBytesMax: random.chance(0.4) ? 2 * spoolSegmentBytes + random.below(6000) : 1e9,
+    spoolSegmentBytes
+  }
 }
 
 /** A disk that takes its time, so that the process can die while it works. */

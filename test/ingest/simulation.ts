@@ -12,7 +12,8 @@ import assert from 'node:assert/strict'
 // First: it stands in for what the others bind when they are loaded.
 import { settleMicrotasks, VirtualTime } from './simulation-time.ts'
 import { FakeDatabase, WEATHERS } from './simulation-database.ts'
-import { type GatewayLimits, type SimulatedGateway, startGateway } from './simulation-gateway.ts'
+import { Books } from './simulation-books.ts'
+import { drawLimits, type GatewayLimits, type SimulatedGateway, startGateway } from './simulation-gateway.ts'
 import { MESSAGE_UNITS_MAX, Traffic } from './simulation-traffic.ts'
 import { FakeDisk, type Lie, NO_FAULTS } from './spool/fake-disk.ts'
 import { Random } from './spool/random.ts'
@@ -24,8 +25,6 @@ const HEALING_MAX_MS = 60_000
 /** The bound of reliability.md on a stop. */
 const STOP_MAX_MS = 15_000
 const OVERSHOOT_MAX = 3
-/** How often the batcher looks for messages that were held too long, with a timer's rounding. */
-const SWEEP_MAX_MS = 251
 
 export interface SimulationOptions {
   readonly seed: number
@@ -76,11 +75,8 @@ class Simulation {
   #gateway: SimulatedGateway | null = null
   #life = 0
   #isMistaken = false
-  #totals: ReturnType<SimulatedGateway['totals']> = []
-  #storedBefore = 0
-  #replayed = 0
+  readonly #books: Books
   #flips = 0
-  #refused = 0
   /** A promise of ingest's that rejected, and nobody cared. */
   failure: Error | null = null
   /** Messages that were on their way when the transports were asked to stop reading. */
@@ -94,6 +90,7 @@ class Simulation {
     this.#database = new FakeDatabase(random, time)
     this.#disk = new FakeDisk(random, options.lie)
     this.#traffic = new Traffic(random)
+    this.#books = new Books(this.#limits, this.#traffic, this.#database, OVERSHOOT_MAX)
   }
 
   async run (): Promise<SimulationResult> {
@@ -104,7 +101,7 @@ class Simulation {
       if (life < lives) await this.#die()
     }
     await this.#heal()
-    this.#account()
+    this.#books.closeLife(this.#gateway)
     this.#traffic.check(this.#database, this.#limits.deadLettersMax < Infinity, this.#flips * this.#recordUnitsMax)
     const { messages, acknowledged } = this.#traffic.counts
     return {
@@ -112,8 +109,7 @@ class Simulation {
       acknowledged,
       rows: this.#database.rows.size,
       letters: this.#database.letters.size,
-      replayed: this.#replayed,
-      refused: this.#refused,
+      ...this.#books.sums,
       events: this.#time.fired,
       virtualMs: this.#time.nowMs
     }
@@ -133,7 +129,7 @@ class Simulation {
     for (;;) {
       const life = ++this.#life
       this.#traffic.beginLife()
-      this.#totals = []
+      this.#books.beginLife()
       const isAlive = () => life === this.#life
       const starting = startGateway({
         limits: this.#limits,
@@ -233,7 +229,7 @@ class Simulation {
   }
 
   #kill (end: 'stop' | 'kill' | 'power'): void {
-    this.#account()
+    this.#books.closeLife(this.#gateway)
     this.#life++
     this.#gateway = null
     if (end === 'kill') this.#disk.kill()
@@ -308,42 +304,7 @@ class Simulation {
     const failure = this.#traffic.failure ?? this.failure
     if (failure !== null) throw failure
     // Who acknowledges early is to be found out by what is missing in the end.
-    if (this.#options.isAckEarly === true) return
-    const { batcher, replayer, totals } = this.#running
-    const now = totals()
-    let balance = batcher.pending + replayer.pending
-    for (const [index, { received, stored, duplicate, deadLettered, refused, transport }] of now.entries()) {
-      balance += stored + duplicate + deadLettered + refused - received
-      const before = this.#totals[index]
-      if (before === undefined) continue
-      const isGrown = received >= before.received && stored >= before.stored && duplicate >= before.duplicate &&
-        deadLettered >= before.deadLettered && refused >= before.refused
-      assert.ok(isGrown, `a counter of ${transport} fell: ${JSON.stringify(before)} to ${JSON.stringify(now[index])}`)
-    }
-    assert.equal(balance, 0, `the ledger balances: ${JSON.stringify(now)}, ${batcher.pending} and ${replayer.pending} pending`)
-    this.#totals = now
-    const sent = this.#traffic.unitsSent
-    for (const { transport, received } of now) {
-      if (transport !== 'spool') assert.equal(received, sent[transport], `everything that came over ${transport} is counted`)
-    }
-    assert.ok(batcher.pending >= 0 && replayer.pending >= 0, 'nothing is pending less than never')
-    const heldMs = this.#traffic.unsettledMs
-    assert.ok(heldMs <= this.#limits.ackTimeoutMs + SWEEP_MAX_MS, `a message has been held for ${heldMs} ms`)
-    const pendingMax = this.#limits.bufferReadingsMax + (OVERSHOOT_MAX + 1) * MESSAGE_UNITS_MAX
-    assert.ok(batcher.pending <= pendingMax, `${batcher.pending} readings are pending`)
-    assert.ok(this.#storedBefore + this.#stored() <= this.#database.rows.size, 'no reading counts as stored that is not, or twice')
-  }
-
-  /** Adds a life that ends to the sums of all. */
-  #account (): void {
-    if (this.#gateway === null) return
-    this.#storedBefore += this.#stored()
-    this.#replayed += this.#gateway.replayer.replayed
-    this.#refused += this.#totals.reduce((sum, { refused }) => sum + refused, 0)
-  }
-
-  #stored (): number {
-    return this.#totals.reduce((sum, { stored }) => sum + stored, 0)
+    if (this.#options.isAckEarly !== true) this.#books.check(this.#running)
   }
 }
 
@@ -355,22 +316,4 @@ function watch (promise: Promise<unknown>): { readonly isSettled: boolean, reado
     state.error = error
   })
   return state
-}
-
-/** Everything is small, so that every bound is met in a schedule of a few dozen messages. */
-function drawLimits (random: Random): GatewayLimits {
-  const spoolSegmentBytes = 500 + random.below(4000)
-  return {
-    batchReadingsMax: random.pick([1, 5, 20, 100]),
-    batchBytesMax: random.pick([2000, 20_000, 1e6]),
-    batchesInFlightMax: random.pick([1, 2, 2, 3]),
-    flushIntervalMs: random.pick([0, 5, 50]),
-    commitTimeoutMs: random.pick([50, 500, 1500]),
-    ackTimeoutMs: random.pick([300, 2000, 5000]),
-    bufferReadingsMax: random.pick([20, 50, 1000]),
-    bufferBytesMax: random.pick([20_000, 1e9]),
-    deadLettersMax: random.chance(0.2) ? random.below(10) : Infinity,
-    spoolBytesMax: random.chance(0.4) ? 2 * spoolSegmentBytes + random.below(6000) : 1e9,
-    spoolSegmentBytes
-  }
 }
