@@ -6,7 +6,7 @@ import { type Binaries, resolveBinaries } from '../../db/embedded/binaries.ts'
 import { openCluster } from '../../db/embedded/cluster.ts'
 import { startServer, stopServer, toConnectionString } from '../../db/embedded/postmaster.ts'
 import { createTestDir } from '../postgres.ts'
-import { clusterOf, logger, query } from './embedded.ts'
+import { clusterOf, logger, query, whyNoOtherUser } from './embedded.ts'
 
 /** As on a machine without user namespaces: there is no unshare on this path. */
 async function withoutUnshare (linksDir: string): Promise<Binaries> {
@@ -14,7 +14,7 @@ async function withoutUnshare (linksDir: string): Promise<Binaries> {
   return { ...binaries, env: { ...binaries.env, PATH: '/nonexistent' } }
 }
 
-t.test('as root where namespaces are refused', { skip: process.geteuid?.() === 0 ? false : 'needs root' }, async (t) => {
+t.test('as root where namespaces are refused', { skip: whyNoOtherUser() }, async (t) => {
   t.test('the server runs as another user, who owns the cluster from then on', async (t) => {
     const parent = await createTestDir(t)
     await chmod(parent, 0o755)

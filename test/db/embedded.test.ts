@@ -7,7 +7,7 @@ import t from 'tap'
 import { identifyProcess, listServerProcesses } from '../../db/embedded/server-process.ts'
 import { startEmbeddedPostgres } from '../../db/embedded/server.ts'
 import { createTestDir } from '../postgres.ts'
-import { clusterOf, endChild, logger, query, startChild, startServer } from './embedded.ts'
+import { clusterOf, endChild, logger, query, startChild, startServer, whyNoOtherUser } from './embedded.ts'
 
 t.setTimeout(120_000)
 
@@ -88,12 +88,11 @@ t.test('what cannot be started says why', async (t) => {
   t.same((await readdir(dataDir)).filter((name) => name.includes('owner')), [], 'and gives the directory up')
 })
 
-const isRoot = process.geteuid?.() === 0
 for (const { name, uid, account } of [
   { name: 'an ordinary user', uid: 65_534, account: 'self' },
   { name: 'a user without a name', uid: 54_321, account: 'namespace' }
 ]) {
-  t.test(`runs as ${name}`, { skip: isRoot ? false : 'needs root to become another user' }, async (t) => {
+  t.test(`runs as ${name}`, { skip: whyNoOtherUser() }, async (t) => {
     const parent = await createTestDir(t)
     await chmod(parent, 0o777)
     const { child, started } = await startChild(t, join(parent, 'data'), { uid, gid: uid })

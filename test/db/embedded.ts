@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
+import { statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
@@ -8,6 +9,20 @@ import type { Test } from 'tap'
 import { startEmbeddedPostgres } from '../../db/embedded/server.ts'
 
 export const logger = pino({ level: 'silent' })
+
+/**
+ * Why a test that becomes another user cannot run here, or `false`: only root may become another user, and a checkout or a
+ * Node.js in root's home cannot be entered by one.
+ */
+export function whyNoOtherUser (): string | false {
+  if (process.geteuid?.() !== 0) return 'needs root to become another user'
+  for (const path of [import.meta.dirname, process.execPath]) {
+    for (let dir = dirname(path); dir !== dirname(dir); dir = dirname(dir)) {
+      if ((statSync(dir).mode & 0o001) === 0) return `other users cannot enter ${dir}: put the checkout and Node.js where they can`
+    }
+  }
+  return false
+}
 
 export const clusterOf = (dataDir: string) => join(dataDir, 'postgres')
 
@@ -48,7 +63,9 @@ export function spawnChild (t: Test, dataDir: string, options: { uid?: number, g
 /** The same, once its server runs, or could not be started. */
 export async function startChild (t: Test, dataDir: string, options: { uid?: number, gid?: number } = {}) {
   const child = spawnChild(t, dataDir, options)
-  const [line] = await once(child.stdout, 'data') as [Buffer]
+  const exit = once(child, 'exit').then(([code]) => { throw new Error(`the child ended with ${code} before its server ran`) })
+  const [line] = await Promise.race([once(child.stdout, 'data') as Promise<[Buffer]>, exit])
+  exit.catch(() => {})
   return { child, started: JSON.parse(line.toString()) as { url: string, pid: number, account: string, error?: string } }
 }
 
