@@ -36,6 +36,7 @@ export class FakeDatabase {
   readonly letters = new Map<string, DeadLetterRow>()
   weather: Weather = 'fine'
   hasConstraint = true
+  wasRuleChanged = false
   /** Set while a defect of ours makes every statement fail, which no retry mends. */
   isMistaken: () => boolean = () => false
 

@@ -152,7 +152,8 @@ export async function startGateway (options: SimulatedGatewayOptions) {
     stop,
     totals: () => toTotals(ledger),
     /** Whether the transports were asked to stop reading. */
-    isReadingStopped: () => isReadingStopped
+    isReadingStopped: () => isReadingStopped,
+    isStopping: () => isStopping
   }
 }
 
