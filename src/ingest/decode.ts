@@ -39,7 +39,7 @@ export function decode (payload: Buffer, topicDevice: string | null, receivedAtM
   }
   const nowS = receivedAtMs / 1000
   if (!Array.isArray(value)) {
-    const result = toRow(value, topicDevice, nowS, receivedAtMs, '', () => payload)
+    const result = toRow(value, topicDevice, nowS, receivedAtMs, '', payload)
     return 'timeUs' in result ? { rows: [result], refused: NOTHING } : { rows: NOTHING, refused: [result] }
   }
   if (value.length === 0 || value.length > READINGS_PER_ARRAY_MAX) {
@@ -49,37 +49,41 @@ export function decode (payload: Buffer, topicDevice: string | null, receivedAtM
   const rows: ReadingRow[] = []
   const refused: Refused[] = []
   for (const [index, element] of (value as unknown[]).entries()) {
-    const toBytes = () => Buffer.from(JSON.stringify(element))
-    const result = toRow(element, topicDevice, nowS, receivedAtMs, `/${index}`, toBytes)
+    const result = toRow(element, topicDevice, nowS, receivedAtMs, `/${index}`, null)
     if ('timeUs' in result) rows.push(result)
     else refused.push(result)
   }
   return { rows, refused }
 }
 
+/** @param bytes - of the value as it came; `null` for an element of an array, whose own bytes are not known */
 function toRow (
-  value: unknown, topicDevice: string | null, nowS: number, receivedAtMs: number, path: string, toBytes: () => Buffer
+  value: unknown, topicDevice: string | null, nowS: number, receivedAtMs: number, path: string, bytes: Buffer | null
 ): ReadingRow | Refused {
   if (!isReading(value, nowS)) {
     const errors = readingFaults(value, nowS, path)
     if (topicDevice === null) requireDevice(value, path, errors)
-    return { reason: 'invalid_reading', errors, payload: toBytes(), device: topicDevice }
+    return { reason: 'invalid_reading', errors, payload: bytes ?? toBytes(value), device: topicDevice }
   }
   const device = topicDevice ?? value.device
   if (device === undefined) {
     const errors = [{ path: `${path}/device`, message: 'is required: over HTTP the reading names its device' }]
-    return { reason: 'invalid_reading', errors, payload: toBytes(), device: null }
+    return { reason: 'invalid_reading', errors, payload: bytes ?? toBytes(value), device: null }
   }
   if (value.device !== undefined && value.device !== device) {
     const errors = [{ path: `${path}/device`, message: 'must equal the device of the topic, or be left out' }]
-    return { reason: 'device_mismatch', errors, payload: toBytes(), device }
+    return { reason: 'device_mismatch', errors, payload: bytes ?? toBytes(value), device }
   }
   const row = toReadingRow(value, device, receivedAtMs)
   if (!isStorableJson(row.vitals)) {
     const errors = [{ path: unstorablePath(value, path), message: 'must not hold U+0000 or half of a surrogate pair: PostgreSQL cannot store it' }]
-    return { reason: 'database_rejected', errors, payload: toBytes(), device }
+    return { reason: 'database_rejected', errors, payload: bytes ?? toBytes(value), device }
   }
   return row
+}
+
+function toBytes (value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value))
 }
 
 function requireDevice (value: unknown, path: string, errors: Fault[]): void {

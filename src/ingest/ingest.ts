@@ -21,6 +21,9 @@ interface Clock {
   readonly monotonicMs: () => number
 }
 
+const NONE: readonly never[] = []
+const UNAVAILABLE: Verdict = { status: 'unavailable' }
+
 export interface IngestOptions {
   readonly batcher: Batcher
   readonly caps: DeadLetterCaps
@@ -41,18 +44,9 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
       ? toInvalidTopic(publish)
       : decode(publish.payload, publish.device, receivedAtMs)
     ledger.received('mqtt', rows.length + refused.length)
-    const letters: DeadLetterRow[] = []
-    for (const one of refused) {
-      if (caps.admit(one.device, one.payload.length)) letters.push(toDeadLetter(publish, one, receivedAtMs))
-      else ledger.refused('mqtt', 'over_cap', 1)
-    }
-    const toVerdict = (submission: Submission | null): Verdict => ({
-      status: 'durable',
-      fanOut: toFanOut(publish.payload, rows, refused, submission),
-      rejections: refused.length === 0 && submission?.rejections.length === 0 ? [] : toRejections(refused, submission, receivedAtMs)
-    })
+    const letters = refused.length === 0 ? NONE : toLetters(publish, refused, receivedAtMs)
     if (rows.length === 0 && letters.length === 0) {
-      settle(toVerdict(null))
+      settle(toVerdict(publish.payload, rows, refused, receivedAtMs, null))
       return
     }
     batcher.submit(new Submission({
@@ -66,12 +60,22 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
       onSettled (submission: Submission, settlement: Settlement) {
         if (settlement === 'durable') {
           onDurable(clock.monotonicMs() - submission.acceptedAtMs)
-          settle(toVerdict(submission))
+          settle(toVerdict(publish.payload, rows, refused, receivedAtMs, submission))
         } else {
-          settle({ status: 'unavailable' })
+          settle(UNAVAILABLE)
         }
       }
     }))
+  }
+
+  /** What of the refused is kept; the rest only counts. */
+  function toLetters (publish: VitalPublish, refused: readonly Refused[], receivedAtMs: number): DeadLetterRow[] {
+    const letters: DeadLetterRow[] = []
+    for (const one of refused) {
+      if (caps.admit(one.device, one.payload.length)) letters.push(toDeadLetter(publish, one, receivedAtMs))
+      else ledger.refused('mqtt', 'over_cap', 1)
+    }
+    return letters
   }
 
   /** One POST: all of its readings are stored, or none. */
@@ -139,14 +143,20 @@ function toDeadLetter (publish: VitalPublish, { reason, errors, payload, device 
   return { id: randomUUID(), receivedAtMs, transport: 'mqtt', topic, clientId, device, reason, errors, payload }
 }
 
-/** The payload itself when all of it is stored; otherwise what is. */
-function toFanOut (
-  payload: Buffer, rows: readonly ReadingRow[], refused: readonly Refused[], submission: Submission | null
-): Buffer | null {
-  if (submission === null) return null
-  const rejections = submission.rejections
-  if (refused.length === 0 && rejections.length === 0) return payload
-  const rejected = new Set(rejections.map(({ row }) => row))
+function toVerdict (
+  payload: Buffer, rows: readonly ReadingRow[], refused: readonly Refused[], receivedAtMs: number, submission: Submission | null
+): Verdict {
+  if (refused.length === 0 && submission?.rejections.length === 0) return { status: 'durable', fanOut: payload, rejections: NONE }
+  return {
+    status: 'durable',
+    fanOut: submission === null ? null : toStoredPayload(rows, submission),
+    rejections: toRejections(refused, submission, receivedAtMs)
+  }
+}
+
+/** What of an array is stored, when not all of it is. */
+function toStoredPayload (rows: readonly ReadingRow[], submission: Submission): Buffer | null {
+  const rejected = new Set(submission.rejections.map(({ row }) => row))
   const stored = rows.filter((row) => !rejected.has(row))
   return stored.length === 0 ? null : toArrayPayload(stored)
 }

@@ -25,6 +25,8 @@ export interface SubmissionOptions {
   readonly onSettled: (submission: Submission, settlement: Settlement) => void
 }
 
+const NONE: readonly never[] = []
+
 /**
  * One message of a client, on its way to being durable: what it holds goes into one batch together, and its one
  * acknowledgement waits for all of it.
@@ -37,14 +39,13 @@ export class Submission {
   readonly bytes: number
   readonly acceptedAtMs: number
   readonly isAllOrNothing: boolean
-  /** What the database itself refused of it. */
-  readonly rejections: DatabaseRejection[] = []
   /** Indexes into `readings` that are decided, once its batch had to be bisected; a second try leaves them out. */
   decided: Set<number> | null = null
   /** How many of `readings` were stored before. */
   duplicates = 0
   /** Set once the client was told; what is then still in flight stays pending until its batch is decided. */
   isSettled = false
+  #rejections: DatabaseRejection[] | null = null
   readonly #onSettled: SubmissionOptions['onSettled']
 
   constructor (options: SubmissionOptions) {
@@ -61,6 +62,16 @@ export class Submission {
   /** Units of the ledger: readings and dead letters. */
   get units (): number {
     return this.readings.length + this.letters.length
+  }
+
+  /** What the database itself refused of it. */
+  get rejections (): readonly DatabaseRejection[] {
+    return this.#rejections ?? NONE
+  }
+
+  reject (rejection: DatabaseRejection): void {
+    this.#rejections ??= []
+    this.#rejections.push(rejection)
   }
 
   /** Readings of which it is not known yet what becomes of them. */

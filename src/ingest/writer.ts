@@ -100,7 +100,7 @@ export function createWriter ({ store, logger }: { store: Store, logger: Logger 
     // Valid by every rule of ours, so it is kept whatever the caps say.
     if (!submission.isAllOrNothing) await store.write([], rows.map((row) => toDeadLetter(row, submission, errors)))
     assertWanted(cancellation)
-    for (const row of rows) submission.rejections.push({ row, errors })
+    for (const row of rows) submission.reject({ row, errors })
     for (const index of indexes) submission.decided?.add(index)
   }
 
