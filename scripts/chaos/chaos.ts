@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
 import { Presets, SingleBar } from 'cli-progress'
 import { pino } from 'pino'
+import { root } from '../bench/compile.ts'
 import { describeMachine } from '../bench/machine.ts'
 import { createRandom } from '../patients/random.ts'
 import { Belongings } from './belongings.ts'
@@ -36,6 +38,13 @@ function createProgress (fault: Fault, cycles: number) {
   const bar = new SingleBar({ format: '{fault} [{bar}] {value}/{total} {eta_formatted}', clearOnComplete: false }, Presets.legacy)
   bar.start(cycles, 0, { fault: fault.name })
   return { update: (done: number) => bar.update(done), stop: () => bar.stop() }
+}
+
+/** The record of earlier runs is no change of the program. */
+function readCommit (): { commit?: string } {
+  const git = (...args: string[]) => spawnSync('git', args, { cwd: root, encoding: 'utf8' })
+  const changes = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!scripts/chaos/results.jsonl')
+  return changes.status === 0 && changes.stdout === '' ? { commit: git('rev-parse', '--short', 'HEAD').stdout.trim() } : {}
 }
 
 /** What a run shares between its faults. */
@@ -107,7 +116,7 @@ async function run (options: ChaosOptions): Promise<void> {
   belongings.keepsDirs = options.isKeeping
   const dir = belongings.createDir()
   say(`seed ${options.seed}`)
-  const machine = describeMachine(dir)
+  const machine = { ...describeMachine(dir), ...readCommit() }
   const program = prepareProgram({ dir, isBuilding: options.isBuilding })
   let ownPostgres: Promise<OwnPostgres> | null = null
   const useOwnPostgres = () => {

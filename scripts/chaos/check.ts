@@ -188,14 +188,22 @@ function checkLatest (device: string, rows: readonly StoredRow[], latest: Latest
 export function acknowledgedWithin (ledger: LedgerEntries, sentFromMs: number, sentToMs: number) {
   const delaysMs: number[] = []
   const sent: Entry[] = []
+  let slowestMs = -1
+  let slowest: Entry | null = null
   for (const entries of ledger.values()) {
     for (const entry of entries) {
       if (entry === undefined || entry.sentAtMs < sentFromMs || entry.sentAtMs > sentToMs) continue
       sent.push(entry)
-      if (entry.acknowledgedAtMs !== null) delaysMs.push(entry.acknowledgedAtMs - entry.sentAtMs)
+      if (entry.acknowledgedAtMs === null) continue
+      const delayMs = entry.acknowledgedAtMs - entry.sentAtMs
+      delaysMs.push(delayMs)
+      if (delayMs > slowestMs) {
+        slowestMs = delayMs
+        slowest = entry
+      }
     }
   }
   delaysMs.sort((a, b) => a - b)
   const at = (share: number) => delaysMs[Math.min(delaysMs.length - 1, Math.floor(delaysMs.length * share))] ?? 0
-  return { sent, acknowledged: delaysMs.length, p99Ms: at(0.99), slowestMs: delaysMs.at(-1) ?? 0 }
+  return { sent, acknowledged: delaysMs.length, p99Ms: at(0.99), slowestMs: delaysMs.at(-1) ?? 0, slowest }
 }

@@ -244,7 +244,9 @@ export class Rig {
     sums.resent += figures.resent
     sums.lost += lost.length
     sums.duplicated += findings.duplicated
-    sums.slowestAckMs = Math.max(sums.slowestAckMs, acknowledgedWithin(ledger, 0, Infinity).slowestMs)
+    const { slowestMs, slowest } = acknowledgedWithin(ledger, 0, Infinity)
+    if (slowest !== null && slowestMs > sums.slowestAckMs) this.figures['slowestAck'] = tell(slowest)
+    sums.slowestAckMs = Math.max(sums.slowestAckMs, slowestMs)
     this.count('disconnects', figures.disconnects)
     for (const path of ledgerPaths) await rm(path)
     return ledger
