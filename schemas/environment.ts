@@ -20,7 +20,7 @@ export const EnvironmentSchema = Type.Object({
   // MQTT's remaining length ends at 268,435,455 [MQTT-2.2.3].
   VITAL_PACKET_BYTES_MAX: integer('Largest MQTT packet and HTTP body; before CONNECT is complete 16 KiB', 262_144, 1024, 268_435_455),
   VITAL_LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least severe level that is logged', default: 'info' }),
-  VITAL_FLUSH_INTERVAL_MS: integer('Longest that a reading waits for its batch to fill', 5, 0, 1000),
+  VITAL_FLUSH_INTERVAL_MS: integer('Longest that a reading waits for its batch to fill', 2, 0, 1000),
   VITAL_COMMIT_TIMEOUT_MS: integer('Longest that a batch waits for PostgreSQL before it goes to the spool', 1500, 50, 60_000),
   // An hour at 5,000 readings a second, with room.
   VITAL_SPOOL_BYTES_MAX: integer('Largest size of the spool on disk; full, the gateway stops reading', 4096 * MIB, 16 * MIB, 1024 * 1024 * MIB),
