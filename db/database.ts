@@ -71,13 +71,14 @@ export function createDatabase (options: DatabaseOptions): Database {
 
   const pool = new pg.Pool(config)
   pool.on('error', (error) => {
-    logger.warn({ err: error }, 'an idle database connection was lost')
+    // pg hangs the whole client on the error; a log has no use for it.
+    logger.warn({ reason: error.message, code: (error as { code?: string }).code }, 'an idle database connection was lost')
   })
   pool.on('connect', (client) => {
     // Without a listener the loss of a client that is checked out would end the process. Its query rejects with the
     // same error, and whoever sent it settles that.
     client.on('error', (error) => {
-      logger.debug({ err: error }, 'a database connection was lost')
+      logger.debug({ reason: error.message }, 'a database connection was lost')
     })
   })
 
