@@ -3,6 +3,7 @@ import type { ReadingRow } from '../../db/rows.ts'
 import { type Fault, toPointerToken } from '../../schemas/fault.ts'
 import { isReading, type Reading, readingFaults, READINGS_PER_ARRAY_MAX } from '../../schemas/reading.ts'
 import type { Reason } from '../../schemas/reason.ts'
+import { splitArray } from './array-elements.ts'
 import { isStorableJson } from './canonical-json.ts'
 import { toReadingRow } from './reading-row.ts'
 
@@ -48,42 +49,43 @@ export function decode (payload: Buffer, topicDevice: string | null, receivedAtM
   }
   const rows: ReadingRow[] = []
   const refused: Refused[] = []
+  let elements: readonly Buffer[] | null = null
   for (const [index, element] of (value as unknown[]).entries()) {
-    const result = toRow(element, topicDevice, nowS, receivedAtMs, `/${index}`, null)
-    if ('timeUs' in result) rows.push(result)
-    else refused.push(result)
+    const result = toRow(element, topicDevice, nowS, receivedAtMs, `/${index}`, payload)
+    if ('timeUs' in result) {
+      rows.push(result)
+    } else {
+      elements ??= splitArray(payload)
+      refused.push({ ...result, payload: elements[index] ?? payload })
+    }
   }
   return { rows, refused }
 }
 
-/** @param bytes - of the value as it came; `null` for an element of an array, whose own bytes are not known */
+/** @param payload - of what is refused; for an element of an array the caller puts the element's own bytes in its place */
 function toRow (
-  value: unknown, topicDevice: string | null, nowS: number, receivedAtMs: number, path: string, bytes: Buffer | null
+  value: unknown, topicDevice: string | null, nowS: number, receivedAtMs: number, path: string, payload: Buffer
 ): ReadingRow | Refused {
   if (!isReading(value, nowS)) {
     const errors = readingFaults(value, nowS, path)
     if (topicDevice === null) requireDevice(value, path, errors)
-    return { reason: 'invalid_reading', errors, payload: bytes ?? toBytes(value), device: topicDevice }
+    return { reason: 'invalid_reading', errors, payload, device: topicDevice }
   }
   const device = topicDevice ?? value.device
   if (device === undefined) {
     const errors = [{ path: `${path}/device`, message: 'is required: over HTTP the reading names its device' }]
-    return { reason: 'invalid_reading', errors, payload: bytes ?? toBytes(value), device: null }
+    return { reason: 'invalid_reading', errors, payload, device: null }
   }
   if (value.device !== undefined && value.device !== device) {
     const errors = [{ path: `${path}/device`, message: 'must equal the device of the topic, or be left out' }]
-    return { reason: 'device_mismatch', errors, payload: bytes ?? toBytes(value), device }
+    return { reason: 'device_mismatch', errors, payload, device }
   }
   const row = toReadingRow(value, device, receivedAtMs)
   if (!isStorableJson(row.vitals)) {
     const errors = [{ path: unstorablePath(value, path), message: 'must not hold U+0000 or half of a surrogate pair: PostgreSQL cannot store it' }]
-    return { reason: 'database_rejected', errors, payload: bytes ?? toBytes(value), device }
+    return { reason: 'database_rejected', errors, payload, device }
   }
   return row
-}
-
-function toBytes (value: unknown): Buffer {
-  return Buffer.from(JSON.stringify(value))
 }
 
 function requireDevice (value: unknown, path: string, errors: Fault[]): void {

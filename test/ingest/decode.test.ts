@@ -74,6 +74,13 @@ t.test('what is refused, with its reason and the place of each fault', (t) => {
 t.test('deep nesting is refused and does not overflow the stack', (t) => {
   const deep = `{"timestamp":1,"x":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
   t.equal(decodeText(deep).refused[0]?.reason, 'invalid_reading')
+  for (const [open, close] of [['[', ']'], ['{"a":', '1}']] as const) {
+    // JSON.stringify recurses where JSON.parse does not.
+    const element = `${open.repeat(40_000)}${close.slice(0, -1)}${close.slice(-1).repeat(40_000)}`
+    const { rows, refused } = decodeText(`[{"timestamp":1},${element}]`)
+    t.equal(rows.length, 1)
+    t.strictSame(refused.map(({ reason, payload }) => [reason, payload.toString() === element]), [['invalid_reading', true]])
+  }
   t.end()
 })
 
@@ -81,6 +88,9 @@ t.test('an array stands for its elements: good ones are rows, each bad one is re
   const { rows, refused } = decodeText('[{"timestamp":1},{"timestamp":"x"},{"timestamp":2},7]')
   t.same(rows.map((row) => row.timeUs), [1e6, 2e6])
   t.same(refused.map((one) => [one.payload.toString(), one.errors[0]?.path]), [['{"timestamp":"x"}', '/1/timestamp'], ['7', '/3']])
+  const elements = ['{ "a,]" : [1,{"b":"\\\\"}] }', '1e999', '"\\"],["', '{"a":1,"a":2}', '[[],{}]', 'null']
+  const spaced = decodeText(` [\n${elements.join(' ,\t')}\r] `)
+  t.strictSame(spaced.refused.map(({ payload }) => payload.toString()), elements, 'the bytes of each, as they came')
   t.end()
 })
 
