@@ -1,4 +1,5 @@
-import type { ColumnType, GeneratedAlways } from 'kysely'
+import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
+import type { Role } from '../schemas/principal.ts'
 
 /**
  * `timestamptz`. A `Date` holds milliseconds, the column microseconds: where the exact value matters, select
@@ -47,9 +48,44 @@ export interface DeadLettersTable {
   payload: Buffer
 }
 
+/** Who may come in. */
+export interface PrincipalsTable {
+  id: string
+  role: Role
+  created_at: Generated<Timestamp>
+  /** Set by every change of the principal or of one of its credentials. */
+  changed_at: Generated<Timestamp>
+  revoked_at: Timestamp | null
+}
+
+/** How principals prove who they are: a secret's SHA-256, or a password's argon2id. */
+export interface CredentialsTable {
+  id: Generated<string>
+  principal: string
+  kind: 'secret' | 'password'
+  secret_sha256: Buffer | null
+  /** PHC string. */
+  password_argon2id: string | null
+  created_at: Generated<Timestamp>
+  expires_at: Timestamp | null
+}
+
+/** Every administrative act. */
+export interface AuditLogTable {
+  id: GeneratedAlways<number>
+  at: Generated<Timestamp>
+  actor: string
+  act: string
+  target: string | null
+  details: Json<Record<string, unknown>>
+}
+
 /** Kysely's view of the schema that `migrations/` creates. */
 export interface Tables {
   readings: ReadingsTable
   latest: LatestTable
   dead_letters: DeadLettersTable
+  principals: PrincipalsTable
+  credentials: CredentialsTable
+  audit_log: AuditLogTable
 }

@@ -1,0 +1,25 @@
+import { DEVICE_ID_RULE, isDeviceId } from './device-id.ts'
+
+/** What a principal may do; the README's security section has the table. */
+export const ROLES = ['device', 'operator', 'application', 'admin'] as const
+
+export type Role = typeof ROLES[number]
+
+/** Who a client or a request has proved to be. Where nobody needs to prove anything, `null` stands in its place. */
+export interface Principal {
+  readonly id: string
+  readonly role: Role
+}
+
+/** What a person is told about a bad principal id. */
+export const PRINCIPAL_ID_RULE = DEVICE_ID_RULE
+
+/** Whether `id` may name a principal: the rule of device ids, for a device's principal has its device's id. */
+export function isPrincipalId (id: string): boolean {
+  return isDeviceId(id)
+}
+
+/** Whether `value` is one of {@link ROLES}. */
+export function isRole (value: unknown): value is Role {
+  return (ROLES as readonly unknown[]).includes(value)
+}
