@@ -1,5 +1,5 @@
 import type { EventEmitter } from 'node:events'
-import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { Aedes, type AedesPublishPacket, type Client, type ConnackPacket } from 'aedes'
 import type { Logger } from 'pino'
 import { AcknowledgementQueue } from './acknowledgements.ts'
@@ -11,6 +11,7 @@ import type { Ingest } from './ingest.ts'
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts'
 import { createListener } from './listener.ts'
 import { createOccasional } from './occasional.ts'
+import type { Origin } from './origin.ts'
 import { createPersistence } from './persistence.ts'
 import { ReadGates } from './read-gate.ts'
 import { RetainedMessages } from './retained.ts'
@@ -42,6 +43,8 @@ export interface Broker {
   start (): Promise<{ address: string, port: number }>
   /** Accepts no new connection; those that are there stay. */
   stopListening (): Promise<void>
+  /** Takes a connection of another listener, such as a WebSocket; nobody may have read from it yet. Destroyed once the broker stops listening. */
+  accept (stream: Duplex, origin: Origin): void
   /** Stops reading PUBLISH packets from clients; up to one socket buffer per client may still come. */
   pauseReading (): void
   resumeReading (): void
@@ -112,8 +115,13 @@ export function createBroker (options: BrokerOptions): Broker {
   })
   let violations = 0
   let expiryTimer: NodeJS.Timeout | null = null
+  let isClosed = false
 
-  function accept (socket: Socket): void {
+  function accept (socket: Duplex, origin: Origin): void {
+    if (isClosed) {
+      socket.destroy()
+      return
+    }
     const gate = gates.guard({
       socket,
       connectPacketBytesMax: limits.connectPacketBytesMax,
@@ -124,6 +132,7 @@ export function createBroker (options: BrokerOptions): Broker {
     const connection: Connection = {
       client: aedes.handle(socket),
       socket,
+      origin,
       gate,
       held,
       connected: false,
@@ -148,8 +157,8 @@ export function createBroker (options: BrokerOptions): Broker {
     connection.condemned = true
     violations++
     occasionally.violation((leftOut) => {
-      const { client, socket } = connection
-      logger.info({ violation, clientId: client.id, remoteAddress: socket.remoteAddress, leftOut }, 'connection closed: limit broken')
+      const { client, origin: { remoteAddress } } = connection
+      logger.info({ violation, clientId: client.id, remoteAddress, leftOut }, 'connection closed: limit broken')
     })
     // The publishes that came before it in the same chunk are about to be held.
     setImmediate(() => { if (connection.held.size === 0) closeSoon(connection) })
@@ -172,6 +181,11 @@ export function createBroker (options: BrokerOptions): Broker {
     // Without a listener Aedes' own error would end the process.
     const emitter: EventEmitter = aedes
     emitter.on('error', (error: Error) => { logger.error({ err: error }, 'broker error') })
+  }
+
+  async function stopListening (): Promise<void> {
+    isClosed = true
+    await listener.stop()
   }
 
   function closeAedes (): Promise<void> {
@@ -222,12 +236,13 @@ export function createBroker (options: BrokerOptions): Broker {
       logger.info({ protocol: 'mqtt', address, port }, 'listening')
       return { address, port }
     },
-    stopListening: listener.stop,
+    stopListening,
+    accept,
     pauseReading () { gates.pause() },
     resumeReading () { gates.resume() },
     publish ({ topic, payload, qos }) { fanOut({ topic, payload, qos, retain: false }) },
     async stop () {
-      await listener.stop()
+      await stopListening()
       gates.pause()
       statisticsPublisher.stop()
       if (expiryTimer !== null) clearInterval(expiryTimer)

@@ -1,12 +1,15 @@
 import type { Client } from 'aedes'
-import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { AcknowledgementQueue } from './acknowledgements.ts'
+import type { Origin } from './origin.ts'
 import type { ReadGate } from './read-gate.ts'
 
 /** What the broker knows of one connection, beside Aedes' own client. */
 export interface Connection {
   readonly client: Client
-  readonly socket: Socket
+  /** TCP, TLS or a WebSocket. */
+  readonly socket: Duplex
+  readonly origin: Origin
   readonly gate: ReadGate
   readonly held: AcknowledgementQueue
   /** CONNACK 0 was sent and the socket is open. */

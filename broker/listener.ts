@@ -1,6 +1,8 @@
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { createServer, type AddressInfo, type Server } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { createOccasional } from './occasional.ts'
+import type { Origin } from './origin.ts'
 
 /** A peer that vanished without a word is noticed after about this time and the kernel's probes. */
 const TCP_KEEPALIVE_DELAY_MS = 60_000
@@ -9,7 +11,7 @@ interface ListenerOptions {
   readonly host: string
   readonly port: number
   readonly connectionsMax: number
-  readonly onConnection: (socket: Socket) => void
+  readonly onConnection: (stream: Duplex, origin: Origin) => void
   readonly logger: Logger
 }
 
@@ -19,7 +21,8 @@ export function createListener ({ host, port, connectionsMax, onConnection, logg
   const state = { refused: 0 }
   // Nagle's algorithm would hold an acknowledgement back for the device's delayed ACK, 40 ms a message.
   const server: Server = createServer(
-    { noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_DELAY_MS }, onConnection)
+    { noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_DELAY_MS },
+    (socket) => { onConnection(socket, { transport: 'tcp', remoteAddress: socket.remoteAddress ?? '', certificateNames: [] }) })
   server.maxConnections = connectionsMax
   server.on('drop', () => {
     state.refused++

@@ -1,7 +1,7 @@
 /**
  * Backpressure towards publishers.
  *
- * Aedes reads a socket on each `readable` event, however many publishes it has been made to hold, and neither
+ * Aedes reads a stream on each `readable` event, however many publishes it has been made to hold, and neither
  * `client.pause()` nor `socket.pause()` stops it without harm. So the gate stands in the socket's own `read`:
  *
  * - `first`: until CONNACK is sent, one packet passes, the CONNECT, and the rest waits in the socket. Aedes would queue
@@ -15,7 +15,7 @@
  * that published, disconnected and left is still read. A stopped gate opens only from the event loop: Aedes' parser is
  * not re-entrant, so nothing may be left to read while it works on a chunk.
  */
-import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { FrameScanner, type FrameViolation, SCAN, type Traffic } from './frames.ts'
 
 /** Gates woken in one turn of the event loop, so that a resumption of thousands leaves room for timers and writes. */
@@ -23,7 +23,7 @@ const WAKES_PER_TURN = 64
 
 interface ReadGateOptions {
   readonly gates: ReadGates
-  readonly socket: Socket
+  readonly socket: Duplex
   readonly connectPacketBytesMax: number
   readonly packetBytesMax: number
   readonly onViolation: (violation: FrameViolation) => void
@@ -32,8 +32,8 @@ interface ReadGateOptions {
 /** The gate of one socket. Made by {@link ReadGates.guard}. */
 export class ReadGate {
   readonly #gates: ReadGates
-  readonly #socket: Socket
-  readonly #read: Socket['read']
+  readonly #socket: Duplex
+  readonly #read: Duplex['read']
   readonly #scanner: FrameScanner
   readonly #packetBytesMax: number
   readonly #onViolation: (violation: FrameViolation) => void

@@ -1,0 +1,8 @@
+/** Where a connection comes from. */
+export interface Origin {
+  readonly transport: 'tcp' | 'tls' | 'ws' | 'wss'
+  /** Of the peer, or what a trusted proxy says. */
+  readonly remoteAddress: string
+  /** Common name and SANs of a client certificate that the CA verified; empty without one. */
+  readonly certificateNames: readonly string[]
+}
