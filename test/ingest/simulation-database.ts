@@ -36,13 +36,24 @@ export class FakeDatabase {
   readonly letters = new Map<string, DeadLetterRow>()
   weather: Weather = 'fine'
   hasConstraint = true
-  wasRuleChanged = false
+  /** Identities of readings that the operator's rule has refused at some time. */
+  readonly #ruledOut = new Set<string>()
   /** Set while a defect of ours makes every statement fail, which no retry mends. */
   isMistaken: () => boolean = () => false
 
   constructor (random: Random, time: VirtualTime) {
     this.#random = random
     this.#time = time
+  }
+
+  /**
+   * Readings that are stored and were refused too: a rule that comes or goes between a COMMIT that nobody waited for and
+   * the replay. They count as refused, and lie among the dead letters; nothing is lost.
+   */
+  get ruledOutAndStored (): number {
+    let count = 0
+    for (const identity of this.#ruledOut) if (this.rows.has(identity)) count++
+    return count
   }
 
   /** The store of one process; `isAlive` tells whether that still runs. */
@@ -96,7 +107,7 @@ export class FakeDatabase {
   #commit (readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]): Written {
     const duplicates: number[] = []
     for (const [index, row] of readings.entries()) {
-      const identity = `${row.device} ${row.timeUs} ${row.hash}`
+      const identity = toIdentity(row)
       if (this.rows.has(identity)) duplicates.push(index)
       else this.rows.set(identity, row)
     }
@@ -105,10 +116,12 @@ export class FakeDatabase {
   }
 
   #refusal (readings: readonly ReadingRow[]): Error | null {
-    for (const { names, values } of readings) {
-      const poison = values[names.indexOf('poison')]
+    for (const row of readings) {
+      const poison = row.values[row.names.indexOf('poison')]
       if (poison === 'always') return serverError('22P02')
-      if (poison === 'constraint' && this.hasConstraint) return serverError('23514', 'operators_rule')
+      if (poison !== 'constraint' || !this.hasConstraint) continue
+      this.#ruledOut.add(toIdentity(row))
+      return serverError('23514', 'operators_rule')
     }
     return null
   }
@@ -151,6 +164,10 @@ export class FakeDatabase {
       this.#time.later(ms, () => { if (isAlive()) resolve() })
     })
   }
+}
+
+function toIdentity ({ device, timeUs, hash }: ReadingRow): string {
+  return `${device} ${timeUs} ${hash}`
 }
 
 function serverError (code: string, constraint?: string): Error {

@@ -192,10 +192,7 @@ class Simulation {
   #changeDatabase (): void {
     const random = this.#random
     this.#database.weather = random.chance(0.4) ? 'fine' : random.pick(WEATHERS)
-    if (random.chance(0.2)) {
-      this.#database.hasConstraint = !this.#database.hasConstraint
-      this.#database.wasRuleChanged = true
-    }
+    if (random.chance(0.2)) this.#database.hasConstraint = !this.#database.hasConstraint
     this.#isMistaken = random.chance(0.05)
   }
 
