@@ -1,6 +1,11 @@
 import type { AuthenticateError, Client, ConnectPacket } from 'aedes'
 import type { Logger } from 'pino'
+import type { Principal } from '../schemas/principal.ts'
+import { mayConnect, publishTopicOf } from './authorisation.ts'
+import type { Connection, Connections } from './connections.ts'
 import type { BrokerLimits } from './limits.ts'
+import { createOccasional } from './occasional.ts'
+import type { Origin } from './origin.ts'
 import { isTopicName, levelsOf, RESERVED_PREFIX } from './topics.ts'
 
 /** Who says to be who. */
@@ -8,10 +13,28 @@ export interface Credentials {
   readonly clientId: string
   readonly username: string | undefined
   readonly password: Buffer | undefined
+  readonly origin: Origin
 }
 
-/** Whether to accept a client. It must bound its own time; a rejection refuses the client with CONNACK 3. */
-export type VerifyCredentials = (credentials: Credentials) => boolean | Promise<boolean>
+/** Who it is. */
+export type Authentication =
+  | {
+    readonly status: 'accepted'
+    /** `null`: no credentials exist, and everyone may do everything. */
+    readonly principal: Principal | null
+    /** Unix milliseconds at which the connection ends. */
+    readonly expiresAtMs?: number
+  }
+  /** CONNACK 5, whatever the cause, so that nobody learns which ids exist. */
+  | { readonly status: 'refused' }
+  /** Cannot be checked now: CONNACK 3, and the client tries again. */
+  | { readonly status: 'unavailable' }
+
+/** Must bound its own time. What it throws is logged and answered as `unavailable`. */
+export type Authenticate = (credentials: Credentials) => Authentication | Promise<Authentication>
+
+/** Chooses those that {@link createAuthentication}'s `end` ends. */
+export type PrincipalPredicate = (principal: Principal | null) => boolean
 
 /** CONNACK return codes (MQTT 3.1.1 §3.2.2.3). */
 const IDENTIFIER_REJECTED = 2
@@ -22,6 +45,10 @@ interface Refusal {
   readonly returnCode: typeof IDENTIFIER_REJECTED | typeof SERVER_UNAVAILABLE | typeof NOT_AUTHORIZED
   readonly message: string
 }
+
+/** One for every cause. */
+const REFUSED: Refusal = { returnCode: NOT_AUTHORIZED, message: 'not authorised' }
+const UNAVAILABLE: Refusal = { returnCode: SERVER_UNAVAILABLE, message: 'credentials cannot be verified now' }
 
 type AuthenticationLimits = Pick<BrokerLimits, 'clientIdLengthMax' | 'topicLevelsMax'>
 
@@ -36,37 +63,53 @@ function refusalOf ({ clientId, clean, protocolVersion, will }: ConnectPacket, l
   // Aedes looks at neither: a will on `$SYS/` or on a wildcard would be published as it stands.
   if (will !== undefined && (!isTopicName(will.topic) || will.topic.startsWith(RESERVED_PREFIX) ||
     levelsOf(will.topic) > limits.topicLevelsMax)) {
-    return { returnCode: NOT_AUTHORIZED, message: 'the will topic may not be published on' }
+    return { returnCode: NOT_AUTHORIZED, message: 'the will may not be published' }
   }
   return null
 }
 
 /**
  * Aedes' `preConnect` and `authenticate`. Only the latter can answer with a return code, so the former leaves a mark.
- * Without `verifyCredentials` everyone is accepted.
+ * Without `authenticate` everyone is accepted, as in the open mode.
  */
-export function createAuthentication ({ limits, verifyCredentials, logger }: {
+export function createAuthentication ({ limits, connections, authenticate, logger }: {
   limits: AuthenticationLimits
-  verifyCredentials?: VerifyCredentials | undefined
+  connections: Connections
+  authenticate?: Authenticate | undefined
   logger: Logger
 }) {
-  const refusals = new WeakMap<Client, Refusal>()
+  const connects = new WeakMap<Client, { readonly will: ConnectPacket['will'], readonly refusal: Refusal | null }>()
+  const occasionally = createOccasional({ intervalMs: 10_000 })
+  let pending = 0
+  /** Ends that came while an authentication was under way, whose answer may be older than they are. */
+  let ended: PrincipalPredicate[] = []
 
   const toError = ({ returnCode, message }: Refusal): AuthenticateError => Object.assign(new Error(message), { returnCode })
 
-  async function verify (verifier: VerifyCredentials, credentials: Credentials): Promise<Refusal | null> {
+  async function verify (connection: Connection, credentials: Credentials): Promise<Refusal | null> {
+    const since = ended.length
+    pending++
     try {
-      return await verifier(credentials) ? null : { returnCode: NOT_AUTHORIZED, message: 'not authorised' }
+      const answer: Authentication = await authenticate?.(credentials) ?? { status: 'accepted', principal: null }
+      if (answer.status === 'unavailable') return UNAVAILABLE
+      if (answer.status === 'refused') return REFUSED
+      const { principal, expiresAtMs = Infinity } = answer
+      if (!mayConnect(principal, credentials.clientId, connects.get(connection.client)?.will) || expiresAtMs <= Date.now()) return REFUSED
+      if (ended.slice(since).some((predicate) => predicate(principal))) return UNAVAILABLE
+      Object.assign(connection, { principal, expiresAtMs, publishTopic: publishTopicOf(principal) })
+      return null
     } catch (error) {
-      logger.error({ err: error }, 'credentials could not be verified')
-      return { returnCode: SERVER_UNAVAILABLE, message: 'credentials could not be verified' }
+      occasionally((leftOut) => { logger.error({ err: error, leftOut }, 'credentials could not be verified') })
+      return UNAVAILABLE
+    } finally {
+      pending--
+      if (pending === 0) ended = []
     }
   }
 
   return {
     preConnect (client: Client, packet: ConnectPacket, callback: (error: Error | null, success: boolean) => void): void {
-      const refusal = refusalOf(packet, limits)
-      if (refusal !== null) refusals.set(client, refusal)
+      connects.set(client, { will: packet.will, refusal: refusalOf(packet, limits) })
       callback(null, true)
     },
 
@@ -78,10 +121,33 @@ export function createAuthentication ({ limits, verifyCredentials, logger }: {
         if (refusal === null) callback(null, true)
         else callback(toError(refusal), false)
       }
-      const refusal = refusals.get(client) ?? null
-      if (refusal !== null || verifyCredentials === undefined) return answer(refusal)
+      const connection = connections.of(client)
+      if (connection === undefined) return answer(UNAVAILABLE)
+      const refusal = connects.get(client)?.refusal ?? null
+      if (refusal !== null) return answer(refusal)
       // eslint-disable-next-line @typescript-eslint/no-floating-promises -- verify does not reject
-      verify(verifyCredentials, { clientId: client.id, username, password }).then(answer)
+      verify(connection, { clientId: client.id, username, password, origin: connection.origin }).then(answer)
+    },
+
+    /** Ends the connections of these principals, those that are being authenticated included; their wills do not speak. */
+    end (predicate: PrincipalPredicate): void {
+      if (pending > 0) ended.push(predicate)
+      for (const connection of connections.open) {
+        if (connection.principal !== undefined && predicate(connection.principal)) revoke(connection)
+      }
+    },
+    /** Ends the connections whose credentials have expired. */
+    expire (nowMs: number): void {
+      for (const connection of connections.open) {
+        if (connection.expiresAtMs <= nowMs) revoke(connection)
+      }
     }
   }
+}
+
+/** Closes a connection whose principal may not be here any more; what it left on the way is not published. */
+function revoke (connection: Connection): void {
+  connection.publishTopic = ''
+  connection.gate.close()
+  connection.socket.destroy()
 }

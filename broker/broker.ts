@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { Aedes, type AedesPublishPacket, type Client, type ConnackPacket } from 'aedes'
 import type { Logger } from 'pino'
 import { AcknowledgementQueue } from './acknowledgements.ts'
-import { createAuthentication, type VerifyCredentials } from './authentication.ts'
+import { type Authenticate, createAuthentication, type PrincipalPredicate } from './authentication.ts'
 import { closeSoon, type Connection, Connections } from './connections.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
 import { createTraffic, type FrameViolation, PUBLISH } from './frames.ts'
@@ -33,8 +33,8 @@ export interface BrokerOptions {
   readonly limits?: Partial<BrokerLimits>
   /** Filters that nobody may subscribe to; answered with 0x80. */
   readonly deniedFilters?: readonly string[]
-  /** Without it everyone is accepted. */
-  readonly verifyCredentials?: VerifyCredentials | undefined
+  /** Without it everyone is accepted, and may do everything. */
+  readonly authenticate?: Authenticate | undefined
 }
 
 /** The MQTT broker. Everything it started, `stop` stops. */
@@ -50,6 +50,8 @@ export interface Broker {
   resumeReading (): void
   /** Delivers to subscribers, without ingest. */
   publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): void
+  /** Closes the connections of these principals (`null`: of nobody in particular), those being authenticated included. */
+  disconnect (predicate: PrincipalPredicate): void
   /**
    * Closes clients and broker. What was settled before is acknowledged, a verdict that comes later is not.
    * Wills are not published: their clients did not fail.
@@ -60,6 +62,8 @@ export interface Broker {
 
 /** Sessions are looked over so many times within `sessionExpiryMs`, so one outlives it by a tenth at most. */
 const EXPIRY_CHECKS = 10
+/** A connection outlives its token by so much at most. */
+const CREDENTIAL_CHECK_MS = 1000
 
 /** Composes an {@link Aedes} whose acknowledgements wait for `ingest`. See README.md in this folder. */
 export function createBroker (options: BrokerOptions): Broker {
@@ -69,7 +73,11 @@ export function createBroker (options: BrokerOptions): Broker {
   const gates = new ReadGates({ traffic })
   const connections = new Connections()
   const sessions = new Sessions({ limits })
-  const occasionally = { retained: createOccasional({ intervalMs: 60_000 }), violation: createOccasional({ intervalMs: 1000 }) }
+  const occasionally = {
+    forbidden: createOccasional({ intervalMs: 1000 }),
+    retained: createOccasional({ intervalMs: 60_000 }),
+    violation: createOccasional({ intervalMs: 1000 })
+  }
   const retained = new RetainedMessages({
     limits,
     onRefused: () => {
@@ -85,6 +93,7 @@ export function createBroker (options: BrokerOptions): Broker {
     ingest,
     connections,
     fanOut,
+    onForbidden: noteForbidden,
     noteInbound: (clientId, messageId) => sessions.addInboundOfAbsent(clientId, messageId, performance.now()),
     limits
   })
@@ -92,6 +101,7 @@ export function createBroker (options: BrokerOptions): Broker {
   const subscriptionGuard = createSubscriptionGuard({
     connections, sessions, deniedFilters: options.deniedFilters ?? [], limits
   })
+  const authentication = createAuthentication({ limits, connections, authenticate: options.authenticate, logger })
   const aedes = new Aedes({
     mq: createEmitter(),
     concurrency: 0,
@@ -99,7 +109,8 @@ export function createBroker (options: BrokerOptions): Broker {
     connectTimeout: limits.connectTimeoutMs,
     drainTimeout: limits.drainTimeoutMs,
     maxInflightInbound: limits.inboundQos2PerClientMax,
-    ...createAuthentication({ limits, verifyCredentials: options.verifyCredentials, logger }),
+    preConnect: authentication.preConnect,
+    authenticate: authentication.authenticate,
     authorizePublish: subscriber.authorizePublish,
     authorizeSubscribe: subscriptionGuard.authorizeSubscribe,
     authorizeForward: (client, packet) => forwardGuard.authorizeForward(client, packet as AedesPublishPacket)
@@ -114,7 +125,8 @@ export function createBroker (options: BrokerOptions): Broker {
     fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
   })
   let violations = 0
-  let expiryTimer: NodeJS.Timeout | null = null
+  let publishesForbidden = 0
+  let timers: NodeJS.Timeout[] = []
   let isClosed = false
 
   function accept (socket: Duplex, origin: Origin): void {
@@ -135,7 +147,11 @@ export function createBroker (options: BrokerOptions): Broker {
       origin,
       gate,
       held,
+      principal: undefined,
+      publishTopic: null,
+      expiresAtMs: Infinity,
       connected: false,
+      forbidden: false,
       abandoned: false,
       condemned: false,
       subscriptions: 0,
@@ -151,6 +167,13 @@ export function createBroker (options: BrokerOptions): Broker {
     connections.remove(connection)
     subscriptionGuard.forget(connection)
     if (connected && !client.clean) sessions.detach(client.id, performance.now())
+  }
+
+  function noteForbidden ({ client, origin: { remoteAddress } }: Connection): void {
+    publishesForbidden++
+    occasionally.forbidden((leftOut) => {
+      logger.warn({ clientId: client.id, remoteAddress, leftOut }, 'connection closed: it published on a topic that is not its own')
+    })
   }
 
   function condemn (connection: Connection, violation: FrameViolation): void {
@@ -211,6 +234,7 @@ export function createBroker (options: BrokerOptions): Broker {
       heldMessages: subscriber.heldMessages,
       publishersStopped: gates.stopped,
       limitViolations: violations,
+      publishesForbidden,
       subscriptions: subscriptionGuard.subscriptions,
       subscriptionsRefused: subscriptionGuard.refused,
       deliveriesDropped: forwardGuard.dropped,
@@ -232,7 +256,10 @@ export function createBroker (options: BrokerOptions): Broker {
         throw error
       })
       statisticsPublisher.start()
-      expiryTimer = setInterval(() => { sessions.expire(performance.now()) }, limits.sessionExpiryMs / EXPIRY_CHECKS)
+      timers = [
+        setInterval(() => { sessions.expire(performance.now()) }, limits.sessionExpiryMs / EXPIRY_CHECKS),
+        setInterval(() => { authentication.expire(Date.now()) }, CREDENTIAL_CHECK_MS)
+      ]
       logger.info({ protocol: 'mqtt', address, port }, 'listening')
       return { address, port }
     },
@@ -240,12 +267,13 @@ export function createBroker (options: BrokerOptions): Broker {
     accept,
     pauseReading () { gates.pause() },
     resumeReading () { gates.resume() },
+    disconnect (predicate) { authentication.end(predicate) },
     publish ({ topic, payload, qos }) { fanOut({ topic, payload, qos, retain: false }) },
     async stop () {
       await stopListening()
       gates.pause()
       statisticsPublisher.stop()
-      if (expiryTimer !== null) clearInterval(expiryTimer)
+      for (const timer of timers) clearInterval(timer)
       await flush()
       subscriber.stop()
       for (const { socket } of connections.open) socket.destroy()

@@ -1,5 +1,6 @@
 import type { Client } from 'aedes'
 import type { Duplex } from 'node:stream'
+import type { Principal } from '../schemas/principal.ts'
 import type { AcknowledgementQueue } from './acknowledgements.ts'
 import type { Origin } from './origin.ts'
 import type { ReadGate } from './read-gate.ts'
@@ -12,8 +13,16 @@ export interface Connection {
   readonly origin: Origin
   readonly gate: ReadGate
   readonly held: AcknowledgementQueue
+  /** Who it is; `null` where nobody needs to prove anything, `undefined` until that is known. */
+  principal: Principal | null | undefined
+  /** The one topic that it may publish on; `null` for any. */
+  publishTopic: string | null
+  /** Unix milliseconds at which its credentials end; infinite for most. */
+  expiresAtMs: number
   /** CONNACK 0 was sent and the socket is open. */
   connected: boolean
+  /** It published what it may not: it is being closed, and nothing that comes behind is looked at. */
+  forbidden: boolean
   /** One of its publishes could not be made durable: it is being closed, and nothing of it is acknowledged any more. */
   abandoned: boolean
   /** It broke a limit: it is closed once what came before has been acknowledged. */

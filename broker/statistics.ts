@@ -17,6 +17,8 @@ export interface BrokerStatistics {
   readonly publishersStopped: number
   /** Connections closed for breaking a limit of the read gate. */
   readonly limitViolations: number
+  /** Connections closed for publishing on a topic that is not theirs. */
+  readonly publishesForbidden: number
   /** Live subscriptions, now. */
   readonly subscriptions: number
   readonly subscriptionsRefused: number

@@ -19,6 +19,8 @@ interface SubscriberOptions {
   readonly fanOut: FanOut
   /** Notes a QoS 2 packet id of a session; false when it was noted before. */
   readonly noteInbound: (clientId: string, messageId: number) => boolean
+  /** It published on a topic that is not its own. */
+  readonly onForbidden: (connection: Connection) => void
   readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'heldBytesPerClientMax' | 'topicLevelsMax'>
 }
 
@@ -29,7 +31,7 @@ interface SubscriberOptions {
  * Aedes is never called back with an error for what could not be stored: it would drop the connection through the
  * error path, and in the time between acknowledge nothing but lose the order. The connection is closed instead.
  */
-export function createSubscriber ({ ingest, connections, fanOut, noteInbound, limits }: SubscriberOptions) {
+export function createSubscriber ({ ingest, connections, fanOut, noteInbound, onForbidden, limits }: SubscriberOptions) {
   const { heldMessagesPerClientMax, heldBytesPerClientMax, topicLevelsMax } = limits
   const state = { heldMessages: 0, stopped: false }
 
@@ -39,6 +41,8 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, li
     // Without a connection there is no order to keep and nobody to stop; Aedes has no such case without a cluster.
     if (connection === undefined) return callback(new Error('publish without a connection'))
     const isWill = connection.client.closed
+    if (connection.publishTopic !== null && packet.topic !== connection.publishTopic) return forbid(connection, callback, isWill)
+    if (connection.forbidden && !isWill) return
     // The broker closes, so ingest has been drained; clients did not fail, so their wills do not speak.
     if (isWill && state.stopped) return callback(new Error('the broker is stopping'))
     // Aedes' parser takes a packet that ends before its id, and finds one in what follows [MQTT-2.3.1-1].
@@ -56,6 +60,20 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, li
     ingest({ topic: packet.topic, device, payload, clientId: connection.client.id }, (verdict) => {
       settle(connection, held, verdict)
     })
+  }
+
+  /**
+   * Nothing behind it is looked at, and the connection closes [MQTT-3.3.5-2] once all before it is acknowledged: a device
+   * would send the good ones again with the bad one behind them, for ever.
+   */
+  function forbid (connection: Connection, callback: Callback, isWill: boolean): void {
+    if (isWill) return callback(new Error('the will may not be published'))
+    if (connection.forbidden) return
+    connection.forbidden = true
+    connection.condemned = true
+    connection.gate.close()
+    onForbidden(connection)
+    if (connection.held.size === 0) closeSoon(connection)
   }
 
   function relay (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {

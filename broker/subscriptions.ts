@@ -1,4 +1,5 @@
 import type { Client, Subscription } from 'aedes'
+import { maySubscribe } from './authorisation.ts'
 import type { Connection, Connections, SubscribingClient } from './connections.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { Sessions } from './sessions.ts'
@@ -47,7 +48,13 @@ export function createSubscriptionGuard ({ connections, sessions, deniedFilters,
       const connection = connections.of(client)
       const { topic, qos } = subscription
       const isKnown = topic in (client as SubscribingClient).subscriptions
-      if (connection === undefined || !isAllowed(topic) || !(isKnown || hasRoom(connection, client))) {
+      if (connection?.principal === undefined || !maySubscribe(connection.principal, topic)) {
+        state.refused++
+        // A session that is resumed may hold it from a time when its principal had another role.
+        sessions.unsubscribe(client.id, [topic])
+        return callback(null, null)
+      }
+      if (!isAllowed(topic) || !(isKnown || hasRoom(connection, client))) {
         state.refused++
         return callback(null, null)
       }

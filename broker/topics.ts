@@ -25,6 +25,11 @@ export function deviceOf (topic: string): string | null {
   return isDeviceId(id) ? id : null
 }
 
+/** Where a device publishes. */
+export function vitalTopic (device: string): string {
+  return VITAL_PREFIX + device
+}
+
 /** Where refusals of a device are announced. */
 export function rejectedTopic (device: string): string {
   return `${VITAL_PREFIX}${device}/rejected`

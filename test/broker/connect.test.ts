@@ -40,12 +40,14 @@ t.test('wills that nobody may publish are refused at CONNECT', async (t) => {
   for (const topic of ['vital/a', 'a', '$other']) t.equal(await answer(topic), 0, topic)
 })
 
-t.test('credentials are verified by one function, which may refuse, fail, or take its time', async (t) => {
+t.test('credentials are verified by one function, which may refuse, be away, fail, or take its time', async (t) => {
   const { port, log } = await startBroker(t, {
-    verifyCredentials: async ({ username, password, clientId }) => {
+    authenticate: async ({ username, password, clientId, origin }) => {
       await sleep(20)
       if (username === 'broken') throw new Error('no connection')
-      return username === 'nurse' && password?.toString() === 'secret' && clientId === 'ward-3'
+      if (username === 'away') return { status: 'unavailable' }
+      const isRight = username === 'nurse' && password?.toString() === 'secret' && clientId === 'ward-3' && origin.remoteAddress === '127.0.0.1'
+      return isRight ? { status: 'accepted', principal: { id: 'nurse', role: 'operator' } } : { status: 'refused' }
     }
   })
   const answer = async (username: string, password: string) => {
@@ -55,6 +57,7 @@ t.test('credentials are verified by one function, which may refuse, fail, or tak
   t.equal(await answer('nurse', 'secret'), 0)
   t.equal(await answer('nurse', 'wrong'), NOT_AUTHORIZED)
   t.equal(await answer('broken', 'secret'), SERVER_UNAVAILABLE)
+  t.equal(await answer('away', 'secret'), SERVER_UNAVAILABLE)
   t.notMatch(JSON.stringify(log), 'secret')
 })
 

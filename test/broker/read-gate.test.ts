@@ -55,7 +55,7 @@ t.test('what is no CONNECT, or comes too late, is closed', async (t) => {
 t.test('5,000 publishes in one write with CONNECT wait for a slow authentication', async (t) => {
   const { port, ingest } = await startBroker(t, {
     answer: durable,
-    verifyCredentials: async () => { await sleep(300); return true }
+    authenticate: async () => { await sleep(300); return { status: 'accepted', principal: null } }
   })
   const client = await RawClient.open(t, port)
   const ids = range(1, 5000)

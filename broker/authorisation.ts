@@ -1,0 +1,43 @@
+/**
+ * What a principal may do, as pure functions. `null` stands for the open mode, in which no credentials exist and
+ * everyone may do everything.
+ *
+ * Nothing here tells whether another principal exists: the answer depends on the one who asks alone.
+ */
+import type { ConnectPacket } from 'aedes'
+import { isPrincipalId, type Principal } from '../schemas/principal.ts'
+import { rejectedTopic, vitalTopic } from './topics.ts'
+
+/** No PUBLISH has it: a topic name holds at least one character [MQTT-4.7.3-1]. */
+const NO_TOPIC = ''
+
+/**
+ * The one topic that `principal` may publish on, so that the check of a publish costs a comparison.
+ * @returns `null` for any topic; a topic that nobody can publish on for those who may publish nothing
+ */
+export function publishTopicOf (principal: Principal | null): string | null {
+  if (principal === null) return null
+  return principal.role === 'device' ? vitalTopic(principal.id) : NO_TOPIC
+}
+
+/** Whether a topic filter may be subscribed to, and likewise whether a topic of a session's queue may be delivered. */
+export function maySubscribe (principal: Principal | null, filter: string): boolean {
+  if (principal === null) return true
+  switch (principal.role) {
+    case 'device': return filter === rejectedTopic(principal.id)
+    case 'operator':
+    case 'admin': return true
+    case 'application': return false
+  }
+}
+
+/**
+ * Whether `principal` may connect with this client id and will. An id with a wildcard in it would turn a device's own
+ * topic into everyone's, so it is looked at again here, whoever vouched for it.
+ */
+export function mayConnect (principal: Principal | null, clientId: string, will: ConnectPacket['will']): boolean {
+  if (principal === null) return true
+  if (!isPrincipalId(principal.id) || principal.role === 'application') return false
+  if (principal.role === 'device' && principal.id !== clientId) return false
+  return will === undefined || will.topic === publishTopicOf(principal)
+}
