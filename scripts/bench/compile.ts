@@ -21,18 +21,19 @@ export function compiled (name: string): string {
  * @throws when the build fails
  */
 export function compile (buildGateway: boolean): void {
-  if (buildGateway) {
-    const build = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: ['ignore', 2, 2] })
-    if (build.status !== 0) throw new Error('npm run build failed; its messages are above')
-  } else {
-    transpile('schemas')
-  }
-  transpile(join('scripts', 'bench'))
+  if (buildGateway) buildProgram()
+  else transpile(join(root, 'schemas'), join(root, 'dist', 'schemas'))
+  transpile(join(root, 'scripts', 'bench'), join(root, 'dist', 'scripts', 'bench'))
 }
 
-function transpile (dir: string): void {
-  const from = join(root, dir)
-  const to = join(root, 'dist', dir)
+/** Builds the gateway as `npm start` does. @throws when the build fails */
+export function buildProgram (): void {
+  const { status } = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: ['ignore', 2, 2] })
+  if (status !== 0) throw new Error('npm run build failed; its messages are above')
+}
+
+/** TypeScript files of one folder as plain JavaScript, types unchecked. */
+export function transpile (from: string, to: string): void {
   mkdirSync(to, { recursive: true })
   for (const name of readdirSync(from).filter((file) => file.endsWith('.ts'))) {
     const { outputText } = ts.transpileModule(readFileSync(join(from, name), 'utf8'), {

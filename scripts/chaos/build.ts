@@ -1,8 +1,6 @@
-import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import ts from 'typescript'
-import { root } from '../bench/compile.ts'
+import { buildProgram, root, transpile } from '../bench/compile.ts'
 
 /** What the harness's own processes import, beside the gateway. */
 const SCRIPTS = ['chaos', 'bench', 'patients']
@@ -22,10 +20,7 @@ export interface Program {
  * @param isBuilding - false takes `dist/` as it lies
  */
 export function prepareProgram ({ dir, isBuilding }: { dir: string, isBuilding: boolean }): Program {
-  if (isBuilding) {
-    const { status } = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: ['ignore', 2, 2] })
-    if (status !== 0) throw new Error('npm run build failed; its messages are above')
-  }
+  if (isBuilding) buildProgram()
   const main = join(root, 'dist', 'src', 'main.js')
   if (!existsSync(main)) throw new Error(`${main} is missing: the gateway was not built`)
   const app = join(dir, 'app')
@@ -40,21 +35,5 @@ export function prepareProgram ({ dir, isBuilding }: { dir: string, isBuilding: 
     gatewayUnderTest: join(chaos, 'gateway-under-test.js'),
     publisher: join(chaos, 'publisher.js'),
     subscriber: join(chaos, 'subscriber.js')
-  }
-}
-
-function transpile (from: string, to: string): void {
-  mkdirSync(to, { recursive: true })
-  for (const name of readdirSync(from).filter((file) => file.endsWith('.ts'))) {
-    const { outputText } = ts.transpileModule(readFileSync(join(from, name), 'utf8'), {
-      fileName: join(from, name),
-      compilerOptions: {
-        target: ts.ScriptTarget.ES2023,
-        module: ts.ModuleKind.ESNext,
-        verbatimModuleSyntax: true,
-        rewriteRelativeImportExtensions: true
-      }
-    })
-    writeFileSync(join(to, name.replace(/ts$/, 'js')), outputText)
   }
 }

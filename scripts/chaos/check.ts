@@ -101,8 +101,8 @@ export async function checkStored ({ query, ledger, prefix }: { query: Query, le
   return { ...counts, lost, violations: complaints.end() }
 }
 
-export function tell ({ device, n, timeUs, sentAtMs, acknowledgedAtMs, sends }: Entry): string {
-  return `${device} n=${n} time=${timeUs}us sent ${new Date(sentAtMs).toISOString()} (${sends}x), acknowledged ${
+export function tell ({ device, n, timeUs, sentAtMs, acknowledgedAtMs, resentAtMs }: Entry): string {
+  return `${device} n=${n} time=${timeUs}us sent ${new Date(sentAtMs).toISOString()} (${resentAtMs.length + 1}x), acknowledged ${
     acknowledgedAtMs === null ? 'never' : new Date(acknowledgedAtMs).toISOString()}`
 }
 
@@ -138,7 +138,7 @@ function countLetters (entries: ReadonlyArray<Entry | undefined>, rows: Readonly
     const entry = n === null ? undefined : entries[n]
     if (entry === undefined) complaints.add('C2', 'a dead letter that was never sent', `${device} ${payload.toString('utf8', 0, 200)}`)
     else if (entry.kind !== 'letter') complaints.add('C2', 'a valid reading became a dead letter', `${tell(entry)}: ${payload.toString('utf8', 0, 200)}`)
-    else if (++found[entry.n]! > entry.sends) complaints.add('C2', 'more dead letters than were sent', tell(entry))
+    else if (++found[entry.n]! > entry.resentAtMs.length + 1) complaints.add('C2', 'more dead letters than were sent', tell(entry))
   }
   return found
 }

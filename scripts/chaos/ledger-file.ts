@@ -24,9 +24,12 @@ export interface Entry {
   /** Unix milliseconds. */
   readonly sentAtMs: number
   acknowledgedAtMs: number | null
-  /** How often it was written to a socket. */
-  sends: number
+  /** When it was written again after its first write, Unix milliseconds. */
+  resentAtMs: readonly number[]
 }
+
+/** Most readings are sent once: they share it. */
+const NEVER: readonly number[] = []
 
 /** Device → its entries, by `n`; a number that was never sent is `undefined`. */
 export type LedgerEntries = ReadonlyMap<string, ReadonlyArray<Entry | undefined>>
@@ -89,13 +92,13 @@ async function readInto (devices: Map<string, Array<Entry | undefined>>, path: s
         fields: JSON.parse(fields.join(' ')) as Record<string, unknown>,
         sentAtMs: Number(sentAtMs),
         acknowledgedAtMs: null,
-        sends: 1
+        resentAtMs: NEVER
       }
       continue
     }
     const entry = entries[n]
     if (entry === undefined || (event !== 'A' && event !== 'D')) throw new Error(`the ledger holds a line that makes no sense: ${line}`)
-    if (event === 'D') entry.sends++
+    if (event === 'D') entry.resentAtMs = [...entry.resentAtMs, Number(rest[0])]
     else entry.acknowledgedAtMs ??= Number(rest[0])
   }
 }

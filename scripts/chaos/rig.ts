@@ -1,12 +1,11 @@
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { findFreePort } from '../../db/embedded/cluster.ts'
 import type { Random } from '../patients/random.ts'
 import type { Another } from './another.ts'
 import type { Belongings } from './belongings.ts'
 import type { Program } from './build.ts'
-import { acknowledgedWithin, checkStored, type Query, tell, type Violation } from './check.ts'
+import { checkStored, type Query, tell, type Violation } from './check.ts'
 import type { Fault } from './fault.ts'
 import { GatewayProcess } from './gateway-process.ts'
 import type { Break, Injection } from './injection.ts'
@@ -16,6 +15,9 @@ import { checkMetrics, readReadiness, type Readiness, type Rows, type Scrape, sc
 import { createQuery, type OwnPostgres } from './own-postgres.ts'
 import type { Outcome } from './outcome.ts'
 import type { PublisherProcess } from './publisher-process.ts'
+import { countRows, untilIdle } from './tables.ts'
+import { until } from './until.ts'
+import { explainWait, type Life, measureWaits } from './waits.ts'
 import { Watch } from './watch.ts'
 
 /** initdb, migrations and recovery on a busy machine included. */
@@ -52,7 +54,7 @@ export class Rig {
   #gateway: GatewayProcess | null = null
   #databaseUrl: string | null
   #ports = { mqtt: 0, http: 0 }
-  #lives = 0
+  readonly #lives: Life[] = []
   #chapters = 0
   #account: { prefix: string, ledgerPath: string } | null = null
   /** Rows that were there when the gateway's life began; `null` when nobody counted. */
@@ -118,7 +120,11 @@ export class Rig {
     const { belongings, program, dir, breaks } = this.options
     if (this.#ports.mqtt === 0) this.#ports = { mqtt: await findFreePort(), http: await findFreePort() }
     await mkdir(this.dataDir, { recursive: true, mode: 0o700 })
-    if (this.#lives > 0) this.#baseline = how.isCounted === true ? await this.#untilIdle('true').then(() => this.#countRows()) : null
+    if (this.#lives.length > 0) {
+      this.#baseline = how.isCounted === true ? await untilIdle(this.query, 'true').then(() => countRows(this.query)) : null
+    }
+    const life: Life = { startedAtMs: Date.now(), readyAtMs: null, endedAtMs: null }
+    this.#lives.push(life)
     const injection = breaks === undefined ? how.injection : { ...how.injection, breaks }
     this.#gateway = new GatewayProcess({
       belongings,
@@ -126,12 +132,14 @@ export class Rig {
       args: injection === undefined ? [program.gateway] : [program.gatewayUnderTest, JSON.stringify(injection)],
       cwd: dir,
       env: { ...this.toEnvironment(this.dataDir, this.#ports), ...how.env },
-      logPath: join(dir, `gateway-${++this.#lives}.log`)
+      logPath: join(dir, `gateway-${this.#lives.length}.log`)
     })
     this.watch.started(this.#gateway)
+    this.#gateway.exited.then(() => { life.endedAtMs = Date.now() }, () => {})
     if (how.isUnready === true) return
     const tookMs = await this.#gateway.waitReady(READY_TIMEOUT_MS)
-    if (this.#lives > 1) this.recovered(tookMs)
+    life.readyAtMs = Date.now()
+    if (this.#lives.length > 1) this.recovered(tookMs)
     if (this.options.ownPostgres === null) {
       this.#databaseUrl = (await readFile(join(this.dataDir, 'database-url'), 'utf8')).trim()
       this.query = createQuery(this.#databaseUrl)
@@ -179,12 +187,7 @@ export class Rig {
 
   /** Waits until something holds. @returns the time it took, `null` when it did not come to hold */
   async until (holds: () => Promise<boolean> | boolean, timeoutMs: number, pollMs = 50): Promise<number | null> {
-    const startMs = performance.now()
-    for (;;) {
-      if (await Promise.resolve().then(holds).catch(() => false)) return performance.now() - startMs
-      if (performance.now() - startMs > timeoutMs) return null
-      await sleep(pollMs)
-    }
+    return await until(holds, timeoutMs, pollMs)
   }
 
   /** Begins an account: new devices, a new ledger, and load. */
@@ -244,12 +247,23 @@ export class Rig {
     sums.resent += figures.resent
     sums.lost += lost.length
     sums.duplicated += findings.duplicated
-    const { slowestMs, slowest } = acknowledgedWithin(ledger, 0, Infinity)
-    if (slowest !== null && slowestMs > sums.slowestAckMs) this.figures['slowestAck'] = tell(slowest)
-    sums.slowestAckMs = Math.max(sums.slowestAckMs, slowestMs)
+    this.#noteWaits(ledger)
     this.count('disconnects', figures.disconnects)
     for (const path of ledgerPaths) await rm(path)
     return ledger
+  }
+
+  /** Notes the longest waits, and what they were spent on. */
+  #noteWaits (ledger: LedgerEntries): void {
+    const { slowestMs, slowest, slowestAnswerMs, slowestAnswer } = measureWaits(ledger)
+    if (slowest !== null && slowestMs > this.#sums.slowestAckMs) {
+      this.#sums.slowestAckMs = slowestMs
+      this.figures['slowestAck'] = `${tell(slowest)}, ${explainWait(slowest, this.#lives)}`
+    }
+    if (slowestAnswer !== null && slowestAnswerMs > Number(this.figures['slowestAnswerMs'] ?? -1)) {
+      this.figures['slowestAnswerMs'] = slowestAnswerMs
+      this.figures['slowestAnswer'] = `${tell(slowestAnswer)}, ${explainWait(slowestAnswer, this.#lives)}`
+    }
   }
 
   /** After a run that broke off. */
@@ -292,27 +306,12 @@ export class Rig {
       return last.pending === 0 && last.spoolReadings === 0 && last.databaseUp
     }, SETTLE_TIMEOUT_MS)
     if (tookMs === null) this.violate('C6', `the gateway did not settle within ${SETTLE_TIMEOUT_MS} ms: ${JSON.stringify(last)}`)
-    await this.#untilIdle('state <> \'idle\'')
+    await untilIdle(this.query, 'state <> \'idle\'')
     return tookMs === null ? null : await scrape(httpPort)
   }
 
-  async #untilIdle (condition: string): Promise<void> {
-    const idle = await this.until(async () => {
-      const rows = await this.query(
-        `select 1 from pg_stat_activity where datname = current_database() and application_name like 'vital-gateway%' and ${condition}`)
-      return rows.length === 0
-    }, 20_000)
-    if (idle === null) throw new Error('the gateway\'s sessions in PostgreSQL do not end')
-  }
-
   async #countNew (baseline: Rows): Promise<Rows> {
-    const { readings, letters } = await this.#countRows()
+    const { readings, letters } = await countRows(this.query)
     return { readings: readings - baseline.readings, letters: letters - baseline.letters }
-  }
-
-  async #countRows (): Promise<Rows> {
-    const [row] = await this.query<{ readings: string, letters: string }>(
-      'select (select count(*) from readings) as readings, (select count(*) from dead_letters) as letters')
-    return { readings: Number(row?.readings), letters: Number(row?.letters) }
   }
 }
