@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import type { AedesPublishPacket } from 'aedes'
 import type { RetainedMessages } from './retained.ts'
 import type { Sessions, SessionSubscription } from './sessions.ts'
-import { SETTLED, settled } from './settled.ts'
+import { refused, SETTLED, settled } from './settled.ts'
 import { isFannedOut } from './topics.ts'
 
 interface Identified { readonly id: string }
@@ -65,17 +65,20 @@ export function createPersistence ({ retained, sessions }: { retained: RetainedM
     /**
      * Rejects for a message that is new, as Aedes wants it, and notes its packet id in the same breath: between this
      * call and `incomingStorePacket` a duplicate would pass as new too, and subscribers of QoS 2 get it twice.
+     *
+     * All three answer at once: with promises the PUBREC of a known message overtook that of a new one before it
+     * [MQTT-4.6.0-3].
      */
-    async incomingGetPacket ({ id }: Identified, packet: InboundPacket): Promise<InboundPacket> {
-      if (sessions.hasInbound(id, packet.messageId)) return packet
+    incomingGetPacket ({ id }: Identified, packet: InboundPacket): PromiseLike<InboundPacket> {
+      if (sessions.hasInbound(id, packet.messageId)) return settled(packet)
       if (packet.cmd === 'publish') sessions.addInbound(id, packet.messageId)
-      throw new Error('not received before')
+      return refused(new Error('not received before'))
     },
-    async incomingStorePacket ({ id }: Identified, { messageId }: InboundPacket): Promise<void> {
-      if (!sessions.hasInbound(id, messageId)) throw new Error('too many QoS 2 messages await PUBREL')
+    incomingStorePacket ({ id }: Identified, { messageId }: InboundPacket): PromiseLike<void> {
+      return sessions.hasInbound(id, messageId) ? SETTLED : refused(new Error('too many QoS 2 messages await PUBREL'))
     },
-    async incomingDelPacket ({ id }: Identified, { messageId }: InboundPacket): Promise<void> {
-      if (!sessions.removeInbound(id, messageId)) throw new Error('not received before')
+    incomingDelPacket ({ id }: Identified, { messageId }: InboundPacket): PromiseLike<void> {
+      return sessions.removeInbound(id, messageId) ? SETTLED : refused(new Error('not received before'))
     },
     async cleanIncoming ({ id }: Identified): Promise<void> {
       sessions.releaseInbound(id)
@@ -83,7 +86,13 @@ export function createPersistence ({ retained, sessions }: { retained: RetainedM
 
     /** A will lives in its client's connection; a copy would only serve other brokers of a cluster. */
     async putWill (): Promise<void> {},
-    async delWill (): Promise<void> {},
+    /**
+     * The last that Aedes asks before it registers a client and closes whoever it knows under the same id. Of two that
+     * connect at once the elder has been closed by now; it must not come so far, for it would close the newer.
+     */
+    delWill ({ closed = false }: { readonly closed?: boolean }): Promise<void> {
+      return closed ? new Promise(() => {}) : Promise.resolve()
+    },
     streamWill (): Readable {
       return Readable.from([])
     }

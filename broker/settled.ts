@@ -15,3 +15,12 @@ export function settled<T> (value: T): PromiseLike<T> {
 
 /** {@link settled} with nothing to tell. */
 export const SETTLED: PromiseLike<void> = settled(undefined)
+
+/** A rejection that is there already. */
+export function refused (error: Error): PromiseLike<never> {
+  return {
+    then (_fulfilled, rejected) {
+      return settled(rejected?.(error)) as PromiseLike<never>
+    }
+  }
+}

@@ -114,6 +114,24 @@ t.test('a client that left before the verdict: its readings are fanned out all t
   t.notOk(log.some(({ msg }) => msg === 'broker error'))
 })
 
+t.test('PUBRECs keep their order when a session resends what was stored behind what was given up', async (t) => {
+  const test = await startBroker(t)
+  const { port, ingest, broker } = test
+  const ids = [1, 2, 3, 4, 5]
+  const first = await RawClient.connected(t, port, { clientId: 'band', clean: false })
+  first.send(...ids.map((messageId) => publishPacket(messageId, { qos: 2 })))
+  await until(() => ingest.held.length === ids.length, 'the publishes')
+  first.socket.destroy()
+  await until(() => broker.statistics().clientsConnected === 0, 'the client to go')
+  ingest.settleAll((publish) => ['m1', 'm4'].includes(publish.payload.toString()) ? unavailable() : durable(publish))
+  const second = await RawClient.connected(t, port, { clientId: 'band', clean: false })
+  second.send(...ids.map((messageId) => publishPacket(messageId, { qos: 2, dup: true })))
+  await until(() => ingest.held.length === ids.length, 'the publishes again')
+  ingest.settleAll()
+  await second.waitFor('pubrec', ids.length)
+  t.strictSame(second.ids('pubrec'), ids, 'MQTT-4.6.0-3')
+})
+
 t.test('a QoS 2 message that a session left behind is not fanned out again when it is sent again', async (t) => {
   const { port, ingest, broker } = await startBroker(t)
   const watcher = await RawClient.connected(t, port)
