@@ -1,11 +1,12 @@
 import type { AuthenticateError, Client, ConnectPacket } from 'aedes'
 import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
-import { mayConnect, publishTopicOf } from './authorisation.ts'
+import { claimOf, mayConnect, publishTopicOf } from './authorisation.ts'
 import type { Connection, Connections } from './connections.ts'
 import type { BrokerLimits } from './limits.ts'
 import { createOccasional } from './occasional.ts'
 import type { Origin } from './origin.ts'
+import type { Sessions } from './sessions.ts'
 import { isTopicName, levelsOf, RESERVED_PREFIX } from './topics.ts'
 
 /** Who says to be who. */
@@ -72,9 +73,10 @@ function refusalOf ({ clientId, clean, protocolVersion, will }: ConnectPacket, l
  * Aedes' `preConnect` and `authenticate`. Only the latter can answer with a return code, so the former leaves a mark.
  * Without `authenticate` everyone is accepted, as in the open mode.
  */
-export function createAuthentication ({ limits, connections, authenticate, logger }: {
+export function createAuthentication ({ limits, connections, sessions, authenticate, logger }: {
   limits: AuthenticationLimits
   connections: Connections
+  sessions: Sessions
   authenticate?: Authenticate | undefined
   logger: Logger
 }) {
@@ -96,8 +98,7 @@ export function createAuthentication ({ limits, connections, authenticate, logge
       const { principal, expiresAtMs = Infinity } = answer
       if (!mayConnect(principal, credentials.clientId, connects.get(connection.client)?.will) || expiresAtMs <= Date.now()) return REFUSED
       if (ended.slice(since).some((predicate) => predicate(principal))) return UNAVAILABLE
-      Object.assign(connection, { principal, expiresAtMs, publishTopic: publishTopicOf(principal) })
-      return null
+      return admit(connection, principal, expiresAtMs)
     } catch (error) {
       occasionally((leftOut) => { logger.error({ err: error, leftOut }, 'credentials could not be verified') })
       return UNAVAILABLE
@@ -105,6 +106,20 @@ export function createAuthentication ({ limits, connections, authenticate, logge
       pending--
       if (pending === 0) ended = []
     }
+  }
+
+  /** Gives the connection its client id, with the session that lies there if it is its own. */
+  function admit (connection: Connection, principal: Principal | null, expiresAtMs: number): Refusal | null {
+    const { client } = connection
+    const holder = connections.holderOf(client.id)
+    const owner = holder === undefined ? sessions.ownerOf(client.id) : holder.principal
+    const claim = owner === undefined ? 'resume' : claimOf(principal, owner)
+    if (claim === 'refuse') return REFUSED
+    if (!connections.claim(connection)) return UNAVAILABLE
+    if (claim === 'discard') sessions.end(client.id)
+    Object.assign(connection, { principal, expiresAtMs, publishTopic: publishTopicOf(principal), attached: !client.clean })
+    if (!client.clean) sessions.attach(client.id, principal)
+    return null
   }
 
   return {

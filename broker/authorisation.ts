@@ -32,6 +32,17 @@ export function maySubscribe (principal: Principal | null, filter: string): bool
 }
 
 /**
+ * What becomes of a client id, with its connection and session, when `principal` asks for it and `holder` has it:
+ * the same principal resumes it; a device gets the id that is its own, and whoever had it loses connection and session;
+ * a session from the open mode is nobody's, and so is anything where the open mode has returned. Everyone else is refused.
+ */
+export function claimOf (principal: Principal | null, holder: Principal | null): 'resume' | 'discard' | 'refuse' {
+  if (principal?.id === holder?.id) return 'resume'
+  // A device's client id is its own: mayConnect has seen to it.
+  return principal === null || holder === null || principal.role === 'device' ? 'discard' : 'refuse'
+}
+
+/**
  * Whether `principal` may connect with this client id and will. An id with a wildcard in it would turn a device's own
  * topic into everyone's, so it is looked at again here, whoever vouched for it.
  */

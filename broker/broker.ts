@@ -4,6 +4,7 @@ import { Aedes, type AedesPublishPacket, type Client, type ConnackPacket } from 
 import type { Logger } from 'pino'
 import { AcknowledgementQueue } from './acknowledgements.ts'
 import { type Authenticate, createAuthentication, type PrincipalPredicate } from './authentication.ts'
+import { claimOf } from './authorisation.ts'
 import { closeSoon, type Connection, Connections } from './connections.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
 import { createTraffic, type FrameViolation, PUBLISH } from './frames.ts'
@@ -94,14 +95,14 @@ export function createBroker (options: BrokerOptions): Broker {
     connections,
     fanOut,
     onForbidden: noteForbidden,
-    noteInbound: (clientId, messageId) => sessions.addInboundOfAbsent(clientId, messageId, performance.now()),
+    noteInbound,
     limits
   })
   const forwardGuard = createForwardGuard({ connections, limits })
   const subscriptionGuard = createSubscriptionGuard({
     connections, sessions, deniedFilters: options.deniedFilters ?? [], limits
   })
-  const authentication = createAuthentication({ limits, connections, authenticate: options.authenticate, logger })
+  const authentication = createAuthentication({ limits, connections, sessions, authenticate: options.authenticate, logger })
   const aedes = new Aedes({
     mq: createEmitter(),
     concurrency: 0,
@@ -151,6 +152,7 @@ export function createBroker (options: BrokerOptions): Broker {
       publishTopic: null,
       expiresAtMs: Infinity,
       connected: false,
+      attached: false,
       forbidden: false,
       abandoned: false,
       condemned: false,
@@ -162,11 +164,19 @@ export function createBroker (options: BrokerOptions): Broker {
   }
 
   function forget (connection: Connection): void {
-    const { client, gate, connected } = connection
+    const { client, gate, attached } = connection
     gate.close()
     connections.remove(connection)
     subscriptionGuard.forget(connection)
-    if (connected && !client.clean) sessions.detach(client.id, performance.now())
+    if (attached) sessions.detach(client.id, performance.now())
+  }
+
+  function noteInbound ({ client, principal = null }: Connection, messageId: number): boolean {
+    const holder = connections.holderOf(client.id)
+    const owner = holder === undefined ? sessions.ownerOf(client.id) : holder.principal
+    // A clean session or somebody else has the client id now, and their packet ids are not these.
+    if (holder?.client.clean === true || (owner !== undefined && claimOf(principal, owner) !== 'resume')) return true
+    return sessions.addInboundOfAbsent(client.id, principal, messageId, performance.now())
   }
 
   function noteForbidden ({ client, origin: { remoteAddress } }: Connection): void {
@@ -190,7 +200,6 @@ export function createBroker (options: BrokerOptions): Broker {
     aedes.on('connackSent', ({ returnCode }: ConnackPacket, client: Client) => {
       const connection = connections.of(client)
       if (connection === undefined || returnCode !== 0 || !connections.ready(connection)) return
-      if (!client.clean) sessions.attach(client.id)
       connection.gate.open()
     })
     aedes.on('subscribe', (_subscriptions, client) => { subscriptionGuard.recount(client) })

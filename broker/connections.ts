@@ -21,6 +21,8 @@ export interface Connection {
   expiresAtMs: number
   /** CONNACK 0 was sent and the socket is open. */
   connected: boolean
+  /** It counts as a connection of its persistent session. */
+  attached: boolean
   /** It published what it may not: it is being closed, and nothing that comes behind is looked at. */
   forbidden: boolean
   /** One of its publishes could not be made durable: it is being closed, and nothing of it is acknowledged any more. */
@@ -65,26 +67,46 @@ export class Connections {
     this.#open.add(connection)
   }
 
+  /** The connection that has a client id, from the moment at which its principal is known. */
+  holderOf (clientId: string): Connection | undefined {
+    return this.#byId.get(clientId)
+  }
+
   /**
-   * CONNACK is sent. Closes an earlier connection of the same client id [MQTT-3.1.4-2]: Aedes does, but loses sight of
-   * the newer of two when the elder was just closing by itself, and would let a third live beside it.
+   * Gives a connection its client id and closes the one that had it [MQTT-3.1.4-2], so that there is one at a time from
+   * here on, also of two that are being connected. Aedes closes it too, but later, and loses sight of the newer of two
+   * when the elder was just closing by itself.
+   * @returns false when the connection has closed meanwhile
+   */
+  claim (connection: Connection): boolean {
+    if (!this.#open.has(connection)) return false
+    const earlier = this.#byId.get(connection.client.id)
+    this.#byId.set(connection.client.id, connection)
+    if (earlier !== undefined) {
+      // At once: nothing that lies in its parser may still reach the session.
+      earlier.client.close()
+      earlier.socket.destroy()
+    }
+    return true
+  }
+
+  /**
+   * CONNACK is sent.
    * @returns false when the connection has closed meanwhile
    */
   ready (connection: Connection): boolean {
-    if (connection.connected || !this.#open.has(connection)) return false
-    const { id } = connection.client
-    this.#byId.get(id)?.socket.destroy()
-    this.#byId.set(id, connection)
+    if (connection.connected || !this.#open.has(connection) || this.#byId.get(connection.client.id) !== connection) return false
     connection.connected = true
     this.connected++
     return true
   }
 
   remove (connection: Connection): void {
-    if (!this.#open.delete(connection) || !connection.connected) return
-    connection.connected = false
+    if (!this.#open.delete(connection)) return
     const { id } = connection.client
     if (this.#byId.get(id) === connection) this.#byId.delete(id)
+    if (!connection.connected) return
+    connection.connected = false
     this.connected--
   }
 }

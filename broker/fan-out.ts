@@ -1,5 +1,6 @@
 import type { AedesPublishPacket, Client } from 'aedes'
 import mqemitter, { type MQEmitter } from 'mqemitter'
+import { maySubscribe } from './authorisation.ts'
 import type { Connections } from './connections.ts'
 import type { BrokerLimits } from './limits.ts'
 import { isFannedOut } from './topics.ts'
@@ -33,8 +34,10 @@ export function createForwardGuard ({ connections, limits }: {
   return {
     authorizeForward (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
       const connection = connections.of(client)
+      if (connection?.principal === undefined) return null
       // A packet id is there when a session's queue is sent again: it waits for the socket, and has the QoS it was granted.
-      if (connection === undefined || packet.messageId !== undefined) return packet
+      // It may have been queued when its principal had another role.
+      if (packet.messageId !== undefined) return maySubscribe(connection.principal, packet.topic) ? packet : null
       if (connection.socket.writableLength > limits.subscriberBufferBytesMax) {
         state.dropped++
         return null

@@ -1,4 +1,5 @@
 import type { AedesPublishPacket } from 'aedes'
+import type { Principal } from '../schemas/principal.ts'
 import type { BrokerLimits } from './limits.ts'
 import { ownCopy } from './retained.ts'
 import { type Outgoing, SessionQueue } from './session-queue.ts'
@@ -14,6 +15,8 @@ export interface SessionSubscription {
 }
 
 interface Session {
+  /** Whose it is; `null` in the open mode, and while only a clean session's packet ids are in it. */
+  owner: Principal | null
   readonly filters: Map<string, QoS>
   readonly queue: SessionQueue
   /** Packet ids of QoS 2 publishes that were taken and not yet released by PUBREL. */
@@ -50,9 +53,15 @@ export class Sessions {
     this.#limits = limits
   }
 
+  /** Whose session it is; `undefined` when nothing is kept. */
+  ownerOf (clientId: string): Principal | null | undefined {
+    return this.#sessions.get(clientId)?.owner
+  }
+
   /** A client of a persistent session has connected. */
-  attach (clientId: string): void {
+  attach (clientId: string, owner: Principal | null): void {
     const session = this.#get(clientId)
+    session.owner = owner
     if (session.leftAtMs !== Infinity) this.#absent--
     session.leftAtMs = Infinity
     session.connections++
@@ -183,11 +192,14 @@ export class Sessions {
    * Notes a publish that a client left behind in its session.
    * @returns false when it was noted before
    */
-  addInboundOfAbsent (clientId: string, messageId: number, nowMs: number): boolean {
+  addInboundOfAbsent (clientId: string, owner: Principal | null, messageId: number, nowMs: number): boolean {
     if (this.hasInbound(clientId, messageId)) return false
     this.addInbound(clientId, messageId)
     const session = this.#get(clientId)
-    if (session.connections === 0 && session.leftAtMs === Infinity) this.#leave(clientId, session, nowMs)
+    if (session.connections === 0 && session.leftAtMs === Infinity) {
+      session.owner = owner
+      this.#leave(clientId, session, nowMs)
+    }
     return true
   }
 
@@ -208,7 +220,7 @@ export class Sessions {
   #get (clientId: string): Session {
     let session = this.#sessions.get(clientId)
     if (session === undefined) {
-      session = { filters: new Map(), queue: new SessionQueue(), inbound: new Set(), connections: 0, leftAtMs: Infinity }
+      session = { owner: null, filters: new Map(), queue: new SessionQueue(), inbound: new Set(), connections: 0, leftAtMs: Infinity }
       this.#sessions.set(clientId, session)
     }
     return session

@@ -17,8 +17,8 @@ interface SubscriberOptions {
   readonly ingest: Ingest
   readonly connections: Connections
   readonly fanOut: FanOut
-  /** Notes a QoS 2 packet id of a session; false when it was noted before. */
-  readonly noteInbound: (clientId: string, messageId: number) => boolean
+  /** Notes a QoS 2 packet id in the session of a connection that has closed; false when it was noted before. */
+  readonly noteInbound: (connection: Connection, messageId: number) => boolean
   /** It published on a topic that is not its own. */
   readonly onForbidden: (connection: Connection) => void
   readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'heldBytesPerClientMax' | 'topicLevelsMax'>
@@ -119,7 +119,7 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
     if (!gone || isWill || packet.qos === 0) return callback(null)
     // Nobody is there to acknowledge to, and Aedes would not fan out what it cannot acknowledge. A client that comes
     // back to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
-    if (packet.qos === 2 && !client.clean && !noteInbound(client.id, packet.messageId as number)) return
+    if (packet.qos === 2 && !client.clean && !noteInbound(connection, packet.messageId as number)) return
     if (packet.topic === DISCARDED_TOPIC) return
     fanOut({ topic: packet.topic, payload: packet.payload as Buffer, qos: packet.qos, retain: packet.retain })
   }
