@@ -22,7 +22,7 @@ export interface DatabaseOptions {
 }
 
 export interface Database {
-  /** For COPY. Whoever checks a client out gives it back, with `release(true)` after a timeout or a lost connection. */
+  /** For pipelines. Whoever checks a client out gives it back, with `release(true)` after a timeout or a lost connection. */
   readonly pool: pg.Pool
   /** On the same pool. */
   readonly kysely: Kysely<Tables>
@@ -38,7 +38,7 @@ const TYPES: pg.CustomTypesConfig = {
 }
 
 /**
- * One pool of connections for Kysely and pg-copy-streams. Connects when first used, so it can be created while the
+ * One pool of connections for Kysely and the pipelines of the store. Connects when first used, so it can be created while the
  * database is away.
  * @throws `VITAL_DATABASE_URL_INVALID`
  */

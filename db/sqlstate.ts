@@ -44,7 +44,7 @@ const FATAL: ReadonlySet<string> = new Set([
   '25P04' // transaction_timeout
 ])
 
-/** Classifies whatever pg, pg-copy-streams or Kysely rejected with. Lost connections and time-outs have no SQLSTATE: `retry`. */
+/** Classifies whatever pg or Kysely rejected with. Lost connections and time-outs have no SQLSTATE: `retry`. */
 export function classifyError (error: unknown): WriteFault {
   const state = toSqlState(error)
   if (state === null) return error instanceof StorageError || isOurDefect(error) ? 'give-up' : 'retry'

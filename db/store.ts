@@ -1,8 +1,8 @@
-import type { CompiledQuery, Kysely } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
 import { foldLatest } from './fold-latest.ts'
-import { appendReadings } from './queries/append-readings.ts'
-import { beginAndCopyReadings } from './queries/copy-readings.ts'
+import { runPipeline, type Step, type TextRow } from './pipeline.ts'
+import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
 import { upsertLatest } from './queries/upsert-latest.ts'
@@ -16,7 +16,7 @@ export interface Written {
   readonly duplicates: readonly number[]
 }
 
-/** COMMIT, or the one statement of a small batch, was sent and its answer never came: the batch may be stored or not. */
+/** The batch was sent and the answer to its COMMIT never came: it may be stored or not. */
 class UnknownOutcomeError extends Error {
   readonly code = 'VITAL_UNKNOWN_OUTCOME'
   constructor (cause: unknown) {
@@ -24,14 +24,11 @@ class UnknownOutcomeError extends Error {
   }
 }
 
-/** Readings up to which one statement beats a transaction with COPY (the README of this folder has the figures). */
-const SMALL_BATCH_READINGS_MAX = 200
-
 /**
- * Writes batches into PostgreSQL: history, latest state and dead letters in one transaction.
+ * Writes batches into PostgreSQL: history, latest state and dead letters in one transaction and one round trip.
  *
- * A small batch without letters goes in by a single statement. Larger ones are optimistic: most batches hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
- * 23505 (a redelivery), the transaction is rolled back and the batch goes in again by insert … on conflict.
+ * A batch is optimistic: most hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
+ * 23505 (a redelivery), the batch goes in again by insert … on conflict.
  * `latest` comes last, so its row locks are held for the shortest time.
  */
 export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tables> }) {
@@ -40,6 +37,7 @@ export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tabl
    * @throws `VITAL_UNKNOWN_OUTCOME`, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
    */
   async function write (readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]): Promise<Written> {
+    if (readings.length === 0 && letters.length === 0) return { duplicates: [] }
     const client = await pool.connect()
     let failure: Error | undefined
     try {
@@ -52,58 +50,18 @@ export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tabl
     }
   }
 
-  async function writeOn (client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]) {
-    if (letters.length === 0 && readings.length <= SMALL_BATCH_READINGS_MAX) return await appendSmall(client, readings)
+  async function writeOn (client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]): Promise<Written> {
+    const rest: Step[] = []
+    if (letters.length > 0) rest.push(insertDeadLetters(kysely, letters))
+    if (readings.length > 0) rest.push(upsertLatest(kysely, foldLatest(readings)))
     try {
-      return await transaction(client, readings, letters, copyAll)
+      await commit(client, readings.length > 0 ? [copyReadings(readings), ...rest] : rest)
+      return { duplicates: [] }
     } catch (error) {
       if (!isUniqueViolation(error)) throw error
-      return await transaction(client, readings, letters, insertNew)
     }
-  }
-
-  async function transaction (
-    client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[],
-    append: (client: PoolClient, readings: readonly ReadingRow[]) => Promise<Written>
-  ): Promise<Written> {
-    let written: Written = { duplicates: [] }
-    try {
-      if (readings.length > 0) {
-        written = await append(client, readings)
-        if (letters.length > 0) await execute(client, insertDeadLetters(kysely, letters))
-        await execute(client, upsertLatest(kysely, foldLatest(readings)))
-      } else {
-        await client.query('begin')
-        await execute(client, insertDeadLetters(kysely, letters))
-      }
-    } catch (error) {
-      if (isServerError(error)) await client.query('rollback')
-      throw error
-    }
-    await commit(client)
-    return written
-  }
-
-  async function copyAll (client: PoolClient, readings: readonly ReadingRow[]): Promise<Written> {
-    await beginAndCopyReadings(client, readings)
-    return { duplicates: [] }
-  }
-
-  async function appendSmall (client: PoolClient, readings: readonly ReadingRow[]): Promise<Written> {
-    if (readings.length === 0) return { duplicates: [] }
-    try {
-      const { rows } = await execute<{ identity: string }>(client, appendReadings(kysely, readings, foldLatest(readings)))
-      return rows.length === readings.length ? { duplicates: [] } : { duplicates: toDuplicates(readings, rows) }
-    } catch (error) {
-      if (isServerError(error)) throw error
-      throw new UnknownOutcomeError(error)
-    }
-  }
-
-  async function insertNew (client: PoolClient, readings: readonly ReadingRow[]): Promise<Written> {
-    await client.query('begin')
-    const { rows } = await execute<{ identity: string }>(client, insertReadings(kysely, readings))
-    return { duplicates: toDuplicates(readings, rows) }
+    const stored = await commit(client, [insertReadings(kysely, readings), ...rest])
+    return { duplicates: toDuplicates(readings, stored) }
   }
 
   return { write }
@@ -121,8 +79,8 @@ function isReusable (error: unknown): boolean {
 }
 
 /** @param stored - identities of the readings that were new */
-function toDuplicates (readings: readonly ReadingRow[], stored: ReadonlyArray<{ identity: string }>): number[] {
-  const fresh = new Set(stored.map(({ identity }) => identity))
+function toDuplicates (readings: readonly ReadingRow[], stored: readonly TextRow[]): number[] {
+  const fresh = new Set(stored.map(([identity]) => identity))
   const duplicates: number[] = []
   for (const [index, reading] of readings.entries()) {
     // The first of several equal readings in the batch is the one that was stored.
@@ -131,30 +89,11 @@ function toDuplicates (readings: readonly ReadingRow[], stored: ReadonlyArray<{ 
   return duplicates
 }
 
-async function commit (client: PoolClient): Promise<void> {
-  let result
+async function commit (client: PoolClient, steps: readonly Step[]): Promise<readonly TextRow[]> {
   try {
-    result = await client.query('commit')
+    return await runPipeline(client, steps)
   } catch (error) {
     if (isServerError(error)) throw error
     throw new UnknownOutcomeError(error)
   }
-  // COMMIT of a failed transaction succeeds as ROLLBACK; taking it for durable would break the promise.
-  if (result.command !== 'COMMIT') throw new Error(`PostgreSQL answered ${result.command} to COMMIT`)
-}
-
-async function execute<Row extends object> (client: PoolClient, query: CompiledQuery<unknown>) {
-  return await client.query<Row>({ name: toStatementName(query.sql), text: query.sql, values: query.parameters as unknown[] })
-}
-
-const statementNames = new Map<string, string>()
-
-/** Named statements are parsed and planned once a connection; there are as many texts as files in `queries/`. */
-function toStatementName (text: string): string {
-  let name = statementNames.get(text)
-  if (name === undefined) {
-    name = `vital_${statementNames.size + 1}`
-    statementNames.set(text, name)
-  }
-  return name
 }
