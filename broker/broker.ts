@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import { Aedes, type AedesPublishPacket, type Client, type ConnackPacket } from 'aedes'
 import type { Logger } from 'pino'
 import { AcknowledgementQueue } from './acknowledgements.ts'
+import type { IsTrusted } from './addresses.ts'
 import { type Authenticate, createAuthentication, type PrincipalPredicate } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
 import { closeSoon, type Connection, Connections } from './connections.ts'
@@ -10,7 +11,7 @@ import { createEmitter, createForwardGuard } from './fan-out.ts'
 import { createTraffic, type FrameViolation, PUBLISH } from './frames.ts'
 import type { Ingest } from './ingest.ts'
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts'
-import { createListener } from './listener.ts'
+import { createListeners, type TlsBinding } from './listeners.ts'
 import { createOccasional } from './occasional.ts'
 import type { Origin } from './origin.ts'
 import { createPersistence } from './persistence.ts'
@@ -26,6 +27,10 @@ export interface BrokerOptions {
   readonly host: string
   /** 0 picks a free port. */
   readonly port: number
+  /** MQTT inside TLS, beside plain MQTT. */
+  readonly secure?: TlsBinding | undefined
+  /** Peers of either listener that must begin with a PROXY header; without it there are none. */
+  readonly isProxy?: IsTrusted | undefined
   readonly ingest: Ingest
   /** Told below `$SYS/broker/version`. */
   readonly version: string
@@ -41,7 +46,7 @@ export interface BrokerOptions {
 /** The MQTT broker. Everything it started, `stop` stops. */
 export interface Broker {
   /** Listens. @throws what `listen` failed with, such as `EADDRINUSE` */
-  start (): Promise<{ address: string, port: number }>
+  start (): Promise<{ address: string, port: number, securePort: number | null }>
   /** Accepts no new connection; those that are there stay. */
   stopListening (): Promise<void>
   /** Takes a connection of another listener, such as a WebSocket; nobody may have read from it yet. Destroyed once the broker stops listening. */
@@ -53,6 +58,8 @@ export interface Broker {
   publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): void
   /** Closes the connections of these principals (`null`: of nobody in particular), those being authenticated included. */
   disconnect (predicate: PrincipalPredicate): void
+  /** Drops a device's retained message, and what is queued of it for clients that are away or slow. @returns how many of each */
+  forget (device: string): { retained: number, queued: number }
   /**
    * Closes clients and broker. What was settled before is acknowledged, a verdict that comes later is not.
    * Wills are not published: their clients did not fail.
@@ -121,7 +128,9 @@ export function createBroker (options: BrokerOptions): Broker {
   Object.assign(aedes, { maxTopicLevels: Infinity })
   observe()
 
-  const listener = createListener({ host, port, connectionsMax: limits.connectionsMax, onConnection: accept, logger })
+  const listeners = createListeners({
+    host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: accept, logger
+  })
   const statisticsPublisher = createStatisticsPublisher({
     fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
   })
@@ -217,7 +226,7 @@ export function createBroker (options: BrokerOptions): Broker {
 
   async function stopListening (): Promise<void> {
     isClosed = true
-    await listener.stop()
+    await listeners.stop()
   }
 
   function closeAedes (): Promise<void> {
@@ -236,7 +245,9 @@ export function createBroker (options: BrokerOptions): Broker {
     return {
       clientsConnected: connections.connected,
       connections: connections.open.size,
-      connectionsRefused: listener.refused,
+      connectionsRefused: listeners.counts.refused,
+      handshakesFailed: listeners.counts.handshakesFailed,
+      proxyHeadersRefused: listeners.counts.proxyHeadersRefused,
       bytesReceived: traffic.bytesReceived,
       packetsReceived: traffic.packetsByType.reduce((sum, count) => sum + count, 0),
       publishesReceived: traffic.packetsByType[PUBLISH] as number,
@@ -260,7 +271,7 @@ export function createBroker (options: BrokerOptions): Broker {
   return {
     async start () {
       await aedes.listen()
-      const { address, port } = await listener.start().catch(async (error: unknown) => {
+      const bound = await listeners.start().catch(async (error: unknown) => {
         await closeAedes()
         throw error
       })
@@ -269,8 +280,7 @@ export function createBroker (options: BrokerOptions): Broker {
         setInterval(() => { sessions.expire(performance.now()) }, limits.sessionExpiryMs / EXPIRY_CHECKS),
         setInterval(() => { authentication.expire(Date.now()) }, CREDENTIAL_CHECK_MS)
       ]
-      logger.info({ protocol: 'mqtt', address, port }, 'listening')
-      return { address, port }
+      return bound
     },
     stopListening,
     accept,
@@ -278,6 +288,13 @@ export function createBroker (options: BrokerOptions): Broker {
     resumeReading () { gates.resume() },
     disconnect (predicate) { authentication.end(predicate) },
     publish ({ topic, payload, qos }) { fanOut({ topic, payload, qos, retain: false }) },
+    forget (device) {
+      const topic = `vital/${device}`
+      return {
+        retained: retained.clear(topic) ? 1 : 0,
+        queued: sessions.dropQueued((queued) => queued === topic || queued.startsWith(`${topic}/`))
+      }
+    },
     async stop () {
       await stopListening()
       gates.pause()

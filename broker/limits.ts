@@ -6,6 +6,12 @@ export interface BrokerLimits {
   readonly connectPacketBytesMax: number
   /** Sockets. Each costs about 20 KiB idle; stay below the usual `ulimit -n` of services, 32,768, with room for the database. */
   readonly connectionsMax: number
+  /** From accept, or from a PROXY header, to the end of the TLS handshake: two round trips, with a slow radio between. */
+  readonly handshakeTimeoutMs: number
+  /** Handshakes under way; an elliptic one costs about 1 ms of processor and 50 KiB, so a reconnecting fleet of 5,000 fits. */
+  readonly handshakesMax: number
+  /** From accept to a whole PROXY header: proxies send it in their first packet. */
+  readonly proxyHeaderTimeoutMs: number
   /** From accept to a whole CONNECT. */
   readonly connectTimeoutMs: number
   /** A subscriber whose socket took nothing for so long is closed. */
@@ -49,6 +55,9 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   packetBytesMax: 256 * 1024,
   connectPacketBytesMax: 16 * 1024,
   connectionsMax: 20_000,
+  handshakeTimeoutMs: 10_000,
+  handshakesMax: 8_192,
+  proxyHeaderTimeoutMs: 5_000,
   connectTimeoutMs: 10_000,
   drainTimeoutMs: 10_000,
   heldMessagesPerClientMax: 1000,

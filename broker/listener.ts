@@ -1,39 +1,92 @@
-import { createServer, type AddressInfo, type Server } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
+import { type IsTrusted, toAddress } from './addresses.ts'
+import { toCertificateNames } from './certificate-names.ts'
+import { createHandshakes, type ServerTls } from './handshakes.ts'
+import type { BrokerLimits } from './limits.ts'
 import { createOccasional } from './occasional.ts'
 import type { Origin } from './origin.ts'
+import { readProxyHeader } from './proxy-protocol.ts'
 
 /** A peer that vanished without a word is noticed after about this time and the kernel's probes. */
 const TCP_KEEPALIVE_DELAY_MS = 60_000
 
-interface ListenerOptions {
+/** What {@link createListener} needs. */
+export interface ListenerOptions {
   readonly host: string
   readonly port: number
-  readonly connectionsMax: number
+  /** With it MQTT is spoken inside TLS. */
+  readonly tls?: ServerTls | undefined
+  /** Peers that must begin with a PROXY header. */
+  readonly isProxy?: IsTrusted | undefined
+  readonly limits: Pick<BrokerLimits, 'connectionsMax' | 'handshakeTimeoutMs' | 'handshakesMax' | 'proxyHeaderTimeoutMs'>
   readonly onConnection: (stream: Duplex, origin: Origin) => void
   readonly logger: Logger
 }
 
-/** The TCP listener. Sockets that it has accepted stay open when it is closed. */
-export function createListener ({ host, port, connectionsMax, onConnection, logger }: ListenerOptions) {
-  const occasionally = createOccasional({ intervalMs: 60_000 })
-  const state = { refused: 0 }
+/** What a listener has turned away, since its start. */
+export interface ListenerCounts {
+  /** At `connectionsMax` or `handshakesMax`. */
+  readonly refused: number
+  readonly handshakesFailed: number
+  readonly proxyHeadersRefused: number
+}
+
+/** A TCP listener; a PROXY header and TLS may lie between it and MQTT. Sockets that it has accepted stay open when it is closed. */
+export function createListener ({ host, port, tls, isProxy, limits, onConnection, logger }: ListenerOptions) {
+  const { connectionsMax, proxyHeaderTimeoutMs } = limits
+  const occasionally = { refused: createOccasional({ intervalMs: 60_000 }), header: createOccasional({ intervalMs: 10_000 }) }
+  const state = { refused: 0, proxyHeadersRefused: 0 }
+  const handshakes = tls === undefined
+    ? null
+    : createHandshakes({
+      tls,
+      timeoutMs: limits.handshakeTimeoutMs,
+      underWayMax: limits.handshakesMax,
+      onSecure: (stream, remoteAddress) => {
+        onConnection(stream, { transport: 'tls', remoteAddress, certificateNames: toCertificateNames(stream) })
+      },
+      logger
+    })
   // Nagle's algorithm would hold an acknowledgement back for the device's delayed ACK, 40 ms a message.
   const server: Server = createServer(
-    { noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_DELAY_MS },
-    (socket) => { onConnection(socket, { transport: 'tcp', remoteAddress: socket.remoteAddress ?? '', certificateNames: [] }) })
+    { noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_DELAY_MS }, accept)
   server.maxConnections = connectionsMax
   server.on('drop', () => {
     state.refused++
-    occasionally((leftOut) => {
+    occasionally.refused((leftOut) => {
       logger.warn({ connectionsMax, leftOut }, 'connection refused: too many connections')
     })
   })
 
+  function accept (socket: Socket): void {
+    const remoteAddress = toAddress(socket.remoteAddress)
+    if (isProxy === undefined || !isProxy(remoteAddress)) {
+      pass(socket, remoteAddress)
+      return
+    }
+    readProxyHeader({
+      socket,
+      timeoutMs: proxyHeaderTimeoutMs,
+      onRead: (source) => { pass(socket, source ?? remoteAddress) },
+      onRefused: (reason) => {
+        state.proxyHeadersRefused++
+        occasionally.header((leftOut) => {
+          logger.warn({ reason, remoteAddress, leftOut }, 'connection closed: a trusted proxy must begin with a PROXY header')
+        })
+      }
+    })
+  }
+
+  function pass (socket: Socket, remoteAddress: string): void {
+    if (handshakes === null) onConnection(socket, { transport: 'tcp', remoteAddress, certificateNames: [] })
+    else handshakes.begin(socket, remoteAddress)
+  }
+
   return {
     /** @throws what `listen` failed with, such as `EADDRINUSE` */
-    async start (): Promise<AddressInfo> {
+    async start (): Promise<{ address: string, port: number }> {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)
         server.listen({ host, port }, () => {
@@ -42,7 +95,9 @@ export function createListener ({ host, port, connectionsMax, onConnection, logg
         })
       })
       server.on('error', (error) => { logger.error({ err: error }, 'MQTT listener failed') })
-      return server.address() as AddressInfo
+      const bound = server.address() as AddressInfo
+      logger.info({ protocol: tls === undefined ? 'mqtt' : 'mqtts', address: bound.address, port: bound.port }, 'listening')
+      return { address: bound.address, port: bound.port }
     },
     /** @returns settles once no new connection can come in */
     async stop (): Promise<void> {
@@ -51,8 +106,12 @@ export function createListener ({ host, port, connectionsMax, onConnection, logg
       // The handle is closed at the end of this turn of the event loop.
       await new Promise<void>((resolve) => { setImmediate(resolve) })
     },
-    get refused (): number {
-      return state.refused
+    get counts (): ListenerCounts {
+      return {
+        refused: state.refused + (handshakes?.refused ?? 0),
+        handshakesFailed: handshakes?.failed ?? 0,
+        proxyHeadersRefused: state.proxyHeadersRefused
+      }
     }
   }
 }

@@ -8,6 +8,10 @@ export interface BrokerStatistics {
   /** Open sockets, now. */
   readonly connections: number
   readonly connectionsRefused: number
+  /** TLS handshakes that came to nothing. */
+  readonly handshakesFailed: number
+  /** Connections of trusted proxies without a valid PROXY header. */
+  readonly proxyHeadersRefused: number
   readonly bytesReceived: number
   readonly packetsReceived: number
   readonly publishesReceived: number
