@@ -32,10 +32,7 @@ export class RetainedMessages {
   store ({ cmd, topic, payload, qos }: AedesPublishPacket): void {
     const previous = this.#tree.get(topic)
     if (payload.length === 0) {
-      if (previous === undefined) return
-      this.#tree.delete(topic)
-      this.count--
-      this.bytes -= previous.bytes
+      this.clear(topic)
       return
     }
     const added = payload.length + topic.length * 2 + topic.split('/').length * LEVEL_BYTES - (previous?.bytes ?? 0)
@@ -50,6 +47,16 @@ export class RetainedMessages {
     this.bytes += added
     const bytes = (previous?.bytes ?? 0) + added
     this.#tree.set(topic, { packet: { cmd, topic, payload: ownCopy(payload), qos, retain: true }, bytes })
+  }
+
+  /** @returns whether there was one */
+  clear (topic: string): boolean {
+    const previous = this.#tree.get(topic)
+    if (previous === undefined) return false
+    this.#tree.delete(topic)
+    this.count--
+    this.bytes -= previous.bytes
+    return true
   }
 
   /** Retained packets that match any of `filters`, one for each filter that it matches. */

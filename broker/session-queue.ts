@@ -69,6 +69,13 @@ export class SessionQueue {
     return queued
   }
 
+  /** Drops messages by their topic; one that its client has received already is left to end its exchange. @returns how many, and their bytes */
+  drop (isMeant: (topic: string) => boolean): { count: number, bytes: number } {
+    const meant = [...this.#byCounter.values()].filter(({ packet }) => packet.cmd === 'publish' && isMeant(packet.topic))
+    for (const queued of meant) this.remove({ brokerCounter: queued.counter })
+    return { count: meant.length, bytes: meant.reduce((sum, { bytes }) => sum + bytes, 0) }
+  }
+
   /** Everything, to be sent again. */
   packets (): Outgoing[] {
     return Array.from(this.#byCounter.values(), (queued) => queued.packet)

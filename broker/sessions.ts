@@ -170,6 +170,19 @@ export class Sessions {
     return removed.packet
   }
 
+  /** Drops what is queued in any session, by topic. @returns how many messages */
+  dropQueued (isMeant: (topic: string) => boolean): number {
+    let dropped = 0
+    for (const [clientId, session] of this.#sessions) {
+      const { count, bytes } = session.queue.drop(isMeant)
+      dropped += count
+      this.queuedMessages -= count
+      this.queuedBytes -= bytes
+      if (count > 0) this.#prune(clientId, session)
+    }
+    return dropped
+  }
+
   queued (clientId: string): Outgoing[] {
     return this.#sessions.get(clientId)?.queue.packets() ?? []
   }
