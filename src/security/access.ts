@@ -1,0 +1,131 @@
+/**
+ * Whether the gateway is open: whether anyone may do everything, because nobody has been given a credential yet.
+ *
+ * - `unknown`: PostgreSQL has not been asked yet and nothing is remembered. Everyone is told to come back.
+ * - `open`: no principal exists, and neither tokens nor client certificates are configured.
+ * - `closed`: everyone needs a credential. There is no way back while the gateway runs: that somebody deleted all
+ *   principals is more likely a mistake or an attack than the wish to let everyone in.
+ * - `exposed`: no principal exists, but the listeners can be reached from beyond this machine and
+ *   VITAL_ALLOW_ANONYMOUS is not set. Everyone is told to come back, until the first credential closes the gateway.
+ *
+ * The last answer of PostgreSQL is kept in a file, so that a gateway that starts while it is away is what it was before.
+ */
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import type { Logger } from 'pino'
+
+/** See the top of this file. */
+export type AccessMode = 'unknown' | 'open' | 'closed' | 'exposed'
+
+interface AccessOptions {
+  /** Where the answer is remembered. */
+  readonly file: string
+  /** The address that the listeners bind, for warnings. */
+  readonly host: string
+  readonly isLoopback: boolean
+  /** VITAL_ALLOW_ANONYMOUS. */
+  readonly isAnonymousAllowed: boolean
+  /** Tokens or client certificates are configured, so that the gateway is closed without any principal. */
+  readonly hasOtherCredentials: boolean
+  readonly logger: Logger
+  /** Everyone who came in without a credential must go. */
+  readonly onClosed: () => void
+}
+
+/** One gateway's answer to whether it is open. */
+export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasOtherCredentials, logger, onClosed }: AccessOptions) {
+  const whenEmpty: AccessMode = isLoopback || isAnonymousAllowed ? 'open' : 'exposed'
+  let mode: AccessMode = hasOtherCredentials ? 'closed' : 'unknown'
+  let remembered: boolean | null = null
+  /** PostgreSQL of this run has answered. */
+  let isConfirmed = false
+  let writing: Promise<void> = Promise.resolve()
+
+  /** Written beside and renamed, so that a crash leaves the old or the new. */
+  async function remember (isOpen: boolean): Promise<void> {
+    try {
+      await writeFile(`${file}.new`, `${JSON.stringify({ open: isOpen })}\n`, { mode: 0o600 })
+      await rename(`${file}.new`, file)
+    } catch (error) {
+      // Only a start while PostgreSQL is away would miss it.
+      logger.warn({ err: error }, 'whether credentials exist could not be remembered')
+    }
+  }
+
+  function enter (next: AccessMode): void {
+    const before = mode
+    mode = next
+    if (next === 'open' && isLoopback) {
+      logger.info('no credentials exist: everyone on this machine may publish and read; `npm run credentials -- add` ends that')
+    } else if (next === 'open') {
+      logger.warn(openWarning(host))
+    } else if (next === 'exposed') {
+      logger.error(exposedMessage(host))
+    } else if (before === 'open' || before === 'exposed') {
+      logger.info('credentials exist now: from here on everyone needs one')
+      onClosed()
+    }
+  }
+
+  return {
+    get mode (): AccessMode {
+      return mode
+    },
+
+    /** Takes up what an earlier run has learnt. Before anything listens. */
+    async load (): Promise<void> {
+      let text
+      try {
+        text = await readFile(file, 'utf8')
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+        return
+      }
+      remembered = toRemembered(text)
+      if (remembered === null) logger.warn({ file }, 'the file that remembers whether credentials exist cannot be read; PostgreSQL will tell')
+      else if (mode === 'unknown') enter(remembered ? whenEmpty : 'closed')
+    },
+
+    /** What PostgreSQL says now. @param isEmpty - there is no principal, not even a revoked one */
+    update (isEmpty: boolean): void {
+      const next = isEmpty ? whenEmpty : 'closed'
+      // What an earlier run remembered as closed may be another database by now, so the first answer may open.
+      if (mode !== next && (mode !== 'closed' || !isConfirmed) && !hasOtherCredentials) enter(next)
+      isConfirmed = true
+      const isOpen = mode === 'open' || mode === 'exposed'
+      if (isOpen === remembered) return
+      remembered = isOpen
+      writing = writing.then(() => remember(isOpen))
+    },
+
+    /** Told in readiness, for as long as they hold. */
+    warnings (): string[] {
+      if (mode === 'open' && !isLoopback) return [openWarning(host)]
+      if (mode === 'exposed') return [exposedMessage(host)]
+      return mode === 'unknown' ? ['PostgreSQL has not been asked yet whether credentials exist; nobody is let in until it answers'] : []
+    },
+
+    /** Settles when everything is on disk. */
+    stop: (): Promise<void> => writing
+  }
+}
+
+export type Access = ReturnType<typeof createAccess>
+
+/** What stops a start, and what is said instead when PostgreSQL was away at that time. */
+export function exposedMessage (host: string): string {
+  return `VITAL_HOST=${host} would let anyone on the network publish and read vital signs, because no credentials exist. ` +
+    'Add one with `npm run credentials -- add`, bind 127.0.0.1, or set VITAL_ALLOW_ANONYMOUS=true if the network itself keeps strangers out.'
+}
+
+function openWarning (host: string): string {
+  return `anyone who reaches ${host} may publish and read: no credentials exist`
+}
+
+function toRemembered (text: string): boolean | null {
+  try {
+    const { open } = JSON.parse(text) as { open?: unknown }
+    return typeof open === 'boolean' ? open : null
+  } catch {
+    return null
+  }
+}

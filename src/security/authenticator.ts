@@ -1,0 +1,151 @@
+/**
+ * Who a client or a request is. Both transports end here, so that they cannot differ.
+ *
+ * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated secret; a
+ * password. Over HTTP a token or a generated secret. Whoever is known is answered in the same turn, without a promise.
+ *
+ * A refusal does not say why. What cannot be checked (PostgreSQL is away and the principal is not known, the token's issuer does not
+ * answer, too many passwords wait) is `unavailable` and never `refused`: a device would take that for a wrong
+ * password, and might give up.
+ */
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Authentication, Credentials } from '../../broker/authentication.ts'
+import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
+import type { AccessMode } from './access.ts'
+import type { Answer, Directory, KnownPassword, KnownPrincipal } from './directory.ts'
+import type { Passwords } from './passwords.ts'
+import { digestOf, isSameDigest, isSecret } from './secrets.ts'
+import { isToken, type Tokens, type VerifiedToken } from './tokens.ts'
+
+const OPEN: Authentication = { status: 'accepted', principal: null }
+const REFUSED: Authentication = { status: 'refused' }
+const UNAVAILABLE: Authentication = { status: 'unavailable' }
+
+/** What a login came over, and how it ended; counted. */
+export interface Login {
+  readonly transport: 'mqtt' | 'http'
+  readonly outcome: Authentication['status']
+}
+
+interface AuthenticatorOptions {
+  readonly mode: () => AccessMode
+  readonly directory: Directory
+  readonly passwords: Passwords
+  /** `null`: no issuer is configured, and a token is a password like any other. */
+  readonly tokens: Tokens | null
+  readonly onLogin: (login: Login) => void
+}
+
+type Awaitable<T> = T | Promise<T>
+
+/** Continues at once when `value` is there already. */
+function then<T, R> (value: Awaitable<T>, next: (value: T) => Awaitable<R>): Awaitable<R> {
+  return value instanceof Promise ? value.then(next) : next(value)
+}
+
+/** The two doors of authentication. */
+export function createAuthenticator ({ mode, directory, passwords, tokens, onLogin }: AuthenticatorOptions) {
+  /** See {@link import('../../broker/authentication.ts').Authenticate}. */
+  function authenticateMqtt (credentials: Credentials): Awaitable<Authentication> {
+    const now = mode()
+    if (now === 'open') return OPEN
+    return then(now === 'closed' ? identifyMqtt(credentials) : UNAVAILABLE, (authentication) => count('mqtt', authentication))
+  }
+
+  function identifyMqtt ({ clientId, username, password, origin }: Credentials): Awaitable<Authentication> {
+    const byCertificate = origin.certificateNames.includes(clientId) && (username === undefined || username === clientId)
+    if (byCertificate && isPrincipalId(clientId)) return then(directory.find(clientId), (answer) => acceptDevice(clientId, answer))
+    if (password === undefined) return REFUSED
+    const text = password.toString()
+    if (tokens !== null && isToken(text)) return then(tokens.check(text), (token) => acceptToken(token, username))
+    if (username === undefined || !isPrincipalId(username)) return REFUSED
+    return then(directory.find(username), (answer) => isSecret(text)
+      ? acceptSecret(answer, digestOf(text))
+      : checkPassword(username, answer, password))
+  }
+
+  /**
+   * By the headers of a request: `Authorization: Bearer` with a secret or a token, or `X-API-Key` with a secret.
+   */
+  function authenticateHttp (headers: IncomingHttpHeaders): Awaitable<Authentication> {
+    const now = mode()
+    if (now === 'open') return OPEN
+    return then(now === 'closed' ? identifyHttp(credentialOf(headers)) : UNAVAILABLE, (authentication) => count('http', authentication))
+  }
+
+  function identifyHttp (credential: string): Awaitable<Authentication> {
+    if (isSecret(credential)) {
+      const digest = digestOf(credential)
+      return then(directory.findByDigest(digest), (answer) => acceptSecret(answer, digest))
+    }
+    if (tokens === null || !isToken(credential)) return REFUSED
+    return then(tokens.check(credential), (token) => acceptToken(token, undefined))
+  }
+
+  /** A certificate needs no row, but a revoked one, or one of another role, refuses it. */
+  function acceptDevice (id: string, answer: Answer): Authentication {
+    if (answer === 'unavailable') return UNAVAILABLE
+    if (answer !== undefined && (answer.isRevoked || answer.principal.role !== 'device')) return REFUSED
+    return { status: 'accepted', principal: answer?.principal ?? { id, role: 'device' } }
+  }
+
+  function acceptToken (token: VerifiedToken | null | 'unavailable', username: string | undefined): Awaitable<Authentication> {
+    if (token === 'unavailable') return UNAVAILABLE
+    if (token === null || (username !== undefined && username !== token.principal.id)) return REFUSED
+    return then(directory.find(token.principal.id), (answer) => {
+      if (answer === 'unavailable') return UNAVAILABLE
+      return answer?.isRevoked === true ? REFUSED : toAccepted(token.principal, token.expiresAtMs)
+    })
+  }
+
+  /** A password is checked however little there is to check it with, so that the time tells nothing. */
+  function checkPassword (id: string, answer: Answer, password: Buffer): Awaitable<Authentication> {
+    if (answer === 'unavailable') return UNAVAILABLE
+    const nowMs = Date.now()
+    const valid: readonly KnownPassword[] = answer === undefined || answer.isRevoked
+      ? []
+      : answer.passwords.filter(({ expiresAtMs }) => expiresAtMs > nowMs)
+    return then(passwords.check(id, valid.map(({ argon2id }) => argon2id), password), (check) => {
+      if (check === 'unavailable') return UNAVAILABLE
+      if (check === 'wrong' || answer === undefined) return REFUSED
+      // It took seconds, in which the principal may have changed; the device asks again and finds the password remembered.
+      if (!directory.isCurrent(answer)) return UNAVAILABLE
+      return toAccepted(answer.principal, Math.min(...valid.map(({ expiresAtMs }) => expiresAtMs)))
+    })
+  }
+
+  function count<A extends Authentication> (transport: Login['transport'], authentication: A): A {
+    onLogin({ transport, outcome: authentication.status })
+    return authentication
+  }
+
+  return { authenticateMqtt, authenticateHttp }
+}
+
+export type Authenticator = ReturnType<typeof createAuthenticator>
+
+function acceptSecret (answer: Answer, digest: string): Authentication {
+  if (answer === 'unavailable') return UNAVAILABLE
+  return answer === undefined || answer.isRevoked ? REFUSED : matchSecret(answer, digest)
+}
+
+function matchSecret ({ principal, secrets }: KnownPrincipal, digest: string): Authentication {
+  for (const secret of secrets) {
+    if (!isSameDigest(secret.digest, digest)) continue
+    return secret.expiresAtMs > Date.now() ? toAccepted(principal, secret.expiresAtMs) : REFUSED
+  }
+  return REFUSED
+}
+
+function toAccepted (principal: Principal, expiresAtMs: number): Authentication {
+  return expiresAtMs === Infinity ? { status: 'accepted', principal } : { status: 'accepted', principal, expiresAtMs }
+}
+
+/** RFC 6750 §2.1; the scheme's name has no case. */
+const BEARER = /^bearer +([\w.~+/=-]+) *$/i
+
+/** Empty when there is none. */
+function credentialOf ({ authorization, 'x-api-key': key }: IncomingHttpHeaders): string {
+  if (authorization !== undefined) return BEARER.exec(authorization)?.[1] ?? ''
+  return typeof key === 'string' ? key : ''
+}

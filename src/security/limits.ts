@@ -1,0 +1,41 @@
+/** Every bound of authentication that is no configuration, with its reason. What a stranger can make grow without one is a defect. */
+export const SECURITY_LIMITS = {
+  /** Principals kept in memory, about 400 bytes each: those that can come in while PostgreSQL is away. */
+  principalsMax: 200_000,
+  /** Ids and secrets known to belong to nobody. Apart from the above, so that guessing cannot push out those that exist. */
+  unknownMax: 20_000,
+  /** A query waits so long for company: 5,000 devices that come back at once cost a handful of queries. */
+  lookupDelayMs: 2,
+  /** Keys in one query. */
+  lookupBatchMax: 1000,
+  /** Keys that wait for a query; beyond, the answer is "unavailable" at once. Twice the sockets that there can be. */
+  lookupsWaitingMax: 40_000,
+  /** How often changes are looked for: a revoked principal is closed within about this time. */
+  changesIntervalMs: 1000,
+  /** A change is stamped before it is committed; a transaction may take so long and is still seen. */
+  changesOverlapMs: 15_000,
+  /** Changes in one query. */
+  changesBatchMax: 5000,
+  /** argon2id at once, each 19 MiB and a thread of libuv's four: the spool's fsync needs the others. */
+  passwordsAtOnceMax: 2,
+  /** Passwords that wait for their turn; at 20 ms each this is a minute of waiting. */
+  passwordsWaitingMax: 3000,
+  /** MQTT clients usually give up after 30 s; what waited longer is answered "unavailable" and costs nothing more. */
+  passwordWaitMaxMs: 28_000,
+  /** Verified passwords remembered, about 150 bytes each. */
+  passwordsRememberedMax: 100_000,
+  /** Longer passwords are refused unseen; the whole CONNECT has 16 KiB. */
+  passwordBytesMax: 1024,
+  /** A token is a few hundred bytes, with many claims 2 KiB. */
+  tokenBytesMax: 8192,
+  /** Verified tokens remembered, about 200 bytes each. */
+  tokensRememberedMax: 50_000,
+  /** A key taken out of the JWKS counts so long at most. */
+  tokenRememberedMs: 300_000,
+  /** A JWKS is asked for again after this time, and, for a key that is not in it, not more often than this. */
+  jwksAgeMaxMs: 600_000,
+  jwksCooldownMs: 30_000,
+  jwksTimeoutMs: 5000,
+  /** Clocks of the token's issuer and ours may differ by so much. */
+  tokenClockToleranceS: 5
+} as const

@@ -1,0 +1,98 @@
+/**
+ * JSON Web Tokens of an issuer that the operator trusts (OAuth 2.0 access tokens), through jose.
+ *
+ * The list of algorithms is ours, asymmetric only, and never the token's choice: `alg: none` and an HMAC keyed with the
+ * public key are refused before a key is looked for. Issuer, audience and expiry must be there and must fit.
+ * @see RFC 8725, JSON Web Token Best Current Practices
+ */
+import { errors, jwtVerify, type JWTVerifyGetKey } from 'jose'
+import { isPrincipalId, isRole, type Principal, type Role } from '../../schemas/principal.ts'
+import { SECURITY_LIMITS } from './limits.ts'
+import { LruMap } from './lru-map.ts'
+import { digestOf } from './secrets.ts'
+
+/** What a token may be signed with. */
+export const TOKEN_ALGORITHMS: readonly string[] = [
+  'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'
+]
+
+/** A JWS in compact form whose header is a JSON object. */
+const TOKEN = /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/
+
+/** Whether `text` has the form of a token, so that it is not taken for a password. One with `alg: none` has no signature, and is none. */
+export function isToken (text: string): boolean {
+  return text.length <= SECURITY_LIMITS.tokenBytesMax && TOKEN.test(text)
+}
+
+/** Whose a token is, and until when. */
+export interface VerifiedToken {
+  readonly principal: Principal
+  /** Unix milliseconds. */
+  readonly expiresAtMs: number
+}
+
+/** `null`: it is not valid. */
+export type TokenCheck = VerifiedToken | null | 'unavailable'
+
+interface TokensOptions {
+  readonly getKey: JWTVerifyGetKey
+  readonly issuer: string
+  readonly audience: string
+  /** Of {@link TOKEN_ALGORITHMS}. */
+  readonly algorithms: readonly string[]
+  /** Name of the claim that holds the role, as text or as a list with exactly one of ours. */
+  readonly roleClaim: string
+  /** The keys cannot be had. */
+  readonly onFailure: (error: unknown) => void
+}
+
+/** Errors of jose that say something about the key set and nothing about the token. */
+const KEY_SET_FAILURES: ReadonlySet<string> = new Set([errors.JWKSTimeout.code, errors.JWKSInvalid.code, errors.JOSEError.code])
+
+/** Verifies tokens, and remembers those that were valid for a few minutes: a client sends the same with each request. */
+export function createTokens ({ getKey, issuer, audience, algorithms, roleClaim, onFailure }: TokensOptions) {
+  const remembered = new LruMap<string, VerifiedToken & { readonly untilMs: number }>({ sizeMax: SECURITY_LIMITS.tokensRememberedMax })
+
+  async function verify (token: string, digest: string): Promise<TokenCheck> {
+    let payload
+    try {
+      ({ payload } = await jwtVerify(token, getKey, {
+        issuer,
+        audience,
+        algorithms: [...algorithms],
+        requiredClaims: ['exp', 'sub'],
+        clockTolerance: SECURITY_LIMITS.tokenClockToleranceS
+      }))
+    } catch (error) {
+      if (error instanceof errors.JOSEError && !KEY_SET_FAILURES.has(error.code)) return null
+      onFailure(error)
+      return 'unavailable'
+    }
+    const nowMs = Date.now()
+    const expiresAtMs = (payload.exp as number) * 1000
+    const role = toRole(payload[roleClaim])
+    if (role === null || !isPrincipalId(payload.sub as string) || expiresAtMs <= nowMs) return null
+    const principal = Object.freeze({ id: payload.sub as string, role })
+    remembered.set(digest, { principal, expiresAtMs, untilMs: Math.min(expiresAtMs, nowMs + SECURITY_LIMITS.tokenRememberedMs) })
+    return { principal, expiresAtMs }
+  }
+
+  return {
+    /** At once when it was verified within the last minutes. @param token - has the form of one, see {@link isToken} */
+    check (token: string): TokenCheck | Promise<TokenCheck> {
+      const digest = digestOf(token)
+      const known = remembered.get(digest)
+      if (known !== undefined && known.untilMs > Date.now()) return known
+      return verify(token, digest)
+    }
+  }
+}
+
+export type Tokens = ReturnType<typeof createTokens>
+
+function toRole (claim: unknown): Role | null {
+  if (isRole(claim)) return claim
+  if (!Array.isArray(claim)) return null
+  const [role, ...others] = claim.filter(isRole)
+  return role !== undefined && others.length === 0 ? role : null
+}

@@ -1,0 +1,132 @@
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { createAccess } from '../../src/security/access.ts'
+import { createChanges } from '../../src/security/changes.ts'
+import { until } from '../http/server.ts'
+import { createTestDir } from '../postgres.ts'
+
+const logger = pino({ level: 'silent' })
+
+async function create (t: Test, options: Partial<Parameters<typeof createAccess>[0]> = {}) {
+  const file = options.file ?? join(await createTestDir(t), 'access.json')
+  let closed = 0
+  const access = createAccess({
+    file, host: '127.0.0.1', isLoopback: true, isAnonymousAllowed: false, hasOtherCredentials: false, logger, onClosed: () => { closed++ }, ...options
+  })
+  await access.load()
+  return { access, file, closed: () => closed }
+}
+
+t.test('nobody is let in before it is known; open without credentials, and closed by the first', async (t) => {
+  const { access, file, closed } = await create(t)
+  t.equal(access.mode, 'unknown')
+  t.equal(access.warnings().length, 1)
+  access.update(true)
+  t.equal(access.mode, 'open')
+  t.same(access.warnings(), [])
+  access.update(true)
+  access.update(false)
+  access.update(false)
+  t.equal(access.mode, 'closed')
+  t.equal(closed(), 1)
+  access.update(true)
+  t.equal(access.mode, 'closed', 'deleted principals let nobody in')
+  await access.stop()
+  t.same(JSON.parse(await readFile(file, 'utf8')), { open: false })
+  t.equal((await stat(file)).mode & 0o777, 0o600)
+})
+
+t.test('what was learnt holds for a start while PostgreSQL is away, and PostgreSQL has the last word', async (t) => {
+  const first = await create(t)
+  first.access.update(true)
+  await first.access.stop()
+  const second = await create(t, { file: first.file })
+  t.equal(second.access.mode, 'open')
+  second.access.update(false)
+  t.equal(second.closed(), 1)
+  await second.access.stop()
+  const third = await create(t, { file: first.file })
+  t.equal(third.access.mode, 'closed')
+  third.access.update(true)
+  t.equal(third.access.mode, 'open', 'another database')
+  await third.access.stop()
+  await writeFile(first.file, '{"open":"yes"}')
+  t.equal((await create(t, { file: first.file })).access.mode, 'unknown')
+})
+
+t.test('beyond loopback: only when it is allowed, and never without saying so', async (t) => {
+  const exposed = await create(t, { host: '0.0.0.0', isLoopback: false })
+  exposed.access.update(true)
+  t.equal(exposed.access.mode, 'exposed')
+  t.match(exposed.access.warnings(), [/VITAL_ALLOW_ANONYMOUS/])
+  exposed.access.update(false)
+  t.equal(exposed.access.mode, 'closed')
+  t.same(exposed.access.warnings(), [])
+  const allowed = await create(t, { host: '0.0.0.0', isLoopback: false, isAnonymousAllowed: true })
+  allowed.access.update(true)
+  t.equal(allowed.access.mode, 'open')
+  t.match(allowed.access.warnings(), [/anyone who reaches 0\.0\.0\.0 may publish and read/])
+  const remembered = await create(t, { file: exposed.file, host: '0.0.0.0', isLoopback: false })
+  await exposed.access.stop()
+  t.not(remembered.access.mode, 'open')
+})
+
+t.test('tokens or client certificates close it without any principal', async (t) => {
+  const { access } = await create(t, { hasOtherCredentials: true })
+  t.equal(access.mode, 'closed')
+  access.update(true)
+  t.equal(access.mode, 'closed')
+})
+
+t.test('changes are told once, late commits and a clock that goes back included, and missed rounds are made up', async (t) => {
+  let nowUs = 1e15
+  let rows: Array<{ id: string, changedAtUs: number }> = []
+  let isAway = false
+  const told: string[][] = []
+  let rounds = 0
+  const changes = createChanges({
+    readState: () => isAway ? Promise.reject(new Error('away')) : Promise.resolve({ isEmpty: rows.length === 0, nowUs }),
+    selectChanged: ({ afterUs, afterId, count }) => Promise.resolve(rows
+      .filter((row) => row.changedAtUs > afterUs || (row.changedAtUs === afterUs && row.id > afterId))
+      .sort((a, b) => a.changedAtUs - b.changedAtUs || (a.id < b.id ? -1 : 1)).slice(0, count)),
+    onState: () => { rounds++ },
+    onChanged: (ids) => told.push([...ids]),
+    logger,
+    intervalMs: 1
+  })
+  const round = async () => {
+    const before = rounds
+    await until(() => rounds >= before + 2)
+    return told.splice(0).flat()
+  }
+  const change = (id: string, changedAtUs: number) => { rows = [...rows.filter((row) => row.id !== id), { id, changedAtUs }] }
+  t.teardown(() => changes.stop())
+  changes.start()
+  t.same(await round(), [])
+  t.ok(changes.isWatching)
+  change('a', nowUs)
+  change('b', nowUs)
+  t.same(await round(), ['a', 'b'])
+  t.same(await round(), [])
+  change('a', nowUs + 1)
+  t.same(await round(), ['a'])
+  nowUs += 10e6
+  await round()
+  change('late', nowUs - 9e6)
+  t.same(await round(), ['late'], 'stamped before what was seen already')
+  isAway = true
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  t.notOk(changes.isWatching)
+  nowUs += 3600e6
+  change('missed', nowUs - 3000e6)
+  isAway = false
+  t.same(await round(), ['missed'])
+  nowUs -= 60e6
+  await round()
+  change('back', nowUs)
+  t.same(await round(), ['back'])
+  for (let index = 0; index < 12_000; index++) change(`bulk${index}`, nowUs + 5)
+  t.equal((await round()).length, 12_000)
+})

@@ -1,0 +1,136 @@
+import t from 'tap'
+import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
+import { createDirectory } from '../../src/security/directory.ts'
+import { digestOf } from '../../src/security/secrets.ts'
+
+const stored = (id: string, secret = `secret of ${id}`, changes: Partial<StoredPrincipal> = {}): StoredPrincipal => ({
+  id,
+  role: 'device',
+  createdAt: 1,
+  changedAt: 1,
+  revokedAt: null,
+  credentials: [{ kind: 'secret', secretSha256: Buffer.from(digestOf(secret), 'latin1').toString('hex'), passwordArgon2id: null, createdAt: 1, expiresAt: null }],
+  ...changes
+})
+
+/** A directory over rows that the test changes; `queries` holds what each query asked for. */
+function createWorld (limits: { principalsMax?: number, unknownMax?: number } = {}) {
+  const world = {
+    rows: new Map<string, StoredPrincipal>(),
+    queries: [] as Array<readonly string[]>,
+    failures: [] as unknown[],
+    isAway: false,
+    hold: null as Promise<void> | null
+  }
+  const query = async (keys: readonly string[], isMatch: (row: StoredPrincipal) => boolean) => {
+    world.queries.push(keys)
+    const answer = [...world.rows.values()].filter(isMatch)
+    if (world.hold !== null) await world.hold
+    if (world.isAway) throw new Error('away')
+    return answer
+  }
+  const directory = createDirectory({
+    findByIds: (ids) => query(ids, ({ id }) => ids.includes(id)),
+    findByDigests: (digests) => query(digests, ({ credentials }) => credentials.some(({ secretSha256 }) =>
+      secretSha256 !== null && digests.includes(Buffer.from(secretSha256, 'hex').toString('latin1')))),
+    onFailure: (error) => world.failures.push(error),
+    ...limits
+  })
+  return { world, directory }
+}
+
+const idOf = (answer: Awaited<ReturnType<ReturnType<typeof createDirectory>['find']>>) =>
+  typeof answer === 'object' ? answer.principal.id : answer
+
+t.test('thousands that come at once cost a handful of queries, and nothing the second time', async (t) => {
+  const { world, directory } = createWorld()
+  for (let index = 0; index < 5000; index++) world.rows.set(`d${index}`, stored(`d${index}`))
+  const answers = await Promise.all(Array.from({ length: 5000 }, (_, index) => Promise.resolve(directory.find(`d${index}`))))
+  t.ok(answers.every((answer, index) => idOf(answer) === `d${index}`))
+  t.ok(world.queries.length <= 10, `${world.queries.length} queries`)
+  const queries = world.queries.length
+  t.ok(answers.every((_answer, index) => !(directory.find(`d${index}`) instanceof Promise)), 'without a promise')
+  t.ok(answers.every((_answer, index) => !(directory.findByDigest(digestOf(`secret of d${index}`)) instanceof Promise)))
+  t.equal(world.queries.length, queries)
+})
+
+t.test('who is known stays known while PostgreSQL is away; who is not, cannot be told', async (t) => {
+  const { world, directory } = createWorld()
+  world.rows.set('a', stored('a'))
+  t.equal(idOf(await directory.findByDigest(digestOf('secret of a'))), 'a')
+  world.isAway = true
+  t.equal(idOf(await directory.find('a')), 'a')
+  t.equal(await directory.find('b'), 'unavailable')
+  t.equal(await directory.findByDigest(digestOf('secret of b')), 'unavailable')
+  t.equal(world.failures.length, 2)
+  world.isAway = false
+  t.equal(await directory.find('b'), undefined, 'nothing of the failure is remembered')
+})
+
+t.test('nobody is remembered as such, until something changes, and pushes out no one who exists', async (t) => {
+  const { world, directory } = createWorld({ principalsMax: 3, unknownMax: 3 })
+  world.rows.set('a', stored('a'))
+  await directory.find('a')
+  for (let index = 0; index < 10; index++) {
+    await directory.find(`guess${index}`)
+    await directory.findByDigest(`guess${index}`)
+  }
+  t.equal(idOf(directory.find('a') as never), 'a')
+  const queries = world.queries.length
+  t.equal(directory.find('guess9'), undefined)
+  t.equal(directory.findByDigest('guess9'), undefined)
+  t.equal(world.queries.length, queries)
+
+  world.rows.set('guess9', stored('guess9', 'new'))
+  directory.drop(['guess9'])
+  t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'guess9')
+  t.equal(idOf(await directory.find('guess9')), 'guess9')
+})
+
+t.test('beyond its bound the directory forgets, secrets included, and asks again', async (t) => {
+  const { world, directory } = createWorld({ principalsMax: 2 })
+  for (const id of ['a', 'b', 'c']) world.rows.set(id, stored(id))
+  for (const id of ['a', 'b', 'c']) await directory.find(id)
+  t.equal(directory.size, 2)
+  t.ok(directory.findByDigest(digestOf('secret of a')) instanceof Promise)
+  t.notOk(directory.findByDigest(digestOf('secret of c')) instanceof Promise)
+})
+
+t.test('a change makes what is known worthless: the old secret is nobody\'s, the new one is found', async (t) => {
+  const { world, directory } = createWorld()
+  world.rows.set('a', stored('a', 'old'))
+  const before = await directory.find('a')
+  t.ok(typeof before === 'object' && directory.isCurrent(before))
+  world.rows.set('a', stored('a', 'new'))
+  directory.drop(['a'])
+  t.notOk(directory.isCurrent(before as never))
+  t.equal(await directory.findByDigest(digestOf('old')), undefined)
+  t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'a')
+})
+
+t.test('a change that overtakes a look-up is not lost: it is asked again', async (t) => {
+  const { world, directory } = createWorld()
+  world.rows.set('a', stored('a'))
+  let release = () => {}
+  world.hold = new Promise((resolve) => { release = resolve })
+  const asked = directory.find('a')
+  while (world.queries.length === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+  // The query has read the row; now the principal is revoked, and the change is seen before the answer.
+  world.rows.set('a', stored('a', 'x', { revokedAt: 2, credentials: [] }))
+  directory.drop(['a'])
+  world.hold = null
+  release()
+  t.match(await asked, { isRevoked: true })
+  t.match(directory.find('a'), { isRevoked: true })
+  t.equal(world.queries.length, 2)
+
+  // The same for one who is added meanwhile.
+  world.hold = new Promise((resolve) => { release = resolve })
+  const unknown = directory.find('new')
+  while (world.queries.length === 2) await new Promise((resolve) => setTimeout(resolve, 1))
+  world.rows.set('new', stored('new'))
+  directory.drop(['new'])
+  world.hold = null
+  release()
+  t.equal(idOf(await unknown), 'new')
+})

@@ -1,0 +1,143 @@
+import { createHmac } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
+import t, { type Test } from 'tap'
+import { createKeySet } from '../../src/security/key-sets.ts'
+import { createTokens, isToken, TOKEN_ALGORITHMS } from '../../src/security/tokens.ts'
+import { createTestDir } from '../postgres.ts'
+
+const ISSUER = 'https://issuer.example'
+const AUDIENCE = 'vital-gateway'
+const base64url = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+const nowS = () => Math.floor(Date.now() / 1000)
+
+/** An issuer with one RSA key, in a file, and tokens that trust it. */
+async function createIssuer (t: Test) {
+  const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true })
+  const file = join(await createTestDir(t), 'jwks.json')
+  await writeFile(file, JSON.stringify({ keys: [{ ...await exportJWK(publicKey), kid: 'one', alg: 'RS256' }] }))
+  const failures: unknown[] = []
+  const tokens = createTokens({
+    getKey: await createKeySet(file),
+    issuer: ISSUER,
+    audience: AUDIENCE,
+    algorithms: ['RS256', 'ES256', 'EdDSA'],
+    roleClaim: 'role',
+    onFailure: (error) => failures.push(error)
+  })
+  const claims = { sub: 'band-1', role: 'device', iss: ISSUER, aud: AUDIENCE, exp: nowS() + 60 }
+  const sign = (changes: JWTPayload = {}, header: object = {}, key = privateKey) =>
+    new SignJWT({ ...claims, ...changes }).setProtectedHeader({ alg: 'RS256', kid: 'one', ...header }).sign(key)
+  return { tokens, claims, sign, publicKey, failures, file }
+}
+
+t.test('a good token says who, as what, and until when', async (t) => {
+  const { tokens, sign, claims } = await createIssuer(t)
+  const token = await sign()
+  t.ok(isToken(token))
+  t.same(await tokens.check(token), { principal: { id: 'band-1', role: 'device' }, expiresAtMs: claims.exp * 1000 })
+  const again = tokens.check(token)
+  t.notOk(again instanceof Promise, 'seen again it is answered at once')
+  t.match(again, { principal: { id: 'band-1' } })
+  t.match(await tokens.check(await sign({ role: ['offline_access', 'operator'] })), { principal: { role: 'operator' } })
+})
+
+t.test('the algorithm is ours to choose', async (t) => {
+  const { tokens, sign, claims, publicKey } = await createIssuer(t)
+  const body = base64url(claims)
+
+  const none = `${base64url({ alg: 'none', kid: 'one' })}.${body}.`
+  t.notOk(isToken(none), 'without a signature it is no token')
+  t.equal(await tokens.check(none), null)
+  t.equal(await tokens.check(`${base64url({ alg: 'none', kid: 'one' })}.${body}.AAAA`), null)
+
+  // Key confusion: the public key, which everyone has, as the secret of an HMAC.
+  for (const secret of [await exportSPKI(publicKey), JSON.stringify(await exportJWK(publicKey))]) {
+    const head = `${base64url({ alg: 'HS256', kid: 'one' })}.${body}`
+    t.equal(await tokens.check(`${head}.${createHmac('sha256', secret).update(head).digest('base64url')}`), null)
+  }
+  t.notOk(TOKEN_ALGORITHMS.some((algorithm) => algorithm.startsWith('HS') || algorithm === 'none'))
+
+  const stranger = await generateKeyPair('RS256')
+  t.equal(await tokens.check(await sign({}, {}, stranger.privateKey)), null, 'another key under the same name')
+  t.equal(await tokens.check(await sign({}, { jwk: await exportJWK(publicKey), jku: 'http://127.0.0.1:1/' }, stranger.privateKey)), null)
+  t.equal(await tokens.check(await sign({}, { kid: 'unknown' })), null)
+  t.equal(await tokens.check(await sign({}, { alg: 'PS256' }).catch(() => 'x')), null, 'not in the list')
+})
+
+t.test('issuer, audience, times, subject and role must fit', async (t) => {
+  const { tokens, sign, failures } = await createIssuer(t)
+  const bad: Record<string, JWTPayload> = {
+    'wrong audience': { aud: 'another' },
+    'no audience': { aud: undefined },
+    'wrong issuer': { iss: 'https://issuer.example.evil' },
+    'no issuer': { iss: undefined },
+    expired: { exp: nowS() - 60 },
+    'expired within the tolerance': { exp: nowS() - 1 },
+    'no expiry': { exp: undefined },
+    'not yet valid': { nbf: nowS() + 60 },
+    'no subject': { sub: undefined },
+    'a subject that is no id': { sub: 'a/+' },
+    'a subject of the prototype': { sub: '__proto__' },
+    'no role': { role: undefined },
+    'unknown role': { role: 'root' },
+    'several roles': { role: ['device', 'admin'] }
+  }
+  for (const [name, changes] of Object.entries(bad)) t.equal(await tokens.check(await sign(changes)), null, name)
+  t.match(await tokens.check(await sign({ aud: ['another', AUDIENCE] })), { principal: { id: 'band-1' } })
+  t.same(failures, [], 'none of them is our fault')
+})
+
+t.test('a changed token is not the remembered one', async (t) => {
+  const { tokens, sign } = await createIssuer(t)
+  const token = await sign()
+  await tokens.check(token)
+  const [head, , signature] = token.split('.')
+  t.equal(await tokens.check(`${head}.${base64url({ sub: 'band-2', role: 'admin', iss: ISSUER, aud: AUDIENCE, exp: nowS() + 60 })}.${signature}`), null)
+})
+
+t.test('a remembered token ends when it expires', async (t) => {
+  const { tokens, sign } = await createIssuer(t)
+  const token = await sign({ exp: nowS() + 1 })
+  t.match(await tokens.check(token), { principal: { id: 'band-1' } })
+  await new Promise((resolve) => setTimeout(resolve, 1100))
+  t.equal(await tokens.check(token), null)
+})
+
+t.test('keys by URL: an issuer that does not answer is no wrong token, and its last keys stay good', async (t) => {
+  const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
+  let isAway = true
+  const server = createServer((_request, response) => {
+    if (isAway) response.writeHead(500).end()
+    else exportJWK(publicKey).then((jwk) => response.end(JSON.stringify({ keys: [{ ...jwk, kid: 'e', alg: 'ES256' }] })), () => response.destroy())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()))
+  t.teardown(() => { server.close() })
+  const failures: unknown[] = []
+  const tokens = createTokens({
+    getKey: await createKeySet(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`),
+    issuer: ISSUER,
+    audience: AUDIENCE,
+    algorithms: ['ES256'],
+    roleClaim: 'vital_role',
+    onFailure: (error) => failures.push(error)
+  })
+  const sign = (id: string) => new SignJWT({ vital_role: 'operator' }).setProtectedHeader({ alg: 'ES256', kid: 'e' })
+    .setSubject(id).setIssuer(ISSUER).setAudience(AUDIENCE).setExpirationTime('1m').sign(privateKey)
+  t.equal(await tokens.check(await sign('ann')), 'unavailable')
+  t.equal(failures.length, 1)
+  isAway = false
+  t.match(await tokens.check(await sign('ann')), { principal: { id: 'ann', role: 'operator' } })
+  isAway = true
+  t.match(await tokens.check(await sign('bob')), { principal: { id: 'bob', role: 'operator' } })
+})
+
+t.test('a file that is no key set stops the start', async (t) => {
+  const file = join(await createTestDir(t), 'jwks.json')
+  await t.rejects(createKeySet(file), { code: 'ENOENT' })
+  await writeFile(file, '{"keys": 1}')
+  await t.rejects(createKeySet(file))
+})
