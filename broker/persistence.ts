@@ -86,13 +86,7 @@ export function createPersistence ({ retained, sessions }: { retained: RetainedM
 
     /** A will lives in its client's connection; a copy would only serve other brokers of a cluster. */
     async putWill (): Promise<void> {},
-    /**
-     * The last that Aedes asks before it registers a client and closes whoever it knows under the same id. Of two that
-     * connect at once the elder has been closed by now; it must not come so far, for it would close the newer.
-     */
-    delWill ({ closed = false }: { readonly closed?: boolean }): Promise<void> {
-      return closed ? new Promise(() => {}) : Promise.resolve()
-    },
+    async delWill (): Promise<void> {},
     streamWill (): Readable {
       return Readable.from([])
     }
