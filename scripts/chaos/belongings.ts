@@ -52,6 +52,13 @@ export class Belongings {
     this.#mounts.add(dir)
   }
 
+  /** A directory with a file system of its own, in memory. */
+  createTmpfs (bytes: number): string {
+    const dir = this.createDir()
+    this.mountTmpfs(dir, bytes)
+    return dir
+  }
+
   unmount (dir: string): void {
     if (!this.#mounts.delete(dir)) return
     spawnSync('umount', ['-l', dir])

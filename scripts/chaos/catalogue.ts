@@ -1,11 +1,16 @@
 import type { Fault } from './fault.ts'
+import { ackOrder } from './faults/ack-order.ts'
 import { bitFlips } from './faults/bit-flips.ts'
+import { connectionFlood } from './faults/flood.ts'
 import { killAtFailpoint, powerLoss } from './faults/failpoints.ts'
 import { killGateway, sigterm } from './faults/kill-gateway.ts'
 import { frozenSubscriber, lostAcks, qos2Cut, reconnectStorm } from './faults/network.ts'
-import { hangPostgres, killPostgres, lock, longOutage, readOnly, stopPostgresImmediate, terminateBackend } from './faults/postgres.ts'
+import { longOutage } from './faults/outage.ts'
+import { hangPostgres, killPostgres, lock, readOnly, stopPostgresImmediate, terminateBackend } from './faults/postgres.ts'
+import { postgresDiskFull } from './faults/postgres-disk.ts'
 import { poisonRows } from './faults/rows.ts'
-import { fsyncFails, fsyncFailsStrace, spoolDiskFull, unwritableSpool } from './faults/spool-disk.ts'
+import { soak } from './faults/soak.ts'
+import { fsyncFails, fsyncFailsStrace, spoolDiskFull, spoolFileLimit, unwritableSpool } from './faults/spool-disk.ts'
 import { twoGateways } from './faults/two-gateways.ts'
 
 /** Every fault, in the order of `--fault all`. */
@@ -20,16 +25,21 @@ export const FAULTS: readonly Fault[] = [
   longOutage,
   terminateBackend,
   readOnly,
+  postgresDiskFull,
   lock,
   twoGateways,
   poisonRows,
   spoolDiskFull,
+  spoolFileLimit,
   unwritableSpool,
   fsyncFails,
   fsyncFailsStrace,
   bitFlips,
+  ackOrder,
   lostAcks,
   qos2Cut,
   frozenSubscriber,
-  reconnectStorm
+  connectionFlood,
+  reconnectStorm,
+  soak
 ]

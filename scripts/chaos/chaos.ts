@@ -47,6 +47,8 @@ function readCommit (): { commit?: string } {
   return changes.status === 0 && changes.stdout === '' ? { commit: git('rev-parse', '--short', 'HEAD').stdout.trim() } : {}
 }
 
+const silent = pino({ level: 'silent' })
+
 /** What a run shares between its faults. */
 interface Shared {
   readonly belongings: Belongings
@@ -58,13 +60,16 @@ interface Shared {
 async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
   const { belongings, program, options } = shared
   // A fault that lasts comes once; --seconds is for it.
-  const cycles = fault.cycles === 1 ? 1 : options.cycles ?? (options.isAll ? fault.cyclesInAll : fault.cycles)
+  const extent = options.isAll ? 'inAll' : 'alone'
+  const cycles = fault.cycles === undefined ? 1 : options.cycles ?? fault.cycles[extent]
   // Of its own for each fault, so that one run alone draws the same numbers as within `all`.
   const seed = (options.seed ^ crc32(fault.name)) >>> 0
   const dir = belongings.createDir()
   const progress = createProgress(fault, cycles)
   const publisher = new PublisherProcess(belongings, program.publisher)
-  const ownPostgres = fault.database === 'own' ? await shared.ownPostgres() : null
+  const ownPostgres = fault.clusterBytesMax === undefined
+    ? fault.database === 'own' ? await shared.ownPostgres() : null
+    : await OwnPostgres.create(belongings.createTmpfs(fault.clusterBytesMax), silent)
   const databaseUrl = ownPostgres === null ? null : await createDatabase(ownPostgres, fault)
   const rig = new Rig({
     belongings,
@@ -77,12 +82,13 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     seed,
     load: { ...DEFAULT_LOAD, ...fault.load, ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }) },
     random: createRandom(seed),
-    seconds: options.seconds ?? (options.isAll ? fault.secondsInAll : fault.seconds),
+    seconds: options.seconds ?? fault.seconds?.[extent] ?? 0,
     breaks: options.breaks,
     onCycle: (done) => progress.update(done)
   }, databaseUrl)
   try {
     await fault.run(rig)
+    if (fault.cycles === undefined) rig.cycleDone()
     await rig.stopGateway()
   } catch (error) {
     rig.violate('C6', `the run broke off: ${error instanceof Error ? error.stack ?? error.message : String(error)}`)
@@ -91,7 +97,8 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     progress.stop()
     publisher.kill()
     await rig.endProcesses()
-    if (databaseUrl !== null) await dropDatabase(await shared.ownPostgres(), databaseUrl)
+    if (ownPostgres !== null && databaseUrl !== null) await dropDatabase(ownPostgres, databaseUrl)
+    if (fault.clusterBytesMax !== undefined) await ownPostgres?.stop('SIGQUIT')
     belongings.removeDir(dir)
   }
   return rig.outcome()
@@ -120,7 +127,7 @@ async function run (options: ChaosOptions): Promise<void> {
   const program = prepareProgram({ dir, isBuilding: options.isBuilding })
   let ownPostgres: Promise<OwnPostgres> | null = null
   const useOwnPostgres = () => {
-    ownPostgres ??= OwnPostgres.create(dir, pino({ level: 'silent' }))
+    ownPostgres ??= OwnPostgres.create(dir, silent)
     return ownPostgres
   }
   const shared: Shared = { belongings, program, options, ownPostgres: useOwnPostgres }

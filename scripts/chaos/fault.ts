@@ -1,6 +1,12 @@
 import type { Load } from './messages.ts'
 import type { Rig } from './rig.ts'
 
+/** How much of a fault there is when it runs by itself, and in `--fault all`. */
+export interface Extent {
+  readonly alone: number
+  readonly inAll: number
+}
+
 /** One way to hurt a gateway. */
 export interface Fault {
   /** Kebab-case, as on the command line. */
@@ -9,12 +15,11 @@ export interface Fault {
   readonly summary: string
   /** Where the readings go: the gateway's embedded PostgreSQL, or one that the harness starts and stops. */
   readonly database: 'embedded' | 'own'
-  /** Cycles by default, and in `--fault all`; 1 for a fault that lasts and does not come again. */
-  readonly cycles: number
-  readonly cyclesInAll: number
-  /** The same for how long it lasts. */
-  readonly seconds: number
-  readonly secondsInAll: number
+  /** A PostgreSQL of this fault alone, on a file system in memory of that size. */
+  readonly clusterBytesMax?: number
+  /** How often it comes; without, it comes once, and `seconds` says how long it lasts. */
+  readonly cycles?: Extent
+  readonly seconds?: Extent
   /** @returns what is missing here and how to get it, or `null` */
   readonly obstacle?: () => string | null
   readonly load?: Partial<Load>

@@ -7,10 +7,8 @@ import { createConfig, readEnvironment } from '../../src/config.ts'
 import { createGateway } from '../../src/gateway.ts'
 import { type Disk, type DiskFile, realDisk } from '../../src/ingest/spool/disk.ts'
 import { createLogger } from '../../src/logger.ts'
+import { breakStore, EARLY_MS } from './broken-store.ts'
 import type { Failpoint, Injection } from './injection.ts'
-
-/** An acknowledgement out of memory is that much ahead of the disk. */
-const EARLY_MS = 60
 
 const injection = JSON.parse(process.argv[2] ?? '{}') as Injection
 const config = createConfig(readEnvironment())
@@ -24,17 +22,23 @@ function pass (at: Failpoint): void {
   if (failpoint?.at === at && ++passes === failpoint.pass) process.kill(process.pid, 'SIGKILL')
 }
 
+let began = 0
+let newest = 0
+let overtaken = 0
+
 function wrapStore (store: Store): Store {
+  const broken = breakStore(store, injection.breaks)
+  const { answersLateMs } = injection
   return {
     async write (readings, letters) {
       if (injection.isDatabaseAway === true) throw Object.assign(new Error('connect ECONNREFUSED, says the harness'), { code: 'ECONNREFUSED' })
-      if (injection.breaks === 'early-ack') {
-        sleep(EARLY_MS).then(() => store.write(readings, letters)).catch(() => {})
-        return { duplicates: [] }
-      }
-      const written = await store.write(readings, letters)
+      const order = ++began
+      const written = await broken.write(readings, letters)
       pass('after-commit')
       if (isReplaying) pass('replay-after-commit')
+      if (answersLateMs !== undefined) await sleep(Math.random() * answersLateMs)
+      if (order < newest) overtaken++
+      newest = Math.max(newest, order)
       return written
     }
   }
@@ -113,7 +117,8 @@ try {
 const gateway = createGateway({ config, logger, faults: { wrapStore, disk } })
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
-    gateway.stop().then(() => process.exit(0), (error: unknown) => {
+    if (injection.answersLateMs !== undefined) logger.info({ overtaken }, 'batches overtaken by later ones')
+    gateway.stop().then(() => process.exit(injection.breaks === 'bad-exit' ? 1 : 0), (error: unknown) => {
       logger.fatal({ err: error }, 'the stop failed')
       process.exit(1)
     })

@@ -8,6 +8,8 @@ export interface Injection {
   readonly durablePath?: string
   /** The store rejects as if PostgreSQL were away. */
   readonly isDatabaseAway?: boolean
+  /** Each write of the store answers late, by up to so much, so that batches overtake each other. */
+  readonly answersLateMs?: number
   /** From that call of fdatasync on they all fail with EIO, and the time of the first is written there. */
   readonly syncFails?: { readonly from: number, readonly path: string }
 }
@@ -15,5 +17,6 @@ export interface Injection {
 export const FAILPOINTS = ['after-spool-write', 'after-spool-fsync', 'after-commit', 'replay-after-commit', 'replay-before-cursor', 'replay-before-unlink'] as const
 export type Failpoint = typeof FAILPOINTS[number]
 
-export const BREAKS = ['early-ack', 'no-fsync'] as const
+/** Each is found by another checker: C1 and C4, C1, C2, C3, C5, C6, C7. */
+export const BREAKS = ['early-ack', 'no-fsync', 'store-twice', 'stale-latest', 'leak', 'bad-exit', 'miscount'] as const
 export type Break = typeof BREAKS[number]

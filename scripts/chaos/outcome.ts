@@ -13,5 +13,7 @@ export interface Outcome {
   readonly recoveryMs: number
   readonly peakRssBytes: number
   readonly figures: Readonly<Record<string, number | string>>
+  /** Figures with their bounds, as text. */
+  readonly verdicts: readonly string[]
   readonly violations: readonly Violation[]
 }

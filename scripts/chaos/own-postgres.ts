@@ -45,6 +45,14 @@ export class OwnPostgres {
     this.#server ??= await startServer(this.#cluster, this.#options, { mayMovePort: false, signal: AbortSignal.timeout(QUERY_TIMEOUT_MS) })
   }
 
+  /** Starts one that has ended by itself. @returns whether it had */
+  async startAgain (): Promise<boolean> {
+    if (this.#server === null || findPostgresBelow(this.#cluster.dir).length > 0) return false
+    this.#server = null
+    await this.start()
+    return true
+  }
+
   /** `SIGINT` shuts down in order, `SIGQUIT` at once as `pg_ctl stop -m immediate`, `SIGKILL` crashes. */
   async stop (signal: 'SIGINT' | 'SIGQUIT' | 'SIGKILL'): Promise<void> {
     const server = this.#server

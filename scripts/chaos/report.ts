@@ -1,6 +1,6 @@
 import type { Outcome } from './outcome.ts'
 
-const HEADS = ['fault', 'cycles', 'acknowledged', 'lost', 'duplicated', 'slowest ack', 'recovery', 'peak memory', '']
+const HEADS = ['fault', 'cycles', 'acknowledged', 'lost', 'duplicated', 'slowest ack', 'slowest answer', 'recovery', 'peak memory', '']
 
 /** One row a fault, aligned; violations follow below. */
 export function formatOutcomes (outcomes: readonly Outcome[]): string {
@@ -11,6 +11,7 @@ export function formatOutcomes (outcomes: readonly Outcome[]): string {
     String(outcome.lost),
     String(outcome.duplicated),
     `${(outcome.slowestAckMs / 1000).toFixed(2)} s`,
+    `${(Number(outcome.figures['slowestAnswerMs'] ?? 0) / 1000).toFixed(2)} s`,
     `${(outcome.recoveryMs / 1000).toFixed(2)} s`,
     `${Math.round(outcome.peakRssBytes / 2 ** 20)} MiB`,
     outcome.violations.length === 0 ? 'ok' : `${outcome.violations.length} violated`
@@ -21,5 +22,6 @@ export function formatOutcomes (outcomes: readonly Outcome[]): string {
   const violations = outcomes.flatMap(({ fault, violations }) => violations.map(({ checker, message }) => `${fault}  ${checker}  ${message}`))
   const figures = outcomes.map(({ fault, figures }) =>
     `${fault}: ${Object.entries(figures).map(([name, value]) => `${name} ${value}`).join(', ')}`)
-  return [[HEADS, ...rows].map(line).join('\n'), figures.join('\n'), violations.join('\n')].filter((part) => part !== '').join('\n\n')
+  const verdicts = outcomes.flatMap(({ fault, verdicts }) => verdicts.map((verdict) => `${fault}  ${verdict}`))
+  return [[HEADS, ...rows].map(line).join('\n'), figures.join('\n'), verdicts.join('\n'), violations.join('\n')].filter((part) => part !== '').join('\n\n')
 }

@@ -10,11 +10,12 @@ import type { Fault } from './fault.ts'
 import { GatewayProcess } from './gateway-process.ts'
 import type { Break, Injection } from './injection.ts'
 import { type Entry, type LedgerEntries, readLedger } from './ledger-file.ts'
-import type { Load, PublisherFigures, PublisherSettings } from './messages.ts'
+import type { Load, PublisherSettings } from './messages.ts'
 import { checkMetrics, readReadiness, type Readiness, type Rows, type Scrape, scrape } from './metrics.ts'
 import { createQuery, type OwnPostgres } from './own-postgres.ts'
 import type { Outcome } from './outcome.ts'
 import type { PublisherProcess } from './publisher-process.ts'
+import { drain, settle } from './settle.ts'
 import { countRows, untilIdle } from './tables.ts'
 import { until } from './until.ts'
 import { explainWait, type Life, measureWaits } from './waits.ts'
@@ -22,8 +23,6 @@ import { Watch } from './watch.ts'
 
 /** initdb, migrations and recovery on a busy machine included. */
 const READY_TIMEOUT_MS = 60_000
-const DRAIN_TIMEOUT_MS = 60_000
-const SETTLE_TIMEOUT_MS = 90_000
 
 export interface RigOptions {
   readonly belongings: Belongings
@@ -46,6 +45,7 @@ export interface RigOptions {
 export class Rig {
   readonly options: RigOptions
   readonly violations: Violation[] = []
+  readonly verdicts: string[] = []
   readonly figures: Record<string, number | string> = {}
   readonly watch: Watch
   readonly dataDir: string
@@ -59,6 +59,7 @@ export class Rig {
   #account: { prefix: string, ledgerPath: string } | null = null
   /** Rows that were there when the gateway's life began; `null` when nobody counted. */
   #baseline: Rows | null = { readings: 0, letters: 0 }
+  readonly #violate = (checker: Violation['checker'], message: string) => { this.violate(checker, message) }
   readonly #sums = { sent: 0, acknowledged: 0, resent: 0, lost: 0, duplicated: 0, slowestAckMs: 0, recoveryMs: 0 }
 
   constructor (options: RigOptions, databaseUrl: string | null) {
@@ -96,6 +97,13 @@ export class Rig {
     this.violations.push({ checker, message })
   }
 
+  /** A figure with the bound that it must keep; the report tells both, and a figure beyond it is a violation. */
+  verdict (what: string, value: number, max: number, unit: string): void {
+    const holds = value <= max
+    this.verdicts.push(`${what}: ${value} ${unit}, at most ${max} ${unit}: ${holds ? 'holds' : 'VIOLATED'}`)
+    if (!holds) this.violate('expected', `${what}: ${value} ${unit}, more than ${max} ${unit}`)
+  }
+
   /** Notes how long the way back took; the longest one is shown. */
   recovered (ms: number): void {
     this.#sums.recoveryMs = Math.max(this.#sums.recoveryMs, ms)
@@ -108,6 +116,20 @@ export class Rig {
 
   cycleDone (): void {
     this.options.onCycle(++this.cyclesDone)
+  }
+
+  /** Does it as often as was asked for, counting from 1. */
+  async repeat (strike: (cycle: number) => Promise<void>): Promise<void> {
+    for (let cycle = 1; cycle <= this.options.cycles; cycle++) {
+      await strike(cycle)
+      this.cycleDone()
+    }
+  }
+
+  /** A gateway, and load. */
+  async begin (settings: Partial<PublisherSettings> = {}): Promise<void> {
+    await this.startGateway()
+    await this.beginAccount(settings)
   }
 
   /**
@@ -223,10 +245,10 @@ export class Rig {
     const account = this.#account
     if (account === null) throw new Error('no account is open')
     this.#account = null
-    const figures = await this.#drain(this.publisher)
-    if (how.also !== undefined) await this.#drain(how.also.publisher)
-    const settled = await this.#settle(this.#ports.http) ?? await this.#settleAfterRestart()
-    if (how.also !== undefined) await this.#settle(how.also.httpPort)
+    const figures = await drain(this.publisher, this.#violate)
+    if (how.also !== undefined) await drain(how.also.publisher, this.#violate)
+    const settled = await settle(this.#ports.http, this.query, this.#violate) ?? await this.#settleAfterRestart()
+    if (how.also !== undefined) await settle(how.also.httpPort, this.query, this.#violate)
     const ledgerPaths = [account.ledgerPath, ...(how.also === undefined ? [] : [how.also.ledgerPath()])]
     await this.publisher.endAccount()
     await how.also?.publisher.endAccount()
@@ -278,6 +300,7 @@ export class Rig {
       ...this.#sums,
       peakRssBytes: this.watch.peakRssBytes,
       figures: { ...this.figures, peakDescriptors: this.watch.peakDescriptors, scrapes: this.watch.scrapes },
+      verdicts: this.verdicts,
       violations: this.violations
     }
   }
@@ -286,28 +309,7 @@ export class Rig {
   async #settleAfterRestart (): Promise<Scrape | null> {
     await this.killGateway()
     await this.startGateway({ isCounted: true })
-    return await this.#settle(this.#ports.http)
-  }
-
-  async #drain (publisher: PublisherProcess): Promise<PublisherFigures> {
-    const figures = await publisher.drain(DRAIN_TIMEOUT_MS)
-    if (figures.unacknowledged > 0) {
-      this.violate('C6', `${figures.unacknowledged} readings were not acknowledged within ${DRAIN_TIMEOUT_MS} ms after the fault had passed`)
-    }
-    for (const fault of figures.faults) this.violate('expected', fault)
-    return figures
-  }
-
-  /** Waits until nothing is pending and no transaction of the gateway runs. */
-  async #settle (httpPort: number): Promise<Scrape | null> {
-    let last: Scrape | null = null
-    const tookMs = await this.until(async () => {
-      last = await scrape(httpPort)
-      return last.pending === 0 && last.spoolReadings === 0 && last.databaseUp
-    }, SETTLE_TIMEOUT_MS)
-    if (tookMs === null) this.violate('C6', `the gateway did not settle within ${SETTLE_TIMEOUT_MS} ms: ${JSON.stringify(last)}`)
-    await untilIdle(this.query, 'state <> \'idle\'')
-    return tookMs === null ? null : await scrape(httpPort)
+    return await settle(this.#ports.http, this.query, this.#violate)
   }
 
   async #countNew (baseline: Rows): Promise<Rows> {

@@ -25,9 +25,9 @@ t.test('options', async (t) => {
 
 t.test('the catalogue', async (t) => {
   t.equal(new Set(FAULTS.map(({ name }) => name)).size, FAULTS.length)
-  for (const { name, cycles, cyclesInAll } of FAULTS) {
+  for (const { name, cycles, seconds } of FAULTS) {
     t.match(name, /^[a-z0-9]+(-[a-z0-9]+)*$/)
-    t.ok(cyclesInAll <= cycles, name)
+    for (const extent of [cycles, seconds]) t.ok(extent === undefined || extent.inAll <= extent.alone, name)
   }
 })
 
@@ -51,10 +51,12 @@ t.test('a violation is told', async (t) => {
     slowestAckMs: 1500,
     recoveryMs: 900,
     peakRssBytes: 2 ** 27,
-    figures: { disconnects: 1 },
+    figures: { disconnects: 1, slowestAnswerMs: 250 },
+    verdicts: ['p99 of acknowledgements: 90 ms, at most 250 ms: holds'],
     violations: [{ checker: 'C1', message: 'acknowledged and lost: x' }]
   }])
-  t.match(text, /1\.50 s +0\.90 s +128 MiB +1 violated/)
+  t.match(text, /1\.50 s +0\.25 s +0\.90 s +128 MiB +1 violated/)
+  t.match(text, 'kill-gateway  p99 of acknowledgements: 90 ms, at most 250 ms: holds')
   t.match(text, 'kill-gateway  C1  acknowledged and lost: x')
 })
 

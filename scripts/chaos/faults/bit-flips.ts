@@ -21,33 +21,38 @@ export const bitFlips: Fault = {
   name: 'bit-flips',
   summary: 'random bytes of the spool flipped while the gateway is down: starts, counts, and loses no more than those records held',
   database: 'own',
-  cycles: 3,
-  cyclesInAll: 2,
-  seconds: 0,
-  secondsInAll: 0,
+  cycles: { alone: 3, inAll: 2 },
   async run (rig) {
     await rig.startGateway()
-    for (let cycle = 1; cycle <= rig.options.cycles; cycle++) {
+    await rig.repeat(async () => {
       await rig.beginAccount()
       await sleep(500)
-      await rig.ownPostgres.stop('SIGINT')
-      await sleep(rig.between(1500, 3000))
-      await rig.killGateway()
-      const damaged = await flip(rig)
-      await rig.ownPostgres.start()
-      await rig.startGateway({ isCounted: true })
-      const held = new Set(damaged.flatMap(({ holds }) => holds))
-      rig.count('readingsInDamage', held.size)
-      rig.count('recordsDamaged', damaged.length)
-      await rig.until(async () => (await rig.scrape()).spoolReadings === 0, 60_000)
-      const { damage } = await rig.scrape()
-      if (damage === 0 && damaged.length > 0) rig.violate('expected', `${damaged.length} records were damaged and none was counted`)
-      const names = await readdir(join(rig.dataDir, 'spool'))
-      if (!names.some((name) => name.endsWith('.damaged'))) rig.violate('expected', 'no damaged segment was set aside')
+      const held = await damageSpool(rig)
       await rig.endAccount({ mayLose: ({ device, n }) => held.has(`${device} ${n}`) })
-      rig.cycleDone()
-    }
+    })
   }
+}
+
+/**
+ * Fills the spool, flips bits of it while the gateway is down, and looks at what the next one makes of it.
+ * @returns `device n` of what lay in the damaged records
+ */
+export async function damageSpool (rig: Rig): Promise<ReadonlySet<string>> {
+  await rig.ownPostgres.stop('SIGINT')
+  await sleep(rig.between(1500, 3000))
+  await rig.killGateway()
+  const damaged = await flip(rig)
+  await rig.ownPostgres.start()
+  await rig.startGateway({ isCounted: true })
+  const held = new Set(damaged.flatMap(({ holds }) => holds))
+  rig.count('readingsInDamage', held.size)
+  rig.count('recordsDamaged', damaged.length)
+  await rig.until(async () => (await rig.scrape()).spoolReadings === 0, 60_000)
+  const { damage } = await rig.scrape()
+  if (damage === 0 && damaged.length > 0) rig.violate('expected', `${damaged.length} records were damaged and none was counted`)
+  const names = await readdir(join(rig.dataDir, 'spool'))
+  if (!names.some((name) => name.endsWith('.damaged'))) rig.violate('expected', 'no damaged segment was set aside')
+  return held
 }
 
 /** @returns the records that no longer are what was written */

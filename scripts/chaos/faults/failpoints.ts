@@ -2,43 +2,52 @@ import { readdir, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Fault } from '../fault.ts'
-import { FAILPOINTS } from '../injection.ts'
+import { type Failpoint, FAILPOINTS } from '../injection.ts'
 import type { Rig } from '../rig.ts'
 
 const DEATH_TIMEOUT_MS = 20_000
 /** Failpoints on the way to an acknowledgement are passed with each batch; replay takes many batches in one step. */
 const PASS_MAX = 12
 
+/** Ends the gateway, and lets the next one kill itself at `at`. */
+export async function dieAt (rig: Rig, at: Failpoint): Promise<void> {
+  await rig.killGateway()
+  const pass = Math.floor(rig.between(1, PASS_MAX))
+  if (at.startsWith('replay')) {
+    await rig.startGateway({ injection: { isDatabaseAway: true } })
+    await sleep(rig.between(500, 1500))
+    await rig.killGateway()
+    await rig.startGateway({ injection: { failpoint: { at, pass: 1 } }, isUnready: true })
+  } else {
+    await rig.startGateway({ injection: { failpoint: { at, pass }, isDatabaseAway: at !== 'after-commit' }, isUnready: true })
+  }
+  await rig.awaitDeath(DEATH_TIMEOUT_MS, at)
+}
+
+/** Ends the gateway, lets the next one fill its spool for a while, and takes its power away. */
+export async function losePower (rig: Rig): Promise<void> {
+  const durablePath = join(rig.options.dir, 'durable.json')
+  await rig.killGateway()
+  await rig.startGateway({ injection: { isDatabaseAway: true, durablePath } })
+  await sleep(rig.between(300, 2000))
+  await rig.killGateway()
+  await cutTails(rig, durablePath)
+}
+
 export const killAtFailpoint: Fault = {
   name: 'kill-at-failpoint',
   summary: `the gateway kills itself at a chosen point: ${FAILPOINTS.join(', ')}`,
   database: 'embedded',
-  cycles: 12,
-  cyclesInAll: 6,
-  seconds: 0,
-  secondsInAll: 0,
+  cycles: { alone: 12, inAll: 6 },
   async run (rig) {
     await rig.startGateway()
-    for (let cycle = 0; cycle < rig.options.cycles; cycle++) {
-      const at = FAILPOINTS[cycle % FAILPOINTS.length]!
+    await rig.repeat(async (cycle) => {
       await rig.beginAccount()
       await sleep(200)
-      await rig.killGateway()
-      const pass = Math.floor(rig.between(1, PASS_MAX))
-      if (at.startsWith('replay')) {
-        await rig.startGateway({ injection: { isDatabaseAway: true } })
-        await sleep(rig.between(500, 1500))
-        await rig.killGateway()
-        await rig.startGateway({ injection: { failpoint: { at, pass: 1 } }, isUnready: true })
-      } else {
-        const isDatabaseAway = at !== 'after-commit'
-        await rig.startGateway({ injection: { failpoint: { at, pass }, isDatabaseAway }, isUnready: true })
-      }
-      await rig.awaitDeath(DEATH_TIMEOUT_MS, at)
+      await dieAt(rig, FAILPOINTS[(cycle - 1) % FAILPOINTS.length]!)
       await rig.startGateway({ isCounted: true })
       await rig.endAccount()
-      rig.cycleDone()
-    }
+    })
   }
 }
 
@@ -46,22 +55,10 @@ export const powerLoss: Fault = {
   name: 'power-loss',
   summary: 'SIGKILL while readings go to the spool, then cuts off of its files what no fdatasync had confirmed',
   database: 'embedded',
-  cycles: 10,
-  cyclesInAll: 4,
-  seconds: 0,
-  secondsInAll: 0,
+  cycles: { alone: 10, inAll: 4 },
   async run (rig) {
-    const durablePath = join(rig.options.dir, 'durable.json')
-    await rig.startGateway()
-    await rig.beginAccount()
-    for (let cycle = 1; cycle <= rig.options.cycles; cycle++) {
-      await rig.killGateway()
-      await rig.startGateway({ injection: { isDatabaseAway: true, durablePath } })
-      await sleep(rig.between(300, 2000))
-      await rig.killGateway()
-      await cutTails(rig, durablePath)
-      rig.cycleDone()
-    }
+    await rig.begin()
+    await rig.repeat(() => losePower(rig))
     await rig.startGateway({ isCounted: true })
     await rig.endAccount()
   }

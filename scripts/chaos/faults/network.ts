@@ -14,10 +14,7 @@ export const lostAcks: Fault = {
   name: 'lost-acks',
   summary: 'a proxy drops what the broker answers, then cuts: resent with DUP, stored once',
   database: 'own',
-  cycles: 1,
-  cyclesInAll: 1,
-  seconds: 15,
-  secondsInAll: 8,
+  seconds: { alone: 15, inAll: 8 },
   load: { httpDevices: 0 },
   async run (rig) {
     let isOver = false
@@ -40,7 +37,6 @@ export const lostAcks: Fault = {
     } finally {
       proxy.close()
     }
-    rig.cycleDone()
   }
 }
 
@@ -56,10 +52,7 @@ export const qos2Cut: Fault = {
   name: 'qos2-cut',
   summary: 'QoS 2, cut before PUBLISH, PUBREC, PUBREL or PUBCOMP passes, again and again: stored once',
   database: 'own',
-  cycles: 1,
-  cyclesInAll: 1,
-  seconds: 15,
-  secondsInAll: 8,
+  seconds: { alone: 15, inAll: 8 },
   load: { httpDevices: 0, qos2Every: 1, ratePerS: 600 },
   async run (rig) {
     let isOver = false
@@ -85,7 +78,6 @@ export const qos2Cut: Fault = {
     } finally {
       proxy.close()
     }
-    rig.cycleDone()
   }
 }
 
@@ -93,10 +85,7 @@ export const frozenSubscriber: Fault = {
   name: 'frozen-subscriber',
   summary: 'SIGSTOP of one of 100 subscribers: it is dropped, ingest goes on (the rates are told, not judged)',
   database: 'own',
-  cycles: 1,
-  cyclesInAll: 1,
-  seconds: 30,
-  secondsInAll: 20,
+  seconds: { alone: 30, inAll: 20 },
   load: { ratePerS: 200 },
   async run (rig) {
     await rig.startGateway()
@@ -121,7 +110,6 @@ export const frozenSubscriber: Fault = {
     rig.figures['ackP99MsBefore'] = before.p99Ms
     rig.figures['ackP99MsDuring'] = during.p99Ms
     rig.figures['delivered'] = delivered
-    rig.cycleDone()
   }
 }
 
@@ -132,10 +120,6 @@ export const reconnectStorm: Fault = {
   name: 'reconnect-storm',
   summary: '5,000 clients at once, each with a backlog; the gateway is killed in the middle of it, and they come again',
   database: 'own',
-  cycles: 1,
-  cyclesInAll: 1,
-  seconds: 0,
-  secondsInAll: 0,
   load: { devices: STORM_CLIENTS, httpDevices: 0, ratePerS: 200, backlog: 10, window: 20, keepaliveS: 60 },
   obstacle () {
     const limit = Math.min(readDescriptorLimit(), readSystemLimit())
@@ -144,8 +128,7 @@ export const reconnectStorm: Fault = {
       : `${STORM_CLIENTS + 200} open files are needed and the hard limit is ${limit}: raise it (ulimit -n 65536 as root) and run from there`
   },
   async run (rig) {
-    await rig.startGateway()
-    await rig.beginAccount()
+    await rig.begin()
     await rig.publisher.waitUntil(({ connected }) => connected > STORM_CLIENTS / 2, STORM_TIMEOUT_MS)
     await rig.killGateway()
     await rig.startGateway({ isCounted: true })
@@ -156,7 +139,6 @@ export const reconnectStorm: Fault = {
     rig.figures['connected'] = figures.connected
     if (figures.connected < STORM_CLIENTS) rig.violate('expected', `only ${figures.connected} of ${STORM_CLIENTS} clients are connected`)
     await rig.endAccount()
-    rig.cycleDone()
   }
 }
 

@@ -6,10 +6,7 @@ export const poisonRows: Fault = {
   name: 'poison-rows',
   summary: 'arrays of 1,000 with \\u0000, an overflow and rows that only a CHECK constraint refuses: those become dead letters, no other',
   database: 'own',
-  cycles: 1,
-  cyclesInAll: 1,
-  seconds: 15,
-  secondsInAll: 8,
+  seconds: { alone: 15, inAll: 8 },
   load: { devices: 8, httpDevices: 0, ratePerS: 4000, arrayReadings: 1000, window: 4, invalidShare: 0.001, poisonShare: 0.003 },
   async run (rig) {
     await rig.startGateway()
@@ -20,6 +17,5 @@ export const poisonRows: Fault = {
     let poisoned = 0
     for (const entries of ledger.values()) for (const entry of entries) if (entry?.kind === 'letter') poisoned++
     rig.figures['poisoned'] = poisoned
-    rig.cycleDone()
   }
 }

@@ -5,22 +5,26 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { acknowledgedWithin } from '../check.ts'
 import type { Fault } from '../fault.ts'
 import type { Rig } from '../rig.ts'
+import { mountObstacle } from '../tmpfs.ts'
 
 const TMPFS_BYTES = 16 * 1024 * 1024
+/** A new segment's header, and no batch: a larger one would only make segments short. */
+const FILE_BYTES_MAX = 1024
 const STATE_TIMEOUT_MS = 60_000
 /** Longer than `VITAL_ACK_TIMEOUT_MS`, so that clients are closed. */
 const HELD_MS = 7000
-
-function mountObstacle (): string | null {
-  if (process.platform !== 'linux') return 'a tmpfs of limited size needs Linux'
-  return process.geteuid?.() === 0 ? null : 'mounting a tmpfs needs root: run it with sudo, or in a user namespace (unshare -rm npm run chaos …)'
-}
 
 async function mountSpool (rig: Rig): Promise<string> {
   const spool = join(rig.dataDir, 'spool')
   await mkdir(spool, { recursive: true, mode: 0o700 })
   rig.options.belongings.mountTmpfs(spool, TMPFS_BYTES)
   return spool
+}
+
+/** Nothing may write there any more when it is unmounted. */
+async function leaveSpool (rig: Rig, spool: string): Promise<void> {
+  await rig.endProcesses()
+  rig.options.belongings.unmount(spool)
 }
 
 /** Waits for a readiness. @returns when it came, Unix milliseconds */
@@ -44,10 +48,6 @@ export const spoolDiskFull: Fault = {
   name: 'spool-disk-full',
   summary: 'PostgreSQL stopped, the spool on a tmpfs of 16 MiB: reading stops, readiness 503, a restart in that state, all resumes',
   database: 'own',
-  cycles: 1,
-  cyclesInAll: 1,
-  seconds: 0,
-  secondsInAll: 0,
   load: { blobBytes: 6000, ratePerS: 800, window: 20 },
   obstacle: mountObstacle,
   async run (rig) {
@@ -71,11 +71,44 @@ export const spoolDiskFull: Fault = {
       rig.recovered(performance.now() - startMs)
       await rig.endAccount()
     } finally {
-      await rig.endProcesses()
-      rig.options.belongings.unmount(spool)
+      await leaveSpool(rig, spool)
     }
     await rig.startGateway()
-    rig.cycleDone()
+  }
+}
+
+/** The limit of a file's size, of a process that runs. @throws what prlimit said */
+function limitFileSize (pid: number, bytes: number | 'unlimited'): void {
+  const { status, stderr } = spawnSync('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`], { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`prlimit: ${stderr.trim()}`)
+}
+
+export const spoolFileLimit: Fault = {
+  name: 'spool-file-limit',
+  summary: 'PostgreSQL stopped, RLIMIT_FSIZE of the gateway lowered to nearly nothing, also for its log: nothing is acknowledged; raised again, all resumes',
+  database: 'own',
+  // No batch is small.
+  load: { blobBytes: 2000 },
+  obstacle () {
+    if (process.platform !== 'linux') return 'prlimit needs Linux'
+    return spawnSync('prlimit', ['--version']).status === 0 ? null : 'prlimit is missing: install util-linux'
+  },
+  async run (rig) {
+    await rig.begin()
+    await sleep(1000)
+    await rig.ownPostgres.stop('SIGQUIT')
+    await rig.until(async () => (await rig.scrape()).spoolReadings > 0, STATE_TIMEOUT_MS)
+    limitFileSize(rig.gateway.pid, FILE_BYTES_MAX)
+    const fromMs = await untilReadiness(rig, 503, 'when no file of the spool could grow')
+    await sleep(HELD_MS)
+    const toMs = Date.now()
+    const startMs = performance.now()
+    limitFileSize(rig.gateway.pid, 'unlimited')
+    await untilReadiness(rig, 200, 'when files could grow again')
+    rig.recovered(performance.now() - startMs)
+    await sleep(1000)
+    await rig.ownPostgres.start()
+    await endAccountOfFailure(rig, fromMs, toMs)
   }
 }
 
@@ -83,10 +116,6 @@ export const unwritableSpool: Fault = {
   name: 'unwritable-spool',
   summary: 'the spool becomes read-only, then PostgreSQL stops: nothing is acknowledged; then each comes back',
   database: 'own',
-  cycles: 1,
-  cyclesInAll: 1,
-  seconds: 0,
-  secondsInAll: 0,
   obstacle: () => process.geteuid?.() === 0 ? mountObstacle() : null,
   async run (rig) {
     const isRoot = process.geteuid?.() === 0
@@ -116,41 +145,40 @@ export const unwritableSpool: Fault = {
       await rig.ownPostgres.start()
       await endAccountOfFailure(rig, fromMs, toMs)
     } finally {
-      await rig.endProcesses()
-      rig.options.belongings.unmount(spool)
+      await leaveSpool(rig, spool)
     }
     await rig.startGateway()
-    rig.cycleDone()
   }
+}
+
+/** What a gateway whose disk has failed did is judged; then a new one, on a disk that works, must make up for it. */
+async function judgeFailure (rig: Rig, toFromMs: () => Promise<number> | number): Promise<void> {
+  await sleep(HELD_MS)
+  const fromMs = await toFromMs()
+  const toMs = Date.now()
+  await rig.killGateway()
+  await rig.ownPostgres.start()
+  await rig.startGateway({ isCounted: true })
+  await endAccountOfFailure(rig, fromMs, toMs)
 }
 
 export const fsyncFails: Fault = {
   name: 'fsync-fails',
   summary: 'each fdatasync of the spool from the N-th on fails with EIO, PostgreSQL stopped: acknowledgements stop, clean restart',
   database: 'own',
-  cycles: 3,
-  cyclesInAll: 2,
-  seconds: 0,
-  secondsInAll: 0,
+  cycles: { alone: 3, inAll: 2 },
   async run (rig) {
-    const path = join(rig.options.dir, 'failed-at')
     await rig.startGateway()
-    for (let cycle = 1; cycle <= rig.options.cycles; cycle++) {
+    await rig.repeat(async (cycle) => {
+      const path = join(rig.options.dir, `failed-at-${cycle}`)
       await rig.killGateway()
-      await rig.startGateway({ injection: { syncFails: { from: Math.floor(rig.between(1, 30)), path: `${path}-${cycle}` } } })
+      await rig.startGateway({ injection: { syncFails: { from: Math.floor(rig.between(1, 30)), path } } })
       await rig.beginAccount()
       await sleep(500)
       await rig.ownPostgres.stop('SIGQUIT')
       await untilReadiness(rig, 503, 'when fdatasync failed')
-      await sleep(HELD_MS)
-      const fromMs = Number(await readFile(`${path}-${cycle}`, 'utf8'))
-      const toMs = Date.now()
-      await rig.killGateway()
-      await rig.ownPostgres.start()
-      await rig.startGateway({ isCounted: true })
-      await endAccountOfFailure(rig, fromMs, toMs)
-      rig.cycleDone()
-    }
+      await judgeFailure(rig, async () => Number(await readFile(path, 'utf8')))
+    })
   }
 }
 
@@ -158,10 +186,6 @@ export const fsyncFailsStrace: Fault = {
   name: 'fsync-fails-strace',
   summary: 'the same by strace, in the kernel\'s place',
   database: 'own',
-  cycles: 1,
-  cyclesInAll: 1,
-  seconds: 0,
-  secondsInAll: 0,
   obstacle () {
     return spawnSync('strace', ['-V']).status === 0 ? null : 'strace is missing: apt install strace'
   },
@@ -174,12 +198,6 @@ export const fsyncFailsStrace: Fault = {
     await rig.ownPostgres.stop('SIGQUIT')
     // The gateway notices by itself when the first fdatasync fails; from its readiness on nothing may pass.
     const fromMs = await untilReadiness(rig, 503, 'when fdatasync failed')
-    await sleep(HELD_MS)
-    const toMs = Date.now()
-    await rig.killGateway()
-    await rig.ownPostgres.start()
-    await rig.startGateway({ isCounted: true })
-    await endAccountOfFailure(rig, fromMs, toMs)
-    rig.cycleDone()
+    await judgeFailure(rig, () => fromMs)
   }
 }

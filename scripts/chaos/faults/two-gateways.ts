@@ -6,17 +6,14 @@ export const twoGateways: Fault = {
   name: 'two-gateways',
   summary: 'two gateways on one database, the same devices on both, one killed in between: no deadlock loses anything',
   database: 'own',
-  cycles: 3,
-  cyclesInAll: 2,
-  seconds: 0,
-  secondsInAll: 0,
+  cycles: { alone: 3, inAll: 2 },
   // Few devices, so that both write the same rows of `latest` all the time.
   load: { devices: 10, httpDevices: 2, ratePerS: 800 },
   async run (rig) {
     await rig.startGateway()
     const second = await startAnother(rig)
     const { cycles } = rig.options
-    for (let cycle = 1; cycle <= cycles; cycle++) {
+    await rig.repeat(async (cycle) => {
       await rig.beginAccount({ numbering: { first: 0, step: 2 } })
       await second.beginAccount()
       await sleep(rig.between(1000, 2500))
@@ -27,8 +24,7 @@ export const twoGateways: Fault = {
       }
       await sleep(rig.between(500, 1500))
       await rig.endAccount({ also: second })
-      rig.cycleDone()
-    }
+    })
     await second.stop()
   }
 }

@@ -1,0 +1,102 @@
+/** PostgreSQL away for a while: the way back, what was promised meanwhile, and the long outage itself. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { readRssBytes } from '../../bench/process-stat.ts'
+import { acknowledgedWithin } from '../check.ts'
+import type { Fault } from '../fault.ts'
+import type { Rig } from '../rig.ts'
+
+/** From a reading's first write: the time-out of a commit, 1.5 s, and the spool. */
+const SPOOLED_ACK_MS_MAX = 2000
+const ACK_P99_MS_MAX = 250
+const RECOVERY_TIMEOUT_MS = 90_000
+const MEMORY_POLL_MS = 500
+/** Growth of resident memory over an outage that still is the heap at work, and no backlog kept in memory. */
+const RSS_GROWTH_MIB_MAX = 128
+
+/** Waits until PostgreSQL takes readings again and nothing waits in the spool; notes the time. */
+export async function recover (rig: Rig, timeoutMs = RECOVERY_TIMEOUT_MS): Promise<void> {
+  const tookMs = await rig.until(async () => {
+    const { databaseUp, spoolReadings } = await rig.scrape()
+    return databaseUp && spoolReadings === 0
+  }, timeoutMs)
+  if (tookMs === null) {
+    rig.violate('C6', `PostgreSQL was there, and the gateway did not come back to it within ${timeoutMs} ms: ${JSON.stringify(await rig.scrape())}`)
+  } else {
+    rig.recovered(tookMs)
+  }
+}
+
+/** Ends the account, and judges what was sent while PostgreSQL was away: acknowledged in time, no connection lost. */
+export async function endAccountOfOutage (rig: Rig, fromMs: number, toMs: number) {
+  const { disconnects } = await rig.publisher.figures()
+  const ledger = await rig.endAccount()
+  const { sent, acknowledged, p99Ms, slowestMs } = acknowledgedWithin(ledger, fromMs, toMs)
+  rig.figures['outageSent'] = sent.length
+  rig.figures['outageAckP99Ms'] = p99Ms
+  if (acknowledged === 0) rig.violate('expected', 'nothing was acknowledged while PostgreSQL was away')
+  rig.verdict('slowest acknowledgement while PostgreSQL was away', slowestMs, SPOOLED_ACK_MS_MAX, 'ms')
+  rig.verdict('connections lost', disconnects, 0, 'connections')
+  return { ledger, p99Ms }
+}
+
+/** Resident memory of the gateway, now and then. */
+function watchMemory (rig: Rig) {
+  let peakBytes = 0
+  const timer = setInterval(() => { peakBytes = Math.max(peakBytes, readRssBytes(rig.gateway.pid) ?? 0) }, MEMORY_POLL_MS)
+  return {
+    nowMiB: () => Math.round((readRssBytes(rig.gateway.pid) ?? 0) / 2 ** 20),
+    peakMiB: () => Math.round(peakBytes / 2 ** 20),
+    stop: () => { clearInterval(timer) }
+  }
+}
+
+export const longOutage: Fault = {
+  name: 'long-outage',
+  summary: 'PostgreSQL stopped at 5,000 readings/s: acknowledgements stay quick, memory flat, replay beside new traffic',
+  database: 'own',
+  seconds: { alone: 60, inAll: 30 },
+  load: { devices: 200, httpDevices: 8, ratePerS: 5000, window: 100 },
+  async run (rig) {
+    const { seconds } = rig.options
+    await rig.begin()
+    await sleep(3000)
+    const memory = watchMemory(rig)
+    try {
+      rig.figures['rssMiBBefore'] = memory.nowMiB()
+      const fromMs = Date.now()
+      await rig.ownPostgres.stop('SIGINT')
+      await sleep(Math.min(5, seconds / 2) * 1000)
+      const earlyMiB = memory.nowMiB()
+      await sleep(Math.max(0, fromMs + seconds * 1000 - Date.now()))
+      const growthMiB = memory.nowMiB() - earlyMiB
+      const toMs = Date.now()
+      const { spoolReadings, spoolBytes } = await rig.scrape()
+      rig.figures['spooledReadings'] = spoolReadings
+      rig.figures['spoolBytesPerReading'] = Math.round(spoolBytes / Math.max(1, spoolReadings))
+      const replayedToMs = await replay(rig)
+      rig.figures['rssMiBPeak'] = memory.peakMiB()
+      rig.figures['rssMiBAfter'] = memory.nowMiB()
+      const { ledger, p99Ms } = await endAccountOfOutage(rig, fromMs, toMs)
+      const during = acknowledgedWithin(ledger, toMs, replayedToMs)
+      rig.figures['replayAckSlowestMs'] = during.slowestMs
+      rig.verdict('p99 of acknowledgements during the outage', p99Ms, ACK_P99_MS_MAX, 'ms')
+      rig.verdict('p99 of acknowledgements during the replay', during.p99Ms, ACK_P99_MS_MAX, 'ms')
+      rig.verdict('growth of resident memory during the outage', growthMiB, RSS_GROWTH_MIB_MAX, 'MiB')
+    } finally {
+      memory.stop()
+    }
+  }
+}
+
+/** Lets PostgreSQL come back under full load. @returns when the backlog was gone, Unix milliseconds */
+async function replay (rig: Rig): Promise<number> {
+  await rig.ownPostgres.start()
+  const sentBefore = (await rig.publisher.figures()).sent
+  const startMs = performance.now()
+  await recover(rig, RECOVERY_TIMEOUT_MS + rig.options.seconds * 5000)
+  const seconds = (performance.now() - startMs) / 1000
+  const endMs = Date.now()
+  rig.figures['replayedPerS'] = Math.round((await rig.scrape()).replayed / seconds)
+  rig.figures['sentPerSWhileReplaying'] = Math.round(((await rig.publisher.figures()).sent - sentBefore) / seconds)
+  return endMs
+}

@@ -1,0 +1,126 @@
+/**
+ * Everything at random. In the first half of the time one gateway lives through what it is meant to live through, so that
+ * its memory can be seen to stay flat; in the second half it may be killed too.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { readRssBytes } from '../../bench/process-stat.ts'
+import type { Fault } from '../fault.ts'
+import { FAILPOINTS } from '../injection.ts'
+import { type Mishap, Proxy } from '../proxy.ts'
+import type { Rig } from '../rig.ts'
+import { damageSpool } from './bit-flips.ts'
+import { dieAt, losePower } from './failpoints.ts'
+import { flood } from './flood.ts'
+import { recover } from './outage.ts'
+import { forbidWrites, hang, lockTable, stopForAWhile, terminateSessions } from './postgres.ts'
+
+/** Time between two checks: a ledger of it fits in memory. */
+const ACCOUNT_MS = 60_000
+const CALM_MS_MAX = 5000
+/** Of the last third over the middle third of the first half, when every cache and pool is as large as it gets. */
+const RSS_GROWTH_MIB_MAX = 64
+const RSS_POLL_MS = 1000
+
+type Strike = (rig: Rig) => Promise<void>
+
+/** Readings that a strike destroyed on disk. */
+type Held = Set<string>
+
+const MILD: Readonly<Record<string, Strike>> = {
+  crashOfPostgres: (rig) => stopForAWhile(rig, 'SIGKILL'),
+  stopOfPostgres: (rig) => stopForAWhile(rig, 'SIGQUIT'),
+  hang: (rig) => hang(rig, rig.between(500, 8000)),
+  terminate: (rig) => terminateSessions(rig, rig.between(500, 4000)),
+  readOnly: (rig) => forbidWrites(rig, rig.between(2500, 6000)),
+  lock: (rig) => lockTable(rig, rig.between(0, 1) < 0.5 ? 'readings' : 'latest', rig.between(0.5, 5)),
+  flood: (rig) => flood(rig, rig.between(1000, 5000)),
+  calm: (rig) => sleep(rig.between(0, CALM_MS_MAX))
+}
+
+const DEADLY = (held: Held): Readonly<Record<string, Strike>> => ({
+  kill: async (rig) => {
+    await rig.killGateway()
+    await rig.startGateway()
+  },
+  sigterm: async (rig) => {
+    await rig.stopGateway()
+    await rig.startGateway()
+  },
+  failpoint: async (rig) => {
+    await dieAt(rig, pick(rig, FAILPOINTS))
+    await rig.startGateway()
+  },
+  powerLoss: async (rig) => {
+    await losePower(rig)
+    await rig.startGateway()
+  },
+  bitFlips: async (rig) => {
+    for (const one of await damageSpool(rig)) held.add(one)
+  }
+})
+
+function pick<Item> (rig: Rig, items: readonly Item[]): Item {
+  return items[Math.floor(rig.between(0, items.length))]!
+}
+
+/** Most connections go well; of the others answers are dropped, or they are cut. */
+function toMishap (rig: Rig): Mishap {
+  if (rig.between(0, 1) < 0.7) return {}
+  const fromMs = performance.now() + rig.between(1000, 20_000)
+  const lastsMs = fromMs - performance.now() + rig.between(200, 1000)
+  return rig.between(0, 1) < 0.5 ? { lastsMs } : { lastsMs, dropsDown: () => performance.now() > fromMs }
+}
+
+export const soak: Fault = {
+  name: 'soak',
+  summary: 'everything at random for a long time, on connections that lose acknowledgements and are cut: nothing lost, memory flat',
+  database: 'own',
+  seconds: { alone: 600, inAll: 60 },
+  async run (rig) {
+    const held: Held = new Set()
+    const proxy = new Proxy(() => rig.mqttPort, () => toMishap(rig))
+    const mqttPort = await proxy.listen()
+    const rss: number[] = []
+    const timer = setInterval(() => { rss.push((readRssBytes(rig.gateway.pid) ?? 0) / 2 ** 20) }, RSS_POLL_MS)
+    try {
+      await rig.startGateway()
+      const halfMs = rig.options.seconds * 500
+      await strikeFor(rig, { strikes: MILD, ms: halfMs, mqttPort, held })
+      judgeMemory(rig, rss)
+      clearInterval(timer)
+      await strikeFor(rig, { strikes: { ...MILD, ...DEADLY(held) }, ms: halfMs, mqttPort, held })
+      rig.figures['droppedBytes'] = proxy.droppedBytes
+    } finally {
+      clearInterval(timer)
+      proxy.close()
+    }
+  }
+}
+
+/** Strikes at random, one at a time, with an account for each minute. */
+async function strikeFor (rig: Rig, how: { strikes: Readonly<Record<string, Strike>>, ms: number, mqttPort: number, held: Held }): Promise<void> {
+  const { strikes, ms, mqttPort, held } = how
+  const untilMs = performance.now() + ms
+  while (performance.now() < untilMs) {
+    const accountUntilMs = Math.min(untilMs, performance.now() + ACCOUNT_MS)
+    await rig.beginAccount({ mqttPort })
+    while (performance.now() < accountUntilMs) {
+      await sleep(rig.between(0, 2000))
+      const name = pick(rig, Object.keys(strikes))
+      await strikes[name]!(rig)
+      rig.count(name, 1)
+      await recover(rig)
+    }
+    await rig.endAccount({ mayLose: ({ device, n }) => held.has(`${device} ${n}`) })
+  }
+}
+
+/** C5: what grows without end passes any bound in time; this sees it before. */
+function judgeMemory (rig: Rig, rssMiB: readonly number[]): void {
+  const third = Math.floor(rssMiB.length / 3)
+  const median = (part: readonly number[]) => Math.round([...part].sort((a, b) => a - b)[part.length >> 1] ?? 0)
+  const [middle, last] = [median(rssMiB.slice(third, 2 * third)), median(rssMiB.slice(2 * third))]
+  rig.figures['rssMiBMiddle'] = middle
+  rig.figures['rssMiBLast'] = last
+  rig.verdict('growth of resident memory over the first half', last - middle, RSS_GROWTH_MIB_MAX, 'MiB')
+}
