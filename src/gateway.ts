@@ -19,6 +19,7 @@ import { classifyError, toSqlState } from '../db/sqlstate.ts'
 import { createStore, type Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { Config } from './config.ts'
+import { createErasure, trackWrites } from './erasure.ts'
 import { createHttpServer } from './http/server.ts'
 import { Batcher } from './ingest/batcher.ts'
 import { Circuit } from './ingest/circuit.ts'
@@ -45,6 +46,7 @@ const SPOOL_SEGMENT_BYTES = 64 * 1024 * 1024
 const DRAIN_TIMEOUT_MS = 10_000
 const DATABASE_WAIT_MS = 1000
 const MINUTE_MS = 60_000
+const APPLICATION_NAME = `vital-gateway ${hostname()}:${process.pid}`
 const HOUR_MS = 60 * MINUTE_MS
 
 /** A running gateway. */
@@ -100,7 +102,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       poolSize: config.databaseConnectionsMax,
       logger,
       // Tells gateways on one database apart, in pg_stat_activity and to the audit.
-      applicationName: `vital-gateway ${hostname()}:${process.pid}`
+      applicationName: APPLICATION_NAME
     })
     onStop.push(() => database.close())
     return { connectionString, ...await startTraffic(database, connectionString, spool) }
@@ -150,8 +152,9 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     })
     const retention = createRetention({ days: config.retentionDays, connectionString, isStopping: () => isStopping, logger })
     const store = createStore(database)
+    const writer = trackWrites(createWriter({ store: faults.wrapStore?.(store) ?? store, logger }))
     const journal = createJournal({
-      writer: createWriter({ store: faults.wrapStore?.(store) ?? store, logger }),
+      writer,
       spool,
       circuit,
       logger,
@@ -187,6 +190,18 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       version: packageJson.version,
       logger
     })
+    const erasure = createErasure({
+      batcher,
+      circuit,
+      spool,
+      spoolDirectory: join(config.dataDir, 'spool'),
+      writes: writer,
+      forget: broker.forget,
+      connectionString,
+      applicationName: APPLICATION_NAME,
+      isStopping: () => isStopping,
+      logger
+    })
     const warnings = () => [...config.warnings, ...databaseWarnings, ...toWarnings(circuit, spool)]
     const metrics = createMetrics(new Registry(), {
       startedAtMs: clock.nowMs(),
@@ -214,6 +229,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
         list: (query) => selectDeadLetters(database.kysely, query),
         find: (id) => findDeadLetter(database.kysely, id)
       },
+      erase: erasure.erase,
       health: () => ({
         live: true,
         ready: isDurable() && !isStopping,
@@ -269,6 +285,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       journal.stop()
       await broker.stop()
       await httpStopped
+      await erasure.settled()
       circuit.stop()
       await replayer.stop()
     })

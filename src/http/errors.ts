@@ -18,6 +18,7 @@ export const HTTP_ERRORS = {
   DatabaseRejected: define('VITAL_DATABASE_REJECTED', 400, 'PostgreSQL cannot hold a value in the body; nothing of it was stored as a reading'),
   InvalidQuery: define('VITAL_INVALID_QUERY', 400, 'The query is not valid'),
   InvalidDevice: define('VITAL_INVALID_DEVICE', 400, 'The path does not hold a valid device id'),
+  Forbidden: define('VITAL_FORBIDDEN', 403, 'You may not do this'),
   DeviceNotFound: define('VITAL_DEVICE_NOT_FOUND', 404, 'No reading of this device was ever stored'),
   DeadLetterNotFound: define('VITAL_DEAD_LETTER_NOT_FOUND', 404, 'There is no dead letter with this id'),
   RouteNotFound: define('VITAL_ROUTE_NOT_FOUND', 404, 'There is nothing at this URL; /docs lists what there is'),
@@ -29,6 +30,7 @@ export const HTTP_ERRORS = {
   HeadersTooLarge: define('VITAL_HEADERS_TOO_LARGE', 431, 'URL and headers are too large'),
   Internal: define('VITAL_INTERNAL', 500, 'Something went wrong here; the log tells what'),
   Unavailable: define('VITAL_UNAVAILABLE', 503, 'The readings could not be made durable; send again after Retry-After'),
+  ErasureBusy: define('VITAL_ERASURE_BUSY', 503, 'The device cannot be erased now, and nothing was; readings may be waiting in the spool. Ask again later'),
   DatabaseUnavailable: define('VITAL_DATABASE_UNAVAILABLE', 503, 'PostgreSQL does not answer; ask again after Retry-After')
 } as const
 

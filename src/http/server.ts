@@ -8,6 +8,7 @@ import type { HttpIngest } from './ingest.ts'
 import { HTTP_LIMITS } from './limits.ts'
 import { createListener, type Listener } from './listener.ts'
 import type { Reads } from './reads.ts'
+import { deleteVitalData, type Erase } from './routes/delete-vital-data.ts'
 import { type DeadLetterReads, getDeadLetters } from './routes/get-dead-letters.ts'
 import { type Health, getHealth } from './routes/get-health.ts'
 import { getMetrics } from './routes/get-metrics.ts'
@@ -25,6 +26,7 @@ export interface HttpServerOptions {
   readonly ingest: HttpIngest
   readonly reads: Reads
   readonly deadLetters: DeadLetterReads
+  readonly erase: Erase
   readonly health: () => Health
   /** Prometheus' text exposition format. */
   readonly metrics: () => Promise<string>
@@ -68,6 +70,7 @@ export function createHttpServer (options: HttpServerOptions) {
     postVitalData(routes, options.ingest)
     listVitalData(routes, options.reads)
     findVitalData(routes, options.reads)
+    deleteVitalData(routes, options.erase)
     getDeadLetters(routes, options.deadLetters)
     getMetrics(routes, options.metrics)
     getHealth(routes, options.health)

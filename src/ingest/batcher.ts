@@ -85,6 +85,12 @@ export class Batcher {
     return this.#waitingReadings >= this.#options.limits.batchReadingsMax
   }
 
+  /** Monotonic milliseconds: everything accepted earlier is decided. `Infinity` when nothing is pending. */
+  get oldestAcceptedAtMs (): number {
+    const oldest = [this.#waiting[this.#head], ...Array.from(this.#inFlight, ({ submissions }) => submissions[0])]
+    return Math.min(...oldest.map((submission) => submission?.acceptedAtMs ?? Infinity))
+  }
+
   submit (submission: Submission): void {
     this.#waiting.push(submission)
     this.#waitingReadings += submission.units

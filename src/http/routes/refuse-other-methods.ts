@@ -5,7 +5,7 @@ import { HTTP_ERRORS } from '../errors.ts'
 /** HEAD comes with GET. */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   '/vital-data': ['GET', 'HEAD', 'POST'],
-  '/vital-data/:device': ['GET', 'HEAD'],
+  '/vital-data/:device': ['GET', 'HEAD', 'DELETE'],
   '/dead-letters': ['GET', 'HEAD'],
   '/dead-letters/:id': ['GET', 'HEAD'],
   '/metrics': ['GET', 'HEAD'],

@@ -1,0 +1,132 @@
+/**
+ * Removes what PostgreSQL holds of one device, while others are written.
+ *
+ * Readings go in chunks, each a transaction of its own: a device that resends a reading which is being deleted makes its
+ * batch wait for the deletion, and a batch that waits too long opens the circuit for everyone. What is left goes in one last
+ * transaction, with the dead letters, the latest state and the line of the audit log.
+ *
+ * That transaction first takes the row of `latest`, or makes one where there is none: a batch writes readings first and
+ * `latest` last, so from then on a batch that holds this device waits, and what it has written is invisible. Otherwise a
+ * reading could be committed between two of our statements, and outlive its latest state or the other way round.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Kysely, sql, type Transaction } from 'kysely'
+import type { Logger } from 'pino'
+import { createDatabase } from './database.ts'
+import { appendAuditLog } from './queries/append-audit-log.ts'
+import { countOtherGateways } from './queries/count-other-gateways.ts'
+import { toSqlState } from './sqlstate.ts'
+import { StorageError } from './storage-error.ts'
+import type { Tables } from './tables.ts'
+
+/** Readings in one transaction: some tens of milliseconds, far less than the time after which a batch goes to the spool. */
+const CHUNK_ROWS = 5000
+/** Leaves the disk to ingest between two chunks. */
+const CHUNK_PAUSE_MS = 5
+
+/** Batches queue behind a lock that waits, so it waits for less than what sends them to the spool. */
+const LOCK_TIMEOUT_MS = 500
+/** With the pauses about 30 s. */
+const LOCK_ATTEMPTS_MAX = 30
+const LOCK_PAUSE_MS = 500
+
+const STATEMENT_TIMEOUT_MS = 60_000
+
+/** Rows that were removed. */
+export interface ErasedRows {
+  readonly readings: number
+  readonly latest: number
+  readonly deadLetters: number
+}
+
+export interface EraseDeviceOptions {
+  /** It takes one connection of its own, with longer time-outs than ingest has. */
+  readonly connectionString: string
+  readonly device: string
+  /** For the audit log. */
+  readonly actor: string
+  /** Of the gateway that does this, which is none of the others. */
+  readonly applicationName?: string
+  readonly logger: Logger
+  /** Asked between two chunks. */
+  readonly isStopping: () => boolean
+}
+
+/**
+ * Removes a device's readings, dead letters and latest state. Safe to run again after it failed halfway.
+ * @returns what was removed, and how many other gateways are connected, whose buffers and spools may bring more
+ * @throws `VITAL_ERASURE_BUSY` when some transaction has held the tables for too long, or the gateway stops; or the error of pg
+ */
+export async function eraseDevice (options: EraseDeviceOptions): Promise<ErasedRows & { readonly otherGateways: number }> {
+  const { connectionString, device, actor, logger } = options
+  const { kysely, close } = createDatabase({
+    connectionString,
+    logger,
+    poolSize: 1,
+    statementTimeoutMs: STATEMENT_TIMEOUT_MS,
+    queryTimeoutMs: STATEMENT_TIMEOUT_MS + 1000,
+    applicationName: 'vital-gateway erase'
+  })
+  try {
+    await awaitWriters(kysely)
+    await appendAuditLog(kysely, { actor, act: 'erase.begin', target: device })
+    const readings = await deleteChunks(kysely, options)
+    const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, { device, actor, readings }))
+    return { ...rest, otherGateways: await countOtherGateways(kysely, options.applicationName) }
+  } finally {
+    await close()
+  }
+}
+
+/** Settles when every transaction that was writing readings or dead letters has ended: what its gateway gave up on may be committed late. */
+async function awaitWriters (kysely: Kysely<Tables>): Promise<void> {
+  for (let attempt = 1; attempt <= LOCK_ATTEMPTS_MAX; attempt++) {
+    try {
+      await kysely.transaction().execute(async (transaction) => {
+        await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
+        // The parent alone: whoever writes into a month has locked it too.
+        await sql`lock table only readings, only dead_letters in share mode`.execute(transaction)
+      })
+      return
+    } catch (error) {
+      // lock_not_available
+      if (toSqlState(error) !== '55P03') throw error
+    }
+    await sleep(LOCK_PAUSE_MS)
+  }
+  throw new StorageError('VITAL_ERASURE_BUSY', 'a transaction has been writing readings or dead letters all the time, so nothing was erased; ' +
+    'pg_stat_activity shows which. Try again later.')
+}
+
+async function deleteChunks (kysely: Kysely<Tables>, { device, isStopping }: EraseDeviceOptions): Promise<number> {
+  let deleted = 0
+  for (;;) {
+    if (isStopping()) throw new StorageError('VITAL_ERASURE_BUSY', `the gateway stops; ${deleted} readings were erased so far. Run it again.`)
+    // By time and not by a list of rows, so that each chunk reads the months that it lies in and no other.
+    const { numAffectedRows = 0n } = await sql`
+      delete from readings where device = ${device} and time <= (
+        select time from readings where device = ${device} order by time offset ${CHUNK_ROWS - 1} limit 1)`.execute(kysely)
+    if (numAffectedRows === 0n) return deleted
+    deleted += Number(numAffectedRows)
+    await sleep(CHUNK_PAUSE_MS)
+  }
+}
+
+async function deleteRest (
+  transaction: Transaction<Tables>, { device, actor, readings }: { readonly device: string, readonly actor: string, readonly readings: number }
+): Promise<ErasedRows> {
+  const { rows: [row] } = await sql<{ isMade: boolean }>`
+    insert into latest (device, time, oldest_time, vitals, vital_times) values (${device}, now(), now(), '{}', '{}')
+    on conflict (device) do update set device = excluded.device returning xmax = 0 as "isMade"`.execute(transaction)
+  const count = async (statement: ReturnType<typeof sql>) => Number((await statement.execute(transaction)).numAffectedRows ?? 0n)
+  const erased = {
+    readings: readings + await count(sql`delete from readings where device = ${device}`),
+    // A letter without a device came on an invalid topic; it is this device's when its client or its topic says so.
+    deadLetters: await count(sql`
+      delete from dead_letters where device = ${device}
+        or (device is null and (client_id = ${device} or starts_with(topic, ${`vital/${device}/`})))`),
+    latest: await count(sql`delete from latest where device = ${device}`) - (row?.isMade === true ? 1 : 0)
+  }
+  await appendAuditLog(transaction, { actor, act: 'erase', target: device, details: erased })
+  return erased
+}

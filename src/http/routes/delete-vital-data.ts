@@ -1,0 +1,54 @@
+import { isIP } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import Type from 'typebox'
+import { StorageError } from '../../../db/storage-error.ts'
+import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
+import { type ErasureAnswer, ErasureAnswerSchema } from '../../../schemas/erasure.ts'
+import type { HttpApp } from '../app.ts'
+import { HTTP_ERRORS, withDetails } from '../errors.ts'
+import { errorAnswers } from '../schema-refs.ts'
+import { orUnavailable } from './get-vital-data.ts'
+
+/** Removes a device. @param actor - for the audit log @throws `VITAL_ERASURE_BUSY`, or the error of pg */
+export type Erase = (device: string, actor: string) => Promise<Omit<ErasureAnswer, 'deviceId'>>
+
+/** `DELETE /vital-data/{device}`: removes everything that the gateway holds of a device. For administrators. */
+export function deleteVitalData (app: HttpApp, erase: Erase): void {
+  const schema = {
+    summary: 'Erase a device',
+    description: 'Its readings, latest state, dead letters, retained and queued messages, and what waits in the spool. May take minutes.',
+    tags: ['operation'],
+    params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
+    response: {
+      200: { description: 'What was removed', content: { 'application/json': { schema: ErasureAnswerSchema } } },
+      ...errorAnswers('InvalidDevice', 'Forbidden', 'ErasureBusy', 'DatabaseUnavailable')
+    }
+  }
+  app.delete('/vital-data/:device', { schema }, async (request): Promise<ErasureAnswer> => {
+    const { device } = request.params
+    if (!isDeviceId(device)) {
+      throw withDetails(new HTTP_ERRORS.InvalidDevice(), [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
+    }
+    const actor = toActor(request)
+    // A device of many years takes longer than a socket may be silent.
+    request.raw.socket.setTimeout(0)
+    try {
+      return { deviceId: device, ...await orUnavailable(erase(device, actor)) }
+    } catch (error) {
+      if (error instanceof StorageError && error.code === 'VITAL_ERASURE_BUSY') throw new HTTP_ERRORS.ErasureBusy({ cause: error })
+      throw error
+    }
+  })
+}
+
+/**
+ * While everyone is let in, only this machine may erase: to publish and to read is what the open mode is for, to destroy is not.
+ * The Host header is looked at because a page in a browser of this machine may give its own name our address (DNS rebinding).
+ */
+function toActor (request: FastifyRequest): string {
+  const address = request.raw.socket.remoteAddress ?? ''
+  const { hostname } = request
+  const isLocalName = hostname === 'localhost' || hostname === '[::1]' || (isIP(hostname) === 4 && hostname.startsWith('127.'))
+  if (!isLocalName || !/^(?:::1|(?:::ffff:)?127\.[\d.]+)$/.test(address)) throw new HTTP_ERRORS.Forbidden()
+  return `anonymous@${address}`
+}
