@@ -29,6 +29,8 @@ export interface OperatorOptions {
   /** The gateway's own configuration. @throws `OPERATOR_FAILED` */
   readonly readConfig: () => Config
   readonly print: Print
+  /** What a program that takes stdout must not see, on stderr. */
+  readonly tell: Print
 }
 
 /**
@@ -40,7 +42,8 @@ export async function runOperatorScript (name: string, run: (options: OperatorOp
     process.exitCode = await run({
       args: process.argv.slice(2),
       readConfig,
-      print: (text) => { process.stdout.write(`${text}\n`) }
+      print: (text) => { process.stdout.write(`${text}\n`) },
+      tell: (text) => { process.stderr.write(`${text}\n`) }
     })
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error

@@ -11,7 +11,7 @@ const ROOT = join(import.meta.dirname, '../..')
 
 /** Runs an operator's script to its end as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`. */
 export async function runOperatorScript (
-  t: Test, script: 'dead-letters' | 'audit', args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
+  t: Test, script: 'dead-letters' | 'audit' | 'credentials' | 'erase', args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
 ) {
   const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', `${script}.ts`), ...args], {
     cwd, env: { PATH: process.env['PATH'], ...variables }, stdio: ['ignore', 'pipe', 'pipe']
@@ -30,12 +30,18 @@ export async function runOperated (
   script: (options: OperatorOptions) => Promise<number>, args: readonly string[], variables: Readonly<Record<string, string>>
 ) {
   let stdout = ''
+  let stderr = ''
   try {
-    const status = await script({ args, readConfig: () => createConfig(variables), print: (text) => { stdout += `${text}\n` } })
-    return { status, stdout, stderr: '' }
+    const status = await script({
+      args,
+      readConfig: () => createConfig(variables),
+      print: (text) => { stdout += `${text}\n` },
+      tell: (text) => { stderr += `${text}\n` }
+    })
+    return { status, stdout, stderr }
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error
-    return { status: error.code === 'OPERATOR_USAGE' ? 2 : 1, stdout, stderr: error.message }
+    return { status: error.code === 'OPERATOR_USAGE' ? 2 : 1, stdout, stderr: stderr + error.message }
   }
 }
 

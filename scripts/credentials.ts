@@ -1,0 +1,4 @@
+import { runCredentials } from './credentials/command.ts'
+import { runOperatorScript } from './operator/command.ts'
+
+await runOperatorScript('credentials', runCredentials)

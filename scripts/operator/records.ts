@@ -1,0 +1,110 @@
+/**
+ * Tables of a few columns in files that spreadsheets and scripts both read: CSV (RFC 4180, the first line names the
+ * columns) and JSON lines (one object a line).
+ */
+import { OperatorError } from './command.ts'
+
+/** One line of a file: its number, and the text of each column that is not empty. */
+export interface FileRecord {
+  readonly line: number
+  readonly values: Readonly<Record<string, string>>
+}
+
+/**
+ * @param columns - those that are known; others are refused, for a misspelt one would be left out unnoticed
+ * @throws `OPERATOR_USAGE`, naming the line
+ */
+export function parseRecords (text: string, { file, columns }: { readonly file: string, readonly columns: readonly string[] }): FileRecord[] {
+  const content = text.replace(/^\uFEFF/, '')
+  const fail = (line: number, why: string): never => { throw new OperatorError('OPERATOR_USAGE', `${file}, line ${line}: ${why}`) }
+  const records = content.trimStart().startsWith('{') ? parseJsonLines(content, fail) : parseCsv(content, fail)
+  for (const { line, values } of records) {
+    for (const name of Object.keys(values)) {
+      if (!columns.includes(name)) fail(line, `there is no column "${name}"; known are ${columns.join(', ')}`)
+    }
+  }
+  return records
+}
+
+/** Whether a file of this name holds JSON lines. */
+export function isJsonLinesName (path: string): boolean {
+  return /\.(?:jsonl|ndjson|json)$/i.test(path)
+}
+
+/** @returns the text of a file; a value with a comma, a quote or a line end is quoted in CSV */
+export function formatRecords (rows: ReadonlyArray<readonly string[]>, { columns, isJsonLines }: {
+  readonly columns: readonly string[]
+  readonly isJsonLines: boolean
+}): string {
+  const lines = isJsonLines
+    ? rows.map((row) => JSON.stringify(Object.fromEntries(columns.map((name, at) => [name, row[at] ?? '']))))
+    : [columns, ...rows].map((row) => row.map(toCell).join(','))
+  return lines.map((line) => `${line}\n`).join('')
+}
+
+type Fail = (line: number, why: string) => never
+
+function toCell (value: string): string {
+  return /^\s|\s$|[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value
+}
+
+function parseJsonLines (text: string, fail: Fail): FileRecord[] {
+  const records: FileRecord[] = []
+  for (const [index, source] of text.split('\n').entries()) {
+    if (source.trim() === '') continue
+    const line = index + 1
+    const values: Record<string, string> = Object.create(null) as Record<string, string>
+    for (const [name, value] of Object.entries(parseObject(source) ?? fail(line, 'is no JSON object'))) {
+      if (value === null || value === '') continue
+      if (typeof value !== 'string') fail(line, `"${name}" must be a string`)
+      values[name] = value as string
+    }
+    records.push({ line, values })
+  }
+  return records
+}
+
+function parseObject (source: string): object | null {
+  try {
+    const value: unknown = JSON.parse(source)
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : null
+  } catch {
+    return null
+  }
+}
+
+function parseCsv (text: string, fail: Fail): FileRecord[] {
+  const [header, ...rows] = splitCsv(text, fail)
+  if (header === undefined) return []
+  const names = header.cells.map((name) => name.trim())
+  return rows.map(({ line, cells }) => {
+    if (cells.length > names.length) fail(line, `has ${cells.length} columns, the first line names ${names.length}`)
+    const values: Record<string, string> = Object.create(null) as Record<string, string>
+    for (const [at, cell] of cells.entries()) if (cell !== '') values[names[at]!] = cell
+    return { line, values }
+  })
+}
+
+/** Rows that are not empty, with the line on which each begins. */
+function splitCsv (text: string, fail: Fail): Array<{ line: number, cells: string[] }> {
+  const rows: Array<{ line: number, cells: string[] }> = []
+  let cells: string[] = []
+  let line = 1
+  let start = 1
+  // A cell, quoted or not, and what ends it.
+  const cell = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/y
+  while (cell.lastIndex < text.length || cells.length > 0) {
+    const at = cell.lastIndex
+    const match = cell.exec(text)
+    if (match === null) return fail(line, 'a quote is not closed, or stands within a value that is not quoted')
+    const [whole, quoted, bare = '', end = ''] = match
+    cells.push(quoted === undefined ? bare : quoted.replaceAll('""', '"'))
+    line += whole.split('\n').length - 1
+    if (end === ',') continue
+    if (cells.length > 1 || cells[0] !== '') rows.push({ line: start, cells })
+    cells = []
+    start = line
+    if (at === text.length || cell.lastIndex === text.length) break
+  }
+  return rows
+}
