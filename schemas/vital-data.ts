@@ -89,15 +89,15 @@ export type LiveAnswer = Static<typeof LiveSchema>
 /** The answer of `GET /health/ready`: whether durability can be promised, by PostgreSQL or by the spool. */
 export const ReadySchema = Type.Object({
   status: Type.Enum(['ready', 'unavailable']),
-  database: Type.Object({
+  database: Type.Optional(Type.Object({
     status: Type.Enum(['up', 'down'])
-  }, { additionalProperties: true }),
-  spool: Type.Object({
+  }, { additionalProperties: true })),
+  spool: Type.Optional(Type.Object({
     status: Type.Enum(['absent', 'ok', 'full', 'failed']),
     bytes: Type.Integer({ minimum: 0, description: 'Waiting on disk for PostgreSQL' }),
     bytesMax: Type.Integer({ minimum: 0 })
-  }, { additionalProperties: true }),
-  warnings: Type.Array(Type.String(), { description: 'What weakens the promise, told to a person' })
+  }, { additionalProperties: true })),
+  warnings: Type.Optional(Type.Array(Type.String(), { description: 'What weakens the promise, told to a person' }))
 }, { additionalProperties: false })
 
 export type ReadyAnswer = Static<typeof ReadySchema>

@@ -2,6 +2,7 @@ import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifySchema } from 'fastify'
 import type { HttpApp } from './app.ts'
+import { READERS } from './authentication.ts'
 
 /**
  * Swagger UI sets style attributes and draws its icons from data: URLs. Scripts come from here alone, so a description
@@ -34,7 +35,14 @@ export async function collectDocs (app: HttpApp, version: string): Promise<void>
         { name: 'readings', description: 'For devices' },
         { name: 'devices', description: 'For applications' },
         { name: 'operation', description: 'For operators' }
-      ]
+      ],
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', description: 'A secret of `npm run credentials`, or a JSON Web Token' },
+          apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'A secret of `npm run credentials`' }
+        }
+      },
+      security: [{ bearer: [] }, { apiKey: [] }]
     },
     transform: ({ schema, url }) => ({ schema: withOptionalQuery(schema), url }),
     refResolver: { buildLocalReference: (json) => String(json['$id']) }
@@ -52,6 +60,7 @@ function withOptionalQuery (schema: FastifySchema): FastifySchema {
 /** `GET /docs` (Swagger UI, its assets served from here) and `GET /docs/json` (OpenAPI 3.1). */
 export async function serveDocs (app: HttpApp): Promise<void> {
   await app.register(async (docs) => {
+    docs.addHook('onRoute', (route) => { route.config = { ...route.config, access: READERS } })
     docs.addHook('onSend', (_request, reply, _payload, done) => {
       reply
         .header('x-content-type-options', 'nosniff')

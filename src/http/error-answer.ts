@@ -1,7 +1,9 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
+import type { WebSocketRefusal } from '../../broker/web-socket.ts'
 import type { ErrorAnswer } from '../../schemas/vital-data.ts'
 import { HTTP_ERRORS, type HttpError, withDetails } from './errors.ts'
 import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from './limits.ts'
@@ -69,6 +71,8 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
     if (known.code === 'VITAL_INTERNAL') request.log.error(at, 'request failed')
     else request.log.warn(at, 'request could not be served')
   }
+  // RFC 9110 §15.5.2: a 401 says how to do better.
+  if (known.statusCode === 401) reply.header('www-authenticate', 'Bearer')
   const retry = retryAfterS(known.statusCode)
   if (retry !== null) reply.header('retry-after', retry)
   // Fastify asks to close, but then the kernel resets the connection before a client that is still sending has read why:
@@ -89,7 +93,9 @@ export function answerClientError (error: FaultyRequest, socket: Socket, logger:
   // half in is the one that is faulty.
   const waiting = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
   const mayAnswer = waiting === null || (!waiting.headersSent && !waiting.req.complete)
-  if (error.code === 'ECONNRESET' || !socket.writable || !mayAnswer) {
+  // What failed in TLS has no request, and an answer could not be written.
+  const isHttp = /^(?:HPE|ERR_HTTP)_/.test(error.code ?? '')
+  if (!isHttp || !socket.writable || !mayAnswer) {
     socket.destroy()
   } else {
     // Not destroyed at once: the reset that follows unread bytes would overtake the answer. More bytes come back here,
@@ -99,10 +105,18 @@ export function answerClientError (error: FaultyRequest, socket: Socket, logger:
 }
 
 /** A whole HTTP/1.1 answer, for a socket without a request. */
-function toRawAnswer (error: HttpError): string {
+function toRawAnswer (error: HttpError, headers = ''): string {
   const body = JSON.stringify(toErrorAnswer(error))
   return `HTTP/1.1 ${error.statusCode} ${STATUS_CODES[error.statusCode] ?? 'Error'}\r\n` +
-    `content-type: ${JSON_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`
+    `content-type: ${JSON_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n${headers}\r\n${body}`
+}
+
+/** For an upgrade to a WebSocket that is not one of ours. */
+export function refuseUpgrade (socket: Duplex, reason: WebSocketRefusal): void {
+  const ErrorOfReason = { invalid: HTTP_ERRORS.BadRequest, origin: HTTP_ERRORS.OriginRefused, stopping: HTTP_ERRORS.Unavailable }[reason]
+  socket.on('error', () => { socket.destroy() })
+  socket.once('finish', () => { socket.destroy() })
+  socket.end(toRawAnswer(new ErrorOfReason(), reason === 'invalid' ? 'sec-websocket-version: 13\r\n' : ''))
 }
 
 /** For a request that must not even reach Fastify. */

@@ -7,6 +7,8 @@ export type HttpOutcome =
   | { readonly status: 'durable' }
   /** Refused whole, nothing of it stored as a reading: answered 400. */
   | { readonly status: 'invalid', readonly reason: Reason, readonly errors: readonly Fault[] }
+  /** One of the readings is another device's: answered 403, nothing of it stored. */
+  | { readonly status: 'forbidden' }
   /** Could not be made durable in time: answered 503. */
   | { readonly status: 'unavailable' }
   /** At the bound of what may wait for durability: answered 429, without having been taken in. */
@@ -16,5 +18,6 @@ export type HttpOutcome =
  * Makes the readings in a body durable, all or none.
  * @param payload - the body as it came; never empty, at most `bodyBytesMax`
  * @param settle - called exactly once, possibly before `HttpIngest` returns
+ * @param onlyDevice - the one device whose readings the sender may bring; `null`: any
  */
-export type HttpIngest = (payload: Buffer, settle: (outcome: HttpOutcome) => void) => void
+export type HttpIngest = (payload: Buffer, settle: (outcome: HttpOutcome) => void, onlyDevice: string | null) => void

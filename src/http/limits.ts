@@ -14,8 +14,17 @@ export const HTTP_LIMITS = {
   headerBytesMax: 16_384,
   /** 128 code points of four UTF-8 bytes, each byte percent-encoded in three characters. */
   paramLengthMax: 128 * 4 * 3,
-  /** Bodies still arriving lie in memory, `bodyBytesMax` each, before ingest can count them. */
+  /** From accept to the end of the TLS handshake: two round trips, with a slow radio between. Node's default is two minutes. */
+  handshakeTimeoutMs: 10_000,
+  /** As for MQTT over TCP. */
+  tcpKeepAliveDelayMs: 60_000,
+  /** WebSockets do not count: they are the broker's connections. Bodies still arriving lie in memory, `bodyBytesMax` each, before ingest can count them. */
   connectionsMax: 4_096,
+  /** Principals and addresses whose rate is kept, about 150 bytes each. */
+  rateLimitKeysMax: 20_000,
+  /** Requests with a bad credential, of one address: a person who mistypes does not notice, who guesses does. */
+  badCredentialsPerSecondMax: 5,
+  badCredentialsBurst: 20,
   /** Answers still owed at `stop` get this long, a little more than ingest takes to drain; then devices must send again. */
   stopTimeoutMs: 12_000,
   /** Keep-alive sockets that fall idle during `stop` are closed in this rhythm. */

@@ -34,10 +34,13 @@ export function answers (description: string, name: ComponentName) {
   return { description, content: { 'application/json': { schema: ref(name) } } }
 }
 
+/** What the first hook of every route may answer. */
+const EVERYWHERE = ['Unauthenticated', 'Forbidden', 'TooManyRequests', 'AuthenticationUnavailable'] as const
+
 /** The documentation of a route's errors: by status, each with its code and message as an example. */
 export function errorAnswers (...names: ReadonlyArray<keyof typeof HTTP_ERRORS>): Record<number, object> {
   const byStatus: Record<number, { description: string, content: Record<string, { schema: TSchema, examples: Record<string, object> }> }> = {}
-  for (const name of names) {
+  for (const name of new Set([...names, ...EVERYWHERE])) {
     const answer = toErrorAnswer(new HTTP_ERRORS[name]())
     const documented = byStatus[answer.statusCode] ??= {
       description: answer.error,

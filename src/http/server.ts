@@ -1,12 +1,17 @@
 import { fastify, type FastifyBaseLogger, LogController } from 'fastify'
 import type { Logger } from 'pino'
+import { type IsTrusted, toAddress } from '../../broker/addresses.ts'
+import type { ServerTls } from '../../broker/handshakes.ts'
+import type { WebSockets } from '../../broker/web-socket.ts'
 import type { HttpApp } from './app.ts'
+import { addAuthentication, type HttpAuthenticate, OPEN } from './authentication.ts'
 import { collectDocs, serveDocs } from './docs.ts'
 import { answerClientError, answerError } from './error-answer.ts'
 import { HTTP_ERRORS } from './errors.ts'
 import type { HttpIngest } from './ingest.ts'
 import { HTTP_LIMITS } from './limits.ts'
 import { createListener, type Listener } from './listener.ts'
+import { createToOrigin } from './origin.ts'
 import type { Reads } from './reads.ts'
 import { deleteVitalData, type Erase } from './routes/delete-vital-data.ts'
 import { type DeadLetterReads, getDeadLetters } from './routes/get-dead-letters.ts'
@@ -22,11 +27,25 @@ export interface HttpServerOptions {
   readonly host: string
   /** 0 picks a free port. */
   readonly port: number
+  /** HTTPS instead of HTTP. */
+  readonly tls?: ServerTls | undefined
+  /** Takes upgrades to MQTT. */
+  readonly webSockets?: WebSockets | undefined
+  /** Peers whose `X-Forwarded-For` is believed; without it nobody's is. */
+  readonly isProxy?: IsTrusted | undefined
+  /** Which routes: those for operation, all others, or all. */
+  readonly part?: 'operation' | 'public' | 'all'
   readonly bodyBytesMax: number
   readonly ingest: HttpIngest
   readonly reads: Reads
   readonly deadLetters: DeadLetterReads
   readonly erase: Erase
+  /** Who a request is; without it everyone may do everything. */
+  readonly authenticate?: HttpAuthenticate
+  /** Of one principal, or of one address while nobody has credentials; 0: no limit. */
+  readonly requestsPerSecondMax?: number
+  /** A request was answered 429 for its rate. */
+  readonly onLimited?: () => void
   readonly health: () => Health
   /** Prometheus' text exposition format. */
   readonly metrics: () => Promise<string>
@@ -40,19 +59,20 @@ export interface HttpServerOptions {
  * Listens after `start`.
  */
 export function createHttpServer (options: HttpServerOptions) {
-  const { host, port, logger } = options
+  const { host, port, logger, isProxy = () => false, part = 'all' } = options
   let listener!: Listener
   const app: HttpApp = fastify({
     loggerInstance: logger as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyBytesMax,
+    trustProxy: (address) => isProxy(toAddress(address)),
     routerOptions: { maxParamLength: HTTP_LIMITS.paramLengthMax },
     // Requests that arrive during stop are answered like any other; the canned 503 has no code.
     return503OnClosing: false,
     frameworkErrors: answerError,
     clientErrorHandler: (error, socket) => { answerClientError(error, socket, logger) },
     serverFactory: (handler) => {
-      listener = createListener(handler)
+      listener = createListener({ handler, tls: options.tls, webSockets: options.webSockets, toOrigin: createToOrigin(isProxy) })
       return listener.server
     }
   })
@@ -65,24 +85,33 @@ export function createHttpServer (options: HttpServerOptions) {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => { done(null, body) })
   addComponents(app)
+  addAuthentication(app, {
+    authenticate: options.authenticate ?? OPEN,
+    requestsPerSecondMax: options.requestsPerSecondMax ?? 0,
+    onLimited: options.onLimited ?? (() => {})
+  })
   app.register(async (routes) => {
     await collectDocs(routes, options.version)
-    postVitalData(routes, options.ingest)
-    listVitalData(routes, options.reads)
-    findVitalData(routes, options.reads)
-    deleteVitalData(routes, options.erase)
-    getDeadLetters(routes, options.deadLetters)
-    getMetrics(routes, options.metrics)
-    getHealth(routes, options.health)
+    if (part !== 'operation') {
+      postVitalData(routes, options.ingest)
+      listVitalData(routes, options.reads)
+      findVitalData(routes, options.reads)
+      deleteVitalData(routes, options.erase)
+      getDeadLetters(routes, options.deadLetters)
+    }
+    if (part !== 'public') {
+      getMetrics(routes, options.metrics)
+      getHealth(routes, options.health)
+    }
     refuseOtherMethods(routes)
-    await serveDocs(routes)
+    if (part !== 'operation') await serveDocs(routes)
   })
 
   /** @returns where it listens, once it does */
   async function start (): Promise<{ address: string, port: number }> {
     await app.ready()
     const bound = await listener.listen(host, port)
-    logger.info({ protocol: 'http', ...bound }, 'listening')
+    logger.info({ protocol: options.tls === undefined ? 'http' : 'https', ...bound }, 'listening')
     return bound
   }
 

@@ -78,8 +78,8 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
     return letters
   }
 
-  /** One POST: all of its readings are stored, or none. */
-  function acceptPost (payload: Buffer, settle: (outcome: HttpOutcome) => void): void {
+  /** One POST: all of its readings are stored, or none. See {@link import('../http/ingest.ts').HttpIngest}. */
+  function acceptPost (payload: Buffer, settle: (outcome: HttpOutcome) => void, onlyDevice: string | null = null): void {
     const receivedAtMs = clock.nowMs()
     const { rows, refused } = decode(payload, null, receivedAtMs)
     const count = rows.length + refused.length
@@ -88,6 +88,11 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
     if (first !== undefined) {
       ledger.refused('http', first.reason, count)
       settle({ status: 'invalid', reason: first.reason, errors: refused.flatMap((one) => one.errors) })
+      return
+    }
+    if (onlyDevice !== null && rows.some(({ device }) => device !== onlyDevice)) {
+      ledger.refused('http', 'device_mismatch', count)
+      settle({ status: 'forbidden' })
       return
     }
     if (batcher.isClosed) {

@@ -70,7 +70,10 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
   function authenticateHttp (headers: IncomingHttpHeaders): Awaitable<Authentication> {
     const now = mode()
     if (now === 'open') return OPEN
-    return then(now === 'closed' ? identifyHttp(credentialOf(headers)) : UNAVAILABLE, (authentication) => count('http', authentication))
+    if (now !== 'closed') return count('http', UNAVAILABLE)
+    const credential = credentialOf(headers)
+    // Probes and browsers bring none; that is no login.
+    return credential === null ? REFUSED : then(identifyHttp(credential), (authentication) => count('http', authentication))
   }
 
   function identifyHttp (credential: string): Awaitable<Authentication> {
@@ -144,8 +147,8 @@ function toAccepted (principal: Principal, expiresAtMs: number): Authentication 
 /** RFC 6750 §2.1; the scheme's name has no case. */
 const BEARER = /^bearer +([\w.~+/=-]+) *$/i
 
-/** Empty when there is none. */
-function credentialOf ({ authorization, 'x-api-key': key }: IncomingHttpHeaders): string {
+/** `null` when there is none; a header that cannot be read is a credential that fits nobody. */
+function credentialOf ({ authorization, 'x-api-key': key }: IncomingHttpHeaders): string | null {
   if (authorization !== undefined) return BEARER.exec(authorization)?.[1] ?? ''
-  return typeof key === 'string' ? key : ''
+  return typeof key === 'string' ? key : null
 }

@@ -1,9 +1,10 @@
 import type { HttpApp } from '../app.ts'
 import type { LiveAnswer, ReadyAnswer } from '../../../schemas/vital-data.ts'
+import { isOperator } from '../authentication.ts'
 import { answers } from '../schema-refs.ts'
 
 /** How the gateway is, asked anew for each probe. */
-export interface Health extends Omit<ReadyAnswer, 'status' | 'warnings'> {
+export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'warnings'> {
   /** The loop turns and the flusher makes progress. */
   readonly live: boolean
   /** Durability can be promised, by PostgreSQL or by the spool. */
@@ -19,7 +20,7 @@ export function getHealth (app: HttpApp, health: () => Health): void {
     tags: ['operation'],
     response: { 200: answers('It does', 'Live'), 503: answers('It does not', 'Live') }
   }
-  app.get('/health/live', { schema: live }, (_request, reply) => {
+  app.get('/health/live', { schema: live, config: { access: 'public' } }, (_request, reply) => {
     const { live } = health()
     const answer: LiveAnswer = { status: live ? 'live' : 'stuck' }
     return reply.code(live ? 200 : 503).header('cache-control', 'no-store').send(answer)
@@ -27,13 +28,15 @@ export function getHealth (app: HttpApp, health: () => Health): void {
 
   const ready = {
     summary: 'Whether an acknowledgement can be given now',
-    description: 'Stays 200 while PostgreSQL is away and the spool takes its place.',
+    description: 'Stays 200 while PostgreSQL is away and the spool takes its place. Without credentials, where they are needed, only `status` is told.',
     tags: ['operation'],
     response: { 200: answers('It can', 'Ready'), 503: answers('It cannot', 'Ready') }
   }
-  app.get('/health/ready', { schema: ready }, (_request, reply) => {
+  app.get('/health/ready', { schema: ready, config: { access: 'public' } }, (request, reply) => {
     const { ready, database, spool, warnings } = health()
-    const answer: ReadyAnswer = { status: ready ? 'ready' : 'unavailable', database, spool, warnings: [...warnings] }
+    const status = ready ? 'ready' : 'unavailable'
+    // An orchestrator's probe has no credentials and needs none for what it asks; the rest would tell a stranger what is weak.
+    const answer: ReadyAnswer = isOperator(request) ? { status, database, spool, warnings: [...warnings] } : { status }
     return reply.code(ready ? 200 : 503).header('cache-control', 'no-store').send(answer)
   })
 }

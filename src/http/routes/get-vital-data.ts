@@ -3,6 +3,7 @@ import Type from 'typebox'
 import { classifyError } from '../../../db/sqlstate.ts'
 import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
 import { LatestQuerySchema, type Resource, type ResourceList } from '../../../schemas/vital-data.ts'
+import { READERS } from '../authentication.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
 import type { Reads } from '../reads.ts'
 import { answers, errorAnswers } from '../schema-refs.ts'
@@ -15,7 +16,7 @@ export function listVitalData (app: HttpApp, reads: Reads): void {
     querystring: LatestQuerySchema,
     response: { 200: answers('One page', 'ResourceList'), ...errorAnswers('InvalidQuery', 'DatabaseUnavailable') }
   }
-  app.get('/vital-data', { schema }, async (request, reply): Promise<ResourceList> => {
+  app.get('/vital-data', { schema, config: { access: READERS } }, async (request, reply): Promise<ResourceList> => {
     const list = await orUnavailable(reads.listLatest(request.query))
     reply.header('cache-control', 'no-store')
     return list
@@ -30,8 +31,9 @@ export function findVitalData (app: HttpApp, reads: Reads): void {
     params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
     response: { 200: answers('The device', 'Resource'), ...errorAnswers('InvalidDevice', 'DeviceNotFound', 'DatabaseUnavailable') }
   }
-  app.get('/vital-data/:device', { schema }, async (request, reply): Promise<Resource> => {
-    const { device } = request.params
+  app.get('/vital-data/:device', { schema, config: { access: ['device', ...READERS] } }, async (request, reply): Promise<Resource> => {
+    const { params: { device }, principal } = request
+    if (principal?.role === 'device' && principal.id !== device) throw new HTTP_ERRORS.Forbidden()
     if (!isDeviceId(device)) {
       throw withDetails(new HTTP_ERRORS.InvalidDevice(), [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
     }

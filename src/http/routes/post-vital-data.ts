@@ -1,12 +1,16 @@
 import type { FastifyReply } from 'fastify'
 import type { HttpApp } from '../app.ts'
 import Type from 'typebox'
+import type { Role } from '../../../schemas/principal.ts'
 import { READINGS_PER_ARRAY_MAX } from '../../../schemas/reading.ts'
 import { JSON_TYPE, toErrorAnswer } from '../error-answer.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS, withDetails } from '../errors.ts'
 import type { HttpIngest, HttpOutcome } from '../ingest.ts'
 import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from '../limits.ts'
 import { answers, errorAnswers, ref } from '../schema-refs.ts'
+
+/** A device for itself, an administrator for any. */
+const SENDERS: readonly Role[] = ['device', 'admin']
 
 /** These answers never vary and go out at full rate, so they are serialised once. */
 const ACCEPTED = JSON.stringify({ status: 'accepted' })
@@ -38,12 +42,12 @@ const schema = {
 
 /** `POST /vital-data`: the hot path. The body is not parsed here; see {@link HttpIngest}. */
 export function postVitalData (app: HttpApp, ingest: HttpIngest): void {
-  app.post('/vital-data', { schema }, (request, reply) => {
-    const { body } = request
+  app.post('/vital-data', { schema, config: { access: SENDERS } }, (request, reply) => {
+    const { body, principal } = request
     // Without a Content-Type and without a body no parser ran, so none could refuse.
     if (!Buffer.isBuffer(body)) throw new HTTP_ERRORS.UnsupportedMediaType()
     if (body.length === 0) throw new HTTP_ERRORS.EmptyBody()
-    ingest(body, (outcome) => { answer(reply, outcome) })
+    ingest(body, (outcome) => { answer(reply, outcome) }, principal?.role === 'device' ? principal.id : null)
   })
 }
 
@@ -54,6 +58,9 @@ function answer (reply: FastifyReply, outcome: HttpOutcome): void {
       return
     case 'invalid':
       reply.send(withDetails(new ERROR_OF_REASON[outcome.reason](), outcome.errors))
+      return
+    case 'forbidden':
+      reply.send(new HTTP_ERRORS.Forbidden())
       return
     case 'overloaded':
       reply.code(429).header('content-type', JSON_TYPE).header('retry-after', RETRY_AFTER_OVERLOADED_S).send(OVERLOADED)

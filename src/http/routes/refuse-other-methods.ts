@@ -16,6 +16,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 /** Answers 405 where the URL is known and the method is not; Fastify would answer 404. */
 export function refuseOtherMethods (app: HttpApp): void {
   for (const [url, allowed] of Object.entries(ALLOWED)) {
+    if (!app.hasRoute({ url, method: 'GET' })) continue
     app.route({
       url,
       method: app.supportedMethods.filter((method) => !allowed.includes(method)) as HTTPMethods[],

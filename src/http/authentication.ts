@@ -1,0 +1,100 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Authentication } from '../../broker/authentication.ts'
+import type { Principal, Role } from '../../schemas/principal.ts'
+import type { HttpApp } from './app.ts'
+import { HTTP_ERRORS } from './errors.ts'
+import { HTTP_LIMITS } from './limits.ts'
+import { createRateLimit, toAddressKey } from './rate-limit.ts'
+
+/** Who a request is. At once for whoever is known; it never rejects. */
+export type HttpAuthenticate = (headers: IncomingHttpHeaders) => Authentication | Promise<Authentication>
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** `null`: no credentials exist, and everyone may do everything. `undefined`: on a public route, nobody in particular. */
+    principal: Principal | null | undefined
+  }
+  interface FastifyContextConfig {
+    /** Who may use a route, or everybody, credentials or not. Without it: operators and administrators read, administrators alone change. */
+    access?: readonly Role[] | 'public'
+  }
+}
+
+/** Those who may read the state of all devices. */
+export const READERS: readonly Role[] = ['operator', 'application', 'admin']
+
+const OPERATORS: readonly Role[] = ['operator', 'admin']
+const ADMINISTRATORS: readonly Role[] = ['admin']
+
+/** Everyone who has no credentials, in the mode in which nobody has any. */
+export const OPEN: HttpAuthenticate = () => ACCEPTED
+const ACCEPTED: Authentication = { status: 'accepted', principal: null }
+
+export interface HttpAuthenticationOptions {
+  readonly authenticate: HttpAuthenticate
+  /** Of one principal, or of one address while there are none; 0: no limit. */
+  readonly requestsPerSecondMax: number
+  /** A request was answered 429 for its rate. */
+  readonly onLimited: () => void
+}
+
+/**
+ * The first hook of every request: who it is, and whether the route is for the like. It stands before the body is read.
+ * Whoever is known passes in the same turn. An address that has offered many bad credentials is not looked up for a while;
+ * those behind it whose credentials are known still pass.
+ */
+export function addAuthentication (app: HttpApp, { authenticate, requestsPerSecondMax, onLimited }: HttpAuthenticationOptions): void {
+  const { rateLimitKeysMax: keysMax, badCredentialsPerSecondMax, badCredentialsBurst } = HTTP_LIMITS
+  const requests = createRateLimit({ perSecond: requestsPerSecondMax, burst: requestsPerSecondMax * 2, keysMax })
+  const failures = createRateLimit({ perSecond: badCredentialsPerSecondMax, burst: badCredentialsBurst, keysMax })
+
+  const addressOf = (request: FastifyRequest) => toAddressKey(request.raw.socket.remoteAddress ?? '')
+
+  function limited (): Error {
+    onLimited()
+    return new HTTP_ERRORS.TooManyRequests()
+  }
+
+  /** @returns what is wrong; `null` when nothing is */
+  function admit (request: FastifyRequest, authentication: Authentication): Error | null {
+    if (authentication.status === 'unavailable') return new HTTP_ERRORS.AuthenticationUnavailable()
+    if (authentication.status === 'refused') {
+      // Whoever offers nothing does not guess.
+      const isGuess = request.headers.authorization !== undefined || request.headers['x-api-key'] !== undefined
+      return isGuess && !failures.take(addressOf(request)) ? limited() : new HTTP_ERRORS.Unauthenticated()
+    }
+    const { principal } = authentication
+    if (requestsPerSecondMax > 0 && !requests.take(principal === null ? addressOf(request) : `principal ${principal.id}`)) return limited()
+    request.principal = principal
+    if (principal === null) return null
+    return rolesOf(request).includes(principal.role) ? null : new HTTP_ERRORS.Forbidden()
+  }
+
+  function onRequest (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
+    const authentication = authenticate(request.headers)
+    const isPublic = request.routeOptions.config.access === 'public'
+    const finish = (settled: Authentication) => {
+      const error = admit(request, settled)
+      if (error === null || (isPublic && !(error instanceof HTTP_ERRORS.TooManyRequests))) done()
+      else done(error)
+    }
+    if (!(authentication instanceof Promise)) return finish(authentication)
+    if (failures.isExhausted(addressOf(request))) return done(limited())
+    authentication.then(finish, done)
+  }
+
+  app.decorateRequest('principal', undefined)
+  app.addHook('onRequest', onRequest)
+}
+
+function rolesOf ({ method, routeOptions }: FastifyRequest): readonly Role[] {
+  const { access } = routeOptions.config
+  if (access !== undefined && access !== 'public') return access
+  return method === 'GET' || method === 'HEAD' ? OPERATORS : ADMINISTRATORS
+}
+
+/** Whether a request on a public route may see what is for operators. */
+export function isOperator ({ principal }: FastifyRequest): boolean {
+  return principal === null || (principal !== undefined && OPERATORS.includes(principal.role))
+}

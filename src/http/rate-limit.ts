@@ -1,0 +1,68 @@
+import { isIPv6 } from 'node:net'
+import { LruMap } from '../security/lru-map.ts'
+
+interface Bucket {
+  tokens: number
+  filledAtMs: number
+}
+
+interface RateLimitOptions {
+  /** Tokens that come back each second; 0: no limit. */
+  readonly perSecond: number
+  /** Tokens of a full bucket. */
+  readonly burst: number
+  /** Buckets at most; beyond, the one that was not used for longest is forgotten, which is to say full again. */
+  readonly keysMax: number
+  /** Milliseconds that never run backwards. */
+  readonly monotonicMs?: () => number
+}
+
+/** A token bucket for each key. */
+export function createRateLimit ({ perSecond, burst, keysMax, monotonicMs = () => performance.now() }: RateLimitOptions) {
+  const buckets = new LruMap<string, Bucket>({ sizeMax: keysMax })
+
+  function bucketOf (key: string): Bucket | undefined {
+    const bucket = buckets.get(key)
+    if (bucket === undefined) return undefined
+    const nowMs = monotonicMs()
+    bucket.tokens = Math.min(burst, bucket.tokens + (nowMs - bucket.filledAtMs) * perSecond / 1000)
+    bucket.filledAtMs = nowMs
+    return bucket
+  }
+
+  return {
+    /** Takes a token. @returns false when there is none */
+    take (key: string): boolean {
+      if (perSecond === 0) return true
+      const bucket = bucketOf(key)
+      if (bucket === undefined) {
+        buckets.set(key, { tokens: burst - 1, filledAtMs: monotonicMs() })
+        return true
+      }
+      if (bucket.tokens < 1) return false
+      bucket.tokens--
+      return true
+    },
+
+    /** Whether {@link take} would find none. */
+    isExhausted (key: string): boolean {
+      return perSecond > 0 && buckets.size > 0 && (bucketOf(key)?.tokens ?? burst) < 1
+    },
+
+    get size (): number {
+      return buckets.size
+    }
+  }
+}
+
+export type RateLimit = ReturnType<typeof createRateLimit>
+
+/** What stands for an address in a limit: an IPv6 host has a whole /64 to pick addresses from, so all of it counts as one. */
+export function toAddressKey (address: string): string {
+  const plain = address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address
+  if (!isIPv6(plain)) return plain
+  const [head = '', tail] = plain.split('::')
+  const groups = head.split(':')
+  if (tail !== undefined) groups.push(...Array<string>(Math.max(0, 4 - groups.length)).fill('0'))
+  return `${groups.slice(0, 4).map((group) => group === '' ? '0' : group).join(':')}::/64`
+}
