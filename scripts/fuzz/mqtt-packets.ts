@@ -1,0 +1,91 @@
+import mqttPacket, { type IConnectPacket, type Packet } from 'mqtt-packet'
+import { encodePublish } from '../bench/packet.ts'
+import { encodeSend } from '../chaos/packet.ts'
+import { type Chance } from './chance.ts'
+import { hostilePayload, validReading } from './json-payload.ts'
+import { PRIVATE_MARK } from './session.ts'
+
+/** Few, so that connections of one client id meet. */
+const CLIENT_IDS = [
+  ...Array.from({ length: 24 }, (_, index) => `fuzz-${index}`),
+  '', '__proto__', 'constructor', 'a/b+#', '$SYS', 'null\0', '\u{1f600}', 'x'.repeat(23), 'x'.repeat(1024), 'x'.repeat(1025)
+] as const
+
+const DEVICES = Array.from({ length: 24 }, (_, index) => `fuzz-${index}`)
+
+const TOPICS = [
+  'chat/a', 'chat/b', 'a', '/', '//', 'a/'.repeat(99), 'a/'.repeat(120), '$SYS/broker/uptime', '$SYS/x/new/clients', '$other/x', '__proto__', 'constructor/prototype',
+  'vital', 'vital/', 'vital/a/b', 'vital/__proto__', 'vital/constructor', 'vital/$x', 'vital/fuzz-1/rejected', `vital/${'x'.repeat(129)}`, `vital/${'a/'.repeat(120)}`,
+  'vital/\u0007', 'vital/\u{1f600}', 'x'.repeat(2000)
+] as const
+
+const FILTERS = [
+  'chat/#', 'chat/+', 'vital/fuzz-1', 'vital/fuzz-2/rejected', '+/+/+/+/+/+/+/+', '+/'.repeat(99) + '+', '+/'.repeat(130) + '#', '/', '$SYS/broker/#', '#/a', 'a#', '+a', 'a/#/b',
+  '__proto__', 'constructor/#', '', 'x'.repeat(1024), 'x'.repeat(1025), 'vital/\0'
+] as const
+
+const integer = (chance: Chance) => 1 + chance.below(chance.is(0.9) ? 40 : 65_535)
+
+/** A CONNECT that a library could send. */
+export function connectPacket (chance: Chance, clientId?: string): Buffer {
+  const packet: IConnectPacket = {
+    cmd: 'connect',
+    ...(chance.is(0.95) ? { protocolId: 'MQTT', protocolVersion: 4 } : chance.is(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
+    clean: chance.is(0.7),
+    clientId: clientId ?? chance.pick(CLIENT_IDS),
+    keepalive: chance.pick([0, 1, 10, 60, 65_535]),
+    ...(chance.is(0.1) ? { username: chance.is(0.02) ? 'x'.repeat(3000) : chance.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) } : {}),
+    ...(chance.is(0.1) ? { will: { topic: chance.pick([...TOPICS, 'vital/fuzz-3']) || 'a', payload: Buffer.from(validReading(chance, 0)), qos: chance.pick([0, 1, 2] as const), retain: chance.is(0.2) } } : {})
+  }
+  // What mqtt-packet refuses to write.
+  if (packet.clientId === '') Object.assign(packet, { clean: true, protocolId: 'MQTT', protocolVersion: 4 })
+  return mqttPacket.generate(packet)
+}
+
+/** A PUBLISH with any payload. */
+export function publishPacket (topic: string, payload: Buffer, messageId: number, qos: 0 | 1 | 2): Buffer {
+  return qos === 0 ? encodePublish(topic, payload).packet : encodeSend(topic, payload, messageId, qos)
+}
+
+function subscribePacket (chance: Chance): Packet {
+  const subscriptions = Array.from({ length: 1 + chance.few(chance.is(0.005) ? 1200 : 5) }, () => ({
+    // Everything, seldom: each such subscriber gets all that all others send.
+    topic: chance.is(0.02) ? chance.pick(['#', 'vital/#', 'vital/+']) : chance.pick(FILTERS) || '/', qos: chance.pick([0, 1, 2] as const)
+  }))
+  return { cmd: 'subscribe', messageId: integer(chance), subscriptions }
+}
+
+function otherPacket (chance: Chance): Packet {
+  const messageId = integer(chance)
+  const kind = chance.below(100)
+  if (kind < 20) return { cmd: 'pubrel', messageId }
+  if (kind < 30) return { cmd: 'puback', messageId }
+  if (kind < 40) return { cmd: 'pubrec', messageId }
+  if (kind < 50) return { cmd: 'pubcomp', messageId }
+  if (kind < 75) return { cmd: 'pingreq' }
+  if (kind < 88) return subscribePacket(chance)
+  if (kind < 97) return { cmd: 'unsubscribe', messageId, unsubscriptions: [chance.pick(FILTERS) || '/'] }
+  if (kind < 98) return { cmd: 'disconnect' }
+  // What only a server sends.
+  return chance.pick<Packet>([
+    { cmd: 'connack', returnCode: 0, sessionPresent: false }, { cmd: 'suback', messageId, granted: [0] }, { cmd: 'unsuback', messageId, granted: [] }, { cmd: 'pingresp' }
+  ])
+}
+
+/**
+ * Any packet that a client may send after CONNECT, most of them readings.
+ * @param n - tells its reading from others
+ */
+export function clientPacket (chance: Chance, n: number): Buffer {
+  const kind = chance.below(100)
+  if (kind >= 78) return mqttPacket.generate(otherPacket(chance))
+  const qos = chance.pick([0, 1, 1, 1, 2] as const)
+  const messageId = integer(chance)
+  if (kind < 55) return publishPacket(`vital/${chance.pick(DEVICES)}`, Buffer.from(validReading(chance, n)), messageId, qos)
+  if (kind < 60) return publishPacket(`vital/${chance.pick(DEVICES)}`, hostilePayload(chance, n), messageId, qos)
+  // Most other topics are harmless, or the session would end here each time.
+  const topic = chance.is(0.85) ? chance.pick(['chat/a', 'chat/b', 'chat/c/d']) : chance.pick(TOPICS)
+  const packet = publishPacket(topic, chance.is(0.1) ? Buffer.alloc(0) : chance.bytes(chance.few(300)), messageId, qos)
+  if (chance.is(0.2)) packet[0] = (packet[0] as number) | chance.pick([1, 8, 9])
+  return packet
+}

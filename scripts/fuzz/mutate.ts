@@ -1,0 +1,112 @@
+import type { Chance } from './chance.ts'
+
+/** Changes one encoded MQTT packet. Those that keep the remaining length true let what follows be read. */
+type Mutation = (packet: Buffer, chance: Chance) => Buffer
+
+const EDGES = [0, 1, 0x7f, 0x80, 0xc0, 0xc1, 0xf5, 0xfe, 0xff] as const
+const TEXTS = [
+  Buffer.from([0xff, 0xfe]), Buffer.from([0xc0, 0x80]), Buffer.from([0xed, 0xa0, 0x80]), Buffer.from([0xf4, 0x90, 0x80, 0x80]),
+  Buffer.from([0]), Buffer.from('#'), Buffer.from('+'), Buffer.from('/'), Buffer.from('$SYS/'), Buffer.from('__proto__'),
+  Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from('\u{1f600}')
+] as const
+
+function encodeLength (length: number): Buffer {
+  const bytes: number[] = []
+  do {
+    bytes.push((length & 127) | (length > 127 ? 128 : 0))
+    length >>>= 7
+  } while (length > 0)
+  return Buffer.from(bytes)
+}
+
+/** A packet with the remaining length that its body has. */
+export function frame (first: number, body: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([first]), encodeLength(body.length), body])
+}
+
+function bodyOf (packet: Buffer): Buffer {
+  let at = 1
+  while (at < packet.length && at < 4 && (packet[at] as number) >= 128) at++
+  return packet.subarray(at + 1)
+}
+
+function overwrite (bytes: Buffer, at: number, text: Buffer): Buffer {
+  const copy = Buffer.from(bytes)
+  text.copy(copy, at)
+  return copy
+}
+
+const first = (packet: Buffer) => packet[0] ?? 0
+
+const flipBits: Mutation = (packet, chance) => {
+  const copy = Buffer.from(packet)
+  for (let flips = 1 + chance.below(4); flips > 0; flips--) {
+    const at = chance.below(copy.length)
+    copy[at] = (copy[at] as number) ^ (1 << chance.below(8))
+  }
+  return copy
+}
+
+const setEdge: Mutation = (packet, chance) => overwrite(packet, chance.below(packet.length), Buffer.from([chance.pick(EDGES)]))
+
+const changeType: Mutation = (packet, chance) => overwrite(packet, 0, Buffer.from([chance.below(256)]))
+
+const changeFlags: Mutation = (packet, chance) => overwrite(packet, 0, Buffer.from([(first(packet) & 0xf0) | chance.below(16)]))
+
+const falsifyLength: Mutation = (packet, chance) => {
+  const body = bodyOf(packet)
+  const length = Math.max(0, body.length + chance.pick([-20, -2, -1, 1, 2, 20, 300, 20_000, 300_000, 268_435_455]))
+  return Buffer.concat([Buffer.from([first(packet)]), encodeLength(Math.min(length, 268_435_455)), body])
+}
+
+const overlongLength: Mutation = (packet, chance) => {
+  const length = chance.pick([[0xff, 0xff, 0xff, 0xff, 0x7f], [0x80, 0x80, 0x80, 0x80, 0], [0x80, 0], [0x85, 0x80, 0]])
+  return Buffer.concat([Buffer.from([first(packet), ...length]), bodyOf(packet)])
+}
+
+const truncate: Mutation = (packet, chance) => packet.subarray(0, chance.below(packet.length))
+
+const shortenBody: Mutation = (packet, chance) => {
+  const body = bodyOf(packet)
+  return frame(first(packet), body.subarray(0, chance.below(body.length + 1)))
+}
+
+const insert: Mutation = (packet, chance) => {
+  const body = bodyOf(packet)
+  const at = chance.below(body.length + 1)
+  return frame(first(packet), Buffer.concat([body.subarray(0, at), chance.bytes(1 + chance.few(400)), body.subarray(at)]))
+}
+
+const remove: Mutation = (packet, chance) => {
+  const body = bodyOf(packet)
+  const at = chance.below(body.length + 1)
+  return frame(first(packet), Buffer.concat([body.subarray(0, at), body.subarray(at + 1 + chance.few(20))]))
+}
+
+/** Topics, ids and names begin with two bytes of length. */
+const falsifyInnerLength: Mutation = (packet, chance) => {
+  const body = bodyOf(packet)
+  if (body.length < 2) return setEdge(packet, chance)
+  const length = chance.pick([0, 1, body.length - 3, body.length - 2, body.length - 1, body.length, 0x7fff, 0xffff])
+  const at = chance.is(0.6) ? 0 : chance.below(body.length - 1)
+  return frame(first(packet), overwrite(body, at, Buffer.from([(length >> 8) & 255, length & 255])))
+}
+
+const plantText: Mutation = (packet, chance) => {
+  const body = bodyOf(packet)
+  return frame(first(packet), overwrite(body, 2 + chance.below(Math.max(1, body.length - 2)), chance.pick(TEXTS)))
+}
+
+const repeat: Mutation = (packet, chance) => Buffer.concat(Array.from({ length: 2 + chance.few(20) }, () => packet))
+
+const MUTATIONS: readonly Mutation[] = [
+  flipBits, flipBits, setEdge, changeType, changeFlags, falsifyLength, overlongLength, truncate, shortenBody, insert, remove,
+  falsifyInnerLength, falsifyInnerLength, plantText, plantText, plantText, repeat
+]
+
+/** Breaks one packet in one to three ways. */
+export function mutate (packet: Buffer, chance: Chance): Buffer {
+  let mutated = packet
+  for (let times = 1 + chance.few(2); times > 0 && mutated.length > 0; times--) mutated = chance.pick(MUTATIONS)(mutated, chance)
+  return mutated
+}

@@ -1,0 +1,30 @@
+/**
+ * Defects that can be planted in a run's copy of the gateway: a check that was never seen red proves nothing. Each is one
+ * replacement in one file.
+ */
+interface PlantedBug {
+  readonly file: string
+  readonly find: string
+  readonly put: string
+}
+
+export const BUGS = {
+  /** The fuzzer's first find, mended since: JSON.stringify recurses, so deep nesting overflows the stack. */
+  'deep-json': { file: 'src/ingest/decode.ts', find: 'payload: elements[index] ?? payload', put: 'payload: Buffer.from(JSON.stringify(element))' },
+  /** A connection that broke a limit is not closed. */
+  'left-open': { file: 'broker/connections.ts', find: 'setImmediate(() => socket.destroy())', put: 'socket.pause()' },
+  /** What is known of a connection outlives it. */
+  'kept-connections': { file: 'broker/connections.ts', find: 'if (!this.#open.delete(connection)', put: '(globalThis.kept ??= []).push(connection); if (!this.#open.delete(connection)' },
+  /** Now and then a payload that is no JSON costs four seconds. */
+  stall: { file: 'src/ingest/decode.ts', find: 'return { rows: NOTHING, refused: [{ reason: \'invalid_json\'', put: 'if (Math.random() < 0.001) for (const end = Date.now() + 4000; Date.now() < end;); return { rows: NOTHING, refused: [{ reason: \'invalid_json\'' },
+  /** What is beyond the cap of dead letters is not counted. */
+  uncounted: { file: 'src/ingest/ingest.ts', find: 'ledger.refused(\'mqtt\', \'over_cap\', 1)', put: 'Object(ledger)' },
+  /** Some publishes are acknowledged and forgotten. */
+  forgotten: { file: 'src/ingest/ingest.ts', find: 'const receivedAtMs = clock.nowMs()', put: 'if (publish.payload.length % 31 === 0) return settle({ status: \'durable\', fanOut: publish.payload, rejections: [] }); const receivedAtMs = clock.nowMs()' },
+  /** A payload that is no JSON is logged. */
+  'logged-payload': { file: 'src/ingest/decode.ts', find: 'return { rows: NOTHING, refused: [{ reason: \'invalid_json\'', put: 'console.log(payload.toString()); return { rows: NOTHING, refused: [{ reason: \'invalid_json\'' },
+  /** An error that a query's text causes is answered as if the gateway were at fault. */
+  'http-500': { file: 'src/http/error-answer.ts', find: 'if (statusCode === 404)', put: 'if (statusCode === 400) return new HTTP_ERRORS.Internal({ cause: error }); if (statusCode === 404)' }
+} as const satisfies Record<string, PlantedBug>
+
+export type Bug = keyof typeof BUGS

@@ -1,0 +1,49 @@
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { root, transpile } from '../bench/compile.ts'
+import { type Bug, BUGS } from './planted-bugs.ts'
+
+const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts/bench', 'scripts/chaos', 'scripts/fuzz', 'scripts/patients'] as const
+
+/** Entry files of a run's own copy of the program. */
+export interface Program {
+  readonly gateway: string
+  /** Loaded before it. */
+  readonly preload: string
+  readonly attacker: string
+  readonly publisher: string
+}
+
+/**
+ * Copies the program, types stripped, so that neither an edit nor a build that somebody makes meanwhile changes what is
+ * under test, and so that a bug can be planted in the copy.
+ */
+export function copyProgram (dir: string): Program {
+  const app = join(dir, 'app')
+  const dist = join(app, 'dist')
+  mkdirSync(dist, { recursive: true })
+  symlinkSync(join(root, 'node_modules'), join(app, 'node_modules'))
+  for (const place of [app, dist]) cpSync(join(root, 'package.json'), join(place, 'package.json'))
+  for (const room of ROOMS) {
+    const folders = readdirSync(join(root, room), { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory())
+    for (const folder of [join(root, room), ...folders.map((entry) => join(entry.parentPath, entry.name))]) {
+      transpile(folder, join(dist, relative(root, folder)))
+    }
+  }
+  const scripts = join(dist, 'scripts')
+  return {
+    gateway: join(dist, 'src', 'main.js'),
+    preload: join(scripts, 'fuzz', 'collect-garbage.js'),
+    attacker: join(scripts, 'fuzz', 'attacker.js'),
+    publisher: join(scripts, 'chaos', 'publisher.js')
+  }
+}
+
+/** Plants a bug in the copy below `dir`. @throws when its place is not found */
+export function plantBug (dir: string, bug: Bug): void {
+  const { file, find, put } = BUGS[bug]
+  const path = join(dir, 'app', 'dist', file.replace(/ts$/, 'js'))
+  const text = readFileSync(path, 'utf8')
+  if (!text.includes(find)) throw new Error(`${file} has changed: the place of the planted bug ${bug} is not found`)
+  writeFileSync(path, text.replace(find, () => put))
+}
