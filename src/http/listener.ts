@@ -1,7 +1,23 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
+import { createServer as createSecureServer, type Server as SecureServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
-import { refuseRequest } from './error-answer.ts'
+import type { ServerTls } from '../../broker/handshakes.ts'
+import type { WebSockets } from '../../broker/web-socket.ts'
+import { refuseRequest, refuseUpgrade } from './error-answer.ts'
 import { HTTP_LIMITS } from './limits.ts'
+import type { ToOrigin } from './origin.ts'
+import { createSocketSet } from './sockets.ts'
+import { UpgradableRequest } from './upgradable-request.ts'
+
+/** What {@link createListener} needs. */
+export interface HttpListenerOptions {
+  readonly handler: (request: IncomingMessage, response: ServerResponse) => void
+  /** With it HTTP is spoken inside TLS, and nothing else. */
+  readonly tls?: ServerTls | undefined
+  /** Takes upgrades at its path; without it there are none. */
+  readonly webSockets?: WebSockets | undefined
+  readonly toOrigin: ToOrigin
+}
 
 export interface Listener {
   readonly server: Server
@@ -17,31 +33,44 @@ export interface Listener {
  * The node:http server under Fastify. Ours, so that all its limits stand in one place, and because Fastify's own `close`
  * has no bound: Node counts a socket that never sent a byte as busy, browsers keep such sockets in stock.
  */
-export function createListener (handler: (request: IncomingMessage, response: ServerResponse) => void): Listener {
-  const sockets = new Set<Socket>()
-  const server = createServer({
+export function createListener ({ handler, tls, webSockets, toOrigin }: HttpListenerOptions): Listener {
+  const sockets = createSocketSet()
+  const options: ServerOptions = {
+    // A WebSocket's peer that vanished without a word is noticed by it.
+    keepAlive: true,
+    keepAliveInitialDelay: HTTP_LIMITS.tcpKeepAliveDelayMs,
     keepAliveTimeout: HTTP_LIMITS.keepAliveTimeoutMs,
     requestTimeout: HTTP_LIMITS.requestTimeoutMs,
     headersTimeout: HTTP_LIMITS.headersTimeoutMs,
     connectionsCheckingInterval: HTTP_LIMITS.connectionsCheckingIntervalMs,
     maxHeaderSize: HTTP_LIMITS.headerBytesMax,
     // Node would answer by itself, without a body.
-    requireHostHeader: false
-  }, (request, response) => {
-    // RFC 9112 §3.2: HTTP/1.1 without Host must be refused.
-    if (request.headers.host === undefined && request.httpVersion === '1.1') refuseRequest(response)
-    else handler(request, response)
-  })
+    requireHostHeader: false,
+    IncomingMessage: UpgradableRequest
+  }
+  const server = tls === undefined
+    ? createServer(options, serve)
+    : createSecureServer({ ...options, ...tls.options, handshakeTimeout: HTTP_LIMITS.handshakeTimeoutMs }, serve)
+  tls?.keepRenewed(server as SecureServer)
   server.setTimeout(HTTP_LIMITS.connectionTimeoutMs)
-  server.maxConnections = HTTP_LIMITS.connectionsMax
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-  })
+  server.on('connection', (socket: Socket) => { sockets.open(socket, tls !== undefined) })
+  server.on('secureConnection', (socket: Socket) => { sockets.secure(socket) })
+  if (webSockets !== undefined) {
+    server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+      sockets.upgrade(socket)
+      webSockets.accept({ request, socket, head, origin: toOrigin(request), refuse: (reason) => { refuseUpgrade(socket, reason) } })
+    })
+  }
   // An expectation that we do not know may be ignored (RFC 9110 §10.1.1); Node would answer a bare 417.
   server.on('checkExpectation', (request, response) => { server.emit('request', request, response) })
 
   let closed: Promise<void> | undefined
+
+  function serve (request: IncomingMessage, response: ServerResponse): void {
+    // RFC 9112 §3.2: HTTP/1.1 without Host must be refused.
+    if (request.headers.host === undefined && request.httpVersion === '1.1') refuseRequest(response)
+    else handler(request, response)
+  }
 
   async function listen (host: string, port: number) {
     await new Promise<void>((resolve, reject) => {
@@ -65,18 +94,14 @@ export function createListener (handler: (request: IncomingMessage, response: Se
 
   function sweep (): void {
     server.closeIdleConnections()
-    for (const socket of sockets) {
-      if (socket.bytesRead === 0 || socket.writableFinished) socket.destroy()
-    }
+    sockets.sweep()
   }
 
   async function close (timeoutMs: number): Promise<void> {
     stopListening()
     sweep()
     const sweeping = setInterval(sweep, HTTP_LIMITS.stopSweepIntervalMs)
-    const deadline = setTimeout(() => {
-      for (const socket of sockets) socket.destroy()
-    }, timeoutMs)
+    const deadline = setTimeout(() => { sockets.destroy() }, timeoutMs)
     try {
       await closed
     } finally {

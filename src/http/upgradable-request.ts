@@ -1,0 +1,20 @@
+import { IncomingMessage } from 'node:http'
+import { WEB_SOCKET_PATH } from '../../broker/web-socket.ts'
+
+/**
+ * A request that asks to become another protocol does so only where that is a WebSocket at our path. Node would hand
+ * over each one that has an `Upgrade` header, and close it; but one that we do not know may be ignored (RFC 9110 §7.8),
+ * and Java's HttpClient, for one, asks for HTTP/2 in this way with every first POST.
+ */
+export class UpgradableRequest extends IncomingMessage {
+  declare private asksForUpgrade: boolean | null
+
+  get upgrade (): boolean | null {
+    if (this.asksForUpgrade !== true) return this.asksForUpgrade
+    return this.url?.split('?', 1)[0] === WEB_SOCKET_PATH && this.headers.upgrade?.toLowerCase() === 'websocket'
+  }
+
+  set upgrade (asked: boolean | null) {
+    this.asksForUpgrade = asked
+  }
+}
