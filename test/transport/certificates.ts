@@ -30,7 +30,7 @@ export async function createAuthority (t: Test, name = 'Test CA') {
     await chmod(path, 0o600)
   }
   const ca = join(directory, 'ca.crt')
-  await makeKey('ca.key')
+  await makeKey(join(directory, 'ca.key'))
   await openssl('req', '-x509', '-new', '-key', 'ca.key', '-days', '2', '-subj', `/CN=${name}`, '-out', ca)
   let serial = 0
 

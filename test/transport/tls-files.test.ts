@@ -1,0 +1,78 @@
+import { chmod, copyFile, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { createTls, TlsError, type TlsFiles } from '../../src/tls.ts'
+import { createAuthority } from './certificates.ts'
+
+async function start (files: Partial<TlsFiles> & Pick<TlsFiles, 'certFile' | 'keyFile'>) {
+  const log: Array<{ level: number, msg: string, err?: { message: string } }> = []
+  const logger = pino({ level: 'info' }, { write: (line: string) => { log.push(JSON.parse(line)) } })
+  const tls = await createTls({ files: { clientCaFile: null, clientCertRequired: false, ...files }, logger })
+  return { tls, log }
+}
+
+async function expectError (t: Test, files: Parameters<typeof start>[0], ...patterns: RegExp[]): Promise<void> {
+  const error: unknown = await start(files).catch((error: unknown) => error)
+  t.type(error, TlsError)
+  for (const pattern of patterns) t.match((error as Error).message, pattern)
+}
+
+t.test('what cannot be used is refused with what to do', async (t) => {
+  const authority = await createAuthority(t)
+  const { cert, key } = await authority.issueServer()
+  const other = await authority.issueServer()
+  await expectError(t, { certFile: '/nowhere/a.crt', keyFile: key }, /VITAL_TLS_CERT_FILE=\/nowhere\/a\.crt cannot be read/, /ENOENT/)
+  await expectError(t, { certFile: cert, keyFile: '/nowhere/a.key' }, /VITAL_TLS_KEY_FILE=\/nowhere\/a\.key cannot be read/)
+  await expectError(t, { certFile: cert, keyFile: key, clientCaFile: '/nowhere/ca.crt' }, /VITAL_TLS_CLIENT_CA_FILE=\/nowhere\/ca\.crt cannot be read/)
+  await expectError(t, { certFile: cert, keyFile: other.key }, /is not that of the first certificate/)
+  await expectError(t, { certFile: key, keyFile: key }, /VITAL_TLS_CERT_FILE=.* holds no PEM certificate/)
+  await expectError(t, { certFile: cert, keyFile: cert }, /VITAL_TLS_KEY_FILE=.* holds no PEM private key/)
+  await expectError(t, { certFile: cert, keyFile: key, clientCaFile: key }, /VITAL_TLS_CLIENT_CA_FILE=.* holds no PEM certificate/)
+})
+
+t.test('a private key is never told', async (t) => {
+  const authority = await createAuthority(t)
+  const { cert, key } = await authority.issueServer()
+  const broken = join(authority.directory, 'broken.key')
+  const pem = await readFile(key, 'utf8')
+  await writeFile(broken, pem.replace('EC PRIVATE KEY', 'PRIVATE KEY'))
+  const error: unknown = await start({ certFile: cert, keyFile: broken }).catch((error: unknown) => error)
+  const [, secret] = pem.split('\n')
+  t.notMatch(`${(error as Error).stack} ${String((error as Error).cause)}`, secret)
+})
+
+t.test('warns of what weakens it, and of nothing else', async (t) => {
+  const authority = await createAuthority(t)
+  const good = await authority.issueServer()
+  const { tls, log } = await start({ certFile: good.cert, keyFile: good.key, clientCaFile: authority.ca })
+  t.strictSame(tls.warnings(), [])
+  t.strictSame(log, [])
+
+  await chmod(good.key, 0o640)
+  t.strictSame((await start({ certFile: good.cert, keyFile: good.key })).tls.warnings(), [], 'a group may read it')
+  await chmod(good.key, 0o644)
+  const open = await start({ certFile: good.cert, keyFile: good.key })
+  t.match(open.tls.warnings(), [/chmod o-rwx .*\.key/])
+  t.match(open.log, [{ level: 40, msg: /everybody on this machine/ }])
+
+  const expired = await authority.issueServer({ days: -1 })
+  t.match((await start({ certFile: expired.cert, keyFile: expired.key })).tls.warnings(), [/VITAL_TLS_CERT_FILE expired on .*SIGHUP/])
+})
+
+t.test('a reload that fails is logged and changes nothing', async (t) => {
+  const authority = await createAuthority(t)
+  const { cert, key } = await authority.issueServer()
+  const renewed = await authority.issueServer()
+  const { tls, log } = await start({ certFile: cert, keyFile: key })
+  let contexts = 0
+  tls.keepRenewed({ setSecureContext: () => { contexts++ } } as unknown as Parameters<typeof tls.keepRenewed>[0])
+  await copyFile(renewed.cert, cert)
+  await tls.reload()
+  t.equal(contexts, 0)
+  t.match(log, [{ level: 50, msg: /the old ones stay/, err: { message: /not that of the first certificate/ } }])
+  await rename(renewed.key, key)
+  await tls.reload()
+  t.equal(contexts, 1)
+  t.match(log.at(-1), { level: 30, msg: 'certificates renewed' })
+})
