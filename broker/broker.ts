@@ -6,7 +6,8 @@ import { AcknowledgementQueue } from './acknowledgements.ts'
 import type { IsTrusted } from './addresses.ts'
 import { type Authenticate, createAuthentication, type PrincipalPredicate } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
-import { closeSoon, type Connection, Connections } from './connections.ts'
+import { closeSoon, type Connection, Connections, readOn } from './connections.ts'
+import { createExpress } from './express.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
 import { createTraffic, type FrameViolation, PUBLISH } from './frames.ts'
 import type { Ingest } from './ingest.ts'
@@ -21,6 +22,7 @@ import { Sessions } from './sessions.ts'
 import { type BrokerStatistics, createStatisticsPublisher } from './statistics.ts'
 import { createSubscriber, type FanOut } from './subscriber.ts'
 import { createSubscriptionGuard } from './subscriptions.ts'
+import { Watchers } from './watchers.ts'
 
 /** What {@link createBroker} needs. */
 export interface BrokerOptions {
@@ -105,13 +107,22 @@ export function createBroker (options: BrokerOptions): Broker {
     noteInbound,
     limits
   })
+  const watchers = new Watchers()
+  const express = createExpress({
+    connections,
+    subscriber,
+    fanOut,
+    isWatched: (topic) => watchers.has(topic) || sessions.matching(topic).length > 0,
+    traffic,
+    packetBytesMax: limits.packetBytesMax
+  })
   const forwardGuard = createForwardGuard({ connections, limits })
   const subscriptionGuard = createSubscriptionGuard({
     connections, sessions, deniedFilters: options.deniedFilters ?? [], limits
   })
   const authentication = createAuthentication({ limits, connections, sessions, authenticate: options.authenticate, logger })
   const aedes = new Aedes({
-    mq: createEmitter(),
+    mq: createEmitter(watchers),
     concurrency: 0,
     persistence: createPersistence({ retained, sessions }),
     connectTimeout: limits.connectTimeoutMs,
@@ -119,7 +130,7 @@ export function createBroker (options: BrokerOptions): Broker {
     maxInflightInbound: limits.inboundQos2PerClientMax,
     preConnect: authentication.preConnect,
     authenticate: authentication.authenticate,
-    authorizePublish: subscriber.authorizePublish,
+    authorizePublish: express.authorizePublish,
     authorizeSubscribe: subscriptionGuard.authorizeSubscribe,
     authorizeForward: (client, packet) => forwardGuard.authorizeForward(client, packet as AedesPublishPacket)
   })
@@ -168,6 +179,7 @@ export function createBroker (options: BrokerOptions): Broker {
       subscriptions: 0,
       qosMax: 0
     }
+    gate.use(express.createLane(connection), () => { readOn(connection.client) })
     connections.add(connection)
     socket.once('close', () => { forget(connection) })
   }

@@ -47,6 +47,18 @@ export function closeSoon ({ socket }: Connection): void {
   setImmediate(() => socket.destroy())
 }
 
+/**
+ * Makes Aedes read from a client. It counts the packets under way and reads once a `readable` event has come for each of them,
+ * which takes a publish for each that is held; here the gate knows that there is more.
+ */
+export function readOn (client: Client): void {
+  const { closed } = client
+  if (closed) return
+  const reading = client as Client & { _parsingBatch: number, _nextBatch: () => void }
+  reading._parsingBatch = 1
+  reading._nextBatch()
+}
+
 /** Connections by Aedes' client. */
 export class Connections {
   readonly #byClient = new WeakMap<Client, Connection>()

@@ -4,15 +4,26 @@ import { maySubscribe } from './authorisation.ts'
 import type { Connections } from './connections.ts'
 import type { BrokerLimits } from './limits.ts'
 import { isFannedOut } from './topics.ts'
+import type { Watchers } from './watchers.ts'
 
 /**
  * The emitter that carries packets to subscribers. It answers a publisher at once instead of when every subscriber's
  * socket has taken the packet: otherwise one frozen subscriber holds the publishers' reading and every PUBREC until it
  * is closed. How much may wait for a subscriber is bounded by {@link createForwardGuard} instead.
  */
-export function createEmitter (): MQEmitter {
+export function createEmitter (watchers: Watchers): MQEmitter {
   const emitter = mqemitter({ concurrency: 0, matchEmptyLevels: true })
   const emit = emitter.emit.bind(emitter)
+  const on = emitter.on.bind(emitter)
+  emitter.on = (topic, listener, done) => {
+    watchers.add(topic, listener)
+    return on(topic, listener, done)
+  }
+  const removeListener = emitter.removeListener.bind(emitter)
+  emitter.removeListener = (topic, listener, done) => {
+    watchers.remove(topic, listener)
+    removeListener(topic, listener, done)
+  }
   emitter.emit = (message, done) => {
     if (isFannedOut(message.topic)) emit(message)
     done?.()

@@ -8,7 +8,9 @@ export const SCAN = {
   /** Before the next PUBLISH that has not begun yet. */
   untilPublish: 1,
   /** After the packet that is under way. */
-  onePacket: 2
+  onePacket: 2,
+  /** Before the next publish that the express lane may want, after one packet at least. */
+  untilExpress: 3
 } as const
 
 export type ScanMode = typeof SCAN[keyof typeof SCAN]
@@ -27,7 +29,17 @@ export function createTraffic (): Traffic {
 /** Control packet type of PUBLISH. */
 export const PUBLISH = 3
 
-const LENGTH_BYTES_MAX = 4
+/** Of a remaining length [MQTT-2.2.3]. */
+export const LENGTH_BYTES_MAX = 4
+
+/** First byte of a PUBLISH of QoS 1 that is not retained (MQTT 3.1.1 §3.3.1). */
+const PUBLISH_QOS_1 = 0x32
+const DUP = 0x08
+
+/** @param firstByte - of a packet: whether it is a PUBLISH of QoS 1, not retained, with or without DUP */
+export function isPublishQos1 (firstByte: number): boolean {
+  return (firstByte & ~DUP) === PUBLISH_QOS_1
+}
 
 /**
  * Follows the packet boundaries of one connection over its chunks, without looking into packets and without copying.
@@ -79,6 +91,7 @@ export class FrameScanner {
       if (headerBytes === 0) {
         const type = byte >> 4
         if (type === PUBLISH && mode === SCAN.untilPublish) break
+        if (at > 0 && mode === SCAN.untilExpress && isPublishQos1(byte)) break
         packetAt = at
         packetsByType[type] = (packetsByType[type] as number) + 1
         length = 0

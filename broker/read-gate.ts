@@ -6,7 +6,8 @@
  *
  * - `first`: until CONNACK is sent, one packet passes, the CONNECT, and the rest waits in the socket. Aedes would queue
  *   42 packets and then disconnect a device that pipelines behind a slow password check.
- * - `open`: chunks pass as they come; only their packet lengths are looked at.
+ * - `open`: chunks pass as they come; only their packet lengths are looked at. Publishes for the express lane are taken
+ *   from the front of a chunk, and what follows passes up to the next one.
  * - paused (all gates) or held (this one): packets pass up to the next PUBLISH, then the gate is `stopped` and the
  *   socket is not read, so that TCP pushes back. Pings, subscriptions and acknowledgements of clients that do not
  *   publish keep flowing: an operator can watch through an outage.
@@ -16,6 +17,7 @@
  * not re-entrant, so nothing may be left to read while it works on a chunk.
  */
 import type { Duplex } from 'node:stream'
+import type { ExpressLane } from './express.ts'
 import { FrameScanner, type FrameViolation, SCAN, type Traffic } from './frames.ts'
 
 /** Gates woken in one turn of the event loop, so that a resumption of thousands leaves room for timers and writes. */
@@ -40,6 +42,11 @@ export class ReadGate {
   #phase: 'first' | 'open' | 'closed' = 'first'
   #stopped = false
   #held = false
+  #lane: ExpressLane | null = null
+  #readOn: () => void = () => { this.#socket.emit('readable') }
+  /** The beginning of a publish for the lane. */
+  #carried: Buffer | null = null
+  readonly #isStopping = () => this.#held || this.#gates.paused || this.#phase !== 'open'
 
   constructor ({ gates, socket, connectPacketBytesMax, packetBytesMax, onViolation }: ReadGateOptions) {
     this.#gates = gates
@@ -49,6 +56,15 @@ export class ReadGate {
     this.#packetBytesMax = packetBytesMax
     this.#onViolation = onViolation
     socket.read = (bytes?: number) => this.#pass(bytes)
+  }
+
+  /**
+   * Publishes that `lane` takes no longer reach Aedes.
+   * @param readOn - makes Aedes read, however many packets it has under way
+   */
+  use (lane: ExpressLane, readOn: () => void): void {
+    this.#lane = lane
+    this.#readOn = readOn
   }
 
   /** CONNACK is sent: lets the packets behind CONNECT pass. Aedes reads on by itself right after. */
@@ -82,7 +98,7 @@ export class ReadGate {
   wake (): void {
     if (this.#phase !== 'open' || !this.#stopped || this.#held) return
     this.#stopped = false
-    this.#socket.emit('readable')
+    this.#readOn()
   }
 
   #pass (bytes?: number): Buffer | null {
@@ -96,9 +112,25 @@ export class ReadGate {
       const passed = scanner.scan(chunk, SCAN.onePacket)
       return scanner.violation === null && !scanner.atBoundary ? chunk : this.#stop(chunk, passed)
     }
-    const stopping = this.#held || this.#gates.paused
-    const passed = scanner.scan(chunk, stopping ? SCAN.untilPublish : SCAN.all)
-    return passed === chunk.length && scanner.violation === null ? chunk : this.#stop(chunk, passed)
+    const rest = this.#lane === null || !scanner.atBoundary ? chunk : this.#express(this.#lane, chunk)
+    if (rest === null) return null
+    const mode = this.#isStopping() ? SCAN.untilPublish : this.#lane === null ? SCAN.all : SCAN.untilExpress
+    const passed = scanner.scan(rest, mode)
+    return passed === rest.length && scanner.violation === null ? rest : this.#stop(rest, passed)
+  }
+
+  /** @returns what is not for the lane; `null` when nothing is left for now */
+  #express (lane: ExpressLane, chunk: Buffer): Buffer | null {
+    const whole = this.#carried === null ? chunk : Buffer.concat([this.#carried, chunk])
+    this.#carried = null
+    const { bytes, isPartial } = lane.take(whole, this.#isStopping)
+    // A publish that is forbidden or over a limit closes the gate.
+    if (this.#phase === 'closed' || bytes === whole.length) return null
+    const rest = bytes === 0 ? whole : whole.subarray(bytes)
+    if (!isPartial) return rest
+    // Copied, or a few bytes would keep the chunk in memory.
+    this.#carried = Buffer.from(rest)
+    return null
   }
 
   #stop (chunk: Buffer, passed: number): Buffer | null {

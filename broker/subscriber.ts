@@ -153,6 +153,8 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
   }
 }
 
+export type Subscriber = ReturnType<typeof createSubscriber>
+
 function discard (packet: PublishPacket): void {
   packet.topic = DISCARDED_TOPIC
   packet.payload = NOTHING

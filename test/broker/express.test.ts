@@ -1,0 +1,118 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import mqemitter from 'mqemitter'
+import mqttPacket, { type Packet } from 'mqtt-packet'
+import t from 'tap'
+import { Watchers } from '../../broker/watchers.ts'
+import { createRandom } from '../random.ts'
+import { durable, publishPacket, RawClient, shuffled, startBroker, until } from './broker.ts'
+
+const pick = <T>(random: () => number, items: readonly T[]): T => items[Math.floor(random() * items.length)]!
+
+/** Some of what a device may send; most of it is for the express lane. */
+function makePackets (random: () => number, count: number): Packet[] {
+  const packets: Packet[] = []
+  for (let id = 1; id <= count; id++) {
+    const kind = random()
+    if (kind < 0.05) packets.push({ cmd: 'pingreq' })
+    else if (kind < 0.08) packets.push({ cmd: 'subscribe', messageId: id, subscriptions: [{ topic: `vital/${id}`, qos: 0 }] })
+    else {
+      packets.push(publishPacket(id, {
+        topic: pick(random, ['vital/band-1', 'vital/band-1', 'vital/größe', 'vital/a/b', 'vital/', 'chat/x']),
+        qos: pick(random, [1, 1, 1, 1, 1, 1, 0, 2]),
+        retain: random() < 0.05,
+        dup: random() < 0.1,
+        payload: `m${id}${'.'.repeat(pick(random, [0, 1, 100, 130, 20_000]))}`
+      }))
+    }
+  }
+  return packets.map((packet) => packet.cmd === 'publish' && packet.qos === 0 ? { ...packet, dup: false } : packet)
+}
+
+t.test('whatever comes between, and wherever the stream is cut: every publish once, in order, acknowledged in order', async (t) => {
+  const seed = Number(process.env['EXPRESS_SEED'] ?? Math.floor(Math.random() * 2 ** 32))
+  t.comment(`EXPRESS_SEED=${seed}`)
+  const random = createRandom(seed)
+  for (let round = 0; round < 15; round++) {
+    const { port, ingest, broker } = await startBroker(t)
+    const client = await RawClient.connected(t, port)
+    const packets = makePackets(random, 120)
+    const publishes = packets.filter((packet) => packet.cmd === 'publish')
+    const vital = publishes.filter(({ topic }) => topic.startsWith('vital/'))
+    const bytes = Buffer.concat(packets.map((packet) => mqttPacket.generate(packet)))
+    const settling = setInterval(() => {
+      if (random() < 0.3) broker.pauseReading()
+      else broker.resumeReading()
+      ingest.settleAll(durable, (held) => shuffled(held, random))
+    }, 1)
+    t.teardown(() => clearInterval(settling))
+    for (let at = 0; at < bytes.length;) {
+      const end = at + Math.ceil(random() ** 3 * pick(random, [3, 200, 60_000]))
+      client.socket.write(bytes.subarray(at, end))
+      at = end
+      if (random() < 0.3) await sleep(0)
+    }
+    const acknowledged = publishes.filter(({ qos }) => qos === 1).map(({ messageId }) => messageId)
+    await until(() => client.of('puback').length === acknowledged.length && ingest.seen.length === vital.length,
+      `round ${round}: ${ingest.seen.length} of ${vital.length} seen, ${client.of('puback').length} of ${acknowledged.length} acknowledged`)
+    t.strictSame(client.ids('puback'), acknowledged)
+    t.strictSame(ingest.seen.map(({ topic, payload }) => [topic, payload.toString()]), vital.map(({ topic, payload }) => [topic, payload]))
+    t.equal(client.of('pingresp').length, packets.filter(({ cmd }) => cmd === 'pingreq').length)
+    t.equal(broker.statistics().publishesReceived, publishes.length)
+    clearInterval(settling)
+    client.socket.destroy()
+  }
+})
+
+t.test('subscribers see what took the express lane, from the moment of their SUBACK', async (t) => {
+  const { port } = await startBroker(t, { answer: durable })
+  const device = await RawClient.connected(t, port)
+  const session = await RawClient.connected(t, port, { clientId: 'kept', clean: false })
+  await session.subscribe({ 'vital/+': 1 })
+  session.socket.destroy()
+  await sleep(20)
+  device.send(publishPacket(1))
+  await device.waitFor('puback')
+  const watcher = await RawClient.connected(t, port)
+  await watcher.subscribe({ 'vital/band-1': 1 })
+  device.send(publishPacket(2), publishPacket(3))
+  await watcher.waitFor('publish', 2)
+  t.strictSame(watcher.messages(), ['vital/band-1 m2', 'vital/band-1 m3'])
+  const back = await RawClient.connected(t, port, { clientId: 'kept', clean: false })
+  await back.waitFor('publish', 3)
+  t.strictSame(back.messages(), ['vital/band-1 m1', 'vital/band-1 m2', 'vital/band-1 m3'], 'one who was away, too')
+})
+
+t.test('a device that publishes steadily is alive, without a PINGREQ', async (t) => {
+  const { port } = await startBroker(t, { answer: durable })
+  const device = await RawClient.connected(t, port, { keepalive: 1 })
+  for (let id = 1; id <= 10; id++) {
+    device.send(publishPacket(id))
+    await sleep(250)
+  }
+  t.notOk(device.isClosed)
+  t.equal(device.of('puback').length, 10)
+})
+
+t.test('watchers never miss a filter that matches', (t) => {
+  const levels = ['vital', '+', '#', 'a', 'b', '', 'rejected']
+  const topics = ['vital', 'a', 'b', '', 'rejected'].map((device) => `vital/${device}`)
+  const filters = [...levels, ...levels.flatMap((first) => levels.flatMap((second) =>
+    [`${first}/${second}`, ...levels.map((third) => `${first}/${second}/${third}`)]))]
+  for (const filter of filters) {
+    if (filter === '' || /#./.test(filter)) continue
+    const seen = new Set<string>()
+    const emitter = mqemitter({ matchEmptyLevels: true })
+    emitter.on(filter, ({ topic }, done) => { seen.add(topic); done() })
+    for (const topic of topics) emitter.emit({ topic })
+    const watchers = new Watchers()
+    const listener = {}
+    watchers.add(filter, listener)
+    for (const topic of seen) t.ok(watchers.has(topic), `${filter} sees ${topic}`)
+    if (seen.size === 0) t.notOk(topics.some((topic) => watchers.has(topic)), `${filter} sees nothing`)
+    watchers.remove(filter, {})
+    for (const topic of seen) t.ok(watchers.has(topic), 'another listener was removed')
+    watchers.remove(filter, listener)
+    t.notOk(topics.some((topic) => watchers.has(topic)), `${filter} is gone`)
+  }
+  t.end()
+})
