@@ -1,8 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import { ResponseScanner } from '../bench/response.ts'
-import type { LedgerFile } from './ledger-file.ts'
 import { type MadeUpReading, toPayload } from './made-up-reading.ts'
-import type { Tally } from './mqtt-device.ts'
+import { type DeviceOptions, noteAcknowledgement, noteFault, noteWrite } from './tally.ts'
 
 const RETRY_MIN_MS = 100
 const RETRY_MAX_MS = 400
@@ -11,25 +10,16 @@ const ANSWER_TIMEOUT_MS = 20_000
 /** Readings in one POST. */
 const POST_READINGS_MAX = 50
 
-export interface HttpDeviceOptions {
-  readonly id: string
-  readonly port: number
-  readonly window: number
-  readonly ledger: LedgerFile
-  readonly tally: Tally
-  readonly random: () => number
-}
-
 /** A legacy device: one POST at a time over a kept connection, the same again until it is answered with 202. */
 export class HttpDevice {
-  readonly #options: HttpDeviceOptions
+  readonly #options: DeviceOptions
   #waiting: MadeUpReading[] = []
   #posting: { readonly readings: readonly MadeUpReading[], readonly bytes: Buffer, isWritten: boolean } | null = null
   #socket: Socket | null = null
   #timer: NodeJS.Timeout | null = null
   #isEnded = false
 
-  constructor (options: HttpDeviceOptions) {
+  constructor (options: DeviceOptions) {
     this.#options = options
   }
 
@@ -52,7 +42,7 @@ export class HttpDevice {
   }
 
   #post (): void {
-    const { id, ledger, tally } = this.#options
+    const { id } = this.#options
     if (this.#posting === null) {
       if (this.#waiting.length === 0) return
       const readings = this.#waiting.splice(0, POST_READINGS_MAX)
@@ -62,15 +52,7 @@ export class HttpDevice {
     }
     const posting = this.#posting
     const socket = this.#socket ??= this.#open()
-    for (const { n, timestamp, kind, fields } of posting.readings) {
-      if (posting.isWritten) {
-        ledger.resent(id, n)
-        tally.resent++
-      } else {
-        ledger.sent(id, n, timestamp, kind, fields)
-        tally.sent++
-      }
-    }
+    noteWrite(this.#options, posting.readings, posting.isWritten)
     posting.isWritten = true
     socket.write(posting.bytes)
   }
@@ -89,17 +71,15 @@ export class HttpDevice {
   }
 
   #take (status: number): void {
-    const { id, ledger, tally } = this.#options
     const posting = this.#posting
     if (posting === null) return
     if (status === 202) {
-      for (const { n } of posting.readings) ledger.acknowledged(id, n)
-      tally.acknowledged += posting.readings.length
+      noteAcknowledgement(this.#options, posting.readings)
       this.#posting = null
       this.#post()
       return
     }
-    if (status !== 503 && status !== 429 && tally.faults.length < 20) tally.faults.push(`${id}: POST was answered with ${status}`)
+    if (status !== 503 && status !== 429) noteFault(this.#options, `POST was answered with ${status}`)
     this.#retry()
   }
 

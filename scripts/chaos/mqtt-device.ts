@@ -1,33 +1,17 @@
 import { connect, type Socket } from 'node:net'
 import { CONNACK, FrameScanner, PUBACK } from '../bench/packet.ts'
-import type { LedgerFile } from './ledger-file.ts'
 import { type MadeUpReading, toPayload } from './made-up-reading.ts'
 import { encodeConnect, encodePubrel, encodeSend, markDuplicate, PUBCOMP, PUBREC } from './packet.ts'
+import { type DeviceOptions, noteAcknowledgement, noteFault, noteWrite } from './tally.ts'
 
 const RECONNECT_MIN_MS = 80
 const RECONNECT_MAX_MS = 300
 /** From connect to CONNACK; a gateway that hangs must not hold a device for ever. */
 const CONNECT_TIMEOUT_MS = 10_000
 
-/** What all devices of a publisher count together. */
-export interface Tally {
-  sent: number
-  acknowledged: number
-  resent: number
-  connected: number
-  disconnects: number
-  readonly faults: string[]
-}
-
-export interface MqttDeviceOptions {
-  readonly id: string
-  readonly port: number
+export interface MqttDeviceOptions extends DeviceOptions {
   readonly qos: 1 | 2
-  readonly window: number
   readonly keepaliveS: number
-  readonly ledger: LedgerFile
-  readonly tally: Tally
-  readonly random: () => number
 }
 
 interface Outgoing {
@@ -76,7 +60,7 @@ export class MqttDevice {
       packet: encodeSend(`vital/${id}`, toPayload(readings), messageId, qos), readings, isWritten: false, isReceived: false
     }
     this.#outgoing.set(messageId, outgoing)
-    if (this.#isConnected) this.#write(messageId, outgoing)
+    if (this.#isConnected) this.#write(outgoing)
   }
 
   connect (): void {
@@ -114,7 +98,7 @@ export class MqttDevice {
   #take (type: number, word: number): void {
     switch (type) {
       case CONNACK:
-        if ((word & 255) !== 0) this.#fault(`CONNECT was refused with code ${word & 255}`)
+        if ((word & 255) !== 0) noteFault(this.#options, `CONNECT was refused with code ${word & 255}`)
         this.#connected()
         break
       case PUBACK:
@@ -139,28 +123,18 @@ export class MqttDevice {
     this.#pingTimer = setInterval(() => this.#socket?.write(Buffer.from([0xc0, 0])), keepaliveS * 500).unref()
     for (const [messageId, outgoing] of this.#outgoing) {
       if (outgoing.isReceived) this.#socket?.write(encodePubrel(messageId))
-      else this.#write(messageId, outgoing)
+      else this.#write(outgoing)
     }
   }
 
-  #write (_messageId: number, outgoing: Outgoing): void {
-    const { id, ledger, tally } = this.#options
-    for (const { n, timestamp, kind, fields } of outgoing.readings) {
-      if (outgoing.isWritten) {
-        ledger.resent(id, n)
-        tally.resent++
-      } else {
-        ledger.sent(id, n, timestamp, kind, fields)
-        tally.sent++
-      }
-    }
+  #write (outgoing: Outgoing): void {
+    noteWrite(this.#options, outgoing.readings, outgoing.isWritten)
     if (outgoing.isWritten) markDuplicate(outgoing.packet)
     outgoing.isWritten = true
     this.#socket?.write(outgoing.packet)
   }
 
   #acknowledge (messageId: number): void {
-    const { id, ledger, tally } = this.#options
     for (const [oldest, outgoing] of this.#outgoing) {
       if (outgoing.isReceived) {
         if (oldest === messageId) return
@@ -169,15 +143,9 @@ export class MqttDevice {
       // PUBACK and PUBREC come in the order of the PUBLISH packets [MQTT-4.6.0-2].
       if (oldest !== messageId) break
       outgoing.isReceived = true
-      for (const { n } of outgoing.readings) ledger.acknowledged(id, n)
-      tally.acknowledged += outgoing.readings.length
+      noteAcknowledgement(this.#options, outgoing.readings)
       return
     }
-    this.#fault(`an acknowledgement of packet ${messageId} out of turn`)
-  }
-
-  #fault (message: string): void {
-    const { faults } = this.#options.tally
-    if (faults.length < 20) faults.push(`${this.id}: ${message}`)
+    noteFault(this.#options, `an acknowledgement of packet ${messageId} out of turn`)
   }
 }

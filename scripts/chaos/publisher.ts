@@ -5,7 +5,8 @@ import { HttpDevice } from './http-device.ts'
 import { LedgerFile } from './ledger-file.ts'
 import { createReadings } from './made-up-reading.ts'
 import type { FromPublisher, PublisherFigures, PublisherSettings, ToPublisher } from './messages.ts'
-import { MqttDevice, type Tally } from './mqtt-device.ts'
+import { MqttDevice } from './mqtt-device.ts'
+import type { Tally } from './tally.ts'
 
 const TICK_MS = 5
 /** Share of publishes that carry an array. */

@@ -13,8 +13,10 @@ const SOCKET_BUFFER_BYTES = 64 * 1024
 /** Files of Node itself, the pool of the database, spool segments, listeners. */
 const DESCRIPTORS_BESIDE = 100
 
+type Watched = Pick<GatewayProcess, 'isGone' | 'isEnding' | 'peakRssBytes' | 'peakDescriptors' | 'sample' | 'logged'>
+
 export interface WatchOptions {
-  readonly gateway: () => GatewayProcess | null
+  readonly gateway: () => Watched | null
   readonly httpPort: () => number
   /** Of the devices. */
   readonly connections: number
@@ -76,7 +78,7 @@ export class Watch {
     }
   }
 
-  #note (gateway: GatewayProcess): void {
+  #note (gateway: Watched): void {
     this.peakRssBytes = Math.max(this.peakRssBytes, gateway.peakRssBytes)
     this.peakDescriptors = Math.max(this.peakDescriptors, gateway.peakDescriptors)
     if (gateway.peakRssBytes > RSS_BYTES_MAX) this.#tell('C5', 'memory is over its cap', `${gateway.peakRssBytes} bytes resident`)
