@@ -32,6 +32,14 @@ export const EnvironmentSchema = Type.Object({
   VITAL_DEAD_LETTERS_PER_DEVICE_MAX: integer('Dead letters kept of one device', 1000, 0, 1_000_000),
   // A century: longer than any history that there can be.
   VITAL_RETENTION_DAYS: integer('Days that readings are kept; 0 keeps all', 0, 0, 36_500),
+  VITAL_JWT_JWKS: text('File or https URL of the keys (JWKS) of the issuer whose tokens are trusted; needs the next two', ''),
+  VITAL_JWT_ISSUER: text('Issuer (iss) that a token must name', ''),
+  VITAL_JWT_AUDIENCE: text('Audience (aud) that a token must name', ''),
+  VITAL_JWT_ALGORITHMS: text('Signatures that are trusted, separated by commas', 'RS256,ES256,EdDSA'),
+  VITAL_JWT_ROLE_CLAIM: text('Claim that holds the role: device, operator, application or admin', 'role'),
+  VITAL_LOG_HASH_IDS: Type.Boolean({ description: 'Log a keyed hash of client and device ids instead of the ids', default: false }),
+  // The readings that wait are bounded anyway (429 VITAL_OVERLOADED); this keeps one sender from taking all of the room.
+  VITAL_HTTP_REQUESTS_PER_SECOND_MAX: integer('HTTP requests of one principal, or of one address while nobody has credentials; 0 sets no limit', 0, 0, 1_000_000),
   VITAL_MQTT_DENIED_FILTERS: text('Topic filters, separated by commas, that nobody may subscribe to', '')
 }, { additionalProperties: false })
 

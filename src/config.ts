@@ -1,6 +1,8 @@
 import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { type Environment, parseEnvironment } from '../schemas/environment.ts'
+import type { TokenConfig } from './security/security.ts'
+import { TOKEN_ALGORITHMS } from './security/tokens.ts'
 
 /** The gateway's configuration, frozen; each part receives the slice it needs. */
 export interface Config {
@@ -9,6 +11,14 @@ export interface Config {
   readonly databaseConnectionsMax: number
   readonly dataDir: string
   readonly host: string
+  /** Only this machine reaches `host`. */
+  readonly isLoopback: boolean
+  readonly isAnonymousAllowed: boolean
+  /** `null`: no tokens are trusted. */
+  readonly tokens: TokenConfig | null
+  /** 0: no limit. */
+  readonly httpRequestsPerSecondMax: number
+  readonly logHashIds: boolean
   readonly mqttPort: number
   readonly httpPort: number
   readonly packetBytesMax: number
@@ -36,7 +46,7 @@ export class ConfigError extends Error {
 
 /**
  * Environment → configuration.
- * @throws {@link ConfigError} for an unknown `VITAL_*` name, a bad value, or a binding that would let anyone in
+ * @throws {@link ConfigError} for an unknown `VITAL_*` name, a bad value, or names that need each other
  */
 export function createConfig (variables: Readonly<Record<string, string | undefined>>): Config {
   const parsed = parseEnvironment(variables)
@@ -45,20 +55,20 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     throw new ConfigError(`The environment is not valid:\n${faults.join('\n')}\nSee .env.example for every variable.`)
   }
   const values = parsed.values
-  const isOpen = !isLoopback(values.VITAL_HOST)
-  if (isOpen && !values.VITAL_ALLOW_ANONYMOUS) {
-    throw new ConfigError(`VITAL_HOST=${values.VITAL_HOST} would let anyone on the network publish and read vital signs, ` +
-      'because no credentials exist. Bind 127.0.0.1, or set VITAL_ALLOW_ANONYMOUS=true if the network itself keeps strangers out.')
-  }
   return Object.freeze({
     databaseUrl: values.DATABASE_URL ?? null,
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     dataDir: resolve(values.VITAL_DATA_DIR),
     host: values.VITAL_HOST,
+    isLoopback: isLoopback(values.VITAL_HOST),
+    isAnonymousAllowed: values.VITAL_ALLOW_ANONYMOUS,
+    tokens: toTokenConfig(values),
+    httpRequestsPerSecondMax: values.VITAL_HTTP_REQUESTS_PER_SECOND_MAX,
+    logHashIds: values.VITAL_LOG_HASH_IDS,
     mqttPort: values.VITAL_MQTT_PORT,
     httpPort: values.VITAL_HTTP_PORT,
     packetBytesMax: values.VITAL_PACKET_BYTES_MAX,
-    deniedFilters: values.VITAL_MQTT_DENIED_FILTERS.split(',').map((filter) => filter.trim()).filter((filter) => filter !== ''),
+    deniedFilters: toList(values.VITAL_MQTT_DENIED_FILTERS),
     ackTimeoutMs: values.VITAL_ACK_TIMEOUT_MS,
     flushIntervalMs: values.VITAL_FLUSH_INTERVAL_MS,
     commitTimeoutMs: values.VITAL_COMMIT_TIMEOUT_MS,
@@ -70,8 +80,38 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     deadLettersPerDeviceMax: values.VITAL_DEAD_LETTERS_PER_DEVICE_MAX,
     retentionDays: values.VITAL_RETENTION_DAYS,
     logLevel: values.VITAL_LOG_LEVEL,
-    warnings: isOpen ? [`anyone who reaches ${values.VITAL_HOST} may publish and read: no credentials exist`] : []
+    warnings: []
   })
+}
+
+/** A trusted issuer needs its keys, its name and ours: without the latter two, tokens made for others would count here. */
+function toTokenConfig (values: Environment): TokenConfig | null {
+  const { VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: issuer, VITAL_JWT_AUDIENCE: audience } = values
+  if (jwks === '' && issuer === '' && audience === '') return null
+  if (jwks === '' || issuer === '' || audience === '') {
+    throw new ConfigError('VITAL_JWT_JWKS, VITAL_JWT_ISSUER and VITAL_JWT_AUDIENCE must be set together, or none of them.')
+  }
+  const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i.test(jwks)
+  if (isUrl && !isTrustedUrl(jwks)) {
+    throw new ConfigError(`VITAL_JWT_JWKS=${jwks} must be a file or an https URL: whoever can change the keys on their way can sign tokens.`)
+  }
+  const algorithms = toList(values.VITAL_JWT_ALGORITHMS)
+  const unknown = algorithms.filter((algorithm) => !TOKEN_ALGORITHMS.includes(algorithm))
+  if (algorithms.length === 0 || unknown.length > 0) {
+    throw new ConfigError(`VITAL_JWT_ALGORITHMS must list one or more of ${TOKEN_ALGORITHMS.join(', ')}, not ${unknown.join(', ') || 'nothing'}.`)
+  }
+  return Object.freeze({ jwks: isUrl ? jwks : resolve(jwks), issuer, audience, algorithms, roleClaim: values.VITAL_JWT_ROLE_CLAIM })
+}
+
+/** Plain HTTP never leaves this machine. */
+function isTrustedUrl (text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, hostname } = new URL(text)
+  return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname.replace(/^\[(.*)\]$/, '$1')))
+}
+
+function toList (text: string): string[] {
+  return text.split(',').map((item) => item.trim()).filter((item) => item !== '')
 }
 
 /** The process's environment, with `.env` of the working directory beneath it when that file is there. */

@@ -7,18 +7,13 @@ import { Registry } from 'prom-client'
 import { createBroker } from '../broker/broker.ts'
 import { createDatabase, type Database } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
-import { migrate } from '../db/migrate.ts'
 import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
-import { findDeadLetter } from '../db/queries/find-dead-letter.ts'
-import { findLatest } from '../db/queries/find-latest.ts'
-import { selectDeadLetters } from '../db/queries/select-dead-letters.ts'
-import { selectLatest } from '../db/queries/select-latest.ts'
-import { readServerWarnings } from '../db/server-settings.ts'
 import { classifyError, toSqlState } from '../db/sqlstate.ts'
 import { createStore, type Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
-import type { Config } from './config.ts'
+import { type Config, ConfigError } from './config.ts'
+import { createDatabaseReads } from './database-reads.ts'
 import { createErasure, trackWrites } from './erasure.ts'
 import { createHttpServer } from './http/server.ts'
 import { Batcher } from './ingest/batcher.ts'
@@ -33,7 +28,11 @@ import { openSpool, type Spool } from './ingest/spool/spool.ts'
 import { createWriter } from './ingest/writer.ts'
 import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
+import { prepareDatabase } from './prepare-database.ts'
 import { createRetention } from './retention.ts'
+import { exposedMessage } from './security/access.ts'
+import { createSecurity } from './security/security.ts'
+import { toWarnings } from './warnings.ts'
 
 /** Bytes in one transaction; beyond, a batch costs latency and memory but no longer gains throughput. */
 const BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -45,6 +44,8 @@ const DEAD_LETTER_BYTES_MAX = 1024 * 1024 * 1024
 const SPOOL_SEGMENT_BYTES = 64 * 1024 * 1024
 const DRAIN_TIMEOUT_MS = 10_000
 const DATABASE_WAIT_MS = 1000
+/** Whoever asks for an erasure is told of a backlog that takes longer, instead of being left in the dark. */
+const ERASURE_WAIT_MAX_MS = 30_000
 const MINUTE_MS = 60_000
 const APPLICATION_NAME = `vital-gateway ${hostname()}:${process.pid}`
 const HOUR_MS = 60 * MINUTE_MS
@@ -114,16 +115,6 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     return embedded.connectionString
   }
 
-  /** Makes the database ready for traffic, and says what weakens it. */
-  async function prepareDatabase (database: Database, connectionString: string, caps: DeadLetterCaps): Promise<string[]> {
-    const warnings = await readServerWarnings(database.pool)
-    await migrate({ connectionString, logger })
-    await createPartitionsAhead({ database, now: new Date(), logger })
-    caps.load(await countDeadLetters(database.kysely))
-    for (const warning of warnings) logger.warn(warning)
-    return warnings
-  }
-
   async function startTraffic (database: Database, connectionString: string, spool: Spool) {
     const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() }
     const ledger = new Ledger()
@@ -135,6 +126,13 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     let databaseWarnings: readonly string[] = []
     for (const warning of config.warnings) logger.warn(warning)
 
+    const security = await createSecurity({
+      ...config,
+      kysely: database.kysely,
+      hasClientCertificates: false,
+      disconnect: (predicate) => { broker.disconnect(predicate) },
+      logger
+    })
     const isDurable = () => circuit.state === 'closed' || spool.status === 'ok'
     const updateAvailability = () => batcher.setAvailable(isDurable())
     const circuit: Circuit = new Circuit({
@@ -187,6 +185,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       ingest: ingest.acceptPublish,
       limits: { packetBytesMax: config.packetBytesMax },
       deniedFilters: config.deniedFilters,
+      authenticate: security.authenticateMqtt,
       version: packageJson.version,
       logger
     })
@@ -199,10 +198,11 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       forget: broker.forget,
       connectionString,
       applicationName: APPLICATION_NAME,
+      waitMaxMs: ERASURE_WAIT_MAX_MS,
       isStopping: () => isStopping,
       logger
     })
-    const warnings = () => [...config.warnings, ...databaseWarnings, ...toWarnings(circuit, spool)]
+    const warnings = () => [...config.warnings, ...databaseWarnings, ...security.warnings(), ...toWarnings(circuit, spool)]
     const metrics = createMetrics(new Registry(), {
       startedAtMs: clock.nowMs(),
       ledger,
@@ -214,6 +214,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       deadLetters: () => caps.usage,
       retention: retention.removed,
       warnings: () => warnings().length,
+      security: security.statistics,
       mqtt: () => broker.statistics()
     })
     const http = createHttpServer({
@@ -221,14 +222,10 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       port: config.httpPort,
       bodyBytesMax: config.packetBytesMax,
       ingest: ingest.acceptPost,
-      reads: {
-        listLatest: (query) => selectLatest(database.kysely, query),
-        findLatest: (device) => findLatest(database.kysely, device)
-      },
-      deadLetters: {
-        list: (query) => selectDeadLetters(database.kysely, query),
-        find: (id) => findDeadLetter(database.kysely, id)
-      },
+      authenticate: security.authenticateHttp,
+      requestsPerSecondMax: config.httpRequestsPerSecondMax,
+      onLimited: () => { metrics.countLimited() },
+      ...createDatabaseReads(database.kysely),
       erase: erasure.erase,
       health: () => ({
         live: true,
@@ -251,7 +248,8 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     })
 
     async function connectDatabase (): Promise<void> {
-      databaseWarnings = await prepareDatabase(database, connectionString, caps)
+      databaseWarnings = await prepareDatabase({ database, connectionString, caps, logger })
+      await security.start()
       circuit.prove()
       circuit.start()
       maintenance.start()
@@ -288,6 +286,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       await erasure.settled()
       circuit.stop()
       await replayer.stop()
+      await security.stop()
     })
     try {
       await connectDatabase()
@@ -297,6 +296,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       // Out of the promise, so that it ends the process like any other fault that nobody can mend.
       keepConnecting().catch((fault: unknown) => { setImmediate(() => { throw fault }) })
     }
+    if (security.isExposed) throw new ConfigError(exposedMessage(config.host))
     replayer.start()
     const mqttAddress = await broker.start()
     const httpAddress = await http.start()
@@ -319,13 +319,4 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
 /** Class 28, invalid_authorization, and 3D, invalid_catalog_name: at start that is a mistake in DATABASE_URL, not an outage. */
 function isRefusal (error: unknown): boolean {
   return /^(?:28|3D)/.test(toSqlState(error) ?? '')
-}
-
-function toWarnings (circuit: Circuit, spool: Spool): string[] {
-  const warnings: string[] = []
-  if (circuit.state !== 'closed') warnings.push('PostgreSQL does not take readings; they go to the spool')
-  if (spool.status === 'full') warnings.push('the spool is full: raise VITAL_SPOOL_BYTES_MAX or free its disk')
-  if (spool.status === 'failed') warnings.push('the disk of the spool fails')
-  if (spool.damage.stretches > 0) warnings.push('the disk destroyed a part of the spool; its files are kept aside as *.damaged')
-  return warnings
 }

@@ -52,6 +52,10 @@ process.on('SIGINT', stop)
 
 gateway.start().catch((error: unknown) => {
   if (isStopping) return
+  if (error instanceof ConfigError) {
+    process.stderr.write(`${error.message}\n`)
+    process.exit(1)
+  }
   logger.fatal({ err: error }, error instanceof Error ? error.message : 'the start failed')
   process.exit(1)
 })

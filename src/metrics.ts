@@ -2,6 +2,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 
 import { CIRCUIT_STATES, type CircuitState } from './ingest/circuit.ts'
 import type { DeadLetterUsage } from './ingest/dead-letter-caps.ts'
 import { type Ledger, TRANSPORTS } from './ingest/ledger.ts'
+import type { SecurityStatistics } from './security/security.ts'
 
 /** What the metrics read at each scrape. */
 export interface MetricsSources {
@@ -16,6 +17,7 @@ export interface MetricsSources {
   readonly deadLetters: () => DeadLetterUsage
   readonly retention: () => { readonly readings: number, readonly partitions: number }
   readonly warnings: () => number
+  readonly security: () => SecurityStatistics
   readonly mqtt: () => {
     readonly clientsConnected: number
     readonly packetsReceived: number
@@ -63,6 +65,11 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const circuit = new Gauge({ name: 'vital_circuit_state', help: '1 for the state that the circuit to PostgreSQL is in', labelNames: ['state'] as const, registers })
   const readingStopped = gauge('reading_stopped', '1 while reading from publishers is stopped: the buffer is full or nothing can be made durable')
   const warnings = gauge('warnings', 'Warnings that /health/ready lists')
+  const logins = counter('logins', 'Credentials checked: MQTT connections and HTTP requests; none while anonymous access is allowed', ['transport', 'outcome'])
+  const anonymousAllowed = gauge('anonymous_allowed', '1 while no credentials exist and everyone may do everything')
+  const principalsKnown = gauge('principals_known', 'Principals in memory, who can come in while PostgreSQL is away')
+  const passwordsWaiting = gauge('passwords_waiting', 'Passwords that wait for their turn to be checked')
+  const httpLimited = counter('http_requests_limited', 'HTTP requests answered 429 for their rate', [])
   const mqttClients = gauge('mqtt_clients', 'Connected MQTT clients')
   const mqttPackets = counter('mqtt_packets_received', 'MQTT packets received', [])
   const mqttPublishes = counter('mqtt_publishes_received', 'MQTT PUBLISH packets received', [])
@@ -101,6 +108,14 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     for (const other of CIRCUIT_STATES) circuit.set({ state: other }, other === state ? 1 : 0)
     readingStopped.set(sources.isReadingStopped() ? 1 : 0)
     warnings.set(sources.warnings())
+    const security = sources.security()
+    logins.reset()
+    for (const [transport, outcomes] of Object.entries(security.logins)) {
+      for (const [outcome, count] of Object.entries(outcomes)) logins.inc({ transport, outcome }, count)
+    }
+    anonymousAllowed.set(security.isOpen ? 1 : 0)
+    principalsKnown.set(security.principalsKnown)
+    passwordsWaiting.set(security.passwordsWaiting)
     const mqtt = sources.mqtt()
     mqttClients.set(mqtt.clientsConnected)
     for (const [metric, value] of [
@@ -115,6 +130,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   }
 
   return {
+    countLimited: () => httpLimited.inc(),
     observeAck: (durationMs: number) => ackDuration.observe(durationMs / 1000),
     observeBatch ({ readings, durationMs }: { readings: number, durationMs: number }): void {
       batchDuration.observe(durationMs / 1000)

@@ -71,6 +71,11 @@ export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasO
       return mode
     },
 
+    /** PostgreSQL of this run has answered. */
+    get isConfirmed (): boolean {
+      return isConfirmed
+    },
+
     /** Takes up what an earlier run has learnt. Before anything listens. */
     async load (): Promise<void> {
       let text

@@ -80,9 +80,9 @@ export function createChanges (options: ChangesOptions) {
       if (timer !== null) clearTimeout(timer)
       await round
     },
-    /** False while PostgreSQL does not tell what changed. */
-    get isWatching (): boolean {
-      return seenUntilUs !== null && !isFailing
+    /** True while PostgreSQL does not tell what changed. */
+    get isBlind (): boolean {
+      return isFailing
     }
   }
 }

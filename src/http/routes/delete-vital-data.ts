@@ -35,17 +35,18 @@ export function deleteVitalData (app: HttpApp, erase: Erase): void {
     try {
       return { deviceId: device, ...await orUnavailable(erase(device, actor)) }
     } catch (error) {
-      if (error instanceof StorageError && error.code === 'VITAL_ERASURE_BUSY') throw new HTTP_ERRORS.ErasureBusy({ cause: error })
+      if (error instanceof StorageError && error.code === 'VITAL_ERASURE_BUSY') throw withDetails(new HTTP_ERRORS.ErasureBusy({ cause: error }), [{ path: '', message: error.message }])
       throw error
     }
   })
 }
 
 /**
- * While everyone is let in, only this machine may erase: to publish and to read is what the open mode is for, to destroy is not.
+ * Who acts, for the audit log. While everyone is let in, only this machine may erase: to publish and to read is what the open mode is for, to destroy is not.
  * The Host header is looked at because a page in a browser of this machine may give its own name our address (DNS rebinding).
  */
 function toActor (request: FastifyRequest): string {
+  if (request.principal) return request.principal.id
   const address = request.raw.socket.remoteAddress ?? ''
   const { hostname } = request
   const isLocalName = hostname === 'localhost' || hostname === '[::1]' || (isIP(hostname) === 4 && hostname.startsWith('127.'))

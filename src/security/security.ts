@@ -1,0 +1,147 @@
+import { join } from 'node:path'
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { findPrincipals } from '../../db/queries/find-principals.ts'
+import { findPrincipalsBySecret } from '../../db/queries/find-principals-by-secret.ts'
+import { readPrincipalState } from '../../db/queries/read-principal-state.ts'
+import { selectChangedPrincipals } from '../../db/queries/select-changed-principals.ts'
+import type { Tables } from '../../db/tables.ts'
+import { createOccasional } from '../../broker/occasional.ts'
+import type { Principal } from '../../schemas/principal.ts'
+import { createAccess } from './access.ts'
+import { createAuthenticator, type Login } from './authenticator.ts'
+import { createChanges } from './changes.ts'
+import { createDirectory } from './directory.ts'
+import { createKeySet } from './key-sets.ts'
+import { createPasswords } from './passwords.ts'
+import { toDigestBytes } from './secrets.ts'
+import { createTokens } from './tokens.ts'
+
+/** Tokens that are trusted. */
+export interface TokenConfig {
+  /** File or URL of the issuer's keys. */
+  readonly jwks: string
+  readonly issuer: string
+  readonly audience: string
+  readonly algorithms: readonly string[]
+  readonly roleClaim: string
+}
+
+interface SecurityOptions {
+  readonly kysely: Kysely<Tables>
+  readonly dataDir: string
+  readonly host: string
+  readonly isLoopback: boolean
+  readonly isAnonymousAllowed: boolean
+  readonly tokens: TokenConfig | null
+  /** Clients may prove themselves with a certificate. */
+  readonly hasClientCertificates: boolean
+  /** Connections of these must end. */
+  readonly disconnect: (predicate: (principal: Principal | null) => boolean) => void
+  readonly logger: Logger
+}
+
+/** How often one login outcome came, by transport. */
+export type LoginCounts = Readonly<Record<Login['transport'], Readonly<Record<Login['outcome'], number>>>>
+
+/** What metrics read of this folder. */
+export interface SecurityStatistics {
+  readonly logins: LoginCounts
+  /** Anyone may do everything. */
+  readonly isOpen: boolean
+  readonly principalsKnown: number
+  readonly passwordsWaiting: number
+}
+
+const FAILURES_LOG_INTERVAL_MS = 10_000
+
+/**
+ * Composes who is let in. Asks PostgreSQL nothing before `start`; until then, and while PostgreSQL is away, what an earlier
+ * run remembers and what is known counts.
+ * @throws when the file of the issuer's keys cannot be read
+ */
+export async function createSecurity (options: SecurityOptions) {
+  const { kysely, dataDir, disconnect, logger, tokens } = options
+  const occasionally = { lookup: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }), keys: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }) }
+  const logins = { mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 } }
+  const access = createAccess({
+    file: join(dataDir, 'access.json'),
+    host: options.host,
+    isLoopback: options.isLoopback,
+    isAnonymousAllowed: options.isAnonymousAllowed,
+    hasOtherCredentials: tokens !== null || options.hasClientCertificates,
+    logger,
+    onClosed: () => { disconnect((principal) => principal === null) }
+  })
+  await access.load()
+  const directory = createDirectory({
+    findByIds: (ids) => findPrincipals(kysely, ids),
+    findByDigests: (digests) => findPrincipalsBySecret(kysely, digests.map(toDigestBytes)),
+    onFailure: (error) => {
+      occasionally.lookup((leftOut) => { logger.warn({ err: error, leftOut }, 'PostgreSQL could not be asked for credentials; those known stay valid') })
+    }
+  })
+  const changes = createChanges({
+    readState: () => readPrincipalState(kysely),
+    selectChanged: (from) => selectChangedPrincipals(kysely, from),
+    onState: access.update,
+    onChanged: (ids) => {
+      directory.drop(ids)
+      const changed = new Set(ids)
+      disconnect((principal) => principal !== null && changed.has(principal.id))
+    },
+    logger
+  })
+  const passwords = createPasswords()
+  const authenticator = createAuthenticator({
+    mode: () => access.mode,
+    directory,
+    passwords,
+    tokens: tokens === null
+      ? null
+      : createTokens({
+        ...tokens,
+        getKey: await createKeySet(tokens.jwks),
+        onFailure: (error) => {
+          occasionally.keys((leftOut) => { logger.warn({ err: error, leftOut }, 'the keys of the tokens\' issuer cannot be had') })
+        }
+      }),
+    onLogin: ({ transport, outcome }) => { logins[transport][outcome]++ }
+  })
+
+  return {
+    authenticateMqtt: authenticator.authenticateMqtt,
+    authenticateHttp: authenticator.authenticateHttp,
+
+    /** Asks PostgreSQL for the first time, and from then on each second. @throws the error of pg */
+    async start (): Promise<void> {
+      access.update((await readPrincipalState(kysely)).isEmpty)
+      changes.start()
+    },
+
+    async stop (): Promise<void> {
+      await changes.stop()
+      await access.stop()
+    },
+
+    /** PostgreSQL has said that nobody has credentials, and this binding needs some. */
+    get isExposed (): boolean {
+      return access.mode === 'exposed' && access.isConfirmed
+    },
+
+    /** Told in readiness. */
+    warnings (): string[] {
+      const blind = changes.isBlind ? ['changes of credentials cannot be seen; those known stay valid until they can'] : []
+      return [...access.warnings(), ...blind]
+    },
+
+    statistics: (): SecurityStatistics => ({
+      logins,
+      isOpen: access.mode === 'open',
+      principalsKnown: directory.size,
+      passwordsWaiting: passwords.waiting
+    })
+  }
+}
+
+export type Security = Awaited<ReturnType<typeof createSecurity>>
