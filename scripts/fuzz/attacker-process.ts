@@ -2,10 +2,15 @@ import type { ChildProcess } from 'node:child_process'
 import type { Belongings } from '../chaos/belongings.ts'
 import type { AttackFigures, AttackSettings, FromAttacker, ToAttacker } from './messages.ts'
 
+const NOTHING: AttackFigures = {
+  packets: 0, packetsByTarget: { mqtt: 0, payload: 0, http: 0, ws: 0 }, bytes: 0, sessions: 0, oldestSession: 0, pubacks: 0, closedByGateway: 0, statuses: {}, faults: []
+}
+
 /** The harness's side of the attacker: one process, one attack at a time. */
 export class AttackerProcess {
   readonly #child: ChildProcess
-  figures: AttackFigures | null = null
+  /** As it told last. */
+  figures: AttackFigures = NOTHING
   #onDone: ((next: number) => void) | null = null
   #onFailed: ((error: Error) => void) | null = null
 

@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
+import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
 import { Belongings } from '../../scripts/chaos/belongings.ts'
 import { createSession } from '../../scripts/fuzz/attack.ts'
@@ -12,7 +14,7 @@ import { BUGS } from '../../scripts/fuzz/planted-bugs.ts'
 import { copyProgram, plantBug } from '../../scripts/fuzz/program.ts'
 import { formatOutcome } from '../../scripts/fuzz/report.ts'
 import { type FuzzOutcome, runFuzz } from '../../scripts/fuzz/run.ts'
-import { type Target, TARGETS } from '../../scripts/fuzz/session.ts'
+import { type Session, type Target, TARGETS } from '../../scripts/fuzz/session.ts'
 import { createTestDatabase, createTestDir } from '../postgres.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -26,6 +28,12 @@ t.test('options', async (t) => {
   for (const args of [['--seed', 'x'], ['--packets', '0'], ['--target', 'udp'], ['--break', 'x'], ['--what']]) {
     t.throws(() => parseOptions(args), args.join(' '))
   }
+})
+
+t.test('the script', async (t) => {
+  const run = (...args: string[]) => spawnSync(process.execPath, ['--import=tsx', join(ROOT, 'scripts/fuzz/fuzz.ts'), ...args], { encoding: 'utf8' })
+  t.match(run('--help'), { status: 0, stdout: /--seed N/ })
+  t.match(run('--break', 'nothing'), { status: 2, stderr: /deep-json/ })
 })
 
 t.test('a session is decided by seed, targets and number', async (t) => {
@@ -74,11 +82,30 @@ t.test('every planted bug has its place', async (t) => {
   for (const { file, find } of Object.values(BUGS)) t.ok(readFileSync(join(ROOT, file), 'utf8').includes(find), `${file}: ${find}`)
 })
 
+/** Whether it sends an array with an element that JSON.stringify cannot write. */
+function overflows ({ pieces }: Session): boolean {
+  const stream = Buffer.concat(pieces)
+  if (!stream.includes(Buffer.from('['.repeat(9000)))) return false
+  let isFound = false
+  mqttPacket.parser().on('packet', (packet: Packet) => {
+    if (packet.cmd !== 'publish') return
+    try {
+      const value: unknown = JSON.parse(packet.payload.toString())
+      if (Array.isArray(value) && value.length <= 1000) value.forEach((element) => JSON.stringify(element))
+    } catch (error) {
+      isFound ||= error instanceof RangeError
+    }
+  }).parse(stream)
+  return isFound
+}
+
 t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
   const belongings = new Belongings()
   t.teardown(() => { belongings.end() })
   const base = await createTestDir(t)
   const program = copyProgram(base)
+  t.strictSame(Object.values(program).map((path) => relative(join(base, 'app/dist'), path).replace(/js$/, 'ts')),
+    ['src/main.ts', 'scripts/fuzz/collect-garbage.ts', 'scripts/fuzz/attacker.ts', 'scripts/chaos/publisher.ts'])
 
   async function fuzz (name: string, how: { seed: number, seconds: number, packets?: number, from?: number, targets?: readonly Target[] }): Promise<FuzzOutcome> {
     const { connectionString } = await createTestDatabase(t)
@@ -99,9 +126,8 @@ t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
   // One planted bug is found here, the others were by hand.
   plantBug(base, 'deep-json')
   const targets = ['payload'] as const
-  const deep = Buffer.from(`,${'['.repeat(9000)}`)
   let from = 0
-  while (!createSession({ seed, targets }, from).pieces.some((piece) => piece.includes(deep))) from++
+  while (!overflows(createSession({ seed, targets }, from))) from++
   const broken = await fuzz('broken', { seed, seconds: 10, packets: 1, from, targets })
   t.match(broken.violations, [{ check: 'alive', message: /Maximum call stack size exceeded/ }, { check: 'log' }])
   t.match(formatOutcome({ ...options, from, targets }, broken), new RegExp(`FAILED, seed ${seed}.*--seed ${seed} .*--target payload --from ${from}`, 's'))
