@@ -5,12 +5,13 @@ import type { RawData, WebSocket } from 'ws'
 const NORMAL = 1000
 const GOING_AWAY = 1001
 const UNSUPPORTED_DATA = 1003
+const MESSAGE_TOO_BIG = 1009
 
 interface WebSocketStreamOptions {
   readonly socket: WebSocket
   /** What it came over. */
   readonly transport: Duplex
-  /** Bytes taken before anything has been answered; the rest waits in the peer. */
+  /** Bytes taken before anything has been answered. */
   readonly unansweredBytesMax: number
   /** Whether the gateway is; then the close frame says that it goes away. */
   readonly isStopping: () => boolean
@@ -31,6 +32,7 @@ export class WebSocketStream extends Duplex {
   /** The reader has not got enough. */
   #isWanted = false
   #isHeld = false
+  #hasBegun = false
 
   constructor ({ socket, transport, unansweredBytesMax, isStopping }: WebSocketStreamOptions) {
     super({ allowHalfOpen: false })
@@ -45,19 +47,26 @@ export class WebSocketStream extends Duplex {
     socket.on('close', () => { this.push(null) })
   }
 
-  /** ws holds a frame back until it is whole, so a stranger's could cost as much as the largest packet. */
+  /**
+   * ws holds a frame back until it is whole, so a stranger's could cost as much as the largest packet. Past the bound the
+   * rest waits in the peer until something is answered; within the very first frame nothing ever would be.
+   */
   readonly #watch = (bytes: Buffer): void => {
     this.#unansweredBytes -= bytes.length
     if (this.#unansweredBytes > 0) return
     this.#transport.off('data', this.#watch)
-    this.#isHeld = true
-    this.#socket.pause()
+    if (this.#hasBegun) {
+      this.#isHeld = true
+      this.#socket.pause()
+    } else {
+      this.#refuse(MESSAGE_TOO_BIG)
+    }
   }
 
   #take (data: RawData, isBinary: boolean): void {
+    this.#hasBegun = true
     if (!isBinary) { // [MQTT-6.0.0-1]
-      this.#socket.close(UNSUPPORTED_DATA)
-      this.destroy()
+      this.#refuse(UNSUPPORTED_DATA)
       return
     }
     if (this.destroyed || this.readableEnded) return
@@ -81,6 +90,11 @@ export class WebSocketStream extends Duplex {
   #send (bytes: Buffer, callback: (error?: Error | null) => void): void {
     this.#trust()
     this.#socket.send(bytes, callback)
+  }
+
+  #refuse (code: number): void {
+    this.#socket.close(code)
+    this.destroy()
   }
 
   /** Nobody is answered who was not let in, or is about to be closed. */

@@ -40,6 +40,8 @@ export const unavailable = (): Verdict => ({ status: 'unavailable' })
 export interface TestBroker {
   readonly broker: Broker
   readonly port: number
+  /** Of MQTT inside TLS. */
+  readonly securePort: number | null
   readonly ingest: ControlledIngest
   readonly log: Array<Record<string, unknown>>
 }
@@ -51,9 +53,9 @@ export async function startBroker (t: Test, options: Partial<BrokerOptions> & { 
   const log: TestBroker['log'] = []
   const logger = pino({ level: 'debug' }, { write: (line: string) => { log.push(JSON.parse(line)) } })
   const broker = createBroker({ host: '127.0.0.1', port: 0, version: '1.2.3', ingest: ingest.ingest, logger, ...brokerOptions })
-  const { port } = await broker.start()
+  const { port, securePort } = await broker.start()
   t.teardown(() => broker.stop())
-  return { broker, port, ingest, log }
+  return { broker, port, securePort, ingest, log }
 }
 
 /** Waits until `condition` holds; fails after `timeoutMs`. */

@@ -1,0 +1,78 @@
+/** The read gate stands in the stream's own `read`, so the promise must hold over every kind of stream. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import mqttPacket from 'mqtt-packet'
+import t from 'tap'
+import { connectPacket, durable, publishPacket, settleDown, until } from '../broker/broker.ts'
+import { createAuthority } from './certificates.ts'
+import { collectPackets, openStream, startTransports, TRANSPORTS } from './transports.ts'
+
+const COUNT = 1000
+const ids = Array.from({ length: COUNT }, (_, index) => index + 1)
+
+for (const transport of TRANSPORTS) {
+  t.test(`${transport}: publishes pipelined while reading is paused are acknowledged once and in order`, async (t) => {
+    const transports = await startTransports(t, await createAuthority(t), { answer: durable })
+    const { broker, ingest } = transports
+    const stream = await openStream(t, transports, transport)
+    const packets = collectPackets(stream)
+    const pubacks = () => packets.filter(({ cmd }) => cmd === 'puback')
+    stream.write(mqttPacket.generate(connectPacket()))
+    await until(() => packets.length === 1, 'CONNACK')
+
+    broker.pauseReading()
+    const bytes = Buffer.concat(ids.map((id) => mqttPacket.generate(publishPacket(id, { payload: 'x'.repeat(id % 2000) }))))
+    // Cut without regard to packets, so that they span frames, records and segments.
+    for (let at = 0; at < bytes.length; at += 7919) stream.write(bytes.subarray(at, at + 7919))
+    await until(() => broker.statistics().publishersStopped === 1, 'the publisher to stop')
+    await settleDown()
+    t.strictSame(ingest.seen, [], 'nothing passes')
+    t.ok(broker.statistics().bytesReceived < 1000)
+
+    for (let round = 0; round < 20; round++) {
+      broker.resumeReading()
+      await sleep(round % 3)
+      broker.pauseReading()
+      await sleep(round % 5)
+    }
+    broker.resumeReading()
+    await until(() => pubacks().length >= COUNT, 'the acknowledgements')
+    await settleDown()
+    t.strictSame(pubacks().map(({ messageId }) => messageId), ids)
+    t.equal(ingest.seen.length, COUNT)
+  })
+
+  t.test(`${transport}: messages pipelined behind CONNECT wait for a slow authentication`, async (t) => {
+    const transports = await startTransports(t, await createAuthority(t), {
+      answer: durable,
+      authenticate: async () => {
+        await sleep(200)
+        return { status: 'accepted', principal: null }
+      }
+    })
+    const stream = await openStream(t, transports, transport)
+    const packets = collectPackets(stream)
+    const bytes = Buffer.concat([connectPacket(), ...ids.map((id) => publishPacket(id, { payload: 'x'.repeat(200) }))].map((packet) => mqttPacket.generate(packet)))
+    // More than a WebSocket takes before it has answered.
+    for (let at = 0; at < bytes.length; at += 30_000) stream.write(bytes.subarray(at, at + 30_000))
+    await sleep(100)
+    t.strictSame(transports.ingest.seen, [], 'nothing before CONNACK')
+    await until(() => packets.length > COUNT, 'the acknowledgements')
+    t.strictSame(packets.filter(({ cmd }) => cmd === 'puback').map(({ messageId }) => messageId), ids)
+  })
+
+  t.test(`${transport}: who published and left while reading was paused is still read`, async (t) => {
+    const transports = await startTransports(t, await createAuthority(t), { answer: durable })
+    const { broker, ingest } = transports
+    const stream = await openStream(t, transports, transport)
+    const packets = collectPackets(stream)
+    stream.write(mqttPacket.generate(connectPacket()))
+    await until(() => packets.length === 1, 'CONNACK')
+    broker.pauseReading()
+    stream.end(Buffer.concat([publishPacket(0, { qos: 0 }), publishPacket(1, { qos: 0 }), { cmd: 'disconnect' } as const].map((packet) => mqttPacket.generate(packet))))
+    await until(() => broker.statistics().publishersStopped === 1, 'the publisher to stop')
+    await settleDown()
+    broker.resumeReading()
+    await until(() => ingest.seen.length === 2, 'both publishes')
+    await until(() => broker.statistics().connections === 0, 'the connection to be closed')
+  })
+}
