@@ -55,7 +55,7 @@ function otherRequest (chance: Chance): Buffer {
   // Metrics and the documentation are the dearest answers; they are for everyone to ask, and so asked for, but seldom.
   const path = chance.is(0.02) ? chance.pick(['/metrics', '/docs/json']) : chance.is(LARGE_SHARE) ? LARGE_PATH : chance.pick(PATHS)
   const version = chance.is(0.95) ? 'HTTP/1.1' : chance.pick(['HTTP/1.0', 'HTTP/2.0', 'HTTP/0.9', 'http/1.1', ''])
-  const headers = Array.from({ length: chance.few(5) }, () => `${pickHeader(chance)}\r\n`).join('')
+  const headers = Array.from({ length: chance.is(0.5) ? 0 : chance.few(5) }, () => `${pickHeader(chance)}\r\n`).join('')
   const method = chance.is(0.6) ? 'GET' : chance.pick(METHODS)
   return Buffer.from(`${method} ${path} ${version}\r\n${chance.is(0.97) ? 'host: x\r\n' : ''}${headers}\r\n`)
 }
@@ -80,7 +80,7 @@ export function createHttpSession (chance: Chance, index: number): Session {
     pieces: chance.cut(Buffer.concat(parts), chance.is(0.5) ? 0 : 6),
     packets: parts.length,
     fate: chance.is(0.75) ? 'end' : chance.pick(['reset', 'destroy', 'linger'] as const),
-    waitMs: chance.pick([0, 30, 300, 1500]),
+    waitMs: chance.pick([0, 100, 1000]),
     acknowledgements: 0,
     answersMax: parts.length
   }

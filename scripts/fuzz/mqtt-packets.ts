@@ -5,9 +5,11 @@ import { type Chance } from './chance.ts'
 import { hostilePayload, validReading } from './json-payload.ts'
 import { PRIVATE_MARK } from './session.ts'
 
-/** Few, so that connections of one client id meet. */
-const CLIENT_IDS = [
-  ...Array.from({ length: 24 }, (_, index) => `fuzz-${index}`),
+/** Few, so that connections of one client id meet and take each other over; and so many that most live their life. */
+const CLIENT_IDS = Array.from({ length: 400 }, (_, index) => `fuzz-${index}`)
+const SHARED_SHARE = 0.15
+const SHARED_CLIENT_IDS = [
+  'fuzz-0', 'fuzz-1', 'fuzz-2', 'fuzz-3',
   '', '__proto__', 'constructor', 'a/b+#', '$SYS', 'null\0', '\u{1f600}', 'x'.repeat(23), 'x'.repeat(1024), 'x'.repeat(1025)
 ] as const
 
@@ -27,12 +29,12 @@ const FILTERS = [
 const integer = (chance: Chance) => 1 + chance.below(chance.is(0.9) ? 40 : 65_535)
 
 /** A CONNECT that a library could send. */
-export function connectPacket (chance: Chance, clientId?: string): Buffer {
+export function connectPacket (chance: Chance): Buffer {
   const packet: IConnectPacket = {
     cmd: 'connect',
     ...(chance.is(0.95) ? { protocolId: 'MQTT', protocolVersion: 4 } : chance.is(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
     clean: chance.is(0.7),
-    clientId: clientId ?? chance.pick(CLIENT_IDS),
+    clientId: chance.pick(chance.is(SHARED_SHARE) ? SHARED_CLIENT_IDS : CLIENT_IDS),
     keepalive: chance.pick([0, 1, 10, 60, 65_535]),
     ...(chance.is(0.1) ? { username: chance.is(0.02) ? 'x'.repeat(3000) : chance.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) } : {}),
     ...(chance.is(0.1) ? { will: { topic: chance.pick([...TOPICS, 'vital/fuzz-3']) || 'a', payload: Buffer.from(validReading(chance, 0)), qos: chance.pick([0, 1, 2] as const), retain: chance.is(0.2) } } : {})
@@ -65,7 +67,8 @@ function otherPacket (chance: Chance): Packet {
   if (kind < 75) return { cmd: 'pingreq' }
   if (kind < 88) return subscribePacket(chance)
   if (kind < 97) return { cmd: 'unsubscribe', messageId, unsubscriptions: [chance.pick(FILTERS) || '/'] }
-  if (kind < 98) return { cmd: 'disconnect' }
+  if (chance.is(0.85)) return { cmd: 'pingreq' }
+  if (chance.is(0.5)) return { cmd: 'disconnect' }
   // What only a server sends.
   return chance.pick<Packet>([
     { cmd: 'connack', returnCode: 0, sessionPresent: false }, { cmd: 'suback', messageId, granted: [0] }, { cmd: 'unsuback', messageId, granted: [] }, { cmd: 'pingresp' }
@@ -84,7 +87,7 @@ export function clientPacket (chance: Chance, n: number): Buffer {
   if (kind < 55) return publishPacket(`vital/${chance.pick(DEVICES)}`, Buffer.from(validReading(chance, n)), messageId, qos)
   if (kind < 60) return publishPacket(`vital/${chance.pick(DEVICES)}`, hostilePayload(chance, n), messageId, qos)
   // Most other topics are harmless, or the session would end here each time.
-  const topic = chance.is(0.85) ? chance.pick(['chat/a', 'chat/b', 'chat/c/d']) : chance.pick(TOPICS)
+  const topic = chance.is(0.95) ? chance.pick(['chat/a', 'chat/b', 'chat/c/d']) : chance.pick(TOPICS)
   const packet = publishPacket(topic, chance.is(0.1) ? Buffer.alloc(0) : chance.bytes(chance.few(300)), messageId, qos)
   if (chance.is(0.2)) packet[0] = (packet[0] as number) | chance.pick([1, 8, 9])
   return packet

@@ -7,7 +7,7 @@ import type { Fate, Session } from './session.ts'
 
 const PACKETS_MAX = 160
 /** Most mutations end the connection, and what comes behind is never looked at. */
-const MUTATED_SHARE = 0.015
+const MUTATED_SHARE = 0.008
 const PAYLOADS_MAX = 60
 /** Below `VITAL_PACKET_BYTES_MAX` with room for the topic: here the payload is what is wrong, not the packet. */
 const PAYLOAD_BYTES_MAX = 200_000
@@ -32,7 +32,7 @@ export function mqttStream (chance: Chance, index: number): { stream: Buffer, pa
   if (chance.is(0.02)) return { stream: chance.bytes(1 + chance.few(2000)), packets: 1 }
   const parts: Buffer[] = []
   const add = (packet: Buffer) => { parts.push(chance.is(MUTATED_SHARE) ? mutate(packet, chance) : packet) }
-  if (chance.is(0.97)) parts.push(chance.is(0.08) ? mutate(connectPacket(chance), chance) : connectPacket(chance))
+  if (chance.is(0.97)) parts.push(chance.is(0.05) ? mutate(connectPacket(chance), chance) : connectPacket(chance))
   const count = Math.ceil(PACKETS_MAX * (0.02 + chance.below(1000) / 1000))
   for (let made = 0; made < count; made++) {
     add(chance.is(0.0005) ? connectPacket(chance) : clientPacket(chance, index * NUMBERS_PER_SESSION + made))
