@@ -21,8 +21,6 @@ import { parseSegmentName } from './ingest/spool/format.ts'
 import type { Spool } from './ingest/spool/spool.ts'
 import type { Writer } from './ingest/writer.ts'
 
-/** A request waits no longer; a backlog that takes longer to replay is told instead. */
-const WAIT_MAX_MS = 30_000
 const POLL_MS = 20
 
 /** What was removed, and what may still hold something of the device. */
@@ -44,6 +42,8 @@ export interface ErasureOptions {
   readonly forget: (device: string) => { retained: number, queued: number }
   readonly connectionString: string
   readonly applicationName: string
+  /** Longest that the backlog is waited for. */
+  readonly waitMaxMs: number
   readonly isStopping: () => boolean
   readonly logger: Logger
 }
@@ -71,7 +71,7 @@ export function trackWrites (writer: Writer): TrackedWriter {
 
 /** Erases devices, one after the other. */
 export function createErasure (options: ErasureOptions) {
-  const { batcher, circuit, spool, writes, forget, connectionString, applicationName, isStopping, logger } = options
+  const { batcher, circuit, spool, writes, forget, connectionString, applicationName, waitMaxMs, isStopping, logger } = options
   let last: Promise<unknown> = Promise.resolve()
 
   /** @throws `VITAL_ERASURE_BUSY` */
@@ -86,7 +86,7 @@ export function createErasure (options: ErasureOptions) {
 
   async function run (device: string, actor: string): Promise<Erasure> {
     const startedAtMs = performance.now()
-    const deadlineMs = startedAtMs + WAIT_MAX_MS
+    const deadlineMs = startedAtMs + waitMaxMs
     await until(() => circuit.state !== 'open', '', deadlineMs)
     await until(() => batcher.oldestAcceptedAtMs > startedAtMs, 'readings that were accepted before are not durable yet', deadlineMs)
     // Its files too: a read position that the disk loses would bring back what they hold.

@@ -1,4 +1,5 @@
 import { countReceived } from '../../db/queries/count-received.ts'
+import { ACCESS_ARGUMENTS, ACCESS_HELP, readAccess, tellOfPlaintext, toHttpUrl } from '../operator/access.ts'
 import { OperatorError, type OperatorOptions, parseArguments } from '../operator/command.ts'
 import { toGatewayUrl, withDatabase } from '../operator/database.ts'
 import { toPrintableJson, toTable } from '../operator/printable.ts'
@@ -13,9 +14,10 @@ const AUDIT_HELP = `Compares what a running gateway counted since its start with
   npm run audit
   npm run audit -- --url http://127.0.0.1:3000 --url http://127.0.0.1:3001
 
-  --url URL   the gateway; one --url for each that writes to the database (http://127.0.0.1:3000, or what VITAL_HOST and
-              VITAL_HTTP_PORT say)
-  --json      for a program
+  --url URL          the gateway; one --url for each that writes to the database (http://127.0.0.1:3000, or what VITAL_HOST
+                     and VITAL_HTTP_PORT say)
+${ACCESS_HELP}
+  --json             for a program
 
   Traffic may go on meanwhile. All of readings is read: on a large database this takes minutes and disk bandwidth.
   PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
@@ -26,22 +28,25 @@ const AUDIT_HELP = `Compares what a running gateway counted since its start with
  * @returns the exit status: 1 when a difference has no explanation
  * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
  */
-export async function runAudit ({ args, readConfig, print }: OperatorOptions): Promise<number> {
+export async function runAudit ({ args, readConfig, print, tell }: OperatorOptions): Promise<number> {
   const { values } = parseArguments({
     args: [...args],
-    options: { url: { type: 'string', multiple: true }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } }
+    options: { url: { type: 'string', multiple: true }, ...ACCESS_ARGUMENTS, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } }
   })
   if (values.help === true) {
     print(AUDIT_HELP)
     return 0
   }
   const config = readConfig()
-  const urls = [...new Set((values.url ?? [toGatewayUrl(config)]).map(toUrl))]
-  const before = await Promise.all(urls.map(scrape))
+  const urls = [...new Set((values.url ?? [toGatewayUrl(config)]).map(toHttpUrl))]
+  const access = await readAccess(values, tell)
+  if (access.token !== null) for (const url of urls) tellOfPlaintext(url, tell)
+  const scrapeAll = () => Promise.all(urls.map((url) => scrape(url, access)))
+  const before = await scrapeAll()
   const since = Math.min(...before.map(({ startedAt }) => startedAt))
   const received = await withDatabase({ config, name: 'audit', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
     ({ kysely }) => countReceived(kysely, since))
-  const after = await Promise.all(urls.map(scrape))
+  const after = await scrapeAll()
   for (const [index, { url, startedAt }] of after.entries()) {
     if (before[index]?.startedAt !== startedAt) throw new OperatorError('OPERATOR_FAILED', `the gateway at ${url} was restarted during the audit: run it again.`)
   }
@@ -61,9 +66,4 @@ function toHeader (scrapes: readonly Scrape[], since: number): string[] {
 
 function toVerdict (wrong: number): string {
   return wrong === 0 ? 'balanced' : `${wrong} without an explanation`
-}
-
-function toUrl (text: string): string {
-  if (!/^https?:\/\/[^/]/.test(text) || !URL.canParse(text)) throw new OperatorError('OPERATOR_USAGE', '--url must look like http://host:port')
-  return text.replace(/\/+$/, '')
 }

@@ -1,4 +1,6 @@
+import type { Access } from '../operator/access.ts'
 import { OperatorError } from '../operator/command.ts'
+import { createGatewayClient, toFailure } from '../operator/gateway-client.ts'
 
 const TIMEOUT_MS = 10_000
 
@@ -23,16 +25,15 @@ export interface Scrape {
 }
 
 /** @throws `OPERATOR_FAILED` */
-export async function scrape (url: string): Promise<Scrape> {
+export async function scrape (url: string, access: Access): Promise<Scrape> {
   let text: string
   try {
-    const response = await fetch(`${url}/metrics`, { redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) })
-    text = await response.text()
-    if (response.status !== 200) throw new Error(`it answers ${response.status}`)
+    const answer = await createGatewayClient({ url, access, timeoutMs: TIMEOUT_MS }).request('/metrics')
+    text = answer.text
+    if (answer.status !== 200) throw new Error(`it answers ${answer.status}`)
   } catch (cause) {
-    const { message, cause: reason } = cause as Error
-    const why = reason instanceof Error ? (reason as NodeJS.ErrnoException).code ?? reason.message : message
-    throw new OperatorError('OPERATOR_FAILED', `${url}/metrics cannot be read: ${why}.\nIs the gateway running? Name another with --url.`, { cause })
+    if (cause instanceof OperatorError) throw cause
+    throw new OperatorError('OPERATOR_FAILED', `${url}/metrics cannot be read: ${toFailure(cause)}.\nIs the gateway running? Name another with --url.`, { cause })
   }
   return toScrape(url, text)
 }

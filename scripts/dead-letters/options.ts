@@ -1,6 +1,7 @@
 import type { DeadLetterFilter } from '../../db/queries/dead-letter-filter.ts'
 import { DEVICE_ID_RULE, isDeviceId } from '../../schemas/device-id.ts'
 import { REASONS } from '../../schemas/reason.ts'
+import { ACCESS_ARGUMENTS, ACCESS_HELP, toHttpUrl } from '../operator/access.ts'
 import { OperatorError, parseArguments } from '../operator/command.ts'
 import { parseInstant } from '../operator/instant.ts'
 
@@ -19,6 +20,7 @@ export const DEAD_LETTERS_HELP = `Looks at, replays and discards what a gateway 
     --payload FILE  sends the contents of FILE instead, to mend one letter
     --as DEVICE     the device that the topic should have named; needed where the topic was invalid
     --url URL       the gateway (http://127.0.0.1:3000, or what VITAL_HOST and VITAL_HTTP_PORT say)
+${ACCESS_HELP.replaceAll(/^/gm, '  ')}
   discard ID...     deletes them. Filters instead of IDs; where they match more than one, only with --yes
 
   Filters: --device DEVICE, --reason REASON, --since TIME, --until TIME; --all for all.
@@ -39,6 +41,7 @@ export type DeadLettersCommand =
     readonly verb: 'replay'
     readonly selection: Selection
     readonly url: string | null
+    readonly access: { readonly 'token-file': string | undefined, readonly ca: string | undefined }
     readonly device: string | null
     readonly payloadFile: string | null
   }
@@ -49,7 +52,7 @@ const OPTIONS_OF_VERB = {
   list: [...FILTERS, 'limit', 'json'],
   show: ['json'],
   discard: [...FILTERS, 'yes'],
-  replay: [...FILTERS, 'url', 'as', 'payload']
+  replay: [...FILTERS, 'url', 'as', 'payload', 'token-file', 'ca']
 } as const
 
 const LIMIT_MAX = 100_000
@@ -75,6 +78,7 @@ export function parseDeadLettersOptions (args: readonly string[], nowMs: number)
       json: { type: 'boolean' },
       yes: { type: 'boolean' },
       url: { type: 'string' },
+      ...ACCESS_ARGUMENTS,
       as: { type: 'string' },
       payload: { type: 'string' },
       help: { type: 'boolean', short: 'h' }
@@ -108,7 +112,8 @@ export function parseDeadLettersOptions (args: readonly string[], nowMs: number)
       return {
         verb,
         selection: toSelection(ids, filter, values.all === true),
-        url: values.url === undefined ? null : toUrl(values.url),
+        url: values.url === undefined ? null : toHttpUrl(values.url),
+        access: { 'token-file': values['token-file'], ca: values.ca },
         device: values.as ?? null,
         payloadFile: values.payload ?? null
       }
@@ -139,11 +144,6 @@ function toLimit (text: string): number {
   const limit = /^\d{1,6}$/.test(text) ? Number(text) : 0
   if (limit < 1 || limit > LIMIT_MAX) throw usage(`--limit must be a whole number from 1 to ${LIMIT_MAX}, not "${text}"`)
   return limit
-}
-
-function toUrl (text: string): string {
-  if (!/^https?:\/\/[^/]/.test(text) || !URL.canParse(text)) throw usage('--url must look like http://host:port')
-  return text.replace(/\/+$/, '')
 }
 
 function usage (message: string): OperatorError {

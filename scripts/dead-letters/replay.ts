@@ -1,17 +1,20 @@
 import type { Kysely } from 'kysely'
+import { appendAuditLog } from '../../db/queries/append-audit-log.ts'
 import { deleteDeadLetters } from '../../db/queries/delete-dead-letters.ts'
 import { findDeadLetter } from '../../db/queries/find-dead-letter.ts'
 import type { Tables } from '../../db/tables.ts'
 import type { StoredDeadLetter } from '../../schemas/dead-letter.ts'
 import { toPrintable } from '../operator/printable.ts'
 import { toReplayBody } from './body.ts'
-import type { GatewayClient } from './gateway.ts'
+import type { ReplayTarget } from './gateway.ts'
 import { toErrorText } from './show.ts'
 
 export interface ReplayOptions {
   readonly kysely: Kysely<Tables>
-  readonly gateway: GatewayClient
+  readonly gateway: ReplayTarget
   readonly ids: readonly string[]
+  /** For the audit log. */
+  readonly actor: string
   /** Stands for the topic's device when given. */
   readonly device: string | null
   /** Stands for the letter's payload when given. */
@@ -26,7 +29,7 @@ export interface ReplayOptions {
  * Over HTTP and not over MQTT, because a PUBACK does not tell a reading that was stored from one that was refused again.
  * @throws `OPERATOR_FAILED` when the gateway is away; what was not replayed by then stays
  */
-export async function replayDeadLetters ({ kysely, gateway, ids, device, payload, print }: ReplayOptions): Promise<{ replayed: number, kept: number }> {
+export async function replayDeadLetters ({ kysely, gateway, ids, actor, device, payload, print }: ReplayOptions): Promise<{ replayed: number, kept: number }> {
   let replayed = 0
   let kept = 0
   let isChecked = false
@@ -55,7 +58,15 @@ export async function replayDeadLetters ({ kysely, gateway, ids, device, payload
       const { message, details = [] } = posted.answer
       return details.length === 0 ? message : details.map(toErrorText).join('; ')
     }
-    await deleteDeadLetters(kysely, [letter.id])
+    await kysely.transaction().execute(async (transaction) => {
+      await deleteDeadLetters(transaction, [letter.id])
+      await appendAuditLog(transaction, {
+        actor,
+        act: 'dead_letters.replay',
+        target: device ?? letter.deviceId ?? undefined,
+        details: { id: letter.id, ...device === null ? {} : { as: device }, ...payload === null ? {} : { isMended: true } }
+      })
+    })
     return null
   }
 }

@@ -47,6 +47,11 @@ export async function withDatabase<T> (
   }
 }
 
+/** The connection string of the gateway's PostgreSQL. @throws `OPERATOR_FAILED` */
+export async function toDatabaseUrl (config: Config): Promise<string> {
+  return (await findConnectionString(config)).connectionString
+}
+
 async function findConnectionString ({ databaseUrl, dataDir }: Config): Promise<{ connectionString: string, source: string }> {
   if (databaseUrl !== null) return { connectionString: databaseUrl, source: 'DATABASE_URL' }
   const path = join(dataDir, 'database-url')

@@ -47,7 +47,7 @@ export function deleteVitalData (app: HttpApp, erase: Erase): void {
  */
 function toActor (request: FastifyRequest): string {
   if (request.principal) return request.principal.id
-  const address = request.raw.socket.remoteAddress ?? ''
+  const address = request.ip
   const { hostname } = request
   const isLocalName = hostname === 'localhost' || hostname === '[::1]' || (isIP(hostname) === 4 && hostname.startsWith('127.'))
   if (!isLocalName || !/^(?:::1|(?:::ffff:)?127\.[\d.]+)$/.test(address)) throw new HTTP_ERRORS.Forbidden()
