@@ -1,8 +1,9 @@
-import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { type Environment, parseEnvironment } from '../schemas/environment.ts'
+import { ConfigError } from './config-error.ts'
 import type { TokenConfig } from './security/security.ts'
 import { TOKEN_ALGORITHMS } from './security/tokens.ts'
+import { isLoopback, toList, toTransportConfig, type TransportConfig } from './transport-config.ts'
 
 /** The gateway's configuration, frozen; each part receives the slice it needs. */
 export interface Config {
@@ -11,7 +12,7 @@ export interface Config {
   readonly databaseConnectionsMax: number
   readonly dataDir: string
   readonly host: string
-  /** Only this machine reaches `host`. */
+  /** Only this machine reaches `host` and the address of metrics and health. */
   readonly isLoopback: boolean
   readonly isAnonymousAllowed: boolean
   /** `null`: no tokens are trusted. */
@@ -35,13 +36,9 @@ export interface Config {
   /** 0 keeps all. */
   readonly retentionDays: number
   readonly logLevel: Environment['VITAL_LOG_LEVEL']
+  readonly transport: TransportConfig
   /** Told at start, in readiness and in the log. */
   readonly warnings: readonly string[]
-}
-
-/** The configuration is wrong; `message` names every variable and what it must be. */
-export class ConfigError extends Error {
-  readonly code = 'VITAL_CONFIG_INVALID'
 }
 
 /**
@@ -55,12 +52,14 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     throw new ConfigError(`The environment is not valid:\n${faults.join('\n')}\nSee .env.example for every variable.`)
   }
   const values = parsed.values
+  const transport = toTransportConfig(values)
+  const isLocal = isLoopback(values.VITAL_HOST) && (transport.admin?.isLoopback ?? true)
   return Object.freeze({
     databaseUrl: values.DATABASE_URL ?? null,
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     dataDir: resolve(values.VITAL_DATA_DIR),
     host: values.VITAL_HOST,
-    isLoopback: isLoopback(values.VITAL_HOST),
+    isLoopback: isLocal,
     isAnonymousAllowed: values.VITAL_ALLOW_ANONYMOUS,
     tokens: toTokenConfig(values),
     httpRequestsPerSecondMax: values.VITAL_HTTP_REQUESTS_PER_SECOND_MAX,
@@ -80,7 +79,8 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     deadLettersPerDeviceMax: values.VITAL_DEAD_LETTERS_PER_DEVICE_MAX,
     retentionDays: values.VITAL_RETENTION_DAYS,
     logLevel: values.VITAL_LOG_LEVEL,
-    warnings: []
+    transport,
+    warnings: transport.warnings
   })
 }
 
@@ -110,10 +110,6 @@ function isTrustedUrl (text: string): boolean {
   return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname.replace(/^\[(.*)\]$/, '$1')))
 }
 
-function toList (text: string): string[] {
-  return text.split(',').map((item) => item.trim()).filter((item) => item !== '')
-}
-
 /** The process's environment, with `.env` of the working directory beneath it when that file is there. */
 export function readEnvironment (): NodeJS.ProcessEnv {
   try {
@@ -122,9 +118,4 @@ export function readEnvironment (): NodeJS.ProcessEnv {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw new ConfigError('.env cannot be read', { cause: error })
   }
   return process.env
-}
-
-function isLoopback (host: string): boolean {
-  if (host === 'localhost' || host === '::1') return true
-  return isIP(host) === 4 && host.startsWith('127.')
 }

@@ -9,10 +9,11 @@ import { createDatabase, type Database } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
-import { classifyError, toSqlState } from '../db/sqlstate.ts'
+import { classifyError } from '../db/sqlstate.ts'
 import { createStore, type Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
-import { type Config, ConfigError } from './config.ts'
+import type { Config } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { createDatabaseReads } from './database-reads.ts'
 import { createErasure, trackWrites } from './erasure.ts'
 import { createHttpServer } from './http/server.ts'
@@ -28,7 +29,7 @@ import { openSpool, type Spool } from './ingest/spool/spool.ts'
 import { createWriter } from './ingest/writer.ts'
 import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
-import { prepareDatabase } from './prepare-database.ts'
+import { isRefusal, prepareDatabase } from './prepare-database.ts'
 import { createRetention } from './retention.ts'
 import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
@@ -314,9 +315,4 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
   }
 
   return { start, stop }
-}
-
-/** Class 28, invalid_authorization, and 3D, invalid_catalog_name: at start that is a mistake in DATABASE_URL, not an outage. */
-function isRefusal (error: unknown): boolean {
-  return /^(?:28|3D)/.test(toSqlState(error) ?? '')
 }

@@ -1,4 +1,5 @@
-import { ConfigError, createConfig, readEnvironment } from './config.ts'
+import { createConfig, readEnvironment } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { createGateway } from './gateway.ts'
 import { createLogger } from './logger.ts'
 

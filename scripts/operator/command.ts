@@ -1,5 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
-import { type Config, ConfigError, createConfig, readEnvironment } from '../../src/config.ts'
+import { type Config, createConfig, readEnvironment } from '../../src/config.ts'
+import { ConfigError } from '../../src/config-error.ts'
 
 /** Something that the person at the terminal has to put right; its message says what. */
 export class OperatorError extends Error {
