@@ -181,7 +181,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       fanOut: (device, payload) => broker.publish({ topic: `vital/${device}`, payload, qos: 1 })
     })
     const broker = createBroker({
-      host: config.host,
+      ...transport.brokerOptions,
       port: config.mqttPort,
       ingest: ingest.acceptPublish,
       limits: { packetBytesMax: config.packetBytesMax },

@@ -4,6 +4,7 @@ import { migrate } from '../db/migrate.ts'
 import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import { readServerWarnings } from '../db/server-settings.ts'
+import { toSqlState } from '../db/sqlstate.ts'
 import type { DeadLetterCaps } from './ingest/dead-letter-caps.ts'
 
 interface PrepareDatabaseOptions {
@@ -26,4 +27,9 @@ export async function prepareDatabase ({ database, connectionString, caps, logge
   caps.load(await countDeadLetters(database.kysely))
   for (const warning of warnings) logger.warn(warning)
   return warnings
+}
+
+/** Class 28, invalid_authorization, and 3D, invalid_catalog_name: at start that is a mistake in DATABASE_URL, not an outage. */
+export function isRefusal (error: unknown): boolean {
+  return /^(?:28|3D)/.test(toSqlState(error) ?? '')
 }

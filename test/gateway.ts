@@ -41,8 +41,8 @@ export async function connectClient (t: Test, port: number, options: IClientOpti
 }
 
 /** The ledger of a scrape, summed over transports; `balance` is 0 when it balances. */
-export async function readLedger (httpUrl: string) {
-  const text = await (await fetch(`${httpUrl}/metrics`)).text()
+export async function readLedger (httpUrl: string, headers: Record<string, string> = {}) {
+  const text = await (await fetch(`${httpUrl}/metrics`, { headers })).text()
   const sum = (name: string) => [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\d+)`, 'gm'))]
     .reduce((total, [, value]) => total + Number(value), 0)
   const received = sum('vital_readings_received_total')

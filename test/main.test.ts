@@ -39,7 +39,7 @@ t.test('a bad environment stops the start with a message that names everything w
     [{ VITAL_ACK_TIMEOUT_MS: '5s', VITAL_HTTP_PORT: '70000' }, /VITAL_HTTP_PORT[^]*VITAL_ACK_TIMEOUT_MS|VITAL_ACK_TIMEOUT_MS[^]*VITAL_HTTP_PORT/],
     [{ VITAL_ALLOW_ANONYMOUS: 'yes' }, /VITAL_ALLOW_ANONYMOUS must be true or false/],
     [{ VITAL_LOG_LEVEL: 'loud' }, /VITAL_LOG_LEVEL must be one of fatal, error/],
-    [{ VITAL_HOST: '0.0.0.0' }, /VITAL_HOST=0\.0\.0\.0[^]*VITAL_ALLOW_ANONYMOUS=true/]
+    [{ VITAL_HOST: '0.0.0.0', DATABASE_URL: (await createTestDatabase(t)).connectionString }, /VITAL_HOST=0\.0\.0\.0[^]*VITAL_ALLOW_ANONYMOUS=true/]
   ]
   await Promise.all(cases.map(async ([variables, message]) => {
     const { exited, stderr } = await spawnGateway(t, { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x', ...variables })

@@ -18,6 +18,6 @@ export type HttpOutcome =
  * Makes the readings in a body durable, all or none.
  * @param payload - the body as it came; never empty, at most `bodyBytesMax`
  * @param settle - called exactly once, possibly before `HttpIngest` returns
- * @param onlyDevice - the one device whose readings the sender may bring; `null`: any
+ * @param onlyDevice - the one device whose readings the sender may bring; `null`: of whomever
  */
 export type HttpIngest = (payload: Buffer, settle: (outcome: HttpOutcome) => void, onlyDevice: string | null) => void

@@ -1,0 +1,82 @@
+import { pino } from 'pino'
+import t from 'tap'
+import { createConfig } from '../../src/config.ts'
+import { ConfigError } from '../../src/config-error.ts'
+import { createGateway } from '../../src/gateway.ts'
+import { createDatabaseSwitch } from '../database-switch.ts'
+import { startGateway } from '../gateway.ts'
+import { createTestDatabase, createTestDir } from '../postgres.ts'
+import { login, openCredentials, tryConnect } from './credentials.ts'
+
+// Whatever is bound here is reached over loopback alone.
+const EVERYWHERE = { VITAL_HOST: '0.0.0.0', VITAL_MQTT_PLAINTEXT: 'true' }
+
+const warningsOf = async (httpUrl: string) =>
+  ((await (await fetch(`${httpUrl}/health/ready`)).json()) as { warnings?: string[] }).warnings
+
+t.test('bound beyond loopback without credentials: the start stops, and nothing listens', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  const config = createConfig({
+    ...EVERYWHERE, DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+  })
+  const gateway = createGateway({ config, logger: pino({ level: 'silent' }) })
+  await t.rejects(gateway.start(), { constructor: ConfigError, message: /VITAL_HOST=0\.0\.0\.0[^]*VITAL_ALLOW_ANONYMOUS=true/ })
+})
+
+t.test('with a credential it starts, and nobody comes in without one', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  const secret = await openCredentials(t, connectionString).add('band-1', 'device')
+  const { mqttPort } = await startGateway(t, { ...EVERYWHERE, DATABASE_URL: connectionString })
+  t.equal(await tryConnect(mqttPort, {}), 5)
+  t.equal(await tryConnect(mqttPort, login('band-1', secret)), 0)
+})
+
+t.test('allowed, it is open and says so in readiness and metrics', async (t) => {
+  const { mqttPort, httpUrl } = await startGateway(t, { ...EVERYWHERE, VITAL_ALLOW_ANONYMOUS: 'true' })
+  t.equal(await tryConnect(mqttPort, {}), 0)
+  t.match(await warningsOf(httpUrl), [/anyone who reaches 0\.0\.0\.0 may publish and read/])
+  t.match(await (await fetch(`${httpUrl}/metrics`)).text(), /^vital_anonymous_allowed 1$/m)
+})
+
+t.test('PostgreSQL is away at start and then has no credentials: nobody comes in until the first is added', async (t) => {
+  const database = await createDatabaseSwitch(t)
+  const credentials = openCredentials(t, database.connectionString)
+  await database.off()
+  const lines: string[] = []
+  const config = createConfig({
+    ...EVERYWHERE, DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+  })
+  const gateway = createGateway({ config, logger: pino({ level: 'info' }, { write: (line: string) => { lines.push(line) } }) })
+  t.teardown(() => gateway.stop())
+  const { mqttPort, httpPort } = await gateway.start()
+  t.equal(await tryConnect(mqttPort, {}), 3)
+  await database.on()
+  const deadlineMs = Date.now() + 15_000
+  while (!lines.some((line) => line.includes('would let anyone on the network')) && Date.now() < deadlineMs) await new Promise((resolve) => setTimeout(resolve, 50))
+  t.ok(Date.now() < deadlineMs, 'the log says it')
+  t.equal(await tryConnect(mqttPort, {}), 3)
+  t.equal((await fetch(`http://127.0.0.1:${httpPort}/vital-data`)).status, 503)
+
+  const secret = await credentials.add('band-1', 'device')
+  let code = 3
+  while (code === 3 && Date.now() < deadlineMs) code = await tryConnect(mqttPort, login('band-1', secret))
+  t.equal(code, 0)
+  t.equal(await tryConnect(mqttPort, {}), 5)
+})
+
+t.test('tokens: names that need each other, and what is trusted', (t) => {
+  const tokens = { VITAL_JWT_JWKS: 'jwks.json', VITAL_JWT_ISSUER: 'i', VITAL_JWT_AUDIENCE: 'a' }
+  t.match(createConfig(tokens).tokens, { jwks: /^\/.*jwks\.json$/, algorithms: ['RS256', 'ES256', 'EdDSA'], roleClaim: 'role' })
+  t.match(createConfig({ ...tokens, VITAL_JWT_JWKS: 'https://issuer.example/jwks' }).tokens, { jwks: 'https://issuer.example/jwks' })
+  t.equal(createConfig({}).tokens, null)
+  const bad: Array<[Record<string, string>, RegExp]> = [
+    [{ ...tokens, VITAL_JWT_AUDIENCE: '' }, /must be set together/],
+    [{ VITAL_JWT_ISSUER: 'i' }, /must be set together/],
+    [{ ...tokens, VITAL_JWT_ALGORITHMS: 'RS256,HS256' }, /not HS256/],
+    [{ ...tokens, VITAL_JWT_ALGORITHMS: 'none' }, /not none/],
+    [{ ...tokens, VITAL_JWT_ALGORITHMS: ',' }, /not nothing/],
+    [{ ...tokens, VITAL_JWT_JWKS: 'http://issuer.example/jwks' }, /https/]
+  ]
+  for (const [variables, message] of bad) t.throws(() => createConfig(variables), { message })
+  t.end()
+})

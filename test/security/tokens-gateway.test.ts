@@ -1,0 +1,57 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import t, { type Test } from 'tap'
+import { connectClient, startGateway } from '../gateway.ts'
+import { createTestDatabase, createTestDir } from '../postgres.ts'
+import { bearer, login, openCredentials, tryConnect } from './credentials.ts'
+
+const ISSUER = 'https://issuer.example/'
+const AUDIENCE = 'vital'
+
+async function startWithIssuer (t: Test) {
+  const { connectionString } = await createTestDatabase(t)
+  const { publicKey, privateKey } = await generateKeyPair('EdDSA', { extractable: true })
+  const jwks = join(await createTestDir(t), 'jwks.json')
+  await writeFile(jwks, JSON.stringify({ keys: [{ ...await exportJWK(publicKey), kid: 'k', alg: 'EdDSA' }] }))
+  const gateway = await startGateway(t, { DATABASE_URL: connectionString, VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: ISSUER, VITAL_JWT_AUDIENCE: AUDIENCE })
+  const sign = (sub: string, role: string, seconds = 60) => new SignJWT({ role }).setProtectedHeader({ alg: 'EdDSA', kid: 'k' })
+    .setSubject(sub).setIssuer(ISSUER).setAudience(AUDIENCE).setExpirationTime(Math.floor(Date.now() / 1000) + seconds).sign(privateKey)
+  return { ...gateway, sign, connectionString }
+}
+
+t.test('a token stands for a principal without a row, over both transports, under the same rules', async (t) => {
+  const { mqttPort, httpUrl, sign } = await startWithIssuer(t)
+  t.equal(await tryConnect(mqttPort, {}), 5, 'with an issuer the gateway is closed, though no principal exists')
+  const band = await sign('band-1', 'device')
+  const device = await connectClient(t, mqttPort, login('band-1', band))
+  await device.publishAsync('vital/band-1', '{"timestamp":1}', { qos: 1 })
+  t.equal(await tryConnect(mqttPort, { clientId: 'band-1', username: '', password: band }), 5, 'the username is the subject, or left out')
+  t.equal(await tryConnect(mqttPort, login('band-2', band)), 5)
+  t.equal(await tryConnect(mqttPort, login('band-1', band, 'band-2')), 5)
+  t.equal((await fetch(`${httpUrl}/vital-data/band-1`, { headers: bearer(band) })).status, 200)
+  t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(band) })).status, 403)
+  t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(await sign('app', 'application')) })).status, 200)
+  t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(`${band}x`) })).status, 401)
+})
+
+t.test('the session ends when the token does', async (t) => {
+  const { mqttPort, httpUrl, sign } = await startWithIssuer(t)
+  const token = await sign('band-1', 'device', 2)
+  const device = await connectClient(t, mqttPort, login('band-1', token))
+  await device.publishAsync('vital/band-1', '{"timestamp":1}', { qos: 1 })
+  await new Promise<void>((resolve) => { device.once('close', () => { resolve() }) })
+  t.equal(await tryConnect(mqttPort, login('band-1', token)), 5)
+  t.equal((await fetch(`${httpUrl}/vital-data/band-1`, { headers: bearer(token) })).status, 401)
+})
+
+t.test('a revoked principal is refused with whatever token', async (t) => {
+  const { mqttPort, connectionString, sign } = await startWithIssuer(t)
+  const credentials = openCredentials(t, connectionString)
+  await credentials.add('band-1', 'device')
+  const device = await connectClient(t, mqttPort, login('band-1', await sign('band-1', 'device')))
+  const closed = new Promise<void>((resolve) => { device.once('close', () => { resolve() }) })
+  await credentials.revoke('band-1')
+  await closed
+  t.equal(await tryConnect(mqttPort, login('band-1', await sign('band-1', 'device'))), 5)
+})
