@@ -3,7 +3,10 @@ import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
 import { claimOf, mayConnect, publishTopicOf } from './authorisation.ts'
 import type { Connection, Connections } from './connections.ts'
+import { Endings, type PrincipalPredicate } from './endings.ts'
+import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
+import type { createLogins } from './logins.ts'
 import { createOccasional } from './occasional.ts'
 import type { Origin } from './origin.ts'
 import type { Sessions } from './sessions.ts'
@@ -31,11 +34,8 @@ export type Authentication =
   /** Cannot be checked now: CONNACK 3, and the client tries again. */
   | { readonly status: 'unavailable' }
 
-/** Must bound its own time. What it throws is logged and answered as `unavailable`. */
+/** What it throws is logged and answered as `unavailable`. */
 export type Authenticate = (credentials: Credentials) => Authentication | Promise<Authentication>
-
-/** Chooses those that {@link createAuthentication}'s `end` ends. */
-export type PrincipalPredicate = (principal: Principal | null) => boolean
 
 /** CONNACK return codes (MQTT 3.1.1 §3.2.2.3). */
 const IDENTIFIER_REJECTED = 2
@@ -51,7 +51,7 @@ interface Refusal {
 const REFUSED: Refusal = { returnCode: NOT_AUTHORIZED, message: 'not authorised' }
 const UNAVAILABLE: Refusal = { returnCode: SERVER_UNAVAILABLE, message: 'credentials cannot be verified now' }
 
-type AuthenticationLimits = Pick<BrokerLimits, 'clientIdLengthMax' | 'topicLevelsMax'>
+type AuthenticationLimits = Pick<BrokerLimits, 'clientIdLengthMax' | 'topicLengthMax' | 'topicLevelsMax' | 'authenticationTimeoutMs' | 'keepaliveSecondsMax'>
 
 /** What is wrong with a CONNECT in itself; `null` when nothing is. */
 function refusalOf ({ clientId, clean, protocolVersion, will }: ConnectPacket, limits: AuthenticationLimits): Refusal | null {
@@ -63,68 +63,95 @@ function refusalOf ({ clientId, clean, protocolVersion, will }: ConnectPacket, l
   }
   // Aedes looks at neither: a will on `$SYS/` or on a wildcard would be published as it stands.
   if (will !== undefined && (!isTopicName(will.topic) || will.topic.startsWith(RESERVED_PREFIX) ||
-    levelsOf(will.topic) > limits.topicLevelsMax)) {
+    will.topic.length > limits.topicLengthMax || levelsOf(will.topic) > limits.topicLevelsMax)) {
     return { returnCode: NOT_AUTHORIZED, message: 'the will may not be published' }
   }
   return null
+}
+
+interface AuthenticationOptions {
+  readonly limits: AuthenticationLimits
+  readonly hits: LimitHits
+  readonly connections: Connections
+  readonly sessions: Sessions
+  readonly logins: ReturnType<typeof createLogins>
+  readonly authenticate?: Authenticate | undefined
+  readonly logger: Logger
 }
 
 /**
  * Aedes' `preConnect` and `authenticate`. Only the latter can answer with a return code, so the former leaves a mark.
  * Without `authenticate` everyone is accepted, as in the open mode.
  */
-export function createAuthentication ({ limits, connections, sessions, authenticate, logger }: {
-  limits: AuthenticationLimits
-  connections: Connections
-  sessions: Sessions
-  authenticate?: Authenticate | undefined
-  logger: Logger
-}) {
+export function createAuthentication ({ limits, hits, connections, sessions, logins, authenticate, logger }: AuthenticationOptions) {
+  const { authenticationTimeoutMs, keepaliveSecondsMax } = limits
   const connects = new WeakMap<Client, { readonly will: ConnectPacket['will'], readonly refusal: Refusal | null }>()
   const occasionally = createOccasional({ intervalMs: 10_000 })
-  let pending = 0
-  /** Ends that came while an authentication was under way, whose answer may be older than they are. */
-  let ended: PrincipalPredicate[] = []
+  const endings = new Endings()
 
   const toError = ({ returnCode, message }: Refusal): AuthenticateError => Object.assign(new Error(message), { returnCode })
 
   async function verify (connection: Connection, credentials: Credentials): Promise<Refusal | null> {
-    const since = ended.length
-    pending++
+    const since = endings.count
+    const answer = await ask(connection, credentials)
+    if (answer.status === 'unavailable') return UNAVAILABLE
+    if (answer.status === 'refused') return refuse(credentials)
+    const { principal, expiresAtMs = Infinity } = answer
+    const { clientId } = credentials
+    if (!mayConnect(principal, clientId, connects.get(connection.client)?.will) || expiresAtMs <= Date.now()) return refuse(credentials)
+    if (claimOn(clientId, principal) === 'refuse') return refuse(credentials)
+    if (connections.holderOf(clientId) !== undefined) await logins.takeover(credentials)
+    if (endings.includes(principal, since)) return UNAVAILABLE
+    // It may have changed hands meanwhile; from here on nothing can come between.
+    const claim = claimOn(clientId, principal)
+    if (claim === 'refuse') return refuse(credentials)
+    if (!connections.claim(connection)) return UNAVAILABLE
+    if (claim === 'discard') sessions.end(clientId)
+    const attached = !connection.client.clean
+    Object.assign(connection, { principal, expiresAtMs, publishTopic: publishTopicOf(principal), attached })
+    if (attached) sessions.attach(clientId, principal)
+    logins.succeeded(credentials)
+    return null
+  }
+
+  async function ask (connection: Connection, credentials: Credentials): Promise<Authentication> {
+    if (authenticate === undefined) return { status: 'accepted', principal: null }
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<Authentication>((resolve) => {
+      timer = setTimeout(() => {
+        hits.hit('authentication_time')
+        resolve({ status: 'unavailable' })
+      }, authenticationTimeoutMs)
+    })
+    const answer = logins.inTurn<Authentication>(credentials, () => connection.socket.destroyed ? { status: 'unavailable' } : authenticate(credentials))
     try {
-      const answer: Authentication = await authenticate?.(credentials) ?? { status: 'accepted', principal: null }
-      if (answer.status === 'unavailable') return UNAVAILABLE
-      if (answer.status === 'refused') return REFUSED
-      const { principal, expiresAtMs = Infinity } = answer
-      if (!mayConnect(principal, credentials.clientId, connects.get(connection.client)?.will) || expiresAtMs <= Date.now()) return REFUSED
-      if (ended.slice(since).some((predicate) => predicate(principal))) return UNAVAILABLE
-      return admit(connection, principal, expiresAtMs)
+      return await Promise.race([answer, late])
     } catch (error) {
       occasionally((leftOut) => { logger.error({ err: error, leftOut }, 'credentials could not be verified') })
-      return UNAVAILABLE
+      return { status: 'unavailable' }
     } finally {
-      pending--
-      if (pending === 0) ended = []
+      clearTimeout(timer)
     }
   }
 
-  /** Gives the connection its client id, with the session that lies there if it is its own. */
-  function admit (connection: Connection, principal: Principal | null, expiresAtMs: number): Refusal | null {
-    const { client } = connection
-    const holder = connections.holderOf(client.id)
-    const owner = holder === undefined ? sessions.ownerOf(client.id) : holder.principal
-    const claim = owner === undefined ? 'resume' : claimOf(principal, owner)
-    if (claim === 'refuse') return REFUSED
-    if (!connections.claim(connection)) return UNAVAILABLE
-    if (claim === 'discard') sessions.end(client.id)
-    Object.assign(connection, { principal, expiresAtMs, publishTopic: publishTopicOf(principal), attached: !client.clean })
-    if (!client.clean) sessions.attach(client.id, principal)
-    return null
+  async function refuse (credentials: Credentials): Promise<Refusal> {
+    await logins.failed(credentials)
+    return REFUSED
+  }
+
+  /** What would become of the connection or session under a client id. */
+  function claimOn (clientId: string, principal: Principal | null): ReturnType<typeof claimOf> {
+    const holder = connections.holderOf(clientId)
+    const owner = holder === undefined ? sessions.ownerOf(clientId) : holder.principal
+    return owner === undefined ? 'resume' : claimOf(principal, owner)
   }
 
   return {
     preConnect (client: Client, packet: ConnectPacket, callback: (error: Error | null, success: boolean) => void): void {
       connects.set(client, { will: packet.will, refusal: refusalOf(packet, limits) })
+      // MQTT 3.1.1 has no way to tell the client; Aedes takes it from the packet.
+      const { keepalive = 0 } = packet
+      if (keepalive === 0 || keepalive > keepaliveSecondsMax) packet.keepalive = keepaliveSecondsMax
       callback(null, true)
     },
 
@@ -146,7 +173,7 @@ export function createAuthentication ({ limits, connections, sessions, authentic
 
     /** Ends the connections of these principals, those that are being authenticated included; their wills do not speak. */
     end (predicate: PrincipalPredicate): void {
-      if (pending > 0) ended.push(predicate)
+      endings.note(predicate)
       for (const connection of connections.open) {
         if (connection.principal !== undefined && predicate(connection.principal)) revoke(connection)
       }

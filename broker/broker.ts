@@ -4,18 +4,23 @@ import { Aedes, type AedesPublishPacket, type Client, type ConnackPacket } from 
 import type { Logger } from 'pino'
 import { AcknowledgementQueue } from './acknowledgements.ts'
 import type { IsTrusted } from './addresses.ts'
-import { type Authenticate, createAuthentication, type PrincipalPredicate } from './authentication.ts'
+import { createAdmission } from './admission.ts'
+import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
 import { closeSoon, type Connection, Connections, readOn } from './connections.ts'
 import { createExpress } from './express.ts'
+import type { PrincipalPredicate } from './endings.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
 import { createTraffic, type FrameViolation, PUBLISH } from './frames.ts'
 import type { Ingest } from './ingest.ts'
+import { LimitHits } from './limit-hits.ts'
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts'
 import { createListeners, type TlsBinding } from './listeners.ts'
-import { createOccasional } from './occasional.ts'
+import { createLogins } from './logins.ts'
+import { createOffences } from './offences.ts'
 import type { Origin } from './origin.ts'
 import { createPersistence } from './persistence.ts'
+import { createRateLimiter } from './rate-limiter.ts'
 import { ReadGates } from './read-gate.ts'
 import { RetainedMessages } from './retained.ts'
 import { Sessions } from './sessions.ts'
@@ -82,18 +87,10 @@ export function createBroker (options: BrokerOptions): Broker {
   const traffic = createTraffic()
   const gates = new ReadGates({ traffic })
   const connections = new Connections()
-  const sessions = new Sessions({ limits })
-  const occasionally = {
-    forbidden: createOccasional({ intervalMs: 1000 }),
-    retained: createOccasional({ intervalMs: 60_000 }),
-    violation: createOccasional({ intervalMs: 1000 })
-  }
-  const retained = new RetainedMessages({
-    limits,
-    onRefused: () => {
-      occasionally.retained((leftOut) => { logger.warn({ leftOut }, 'message not retained: the limit is reached') })
-    }
-  })
+  const hits = new LimitHits()
+  const offences = createOffences({ hits, logger })
+  const sessions = new Sessions({ limits, hits })
+  const retained = new RetainedMessages({ limits, onRefused: offences.notRetained })
   const fanOut: FanOut = (packet) => {
     aedes.publish({ cmd: 'publish', dup: false, ...packet }, (error) => {
       if (error) logger.debug({ topic: packet.topic, reason: error.message }, 'message not published')
@@ -103,8 +100,9 @@ export function createBroker (options: BrokerOptions): Broker {
     ingest,
     connections,
     fanOut,
-    onForbidden: noteForbidden,
+    onForbidden: offences.forbidden,
     noteInbound,
+    hits,
     limits
   })
   const watchers = new Watchers()
@@ -116,11 +114,14 @@ export function createBroker (options: BrokerOptions): Broker {
     traffic,
     packetBytesMax: limits.packetBytesMax
   })
-  const forwardGuard = createForwardGuard({ connections, limits })
+  const forwardGuard = createForwardGuard({ connections, hits, limits })
   const subscriptionGuard = createSubscriptionGuard({
-    connections, sessions, deniedFilters: options.deniedFilters ?? [], limits
+    connections, sessions, deniedFilters: options.deniedFilters ?? [], hits, limits
   })
-  const authentication = createAuthentication({ limits, connections, sessions, authenticate: options.authenticate, logger })
+  const logins = createLogins({ limits, hits, logger })
+  const authentication = createAuthentication({
+    limits, hits, connections, sessions, logins, authenticate: options.authenticate, logger
+  })
   const aedes = new Aedes({
     mq: createEmitter(watchers),
     concurrency: 0,
@@ -139,27 +140,23 @@ export function createBroker (options: BrokerOptions): Broker {
   Object.assign(aedes, { maxTopicLevels: Infinity })
   observe()
 
+  const admission = createAdmission({ limits, hits, serve, logger })
   const listeners = createListeners({
-    host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: accept, logger
+    host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: admission.admit, logger
   })
   const statisticsPublisher = createStatisticsPublisher({
     fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
   })
-  let violations = 0
-  let publishesForbidden = 0
   let timers: NodeJS.Timeout[] = []
-  let isClosed = false
 
-  function accept (socket: Duplex, origin: Origin): void {
-    if (isClosed) {
-      socket.destroy()
-      return
-    }
+  function serve (socket: Duplex, origin: Origin): void {
     const gate = gates.guard({
       socket,
       connectPacketBytesMax: limits.connectPacketBytesMax,
       packetBytesMax: limits.packetBytesMax,
-      onViolation: (violation) => { condemn(connection, violation) }
+      onViolation: (violation) => { condemn(connection, violation) },
+      limiter: createRateLimiter(limits, performance.now()),
+      onRest: (of) => { hits.hit(`${of}_per_second`) }
     })
     const held = new AcknowledgementQueue((publish, outcome) => { subscriber.leave(connection, publish, outcome) })
     const connection: Connection = {
@@ -177,6 +174,7 @@ export function createBroker (options: BrokerOptions): Broker {
       abandoned: false,
       condemned: false,
       subscriptions: 0,
+      subscriptionLevels: 0,
       qosMax: 0
     }
     gate.use(express.createLane(connection), () => { readOn(connection.client) })
@@ -200,23 +198,13 @@ export function createBroker (options: BrokerOptions): Broker {
     return sessions.addInboundOfAbsent(client.id, principal, messageId, performance.now())
   }
 
-  function noteForbidden ({ client, origin: { remoteAddress } }: Connection): void {
-    publishesForbidden++
-    occasionally.forbidden((leftOut) => {
-      logger.warn({ clientId: client.id, remoteAddress, leftOut }, 'connection closed: it published on a topic that is not its own')
-    })
-  }
-
   function condemn (connection: Connection, violation: FrameViolation): void {
     connection.condemned = true
-    violations++
-    occasionally.violation((leftOut) => {
-      const { client, origin: { remoteAddress } } = connection
-      logger.info({ violation, clientId: client.id, remoteAddress, leftOut }, 'connection closed: limit broken')
-    })
+    offences.violation(connection, violation)
     // The publishes that came before it in the same chunk are about to be held.
     setImmediate(() => { if (connection.held.size === 0) closeSoon(connection) })
   }
+
   function observe (): void {
     aedes.on('connackSent', ({ returnCode }: ConnackPacket, client: Client) => {
       const connection = connections.of(client)
@@ -231,13 +219,15 @@ export function createBroker (options: BrokerOptions): Broker {
     }
     aedes.on('clientError', onClientError)
     aedes.on('connectionError', onClientError)
+    aedes.on('connectionError', (_client, { message }) => { if (message.startsWith('connect did not arrive')) hits.hit('connect_time') })
+    aedes.on('keepaliveTimeout', () => { hits.hit('keepalive') })
     // Without a listener Aedes' own error would end the process.
     const emitter: EventEmitter = aedes
     emitter.on('error', (error: Error) => { logger.error({ err: error }, 'broker error') })
   }
 
   async function stopListening (): Promise<void> {
-    isClosed = true
+    admission.stop()
     await listeners.stop()
   }
 
@@ -256,8 +246,8 @@ export function createBroker (options: BrokerOptions): Broker {
   function statistics (): BrokerStatistics {
     return {
       clientsConnected: connections.connected,
-      connections: connections.open.size,
-      connectionsRefused: listeners.counts.refused,
+      connections: admission.open,
+      connectionsRefused: listeners.counts.refused + admission.refused,
       handshakesFailed: listeners.counts.handshakesFailed,
       proxyHeadersRefused: listeners.counts.proxyHeadersRefused,
       bytesReceived: traffic.bytesReceived,
@@ -265,8 +255,11 @@ export function createBroker (options: BrokerOptions): Broker {
       publishesReceived: traffic.packetsByType[PUBLISH] as number,
       heldMessages: subscriber.heldMessages,
       publishersStopped: gates.stopped,
-      limitViolations: violations,
-      publishesForbidden,
+      limitViolations: offences.counts.violations,
+      limitHits: hits.counts,
+      loginsFailed: logins.counts.failed,
+      takeovers: logins.counts.takeovers,
+      publishesForbidden: offences.counts.publishesForbidden,
       subscriptions: subscriptionGuard.subscriptions,
       subscriptionsRefused: subscriptionGuard.refused,
       deliveriesDropped: forwardGuard.dropped,
@@ -295,7 +288,7 @@ export function createBroker (options: BrokerOptions): Broker {
       return bound
     },
     stopListening,
-    accept,
+    accept: admission.admit,
     pauseReading () { gates.pause() },
     resumeReading () { gates.resume() },
     disconnect (predicate) { authentication.end(predicate) },

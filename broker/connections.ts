@@ -30,6 +30,8 @@ export interface Connection {
   /** It broke a limit: it is closed once what came before has been acknowledged. */
   condemned: boolean
   subscriptions: number
+  /** Levels of all their filters together. */
+  subscriptionLevels: number
   /** Highest QoS granted to any of its subscriptions. */
   qosMax: 0 | 1 | 2
 }

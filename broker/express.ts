@@ -14,6 +14,7 @@ import type { Client, PublishPacket } from 'aedes'
 import type { Connection, Connections } from './connections.ts'
 import { isPublishQos1, LENGTH_BYTES_MAX, PUBLISH, type Traffic } from './frames.ts'
 import { PubackWriter } from './puback-writer.ts'
+import type { RateLimiter } from './rate-limiter.ts'
 import type { FanOut, Subscriber } from './subscriber.ts'
 import { deviceOf, isVitalTopic } from './topics.ts'
 
@@ -113,15 +114,16 @@ export class ExpressLane {
   /**
    * Takes the publishes at the front of `chunk`, which must begin with a packet.
    * @param isStopped - asked before each publish
+   * @param limiter - filled; what is taken is spent
    * @returns how much was taken; the same object each time
    */
-  take (chunk: Buffer, isStopped: () => boolean): Taken {
+  take (chunk: Buffer, isStopped: () => boolean, limiter: RateLimiter | null): Taken {
     const taken = this.#taken
     taken.isPartial = false
     const { traffic, packetBytesMax, onTaken } = this.#options
     const end = chunk.length
     let at = 0
-    while (at < end && !isStopped()) {
+    while (at < end && !isStopped() && limiter?.isEmpty !== true) {
       if (!isPublishQos1(chunk[at]!)) break
       let bodyAt = at + 1
       let length = 0
@@ -141,6 +143,7 @@ export class ExpressLane {
       }
       if (packetEnd - at > packetBytesMax) break
       if (!this.#publish(chunk, bodyAt, packetEnd, (chunk[at]! & DUP) !== 0)) break
+      limiter?.spend(1, packetEnd - at)
       at = packetEnd
       traffic.packetsByType[PUBLISH]!++
     }

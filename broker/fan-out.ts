@@ -2,6 +2,7 @@ import type { AedesPublishPacket, Client } from 'aedes'
 import mqemitter, { type MQEmitter } from 'mqemitter'
 import { maySubscribe } from './authorisation.ts'
 import type { Connections } from './connections.ts'
+import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
 import { isFannedOut } from './topics.ts'
 import type { Watchers } from './watchers.ts'
@@ -37,8 +38,9 @@ export function createEmitter (watchers: Watchers): MQEmitter {
  * Drops it for a subscriber that does not read, and keeps to the QoS granted [MQTT-3.8.4-6], which Aedes exceeds for
  * filters with wildcards.
  */
-export function createForwardGuard ({ connections, limits }: {
+export function createForwardGuard ({ connections, hits, limits }: {
   connections: Connections
+  hits: LimitHits
   limits: Pick<BrokerLimits, 'subscriberBufferBytesMax'>
 }) {
   const state = { dropped: 0 }
@@ -51,6 +53,7 @@ export function createForwardGuard ({ connections, limits }: {
       if (packet.messageId !== undefined) return maySubscribe(connection.principal, packet.topic) ? packet : null
       if (connection.socket.writableLength > limits.subscriberBufferBytesMax) {
         state.dropped++
+        hits.hit('subscriber_buffer')
         return null
       }
       if (packet.qos === 2 && connection.qosMax < 2) packet.qos = 1

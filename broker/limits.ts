@@ -1,3 +1,5 @@
+import type { SlowDownLimits } from './slow-down.ts'
+
 /** Every bound of the broker. What a client can make grow without one of these is a defect. */
 export interface BrokerLimits {
   /** Largest packet of a client that has connected, fixed header included. */
@@ -6,14 +8,40 @@ export interface BrokerLimits {
   readonly connectPacketBytesMax: number
   /** Sockets. Each costs about 20 KiB idle; stay below the usual `ulimit -n` of services, 32,768, with room for the database. */
   readonly connectionsMax: number
+  /**
+   * Sockets of one IPv4 address or one IPv6 network of 64 bits: a hospital behind one address fits with 10,000 devices,
+   * and no address can take them all. Loopback has no limit of its own: proxies and tunnels end there.
+   */
+  readonly connectionsPerAddressMax: number
+  /** Beyond, a connection waits for its turn, unread; 5,000 that come back at once are all in after 5 s. 0 is no limit. */
+  readonly connectsPerSecondMax: number
   /** From accept, or from a PROXY header, to the end of the TLS handshake: two round trips, with a slow radio between. */
   readonly handshakeTimeoutMs: number
   /** Handshakes under way; an elliptic one costs about 1 ms of processor and 50 KiB, so a reconnecting fleet of 5,000 fits. */
   readonly handshakesMax: number
   /** From accept to a whole PROXY header: proxies send it in their first packet. */
   readonly proxyHeaderTimeoutMs: number
-  /** From accept to a whole CONNECT. */
+  /** From its turn to a whole CONNECT. */
   readonly connectTimeoutMs: number
+  /** Longest that credentials are verified; then CONNACK 3. A thousand argon2id passwords take two cores about 25 s. */
+  readonly authenticationTimeoutMs: number
+  /** Verifications of one address under way; beyond, one waits for another to end. Keeps both cores busy and the queue of passwords short. */
+  readonly loginsPerAddressMax: number
+  /** Refused logins of one name. A device that was given a wrong secret costs little, and a right one is never delayed. */
+  readonly failedLoginsOfName: SlowDownLimits
+  /** Refused logins of one address, behind which a whole ward may stand. */
+  readonly failedLoginsOfAddress: SlowDownLimits
+  /** Takeovers of one client id. A device on a bad network takes over from itself now and then. */
+  readonly takeoversOfClientId: SlowDownLimits
+  /** A client that is silent for 1.5 times its keepalive is closed; one that asks for none, or for longer than this, gets this. */
+  readonly keepaliveSecondsMax: number
+  /**
+   * Of one connection, averaged over 2 s: PUBLISH, SUBSCRIBE, UNSUBSCRIBE and PINGREQ together. Beyond, it is not read
+   * for a while. Far above any device, and a tenth of what the gateway stores. 0 is no limit.
+   */
+  readonly messagesPerSecondMax: number
+  /** The same in bytes. */
+  readonly bytesPerSecondMax: number
   /** A subscriber whose socket took nothing for so long is closed. */
   readonly drainTimeoutMs: number
   /** Publishes of one client that wait for their verdict; beyond, its socket is not read, until half of them have left. */
@@ -31,20 +59,25 @@ export interface BrokerLimits {
   readonly sessionExpiryMs: number
   /** Messages queued for one session, as Mosquitto's `max_queued_messages`; beyond, the newest is dropped and counted. */
   readonly queuedMessagesPerSessionMax: number
+  /** The same in bytes, so that nobody who stays away fills what all share. */
+  readonly queuedBytesPerSessionMax: number
   /** All queues together. */
   readonly queuedBytesMax: number
   /** Packet ids of QoS 2 publishes between PUBREC and PUBREL, per client. A backlog is pipelined before the first PUBREL comes. */
   readonly inboundQos2PerClientMax: number
   /** The same over all clients; an id costs about 40 bytes. */
   readonly inboundQos2Max: number
-  /** Characters of a client id or of a topic filter. */
+  /** Characters of a client id, of a relayed topic, or of a topic filter. */
   readonly clientIdLengthMax: number
+  readonly topicLengthMax: number
   readonly filterLengthMax: number
   /** Levels of a relayed topic or a filter: qlobber, which matches them, throws beyond 100. */
   readonly topicLevelsMax: number
   readonly subscriptionsPerClientMax: number
   /** All clients together, live and kept for sessions counted apart; one costs about 500 bytes. */
   readonly subscriptionsMax: number
+  /** Levels of all of these together, counted in the same way: a filter of 100 levels costs 20 KiB, one of two 500 bytes. */
+  readonly subscriptionLevelsMax: number
   /** Statistics below `$SYS/broker/`; Mosquitto's default `sys_interval`. */
   readonly statisticsIntervalMs: number
   /** How long `stop` waits for acknowledgements that the kernel has not taken yet. */
@@ -55,10 +88,20 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   packetBytesMax: 256 * 1024,
   connectPacketBytesMax: 16 * 1024,
   connectionsMax: 20_000,
+  connectionsPerAddressMax: 10_000,
+  connectsPerSecondMax: 1000,
   handshakeTimeoutMs: 10_000,
   handshakesMax: 8_192,
   proxyHeaderTimeoutMs: 5_000,
   connectTimeoutMs: 10_000,
+  authenticationTimeoutMs: 60_000,
+  loginsPerAddressMax: 64,
+  failedLoginsOfName: { freeMax: 5, delayMs: 250, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },
+  failedLoginsOfAddress: { freeMax: 50, delayMs: 250, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },
+  takeoversOfClientId: { freeMax: 5, delayMs: 500, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },
+  keepaliveSecondsMax: 3600,
+  messagesPerSecondMax: 5000,
+  bytesPerSecondMax: 8 * 1024 * 1024,
   drainTimeoutMs: 10_000,
   heldMessagesPerClientMax: 1000,
   heldBytesPerClientMax: 4 * 1024 * 1024,
@@ -68,14 +111,17 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   sessionsMax: 10_000,
   sessionExpiryMs: 24 * 60 * 60 * 1000,
   queuedMessagesPerSessionMax: 1000,
+  queuedBytesPerSessionMax: 8 * 1024 * 1024,
   queuedBytesMax: 64 * 1024 * 1024,
   inboundQos2PerClientMax: 10_000,
   inboundQos2Max: 1_000_000,
   clientIdLengthMax: 1024,
+  topicLengthMax: 1024,
   filterLengthMax: 1024,
   topicLevelsMax: 100,
   subscriptionsPerClientMax: 1000,
   subscriptionsMax: 200_000,
+  subscriptionLevelsMax: 1_000_000,
   statisticsIntervalMs: 10_000,
   stopFlushMs: 1000
 }

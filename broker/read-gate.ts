@@ -8,6 +8,7 @@
  *   42 packets and then disconnect a device that pipelines behind a slow password check.
  * - `open`: chunks pass as they come; only their packet lengths are looked at. Publishes for the express lane are taken
  *   from the front of a chunk, and what follows passes up to the next one.
+ * - resting: the connection has sent more than its rate allows, so nothing passes until some time has gone by.
  * - paused (all gates) or held (this one): packets pass up to the next PUBLISH, then the gate is `stopped` and the
  *   socket is not read, so that TCP pushes back. Pings, subscriptions and acknowledgements of clients that do not
  *   publish keep flowing: an operator can watch through an outage.
@@ -18,7 +19,8 @@
  */
 import type { Duplex } from 'node:stream'
 import type { ExpressLane } from './express.ts'
-import { FrameScanner, type FrameViolation, SCAN, type Traffic } from './frames.ts'
+import { FrameScanner, type FrameViolation, isPublishQos1, SCAN, type ScanMode, type Traffic } from './frames.ts'
+import type { RateLimiter } from './rate-limiter.ts'
 
 /** Gates woken in one turn of the event loop, so that a resumption of thousands leaves room for timers and writes. */
 const WAKES_PER_TURN = 64
@@ -29,7 +31,23 @@ interface ReadGateOptions {
   readonly connectPacketBytesMax: number
   readonly packetBytesMax: number
   readonly onViolation: (violation: FrameViolation) => void
+  /** `null`: as fast as it likes. */
+  readonly limiter?: RateLimiter | null
+  readonly onRest?: (of: 'messages' | 'bytes') => void
 }
+
+/** Fewest bytes of a packet. */
+const PACKET_BYTES_MIN = 2
+
+/** A connection rests until so many messages may pass, so that it does not wake for each. */
+const MESSAGES_AT_ONCE = 64
+
+/**
+ * What counts as a message: PUBLISH, SUBSCRIBE, UNSUBSCRIBE and PINGREQ. Acknowledgements answer what the gateway sent,
+ * and holding back those of a busy subscriber would slow its deliveries.
+ */
+const messagesOf = ({ packetsByType }: Traffic) =>
+  (packetsByType[3] as number) + (packetsByType[8] as number) + (packetsByType[10] as number) + (packetsByType[12] as number)
 
 /** The gate of one socket. Made by {@link ReadGates.guard}. */
 export class ReadGate {
@@ -42,19 +60,24 @@ export class ReadGate {
   #phase: 'first' | 'open' | 'closed' = 'first'
   #stopped = false
   #held = false
+  readonly #limiter: RateLimiter | null
+  readonly #onRest: ((of: 'messages' | 'bytes') => void) | undefined
+  #resting: NodeJS.Timeout | null = null
   #lane: ExpressLane | null = null
   #readOn: () => void = () => { this.#socket.emit('readable') }
   /** The beginning of a publish for the lane. */
   #carried: Buffer | null = null
   readonly #isStopping = () => this.#held || this.#gates.paused || this.#phase !== 'open'
 
-  constructor ({ gates, socket, connectPacketBytesMax, packetBytesMax, onViolation }: ReadGateOptions) {
+  constructor ({ gates, socket, connectPacketBytesMax, packetBytesMax, onViolation, limiter = null, onRest }: ReadGateOptions) {
     this.#gates = gates
     this.#socket = socket
     this.#read = socket.read
     this.#scanner = new FrameScanner({ traffic: gates.traffic, packetBytesMax: connectPacketBytesMax })
     this.#packetBytesMax = packetBytesMax
     this.#onViolation = onViolation
+    this.#limiter = limiter
+    this.#onRest = onRest
     socket.read = (bytes?: number) => this.#pass(bytes)
   }
 
@@ -75,9 +98,11 @@ export class ReadGate {
     this.#scanner.packetBytesMax = this.#packetBytesMax
   }
 
-  /** Stops at this client's next PUBLISH. */
-  hold (): void {
+  /** Stops at this client's next PUBLISH. @returns false when it does already */
+  hold (): boolean {
+    const isNew = !this.#held
     this.#held = true
+    return isNew
   }
 
   /** Ends {@link ReadGate.hold}. */
@@ -91,6 +116,7 @@ export class ReadGate {
   close (): void {
     this.#phase = 'closed'
     this.#stopped = true
+    if (this.#resting !== null) clearTimeout(this.#resting)
     this.#gates.strike(this)
   }
 
@@ -104,7 +130,7 @@ export class ReadGate {
   #pass (bytes?: number): Buffer | null {
     // read(0) is the stream asking its source for more, or noticing its end; it returns no data.
     if (bytes === 0) return this.#read.call(this.#socket, 0)
-    if (this.#stopped) return null
+    if (this.#stopped || this.#resting !== null) return null
     const chunk = this.#read.call(this.#socket) as Buffer | null
     if (chunk === null) return null
     const scanner = this.#scanner
@@ -115,15 +141,17 @@ export class ReadGate {
     const rest = this.#lane === null || !scanner.atBoundary ? chunk : this.#express(this.#lane, chunk)
     if (rest === null) return null
     const mode = this.#isStopping() ? SCAN.untilPublish : this.#lane === null ? SCAN.all : SCAN.untilExpress
+    if (this.#limiter !== null) return this.#passLimited(rest, mode, this.#limiter)
     const passed = scanner.scan(rest, mode)
     return passed === rest.length && scanner.violation === null ? rest : this.#stop(rest, passed)
   }
 
-  /** @returns what is not for the lane; `null` when nothing is left for now */
+  /** @returns what is not for the lane, or not yet; `null` when nothing is left for now */
   #express (lane: ExpressLane, chunk: Buffer): Buffer | null {
     const whole = this.#carried === null ? chunk : Buffer.concat([this.#carried, chunk])
     this.#carried = null
-    const { bytes, isPartial } = lane.take(whole, this.#isStopping)
+    this.#limiter?.fill(performance.now())
+    const { bytes, isPartial } = lane.take(whole, this.#isStopping, this.#limiter)
     // A publish that is forbidden or over a limit closes the gate.
     if (this.#phase === 'closed' || bytes === whole.length) return null
     const rest = bytes === 0 ? whole : whole.subarray(bytes)
@@ -131,6 +159,45 @@ export class ReadGate {
     // Copied, or a few bytes would keep the chunk in memory.
     this.#carried = Buffer.from(rest)
     return null
+  }
+
+  /** Lets pass what its rate allows. Costs a clock and two subtractions a chunk, unless that may hold too many packets. */
+  #passLimited (chunk: Buffer, mode: ScanMode, limiter: RateLimiter): Buffer | null {
+    const { traffic } = this.#gates
+    const scanner = this.#scanner
+    limiter.fill(performance.now())
+    const end = Math.min(chunk.length, Math.max(Math.floor(limiter.bytes), 0))
+    const before = messagesOf(traffic)
+    let passed = 0
+    let stopped = false
+    if (end / PACKET_BYTES_MIN <= limiter.messages) {
+      passed = scanner.scan(end === chunk.length ? chunk : chunk.subarray(0, end), mode)
+      stopped = passed < end
+    } else {
+      // Packet by packet, so that a chunk of 32,000 pings is not one step.
+      while (passed < end && !stopped && messagesOf(traffic) - before < limiter.messages) {
+        const rest = chunk.subarray(passed, end)
+        const step = scanner.scan(rest, mode === SCAN.untilPublish ? mode : SCAN.onePacket)
+        passed += step
+        stopped = scanner.violation !== null || (mode === SCAN.untilPublish && step < rest.length) ||
+          (mode === SCAN.untilExpress && passed < end && isPublishQos1(chunk[passed] as number))
+      }
+    }
+    limiter.spend(messagesOf(traffic) - before, passed)
+    if (stopped) return this.#stop(chunk, passed)
+    if (passed === chunk.length) return chunk
+    this.#rest(limiter)
+    this.#socket.unshift(chunk.subarray(passed))
+    return passed === 0 ? null : chunk.subarray(0, passed)
+  }
+
+  #rest (limiter: RateLimiter): void {
+    const shortage = limiter.shortage(MESSAGES_AT_ONCE)
+    if (shortage !== null) this.#onRest?.(shortage.of)
+    this.#resting = setTimeout(() => {
+      this.#resting = null
+      if (this.#phase === 'open' && !this.#stopped) this.#readOn()
+    }, Math.ceil(shortage?.waitMs ?? 1))
   }
 
   #stop (chunk: Buffer, passed: number): Buffer | null {

@@ -30,6 +30,9 @@ export class SessionQueue {
   readonly #byCounter = new Map<number, Queued>()
   readonly #byMessageId = new Map<number, Queued>()
 
+  /** Of the messages in it. */
+  bytes = 0
+
   get size (): number {
     return this.#byCounter.size
   }
@@ -39,6 +42,7 @@ export class SessionQueue {
     const counter = packet.brokerCounter
     const bytes = packet.payload.length + packet.topic.length * 2 + MESSAGE_BYTES
     this.#byCounter.set(counter, { counter, packet, messageId: undefined, bytes })
+    this.bytes += bytes
     return bytes
   }
 
@@ -63,6 +67,7 @@ export class SessionQueue {
     const queued = this.#find(packet)
     if (queued === undefined) return null
     this.#byCounter.delete(queued.counter)
+    this.bytes -= queued.bytes
     if (queued.messageId !== undefined && this.#byMessageId.get(queued.messageId) === queued) {
       this.#byMessageId.delete(queued.messageId)
     }
@@ -83,8 +88,8 @@ export class SessionQueue {
 
   /** @returns bytes freed */
   clear (): number {
-    let bytes = 0
-    for (const queued of this.#byCounter.values()) bytes += queued.bytes
+    const { bytes } = this
+    this.bytes = 0
     this.#byCounter.clear()
     this.#byMessageId.clear()
     return bytes

@@ -1,9 +1,11 @@
 import type { AedesPublishPacket } from 'aedes'
 import type { Principal } from '../schemas/principal.ts'
+import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
 import { ownCopy } from './retained.ts'
 import { type Outgoing, SessionQueue } from './session-queue.ts'
 import { TopicTree } from './topic-tree.ts'
+import { levelsOf } from './topics.ts'
 
 type QoS = 0 | 1 | 2
 
@@ -27,7 +29,7 @@ interface Session {
 }
 
 type SessionLimits = Pick<BrokerLimits, 'sessionsMax' | 'sessionExpiryMs' | 'queuedMessagesPerSessionMax' |
-  'queuedBytesMax' | 'inboundQos2PerClientMax' | 'inboundQos2Max' | 'subscriptionsMax'>
+  'queuedBytesPerSessionMax' | 'queuedBytesMax' | 'inboundQos2PerClientMax' | 'inboundQos2Max' | 'subscriptionsMax' | 'subscriptionLevelsMax'>
 
 const NO_SUBSCRIPTIONS: readonly SessionSubscription[] = []
 
@@ -37,11 +39,14 @@ const NO_SUBSCRIPTIONS: readonly SessionSubscription[] = []
  */
 export class Sessions {
   readonly #limits: SessionLimits
+  readonly #hits: LimitHits
   readonly #sessions = new Map<string, Session>()
   readonly #byFilter = new TopicTree<Map<string, SessionSubscription>>()
   /** Sessions that hold subscriptions, and those subscriptions. */
   subscribed = 0
   subscriptions = 0
+  /** Levels of all their filters together. */
+  subscriptionLevels = 0
   queuedMessages = 0
   queuedBytes = 0
   queuedDropped = 0
@@ -49,8 +54,9 @@ export class Sessions {
   /** Sessions whose clients are away. */
   #absent = 0
 
-  constructor ({ limits }: { limits: SessionLimits }) {
+  constructor ({ limits, hits }: { limits: SessionLimits, hits: LimitHits }) {
     this.#limits = limits
+    this.#hits = hits
   }
 
   /** Whose session it is; `undefined` when nothing is kept. */
@@ -92,16 +98,22 @@ export class Sessions {
     this.#prune(clientId, session)
   }
 
-  /** Whether the bounds leave room for one more subscription of this session. */
-  admits (clientId: string): boolean {
-    const isNew = (this.#sessions.get(clientId)?.filters.size ?? 0) === 0
-    return this.subscriptions < this.#limits.subscriptionsMax && !(isNew && this.subscribed >= this.#limits.sessionsMax)
+  /** The limit that one more subscription of this session would break; `null` when there is room. */
+  limitOn (clientId: string, filter: string): 'sessions' | 'subscriptions' | null {
+    const { sessionsMax, subscriptionsMax, subscriptionLevelsMax } = this.#limits
+    const filters = this.#sessions.get(clientId)?.filters
+    if ((filters?.size ?? 0) === 0 && this.subscribed >= sessionsMax) return 'sessions'
+    if (filters?.has(filter) === true) return null
+    return this.subscriptions >= subscriptionsMax || this.subscriptionLevels + levelsOf(filter) > subscriptionLevelsMax ? 'subscriptions' : null
   }
 
   subscribe (clientId: string, topic: string, qos: QoS): void {
     const { filters } = this.#get(clientId)
     if (filters.size === 0) this.subscribed++
-    if (!filters.has(topic)) this.subscriptions++
+    if (!filters.has(topic)) {
+      this.subscriptions++
+      this.subscriptionLevels += levelsOf(topic)
+    }
     filters.set(topic, qos)
     const subscribers = this.#byFilter.get(topic)
     const subscription = { clientId, topic, qos }
@@ -115,6 +127,7 @@ export class Sessions {
     for (const topic of topics) {
       if (!filters.delete(topic)) continue
       this.subscriptions--
+      this.subscriptionLevels -= levelsOf(topic)
       const subscribers = this.#byFilter.get(topic)
       subscribers?.delete(clientId)
       if (subscribers?.size === 0) this.#byFilter.delete(topic)
@@ -145,8 +158,9 @@ export class Sessions {
     const payload = ownCopy(packet.payload)
     for (const { clientId, qos } of subscriptions) {
       const { queue } = this.#get(clientId)
-      if (queue.size >= this.#limits.queuedMessagesPerSessionMax || this.queuedBytes >= this.#limits.queuedBytesMax) {
+      if (this.#isFull(queue)) {
         this.queuedDropped++
+        this.#hits.hit('queue')
         continue
       }
       const { brokerId, brokerCounter, topic } = packet
@@ -156,6 +170,11 @@ export class Sessions {
         cmd: 'publish', brokerId, brokerCounter, topic, payload, qos: granted, retain: false, dup: false
       })
     }
+  }
+
+  #isFull ({ size, bytes }: SessionQueue): boolean {
+    const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax, queuedBytesMax } = this.#limits
+    return size >= queuedMessagesPerSessionMax || bytes >= queuedBytesPerSessionMax || this.queuedBytes >= queuedBytesMax
   }
 
   updateQueued (clientId: string, packet: Parameters<SessionQueue['update']>[0]): void {
@@ -195,7 +214,10 @@ export class Sessions {
   addInbound (clientId: string, messageId: number): boolean {
     const { inbound } = this.#get(clientId)
     if (inbound.has(messageId)) return true
-    if (inbound.size >= this.#limits.inboundQos2PerClientMax || this.inboundQos2 >= this.#limits.inboundQos2Max) return false
+    if (inbound.size >= this.#limits.inboundQos2PerClientMax || this.inboundQos2 >= this.#limits.inboundQos2Max) {
+      this.#hits.hit('qos2_in_flight')
+      return false
+    }
     inbound.add(messageId)
     this.inboundQos2++
     return true

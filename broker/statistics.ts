@@ -1,3 +1,4 @@
+import type { LimitName } from './limit-hits.ts'
 import type { FanOut } from './subscriber.ts'
 import { STATISTICS_PREFIX } from './topics.ts'
 
@@ -21,6 +22,11 @@ export interface BrokerStatistics {
   readonly publishersStopped: number
   /** Connections closed for breaking a limit of the read gate. */
   readonly limitViolations: number
+  /** How often each limit was met. */
+  readonly limitHits: ReadonlyMap<LimitName, number>
+  readonly loginsFailed: number
+  /** Connections closed because their client id connected again. */
+  readonly takeovers: number
   /** Connections closed for publishing on a topic that is not theirs. */
   readonly publishesForbidden: number
   /** Live subscriptions, now. */

@@ -3,6 +3,7 @@ import type { Rejection } from '../schemas/rejection.ts'
 import type { HeldPublish, Outcome } from './acknowledgements.ts'
 import { closeSoon, type Connection, type Connections } from './connections.ts'
 import type { Ingest } from './ingest.ts'
+import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
 import { DISCARDED_TOPIC, deviceOf, isVitalTopic, levelsOf, rejectedTopic, RESERVED_PREFIX } from './topics.ts'
 
@@ -21,7 +22,8 @@ interface SubscriberOptions {
   readonly noteInbound: (connection: Connection, messageId: number) => boolean
   /** It published on a topic that is not its own. */
   readonly onForbidden: (connection: Connection) => void
-  readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'heldBytesPerClientMax' | 'topicLevelsMax'>
+  readonly hits: LimitHits
+  readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'heldBytesPerClientMax' | 'topicLengthMax' | 'topicLevelsMax'>
 }
 
 /**
@@ -31,8 +33,8 @@ interface SubscriberOptions {
  * Aedes is never called back with an error for what could not be stored: it would drop the connection through the
  * error path, and in the time between acknowledge nothing but lose the order. The connection is closed instead.
  */
-export function createSubscriber ({ ingest, connections, fanOut, noteInbound, onForbidden, limits }: SubscriberOptions) {
-  const { heldMessagesPerClientMax, heldBytesPerClientMax, topicLevelsMax } = limits
+export function createSubscriber ({ ingest, connections, fanOut, noteInbound, onForbidden, hits, limits }: SubscriberOptions) {
+  const { heldMessagesPerClientMax, heldBytesPerClientMax, topicLengthMax, topicLevelsMax } = limits
   const state = { heldMessages: 0, stopped: false }
 
   function authorizePublish (client: Client | null, packet: PublishPacket, callback: Callback): void {
@@ -50,7 +52,11 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
     // The flag of the incoming packet must not reach subscribers [MQTT-3.3.1-3].
     packet.dup = false
     if (!isVitalTopic(packet.topic)) {
-      if (levelsOf(packet.topic) > topicLevelsMax) return callback(new Error('topic has too many levels'))
+      const limit = packet.topic.length > topicLengthMax ? 'topic_length' : levelsOf(packet.topic) > topicLevelsMax ? 'topic_levels' : null
+      if (limit !== null) {
+        hits.hit(limit)
+        return callback(new Error(`the topic is over a limit: ${limit}`))
+      }
       return relay(connection, packet, callback, isWill)
     }
     const device = deviceOf(packet.topic)
@@ -85,7 +91,7 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
     const held = connection.held.hold(packet, callback, isWill)
     state.heldMessages++
     const { size, bytes } = connection.held
-    if (size > heldMessagesPerClientMax || bytes > heldBytesPerClientMax) connection.gate.hold()
+    if ((size > heldMessagesPerClientMax || bytes > heldBytesPerClientMax) && connection.gate.hold()) hits.hit('held')
     return held
   }
 

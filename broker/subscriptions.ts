@@ -1,6 +1,7 @@
 import type { Client, Subscription } from 'aedes'
 import { maySubscribe } from './authorisation.ts'
 import type { Connection, Connections, SubscribingClient } from './connections.ts'
+import type { LimitHits, LimitName } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { Sessions } from './sessions.ts'
 import { isTopicFilter, levelsOf } from './topics.ts'
@@ -9,35 +10,55 @@ interface SubscriptionGuardOptions {
   readonly connections: Connections
   readonly sessions: Sessions
   readonly deniedFilters: readonly string[]
-  readonly limits: Pick<BrokerLimits, 'filterLengthMax' | 'topicLevelsMax' | 'subscriptionsPerClientMax' | 'subscriptionsMax'>
+  readonly hits: LimitHits
+  readonly limits: Pick<BrokerLimits, 'filterLengthMax' | 'topicLevelsMax' | 'subscriptionsPerClientMax' | 'subscriptionsMax' | 'subscriptionLevelsMax'>
 }
 
 /**
  * Aedes' `authorizeSubscribe`: grants a subscription or refuses it with 0x80, and stores what it grants in the client's
  * session.
  */
-export function createSubscriptionGuard ({ connections, sessions, deniedFilters, limits }: SubscriptionGuardOptions) {
+export function createSubscriptionGuard ({ connections, sessions, deniedFilters, hits, limits }: SubscriptionGuardOptions) {
   const denied = new Set(deniedFilters)
-  const state = { subscriptions: 0, refused: 0 }
+  const state = { subscriptions: 0, levels: 0, refused: 0 }
 
-  function isAllowed (filter: string): boolean {
-    return filter.length <= limits.filterLengthMax && levelsOf(filter) <= limits.topicLevelsMax &&
-      isTopicFilter(filter) && !denied.has(filter)
+  const isLong = (filter: string) => filter.length > limits.filterLengthMax || levelsOf(filter) > limits.topicLevelsMax
+  const isAllowed = (filter: string) => isTopicFilter(filter) && !denied.has(filter)
+
+  /** The limit that one more subscription would break; `null` when there is room. */
+  function limitOn ({ client, subscriptions }: Connection, filter: string): LimitName | null {
+    if (subscriptions >= limits.subscriptionsPerClientMax) return 'subscriptions_per_client'
+    if (state.subscriptions >= limits.subscriptionsMax || state.levels + levelsOf(filter) > limits.subscriptionLevelsMax) return 'subscriptions'
+    return client.clean ? null : sessions.limitOn(client.id, filter)
   }
 
-  function hasRoom (connection: Connection, client: Client): boolean {
-    return connection.subscriptions < limits.subscriptionsPerClientMax && state.subscriptions < limits.subscriptionsMax &&
-      (client.clean || sessions.admits(client.id))
+  function refuse (limit: LimitName | null): null {
+    state.refused++
+    if (limit !== null) hits.hit(limit)
+    return null
   }
 
   /** After Aedes changed them; it tells neither which were new nor which were known. */
   function recount (client: Client): void {
     const connection = connections.of(client)
     if (connection === undefined || client.closed) return
-    const granted = Object.values((client as SubscribingClient).subscriptions)
-    state.subscriptions += granted.length - connection.subscriptions
+    const granted = Object.entries((client as SubscribingClient).subscriptions)
+    forget(connection)
     connection.subscriptions = granted.length
-    connection.qosMax = granted.reduce<0 | 1 | 2>((highest, { qos }) => qos > highest ? qos : highest, 0)
+    connection.qosMax = 0
+    for (const [filter, { qos }] of granted) {
+      connection.subscriptionLevels += levelsOf(filter)
+      if (qos > connection.qosMax) connection.qosMax = qos
+    }
+    state.subscriptions += connection.subscriptions
+    state.levels += connection.subscriptionLevels
+  }
+
+  function forget (connection: Connection): void {
+    state.subscriptions -= connection.subscriptions
+    state.levels -= connection.subscriptionLevels
+    connection.subscriptions = 0
+    connection.subscriptionLevels = 0
   }
 
   return {
@@ -49,28 +70,27 @@ export function createSubscriptionGuard ({ connections, sessions, deniedFilters,
       const { topic, qos } = subscription
       const isKnown = topic in (client as SubscribingClient).subscriptions
       if (connection?.principal === undefined || !maySubscribe(connection.principal, topic)) {
-        state.refused++
         // A session that is resumed may hold it from a time when its principal had another role.
         sessions.unsubscribe(client.id, [topic])
-        return callback(null, null)
+        return callback(null, refuse(null))
       }
-      if (!isAllowed(topic) || !(isKnown || hasRoom(connection, client))) {
-        state.refused++
-        return callback(null, null)
-      }
+      if (isLong(topic)) return callback(null, refuse('filter'))
+      if (!isAllowed(topic)) return callback(null, refuse(null))
       if (!isKnown) {
+        const limit = limitOn(connection, topic)
+        if (limit !== null) return callback(null, refuse(limit))
+        const levels = levelsOf(topic)
         connection.subscriptions++
+        connection.subscriptionLevels += levels
         state.subscriptions++
+        state.levels += levels
       }
       if (qos > connection.qosMax) connection.qosMax = qos
       if (!client.clean) sessions.subscribe(client.id, topic, qos)
       callback(null, subscription)
     },
     /** The connection has closed. */
-    forget (connection: Connection): void {
-      state.subscriptions -= connection.subscriptions
-      connection.subscriptions = 0
-    },
+    forget,
     get subscriptions (): number {
       return state.subscriptions
     },

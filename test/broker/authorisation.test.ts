@@ -2,12 +2,12 @@
 import t from 'tap'
 import { claimOf, maySubscribe } from '../../broker/authorisation.ts'
 import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from './broker.ts'
-import { authenticateByName, login } from './principals.ts'
+import { authenticateByName, login, NOT_SLOWED } from './principals.ts'
 
 const NOT_AUTHORIZED = 5
 const REFUSED = 128
 
-const start = (t: Parameters<typeof startBroker>[0]) => startBroker(t, { authenticate: authenticateByName, answer: durable })
+const start = (t: Parameters<typeof startBroker>[0]) => startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable })
 const join = (t: Parameters<typeof startBroker>[0], { port }: TestBroker, username: string, options: Parameters<RawClient['connect']>[0] = {}) =>
   RawClient.connected(t, port, { ...login(username), ...options })
 
@@ -32,7 +32,7 @@ t.test('a device publishes on its own topic only', async (t) => {
 })
 
 t.test('what came before a publish that may not be is acknowledged, what comes behind is not looked at', async (t) => {
-  const { port, ingest, broker, log } = await startBroker(t, { authenticate: authenticateByName })
+  const { port, ingest, broker, log } = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName })
   const device = await RawClient.connected(t, port, login('band'))
   const own = (messageId: number, qos: 0 | 1 | 2 = 1) => publishPacket(messageId, { topic: 'vital/band', qos })
   device.send(own(1), own(2, 2), publishPacket(3, { topic: 'vital/other', payload: 'private' }), own(4), publishPacket(5, { topic: 'vital/third' }))

@@ -1,6 +1,11 @@
 import type { Authentication, Credentials } from '../../broker/authentication.ts'
 import { isRole, type Principal } from '../../schemas/principal.ts'
 
+const NEVER_SLOWED = { freeMax: Infinity, delayMs: 0, delayMsMax: 0, forgetMs: 60_000, keysMax: 1000 }
+
+/** For tests that are refused more often than anyone in earnest. */
+export const NOT_SLOWED = { failedLoginsOfName: NEVER_SLOWED, failedLoginsOfAddress: NEVER_SLOWED, takeoversOfClientId: NEVER_SLOWED }
+
 /** The password of everyone in these tests. */
 export const PASSWORD = 'correct horse'
 

@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { Principal } from '../../schemas/principal.ts'
 import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from './broker.ts'
-import { authenticateByName, login, toPrincipal } from './principals.ts'
+import { authenticateByName, login, NOT_SLOWED, toPrincipal } from './principals.ts'
 
 const SERVER_UNAVAILABLE = 3
 const NOT_AUTHORIZED = 5
@@ -25,7 +25,7 @@ async function leaveSession (t: Test, test: TestBroker, username: string, client
 }
 
 t.test('another principal can neither take over a connection nor resume a session', async (t) => {
-  const test = await startBroker(t, { authenticate: authenticateByName, answer: durable })
+  const test = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable })
   await leaveSession(t, test, 'operator:nurse', 'desk')
   const band = await RawClient.connected(t, test.port, login('band'))
   for (const [username, clientId] of [['operator:doctor', 'desk'], ['admin:root', 'desk'], ['operator:nurse', 'band'], ['admin:root', 'band'], ['other', 'band']] as const) {
@@ -44,7 +44,7 @@ t.test('another principal can neither take over a connection nor resume a sessio
 })
 
 t.test('the same principal resumes and takes over', async (t) => {
-  const test = await startBroker(t, { authenticate: authenticateByName, answer: durable })
+  const test = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable })
   const first = await RawClient.connected(t, test.port, { ...login('band'), clean: false })
   await first.subscribe({ 'vital/band/rejected': 1 })
   const second = await RawClient.open(t, test.port)
@@ -56,7 +56,7 @@ t.test('the same principal resumes and takes over', async (t) => {
 
 t.test('a device gets the client id that is its own, and nothing of whoever had it', async (t) => {
   for (const isConnected of [false, true]) {
-    const test = await startBroker(t, { authenticate: authenticateByName, answer: durable })
+    const test = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable })
     await leaveSession(t, test, 'operator:nurse', 'band')
     const nurse = isConnected ? await RawClient.connected(t, test.port, { ...login('operator:nurse', 'band'), clean: false }) : null
     const device = await RawClient.open(t, test.port)
@@ -72,7 +72,7 @@ t.test('a device gets the client id that is its own, and nothing of whoever had 
 })
 
 t.test('of two principals that ask for one client id at once, one gets it', async (t) => {
-  const test = await startBroker(t, { authenticate: authenticateByName })
+  const test = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName })
   for (let round = 0; round < 20; round++) {
     const clients = await Promise.all(Array.from({ length: 6 }, () => RawClient.open(t, test.port)))
     const codes = await Promise.all(clients.map(async (client, index) => {

@@ -1,0 +1,39 @@
+import type { Logger } from 'pino'
+import type { Connection } from './connections.ts'
+import type { FrameViolation } from './frames.ts'
+import type { LimitHits } from './limit-hits.ts'
+import { createOccasional } from './occasional.ts'
+
+/** What connections are closed for, and what is not kept, counted and told now and then. */
+export function createOffences ({ hits, logger }: { hits: LimitHits, logger: Logger }) {
+  const occasionally = {
+    forbidden: createOccasional({ intervalMs: 1000 }),
+    violation: createOccasional({ intervalMs: 1000 }),
+    retained: createOccasional({ intervalMs: 60_000 })
+  }
+  const state = { violations: 0, publishesForbidden: 0 }
+
+  return {
+    /** It published on a topic that is not its own. */
+    forbidden ({ client, origin: { remoteAddress } }: Connection): void {
+      state.publishesForbidden++
+      occasionally.forbidden((leftOut) => {
+        logger.warn({ clientId: client.id, remoteAddress, leftOut }, 'connection closed: it published on a topic that is not its own')
+      })
+    },
+    violation ({ client, connected, origin: { remoteAddress } }: Connection, violation: FrameViolation): void {
+      state.violations++
+      hits.hit(violation === 'malformed_length' ? 'packet_length' : connected ? 'packet_bytes' : 'connect_bytes')
+      occasionally.violation((leftOut) => {
+        logger.info({ violation, clientId: client.id, remoteAddress, leftOut }, 'connection closed: limit broken')
+      })
+    },
+    notRetained (): void {
+      hits.hit('retained')
+      occasionally.retained((leftOut) => { logger.warn({ leftOut }, 'message not retained: the limit is reached') })
+    },
+    get counts (): { readonly violations: number, readonly publishesForbidden: number } {
+      return state
+    }
+  }
+}

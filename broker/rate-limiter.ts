@@ -1,0 +1,64 @@
+/** Seconds' worth that may come at once: a device that was away hands over its backlog at full speed. */
+const BURST_SECONDS = 2
+
+/** What one connection may send a second; 0 is no limit. */
+export interface Rates {
+  readonly messagesPerSecondMax: number
+  readonly bytesPerSecondMax: number
+}
+
+/**
+ * Two token buckets of one connection, messages and bytes, filled as time passes and emptied by what is read. Nothing is
+ * dropped: whoever finds one of them empty stops reading until it has filled a little.
+ */
+export class RateLimiter {
+  readonly #messagesPerMs: number
+  readonly #bytesPerMs: number
+  readonly #messagesMax: number
+  readonly #bytesMax: number
+  #filledAtMs: number
+  messages: number
+  bytes: number
+
+  /** @param nowMs - of a monotonic clock */
+  constructor ({ messagesPerSecondMax, bytesPerSecondMax }: Rates, nowMs: number) {
+    this.#messagesPerMs = messagesPerSecondMax === 0 ? Infinity : messagesPerSecondMax / 1000
+    this.#bytesPerMs = bytesPerSecondMax === 0 ? Infinity : bytesPerSecondMax / 1000
+    this.#messagesMax = messagesPerSecondMax === 0 ? Infinity : Math.max(messagesPerSecondMax * BURST_SECONDS, 1)
+    this.#bytesMax = bytesPerSecondMax === 0 ? Infinity : Math.max(bytesPerSecondMax * BURST_SECONDS, 1)
+    this.messages = this.#messagesMax
+    this.bytes = this.#bytesMax
+    this.#filledAtMs = nowMs
+  }
+
+  get isEmpty (): boolean {
+    return this.messages < 1 || this.bytes < 1
+  }
+
+  fill (nowMs: number): void {
+    const passedMs = nowMs - this.#filledAtMs
+    if (passedMs <= 0) return
+    this.#filledAtMs = nowMs
+    this.messages = Math.min(this.messages + passedMs * this.#messagesPerMs, this.#messagesMax)
+    this.bytes = Math.min(this.bytes + passedMs * this.#bytesPerMs, this.#bytesMax)
+  }
+
+  spend (messages: number, bytes: number): void {
+    this.messages -= messages
+    this.bytes -= bytes
+  }
+
+  /** The bucket that is empty now, and the milliseconds until `atOnce` messages or a hundred times the bytes are in it; at most their burst. */
+  shortage (atOnce: number): { of: 'messages' | 'bytes', waitMs: number } | null {
+    if (this.messages < 1) {
+      return { of: 'messages', waitMs: (Math.min(atOnce, this.#messagesMax) - this.messages) / this.#messagesPerMs }
+    }
+    if (this.bytes < 1) return { of: 'bytes', waitMs: (Math.min(atOnce * 100, this.#bytesMax) - this.bytes) / this.#bytesPerMs }
+    return null
+  }
+}
+
+/** A connection's own, or `null` when nothing is limited. */
+export function createRateLimiter (rates: Rates, nowMs: number): RateLimiter | null {
+  return rates.messagesPerSecondMax === 0 && rates.bytesPerSecondMax === 0 ? null : new RateLimiter(rates, nowMs)
+}
