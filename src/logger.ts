@@ -1,8 +1,78 @@
-import { type Logger, pino } from 'pino'
+import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino'
 import { PinoPretty } from 'pino-pretty'
 
-/** JSON lines on stdout, or a readable form when a person watches. Written synchronously, so the last line survives a crash. */
-export function createLogger (level: string): Logger {
-  if (!process.stdout.isTTY) return pino({ level, base: null })
-  return pino({ level, base: null }, PinoPretty({ colorize: true, sync: true, translateTime: 'SYS:HH:MM:ss.l' }))
+interface LogOptions {
+  readonly level: string
+  /** What is logged instead of client and device ids. */
+  readonly hashId?: ((id: string) => string) | undefined
+  /** Instead of stdout. */
+  readonly destination?: DestinationStream
+  /** For a person who watches; by default when stdout is a terminal. */
+  readonly isPretty?: boolean
+}
+
+/** Controls of terminals (DEL and C1), line ends that JSON leaves as they are, and what hides or turns text around. */
+const TREACHEROUS = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
+
+/** The same and the controls below the space, but tabs and line ends, which a stack has. */
+// eslint-disable-next-line no-control-regex -- control characters are what it looks for
+const TREACHEROUS_IN_STACK = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
+
+const toEscape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+
+/**
+ * JSON lines on stdout, or a readable form when a person watches. Written synchronously, so the last line survives a crash.
+ *
+ * Clients choose their ids, so a line can hold whatever they like. JSON escapes line ends, quotes and ESC; the rest of what could
+ * forge a line or move a terminal's cursor is escaped here, in whatever field it comes. Of errors only what names them
+ * is logged: pg hangs the row that it refused on its errors, Aedes the packet.
+ */
+export function createLogger ({ level, hashId, destination, isPretty = process.stdout.isTTY && destination === undefined }: LogOptions): Logger {
+  const options: LoggerOptions = { level, base: null, serializers: { err: toLoggedError, ...idSerializers(hashId) } }
+  if (!isPretty) {
+    const out = destination ?? pino.destination({ dest: 1, sync: true })
+    return pino(options, { write: (line) => { out.write(line.replace(TREACHEROUS, toEscape)) } })
+  }
+  const pretty = PinoPretty({ colorize: true, sync: true, translateTime: 'SYS:HH:MM:ss.l', ...(destination === undefined ? {} : { destination: destination as never }) })
+  // Twice escaped, because the pretty printer parses the line before it prints it.
+  return pino(options, { write: (line) => { pretty.write(line.replace(TREACHEROUS, (character) => `\\${toEscape(character)}`)) } })
+}
+
+/** The fields that hold ids; a topic of a device holds its id. */
+function idSerializers (hashId: LogOptions['hashId']): Record<string, (value: unknown) => unknown> {
+  if (hashId === undefined) return {}
+  const hash = (value: unknown) => typeof value === 'string' ? hashId(value) : value
+  return { clientId: hash, device: hash, principal: hash, actor: hash, topic: (value) => typeof value === 'string' ? hashTopic(value, hashId) : value }
+}
+
+/** `vital/{device}/rejected` keeps its form; of other topics nobody knows which level is an id. */
+function hashTopic (topic: string, hashId: (id: string) => string): string {
+  const [, device, rest = ''] = /^vital\/([^/]+)(\/rejected)?$/.exec(topic) ?? []
+  return device === undefined ? hashId(topic) : `vital/${hashId(device)}${rest}`
+}
+
+interface LoggedError {
+  readonly type: string
+  readonly message: string
+  readonly stack?: string
+  readonly code?: unknown
+  readonly cause?: unknown
+}
+
+/** Causes of causes; a loop of them ends here too. */
+const CAUSES_MAX = 4
+
+function toLoggedError (error: unknown, depth = 0): unknown {
+  if (!(error instanceof Error)) return typeof error === 'object' ? typeof error : error
+  const { name, message, stack, cause } = error
+  const clean = (text: string) => text.replace(TREACHEROUS_IN_STACK, toEscape)
+  const code = (error as { code?: unknown }).code
+  const logged: LoggedError = {
+    type: name,
+    message: clean(message),
+    ...(stack === undefined ? {} : { stack: clean(stack) }),
+    ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}),
+    ...(cause === undefined || depth >= CAUSES_MAX ? {} : { cause: toLoggedError(cause, depth + 1) })
+  }
+  return logged
 }

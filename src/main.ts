@@ -1,6 +1,7 @@
 import { createConfig, readEnvironment } from './config.ts'
 import { ConfigError } from './config-error.ts'
 import { createGateway } from './gateway.ts'
+import { createIdHash } from './log-ids.ts'
 import { createLogger } from './logger.ts'
 
 /** A stop that takes longer has hung; devices keep what was not acknowledged. */
@@ -15,7 +16,7 @@ try {
   process.exit(1)
 }
 
-const logger = createLogger(config.logLevel)
+const logger = createLogger({ level: config.logLevel, hashId: config.logHashIds ? createIdHash(config.dataDir) : undefined })
 const gateway = createGateway({ config, logger })
 
 // A bug leaves state that nobody can trust: better to die, for devices hold what was not acknowledged.
@@ -50,6 +51,11 @@ function stop (signal: NodeJS.Signals): void {
 }
 process.on('SIGTERM', stop)
 process.on('SIGINT', stop)
+process.on('SIGHUP', (signal) => {
+  // Without certificates to renew it means what it means to any program: the terminal is gone.
+  if (gateway.reload === null) stop(signal)
+  else gateway.reload().catch((error: unknown) => { throw error })
+})
 
 gateway.start().catch((error: unknown) => {
   if (isStopping) return

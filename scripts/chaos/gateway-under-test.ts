@@ -12,7 +12,7 @@ import type { Failpoint, Injection } from './injection.ts'
 
 const injection = JSON.parse(process.argv[2] ?? '{}') as Injection
 const config = createConfig(readEnvironment())
-const logger = createLogger(config.logLevel)
+const logger = createLogger({ level: config.logLevel })
 let passes = 0
 let syncs = 0
 let isReplaying = false
