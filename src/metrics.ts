@@ -20,6 +20,11 @@ export interface MetricsSources {
   readonly security: () => SecurityStatistics
   readonly mqtt: () => {
     readonly clientsConnected: number
+    readonly connections: number
+    readonly limitHits: ReadonlyMap<string, number>
+    readonly loginsFailed: number
+    readonly takeovers: number
+    readonly publishesForbidden: number
     readonly packetsReceived: number
     readonly publishesReceived: number
     readonly deliveriesDropped: number
@@ -71,6 +76,11 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const passwordsWaiting = gauge('passwords_waiting', 'Passwords that wait for their turn to be checked')
   const httpLimited = counter('http_requests_limited', 'HTTP requests answered 429 for their rate', [])
   const mqttClients = gauge('mqtt_clients', 'Connected MQTT clients')
+  const mqttConnections = gauge('mqtt_connections', 'Open MQTT connections, those that wait for their turn included')
+  const limitHits = counter('mqtt_limit_hits', 'How often a limit was met; broker/README.md has what each does', ['limit'])
+  const loginsRefused = counter('mqtt_logins_refused', 'MQTT connections refused with return code 5', [])
+  const takeovers = counter('mqtt_takeovers', 'MQTT connections closed because their client id connected again', [])
+  const publishesForbidden = counter('mqtt_publishes_forbidden', 'MQTT connections closed for publishing on a topic that is not theirs', [])
   const mqttPackets = counter('mqtt_packets_received', 'MQTT packets received', [])
   const mqttPublishes = counter('mqtt_publishes_received', 'MQTT PUBLISH packets received', [])
   const deliveriesDropped = counter('mqtt_deliveries_dropped', 'Deliveries dropped because the subscriber did not read', [])
@@ -118,7 +128,11 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     passwordsWaiting.set(security.passwordsWaiting)
     const mqtt = sources.mqtt()
     mqttClients.set(mqtt.clientsConnected)
+    mqttConnections.set(mqtt.connections)
+    limitHits.reset()
+    for (const [limit, count] of mqtt.limitHits) limitHits.inc({ limit }, count)
     for (const [metric, value] of [
+      [loginsRefused, mqtt.loginsFailed], [takeovers, mqtt.takeovers], [publishesForbidden, mqtt.publishesForbidden],
       [mqttPackets, mqtt.packetsReceived], [mqttPublishes, mqtt.publishesReceived],
       [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused],
       [spoolReplayed, spool.replayed], [spoolDamage, spool.damage],
