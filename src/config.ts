@@ -12,7 +12,7 @@ export interface Config {
   readonly databaseConnectionsMax: number
   readonly dataDir: string
   readonly host: string
-  /** Only this machine reaches `host` and the address of metrics and health. */
+  /** Only this machine reaches `host`. */
   readonly isLoopback: boolean
   readonly isAnonymousAllowed: boolean
   /** `null`: no tokens are trusted. */
@@ -53,13 +53,12 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
   }
   const values = parsed.values
   const transport = toTransportConfig(values)
-  const isLocal = isLoopback(values.VITAL_HOST) && (transport.admin?.isLoopback ?? true)
   return Object.freeze({
     databaseUrl: values.DATABASE_URL ?? null,
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     dataDir: resolve(values.VITAL_DATA_DIR),
     host: values.VITAL_HOST,
-    isLoopback: isLocal,
+    isLoopback: isLoopback(values.VITAL_HOST),
     isAnonymousAllowed: values.VITAL_ALLOW_ANONYMOUS,
     tokens: toTokenConfig(values),
     httpRequestsPerSecondMax: values.VITAL_HTTP_REQUESTS_PER_SECOND_MAX,

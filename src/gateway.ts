@@ -16,7 +16,6 @@ import type { Config } from './config.ts'
 import { ConfigError } from './config-error.ts'
 import { createDatabaseReads } from './database-reads.ts'
 import { createErasure, trackWrites } from './erasure.ts'
-import { createHttpServer } from './http/server.ts'
 import { Batcher } from './ingest/batcher.ts'
 import { Circuit } from './ingest/circuit.ts'
 import { DeadLetterCaps } from './ingest/dead-letter-caps.ts'
@@ -33,6 +32,7 @@ import { isRefusal, prepareDatabase } from './prepare-database.ts'
 import { createRetention } from './retention.ts'
 import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
+import { createTransport } from './transport.ts'
 import { toWarnings } from './warnings.ts'
 
 /** Bytes in one transaction; beyond, a batch costs latency and memory but no longer gains throughput. */
@@ -55,6 +55,9 @@ const HOUR_MS = 60 * MINUTE_MS
 export interface RunningGateway {
   readonly mqttPort: number
   readonly httpPort: number
+  /** Of MQTT inside TLS, and of metrics and health; `null` where there is no such listener. */
+  readonly mqttsPort: number | null
+  readonly adminPort: number | null
   readonly connectionString: string
 }
 
@@ -73,9 +76,10 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
   const onStop: Array<() => Promise<void> | void> = []
   let stopped: Promise<void> | null = null
   let isStopping = false
+  let reload: (() => Promise<void>) | null = null
 
   /**
-   * @returns once durability can be promised and both listeners accept
+   * @returns once durability can be promised and every listener accepts
    * @throws coded errors whose message tells a person what to do
    */
   async function start (): Promise<RunningGateway> {
@@ -127,10 +131,12 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     let databaseWarnings: readonly string[] = []
     for (const warning of config.warnings) logger.warn(warning)
 
+    const transport = await createTransport({ config, logger })
+    reload = transport.reload
     const security = await createSecurity({
       ...config,
       kysely: database.kysely,
-      hasClientCertificates: false,
+      hasClientCertificates: transport.hasClientCertificates,
       disconnect: (predicate) => { broker.disconnect(predicate) },
       logger
     })
@@ -181,8 +187,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       fanOut: (device, payload) => broker.publish({ topic: `vital/${device}`, payload, qos: 1 })
     })
     const broker = createBroker({
-      ...transport.brokerOptions,
-      port: config.mqttPort,
+      ...transport.broker,
       ingest: ingest.acceptPublish,
       limits: { packetBytesMax: config.packetBytesMax },
       deniedFilters: config.deniedFilters,
@@ -203,7 +208,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       isStopping: () => isStopping,
       logger
     })
-    const warnings = () => [...config.warnings, ...databaseWarnings, ...security.warnings(), ...toWarnings(circuit, spool)]
+    const warnings = () => [...config.warnings, ...databaseWarnings, ...transport.warnings(), ...security.warnings(), ...toWarnings(circuit, spool)]
     const metrics = createMetrics(new Registry(), {
       startedAtMs: clock.nowMs(),
       ledger,
@@ -218,12 +223,8 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       security: security.statistics,
       mqtt: () => broker.statistics()
     })
-    const http = createHttpServer({
-      host: config.host,
-      port: config.httpPort,
-      bodyBytesMax: config.packetBytesMax,
+    const http = transport.createHttp(broker.accept, security.authenticateHttp, {
       ingest: ingest.acceptPost,
-      authenticate: security.authenticateHttp,
       requestsPerSecondMax: config.httpRequestsPerSecondMax,
       onLimited: () => { metrics.countLimited() },
       ...createDatabaseReads(database.kysely),
@@ -299,10 +300,10 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     }
     if (security.isExposed) throw new ConfigError(exposedMessage(config.host))
     replayer.start()
-    const mqttAddress = await broker.start()
-    const httpAddress = await http.start()
+    const mqtt = await broker.start()
+    const { port: httpPort, adminPort } = await http.start()
     logger.info('ready')
-    return { mqttPort: mqttAddress.port, httpPort: httpAddress.port }
+    return { mqttPort: mqtt.port, mqttsPort: mqtt.securePort, httpPort, adminPort }
   }
 
   /** Settles when everything has ended; what was accepted is durable and acknowledged, or was not acknowledged. */
@@ -314,5 +315,5 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     return stopped
   }
 
-  return { start, stop }
+  return { start, stop, get reload () { return reload } }
 }

@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext, type SecureContextOptions, type Server } from 'node:tls'
 import type { Logger } from 'pino'
 import type { ServerTls } from '../broker/handshakes.ts'
+import { ConfigError } from './config-error.ts'
 
 /** Where the certificates lie; each file is PEM. */
 export interface TlsFiles {
@@ -13,11 +14,6 @@ export interface TlsFiles {
   readonly clientCaFile: string | null
   /** Whether a client without a valid certificate is refused in the handshake, over MQTT and HTTP. */
   readonly clientCertRequired: boolean
-}
-
-/** A certificate or key cannot be used; `message` names the variable and says what to do. */
-export class TlsError extends Error {
-  readonly code = 'VITAL_TLS_INVALID'
 }
 
 /** TLS of every listener. */
@@ -41,7 +37,7 @@ const PROTOCOL_MIN = 'TLSv1.2'
 
 /**
  * Reads the certificates once, and again at each `reload`.
- * @throws {@link TlsError} for a file that is missing, is no PEM, or does not fit the others
+ * @throws {@link ConfigError} for a file that is missing, is no PEM, or does not fit the others
  */
 export async function createTls ({ files, logger }: { files: TlsFiles, logger: Logger }): Promise<Tls> {
   const servers: Server[] = []
@@ -64,7 +60,7 @@ export async function createTls ({ files, logger }: { files: TlsFiles, logger: L
       for (const server of servers) server.setSecureContext(renewed.context)
       loaded = renewed
     } catch (error) {
-      if (!(error instanceof TlsError)) throw error
+      if (!(error instanceof ConfigError)) throw error
       logger.error({ err: error }, 'the certificates were not renewed; the old ones stay')
       return
     }
@@ -89,7 +85,7 @@ async function load ({ certFile, keyFile, clientCaFile }: TlsFiles): Promise<Loa
   ])
   const certificate = parseCertificate('VITAL_TLS_CERT_FILE', certFile, cert)
   if (!certificate.checkPrivateKey(parseKey(keyFile, key))) {
-    throw new TlsError(`The key in VITAL_TLS_KEY_FILE=${keyFile} is not that of the first certificate in VITAL_TLS_CERT_FILE=${certFile}. ` +
+    throw new ConfigError(`The key in VITAL_TLS_KEY_FILE=${keyFile} is not that of the first certificate in VITAL_TLS_CERT_FILE=${certFile}. ` +
       'Use the two files that were made together; in a chain the server\'s own certificate comes first.')
   }
   const certificates = [{ variable: 'VITAL_TLS_CERT_FILE', certificate }]
@@ -100,7 +96,7 @@ async function load ({ certFile, keyFile, clientCaFile }: TlsFiles): Promise<Loa
   try {
     createSecureContext(context)
   } catch (error) {
-    throw new TlsError(`The certificates in ${certFile} cannot be used: ${toMessage(error)}`, { cause: error })
+    throw new ConfigError(`The certificates in ${certFile} cannot be used: ${toMessage(error)}`, { cause: error })
   }
   return { context, certificates, keyFileIsOpen: ((await stat(keyFile)).mode & OTHERS_MODE) !== 0 }
 }
@@ -109,7 +105,7 @@ async function readPem (variable: string, path: string): Promise<Buffer> {
   try {
     return await readFile(path)
   } catch (error) {
-    throw new TlsError(`${variable}=${path} cannot be read: ${toMessage(error)}. It must be the path of a PEM file ` +
+    throw new ConfigError(`${variable}=${path} cannot be read: ${toMessage(error)}. It must be the path of a PEM file ` +
       'that the account of the gateway may read.', { cause: error })
   }
 }
@@ -118,7 +114,7 @@ function parseCertificate (variable: string, path: string, pem: Buffer): X509Cer
   try {
     return new X509Certificate(pem)
   } catch (error) {
-    throw new TlsError(`${variable}=${path} holds no PEM certificate (-----BEGIN CERTIFICATE-----).`, { cause: error })
+    throw new ConfigError(`${variable}=${path} holds no PEM certificate (-----BEGIN CERTIFICATE-----).`, { cause: error })
   }
 }
 
@@ -126,7 +122,7 @@ function parseKey (path: string, pem: Buffer): KeyObject {
   try {
     return createPrivateKey(pem)
   } catch (error) {
-    throw new TlsError(`VITAL_TLS_KEY_FILE=${path} holds no PEM private key without a passphrase. ` +
+    throw new ConfigError(`VITAL_TLS_KEY_FILE=${path} holds no PEM private key without a passphrase. ` +
       'openssl pkey -in OLD -out NEW takes a passphrase off.', { cause: error })
   }
 }

@@ -2,7 +2,8 @@ import { chmod, copyFile, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
-import { createTls, TlsError, type TlsFiles } from '../../src/tls.ts'
+import { ConfigError } from '../../src/config-error.ts'
+import { createTls, type TlsFiles } from '../../src/tls.ts'
 import { createAuthority } from './certificates.ts'
 
 async function start (files: Partial<TlsFiles> & Pick<TlsFiles, 'certFile' | 'keyFile'>) {
@@ -14,7 +15,7 @@ async function start (files: Partial<TlsFiles> & Pick<TlsFiles, 'certFile' | 'ke
 
 async function expectError (t: Test, files: Parameters<typeof start>[0], ...patterns: RegExp[]): Promise<void> {
   const error: unknown = await start(files).catch((error: unknown) => error)
-  t.type(error, TlsError)
+  t.type(error, ConfigError)
   for (const pattern of patterns) t.match((error as Error).message, pattern)
 }
 
