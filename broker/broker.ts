@@ -27,6 +27,7 @@ import { Sessions } from './sessions.ts'
 import { type BrokerStatistics, createStatisticsPublisher } from './statistics.ts'
 import { createSubscriber, type FanOut } from './subscriber.ts'
 import { createSubscriptionGuard } from './subscriptions.ts'
+import { deviceOf, isVitalTopic } from './topics.ts'
 import { Watchers } from './watchers.ts'
 
 /** What {@link createBroker} needs. */
@@ -106,11 +107,12 @@ export function createBroker (options: BrokerOptions): Broker {
     limits
   })
   const watchers = new Watchers()
+  const isWatched = (topic: string) => watchers.has(topic) || sessions.matching(topic).length > 0
   const express = createExpress({
     connections,
     subscriber,
     fanOut,
-    isWatched: (topic) => watchers.has(topic) || sessions.matching(topic).length > 0,
+    isWatched,
     traffic,
     packetBytesMax: limits.packetBytesMax
   })
@@ -292,7 +294,9 @@ export function createBroker (options: BrokerOptions): Broker {
     pauseReading () { gates.pause() },
     resumeReading () { gates.resume() },
     disconnect (predicate) { authentication.end(predicate) },
-    publish ({ topic, payload, qos }) { fanOut({ topic, payload, qos, retain: false }) },
+    publish ({ topic, payload, qos }) {
+      if (!isVitalTopic(topic) || deviceOf(topic) === null || isWatched(topic)) fanOut({ topic, payload, qos, retain: false })
+    },
     forget (device) {
       const topic = `vital/${device}`
       return {
