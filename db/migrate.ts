@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { createDatabase } from './database.ts'
 import { initial } from './migrations/001-initial.ts'
 import { principals } from './migrations/002-principals.ts'
+import { breathRate } from './migrations/003-breath-rate.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -10,7 +11,8 @@ import type { Tables } from './tables.ts'
 /** Every migration, in the order of its name. An entry that was released never changes. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-initial': initial,
-  '002-principals': principals
+  '002-principals': principals,
+  '003-breath-rate': breathRate
 }
 
 const MIGRATION_TABLE = 'vital_migrations'
