@@ -1,4 +1,4 @@
-import { runFleetCommand, runScript } from './fleet/command.ts'
+import { readFleetLogins, runFleetCommand, runScript } from './fleet/command.ts'
 import { UsageError } from './fleet/options.ts'
 import { readRecordings, type Recording } from './recordings/folder.ts'
 import { parseReplayOptions, REPLAY_HELP } from './recordings/options.ts'
@@ -14,7 +14,7 @@ async function main (): Promise<number> {
     process.stdout.write(REPLAY_HELP)
     return 0
   }
-  const { url, inFlightMax, patienceMs, speed, folder, respZero } = options
+  const { url, inFlightMax, patienceMs, login, speed, folder, respZero } = options
   const recordings = select(await read(folder), options.devices)
   const durationS = Math.max(...recordings.map(({ samples }) => toDurationS(samples)))
   const startS = options.startS ?? Math.floor(Date.now() / 1000 - durationS)
@@ -24,6 +24,7 @@ async function main (): Promise<number> {
     url,
     inFlightMax,
     patienceMs,
+    logins: await readFleetLogins(login),
     devices: recordings.map(({ device, samples }, index) => ({
       device,
       startMs: index * CONNECT_INTERVAL_MS,

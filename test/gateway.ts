@@ -7,6 +7,8 @@ import { createTestDatabase, createTestDir } from './postgres.ts'
 
 export interface TestGateway {
   readonly mqttPort: number
+  /** `null` without a certificate. */
+  readonly mqttsPort: number | null
   readonly httpPort: number
   readonly httpUrl: string
   readonly connectionString: string
@@ -24,8 +26,8 @@ export async function startGateway (
   })
   const gateway = createGateway({ config, logger: pino({ level: process.env['LOG'] ?? 'silent' }), faults })
   t.teardown(() => gateway.stop())
-  const { mqttPort, httpPort } = await gateway.start()
-  return { mqttPort, httpPort, httpUrl: `http://127.0.0.1:${httpPort}`, connectionString, stop: () => gateway.stop() }
+  const { mqttPort, mqttsPort, httpPort } = await gateway.start()
+  return { mqttPort, mqttsPort, httpPort, httpUrl: `http://127.0.0.1:${httpPort}`, connectionString, stop: () => gateway.stop() }
 }
 
 /** A connected MQTT.js client, ended when the test ends. */

@@ -1,7 +1,7 @@
 import { countReceived } from '../../db/queries/count-received.ts'
 import { ACCESS_ARGUMENTS, ACCESS_HELP, readAccess, tellOfPlaintext, toHttpUrl } from '../operator/access.ts'
 import { OperatorError, type OperatorOptions, parseArguments } from '../operator/command.ts'
-import { toGatewayUrl, withDatabase } from '../operator/database.ts'
+import { toMetricsUrl, withDatabase } from '../operator/database.ts'
 import { toPrintableJson, toTable } from '../operator/printable.ts'
 import { compare } from './compare.ts'
 import { scrape, type Scrape } from './scrape.ts'
@@ -14,8 +14,8 @@ const AUDIT_HELP = `Compares what a running gateway counted since its start with
   npm run audit
   npm run audit -- --url http://127.0.0.1:3000 --url http://127.0.0.1:3001
 
-  --url URL          the gateway; one --url for each that writes to the database (http://127.0.0.1:3000, or what VITAL_HOST
-                     and VITAL_HTTP_PORT say)
+  --url URL          the gateway; one --url for each that writes to the database (http://127.0.0.1:3000, or what VITAL_ADMIN_PORT,
+                     VITAL_HOST and VITAL_HTTP_PORT say)
 ${ACCESS_HELP}
   --json             for a program
 
@@ -38,7 +38,7 @@ export async function runAudit ({ args, readConfig, print, tell }: OperatorOptio
     return 0
   }
   const config = readConfig()
-  const urls = [...new Set((values.url ?? [toGatewayUrl(config)]).map(toHttpUrl))]
+  const urls = [...new Set((values.url ?? [toMetricsUrl(config)]).map(toHttpUrl))]
   const access = await readAccess(values, tell)
   if (access.token !== null) for (const url of urls) tellOfPlaintext(url, tell)
   const scrapeAll = () => Promise.all(urls.map((url) => scrape(url, access)))

@@ -5,7 +5,6 @@
 import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename } from 'node:path'
-import { hash } from '@node-rs/argon2'
 import type { Kysely } from 'kysely'
 import { isServerError } from '../../db/sqlstate.ts'
 import { appendAuditLog } from '../../db/queries/append-audit-log.ts'
@@ -14,7 +13,9 @@ import { insertPrincipals, type NewPrincipal } from '../../db/queries/insert-pri
 import type { Tables } from '../../db/tables.ts'
 import { isPrincipalId, isRole, PRINCIPAL_ID_RULE, type Role, ROLES } from '../../schemas/principal.ts'
 import { SECURITY_LIMITS } from '../../src/security/limits.ts'
+import { hashPassword } from '../../src/security/passwords.ts'
 import { digestOf, generateSecret, isSecret, toDigestBytes } from '../../src/security/secrets.ts'
+import { isToken } from '../../src/security/tokens.ts'
 import { OperatorError, type Print } from '../operator/command.ts'
 import { assertNoFile, writePrivateFile } from '../operator/private-file.ts'
 import { toPrintable } from '../operator/printable.ts'
@@ -27,8 +28,6 @@ const CHUNK = 1000
 const FAULTS_TOLD_MAX = 10
 /** NIST SP 800-63B §3.1.1.2 asks for 8 at least. */
 const PASSWORD_CHARACTERS_MIN = 8
-/** OWASP's second choice for argon2id, which the design took: 19 MiB, two passes, one lane. */
-const ARGON2ID = { memoryCost: 19_456, timeCost: 2, parallelism: 1 }
 
 /** A line of the file, checked. */
 interface Entry {
@@ -133,7 +132,7 @@ function toFault ({ id, role, password }: { id: string, role: string, password: 
   if (password === null) return null
   if ([...password].length < PASSWORD_CHARACTERS_MIN) return `the password of "${toPrintable(id)}" is shorter than ${PASSWORD_CHARACTERS_MIN} characters; leave it out for a generated secret`
   if (Buffer.byteLength(password) > SECURITY_LIMITS.passwordBytesMax) return `the password of "${toPrintable(id)}" is longer than ${SECURITY_LIMITS.passwordBytesMax} bytes`
-  if (isSecret(password)) return `the password of "${toPrintable(id)}" has the form of a generated secret, and would be checked as one`
+  if (isSecret(password) || isToken(password)) return `the password of "${toPrintable(id)}" has the form of a generated secret or of a token, and would be checked as one`
   return null
 }
 
@@ -153,7 +152,7 @@ async function arm (entries: readonly Entry[], secrets: ReadonlyMap<string, stri
   const queue = passwords.values()
   await Promise.all(Array.from({ length: Math.min(passwords.length, availableParallelism()) }, async () => {
     for (const { id, password } of queue) {
-      hashes.set(id, await hash(password!, ARGON2ID))
+      hashes.set(id, await hashPassword(password!))
       progress.update(hashes.size)
     }
   })).finally(() => { progress.stop() })

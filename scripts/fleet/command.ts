@@ -1,4 +1,7 @@
+import { tellOfPlaintext } from '../operator/access.ts'
+import { OperatorError } from '../operator/command.ts'
 import { type FleetDevice, GatewayUnreachableError, reachGateway, runFleet, withoutPassword } from './fleet.ts'
+import { type LoginOptions, readLogins, type Logins } from './logins.ts'
 import { UsageError } from './options.ts'
 import { createProgress } from './progress.ts'
 import { toExitCode, toReport } from './report.ts'
@@ -15,6 +18,7 @@ export interface FleetCommand {
   readonly inFlightMax: number
   readonly patienceMs: number
   readonly devices: readonly FleetDevice[]
+  readonly logins: Logins
   /** Readings of all devices together. */
   readonly planned: number
   /** Lines told before and after the run. */
@@ -28,9 +32,13 @@ export interface FleetCommand {
  * @throws `FLEET_GATEWAY_UNREACHABLE`
  */
 export async function runFleetCommand (command: FleetCommand): Promise<number> {
-  const { name, url, inFlightMax, patienceMs, devices, planned } = command
+  const { name, url, inFlightMax, patienceMs, devices, logins, planned } = command
   const runId = `${name}-${process.pid}`
-  await reachGateway(url, runId)
+  const device = devices[0]?.device ?? name
+  // Before the first connects: one that the file forgot would end a run that goes well.
+  for (const { device } of devices) logins.of(device)
+  if (logins.of(device) !== null) tellOfPlaintext(url, tell)
+  await reachGateway({ url, runId, logins, device })
   for (const line of [...command.before, `publishing to ${withoutPassword(url)}`]) process.stdout.write(`${line}\n`)
 
   const stop = new AbortController()
@@ -43,13 +51,18 @@ export async function runFleetCommand (command: FleetCommand): Promise<number> {
     process.exit(1)
   })
   try {
-    const ending = await runFleet({ url, runId, devices, inFlightMax, patienceMs, tally, stop: stop.signal })
+    const ending = await runFleet({ url, runId, devices, logins, inFlightMax, patienceMs, tally, stop: stop.signal })
     progress.stop()
     write([...toReport(tally, ending, performance.now() - startedAtMs), ...command.after])
     return toExitCode(tally, ending)
   } finally {
     release()
   }
+}
+
+/** Reads the secrets that a fleet connects with. @throws `FLEET_USAGE`, `OPERATOR_USAGE` */
+export async function readFleetLogins (options: LoginOptions): Promise<Logins> {
+  return await readLogins(options, tell)
 }
 
 /**
@@ -60,11 +73,11 @@ export async function runScript (name: string, main: () => Promise<number>): Pro
   try {
     process.exitCode = await main()
   } catch (error) {
-    if (error instanceof UsageError) {
+    if (error instanceof UsageError || (error instanceof OperatorError && error.code === 'OPERATOR_USAGE')) {
       process.stderr.write(`${name}: ${error.message}\nSee npm run ${name} -- --help\n`)
       process.exitCode = 2
     } else if (error instanceof GatewayUnreachableError) {
-      process.stderr.write(`${name}: ${error.message}\nIs the gateway running? Start it with npm start, or name another with --url.\n`)
+      process.stderr.write(`${name}: ${error.message}\n${error.advice}\n`)
       process.exitCode = 1
     } else {
       throw error
@@ -88,6 +101,10 @@ function onStopSignal (first: () => void, second: () => void): () => void {
     process.off('SIGINT', listener)
     process.off('SIGTERM', listener)
   }
+}
+
+function tell (text: string): void {
+  process.stderr.write(`${text}\n`)
 }
 
 function write (lines: readonly string[]): void {

@@ -3,6 +3,7 @@ import { connect, type MqttClient, Store } from 'mqtt'
 import { Compile } from 'typebox/compile'
 import type { Reading } from '../../schemas/reading.ts'
 import { RejectionSchema } from '../../schemas/rejection.ts'
+import type { Login } from './logins.ts'
 import type { Tally } from './tally.ts'
 
 /** A gateway that does not close the connection after DISCONNECT is left after this long. */
@@ -22,6 +23,10 @@ export interface DeviceClientOptions {
   readonly url: string
   readonly clientId: string
   readonly device: string
+  /** `null` for a gateway that lets everyone in. */
+  readonly login: Login | null
+  /** Certificates to trust, PEM. */
+  readonly ca: Buffer | null
   /** Readings sent and not yet acknowledged, at most. */
   readonly inFlightMax: number
   readonly reconnectMs: number
@@ -45,9 +50,11 @@ export class DeviceClient {
 
   constructor (options: DeviceClientOptions) {
     this.#options = options
-    const { url, clientId, reconnectMs, tally } = options
+    const { url, clientId, login, ca, reconnectMs, tally } = options
     this.#client = connect(url, {
       clientId,
+      ...login,
+      ...ca === null ? {} : { ca },
       reconnectPeriod: reconnectMs,
       reconnectOnConnackError: true,
       resubscribe: false,

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { connect } from 'mqtt'
 import type { Reading } from '../../schemas/reading.ts'
 import { DeviceClient, toFaultText } from './device-client.ts'
+import type { Logins } from './logins.ts'
 import type { Tally } from './tally.ts'
 
 /** A gateway that does not answer at all is reported after this long. */
@@ -36,9 +37,10 @@ export type Ending = 'complete' | 'stopped' | 'stalled'
 
 export interface FleetOptions {
   readonly url: string
-  /** Starts each client id, so that two runs at once do not take over each other's sessions. */
+  /** Starts the client ids of devices that prove nothing. */
   readonly runId: string
   readonly devices: readonly FleetDevice[]
+  readonly logins: Logins
   /** Per device. */
   readonly inFlightMax: number
   /** The run gives up when something waits for an acknowledgement and none has come for this long. */
@@ -51,14 +53,34 @@ export interface FleetOptions {
 /** The gateway could not be reached when a run began. */
 export class GatewayUnreachableError extends Error {
   readonly code = 'FLEET_GATEWAY_UNREACHABLE'
+  /** What to do. */
+  readonly advice: string
+
+  constructor (message: string, options: ErrorOptions & { advice: string }) {
+    super(message, options)
+    this.advice = options.advice
+  }
 }
+
+/** Return codes of CONNACK: bad user name or password, not authorised. */
+const REFUSED: readonly unknown[] = [4, 5]
 
 /**
  * Connects once and disconnects, so that a wrong address is told at once and not retried for ever by each device.
  * @throws `FLEET_GATEWAY_UNREACHABLE`
  */
-export async function reachGateway (url: string, runId: string): Promise<void> {
-  const client = connect(url, { clientId: `${runId}-probe`, reconnectPeriod: 0, connectTimeout: PROBE_TIMEOUT_MS })
+export async function reachGateway ({ url, runId, logins, device }: Pick<FleetOptions, 'url' | 'runId' | 'logins'> & {
+  /** As whom, where the gateway wants to know. */
+  readonly device: string
+}): Promise<void> {
+  const login = logins.of(device)
+  const client = connect(url, {
+    clientId: login === null ? `${runId}-probe` : device,
+    ...login,
+    ...logins.ca === null ? {} : { ca: logins.ca },
+    reconnectPeriod: 0,
+    connectTimeout: PROBE_TIMEOUT_MS
+  })
   try {
     await new Promise<void>((resolve, reject) => {
       client.once('connect', () => { resolve() })
@@ -68,7 +90,15 @@ export async function reachGateway (url: string, runId: string): Promise<void> {
   } catch (cause) {
     client.on('error', () => {})
     const text = cause instanceof Error ? toFaultText(cause) : String(cause)
-    throw new GatewayUnreachableError(`cannot connect to ${withoutPassword(url)}: ${text}`, { cause })
+    const isRefused = REFUSED.includes((cause as { code?: unknown }).code)
+    throw new GatewayUnreachableError(`cannot connect to ${withoutPassword(url)}: ${text}`, {
+      cause,
+      advice: isRefused
+        ? login === null
+          ? 'The gateway wants to know who connects: give --credentials. npm run credentials -- import FILE makes them.'
+          : `The gateway does not let ${device} in: its secret was rotated or revoked, or belongs to another gateway.`
+        : 'Is the gateway running? Start it with npm start, or name another with --url.'
+    })
   } finally {
     await client.endAsync(!client.connected)
   }
@@ -114,11 +144,14 @@ export async function runFleet (options: FleetOptions): Promise<Ending> {
 async function runDevice (
   { device, startMs, readings }: FleetDevice, fleetStartedAtMs: number, options: FleetOptions, quit: AbortSignal, giveUp: AbortSignal
 ): Promise<void> {
-  const { url, runId, inFlightMax, tally } = options
+  const { url, runId, logins, inFlightMax, tally } = options
   await sleepUntil(fleetStartedAtMs + startMs, quit)
   if (quit.aborted) return
   const reconnectMs = RECONNECT_MIN_MS + Math.random() * RECONNECT_SPREAD_MS
-  const client = new DeviceClient({ url, clientId: `${runId}-${device}`, device, inFlightMax, reconnectMs, tally })
+  const login = logins.of(device)
+  // Whoever proves to be a device has to use its id; nobody else should, or two runs would take over each other's sessions.
+  const clientId = login === null ? `${runId}-${device}` : device
+  const client = new DeviceClient({ url, clientId, device, login, ca: logins.ca, inFlightMax, reconnectMs, tally })
   const stopClient = () => { client.stop() }
   quit.addEventListener('abort', stopClient)
   for (const { dueMs, reading } of readings) {

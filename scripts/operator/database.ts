@@ -10,11 +10,22 @@ import { OperatorError } from './command.ts'
 
 const CONNECT_TIMEOUT_MS = 5000
 
-/** Where the gateway of this environment answers HTTP. */
-export function toGatewayUrl ({ host, httpPort }: Pick<Config, 'host' | 'httpPort'>): string {
+/** Where the gateway of this environment answers HTTP. With TLS its certificate may name another host than this address: then --url does. */
+export function toGatewayUrl ({ host, httpPort, transport }: Config): string {
+  return toUrl(transport.tls === null ? 'http' : 'https', host, httpPort)
+}
+
+/** Where it tells its metrics. */
+export function toMetricsUrl (config: Config): string {
+  const { tls, admin } = config.transport
+  if (admin === null) return toGatewayUrl(config)
+  return toUrl(tls === null || admin.isLoopback ? 'http' : 'https', admin.host, admin.port)
+}
+
+function toUrl (protocol: string, host: string, port: number): string {
   const isWildcard = host === '0.0.0.0' || host === '::'
   const name = isWildcard ? '127.0.0.1' : host
-  return `http://${name.includes(':') ? `[${name}]` : name}:${httpPort}`
+  return `${protocol}://${name.includes(':') ? `[${name}]` : name}:${port}`
 }
 
 /**

@@ -7,7 +7,7 @@ export const SIMULATE_HELP = `Publishes readings of made-up devices (fitbands, b
 
   npm run simulate -- --devices 1000 --rate 1
 
-  --devices N       made-up devices, each with a connection of its own (100)
+  --devices N       made-up devices, each with a connection of its own (100, or all of --credentials)
   --rate R          readings per device and second (1)
   --duration S      seconds for which each device reports (60)
   --seed N          decides every value; printed, so that a run can be repeated (random)
@@ -19,7 +19,7 @@ const SEED_MAX = 2 ** 31
 
 /**
  * Reads the command line of `simulate`; without `--seed` it draws one.
- * @returns `null` when help was asked for; `rate` and `connectRate` are per second
+ * @returns `null` when help was asked for; `devices` is `null` for the default, `rate` and `connectRate` are per second
  * @throws `FLEET_USAGE`
  */
 export function parseSimulateOptions (args: readonly string[]) {
@@ -27,7 +27,7 @@ export function parseSimulateOptions (args: readonly string[]) {
   if (values.help) return null
   return {
     ...parseFleetOptions(values),
-    devices: parseNumber('devices', values.devices, { min: 1, max: 50_000, whole: true }),
+    devices: values.devices === undefined ? null : parseNumber('devices', values.devices, { min: 1, max: 50_000, whole: true }),
     rate: parseNumber('rate', values.rate, { min: 0.001, max: 1000 }),
     durationS: parseNumber('duration', values.duration, { min: 0.001, max: 10_000_000 }),
     connectRate: parseNumber('connect-rate', values['connect-rate'], { min: 0.1, max: 100_000 }),
@@ -41,7 +41,7 @@ function parseValues (args: readonly string[]) {
       args: [...args],
       options: {
         ...FLEET_ARGUMENTS,
-        devices: { type: 'string', default: '100' },
+        devices: { type: 'string' },
         rate: { type: 'string', default: '1' },
         duration: { type: 'string', default: '60' },
         seed: { type: 'string' },

@@ -118,6 +118,7 @@ t.test('import refuses a file that is wrong, and says where', async (t) => {
   await refuse('id,role\na/b,device\n__proto__,device\nc,nurse\n,device\nd,device\nd,device\n', /line 2: "a\/b" cannot be an id[^]*line 3: "__proto__"[^]*line 4: "nurse" is no role[^]*line 5: there is no id\nline 7: "d" stands on line 6 already$/)
   await refuse('id,password\na,short\n', /line 2: the password of "a" is shorter than 8 characters/)
   await refuse(`id,password\na,vg_${'x'.repeat(43)}\n`, /line 2: the password of "a" has the form of a generated secret/)
+  await refuse('id,password\na,eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.x\n', /has the form of .* a token/)
   await refuse(`id,password\na,${'x'.repeat(1025)}\n`, /longer than 1024 bytes/)
   await refuse('id,rôle\na,device\n', /line 2: there is no column "rôle"/)
   await refuse('id\na,device\n', /line 2: has 2 columns, the first line names 1/)

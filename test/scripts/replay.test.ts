@@ -82,16 +82,17 @@ t.test('a gateway that is not there', async (t) => {
   const { port } = server.address() as AddressInfo
   server.close()
   await once(server, 'close')
-  const { status, stdout, stderr } = await runScript(t, 'replay', [...ARGS, '--url', `mqtt://user:secret@127.0.0.1:${port}`])
+  const { status, stdout, stderr } = await runScript(t, 'replay', [...ARGS, '--url', `mqtt://127.0.0.1:${port}`])
   t.equal(status, 1)
   t.match(stderr, /^replay: cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/)
   t.match(stderr, /Is the gateway running\?/)
-  t.notMatch(stdout + stderr, /secret/)
+  t.equal(stdout, '')
 })
 
 t.test('wrong usage is named and ends with 2', async (t) => {
   const cases: Array<[string[], RegExp]> = [
     [['--sped', '60'], /^replay: Unknown option '--sped'[^]*See npm run replay -- --help/],
+    [['--url', 'mqtt://user:hunter2@127.0.0.1'], /^replay: --url must hold no user and no password/],
     [['--data', FIXTURES, '--devices', 'bidmc-99'], /--devices names "bidmc-99"/]
   ]
   for (const [args, message] of cases) {

@@ -18,6 +18,8 @@ t.test('moments', async (t) => {
   }
 })
 
+const NO_ACCESS = { 'token-file': undefined, ca: undefined }
+
 t.test('commands', async (t) => {
   t.equal(parse('--help'), null)
   t.equal(parse('replay', '-h'), null)
@@ -29,10 +31,10 @@ t.test('commands', async (t) => {
   t.strictSame(parse('discard', ID, ID.toUpperCase()), { verb: 'discard', selection: { ids: [ID] }, isConfirmed: false })
   t.strictSame(parse('discard', '--all', '--yes'), { verb: 'discard', selection: { filter: NONE }, isConfirmed: true })
   t.strictSame(parse('replay', '--device', 'a'), {
-    verb: 'replay', selection: { filter: { ...NONE, device: 'a' } }, url: null, device: null, payloadFile: null
+    verb: 'replay', selection: { filter: { ...NONE, device: 'a' } }, url: null, access: NO_ACCESS, device: null, payloadFile: null
   })
-  t.strictSame(parse('replay', ID, '--as', 'b', '--payload', 'f', '--url', 'http://h:1/'), {
-    verb: 'replay', selection: { ids: [ID] }, url: 'http://h:1', device: 'b', payloadFile: 'f'
+  t.strictSame(parse('replay', ID, '--as', 'b', '--payload', 'f', '--url', 'http://h:1/', '--token-file', 't', '--ca', 'c'), {
+    verb: 'replay', selection: { ids: [ID] }, url: 'http://h:1', access: { 'token-file': 't', ca: 'c' }, device: 'b', payloadFile: 'f'
   })
 })
 

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import t from 'tap'
 import { type FleetDevice, reachGateway, runFleet, type FleetOptions } from '../../../scripts/fleet/fleet.ts'
+import type { Logins } from '../../../scripts/fleet/logins.ts'
 import { Tally } from '../../../scripts/fleet/tally.ts'
 import { startBroker } from './broker.ts'
 
@@ -9,6 +10,9 @@ const DEVICES = ['a', 'b', 'c']
 const READINGS = 80
 
 /** Devices whose readings are numbered by their timestamps, `everyMs` apart. */
+/** For a gateway that lets everyone in. */
+const NO_LOGINS: Logins = { ca: null, devices: null, of: () => null }
+
 function toFleet (everyMs: number): FleetDevice[] {
   return DEVICES.map((device) => ({
     device,
@@ -20,7 +24,7 @@ function toFleet (everyMs: number): FleetDevice[] {
 async function run (url: string, options: Partial<FleetOptions> = {}) {
   const tally = new Tally(DEVICES.length * READINGS)
   const ending = await runFleet({
-    url, runId: 'test', devices: toFleet(0), inFlightMax: 16, patienceMs: 20_000, tally, stop: new AbortController().signal, ...options
+    url, runId: 'test', devices: toFleet(0), logins: NO_LOGINS, inFlightMax: 16, patienceMs: 20_000, tally, stop: new AbortController().signal, ...options
   })
   return { tally, ending }
 }
@@ -112,13 +116,13 @@ t.test('a gateway that is not there, closes the door or knows no such user is to
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const url = `mqtt://user:secret@127.0.0.1:${(server.address() as AddressInfo).port}`
-  await t.rejects(reachGateway(url, 'test'), { code: 'FLEET_GATEWAY_UNREACHABLE', message: /closed before CONNACK/ })
+  await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { code: 'FLEET_GATEWAY_UNREACHABLE', message: /closed before CONNACK/ })
   server.close()
   await once(server, 'close')
-  await t.rejects(reachGateway(url, 'test'), { message: /^cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/ })
+  await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { message: /^cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/ })
 
   const broker = await startBroker(t, {
     authenticate: (_client, _username, _password, callback) => { callback(Object.assign(new Error('no'), { returnCode: 4 }), false) }
   })
-  await t.rejects(reachGateway(broker.url, 'test'), { message: /: Connection refused: Bad username or password/i })
+  await t.rejects(reachGateway({ url: broker.url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { message: /: Connection refused: Bad username or password/i, advice: /give --credentials/ })
 })

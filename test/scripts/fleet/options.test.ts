@@ -5,7 +5,8 @@ import { withoutPassword } from '../../../scripts/fleet/fleet.ts'
 import { parseSimulateOptions } from '../../../scripts/patients/options.ts'
 import { parseReplayOptions } from '../../../scripts/recordings/options.ts'
 
-const FLEET = { url: 'mqtt://127.0.0.1:1883', inFlightMax: 16, patienceMs: 60_000 }
+const LOGIN = { username: undefined, passwordFile: undefined, tokenFile: undefined, credentialsFile: undefined, ca: undefined }
+const FLEET = { url: 'mqtt://127.0.0.1:1883', inFlightMax: 16, patienceMs: 60_000, login: LOGIN }
 
 t.test('numbers', async (t) => {
   t.equal(parseNumber('rate', '0.5', { min: 0, max: 1 }), 0.5)
@@ -16,12 +17,19 @@ t.test('numbers', async (t) => {
 })
 
 t.test('the address of the gateway', async (t) => {
-  const values = { url: 'mqtt://u:secret@127.0.0.1:1', 'in-flight': '4', patience: '1.5' }
-  t.strictSame(parseFleetOptions(values), { url: values.url, inFlightMax: 4, patienceMs: 1500 })
-  t.equal(withoutPassword(values.url), 'mqtt://127.0.0.1:1')
-  for (const url of ['', 'localhost:1883', 'http://localhost', 'mqtt://', 'mqtt://a:b:c']) {
+  const values = { url: 'mqtts://127.0.0.1:1', 'in-flight': '4', patience: '1.5' }
+  t.strictSame(parseFleetOptions(values), { url: values.url, inFlightMax: 4, patienceMs: 1500, login: LOGIN })
+  t.equal(withoutPassword('mqtt://u:secret@127.0.0.1:1'), 'mqtt://127.0.0.1:1')
+  for (const url of ['mqtt://u:secret@127.0.0.1:1', 'mqtt://u@127.0.0.1:1', '', 'localhost:1883', 'http://localhost', 'mqtt://', 'mqtt://a:b:c']) {
     t.throws(() => parseFleetOptions({ ...values, url }), { code: 'FLEET_USAGE' })
   }
+})
+
+t.test('how devices prove who they are', async (t) => {
+  const values = { url: 'mqtts://h', 'in-flight': '4', patience: '1' }
+  t.match(parseFleetOptions({ ...values, username: 'a', 'password-file': 'p', ca: 'c' }), { login: { username: 'a', passwordFile: 'p', ca: 'c' } })
+  t.throws(() => parseFleetOptions({ ...values, username: 'a' }), { code: 'FLEET_USAGE', message: /needs --password-file/ })
+  t.throws(() => parseFleetOptions({ ...values, credentials: 'a', 'token-file': 'b' }), { code: 'FLEET_USAGE', message: /give one of/ })
 })
 
 t.test('replay', async (t) => {
@@ -41,7 +49,7 @@ t.test('replay', async (t) => {
 t.test('simulate', async (t) => {
   const { seed, ...defaults } = parseSimulateOptions([]) ?? { seed: -1 }
   t.ok(Number.isInteger(seed) && seed >= 0, 'a seed is drawn')
-  t.strictSame(defaults, { ...FLEET, devices: 100, rate: 1, durationS: 60, connectRate: 200 })
+  t.strictSame(defaults, { ...FLEET, devices: null, rate: 1, durationS: 60, connectRate: 200 })
   t.match(parseSimulateOptions(['--devices', '3', '--rate', '0.5', '--duration', '9', '--seed', '0', '--connect-rate', '1']),
     { devices: 3, rate: 0.5, durationS: 9, seed: 0, connectRate: 1 })
   t.equal(parseSimulateOptions(['--help']), null)
