@@ -123,7 +123,8 @@ export function createAuthentication ({ limits, hits, connections, sessions, log
         resolve({ status: 'unavailable' })
       }, authenticationTimeoutMs)
     })
-    const answer = logins.inTurn<Authentication>(credentials, () => connection.socket.destroyed ? { status: 'unavailable' } : authenticate(credentials))
+    // Both the wait for its turn and the turn itself end with the time.
+    const answer = logins.inTurn<Authentication>(credentials, () => connection.socket.destroyed ? { status: 'unavailable' } : Promise.race([authenticate(credentials), late]))
     try {
       return await Promise.race([answer, late])
     } catch (error) {
