@@ -9,6 +9,12 @@ export const READINGS_PER_ARRAY_MAX = 1000
 /** Levels of nesting in one reading: the canonical form recurses, and PostgreSQL's jsonb parser has a stack limit of its own. */
 export const READING_DEPTH_MAX = 32
 
+/**
+ * Names in one reading, those of nested objects included. A monitor sends dozens; each is a field of the device's latest
+ * state, and 50,000 fit into a packet.
+ */
+export const READING_NAMES_MAX = 1000
+
 /** A device's clock may run ahead of ours by this much. */
 const CLOCK_AHEAD_MAX_S = 86_400
 
@@ -46,13 +52,16 @@ export function isReading (value: unknown, nowS: number): value is Reading {
   const candidate = value as Reading
   if (candidate.timestamp > nowS + CLOCK_AHEAD_MAX_S) return false
   if (candidate.device !== undefined && !isDeviceId(candidate.device)) return false
+  let names = 0
   for (const key in candidate) {
-    if (FORBIDDEN_NAMES.has(key)) return false
+    if (++names > READING_NAMES_MAX || FORBIDDEN_NAMES.has(key)) return false
     const field = candidate[key]
     if (typeof field === 'number') {
       if (!Number.isFinite(field)) return false
-    } else if (typeof field === 'object' && nestedFault(field, '', 1) !== null) {
-      return false
+    } else if (typeof field === 'object' && field !== null) {
+      const inner = { names }
+      if (nestedFault(field, '', 1, inner) !== null) return false
+      names = inner.names
     }
   }
   return true
@@ -73,13 +82,18 @@ export function readingFaults (value: unknown, nowS: number, base = ''): Fault[]
   if (typeof device === 'string' && !isDeviceId(device)) {
     faults.push({ path: `${base}/device`, message: `must be a device id: ${DEVICE_ID_RULE}` })
   }
+  const counted = { names: 0 }
   for (const [key, field] of Object.entries(value)) {
+    if (++counted.names > READING_NAMES_MAX) {
+      faults.push({ path: base, message: TOO_MANY_NAMES })
+      break
+    }
     const path = `${base}/${toPointerToken(key)}`
     if (FORBIDDEN_NAMES.has(key)) faults.push({ path, message: keyName(key) })
     else if (typeof field === 'number' && !Number.isFinite(field)) {
       if (!faults.some((fault) => fault.path === path)) faults.push({ path, message: 'must be a finite number' })
     } else {
-      const nested = nestedFault(field, path, 1)
+      const nested = nestedFault(field, path, 1, counted)
       if (nested !== null) faults.push(nested)
     }
     if (faults.length >= FAULTS_MAX) break
@@ -94,14 +108,21 @@ function timestampMessage (timestamp: number, nowS: number): string {
     : 'must be Unix seconds, at most a day ahead of the gateway\'s clock'
 }
 
-/** The first fault inside an unknown field: JSON has no Infinity, but `1e999` parses to it. */
-function nestedFault (value: unknown, path: string, depth: number): Fault | null {
+const TOO_MANY_NAMES = `must not hold more than ${READING_NAMES_MAX} names, those of nested objects included`
+
+/**
+ * The first fault inside an unknown field: JSON has no Infinity, but `1e999` parses to it.
+ * @param counted - names of the reading so far; those found here are added
+ */
+function nestedFault (value: unknown, path: string, depth: number, counted: { names: number }): Fault | null {
   if (typeof value === 'number') return Number.isFinite(value) ? null : { path, message: 'must be a finite number' }
   if (typeof value !== 'object' || value === null) return null
   if (depth > READING_DEPTH_MAX) return { path, message: `must not nest deeper than ${READING_DEPTH_MAX} levels` }
+  const isArray = Array.isArray(value)
   for (const [key, field] of Object.entries(value)) {
+    if (!isArray && ++counted.names > READING_NAMES_MAX) return { path, message: TOO_MANY_NAMES }
     if (FORBIDDEN_NAMES.has(key)) return { path: `${path}/${key}`, message: keyName(key) }
-    const fault = nestedFault(field, `${path}/${toPointerToken(key)}`, depth + 1)
+    const fault = nestedFault(field, `${path}/${toPointerToken(key)}`, depth + 1, counted)
     if (fault !== null) return fault
   }
   return null

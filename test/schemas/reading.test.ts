@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Fault } from '../../schemas/fault.ts'
-import { isReading, READING_DEPTH_MAX, readingFaults } from '../../schemas/reading.ts'
+import { isReading, READING_DEPTH_MAX, READING_NAMES_MAX, readingFaults } from '../../schemas/reading.ts'
 
 const NOW_S = 1_750_240_800
 
@@ -10,18 +10,29 @@ function nest (levels: number): unknown {
   return value
 }
 
+/** With `timestamp` and `deep`, as many names as `count`. */
+function named (count: number, isNested: boolean): unknown {
+  const fields = Object.fromEntries(Array.from({ length: count - (isNested ? 2 : 1) }, (_, index) => [`n${index}`, index]))
+  return isNested ? { timestamp: 1, deep: [fields] } : { timestamp: 1, ...fields }
+}
+
 const GOOD: readonly unknown[] = [
   { timestamp: 0 },
   { timestamp: 1735689600.123456, device: 'band-1' },
   { timestamp: NOW_S + 86_400 },
   { timestamp: 1, heartRateValue: -1.5, breathRateValue: 0, breathValue: 1e300, pulseRateValue: 1, spo2Value: 97, temperatureValue: 36.6 },
   { timestamp: 1, unknown: null, text: 'x', list: [1, [null]], deep: { a: { b: true } }, '': 1, toString: 1, hasOwnProperty: 'x' },
-  { timestamp: 1, deep: nest(READING_DEPTH_MAX) }
+  { timestamp: 1, deep: nest(READING_DEPTH_MAX) },
+  named(READING_NAMES_MAX, false),
+  named(READING_NAMES_MAX, true),
+  { timestamp: 1, wave: Array.from({ length: 20_000 }, (_, index) => index) }
 ]
 
 /** Input and the pointers of its faults, in any order. */
 const BAD: ReadonlyArray<readonly [value: unknown, paths: readonly string[]]> = [
   [null, ['']],
+  [named(READING_NAMES_MAX + 1, false), ['']],
+  [named(READING_NAMES_MAX + 1, true), ['/deep/0']],
   ['x', ['']],
   [5, ['']],
   [[], ['']],
