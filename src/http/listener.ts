@@ -75,7 +75,7 @@ export function createListener ({ handler, tls, webSockets, toOrigin }: HttpList
   async function listen (host: string, port: number) {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen({ host, port }, () => {
+      server.listen({ host, port, backlog: HTTP_LIMITS.backlogMax }, () => {
         server.off('error', reject)
         resolve()
       })
