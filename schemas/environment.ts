@@ -36,7 +36,7 @@ export const EnvironmentSchema = Type.Object({
   // An hour at 5,000 readings a second, with room.
   VITAL_SPOOL_BYTES_MAX: integer('Largest size of the spool on disk; full, the gateway stops reading', 4096 * MIB, 16 * MIB, 1024 * 1024 * MIB),
   VITAL_BATCH_READINGS_MAX: integer('Readings in one transaction', 2000, 1, 50_000),
-  VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops reading', 50_000, 100, 10_000_000),
+  VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops reading', 20_000, 100, 10_000_000),
   VITAL_BUFFER_BYTES_MAX: integer('The same in bytes', 64 * MIB, MIB, 16 * 1024 * MIB),
   VITAL_DATABASE_CONNECTIONS_MAX: integer('Connections to PostgreSQL, for ingest and reads together', 10, 3, 100),
   VITAL_DEAD_LETTERS_MAX: integer('Dead letters kept in all; beyond, bad input is counted only', 100_000, 0, 100_000_000),
