@@ -10,8 +10,12 @@ export interface TestGateway {
   /** `null` without a certificate. */
   readonly mqttsPort: number | null
   readonly httpPort: number
+  /** `null`: metrics and health are at `httpPort`. */
+  readonly adminPort: number | null
   readonly httpUrl: string
   readonly connectionString: string
+  /** What SIGHUP does. */
+  reload (): Promise<void>
   stop (): Promise<void>
 }
 
@@ -22,12 +26,17 @@ export async function startGateway (
   const connectionString = variables['DATABASE_URL'] ?? (await createTestDatabase(t)).connectionString
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
   const config = createConfig({
-    DATABASE_URL: connectionString, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0', ...variables, VITAL_DATA_DIR: dataDir
+    DATABASE_URL: connectionString, VITAL_MQTT_PORT: '0', VITAL_MQTTS_PORT: '0', VITAL_HTTP_PORT: '0', ...variables, VITAL_DATA_DIR: dataDir
   })
   const gateway = createGateway({ config, logger: pino({ level: process.env['LOG'] ?? 'silent' }), faults })
   t.teardown(() => gateway.stop())
-  const { mqttPort, mqttsPort, httpPort } = await gateway.start()
-  return { mqttPort, mqttsPort, httpPort, httpUrl: `http://127.0.0.1:${httpPort}`, connectionString, stop: () => gateway.stop() }
+  const ports = await gateway.start()
+  return {
+    ...ports,
+    httpUrl: `http://127.0.0.1:${ports.httpPort}`,
+    reload: async () => { await gateway.reload?.() },
+    stop: () => gateway.stop()
+  }
 }
 
 /** A connected MQTT.js client, ended when the test ends. */
