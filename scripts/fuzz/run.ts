@@ -104,6 +104,11 @@ async function startParts ({ belongings, dir, program, seed, targets, databaseUr
       // So that bad input meets the caps soon, and PostgreSQL is spared.
       VITAL_DEAD_LETTERS_MAX: '20000',
       VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '200',
+      // The attack shall not be slowed down; these limits have tests of their own.
+      VITAL_CONNECTS_PER_SECOND_MAX: '0',
+      VITAL_HTTP_REQUESTS_PER_SECOND_MAX: '0',
+      VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: '0',
+      VITAL_DEVICE_BYTES_PER_SECOND_MAX: '0',
       ...(databaseUrl === null ? {} : { DATABASE_URL: databaseUrl })
     },
     logPath: join(dir, 'gateway.log')
