@@ -18,6 +18,8 @@ export const HTTP_LIMITS = {
   handshakeTimeoutMs: 10_000,
   /** As for MQTT over TCP. */
   tcpKeepAliveDelayMs: 60_000,
+  /** Connections that the kernel keeps while the loop is busy: as many as may be served. */
+  backlogMax: 4_096,
   /** WebSockets do not count: they are the broker's connections. Bodies still arriving lie in memory, `bodyBytesMax` each, before ingest can count them. */
   connectionsMax: 4_096,
   /** Principals and addresses whose rate is kept, about 150 bytes each. */
