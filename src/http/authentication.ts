@@ -1,11 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { toAddressKey } from '../../broker/address-key.ts'
+import { toAddress } from '../../broker/addresses.ts'
 import type { Authentication } from '../../broker/authentication.ts'
 import type { Principal, Role } from '../../schemas/principal.ts'
 import type { HttpApp } from './app.ts'
 import { HTTP_ERRORS } from './errors.ts'
 import { HTTP_LIMITS } from './limits.ts'
-import { createRateLimit, toAddressKey } from './rate-limit.ts'
+import { createRateLimit } from './rate-limit.ts'
 
 /** Who a request is. At once for whoever is known; it never rejects. */
 export type HttpAuthenticate = (headers: IncomingHttpHeaders) => Authentication | Promise<Authentication>
@@ -49,7 +51,7 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
   const requests = createRateLimit({ perSecond: requestsPerSecondMax, burst: requestsPerSecondMax * 2, keysMax })
   const failures = createRateLimit({ perSecond: badCredentialsPerSecondMax, burst: badCredentialsBurst, keysMax })
 
-  const addressOf = (request: FastifyRequest) => toAddressKey(request.raw.socket.remoteAddress ?? '')
+  const addressOf = (request: FastifyRequest) => toAddressKey(toAddress(request.ip))
 
   function limited (): Error {
     onLimited()

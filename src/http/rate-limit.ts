@@ -1,4 +1,3 @@
-import { isIPv6 } from 'node:net'
 import { LruMap } from '../security/lru-map.ts'
 
 interface Bucket {
@@ -56,13 +55,3 @@ export function createRateLimit ({ perSecond, burst, keysMax, monotonicMs = () =
 }
 
 export type RateLimit = ReturnType<typeof createRateLimit>
-
-/** What stands for an address in a limit: an IPv6 host has a whole /64 to pick addresses from, so all of it counts as one. */
-export function toAddressKey (address: string): string {
-  const plain = address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address
-  if (!isIPv6(plain)) return plain
-  const [head = '', tail] = plain.split('::')
-  const groups = head.split(':')
-  if (tail !== undefined) groups.push(...Array<string>(Math.max(0, 4 - groups.length)).fill('0'))
-  return `${groups.slice(0, 4).map((group) => group === '' ? '0' : group).join(':')}::/64`
-}

@@ -1,0 +1,115 @@
+import t from 'tap'
+import type { Authentication } from '../../broker/authentication.ts'
+import { createRateLimit } from '../../src/http/rate-limit.ts'
+import { expectError, post, startHttpServer } from './server.ts'
+
+const BODY = '{"device":"band-1","timestamp":1}'
+
+/** A few principals by name; `slow-…` are looked up first. */
+function authenticate ({ authorization = '' }: { authorization?: string | undefined }): Authentication | Promise<Authentication> {
+  const name = authorization.replace('Bearer ', '')
+  if (name.startsWith('slow-')) return new Promise((resolve) => { setTimeout(() => { resolve(toAuthentication(name.slice(5))) }, 5) })
+  return toAuthentication(name)
+}
+
+function toAuthentication (name: string): Authentication {
+  if (name === 'away') return { status: 'unavailable' }
+  const [role, id = ''] = name.split('.')
+  if (role !== 'device' && role !== 'operator' && role !== 'application' && role !== 'admin') return { status: 'refused' }
+  return { status: 'accepted', principal: { id, role } }
+}
+
+const as = (name: string) => ({ authorization: `Bearer ${name}` })
+
+t.test('the hook stands before the body: a stranger is answered without it being read', async (t) => {
+  let ingested = 0
+  const { url } = await startHttpServer(t, { authenticate, ingest: (_payload, settle) => { ingested++; settle({ status: 'durable' }) } })
+  const refused = await post(url, 'x'.repeat(5000))
+  t.equal(refused.headers.get('www-authenticate'), 'Bearer')
+  await expectError(t, refused, 401, 'VITAL_UNAUTHENTICATED')
+  await expectError(t, await post(url, BODY, as('nobody')), 401, 'VITAL_UNAUTHENTICATED')
+  await expectError(t, await post(url, BODY, as('slow-nobody')), 401, 'VITAL_UNAUTHENTICATED')
+  const away = await post(url, BODY, as('slow-away'))
+  t.equal(away.headers.get('retry-after'), '5')
+  await expectError(t, away, 503, 'VITAL_AUTHENTICATION_UNAVAILABLE')
+  await expectError(t, await post(url, BODY, as('operator.ann')), 403, 'VITAL_FORBIDDEN')
+  await expectError(t, await fetch(`${url}/nowhere`), 401, 'VITAL_UNAUTHENTICATED')
+  await expectError(t, await fetch(`${url}/nowhere`, { headers: as('admin.root') }), 404, 'VITAL_ROUTE_NOT_FOUND')
+  await expectError(t, await fetch(`${url}/vital-data`, { method: 'PUT', headers: as('admin.root') }), 405, 'VITAL_METHOD_NOT_ALLOWED')
+  t.equal(ingested, 0)
+  t.equal((await post(url, BODY, as('slow-device.band-1'))).status, 202)
+})
+
+t.test('ingest is told whose readings a sender may bring', async (t) => {
+  const told: Array<string | null> = []
+  const { url } = await startHttpServer(t, {
+    authenticate,
+    ingest: (_payload, settle, onlyDevice) => {
+      told.push(onlyDevice)
+      settle(onlyDevice === 'band-2' ? { status: 'forbidden' } : { status: 'durable' })
+    }
+  })
+  t.equal((await post(url, BODY, as('device.band-1'))).status, 202)
+  t.equal((await post(url, BODY, as('admin.root'))).status, 202)
+  await expectError(t, await post(url, BODY, as('device.band-2')), 403, 'VITAL_FORBIDDEN')
+  t.same(told, ['band-1', null, 'band-2'])
+})
+
+t.test('who guesses is slowed; those behind the same address who are known are not', async (t) => {
+  let limited = 0
+  let lookups = 0
+  const { url } = await startHttpServer(t, {
+    authenticate: (headers) => {
+      if (headers.authorization?.includes('slow-') === true) lookups++
+      return authenticate(headers)
+    },
+    onLimited: () => { limited++ }
+  })
+  const statuses = await Promise.all(Array.from({ length: 40 }, async (_, index) => (await fetch(`${url}/vital-data`, { headers: as(`guess${index}`) })).status))
+  const refused = statuses.filter((status) => status === 401).length
+  t.ok(refused >= 20 && refused < 40, `${refused} of 40 guesses were answered`)
+  t.equal(limited, 40 - refused)
+  const answer = await fetch(`${url}/vital-data`, { headers: as('slow-operator.ann') })
+  t.equal(answer.headers.get('retry-after'), '1')
+  await expectError(t, answer, 429, 'VITAL_TOO_MANY_REQUESTS')
+  t.equal(lookups, 1)
+  t.equal((await fetch(`${url}/vital-data`, { headers: as('operator.ann') })).status, 200)
+  t.equal((await fetch(`${url}/health/live`)).status, 200, 'and a probe, which brings nothing')
+})
+
+t.test('a rate for each principal, or for each address while there are none', async (t) => {
+  for (const isOpen of [true, false]) {
+    let limited = 0
+    const { url } = await startHttpServer(t, { requestsPerSecondMax: 10, onLimited: () => { limited++ }, ...(isOpen ? {} : { authenticate }) })
+    const flood = await Promise.all(Array.from({ length: 40 }, async () => (await fetch(`${url}/vital-data`, { headers: as('operator.ann') })).status))
+    const passed = flood.filter((status) => status === 200).length
+    t.ok(passed >= 20 && passed < 40, `${passed} of 40 passed`)
+    t.equal(flood.filter((status) => status === 429).length, 40 - passed)
+    t.equal(limited, 40 - passed)
+    t.equal((await fetch(`${url}/vital-data`, { headers: as('operator.bob') })).status, isOpen ? 429 : 200)
+  }
+})
+
+t.test('a token bucket refills with time, up to its size, and there are only so many', (t) => {
+  let nowMs = 0
+  const limit = createRateLimit({ perSecond: 2, burst: 4, keysMax: 3, monotonicMs: () => nowMs })
+  const take = (key: string) => limit.take(key)
+  t.same([1, 2, 3, 4, 5].map(() => take('a')), [true, true, true, true, false])
+  t.ok(limit.isExhausted('a'))
+  t.notOk(limit.isExhausted('b'))
+  nowMs += 499
+  t.notOk(take('a'))
+  nowMs += 1
+  t.ok(take('a'))
+  t.notOk(take('a'))
+  nowMs += 3_600_000
+  t.same([1, 2, 3, 4, 5].map(() => take('a')), [true, true, true, true, false])
+  for (let index = 0; index < 100; index++) take(`k${index}`)
+  t.equal(limit.size, 3)
+  t.ok(take('a'), 'forgotten is full again')
+  const none = createRateLimit({ perSecond: 0, burst: 0, keysMax: 3 })
+  t.ok(none.take('a'))
+  t.notOk(none.isExhausted('a'))
+  t.equal(none.size, 0)
+  t.end()
+})

@@ -1,0 +1,135 @@
+import t from 'tap'
+import type { Authentication } from '../../broker/authentication.ts'
+import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
+import type { Role } from '../../schemas/principal.ts'
+import type { AccessMode } from '../../src/security/access.ts'
+import { createAuthenticator } from '../../src/security/authenticator.ts'
+import { createDirectory } from '../../src/security/directory.ts'
+import { createPasswords } from '../../src/security/passwords.ts'
+import { digestOf, generateSecret } from '../../src/security/secrets.ts'
+import type { Tokens } from '../../src/security/tokens.ts'
+
+interface Someone { readonly id: string, readonly role?: Role, readonly secret?: string, readonly password?: string, readonly isRevoked?: boolean, readonly expiresAt?: number }
+
+const toRow = ({ id, role = 'device', secret, password, isRevoked = false, expiresAt }: Someone): StoredPrincipal => ({
+  id,
+  role,
+  createdAt: 1,
+  changedAt: 1,
+  revokedAt: isRevoked ? 1 : null,
+  credentials: [{
+    kind: secret === undefined ? 'password' : 'secret',
+    secretSha256: secret === undefined ? null : Buffer.from(digestOf(secret), 'latin1').toString('hex'),
+    passwordArgon2id: password ?? null,
+    createdAt: 1,
+    expiresAt: expiresAt ?? null
+  }]
+})
+
+/** An authenticator whose passwords are compared as they stand, and whose tokens are `eyJ.{id}.{role}`. */
+function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
+  const logins: string[] = []
+  const asked: string[] = []
+  const directory = createDirectory({
+    findByIds: (ids) => { asked.push(...ids); return Promise.resolve(people.filter(({ id }) => ids.includes(id)).map(toRow)) },
+    findByDigests: (digests) => Promise.resolve(people.filter(({ secret }) => secret !== undefined && digests.includes(digestOf(secret))).map(toRow)),
+    onFailure: () => {}
+  })
+  const checked: string[] = []
+  const passwords = createPasswords({ verify: (hash, password) => { checked.push(hash); return Promise.resolve(hash === password.toString()) } })
+  const tokens: Tokens = {
+    check (token) {
+      const [, id = '', role] = token.split('.')
+      return role === 'device' || role === 'operator' ? { principal: { id, role }, expiresAtMs: 9e15 } : null
+    }
+  }
+  const authenticator = createAuthenticator({ mode: () => mode, directory, passwords, tokens, onLogin: ({ transport, outcome }) => logins.push(`${transport} ${outcome}`) })
+  const mqtt = (username: string | undefined, password: string | undefined, clientId = username ?? 'c', certificateNames: string[] = []) => authenticator.authenticateMqtt({
+    clientId, username, password: password === undefined ? undefined : Buffer.from(password), origin: { transport: 'tls', remoteAddress: '192.0.2.1', certificateNames }
+  })
+  return { authenticator, mqtt, logins, asked, checked, directory }
+}
+
+const accepted = (id: string, role: Role = 'device') => ({ status: 'accepted', principal: { id, role } })
+const REFUSED = { status: 'refused' }
+
+t.test('who is known is answered without a promise, over both transports', async (t) => {
+  const secret = generateSecret()
+  const { mqtt, authenticator, logins } = create([{ id: 'a', secret }])
+  t.ok(mqtt('a', secret) instanceof Promise, 'the first time it is looked up')
+  t.match(await mqtt('a', secret), accepted('a'))
+  for (const answer of [mqtt('a', secret), authenticator.authenticateHttp({ authorization: `bearer ${secret}` }), authenticator.authenticateHttp({ 'x-api-key': secret })]) {
+    t.notOk(answer instanceof Promise)
+    t.match(answer, accepted('a'))
+  }
+  t.same(logins.slice(-3), ['mqtt accepted', 'http accepted', 'http accepted'])
+})
+
+t.test('what does not fit is refused, and the same way whatever the cause', async (t) => {
+  const [secret, other] = [generateSecret(), generateSecret()]
+  const people = [{ id: 'a', secret }, { id: 'b', secret: other }, { id: 'gone', secret: 'vg_gone', isRevoked: true }, { id: 'old', secret: generateSecret(), expiresAt: 1 }]
+  const { mqtt, authenticator } = create(people)
+  const refusals: Array<Authentication | Promise<Authentication>> = [
+    mqtt('a', other), mqtt('nobody', secret), mqtt('a', undefined), mqtt(undefined, secret), mqtt(undefined, undefined), mqtt('', secret), mqtt('a', ''),
+    mqtt('gone', 'vg_gone'), mqtt('old', people[3]!.secret), mqtt('a\0', secret), mqtt('__proto__', secret), mqtt('a', `${secret} `),
+    ...[{}, { authorization: secret }, { authorization: 'Bearer' }, { authorization: `Bearer ${secret} ${secret}` }, { authorization: `Basic ${secret}` }, { 'x-api-key': 'x' },
+      { 'x-api-key': [secret] as never }, { authorization: 'Bearer x', 'x-api-key': secret }].map((headers) => authenticator.authenticateHttp(headers))
+  ]
+  for (const refusal of refusals) t.strictSame(await refusal, REFUSED)
+})
+
+t.test('a password is checked even where there is none to check it with', async (t) => {
+  const { mqtt, checked } = create([{ id: 'ann', role: 'operator', password: 'correct horse' }, { id: 'a', secret: generateSecret() }, { id: 'gone', password: 'x', isRevoked: true }])
+  t.match(await mqtt('ann', 'correct horse'), accepted('ann', 'operator'))
+  t.notOk(mqtt('ann', 'correct horse') instanceof Promise)
+  checked.length = 0
+  for (const name of ['ann', 'a', 'gone', 'nobody']) t.strictSame(await mqtt(name, 'battery staple'), REFUSED)
+  t.equal(checked.length, 4)
+})
+
+t.test('a password that took long counts for nothing when its principal has changed meanwhile', async (t) => {
+  const { mqtt, directory } = create([{ id: 'ann', role: 'operator', password: 'correct horse' }])
+  await directory.find('ann')
+  const answer = mqtt('ann', 'correct horse')
+  directory.drop(['ann'])
+  t.strictSame(await answer, { status: 'unavailable' })
+  t.match(await mqtt('ann', 'correct horse'), accepted('ann', 'operator'))
+})
+
+t.test('a client certificate stands for the device of its name', async (t) => {
+  const secret = generateSecret()
+  const { mqtt } = create([{ id: 'gone', isRevoked: true }, { id: 'ann', role: 'operator', secret }])
+  t.match(await mqtt(undefined, undefined, 'band-1', ['other', 'band-1']), accepted('band-1'))
+  t.match(await mqtt('band-1', undefined, 'band-1', ['band-1']), accepted('band-1'))
+  t.strictSame(await mqtt(undefined, undefined, 'band-2', ['band-1']), REFUSED, 'not for another')
+  t.strictSame(await mqtt('band-2', undefined, 'band-1', ['band-1']), REFUSED)
+  t.strictSame(await mqtt(undefined, undefined, 'gone', ['gone']), REFUSED, 'revoked')
+  t.strictSame(await mqtt(undefined, undefined, 'ann', ['ann']), REFUSED, 'and never for more than a device')
+  t.strictSame(await mqtt(undefined, undefined, 'a/#', ['a/#']), REFUSED)
+  t.match(await mqtt('ann', secret, 'band-1', ['band-1']), accepted('ann', 'operator'), 'a person on a device\'s machine')
+})
+
+t.test('a token, with its subject as the username or none; its end is the session\'s', async (t) => {
+  const { mqtt, authenticator } = create([{ id: 'gone', isRevoked: true }])
+  t.match(await mqtt('band-1', 'eyJ0.band-1.device'), { ...accepted('band-1'), expiresAtMs: 9e15 })
+  t.match(await mqtt(undefined, 'eyJ0.ann.operator'), accepted('ann', 'operator'))
+  t.strictSame(await mqtt('band-2', 'eyJ0.band-1.device'), REFUSED)
+  t.strictSame(await mqtt('gone', 'eyJ0.gone.device'), REFUSED)
+  t.strictSame(await mqtt('band-1', 'eyJ0.band-1.root'), REFUSED)
+  t.match(await authenticator.authenticateHttp({ authorization: 'Bearer eyJ0.ann.operator' }), accepted('ann', 'operator'))
+})
+
+t.test('open costs nothing; before anything is known, and while exposed, everyone is told to come back', (t) => {
+  const open = create([], { mode: 'open' })
+  t.strictSame(open.mqtt(undefined, undefined), { status: 'accepted', principal: null })
+  t.strictSame(open.mqtt('a', 'wrong'), { status: 'accepted', principal: null })
+  t.strictSame(open.authenticator.authenticateHttp({}), { status: 'accepted', principal: null })
+  for (const mode of ['unknown', 'exposed'] as const) {
+    const { mqtt, authenticator, asked } = create([], { mode })
+    t.strictSame(mqtt('a', generateSecret()), { status: 'unavailable' })
+    t.strictSame(mqtt(undefined, undefined, 'a', ['a']), { status: 'unavailable' })
+    t.strictSame(authenticator.authenticateHttp({}), { status: 'unavailable' })
+    t.same(asked, [])
+  }
+  t.end()
+})
