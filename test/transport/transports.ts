@@ -76,7 +76,8 @@ export async function startTransports (t: Test, authority: Authority, options: O
   }
 }
 
-interface ConnectOptions extends ConnectionOptions {
+/** How {@link openStream} connects. */
+export interface ConnectOptions extends ConnectionOptions {
   readonly path?: string
   readonly protocols?: string[]
   readonly webSocket?: ClientOptions
