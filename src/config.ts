@@ -24,6 +24,11 @@ export interface Config {
   readonly httpPort: number
   readonly packetBytesMax: number
   readonly deniedFilters: readonly string[]
+  readonly connectionsMax: number
+  readonly connectionsPerAddressMax: number
+  readonly connectsPerSecondMax: number
+  readonly deviceMessagesPerSecondMax: number
+  readonly deviceBytesPerSecondMax: number
   readonly ackTimeoutMs: number
   readonly flushIntervalMs: number
   readonly commitTimeoutMs: number
@@ -67,6 +72,11 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     httpPort: values.VITAL_HTTP_PORT,
     packetBytesMax: values.VITAL_PACKET_BYTES_MAX,
     deniedFilters: toList(values.VITAL_MQTT_DENIED_FILTERS),
+    connectionsMax: values.VITAL_CONNECTIONS_MAX,
+    connectionsPerAddressMax: values.VITAL_CONNECTIONS_PER_ADDRESS_MAX,
+    connectsPerSecondMax: values.VITAL_CONNECTS_PER_SECOND_MAX,
+    deviceMessagesPerSecondMax: values.VITAL_DEVICE_MESSAGES_PER_SECOND_MAX,
+    deviceBytesPerSecondMax: values.VITAL_DEVICE_BYTES_PER_SECOND_MAX,
     ackTimeoutMs: values.VITAL_ACK_TIMEOUT_MS,
     flushIntervalMs: values.VITAL_FLUSH_INTERVAL_MS,
     commitTimeoutMs: values.VITAL_COMMIT_TIMEOUT_MS,

@@ -189,7 +189,14 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const broker = createBroker({
       ...transport.broker,
       ingest: ingest.acceptPublish,
-      limits: { packetBytesMax: config.packetBytesMax },
+      limits: {
+        packetBytesMax: config.packetBytesMax,
+        connectionsMax: config.connectionsMax,
+        connectionsPerAddressMax: config.connectionsPerAddressMax,
+        connectsPerSecondMax: config.connectsPerSecondMax,
+        messagesPerSecondMax: config.deviceMessagesPerSecondMax,
+        bytesPerSecondMax: config.deviceBytesPerSecondMax
+      },
       deniedFilters: config.deniedFilters,
       authenticate: security.authenticateMqtt,
       version: packageJson.version,
