@@ -4,6 +4,7 @@ import { createDatabase } from './database.ts'
 import { initial } from './migrations/001-initial.ts'
 import { principals } from './migrations/002-principals.ts'
 import { breathRate } from './migrations/003-breath-rate.ts'
+import { mergeFields } from './migrations/004-merge-fields.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -12,7 +13,8 @@ import type { Tables } from './tables.ts'
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-initial': initial,
   '002-principals': principals,
-  '003-breath-rate': breathRate
+  '003-breath-rate': breathRate,
+  '004-merge-fields': mergeFields
 }
 
 const MIGRATION_TABLE = 'vital_migrations'
