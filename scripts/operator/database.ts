@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { pino } from 'pino'
 import { createDatabase, type Database } from '../../db/database.ts'
+import { migrate } from '../../db/migrate.ts'
 import { StorageError } from '../../db/storage-error.ts'
 import { toSqlState } from '../../db/sqlstate.ts'
 import type { Config } from '../../src/config.ts'
@@ -31,25 +32,28 @@ function toUrl (protocol: string, host: string, port: number): string {
 /**
  * Runs `work` with the PostgreSQL of the gateway: `DATABASE_URL`, else the embedded one of `VITAL_DATA_DIR`.
  * @param options.statementTimeoutMs - longest that one statement may take
+ * @param options.isPreparing - makes the tables in a database that has none, so that a gateway can find credentials at its first start
  * @throws `OPERATOR_FAILED` when it cannot be found or reached, or holds no tables of ours
  */
 export async function withDatabase<T> (
-  { config, name, statementTimeoutMs }: { config: Config, name: string, statementTimeoutMs: number },
+  { config, name, statementTimeoutMs, isPreparing = false }: { config: Config, name: string, statementTimeoutMs: number, isPreparing?: boolean },
   work: (database: Database) => Promise<T>
 ): Promise<T> {
   const { connectionString, source } = await findConnectionString(config)
+  const logger = pino({ level: 'silent' })
   let database: Database | undefined
   try {
     database = createDatabase({
       connectionString,
       poolSize: 1,
-      logger: pino({ level: 'silent' }),
+      logger,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       statementTimeoutMs,
       queryTimeoutMs: statementTimeoutMs + 1000,
       applicationName: `vital ${name}`
     })
-    await database.pool.query('select 1')
+    const { rows: [found] } = await database.pool.query<{ isEmpty: boolean }>('select to_regclass(\'readings\') is null as "isEmpty"')
+    if (isPreparing && found?.isEmpty === true) await migrate({ connectionString, logger })
     return await work(database)
   } catch (cause) {
     throw toOperatorError(cause, source)

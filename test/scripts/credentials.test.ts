@@ -166,6 +166,12 @@ t.test('what stands in the way is told, with what to do', async (t) => {
   t.match(await runOperated(runCredentials, ['list'], { DATABASE_URL: connectionString }), { status: 1, stderr: /has no tables of vital-gateway: start a gateway on it first/ })
 })
 
+t.test('before the first start of a gateway: the tables are made, so that it never stands open', async (t) => {
+  const { connectionString, query } = await createEmptyDatabase(t)
+  t.match(await runOperated(runCredentials, ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }), { status: 0, stdout: SECRET, stderr: /This is the first/ })
+  t.match(await query('select id, role from principals'), [{ id: 'ann', role: 'admin' }])
+})
+
 t.test('as a person runs it: only the secret on stdout', async (t) => {
   const { connectionString, dir } = await open(t)
   const added = await runOperatorScript(t, 'credentials', ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }, dir)

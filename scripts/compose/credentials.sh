@@ -1,0 +1,18 @@
+#!/bin/sh
+# Makes the credentials that the first start needs, and nothing at a later one: an administrator's, for the person who
+# started it, and an operator's, for Prometheus. A container of its own runs it once, before the gateway.
+set -eu
+umask 077
+
+make () { # ID ROLE FILE MODE
+  [ -s "$3" ] && return
+  # It exists without its file where this was interrupted; then the secret that nobody has seen is replaced.
+  node dist/scripts/credentials.js add "$1" --role "$2" > "$3.new" ||
+    node dist/scripts/credentials.js rotate "$1" > "$3.new"
+  chmod "$4" "$3.new"
+  mv "$3.new" "$3"
+}
+
+make admin admin /var/lib/vital-gateway/admin.secret 600
+# Prometheus runs as another user; no other container mounts this volume.
+make prometheus operator /var/lib/prometheus-credentials/secret 644
