@@ -1,0 +1,183 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import mqttPacket from 'mqtt-packet'
+import t, { type Test } from 'tap'
+import { createAddressSet, toAddress } from '../../broker/addresses.ts'
+import { parseProxyHeader } from '../../broker/proxy-protocol.ts'
+import { connectPacket, createRandom, durable, publishPacket, RawClient, settleDown, until } from '../broker/broker.ts'
+import { createAuthority } from './certificates.ts'
+import { collectPackets, openStream, startTransports, type TestTransports } from './transports.ts'
+
+const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
+const TEXT = 'PROXY TCP4 192.0.2.7 198.51.100.1 56324 8883\r\n'
+
+/** A header of version 2. */
+function binary (addresses: Buffer, { command = 1, family = 0x11, version = 2, announced = addresses.length } = {}): Buffer {
+  const head = Buffer.from([(version << 4) | command, family, announced >> 8, announced & 0xff])
+  return Buffer.concat([SIGNATURE, head, addresses])
+}
+
+const IPV4 = Buffer.from([192, 0, 2, 7, 198, 51, 100, 1, 0xdc, 0x04, 0x22, 0xb3])
+const IPV6 = Buffer.concat([Buffer.from('20010db8000000000000000000000007', 'hex'), Buffer.alloc(16), Buffer.from([0xdc, 0x04, 0x22, 0xb3])])
+const MAPPED = Buffer.concat([Buffer.from('00000000000000000000ffffc0000207', 'hex'), Buffer.alloc(16), Buffer.alloc(4)])
+
+t.test('headers of both versions', (t) => {
+  const cases: Array<[what: string, bytes: Buffer | string, source: string | null | 'invalid']> = [
+    ['TCP4', TEXT, '192.0.2.7'],
+    ['TCP6', 'PROXY TCP6 2001:db8::7 2001:db8::1 56324 8883\r\n', '2001:db8::7'],
+    ['UNKNOWN', 'PROXY UNKNOWN\r\n', null],
+    ['UNKNOWN with more', 'PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n', null],
+    ['2, IPv4', binary(IPV4), '192.0.2.7'],
+    ['2, IPv6', binary(IPV6, { family: 0x21 }), '2001:db8::7'],
+    ['2, mapped', binary(MAPPED, { family: 0x21 }), '192.0.2.7'],
+    ['2, what a proxy adds', binary(Buffer.concat([IPV4, Buffer.alloc(500)])), '192.0.2.7'],
+    ['2, LOCAL', binary(Buffer.alloc(0), { command: 0, family: 0 }), null],
+    ['2, Unix socket', binary(Buffer.alloc(216), { family: 0x31 }), null],
+    ['a family and an address that differ', 'PROXY TCP4 2001:db8::7 198.51.100.1 1 2\r\n', 'invalid'],
+    ['no address', 'PROXY TCP4 localhost 198.51.100.1 1 2\r\n', 'invalid'],
+    ['a port too high', 'PROXY TCP4 192.0.2.7 198.51.100.1 1 65536\r\n', 'invalid'],
+    ['no ports', 'PROXY TCP4 192.0.2.7 198.51.100.1\r\n', 'invalid'],
+    ['two spaces', 'PROXY TCP4  192.0.2.7 198.51.100.1 1 2\r\n', 'invalid'],
+    ['a line too long', `PROXY UNKNOWN ${'x'.repeat(200)}\r\n`, 'invalid'],
+    ['a line without an end', `PROXY TCP4 ${'1'.repeat(200)}`, 'invalid'],
+    ['MQTT', mqttPacket.generate(connectPacket()), 'invalid'],
+    ['TLS', Buffer.from('160301', 'hex'), 'invalid'],
+    ['version 3', binary(IPV4, { version: 3 }), 'invalid'],
+    ['an unknown command', binary(IPV4, { command: 2 }), 'invalid'],
+    ['an unknown family', binary(IPV4, { family: 0x41 }), 'invalid'],
+    ['too short for its addresses', binary(IPV4.subarray(0, 8)), 'invalid'],
+    ['an endless announcement', binary(IPV4, { announced: 65_535 }), 'invalid']
+  ]
+  for (const [what, bytes, source] of cases) {
+    const behind = Buffer.from('behind')
+    const header = parseProxyHeader(Buffer.concat([Buffer.from(bytes as string), behind]))
+    if (source === 'invalid') t.strictSame(header, { status: 'invalid' }, what)
+    else t.strictSame(header, { status: 'complete', bytes: bytes.length, source }, what)
+  }
+  for (const bytes of [Buffer.from(TEXT), binary(IPV4), binary(IPV6, { family: 0x21 })]) {
+    for (let end = 0; end < bytes.length; end++) t.equal(parseProxyHeader(bytes.subarray(0, end)).status, 'incomplete', `${end} bytes`)
+  }
+  const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
+  t.comment(`seed ${seed}`)
+  const random = createRandom(seed)
+  for (let round = 0; round < 5000; round++) {
+    const bytes = Buffer.from(round % 2 === 0 ? TEXT : binary(IPV4))
+    for (let hit = 0; hit < 3; hit++) bytes[Math.floor(random() * bytes.length)] = Math.floor(random() * 256)
+    parseProxyHeader(bytes.subarray(0, Math.floor(random() * (bytes.length + 1))))
+  }
+  t.end()
+})
+
+t.test('addresses and ranges', (t) => {
+  const has = createAddressSet(['10.0.0.0/8', '192.0.2.7', '2001:db8::/32', '::1'])
+  for (const address of ['10.1.2.3', '192.0.2.7', '2001:db8::1', '::1']) t.ok(has(address), address)
+  for (const address of ['11.0.0.1', '192.0.2.8', '2001:db9::1', '', 'x', '10.0.0.0/8']) t.notOk(has(address), address)
+  for (const range of ['10.0.0.0/33', '10.0.0/8', 'host', '10.0.0.0/', '10.0.0.0/8/8', '::/129', '10.0.0.0/-1']) t.throws(() => createAddressSet([range]), RangeError, range)
+  t.equal(toAddress('::ffff:192.0.2.7'), '192.0.2.7')
+  t.equal(toAddress('::ffff:1'), '::ffff:1')
+  t.equal(toAddress(undefined), '')
+  t.end()
+})
+
+async function openSocket (t: Test, port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true }).on('error', () => {})
+  t.teardown(() => { socket.destroy() })
+  await once(socket, 'connect')
+  return socket
+}
+
+const bytesOf = (...ids: number[]) => Buffer.concat([connectPacket(), ...ids.map((id) => publishPacket(id))].map((packet) => mqttPacket.generate(packet)))
+
+t.test('a trusted proxy tells whose connection it is, before MQTT and before TLS, however it is cut', async (t) => {
+  const transports = await startTransports(t, await createAuthority(t), { answer: durable, trustedProxies: ['127.0.0.1'], proxyProtocol: true })
+  const { ports, origins, ca, ingest } = transports
+  for (const header of [Buffer.from(TEXT), binary(IPV4), binary(Buffer.concat([IPV4, Buffer.alloc(300)]))]) {
+    for (const step of [1, 7, 1000]) {
+      const socket = await openSocket(t, ports.tcp)
+      const packets = collectPackets(socket)
+      const bytes = Buffer.concat([header, bytesOf(1, 2)])
+      for (let at = 0; at < bytes.length; at += step) {
+        socket.write(bytes.subarray(at, at + step))
+        if (step === 7) await new Promise((resolve) => { setImmediate(resolve) })
+      }
+      await until(() => packets.length === 3, 'both acknowledgements')
+      t.match(origins.pop(), { transport: 'tcp', remoteAddress: '192.0.2.7' })
+    }
+  }
+  t.equal(ingest.seen.length, 18)
+
+  const raw = await openSocket(t, ports.tls)
+  raw.write(binary(IPV6, { family: 0x21 }))
+  const secure = connectTls({ socket: raw, ca, servername: 'localhost' })
+  t.teardown(() => { secure.destroy() })
+  const packets = collectPackets(secure)
+  secure.write(bytesOf(1))
+  await until(() => packets.length === 2, 'the acknowledgement inside TLS')
+  t.match(origins.pop(), { transport: 'tls', remoteAddress: '2001:db8::7' })
+
+  const own = await openSocket(t, ports.tcp)
+  const ownPackets = collectPackets(own)
+  own.write(Buffer.concat([binary(Buffer.alloc(0), { command: 0, family: 0 }), bytesOf()]))
+  await until(() => ownPackets.length === 1, 'CONNACK')
+  t.match(origins.pop(), { remoteAddress: '127.0.0.1' })
+})
+
+t.test('of a trusted proxy the header is demanded, in time and of bounded length', async (t) => {
+  const transports = await startTransports(t, await createAuthority(t), { trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { proxyHeaderTimeoutMs: 300 } })
+  const { broker, ports, origins } = transports
+  const endless = Buffer.concat([SIGNATURE, Buffer.from([0x21, 0x11, 0xff, 0xff]), Buffer.alloc(100_000)])
+  for (const [at, bytes] of [bytesOf(), endless, Buffer.from(`PROXY TCP4 ${'1'.repeat(100_000)}`), Buffer.alloc(0), Buffer.from('PROXY TCP4')].entries()) {
+    for (const port of [ports.tcp, ports.tls]) {
+      const socket = await openSocket(t, port)
+      const closed = once(socket.resume(), 'close').catch(() => {})
+      socket.write(bytes)
+      await closed
+    }
+    t.equal(broker.statistics().proxyHeadersRefused, 2 * at + 2)
+  }
+  const gone = await openSocket(t, ports.tcp)
+  gone.write('PROXY')
+  gone.resetAndDestroy()
+  await settleDown()
+  t.strictSame(origins, [])
+  t.equal(broker.statistics().connections, 0)
+})
+
+t.test('a header from anybody else is not believed', async (t) => {
+  const spoofed = async (transports: TestTransports) => {
+    const socket = await openSocket(t, transports.ports.tcp)
+    const closed = once(socket.resume(), 'close').catch(() => {})
+    socket.write(Buffer.concat([Buffer.from(TEXT), bytesOf()]))
+    await closed
+    t.strictSame(transports.origins, [], 'it is no MQTT')
+    const client = await RawClient.open(t, transports.ports.tcp)
+    await client.connect()
+    t.match(transports.origins, [{ remoteAddress: '127.0.0.1' }], 'without one it is who it is')
+  }
+  await spoofed(await startTransports(t, await createAuthority(t), { trustedProxies: ['10.0.0.0/8'], proxyProtocol: true }))
+  await spoofed(await startTransports(t, await createAuthority(t), { trustedProxies: ['127.0.0.1'] }))
+})
+
+t.test('X-Forwarded-For counts from trusted proxies only, and only as far as they reach', async (t) => {
+  const authority = await createAuthority(t)
+  const addressOf = async (transports: TestTransports, transport: 'ws' | 'wss', forwardedFor?: string) => {
+    const stream = await openStream(t, transports, transport, { webSocket: { headers: forwardedFor === undefined ? {} : { 'x-forwarded-for': forwardedFor } } })
+    const packets = collectPackets(stream)
+    stream.write(bytesOf())
+    await until(() => packets.length === 1, 'CONNACK')
+    stream.destroy()
+    return transports.origins.pop()!.remoteAddress
+  }
+  const trusting = await startTransports(t, authority, { trustedProxies: ['127.0.0.1', '10.0.0.0/8'] })
+  for (const transport of ['ws', 'wss'] as const) {
+    t.equal(await addressOf(trusting, transport), '127.0.0.1')
+    t.equal(await addressOf(trusting, transport, '192.0.2.7'), '192.0.2.7')
+    t.equal(await addressOf(trusting, transport, '203.0.113.1, 192.0.2.7, 10.1.1.1'), '192.0.2.7', 'what is left of the client, it has written itself')
+    t.equal(await addressOf(trusting, transport, '10.2.2.2, 10.1.1.1'), '10.2.2.2')
+    t.equal(await addressOf(trusting, transport, 'nonsense, 10.1.1.1'), '10.1.1.1')
+    t.equal(await addressOf(trusting, transport, '192.0.2.7, unknown'), '127.0.0.1')
+  }
+  const distrusting = await startTransports(t, authority)
+  for (const transport of ['ws', 'wss'] as const) t.equal(await addressOf(distrusting, transport, '192.0.2.7'), '127.0.0.1')
+})
