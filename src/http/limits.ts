@@ -22,6 +22,12 @@ export const HTTP_LIMITS = {
   backlogMax: 4_096,
   /** WebSockets do not count: they are the broker's connections. Bodies still arriving lie in memory, `bodyBytesMax` each, before ingest can count them. */
   connectionsMax: 4_096,
+  /**
+   * Requests of one connection that wait for their answers; one more closes it. Node hands over all requests of a read at
+   * once, 1,800 of the smallest in 64 KiB, and nothing else runs meanwhile: five connections that pipelined
+   * `GET /docs/json` held up every acknowledgement for half a minute.
+   */
+  pipelinedRequestsMax: 32,
   /** Principals and addresses whose rate is kept, about 150 bytes each. */
   rateLimitKeysMax: 20_000,
   /** Requests with a bad credential, of one address: a person who mistypes does not notice, who guesses does. */

@@ -65,8 +65,17 @@ export function createListener ({ handler, tls, webSockets, toOrigin }: HttpList
   server.on('checkExpectation', (request, response) => { server.emit('request', request, response) })
 
   let closed: Promise<void> | undefined
+  const unanswered = new WeakMap<Socket, number>()
 
   function serve (request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request
+    const waiting = (unanswered.get(socket) ?? 0) + 1
+    if (waiting > HTTP_LIMITS.pipelinedRequestsMax) {
+      socket.destroy()
+      return
+    }
+    unanswered.set(socket, waiting)
+    response.once('close', () => { unanswered.set(socket, (unanswered.get(socket) ?? 1) - 1) })
     // RFC 9112 §3.2: HTTP/1.1 without Host must be refused.
     if (request.headers.host === undefined && request.httpVersion === '1.1') refuseRequest(response)
     else handler(request, response)
