@@ -5,6 +5,7 @@ import { initial } from './migrations/001-initial.ts'
 import { principals } from './migrations/002-principals.ts'
 import { breathRate } from './migrations/003-breath-rate.ts'
 import { mergeFields } from './migrations/004-merge-fields.ts'
+import { deviceCounts } from './migrations/005-device-counts.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -14,7 +15,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-initial': initial,
   '002-principals': principals,
   '003-breath-rate': breathRate,
-  '004-merge-fields': mergeFields
+  '004-merge-fields': mergeFields,
+  '005-device-counts': deviceCounts
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

@@ -35,6 +35,12 @@ export interface LatestTable {
   breath_rate: GeneratedAlways<number | null>
 }
 
+/** How many rows `latest` has: the sum over all slots, kept by triggers. */
+export interface DeviceCountsTable {
+  slot: number
+  devices: number
+}
+
 /** What was refused, whole, with its reason. */
 export interface DeadLettersTable {
   id: string
@@ -84,6 +90,7 @@ export interface AuditLogTable {
 export interface Tables {
   readings: ReadingsTable
   latest: LatestTable
+  device_counts: DeviceCountsTable
   dead_letters: DeadLettersTable
   principals: PrincipalsTable
   credentials: CredentialsTable

@@ -1,7 +1,6 @@
-import type { Kysely } from 'kysely'
+import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { LatestQuery, Resource, ResourceList, SortKey } from '../../schemas/vital-data.ts'
 import type { LatestTable, Tables } from '../tables.ts'
-import { resourceColumns } from './resource-columns.ts'
 
 const COLUMNS: Readonly<Record<SortKey, keyof LatestTable>> = {
   deviceId: 'device',
@@ -10,36 +9,50 @@ const COLUMNS: Readonly<Record<SortKey, keyof LatestTable>> = {
   timestamp: 'time'
 }
 
+interface PageRow extends Omit<Resource, 'deviceId'> {
+  readonly total: number
+  /** `null` in the one row of a page past the end, which is there for its total. */
+  readonly deviceId: string | null
+}
+
 /**
- * One page of the latest states, and how many devices there are. Nulls come last in both directions; ties are ordered by
- * device, so that pages neither repeat nor skip a device while nothing changes.
- * There is no index to sort by, on purpose (see the first migration): this reads all of `latest`.
+ * One page of the latest states, and how many devices there are, of one snapshot. Nulls come last in both directions; ties
+ * are ordered by device, so that pages neither repeat nor skip a device while nothing changes.
+ * By device it follows the key; there is no index for the other orders, on purpose (see the first migration): they read all
+ * of `latest`.
  */
 export async function selectLatest (kysely: Kysely<Tables>, query: LatestQuery): Promise<ResourceList> {
-  const column = COLUMNS[query.sortBy]
-  const rows = await kysely
-    // Joined and not selected twice, so that both come of one snapshot and a page past the end still has its total.
-    .selectFrom((eb) => eb.selectFrom('latest').select((latest) => latest.fn.countAll<number>().as('total')).as('devices'))
-    .leftJoinLateral(
-      (eb) => eb.selectFrom('latest')
-        .select(resourceColumns)
-        .select((latest) => latest.ref(column).as('sortValue'))
-        .orderBy(column, (order) => query.orderBy === 'asc' ? order.asc().nullsLast() : order.desc().nullsLast())
-        .orderBy('device')
-        .limit(query.count)
-        .offset(query.offset)
-        .as('page'),
-      (join) => join.onTrue()
-    )
-    .selectAll()
-    .orderBy('sortValue', (order) => query.orderBy === 'asc' ? order.asc().nullsLast() : order.desc().nullsLast())
-    .orderBy('deviceId')
-    .execute()
+  return selectPage(kysely, query, sql`latest`)
+}
 
+/** The same, where `devices` are known to hold the page: reads those alone. */
+export async function selectLatestOf (kysely: Kysely<Tables>, query: LatestQuery, devices: readonly string[]): Promise<ResourceList> {
+  return selectPage(kysely, query, sql`latest where device = any(${devices}::text[])`)
+}
+
+async function selectPage (kysely: Kysely<Tables>, query: LatestQuery, source: RawBuilder<unknown>): Promise<ResourceList> {
+  const order = toOrder(query)
+  // Only what decides is sorted; the rest is fetched for the page alone, for a deep page would sort it on disk.
+  const { rows } = await sql<PageRow>`
+    select counted.total, device as "deviceId", extract(epoch from l.time)::float8 as timestamp, heart_rate as "heartRate",
+      breath_rate as "breathRate", vitals, vital_times as "vitalTimestamps"
+    from (select coalesce(sum(devices), 0)::bigint as total from device_counts) counted
+    left join (
+      (select device from ${source} order by ${order} limit ${query.count} offset ${query.offset}) page
+      join latest l using (device)
+    ) on true
+    order by ${order}`.execute(kysely)
   const resources: Resource[] = []
-  for (const { deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps } of rows) {
-    if (deviceId === null || timestamp === null || vitals === null || vitalTimestamps === null) continue
-    resources.push({ deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps })
+  for (const { total, deviceId, ...resource } of rows) {
+    if (deviceId !== null) resources.push({ deviceId, ...resource })
   }
   return { total: rows[0]?.total ?? 0, resources }
+}
+
+/** NULLS LAST only where there can be nulls: it would keep PostgreSQL from following the key backwards. */
+function toOrder ({ sortBy, orderBy }: LatestQuery): RawBuilder<unknown> {
+  const direction = sql.raw(orderBy)
+  if (sortBy === 'deviceId') return sql`device ${direction}`
+  const column = sql.ref(COLUMNS[sortBy])
+  return sortBy === 'timestamp' ? sql`${column} ${direction}, device` : sql`${column} ${direction} nulls last, device`
 }

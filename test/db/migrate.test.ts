@@ -5,7 +5,7 @@ import { createEmptyDatabase, createTestDatabase } from '../postgres.ts'
 
 const logger = pino({ level: 'silent' })
 
-const ALL = ['001-initial', '002-principals', '003-breath-rate', '004-merge-fields']
+const ALL = ['001-initial', '002-principals', '003-breath-rate', '004-merge-fields', '005-device-counts']
 
 t.test('two gateways at once migrate a fresh database once', async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
@@ -67,7 +67,7 @@ t.test('what an operator sees with \\d+ is explained', async (t) => {
   const { query } = await createTestDatabase(t)
   const bare = await query(`
     select a.attrelid::regclass::text as table, a.attname as column from pg_attribute a
-    where a.attrelid in ('readings'::regclass, 'latest'::regclass, 'dead_letters'::regclass,
+    where a.attrelid in ('readings'::regclass, 'latest'::regclass, 'device_counts'::regclass, 'dead_letters'::regclass,
       'principals'::regclass, 'credentials'::regclass, 'audit_log'::regclass)
       and a.attnum > 0 and not a.attisdropped and col_description(a.attrelid, a.attnum) is null`)
   t.same(bare, [])

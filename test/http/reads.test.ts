@@ -126,3 +126,19 @@ t.test('a database that hangs answers 503 within its time-outs', async (t) => {
   await locked
   t.equal((await fetch(`${url}/vital-data`)).status, 200, 'and comes back')
 })
+
+t.test('the total follows devices that come, come again, and go', async (t) => {
+  const { database, query, list } = await startWithDatabase(t, [reading('a', 1_000_000), reading('b', 1_000_000), reading('a', 2_000_000)])
+  const total = async () => (await list('count=1')).total
+  t.equal(await total(), 2)
+  const store = createStore(database)
+  // Known and new ones in one batch, from several sessions at once, and one batch that is rolled back.
+  await Promise.all(['c', 'd', 'e'].map((device) => store.write([reading(device, 1_000_000), reading('a', 3_000_000 + device.charCodeAt(0))], [])))
+  await t.rejects(store.write([reading('f', 1_000_000), { ...reading('g', 1_000_000), vitals: '{' }], []))
+  t.equal(await total(), 5)
+  t.equal((await list('offset=5')).total, 5, 'a page past the end knows it too')
+  await query('set search_path = pg_catalog; delete from public.latest where device in (\'a\', \'e\', \'nobody\')')
+  t.equal(await total(), 3)
+  await query('truncate latest')
+  t.equal(await total(), 0)
+})
