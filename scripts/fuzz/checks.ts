@@ -45,11 +45,13 @@ export function checkGrowth (checkpoints: readonly Checkpoint[]): Violation[] {
 }
 
 const ERROR_LEVEL = 50
+/** A machine with other work makes PostgreSQL slow at times; whether anyone had to wait for it is another check's. */
+const SLOW_DATABASE = /circuit open/
 
 /** A bug that was logged, and payloads or passwords in the log. */
 export function checkLog (lines: ReadonlyArray<{ level?: number, msg?: string }>): Violation[] {
   const violations: Violation[] = []
-  const bug = lines.find(({ level = 0 }) => level >= ERROR_LEVEL)
+  const bug = lines.find(({ level = 0, msg = '' }) => level >= ERROR_LEVEL && !SLOW_DATABASE.test(msg))
   if (bug !== undefined) violations.push({ check: 'log', message: `an error was logged: ${JSON.stringify(bug).slice(0, 2000)}` })
   const leak = lines.find((line) => JSON.stringify(line).includes(PRIVATE_MARK))
   if (leak !== undefined) violations.push({ check: 'log', message: `a payload or password was logged: ${JSON.stringify(leak).slice(0, 500)}` })

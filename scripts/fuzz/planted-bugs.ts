@@ -11,8 +11,8 @@ interface PlantedBug {
 export const BUGS = {
   /** The fuzzer's first find, mended since: JSON.stringify recurses, so deep nesting overflows the stack. */
   'deep-json': { file: 'src/ingest/decode.ts', find: 'payload: elements[index] ?? payload', put: 'payload: Buffer.from(JSON.stringify(element))' },
-  /** A connection that broke a limit is not closed. */
-  'left-open': { file: 'broker/connections.ts', find: 'setImmediate(() => socket.destroy())', put: 'socket.pause()' },
+  /** For each payload that is no JSON a file is opened and never closed. */
+  'left-open': { file: 'src/ingest/decode.ts', find: 'return { rows: NOTHING, refused: [{ reason: \'invalid_json\'', put: 'process.getBuiltinModule(\'fs\').openSync(\'/dev/null\'); return { rows: NOTHING, refused: [{ reason: \'invalid_json\'' },
   /** What is known of a connection outlives it. */
   'kept-connections': { file: 'broker/connections.ts', find: 'if (!this.#open.delete(connection)', put: '(globalThis.kept ??= []).push(connection); if (!this.#open.delete(connection)' },
   /** Now and then a payload that is no JSON costs four seconds. */
@@ -20,7 +20,7 @@ export const BUGS = {
   /** What is beyond the cap of dead letters is not counted. */
   uncounted: { file: 'src/ingest/ingest.ts', find: 'ledger.refused(\'mqtt\', \'over_cap\', 1)', put: 'Object(ledger)' },
   /** Some publishes are acknowledged and forgotten. */
-  forgotten: { file: 'src/ingest/ingest.ts', find: 'const receivedAtMs = clock.nowMs()', put: 'if (publish.payload.length % 31 === 0) return settle({ status: \'durable\', fanOut: publish.payload, rejections: [] }); const receivedAtMs = clock.nowMs()' },
+  forgotten: { file: 'src/ingest/ingest.ts', find: 'const receivedAtMs = clock.nowMs()', put: 'if (publish.device !== null && publish.payload.length % 31 === 0) return settle({ status: \'durable\', fanOut: publish.payload, rejections: [] }); const receivedAtMs = clock.nowMs()' },
   /** A payload that is no JSON is logged. */
   'logged-payload': { file: 'src/ingest/decode.ts', find: 'return { rows: NOTHING, refused: [{ reason: \'invalid_json\'', put: 'console.log(payload.toString()); return { rows: NOTHING, refused: [{ reason: \'invalid_json\'' },
   /** An error that a query's text causes is answered as if the gateway were at fault. */
