@@ -81,10 +81,11 @@ t.test('nobody is remembered as such, until something changes, and pushes out no
   t.equal(directory.findByDigest('guess9'), undefined)
   t.equal(world.queries.length, queries)
 
-  world.rows.set('guess9', stored('guess9', 'new'))
-  directory.drop(['guess9'])
+  t.equal(await directory.findByDigest(digestOf('new')), undefined)
+  for (const id of ['guess8', 'guess9']) world.rows.set(id, stored(id, id === 'guess9' ? 'new' : id))
+  directory.drop(['guess8', 'guess9'])
   t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'guess9')
-  t.equal(idOf(await directory.find('guess9')), 'guess9')
+  t.equal(idOf(await directory.find('guess8')), 'guess8')
 })
 
 t.test('beyond its bound the directory forgets, secrets included, and asks again', async (t) => {
@@ -109,7 +110,7 @@ t.test('a change makes what is known worthless: the old secret is nobody\'s, the
 })
 
 t.test('a change that overtakes a look-up is not lost: it is asked again', async (t) => {
-  const { world, directory } = createWorld()
+  const { world, directory } = createWorld({ principalsMax: 1 })
   world.rows.set('a', stored('a'))
   let release = () => {}
   world.hold = new Promise((resolve) => { release = resolve })
@@ -133,4 +134,6 @@ t.test('a change that overtakes a look-up is not lost: it is asked again', async
   world.hold = null
   release()
   t.equal(idOf(await unknown), 'new')
+  await directory.find('a')
+  t.equal(idOf(await directory.find('new')), 'new', 'that it was nobody is not remembered')
 })
