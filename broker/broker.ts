@@ -7,7 +7,7 @@ import type { IsTrusted } from './addresses.ts'
 import { createAdmission } from './admission.ts'
 import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
-import { closeSoon, type Connection, Connections, readOn } from './connections.ts'
+import { closeSoon, type Connection, Connections, createConnection, readOn } from './connections.ts'
 import { createExpress } from './express.ts'
 import type { PrincipalPredicate } from './endings.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
@@ -161,24 +161,7 @@ export function createBroker (options: BrokerOptions): Broker {
       onRest: (of) => { hits.hit(`${of}_per_second`) }
     })
     const held = new AcknowledgementQueue((publish, outcome) => { subscriber.leave(connection, publish, outcome) })
-    const connection: Connection = {
-      client: aedes.handle(socket),
-      socket,
-      origin,
-      gate,
-      held,
-      principal: undefined,
-      publishTopic: null,
-      expiresAtMs: Infinity,
-      connected: false,
-      attached: false,
-      forbidden: false,
-      abandoned: false,
-      condemned: false,
-      subscriptions: 0,
-      subscriptionLevels: 0,
-      qosMax: 0
-    }
+    const connection = createConnection({ client: aedes.handle(socket), socket, origin, gate, held })
     gate.use(express.createLane(connection), () => { readOn(connection.client) })
     connections.add(connection)
     socket.once('close', () => { forget(connection) })
@@ -250,6 +233,7 @@ export function createBroker (options: BrokerOptions): Broker {
       clientsConnected: connections.connected,
       connections: admission.open,
       connectionsRefused: listeners.counts.refused + admission.refused,
+      handshakesRefused: listeners.counts.handshakesRefused,
       handshakesFailed: listeners.counts.handshakesFailed,
       proxyHeadersRefused: listeners.counts.proxyHeadersRefused,
       bytesReceived: traffic.bytesReceived,
@@ -258,7 +242,8 @@ export function createBroker (options: BrokerOptions): Broker {
       heldMessages: subscriber.heldMessages,
       publishersStopped: gates.stopped,
       limitViolations: offences.counts.violations,
-      limitHits: hits.counts,
+      // The listeners turn away what comes beyond connectionsMax before anybody else sees it.
+      limitHits: new Map(hits.counts).set('connections', (hits.counts.get('connections') ?? 0) + listeners.counts.refused),
       loginsFailed: logins.counts.failed,
       takeovers: logins.counts.takeovers,
       publishesForbidden: offences.counts.publishesForbidden,

@@ -36,6 +36,24 @@ export interface Connection {
   qosMax: 0 | 1 | 2
 }
 
+/** A connection of which nothing is known yet. */
+export function createConnection (parts: Pick<Connection, 'client' | 'socket' | 'origin' | 'gate' | 'held'>): Connection {
+  return {
+    ...parts,
+    principal: undefined,
+    publishTopic: null,
+    expiresAtMs: Infinity,
+    connected: false,
+    attached: false,
+    forbidden: false,
+    abandoned: false,
+    condemned: false,
+    subscriptions: 0,
+    subscriptionLevels: 0,
+    qosMax: 0
+  }
+}
+
 /** Aedes' client has this property; its types do not tell. */
 export interface SubscribingClient extends Client {
   readonly subscriptions: Readonly<Record<string, { readonly qos: 0 | 1 | 2 }>>

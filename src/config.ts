@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import type { BrokerLimits } from '../broker/limits.ts'
 import { type Environment, parseEnvironment } from '../schemas/environment.ts'
 import { ConfigError } from './config-error.ts'
 import type { TokenConfig } from './security/security.ts'
@@ -24,11 +25,8 @@ export interface Config {
   readonly httpPort: number
   readonly packetBytesMax: number
   readonly deniedFilters: readonly string[]
-  readonly connectionsMax: number
-  readonly connectionsPerAddressMax: number
-  readonly connectsPerSecondMax: number
-  readonly deviceMessagesPerSecondMax: number
-  readonly deviceBytesPerSecondMax: number
+  readonly brokerLimits: Pick<BrokerLimits, 'packetBytesMax' | 'connectionsMax' | 'connectionsPerAddressMax' | 'connectsPerSecondMax' |
+    'messagesPerSecondMax' | 'bytesPerSecondMax'>
   readonly ackTimeoutMs: number
   readonly flushIntervalMs: number
   readonly commitTimeoutMs: number
@@ -72,11 +70,14 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     httpPort: values.VITAL_HTTP_PORT,
     packetBytesMax: values.VITAL_PACKET_BYTES_MAX,
     deniedFilters: toList(values.VITAL_MQTT_DENIED_FILTERS),
-    connectionsMax: values.VITAL_CONNECTIONS_MAX,
-    connectionsPerAddressMax: values.VITAL_CONNECTIONS_PER_ADDRESS_MAX,
-    connectsPerSecondMax: values.VITAL_CONNECTS_PER_SECOND_MAX,
-    deviceMessagesPerSecondMax: values.VITAL_DEVICE_MESSAGES_PER_SECOND_MAX,
-    deviceBytesPerSecondMax: values.VITAL_DEVICE_BYTES_PER_SECOND_MAX,
+    brokerLimits: {
+      packetBytesMax: values.VITAL_PACKET_BYTES_MAX,
+      connectionsMax: values.VITAL_CONNECTIONS_MAX,
+      connectionsPerAddressMax: values.VITAL_CONNECTIONS_PER_ADDRESS_MAX,
+      connectsPerSecondMax: values.VITAL_CONNECTS_PER_SECOND_MAX,
+      messagesPerSecondMax: values.VITAL_DEVICE_MESSAGES_PER_SECOND_MAX,
+      bytesPerSecondMax: values.VITAL_DEVICE_BYTES_PER_SECOND_MAX
+    },
     ackTimeoutMs: values.VITAL_ACK_TIMEOUT_MS,
     flushIntervalMs: values.VITAL_FLUSH_INTERVAL_MS,
     commitTimeoutMs: values.VITAL_COMMIT_TIMEOUT_MS,

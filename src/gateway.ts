@@ -189,14 +189,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const broker = createBroker({
       ...transport.broker,
       ingest: ingest.acceptPublish,
-      limits: {
-        packetBytesMax: config.packetBytesMax,
-        connectionsMax: config.connectionsMax,
-        connectionsPerAddressMax: config.connectionsPerAddressMax,
-        connectsPerSecondMax: config.connectsPerSecondMax,
-        messagesPerSecondMax: config.deviceMessagesPerSecondMax,
-        bytesPerSecondMax: config.deviceBytesPerSecondMax
-      },
+      limits: config.brokerLimits,
       deniedFilters: config.deniedFilters,
       authenticate: security.authenticateMqtt,
       version: packageJson.version,
@@ -228,7 +221,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       retention: retention.removed,
       warnings: () => warnings().length,
       security: security.statistics,
-      mqtt: () => broker.statistics()
+      mqtt: () => ({ ...broker.statistics(), ...transport.statistics() })
     })
     const http = transport.createHttp(broker.accept, security.authenticateHttp, {
       ingest: ingest.acceptPost,
