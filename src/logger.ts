@@ -14,10 +14,6 @@ interface LogOptions {
 /** Controls of terminals (DEL and C1), line ends that JSON leaves as they are, and what hides or turns text around. */
 const TREACHEROUS = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
 
-/** The same and the controls below the space, but tabs and line ends, which a stack has. */
-// eslint-disable-next-line no-control-regex -- control characters are what it looks for
-const TREACHEROUS_IN_STACK = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
-
 const toEscape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 /**
@@ -65,12 +61,11 @@ const CAUSES_MAX = 4
 function toLoggedError (error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return typeof error === 'object' ? typeof error : error
   const { name, message, stack, cause } = error
-  const clean = (text: string) => text.replace(TREACHEROUS_IN_STACK, toEscape)
   const code = (error as { code?: unknown }).code
   const logged: LoggedError = {
     type: name,
-    message: clean(message),
-    ...(stack === undefined ? {} : { stack: clean(stack) }),
+    message,
+    ...(stack === undefined ? {} : { stack }),
     ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}),
     ...(cause === undefined || depth >= CAUSES_MAX ? {} : { cause: toLoggedError(cause, depth + 1) })
   }

@@ -4,17 +4,21 @@ import { SECURITY_LIMITS } from './limits.ts'
 
 const { jwksAgeMaxMs, jwksCooldownMs, jwksTimeoutMs } = SECURITY_LIMITS
 
-/** Keys of the issuer, by URL or file. Each finds a key, or throws an error of jose, of the file system or of the network. */
-export async function createKeySet (source: string): Promise<JWTVerifyGetKey> {
-  return /^https?:/.test(source) ? createRemoteKeySet(new URL(source)) : await createFileKeySet(source)
+/**
+ * Keys of the issuer. Finds a key, or throws an error of jose, of the file system or of the network.
+ * @param source - URL or file
+ * @param ageMaxMs - keys of a URL are asked for again after this time
+ */
+export async function createKeySet (source: string, ageMaxMs: number = jwksAgeMaxMs): Promise<JWTVerifyGetKey> {
+  return /^https?:/.test(source) ? createRemoteKeySet(new URL(source), ageMaxMs) : await createFileKeySet(source)
 }
 
 /**
- * Asked for when first needed, when older than ten minutes, and for a key that is not in it. While the issuer does not
+ * Asked for when first needed, when too old, and for a key that is not in it. While the issuer does not
  * answer, the keys it gave last stay good.
  */
-function createRemoteKeySet (url: URL): JWTVerifyGetKey {
-  const remote = createRemoteJWKSet(url, { cacheMaxAge: jwksAgeMaxMs, cooldownDuration: jwksCooldownMs, timeoutDuration: jwksTimeoutMs })
+function createRemoteKeySet (url: URL, cacheMaxAge: number): JWTVerifyGetKey {
+  const remote = createRemoteJWKSet(url, { cacheMaxAge, cooldownDuration: jwksCooldownMs, timeoutDuration: jwksTimeoutMs })
   return async (header, token) => {
     try {
       return await remote(header, token)

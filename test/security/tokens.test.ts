@@ -111,7 +111,9 @@ t.test('a remembered token ends when it expires', async (t) => {
 t.test('keys by URL: an issuer that does not answer is no wrong token, and its last keys stay good', async (t) => {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
   let isAway = true
+  let requests = 0
   const server = createServer((_request, response) => {
+    requests++
     if (isAway) response.writeHead(500).end()
     else exportJWK(publicKey).then((jwk) => response.end(JSON.stringify({ keys: [{ ...jwk, kid: 'e', alg: 'ES256' }] })), () => response.destroy())
   })
@@ -119,7 +121,7 @@ t.test('keys by URL: an issuer that does not answer is no wrong token, and its l
   t.teardown(() => { server.close() })
   const failures: unknown[] = []
   const tokens = createTokens({
-    getKey: await createKeySet(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`),
+    getKey: await createKeySet(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`, 0),
     issuer: ISSUER,
     audience: AUDIENCE,
     algorithms: ['ES256'],
@@ -134,6 +136,7 @@ t.test('keys by URL: an issuer that does not answer is no wrong token, and its l
   t.match(await tokens.check(await sign('ann')), { principal: { id: 'ann', role: 'operator' } })
   isAway = true
   t.match(await tokens.check(await sign('bob')), { principal: { id: 'bob', role: 'operator' } })
+  t.equal(requests, 3, 'it was asked each time')
 })
 
 t.test('a file that is no key set stops the start', async (t) => {
