@@ -104,7 +104,7 @@ export class ExpressLane {
   readonly #options: LaneOptions
   readonly #taken: Taken = { bytes: 0, isPartial: false }
   /** The topic of the last publish: most connections have one. As latin1, which is quick to compare, and as it is. */
-  #topicBytes = ''
+  #topicBytes: string | null = null
   #topic = ''
 
   constructor (options: LaneOptions) {

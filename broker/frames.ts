@@ -29,6 +29,9 @@ export function createTraffic (): Traffic {
 /** Control packet type of PUBLISH. */
 export const PUBLISH = 3
 
+/** Control packet type of DISCONNECT. */
+const DISCONNECT = 14
+
 /** Of a remaining length [MQTT-2.2.3]. */
 export const LENGTH_BYTES_MAX = 4
 
@@ -51,11 +54,14 @@ export class FrameScanner {
   packetBytesMax: number
   /** Set by `scan`, for good. */
   violation: FrameViolation | null = null
+  /** A DISCONNECT has passed: nothing may come behind it [MQTT-3.14.4-1]. */
+  isOver = false
   /** Bytes of the current body that are still to come. */
   #bodyBytes = 0
   /** Bytes of the current fixed header seen so far; 0 between packets and in a body. */
   #headerBytes = 0
   #length = 0
+  #isLast = false
 
   constructor ({ traffic, packetBytesMax }: { traffic: Traffic, packetBytesMax: number }) {
     this.#traffic = traffic
@@ -69,11 +75,11 @@ export class FrameScanner {
 
   /**
    * @returns how many bytes of `chunk` may pass: all, or those up to where `mode` stops, or those before the packet
-   *   that set {@link FrameScanner.violation}
+   *   that set {@link FrameScanner.violation}, or those up to the end of a DISCONNECT
    */
   scan (chunk: Uint8Array, mode: ScanMode): number {
     const { packetsByType } = this.#traffic
-    const end = chunk.length
+    const end = this.isOver ? 0 : chunk.length
     let bodyBytes = this.#bodyBytes
     let headerBytes = this.#headerBytes
     let length = this.#length
@@ -84,7 +90,7 @@ export class FrameScanner {
         const skipped = bodyBytes < end - at ? bodyBytes : end - at
         at += skipped
         bodyBytes -= skipped
-        if (bodyBytes > 0 || mode === SCAN.onePacket) break
+        if (bodyBytes > 0 || mode === SCAN.onePacket || this.#isLast) break
         continue
       }
       const byte = chunk[at] as number
@@ -93,6 +99,7 @@ export class FrameScanner {
         if (type === PUBLISH && mode === SCAN.untilPublish) break
         if (at > 0 && mode === SCAN.untilExpress && isPublishQos1(byte)) break
         packetAt = at
+        this.#isLast = type === DISCONNECT
         packetsByType[type] = (packetsByType[type] as number) + 1
         length = 0
         headerBytes = 1
@@ -113,8 +120,9 @@ export class FrameScanner {
       }
       bodyBytes = length
       headerBytes = 0
-      if (length === 0 && mode === SCAN.onePacket) break
+      if (length === 0 && (mode === SCAN.onePacket || this.#isLast)) break
     }
+    this.isOver = this.#isLast && bodyBytes === 0 && headerBytes === 0
     this.#bodyBytes = bodyBytes
     this.#headerBytes = headerBytes
     this.#length = length

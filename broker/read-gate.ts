@@ -130,7 +130,8 @@ export class ReadGate {
   #pass (bytes?: number): Buffer | null {
     // read(0) is the stream asking its source for more, or noticing its end; it returns no data.
     if (bytes === 0) return this.#read.call(this.#socket, 0)
-    if (this.#stopped || this.#resting !== null) return null
+    // What lies in a destroyed stream could still be read.
+    if (this.#stopped || this.#resting !== null || this.#socket.destroyed) return null
     const chunk = this.#read.call(this.#socket) as Buffer | null
     if (chunk === null) return null
     const scanner = this.#scanner
@@ -172,14 +173,14 @@ export class ReadGate {
     let stopped = false
     if (end / PACKET_BYTES_MIN <= limiter.messages) {
       passed = scanner.scan(end === chunk.length ? chunk : chunk.subarray(0, end), mode)
-      stopped = passed < end
+      stopped = passed < end || scanner.isOver
     } else {
       // Packet by packet, so that a chunk of 32,000 pings is not one step.
       while (passed < end && !stopped && messagesOf(traffic) - before < limiter.messages) {
         const rest = chunk.subarray(passed, end)
         const step = scanner.scan(rest, mode === SCAN.untilPublish ? mode : SCAN.onePacket)
         passed += step
-        stopped = scanner.violation !== null || (mode === SCAN.untilPublish && step < rest.length) ||
+        stopped = scanner.violation !== null || scanner.isOver || (mode === SCAN.untilPublish && step < rest.length) ||
           (mode === SCAN.untilExpress && passed < end && isPublishQos1(chunk[passed] as number))
       }
     }
@@ -206,6 +207,8 @@ export class ReadGate {
     if (violation !== null) {
       this.close()
       this.#onViolation(violation)
+    } else if (this.#scanner.isOver) {
+      this.close()
     } else {
       if (passed < chunk.length) this.#socket.unshift(chunk.subarray(passed))
       if (this.#phase === 'open' && !this.#held) this.#gates.enlist(this)

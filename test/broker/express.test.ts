@@ -82,6 +82,30 @@ t.test('subscribers see what took the express lane, from the moment of their SUB
   t.strictSame(back.messages(), ['vital/band-1 m1', 'vital/band-1 m2', 'vital/band-1 m3'], 'one who was away, too')
 })
 
+t.test('nothing behind DISCONNECT is looked at, in one segment or in several', async (t) => {
+  const { port, ingest } = await startBroker(t, { answer: durable })
+  const behind: Packet[][] = [[publishPacket(2)], [publishPacket(2, { qos: 0 })], [publishPacket(2, { retain: true })], [{ cmd: 'pingreq' }, publishPacket(2)]]
+  for (const packets of behind) {
+    for (const isCut of [false, true]) {
+      const client = await RawClient.connected(t, port)
+      ingest.seen.length = 0
+      client.send(publishPacket(1), { cmd: 'disconnect' }, ...packets)
+      if (isCut) client.send(publishPacket(3))
+      await client.closed()
+      await sleep(10)
+      t.strictSame(ingest.seen.map(({ payload }) => payload.toString()), ['m1'])
+    }
+  }
+})
+
+t.test('a topic of zero length closes the connection, the first one, too', async (t) => {
+  const { port } = await startBroker(t, { answer: durable })
+  const client = await RawClient.connected(t, port)
+  client.socket.write(Buffer.from([0x32, 4, 0, 0, 0, 1]))
+  await client.closed()
+  t.equal(client.of('puback').length, 0)
+})
+
 t.test('a device that publishes steadily is alive, without a PINGREQ', async (t) => {
   const { port } = await startBroker(t, { answer: durable })
   const device = await RawClient.connected(t, port, { keepalive: 1 })

@@ -10,7 +10,7 @@ const createScanner = (packetBytesMax = 1000) => {
 
 const PACKETS: Packet[] = [
   connectPacket(), { cmd: 'pingreq' }, { cmd: 'puback', messageId: 3 }, publishPacket(1), publishPacket(2, { payload: 'x'.repeat(300) }),
-  { cmd: 'subscribe', messageId: 4, subscriptions: [{ topic: 'a', qos: 0 }] }, publishPacket(0, { qos: 0, payload: '' }), { cmd: 'disconnect' }
+  { cmd: 'subscribe', messageId: 4, subscriptions: [{ topic: 'a', qos: 0 }] }, publishPacket(0, { qos: 0, payload: '' })
 ]
 
 t.test('boundaries are followed however the stream is cut', (t) => {
@@ -56,6 +56,25 @@ t.test('where it stops, at any cut', (t) => {
   t.equal(first.scan(stream, SCAN.onePacket), 2, 'an empty packet')
   t.equal(first.scan(stream.subarray(2), SCAN.onePacket), 4)
   t.equal(first.scan(publish, SCAN.onePacket), publish.length)
+  t.end()
+})
+
+t.test('nothing passes behind DISCONNECT, wherever the stream is cut', (t) => {
+  const ping = mqttPacket.generate({ cmd: 'pingreq' })
+  for (const disconnect of [Buffer.from([0xe0, 0]), Buffer.from([0xe0, 3, 1, 2, 3])]) {
+    const stream = Buffer.concat([ping, disconnect, ping, mqttPacket.generate(publishPacket(1)), ping])
+    for (const mode of Object.values(SCAN)) {
+      for (let cut = 1; cut < stream.length; cut++) {
+        const { scanner } = createScanner()
+        let passed = 0
+        for (const chunk of [stream.subarray(0, cut), stream.subarray(cut)]) {
+          for (let at = 0, step = 1; step > 0; at += step, passed += step) step = scanner.scan(chunk.subarray(at), mode)
+        }
+        if (passed !== ping.length + disconnect.length || !scanner.isOver) throw new Error(`cut at ${cut}: ${passed}`)
+      }
+    }
+  }
+  t.pass('all cuts')
   t.end()
 })
 
