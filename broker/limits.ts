@@ -19,6 +19,8 @@ export interface BrokerLimits {
   readonly handshakeTimeoutMs: number
   /** Handshakes under way; an elliptic one costs about 1 ms of processor and 50 KiB, so a reconnecting fleet of 5,000 fits. */
   readonly handshakesMax: number
+  /** Of one address, as `connectionsPerAddressMax` counts them: silent ones must not take the room of all others. Not for loopback. */
+  readonly handshakesPerAddressMax: number
   /** From accept to a whole PROXY header: proxies send it in their first packet. */
   readonly proxyHeaderTimeoutMs: number
   /** From its turn to a whole CONNECT. */
@@ -92,6 +94,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   connectsPerSecondMax: 1000,
   handshakeTimeoutMs: 10_000,
   handshakesMax: 8_192,
+  handshakesPerAddressMax: 2_048,
   proxyHeaderTimeoutMs: 5_000,
   connectTimeoutMs: 10_000,
   authenticationTimeoutMs: 60_000,

@@ -25,15 +25,16 @@ export interface ListenerOptions {
   readonly tls?: ServerTls | undefined
   /** Peers that must begin with a PROXY header. */
   readonly isProxy?: IsTrusted | undefined
-  readonly limits: Pick<BrokerLimits, 'connectionsMax' | 'handshakeTimeoutMs' | 'handshakesMax' | 'proxyHeaderTimeoutMs'>
+  readonly limits: Pick<BrokerLimits, 'connectionsMax' | 'handshakeTimeoutMs' | 'handshakesMax' | 'handshakesPerAddressMax' | 'proxyHeaderTimeoutMs'>
   readonly onConnection: (stream: Duplex, origin: Origin) => void
   readonly logger: Logger
 }
 
 /** What a listener has turned away, since its start. */
 export interface ListenerCounts {
-  /** At `connectionsMax` or `handshakesMax`. */
+  /** At `connectionsMax`. */
   readonly refused: number
+  readonly handshakesRefused: number
   readonly handshakesFailed: number
   readonly proxyHeadersRefused: number
 }
@@ -49,6 +50,7 @@ export function createListener ({ host, port, tls, isProxy, limits, onConnection
       tls,
       timeoutMs: limits.handshakeTimeoutMs,
       underWayMax: limits.handshakesMax,
+      perAddressMax: limits.handshakesPerAddressMax,
       onSecure: (stream, remoteAddress) => {
         onConnection(stream, { transport: 'tls', remoteAddress, certificateNames: toCertificateNames(stream) })
       },
@@ -113,7 +115,8 @@ export function createListener ({ host, port, tls, isProxy, limits, onConnection
     },
     get counts (): ListenerCounts {
       return {
-        refused: state.refused + (handshakes?.refused ?? 0),
+        refused: state.refused,
+        handshakesRefused: handshakes?.refused ?? 0,
         handshakesFailed: handshakes?.failed ?? 0,
         proxyHeadersRefused: state.proxyHeadersRefused
       }

@@ -42,6 +42,7 @@ export function createListeners ({ secure, ...plain }: ListenersOptions) {
       const sum = (pick: (counts: ListenerCounts) => number) => listeners.reduce((total, { counts }) => total + pick(counts), 0)
       return {
         refused: sum(({ refused }) => refused),
+        handshakesRefused: sum(({ handshakesRefused }) => handshakesRefused),
         handshakesFailed: sum(({ handshakesFailed }) => handshakesFailed),
         proxyHeadersRefused: sum(({ proxyHeadersRefused }) => proxyHeadersRefused)
       }

@@ -9,6 +9,8 @@ export interface BrokerStatistics {
   /** Open sockets, now. */
   readonly connections: number
   readonly connectionsRefused: number
+  /** TLS handshakes that were not begun, because too many were under way. */
+  readonly handshakesRefused: number
   /** TLS handshakes that came to nothing. */
   readonly handshakesFailed: number
   /** Connections of trusted proxies without a valid PROXY header. */

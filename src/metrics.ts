@@ -29,6 +29,18 @@ export interface MetricsSources {
     readonly publishesReceived: number
     readonly deliveriesDropped: number
     readonly retainedRefused: number
+    readonly sessions: number
+    readonly subscriptions: number
+    readonly queuedMessages: number
+    readonly queuedBytes: number
+    readonly retainedMessages: number
+    readonly retainedBytes: number
+    readonly handshakesFailed: number
+    readonly handshakesRefused: number
+    readonly proxyHeadersRefused: number
+    readonly webSocketsRefused: number
+    /** Unix milliseconds; `null`: there is no certificate. */
+    readonly certificateExpiresAtMs: number | null
   }
 }
 
@@ -77,6 +89,14 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const httpLimited = counter('http_requests_limited', 'HTTP requests answered 429 for their rate', [])
   const mqttClients = gauge('mqtt_clients', 'Connected MQTT clients')
   const mqttConnections = gauge('mqtt_connections', 'Open MQTT connections, those that wait for their turn included')
+  const mqttKept = {
+    sessions: gauge('mqtt_sessions', 'Persistent sessions that hold subscriptions'),
+    subscriptions: gauge('mqtt_subscriptions', 'Subscriptions of connected clients'),
+    queuedMessages: gauge('mqtt_queued_messages', 'Messages queued for sessions'),
+    queuedBytes: gauge('mqtt_queued_bytes', 'Their bytes'),
+    retainedMessages: gauge('mqtt_retained_messages', 'Retained messages'),
+    retainedBytes: gauge('mqtt_retained_bytes', 'Their bytes')
+  }
   const limitHits = counter('mqtt_limit_hits', 'How often a limit was met; broker/README.md has what each does', ['limit'])
   const loginsRefused = counter('mqtt_logins_refused', 'MQTT connections refused with return code 5', [])
   const takeovers = counter('mqtt_takeovers', 'MQTT connections closed because their client id connected again', [])
@@ -85,6 +105,11 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const mqttPublishes = counter('mqtt_publishes_received', 'MQTT PUBLISH packets received', [])
   const deliveriesDropped = counter('mqtt_deliveries_dropped', 'Deliveries dropped because the subscriber did not read', [])
   const retainedRefused = counter('mqtt_retained_refused', 'Retained messages not retained, because the set is full', [])
+  const handshakesFailed = counter('tls_handshakes_failed', 'TLS handshakes with MQTT clients that came to nothing', [])
+  const handshakesRefused = counter('tls_handshakes_refused', 'TLS handshakes not begun, because too many were under way', [])
+  const proxyHeadersRefused = counter('proxy_headers_refused', 'Connections of trusted proxies closed for want of a PROXY header', [])
+  const webSocketsRefused = counter('websockets_refused', 'Upgrades to MQTT over WebSocket that were refused', [])
+  const certificateExpiry = gauge('tls_certificate_expiry_timestamp_seconds', 'Unix time at which the certificate expires; 0 without one')
   const ackDuration = new Histogram({ name: 'vital_ack_duration_seconds', help: 'From receipt of a message to the moment that it is durable', buckets: ACK_BUCKETS, registers })
   const batchDuration = new Histogram({ name: 'vital_batch_duration_seconds', help: 'Time that a batch took to become durable', buckets: ACK_BUCKETS, registers })
   const batchReadings = new Histogram({ name: 'vital_batch_readings', help: 'Readings and dead letters in a batch', buckets: BATCH_READINGS_BUCKETS, registers })
@@ -127,7 +152,9 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     principalsKnown.set(security.principalsKnown)
     passwordsWaiting.set(security.passwordsWaiting)
     const mqtt = sources.mqtt()
+    certificateExpiry.set((mqtt.certificateExpiresAtMs ?? 0) / 1000)
     mqttClients.set(mqtt.clientsConnected)
+    for (const [name, metric] of Object.entries(mqttKept)) metric.set(mqtt[name as keyof typeof mqttKept])
     mqttConnections.set(mqtt.connections)
     limitHits.reset()
     for (const [limit, count] of mqtt.limitHits) limitHits.inc({ limit }, count)
@@ -135,6 +162,8 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
       [loginsRefused, mqtt.loginsFailed], [takeovers, mqtt.takeovers], [publishesForbidden, mqtt.publishesForbidden],
       [mqttPackets, mqtt.packetsReceived], [mqttPublishes, mqtt.publishesReceived],
       [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused],
+      [handshakesFailed, mqtt.handshakesFailed], [handshakesRefused, mqtt.handshakesRefused],
+      [proxyHeadersRefused, mqtt.proxyHeadersRefused], [webSocketsRefused, mqtt.webSocketsRefused],
       [spoolReplayed, spool.replayed], [spoolDamage, spool.damage],
       [retentionReadings, retention.readings], [retentionPartitions, retention.partitions]
     ] as const) {

@@ -22,6 +22,8 @@ export interface Tls extends ServerTls {
   reload (): Promise<void>
   /** What weakens it, as of now. */
   warnings (): string[]
+  /** Unix milliseconds at which the server's certificate ends. */
+  expiresAtMs (): number
 }
 
 interface Loaded {
@@ -73,7 +75,8 @@ export async function createTls ({ files, logger }: { files: TlsFiles, logger: L
     options: { ...loaded.context, requestCert: files.clientCaFile !== null, rejectUnauthorized: files.clientCertRequired },
     keepRenewed (server) { servers.push(server) },
     reload,
-    warnings
+    warnings,
+    expiresAtMs: () => Date.parse(loaded.certificates[0]?.certificate.validTo ?? '')
   }
 }
 

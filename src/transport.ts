@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import { createAddressSet } from '../broker/addresses.ts'
 import type { Broker, BrokerOptions } from '../broker/broker.ts'
 import { DEFAULT_LIMITS } from '../broker/limits.ts'
-import { createWebSockets } from '../broker/web-socket.ts'
+import { createWebSockets, type WebSockets } from '../broker/web-socket.ts'
 import type { Config } from './config.ts'
 import type { HttpAuthenticate } from './http/authentication.ts'
 import { createHttpServer, type HttpServerOptions } from './http/server.ts'
@@ -27,9 +27,11 @@ export async function createTransport ({ config, logger }: { config: TransportOp
     isProxy: transport.proxyProtocol ? isProxy : undefined
   }
 
+  let webSockets: WebSockets | null = null
+
   /** HTTP, with MQTT over WebSocket, and metrics and health on a server of their own where that is configured. */
   function createHttp (accept: Broker['accept'], authenticate: HttpAuthenticate, options: HttpOptions) {
-    const webSockets = createWebSockets({
+    webSockets = createWebSockets({
       onConnection: accept, origins: transport.webSocketOrigins, limits: { ...DEFAULT_LIMITS, packetBytesMax }, logger
     })
     const shared = { ...options, tls, isProxy, bodyBytesMax: packetBytesMax }
@@ -52,7 +54,7 @@ export async function createTransport ({ config, logger }: { config: TransportOp
         return { port, adminPort: bound?.port ?? null }
       },
       async stop (): Promise<void> {
-        webSockets.stop()
+        webSockets?.stop()
         await Promise.all([publicServer.stop(), adminServer?.stop()])
       }
     }
@@ -65,7 +67,9 @@ export async function createTransport ({ config, logger }: { config: TransportOp
     hasClientCertificates: transport.tls !== null && transport.tls.clientCaFile !== null,
     /** Takes renewed certificates; what there is stays when they cannot be used. `null`: there are none. */
     reload: tls === undefined ? null : tls.reload,
-    warnings: (): string[] => tls?.warnings() ?? []
+    warnings: (): string[] => tls?.warnings() ?? [],
+    /** For metrics. */
+    statistics: () => ({ webSocketsRefused: webSockets?.refused ?? 0, certificateExpiresAtMs: tls?.expiresAtMs() ?? null })
   }
 }
 

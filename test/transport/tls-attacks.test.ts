@@ -65,7 +65,7 @@ t.test('handshakes under way are bounded', async (t) => {
   const transports = await startTransports(t, await createAuthority(t), { limits: { handshakesMax: 3, handshakeTimeoutMs: 2000 } })
   const sockets = Array.from({ length: 5 }, () => connect({ port: transports.ports.tls, host: '127.0.0.1' }).on('error', () => {}).resume())
   t.teardown(() => { for (const socket of sockets) socket.destroy() })
-  await until(() => transports.broker.statistics().connectionsRefused === 2, 'two to be refused')
+  await until(() => transports.broker.statistics().handshakesRefused === 2, 'two to be refused')
   await until(() => sockets.filter(({ destroyed }) => destroyed).length === 2, 'two to be closed')
   for (const socket of sockets) socket.destroy()
   await until(() => transports.broker.statistics().handshakesFailed === 3, 'the rest to be forgotten')
