@@ -9,7 +9,7 @@ export interface Violation {
 /** What compiled code, caches that fill and the allocator may still add after the first checkpoint. */
 const MEMORY_GROWTH_MAX = 24 * 2 ** 20
 /** Of one session, subscription or retained message that clients made the broker keep, beside its payload. */
-const KEPT_ITEM_BYTES = 2500
+const KEPT_ITEM_BYTES = 1000
 /** A connection of the gateway's pool, a segment of its spool. */
 const DESCRIPTOR_GROWTH_MAX = 12
 

@@ -137,7 +137,7 @@ class FuzzRun {
   private constructor (options: FuzzRunOptions, parts: Parts) {
     this.#options = options
     this.#parts = parts
-    this.#pulse = new Pulse(() => {
+    this.#pulse = new Pulse(parts.gateway.pid, () => {
       parts.gateway.sample()
       options.onProgress(this.#packets)
     })
