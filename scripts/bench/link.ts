@@ -79,7 +79,7 @@ function openLink (settings: LoadSettings, index: number, fail: (error: Error) =
     socket.on('close', () => broken(new Error(`connection ${index} was closed by the server`)))
     socket.on('connect', () => {
       if (settings.protocol === 'http') opened()
-      else socket.write(encodeConnect(`${settings.devicePrefix}-${index}`, KEEPALIVE_S))
+      else socket.write(encodeConnect(`${settings.devicePrefix}-${index}`, KEEPALIVE_S, settings.secrets?.[index]))
     })
   })
 }

@@ -15,7 +15,7 @@ function fail (error: Error): void {
 }
 
 async function measure (settings: LoadSettings, links: readonly Link[]): Promise<LoadReport> {
-  const loop = settings.traffic === 'open' ? startOpenLoop(settings, links) : startClosedLoop(settings, links)
+  const loop = settings.traffic === 'open' || settings.traffic === 'get' ? startOpenLoop(settings, links) : startClosedLoop(settings, links)
   await sleep(settings.warmupMs)
   tell({ type: 'measuring' })
   const cpuBefore = process.cpuUsage()

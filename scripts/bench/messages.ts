@@ -1,6 +1,6 @@
 /** What the bench tells a load generator: one process, one round. */
 export interface LoadSettings {
-  readonly traffic: 'closed' | 'open' | 'idle'
+  readonly traffic: 'closed' | 'open' | 'idle' | 'get'
   readonly protocol: 'mqtt' | 'http'
   readonly qos: 0 | 1
   readonly port: number
@@ -15,6 +15,33 @@ export interface LoadSettings {
   readonly measureMs: number
   /** New for each round, so that no reading of it was ever sent before. */
   readonly devicePrefix: string
+  /** Each publish is of one of so many devices, at random; 0: each connection is one device. QoS 1 only. */
+  readonly devices: number
+  /** The generated secret of each connection's device; `null`: connections without credentials. */
+  readonly secrets: readonly string[] | null
+}
+
+/** What the bench tells the process that asks for pages. Each second's requests are spread over {@link GET_SORTS} in turn. */
+export interface GetSettings {
+  readonly port: number
+  readonly ratePerS: number
+  readonly deepRatePerS: number
+  readonly deepOffset: number
+  readonly warmupMs: number
+  readonly measureMs: number
+}
+
+export const GET_SORTS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
+
+export interface LatencyMs { readonly p50: number, readonly p99: number, readonly p999: number }
+
+/** Latencies of GETs in milliseconds, from when each was due; both orders of a sort count together. */
+export interface GetReport {
+  readonly requestsPerS: number
+  readonly all: LatencyMs
+  readonly bySort: Readonly<Record<typeof GET_SORTS[number], LatencyMs>>
+  /** Pages that begin at the deep offset, every sort. */
+  readonly deep: LatencyMs
 }
 
 /** What one round measured, seen from the generator. Latencies in milliseconds. */
@@ -27,18 +54,21 @@ export interface LoadReport {
   readonly readingsAcked: number
   /** Cores that the generator used while it measured: near 1 it was the limit. */
   readonly cpuCores: number
-  readonly latencyMs: { readonly p50: number, readonly p99: number, readonly p999: number } | null
+  readonly latencyMs: LatencyMs | null
   /** How late the generator itself sent what was due, 99th percentile; part of the latency. */
   readonly sendLagP99Ms: number | null
 }
 
 export type ToLoad = { readonly type: 'run', readonly settings: LoadSettings } | { readonly type: 'go' }
 
+export interface ToGetLoad { readonly type: 'get', readonly settings: GetSettings }
+
 export type FromLoad =
   | { readonly type: 'connected' }
   | { readonly type: 'measuring' }
   | { readonly type: 'measured' }
   | { readonly type: 'result', readonly report: LoadReport }
+  | { readonly type: 'pages', readonly report: GetReport }
   | { readonly type: 'failed', readonly message: string }
 
 /** What the servers to compare with, bare broker and bare Fastify, tell when they listen. */

@@ -24,10 +24,13 @@ function encodeText (text: string): Buffer {
 /**
  * A CONNECT with a clean session.
  * @param keepaliveS - 0 turns the server's keepalive off
+ * @param secret - the password; the user name is the client id then
  */
-export function encodeConnect (clientId: string, keepaliveS: number): Buffer {
+export function encodeConnect (clientId: string, keepaliveS: number, secret?: string): Buffer {
+  const credentials = secret === undefined ? [] : [encodeText(clientId), encodeText(secret)]
+  const flags = secret === undefined ? 0x02 : 0xc2
   const body = Buffer.concat([
-    encodeText('MQTT'), Buffer.from([4, 0x02, keepaliveS >> 8, keepaliveS & 255]), encodeText(clientId)
+    encodeText('MQTT'), Buffer.from([4, flags, keepaliveS >> 8, keepaliveS & 255]), encodeText(clientId), ...credentials
   ])
   return Buffer.concat([Buffer.from([0x10]), encodeLength(body.length), body])
 }

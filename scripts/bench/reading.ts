@@ -30,7 +30,8 @@ export function createPayload (readings: number, device?: string): { payload: Bu
   return { payload: Buffer.from(`[${Array.from({ length: readings }, () => tail).join(',')}]`), readingsAt }
 }
 
-function writeDigits (bytes: Uint8Array, at: number, width: number, value: number): void {
+/** Writes `value` as `width` decimal digits, with leading zeros. */
+export function writeDigits (bytes: Uint8Array, at: number, width: number, value: number): void {
   for (let index = at + width - 1; index >= at; index--) {
     const rest = (value / 10) | 0
     bytes[index] = ZERO + value - rest * 10

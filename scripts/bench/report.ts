@@ -9,6 +9,8 @@ export interface Outcome {
   readonly workload: Workload
   readonly gateway: readonly Round[]
   readonly reference: readonly Round[]
+  /** Mosquitto as a broker alone; empty where there is none. */
+  readonly mosquitto: readonly Round[]
   readonly referenceName: string
   /** Readings acknowledged and found in the gateway's store, over all rounds; `null` where nothing is stored. */
   readonly stored: number | null
@@ -24,15 +26,25 @@ const UNITS: Readonly<Record<string, string>> = {
   rate: 'readings/s', p50: 'ms', p99: 'ms', 'p99.9': 'ms', bytes: 'bytes/connection'
 }
 
-const METRICS = ['rate', 'p50', 'p99', 'p99.9', 'bytes'] as const
+const METRICS = ['rate', 'p50', 'p99', 'p99.9', 'bytes']
+
+/** In the order of the above, and then those of a workload's own. */
+function metricsOf (rounds: readonly Round[]): string[] {
+  return [...new Set([...METRICS, ...rounds.flatMap(({ metrics }) => Object.keys(metrics))])]
+}
+
+function unitOf (workload: Workload, metric: string): string {
+  if (metric === 'rate' && workload.traffic === 'get') return 'GETs/s'
+  return UNITS[metric] ?? 'ms'
+}
 
 function values (rounds: readonly Round[], metric: string): number[] {
   return rounds.flatMap(({ metrics }) => metrics[metric] ?? [])
 }
 
 /** Gateway over reference, round by round: both met the same noise. */
-export function toRatios (outcome: Outcome, metric: string): number[] {
-  const reference = values(outcome.reference, metric)
+export function toRatios (outcome: Outcome, metric: string, against: 'reference' | 'mosquitto' = 'reference'): number[] {
+  const reference = values(outcome[against], metric)
   return values(outcome.gateway, metric).flatMap((value, index) => {
     const other = reference[index]
     return other === undefined || other === 0 ? [] : [value / other]
@@ -51,21 +63,30 @@ function formatSpread (list: readonly number[], digits: number): string {
 
 /** Ratios and absolute figures of each workload and metric, for the file. */
 export function summarize (outcomes: readonly Outcome[]) {
-  return outcomes.flatMap((outcome) => METRICS.flatMap((metric) => {
-    const [gateway, reference] = [values(outcome.gateway, metric), values(outcome.reference, metric)]
-    const ratios = toRatios(outcome, metric)
+  return outcomes.flatMap((outcome) => metricsOf([...outcome.gateway, ...outcome.reference]).flatMap((metric) => {
+    const [gateway, reference, mosquitto] = [values(outcome.gateway, metric), values(outcome.reference, metric), values(outcome.mosquitto, metric)]
     if (gateway.length + reference.length === 0) return []
     const spread = (list: readonly number[]) => list.length === 0 ? null : toSpread(list)
     return {
       workload: outcome.workload.name,
       metric,
-      unit: UNITS[metric],
+      unit: unitOf(outcome.workload, metric),
+      /** An open loop is given its rate; what the window caught of a backlog says nothing. */
+      isGiven: isGiven(outcome.workload, metric),
       referenceName: outcome.referenceName,
-      ratio: spread(ratios),
+      ratio: spread(toRatios(outcome, metric)),
+      ratioToMosquitto: spread(toRatios(outcome, metric, 'mosquitto')),
       gateway: spread(gateway),
-      reference: spread(reference)
+      reference: spread(reference),
+      mosquitto: spread(mosquitto)
     }
   }))
+}
+
+export type Summary = ReturnType<typeof summarize>
+
+function isGiven ({ ratePerS }: Workload, metric: string): boolean {
+  return metric === 'rate' && ratePerS > 0
 }
 
 /** Lays rows out in columns: the first to the left, the others to the right. */
@@ -103,24 +124,26 @@ function label (workload: Workload, metric: string): string {
 export function formatOutcomes (outcomes: readonly Outcome[], store: StoreName): string {
   const [measured, compared] = store === 'spool' ? ['spool', 'database'] : ['gateway', 'reference']
   const ratios = [[`${measured} / ${compared}`, 'ratio', 'reference']]
-  const absolute = [['absolute', 'unit', measured, compared]]
+  const hasMosquitto = outcomes.some(({ mosquitto }) => mosquitto.length > 0)
+  const absolute = [['absolute', 'unit', measured, compared, ...(hasMosquitto ? ['Mosquitto'] : [])]]
   const costs = [[
     'costs', `CPU s per million: ${measured}`, 'PostgreSQL', compared, 'peak RSS MiB', 'generator cores', 'stored and verified'
   ]]
   for (const outcome of outcomes) {
-    const { workload, gateway, reference, referenceName, stored } = outcome
-    for (const metric of METRICS) {
+    const { workload, gateway, reference, mosquitto, referenceName, stored } = outcome
+    for (const metric of metricsOf([...gateway, ...reference])) {
       const ofGateway = values(gateway, metric)
       const ofReference = values(reference, metric)
       if (ofGateway.length + ofReference.length === 0) continue
-      const unit = UNITS[metric] ?? ''
+      const unit = unitOf(workload, metric)
       const digits = unit === 'ms' ? 2 : 0
-      const list = toRatios(outcome, metric)
-      // An open loop is given its rate; what the window caught of a backlog says nothing.
-      const isGiven = metric === 'rate' && workload.ratePerS > 0
-      if (list.length > 0 && !isGiven) ratios.push([label(workload, metric), formatSpread(list, 2), referenceName])
+      for (const [name, list] of [[referenceName, toRatios(outcome, metric)], ['Mosquitto', toRatios(outcome, metric, 'mosquitto')]] as const) {
+        // An open loop is given its rate; what the window caught of a backlog says nothing.
+        if (list.length > 0 && !isGiven(workload, metric)) ratios.push([label(workload, metric), formatSpread(list, 2), name])
+      }
       absolute.push([
-        label(workload, metric), unit, formatSpread(ofGateway, digits), formatSpread(ofReference, digits)
+        label(workload, metric), unit, formatSpread(ofGateway, digits), formatSpread(ofReference, digits),
+        ...(hasMosquitto ? [formatSpread(values(mosquitto, metric), digits)] : [])
       ])
     }
     const cpu = (rounds: readonly Round[], of: 'server' | 'database') =>
@@ -134,8 +157,20 @@ export function formatOutcomes (outcomes: readonly Outcome[], store: StoreName):
       stored === null ? '-' : format(stored, 0)
     ])
   }
-  const parts = [ratios.length > 1 ? layOut(ratios) : '', layOut(absolute), layOut(costs), warnings(outcomes, measured).join('\n')]
+  const authentication = outcomes.flatMap(formatAuthentication)
+  const parts = [ratios.length > 1 ? layOut(ratios) : '', layOut(absolute), layOut(costs), authentication.join('\n'), warnings(outcomes, measured).join('\n')]
   return parts.filter((part) => part !== '').join('\n\n')
+}
+
+/** What a credential may cost; a rate that falls by more than this is worth a look. */
+const AUTHENTICATION_SHARE_MAX = 0.05
+
+function formatAuthentication (outcome: Outcome): string[] {
+  const ratios = toRatios(outcome, 'rate')
+  if (outcome.workload.reference !== 'anonymous' || ratios.length === 0) return []
+  const cost = 1 - toSpread(ratios).median
+  return [`${outcome.workload.name}: credentials cost ${(cost * 100).toFixed(1)} % of the rate, at most ${AUTHENTICATION_SHARE_MAX * 100} %: ` +
+    (cost <= AUTHENTICATION_SHARE_MAX ? 'holds' : 'DOES NOT HOLD')]
 }
 
 function formatMedian (list: readonly number[], digits: number): string {
@@ -152,8 +187,8 @@ function formatCores (rounds: readonly Round[]): string {
 
 function warnings (outcomes: readonly Outcome[], measured: string): string[] {
   const lines: string[] = []
-  for (const { workload, gateway, reference, referenceName } of outcomes) {
-    for (const [name, rounds] of [[measured, gateway], [referenceName, reference]] as const) {
+  for (const { workload, gateway, reference, mosquitto, referenceName } of outcomes) {
+    for (const [name, rounds] of [[measured, gateway], [referenceName, reference], ['Mosquitto', mosquitto]] as const) {
       const cores = generatorCores(rounds)
       if (name !== 'PostgreSQL' && cores.length > 0 && toSpread(cores).median > GENERATOR_CORES_MAX) {
         const used = toSpread(cores).median.toFixed(2)
@@ -175,7 +210,7 @@ function warnings (outcomes: readonly Outcome[], measured: string): string[] {
         const ms = toSpread(lag).median.toFixed(2)
         lines.push(`${workload.name}, ${name}: the generator itself was up to ${ms} ms late (p99), which is part of the latency`)
       }
-      const rates = values(rounds, 'rate')
+      const rates = rounds.flatMap(({ report }) => report === null ? [] : report.readingsMeasured / report.measuredMs * 1000)
       if (workload.ratePerS > 0 && rates.length > 0 && toSpread(rates).median < workload.ratePerS * 0.98) {
         lines.push(`${workload.name}: the ${name} did not keep up, so its latencies grew with the length of the round`)
       }

@@ -1,17 +1,18 @@
 import type { ChildProcess } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { compiled } from './compile.ts'
-import type { FromLoad, LoadReport, LoadSettings, ToLoad } from './messages.ts'
+import type { FromLoad, GetReport, LoadReport, LoadSettings, ToGetLoad, ToLoad } from './messages.ts'
 import { readBusyCpuS, readPeakRssBytes, readRssBytes } from './process-stat.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Target } from './targets.ts'
+import { GETS } from './workloads.ts'
 
 /** Memory of a server settles for this long before it is read. */
 const RSS_SETTLE_MS = 2000
 
 const LAST_WORDS_MS = 500
 
-/** One round against one target. Metrics by name: `rate` (readings/s), `p50`, `p99`, `p99.9` (ms), `bytes` (each connection). */
+/** One round against one target. Metrics by name: `rate` (readings/s; of `get` requests/s), `p50`, `p99`, `p99.9` (ms), `bytes` (each connection). */
 export interface Round {
   readonly target: string
   readonly metrics: Readonly<Record<string, number>>
@@ -64,8 +65,10 @@ export async function runRound (
 ): Promise<Round> {
   const child = supervisor.fork(compiled(program), args)
   try {
-    const measure = settings.traffic === 'idle' ? idle : load
-    return await Promise.race([measure(child, target, settings), target.gone])
+    const measured = settings.traffic === 'idle'
+      ? idle(child, target, settings)
+      : settings.traffic === 'get' ? getMeanwhile(supervisor, child, target, settings) : load(child, target, settings)
+    return await Promise.race([measured, target.gone])
   } catch (error) {
     // A server that died closes its sockets first; its own last words tell more than they do.
     await Promise.race([target.gone, sleep(LAST_WORDS_MS)])
@@ -79,12 +82,13 @@ function tell (child: ChildProcess, message: ToLoad): void {
   child.send(message)
 }
 
-async function load (child: ChildProcess, target: Target, settings: LoadSettings): Promise<Round> {
+async function load (child: ChildProcess, target: Target, settings: LoadSettings, onMeasuring = () => {}): Promise<Round> {
   const inbox = createInbox(child)
   tell(child, { type: 'run', settings })
   await inbox.expect('connected')
   tell(child, { type: 'go' })
   await inbox.expect('measuring')
+  onMeasuring()
   const before = target.cpu()
   const busyBefore = readBusyCpuS()
   await inbox.expect('measured')
@@ -113,6 +117,45 @@ async function load (child: ChildProcess, target: Target, settings: LoadSettings
     peakRssBytes: readPeakRssBytes(target.pid),
     replayed: 0,
     report
+  }
+}
+
+/** GETs of another process while readings arrive at the workload's rate; of the latter the acknowledgements' p99 is told. */
+async function getMeanwhile (supervisor: Supervisor, child: ChildProcess, target: Target, settings: LoadSettings): Promise<Round> {
+  const { warmupMs, measureMs } = settings
+  let pages: Promise<GetReport> | null = null
+  const ingesting = { ...settings, measureMs: warmupMs + 2 * measureMs }
+  const round = await load(child, target, ingesting, () => {
+    pages = getPages(supervisor, target, { port: target.ports.http, warmupMs, measureMs, ...GETS })
+    // Awaited below; until then its failure is nobody's.
+    pages.catch(() => {})
+  })
+  const report = await (pages as Promise<GetReport> | null)
+  if (report === null) throw new Error('no pages were asked for')
+  const { all, bySort, deep, requestsPerS } = report
+  return {
+    ...round,
+    metrics: {
+      rate: requestsPerS,
+      p50: all.p50,
+      p99: all.p99,
+      'p99.9': all.p999,
+      ...Object.fromEntries(Object.entries(bySort).map(([sort, { p99 }]) => [`p99 ${sort}`, p99])),
+      'p50 deep': deep.p50,
+      'p99 deep': deep.p99,
+      'p99 ack': round.metrics['p99'] ?? 0
+    }
+  }
+}
+
+async function getPages (supervisor: Supervisor, target: Target, settings: ToGetLoad['settings']): Promise<GetReport> {
+  const child = supervisor.fork(compiled('get-load'))
+  try {
+    const inbox = createInbox(child)
+    child.send({ type: 'get', settings } satisfies ToGetLoad)
+    return (await inbox.expect('pages')).report
+  } finally {
+    await supervisor.stop(child)
   }
 }
 

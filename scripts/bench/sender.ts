@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net'
 import type { LoadSettings } from './messages.ts'
 import { encodePublish, PINGREQ } from './packet.ts'
-import { createPayload, writeReading } from './reading.ts'
+import { createPayload, writeDigits, writeReading } from './reading.ts'
+
+/** A device of a fleet has a number of so many digits, so that its topic can be overwritten in place. */
+export const DEVICE_DIGITS = 7
 
 /** The bytes that one answer is waited for, and where its readings begin. */
 interface Slot {
@@ -38,6 +41,8 @@ export class Sender {
   readonly #slotBytes: number
   readonly #slots: number
   readonly #readingsAt: readonly number[]
+  readonly #devices: number
+  readonly #deviceAt: number
   #next = 0
   #oldest = 0
   #unanswered = 0
@@ -47,13 +52,16 @@ export class Sender {
   #random: number
 
   constructor (settings: LoadSettings, socket: Socket, index: number) {
-    const device = `${settings.devicePrefix}-${index}`
+    const isFleet = settings.devices > 0
+    const device = `${settings.devicePrefix}-${isFleet ? '0'.repeat(DEVICE_DIGITS) : index}`
     const slots = Array.from({ length: settings.inFlight }, (_, slot) => createSlot(settings, device, slot))
     this.#socket = socket
     this.#bytes = Buffer.concat(slots.map((slot) => slot.bytes))
     this.#slots = slots.length
     this.#slotBytes = this.#bytes.length / slots.length
     this.#readingsAt = slots[0]?.readingsAt ?? []
+    this.#devices = settings.devices
+    this.#deviceAt = isFleet ? this.#bytes.indexOf(device) + device.length - DEVICE_DIGITS : -1
     this.#random = (Math.random() * 0x1_0000_0000) | 0
   }
 
@@ -75,6 +83,11 @@ export class Sender {
         this.#lastUs = timeUs > this.#lastUs ? timeUs : this.#lastUs + 1
         this.#random = (Math.imul(this.#random, 1664525) + 1013904223) | 0
         writeReading(this.#bytes, this.#next * this.#slotBytes + at, this.#lastUs, this.#random)
+      }
+      if (this.#devices > 0) {
+        // The middle bits: the low ones of such a generator repeat soon.
+        const device = ((this.#random >>> 4) & 0xff_ffff) % this.#devices
+        writeDigits(this.#bytes, this.#next * this.#slotBytes + this.#deviceAt, DEVICE_DIGITS, device)
       }
       this.#next++
       if (this.#next === this.#slots) {

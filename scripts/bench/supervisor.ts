@@ -47,6 +47,11 @@ export class Supervisor {
     }))
   }
 
+  /** A program that is no part of the gateway; what it prints is left alone. */
+  spawnProgram (file: string, args: readonly string[]): ChildProcess {
+    return this.#keep(spawn(file, args, { env: ENVIRONMENT, stdio: 'ignore' }))
+  }
+
   /** A new directory below `parent`, the system's temporary one unless told. */
   createDir (parent = tmpdir()): string {
     const dir = mkdtempSync(join(parent, 'vital-bench-'))

@@ -44,13 +44,19 @@ export interface Gateway extends Target {
   readonly stored: () => Promise<Stored>
 }
 
+/** What a gateway with credentials asks of a request; the bench's own scrapes need one, too. */
+export type Headers = Readonly<Record<string, string>>
+
 /** A gateway with a PostgreSQL that the bench can ask. */
 export interface DatabaseGateway extends Gateway {
   readonly database: pg.Client
+  readonly dataDir: string
+  /** Sent with the bench's own scrapes from now on. */
+  readonly identify: (headers: Headers) => void
 }
 
 /** A promise that rejects when `child` ends on its own. */
-function untilGone (child: ChildProcess, name: string, isStopping: () => boolean, tail: () => string): Promise<never> {
+export function untilGone (child: ChildProcess, name: string, isStopping: () => boolean, tail: () => string): Promise<never> {
   const gone = new Promise<never>((resolve, reject) => {
     child.once('error', (error) => reject(new Error(`${name} could not be started: ${error.message}`, { cause: error })))
     child.once('exit', (code, signal) => {
@@ -137,11 +143,14 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
   const database = new pg.Client({ connectionString: databaseUrl, application_name: 'vital-bench' })
   database.on('error', (error) => { lines.push(`the bench's own connection to PostgreSQL: ${error.message}`) })
   await database.connect()
+  let headers: Headers = {}
   const postmaster = findPostmaster(dataDir)
   return {
     ...gateway,
     databaseUrl,
     database,
+    dataDir,
+    identify: (next) => { headers = next },
     place: 'in the table readings',
     cpu: () => {
       const server = readTreeCpuS(gateway.pid, postmaster ?? undefined)
@@ -149,8 +158,10 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
       return server === null || inDatabase === null ? null : { server, database: inDatabase }
     },
     stored: async () => {
-      const { rows: [row] } = await database.query<{ count: string }>('select count(*) from readings')
-      return { rows: Number(row?.count), ...toOutcomes(await scrape(gateway.ports.http)) }
+      const { rows: [row] } = await database.query<{ count: string }>(
+        // The bench's readings are of now; a history of 100 million would take minutes to count.
+        'select count(*) from readings where time > now() - interval \'1 day\'')
+      return { rows: Number(row?.count), ...toOutcomes(await scrape(gateway.ports.http, headers)) }
     },
     stop: async () => {
       await database.end()
@@ -213,8 +224,8 @@ export function sumMetric (text: string, name: string): number {
   return sum
 }
 
-async function scrape (httpPort: number): Promise<string> {
-  const response = await fetch(`http://127.0.0.1:${httpPort}/metrics`)
+async function scrape (httpPort: number, headers: Headers = {}): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${httpPort}/metrics`, { headers })
   const text = await response.text()
   if (!response.ok) throw new Error(`GET /metrics answered ${response.status}`)
   return text

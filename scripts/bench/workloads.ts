@@ -1,14 +1,16 @@
 /** What is sent, and what the gateway is compared with. */
 export interface Workload {
   readonly name: string
-  readonly traffic: 'closed' | 'open' | 'idle'
+  readonly traffic: 'closed' | 'open' | 'idle' | 'get'
   readonly protocol: 'mqtt' | 'http'
   readonly qos: 0 | 1
   readonly connections: number
   readonly inFlight: number
   readonly readingsPerAnswer: number
   readonly ratePerS: number
-  readonly reference: 'broker' | 'http' | 'postgres' | 'database'
+  /** Publishes go to so many devices, which `latest` holds from the start; 0: each connection is one device. */
+  readonly devices: number
+  readonly reference: 'broker' | 'http' | 'postgres' | 'database' | 'anonymous' | 'none'
   /** In one sentence, for the report. */
   readonly about: string
   /** What the reference does not do, for the report. */
@@ -28,11 +30,15 @@ const CLOSED = {
   inFlight: 20,
   readingsPerAnswer: 1,
   ratePerS: 0,
+  devices: 0,
   reference: 'broker',
   caveat: null
 } as const
 
 const OPEN_CONNECTIONS = 1000
+
+/** Requests a second, and where a deep page begins. A rate that a machine keeps up with whose sorts read the whole table. */
+export const GETS = { ratePerS: 40, deepRatePerS: 4, deepOffset: 90_000 } as const
 
 const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
   qos0: {
@@ -63,6 +69,17 @@ const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
     reference: 'postgres',
     about: 'the workload arrays, against the same rows written straight into the same PostgreSQL (COPY, upsert of latest, COMMIT)'
   },
+  get: {
+    ...CLOSED,
+    traffic: 'get',
+    connections: OPEN_CONNECTIONS,
+    inFlight: 32,
+    ratePerS: 20_000,
+    devices: 100_000,
+    reference: 'none',
+    about: `GET /vital-data, first page by each sort in both orders over 100,000 devices, ${GETS.ratePerS}/s open loop, while 20,000 ` +
+      `readings/s arrive (QoS 1, open loop, 1,000 connections); deep: from offset ${GETS.deepOffset}, ${GETS.deepRatePerS}/s`
+  },
   idle: {
     ...CLOSED,
     traffic: 'idle',
@@ -72,7 +89,10 @@ const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
 }
 
 /** In the order in which they run; `open` stands for both rates. */
-export const DEFAULT_WORKLOADS = '50x20,500x20,5000x1,qos0,arrays,http,postgres,open,idle'
+export const DEFAULT_WORKLOADS = '50x20,500x20,5000x1,qos0,arrays,http,postgres,open,get,idle'
+
+/** What `--auth` runs by default. */
+export const AUTH_WORKLOADS = '500x20'
 
 /** What `--store spool` runs by default: few and many connections, and the most readings for the least work of the broker. */
 export const SPOOL_WORKLOADS = '50x20,500x20,arrays'
@@ -91,11 +111,22 @@ export function parseWorkloads (list: string): Workload[] {
  * @throws Error where no acknowledgement waits for a store, or where the reference is PostgreSQL already
  */
 export function toSpoolWorkload (workload: Workload): Workload {
-  if (workload.traffic === 'idle' || workload.qos === 0 || workload.reference === 'postgres') {
+  if (workload.traffic === 'idle' || workload.qos === 0 || workload.reference === 'postgres' || workload.traffic === 'get') {
     throw new Error(`--store spool does not go with the workload "${workload.name}": ` +
       'it compares acknowledgements that wait for the spool with those that wait for PostgreSQL')
   }
   return { ...workload, reference: 'database', caveat: null }
+}
+
+/**
+ * The same traffic with a credential for each connection, beside a gateway that needs none.
+ * @throws Error where connections have no device of their own to prove, or the traffic is not MQTT
+ */
+export function toAuthWorkload (workload: Workload): Workload {
+  if (workload.protocol !== 'mqtt' || workload.devices > 0 || workload.reference === 'postgres') {
+    throw new Error(`--auth does not go with the workload "${workload.name}": each connection must be one device that publishes over MQTT`)
+  }
+  return { ...workload, reference: 'anonymous', caveat: null }
 }
 
 function parseWorkload (name: string): Workload {

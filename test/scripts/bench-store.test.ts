@@ -54,6 +54,7 @@ t.test('the report puts spool over database, and PostgreSQL\'s CPU on the side t
     workload,
     gateway: [round('spool store', 3000, 0), round('spool store', 4000, 0)],
     reference: [round('database store', 2000, 9), round('database store', 2000, 9)],
+    mosquitto: [],
     referenceName: 'database store',
     stored: 123
   }

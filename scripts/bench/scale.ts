@@ -1,0 +1,101 @@
+import type { LoadSettings } from './messages.ts'
+import { GET_SORTS } from './messages.ts'
+import type { BenchOptions, ScaleOptions } from './options.ts'
+import { FLEET, preloadHistory, preloadLatest } from './preload.ts'
+import { layOut } from './report.ts'
+import { type Round, untilQuiet } from './round.ts'
+import { runGatewayRound } from './sides.ts'
+import { toSpread } from './statistics.ts'
+import type { Supervisor } from './supervisor.ts'
+import { startGateway } from './targets.ts'
+
+/** What is measured at each size, of a fleet whose devices report at random. */
+const PHASES = {
+  rate: { traffic: 'closed', connections: 500, inFlight: 20, ratePerS: 0 },
+  ack: { traffic: 'open', connections: 1000, inFlight: 32, ratePerS: 10_000 },
+  get: { traffic: 'get', connections: 1000, inFlight: 32, ratePerS: 20_000 }
+} as const
+
+type Phase = keyof typeof PHASES
+
+/** One size, every round of each phase. */
+export interface SizeOutcome {
+  readonly devices: number
+  readonly history: number
+  readonly rounds: Readonly<Record<Phase, readonly Round[]>>
+}
+
+interface ScaleRun {
+  readonly supervisor: Supervisor
+  readonly options: BenchOptions
+  readonly scale: ScaleOptions
+  readonly profileDir: string | undefined
+  readonly say: (line: string) => void
+}
+
+/** Measures the gateway alone at each size, on servers of its own. */
+export async function runScale (run: ScaleRun): Promise<SizeOutcome[]> {
+  const outcomes: SizeOutcome[] = []
+  for (const devices of run.scale.devices) outcomes.push(await runSize(run, devices))
+  return outcomes
+}
+
+async function runSize ({ supervisor, options, scale: { history }, profileDir, say }: ScaleRun, devices: number): Promise<SizeOutcome> {
+  const gateway = await startGateway(supervisor, { name: 'gateway', parentDir: options.dataDir, profileDir })
+  await preloadLatest(gateway.database, devices, say)
+  if (history > 0) await preloadHistory(gateway.database, { readings: history, devices, directory: gateway.dataDir }, say)
+  const rounds: Record<Phase, Round[]> = { rate: [], ack: [], get: [] }
+  for (let round = 0; round < options.rounds; round++) {
+    for (const [phase, shape] of Object.entries(PHASES) as Array<[Phase, typeof PHASES[Phase]]>) {
+      await untilQuiet([gateway])
+      const settings: LoadSettings = {
+        ...shape,
+        protocol: 'mqtt',
+        qos: 1,
+        port: gateway.ports.mqtt,
+        readingsPerAnswer: 1,
+        warmupMs: options.warmupMs,
+        measureMs: options.measureMs,
+        devicePrefix: FLEET,
+        devices,
+        secrets: null
+      }
+      const result = await runGatewayRound(supervisor, gateway, settings)
+      rounds[phase].push(result)
+      const metrics = Object.entries(result.metrics).map(([name, value]) => `${name} ${value.toFixed(/^p\d/.test(name) ? 2 : 0)}`)
+      say(`${devices} devices  ${phase}  round ${round + 1}  ${metrics.join('  ')}`)
+    }
+  }
+  await gateway.stop()
+  return { devices, history, rounds }
+}
+
+function median (rounds: readonly Round[], pick: (round: Round) => number | null | undefined, digits: number): string {
+  const values = rounds.flatMap((round) => pick(round) ?? [])
+  if (values.length === 0) return '-'
+  const { median: middle } = toSpread(values)
+  return middle.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+}
+
+/** One row a size: medians over rounds, of memory the most. */
+export function formatScale (sizes: readonly SizeOutcome[]): string {
+  const rows = sizes.map(({ devices, history, rounds: { rate, ack, get } }) => {
+    const peak = [...rate, ...ack, ...get].flatMap(({ peakRssBytes }) => peakRssBytes ?? [])
+    return [
+      devices.toLocaleString('en-US'),
+      history.toLocaleString('en-US'),
+      median(rate, ({ metrics }) => metrics['rate'], 0),
+      median(rate, ({ cpu }) => cpu?.server, 2),
+      median(rate, ({ cpu }) => cpu?.database, 2),
+      peak.length === 0 ? '-' : (Math.max(...peak) / 2 ** 20).toFixed(0),
+      median(ack, ({ metrics }) => metrics['p99'], 2),
+      ...GET_SORTS.map((sort) => median(get, ({ metrics }) => metrics[`p99 ${sort}`], 2)),
+      median(get, ({ metrics }) => metrics['p99 deep'], 2)
+    ]
+  })
+  const head = [
+    'devices', 'history', 'QoS 1 500x20 /s', 'gateway CPU s/M', 'PostgreSQL CPU s/M', 'peak RSS MiB', 'ack p99 ms at 10,000/s',
+    ...GET_SORTS.map((sort) => `GET ${sort} p99 ms`), 'GET deep p99 ms'
+  ]
+  return `${layOut([head, ...rows])}\nGETs: first page in both orders, 40/s, while 20,000 readings/s arrive; deep: from offset 90,000.`
+}
