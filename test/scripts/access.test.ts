@@ -88,9 +88,12 @@ t.test('a simulated fleet in which each device has a secret of its own, over TLS
   const simulated = await runScript(t, 'simulate', [...fleet, '--credentials', credentials])
   t.match(simulated, { status: 0, stderr: '', stdout: /30 devices[^]*unacknowledged +0\nrejected +0\n/ })
   t.same(await query('select count(*)::int as readings, count(distinct device)::int as devices from readings'), [{ readings: 150, devices: 30 }])
-  t.match(await runScript(t, 'simulate', [...fleet, '--devices', '31', '--credentials', credentials]), { status: 2, stderr: /--devices 31 is more than the 30/ })
-  t.match(await runScript(t, 'simulate', fleet), { status: 1, stderr: /Not authorized\nThe gateway wants to know who connects: give --credentials/ })
-
-  const replayed = await runScript(t, 'replay', ['--speed', 'max', '--devices', 'bidmc-13', ...fleet.slice(0, 4), '--credentials', credentials])
+  const [tooMany, nobody, replayed] = await Promise.all([
+    runScript(t, 'simulate', [...fleet, '--devices', '31', '--credentials', credentials]),
+    runScript(t, 'simulate', fleet),
+    runScript(t, 'replay', ['--speed', 'max', '--devices', 'bidmc-13', ...fleet.slice(0, 4), '--credentials', credentials])
+  ])
+  t.match(tooMany, { status: 2, stderr: /--devices 31 is more than the 30/ })
+  t.match(nobody, { status: 1, stderr: /Not authorized\nThe gateway wants to know who connects: give --credentials/ })
   t.match(replayed, { status: 2, stderr: /has no device "bidmc-13"/ })
 })

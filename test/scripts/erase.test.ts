@@ -1,10 +1,7 @@
 import { chown, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { runErase } from '../../scripts/erase/command.ts'
-import { createConfig } from '../../src/config.ts'
-import { createGateway } from '../../src/gateway.ts'
 import { createDatabaseSwitch } from '../database-switch.ts'
 import { connectClient, readLedger, startGateway } from '../gateway.ts'
 import { createTestDir } from '../postgres.ts'
@@ -84,19 +81,6 @@ t.test('other gateways on the database are told of, and each can be named', asyn
   t.match(await run('--device', 'a', '--yes'), { status: 1, stdout: /^erased a/, stderr: /^1 more gateway is connected to this database: run it again with one --url for each/ })
   t.match(await run('--device', 'b', '--yes', '--url', httpUrl, '--url', other.httpUrl), { status: 0, stdout: /^readings +1 /m, stderr: '' })
   await stranger.end()
-})
-
-t.test('an embedded PostgreSQL, running and stopped with its gateway', async (t) => {
-  const dataDir = await createTestDir(t)
-  const config = createConfig({ VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0' })
-  const gateway = createGateway({ config, logger: pino({ level: 'silent' }) })
-  t.teardown(() => gateway.stop())
-  const { mqttPort } = await gateway.start()
-  await publish(t, mqttPort, 3)
-  await gateway.stop()
-  const run = (...args: string[]) => runOperated(runErase, args, { VITAL_DATA_DIR: dataDir })
-  t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +3 /m })
-  t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +0 /m })
 })
 
 t.test('what stands in the way is told', async (t) => {
