@@ -81,7 +81,8 @@ function toBar (name: string, colour: string | undefined, spread: Spread | null)
 export function toChart (summary: Summary, machine: Machine, options: Pick<BenchOptions, 'rounds' | 'measureMs' | 'store' | 'auth'>): string {
   const measured = options.store === 'spool' ? 'spool' : options.auth ? 'with credentials' : 'gateway'
   const label = (entry: Summary[number]) => entry.metric === 'rate' || entry.metric === 'bytes' ? entry.workload : `${entry.workload} ${entry.metric}`
-  const ratios = summary.filter(({ isGiven }) => !isGiven).map((entry) => ({
+  // Of latencies a ratio above 1 is the worse one; beside rates it would mislead.
+  const ratios = summary.filter(({ isGiven, metric }) => metric === 'rate' && !isGiven).map((entry) => ({
     label: label(entry),
     bars: [
       ...toBar(`of ${entry.referenceName}`, COLOURS['measured'], entry.ratio),
@@ -97,7 +98,7 @@ export function toChart (summary: Summary, machine: Machine, options: Pick<Bench
     ]
   }))
   const panels: Array<readonly [string, readonly Row[], number?]> = [
-    [`Ratio: ${measured} over reference, round by round (the dashed line is 1)`, ratios, 1],
+    [`Ratio of rates: ${measured} over reference, round by round (the dashed line is 1)`, ratios, 1],
     ['Readings a second', absolute('readings/s')],
     ['GETs a second', absolute('GETs/s')],
     ['Latency in ms, from when each was due', absolute('ms')],
