@@ -122,8 +122,10 @@ function toStatementName (sql: string): string {
 export async function runPipeline (client: PoolClient, steps: readonly Step[]): Promise<readonly TextRow[]> {
   return await new Promise((resolve, reject) => {
     const pipeline = new Pipeline(steps, (error) => {
-      if (error === null) resolve(pipeline.rows)
-      else reject(error)
+      if (error !== null) reject(error)
+      // Whoever had the connection before left a transaction open, which Sync does not commit.
+      else if (client.getTransactionStatus() !== 'I') reject(new Error('the connection was within a transaction'))
+      else resolve(pipeline.rows)
     })
     client.query(pipeline)
   })

@@ -70,12 +70,17 @@ export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tabl
 export type Store = ReturnType<typeof createStore>
 
 /**
+ * Errors of the server that its connection would keep failing with: 0A000, a plan cached before a migration changed its
+ * tables; 25P02, a transaction that somebody left open; 26000, statements that somebody deallocated.
+ */
+const LASTING = /^(?:0A|25|26)/
+
+/**
  * Whether the connection is sound after an error: the server reported it, so the transaction was rolled back. After any
- * other (time-out, lost connection) it must never be used again; nor after 0A000, which a cached plan keeps failing with
- * once a migration changed its tables.
+ * other (time-out, lost connection) it must never be used again.
  */
 function isReusable (error: unknown): boolean {
-  return isServerError(error) && toSqlState(error)?.startsWith('0A') !== true
+  return isServerError(error) && !LASTING.test(toSqlState(error) ?? '')
 }
 
 /** @param stored - identities of the readings that were new */

@@ -8,11 +8,11 @@ import { toReadingRow } from '../../src/ingest/reading-row.ts'
 import { createTestDatabase } from '../postgres.ts'
 import { createRandom } from '../random.ts'
 
-async function createTestStore (t: Test) {
+async function createTestStore (t: Test, poolSize = 4) {
   const { connectionString, query } = await createTestDatabase(t)
-  const database = createDatabase({ connectionString, poolSize: 4, logger: pino({ level: 'silent' }) })
+  const database = createDatabase({ connectionString, poolSize, logger: pino({ level: 'silent' }) })
   t.teardown(() => database.close())
-  return { store: createStore(database), query }
+  return { store: createStore(database), query, pool: database.pool }
 }
 
 const row = (device: string, timestamp: number, fields: Record<string, unknown>): ReadingRow =>
@@ -62,6 +62,49 @@ t.test('a refused row leaves nothing of its batch behind, and the connection sta
   t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'),
     [{ readings: 0, latest: 0, letters: 0 }])
   await store.write([row('a', 1, {})], [])
+})
+
+t.test('a connection that was left in a transaction stores nothing and claims nothing, and is not used again', async (t) => {
+  const { store, query, pool } = await createTestStore(t, 1)
+  for (const left of ['begin', 'begin; savepoint a']) {
+    const client = await pool.connect()
+    await client.query(left)
+    client.release()
+    await t.rejects(store.write([row('a', 1, {})], []), { code: 'VITAL_UNKNOWN_OUTCOME' })
+    t.same(await query('select device from readings'), [])
+  }
+  const client = await pool.connect()
+  await client.query('begin')
+  await client.query('no statement').catch(() => {})
+  client.release()
+  await t.rejects(store.write([row('a', 1, {})], []), { code: '25P02' })
+  t.same(await store.write([row('a', 1, {})], []), { duplicates: [] })
+  t.same(await query('select device from readings'), [{ device: 'a' }])
+})
+
+t.test('a connection that has lost its prepared statements is not used again', async (t) => {
+  const { store, pool } = await createTestStore(t, 1)
+  await store.write([row('a', 1, {})], [])
+  await pool.query('deallocate all')
+  await t.rejects(store.write([row('a', 2, {})], []), { code: '26000' })
+  t.same(await store.write([row('a', 2, {})], []), { duplicates: [] })
+})
+
+t.test('an error in any statement, on a connection that has prepared none or all, leaves nothing behind', async (t) => {
+  const { store, query } = await createTestStore(t, 1)
+  const counts = 'select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'
+  for (const known of [0, 1]) {
+    for (const table of ['readings', 'dead_letters', 'latest']) {
+      for (const [code, body] of [['53100', 'raise exception \'full\' using errcode = \'53100\''], ['VITAL_UNKNOWN_OUTCOME', 'perform pg_terminate_backend(pg_backend_pid())']]) {
+        await query(`create function fail() returns trigger language plpgsql as $$ begin ${body}; return new; end $$`)
+        await query(`create trigger fail before insert on ${table} for each row execute function fail()`)
+        await t.rejects(store.write([row('b', 2, {})], [letter('y')]), { code }, `${table} ${code} ${known}`)
+        t.same(await query(counts), [{ readings: known, latest: known, letters: known }])
+        await query('drop function fail cascade')
+      }
+    }
+    if (known === 0) await store.write([row('a', 1, {})], [letter('x')])
+  }
 })
 
 t.test('latest equals a model, whatever the order of readings and batches', async (t) => {
