@@ -6,8 +6,9 @@ import { hostilePayload, validReading } from './json-payload.ts'
 import { PRIVATE_MARK } from './session.ts'
 
 /** Few, so that connections of one client id meet and take each other over; and so many that most live their life. */
-const CLIENT_IDS = Array.from({ length: 400 }, (_, index) => `fuzz-${index}`)
-const SHARED_SHARE = 0.15
+const CLIENT_IDS = Array.from({ length: 4000 }, (_, index) => `fuzz-${index}`)
+/** The gateway makes clients that drive each other out wait, up to 8 s; with many of them the attack would only wait. */
+const SHARED_SHARE = 0.03
 const SHARED_CLIENT_IDS = [
   'fuzz-0', 'fuzz-1', 'fuzz-2', 'fuzz-3',
   '', '__proto__', 'constructor', 'a/b+#', '$SYS', 'null\0', '\u{1f600}', 'x'.repeat(23), 'x'.repeat(1024), 'x'.repeat(1025)

@@ -23,7 +23,7 @@ const READY_TIMEOUT_MS = 60_000
 const DRAIN_TIMEOUT_MS = 30_000
 /** Longer than the gateway waits for a CONNECT that does not come. */
 const REST_TIMEOUT_MS = 25_000
-const CONNECTIONS = 64
+const CONNECTIONS = 96
 /** A full collection takes some tens of milliseconds. */
 const GARBAGE_MS = 300
 /** Where the time is short and the machine is slow, so that there are two rests to compare. */
