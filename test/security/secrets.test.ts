@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import { LruMap } from '../../src/security/lru-map.ts'
 import { digestOf, generateSecret, isSameDigest, isSecret, toDigestBytes } from '../../src/security/secrets.ts'
+import { createRandom } from '../random.ts'
 
 t.test('generated secrets: 256 random bits behind a prefix', (t) => {
   const secrets = Array.from({ length: 1000 }, generateSecret)
@@ -38,5 +39,40 @@ t.test('a full map lets go of what was not used for longest', (t) => {
   t.equal(map.get('a'), undefined)
   map.clear()
   t.equal(map.size, 0)
+  t.end()
+})
+
+t.test('it agrees with a plain list, whatever is done to it', (t) => {
+  const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 32)
+  t.comment(`SEED=${seed}`)
+  const random = createRandom(seed)
+  const below = (bound: number) => Math.floor(random() * bound)
+  let differences = 0
+  const evicted: number[] = []
+  const expected: number[] = []
+  const map = new LruMap<number, number>({ sizeMax: 5, onEvict: (value) => { evicted.push(value) } })
+  let order: Array<[number, number]> = []
+  for (let step = 0; step < 5000; step++) {
+    const key = below(9)
+    const held = order.find(([other]) => other === key)
+    const rest = order.filter(([other]) => other !== key)
+    switch (below(4)) {
+      case 0:
+        order = rest
+        if (map.delete(key) !== held?.[1]) differences++
+        break
+      case 1:
+        if (held !== undefined) order = [...rest, held]
+        if (map.get(key) !== held?.[1]) differences++
+        break
+      default:
+        order = [...rest, [key, step]]
+        if (order.length > 5) expected.push(order.shift()![1])
+        map.set(key, step)
+    }
+  }
+  t.equal(differences, 0)
+  t.same(evicted, expected)
+  t.equal(map.size, order.length)
   t.end()
 })
