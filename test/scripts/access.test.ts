@@ -10,7 +10,6 @@ import type { OperatorOptions } from '../../scripts/operator/command.ts'
 import { connectClient, startGateway } from '../gateway.ts'
 import { createTestDatabase, createTestDir } from '../postgres.ts'
 import { createAuthority } from '../transport/certificates.ts'
-import { runScript } from './fleet/script.ts'
 import { runOperated } from './operator.ts'
 
 /** A gateway with TLS, and a file with the secret of each role. */
@@ -29,7 +28,7 @@ async function open (t: Test) {
   }
   const files = { admin: await add('ann', 'admin'), operator: await add('otto', 'operator'), device: await add('bed-1', 'device') }
   const gateway = await startGateway(t, { ...variables, VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key, VITAL_MQTTS_PORT: '0' })
-  return { ...gateway, url: `https://localhost:${gateway.httpPort}`, ca: authority.ca, dir, files, query, run, add }
+  return { ...gateway, url: `https://localhost:${gateway.httpPort}`, ca: authority.ca, dir, files, query, run }
 }
 
 t.test('over HTTPS, as an administrator and as an operator', async (t) => {
@@ -77,23 +76,4 @@ t.test('what is wrong with the files is told', async (t) => {
   t.match(await run('--ca', file), { status: 2, stderr: /--ca .* holds no certificate/ })
   await writeFile(file, 'secret\n')
   t.match(await run('--token-file', file, '--url', 'http://192.0.2.1:1'), { status: 1, stderr: /the secret crosses the network in the clear/ })
-})
-
-t.test('a simulated fleet in which each device has a secret of its own, over TLS', { timeout: 120_000 }, async (t) => {
-  const { dir, run, query, mqttsPort, ca } = await open(t)
-  await writeFile(join(dir, 'fleet.csv'), `id\n${Array.from({ length: 30 }, (_, index) => `band-${index}`).join('\n')}\n`)
-  t.match(await run(runCredentials, 'import', join(dir, 'fleet.csv')), { status: 0 })
-  const credentials = join(dir, 'fleet.secrets.csv')
-  const fleet = ['--url', `mqtts://localhost:${mqttsPort}`, '--ca', ca, '--rate', '10', '--duration', '0.5', '--connect-rate', '200']
-  const simulated = await runScript(t, 'simulate', [...fleet, '--credentials', credentials])
-  t.match(simulated, { status: 0, stderr: '', stdout: /30 devices[^]*unacknowledged +0\nrejected +0\n/ })
-  t.same(await query('select count(*)::int as readings, count(distinct device)::int as devices from readings'), [{ readings: 150, devices: 30 }])
-  const [tooMany, nobody, replayed] = await Promise.all([
-    runScript(t, 'simulate', [...fleet, '--devices', '31', '--credentials', credentials]),
-    runScript(t, 'simulate', fleet),
-    runScript(t, 'replay', ['--speed', 'max', '--devices', 'bidmc-13', ...fleet.slice(0, 4), '--credentials', credentials])
-  ])
-  t.match(tooMany, { status: 2, stderr: /--devices 31 is more than the 30/ })
-  t.match(nobody, { status: 1, stderr: /Not authorized\nThe gateway wants to know who connects: give --credentials/ })
-  t.match(replayed, { status: 2, stderr: /has no device "bidmc-13"/ })
 })
