@@ -1,6 +1,6 @@
 /** Every bound of authentication that is no configuration, with its reason. What a stranger can make grow without one is a defect. */
 export const SECURITY_LIMITS = {
-  /** Principals kept in memory, about 500 bytes each: those that can come in while PostgreSQL is away. */
+  /** Principals kept in memory, about 550 bytes each: those that can come in while PostgreSQL is away. */
   principalsMax: 200_000,
   /** Ids and secrets known to belong to nobody. Apart from the above, so that guessing cannot push out those that exist. */
   unknownMax: 20_000,
