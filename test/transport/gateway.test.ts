@@ -9,6 +9,9 @@ import t, { type Test } from 'tap'
 import { startGateway } from '../gateway.ts'
 import { type Authority, createAuthority } from './certificates.ts'
 
+/** Of all tests here: each costs a dozen processes. */
+const sharedAuthority = createAuthority(t)
+
 const run = promisify(execFile)
 
 async function startSecure (t: Test, authority: Authority, variables: Record<string, string> = {}) {
@@ -37,19 +40,17 @@ async function readSerial (port: number, ca: Buffer): Promise<string> {
 }
 
 t.test('mqtt.js over every transport: stored, and seen over the others', async (t) => {
-  const { mqttPort, mqttsPort, httpPort, ca } = await startSecure(t, await createAuthority(t))
+  const { mqttPort, mqttsPort, httpPort, ca } = await startSecure(t, await sharedAuthority)
   const urls = { tcp: `mqtt://localhost:${mqttPort}`, tls: `mqtts://localhost:${mqttsPort}`, wss: `wss://localhost:${httpPort}/mqtt` }
-  for (const [from, url] of Object.entries(urls)) {
-    const device = await connect(t, url, { ca })
-    for (const [to, otherUrl] of Object.entries(urls)) {
-      const operator = await connect(t, otherUrl, { ca })
-      const topic = `vital/${from}-${to}`
-      await operator.subscribeAsync(topic, { qos: 1 })
-      const seen = new Promise((resolve) => { operator.once('message', resolve) })
-      await device.publishAsync(topic, '{"timestamp":1750240830,"heartRateValue":61.5}', { qos: 1 })
-      t.equal(await seen, topic)
-    }
+  const clients = await Promise.all(Object.entries(urls).map(async ([transport, url]) => ({ transport, client: await connect(t, url, { ca }) })))
+  const seen: string[] = []
+  for (const { transport, client } of clients) {
+    client.on('message', (topic) => { seen.push(`${topic} over ${transport}`) })
+    await client.subscribeAsync('vital/#', { qos: 1 })
   }
+  for (const { transport, client } of clients) await client.publishAsync(`vital/${transport}`, '{"timestamp":1750240830,"heartRateValue":61.5}', { qos: 1 })
+  while (seen.length < 9) await new Promise((resolve) => { setTimeout(resolve, 5) })
+  t.strictSame(seen.sort(), Object.keys(urls).flatMap((from) => Object.keys(urls).map((to) => `vital/${from} over ${to}`)).sort())
   const plain = await startGateway(t)
   const device = await connect(t, `ws://localhost:${plain.httpPort}/mqtt`)
   await device.publishAsync('vital/ws', '{"timestamp":1750240830,"heartRateValue":61.5}', { qos: 1 })
@@ -59,7 +60,7 @@ t.test('mqtt.js over every transport: stored, and seen over the others', async (
 })
 
 t.test('mosquitto_pub --cafile and curl --cacert, as the README says', async (t) => {
-  const authority = await createAuthority(t)
+  const authority = await sharedAuthority
   const { mqttsPort, httpsUrl, httpPort } = await startSecure(t, authority)
   if (await isInstalled('mosquitto_pub')) {
     const publish = ['-h', 'localhost', '-p', String(mqttsPort), '-q', '1', '-t', 'vital/ward-3', '-m', '{"timestamp":1750240830,"heartRateValue":61.5}']
@@ -76,8 +77,27 @@ t.test('mosquitto_pub --cafile and curl --cacert, as the README says', async (t)
   await t.rejects(run('curl', ['-sS', `http://localhost:${httpPort}/vital-data`]), 'the port speaks HTTPS only')
 })
 
+t.test('a device proves itself with a certificate, over MQTT and WebSocket, and is nobody else', async (t) => {
+  const authority = await sharedAuthority
+  const { mqttsPort, httpPort, ca, httpsUrl } = await startSecure(t, authority, { VITAL_TLS_CLIENT_CA_FILE: authority.ca })
+  const files = await authority.issue({ name: 'band-1', use: 'clientAuth' })
+  const device = { ca, cert: await readFile(files.cert), key: await readFile(files.key) }
+  for (const url of [`mqtts://localhost:${mqttsPort}`, `wss://localhost:${httpPort}/mqtt`]) {
+    const client = await connect(t, url, { ...device, clientId: 'band-1' })
+    await client.publishAsync('vital/band-1', '{"timestamp":1750240830,"heartRateValue":61.5}', { qos: 1 })
+    t.same((await client.subscribeAsync('vital/band-1/rejected')).map(({ qos }) => qos), [0])
+    await t.rejects(client.subscribeAsync('vital/#'), 'it hears its own rejections only')
+    const closed = new Promise((resolve) => { client.once('close', () => { resolve('closed') }) })
+    client.publish('vital/band-2', '{"timestamp":1750240830}', { qos: 1 })
+    t.equal(await closed, 'closed', 'it publishes its own readings only')
+    await t.rejects(connect(t, url, { ...device, clientId: 'band-2' }), /Not authorized/, 'another client id')
+    await t.rejects(connect(t, url, { ca, clientId: 'band-1' }), /Not authorized/, 'no certificate')
+  }
+  t.equal((await fetchSecure(httpsUrl, '/vital-data', authority)).status, 401, 'an authority of clients closes the gateway')
+})
+
 t.test('renewed certificates are taken without dropping a session; bad ones are not', async (t) => {
-  const authority = await createAuthority(t)
+  const authority = await sharedAuthority
   const { mqttsPort, httpPort, ca, cert, key, reload } = await startSecure(t, authority)
   const device = await connect(t, `mqtts://localhost:${mqttsPort}`, { ca })
   const browser = await connect(t, `wss://localhost:${httpPort}/mqtt`, { ca })
@@ -100,7 +120,7 @@ t.test('renewed certificates are taken without dropping a session; bad ones are 
 })
 
 t.test('beyond loopback plain MQTT stays on loopback when there is TLS, unless it is asked for', async (t) => {
-  const authority = await createAuthority(t)
+  const authority = await sharedAuthority
   const lines = async (variables: Record<string, string>) => {
     const gateway = await startSecure(t, authority, { VITAL_HOST: '0.0.0.0', VITAL_ALLOW_ANONYMOUS: 'true', ...variables })
     const { warnings } = await (await fetchSecure(gateway.httpsUrl, '/health/ready', authority)).json() as { warnings: string[] }
@@ -120,7 +140,7 @@ t.test('beyond loopback plain MQTT stays on loopback when there is TLS, unless i
 })
 
 t.test('metrics and health on their own address are not on the public one', async (t) => {
-  const authority = await createAuthority(t)
+  const authority = await sharedAuthority
   const { httpsUrl, adminPort } = await startSecure(t, authority, { VITAL_ADMIN_PORT: '0' })
   for (const path of ['/metrics', '/health/live', '/health/ready']) {
     t.equal((await fetchSecure(httpsUrl, path, authority)).status, 404, path)

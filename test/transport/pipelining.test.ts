@@ -6,12 +6,15 @@ import { connectPacket, durable, publishPacket, settleDown, until } from '../bro
 import { createAuthority } from './certificates.ts'
 import { collectPackets, openStream, startTransports, TRANSPORTS } from './transports.ts'
 
+/** Of all tests here: each costs a dozen processes. */
+const sharedAuthority = createAuthority(t)
+
 const COUNT = 1000
 const ids = Array.from({ length: COUNT }, (_, index) => index + 1)
 
 for (const transport of TRANSPORTS) {
   t.test(`${transport}: publishes pipelined while reading is paused are acknowledged once and in order`, async (t) => {
-    const transports = await startTransports(t, await createAuthority(t), { answer: durable })
+    const transports = await startTransports(t, await sharedAuthority, { answer: durable })
     const { broker, ingest } = transports
     const stream = await openStream(t, transports, transport)
     const packets = collectPackets(stream)
@@ -42,7 +45,7 @@ for (const transport of TRANSPORTS) {
   })
 
   t.test(`${transport}: messages pipelined behind CONNECT wait for a slow authentication`, async (t) => {
-    const transports = await startTransports(t, await createAuthority(t), {
+    const transports = await startTransports(t, await sharedAuthority, {
       answer: durable,
       authenticate: async () => {
         await sleep(200)
@@ -61,7 +64,7 @@ for (const transport of TRANSPORTS) {
   })
 
   t.test(`${transport}: who published and left while reading was paused is still read`, async (t) => {
-    const transports = await startTransports(t, await createAuthority(t), { answer: durable })
+    const transports = await startTransports(t, await sharedAuthority, { answer: durable })
     const { broker, ingest } = transports
     const stream = await openStream(t, transports, transport)
     const packets = collectPackets(stream)

@@ -9,6 +9,9 @@ import { ConfigError } from '../../src/config-error.ts'
 import { createTestDatabase, createTestDir } from '../postgres.ts'
 import { createAuthority } from './certificates.ts'
 
+/** Of all tests here: each costs a dozen processes. */
+const sharedAuthority = createAuthority(t)
+
 interface Line { readonly msg: string, readonly protocol?: string, readonly port?: number, readonly address?: string }
 
 /** The gateway as a process of its own, from its sources. */
@@ -50,7 +53,7 @@ async function spawnGateway (t: Test, variables: Record<string, string>) {
 }
 
 t.test('says where each listener is; SIGHUP takes a renewed certificate; SIGTERM ends it', async (t) => {
-  const authority = await createAuthority(t)
+  const authority = await sharedAuthority
   const { cert, key } = await authority.issueServer()
   const ca = await readFile(authority.ca)
   const { child, exited, lines, said } = await spawnGateway(t, { VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key, VITAL_ADMIN_PORT: '0' })
@@ -87,7 +90,7 @@ t.test('without certificates SIGHUP stops it', async (t) => {
 })
 
 t.test('a mistake in the configuration of transport is told in words', async (t) => {
-  const authority = await createAuthority(t)
+  const authority = await sharedAuthority
   const { cert, key } = await authority.issueServer()
   const cases: Array<[Record<string, string>, RegExp]> = [
     [{ VITAL_TLS_CERT_FILE: cert }, /must be set together/],

@@ -9,6 +9,9 @@ import { connectPacket, createRandom, durable, publishPacket, RawClient, settleD
 import { createAuthority } from './certificates.ts'
 import { collectPackets, openStream, startTransports, type TestTransports } from './transports.ts'
 
+/** Of all tests here: each costs a dozen processes. */
+const sharedAuthority = createAuthority(t)
+
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const TEXT = 'PROXY TCP4 192.0.2.7 198.51.100.1 56324 8883\r\n'
 
@@ -90,7 +93,7 @@ async function openSocket (t: Test, port: number): Promise<Socket> {
 const bytesOf = (...ids: number[]) => Buffer.concat([connectPacket(), ...ids.map((id) => publishPacket(id))].map((packet) => mqttPacket.generate(packet)))
 
 t.test('a trusted proxy tells whose connection it is, before MQTT and before TLS, however it is cut', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { answer: durable, trustedProxies: ['127.0.0.1'], proxyProtocol: true })
+  const transports = await startTransports(t, await sharedAuthority, { answer: durable, trustedProxies: ['127.0.0.1'], proxyProtocol: true })
   const { ports, origins, ca, ingest } = transports
   for (const header of [Buffer.from(TEXT), binary(IPV4), binary(Buffer.concat([IPV4, Buffer.alloc(300)]))]) {
     for (const step of [1, 7, 1000]) {
@@ -124,7 +127,7 @@ t.test('a trusted proxy tells whose connection it is, before MQTT and before TLS
 })
 
 t.test('of a trusted proxy the header is demanded, in time and of bounded length', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { proxyHeaderTimeoutMs: 300 } })
+  const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { proxyHeaderTimeoutMs: 300 } })
   const { broker, ports, origins } = transports
   const endless = Buffer.concat([SIGNATURE, Buffer.from([0x21, 0x11, 0xff, 0xff]), Buffer.alloc(100_000)])
   for (const [at, bytes] of [bytesOf(), endless, Buffer.from(`PROXY TCP4 ${'1'.repeat(100_000)}`), Buffer.alloc(0), Buffer.from('PROXY TCP4')].entries()) {
@@ -155,12 +158,12 @@ t.test('a header from anybody else is not believed', async (t) => {
     await client.connect()
     t.match(transports.origins, [{ remoteAddress: '127.0.0.1' }], 'without one it is who it is')
   }
-  await spoofed(await startTransports(t, await createAuthority(t), { trustedProxies: ['10.0.0.0/8'], proxyProtocol: true }))
-  await spoofed(await startTransports(t, await createAuthority(t), { trustedProxies: ['127.0.0.1'] }))
+  await spoofed(await startTransports(t, await sharedAuthority, { trustedProxies: ['10.0.0.0/8'], proxyProtocol: true }))
+  await spoofed(await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'] }))
 })
 
 t.test('X-Forwarded-For counts from trusted proxies only, and only as far as they reach', async (t) => {
-  const authority = await createAuthority(t)
+  const authority = await sharedAuthority
   const addressOf = async (transports: TestTransports, transport: 'ws' | 'wss', forwardedFor?: string) => {
     const stream = await openStream(t, transports, transport, { webSocket: { headers: forwardedFor === undefined ? {} : { 'x-forwarded-for': forwardedFor } } })
     const packets = collectPackets(stream)

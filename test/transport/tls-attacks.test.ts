@@ -9,6 +9,9 @@ import { connectPacket, durable, until } from '../broker/broker.ts'
 import { createAuthority } from './certificates.ts'
 import { collectPackets, type ConnectOptions, openStream, startTransports, type TestTransports, type Transport } from './transports.ts'
 
+/** Of all tests here: each costs a dozen processes. */
+const sharedAuthority = createAuthority(t)
+
 /** What became of a handshake: the protocol, or why there is none. */
 async function tryHandshake (t: Test, { ports, ca }: TestTransports, transport: 'tls' | 'wss', options: ConnectionOptions = {}): Promise<string> {
   const socket: TLSSocket = connectTls({ port: ports[transport], host: '127.0.0.1', ca, ...options })
@@ -32,7 +35,7 @@ async function namesOf (t: Test, transports: TestTransports, transport: Transpor
 }
 
 t.test('TLS 1.2 and 1.3 are spoken, older ones refused', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t))
+  const transports = await startTransports(t, await sharedAuthority)
   for (const transport of ['tls', 'wss'] as const) {
     const of = (version: 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3') => tryHandshake(t, transports, transport, {
       // Level 0, or our own OpenSSL would refuse to ask for the old ones.
@@ -46,7 +49,7 @@ t.test('TLS 1.2 and 1.3 are spoken, older ones refused', async (t) => {
 })
 
 t.test('a handshake that does not end is closed by a time-out, and others are served meanwhile', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { answer: durable, limits: { handshakeTimeoutMs: 1500 } })
+  const transports = await startTransports(t, await sharedAuthority, { answer: durable, limits: { handshakeTimeoutMs: 1500 } })
   const silent = connect({ port: transports.ports.tls, host: '127.0.0.1' })
   const half = connect({ port: transports.ports.tls, host: '127.0.0.1' })
   for (const socket of [silent, half]) {
@@ -62,7 +65,7 @@ t.test('a handshake that does not end is closed by a time-out, and others are se
 })
 
 t.test('handshakes under way are bounded', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { limits: { handshakesMax: 3, handshakeTimeoutMs: 2000 } })
+  const transports = await startTransports(t, await sharedAuthority, { limits: { handshakesMax: 3, handshakeTimeoutMs: 2000 } })
   const sockets = Array.from({ length: 5 }, () => connect({ port: transports.ports.tls, host: '127.0.0.1' }).on('error', () => {}).resume())
   t.teardown(() => { for (const socket of sockets) socket.destroy() })
   await until(() => transports.broker.statistics().handshakesRefused === 2, 'two to be refused')
@@ -73,7 +76,7 @@ t.test('handshakes under way are bounded', async (t) => {
 })
 
 t.test('plain bytes on a TLS port, and a reset in mid-handshake, harm nobody', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t))
+  const transports = await startTransports(t, await sharedAuthority)
   for (const transport of ['tls', 'wss'] as const) {
     for (const bytes of [mqttPacket.generate(connectPacket()), Buffer.from('GET / HTTP/1.1\r\nhost: x\r\n\r\n'), Buffer.alloc(70_000, 0x16)]) {
       const socket = connect({ port: transports.ports[transport], host: '127.0.0.1' }).on('error', () => {}).resume()
@@ -89,7 +92,7 @@ t.test('plain bytes on a TLS port, and a reset in mid-handshake, harm nobody', a
 })
 
 t.test('a certificate of the authority names its holder; others name nobody', async (t) => {
-  const authority = await createAuthority(t)
+  const authority = await sharedAuthority
   const transports = await startTransports(t, authority, { files: { clientCaFile: authority.ca } })
   const stranger = await createAuthority(t, 'Test CA')
   const read = async ({ cert, key }: { cert: string, key: string }) => ({ cert: await readFile(cert), key: await readFile(key) })

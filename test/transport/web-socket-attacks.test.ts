@@ -10,6 +10,9 @@ import { sendRaw } from '../http/server.ts'
 import { createAuthority } from './certificates.ts'
 import { collectPackets, openStream, startTransports, type TestTransports } from './transports.ts'
 
+/** Of all tests here: each costs a dozen processes. */
+const sharedAuthority = createAuthority(t)
+
 const BINARY = 0x2
 const TEXT = 0x1
 const CONTINUATION = 0x0
@@ -78,7 +81,7 @@ async function openRaw (t: Test, { ports }: TestTransports): Promise<{ socket: S
 }
 
 t.test('broken and foreign frames close the connection, and nothing of them is taken', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { answer: durable })
+  const transports = await startTransports(t, await sharedAuthority, { answer: durable })
   const bytes = mqttPacket.generate(connectPacket())
   const cases: Array<[what: string, frames: Buffer, code: number]> = [
     ['text', frame(Buffer.from('hello'), { opcode: TEXT }), 1003],
@@ -110,7 +113,7 @@ t.test('broken and foreign frames close the connection, and nothing of them is t
 })
 
 t.test('packets may span fragments and frames, with pings between, byte by byte', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { answer: durable })
+  const transports = await startTransports(t, await sharedAuthority, { answer: durable })
   const { socket } = await openRaw(t, transports)
   const bytes = Buffer.concat([connectPacket(), publishPacket(1), publishPacket(2)].map((packet) => mqttPacket.generate(packet)))
   for (const [at, byte] of bytes.entries()) {
@@ -123,7 +126,7 @@ t.test('packets may span fragments and frames, with pings between, byte by byte'
 })
 
 t.test('who sends pings and reads no pong costs no memory', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t))
+  const transports = await startTransports(t, await sharedAuthority)
   const { socket } = await openRaw(t, transports)
   socket.pause()
   const pings = Buffer.concat(Array.from({ length: 500 }, () => frame(Buffer.alloc(125), { opcode: PING })))
@@ -138,7 +141,7 @@ t.test('who sends pings and reads no pong costs no memory', async (t) => {
 })
 
 t.test('only /mqtt with the subprotocol is a WebSocket; other requests to upgrade stay requests', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { webSocketOrigins: [] })
+  const transports = await startTransports(t, await sharedAuthority, { webSocketOrigins: [] })
   t.equal(await tryUpgrade(t, transports, '/mqtt'), 101)
   t.equal(await tryUpgrade(t, transports, '/mqtt?token=x'), 101)
   t.equal(await tryUpgrade(t, transports, '/mqtt', { 'sec-websocket-protocol': 'mqttv3.1' }), 101)
@@ -160,7 +163,7 @@ t.test('only /mqtt with the subprotocol is a WebSocket; other requests to upgrad
 })
 
 t.test('a page of somebody else may not connect to this machine', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { webSocketOrigins: ['https://ward.example.org'] })
+  const transports = await startTransports(t, await sharedAuthority, { webSocketOrigins: ['https://ward.example.org'] })
   const { ws: port } = transports.ports
   const cases: Array<[origin: string | undefined, host: string, status: number]> = [
     [undefined, `127.0.0.1:${port}`, 101],
@@ -187,7 +190,7 @@ t.test('a page of somebody else may not connect to this machine', async (t) => {
 })
 
 t.test('compression is not agreed to', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t))
+  const transports = await startTransports(t, await sharedAuthority)
   const client = new WebSocket(`ws://127.0.0.1:${transports.ports.ws}/mqtt`, 'mqtt', { perMessageDeflate: true })
   t.teardown(() => { client.terminate() })
   await once(client, 'open')
@@ -196,7 +199,7 @@ t.test('compression is not agreed to', async (t) => {
 })
 
 t.test('a subscriber that does not read is bounded as over TCP', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { limits: { subscriberBufferBytesMax: 100_000 } })
+  const transports = await startTransports(t, await sharedAuthority, { limits: { subscriberBufferBytesMax: 100_000 } })
   const { broker } = transports
   const stream = await openStream(t, transports, 'ws')
   const packets = collectPackets(stream)
@@ -212,7 +215,7 @@ t.test('a subscriber that does not read is bounded as over TCP', async (t) => {
 })
 
 t.test('at stop the peer is told that the gateway goes away, and new upgrades are refused', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t))
+  const transports = await startTransports(t, await sharedAuthority)
   const client = new WebSocket(`ws://127.0.0.1:${transports.ports.ws}/mqtt`, 'mqtt')
   client.on('error', () => {})
   await once(client, 'open')
@@ -226,7 +229,7 @@ t.test('at stop the peer is told that the gateway goes away, and new upgrades ar
 })
 
 t.test('a connection that upgrades and then says nothing is closed', async (t) => {
-  const transports = await startTransports(t, await createAuthority(t), { limits: { connectTimeoutMs: 200 } })
+  const transports = await startTransports(t, await sharedAuthority, { limits: { connectTimeoutMs: 200 } })
   const { closeCode } = await openRaw(t, transports)
   t.equal(await closeCode(), 1000)
   await settleDown()
