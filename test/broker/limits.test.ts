@@ -65,16 +65,16 @@ for (const [what, packet] of [['QoS 1', publishPacket(1)], ['QoS 2', publishPack
     const test = await start(t, { messagesPerSecondMax: 100 })
     const device = await RawClient.connected(t, test.port)
     const other = await RawClient.connected(t, test.port)
-    const ids = range(300)
+    const ids = range(400)
+    const sentMs = performance.now()
     device.send(...ids.map((messageId) => ({ ...packet, messageId })))
-    await settleDown()
-    const { publishesReceived } = test.broker.statistics()
-    t.ok(publishesReceived >= 200 && publishesReceived < 280, `${publishesReceived}: the burst, and what time has added`)
+    await until(() => test.broker.statistics().publishesReceived >= 200, 'the burst')
     other.send(publishPacket(1))
     await other.waitFor('puback')
     const answer = what === 'QoS 2' ? 'pubrec' : 'puback'
     await device.waitFor(answer, ids.length)
     t.strictSame(device.ids(answer), ids)
+    t.ok(performance.now() - sentMs > 1900, 'two seconds for what is behind the burst')
     t.ok(hitsOf(test, 'messages_per_second')! > 0)
   })
 }
@@ -83,11 +83,11 @@ t.test('bytes count as well, and a publish larger than the burst passes all the 
   for (const qos of [1, 2] as const) {
     const test = await start(t, { messagesPerSecondMax: 0, bytesPerSecondMax: 20_000 })
     const device = await RawClient.connected(t, test.port)
+    const sentMs = performance.now()
     device.send(publishPacket(1, { qos, payload: 'x'.repeat(60_000) }), publishPacket(2, { qos }))
-    await settleDown()
-    t.notMatch(test.ingest.seen.map(({ payload }) => payload.length), [60_000, 2])
     await device.waitFor(qos === 1 ? 'puback' : 'pubrec', 2)
     t.strictSame(test.ingest.seen.map(({ payload }) => payload.length), [60_000, 2])
+    t.ok(performance.now() - sentMs > 900, 'a second for what is over the burst')
     t.ok(hitsOf(test, 'bytes_per_second')! > 0)
   }
 })
@@ -98,20 +98,22 @@ t.test('a flood of pings or subscriptions is slowed too, and a slowed client can
   for (const packet of packets) {
     const client = await RawClient.connected(t, test.port)
     const before = test.broker.statistics().packetsReceived
+    const received = () => test.broker.statistics().packetsReceived - before
+    const sentMs = performance.now()
     client.send(...range(5000).map(() => packet))
+    await until(() => received() >= 200, 'the burst')
     await settleDown()
-    const answered = test.broker.statistics().packetsReceived - before
-    t.ok(answered >= 200 && answered < 300, `${answered}`)
+    t.ok(received() <= 200 + (performance.now() - sentMs) / 10 + 1, `${received()}: no more than the burst and what time has added`)
     client.socket.destroy()
     await until(() => test.broker.statistics().connections === 0, 'it to go')
   }
 })
 
 t.test('a silent client is closed, whatever keepalive it asked for', async (t) => {
-  const test = await start(t, { keepaliveSecondsMax: 1 })
+  const test = await start(t, { keepaliveSecondsMax: 2 })
   const silent = [await RawClient.connected(t, test.port, { keepalive: 0 }), await RawClient.connected(t, test.port, { keepalive: 65_535 })]
   const lively = await RawClient.connected(t, test.port, { keepalive: 0 })
-  for (let times = 0; times < 5; times++) {
+  for (let times = 0; times < 10; times++) {
     await sleep(400)
     lively.send(times % 2 === 0 ? { cmd: 'pingreq' } : publishPacket(times))
   }
@@ -121,7 +123,7 @@ t.test('a silent client is closed, whatever keepalive it asked for', async (t) =
 })
 
 t.test('a CONNECT that trickles in, is huge or has no end', async (t) => {
-  const test = await start(t, { connectTimeoutMs: 300 })
+  const test = await start(t, { connectTimeoutMs: 1500 })
   const slow = await RawClient.open(t, test.port)
   const trickle = setInterval(() => { slow.socket.write(Buffer.from([0x00])) }, 20)
   t.teardown(() => clearInterval(trickle))
