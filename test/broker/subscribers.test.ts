@@ -137,3 +137,18 @@ t.test('statistics, as Mosquitto tells them', async (t) => {
   t.ok([...latest.keys()].every((topic) => topic.startsWith('$SYS/broker/')), 'and nothing of Aedes\' own')
   t.ok(watcher.of('publish')[0]!.retain, 'retained')
 })
+
+t.test('a filter that is left and taken again in one segment is subscribed to', async (t) => {
+  const { port } = await startBroker(t, { answer: durable })
+  const device = await RawClient.connected(t, port)
+  for (const clean of [true, false]) {
+    const watcher = await RawClient.connected(t, port, { clean, clientId: `watcher-${clean}` })
+    await watcher.subscribe({ 'vital/band-1': 1 })
+    watcher.send({ cmd: 'unsubscribe', messageId: 2, unsubscriptions: ['vital/band-1'] },
+      { cmd: 'subscribe', messageId: 3, subscriptions: [{ topic: 'vital/band-1', qos: 1 }] })
+    await watcher.waitFor('suback', 2)
+    device.send(publishPacket(1))
+    await watcher.waitFor('publish')
+    t.strictSame(watcher.messages(), ['vital/band-1 m1'])
+  }
+})
