@@ -22,15 +22,6 @@ interface PageRow extends Omit<Resource, 'deviceId'> {
  * of `latest`.
  */
 export async function selectLatest (kysely: Kysely<Tables>, query: LatestQuery): Promise<ResourceList> {
-  return selectPage(kysely, query, sql`latest`)
-}
-
-/** The same, where `devices` are known to hold the page: reads those alone. */
-export async function selectLatestOf (kysely: Kysely<Tables>, query: LatestQuery, devices: readonly string[]): Promise<ResourceList> {
-  return selectPage(kysely, query, sql`latest where device = any(${devices}::text[])`)
-}
-
-async function selectPage (kysely: Kysely<Tables>, query: LatestQuery, source: RawBuilder<unknown>): Promise<ResourceList> {
   const order = toOrder(query)
   // Only what decides is sorted; the rest is fetched for the page alone, for a deep page would sort it on disk.
   const { rows } = await sql<PageRow>`
@@ -38,7 +29,7 @@ async function selectPage (kysely: Kysely<Tables>, query: LatestQuery, source: R
       breath_rate as "breathRate", vitals, vital_times as "vitalTimestamps"
     from (select coalesce(sum(devices), 0)::bigint as total from device_counts) counted
     left join (
-      (select device from ${source} order by ${order} limit ${query.count} offset ${query.offset}) page
+      (select device from latest order by ${order} limit ${query.count} offset ${query.offset}) page
       join latest l using (device)
     ) on true
     order by ${order}`.execute(kysely)

@@ -54,4 +54,3 @@ export function createRateLimit ({ perSecond, burst, keysMax, monotonicMs = () =
   }
 }
 
-export type RateLimit = ReturnType<typeof createRateLimit>

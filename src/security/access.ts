@@ -114,7 +114,6 @@ export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasO
   }
 }
 
-export type Access = ReturnType<typeof createAccess>
 
 /** What stops a start, and what is said instead when PostgreSQL was away at that time. */
 export function exposedMessage (host: string): string {

@@ -125,7 +125,6 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
   return { authenticateMqtt, authenticateHttp }
 }
 
-export type Authenticator = ReturnType<typeof createAuthenticator>
 
 function acceptSecret (answer: Answer, digest: string): Authentication {
   if (answer === 'unavailable') return UNAVAILABLE
