@@ -19,13 +19,14 @@ function toLatencyMs (histogram: Histogram): LatencyMs {
   return { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }
 
-/** Settles with the milliseconds at which the whole answer had come. */
+/** Settles when the whole answer has come, with its status: 200, or 503 where PostgreSQL did not answer the gateway in time. */
 function get (agent: Agent, port: number, path: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const asked = request({ agent, port, path, host: '127.0.0.1', timeout: STALL_MAX_MS }, (response) => {
-      if (response.statusCode !== 200) reject(new Error(`GET ${path} was answered ${response.statusCode}`))
+      const status = response.statusCode ?? 0
+      if (status !== 200 && status !== 503) reject(new Error(`GET ${path} was answered ${status}`))
       response.on('error', reject)
-      response.on('end', () => resolve(performance.now()))
+      response.on('end', () => resolve(status))
       response.resume()
     })
     asked.on('timeout', () => asked.destroy(new Error(`GET ${path} had no answer in ${STALL_MAX_MS} ms`)))
@@ -34,20 +35,29 @@ function get (agent: Agent, port: number, path: string): Promise<number> {
   })
 }
 
-/** Asks at `ratePerS` for `durationMs`, and waits for all answers. */
+/**
+ * Asks at `ratePerS` for `durationMs`, and waits for all answers. A refusal counts as if it had taken {@link STALL_MAX_MS}: a server
+ * that gives up early must not look quick.
+ * @returns how many were refused
+ */
 async function ask (
   durationMs: number, ratePerS: number, path: (index: number) => string, port: number, onAnswer: (index: number, latencyMs: number, dueMs: number) => void
-): Promise<void> {
+): Promise<number> {
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX })
   const startMs = performance.now()
   const asked: Array<Promise<void>> = []
+  let refused = 0
   for (let index = 0; index * 1000 / ratePerS < durationMs; index++) {
     const dueMs = startMs + index * 1000 / ratePerS
     if (performance.now() < dueMs) await sleep(dueMs - performance.now())
-    asked.push(get(agent, port, path(index)).then((answeredMs) => onAnswer(index, answeredMs - dueMs, dueMs - startMs)))
+    asked.push(get(agent, port, path(index)).then((status) => {
+      if (status !== 200) refused++
+      onAnswer(index, status === 200 ? performance.now() - dueMs : STALL_MAX_MS, dueMs - startMs)
+    }))
   }
   await Promise.all(asked)
   agent.destroy()
+  return refused
 }
 
 /** Every sort in both orders, in turn. */
@@ -66,7 +76,7 @@ async function run (settings: GetSettings): Promise<GetReport> {
   const bySort = { deviceId: new Histogram(), heartRate: new Histogram(), breathRate: new Histogram(), timestamp: new Histogram() }
   let answered = 0
   const startMs = performance.now()
-  await ask(warmupMs + measureMs, ratePerS, (index) => toPath(index, 0), port, (index, latencyMs, dueMs) => {
+  const refused = await ask(warmupMs + measureMs, ratePerS, (index) => toPath(index, 0), port, (index, latencyMs, dueMs) => {
     if (dueMs < warmupMs) return
     answered++
     all.record(latencyMs * 1000)
@@ -74,7 +84,7 @@ async function run (settings: GetSettings): Promise<GetReport> {
   })
   // Ends with the last answer, so requests that were not kept up with lower the rate.
   const measuredMs = Math.max(measureMs, performance.now() - startMs - warmupMs)
-  await ask(measureMs, deepRatePerS, (index) => toPath(index, deepOffset), port, (_, latencyMs) => deep.record(latencyMs * 1000))
+  const deepRefused = await ask(measureMs, deepRatePerS, (index) => toPath(index, deepOffset), port, (_, latencyMs) => deep.record(latencyMs * 1000))
   return {
     requestsPerS: answered / measuredMs * 1000,
     all: toLatencyMs(all),
@@ -84,7 +94,8 @@ async function run (settings: GetSettings): Promise<GetReport> {
       breathRate: toLatencyMs(bySort.breathRate),
       timestamp: toLatencyMs(bySort.timestamp)
     },
-    deep: toLatencyMs(deep)
+    deep: toLatencyMs(deep),
+    refused: refused + deepRefused
   }
 }
 

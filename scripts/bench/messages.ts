@@ -42,6 +42,8 @@ export interface GetReport {
   readonly bySort: Readonly<Record<typeof GET_SORTS[number], LatencyMs>>
   /** Pages that begin at the deep offset, every sort. */
   readonly deep: LatencyMs
+  /** Answered 503, warm-up included; each counts above as 60 s. */
+  readonly refused: number
 }
 
 /** What one round measured, seen from the generator. Latencies in milliseconds. */

@@ -23,7 +23,7 @@ const GENERATOR_CORES_MAX = 0.9
 const OTHER_CORES_MAX = 0.2
 
 const UNITS: Readonly<Record<string, string>> = {
-  rate: 'readings/s', p50: 'ms', p99: 'ms', 'p99.9': 'ms', bytes: 'bytes/connection'
+  rate: 'readings/s', p50: 'ms', p99: 'ms', 'p99.9': 'ms', bytes: 'bytes/connection', refused: 'GETs'
 }
 
 const METRICS = ['rate', 'p50', 'p99', 'p99.9', 'bytes']

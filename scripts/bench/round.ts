@@ -132,7 +132,7 @@ async function getMeanwhile (supervisor: Supervisor, child: ChildProcess, target
   })
   const report = await (pages as Promise<GetReport> | null)
   if (report === null) throw new Error('no pages were asked for')
-  const { all, bySort, deep, requestsPerS } = report
+  const { all, bySort, deep, requestsPerS, refused } = report
   return {
     ...round,
     metrics: {
@@ -143,7 +143,8 @@ async function getMeanwhile (supervisor: Supervisor, child: ChildProcess, target
       ...Object.fromEntries(Object.entries(bySort).map(([sort, { p99 }]) => [`p99 ${sort}`, p99])),
       'p50 deep': deep.p50,
       'p99 deep': deep.p99,
-      'p99 ack': round.metrics['p99'] ?? 0
+      'p99 ack': round.metrics['p99'] ?? 0,
+      refused
     }
   }
 }
