@@ -53,4 +53,3 @@ export function createRateLimit ({ perSecond, burst, keysMax, monotonicMs = () =
     }
   }
 }
-

@@ -114,7 +114,6 @@ export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasO
   }
 }
 
-
 /** What stops a start, and what is said instead when PostgreSQL was away at that time. */
 export function exposedMessage (host: string): string {
   return `VITAL_HOST=${host} would let anyone on the network publish and read vital signs, because no credentials exist. ` +

@@ -125,7 +125,6 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
   return { authenticateMqtt, authenticateHttp }
 }
 
-
 function acceptSecret (answer: Answer, digest: string): Authentication {
   if (answer === 'unavailable') return UNAVAILABLE
   return answer === undefined || answer.isRevoked ? REFUSED : matchSecret(answer, digest)

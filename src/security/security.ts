@@ -143,5 +143,3 @@ export async function createSecurity (options: SecurityOptions) {
     })
   }
 }
-
-export type Security = Awaited<ReturnType<typeof createSecurity>>
