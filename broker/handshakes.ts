@@ -12,6 +12,7 @@ export interface ServerTls {
 }
 
 interface Handshake {
+  readonly socket: Socket
   readonly address: string
   /** What its address is counted as. */
   readonly addressKey: string
@@ -77,14 +78,16 @@ export function createHandshakes ({ tls, timeoutMs, underWayMax, perAddressMax, 
         return
       }
       const key = keyOf(socket)
-      const handshake = { address, addressKey }
+      const handshake = { socket, address, addressKey }
       underWay.set(key, handshake)
       byAddress.set(addressKey, ofAddress + 1)
       socket.once('close', () => { end(key, handshake) })
       server.emit('connection', socket)
     },
-    /** Handshakes under way, now. */
-    get underWay (): number { return underWay.size },
+    /** Destroys those under way. */
+    stop (): void {
+      for (const { socket } of [...underWay.values()]) socket.destroy()
+    },
     get failed (): number { return state.failed },
     get refused (): number { return state.refused }
   }

@@ -44,6 +44,8 @@ export function createListener ({ host, port, tls, isProxy, limits, onConnection
   const { connectionsMax, proxyHeaderTimeoutMs } = limits
   const occasionally = { refused: createOccasional({ intervalMs: 60_000 }), header: createOccasional({ intervalMs: 10_000 }) }
   const state = { refused: 0, proxyHeadersRefused: 0 }
+  /** Those whose PROXY header is awaited. */
+  const unnamed = new Set<Socket>()
   const handshakes = tls === undefined
     ? null
     : createHandshakes({
@@ -73,10 +75,15 @@ export function createListener ({ host, port, tls, isProxy, limits, onConnection
       pass(socket, remoteAddress)
       return
     }
+    unnamed.add(socket)
+    socket.once('close', () => { unnamed.delete(socket) })
     readProxyHeader({
       socket,
       timeoutMs: proxyHeaderTimeoutMs,
-      onRead: (source) => { pass(socket, source ?? remoteAddress) },
+      onRead: (source) => {
+        unnamed.delete(socket)
+        pass(socket, source ?? remoteAddress)
+      },
       onRefused: (reason) => {
         state.proxyHeadersRefused++
         occasionally.header((leftOut) => {
@@ -106,10 +113,12 @@ export function createListener ({ host, port, tls, isProxy, limits, onConnection
       logger.info({ protocol: tls === undefined ? 'mqtt' : 'mqtts', address: bound.address, port: bound.port }, 'listening')
       return { address: bound.address, port: bound.port }
     },
-    /** @returns settles once no new connection can come in */
+    /** Connections that have not come as far as MQTT are closed. @returns settles once no new one can come in */
     async stop (): Promise<void> {
       if (!server.listening) return
       server.close()
+      for (const socket of unnamed) socket.destroy()
+      handshakes?.stop()
       // The handle is closed at the end of this turn of the event loop.
       await new Promise<void>((resolve) => { setImmediate(resolve) })
     },

@@ -5,7 +5,7 @@ import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'n
 import mqttPacket from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import { parseAlternativeNames } from '../../broker/certificate-names.ts'
-import { connectPacket, durable, until } from '../broker/broker.ts'
+import { connectPacket, durable, settleDown, until } from '../broker/broker.ts'
 import { createAuthority } from './certificates.ts'
 import { collectPackets, type ConnectOptions, openStream, startTransports, type TestTransports, type Transport } from './transports.ts'
 
@@ -62,6 +62,19 @@ t.test('a handshake that does not end is closed by a time-out, and others are se
   await namesOf(t, transports, 'tls', {})
   await closed
   t.equal(transports.broker.statistics().handshakesFailed, 2)
+})
+
+t.test('a stop waits for no handshake and no PROXY header', async (t) => {
+  const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true })
+  const plain = await startTransports(t, await sharedAuthority)
+  const sockets = [transports.ports.tcp, transports.ports.tls, plain.ports.tls].map((port) => connect({ port, host: '127.0.0.1' }).on('error', () => {}).resume())
+  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+  // Accepted by then, too.
+  await settleDown()
+  const closed = Promise.all(sockets.map(closeOf))
+  await Promise.all([transports.broker.stop(), plain.broker.stop()])
+  await closed
 })
 
 t.test('handshakes under way are bounded', async (t) => {
