@@ -44,7 +44,7 @@ Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itse
                       with PostgreSQL; default workloads ${SPOOL_WORKLOADS}
   --auth              the gateway with a credential for each connection, beside the gateway without any; default ${AUTH_WORKLOADS}
   --scale devices=N,… the gateway alone with so many devices in latest, one row each: rate, CPU, memory, latency, GETs
-  --history N         with --scale: so many readings in the table from the start (about 320 bytes of disk each)
+  --history N         with --scale: so many readings in the table from the start (about 400 bytes of disk each)
   --rounds N          rounds of each target, default 5
   --seconds S         measured in each round, default 5
   --warmup S          before it, default 2

@@ -37,7 +37,7 @@ const CLOSED = {
 
 const OPEN_CONNECTIONS = 1000
 
-/** Requests a second, and where a deep page begins. A rate that a machine keeps up with whose sorts read the whole table. */
+/** Requests a second, and where a deep page begins. */
 export const GETS = { ratePerS: 40, deepRatePerS: 4, deepOffset: 90_000 } as const
 
 const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
