@@ -55,6 +55,9 @@ t.test('a gateway that starts while PostgreSQL is away serves devices, and bring
   const database = await createDatabaseSwitch(t)
   const dataDir = await createTestDir(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: dataDir }
+  // One that has never seen its database cannot know whether credentials exist, and lets nobody in.
+  const never = await startGateway(t, variables)
+  await never.stop()
   await database.off()
   const first = await startGateway(t, variables)
   const device = await connectClient(t, first.mqttPort)
