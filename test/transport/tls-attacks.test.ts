@@ -124,8 +124,13 @@ t.test('a certificate of the authority names its holder; others name nobody', as
   t.strictSame(await namesOf(t, strict, 'tls', device), ['band-1', 'band-1.ward.example', 'urn:device:band-1'])
   await until(() => strict.origins.length === 1, 'the first')
   for (const transport of ['tls', 'wss'] as const) {
-    const socket = connectTls({ port: strict.ports[transport], host: '127.0.0.1', ca: strict.ca }).on('error', () => {}).resume()
-    await closeOf(socket)
+    const socket = connectTls({ port: strict.ports[transport], host: '127.0.0.1', ca: strict.ca }).on('error', () => {})
+    let answer = ''
+    socket.setEncoding('latin1').on('data', (text: string) => { answer += text })
+    socket.write(transport === 'tls' ? mqttPacket.generate(connectPacket()) : 'GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')
+    await Promise.race([closeOf(socket), until(() => answer !== '', 'an answer')])
+    t.equal(answer, '', `${transport}: no certificate, no answer`)
+    socket.destroy()
   }
   t.equal(strict.origins.length, 1, 'without a certificate nobody comes as far as CONNECT')
 })
@@ -141,6 +146,7 @@ async function resume (t: Test, { ports, ca }: TestTransports, transport: 'tls' 
 t.test('a name within a name is not found', (t) => {
   t.strictSame(parseAlternativeNames('DNS:a, URI:urn:b, IP Address:127.0.0.1, email:c@d'), ['a', 'urn:b', 'c@d'])
   t.strictSame(parseAlternativeNames('DirName:"CN = x, DNS:admin", DNS:a'), ['a'])
+  t.strictSame(parseAlternativeNames('DNS:b, DirName:x"y, DNS:admin", DNS:a'), ['b'], 'what cannot be read ends it')
   t.strictSame(parseAlternativeNames('DNS:"a\\u002c DNS:admin"'), ['a, DNS:admin'])
   t.strictSame(parseAlternativeNames(''), [])
   t.end()
