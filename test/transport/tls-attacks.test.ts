@@ -88,6 +88,23 @@ t.test('handshakes under way are bounded', async (t) => {
   t.strictSame(await namesOf(t, transports, 'tls', {}), [], 'there is room again')
 })
 
+t.test('an address has its share of the handshakes', async (t) => {
+  const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { handshakesPerAddressMax: 2 } })
+  const open = (address: string) => {
+    const socket = connect({ port: transports.ports.tls, host: '127.0.0.1' }).on('error', () => {})
+    t.teardown(() => { socket.destroy() })
+    socket.write(`PROXY TCP4 ${address} 127.0.0.1 1 2\r\n`)
+    return socket
+  }
+  const silent = [open('192.0.2.7'), open('192.0.2.7'), open('192.0.2.7')].map((socket) => socket.resume())
+  await until(() => transports.broker.statistics().handshakesRefused === 1, 'one to be refused')
+  const handshake = (address: string) => once(connectTls({ socket: open(address), ca: transports.ca, servername: 'localhost' }), 'secureConnect')
+  await handshake('192.0.2.8')
+  for (const socket of silent) socket.destroy()
+  await until(() => transports.broker.statistics().handshakesFailed === 2, 'the silent ones to be forgotten')
+  await handshake('192.0.2.7')
+})
+
 t.test('plain bytes on a TLS port, and a reset in mid-handshake, harm nobody', async (t) => {
   const transports = await startTransports(t, await sharedAuthority)
   for (const transport of ['tls', 'wss'] as const) {
