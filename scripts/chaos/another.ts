@@ -28,7 +28,7 @@ export async function startAnother (rig: Rig): Promise<Another> {
   await gateway.waitReady(READY_TIMEOUT_MS)
   const publisher = new PublisherProcess(belongings, program.publisher)
   let accounts = 0
-  const ledgerPath = () => join(dir, `ledger-another-${accounts}.txt`)
+  const ledgerPath = () => join(dir, `ledger-another-${accounts}`)
   return {
     httpPort: ports.http,
     publisher,

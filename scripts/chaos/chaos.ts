@@ -32,12 +32,13 @@ function createProgress (fault: Fault, cycles: number) {
         toldAtMs = performance.now()
         say(`${fault.name}  ${done}/${cycles}`)
       },
+      remark: (remark: string) => say(`${fault.name}  ${remark}`),
       stop (): void {}
     }
   }
-  const bar = new SingleBar({ format: '{fault} [{bar}] {value}/{total} {eta_formatted}', clearOnComplete: false }, Presets.legacy)
-  bar.start(cycles, 0, { fault: fault.name })
-  return { update: (done: number) => bar.update(done), stop: () => bar.stop() }
+  const bar = new SingleBar({ format: '{fault} [{bar}] {value}/{total} {eta_formatted} {remark}', clearOnComplete: false }, Presets.legacy)
+  bar.start(cycles, 0, { fault: fault.name, remark: '' })
+  return { update: (done: number) => bar.update(done), remark: (remark: string) => bar.update({ remark }), stop: () => bar.stop() }
 }
 
 /** The record of earlier runs is no change of the program. */
@@ -84,7 +85,8 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     random: createRandom(seed),
     seconds: options.seconds ?? fault.seconds?.[extent] ?? 0,
     breaks: options.breaks,
-    onCycle: (done) => progress.update(done)
+    onCycle: (done) => progress.update(done),
+    onRemark: (remark) => progress.remark(remark)
   }, databaseUrl)
   try {
     await fault.run(rig)

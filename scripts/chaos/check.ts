@@ -4,9 +4,12 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { Entry, LedgerEntries } from './ledger-file.ts'
+import { Span, type SpanFigures } from './span.ts'
 
-/** Devices looked at in one query. */
-const DEVICES_PER_QUERY = 100
+/** Readings looked at in one query, or one device: pg holds a whole result in memory, some 1,000 bytes a row. */
+const ENTRIES_PER_QUERY_MAX = 100_000
+/** Losses kept, so that a run that lost millions can still tell of it. */
+const LOST_KEPT_MAX = 100_000
 /** Violations told in full; the rest is only counted. */
 const TOLD_MAX = 5
 
@@ -22,13 +25,17 @@ export interface Findings {
   readonly acknowledged: number
   readonly stored: number
   readonly letters: number
-  /** Acknowledged, and neither among the readings nor among the dead letters. */
+  /** Acknowledged, and neither among the readings nor among the dead letters; the first {@link LOST_KEPT_MAX}. */
   readonly lost: readonly Entry[]
+  readonly lostCount: number
+  /** Those that the fault may lose; not among the lost. */
+  readonly lostToDamage: number
   readonly duplicated: number
   readonly violations: readonly Violation[]
 }
 
 interface StoredRow { readonly device: string, readonly timeUs: string, readonly vitals: Record<string, unknown> }
+interface LetterRow { readonly device: string, readonly payload: Buffer }
 interface LatestRow extends StoredRow { readonly vitalTimes: Record<string, number> }
 
 /** Gathers violations of one kind and tells the first few. */
@@ -53,52 +60,103 @@ class Complaints {
   }
 }
 
-/**
- * @param query - on the database that the gateway wrote to, when nothing is pending any more
- * @param prefix - of the account's devices: rows of it that the ledger does not know are phantoms
- */
-export async function checkStored ({ query, ledger, prefix }: { query: Query, ledger: LedgerEntries, prefix: string }): Promise<Findings> {
-  const complaints = new Complaints()
-  const lost: Entry[] = []
-  const counts = { acknowledged: 0, stored: 0, letters: 0, duplicated: 0 }
-  const devices = [...ledger.keys()]
-  for (let at = 0; at < devices.length; at += DEVICES_PER_QUERY) {
-    const names = devices.slice(at, at + DEVICES_PER_QUERY)
+export interface StoredCheckOptions {
+  /** On the database that the gateway wrote to, when nothing is pending any more. */
+  readonly query: Query
+  /** Of the account's devices: rows of it that the ledger does not know are phantoms. */
+  readonly prefix: string
+  /** Readings that the fault may lose: what lay in damaged records. */
+  readonly mayLose?: ((lost: Entry) => boolean) | undefined
+}
+
+/** Takes a ledger part by part, so that only one part and the rows of a query are in memory. */
+export class StoredCheck {
+  readonly #options: StoredCheckOptions
+  readonly #complaints = new Complaints()
+  readonly #lost: Entry[] = []
+  readonly #counts = { acknowledged: 0, stored: 0, letters: 0, duplicated: 0, lostCount: 0, lostToDamage: 0 }
+
+  constructor (options: StoredCheckOptions) {
+    this.#options = options
+  }
+
+  /** @param part - its devices are in no other */
+  async add (part: LedgerEntries): Promise<void> {
+    for (const names of toGroups(part)) await this.#addDevices(part, names)
+  }
+
+  async end (): Promise<Findings> {
+    const { query, prefix } = this.#options
+    const [total] = await query<{ count: string }>(
+      'select count(*) from readings where device >= $1 and device < $2', [`${prefix}-`, `${prefix}.`])
+    const unknown = Number(total?.count) - this.#counts.stored
+    if (unknown !== 0) this.#complaints.add('C2', 'readings of devices that never sent', String(unknown))
+    return { ...this.#counts, lost: this.#lost, violations: this.#complaints.end() }
+  }
+
+  async #addDevices (part: LedgerEntries, names: readonly string[]): Promise<void> {
+    const { query } = this.#options
     const rows = groupByDevice(await query<StoredRow>(
       `select device, (extract(epoch from time) * 1000000)::bigint::text as "timeUs", vitals
        from readings where device = any($1)`, [names]))
-    const letters = groupByDevice(await query<{ device: string, payload: Buffer }>(
+    const letters = groupByDevice(await query<LetterRow>(
       'select device, payload from dead_letters where device = any($1)', [names]))
     const latest = new Map((await query<LatestRow>(
       `select device, (extract(epoch from time) * 1000000)::bigint::text as "timeUs", vitals, vital_times as "vitalTimes"
        from latest where device = any($1)`, [names])).map((row) => [row.device, row]))
     for (const device of names) {
-      const entries = ledger.get(device)!
       const stored = rows.get(device) ?? []
-      const found = countStored(entries, stored, complaints)
-      const foundLetters = countLetters(entries, letters.get(device) ?? [], complaints)
-      counts.stored += stored.length
-      counts.letters += letters.get(device)?.length ?? 0
-      for (const entry of entries) {
-        if (entry === undefined) continue
-        const copies = found[entry.n]!
-        if (copies > 1) {
-          counts.duplicated += copies - 1
-          complaints.add('C2', 'a reading is stored more than once', tell(entry))
-        }
-        if (entry.acknowledgedAtMs === null) continue
-        counts.acknowledged++
-        if (copies > 0 || foundLetters[entry.n]! > 0) continue
-        lost.push(entry)
-      }
-      checkLatest(device, stored, latest.get(device), complaints)
+      this.#addDevice(part.get(device)!, stored, letters.get(device) ?? [])
+      checkLatest(device, stored, latest.get(device), this.#complaints)
     }
   }
-  const [total] = await query<{ count: string }>(
-    'select count(*) from readings where device >= $1 and device < $2', [`${prefix}-`, `${prefix}.`])
-  const unknown = Number(total?.count) - counts.stored
-  if (unknown !== 0) complaints.add('C2', 'readings of devices that never sent', String(unknown))
-  return { ...counts, lost, violations: complaints.end() }
+
+  #addDevice (entries: ReadonlyArray<Entry | undefined>, stored: readonly StoredRow[], letters: readonly LetterRow[]): void {
+    const counts = this.#counts
+    const found = countStored(entries, stored, this.#complaints)
+    const foundLetters = countLetters(entries, letters, this.#complaints)
+    counts.stored += stored.length
+    counts.letters += letters.length
+    for (const entry of entries) {
+      if (entry === undefined) continue
+      const copies = found[entry.n]!
+      if (copies > 1) {
+        counts.duplicated += copies - 1
+        this.#complaints.add('C2', 'a reading is stored more than once', tell(entry))
+      }
+      if (entry.acknowledgedAtMs === null) continue
+      counts.acknowledged++
+      if (copies === 0 && foundLetters[entry.n] === 0) this.#lose(entry)
+    }
+  }
+
+  #lose (entry: Entry): void {
+    if (this.#options.mayLose?.(entry) === true) this.#counts.lostToDamage++
+    else if (++this.#counts.lostCount <= LOST_KEPT_MAX) this.#lost.push(entry)
+  }
+}
+
+/** A ledger that is in memory as a whole. */
+export async function checkStored ({ ledger, ...options }: StoredCheckOptions & { ledger: LedgerEntries }): Promise<Findings> {
+  const check = new StoredCheck(options)
+  await check.add(ledger)
+  return await check.end()
+}
+
+/** @returns devices for one query each: as many as have {@link ENTRIES_PER_QUERY_MAX} entries, and at least one */
+function * toGroups (part: LedgerEntries): Generator<string[]> {
+  let names: string[] = []
+  let count = 0
+  for (const [device, { length }] of part) {
+    if (names.length > 0 && count + length > ENTRIES_PER_QUERY_MAX) {
+      yield names
+      names = []
+      count = 0
+    }
+    names.push(device)
+    count += length
+  }
+  if (names.length > 0) yield names
 }
 
 export function tell ({ device, n, timeUs, sentAtMs, acknowledgedAtMs, resentAtMs }: Entry): string {
@@ -131,7 +189,7 @@ function countStored (entries: ReadonlyArray<Entry | undefined>, rows: readonly 
 }
 
 /** Each receipt of an invalid payload is a dead letter of its own, so one that was sent twice may be there twice. */
-function countLetters (entries: ReadonlyArray<Entry | undefined>, rows: ReadonlyArray<{ device: string, payload: Buffer }>, complaints: Complaints): Uint16Array {
+function countLetters (entries: ReadonlyArray<Entry | undefined>, rows: readonly LetterRow[], complaints: Complaints): Uint16Array {
   const found = new Uint16Array(entries.length)
   for (const { device, payload } of rows) {
     const n = readNumber(payload)
@@ -184,26 +242,9 @@ function checkLatest (device: string, rows: readonly StoredRow[], latest: Latest
   }
 }
 
-/** Acknowledgements of readings that were sent within a span: C4, and how slow they were. */
-export function acknowledgedWithin (ledger: LedgerEntries, sentFromMs: number, sentToMs: number) {
-  const delaysMs: number[] = []
-  const sent: Entry[] = []
-  let slowestMs = -1
-  let slowest: Entry | null = null
-  for (const entries of ledger.values()) {
-    for (const entry of entries) {
-      if (entry === undefined || entry.sentAtMs < sentFromMs || entry.sentAtMs > sentToMs) continue
-      sent.push(entry)
-      if (entry.acknowledgedAtMs === null) continue
-      const delayMs = entry.acknowledgedAtMs - entry.sentAtMs
-      delaysMs.push(delayMs)
-      if (delayMs > slowestMs) {
-        slowestMs = delayMs
-        slowest = entry
-      }
-    }
-  }
-  delaysMs.sort((a, b) => a - b)
-  const at = (share: number) => delaysMs[Math.min(delaysMs.length - 1, Math.floor(delaysMs.length * share))] ?? 0
-  return { sent, acknowledged: delaysMs.length, p99Ms: at(0.99), slowestMs: delaysMs.at(-1) ?? 0, slowest }
+/** A {@link Span} of a ledger that is in memory as a whole. */
+export function acknowledgedWithin (ledger: LedgerEntries, sentFromMs: number, sentToMs: number): SpanFigures {
+  const span = new Span(sentFromMs, sentToMs)
+  span.add(ledger)
+  return span.figures()
 }

@@ -1,15 +1,16 @@
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findFreePort } from '../../db/embedded/cluster.ts'
 import type { Random } from '../patients/random.ts'
+import { judgeAccount } from './account.ts'
 import type { Another } from './another.ts'
 import type { Belongings } from './belongings.ts'
 import type { Program } from './build.ts'
-import { checkStored, type Query, tell, type Violation } from './check.ts'
+import { type Query, tell, type Violation } from './check.ts'
 import type { Fault } from './fault.ts'
 import { GatewayProcess } from './gateway-process.ts'
 import type { Break, Injection } from './injection.ts'
-import { type Entry, type LedgerEntries, readLedger } from './ledger-file.ts'
+import type { Entry, Measure } from './ledger-file.ts'
 import type { Load, PublisherSettings } from './messages.ts'
 import { checkMetrics, readReadiness, type Readiness, type Rows, type Scrape, scrape } from './metrics.ts'
 import { createQuery, type OwnPostgres } from './own-postgres.ts'
@@ -18,7 +19,7 @@ import type { PublisherProcess } from './publisher-process.ts'
 import { drain, settle } from './settle.ts'
 import { countRows, untilIdle } from './tables.ts'
 import { until } from './until.ts'
-import { explainWait, type Life, measureWaits } from './waits.ts'
+import { explainWait, type Life, type Waits } from './waits.ts'
 import { Watch } from './watch.ts'
 
 /** initdb, migrations and recovery on a busy machine included. */
@@ -39,6 +40,8 @@ export interface RigOptions {
   readonly seconds: number
   readonly breaks: Break | undefined
   readonly onCycle: (done: number) => void
+  /** How far it has come within a cycle, for who waits. */
+  readonly onRemark: (remark: string) => void
 }
 
 /** One gateway, its database, and devices that publish to it: what a fault is done to, and the books that are kept. */
@@ -216,7 +219,7 @@ export class Rig {
   async beginAccount (settings: Partial<PublisherSettings> = {}): Promise<void> {
     const { publisher, dir, fault, seed } = this.options
     const prefix = `${fault.name}${++this.#chapters}`
-    const ledgerPath = join(dir, `ledger-${this.#chapters}.txt`)
+    const ledgerPath = join(dir, `ledger-${this.#chapters}`)
     this.#account = { prefix, ledgerPath }
     await publisher.run({
       ...this.options.load,
@@ -239,9 +242,9 @@ export class Rig {
    * Ends the account: all is resent until it is acknowledged, the gateway brings everything into PostgreSQL, then C1, C2, C3
    * and C7 are checked.
    * @param how.mayLose - readings that this fault may lose: what lay in damaged records
-   * @returns the ledger, for checks of the fault's own
+   * @param how.measures - are shown the ledger, for checks of the fault's own; it is gone afterwards
    */
-  async endAccount (how: { mayLose?: (lost: Entry) => boolean, also?: Another } = {}): Promise<LedgerEntries> {
+  async endAccount (how: { mayLose?: (lost: Entry) => boolean, also?: Another, measures?: readonly Measure[] } = {}): Promise<void> {
     const account = this.#account
     if (account === null) throw new Error('no account is open')
     this.#account = null
@@ -252,13 +255,14 @@ export class Rig {
     const ledgerPaths = [account.ledgerPath, ...(how.also === undefined ? [] : [how.also.ledgerPath()])]
     await this.publisher.endAccount()
     await how.also?.publisher.endAccount()
-    const ledger = await readLedger(...ledgerPaths)
-    const findings = await checkStored({ query: this.query, ledger, prefix: account.prefix })
-    this.violations.push(...findings.violations)
-    const lost = findings.lost.filter((entry) => how.mayLose?.(entry) !== true)
+    const { findings, waits } = await judgeAccount({
+      query: this.query, prefix: account.prefix, mayLose: how.mayLose, ledgerPaths, measures: how.measures ?? []
+    })
+    const { violations, lost, lostCount, lostToDamage } = findings
+    this.violations.push(...violations)
     for (const entry of lost.slice(0, 5)) this.violate('C1', `acknowledged and lost: ${tell(entry)}`)
-    if (lost.length > 5) this.violate('C1', `acknowledged and lost: ${lost.length} in all`)
-    if (findings.lost.length > lost.length) this.count('lostToDamage', findings.lost.length - lost.length)
+    if (lostCount > 5) this.violate('C1', `acknowledged and lost: ${lostCount} in all`)
+    if (lostToDamage > 0) this.count('lostToDamage', lostToDamage)
     // With two gateways nobody can tell whose rows are new.
     const baseline = how.also === undefined ? this.#baseline : null
     if (settled !== null) this.violations.push(...checkMetrics(settled, baseline === null ? null : await this.#countNew(baseline)))
@@ -267,17 +271,14 @@ export class Rig {
     sums.sent += figures.sent
     sums.acknowledged += findings.acknowledged
     sums.resent += figures.resent
-    sums.lost += lost.length
+    sums.lost += lostCount
     sums.duplicated += findings.duplicated
-    this.#noteWaits(ledger)
+    this.#noteWaits(waits)
     this.count('disconnects', figures.disconnects)
-    for (const path of ledgerPaths) await rm(path)
-    return ledger
   }
 
   /** Notes the longest waits, and what they were spent on. */
-  #noteWaits (ledger: LedgerEntries): void {
-    const { slowestMs, slowest, slowestAnswerMs, slowestAnswer } = measureWaits(ledger)
+  #noteWaits ({ slowestMs, slowest, slowestAnswerMs, slowestAnswer }: Waits): void {
     if (slowest !== null && slowestMs > this.#sums.slowestAckMs) {
       this.#sums.slowestAckMs = slowestMs
       this.figures['slowestAck'] = `${tell(slowest)}, ${explainWait(slowest, this.#lives)}`

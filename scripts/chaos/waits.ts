@@ -19,9 +19,12 @@ export interface Waits {
   readonly slowestAnswer: Entry | null
 }
 
-export function measureWaits (ledger: LedgerEntries): Waits {
-  const waits: { -readonly [key in keyof Waits]: Waits[key] } = { slowestMs: 0, slowest: null, slowestAnswerMs: 0, slowestAnswer: null }
-  for (const entries of ledger.values()) {
+export const NO_WAITS: Waits = { slowestMs: 0, slowest: null, slowestAnswerMs: 0, slowestAnswer: null }
+
+/** @param before - of the parts that were looked at already */
+export function measureWaits (part: LedgerEntries, before = NO_WAITS): Waits {
+  const waits: { -readonly [key in keyof Waits]: Waits[key] } = { ...before }
+  for (const entries of part.values()) {
     for (const entry of entries) {
       if (entry === undefined || entry.acknowledgedAtMs === null) continue
       const waitedMs = entry.acknowledgedAtMs - entry.sentAtMs

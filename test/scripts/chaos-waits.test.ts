@@ -10,6 +10,8 @@ t.test('a wait is told apart from the answer of the gateway that gave it', (t) =
   const slow = entry(1, 1000, [], 2500)
   const ledger = new Map([['a', [patient, slow, undefined, entry(3, 0, [], null)]]])
   t.same(measureWaits(ledger), { slowestMs: 9000, slowest: patient, slowestAnswerMs: 1500, slowestAnswer: slow })
+  t.same(measureWaits(new Map([['b', [entry(0, 0, [], 8000)]]]), measureWaits(ledger)),
+    { slowestMs: 9000, slowest: patient, slowestAnswerMs: 8000, slowestAnswer: entry(0, 0, [], 8000) }, 'over two parts')
   t.same(measureWaits(new Map()), { slowestMs: 0, slowest: null, slowestAnswerMs: 0, slowestAnswer: null })
   const lives = [
     { startedAtMs: 0, readyAtMs: 500, endedAtMs: 900 },

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Fault } from '../fault.ts'
 import type { Rig } from '../rig.ts'
 
-/** Cycles between two checks: a ledger of them fits in memory, and a loss is found while its logs are there. */
+/** Cycles between two checks: a loss is found while its logs are there. */
 const CYCLES_PER_ACCOUNT = 25
 
 /** Ends the gateway after a while of load, starts it again, and checks after some cycles. */

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { acknowledgedWithin } from '../check.ts'
 import type { Fault } from '../fault.ts'
 import { readDescriptorLimit } from '../../bench/process-stat.ts'
 import { PUBCOMP, PUBREC } from '../packet.ts'
 import { type Mishap, Proxy } from '../proxy.ts'
+import { Span } from '../span.ts'
 import { startSubscribers } from '../subscriber-process.ts'
 
 const PUBLISH = 0x30
@@ -101,10 +101,10 @@ export const frozenSubscriber: Fault = {
     if (delivered === 0) rig.violate('expected', 'the other subscribers were told nothing')
     frozen.end()
     lively.end()
-    const ledger = await rig.endAccount()
+    const spans = [new Span(fromMs - 4000, fromMs - 1), new Span(fromMs, toMs)] as const
+    await rig.endAccount({ measures: spans })
     const seconds = (toMs - fromMs) / 1000
-    const before = acknowledgedWithin(ledger, fromMs - 4000, fromMs - 1)
-    const during = acknowledgedWithin(ledger, fromMs, toMs)
+    const [before, during] = [spans[0].figures(), spans[1].figures()]
     rig.figures['ackedPerSBefore'] = Math.round(before.acknowledged / 4)
     rig.figures['ackedPerSDuring'] = Math.round(during.acknowledged / seconds)
     rig.figures['ackP99MsBefore'] = before.p99Ms

@@ -1,15 +1,17 @@
 /** PostgreSQL away for a while: the way back, what was promised meanwhile, and the long outage itself. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readRssBytes } from '../../bench/process-stat.ts'
-import { acknowledgedWithin } from '../check.ts'
 import type { Fault } from '../fault.ts'
+import type { Measure } from '../ledger-file.ts'
 import type { Rig } from '../rig.ts'
+import { Span } from '../span.ts'
 
 /** From a reading's first write: the time-out of a commit, 1.5 s, and the spool. */
 const SPOOLED_ACK_MS_MAX = 2000
 const ACK_P99_MS_MAX = 250
 const RECOVERY_TIMEOUT_MS = 90_000
 const MEMORY_POLL_MS = 500
+const REMARK_INTERVAL_MS = 60_000
 /** Growth of resident memory over an outage that still is the heap at work, and no backlog kept in memory. */
 const RSS_GROWTH_MIB_MAX = 128
 
@@ -27,16 +29,17 @@ export async function recover (rig: Rig, timeoutMs = RECOVERY_TIMEOUT_MS): Promi
 }
 
 /** Ends the account, and judges what was sent while PostgreSQL was away: acknowledged in time, no connection lost. */
-export async function endAccountOfOutage (rig: Rig, fromMs: number, toMs: number) {
+export async function endAccountOfOutage (rig: Rig, fromMs: number, toMs: number, measures: readonly Measure[] = []) {
   const { disconnects } = await rig.publisher.figures()
-  const ledger = await rig.endAccount()
-  const { sent, acknowledged, p99Ms, slowestMs } = acknowledgedWithin(ledger, fromMs, toMs)
-  rig.figures['outageSent'] = sent.length
+  const outage = new Span(fromMs, toMs)
+  await rig.endAccount({ measures: [outage, ...measures] })
+  const { sent, acknowledged, p99Ms, slowestMs } = outage.figures()
+  rig.figures['outageSent'] = sent
   rig.figures['outageAckP99Ms'] = p99Ms
   if (acknowledged === 0) rig.violate('expected', 'nothing was acknowledged while PostgreSQL was away')
   rig.verdict('slowest acknowledgement while PostgreSQL was away', slowestMs, SPOOLED_ACK_MS_MAX, 'ms')
   rig.verdict('connections lost', disconnects, 0, 'connections')
-  return { ledger, p99Ms }
+  return { p99Ms }
 }
 
 /** Resident memory of the gateway, now and then. */
@@ -50,6 +53,20 @@ function watchMemory (rig: Rig) {
   }
 }
 
+/** Tells each minute how far it is, for half an hour in silence looks like a hang. @returns ends it */
+function remarkEachMinute (rig: Rig, rssMiB: () => number): () => void {
+  const startMs = performance.now()
+  const timer = setInterval(() => {
+    const tell = (what: string) => {
+      rig.options.onRemark(`${Math.round((performance.now() - startMs) / 1000)} s  ${what}  ${rssMiB()} MiB resident`)
+    }
+    rig.scrape().then(
+      ({ received, spoolReadings }) => { tell(`${received} readings received, ${spoolReadings} in the spool`) },
+      () => { tell('no answer to a scrape') })
+  }, REMARK_INTERVAL_MS)
+  return () => { clearInterval(timer) }
+}
+
 export const longOutage: Fault = {
   name: 'long-outage',
   summary: 'PostgreSQL stopped at 5,000 readings/s: acknowledgements stay quick, memory flat, replay beside new traffic',
@@ -61,6 +78,7 @@ export const longOutage: Fault = {
     await rig.begin()
     await sleep(3000)
     const memory = watchMemory(rig)
+    const endRemarks = remarkEachMinute(rig, memory.nowMiB)
     try {
       rig.figures['rssMiBBefore'] = memory.nowMiB()
       const fromMs = Date.now()
@@ -76,13 +94,15 @@ export const longOutage: Fault = {
       const replayedToMs = await replay(rig)
       rig.figures['rssMiBPeak'] = memory.peakMiB()
       rig.figures['rssMiBAfter'] = memory.nowMiB()
-      const { ledger, p99Ms } = await endAccountOfOutage(rig, fromMs, toMs)
-      const during = acknowledgedWithin(ledger, toMs, replayedToMs)
+      const replaySpan = new Span(toMs, replayedToMs)
+      const { p99Ms } = await endAccountOfOutage(rig, fromMs, toMs, [replaySpan])
+      const during = replaySpan.figures()
       rig.figures['replayAckSlowestMs'] = during.slowestMs
       rig.verdict('p99 of acknowledgements during the outage', p99Ms, ACK_P99_MS_MAX, 'ms')
       rig.verdict('p99 of acknowledgements during the replay', during.p99Ms, ACK_P99_MS_MAX, 'ms')
       rig.verdict('growth of resident memory during the outage', growthMiB, RSS_GROWTH_MIB_MAX, 'MiB')
     } finally {
+      endRemarks()
       memory.stop()
     }
   }

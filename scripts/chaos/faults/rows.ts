@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Fault } from '../fault.ts'
+import type { LedgerEntries } from '../ledger-file.ts'
 import { POISON_FIELD } from '../made-up-reading.ts'
 
 export const poisonRows: Fault = {
@@ -13,9 +14,11 @@ export const poisonRows: Fault = {
     await rig.query(`alter table readings add constraint chaos_poison check (not vitals ? '${POISON_FIELD}')`)
     await rig.beginAccount()
     await sleep(rig.options.seconds * 1000)
-    const ledger = await rig.endAccount()
     let poisoned = 0
-    for (const entries of ledger.values()) for (const entry of entries) if (entry?.kind === 'letter') poisoned++
+    const countPoisoned = (part: LedgerEntries) => {
+      for (const entries of part.values()) for (const entry of entries) if (entry?.kind === 'letter') poisoned++
+    }
+    await rig.endAccount({ measures: [{ add: countPoisoned }] })
     rig.figures['poisoned'] = poisoned
   }
 }

@@ -14,7 +14,7 @@ import { flood } from './flood.ts'
 import { recover } from './outage.ts'
 import { forbidWrites, hang, lockTable, stopForAWhile, terminateSessions } from './postgres.ts'
 
-/** Time between two checks: a ledger of it fits in memory. */
+/** Time between two checks: a loss is found while its logs are there. */
 const ACCOUNT_MS = 60_000
 const CALM_MS_MAX = 5000
 /** Of the last third over the middle third of the first half, when every cache and pool is as large as it gets. */

@@ -2,9 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { chmod, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { acknowledgedWithin } from '../check.ts'
 import type { Fault } from '../fault.ts'
 import type { Rig } from '../rig.ts'
+import { Span } from '../span.ts'
 import { mountObstacle } from '../tmpfs.ts'
 
 const TMPFS_BYTES = 16 * 1024 * 1024
@@ -36,12 +36,12 @@ async function untilReadiness (rig: Rig, code: 200 | 503, why: string): Promise<
 
 /** C4: nothing that was sent while nothing could be made durable was acknowledged in that time. */
 async function endAccountOfFailure (rig: Rig, fromMs: number, toMs: number): Promise<void> {
-  const ledger = await rig.endAccount()
-  const { sent } = acknowledgedWithin(ledger, fromMs, toMs)
-  rig.figures['sentWhileUnable'] = sent.length
-  const early = sent.filter(({ acknowledgedAtMs }) => acknowledgedAtMs !== null && acknowledgedAtMs < toMs)
-  if (early.length > 0) rig.violate('C4', `${early.length} readings were sent and acknowledged while nothing could be made durable`)
-  if (sent.length === 0) rig.violate('expected', 'nothing was sent while nothing could be made durable')
+  const span = new Span(fromMs, toMs)
+  await rig.endAccount({ measures: [span] })
+  const { sent, acknowledgedInSpan } = span.figures()
+  rig.figures['sentWhileUnable'] = sent
+  if (acknowledgedInSpan > 0) rig.violate('C4', `${acknowledgedInSpan} readings were sent and acknowledged while nothing could be made durable`)
+  if (sent === 0) rig.violate('expected', 'nothing was sent while nothing could be made durable')
 }
 
 export const spoolDiskFull: Fault = {
