@@ -1,19 +1,64 @@
 import type { PublishPacket } from 'aedes'
-import type { Verdict } from './ingest.ts'
+import type { Verdict, VitalPublish } from './ingest.ts'
 
 /** What became of a held publish; `relayed` never went to ingest and only waited for its turn. */
 export type Outcome = Verdict | 'relayed'
 
-/** A publish between its arrival and its acknowledgement. */
-export interface HeldPublish {
+/** Acknowledges and fans out; an error closes the client instead. */
+export type Callback = (error: Error | null, packet: PublishPacket) => void
+
+interface HeldPublishOptions {
+  readonly queue: AcknowledgementQueue
   readonly packet: PublishPacket
-  /** Aedes' callback: acknowledges, then fans out. */
-  readonly callback: (error?: Error | null) => void
+  readonly device: string | null
+  readonly callback: Callback
   /** A will comes when its client has gone; nobody waits for its acknowledgement. */
   readonly isWill: boolean
+}
+
+/** A publish between its arrival and its acknowledgement. Thousands lie about, so it has no closure of its own. */
+export class HeldPublish implements VitalPublish {
+  readonly packet: PublishPacket
+  readonly device: string | null
+  readonly callback: Callback
+  readonly isWill: boolean
   readonly bytes: number
-  outcome: Outcome | null
-  next: HeldPublish | null
+  outcome: Outcome | null = null
+  next: HeldPublish | null = null
+  readonly #queue: AcknowledgementQueue
+
+  constructor ({ queue, packet, device, callback, isWill }: HeldPublishOptions) {
+    this.#queue = queue
+    this.packet = packet
+    this.device = device
+    this.callback = callback
+    this.isWill = isWill
+    this.bytes = packet.payload.length
+  }
+
+  get topic (): string {
+    return this.packet.topic
+  }
+
+  get payload (): Buffer {
+    return this.packet.payload as Buffer
+  }
+
+  get clientId (): string | null {
+    return this.#queue.clientId
+  }
+
+  settle (outcome: Outcome): void {
+    this.#queue.settle(this, outcome)
+  }
+}
+
+interface AcknowledgementQueueOptions {
+  readonly clientId: () => string | null
+  /** Called for each publish in its turn; may hold further ones. */
+  readonly leave: (held: HeldPublish, outcome: Outcome) => void
+  /** Called once those have left that could. */
+  readonly onSettled: () => void
 }
 
 /**
@@ -21,16 +66,19 @@ export interface HeldPublish {
  * PUBACK and PUBREC must follow the order of their PUBLISH packets [MQTT-4.6.0-2] [MQTT-4.6.0-3].
  */
 export class AcknowledgementQueue {
-  readonly #leave: (held: HeldPublish, outcome: Outcome) => void
+  readonly #options: AcknowledgementQueueOptions
   #head: HeldPublish | null = null
   #tail: HeldPublish | null = null
   #draining = false
   #size = 0
   #bytes = 0
 
-  /** @param leave - called for each publish in its turn; may hold further ones */
-  constructor (leave: (held: HeldPublish, outcome: Outcome) => void) {
-    this.#leave = leave
+  constructor (options: AcknowledgementQueueOptions) {
+    this.#options = options
+  }
+
+  get clientId (): string | null {
+    return this.#options.clientId()
   }
 
   get size (): number {
@@ -43,8 +91,8 @@ export class AcknowledgementQueue {
   }
 
   /** Puts a publish at the end. */
-  hold (packet: PublishPacket, callback: HeldPublish['callback'], isWill: boolean): HeldPublish {
-    const held: HeldPublish = { packet, callback, isWill, bytes: packet.payload.length, outcome: null, next: null }
+  hold (packet: PublishPacket, device: string | null, callback: Callback, isWill: boolean): HeldPublish {
+    const held = new HeldPublish({ queue: this, packet, device, callback, isWill })
     if (this.#tail === null) this.#head = held
     else this.#tail.next = held
     this.#tail = held
@@ -64,10 +112,11 @@ export class AcknowledgementQueue {
         if (this.#head === null) this.#tail = null
         this.#size--
         this.#bytes -= head.bytes
-        this.#leave(head, head.outcome)
+        this.#options.leave(head, head.outcome)
       }
     } finally {
       this.#draining = false
     }
+    this.#options.onSettled()
   }
 }

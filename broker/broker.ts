@@ -160,7 +160,11 @@ export function createBroker (options: BrokerOptions): Broker {
       limiter: createRateLimiter(limits, performance.now()),
       onRest: (of) => { hits.hit(`${of}_per_second`) }
     })
-    const held = new AcknowledgementQueue((publish, outcome) => { subscriber.leave(connection, publish, outcome) })
+    const held = new AcknowledgementQueue({
+      clientId: () => connection.client.id,
+      leave: (publish, outcome) => { subscriber.leave(connection, publish, outcome) },
+      onSettled: () => { subscriber.relieve(connection) }
+    })
     const connection = createConnection({ client: aedes.handle(socket), socket, origin, gate, held })
     gate.use(express.createLane(connection), () => { readOn(connection.client) })
     connections.add(connection)

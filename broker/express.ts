@@ -1,7 +1,7 @@
 /**
  * The express lane: QoS 1 publishes on `vital/{device}` do not pass through Aedes.
  *
- *   chunk ──> leading publishes ── authorizePublish (the same hook) ── verdict ──> PUBACK, fan-out if anyone watches
+ *   chunk ──> leading publishes ── accept (as the hook does) ── verdict ──> PUBACK, fan-out if anyone watches
  *     └────── from the first other packet on ──> Aedes
  *
  * Nearly every packet is such a publish, and Aedes' steps for it (its parser's buffer list, a series of callbacks, one
@@ -11,6 +11,7 @@
  * is always given whole packets, in order. A publish that has not fully come is carried until it has.
  */
 import type { Client, PublishPacket } from 'aedes'
+import type { Callback } from './acknowledgements.ts'
 import type { Connection, Connections } from './connections.ts'
 import { isPublishQos1, LENGTH_BYTES_MAX, PUBLISH, type Traffic } from './frames.ts'
 import { PubackWriter } from './puback-writer.ts'
@@ -18,8 +19,6 @@ import type { RateLimiter } from './rate-limiter.ts'
 import type { FanOut, Subscriber } from './subscriber.ts'
 import { deviceOf, isVitalTopic } from './topics.ts'
 
-/** The flag in the first byte (MQTT 3.1.1 §3.3.1.1). */
-const DUP = 0x08
 /**
  * Largest publish that is carried over until it has fully come. Each chunk of it is appended by copying, so a device that sends
  * byte by byte makes the gateway copy this much each time; larger ones go to Aedes, which keeps a list.
@@ -28,7 +27,7 @@ const CARRIED_BYTES_MAX = 16 * 1024
 
 export interface ExpressOptions {
   readonly connections: Connections
-  readonly subscriber: Pick<Subscriber, 'authorizePublish'>
+  readonly subscriber: Pick<Subscriber, 'accept' | 'authorizePublish'>
   readonly fanOut: FanOut
   /** Whether a subscriber may want what is published on `vital/{device}`; true may be wrong, false must not be. */
   readonly isWatched: (topic: string) => boolean
@@ -56,20 +55,19 @@ export function createExpress ({ connections, subscriber, fanOut, isWatched, tra
 
   function createLane (connection: Connection): ExpressLane {
     const client = connection.client as TimedClient
+    const acknowledge: Callback = (error, packet) => {
+      if (error) {
+        client.emit('error', error)
+        return
+      }
+      pubacks.add(connection, packet.messageId as number)
+      // In the next turn, as Aedes does, so that what comes through it keeps its place.
+      if (isWatched(packet.topic)) setImmediate(fanOut, toMessage(packet))
+    }
     return new ExpressLane({
       traffic,
       packetBytesMax,
-      onPublish (packet) {
-        subscriber.authorizePublish(client, packet, (error) => {
-          if (error) {
-            client.emit('error', error)
-            return
-          }
-          pubacks.add(connection, packet.messageId as number)
-          // In the next turn, as Aedes does, so that what comes through it keeps its place.
-          if (isWatched(packet.topic)) setImmediate(fanOut, toMessage(packet))
-        })
-      },
+      onPublish (packet, device) { subscriber.accept(connection, packet, device, acknowledge) },
       onTaken () {
         if (client._keepaliveInterval > 0) client._keepaliveTimer?.refresh()
       }
@@ -77,7 +75,7 @@ export function createExpress ({ connections, subscriber, fanOut, isWatched, tra
   }
 
   /** The hook for what comes through Aedes: its acknowledgements leave behind those of the lane. */
-  const authorizePublish: Subscriber['authorizePublish'] = (client, packet, callback) => {
+  const authorizePublish = (client: Client | null, packet: PublishPacket, callback: (error?: Error | null) => void): void => {
     subscriber.authorizePublish(client, packet, (error) => {
       const connection = client === null ? undefined : connections.of(client)
       if (connection !== undefined) pubacks.flush(connection)
@@ -95,7 +93,7 @@ function toMessage ({ topic, payload }: PublishPacket): Parameters<FanOut>[0] {
 interface LaneOptions {
   readonly packetBytesMax: number
   readonly traffic: Traffic
-  readonly onPublish: (packet: PublishPacket) => void
+  readonly onPublish: (packet: PublishPacket, device: string) => void
   readonly onTaken: () => void
 }
 
@@ -106,6 +104,7 @@ export class ExpressLane {
   /** The topic of the last publish: most connections have one. As latin1, which is quick to compare, and as it is. */
   #topicBytes: string | null = null
   #topic = ''
+  #device = ''
 
   constructor (options: LaneOptions) {
     this.#options = options
@@ -142,7 +141,7 @@ export class ExpressLane {
         break
       }
       if (packetEnd - at > packetBytesMax) break
-      if (!this.#publish(chunk, bodyAt, packetEnd, (chunk[at]! & DUP) !== 0)) break
+      if (!this.#publish(chunk, bodyAt, packetEnd)) break
       limiter?.spend(1, packetEnd - at)
       at = packetEnd
       traffic.packetsByType[PUBLISH]!++
@@ -154,7 +153,7 @@ export class ExpressLane {
   }
 
   /** @returns false when it is not for this lane */
-  #publish (chunk: Buffer, start: number, end: number, dup: boolean): boolean {
+  #publish (chunk: Buffer, start: number, end: number): boolean {
     if (end - start < 2) return false
     const topicAt = start + 2
     const topicEnd = topicAt + (chunk[start]! << 8) + chunk[start + 1]!
@@ -165,13 +164,17 @@ export class ExpressLane {
     const bytes = chunk.toString('latin1', topicAt, topicEnd)
     if (bytes !== this.#topicBytes) {
       const topic = chunk.toString('utf8', topicAt, topicEnd)
-      if (!isVitalTopic(topic) || deviceOf(topic) === null) return false
+      const device = isVitalTopic(topic) ? deviceOf(topic) : null
+      if (device === null) return false
       this.#topicBytes = bytes
       this.#topic = topic
+      this.#device = device
     }
-    this.#options.onPublish({
-      cmd: 'publish', topic: this.#topic, payload: chunk.subarray(payloadAt, end), qos: 1, dup, retain: false, messageId
-    })
+    const packet: PublishPacket = {
+      // Whoever is told of it must not see the flag of this delivery [MQTT-3.3.1-3].
+      cmd: 'publish', topic: this.#topic, payload: chunk.subarray(payloadAt, end), qos: 1, dup: false, retain: false, messageId
+    }
+    this.#options.onPublish(packet, this.#device)
     return true
   }
 }

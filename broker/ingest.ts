@@ -8,6 +8,11 @@ export interface VitalPublish {
   readonly payload: Buffer
   /** `null` where a will outlived its client. */
   readonly clientId: string | null
+  /**
+   * Called exactly once, possibly before {@link Ingest} returns, and in any order between publishes; `durable` only after COMMIT
+   * (or the spool's fsync), for it acknowledges.
+   */
+  settle (verdict: Verdict): void
 }
 
 /** What became of a {@link VitalPublish}. */
@@ -22,9 +27,5 @@ export type Verdict =
   /** Could not be made durable in time. Must not be acknowledged: close the client, so that the device keeps the message. */
   | { readonly status: 'unavailable' }
 
-/**
- * Makes a publish durable.
- * @param settle - called exactly once, possibly before `Ingest` returns, and in any order between publishes;
- *   `durable` comes only after COMMIT (or the spool's fsync), so the caller may then acknowledge
- */
-export type Ingest = (publish: VitalPublish, settle: (verdict: Verdict) => void) => void
+/** Makes a publish durable, and settles it. */
+export type Ingest = (publish: VitalPublish) => void

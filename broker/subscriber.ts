@@ -1,6 +1,6 @@
 import type { Client, PublishPacket } from 'aedes'
 import type { Rejection } from '../schemas/rejection.ts'
-import type { HeldPublish, Outcome } from './acknowledgements.ts'
+import type { Callback, HeldPublish, Outcome } from './acknowledgements.ts'
 import { closeSoon, type Connection, type Connections } from './connections.ts'
 import type { Ingest } from './ingest.ts'
 import type { LimitHits } from './limit-hits.ts'
@@ -9,8 +9,6 @@ import { DISCARDED_TOPIC, deviceOf, isVitalTopic, levelsOf, rejectedTopic, RESER
 
 /** What {@link createSubscriber} publishes by itself. */
 export type FanOut = (packet: { topic: string, payload: Buffer, qos: 0 | 1 | 2, retain: boolean }) => void
-
-type Callback = HeldPublish['callback']
 
 const NOTHING = Buffer.alloc(0)
 
@@ -38,42 +36,49 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
   const state = { heldMessages: 0, stopped: false }
 
   function authorizePublish (client: Client | null, packet: PublishPacket, callback: Callback): void {
-    if (packet.topic.startsWith(RESERVED_PREFIX)) return callback(new Error(`${RESERVED_PREFIX} is reserved`))
+    if (packet.topic.startsWith(RESERVED_PREFIX)) return callback(new Error(`${RESERVED_PREFIX} is reserved`), packet)
     const connection = client === null ? undefined : connections.of(client)
     // Without a connection there is no order to keep and nobody to stop; Aedes has no such case without a cluster.
-    if (connection === undefined) return callback(new Error('publish without a connection'))
+    if (connection === undefined) return callback(new Error('publish without a connection'), packet)
     const isWill = connection.client.closed
-    if (connection.publishTopic !== null && packet.topic !== connection.publishTopic) return forbid(connection, callback, isWill)
+    if (connection.publishTopic !== null && packet.topic !== connection.publishTopic) return forbid(connection, packet, callback, isWill)
     if (connection.forbidden && !isWill) return
     // The broker closes, so ingest has been drained; clients did not fail, so their wills do not speak.
-    if (isWill && state.stopped) return callback(new Error('the broker is stopping'))
+    if (isWill && state.stopped) return callback(new Error('the broker is stopping'), packet)
     // Aedes' parser takes a packet that ends before its id, and finds one in what follows [MQTT-2.3.1-1].
-    if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) return callback(new Error('no packet id'))
+    if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) return callback(new Error('no packet id'), packet)
     // The flag of the incoming packet must not reach subscribers [MQTT-3.3.1-3].
     packet.dup = false
     if (!isVitalTopic(packet.topic)) {
       const limit = packet.topic.length > topicLengthMax ? 'topic_length' : levelsOf(packet.topic) > topicLevelsMax ? 'topic_levels' : null
       if (limit !== null) {
         hits.hit(limit)
-        return callback(new Error(`the topic is over a limit: ${limit}`))
+        return callback(new Error(`the topic is over a limit: ${limit}`), packet)
       }
       return relay(connection, packet, callback, isWill)
     }
     const device = deviceOf(packet.topic)
     const payload = packet.payload as Buffer
     if (payload.length === 0 && packet.retain && device !== null) return relay(connection, packet, callback, isWill)
-    const held = hold(connection, packet, callback, isWill)
-    ingest({ topic: packet.topic, device, payload, clientId: connection.client.id }, (verdict) => {
-      settle(connection, held, verdict)
-    })
+    ingest(hold(connection, packet, device, callback, isWill))
+  }
+
+  /**
+   * The same for what the express lane takes: QoS 1, not retained, no will.
+   * @param device - of `packet.topic`
+   */
+  function accept (connection: Connection, packet: PublishPacket, device: string, callback: Callback): void {
+    if (connection.publishTopic !== null && packet.topic !== connection.publishTopic) return forbid(connection, packet, callback, false)
+    if (connection.forbidden) return
+    ingest(hold(connection, packet, device, callback, false))
   }
 
   /**
    * Nothing behind it is looked at, and the connection closes [MQTT-3.3.5-2] once all before it is acknowledged: a device
    * would send the good ones again with the bad one behind them, for ever.
    */
-  function forbid (connection: Connection, callback: Callback, isWill: boolean): void {
-    if (isWill) return callback(new Error('the will may not be published'))
+  function forbid (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {
+    if (isWill) return callback(new Error('the will may not be published'), packet)
     if (connection.forbidden) return
     connection.forbidden = true
     connection.condemned = true
@@ -83,20 +88,20 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
   }
 
   function relay (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {
-    if (connection.held.size === 0) callback(null)
-    else settle(connection, hold(connection, packet, callback, isWill), 'relayed')
+    if (connection.held.size === 0) callback(null, packet)
+    else hold(connection, packet, null, callback, isWill).settle('relayed')
   }
 
-  function hold (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): HeldPublish {
-    const held = connection.held.hold(packet, callback, isWill)
+  function hold (connection: Connection, packet: PublishPacket, device: string | null, callback: Callback, isWill: boolean): HeldPublish {
+    const held = connection.held.hold(packet, device, callback, isWill)
     state.heldMessages++
     const { size, bytes } = connection.held
     if ((size > heldMessagesPerClientMax || bytes > heldBytesPerClientMax) && connection.gate.hold()) hits.hit('held')
     return held
   }
 
-  function settle ({ held: queue, gate }: Connection, held: HeldPublish, outcome: Outcome): void {
-    queue.settle(held, outcome)
+  /** Some of its publishes have left. */
+  function relieve ({ held: queue, gate }: Connection): void {
     if (queue.size <= heldMessagesPerClientMax / 2 && queue.bytes <= heldBytesPerClientMax / 2) gate.release()
   }
 
@@ -122,7 +127,7 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
   function pass (connection: Connection, { packet, callback, isWill }: HeldPublish): void {
     const { client, socket, abandoned } = connection
     const gone = abandoned || client.closed || socket.destroyed
-    if (!gone || isWill || packet.qos === 0) return callback(null)
+    if (!gone || isWill || packet.qos === 0) return callback(null, packet)
     // Nobody is there to acknowledge to, and Aedes would not fan out what it cannot acknowledge. A client that comes
     // back to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
     if (packet.qos === 2 && !client.clean && !noteInbound(connection, packet.messageId as number)) return
@@ -148,7 +153,9 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
 
   return {
     authorizePublish,
+    accept,
     leave,
+    relieve,
     /** From now on nothing is acknowledged or fanned out. */
     stop (): void {
       state.stopped = true

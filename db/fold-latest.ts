@@ -48,12 +48,13 @@ export function foldLatest (rows: readonly ReadingRow[]): LatestRow[] {
 }
 
 function lay (values: Map<string, { value: unknown, timeUs: number }>, row: ReadingRow): void {
-  const { timeUs } = row
-  for (const [at, name] of row.names.entries()) {
+  const { timeUs, fields } = row
+  for (const name in fields) {
+    if (!isField(name)) continue
     const known = values.get(name)
-    if (known === undefined) values.set(name, { value: row.values[at], timeUs })
+    if (known === undefined) values.set(name, { value: fields[name], timeUs })
     else if (timeUs >= known.timeUs) {
-      known.value = row.values[at]
+      known.value = fields[name]
       known.timeUs = timeUs
     }
   }
@@ -62,7 +63,9 @@ function lay (values: Map<string, { value: unknown, timeUs: number }>, row: Read
 function single (row: ReadingRow): LatestRow {
   const seconds = row.timeUs / 1e6
   let vitalTimes = ''
-  for (const name of row.names) vitalTimes += `${vitalTimes === '' ? '{' : ','}${toJsonKey(name)}:${seconds}`
+  for (const name in row.fields) {
+    if (isField(name)) vitalTimes += `${vitalTimes === '' ? '{' : ','}${toJsonKey(name)}:${seconds}`
+  }
   return {
     device: row.device,
     timeUs: row.timeUs,
@@ -84,6 +87,10 @@ function merged (device: string, timeUs: number, values: ReadonlyMap<string, { v
   }
   const isEmpty = vitals === ''
   return { device, timeUs, oldestTimeUs, vitals: isEmpty ? '{}' : vitals + '}', vitalTimes: isEmpty ? '{}' : vitalTimes + '}' }
+}
+
+function isField (name: string): boolean {
+  return name !== 'timestamp' && name !== 'device'
 }
 
 /** Names of plain letters and digits need no escaping, which is all of the known vital signs. */

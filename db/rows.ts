@@ -10,9 +10,8 @@ export interface ReadingRow {
   readonly hash: string
   /** The reading without `device` and `timestamp`, as canonical JSON (keys sorted). */
   readonly vitals: string
-  /** Names of its fields, sorted; `values` holds their values in the same order. */
-  readonly names: readonly string[]
-  readonly values: readonly unknown[]
+  /** The same, parsed; `device` and `timestamp` may be among them, and count as none. */
+  readonly fields: Readonly<Record<string, unknown>>
   /** Unix milliseconds at which the gateway received it. */
   readonly receivedAtMs: number
 }

@@ -13,13 +13,14 @@ const NAMES = ['breathRateValue', 'heartRateValue', 'spo2Value', 'temperatureVal
 /** Texts and hashes are made before the start, for decoding and hashing belong to the gateway; times make each row new. */
 const SHAPES = 4096
 
-function createShapes (): ReadonlyArray<Pick<ReadingRow, 'vitals' | 'hash' | 'names' | 'values'>> {
+function createShapes (): ReadonlyArray<Pick<ReadingRow, 'vitals' | 'hash' | 'fields'>> {
   return Array.from({ length: SHAPES }, () => {
     const digit = () => Math.floor(Math.random() * 8)
     const values = [10 + digit() + digit() / 10, 60 + digit() + digit() / 10, 90 + digit() + digit() / 10, 35 + digit() / 10]
-    const vitals = JSON.stringify(Object.fromEntries(NAMES.map((name, index) => [name, values[index]])))
+    const fields = Object.fromEntries(NAMES.map((name, index) => [name, values[index]]))
+    const vitals = JSON.stringify(fields)
     const hash = Array.from({ length: 16 }, () => String.fromCharCode(Math.floor(Math.random() * 256))).join('')
-    return { vitals, hash, names: NAMES, values }
+    return { vitals, hash, fields }
   })
 }
 
@@ -35,11 +36,11 @@ function createRows (settings: LoadSettings, rowsPerBatch: number): () => Readin
   return () => {
     const receivedAtMs = Date.now()
     return Array.from({ length: rowsPerBatch }, () => {
-      const { vitals, hash, names, values } = shapes[next % SHAPES] ?? { vitals: '{}', hash: '', names: [], values: [] }
+      const { vitals, hash, fields } = shapes[next % SHAPES] ?? { vitals: '{}', hash: '', fields: {} }
       const device = devices[Math.floor(next / settings.readingsPerAnswer) % DEVICES] ?? ''
       next++
       timeUs++
-      return { device, timeUs, hash, vitals, names, values, receivedAtMs }
+      return { device, timeUs, hash, vitals, fields, receivedAtMs }
     })
   }
 }

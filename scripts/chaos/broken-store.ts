@@ -27,7 +27,7 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
       }
     }
     // Without the times of their values, which decide what is the latest.
-    case 'stale-latest': return { write: (readings, letters) => store.write(readings.map((row) => ({ ...row, names: [], values: [] })), letters) }
+    case 'stale-latest': return { write: (readings, letters) => store.write(readings.map((row) => ({ ...row, fields: {} })), letters) }
     case 'leak': return leak(store)
     case 'miscount': return {
       async write (readings, letters) {

@@ -9,7 +9,7 @@ import type { DeadLetterCaps } from './dead-letter-caps.ts'
 import { decode, type Decoded, type Refused } from './decode.ts'
 import type { Ledger } from './ledger.ts'
 import { toPayload } from './reading-row.ts'
-import { type Settlement, Submission } from './submission.ts'
+import { type Settlement, Submission, type SubmissionOptions } from './submission.ts'
 
 /** Memory of one accepted reading beside its payload: the row, its names and values, the held acknowledgement (measured: 400 to 600). */
 const READING_OVERHEAD_BYTES = 512
@@ -35,10 +35,24 @@ export interface IngestOptions {
   readonly fanOut: (device: string, payload: Buffer) => void
 }
 
+/** One PUBLISH on its way; a class instead of a closure, because thousands wait at a time. */
+class PublishSubmission extends Submission {
+  readonly publish: VitalPublish
+  readonly refused: readonly Refused[]
+  readonly receivedAtMs: number
+
+  constructor (options: SubmissionOptions, publish: VitalPublish, refused: readonly Refused[], receivedAtMs: number) {
+    super(options)
+    this.publish = publish
+    this.refused = refused
+    this.receivedAtMs = receivedAtMs
+  }
+}
+
 /** The two doors of ingest: both transports are decoded, counted, batched and made durable by the same code. */
 export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut }: IngestOptions) {
   /** See {@link IngestPublish}. */
-  const acceptPublish: IngestPublish = (publish, settle) => {
+  const acceptPublish: IngestPublish = (publish) => {
     const receivedAtMs = clock.nowMs()
     const { rows, refused } = publish.device === null
       ? toInvalidTopic(publish)
@@ -46,10 +60,10 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
     ledger.received('mqtt', rows.length + refused.length)
     const letters = refused.length === 0 ? NONE : toLetters(publish, refused, receivedAtMs)
     if (rows.length === 0 && letters.length === 0) {
-      settle(toVerdict(publish.payload, rows, refused, receivedAtMs, null))
+      publish.settle(toVerdict(publish.payload, rows, refused, receivedAtMs, null))
       return
     }
-    batcher.submit(new Submission({
+    batcher.submit(new PublishSubmission({
       transport: 'mqtt',
       clientId: publish.clientId,
       readings: rows,
@@ -57,15 +71,18 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
       bytes: publish.payload.length + (rows.length + letters.length) * READING_OVERHEAD_BYTES,
       acceptedAtMs: clock.monotonicMs(),
       isAllOrNothing: false,
-      onSettled (submission: Submission, settlement: Settlement) {
-        if (settlement === 'durable') {
-          onDurable(clock.monotonicMs() - submission.acceptedAtMs)
-          settle(toVerdict(publish.payload, rows, refused, receivedAtMs, submission))
-        } else {
-          settle(UNAVAILABLE)
-        }
-      }
-    }))
+      onSettled: settlePublish
+    }, publish, refused, receivedAtMs))
+  }
+
+  function settlePublish (submission: Submission, settlement: Settlement): void {
+    const { publish, refused, receivedAtMs, readings, acceptedAtMs } = submission as PublishSubmission
+    if (settlement === 'unavailable') {
+      publish.settle(UNAVAILABLE)
+      return
+    }
+    onDurable(clock.monotonicMs() - acceptedAtMs)
+    publish.settle(toVerdict(publish.payload, readings, refused, receivedAtMs, submission))
   }
 
   /** What of the refused is kept; the rest only counts. */

@@ -21,10 +21,14 @@ export class ControlledIngest {
     this.answer = answer
   }
 
-  readonly ingest: Ingest = (publish, settle) => {
-    this.seen.push(publish)
-    if (this.answer === null) this.held.push({ publish, settle })
-    else settle(this.answer(publish))
+  readonly ingest: Ingest = (publish) => {
+    // As it came: once it has left, its packet may hold what subscribers see instead.
+    const { topic, device, payload, clientId } = publish
+    const settle = (verdict: Verdict) => { publish.settle(verdict) }
+    const seen = { topic, device, payload, clientId, settle }
+    this.seen.push(seen)
+    if (this.answer === null) this.held.push({ publish: seen, settle })
+    else settle(this.answer(seen))
   }
 
   /** Settles everything held so far, in the order of `order` (of arrival when left out). */

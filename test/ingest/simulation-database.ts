@@ -117,7 +117,7 @@ export class FakeDatabase {
 
   #refusal (readings: readonly ReadingRow[]): Error | null {
     for (const row of readings) {
-      const poison = row.values[row.names.indexOf('poison')]
+      const poison = row.fields['poison']
       if (poison === 'always') return serverError('22P02')
       if (poison !== 'constraint' || !this.hasConstraint) continue
       this.#ruledOut.add(toIdentity(row))

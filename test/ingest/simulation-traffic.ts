@@ -117,7 +117,7 @@ export class Traffic {
       this.#settle(message, status, isAgain)
     }
     if (transport === 'http') gateway.ingest.acceptPost(payload, ({ status }) => { settle(status) })
-    else gateway.ingest.acceptPublish({ topic: `vital/${device}`, device, payload, clientId: device }, ({ status }) => { settle(status) })
+    else gateway.ingest.acceptPublish({ topic: `vital/${device}`, device, payload, clientId: device, settle: ({ status }) => { settle(status) } })
   }
 
   #settle (message: Message, status: Verdict['status'] | HttpOutcome['status'], isAgain: boolean): void {
@@ -169,7 +169,7 @@ export class Traffic {
     let losses = 0
     const rows = new Map<number, number>()
     for (const row of database.rows.values()) {
-      const id = row.values[row.names.indexOf('id')] as number
+      const id = row.fields['id'] as number
       const element = this.#elements[id]
       assert.ok(element !== undefined && element.sent > 0 && element.isValid, `row ${id} was never sent as a reading`)
       assert.equal(row.device, element.device, `row ${id} has its device`)

@@ -60,6 +60,12 @@ function randomSubmissions (random: Random): SpooledSubmission[] {
   }))
 }
 
+/** Without what names the reading, which lies in columns of its own. */
+const asSpooled = (submissions: readonly SpooledSubmission[]) => submissions.map((submission) => ({
+  ...submission,
+  readings: submission.readings.map((row) => ({ ...row, fields: JSON.parse(row.vitals) as Record<string, unknown> }))
+}))
+
 t.comment(`seed ${SEED}`)
 
 t.test('what is decoded equals what was encoded, hashes and values included', async (t) => {
@@ -69,7 +75,7 @@ t.test('what is decoded equals what was encoded, hashes and values included', as
     const { payload, readings } = await encodeSubmissions(submissions)
     t.equal(readings, submissions.reduce((sum, { readings, letters }) => sum + readings.length + letters.length, 0))
     const decoded = await decodeSubmissions(payload)
-    if (!t.strictSame(decoded, submissions, `round ${round} of seed ${SEED}`)) break
+    if (!t.strictSame(decoded, asSpooled(submissions), `round ${round} of seed ${SEED}`)) break
   }
 })
 
@@ -81,7 +87,7 @@ t.test('a large batch is compressed', async (t) => {
   const { payload } = await encodeSubmissions(submissions)
   const bytes = submissions.flatMap(({ readings }) => readings).reduce((sum, { vitals }) => sum + vitals.length, 0)
   t.ok(payload.length < bytes, `${payload.length} < ${bytes}`)
-  t.strictSame(await decodeSubmissions(payload), submissions)
+  t.strictSame(await decodeSubmissions(payload), asSpooled(submissions))
 })
 
 t.test('bytes that hold no batch reject with a code and never throw anything else', async (t) => {
