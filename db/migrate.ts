@@ -6,6 +6,7 @@ import { principals } from './migrations/002-principals.ts'
 import { breathRate } from './migrations/003-breath-rate.ts'
 import { mergeFields } from './migrations/004-merge-fields.ts'
 import { deviceCounts } from './migrations/005-device-counts.ts'
+import { mergeLateFields } from './migrations/006-merge-late-fields.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -16,7 +17,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '002-principals': principals,
   '003-breath-rate': breathRate,
   '004-merge-fields': mergeFields,
-  '005-device-counts': deviceCounts
+  '005-device-counts': deviceCounts,
+  '006-merge-late-fields': mergeLateFields
 }
 
 const MIGRATION_TABLE = 'vital_migrations'
