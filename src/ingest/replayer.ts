@@ -3,7 +3,8 @@
  *
  * One transaction at a time on a connection of its own, while new traffic has two: so the backlog shrinks whenever
  * PostgreSQL takes more than comes in, and new readings never wait behind old ones. Order does not matter to the result.
- * The spool is quick, so its batches are small; many of them share one transaction here.
+ * The spool is quick, so its batches are small; many of them share one transaction here, and the next ones are read and decoded
+ * while it is under way.
  * The first batch after an outage is the trial on which the circuit closes.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -88,29 +89,36 @@ export class Replayer {
   }
 
   async #run (): Promise<void> {
+    let records: readonly Replayed[] = []
     while (!this.#stopping.signal.aborted) {
-      const records = this.#options.circuit.state === 'open' ? [] : await this.#readSome()
+      if (records.length === 0 && this.#options.circuit.state !== 'open') records = await this.#readSome()
       this.#settleDamage()
-      if (records.length === 0) await this.#idle()
-      else await this.#replay(records)
+      if (records.length === 0) {
+        await this.#idle()
+        continue
+      }
+      // What is read and then not replayed, because the gateway stops, was not released and comes again.
+      const next = this.#readSome()
+      await this.#replay(records)
+      records = await next
     }
   }
 
   async #readSome (): Promise<Replayed[]> {
     const { spool, logger } = this.#options
-    const records: Replayed[] = []
+    const records: Array<Promise<Replayed>> = []
     let readings = 0
     try {
       while (readings < REPLAY_READINGS_MAX) {
         const record = await spool.read()
         if (record === null) break
-        records.push(await this.#decode(record.payload, record.position))
+        records.push(this.#decode(record.payload, record.position))
         readings += record.position.readings
       }
     } catch (error) {
       logger.error({ err: error }, 'the spool cannot be read; trying again')
     }
-    return records
+    return await Promise.all(records)
   }
 
   /** Submissions of one record; `null` for one that cannot be decoded. */
