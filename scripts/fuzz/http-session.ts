@@ -3,7 +3,7 @@ import { hostilePayload, validReading } from './json-payload.ts'
 import type { Session } from './session.ts'
 
 const REQUESTS_MAX = 12
-const MUTATED_SHARE = 0.06
+const MUTATED_SHARE = 0.04
 
 const METHODS = ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE', 'CONNECT', 'PROPFIND', 'get', 'GE T', 'POST\0', ''] as const
 
@@ -34,10 +34,10 @@ const pickHeader = (chance: Chance) => chance.is(LARGE_SHARE) ? chance.pick(LARG
 function toChunks (body: Buffer, chance: Chance): Buffer {
   const parts: Buffer[] = []
   for (const piece of chance.cut(body, 4)) {
-    const size = chance.is(0.93) ? piece.length.toString(16) : chance.pick(['ffffffff', '-1', 'zz', '0', '', '1;ext=x', `1;${'x'.repeat(2000)}`, '00000000000000000005', 'fffffffffffffffff'])
-    if (piece.length > 0 || chance.is(0.05)) parts.push(Buffer.from(`${size}\r\n`), piece, Buffer.from(chance.is(0.98) ? '\r\n' : '\n'))
+    const size = chance.is(0.98) ? piece.length.toString(16) : chance.pick(['ffffffff', '-1', 'zz', '0', '', '1;ext=x', `1;${'x'.repeat(2000)}`, '00000000000000000005', 'fffffffffffffffff'])
+    if (piece.length > 0 || chance.is(0.05)) parts.push(Buffer.from(`${size}\r\n`), piece, Buffer.from(chance.is(0.99) ? '\r\n' : '\n'))
   }
-  const end = chance.is(0.9) ? '0\r\n\r\n' : chance.pick(['0\r\nhost: x\r\n\r\n', '0\r\n', '', '0\r\n__proto__: x\r\n\r\n'])
+  const end = chance.is(0.96) ? '0\r\n\r\n' : chance.pick(['0\r\nhost: x\r\n\r\n', '0\r\n', '', '0\r\n__proto__: x\r\n\r\n'])
   return Buffer.concat([...parts, Buffer.from(end)])
 }
 
@@ -45,8 +45,8 @@ function postRequest (chance: Chance, n: number): Buffer {
   const device = `hfz-${chance.below(50)}`
   const body = chance.is(0.5) ? Buffer.from(validReading(chance, n, device)) : hostilePayload(chance, n, device)
   const isChunked = chance.is(0.3)
-  const framing = isChunked ? 'transfer-encoding: chunked' : `content-length: ${chance.is(0.96) ? body.length : body.length + chance.pick([-3, 3])}`
-  const odd = chance.is(0.15) ? `${pickHeader(chance)}\r\n` : ''
+  const framing = isChunked ? 'transfer-encoding: chunked' : `content-length: ${chance.is(0.99) ? body.length : body.length + chance.pick([-3, 3])}`
+  const odd = chance.is(0.06) ? `${pickHeader(chance)}\r\n` : ''
   const head = `POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${odd}${framing}\r\n\r\n`
   return Buffer.concat([Buffer.from(head), isChunked ? toChunks(body, chance) : body])
 }
@@ -54,9 +54,9 @@ function postRequest (chance: Chance, n: number): Buffer {
 function otherRequest (chance: Chance): Buffer {
   // Metrics and the documentation are the dearest answers; they are for everyone to ask, and so asked for, but seldom.
   const path = chance.is(0.02) ? chance.pick(['/metrics', '/docs/json']) : chance.is(LARGE_SHARE) ? LARGE_PATH : chance.pick(PATHS)
-  const version = chance.is(0.95) ? 'HTTP/1.1' : chance.pick(['HTTP/1.0', 'HTTP/2.0', 'HTTP/0.9', 'http/1.1', ''])
-  const headers = Array.from({ length: chance.is(0.5) ? 0 : chance.few(5) }, () => `${pickHeader(chance)}\r\n`).join('')
-  const method = chance.is(0.6) ? 'GET' : chance.pick(METHODS)
+  const version = chance.is(0.98) ? 'HTTP/1.1' : chance.pick(['HTTP/1.0', 'HTTP/2.0', 'HTTP/0.9', 'http/1.1', ''])
+  const headers = Array.from({ length: chance.is(0.75) ? 0 : chance.few(5) }, () => `${pickHeader(chance)}\r\n`).join('')
+  const method = chance.is(0.85) ? 'GET' : chance.pick(METHODS)
   return Buffer.from(`${method} ${path} ${version}\r\n${chance.is(0.97) ? 'host: x\r\n' : ''}${headers}\r\n`)
 }
 

@@ -23,9 +23,14 @@ const TOPICS = [
 ] as const
 
 const FILTERS = [
-  'chat/#', 'chat/+', 'vital/fuzz-1', 'vital/fuzz-2/rejected', '+/+/+/+/+/+/+/+', '+/'.repeat(99) + '+', '+/'.repeat(130) + '#', '/', '$SYS/broker/#', '#/a', 'a#', '+a', 'a/#/b',
-  '__proto__', 'constructor/#', '', 'x'.repeat(1024), 'x'.repeat(1025), 'vital/\0'
+  'chat/#', 'chat/+', 'vital/fuzz-1', 'vital/fuzz-2/rejected', '+/+/+/+/+/+/+/+', '+/'.repeat(99) + '+', '+/'.repeat(130) + '#', '/', '$SYS/broker/#', '__proto__', 'constructor/#',
+  'x'.repeat(1024), 'x'.repeat(1025)
 ] as const
+
+/** A client that asks for one of these is closed. */
+const BROKEN_FILTERS = ['#/a', 'a#', '+a', 'a/#/b', 'vital/\0'] as const
+
+const pickFilter = (chance: Chance) => chance.pick(chance.is(0.02) ? BROKEN_FILTERS : FILTERS)
 
 const integer = (chance: Chance) => 1 + chance.below(chance.is(0.9) ? 40 : 65_535)
 
@@ -33,12 +38,12 @@ const integer = (chance: Chance) => 1 + chance.below(chance.is(0.9) ? 40 : 65_53
 export function connectPacket (chance: Chance): Buffer {
   const packet: IConnectPacket = {
     cmd: 'connect',
-    ...(chance.is(0.95) ? { protocolId: 'MQTT', protocolVersion: 4 } : chance.is(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
+    ...(chance.is(0.97) ? { protocolId: 'MQTT', protocolVersion: 4 } : chance.is(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
     clean: chance.is(0.7),
     clientId: chance.pick(chance.is(SHARED_SHARE) ? SHARED_CLIENT_IDS : CLIENT_IDS),
     keepalive: chance.pick([0, 1, 10, 60, 65_535]),
     ...(chance.is(0.1) ? { username: chance.is(0.02) ? 'x'.repeat(3000) : chance.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) } : {}),
-    ...(chance.is(0.1) ? { will: { topic: chance.pick([...TOPICS, 'vital/fuzz-3']) || 'a', payload: Buffer.from(validReading(chance, 0)), qos: chance.pick([0, 1, 2] as const), retain: chance.is(0.2) } } : {})
+    ...(chance.is(0.1) ? { will: { topic: chance.is(0.9) ? chance.pick(['vital/fuzz-3', 'chat/a', '__proto__']) : chance.pick(TOPICS), payload: Buffer.from(validReading(chance, 0)), qos: chance.pick([0, 1, 2] as const), retain: chance.is(0.2) } } : {})
   }
   // What mqtt-packet refuses to write.
   if (packet.clientId === '') Object.assign(packet, { clean: true, protocolId: 'MQTT', protocolVersion: 4 })
@@ -53,7 +58,7 @@ export function publishPacket (topic: string, payload: Buffer, messageId: number
 function subscribePacket (chance: Chance): Packet {
   const subscriptions = Array.from({ length: 1 + chance.few(chance.is(0.005) ? 1200 : 5) }, () => ({
     // Everything, seldom: each such subscriber gets all that all others send.
-    topic: chance.is(0.02) ? chance.pick(['#', 'vital/#', 'vital/+']) : chance.pick(FILTERS) || '/', qos: chance.pick([0, 1, 2] as const)
+    topic: chance.is(0.02) ? chance.pick(['#', 'vital/#', 'vital/+']) : pickFilter(chance), qos: chance.pick([0, 1, 2] as const)
   }))
   return { cmd: 'subscribe', messageId: integer(chance), subscriptions }
 }
@@ -67,7 +72,7 @@ function otherPacket (chance: Chance): Packet {
   if (kind < 50) return { cmd: 'pubcomp', messageId }
   if (kind < 75) return { cmd: 'pingreq' }
   if (kind < 88) return subscribePacket(chance)
-  if (kind < 97) return { cmd: 'unsubscribe', messageId, unsubscriptions: [chance.pick(FILTERS) || '/'] }
+  if (kind < 97) return { cmd: 'unsubscribe', messageId, unsubscriptions: [pickFilter(chance)] }
   if (chance.is(0.85)) return { cmd: 'pingreq' }
   if (chance.is(0.5)) return { cmd: 'disconnect' }
   // What only a server sends.
