@@ -1,11 +1,12 @@
 import type { PublishPacket } from 'aedes'
+import type { Connection } from './connections.ts'
 import type { Verdict, VitalPublish } from './ingest.ts'
 
 /** What became of a held publish; `relayed` never went to ingest and only waited for its turn. */
 export type Outcome = Verdict | 'relayed'
 
 /** Acknowledges and fans out; an error closes the client instead. */
-export type Callback = (error: Error | null, packet: PublishPacket) => void
+export type Callback = (error: Error | null, packet: PublishPacket, connection: Connection) => void
 
 interface HeldPublishOptions {
   readonly queue: AcknowledgementQueue
@@ -44,8 +45,8 @@ export class HeldPublish implements VitalPublish {
     return this.packet.payload as Buffer
   }
 
-  get clientId (): string | null {
-    return this.#queue.clientId
+  get clientId (): string {
+    return this.#queue.connection.client.id
   }
 
   settle (outcome: Outcome): void {
@@ -53,12 +54,12 @@ export class HeldPublish implements VitalPublish {
   }
 }
 
-interface AcknowledgementQueueOptions {
-  readonly clientId: () => string | null
+/** Lets publishes leave; one for all queues. */
+export interface Exit {
   /** Called for each publish in its turn; may hold further ones. */
-  readonly leave: (held: HeldPublish, outcome: Outcome) => void
+  leave (connection: Connection, held: HeldPublish, outcome: Outcome): void
   /** Called once those have left that could. */
-  readonly onSettled: () => void
+  relieve (connection: Connection): void
 }
 
 /**
@@ -66,19 +67,17 @@ interface AcknowledgementQueueOptions {
  * PUBACK and PUBREC must follow the order of their PUBLISH packets [MQTT-4.6.0-2] [MQTT-4.6.0-3].
  */
 export class AcknowledgementQueue {
-  readonly #options: AcknowledgementQueueOptions
+  readonly #exit: Exit
+  /** Set once there is one. */
+  connection!: Connection
   #head: HeldPublish | null = null
   #tail: HeldPublish | null = null
   #draining = false
   #size = 0
   #bytes = 0
 
-  constructor (options: AcknowledgementQueueOptions) {
-    this.#options = options
-  }
-
-  get clientId (): string | null {
-    return this.#options.clientId()
+  constructor (exit: Exit) {
+    this.#exit = exit
   }
 
   get size (): number {
@@ -112,11 +111,11 @@ export class AcknowledgementQueue {
         if (this.#head === null) this.#tail = null
         this.#size--
         this.#bytes -= head.bytes
-        this.#options.leave(head, head.outcome)
+        this.#exit.leave(this.connection, head, head.outcome)
       }
     } finally {
       this.#draining = false
     }
-    this.#options.onSettled()
+    this.#exit.relieve(this.connection)
   }
 }

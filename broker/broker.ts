@@ -7,7 +7,7 @@ import type { IsTrusted } from './addresses.ts'
 import { createAdmission } from './admission.ts'
 import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
-import { closeSoon, type Connection, Connections, createConnection, readOn } from './connections.ts'
+import { closeSoon, type Connection, Connections, createConnection } from './connections.ts'
 import { createExpress } from './express.ts'
 import type { PrincipalPredicate } from './endings.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
@@ -20,7 +20,6 @@ import { createLogins } from './logins.ts'
 import { createOffences } from './offences.ts'
 import type { Origin } from './origin.ts'
 import { createPersistence } from './persistence.ts'
-import { createRateLimiter } from './rate-limiter.ts'
 import { ReadGates } from './read-gate.ts'
 import { RetainedMessages } from './retained.ts'
 import { Sessions } from './sessions.ts'
@@ -86,9 +85,16 @@ export function createBroker (options: BrokerOptions): Broker {
   const { host, port, ingest, version, logger } = options
   const limits: BrokerLimits = { ...DEFAULT_LIMITS, ...options.limits }
   const traffic = createTraffic()
-  const gates = new ReadGates({ traffic })
   const connections = new Connections()
   const hits = new LimitHits()
+  const gates = new ReadGates({
+    traffic,
+    connectPacketBytesMax: limits.connectPacketBytesMax,
+    packetBytesMax: limits.packetBytesMax,
+    rates: limits,
+    onViolation: condemn,
+    onRest: (of) => { hits.hit(`${of}_per_second`) }
+  })
   const offences = createOffences({ hits, logger })
   const sessions = new Sessions({ limits, hits })
   const retained = new RetainedMessages({ limits, onRefused: offences.notRetained })
@@ -99,7 +105,6 @@ export function createBroker (options: BrokerOptions): Broker {
   }
   const subscriber = createSubscriber({
     ingest,
-    connections,
     fanOut,
     onForbidden: offences.forbidden,
     noteInbound,
@@ -152,21 +157,10 @@ export function createBroker (options: BrokerOptions): Broker {
   let timers: NodeJS.Timeout[] = []
 
   function serve (socket: Duplex, origin: Origin): void {
-    const gate = gates.guard({
-      socket,
-      connectPacketBytesMax: limits.connectPacketBytesMax,
-      packetBytesMax: limits.packetBytesMax,
-      onViolation: (violation) => { condemn(connection, violation) },
-      limiter: createRateLimiter(limits, performance.now()),
-      onRest: (of) => { hits.hit(`${of}_per_second`) }
-    })
-    const held = new AcknowledgementQueue({
-      clientId: () => connection.client.id,
-      leave: (publish, outcome) => { subscriber.leave(connection, publish, outcome) },
-      onSettled: () => { subscriber.relieve(connection) }
-    })
+    const gate = gates.guard(socket)
+    const held = new AcknowledgementQueue(subscriber)
     const connection = createConnection({ client: aedes.handle(socket), socket, origin, gate, held })
-    gate.use(express.createLane(connection), () => { readOn(connection.client) })
+    gate.use(express.createLane(connection))
     connections.add(connection)
     socket.once('close', () => { forget(connection) })
   }

@@ -43,7 +43,7 @@ export interface Connection {
 export function createConnection (
   { client, socket, origin, gate, held }: Pick<Connection, 'client' | 'socket' | 'origin' | 'gate' | 'held'>
 ): Connection {
-  return {
+  const connection: Connection = {
     client,
     socket,
     origin,
@@ -61,6 +61,9 @@ export function createConnection (
     subscriptionLevels: 0,
     qosMax: 0
   }
+  gate.connection = connection
+  held.connection = connection
+  return connection
 }
 
 /** Aedes' client has this property; its types do not tell. */

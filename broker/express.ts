@@ -17,7 +17,7 @@ import { isPublishQos1, LENGTH_BYTES_MAX, PUBLISH, type Traffic } from './frames
 import { PubackWriter } from './puback-writer.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { FanOut, Subscriber } from './subscriber.ts'
-import { deviceOf, isVitalTopic } from './topics.ts'
+import { deviceOf, isVitalTopic, RESERVED_PREFIX } from './topics.ts'
 
 /**
  * Largest publish that is carried over until it has fully come. Each chunk of it is appended by copying, so a device that sends
@@ -36,12 +36,15 @@ export interface ExpressOptions {
 }
 
 /** What the lane says of the front of a chunk. */
-export interface Taken {
+interface Taken {
   /** Bytes of whole publishes. */
   bytes: number
   /** Whether what follows is the beginning of another such publish: carry it. */
   isPartial: boolean
 }
+
+/** The answer of all lanes: it is read before any is asked again. */
+const taken: Taken = { bytes: 0, isPartial: false }
 
 /** Aedes' client has these; its types do not tell. */
 interface TimedClient extends Client {
@@ -50,79 +53,72 @@ interface TimedClient extends Client {
 }
 
 /** Makes the lanes of a broker's connections. */
-export function createExpress ({ connections, subscriber, fanOut, isWatched, traffic, packetBytesMax }: ExpressOptions) {
+export function createExpress (options: ExpressOptions) {
+  const { connections, subscriber, fanOut, isWatched } = options
   const pubacks = new PubackWriter()
 
-  function createLane (connection: Connection): ExpressLane {
-    const client = connection.client as TimedClient
-    const acknowledge: Callback = (error, packet) => {
-      if (error) {
-        client.emit('error', error)
-        return
-      }
-      pubacks.add(connection, packet.messageId as number)
-      // In the next turn, as Aedes does, so that what comes through it keeps its place.
-      if (isWatched(packet.topic)) setImmediate(fanOut, toMessage(packet))
+  const acknowledge: Callback = (error, packet, connection) => {
+    if (error) {
+      connection.client.emit('error', error)
+      return
     }
-    return new ExpressLane({
-      traffic,
-      packetBytesMax,
-      onPublish (packet, device) { subscriber.accept(connection, packet, device, acknowledge) },
-      onTaken () {
-        if (client._keepaliveInterval > 0) client._keepaliveTimer?.refresh()
-      }
-    })
+    pubacks.add(connection, packet.messageId as number)
+    // In the next turn, as Aedes does, so that what comes through it keeps its place.
+    if (isWatched(packet.topic)) setImmediate(fanOut, toMessage(packet))
   }
 
+  const lanes: LaneOptions = { ...options, acknowledge }
+
   /** The hook for what comes through Aedes: its acknowledgements leave behind those of the lane. */
-  const authorizePublish = (client: Client | null, packet: PublishPacket, callback: (error?: Error | null) => void): void => {
-    subscriber.authorizePublish(client, packet, (error) => {
-      const connection = client === null ? undefined : connections.of(client)
-      if (connection !== undefined) pubacks.flush(connection)
+  function authorizePublish (client: Client | null, packet: PublishPacket, callback: (error?: Error | null) => void): void {
+    if (packet.topic.startsWith(RESERVED_PREFIX)) return callback(new Error(`${RESERVED_PREFIX} is reserved`))
+    const connection = client === null ? undefined : connections.of(client)
+    // Without a connection there is no order to keep and nobody to stop; Aedes has no such case without a cluster.
+    if (connection === undefined) return callback(new Error('publish without a connection'))
+    subscriber.authorizePublish(connection, packet, (error) => {
+      pubacks.flush(connection)
       callback(error)
     })
   }
 
-  return { createLane, authorizePublish }
+  return { createLane: (connection: Connection) => new ExpressLane(connection, lanes), authorizePublish }
 }
 
 function toMessage ({ topic, payload }: PublishPacket): Parameters<FanOut>[0] {
   return { topic, payload: payload as Buffer, qos: 1, retain: false }
 }
 
-interface LaneOptions {
-  readonly packetBytesMax: number
-  readonly traffic: Traffic
-  readonly onPublish: (packet: PublishPacket, device: string) => void
-  readonly onTaken: () => void
+/** Of all lanes. */
+interface LaneOptions extends Pick<ExpressOptions, 'subscriber' | 'traffic' | 'packetBytesMax'> {
+  readonly acknowledge: Callback
 }
 
-/** The express lane of one connection. */
+/** The express lane of one connection. Thousands lie idle, so it holds little of its own. */
 export class ExpressLane {
+  readonly #connection: Connection
   readonly #options: LaneOptions
-  readonly #taken: Taken = { bytes: 0, isPartial: false }
   /** The topic of the last publish: most connections have one. As latin1, which is quick to compare, and as it is. */
   #topicBytes: string | null = null
   #topic = ''
   #device = ''
 
-  constructor (options: LaneOptions) {
+  constructor (connection: Connection, options: LaneOptions) {
+    this.#connection = connection
     this.#options = options
   }
 
   /**
    * Takes the publishes at the front of `chunk`, which must begin with a packet.
-   * @param isStopped - asked before each publish
+   * @param gate - asked before each publish whether it stops
    * @param limiter - filled; what is taken is spent
    * @returns how much was taken; the same object each time
    */
-  take (chunk: Buffer, isStopped: () => boolean, limiter: RateLimiter | null): Taken {
-    const taken = this.#taken
+  take (chunk: Buffer, gate: { readonly isStopping: boolean }, limiter: RateLimiter | null): Taken {
     taken.isPartial = false
-    const { traffic, packetBytesMax, onTaken } = this.#options
+    const { traffic, packetBytesMax } = this.#options
     const end = chunk.length
     let at = 0
-    while (at < end && !isStopped() && limiter?.isEmpty !== true) {
+    while (at < end && !gate.isStopping && limiter?.isEmpty !== true) {
       if (!isPublishQos1(chunk[at]!)) break
       let bodyAt = at + 1
       let length = 0
@@ -148,8 +144,14 @@ export class ExpressLane {
     }
     traffic.bytesReceived += at
     taken.bytes = at
-    if (at > 0) onTaken()
+    if (at > 0) this.#refreshKeepalive()
     return taken
+  }
+
+  /** Aedes does not see what is taken. */
+  #refreshKeepalive (): void {
+    const { _keepaliveInterval, _keepaliveTimer } = this.#connection.client as TimedClient
+    if (_keepaliveInterval > 0) _keepaliveTimer?.refresh()
   }
 
   /** @returns false when it is not for this lane */
@@ -174,7 +176,8 @@ export class ExpressLane {
       // Whoever is told of it must not see the flag of this delivery [MQTT-3.3.1-3].
       cmd: 'publish', topic: this.#topic, payload: chunk.subarray(payloadAt, end), qos: 1, dup: false, retain: false, messageId
     }
-    this.#options.onPublish(packet, this.#device)
+    const { subscriber, acknowledge } = this.#options
+    subscriber.accept(this.#connection, packet, this.#device, acknowledge)
     return true
   }
 }

@@ -18,22 +18,22 @@
  * not re-entrant, so nothing may be left to read while it works on a chunk.
  */
 import type { Duplex } from 'node:stream'
+import { type Connection, readOn } from './connections.ts'
 import type { ExpressLane } from './express.ts'
 import { FrameScanner, type FrameViolation, isPublishQos1, SCAN, type ScanMode, type Traffic } from './frames.ts'
-import type { RateLimiter } from './rate-limiter.ts'
+import { createRateLimiter, type RateLimiter, type Rates } from './rate-limiter.ts'
 
 /** Gates woken in one turn of the event loop, so that a resumption of thousands leaves room for timers and writes. */
 const WAKES_PER_TURN = 64
 
-interface ReadGateOptions {
-  readonly gates: ReadGates
-  readonly socket: Duplex
+export interface ReadGatesOptions {
+  readonly traffic: Traffic
   readonly connectPacketBytesMax: number
   readonly packetBytesMax: number
-  readonly onViolation: (violation: FrameViolation) => void
-  /** `null`: as fast as it likes. */
-  readonly limiter?: RateLimiter | null
-  readonly onRest?: (of: 'messages' | 'bytes') => void
+  /** Of each connection; 0 is no limit. */
+  readonly rates: Rates
+  readonly onViolation: (connection: Connection, violation: FrameViolation) => void
+  readonly onRest: (of: 'messages' | 'bytes') => void
 }
 
 /** Fewest bytes of a packet. */
@@ -55,39 +55,36 @@ export class ReadGate {
   readonly #socket: Duplex
   readonly #read: Duplex['read']
   readonly #scanner: FrameScanner
-  readonly #packetBytesMax: number
-  readonly #onViolation: (violation: FrameViolation) => void
+  /** `null`: as fast as it likes. */
+  readonly #limiter: RateLimiter | null
   #phase: 'first' | 'open' | 'closed' = 'first'
   #stopped = false
   #held = false
-  readonly #limiter: RateLimiter | null
-  readonly #onRest: ((of: 'messages' | 'bytes') => void) | undefined
   #resting: NodeJS.Timeout | null = null
   #lane: ExpressLane | null = null
-  #readOn: () => void = () => { this.#socket.emit('readable') }
   /** The beginning of a publish for the lane. */
   #carried: Buffer | null = null
-  readonly #isStopping = () => this.#held || this.#gates.paused || this.#phase !== 'open'
+  /** Set once there is one, before anything is read. */
+  connection!: Connection
 
-  constructor ({ gates, socket, connectPacketBytesMax, packetBytesMax, onViolation, limiter = null, onRest }: ReadGateOptions) {
+  constructor (gates: ReadGates, socket: Duplex) {
+    const { traffic, connectPacketBytesMax, rates } = gates.options
     this.#gates = gates
     this.#socket = socket
     this.#read = socket.read
-    this.#scanner = new FrameScanner({ traffic: gates.traffic, packetBytesMax: connectPacketBytesMax })
-    this.#packetBytesMax = packetBytesMax
-    this.#onViolation = onViolation
-    this.#limiter = limiter
-    this.#onRest = onRest
+    this.#scanner = new FrameScanner({ traffic, packetBytesMax: connectPacketBytesMax })
+    this.#limiter = createRateLimiter(rates, performance.now())
     socket.read = (bytes?: number) => this.#pass(bytes)
   }
 
-  /**
-   * Publishes that `lane` takes no longer reach Aedes.
-   * @param readOn - makes Aedes read, however many packets it has under way
-   */
-  use (lane: ExpressLane, readOn: () => void): void {
+  /** Whether it stops at the next PUBLISH. */
+  get isStopping (): boolean {
+    return this.#held || this.#gates.paused || this.#phase !== 'open'
+  }
+
+  /** Publishes that `lane` takes no longer reach Aedes. */
+  use (lane: ExpressLane): void {
     this.#lane = lane
-    this.#readOn = readOn
   }
 
   /** CONNACK is sent: lets the packets behind CONNECT pass. Aedes reads on by itself right after. */
@@ -95,7 +92,7 @@ export class ReadGate {
     if (this.#phase !== 'first') return
     this.#phase = 'open'
     this.#stopped = false
-    this.#scanner.packetBytesMax = this.#packetBytesMax
+    this.#scanner.packetBytesMax = this.#gates.options.packetBytesMax
   }
 
   /** Stops at this client's next PUBLISH. @returns false when it does already */
@@ -124,7 +121,7 @@ export class ReadGate {
   wake (): void {
     if (this.#phase !== 'open' || !this.#stopped || this.#held) return
     this.#stopped = false
-    this.#readOn()
+    readOn(this.connection.client)
   }
 
   #pass (bytes?: number): Buffer | null {
@@ -141,7 +138,7 @@ export class ReadGate {
     }
     const rest = this.#lane === null || !scanner.atBoundary ? chunk : this.#express(this.#lane, chunk)
     if (rest === null) return null
-    const mode = this.#isStopping() ? SCAN.untilPublish : this.#lane === null ? SCAN.all : SCAN.untilExpress
+    const mode = this.isStopping ? SCAN.untilPublish : this.#lane === null ? SCAN.all : SCAN.untilExpress
     if (this.#limiter !== null) return this.#passLimited(rest, mode, this.#limiter)
     const passed = scanner.scan(rest, mode)
     return passed === rest.length && scanner.violation === null ? rest : this.#stop(rest, passed)
@@ -152,7 +149,7 @@ export class ReadGate {
     const whole = this.#carried === null ? chunk : Buffer.concat([this.#carried, chunk])
     this.#carried = null
     this.#limiter?.fill(performance.now())
-    const { bytes, isPartial } = lane.take(whole, this.#isStopping, this.#limiter)
+    const { bytes, isPartial } = lane.take(whole, this, this.#limiter)
     // A publish that is forbidden or over a limit closes the gate.
     if (this.#phase === 'closed' || bytes === whole.length) return null
     const rest = bytes === 0 ? whole : whole.subarray(bytes)
@@ -164,7 +161,7 @@ export class ReadGate {
 
   /** Lets pass what its rate allows. Costs a clock and two subtractions a chunk, unless that may hold too many packets. */
   #passLimited (chunk: Buffer, mode: ScanMode, limiter: RateLimiter): Buffer | null {
-    const { traffic } = this.#gates
+    const { traffic } = this.#gates.options
     const scanner = this.#scanner
     limiter.fill(performance.now())
     const end = Math.min(chunk.length, Math.max(Math.floor(limiter.bytes), 0))
@@ -194,10 +191,10 @@ export class ReadGate {
 
   #rest (limiter: RateLimiter): void {
     const shortage = limiter.shortage(MESSAGES_AT_ONCE)
-    if (shortage !== null) this.#onRest?.(shortage.of)
+    if (shortage !== null) this.#gates.options.onRest(shortage.of)
     this.#resting = setTimeout(() => {
       this.#resting = null
-      if (this.#phase === 'open' && !this.#stopped) this.#readOn()
+      if (this.#phase === 'open' && !this.#stopped) readOn(this.connection.client)
     }, Math.ceil(shortage?.waitMs ?? 1))
   }
 
@@ -206,7 +203,7 @@ export class ReadGate {
     const { violation } = this.#scanner
     if (violation !== null) {
       this.close()
-      this.#onViolation(violation)
+      this.#gates.options.onViolation(this.connection, violation)
     } else if (this.#scanner.isOver) {
       this.close()
     } else {
@@ -219,14 +216,14 @@ export class ReadGate {
 
 /** All gates of a broker, which pause and resume together. */
 export class ReadGates {
-  readonly traffic: Traffic
+  readonly options: ReadGatesOptions
   paused = false
   /** Stopped gates, the one that waits longest first. */
   readonly #waiting = new Set<ReadGate>()
   #waking = false
 
-  constructor ({ traffic }: { traffic: Traffic }) {
-    this.traffic = traffic
+  constructor (options: ReadGatesOptions) {
+    this.options = options
   }
 
   /** Publishers that are stopped now. */
@@ -235,8 +232,8 @@ export class ReadGates {
   }
 
   /** Puts a gate before a socket that nobody reads yet. */
-  guard (options: Omit<ReadGateOptions, 'gates'>): ReadGate {
-    return new ReadGate({ ...options, gates: this })
+  guard (socket: Duplex): ReadGate {
+    return new ReadGate(this, socket)
   }
 
   pause (): void {

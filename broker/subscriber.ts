@@ -1,11 +1,11 @@
-import type { Client, PublishPacket } from 'aedes'
+import type { PublishPacket } from 'aedes'
 import type { Rejection } from '../schemas/rejection.ts'
 import type { Callback, HeldPublish, Outcome } from './acknowledgements.ts'
-import { closeSoon, type Connection, type Connections } from './connections.ts'
+import { closeSoon, type Connection } from './connections.ts'
 import type { Ingest } from './ingest.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
-import { DISCARDED_TOPIC, deviceOf, isVitalTopic, levelsOf, rejectedTopic, RESERVED_PREFIX } from './topics.ts'
+import { DISCARDED_TOPIC, deviceOf, isVitalTopic, levelsOf, rejectedTopic } from './topics.ts'
 
 /** What {@link createSubscriber} publishes by itself. */
 export type FanOut = (packet: { topic: string, payload: Buffer, qos: 0 | 1 | 2, retain: boolean }) => void
@@ -14,7 +14,6 @@ const NOTHING = Buffer.alloc(0)
 
 interface SubscriberOptions {
   readonly ingest: Ingest
-  readonly connections: Connections
   readonly fanOut: FanOut
   /** Notes a QoS 2 packet id in the session of a connection that has closed; false when it was noted before. */
   readonly noteInbound: (connection: Connection, messageId: number) => boolean
@@ -31,29 +30,25 @@ interface SubscriberOptions {
  * Aedes is never called back with an error for what could not be stored: it would drop the connection through the
  * error path, and in the time between acknowledge nothing but lose the order. The connection is closed instead.
  */
-export function createSubscriber ({ ingest, connections, fanOut, noteInbound, onForbidden, hits, limits }: SubscriberOptions) {
+export function createSubscriber ({ ingest, fanOut, noteInbound, onForbidden, hits, limits }: SubscriberOptions) {
   const { heldMessagesPerClientMax, heldBytesPerClientMax, topicLengthMax, topicLevelsMax } = limits
   const state = { heldMessages: 0, stopped: false }
 
-  function authorizePublish (client: Client | null, packet: PublishPacket, callback: Callback): void {
-    if (packet.topic.startsWith(RESERVED_PREFIX)) return callback(new Error(`${RESERVED_PREFIX} is reserved`), packet)
-    const connection = client === null ? undefined : connections.of(client)
-    // Without a connection there is no order to keep and nobody to stop; Aedes has no such case without a cluster.
-    if (connection === undefined) return callback(new Error('publish without a connection'), packet)
+  function authorizePublish (connection: Connection, packet: PublishPacket, callback: Callback): void {
     const isWill = connection.client.closed
     if (connection.publishTopic !== null && packet.topic !== connection.publishTopic) return forbid(connection, packet, callback, isWill)
     if (connection.forbidden && !isWill) return
     // The broker closes, so ingest has been drained; clients did not fail, so their wills do not speak.
-    if (isWill && state.stopped) return callback(new Error('the broker is stopping'), packet)
+    if (isWill && state.stopped) return callback(new Error('the broker is stopping'), packet, connection)
     // Aedes' parser takes a packet that ends before its id, and finds one in what follows [MQTT-2.3.1-1].
-    if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) return callback(new Error('no packet id'), packet)
+    if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) return callback(new Error('no packet id'), packet, connection)
     // The flag of the incoming packet must not reach subscribers [MQTT-3.3.1-3].
     packet.dup = false
     if (!isVitalTopic(packet.topic)) {
       const limit = packet.topic.length > topicLengthMax ? 'topic_length' : levelsOf(packet.topic) > topicLevelsMax ? 'topic_levels' : null
       if (limit !== null) {
         hits.hit(limit)
-        return callback(new Error(`the topic is over a limit: ${limit}`), packet)
+        return callback(new Error(`the topic is over a limit: ${limit}`), packet, connection)
       }
       return relay(connection, packet, callback, isWill)
     }
@@ -78,7 +73,7 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
    * would send the good ones again with the bad one behind them, for ever.
    */
   function forbid (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {
-    if (isWill) return callback(new Error('the will may not be published'), packet)
+    if (isWill) return callback(new Error('the will may not be published'), packet, connection)
     if (connection.forbidden) return
     connection.forbidden = true
     connection.condemned = true
@@ -88,7 +83,7 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
   }
 
   function relay (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {
-    if (connection.held.size === 0) callback(null, packet)
+    if (connection.held.size === 0) callback(null, packet, connection)
     else hold(connection, packet, null, callback, isWill).settle('relayed')
   }
 
@@ -127,7 +122,7 @@ export function createSubscriber ({ ingest, connections, fanOut, noteInbound, on
   function pass (connection: Connection, { packet, callback, isWill }: HeldPublish): void {
     const { client, socket, abandoned } = connection
     const gone = abandoned || client.closed || socket.destroyed
-    if (!gone || isWill || packet.qos === 0) return callback(null, packet)
+    if (!gone || isWill || packet.qos === 0) return callback(null, packet, connection)
     // Nobody is there to acknowledge to, and Aedes would not fan out what it cannot acknowledge. A client that comes
     // back to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
     if (packet.qos === 2 && !client.clean && !noteInbound(connection, packet.messageId as number)) return

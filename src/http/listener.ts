@@ -75,10 +75,15 @@ export function createListener ({ handler, tls, webSockets, toOrigin }: HttpList
       return
     }
     unanswered.set(socket, waiting)
-    response.once('close', () => { unanswered.set(socket, (unanswered.get(socket) ?? 1) - 1) })
+    response.once('close', onAnswered)
     // RFC 9112 §3.2: HTTP/1.1 without Host must be refused.
     if (request.headers.host === undefined && request.httpVersion === '1.1') refuseRequest(response)
     else handler(request, response)
+  }
+
+  function onAnswered (this: ServerResponse): void {
+    const { socket } = this.req
+    unanswered.set(socket, (unanswered.get(socket) ?? 1) - 1)
   }
 
   async function listen (host: string, port: number) {

@@ -64,6 +64,8 @@ export function createHttpServer (options: HttpServerOptions) {
   const app: HttpApp = fastify({
     loggerInstance: logger as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
+    // A logger for each request would tell its number, which nothing else does.
+    childLoggerFactory: (parent) => parent,
     bodyLimit: options.bodyBytesMax,
     trustProxy: (address) => isProxy(toAddress(address)),
     routerOptions: { maxParamLength: HTTP_LIMITS.paramLengthMax },
