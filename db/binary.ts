@@ -5,7 +5,7 @@
  */
 
 /** Type OIDs from pg_type.dat; fixed for ever. */
-export const OID = { bytea: 17, text: 25, timestamptz: 1184, uuid: 2950, jsonb: 3802 } as const
+export const OID = { bytea: 17, text: 25, float8: 701, timestamptz: 1184, uuid: 2950, jsonb: 3802 } as const
 
 /** PostgreSQL counts microseconds from 2000-01-01, Unix from 1970-01-01. */
 const UNIX_TO_POSTGRES_EPOCH_US = 946_684_800_000_000
@@ -87,6 +87,12 @@ export class BinaryWriter {
     this.#reserve(20)
     this.#int32(16)
     this.#end += this.#buffer.write(bytes, this.#end, 16, 'latin1')
+  }
+
+  float8 (value: number): void {
+    this.#reserve(12)
+    this.#int32(8)
+    this.#end = this.#buffer.writeDoubleBE(value, this.#end)
   }
 
   /** @param unixUs - Unix microseconds, a whole number of at most 2^53 */

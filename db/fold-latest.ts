@@ -11,7 +11,12 @@ export interface LatestRow {
   readonly vitals: string
   /** Field → Unix seconds, as JSON. */
   readonly vitalTimes: string
+  readonly heartRate: number | null
+  /** `breathRateValue` or its older name `breathValue`, whichever is newer; the former at the same instant. */
+  readonly breathRate: number | null
 }
+
+type Values = ReadonlyMap<string, { readonly value: unknown, readonly timeUs: number }>
 
 interface Folding {
   first: ReadingRow
@@ -71,11 +76,13 @@ function single (row: ReadingRow): LatestRow {
     timeUs: row.timeUs,
     oldestTimeUs: row.timeUs,
     vitals: row.vitals,
-    vitalTimes: vitalTimes === '' ? '{}' : vitalTimes + '}'
+    vitalTimes: vitalTimes === '' ? '{}' : vitalTimes + '}',
+    heartRate: toRate(row.fields['heartRateValue']),
+    breathRate: toRate(row.fields['breathRateValue'] ?? row.fields['breathValue'])
   }
 }
 
-function merged (device: string, timeUs: number, values: ReadonlyMap<string, { value: unknown, timeUs: number }>): LatestRow {
+function merged (device: string, timeUs: number, values: Values): LatestRow {
   let vitals = ''
   let vitalTimes = ''
   let oldestTimeUs = timeUs
@@ -86,7 +93,26 @@ function merged (device: string, timeUs: number, values: ReadonlyMap<string, { v
     if (fieldTimeUs < oldestTimeUs) oldestTimeUs = fieldTimeUs
   }
   const isEmpty = vitals === ''
-  return { device, timeUs, oldestTimeUs, vitals: isEmpty ? '{}' : vitals + '}', vitalTimes: isEmpty ? '{}' : vitalTimes + '}' }
+  return {
+    device,
+    timeUs,
+    oldestTimeUs,
+    vitals: isEmpty ? '{}' : vitals + '}',
+    vitalTimes: isEmpty ? '{}' : vitalTimes + '}',
+    heartRate: toRate(values.get('heartRateValue')?.value),
+    breathRate: toRate(newestBreathRate(values))
+  }
+}
+
+function newestBreathRate (values: Values): unknown {
+  const rate = values.get('breathRateValue')
+  const olderName = values.get('breathValue')
+  return rate === undefined || (olderName !== undefined && olderName.timeUs > rate.timeUs) ? olderName?.value : rate.value
+}
+
+/** The schema lets nothing but numbers through. */
+function toRate (value: unknown): number | null {
+  return typeof value === 'number' ? value : null
 }
 
 function isField (name: string): boolean {

@@ -7,6 +7,7 @@ import { breathRate } from './migrations/003-breath-rate.ts'
 import { mergeFields } from './migrations/004-merge-fields.ts'
 import { deviceCounts } from './migrations/005-device-counts.ts'
 import { mergeLateFields } from './migrations/006-merge-late-fields.ts'
+import { plainRates } from './migrations/007-plain-rates.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -18,7 +19,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '003-breath-rate': breathRate,
   '004-merge-fields': mergeFields,
   '005-device-counts': deviceCounts,
-  '006-merge-late-fields': mergeLateFields
+  '006-merge-late-fields': mergeLateFields,
+  '007-plain-rates': plainRates
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

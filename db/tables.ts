@@ -31,8 +31,8 @@ export interface LatestTable {
   vitals: Json<Record<string, unknown>>
   /** Field → Unix seconds at which it was measured. */
   vital_times: Json<Record<string, number>>
-  heart_rate: GeneratedAlways<number | null>
-  breath_rate: GeneratedAlways<number | null>
+  heart_rate: number | null
+  breath_rate: number | null
 }
 
 /** How many rows `latest` has: the sum over all slots, kept by triggers. */

@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely'
-import { OID, toArrayParameter } from '../binary.ts'
+import { type BinaryWriter, OID, toArrayParameter } from '../binary.ts'
 import type { LatestRow } from '../fold-latest.ts'
 import { STORED_BYTES_MAX } from '../migrations/004-merge-fields.ts'
 import type { Tables } from '../tables.ts'
@@ -19,16 +19,32 @@ export function upsertLatest (kysely: Kysely<Tables>, rows: readonly LatestRow[]
   const oldest = toArrayParameter(OID.timestamptz, rows, 12, (writer, row) => writer.timestamptz(row.oldestTimeUs))
   const vitals = toArrayParameter(OID.jsonb, rows, 160, (writer, row) => writer.jsonb(row.vitals))
   const vitalTimes = toArrayParameter(OID.jsonb, rows, 160, (writer, row) => writer.jsonb(row.vitalTimes))
+  const heartRates = toArrayParameter(OID.float8, rows, 12, (writer, row) => writeRate(writer, row.heartRate))
+  const breathRates = toArrayParameter(OID.float8, rows, 12, (writer, row) => writeRate(writer, row.breathRate))
   return sql`
-    insert into latest as l (device, time, oldest_time, vitals, vital_times)
-    select * from unnest(
-      ${devices}::text[], ${times}::timestamptz[], ${oldest}::timestamptz[], ${vitals}::jsonb[], ${vitalTimes}::jsonb[])
+    insert into latest as l (device, time, oldest_time, vitals, vital_times, heart_rate, breath_rate)
+    select * from unnest(${devices}::text[], ${times}::timestamptz[], ${oldest}::timestamptz[], ${vitals}::jsonb[],
+      ${vitalTimes}::jsonb[], ${heartRates}::float8[], ${breathRates}::float8[])
     on conflict (device) do update set
       time = greatest(l.time, excluded.time),
       oldest_time = least(l.oldest_time, excluded.oldest_time),
       vitals = case when ${IS_PLAIN} then l.vitals || excluded.vitals
         else vital_merge_fields(l.vitals, l.vital_times, excluded.vitals, excluded.vital_times, false) end,
       vital_times = case when ${IS_PLAIN} then l.vital_times || excluded.vital_times
-        else vital_merge_fields(l.vitals, l.vital_times, excluded.vitals, excluded.vital_times, true) end
+        else vital_merge_fields(l.vitals, l.vital_times, excluded.vitals, excluded.vital_times, true) end,
+      heart_rate = case
+        when excluded.heart_rate is null then l.heart_rate
+        when excluded.oldest_time >= l.time then excluded.heart_rate
+        when (excluded.vital_times->'heartRateValue')::float8 >= coalesce((l.vital_times->'heartRateValue')::float8, '-Infinity')
+        then excluded.heart_rate else l.heart_rate end,
+      breath_rate = case
+        when excluded.breath_rate is null then l.breath_rate
+        when excluded.oldest_time > l.time then excluded.breath_rate
+        else vital_breath_rate(l.vitals, l.vital_times, excluded.vitals, excluded.vital_times) end
   `.compile(kysely)
+}
+
+function writeRate (writer: BinaryWriter, rate: number | null): void {
+  if (rate === null) writer.null()
+  else writer.float8(rate)
 }

@@ -30,10 +30,10 @@ export async function preloadLatest (database: pg.Client, devices: number, say: 
   for (let from = 0; from < devices; from += LATEST_CHUNK) {
     const to = Math.min(devices, from + LATEST_CHUNK)
     await database.query(`
-      insert into latest (device, time, oldest_time, vitals, vital_times)
-      select ${DEVICE} i::text, ${DEVICE_DIGITS}, '0'), time, time, ${VITALS}, jsonb_build_object('heartRateValue', seconds,
+      insert into latest (device, time, oldest_time, vitals, heart_rate, breath_rate, vital_times)
+      select device, time, time, vitals, (vitals->'heartRateValue')::float8, (vitals->'breathRateValue')::float8, jsonb_build_object('heartRateValue', seconds,
         'breathRateValue', seconds, 'spo2Value', seconds, 'temperatureValue', seconds)
-      from (select i, time, extract(epoch from time) as seconds
+      from (select ${DEVICE} i::text, ${DEVICE_DIGITS}, '0') as device, time, extract(epoch from time) as seconds, ${VITALS} as vitals
         from (select i, now() - random() * interval '1 hour' as time from generate_series(${from}, ${to - 1}) i) timed) made
       order by random()`)
     say(`preload: ${to.toLocaleString('en-US')} of ${devices.toLocaleString('en-US')} devices in latest`)

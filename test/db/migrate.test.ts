@@ -5,7 +5,7 @@ import { createEmptyDatabase, createTestDatabase } from '../postgres.ts'
 
 const logger = pino({ level: 'silent' })
 
-const ALL = ['001-initial', '002-principals', '003-breath-rate', '004-merge-fields', '005-device-counts', '006-merge-late-fields']
+const ALL = ['001-initial', '002-principals', '003-breath-rate', '004-merge-fields', '005-device-counts', '006-merge-late-fields', '007-plain-rates']
 
 t.test('two gateways at once migrate a fresh database once', async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
@@ -32,23 +32,6 @@ t.test('a migration that fails is rolled back whole, and says why', async (t) =>
 
 t.test('a database that cannot be reached is the error of pg, so that the caller may wait', async (t) => {
   await t.rejects(migrate({ connectionString: 'postgres://vital:x@127.0.0.1:1/postgres', logger }), { code: 'ECONNREFUSED' })
-})
-
-t.test('the columns of latest follow the newest value', async (t) => {
-  const { query } = await createTestDatabase(t)
-  const insert = (device: string, vitals: object, times: object) => query(
-    'insert into latest (device, time, oldest_time, vitals, vital_times) values ($1, now(), now(), $2, $3)',
-    [device, JSON.stringify(vitals), JSON.stringify(times)])
-  await insert('both', { heartRateValue: 61.5, breathRateValue: 14, breathValue: 15 }, { heartRateValue: 1, breathRateValue: 2, breathValue: 2 })
-  await insert('older-name-newer', { breathRateValue: 14, breathValue: 15 }, { breathRateValue: 2, breathValue: 3 })
-  await insert('older-name-only', { breathValue: 15 }, { breathValue: 3 })
-  await insert('none', { spo2Value: 97 }, { spo2Value: 3 })
-  t.same(await query('select device, heart_rate, breath_rate from latest order by device'), [
-    { device: 'both', heart_rate: 61.5, breath_rate: 14 },
-    { device: 'none', heart_rate: null, breath_rate: null },
-    { device: 'older-name-newer', heart_rate: null, breath_rate: 15 },
-    { device: 'older-name-only', heart_rate: null, breath_rate: 15 }
-  ])
 })
 
 t.test('updates of latest stay on their page', async (t) => {
