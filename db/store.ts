@@ -16,6 +16,15 @@ export interface Written {
   readonly duplicates: readonly number[]
 }
 
+export interface StoreOptions {
+  readonly pool: Pool
+  readonly kysely: Kysely<Tables>
+  /** After COMMIT, before `write` settles: these are stored, now or before. Must not throw. */
+  readonly onStored?: (readings: readonly ReadingRow[]) => void
+  /** The answer to COMMIT never came. Must not throw. */
+  readonly onUnknownOutcome?: () => void
+}
+
 /** The batch was sent and the answer to its COMMIT never came: it may be stored or not. */
 class UnknownOutcomeError extends Error {
   readonly code = 'VITAL_UNKNOWN_OUTCOME'
@@ -31,7 +40,7 @@ class UnknownOutcomeError extends Error {
  * 23505 (a redelivery), the batch goes in again by insert … on conflict.
  * `latest` comes last, so its row locks are held for the shortest time.
  */
-export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tables> }) {
+export function createStore ({ pool, kysely, onStored, onUnknownOutcome }: StoreOptions) {
   /**
    * @returns after COMMIT: the batch is durable
    * @throws `VITAL_UNKNOWN_OUTCOME`, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
@@ -41,9 +50,12 @@ export function createStore ({ pool, kysely }: { pool: Pool, kysely: Kysely<Tabl
     const client = await pool.connect()
     let failure: Error | undefined
     try {
-      return await writeOn(client, readings, letters)
+      const written = await writeOn(client, readings, letters)
+      onStored?.(readings)
+      return written
     } catch (error) {
       failure = error as Error
+      if (error instanceof UnknownOutcomeError) onUnknownOutcome?.()
       throw error
     } finally {
       client.release(failure !== undefined && !isReusable(failure) ? failure : undefined)

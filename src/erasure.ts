@@ -40,6 +40,8 @@ export interface ErasureOptions {
   readonly spoolDirectory: string
   readonly writes: TrackedWriter
   readonly forget: (device: string) => { retained: number, queued: number }
+  /** Of the sorted pages. Does not reject. */
+  readonly forgetOrder?: (device: string) => Promise<void>
   readonly connectionString: string
   readonly applicationName: string
   /** Longest that the backlog is waited for. */
@@ -71,7 +73,7 @@ export function trackWrites (writer: Writer): TrackedWriter {
 
 /** Erases devices, one after the other. */
 export function createErasure (options: ErasureOptions) {
-  const { batcher, circuit, spool, writes, forget, connectionString, applicationName, waitMaxMs, isStopping, logger } = options
+  const { batcher, circuit, spool, writes, forget, forgetOrder, connectionString, applicationName, waitMaxMs, isStopping, logger } = options
   let last: Promise<unknown> = Promise.resolve()
 
   /** @throws `VITAL_ERASURE_BUSY` */
@@ -93,6 +95,7 @@ export function createErasure (options: ErasureOptions) {
     await until(() => spool.isEmpty && spool.bytes === 0, 'the spool still holds readings that wait for PostgreSQL', deadlineMs)
     await writes.settled()
     const { otherGateways, ...rows } = await eraseDevice({ connectionString, device, actor, applicationName, logger, isStopping })
+    await forgetOrder?.(device)
     const erased = { ...rows, ...forget(device), damagedSpoolFiles: await countDamaged(options.spoolDirectory), otherGateways }
     logger.info({ actor, ...erased }, 'a device was erased')
     return erased

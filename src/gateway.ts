@@ -10,12 +10,11 @@ import { startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import { classifyError } from '../db/sqlstate.ts'
-import { createStore, type Store } from '../db/store.ts'
+import type { Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { Config } from './config.ts'
 import { ConfigError } from './config-error.ts'
-import { createDatabaseReads } from './database-reads.ts'
-import { createErasure, trackWrites } from './erasure.ts'
+import { createErasure } from './erasure.ts'
 import { Batcher } from './ingest/batcher.ts'
 import { Circuit } from './ingest/circuit.ts'
 import { DeadLetterCaps } from './ingest/dead-letter-caps.ts'
@@ -25,13 +24,13 @@ import { Ledger } from './ingest/ledger.ts'
 import { Replayer } from './ingest/replayer.ts'
 import { type Disk, realDisk } from './ingest/spool/disk.ts'
 import { openSpool, type Spool } from './ingest/spool/spool.ts'
-import { createWriter } from './ingest/writer.ts'
 import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
 import { isRefusal, prepareDatabase } from './prepare-database.ts'
 import { createRetention } from './retention.ts'
 import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
+import { createStorage } from './storage.ts'
 import { createTransport } from './transport.ts'
 import { toWarnings } from './warnings.ts'
 
@@ -156,8 +155,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       }
     })
     const retention = createRetention({ days: config.retentionDays, connectionString, isStopping: () => isStopping, logger })
-    const store = createStore(database)
-    const writer = trackWrites(createWriter({ store: faults.wrapStore?.(store) ?? store, logger }))
+    const { writer, reads, pages } = createStorage({ database, applicationName: APPLICATION_NAME, faults, logger })
     const journal = createJournal({
       writer,
       spool,
@@ -202,6 +200,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       spoolDirectory: join(config.dataDir, 'spool'),
       writes: writer,
       forget: broker.forget,
+      forgetOrder: pages.forget,
       connectionString,
       applicationName: APPLICATION_NAME,
       waitMaxMs: ERASURE_WAIT_MAX_MS,
@@ -227,7 +226,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       ingest: ingest.acceptPost,
       requestsPerSecondMax: config.httpRequestsPerSecondMax,
       onLimited: () => { metrics.countLimited() },
-      ...createDatabaseReads(database.kysely),
+      ...reads,
       erase: erasure.erase,
       health: () => ({
         live: true,
@@ -255,6 +254,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       circuit.prove()
       circuit.start()
       maintenance.start()
+      pages.start()
     }
 
     /** PostgreSQL may be away at start: the spool takes its place until it comes. A fault that waiting cannot mend ends the process. */
@@ -288,7 +288,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       await erasure.settled()
       circuit.stop()
       await replayer.stop()
-      await security.stop()
+      await Promise.all([security.stop(), pages.stop()])
     })
     try {
       await connectDatabase()

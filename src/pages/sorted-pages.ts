@@ -1,0 +1,146 @@
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { countOtherGateways } from '../../db/queries/count-other-gateways.ts'
+import { selectLatest } from '../../db/queries/select-latest.ts'
+import { selectLatestOf } from '../../db/queries/select-latest-of.ts'
+import { type OrderKeys, selectOrderKeys } from '../../db/queries/select-order-keys.ts'
+import type { ReadingRow } from '../../db/rows.ts'
+import type { Tables } from '../../db/tables.ts'
+import type { LatestQuery, Resource, ResourceList } from '../../schemas/vital-data.ts'
+import { compareDevices } from './compare-devices.ts'
+import { DeviceOrder } from './device-order.ts'
+import { createLoader } from './loader.ts'
+
+/** 150 bytes each with ids of 12 characters; and one pass over all of them, some milliseconds, holds up the event loop. */
+const DEVICES_MAX = 1_000_000
+/** In the worst case each of these is compared by its id, 50 ns; reading `latest` again ranks them. */
+const UNRANKED_MAX = 20_000
+/** Pages with devices that were deleted by hand; after so many the order is read again. */
+const ATTEMPTS_MAX = 3
+
+type Sort = keyof Pick<Resource, 'timestamp' | 'heartRate' | 'breathRate'>
+type SortedQuery = LatestQuery & { readonly sortBy: Sort }
+
+export interface SortedPagesOptions {
+  readonly kysely: Kysely<Tables>
+  /** Of this gateway, which is none of the others. */
+  readonly applicationName?: string
+  readonly logger: Logger
+  readonly devicesMax?: number
+  readonly watchIntervalMs?: number
+  readonly reloadIntervalMs?: number
+}
+
+/**
+ * Pages of the latest states. Those that are sorted by what changes have no index in PostgreSQL; the order of the devices, kept
+ * here in memory, picks theirs, and one query by key fetches them. Where the order cannot be trusted PostgreSQL sorts.
+ */
+export function createSortedPages (options: SortedPagesOptions) {
+  const { kysely, applicationName, logger, devicesMax = DEVICES_MAX } = options
+  const order = new DeviceOrder({ devicesMax })
+  const loader = createLoader({
+    ...options,
+    order,
+    devicesMax,
+    countOtherGateways: () => countOtherGateways(kysely, applicationName),
+    countDevices: async () => (await selectLatestOf(kysely, [])).total,
+    selectOrderKeys: (after, count) => selectOrderKeys(kysely, after, count)
+  })
+  /** Devices that are being erased. */
+  let erasing = 0
+
+  const isTrusted = () => loader.isTrusted && erasing === 0 && order.unranked <= UNRANKED_MAX
+
+  /** @returns `null` where the order cannot be trusted */
+  async function listOrdered (query: SortedQuery): Promise<ResourceList | null> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const devices = isTrusted() ? order.page(query) : null
+      if (devices === null) return null
+      const moment = order.begin()
+      const list = await selectLatestOf(kysely, devices)
+      for (const resource of list.resources) order.correct(toOrderKeys(resource), moment)
+      if (list.resources.length === devices.length) return { ...list, resources: toSorted(list.resources, query) }
+      const found = new Set(list.resources.map(({ deviceId }) => deviceId))
+      for (const device of devices) if (!found.has(device)) order.miss(device, moment)
+    }
+    loader.distrust('devices were deleted by hand')
+    return null
+  }
+
+  return {
+    /** Whether pages come from memory now. */
+    get isTrusted (): boolean {
+      return isTrusted()
+    },
+
+    async list (query: LatestQuery): Promise<ResourceList> {
+      return (isSorted(query) ? await listOrdered(query) : null) ?? await selectLatest(kysely, query)
+    },
+
+    /** Takes in a batch that is committed, before it is acknowledged: whoever asks afterwards finds it. Never throws. */
+    observe (rows: readonly ReadingRow[]): void {
+      try {
+        order.observe(rows)
+      } catch (error) {
+        // The batch is stored, and must not be taken for one that is not.
+        order.close()
+        logger.error({ err: error }, 'the order of devices failed')
+      }
+    },
+
+    /** It is unknown whether a batch is committed. */
+    doubt (): void {
+      loader.distrust('it is unknown whether a batch is stored')
+    },
+
+    /** The device was erased from PostgreSQL. Settles when the order knows what came of it since. */
+    async forget (device: string): Promise<void> {
+      erasing++
+      try {
+        order.remove(device)
+        const moment = order.begin()
+        // What it sent after its erasure may have been observed before this, and was removed with the rest.
+        const { resources: [resource] } = await selectLatestOf(kysely, [device])
+        if (resource !== undefined) order.take(toOrderKeys(resource), moment)
+      } catch {
+        loader.distrust('a device was erased')
+      } finally {
+        erasing--
+      }
+    },
+
+    start: loader.start,
+    stop: loader.stop
+  }
+}
+
+export type SortedPages = ReturnType<typeof createSortedPages>
+
+function isSorted (query: LatestQuery): query is SortedQuery {
+  return query.sortBy !== 'deviceId'
+}
+
+function toOrderKeys ({ deviceId, timestamp, heartRate, breathRate, vitalTimestamps }: Resource): OrderKeys {
+  return {
+    device: deviceId,
+    time: timestamp,
+    heartRate,
+    heartRateTime: vitalTimestamps['heartRateValue'] ?? null,
+    breathRate,
+    breathRateTime: vitalTimestamps['breathRateValue'] ?? null,
+    breathValueTime: vitalTimestamps['breathValue'] ?? null
+  }
+}
+
+/** What was fetched may be newer than what the page was picked by. */
+function toSorted (resources: readonly Resource[], { sortBy, orderBy }: SortedQuery): Resource[] {
+  const sign = orderBy === 'asc' ? 1 : -1
+  return resources.toSorted((a, b) => {
+    const left = a[sortBy]
+    const right = b[sortBy]
+    if (left === right) return compareDevices(a.deviceId, b.deviceId)
+    if (left === null) return 1
+    if (right === null) return -1
+    return left < right ? -sign : sign
+  })
+}

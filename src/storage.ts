@@ -1,0 +1,27 @@
+import type { Logger } from 'pino'
+import type { Database } from '../db/database.ts'
+import { createStore, type Store } from '../db/store.ts'
+import { createDatabaseReads } from './database-reads.ts'
+import { trackWrites } from './erasure.ts'
+import { createWriter } from './ingest/writer.ts'
+import { createSortedPages } from './pages/sorted-pages.ts'
+
+interface StorageOptions {
+  readonly database: Database
+  readonly applicationName: string
+  readonly faults: { readonly wrapStore?: (store: Store) => Store }
+  readonly logger: Logger
+}
+
+/** What is written to PostgreSQL and read from it, and between the two the order of the devices, which observes what is committed. */
+export function createStorage ({ database, applicationName, faults, logger }: StorageOptions) {
+  const { kysely } = database
+  const pages = createSortedPages({ kysely, applicationName, logger })
+  // Observed below the faults, for what counts is the COMMIT and not who hears of it.
+  const store = createStore({ ...database, onStored: pages.observe, onUnknownOutcome: pages.doubt })
+  return {
+    writer: trackWrites(createWriter({ store: faults.wrapStore?.(store) ?? store, logger })),
+    reads: createDatabaseReads(kysely, pages),
+    pages
+  }
+}
