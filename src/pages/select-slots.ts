@@ -29,6 +29,8 @@ export interface PageBounds {
   readonly isDescending: boolean
 }
 
+type Compare = (a: number, b: number) => number
+
 const SAMPLE = 512
 /** A page is missed by a sample once in some ten thousand times. */
 const DEVIATIONS = 4
@@ -39,31 +41,35 @@ const SAMPLES_MAX = 5
 
 /**
  * @param size - slots in use, from 0
+ * @param random - in [0, 1), for the samples
  * @returns slots in order: nulls last in both directions, ties by device; `null` in the improbable case that no sample served
  */
-export function selectSlots (columns: Columns, size: number, { offset, count, isDescending }: PageBounds): number[] | null {
+export function selectSlots (
+  columns: Columns, size: number, { offset, count, isDescending }: PageBounds, random: () => number = Math.random
+): number[] | null {
   const compare = createComparison(columns, isDescending)
   const end = Math.min(offset + count, size)
   if (offset >= end) return []
   let slots: readonly number[] | null = null
   let from = offset
-  for (let sample = 0; sample < SAMPLES_MAX; sample++) {
+  for (let missed = 0; missed < SAMPLES_MAX; missed++) {
     const length = slots?.length ?? size
     if (length <= SORTED_MAX) {
       const sorted = slots === null ? Array.from({ length }, (_, slot) => slot) : slots.slice()
       return sorted.sort(compare).slice(from, from + end - offset)
     }
-    const [low, high] = chooseBounds(slots, length, from, from + end - offset, compare)
+    const sample = takeSample(slots, length, random).sort(compare)
+    const [low, high] = chooseBounds(sample, length, from, from + end - offset)
     const { between, before } = collect(columns, isDescending, slots, length, low, high)
     if (before > from || before + between.length < from + end - offset || between.length === length) continue
     slots = between
     from -= before
-    sample = -1
+    missed = -1
   }
   return null
 }
 
-function createComparison ({ devices, values, ranks }: Columns, isDescending: boolean): (a: number, b: number) => number {
+function createComparison ({ devices, values, ranks }: Columns, isDescending: boolean): Compare {
   return (a, b) => {
     const left = toKey(values[a]!, isDescending)
     const right = toKey(values[b]!, isDescending)
@@ -85,16 +91,16 @@ function compareRanks (devices: readonly string[], ranks: Uint32Array, a: number
   return left - right
 }
 
-/** Slots of the sample that enclose the page, `-1` where there is none on that side. */
-function chooseBounds (
-  slots: readonly number[] | null, length: number, from: number, to: number, compare: (a: number, b: number) => number
-): [low: number, high: number] {
-  // One of each stretch, at random: no order of the slots makes it unfit each time.
-  const step = length / SAMPLE
-  const sample = Array.from({ length: SAMPLE }, (_, index) => {
-    const at = Math.floor((index + Math.random()) * step)
+/** One of each stretch, at random: no order of the slots makes it unfit each time. */
+function takeSample (slots: readonly number[] | null, length: number, random: () => number): number[] {
+  return Array.from({ length: SAMPLE }, (_, index) => {
+    const at = Math.floor((index + random()) * length / SAMPLE)
     return slots === null ? at : slots[at]!
-  }).sort(compare)
+  })
+}
+
+/** Slots of the sample, which is sorted, that enclose the page; `-1` where there is none on that side. */
+function chooseBounds (sample: readonly number[], length: number, from: number, to: number): [low: number, high: number] {
   const place = (position: number) => position / length * SAMPLE
   const margin = (position: number) => 2 + DEVIATIONS * Math.sqrt(position / length * (1 - position / length) * SAMPLE)
   return [sample[Math.floor(place(from) - margin(from))] ?? -1, sample[Math.ceil(place(to) + margin(to))] ?? -1]

@@ -52,6 +52,21 @@ t.test('a page has the slots that sorting all of them gives', (t) => {
   t.end()
 })
 
+t.test('a sample that misses the page is taken again', (t) => {
+  const size = 512 * 40
+  const devices = Array.from({ length: size }, (_, slot) => `d${slot}`)
+  const ranks = Uint32Array.from(devices.keys())
+  // The first of each stretch is what the sample takes when it is not random, and stands far in front.
+  const values = Float64Array.from({ length: size }, (_, slot) => slot % 40 === 0 ? 1e6 + slot : slot)
+  const all = [...devices.keys()].sort((a, b) => values[b]! - values[a]!)
+  const page = { offset: size / 2, count: 20, isDescending: true }
+  const random = createRandom(seed)
+  let asked = 0
+  t.same(selectSlots({ devices, values, ranks }, size, page, () => asked++ < 512 ? 0 : random()), all.slice(size / 2, size / 2 + 20))
+  t.equal(selectSlots({ devices, values, ranks }, size, page, () => 0), null, 'and at last given up')
+  t.end()
+})
+
 const reading = (device: string, timeUs: number, fields: Record<string, unknown> = {}): ReadingRow => toRowAt(timeUs, fields, device, 0)
 const row = (device: string, time: number, heartRate: number | null = null, heartRateTime = heartRate === null ? null : time) =>
   ({ device, time, heartRate, heartRateTime, breathRate: null, breathRateTime: null, breathValueTime: null })
