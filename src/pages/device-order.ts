@@ -42,6 +42,8 @@ export class DeviceOrder {
   /** Ranks of the round of loading that is under way. */
   #nextRanks = new Uint32Array(SLOTS_MIN)
   #moment = 0
+  /** Device → moment of its removal, since the round began: a read that began before knows more of it than it should. */
+  readonly #removed = new Map<string, number>()
   #isFull = false
 
   /** @param devicesMax - beyond, the order empties itself and takes nothing more until `clear` */
@@ -100,6 +102,7 @@ export class DeviceOrder {
 
   /** Takes in a row of `latest`. @param moment - of the read */
   take (row: OrderKeys, moment: number): void {
+    if (this.#removed.size > 0 && moment <= (this.#removed.get(row.device) ?? NEVER)) return
     const known = this.#slots.get(row.device)
     const slot = known ?? this.#add(row.device)
     if (slot === -1) return
@@ -124,8 +127,9 @@ export class DeviceOrder {
     if (slot !== undefined && this.#columns.moments[slot]! < moment) this.#remove(slot)
   }
 
-  /** Removes a device, whatever was observed of it. */
+  /** Removes a device, whatever was observed of it, and also from reads that are under way. */
   remove (device: string): void {
+    this.#removed.set(device, this.#moment)
     const slot = this.#slots.get(device)
     if (slot !== undefined) this.#remove(slot)
   }
@@ -133,6 +137,7 @@ export class DeviceOrder {
   /** A round of loading begins, which ranks the devices anew. */
   startRanking (): void {
     this.#nextRanks.fill(UNRANKED)
+    this.#removed.clear()
   }
 
   /** @param rank - ascends with the device ids */

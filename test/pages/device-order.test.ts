@@ -125,6 +125,23 @@ t.test('a round of loading removes what it did not find', (t) => {
   t.end()
 })
 
+t.test('what was removed does not come back with a read that began before', (t) => {
+  const order = new DeviceOrder({ devicesMax: 100 })
+  const moment = order.begin()
+  order.observe([reading('a', 1e6), reading('b', 1e6)])
+  order.remove('a')
+  order.remove('b')
+  order.observe([reading('b', 2e6)])
+  order.take(row('a', 1, 70), moment)
+  order.take(row('b', 1, 70), moment)
+  t.equal(pageOf(order), 'b')
+  order.take(row('c', 1, 60), moment)
+  t.equal(pageOf(order), 'c b', 'which would be before it, with a heart rate')
+  order.take(row('a', 1, 70), order.begin())
+  t.equal(pageOf(order), 'a c b')
+  t.end()
+})
+
 t.test('beyond its bound it is empty until it is cleared', (t) => {
   const order = new DeviceOrder({ devicesMax: 3 })
   const rows = Array.from({ length: 4 }, (_, index) => reading(`d${index}`, 1e6))
