@@ -21,8 +21,12 @@ const RELOAD_INTERVAL_MS = 60_000
 /** Reading `latest` again takes at most this share of the time, and while the order is not trusted at most that. */
 const RELOAD_SHARE = 0.05
 const DISTRUSTED_SHARE = 0.5
-/** Rows of one query: some 4 ms of PostgreSQL and 5 of the event loop, for which acknowledgements wait. */
+/**
+ * Rows of one query: 4 µs each of PostgreSQL and 5 of the event loop, for which acknowledgements wait. More while PostgreSQL sorts
+ * pages, for they cost more than that.
+ */
 const ROWS_PER_READ = 1000
+const ROWS_PER_READ_DISTRUSTED = 4000
 /** So many devices that came since make the order read again: ties among them are broken by comparing ids. */
 const UNRANKED_RELOAD = 5000
 /** Room for growth, or an order at its bound would be filled for nothing. */
@@ -51,6 +55,7 @@ export function createLoader (options: LoaderOptions) {
   let watchedAtMs = 0
   let loadedAtMs = -Infinity
   let loadMs = 0
+  let isHurried = false
 
   function distrust (why: string): void {
     doubts++
@@ -68,6 +73,7 @@ export function createLoader (options: LoaderOptions) {
 
   async function load (): Promise<void> {
     let busyMs = 0
+    isHurried = false
     const knownDoubts = doubts
     if (order.isFull) order.clear()
     const round = order.begin()
@@ -76,14 +82,15 @@ export function createLoader (options: LoaderOptions) {
     for (let rank = 0; ;) {
       const readAtMs = performance.now()
       const moment = order.begin()
-      const rows = await options.selectOrderKeys(after, ROWS_PER_READ)
+      const count = isTrusted ? ROWS_PER_READ : ROWS_PER_READ_DISTRUSTED
+      const rows = await options.selectOrderKeys(after, count)
       for (const row of rows) {
         order.take(row, moment)
         order.rank(row.device, rank++)
       }
       after = rows.at(-1)?.device ?? after
       if (stopping.signal.aborted || order.isFull) return
-      if (rows.length < ROWS_PER_READ) break
+      if (rows.length < count) break
       if (performance.now() - watchedAtMs > watchIntervalMs && !await watch()) return
       const readMs = performance.now() - readAtMs
       busyMs += readMs
@@ -101,7 +108,7 @@ export function createLoader (options: LoaderOptions) {
   function isDue (): boolean {
     const restedMs = performance.now() - loadedAtMs
     if (!isTrusted) return restedMs > loadMs / DISTRUSTED_SHARE
-    return restedMs > loadMs / RELOAD_SHARE && (restedMs > reloadIntervalMs || order.unranked > UNRANKED_RELOAD)
+    return restedMs > loadMs / RELOAD_SHARE && (isHurried || restedMs > reloadIntervalMs || order.unranked > UNRANKED_RELOAD)
   }
 
   async function round (): Promise<void> {
@@ -134,6 +141,10 @@ export function createLoader (options: LoaderOptions) {
     },
     /** The order may lack something; until it was read again it is not trusted. */
     distrust,
+    /** Much was changed by hand: it is read again without waiting for its turn. */
+    hurry (): void {
+      isHurried = true
+    },
     start (): void {
       running = run()
     },

@@ -57,9 +57,9 @@ t.test('another gateway that comes while it is read ends the round', async (t) =
     async selectOrderKeys () {
       await sleep(3)
       others = ++reads === 1 ? 1 : others
-      return Array.from({ length: 1000 }, (_, n) => ({
+      return Array.from({ length: 4000 }, (_, n) => ({
         device: `d${n % 50}`, time: 1, heartRate: null, heartRateTime: null, breathRate: null, breathRateTime: null, breathValueTime: null
-      })).slice(0, reads <= 2 ? 1000 : 0)
+      })).slice(0, reads <= 2 ? 4000 : 0)
     }
   })
   await sleep(100)
@@ -78,7 +78,7 @@ t.test('it stops in the middle of a round', async (t) => {
     async selectOrderKeys () {
       reads++
       onStopped(loader.stop())
-      return Array.from({ length: 1000 }, () => ({
+      return Array.from({ length: 4000 }, () => ({
         device: 'a', time: 1, heartRate: null, heartRateTime: null, breathRate: null, breathRateTime: null, breathValueTime: null
       }))
     }

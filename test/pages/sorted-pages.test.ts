@@ -161,16 +161,16 @@ t.test('so much is deleted by hand that PostgreSQL sorts until the order was rea
   t.equal(await ids({ count: 3 }), 'd4 d3')
 })
 
-t.test('so much is added by hand that it is seen at once', async (t) => {
+t.test('so much is added by hand that it is read again at once', async (t) => {
   const { pages, write, ids, query } = await startPages(t)
   await write(reading('a', 1, { heartRateValue: 1 }))
   pages.start()
   await until(() => pages.isTrusted)
   await query(`insert into latest (device, time, oldest_time, vitals, vital_times)
     select 'd' || n, to_timestamp(n), to_timestamp(n), '{}', '{}' from generate_series(2, 10002) n`)
-  t.equal(await ids({ sortBy: 'timestamp', count: 2 }), 'd10002 d10001')
-  await until(() => pages.isTrusted)
-  t.equal(await ids({ sortBy: 'timestamp', count: 2 }), 'd10002 d10001')
+  t.equal(await ids({ sortBy: 'timestamp', count: 2 }), 'a')
+  await until(async () => await ids({ sortBy: 'timestamp', count: 2 }) === 'd10002 d10001')
+  t.ok(pages.isTrusted)
 })
 
 t.test('it is read again while readings are written and devices come and go', { timeout: 60_000 }, async (t) => {
