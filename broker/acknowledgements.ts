@@ -8,6 +8,12 @@ export type Outcome = Verdict | 'relayed'
 /** Acknowledges and fans out; an error closes the client instead. */
 export type Callback = (error: Error | null, packet: PublishPacket, connection: Connection) => void
 
+/**
+ * In the place of a payload that nobody listened for when it came: while it is held it would keep the chunk that it came in. Whoever
+ * subscribes later gets what comes later.
+ */
+export const RELEASED = Buffer.alloc(0)
+
 interface HeldPublishOptions {
   readonly queue: AcknowledgementQueue
   readonly packet: PublishPacket

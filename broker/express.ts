@@ -11,7 +11,7 @@
  * is always given whole packets, in order. A publish that has not fully come is carried until it has.
  */
 import type { Client, PublishPacket } from 'aedes'
-import type { Callback } from './acknowledgements.ts'
+import { type Callback, RELEASED } from './acknowledgements.ts'
 import type { Connection, Connections } from './connections.ts'
 import { isPublishQos1, LENGTH_BYTES_MAX, PUBLISH, type Traffic } from './frames.ts'
 import { PubackWriter } from './puback-writer.ts'
@@ -64,7 +64,7 @@ export function createExpress (options: ExpressOptions) {
     }
     pubacks.add(connection, packet.messageId as number)
     // In the next turn, as Aedes does, so that what comes through it keeps its place.
-    if (isWatched(packet.topic)) setImmediate(fanOut, toMessage(packet))
+    if (packet.payload !== RELEASED && isWatched(packet.topic)) setImmediate(fanOut, toMessage(packet))
   }
 
   const lanes: LaneOptions = { ...options, acknowledge }
@@ -89,7 +89,7 @@ function toMessage ({ topic, payload }: PublishPacket): Parameters<FanOut>[0] {
 }
 
 /** Of all lanes. */
-interface LaneOptions extends Pick<ExpressOptions, 'subscriber' | 'traffic' | 'packetBytesMax'> {
+interface LaneOptions extends Pick<ExpressOptions, 'subscriber' | 'isWatched' | 'traffic' | 'packetBytesMax'> {
   readonly acknowledge: Callback
 }
 
@@ -176,8 +176,9 @@ export class ExpressLane {
       // Whoever is told of it must not see the flag of this delivery [MQTT-3.3.1-3].
       cmd: 'publish', topic: this.#topic, payload: chunk.subarray(payloadAt, end), qos: 1, dup: false, retain: false, messageId
     }
-    const { subscriber, acknowledge } = this.#options
+    const { subscriber, acknowledge, isWatched } = this.#options
     subscriber.accept(this.#connection, packet, this.#device, acknowledge)
+    if (!isWatched(packet.topic)) packet.payload = RELEASED
     return true
   }
 }

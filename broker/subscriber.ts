@@ -1,6 +1,6 @@
 import type { PublishPacket } from 'aedes'
 import type { Rejection } from '../schemas/rejection.ts'
-import type { Callback, HeldPublish, Outcome } from './acknowledgements.ts'
+import { type Callback, type HeldPublish, type Outcome, RELEASED } from './acknowledgements.ts'
 import { closeSoon, type Connection } from './connections.ts'
 import type { Ingest } from './ingest.ts'
 import type { LimitHits } from './limit-hits.ts'
@@ -126,7 +126,7 @@ export function createSubscriber ({ ingest, fanOut, noteInbound, onForbidden, hi
     // Nobody is there to acknowledge to, and Aedes would not fan out what it cannot acknowledge. A client that comes
     // back to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
     if (packet.qos === 2 && !client.clean && !noteInbound(connection, packet.messageId as number)) return
-    if (packet.topic === DISCARDED_TOPIC) return
+    if (packet.topic === DISCARDED_TOPIC || packet.payload === RELEASED) return
     fanOut({ topic: packet.topic, payload: packet.payload as Buffer, qos: packet.qos, retain: packet.retain })
   }
 

@@ -17,7 +17,7 @@ import { createQuery, type OwnPostgres } from './own-postgres.ts'
 import type { Outcome } from './outcome.ts'
 import type { PublisherProcess } from './publisher-process.ts'
 import { drain, settle } from './settle.ts'
-import { countRows, untilIdle } from './tables.ts'
+import { countNew, countRows, untilIdle } from './tables.ts'
 import { until } from './until.ts'
 import { explainWait, type Life, type Waits } from './waits.ts'
 import { Watch } from './watch.ts'
@@ -265,7 +265,7 @@ export class Rig {
     if (lostToDamage > 0) this.count('lostToDamage', lostToDamage)
     // With two gateways nobody can tell whose rows are new.
     const baseline = how.also === undefined ? this.#baseline : null
-    if (settled !== null) this.violations.push(...checkMetrics(settled, baseline === null ? null : await this.#countNew(baseline)))
+    if (settled !== null) this.violations.push(...checkMetrics(settled, baseline === null ? null : await countNew(this.query, baseline)))
     if (baseline !== null) this.count('livesCounted', 1)
     const sums = this.#sums
     sums.sent += figures.sent
@@ -311,10 +311,5 @@ export class Rig {
     await this.killGateway()
     await this.startGateway({ isCounted: true })
     return await settle(this.#ports.http, this.query, this.#violate)
-  }
-
-  async #countNew (baseline: Rows): Promise<Rows> {
-    const { readings, letters } = await countRows(this.query)
-    return { readings: readings - baseline.readings, letters: letters - baseline.letters }
   }
 }

@@ -11,6 +11,12 @@ export async function countRows (query: Query): Promise<Rows> {
   return { readings: Number(row?.readings), letters: Number(row?.letters) }
 }
 
+/** Rows added since `baseline` was counted. */
+export async function countNew (query: Query, baseline: Rows): Promise<Rows> {
+  const { readings, letters } = await countRows(query)
+  return { readings: readings - baseline.readings, letters: letters - baseline.letters }
+}
+
 /**
  * Waits until the gateway has no session that `condition` holds for.
  * @param condition - SQL on `pg_stat_activity`
