@@ -2,9 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import mqemitter from 'mqemitter'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
+import type { VitalPublish } from '../../broker/ingest.ts'
 import { Watchers } from '../../broker/watchers.ts'
 import { createRandom } from '../random.ts'
-import { durable, publishPacket, RawClient, shuffled, startBroker, until } from './broker.ts'
+import { durable, publishPacket, RawClient, settleDown, shuffled, startBroker, until } from './broker.ts'
 
 const pick = <T>(random: () => number, items: readonly T[]): T => items[Math.floor(random() * items.length)]!
 
@@ -96,6 +97,40 @@ t.test('nothing behind DISCONNECT is looked at, in one segment or in several', a
       t.strictSame(ingest.seen.map(({ payload }) => payload.toString()), ['m1'])
     }
   }
+})
+
+t.test('what nobody listened for when it came keeps no payload, and whoever subscribes meanwhile hears of the next one', async (t) => {
+  const held: VitalPublish[] = []
+  const { port } = await startBroker(t, { ingest: (publish) => { held.push(publish) } })
+  const device = await RawClient.connected(t, port)
+  device.send(publishPacket(1))
+  await until(() => held.length === 1, 'the publish')
+  t.equal(held[0]!.payload.length, 0, 'the chunk that it came in is not kept')
+  const operator = await RawClient.connected(t, port)
+  await operator.subscribe({ 'vital/#': 1 })
+  held[0]!.settle(durable(held[0]!))
+  await device.waitFor('puback')
+  device.send(publishPacket(2))
+  await until(() => held.length === 2, 'the next publish')
+  t.equal(held[1]!.payload.toString(), 'm2')
+  held[1]!.settle(durable(held[1]!))
+  await operator.waitFor('publish')
+  t.strictSame(operator.messages(), ['vital/band-1 m2'])
+})
+
+t.test('a device that goes while its publish is held, unheard, leaves no empty message behind', async (t) => {
+  const held: VitalPublish[] = []
+  const { port } = await startBroker(t, { ingest: (publish) => { held.push(publish) } })
+  const device = await RawClient.connected(t, port)
+  device.send(publishPacket(1))
+  await until(() => held.length === 1, 'the publish')
+  const operator = await RawClient.connected(t, port)
+  await operator.subscribe({ 'vital/#': 1 })
+  device.socket.destroy()
+  await settleDown()
+  held[0]!.settle(durable(held[0]!))
+  await settleDown()
+  t.strictSame(operator.messages(), [])
 })
 
 t.test('a topic of zero length closes the connection, the first one, too', async (t) => {
