@@ -26,12 +26,25 @@ const toEscape = (character: string) => `\\u${character.charCodeAt(0).toString(1
 export function createLogger ({ level, hashId, destination, isPretty = process.stdout.isTTY && destination === undefined }: LogOptions): Logger {
   const options: LoggerOptions = { level, base: null, serializers: { err: toLoggedError, ...idSerializers(hashId) } }
   if (!isPretty) {
-    const out = destination ?? pino.destination({ dest: 1, sync: true })
+    const out = destination ?? openStdout()
     return pino(options, { write: (line) => { out.write(line.replace(TREACHEROUS, toEscape)) } })
   }
   const pretty = PinoPretty({ colorize: true, sync: true, translateTime: 'SYS:HH:MM:ss.l', ...(destination === undefined ? {} : { destination: destination as never }) })
   // Twice escaped, because the pretty printer parses the line before it prints it.
   return pino(options, { write: (line) => { pretty.write(line.replace(TREACHEROUS, (character) => `\\${toEscape(character)}`)) } })
+}
+
+/** Lines that stdout did not take: kept so far, then dropped. */
+const UNWRITTEN_BYTES_MAX = 1024 * 1024
+
+/**
+ * Stdout may be a file on a disk that is full. That ends no process: devices are served by what is left, lines wait for room, and
+ * without a listener the error would come out of whatever logs, the handler of uncaught exceptions included.
+ */
+function openStdout (): DestinationStream {
+  const stdout = pino.destination({ dest: 1, sync: true, maxLength: UNWRITTEN_BYTES_MAX })
+  stdout.on('error', () => {})
+  return stdout
 }
 
 /** The fields that hold ids; a topic of a device holds its id. */

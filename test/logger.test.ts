@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, openSync, readFileSync, statSync } from 'node:fs'
 import { createHmac } from 'node:crypto'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -23,6 +24,18 @@ function capture () {
   const destination = new Writable({ write (chunk: Buffer, _encoding, done) { chunks.push(chunk.toString()); done() } })
   return { destination, text: () => chunks.join('') }
 }
+
+t.test('a log on a full disk ends no process', { skip: existsSync('/dev/full') ? false : 'there is no /dev/full here' }, async (t) => {
+  const program = `
+    import { createLogger } from ${JSON.stringify(join(import.meta.dirname, '../src/logger.ts'))}
+    const logger = createLogger({ level: 'info', isPretty: false })
+    process.on('uncaughtException', (error) => { logger.fatal({ err: error }, 'a bug'); process.exit(1) })
+    for (let line = 0; line < 5000; line++) logger.info({ text: 'x'.repeat(1000) }, 'more than is kept')
+    console.error('alive')`
+  const { status, stderr } = spawnSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', program],
+    { stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'], encoding: 'utf8' })
+  t.match({ status, stderr }, { status: 0, stderr: /alive/ })
+})
 
 t.test('whatever a client calls itself, one event is one line of plain JSON that says what it was', (t) => {
   const { destination, text } = capture()
