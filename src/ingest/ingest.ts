@@ -11,7 +11,7 @@ import type { Ledger } from './ledger.ts'
 import { toPayload } from './reading-row.ts'
 import { type Settlement, Submission, type SubmissionOptions } from './submission.ts'
 
-/** Memory of one accepted reading beside its payload: the row, its names and values, the held acknowledgement (measured: 400 to 600). */
+/** Memory of one accepted reading beside its payload: the row, its fields, the held acknowledgement (measured: 400 to 900). */
 const READING_OVERHEAD_BYTES = 512
 
 interface Clock {
