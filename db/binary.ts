@@ -1,7 +1,8 @@
 /**
- * PostgreSQL's binary formats, written into one buffer: rows for COPY … (FORMAT binary), and arrays for `unnest($1::text[])`.
- * The text formats cost more on both sides: every value is escaped here and parsed again there.
- * Sources: PostgreSQL manual, "COPY" (Binary Format), and array_recv/array_send in its source.
+ * What PostgreSQL reads in binary: rows for COPY … (FORMAT binary), arrays for `unnest($1::text[])`, and the messages that carry
+ * them, all appended to one buffer that leaves with one write. The text formats cost more on both sides: every value is escaped
+ * here and parsed again there.
+ * Sources: PostgreSQL manual, "COPY" (Binary Format) and "Message Formats"; array_recv/array_send in its source.
  */
 
 /** Type OIDs from pg_type.dat; fixed for ever. */
@@ -14,8 +15,9 @@ const COPY_SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1')
 /** The only version of jsonb's binary format so far: a byte, then the text. */
 const JSONB_VERSION = 1
 const TWO_TO_32 = 2 ** 32
+const LENGTH_BYTES = 4
 
-/** Appends values in binary format; grows by doubling, so a batch costs few allocations. */
+/** Appends values and messages; grows by doubling, so a batch costs few allocations. */
 export class BinaryWriter {
   #buffer: Buffer
   #end = 0
@@ -23,6 +25,53 @@ export class BinaryWriter {
   /** @param sizeBytes - first guess of the size */
   constructor (sizeBytes: number) {
     this.#buffer = Buffer.allocUnsafe(Math.max(sizeBytes, 64))
+  }
+
+  /** @param type - one character */
+  startMessage (type: string): number {
+    this.#reserve(1)
+    this.#buffer[this.#end++] = type.charCodeAt(0)
+    return this.startValue()
+  }
+
+  /** @param start - what {@link startMessage} returned */
+  endMessage (start: number): void {
+    this.#buffer.writeInt32BE(this.#end - start, start)
+  }
+
+  /** A message that is nothing but its type. */
+  emptyMessage (type: string): void {
+    this.endMessage(this.startMessage(type))
+  }
+
+  /** Opens a value whose length is not known yet. */
+  startValue (): number {
+    this.#reserve(LENGTH_BYTES)
+    const start = this.#end
+    this.#end += LENGTH_BYTES
+    return start
+  }
+
+  /** @param start - what {@link startValue} returned */
+  endValue (start: number): void {
+    this.#buffer.writeInt32BE(this.#end - start - LENGTH_BYTES, start)
+  }
+
+  int16 (value: number): void {
+    this.#reserve(2)
+    this.#end = this.#buffer.writeInt16BE(value, this.#end)
+  }
+
+  int32 (value: number): void {
+    this.#reserve(4)
+    this.#int32(value)
+  }
+
+  /** A string as messages hold it, ended by a zero byte. */
+  cString (value: string): void {
+    this.#reserve(value.length * 3 + 1)
+    this.#end += this.#buffer.write(value, this.#end, 'utf8')
+    this.#buffer[this.#end++] = 0
   }
 
   /** Header of a COPY stream: signature, no flags, no extension. */
@@ -34,14 +83,12 @@ export class BinaryWriter {
   }
 
   copyTrailer (): void {
-    this.#reserve(2)
-    this.#end = this.#buffer.writeInt16BE(-1, this.#end)
+    this.int16(-1)
   }
 
   /** Opens a COPY row of `fields` values. */
   row (fields: number): void {
-    this.#reserve(2)
-    this.#end = this.#buffer.writeInt16BE(fields, this.#end)
+    this.int16(fields)
   }
 
   /** Opens a one-dimensional array of `length` elements. */
@@ -56,8 +103,7 @@ export class BinaryWriter {
   }
 
   null (): void {
-    this.#reserve(4)
-    this.#int32(-1)
+    this.int32(-1)
   }
 
   text (value: string): void {
@@ -128,17 +174,4 @@ export class BinaryWriter {
     this.#buffer.copy(grown, 0, 0, this.#end)
     this.#buffer = grown
   }
-}
-
-/**
- * One column of `rows` as a binary array parameter; `null` cells become SQL nulls.
- * @param write - appends one cell; must write exactly one value
- */
-export function toArrayParameter<Row> (
-  oid: number, rows: readonly Row[], cellBytes: number, write: (writer: BinaryWriter, row: Row) => void
-): Buffer {
-  const writer = new BinaryWriter(20 + rows.length * cellBytes)
-  writer.array(oid, rows.length)
-  for (const row of rows) write(writer, row)
-  return writer.finish()
 }

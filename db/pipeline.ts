@@ -11,31 +11,43 @@
  * @see PostgreSQL manual, "Message Flow": "Extended Query", "Pipelining", "COPY Operations"
  */
 import type { Connection, PoolClient, Submittable } from 'pg'
+import { BinaryWriter } from './binary.ts'
 
-/** One statement of a pipeline. */
-export interface Step {
-  /** Constant, for it is prepared once a connection. */
+/** A statement that is prepared once a connection. */
+export interface Statement {
+  readonly name: string
   readonly sql: string
-  /** Buffers go in binary format. */
-  readonly parameters: readonly unknown[]
-  /** The data of `copy … from stdin`. */
-  readonly copyData?: Buffer
+}
+
+/** One statement of a pipeline, with its data. */
+export interface Step {
+  readonly statement: Statement
+  /** Number of its parameters. */
+  readonly parameters: number
+  /** Appends each of them, in binary format and behind its length. */
+  readonly writeParameters?: (writer: BinaryWriter) => void
+  /** Appends the data of `copy … from stdin`. */
+  readonly writeCopyData?: (writer: BinaryWriter) => void
+  /** First guess of what it takes. */
+  readonly sizeBytes: number
 }
 
 /** The fields of one row, as text. */
 export type TextRow = ReadonlyArray<string | null>
 
-/** Methods of pg's connection that its types leave out. */
-interface CopyingConnection extends Connection {
-  sendCopyFromChunk (chunk: Buffer): void
-  endCopyFrom (): void
-}
+const NONE: readonly never[] = []
+
+const TEXT = 0
+const BINARY = 1
+
+/** What the messages take beside the data. */
+const MESSAGES_BYTES = 1024
 
 class Pipeline implements Submittable {
   /** pg wraps it for its `query_timeout`. */
   callback: (error: Error | null) => void
   readonly rows: TextRow[] = []
-  readonly #steps: readonly Step[]
+  #steps: readonly Step[]
   #connection: Connection | null = null
 
   constructor (steps: readonly Step[], callback: (error: Error | null) => void) {
@@ -45,11 +57,11 @@ class Pipeline implements Submittable {
 
   submit (connection: Connection): void {
     this.#connection = connection
-    const { stream } = connection
-    stream.cork()
-    for (const step of this.#steps) send(connection as CopyingConnection, step)
-    connection.sync()
-    stream.uncork()
+    const prepared = preparedOn(connection)
+    const writer = new BinaryWriter(this.#steps.reduce((sum, { sizeBytes }) => sum + sizeBytes, MESSAGES_BYTES))
+    for (const step of this.#steps) append(writer, step, prepared)
+    writer.emptyMessage('S') // Sync
+    if (connection.stream.writable) connection.stream.write(writer.finish())
   }
 
   handleDataRow ({ fields }: { fields: TextRow }): void {
@@ -63,8 +75,10 @@ class Pipeline implements Submittable {
 
   /** Committed. pg comes here after an error, too, but no longer to this query. */
   handleReadyForQuery (): void {
-    const known = preparedOn(this.#connection!)
-    for (const { sql } of this.#steps) known.add(sql)
+    const prepared = preparedOn(this.#connection!)
+    for (const { statement } of this.#steps) prepared.add(statement)
+    // pg's closures hold this object, and V8 takes many of them for alive until its next major collection.
+    this.#steps = NONE
     this.callback(null)
   }
 
@@ -75,42 +89,67 @@ class Pipeline implements Submittable {
   handleEmptyQuery (): void {}
 }
 
-function send (connection: CopyingConnection, { sql, parameters, copyData }: Step): void {
-  const name = toStatementName(sql)
-  if (!preparedOn(connection).has(sql)) {
-    // It may be there: nobody tells which of the statements before an error were prepared. Closing what is not there is no error.
-    connection.close({ type: 'S', name }, true)
-    connection.parse({ name, text: sql, types: [] }, true)
-  }
-  connection.bind({ statement: name, values: parameters as string[] }, true)
-  connection.execute(null, true)
-  if (copyData === undefined) return
-  connection.sendCopyFromChunk(copyData)
-  connection.endCopyFrom()
+function append (writer: BinaryWriter, step: Step, prepared: ReadonlySet<Statement>): void {
+  const { statement, parameters, writeParameters, writeCopyData } = step
+  if (!prepared.has(statement)) prepare(writer, statement)
+  const bind = writer.startMessage('B')
+  writer.cString('') // the portal
+  writer.cString(statement.name)
+  writer.int16(1) // one format for all parameters:
+  writer.int16(BINARY)
+  writer.int16(parameters)
+  writeParameters?.(writer)
+  writer.int16(1) // one format for all columns of the result:
+  writer.int16(TEXT)
+  writer.endMessage(bind)
+
+  const execute = writer.startMessage('E')
+  writer.cString('')
+  writer.int32(0) // all rows
+  writer.endMessage(execute)
+
+  if (writeCopyData === undefined) return
+  const copyData = writer.startMessage('d')
+  writeCopyData(writer)
+  writer.endMessage(copyData)
+  writer.emptyMessage('c') // CopyDone
 }
 
-const prepared = new WeakMap<Connection, Set<string>>()
+function prepare (writer: BinaryWriter, { name, sql }: Statement): void {
+  // It may be there: nobody tells which of the statements before an error were prepared. Closing what is not there is no error.
+  const close = writer.startMessage('C')
+  writer.cString(`S${name}`) // S: a statement
+  writer.endMessage(close)
 
-/** Texts of the statements that a connection has prepared. */
-function preparedOn (connection: Connection): Set<string> {
-  let known = prepared.get(connection)
-  if (known === undefined) {
-    known = new Set()
-    prepared.set(connection, known)
-  }
-  return known
+  const parse = writer.startMessage('P')
+  writer.cString(name)
+  writer.cString(sql)
+  writer.int16(0) // the server infers the types of parameters
+  writer.endMessage(parse)
 }
 
-const statementNames = new Map<string, string>()
+const preparedStatements = new WeakMap<Connection, Set<Statement>>()
 
-/** There are as many texts as files in `queries/`. */
-function toStatementName (sql: string): string {
-  let name = statementNames.get(sql)
-  if (name === undefined) {
-    name = `vital_${statementNames.size + 1}`
-    statementNames.set(sql, name)
+/** What a connection has prepared. */
+function preparedOn (connection: Connection): Set<Statement> {
+  let prepared = preparedStatements.get(connection)
+  if (prepared === undefined) {
+    prepared = new Set()
+    preparedStatements.set(connection, prepared)
   }
-  return name
+  return prepared
+}
+
+const statements = new Map<string, Statement>()
+
+/** @param sql - there are as many texts as files in `queries/`; the same text is the same statement */
+export function toStatement (sql: string): Statement {
+  let statement = statements.get(sql)
+  if (statement === undefined) {
+    statement = { name: `vital_${statements.size + 1}`, sql }
+    statements.set(sql, statement)
+  }
+  return statement
 }
 
 /**
@@ -120,13 +159,15 @@ function toStatementName (sql: string): string {
  *   outcome is unknown
  */
 export async function runPipeline (client: PoolClient, steps: readonly Step[]): Promise<readonly TextRow[]> {
-  return await new Promise((resolve, reject) => {
-    const pipeline = new Pipeline(steps, (error) => {
-      if (error !== null) reject(error)
-      // Whoever had the connection before left a transaction open, which Sync does not commit.
-      else if (client.getTransactionStatus() !== 'I') reject(new Error('the connection was within a transaction'))
-      else resolve(pipeline.rows)
-    })
-    client.query(pipeline)
+  let callback!: (error: Error | null) => void
+  const committed = new Promise<void>((resolve, reject) => {
+    callback = (error) => { if (error === null) resolve(); else reject(error) }
   })
+  // Not within the promise, whose closures would hold the steps.
+  const pipeline = new Pipeline(steps, callback)
+  client.query(pipeline)
+  await committed
+  // Whoever had the connection before left a transaction open, which Sync does not commit.
+  if (client.getTransactionStatus() !== 'I') throw new Error('the connection was within a transaction')
+  return pipeline.rows
 }

@@ -41,6 +41,10 @@ class UnknownOutcomeError extends Error {
  * `latest` comes last, so its row locks are held for the shortest time.
  */
 export function createStore ({ pool, kysely, onStored, onUnknownOutcome }: StoreOptions) {
+  const toInsertReadings = insertReadings(kysely)
+  const toInsertDeadLetters = insertDeadLetters(kysely)
+  const toUpsertLatest = upsertLatest(kysely)
+
   /**
    * @returns after COMMIT: the batch is durable
    * @throws `VITAL_UNKNOWN_OUTCOME`, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
@@ -64,15 +68,15 @@ export function createStore ({ pool, kysely, onStored, onUnknownOutcome }: Store
 
   async function writeOn (client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]): Promise<Written> {
     const rest: Step[] = []
-    if (letters.length > 0) rest.push(insertDeadLetters(kysely, letters))
-    if (readings.length > 0) rest.push(upsertLatest(kysely, foldLatest(readings)))
+    if (letters.length > 0) rest.push(toInsertDeadLetters(letters))
+    if (readings.length > 0) rest.push(toUpsertLatest(foldLatest(readings)))
     try {
       await commit(client, readings.length > 0 ? [copyReadings(readings), ...rest] : rest)
       return { duplicates: [] }
     } catch (error) {
       if (!isUniqueViolation(error)) throw error
     }
-    const stored = await commit(client, [insertReadings(kysely, readings), ...rest])
+    const stored = await commit(client, [toInsertReadings(readings), ...rest])
     return { duplicates: toDuplicates(readings, stored) }
   }
 

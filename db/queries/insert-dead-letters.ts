@@ -1,7 +1,9 @@
 import { type Kysely, sql } from 'kysely'
-import { type BinaryWriter, OID, toArrayParameter } from '../binary.ts'
+import type { BinaryWriter } from '../binary.ts'
+import { type Step, toStatement } from '../pipeline.ts'
 import type { DeadLetterRow } from '../rows.ts'
 import type { Tables } from '../tables.ts'
+import { type Column, unnest, withRows } from '../unnest.ts'
 
 const uuidBytes = (id: string) => Buffer.from(id.replaceAll('-', ''), 'hex').toString('latin1')
 
@@ -15,24 +17,28 @@ function toStorableText (text: string): string {
   return text.replaceAll('\0', '\u2400').toWellFormed()
 }
 
+const COLUMNS: ReadonlyArray<Column<DeadLetterRow>> = [
+  { type: 'uuid', write: (writer, row) => writer.uuid(uuidBytes(row.id)) },
+  { type: 'timestamptz', write: (writer, row) => writer.timestamptz(row.receivedAtMs * 1000) },
+  { type: 'text', write: (writer, row) => writer.text(row.transport) },
+  { type: 'text', write: (writer, row) => textOrNull(writer, row.topic) },
+  { type: 'text', write: (writer, row) => textOrNull(writer, row.clientId) },
+  { type: 'text', write: (writer, row) => textOrNull(writer, row.device) },
+  { type: 'text', write: (writer, row) => writer.text(row.reason) },
+  { type: 'jsonb', write: (writer, row) => writer.jsonb(toErrorsJson(row)) },
+  { type: 'bytea', write: (writer, row) => writer.bytea(row.payload) }
+]
+
+function toErrorsJson ({ errors }: DeadLetterRow): string {
+  return JSON.stringify(errors.map(({ path, message }) => ({ path: toStorableText(path), message: toStorableText(message) })))
+}
+
 /** Keeps what was refused, each letter once however often the batch is retried. */
-export function insertDeadLetters (kysely: Kysely<Tables>, rows: readonly DeadLetterRow[]) {
-  const ids = toArrayParameter(OID.uuid, rows, 20, (writer, row) => writer.uuid(uuidBytes(row.id)))
-  const received = toArrayParameter(OID.timestamptz, rows, 12, (writer, row) => writer.timestamptz(row.receivedAtMs * 1000))
-  const transports = toArrayParameter(OID.text, rows, 8, (writer, row) => writer.text(row.transport))
-  const topics = toArrayParameter(OID.text, rows, 64, (writer, row) => textOrNull(writer, row.topic))
-  const clientIds = toArrayParameter(OID.text, rows, 64, (writer, row) => textOrNull(writer, row.clientId))
-  const devices = toArrayParameter(OID.text, rows, 36, (writer, row) => textOrNull(writer, row.device))
-  const reasons = toArrayParameter(OID.text, rows, 20, (writer, row) => writer.text(row.reason))
-  const errors = toArrayParameter(OID.jsonb, rows, 160, (writer, row) => writer.jsonb(JSON.stringify(row.errors.map((fault) => ({
-    path: toStorableText(fault.path), message: toStorableText(fault.message)
-  })))))
-  const payloads = toArrayParameter(OID.bytea, rows, 512, (writer, row) => writer.bytea(row.payload))
-  return sql`
+export function insertDeadLetters (kysely: Kysely<Tables>): (rows: readonly DeadLetterRow[]) => Step {
+  const statement = toStatement(sql`
     insert into dead_letters (id, received_at, transport, topic, client_id, device, reason, errors, payload)
-    select * from unnest(
-      ${ids}::uuid[], ${received}::timestamptz[], ${transports}::text[], ${topics}::text[], ${clientIds}::text[],
-      ${devices}::text[], ${reasons}::text[], ${errors}::jsonb[], ${payloads}::bytea[])
+    select * from ${unnest(COLUMNS)}
     on conflict (id) do nothing
-  `.compile(kysely)
+  `.compile(kysely).sql)
+  return (rows) => withRows(statement, COLUMNS, rows, 1024)
 }

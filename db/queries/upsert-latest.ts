@@ -1,30 +1,34 @@
 import { type Kysely, sql } from 'kysely'
-import { type BinaryWriter, OID, toArrayParameter } from '../binary.ts'
+import type { BinaryWriter } from '../binary.ts'
 import type { LatestRow } from '../fold-latest.ts'
 import { STORED_BYTES_MAX } from '../migrations/004-merge-fields.ts'
+import { type Step, toStatement } from '../pipeline.ts'
 import type { Tables } from '../tables.ts'
+import { type Column, unnest, withRows } from '../unnest.ts'
 
 /** Nothing of the batch is older than the row, and the row is within its bound. */
 const IS_PLAIN = sql`excluded.oldest_time >= l.time
   and pg_column_size(l.vitals) + pg_column_size(l.vital_times) <= ${sql.lit(STORED_BYTES_MAX)}`
 
+const COLUMNS: ReadonlyArray<Column<LatestRow>> = [
+  { type: 'text', write: (writer, row) => writer.text(row.device) },
+  { type: 'timestamptz', write: (writer, row) => writer.timestamptz(row.timeUs) },
+  { type: 'timestamptz', write: (writer, row) => writer.timestamptz(row.oldestTimeUs) },
+  { type: 'jsonb', write: (writer, row) => writer.jsonb(row.vitals) },
+  { type: 'jsonb', write: (writer, row) => writer.jsonb(row.vitalTimes) },
+  { type: 'float8', write: (writer, row) => writeRate(writer, row.heartRate) },
+  { type: 'float8', write: (writer, row) => writeRate(writer, row.breathRate) }
+]
+
 /**
  * Lays one batch over `latest`, field by field: the newest value of each field wins, whatever order batches arrive in.
  * `||` where nothing in the batch is older than the row (38 ms for 5,000 rows), a merge key by key where something is.
- * @param rows - one a device, sorted by device
+ * @returns takes rows, one a device, sorted by device
  */
-export function upsertLatest (kysely: Kysely<Tables>, rows: readonly LatestRow[]) {
-  const devices = toArrayParameter(OID.text, rows, 36, (writer, row) => writer.text(row.device))
-  const times = toArrayParameter(OID.timestamptz, rows, 12, (writer, row) => writer.timestamptz(row.timeUs))
-  const oldest = toArrayParameter(OID.timestamptz, rows, 12, (writer, row) => writer.timestamptz(row.oldestTimeUs))
-  const vitals = toArrayParameter(OID.jsonb, rows, 160, (writer, row) => writer.jsonb(row.vitals))
-  const vitalTimes = toArrayParameter(OID.jsonb, rows, 160, (writer, row) => writer.jsonb(row.vitalTimes))
-  const heartRates = toArrayParameter(OID.float8, rows, 12, (writer, row) => writeRate(writer, row.heartRate))
-  const breathRates = toArrayParameter(OID.float8, rows, 12, (writer, row) => writeRate(writer, row.breathRate))
-  return sql`
+export function upsertLatest (kysely: Kysely<Tables>): (rows: readonly LatestRow[]) => Step {
+  const statement = toStatement(sql`
     insert into latest as l (device, time, oldest_time, vitals, vital_times, heart_rate, breath_rate)
-    select * from unnest(${devices}::text[], ${times}::timestamptz[], ${oldest}::timestamptz[], ${vitals}::jsonb[],
-      ${vitalTimes}::jsonb[], ${heartRates}::float8[], ${breathRates}::float8[])
+    select * from ${unnest(COLUMNS)}
     on conflict (device) do update set
       time = greatest(l.time, excluded.time),
       oldest_time = least(l.oldest_time, excluded.oldest_time),
@@ -41,7 +45,8 @@ export function upsertLatest (kysely: Kysely<Tables>, rows: readonly LatestRow[]
         when excluded.breath_rate is null then l.breath_rate
         when excluded.oldest_time > l.time then excluded.breath_rate
         else vital_breath_rate(l.vitals, l.vital_times, excluded.vitals, excluded.vital_times) end
-  `.compile(kysely)
+  `.compile(kysely).sql)
+  return (rows) => withRows(statement, COLUMNS, rows, 400)
 }
 
 function writeRate (writer: BinaryWriter, rate: number | null): void {

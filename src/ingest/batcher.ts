@@ -45,7 +45,7 @@ export class Batcher {
   #head = 0
   #waitingReadings = 0
   #waitingBytes = 0
-  readonly #inFlight = new Set<Batch>()
+  readonly #inFlight: Batch[] = []
   #pending = 0
   #bytes = 0
   #isAvailable = true
@@ -87,7 +87,7 @@ export class Batcher {
 
   /** Monotonic milliseconds: everything accepted earlier is decided. `Infinity` when nothing is pending. */
   get oldestAcceptedAtMs (): number {
-    const oldest = [this.#waiting[this.#head], ...Array.from(this.#inFlight, ({ submissions }) => submissions[0])]
+    const oldest = [this.#waiting[this.#head], ...this.#inFlight.map(({ submissions }) => submissions[0])]
     return Math.min(...oldest.map((submission) => submission?.acceptedAtMs ?? Infinity))
   }
 
@@ -166,7 +166,7 @@ export class Batcher {
           readings: this.#waitingReadings,
           bytes: this.#waitingBytes,
           ageMs: this.#isDraining ? Infinity : this.#options.monotonicMs() - oldest.acceptedAtMs,
-          batchesInFlight: this.#inFlight.size
+          batchesInFlight: this.#inFlight.length
         }, limits)
       if (waitMs !== 0) {
         if (waitMs !== null) {
@@ -189,7 +189,7 @@ export class Batcher {
     const { limits, commit, monotonicMs, onBatch } = this.#options
     const submissions = this.#take(limits.batchReadingsMax, limits.batchBytesMax)
     const batch: Batch = { submissions }
-    this.#inFlight.add(batch)
+    this.#inFlight.push(batch)
     const startedAtMs = monotonicMs()
     const readings = submissions.reduce((sum, submission) => sum + submission.units, 0)
     commit(batch).then((committed) => {
@@ -202,11 +202,13 @@ export class Batcher {
   }
 
   #finish (batch: Batch, outcome: Committed | 'abandoned'): void {
-    this.#inFlight.delete(batch)
+    this.#inFlight.splice(this.#inFlight.indexOf(batch), 1)
     for (const submission of batch.submissions) {
       this.#decide(submission, outcome)
       submission.settle(outcome === 'abandoned' ? 'unavailable' : 'durable')
     }
+    // Closures of the commit hold this array, and V8 takes many of them for alive until its next major collection.
+    batch.submissions.length = 0
     this.#updatePressure()
     this.#schedule()
   }

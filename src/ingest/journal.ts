@@ -24,7 +24,7 @@ const RETRY_MAX_MS = 1000
 
 /** Submissions that become durable together. */
 export interface Batch {
-  submissions: readonly Submission[]
+  submissions: Submission[]
 }
 
 /** Where a batch became durable: in PostgreSQL, or in the spool, where it waits for PostgreSQL. */
