@@ -114,7 +114,7 @@ export class AcknowledgementQueue {
     try {
       for (let head = this.#head; head !== null && head.outcome !== null; head = this.#head) {
         this.#head = head.next
-        // One that V8 has moved to its old generation would keep the next alive, and that one the next.
+        // One that V8 has moved to its old generation would keep the next one until the next major collection, and that one the next.
         head.next = null
         if (this.#head === null) this.#tail = null
         this.#size--

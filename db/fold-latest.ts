@@ -66,7 +66,7 @@ function lay (values: Map<string, { value: unknown, timeUs: number }>, row: Read
 }
 
 function single (row: ReadingRow): LatestRow {
-  const seconds = row.timeUs / 1e6
+  const seconds = String(row.timeUs / 1e6)
   let vitalTimes = ''
   for (const name in row.fields) {
     if (isField(name)) vitalTimes += `${vitalTimes === '' ? '{' : ','}${toJsonKey(name)}:${seconds}`

@@ -77,7 +77,7 @@ class Pipeline implements Submittable {
   handleReadyForQuery (): void {
     const prepared = preparedOn(this.#connection!)
     for (const { statement } of this.#steps) prepared.add(statement)
-    // pg's closures hold this object, and V8 takes many of them for alive until its next major collection.
+    // pg's own callback holds this object, and is born in V8's old generation: what it holds stays until the next major collection.
     this.#steps = NONE
     this.callback(null)
   }

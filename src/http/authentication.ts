@@ -75,10 +75,9 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
 
   function onRequest (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
     const authentication = authenticate(request.headers)
-    const isPublic = request.routeOptions.config.access === 'public'
     const finish = (settled: Authentication) => {
       const error = admit(request, settled)
-      if (error === null || (isPublic && !(error instanceof HTTP_ERRORS.TooManyRequests))) done()
+      if (error === null || (isPublic(request) && !(error instanceof HTTP_ERRORS.TooManyRequests))) done()
       else done(error)
     }
     if (!(authentication instanceof Promise)) return finish(authentication)
@@ -88,6 +87,11 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
 
   app.decorateRequest('principal', undefined)
   app.addHook('onRequest', onRequest)
+}
+
+/** Asked for where it matters only: Fastify makes `routeOptions` anew each time. */
+function isPublic ({ routeOptions }: FastifyRequest): boolean {
+  return routeOptions.config.access === 'public'
 }
 
 function rolesOf ({ method, routeOptions }: FastifyRequest): readonly Role[] {

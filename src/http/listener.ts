@@ -65,25 +65,27 @@ export function createListener ({ handler, tls, webSockets, toOrigin }: HttpList
   server.on('checkExpectation', (request, response) => { server.emit('request', request, response) })
 
   let closed: Promise<void> | undefined
-  const unanswered = new WeakMap<Socket, number>()
+  /** Requests that were pipelined behind another whose answer is owed, of each socket. */
+  const pipelined = new WeakMap<Socket, number>()
 
   function serve (request: IncomingMessage, response: ServerResponse): void {
-    const { socket } = request
-    const waiting = (unanswered.get(socket) ?? 0) + 1
-    if (waiting > HTTP_LIMITS.pipelinedRequestsMax) {
-      socket.destroy()
-      return
-    }
-    unanswered.set(socket, waiting)
-    response.once('close', onAnswered)
+    // Node gives a response its socket when it is its turn.
+    if (response.socket === null && !queue(request, response)) return
     // RFC 9112 §3.2: HTTP/1.1 without Host must be refused.
     if (request.headers.host === undefined && request.httpVersion === '1.1') refuseRequest(response)
     else handler(request, response)
   }
 
-  function onAnswered (this: ServerResponse): void {
-    const { socket } = this.req
-    unanswered.set(socket, (unanswered.get(socket) ?? 1) - 1)
+  /** @returns false when there are too many, and the socket is closed */
+  function queue ({ socket }: IncomingMessage, response: ServerResponse): boolean {
+    const waiting = (pipelined.get(socket) ?? 0) + 1
+    if (waiting >= HTTP_LIMITS.pipelinedRequestsMax) {
+      socket.destroy()
+      return false
+    }
+    pipelined.set(socket, waiting)
+    response.once('close', () => { pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1) })
+    return true
   }
 
   async function listen (host: string, port: number) {

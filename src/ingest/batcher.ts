@@ -207,7 +207,7 @@ export class Batcher {
       this.#decide(submission, outcome)
       submission.settle(outcome === 'abandoned' ? 'unavailable' : 'durable')
     }
-    // Closures of the commit hold this array, and V8 takes many of them for alive until its next major collection.
+    // Where V8 has moved the array to its old generation, what it holds stays until the next major collection.
     batch.submissions.length = 0
     this.#updatePressure()
     this.#schedule()
