@@ -97,5 +97,7 @@ export function formatScale (sizes: readonly SizeOutcome[]): string {
     'devices', 'history', 'QoS 1 500x20 /s', 'gateway CPU s/M', 'PostgreSQL CPU s/M', 'peak RSS MiB', 'ack p99 ms at 10,000/s',
     ...GET_SORTS.map((sort) => `GET ${sort} p99 ms`), 'GET deep p99 ms'
   ]
-  return `${layOut([head, ...rows])}\nGETs: first page in both orders, 40/s, while 20,000 readings/s arrive; deep: from offset 90,000.`
+  const replayed = sizes.flatMap(({ rounds }) => Object.values(rounds).flat()).reduce((sum, round) => sum + round.replayed, 0)
+  const late = replayed === 0 ? '' : `\n${replayed.toLocaleString('en-US')} readings went through the spool: PostgreSQL took longer for them than a commit may.`
+  return `${layOut([head, ...rows])}${late}\nGETs: first page in both orders, 40/s, while 20,000 readings/s arrive; deep: from offset 90,000.`
 }

@@ -52,9 +52,10 @@ export async function runGatewayRound (supervisor: Supervisor, gateway: Gateway,
     after = await gateway.stored()
   }
   const found = after.rows - before.rows
-  if (found !== sent || after.duplicates > 0 || after.deadLettered > 0 || after.refused > 0) {
+  // What PostgreSQL took too long for lies in the spool, too, and counts as a duplicate once it is brought back.
+  if (found !== sent || after.duplicates > after.replayed || after.deadLettered > 0 || after.refused > 0) {
     throw new Error(`${settings.devicePrefix}: ${sent} readings were acknowledged and ${found} are ${gateway.place}; ` +
-      `duplicates ${after.duplicates}, dead letters ${after.deadLettered}, refused ${after.refused} (all must be 0)`)
+      `duplicates ${after.duplicates} (at most ${after.replayed}), dead letters ${after.deadLettered} (0), refused ${after.refused} (0)`)
   }
   return { ...round, replayed: after.replayed - before.replayed }
 }

@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import t from 'tap'
 import type { HttpOutcome } from '../../src/http/ingest.ts'
+import { HTTP_LIMITS } from '../../src/http/limits.ts'
 import { expectError, post, startHttpServer, until } from './server.ts'
 
 const READING = '{"device":"band-1","timestamp":1735689600}'
@@ -146,4 +147,27 @@ t.test('other methods are 405, whatever their body', async (t) => {
   await expectError(t, put, 405, 'VITAL_METHOD_NOT_ALLOWED')
   const toDevice = await fetch(`${url}/vital-data/band-1`, { method: 'POST', body: READING })
   await expectError(t, toDevice, 405, 'VITAL_METHOD_NOT_ALLOWED')
+})
+
+t.test('a connection may pipeline so many requests, and is closed for more', async (t) => {
+  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const { port } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
+  const request = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}'
+  const socket = connect(port, '127.0.0.1').setEncoding('utf8')
+  t.teardown(() => { socket.destroy() })
+  let answer = ''
+  let closed = false
+  socket.on('data', (chunk: string) => { answer += chunk }).on('close', () => { closed = true }).on('error', () => {})
+  const answered = () => answer.match(/HTTP\/1\.1 202/g)?.length ?? 0
+  const { pipelinedRequestsMax } = HTTP_LIMITS
+  for (const times of [1, 2]) {
+    socket.write(request.repeat(pipelinedRequestsMax))
+    await until(() => settles.length === times * pipelinedRequestsMax)
+    for (const settle of settles.slice(-pipelinedRequestsMax)) settle({ status: 'durable' })
+    await until(() => answered() === times * pipelinedRequestsMax)
+  }
+  t.equal(closed, false, 'what was answered counts no more')
+  socket.write(request.repeat(pipelinedRequestsMax + 1))
+  await until(() => closed)
+  t.equal(answered(), 2 * pipelinedRequestsMax)
 })
