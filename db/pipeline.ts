@@ -35,33 +35,31 @@ export interface Step {
 /** The fields of one row, as text. */
 export type TextRow = ReadonlyArray<string | null>
 
-const NONE: readonly never[] = []
-
 const TEXT = 0
 const BINARY = 1
 
 /** What the messages take beside the data. */
 const MESSAGES_BYTES = 1024
 
+/** Made by {@link encodePipeline}, for {@link runPipeline}. */
 class Pipeline implements Submittable {
   /** pg wraps it for its `query_timeout`. */
-  callback: (error: Error | null) => void
+  callback: (error: Error | null) => void = () => {}
   readonly rows: TextRow[] = []
-  #steps: readonly Step[]
+  readonly #statements: readonly Statement[]
+  #messages: Buffer | null
   #connection: Connection | null = null
 
-  constructor (steps: readonly Step[], callback: (error: Error | null) => void) {
-    this.#steps = steps
-    this.callback = callback
+  constructor (statements: readonly Statement[], messages: Buffer) {
+    this.#statements = statements
+    this.#messages = messages
   }
 
   submit (connection: Connection): void {
     this.#connection = connection
-    const prepared = preparedOn(connection)
-    const writer = new BinaryWriter(this.#steps.reduce((sum, { sizeBytes }) => sum + sizeBytes, MESSAGES_BYTES))
-    for (const step of this.#steps) append(writer, step, prepared)
-    writer.emptyMessage('S') // Sync
-    if (connection.stream.writable) connection.stream.write(writer.finish())
+    if (connection.stream.writable) connection.stream.write(this.#messages!)
+    // pg's own callback holds this object, and is born in V8's old generation: what it holds stays until the next major collection.
+    this.#messages = null
   }
 
   handleDataRow ({ fields }: { fields: TextRow }): void {
@@ -76,9 +74,7 @@ class Pipeline implements Submittable {
   /** Committed. pg comes here after an error, too, but no longer to this query. */
   handleReadyForQuery (): void {
     const prepared = preparedOn(this.#connection!)
-    for (const { statement } of this.#steps) prepared.add(statement)
-    // pg's own callback holds this object, and is born in V8's old generation: what it holds stays until the next major collection.
-    this.#steps = NONE
+    for (const statement of this.#statements) prepared.add(statement)
     this.callback(null)
   }
 
@@ -152,19 +148,35 @@ export function toStatement (sql: string): Statement {
   return statement
 }
 
+/** pg's client has it; its types do not tell. */
+interface ConnectedClient extends PoolClient {
+  readonly connection: Connection
+}
+
 /**
- * Runs `steps` as one transaction, in one round trip.
- * @returns after COMMIT: the rows that they returned, in order
+ * `steps` as messages for this client.
+ * @throws whatever a value cannot be written for; nothing is sent yet
+ */
+export function encodePipeline (client: PoolClient, steps: readonly Step[]): Pipeline {
+  const prepared = preparedOn((client as ConnectedClient).connection)
+  const writer = new BinaryWriter(steps.reduce((sum, { sizeBytes }) => sum + sizeBytes, MESSAGES_BYTES))
+  for (const step of steps) append(writer, step, prepared)
+  writer.emptyMessage('S') // Sync
+  return new Pipeline(steps.map(({ statement }) => statement), writer.finish())
+}
+
+/**
+ * Runs a pipeline once, as one transaction, in one round trip.
+ * @returns after COMMIT: the rows that its statements returned, in order
  * @throws PostgreSQL's error with its SQLSTATE, and nothing is stored; or another error, when the answer never came and the
  *   outcome is unknown
  */
-export async function runPipeline (client: PoolClient, steps: readonly Step[]): Promise<readonly TextRow[]> {
-  let callback!: (error: Error | null) => void
+export async function runPipeline (client: PoolClient, pipeline: Pipeline): Promise<readonly TextRow[]> {
+  let callback!: Pipeline['callback']
   const committed = new Promise<void>((resolve, reject) => {
     callback = (error) => { if (error === null) resolve(); else reject(error) }
   })
-  // Not within the promise, whose closures would hold the steps.
-  const pipeline = new Pipeline(steps, callback)
+  pipeline.callback = callback
   client.query(pipeline)
   await committed
   // Whoever had the connection before left a transaction open, which Sync does not commit.

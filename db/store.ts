@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
 import { foldLatest } from './fold-latest.ts'
-import { runPipeline, type Step, type TextRow } from './pipeline.ts'
+import { encodePipeline, runPipeline, type Step, type TextRow } from './pipeline.ts'
 import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
@@ -111,8 +111,9 @@ function toDuplicates (readings: readonly ReadingRow[], stored: readonly TextRow
 }
 
 async function commit (client: PoolClient, steps: readonly Step[]): Promise<readonly TextRow[]> {
+  const pipeline = encodePipeline(client, steps)
   try {
-    return await runPipeline(client, steps)
+    return await runPipeline(client, pipeline)
   } catch (error) {
     if (isServerError(error)) throw error
     throw new UnknownOutcomeError(error)

@@ -65,7 +65,7 @@ export function createListener ({ handler, tls, webSockets, toOrigin }: HttpList
   server.on('checkExpectation', (request, response) => { server.emit('request', request, response) })
 
   let closed: Promise<void> | undefined
-  /** Requests that were pipelined behind another whose answer is owed, of each socket. */
+  /** Requests that wait behind another whose answer is owed, of each socket. */
   const pipelined = new WeakMap<Socket, number>()
 
   function serve (request: IncomingMessage, response: ServerResponse): void {
@@ -84,7 +84,7 @@ export function createListener ({ handler, tls, webSockets, toOrigin }: HttpList
       return false
     }
     pipelined.set(socket, waiting)
-    response.once('close', () => { pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1) })
+    response.once('socket', () => { pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1) })
     return true
   }
 

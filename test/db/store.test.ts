@@ -107,6 +107,16 @@ t.test('an error in any statement, on a connection that has prepared none or all
   }
 })
 
+t.test('what cannot be written as messages is a defect of ours and no unknown outcome: nothing was sent', async (t) => {
+  const { store, query } = await createTestStore(t, 1)
+  const broken = { ...letter('x'), errors: undefined as unknown as DeadLetterRow['errors'] }
+  for (const known of [1, 2]) {
+    await t.rejects(store.write([row('a', known, {})], [broken]), TypeError)
+    t.same(await store.write([row('b', known, {})], [letter('y')]), { duplicates: [] })
+  }
+  t.same(await query('select distinct device from readings'), [{ device: 'b' }])
+})
+
 t.test('latest equals a model, whatever the order of readings and batches', async (t) => {
   const { store, query } = await createTestStore(t)
   const seed = Number(process.env['SEED'] ?? Date.now() % 1e9)
