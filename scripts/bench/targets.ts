@@ -7,6 +7,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { compiled, root } from './compile.ts'
 import type { ServerListening } from './messages.ts'
 import { findPostmaster, readTreeCpuS } from './process-stat.ts'
+import { ageLog } from './preload.ts'
 import type { Supervisor } from './supervisor.ts'
 
 /** initdb, migrations and a cold disk included. */
@@ -146,6 +147,7 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
   const database = new pg.Client({ connectionString: databaseUrl, application_name: 'vital-bench' })
   database.on('error', (error) => { lines.push(`the bench's own connection to PostgreSQL: ${error.message}`) })
   await database.connect()
+  await ageLog(database)
   let headers: Headers = {}
   const postmaster = findPostmaster(dataDir)
   return {
