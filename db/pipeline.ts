@@ -44,7 +44,7 @@ const MESSAGES_BYTES = 1024
 /** Made by {@link encodePipeline}, for {@link runPipeline}. */
 class Pipeline implements Submittable {
   /** pg wraps it for its `query_timeout`. */
-  callback: (error: Error | null) => void = () => {}
+  callback!: (error: Error | null) => void
   readonly rows: TextRow[] = []
   readonly #statements: readonly Statement[]
   #messages: Buffer | null

@@ -6,8 +6,8 @@ import pg from 'pg'
 import packageJson from '../../package.json' with { type: 'json' }
 import { compiled, root } from './compile.ts'
 import type { ServerListening } from './messages.ts'
-import { findPostmaster, readTreeCpuS } from './process-stat.ts'
 import { ageLog } from './preload.ts'
+import { findPostmaster, readTreeCpuS } from './process-stat.ts'
 import type { Supervisor } from './supervisor.ts'
 
 /** initdb, migrations and a cold disk included. */
