@@ -9,12 +9,6 @@ import type { DatabaseGateway } from './targets.ts'
 /** The gateway looks once a second for the first credential, which closes it. */
 const CLOSE_TIMEOUT_MS = 10_000
 
-/**
- * The gateway looks each second for what changed, and closes the connections of those principals; those that were added a moment ago are
- * among them, and a connection that was quicker than that look would end in mid-round.
- */
-const SETTLE_MS = 2500
-
 const OPERATOR = 'bench-operator'
 
 /** As `npm run credentials` generates them. */
@@ -53,7 +47,5 @@ export async function closeGateway (gateway: DatabaseGateway): Promise<void> {
 /** The same round with a device principal and a generated secret for each connection. */
 export async function arm (gateway: DatabaseGateway, settings: LoadSettings): Promise<LoadSettings> {
   const ids = Array.from({ length: settings.connections }, (_, index) => `${settings.devicePrefix}-${index}`)
-  const secrets = await add(gateway, 'device', ids)
-  await sleep(SETTLE_MS)
-  return { ...settings, secrets }
+  return { ...settings, secrets: await add(gateway, 'device', ids) }
 }

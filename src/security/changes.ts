@@ -17,8 +17,8 @@ interface ChangesOptions {
   readonly selectChanged: (from: { afterUs: number, afterId: string, count: number }) => Promise<readonly ChangedPrincipal[]>
   /** Told every round that succeeds. */
   readonly onState: (isEmpty: boolean) => void
-  /** These changed since they were last told; at most `changesBatchMax` ids a call. */
-  readonly onChanged: (ids: readonly string[]) => void
+  /** These changed since they were last told; at most `changesBatchMax` a call. Whoever was looked up in the meantime may be known as told already. */
+  readonly onChanged: (changed: readonly ChangedPrincipal[]) => void
   readonly logger: Logger
   readonly intervalMs?: number
 }
@@ -43,12 +43,9 @@ export function createChanges (options: ChangesOptions) {
     let last: ChangedPrincipal = { id: '', changedAtUs: fromUs }
     for (;;) {
       const page = await selectChanged({ afterUs: last.changedAtUs, afterId: last.id, count: SECURITY_LIMITS.changesBatchMax })
-      const ids: string[] = []
-      for (const { id, changedAtUs } of page) {
-        recent.set(id, changedAtUs)
-        if (told.get(id) !== changedAtUs) ids.push(id)
-      }
-      if (ids.length > 0) onChanged(ids)
+      for (const { id, changedAtUs } of page) recent.set(id, changedAtUs)
+      const changed = page.filter(({ id, changedAtUs }) => told.get(id) !== changedAtUs)
+      if (changed.length > 0) onChanged(changed)
       last = page.at(-1) ?? last
       if (page.length < SECURITY_LIMITS.changesBatchMax) break
     }

@@ -4,12 +4,14 @@
  * Whoever is in the cache is answered at once, without PostgreSQL; this is what lets known devices in while it is away.
  * Whoever is not is looked up, many in one query. Changes come from `changes.ts`: what changed is dropped here and looked
  * up anew when it is next asked for. A change that arrives while a look-up is under way makes its answer worthless, because the
- * row may have been read before the change; so it is asked again.
+ * row may have been read before the change; so it is asked again, unless the row bears the stamp of that very change: who was
+ * added a moment ago, or before a gateway started, is known as told already.
  *
  * That an id or a secret belongs to nobody is remembered too, in a smaller cache of its own, so that guessing neither
  * reaches PostgreSQL twice nor pushes out those that exist.
  */
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
+import type { ChangedPrincipal } from '../../db/queries/select-changed-principals.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import { SECURITY_LIMITS } from './limits.ts'
 import { createLookups } from './lookups.ts'
@@ -33,6 +35,8 @@ export interface KnownPassword {
 /** A principal as the cache has it; never changed, only replaced. */
 export interface KnownPrincipal {
   readonly principal: Principal
+  /** Unix microseconds by PostgreSQL's clock; the stamp of the state that this is. */
+  readonly changedAtUs: number
   readonly isRevoked: boolean
   readonly secrets: readonly KnownSecret[]
   readonly passwords: readonly KnownPassword[]
@@ -78,8 +82,10 @@ export function createDirectory (options: DirectoryOptions) {
       (entry) => entry.secrets.map(({ digest }) => digest)),
     ...bounds
   })
-  /** Ids that changed, by generation, for as long as a query may be under way. */
-  let changes: Array<{ readonly generation: number, readonly ids: ReadonlySet<string> }> = []
+  /** Id → stamp of what changed, by generation, for as long as a query may be under way. */
+  let changes: Array<{ readonly generation: number, readonly stamps: ReadonlyMap<string, number> }> = []
+  /** Of each principal that was handed out. */
+  const stamps = new WeakMap<Principal, number>()
   let querying = 0
 
   async function remember (
@@ -93,7 +99,7 @@ export function createDirectory (options: DirectoryOptions) {
       for (const row of await query) {
         const entry = toKnown(row)
         for (const key of keysOf(entry)) found.set(key, entry)
-        if (!isOutdated(row.id, startedAt)) put(entry)
+        if (!isOutdated(entry, startedAt)) put(entry)
       }
       for (const key of keys) {
         if (!found.has(key) && generation === startedAt) unknown.set(key, true)
@@ -105,8 +111,8 @@ export function createDirectory (options: DirectoryOptions) {
     }
   }
 
-  function isOutdated (id: string, since: number): boolean {
-    return generation !== since && changes.some((change) => change.generation > since && change.ids.has(id))
+  function isOutdated ({ principal: { id }, changedAtUs }: KnownPrincipal, since: number): boolean {
+    return generation !== since && changes.some((change) => change.generation > since && (change.stamps.get(id) ?? changedAtUs) !== changedAtUs)
   }
 
   function put (entry: KnownPrincipal): void {
@@ -114,6 +120,7 @@ export function createDirectory (options: DirectoryOptions) {
     const before = known.delete(id)
     if (before !== undefined) forgetSecrets(before)
     known.set(id, entry)
+    stamps.set(entry.principal, entry.changedAtUs)
     for (const { digest } of entry.secrets) idsByDigest.set(digest, id)
   }
 
@@ -154,14 +161,23 @@ export function createDirectory (options: DirectoryOptions) {
       return known.get(entry.principal.id) === entry
     },
 
-    /** These changed: what is known of them is no longer true. */
-    drop (ids: readonly string[]): void {
+    /**
+     * Whether a principal was handed out in the state of this change. Equal and not newer: PostgreSQL's clock may go back, and then a
+     * newer state has the smaller stamp.
+     */
+    isOf (principal: Principal, { changedAtUs }: ChangedPrincipal): boolean {
+      return stamps.get(principal) === changedAtUs
+    },
+
+    /** These changed: what is known of them, but in that state, is no longer true. */
+    drop (changed: readonly ChangedPrincipal[]): void {
       generation++
-      if (querying > 0) changes.push({ generation, ids: new Set(ids) })
-      for (const id of ids) {
+      if (querying > 0) changes.push({ generation, stamps: new Map(changed.map(({ id, changedAtUs }) => [id, changedAtUs])) })
+      for (const { id, changedAtUs } of changed) {
+        unknownIds.delete(id)
+        if (known.get(id)?.changedAtUs === changedAtUs) continue
         const entry = known.delete(id)
         if (entry !== undefined) forgetSecrets(entry)
-        unknownIds.delete(id)
       }
       // Which of the digests now belong to somebody, the ids do not tell.
       unknownDigests.clear()
@@ -185,6 +201,7 @@ function toKnown (row: StoredPrincipal): KnownPrincipal {
   }
   return {
     principal: Object.freeze({ id: row.id, role: row.role }),
+    changedAtUs: Math.round(row.changedAt * 1e6),
     isRevoked: row.revokedAt !== null,
     secrets: secrets.length === 0 ? NONE : secrets,
     passwords: passwords.length === 0 ? NONE : passwords

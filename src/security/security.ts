@@ -85,10 +85,13 @@ export async function createSecurity (options: SecurityOptions) {
     readState: () => readPrincipalState(kysely),
     selectChanged: (from) => selectChangedPrincipals(kysely, from),
     onState: access.update,
-    onChanged: (ids) => {
-      directory.drop(ids)
-      const changed = new Set(ids)
-      disconnect((principal) => principal !== null && changed.has(principal.id))
+    onChanged: (changed) => {
+      directory.drop(changed)
+      const byId = new Map(changed.map((change) => [change.id, change]))
+      disconnect((principal) => {
+        const change = principal === null ? undefined : byId.get(principal.id)
+        return change !== undefined && !directory.isOf(principal!, change)
+      })
     },
     logger
   })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
-import { createDirectory } from '../../src/security/directory.ts'
+import { createDirectory, type KnownPrincipal } from '../../src/security/directory.ts'
 import { digestOf } from '../../src/security/secrets.ts'
 
 const stored = (id: string, secret = `secret of ${id}`, changes: Partial<StoredPrincipal> = {}): StoredPrincipal => ({
@@ -83,7 +83,7 @@ t.test('nobody is remembered as such, until something changes, and pushes out no
 
   t.equal(await directory.findByDigest(digestOf('new')), undefined)
   for (const id of ['guess8', 'guess9']) world.rows.set(id, stored(id, id === 'guess9' ? 'new' : id))
-  directory.drop(['guess8', 'guess9'])
+  directory.drop(['guess8', 'guess9'].map((id) => ({ id, changedAtUs: 1e6 })))
   t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'guess9')
   t.equal(idOf(await directory.find('guess8')), 'guess8')
 })
@@ -102,8 +102,8 @@ t.test('a change makes what is known worthless: the old secret is nobody\'s, the
   world.rows.set('a', stored('a', 'old'))
   const before = await directory.find('a')
   t.ok(typeof before === 'object' && directory.isCurrent(before))
-  world.rows.set('a', stored('a', 'new'))
-  directory.drop(['a'])
+  world.rows.set('a', stored('a', 'new', { changedAt: 2 }))
+  directory.drop([{ id: 'a', changedAtUs: 2e6 }])
   t.notOk(directory.isCurrent(before as never))
   t.equal(await directory.findByDigest(digestOf('old')), undefined)
   t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'a')
@@ -117,8 +117,8 @@ t.test('a change that overtakes a look-up is not lost: it is asked again', async
   const asked = directory.find('a')
   while (world.queries.length === 0) await new Promise((resolve) => setTimeout(resolve, 1))
   // The query has read the row; now the principal is revoked, and the change is seen before the answer.
-  world.rows.set('a', stored('a', 'x', { revokedAt: 2, credentials: [] }))
-  directory.drop(['a'])
+  world.rows.set('a', stored('a', 'x', { changedAt: 2, revokedAt: 2, credentials: [] }))
+  directory.drop([{ id: 'a', changedAtUs: 2e6 }])
   world.hold = null
   release()
   t.match(await asked, { isRevoked: true })
@@ -130,10 +130,33 @@ t.test('a change that overtakes a look-up is not lost: it is asked again', async
   const unknown = directory.find('new')
   while (world.queries.length === 2) await new Promise((resolve) => setTimeout(resolve, 1))
   world.rows.set('new', stored('new'))
-  directory.drop(['new'])
+  directory.drop([{ id: 'new', changedAtUs: 1e6 }])
   world.hold = null
   release()
   t.equal(idOf(await unknown), 'new')
   await directory.find('a')
   t.equal(idOf(await directory.find('new')), 'new', 'that it was nobody is not remembered')
+})
+
+t.test('a change that is known already, by its very stamp, changes nothing: neither what is known nor what is being asked', async (t) => {
+  const { world, directory } = createWorld()
+  world.rows.set('a', stored('a', 'x', { changedAt: 1.000002 }))
+  const change = { id: 'a', changedAtUs: 1_000_002 }
+  let release = () => {}
+  world.hold = new Promise((resolve) => { release = resolve })
+  const asked = directory.find('a')
+  while (world.queries.length === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+  directory.drop([change])
+  release()
+  const entry = await asked as KnownPrincipal
+  t.equal(world.queries.length, 1)
+  directory.drop([change])
+  t.ok(directory.isCurrent(entry))
+  t.ok(directory.isOf(entry.principal, change))
+  for (const changedAtUs of [1_000_001, 1_000_003]) {
+    t.notOk(directory.isOf(entry.principal, { id: 'a', changedAtUs }), 'an older stamp may be a clock that went back')
+  }
+  t.notOk(directory.isOf({ id: 'a', role: 'device' }, change), 'a token names its principal itself')
+  directory.drop([{ id: 'a', changedAtUs: 1_000_001 }])
+  t.notOk(directory.isCurrent(entry))
 })

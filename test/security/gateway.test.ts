@@ -1,5 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { MqttClient } from 'mqtt'
 import t from 'tap'
+import { SECURITY_LIMITS } from '../../src/security/limits.ts'
 import { createDatabaseSwitch } from '../database-switch.ts'
 import { connectClient, readLedger, startGateway } from '../gateway.ts'
 import { createTestDatabase, createTestDir } from '../postgres.ts'
@@ -166,6 +168,23 @@ t.test('revoked, rotated without grace, or given a new role: its connections are
   t.equal(await tryConnect(mqttPort, login('rotated', rotated)), 0)
   t.equal(await tryConnect(mqttPort, login('graceful', secrets.get('graceful')!)), 0, 'the old secret, in its time of grace')
   t.equal(await tryConnect(mqttPort, login('graceful', graceful)), 0)
+})
+
+t.test('who was just added, before the gateway started or beside it, comes in and stays', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  const credentials = openCredentials(t, connectionString)
+  const before = await credentials.add('before', 'device')
+  const { mqttPort } = await startGateway(t, { DATABASE_URL: connectionString })
+  const clients = [await connectClient(t, mqttPort, login('before', before))]
+  for (const id of ['beside-1', 'beside-2', 'beside-3']) {
+    clients.push(await connectClient(t, mqttPort, login(id, await credentials.add(id, 'device'))))
+    await sleep(400)
+  }
+  await sleep(2 * SECURITY_LIMITS.changesIntervalMs)
+  t.ok(clients.every(({ connected }) => connected))
+  const closed = closeOf(clients[1]!)
+  await credentials.revoke('beside-1')
+  await closed
 })
 
 t.test('the time of grace ends, for a connection too', async (t) => {

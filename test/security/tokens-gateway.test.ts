@@ -53,7 +53,7 @@ t.test('a revoked principal is refused with whatever token', async (t) => {
   const { mqttPort, connectionString, sign } = await startWithIssuer(t)
   const credentials = openCredentials(t, connectionString)
   await credentials.add('band-1', 'device')
-  // What was added a moment ago is told as changed, too, and would end a connection that came before that round.
+  // A token names its principal itself, so its connection ends with whatever is told of that, the addition included.
   await sleep(ADDITION_TOLD_MS)
   const device = await connectClient(t, mqttPort, login('band-1', await sign('band-1', 'device')))
   const closed = new Promise<void>((resolve) => { device.once('close', () => { resolve() }) })
