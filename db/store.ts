@@ -21,8 +21,6 @@ export interface StoreOptions {
   readonly kysely: Kysely<Tables>
   /** After COMMIT, before `write` settles: these are stored, now or before. Must not throw. */
   readonly onStored?: (readings: readonly ReadingRow[]) => void
-  /** The answer to COMMIT never came. Must not throw. */
-  readonly onUnknownOutcome?: () => void
 }
 
 /** The batch was sent and the answer to its COMMIT never came: it may be stored or not. */
@@ -40,7 +38,7 @@ class UnknownOutcomeError extends Error {
  * 23505 (a redelivery), the batch goes in again by insert … on conflict.
  * `latest` comes last, so its row locks are held for the shortest time.
  */
-export function createStore ({ pool, kysely, onStored, onUnknownOutcome }: StoreOptions) {
+export function createStore ({ pool, kysely, onStored }: StoreOptions) {
   const toInsertReadings = insertReadings(kysely)
   const toInsertDeadLetters = insertDeadLetters(kysely)
   const toUpsertLatest = upsertLatest(kysely)
@@ -59,7 +57,6 @@ export function createStore ({ pool, kysely, onStored, onUnknownOutcome }: Store
       return written
     } catch (error) {
       failure = error as Error
-      if (error instanceof UnknownOutcomeError) onUnknownOutcome?.()
       throw error
     } finally {
       client.release(failure !== undefined && !isReusable(failure) ? failure : undefined)

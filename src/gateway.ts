@@ -218,6 +218,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       spool: () => ({ bytes: spool.bytes, readings: replayer.pending, replayed: replayer.replayed, damage: spool.damage.stretches }),
       deadLetters: () => caps.usage,
       retention: retention.removed,
+      deviceOrder: () => pages,
       warnings: () => warnings().length,
       security: security.statistics,
       mqtt: () => ({ ...broker.statistics(), ...transport.statistics() })
@@ -278,9 +279,8 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       const httpStopped = http.stop()
       broker.pauseReading()
       await batcher.drain(DRAIN_TIMEOUT_MS)
-      if (batcher.pending > 0) {
-        logger.error({ pending: batcher.pending }, 'stopped before everything was durable; the devices keep what was not acknowledged')
-      }
+      const { pending } = batcher
+      if (pending > 0) logger.error({ pending }, 'stopped before everything was durable; the devices keep what was not acknowledged')
       batcher.stop()
       journal.stop()
       await broker.stop()

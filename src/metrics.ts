@@ -16,6 +16,8 @@ export interface MetricsSources {
   readonly spool: () => { readonly bytes: number, readonly readings: number, readonly replayed: number, readonly damage: number }
   readonly deadLetters: () => DeadLetterUsage
   readonly retention: () => { readonly readings: number, readonly partitions: number }
+  /** Devices whose order is kept in memory, and whether sorted pages are picked from it. */
+  readonly deviceOrder: () => { readonly devices: number, readonly isTrusted: boolean }
   readonly warnings: () => number
   readonly security: () => SecurityStatistics
   readonly mqtt: () => {
@@ -80,6 +82,8 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const retentionPartitions = counter('retention_dropped_partitions', 'Partitions that retention dropped', [])
   const databaseUp = gauge('database_up', '1 while PostgreSQL takes batches')
   const circuit = new Gauge({ name: 'vital_circuit_state', help: '1 for the state that the circuit to PostgreSQL is in', labelNames: ['state'] as const, registers })
+  const orderTrusted = gauge('device_order_trusted', '1 while sorted pages are picked in memory; at 0 PostgreSQL sorts all devices for each')
+  const orderDevices = gauge('device_order_devices', 'Devices whose order is kept in memory')
   const readingStopped = gauge('reading_stopped', '1 while reading from publishers is stopped: the buffer is full or nothing can be made durable')
   const warnings = gauge('warnings', 'Warnings that /health/ready lists')
   const logins = counter('logins', 'Credentials checked: MQTT connections and HTTP requests; none while anonymous access is allowed', ['transport', 'outcome'])
@@ -142,6 +146,9 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     databaseUp.set(state === 'closed' ? 1 : 0)
     for (const other of CIRCUIT_STATES) circuit.set({ state: other }, other === state ? 1 : 0)
     readingStopped.set(sources.isReadingStopped() ? 1 : 0)
+    const deviceOrder = sources.deviceOrder()
+    orderTrusted.set(deviceOrder.isTrusted ? 1 : 0)
+    orderDevices.set(deviceOrder.devices)
     warnings.set(sources.warnings())
     const security = sources.security()
     logins.reset()

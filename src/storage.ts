@@ -18,7 +18,7 @@ export function createStorage ({ database, applicationName, faults, logger }: St
   const { kysely } = database
   const pages = createSortedPages({ kysely, applicationName, logger })
   // Observed below the faults, for what counts is the COMMIT and not who hears of it.
-  const store = createStore({ ...database, onStored: pages.observe, onUnknownOutcome: pages.doubt })
+  const store = createStore({ ...database, onStored: pages.observe })
   return {
     writer: trackWrites(createWriter({ store: faults.wrapStore?.(store) ?? store, logger })),
     reads: createDatabaseReads(kysely, pages),

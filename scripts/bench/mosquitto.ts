@@ -76,6 +76,7 @@ export async function startMosquitto (supervisor: Supervisor, file: string): Pro
       return server === null ? null : { server, database: 0 }
     },
     gone,
+    tail: () => '',
     stop: async () => {
       stopping = true
       await supervisor.stop(child)

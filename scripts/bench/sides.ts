@@ -68,7 +68,10 @@ async function startMeasured ({ supervisor, workload, options, profileDir, say }
     return { role, target: gateway, run: (settings) => runGatewayRound(supervisor, gateway, settings) }
   }
   const gateway = await startGateway(supervisor, { name: auth ? 'with credentials' : 'gateway', parentDir, profileDir })
-  if (workload.devices > 0) await preloadLatest(gateway.database, workload.devices, say)
+  if (workload.devices > 0) {
+    await preloadLatest(gateway.database, workload.devices, say)
+    await gateway.untilOrdered(workload.devices)
+  }
   if (auth) await closeGateway(gateway)
   return {
     role,

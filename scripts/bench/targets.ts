@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import packageJson from '../../package.json' with { type: 'json' }
 import { compiled, root } from './compile.ts'
@@ -12,6 +13,9 @@ import type { Supervisor } from './supervisor.ts'
 
 /** initdb, migrations and a cold disk included. */
 const READY_TIMEOUT_MS = 60_000
+
+/** At a million devices it takes half a minute. */
+const ORDERED_TIMEOUT_MS = 300_000
 
 /** What is stored, for comparing with what was acknowledged. */
 export interface Stored {
@@ -34,6 +38,8 @@ export interface Target {
   readonly cpu: () => { readonly server: number, readonly database: number } | null
   /** Rejects when the server ends before it is stopped. */
   readonly gone: Promise<never>
+  /** The last lines of its log. */
+  readonly tail: () => string
   readonly stop: () => Promise<void>
 }
 
@@ -52,6 +58,8 @@ export type Headers = Readonly<Record<string, string>>
 export interface DatabaseGateway extends Gateway {
   readonly database: pg.Client
   readonly dataDir: string
+  /** Settles when the gateway knows so many devices that were put into `latest` behind its back. */
+  readonly untilOrdered: (devices: number) => Promise<void>
   /** Sent with the bench's own scrapes from now on. */
   readonly identify: (headers: Headers) => void
 }
@@ -87,6 +95,7 @@ export async function startBare (supervisor: Supervisor, kind: 'broker' | 'http'
       return server === null ? null : { server, database: 0 }
     },
     gone,
+    tail: () => '',
     stop: async () => {
       stopping = true
       await supervisor.stop(child)
@@ -129,15 +138,16 @@ async function spawnGateway (
   })
   let stopping = false
   const lines: string[] = []
-  const gone = untilGone(child, options.name, () => stopping, () => lines.join('\n'))
+  const tail = () => lines.join('\n')
+  const gone = untilGone(child, options.name, () => stopping, tail)
   const ports = await Promise.race([readReady(child, lines), gone])
   const stop = async () => {
     stopping = true
     const code = await supervisor.stop(child)
-    if (code !== 0) throw new Error(`${options.name} stopped with exit code ${code} instead of 0\n${lines.join('\n')}`)
+    if (code !== 0) throw new Error(`${options.name} stopped with exit code ${code} instead of 0\n${tail()}`)
     supervisor.removeDir(dir)
   }
-  return { name: options.name, pid: child.pid ?? 0, ports, dataDir, lines, gone, stop }
+  return { name: options.name, pid: child.pid ?? 0, ports, dataDir, lines, tail, gone, stop }
 }
 
 /** With an embedded PostgreSQL in its data directory. */
@@ -155,6 +165,7 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
     databaseUrl,
     database,
     dataDir,
+    untilOrdered: (devices) => untilOrdered(gateway.ports.http, devices),
     identify: (next) => { headers = next },
     place: 'in the table readings',
     cpu: () => {
@@ -240,6 +251,18 @@ async function scrape (httpPort: number, headers: Headers = {}): Promise<string>
   const text = await response.text()
   if (!response.ok) throw new Error(`GET /metrics answered ${response.status}`)
   return text
+}
+
+/** The gateway compares how many devices there are whenever it is asked for a page, and else reads them once a minute. */
+async function untilOrdered (httpPort: number, devices: number): Promise<void> {
+  const deadlineMs = performance.now() + ORDERED_TIMEOUT_MS
+  for (;;) {
+    await (await fetch(`http://127.0.0.1:${httpPort}/vital-data?sortBy=timestamp&count=1`)).text()
+    const text = await scrape(httpPort)
+    if (sumMetric(text, 'vital_device_order_trusted') === 1 && sumMetric(text, 'vital_device_order_devices') === devices) return
+    if (performance.now() > deadlineMs) throw new Error(`the gateway does not know the ${devices} devices after ${ORDERED_TIMEOUT_MS} ms`)
+    await sleep(500)
+  }
 }
 
 function toOutcomes (text: string): Omit<Stored, 'rows'> {

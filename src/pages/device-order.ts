@@ -11,7 +11,7 @@
 import type { OrderKeys } from '../../db/queries/select-order-keys.ts'
 import type { ReadingRow } from '../../db/rows.ts'
 import type { LatestQuery } from '../../schemas/vital-data.ts'
-import { selectSlots, UNRANKED } from './select-slots.ts'
+import { type PageBounds, selectSlots, UNRANKED } from './select-slots.ts'
 
 const SLOTS_MIN = 1024
 const NEVER = -Infinity
@@ -38,6 +38,8 @@ export class DeviceOrder {
   readonly #devices: string[] = []
   #columns = createColumns(SLOTS_MIN)
   #ranks = new Uint32Array(SLOTS_MIN)
+  /** As many values, all the same, for pages by id; made when first asked for. */
+  #equal = new Float64Array(0)
   #unranked = 0
   /** Ranks of the round of loading that is under way. */
   #nextRanks = new Uint32Array(SLOTS_MIN)
@@ -161,9 +163,19 @@ export class DeviceOrder {
   }
 
   /** The devices of a page, in order; `null` in the improbable case that they cannot be told. */
-  page ({ sortBy, orderBy, offset, count }: LatestQuery & { sortBy: keyof typeof VALUES }): string[] | null {
-    const columns = { devices: this.#devices, values: this.#columns[VALUES[sortBy]], ranks: this.#ranks }
-    const slots = selectSlots(columns, this.size, { offset, count, isDescending: orderBy === 'desc' })
+  page ({ sortBy, orderBy, offset, count }: LatestQuery): string[] | null {
+    const isDescending = orderBy === 'desc'
+    if (sortBy !== 'deviceId') return this.#select(this.#columns[VALUES[sortBy]], { offset, count, isDescending })
+    // Of equal values the devices stand in the order of their ids, upwards in both directions: pages downwards are cut from the other end.
+    if (this.#equal.length < this.#ranks.length) this.#equal = new Float64Array(this.#ranks.length)
+    if (!isDescending) return this.#select(this.#equal, { offset, count, isDescending })
+    const end = Math.max(0, this.size - offset)
+    const from = Math.max(0, end - count)
+    return this.#select(this.#equal, { offset: from, count: end - from, isDescending: false })?.reverse() ?? null
+  }
+
+  #select (values: Float64Array, bounds: PageBounds): string[] | null {
+    const slots = selectSlots({ devices: this.#devices, values, ranks: this.#ranks }, this.size, bounds)
     return slots?.map((slot) => this.#devices[slot]!) ?? null
   }
 

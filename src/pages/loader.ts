@@ -4,11 +4,13 @@
  *              no other gateway, all of `latest` read
  *   distrusted ───────────────────────────────────────> trusted ──┐ read again once a minute
  *       ▲                                                  │  ▲───┘
- *       └── another gateway is connected, PostgreSQL does not answer, a batch of unknown outcome, too many devices
+ *       └── another gateway is connected, too many devices, many of them deleted by hand
  *
- * What this gateway commits is observed. What others commit is not, so with another one connected the order is not trusted.
+ * What this gateway commits is observed, also when nobody waits for it any more: a batch whose COMMIT was not answered lies in the spool, and is observed when
+ * it was replayed. What others commit is not, so with another one connected the order is not trusted.
  * What is changed by hand is seen when `latest` is read again, which happens beside traffic: by key, a thousand rows at a time, with
- * pauses, so that neither the event loop nor PostgreSQL is held up.
+ * pauses, so that neither the event loop nor PostgreSQL is held up; and soon after PostgreSQL was away, for others may have had it meanwhile.
+ * Nothing that a busy PostgreSQL does makes the order distrusted: pages sorted there would only make it busier.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -127,7 +129,7 @@ export function createLoader (options: LoaderOptions) {
         if (isFailing) logger.info('the order of devices is kept up to date again')
         isFailing = false
       } catch (error) {
-        distrust('PostgreSQL does not answer')
+        isHurried = true
         if (!isFailing && !stopping.signal.aborted) logger.warn({ err: error }, 'the order of devices cannot be read; trying again')
         isFailing = true
       }

@@ -36,6 +36,8 @@ const SAMPLE = 512
 const DEVIATIONS = 4
 /** Below, sorting costs as much as another sample. */
 const SORTED_MAX = 1024
+/** A fiftieth of a million. */
+const CANDIDATES_MAX = 20_000
 /** Samples that may miss one after the other, before the page is left to the database. */
 const SAMPLES_MAX = 5
 
@@ -106,12 +108,26 @@ function chooseBounds (sample: readonly number[], length: number, from: number, 
   return [sample[Math.floor(place(from) - margin(from))] ?? -1, sample[Math.ceil(place(to) + margin(to))] ?? -1]
 }
 
+/** Slots whose values are at or before `bound`, a quarter of what comparing them in full takes; `null` where so many values are equal that it would be more. */
+function takeUpTo (values: Float64Array, bound: number, length: number, isDescending: boolean): number[] | null {
+  const slots: number[] = []
+  for (let slot = 0; slot < length && slots.length <= CANDIDATES_MAX; slot++) {
+    if (isDescending ? values[slot]! >= bound : values[slot]! <= bound) slots.push(slot)
+  }
+  return slots.length > CANDIDATES_MAX ? null : slots
+}
+
 /** Slots from `low` to `high`, and how many precede them. */
 function collect (
   { devices, values, ranks }: Columns, isDescending: boolean, slots: readonly number[] | null, length: number, low: number, high: number
 ): { between: number[], before: number } {
   const lowKey = low === -1 ? -Infinity : toKey(values[low]!, isDescending)
   const highKey = high === -1 ? Infinity : toKey(values[high]!, isDescending)
+  // A first page has nothing before it, so one comparison tells what is out of question.
+  if (slots === null && low === -1 && highKey < Infinity) {
+    const candidates = takeUpTo(values, values[high]!, length, isDescending)
+    if (candidates !== null) return collect({ devices, values, ranks }, isDescending, candidates, candidates.length, low, high)
+  }
   const between: number[] = []
   let before = 0
   for (let index = 0; index < length; index++) {

@@ -10,9 +10,10 @@ import type { LatestQuery, Resource, ResourceList } from '../../schemas/vital-da
 import { compareDevices } from './compare-devices.ts'
 import { DeviceOrder } from './device-order.ts'
 import { createLoader } from './loader.ts'
+import { createTableSorts } from './table-sorts.ts'
 
-/** 150 bytes each with ids of 12 characters; and one pass over all of them, some milliseconds, holds up the event loop. */
-const DEVICES_MAX = 1_000_000
+/** 150 bytes each with ids of 12 characters; and one pass over all of them, 5 to 15 ms for each million, holds up the event loop. */
+const DEVICES_MAX = 2_000_000
 /** In the worst case each of these is compared by its id, 0.1 µs; reading `latest` again ranks them. */
 const UNRANKED_MAX = 200_000
 /** Pages with devices that were deleted by hand; after so many the order is read again. */
@@ -21,8 +22,8 @@ const ATTEMPTS_MAX = 3
 /** More devices than all batches that are committed and not yet observed can have added. */
 const DIFFERENCE_MAX = 10_000
 
-type Sort = keyof Pick<Resource, 'timestamp' | 'heartRate' | 'breathRate'>
-type SortedQuery = LatestQuery & { readonly sortBy: Sort }
+/** Up to here a page by id is one walk along the key in PostgreSQL, 1 µs a device; deeper, a pass over the order costs less. */
+const KEY_OFFSET_MAX = 10_000
 
 export interface SortedPagesOptions {
   readonly kysely: Kysely<Tables>
@@ -30,6 +31,8 @@ export interface SortedPagesOptions {
   readonly applicationName?: string
   readonly logger: Logger
   readonly devicesMax?: number
+  /** Pages by id that lie deeper are picked from memory. */
+  readonly keyOffsetMax?: number
   readonly watchIntervalMs?: number
   readonly reloadIntervalMs?: number
 }
@@ -39,7 +42,7 @@ export interface SortedPagesOptions {
  * here in memory, picks theirs, and one query by key fetches them. Where the order cannot be trusted PostgreSQL sorts.
  */
 export function createSortedPages (options: SortedPagesOptions) {
-  const { kysely, applicationName, logger, devicesMax = DEVICES_MAX } = options
+  const { kysely, applicationName, logger, devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
   const order = new DeviceOrder({ devicesMax })
   const loader = createLoader({
     ...options,
@@ -49,13 +52,14 @@ export function createSortedPages (options: SortedPagesOptions) {
     countDevices: async () => (await selectLatestOf(kysely, [])).total,
     selectOrderKeys: (after, count) => selectOrderKeys(kysely, after, count)
   })
+  const sortInTable = createTableSorts((query) => selectLatest(kysely, query))
   /** Devices that are being erased. */
   let erasing = 0
 
   const isTrusted = () => loader.isTrusted && erasing === 0 && order.unranked <= UNRANKED_MAX
 
   /** @returns `null` where the order cannot be trusted */
-  async function listOrdered (query: SortedQuery): Promise<ResourceList | null> {
+  async function listOrdered (query: LatestQuery): Promise<ResourceList | null> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const devices = isTrusted() ? order.page(query) : null
       if (devices === null) return null
@@ -77,8 +81,14 @@ export function createSortedPages (options: SortedPagesOptions) {
       return isTrusted()
     },
 
+    /** Devices that are kept in memory. */
+    get devices (): number {
+      return order.size
+    },
+
     async list (query: LatestQuery): Promise<ResourceList> {
-      return (isSorted(query) ? await listOrdered(query) : null) ?? await selectLatest(kysely, query)
+      if (query.sortBy === 'deviceId' && query.offset <= keyOffsetMax) return await selectLatest(kysely, query)
+      return await listOrdered(query) ?? await sortInTable(query)
     },
 
     /** Takes in a batch that is committed, before it is acknowledged: whoever asks afterwards finds it. Never throws. */
@@ -90,11 +100,6 @@ export function createSortedPages (options: SortedPagesOptions) {
         order.close()
         logger.error({ err: error }, 'the order of devices failed')
       }
-    },
-
-    /** It is unknown whether a batch is committed. */
-    doubt (): void {
-      loader.distrust('it is unknown whether a batch is stored')
     },
 
     /** The device was erased from PostgreSQL. Settles when the order knows what came of it since. */
@@ -120,10 +125,6 @@ export function createSortedPages (options: SortedPagesOptions) {
 
 export type SortedPages = ReturnType<typeof createSortedPages>
 
-function isSorted (query: LatestQuery): query is SortedQuery {
-  return query.sortBy !== 'deviceId'
-}
-
 function toOrderKeys ({ deviceId, timestamp, heartRate, breathRate, vitalTimestamps }: Resource): OrderKeys {
   return {
     device: deviceId,
@@ -137,8 +138,9 @@ function toOrderKeys ({ deviceId, timestamp, heartRate, breathRate, vitalTimesta
 }
 
 /** What was fetched may be newer than what the page was picked by. */
-function toSorted (resources: readonly Resource[], { sortBy, orderBy }: SortedQuery): Resource[] {
+function toSorted (resources: readonly Resource[], { sortBy, orderBy }: LatestQuery): Resource[] {
   const sign = orderBy === 'asc' ? 1 : -1
+  if (sortBy === 'deviceId') return resources.toSorted((a, b) => sign * compareDevices(a.deviceId, b.deviceId))
   return resources.toSorted((a, b) => {
     const left = a[sortBy]
     const right = b[sortBy]

@@ -167,3 +167,33 @@ t.test('many devices: columns grow', (t) => {
   t.same(order.page({ sortBy: 'breathRate', orderBy: 'asc', offset: 4998, count: 6 }), ['d4998', 'd4999'])
   t.end()
 })
+
+t.test('so many equal values that a first comparison tells nothing', (t) => {
+  const size = 30_000
+  const columns = {
+    devices: Array.from({ length: size }, (_, slot) => `d${slot}`), values: new Float64Array(size).fill(7), ranks: Uint32Array.from({ length: size }, (_, slot) => size - 1 - slot)
+  }
+  for (const isDescending of [true, false]) {
+    t.same(selectSlots(columns, size, { offset: 0, count: 3, isDescending }), [size - 1, size - 2, size - 3])
+  }
+  t.end()
+})
+
+t.test('pages by id, with devices that came since the ranking', (t) => {
+  const order = new DeviceOrder({ devicesMax: 10_000 })
+  order.startRanking()
+  order.observe(Array.from({ length: 3000 }, (_, n) => reading(`d${String(n * 2).padStart(4, '0')}`, n)))
+  for (let n = 0; n < 3000; n++) order.rank(`d${String(n * 2).padStart(4, '0')}`, n)
+  order.finishRanking(order.begin())
+  order.observe([reading('d0003', 1)])
+  order.remove('d5998')
+  const page = (orderBy: 'asc' | 'desc', offset: number, count = 3) => order.page({ sortBy: 'deviceId', orderBy, offset, count })?.join(' ')
+  t.equal(page('asc', 0, 4), 'd0000 d0002 d0003 d0004')
+  t.equal(page('asc', 1500), 'd2998 d3000 d3002')
+  t.equal(page('desc', 0), 'd5996 d5994 d5992')
+  t.equal(page('desc', 2997), 'd0003 d0002 d0000')
+  t.equal(page('desc', 2999), 'd0000', 'the last page is short')
+  t.equal(page('desc', 3000), '')
+  t.equal(page('asc', 3000), '')
+  t.end()
+})

@@ -22,6 +22,10 @@ function startLoader (t: Test, options: Partial<LoaderOptions>) {
   return { loader, logged, trusted: async () => { while (!loader.isTrusted) await sleep(1) } }
 }
 
+async function until (isReached: () => boolean): Promise<void> {
+  while (!isReached()) await sleep(1)
+}
+
 t.test('what becomes doubtful while it is read is read again', async (t) => {
   let reads = 0
   const { loader, trusted } = startLoader(t, {
@@ -47,6 +51,31 @@ t.test('a read that fails is told once and tried again', async (t) => {
   t.same(logged, [
     'the order of devices cannot be read; trying again', 'sorted pages come from memory', 'the order of devices is kept up to date again'
   ])
+})
+
+t.test('after PostgreSQL was away latest is read again without waiting for its turn, and trusted meanwhile', async (t) => {
+  let isAway = false
+  let reads = 0
+  const { loader, trusted } = startLoader(t, {
+    async countOtherGateways () {
+      if (isAway) throw new Error('away')
+      return 0
+    },
+    async selectOrderKeys () {
+      reads++
+      return []
+    },
+    reloadIntervalMs: 1e9
+  })
+  await trusted()
+  await sleep(50)
+  t.equal(reads, 1)
+  isAway = true
+  await sleep(50)
+  t.ok(loader.isTrusted)
+  isAway = false
+  await until(() => reads > 1)
+  t.ok(loader.isTrusted)
 })
 
 t.test('another gateway that comes while it is read ends the round', async (t) => {

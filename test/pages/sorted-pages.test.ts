@@ -13,7 +13,7 @@ import { createTestDatabase } from '../postgres.ts'
 import { createRandom } from '../random.ts'
 
 const NAME = 'vital-gateway test:1'
-const SORTS = ['timestamp', 'heartRate', 'breathRate'] as const
+const SORTS = ['deviceId', 'timestamp', 'heartRate', 'breathRate'] as const
 const ORDERS = ['asc', 'desc'] as const
 
 async function startPages (t: Test, options: Partial<SortedPagesOptions> = {}) {
@@ -21,13 +21,13 @@ async function startPages (t: Test, options: Partial<SortedPagesOptions> = {}) {
   const logger = pino({ level: process.env['LOG'] ?? 'silent' })
   const database = createDatabase({ connectionString, poolSize: 4, logger, applicationName: NAME })
   const pages = createSortedPages({
-    kysely: database.kysely, applicationName: NAME, logger, watchIntervalMs: 20, reloadIntervalMs: 1e9, ...options
+    kysely: database.kysely, applicationName: NAME, logger, watchIntervalMs: 20, reloadIntervalMs: 1e9, keyOffsetMax: -1, ...options
   })
   t.teardown(async () => {
     await pages.stop()
     await database.close()
   })
-  const store = createStore({ ...database, onStored: pages.observe, onUnknownOutcome: pages.doubt })
+  const store = createStore({ ...database, onStored: pages.observe })
   const ids = async (search: Partial<LatestQuery> = {}) => {
     const list = await pages.list({ sortBy: 'heartRate', orderBy: 'desc', offset: 0, count: 20, ...search })
     return list.resources.map(({ deviceId }) => deviceId).join(' ')
@@ -218,36 +218,51 @@ t.test('with another gateway connected PostgreSQL sorts', async (t) => {
   t.equal(await ids(), 'b a', 'and what it wrote is known when it has left')
 })
 
-t.test('a batch whose COMMIT is not answered makes it be read again', async (t) => {
-  const { database, pages, write, ids, query } = await startPages(t)
+t.test('a batch whose COMMIT is not answered is on the page when it was replayed, stored before or not', async (t) => {
+  const { database, pages, write, writeUnseen, ids, query } = await startPages(t)
   await write(reading('a', 1, { heartRateValue: 1 }))
   pages.start()
   await until(() => pages.isTrusted)
-  const lost = createStore({ ...database, onStored: () => t.fail('nobody knows it'), onUnknownOutcome: pages.doubt })
+  const lost = createStore({ ...database, onStored: () => t.fail('nobody knows it') })
   await query('create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$')
   await query('create trigger slow after insert on readings for each statement execute function slow()')
   const writing = t.rejects(lost.write([reading('b', 1, { heartRateValue: 2 })], []), { code: 'VITAL_UNKNOWN_OUTCOME' })
   await sleep(300)
   await query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and query like \'copy%\'', [NAME])
   await writing
-  t.notOk(pages.isTrusted)
-  await until(() => pages.isTrusted)
+  await query('drop trigger slow on readings')
+  t.ok(pages.isTrusted, 'PostgreSQL that is slow is not asked to sort, too')
   t.equal(await ids(), 'a')
+  await write(reading('b', 1, { heartRateValue: 2 }))
+  t.equal(await ids(), 'b a')
+  await writeUnseen(reading('c', 1, { heartRateValue: 3 }))
+  t.same(await write(reading('c', 1, { heartRateValue: 3 })), { duplicates: [0] })
+  t.equal(await ids(), 'c b a')
 })
 
-t.test('while PostgreSQL does not answer it is not trusted', async (t) => {
-  const { pages, write, ids, query } = await startPages(t)
+t.test('while PostgreSQL does not answer there is no page, and afterwards they come from memory', async (t) => {
+  const { pages, write, ids, query } = await startPages(t, { reloadIntervalMs: 1 })
   await write(reading('a', 1, { heartRateValue: 1 }))
   pages.start()
   await until(() => pages.isTrusted)
   await query('alter table latest rename to latest_away')
   await t.rejects(ids())
-  pages.doubt()
   await sleep(100)
-  t.notOk(pages.isTrusted)
+  t.ok(pages.isTrusted)
   await query('alter table latest_away rename to latest')
-  await until(() => pages.isTrusted)
   t.equal(await ids(), 'a')
+  t.ok(pages.isTrusted)
+})
+
+t.test('pages by id are walked along the key until they lie deep', async (t) => {
+  const { pages, write, writeUnseen, ids } = await startPages(t, { keyOffsetMax: 2 })
+  await write(...['a', 'c', 'd', 'e'].map((device) => reading(device, 1)))
+  pages.start()
+  await until(() => pages.isTrusted)
+  await writeUnseen(reading('b', 1))
+  t.equal(await ids({ sortBy: 'deviceId', orderBy: 'asc', offset: 2 }), 'c d e', 'PostgreSQL knows what memory does not')
+  t.equal(await ids({ sortBy: 'deviceId', orderBy: 'asc', offset: 3 }), 'e')
+  t.equal(await ids({ sortBy: 'deviceId', orderBy: 'desc', offset: 3 }), 'a')
 })
 
 t.test('an erased device is forgotten, and what it sent since is not', async (t) => {
