@@ -13,6 +13,9 @@
  *   socket is not read, so that TCP pushes back. Pings, subscriptions and acknowledgements of clients that do not
  *   publish keep flowing: an operator can watch through an outage.
  *
+ * A stream asks its source for more while it is read, before it can know that most of what it gives will come back. So the gate passes such a request on
+ * only once nothing lies in the stream: else a connection that sends faster than it may would fill memory by a chunk each time it is woken.
+ *
  * What may not pass goes back by `unshift`, so it stays in the stream's own buffer and `end` waits for it: a client
  * that published, disconnected and left is still read. A stopped gate opens only from the event loop: Aedes' parser is
  * not re-entrant, so nothing may be left to read while it works on a chunk.
@@ -39,15 +42,18 @@ export interface ReadGatesOptions {
 /** Fewest bytes of a packet. */
 const PACKET_BYTES_MIN = 2
 
+/**
+ * A SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as so many messages: nobody needs 250 a second, and each takes three times what a publish on the express
+ * lane does. At one each, ten devices that pinged at their limit of 5,000 made everybody's acknowledgements thirty times as slow.
+ */
+const CONTROL_MESSAGES = 20
+
 /** A connection rests until so many messages may pass, so that it does not wake for each. */
 const MESSAGES_AT_ONCE = 64
 
-/**
- * What counts as a message: PUBLISH, SUBSCRIBE, UNSUBSCRIBE and PINGREQ. Acknowledgements answer what the gateway sent,
- * and holding back those of a busy subscriber would slow its deliveries.
- */
+/** What counts as messages. Acknowledgements do not: they answer what the gateway sent, and holding back those of a busy subscriber would slow its deliveries. */
 const messagesOf = ({ packetsByType }: Traffic) =>
-  (packetsByType[3] as number) + (packetsByType[8] as number) + (packetsByType[10] as number) + (packetsByType[12] as number)
+  (packetsByType[3] as number) + CONTROL_MESSAGES * ((packetsByType[8] as number) + (packetsByType[10] as number) + (packetsByType[12] as number))
 
 /** The gate of one socket. Made by {@link ReadGates.guard}. */
 export class ReadGate {
@@ -57,6 +63,10 @@ export class ReadGate {
   readonly #scanner: FrameScanner
   /** `null`: as fast as it likes. */
   readonly #limiter: RateLimiter | null
+  readonly #fill: Duplex['_read']
+  /** The stream has asked its source for more, and was not heard yet. */
+  #isHungry = false
+  #isReading = false
   #phase: 'first' | 'open' | 'closed' = 'first'
   #stopped = false
   #held = false
@@ -72,9 +82,18 @@ export class ReadGate {
     this.#gates = gates
     this.#socket = socket
     this.#read = socket.read
+    this.#fill = socket._read
     this.#scanner = new FrameScanner({ traffic, packetBytesMax: connectPacketBytesMax })
     this.#limiter = createRateLimiter(rates, performance.now())
-    socket.read = (bytes?: number) => this.#pass(bytes)
+    socket.read = (bytes?: number) => {
+      const chunk = this.#pass(bytes)
+      this.#feed()
+      return chunk
+    }
+    socket._read = (bytes: number) => {
+      if (this.#isReading) this.#isHungry = true
+      else this.#fill.call(socket, bytes)
+    }
   }
 
   /** Whether it stops at the next PUBLISH. */
@@ -129,7 +148,9 @@ export class ReadGate {
     if (bytes === 0) return this.#read.call(this.#socket, 0)
     // What lies in a destroyed stream could still be read.
     if (this.#stopped || this.#resting !== null || this.#socket.destroyed) return null
+    this.#isReading = true
     const chunk = this.#read.call(this.#socket) as Buffer | null
+    this.#isReading = false
     if (chunk === null) return null
     const scanner = this.#scanner
     if (this.#phase === 'first') {
@@ -142,6 +163,13 @@ export class ReadGate {
     if (this.#limiter !== null) return this.#passLimited(rest, mode, this.#limiter)
     const passed = scanner.scan(rest, mode)
     return passed === rest.length && scanner.violation === null ? rest : this.#stop(rest, passed)
+  }
+
+  #feed (): void {
+    const socket = this.#socket
+    if (!this.#isHungry || socket.readableLength > 0) return
+    this.#isHungry = false
+    if (!socket.destroyed) this.#fill.call(socket, socket.readableHighWaterMark)
   }
 
   /** @returns what is not for the lane, or not yet; `null` when nothing is left for now */
@@ -168,7 +196,7 @@ export class ReadGate {
     const before = messagesOf(traffic)
     let passed = 0
     let stopped = false
-    if (end / PACKET_BYTES_MIN <= limiter.messages) {
+    if (end / PACKET_BYTES_MIN * CONTROL_MESSAGES <= limiter.messages) {
       passed = scanner.scan(end === chunk.length ? chunk : chunk.subarray(0, end), mode)
       stopped = passed < end || scanner.isOver
     } else {

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Packet } from 'mqtt-packet'
+import mqttPacket, { type Packet } from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import { LIMIT_NAMES, type LimitName } from '../../broker/limit-hits.ts'
 import { DEFAULT_LIMITS } from '../../broker/limits.ts'
 import { RateLimiter } from '../../broker/rate-limiter.ts'
-import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from './broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from './broker.ts'
 
 const REFUSED = 128
 const range = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
@@ -93,7 +94,8 @@ t.test('bytes count as well, and a publish larger than the burst passes all the 
 })
 
 t.test('a flood of pings or subscriptions is slowed too, and a slowed client can still leave', async (t) => {
-  const test = await start(t, { messagesPerSecondMax: 100 })
+  // Twenty messages each.
+  const test = await start(t, { messagesPerSecondMax: 2000 })
   const packets: Packet[] = [{ cmd: 'pingreq' }, { cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: '#', qos: 0 }] }]
   for (const packet of packets) {
     const client = await RawClient.connected(t, test.port)
@@ -105,6 +107,30 @@ t.test('a flood of pings or subscriptions is slowed too, and a slowed client can
     await settleDown()
     t.ok(received() <= 200 + (performance.now() - sentMs) / 10 + 1, `${received()}: no more than the burst and what time has added`)
     client.socket.destroy()
+    await until(() => test.broker.statistics().connections === 0, 'it to go')
+  }
+})
+
+t.test('what a flood sends beyond its rate is not taken into memory', async (t) => {
+  const test = await start(t, { messagesPerSecondMax: 20_000 })
+  for (const packet of [publishPacket(1), publishPacket(1, { qos: 2 }), publishPacket(1, { qos: 0, topic: 'a' }), { cmd: 'pingreq' }] satisfies Packet[]) {
+    const flood = Buffer.concat(range(2000).map(() => mqttPacket.generate(packet)))
+    let taken = 0
+    const device = new Duplex({
+      read () {
+        taken += flood.length
+        setImmediate(() => this.push(flood))
+      },
+      write: (_chunk, _encoding, done) => { done() }
+    })
+    device.unshift(mqttPacket.generate(connectPacket()))
+    const before = test.broker.statistics().bytesReceived
+    test.broker.accept(device, { transport: 'tcp', remoteAddress: '192.0.2.1', certificateNames: [] })
+    await sleep(1500)
+    const waiting = taken - (test.broker.statistics().bytesReceived - before)
+    t.ok(taken > 2 * flood.length, `${taken} bytes: the flood is read`)
+    t.ok(waiting <= 4 * flood.length, `${waiting} bytes of ${packet.cmd} wait, in chunks of ${flood.length}`)
+    device.destroy()
     await until(() => test.broker.statistics().connections === 0, 'it to go')
   }
 })
