@@ -6,6 +6,7 @@ import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
 import { upsertLatest } from './queries/upsert-latest.ts'
+import { Resenders } from './resenders.ts'
 import type { DeadLetterRow, ReadingRow } from './rows.ts'
 import { isServerError, isUniqueViolation, toSqlState } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
@@ -35,13 +36,14 @@ class UnknownOutcomeError extends Error {
  * Writes batches into PostgreSQL: history, latest state and dead letters in one transaction and one round trip.
  *
  * A batch is optimistic: most hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
- * 23505 (a redelivery), the batch goes in again by insert … on conflict.
+ * 23505 (a redelivery), the batch goes in again by insert … on conflict; from then on what its sender sends is inserted beside the COPY.
  * `latest` comes last, so its row locks are held for the shortest time.
  */
 export function createStore ({ pool, kysely, onStored }: StoreOptions) {
   const toInsertReadings = insertReadings(kysely)
   const toInsertDeadLetters = insertDeadLetters(kysely)
   const toUpsertLatest = upsertLatest(kysely)
+  const resenders = new Resenders()
 
   /**
    * @returns after COMMIT: the batch is durable
@@ -67,14 +69,28 @@ export function createStore ({ pool, kysely, onStored }: StoreOptions) {
     const rest: Step[] = []
     if (letters.length > 0) rest.push(toInsertDeadLetters(letters))
     if (readings.length > 0) rest.push(toUpsertLatest(foldLatest(readings)))
+    const { others, resent } = resenders.split(readings)
     try {
-      await commit(client, readings.length > 0 ? [copyReadings(readings), ...rest] : rest)
-      return { duplicates: [] }
+      const history = [...others.length > 0 ? [copyReadings(others)] : [], ...resent.length > 0 ? [toInsertReadings(resent)] : []]
+      const stored = await commit(client, [...history, ...rest])
+      return { duplicates: resent.length === 0 ? [] : toDuplicates(readings, stored, new Set(resent)) }
     } catch (error) {
       if (!isUniqueViolation(error)) throw error
     }
     const stored = await commit(client, [toInsertReadings(readings), ...rest])
-    return { duplicates: toDuplicates(readings, stored) }
+    return { duplicates: toDuplicates(readings, stored, new Set(readings)) }
+  }
+
+  /** @param stored - identities of those of `inserted` that were new */
+  function toDuplicates (readings: readonly ReadingRow[], stored: readonly TextRow[], inserted: ReadonlySet<ReadingRow>): number[] {
+    const fresh = new Set(stored.map(([identity]) => identity))
+    const duplicates: number[] = []
+    for (const [index, reading] of readings.entries()) {
+      // The first of several equal readings in the batch is the one that was stored.
+      if (inserted.has(reading) && !fresh.delete(toIdentity(reading))) duplicates.push(index)
+    }
+    resenders.note(new Set(duplicates.map((index) => readings[index]!.device)))
+    return duplicates
   }
 
   return { write }
@@ -94,17 +110,6 @@ const LASTING = /^(?:0A|25|26)/
  */
 function isReusable (error: unknown): boolean {
   return isServerError(error) && !LASTING.test(toSqlState(error) ?? '')
-}
-
-/** @param stored - identities of the readings that were new */
-function toDuplicates (readings: readonly ReadingRow[], stored: readonly TextRow[]): number[] {
-  const fresh = new Set(stored.map(([identity]) => identity))
-  const duplicates: number[] = []
-  for (const [index, reading] of readings.entries()) {
-    // The first of several equal readings in the batch is the one that was stored.
-    if (!fresh.delete(toIdentity(reading))) duplicates.push(index)
-  }
-  return duplicates
 }
 
 async function commit (client: PoolClient, steps: readonly Step[]): Promise<readonly TextRow[]> {

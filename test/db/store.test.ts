@@ -53,6 +53,32 @@ t.test('a batch written again changes nothing and tells which readings were ther
   t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from dead_letters) as letters'), [{ readings: 4, letters: 1 }])
 })
 
+t.test('who keeps resending fails three batches of others and no more, and its new readings are stored as ever', async (t) => {
+  const { store, query } = await createTestStore(t)
+  await query('create sequence inserted')
+  await query('create function count_insert() returns trigger language plpgsql as $$ begin perform nextval(\'inserted\'); return new; end $$')
+  await query('create trigger count_insert before insert on readings for each row execute function count_insert()')
+  const [old, older] = [row('a', 1, {}), row('a', 2, {})]
+  await store.write([old, older], [])
+  const inserts = async () => {
+    const [before] = await query('select last_value::int as n from inserted') as [{ n: number }]
+    return async () => (await query('select last_value::int - $1 as n from inserted', [before.n]))[0]
+  }
+  for (let batch = 0; batch < 3; batch++) {
+    const told = await inserts()
+    t.same(await store.write([row('b', batch, {}), old], []), { duplicates: [1] })
+    t.same(await told(), { n: 4 }, 'both rows by COPY, which fails, and both again')
+  }
+  const told = await inserts()
+  const fresh = row('a', 3, {})
+  t.same(await store.write([old, row('b', 10, {}), fresh, older, row('c', 1, {}), fresh], [letter('x')]), { duplicates: [0, 3, 5] })
+  t.same(await told(), { n: 6 }, 'each row once')
+  t.same(await store.write([old], []), { duplicates: [0] }, 'and alone')
+  t.same(await store.write([row('b', 10, {})], []), { duplicates: [0] }, 'what another one resends is found as before')
+  t.same(await query('select device, count(*)::int from readings group by 1 order by 1'), [{ device: 'a', count: 3 }, { device: 'b', count: 4 }, { device: 'c', count: 1 }])
+  t.same(await query('select device, extract(epoch from time)::int as time from latest order by 1'), [{ device: 'a', time: 3 }, { device: 'b', time: 10 }, { device: 'c', time: 1 }])
+})
+
 t.test('a refused row leaves nothing of its batch behind, and the connection stays usable', async (t) => {
   const { store, query } = await createTestStore(t)
   const poison: ReadingRow = { ...row('a', 2, {}), vitals: '{"x":"\\u0000"}' }
