@@ -80,6 +80,7 @@ export function createListener ({ handler, tls, webSockets, toOrigin }: HttpList
   function queue ({ socket }: IncomingMessage, response: ServerResponse): boolean {
     const waiting = (pipelined.get(socket) ?? 0) + 1
     if (waiting >= HTTP_LIMITS.pipelinedRequestsMax) {
+      ignoreRest(socket)
       socket.destroy()
       return false
     }
@@ -127,4 +128,13 @@ export function createListener ({ handler, tls, webSockets, toOrigin }: HttpList
   }
 
   return { server, listen, stopListening, close }
+}
+
+/**
+ * Node parses what it has read to its end, also behind a request for which the socket was destroyed, and tells each of them that it was aborted, with an
+ * error that collects a stack: 1,000 pipelined requests took 20 ms. Its parser's callback has no other way in (node:_http_server, parserOnIncoming).
+ */
+function ignoreRest (socket: Socket): void {
+  const { parser } = socket as { parser?: { onIncoming?: unknown } | null }
+  if (parser?.onIncoming !== undefined) parser.onIncoming = () => 0
 }
