@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { formatAttacks, runAttacks } from './attacks.ts'
 import { toChart } from './chart.ts'
 import { compile, root } from './compile.ts'
 import { describeMachine } from './machine.ts'
@@ -123,6 +124,12 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<void
     const sizes = await runScale({ supervisor, options, scale: options.scale, profileDir, say })
     console.log(`\n${formatScale(sizes)}`)
     write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, sizes }, null, 2) + '\n')
+    return
+  }
+  if (options.attacks !== null) {
+    const attacked = await runAttacks({ supervisor, options, names: options.attacks, profileDir, say })
+    console.log(`\n${formatAttacks(attacked)}`)
+    write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, attacked }, null, 2) + '\n')
     return
   }
   const outcomes: Outcome[] = []

@@ -17,7 +17,7 @@ function generateSecret (): string {
 }
 
 /** Adds principals with a new secret each, in the order of `ids`. */
-async function add (gateway: DatabaseGateway, role: 'device' | 'operator', ids: readonly string[]): Promise<string[]> {
+export async function addPrincipals (gateway: DatabaseGateway, role: 'device' | 'operator', ids: readonly string[]): Promise<string[]> {
   const secrets = ids.map(generateSecret)
   const database = createDatabase({ connectionString: gateway.databaseUrl, poolSize: 1, logger: pino({ level: 'silent' }), applicationName: 'vital-bench' })
   try {
@@ -35,7 +35,7 @@ async function add (gateway: DatabaseGateway, role: 'device' | 'operator', ids: 
  * @throws Error when it stays open
  */
 export async function closeGateway (gateway: DatabaseGateway): Promise<void> {
-  const [secret = ''] = await add(gateway, 'operator', [OPERATOR])
+  const [secret = ''] = await addPrincipals(gateway, 'operator', [OPERATOR])
   const deadlineMs = performance.now() + CLOSE_TIMEOUT_MS
   while ((await fetch(`http://127.0.0.1:${gateway.ports.http}/vital-data?count=1`)).status !== 401) {
     if (performance.now() > deadlineMs) throw new Error('the gateway lets everyone in, though it has a credential')
@@ -47,5 +47,5 @@ export async function closeGateway (gateway: DatabaseGateway): Promise<void> {
 /** The same round with a device principal and a generated secret for each connection. */
 export async function arm (gateway: DatabaseGateway, settings: LoadSettings): Promise<LoadSettings> {
   const ids = Array.from({ length: settings.connections }, (_, index) => `${settings.devicePrefix}-${index}`)
-  return { ...settings, secrets: await add(gateway, 'device', ids) }
+  return { ...settings, secrets: await addPrincipals(gateway, 'device', ids) }
 }

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { ATTACKS } from './attack-kinds.ts'
 import {
   AUTH_WORKLOADS, DEFAULT_WORKLOADS, parseWorkloads, SPOOL_WORKLOADS, type StoreName, STORES, toAuthWorkload, toSpoolWorkload, type Workload
 } from './workloads.ts'
@@ -26,6 +27,8 @@ export interface BenchOptions {
   readonly chartFile: string | undefined
   /** Measures the gateway alone at sizes of its own, instead of the workloads. */
   readonly scale: ScaleOptions | null
+  /** Names of the attacks under which the latency of others is measured, instead of the workloads. */
+  readonly attacks: readonly string[] | null
 }
 
 export interface ScaleOptions {
@@ -45,6 +48,8 @@ Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itse
   --auth              the gateway with a credential for each connection, beside the gateway without any; default ${AUTH_WORKLOADS}
   --scale devices=N,… the gateway alone with so many devices in latest, one row each: rate, CPU, memory, latency, GETs
   --history N         with --scale: so many readings in the table from the start (about 400 bytes of disk each)
+  --attacks           p99 of acknowledgements of well-behaved devices under each attack, beside the same without it
+  --attack LIST       only these: ${Object.keys(ATTACKS).join(', ').replace(/(.{70,90}), /g, '$1,\n                      ')}
   --rounds N          rounds of each target, default 5
   --seconds S         measured in each round, default 5
   --warmup S          before it, default 2
@@ -73,6 +78,14 @@ function parseScale (text: string | undefined, history: string | undefined): Sca
   const devices = list.split(',').map((number) => parseNumber('scale', number, 1))
   if (devices.some((number) => number > DEVICES_MAX)) throw new Error(`--scale takes at most ${DEVICES_MAX} devices`)
   return { devices, history: Math.floor(parseNumber('history', history ?? '0', 0)) }
+}
+
+function parseAttacks (all: boolean, list: string | undefined): string[] | null {
+  if (list === undefined) return all ? Object.keys(ATTACKS) : null
+  const names = list.split(',')
+  const unknown = names.find((name) => ATTACKS[name] === undefined)
+  if (unknown !== undefined) throw new Error(`--attack knows no "${unknown}"; it takes ${Object.keys(ATTACKS).join(', ')}`)
+  return names
 }
 
 function toWorkloads (list: string | undefined, store: StoreName, auth: boolean): Workload[] {
@@ -107,6 +120,8 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
       chart: { type: 'string' },
       scale: { type: 'string' },
       history: { type: 'string' },
+      attacks: { type: 'boolean', default: false },
+      attack: { type: 'string' },
       'cpu-prof': { type: 'boolean', default: false },
       'no-build': { type: 'boolean', default: false },
       'reference-only': { type: 'boolean', default: false },
@@ -119,7 +134,8 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
     throw new Error('--reference-only does not go with --store spool, where both are the gateway')
   }
   const scale = parseScale(values.scale, values.history)
-  const special = [store === 'spool' && '--store spool', values.auth && '--auth', scale !== null && '--scale'].filter((name) => name !== false)
+  const attacks = parseAttacks(values.attacks, values.attack)
+  const special = [store === 'spool' && '--store spool', values.auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks'].filter((name) => name !== false)
   if (special.length > 1) throw new Error(`${special.join(' and ')} do not go together`)
   if (values.auth && values['reference-only']) throw new Error('--reference-only does not go with --auth, where both are the gateway')
   return {
@@ -128,6 +144,7 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
     auth: values.auth,
     chartFile: values.chart,
     scale,
+    attacks,
     rounds: Math.floor(parseNumber('rounds', values.rounds, 1)),
     warmupMs: parseNumber('warmup', values.warmup, 0) * 1000,
     measureMs: parseNumber('seconds', values.seconds, 0.5) * 1000,

@@ -24,10 +24,10 @@ function encodeText (text: string): Buffer {
 /**
  * A CONNECT with a clean session.
  * @param keepaliveS - 0 turns the server's keepalive off
- * @param secret - the password; the user name is the client id then
+ * @param secret - the password; the user name is the client id then, unless told
  */
-export function encodeConnect (clientId: string, keepaliveS: number, secret?: string): Buffer {
-  const credentials = secret === undefined ? [] : [encodeText(clientId), encodeText(secret)]
+export function encodeConnect (clientId: string, keepaliveS: number, secret?: string, username = clientId): Buffer {
+  const credentials = secret === undefined ? [] : [encodeText(username), encodeText(secret)]
   const flags = secret === undefined ? 0x02 : 0xc2
   const body = Buffer.concat([
     encodeText('MQTT'), Buffer.from([4, flags, keepaliveS >> 8, keepaliveS & 255]), encodeText(clientId), ...credentials
@@ -44,6 +44,12 @@ export function encodePublish (topic: string, payload: Buffer, messageId?: numbe
   const body = Buffer.concat([encodeText(topic), id, payload])
   const packet = Buffer.concat([Buffer.from([messageId === undefined ? 0x30 : 0x32]), encodeLength(body.length), body])
   return { packet, payloadAt: packet.length - payload.length }
+}
+
+/** A SUBSCRIBE for these filters at QoS 0. */
+export function encodeSubscribe (messageId: number, filters: readonly string[]): Buffer {
+  const body = Buffer.concat([Buffer.from([messageId >> 8, messageId & 255]), ...filters.flatMap((filter) => [encodeText(filter), Buffer.from([0])])])
+  return Buffer.concat([Buffer.from([0x82]), encodeLength(body.length), body])
 }
 
 /** Told of each frame: its first byte and the first two bytes of its body (a PUBACK's message id), big-endian. */

@@ -57,22 +57,24 @@ function createInbox (child: ChildProcess) {
 /**
  * Loads `target` once.
  * @param program - the compiled load generator
+ * @param onConnected - its connections are open, and it has not sent anything yet
  * @throws when the target or the generator fails, or when something was never acknowledged
  */
 export async function runRound (
   supervisor: Supervisor, target: Target, settings: LoadSettings,
-  program: 'load' | 'postgres-load' = 'load', args: readonly string[] = []
+  program: 'load' | 'postgres-load' = 'load', args: readonly string[] = [], onConnected = () => {}
 ): Promise<Round> {
   const child = supervisor.fork(compiled(program), args)
   try {
     const measured = settings.traffic === 'idle'
       ? idle(child, target, settings)
-      : settings.traffic === 'get' ? getMeanwhile(supervisor, child, target, settings) : load(child, target, settings)
+      : settings.traffic === 'get' ? getMeanwhile(supervisor, child, target, settings) : load(child, target, settings, { onConnected })
     return await Promise.race([measured, target.gone])
   } catch (error) {
     // A server that died closes its sockets first; its own last words tell more than they do.
     await Promise.race([target.gone, sleep(LAST_WORDS_MS)])
-    throw error
+    const message = error instanceof Error ? error.message : String(error)
+    throw new Error(`${message}\n${target.tail()}`.trimEnd(), { cause: error })
   } finally {
     await supervisor.stop(child)
   }
@@ -82,10 +84,18 @@ function tell (child: ChildProcess, message: ToLoad): void {
   child.send(message)
 }
 
-async function load (child: ChildProcess, target: Target, settings: LoadSettings, onMeasuring = () => {}): Promise<Round> {
+interface LoadEvents {
+  readonly onConnected?: () => void
+  readonly onMeasuring?: () => void
+}
+
+async function load (
+  child: ChildProcess, target: Target, settings: LoadSettings, { onConnected = () => {}, onMeasuring = () => {} }: LoadEvents
+): Promise<Round> {
   const inbox = createInbox(child)
   tell(child, { type: 'run', settings })
   await inbox.expect('connected')
+  onConnected()
   tell(child, { type: 'go' })
   await inbox.expect('measuring')
   onMeasuring()
@@ -125,10 +135,12 @@ async function getMeanwhile (supervisor: Supervisor, child: ChildProcess, target
   const { warmupMs, measureMs } = settings
   let pages: Promise<GetReport> | null = null
   const ingesting = { ...settings, measureMs: warmupMs + 2 * measureMs }
-  const round = await load(child, target, ingesting, () => {
-    pages = getPages(supervisor, target, { port: target.ports.http, warmupMs, measureMs, ...GETS })
-    // Awaited below; until then its failure is nobody's.
-    pages.catch(() => {})
+  const round = await load(child, target, ingesting, {
+    onMeasuring: () => {
+      pages = getPages(supervisor, target, { port: target.ports.http, warmupMs, measureMs, ...GETS })
+      // Awaited below; until then its failure is nobody's.
+      pages.catch(() => {})
+    }
   })
   const report = await (pages as Promise<GetReport> | null)
   if (report === null) throw new Error('no pages were asked for')

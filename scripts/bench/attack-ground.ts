@@ -1,0 +1,79 @@
+import { connect, type Socket } from 'node:net'
+
+/** How often what is due is done. */
+const STEP_MS = 10
+const REOPEN_MS = 50
+
+/** Where an attack strikes, and what it knows. */
+export interface AttackSettings {
+  readonly name: string
+  readonly mqttPort: number
+  readonly httpPort: number
+  /** Of the device principals `mallory-0` and up. */
+  readonly secrets: readonly string[]
+  /** A device that behaves well, while it is connected. */
+  readonly victim: string
+}
+
+/** What came of it. */
+export interface AttackReport {
+  /** Connections opened, packets or requests sent: whatever the attack repeats. */
+  readonly attempts: number
+  readonly closed: number
+  /** Cores that the attacker used. */
+  readonly cpuCores: number
+}
+
+/** What attacks are made of. Nothing that the gateway answers or does ends one. */
+export class AttackGround {
+  readonly settings: AttackSettings
+  attempts = 0
+  closed = 0
+
+  constructor (settings: AttackSettings) {
+    this.settings = settings
+  }
+
+  /** A connection that is counted when it ends. */
+  open (port: number, onOpen: (socket: Socket) => void, onData: (chunk: Buffer, socket: Socket) => void = () => {}): Socket {
+    const socket = connect({ host: '127.0.0.1', port, noDelay: true })
+    socket.on('connect', () => onOpen(socket))
+    socket.on('data', (chunk) => onData(chunk, socket))
+    // A reset is an answer like any other; 'close' follows.
+    socket.on('error', () => {})
+    socket.on('end', () => socket.destroy())
+    socket.on('close', () => { this.closed++ })
+    return socket
+  }
+
+  /** So many times a second. */
+  every (perS: number, act: () => void): void {
+    const startMs = performance.now()
+    let done = 0
+    setInterval(() => {
+      const due = (performance.now() - startMs) / 1000 * perS
+      for (; done < due; done++) {
+        this.attempts++
+        act()
+      }
+    }, STEP_MS)
+  }
+
+  /** So many connections at any time: one that ends is followed by another. */
+  keep (count: number, make: () => Socket): void {
+    const next = () => {
+      this.attempts++
+      make().on('close', () => setTimeout(next, REOPEN_MS))
+    }
+    for (let index = 0; index < count; index++) next()
+  }
+
+  /** So many times a second a connection that sends this, and is dropped after a second at the latest. */
+  strike (perS: number, port: number, bytes: () => Buffer): void {
+    this.every(perS, () => {
+      const socket = this.open(port, () => socket.write(bytes()))
+      const timer = setTimeout(() => socket.destroy(), 1000)
+      socket.on('close', () => clearTimeout(timer))
+    })
+  }
+}

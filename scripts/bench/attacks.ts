@@ -1,0 +1,115 @@
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { compiled } from './compile.ts'
+import type { AttackReport, AttackSettings } from './attack-ground.ts'
+import { ATTACKS } from './attack-kinds.ts'
+import { addPrincipals, arm, closeGateway } from './credentials.ts'
+import type { LoadSettings } from './messages.ts'
+import type { BenchOptions } from './options.ts'
+import { layOut } from './report.ts'
+import { type Round, runRound, untilQuiet } from './round.ts'
+import { toSpread } from './statistics.ts'
+import type { Supervisor } from './supervisor.ts'
+import { type DatabaseGateway, startGateway } from './targets.ts'
+
+/** Devices that behave well: a reading each, every tenth of a second. */
+const GOOD = { traffic: 'open', protocol: 'mqtt', qos: 1, connections: 200, inFlight: 32, readingsPerAnswer: 1, ratePerS: 2000, devices: 0 } as const
+
+/** Principals that attack. */
+const MALLORIES = Array.from({ length: 20 }, (_, index) => `mallory-${index}`)
+
+/** An attack delays others when their p99 grows by more than half. */
+const DELAY_MAX = 1.5
+
+/** One attack: rounds of it, and before each the same without it. */
+export interface AttackOutcome {
+  readonly name: string
+  readonly calm: readonly Round[]
+  readonly attacked: readonly Round[]
+  readonly reports: readonly AttackReport[]
+}
+
+interface AttackRun {
+  readonly supervisor: Supervisor
+  readonly options: BenchOptions
+  readonly names: readonly string[]
+  readonly profileDir: string | undefined
+  readonly say: (line: string) => void
+}
+
+/**
+ * Measures how long well-behaved devices wait for acknowledgements, with and without each attack in turn, on one gateway that needs credentials.
+ * @throws when one of them is disconnected or a reading of theirs is not stored, or when the gateway ends
+ */
+export async function runAttacks ({ supervisor, options, names, profileDir, say }: AttackRun): Promise<AttackOutcome[]> {
+  const gateway = await startGateway(supervisor, { name: 'gateway', parentDir: options.dataDir, profileDir })
+  await closeGateway(gateway)
+  const secrets = await addPrincipals(gateway, 'device', MALLORIES)
+  const outcomes = names.map((name) => ({ name, calm: [] as Round[], attacked: [] as Round[], reports: [] as AttackReport[] }))
+  for (let round = 0; round < options.rounds; round++) {
+    for (const { name, calm, attacked, reports } of outcomes) {
+      const settings = (kind: string): LoadSettings => ({
+        ...GOOD, port: gateway.ports.mqtt, warmupMs: options.warmupMs, measureMs: options.measureMs, devicePrefix: `bench-${name}-${round}-${kind}`, secrets: null
+      })
+      calm.push(await serve(supervisor, gateway, settings('calm'), null))
+      const attacker = supervisor.fork(compiled('attacker'))
+      attacked.push(await serve(supervisor, gateway, settings('attacked'), (victim) => {
+        attacker.send({ name, mqttPort: gateway.ports.mqtt, httpPort: gateway.ports.http, secrets, victim } satisfies AttackSettings)
+      }))
+      const report = await endAttack(supervisor, attacker)
+      reports.push(report)
+      say(`${name}  round ${round + 1}  p99 ${toP99(calm.at(-1)).toFixed(2)} -> ${toP99(attacked.at(-1)).toFixed(2)} ms  ${report.attempts} attempts  ${report.closed} closed`)
+    }
+  }
+  await gateway.stop()
+  return outcomes
+}
+
+/** One round of the devices that behave well; the attack begins once they are connected. */
+async function serve (
+  supervisor: Supervisor, gateway: DatabaseGateway, settings: LoadSettings, attack: ((victim: string) => void) | null
+): Promise<Round> {
+  await untilQuiet([gateway])
+  const { devicePrefix } = settings
+  const round = await runRound(supervisor, gateway, await arm(gateway, settings), 'load', [], () => attack?.(`${devicePrefix}-0`))
+  const sent = round.report?.readingsSent ?? 0
+  const { rows: [row] } = await gateway.database.query<{ count: string }>('select count(*) from readings where device like $1 || \'-%\'', [devicePrefix])
+  if (Number(row?.count) !== sent) throw new Error(`${devicePrefix}: ${sent} readings were acknowledged and ${row?.count} are stored`)
+  return round
+}
+
+async function endAttack (supervisor: Supervisor, attacker: ChildProcess): Promise<AttackReport> {
+  const told = once(attacker, 'message')
+  attacker.send('end')
+  const [report] = await told as [AttackReport]
+  await supervisor.stop(attacker)
+  if (report.attempts === 0) throw new Error('the attacker did nothing')
+  return report
+}
+
+const toP99 = (round: Round | undefined) => round?.report?.latencyMs?.p99 ?? NaN
+
+function format (values: readonly number[], digits: number): string {
+  const { median, min, max } = toSpread(values)
+  return `${median.toFixed(digits)} (${min.toFixed(digits)} - ${max.toFixed(digits)})`
+}
+
+/** One row an attack: medians with smallest and largest, of the ratio round by round. */
+export function formatAttacks (outcomes: readonly AttackOutcome[]): string {
+  const toRatios = ({ calm, attacked }: AttackOutcome) => attacked.map((round, index) => toP99(round) / toP99(calm[index]))
+  const rows = outcomes.map((outcome) => [
+    outcome.name,
+    format(toRatios(outcome), 2),
+    format(outcome.calm.map(toP99), 1),
+    format(outcome.attacked.map(toP99), 1),
+    toSpread(outcome.reports.map(({ attempts }) => attempts)).median.toFixed(0),
+    toSpread(outcome.reports.map(({ closed }) => closed)).median.toFixed(0),
+    toSpread(outcome.reports.map(({ cpuCores }) => cpuCores)).median.toFixed(2),
+    ATTACKS[outcome.name]?.what ?? ''
+  ])
+  const delayed = outcomes.filter((outcome) => toSpread(toRatios(outcome)).median > DELAY_MAX).map(({ name }) => name)
+  return `${layOut([['attack', 'p99 ratio', 'p99 ms without', 'p99 ms under it', 'attempts', 'closed', 'attacker cores', 'what'], ...rows])}
+
+p99 of acknowledgements: ${GOOD.connections} devices, ${GOOD.ratePerS.toLocaleString('en-US')} readings/s, open loop; all of their readings stored, none disconnected.
+Delayed by more than half: ${delayed.length === 0 ? 'none' : delayed.join(', ')}`
+}
