@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { pino } from 'pino'
 import t from 'tap'
 import { runErase } from '../../scripts/erase/command.ts'
@@ -19,4 +21,6 @@ t.test('an embedded PostgreSQL, running and stopped with its gateway', async (t)
   await gateway.stop()
   const run = (...args: string[]) => runOperated(runErase, args, { VITAL_DATA_DIR: dataDir })
   t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +3 /m })
+  t.notOk(existsSync(join(dataDir, 'postgres', 'postmaster.pid')), 'and the server that the tool started has ended with it')
+  t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +0 /m }, 'it can be asked again')
 })
