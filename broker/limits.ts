@@ -38,7 +38,7 @@ export interface BrokerLimits {
   /** A client that is silent for 1.5 times its keepalive is closed; one that asks for none, or for longer than this, gets this. */
   readonly keepaliveSecondsMax: number
   /**
-   * Of one connection, averaged over 2 s: PUBLISH, and SUBSCRIBE, UNSUBSCRIBE and PINGREQ as twenty each. Beyond, it is not read
+   * Of one connection, averaged over 2 s: PUBLISH, and SUBSCRIBE, UNSUBSCRIBE and PINGREQ as up to twenty each. Beyond, it is not read
    * for a while. Far above any device, and a tenth of what the gateway stores. 0 is no limit.
    */
   readonly messagesPerSecondMax: number

@@ -45,15 +45,17 @@ const PACKET_BYTES_MIN = 2
 /**
  * A SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as so many messages: nobody needs 250 a second, and each takes three times what a publish on the express
  * lane does. At one each, ten devices that pinged at their limit of 5,000 made everybody's acknowledgements thirty times as slow.
+ * Where the limit is low it counts less, a tenth of a second's worth: one ping must not use up what a device may publish.
  */
-const CONTROL_MESSAGES = 20
+const CONTROL_MESSAGES_MAX = 20
+const toControlMessages = ({ messagesPerSecondMax }: Rates) => Math.min(CONTROL_MESSAGES_MAX, Math.max(1, Math.floor(messagesPerSecondMax / 10)))
 
 /** A connection rests until so many messages may pass, so that it does not wake for each. */
 const MESSAGES_AT_ONCE = 64
 
 /** What counts as messages. Acknowledgements do not: they answer what the gateway sent, and holding back those of a busy subscriber would slow its deliveries. */
-const messagesOf = ({ packetsByType }: Traffic) =>
-  (packetsByType[3] as number) + CONTROL_MESSAGES * ((packetsByType[8] as number) + (packetsByType[10] as number) + (packetsByType[12] as number))
+const messagesOf = ({ packetsByType }: Traffic, controlMessages: number) =>
+  (packetsByType[3] as number) + controlMessages * ((packetsByType[8] as number) + (packetsByType[10] as number) + (packetsByType[12] as number))
 
 /** The gate of one socket. Made by {@link ReadGates.guard}. */
 export class ReadGate {
@@ -189,19 +191,20 @@ export class ReadGate {
 
   /** Lets pass what its rate allows. Costs a clock and two subtractions a chunk, unless that may hold too many packets. */
   #passLimited (chunk: Buffer, mode: ScanMode, limiter: RateLimiter): Buffer | null {
-    const { traffic } = this.#gates.options
+    const { traffic, rates } = this.#gates.options
     const scanner = this.#scanner
     limiter.fill(performance.now())
     const end = Math.min(chunk.length, Math.max(Math.floor(limiter.bytes), 0))
-    const before = messagesOf(traffic)
+    const control = toControlMessages(rates)
+    const before = messagesOf(traffic, control)
     let passed = 0
     let stopped = false
-    if (end / PACKET_BYTES_MIN * CONTROL_MESSAGES <= limiter.messages) {
+    if (end / PACKET_BYTES_MIN * control <= limiter.messages) {
       passed = scanner.scan(end === chunk.length ? chunk : chunk.subarray(0, end), mode)
       stopped = passed < end || scanner.isOver
     } else {
       // Packet by packet, so that a chunk of 32,000 pings is not one step.
-      while (passed < end && !stopped && messagesOf(traffic) - before < limiter.messages) {
+      while (passed < end && !stopped && messagesOf(traffic, control) - before < limiter.messages) {
         const rest = chunk.subarray(passed, end)
         const step = scanner.scan(rest, mode === SCAN.untilPublish ? mode : SCAN.onePacket)
         passed += step
@@ -209,7 +212,7 @@ export class ReadGate {
           (mode === SCAN.untilExpress && passed < end && isPublishQos1(chunk[passed] as number))
       }
     }
-    limiter.spend(messagesOf(traffic) - before, passed)
+    limiter.spend(messagesOf(traffic, control) - before, passed)
     if (stopped) return this.#stop(chunk, passed)
     if (passed === chunk.length) return chunk
     this.#rest(limiter)

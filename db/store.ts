@@ -36,7 +36,7 @@ class UnknownOutcomeError extends Error {
  * Writes batches into PostgreSQL: history, latest state and dead letters in one transaction and one round trip.
  *
  * A batch is optimistic: most hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
- * 23505 (a redelivery), the batch goes in again by insert … on conflict; from then on what its sender sends is inserted beside the COPY.
+ * 23505 (a redelivery), the batch goes in again by insert … on conflict; what a device sends that keeps doing so is inserted beside the COPY.
  * `latest` comes last, so its row locks are held for the shortest time.
  */
 export function createStore ({ pool, kysely, onStored }: StoreOptions) {

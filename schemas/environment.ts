@@ -55,7 +55,7 @@ export const EnvironmentSchema = Type.Object({
   VITAL_CONNECTIONS_MAX: integer('MQTT connections at a time; beyond, a new one is closed', 20_000, 1, 1_000_000),
   VITAL_CONNECTIONS_PER_ADDRESS_MAX: integer('The same of one IPv4 address or IPv6 network of 64 bits; loopback has no limit of its own', 10_000, 1, 1_000_000),
   VITAL_CONNECTS_PER_SECOND_MAX: integer('New MQTT connections a second; beyond, one waits for its turn; 0 sets no limit', 1000, 0, 1_000_000),
-  VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: integer('Messages a second of one MQTT connection; beyond, its socket is not read for a while; 0 sets no limit', 5000, 0, 1_000_000),
+  VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: integer('Messages a second of one MQTT connection, pings and subscriptions as up to twenty each; beyond, its socket is not read for a while; 0 sets no limit', 5000, 0, 1_000_000),
   VITAL_DEVICE_BYTES_PER_SECOND_MAX: integer('The same in bytes', MIB, 0, 1024 * MIB),
   VITAL_MQTT_DENIED_FILTERS: text('Topic filters, separated by commas, that nobody may subscribe to', '')
 }, { additionalProperties: false })

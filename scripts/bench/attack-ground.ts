@@ -35,10 +35,10 @@ export class AttackGround {
   }
 
   /** A connection that is counted when it ends. */
-  open (port: number, onOpen: (socket: Socket) => void, onData: (chunk: Buffer, socket: Socket) => void = () => {}): Socket {
+  open (port: number, onOpen: (socket: Socket) => void): Socket {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true })
     socket.on('connect', () => onOpen(socket))
-    socket.on('data', (chunk) => onData(chunk, socket))
+    socket.resume()
     // A reset is an answer like any other; 'close' follows.
     socket.on('error', () => {})
     socket.on('end', () => socket.destroy())

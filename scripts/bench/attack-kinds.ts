@@ -71,7 +71,7 @@ const HOSTILE = [
   `[${'{},'.repeat(1500)}{}]`, '{"timestamp":1,"heartRateValue":"\\ud800"}', '\xff\xfe\xfd'
 ].map((text) => Buffer.from(text, 'latin1'))
 
-/** By name; a test compares them with the table of attacks in the broker's README. */
+/** By name. */
 export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'slow-connect': {
     what: '500 connections that send CONNECT a byte every half second',

@@ -73,6 +73,7 @@ export class DeviceOrder {
     this.#columns = createColumns(SLOTS_MIN)
     this.#ranks = new Uint32Array(SLOTS_MIN)
     this.#nextRanks = new Uint32Array(SLOTS_MIN)
+    this.#equal = new Float64Array(0)
     this.#unranked = 0
     this.#isFull = false
   }

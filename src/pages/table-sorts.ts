@@ -39,7 +39,8 @@ export function createTableSorts (select: Select, waitMaxMs = WAIT_MAX_MS): Sele
     if (page === undefined) {
       page = takeTurn(query, key, last)
       waiting.set(key, page)
-      last = Promise.allSettled([last, page])
+      // Without a value: that of allSettled would hold the page, and the value before it, for ever.
+      last = Promise.allSettled([last, page]).then(() => {})
     }
     return await page
   }

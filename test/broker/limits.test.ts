@@ -93,6 +93,16 @@ t.test('bytes count as well, and a publish larger than the burst passes all the 
   }
 })
 
+t.test('where the limit is low a ping does not use up what a device may publish', async (t) => {
+  const test = await start(t, { messagesPerSecondMax: 10 })
+  const device = await RawClient.connected(t, test.port)
+  const sentMs = performance.now()
+  device.send({ cmd: 'pingreq' }, ...range(10).map((messageId) => publishPacket(messageId)), { cmd: 'pingreq' })
+  await device.waitFor('pingresp', 2)
+  t.strictSame(device.ids('puback'), range(10))
+  t.equal(hitsOf(test, 'messages_per_second'), 0, `all in ${performance.now() - sentMs} ms, within the burst of 20`)
+})
+
 t.test('a flood of pings or subscriptions is slowed too, and a slowed client can still leave', async (t) => {
   // Twenty messages each.
   const test = await start(t, { messagesPerSecondMax: 2000 })
