@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import type { LatestQuery, ResourceList } from '../../schemas/vital-data.ts'
 import { classifyError } from '../../db/sqlstate.ts'
@@ -62,4 +64,20 @@ t.test('who waits too long is told to come again, and is not read for', async (t
   await sleep(5)
   begun[1]?.end()
   t.equal((await last).total, 3)
+})
+
+t.test('a page is not kept once it was answered', async (t) => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const pages: Array<WeakRef<ResourceList>> = []
+  const sort = createTableSorts(async () => {
+    const list = { total: 1, resources: [] }
+    pages.push(new WeakRef(list))
+    return list
+  })
+  for (let offset = 0; offset < 10; offset++) await sort(page(offset))
+  await sleep(5)
+  collect()
+  t.equal(pages.filter((list) => list.deref() !== undefined).length, 0)
+  await sort(page(10))
 })
