@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqemitter from 'mqemitter'
 import mqttPacket, { type Packet } from 'mqtt-packet'
@@ -5,7 +6,7 @@ import t from 'tap'
 import type { VitalPublish } from '../../broker/ingest.ts'
 import { Watchers } from '../../broker/watchers.ts'
 import { createRandom } from '../random.ts'
-import { durable, publishPacket, RawClient, settleDown, shuffled, startBroker, until } from './broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, shuffled, startBroker, until } from './broker.ts'
 
 const pick = <T>(random: () => number, items: readonly T[]): T => items[Math.floor(random() * items.length)]!
 
@@ -62,6 +63,56 @@ t.test('whatever comes between, and wherever the stream is cut: every publish on
     clearInterval(settling)
     client.socket.destroy()
   }
+})
+
+t.test('a publish within the payload of another is none, wherever the stream is cut', async (t) => {
+  const { port, ingest } = await startBroker(t, { answer: durable })
+  const watcher = await RawClient.connected(t, port)
+  await watcher.subscribe({ 'chat/+': 0 })
+  const device = await RawClient.connected(t, port)
+  const hidden = mqttPacket.generate(publishPacket(7))
+  for (const [qos, whole] of [[0, 1], [0, 20], [0, 49], [1, 20], [2, 20]] as const) {
+    const packet = mqttPacket.generate(publishPacket(1, { qos, topic: 'chat/x', payload: Buffer.concat(Array.from({ length: 50 }, () => hidden)) }))
+    const cutAt = packet.length - whole * hidden.length
+    device.socket.write(packet.subarray(0, cutAt))
+    await settleDown()
+    device.socket.write(packet.subarray(cutAt))
+    if (qos === 2) {
+      await device.waitFor('pubrec')
+      device.send({ cmd: 'pubrel', messageId: 1 })
+    }
+    await watcher.waitFor('publish')
+    t.strictSame(watcher.of('publish').map(({ payload }) => payload.length), [50 * hidden.length])
+    watcher.packets.length = 0
+  }
+  t.strictSame(device.ids('puback'), [1])
+  t.strictSame(ingest.seen, [])
+})
+
+/** A socket that its test fills by hand. */
+class FedSocket extends Socket {
+  override _write (_bytes: Buffer, _encoding: BufferEncoding, done: () => void): void { done() }
+  override _writev (_chunks: unknown, done: () => void): void { done() }
+  feed (...packets: Packet[]): void {
+    this.push(Buffer.concat(packets.map((packet) => mqttPacket.generate(packet))))
+  }
+}
+
+t.test('what comes while something waits in the stream does not overtake it', async (t) => {
+  const { broker, ingest } = await startBroker(t, { answer: durable })
+  const socket = new FedSocket()
+  broker.accept(socket, { transport: 'tcp', remoteAddress: '192.0.2.1', certificateNames: [] })
+  socket.feed(connectPacket())
+  await until(() => broker.statistics().clientsConnected === 1, 'CONNECT')
+  // Behind a ping publishes wait in the stream for the next turn.
+  socket.feed({ cmd: 'pingreq' }, publishPacket(1))
+  socket.feed(publishPacket(2))
+  process.nextTick(() => { socket.feed(publishPacket(3)) })
+  await until(() => ingest.seen.length === 3, 'three publishes')
+  socket.feed(publishPacket(4))
+  t.equal(ingest.seen.length, 4, 'taken at once where nothing is under way')
+  t.strictSame(ingest.seen.map(({ payload }) => payload.toString()), ['m1', 'm2', 'm3', 'm4'])
+  socket.destroy()
 })
 
 t.test('subscribers see what took the express lane, from the moment of their SUBACK', async (t) => {
