@@ -39,4 +39,4 @@ VOLUME /var/lib/vital-gateway
 EXPOSE 1883 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.VITAL_ADMIN_PORT ?? process.env.VITAL_HTTP_PORT ?? 3000}/health/ready`, { signal: AbortSignal.timeout(4000) }).then((response) => process.exit(response.ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=20", "--heap-growing-percent=60", "--no-allocation-site-pretenuring", "dist/src/main.js"]
+CMD ["node", "--max-semi-space-size=32", "--heap-growing-percent=40", "--no-allocation-site-pretenuring", "dist/src/main.js"]

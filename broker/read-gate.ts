@@ -28,6 +28,7 @@ import type { Duplex } from 'node:stream'
 import { type Connection, readOn } from './connections.ts'
 import type { ExpressLane } from './express.ts'
 import { FrameScanner, type FrameViolation, isPublishQos1, SCAN, type ScanMode, type Traffic } from './frames.ts'
+import { messagesOf, PACKET_BYTES_MIN, toControlMessages } from './message-weights.ts'
 import { createRateLimiter, type RateLimiter, type Rates } from './rate-limiter.ts'
 
 /** Gates woken in one turn of the event loop, so that a resumption of thousands leaves room for timers and writes. */
@@ -43,23 +44,8 @@ export interface ReadGatesOptions {
   readonly onRest: (of: 'messages' | 'bytes') => void
 }
 
-/** Fewest bytes of a packet. */
-const PACKET_BYTES_MIN = 2
-
-/**
- * A SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as so many messages: nobody needs 250 a second, and each takes three times what a publish on the express
- * lane does. At one each, ten devices that pinged at their limit of 5,000 made everybody's acknowledgements thirty times as slow.
- * Where the limit is low it counts less, a tenth of a second's worth: one ping must not use up what a device may publish.
- */
-const CONTROL_MESSAGES_MAX = 20
-const toControlMessages = ({ messagesPerSecondMax }: Rates) => Math.min(CONTROL_MESSAGES_MAX, Math.max(1, Math.floor(messagesPerSecondMax / 10)))
-
 /** A connection rests until so many messages may pass, so that it does not wake for each. */
 const MESSAGES_AT_ONCE = 64
-
-/** What counts as messages. Acknowledgements do not: they answer what the gateway sent, and holding back those of a busy subscriber would slow its deliveries. */
-const messagesOf = ({ packetsByType }: Traffic, controlMessages: number) =>
-  (packetsByType[3] as number) + controlMessages * ((packetsByType[8] as number) + (packetsByType[10] as number) + (packetsByType[12] as number))
 
 /** The gate of one socket. Made by {@link ReadGates.guard}. */
 export class ReadGate {

@@ -10,7 +10,7 @@ import { layOut } from './report.ts'
 import { type Round, runRound, untilQuiet } from './round.ts'
 import { toSpread } from './statistics.ts'
 import type { Supervisor } from './supervisor.ts'
-import { type DatabaseGateway, startGateway } from './targets.ts'
+import { type DatabaseGateway, startBare, startGateway, type Target } from './targets.ts'
 
 /** Devices that behave well: a reading each, every tenth of a second. */
 const GOOD = { traffic: 'open', protocol: 'mqtt', qos: 1, connections: 200, inFlight: 32, readingsPerAnswer: 1, ratePerS: 2000, devices: 0 } as const
@@ -21,10 +21,15 @@ const MALLORIES = Array.from({ length: 20 }, (_, index) => `mallory-${index}`)
 /** An attack delays others when their p99 grows by more than half. */
 const DELAY_MAX = 1.5
 
-/** One attack: rounds of it, and before each the same without it. */
+/**
+ * One attack: rounds without it, while it strikes a listener that discards everything, and of it. The attacker, who would have a machine of his own,
+ * takes part of this one in both of the latter, so what the gateway adds is what lies between them.
+ */
 export interface AttackOutcome {
   readonly name: string
   readonly calm: readonly Round[]
+  /** Empty where it would send more to such a listener. */
+  readonly elsewhere: readonly Round[]
   readonly attacked: readonly Round[]
   readonly reports: readonly AttackReport[]
 }
@@ -45,22 +50,30 @@ export async function runAttacks ({ supervisor, options, names, profileDir, say 
   const gateway = await startGateway(supervisor, { name: 'gateway', parentDir: options.dataDir, profileDir })
   await closeGateway(gateway)
   const secrets = await addPrincipals(gateway, 'device', MALLORIES)
-  const outcomes = names.map((name) => ({ name, calm: [] as Round[], attacked: [] as Round[], reports: [] as AttackReport[] }))
+  const listener = await startBare(supervisor, 'listener')
+  const outcomes = names.map((name) => ({ name, calm: [] as Round[], elsewhere: [] as Round[], attacked: [] as Round[], reports: [] as AttackReport[] }))
   for (let round = 0; round < options.rounds; round++) {
-    for (const { name, calm, attacked, reports } of outcomes) {
+    for (const { name, calm, elsewhere, attacked, reports } of outcomes) {
       const settings = (kind: string): LoadSettings => ({
         ...GOOD, port: gateway.ports.mqtt, warmupMs: options.warmupMs, measureMs: options.measureMs, devicePrefix: `bench-${name}-${round}-${kind}`, secrets: null
       })
+      const strike = async (kind: string, { mqtt, http }: Target['ports']): Promise<{ round: Round, report: AttackReport }> => {
+        const attacker = supervisor.fork(compiled('attacker'))
+        const round = await serve(supervisor, gateway, settings(kind), (victim) => {
+          attacker.send({ name, mqttPort: mqtt, httpPort: http, secrets, victim } satisfies AttackSettings)
+        })
+        return { round, report: await endAttack(supervisor, attacker) }
+      }
       calm.push(await serve(supervisor, gateway, settings('calm'), null))
-      const attacker = supervisor.fork(compiled('attacker'))
-      attacked.push(await serve(supervisor, gateway, settings('attacked'), (victim) => {
-        attacker.send({ name, mqttPort: gateway.ports.mqtt, httpPort: gateway.ports.http, secrets, victim } satisfies AttackSettings)
-      }))
-      const report = await endAttack(supervisor, attacker)
+      if (ATTACKS[name]?.isPaced === true) elsewhere.push((await strike('elsewhere', listener.ports)).round)
+      const { round: struck, report } = await strike('attacked', gateway.ports)
+      attacked.push(struck)
       reports.push(report)
-      say(`${name}  round ${round + 1}  p99 ${toP99(calm.at(-1)).toFixed(2)} -> ${toP99(attacked.at(-1)).toFixed(2)} ms  ${report.attempts} attempts  ${report.closed} closed`)
+      const p99s = [calm, elsewhere, attacked].map((rounds) => toP99(rounds.at(-1)).toFixed(2))
+      say(`${name}  round ${round + 1}  p99 ${p99s.join(' -> ')} ms  ${report.attempts} attempts  ${report.closed} closed`)
     }
   }
+  await listener.stop()
   await gateway.stop()
   return outcomes
 }
@@ -94,22 +107,30 @@ function format (values: readonly number[], digits: number): string {
   return `${median.toFixed(digits)} (${min.toFixed(digits)} - ${max.toFixed(digits)})`
 }
 
-/** One row an attack: medians with smallest and largest, of the ratio round by round. */
+/** One row an attack: medians with smallest and largest; ratios round by round. */
 export function formatAttacks (outcomes: readonly AttackOutcome[]): string {
-  const toRatios = ({ calm, attacked }: AttackOutcome) => attacked.map((round, index) => toP99(round) / toP99(calm[index]))
-  const rows = outcomes.map((outcome) => [
-    outcome.name,
-    format(toRatios(outcome), 2),
-    format(outcome.calm.map(toP99), 1),
-    format(outcome.attacked.map(toP99), 1),
-    toSpread(outcome.reports.map(({ attempts }) => attempts)).median.toFixed(0),
-    toSpread(outcome.reports.map(({ closed }) => closed)).median.toFixed(0),
-    toSpread(outcome.reports.map(({ cpuCores }) => cpuCores)).median.toFixed(2),
-    ATTACKS[outcome.name]?.what ?? ''
-  ])
-  const delayed = outcomes.filter((outcome) => toSpread(toRatios(outcome)).median > DELAY_MAX).map(({ name }) => name)
-  return `${layOut([['attack', 'p99 ratio', 'p99 ms without', 'p99 ms under it', 'attempts', 'closed', 'attacker cores', 'what'], ...rows])}
+  const toRatios = (rounds: readonly Round[], bases: readonly Round[]) => rounds.map((round, index) => toP99(round) / toP99(bases[index]))
+  const toDelays = ({ calm, elsewhere, attacked }: AttackOutcome) => toRatios(attacked, elsewhere.length > 0 ? elsewhere : calm)
+  const rows = outcomes.map((outcome) => {
+    const { name, calm, elsewhere, attacked, reports } = outcome
+    const toMedian = (of: (report: AttackReport) => number, digits: number) => toSpread(reports.map(of)).median.toFixed(digits)
+    return [
+      name,
+      format(toDelays(outcome), 2),
+      format(toRatios(attacked, calm), 2),
+      format(calm.map(toP99), 1),
+      elsewhere.length > 0 ? format(elsewhere.map(toP99), 1) : '-',
+      format(attacked.map(toP99), 1),
+      toMedian(({ attempts }) => attempts, 0),
+      toMedian(({ closed }) => closed, 0),
+      toMedian(({ cpuCores }) => cpuCores, 2),
+      ATTACKS[name]?.what ?? ''
+    ]
+  })
+  const delayed = outcomes.filter((outcome) => toSpread(toDelays(outcome)).median > DELAY_MAX).map(({ name }) => name)
+  return `${layOut([['attack', 'delay', 'over calm', 'p99 ms calm', 'elsewhere', 'under it', 'attempts', 'closed', 'attacker cores', 'what'], ...rows])}
 
 p99 of acknowledgements: ${GOOD.connections} devices, ${GOOD.ratePerS.toLocaleString('en-US')} readings/s, open loop; all of their readings stored, none disconnected.
+elsewhere: the same attack on a listener that discards everything, so that the attacker's share of this machine is in both; delay: p99 under it over that, or over calm where the attack would be another one there.
 Delayed by more than half: ${delayed.length === 0 ? 'none' : delayed.join(', ')}`
 }

@@ -77,9 +77,11 @@ export function untilGone (child: ChildProcess, name: string, isStopping: () => 
   return gone
 }
 
-/** Aedes or Fastify alone, in a process of its own. */
-export async function startBare (supervisor: Supervisor, kind: 'broker' | 'http'): Promise<Target> {
-  const name = kind === 'broker' ? 'bare broker' : 'bare Fastify'
+const BARE = { broker: 'bare broker', http: 'bare Fastify', listener: 'bare listener' } as const
+
+/** Aedes, Fastify, or a listener that discards what it reads, alone in a process of its own. */
+export async function startBare (supervisor: Supervisor, kind: keyof typeof BARE): Promise<Target> {
+  const name = BARE[kind]
   const child = supervisor.fork(compiled(`bare-${kind}`))
   let stopping = false
   const gone = untilGone(child, name, () => stopping, () => '')

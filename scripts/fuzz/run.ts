@@ -95,7 +95,7 @@ async function startParts ({ belongings, dir, program, seed, targets, databaseUr
   const [mqttPort, httpPort] = [await findFreePort(), await findFreePort()]
   const gateway = new GatewayProcess({
     belongings,
-    args: ['--max-semi-space-size=20', '--heap-growing-percent=60', '--no-allocation-site-pretenuring', '--expose-gc', `--import=${program.preload}`, program.gateway],
+    args: ['--max-semi-space-size=32', '--heap-growing-percent=40', '--no-allocation-site-pretenuring', '--expose-gc', `--import=${program.preload}`, program.gateway],
     cwd: dir,
     env: {
       VITAL_DATA_DIR: dataDir,
