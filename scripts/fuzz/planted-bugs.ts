@@ -10,7 +10,7 @@ interface PlantedBug {
 
 export const BUGS = {
   /** The fuzzer's first find, mended since: JSON.stringify recurses, so deep nesting overflows the stack. */
-  'deep-json': { file: 'src/ingest/decode.ts', find: 'payload: elements[index] ?? payload', put: 'payload: Buffer.from(JSON.stringify(JSON.parse(String(elements[index]))))' },
+  'deep-json': { file: 'src/ingest/decode.ts', find: 'payload: elements[index] ?? payload', put: 'payload: Buffer.from(JSON.stringify(element))' },
   /** For each payload that is no JSON a file is opened and never closed. */
   'left-open': { file: 'src/ingest/decode.ts', find: 'return { rows: NOTHING, refused: [{ reason: \'invalid_json\'', put: 'process.getBuiltinModule(\'fs\').openSync(\'/dev/null\'); return { rows: NOTHING, refused: [{ reason: \'invalid_json\'' },
   /** What is known of a connection outlives it. */

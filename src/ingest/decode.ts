@@ -1,10 +1,10 @@
 import { isUtf8 } from 'node:buffer'
 import type { ReadingRow } from '../../db/rows.ts'
 import { type Fault, toPointerToken } from '../../schemas/fault.ts'
-import { isReading, READING_DEPTH_MAX, type Reading, readingFaults, READINGS_PER_ARRAY_MAX } from '../../schemas/reading.ts'
+import { isReading, type Reading, readingFaults, READINGS_PER_ARRAY_MAX } from '../../schemas/reading.ts'
 import type { Reason } from '../../schemas/reason.ts'
+import { splitArray } from './array-elements.ts'
 import { isStorableJson } from './canonical-json.ts'
-import { measureJson, splitArray } from './json-structure.ts'
 import { toReadingRow } from './reading-row.ts'
 
 /** One input that is no reading, and why. */
@@ -24,13 +24,6 @@ export interface Decoded {
 
 const NOTHING: readonly never[] = []
 
-/** From here on a payload is measured before it is parsed; below, the worst that JSON.parse can be given takes 0.6 ms. */
-const MEASURED_BYTES_MIN = 8192
-/** What is deeper is refused in any case: an array, a reading, and what its fields may hold. */
-const PARSED_DEPTH_MAX = READING_DEPTH_MAX + 2
-/** In place of a value that is deeper. */
-const TOO_DEEP = Symbol('too deep')
-
 /**
  * Payload → readings. The one decoder of both transports, so that they cannot differ.
  * @param topicDevice - the topic's device over MQTT; `null` over HTTP, where each reading must name its own
@@ -41,7 +34,7 @@ export function decode (payload: Buffer, topicDevice: string | null, receivedAtM
   try {
     // toString() would replace invalid UTF-8 silently, and a changed reading would be acknowledged as stored.
     if (!isUtf8(payload)) return undecodable(payload, topicDevice, 'must be UTF-8')
-    value = parse(payload)
+    value = JSON.parse(payload.toString())
   } catch (error) {
     return undecodable(payload, topicDevice, `must be JSON: ${toParseMessage(error)}`)
   }
@@ -69,31 +62,10 @@ export function decode (payload: Buffer, topicDevice: string | null, receivedAtM
   return { rows, refused }
 }
 
-/** @throws SyntaxError */
-function parse (payload: Buffer): unknown {
-  if (payload.length < MEASURED_BYTES_MIN) return JSON.parse(payload.toString())
-  const measured = measureJson(payload)
-  if (measured === null) throw new SyntaxError('unexpected end')
-  const { depth, isArray, elements } = measured
-  if (depth <= PARSED_DEPTH_MAX) return JSON.parse(payload.toString())
-  if (!isArray) return TOO_DEEP
-  // Of a longer array only the length is looked at.
-  if (elements > READINGS_PER_ARRAY_MAX) return new Array(elements)
-  try {
-    return splitArray(payload).map((element) => (measureJson(element)?.depth ?? 0) < PARSED_DEPTH_MAX ? JSON.parse(element.toString()) as unknown : TOO_DEEP)
-  } catch {
-    // A position within the element would mislead.
-    throw new SyntaxError('unexpected character')
-  }
-}
-
 /** @param payload - of what is refused; for an element of an array the caller puts the element's own bytes in its place */
 function toRow (
   value: unknown, topicDevice: string | null, nowS: number, receivedAtMs: number, path: string, payload: Buffer
 ): ReadingRow | Refused {
-  if (value === TOO_DEEP) {
-    return { reason: 'invalid_reading', errors: [{ path, message: `must not nest deeper than ${READING_DEPTH_MAX} levels` }], payload, device: topicDevice }
-  }
   if (!isReading(value, nowS)) {
     const errors = readingFaults(value, nowS, path)
     if (topicDevice === null) requireDevice(value, path, errors)

@@ -84,27 +84,6 @@ t.test('deep nesting is refused and does not overflow the stack', (t) => {
   t.end()
 })
 
-t.test('a large payload that is deep is not parsed', (t) => {
-  const deep = `${'['.repeat(9000)}${']'.repeat(9000)}`
-  const spaces = ' '.repeat(100)
-  const cases: ReadonlyArray<readonly [payload: string, refused: ReadonlyArray<readonly [reason: string, path: string, message: string, payload: string]>, rows: number]> = [
-    ['['.repeat(9000), [['invalid_json', '', 'must be JSON: it ends too early', '['.repeat(9000)]], 0],
-    [`{"a":"${'x'.repeat(9000)}`, [['invalid_json', '', 'must be JSON: it ends too early', `{"a":"${'x'.repeat(9000)}`]], 0],
-    [`{"timestamp":1,"x":${deep}}`, [['invalid_reading', '', 'must not nest deeper than 32 levels', `{"timestamp":1,"x":${deep}}`]], 0],
-    [`${spaces}[{"timestamp":1}, ${deep} ,{"timestamp":2}]`, [['invalid_reading', '/1', 'must not nest deeper than 32 levels', deep]], 2],
-    [`[{"timestamp":1},{"timestamp"},${deep}]`, [['invalid_json', '', 'must be JSON: unexpected character', `[{"timestamp":1},{"timestamp"},${deep}]`]], 0],
-    [`[${'{},'.repeat(1000)}${deep}]`, [['invalid_reading', '', 'must be an array of 1 to 1000 readings, not 1001', `[${'{},'.repeat(1000)}${deep}]`]], 0],
-    // Brackets in strings are none.
-    [`{"timestamp":1,"x":"${'[\\"'.repeat(3000)}"}`, [], 1]
-  ]
-  for (const [payload, expected, count] of cases) {
-    const { rows, refused } = decodeText(payload)
-    t.strictSame(refused.map((one) => [one.reason, one.errors[0]?.path, one.errors[0]?.message, one.payload.toString()]), expected)
-    t.equal(rows.length, count)
-  }
-  t.end()
-})
-
 t.test('an array stands for its elements: good ones are rows, each bad one is refused alone', (t) => {
   const { rows, refused } = decodeText('[{"timestamp":1},{"timestamp":"x"},{"timestamp":2},7]')
   t.same(rows.map((row) => row.timeUs), [1e6, 2e6])
