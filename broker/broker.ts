@@ -7,7 +7,7 @@ import type { IsTrusted } from './addresses.ts'
 import { createAdmission } from './admission.ts'
 import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
-import { closeSoon, type Connection, Connections, createConnection } from './connections.ts'
+import { closeSoon, type Connection, Connections, createConnection, readOn } from './connections.ts'
 import { createExpress } from './express.ts'
 import type { PrincipalPredicate } from './endings.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
@@ -17,6 +17,7 @@ import { LimitHits } from './limit-hits.ts'
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts'
 import { createListeners, type TlsBinding } from './listeners.ts'
 import { createLogins } from './logins.ts'
+import { Newcomers } from './newcomers.ts'
 import { createOffences } from './offences.ts'
 import type { Origin } from './origin.ts'
 import { createPersistence } from './persistence.ts'
@@ -147,7 +148,8 @@ export function createBroker (options: BrokerOptions): Broker {
   Object.assign(aedes, { maxTopicLevels: Infinity })
   observe()
 
-  const admission = createAdmission({ limits, hits, serve, logger })
+  const newcomers = new Newcomers({ timeoutMs: limits.connectTimeoutMs, serve, onTimeout: () => { hits.hit('connect_time') } })
+  const admission = createAdmission({ limits, hits, serve: newcomers.await, logger })
   const listeners = createListeners({
     host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: admission.admit, logger
   })
@@ -163,6 +165,7 @@ export function createBroker (options: BrokerOptions): Broker {
     gate.use(express.createLane(connection))
     connections.add(connection)
     socket.once('close', () => { forget(connection) })
+    readOn(connection.client)
   }
 
   function forget (connection: Connection): void {
@@ -211,6 +214,7 @@ export function createBroker (options: BrokerOptions): Broker {
 
   async function stopListening (): Promise<void> {
     admission.stop()
+    newcomers.stop()
     await listeners.stop()
   }
 
