@@ -1,4 +1,6 @@
+import { toQuotedName } from './quoted-names.ts'
 import type { ReadingRow } from './rows.ts'
+import { toUnixSeconds } from './unix-seconds.ts'
 
 /** What one batch knows of a device's latest state. Times are Unix microseconds. */
 export interface LatestRow {
@@ -66,10 +68,10 @@ function lay (values: Map<string, { value: unknown, timeUs: number }>, row: Read
 }
 
 function single (row: ReadingRow): LatestRow {
-  const seconds = String(row.timeUs / 1e6)
+  const seconds = toUnixSeconds(row.timeUs)
   let vitalTimes = ''
   for (const name in row.fields) {
-    if (isField(name)) vitalTimes += `${vitalTimes === '' ? '{' : ','}${toJsonKey(name)}:${seconds}`
+    if (isField(name)) vitalTimes += `${vitalTimes === '' ? '{' : ','}${toQuotedName(name)}:${seconds}`
   }
   return {
     device: row.device,
@@ -87,9 +89,9 @@ function merged (device: string, timeUs: number, values: Values): LatestRow {
   let vitalTimes = ''
   let oldestTimeUs = timeUs
   for (const [field, { value, timeUs: fieldTimeUs }] of values) {
-    const key = `${vitals === '' ? '{' : ','}${toJsonKey(field)}:`
+    const key = `${vitals === '' ? '{' : ','}${toQuotedName(field)}:`
     vitals += key + JSON.stringify(value)
-    vitalTimes += key + String(fieldTimeUs / 1e6)
+    vitalTimes += key + toUnixSeconds(fieldTimeUs)
     if (fieldTimeUs < oldestTimeUs) oldestTimeUs = fieldTimeUs
   }
   const isEmpty = vitals === ''
@@ -117,11 +119,4 @@ function toRate (value: unknown): number | null {
 
 function isField (name: string): boolean {
   return name !== 'timestamp' && name !== 'device'
-}
-
-/** Names of plain letters and digits need no escaping, which is all of the known vital signs. */
-const PLAIN_KEY = /^\w+$/
-
-function toJsonKey (field: string): string {
-  return PLAIN_KEY.test(field) ? `"${field}"` : JSON.stringify(field)
 }

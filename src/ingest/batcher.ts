@@ -40,7 +40,11 @@ const REOPEN_SHARE = 0.5
 
 export class Batcher {
   readonly #options: BatcherOptions
-  #waiting: Submission[] = []
+  /**
+   * What has left is struck out at once: V8 moves the array to its old generation, and until the next major collection would move there whatever
+   * passes through it.
+   */
+  #waiting: Array<Submission | undefined> = []
   /** Index of the oldest entry of `#waiting` that is still there. */
   #head = 0
   #waitingReadings = 0
@@ -224,7 +228,7 @@ export class Batcher {
       taken.push(submission)
       readings += submission.units
       bytes += submission.bytes
-      this.#head++
+      this.#waiting[this.#head++] = undefined
     }
     this.#waitingReadings -= readings
     this.#waitingBytes -= bytes
@@ -252,7 +256,7 @@ export class Batcher {
     for (;;) {
       const oldest = this.#waiting[this.#head]
       if (oldest === undefined || oldest.acceptedAtMs > deadlineMs) break
-      this.#head++
+      this.#waiting[this.#head++] = undefined
       this.#waitingReadings -= oldest.units
       this.#waitingBytes -= oldest.bytes
       this.#abandon(oldest)

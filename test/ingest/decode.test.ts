@@ -20,6 +20,18 @@ t.test('a reading keeps its fields and gets its identity', (t) => {
   t.end()
 })
 
+t.test('fields are sorted by name, however many there are and in whatever order they came', (t) => {
+  for (const count of [1, 2, 15, 16, 17, 18, 100]) {
+    const names = Array.from({ length: count }, (_, index) => `f${String(index).padStart(3, '0')}`)
+    const vitals = `{${names.map((name) => `"${name}":1`).join(',')}}`
+    for (const order of [names, names.toReversed(), [...names.slice(count >> 1), ...names.slice(0, count >> 1)]]) {
+      const { rows } = decodeText(`{"timestamp":1750240830,${order.map((name) => `"${name}":1`).join(',')}}`)
+      t.equal(rows[0]?.vitals, vitals, `${count} fields, ${order[0]} first`)
+    }
+  }
+  t.end()
+})
+
 t.test('identity does not depend on key order, white space, transport or where the device stands', (t) => {
   const identity = (text: string, device: string | null) => {
     const row = decodeText(text, device).rows[0]
