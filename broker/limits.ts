@@ -23,7 +23,7 @@ export interface BrokerLimits {
   readonly handshakesPerAddressMax: number
   /** From accept to a whole PROXY header: proxies send it in their first packet. */
   readonly proxyHeaderTimeoutMs: number
-  /** From its turn to a whole CONNECT. */
+  /** From its turn to the first byte, and from there to a whole CONNECT. */
   readonly connectTimeoutMs: number
   /** Longest that credentials are verified; then CONNACK 3. A thousand argon2id passwords take two cores about 25 s. */
   readonly authenticationTimeoutMs: number
