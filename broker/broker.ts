@@ -149,7 +149,7 @@ export function createBroker (options: BrokerOptions): Broker {
   observe()
 
   const newcomers = new Newcomers({ timeoutMs: limits.connectTimeoutMs, serve, onTimeout: () => { hits.hit('connect_time') } })
-  const admission = createAdmission({ limits, hits, serve: newcomers.await, logger })
+  const admission = createAdmission({ limits, hits, serve: newcomers.receive, logger })
   const listeners = createListeners({
     host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: admission.admit, logger
   })

@@ -22,7 +22,7 @@ export class Newcomers {
   }
 
   /** Takes a connection that nobody has read from. */
-  readonly await = (stream: Duplex, origin: Origin): void => {
+  readonly receive = (stream: Duplex, origin: Origin): void => {
     const { timeoutMs, serve, onTimeout } = this.#options
     const timer = setTimeout(() => {
       onTimeout()

@@ -7,7 +7,7 @@ import { toCanonicalJson } from './canonical-json.ts'
 /** Bytes of a reading's hash: 128 bits of SHA-256, so that two readings of one instant never meet by chance. */
 const HASH_BYTES = 16
 
-/** So few names are sorted while they are collected, in a third of the time. */
+/** So few names are sorted while they are collected: a decode of three took 2.4 to 2.8 µs with `sort`, 2.0 so. */
 const INSERTED_MAX = 16
 
 /**

@@ -7,6 +7,9 @@ import type { Batch } from '../../src/ingest/journal.ts'
 import { Ledger } from '../../src/ingest/ledger.ts'
 import { Submission } from '../../src/ingest/submission.ts'
 
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void
+
 const LIMITS = {
   batchReadingsMax: 4, batchBytesMax: 1000, flushIntervalMs: 2, batchesInFlightMax: 1, bufferReadingsMax: 1000, bufferBytesMax: 1e6, ackTimeoutMs: 200
 }
@@ -46,8 +49,6 @@ function start (t: Test) {
 const countAlive = (submissions: ReadonlyArray<WeakRef<Submission>>) => submissions.filter((submission) => submission.deref() !== undefined).length
 
 t.test('what has been decided is let go, while others still wait', async (t) => {
-  setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('gc') as () => void
   const { batcher, commits, submit } = start(t)
   const submissions = Array.from({ length: 10 }, submit)
   await turn()
@@ -63,7 +64,6 @@ t.test('what has been decided is let go, while others still wait', async (t) => 
 })
 
 t.test('what waited too long is let go, while others still wait', async (t) => {
-  const collect = runInNewContext('gc') as () => void
   const { batcher, submit } = start(t)
   const submissions = Array.from({ length: 8 }, submit)
   await sleep(LIMITS.ackTimeoutMs * 0.6)
