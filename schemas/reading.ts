@@ -60,7 +60,7 @@ export function isReading (value: unknown, nowS: number): value is Reading {
       if (!Number.isFinite(field)) return false
     } else if (typeof field === 'object' && field !== null) {
       const inner = { names }
-      if (nestedFault(field, '', 1, inner) !== null) return false
+      if (nestedFault(field, 1, inner) !== null) return false
       names = inner.names
     }
   }
@@ -93,8 +93,8 @@ export function readingFaults (value: unknown, nowS: number, base = ''): Fault[]
     else if (typeof field === 'number' && !Number.isFinite(field)) {
       if (!faults.some((fault) => fault.path === path)) faults.push({ path, message: 'must be a finite number' })
     } else {
-      const nested = nestedFault(field, path, 1, counted)
-      if (nested !== null) faults.push(nested)
+      const nested = nestedFault(field, 1, counted)
+      if (nested !== null) faults.push(within(path, nested))
     }
     if (faults.length >= FAULTS_MAX) break
   }
@@ -108,22 +108,31 @@ function timestampMessage (timestamp: number, nowS: number): string {
     : 'must be Unix seconds, at most a day ahead of the gateway\'s clock'
 }
 
-const TOO_MANY_NAMES = `must not hold more than ${READING_NAMES_MAX} names, those of nested objects included`
+export const TOO_MANY_NAMES = `must not hold more than ${READING_NAMES_MAX} names, those of nested objects included`
 
 /**
- * The first fault inside an unknown field: JSON has no Infinity, but `1e999` parses to it.
+ * The first fault inside an unknown field: JSON has no Infinity, but `1e999` parses to it. Its path begins at `value` and is
+ * put together on the way back: a waveform has thousands of elements, and none of them is at fault.
  * @param counted - names of the reading so far; those found here are added
  */
-function nestedFault (value: unknown, path: string, depth: number, counted: { names: number }): Fault | null {
-  if (typeof value === 'number') return Number.isFinite(value) ? null : { path, message: 'must be a finite number' }
+function nestedFault (value: unknown, depth: number, counted: { names: number }): Fault | null {
+  if (typeof value === 'number') return Number.isFinite(value) ? null : { path: '', message: 'must be a finite number' }
   if (typeof value !== 'object' || value === null) return null
-  if (depth > READING_DEPTH_MAX) return { path, message: `must not nest deeper than ${READING_DEPTH_MAX} levels` }
-  const isArray = Array.isArray(value)
+  if (depth > READING_DEPTH_MAX) return { path: '', message: `must not nest deeper than ${READING_DEPTH_MAX} levels` }
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) {
+      const fault = nestedFault(value[index], depth + 1, counted)
+      if (fault !== null) return within(`/${index}`, fault)
+    }
+    return null
+  }
   for (const [key, field] of Object.entries(value)) {
-    if (!isArray && ++counted.names > READING_NAMES_MAX) return { path, message: TOO_MANY_NAMES }
-    if (FORBIDDEN_NAMES.has(key)) return { path: `${path}/${key}`, message: keyName(key) }
-    const fault = nestedFault(field, `${path}/${toPointerToken(key)}`, depth + 1, counted)
-    if (fault !== null) return fault
+    if (++counted.names > READING_NAMES_MAX) return { path: '', message: TOO_MANY_NAMES }
+    if (FORBIDDEN_NAMES.has(key)) return { path: `/${key}`, message: keyName(key) }
+    const fault = nestedFault(field, depth + 1, counted)
+    if (fault !== null) return within(`/${toPointerToken(key)}`, fault)
   }
   return null
 }
+
+const within = (base: string, { path, message }: Fault): Fault => ({ path: base + path, message })

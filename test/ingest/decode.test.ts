@@ -83,16 +83,64 @@ t.test('what is refused, with its reason and the place of each fault', (t) => {
   t.end()
 })
 
-t.test('deep nesting is refused and does not overflow the stack', (t) => {
-  const deep = `{"timestamp":1,"x":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
-  t.equal(decodeText(deep).refused[0]?.reason, 'invalid_reading')
+t.test('a deep element is refused alone', (t) => {
   for (const [open, close] of [['[', ']'], ['{"a":', '1}']] as const) {
-    // JSON.stringify recurses where JSON.parse does not.
-    const element = `${open.repeat(40_000)}${close.slice(0, -1)}${close.slice(-1).repeat(40_000)}`
-    const { rows, refused } = decodeText(`[{"timestamp":1},${element}]`)
+    const element = `${open.repeat(500)}${close.slice(0, -1)}${close.slice(-1).repeat(500)}`
+    // A long note, so that the payload is measured before it is parsed.
+    const { rows, refused } = decodeText(`[{"timestamp":1,"note":"${'x'.repeat(20_000)}"},${element}]`)
     t.equal(rows.length, 1)
     t.strictSame(refused.map(({ reason, payload }) => [reason, payload.toString() === element]), [['invalid_reading', true]])
   }
+  t.end()
+})
+
+t.test('deeper than anything that a reading could be, nothing is parsed', (t) => {
+  const deep = `${'['.repeat(40_000)}${']'.repeat(40_000)}`
+  for (const text of [deep, `{"timestamp":1,"x":${deep}}`, `[{"timestamp":1},${deep}]`, '['.repeat(200_000), '{"a":'.repeat(40_000)]) {
+    t.match(decodeText(text), { rows: [], refused: [{ reason: 'invalid_json', errors: [{ path: '', message: 'must not nest deeper than 512 levels' }], payload: Buffer.from(text) }] })
+  }
+  t.end()
+})
+
+t.test('what is measured before it is parsed is told the same', (t) => {
+  const padding = 'x, {:[ and \\"so on"'
+  const name = (index: number) => `"n${index}":${JSON.stringify(padding)}`
+  const limits: Array<[(count: number) => string, string]> = [
+    [(count) => `{"timestamp":1,${Array.from({ length: count - 1 }, (_, index) => name(index)).join(',')}}`, 'must not hold more than 1000 names, those of nested objects included'],
+    [(count) => `[${Array.from({ length: count }, (_, index) => `{"timestamp":1,${name(index)}}`).join(',')}]`, 'must be an array of 1 to 1000 readings, not 1001']
+  ]
+  for (const [toText, message] of limits) {
+    t.strictSame(decodeText(toText(1000)).refused, [])
+    t.strictSame(decodeText(toText(1001)).refused[0]?.errors, [{ path: '', message }])
+  }
+  for (const text of [`[${' '.repeat(20_000)}]`, `{"timestamp":1,"note":"${'['.repeat(20_000)}"}`, `{"timestamp":1,"a":"${'\\"['.repeat(20_000)}"}`, ' '.repeat(20_000), '"'.repeat(20_001), ']'.repeat(20_000)]) {
+    let isJson = true
+    try {
+      JSON.parse(text)
+    } catch {
+      isJson = false
+    }
+    t.equal(decodeText(text).refused[0]?.reason === 'invalid_json', !isJson, text.slice(0, 30))
+  }
+  t.end()
+})
+
+t.test('a waveform is kept, and a fault in the middle of it found', (t) => {
+  const wave = Array.from({ length: 30_000 }, (_, index) => index % 977)
+  t.equal(decodeText(JSON.stringify({ timestamp: 1, wave })).rows[0]?.vitals, JSON.stringify({ wave }))
+  const text = JSON.stringify({ timestamp: 1, 'a/b': [{ wave: [...wave, null] }] }).replace('null', '1e999')
+  t.strictSame(decodeText(text).refused[0]?.errors, [{ path: '/a~1b/0/wave/30000', message: 'must be a finite number' }])
+  t.end()
+})
+
+t.test('of one payload a hundred faults are told in full', (t) => {
+  const { rows, refused } = decodeText(`[${Array.from({ length: 500 }, () => '{"timestamp":"x","spo2Value":"y"},{"timestamp":2}').join(',')}]`)
+  t.equal(rows.length, 500)
+  t.equal(refused.length, 500)
+  t.strictSame(refused.slice(0, 50).map(({ errors }) => errors.length), Array.from({ length: 50 }, () => 2))
+  t.strictSame(refused[50]?.errors, [{ path: '/100', message: 'is not a reading; of one payload only the first 100 faults are told in full' }])
+  t.strictSame(refused[499]?.errors[0]?.path, '/998')
+  t.equal(refused[499]?.payload.toString(), '{"timestamp":"x","spo2Value":"y"}')
   t.end()
 })
 
@@ -124,7 +172,7 @@ t.test('no fault message quotes the payload', (t) => {
 })
 
 t.test('canonical JSON: RFC 8785 as far as JSON.parse can produce it', (t) => {
-  t.equal(toCanonicalJson(JSON.parse('{"b":-0,"a":[1e21,"\\u20ac",{"z":null,"y":true}],"10":0.1}')), '{"10":0.1,"a":[1e+21,"€",{"y":true,"z":null}],"b":0}')
+  t.equal(toCanonicalJson(JSON.parse('{"b":-0,"a":[1e21,"\\u20ac",{"z":null,"y":true}],"10":0.1,"c":[-0,1e21,"\\u20ac",null]}')), '{"10":0.1,"a":[1e+21,"€",{"y":true,"z":null}],"b":0,"c":[0,1e+21,"€",null]}')
   t.equal(isStorableJson(JSON.stringify('\\u0000')), true, 'an escaped backslash is no escape')
   t.equal(isStorableJson(JSON.stringify('\\\u0000')), false)
   t.equal(isStorableJson(JSON.stringify('\u0001')), true)
