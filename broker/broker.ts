@@ -7,7 +7,7 @@ import type { IsTrusted } from './addresses.ts'
 import { createAdmission } from './admission.ts'
 import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
-import { closeSoon, type Connection, Connections, createConnection, readOn } from './connections.ts'
+import { closeSoon, type Connection, Connections, createConnection, letGo, readOn } from './connections.ts'
 import { createExpress } from './express.ts'
 import type { PrincipalPredicate } from './endings.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
@@ -174,6 +174,7 @@ export function createBroker (options: BrokerOptions): Broker {
     connections.remove(connection)
     subscriptionGuard.forget(connection)
     if (attached) sessions.detach(client.id, performance.now())
+    letGo(client)
   }
 
   function noteInbound ({ client, principal = null }: Connection, messageId: number): boolean {

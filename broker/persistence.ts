@@ -58,8 +58,9 @@ export function createPersistence ({ retained, sessions }: { retained: RetainedM
     async outgoingClearMessageId ({ id }: Identified, packet: OutgoingPacket) {
       return sessions.removeQueued(id, packet)
     },
-    outgoingStream ({ id }: Identified): Readable {
-      return Readable.from(sessions.queued(id))
+    /** Aedes gives it to a pipeline, which takes an array as well. */
+    outgoingStream ({ id }: Identified): Iterable<OutgoingPacket> {
+      return sessions.queued(id)
     },
 
     /**

@@ -95,6 +95,8 @@ export function createWebSockets ({ onConnection, origins, limits, logger }: Web
       })
       onConnection(stream, { ...origin, transport: origin.transport === 'tls' ? 'wss' : 'ws' })
     })
+    // ws has answered, or told of an error. An entry leads to its own key, and would keep both until the next major collection.
+    underWay.delete(request)
   }
 
   return {
