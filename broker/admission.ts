@@ -11,6 +11,7 @@ import type { Logger } from 'pino'
 import { isLoopback, toAddressKey } from './address-key.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
+import { Lines } from './lines.ts'
 import { createOccasional } from './occasional.ts'
 import type { Origin } from './origin.ts'
 
@@ -31,8 +32,8 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
   const { connectionsMax, connectionsPerAddressMax, connectsPerSecondMax } = limits
   const occasionally = createOccasional({ intervalMs: 60_000 })
   const openByAddress = new Map<string, number>()
-  /** By address, the one whose turn is next first. */
-  const waiting = new Map<string, Waiting[]>()
+  /** By address. */
+  const waiting = new Lines<Waiting>()
   // A second's worth at once; from then on as time passes.
   const state = { open: 0, refused: 0, isStopped: false, turns: connectsPerSecondMax, filledAtMs: performance.now() }
   let timer: NodeJS.Timeout | null = null
@@ -50,13 +51,14 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
     openByAddress.set(key, open + 1)
     stream.once('close', () => { leave(key) })
     fill()
-    if (waiting.size === 0 && takeTurn()) return serve(stream, origin)
+    if (waiting.size === 0 && hasTurn()) {
+      state.turns--
+      return serve(stream, origin)
+    }
     hits.hit('connects_per_second')
     // A peer that resets while it waits would otherwise end the process.
     stream.on('error', ignore)
-    const line = waiting.get(key)
-    if (line === undefined) waiting.set(key, [{ stream, origin }])
-    else line.push({ stream, origin })
+    waiting.add(key, { stream, origin })
     timer ??= setInterval(serveWaiting, TURN_MS)
   }
 
@@ -83,26 +85,16 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
     state.filledAtMs = nowMs
   }
 
-  function takeTurn (): boolean {
-    if (connectsPerSecondMax === 0) return true
-    if (state.turns < 1) return false
-    state.turns--
-    return true
-  }
+  const hasTurn = () => connectsPerSecondMax === 0 || state.turns >= 1
 
   function serveWaiting (): void {
     fill()
-    for (const [key, line] of waiting) {
-      const at = line.findIndex(({ stream }) => !stream.destroyed)
-      if (at !== -1 && !takeTurn()) break
-      waiting.delete(key)
-      if (at === -1) continue
-      const { stream, origin } = line[at] as Waiting
-      line.splice(0, at + 1)
-      // To the end of the round, which this loop reaches again as long as there are turns.
-      if (line.length > 0) waiting.set(key, line)
-      stream.off('error', ignore)
-      serve(stream, origin)
+    while (hasTurn()) {
+      const next = waiting.next(({ stream }) => !stream.destroyed)
+      if (next === undefined) break
+      state.turns--
+      next.stream.off('error', ignore)
+      serve(next.stream, next.origin)
     }
     if (waiting.size > 0 || timer === null) return
     clearInterval(timer)
@@ -115,8 +107,7 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
     stop (): void {
       state.isStopped = true
       if (timer !== null) clearInterval(timer)
-      for (const line of waiting.values()) for (const { stream } of line) stream.destroy()
-      waiting.clear()
+      for (const { stream } of waiting.drain()) stream.destroy()
     },
     /** Sockets open, waiting ones included. */
     get open (): number { return state.open },

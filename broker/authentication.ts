@@ -6,6 +6,7 @@ import type { Connection, Connections } from './connections.ts'
 import { Endings, type PrincipalPredicate } from './endings.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
+import { type Identity, Login } from './login.ts'
 import type { createLogins } from './logins.ts'
 import { createOccasional } from './occasional.ts'
 import type { Origin } from './origin.ts'
@@ -18,6 +19,8 @@ export interface Credentials {
   readonly username: string | undefined
   readonly password: Buffer | undefined
   readonly origin: Origin
+  /** Becomes true when nobody waits for the answer any more: what has not begun by then need not. */
+  readonly isOver: boolean
 }
 
 /** Who it is. */
@@ -46,6 +49,8 @@ interface Refusal {
   readonly returnCode: typeof IDENTIFIER_REJECTED | typeof SERVER_UNAVAILABLE | typeof NOT_AUTHORIZED
   readonly message: string
 }
+
+const isRefusal = (result: Identity | Refusal): result is Refusal => 'returnCode' in result
 
 /** One for every cause. */
 const REFUSED: Refusal = { returnCode: NOT_AUTHORIZED, message: 'not authorised' }
@@ -91,52 +96,62 @@ export function createAuthentication ({ limits, hits, connections, sessions, log
 
   const toError = ({ returnCode, message }: Refusal): AuthenticateError => Object.assign(new Error(message), { returnCode })
 
-  async function verify (connection: Connection, credentials: Credentials): Promise<Refusal | null> {
+  async function identify (login: Login, will: ConnectPacket['will']): Promise<Identity | Refusal> {
     const since = endings.count
-    const answer = await ask(connection, credentials)
+    const answer = await ask(login)
     if (answer.status === 'unavailable') return UNAVAILABLE
-    if (answer.status === 'refused') return refuse(credentials)
-    const { principal, expiresAtMs = Infinity } = answer
-    const { clientId } = credentials
-    if (!mayConnect(principal, clientId, connects.get(connection.client)?.will) || expiresAtMs <= Date.now()) return refuse(credentials)
-    if (claimOn(clientId, principal) === 'refuse') return refuse(credentials)
-    if (connections.holderOf(clientId) !== undefined) await logins.takeover(credentials)
+    if (answer.status === 'accepted') {
+      const { principal, expiresAtMs = Infinity } = answer
+      if (mayConnect(principal, login.clientId, will) && expiresAtMs > Date.now()) return { principal, expiresAtMs, since }
+    }
+    return refuse(login)
+  }
+
+  /** Gives a connection what its login is entitled to. @returns why not */
+  async function admit (connection: Connection, login: Login, { principal, expiresAtMs, since }: Identity): Promise<Refusal | null> {
+    const { clientId } = login
+    if (claimOn(clientId, principal) === 'refuse') return refuse(login)
+    if (connections.holderOf(clientId) !== undefined) await logins.takeover(login)
     if (endings.includes(principal, since)) return UNAVAILABLE
     // It may have changed hands meanwhile; from here on nothing can come between.
     const claim = claimOn(clientId, principal)
-    if (claim === 'refuse') return refuse(credentials)
+    if (claim === 'refuse') return refuse(login)
     if (!connections.claim(connection)) return UNAVAILABLE
     if (claim === 'discard') sessions.end(clientId)
     const attached = !connection.client.clean
     Object.assign(connection, { principal, expiresAtMs, publishTopic: publishTopicOf(principal), attached })
     if (attached) sessions.attach(clientId, principal)
-    logins.succeeded(credentials)
+    logins.succeeded(login)
     return null
   }
 
-  async function ask (connection: Connection, credentials: Credentials): Promise<Authentication> {
+  async function verify (connection: Connection, login: Login, will: ConnectPacket['will']): Promise<Refusal | null> {
+    const identity = login.identity ?? await identify(login, will)
+    return isRefusal(identity) ? identity : await admit(connection, login, identity)
+  }
+
+  async function ask (login: Login): Promise<Authentication> {
     if (authenticate === undefined) return { status: 'accepted', principal: null }
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<Authentication>((resolve) => {
-      timer = setTimeout(() => {
-        hits.hit('authentication_time')
-        resolve({ status: 'unavailable' })
-      }, authenticationTimeoutMs)
-    })
-    // Both the wait for its turn and the turn itself end with the time.
-    const answer = logins.inTurn<Authentication>(credentials, () => connection.socket.destroyed ? { status: 'unavailable' } : Promise.race([authenticate(credentials), late]))
     try {
-      return await Promise.race([answer, late])
+      const answer = authenticate(login)
+      return answer instanceof Promise ? await Promise.race([answer, tooLate(login)]) : answer
     } catch (error) {
       occasionally((leftOut) => { logger.error({ err: error, leftOut }, 'credentials could not be verified') })
       return { status: 'unavailable' }
     } finally {
-      clearTimeout(timer)
+      login.cancel()
     }
   }
 
-  async function refuse (credentials: Credentials): Promise<Refusal> {
-    await logins.failed(credentials)
+  async function tooLate (login: Login): Promise<Authentication> {
+    await login.wait(authenticationTimeoutMs)
+    if (!login.isOver) hits.hit('authentication_time')
+    login.end()
+    return { status: 'unavailable' }
+  }
+
+  async function refuse (login: Login): Promise<Refusal> {
+    await logins.failed(login)
     return REFUSED
   }
 
@@ -148,6 +163,20 @@ export function createAuthentication ({ limits, hits, connections, sessions, log
   }
 
   return {
+    /**
+     * Whether a CONNECT is worth a client of Aedes: who is refused, however long that takes, costs a socket.
+     * @param packet - whole, of MQTT 3.1 or 3.1.1, with a client id
+     * @returns the return code that refuses it; `null`: it may go on, and what was found is not looked for again
+     */
+    async receive (login: Login, packet: ConnectPacket): Promise<number | null> {
+      // What is wrong with the packet itself Aedes hears of, too.
+      if (refusalOf(packet, limits) !== null) return null
+      const identity = await identify(login, packet.will)
+      if (isRefusal(identity)) return identity.returnCode
+      login.identity = identity
+      return null
+    },
+
     preConnect (client: Client, packet: ConnectPacket, callback: (error: Error | null, success: boolean) => void): void {
       connects.set(client, { will: packet.will, refusal: refusalOf(packet, limits) })
       // MQTT 3.1.1 has no way to tell the client; Aedes takes it from the packet.
@@ -166,10 +195,14 @@ export function createAuthentication ({ limits, hits, connections, sessions, log
       }
       const connection = connections.of(client)
       if (connection === undefined) return answer(UNAVAILABLE)
-      const refusal = connects.get(client)?.refusal ?? null
+      const { will, refusal = null } = connects.get(client) ?? {}
       if (refusal !== null) return answer(refusal)
+      connection.login ??= new Login({ clientId: client.id, username, password, origin: connection.origin })
       // eslint-disable-next-line @typescript-eslint/no-floating-promises -- verify does not reject
-      verify(connection, { clientId: client.id, username, password, origin: connection.origin }).then(answer)
+      verify(connection, connection.login, will).then((refusal) => {
+        connection.login = null
+        answer(refusal)
+      })
     },
 
     /** Ends the connections of these principals, those that are being authenticated included; their wills do not speak. */

@@ -11,17 +11,19 @@ import { closeSoon, type Connection, Connections, createConnection, letGo, readO
 import { createExpress } from './express.ts'
 import type { PrincipalPredicate } from './endings.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
-import { createTraffic, type FrameViolation, PUBLISH } from './frames.ts'
+import { createTraffic, type FrameViolation, noteConnect, PUBLISH } from './frames.ts'
 import type { Ingest } from './ingest.ts'
 import { LimitHits } from './limit-hits.ts'
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts'
 import { createListeners, type TlsBinding } from './listeners.ts'
+import type { Login } from './login.ts'
 import { createLogins } from './logins.ts'
 import { Newcomers } from './newcomers.ts'
 import { createOffences } from './offences.ts'
 import type { Origin } from './origin.ts'
 import { createPersistence } from './persistence.ts'
 import { ReadGates } from './read-gate.ts'
+import { Reception } from './reception.ts'
 import { RetainedMessages } from './retained.ts'
 import { Sessions } from './sessions.ts'
 import { type BrokerStatistics, createStatisticsPublisher } from './statistics.ts'
@@ -148,7 +150,10 @@ export function createBroker (options: BrokerOptions): Broker {
   Object.assign(aedes, { maxTopicLevels: Infinity })
   observe()
 
-  const newcomers = new Newcomers({ timeoutMs: limits.connectTimeoutMs, serve, onTimeout: () => { hits.hit('connect_time') } })
+  const reception = new Reception({
+    connectPacketBytesMax: limits.connectPacketBytesMax, receive: authentication.receive, serve, onRefused: (bytes) => { noteConnect(traffic, bytes) }
+  })
+  const newcomers = new Newcomers({ timeoutMs: limits.connectTimeoutMs, serve: reception.accept, onTimeout: () => { hits.hit('connect_time') } })
   const admission = createAdmission({ limits, hits, serve: newcomers.receive, logger })
   const listeners = createListeners({
     host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: admission.admit, logger
@@ -158,10 +163,10 @@ export function createBroker (options: BrokerOptions): Broker {
   })
   let timers: NodeJS.Timeout[] = []
 
-  function serve (socket: Duplex, origin: Origin): void {
+  function serve (socket: Duplex, origin: Origin, login: Login | null): void {
     const gate = gates.guard(socket)
     const held = new AcknowledgementQueue(subscriber)
-    const connection = createConnection({ client: aedes.handle(socket), socket, origin, gate, held })
+    const connection = createConnection({ client: aedes.handle(socket), socket, origin, gate, held, login })
     gate.use(express.createLane(connection))
     connections.add(connection)
     socket.once('close', () => { forget(connection) })
@@ -169,7 +174,8 @@ export function createBroker (options: BrokerOptions): Broker {
   }
 
   function forget (connection: Connection): void {
-    const { client, gate, attached } = connection
+    const { client, gate, login, attached } = connection
+    login?.end()
     gate.close()
     connections.remove(connection)
     subscriptionGuard.forget(connection)
@@ -216,6 +222,7 @@ export function createBroker (options: BrokerOptions): Broker {
   async function stopListening (): Promise<void> {
     admission.stop()
     newcomers.stop()
+    reception.stop()
     await listeners.stop()
   }
 

@@ -26,6 +26,15 @@ export function createTraffic (): Traffic {
   return { packetsByType: new Float64Array(16), bytesReceived: 0 }
 }
 
+/** Control packet type of CONNECT. */
+const CONNECT = 1
+
+/** Counts a CONNECT that no scanner saw. */
+export function noteConnect (traffic: Traffic, bytes: number): void {
+  (traffic.packetsByType[CONNECT] as number)++
+  traffic.bytesReceived += bytes
+}
+
 /** Control packet type of PUBLISH. */
 export const PUBLISH = 3
 

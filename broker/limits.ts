@@ -27,8 +27,6 @@ export interface BrokerLimits {
   readonly connectTimeoutMs: number
   /** Longest that credentials are verified; then CONNACK 3. A thousand argon2id passwords take two cores about 25 s. */
   readonly authenticationTimeoutMs: number
-  /** Verifications of one address under way; beyond, one waits for another to end. Keeps both cores busy and the queue of passwords short. */
-  readonly loginsPerAddressMax: number
   /** Refused logins of one name. A device that was given a wrong secret costs little, and a right one is never delayed. */
   readonly failedLoginsOfName: SlowDownLimits
   /** Refused logins of one address, behind which a whole ward may stand. */
@@ -98,7 +96,6 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   proxyHeaderTimeoutMs: 5_000,
   connectTimeoutMs: 10_000,
   authenticationTimeoutMs: 60_000,
-  loginsPerAddressMax: 64,
   failedLoginsOfName: { freeMax: 5, delayMs: 250, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },
   failedLoginsOfAddress: { freeMax: 50, delayMs: 250, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },
   takeoversOfClientId: { freeMax: 5, delayMs: 500, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },

@@ -37,6 +37,12 @@ export class SlowDown {
     return count <= freeMax ? 0 : Math.min(delayMs * 2 ** (count - freeMax - 1), delayMsMax)
   }
 
+  /** Whether its next offence costs nothing. */
+  isFree (key: string, nowMs: number): boolean {
+    const known = this.#offences.get(key)
+    return known === undefined || known.count < this.#limits.freeMax || nowMs - known.lastMs > this.#limits.forgetMs
+  }
+
   forgive (key: string): void {
     this.#offences.delete(key)
   }

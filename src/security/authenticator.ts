@@ -13,7 +13,7 @@ import type { Authentication, Credentials } from '../../broker/authentication.ts
 import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
 import type { AccessMode } from './access.ts'
 import type { Answer, Directory, KnownPassword, KnownPrincipal } from './directory.ts'
-import type { Passwords } from './passwords.ts'
+import type { Asker, Passwords } from './passwords.ts'
 import { digestOf, isSameDigest, isSecret } from './secrets.ts'
 import { isToken, type Tokens, type VerifiedToken } from './tokens.ts'
 
@@ -52,7 +52,8 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     return then(now === 'closed' ? identifyMqtt(credentials) : UNAVAILABLE, (authentication) => count('mqtt', authentication))
   }
 
-  function identifyMqtt ({ clientId, username, password, origin }: Credentials): Awaitable<Authentication> {
+  function identifyMqtt (credentials: Credentials): Awaitable<Authentication> {
+    const { clientId, username, password, origin } = credentials
     const byCertificate = origin.certificateNames.includes(clientId) && (username === undefined || username === clientId)
     if (byCertificate && isPrincipalId(clientId)) return then(directory.find(clientId), (answer) => acceptDevice(clientId, answer))
     if (password === undefined) return REFUSED
@@ -61,7 +62,7 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     if (username === undefined || !isPrincipalId(username)) return REFUSED
     return then(directory.find(username), (answer) => isSecret(text)
       ? acceptSecret(answer, digestOf(text))
-      : checkPassword(username, answer, password))
+      : checkPassword(username, answer, password, credentials))
   }
 
   /**
@@ -102,13 +103,13 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
   }
 
   /** A password is checked however little there is to check it with, so that the time tells nothing. */
-  function checkPassword (id: string, answer: Answer, password: Buffer): Awaitable<Authentication> {
+  function checkPassword (id: string, answer: Answer, password: Buffer, asker: Asker): Awaitable<Authentication> {
     if (answer === 'unavailable') return UNAVAILABLE
     const nowMs = Date.now()
     const valid: readonly KnownPassword[] = answer === undefined || answer.isRevoked
       ? []
       : answer.passwords.filter(({ expiresAtMs }) => expiresAtMs > nowMs)
-    return then(passwords.check(id, valid.map(({ argon2id }) => argon2id), password), (check) => {
+    return then(passwords.check(id, valid.map(({ argon2id }) => argon2id), password, asker), (check) => {
       if (check === 'unavailable') return UNAVAILABLE
       if (check === 'wrong' || answer === undefined) return REFUSED
       // It took seconds, in which the principal may have changed; the device asks again and finds the password remembered.

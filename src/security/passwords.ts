@@ -2,14 +2,21 @@
  * Passwords that people chose, checked with argon2id off the event loop.
  *
  * Each check costs 19 MiB and about 20 ms of a core, on purpose. So that a storm of them neither fills the memory nor starves
- * the disk, a few run at once, the rest wait in a bounded queue, and what has waited too long is not checked at all. A
- * device that comes back finds its last verified password remembered: under an HMAC with a key that never leaves this
- * process, so that the memory holds nothing that a guess could be tried on faster than on the argon2id hash.
+ * the disk, a few run at once and the rest wait, in bounded lines whose turns go round by address; what nobody waits for any
+ * more is not checked at all. Addresses from which wrong passwords come one after the other are checked aside, one at a time and
+ * with rests, with what others leave of the processor: both cores busy for as long as somebody guesses made everyone's
+ * acknowledgements wait. A device that comes back finds its last verified password remembered: under an HMAC with a key
+ * that never leaves this process, so that the memory holds nothing that a guess could be tried on faster than on the argon2id hash.
  *
  * Who does not exist, and who has no password, is checked against a hash that nothing matches: the answer takes as long.
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import type * as Argon2 from '@node-rs/argon2'
+import { toAddressKey } from '../../broker/address-key.ts'
+import type { Credentials } from '../../broker/authentication.ts'
+import { Lines } from '../../broker/lines.ts'
+import { SlowDown } from '../../broker/slow-down.ts'
+import { verifyIdly } from './idle-verify.ts'
 import { SECURITY_LIMITS } from './limits.ts'
 import { LruMap } from './lru-map.ts'
 
@@ -46,27 +53,42 @@ export function isPasswordHash (text: string): boolean {
   return memory !== undefined && Number(memory) <= MEMORY_KIB_MAX && Number(passes) <= PASSES_MAX && Number(lanes) <= 16
 }
 
-interface Waiting {
-  readonly run: () => Promise<void>
-  readonly giveUp: () => void
-  readonly untilMs: number
+/** Who wants to know. */
+export type Asker = Pick<Credentials, 'origin' | 'isOver'>
+
+/** A check under way or waiting. */
+interface Check {
+  readonly address: string
+  readonly hashes: readonly string[]
+  readonly password: Buffer
+  /** Who asked last: a device that gives up and comes back joins its own check. */
+  asker: Asker
+  readonly result: Promise<PasswordCheck>
+  readonly settle: (result: PasswordCheck | Promise<PasswordCheck>) => void
 }
 
-/** What a check found; `unavailable`: the queue was full, or its turn did not come in time. */
+/** What a check found; `unavailable`: too many wait, or nobody does any more. */
 export type PasswordCheck = 'right' | 'wrong' | 'unavailable'
 
-/** The queue and the memory of verified passwords. */
-export function createPasswords ({ verify = verifyNatively, atOnceMax = SECURITY_LIMITS.passwordsAtOnceMax }: {
-  /** Instead of argon2id itself. @returns whether the password has this PHC string */
-  readonly verify?: (argon2id: string, password: Buffer) => Promise<boolean>
+/** @returns whether the password has this PHC string */
+type Verify = (argon2id: string, password: Buffer) => Promise<boolean>
+
+/** The lines, and the memory of verified passwords. */
+export function createPasswords ({ verify = verifyNatively, verifyAside = verifyIdly, atOnceMax = SECURITY_LIMITS.passwordsAtOnceMax }: {
+  /** Instead of argon2id itself. */
+  readonly verify?: Verify
+  /** For guesses. */
+  readonly verifyAside?: Verify
   readonly atOnceMax?: number
 } = {}) {
   const key = randomBytes(32)
   const remembered = new LruMap<string, true>({ sizeMax: SECURITY_LIMITS.passwordsRememberedMax })
-  /** Checks under way or waiting: a device that gives up and comes back joins its own. */
-  const checks = new Map<string, Promise<PasswordCheck>>()
-  const queue = new Set<Waiting>()
-  let running = 0
+  const checks = new Map<string, Check>()
+  const lines = new Lines<Check>()
+  const wrong = new SlowDown(SECURITY_LIMITS.wrongPasswordsOfAddress)
+  const isTrusted = (address: string) => wrong.isFree(address, performance.now())
+  const isSuspect = (address: string) => !isTrusted(address)
+  const state = { running: 0, isAsideBusy: false }
 
   /** The hashes are part of it, so that a changed password is not remembered. */
   function toKey (id: string, hashes: readonly string[], password: Buffer): string {
@@ -76,50 +98,68 @@ export function createPasswords ({ verify = verifyNatively, atOnceMax = SECURITY
   }
 
   function pump (): void {
-    while (running < atOnceMax) {
-      const [next] = queue
-      if (next === undefined) return
-      queue.delete(next)
-      if (performance.now() > next.untilMs) {
-        next.giveUp()
-        continue
-      }
-      running++
-      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
-      next.run().finally(() => {
-        running--
+    while (state.running < atOnceMax) {
+      const next = lines.next(isAwaited, isTrusted)
+      if (next === undefined) break
+      state.running++
+      next.settle(run(next, verify).finally(() => {
+        state.running--
         pump()
-      })
+      }))
     }
+    const guess = state.isAsideBusy ? undefined : lines.next(isAwaited, isSuspect)
+    if (guess === undefined) return
+    state.isAsideBusy = true
+    const startMs = performance.now()
+    guess.settle(run(guess, verifyAside).finally(() => { setTimeout(openAside, (performance.now() - startMs) * SECURITY_LIMITS.guessRests) }))
   }
 
-  function enqueue (hashes: readonly string[], password: Buffer): Promise<PasswordCheck> {
-    return new Promise((resolve, reject) => {
-      queue.add({
-        untilMs: performance.now() + SECURITY_LIMITS.passwordWaitMaxMs,
-        giveUp: () => { resolve('unavailable') },
-        run: async () => {
-          try {
-            let isRight = false
-            for (const hash of hashes) isRight = await verify(hash, password) || isRight
-            resolve(isRight ? 'right' : 'wrong')
-          } catch (error) {
-            reject(error)
-          }
-        }
-      })
-      pump()
-    })
+  function openAside (): void {
+    state.isAsideBusy = false
+    pump()
   }
 
-  async function checkSlowly (memory: string, hashes: readonly string[], password: Buffer): Promise<PasswordCheck> {
+  /** Tells one for which nobody waits any more; it will not be asked for again. */
+  function isAwaited ({ asker, settle }: Check): boolean {
+    if (!asker.isOver) return true
+    settle('unavailable')
+    return false
+  }
+
+  async function run ({ address, hashes, password }: Check, verify: Verify): Promise<PasswordCheck> {
+    let isRight = false
+    for (const hash of hashes.length === 0 ? [NOBODY] : hashes) isRight = await verify(hash, password) || isRight
+    if (isRight && hashes.length > 0) return 'right'
+    wrong.note(address, performance.now())
+    return 'wrong'
+  }
+
+  function enqueue (memory: string, of: Pick<Check, 'address' | 'hashes' | 'password' | 'asker'>): Promise<PasswordCheck> {
+    let settle!: Check['settle']
+    const settled = new Promise<PasswordCheck>((resolve) => { settle = resolve })
+    const result = conclude(memory, settled)
+    const check = { ...of, result, settle }
+    checks.set(memory, check)
+    lines.add(check.address, check)
+    pump()
+    return result
+  }
+
+  async function conclude (memory: string, settled: Promise<PasswordCheck>): Promise<PasswordCheck> {
     try {
-      const result = await enqueue(hashes.length === 0 ? [NOBODY] : hashes, password)
-      if (result === 'right' && hashes.length > 0) remembered.set(memory, true)
-      return hashes.length === 0 && result === 'right' ? 'wrong' : result
+      const result = await settled
+      if (result === 'right') remembered.set(memory, true)
+      return result
     } finally {
       checks.delete(memory)
     }
+  }
+
+  /** Half of what the others leave, so that there is always room for one more; and hardly any for who guesses: a login that waits costs more than one that may not. */
+  function hasRoom (address: string): boolean {
+    const waiting = lines.lengthOf(address)
+    const others = lines.size - waiting
+    return waiting < (isSuspect(address) ? SECURITY_LIMITS.guessesWaitingMax : (SECURITY_LIMITS.passwordsWaitingMax - others) / 2)
   }
 
   return {
@@ -128,21 +168,22 @@ export function createPasswords ({ verify = verifyNatively, atOnceMax = SECURITY
      * @param hashes - the PHC strings that it may have; empty for who does not exist
      * @throws what loading the native module failed with
      */
-    check (id: string, hashes: readonly string[], password: Buffer): PasswordCheck | Promise<PasswordCheck> {
+    check (id: string, hashes: readonly string[], password: Buffer, asker: Asker): PasswordCheck | Promise<PasswordCheck> {
       if (password.length > SECURITY_LIMITS.passwordBytesMax) return 'wrong'
       const memory = toKey(id, hashes, password)
       if (remembered.get(memory) === true) return 'right'
-      const under = checks.get(memory)
-      if (under !== undefined) return under
-      if (queue.size >= SECURITY_LIMITS.passwordsWaitingMax) return 'unavailable'
-      const check = checkSlowly(memory, hashes, password)
-      checks.set(memory, check)
-      return check
+      const underWay = checks.get(memory)
+      if (underWay !== undefined) {
+        underWay.asker = asker
+        return underWay.result
+      }
+      const address = toAddressKey(asker.origin.remoteAddress)
+      return hasRoom(address) ? enqueue(memory, { address, hashes, password, asker }) : 'unavailable'
     },
 
     /** Checks that wait for their turn. */
     get waiting (): number {
-      return queue.size
+      return lines.size
     }
   }
 }

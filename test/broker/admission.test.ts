@@ -83,7 +83,7 @@ t.test('a storm is served whole, publishes behind each CONNECT included, while l
   const devices = 200
   const { port, broker, ingest } = await startBroker(t, {
     answer: durable,
-    limits: { connectsPerSecondMax: 50, loginsPerAddressMax: 5 },
+    limits: { connectsPerSecondMax: 50 },
     authenticate: async ({ clientId }) => {
       await sleep(10)
       return { status: 'accepted', principal: { id: clientId, role: 'device' } }

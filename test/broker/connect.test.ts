@@ -87,6 +87,7 @@ t.test('of one client id, one connection is left, whatever closes when', async (
     if (round % 3 === 0) await client.waitFor('suback')
     if (round % 2 === 0) client.socket.destroy()
   }
+  await clients.at(-1)!.waitFor('suback')
   await until(() => broker.statistics().connections === 1, 'all but one to be closed')
   t.match(broker.statistics(), { clientsConnected: 1, subscriptions: 2 })
   t.notOk(clients.at(-1)!.isClosed)

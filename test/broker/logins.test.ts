@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import type { Credentials } from '../../broker/authentication.ts'
 import { SlowDown } from '../../broker/slow-down.ts'
 import { RawClient, settleDown, startBroker, until } from './broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from './principals.ts'
@@ -64,48 +64,38 @@ t.test('two clients that share an id are slowed', async (t) => {
   t.equal(broker.statistics().takeovers, 3)
 })
 
-t.test('of one address a few logins are under way at a time, and a client that has gone costs none', async (t) => {
-  let underWay = 0
-  let most = 0
-  let asked = 0
-  let answer = () => {}
-  const answered = new Promise<void>((resolve) => { answer = resolve })
+t.test('who leaves is waited for by nobody', async (t) => {
+  const asked: Credentials[] = []
   const { port, broker } = await startBroker(t, {
-    limits: { loginsPerAddressMax: 3 },
-    authenticate: async (credentials) => {
-      asked++
-      most = Math.max(most, ++underWay)
-      await answered
-      await sleep(20)
-      underWay--
-      return authenticateByName(credentials)
+    limits: { ...NOT_SLOWED, failedLoginsOfName: { ...slow, freeMax: 0 } },
+    authenticate: (credentials) => {
+      asked.push(credentials)
+      return credentials.username === 'slow' ? new Promise(() => {}) : authenticateByName({ ...credentials, password: Buffer.from('wrong') })
     }
   })
-  const leaving = await Promise.all(Array.from({ length: 20 }, (_, index) => index).map(async (index) => {
+  const clients = await Promise.all(['slow', 'refused'].map(async (name) => {
     const client = await RawClient.open(t, port)
-    client.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: 0, ...login(`gone-${index}`) })
+    client.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: 0, ...login(name) })
     return client
   }))
-  await until(() => underWay === 3, 'logins')
-  for (const client of leaving) client.socket.destroy()
-  await until(() => broker.statistics().connections === 0, 'all to be gone')
-  answer()
-  await Promise.all(Array.from({ length: 12 }, (_, index) => RawClient.connected(t, port, login(`d${index}`))))
-  t.equal(most, 3)
-  t.equal(asked, 3 + 12)
+  await until(() => asked.length === 2 && broker.statistics().limitHits.get('failed_logins') === 1, 'both to wait')
+  t.strictSame(asked.map(({ isOver }) => isOver), [false, false])
+  for (const { socket } of clients) socket.destroy()
+  await until(() => asked.every(({ isOver }) => isOver), 'both to be over')
+  t.equal(broker.statistics().limitHits.get('authentication_time'), 0)
 })
 
 t.test('a login that does not end is told that it cannot be checked', async (t) => {
   let hangs = true
   const { port, broker } = await startBroker(t, {
-    limits: { authenticationTimeoutMs: 100, loginsPerAddressMax: 2 },
+    limits: { authenticationTimeoutMs: 100 },
     authenticate: (credentials) => hangs ? new Promise(() => {}) : authenticateByName(credentials)
   })
   const codes = await Promise.all(Array.from({ length: 5 }, async () => {
     const client = await RawClient.open(t, port)
     return (await client.connect(login('band'))).returnCode
   }))
-  t.strictSame(codes, Array(5).fill(SERVER_UNAVAILABLE), 'those that waited for their turn as well')
+  t.strictSame(codes, Array(5).fill(SERVER_UNAVAILABLE))
   t.equal(broker.statistics().limitHits.get('authentication_time'), 5)
   hangs = false
   await RawClient.connected(t, port, login('band'))

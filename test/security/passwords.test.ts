@@ -1,22 +1,25 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { createPasswords, hashPassword, isPasswordHash } from '../../src/security/passwords.ts'
+import { type Asker, createPasswords, hashPassword, isPasswordHash } from '../../src/security/passwords.ts'
+import { verifyIdly } from '../../src/security/idle-verify.ts'
 import { SECURITY_LIMITS } from '../../src/security/limits.ts'
 
 const password = (text: string) => Buffer.from(text)
+const from = (remoteAddress = '192.0.2.1'): Asker & { isOver: boolean } => ({ origin: { transport: 'tcp', remoteAddress, certificateNames: [] }, isOver: false })
 
 t.test('argon2id: right, wrong, and remembered once right', async (t) => {
   const hash = await hashPassword('correct horse')
   t.match(hash, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/)
   t.ok(isPasswordHash(hash))
   const passwords = createPasswords()
-  t.equal(await passwords.check('ann', [hash], password('wrong horse')), 'wrong')
-  t.equal(await passwords.check('ann', [hash], password('correct horse')), 'right')
-  t.equal(passwords.check('ann', [hash], password('correct horse')), 'right', 'without a promise')
-  t.ok(passwords.check('bob', [hash], password('correct horse')) instanceof Promise, 'remembered for her alone')
-  t.ok(passwords.check('ann', [hash], password('wrong horse')) instanceof Promise, 'and no wrong one')
+  t.equal(await passwords.check('ann', [hash], password('wrong horse'), from()), 'wrong')
+  t.equal(await passwords.check('ann', [hash], password('correct horse'), from()), 'right')
+  t.equal(passwords.check('ann', [hash], password('correct horse'), from()), 'right', 'without a promise')
+  t.ok(passwords.check('bob', [hash], password('correct horse'), from()) instanceof Promise, 'remembered for her alone')
+  t.ok(passwords.check('ann', [hash], password('wrong horse'), from()) instanceof Promise, 'and no wrong one')
   const other = await hashPassword('new horse')
-  t.equal(await passwords.check('ann', [other], password('correct horse')), 'wrong', 'a changed password is not remembered')
-  t.equal(await passwords.check('ann', [other, hash], password('correct horse')), 'right', 'one of several')
+  t.equal(await passwords.check('ann', [other], password('correct horse'), from()), 'wrong', 'a changed password is not remembered')
+  t.equal(await passwords.check('ann', [other, hash], password('correct horse'), from()), 'right', 'one of several')
 })
 
 t.test('who does not exist costs the same: one hash of the same parameters, that nothing matches', async (t) => {
@@ -27,51 +30,128 @@ t.test('who does not exist costs the same: one hash of the same parameters, that
       return Promise.resolve(true)
     }
   })
-  t.equal(await passwords.check('nobody', [], password('x')), 'wrong', 'even if it matched')
-  t.equal(await passwords.check('nobody', [], password('x')), 'wrong', 'and is not remembered')
+  t.equal(await passwords.check('nobody', [], password('x'), from()), 'wrong', 'even if it matched')
+  t.equal(await passwords.check('nobody', [], password('x'), from()), 'wrong', 'and is not remembered')
   t.equal(checked.length, 2)
   t.match(checked[0], /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/)
   t.ok(isPasswordHash(checked[0]!))
 })
 
-t.test('few at once, the rest in a bounded queue, and one check for one device', async (t) => {
-  let running = 0
-  let most = 0
-  let checks = 0
+/** Checks that end when the test says so, `right` unless told. */
+function controlled ({ atOnceMax = 2, isRight = true } = {}) {
+  const state = { running: 0, most: 0, checks: 0 }
   const settle: Array<() => void> = []
   const passwords = createPasswords({
-    atOnceMax: 2,
+    atOnceMax,
     verify: async () => {
-      checks++
-      most = Math.max(most, ++running)
+      state.checks++
+      state.most = Math.max(state.most, ++state.running)
       await new Promise<void>((resolve) => settle.push(resolve))
-      running--
-      return true
+      state.running--
+      return isRight
     }
   })
-  const all = Array.from({ length: 2 + SECURITY_LIMITS.passwordsWaitingMax }, (_, index) =>
-    Promise.resolve(passwords.check(`d${index}`, ['h'], password('x'))))
-  t.equal(passwords.waiting, SECURITY_LIMITS.passwordsWaitingMax)
-  t.equal(passwords.check('late', ['h'], password('x')), 'unavailable', 'never "wrong"')
-  const again = passwords.check('d7', ['h'], password('x'))
-  const draining = setInterval(() => { for (const next of settle.splice(0)) next() }, 0)
+  const settleAll = () => { for (const next of settle.splice(0)) next() }
+  /** Of ids that begin with `name`. */
+  const ask = (name: string, count: number, asker: Asker) => Array.from({ length: count }, (_, index) =>
+    Promise.resolve(passwords.check(`${name}${index}`, ['h'], password('x'), asker)))
+  return { state, passwords, settleAll, ask }
+}
+
+t.test('few at once, the rest in bounded lines, and one check for one device', async (t) => {
+  const { state, passwords, settleAll, ask } = controlled()
+  const half = SECURITY_LIMITS.passwordsWaitingMax / 2
+  const all = ask('d', 2 + half, from())
+  t.equal(passwords.waiting, half)
+  t.equal(passwords.check('late', ['h'], password('x'), from()), 'unavailable', 'never "wrong"')
+  all.push(...ask('other', half / 2, from('192.0.2.2')))
+  t.equal(passwords.check('late', ['h'], password('x'), from('192.0.2.2')), 'unavailable', 'half of what is left')
+  const again = passwords.check('d7', ['h'], password('x'), from())
+  const draining = setInterval(settleAll, 0)
   t.teardown(() => { clearInterval(draining) })
   t.ok((await Promise.all(all)).every((check) => check === 'right'))
-  t.equal(most, 2)
+  t.equal(state.most, 2)
   t.equal(await again, 'right')
-  t.equal(checks, all.length, 'who comes again joins its own check')
+  t.equal(state.checks, all.length, 'who comes again joins its own check')
+})
+
+t.test('turns go round by address', async (t) => {
+  const { passwords, settleAll, ask } = controlled({ atOnceMax: 1 })
+  const order: string[] = []
+  const note = (checks: Array<Promise<unknown>>, name: string) => { for (const check of checks) check.then(() => order.push(name), t.threw) }
+  note(ask('flood', 5, from('2001:db8::1')), 'flood')
+  note(ask('sister', 2, from('2001:db8::2')), 'flood')
+  note(ask('ann', 2, from('192.0.2.1')), 'ann')
+  while (order.length < 9) {
+    settleAll()
+    await new Promise(setImmediate)
+  }
+  t.strictSame(order, ['flood', 'flood', 'ann', 'flood', 'ann', 'flood', 'flood', 'flood', 'flood'])
+  t.equal(passwords.waiting, 0)
+})
+
+t.test('what nobody waits for any more is not checked', async (t) => {
+  const { state, passwords, settleAll, ask } = controlled({ atOnceMax: 1 })
+  const gone = from()
+  const [first, ...left] = ask('d', 3, gone)
+  const joined = passwords.check('d2', ['h'], password('x'), from())
+  gone.isOver = true
+  const last = passwords.check('last', ['h'], password('x'), from())
+  const draining = setInterval(settleAll, 0)
+  t.teardown(() => { clearInterval(draining) })
+  t.strictSame(await Promise.all([first, ...left, joined, last]), ['right', 'unavailable', 'right', 'right', 'right'])
+  t.equal(state.checks, 3)
+})
+
+t.test('an address that guesses is checked aside, one at a time and with rests, and its right passwords are right', async (t) => {
+  const { guessRests, guessesWaitingMax, wrongPasswordsOfAddress: { freeMax } } = SECURITY_LIMITS
+  const checked = { quickly: 0, aside: 0, running: 0, most: 0 }
+  const passwords = createPasswords({
+    verify: (_hash, password) => {
+      checked.quickly++
+      return Promise.resolve(password.toString() === 'right')
+    },
+    verifyAside: async (_hash, password) => {
+      checked.aside++
+      checked.most = Math.max(checked.most, ++checked.running)
+      await sleep(5)
+      checked.running--
+      return password.toString() === 'right'
+    }
+  })
+  const ask = (count: number, text: string, asker: Asker) => Promise.all(Array.from({ length: count }, (_, index) => Promise.resolve(passwords.check(`${text}${index}`, ['h'], password(text), asker))))
+  t.strictSame(new Set(await ask(freeMax, 'wrong', from())), new Set(['wrong']))
+  t.match(checked, { quickly: freeMax, aside: 0 })
+  const startMs = performance.now()
+  const aside = ask(4, 'right', from())
+  const others = ask(guessesWaitingMax, 'guess', from())
+  t.strictSame(await ask(3, 'other', from('192.0.2.2')), ['wrong', 'wrong', 'wrong'], 'others meanwhile')
+  t.match(checked, { quickly: freeMax + 3, aside: 1 })
+  t.strictSame(await aside, ['right', 'right', 'right', 'right'])
+  t.ok(performance.now() - startMs >= 3 * 4 * guessRests)
+  t.match(checked, { quickly: freeMax + 3, most: 1 })
+  const told = await others
+  t.strictSame([told.filter((check) => check === 'unavailable').length, told.at(-1), told[0]], [3, 'unavailable', 'wrong'], 'few wait')
+})
+
+t.test('argon2id aside: right, wrong, and a hash that cannot be read', async (t) => {
+  const hash = await hashPassword('correct horse')
+  t.equal(await verifyIdly(hash, password('correct horse')), true)
+  t.equal(await verifyIdly(hash, password('wrong horse')), false)
+  await t.rejects(verifyIdly('no hash', password('x')))
+  t.equal(await verifyIdly(hash, password('correct horse')), true, 'and goes on')
 })
 
 t.test('a failure of the check is no wrong password, and the queue goes on', async (t) => {
   let isBroken = true
   const passwords = createPasswords({ atOnceMax: 1, verify: () => isBroken ? Promise.reject(new Error('broken')) : Promise.resolve(true) })
-  await t.rejects(Promise.resolve(passwords.check('a', ['h'], password('x'))), { message: 'broken' })
+  await t.rejects(Promise.resolve(passwords.check('a', ['h'], password('x'), from())), { message: 'broken' })
   isBroken = false
-  t.equal(await passwords.check('a', ['h'], password('x')), 'right')
+  t.equal(await passwords.check('a', ['h'], password('x'), from()), 'right')
 })
 
 t.test('what is too long is refused unseen; an import takes only hashes at a bearable cost', (t) => {
-  t.equal(createPasswords().check('a', ['h'], Buffer.alloc(SECURITY_LIMITS.passwordBytesMax + 1)), 'wrong')
+  t.equal(createPasswords().check('a', ['h'], Buffer.alloc(SECURITY_LIMITS.passwordBytesMax + 1), from()), 'wrong')
   const tail = '$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNo'
   t.ok(isPasswordHash(`$argon2id$v=19$m=65536,t=3,p=4${tail}`))
   for (const bad of [`$argon2i$v=19$m=65536,t=3,p=4${tail}`, `$argon2id$v=19$m=4194304,t=3,p=4${tail}`,

@@ -1,0 +1,47 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+/** To the process. */
+export interface IdleQuestion {
+  readonly argon2id: string
+  readonly password: Uint8Array
+}
+
+/** From it. */
+export type IdleAnswer = { readonly isRight: boolean } | { readonly error: string }
+
+/** `.ts` where a loader runs the sources. */
+const PROGRAM = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? 'idle-process.ts' : 'idle-process.js', import.meta.url))
+
+let child: ChildProcess | null = null
+
+function start (): ChildProcess {
+  const started = fork(PROGRAM, { serialization: 'advanced', stdio: 'ignore' })
+  started.once('close', () => { if (child === started) child = null })
+  started.unref()
+  return started
+}
+
+/**
+ * Whether a password has an argon2id hash, found out with what the processor has to spare: at once on an idle machine, slowly on a busy one. One at a
+ * time. The process is started with the first question, and takes 60 MiB.
+ * @throws when the hash cannot be read, or the process has ended
+ */
+export async function verifyIdly (argon2id: string, password: Buffer): Promise<boolean> {
+  const asked = child ??= start()
+  const ended = new AbortController()
+  const onEnd = () => { ended.abort(new Error('the process that checks passwords has ended')) }
+  asked.once('close', onEnd).once('error', onEnd)
+  try {
+    asked.channel?.ref()
+    asked.send({ argon2id, password } satisfies IdleQuestion)
+    const [answer] = await once(asked, 'message', { signal: ended.signal }) as [IdleAnswer]
+    if ('error' in answer) throw new Error(answer.error)
+    return answer.isRight
+  } finally {
+    // Only a question keeps the gateway from ending.
+    asked.channel?.unref()
+    asked.off('close', onEnd).off('error', onEnd)
+  }
+}
