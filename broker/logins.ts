@@ -3,8 +3,7 @@
  *
  * Credentials are verified at once and a right answer is given at once; only a refusal is held back, longer with each
  * one of the same name or address. So nobody can be locked out by failures of somebody else, however many there are,
- * and the guesser waits. What can be overwhelmed, the check of a password that a person chose, goes round by address
- * ({@link import('../src/security/passwords.ts')}).
+ * and the guesser waits. What can be overwhelmed, the check of a password that a person chose, bounds itself.
  */
 import type { Logger } from 'pino'
 import { isPrincipalId } from '../schemas/principal.ts'

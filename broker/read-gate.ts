@@ -4,20 +4,18 @@
  * Aedes reads a stream on each `readable` event, however many publishes it has been made to hold, and neither
  * `client.pause()` nor `socket.pause()` stops it without harm. So the gate stands in the socket's own `read`:
  *
- * - `first`: until CONNACK is sent, one packet passes, the CONNECT, and the rest waits in the socket. Aedes would queue
- *   42 packets and then disconnect a device that pipelines behind a slow password check.
+ * - `first`: until CONNACK is sent, one packet passes, the CONNECT, and the rest waits in the socket. Aedes would queue 42 and then disconnect.
  * - `open`: chunks pass as they come; only their packet lengths are looked at. Publishes for the express lane are taken
  *   from the front of a chunk, and what follows passes up to the next one.
  * - resting: the connection has sent more than its rate allows, so nothing passes until some time has gone by.
- * - paused (all gates) or held (this one): packets pass up to the next PUBLISH, then the gate is `stopped` and the
- *   socket is not read, so that TCP pushes back. Pings, subscriptions and acknowledgements of clients that do not
- *   publish keep flowing: an operator can watch through an outage.
+ * - paused (all gates) or held (this one): packets pass up to the next PUBLISH, then the gate is `stopped` and the socket is not read, so that TCP
+ *   pushes back. Pings, subscriptions and acknowledgements of clients that do not publish keep flowing: an operator can watch through an outage.
  *
  * A stream asks its source for more while it is read, before it can know that most of what it gives will come back. So the gate passes such a request on
  * only once nothing lies in the stream: else a connection that sends faster than it may would fill memory by a chunk each time it is woken.
  *
- * A chunk that comes while nothing lies in the stream is offered to the express lane before it enters the stream: buffering it, telling of it in the
- * next tick and reading it again took a tenth of the gateway's time for a fleet, in which each read brings one publish.
+ * A chunk that comes while nothing lies in the stream is offered to the express lane before it enters it: buffering, telling of it in the next tick and
+ * reading it again took a tenth of the gateway's time for a fleet, in which each read brings one publish.
  *
  * What may not pass goes back by `unshift`, so it stays in the stream's own buffer and `end` waits for it: a client
  * that published, disconnected and left is still read. A stopped gate opens only from the event loop: Aedes' parser is
@@ -31,7 +29,7 @@ import { FrameScanner, type FrameViolation, isPublishQos1, SCAN, type ScanMode, 
 import { messagesOf, PACKET_BYTES_MIN, toControlMessages } from './message-weights.ts'
 import { createRateLimiter, type RateLimiter, type Rates } from './rate-limiter.ts'
 
-/** Gates woken in one turn of the event loop, so that a resumption of thousands leaves room for timers and writes. */
+/** Gates woken in one turn of the event loop: a resumption of thousands leaves room for timers and writes. */
 const WAKES_PER_TURN = 64
 
 export interface ReadGatesOptions {
@@ -79,8 +77,7 @@ export class ReadGate {
     this.#push = socket.push
     this.#scanner = new FrameScanner({ traffic, packetBytesMax: connectPacketBytesMax })
     this.#limiter = createRateLimiter(rates, performance.now())
-    // Named first: a function that is written into a property where it stands is made in V8's old generation, and keeps all that it reaches, this
-    // connection, until the next major collection.
+    // Named first: written into a property where it stands, a function is made in V8's old generation, and keeps its connection until it is collected there.
     const read = (bytes?: number) => {
       const chunk = this.#pass(bytes)
       this.#feed()
@@ -91,8 +88,7 @@ export class ReadGate {
       else this.#fill.call(socket, bytes)
     }
     const push = (chunk: unknown, encoding?: BufferEncoding) => this.#offer(chunk, encoding)
-    socket.read = read
-    socket._read = fill
+    Object.assign(socket, { read, _read: fill })
     // Only of a socket, which reads on by itself; other streams are asked again once what they gave has been read.
     if (socket instanceof Socket) socket.push = push
   }

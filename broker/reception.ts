@@ -44,9 +44,11 @@ export class Reception {
     }
     const { clientId, username, password } = packet
     const login = new Login({ clientId, username, password: password as Buffer | undefined, origin })
+    // A stream from which everything was taken tells of its end, and takes nothing back afterwards: what came behind a CONNECT stays in it.
+    const isAlone = chunk.length === bytes
+    if (!isAlone) stream.unshift(chunk)
     const onReadable = () => {
-      // Its end. What came behind its CONNECT is still read, once it is let in.
-      if (stream.readableLength === 0 && chunk.length === bytes) stream.destroy()
+      if (isAlone && stream.readableLength === 0) stream.destroy()
     }
     const onClose = () => { login.end() }
     this.#waiting.add(stream)
@@ -55,11 +57,13 @@ export class Reception {
     receive(login, packet as unknown as ConnectPacket).then((returnCode) => {
       this.#waiting.delete(stream)
       stream.off('close', onClose).off('readable', onReadable)
-      if (stream.destroyed) return
-      if (returnCode !== null) return this.#refuse(stream, returnCode, bytes)
-      stream.off('error', ignore)
-      stream.unshift(chunk)
-      serve(stream, origin, login)
+      if (stream.destroyed || stream.readableEnded) stream.destroy()
+      else if (returnCode !== null) this.#refuse(stream, returnCode, bytes)
+      else {
+        if (isAlone) stream.unshift(chunk)
+        serve(stream, origin, login)
+        stream.off('error', ignore)
+      }
     })
   }
 

@@ -102,7 +102,7 @@ t.test('everything else goes to Aedes as it came', async (t) => {
 
 t.test('a CONNECT in pieces, or behind a password that takes its time, works over TCP', async (t) => {
   let answer = () => {}
-  const { port, broker } = await startBroker(t, {
+  const { port, broker, ingest } = await startBroker(t, {
     answer: durable,
     limits: NOT_SLOWED,
     authenticate: async (credentials) => {
@@ -123,6 +123,9 @@ t.test('a CONNECT in pieces, or behind a password that takes its time, works ove
   answer()
   await slow.waitFor('puback', 2)
   t.strictSame(slow.packets.map(({ cmd }) => cmd), ['connack', 'puback', 'puback'])
+  const left = await RawClient.open(t, port)
+  left.socket.end(Buffer.concat([connectPacket(login('left')), publishPacket(1, { topic: 'vital/left' })].map((packet) => mqttPacket.generate(packet))))
+  await until(() => ingest.seen.some(({ device }) => device === 'left'), 'what was sent with its end')
   const before = broker.statistics().packetsReceived
   const wrong = await RawClient.open(t, port)
   t.equal((await wrong.connect({ ...login('wrong'), password: Buffer.from('a guess') })).returnCode, NOT_AUTHORIZED)

@@ -134,6 +134,7 @@ t.test('an address that guesses is checked aside, one at a time and with rests, 
   t.strictSame([told.filter((check) => check === 'unavailable').length, told.at(-1), told[0]], [3, 'unavailable', 'wrong'], 'few wait')
 })
 
+// Its process: src/security/idle-process.ts.
 t.test('argon2id aside: right, wrong, and a hash that cannot be read', async (t) => {
   const hash = await hashPassword('correct horse')
   t.equal(await verifyIdly(hash, password('correct horse')), true)
