@@ -82,7 +82,7 @@ t.test('every planted bug has its place', async (t) => {
   for (const { file, find } of Object.values(BUGS)) t.ok(readFileSync(join(ROOT, file), 'utf8').includes(find), `${file}: ${find}`)
 })
 
-/** Whether it sends an array with an element that JSON.stringify cannot write. */
+/** Whether it sends an array that JSON.stringify cannot write. */
 function overflows ({ pieces }: Session): boolean {
   const stream = Buffer.concat(pieces)
   if (!stream.includes(Buffer.from('['.repeat(9000)))) return false
@@ -91,7 +91,7 @@ function overflows ({ pieces }: Session): boolean {
     if (packet.cmd !== 'publish') return
     try {
       const value: unknown = JSON.parse(packet.payload.toString())
-      if (Array.isArray(value) && value.length <= 1000) value.forEach((element) => JSON.stringify(element))
+      if (Array.isArray(value)) JSON.stringify(value)
     } catch (error) {
       isFound ||= error instanceof RangeError
     }
