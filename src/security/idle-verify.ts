@@ -18,7 +18,9 @@ let child: ChildProcess | null = null
 
 function start (): ChildProcess {
   const started = fork(PROGRAM, { serialization: 'advanced', stdio: 'ignore' })
-  started.once('close', () => { if (child === started) child = null })
+  const forget = () => { if (child === started) child = null }
+  // Also while nobody asks, when nothing else listens: an 'error' would end the gateway.
+  started.on('close', forget).on('error', forget)
   started.unref()
   return started
 }
@@ -34,6 +36,7 @@ export async function verifyIdly (argon2id: string, password: Buffer): Promise<b
   const onEnd = () => { ended.abort(new Error('the process that checks passwords has ended')) }
   asked.once('close', onEnd).once('error', onEnd)
   try {
+    asked.ref()
     asked.channel?.ref()
     asked.send({ argon2id, password } satisfies IdleQuestion)
     const [answer] = await once(asked, 'message', { signal: ended.signal }) as [IdleAnswer]
@@ -42,6 +45,7 @@ export async function verifyIdly (argon2id: string, password: Buffer): Promise<b
   } finally {
     // Only a question keeps the gateway from ending.
     asked.channel?.unref()
+    asked.unref()
     asked.off('close', onEnd).off('error', onEnd)
   }
 }

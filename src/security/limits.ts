@@ -22,6 +22,8 @@ export const SECURITY_LIMITS = {
   passwordsWaitingMax: 3000,
   /** After a check aside nobody is checked there for so many times as long: half of the time instead of a tenth added 2 ms to the p99 of acknowledgements. */
   guessRests: 9,
+  /** On a busy machine a check takes long because it runs seldom; it needs no rest on top of that. */
+  guessRestMaxMs: 1000,
   /** Passwords that wait of an address that guesses: at 30 ms each, a tenth of the time, 15 s. */
   guessesWaitingMax: 50,
   /** Wrong passwords of an address, after which its next ones are checked aside until a minute has gone by without one. They cost no time as such. */

@@ -111,7 +111,9 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     if (guess === undefined) return
     state.isAsideBusy = true
     const startMs = performance.now()
-    guess.settle(run(guess, verifyAside).finally(() => { setTimeout(openAside, (performance.now() - startMs) * SECURITY_LIMITS.guessRests) }))
+    guess.settle(run(guess, verifyAside).finally(() => {
+      setTimeout(openAside, Math.min((performance.now() - startMs) * SECURITY_LIMITS.guessRests, SECURITY_LIMITS.guessRestMaxMs))
+    }))
   }
 
   function openAside (): void {

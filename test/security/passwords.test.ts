@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { type Asker, createPasswords, hashPassword, isPasswordHash } from '../../src/security/passwords.ts'
@@ -141,6 +142,14 @@ t.test('argon2id aside: right, wrong, and a hash that cannot be read', async (t)
   t.equal(await verifyIdly(hash, password('wrong horse')), false)
   await t.rejects(verifyIdly('no hash', password('x')))
   t.equal(await verifyIdly(hash, password('correct horse')), true, 'and goes on')
+  const children = `/proc/self/task/${process.pid}/children`
+  if (!existsSync(children)) return
+  const pending = verifyIdly(hash, password('correct horse'))
+  for (const pid of readFileSync(children, 'utf8').trim().split(' ')) {
+    if (readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('idle-process')) process.kill(Number(pid), 'SIGKILL')
+  }
+  await t.rejects(pending, 'it cannot be checked')
+  t.equal(await verifyIdly(hash, password('correct horse')), true, 'by another process')
 })
 
 t.test('a failure of the check is no wrong password, and the queue goes on', async (t) => {
