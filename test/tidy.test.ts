@@ -5,7 +5,7 @@ import t from 'tap'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts'] as const
-const FILE_LINES_MAX = 320
+const FILE_LINES_MAX = 350
 const FUNCTION_LINES_MAX = 80
 
 /** Which rooms a room may import: one way, so that a second store or transport touches one room. */
