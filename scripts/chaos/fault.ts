@@ -38,5 +38,6 @@ export const DEFAULT_LOAD: Load = {
   poisonShare: 0,
   qos2Every: 8,
   arrayReadings: 0,
-  blobBytes: 0
+  blobBytes: 0,
+  isIdentified: false
 }

@@ -42,12 +42,14 @@ export class HttpDevice {
   }
 
   #post (): void {
-    const { id } = this.#options
+    const { id, secret } = this.#options
     if (this.#posting === null) {
       if (this.#waiting.length === 0) return
       const readings = this.#waiting.splice(0, POST_READINGS_MAX)
       const body = toPayload(readings, id)
-      const head = `POST /vital-data HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`
+      const authorization = secret === null ? '' : `Authorization: Bearer ${secret}\r\n`
+      const head = 'POST /vital-data HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n' +
+        `${authorization}Content-Length: ${body.length}\r\n\r\n`
       this.#posting = { readings, bytes: Buffer.concat([Buffer.from(head), body]), isWritten: false }
     }
     const posting = this.#posting

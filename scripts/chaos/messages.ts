@@ -20,6 +20,8 @@ export interface Load {
   readonly arrayReadings: number
   /** Random text in each reading, which no compression makes smaller. */
   readonly blobBytes: number
+  /** The gateway needs credentials: each device is a principal with a secret of its own. */
+  readonly isIdentified: boolean
 }
 
 /** Between the harness and its publisher process. */

@@ -64,13 +64,13 @@ export class MqttDevice {
   }
 
   connect (): void {
-    const { id, port, keepaliveS } = this.#options
+    const { id, port, keepaliveS, secret } = this.#options
     this.#timer = null
     const scanner = new FrameScanner()
     const socket = connect({ host: '127.0.0.1', port, noDelay: true })
     this.#socket = socket
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => { socket.destroy() })
-    socket.on('connect', () => socket.write(encodeConnect(id, keepaliveS, false)))
+    socket.on('connect', () => socket.write(encodeConnect(id, keepaliveS, false, secret)))
     socket.on('data', (chunk: Buffer) => scanner.scan(chunk, chunk.length, (type, word) => this.#take(type, word)))
     socket.on('error', () => { /* `close` follows. */ })
     socket.on('close', () => this.#lost())

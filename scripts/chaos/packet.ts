@@ -1,22 +1,23 @@
 /** What a device needs beyond the bench's packets: sessions that last, DUP, and QoS 2. */
-import { encodePublish } from '../bench/packet.ts'
+import { encodeConnect as encodeCleanConnect, encodePublish } from '../bench/packet.ts'
 
 export const PUBREC = 0x50
 export const PUBCOMP = 0x70
 const DUP = 0x08
+/** Protocol name and level; the connect flags follow. */
+const PROTOCOL = Buffer.from('MQTT\u0004')
+const CLEAN_SESSION = 0x02
 const QOS_BITS = 0x06
 
 /**
  * A CONNECT.
  * @param isClean - false: the client resends what was not acknowledged [MQTT-4.4.0-1]
+ * @param secret - the password; the user name is the client id then
  */
-export function encodeConnect (clientId: string, keepaliveS: number, isClean: boolean): Buffer {
-  const id = Buffer.from(clientId)
-  if (id.length > 100) throw new RangeError('a client id of the harness is short')
-  return Buffer.concat([
-    Buffer.from([0x10, 12 + id.length, 0, 4]), Buffer.from('MQTT'),
-    Buffer.from([4, isClean ? 2 : 0, keepaliveS >> 8, keepaliveS & 255, id.length >> 8, id.length & 255]), id
-  ])
+export function encodeConnect (clientId: string, keepaliveS: number, isClean: boolean, secret: string | null = null): Buffer {
+  const packet = encodeCleanConnect(clientId, keepaliveS, secret ?? undefined)
+  if (!isClean) packet[packet.indexOf(PROTOCOL) + PROTOCOL.length]! &= ~CLEAN_SESSION
+  return packet
 }
 
 export function encodeSend (topic: string, payload: Buffer, messageId: number, qos: 1 | 2): Buffer {

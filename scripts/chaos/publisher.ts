@@ -2,6 +2,7 @@
 // the gateway touches what the devices know.
 import { createRandom } from '../patients/random.ts'
 import { HttpDevice } from './http-device.ts'
+import { secretOf, toDeviceIds } from './identities.ts'
 import { LedgerFile } from './ledger-file.ts'
 import { createReadings } from './made-up-reading.ts'
 import type { FromPublisher, PublisherFigures, PublisherSettings, ToPublisher } from './messages.ts'
@@ -19,18 +20,20 @@ function createPublisher (settings: PublisherSettings) {
   const uniform = () => random.between(0, 1)
   const ledger = new LedgerFile(settings.ledgerPath)
   const tally: Tally = { sent: 0, acknowledged: 0, resent: 0, connected: 0, disconnects: 0, faults: [] }
-  const { window, keepaliveS, prefix } = settings
+  const { window, keepaliveS } = settings
   const common = { window, ledger, tally, random: uniform }
-  const sources = Array.from({ length: settings.devices + settings.httpDevices }, (_, index) => {
+  const sources = toDeviceIds(settings).map((id, index) => {
     const isHttp = index >= settings.devices
-    const id = `${prefix}-${isHttp ? 'h' : 'm'}${index}`
+    const identity = { id, secret: settings.isIdentified ? secretOf(id) : null }
     return {
       isHttp,
       // Over HTTP a bad reading refuses the whole request, which leaves nothing to be found.
       readings: createReadings({ ...settings, seed: settings.seed + 1 + index, ...(isHttp ? { invalidShare: 0, poisonShare: 0 } : {}) }),
       device: isHttp
-        ? new HttpDevice({ ...common, id, port: settings.httpPort })
-        : new MqttDevice({ ...common, id, port: settings.mqttPort, keepaliveS, qos: index % settings.qos2Every === settings.qos2Every - 1 ? 2 : 1 })
+        ? new HttpDevice({ ...common, ...identity, port: settings.httpPort })
+        : new MqttDevice({
+          ...common, ...identity, port: settings.mqttPort, keepaliveS, qos: index % settings.qos2Every === settings.qos2Every - 1 ? 2 : 1
+        })
     }
   })
   let isMaking = true

@@ -9,6 +9,7 @@ import type { Program } from './build.ts'
 import { type Query, tell, type Violation } from './check.ts'
 import type { Fault } from './fault.ts'
 import { GatewayProcess } from './gateway-process.ts'
+import { addIdentities, toDeviceIds } from './identities.ts'
 import type { Break, Injection } from './injection.ts'
 import type { Entry, Measure } from './ledger-file.ts'
 import type { Load, PublisherSettings } from './messages.ts'
@@ -56,7 +57,7 @@ export class Rig {
   cyclesDone = 0
   #gateway: GatewayProcess | null = null
   #databaseUrl: string | null
-  #ports = { mqtt: 0, http: 0 }
+  #ports = { mqtt: 0, http: 0, admin: 0 }
   readonly #lives: Life[] = []
   #chapters = 0
   #account: { prefix: string, ledgerPath: string } | null = null
@@ -72,7 +73,7 @@ export class Rig {
     this.query = databaseUrl === null ? () => Promise.reject(new Error('no database yet')) : createQuery(databaseUrl)
     this.watch = new Watch({
       gateway: () => this.#gateway,
-      httpPort: () => this.#ports.http,
+      httpPort: () => this.adminPort,
       connections: options.load.devices + options.load.httpDevices,
       onViolation: (violation) => this.violations.push(violation)
     })
@@ -84,6 +85,9 @@ export class Rig {
   }
 
   get mqttPort (): number { return this.#ports.mqtt }
+  get httpPort (): number { return this.#ports.http }
+  /** Of metrics and health: a port of their own where HTTP needs credentials. */
+  get adminPort (): number { return this.options.load.isIdentified ? this.#ports.admin : this.#ports.http }
   get databaseUrl (): string { return this.#databaseUrl ?? '' }
 
   get ownPostgres (): OwnPostgres {
@@ -143,7 +147,9 @@ export class Rig {
     injection?: Injection, env?: Readonly<Record<string, string>>, wrapper?: readonly string[], isCounted?: boolean, isUnready?: boolean
   } = {}): Promise<void> {
     const { belongings, program, dir, breaks } = this.options
-    if (this.#ports.mqtt === 0) this.#ports = { mqtt: await findFreePort(), http: await findFreePort() }
+    if (this.#ports.mqtt === 0) {
+      this.#ports = { mqtt: await findFreePort(), http: await findFreePort(), admin: await findFreePort() }
+    }
     await mkdir(this.dataDir, { recursive: true, mode: 0o700 })
     if (this.#lives.length > 0) {
       this.#baseline = how.isCounted === true ? await untilIdle(this.query, 'true').then(() => countRows(this.query)) : null
@@ -172,11 +178,12 @@ export class Rig {
   }
 
   /** What a gateway of this rig is configured with. */
-  toEnvironment (dataDir: string, ports: { mqtt: number, http: number }): Record<string, string> {
+  toEnvironment (dataDir: string, ports: { mqtt: number, http: number, admin?: number }): Record<string, string> {
     return {
       VITAL_DATA_DIR: dataDir,
       VITAL_MQTT_PORT: String(ports.mqtt),
       VITAL_HTTP_PORT: String(ports.http),
+      ...(this.options.load.isIdentified && ports.admin !== undefined ? { VITAL_ADMIN_PORT: String(ports.admin) } : {}),
       VITAL_DEAD_LETTERS_MAX: '10000000',
       VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '1000000',
       ...(this.#databaseUrl === null || this.options.ownPostgres === null ? {} : { DATABASE_URL: this.#databaseUrl })
@@ -207,8 +214,8 @@ export class Rig {
     return tookMs
   }
 
-  async scrape (): Promise<Scrape> { return await scrape(this.#ports.http) }
-  async readiness (): Promise<Readiness> { return await readReadiness(this.#ports.http) }
+  async scrape (): Promise<Scrape> { return await scrape(this.adminPort) }
+  async readiness (): Promise<Readiness> { return await readReadiness(this.adminPort) }
 
   /** Waits until something holds. @returns the time it took, `null` when it did not come to hold */
   async until (holds: () => Promise<boolean> | boolean, timeoutMs: number, pollMs = 50): Promise<number | null> {
@@ -221,6 +228,7 @@ export class Rig {
     const prefix = `${fault.name}${++this.#chapters}`
     const ledgerPath = join(dir, `ledger-${this.#chapters}`)
     this.#account = { prefix, ledgerPath }
+    if (this.options.load.isIdentified) await addIdentities(this.databaseUrl, 'device', toDeviceIds({ ...this.options.load, ...settings, prefix }))
     await publisher.run({
       ...this.options.load,
       mqttPort: this.#ports.mqtt,
@@ -250,7 +258,7 @@ export class Rig {
     this.#account = null
     const figures = await drain(this.publisher, this.#violate)
     if (how.also !== undefined) await drain(how.also.publisher, this.#violate)
-    const settled = await settle(this.#ports.http, this.query, this.#violate) ?? await this.#settleAfterRestart()
+    const settled = await settle(this.adminPort, this.query, this.#violate) ?? await this.#settleAfterRestart()
     if (how.also !== undefined) await settle(how.also.httpPort, this.query, this.#violate)
     const ledgerPaths = [account.ledgerPath, ...(how.also === undefined ? [] : [how.also.ledgerPath()])]
     await this.publisher.endAccount()
@@ -310,6 +318,6 @@ export class Rig {
   async #settleAfterRestart (): Promise<Scrape | null> {
     await this.killGateway()
     await this.startGateway({ isCounted: true })
-    return await settle(this.#ports.http, this.query, this.#violate)
+    return await settle(this.adminPort, this.query, this.#violate)
   }
 }

@@ -15,6 +15,8 @@ export interface Tally {
 export interface DeviceOptions {
   readonly id: string
   readonly port: number
+  /** `null` where the gateway lets everybody in. */
+  readonly secret: string | null
   /** Unacknowledged packets, or over HTTP readings, beyond which it makes nothing new. */
   readonly window: number
   readonly ledger: LedgerFile

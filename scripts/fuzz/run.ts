@@ -6,6 +6,7 @@ import type { Belongings } from '../chaos/belongings.ts'
 import { acknowledgedWithin, checkStored } from '../chaos/check.ts'
 import { GatewayProcess } from '../chaos/gateway-process.ts'
 import { type LedgerEntries, readLedger } from '../chaos/ledger-file.ts'
+import { DEFAULT_LOAD } from '../chaos/fault.ts'
 import type { Load, PublisherFigures } from '../chaos/messages.ts'
 import { scrape } from '../chaos/metrics.ts'
 import { createQuery } from '../chaos/own-postgres.ts'
@@ -33,7 +34,7 @@ const GOOD_PREFIX = 'good'
 
 /** Well-behaved devices beside the attack: enough to meet every stall, too few to be the load. */
 const GOOD_LOAD: Load = {
-  devices: 6, httpDevices: 2, ratePerS: 200, window: 100, keepaliveS: 10, backlog: 0, invalidShare: 0, poisonShare: 0, qos2Every: 6, arrayReadings: 0, blobBytes: 0
+  ...DEFAULT_LOAD, devices: 6, httpDevices: 2, ratePerS: 200, window: 100, invalidShare: 0, qos2Every: 6
 }
 
 export interface FuzzRunOptions {

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { acknowledgedWithin, checkStored, type Query, StoredCheck } from '../../scripts/chaos/check.ts'
+import { DEFAULT_LOAD } from '../../scripts/chaos/fault.ts'
 import { type Entry, type LedgerEntries, LedgerFile, readLedger, readParts } from '../../scripts/chaos/ledger-file.ts'
 import type { FromPublisher, PublisherFigures, PublisherSettings, ToPublisher } from '../../scripts/chaos/messages.ts'
 import { createQuery } from '../../scripts/chaos/own-postgres.ts'
@@ -46,16 +47,11 @@ async function publish (t: Test): Promise<{ ledger: LedgerEntries, query: Query,
     ledgerPath: join(t.testdir(), 'ledger.txt'),
     prefix: 'check',
     seed: 5,
+    ...DEFAULT_LOAD,
     devices: 16,
     httpDevices: 2,
-    ratePerS: 1000,
     window: 20,
-    keepaliveS: 10,
     backlog: 3,
-    poisonShare: 0,
-    qos2Every: 8,
-    arrayReadings: 0,
-    blobBytes: 0,
     numbering: { first: 0, step: 1 },
     invalidShare: 0.1
   }
