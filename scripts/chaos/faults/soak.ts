@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readRssBytes } from '../../bench/process-stat.ts'
+import { EFFECTIVE_WITHIN_MS, revokeBystanders } from '../bystanders.ts'
 import type { Fault } from '../fault.ts'
 import { FAILPOINTS } from '../injection.ts'
 import { type Mishap, Proxy } from '../proxy.ts'
@@ -21,6 +22,10 @@ const CALM_MS_MAX = 5000
 const RSS_GROWTH_MIB_MAX = 64
 const RSS_POLL_MS = 1000
 
+/** Principals of one revocation; a few of them are connected. */
+const REVOKED = [1, 100, 5000]
+const REVOKED_CONNECTED_MAX = 20
+
 type Strike = (rig: Rig) => Promise<void>
 
 /** Readings that a strike destroyed on disk. */
@@ -34,6 +39,7 @@ const MILD: Readonly<Record<string, Strike>> = {
   readOnly: (rig) => forbidWrites(rig, rig.between(2500, 6000)),
   lock: (rig) => lockTable(rig, rig.between(0, 1) < 0.5 ? 'readings' : 'latest', rig.between(0.5, 5)),
   flood: (rig) => flood(rig, rig.between(1000, 5000)),
+  revocation: revoke,
   calm: (rig) => sleep(rig.between(0, CALM_MS_MAX))
 }
 
@@ -59,6 +65,21 @@ const DEADLY = (held: Held): Readonly<Record<string, Strike>> => ({
   }
 })
 
+async function revoke (rig: Rig): Promise<void> {
+  const count = pick(rig, REVOKED)
+  const connected = Math.min(count, REVOKED_CONNECTED_MAX)
+  rig.watch.otherConnections = Math.max(rig.watch.otherConnections, connected)
+  rig.count('revoked', count)
+  const { admittedMs, closedMs } = await revokeBystanders({
+    databaseUrl: rig.databaseUrl, port: rig.mqttPort, prefix: `${rig.prefix}-${rig.figures['revoked']}`, count, connected
+  })
+  rig.figures['slowestAdmissionMs'] = Math.max(admittedMs, Number(rig.figures['slowestAdmissionMs'] ?? 0))
+  rig.figures['slowestRevocationMs'] = Math.max(closedMs ?? 0, Number(rig.figures['slowestRevocationMs'] ?? 0))
+  if (closedMs === null || closedMs > EFFECTIVE_WITHIN_MS) {
+    rig.violate('expected', `${count} principals were revoked, and ${closedMs ?? 'no end of'} ms later some were connected yet`)
+  }
+}
+
 function pick<Item> (rig: Rig, items: readonly Item[]): Item {
   return items[Math.floor(rig.between(0, items.length))]!
 }
@@ -76,6 +97,7 @@ export const soak: Fault = {
   summary: 'everything at random for a long time, on connections that lose acknowledgements and are cut: nothing lost, memory flat',
   database: 'own',
   seconds: { alone: 600, inAll: 60 },
+  load: { isIdentified: true },
   async run (rig) {
     const held: Held = new Set()
     const proxy = new Proxy(() => rig.mqttPort, () => toMishap(rig))
