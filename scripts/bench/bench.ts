@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { buildBefore, formatAgainst, isWorse, runAgainst } from './against.ts'
 import { formatAttacks, runAttacks } from './attacks.ts'
 import { toChart } from './chart.ts'
 import { compile, root } from './compile.ts'
@@ -124,6 +125,14 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<void
     const sizes = await runScale({ supervisor, options, scale: options.scale, profileDir, say })
     console.log(`\n${formatScale(sizes)}`)
     write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, sizes }, null, 2) + '\n')
+    return
+  }
+  if (options.against !== null) {
+    buildBefore(options.against)
+    const compared = await runAgainst({ supervisor, options, before: options.against, profileDir, say })
+    console.log(`\n${formatAgainst(compared)}`)
+    write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, compared }, null, 2) + '\n')
+    if (compared.some((comparison) => isWorse(comparison) === true)) process.exitCode = 1
     return
   }
   if (options.attacks !== null) {

@@ -29,6 +29,8 @@ export interface BenchOptions {
   readonly scale: ScaleOptions | null
   /** Names of the attacks under which the latency of others is measured, instead of the workloads. */
   readonly attacks: readonly string[] | null
+  /** A checkout of the code before, with which this one is compared. */
+  readonly against: string | null
 }
 
 export interface ScaleOptions {
@@ -50,6 +52,8 @@ Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itse
   --history N         with --scale: so many readings in the table from the start (about 400 bytes of disk each)
   --attacks           p99 of acknowledgements of well-behaved devices under each attack, beside the same without it
   --attack LIST       only these: ${Object.keys(ATTACKS).join(', ').replace(/(.{70,90}), /g, '$1,\n                      ')}
+  --against DIR       this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a million
+                      readings, at least 7 rounds; exit status 1 where it is worse
   --rounds N          rounds of each target, default 5
   --seconds S         measured in each round, default 5
   --warmup S          before it, default 2
@@ -122,6 +126,7 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
       history: { type: 'string' },
       attacks: { type: 'boolean', default: false },
       attack: { type: 'string' },
+      against: { type: 'string' },
       'cpu-prof': { type: 'boolean', default: false },
       'no-build': { type: 'boolean', default: false },
       'reference-only': { type: 'boolean', default: false },
@@ -135,7 +140,8 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
   }
   const scale = parseScale(values.scale, values.history)
   const attacks = parseAttacks(values.attacks, values.attack)
-  const special = [store === 'spool' && '--store spool', values.auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks'].filter((name) => name !== false)
+  const special = [store === 'spool' && '--store spool', values.auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
+    values.against !== undefined && '--against'].filter((name) => name !== false)
   if (special.length > 1) throw new Error(`${special.join(' and ')} do not go together`)
   if (values.auth && values['reference-only']) throw new Error('--reference-only does not go with --auth, where both are the gateway')
   return {
@@ -145,6 +151,7 @@ export function parseOptions (args: readonly string[]): BenchOptions | null {
     chartFile: values.chart,
     scale,
     attacks,
+    against: values.against ?? null,
     rounds: Math.floor(parseNumber('rounds', values.rounds, 1)),
     warmupMs: parseNumber('warmup', values.warmup, 0) * 1000,
     measureMs: parseNumber('seconds', values.seconds, 0.5) * 1000,

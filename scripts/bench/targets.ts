@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import packageJson from '../../package.json' with { type: 'json' }
 import { compiled, root } from './compile.ts'
 import type { ServerListening } from './messages.ts'
 import { ageLog } from './preload.ts'
@@ -111,11 +110,14 @@ export interface GatewayOptions {
   readonly parentDir: string | undefined
   /** Writes a CPU profile there at its end. */
   readonly profileDir: string | undefined
+  /** The built checkout that is run; this one by default. */
+  readonly programDir?: string
 }
 
-/** Node's flags of `npm start`, so that what is measured is what runs. */
-function startFlags (): string[] {
-  return packageJson.scripts.start.split(' ').filter((word) => word.startsWith('--'))
+/** Node's flags of `npm start` in a checkout, so that what is measured is what runs there. */
+function startFlags (programDir: string): string[] {
+  const { scripts } = JSON.parse(readFileSync(join(programDir, 'package.json'), 'utf8')) as { scripts: { start: string } }
+  return scripts.start.split(' ').filter((word) => word.startsWith('--'))
 }
 
 /** A PostgreSQL that is away: port 1 is reserved (tcpmux) and closed, so each attempt to connect is refused at once. */
@@ -128,14 +130,15 @@ const SPOOL_BYTES_MAX = 4 * 2 ** 30
 async function spawnGateway (
   supervisor: Supervisor, options: GatewayOptions, environment: Readonly<Record<string, string>>, prepare: (dataDir: string) => void = () => {}
 ) {
-  const main = join(root, 'dist', 'src', 'main.js')
+  const programDir = options.programDir ?? root
+  const main = join(programDir, 'dist', 'src', 'main.js')
   if (!existsSync(main)) throw new Error(`${main} is missing: the gateway was not built`)
   const dir = supervisor.createDir(options.parentDir)
   const dataDir = join(dir, 'data')
   prepare(dataDir)
   const profile = options.profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profileDir}`]
   // Its working directory is empty, so that no .env is read.
-  const child = supervisor.spawnNode([...profile, ...startFlags(), main], dir, {
+  const child = supervisor.spawnNode([...profile, ...startFlags(programDir), main], dir, {
     ...environment, VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
   })
   let stopping = false

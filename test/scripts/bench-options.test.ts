@@ -1,5 +1,6 @@
 import { parser } from 'mqtt-packet'
 import t from 'tap'
+import { type Comparison, formatAgainst, isWorse } from '../../scripts/bench/against.ts'
 import { toChart } from '../../scripts/bench/chart.ts'
 import type { LoadSettings } from '../../scripts/bench/messages.ts'
 import { parseOptions } from '../../scripts/bench/options.ts'
@@ -100,5 +101,23 @@ t.test('the chart is well-formed and holds every rate', (t) => {
 t.test('a history that the disk has no room for is refused before it is begun', (t) => {
   t.doesNotThrow(() => checkRoom('.', -(2 ** 40)), 'less than nothing fits everywhere')
   t.throws(() => checkRoom('.', 1e15), /readings need .* GiB of disk/)
+  t.end()
+})
+
+t.test('a change is worse only beyond 5 % and beyond what two equal builds differ by', (t) => {
+  const [workload] = parseWorkloads('50x20')
+  if (workload === undefined) throw new Error('no workload')
+  const rounds = (seconds: readonly number[]) => seconds.map((server) => ({ ...round('x', 1), cpu: { server, database: 1 } }))
+  const compare = (now: number[], again: number[], before: number[]): Comparison =>
+    ({ workload, rounds: { now: rounds(now), again: rounds(again), before: rounds(before) } })
+  t.equal(isWorse(compare([9, 9, 9], [9, 9, 9], [9, 9, 9])), false)
+  t.equal(isWorse(compare([9.4, 9.4, 9.4], [9.4, 9.4, 9.4], [9, 9, 9])), false, '4 %')
+  t.equal(isWorse(compare([10, 10, 10], [10, 10, 10], [9, 9, 9])), true, '10 %')
+  t.equal(isWorse(compare([10, 10, 10], [8, 8, 8], [9, 9, 9])), false, 'the equal pair differs by more')
+  t.equal(isWorse(compare([10, 10, 10], [12.5, 12.5, 12.5], [9, 9, 9])), false, 'the other way round, too')
+  t.equal(isWorse({ workload, rounds: { now: [round('x', 1)], again: [round('x', 1)], before: [round('x', 1)] } }), null, 'no /proc')
+  t.match(formatAgainst([compare([10, 10], [10, 10], [9, 9])]), /50x20 +1\.10 \(1\.10 - 1\.10\).*WORSE\nFewer than 7 rounds/)
+  t.throws(() => parseOptions(['--against', '.', '--auth']), /do not go together/)
+  t.equal(parseOptions(['--against', 'x'])?.against, 'x')
   t.end()
 })
