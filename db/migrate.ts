@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import { type Kysely, type Migration, Migrator, sql } from 'kysely'
 import type { Logger } from 'pino'
+import pg from 'pg'
 import { createDatabase } from './database.ts'
 import { initial } from './migrations/001-initial.ts'
 import { principals } from './migrations/002-principals.ts'
@@ -25,6 +27,9 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
 
 const MIGRATION_TABLE = 'vital_migrations'
 
+/** Longest that a stop waits for the server to end a migration. */
+const GIVE_UP_MS = 2000
+
 /**
  * Brings the schema up to this program's version, in one transaction. May be run again, and by several gateways at
  * once: Kysely holds a session advisory lock around that transaction, so the others wait and find nothing left to do.
@@ -34,9 +39,12 @@ const MIGRATION_TABLE = 'vital_migrations'
  * @throws `VITAL_SCHEMA_NEWER` when the database holds a migration that this program does not know
  * @throws `VITAL_MIGRATION_FAILED` when one failed and was rolled back, for a reason that time will not mend
  * @throws the error of pg when the database cannot be reached or has no room or time now
+ * @throws 57P01 after `options.signal`, with nothing changed
  */
-export async function migrate (options: { connectionString: string, logger: Logger }): Promise<string[]> {
-  const { connectionString, logger } = options
+export async function migrate (options: { connectionString: string, signal?: AbortSignal, logger: Logger }): Promise<string[]> {
+  const { connectionString, signal, logger } = options
+  signal?.throwIfAborted()
+  const applicationName = `vital-gateway migrate ${randomUUID()}`
   const database = createDatabase({
     connectionString,
     logger,
@@ -45,8 +53,10 @@ export async function migrate (options: { connectionString: string, logger: Logg
     statementTimeoutMs: 0,
     queryTimeoutMs: 0,
     idleInTransactionTimeoutMs: 0,
-    applicationName: 'vital-gateway migrate'
+    applicationName
   })
+  const giveUp = () => { endSession(connectionString, applicationName) }
+  signal?.addEventListener('abort', giveUp, { once: true })
   try {
     await refuseNewerSchema(database.kysely)
     const migrator = new Migrator({
@@ -65,8 +75,24 @@ export async function migrate (options: { connectionString: string, logger: Logg
     if (names.length > 0) logger.info({ migrations: names }, 'database schema migrated')
     return names
   } finally {
+    signal?.removeEventListener('abort', giveUp)
     await database.close()
   }
+}
+
+/**
+ * Ends the session that migrates. A server that waits for a lock does not notice a closed socket: the wait would go on, and whoever
+ * comes for the same table would queue behind it.
+ */
+function endSession (connectionString: string, applicationName: string): void {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: GIVE_UP_MS, query_timeout: GIVE_UP_MS })
+  client.on('error', () => { /* The promises below reject with it. */ })
+  client.connect()
+    .then(() => client.query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1', [applicationName]))
+    // A server that cannot be reached rolls back by itself once it notices that we are gone.
+    .catch(() => {})
+    .finally(() => client.end())
+    .catch(() => {})
 }
 
 /** Lost connections and classes 40, 53, 55 and 57 pass; what else PostgreSQL says about DDL, it will say again. */

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import type { BrokerLimits } from '../broker/limits.ts'
 import { type Environment, parseEnvironment } from '../schemas/environment.ts'
+import { toDatabaseUrl } from './config/database-url.ts'
 import { ConfigError } from './config-error.ts'
 import type { TokenConfig } from './security/security.ts'
 import { TOKEN_ALGORITHMS } from './security/tokens.ts'
@@ -57,7 +58,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
   const values = parsed.values
   const transport = toTransportConfig(values)
   return Object.freeze({
-    databaseUrl: values.DATABASE_URL ?? null,
+    databaseUrl: values.DATABASE_URL === undefined ? null : toDatabaseUrl(values.DATABASE_URL),
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     dataDir: resolve(values.VITAL_DATA_DIR),
     host: values.VITAL_HOST,

@@ -1,7 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { Registry } from 'prom-client'
 import { createBroker } from '../broker/broker.ts'
@@ -9,7 +8,6 @@ import { createDatabase, type Database } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
-import { classifyError } from '../db/sqlstate.ts'
 import type { Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { Config } from './config.ts'
@@ -26,7 +24,10 @@ import { type Disk, realDisk } from './ingest/spool/disk.ts'
 import { openSpool, type Spool } from './ingest/spool/spool.ts'
 import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
-import { isRefusal, prepareDatabase } from './prepare-database.ts'
+import { connectWhenever } from './operations/connect-database.ts'
+import { createLifecycle } from './operations/lifecycle.ts'
+import { sayReady } from './operations/say-ready.ts'
+import { prepareDatabase } from './prepare-database.ts'
 import { createRetention } from './retention.ts'
 import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
@@ -43,7 +44,6 @@ const DEAD_LETTER_BYTES_MAX = 1024 * 1024 * 1024
 /** The unit in which the spool gives space back. */
 const SPOOL_SEGMENT_BYTES = 64 * 1024 * 1024
 const DRAIN_TIMEOUT_MS = 10_000
-const DATABASE_WAIT_MS = 1000
 /** Whoever asks for an erasure is told of a backlog that takes longer, instead of being left in the dark. */
 const ERASURE_WAIT_MAX_MS = 30_000
 const MINUTE_MS = 60_000
@@ -72,23 +72,9 @@ export interface GatewayOptions {
  * `start` began, in the order of the promise: no acknowledgement after the last commit, no commit lost.
  */
 export function createGateway ({ config, logger, faults = {} }: GatewayOptions) {
-  const onStop: Array<() => Promise<void> | void> = []
-  let stopped: Promise<void> | null = null
-  let isStopping = false
-  let reload: (() => Promise<void>) | null = null
-
-  /**
-   * @returns once durability can be promised and every listener accepts
-   * @throws coded errors whose message tells a person what to do
-   */
-  async function start (): Promise<RunningGateway> {
-    try {
-      return await startParts()
-    } catch (error) {
-      await stop()
-      throw error
-    }
-  }
+  const { signal, onStop, start, stop } = createLifecycle()
+  const isStopping = () => signal.aborted
+  let reload: () => Promise<void> = async () => {}
 
   async function startParts (): Promise<RunningGateway> {
     await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
@@ -100,7 +86,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       disk: faults.disk ?? realDisk,
       logger
     })
-    onStop.push(() => spool.close())
+    onStop(() => spool.close())
     const connectionString = config.databaseUrl ?? await startEmbedded()
     const database = createDatabase({
       connectionString,
@@ -109,13 +95,13 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       // Tells gateways on one database apart, in pg_stat_activity and to the audit.
       applicationName: APPLICATION_NAME
     })
-    onStop.push(() => database.close())
+    onStop(() => database.close())
     return { connectionString, ...await startTraffic(database, connectionString, spool) }
   }
 
   async function startEmbedded (): Promise<string> {
-    const embedded = await startEmbeddedPostgres({ dataDir: config.dataDir, logger })
-    onStop.push(() => embedded.stop())
+    const embedded = await startEmbeddedPostgres({ dataDir: config.dataDir, signal, logger })
+    onStop(() => embedded.stop())
     return embedded.connectionString
   }
 
@@ -139,6 +125,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       disconnect: (predicate) => { broker.disconnect(predicate) },
       logger
     })
+    const isReady = () => isDurable() && security.isAdmitting && !isStopping()
     const isDurable = () => circuit.state === 'closed' || spool.status === 'ok'
     const updateAvailability = () => batcher.setAvailable(isDurable())
     const circuit: Circuit = new Circuit({
@@ -154,7 +141,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
         updateAvailability()
       }
     })
-    const retention = createRetention({ days: config.retentionDays, connectionString, isStopping: () => isStopping, logger })
+    const retention = createRetention({ days: config.retentionDays, connectionString, isStopping, logger })
     const { writer, reads, pages } = createStorage({ database, applicationName: APPLICATION_NAME, faults, logger })
     const journal = createJournal({
       writer,
@@ -204,7 +191,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       connectionString,
       applicationName: APPLICATION_NAME,
       waitMaxMs: ERASURE_WAIT_MAX_MS,
-      isStopping: () => isStopping,
+      isStopping,
       logger
     })
     const warnings = () => [...config.warnings, ...databaseWarnings, ...transport.warnings(), ...security.warnings(), ...toWarnings(circuit, spool)]
@@ -231,7 +218,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       erase: erasure.erase,
       health: () => ({
         live: true,
-        ready: isDurable() && !isStopping,
+        ready: isReady(),
         database: { status: circuit.state === 'closed' ? 'up' : 'down', circuit: circuit.state },
         spool: { status: spool.status, bytes: spool.bytes, bytesMax: config.spoolBytesMax, readings: replayer.pending },
         warnings: warnings()
@@ -250,7 +237,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     })
 
     async function connectDatabase (): Promise<void> {
-      databaseWarnings = await prepareDatabase({ database, connectionString, caps, logger })
+      databaseWarnings = await prepareDatabase({ database, connectionString, caps, signal, logger })
       await security.start()
       circuit.prove()
       circuit.start()
@@ -258,22 +245,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       pages.start()
     }
 
-    /** PostgreSQL may be away at start: the spool takes its place until it comes. A fault that waiting cannot mend ends the process. */
-    async function keepConnecting (): Promise<void> {
-      for (;;) {
-        await sleep(DATABASE_WAIT_MS)
-        if (isStopping) return
-        try {
-          await connectDatabase()
-          return
-        } catch (error) {
-          if (classifyError(error) !== 'retry') throw error
-          logger.debug({ err: error }, 'PostgreSQL does not answer yet')
-        }
-      }
-    }
-
-    onStop.push(async () => {
+    onStop(async () => {
       maintenance.stop()
       await broker.stopListening()
       const httpStopped = http.stop()
@@ -290,30 +262,26 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       await replayer.stop()
       await Promise.all([security.stop(), pages.stop()])
     })
-    try {
-      await connectDatabase()
-    } catch (error) {
-      if (classifyError(error) !== 'retry' || isRefusal(error)) throw error
-      logger.error({ err: error }, 'PostgreSQL does not answer; readings go to the spool until it does')
-      // Out of the promise, so that it ends the process like any other fault that nobody can mend.
-      keepConnecting().catch((fault: unknown) => { setImmediate(() => { throw fault }) })
-    }
+    onStop(await connectWhenever({ connect: connectDatabase, signal, logger }))
     if (security.isExposed) throw new ConfigError(exposedMessage(config.host))
     replayer.start()
+    signal.throwIfAborted()
     const mqtt = await broker.start()
+    signal.throwIfAborted()
     const { port: httpPort, adminPort } = await http.start()
-    logger.info('ready')
+    onStop(sayReady({ isReady, logger }))
     return { mqttPort: mqtt.port, mqttsPort: mqtt.securePort, httpPort, adminPort }
   }
 
-  /** Settles when everything has ended; what was accepted is durable and acknowledged, or was not acknowledged. */
-  function stop (): Promise<void> {
-    isStopping = true
-    stopped ??= (async () => {
-      for (const end of onStop.reverse()) await end()
-    })()
-    return stopped
+  return {
+    /**
+     * @returns once every listener accepts; `ready` is logged when durability can be promised to a device that comes in
+     * @throws coded errors whose message tells a person what to do
+     */
+    start: () => start(startParts),
+    /** Settles when everything has ended; what was accepted is durable and acknowledged, or was not acknowledged. */
+    stop,
+    /** Reads again what may have changed on disk, at any stage of the gateway's life. */
+    reload: () => reload()
   }
-
-  return { start, stop, get reload () { return reload } }
 }

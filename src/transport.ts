@@ -65,8 +65,8 @@ export async function createTransport ({ config, logger }: { config: TransportOp
     createHttp,
     /** Clients may prove themselves with a certificate. */
     hasClientCertificates: transport.tls !== null && transport.tls.clientCaFile !== null,
-    /** Takes renewed certificates; what there is stays when they cannot be used. `null`: there are none. */
-    reload: tls === undefined ? null : tls.reload,
+    /** Takes renewed certificates; what there is stays when they cannot be used. */
+    reload: async (): Promise<void> => { await tls?.reload() },
     warnings: (): string[] => tls?.warnings() ?? [],
     /** For metrics. */
     statistics: () => ({ webSocketsRefused: webSockets?.refused ?? 0, certificateExpiresAtMs: tls?.expiresAtMs() ?? null })

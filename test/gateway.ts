@@ -34,7 +34,7 @@ export async function startGateway (
   return {
     ...ports,
     httpUrl: `http://127.0.0.1:${ports.httpPort}`,
-    reload: async () => { await gateway.reload?.() },
+    reload: gateway.reload,
     stop: () => gateway.stop()
   }
 }

@@ -31,6 +31,8 @@ interface ClusterOptions {
   readonly binaries: Binaries
   readonly account: Account
   readonly major: number
+  /** A stop: ends initdb. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -150,21 +152,26 @@ async function createCluster (options: ClusterOptions, dir: string): Promise<voi
   }
 }
 
-async function runInitdb ({ binaries, account }: ClusterOptions, dir: string, passwordFile: string): Promise<void> {
+async function runInitdb ({ binaries, account, signal }: ClusterOptions, dir: string, passwordFile: string): Promise<void> {
   const { file, args, options } = toCommand(account, binaries.initdb, [
     `--pgdata=${dir}`, `--username=${USER}`, `--pwfile=${passwordFile}`, '--auth=scram-sha-256', '--encoding=UTF8',
     // The same order of text on every machine, and no library whose upgrade could break an index.
     '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C',
     '--data-checksums', '--no-instructions'
   ])
+  signal?.throwIfAborted()
   const output: Buffer[] = []
   const child = spawn(file, args, { ...options, env: binaries.env, cwd: binaries.cwd, stdio: ['ignore', 'pipe', 'pipe'] })
   child.stdout.on('data', (chunk: Buffer) => { output.push(chunk) })
   child.stderr.on('data', (chunk: Buffer) => { output.push(chunk) })
+  const onAbort = () => { child.kill() }
+  signal?.addEventListener('abort', onAbort, { once: true })
   const outcome = await new Promise<number | string>((resolve) => {
     child.once('error', (error) => { resolve(error.message) })
     child.once('close', (code, signal) => { resolve(code ?? String(signal)) })
   })
+  signal?.removeEventListener('abort', onAbort)
+  signal?.throwIfAborted()
   if (outcome === 0) return
   const tail = Buffer.concat(output).toString('utf8').trim().split('\n').slice(-5).join(' ')
   throw new StorageError('VITAL_EMBEDDED_INITDB_FAILED',

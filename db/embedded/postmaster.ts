@@ -42,9 +42,10 @@ export function toConnectionString ({ password, port }: { password: string, port
 
 /**
  * Takes over the postmaster that a killed gateway left behind, if it answers; if it does not, stops it.
+ * @param signal - ends the wait: it is returned though it does not answer yet
  * @returns `null` when none runs, and the way is free for a new one
  */
-export async function adoptServer (cluster: Cluster, { logger }: ServerOptions): Promise<RunningServer | null> {
+export async function adoptServer (cluster: Cluster, { logger }: ServerOptions, signal?: AbortSignal): Promise<RunningServer | null> {
   const pid = await readPostmasterPid(cluster.dir)
   if (pid === null) return null
   if (!await isServerProcess(pid, cluster.dir)) {
@@ -56,7 +57,7 @@ export async function adoptServer (cluster: Cluster, { logger }: ServerOptions):
   const progress = createProgress(logger)
   while (await isServerProcess(pid, cluster.dir)) {
     const answer = await ping(cluster)
-    if (answer === 'ready') return { pid, cluster }
+    if (answer === 'ready' || signal?.aborted === true) return { pid, cluster }
     if (answer === 'starting') silentSince = performance.now()
     else if (performance.now() - silentSince > ORPHAN_SILENT_MAX_MS) {
       logger.warn({ pid }, 'PostgreSQL from before does not answer, stopping it')
@@ -76,7 +77,7 @@ export async function adoptServer (cluster: Cluster, { logger }: ServerOptions):
  * @throws `VITAL_EMBEDDED_START_FAILED`
  */
 export async function startServer (
-  cluster: Cluster, options: ServerOptions, how: { mayMovePort: boolean, signal?: AbortSignal }
+  cluster: Cluster, options: ServerOptions, how: { mayMovePort: boolean, signal?: AbortSignal | undefined }
 ): Promise<RunningServer> {
   const { logger } = options
   const { mayMovePort, signal } = how

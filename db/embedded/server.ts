@@ -26,23 +26,27 @@ const RESTART_DELAY_MAX_MS = 10_000
  *
  * The server outlives a gateway that was killed; the next start takes it over. If the server dies while the gateway
  * runs, it is started again, on the same port.
+ * @param options.signal - a stop: ends the wait; what was started by then is returned, to be stopped
  * @param options.dataDir - also gets `database-url` (mode 0600), for psql and Grafana
  * @returns once connections are accepted; crash recovery may take long, and is logged each 10 s
  * @throws `VITAL_EMBEDDED_UNSUPPORTED_PLATFORM`, `VITAL_EMBEDDED_ROOT_REFUSED`, `VITAL_EMBEDDED_DATA_DIR`,
  *   `VITAL_EMBEDDED_WRONG_VERSION`, `VITAL_EMBEDDED_INITDB_FAILED`, `VITAL_EMBEDDED_IN_USE`,
  *   `VITAL_EMBEDDED_START_FAILED`, `VITAL_EMBEDDED_STOP_FAILED`
  */
-export async function startEmbeddedPostgres (options: { dataDir: string, logger: Logger }): Promise<EmbeddedPostgres> {
-  const { logger } = options
+export async function startEmbeddedPostgres (
+  options: { dataDir: string, signal?: AbortSignal, logger: Logger }
+): Promise<EmbeddedPostgres> {
+  const { logger, signal } = options
   const dataDir = resolve(options.dataDir)
   await createDataDir(dataDir)
   const unlock = await lockOwner({ path: join(dataDir, 'postgres-owner'), dataDir })
   try {
     const binaries = await resolveBinaries({ linksDir: join(dataDir, 'postgres-lib') })
     const { account, major } = await chooseAccount({ binaries, dataDir, clusterDir: clusterDirOf(dataDir), logger })
-    const cluster = await openCluster({ dataDir, binaries, account, major })
+    const cluster = await openCluster({ dataDir, binaries, account, major, signal })
+    signal?.throwIfAborted()
     const serverOptions = { binaries, account, startLogPath: join(dataDir, 'postgres-start.log'), logger }
-    const server = await adoptServer(cluster, serverOptions) ?? await startServer(cluster, serverOptions, { mayMovePort: true })
+    const server = await adoptServer(cluster, serverOptions, signal) ?? await startServer(cluster, serverOptions, { mayMovePort: true, signal })
     logger.info({ pid: server.pid, port: server.cluster.port, account: account.kind }, 'embedded PostgreSQL accepts connections')
 
     const connectionString = toConnectionString(server.cluster)

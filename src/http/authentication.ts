@@ -20,6 +20,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Who may use a route, or everybody, credentials or not. Without it: operators and administrators read, administrators alone change. */
     access?: readonly Role[] | 'public'
+    /** Answered also while credentials cannot be checked, for it tells numbers of the gateway and nothing of devices. */
+    answersUnverified?: true
   }
 }
 
@@ -77,7 +79,8 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
     const authentication = authenticate(request.headers)
     const finish = (settled: Authentication) => {
       const error = admit(request, settled)
-      if (error === null || (isPublic(request) && !(error instanceof HTTP_ERRORS.TooManyRequests))) done()
+      const passes = isPublic(request) || (settled.status === 'unavailable' && answersUnverified(request))
+      if (error === null || (passes && !(error instanceof HTTP_ERRORS.TooManyRequests))) done()
       else done(error)
     }
     if (!(authentication instanceof Promise)) return finish(authentication)
@@ -87,6 +90,10 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
 
   app.decorateRequest('principal', undefined)
   app.addHook('onRequest', onRequest)
+}
+
+function answersUnverified ({ routeOptions }: FastifyRequest): boolean {
+  return routeOptions.config.answersUnverified === true
 }
 
 /** Asked for where it matters only: Fastify makes `routeOptions` anew each time. */

@@ -132,6 +132,12 @@ export async function createSecurity (options: SecurityOptions) {
       return access.mode === 'exposed' && access.isConfirmed
     },
 
+    /** Whether anyone can come in now: all may, PostgreSQL tells who may, or some are known from before. */
+    get isAdmitting (): boolean {
+      if (access.mode !== 'closed') return access.mode === 'open'
+      return (access.isConfirmed && !changes.isBlind) || directory.size > 0
+    },
+
     /** Told in readiness. */
     warnings (): string[] {
       const blind = changes.isBlind ? ['changes of credentials cannot be seen; those known stay valid until they can'] : []

@@ -1,0 +1,95 @@
+/**
+ * The first connection to PostgreSQL. It may be away: then the gateway starts all the same, the spool takes its place, and the
+ * connection is tried again each second. What no wait can mend ends the start, or the process when it shows only later.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { classifyError, toSqlState } from '../../db/sqlstate.ts'
+import { ConfigError } from '../config-error.ts'
+import { unlessAborted } from './lifecycle.ts'
+
+/** A migration may wait for a lock, or for its data, for as long as it takes; devices are served from the spool meanwhile. */
+const START_WAIT_MS = 5000
+const RETRY_INTERVAL_MS = 1000
+/** The same answer is logged again after this time. */
+const LOG_INTERVAL_MS = 60_000
+/** The server is told that a migration is given up, and ends it; past this time it does so when it next writes to us. */
+const GIVE_UP_MS = 2000
+
+interface ConnectOptions {
+  /** Makes the database ready for traffic; settles soon after `signal`. */
+  readonly connect: () => Promise<void>
+  readonly signal: AbortSignal
+  readonly logger: Logger
+}
+
+/**
+ * @returns once PostgreSQL is ready for traffic, or is known to be away; what it returns waits until the attempts have ended
+ * @throws what no wait can mend; the signal's reason
+ */
+export async function connectWhenever (options: ConnectOptions): Promise<() => Promise<void>> {
+  const { connect, signal, logger } = options
+  const first = connect()
+  const attempts = first.catch(async (error: unknown) => {
+    signal.throwIfAborted()
+    if (!isOutage(error)) throw explain(error)
+    logger.error({ err: error }, 'PostgreSQL does not answer; readings go to the spool until it does')
+    await keepConnecting(options, error)
+  })
+  const stopped = async () => {
+    await Promise.race([attempts.catch(() => {}), sleep(GIVE_UP_MS, undefined, { ref: false })])
+  }
+  const tried = Promise.race([first.catch((error: unknown) => isOutage(error) ? undefined : attempts), sleep(START_WAIT_MS, undefined, { ref: false })])
+  try {
+    await unlessAborted(tried, signal)
+  } catch (error) {
+    attempts.catch(() => {})
+    if (signal.aborted) await stopped()
+    throw error
+  }
+  // Out of the promise, so that it ends the process like any other fault that nobody can mend.
+  attempts.catch((fault: unknown) => { if (!signal.aborted) setImmediate(() => { throw fault }) })
+  return stopped
+}
+
+async function keepConnecting ({ connect, signal, logger }: ConnectOptions, first: unknown): Promise<void> {
+  let told = messageOf(first)
+  let toldAtMs = performance.now()
+  for (;;) {
+    await sleep(RETRY_INTERVAL_MS, undefined, { signal })
+    try {
+      await connect()
+      return
+    } catch (error) {
+      if (signal.aborted || classifyError(error) !== 'retry') throw error
+      // A refusal, too, may pass: the server comes up before its roles and databases are made.
+      const message = messageOf(error)
+      if (message === told && performance.now() - toldAtMs < LOG_INTERVAL_MS) continue
+      told = message
+      toldAtMs = performance.now()
+      logger.error({ err: error }, 'PostgreSQL is not ready for the gateway; trying again each second')
+    }
+  }
+}
+
+function isOutage (error: unknown): boolean {
+  // Class 28, invalid_authorization, and 3D, invalid_catalog_name: at start that is a mistake in DATABASE_URL.
+  return classifyError(error) === 'retry' && !/^(?:28|3D)/.test(toSqlState(error) ?? '') && !isTlsFault(error)
+}
+
+/** OpenSSL's verdicts on a certificate as Node names them, and its own on the name in it. */
+const TLS_CODES = /^(?:ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA)/
+
+function isTlsFault (error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const { code } = error as NodeJS.ErrnoException
+  return error.message === 'The server does not support SSL connections' || (typeof code === 'string' && TLS_CODES.test(code))
+}
+
+function explain (error: unknown): unknown {
+  if (!isTlsFault(error)) return error
+  return new ConfigError(`DATABASE_URL asks for TLS, and that fails: ${messageOf(error)}. Turn TLS on at the server and name the authority of ` +
+    'its certificate (sslrootcert=FILE), or say sslmode=disable where the network itself is trusted.', { cause: error })
+}
+
+const messageOf = (error: unknown): string => error instanceof Error ? error.message : String(error)

@@ -1,0 +1,74 @@
+/**
+ * Start and stop of the gateway. A stop may come at any stage of a start: it ends the waits of the start first, and then, in reverse
+ * order, everything that the start had begun by then. Nothing begins after it.
+ */
+
+/** Why a start ended: the stop came first. */
+class StartStopped extends Error {
+  override readonly name = 'StartStopped'
+}
+
+export interface Lifecycle {
+  /** Aborted by the stop. Whatever waits during the start listens to it. */
+  readonly signal: AbortSignal
+  readonly isStopping: boolean
+  /** Called during the stop, the last one first. */
+  onStop (end: () => Promise<void> | void): void
+  /** Runs the start once; when it fails, what it had begun is ended first. */
+  start<T> (parts: () => Promise<T>): Promise<T>
+  /** May be called again, and before the start has ended. Settles when everything has ended. */
+  stop (): Promise<void>
+}
+
+export function createLifecycle (): Lifecycle {
+  const stopping = new AbortController()
+  const ends: Array<() => Promise<void> | void> = []
+  let started: Promise<unknown> = Promise.resolve()
+  let stopped: Promise<void> | undefined
+
+  function stop (): Promise<void> {
+    stopping.abort(new StartStopped('the gateway stops'))
+    stopped ??= (async () => {
+      await started
+      for (const end of ends.reverse()) await end()
+    })()
+    return stopped
+  }
+
+  return {
+    signal: stopping.signal,
+    get isStopping () { return stopping.signal.aborted },
+    onStop: (end) => { ends.push(end) },
+    async start (parts) {
+      stopping.signal.throwIfAborted()
+      const running = parts()
+      started = running.catch(() => {})
+      try {
+        return await running
+      } catch (error) {
+        await stop()
+        throw error
+      }
+    },
+    stop
+  }
+}
+
+/** `work`, unless the signal comes first; then whatever `work` comes to counts no more. @throws the signal's reason */
+export async function unlessAborted<T> (work: Promise<T>, signal: AbortSignal): Promise<T> {
+  work.catch(() => {})
+  let onAbort!: () => void
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => {
+      const reason: unknown = signal.reason
+      reject(reason instanceof Error ? reason : new Error(String(reason)))
+    }
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

@@ -1,0 +1,72 @@
+import { createConfig, readEnvironment } from './config.ts'
+import { ConfigError } from './config-error.ts'
+import { createGateway } from './gateway.ts'
+import { createIdHash } from './log-ids.ts'
+import { createLogger } from './logger.ts'
+import type { Signals } from './operations/signals.ts'
+
+/** A stop that takes longer has hung; devices keep what was not acknowledged. */
+const STOP_DEADLINE_MS = 14_500
+
+/** Runs a gateway as this process, until a signal or a fault ends it. Exit status: 0 after a stop, 1 after a fault. */
+export function serve (signals: Signals): void {
+  const config = readConfig()
+  const logger = createLogger({ level: config.logLevel, hashId: config.logHashIds ? createIdHash(config.dataDir) : undefined })
+  const gateway = createGateway({ config, logger })
+  let isStopping = false
+
+  // A bug leaves state that nobody can trust: better to die, for devices hold what was not acknowledged.
+  process.on('uncaughtException', (error) => {
+    logger.fatal({ err: error }, 'a bug ends the process')
+    process.exit(1)
+  })
+  process.on('unhandledRejection', (reason) => {
+    logger.fatal({ err: reason }, 'a bug ends the process: a rejection that nobody handled')
+    process.exit(1)
+  })
+
+  signals.onStop((signal) => {
+    if (isStopping) {
+      logger.warn({ signal }, 'stopping already')
+      return
+    }
+    isStopping = true
+    logger.info({ signal }, 'stopping')
+    setTimeout(() => {
+      logger.error('the stop took too long; ending now')
+      process.exit(1)
+    }, STOP_DEADLINE_MS).unref()
+    gateway.stop().then(() => {
+      logger.info('stopped')
+      process.exit(0)
+    }, (error: unknown) => {
+      logger.fatal({ err: error }, 'the stop failed')
+      process.exit(1)
+    })
+  })
+  signals.onReload(() => {
+    gateway.reload().catch((error: unknown) => { throw error })
+  })
+
+  gateway.start().catch((error: unknown) => {
+    if (isStopping) return
+    if (error instanceof ConfigError) exitWith(error)
+    logger.fatal({ err: error }, error instanceof Error ? error.message : 'the start failed')
+    process.exit(1)
+  })
+}
+
+function readConfig () {
+  try {
+    return createConfig(readEnvironment())
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return exitWith(error)
+  }
+}
+
+/** What an operator has to put right is a sentence, without a stack. */
+function exitWith (error: ConfigError): never {
+  process.stderr.write(`${error.message}\n`)
+  process.exit(1)
+}

@@ -1,0 +1,76 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { createTestDir } from '../postgres.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+
+export interface LogLine { readonly msg: string, readonly level: number, readonly protocol?: string, readonly port?: number, readonly err?: { readonly message: string } }
+
+export interface GatewayProcess {
+  readonly child: ChildProcess
+  readonly dataDir: string
+  readonly exited: Promise<[number | null, NodeJS.Signals | null]>
+  readonly lines: LogLine[]
+  /** The first line that fits. @throws when the process ends before */
+  said (pattern: RegExp): Promise<LogLine>
+  stderr (): string
+}
+
+interface SpawnOptions {
+  readonly cwd?: string
+  /** What stands before node, such as `bash -c 'ulimit -n 512; exec "$@"' bash`. */
+  readonly through?: readonly string[]
+  readonly args?: readonly string[]
+}
+
+/** The gateway as a process of its own, from its sources, on free ports; killed when the test ends. */
+export async function spawnGateway (t: Test, variables: Record<string, string>, options: SpawnOptions = {}): Promise<GatewayProcess> {
+  const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
+  // tap loads itself into every process that a test spawns, and takes its signals; an operator's gateway has no such guest.
+  const command = ['env', '-u', 'NODE_OPTIONS', ...options.through ?? [], process.execPath, `--import=${import.meta.resolve('tsx')}`, join(ROOT, 'src/main.ts'), ...options.args ?? []]
+  const child = spawn(command[0]!, command.slice(1), {
+    cwd: options.cwd ?? ROOT,
+    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_MQTTS_PORT: '0', VITAL_HTTP_PORT: '0', ...variables },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const exited = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>
+  t.teardown(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    await exited
+  })
+  const lines: LogLine[] = []
+  let stderr = ''
+  child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString() })
+  const waiting: Array<() => void> = []
+  createInterface({ input: child.stdout }).on('line', (text) => {
+    lines.push(text.startsWith('{') ? JSON.parse(text) as LogLine : { msg: text, level: 0 })
+    for (const wake of waiting.splice(0)) wake()
+  })
+  const said = async (pattern: RegExp): Promise<LogLine> => {
+    for (;;) {
+      const line = lines.find(({ msg }) => pattern.test(msg))
+      if (line !== undefined) return line
+      await Promise.race([
+        new Promise<void>((resolve) => { waiting.push(resolve) }),
+        exited.then((how) => { throw new Error(`ended with ${how.join()} before it said ${pattern}: ${stderr}${JSON.stringify(lines.slice(-3))}`) })
+      ])
+    }
+  }
+  return { child, dataDir, exited, lines, said, stderr: () => stderr }
+}
+
+/** Settles as soon as the process takes a signal itself; Linux tells. Node takes SIGINT and SIGTERM from its first moment on. */
+export async function takesSignal ({ child }: GatewayProcess, number: number): Promise<void> {
+  for (let attempt = 0; attempt < 2000; attempt++) {
+    const status = await readFile(`/proc/${child.pid}/status`, 'utf8').catch(() => '')
+    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(status)?.[1]
+    if (caught !== undefined && (BigInt(`0x${caught}`) >> BigInt(number - 1) & 1n) === 1n) return
+    await sleep(5)
+  }
+  throw new Error(`signal ${number} was never taken over`)
+}

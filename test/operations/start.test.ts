@@ -1,0 +1,101 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { createConfig } from '../../src/config.ts'
+import { ConfigError } from '../../src/config-error.ts'
+import { createGateway } from '../../src/gateway.ts'
+import { createDatabaseSwitch } from '../database-switch.ts'
+import { connectClient, startGateway } from '../gateway.ts'
+import { createEmptyDatabase, createTestDatabase, createTestDir } from '../postgres.ts'
+import { openCredentials } from '../security/credentials.ts'
+
+async function until (t: Test, what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  for (let attempt = 0; attempt < 300; attempt++) {
+    if (await isTrue()) return
+    await sleep(50)
+  }
+  t.fail(`in time: ${what}`)
+}
+
+const statusOf = async (url: string, headers: Record<string, string> = {}) => (await fetch(url, { headers })).status
+
+t.test('PostgreSQL is away at the first start: not ready while nobody can come in; metrics and health answer', async (t) => {
+  const database = await createDatabaseSwitch(t)
+  await database.off()
+  const lines: string[] = []
+  const config = createConfig({ DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0' })
+  const gateway = createGateway({ config, logger: pino({ level: 'info' }, { write: (line: string) => { lines.push(line) } }) })
+  t.teardown(() => gateway.stop())
+  const { httpPort, mqttPort } = await gateway.start()
+  const url = `http://127.0.0.1:${httpPort}`
+  t.equal(await statusOf(`${url}/health/ready`), 503)
+  t.equal(await statusOf(`${url}/health/live`), 200)
+  t.equal(await statusOf(`${url}/metrics`), 200)
+  t.equal(await statusOf(`${url}/metrics`, { authorization: 'Bearer whatever' }), 200)
+  t.equal(await statusOf(`${url}/vital-data`), 503)
+  t.notOk(lines.some((line) => line.includes('"msg":"ready"')), 'the log does not say ready')
+
+  await database.on()
+  await until(t, 'it is ready', async () => await statusOf(`${url}/health/ready`) === 200)
+  await until(t, 'the log says so', () => lines.some((line) => line.includes('"msg":"ready"')))
+  const device = await connectClient(t, mqttPort)
+  await device.publishAsync('vital/a', '{"timestamp":1}', { qos: 1 })
+})
+
+t.test('PostgreSQL is away, and nobody with a credential is known: not ready; metrics answer whoever offers one', async (t) => {
+  const database = await createDatabaseSwitch(t)
+  const dataDir = await createTestDir(t)
+  const secret = await openCredentials(t, database.connectionString).add('ops', 'operator')
+  const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: dataDir }
+  await (await startGateway(t, variables)).stop()
+  await database.off()
+  const { httpUrl } = await startGateway(t, variables)
+  t.equal(await statusOf(`${httpUrl}/health/ready`), 503)
+  t.equal(await statusOf(`${httpUrl}/metrics`, { authorization: `Bearer ${secret}` }), 200)
+  t.equal(await statusOf(`${httpUrl}/metrics`), 401)
+  t.equal(await statusOf(`${httpUrl}/vital-data`, { authorization: `Bearer ${secret}` }), 503)
+
+  await database.on()
+  await until(t, 'it is ready', async () => await statusOf(`${httpUrl}/health/ready`) === 200)
+  t.equal(await statusOf(`${httpUrl}/metrics`, { authorization: `Bearer ${secret.slice(0, -4)}aaaa` }), 401)
+  t.equal(await statusOf(`${httpUrl}/metrics`, { authorization: `Bearer ${secret}` }), 200)
+  await database.off()
+  await until(t, 'the outage is seen', async () => (await (await fetch(`${httpUrl}/metrics`, { headers: { authorization: `Bearer ${secret}` } })).text())
+    .includes('vital_database_up 0'))
+  t.equal(await statusOf(`${httpUrl}/health/ready`), 200, 'whoever is known still comes in')
+})
+
+t.test('open before: ready at once, for the spool takes the place of PostgreSQL', async (t) => {
+  const database = await createDatabaseSwitch(t)
+  const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
+  await (await startGateway(t, variables)).stop()
+  await database.off()
+  const { httpUrl } = await startGateway(t, variables)
+  t.equal(await statusOf(`${httpUrl}/health/ready`), 200)
+})
+
+t.test('TLS that the server does not have stops the start', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  for (const mode of ['verify-full', 'no-verify']) {
+    const config = createConfig({
+      DATABASE_URL: `${connectionString}?sslmode=${mode}`, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+    })
+    const gateway = createGateway({ config, logger: pino({ level: 'silent' }) })
+    await t.rejects(gateway.start(), { constructor: ConfigError, message: /DATABASE_URL asks for TLS[^]*sslmode=disable/ })
+  }
+})
+
+t.test('a migration that waits does not keep the gateway from listening', async (t) => {
+  const { connectionString } = await createEmptyDatabase(t)
+  const holder = new pg.Client({ connectionString })
+  await holder.connect()
+  t.teardown(() => holder.end())
+  // Kysely's own lock, as another gateway holds it while it migrates.
+  await holder.query('select pg_advisory_lock(3853314791062309107)')
+  const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
+  t.equal(await statusOf(`${httpUrl}/health/ready`), 503)
+  t.equal(await statusOf(`${httpUrl}/metrics`), 200)
+  await holder.query('select pg_advisory_unlock_all()')
+  await until(t, 'it is ready', async () => await statusOf(`${httpUrl}/health/ready`) === 200)
+})
