@@ -45,13 +45,16 @@ const MESSAGES_BYTES = 1024
 class Pipeline implements Submittable {
   /** pg wraps it for its `query_timeout`. */
   callback!: (error: Error | null) => void
+  /** pg reads it: in the place of the pool's own. */
+  readonly query_timeout: number | undefined
   readonly rows: TextRow[] = []
   readonly #statements: readonly Statement[]
   #messages: Buffer | null
   #connection: Connection | null = null
 
-  constructor (statements: readonly Statement[], messages: Buffer) {
+  constructor (statements: readonly Statement[], messages: Buffer, queryTimeoutMs: number | undefined) {
     this.#statements = statements
+    this.query_timeout = queryTimeoutMs
     this.#messages = messages
   }
 
@@ -155,14 +158,15 @@ interface ConnectedClient extends PoolClient {
 
 /**
  * `steps` as messages for this client.
+ * @param queryTimeoutMs - after which the answer is given up; without it, the pool's
  * @throws whatever a value cannot be written for; nothing is sent yet
  */
-export function encodePipeline (client: PoolClient, steps: readonly Step[]): Pipeline {
+export function encodePipeline (client: PoolClient, steps: readonly Step[], queryTimeoutMs?: number): Pipeline {
   const prepared = preparedOn((client as ConnectedClient).connection)
   const writer = new BinaryWriter(steps.reduce((sum, { sizeBytes }) => sum + sizeBytes, MESSAGES_BYTES))
   for (const step of steps) append(writer, step, prepared)
   writer.emptyMessage('S') // Sync
-  return new Pipeline(steps.map(({ statement }) => statement), writer.finish())
+  return new Pipeline(steps.map(({ statement }) => statement), writer.finish(), queryTimeoutMs)
 }
 
 /**

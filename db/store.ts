@@ -5,6 +5,7 @@ import { encodePipeline, runPipeline, type Step, type TextRow } from './pipeline
 import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
+import { setStatementTimeout } from './queries/set-statement-timeout.ts'
 import { upsertLatest } from './queries/upsert-latest.ts'
 import { Resenders } from './resenders.ts'
 import type { DeadLetterRow, ReadingRow } from './rows.ts'
@@ -23,6 +24,9 @@ export interface StoreOptions {
   /** After COMMIT, before `write` settles: these are stored, now or before. Must not throw. */
   readonly onStored?: (readings: readonly ReadingRow[]) => void
 }
+
+/** From the server's time-out of a statement to ours: its answer, which says that nothing is stored, comes first. */
+const ANSWER_MS = 500
 
 /** The batch was sent and the answer to its COMMIT never came: it may be stored or not. */
 class UnknownOutcomeError extends Error {
@@ -46,15 +50,16 @@ export function createStore ({ pool, kysely, onStored }: StoreOptions) {
   const resenders = new Resenders()
 
   /**
+   * @param timeoutMs - of a batch that may take longer, or must end sooner, than the pool's time-outs say
    * @returns after COMMIT: the batch is durable
    * @throws `VITAL_UNKNOWN_OUTCOME`, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
    */
-  async function write (readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]): Promise<Written> {
+  async function write (readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs?: number): Promise<Written> {
     if (readings.length === 0 && letters.length === 0) return { duplicates: [] }
     const client = await pool.connect()
     let failure: Error | undefined
     try {
-      const written = await writeOn(client, readings, letters)
+      const written = await writeOn(client, readings, letters, timeoutMs)
       onStored?.(readings)
       return written
     } catch (error) {
@@ -65,19 +70,22 @@ export function createStore ({ pool, kysely, onStored }: StoreOptions) {
     }
   }
 
-  async function writeOn (client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[]): Promise<Written> {
+  async function writeOn (
+    client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs?: number
+  ): Promise<Written> {
+    const limit = timeoutMs === undefined ? [] : [setStatementTimeout(timeoutMs)]
     const rest: Step[] = []
     if (letters.length > 0) rest.push(toInsertDeadLetters(letters))
     if (readings.length > 0) rest.push(toUpsertLatest(foldLatest(readings)))
     const { others, resent } = resenders.split(readings)
     try {
       const history = [...others.length > 0 ? [copyReadings(others)] : [], ...resent.length > 0 ? [toInsertReadings(resent)] : []]
-      const stored = await commit(client, [...history, ...rest])
+      const stored = await commit(client, [...limit, ...history, ...rest], timeoutMs)
       return { duplicates: resent.length === 0 ? [] : toDuplicates(readings, stored, new Set(resent)) }
     } catch (error) {
       if (!isUniqueViolation(error)) throw error
     }
-    const stored = await commit(client, [toInsertReadings(readings), ...rest])
+    const stored = await commit(client, [...limit, toInsertReadings(readings), ...rest], timeoutMs)
     return { duplicates: toDuplicates(readings, stored, new Set(readings)) }
   }
 
@@ -112,8 +120,8 @@ function isReusable (error: unknown): boolean {
   return isServerError(error) && !LASTING.test(toSqlState(error) ?? '')
 }
 
-async function commit (client: PoolClient, steps: readonly Step[]): Promise<readonly TextRow[]> {
-  const pipeline = encodePipeline(client, steps)
+async function commit (client: PoolClient, steps: readonly Step[], timeoutMs?: number): Promise<readonly TextRow[]> {
+  const pipeline = encodePipeline(client, steps, timeoutMs === undefined ? undefined : timeoutMs + ANSWER_MS)
   try {
     return await runPipeline(client, pipeline)
   } catch (error) {

@@ -31,7 +31,7 @@ import { prepareDatabase } from './prepare-database.ts'
 import { createRetention } from './retention.ts'
 import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
-import { createStorage } from './storage.ts'
+import { createStorage, toTimeouts } from './storage.ts'
 import { createTransport } from './transport.ts'
 import { toWarnings } from './warnings.ts'
 
@@ -91,6 +91,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const database = createDatabase({
       connectionString,
       poolSize: config.databaseConnectionsMax,
+      ...toTimeouts(config.commitTimeoutMs),
       logger,
       // Tells gateways on one database apart, in pg_stat_activity and to the audit.
       applicationName: APPLICATION_NAME

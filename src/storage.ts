@@ -13,6 +13,14 @@ interface StorageOptions {
   readonly logger: Logger
 }
 
+const STATEMENT_TIMEOUT_MS_MIN = 3000
+
+/** A statement is cancelled when nobody waits for its commit any more, and no earlier; where no answer comes, its connection is given up. */
+export function toTimeouts (commitTimeoutMs: number): { statementTimeoutMs: number, queryTimeoutMs: number } {
+  const statementTimeoutMs = Math.max(STATEMENT_TIMEOUT_MS_MIN, commitTimeoutMs + 500)
+  return { statementTimeoutMs, queryTimeoutMs: statementTimeoutMs + 1000 }
+}
+
 /** What is written to PostgreSQL and read from it, and between the two the order of the devices, which observes what is committed. */
 export function createStorage ({ database, applicationName, faults, logger }: StorageOptions) {
   const { kysely } = database

@@ -15,23 +15,23 @@ const LEAK_DESCRIPTORS_MAX = 300
 export function breakStore (store: Store, breaks: Break | undefined): Store {
   switch (breaks) {
     case 'early-ack': return {
-      async write (readings, letters) {
-        sleep(EARLY_MS).then(() => store.write(readings, letters)).catch(() => {})
+      async write (readings, letters, timeoutMs) {
+        sleep(EARLY_MS).then(() => store.write(readings, letters, timeoutMs)).catch(() => {})
         return { duplicates: [] }
       }
     }
     case 'store-twice': return {
-      async write (readings, letters) {
-        const { duplicates } = await store.write([...readings, ...readings.map(toTwin)], letters)
+      async write (readings, letters, timeoutMs) {
+        const { duplicates } = await store.write([...readings, ...readings.map(toTwin)], letters, timeoutMs)
         return { duplicates: duplicates.filter((index) => index < readings.length) }
       }
     }
     // Without the times of their values, which decide what is the latest.
-    case 'stale-latest': return { write: (readings, letters) => store.write(readings.map((row) => ({ ...row, fields: {} })), letters) }
+    case 'stale-latest': return { write: (readings, letters, timeoutMs) => store.write(readings.map((row) => ({ ...row, fields: {} })), letters, timeoutMs) }
     case 'leak': return leak(store)
     case 'miscount': return {
-      async write (readings, letters) {
-        await store.write(readings, letters)
+      async write (readings, letters, timeoutMs) {
+        await store.write(readings, letters, timeoutMs)
         return { duplicates: [] }
       }
     }
@@ -50,10 +50,10 @@ function leak (store: Store): Store {
   const kept: Buffer[] = []
   let descriptors = 0
   return {
-    async write (readings, letters) {
+    async write (readings, letters, timeoutMs) {
       if (kept.length * LEAK_BYTES < LEAK_BYTES_MAX) kept.push(Buffer.alloc(LEAK_BYTES, 1))
       if (descriptors++ < LEAK_DESCRIPTORS_MAX) openSync('/dev/null', 'r')
-      return await store.write(readings, letters)
+      return await store.write(readings, letters, timeoutMs)
     }
   }
 }

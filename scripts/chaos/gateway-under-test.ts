@@ -30,10 +30,10 @@ function wrapStore (store: Store): Store {
   const broken = breakStore(store, injection.breaks)
   const { answersLateMs } = injection
   return {
-    async write (readings, letters) {
+    async write (readings, letters, timeoutMs) {
       if (injection.isDatabaseAway === true) throw Object.assign(new Error('connect ECONNREFUSED, says the harness'), { code: 'ECONNREFUSED' })
       const order = ++began
-      const written = await broken.write(readings, letters)
+      const written = await broken.write(readings, letters, timeoutMs)
       pass('after-commit')
       if (isReplaying) pass('replay-after-commit')
       if (answersLateMs !== undefined) await sleep(Math.random() * answersLateMs)

@@ -26,6 +26,8 @@ interface Unit {
 /** Set when nobody waits for a write any more; its late result must not touch submissions that went another way. */
 export interface Cancellation {
   isCancelled: boolean
+  /** Of each statement; without it, the pool's. */
+  readonly timeoutMs?: number
 }
 
 class CancelledError extends Error {
@@ -54,7 +56,7 @@ export function createWriter ({ store, logger }: { store: Store, logger: Logger 
     const letters = submissions.flatMap((submission) => submission.letters)
     if (submissions.every((submission) => submission.decided === null)) {
       try {
-        const { duplicates } = await store.write(submissions.flatMap((submission) => submission.readings), letters)
+        const { duplicates } = await store.write(submissions.flatMap((submission) => submission.readings), letters, cancellation.timeoutMs)
         assertWanted(cancellation)
         if (duplicates.length > 0) countDuplicates(submissions, duplicates)
         return
@@ -65,7 +67,7 @@ export function createWriter ({ store, logger }: { store: Store, logger: Logger 
       for (const submission of submissions) submission.decided = new Set()
     }
     await isolate(submissions.flatMap(toUnits), cancellation)
-    if (letters.length > 0) await store.write([], letters)
+    if (letters.length > 0) await store.write([], letters, cancellation.timeoutMs)
     assertWanted(cancellation)
   }
 
@@ -74,7 +76,7 @@ export function createWriter ({ store, logger }: { store: Store, logger: Logger 
     if (units.length === 0) return
     let refusal: unknown
     try {
-      const { duplicates } = await store.write(units.flatMap(toRows), [])
+      const { duplicates } = await store.write(units.flatMap(toRows), [], cancellation.timeoutMs)
       assertWanted(cancellation)
       decide(units, new Set(duplicates))
       return
@@ -98,7 +100,7 @@ export function createWriter ({ store, logger }: { store: Store, logger: Logger 
     const errors = [{ path: '', message: `the database refused it: ${toRefusalMessage(refusal)}` }]
     const rows = toRows(unit)
     // Valid by every rule of ours, so it is kept whatever the caps say.
-    if (!submission.isAllOrNothing) await store.write([], rows.map((row) => toDeadLetter(row, submission, errors)))
+    if (!submission.isAllOrNothing) await store.write([], rows.map((row) => toDeadLetter(row, submission, errors)), cancellation.timeoutMs)
     assertWanted(cancellation)
     for (const row of rows) submission.reject({ row, errors })
     for (const index of indexes) submission.decided?.add(index)

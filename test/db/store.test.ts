@@ -8,9 +8,9 @@ import { toReadingRow } from '../../src/ingest/reading-row.ts'
 import { createTestDatabase } from '../postgres.ts'
 import { createRandom } from '../random.ts'
 
-async function createTestStore (t: Test, poolSize = 4) {
+async function createTestStore (t: Test, poolSize = 4, timeouts: { statementTimeoutMs?: number } = {}) {
   const { connectionString, query } = await createTestDatabase(t)
-  const database = createDatabase({ connectionString, poolSize, logger: pino({ level: 'silent' }) })
+  const database = createDatabase({ connectionString, poolSize, ...timeouts, logger: pino({ level: 'silent' }) })
   t.teardown(() => database.close())
   return { store: createStore(database), query, pool: database.pool }
 }
@@ -51,6 +51,18 @@ t.test('a batch written again changes nothing and tells which readings were ther
   const fresh = row('c', 3, {})
   t.same(await store.write([fresh, rows[0]!, fresh], []), { duplicates: [1, 2] })
   t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from dead_letters) as letters'), [{ readings: 4, letters: 1 }])
+})
+
+t.test('a batch may have a time-out of its own, longer or shorter than the session\'s, and the next one has the session\'s again', async (t) => {
+  const { store, query } = await createTestStore(t, 1, { statementTimeoutMs: 300 })
+  await query('create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep((new.vitals->>\'nap\')::float8); return new; end $$')
+  await query('create trigger nap before insert on readings for each row execute function nap()')
+  await t.rejects(store.write([row('a', 1, { nap: 1 })], []), { code: '57014' })
+  t.same(await store.write([row('a', 1, { nap: 1 })], [], 30_000), { duplicates: [] })
+  t.same(await store.write([row('a', 1, { nap: 1 })], [], 30_000), { duplicates: [0] }, 'by insert … on conflict too')
+  await t.rejects(store.write([row('a', 2, { nap: 1 })], []), { code: '57014' })
+  await t.rejects(store.write([row('a', 3, { nap: 0.2 })], [], 50), { code: '57014' })
+  t.same(await query('select time from readings'), [{ time: new Date(1000) }])
 })
 
 t.test('who keeps resending fails three batches of others and no more, and its new readings are stored as ever', async (t) => {
