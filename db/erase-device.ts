@@ -123,8 +123,8 @@ async function deleteRest (
     readings: readings + await count(sql`delete from readings where device = ${device}`),
     // A letter without a device came on an invalid topic; it is this device's when its client or its topic says so.
     deadLetters: await count(sql`
-      delete from dead_letters where device = ${device}
-        or (device is null and (client_id = ${device} or starts_with(topic, ${`vital/${device}/`})))`),
+      delete from dead_letters where id in (select id from dead_letters where device = ${device}
+        or (device is null and (client_id = ${device} or starts_with(topic, ${`vital/${device}/`}))) order by id for update)`),
     latest: await count(sql`delete from latest where device = ${device}`) - (row?.isMade === true ? 1 : 0)
   }
   await appendAuditLog(transaction, { actor, act: 'erase', target: device, details: erased })

@@ -1,8 +1,10 @@
+import { toEffectiveUs } from './effective-time.ts'
+import { compareJson } from './json-order.ts'
 import { toQuotedName } from './quoted-names.ts'
 import type { ReadingRow } from './rows.ts'
 import { toUnixSeconds } from './unix-seconds.ts'
 
-/** What one batch knows of a device's latest state. Times are Unix microseconds. */
+/** What one batch knows of a device's latest state. Times are Unix microseconds, see {@link toEffectiveUs}. */
 export interface LatestRow {
   readonly device: string
   /** Of the newest reading. */
@@ -20,47 +22,30 @@ export interface LatestRow {
 
 type Values = ReadonlyMap<string, { readonly value: unknown, readonly timeUs: number }>
 
-interface Folding {
-  first: ReadingRow
-  timeUs: number
-  /** `null` while the device has only one reading, the usual case: its JSON is used as it is. */
-  values: Map<string, { value: unknown, timeUs: number }> | null
-}
-
 /**
- * Folds a batch into one row a device: each field takes the value with the newest time, whatever order readings came in.
+ * Folds a batch into one row a device: each field takes the value with the newest time, of two at that time the larger, whatever order readings came in.
  * Needed because ON CONFLICT cannot touch a row twice, and cheaper than one upsert a reading.
- * Sorted by device, so that two writers lock rows in the same order and cannot deadlock.
+ * @param rows - those of a device stand together; devices sorted, so that two writers lock rows in the same order and cannot deadlock
  */
 export function foldLatest (rows: readonly ReadingRow[]): LatestRow[] {
-  const devices = new Map<string, Folding>()
-  for (const row of rows) {
-    const folding = devices.get(row.device)
-    if (folding === undefined) {
-      devices.set(row.device, { first: row, timeUs: row.timeUs, values: null })
-    } else {
-      if (folding.values === null) {
-        folding.values = new Map()
-        lay(folding.values, folding.first)
-      }
-      lay(folding.values, row)
-      if (row.timeUs > folding.timeUs) folding.timeUs = row.timeUs
-    }
-  }
   const latest: LatestRow[] = []
-  for (const { first, timeUs, values } of devices.values()) {
-    latest.push(values === null ? single(first) : merged(first.device, timeUs, values))
+  for (let from = 0; from < rows.length;) {
+    const { device } = rows[from]!
+    let to = from + 1
+    while (to < rows.length && rows[to]!.device === device) to++
+    // The usual case: the JSON of the only reading is used as it is.
+    latest.push(to === from + 1 ? single(rows[from]!) : merged(device, rows, from, to))
+    from = to
   }
-  return latest.sort((a, b) => a.device < b.device ? -1 : 1)
+  return latest
 }
 
-function lay (values: Map<string, { value: unknown, timeUs: number }>, row: ReadingRow): void {
-  const { timeUs, fields } = row
+function lay (values: Map<string, { value: unknown, timeUs: number }>, { fields }: ReadingRow, timeUs: number): void {
   for (const name in fields) {
     if (!isField(name)) continue
     const known = values.get(name)
     if (known === undefined) values.set(name, { value: fields[name], timeUs })
-    else if (timeUs >= known.timeUs) {
+    else if (timeUs > known.timeUs || (timeUs === known.timeUs && compareJson(fields[name], known.value) > 0)) {
       known.value = fields[name]
       known.timeUs = timeUs
     }
@@ -68,15 +53,16 @@ function lay (values: Map<string, { value: unknown, timeUs: number }>, row: Read
 }
 
 function single (row: ReadingRow): LatestRow {
-  const seconds = toUnixSeconds(row.timeUs)
+  const timeUs = toEffectiveUs(row)
+  const seconds = toUnixSeconds(timeUs)
   let vitalTimes = ''
   for (const name in row.fields) {
     if (isField(name)) vitalTimes += `${vitalTimes === '' ? '{' : ','}${toQuotedName(name)}:${seconds}`
   }
   return {
     device: row.device,
-    timeUs: row.timeUs,
-    oldestTimeUs: row.timeUs,
+    timeUs,
+    oldestTimeUs: timeUs,
     vitals: row.vitals,
     vitalTimes: vitalTimes === '' ? '{}' : vitalTimes + '}',
     heartRate: toRate(row.fields['heartRateValue']),
@@ -84,7 +70,14 @@ function single (row: ReadingRow): LatestRow {
   }
 }
 
-function merged (device: string, timeUs: number, values: Values): LatestRow {
+function merged (device: string, rows: readonly ReadingRow[], from: number, to: number): LatestRow {
+  const values = new Map<string, { value: unknown, timeUs: number }>()
+  let timeUs = -Infinity
+  for (let at = from; at < to; at++) {
+    const effectiveUs = toEffectiveUs(rows[at]!)
+    lay(values, rows[at]!, effectiveUs)
+    if (effectiveUs > timeUs) timeUs = effectiveUs
+  }
   let vitals = ''
   let vitalTimes = ''
   let oldestTimeUs = timeUs

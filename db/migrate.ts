@@ -10,6 +10,7 @@ import { mergeFields } from './migrations/004-merge-fields.ts'
 import { deviceCounts } from './migrations/005-device-counts.ts'
 import { mergeLateFields } from './migrations/006-merge-late-fields.ts'
 import { plainRates } from './migrations/007-plain-rates.ts'
+import { largerValues } from './migrations/008-larger-values.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -22,7 +23,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '004-merge-fields': mergeFields,
   '005-device-counts': deviceCounts,
   '006-merge-late-fields': mergeLateFields,
-  '007-plain-rates': plainRates
+  '007-plain-rates': plainRates,
+  '008-larger-values': largerValues
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

@@ -171,11 +171,12 @@ export function encodePipeline (client: PoolClient, steps: readonly Step[], quer
 
 /**
  * Runs a pipeline once, as one transaction, in one round trip.
+ * @param left - `T` for a pipeline that begins a transaction and leaves it open
  * @returns after COMMIT: the rows that its statements returned, in order
  * @throws PostgreSQL's error with its SQLSTATE, and nothing is stored; or another error, when the answer never came and the
  *   outcome is unknown
  */
-export async function runPipeline (client: PoolClient, pipeline: Pipeline): Promise<readonly TextRow[]> {
+export async function runPipeline (client: PoolClient, pipeline: Pipeline, left: 'I' | 'T' = 'I'): Promise<readonly TextRow[]> {
   let callback!: Pipeline['callback']
   const committed = new Promise<void>((resolve, reject) => {
     callback = (error) => { if (error === null) resolve(); else reject(error) }
@@ -184,6 +185,6 @@ export async function runPipeline (client: PoolClient, pipeline: Pipeline): Prom
   client.query(pipeline)
   await committed
   // Whoever had the connection before left a transaction open, which Sync does not commit.
-  if (client.getTransactionStatus() !== 'I') throw new Error('the connection was within a transaction')
+  if (client.getTransactionStatus() !== left) throw new Error(left === 'I' ? 'the connection was within a transaction' : 'the connection left its transaction')
   return pipeline.rows
 }

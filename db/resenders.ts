@@ -6,6 +6,15 @@ const RESENT_MS = 10_000
 const BATCHES_MAX = 2
 /** More are not remembered; their batches go in twice. */
 const DEVICES_MAX = 10_000
+/** Of the stretches of others between resenders so many are copied, the longest; a statement costs as much as some ten readings inserted instead. */
+const COPIED_RUNS_MAX = 16
+
+/** Neighbours in a batch that are written by one statement. */
+export interface Run {
+  readonly rows: readonly ReadingRow[]
+  /** Inserted, where a duplicate does no harm, instead of copied. */
+  readonly isInserted: boolean
+}
 
 /**
  * Devices that keep sending what is stored already. One such reading fails COPY and with it the whole batch, which then goes in again, for twice the
@@ -31,14 +40,18 @@ export class Resenders {
     }
   }
 
-  /** @returns the readings of others and those of resenders, each in the order of `readings` */
-  split (readings: readonly ReadingRow[]): { readonly others: readonly ReadingRow[], readonly resent: readonly ReadingRow[] } {
+  /**
+   * @param readings - in the order in which they are written, which is kept: all resenders behind all others would be another order
+   * @returns all readings, those of resenders in runs that are inserted
+   */
+  toRuns (readings: readonly ReadingRow[]): readonly Run[] {
     this.#forget()
-    if (this.#resent.size === 0) return { others: readings, resent: [] }
-    const others: ReadingRow[] = []
-    const resent: ReadingRow[] = []
-    for (const reading of readings) ((this.#resent.get(reading.device)?.batches ?? 0) > BATCHES_MAX ? resent : others).push(reading)
-    return { others, resent }
+    if (this.#resent.size === 0) return [{ rows: readings, isInserted: false }]
+    const runs = join(readings.map((row) => ({ rows: [row], isInserted: (this.#resent.get(row.device)?.batches ?? 0) > BATCHES_MAX })))
+    const copied = runs.filter(({ isInserted }) => !isInserted).map(({ rows }) => rows.length).sort((a, b) => b - a)
+    const copiedMin = copied[COPIED_RUNS_MAX]
+    if (copiedMin === undefined) return runs
+    return join(runs.map(({ rows, isInserted }) => ({ rows, isInserted: isInserted || rows.length <= copiedMin })))
   }
 
   #forget (): void {
@@ -48,4 +61,14 @@ export class Resenders {
       this.#resent.delete(device)
     }
   }
+}
+
+function join (runs: readonly Run[]): Run[] {
+  const joined: Array<{ rows: ReadingRow[], isInserted: boolean }> = []
+  for (const { rows, isInserted } of runs) {
+    const last = joined.at(-1)
+    if (last?.isInserted === isInserted) for (const row of rows) last.rows.push(row)
+    else joined.push({ rows: [...rows], isInserted })
+  }
+  return joined
 }

@@ -189,12 +189,14 @@ async function deleteFromDefault (run: Run): Promise<void> {
  */
 async function deleteBatch ({ kysely, cutoff }: Run, after: string): Promise<{ readings: number, last: string | null }> {
   return await kysely.transaction().execute(async (transaction) => {
+    // An erasure deletes in another order, and what it has locked is its own to delete.
     // Else a sequential scan may begin in the middle, and what lies before it would be passed over.
     await sql`set local synchronize_seqscans = off`.execute(transaction)
     const { rows: [row] } = await sql<{ readings: number, last: string | null }>`
       with gone as (
         delete from readings_default where ctid = any(array(
-          select ctid from readings_default where ctid > ${after}::tid and time < to_timestamp(${cutoff}) limit ${sql.lit(DELETE_ROWS_MAX)}))
+          select ctid from readings_default where ctid > ${after}::tid and time < to_timestamp(${cutoff}) limit ${sql.lit(DELETE_ROWS_MAX)}
+          for update skip locked))
         returning ctid)
       select count(*) as readings, max(ctid)::text as last from gone`.execute(transaction)
     return row!

@@ -1,16 +1,18 @@
 import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
+import { someAhead } from './effective-time.ts'
 import { foldLatest } from './fold-latest.ts'
-import { encodePipeline, runPipeline, type Step, type TextRow } from './pipeline.ts'
+import { encodePipeline, runPipeline, type Step, type TextRow, toStatement } from './pipeline.ts'
 import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
 import { setStatementTimeout } from './queries/set-statement-timeout.ts'
 import { upsertLatest } from './queries/upsert-latest.ts'
-import { Resenders } from './resenders.ts'
+import { Resenders, type Run } from './resenders.ts'
 import type { DeadLetterRow, ReadingRow } from './rows.ts'
 import { isServerError, isUniqueViolation, toSqlState } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
+import { toLetterOrder, toWriteOrder, type WriteOrder } from './write-order.ts'
 
 /** What a committed batch did. */
 export interface Written {
@@ -21,12 +23,30 @@ export interface Written {
 export interface StoreOptions {
   readonly pool: Pool
   readonly kysely: Kysely<Tables>
-  /** After COMMIT, before `write` settles: these are stored, now or before. Must not throw. */
+  /** After COMMIT, before `write` settles: these are stored, and laid over `latest`. Must not throw. */
   readonly onStored?: (readings: readonly ReadingRow[]) => void
 }
 
 /** From the server's time-out of a statement to ours: its answer, which says that nothing is stored, comes first. */
 const ANSWER_MS = 500
+
+interface Batch {
+  readonly client: PoolClient
+  readonly readings: readonly ReadingRow[]
+  readonly order: WriteOrder
+  readonly letters: readonly Step[]
+  /** Sets the time-out of its statements, where it has one of its own. */
+  readonly limit: readonly Step[]
+  readonly timeoutMs: number | undefined
+}
+
+interface Folded {
+  /** What was laid over `latest`. */
+  readonly folded: readonly ReadingRow[]
+}
+
+const BEGIN: Step = { statement: toStatement('begin'), parameters: 0, sizeBytes: 64 }
+const COMMIT: Step = { statement: toStatement('commit'), parameters: 0, sizeBytes: 64 }
 
 /** The batch was sent and the answer to its COMMIT never came: it may be stored or not. */
 class UnknownOutcomeError extends Error {
@@ -41,7 +61,7 @@ class UnknownOutcomeError extends Error {
  *
  * A batch is optimistic: most hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
  * 23505 (a redelivery), the batch goes in again by insert … on conflict; what a device sends that keeps doing so is inserted beside the COPY.
- * `latest` comes last, so its row locks are held for the shortest time.
+ * `latest` comes last, so its row locks are held for the shortest time. Rows of each table are written in one order (`write-order.ts`).
  */
 export function createStore ({ pool, kysely, onStored }: StoreOptions) {
   const toInsertReadings = insertReadings(kysely)
@@ -59,9 +79,9 @@ export function createStore ({ pool, kysely, onStored }: StoreOptions) {
     const client = await pool.connect()
     let failure: Error | undefined
     try {
-      const written = await writeOn(client, readings, letters, timeoutMs)
-      onStored?.(readings)
-      return written
+      const { duplicates, folded } = await writeOn(client, readings, letters, timeoutMs)
+      onStored?.(folded)
+      return { duplicates }
     } catch (error) {
       failure = error as Error
       throw error
@@ -72,26 +92,61 @@ export function createStore ({ pool, kysely, onStored }: StoreOptions) {
 
   async function writeOn (
     client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs?: number
-  ): Promise<Written> {
-    const limit = timeoutMs === undefined ? [] : [setStatementTimeout(timeoutMs)]
-    const rest: Step[] = []
-    if (letters.length > 0) rest.push(toInsertDeadLetters(letters))
-    if (readings.length > 0) rest.push(toUpsertLatest(foldLatest(readings)))
-    const { others, resent } = resenders.split(readings)
+  ): Promise<Written & Folded> {
+    const order = toWriteOrder(readings)
+    const batch: Batch = {
+      client,
+      readings,
+      order,
+      letters: letters.length > 0 ? [toInsertDeadLetters(toLetterOrder(letters))] : [],
+      limit: timeoutMs === undefined ? [] : [setStatementTimeout(timeoutMs)],
+      timeoutMs
+    }
     try {
-      const history = [...others.length > 0 ? [copyReadings(others)] : [], ...resent.length > 0 ? [toInsertReadings(resent)] : []]
-      const stored = await commit(client, [...limit, ...history, ...rest], timeoutMs)
-      return { duplicates: resent.length === 0 ? [] : toDuplicates(readings, stored, new Set(resent)) }
+      return await writeRuns(batch, resenders.toRuns(order.history))
     } catch (error) {
       if (!isUniqueViolation(error)) throw error
     }
-    const stored = await commit(client, [...limit, toInsertReadings(readings), ...rest], timeoutMs)
-    return { duplicates: toDuplicates(readings, stored, new Set(readings)) }
+    return await writeRuns(batch, [{ rows: order.history, isInserted: true }])
   }
 
-  /** @param stored - identities of those of `inserted` that were new */
-  function toDuplicates (readings: readonly ReadingRow[], stored: readonly TextRow[], inserted: ReadonlySet<ReadingRow>): number[] {
+  async function writeRuns (batch: Batch, runs: readonly Run[]): Promise<Written & Folded> {
+    const { client, readings, order, letters, limit, timeoutMs } = batch
+    const history = readings.length === 0 ? [] : runs.map(({ rows, isInserted }) => isInserted ? toInsertReadings(rows) : copyReadings(rows))
+    const inserted = runs.filter(({ isInserted }) => isInserted).flatMap(({ rows }) => rows)
+    if (someAhead(inserted)) return await writeFresh(batch, history, inserted)
+    const stored = await run(client, [...limit, ...history, ...letters, ...toLatest(order.byDevice)], timeoutMs)
+    return { duplicates: inserted.length === 0 ? [] : toDuplicates(readings, stored, inserted), folded: readings }
+  }
+
+  /**
+   * A reading ahead of its receipt counts as of its receipt, and its redelivery is received later: it must not be folded again. Which of them are new is
+   * known once they are inserted, so this takes two round trips. Folding the others again changes nothing, and needs no second one.
+   */
+  async function writeFresh (
+    { client, readings, order, letters, limit, timeoutMs }: Batch, history: readonly Step[], inserted: readonly ReadingRow[]
+  ): Promise<Written & Folded> {
+    try {
+      const stored = await run(client, [BEGIN, ...limit, ...history], timeoutMs, 'T')
+      const duplicates = toDuplicates(readings, stored, inserted)
+      const known = new Set(duplicates.map((index) => readings[index]))
+      const folded = order.byDevice.filter((row) => !known.has(row))
+      await run(client, [...letters, ...toLatest(folded), COMMIT], timeoutMs)
+      return { duplicates, folded }
+    } catch (error) {
+      if (isServerError(error)) await client.query('rollback')
+      throw error
+    }
+  }
+
+  function toLatest (rows: readonly ReadingRow[]): readonly Step[] {
+    return rows.length === 0 ? [] : [toUpsertLatest(foldLatest(rows))]
+  }
+
+  /** @param stored - identities of those of `rows` that were new */
+  function toDuplicates (readings: readonly ReadingRow[], stored: readonly TextRow[], rows: readonly ReadingRow[]): number[] {
     const fresh = new Set(stored.map(([identity]) => identity))
+    const inserted = new Set(rows)
     const duplicates: number[] = []
     for (const [index, reading] of readings.entries()) {
       // The first of several equal readings in the batch is the one that was stored.
@@ -120,10 +175,11 @@ function isReusable (error: unknown): boolean {
   return isServerError(error) && !LASTING.test(toSqlState(error) ?? '')
 }
 
-async function commit (client: PoolClient, steps: readonly Step[], timeoutMs?: number): Promise<readonly TextRow[]> {
+/** @param left - `T`: it begins a transaction that goes on */
+async function run (client: PoolClient, steps: readonly Step[], timeoutMs: number | undefined, left: 'I' | 'T' = 'I'): Promise<readonly TextRow[]> {
   const pipeline = encodePipeline(client, steps, timeoutMs === undefined ? undefined : timeoutMs + ANSWER_MS)
   try {
-    return await runPipeline(client, pipeline)
+    return await runPipeline(client, pipeline, left)
   } catch (error) {
     if (isServerError(error)) throw error
     throw new UnknownOutcomeError(error)

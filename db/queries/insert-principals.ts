@@ -27,7 +27,7 @@ export async function insertPrincipals (kysely: Kysely<Tables>, principals: read
         ${principals.map(({ passwordArgon2id }) => passwordArgon2id ?? null)}::text[]
       ) as given (id, role, secret_sha256, password_argon2id)
     ), added as (
-      insert into principals (id, role) select id, role from given on conflict (id) do nothing returning id
+      insert into principals (id, role) select id, role from given order by id on conflict (id) do nothing returning id
     ), armed as (
       insert into credentials (principal, kind, secret_sha256, password_argon2id)
       select id, case when secret_sha256 is null then 'password' else 'secret' end, secret_sha256, password_argon2id

@@ -6,8 +6,8 @@ import { type Step, toStatement } from '../pipeline.ts'
 import type { Tables } from '../tables.ts'
 import { type Column, unnest, withRows } from '../unnest.ts'
 
-/** Nothing of the batch is older than the row, and the row is within its bound. */
-const IS_PLAIN = sql`excluded.oldest_time >= l.time
+/** Nothing of the batch is as old as the row, and the row is within its bound. */
+const IS_PLAIN = sql`excluded.oldest_time > l.time
   and pg_column_size(l.vitals) + pg_column_size(l.vital_times) <= ${sql.lit(STORED_BYTES_MAX)}`
 
 const COLUMNS: ReadonlyArray<Column<LatestRow>> = [
@@ -20,9 +20,12 @@ const COLUMNS: ReadonlyArray<Column<LatestRow>> = [
   { type: 'float8', write: (writer, row) => writeRate(writer, row.breathRate) }
 ]
 
+const HEART_RATE_TIME = sql`(l.vital_times->'heartRateValue')::float8`
+const NEW_HEART_RATE_TIME = sql`(excluded.vital_times->'heartRateValue')::float8`
+
 /**
- * Lays one batch over `latest`, field by field: the newest value of each field wins, whatever order batches arrive in.
- * `||` where nothing in the batch is older than the row (38 ms for 5,000 rows), a merge key by key where something is.
+ * Lays one batch over `latest`, field by field: the newest value of each field wins, of two at the same time the larger one, whatever order batches
+ * arrive in and however often. `||` where nothing in the batch is as old as the row (38 ms for 5,000 rows), a merge key by key where something is.
  * @returns takes rows, one a device, sorted by device
  */
 export function upsertLatest (kysely: Kysely<Tables>): (rows: readonly LatestRow[]) => Step {
@@ -38,9 +41,10 @@ export function upsertLatest (kysely: Kysely<Tables>): (rows: readonly LatestRow
         else vital_merge_fields(l.vitals, l.vital_times, excluded.vitals, excluded.vital_times, true) end,
       heart_rate = case
         when excluded.heart_rate is null then l.heart_rate
-        when excluded.oldest_time >= l.time then excluded.heart_rate
-        when (excluded.vital_times->'heartRateValue')::float8 >= coalesce((l.vital_times->'heartRateValue')::float8, '-Infinity')
-        then excluded.heart_rate else l.heart_rate end,
+        when excluded.oldest_time > l.time then excluded.heart_rate
+        when ${NEW_HEART_RATE_TIME} = ${HEART_RATE_TIME} then greatest(l.heart_rate, excluded.heart_rate)
+        when ${NEW_HEART_RATE_TIME} > coalesce(${HEART_RATE_TIME}, '-Infinity') then excluded.heart_rate
+        else l.heart_rate end,
       breath_rate = case
         when excluded.breath_rate is null then l.breath_rate
         when excluded.oldest_time > l.time then excluded.breath_rate

@@ -2,12 +2,13 @@
  * Where each device stands on the sorted pages, in memory: what `latest` has, without the vitals.
  *
  * Columns by slot; a device that goes gives its slot to the last one, so that the slots in use have no gaps. Readings are merged as the upsert of
- * `latest` does: of each field the value with the newest time counts, at the same time the later one.
+ * `latest` does: of each field the value with the newest time counts, of two at the same time the larger one.
  *
  * A row that was read from `latest` replaces what is here, so that changes by hand are taken in, unless a reading of the device
  * was observed since the read began: that may be newer than the row, so both are merged. `begin()` gives each read its
  * moment, and each slot keeps the moment in which it was last observed.
  */
+import { toEffectiveUs } from '../../db/effective-time.ts'
 import type { OrderKeys } from '../../db/queries/select-order-keys.ts'
 import type { ReadingRow } from '../../db/rows.ts'
 import type { LatestQuery } from '../../schemas/vital-data.ts'
@@ -86,7 +87,9 @@ export class DeviceOrder {
 
   /** Takes in readings that are committed. */
   observe (rows: readonly ReadingRow[]): void {
-    for (const { device, timeUs, fields } of rows) {
+    for (const row of rows) {
+      const { device, fields } = row
+      const timeUs = toEffectiveUs(row)
       const slot = this.#slots.get(device) ?? this.#add(device)
       if (slot === -1) return
       this.#columns.moments[slot] = this.#moment
@@ -187,14 +190,14 @@ export class DeviceOrder {
 
   #mergeHeart (slot: number, value: number, timeUs: number): void {
     const { heartRates, heartTimes } = this.#columns
-    if (timeUs < heartTimes[slot]!) return
+    if (timeUs < heartTimes[slot]! || (timeUs === heartTimes[slot]! && value < heartRates[slot]!)) return
     heartRates[slot] = value
     heartTimes[slot] = timeUs
   }
 
   #mergeBreath (slot: number, value: number, order: number): void {
     const { breathRates, breathOrders } = this.#columns
-    if (order < breathOrders[slot]!) return
+    if (order < breathOrders[slot]! || (order === breathOrders[slot]! && value < breathRates[slot]!)) return
     breathRates[slot] = value
     breathOrders[slot] = order
   }

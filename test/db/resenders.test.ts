@@ -1,5 +1,6 @@
 import t from 'tap'
 import { Resenders } from '../../db/resenders.ts'
+import type { ReadingRow } from '../../db/rows.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
 
 const readings = ['a', 'b', 'a', 'c'].map((device, index) => toReadingRow({ timestamp: index }, device, 0))
@@ -10,19 +11,20 @@ function create () {
   return {
     resenders,
     wait: (ms: number) => { nowMs += ms },
-    resent: () => resenders.split(readings).resent.map(({ device, timeUs }) => `${device}${timeUs / 1e6}`).join(' ')
+    resent: () => resenders.toRuns(readings).filter(({ isInserted }) => isInserted).flatMap(({ rows }) => rows.map(({ device, timeUs }) => `${device}${timeUs / 1e6}`)).join(' '),
+    runs: (rows: readonly ReadingRow[]) => resenders.toRuns(rows).map(({ rows, isInserted }) => `${isInserted ? '+' : ''}${rows.map(({ device }) => device).join('')}`).join(' ')
   }
 }
 
 t.test('two batches are forgiven, the third is not, and ten seconds without any are', (t) => {
-  const { resenders, resent, wait } = create()
+  const { resenders, resent, runs, wait } = create()
   resenders.note(['a'])
   resenders.note(['a', 'c'])
   t.equal(resent(), '')
-  t.equal(resenders.split(readings).others.length, 4)
+  t.equal(runs(readings), 'abac')
   resenders.note(['a'])
   t.equal(resent(), 'a0 a2')
-  t.equal(resenders.split(readings).others.map(({ device }) => device).join(' '), 'b c')
+  t.equal(runs(readings), '+a b +a c', 'in the order in which they came')
   wait(9000)
   resenders.note(['a'])
   wait(9000)
@@ -42,5 +44,15 @@ t.test('ten thousand are remembered, and room is made as they are forgotten', (t
   resent()
   for (let batch = 0; batch < 3; batch++) resenders.note(['b'])
   t.equal(resent(), 'b1')
+  t.end()
+})
+
+t.test('among many resenders the longest stretches of others are copied, and the order stays', (t) => {
+  const { resenders, runs } = create()
+  for (let batch = 0; batch < 3; batch++) resenders.note(['b'])
+  const rows = (text: string) => [...text].map((device, index) => toReadingRow({ timestamp: index }, device, 0))
+  const text = `${'ab'.repeat(20)}${'aaab'.repeat(10)}c`
+  t.equal(runs(rows(text)), `+${'ab'.repeat(20)} aaa${' +b aaa'.repeat(9)} +bc`)
+  t.equal(runs(rows('bbb')), '+bbb')
   t.end()
 })

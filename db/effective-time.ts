@@ -1,0 +1,27 @@
+import type { ReadingRow } from './rows.ts'
+
+/** A clock that is so little ahead, or a timestamp rounded up to the second, freezes nothing that anybody would notice. */
+const AHEAD_TOLERATED_US = 5e6
+
+/** 2025-01-01. A receipt before it is the word of a clock that was never set. */
+const RECEIPT_MS_MIN = 1_735_689_600_000
+
+/**
+ * When a reading counts as measured, for the latest state: its timestamp, or its receipt where the timestamp is more than five seconds ahead of that.
+ * Else one reading of a clock that runs a day ahead would stand as the latest for a day. A redelivery is received later, so
+ * readings that are ahead are folded into the latest state only when they are stored.
+ * @returns Unix microseconds
+ */
+export function toEffectiveUs ({ timeUs, receivedAtMs }: ReadingRow): number {
+  return isAhead(timeUs, receivedAtMs) ? receivedAtMs * 1000 : timeUs
+}
+
+/** Whether any of these counts as of its receipt. */
+export function someAhead (rows: readonly ReadingRow[]): boolean {
+  for (const { timeUs, receivedAtMs } of rows) if (isAhead(timeUs, receivedAtMs)) return true
+  return false
+}
+
+function isAhead (timeUs: number, receivedAtMs: number): boolean {
+  return timeUs > receivedAtMs * 1000 + AHEAD_TOLERATED_US && receivedAtMs >= RECEIPT_MS_MIN
+}
