@@ -26,7 +26,7 @@ t.test('the order of JSON values is the same here and in PostgreSQL', async (t) 
     [pairs.map(([a]) => JSON.stringify(a)), pairs.map(([, b]) => JSON.stringify(b))])
   const wrong = pairs.filter(([a, b], index) => {
     const { larger, equal } = rows[index]!
-    return larger !== compareJson(a, b) > 0 || equal !== (compareJson(a, b) === 0) || Math.sign(compareJson(a, b)) !== -Math.sign(compareJson(b, a))
+    return larger !== (compareJson(a, b) > 0) || equal !== (compareJson(a, b) === 0) || Math.sign(compareJson(a, b)) !== -Math.sign(compareJson(b, a))
   })
   t.same(wrong.slice(0, 5).map((pair) => JSON.stringify(pair)), [])
   const sorted = values.toSorted(compareJson)
