@@ -20,6 +20,7 @@ import type { Circuit } from './ingest/circuit.ts'
 import { parseSegmentName } from './ingest/spool/format.ts'
 import type { Spool } from './ingest/spool/spool.ts'
 import type { Writer } from './ingest/writer.ts'
+import type { ErasureJournal } from './operations/erasure-journal.ts'
 
 const POLL_MS = 20
 
@@ -39,6 +40,8 @@ export interface ErasureOptions {
   readonly spool: Pick<Spool, 'bytes' | 'isEmpty'>
   readonly spoolDirectory: string
   readonly writes: TrackedWriter
+  /** Where it stands that the device was erased, should a backup be restored. */
+  readonly journal: ErasureJournal
   readonly forget: (device: string) => { retained: number, queued: number }
   /** Of the sorted pages. Does not reject. */
   readonly forgetOrder?: (device: string) => Promise<void>
@@ -73,7 +76,7 @@ export function trackWrites (writer: Writer): TrackedWriter {
 
 /** Erases devices, one after the other. */
 export function createErasure (options: ErasureOptions) {
-  const { batcher, circuit, spool, writes, forget, forgetOrder, connectionString, applicationName, waitMaxMs, isStopping, logger } = options
+  const { batcher, circuit, spool, writes, journal, forget, forgetOrder, connectionString, applicationName, waitMaxMs, isStopping, logger } = options
   let last: Promise<unknown> = Promise.resolve()
 
   /** @throws `VITAL_ERASURE_BUSY` */
@@ -94,7 +97,8 @@ export function createErasure (options: ErasureOptions) {
     // Its files too: a read position that the disk loses would bring back what they hold.
     await until(() => spool.isEmpty && spool.bytes === 0, 'the spool still holds readings that wait for PostgreSQL', deadlineMs)
     await writes.settled()
-    const { otherGateways, ...rows } = await eraseDevice({ connectionString, device, actor, applicationName, logger, isStopping })
+    const { otherGateways, ...rows } = await journal.record(device, actor,
+      () => eraseDevice({ connectionString, device, actor, applicationName, logger, isStopping }))
     await forgetOrder?.(device)
     const erased = { ...rows, ...forget(device), damagedSpoolFiles: await countDamaged(options.spoolDirectory), otherGateways }
     logger.info({ actor, ...erased }, 'a device was erased')

@@ -25,6 +25,7 @@ import { openSpool, type Spool } from './ingest/spool/spool.ts'
 import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
 import { connectWhenever } from './operations/connect-database.ts'
+import { createErasureJournal } from './operations/erasure-journal.ts'
 import { createLifecycle } from './operations/lifecycle.ts'
 import { sayReady } from './operations/say-ready.ts'
 import { prepareDatabase } from './prepare-database.ts'
@@ -187,6 +188,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       spool,
       spoolDirectory: join(config.dataDir, 'spool'),
       writes: writer,
+      journal: createErasureJournal(config.dataDir),
       forget: broker.forget,
       forgetOrder: pages.forget,
       connectionString,

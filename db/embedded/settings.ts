@@ -24,6 +24,7 @@ shared_buffers = ${sharedBuffersMiB}MB
 max_wal_size = 2GB                    # checkpoints by time and not by volume: each rewrites the pages in full
 min_wal_size = 256MB
 checkpoint_timeout = 15min
+max_slot_wal_keep_size = 16GB         # a backup that hangs must not fill the disk with the log that it holds
 wal_buffers = 16MB
 wal_compression = off                 # these binaries have pglz only, which costs more CPU than it saves
 max_parallel_workers_per_gather = 0   # a page that has to be sorted must leave a core to the commits

@@ -26,7 +26,7 @@ sends meanwhile is new.
 ${ACCESS_HELP}
   --json             for a program
 
-  It does not reach backups, archived write-ahead log, standby servers that lag, the disk's free space, what subscribers
+  It does not reach backups (npm run restore erases again), archived write-ahead log, standby servers that lag, the disk's free space, what subscribers
   have received, log files, or files of the spool that the disk damaged. The README tells what to do about each.
   PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
   Exit status: 0; 1 when something was not erased, or cannot be reached; 2 for wrong usage.`

@@ -19,6 +19,7 @@ import { realDisk } from '../../src/ingest/spool/disk.ts'
 import { openSpool, type Spool } from '../../src/ingest/spool/spool.ts'
 import { SpoolError } from '../../src/ingest/spool/spool-error.ts'
 import { createWriter } from '../../src/ingest/writer.ts'
+import { createErasureJournal } from '../../src/operations/erasure-journal.ts'
 import { OperatorError, type Print } from '../operator/command.ts'
 import { toDatabaseUrl, withDatabase } from '../operator/database.ts'
 import { createProgress } from '../operator/progress.ts'
@@ -34,16 +35,22 @@ const logger = pino({ level: 'silent' })
 
 interface Request {
   readonly config: Config
-  readonly device: string
+  readonly devices: readonly string[]
   readonly actor: string
   readonly tell: Print
 }
 
+/** The same for one device. */
+export async function eraseStopped ({ device, ...rest }: Omit<Request, 'devices'> & { readonly device: string }): Promise<Erased | null> {
+  const erased = await eraseDevicesStopped({ ...rest, devices: [device] })
+  return erased?.[0] ?? null
+}
+
 /**
- * @returns what was removed; `null` when the gateway of this directory runs, and must be asked instead
+ * @returns what was removed of each; `null` when the gateway of this directory runs, and must be asked instead
  * @throws `OPERATOR_FAILED`
  */
-export async function eraseStopped (request: Request): Promise<Erased | null> {
+export async function eraseDevicesStopped (request: Request): Promise<Erased[] | null> {
   const { config, tell } = request
   const directory = join(config.dataDir, 'spool')
   await assertOwnSpool(directory)
@@ -93,7 +100,7 @@ async function startEmbedded (dataDir: string) {
   }
 }
 
-async function drainAndErase (database: Database, spool: Spool, directory: string, { config, device, actor }: Request): Promise<Erased> {
+async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor }: Request): Promise<Erased[]> {
   const writes = trackWrites(createWriter({ store: createStore(database), logger }))
   const circuit: Circuit = new Circuit({
     pool: database.pool, logger, hasBacklog: () => !spool.isEmpty, onChange: () => { replayer.wake() }, onPing: async () => {}
@@ -108,6 +115,7 @@ async function drainAndErase (database: Database, spool: Spool, directory: strin
     spool,
     spoolDirectory: directory,
     writes,
+    journal: createErasureJournal(config.dataDir),
     forget: () => ({ retained: 0, queued: 0 }),
     connectionString: await toDatabaseUrl(config),
     applicationName: '',
@@ -120,8 +128,10 @@ async function drainAndErase (database: Database, spool: Spool, directory: strin
   circuit.prove()
   circuit.start()
   replayer.start()
+  const erased: Erased[] = []
   try {
-    return await erasure.erase(device, actor)
+    for (const device of devices) erased.push(await erasure.erase(device, actor))
+    return erased
   } catch (cause) {
     if (cause instanceof StorageError) throw new OperatorError('OPERATOR_FAILED', `${cause.message}. It is safe to run this again.`, { cause })
     throw cause

@@ -1,0 +1,45 @@
+import { appendFile, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { createErasureJournal, ERASURES_FILE, parseErasures, readErasures, toErasuresSince } from '../../src/operations/erasure-journal.ts'
+import { createTestDir } from '../postgres.ts'
+
+const line = (act: string, id: string, device?: string) => JSON.stringify({ act, id, at: '2026-01-01T00:00:00.000Z', ...device === undefined ? {} : { device } })
+
+t.test('an erasure stands on record before anything is deleted, and how it ended', async (t) => {
+  const dir = await createTestDir(t)
+  const path = join(dir, ERASURES_FILE)
+  const journal = createErasureJournal(dir)
+  t.same(await readErasures(path), [], 'no file before the first')
+  t.equal(await journal.record('a', 'cli:me', async () => {
+    t.match(parseErasures(await readErasures(path)), [{ device: 'a', outcome: 'open' }])
+    return 7
+  }), 7)
+  await t.rejects(journal.record('b', 'cli:me', async () => { throw new Error('refused') }), { message: 'refused' })
+  t.match(parseErasures(await readErasures(path)), [{ device: 'a', outcome: 'done' }, { device: 'b', outcome: 'failed' }])
+  t.equal((await stat(path)).mode & 0o777, 0o600)
+})
+
+t.test('what a process began that ended before it, has failed for the next one; a torn line costs itself only', async (t) => {
+  const dir = await createTestDir(t)
+  const path = join(dir, ERASURES_FILE)
+  await appendFile(path, `${line('begin', '1', 'a')}\n{"act":"begin","id":"2","dev`)
+  await createErasureJournal(dir).record('c', 'cli:me', async () => {})
+  t.match(parseErasures(await readErasures(path)), [{ device: 'a', outcome: 'failed' }, { device: 'c', outcome: 'done' }])
+  t.equal((await readFile(path, 'utf8')).split('\n').length, 6)
+})
+
+t.test('where it cannot be written nothing is erased', async (t) => {
+  const journal = createErasureJournal(join(await createTestDir(t), 'gone'))
+  await t.rejects(journal.record('a', 'cli:me', async () => { t.fail('it ran') }), { code: 'ENOENT' })
+})
+
+t.test('what a restore has to erase again', (t) => {
+  const before = [line('begin', '1', 'done'), line('done', '1'), line('begin', '2', 'failed'), line('failed', '2'), line('begin', '3', 'under-way')]
+  const now = [...before, line('done', '3'), line('begin', '4', 'later'), line('done', '4'), line('begin', '5', 'later-and-failed'), line('failed', '5'), line('begin', '6', 'later')]
+  t.same(toErasuresSince(before, now), { devices: ['under-way', 'later', 'later-and-failed'], isSameJournal: true })
+  t.same(toErasuresSince(before, before), { devices: ['under-way'], isSameJournal: true })
+  t.same(toErasuresSince(before, now.slice(6)), { devices: ['later', 'later-and-failed'], isSameJournal: false }, 'a journal of its own: all of it')
+  t.same(toErasuresSince([], []), { devices: [], isSameJournal: true })
+  t.end()
+})
