@@ -22,6 +22,7 @@ import { Ledger } from './ingest/ledger.ts'
 import { Replayer } from './ingest/replayer.ts'
 import { type Disk, realDisk } from './ingest/spool/disk.ts'
 import { openSpool, type Spool } from './ingest/spool/spool.ts'
+import { createSpoolWatch } from './ingest/spool/spool-watch.ts'
 import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
 import { connectWhenever } from './operations/connect-database.ts'
@@ -137,12 +138,10 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       onChange: () => {
         updateAvailability()
         replayer.wake()
-      },
-      onPing: async () => {
-        if (spool.status !== 'ok') await spool.probe()
-        updateAvailability()
       }
     })
+    const spoolWatch = createSpoolWatch({ spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger })
+    onStop(spoolWatch.stop)
     const retention = createRetention({ days: config.retentionDays, connectionString, isStopping, logger })
     const { writer, reads, pages } = createStorage({ database, applicationName: APPLICATION_NAME, faults, logger })
     const journal = createJournal({
@@ -205,7 +204,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       bufferBytes: () => batcher.bytes,
       circuitState: () => circuit.state,
       isReadingStopped: () => batcher.isClosed,
-      spool: () => ({ bytes: spool.bytes, readings: replayer.pending, replayed: replayer.replayed, damage: spool.damage.stretches }),
+      spool: () => ({ bytes: spool.bytes, status: spool.status, readings: replayer.pending, replayed: replayer.replayed, damage: spool.damage.stretches }),
       deadLetters: () => caps.usage,
       retention: retention.removed,
       deviceOrder: () => pages,
@@ -266,6 +265,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       await Promise.all([security.stop(), pages.stop()])
     })
     onStop(await connectWhenever({ connect: connectDatabase, signal, logger }))
+    await spoolWatch.start()
     if (security.isExposed) throw new ConfigError(exposedMessage(config.host))
     replayer.start()
     signal.throwIfAborted()

@@ -2,6 +2,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 
 import { CIRCUIT_STATES, type CircuitState } from './ingest/circuit.ts'
 import type { DeadLetterUsage } from './ingest/dead-letter-caps.ts'
 import { type Ledger, TRANSPORTS } from './ingest/ledger.ts'
+import { SPOOL_STATUSES, type SpoolStatus } from './ingest/spool/spool.ts'
 import type { SecurityStatistics } from './security/security.ts'
 
 /** What the metrics read at each scrape. */
@@ -13,7 +14,7 @@ export interface MetricsSources {
   readonly bufferBytes: () => number
   readonly circuitState: () => CircuitState
   readonly isReadingStopped: () => boolean
-  readonly spool: () => { readonly bytes: number, readonly readings: number, readonly replayed: number, readonly damage: number }
+  readonly spool: () => { readonly bytes: number, readonly status: SpoolStatus, readonly readings: number, readonly replayed: number, readonly damage: number }
   readonly deadLetters: () => DeadLetterUsage
   readonly retention: () => { readonly readings: number, readonly partitions: number }
   /** Devices whose order is kept in memory, and whether sorted pages are picked from it. */
@@ -69,6 +70,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const pending = gauge('readings_pending', 'Readings accepted and not yet decided')
   const bufferBytes = gauge('buffer_bytes', 'Bytes of readings accepted and not yet decided')
   const spoolBytes = gauge('spool_bytes', 'Bytes in the disk spool')
+  const spoolState = new Gauge({ name: 'vital_spool_state', help: '1 for the state that the disk spool is in', labelNames: ['state'] as const, registers })
   const spoolReadings = gauge('spool_readings', 'Readings in the disk spool: acknowledged, not yet in PostgreSQL; part of vital_readings_pending')
   const spoolReplayed = counter('spool_replayed_readings', 'Readings brought from the spool into PostgreSQL', [])
   const spoolDamage = counter('spool_damaged_stretches', 'Places of the spool that the disk destroyed; their files are kept aside', [])
@@ -133,6 +135,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     bufferBytes.set(sources.bufferBytes())
     const spool = sources.spool()
     spoolBytes.set(spool.bytes)
+    for (const state of SPOOL_STATUSES) spoolState.set({ state }, state === spool.status ? 1 : 0)
     spoolReadings.set(spool.readings)
     const letters = sources.deadLetters()
     deadLetters.set(letters.letters)

@@ -1,5 +1,5 @@
 import { connect as connectMqtt, type IClientOptions, type MqttClient } from 'mqtt'
-import { pino } from 'pino'
+import { type Logger, pino } from 'pino'
 import type { Test } from 'tap'
 import { createConfig } from '../src/config.ts'
 import { createGateway, type GatewayOptions } from '../src/gateway.ts'
@@ -21,14 +21,15 @@ export interface TestGateway {
 
 /** A gateway in this process on free ports, with a database of its own; stopped when the test ends. */
 export async function startGateway (
-  t: Test, variables: Record<string, string> = {}, faults: GatewayOptions['faults'] = {}
+  t: Test, variables: Record<string, string> = {}, faults: GatewayOptions['faults'] = {},
+  logger: Logger = pino({ level: process.env['LOG'] ?? 'silent' })
 ): Promise<TestGateway> {
   const connectionString = variables['DATABASE_URL'] ?? (await createTestDatabase(t)).connectionString
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
   const config = createConfig({
     DATABASE_URL: connectionString, VITAL_MQTT_PORT: '0', VITAL_MQTTS_PORT: '0', VITAL_HTTP_PORT: '0', ...variables, VITAL_DATA_DIR: dataDir
   })
-  const gateway = createGateway({ config, logger: pino({ level: process.env['LOG'] ?? 'silent' }), faults })
+  const gateway = createGateway({ config, logger, faults })
   t.teardown(() => gateway.stop())
   const ports = await gateway.start()
   return {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { realDisk } from '../src/ingest/spool/disk.ts'
 import { createDatabaseSwitch } from './database-switch.ts'
@@ -114,6 +115,47 @@ t.test('neither PostgreSQL nor the spool: reading stops, memory is bounded, and 
   t.same(acknowledged, Array.from({ length: sent }, (_, index) => index))
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: sent }])
   t.match(await readLedger(httpUrl), { received: sent + 1, refused: 1, pending: 0, balance: 0 })
+})
+
+t.test('a spool without space at a start without PostgreSQL: told, not ready, and acknowledged again when space returns', async (t) => {
+  const database = await createDatabaseSwitch(t)
+  const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
+  await (await startGateway(t, variables)).stop()
+  await database.off()
+  let isFull = true
+  const disk: typeof realDisk = {
+    ...realDisk,
+    async create (path) {
+      if (isFull) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+      return await realDisk.create(path)
+    }
+  }
+  const lines: Array<{ level: number, msg: string }> = []
+  const logger = pino({ level: 'info' }, { write: (line) => { lines.push(JSON.parse(line) as typeof lines[number]) } })
+  const { httpUrl } = await startGateway(t, variables, { disk }, logger)
+  const told = (pattern: RegExp) => lines.filter(({ msg }) => pattern.test(msg)).length
+  t.match(await ready(httpUrl), { httpStatus: 503, spool: { status: 'full' }, warnings: [/PostgreSQL/, /spool is full/] })
+  t.match(await (await fetch(`${httpUrl}/metrics`)).text(), /^vital_spool_state\{state="full"\} 1$/m)
+  const post = () => fetch(`${httpUrl}/vital-data`, {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"device":"a","timestamp":1}'
+  })
+  t.equal((await post()).status, 503)
+  await sleep(3000)
+  t.equal(told(/^the spool is full/), 1, 'one line, however often it is tried')
+  t.equal(told(/^ready$/), 0)
+
+  isFull = false
+  await until(t, 'readiness tells that space is back', async () => (await ready(httpUrl)).httpStatus === 200)
+  t.equal((await post()).status, 202)
+  await until(t, 'the log tells', async () => told(/^the spool takes readings again/) === 1)
+  t.equal(told(/^the spool is full/), 1)
+  // Nothing is appended from here on: only a try can tell.
+  isFull = true
+  await until(t, 'readiness tells that space is gone', async () => (await ready(httpUrl)).httpStatus === 503)
+  isFull = false
+  await database.on()
+  await until(t, 'the spool is replayed', async () => (await ready(httpUrl)).spool.readings === 0)
+  t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 1 }])
 })
 
 t.test('what is held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: its client is closed and sends it again', async (t) => {

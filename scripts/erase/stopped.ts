@@ -103,7 +103,7 @@ async function startEmbedded (dataDir: string) {
 async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor }: Request): Promise<Erased[]> {
   const writes = trackWrites(createWriter({ store: createStore(database), logger }))
   const circuit: Circuit = new Circuit({
-    pool: database.pool, logger, hasBacklog: () => !spool.isEmpty, onChange: () => { replayer.wake() }, onPing: async () => {}
+    pool: database.pool, logger, hasBacklog: () => !spool.isEmpty, onChange: () => { replayer.wake() }
   })
   const journal = createJournal({
     writer: writes, spool, circuit, logger, commitTimeoutMs: STATEMENT_TIMEOUT_MS, onRetry () {}, onSpooled () {}, onStuck () {}

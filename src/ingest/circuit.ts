@@ -27,8 +27,6 @@ export interface CircuitOptions {
   /** Whether spooled batches wait, so that one of them can be the trial. */
   readonly hasBacklog: () => boolean
   readonly onChange: (state: CircuitState) => void
-  /** After each ping, whatever it found. */
-  readonly onPing: () => Promise<void>
 }
 
 export class Circuit {
@@ -91,7 +89,7 @@ export class Circuit {
     const next = () => {
       if (this.#timer !== null) this.start()
     }
-    this.#ping().then(() => this.#options.onPing()).then(next, (error: unknown) => {
+    this.#ping().then(next, (error: unknown) => {
       this.#options.logger.error({ err: error }, 'looking after the circuit failed; trying again')
       next()
     })

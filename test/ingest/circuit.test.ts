@@ -25,8 +25,7 @@ t.test('read-only opens the circuit, and writable again closes it, however many 
     pool: database.pool,
     logger: pino({ level: 'silent' }),
     hasBacklog: () => false,
-    onChange: (state) => { seen.push(state) },
-    onPing: async () => {}
+    onChange: (state) => { seen.push(state) }
   })
   const until = async (state: CircuitState) => {
     const deadlineMs = performance.now() + WAIT_MS_MAX

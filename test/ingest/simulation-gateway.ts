@@ -14,6 +14,7 @@ import { Ledger, TRANSPORTS } from '../../src/ingest/ledger.ts'
 import { Replayer } from '../../src/ingest/replayer.ts'
 import type { Disk, DiskFile } from '../../src/ingest/spool/disk.ts'
 import { openSpool } from '../../src/ingest/spool/spool.ts'
+import { createSpoolWatch } from '../../src/ingest/spool/spool-watch.ts'
 import { createWriter } from '../../src/ingest/writer.ts'
 import type { FakeDatabase } from './simulation-database.ts'
 import type { VirtualTime } from './simulation-time.ts'
@@ -76,12 +77,9 @@ export async function startGateway (options: SimulatedGatewayOptions) {
     onChange: () => {
       updateAvailability()
       replayer.wake()
-    },
-    onPing: async () => {
-      if (spool.status !== 'ok') await spool.probe()
-      updateAvailability()
     }
   })
+  const spoolWatch = createSpoolWatch({ spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger })
   const journal = createJournal({
     writer: createWriter({ store: database.connect(isAlive), logger }),
     spool,
@@ -131,6 +129,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
     if (classifyError(error) !== 'retry') throw error
     keepConnecting().catch((fault: unknown) => { setImmediate(() => { throw fault }) })
   }
+  await spoolWatch.start()
   replayer.start()
 
   async function stop (): Promise<void> {
@@ -139,6 +138,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
     batcher.stop()
     journal.stop()
     circuit.stop()
+    spoolWatch.stop()
     await replayer.stop()
     await spool.close()
   }

@@ -25,6 +25,8 @@ const HEALING_MAX_MS = 60_000
 /** The bound of reliability.md on a stop. */
 const STOP_MAX_MS = 15_000
 const OVERSHOOT_MAX = 3
+/** A probe each 5 s at most, and what was slow when the disk healed. */
+const PROBED_MAX_MS = 20_000
 
 export interface SimulationOptions {
   readonly seed: number
@@ -266,7 +268,18 @@ class Simulation {
     return true
   }
 
+  /** The disk comes back, and PostgreSQL does not: the one must not wait for the other. */
+  async #healDiskAlone (): Promise<void> {
+    this.#database.weather = 'away'
+    this.#healDisk()
+    await this.#advance(PROBED_MAX_MS)
+    if (this.#limits.spoolBytesMax < 1e9) return
+    assert.equal(this.#running.spool.status, 'ok', 'the spool comes back by itself')
+    assert.equal(this.#running.batcher.isAvailable, true, 'readings are taken again without PostgreSQL')
+  }
+
   async #heal (): Promise<void> {
+    if (this.#random.chance(0.3)) await this.#healDiskAlone()
     this.#database.weather = 'fine'
     this.#isMistaken = false
     this.#healDisk()

@@ -63,7 +63,8 @@ export const spoolDiskFull: Fault = {
       rig.figures['disconnectsWhileFull'] = (await rig.publisher.figures()).disconnects
       // No fault on disk may need a person before devices are served again.
       await rig.killGateway()
-      await rig.startGateway()
+      await rig.startGateway({ isUnready: true })
+      await untilReadiness(rig, 503, 'after a restart on the full disk')
       await sleep(2000)
       const startMs = performance.now()
       await rig.ownPostgres.start()

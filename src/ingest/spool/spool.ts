@@ -31,7 +31,8 @@ export interface SpoolOptions {
 }
 
 /** `full` and `failed` last until an append or a probe succeeds, or, at the cap, until enough is released. */
-export type SpoolStatus = 'ok' | 'full' | 'failed'
+export const SPOOL_STATUSES = ['ok', 'full', 'failed'] as const
+export type SpoolStatus = typeof SPOOL_STATUSES[number]
 
 /**
  * Opens a spool, whatever a crash did to it, and whatever of its content the disk has lost.
@@ -60,6 +61,9 @@ export class Spool {
   readonly #unlock: () => Promise<void>
   readonly #counts: SpoolCounts
   #status: SpoolStatus = 'ok'
+  #fault: SpoolError | null = null
+  #provedAtMs = -Infinity
+  #onStatus: () => void = () => {}
   /** Bytes that the cap had no room for. */
   #lackedBytes = 0
   #released: Position | null = null
@@ -92,7 +96,7 @@ export class Spool {
       hasRoom: (bytes) => this.bytes + bytes <= this.#bytesMax,
       onDurable: (records, readings, appendedAtMs) => {
         this.#counts.add(records, readings, appendedAtMs)
-        this.#setOk()
+        this.#prove()
       },
       onFailure: this.#countFailure.bind(this)
     })
@@ -120,6 +124,21 @@ export class Spool {
 
   get status (): SpoolStatus {
     return this.#status
+  }
+
+  /** Why it is not `ok`. */
+  get fault (): SpoolError | null {
+    return this.#fault
+  }
+
+  /** Monotonic milliseconds: when an append or a probe last succeeded. */
+  get provedAtMs (): number {
+    return this.#provedAtMs
+  }
+
+  /** @param listener - called after each change of `status` */
+  onStatus (listener: () => void): void {
+    this.#onStatus = listener
   }
 
   /** Unix milliseconds: nothing in the spool was appended earlier. `null` when it is empty. */
@@ -186,17 +205,16 @@ export class Spool {
     this.#counts.addDamage(position.bytes, null)
   }
 
-  /** Finds out whether an append may succeed again, without one. */
+  /** Finds out whether an append would succeed, by a write and an fsync of its own. */
   async probe (): Promise<boolean> {
-    this.#assertOpen()
-    if (this.#status === 'ok') return true
+    if (this.#isClosed) return false
     return await this.#tidy(async () => {
       try {
         // What an earlier release could not do may be what takes up the space.
         await this.#persist()
         if (this.bytes + this.#lackedBytes > this.#bytesMax) return false
         await probeDisk(this.#context)
-        this.#setOk()
+        this.#prove()
         return true
       } catch (error) {
         this.#countFailure(toSpoolError(error, 'probing the disk of the spool'), 0)
@@ -229,15 +247,29 @@ export class Spool {
     return result
   }
 
+  /** An append or a probe succeeded. */
+  #prove (): void {
+    this.#provedAtMs = performance.now()
+    this.#setOk()
+  }
+
   #setOk (): void {
-    this.#status = 'ok'
     this.#lackedBytes = 0
+    this.#fault = null
+    this.#setStatus('ok')
+  }
+
+  #setStatus (status: SpoolStatus): void {
+    if (status === this.#status) return
+    this.#status = status
+    this.#onStatus()
   }
 
   #countFailure (error: SpoolError, bytes: number): void {
-    this.#status = error.code === 'VITAL_SPOOL_FULL' ? 'full' : 'failed'
+    this.#fault = error
     // Without a cause it was the cap. What could never fit must not leave an empty spool full.
     this.#lackedBytes = error.cause === undefined ? Math.min(bytes + SEGMENT_HEADER_BYTES, this.#bytesMax) : 0
+    this.#setStatus(error.code === 'VITAL_SPOOL_FULL' ? 'full' : 'failed')
   }
 
   #countDamage (segment: Segment, offset: number, bytes: number, readings: number | null): void {

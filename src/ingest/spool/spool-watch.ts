@@ -1,0 +1,100 @@
+/**
+ * Looks after the disk of the spool on a schedule of its own, whatever PostgreSQL or the circuit does: a disk that was full has
+ * room again when somebody frees it, and nobody tells.
+ *
+ *   full, failed  a probe (a real write and fsync) after 0.5 s, then after twice as long each time, 5 s at most
+ *   ok            while the spool is what the promise rests on, and nothing was appended for 5 s, a probe each 5 s, so that
+ *                 readiness tells what was tried
+ *
+ * One line a change, however often the status changes: `ok` is told when it has lasted, and until then `full` is no news.
+ */
+import type { Logger } from 'pino'
+import type { Spool, SpoolStatus } from './spool.ts'
+
+const PROBE_MIN_MS = 500
+const PROBE_MAX_MS = 5000
+const PROVED_MS = 5000
+/** A disk with room for the probe, and for nothing more, changes its status twice a second. */
+const LASTING_MS = 2000
+
+interface SpoolWatchOptions {
+  readonly spool: Pick<Spool, 'status' | 'fault' | 'bytes' | 'provedAtMs' | 'probe' | 'onStatus'>
+  /** Whether readings go to the spool now. */
+  readonly isNeeded: () => boolean
+  /** The status may have changed. */
+  readonly onChange: () => void
+  readonly logger: Logger
+}
+
+export function createSpoolWatch ({ spool, isNeeded, onChange, logger }: SpoolWatchOptions) {
+  let timer: NodeJS.Timeout | null = null
+  let isStopped = false
+  let probeDelayMs = PROBE_MIN_MS
+  let probeAtMs = 0
+  let told: SpoolStatus = 'ok'
+  let toldAtMs = 0
+  let okSinceMs: number | null = null
+
+  spool.onStatus(() => {
+    tell()
+    onChange()
+    if (spool.status === 'ok') return
+    probeDelayMs = PROBE_MIN_MS
+    schedule()
+  })
+
+  function tell (): void {
+    const nowMs = performance.now()
+    const { status, fault, bytes } = spool
+    if (status === 'ok') {
+      okSinceMs ??= nowMs
+      if (told === 'ok' || nowMs - okSinceMs < LASTING_MS) return
+      logger.info({ awayMs: Math.round(okSinceMs - toldAtMs) }, 'the spool takes readings again')
+      told = 'ok'
+      return
+    }
+    okSinceMs = null
+    if (told === status) return
+    if (told === 'ok') toldAtMs = nowMs
+    told = status
+    logger.error({ err: fault, bytes }, status === 'full'
+      ? 'the spool is full: what PostgreSQL does not take is not acknowledged. Raise VITAL_SPOOL_BYTES_MAX or free its disk; it goes on by itself'
+      : 'the disk of the spool fails: what PostgreSQL does not take is not acknowledged. It is tried again and again')
+  }
+
+  async function look (): Promise<void> {
+    const nowMs = performance.now()
+    const isDue = spool.status === 'ok' ? isNeeded() && nowMs - spool.provedAtMs >= PROVED_MS : nowMs >= probeAtMs
+    if (isDue) {
+      const isOk = await spool.probe()
+      probeDelayMs = isOk ? PROBE_MIN_MS : Math.min(PROBE_MAX_MS, probeDelayMs * 2)
+      probeAtMs = performance.now() + probeDelayMs
+    }
+    tell()
+    onChange()
+  }
+
+  function schedule (): void {
+    if (timer !== null) clearTimeout(timer)
+    timer = null
+    if (isStopped) return
+    timer = setTimeout(() => {
+      timer = null
+      look().catch((error: unknown) => {
+        logger.error({ err: error }, 'looking after the spool failed; trying again')
+      }).finally(() => { if (timer === null) schedule() })
+    }, spool.status === 'ok' && told === 'ok' ? PROVED_MS : PROBE_MIN_MS).unref()
+  }
+
+  return {
+    /** @returns once the spool was tried, where the promise rests on it */
+    async start (): Promise<void> {
+      await look()
+      schedule()
+    },
+    stop (): void {
+      isStopped = true
+      schedule()
+    }
+  }
+}
