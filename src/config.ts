@@ -1,7 +1,10 @@
+import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { BrokerLimits } from '../broker/limits.ts'
 import { type Environment, parseEnvironment } from '../schemas/environment.ts'
 import { toDatabaseUrl } from './config/database-url.ts'
+import { parseEnvironmentFile } from './config/environment-file.ts'
+import { selectVariables } from './config/environment-names.ts'
 import { ConfigError } from './config-error.ts'
 import type { TokenConfig } from './security/security.ts'
 import { TOKEN_ALGORITHMS } from './security/tokens.ts'
@@ -43,14 +46,17 @@ export interface Config {
   readonly transport: TransportConfig
   /** Told at start, in readiness and in the log. */
   readonly warnings: readonly string[]
+  /** Told at start, once. */
+  readonly notices: readonly string[]
 }
 
 /**
  * Environment → configuration.
- * @throws {@link ConfigError} for an unknown `VITAL_*` name, a bad value, or names that need each other
+ * @throws {@link ConfigError} for an unknown `VITAL_*` name, a near miss of a known one, a bad value, or names that need each other
  */
 export function createConfig (variables: Readonly<Record<string, string | undefined>>): Config {
-  const parsed = parseEnvironment(variables)
+  const { variables: own, notices } = selectVariables(variables)
+  const parsed = parseEnvironment(own)
   if ('faults' in parsed) {
     const faults = parsed.faults.map(({ path, message }) => `  ${path.slice(1)} ${message}`)
     throw new ConfigError(`The environment is not valid:\n${faults.join('\n')}\nSee .env.example for every variable.`)
@@ -91,7 +97,8 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     retentionDays: values.VITAL_RETENTION_DAYS,
     logLevel: values.VITAL_LOG_LEVEL,
     transport,
-    warnings: transport.warnings
+    warnings: transport.warnings,
+    notices
   })
 }
 
@@ -123,10 +130,15 @@ function isTrustedUrl (text: string): boolean {
 
 /** The process's environment, with `.env` of the working directory beneath it when that file is there. */
 export function readEnvironment (): NodeJS.ProcessEnv {
+  let bytes
   try {
-    process.loadEnvFile()
+    bytes = readFileSync('.env')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw new ConfigError('.env cannot be read', { cause: error })
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT') throw new ConfigError(`.env is there and cannot be read: ${message}`, { cause: error })
+    return process.env
   }
+  // Into the process's own, for the driver of PostgreSQL reads PGPASSWORD and its like there.
+  for (const [name, value] of Object.entries(parseEnvironmentFile(bytes))) process.env[name] ??= value
   return process.env
 }

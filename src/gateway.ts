@@ -117,7 +117,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       deadLetterBytesMax: DEAD_LETTER_BYTES_MAX
     })
     let databaseWarnings: readonly string[] = []
-    for (const warning of config.warnings) logger.warn(warning)
+    for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
 
     const transport = await createTransport({ config, logger })
     reload = transport.reload
