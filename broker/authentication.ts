@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
 import { claimOf, mayConnect, publishTopicOf } from './authorisation.ts'
 import type { Connection, Connections } from './connections.ts'
-import { Endings, type PrincipalPredicate } from './endings.ts'
+import { Endings, type PrincipalReview } from './endings.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
 import { type Identity, Login } from './login.ts'
@@ -112,14 +112,15 @@ export function createAuthentication ({ limits, hits, connections, sessions, log
     const { clientId } = login
     if (claimOn(clientId, principal) === 'refuse') return refuse(login)
     if (connections.holderOf(clientId) !== undefined) await logins.takeover(login)
-    if (endings.includes(principal, since)) return UNAVAILABLE
+    const untilMs = endings.untilOf(principal, since) ?? expiresAtMs
+    if (untilMs <= Date.now()) return UNAVAILABLE
     // It may have changed hands meanwhile; from here on nothing can come between.
     const claim = claimOn(clientId, principal)
     if (claim === 'refuse') return refuse(login)
     if (!connections.claim(connection)) return UNAVAILABLE
     if (claim === 'discard') sessions.end(clientId)
     const attached = !connection.client.clean
-    Object.assign(connection, { principal, expiresAtMs, publishTopic: publishTopicOf(principal), attached })
+    Object.assign(connection, { principal, expiresAtMs: untilMs, publishTopic: publishTopicOf(principal), attached })
     if (attached) sessions.attach(clientId, principal)
     logins.succeeded(login)
     return null
@@ -205,11 +206,20 @@ export function createAuthentication ({ limits, hits, connections, sessions, log
       })
     },
 
-    /** Ends the connections of these principals, those that are being authenticated included; their wills do not speak. */
-    end (predicate: PrincipalPredicate): void {
-      endings.note(predicate)
+    /**
+     * Principals changed: ends the connections of those who must go, whose wills do not speak, and gives others their new end.
+     * @param ids - whose connections are looked at, all without; logins that are under way are looked at in any case
+     */
+    review (review: PrincipalReview, ids?: ReadonlySet<string>): void {
+      endings.note(review)
+      const nowMs = Date.now()
       for (const connection of connections.open) {
-        if (connection.principal !== undefined && predicate(connection.principal)) revoke(connection)
+        const { principal } = connection
+        if (principal === undefined || (ids !== undefined && (principal === null || !ids.has(principal.id)))) continue
+        const untilMs = review(principal)
+        if (untilMs === undefined) continue
+        if (untilMs <= nowMs) revoke(connection)
+        else connection.expiresAtMs = untilMs
       }
     },
     /** Ends the connections whose credentials have expired. */

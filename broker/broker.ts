@@ -9,7 +9,8 @@ import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
 import { closeSoon, type Connection, Connections, createConnection, letGo, readOn } from './connections.ts'
 import { createExpress } from './express.ts'
-import type { PrincipalPredicate } from './endings.ts'
+import type { PrincipalReview } from './endings.ts'
+import type { Principal } from '../schemas/principal.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
 import { createTraffic, type FrameViolation, noteConnect, PUBLISH } from './frames.ts'
 import type { Ingest } from './ingest.ts'
@@ -67,7 +68,11 @@ export interface Broker {
   /** Delivers to subscribers, without ingest. */
   publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): void
   /** Closes the connections of these principals (`null`: of nobody in particular), those being authenticated included. */
-  disconnect (predicate: PrincipalPredicate): void
+  disconnect (predicate: (principal: Principal | null) => boolean): void
+  /** Principals changed: closes the connections of those that must go, and gives others their new end. @param ids - whose connections; all without */
+  review (review: PrincipalReview, ids?: ReadonlySet<string>): void
+  /** Of every open connection whose principal is known. */
+  principals (): Array<Principal | null>
   /** Drops a device's retained message, and what is queued of it for clients that are away or slow. @returns how many of each */
   forget (device: string): { retained: number, queued: number }
   /**
@@ -288,7 +293,9 @@ export function createBroker (options: BrokerOptions): Broker {
     accept: admission.admit,
     pauseReading () { gates.pause() },
     resumeReading () { gates.resume() },
-    disconnect (predicate) { authentication.end(predicate) },
+    disconnect (predicate) { authentication.review((principal) => predicate(principal) ? 0 : undefined) },
+    review: authentication.review,
+    principals: () => [...connections.open].flatMap(({ principal }) => principal === undefined ? [] : [principal]),
     publish ({ topic, payload, qos }) {
       if (!isVitalTopic(topic) || deviceOf(topic) === null || isWatched(topic)) fanOut({ topic, payload, qos, retain: false })
     },

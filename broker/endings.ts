@@ -1,14 +1,17 @@
 import type { Principal } from '../schemas/principal.ts'
 
-/** Chooses principals whose connections are ended. */
-export type PrincipalPredicate = (principal: Principal | null) => boolean
+/**
+ * What a change of principals means for one of them: Unix milliseconds until which it may stay, 0 for one that must go now, `undefined`
+ * where nothing changes. Asked again for logins that were under way, so it must hold for as long as one takes.
+ */
+export type PrincipalReview = (principal: Principal | null) => number | undefined
 
-/** More than come within the longest authentication; each names principals that changed. */
-const ENDINGS_MAX = 1000
+/** More than come within the longest authentication. */
+const REVIEWS_MAX = 1000
 
-/** The latest endings, for authentications that were under way when they came: their answer may be the older one. */
+/** The latest reviews, for authentications that were under way when they came: their answer may be the older one. */
 export class Endings {
-  readonly #latest: PrincipalPredicate[] = []
+  readonly #latest: PrincipalReview[] = []
   #forgotten = 0
 
   /** How many there have been. */
@@ -16,15 +19,21 @@ export class Endings {
     return this.#forgotten + this.#latest.length
   }
 
-  note (predicate: PrincipalPredicate): void {
-    this.#latest.push(predicate)
-    if (this.#latest.length <= ENDINGS_MAX) return
+  note (review: PrincipalReview): void {
+    this.#latest.push(review)
+    if (this.#latest.length <= REVIEWS_MAX) return
     this.#latest.shift()
     this.#forgotten++
   }
 
-  /** Whether an ending that came when there had been `since` may have been this principal's. */
-  includes (principal: Principal | null, since: number): boolean {
-    return since < this.#forgotten || this.#latest.slice(since - this.#forgotten).some((predicate) => predicate(principal))
+  /** What the reviews mean for a principal that came when there had been `since`: the earliest end of all. */
+  untilOf (principal: Principal | null, since: number): number | undefined {
+    if (since < this.#forgotten) return 0
+    let untilMs: number | undefined
+    for (const review of this.#latest.slice(since - this.#forgotten)) {
+      const endMs = review(principal)
+      if (endMs !== undefined) untilMs = Math.min(endMs, untilMs ?? Infinity)
+    }
+    return untilMs
   }
 }

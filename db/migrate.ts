@@ -11,6 +11,7 @@ import { deviceCounts } from './migrations/005-device-counts.ts'
 import { mergeLateFields } from './migrations/006-merge-late-fields.ts'
 import { plainRates } from './migrations/007-plain-rates.ts'
 import { largerValues } from './migrations/008-larger-values.ts'
+import { principalChanges } from './migrations/009-principal-changes.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -24,7 +25,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '005-device-counts': deviceCounts,
   '006-merge-late-fields': mergeLateFields,
   '007-plain-rates': plainRates,
-  '008-larger-values': largerValues
+  '008-larger-values': largerValues,
+  '009-principal-changes': principalChanges
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

@@ -125,7 +125,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       ...config,
       kysely: database.kysely,
       hasClientCertificates: transport.hasClientCertificates,
-      disconnect: (predicate) => { broker.disconnect(predicate) },
+      broker: () => broker,
       logger
     })
     const isReady = () => isDurable() && security.isAdmitting && !isStopping()
@@ -234,6 +234,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       tasks: [
         { name: 'partitions', intervalMs: HOUR_MS, run: async () => { await createPartitionsAhead({ database, now: new Date(), logger }) } },
         { name: 'dead-letter counts', intervalMs: MINUTE_MS, run: async () => caps.load(await countDeadLetters(database.kysely)) },
+        ...security.tasks,
         ...retention.tasks
       ]
     })

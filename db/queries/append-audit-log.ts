@@ -18,3 +18,10 @@ export async function appendAuditLog (kysely: Kysely<Tables>, { actor, act, targ
     insert into audit_log (actor, act, target, details)
     values (${actor}, ${act}, ${target ?? null}, ${JSON.stringify(details ?? {})}::jsonb)`.execute(kysely)
 }
+
+/** Notes one act for each of many targets, in one statement. */
+export async function appendAuditLogOfMany (
+  kysely: Kysely<Tables>, { actor, act, targets }: { readonly actor: string, readonly act: string, readonly targets: readonly string[] }
+): Promise<void> {
+  await sql`insert into audit_log (actor, act, target) select ${actor}, ${act}, unnest(${[...targets]}::text[])`.execute(kysely)
+}

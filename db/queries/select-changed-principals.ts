@@ -1,25 +1,26 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
-/** A principal that changed, and when: Unix microseconds by PostgreSQL's clock. */
-export interface ChangedPrincipal {
-  readonly id: string
-  readonly changedAtUs: number
+/** A row of the log of changes. */
+export interface ChangedPrincipals {
+  readonly id: number
+  /** Up to 500 ids; none where anybody may have changed. */
+  readonly principals: readonly string[]
 }
 
 /**
- * Principals that changed after a moment, oldest change first. A transaction may become visible after a later one, so
- * look a while back.
- * @param options.afterUs - Unix microseconds by PostgreSQL's clock
- * @param options.afterId - of those that changed at that very moment, the ones behind this id
+ * Changes that were committed between two snapshots, a page at a time.
+ * @param options.since - exclusive, and `until` inclusive; both as PostgreSQL writes a snapshot
+ * @param options.after - id of the last row of the page before; 0 for the first
  */
 export async function selectChangedPrincipals (
-  kysely: Kysely<Tables>, { afterUs, afterId, count }: { readonly afterUs: number, readonly afterId: string, readonly count: number }
-): Promise<ChangedPrincipal[]> {
-  // 1e-6 × a whole number of microseconds is not exact as a double; an interval of microseconds is.
-  const { rows } = await sql<ChangedPrincipal>`
-    select id, (extract(epoch from changed_at) * 1000000)::float8 as "changedAtUs" from principals
-    where (changed_at, id) > (to_timestamp(0) + ${afterUs}::float8 * interval '1 microsecond', ${afterId})
-    order by changed_at, id limit ${count}`.execute(kysely)
+  kysely: Kysely<Tables>,
+  { since, until, after, count }: { readonly since: string, readonly until: string, readonly after: number, readonly count: number }
+): Promise<ChangedPrincipals[]> {
+  const { rows } = await sql<ChangedPrincipals>`
+    select id, principals from principal_changes
+    where id > ${after} and xid >= pg_snapshot_xmin(${since}::pg_snapshot) and not pg_visible_in_snapshot(xid, ${since}::pg_snapshot)
+      and pg_visible_in_snapshot(xid, ${until}::pg_snapshot)
+    order by id limit ${count}`.execute(kysely)
   return rows
 }

@@ -5,7 +5,6 @@ import { insertPrincipals } from '../../db/queries/insert-principals.ts'
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
 import { readPrincipalState } from '../../db/queries/read-principal-state.ts'
 import { restorePrincipal } from '../../db/queries/restore-principal.ts'
-import { revokePrincipals } from '../../db/queries/revoke-principals.ts'
 import { rotateSecret } from '../../db/queries/rotate-secret.ts'
 import { selectAuditLog } from '../../db/queries/select-audit-log.ts'
 import { selectPrincipals } from '../../db/queries/select-principals.ts'
@@ -18,6 +17,7 @@ import { withDatabase } from '../operator/database.ts'
 import { toPrintable, toPrintableJson } from '../operator/printable.ts'
 import { formatRecords } from '../operator/records.ts'
 import { importPrincipals } from './import.ts'
+import { revoke, toMissingText } from './revoke.ts'
 import { CREDENTIALS_HELP, type CredentialsCommand, parseCredentialsOptions } from './options.ts'
 import { EXPORT_COLUMNS, type ShownPrincipal, toActLines, toExportRow, toPrincipalLines, toShown } from './show.ts'
 
@@ -51,7 +51,7 @@ export async function runCredentials ({ args, readConfig, print, tell }: Operato
       case 'add': return await add(context, command)
       case 'rotate': return await rotate(context, command)
       case 'restore': return await restore(context, command)
-      case 'revoke': return await revoke(context, command)
+      case 'revoke': return await revoke({ ...context, actor: toActor(), ...command })
       case 'import': return await importFile(context, command)
       case 'list': return await list(context, command)
       case 'export': return await exportAll(context, command)
@@ -102,19 +102,6 @@ async function restore ({ kysely, print, tell }: Context, { id }: CommandOf<'res
   return 0
 }
 
-/** Those that are there are revoked, whatever becomes of the others: an id that was misspelt must not keep a thief in. */
-async function revoke ({ kysely, tell }: Context, { ids }: CommandOf<'revoke'>): Promise<number> {
-  const revoked = await kysely.transaction().execute(async (transaction) => {
-    const revoked = await revokePrincipals(transaction, ids)
-    for (const id of revoked) await appendAuditLog(transaction, { actor: toActor(), act: 'credentials.revoke', target: id })
-    return new Set(revoked)
-  })
-  for (const id of revoked) tell(`revoked ${toPrintable(id)}`)
-  const missing = ids.filter((id) => !revoked.has(id))
-  for (const id of missing) tell((await toMissing(kysely, id)).message)
-  return missing.length > 0 ? 1 : 0
-}
-
 async function importFile ({ kysely, tell }: Context, { file, out, isSkipping }: CommandOf<'import'>): Promise<number> {
   const { isEmpty } = await readPrincipalState(kysely)
   const { added, existing } = await importPrincipals({ kysely, file, out, isSkipping, actor: toActor(), tell })
@@ -160,9 +147,7 @@ async function * pagesOf (kysely: Kysely<Tables>, role: Role | undefined): Async
 
 async function toMissing (kysely: Kysely<Tables>, id: string): Promise<OperatorError> {
   const [existing] = await findPrincipals(kysely, [id])
-  return new OperatorError('OPERATOR_FAILED', existing === undefined
-    ? `there is no principal ${toPrintable(id)}; list shows those that there are`
-    : `${toPrintable(id)} is revoked already; restore lets it in again`)
+  return new OperatorError('OPERATOR_FAILED', toMissingText(id, existing !== undefined))
 }
 
 function toWhat (existing: StoredPrincipal | undefined): string {

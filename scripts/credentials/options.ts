@@ -15,7 +15,8 @@ export const CREDENTIALS_HELP = `Says who may use a gateway: devices, operators,
   add ID --role ROLE    a new principal; prints its secret, once. A device's id is its device id
   list                  who there is; --role ROLE, --json
   rotate ID             a new secret; the old ones end at once, or with --overlap TIME (24h, 7d) after that time
-  revoke ID...          refused from now on, connections included (within about a second); the id stays taken
+  revoke ID...          refused from now on, connections included (within 3 seconds); the id stays taken
+    --file FILE         the ids, one a line
   restore ID            takes a revocation back, with a new secret
   import FILE           adds all of a file, or none. CSV with a header, or JSON lines: id, role (device), password
     --out FILE          where the secrets go (FILE with .secrets before its end); mode 0600, never over another file.
@@ -38,7 +39,7 @@ export type CredentialsCommand =
   | { readonly verb: 'add', readonly id: string, readonly role: Role }
   | { readonly verb: 'list' | 'export', readonly role: Role | undefined, readonly asJson: boolean }
   | { readonly verb: 'rotate', readonly id: string, readonly overlapS: number }
-  | { readonly verb: 'revoke', readonly ids: readonly string[] }
+  | { readonly verb: 'revoke', readonly ids: readonly string[], readonly file: string | undefined }
   | { readonly verb: 'restore', readonly id: string }
   | { readonly verb: 'import', readonly file: string, readonly out: string, readonly isSkipping: boolean }
   | { readonly verb: 'log', readonly target: string | undefined, readonly since: number | undefined, readonly limit: number, readonly asJson: boolean }
@@ -49,7 +50,7 @@ const OPTIONS_OF_VERB: Readonly<Record<Verb, readonly string[]>> = {
   add: ['role'],
   list: ['role', 'json'],
   rotate: ['overlap'],
-  revoke: [],
+  revoke: ['file'],
   restore: [],
   import: ['out', 'skip-existing'],
   export: ['role', 'json'],
@@ -77,6 +78,7 @@ export function parseCredentialsOptions (args: readonly string[], nowMs: number)
       overlap: { type: 'string' },
       out: { type: 'string' },
       'skip-existing': { type: 'boolean' },
+      file: { type: 'string' },
       target: { type: 'string' },
       since: { type: 'string' },
       limit: { type: 'string' },
@@ -100,8 +102,8 @@ export function parseCredentialsOptions (args: readonly string[], nowMs: number)
     case 'restore':
       return { verb, id: toOnlyId(verb, operands) }
     case 'revoke':
-      if (operands.length === 0) throw usage('revoke takes one id or more')
-      return { verb, ids: [...new Set(operands.map(toId))] }
+      if (operands.length === 0 && values.file === undefined) throw usage('revoke takes one id or more, or --file')
+      return { verb, ids: operands.map(toId), file: values.file }
     case 'import': {
       const [file] = operands
       if (file === undefined || operands.length > 1) throw usage('import takes one file')

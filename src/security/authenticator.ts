@@ -14,6 +14,7 @@ import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
 import type { AccessMode } from './access.ts'
 import type { Answer, Directory, KnownPassword, KnownPrincipal } from './directory.ts'
 import type { Asker, Passwords } from './passwords.ts'
+import { toProven } from './proofs.ts'
 import { digestOf, isSameDigest, isSecret } from './secrets.ts'
 import { isToken, type Tokens, type VerifiedToken } from './tokens.ts'
 
@@ -90,7 +91,7 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
   function acceptDevice (id: string, answer: Answer): Authentication {
     if (answer === 'unavailable') return UNAVAILABLE
     if (answer !== undefined && (answer.isRevoked || answer.principal.role !== 'device')) return REFUSED
-    return { status: 'accepted', principal: answer?.principal ?? { id, role: 'device' } }
+    return { status: 'accepted', principal: toProven(id, 'device', { kind: 'certificate' }) }
   }
 
   function acceptToken (token: VerifiedToken | null | 'unavailable', username: string | undefined): Awaitable<Authentication> {
@@ -108,13 +109,15 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     const nowMs = Date.now()
     const valid: readonly KnownPassword[] = answer === undefined || answer.isRevoked
       ? []
-      : answer.passwords.filter(({ expiresAtMs }) => expiresAtMs > nowMs)
+      // The one that lasts longest counts where several match.
+      : answer.passwords.filter(({ expiresAtMs }) => expiresAtMs > nowMs).toSorted((one, other) => one.expiresAtMs > other.expiresAtMs ? -1 : 1)
     return then(passwords.check(id, valid.map(({ argon2id }) => argon2id), password, asker), (check) => {
       if (check === 'unavailable') return UNAVAILABLE
-      if (check === 'wrong' || answer === undefined) return REFUSED
+      const used = check === 'wrong' ? undefined : valid.find(({ argon2id }) => argon2id === check.argon2id)
+      if (used === undefined || answer === undefined) return REFUSED
       // It took seconds, in which the principal may have changed; the device asks again and finds the password remembered.
       if (!directory.isCurrent(answer)) return UNAVAILABLE
-      return toAccepted(answer.principal, Math.min(...valid.map(({ expiresAtMs }) => expiresAtMs)))
+      return toAccepted(used.principal, used.expiresAtMs)
     })
   }
 
@@ -131,10 +134,10 @@ function acceptSecret (answer: Answer, digest: string): Authentication {
   return answer === undefined || answer.isRevoked ? REFUSED : matchSecret(answer, digest)
 }
 
-function matchSecret ({ principal, secrets }: KnownPrincipal, digest: string): Authentication {
+function matchSecret ({ secrets }: KnownPrincipal, digest: string): Authentication {
   for (const secret of secrets) {
     if (!isSameDigest(secret.digest, digest)) continue
-    return secret.expiresAtMs > Date.now() ? toAccepted(principal, secret.expiresAtMs) : REFUSED
+    return secret.expiresAtMs > Date.now() ? toAccepted(secret.principal, secret.expiresAtMs) : REFUSED
   }
   return REFUSED
 }

@@ -1,57 +1,75 @@
 /**
  * Looks each second for principals that changed, so that what the directory knows is at most about a second old.
  *
- * `changed_at` is stamped by the statement and becomes visible with its COMMIT, so a change may show up behind later ones.
- * Each round therefore looks `changesOverlapMs` further back than the time of the round before, and leaves out those that
- * it has told already. All times are PostgreSQL's; when its clock goes back (a standby took over), the rounds follow it.
- * While PostgreSQL is away nothing is told; the first round after it has come back tells all that was missed.
+ * What changed is read by its COMMIT and not by a time that was stamped before it: each look takes PostgreSQL's snapshot, and is told
+ * the rows of `principal_changes` that this snapshot sees and the one before did not. They come in pages, each of which is dealt
+ * with before the next is read; a look that fails goes on behind its last page.
+ *
+ *   (snapshot of the last look that was finished) ──page──> ──page──> (snapshot of this look)
+ *
+ * Where the log cannot tell what changed, everybody who is known is compared with PostgreSQL anew: at the first look, after PostgreSQL
+ * was started anew or another took its place, and for a gateway that was away from it for longer than the log reaches back.
+ * While PostgreSQL is away nothing is told; the first look after it has come back tells all that was missed.
  */
 import type { Logger } from 'pino'
-import type { ChangedPrincipal } from '../../db/queries/select-changed-principals.ts'
+import type { ChangePosition, ChangeState } from '../../db/queries/read-change-state.ts'
+import type { ChangedPrincipals } from '../../db/queries/select-changed-principals.ts'
 import { SECURITY_LIMITS } from './limits.ts'
 
-const MICROSECONDS = 1000
-
 interface ChangesOptions {
-  readonly readState: () => Promise<{ readonly isEmpty: boolean, readonly nowUs: number }>
-  readonly selectChanged: (from: { afterUs: number, afterId: string, count: number }) => Promise<readonly ChangedPrincipal[]>
-  /** Told every round that succeeds. */
+  readonly readState: (since: ChangePosition | null) => Promise<ChangeState>
+  readonly selectChanged: (page: { since: string, until: string, after: number, count: number }) => Promise<readonly ChangedPrincipals[]>
+  /** Told every look that succeeds. */
   readonly onState: (isEmpty: boolean) => void
-  /** These changed since they were last told; at most `changesBatchMax` a call. Whoever was looked up in the meantime may be known as told already. */
-  readonly onChanged: (changed: readonly ChangedPrincipal[]) => void
+  /** These changed, some thousands at most. A rejection is told again with the next look. */
+  readonly onChanged: (ids: readonly string[]) => Promise<void>
+  /** Anybody may have changed. */
+  readonly onUnknown: () => Promise<void>
   readonly logger: Logger
   readonly intervalMs?: number
 }
 
-/** The rounds. @returns `start` makes the first round now; `stop` settles when no round is under way */
+/** A look that has not come to its end. */
+interface Look {
+  readonly state: ChangeState
+  /** Id of the last row that was dealt with. */
+  after: number
+}
+
+/** The looks. @returns `start` makes the first one now; `stop` settles when none is under way */
 export function createChanges (options: ChangesOptions) {
-  const { readState, selectChanged, onState, onChanged, logger, intervalMs = SECURITY_LIMITS.changesIntervalMs } = options
-  const overlapUs = SECURITY_LIMITS.changesOverlapMs * MICROSECONDS
-  /** PostgreSQL's clock in the last round that succeeded; `null` before the first. */
-  let seenUntilUs: number | null = null
-  let told = new Map<string, number>()
+  const { readState, selectChanged, onState, onChanged, onUnknown, logger, intervalMs = SECURITY_LIMITS.changesIntervalMs } = options
+  let since: ChangePosition | null = null
+  let unfinished: Look | null = null
   let timer: NodeJS.Timeout | null = null
   let round: Promise<void> = Promise.resolve()
   let isStopped = false
   let isFailing = false
 
   async function look (): Promise<void> {
-    const { isEmpty, nowUs } = await readState()
-    // What was looked up before the first round may be older than it, so that round tells the overlap as well.
-    const fromUs = Math.min(seenUntilUs ?? nowUs, nowUs) - overlapUs
-    const recent = new Map<string, number>()
-    let last: ChangedPrincipal = { id: '', changedAtUs: fromUs }
-    for (;;) {
-      const page = await selectChanged({ afterUs: last.changedAtUs, afterId: last.id, count: SECURITY_LIMITS.changesBatchMax })
-      for (const { id, changedAtUs } of page) recent.set(id, changedAtUs)
-      const changed = page.filter(({ id, changedAtUs }) => told.get(id) !== changedAtUs)
-      if (changed.length > 0) onChanged(changed)
-      last = page.at(-1) ?? last
-      if (page.length < SECURITY_LIMITS.changesBatchMax) break
-    }
-    told = recent
-    seenUntilUs = nowUs
+    const state = await readState(since)
+    // The log of another server, or what is gone of it, cannot be gone on with.
+    if (state.isUnknown) unfinished = null
+    const current = unfinished ?? { state, after: 0 }
+    unfinished = current
+    if (current.state.isUnknown) await onUnknown()
+    else if (current.state.hasChanged) await tellPages(current)
+    const { snapshot, server, isEmpty } = current.state
+    since = { snapshot, server }
+    unfinished = null
     onState(isEmpty)
+  }
+
+  async function tellPages (look: Look): Promise<void> {
+    if (since === null) return
+    const count = SECURITY_LIMITS.changesPageRows
+    for (;;) {
+      const page = await selectChanged({ since: since.snapshot, until: look.state.snapshot, after: look.after, count })
+      if (page.some(({ principals }) => principals.length === 0)) await onUnknown()
+      else if (page.length > 0) await onChanged(page.flatMap(({ principals }) => principals))
+      look.after = page.at(-1)?.id ?? look.after
+      if (page.length < count || isStopped) return
+    }
   }
 
   async function run (): Promise<void> {

@@ -4,18 +4,17 @@
  * Whoever is in the cache is answered at once, without PostgreSQL; this is what lets known devices in while it is away.
  * Whoever is not is looked up, many in one query. Changes come from `changes.ts`: what changed is dropped here and looked
  * up anew when it is next asked for. A change that arrives while a look-up is under way makes its answer worthless, because the
- * row may have been read before the change; so it is asked again, unless the row bears the stamp of that very change: who was
- * added a moment ago, or before a gateway started, is known as told already.
+ * row may have been read before the change; so it is asked again.
  *
- * That an id or a secret belongs to nobody is remembered too, in a smaller cache of its own, so that guessing neither
+ * That an id or a secret belongs to nobody is remembered too, for half a minute, in a smaller cache of its own, so that guessing neither
  * reaches PostgreSQL twice nor pushes out those that exist.
  */
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
-import type { ChangedPrincipal } from '../../db/queries/select-changed-principals.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import { SECURITY_LIMITS } from './limits.ts'
 import { createLookups } from './lookups.ts'
 import { LruMap } from './lru-map.ts'
+import { toProven } from './proofs.ts'
 
 /** The digest of a secret, with its end. */
 export interface KnownSecret {
@@ -23,6 +22,8 @@ export interface KnownSecret {
   readonly digest: string
   /** Unix milliseconds; `Infinity`: never. */
   readonly expiresAtMs: number
+  /** Who is accepted for it. */
+  readonly principal: Principal
 }
 
 /** The hash of a password, with its end. */
@@ -30,13 +31,12 @@ export interface KnownPassword {
   /** PHC string. */
   readonly argon2id: string
   readonly expiresAtMs: number
+  readonly principal: Principal
 }
 
 /** A principal as the cache has it; never changed, only replaced. */
 export interface KnownPrincipal {
   readonly principal: Principal
-  /** Unix microseconds by PostgreSQL's clock; the stamp of the state that this is. */
-  readonly changedAtUs: number
   readonly isRevoked: boolean
   readonly secrets: readonly KnownSecret[]
   readonly passwords: readonly KnownPassword[]
@@ -53,6 +53,7 @@ interface DirectoryOptions {
   /** Instead of those of {@link SECURITY_LIMITS}. */
   readonly principalsMax?: number
   readonly unknownMax?: number
+  readonly unknownAgeMaxMs?: number
 }
 
 const NONE: readonly never[] = []
@@ -60,14 +61,21 @@ const NONE: readonly never[] = []
 /** A look-up that a change overtakes is asked again so often; who changes more often than that is told to come back. */
 const ATTEMPTS_MAX = 3
 
-/** The cache and its look-ups. Nothing runs by itself; see `changes.ts` for what calls `drop`. */
+/** A change of these, or of anybody, that came while queries were under way. */
+interface Change {
+  readonly generation: number
+  readonly ids: ReadonlySet<string> | 'all'
+}
+
+/** The cache and its look-ups. Nothing runs by itself; see `changes.ts` for what calls `drop` and `refresh`. */
 export function createDirectory (options: DirectoryOptions) {
-  const { findByIds, findByDigests, onFailure } = options
+  const { findByIds, findByDigests, onFailure, unknownAgeMaxMs = SECURITY_LIMITS.unknownAgeMaxMs } = options
   const { principalsMax = SECURITY_LIMITS.principalsMax, unknownMax = SECURITY_LIMITS.unknownMax } = options
   const idsByDigest = new Map<string, string>()
   const known = new LruMap<string, KnownPrincipal>({ sizeMax: principalsMax, onEvict: forgetSecrets })
-  const unknownIds = new LruMap<string, true>({ sizeMax: unknownMax })
-  const unknownDigests = new LruMap<string, true>({ sizeMax: unknownMax })
+  /** Until when that somebody is nobody is believed, by the monotonic clock. */
+  const unknownIds = new LruMap<string, number>({ sizeMax: unknownMax })
+  const unknownDigests = new LruMap<string, number>({ sizeMax: unknownMax })
   /** Counts changes, so that a look-up can tell whether one came while it was under way. */
   let generation = 0
   const { lookupDelayMs: delayMs, lookupBatchMax: batchMax, lookupsWaitingMax: waitingMax } = SECURITY_LIMITS
@@ -82,14 +90,12 @@ export function createDirectory (options: DirectoryOptions) {
       (entry) => entry.secrets.map(({ digest }) => digest)),
     ...bounds
   })
-  /** Id → stamp of what changed, by generation, for as long as a query may be under way. */
-  let changes: Array<{ readonly generation: number, readonly stamps: ReadonlyMap<string, number> }> = []
-  /** Of each principal that was handed out. */
-  const stamps = new WeakMap<Principal, number>()
+  /** For as long as a query may be under way. */
+  let changes: Change[] = []
   let querying = 0
 
   async function remember (
-    query: Promise<readonly StoredPrincipal[]>, keys: readonly string[], unknown: LruMap<string, true>,
+    query: Promise<readonly StoredPrincipal[]>, keys: readonly string[], unknown: LruMap<string, number>,
     keysOf: (entry: KnownPrincipal) => readonly string[]
   ): Promise<ReadonlyMap<string, KnownPrincipal>> {
     const startedAt = generation
@@ -99,10 +105,12 @@ export function createDirectory (options: DirectoryOptions) {
       for (const row of await query) {
         const entry = toKnown(row)
         for (const key of keysOf(entry)) found.set(key, entry)
-        if (!isOutdated(entry, startedAt)) put(entry)
+        if (!isOutdated(entry.principal.id, startedAt)) put(entry)
       }
+      const untilMs = performance.now() + unknownAgeMaxMs
       for (const key of keys) {
-        if (!found.has(key) && generation === startedAt) unknown.set(key, true)
+        // Which of the digests now belong to somebody, the ids of a change do not tell.
+        if (!found.has(key) && !(unknown === unknownIds ? isOutdated(key, startedAt) : generation !== startedAt)) unknown.set(key, untilMs)
       }
       return found
     } finally {
@@ -111,21 +119,36 @@ export function createDirectory (options: DirectoryOptions) {
     }
   }
 
-  function isOutdated ({ principal: { id }, changedAtUs }: KnownPrincipal, since: number): boolean {
-    return generation !== since && changes.some((change) => change.generation > since && (change.stamps.get(id) ?? changedAtUs) !== changedAtUs)
+  function isOutdated (id: string, since: number): boolean {
+    return generation !== since && changes.some((change) => change.generation > since && (change.ids === 'all' || change.ids.has(id)))
+  }
+
+  function noteChange (ids: Change['ids']): void {
+    generation++
+    if (querying > 0) changes.push({ generation, ids })
+    unknownDigests.clear()
   }
 
   function put (entry: KnownPrincipal): void {
     const { id } = entry.principal
-    const before = known.delete(id)
-    if (before !== undefined) forgetSecrets(before)
+    remove(id)
+    unknownIds.delete(id)
     known.set(id, entry)
-    stamps.set(entry.principal, entry.changedAtUs)
     for (const { digest } of entry.secrets) idsByDigest.set(digest, id)
+  }
+
+  function remove (id: string): void {
+    const entry = known.delete(id)
+    if (entry !== undefined) forgetSecrets(entry)
   }
 
   function forgetSecrets ({ secrets }: KnownPrincipal): void {
     for (const { digest } of secrets) idsByDigest.delete(digest)
+  }
+
+  function isUnknown (unknown: LruMap<string, number>, key: string): boolean {
+    const untilMs = unknown.get(key)
+    return untilMs !== undefined && performance.now() < untilMs
   }
 
   /** Asks until the answer is no older than the last change of what it holds. */
@@ -137,6 +160,7 @@ export function createDirectory (options: DirectoryOptions) {
       const { value } = lookup
       if (generation === startedAt) return value
       if (value !== undefined && known.get(value.principal.id) === value) return value
+      if (value === undefined && lookups === byId && isUnknown(unknownIds, key)) return value
     }
     return 'unavailable'
   }
@@ -146,14 +170,14 @@ export function createDirectory (options: DirectoryOptions) {
     find (id: string): Answer | Promise<Answer> {
       const entry = known.get(id)
       if (entry !== undefined) return entry
-      return unknownIds.get(id) === true ? undefined : ask(byId, id)
+      return isUnknown(unknownIds, id) ? undefined : ask(byId, id)
     },
 
     /** By the digest of a secret, likewise; the secret may have expired. */
     findByDigest (digest: string): Answer | Promise<Answer> {
       const id = idsByDigest.get(digest)
       if (id !== undefined) return known.get(id)
-      return unknownDigests.get(digest) === true ? undefined : ask(byDigest, digest)
+      return isUnknown(unknownDigests, digest) ? undefined : ask(byDigest, digest)
     },
 
     /** Whether {@link find} of an entry's id would still give this entry, for who has taken a while to look at it. */
@@ -161,27 +185,34 @@ export function createDirectory (options: DirectoryOptions) {
       return known.get(entry.principal.id) === entry
     },
 
-    /**
-     * Whether a principal was handed out in the state of this change. Equal and not newer: PostgreSQL's clock may go back, and then a
-     * newer state has the smaller stamp.
-     */
-    isOf (principal: Principal, { changedAtUs }: ChangedPrincipal): boolean {
-      return stamps.get(principal) === changedAtUs
+    /** What is known of an id, without asking; `null`: that there is nobody; `undefined`: nothing. */
+    peek (id: string): KnownPrincipal | null | undefined {
+      return known.get(id) ?? (isUnknown(unknownIds, id) ? null : undefined)
     },
 
-    /** These changed: what is known of them, but in that state, is no longer true. */
-    drop (changed: readonly ChangedPrincipal[]): void {
-      generation++
-      if (querying > 0) changes.push({ generation, stamps: new Map(changed.map(({ id, changedAtUs }) => [id, changedAtUs])) })
-      for (const { id, changedAtUs } of changed) {
+    /** These changed: what is known of them is no longer true. */
+    drop (ids: readonly string[]): void {
+      noteChange(new Set(ids))
+      for (const id of ids) {
         unknownIds.delete(id)
-        if (known.get(id)?.changedAtUs === changedAtUs) continue
-        const entry = known.delete(id)
-        if (entry !== undefined) forgetSecrets(entry)
+        remove(id)
       }
-      // Which of the digests now belong to somebody, the ids do not tell.
-      unknownDigests.clear()
     },
+
+    /** Anybody may have changed: what is known stays until it is refreshed, that somebody is nobody does not. */
+    doubt (): void {
+      noteChange('all')
+      unknownIds.clear()
+    },
+
+    /** Asks anew; until the answer what is known counts. @param ids - at most `lookupBatchMax` @throws the error of pg */
+    async refresh (ids: readonly string[]): Promise<void> {
+      const found = await remember(findByIds(ids), ids, unknownIds, (entry) => [entry.principal.id])
+      for (const id of ids) if (!found.has(id)) remove(id)
+    },
+
+    /** Ids of all that are known, now. */
+    ids: (): string[] => [...known.keys()],
 
     get size (): number {
       return known.size
@@ -192,16 +223,21 @@ export function createDirectory (options: DirectoryOptions) {
 export type Directory = ReturnType<typeof createDirectory>
 
 function toKnown (row: StoredPrincipal): KnownPrincipal {
+  const { id, role } = row
   const secrets: KnownSecret[] = []
   const passwords: KnownPassword[] = []
   for (const { secretSha256, passwordArgon2id, expiresAt } of row.credentials) {
     const expiresAtMs = expiresAt === null ? Infinity : expiresAt * 1000
-    if (secretSha256 !== null) secrets.push({ digest: Buffer.from(secretSha256, 'hex').toString('latin1'), expiresAtMs })
-    if (passwordArgon2id !== null) passwords.push({ argon2id: passwordArgon2id, expiresAtMs })
+    if (secretSha256 !== null) {
+      const digest = Buffer.from(secretSha256, 'hex').toString('latin1')
+      secrets.push({ digest, expiresAtMs, principal: toProven(id, role, { kind: 'secret', digest }) })
+    }
+    if (passwordArgon2id !== null) {
+      passwords.push({ argon2id: passwordArgon2id, expiresAtMs, principal: toProven(id, role, { kind: 'password', argon2id: passwordArgon2id }) })
+    }
   }
   return {
-    principal: Object.freeze({ id: row.id, role: row.role }),
-    changedAtUs: Math.round(row.changedAt * 1e6),
+    principal: Object.freeze({ id, role }),
     isRevoked: row.revokedAt !== null,
     secrets: secrets.length === 0 ? NONE : secrets,
     passwords: passwords.length === 0 ? NONE : passwords

@@ -4,6 +4,8 @@ export const SECURITY_LIMITS = {
   principalsMax: 200_000,
   /** Ids and secrets known to belong to nobody. Apart from the above, so that guessing cannot push out those that exist. */
   unknownMax: 20_000,
+  /** So long they are believed to be nobody's. Changes end that at once; the age is for what no change told. */
+  unknownAgeMaxMs: 30_000,
   /** A query waits so long for company: 5,000 devices that come back at once cost a handful of queries. */
   lookupDelayMs: 2,
   /** Keys in one query. */
@@ -12,10 +14,8 @@ export const SECURITY_LIMITS = {
   lookupsWaitingMax: 40_000,
   /** How often changes are looked for: a revoked principal is closed within about this time. */
   changesIntervalMs: 1000,
-  /** A change is stamped before it is committed; a transaction may take so long and is still seen. */
-  changesOverlapMs: 15_000,
-  /** Changes in one query. */
-  changesBatchMax: 5000,
+  /** Rows of the log of changes in one query, each of up to 500 ids: some 50 KiB, 2 MiB at worst, and a few milliseconds of the event loop. */
+  changesPageRows: 8,
   /** argon2id at once, each 19 MiB and a thread of libuv's four: the spool's fsync needs the others. */
   passwordsAtOnceMax: 2,
   /** Passwords that wait for their turn, half of them of one address; at 20 ms each that is half a minute of waiting. */

@@ -63,6 +63,11 @@ export class LruMap<K, V> {
     return entry.value
   }
 
+  /** In the order in which they came. */
+  keys (): IterableIterator<K> {
+    return this.#entries.keys()
+  }
+
   clear (): void {
     this.#entries.clear()
     this.#youngest = null

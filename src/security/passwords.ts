@@ -67,8 +67,8 @@ interface Check {
   readonly settle: (result: PasswordCheck | Promise<PasswordCheck>) => void
 }
 
-/** What a check found; `unavailable`: too many wait, or nobody does any more. */
-export type PasswordCheck = 'right' | 'wrong' | 'unavailable'
+/** What a check found: the first of the hashes that is the password's. `unavailable`: too many wait, or nobody does any more. */
+export type PasswordCheck = { readonly argon2id: string } | 'wrong' | 'unavailable'
 
 /** @returns whether the password has this PHC string */
 type Verify = (argon2id: string, password: Buffer) => Promise<boolean>
@@ -82,7 +82,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
   readonly atOnceMax?: number
 } = {}) {
   const key = randomBytes(32)
-  const remembered = new LruMap<string, true>({ sizeMax: SECURITY_LIMITS.passwordsRememberedMax })
+  const remembered = new LruMap<string, Exclude<PasswordCheck, string>>({ sizeMax: SECURITY_LIMITS.passwordsRememberedMax })
   const checks = new Map<string, Check>()
   const lines = new Lines<Check>()
   const wrong = new SlowDown(SECURITY_LIMITS.wrongPasswordsOfAddress)
@@ -129,9 +129,10 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
   }
 
   async function run ({ address, hashes, password }: Check, verify: Verify): Promise<PasswordCheck> {
-    let isRight = false
-    for (const hash of hashes.length === 0 ? [NOBODY] : hashes) isRight = await verify(hash, password) || isRight
-    if (isRight && hashes.length > 0) return 'right'
+    let right: string | null = null
+    // All of them: the time tells nothing.
+    for (const hash of hashes.length === 0 ? [NOBODY] : hashes) if (await verify(hash, password)) right ??= hash
+    if (right !== null && hashes.length > 0) return { argon2id: right }
     wrong.note(address, performance.now())
     return 'wrong'
   }
@@ -150,7 +151,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
   async function conclude (memory: string, settled: Promise<PasswordCheck>): Promise<PasswordCheck> {
     try {
       const result = await settled
-      if (result === 'right') remembered.set(memory, true)
+      if (typeof result === 'object') remembered.set(memory, result)
       return result
     } finally {
       checks.delete(memory)
@@ -173,7 +174,8 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     check (id: string, hashes: readonly string[], password: Buffer, asker: Asker): PasswordCheck | Promise<PasswordCheck> {
       if (password.length > SECURITY_LIMITS.passwordBytesMax) return 'wrong'
       const memory = toKey(id, hashes, password)
-      if (remembered.get(memory) === true) return 'right'
+      const right = remembered.get(memory)
+      if (right !== undefined) return right
       const underWay = checks.get(memory)
       if (underWay !== undefined) {
         underWay.asker = asker

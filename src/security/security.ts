@@ -1,19 +1,22 @@
 import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
+import { forgetPrincipalChanges } from '../../db/queries/forget-principal-changes.ts'
 import { findPrincipals } from '../../db/queries/find-principals.ts'
 import { findPrincipalsBySecret } from '../../db/queries/find-principals-by-secret.ts'
+import { readChangeState } from '../../db/queries/read-change-state.ts'
 import { readPrincipalState } from '../../db/queries/read-principal-state.ts'
 import { selectChangedPrincipals } from '../../db/queries/select-changed-principals.ts'
 import type { Tables } from '../../db/tables.ts'
+import type { Broker } from '../../broker/broker.ts'
 import { createOccasional } from '../../broker/occasional.ts'
-import type { Principal } from '../../schemas/principal.ts'
 import { createAccess } from './access.ts'
 import { createAuthenticator, type Login } from './authenticator.ts'
 import { createChanges } from './changes.ts'
 import { createDirectory } from './directory.ts'
 import { createKeySet } from './key-sets.ts'
 import { createPasswords } from './passwords.ts'
+import { createReviews } from './reviews.ts'
 import { toDigestBytes } from './secrets.ts'
 import { createTokens } from './tokens.ts'
 
@@ -36,8 +39,8 @@ interface SecurityOptions {
   readonly tokens: TokenConfig | null
   /** Clients may prove themselves with a certificate. */
   readonly hasClientCertificates: boolean
-  /** Connections of these must end. */
-  readonly disconnect: (predicate: (principal: Principal | null) => boolean) => void
+  /** Whose connections end with their credentials. */
+  readonly broker: () => Pick<Broker, 'disconnect' | 'principals' | 'review'>
   readonly logger: Logger
 }
 
@@ -54,6 +57,7 @@ export interface SecurityStatistics {
 }
 
 const FAILURES_LOG_INTERVAL_MS = 10_000
+const FORGET_INTERVAL_MS = 600_000
 
 /**
  * Composes who is let in. Asks PostgreSQL nothing before `start`; until then, and while PostgreSQL is away, what an earlier
@@ -61,7 +65,7 @@ const FAILURES_LOG_INTERVAL_MS = 10_000
  * @throws when the file of the issuer's keys cannot be read
  */
 export async function createSecurity (options: SecurityOptions) {
-  const { kysely, dataDir, disconnect, logger, tokens } = options
+  const { kysely, dataDir, broker, logger, tokens } = options
   const occasionally = { lookup: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }), keys: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }) }
   const logins = { mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 } }
   const access = createAccess({
@@ -71,7 +75,7 @@ export async function createSecurity (options: SecurityOptions) {
     isAnonymousAllowed: options.isAnonymousAllowed,
     hasOtherCredentials: tokens !== null || options.hasClientCertificates,
     logger,
-    onClosed: () => { disconnect((principal) => principal === null) }
+    onClosed: () => { broker().disconnect((principal) => principal === null) }
   })
   await access.load()
   const directory = createDirectory({
@@ -82,17 +86,10 @@ export async function createSecurity (options: SecurityOptions) {
     }
   })
   const changes = createChanges({
-    readState: () => readPrincipalState(kysely),
-    selectChanged: (from) => selectChangedPrincipals(kysely, from),
+    readState: (since) => readChangeState(kysely, since),
+    selectChanged: (page) => selectChangedPrincipals(kysely, page),
     onState: access.update,
-    onChanged: (changed) => {
-      directory.drop(changed)
-      const byId = new Map(changed.map((change) => [change.id, change]))
-      disconnect((principal) => {
-        const change = principal === null ? undefined : byId.get(principal.id)
-        return change !== undefined && !directory.isOf(principal!, change)
-      })
-    },
+    ...createReviews({ directory, broker }),
     logger
   })
   const passwords = createPasswords()
@@ -113,6 +110,7 @@ export async function createSecurity (options: SecurityOptions) {
   })
 
   return {
+    tasks: [{ name: 'log of credential changes', intervalMs: FORGET_INTERVAL_MS, run: () => forgetPrincipalChanges(kysely) }],
     authenticateMqtt: authenticator.authenticateMqtt,
     authenticateHttp: authenticator.authenticateHttp,
 

@@ -6,10 +6,8 @@ import { appendAuditLog } from '../../db/queries/append-audit-log.ts'
 import { findPrincipals } from '../../db/queries/find-principals.ts'
 import { findPrincipalsBySecret } from '../../db/queries/find-principals-by-secret.ts'
 import { insertPrincipals } from '../../db/queries/insert-principals.ts'
-import { readPrincipalState } from '../../db/queries/read-principal-state.ts'
 import { revokePrincipals } from '../../db/queries/revoke-principals.ts'
 import { rotateSecret } from '../../db/queries/rotate-secret.ts'
-import { selectChangedPrincipals } from '../../db/queries/select-changed-principals.ts'
 import { selectPrincipals } from '../../db/queries/select-principals.ts'
 import { createTestDatabase } from '../postgres.ts'
 
@@ -92,30 +90,6 @@ t.test('pages hold every principal once, and one role when asked', async (t) => 
   t.equal(ids.length, 25)
   t.equal(new Set(ids).size, 25)
   t.same((await selectPrincipals(kysely, { count: 100, role: 'operator' })).map(({ id }) => id), ['p0', 'p10', 'p15', 'p20', 'p5'])
-})
-
-t.test('what changed since a moment comes in order, to the microsecond, page by page', async (t) => {
-  const { kysely, query } = await open(t)
-  t.match(await readPrincipalState(kysely), { isEmpty: true, nowUs: Number })
-  await insertPrincipals(kysely, Array.from({ length: 5 }, (_, index) => ({ id: `p${index}`, role: 'device' as const, secretSha256: sha256(`${index}`) })))
-  const { isEmpty, nowUs } = await readPrincipalState(kysely)
-  t.equal(isEmpty, false)
-  t.same(await selectChangedPrincipals(kysely, { afterUs: nowUs, afterId: '', count: 10 }), [])
-  t.equal((await selectChangedPrincipals(kysely, { afterUs: 0, afterId: '', count: 10 })).length, 5)
-  await revokePrincipals(kysely, ['p3'])
-  t.match(await selectChangedPrincipals(kysely, { afterUs: nowUs, afterId: '', count: 10 }), [{ id: 'p3' }])
-
-  await query('update principals set changed_at = \'2026-01-01 00:00:00.123457+00\'')
-  const seen: string[] = []
-  for (let afterUs = 0, afterId = ''; ;) {
-    const page = await selectChangedPrincipals(kysely, { afterUs, afterId, count: 2 })
-    const last = page.at(-1)
-    if (last === undefined) break
-    t.equal(last.changedAtUs, 1_767_225_600_123_457)
-    seen.push(...page.map(({ id }) => id));
-    ({ changedAtUs: afterUs, id: afterId } = last)
-  }
-  t.same(seen, ['p0', 'p1', 'p2', 'p3', 'p4'])
 })
 
 t.test('an act and its line in the audit log stand or fall together', async (t) => {

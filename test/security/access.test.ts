@@ -3,8 +3,6 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createAccess } from '../../src/security/access.ts'
-import { createChanges } from '../../src/security/changes.ts'
-import { until } from '../http/server.ts'
 import { createTestDir } from '../postgres.ts'
 
 const logger = pino({ level: 'silent' })
@@ -78,55 +76,4 @@ t.test('tokens or client certificates close it without any principal', async (t)
   t.equal(access.mode, 'closed')
   access.update(true)
   t.equal(access.mode, 'closed')
-})
-
-t.test('changes are told once, late commits and a clock that goes back included, and missed rounds are made up', async (t) => {
-  let nowUs = 1e15
-  let rows: Array<{ id: string, changedAtUs: number }> = []
-  let isAway = false
-  const told: string[][] = []
-  let rounds = 0
-  const changes = createChanges({
-    readState: () => isAway ? Promise.reject(new Error('away')) : Promise.resolve({ isEmpty: rows.length === 0, nowUs }),
-    selectChanged: ({ afterUs, afterId, count }) => Promise.resolve(rows
-      .filter((row) => row.changedAtUs > afterUs || (row.changedAtUs === afterUs && row.id > afterId))
-      .sort((a, b) => a.changedAtUs - b.changedAtUs || (a.id < b.id ? -1 : 1)).slice(0, count)),
-    onState: () => { rounds++ },
-    onChanged: (changed) => told.push(changed.map(({ id }) => id)),
-    logger,
-    intervalMs: 1
-  })
-  const round = async () => {
-    const before = rounds
-    await until(() => rounds >= before + 2)
-    return told.splice(0).flat()
-  }
-  const change = (id: string, changedAtUs: number) => { rows = [...rows.filter((row) => row.id !== id), { id, changedAtUs }] }
-  t.teardown(() => changes.stop())
-  changes.start()
-  t.same(await round(), [])
-  t.notOk(changes.isBlind)
-  change('a', nowUs)
-  change('b', nowUs)
-  t.same(await round(), ['a', 'b'])
-  t.same(await round(), [])
-  change('a', nowUs + 1)
-  t.same(await round(), ['a'])
-  nowUs += 10e6
-  await round()
-  change('late', nowUs - 9e6)
-  t.same(await round(), ['late'], 'stamped before what was seen already')
-  isAway = true
-  await new Promise((resolve) => setTimeout(resolve, 20))
-  t.ok(changes.isBlind)
-  nowUs += 3600e6
-  change('missed', nowUs - 3000e6)
-  isAway = false
-  t.same(await round(), ['missed'])
-  nowUs -= 60e6
-  await round()
-  change('back', nowUs)
-  t.same(await round(), ['back'])
-  for (let index = 0; index < 12_000; index++) change(`bulk${index}`, nowUs + 5)
-  t.equal((await round()).length, 12_000)
 })

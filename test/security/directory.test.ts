@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
-import { createDirectory, type KnownPrincipal } from '../../src/security/directory.ts'
+import { createDirectory } from '../../src/security/directory.ts'
 import { digestOf } from '../../src/security/secrets.ts'
 
 const stored = (id: string, secret = `secret of ${id}`, changes: Partial<StoredPrincipal> = {}): StoredPrincipal => ({
@@ -14,7 +14,7 @@ const stored = (id: string, secret = `secret of ${id}`, changes: Partial<StoredP
 })
 
 /** A directory over rows that the test changes; `queries` holds what each query asked for. */
-function createWorld (limits: { principalsMax?: number, unknownMax?: number } = {}) {
+function createWorld (limits: { principalsMax?: number, unknownMax?: number, unknownAgeMaxMs?: number } = {}) {
   const world = {
     rows: new Map<string, StoredPrincipal>(),
     queries: [] as Array<readonly string[]>,
@@ -83,7 +83,7 @@ t.test('nobody is remembered as such, until something changes, and pushes out no
 
   t.equal(await directory.findByDigest(digestOf('new')), undefined)
   for (const id of ['guess8', 'guess9']) world.rows.set(id, stored(id, id === 'guess9' ? 'new' : id))
-  directory.drop(['guess8', 'guess9'].map((id) => ({ id, changedAtUs: 1e6 })))
+  directory.drop(['guess8', 'guess9'])
   t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'guess9')
   t.equal(idOf(await directory.find('guess8')), 'guess8')
 })
@@ -103,7 +103,7 @@ t.test('a change makes what is known worthless: the old secret is nobody\'s, the
   const before = await directory.find('a')
   t.ok(typeof before === 'object' && directory.isCurrent(before))
   world.rows.set('a', stored('a', 'new', { changedAt: 2 }))
-  directory.drop([{ id: 'a', changedAtUs: 2e6 }])
+  directory.drop(['a'])
   t.notOk(directory.isCurrent(before as never))
   t.equal(await directory.findByDigest(digestOf('old')), undefined)
   t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'a')
@@ -118,7 +118,7 @@ t.test('a change that overtakes a look-up is not lost: it is asked again', async
   while (world.queries.length === 0) await new Promise((resolve) => setTimeout(resolve, 1))
   // The query has read the row; now the principal is revoked, and the change is seen before the answer.
   world.rows.set('a', stored('a', 'x', { changedAt: 2, revokedAt: 2, credentials: [] }))
-  directory.drop([{ id: 'a', changedAtUs: 2e6 }])
+  directory.drop(['a'])
   world.hold = null
   release()
   t.match(await asked, { isRevoked: true })
@@ -130,7 +130,7 @@ t.test('a change that overtakes a look-up is not lost: it is asked again', async
   const unknown = directory.find('new')
   while (world.queries.length === 2) await new Promise((resolve) => setTimeout(resolve, 1))
   world.rows.set('new', stored('new'))
-  directory.drop([{ id: 'new', changedAtUs: 1e6 }])
+  directory.drop(['new'])
   world.hold = null
   release()
   t.equal(idOf(await unknown), 'new')
@@ -138,25 +138,35 @@ t.test('a change that overtakes a look-up is not lost: it is asked again', async
   t.equal(idOf(await directory.find('new')), 'new', 'that it was nobody is not remembered')
 })
 
-t.test('a change that is known already, by its very stamp, changes nothing: neither what is known nor what is being asked', async (t) => {
+t.test('that somebody is nobody is forgotten by itself after a while', async (t) => {
+  const { world, directory } = createWorld({ unknownAgeMaxMs: 30 })
+  t.equal(await directory.find('a'), undefined)
+  t.equal(await directory.findByDigest(digestOf('secret of a')), undefined)
+  t.equal(directory.find('a'), undefined, 'without a query')
+  world.rows.set('a', stored('a'))
+  await new Promise((resolve) => setTimeout(resolve, 40))
+  t.equal(idOf(await directory.find('a')), 'a')
+  t.equal(idOf(await directory.findByDigest(digestOf('secret of a'))), 'a')
+})
+
+t.test('where anybody may have changed, what is known counts until it was asked for anew', async (t) => {
   const { world, directory } = createWorld()
-  world.rows.set('a', stored('a', 'x', { changedAt: 1.000002 }))
-  const change = { id: 'a', changedAtUs: 1_000_002 }
-  let release = () => {}
-  world.hold = new Promise((resolve) => { release = resolve })
-  const asked = directory.find('a')
-  while (world.queries.length === 0) await new Promise((resolve) => setTimeout(resolve, 1))
-  directory.drop([change])
-  release()
-  const entry = await asked as KnownPrincipal
-  t.equal(world.queries.length, 1)
-  directory.drop([change])
-  t.ok(directory.isCurrent(entry))
-  t.ok(directory.isOf(entry.principal, change))
-  for (const changedAtUs of [1_000_001, 1_000_003]) {
-    t.notOk(directory.isOf(entry.principal, { id: 'a', changedAtUs }), 'an older stamp may be a clock that went back')
+  for (const id of ['same', 'changed', 'gone']) {
+    world.rows.set(id, stored(id))
+    await directory.find(id)
   }
-  t.notOk(directory.isOf({ id: 'a', role: 'device' }, change), 'a token names its principal itself')
-  directory.drop([{ id: 'a', changedAtUs: 1_000_001 }])
-  t.notOk(directory.isCurrent(entry))
+  await directory.find('nobody')
+  world.rows.set('changed', stored('changed', 'new'))
+  world.rows.delete('gone')
+  directory.doubt()
+  t.equal(directory.peek('nobody'), undefined)
+  t.same(directory.ids(), ['same', 'changed', 'gone'])
+  world.isAway = true
+  await t.rejects(directory.refresh(directory.ids()))
+  t.equal(idOf(directory.find('gone') as never), 'gone')
+  world.isAway = false
+  await directory.refresh(directory.ids())
+  t.match(directory.peek('same'), { secrets: [{ digest: digestOf('secret of same') }] })
+  t.match(directory.peek('changed'), { secrets: [{ digest: digestOf('new') }] })
+  t.equal(directory.peek('gone'), null)
 })

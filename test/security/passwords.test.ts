@@ -5,6 +5,8 @@ import { type Asker, createPasswords, hashPassword, isPasswordHash } from '../..
 import { verifyIdly } from '../../src/security/idle-verify.ts'
 import { SECURITY_LIMITS } from '../../src/security/limits.ts'
 
+/** Where the one hash is `h`. */
+const RIGHT = { argon2id: 'h' }
 const password = (text: string) => Buffer.from(text)
 const from = (remoteAddress = '192.0.2.1'): Asker & { isOver: boolean } => ({ origin: { transport: 'tcp', remoteAddress, certificateNames: [] }, isOver: false })
 
@@ -14,13 +16,13 @@ t.test('argon2id: right, wrong, and remembered once right', async (t) => {
   t.ok(isPasswordHash(hash))
   const passwords = createPasswords()
   t.equal(await passwords.check('ann', [hash], password('wrong horse'), from()), 'wrong')
-  t.equal(await passwords.check('ann', [hash], password('correct horse'), from()), 'right')
-  t.equal(passwords.check('ann', [hash], password('correct horse'), from()), 'right', 'without a promise')
+  t.same(await passwords.check('ann', [hash], password('correct horse'), from()), { argon2id: hash })
+  t.same(passwords.check('ann', [hash], password('correct horse'), from()), { argon2id: hash }, 'without a promise')
   t.ok(passwords.check('bob', [hash], password('correct horse'), from()) instanceof Promise, 'remembered for her alone')
   t.ok(passwords.check('ann', [hash], password('wrong horse'), from()) instanceof Promise, 'and no wrong one')
   const other = await hashPassword('new horse')
   t.equal(await passwords.check('ann', [other], password('correct horse'), from()), 'wrong', 'a changed password is not remembered')
-  t.equal(await passwords.check('ann', [other, hash], password('correct horse'), from()), 'right', 'one of several')
+  t.same(await passwords.check('ann', [other, hash], password('correct horse'), from()), { argon2id: hash }, 'which of several')
 })
 
 t.test('who does not exist costs the same: one hash of the same parameters, that nothing matches', async (t) => {
@@ -70,9 +72,9 @@ t.test('few at once, the rest in bounded lines, and one check for one device', a
   const again = passwords.check('d7', ['h'], password('x'), from())
   const draining = setInterval(settleAll, 0)
   t.teardown(() => { clearInterval(draining) })
-  t.ok((await Promise.all(all)).every((check) => check === 'right'))
+  t.ok((await Promise.all(all)).every((check) => typeof check === 'object'))
   t.equal(state.most, 2)
-  t.equal(await again, 'right')
+  t.same(await again, RIGHT)
   t.equal(state.checks, all.length, 'who comes again joins its own check')
 })
 
@@ -100,7 +102,7 @@ t.test('what nobody waits for any more is not checked', async (t) => {
   const last = passwords.check('last', ['h'], password('x'), from())
   const draining = setInterval(settleAll, 0)
   t.teardown(() => { clearInterval(draining) })
-  t.strictSame(await Promise.all([first, ...left, joined, last]), ['right', 'unavailable', 'right', 'right', 'right'])
+  t.strictSame(await Promise.all([first, ...left, joined, last]), [RIGHT, 'unavailable', RIGHT, RIGHT, RIGHT])
   t.equal(state.checks, 3)
 })
 
@@ -128,7 +130,7 @@ t.test('an address that guesses is checked aside, one at a time and with rests, 
   const others = ask(guessesWaitingMax, 'guess', from())
   t.strictSame(await ask(3, 'other', from('192.0.2.2')), ['wrong', 'wrong', 'wrong'], 'others meanwhile')
   t.match(checked, { quickly: freeMax + 3, aside: 1 })
-  t.strictSame(await aside, ['right', 'right', 'right', 'right'])
+  t.strictSame(await aside, [RIGHT, RIGHT, RIGHT, RIGHT])
   t.ok(performance.now() - startMs >= 3 * 4 * guessRests)
   t.match(checked, { quickly: freeMax + 3, most: 1 })
   const told = await others
@@ -157,7 +159,7 @@ t.test('a failure of the check is no wrong password, and the queue goes on', asy
   const passwords = createPasswords({ atOnceMax: 1, verify: () => isBroken ? Promise.reject(new Error('broken')) : Promise.resolve(true) })
   await t.rejects(Promise.resolve(passwords.check('a', ['h'], password('x'), from())), { message: 'broken' })
   isBroken = false
-  t.equal(await passwords.check('a', ['h'], password('x'), from()), 'right')
+  t.same(await passwords.check('a', ['h'], password('x'), from()), RIGHT)
 })
 
 t.test('what is too long is refused unseen; an import takes only hashes at a bearable cost', (t) => {

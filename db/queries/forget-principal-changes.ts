@@ -1,0 +1,20 @@
+import { type Kysely, sql } from 'kysely'
+import type { Tables } from '../tables.ts'
+
+/**
+ * Deletes what every snapshot sees and what is older than an hour of the log of changes, and notes how far. A gateway that was away for
+ * longer finds that note, and looks at everybody it knows; so does one whose clock, or PostgreSQL's, made an hour of a second.
+ */
+export async function forgetPrincipalChanges (kysely: Kysely<Tables>): Promise<void> {
+  // PostgreSQL before 16 has no max() of xid8. A number that is ahead of all snapshots came with a restored dump.
+  await sql`
+    with forgotten as (
+      delete from principal_changes where at < now() - interval '1 hour' and xid < pg_snapshot_xmin(pg_current_snapshot()) returning xid
+    ), newest as (
+      select xid from forgotten order by xid desc limit 1
+    )
+    update principal_changes_forgotten set xid = case
+      when principal_changes_forgotten.xid < pg_snapshot_xmax(pg_current_snapshot()) then greatest(principal_changes_forgotten.xid, newest.xid)
+      else newest.xid end
+    from newest`.execute(kysely)
+}

@@ -1,0 +1,42 @@
+import { type Kysely, sql } from 'kysely'
+import type { Tables } from '../tables.ts'
+
+/** How far the changes of principals were looked at. */
+export interface ChangePosition {
+  /** Of PostgreSQL, as text: which transactions were visible. */
+  readonly snapshot: string
+  /** One run of one server, and one table: transaction numbers of another say nothing about this one's. */
+  readonly server: string
+}
+
+/** What has happened to principals since a position. */
+export interface ChangeState extends ChangePosition {
+  /** There is no principal, not even a revoked one. */
+  readonly isEmpty: boolean
+  readonly hasChanged: boolean
+  /** What was changed is not known any more, or was never looked at from here. */
+  readonly isUnknown: boolean
+}
+
+/**
+ * Looks for changes that were committed since a position. A stranger's transaction that stays open, in this database or another,
+ * holds back the oldest transaction of all snapshots: then more rows are looked at, and none is told twice.
+ * @param since - `null`: the first time
+ */
+export async function readChangeState (kysely: Kysely<Tables>, since: ChangePosition | null): Promise<ChangeState> {
+  const from = sql`${since?.snapshot ?? null}::pg_snapshot`
+  // A restored dump holds transaction numbers of another server, ahead of ours: no row of ours has one.
+  const { rows: [row] } = await sql<ChangeState>`
+    select
+      pg_current_snapshot()::text as snapshot,
+      pg_postmaster_start_time()::text || ' ' || 'principal_changes'::regclass::oid as server,
+      not exists (select from principals) as "isEmpty",
+      exists (
+        select from principal_changes
+        where xid >= pg_snapshot_xmin(${from}) and xid < pg_snapshot_xmax(pg_current_snapshot()) and not pg_visible_in_snapshot(xid, ${from})
+      ) as "hasChanged",
+      coalesce((
+        select xid >= pg_snapshot_xmin(${from}) and xid < pg_snapshot_xmax(pg_current_snapshot()) from principal_changes_forgotten
+      ), true) as "isUnknown"`.execute(kysely)
+  return { ...row!, isUnknown: row!.isUnknown || since?.server !== row!.server }
+}

@@ -1,0 +1,44 @@
+/**
+ * What a login was accepted for, kept with the principal that is handed out, so that a change of the principal ends those connections
+ * alone whose own credential is gone, and gives the others its new end.
+ */
+import type { Principal, Role } from '../../schemas/principal.ts'
+import type { KnownPrincipal } from './directory.ts'
+
+/** By which credential somebody was accepted. */
+export type Proof =
+  | { readonly kind: 'secret', readonly digest: string }
+  | { readonly kind: 'password', readonly argon2id: string }
+  /** @property keyId - thumbprint of the issuer's key that signed it */
+  | { readonly kind: 'token', readonly keyId: string }
+  | { readonly kind: 'certificate' }
+
+const PROOF = Symbol('proof')
+
+interface ProvenPrincipal extends Principal {
+  readonly [PROOF]: Proof
+}
+
+/** A principal that was accepted for `proof`. */
+export function toProven (id: string, role: Role, proof: Proof): Principal {
+  const principal: ProvenPrincipal = { id, role, [PROOF]: proof }
+  return Object.freeze(principal)
+}
+
+/**
+ * Until when somebody who was accepted is entitled to stay, now that the principal has changed.
+ * @param now - the principal as it is; `null`: there is none of this id
+ * @returns Unix milliseconds, 0 to end at once; `undefined`: the change is nothing to this credential
+ */
+export function entitledUntil (principal: Principal, now: KnownPrincipal | null): number | undefined {
+  const proof = (principal as Partial<ProvenPrincipal>)[PROOF]
+  // One that came from elsewhere has none.
+  if (proof === undefined || now?.isRevoked === true) return 0
+  if (proof.kind === 'token') return undefined
+  if (proof.kind === 'certificate') return now === null || now.principal.role === 'device' ? undefined : 0
+  if (now === null || now.principal.role !== principal.role) return 0
+  const credential = proof.kind === 'secret'
+    ? now.secrets.find(({ digest }) => digest === proof.digest)
+    : now.passwords.find(({ argon2id }) => argon2id === proof.argon2id)
+  return credential?.expiresAtMs ?? 0
+}

@@ -1,0 +1,54 @@
+/**
+ * What a change of principals does to those who are connected: each is looked up anew and compared with the credential for which it was
+ * let in. A connection ends when that credential is gone, its principal revoked or of another role; it stays, with its new end, when the
+ * credential is good for some time yet, as in a rotation with overlap.
+ */
+import type { Broker } from '../../broker/broker.ts'
+import type { Principal } from '../../schemas/principal.ts'
+import type { Directory } from './directory.ts'
+import { SECURITY_LIMITS } from './limits.ts'
+import { entitledUntil } from './proofs.ts'
+
+interface ReviewsOptions {
+  readonly directory: Directory
+  readonly broker: () => Pick<Broker, 'principals' | 'review'>
+}
+
+/** For {@link import('./changes.ts').createChanges}. */
+export function createReviews ({ directory, broker }: ReviewsOptions) {
+  function review (principal: Principal | null): number | undefined {
+    if (principal === null) return undefined
+    const now = directory.peek(principal.id)
+    // Somebody of whom nothing is known any more can be asked for again when it comes back.
+    return now === undefined ? 0 : entitledUntil(principal, now)
+  }
+
+  async function refresh (ids: readonly string[], isConnected: boolean): Promise<void> {
+    for (let at = 0; at < ids.length; at += SECURITY_LIMITS.lookupBatchMax) {
+      const some = ids.slice(at, at + SECURITY_LIMITS.lookupBatchMax)
+      await directory.refresh(some)
+      if (isConnected) broker().review(review, new Set(some))
+    }
+  }
+
+  const connectedIds = () => new Set(broker().principals().flatMap((principal) => principal === null ? [] : [principal.id]))
+
+  return {
+    /** These changed. Settles once their connections have ended, or have their new end. @throws the error of pg */
+    async onChanged (ids: readonly string[]): Promise<void> {
+      directory.drop(ids)
+      const changed = new Set(ids)
+      await refresh([...connectedIds()].filter((id) => changed.has(id)), true)
+      // Who was let in meanwhile, by what was known before.
+      broker().review(review, changed)
+    },
+
+    /** Anybody may have changed: the connected first, then all others that are known. @throws the error of pg */
+    async onUnknown (): Promise<void> {
+      directory.doubt()
+      const connected = connectedIds()
+      await refresh([...connected], true)
+      await refresh(directory.ids().filter((id) => !connected.has(id)), false)
+    }
+  }
+}
