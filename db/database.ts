@@ -7,7 +7,7 @@ import type { Tables } from './tables.ts'
 /** Settings of {@link createDatabase}. A timeout of 0 means none. */
 export interface DatabaseOptions {
   readonly connectionString: string
-  /** Connections at most; ingest, reads and maintenance share them. */
+  /** Connections at most. */
   readonly poolSize: number
   readonly logger: Logger
   /** Waiting for a free or a new connection. Short: while the database is away, batches wait this long before the spool. */

@@ -39,6 +39,7 @@ export const EnvironmentSchema = Type.Object({
   VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops reading', 20_000, 100, 10_000_000),
   VITAL_BUFFER_BYTES_MAX: integer('The same in bytes', 64 * MIB, MIB, 16 * 1024 * MIB),
   VITAL_DATABASE_CONNECTIONS_MAX: integer('Connections to PostgreSQL, for ingest and reads together', 10, 3, 100),
+  VITAL_DATABASE_READ_CONNECTIONS_MAX: Type.Optional(Type.Integer({ description: 'Of those, for reads; unset: a third', minimum: 1, maximum: 98 })),
   VITAL_DEAD_LETTERS_MAX: integer('Dead letters kept in all; beyond, bad input is counted only', 100_000, 0, 100_000_000),
   VITAL_DEAD_LETTERS_PER_DEVICE_MAX: integer('Dead letters kept of one device', 1000, 0, 1_000_000),
   // A century: longer than any history that there can be.

@@ -15,6 +15,8 @@ export interface Config {
   /** `null`: start the embedded PostgreSQL in `dataDir`. */
   readonly databaseUrl: string | null
   readonly databaseConnectionsMax: number
+  /** Of those, for what reads. */
+  readonly databaseReadConnectionsMax: number
   readonly dataDir: string
   readonly host: string
   /** Only this machine reaches `host`. */
@@ -66,6 +68,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
   return Object.freeze({
     databaseUrl: values.DATABASE_URL === undefined ? null : toDatabaseUrl(values.DATABASE_URL),
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
+    databaseReadConnectionsMax: toReadConnectionsMax(values),
     dataDir: resolve(values.VITAL_DATA_DIR),
     host: values.VITAL_HOST,
     isLoopback: isLoopback(values.VITAL_HOST),
@@ -100,6 +103,13 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     warnings: transport.warnings,
     notices
   })
+}
+
+/** Unset: a third, and so at least one. Two batches at a time, and what looks after them, need the rest. */
+function toReadConnectionsMax (values: Environment): number {
+  const { VITAL_DATABASE_CONNECTIONS_MAX: all, VITAL_DATABASE_READ_CONNECTIONS_MAX: reads = Math.floor(all / 3) } = values
+  if (reads > all - 2) throw new ConfigError('VITAL_DATABASE_READ_CONNECTIONS_MAX must leave two of VITAL_DATABASE_CONNECTIONS_MAX to ingest.')
+  return reads
 }
 
 /** A trusted issuer needs its keys, its name and ours: without the latter two, tokens made for others would count here. */

@@ -1,24 +1,28 @@
-import type { Kysely } from 'kysely'
 import { findDeadLetter } from '../db/queries/find-dead-letter.ts'
 import { findLatest } from '../db/queries/find-latest.ts'
 import { selectDeadLetters } from '../db/queries/select-dead-letters.ts'
-import type { Tables } from '../db/tables.ts'
-import type { Reads } from './http/reads.ts'
+import type { HoldBytes, Reads } from './http/reads.ts'
 import type { DeadLetterReads } from './http/routes/get-dead-letters.ts'
 import type { SortedPages } from './pages/sorted-pages.ts'
+import { answerPage, answerRow } from './reads/latest-answers.ts'
+import type { ReadBudget } from './reads/read-budget.ts'
 
 /** What the HTTP side reads, from PostgreSQL. */
 export function createDatabaseReads (
-  kysely: Kysely<Tables>, pages: Pick<SortedPages, 'list'>
-): { readonly reads: Reads, readonly deadLetters: DeadLetterReads } {
+  budget: ReadBudget, pages: Pick<SortedPages, 'list'>
+): { readonly reads: Reads, readonly deadLetters: DeadLetterReads, readonly holdBytes: HoldBytes } {
   return {
     reads: {
-      listLatest: pages.list,
-      findLatest: (device) => findLatest(kysely, device)
+      listLatest: async (query) => await answerPage(budget, await pages.list(query)),
+      async findLatest (device) {
+        const row = await budget.query((kysely) => findLatest(kysely, device))
+        return row && await answerRow(budget, row)
+      }
     },
     deadLetters: {
-      list: (query) => selectDeadLetters(kysely, query),
-      find: (id) => findDeadLetter(kysely, id)
-    }
+      list: (query) => budget.query((kysely) => selectDeadLetters(kysely, query)),
+      find: (id) => budget.query((kysely) => findDeadLetter(kysely, id))
+    },
+    holdBytes: budget.hold
   }
 }

@@ -92,7 +92,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const connectionString = config.databaseUrl ?? await startEmbedded()
     const database = createDatabase({
       connectionString,
-      poolSize: config.databaseConnectionsMax,
+      poolSize: config.databaseConnectionsMax - config.databaseReadConnectionsMax,
       ...toTimeouts(config.commitTimeoutMs),
       logger,
       // Tells gateways on one database apart, in pg_stat_activity and to the audit.
@@ -143,7 +143,10 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const spoolWatch = createSpoolWatch({ spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger })
     onStop(spoolWatch.stop)
     const retention = createRetention({ days: config.retentionDays, connectionString, isStopping, logger })
-    const { writer, reads, pages } = createStorage({ database, applicationName: APPLICATION_NAME, faults, logger })
+    const { writer, reads, pages, budget, close } = createStorage({
+      database, connectionString, readConnectionsMax: config.databaseReadConnectionsMax, applicationName: APPLICATION_NAME, faults, logger
+    })
+    onStop(close)
     const journal = createJournal({
       writer,
       spool,
@@ -208,6 +211,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       deadLetters: () => caps.usage,
       retention: retention.removed,
       deviceOrder: () => pages,
+      reads: () => budget,
       warnings: () => warnings().length,
       security: security.statistics,
       mqtt: () => ({ ...broker.statistics(), ...transport.statistics() })
@@ -233,7 +237,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       logger,
       tasks: [
         { name: 'partitions', intervalMs: HOUR_MS, run: async () => { await createPartitionsAhead({ database, now: new Date(), logger }) } },
-        { name: 'dead-letter counts', intervalMs: MINUTE_MS, run: async () => caps.load(await countDeadLetters(database.kysely)) },
+        { name: 'dead-letter counts', intervalMs: MINUTE_MS, run: async () => caps.load(await budget.background(countDeadLetters)) },
         ...security.tasks,
         ...retention.tasks
       ]

@@ -19,6 +19,7 @@ export interface MetricsSources {
   readonly retention: () => { readonly readings: number, readonly partitions: number }
   /** Devices whose order is kept in memory, and whether sorted pages are picked from it. */
   readonly deviceOrder: () => { readonly devices: number, readonly isTrusted: boolean }
+  readonly reads: () => { readonly waiting: number, readonly bytes: number, readonly refused: number }
   readonly warnings: () => number
   readonly security: () => SecurityStatistics
   readonly mqtt: () => {
@@ -86,6 +87,9 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const circuit = new Gauge({ name: 'vital_circuit_state', help: '1 for the state that the circuit to PostgreSQL is in', labelNames: ['state'] as const, registers })
   const orderTrusted = gauge('device_order_trusted', '1 while sorted pages are picked in memory; at 0 PostgreSQL sorts all devices for each')
   const orderDevices = gauge('device_order_devices', 'Devices whose order is kept in memory')
+  const readsWaiting = gauge('reads_waiting', 'Reads that wait for their turn')
+  const readBytes = gauge('read_bytes', 'Bytes of answers that were read and that no client took yet')
+  const readsRefused = counter('reads_refused', 'Reads answered 503 because their turn did not come in time', [])
   const readingStopped = gauge('reading_stopped', '1 while reading from publishers is stopped: the buffer is full or nothing can be made durable')
   const warnings = gauge('warnings', 'Warnings that /health/ready lists')
   const logins = counter('logins', 'Credentials checked: MQTT connections and HTTP requests; none while anonymous access is allowed', ['transport', 'outcome'])
@@ -152,6 +156,9 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     const deviceOrder = sources.deviceOrder()
     orderTrusted.set(deviceOrder.isTrusted ? 1 : 0)
     orderDevices.set(deviceOrder.devices)
+    const reads = sources.reads()
+    readsWaiting.set(reads.waiting)
+    readBytes.set(reads.bytes)
     warnings.set(sources.warnings())
     const security = sources.security()
     logins.reset()
@@ -174,7 +181,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
       [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused],
       [handshakesFailed, mqtt.handshakesFailed], [handshakesRefused, mqtt.handshakesRefused],
       [proxyHeadersRefused, mqtt.proxyHeadersRefused], [webSocketsRefused, mqtt.webSocketsRefused],
-      [spoolReplayed, spool.replayed], [spoolDamage, spool.damage],
+      [readsRefused, reads.refused], [spoolReplayed, spool.replayed], [spoolDamage, spool.damage],
       [retentionReadings, retention.readings], [retentionPartitions, retention.partitions]
     ] as const) {
       metric.reset()

@@ -1,13 +1,21 @@
 import type { Logger } from 'pino'
-import type { Database } from '../db/database.ts'
+import { createDatabase, type Database } from '../db/database.ts'
 import { createStore, type Store } from '../db/store.ts'
 import { createDatabaseReads } from './database-reads.ts'
 import { trackWrites } from './erasure.ts'
 import { createWriter } from './ingest/writer.ts'
 import { createSortedPages } from './pages/sorted-pages.ts'
+import { createReadBudget } from './reads/read-budget.ts'
+
+/** A page of a thousand devices takes milliseconds, the sort of a million 2 s; what takes longer would take a core from commits. */
+const READ_TIMEOUTS = { connectTimeoutMs: 2000, statementTimeoutMs: 3000, queryTimeoutMs: 4000 }
 
 interface StorageOptions {
+  /** Of what is written. */
   readonly database: Database
+  readonly connectionString: string
+  /** Of the pool for reads. */
+  readonly readConnectionsMax: number
   readonly applicationName: string
   readonly faults: { readonly wrapStore?: (store: Store) => Store }
   readonly logger: Logger
@@ -21,15 +29,21 @@ export function toTimeouts (commitTimeoutMs: number): { statementTimeoutMs: numb
   return { statementTimeoutMs, queryTimeoutMs: statementTimeoutMs + 1000 }
 }
 
-/** What is written to PostgreSQL and read from it, and between the two the order of the devices, which observes what is committed. */
-export function createStorage ({ database, applicationName, faults, logger }: StorageOptions) {
-  const { kysely } = database
-  const pages = createSortedPages({ kysely, applicationName, logger })
+/**
+ * What is written to PostgreSQL and read from it, and between the two the order of the devices, which observes what is committed. Reads have connections
+ * of their own, so that no number of them can take one from a batch.
+ */
+export function createStorage ({ database, connectionString, readConnectionsMax, applicationName, faults, logger }: StorageOptions) {
+  const readDatabase = createDatabase({ connectionString, poolSize: readConnectionsMax, applicationName, logger, ...READ_TIMEOUTS })
+  const budget = createReadBudget({ kysely: readDatabase.kysely, queriesMax: readConnectionsMax })
+  const pages = createSortedPages({ budget, applicationName, logger })
   // Observed below the faults, for what counts is the COMMIT and not who hears of it.
   const store = createStore({ ...database, onStored: pages.observe })
   return {
     writer: trackWrites(createWriter({ store: faults.wrapStore?.(store) ?? store, logger })),
-    reads: createDatabaseReads(kysely, pages),
-    pages
+    reads: createDatabaseReads(budget, pages),
+    pages,
+    budget,
+    close: () => readDatabase.close()
   }
 }

@@ -1,21 +1,22 @@
 import { type Kysely, sql } from 'kysely'
-import type { Resource, ResourceList } from '../../schemas/vital-data.ts'
 import type { Tables } from '../tables.ts'
+import { type LatestPage, ORDER_COLUMNS, type OrderedRow, RESOURCE_COLUMNS, SMALL } from './resource-columns.ts'
 
-interface Row extends Omit<Resource, 'deviceId'> {
-  readonly total: number
-  /** `null` in the one row where none of the devices is there, for the total. */
-  readonly deviceId: string | null
-}
+/** With the total; `null` in the one row where none of the devices is there. */
+type Row = OrderedRow & { readonly total: number, readonly deviceId: string | null }
 
 /** The latest states of `devices`, in no order and without those that are not there, and how many devices there are in all. */
-export async function selectLatestOf (kysely: Kysely<Tables>, devices: readonly string[]): Promise<ResourceList> {
+export async function selectLatestOf (kysely: Kysely<Tables>, devices: readonly string[]): Promise<LatestPage<OrderedRow>> {
   const { rows } = await sql<Row>`
-    select counted.total, device as "deviceId", extract(epoch from l.time)::float8 as timestamp, heart_rate as "heartRate",
-      breath_rate as "breathRate", vitals, vital_times as "vitalTimestamps"
+    select counted.total, ${RESOURCE_COLUMNS}, ${ORDER_COLUMNS}
     from (select coalesce(sum(devices), 0)::bigint as total from device_counts) counted
-    left join latest l on l.device = any(${devices}::text[])`.execute(kysely)
-  const resources: Resource[] = []
+    left join (latest l cross join lateral ${SMALL}) on l.device = any(${devices}::text[])`.execute(kysely)
+  return toPage(rows)
+}
+
+/** Parts the rows from the total that each of them brings. */
+export function toPage<Row extends { readonly deviceId: string | null, readonly total: number }> (rows: readonly Row[]) {
+  const resources: Array<Omit<Row, 'total' | 'deviceId'> & { readonly deviceId: string }> = []
   for (const { total, deviceId, ...resource } of rows) {
     if (deviceId !== null) resources.push({ deviceId, ...resource })
   }

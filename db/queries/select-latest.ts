@@ -1,6 +1,8 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely'
-import type { LatestQuery, Resource, ResourceList, SortKey } from '../../schemas/vital-data.ts'
+import type { LatestQuery, SortKey } from '../../schemas/vital-data.ts'
 import type { LatestTable, Tables } from '../tables.ts'
+import { type LatestPage, type LatestRow, RESOURCE_COLUMNS, SMALL } from './resource-columns.ts'
+import { toPage } from './select-latest-of.ts'
 
 const COLUMNS: Readonly<Record<SortKey, keyof LatestTable>> = {
   deviceId: 'device',
@@ -9,11 +11,8 @@ const COLUMNS: Readonly<Record<SortKey, keyof LatestTable>> = {
   timestamp: 'time'
 }
 
-interface PageRow extends Omit<Resource, 'deviceId'> {
-  readonly total: number
-  /** `null` in the one row of a page past the end, which is there for its total. */
-  readonly deviceId: string | null
-}
+/** With the total; `null` in the one row of a page past the end, which is there for it. */
+type PageRow = LatestRow & { readonly total: number, readonly deviceId: string | null }
 
 /**
  * One page of the latest states, and how many devices there are, of one snapshot. Nulls come last in both directions; ties
@@ -21,29 +20,24 @@ interface PageRow extends Omit<Resource, 'deviceId'> {
  * By device it follows the key; there is no index for the other orders, on purpose (see the first migration): they read all
  * of `latest`.
  */
-export async function selectLatest (kysely: Kysely<Tables>, query: LatestQuery): Promise<ResourceList> {
-  const order = toOrder(query)
+export async function selectLatest (kysely: Kysely<Tables>, query: LatestQuery): Promise<LatestPage> {
   // Only what decides is sorted; the rest is fetched for the page alone, for a deep page would sort it on disk.
   const { rows } = await sql<PageRow>`
-    select counted.total, device as "deviceId", extract(epoch from l.time)::float8 as timestamp, heart_rate as "heartRate",
-      breath_rate as "breathRate", vitals, vital_times as "vitalTimestamps"
+    select counted.total, ${RESOURCE_COLUMNS}
     from (select coalesce(sum(devices), 0)::bigint as total from device_counts) counted
     left join (
-      (select device from latest order by ${order} limit ${query.count} offset ${query.offset}) page
-      join latest l using (device)
+      (select device from latest order by ${toOrder(query, '')} limit ${query.count} offset ${query.offset}) page
+      join latest l using (device) cross join lateral ${SMALL}
     ) on true
-    order by ${order}`.execute(kysely)
-  const resources: Resource[] = []
-  for (const { total, deviceId, ...resource } of rows) {
-    if (deviceId !== null) resources.push({ deviceId, ...resource })
-  }
-  return { total: rows[0]?.total ?? 0, resources }
+    order by ${toOrder(query, 'l.')}`.execute(kysely)
+  return toPage(rows)
 }
 
 /** NULLS LAST only where there can be nulls: it would keep PostgreSQL from following the key backwards. */
-function toOrder ({ sortBy, orderBy }: LatestQuery): RawBuilder<unknown> {
+function toOrder ({ sortBy, orderBy }: LatestQuery, of: 'l.' | ''): RawBuilder<unknown> {
   const direction = sql.raw(orderBy)
-  if (sortBy === 'deviceId') return sql`device ${direction}`
-  const column = sql.ref(COLUMNS[sortBy])
-  return sortBy === 'timestamp' ? sql`${column} ${direction}, device` : sql`${column} ${direction} nulls last, device`
+  const device = sql.raw(`${of}device`)
+  if (sortBy === 'deviceId') return sql`${device} ${direction}`
+  const column = sql.raw(`${of}${COLUMNS[sortBy]}`)
+  return sortBy === 'timestamp' ? sql`${column} ${direction}, ${device}` : sql`${column} ${direction} nulls last, ${device}`
 }

@@ -3,6 +3,7 @@ import { ackOrder } from './faults/ack-order.ts'
 import { bitFlips } from './faults/bit-flips.ts'
 import { connectionFlood } from './faults/flood.ts'
 import { killAtFailpoint, powerLoss } from './faults/failpoints.ts'
+import { greedyReaders } from './faults/greedy-readers.ts'
 import { killGateway, sigterm } from './faults/kill-gateway.ts'
 import { frozenSubscriber, lostAcks, qos2Cut, reconnectStorm } from './faults/network.ts'
 import { longOutage } from './faults/outage.ts'
@@ -40,6 +41,7 @@ export const FAULTS: readonly Fault[] = [
   qos2Cut,
   frozenSubscriber,
   connectionFlood,
+  greedyReaders,
   reconnectStorm,
   soak
 ]

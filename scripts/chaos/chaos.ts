@@ -85,6 +85,7 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     random: createRandom(seed),
     seconds: options.seconds ?? fault.seconds?.[extent] ?? 0,
     breaks: options.breaks,
+    readers: options.readers,
     onCycle: (done) => progress.update(done),
     onRemark: (remark) => progress.remark(remark)
   }, databaseUrl)
@@ -157,12 +158,12 @@ function appendResult (file: string, result: {
   startedAt: Date, machine: ReturnType<typeof describeMachine>, options: ChaosOptions, outcomes: readonly Outcome[], skipped: readonly string[]
 }): void {
   const { startedAt, machine: { commit, ...machine }, options, outcomes, skipped } = result
-  const { seed, cycles, seconds, ratePerS, breaks } = options
+  const { seed, cycles, seconds, ratePerS, readers, breaks } = options
   appendFileSync(file, `${JSON.stringify({
     date: startedAt.toISOString(),
     commit,
     seed,
-    config: { faults: options.faults.map(({ name }) => name), cycles, seconds, ratePerS, breaks },
+    config: { faults: options.faults.map(({ name }) => name), cycles, seconds, ratePerS, readers, breaks },
     durationS: Math.round((Date.now() - startedAt.getTime()) / 1000),
     outcomes,
     skipped,

@@ -13,6 +13,8 @@ export interface ChaosOptions {
   readonly cycles: number | undefined
   readonly seconds: number | undefined
   readonly ratePerS: number | undefined
+  /** Beside the devices of every fault. */
+  readonly readers: number
   readonly breaks: Break | undefined
   readonly resultsFile: string | null
   readonly isBuilding: boolean
@@ -29,6 +31,7 @@ violated check. scripts/README.md tells what is checked.
   --cycles N        how often a fault that comes again and again comes
   --seconds S       how long a fault that lasts lasts
   --rate N          readings a second
+  --readers N       readers of pages beside the devices, whatever the fault; they are to be answered 200 or 503, or not at all
   --seed N          decides every random choice (default: drawn, and printed)
   --break NAME      ${BREAKS.join(' | ')}: build the defect in that the checks must find; the run must fail
   --results FILE    append one JSON line there (default scripts/chaos/results.jsonl, without --break); none: nowhere
@@ -51,6 +54,7 @@ export function parseOptions (args: readonly string[]): ChaosOptions | 'list' | 
       cycles: { type: 'string' },
       seconds: { type: 'string' },
       rate: { type: 'string' },
+      readers: { type: 'string' },
       seed: { type: 'string' },
       break: { type: 'string' },
       results: { type: 'string' },
@@ -72,6 +76,7 @@ export function parseOptions (args: readonly string[]): ChaosOptions | 'list' | 
     cycles: parseNumber('cycles', values.cycles, 1, true),
     seconds: parseNumber('seconds', values.seconds, 1, false),
     ratePerS: parseNumber('rate', values.rate, 1, false),
+    readers: parseNumber('readers', values.readers, 0, true) ?? 0,
     breaks,
     resultsFile: values.results === 'none' ? null : values.results ?? (breaks === undefined ? join(root, 'scripts', 'chaos', 'results.jsonl') : null),
     isBuilding: !values['no-build'],

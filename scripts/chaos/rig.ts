@@ -17,6 +17,7 @@ import { checkMetrics, readReadiness, type Readiness, type Rows, type Scrape, sc
 import { createQuery, type OwnPostgres } from './own-postgres.ts'
 import type { Outcome } from './outcome.ts'
 import type { PublisherProcess } from './publisher-process.ts'
+import { readBeside } from './readers.ts'
 import { drain, settle } from './settle.ts'
 import { countNew, countRows, untilIdle } from './tables.ts'
 import { until } from './until.ts'
@@ -40,6 +41,8 @@ export interface RigOptions {
   readonly cycles: number
   readonly seconds: number
   readonly breaks: Break | undefined
+  /** Readers of pages beside the devices. */
+  readonly readers: number
   readonly onCycle: (done: number) => void
   /** How far it has come within a cycle, for who waits. */
   readonly onRemark: (remark: string) => void
@@ -61,6 +64,7 @@ export class Rig {
   readonly #lives: Life[] = []
   #chapters = 0
   #account: { prefix: string, ledgerPath: string } | null = null
+  readonly #readers: ReturnType<typeof readBeside>
   /** Rows that were there when the gateway's life began; `null` when nobody counted. */
   #baseline: Rows | null = { readings: 0, letters: 0 }
   readonly #violate = (checker: Violation['checker'], message: string) => { this.violate(checker, message) }
@@ -71,6 +75,7 @@ export class Rig {
     this.dataDir = join(options.dir, 'data')
     this.#databaseUrl = databaseUrl
     this.query = databaseUrl === null ? () => Promise.reject(new Error('no database yet')) : createQuery(databaseUrl)
+    this.#readers = readBeside(this, options.readers)
     this.watch = new Watch({
       gateway: () => this.#gateway,
       httpPort: () => this.adminPort,
@@ -229,6 +234,7 @@ export class Rig {
     const ledgerPath = join(dir, `ledger-${this.#chapters}`)
     this.#account = { prefix, ledgerPath }
     if (this.options.load.isIdentified) await addIdentities(this.databaseUrl, 'device', toDeviceIds({ ...this.options.load, ...settings, prefix }))
+    this.#readers.start()
     await publisher.run({
       ...this.options.load,
       mqttPort: this.#ports.mqtt,
@@ -256,6 +262,7 @@ export class Rig {
     const account = this.#account
     if (account === null) throw new Error('no account is open')
     this.#account = null
+    await this.#readers.stop()
     const figures = await drain(this.publisher, this.#violate)
     if (how.also !== undefined) await drain(how.also.publisher, this.#violate)
     const settled = await settle(this.adminPort, this.query, this.#violate) ?? await this.#settleAfterRestart()
@@ -299,6 +306,7 @@ export class Rig {
 
   /** After a run that broke off. */
   async endProcesses (): Promise<void> {
+    await this.#readers.stop()
     if (this.#gateway !== null && !this.#gateway.isGone) await this.#gateway.kill()
   }
 

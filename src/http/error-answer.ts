@@ -69,6 +69,8 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
   if (known.statusCode >= 500) {
     const at = { method: request.method, route: request.routeOptions.url, err: known.cause ?? known }
     if (known.code === 'VITAL_INTERNAL') request.log.error(at, 'request failed')
+    // Counted in vital_reads_refused_total; a line for each would cost more than the refusal.
+    else if (known.code === 'VITAL_READS_BUSY') request.log.debug(at, 'request was refused')
     else request.log.warn(at, 'request could not be served')
   }
   // RFC 9110 §15.5.2: a 401 says how to do better.

@@ -35,6 +35,7 @@ export const HTTP_ERRORS = {
   Unavailable: define('VITAL_UNAVAILABLE', 503, 'The readings could not be made durable; send again after Retry-After'),
   ErasureBusy: define('VITAL_ERASURE_BUSY', 503, 'The device cannot be erased now, and nothing was; readings may be waiting in the spool. Ask again later'),
   AuthenticationUnavailable: define('VITAL_AUTHENTICATION_UNAVAILABLE', 503, 'The credential cannot be checked now; ask again after Retry-After'),
+  ReadsBusy: define('VITAL_READS_BUSY', 503, 'Too many reads are under way; ask again after Retry-After'),
   DatabaseUnavailable: define('VITAL_DATABASE_UNAVAILABLE', 503, 'PostgreSQL does not answer; ask again after Retry-After')
 } as const
 

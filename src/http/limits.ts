@@ -10,6 +10,8 @@ export const HTTP_LIMITS = {
   connectionsCheckingIntervalMs: 5_000,
   /** A socket without a byte in either direction: a client that does not read its answer. An answer held longer is given up. */
   connectionTimeoutMs: 120_000,
+  /** A whole answer up to half a megabyte, or the next 64 KiB of a larger one: 17 KB/s, and a reader that stops gives back what it holds. */
+  answerTimeoutMs: 30_000,
   /** Node's default, stated: a device id needs 1.5 KiB of it at most. */
   headerBytesMax: 16_384,
   /** 128 code points of four UTF-8 bytes, each byte percent-encoded in three characters. */

@@ -12,7 +12,7 @@ import type { HttpIngest } from './ingest.ts'
 import { HTTP_LIMITS } from './limits.ts'
 import { createListener, type Listener } from './listener.ts'
 import { createToOrigin } from './origin.ts'
-import type { Reads } from './reads.ts'
+import type { HoldBytes, Reads } from './reads.ts'
 import { deleteVitalData, type Erase } from './routes/delete-vital-data.ts'
 import { type DeadLetterReads, getDeadLetters } from './routes/get-dead-letters.ts'
 import { type Health, getHealth } from './routes/get-health.ts'
@@ -21,6 +21,7 @@ import { findVitalData, listVitalData } from './routes/get-vital-data.ts'
 import { postVitalData } from './routes/post-vital-data.ts'
 import { refuseOtherMethods } from './routes/refuse-other-methods.ts'
 import { addComponents } from './schema-refs.ts'
+import { countAnswers } from './send-answer.ts'
 import { validatorCompiler } from './validator.ts'
 
 export interface HttpServerOptions {
@@ -39,6 +40,8 @@ export interface HttpServerOptions {
   readonly ingest: HttpIngest
   readonly reads: Reads
   readonly deadLetters: DeadLetterReads
+  /** Takes note of what the answers of reads hold of memory. */
+  readonly holdBytes?: HoldBytes
   readonly erase: Erase
   /** Who a request is; without it everyone may do everything. */
   readonly authenticate?: HttpAuthenticate
@@ -96,10 +99,11 @@ export function createHttpServer (options: HttpServerOptions) {
     await collectDocs(routes, options.version)
     if (part !== 'operation') {
       postVitalData(routes, options.ingest)
-      listVitalData(routes, options.reads)
-      findVitalData(routes, options.reads)
+      const counted = countAnswers(options.holdBytes ?? (() => () => {}))
+      listVitalData(routes, options.reads, counted)
+      findVitalData(routes, options.reads, counted)
       deleteVitalData(routes, options.erase)
-      getDeadLetters(routes, options.deadLetters)
+      getDeadLetters(routes, options.deadLetters, counted)
     }
     if (part !== 'public') {
       getMetrics(routes, options.metrics)

@@ -9,7 +9,7 @@
  * moment, and each slot keeps the moment in which it was last observed.
  */
 import { toEffectiveUs } from '../../db/effective-time.ts'
-import type { OrderKeys } from '../../db/queries/select-order-keys.ts'
+import type { OrderKeys } from '../../db/queries/resource-columns.ts'
 import type { ReadingRow } from '../../db/rows.ts'
 import type { LatestQuery } from '../../schemas/vital-data.ts'
 import { type PageBounds, selectSlots, UNRANKED } from './select-slots.ts'

@@ -14,7 +14,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { OrderKeys } from '../../db/queries/select-order-keys.ts'
+import type { OrderKeys } from '../../db/queries/resource-columns.ts'
 import type { DeviceOrder } from './device-order.ts'
 
 /** How often it is asked for other gateways. */

@@ -1,12 +1,12 @@
-import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
 import { countOtherGateways } from '../../db/queries/count-other-gateways.ts'
+import type { LatestPage, OrderedRow, OrderKeys } from '../../db/queries/resource-columns.ts'
 import { selectLatest } from '../../db/queries/select-latest.ts'
 import { selectLatestOf } from '../../db/queries/select-latest-of.ts'
-import { type OrderKeys, selectOrderKeys } from '../../db/queries/select-order-keys.ts'
+import { selectOrderKeys } from '../../db/queries/select-order-keys.ts'
 import type { ReadingRow } from '../../db/rows.ts'
-import type { Tables } from '../../db/tables.ts'
-import type { LatestQuery, Resource, ResourceList } from '../../schemas/vital-data.ts'
+import type { LatestQuery } from '../../schemas/vital-data.ts'
+import type { ReadBudget } from '../reads/read-budget.ts'
 import { compareDevices } from './compare-devices.ts'
 import { DeviceOrder } from './device-order.ts'
 import { createLoader } from './loader.ts'
@@ -26,7 +26,7 @@ const DIFFERENCE_MAX = 10_000
 const KEY_OFFSET_MAX = 10_000
 
 export interface SortedPagesOptions {
-  readonly kysely: Kysely<Tables>
+  readonly budget: Pick<ReadBudget, 'query' | 'background'>
   /** Of this gateway, which is none of the others. */
   readonly applicationName?: string
   readonly logger: Logger
@@ -42,29 +42,30 @@ export interface SortedPagesOptions {
  * here in memory, picks theirs, and one query by key fetches them. Where the order cannot be trusted PostgreSQL sorts.
  */
 export function createSortedPages (options: SortedPagesOptions) {
-  const { kysely, applicationName, logger, devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
+  const { budget, applicationName, logger, devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
   const order = new DeviceOrder({ devicesMax })
   const loader = createLoader({
     ...options,
     order,
     devicesMax,
-    countOtherGateways: () => countOtherGateways(kysely, applicationName),
-    countDevices: async () => (await selectLatestOf(kysely, [])).total,
-    selectOrderKeys: (after, count) => selectOrderKeys(kysely, after, count)
+    countOtherGateways: () => budget.background((kysely) => countOtherGateways(kysely, applicationName)),
+    countDevices: async () => (await budget.background((kysely) => selectLatestOf(kysely, []))).total,
+    selectOrderKeys: (after, count) => budget.background((kysely) => selectOrderKeys(kysely, after, count))
   })
-  const sortInTable = createTableSorts((query) => selectLatest(kysely, query))
+  const listFromTable = (query: LatestQuery) => budget.query((kysely) => selectLatest(kysely, query))
+  const sortInTable = createTableSorts(listFromTable)
   /** Devices that are being erased. */
   let erasing = 0
 
   const isTrusted = () => loader.isTrusted && erasing === 0 && order.unranked <= UNRANKED_MAX
 
   /** @returns `null` where the order cannot be trusted */
-  async function listOrdered (query: LatestQuery): Promise<ResourceList | null> {
+  async function listOrdered (query: LatestQuery): Promise<LatestPage | null> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const devices = isTrusted() ? order.page(query) : null
       if (devices === null) return null
       const moment = order.begin()
-      const list = await selectLatestOf(kysely, devices)
+      const list = await budget.query((kysely) => selectLatestOf(kysely, devices))
       for (const resource of list.resources) order.correct(toOrderKeys(resource), moment)
       if (Math.abs(list.total - order.size) > DIFFERENCE_MAX) loader.hurry()
       if (list.resources.length === devices.length) return { ...list, resources: toSorted(list.resources, query) }
@@ -86,8 +87,8 @@ export function createSortedPages (options: SortedPagesOptions) {
       return order.size
     },
 
-    async list (query: LatestQuery): Promise<ResourceList> {
-      if (query.sortBy === 'deviceId' && query.offset <= keyOffsetMax) return await selectLatest(kysely, query)
+    async list (query: LatestQuery): Promise<LatestPage> {
+      if (query.sortBy === 'deviceId' && query.offset <= keyOffsetMax) return await listFromTable(query)
       return await listOrdered(query) ?? await sortInTable(query)
     },
 
@@ -109,7 +110,7 @@ export function createSortedPages (options: SortedPagesOptions) {
         order.remove(device)
         const moment = order.begin()
         // What it sent after its erasure may have been observed before this, and was removed with the rest.
-        const { resources: [resource] } = await selectLatestOf(kysely, [device])
+        const { resources: [resource] } = await budget.background((kysely) => selectLatestOf(kysely, [device]))
         if (resource !== undefined) order.take(toOrderKeys(resource), moment)
       } catch {
         loader.distrust('a device was erased')
@@ -125,20 +126,12 @@ export function createSortedPages (options: SortedPagesOptions) {
 
 export type SortedPages = ReturnType<typeof createSortedPages>
 
-function toOrderKeys ({ deviceId, timestamp, heartRate, breathRate, vitalTimestamps }: Resource): OrderKeys {
-  return {
-    device: deviceId,
-    time: timestamp,
-    heartRate,
-    heartRateTime: vitalTimestamps['heartRateValue'] ?? null,
-    breathRate,
-    breathRateTime: vitalTimestamps['breathRateValue'] ?? null,
-    breathValueTime: vitalTimestamps['breathValue'] ?? null
-  }
+function toOrderKeys ({ deviceId, timestamp, ...keys }: OrderedRow): OrderKeys {
+  return { device: deviceId, time: timestamp, ...keys }
 }
 
 /** What was fetched may be newer than what the page was picked by. */
-function toSorted (resources: readonly Resource[], { sortBy, orderBy }: LatestQuery): Resource[] {
+function toSorted (resources: readonly OrderedRow[], { sortBy, orderBy }: LatestQuery): OrderedRow[] {
   const sign = orderBy === 'asc' ? 1 : -1
   if (sortBy === 'deviceId') return resources.toSorted((a, b) => sign * compareDevices(a.deviceId, b.deviceId))
   return resources.toSorted((a, b) => {

@@ -10,7 +10,7 @@ t.test('lists with defaults, keeping every key', async (t) => {
     reads: {
       listLatest: (query) => {
         queries.push(query)
-        return Promise.resolve({ total: 7, resources: [RESOURCE] })
+        return Promise.resolve(JSON.stringify({ total: 7, resources: [RESOURCE] }))
       },
       findLatest: () => Promise.resolve(undefined)
     }
@@ -92,10 +92,10 @@ t.test('finds one device by its decoded name', async (t) => {
   const asked: string[] = []
   const { url } = await startHttpServer(t, {
     reads: {
-      listLatest: () => Promise.resolve({ total: 0, resources: [] }),
+      listLatest: () => Promise.resolve('{"total":0,"resources":[]}'),
       findLatest: (device) => {
         asked.push(device)
-        return Promise.resolve(device === 'unknown' ? undefined : { ...RESOURCE, deviceId: device })
+        return Promise.resolve(device === 'unknown' ? undefined : JSON.stringify({ ...RESOURCE, deviceId: device }))
       }
     }
   })

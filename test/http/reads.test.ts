@@ -1,12 +1,13 @@
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../db/database.ts'
-import { findLatest } from '../../db/queries/find-latest.ts'
 import { selectLatest } from '../../db/queries/select-latest.ts'
 import { createStore } from '../../db/store.ts'
 import type { ReadingRow } from '../../db/rows.ts'
 import type { ResourceList } from '../../schemas/vital-data.ts'
+import { createDatabaseReads } from '../../src/database-reads.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
+import { createReadBudget } from '../../src/reads/read-budget.ts'
 import { createTestDatabase } from '../postgres.ts'
 import { expectError, startHttpServer } from './server.ts'
 
@@ -19,12 +20,8 @@ async function startWithDatabase (t: Test, readings: ReadingRow[], timeouts: { s
   t.teardown(() => database.close())
   const store = createStore(database)
   for (const row of readings) await store.write([row], [])
-  const server = await startHttpServer(t, {
-    reads: {
-      listLatest: (listed) => selectLatest(database.kysely, listed),
-      findLatest: (device) => findLatest(database.kysely, device)
-    }
-  })
+  const budget = createReadBudget({ kysely: database.kysely, queriesMax: 3 })
+  const server = await startHttpServer(t, createDatabaseReads(budget, { list: (listed) => budget.query((kysely) => selectLatest(kysely, listed)) }))
   const list = async (search: string) => await (await fetch(`${server.url}/vital-data?${search}`)).json() as ResourceList
   return { ...server, database, query, list }
 }

@@ -24,8 +24,8 @@ export async function startHttpServer (t: Test, overrides: Partial<HttpServerOpt
     bodyBytesMax: 1024,
     ingest: (_payload, settle) => { settle({ status: 'durable' }) },
     reads: {
-      listLatest: () => Promise.resolve({ total: 1, resources: [RESOURCE] }),
-      findLatest: (device) => Promise.resolve(device === RESOURCE.deviceId ? RESOURCE : undefined)
+      listLatest: () => Promise.resolve(JSON.stringify({ total: 1, resources: [RESOURCE] })),
+      findLatest: (device) => Promise.resolve(device === RESOURCE.deviceId ? JSON.stringify(RESOURCE) : undefined)
     },
     deadLetters: {
       list: () => Promise.resolve({ total: 0, resources: [] }),

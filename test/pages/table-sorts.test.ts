@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import type { LatestQuery, ResourceList } from '../../schemas/vital-data.ts'
+import type { LatestPage } from '../../db/queries/resource-columns.ts'
+import type { LatestQuery } from '../../schemas/vital-data.ts'
 import { classifyError } from '../../db/sqlstate.ts'
 import { createTableSorts } from '../../src/pages/table-sorts.ts'
 
@@ -11,7 +12,7 @@ const page = (offset: number): LatestQuery => ({ sortBy: 'heartRate', orderBy: '
 /** Sorts that end when told. */
 function createSorts (waitMaxMs?: number) {
   const begun: Array<{ readonly offset: number, readonly end: (error?: Error) => void }> = []
-  const sort = createTableSorts(({ offset }) => new Promise<ResourceList>((resolve, reject) => {
+  const sort = createTableSorts(({ offset }) => new Promise<LatestPage>((resolve, reject) => {
     begun.push({ offset, end: (error) => error === undefined ? resolve({ total: offset, resources: [] }) : reject(error) })
   }), waitMaxMs)
   return { sort, begun, offsets: () => begun.map(({ offset }) => offset) }
@@ -54,7 +55,7 @@ t.test('who waits too long is told to come again, and is not read for', async (t
   const { sort, begun, offsets } = createSorts(20)
   const first = sort(page(1))
   const error: unknown = await sort(page(2)).catch((reason: unknown) => reason)
-  t.match(error, { code: 'VITAL_SORTS_BUSY' })
+  t.match(error, { code: 'VITAL_READS_BUSY' })
   t.equal(classifyError(error), 'retry', 'over HTTP 503')
   begun[0]?.end()
   await first
@@ -69,7 +70,7 @@ t.test('who waits too long is told to come again, and is not read for', async (t
 t.test('a page is not kept once it was answered', async (t) => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
-  const pages: Array<WeakRef<ResourceList>> = []
+  const pages: Array<WeakRef<LatestPage>> = []
   const sort = createTableSorts(async () => {
     const list = { total: 1, resources: [] }
     pages.push(new WeakRef(list))

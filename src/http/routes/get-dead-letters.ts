@@ -6,6 +6,7 @@ import {
 import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS } from '../errors.ts'
 import { errorAnswers } from '../schema-refs.ts'
+import type { CountedAnswers } from '../send-answer.ts'
 import { orUnavailable } from './get-vital-data.ts'
 
 /** What the routes of the dead letters ask of PostgreSQL. Rejects when it is away, within the pool's time-outs. */
@@ -20,15 +21,15 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const answers = (description: string, schema: TSchema) => ({ description, content: { 'application/json': { schema } } })
 
 /** `GET /dead-letters` and `GET /dead-letters/{id}`: what was refused, and why. Read-only: `npm run dead-letters` replays and discards. */
-export function getDeadLetters (app: HttpApp, reads: DeadLetterReads): void {
+export function getDeadLetters (app: HttpApp, reads: DeadLetterReads, counted: CountedAnswers): void {
   const list = {
     summary: 'What was refused, newest first',
     description: 'Without payloads; ask for one letter to see its own.',
     tags: ['operation'],
     querystring: DeadLetterQuerySchema,
-    response: { 200: answers('One page', DeadLetterListSchema), ...errorAnswers('InvalidQuery', 'DatabaseUnavailable') }
+    response: { 200: answers('One page', DeadLetterListSchema), ...errorAnswers('InvalidQuery', 'ReadsBusy', 'DatabaseUnavailable') }
   }
-  app.get('/dead-letters', { schema: list }, async (request, reply): Promise<DeadLetterList> => {
+  app.get('/dead-letters', { ...counted, schema: list }, async (request, reply): Promise<DeadLetterList> => {
     const page = await orUnavailable(reads.list(request.query))
     reply.header('cache-control', 'no-store')
     return page
@@ -38,9 +39,9 @@ export function getDeadLetters (app: HttpApp, reads: DeadLetterReads): void {
     summary: 'One refused input, whole',
     tags: ['operation'],
     params: Type.Object({ id: Type.String({ format: 'uuid' }) }),
-    response: { 200: answers('The letter', DeadLetterSchema), ...errorAnswers('DeadLetterNotFound', 'DatabaseUnavailable') }
+    response: { 200: answers('The letter', DeadLetterSchema), ...errorAnswers('DeadLetterNotFound', 'ReadsBusy', 'DatabaseUnavailable') }
   }
-  app.get('/dead-letters/:id', { schema: find }, async (request, reply): Promise<DeadLetter> => {
+  app.get('/dead-letters/:id', { ...counted, schema: find }, async (request, reply): Promise<DeadLetter> => {
     const { id } = request.params
     const letter = UUID.test(id) ? await orUnavailable(reads.find(id)) : undefined
     if (letter === undefined) throw new HTTP_ERRORS.DeadLetterNotFound()

@@ -1,0 +1,51 @@
+/** How the answer of a read leaves: counted until the socket took it, and given up when the client does not take it. */
+import { Readable } from 'node:stream'
+import type { FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import { JSON_TYPE } from './error-answer.ts'
+import { HTTP_LIMITS } from './limits.ts'
+import type { HoldBytes, ReadAnswer } from './reads.ts'
+
+/** Options of a route. */
+export type CountedAnswers = ReturnType<typeof countAnswers>
+
+/** Counts what a route answers. Parts count for themselves, as they are fetched. */
+export function countAnswers (hold: HoldBytes): { readonly onSend: onSendHookHandler } {
+  return {
+    onSend (_request, reply, payload, done) {
+      if (typeof payload === 'string') {
+        const release = hold(payload.length)
+        // A client that takes nothing would hold what others may need.
+        const timer = setTimeout(() => { reply.raw.req.socket.destroy() }, HTTP_LIMITS.answerTimeoutMs)
+        reply.raw.once('close', () => {
+          clearTimeout(timer)
+          release()
+        })
+      }
+      done(null, payload)
+    }
+  }
+}
+
+export function sendAnswer (request: FastifyRequest, reply: FastifyReply, answer: ReadAnswer): FastifyReply {
+  reply.header('content-type', JSON_TYPE).header('cache-control', 'no-store')
+  if (typeof answer === 'string') return reply.send(answer)
+  const { parts, close } = answer
+  reply.raw.once('close', close)
+  if (reply.raw.destroyed || request.method === 'HEAD') {
+    close()
+    return reply.send('')
+  }
+  return reply.send(Readable.from(inTime(parts, () => { request.raw.socket.destroy() }), { objectMode: false }))
+}
+
+/** Each part must be taken in time. */
+async function * inTime (parts: AsyncIterable<string>, giveUp: () => void): AsyncGenerator<string> {
+  for await (const part of parts) {
+    const timer = setTimeout(giveUp, HTTP_LIMITS.answerTimeoutMs)
+    try {
+      yield part
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}

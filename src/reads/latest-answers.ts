@@ -1,0 +1,116 @@
+/**
+ * Answers of the latest states, as JSON text. Rows that are small come with the page. Those that are large are fetched behind it, slice by slice; an answer
+ * of more than one slice leaves in parts, and a slice is dropped once the socket took it.
+ */
+import type { LatestPage, LatestRow } from '../../db/queries/resource-columns.ts'
+import { selectLatestSlice } from '../../db/queries/select-latest-slice.ts'
+import type { ReadAnswer } from '../http/reads.ts'
+import type { LargeRead, ReadBudget } from './read-budget.ts'
+
+/** Of JSON in one slice: about 2 ms of PostgreSQL. A row that is larger is a slice of its own. */
+const SLICE_BYTES_MAX = 256 * 1024
+/** Characters that are sent whole, with their length. */
+const WHOLE_CHARACTERS_MAX = 2 * SLICE_BYTES_MAX
+/** Characters handed to the socket at a time: a string of 12 MB would hold up the event loop for as long as it is copied. */
+const PART_CHARACTERS_MAX = 64 * 1024
+
+type Budget = Pick<ReadBudget, 'openLarge'>
+
+export async function answerPage (budget: Budget, { total, resources }: LatestPage): Promise<ReadAnswer> {
+  return await answer(budget, resources, `{"total":${total},"resources":[`, ']}')
+}
+
+/** @returns `undefined` when the row was deleted meanwhile */
+export async function answerRow (budget: Budget, row: LatestRow): Promise<ReadAnswer | undefined> {
+  const answered = await answer(budget, [row], '', '')
+  return answered === '' ? undefined : answered
+}
+
+async function answer (budget: Budget, rows: readonly LatestRow[], head: string, tail: string): Promise<ReadAnswer> {
+  if (rows.every(isWhole)) return head + rows.map(toJson).join(',') + tail
+  const read = await budget.openLarge()
+  try {
+    const texts = createTexts(read, rows)
+    // Before the status: until here the read may still be refused.
+    const first = [head, ...await texts.next()]
+    if (texts.isDone && first.reduce((sum, { length }) => sum + length, 0) <= WHOLE_CHARACTERS_MAX) {
+      read.close()
+      return first.join('') + tail
+    }
+    return { parts: toParts(first, texts, tail), close: read.close }
+  } catch (error) {
+    read.close()
+    throw error
+  }
+}
+
+async function * toParts (first: string[], texts: ReturnType<typeof createTexts>, tail: string): AsyncGenerator<string> {
+  yield * cut(first)
+  while (!texts.isDone) yield * cut(await texts.next())
+  if (tail !== '') yield tail
+}
+
+/** Parts of nearly the same length. What is large is cut as it is: joined to its neighbours, it would be copied as a whole first. */
+function * cut (texts: readonly string[]): Generator<string> {
+  let part = ''
+  for (const text of texts) {
+    for (let from = 0; from < text.length; from += PART_CHARACTERS_MAX) {
+      part += text.slice(from, from + PART_CHARACTERS_MAX)
+      if (part.length < PART_CHARACTERS_MAX) continue
+      yield part
+      part = ''
+    }
+  }
+  if (part !== '') yield part
+}
+
+/** The rows as JSON, in order and in pieces, as many at a time as one slice brings. A device that was deleted meanwhile is left out. */
+function createTexts (read: LargeRead, rows: readonly LatestRow[]) {
+  const large = rows.filter((row) => !isWhole(row)).map(({ deviceId }) => deviceId)
+  let index = 0
+  /** Of `large`: asked for, and passed. */
+  let fetched = 0
+  let passed = 0
+  let separator = ''
+  let slice: ReadonlyMap<string, LatestRow> = new Map()
+
+  async function fetchSlice (): Promise<void> {
+    // Not held beside the next one.
+    slice = new Map()
+    const { rows, devices } = await read.slice((kysely) => selectLatestSlice(kysely, large.slice(fetched), SLICE_BYTES_MAX), ({ bytes }) => bytes)
+    fetched += devices
+    slice = new Map(rows.map((row) => [row.deviceId, row]))
+  }
+
+  return {
+    get isDone () { return index === rows.length },
+
+    async next (): Promise<string[]> {
+      let hasFetched = false
+      const texts: string[] = []
+      for (; index < rows.length; index++) {
+        const row = rows[index]!
+        if (!isWhole(row) && passed === fetched) {
+          if (hasFetched) break
+          await fetchSlice()
+          hasFetched = true
+        }
+        const whole = isWhole(row) ? row : slice.get(row.deviceId)
+        if (!isWhole(row)) passed++
+        if (whole === undefined) continue
+        texts.push(separator, ...toPieces(whole))
+        separator = ','
+      }
+      return texts
+    }
+  }
+}
+
+const isWhole = ({ vitals }: LatestRow) => vitals !== null
+
+function toPieces ({ deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps }: LatestRow): string[] {
+  const head = JSON.stringify({ deviceId, timestamp, heartRate, breathRate })
+  return [`${head.slice(0, -1)},"vitals":`, `${vitals}`, ',"vitalTimestamps":', `${vitalTimestamps}`, '}']
+}
+
+const toJson = (row: LatestRow) => toPieces(row).join('')

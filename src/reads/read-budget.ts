@@ -1,0 +1,194 @@
+/**
+ * What reads may take: connections, and bytes of memory.
+ *
+ *   small: query ──> a turn of `queriesMax` ──> PostgreSQL
+ *   large: open  ──> a turn of `largeMax` ──> slice ──> slice ──> … ──> close
+ *                                               │ one at a time over all answers, and only while less than `bytesMax` is held
+ *
+ * A small result has a bound of its own (a page of rows without what is large). What has none is fetched slice by slice, each in a query of its own, so that
+ * no transaction and no connection waits for a client. The bytes of every answer count from the fetch until the socket took them. A read that does not get its
+ * turn in time is refused (`VITAL_READS_BUSY`); it then has not begun.
+ */
+import type { Kysely } from 'kysely'
+import type { Tables } from '../../db/tables.ts'
+
+/** Longer, and a reader is better told to come again. */
+const WAIT_MAX_MS = 2000
+/** Reads that wait at a time; each holds its request. */
+const WAITING_MAX = 1000
+/**
+ * Large answers under way. Their slices take turns, so each further one makes the others slower: at 8 a slice of 12 MB comes each second.
+ */
+const LARGE_MAX = 8
+/** From one slice to the next of an answer that is half sent, which cannot become a 503 any more. */
+const SLICE_WAIT_MAX_MS = 30_000
+/**
+ * After a slice the next one waits for as long as that one took, up to this: large values take half of a core of PostgreSQL at most, and the commits of others
+ * find the rest.
+ */
+const SLICE_REST_MAX_MS = 500
+/** What may be held when the next read begins; that one may exceed it by its own size, once for each that is under way. */
+const BYTES_MAX = 32 * 1024 * 1024
+
+/** It may be asked for again at any time. */
+export class ReadsBusyError extends Error {
+  readonly code = 'VITAL_READS_BUSY'
+  constructor (why: string) {
+    super(`the read was not begun: ${why}`)
+  }
+}
+
+/** Runs one query of the pool for reads. */
+export type Read = <T>(query: (kysely: Kysely<Tables>) => Promise<T>) => Promise<T>
+
+/** An answer whose size is not known beforehand. */
+export interface LargeRead {
+  /** Fetches what comes next, and holds its bytes until the next call, or {@link LargeRead.close}. */
+  slice <T> (query: (kysely: Kysely<Tables>) => Promise<T>, toBytes: (slice: T) => number): Promise<T>
+  close (): void
+}
+
+export interface ReadBudgetOptions {
+  readonly kysely: Kysely<Tables>
+  /** Connections of the pool for reads. */
+  readonly queriesMax: number
+  readonly waitMaxMs?: number
+  readonly waitingMax?: number
+  readonly largeMax?: number
+  readonly bytesMax?: number
+}
+
+/** Bounds all reads of a gateway together. */
+export function createReadBudget (options: ReadBudgetOptions) {
+  const { kysely, waitMaxMs = WAIT_MAX_MS, waitingMax = WAITING_MAX, bytesMax = BYTES_MAX } = options
+  let bytes = 0
+  let refused = 0
+  const hasRoom = () => bytes < bytesMax
+  const gate = (turnsMax: number) => createGate({ turnsMax, waitingMax, hasRoom, onRefused: () => { refused++ } })
+  const queries = gate(options.queriesMax)
+  const answers = gate(options.largeMax ?? LARGE_MAX)
+  const slices = gate(1)
+
+  /** Counts bytes that were fetched. @returns gives them back, once */
+  function hold (count: number): () => void {
+    let held = count
+    bytes += count
+    return () => {
+      bytes -= held
+      held = 0
+      for (const waiting of [queries, slices, answers]) waiting.wake()
+    }
+  }
+
+  async function run <T> (query: (kysely: Kysely<Tables>) => Promise<T>, queueMaxMs: number): Promise<T> {
+    await queries.enter(queueMaxMs)
+    try {
+      return await query(kysely)
+    } finally {
+      queries.leave()
+    }
+  }
+
+  /** @throws `VITAL_READS_BUSY` */
+  async function openLarge (): Promise<LargeRead> {
+    await answers.enter(waitMaxMs)
+    let release = () => {}
+    let isFirst = true
+    let isClosed = false
+    return {
+      async slice (query, toBytes) {
+        release()
+        await slices.enter(isFirst ? waitMaxMs : SLICE_WAIT_MAX_MS)
+        isFirst = false
+        const startMs = performance.now()
+        try {
+          const slice = await run(query, SLICE_WAIT_MAX_MS)
+          release = hold(toBytes(slice))
+          // The client may have gone while it was fetched.
+          if (isClosed) release()
+          return slice
+        } finally {
+          setTimeout(slices.leave, Math.min(performance.now() - startMs, SLICE_REST_MAX_MS)).unref()
+        }
+      },
+      close () {
+        release()
+        if (!isClosed) answers.leave()
+        isClosed = true
+      }
+    }
+  }
+
+  return {
+    /** @throws `VITAL_READS_BUSY`, or what pg failed with */
+    query: ((query) => run(query, waitMaxMs)) as Read,
+    /** For what nobody waits for: it stands in the same line, and does not give up. */
+    background: ((query) => run(query, Infinity)) as Read,
+    openLarge,
+    hold,
+    get bytes () { return bytes },
+    get waiting () { return queries.waiting + answers.waiting },
+    /** Reads that did not get their turn. */
+    get refused () { return refused }
+  }
+}
+
+export type ReadBudget = ReturnType<typeof createReadBudget>
+
+interface GateOptions {
+  readonly turnsMax: number
+  readonly waitingMax: number
+  readonly hasRoom: () => boolean
+  readonly onRefused: () => void
+}
+
+/** So many at a time; the others wait in the order in which they came. */
+function createGate ({ turnsMax, waitingMax, hasRoom, onRefused }: GateOptions) {
+  const waiting = new Set<() => void>()
+  let taken = 0
+
+  function wake (): void {
+    for (const enter of waiting) {
+      if (taken >= turnsMax || !hasRoom()) return
+      taken++
+      enter()
+    }
+  }
+
+  return {
+    wake,
+    get waiting () { return waiting.size },
+
+    /** @throws `VITAL_READS_BUSY` when its turn does not come within `waitMaxMs` */
+    async enter (waitMaxMs: number): Promise<void> {
+      if (waiting.size === 0 && taken < turnsMax && hasRoom()) {
+        taken++
+        return
+      }
+      const refuse = (why: string) => {
+        onRefused()
+        return new ReadsBusyError(why)
+      }
+      if (waiting.size >= waitingMax) throw refuse(`${waitingMax} others wait`)
+      await new Promise<void>((resolve, reject) => {
+        const settle = () => {
+          waiting.delete(settle)
+          clearTimeout(timer)
+          resolve()
+        }
+        const timer = waitMaxMs === Infinity
+          ? undefined
+          : setTimeout(() => {
+            waiting.delete(settle)
+            reject(refuse(`others were under way for ${waitMaxMs} ms`))
+          }, waitMaxMs)
+        waiting.add(settle)
+      })
+    },
+
+    leave (): void {
+      taken--
+      wake()
+    }
+  }
+}
