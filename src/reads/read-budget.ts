@@ -16,10 +16,8 @@ import type { Tables } from '../../db/tables.ts'
 const WAIT_MAX_MS = 2000
 /** Reads that wait at a time; each holds its request. */
 const WAITING_MAX = 1000
-/**
- * Large answers under way. Their slices take turns, so each further one makes the others slower: at 8 a slice of 12 MB comes each second.
- */
-const LARGE_MAX = 8
+/** Large answers under way. Their slices take turns, so each further one makes the others slower, and none is answered sooner. */
+const LARGE_MAX = 4
 /** From one slice to the next of an answer that is half sent, which cannot become a 503 any more. */
 const SLICE_WAIT_MAX_MS = 30_000
 /**
@@ -28,7 +26,7 @@ const SLICE_WAIT_MAX_MS = 30_000
  */
 const SLICE_REST_MAX_MS = 500
 /** What may be held when the next read begins; that one may exceed it by its own size, once for each that is under way. */
-const BYTES_MAX = 32 * 1024 * 1024
+const BYTES_MAX = 16 * 1024 * 1024
 
 /** It may be asked for again at any time. */
 export class ReadsBusyError extends Error {

@@ -13,9 +13,9 @@ const LONG_NUMBERS = 40_000
 const PAGE_READERS = 40
 const DEVICE_READERS = 60
 
-/** Above every device of the load in the order of ids, so that pages downwards begin with them. */
+/** Above every device of the load in the order of ids, so that the first page downwards holds them and no other. */
 const LARGE_PREFIX = 'zz-large'
-const LONG_DEVICE = 'zz-long'
+const LONG_DEVICE = 'aa-long'
 
 async function post (rig: Rig, body: string): Promise<void> {
   const response = await fetch(`http://127.0.0.1:${rig.httpPort}/vital-data`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
