@@ -21,10 +21,11 @@ const LARGE_MAX = 4
 /** From one slice to the next of an answer that is half sent, which cannot become a 503 any more. */
 const SLICE_WAIT_MAX_MS = 30_000
 /**
- * After a slice the next one waits for as long as that one took, up to this: large values take half of a core of PostgreSQL at most, and the commits of others
- * find the rest.
+ * After a slice the next one waits for so many times as long as that one took: printing large values takes a quarter of a core of PostgreSQL at most, and the
+ * commits of others find the rest.
  */
-const SLICE_REST_MAX_MS = 500
+const SLICE_REST = 3
+const SLICE_REST_MAX_MS = 1000
 /** What may be held when the next read begins; that one may exceed it by its own size, once for each that is under way. */
 const BYTES_MAX = 16 * 1024 * 1024
 
@@ -106,7 +107,7 @@ export function createReadBudget (options: ReadBudgetOptions) {
           if (isClosed) release()
           return slice
         } finally {
-          setTimeout(slices.leave, Math.min(performance.now() - startMs, SLICE_REST_MAX_MS)).unref()
+          setTimeout(slices.leave, Math.min((performance.now() - startMs) * SLICE_REST, SLICE_REST_MAX_MS)).unref()
         }
       },
       close () {
