@@ -13,10 +13,10 @@ export function createDatabaseReads (
 ): { readonly reads: Reads, readonly deadLetters: DeadLetterReads, readonly holdBytes: HoldBytes } {
   return {
     reads: {
-      listLatest: async (query) => await answerPage(budget, await pages.list(query)),
-      async findLatest (device) {
+      listLatest: async (query, isGone) => await answerPage({ budget, isGone }, await pages.list(query)),
+      async findLatest (device, isGone) {
         const row = await budget.query((kysely) => findLatest(kysely, device))
-        return row && await answerRow(budget, row)
+        return row && await answerRow({ budget, isGone }, row)
       }
     },
     deadLetters: {

@@ -5,7 +5,7 @@
 import type { LatestPage, LatestRow } from '../../db/queries/resource-columns.ts'
 import { selectLatestSlice } from '../../db/queries/select-latest-slice.ts'
 import type { ReadAnswer } from '../http/reads.ts'
-import type { LargeRead, ReadBudget } from './read-budget.ts'
+import { type LargeRead, type ReadBudget, ReadsBusyError } from './read-budget.ts'
 
 /** Of JSON in one slice: about 2 ms of PostgreSQL. A row that is larger is a slice of its own. */
 const SLICE_BYTES_MAX = 256 * 1024
@@ -14,22 +14,27 @@ const WHOLE_CHARACTERS_MAX = 2 * SLICE_BYTES_MAX
 /** Characters handed to the socket at a time: a string of 12 MB would hold up the event loop for as long as it is copied. */
 const PART_CHARACTERS_MAX = 64 * 1024
 
-type Budget = Pick<ReadBudget, 'openLarge'>
+interface Reader {
+  readonly budget: Pick<ReadBudget, 'openLarge'>
+  /** The client has left. */
+  readonly isGone: () => boolean
+}
 
-export async function answerPage (budget: Budget, { total, resources }: LatestPage): Promise<ReadAnswer> {
-  return await answer(budget, resources, `{"total":${total},"resources":[`, ']}')
+export async function answerPage (reader: Reader, { total, resources }: LatestPage): Promise<ReadAnswer> {
+  return await answer(reader, resources, `{"total":${total},"resources":[`, ']}')
 }
 
 /** @returns `undefined` when the row was deleted meanwhile */
-export async function answerRow (budget: Budget, row: LatestRow): Promise<ReadAnswer | undefined> {
-  const answered = await answer(budget, [row], '', '')
+export async function answerRow (reader: Reader, row: LatestRow): Promise<ReadAnswer | undefined> {
+  const answered = await answer(reader, [row], '', '')
   return answered === '' ? undefined : answered
 }
 
-async function answer (budget: Budget, rows: readonly LatestRow[], head: string, tail: string): Promise<ReadAnswer> {
+async function answer ({ budget, isGone }: Reader, rows: readonly LatestRow[], head: string, tail: string): Promise<ReadAnswer> {
   if (rows.every(isWhole)) return head + rows.map(toJson).join(',') + tail
   const read = await budget.openLarge()
   try {
+    if (isGone()) throw new ReadsBusyError('its client has gone')
     const texts = createTexts(read, rows)
     // Before the status: until here the read may still be refused.
     const first = [head, ...await texts.next()]

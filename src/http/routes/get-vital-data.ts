@@ -18,7 +18,7 @@ export function listVitalData (app: HttpApp, reads: Reads, counted: CountedAnswe
     response: { 200: answers('One page', 'ResourceList'), ...errorAnswers('InvalidQuery', 'ReadsBusy', 'DatabaseUnavailable') }
   }
   app.get('/vital-data', { ...counted, schema, config: { access: READERS } }, async (request, reply) => {
-    return sendAnswer(request, reply, await orUnavailable(reads.listLatest(request.query)))
+    return sendAnswer(request, reply, await orUnavailable(reads.listLatest(request.query, () => request.raw.socket.destroyed)))
   })
 }
 
@@ -36,7 +36,7 @@ export function findVitalData (app: HttpApp, reads: Reads, counted: CountedAnswe
     if (!isDeviceId(device)) {
       throw withDetails(new HTTP_ERRORS.InvalidDevice(), [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
     }
-    const answer = await orUnavailable(reads.findLatest(device))
+    const answer = await orUnavailable(reads.findLatest(device, () => request.raw.socket.destroyed))
     if (answer === undefined) throw new HTTP_ERRORS.DeviceNotFound()
     return sendAnswer(request, reply, answer)
   })
