@@ -11,7 +11,7 @@ import type { createLogins } from './logins.ts'
 import { createOccasional } from './occasional.ts'
 import type { Origin } from './origin.ts'
 import type { Sessions } from './sessions.ts'
-import { isTopicName, levelsOf, RESERVED_PREFIX } from './topics.ts'
+import { levelsOf, RESERVED_PREFIX } from './topics.ts'
 
 /** Who says to be who. */
 export interface Credentials {
@@ -63,12 +63,9 @@ function refusalOf ({ clientId, clean, protocolVersion, will }: ConnectPacket, l
   if (clientId.length === 0 && (clean === false || protocolVersion === 3)) {
     return { returnCode: IDENTIFIER_REJECTED, message: 'an empty client id needs a clean session' } // [MQTT-3.1.3-8]
   }
-  if (clientId.length > limits.clientIdLengthMax || clientId.includes('\0')) { // [MQTT-1.5.3-2]
-    return { returnCode: IDENTIFIER_REJECTED, message: 'the client id is too long or holds a null character' }
-  }
-  // Aedes looks at neither: a will on `$SYS/` or on a wildcard would be published as it stands.
-  if (will !== undefined && (!isTopicName(will.topic) || will.topic.startsWith(RESERVED_PREFIX) ||
-    will.topic.length > limits.topicLengthMax || levelsOf(will.topic) > limits.topicLevelsMax)) {
+  if (clientId.length > limits.clientIdLengthMax) return { returnCode: IDENTIFIER_REJECTED, message: 'the client id is too long' }
+  // Aedes looks at neither: a will on `$SYS/` would be published as it stands.
+  if (will !== undefined && (will.topic.startsWith(RESERVED_PREFIX) || will.topic.length > limits.topicLengthMax || levelsOf(will.topic) > limits.topicLevelsMax)) {
     return { returnCode: NOT_AUTHORIZED, message: 'the will may not be published' }
   }
   return null

@@ -9,10 +9,11 @@ import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
 import { closeSoon, type Connection, Connections, createConnection, letGo, readOn } from './connections.ts'
 import { createExpress } from './express.ts'
+import { createWritableGuard } from './deliver/writable.ts'
 import type { PrincipalReview } from './endings.ts'
 import type { Principal } from '../schemas/principal.ts'
 import { createEmitter, createForwardGuard } from './fan-out.ts'
-import { createTraffic, type FrameViolation, noteConnect, PUBLISH } from './frames.ts'
+import { createTraffic, type FrameViolation, noteConnect } from './frames.ts'
 import type { Ingest } from './ingest.ts'
 import { LimitHits } from './limit-hits.ts'
 import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts'
@@ -32,6 +33,7 @@ import { createSubscriber, type FanOut } from './subscriber.ts'
 import { createSubscriptionGuard } from './subscriptions.ts'
 import { deviceOf, isVitalTopic } from './topics.ts'
 import { Watchers } from './watchers.ts'
+import { PUBLISH } from './wire.ts'
 
 /** What {@link createBroker} needs. */
 export interface BrokerOptions {
@@ -85,6 +87,8 @@ export interface Broker {
 
 /** Sessions are looked over so many times within `sessionExpiryMs`, so one outlives it by a tenth at most. */
 const EXPIRY_CHECKS = 10
+/** CONNACK 1 (MQTT 3.1.1 §3.2.2.3). */
+const UNACCEPTABLE_PROTOCOL_LEVEL = Buffer.from([0x20, 2, 0, 1])
 /** A connection outlives its token by so much at most. */
 const CREDENTIAL_CHECK_MS = 1000
 
@@ -130,6 +134,7 @@ export function createBroker (options: BrokerOptions): Broker {
     packetBytesMax: limits.packetBytesMax
   })
   const forwardGuard = createForwardGuard({ connections, hits, limits })
+  const writableGuard = createWritableGuard({ forward: forwardGuard.authorizeForward, logger })
   const subscriptionGuard = createSubscriptionGuard({
     connections, sessions, deniedFilters: options.deniedFilters ?? [], hits, limits
   })
@@ -148,7 +153,7 @@ export function createBroker (options: BrokerOptions): Broker {
     authenticate: authentication.authenticate,
     authorizePublish: express.authorizePublish,
     authorizeSubscribe: subscriptionGuard.authorizeSubscribe,
-    authorizeForward: (client, packet) => forwardGuard.authorizeForward(client, packet as AedesPublishPacket)
+    authorizeForward: (client, packet) => writableGuard.authorizeForward(client, packet as AedesPublishPacket)
   })
   // Aedes would close the client of a publish with more than 100 levels before the hook; below `vital/` it must become
   // a dead letter instead. What is relayed or subscribed to is checked by our own guards.
@@ -199,6 +204,7 @@ export function createBroker (options: BrokerOptions): Broker {
   function condemn (connection: Connection, violation: FrameViolation): void {
     connection.condemned = true
     offences.violation(connection, violation)
+    if (violation === 'protocol_level') connection.socket.write(UNACCEPTABLE_PROTOCOL_LEVEL)
     // The publishes that came before it in the same chunk are about to be held.
     setImmediate(() => { if (connection.held.size === 0) closeSoon(connection) })
   }
@@ -257,6 +263,7 @@ export function createBroker (options: BrokerOptions): Broker {
       heldMessages: subscriber.heldMessages,
       publishersStopped: gates.stopped,
       limitViolations: offences.counts.violations,
+      malformedPackets: offences.counts.malformed,
       // The listeners turn away what comes beyond connectionsMax before anybody else sees it.
       limitHits: new Map(hits.counts).set('connections', (hits.counts.get('connections') ?? 0) + listeners.counts.refused),
       loginsFailed: logins.counts.failed,
@@ -265,6 +272,7 @@ export function createBroker (options: BrokerOptions): Broker {
       subscriptions: subscriptionGuard.subscriptions,
       subscriptionsRefused: subscriptionGuard.refused,
       deliveriesDropped: forwardGuard.dropped,
+      deliveriesUnwritable: writableGuard.dropped,
       retainedMessages: retained.count,
       retainedBytes: retained.bytes,
       retainedRefused: retained.refused,

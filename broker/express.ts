@@ -13,11 +13,12 @@
 import type { Client, PublishPacket } from 'aedes'
 import { type Callback, RELEASED } from './acknowledgements.ts'
 import type { Connection, Connections } from './connections.ts'
-import { isPublishQos1, LENGTH_BYTES_MAX, PUBLISH, type Traffic } from './frames.ts'
+import { isPublishQos1, LENGTH_BYTES_MAX, type Traffic } from './frames.ts'
 import { PubackWriter } from './puback-writer.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { FanOut, Subscriber } from './subscriber.ts'
 import { deviceOf, isVitalTopic, RESERVED_PREFIX } from './topics.ts'
+import { PUBLISH } from './wire.ts'
 
 /**
  * Largest publish that is carried over until it has fully come. Each chunk of it is appended by copying, so a device that sends

@@ -1,5 +1,7 @@
-/** Why a byte stream is no MQTT that we take. */
-export type FrameViolation = 'packet_too_large' | 'malformed_length'
+import { checkBody, checkedBytes, checkFirstByte, checkLength, CONNECT, DISCONNECT, type Malformed, PUBLISH } from './wire.ts'
+
+/** Why a byte stream is refused. */
+export type FrameViolation = 'packet_too_large' | 'malformed_length' | Malformed
 
 /** Where {@link FrameScanner.scan} stops. */
 export const SCAN = {
@@ -26,20 +28,11 @@ export function createTraffic (): Traffic {
   return { packetsByType: new Float64Array(16), bytesReceived: 0 }
 }
 
-/** Control packet type of CONNECT. */
-const CONNECT = 1
-
 /** Counts a CONNECT that no scanner saw. */
 export function noteConnect (traffic: Traffic, bytes: number): void {
   (traffic.packetsByType[CONNECT] as number)++
   traffic.bytesReceived += bytes
 }
-
-/** Control packet type of PUBLISH. */
-export const PUBLISH = 3
-
-/** Control packet type of DISCONNECT. */
-const DISCONNECT = 14
 
 /** Of a remaining length [MQTT-2.2.3]. */
 export const LENGTH_BYTES_MAX = 4
@@ -53,10 +46,14 @@ export function isPublishQos1 (firstByte: number): boolean {
   return (firstByte & ~DUP) === PUBLISH_QOS_1
 }
 
+/** Bytes of a packet that is checked in pieces; beyond, its room doubles. */
+const PIECES_BYTES_MIN = 64
+
 /**
- * Follows the packet boundaries of one connection over its chunks, without looking into packets and without copying.
+ * Follows the packets of one connection over its chunks, and checks each as soon as enough of it has come (wire.ts).
  * A fixed header is one byte (type and flags) and one to four bytes of remaining length (MQTT 3.1.1 §2.2.3),
- * and may be cut anywhere between chunks; a body is skipped by its length.
+ * and may be cut anywhere between chunks; a body is skipped by its length. What is checked of a body is looked at where it
+ * lies, and copied only when a chunk ends within it.
  */
 export class FrameScanner {
   readonly #traffic: Traffic
@@ -71,6 +68,11 @@ export class FrameScanner {
   #headerBytes = 0
   #length = 0
   #isLast = false
+  #firstByte = 0
+  #isConnectDue = true
+  /** What has come of a body that is checked once more of it is there. */
+  #pieces: Buffer | null = null
+  #piecesBytes = 0
 
   constructor ({ traffic, packetBytesMax }: { traffic: Traffic, packetBytesMax: number }) {
     this.#traffic = traffic
@@ -97,6 +99,7 @@ export class FrameScanner {
     while (at < end) {
       if (bodyBytes > 0) {
         const skipped = bodyBytes < end - at ? bodyBytes : end - at
+        if (this.#pieces !== null && !this.#addPiece(chunk, at, at + skipped, bodyBytes)) return packetAt
         at += skipped
         bodyBytes -= skipped
         if (bodyBytes > 0 || mode === SCAN.onePacket || this.#isLast) break
@@ -108,6 +111,9 @@ export class FrameScanner {
         if (type === PUBLISH && mode === SCAN.untilPublish) break
         if (at > 0 && mode === SCAN.untilExpress && isPublishQos1(byte)) break
         packetAt = at
+        this.violation = this.#checkFirstByte(byte)
+        if (this.violation !== null) return packetAt
+        this.#firstByte = byte
         this.#isLast = type === DISCONNECT
         packetsByType[type] = (packetsByType[type] as number) + 1
         length = 0
@@ -127,6 +133,7 @@ export class FrameScanner {
         this.violation = 'packet_too_large'
         return packetAt
       }
+      if (!this.#begin(chunk, at, end, length)) return packetAt
       bodyBytes = length
       headerBytes = 0
       if (length === 0 && (mode === SCAN.onePacket || this.#isLast)) break
@@ -137,5 +144,49 @@ export class FrameScanner {
     this.#length = length
     this.#traffic.bytesReceived += at
     return at
+  }
+
+  #checkFirstByte (byte: number): Malformed | null {
+    const isConnect = byte >> 4 === CONNECT
+    if (isConnect !== this.#isConnectDue) return isConnect ? 'connect_again' : 'connect_missing'
+    this.#isConnectDue = false
+    return checkFirstByte(byte)
+  }
+
+  /** Checks the packet whose body begins at `at`, as far as it has come. @returns false when it breaks a rule */
+  #begin (chunk: Uint8Array, at: number, end: number, length: number): boolean {
+    const firstByte = this.#firstByte
+    this.violation = checkLength(firstByte, length)
+    if (this.violation !== null) return false
+    const bodyEnd = Math.min(at + length, end)
+    const checked = checkedBytes(firstByte, length, chunk, at, bodyEnd)
+    if (at + checked <= bodyEnd) {
+      this.violation = checkBody(firstByte, chunk, at, at + checked)
+      return this.violation === null
+    }
+    this.#pieces = Buffer.allocUnsafe(Math.max(PIECES_BYTES_MIN, bodyEnd - at))
+    this.#piecesBytes = 0
+    return true
+  }
+
+  /** @param bodyBytes - that were still to come before this piece. @returns false when the packet breaks a rule */
+  #addPiece (chunk: Uint8Array, start: number, end: number, bodyBytes: number): boolean {
+    let pieces = this.#pieces as Buffer
+    const had = this.#piecesBytes
+    const length = had + bodyBytes
+    const has = had + end - start
+    if (has > pieces.length) {
+      // Doubled, so that a packet that comes byte by byte is not copied for each.
+      pieces = Buffer.allocUnsafe(Math.max(pieces.length * 2, has))
+      pieces.set((this.#pieces as Buffer).subarray(0, had))
+      this.#pieces = pieces
+    }
+    pieces.set(chunk.subarray(start, end), had)
+    this.#piecesBytes = has
+    const checked = checkedBytes(this.#firstByte, length, pieces, 0, has)
+    if (has < checked) return true
+    this.violation = checkBody(this.#firstByte, pieces, 0, checked)
+    this.#pieces = null
+    return this.violation === null
   }
 }

@@ -4,6 +4,7 @@ import mqttPacket, { type IConnectPacket } from 'mqtt-packet'
 import { LENGTH_BYTES_MAX } from './frames.ts'
 import { Login } from './login.ts'
 import type { Origin } from './origin.ts'
+import { checkPacket } from './wire.ts'
 
 /** First byte of every CONNECT (MQTT 3.1.1 §3.1.1). */
 const CONNECT = 0x10
@@ -91,8 +92,10 @@ function connectLengthOf (chunk: Buffer): number {
   return 0
 }
 
-/** `null` for what Aedes has its own answer to. */
+/** `null` for what the read gate or Aedes has its own answer to. */
 function toConnect (bytes: Buffer): IConnectPacket | null {
+  const bodyAt = bytes.findIndex((byte, index) => index > 0 && byte < 0x80) + 1
+  if (checkPacket(bytes, bodyAt) !== null) return null
   let packet: IConnectPacket | null = null
   const parser = mqttPacket.parser()
   parser.on('packet', (parsed) => { if (parsed.cmd === 'connect') packet = parsed })

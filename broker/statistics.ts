@@ -24,6 +24,8 @@ export interface BrokerStatistics {
   readonly publishersStopped: number
   /** Connections closed for breaking a limit of the read gate. */
   readonly limitViolations: number
+  /** Connections closed for a packet that MQTT does not allow. */
+  readonly malformedPackets: number
   /** How often each limit was met. */
   readonly limitHits: ReadonlyMap<LimitName, number>
   readonly loginsFailed: number
@@ -35,6 +37,8 @@ export interface BrokerStatistics {
   readonly subscriptions: number
   readonly subscriptionsRefused: number
   readonly deliveriesDropped: number
+  /** Deliveries dropped because their message cannot be encoded. */
+  readonly deliveriesUnwritable: number
   readonly retainedMessages: number
   readonly retainedBytes: number
   readonly retainedRefused: number

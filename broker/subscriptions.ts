@@ -4,7 +4,7 @@ import type { Connection, Connections, SubscribingClient } from './connections.t
 import type { LimitHits, LimitName } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { Sessions } from './sessions.ts'
-import { isTopicFilter, levelsOf } from './topics.ts'
+import { isShared, levelsOf } from './topics.ts'
 
 interface SubscriptionGuardOptions {
   readonly connections: Connections
@@ -23,7 +23,7 @@ export function createSubscriptionGuard ({ connections, sessions, deniedFilters,
   const state = { subscriptions: 0, levels: 0, refused: 0 }
 
   const isLong = (filter: string) => filter.length > limits.filterLengthMax || levelsOf(filter) > limits.topicLevelsMax
-  const isAllowed = (filter: string) => isTopicFilter(filter) && !denied.has(filter)
+  const isAllowed = (filter: string) => !isShared(filter) && !denied.has(filter)
 
   /** The limit that one more subscription would break; `null` when there is room. */
   function limitOn ({ client, subscriptions }: Connection, filter: string): LimitName | null {

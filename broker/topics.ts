@@ -50,15 +50,7 @@ export function levelsOf (topic: string): number {
   return levels
 }
 
-/** Whether `topic` may be published on [MQTT-3.3.2-2] [MQTT-4.7.3-1]. */
-export function isTopicName (topic: string): boolean {
-  return topic.length > 0 && !/[+#]/.test(topic)
-}
-
-/** Whether `filter` is well formed: wildcards stand alone in their level, `#` only in the last [MQTT-4.7.1-2] [MQTT-4.7.1-3]. */
-export function isTopicFilter (filter: string): boolean {
-  if (filter.length === 0) return false
-  const levels = filter.split('/')
-  return levels.every((level, index) =>
-    level === '+' || (level === '#' && index === levels.length - 1) || !/[+#]/.test(level))
+/** Filters of shared subscriptions, which MQTT 3.1.1 does not have: subscribers would be granted what never comes. */
+export function isShared (filter: string): boolean {
+  return filter.startsWith('$share/') || filter.startsWith('$queue/')
 }

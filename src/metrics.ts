@@ -29,9 +29,11 @@ export interface MetricsSources {
     readonly loginsFailed: number
     readonly takeovers: number
     readonly publishesForbidden: number
+    readonly malformedPackets: number
     readonly packetsReceived: number
     readonly publishesReceived: number
     readonly deliveriesDropped: number
+    readonly deliveriesUnwritable: number
     readonly retainedRefused: number
     readonly sessions: number
     readonly subscriptions: number
@@ -111,9 +113,11 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const loginsRefused = counter('mqtt_logins_refused', 'MQTT connections refused with return code 5', [])
   const takeovers = counter('mqtt_takeovers', 'MQTT connections closed because their client id connected again', [])
   const publishesForbidden = counter('mqtt_publishes_forbidden', 'MQTT connections closed for publishing on a topic that is not theirs', [])
+  const malformedPackets = counter('mqtt_malformed_packets', 'MQTT connections closed for a packet that MQTT does not allow', [])
   const mqttPackets = counter('mqtt_packets_received', 'MQTT packets received', [])
   const mqttPublishes = counter('mqtt_publishes_received', 'MQTT PUBLISH packets received', [])
   const deliveriesDropped = counter('mqtt_deliveries_dropped', 'Deliveries dropped because the subscriber did not read', [])
+  const deliveriesUnwritable = counter('mqtt_deliveries_unwritable', 'Deliveries dropped because their message cannot be encoded', [])
   const retainedRefused = counter('mqtt_retained_refused', 'Retained messages not retained, because the set is full', [])
   const handshakesFailed = counter('tls_handshakes_failed', 'TLS handshakes with MQTT clients that came to nothing', [])
   const handshakesRefused = counter('tls_handshakes_refused', 'TLS handshakes not begun, because too many were under way', [])
@@ -177,6 +181,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     for (const [limit, count] of mqtt.limitHits) limitHits.inc({ limit }, count)
     for (const [metric, value] of [
       [loginsRefused, mqtt.loginsFailed], [takeovers, mqtt.takeovers], [publishesForbidden, mqtt.publishesForbidden],
+      [malformedPackets, mqtt.malformedPackets], [deliveriesUnwritable, mqtt.deliveriesUnwritable],
       [mqttPackets, mqtt.packetsReceived], [mqttPublishes, mqtt.publishesReceived],
       [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused],
       [handshakesFailed, mqtt.handshakesFailed], [handshakesRefused, mqtt.handshakesRefused],

@@ -1,16 +1,22 @@
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { createTraffic, FrameScanner, PUBLISH, SCAN, type ScanMode } from '../../broker/frames.ts'
+import { createTraffic, FrameScanner, SCAN, type ScanMode } from '../../broker/frames.ts'
+import { PUBLISH } from '../../broker/wire.ts'
 import { connectPacket, createRandom, publishPacket } from './broker.ts'
 
+/** Of a connection whose CONNECT has passed, and its counters. */
 const createScanner = (packetBytesMax = 1000) => {
   const traffic = createTraffic()
-  return { traffic, scanner: new FrameScanner({ traffic, packetBytesMax }) }
+  const scanner = new FrameScanner({ traffic, packetBytesMax })
+  scanner.scan(mqttPacket.generate(connectPacket()), SCAN.all)
+  traffic.packetsByType.fill(0)
+  traffic.bytesReceived = 0
+  return { traffic, scanner }
 }
 
 const PACKETS: Packet[] = [
-  connectPacket(), { cmd: 'pingreq' }, { cmd: 'puback', messageId: 3 }, publishPacket(1), publishPacket(2, { payload: 'x'.repeat(300) }),
-  { cmd: 'subscribe', messageId: 4, subscriptions: [{ topic: 'a', qos: 0 }] }, publishPacket(0, { qos: 0, payload: '' })
+  { cmd: 'pingreq' }, { cmd: 'puback', messageId: 3 }, publishPacket(1), publishPacket(2, { payload: 'x'.repeat(300) }),
+  { cmd: 'subscribe', messageId: 4, subscriptions: [{ topic: 'a', qos: 0 }] }, publishPacket(0, { qos: 0, payload: '' }), { cmd: 'unsubscribe', messageId: 5, unsubscriptions: ['größe', 'x'.repeat(200)] }
 ]
 
 t.test('boundaries are followed however the stream is cut', (t) => {
@@ -61,17 +67,16 @@ t.test('where it stops, at any cut', (t) => {
 
 t.test('nothing passes behind DISCONNECT, wherever the stream is cut', (t) => {
   const ping = mqttPacket.generate({ cmd: 'pingreq' })
-  for (const disconnect of [Buffer.from([0xe0, 0]), Buffer.from([0xe0, 3, 1, 2, 3])]) {
-    const stream = Buffer.concat([ping, disconnect, ping, mqttPacket.generate(publishPacket(1)), ping])
-    for (const mode of Object.values(SCAN)) {
-      for (let cut = 1; cut < stream.length; cut++) {
-        const { scanner } = createScanner()
-        let passed = 0
-        for (const chunk of [stream.subarray(0, cut), stream.subarray(cut)]) {
-          for (let at = 0, step = 1; step > 0; at += step, passed += step) step = scanner.scan(chunk.subarray(at), mode)
-        }
-        if (passed !== ping.length + disconnect.length || !scanner.isOver) throw new Error(`cut at ${cut}: ${passed}`)
+  const disconnect = Buffer.from([0xe0, 0])
+  const stream = Buffer.concat([ping, disconnect, ping, mqttPacket.generate(publishPacket(1)), ping])
+  for (const mode of Object.values(SCAN)) {
+    for (let cut = 1; cut < stream.length; cut++) {
+      const { scanner } = createScanner()
+      let passed = 0
+      for (const chunk of [stream.subarray(0, cut), stream.subarray(cut)]) {
+        for (let at = 0, step = 1; step > 0; at += step, passed += step) step = scanner.scan(chunk.subarray(at), mode)
       }
+      if (passed !== ping.length + disconnect.length || !scanner.isOver) throw new Error(`cut at ${cut}: ${passed}`)
     }
   }
   t.pass('all cuts')
@@ -99,5 +104,30 @@ t.test('violations are told at the header, wherever it is cut, and what came bef
     }
     t.pass(told)
   }
+  t.end()
+})
+
+t.test('a packet that breaks a rule is told wherever it is cut, however large it is, and nothing of its last byte passes', (t) => {
+  const ping = mqttPacket.generate({ cmd: 'pingreq' })
+  const filters = Array.from({ length: 100 }, (_, index) => ({ topic: `ward/${index}`, qos: 0 as const }))
+  const subscribe = mqttPacket.generate({ cmd: 'subscribe', messageId: 1, subscriptions: [...filters, { topic: 'ward/!', qos: 0 }] })
+  subscribe[subscribe.length - 2] = 0x80
+  const publish = mqttPacket.generate(publishPacket(1, { topic: `vital/${'x'.repeat(300)}!`, payload: 'x'.repeat(600) }))
+  publish[publish.indexOf('!')] = 0
+  for (const packet of [subscribe, publish]) {
+    const stream = Buffer.concat([ping, packet, ping])
+    for (let cut = 1; cut < stream.length; cut++) {
+      for (const pieceBytes of [1, 7, 100_000]) {
+        const { scanner } = createScanner(10_000)
+        let passed = scanner.scan(stream.subarray(0, cut), SCAN.all)
+        for (let at = cut; at < stream.length && scanner.violation === null; at += pieceBytes) {
+          passed += scanner.scan(stream.subarray(at, Math.min(at + pieceBytes, stream.length)), SCAN.all)
+        }
+        if (scanner.violation !== 'text') throw new Error(`${scanner.violation}, cut at ${cut}`)
+        if (passed >= ping.length + packet.length) throw new Error(`passed ${passed}, cut at ${cut}`)
+      }
+    }
+  }
+  t.pass('all cuts')
   t.end()
 })

@@ -1,0 +1,238 @@
+/**
+ * What a client may send: the rules of MQTT 3.1.1 (and 3.1) for the bytes of one packet.
+ *
+ * A packet that breaks one reaches nobody: the read gate lets pass what came before it, and the connection is closed once that is
+ * acknowledged. The rules stand before Aedes' parser, because that parser decodes what its writer cannot encode: a will of QoS 3 was
+ * published, retained, and closed every subscriber that it was written to. It also replaces ill-formed UTF-8, so what is read from it no
+ * longer tells what was sent. README.md has the table of clauses.
+ *
+ * ASCII costs a comparison a byte; only text with other bytes is decoded.
+ */
+import { isUtf8 } from 'node:buffer'
+
+/** Control packet types (MQTT 3.1.1 §2.2.1). */
+export const CONNECT = 1
+export const PUBLISH = 3
+const PUBACK = 4
+const PUBREC = 5
+const PUBREL = 6
+const PUBCOMP = 7
+const SUBSCRIBE = 8
+const UNSUBSCRIBE = 10
+const PINGREQ = 12
+export const DISCONNECT = 14
+
+/** What may be wrong with a packet, and the clause that it breaks. */
+export const MALFORMED = {
+  packet_type: '§2.2.1',
+  header_flags: 'MQTT-2.2.2-2',
+  body_length: '§2.2.3',
+  truncated: '§2.2.3',
+  trailing_bytes: '§2.2.3',
+  packet_id: 'MQTT-2.3.1-1',
+  text: 'MQTT-1.5.3-1, MQTT-1.5.3-2',
+  connect_missing: 'MQTT-3.1.0-1',
+  connect_again: 'MQTT-3.1.0-2',
+  protocol_name: 'MQTT-3.1.2-1',
+  protocol_level: 'MQTT-3.1.2-2',
+  connect_flags: 'MQTT-3.1.2-3',
+  will_flags: 'MQTT-3.1.2-11, MQTT-3.1.2-13, MQTT-3.1.2-15',
+  will_qos: 'MQTT-3.1.2-14',
+  password_flag: 'MQTT-3.1.2-22',
+  publish_qos: 'MQTT-3.3.1-4',
+  publish_dup: 'MQTT-3.3.1-2',
+  topic_empty: 'MQTT-4.7.3-1',
+  topic_wildcard: 'MQTT-3.3.2-2',
+  filter_missing: 'MQTT-3.8.3-3, MQTT-3.10.3-2',
+  filter_wildcard: 'MQTT-4.7.1-2, MQTT-4.7.1-3',
+  requested_qos: 'MQTT-3.8.3-4'
+} as const
+
+export type Malformed = keyof typeof MALFORMED
+
+/** What a client may send, by type: flags of the fixed header, and the bytes of a body whose length never varies. */
+const FORMS: ReadonlyArray<{ readonly flags: number, readonly bodyBytes: number | null } | undefined> = toForms([
+  [CONNECT, 0, null], [SUBSCRIBE, 2, null], [UNSUBSCRIBE, 2, null],
+  [PUBACK, 0, 2], [PUBREC, 0, 2], [PUBREL, 2, 2], [PUBCOMP, 0, 2], [PINGREQ, 0, 0], [DISCONNECT, 0, 0]
+])
+
+function toForms (rows: ReadonlyArray<readonly [type: number, flags: number, bodyBytes: number | null]>) {
+  return Array.from({ length: 16 }, (_, type) => {
+    const row = rows.find(([one]) => one === type)
+    return row === undefined ? undefined : { flags: row[1], bodyBytes: row[2] }
+  })
+}
+
+const QOS = 0x06
+const DUP = 0x08
+const PLUS = 0x2b
+const SHARP = 0x23
+const SLASH = 0x2f
+/** Mosquitto's bridges set this bit of the protocol level. */
+const BRIDGE = 0x80
+
+/** Looks at the first byte of a packet, its type and flags. */
+export function checkFirstByte (firstByte: number): Malformed | null {
+  const type = firstByte >> 4
+  if (type === PUBLISH) {
+    if ((firstByte & QOS) === QOS) return 'publish_qos'
+    return (firstByte & DUP) !== 0 && (firstByte & QOS) === 0 ? 'publish_dup' : null
+  }
+  const form = FORMS[type]
+  if (form === undefined) return 'packet_type'
+  return (firstByte & 0x0f) === form.flags ? null : 'header_flags'
+}
+
+/** Looks at the length of a body. @param firstByte - that {@link checkFirstByte} found nothing wrong with */
+export function checkLength (firstByte: number, length: number): Malformed | null {
+  return (FORMS[firstByte >> 4]?.bodyBytes ?? length) === length ? null : 'body_length'
+}
+
+/** How much of a body {@link checkBody} looks at: of a PUBLISH, what stands before its payload. */
+export function checkedBytes (firstByte: number, length: number, bytes: Uint8Array, start: number, end: number): number {
+  if (firstByte >> 4 !== PUBLISH) return length
+  if (end - start < 2) return Math.min(2, length)
+  return Math.min(2 + toUint16(bytes, start) + ((firstByte & QOS) === 0 ? 0 : 2), length)
+}
+
+/**
+ * Looks at a body, or at as much of it as {@link checkedBytes} says.
+ * @param firstByte - of a header that has nothing wrong with it
+ */
+export function checkBody (firstByte: number, bytes: Uint8Array, start: number, end: number): Malformed | null {
+  switch (firstByte >> 4) {
+    case CONNECT: return checkConnect(bytes, start, end)
+    case PUBLISH: return checkPublish(firstByte, bytes, start, end)
+    case SUBSCRIBE: return checkFilters(bytes, start, end, true)
+    case UNSUBSCRIBE: return checkFilters(bytes, start, end, false)
+    default: return end > start && toUint16(bytes, start) === 0 ? 'packet_id' : null
+  }
+}
+
+/** @param packet - one whole packet */
+export function checkPacket (packet: Uint8Array, bodyAt: number): Malformed | null {
+  const firstByte = packet[0] as number
+  return checkFirstByte(firstByte) ?? checkLength(firstByte, packet.length - bodyAt) ??
+    checkBody(firstByte, packet, bodyAt, packet.length)
+}
+
+function checkPublish (firstByte: number, bytes: Uint8Array, start: number, end: number): Malformed | null {
+  const topicEnd = endOfField(bytes, start, end)
+  if (topicEnd === -1) return 'truncated'
+  const wrong = checkTopic(bytes, start + 2, topicEnd)
+  if (wrong !== null || (firstByte & QOS) === 0) return wrong
+  if (topicEnd + 2 > end) return 'truncated'
+  return toUint16(bytes, topicEnd) === 0 ? 'packet_id' : null
+}
+
+function checkFilters (bytes: Uint8Array, start: number, end: number, isSubscribe: boolean): Malformed | null {
+  if (start + 2 > end) return 'truncated'
+  if (toUint16(bytes, start) === 0) return 'packet_id'
+  let at = start + 2
+  if (at === end) return 'filter_missing'
+  while (at < end) {
+    const filterEnd = endOfField(bytes, at, end)
+    if (filterEnd === -1) return 'truncated'
+    const wrong = checkFilter(bytes, at + 2, filterEnd)
+    if (wrong !== null) return wrong
+    at = filterEnd
+    if (!isSubscribe) continue
+    if (at === end) return 'truncated'
+    if ((bytes[at++] as number) > 2) return 'requested_qos'
+  }
+  return null
+}
+
+function checkConnect (bytes: Uint8Array, start: number, end: number): Malformed | null {
+  let at = endOfField(bytes, start, end)
+  if (at === -1) return 'truncated'
+  const level = toLevel(bytes, start + 2, at)
+  if (level === null) return 'protocol_name'
+  if (at === end) return 'truncated'
+  if (((bytes[at] as number) & ~BRIDGE) !== level) return 'protocol_level'
+  if (at + 4 > end) return 'truncated'
+  const flags = bytes[at + 1] as number
+  const wrong = checkConnectFlags(flags)
+  if (wrong !== null) return wrong
+  at += 4
+  // In this order (§3.1.3): client id, will topic, will message, user name, password.
+  for (const [flag, kind] of CONNECT_FIELDS) {
+    if ((flags & flag) !== flag) continue
+    const fieldEnd = endOfField(bytes, at, end)
+    if (fieldEnd === -1) return 'truncated'
+    const wrong = kind === 'topic'
+      ? checkTopic(bytes, at + 2, fieldEnd)
+      : kind === 'text' && !isText(bytes, at + 2, fieldEnd) ? 'text' : null
+    if (wrong !== null) return wrong
+    at = fieldEnd
+  }
+  return at === end ? null : 'trailing_bytes'
+}
+
+const WILL = 0x04
+const WILL_QOS = 0x18
+const WILL_RETAIN = 0x20
+const PASSWORD = 0x40
+const USER_NAME = 0x80
+
+/** Fields of a CONNECT's payload, and the flag that says that they are there. */
+const CONNECT_FIELDS = [[0, 'text'], [WILL, 'topic'], [WILL, 'binary'], [USER_NAME, 'text'], [PASSWORD, 'binary']] as const
+
+function checkConnectFlags (flags: number): Malformed | null {
+  if ((flags & 1) !== 0) return 'connect_flags'
+  if ((flags & WILL) === 0 && (flags & (WILL_QOS | WILL_RETAIN)) !== 0) return 'will_flags'
+  if ((flags & WILL_QOS) === WILL_QOS) return 'will_qos'
+  return (flags & PASSWORD) !== 0 && (flags & USER_NAME) === 0 ? 'password_flag' : null
+}
+
+/** The protocol level that goes with a protocol name; `null`: the name is not MQTT's. */
+function toLevel (bytes: Uint8Array, start: number, end: number): number | null {
+  const name = String.fromCharCode(...bytes.subarray(start, Math.min(end, start + 7)))
+  return name === 'MQTT' ? 4 : name === 'MQIsdp' ? 3 : null
+}
+
+function toUint16 (bytes: Uint8Array, at: number): number {
+  return ((bytes[at] as number) << 8) + (bytes[at + 1] as number)
+}
+
+/** Where a field that begins with its length (§1.5.3) ends; -1 when it does not fit. */
+function endOfField (bytes: Uint8Array, at: number, end: number): number {
+  if (at + 2 > end) return -1
+  const fieldEnd = at + 2 + toUint16(bytes, at)
+  return fieldEnd > end ? -1 : fieldEnd
+}
+
+/** Well-formed UTF-8 without surrogates, overlong forms and U+0000. */
+function isText (bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] as number
+    if (byte === 0) return false
+    if (byte < 0x80) continue
+    const rest = bytes.subarray(at, end)
+    return !rest.includes(0) && isUtf8(rest)
+  }
+  return true
+}
+
+function checkTopic (bytes: Uint8Array, start: number, end: number): Malformed | null {
+  if (start === end) return 'topic_empty'
+  if (!isText(bytes, start, end)) return 'text'
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at]
+    if (byte === PLUS || byte === SHARP) return 'topic_wildcard'
+  }
+  return null
+}
+
+/** Wildcards stand alone in their level, `#` in the last only. */
+function checkFilter (bytes: Uint8Array, start: number, end: number): Malformed | null {
+  if (start === end) return 'topic_empty'
+  if (!isText(bytes, start, end)) return 'text'
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at]
+    if (byte !== PLUS && byte !== SHARP) continue
+    if (at > start && bytes[at - 1] !== SLASH) return 'filter_wildcard'
+    if (byte === SHARP ? at + 1 < end : at + 1 < end && bytes[at + 1] !== SLASH) return 'filter_wildcard'
+  }
+  return null
+}
