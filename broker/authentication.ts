@@ -11,7 +11,7 @@ import type { createLogins } from './logins.ts'
 import { createOccasional } from './occasional.ts'
 import type { Origin } from './origin.ts'
 import type { Sessions } from './sessions.ts'
-import { levelsOf, RESERVED_PREFIX } from './topics.ts'
+import { isBridgeState, levelsOf, RESERVED_PREFIX } from './topics.ts'
 
 /** Who says to be who. */
 export interface Credentials {
@@ -77,6 +77,8 @@ interface AuthenticationOptions {
   readonly connections: Connections
   readonly sessions: Sessions
   readonly logins: ReturnType<typeof createLogins>
+  /** A bridge's will was dropped. */
+  readonly onBridgeState: (clientId: string) => void
   readonly authenticate?: Authenticate | undefined
   readonly logger: Logger
 }
@@ -85,13 +87,21 @@ interface AuthenticationOptions {
  * Aedes' `preConnect` and `authenticate`. Only the latter can answer with a return code, so the former leaves a mark.
  * Without `authenticate` everyone is accepted, as in the open mode.
  */
-export function createAuthentication ({ limits, hits, connections, sessions, logins, authenticate, logger }: AuthenticationOptions) {
+export function createAuthentication (options: AuthenticationOptions) {
+  const { limits, hits, connections, sessions, logins, authenticate, onBridgeState, logger } = options
   const { authenticationTimeoutMs, keepaliveSecondsMax } = limits
   const connects = new WeakMap<Client, { readonly will: ConnectPacket['will'], readonly refusal: Refusal | null }>()
   const occasionally = createOccasional({ intervalMs: 10_000 })
   const endings = new Endings()
 
   const toError = ({ returnCode, message }: Refusal): AuthenticateError => Object.assign(new Error(message), { returnCode })
+
+  /** The will of a bridge's notifications would be refused, and the bridge with it, for ever. */
+  function dropBridgeWill (packet: ConnectPacket): void {
+    if (packet.will === undefined || !isBridgeState(packet.will.topic)) return
+    delete packet.will
+    onBridgeState(packet.clientId)
+  }
 
   async function identify (login: Login, will: ConnectPacket['will']): Promise<Identity | Refusal> {
     const since = endings.count
@@ -167,6 +177,7 @@ export function createAuthentication ({ limits, hits, connections, sessions, log
      * @returns the return code that refuses it; `null`: it may go on, and what was found is not looked for again
      */
     async receive (login: Login, packet: ConnectPacket): Promise<number | null> {
+      dropBridgeWill(packet)
       // What is wrong with the packet itself Aedes hears of, too.
       if (refusalOf(packet, limits) !== null) return null
       const identity = await identify(login, packet.will)
@@ -176,6 +187,7 @@ export function createAuthentication ({ limits, hits, connections, sessions, log
     },
 
     preConnect (client: Client, packet: ConnectPacket, callback: (error: Error | null, success: boolean) => void): void {
+      dropBridgeWill(packet)
       connects.set(client, { will: packet.will, refusal: refusalOf(packet, limits) })
       // MQTT 3.1.1 has no way to tell the client; Aedes takes it from the packet.
       const { keepalive = 0 } = packet

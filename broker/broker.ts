@@ -31,7 +31,7 @@ import { Sessions } from './sessions.ts'
 import { type BrokerStatistics, createStatisticsPublisher } from './statistics.ts'
 import { createSubscriber, type FanOut } from './subscriber.ts'
 import { createSubscriptionGuard } from './subscriptions.ts'
-import { deviceOf, isVitalTopic } from './topics.ts'
+import { deviceOf } from './topics.ts'
 import { Watchers } from './watchers.ts'
 import { PUBLISH } from './wire.ts'
 
@@ -119,6 +119,7 @@ export function createBroker (options: BrokerOptions): Broker {
     ingest,
     fanOut,
     onForbidden: offences.forbidden,
+    onBridgeState: offences.bridgeState,
     noteInbound,
     hits,
     limits
@@ -140,7 +141,7 @@ export function createBroker (options: BrokerOptions): Broker {
   })
   const logins = createLogins({ limits, hits, logger })
   const authentication = createAuthentication({
-    limits, hits, connections, sessions, logins, authenticate: options.authenticate, logger
+    limits, hits, connections, sessions, logins, authenticate: options.authenticate, onBridgeState: offences.bridgeState, logger
   })
   const aedes = new Aedes({
     mq: createEmitter(watchers),
@@ -261,6 +262,7 @@ export function createBroker (options: BrokerOptions): Broker {
       packetsReceived: traffic.packetsByType.reduce((sum, count) => sum + count, 0),
       publishesReceived: traffic.packetsByType[PUBLISH] as number,
       heldMessages: subscriber.heldMessages,
+      publishesRelayed: subscriber.relayedMessages,
       publishersStopped: gates.stopped,
       limitViolations: offences.counts.violations,
       malformedPackets: offences.counts.malformed,
@@ -305,7 +307,7 @@ export function createBroker (options: BrokerOptions): Broker {
     review: authentication.review,
     principals: () => [...connections.open].flatMap(({ principal }) => principal === undefined ? [] : [principal]),
     publish ({ topic, payload, qos }) {
-      if (!isVitalTopic(topic) || deviceOf(topic) === null || isWatched(topic)) fanOut({ topic, payload, qos, retain: false })
+      if (deviceOf(topic) === null || isWatched(topic)) fanOut({ topic, payload, qos, retain: false })
     },
     forget (device) {
       const topic = `vital/${device}`

@@ -17,7 +17,7 @@ import { isPublishQos1, LENGTH_BYTES_MAX, type Traffic } from './frames.ts'
 import { PubackWriter } from './puback-writer.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { FanOut, Subscriber } from './subscriber.ts'
-import { deviceOf, isVitalTopic, RESERVED_PREFIX } from './topics.ts'
+import { deviceOf } from './topics.ts'
 import { PUBLISH } from './wire.ts'
 
 /**
@@ -72,7 +72,6 @@ export function createExpress (options: ExpressOptions) {
 
   /** The hook for what comes through Aedes: its acknowledgements leave behind those of the lane. */
   function authorizePublish (client: Client | null, packet: PublishPacket, callback: (error?: Error | null) => void): void {
-    if (packet.topic.startsWith(RESERVED_PREFIX)) return callback(new Error(`${RESERVED_PREFIX} is reserved`))
     const connection = client === null ? undefined : connections.of(client)
     // Without a connection there is no order to keep and nobody to stop; Aedes has no such case without a cluster.
     if (connection === undefined) return callback(new Error('publish without a connection'))
@@ -167,7 +166,7 @@ export class ExpressLane {
     const bytes = chunk.toString('latin1', topicAt, topicEnd)
     if (bytes !== this.#topicBytes) {
       const topic = chunk.toString('utf8', topicAt, topicEnd)
-      const device = isVitalTopic(topic) ? deviceOf(topic) : null
+      const device = deviceOf(topic)
       if (device === null) return false
       this.#topicBytes = bytes
       this.#topic = topic

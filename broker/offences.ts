@@ -11,6 +11,7 @@ export function createOffences ({ hits, logger }: { hits: LimitHits, logger: Log
     forbidden: createOccasional({ intervalMs: 1000 }),
     violation: createOccasional({ intervalMs: 1000 }),
     malformed: createOccasional({ intervalMs: 1000 }),
+    bridgeState: createOccasional({ intervalMs: 3_600_000 }),
     retained: createOccasional({ intervalMs: 60_000 })
   }
   const state = { violations: 0, malformed: 0, publishesForbidden: 0 }
@@ -36,6 +37,12 @@ export function createOffences ({ hits, logger }: { hits: LimitHits, logger: Log
       hits.hit(violation === 'malformed_length' ? 'packet_length' : connected ? 'packet_bytes' : 'connect_bytes')
       occasionally.violation((leftOut) => {
         logger.info({ violation, clientId, remoteAddress, leftOut }, 'connection closed: limit broken')
+      })
+    },
+    /** A bridge told its state where only the gateway may publish. */
+    bridgeState (clientId: string): void {
+      occasionally.bridgeState((leftOut) => {
+        logger.info({ clientId, leftOut }, 'a bridge\'s notification was dropped: $SYS/ is the gateway\'s; `notifications false` ends it')
       })
     },
     notRetained (): void {

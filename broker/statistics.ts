@@ -18,6 +18,8 @@ export interface BrokerStatistics {
   readonly bytesReceived: number
   readonly packetsReceived: number
   readonly publishesReceived: number
+  /** Publishes and wills outside `vital/`, which are stored nowhere. */
+  readonly publishesRelayed: number
   /** Publishes that wait for their acknowledgement, now. */
   readonly heldMessages: number
   /** Clients whose sockets are not read because their next packet is a PUBLISH, now. */

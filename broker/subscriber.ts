@@ -5,7 +5,7 @@ import { closeSoon, type Connection } from './connections.ts'
 import type { Ingest } from './ingest.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
-import { DISCARDED_TOPIC, deviceOf, isVitalTopic, levelsOf, rejectedTopic } from './topics.ts'
+import { DISCARDED_TOPIC, deviceOf, isBridgeState, isIngested, levelsOf, rejectionTopicOf, RESERVED_PREFIX } from './topics.ts'
 
 /** What {@link createSubscriber} publishes by itself. */
 export type FanOut = (packet: { topic: string, payload: Buffer, qos: 0 | 1 | 2, retain: boolean }) => void
@@ -19,6 +19,8 @@ interface SubscriberOptions {
   readonly noteInbound: (connection: Connection, messageId: number) => boolean
   /** It published on a topic that is not its own. */
   readonly onForbidden: (connection: Connection) => void
+  /** A bridge told its state, as a will or a publish, which is acknowledged and reaches nobody. */
+  readonly onBridgeState: (clientId: string) => void
   readonly hits: LimitHits
   readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'heldBytesPerClientMax' | 'topicLengthMax' | 'topicLevelsMax'>
 }
@@ -30,13 +32,14 @@ interface SubscriberOptions {
  * Aedes is never called back with an error for what could not be stored: it would drop the connection through the
  * error path, and in the time between acknowledge nothing but lose the order. The connection is closed instead.
  */
-export function createSubscriber ({ ingest, fanOut, noteInbound, onForbidden, hits, limits }: SubscriberOptions) {
+export function createSubscriber ({ ingest, fanOut, noteInbound, onForbidden, onBridgeState, hits, limits }: SubscriberOptions) {
   const { heldMessagesPerClientMax, heldBytesPerClientMax, topicLengthMax, topicLevelsMax } = limits
-  const state = { heldMessages: 0, stopped: false }
+  const state = { heldMessages: 0, relayedMessages: 0, stopped: false }
 
   function authorizePublish (connection: Connection, packet: PublishPacket, callback: Callback): void {
     const isWill = connection.client.closed
-    if (connection.publishTopic !== null && packet.topic !== connection.publishTopic) return forbid(connection, packet, callback, isWill)
+    const isDropped = isBridgeState(packet.topic)
+    if (!isDropped && !mayPublish(connection, packet.topic)) return forbid(connection, packet, callback, isWill)
     if (connection.forbidden && !isWill) return
     // The broker closes, so ingest has been drained; clients did not fail, so their wills do not speak.
     if (isWill && state.stopped) return callback(new Error('the broker is stopping'), packet, connection)
@@ -44,12 +47,18 @@ export function createSubscriber ({ ingest, fanOut, noteInbound, onForbidden, hi
     if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) return callback(new Error('no packet id'), packet, connection)
     // The flag of the incoming packet must not reach subscribers [MQTT-3.3.1-3].
     packet.dup = false
-    if (!isVitalTopic(packet.topic)) {
+    if (isDropped) {
+      onBridgeState(connection.client.id)
+      discard(packet)
+      return relay(connection, packet, callback, isWill)
+    }
+    if (!isIngested(packet.topic)) {
       const limit = packet.topic.length > topicLengthMax ? 'topic_length' : levelsOf(packet.topic) > topicLevelsMax ? 'topic_levels' : null
       if (limit !== null) {
         hits.hit(limit)
-        return callback(new Error(`the topic is over a limit: ${limit}`), packet, connection)
+        return close(connection, packet, callback, isWill)
       }
+      state.relayedMessages++
       return relay(connection, packet, callback, isWill)
     }
     const device = deviceOf(packet.topic)
@@ -68,17 +77,21 @@ export function createSubscriber ({ ingest, fanOut, noteInbound, onForbidden, hi
     ingest(hold(connection, packet, device, callback, false))
   }
 
+  function forbid (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {
+    if (!isWill && !connection.forbidden) onForbidden(connection)
+    close(connection, packet, callback, isWill)
+  }
+
   /**
    * Nothing behind it is looked at, and the connection closes [MQTT-3.3.5-2] once all before it is acknowledged: a device
    * would send the good ones again with the bad one behind them, for ever.
    */
-  function forbid (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {
+  function close (connection: Connection, packet: PublishPacket, callback: Callback, isWill: boolean): void {
     if (isWill) return callback(new Error('the will may not be published'), packet, connection)
     if (connection.forbidden) return
     connection.forbidden = true
     connection.condemned = true
     connection.gate.close()
-    onForbidden(connection)
     if (connection.held.size === 0) closeSoon(connection)
   }
 
@@ -139,10 +152,10 @@ export function createSubscriber ({ ingest, fanOut, noteInbound, onForbidden, hi
   }
 
   function announce (topic: string, rejections: readonly Rejection[]): void {
-    const device = deviceOf(topic)
-    if (device === null) return
+    const rejectionTopic = rejectionTopicOf(topic)
+    if (rejectionTopic === null) return
     for (const rejection of rejections) {
-      fanOut({ topic: rejectedTopic(device), payload: Buffer.from(JSON.stringify(rejection)), qos: 1, retain: false })
+      fanOut({ topic: rejectionTopic, payload: Buffer.from(JSON.stringify(rejection)), qos: 1, retain: false })
     }
   }
 
@@ -157,11 +170,19 @@ export function createSubscriber ({ ingest, fanOut, noteInbound, onForbidden, hi
     },
     get heldMessages (): number {
       return state.heldMessages
+    },
+    /** What came on a topic outside `vital/`, since the start. */
+    get relayedMessages (): number {
+      return state.relayedMessages
     }
   }
 }
 
 export type Subscriber = ReturnType<typeof createSubscriber>
+
+function mayPublish ({ publishTopic }: Connection, topic: string): boolean {
+  return publishTopic === null ? !topic.startsWith(RESERVED_PREFIX) : topic === publishTopic
+}
 
 function discard (packet: PublishPacket): void {
   packet.topic = DISCARDED_TOPIC

@@ -3,6 +3,14 @@ import { isDeviceId } from '../schemas/device-id.ts'
 /** Topics that only the gateway may publish on. Exactly this: Paho's suite publishes on `$TopicA`. */
 export const RESERVED_PREFIX = '$SYS/'
 
+const BRIDGE_PREFIX = '$SYS/broker/connection/'
+const BRIDGE_SUFFIX = '/state'
+
+/** Whether a Mosquitto bridge tells there that it is up or, with its will, down (`notifications`, on by default). */
+export function isBridgeState (topic: string): boolean {
+  return topic.startsWith(BRIDGE_PREFIX) && topic.endsWith(BRIDGE_SUFFIX) && topic.length > BRIDGE_PREFIX.length + BRIDGE_SUFFIX.length
+}
+
 /** Where the broker's statistics lie; nothing else below {@link RESERVED_PREFIX} ever reaches a subscriber. */
 export const STATISTICS_PREFIX = '$SYS/broker/'
 
@@ -14,15 +22,38 @@ export const DISCARDED_TOPIC = '$SYS/discarded'
 
 const VITAL_PREFIX = 'vital/'
 
-/** Whether `topic` is ingested: everything below `vital/`, valid or not. The bare topic `vital` is not. */
-export function isVitalTopic (topic: string): boolean {
-  return topic.startsWith(VITAL_PREFIX)
+/**
+ * `vital/` and its near misses: a slash before it, another case, a space, a plural. What is published there is meant for us, and would be
+ * acknowledged and lost if it were relayed. First the level behind it, then the rest.
+ */
+const MEANT_FOR_US = /^[\s/]*vitals?\s*\/([^/]*)(.*)$/is
+
+/** Whether `topic` is ingested: everything below `vital/`, valid or not, and its near misses. The bare topic `vital` is not. */
+export function isIngested (topic: string): boolean {
+  return topic.startsWith(VITAL_PREFIX) || MEANT_FOR_US.test(topic)
 }
 
-/** The device of `vital/{valid id}`; `null` for any other topic below `vital/`. */
+/** The device of `vital/{valid id}`; `null` for any other topic. */
 export function deviceOf (topic: string): string | null {
+  if (!topic.startsWith(VITAL_PREFIX)) return null
   const id = topic.slice(VITAL_PREFIX.length)
   return isDeviceId(id) ? id : null
+}
+
+/** The device that an ingested topic names, valid or not: of `vital/ward-3/hr` and `/vital/ward-3` it is `ward-3`. `null`: no valid id stands there. */
+export function namedDeviceOf (topic: string): string | null {
+  const id = MEANT_FOR_US.exec(topic)?.[1]
+  return id !== undefined && isDeviceId(id) ? id : null
+}
+
+/**
+ * Where it is announced that something of an ingested topic was refused; `null`: nowhere. A bridge that publishes what it reads would be answered
+ * for ever, so nothing is announced for what comes on such a topic itself.
+ */
+export function rejectionTopicOf (topic: string): string | null {
+  const device = namedDeviceOf(topic)
+  const rest = MEANT_FOR_US.exec(topic)?.[2] ?? ''
+  return device === null || rest.startsWith('/rejected') ? null : rejectedTopic(device)
 }
 
 /** Where a device publishes. */

@@ -29,6 +29,7 @@ export interface MetricsSources {
     readonly loginsFailed: number
     readonly takeovers: number
     readonly publishesForbidden: number
+    readonly publishesRelayed: number
     readonly malformedPackets: number
     readonly packetsReceived: number
     readonly publishesReceived: number
@@ -113,6 +114,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const loginsRefused = counter('mqtt_logins_refused', 'MQTT connections refused with return code 5', [])
   const takeovers = counter('mqtt_takeovers', 'MQTT connections closed because their client id connected again', [])
   const publishesForbidden = counter('mqtt_publishes_forbidden', 'MQTT connections closed for publishing on a topic that is not theirs', [])
+  const publishesRelayed = counter('mqtt_publishes_relayed', 'MQTT publishes outside vital/: relayed to subscribers, stored nowhere', [])
   const malformedPackets = counter('mqtt_malformed_packets', 'MQTT connections closed for a packet that MQTT does not allow', [])
   const mqttPackets = counter('mqtt_packets_received', 'MQTT packets received', [])
   const mqttPublishes = counter('mqtt_publishes_received', 'MQTT PUBLISH packets received', [])
@@ -181,7 +183,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     for (const [limit, count] of mqtt.limitHits) limitHits.inc({ limit }, count)
     for (const [metric, value] of [
       [loginsRefused, mqtt.loginsFailed], [takeovers, mqtt.takeovers], [publishesForbidden, mqtt.publishesForbidden],
-      [malformedPackets, mqtt.malformedPackets], [deliveriesUnwritable, mqtt.deliveriesUnwritable],
+      [publishesRelayed, mqtt.publishesRelayed], [malformedPackets, mqtt.malformedPackets], [deliveriesUnwritable, mqtt.deliveriesUnwritable],
       [mqttPackets, mqtt.packetsReceived], [mqttPublishes, mqtt.publishesReceived],
       [deliveriesDropped, mqtt.deliveriesDropped], [retainedRefused, mqtt.retainedRefused],
       [handshakesFailed, mqtt.handshakesFailed], [handshakesRefused, mqtt.handshakesRefused],

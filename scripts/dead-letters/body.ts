@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { deviceOf } from '../../broker/topics.ts'
 import type { StoredDeadLetter } from '../../schemas/dead-letter.ts'
 
 /** What to POST for a letter, or why it cannot be replayed as it is. */
@@ -14,7 +15,8 @@ export function toReplayBody (
   letter: Pick<StoredDeadLetter, 'topic' | 'deviceId' | 'payload'>, options: { device: string | null, payload: Buffer | null }
 ): ReplayBody {
   const payload = options.payload ?? letter.payload
-  const device = options.device ?? letter.deviceId
+  // A topic such as vital/ward-3/hr names a device, and whether that device meant this reading is for a person to say.
+  const device = options.device ?? (letter.topic === null ? letter.deviceId : deviceOf(letter.topic))
   if (device === null) {
     return letter.topic === null ? { body: payload } : { why: 'its topic names no valid device; say which device sent it with --as DEVICE' }
   }

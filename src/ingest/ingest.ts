@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Ingest as IngestPublish, Verdict, VitalPublish } from '../../broker/ingest.ts'
+import { namedDeviceOf } from '../../broker/topics.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import type { Fault } from '../../schemas/fault.ts'
 import type { Rejection } from '../../schemas/rejection.ts'
@@ -155,9 +156,9 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
   return { acceptPublish, acceptPost }
 }
 
-function toInvalidTopic ({ payload }: VitalPublish): Decoded {
+function toInvalidTopic ({ topic, payload }: VitalPublish): Decoded {
   const errors = [{ path: '', message: 'the topic must be vital/{device}, with a valid device id' }]
-  return { rows: [], refused: [{ reason: 'invalid_topic', errors, payload, device: null }] }
+  return { rows: [], refused: [{ reason: 'invalid_topic', errors, payload, device: namedDeviceOf(topic) }] }
 }
 
 function toDeadLetter (publish: VitalPublish, { reason, errors, payload, device }: Refused, receivedAtMs: number): DeadLetterRow {

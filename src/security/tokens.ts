@@ -71,8 +71,10 @@ export function createTokens ({ getKey, issuer, audience, algorithms, roleClaim,
     const nowMs = Date.now()
     const expiresAtMs = (payload.exp as number) * 1000
     const role = toRole(payload[roleClaim])
-    if (role === null || !isPrincipalId(payload.sub as string) || expiresAtMs <= nowMs) return null
-    const principal = Object.freeze({ id: payload.sub as string, role })
+    const { sub } = payload as { sub?: unknown }
+    // RFC 7519 §4.1.2 wants a string, and jose does not look: a number would pass for an id here and differ from every user name.
+    if (role === null || typeof sub !== 'string' || !isPrincipalId(sub) || expiresAtMs <= nowMs) return null
+    const principal = Object.freeze({ id: sub, role })
     remembered.set(digest, { principal, expiresAtMs, untilMs: Math.min(expiresAtMs, nowMs + SECURITY_LIMITS.tokenRememberedMs) })
     return { principal, expiresAtMs }
   }

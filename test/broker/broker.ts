@@ -116,6 +116,14 @@ export class RawClient {
     this.socket.write(Buffer.concat(packets.map((packet) => mqttPacket.generate(packet))))
   }
 
+  /** Byte by byte, each in a write of its own. */
+  async sendInPieces (packet: Packet): Promise<void> {
+    for (const byte of mqttPacket.generate(packet)) {
+      this.socket.write(Buffer.from([byte]))
+      await new Promise((resolve) => { setImmediate(resolve) })
+    }
+  }
+
   of<C extends Packet['cmd']> (cmd: C): Array<Extract<Packet, { cmd: C }>> {
     return this.packets.filter((packet): packet is Extract<Packet, { cmd: C }> => packet.cmd === cmd)
   }

@@ -38,7 +38,7 @@ t.test('what was refused over MQTT is listed, and shown whole', async (t) => {
     payloadBytes: 37
   })
   t.ok(receivedAt >= before - 0.001 && receivedAt <= Date.now() / 1000)
-  t.match(binary, { deviceId: null, topic: 'vital/a/b', reason: 'invalid_topic', payloadBytes: 2 })
+  t.match(binary, { deviceId: 'a', topic: 'vital/a/b', reason: 'invalid_topic', payloadBytes: 2 })
 
   const whole = await get(`/${id}`)
   t.equal(whole.headers.get('cache-control'), 'no-store')

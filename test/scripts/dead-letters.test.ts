@@ -16,7 +16,7 @@ t.test('list, show and discard', async (t) => {
   t.match(await run('list'), { status: 0, stdout: 'no dead letters match\n' })
   await publish('vital/a', '{"timestamp":1,"heartRateValue":"88","spo2Value":null}')
   await publish('vital/a', '{"note":"\u001b[31m\u202e')
-  await publish('vital/x/\u001b[2Jy', Buffer.from([0xff, 0x1b, 0x00]))
+  await publish('vital/$x/\u001b[2Jy', Buffer.from([0xff, 0x1b, 0x00]))
   await query('update dead_letters set received_at = received_at - interval \'3 hours\' where reason = \'invalid_topic\'')
   const [binary, typed, broken] = await query<{ id: string }>(LETTERS)
 
@@ -25,12 +25,12 @@ t.test('list, show and discard', async (t) => {
   t.match(header, /^ID +RECEIVED +DEVICE +REASON +BYTES +ERROR$/)
   t.strictSame(lines.map((line) => line.slice(0, 36)), [broken!.id, typed!.id, binary!.id], 'newest first')
   t.match(lines[1], / a +invalid_reading +54 +\/heartRateValue must be a finite number \(\+1\)$/)
-  t.match(lines[2], / \(vital\/x\/\\u001b\[2Jy\) +invalid_topic +3 +the topic must be/)
+  t.match(lines[2], / \(vital\/\$x\/\\u001b\[2Jy\) +invalid_topic +3 +the topic must be/)
   t.notMatch(stdout, '\u001b', 'no escape sequence of a stranger reaches the terminal')
 
   t.match((await run('list', '--reason', 'invalid_reading')).stdout, typed!.id)
   t.match((await run('list', '--since', '2h', '--limit', '1')).stdout, /\nthe newest 1 of 2; --limit 2 shows all\n$/)
-  t.match(JSON.parse((await run('list', '--until', '2h', '--json')).stdout), { total: 1, resources: [{ id: binary!.id, topic: 'vital/x/\u001b[2Jy', payloadBytes: 3 }] })
+  t.match(JSON.parse((await run('list', '--until', '2h', '--json')).stdout), { total: 1, resources: [{ id: binary!.id, topic: 'vital/$x/\u001b[2Jy', payloadBytes: 3 }] })
   t.match((await run('list', '--device', 'b')).stdout, 'no dead letters match')
 
   const shown = await run('show', typed!.id)

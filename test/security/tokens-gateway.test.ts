@@ -21,7 +21,9 @@ async function startWithIssuer (t: Test) {
   const gateway = await startGateway(t, { DATABASE_URL: connectionString, VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: ISSUER, VITAL_JWT_AUDIENCE: AUDIENCE })
   const sign = (sub: string, role: string, seconds = 60) => new SignJWT({ role }).setProtectedHeader({ alg: 'EdDSA', kid: 'k' })
     .setSubject(sub).setIssuer(ISSUER).setAudience(AUDIENCE).setExpirationTime(Math.floor(Date.now() / 1000) + seconds).sign(privateKey)
-  return { ...gateway, sign, connectionString }
+  const signAs = (sub: unknown, role: string) => new SignJWT({ role, sub } as never).setProtectedHeader({ alg: 'EdDSA', kid: 'k' })
+    .setIssuer(ISSUER).setAudience(AUDIENCE).setExpirationTime('1m').sign(privateKey)
+  return { ...gateway, sign, signAs, connectionString }
 }
 
 t.test('a token stands for a principal without a row, over both transports, under the same rules', async (t) => {
@@ -37,6 +39,16 @@ t.test('a token stands for a principal without a row, over both transports, unde
   t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(band) })).status, 403)
   t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(await sign('app', 'application')) })).status, 200)
   t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(`${band}x`) })).status, 401)
+})
+
+t.test('a subject that is no string is refused alike over both transports', async (t) => {
+  const { mqttPort, httpUrl, signAs } = await startWithIssuer(t)
+  for (const sub of [17, true, ['17']]) {
+    const token = await signAs(sub, 'device')
+    t.equal(await tryConnect(mqttPort, login(String(sub), token)), 5, JSON.stringify(sub))
+    t.equal((await fetch(`${httpUrl}/vital-data/${String(sub)}`, { headers: bearer(token) })).status, 401, JSON.stringify(sub))
+  }
+  t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(await signAs('17', 'admin')) })).status, 200)
 })
 
 t.test('the session ends when the token does', async (t) => {

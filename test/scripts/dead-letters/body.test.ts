@@ -21,7 +21,7 @@ t.test('the topic\'s device goes in where the reading names none, and nothing el
     ['[]', '[]'], ['7', '7'], ['"{"', '"{"'], ['', ''], ['{"timestamp":1', '{"timestamp":1'], ['[[{}]]', '[[{}]]']
   ] as const) t.equal(toText(payload), body, payload)
   t.equal(toText(Buffer.from([0xff, 0x7b, 0x7d])), '\u00ff{}', 'what is not UTF-8 stays as it is')
-  const quoted = toText('{}', { deviceId: '"\\' })
+  const quoted = toText('{}', { topic: 'vital/"\\', deviceId: '"\\' })
   t.same(JSON.parse(quoted as string), { device: '"\\' })
 })
 
@@ -29,7 +29,7 @@ t.test('no reading is given to a device that did not send it', async (t) => {
   t.match(toText('{"device":"b","timestamp":1}'), { why: /another device than its topic/ })
   t.match(toText('[{},{"device":"b"}]'), { why: /another device than its topic/ })
   t.match(toText('{"device":"a"}', {}, { device: 'b' }), { why: /another device than --as/ })
-  t.match(toText('{"device":"a"}', { topic: 'vital/a/b', deviceId: null }), { why: /its topic names no valid device; .*--as/ })
+  t.match(toText('{"device":"a"}', { topic: 'vital/a/b', deviceId: 'a' }), { why: /its topic names no valid device; .*--as/ }, 'not even to the one that its topic names')
   t.equal(toText('{}', { topic: 'vital/a/b', deviceId: null }, { device: 'b' }), '{"device":"b"}')
   t.equal(toText('{"device":"c"}', { topic: null, deviceId: null }), '{"device":"c"}', 'over HTTP the reading named its device')
   t.equal(toText('x', {}, { payload: '{"n":1}' }), '{"device":"a","n":1}')
