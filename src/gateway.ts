@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -6,6 +7,7 @@ import { Registry } from 'prom-client'
 import { createBroker } from '../broker/broker.ts'
 import { createDatabase, type Database } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
+import { toGatewayName } from '../db/gateway-names.ts'
 import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import type { Store } from '../db/store.ts'
@@ -49,7 +51,6 @@ const DRAIN_TIMEOUT_MS = 10_000
 /** Whoever asks for an erasure is told of a backlog that takes longer, instead of being left in the dark. */
 const ERASURE_WAIT_MAX_MS = 30_000
 const MINUTE_MS = 60_000
-const APPLICATION_NAME = `vital-gateway ${hostname()}:${process.pid}`
 const HOUR_MS = 60 * MINUTE_MS
 
 /** A running gateway. */
@@ -74,6 +75,7 @@ export interface GatewayOptions {
  * `start` began, in the order of the promise: no acknowledgement after the last commit, no commit lost.
  */
 export function createGateway ({ config, logger, faults = {} }: GatewayOptions) {
+  const applicationName = toGatewayName({ host: hostname(), pid: process.pid, id: randomBytes(6).toString('hex') })
   const { signal, onStop, start, stop } = createLifecycle()
   const isStopping = () => signal.aborted
   let reload: () => Promise<void> = async () => {}
@@ -96,7 +98,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       ...toTimeouts(config.commitTimeoutMs),
       logger,
       // Tells gateways on one database apart, in pg_stat_activity and to the audit.
-      applicationName: APPLICATION_NAME
+      applicationName
     })
     onStop(() => database.close())
     return { connectionString, ...await startTraffic(database, connectionString, spool) }
@@ -144,7 +146,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     onStop(spoolWatch.stop)
     const retention = createRetention({ days: config.retentionDays, connectionString, isStopping, logger })
     const { writer, reads, pages, budget, close } = createStorage({
-      database, connectionString, readConnectionsMax: config.databaseReadConnectionsMax, applicationName: APPLICATION_NAME, faults, logger
+      database, connectionString, readConnectionsMax: config.databaseReadConnectionsMax, applicationName, faults, logger
     })
     onStop(close)
     const journal = createJournal({
@@ -194,7 +196,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       forget: broker.forget,
       forgetOrder: pages.forget,
       connectionString,
-      applicationName: APPLICATION_NAME,
+      applicationName,
       waitMaxMs: ERASURE_WAIT_MAX_MS,
       isStopping,
       logger

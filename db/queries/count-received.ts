@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely'
+import { GATEWAY_NAMES } from '../gateway-names.ts'
 import type { Tables } from '../tables.ts'
 
 /** What the tables hold of a time, and what may have left them. */
@@ -26,7 +27,7 @@ export async function countReceived (kysely: Kysely<Tables>, since: number): Pro
       (select coalesce(sum(n_tup_del), 0)::float8 from pg_stat_user_tables join pg_inherits on inhrelid = relid where inhparent = 'readings'::regclass) as "readingsDeleted",
       (select coalesce(sum(n_tup_del), 0)::float8 from pg_stat_user_tables where relid = 'dead_letters'::regclass) as "deadLettersDeleted",
       (select count(distinct application_name) from pg_stat_activity
-        where datname = current_database() and application_name ~ '^vital-gateway \\S+:\\d+$') as gateways
+        where datname = current_database() and application_name ~ ${GATEWAY_NAMES}) as gateways
     from (
       select count(*) as readings, count(distinct readings.device) filter (where latest.device is null) as "devicesWithoutLatest"
       from readings left join latest on latest.device = readings.device where received_at >= to_timestamp(${since})

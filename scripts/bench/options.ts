@@ -1,5 +1,5 @@
-import { parseArgs } from 'node:util'
 import { ATTACKS } from './attack-kinds.ts'
+import { parseArgsOnce } from '../operator/arguments.ts'
 import {
   AUTH_WORKLOADS, DEFAULT_WORKLOADS, parseWorkloads, SPOOL_WORKLOADS, type StoreName, STORES, toAuthWorkload, toSpoolWorkload, type Workload
 } from './workloads.ts'
@@ -110,7 +110,7 @@ function parseStore (text: string): StoreName {
  * @throws Error that names the option at fault
  */
 export function parseOptions (args: readonly string[]): BenchOptions | null {
-  const { values } = parseArgs({
+  const { values } = parseArgsOnce({
     args: [...args],
     options: {
       workload: { type: 'string' },

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { root } from '../bench/compile.ts'
 import { FAULTS } from './catalogue.ts'
 import type { Fault } from './fault.ts'
 import { type Break, BREAKS } from './injection.ts'
+import { parseArgsOnce } from '../operator/arguments.ts'
 
 /** What one run of the harness does. */
 export interface ChaosOptions {
@@ -46,7 +46,7 @@ violated check. scripts/README.md tells what is checked.
  * @throws Error that names the option at fault
  */
 export function parseOptions (args: readonly string[]): ChaosOptions | 'list' | null {
-  const { values } = parseArgs({
+  const { values } = parseArgsOnce({
     args: [...args],
     options: {
       fault: { type: 'string' },

@@ -19,7 +19,7 @@ sends meanwhile is new.
   npm run erase -- --device ward-3          says what there is, and erases nothing
   npm run erase -- --device ward-3 --yes
 
-  --device ID        the device
+  --device ID        the device; several with one --device for each
   --yes              erase it
   --url URL          the running gateway; one --url for each that writes to the database. Without it the gateway of
                      VITAL_DATA_DIR: by HTTP while it runs (VITAL_HOST, VITAL_HTTP_PORT), else in its place
@@ -43,7 +43,7 @@ export async function runErase ({ args, readConfig, print, tell }: OperatorOptio
   const { values } = parseArguments({
     args: [...args],
     options: {
-      device: { type: 'string' },
+      device: { type: 'string', multiple: true },
       yes: { type: 'boolean' },
       url: { type: 'string', multiple: true },
       ...ACCESS_ARGUMENTS,
@@ -55,27 +55,43 @@ export async function runErase ({ args, readConfig, print, tell }: OperatorOptio
     print(ERASE_HELP)
     return 0
   }
-  const { device } = values
-  if (device === undefined) throw new OperatorError('OPERATOR_USAGE', 'say which device: --device ID')
-  if (!isDeviceId(device)) throw new OperatorError('OPERATOR_USAGE', `"${toPrintable(device)}" cannot be a device: ${DEVICE_ID_RULE}`)
+  const devices = [...new Set(values.device)]
+  if (devices.length === 0) throw new OperatorError('OPERATOR_USAGE', 'say which device: --device ID')
+  for (const device of devices) {
+    if (!isDeviceId(device)) throw new OperatorError('OPERATOR_USAGE', `"${toPrintable(device)}" cannot be a device: ${DEVICE_ID_RULE}`)
+  }
   const urls = values.url?.map(toHttpUrl)
   const access = await readAccess(values, tell)
   const config = readConfig()
-  if (values.yes !== true) return await describe(config, device, print)
-  const { erased, asked } = await eraseEverywhere({ config, device, urls, access, tell })
-  const others = erased.otherGateways - (asked - 1)
-  print(values.json === true ? toPrintableJson({ deviceId: device, ...erased, otherGateways: others }) : toReport(device, erased).join('\n'))
-  if (others > 0) tell(`${others} more ${others === 1 ? 'gateway is' : 'gateways are'} connected to this database: run it again with one --url for each, for each has a spool and retained messages of its own.`)
-  if (erased.damagedSpoolFiles > 0) tell(`${erased.damagedSpoolFiles} damaged files of the spool (*.spool.damaged) may hold readings of any device: look at them, then delete them.`)
-  return others > 0 || erased.damagedSpoolFiles > 0 ? 1 : 0
+  if (values.yes !== true) {
+    for (const device of devices) await describe(config, device, print)
+    return 1
+  }
+  const answers: ErasureAnswer[] = []
+  for (const device of devices) {
+    const { erased, asked } = await eraseEverywhere({ config, device, urls, access, tell })
+    const answer = { deviceId: device, ...erased, otherGateways: erased.otherGateways - (asked - 1) }
+    answers.push(answer)
+    if (values.json !== true) print(toReport(device, answer).join('\n'))
+  }
+  if (values.json === true) print(toPrintableJson(devices.length === 1 ? answers[0] : answers))
+  return tellOfLeftovers(answers, tell)
 }
 
-async function describe (config: Config, device: string, print: Print): Promise<number> {
+/** @returns the exit status */
+function tellOfLeftovers (answers: readonly ErasureAnswer[], tell: Print): number {
+  const others = Math.max(...answers.map(({ otherGateways }) => otherGateways))
+  const damaged = Math.max(...answers.map(({ damagedSpoolFiles }) => damagedSpoolFiles))
+  if (others > 0) tell(`${others} more ${others === 1 ? 'gateway is' : 'gateways are'} connected to this database: run it again with one --url for each, for each has a spool and retained messages of its own.`)
+  if (damaged > 0) tell(`${damaged} damaged files of the spool (*.spool.damaged) may hold readings of any device: look at them, then delete them.`)
+  return others > 0 || damaged > 0 ? 1 : 0
+}
+
+async function describe (config: Config, device: string, print: Print): Promise<void> {
   const { readings, firstAt, lastAt, deadLetters } = await withDatabase({ config, name: 'erase', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
     ({ kysely }) => describeDevice(kysely, device))
   const span = firstAt === null || lastAt === null ? '' : ` from ${toInstant(firstAt)} to ${toInstant(lastAt)}`
   print(`${toPrintable(device)}: ${readings} readings${span}, ${deadLetters} dead letters in PostgreSQL. Nothing was erased: add --yes to erase them, and what waits in the spool.`)
-  return 1
 }
 
 interface Request {

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { root } from '../bench/compile.ts'
 import { type Bug, BUGS } from './planted-bugs.ts'
 import { type Target, TARGETS } from './session.ts'
+import { parseArgsOnce } from '../operator/arguments.ts'
 
 export interface FuzzOptions {
   readonly seed: number
@@ -43,7 +43,7 @@ leaks, stalls a good client or miscounts. scripts/fuzz/README.md tells what is s
  * @throws Error that names the option at fault
  */
 export function parseOptions (args: readonly string[]): FuzzOptions | null {
-  const { values } = parseArgs({
+  const { values } = parseArgsOnce({
     args: [...args],
     options: {
       seed: { type: 'string' },

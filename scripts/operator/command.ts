@@ -1,6 +1,7 @@
-import { parseArgs, type ParseArgsConfig } from 'node:util'
+import type { ParseArgsConfig } from 'node:util'
 import { type Config, createConfig, readEnvironment } from '../../src/config.ts'
 import { ConfigError } from '../../src/config-error.ts'
+import { parseArgsOnce } from './arguments.ts'
 
 /** Something that the person at the terminal has to put right; its message says what. */
 export class OperatorError extends Error {
@@ -15,7 +16,7 @@ export class OperatorError extends Error {
 /** @throws `OPERATOR_USAGE` */
 export function parseArguments<T extends ParseArgsConfig> (config: T) {
   try {
-    return parseArgs(config)
+    return parseArgsOnce(config)
   } catch (cause) {
     throw new OperatorError('OPERATOR_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })
   }

@@ -3,6 +3,7 @@
  * columns) and JSON lines (one object a line).
  */
 import { OperatorError } from './command.ts'
+import { toPrintable } from './printable.ts'
 
 /** One line of a file: its number, and the text of each column that is not empty. */
 export interface FileRecord {
@@ -17,11 +18,9 @@ export interface FileRecord {
 export function parseRecords (text: string, { file, columns }: { readonly file: string, readonly columns: readonly string[] }): FileRecord[] {
   const content = text.replace(/^\uFEFF/, '')
   const fail = (line: number, why: string): never => { throw new OperatorError('OPERATOR_USAGE', `${file}, line ${line}: ${why}`) }
-  const records = content.trimStart().startsWith('{') ? parseJsonLines(content, fail) : parseCsv(content, fail)
+  const records = content.trimStart().startsWith('{') ? parseJsonLines(content, fail) : parseCsv(content, columns, fail)
   for (const { line, values } of records) {
-    for (const name of Object.keys(values)) {
-      if (!columns.includes(name)) fail(line, `there is no column "${name}"; known are ${columns.join(', ')}`)
-    }
+    for (const name of Object.keys(values)) if (!columns.includes(name)) fail(line, toUnknown(name, columns))
   }
   return records
 }
@@ -73,10 +72,16 @@ function parseObject (source: string): object | null {
   }
 }
 
-function parseCsv (text: string, fail: Fail): FileRecord[] {
+const toUnknown = (name: string, columns: readonly string[]) => `there is no column "${toPrintable(name)}"; known are ${columns.join(', ')}`
+
+function parseCsv (text: string, columns: readonly string[], fail: Fail): FileRecord[] {
   const [header, ...rows] = splitCsv(text, fail)
   if (header === undefined) return []
   const names = header.cells.map((name) => name.trim())
+  for (const [at, name] of names.entries()) {
+    if (!columns.includes(name)) fail(header.line, name === '' ? `the header has no name for column ${at + 1}; known are ${columns.join(', ')}` : toUnknown(name, columns))
+    if (names.indexOf(name) !== at) fail(header.line, `the header names "${name}" twice`)
+  }
   return rows.map(({ line, cells }) => {
     if (cells.length > names.length) fail(line, `has ${cells.length} columns, the first line names ${names.length}`)
     const values: Record<string, string> = Object.create(null) as Record<string, string>

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
-import { parseArgs } from 'node:util'
 import { FLEET_ARGUMENTS, FLEET_HELP, parseFleetOptions, parseNumber, UsageError } from '../fleet/options.ts'
+import { parseArgsOnce } from '../operator/arguments.ts'
 
 /** What `npm run simulate -- --help` prints. */
 export const SIMULATE_HELP = `Publishes readings of made-up devices (fitbands, bedside monitors, smart scales) into a gateway over MQTT.
@@ -37,7 +37,7 @@ export function parseSimulateOptions (args: readonly string[]) {
 
 function parseValues (args: readonly string[]) {
   try {
-    return parseArgs({
+    return parseArgsOnce({
       args: [...args],
       options: {
         ...FLEET_ARGUMENTS,

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { FLEET_ARGUMENTS, FLEET_HELP, parseFleetOptions, parseNumber, UsageError } from '../fleet/options.ts'
 import type { RespZero } from './playback.ts'
+import { parseArgsOnce } from '../operator/arguments.ts'
 
 /** What `npm run replay -- --help` prints. */
 export const REPLAY_HELP = `Plays the BIDMC recordings of bedside monitors into a gateway over MQTT, each file as one device.
@@ -45,7 +45,7 @@ export function parseReplayOptions (args: readonly string[]) {
 
 function parseValues (args: readonly string[]) {
   try {
-    return parseArgs({
+    return parseArgsOnce({
       args: [...args],
       options: {
         ...FLEET_ARGUMENTS,

@@ -120,7 +120,7 @@ t.test('import refuses a file that is wrong, and says where', async (t) => {
   await refuse(`id,password\na,vg_${'x'.repeat(43)}\n`, /line 2: the password of "a" has the form of a generated secret/)
   await refuse('id,password\na,eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.x\n', /has the form of .* a token/)
   await refuse(`id,password\na,${'x'.repeat(1025)}\n`, /longer than 1024 bytes/)
-  await refuse('id,rôle\na,device\n', /line 2: there is no column "rôle"/)
+  await refuse('id,rôle\na,device\n', /line 1: there is no column "rôle"/)
   await refuse('id\na,device\n', /line 2: has 2 columns, the first line names 1/)
   await refuse('id\n"a\n', /line 2: a quote is not closed/)
   await refuse('{"id":"a"}\n{"id":1}\n', /line 2: "id" must be a string/)
@@ -178,6 +178,17 @@ t.test('as a person runs it: only the secret on stdout', async (t) => {
   t.match(added, { status: 0, stdout: SECRET, stderr: /^added ann as admin/ })
   const again = await runOperatorScript(t, 'credentials', ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }, dir)
   t.match(again, { status: 1, stdout: '', stderr: 'credentials: ann exists already, as admin; rotate gives it a new secret\n' })
+})
+
+t.test('a time that PostgreSQL cannot hold, an option given twice, and a wrong header are told', async (t) => {
+  const { run, dir } = await open(t)
+  for (const since of ['99999999d', '999999999w', '0001-01-01']) t.match(await run('log', '--since', since), { status: 2, stderr: /^--since / }, since)
+  t.match(await run('add', 'a', '--role', 'device', '--role', 'admin'), { status: 2, stderr: '--role is given twice, and takes one value' })
+  const file = join(dir, 'devices.csv')
+  for (const [header, why] of [['id;role', 'there is no column "id;role"'], ['id,,role', 'the header has no name for column 2'], ['id,id', 'the header names "id" twice']] as const) {
+    await writeFile(file, `${header}\na\n`)
+    t.match(await run('import', file), { status: 2, stderr: `devices.csv, line 1: ${why}` })
+  }
 })
 
 t.test('revoke takes a file of ids; many are revoked in a few statements, each with its line in the audit log', async (t) => {

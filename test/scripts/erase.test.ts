@@ -69,23 +69,30 @@ t.test('while the gateway is stopped: what waits in its spool goes into PostgreS
 })
 
 t.test('other gateways on the database are told of, and each can be named', async (t) => {
-  const { variables, start } = await open(t)
+  const { database, variables, start } = await open(t)
   const { run, mqttPort, httpUrl } = await start()
   await publish(t, mqttPort, 1)
   const other = await startGateway(t, { ...variables, VITAL_DATA_DIR: await createTestDir(t) })
-  // In one process both have one name in pg_stat_activity, so the second is made up.
-  const { Client } = (await import('pg')).default
-  const stranger = new Client({ connectionString: variables.DATABASE_URL, application_name: 'vital-gateway elsewhere:1' })
-  await stranger.connect()
-  t.teardown(() => stranger.end())
+  const names = await database.query('select distinct application_name as name from pg_stat_activity where datname = current_database() and application_name ~ \':\'')
+  t.equal(names.length, 2, 'of one host and process, as two containers are')
   t.match(await run('--device', 'a', '--yes'), { status: 1, stdout: /^erased a/, stderr: /^1 more gateway is connected to this database: run it again with one --url for each/ })
   t.match(await run('--device', 'b', '--yes', '--url', httpUrl, '--url', other.httpUrl), { status: 0, stdout: /^readings +1 /m, stderr: '' })
-  await stranger.end()
+})
+
+t.test('several devices are erased by one command', async (t) => {
+  const { database, start } = await open(t)
+  const { run, mqttPort } = await start()
+  await publish(t, mqttPort, 10)
+  t.match(await run('--device', 'a', '--device', 'b'), { status: 1, stdout: /^a: 10 readings[^]*\nb: 10 readings/ })
+  t.match(await run('--device', 'a', '--device', 'b', '--yes'), { status: 0, stdout: /^erased a\n[^]*\nerased b\n/ })
+  t.same(await database.query(COUNT), [{ device: 'c', n: 10 }])
+  t.match(JSON.parse((await run('--device', 'c', '--device', 'd', '--yes', '--json')).stdout), [{ deviceId: 'c', readings: 10 }, { deviceId: 'd', readings: 0 }])
 })
 
 t.test('what stands in the way is told', async (t) => {
   const { dataDir, variables, run } = await open(t)
   t.match(await run(), { status: 2, stderr: 'say which device: --device ID' })
+  t.match(await run('--device', 'a', '--ca', 'x', '--ca', 'y', '--yes'), { status: 2, stderr: '--ca is given twice, and takes one value' })
   t.match(await run('--device', 'a/b'), { status: 2, stderr: /^"a\/b" cannot be a device/ })
   t.match(await run('--device', 'a', '--yes', '--url', 'ftp://x'), { status: 2, stderr: /^--url must look like/ })
   t.match(await run('--device', 'a', '--yes', '--url', 'http://u:p@x'), { status: 2, stderr: /^--url must hold no user and no password/ })
