@@ -3,8 +3,8 @@ import type { ReadingRow } from './rows.ts'
 /** A clock that is so little ahead, or a timestamp rounded up to the second, freezes nothing that anybody would notice. */
 const AHEAD_TOLERATED_US = 5e6
 
-/** 2025-01-01. A receipt before it is the word of a clock that was never set. */
-const RECEIPT_MS_MIN = 1_735_689_600_000
+/** 2025-01-01. What is before it is the word of a clock that was never set. */
+export const CLOCK_SET_MS_MIN = 1_735_689_600_000
 
 /**
  * When a reading counts as measured, for the latest state: its timestamp, or its receipt where the timestamp is more than five seconds ahead of that.
@@ -23,5 +23,5 @@ export function someAhead (rows: readonly ReadingRow[]): boolean {
 }
 
 function isAhead (timeUs: number, receivedAtMs: number): boolean {
-  return timeUs > receivedAtMs * 1000 + AHEAD_TOLERATED_US && receivedAtMs >= RECEIPT_MS_MIN
+  return timeUs > receivedAtMs * 1000 + AHEAD_TOLERATED_US && receivedAtMs >= CLOCK_SET_MS_MIN
 }

@@ -18,6 +18,14 @@ export const READING_NAMES_MAX = 1000
 /** A device's clock may run ahead of ours by this much. */
 const CLOCK_AHEAD_MAX_S = 86_400
 
+/**
+ * From here on a number is no plausible time in seconds (the year 5138), and in milliseconds it is one (1973). Not by what our own clock says: that of a
+ * board without a battery begins in 1970, and every second of today would look like milliseconds.
+ */
+const MILLISECONDS_MIN = 1e11
+const MICROSECONDS_MIN = 1e14
+const NANOSECONDS_MIN = 1e17
+
 const vital = (description: string) => Type.Optional(Type.Number({ description }))
 
 /**
@@ -45,12 +53,12 @@ const keyName = (key: string) => `the name ${key} is not allowed`
 
 /**
  * Whether `value` is a reading, as fast as can be told; {@link readingFaults} says why not.
- * @param nowS - Unix seconds
+ * @param nowS - Unix seconds; `Infinity` where no clock is known to be right, and nothing is refused for being ahead of it
  */
 export function isReading (value: unknown, nowS: number): value is Reading {
   if (!reading.Check(value)) return false
   const candidate = value as Reading
-  if (candidate.timestamp > nowS + CLOCK_AHEAD_MAX_S) return false
+  if (candidate.timestamp > toTimestampMax(nowS)) return false
   if (candidate.device !== undefined && !isDeviceId(candidate.device)) return false
   let names = 0
   for (const key in candidate) {
@@ -69,15 +77,15 @@ export function isReading (value: unknown, nowS: number): value is Reading {
 
 /**
  * Every fault of one reading, at most {@link FAULTS_MAX}; empty when {@link isReading} holds.
- * @param nowS - Unix seconds
+ * @param nowS - as of {@link isReading}
  * @param base - pointer of the reading within its payload: `''`, or `/3` in an array
  */
 export function readingFaults (value: unknown, nowS: number, base = ''): Fault[] {
-  const faults = toFaults(reading.Errors(value), base)
+  const faults = toFaults(reading.Errors(value), base).map((fault) => toTimestampFault(fault, value, `${base}/timestamp`))
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return faults
   const { timestamp, device } = value as Partial<Reading>
-  if (typeof timestamp === 'number' && Number.isFinite(timestamp) && timestamp > nowS + CLOCK_AHEAD_MAX_S) {
-    faults.push({ path: `${base}/timestamp`, message: timestampMessage(timestamp, nowS) })
+  if (typeof timestamp === 'number' && Number.isFinite(timestamp) && timestamp > toTimestampMax(nowS)) {
+    faults.push({ path: `${base}/timestamp`, message: timestampMessage(timestamp) })
   }
   if (typeof device === 'string' && !isDeviceId(device)) {
     faults.push({ path: `${base}/device`, message: `must be a device id: ${DEVICE_ID_RULE}` })
@@ -101,11 +109,25 @@ export function readingFaults (value: unknown, nowS: number, base = ''): Fault[]
   return faults.slice(0, FAULTS_MAX)
 }
 
-function timestampMessage (timestamp: number, nowS: number): string {
-  const looksLikeMilliseconds = Math.abs(timestamp / 1000 - nowS) < 50 * 365 * 86_400
-  return looksLikeMilliseconds
-    ? 'must be Unix seconds; this looks like milliseconds: divide it by 1000'
-    : 'must be Unix seconds, at most a day ahead of the gateway\'s clock'
+function toTimestampMax (nowS: number): number {
+  return Math.min(nowS + CLOCK_AHEAD_MAX_S, MILLISECONDS_MIN)
+}
+
+function timestampMessage (timestamp: number): string {
+  if (timestamp <= MILLISECONDS_MIN) return 'must be Unix seconds, at most a day ahead of the gateway\'s clock'
+  const [unit, factor] = timestamp < MICROSECONDS_MIN ? ['milli', '1000'] : timestamp < NANOSECONDS_MIN ? ['micro', '1000000'] : ['nano', '1000000000']
+  return `must be Unix seconds; this looks like ${unit}seconds: divide it by ${factor}`
+}
+
+/** Of a text that holds a time, what to send instead. */
+function toTimestampFault (fault: Fault, value: unknown, path: string): Fault {
+  if (fault.path !== path) return fault
+  const { timestamp } = value as { timestamp?: unknown }
+  if (typeof timestamp !== 'string') return fault
+  const message = /^\d{4}-\d{2}-\d{2}/.test(timestamp)
+    ? 'must be a finite number: Unix seconds such as 1735689600.25, not ISO 8601'
+    : /^\d+(?:\.\d+)?$/.test(timestamp) ? 'must be a finite number: Unix seconds without quotes' : fault.message
+  return { path, message }
 }
 
 export const TOO_MANY_NAMES = `must not hold more than ${READING_NAMES_MAX} names, those of nested objects included`

@@ -12,6 +12,7 @@ import { createPartitionsAhead } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import type { Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
+import { createClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { ConfigError } from './config-error.ts'
 import { createErasure } from './erasure.ts'
@@ -67,7 +68,7 @@ export interface GatewayOptions {
   readonly config: Config
   readonly logger: Logger
   /** Where faults come in: the chaos harness wraps what touches PostgreSQL and the disk. */
-  readonly faults?: { readonly wrapStore?: (store: Store) => Store, readonly disk?: Disk }
+  readonly faults?: { readonly wrapStore?: (store: Store) => Store, readonly disk?: Disk, readonly nowMs?: () => number }
 }
 
 /**
@@ -111,13 +112,13 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
   }
 
   async function startTraffic (database: Database, connectionString: string, spool: Spool) {
-    const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() }
+    const clock = createClock({ ownMs: faults.nowMs ?? Date.now, monotonicMs: () => performance.now(), logger })
     const ledger = new Ledger()
-    const caps = new DeadLetterCaps({
+    const caps: DeadLetterCaps = new DeadLetterCaps({
       deadLettersMax: config.deadLettersMax,
       deadLettersPerDeviceMax: config.deadLettersPerDeviceMax,
       deadLetterBytesMax: DEAD_LETTER_BYTES_MAX
-    })
+    }, () => { logger.warn(caps.warnings()[0] ?? 'an input is too large for what is left of the dead letters, and is not kept') })
     let databaseWarnings: readonly string[] = []
     for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
 
@@ -140,7 +141,8 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       onChange: () => {
         updateAvailability()
         replayer.wake()
-      }
+      },
+      onClock: clock.observe
     })
     const spoolWatch = createSpoolWatch({ spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger })
     onStop(spoolWatch.stop)
@@ -201,7 +203,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       isStopping,
       logger
     })
-    const warnings = () => [...config.warnings, ...databaseWarnings, ...transport.warnings(), ...security.warnings(), ...toWarnings(circuit, spool)]
+    const warnings = () => [...config.warnings, ...databaseWarnings, ...transport.warnings(), ...security.warnings(), ...clock.warnings(), ...caps.warnings(), ...toWarnings(circuit, spool)]
     const metrics = createMetrics(new Registry(), {
       startedAtMs: clock.nowMs(),
       ledger,
@@ -215,6 +217,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       deviceOrder: () => pages,
       reads: () => budget,
       warnings: () => warnings().length,
+      clockDifferenceS: clock.differenceS,
       security: security.statistics,
       mqtt: () => ({ ...broker.statistics(), ...transport.statistics() })
     })
@@ -238,7 +241,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const maintenance = createMaintenance({
       logger,
       tasks: [
-        { name: 'partitions', intervalMs: HOUR_MS, run: async () => { await createPartitionsAhead({ database, now: new Date(), logger }) } },
+        { name: 'partitions', intervalMs: HOUR_MS, run: async () => { await createPartitionsAhead({ database, now: new Date(clock.nowMs()), logger }) } },
         { name: 'dead-letter counts', intervalMs: MINUTE_MS, run: async () => caps.load(await budget.background(countDeadLetters)) },
         ...security.tasks,
         ...retention.tasks
@@ -246,7 +249,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     })
 
     async function connectDatabase (): Promise<void> {
-      databaseWarnings = await prepareDatabase({ database, connectionString, caps, signal, logger })
+      databaseWarnings = await prepareDatabase({ database, connectionString, caps, clock, signal, logger })
       await security.start()
       circuit.prove()
       circuit.start()

@@ -21,6 +21,8 @@ export interface MetricsSources {
   readonly deviceOrder: () => { readonly devices: number, readonly isTrusted: boolean }
   readonly reads: () => { readonly waiting: number, readonly bytes: number, readonly refused: number }
   readonly warnings: () => number
+  /** PostgreSQL's clock less ours. */
+  readonly clockDifferenceS: () => number
   readonly security: () => SecurityStatistics
   readonly mqtt: () => {
     readonly clientsConnected: number
@@ -95,6 +97,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const readsRefused = counter('reads_refused', 'Reads answered 503 because their turn did not come in time', [])
   const readingStopped = gauge('reading_stopped', '1 while reading from publishers is stopped: the buffer is full or nothing can be made durable')
   const warnings = gauge('warnings', 'Warnings that /health/ready lists')
+  const clockDifference = gauge('clock_difference_seconds', 'PostgreSQL\'s clock less the gateway\'s; the later of both counts')
   const logins = counter('logins', 'Credentials checked: MQTT connections and HTTP requests; none while anonymous access is allowed', ['transport', 'outcome'])
   const anonymousAllowed = gauge('anonymous_allowed', '1 while no credentials exist and everyone may do everything')
   const principalsKnown = gauge('principals_known', 'Principals in memory, who can come in while PostgreSQL is away')
@@ -166,6 +169,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     readsWaiting.set(reads.waiting)
     readBytes.set(reads.bytes)
     warnings.set(sources.warnings())
+    clockDifference.set(sources.clockDifferenceS())
     const security = sources.security()
     logins.reset()
     for (const [transport, outcomes] of Object.entries(security.logins)) {

@@ -10,7 +10,7 @@
  * closed: batches go to PostgreSQL. open: to the spool, so that no device waits for a time-out. half-open: still to the
  * spool, while the oldest spooled batch tries PostgreSQL; a ping alone proves little, for a locked table answers it.
  */
-import type { Pool } from 'pg'
+import type { Pool, PoolClient, QueryConfig } from 'pg'
 import type { Logger } from 'pino'
 
 /** How often PostgreSQL is asked whether it is there; an outage without traffic is noticed within this. */
@@ -27,6 +27,8 @@ export interface CircuitOptions {
   /** Whether spooled batches wait, so that one of them can be the trial. */
   readonly hasBacklog: () => boolean
   readonly onChange: (state: CircuitState) => void
+  /** What PostgreSQL's clock said, in Unix milliseconds, and when it was asked, in monotonic ones. */
+  readonly onClock?: (postgresMs: number, sentAtMs: number) => void
 }
 
 export class Circuit {
@@ -101,9 +103,8 @@ export class Circuit {
       let failure: Error | undefined
       try {
         // A read-only server (a standby, a full stop of writes) answers every SELECT.
-        const ping = { text: 'select current_setting(\'transaction_read_only\') as read_only', query_timeout: PING_TIMEOUT_MS }
-        const { rows: [row] } = await client.query<{ read_only: string }>(ping)
-        if (row?.read_only !== 'off') throw new Error('PostgreSQL is read-only')
+        const { readOnly } = await readPing(client, this.#options.onClock)
+        if (readOnly !== 'off') throw new Error('PostgreSQL is read-only')
       } catch (error) {
         failure = error as Error
         throw error
@@ -118,4 +119,14 @@ export class Circuit {
     }
     this.prove()
   }
+}
+
+async function readPing (client: PoolClient, onClock: CircuitOptions['onClock']): Promise<{ readonly readOnly: string | undefined }> {
+  const sentAtMs = performance.now()
+  const { rows: [row] } = await client.query<{ read_only: string, now_ms: number | null }>({
+    text: 'select current_setting(\'transaction_read_only\') as read_only, (extract(epoch from clock_timestamp()) * 1000)::float8 as now_ms',
+    query_timeout: PING_TIMEOUT_MS
+  } as QueryConfig)
+  if (typeof row?.now_ms === 'number') onClock?.(row.now_ms, sentAtMs)
+  return { readOnly: row?.read_only }
 }

@@ -24,14 +24,29 @@ export interface DeadLetterUsage extends DeadLetterLimits {
   readonly devicesAtCap: number
 }
 
+const WAY_OUT = 'look at them (npm run dead-letters), discard them, or raise VITAL_DEAD_LETTERS_MAX or VITAL_DEAD_LETTERS_PER_DEVICE_MAX'
+
 export class DeadLetterCaps {
   readonly #limits: DeadLetterLimits
   #perDevice = new Map<string | null, number>()
   #letters = 0
   #bytes = 0
 
-  constructor (limits: DeadLetterLimits) {
+  /** Something was not kept since the caps were last seen with room. */
+  #isFull = false
+  readonly #onFull: () => void
+
+  /** @param onFull - the first input is not kept, since there was room */
+  constructor (limits: DeadLetterLimits, onFull: () => void = () => {}) {
     this.#limits = limits
+    this.#onFull = onFull
+  }
+
+  /** What is not kept any more, told to a person. */
+  warnings (): string[] {
+    const { letters, bytes, devicesAtCap, deadLettersMax, deadLetterBytesMax } = this.usage
+    if (letters >= deadLettersMax || bytes >= deadLetterBytesMax) return [`the dead letters are full, so what is refused is acknowledged and not kept: ${WAY_OUT}`]
+    return devicesAtCap === 0 ? [] : [`of ${devicesAtCap} ${devicesAtCap === 1 ? 'device' : 'devices'} no more dead letters are kept: ${WAY_OUT}`]
   }
 
   get usage (): DeadLetterUsage {
@@ -47,6 +62,7 @@ export class DeadLetterCaps {
     this.#perDevice = new Map(counts.map(({ device, letters }) => [device, letters]))
     this.#letters = counts.reduce((sum, { letters }) => sum + letters, 0)
     this.#bytes = counts.reduce((sum, { bytes }) => sum + bytes, 0)
+    if (this.warnings().length === 0) this.#isFull = false
   }
 
   /** Whether one more letter may be kept; counts it if so. */
@@ -54,6 +70,8 @@ export class DeadLetterCaps {
     const ofDevice = this.#perDevice.get(device) ?? 0
     const { deadLettersPerDeviceMax, deadLettersMax, deadLetterBytesMax } = this.#limits
     if (ofDevice >= deadLettersPerDeviceMax || this.#letters >= deadLettersMax || this.#bytes + bytes > deadLetterBytesMax) {
+      if (!this.#isFull) this.#onFull()
+      this.#isFull = true
       return false
     }
     this.#perDevice.set(device, ofDevice + 1)

@@ -4,7 +4,9 @@ import { type Fault, FAULTS_MAX, toPointerToken } from '../../schemas/fault.ts'
 import { isReading, type Reading, READING_NAMES_MAX, readingFaults, READINGS_PER_ARRAY_MAX, TOO_MANY_NAMES } from '../../schemas/reading.ts'
 import type { Reason } from '../../schemas/reason.ts'
 import { isStorableJson } from './canonical-json.ts'
+import { findLosses, type Losses } from './json-losses.ts'
 import { extentOf, splitArray } from './json-structure.ts'
+import { walkJson } from './json-walk.ts'
 import { toReadingRow } from './reading-row.ts'
 
 /** One input that is no reading, and why. */
@@ -36,21 +38,23 @@ const PARSED_DEPTH_MAX = 512
  * Payload → readings. The one decoder of both transports, so that they cannot differ.
  * @param topicDevice - the topic's device over MQTT; `null` over HTTP, where each reading must name its own
  * @param receivedAtMs - Unix milliseconds
+ * @param isConfirmed - whether a second clock agrees; if not, nothing is refused for being ahead of the receipt
  */
-export function decode (payload: Buffer, topicDevice: string | null, receivedAtMs: number): Decoded {
+export function decode (payload: Buffer, topicDevice: string | null, receivedAtMs: number, isConfirmed = true): Decoded {
   const excess = payload.length < MEASURED_BYTES_MIN ? null : toExcess(payload)
   if (excess !== null) return refuseWhole(payload, topicDevice, excess.reason, excess.message)
+  // toString() would replace invalid UTF-8 silently, and a changed reading would be acknowledged as stored.
+  if (!isUtf8(payload)) return refuseWhole(payload, topicDevice, 'invalid_json', 'must be UTF-8')
+  const text = payload.toString()
   let value: unknown
   try {
-    // toString() would replace invalid UTF-8 silently, and a changed reading would be acknowledged as stored.
-    if (!isUtf8(payload)) return refuseWhole(payload, topicDevice, 'invalid_json', 'must be UTF-8')
-    value = JSON.parse(payload.toString())
-  } catch (error) {
-    return refuseWhole(payload, topicDevice, 'invalid_json', `must be JSON: ${toParseMessage(error)}`)
+    value = JSON.parse(text)
+  } catch {
+    return refuseWhole(payload, topicDevice, 'invalid_json', `must be JSON: ${toParseMessage(text)}`)
   }
-  const source = { payload, topicDevice, receivedAtMs }
+  const source = { payload, topicDevice, receivedAtMs, nowS: isConfirmed ? receivedAtMs / 1000 : Infinity, losses: findLosses(text, value) }
   if (!Array.isArray(value)) {
-    const result = toRow(value, '', source, true)
+    const result = toRow(value, '', source, true, -1)
     return 'timeUs' in result ? { rows: [result], refused: NOTHING } : { rows: NOTHING, refused: [result] }
   }
   if (value.length === 0 || value.length > READINGS_PER_ARRAY_MAX) return refuseWhole(payload, topicDevice, 'invalid_reading', toLengthMessage(value.length))
@@ -59,7 +63,7 @@ export function decode (payload: Buffer, topicDevice: string | null, receivedAtM
   let elements: readonly Buffer[] | null = null
   let faults = 0
   for (const [index, element] of (value as unknown[]).entries()) {
-    const result = toRow(element, `/${index}`, source, faults < FAULTS_MAX)
+    const result = toRow(element, `/${index}`, source, faults < FAULTS_MAX, index)
     if ('timeUs' in result) {
       rows.push(result)
     } else {
@@ -76,16 +80,20 @@ interface Source {
   readonly payload: Buffer
   readonly topicDevice: string | null
   readonly receivedAtMs: number
+  readonly nowS: number
+  readonly losses: Losses | null
 }
 
 /**
  * @param path - JSON Pointer to `value`
  * @param isTold - whether to look for each of its faults, which takes 6 to 20 µs
  */
-function toRow (value: unknown, path: string, { payload, topicDevice, receivedAtMs }: Source, isTold: boolean): ReadingRow | Refused {
-  const nowS = receivedAtMs / 1000
-  if (!isReading(value, nowS)) {
-    const errors = isTold ? readingFaults(value, nowS, path) : [{ path, message: UNTOLD }]
+function toRow (
+  value: unknown, path: string, { payload, topicDevice, receivedAtMs, nowS, losses }: Source, isTold: boolean, index: number
+): ReadingRow | Refused {
+  const lost = losses?.get(index)
+  if (!isReading(value, nowS) || lost !== undefined) {
+    const errors = isTold ? [...readingFaults(value, nowS, path), ...lost ?? []].slice(0, FAULTS_MAX) : [{ path, message: UNTOLD }]
     if (isTold && topicDevice === null) requireDevice(value, path, errors)
     return { reason: 'invalid_reading', errors, payload, device: topicDevice }
   }
@@ -135,10 +143,10 @@ function refuseWhole (payload: Buffer, device: string | null, reason: Reason, me
   return { rows: NOTHING, refused: [{ reason, errors: [{ path: '', message }], payload, device }] }
 }
 
-/** V8 quotes the text around the fault; a payload has no place in a message that is logged or announced. */
-function toParseMessage (error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
-  const position = /position \d+/.exec(message)
-  if (position !== null) return `unexpected character at ${position[0]}`
-  return /unexpected end|unterminated/i.test(message) ? 'it ends too early' : 'unexpected character'
+/** Where the text ends to be JSON. V8 tells it only at times, and quotes the payload, which has no place in a message that is logged or announced. */
+function toParseMessage (text: string): string {
+  const at = walkJson(text)
+  if (at >= text.length) return 'it ends too early'
+  const isNoNumber = /^[+-]?(?:nan|inf)/i.test(text.slice(at, at + 5))
+  return `unexpected character at position ${at}${isNoNumber ? '; JSON has no NaN and no infinity: leave the field out' : ''}`
 }

@@ -4,6 +4,7 @@ import { namedDeviceOf } from '../../broker/topics.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import type { Fault } from '../../schemas/fault.ts'
 import type { Rejection } from '../../schemas/rejection.ts'
+import type { Clock } from '../clock.ts'
 import type { HttpOutcome } from '../http/ingest.ts'
 import type { Batcher } from './batcher.ts'
 import type { DeadLetterCaps } from './dead-letter-caps.ts'
@@ -15,13 +16,6 @@ import { type Settlement, Submission, type SubmissionOptions } from './submissio
 /** Memory of one accepted reading beside its payload: the row, its fields, the held acknowledgement (measured: 400 to 900). */
 const READING_OVERHEAD_BYTES = 512
 
-interface Clock {
-  /** Unix milliseconds. */
-  readonly nowMs: () => number
-  /** Milliseconds that never run backwards. */
-  readonly monotonicMs: () => number
-}
-
 const NONE: readonly never[] = []
 const UNAVAILABLE: Verdict = { status: 'unavailable' }
 
@@ -29,7 +23,7 @@ export interface IngestOptions {
   readonly batcher: Batcher
   readonly caps: DeadLetterCaps
   readonly ledger: Ledger
-  readonly clock: Clock
+  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed'>
   /** Time from receipt to durable, of one message. */
   readonly onDurable: (durationMs: number) => void
   /** Shows a device's readings that came over HTTP to the topic's subscribers. */
@@ -57,7 +51,7 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
     const receivedAtMs = clock.nowMs()
     const { rows, refused } = publish.device === null
       ? toInvalidTopic(publish)
-      : decode(publish.payload, publish.device, receivedAtMs)
+      : decode(publish.payload, publish.device, receivedAtMs, clock.isConfirmed())
     ledger.received('mqtt', rows.length + refused.length)
     const letters = refused.length === 0 ? NONE : toLetters(publish, refused, receivedAtMs)
     if (rows.length === 0 && letters.length === 0) {
@@ -99,7 +93,7 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
   /** One POST: all of its readings are stored, or none. See {@link import('../http/ingest.ts').HttpIngest}. */
   function acceptPost (payload: Buffer, settle: (outcome: HttpOutcome) => void, onlyDevice: string | null = null): void {
     const receivedAtMs = clock.nowMs()
-    const { rows, refused } = decode(payload, null, receivedAtMs)
+    const { rows, refused } = decode(payload, null, receivedAtMs, clock.isConfirmed())
     const count = rows.length + refused.length
     ledger.received('http', count)
     const [first] = refused

@@ -79,7 +79,18 @@ t.test('what is refused, with its reason and the place of each fault', (t) => {
     t.same(refused[0]?.errors.map((fault) => fault.path), paths, name)
     t.same(refused[0]?.payload, Buffer.from(payload), name)
   }
-  t.match(decodeText('{"timestamp":1750240830000}').refused[0]?.errors[0]?.message, /milliseconds/)
+  const messageOf = (text: string) => decodeText(text).refused[0]?.errors[0]?.message
+  t.match(messageOf('{"timestamp":1750240830000}'), /milliseconds: divide it by 1000$/)
+  t.match(messageOf('{"timestamp":1750240830000000}'), /microseconds: divide it by 1000000$/)
+  t.match(messageOf('{"timestamp":1750240830000000000}'), /nanoseconds/)
+  t.match(decode(Buffer.from('{"timestamp":1750240830}'), 'a', 60_000).refused[0]?.errors[0]?.message, /at most a day ahead of the gateway's clock/, 'not in 1970 either')
+  t.same(decode(Buffer.from('{"timestamp":1750240830}'), 'a', 60_000, false).refused, [])
+  t.match(messageOf('{"timestamp":"2026-11-29T09:00:00Z"}'), /Unix seconds such as 1735689600.25, not ISO 8601/)
+  t.match(messageOf('{"timestamp":"1750240830"}'), /without quotes/)
+  t.match(messageOf('{"timestamp":1,"heartRateValue":nan}'), /position 32; JSON has no NaN/)
+  t.match(messageOf('{"timestamp":1,"x":NaN}'), /position 19; JSON has no NaN/)
+  t.match(messageOf('{"timestamp":1,}'), /unexpected character at position 15$/)
+  t.match(messageOf('{"timestamp":1'), /it ends too early/)
   t.end()
 })
 

@@ -100,7 +100,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
     onSpooled: (units) => replayer.add(units)
   })
   const replayer = new Replayer({ spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
-  const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() }
+  const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now(), isConfirmed: () => true }
   const ingest = createIngest({ batcher, caps, ledger, clock, onDurable: () => {}, fanOut: () => {} })
 
   async function connectDatabase (): Promise<void> {

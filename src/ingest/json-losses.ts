@@ -1,0 +1,157 @@
+/**
+ * What JSON.parse loses without a word: digits of a number that a double does not keep (`9007199254740993`, `1e-400`), and all but the last value of a name
+ * given twice. A reading that loses something is refused with the name of the field; what is acknowledged is stored as it was sent.
+ *
+ * One scan proves the ordinary text innocent: no number of more than 15 digits or with an exponent, and as many colons outside of strings as there are names
+ * in what was parsed. A suspect number is compared digit by digit; only a text that does lose something is walked for the places.
+ */
+import { type Fault, FAULTS_MAX, toPointerToken } from '../../schemas/fault.ts'
+import { walkJson } from './json-walk.ts'
+
+/** Every decimal of so many digits comes back from a double as it was (DBL_DIG). */
+const EXACT_DIGITS = 15
+
+/** More levels are not counted, but walked. */
+const COUNTED_DEPTH_MAX = 40
+
+const TIMESTAMP = '"timestamp"'
+
+const TOO_PRECISE = 'must be a number that a double keeps digit by digit, as it keeps any of 15 digits; send a longer one as a string'
+const SECOND_NAME = 'is given twice'
+
+/** The faults of each element of an array, by its index; of what is no array at -1. */
+export type Losses = ReadonlyMap<number, readonly Fault[]>
+
+/**
+ * @param text - that JSON.parse took
+ * @param value - what it made of it
+ * @returns `null` where nothing was lost
+ */
+export function findLosses (text: string, value: unknown): Losses | null {
+  const isArray = Array.isArray(value)
+  const scanned = scan(text, isArray ? 2 : 1)
+  if (scanned === -1) return locate(text)
+  const names = scanned % 2 === 1 ? countNames(value, 0) : isArray ? countFlat(value) : typeof value === 'object' && value !== null ? Object.keys(value).length : 0
+  return names === scanned >> 1 ? null : locate(text)
+}
+
+/**
+ * @param fieldDepth - brackets around a field of a reading
+ * @returns twice the colons outside of strings, and one more where something nests deeper than that; -1 where a number is not kept
+ */
+function scan (text: string, fieldDepth: number): number {
+  let colons = 0
+  let depth = 0
+  let isNested = 0
+  const { length } = text
+  for (let at = 0; at < length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === 0x22) {
+      for (at++; at < length; at++) {
+        const inner = text.charCodeAt(at)
+        if (inner === 0x22) break
+        if (inner === 0x5c) at++
+      }
+    } else if (code >= 0x30 && code <= 0x39) {
+      const start = at
+      let digits = 1
+      let hasExponent = false
+      for (at++; at < length; at++) {
+        const inner = text.charCodeAt(at)
+        if (inner >= 0x30 && inner <= 0x39) digits++
+        else if (inner === 0x65 || inner === 0x45) hasExponent = true
+        else if (inner !== 0x2e && !(hasExponent && (inner === 0x2b || inner === 0x2d))) break
+      }
+      if ((digits > EXACT_DIGITS || hasExponent) && !(depth === fieldDepth && !hasExponent && isOfTimestamp(text, start)) && !isKept(text.slice(start, at))) return -1
+      at--
+    } else if (code === 0x3a) {
+      colons++
+    } else if (code === 0x7b || code === 0x5b) {
+      if (++depth > fieldDepth) isNested = 1
+    } else if (code === 0x7d || code === 0x5d) {
+      depth--
+    }
+  }
+  return colons * 2 + isNested
+}
+
+/** It is rounded to the microsecond, and so has digits to spare. @param at - where its number begins */
+function isOfTimestamp (text: string, at: number): boolean {
+  if (text.startsWith(TIMESTAMP, at - TIMESTAMP.length - 1) && text.charCodeAt(at - 1) === 0x3a) return text.charCodeAt(at - TIMESTAMP.length - 2) !== 0x5c
+  const before = text.slice(Math.max(0, at - 40), at).trimEnd()
+  if (!before.endsWith(':')) return false
+  const name = before.slice(0, -1).trimEnd()
+  return name.endsWith(TIMESTAMP) && name.at(-TIMESTAMP.length - 1) !== '\\'
+}
+
+/** Whether a double keeps the number, digit by digit. One that is too large for it is told elsewhere. */
+function isKept (token: string): boolean {
+  const value = Math.abs(Number(token))
+  return value === Infinity || toDecimal(token) === toDecimal(String(value))
+}
+
+/** One spelling of each number: digits without zeros at either end, and the power of ten of the last one. */
+function toDecimal (text: string): string {
+  const [mantissa = '', exponent = '0'] = text.replace('-', (sign, at) => at === 0 ? '' : sign as string).toLowerCase().split('e')
+  const point = mantissa.indexOf('.')
+  const digits = point === -1 ? mantissa : mantissa.slice(0, point) + mantissa.slice(point + 1)
+  let start = 0
+  let end = digits.length
+  while (start < end && digits.charCodeAt(start) === 0x30) start++
+  while (end > start && digits.charCodeAt(end - 1) === 0x30) end--
+  const power = Number(exponent) - (point === -1 ? 0 : mantissa.length - point - 1) + digits.length - end
+  return start === end ? '0' : `${digits.slice(start, end)}e${power}`
+}
+
+function countFlat (elements: readonly unknown[]): number {
+  let names = 0
+  for (const element of elements) if (typeof element === 'object' && element !== null) names += Object.keys(element).length
+  return names
+}
+
+/** @returns -1 where the value is too deep to be counted */
+function countNames (value: unknown, depth: number): number {
+  if (typeof value !== 'object' || value === null) return 0
+  if (depth > COUNTED_DEPTH_MAX) return -1
+  let names = 0
+  if (Array.isArray(value)) {
+    for (const element of value as unknown[]) {
+      if (typeof element !== 'object' || element === null) continue
+      const inner = countNames(element, depth + 1)
+      if (inner === -1) return -1
+      names += inner
+    }
+    return names
+  }
+  for (const name in value) {
+    names++
+    const member = (value as Record<string, unknown>)[name]
+    if (typeof member !== 'object' || member === null) continue
+    const inner = countNames(member, depth + 1)
+    if (inner === -1) return -1
+    names += inner
+  }
+  return names
+}
+
+function locate (text: string): Losses | null {
+  const losses = new Map<number, Fault[]>()
+  let count = 0
+  const add = (path: ReadonlyArray<string | number>, message: string) => {
+    const element = typeof path[0] === 'number' ? path[0] : -1
+    const faults = losses.get(element)
+    // Each element that is at fault is refused, whatever of its faults is told.
+    if (faults !== undefined && ++count > FAULTS_MAX) return
+    const fault = { path: path.map((token) => `/${toPointerToken(String(token))}`).join(''), message }
+    if (faults === undefined) losses.set(element, [fault])
+    else if (faults.at(-1)?.path !== fault.path) faults.push(fault)
+  }
+  walkJson(text, {
+    onNumber (token, path) {
+      const isTimestamp = path.at(-1) === 'timestamp' && path.length === (typeof path[0] === 'number' ? 2 : 1) && !/e/i.test(token)
+      if (!isTimestamp && !isKept(token)) add(path, TOO_PRECISE)
+    },
+    onSecondName: (path) => { add(path, SECOND_NAME) }
+  })
+  return losses.size === 0 ? null : losses
+}

@@ -1,0 +1,102 @@
+/**
+ * A walk through a JSON text, token by token, for what JSON.parse does not tell: where the fault of a text lies, names given twice, the digits of a number.
+ * It keeps a stack of its own, for a text may nest deeper than calls can. Only faulty payloads are walked.
+ * @see RFC 8259
+ */
+export interface JsonVisitor {
+  /** @param path - names and indexes down to the number */
+  readonly onNumber: (token: string, path: ReadonlyArray<string | number>) => void
+  /** A name that the same object had before. @param path - ends with the name */
+  readonly onSecondName: (path: ReadonlyArray<string | number>) => void
+}
+
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
+// eslint-disable-next-line no-control-regex -- a string must not hold them [RFC 8259 §7]
+const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
+const WORD = /true|false|null/y
+const SPACE = /[ \t\n\r]*/y
+
+interface Frame {
+  /** Of an object; `null` for an array. */
+  readonly names: Set<string> | null
+}
+
+/** @returns the position of the first character that JSON cannot have there, the length of the text where it ends too early, or -1 */
+export function walkJson (text: string, { onNumber, onSecondName }: Partial<JsonVisitor> = {}): number {
+  const frames: Frame[] = []
+  const path: Array<string | number> = []
+  let at = 0
+
+  /** @returns the token at `at`, which moves behind it; `null` without one */
+  function take (pattern: RegExp): string | null {
+    pattern.lastIndex = at
+    const token = pattern.exec(text)?.[0] ?? null
+    if (token !== null) at += token.length
+    return token
+  }
+
+  function skip (character: string): boolean {
+    take(SPACE)
+    if (text[at] !== character) return false
+    at++
+    take(SPACE)
+    return true
+  }
+
+  /** A name and its colon. */
+  function takeName ({ names }: Frame): boolean {
+    take(SPACE)
+    const start = at
+    const token = take(STRING)
+    if (token === null) return false
+    const name = JSON.parse(token) as string
+    path.push(name)
+    if (names!.has(name)) onSecondName?.(path)
+    names!.add(name)
+    if (skip(':')) return true
+    if (at === start) at = start
+    return false
+  }
+
+  /** Closes what ends here. @returns whether the next value may begin; `null` at the end of the text */
+  function next (): boolean | null {
+    for (;;) {
+      const frame = frames.at(-1)
+      take(SPACE)
+      if (frame === undefined) return at === text.length ? null : false
+      const last = path.pop()
+      if (skip(',')) {
+        if (frame.names !== null) return takeName(frame)
+        path.push(Number(last) + 1)
+        return true
+      }
+      if (!skip(frame.names === null ? ']' : '}')) return false
+      frames.pop()
+    }
+  }
+
+  for (;;) {
+    take(SPACE)
+    if (text[at] === '[' || text[at] === '{') {
+      const isArray = text[at] === '['
+      at++
+      take(SPACE)
+      if (text[at] === (isArray ? ']' : '}')) {
+        at++
+      } else {
+        const frame = { names: isArray ? null : new Set<string>() }
+        frames.push(frame)
+        if (isArray) path.push(0)
+        else if (!takeName(frame)) return at
+        continue
+      }
+    } else {
+      const number = take(NUMBER)
+      if (number !== null) onNumber?.(number, path)
+      else if (take(STRING) === null && take(WORD) === null) return at
+    }
+    const isGoingOn = next()
+    if (isGoingOn === null) return -1
+    if (!isGoingOn) return at
+  }
+}

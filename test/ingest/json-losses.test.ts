@@ -1,0 +1,100 @@
+import t from 'tap'
+import { decode } from '../../src/ingest/decode.ts'
+import { findLosses } from '../../src/ingest/json-losses.ts'
+import { walkJson } from '../../src/ingest/json-walk.ts'
+import { createRandom } from '../random.ts'
+
+const NOW_MS = 1_750_300_000_000
+const errorsOf = (text: string) => decode(Buffer.from(text), 'ward-3', NOW_MS).refused.flatMap(({ errors }) => errors.map(({ path }) => path))
+
+t.test('a number is kept digit by digit, or its field is named', (t) => {
+  const kept = ['0', '-0', '1', '-61.5', '61.0', '6.1e1', '9007199254740992', '9007199254740994', '0.1', '1e21', '1e300', '5e-324', '36.599998474121094', '0.30000000000000004', '1000000000000000000000', '1.50000000000000000000', '0e-400', '1E+2']
+  const lost = ['9007199254740993', '-9007199254740993', '1e-400', '0.1234567890123456789', '36.600000000000001', '1.0000000000000000001', '123456789012345678901', '4.9e-324', '1e-324', '12345678901234567e5']
+  for (const token of kept) {
+    t.same(errorsOf(`{"timestamp":1,"serial":${token}}`), [], token)
+    t.same(errorsOf(`{"timestamp":1,"a":{"b":[1,${token}]}}`), [], token)
+  }
+  for (const token of lost) {
+    t.same(errorsOf(`{"timestamp":1,"serial":${token}}`), ['/serial'], token)
+    t.same(errorsOf(`{"timestamp":1,"heartRateValue": ${token} }`), ['/heartRateValue'], token)
+    t.same(errorsOf(`{"timestamp":1,"a/b":{"b":[1,${token}]}}`), ['/a~1b/b/1'], token)
+    t.same(errorsOf(`[{"timestamp":1},{"timestamp":2,"x":${token}},{"timestamp":3}]`), ['/1/x'], token)
+    t.same(errorsOf(`{"timestamp":1,"note":"${token}"}`), [], 'in a string it is text')
+  }
+  t.same(errorsOf('{"timestamp":1,"x":1e400}'), ['/x'])
+  t.end()
+})
+
+t.test('a timestamp is rounded to the microsecond and may have any digits; what is only called so may not', (t) => {
+  for (const text of ['{"timestamp":1750240830.123456789}', '{ "timestamp" : 1750240830.123456789 , "x" : 1 }', '[{"timestamp":1750240830.123456789},{"x":{"y":1},"timestamp":1750240830.123456789}]']) t.same(errorsOf(text), [], text)
+  t.same(errorsOf('{"timestamp":1,"x":{"timestamp":1750240830.123456789}}'), ['/x/timestamp'])
+  t.same(errorsOf('{"timestamp":1,"x\\"timestamp":1750240830.123456789}'), ['/x"timestamp'])
+  t.same(errorsOf('{"timestamp":1e-400}'), ['/timestamp'])
+  t.end()
+})
+
+t.test('a name twice in one object is refused, at any depth', (t) => {
+  t.same(errorsOf('{"timestamp":1,"heartRateValue":61,"heartRateValue":62}'), ['/heartRateValue'])
+  t.same(errorsOf('{"timestamp":1,"timestamp":1}'), ['/timestamp'])
+  t.same(errorsOf('{"timestamp":1,"\\u0061":1,"a":2}'), ['/a'])
+  t.same(errorsOf('{"timestamp":1,"x":[{"y":{"z":1,"z":1}}]}'), ['/x/0/y/z'])
+  t.same(errorsOf('[{"timestamp":1},{"timestamp":1,"a":1,"a":1,"b":1,"b":2}]'), ['/1/a', '/1/b'])
+  t.same(errorsOf('{"timestamp":1,"x":[{"y":1},{"y":1}],"y":"a:b,\\"y\\":1"}'), [], 'the same name elsewhere, and colons in text')
+  const deep = `${'{"a":'.repeat(60)}1,"a":2${'}'.repeat(60)}`
+  t.ok(findLosses(`{"timestamp":1,"x":${deep}}`, JSON.parse(`{"timestamp":1,"x":${deep}}`)) !== null, 'deeper than is counted')
+  t.end()
+})
+
+t.test('each bad element of an array is refused alone, also beyond a hundred', (t) => {
+  const elements = Array.from({ length: 300 }, (_, n) => n % 2 === 0 ? `{"timestamp":1,"n":${n}}` : `{"timestamp":1,"n":${n},"n":${n}}`)
+  const { rows, refused } = decode(Buffer.from(`[${elements.join(',')}]`), 'a', NOW_MS)
+  t.equal(rows.length, 150)
+  t.equal(refused.length, 150)
+  t.end()
+})
+
+t.test('random texts: what is accepted comes back digit by digit, and a walk finds the place that JSON.parse stumbles on', (t) => {
+  const seed = Number(process.env['SEED'] ?? Date.now() % 1e9)
+  t.comment(`seed ${seed}`)
+  const random = createRandom(seed)
+  const pick = <T>(values: readonly T[]) => values[Math.floor(random() * values.length)]!
+  const digits = (count: number) => Array.from({ length: count }, () => pick([...'0123456789'])).join('')
+  const number = () => `${pick(['', '-'])}${pick(['0', `${pick([...'123456789'])}${digits(Math.floor(random() * 20))}`])}${pick(['', `.${digits(1 + Math.floor(random() * 20))}`])}${pick(['', '', `e${pick(['', '+', '-'])}${Math.floor(random() * 330)}`])}`
+  const make = (depth: number): string => {
+    const kind = depth > 3 ? 0 : random()
+    if (kind < 0.4) return number()
+    if (kind < 0.6) return pick(['true', 'null', '"a\\"b:1"', '"\\u00e9\\\\"', '""'])
+    if (kind < 0.8) return `[${Array.from({ length: Math.floor(random() * 3) }, () => make(depth + 1)).join(pick([',', ' , ']))}]`
+    return `{${Array.from({ length: Math.floor(random() * 3) }, () => `"${pick(['a', 'b', 'a:', 'timestamp'])}"${pick([':', ' :\n'])}${make(depth + 1)}`).join(',')}}`
+  }
+  for (let round = 0; round < 3000; round++) {
+    const text = make(0)
+    t.equal(walkJson(text), -1) || t.comment(text)
+    // Written anew, it has the same numbers as decimals, and no string less.
+    const tokens = (json: string) => [...json.matchAll(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[a-z]+|\{/g)].map(([token]) => /^[-\d]/.test(token) ? toExact(token) : token[0])
+    const parsed: unknown = JSON.parse(text)
+    const isSame = tokens(text).join() === tokens(JSON.stringify(parsed)).join()
+    const depthOfTimestamp = /"timestamp"/.test(text)
+    if (!depthOfTimestamp && !/e\+?\d{3}/.test(text)) t.equal(findLosses(text, parsed) === null, isSame) || t.comment(text)
+    const cut = Math.floor(random() * text.length)
+    const broken = random() < 0.5 ? text.slice(0, cut) : text.slice(0, cut) + pick([...'x,:}]"\\']) + text.slice(cut + 1)
+    let isJson = true
+    try { JSON.parse(broken) } catch { isJson = false }
+    if ((walkJson(broken) === -1) !== isJson) t.fail(`${broken} is ${isJson ? '' : 'no '}JSON`)
+  }
+  t.end()
+})
+
+/** As whole number and power of ten. */
+function toExact (token: string): string {
+  const [mantissa = '', exponent = '0'] = token.toLowerCase().split('e')
+  const [whole = '', fraction = ''] = mantissa.split('.')
+  let value = BigInt(whole + fraction)
+  let power = Number(exponent) - fraction.length
+  if (value === 0n) return '0'
+  while (value % 10n === 0n) {
+    value /= 10n
+    power++
+  }
+  return `${value}e${power}`
+}
