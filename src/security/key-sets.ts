@@ -1,52 +1,115 @@
+/**
+ * The keys of the tokens' issuer, read again every minute from a file or URL, with traffic or without: a key that is taken out is
+ * refused from then on, and connections that it let in end. While the source fails the last keys stay good for an hour: so long an
+ * issuer may be away without locking anybody out, and so long somebody who keeps us from its URL can use a key that was taken
+ * back. After that no token can be checked.
+ */
 import { readFile } from 'node:fs/promises'
-import { createLocalJWKSet, createRemoteJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
+import {
+  calculateJwkThumbprint, createLocalJWKSet, type CryptoKey, errors, exportJWK, type JSONWebKeySet, type JWTVerifyGetKey, type KeyObject
+} from 'jose'
 import { SECURITY_LIMITS } from './limits.ts'
 
-const { jwksAgeMaxMs, jwksCooldownMs, jwksTimeoutMs } = SECURITY_LIMITS
+const { jwksAgeMaxMs, jwksCooldownMs, jwksTimeoutMs, jwksTrustedMs, jwksBytesMax } = SECURITY_LIMITS
 
-/**
- * Keys of the issuer. Finds a key, or throws an error of jose, of the file system or of the network.
- * @param source - URL or file
- * @param ageMaxMs - keys of a URL are asked for again after this time
- */
-export async function createKeySet (source: string, ageMaxMs: number = jwksAgeMaxMs): Promise<JWTVerifyGetKey> {
-  return /^https?:/.test(source) ? createRemoteKeySet(new URL(source), ageMaxMs) : await createFileKeySet(source)
+interface KeySetOptions {
+  /** Keys that were there are not any more. */
+  readonly onRemoved?: () => void
+  /** The source fails. */
+  readonly onFailure?: (error: unknown) => void
+  /** Instead of those of {@link SECURITY_LIMITS}. */
+  readonly ageMaxMs?: number
+  readonly cooldownMs?: number
+  readonly trustedMs?: number
 }
 
 /**
- * Asked for when first needed, when too old, and for a key that is not in it. While the issuer does not
- * answer, the keys it gave last stay good.
+ * Keys of the issuer, by file or URL.
+ * @throws when the file cannot be read, or holds no key set
  */
-function createRemoteKeySet (url: URL, cacheMaxAge: number): JWTVerifyGetKey {
-  const remote = createRemoteJWKSet(url, { cacheMaxAge, cooldownDuration: jwksCooldownMs, timeoutDuration: jwksTimeoutMs })
-  return async (header, token) => {
-    try {
-      return await remote(header, token)
-    } catch (error) {
-      const last = remote.jwks()
-      if (last === undefined || error instanceof errors.JWKSNoMatchingKey) throw error
-      return await createLocalJWKSet(last)(header, token)
+export async function createKeySet (source: string, options: KeySetOptions = {}) {
+  const { onRemoved, onFailure, ageMaxMs = jwksAgeMaxMs, cooldownMs = jwksCooldownMs, trustedMs = jwksTrustedMs } = options
+  const isUrl = /^https?:/.test(source)
+  let find: JWTVerifyGetKey | null = null
+  let ids: ReadonlySet<string> = new Set()
+  let loadedAtMs = -Infinity
+  let triedAtMs = -Infinity
+  let failure: unknown = null
+  let loading: Promise<void> | null = null
+  let timer: NodeJS.Timeout | null = null
+
+  async function load (): Promise<void> {
+    triedAtMs = performance.now()
+    const { keys } = JSON.parse(await (isUrl ? fetchText(source) : readFile(source, 'utf8'))) as JSONWebKeySet
+    // A key that may not be exported could not be told from another.
+    const set = { keys: Array.isArray(keys) ? keys.map((key) => ({ ...key, ext: true })) : keys }
+    const next = createLocalJWKSet(set)
+    const nextIds = new Set((await Promise.all(set.keys.map((key) => calculateJwkThumbprint(key).catch(() => '')))).filter((id) => id !== ''))
+    const isRemoved = [...ids].some((id) => !nextIds.has(id))
+    find = next
+    ids = nextIds
+    loadedAtMs = performance.now()
+    failure = null
+    if (isRemoved) onRemoved?.()
+  }
+
+  /** One at a time; whoever asks meanwhile waits for it. Does not reject. */
+  function reload (): Promise<void> {
+    loading ??= load().catch((error: unknown) => {
+      failure = error
+      onFailure?.(error)
+    }).finally(() => { loading = null })
+    return loading
+  }
+
+  const isCool = () => performance.now() - triedAtMs >= cooldownMs
+  const isTrusted = () => performance.now() - loadedAtMs < trustedMs
+
+  if (!isUrl) await load()
+  return {
+    /** For jose. @throws what kept the keys away, where there are none that may be trusted */
+    getKey: (async (header, token) => {
+      if (performance.now() - loadedAtMs >= ageMaxMs && (loading !== null || isCool())) await reload()
+      if (find === null || !isTrusted()) throw failure instanceof Error ? failure : new Error('the keys of the issuer cannot be had')
+      try {
+        return await find(header, token)
+      } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey) || !isCool()) throw error
+        await reload()
+        return await find(header, token)
+      }
+    }) satisfies JWTVerifyGetKey,
+
+    /** What tells keys apart (RFC 7638). */
+    idOf: async (key: CryptoKey | KeyObject | Uint8Array): Promise<string> => await calculateJwkThumbprint(await exportJWK(key)),
+    /** Whether a key is there still. */
+    has: (id: string): boolean => ids.has(id),
+    get isTrusted (): boolean {
+      return isTrusted()
+    },
+    /** Seconds since the keys were read; infinite before. */
+    get ageS (): number {
+      return (performance.now() - loadedAtMs) / 1000
+    },
+    get isFailing (): boolean {
+      return failure !== null
+    },
+    /** Reads them again and again. */
+    start (): void {
+      timer = setInterval(() => { reload().catch(() => {}) }, ageMaxMs).unref()
+    },
+    async stop (): Promise<void> {
+      if (timer !== null) clearInterval(timer)
+      await loading
     }
   }
 }
 
-/** Read at start, and again for a key that is not in it, so that a rotated file needs no restart. */
-async function createFileKeySet (path: string): Promise<JWTVerifyGetKey> {
-  let local = await readKeySet(path)
-  let readAtMs = performance.now()
-  return async (header, token) => {
-    try {
-      return await local(header, token)
-    } catch (error) {
-      const nowMs = performance.now()
-      if (!(error instanceof errors.JWKSNoMatchingKey) || nowMs - readAtMs < jwksCooldownMs) throw error
-      readAtMs = nowMs
-      local = await readKeySet(path)
-      return await local(header, token)
-    }
-  }
-}
+export type KeySet = Awaited<ReturnType<typeof createKeySet>>
 
-async function readKeySet (path: string): Promise<JWTVerifyGetKey> {
-  return createLocalJWKSet(JSON.parse(await readFile(path, 'utf8')) as JSONWebKeySet)
+async function fetchText (url: string): Promise<string> {
+  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(jwksTimeoutMs), headers: { accept: 'application/json' } })
+  if (response.status !== 200) throw new Error(`${url} answers ${response.status}`)
+  if (Number(response.headers.get('content-length') ?? 0) > jwksBytesMax) throw new Error(`${url} answers more than ${jwksBytesMax} bytes`)
+  return await response.text()
 }

@@ -36,11 +36,15 @@ export const SECURITY_LIMITS = {
   tokenBytesMax: 8192,
   /** Verified tokens remembered, about 200 bytes each. */
   tokensRememberedMax: 50_000,
-  /** A key taken out of the JWKS counts so long at most. */
-  tokenRememberedMs: 300_000,
-  /** A JWKS is asked for again after this time, and, for a key that is not in it, not more often than this. */
-  jwksAgeMaxMs: 600_000,
+  /** A verified token is believed so long without its signature being looked at; forgotten at once when a key is taken out. */
+  tokenRememberedMs: 60_000,
+  /** A JWKS is read again after this time, and, for a key that is not in it, or while it fails, not more often than this. */
+  jwksAgeMaxMs: 60_000,
   jwksCooldownMs: 30_000,
+  /** Keys of a source that fails are trusted so long: an issuer's outage or deployment is shorter, and who keeps us from its URL gains no more. */
+  jwksTrustedMs: 3_600_000,
+  /** A key set is some KiB. */
+  jwksBytesMax: 1024 * 1024,
   jwksTimeoutMs: 5000,
   /** Clocks of the token's issuer and ours may differ by so much. */
   tokenClockToleranceS: 5

@@ -42,3 +42,9 @@ export function entitledUntil (principal: Principal, now: KnownPrincipal | null)
     : now.passwords.find(({ argon2id }) => argon2id === proof.argon2id)
   return credential?.expiresAtMs ?? 0
 }
+
+/** The issuer's key that signed what somebody was accepted for; `undefined` where it was no token. */
+export function tokenKeyOf (principal: Principal): string | undefined {
+  const proof = (principal as Partial<ProvenPrincipal>)[PROOF]
+  return proof?.kind === 'token' ? proof.keyId : undefined
+}

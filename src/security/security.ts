@@ -10,12 +10,14 @@ import { selectChangedPrincipals } from '../../db/queries/select-changed-princip
 import type { Tables } from '../../db/tables.ts'
 import type { Broker } from '../../broker/broker.ts'
 import { createOccasional } from '../../broker/occasional.ts'
+import type { Principal } from '../../schemas/principal.ts'
 import { createAccess } from './access.ts'
 import { createAuthenticator, type Login } from './authenticator.ts'
 import { createChanges } from './changes.ts'
 import { createDirectory } from './directory.ts'
-import { createKeySet } from './key-sets.ts'
+import { createKeySet, type KeySet } from './key-sets.ts'
 import { createPasswords } from './passwords.ts'
+import { tokenKeyOf } from './proofs.ts'
 import { createReviews } from './reviews.ts'
 import { toDigestBytes } from './secrets.ts'
 import { createTokens } from './tokens.ts'
@@ -54,6 +56,8 @@ export interface SecurityStatistics {
   readonly isOpen: boolean
   readonly principalsKnown: number
   readonly passwordsWaiting: number
+  /** Since the keys of the tokens' issuer were read; 0 without an issuer. */
+  readonly keysAgeS: number
 }
 
 const FAILURES_LOG_INTERVAL_MS = 10_000
@@ -68,6 +72,9 @@ export async function createSecurity (options: SecurityOptions) {
   const { kysely, dataDir, broker, logger, tokens } = options
   const occasionally = { lookup: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }), keys: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }) }
   const logins = { mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 } }
+  const onFailure = (error: unknown) => {
+    occasionally.keys((leftOut) => { logger.warn({ err: error, leftOut }, 'the keys of the tokens\' issuer cannot be had') })
+  }
   const access = createAccess({
     file: join(dataDir, 'access.json'),
     host: options.host,
@@ -93,19 +100,21 @@ export async function createSecurity (options: SecurityOptions) {
     logger
   })
   const passwords = createPasswords()
+  const keys = tokens === null
+    ? null
+    : await createKeySet(tokens.jwks, {
+      onRemoved: () => {
+        verifier?.forget()
+        broker().review((principal) => isOfRemovedKey(principal, keys) ? 0 : undefined)
+      },
+      onFailure
+    })
+  const verifier = tokens === null || keys === null ? null : createTokens({ ...tokens, keys, onFailure })
   const authenticator = createAuthenticator({
     mode: () => access.mode,
     directory,
     passwords,
-    tokens: tokens === null
-      ? null
-      : createTokens({
-        ...tokens,
-        getKey: await createKeySet(tokens.jwks),
-        onFailure: (error) => {
-          occasionally.keys((leftOut) => { logger.warn({ err: error, leftOut }, 'the keys of the tokens\' issuer cannot be had') })
-        }
-      }),
+    tokens: verifier,
     onLogin: ({ transport, outcome }) => { logins[transport][outcome]++ }
   })
 
@@ -118,10 +127,12 @@ export async function createSecurity (options: SecurityOptions) {
     async start (): Promise<void> {
       access.update((await readPrincipalState(kysely)).isEmpty)
       changes.start()
+      keys?.start()
     },
 
     async stop (): Promise<void> {
       await changes.stop()
+      await keys?.stop()
       await access.stop()
     },
 
@@ -139,14 +150,27 @@ export async function createSecurity (options: SecurityOptions) {
     /** Told in readiness. */
     warnings (): string[] {
       const blind = changes.isBlind ? ['changes of credentials cannot be seen; those known stay valid until they can'] : []
-      return [...access.warnings(), ...blind]
+      return [...access.warnings(), ...blind, ...keyWarnings(keys)]
     },
 
     statistics: (): SecurityStatistics => ({
       logins,
       isOpen: access.mode === 'open',
       principalsKnown: directory.size,
-      passwordsWaiting: passwords.waiting
+      passwordsWaiting: passwords.waiting,
+      keysAgeS: keys === null || keys.ageS === Infinity ? 0 : keys.ageS
     })
   }
+}
+
+function isOfRemovedKey (principal: Principal | null, keys: KeySet | null): boolean {
+  const keyId = principal === null ? undefined : tokenKeyOf(principal)
+  return keyId !== undefined && keys?.has(keyId) === false
+}
+
+function keyWarnings (keys: KeySet | null): string[] {
+  if (keys === null || !keys.isFailing) return []
+  return [keys.isTrusted
+    ? `the keys of the tokens' issuer cannot be read; those of ${Math.round(keys.ageS)} s ago are trusted for an hour`
+    : 'the keys of the tokens\' issuer cannot be read, so no token can be checked']
 }

@@ -5,10 +5,12 @@
  * public key are refused before a key is looked for. Issuer, audience and expiry must be there and must fit.
  * @see RFC 8725, JSON Web Token Best Current Practices
  */
-import { errors, jwtVerify, type JWTVerifyGetKey } from 'jose'
+import { errors, jwtVerify } from 'jose'
 import { isPrincipalId, isRole, type Principal, type Role } from '../../schemas/principal.ts'
+import type { KeySet } from './key-sets.ts'
 import { SECURITY_LIMITS } from './limits.ts'
 import { LruMap } from './lru-map.ts'
+import { toProven } from './proofs.ts'
 import { digestOf } from './secrets.ts'
 
 /** What a token may be signed with. */
@@ -35,7 +37,7 @@ export interface VerifiedToken {
 export type TokenCheck = VerifiedToken | null | 'unavailable'
 
 interface TokensOptions {
-  readonly getKey: JWTVerifyGetKey
+  readonly keys: Pick<KeySet, 'getKey' | 'has' | 'idOf' | 'isTrusted'>
   readonly issuer: string
   readonly audience: string
   /** Of {@link TOKEN_ALGORITHMS}. */
@@ -50,13 +52,13 @@ interface TokensOptions {
 const KEY_SET_FAILURES: ReadonlySet<string> = new Set([errors.JWKSTimeout.code, errors.JWKSInvalid.code, errors.JOSEError.code])
 
 /** Verifies tokens, and remembers those that were valid for a few minutes: a client sends the same with each request. */
-export function createTokens ({ getKey, issuer, audience, algorithms, roleClaim, onFailure }: TokensOptions) {
+export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, onFailure }: TokensOptions) {
   const remembered = new LruMap<string, VerifiedToken & { readonly untilMs: number }>({ sizeMax: SECURITY_LIMITS.tokensRememberedMax })
 
   async function verify (token: string, digest: string): Promise<TokenCheck> {
-    let payload
+    let payload, key
     try {
-      ({ payload } = await jwtVerify(token, getKey, {
+      ({ payload, key } = await jwtVerify(token, keys.getKey, {
         issuer,
         audience,
         algorithms: [...algorithms],
@@ -74,7 +76,10 @@ export function createTokens ({ getKey, issuer, audience, algorithms, roleClaim,
     const { sub } = payload as { sub?: unknown }
     // RFC 7519 §4.1.2 wants a string, and jose does not look: a number would pass for an id here and differ from every user name.
     if (role === null || typeof sub !== 'string' || !isPrincipalId(sub) || expiresAtMs <= nowMs) return null
-    const principal = Object.freeze({ id: sub, role })
+    const keyId = await keys.idOf(key)
+    // It was taken out while the token was looked at.
+    if (!keys.has(keyId)) return null
+    const principal = toProven(sub, role, { kind: 'token', keyId })
     remembered.set(digest, { principal, expiresAtMs, untilMs: Math.min(expiresAtMs, nowMs + SECURITY_LIMITS.tokenRememberedMs) })
     return { principal, expiresAtMs }
   }
@@ -83,9 +88,15 @@ export function createTokens ({ getKey, issuer, audience, algorithms, roleClaim,
     /** At once when it was verified within the last minutes. @param token - has the form of one, see {@link isToken} */
     check (token: string): TokenCheck | Promise<TokenCheck> {
       const digest = digestOf(token)
+      if (!keys.isTrusted) remembered.clear()
       const known = remembered.get(digest)
       if (known !== undefined && known.untilMs > Date.now()) return known
       return verify(token, digest)
+    },
+
+    /** A key was taken out: what it signed is not believed any more. */
+    forget (): void {
+      remembered.clear()
     }
   }
 }

@@ -41,7 +41,8 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
     check (token) {
       const [, id = '', role] = token.split('.')
       return role === 'device' || role === 'operator' ? { principal: { id, role }, expiresAtMs: 9e15 } : null
-    }
+    },
+    forget () {}
   }
   const authenticator = createAuthenticator({ mode: () => mode, directory, passwords, tokens, onLogin: ({ transport, outcome }) => logins.push(`${transport} ${outcome}`) })
   const mqtt = (username: string | undefined, password: string | undefined, clientId = username ?? 'c', certificateNames: string[] = []) => authenticator.authenticateMqtt({

@@ -21,7 +21,7 @@ async function createIssuer (t: Test) {
   await writeFile(file, JSON.stringify({ keys: [{ ...await exportJWK(publicKey), kid: 'one' }] }))
   const failures: unknown[] = []
   const tokens = createTokens({
-    getKey: await createKeySet(file),
+    keys: await createKeySet(file),
     issuer: ISSUER,
     audience: AUDIENCE,
     algorithms: ['RS256', 'ES256', 'EdDSA'],
@@ -38,7 +38,7 @@ t.test('a good token says who, as what, and until when', async (t) => {
   const { tokens, sign, claims } = await createIssuer(t)
   const token = await sign()
   t.ok(isToken(token))
-  t.same(await tokens.check(token), { principal: { id: 'band-1', role: 'device' }, expiresAtMs: claims.exp * 1000 })
+  t.match(await tokens.check(token), { principal: { id: 'band-1', role: 'device' }, expiresAtMs: claims.exp * 1000 })
   const again = tokens.check(token)
   t.notOk(again instanceof Promise, 'seen again it is answered at once')
   t.match(again, { principal: { id: 'band-1' } })
@@ -124,7 +124,7 @@ t.test('keys by URL: an issuer that does not answer is no wrong token, and its l
   t.teardown(() => { server.close() })
   const failures: unknown[] = []
   const tokens = createTokens({
-    getKey: await createKeySet(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`, 0),
+    keys: await createKeySet(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`, { ageMaxMs: 0, cooldownMs: 0, trustedMs: 1500 }),
     issuer: ISSUER,
     audience: AUDIENCE,
     algorithms: ['ES256'],
@@ -140,6 +140,10 @@ t.test('keys by URL: an issuer that does not answer is no wrong token, and its l
   isAway = true
   t.match(await tokens.check(await sign('bob')), { principal: { id: 'bob', role: 'operator' } })
   t.equal(requests, 3, 'it was asked each time')
+  await new Promise((resolve) => setTimeout(resolve, 1600))
+  t.equal(await tokens.check(await sign('ann')), 'unavailable', 'and not for ever: not wrong, but nobody can tell')
+  isAway = false
+  t.match(await tokens.check(await sign('ann')), { principal: { id: 'ann' } })
 })
 
 t.test('a file that is no key set stops the start', async (t) => {
@@ -147,4 +151,24 @@ t.test('a file that is no key set stops the start', async (t) => {
   await t.rejects(createKeySet(file), { code: 'ENOENT' })
   await writeFile(file, '{"keys": 1}')
   await t.rejects(createKeySet(file))
+})
+
+t.test('a key that is taken out of the file is refused, remembered tokens included', async (t) => {
+  const keyPairs = await Promise.all(['one', 'two'].map(async (kid) => ({ kid, ...await generateKeyPair('ES256', { extractable: true }) })))
+  const jwks = await Promise.all(keyPairs.map(async ({ kid, publicKey }) => ({ ...await exportJWK(publicKey), kid, alg: 'ES256' })))
+  const file = join(await createTestDir(t), 'jwks.json')
+  await writeFile(file, JSON.stringify({ keys: jwks }))
+  let removals = 0
+  const keys = await createKeySet(file, { ageMaxMs: 20, cooldownMs: 0, onRemoved: () => { removals++; tokens.forget() } })
+  t.teardown(() => keys.stop())
+  const tokens = createTokens({ keys, issuer: ISSUER, audience: AUDIENCE, algorithms: ['ES256'], roleClaim: 'role', onFailure: (error) => { t.fail(String(error)) } })
+  const [one, two] = await Promise.all(keyPairs.map(({ kid, privateKey }) => new SignJWT({ role: 'admin' }).setProtectedHeader({ alg: 'ES256', kid })
+    .setSubject(kid).setIssuer(ISSUER).setAudience(AUDIENCE).setExpirationTime('10m').sign(privateKey)))
+  t.match(await tokens.check(one!), { principal: { id: 'one' } })
+  t.match(await tokens.check(two!), { principal: { id: 'two' } })
+  keys.start()
+  await writeFile(file, JSON.stringify({ keys: jwks.slice(1) }))
+  while (removals === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.equal(await tokens.check(one!), null)
+  t.match(await tokens.check(two!), { principal: { id: 'two' } })
 })
