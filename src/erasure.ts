@@ -18,6 +18,7 @@ import { StorageError } from '../db/storage-error.ts'
 import type { Batcher } from './ingest/batcher.ts'
 import type { Circuit } from './ingest/circuit.ts'
 import { parseSegmentName } from './ingest/spool/format.ts'
+import { eraseSetAside } from './ingest/spool/set-aside.ts'
 import type { Spool } from './ingest/spool/spool.ts'
 import type { Writer } from './ingest/writer.ts'
 import type { ErasureJournal } from './operations/erasure-journal.ts'
@@ -99,6 +100,7 @@ export function createErasure (options: ErasureOptions) {
     await writes.settled()
     const { otherGateways, ...rows } = await journal.record(device, actor,
       () => eraseDevice({ connectionString, device, actor, applicationName, logger, isStopping }))
+    await eraseSetAside(options.spoolDirectory, device)
     await forgetOrder?.(device)
     const erased = { ...rows, ...forget(device), damagedSpoolFiles: await countDamaged(options.spoolDirectory), otherGateways }
     logger.info({ actor, ...erased }, 'a device was erased')

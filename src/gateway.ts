@@ -41,7 +41,7 @@ import { createTransport } from './transport.ts'
 import { toWarnings } from './warnings.ts'
 
 /** Bytes in one transaction; beyond, a batch costs latency and memory but no longer gains throughput. */
-const BATCH_BYTES_MAX = 4 * 1024 * 1024
+const BATCH_BYTES_MAX = 2 * 1024 * 1024
 /** One transaction forms in the server while the next one's COPY arrives; a third only competes for the two cores. */
 const BATCHES_IN_FLIGHT_MAX = 2
 /** 100,000 letters of the largest size would be 25 GiB. */
@@ -137,7 +137,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const circuit: Circuit = new Circuit({
       pool: database.pool,
       logger,
-      hasBacklog: () => !spool.isEmpty,
+      hasBacklog: () => replayer.hasTrial,
       onChange: () => {
         updateAvailability()
         replayer.wake()
@@ -170,7 +170,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       onBatch: (batch) => metrics.observeBatch(batch),
       onSpooled: (units) => replayer.add(units)
     })
-    const replayer = new Replayer({ spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
+    const replayer = new Replayer({ ...config, spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
     const ingest = createIngest({
       batcher,
       caps,
@@ -211,7 +211,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       bufferBytes: () => batcher.bytes,
       circuitState: () => circuit.state,
       isReadingStopped: () => batcher.isClosed,
-      spool: () => ({ bytes: spool.bytes, status: spool.status, readings: replayer.pending, replayed: replayer.replayed, damage: spool.damage.stretches }),
+      spool: () => ({ bytes: spool.bytes, status: spool.status, readings: replayer.pending, replayed: replayer.replayed, damage: spool.damage.stretches, setAside: spool.setAsideFiles }),
       deadLetters: () => caps.usage,
       retention: retention.removed,
       deviceOrder: () => pages,

@@ -14,7 +14,7 @@ export interface MetricsSources {
   readonly bufferBytes: () => number
   readonly circuitState: () => CircuitState
   readonly isReadingStopped: () => boolean
-  readonly spool: () => { readonly bytes: number, readonly status: SpoolStatus, readonly readings: number, readonly replayed: number, readonly damage: number }
+  readonly spool: () => { readonly bytes: number, readonly status: SpoolStatus, readonly readings: number, readonly replayed: number, readonly damage: number, readonly setAside: number }
   readonly deadLetters: () => DeadLetterUsage
   readonly retention: () => { readonly readings: number, readonly partitions: number }
   /** Devices whose order is kept in memory, and whether sorted pages are picked from it. */
@@ -78,6 +78,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const spoolBytes = gauge('spool_bytes', 'Bytes in the disk spool')
   const spoolState = new Gauge({ name: 'vital_spool_state', help: '1 for the state that the disk spool is in', labelNames: ['state'] as const, registers })
   const spoolReadings = gauge('spool_readings', 'Readings in the disk spool: acknowledged, not yet in PostgreSQL; part of vital_readings_pending')
+  const spoolSetAside = gauge('spool_set_aside', 'Readings that PostgreSQL did not take by themselves; each is kept in a file in the directory of the spool')
   const spoolReplayed = counter('spool_replayed_readings', 'Readings brought from the spool into PostgreSQL', [])
   const spoolDamage = counter('spool_damaged_stretches', 'Places of the spool that the disk destroyed; their files are kept aside', [])
   const deadLetters = gauge('dead_letters', 'Dead letters kept, as counted at most a minute ago')
@@ -151,6 +152,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     spoolBytes.set(spool.bytes)
     for (const state of SPOOL_STATUSES) spoolState.set({ state }, state === spool.status ? 1 : 0)
     spoolReadings.set(spool.readings)
+    spoolSetAside.set(spool.setAside)
     const letters = sources.deadLetters()
     deadLetters.set(letters.letters)
     deadLettersMax.set(letters.deadLettersMax)

@@ -108,7 +108,9 @@ async function drainAndErase (database: Database, spool: Spool, directory: strin
   const journal = createJournal({
     writer: writes, spool, circuit, logger, commitTimeoutMs: STATEMENT_TIMEOUT_MS, onRetry () {}, onSpooled () {}, onStuck () {}
   })
-  const replayer = new Replayer({ spool, circuit, ledger: new Ledger(), logger, write: journal.writeInTime, isBusy: () => false })
+  const replayer = new Replayer({
+    spool, circuit, ledger: new Ledger(), logger, commitTimeoutMs: STATEMENT_TIMEOUT_MS, write: journal.writeInTime, isBusy: () => false
+  })
   const erasure = createErasure({
     batcher: { oldestAcceptedAtMs: Infinity },
     circuit,

@@ -62,6 +62,14 @@ export function createJournal (options: JournalOptions) {
         mayBeStored = true
       }
       if (await trySpool(batch)) return 'spooled'
+      // Where neither takes it by itself, PostgreSQL's trial must not wait for the spool's.
+      if (circuit.state === 'half-open') {
+        if (await tryDatabase(batch)) {
+          circuit.succeed()
+          return 'stored'
+        }
+        mayBeStored = true
+      }
       await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal })
       // What may be stored must not enter the ledger as refused, so nothing of it is left out of the next try.
       if (!mayBeStored) onRetry(batch)
@@ -71,7 +79,7 @@ export function createJournal (options: JournalOptions) {
 
   async function tryDatabase (batch: Batch): Promise<boolean> {
     try {
-      await writeInTime(batch.submissions)
+      await writeInTime(batch.submissions, commitTimeoutMs)
       return true
     } catch (error) {
       if (classifyError(error) === 'give-up') {
@@ -98,15 +106,16 @@ export function createJournal (options: JournalOptions) {
     }
   }
 
-  /** Rejects after `commitTimeoutMs`; the write may go on, but touches the submissions no more. */
-  async function writeInTime (submissions: readonly Submission[]): Promise<void> {
-    const cancellation = { isCancelled: false }
+  /** Rejects after `timeoutMs`; the write may go on, but touches the submissions no more. */
+  async function writeInTime (submissions: readonly Submission[], timeoutMs: number): Promise<void> {
+    // The session's time-out of a statement fits the commit time-out of new batches.
+    const cancellation = timeoutMs === commitTimeoutMs ? { isCancelled: false } : { isCancelled: false, timeoutMs }
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => {
         cancellation.isCancelled = true
-        reject(new CommitTimeoutError(`PostgreSQL did not take a batch within ${commitTimeoutMs} ms`))
-      }, commitTimeoutMs)
+        reject(new CommitTimeoutError(`PostgreSQL did not take a batch within ${timeoutMs} ms`))
+      }, timeoutMs)
     })
     try {
       await Promise.race([writer.write(submissions, cancellation), timeout])

@@ -73,7 +73,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
   const circuit: Circuit = new Circuit({
     pool: database.pool(isAlive),
     logger,
-    hasBacklog: () => !spool.isEmpty,
+    hasBacklog: () => replayer.hasTrial,
     onChange: () => {
       updateAvailability()
       replayer.wake()
@@ -99,7 +99,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
     onBatch: () => {},
     onSpooled: (units) => replayer.add(units)
   })
-  const replayer = new Replayer({ spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
+  const replayer = new Replayer({ ...limits, spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
   const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now(), isConfirmed: () => true }
   const ingest = createIngest({ batcher, caps, ledger, clock, onDurable: () => {}, fanOut: () => {} })
 

@@ -16,6 +16,7 @@ import { Books } from './simulation-books.ts'
 import { drawLimits, type GatewayLimits, type SimulatedGateway, startGateway } from './simulation-gateway.ts'
 import { MESSAGE_UNITS_MAX, Traffic } from './simulation-traffic.ts'
 import { FakeDisk, type Lie, NO_FAULTS } from './spool/fake-disk.ts'
+import { isSetAside } from '../../src/ingest/spool/set-aside.ts'
 import { Random } from './spool/random.ts'
 
 const LIVES_MAX = 4
@@ -104,7 +105,7 @@ class Simulation {
     }
     await this.#heal()
     this.#books.closeLife(this.#gateway)
-    this.#traffic.check(this.#database, this.#limits.deadLettersMax < Infinity, this.#flips * this.#recordUnitsMax)
+    this.#traffic.check(this.#database, this.#setAside(), this.#limits.deadLettersMax < Infinity, this.#flips * this.#recordUnitsMax)
     const { messages, acknowledged } = this.#traffic.counts
     return {
       messages,
@@ -115,6 +116,15 @@ class Simulation {
       events: this.#time.fired,
       virtualMs: this.#time.nowMs
     }
+  }
+
+  #setAside (): Set<number> {
+    const ids = new Set<number>()
+    for (const content of this.#disk.contents(isSetAside)) {
+      const id = /"id":(\d+)/.exec(content.toString())?.[1] ?? /"id":(\d+)/.exec(decodeLetter(content))?.[1]
+      if (id !== undefined) ids.add(Number(id))
+    }
+    return ids
   }
 
   /** A batch takes whole messages until it is full. */
@@ -320,6 +330,11 @@ class Simulation {
     // Who acknowledges early is to be found out by what is missing in the end.
     if (this.#options.isAckEarly !== true) this.#books.check(this.#running)
   }
+}
+
+/** Of a dead letter that was set aside, its payload. */
+function decodeLetter (content: Buffer): string {
+  return Buffer.from(/"payload":"([^"]*)"/.exec(content.toString())?.[1] ?? '', 'base64').toString()
 }
 
 /** For those who let time pass until something settles. */

@@ -35,6 +35,9 @@ const COMPRESSED_FROM_BYTES = 1024
  */
 const SYNC_BYTES_MAX = 16 * 1024
 
+/** Text made canonical in one turn of the event loop: a few milliseconds, then the devices have theirs. */
+const SLICE_BYTES = 256 * 1024
+
 /** What a damaged length could otherwise make us allocate; far above any batch. */
 const BODY_BYTES_MAX = 1024 * 1024 * 1024
 
@@ -112,7 +115,7 @@ export async function encodeSubmissions (submissions: readonly SpooledSubmission
  */
 export async function decodeSubmissions (payload: Buffer): Promise<SpooledSubmission[]> {
   try {
-    return toSubmissions(await toBody(payload))
+    return await toSubmissions(await toBody(payload))
   } catch (error) {
     if (error instanceof SpoolError) throw error
     throw new SpoolError('VITAL_SPOOL_UNDECODABLE', 'a record of the spool holds no batch', { cause: error })
@@ -130,11 +133,20 @@ async function toBody (payload: Buffer): Promise<Buffer> {
   return body
 }
 
-function toSubmissions (body: Buffer): SpooledSubmission[] {
+async function toSubmissions (body: Buffer): Promise<SpooledSubmission[]> {
   const textEnd = 4 + body.readUInt32LE(0)
   const columns = JSON.parse(body.toString('utf8', 4, textEnd)) as Columns
   const letters = toLetters(columns, body.subarray(textEnd))
-  const rows = columns.vitals.map((vitals, index) => toRow(columns, vitals, index))
+  const rows: ReadingRow[] = []
+  let sliceBytes = 0
+  for (const [index, vitals] of columns.vitals.entries()) {
+    const row = toRow(columns, vitals, index)
+    rows.push(row)
+    sliceBytes += row.vitals.length
+    if (sliceBytes < SLICE_BYTES) continue
+    sliceBytes = 0
+    await new Promise((resolve) => { setImmediate(resolve) })
+  }
   let nextRow = 0
   let nextLetter = 0
   const submissions = columns.transports.map((transport, index) => {

@@ -4,6 +4,7 @@ import {
   type Cursor, CURSOR_NAME, isForeignSegment, parseCursor, parseSegmentName, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
 } from './format.ts'
 import { isMediaError, type Segment, SegmentReader, type SpoolContext, toSegment } from './segment.ts'
+import { isSetAside } from './set-aside.ts'
 import { removeSegment } from './upkeep.ts'
 
 /** Headers are looked at, payloads stepped over: a window that holds a few small records and wastes little on large ones. */
@@ -19,6 +20,8 @@ export interface Recovered {
   readonly readings: number
   /** Unix milliseconds. */
   readonly oldestAtMs: number | null
+  /** See set-aside.ts. */
+  readonly setAsideFiles: number
 }
 
 interface Tally {
@@ -69,7 +72,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
   // Also makes durable what an earlier process removed, and could not sync.
   await disk.syncDirectory(directory)
   const { records, readings, oldestAtMs } = tally
-  return { segments, nextNumber: lastNumber + 1, records, readings, oldestAtMs }
+  return { segments, nextNumber: lastNumber + 1, records, readings, oldestAtMs, setAsideFiles: names.filter(isSetAside).length }
 }
 
 /** @returns where the unread part begins, or `null` when another version wrote it */

@@ -8,14 +8,16 @@
  * and logged when the reader comes to it, and its segment is kept aside for a person to look at; nothing waits for that.
  */
 import type { Logger } from 'pino'
+import type { SpooledSubmission } from './codec.ts'
 import type { Disk } from './disk.ts'
 import { SEGMENT_HEADER_BYTES } from './format.ts'
 import { type Position, SpoolReader, type SpoolRecord } from './reader.ts'
 import { recover, type Recovered } from './recovery.ts'
 import { removeFrom, type Segment, type SpoolContext } from './segment.ts'
+import { isSetAside, toSetAside } from './set-aside.ts'
 import { type Damage, SpoolCounts } from './spool-counts.ts'
 import { isSpaceError, SpoolError, toSpoolError } from './spool-error.ts'
-import { probeDisk, removeSegment, writeCursor } from './upkeep.ts'
+import { probeDisk, removeSegment, replaceFile, writeCursor } from './upkeep.ts'
 import { SpoolWriter } from './writer.ts'
 
 export interface SpoolOptions {
@@ -62,6 +64,7 @@ export class Spool {
   readonly #counts: SpoolCounts
   #status: SpoolStatus = 'ok'
   #fault: SpoolError | null = null
+  #setAsideFiles: number
   #provedAtMs = -Infinity
   #onStatus: () => void = () => {}
   /** Bytes that the cap had no room for. */
@@ -81,6 +84,7 @@ export class Spool {
     this.#segments = segments
     this.#unlock = unlock
     this.#counts = new SpoolCounts(recovered)
+    this.#setAsideFiles = recovered.setAsideFiles
     this.#reader = new SpoolReader({
       context: options,
       segments,
@@ -203,6 +207,30 @@ export class Spool {
     this.#context.logger.error({ err: cause, ...position }, 'a record of the spool cannot be decoded: it is set aside')
     if (segment !== undefined) segment.isDamaged = true
     this.#counts.addDamage(position.bytes, null)
+  }
+
+  /** Files of {@link keepAside} that are there, by the last count. */
+  get setAsideFiles (): number {
+    return this.#setAsideFiles
+  }
+
+  /**
+   * Keeps one reading, or dead letter, in a file of its own.
+   * @returns its name, once it is durable
+   * @throws `VITAL_SPOOL_FULL` or `VITAL_SPOOL_FAILED`
+   */
+  keepAside (unit: SpooledSubmission, why: string): Promise<string> {
+    return this.#tidy(async () => {
+      const { directory, disk } = this.#context
+      try {
+        const { name, content } = toSetAside(unit, why, this.#setAsideFiles)
+        await replaceFile(this.#context, name, content)
+        this.#setAsideFiles = (await disk.list(directory)).filter(isSetAside).length
+        return name
+      } catch (error) {
+        throw toSpoolError(error, 'setting a reading aside')
+      }
+    })
   }
 
   /** Finds out whether an append would succeed, by a write and an fsync of its own. */

@@ -11,10 +11,15 @@ const DAMAGED_SEGMENTS_MAX = 8
 const PROBE_BYTES = 1024 * 1024
 
 /** Settles when the read position is durable, with the whole of the old one or of the new one in its place at any time. */
-export async function writeCursor ({ directory, disk }: SpoolContext, cursor: Cursor): Promise<void> {
-  const draft = join(directory, `${CURSOR_NAME}.tmp`)
-  await writeDraft(disk, draft, encodeCursor(cursor))
-  await disk.rename(draft, join(directory, CURSOR_NAME))
+export async function writeCursor (context: SpoolContext, cursor: Cursor): Promise<void> {
+  await replaceFile(context, CURSOR_NAME, encodeCursor(cursor))
+}
+
+/** Settles when a file is durable under its name, whole. */
+export async function replaceFile ({ directory, disk }: SpoolContext, name: string, content: Buffer): Promise<void> {
+  const draft = join(directory, `${name}.tmp`)
+  await writeDraft(disk, draft, content)
+  await disk.rename(draft, join(directory, name))
   await disk.syncDirectory(directory)
 }
 

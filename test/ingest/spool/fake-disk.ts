@@ -71,6 +71,10 @@ export class FakeDisk {
     return [...this.#cache].reduce((sum, [path, { cache }]) => sum + (isCounted(basename(path)) ? cache.length : 0), 0)
   }
 
+  contents (isWanted: (name: string) => boolean): Buffer[] {
+    return [...this.#cache].filter(([path]) => isWanted(basename(path))).map(([, { cache }]) => cache)
+  }
+
   /** The process dies: what it began never ends, and the kernel keeps what it was given. */
   kill (): void {
     this.#epoch++
