@@ -55,6 +55,8 @@ export async function openSpool (options: SpoolOptions): Promise<Spool> {
 }
 
 export class Spool {
+  /** Files of {@link keepAside} that are there, by the last count. */
+  setAsideFiles: number
   readonly #context: SpoolContext
   readonly #bytesMax: number
   readonly #segments: Segment[]
@@ -64,7 +66,6 @@ export class Spool {
   readonly #counts: SpoolCounts
   #status: SpoolStatus = 'ok'
   #fault: SpoolError | null = null
-  #setAsideFiles: number
   #provedAtMs = -Infinity
   #onStatus: () => void = () => {}
   /** Bytes that the cap had no room for. */
@@ -84,7 +85,7 @@ export class Spool {
     this.#segments = segments
     this.#unlock = unlock
     this.#counts = new SpoolCounts(recovered)
-    this.#setAsideFiles = recovered.setAsideFiles
+    this.setAsideFiles = recovered.setAsideFiles
     this.#reader = new SpoolReader({
       context: options,
       segments,
@@ -209,11 +210,6 @@ export class Spool {
     this.#counts.addDamage(position.bytes, null)
   }
 
-  /** Files of {@link keepAside} that are there, by the last count. */
-  get setAsideFiles (): number {
-    return this.#setAsideFiles
-  }
-
   /**
    * Keeps one reading, or dead letter, in a file of its own.
    * @returns its name, once it is durable
@@ -223,9 +219,9 @@ export class Spool {
     return this.#tidy(async () => {
       const { directory, disk } = this.#context
       try {
-        const { name, content } = toSetAside(unit, why, this.#setAsideFiles)
+        const { name, content } = toSetAside(unit, why, this.setAsideFiles)
         await replaceFile(this.#context, name, content)
-        this.#setAsideFiles = (await disk.list(directory)).filter(isSetAside).length
+        this.setAsideFiles = (await disk.list(directory)).filter(isSetAside).length
         return name
       } catch (error) {
         throw toSpoolError(error, 'setting a reading aside')
