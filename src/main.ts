@@ -1,4 +1,12 @@
+import { toNodeRefusal } from './operations/node-version.ts'
 import { createSignals } from './operations/signals.ts'
+
+// Before anything is loaded that an older one cannot read.
+const refusal = toNodeRefusal(process.versions.node)
+if (refusal !== null) {
+  process.stderr.write(`${refusal}\n`)
+  process.exit(1)
+}
 
 const signals = createSignals()
 // Loaded after the signals were taken over, for it takes some tenths of a second.

@@ -40,9 +40,12 @@ async function createTemplate (url: string): Promise<void> {
 
 let postgres: EmbeddedPostgres | undefined
 try {
-  postgres = await startEmbeddedPostgres({ dataDir: join(dir, 'data'), logger })
-  await createTemplate(postgres.connectionString)
-  await publish({ keeperPid: process.pid, url: postgres.connectionString, template: TEMPLATE })
+  // `npm run compat` brings a server of another version.
+  const given = process.env['VITAL_TEST_DATABASE_URL']
+  if (given === undefined) postgres = await startEmbeddedPostgres({ dataDir: join(dir, 'data'), logger })
+  const url = given ?? postgres!.connectionString
+  await createTemplate(url)
+  await publish({ keeperPid: process.pid, url, template: TEMPLATE })
   await waitForEnd()
 } catch (error) {
   await publish({ keeperPid: process.pid, url: '', template: '', error: String(error) })

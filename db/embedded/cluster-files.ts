@@ -3,15 +3,16 @@ import { join } from 'node:path'
 import { StorageError } from '../storage-error.ts'
 
 /**
- * Directories whose content a running server owns and a starting one makes anew, or that are copied apart (`pg_wal`); the
- * directories themselves must be there. The same as pg_basebackup leaves out, and the server's own log.
+ * Directories whose content a running server owns and a starting one makes anew, or that are copied apart (`pg_wal`);
+ * the directories themselves must be there. The same as pg_basebackup leaves out, and the server's own log.
  */
 const EMPTIED: ReadonlySet<string> = new Set([
   'pg_wal', 'pg_replslot', 'pg_dynshmem', 'pg_notify', 'pg_serial', 'pg_snapshots', 'pg_stat_tmp', 'pg_subtrans', 'log'
 ])
 const LEFT_OUT: ReadonlySet<string> = new Set([
-  'postmaster.pid', 'postmaster.opts', 'backup_label', 'backup_label.old', 'tablespace_map', 'tablespace_map.old', 'current_logfiles',
-  'backup_manifest', 'recovery.signal', 'standby.signal'
+  'postmaster.pid', 'postmaster.opts', 'current_logfiles',
+  'backup_label', 'backup_label.old', 'tablespace_map', 'tablespace_map.old', 'backup_manifest',
+  'recovery.signal', 'standby.signal'
 ])
 /** Temporary files and relations, drafts, caches that are made anew. */
 const LEFT_OUT_ANYWHERE = /^(?:pgsql_tmp.*|t\d+_\d+(?:_\w+)?(?:\.\d+)?|pg_internal\.init.*|.*\.tmp|.*\.new)$/
@@ -43,7 +44,8 @@ export async function listClusterFiles (clusterDir: string): Promise<ClusterFile
       } else if (entry.isFile()) {
         if (path !== CONTROL_FILE) files.push(path)
       } else {
-        throw new StorageError('VITAL_BACKUP_FAILED', `${join(clusterDir, path)} is neither a file nor a directory, and this backup cannot hold it`)
+        throw new StorageError('VITAL_BACKUP_FAILED',
+          `${join(clusterDir, path)} is neither a file nor a directory, and this backup cannot hold it`)
       }
     }
   }

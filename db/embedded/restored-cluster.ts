@@ -10,13 +10,15 @@ import { clusterDirOf } from './cluster.ts'
  * @param major - of the PostgreSQL that wrote them
  * @throws `VITAL_EMBEDDED_WRONG_VERSION`, `VITAL_EMBEDDED_ROOT_REFUSED`, `VITAL_EMBEDDED_UNSUPPORTED_PLATFORM`
  */
-export async function adoptFiles ({ dataDir, major, logger }: { dataDir: string, major: number, logger: Logger }): Promise<void> {
+export async function adoptFiles (options: { dataDir: string, major: number, logger: Logger }): Promise<void> {
+  const { dataDir, major, logger } = options
   const clusterDir = clusterDirOf(dataDir)
   const binaries = await resolveBinaries({ linksDir: join(dataDir, 'postgres-lib') })
   const chosen = await chooseAccount({ binaries, dataDir, clusterDir, logger })
   if (chosen.major !== major) {
     throw new StorageError('VITAL_EMBEDDED_WRONG_VERSION',
-      `The backup is of PostgreSQL ${major}, this program brings PostgreSQL ${chosen.major}. Restore it with the version of the gateway that took it.`)
+      `The backup is of PostgreSQL ${major}, this program brings PostgreSQL ${chosen.major}. ` +
+      'Restore it with the version of the gateway that took it.')
   }
   await giveTo(chosen.account, clusterDir)
 }

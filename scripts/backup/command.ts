@@ -9,23 +9,25 @@ import { restoreBackup } from './restore.ts'
 import { toMiB } from './space.ts'
 import { checkRestore, verifyFiles } from './verify.ts'
 
-const BACKUP_HELP = `Copies the embedded PostgreSQL and the spool of a gateway, consistently, while traffic flows or while it is stopped.
+const BACKUP_HELP = `Copies the embedded PostgreSQL and the spool of a gateway, consistently, while traffic flows or
+while it is stopped.
 
   npm run backup -- --to DIR
   npm run backup -- verify DIR [--restore-check]
 
-  --to DIR           a new directory, on another disk; it is written as DIR.partial and gets its name when it is whole and durable
+  --to DIR           a new directory, on another disk; it is DIR.partial until it is whole and durable
   verify DIR         reads the backup and compares every file with the manifest
   --restore-check    also restores it into a directory beside DIR, which is removed again, and counts
   --json             for a program
 
   Whatever was acknowledged before "holds all before" is in it, and some of what came later. It holds health data, the
-  database's password and hashes of credentials: its files are for its owner only, and not encrypted. .env and the files of
-  TLS are not in it. Keep a copy of VITAL_DATA_DIR/erasures.jsonl apart: a restore needs the one of today.
+  database's password and hashes of credentials: its files are for its owner only, and not encrypted. .env and the
+  files of TLS are not in it. Keep a copy of VITAL_DATA_DIR/erasures.jsonl apart: a restore needs the one of today.
   It is for VITAL_DATA_DIR; with DATABASE_URL use your server's own tools (scripts/README.md).
   Exit status: 0; 1 when it failed (nothing is left of it then) or is damaged; 2 for wrong usage.`
 
-const RESTORE_HELP = `Makes a data directory of a backup, recovers its database, counts, and erases again what was erased since.
+const RESTORE_HELP = `Makes a data directory of a backup, recovers its database, counts, and erases again what was
+erased since.
 
   npm run restore -- --from DIR --to DATADIR --erasures data.old/erasures.jsonl
 
@@ -112,7 +114,10 @@ export async function runRestore ({ args, readConfig, print, tell }: OperatorOpt
   const { from, to, erasures, 'no-erasures': isWithout = false } = values
   if (from === undefined) throw new OperatorError('OPERATOR_USAGE', 'say which backup: --from DIR')
   if (to === undefined) throw new OperatorError('OPERATOR_USAGE', 'say which data directory to make: --to DATADIR')
-  if (isWithout && erasures !== undefined) throw new OperatorError('OPERATOR_USAGE', 'it is either --erasures or --no-erasures')
+  if (isWithout && erasures !== undefined) {
+    throw new OperatorError('OPERATOR_USAGE',
+      'it is either --erasures or --no-erasures')
+  }
   const restored = await untilSignal((signal) => restoreBackup({
     config: readConfig(), from, to, erasures: isWithout ? null : erasures ?? [], tell, signal
   }))
@@ -121,9 +126,11 @@ export async function runRestore ({ args, readConfig, print, tell }: OperatorOpt
   else {
     print([`restored ${from} into ${to}`, ...toTable([
       ...toRecoveredRows(restored, manifest),
-      ...erased.map((each) => ['erased again', toPrintable(each.device), `${each.readings} readings, ${each.deadLetters} dead letters`])
+      ...erased.map(({ device, readings, deadLetters }) =>
+        ['erased again', toPrintable(device), `${readings} readings, ${deadLetters} dead letters`])
     ])].join('\n'))
-    tell(`Nothing that was acknowledged after ${manifest.endedAt} is in it. Start the gateway with VITAL_DATA_DIR=${to}.`)
+    tell(`Nothing that was acknowledged after ${manifest.endedAt} is in it.`)
+    tell(`Start the gateway with VITAL_DATA_DIR=${to}.`)
   }
   return restored.missing > 0 ? 1 : 0
 }
@@ -165,12 +172,13 @@ function toRows (manifest: Omit<Manifest, 'format'>): string[][] {
   ]
 }
 
-function toRecoveredRows ({ readings, latest, deadLetters, spooled, missing }: Recovered, manifest: Manifest): string[][] {
+function toRecoveredRows (recovered: Recovered, manifest: Manifest): string[][] {
+  const { readings, latest, deadLetters, spooled, missing } = recovered
   return [
     ['readings restored', String(readings), `${sumReadings(manifest.counts)} when the backup began`],
     ['latest restored', String(latest), `${manifest.counts.latest} then`],
     ['dead letters restored', String(deadLetters), `${manifest.counts.deadLetters} then`],
     ['in the spool', String(spooled), 'some of them stored already'],
-    ...missing === 0 ? [] : [['missing', String(missing), 'rows that were there when the backup began, and that nobody deleted meanwhile']]
+    ...missing === 0 ? [] : [['missing', String(missing), 'rows that were there, and that nobody deleted meanwhile']]
   ]
 }

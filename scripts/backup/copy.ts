@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -113,7 +113,9 @@ export class Copier {
 }
 
 /** Reads a file to its end. @returns `null` when it is gone */
-export async function hashFile (path: string, onBytes: (bytes: number) => void): Promise<{ bytes: number, sha256: string } | null> {
+export async function hashFile (
+  path: string, onBytes: (bytes: number) => void
+): Promise<{ bytes: number, sha256: string } | null> {
   let file: FileHandle
   try {
     file = await open(path, 'r')
@@ -134,6 +136,13 @@ export async function hashFile (path: string, onBytes: (bytes: number) => void):
     }
   } finally {
     await file.close()
+  }
+}
+
+/** Removes everything from a directory but the lock of the process that holds it. */
+export async function emptyLocked (directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (!name.startsWith('lock.')) await rm(join(directory, name), { recursive: true, force: true })
   }
 }
 

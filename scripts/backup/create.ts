@@ -1,31 +1,38 @@
 /**
  * A backup of a data directory: the embedded PostgreSQL, the spool, the record of erasures, while traffic flows.
  *
- *   slot, checkpoint ──> files of the cluster ──> erasure journal ──> spool ──> backup stops, log ──> manifest ──> rename
- *                                                                 └── "holdsAllBefore"         └── state of the database
+ *   slot, checkpoint ──> files of the cluster ──> erasures ──> spool ──> backup stops, log ──> manifest ──> rename
+ *                                                          └── "holdsAllBefore"         └── state of the database
  *
- * Two stores hold what was acknowledged, and readings move from one to the other, so the order decides. A reading that was
- * acknowledged before the copy of the spool begins (P) had been made durable in one of them by then.
+ * Two stores hold what was acknowledged, and readings move from one to the other, so the order decides. A reading
+ * that was acknowledged before the copy of the spool begins (P) had been made durable in one of them by then.
  *
- *   - In PostgreSQL: its COMMIT lies before the end of the backup (E), which is later than P. Recovery reads the log up to E.
- *   - In the spool: it leaves the spool only after its COMMIT (replayer.ts: write, then release). If it is committed by E
- *     it is in the database's part. If not, it lies in a segment all the time from P to E, in the part of the file that is
- *     durable at P, and segments are listed and read between P and E. A segment that vanishes meanwhile held nothing else.
+ *   - In PostgreSQL: its COMMIT lies before the end of the backup (E), which is later than P. Recovery reads the log up
+ *     to E.
+ *   - In the spool: it leaves the spool only after its COMMIT (replayer.ts: write, then release). If it is committed by
+ *     E it is in the database's part. If not, it lies in a segment all the time from P to E, in the part of the file
+ *     that is durable at P, and segments are listed and read between P and E. A segment that vanishes meanwhile held
+ *     nothing else.
  *
- * So the spool is copied after P and before E, and no instant is left between them. The other order loses readings: copied
- * after E, a segment may be gone whose readings were committed after E. What is in both is replayed and found stored, for
- * replay is idempotent. The read position of the spool may be of any instant before E: what it passes over was committed.
- * The tail of a segment that is being written looks as after a crash, and is cut like one: nobody was told of it.
+ * So the spool is copied after P and before E, and no instant is left between them. The other order loses readings:
+ * copied after E, a segment may be gone whose readings were committed after E. What is in both is replayed and found
+ * stored, for replay is idempotent. The read position of the spool may be of any instant before E: what it passes
+ * over was committed. The tail of a segment that is being written looks as after a crash, and is cut like one: nobody
+ * was told of it.
  *
- * The journal of erasures is read before P: an erasure that it calls done had drained the spool and deleted the rows before
- * P, so neither store brings the device back. All others are done again by a restore (src/operations/erasure-journal.ts).
+ * The journal of erasures is read before P: an erasure that it calls done had drained the spool and deleted the rows
+ * before P, so neither store brings the device back. All others are done again by a restore
+ * (src/operations/erasure-journal.ts).
  *
- * Files of the cluster are copied while they change. PostgreSQL's log has whole pages of whatever changes after the first
- * checkpoint (full_page_writes, which a backup forces), so recovery mends torn ones, and files that vanish were dropped.
+ * Files of the cluster are copied while they change. PostgreSQL's log has whole pages of whatever changes after the
+ * first checkpoint (full_page_writes, which a backup forces), so recovery mends torn ones, and files that vanish were
+ * dropped.
  */
 import { access, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
-import { type BaseBackup, type BackupEnd, countDeleted, countRows, startBaseBackup } from '../../db/embedded/base-backup.ts'
+import {
+  type BaseBackup, type BackupEnd, countDeleted, countRows, startBaseBackup
+} from '../../db/embedded/base-backup.ts'
 import { CONTROL_FILE, type ClusterFiles, listClusterFiles } from '../../db/embedded/cluster-files.ts'
 import { StorageError } from '../../db/storage-error.ts'
 import packageJson from '../../package.json' with { type: 'json' }
@@ -35,15 +42,15 @@ import { CURSOR_NAME, parseSegmentName } from '../../src/ingest/spool/format.ts'
 import { SpoolError } from '../../src/ingest/spool/spool-error.ts'
 import { ERASURES_FILE, readErasures } from '../../src/operations/erasure-journal.ts'
 import { OperatorError, type Print } from '../operator/command.ts'
-import { createProgress } from '../operator/progress.ts'
-import { type CopiedFile, Copier, syncDirectory } from './copy.ts'
+import { type CopiedFile, Copier, emptyLocked, syncDirectory } from './copy.ts'
 import { formatManifest, MANIFEST_FILE, type Manifest } from './manifest.ts'
 import { withServer } from './server.ts'
-import { assertSpace, toMiB } from './space.ts'
+import { createByteProgress } from './byte-progress.ts'
+import { assertSpace } from './space.ts'
 
 /** For the log that is written meanwhile. */
 const LOG_RESERVE_BYTES = 256 * 1024 * 1024
-/** Who may enter, and the names of the log: small files beside database and spool, and all that a restore brings back of them. */
+/** Whether credentials exist, and the key of hashed ids in the log. */
 const SMALL_FILES = ['access.json', 'log-key'] as const
 
 export interface BackupOptions {
@@ -64,12 +71,18 @@ export async function createBackup (options: BackupOptions): Promise<Omit<Manife
   const { config, tell } = options
   const to = resolve(options.to)
   if (config.databaseUrl !== null) {
-    throw new OperatorError('OPERATOR_FAILED', 'DATABASE_URL is set, and this backs up the embedded PostgreSQL. scripts/README.md tells which tool to use for your own.')
+    throw new OperatorError('OPERATOR_FAILED',
+      'DATABASE_URL is set, and this backs up the embedded PostgreSQL. scripts/README.md tells which tool to ' +
+      'use for your own.')
   }
   if (!relative(config.dataDir, to).startsWith('..')) {
-    throw new OperatorError('OPERATOR_USAGE', `${to} lies in the data directory, and would be lost with it: name another place`)
+    throw new OperatorError('OPERATOR_USAGE',
+      `${to} lies in the data directory, and would be lost with it: name another place`)
   }
-  if (await access(to).then(() => true, () => false)) throw new OperatorError('OPERATOR_USAGE', `${to} exists already: name a new directory`)
+  if (await access(to).then(() => true, () => false)) {
+    throw new OperatorError('OPERATOR_USAGE',
+      `${to} exists already: name a new directory`)
+  }
   return await withServer({ config, tell }, async (connectionString) => {
     const { partial, unlock } = await takePartial(to)
     try {
@@ -92,7 +105,7 @@ async function takePartial (to: string) {
   try {
     await mkdir(partial, { recursive: true, mode: 0o700 })
     const unlock = await lockDirectory(partial)
-    for (const name of await readdir(partial)) if (!name.startsWith('lock.')) await rm(join(partial, name), { recursive: true, force: true })
+    await emptyLocked(partial)
     return { partial, unlock }
   } catch (cause) {
     const isTaken = cause instanceof SpoolError && cause.code === 'VITAL_SPOOL_IN_USE'
@@ -104,20 +117,24 @@ async function takePartial (to: string) {
 
 function toFailure (cause: unknown, signal: AbortSignal): unknown {
   if (cause instanceof OperatorError) return cause
-  if (signal.aborted) return new OperatorError('OPERATOR_FAILED', 'ended before the backup was whole; nothing of it is left', { cause })
+  if (signal.aborted) {
+    return new OperatorError('OPERATOR_FAILED',
+      'ended before the backup was whole; nothing of it is left', { cause })
+  }
   const { code, message } = cause as NodeJS.ErrnoException
   if (code === undefined && !(cause instanceof StorageError)) return cause
   return new OperatorError('OPERATOR_FAILED', `the backup failed, and nothing of it is left: ${message}`, { cause })
 }
 
-async function fill (partial: string, connectionString: string, { config, signal, onStep }: BackupOptions): Promise<Omit<Manifest, 'format'>> {
+async function fill (
+  partial: string, connectionString: string, { config, signal, onStep }: BackupOptions
+): Promise<Omit<Manifest, 'format'>> {
   const clusterDir = join(config.dataDir, 'postgres')
   const listed = await listClusterFiles(clusterDir)
   const totalBytes = await measure(clusterDir, listed.files) + await measureSpool(config.dataDir)
   await assertSpace(partial, totalBytes + LOG_RESERVE_BYTES)
-  const progress = createProgress({ label: 'backup, MiB', total: Math.max(1, toMiB(totalBytes)), stream: process.stderr })
-  let copied = 0
-  const copier = new Copier({ signal, onBytes: (bytes) => { progress.update(toMiB(copied += bytes)) } })
+  const progress = createByteProgress('backup', totalBytes)
+  const copier = new Copier({ signal, onBytes: progress.add })
   const begunAt = new Date().toISOString()
   // Before the log is held: on a large database this takes minutes.
   const counts = await countRows(connectionString)
@@ -191,7 +208,10 @@ async function copyLog (copier: Copier, partial: string, clusterDir: string, end
   for (const name of end.walFiles) {
     const path = join(clusterDir, 'pg_wal', name)
     const file = await copier.copy(path, partial, `postgres/pg_wal/${name}`)
-    if (file === null) throw new StorageError('VITAL_BACKUP_FAILED', `PostgreSQL removed ${path} while it was held for the backup`)
+    if (file === null) {
+      throw new StorageError('VITAL_BACKUP_FAILED',
+        `PostgreSQL removed ${path} while it was held for the backup`)
+    }
     files.push(file)
   }
   return files

@@ -7,11 +7,10 @@ import { StorageError } from '../../db/storage-error.ts'
 import { realDisk } from '../../src/ingest/spool/disk.ts'
 import { openSpool } from '../../src/ingest/spool/spool.ts'
 import { OperatorError } from '../operator/command.ts'
-import { createProgress } from '../operator/progress.ts'
+import { createByteProgress } from './byte-progress.ts'
 import { Copier } from './copy.ts'
 import { type Manifest, toBytes } from './manifest.ts'
 import { withEmbedded } from './server.ts'
-import { toMiB } from './space.ts'
 
 const logger = pino({ level: 'silent' })
 /** Nothing is appended here. */
@@ -39,15 +38,20 @@ export async function layOut ({ from, manifest, dataDir, signal }: {
   readonly dataDir: string
   readonly signal: AbortSignal
 }): Promise<void> {
-  const progress = createProgress({ label: 'restore, MiB', total: Math.max(1, toMiB(toBytes(manifest))), stream: process.stderr })
-  let copied = 0
-  const copier = new Copier({ signal, onBytes: (bytes) => { progress.update(toMiB(copied += bytes)) } })
+  const progress = createByteProgress('restore', toBytes(manifest))
+  const copier = new Copier({ signal, onBytes: progress.add })
   try {
     for (const path of manifest.directories) await copier.makeDirectory(dataDir, assertInside(path))
     for (const { path, bytes, sha256 } of manifest.files) {
       const file = await copier.copy(join(from, assertInside(path)), dataDir, path)
-      if (file === null) throw new OperatorError('OPERATOR_FAILED', `${join(from, path)} is missing: the backup is not whole.`)
-      if (file.bytes !== bytes || file.sha256 !== sha256) throw new OperatorError('OPERATOR_FAILED', `${join(from, path)} is damaged: its checksum does not match.`)
+      if (file === null) {
+        throw new OperatorError('OPERATOR_FAILED',
+          `${join(from, path)} is missing: the backup is not whole.`)
+      }
+      if (file.bytes !== bytes || file.sha256 !== sha256) {
+        throw new OperatorError('OPERATOR_FAILED',
+          `${join(from, path)} is damaged: its checksum does not match.`)
+      }
     }
     await copier.syncDirectories()
     await adoptFiles({ dataDir, major: manifest.postgres.major, logger })
@@ -60,7 +64,10 @@ export async function layOut ({ from, manifest, dataDir, signal }: {
 
 /** A manifest of a stranger must not write elsewhere. */
 function assertInside (path: string): string {
-  if (path.startsWith('/') || path.split('/').includes('..')) throw new OperatorError('OPERATOR_FAILED', `the manifest names ${path}, which lies outside of the backup`)
+  if (path.startsWith('/') || path.split('/').includes('..')) {
+    throw new OperatorError('OPERATOR_FAILED',
+      `the manifest names ${path}, which lies outside of the backup`)
+  }
   return path
 }
 

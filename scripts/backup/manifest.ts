@@ -14,7 +14,12 @@ export interface Manifest {
   readonly format: typeof FORMAT
   /** Of the gateway whose program took it. */
   readonly gatewayVersion: string
-  readonly postgres: { readonly version: string, readonly major: number, readonly startLsn: string, readonly stopLsn: string }
+  readonly postgres: {
+    readonly version: string
+    readonly major: number
+    readonly startLsn: string
+    readonly stopLsn: string
+  }
   /** ISO 8601. Whatever was acknowledged before `holdsAllBefore` is in the backup, and some of what came later. */
   readonly begunAt: string
   readonly holdsAllBefore: string
@@ -42,10 +47,15 @@ export async function readManifest (directory: string): Promise<Manifest> {
       : `${path} cannot be read: ${cause.message}`, { cause })
   })
   const [, sha256, json] = /^\{"sha256":"([0-9a-f]{64})","manifest":([^]*)\}\n$/.exec(text) ?? []
-  if (json === undefined || toHash(json) !== sha256) throw new OperatorError('OPERATOR_FAILED', `${path} is damaged: its checksum does not match.`)
+  if (json === undefined || toHash(json) !== sha256) {
+    throw new OperatorError('OPERATOR_FAILED',
+      `${path} is damaged: its checksum does not match.`)
+  }
   const manifest = JSON.parse(json) as Manifest
   if (manifest.format !== FORMAT) {
-    throw new OperatorError('OPERATOR_FAILED', `${path} has format ${String(manifest.format)}, this program knows ${FORMAT}. Use the version of the gateway that wrote it.`)
+    throw new OperatorError('OPERATOR_FAILED',
+      `${path} has format ${String(manifest.format)}, this program knows ${FORMAT}. Use the version of the ` +
+      'gateway that wrote it.')
   }
   return manifest
 }

@@ -8,7 +8,7 @@ import { eraseDevicesStopped } from '../erase/stopped.ts'
 import { toActor } from '../operator/actor.ts'
 import { OperatorError, type Print } from '../operator/command.ts'
 import { writePrivateFile } from '../operator/private-file.ts'
-import { syncDirectory } from './copy.ts'
+import { emptyLocked, syncDirectory } from './copy.ts'
 import { layOut, recover, type Recovered } from './lay-out.ts'
 import { type Manifest, readManifest, toBytes } from './manifest.ts'
 import { assertSpace } from './space.ts'
@@ -36,7 +36,8 @@ export interface Restored extends Recovered {
 }
 
 /**
- * Makes a data directory of a backup: files, recovery, erasures. Nothing stands under its name before all of it is done.
+ * Makes a data directory of a backup: files, recovery, erasures. Nothing stands under its name before all of it is
+ * done.
  * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
  */
 export async function restoreBackup (options: RestoreOptions): Promise<Restored> {
@@ -56,7 +57,7 @@ export async function restoreBackup (options: RestoreOptions): Promise<Restored>
     throw new OperatorError('OPERATOR_FAILED', `another restore writes to ${to}`, { cause })
   })
   try {
-    for (const name of await readdir(partial)) if (!name.startsWith('lock.')) await rm(join(partial, name), { recursive: true, force: true })
+    await emptyLocked(partial)
     await layOut({ from, manifest, dataDir: partial, signal })
     await rm(join(partial, ERASURES_FILE), { force: true })
     await writePrivateFile(join(partial, ERASURES_FILE), journal.map((line) => `${line}\n`).join(''))
@@ -79,7 +80,9 @@ async function assertFree (to: string): Promise<void> {
   })
   const others = names.filter((name) => name !== ERASURES_FILE && name !== PARTIAL)
   if (others.length === 0) return
-  throw new OperatorError('OPERATOR_USAGE', `${to} is not empty (${others.slice(0, 3).join(', ')}): stop the gateway, move the directory away, and keep it until the restored one runs`)
+  throw new OperatorError('OPERATOR_USAGE',
+    `${to} is not empty (${others.slice(0, 3).join(', ')}): stop the gateway, move the directory away, and ` +
+    'keep it until the restored one runs')
 }
 
 /** What was erased since the backup, and the record that the restored directory goes on with. */
@@ -88,8 +91,10 @@ async function readJournals ({ erasures, tell }: RestoreOptions, from: string, t
   const own = join(to, ERASURES_FILE)
   const paths = [...erasures ?? [], ...await access(own).then(() => [own], () => [])]
   if (paths.length === 0 && erasures !== null) {
-    throw new OperatorError('OPERATOR_USAGE', `say what was erased since the backup: --erasures FILE with the ${ERASURES_FILE} of the old data directory, ` +
-      'or your copy of it. Without it erased devices come back: --no-erasures says that this is wanted, or that nothing was erased')
+    throw new OperatorError('OPERATOR_USAGE',
+      `say what was erased since the backup: --erasures FILE with the ${ERASURES_FILE} of the old data directory, ` +
+      'or your copy of it. Without it erased devices come back: --no-erasures says that this is wanted, or that ' +
+      'nothing was erased')
   }
   const devices = new Set<string>()
   const journal = [...before]
@@ -99,7 +104,9 @@ async function readJournals ({ erasures, tell }: RestoreOptions, from: string, t
       throw new OperatorError('OPERATOR_USAGE', `--erasures ${path} cannot be read: ${cause.message}`, { cause })
     })
     const since = toErasuresSince(before, lines)
-    if (!since.isSameJournal) tell(`${path} does not go on from the record in the backup: every erasure in it is done again`)
+    if (!since.isSameJournal) {
+      tell(`${path} does not go on from the record in the backup: every erasure in it is done again`)
+    }
     for (const device of since.devices) devices.add(device)
     for (const line of lines) {
       if (!known.has(line)) journal.push(line)
@@ -113,7 +120,8 @@ async function readJournals ({ erasures, tell }: RestoreOptions, from: string, t
 
 async function eraseAgain (config: Config, devices: readonly string[], tell: Print): Promise<Restored['erased']> {
   if (devices.length === 0) return []
-  tell(`${devices.length} ${devices.length === 1 ? 'device was' : 'devices were'} erased since the backup: erasing again`)
+  const subject = devices.length === 1 ? 'device was' : 'devices were'
+  tell(`${devices.length} ${subject} erased since the backup: erasing again`)
   const erased = await eraseDevicesStopped({ config, devices, actor: toActor(), tell: () => {} })
   if (erased === null) throw new OperatorError('OPERATOR_FAILED', `a gateway was started on ${config.dataDir}`)
   return erased.map((each, index) => ({ ...each, device: devices[index]! }))

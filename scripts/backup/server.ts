@@ -12,8 +12,8 @@ import { OperatorError, type Print } from '../operator/command.ts'
 const logger = pino({ level: 'silent' })
 
 /**
- * Runs `work` with the embedded PostgreSQL of a data directory: the one of the gateway that runs, or, where none runs, one
- * started in its place under the lock of the spool, so that no gateway starts meanwhile.
+ * Runs `work` with the embedded PostgreSQL of a data directory: the one of the gateway that runs, or, where none
+ * runs, one started in its place under the lock of the spool, so that no gateway starts meanwhile.
  * @throws `OPERATOR_FAILED`
  */
 export async function withServer<T> (
@@ -22,7 +22,8 @@ export async function withServer<T> (
   await assertDataDir(dataDir)
   const unlock = await lockDirectory(join(dataDir, 'spool')).catch((cause: unknown) => {
     if (cause instanceof SpoolError && cause.code === 'VITAL_SPOOL_IN_USE') return null
-    throw new OperatorError('OPERATOR_FAILED', `${join(dataDir, 'spool')} cannot be used: ${(cause as Error).message}`, { cause })
+    throw new OperatorError('OPERATOR_FAILED',
+      `${join(dataDir, 'spool')} cannot be used: ${(cause as Error).message}`, { cause })
   })
   if (unlock === null) return await work(await readUrl(dataDir))
   try {
@@ -50,14 +51,16 @@ async function assertDataDir (dataDir: string): Promise<void> {
   for (const path of [join(dataDir, 'postgres', 'PG_VERSION'), join(dataDir, 'spool')]) {
     await access(path).catch((cause: NodeJS.ErrnoException) => {
       throw new OperatorError('OPERATOR_FAILED', cause.code === 'ENOENT'
-        ? `there is no ${path}, so ${dataDir} is no data directory of a gateway with an embedded PostgreSQL. Set VITAL_DATA_DIR to what the gateway has.`
+        ? `there is no ${path}, so ${dataDir} is no data directory of a gateway with an embedded PostgreSQL. ` +
+          'Set VITAL_DATA_DIR to what the gateway has.'
         : `${path} cannot be read (${cause.code}): run this as the user that runs the gateway.`, { cause })
     })
   }
   const { uid } = await stat(join(dataDir, 'spool'))
   const own = process.getuid?.()
   if (own === undefined || own === uid) return
-  throw new OperatorError('OPERATOR_FAILED', `${dataDir} belongs to user ${uid}: run this as that user, which runs the gateway.`)
+  throw new OperatorError('OPERATOR_FAILED',
+    `${dataDir} belongs to user ${uid}: run this as that user, which runs the gateway.`)
 }
 
 async function readUrl (dataDir: string): Promise<string> {
@@ -65,6 +68,8 @@ async function readUrl (dataDir: string): Promise<string> {
   try {
     return (await readFile(path, 'utf8')).trim()
   } catch (cause) {
-    throw new OperatorError('OPERATOR_FAILED', `the gateway of ${dataDir} runs, but ${path} cannot be read: it is starting, or uses another PostgreSQL.`, { cause })
+    throw new OperatorError('OPERATOR_FAILED',
+      `the gateway of ${dataDir} runs, but ${path} cannot be read: it is starting, or uses another ` +
+      'PostgreSQL.', { cause })
   }
 }

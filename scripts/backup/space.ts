@@ -8,7 +8,8 @@ export async function assertSpace (directory: string, bytes: number): Promise<vo
   const { bavail, bsize } = await statfs(directory)
   const free = bavail * bsize
   if (free >= bytes) return
-  throw new OperatorError('OPERATOR_FAILED', `${directory} has ${toMiB(free)} MiB free, and ${toMiB(bytes)} are needed. Nothing was written.`)
+  throw new OperatorError('OPERATOR_FAILED',
+    `${directory} has ${toMiB(free)} MiB free, and ${toMiB(bytes)} are needed. Nothing was written.`)
 }
 
 /** Rounded up. */

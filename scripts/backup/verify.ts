@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { OperatorError } from '../operator/command.ts'
-import { createProgress } from '../operator/progress.ts'
+import { createByteProgress } from './byte-progress.ts'
 import { hashFile } from './copy.ts'
 import { layOut, recover, type Recovered } from './lay-out.ts'
 import { type Manifest, readManifest, toBytes } from './manifest.ts'
-import { assertSpace, toMiB } from './space.ts'
+import { assertSpace } from './space.ts'
 
 /**
  * Reads a backup whole, and compares it with its manifest.
@@ -13,12 +13,11 @@ import { assertSpace, toMiB } from './space.ts'
  */
 export async function verifyFiles (directory: string): Promise<Manifest> {
   const manifest = await readManifest(directory)
-  const progress = createProgress({ label: 'verify, MiB', total: Math.max(1, toMiB(toBytes(manifest))), stream: process.stderr })
-  let read = 0
+  const progress = createByteProgress('verify', toBytes(manifest))
   const faults: string[] = []
   try {
     for (const { path, bytes, sha256 } of manifest.files) {
-      const file = await hashFile(join(directory, path), (more) => { progress.update(toMiB(read += more)) })
+      const file = await hashFile(join(directory, path), progress.add)
       if (file === null) faults.push(`${path} is missing`)
       else if (file.bytes !== bytes) faults.push(`${path} has ${file.bytes} bytes, and had ${bytes}`)
       else if (file.sha256 !== sha256) faults.push(`${path} differs from its checksum`)
@@ -26,7 +25,10 @@ export async function verifyFiles (directory: string): Promise<Manifest> {
   } finally {
     progress.stop()
   }
-  if (faults.length > 0) throw new OperatorError('OPERATOR_FAILED', `${directory} is damaged:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
+  if (faults.length > 0) {
+    throw new OperatorError('OPERATOR_FAILED',
+      `${directory} is damaged:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
+  }
   return manifest
 }
 

@@ -1,22 +1,24 @@
 /**
- * The record of erasures, outside of the database and of its backups: a backup that is restored would bring back what was
- * erased since. `npm run restore` reads it and erases again.
+ * The record of erasures, outside of the database and of its backups: a backup that is restored would bring back what
+ * was erased since. `npm run restore` reads it and erases again.
  *
  * A file of lines, one JSON object each, fsynced, never rewritten; readable by its owner alone:
  *
- *   {"act":"begin","id":"6f1c…","device":"ward-3","at":"2026-11-29T09:30:00.000Z","actor":"cli:root@ward"}   before anything is deleted
+ *   {"act":"begin","id":"6f1c…","device":"ward-3","at":"2026-11-29T09:30:00.000Z","actor":"…"}   before all deletion
  *   {"act":"done","id":"6f1c…","at":"…"}     PostgreSQL holds nothing of it any more, and the spool was drained before
  *   {"act":"failed","id":"6f1c…","at":"…"}   it ended otherwise, or its process did
  *
- * A backup keeps the lines of the moment at which it begins to copy the spool. An erasure that is done by then is in it.
- * Every other one has to be done again: those that begin after these lines, and those that were under way. Lines are
- * compared and not times, so no clock decides. One that had failed by then is left to whoever asked for it.
+ * A backup keeps the lines of the moment at which it begins to copy the spool. An erasure that is done by then is in
+ * it. Every other one has to be done again: those that begin after these lines, and those that were under way. Lines
+ * are compared and not times, so no clock decides. One that had failed by then is left to whoever asked for it.
  */
 import { randomUUID } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 export const ERASURES_FILE = 'erasures.jsonl'
+
+const ACTS: readonly string[] = ['begin', 'done', 'failed']
 
 interface Line {
   readonly act: 'begin' | 'done' | 'failed'
@@ -38,14 +40,15 @@ export interface RecordedErasure {
 export interface ErasureJournal {
   /**
    * Runs an erasure between its two lines.
-   * @throws what `erase` throws; the error of the disk when the first line cannot be made durable, and then `erase` has not run
+   * @throws what `erase` throws; the error of the disk when the first line cannot be made durable, and then `erase` has
+   *   not run
    */
   record<Result> (device: string, actor: string, erase: () => Promise<Result>): Promise<Result>
 }
 
 /**
- * The journal of a data directory, whose spool this process has locked: so what another began, and did not end, has failed.
- * The file is made by the first erasure.
+ * The journal of a data directory, whose spool this process has locked: so what another began, and did not end, has
+ * failed. The file is made by the first erasure.
  */
 export function createErasureJournal (dataDir: string): ErasureJournal {
   const path = join(dataDir, ERASURES_FILE)
@@ -107,11 +110,15 @@ export function parseErasures (lines: readonly string[]): RecordedErasure[] {
  * What has to be erased again after a restore.
  * @param before - the lines that the backup holds
  * @param now - the lines of today
- * @returns devices, each once; `isSameJournal` is false when `now` does not begin with `before`, and then all of `now` counts
+ * @returns devices, each once; `isSameJournal` is false when `now` does not begin with `before`, and then all of `now`
+ *   counts
  */
-export function toErasuresSince (before: readonly string[], now: readonly string[]): { devices: string[], isSameJournal: boolean } {
+export function toErasuresSince (
+  before: readonly string[], now: readonly string[]
+): { devices: string[], isSameJournal: boolean } {
   const isSameJournal = before.every((line, index) => now[index] === line)
-  const decided = new Set(isSameJournal ? parseErasures(before).filter(({ outcome }) => outcome !== 'open').map(({ id }) => id) : [])
+  const known = isSameJournal ? parseErasures(before) : []
+  const decided = new Set(known.filter(({ outcome }) => outcome !== 'open').map(({ id }) => id))
   const devices = parseErasures(now).filter(({ id }) => !decided.has(id)).map(({ device }) => device)
   return { devices: [...new Set(devices)], isSameJournal }
 }
@@ -119,7 +126,8 @@ export function toErasuresSince (before: readonly string[], now: readonly string
 function parseLine (text: string): Line | null {
   try {
     const line = JSON.parse(text) as Partial<Line> | null
-    return typeof line?.id === 'string' && typeof line.at === 'string' && ['begin', 'done', 'failed'].includes(line.act ?? '') ? line as Line : null
+    const isOurs = typeof line?.id === 'string' && typeof line.at === 'string' && ACTS.includes(line.act ?? '')
+    return isOurs ? line as Line : null
   } catch {
     return null
   }

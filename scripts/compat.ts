@@ -1,0 +1,3 @@
+import { runCompat } from './compat/run.ts'
+
+process.exitCode = await runCompat(process.argv.slice(2))

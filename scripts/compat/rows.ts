@@ -1,0 +1,45 @@
+/** What the gateway is tried against. Versions are those of npm packages, pinned, so that a run can be repeated. */
+export interface Row {
+  readonly name: string
+  readonly kind: 'postgres' | 'pooler' | 'node'
+  readonly version: string
+  /** Too old: the start has to end with a sentence that says so. */
+  readonly refused?: RegExp
+}
+
+export const ROWS: readonly Row[] = [
+  { name: 'postgres-13', kind: 'postgres', version: '13.23.0-beta.16', refused: /is PostgreSQL 13.*needs 14 or later/ },
+  { name: 'postgres-14', kind: 'postgres', version: '14.23.0-beta.17' },
+  { name: 'postgres-15', kind: 'postgres', version: '15.18.0-beta.17' },
+  { name: 'postgres-16', kind: 'postgres', version: '16.14.0-beta.17' },
+  { name: 'postgres-17', kind: 'postgres', version: '17.10.0-beta.17' },
+  { name: 'postgres-18', kind: 'postgres', version: '18.4.0-beta.17' },
+  // The version is that of the server behind it.
+  { name: 'pgbouncer', kind: 'pooler', version: '18.4.0-beta.17' },
+  { name: 'node-18', kind: 'node', version: '18.20.8', refused: /needs Node\.js 20\.19 or newer.*18\.20\.8/ },
+  { name: 'node-20.18', kind: 'node', version: '20.18.3', refused: /needs Node\.js 20\.19 or newer.*20\.18\.3/ },
+  { name: 'node-20.19', kind: 'node', version: '20.19.0' },
+  { name: 'node-20', kind: 'node', version: '20.20.2' },
+  { name: 'node-22', kind: 'node', version: '22.23.5' },
+  { name: 'node-24', kind: 'node', version: '24.22.3' }
+]
+
+/** The tests of storage and ingest; each makes databases of its own. */
+export const TESTS: readonly string[] = [
+  'test/db/database.test.ts', 'test/db/json-order.test.ts', 'test/db/migrate.test.ts',
+  'test/db/partitions.test.ts', 'test/db/principals.test.ts', 'test/db/retention.test.ts', 'test/db/sqlstate.test.ts',
+  'test/db/store.test.ts',
+  'test/ingest/circuit.test.ts', 'test/ingest/simulation.test.ts',
+  'test/erasure.test.ts', 'test/gateway.test.ts', 'test/outage.test.ts',
+  'test/http/reads.test.ts', 'test/pages/read-your-write.test.ts'
+]
+
+/** @throws Error that names what is no row */
+export function selectRows (only: string | undefined): readonly Row[] {
+  if (only === undefined) return ROWS
+  return only.split(',').map((name) => {
+    const row = ROWS.find((each) => each.name === name)
+    if (row !== undefined) return row
+    throw new Error(`--only ${name}: there is no such row; known are ${ROWS.map((each) => each.name).join(', ')}`)
+  })
+}

