@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { ROWS, selectRows, TESTS } from '../../scripts/compat/rows.ts'
 import { runCompat } from '../../scripts/compat/run.ts'
+import { runOperatorScript } from './operator.ts'
 
 t.test('rows by name', (t) => {
   t.equal(selectRows(undefined), ROWS)
@@ -14,4 +15,10 @@ t.test('rows by name', (t) => {
 t.test('the tests that it runs are there', async (t) => {
   for (const path of TESTS) t.ok(existsSync(join(import.meta.dirname, '../..', path)), path)
   await t.rejects(runCompat(['--only', 'x', '--results', 'none']), /no such row/)
+})
+
+t.test('its help', async (t) => {
+  const { status, stdout } = await runOperatorScript(t, 'compat', ['--help'], {}, import.meta.dirname)
+  t.equal(status, 0)
+  t.match(stdout, /npm run compat[^]*postgres-14/)
 })

@@ -11,7 +11,7 @@ const ROOT = join(import.meta.dirname, '../..')
 
 /** Runs an operator's script to its end as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`. */
 export async function runOperatorScript (
-  t: Test, script: 'dead-letters' | 'audit' | 'backup' | 'credentials' | 'erase' | 'restore' | 'sbom', args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
+  t: Test, script: 'dead-letters' | 'audit' | 'backup' | 'compat' | 'credentials' | 'erase' | 'restore' | 'sbom', args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
 ) {
   const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', `${script}.ts`), ...args], {
     cwd, env: { PATH: process.env['PATH'], ...variables }, stdio: ['ignore', 'pipe', 'pipe']
