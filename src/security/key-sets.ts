@@ -1,5 +1,5 @@
 /**
- * The keys of the tokens' issuer, read again every minute from a file or URL, with traffic or without: a key that is taken out is
+ * The keys of the tokens' issuer, read again every ten seconds from a file and every minute from a URL, with traffic or without: a key that is taken out is
  * refused from then on, and connections that it let in end. While the source fails the last keys stay good for an hour: so long an
  * issuer may be away without locking anybody out, and so long somebody who keeps us from its URL can use a key that was taken
  * back. After that no token can be checked.
@@ -10,7 +10,7 @@ import {
 } from 'jose'
 import { SECURITY_LIMITS } from './limits.ts'
 
-const { jwksAgeMaxMs, jwksCooldownMs, jwksTimeoutMs, jwksTrustedMs, jwksBytesMax } = SECURITY_LIMITS
+const { jwksAgeMaxMs, jwksFileAgeMaxMs, jwksCooldownMs, jwksTimeoutMs, jwksTrustedMs, jwksBytesMax } = SECURITY_LIMITS
 
 interface KeySetOptions {
   /** Keys that were there are not any more. */
@@ -28,8 +28,8 @@ interface KeySetOptions {
  * @throws when the file cannot be read, or holds no key set
  */
 export async function createKeySet (source: string, options: KeySetOptions = {}) {
-  const { onRemoved, onFailure, ageMaxMs = jwksAgeMaxMs, cooldownMs = jwksCooldownMs, trustedMs = jwksTrustedMs } = options
   const isUrl = /^https?:/.test(source)
+  const { onRemoved, onFailure, ageMaxMs = isUrl ? jwksAgeMaxMs : jwksFileAgeMaxMs, cooldownMs = jwksCooldownMs, trustedMs = jwksTrustedMs } = options
   let find: JWTVerifyGetKey | null = null
   let ids: ReadonlySet<string> = new Set()
   let loadedAtMs = -Infinity

@@ -40,6 +40,8 @@ export const SECURITY_LIMITS = {
   tokenRememberedMs: 60_000,
   /** A JWKS is read again after this time, and, for a key that is not in it, or while it fails, not more often than this. */
   jwksAgeMaxMs: 60_000,
+  /** A file costs nothing to read. */
+  jwksFileAgeMaxMs: 10_000,
   jwksCooldownMs: 30_000,
   /** Keys of a source that fails are trusted so long: an issuer's outage or deployment is shorter, and who keeps us from its URL gains no more. */
   jwksTrustedMs: 3_600_000,

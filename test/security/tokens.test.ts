@@ -158,8 +158,9 @@ t.test('a key that is taken out of the file is refused, remembered tokens includ
   const jwks = await Promise.all(keyPairs.map(async ({ kid, publicKey }) => ({ ...await exportJWK(publicKey), kid, alg: 'ES256' })))
   const file = join(await createTestDir(t), 'jwks.json')
   await writeFile(file, JSON.stringify({ keys: jwks }))
-  let removals = 0
-  const keys = await createKeySet(file, { ageMaxMs: 20, cooldownMs: 0, onRemoved: () => { removals++; tokens.forget() } })
+  let told = () => {}
+  const removed = new Promise<void>((resolve) => { told = resolve })
+  const keys = await createKeySet(file, { ageMaxMs: 20, cooldownMs: 0, onRemoved: () => { tokens.forget(); told() } })
   t.teardown(() => keys.stop())
   const tokens = createTokens({ keys, issuer: ISSUER, audience: AUDIENCE, algorithms: ['ES256'], roleClaim: 'role', onFailure: (error) => { t.fail(String(error)) } })
   const [one, two] = await Promise.all(keyPairs.map(({ kid, privateKey }) => new SignJWT({ role: 'admin' }).setProtectedHeader({ alg: 'ES256', kid })
@@ -168,7 +169,7 @@ t.test('a key that is taken out of the file is refused, remembered tokens includ
   t.match(await tokens.check(two!), { principal: { id: 'two' } })
   keys.start()
   await writeFile(file, JSON.stringify({ keys: jwks.slice(1) }))
-  while (removals === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  await removed
   t.equal(await tokens.check(one!), null)
   t.match(await tokens.check(two!), { principal: { id: 'two' } })
 })
