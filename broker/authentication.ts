@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
 import { claimOf, mayConnect, publishTopicOf } from './authorisation.ts'
 import type { Connection, Connections } from './connections.ts'
+import type { HeldLogins } from './connect/held-logins.ts'
 import { Endings, type PrincipalReview } from './endings.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
@@ -19,6 +20,8 @@ export interface Credentials {
   readonly username: string | undefined
   readonly password: Buffer | undefined
   readonly origin: Origin
+  /** It was verified before, and could not be. */
+  readonly isRetry: boolean
   /** Becomes true when nobody waits for the answer any more: what has not begun by then need not. */
   readonly isOver: boolean
 }
@@ -34,29 +37,31 @@ export type Authentication =
   }
   /** CONNACK 5, whatever the cause, so that nobody learns which ids exist. */
   | { readonly status: 'refused' }
-  /** Cannot be checked now: CONNACK 3, and the client tries again. */
-  | { readonly status: 'unavailable' }
+  /** Cannot be checked now: held, tried again, and closed without a CONNACK in the end; where too many wait already, at once. */
+  | { readonly status: 'unavailable', readonly isOverloaded?: true }
 
 /** What it throws is logged and answered as `unavailable`. */
 export type Authenticate = (credentials: Credentials) => Authentication | Promise<Authentication>
 
 /** CONNACK return codes (MQTT 3.1.1 §3.2.2.3). */
 const IDENTIFIER_REJECTED = 2
-const SERVER_UNAVAILABLE = 3
 const NOT_AUTHORIZED = 5
 
 interface Refusal {
-  readonly returnCode: typeof IDENTIFIER_REJECTED | typeof SERVER_UNAVAILABLE | typeof NOT_AUTHORIZED
+  readonly returnCode: typeof IDENTIFIER_REJECTED | typeof NOT_AUTHORIZED
   readonly message: string
 }
 
-const isRefusal = (result: Identity | Refusal): result is Refusal => 'returnCode' in result
+/** Closed without a CONNACK: clients come back by themselves. After CONNACK 3 MQTT.js 5 does not. */
+type Unavailable = 'unavailable'
+
+const isIdentity = (result: Identity | Refusal | Unavailable): result is Identity => typeof result === 'object' && 'principal' in result
 
 /** One for every cause. */
 const REFUSED: Refusal = { returnCode: NOT_AUTHORIZED, message: 'not authorised' }
-const UNAVAILABLE: Refusal = { returnCode: SERVER_UNAVAILABLE, message: 'credentials cannot be verified now' }
+const UNAVAILABLE: Unavailable = 'unavailable'
 
-type AuthenticationLimits = Pick<BrokerLimits, 'clientIdLengthMax' | 'topicLengthMax' | 'topicLevelsMax' | 'authenticationTimeoutMs' | 'keepaliveSecondsMax'>
+type AuthenticationLimits = Pick<BrokerLimits, 'clientIdLengthMax' | 'topicLengthMax' | 'topicLevelsMax' | 'authenticationTimeoutMs' | 'keepaliveSecondsMax' | 'connectPacketBytesMax'>
 
 /** What is wrong with a CONNECT in itself; `null` when nothing is. */
 function refusalOf ({ clientId, clean, protocolVersion, will }: ConnectPacket, limits: AuthenticationLimits): Refusal | null {
@@ -77,6 +82,7 @@ interface AuthenticationOptions {
   readonly connections: Connections
   readonly sessions: Sessions
   readonly logins: ReturnType<typeof createLogins>
+  readonly held: HeldLogins
   /** A bridge's will was dropped. */
   readonly onBridgeState: (clientId: string) => void
   readonly authenticate?: Authenticate | undefined
@@ -88,8 +94,8 @@ interface AuthenticationOptions {
  * Without `authenticate` everyone is accepted, as in the open mode.
  */
 export function createAuthentication (options: AuthenticationOptions) {
-  const { limits, hits, connections, sessions, logins, authenticate, onBridgeState, logger } = options
-  const { authenticationTimeoutMs, keepaliveSecondsMax } = limits
+  const { limits, hits, connections, sessions, logins, held, authenticate, onBridgeState, logger } = options
+  const { authenticationTimeoutMs, keepaliveSecondsMax, connectPacketBytesMax } = limits
   const connects = new WeakMap<Client, { readonly will: ConnectPacket['will'], readonly refusal: Refusal | null }>()
   const occasionally = createOccasional({ intervalMs: 10_000 })
   const endings = new Endings()
@@ -103,9 +109,23 @@ export function createAuthentication (options: AuthenticationOptions) {
     onBridgeState(packet.clientId)
   }
 
-  async function identify (login: Login, will: ConnectPacket['will']): Promise<Identity | Refusal> {
-    const since = endings.count
-    const answer = await ask(login)
+  /** Asks again while nobody can tell, for as long as the login may be held. */
+  async function askUntilKnown (login: Login): Promise<{ readonly answer: Authentication, readonly since: number }> {
+    try {
+      for (;;) {
+        const since = endings.count
+        const answer = await ask(login)
+        // A guess that waited would be checked again and again.
+        if (answer.status !== 'unavailable' || answer.isOverloaded === true || !await held.wait(login)) return { answer, since }
+        login.isRetry = true
+      }
+    } finally {
+      held.leave(login)
+    }
+  }
+
+  async function identify (login: Login, will: ConnectPacket['will']): Promise<Identity | Refusal | Unavailable> {
+    const { answer, since } = await askUntilKnown(login)
     if (answer.status === 'unavailable') return UNAVAILABLE
     if (answer.status === 'accepted') {
       const { principal, expiresAtMs = Infinity } = answer
@@ -115,7 +135,7 @@ export function createAuthentication (options: AuthenticationOptions) {
   }
 
   /** Gives a connection what its login is entitled to. @returns why not */
-  async function admit (connection: Connection, login: Login, { principal, expiresAtMs, since }: Identity): Promise<Refusal | null> {
+  async function admit (connection: Connection, login: Login, { principal, expiresAtMs, since }: Identity): Promise<Refusal | Unavailable | null> {
     const { clientId } = login
     if (claimOn(clientId, principal) === 'refuse') return refuse(login)
     if (connections.holderOf(clientId) !== undefined) await logins.takeover(login)
@@ -133,9 +153,9 @@ export function createAuthentication (options: AuthenticationOptions) {
     return null
   }
 
-  async function verify (connection: Connection, login: Login, will: ConnectPacket['will']): Promise<Refusal | null> {
+  async function verify (connection: Connection, login: Login, will: ConnectPacket['will']): Promise<Refusal | Unavailable | null> {
     const identity = login.identity ?? await identify(login, will)
-    return isRefusal(identity) ? identity : await admit(connection, login, identity)
+    return isIdentity(identity) ? await admit(connection, login, identity) : identity
   }
 
   async function ask (login: Login): Promise<Authentication> {
@@ -174,14 +194,15 @@ export function createAuthentication (options: AuthenticationOptions) {
     /**
      * Whether a CONNECT is worth a client of Aedes: who is refused, however long that takes, costs a socket.
      * @param packet - whole, of MQTT 3.1 or 3.1.1, with a client id
-     * @returns the return code that refuses it; `null`: it may go on, and what was found is not looked for again
+     * @returns the return code that refuses it; `null`: it may go on, and what was found is not looked for again; `unavailable`: nobody can tell
      */
-    async receive (login: Login, packet: ConnectPacket): Promise<number | null> {
+    async receive (login: Login, packet: ConnectPacket): Promise<number | null | Unavailable> {
       dropBridgeWill(packet)
       // What is wrong with the packet itself Aedes hears of, too.
       if (refusalOf(packet, limits) !== null) return null
       const identity = await identify(login, packet.will)
-      if (isRefusal(identity)) return identity.returnCode
+      if (identity === UNAVAILABLE) return identity
+      if (!isIdentity(identity)) return identity.returnCode
       login.identity = identity
       return null
     },
@@ -199,15 +220,19 @@ export function createAuthentication (options: AuthenticationOptions) {
       client: Client, username: string | undefined, password: Buffer | undefined,
       callback: (error: AuthenticateError | null, success: boolean | null) => void
     ): void {
-      const answer = (refusal: Refusal | null) => {
+      const answer = (refusal: Refusal | Unavailable | null) => {
         if (refusal === null) callback(null, true)
+        // Aedes is not called back: it has no way to close without a CONNACK.
+        else if (refusal === UNAVAILABLE) client.conn.destroy()
         else callback(toError(refusal), false)
       }
       const connection = connections.of(client)
       if (connection === undefined) return answer(UNAVAILABLE)
       const { will, refusal = null } = connects.get(client) ?? {}
       if (refusal !== null) return answer(refusal)
-      connection.login ??= new Login({ clientId: client.id, username, password, origin: connection.origin })
+      connection.login ??= new Login({
+        clientId: client.id, username, password, origin: connection.origin, heldBytes: () => connectPacketBytesMax + connection.socket.readableLength
+      })
       // eslint-disable-next-line @typescript-eslint/no-floating-promises -- verify does not reject
       verify(connection, connection.login, will).then((refusal) => {
         connection.login = null

@@ -8,6 +8,7 @@ import { createAdmission } from './admission.ts'
 import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
 import { closeSoon, type Connection, Connections, createConnection, letGo, readOn } from './connections.ts'
+import { HeldLogins } from './connect/held-logins.ts'
 import { createExpress } from './express.ts'
 import { createWritableGuard } from './deliver/writable.ts'
 import type { PrincipalReview } from './endings.ts'
@@ -140,8 +141,9 @@ export function createBroker (options: BrokerOptions): Broker {
     connections, sessions, deniedFilters: options.deniedFilters ?? [], hits, limits
   })
   const logins = createLogins({ limits, hits, logger })
+  const heldLogins = new HeldLogins({ limits, hits, logger })
   const authentication = createAuthentication({
-    limits, hits, connections, sessions, logins, authenticate: options.authenticate, onBridgeState: offences.bridgeState, logger
+    limits, hits, connections, sessions, logins, held: heldLogins, authenticate: options.authenticate, onBridgeState: offences.bridgeState, logger
   })
   const aedes = new Aedes({
     mq: createEmitter(watchers),
@@ -269,6 +271,7 @@ export function createBroker (options: BrokerOptions): Broker {
       // The listeners turn away what comes beyond connectionsMax before anybody else sees it.
       limitHits: new Map(hits.counts).set('connections', (hits.counts.get('connections') ?? 0) + listeners.counts.refused),
       loginsFailed: logins.counts.failed,
+      loginsHeld: heldLogins.size,
       takeovers: logins.counts.takeovers,
       publishesForbidden: offences.counts.publishesForbidden,
       subscriptions: subscriptionGuard.subscriptions,

@@ -1,7 +1,7 @@
 /** Every limit that can be met, as the metric `vital_mqtt_limit_hits_total{limit}` names it. README.md has what each does. */
 export const LIMIT_NAMES = [
   'connections', 'connections_per_address', 'connects_per_second', 'connect_time', 'connect_bytes',
-  'authentication_time', 'failed_logins', 'takeovers',
+  'authentication_time', 'held_logins', 'failed_logins', 'takeovers',
   'packet_bytes', 'packet_length', 'keepalive', 'messages_per_second', 'bytes_per_second', 'held',
   'topic_length', 'topic_levels', 'filter', 'subscriptions_per_client', 'subscriptions', 'sessions',
   'qos2_in_flight', 'queue', 'retained', 'subscriber_buffer'

@@ -25,8 +25,14 @@ export interface BrokerLimits {
   readonly proxyHeaderTimeoutMs: number
   /** From its turn to the first byte, and from there to a whole CONNECT. */
   readonly connectTimeoutMs: number
-  /** Longest that credentials are verified; then CONNACK 3. A thousand argon2id passwords take two cores about 25 s. */
+  /** Longest that credentials are verified; then closed without a CONNACK. A thousand argon2id passwords take two cores about 25 s. */
   readonly authenticationTimeoutMs: number
+  /** Connections held while their credentials cannot be verified: a fleet that comes back while PostgreSQL is away. */
+  readonly heldLoginsMax: number
+  /** The same in bytes: their CONNECT packets, and what came behind them. */
+  readonly heldLoginBytesMax: number
+  /** Longest that one is held. MQTT.js gives up on a CONNACK after 30 s; closed before that, it comes back a second later. */
+  readonly heldLoginTimeoutMs: number
   /** Refused logins of one name. A device that was given a wrong secret costs little, and a right one is never delayed. */
   readonly failedLoginsOfName: SlowDownLimits
   /** Refused logins of one address, behind which a whole ward may stand. */
@@ -96,6 +102,9 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   proxyHeaderTimeoutMs: 5_000,
   connectTimeoutMs: 10_000,
   authenticationTimeoutMs: 60_000,
+  heldLoginsMax: 5000,
+  heldLoginBytesMax: 32 * 1024 * 1024,
+  heldLoginTimeoutMs: 25_000,
   failedLoginsOfName: { freeMax: 5, delayMs: 250, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },
   failedLoginsOfAddress: { freeMax: 50, delayMs: 250, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },
   takeoversOfClientId: { freeMax: 5, delayMs: 500, delayMsMax: 8000, forgetMs: 60_000, keysMax: 20_000 },

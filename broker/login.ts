@@ -21,16 +21,20 @@ export class Login implements Credentials {
   readonly password: Buffer | undefined
   readonly origin: Origin
   isOver = false
+  isRetry = false
+  /** What is kept for it in memory, beside itself. */
+  heldBytes: () => number
   /** Once it is known. */
   identity: Identity | null = null
   #timer: NodeJS.Timeout | null = null
   #settle: (() => void) | null = null
 
-  constructor ({ clientId, username, password, origin }: Pick<Credentials, 'clientId' | 'username' | 'password' | 'origin'>) {
+  constructor ({ clientId, username, password, origin, heldBytes }: Pick<Credentials, 'clientId' | 'username' | 'password' | 'origin'> & Pick<Login, 'heldBytes'>) {
     this.clientId = clientId
     this.username = username
     this.password = password
     this.origin = origin
+    this.heldBytes = heldBytes
   }
 
   /** Settles after so many milliseconds, or when it ends. One wait at a time. */
@@ -56,6 +60,10 @@ export class Login implements Credentials {
   /** Nobody waits for it any more. */
   end (): void {
     this.isOver = true
+    this.heldBytes = nothing
     this.#settle?.()
   }
 }
+
+/** For a login that is over, so that it lets go of its stream. */
+const nothing = () => 0

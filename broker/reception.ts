@@ -11,8 +11,8 @@ const CONNECT = 0x10
 
 interface ReceptionOptions {
   readonly connectPacketBytesMax: number
-  /** @returns the return code that refuses it; `null`: it may go on */
-  readonly receive: (login: Login, packet: ConnectPacket) => Promise<number | null>
+  /** @returns the return code that refuses it; `null`: it may go on; `unavailable`: it is closed without an answer */
+  readonly receive: (login: Login, packet: ConnectPacket) => Promise<number | null | 'unavailable'>
   /** Speaks MQTT with it. @param login - what is known of it already */
   readonly serve: (stream: Duplex, origin: Origin, login: Login | null) => void
   /** A CONNECT of so many bytes was refused, which nobody else has seen. */
@@ -44,7 +44,7 @@ export class Reception {
       return
     }
     const { clientId, username, password } = packet
-    const login = new Login({ clientId, username, password: password as Buffer | undefined, origin })
+    const login = new Login({ clientId, username, password: password as Buffer | undefined, origin, heldBytes: () => chunk.length + stream.readableLength })
     // A stream from which everything was taken tells of its end, and takes nothing back afterwards: what came behind a CONNECT stays in it.
     const isAlone = chunk.length === bytes
     if (!isAlone) stream.unshift(chunk)
@@ -59,6 +59,7 @@ export class Reception {
       this.#waiting.delete(stream)
       stream.off('close', onClose).off('readable', onReadable)
       if (stream.destroyed || stream.readableEnded) stream.destroy()
+      else if (returnCode === 'unavailable') this.#close(stream, bytes)
       else if (returnCode !== null) this.#refuse(stream, returnCode, bytes)
       else {
         if (isAlone) stream.unshift(chunk)
@@ -71,6 +72,11 @@ export class Reception {
   /** Closes those who wait. */
   stop (): void {
     for (const stream of this.#waiting) stream.destroy()
+  }
+
+  #close (stream: Duplex, bytes: number): void {
+    this.#options.onRefused(bytes)
+    stream.destroy()
   }
 
   #refuse (stream: Duplex, returnCode: number, bytes: number): void {

@@ -31,6 +31,8 @@ export interface BrokerStatistics {
   /** How often each limit was met. */
   readonly limitHits: ReadonlyMap<LimitName, number>
   readonly loginsFailed: number
+  /** Connections that wait because their credentials cannot be verified, now. */
+  readonly loginsHeld: number
   /** Connections closed because their client id connected again. */
   readonly takeovers: number
   /** Connections closed for publishing on a topic that is not theirs. */

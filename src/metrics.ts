@@ -29,6 +29,7 @@ export interface MetricsSources {
     readonly connections: number
     readonly limitHits: ReadonlyMap<string, number>
     readonly loginsFailed: number
+    readonly loginsHeld: number
     readonly takeovers: number
     readonly publishesForbidden: number
     readonly publishesRelayed: number
@@ -108,6 +109,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const mqttClients = gauge('mqtt_clients', 'Connected MQTT clients')
   const mqttConnections = gauge('mqtt_connections', 'Open MQTT connections, those that wait for their turn included')
   const mqttKept = {
+    loginsHeld: gauge('mqtt_logins_held', 'MQTT connections that wait because their credentials cannot be verified now'),
     sessions: gauge('mqtt_sessions', 'Persistent sessions that hold subscriptions'),
     subscriptions: gauge('mqtt_subscriptions', 'Subscriptions of connected clients'),
     queuedMessages: gauge('mqtt_queued_messages', 'Messages queued for sessions'),

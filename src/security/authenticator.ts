@@ -21,6 +21,7 @@ import { isToken, type Tokens, type VerifiedToken } from './tokens.ts'
 const OPEN: Authentication = { status: 'accepted', principal: null }
 const REFUSED: Authentication = { status: 'refused' }
 const UNAVAILABLE: Authentication = { status: 'unavailable' }
+const OVERLOADED: Authentication = { status: 'unavailable', isOverloaded: true }
 
 /** What a login came over, and how it ended; counted. */
 export interface Login {
@@ -50,7 +51,9 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
   function authenticateMqtt (credentials: Credentials): Awaitable<Authentication> {
     const now = mode()
     if (now === 'open') return OPEN
-    return then(now === 'closed' ? identifyMqtt(credentials) : UNAVAILABLE, (authentication) => count('mqtt', authentication))
+    // A login that is held is tried again and again, and counted as unavailable once.
+    return then(now === 'closed' ? identifyMqtt(credentials) : UNAVAILABLE, (authentication) =>
+      authentication.status === 'unavailable' && credentials.isRetry ? authentication : count('mqtt', authentication))
   }
 
   function identifyMqtt (credentials: Credentials): Awaitable<Authentication> {
@@ -112,7 +115,7 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
       // The one that lasts longest counts where several match.
       : answer.passwords.filter(({ expiresAtMs }) => expiresAtMs > nowMs).toSorted((one, other) => one.expiresAtMs > other.expiresAtMs ? -1 : 1)
     return then(passwords.check(id, valid.map(({ argon2id }) => argon2id), password, asker), (check) => {
-      if (check === 'unavailable') return UNAVAILABLE
+      if (check === 'unavailable') return OVERLOADED
       const used = check === 'wrong' ? undefined : valid.find(({ argon2id }) => argon2id === check.argon2id)
       if (used === undefined || answer === undefined) return REFUSED
       // It took seconds, in which the principal may have changed; the device asks again and finds the password remembered.

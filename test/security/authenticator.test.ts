@@ -46,7 +46,7 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
   }
   const authenticator = createAuthenticator({ mode: () => mode, directory, passwords, tokens, onLogin: ({ transport, outcome }) => logins.push(`${transport} ${outcome}`) })
   const mqtt = (username: string | undefined, password: string | undefined, clientId = username ?? 'c', certificateNames: string[] = []) => authenticator.authenticateMqtt({
-    clientId, username, password: password === undefined ? undefined : Buffer.from(password), origin: { transport: 'tls', remoteAddress: '192.0.2.1', certificateNames }, isOver: false
+    clientId, username, password: password === undefined ? undefined : Buffer.from(password), origin: { transport: 'tls', remoteAddress: '192.0.2.1', certificateNames }, isRetry: false, isOver: false
   })
   return { authenticator, mqtt, logins, asked, checked, directory }
 }
