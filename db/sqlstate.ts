@@ -48,7 +48,7 @@ const FATAL: ReadonlySet<string> = new Set([
 export function classifyError (error: unknown): WriteFault {
   const state = toSqlState(error)
   if (state === null) return error instanceof StorageError || isOurDefect(error) ? 'give-up' : 'retry'
-  if (isPartitionRace(error, state)) return 'retry'
+  if (isPartitionRace(error)) return 'retry'
   return FAULTS.get(state) ?? FAULTS.get(state.slice(0, 2)) ?? 'retry'
 }
 
@@ -77,8 +77,8 @@ export function toSqlState (error: unknown): string | null {
  * A row on its way into the default partition while the partition of its month is being created gets 23514
  * check_violation, without the name of a constraint; the next attempt finds the new partition.
  */
-function isPartitionRace (error: unknown, state: string): boolean {
-  return state === '23514' && (error as { constraint?: unknown }).constraint === undefined
+export function isPartitionRace (error: unknown): boolean {
+  return toSqlState(error) === '23514' && (error as { constraint?: unknown }).constraint === undefined
 }
 
 function isOurDefect (error: unknown): boolean {

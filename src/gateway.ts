@@ -147,8 +147,8 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const spoolWatch = createSpoolWatch({ spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger })
     onStop(spoolWatch.stop)
     const retention = createRetention({ days: config.retentionDays, connectionString, isStopping, logger })
-    const { writer, reads, pages, budget, close } = createStorage({
-      database, connectionString, readConnectionsMax: config.databaseReadConnectionsMax, applicationName, faults, logger
+    const { writer, refusedLetters, reads, pages, budget, close } = createStorage({
+      database, connectionString, dataDir: config.dataDir, readConnectionsMax: config.databaseReadConnectionsMax, applicationName, faults, logger
     })
     onStop(close)
     const journal = createJournal({
@@ -203,7 +203,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       isStopping,
       logger
     })
-    const warnings = () => [...config.warnings, ...databaseWarnings, ...transport.warnings(), ...security.warnings(), ...clock.warnings(), ...caps.warnings(), ...toWarnings(circuit, spool)]
+    const warnings = () => [...config.warnings, ...databaseWarnings, ...transport.warnings(), ...security.warnings(), ...clock.warnings(), ...caps.warnings(), ...refusedLetters.warnings(), ...toWarnings(circuit, spool)]
     const metrics = createMetrics(new Registry(), {
       startedAtMs: clock.nowMs(),
       ledger,
@@ -218,6 +218,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
       reads: () => budget,
       warnings: () => warnings().length,
       clockDifferenceS: clock.differenceS,
+      lettersRefused: refusedLetters.count,
       security: security.statistics,
       mqtt: () => ({ ...broker.statistics(), ...transport.statistics() })
     })

@@ -3,6 +3,7 @@ import { createDatabase, type Database } from '../db/database.ts'
 import { createStore, type Store } from '../db/store.ts'
 import { createDatabaseReads } from './database-reads.ts'
 import { trackWrites } from './erasure.ts'
+import { createRefusedLetters } from './ingest/refused-letters.ts'
 import { createWriter } from './ingest/writer.ts'
 import { createSortedPages } from './pages/sorted-pages.ts'
 import { createReadBudget } from './reads/read-budget.ts'
@@ -14,6 +15,7 @@ interface StorageOptions {
   /** Of what is written. */
   readonly database: Database
   readonly connectionString: string
+  readonly dataDir: string
   /** Of the pool for reads. */
   readonly readConnectionsMax: number
   readonly applicationName: string
@@ -33,14 +35,16 @@ export function toTimeouts (commitTimeoutMs: number): { statementTimeoutMs: numb
  * What is written to PostgreSQL and read from it, and between the two the order of the devices, which observes what is committed. Reads have connections
  * of their own, so that no number of them can take one from a batch.
  */
-export function createStorage ({ database, connectionString, readConnectionsMax, applicationName, faults, logger }: StorageOptions) {
+export function createStorage ({ database, connectionString, dataDir, readConnectionsMax, applicationName, faults, logger }: StorageOptions) {
   const readDatabase = createDatabase({ connectionString, poolSize: readConnectionsMax, applicationName, logger, ...READ_TIMEOUTS })
   const budget = createReadBudget({ kysely: readDatabase.kysely, queriesMax: readConnectionsMax })
   const pages = createSortedPages({ budget, applicationName, logger })
   // Observed below the faults, for what counts is the COMMIT and not who hears of it.
   const store = createStore({ ...database, onStored: pages.observe })
+  const refusedLetters = createRefusedLetters({ dataDir, logger })
   return {
-    writer: trackWrites(createWriter({ store: faults.wrapStore?.(store) ?? store, logger })),
+    writer: trackWrites(createWriter({ store: faults.wrapStore?.(store) ?? store, refusedLetters, logger })),
+    refusedLetters,
     reads: createDatabaseReads(budget, pages),
     pages,
     budget,

@@ -18,6 +18,7 @@ import { Replayer } from '../../src/ingest/replayer.ts'
 import { realDisk } from '../../src/ingest/spool/disk.ts'
 import { openSpool, type Spool } from '../../src/ingest/spool/spool.ts'
 import { SpoolError } from '../../src/ingest/spool/spool-error.ts'
+import { createRefusedLetters } from '../../src/ingest/refused-letters.ts'
 import { createWriter } from '../../src/ingest/writer.ts'
 import { createErasureJournal } from '../../src/operations/erasure-journal.ts'
 import { OperatorError, type Print } from '../operator/command.ts'
@@ -101,7 +102,7 @@ async function startEmbedded (dataDir: string) {
 }
 
 async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor }: Request): Promise<Erased[]> {
-  const writes = trackWrites(createWriter({ store: createStore(database), logger }))
+  const writes = trackWrites(createWriter({ store: createStore(database), refusedLetters: createRefusedLetters({ dataDir: config.dataDir, logger }), logger }))
   const circuit: Circuit = new Circuit({
     pool: database.pool, logger, hasBacklog: () => !spool.isEmpty, onChange: () => { replayer.wake() }
   })

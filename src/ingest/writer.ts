@@ -7,9 +7,10 @@ import { hash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
-import { classifyError, toSqlState } from '../../db/sqlstate.ts'
+import { classifyError, isPartitionRace, toSqlState } from '../../db/sqlstate.ts'
 import type { Store } from '../../db/store.ts'
 import { toPayload } from './reading-row.ts'
+import { type RefusedLetters, toPlainLetter } from './refused-letters.ts'
 import type { Submission } from './submission.ts'
 
 /** Deadlocks and serialization failures pass when tried again; more often than this, something else is wrong. */
@@ -34,7 +35,14 @@ class CancelledError extends Error {
   readonly code = 'VITAL_WRITE_CANCELLED'
 }
 
-export function createWriter ({ store, logger }: { store: Store, logger: Logger }) {
+export interface WriterOptions {
+  readonly store: Store
+  readonly logger: Logger
+  /** Takes dead letters that the database refuses; without, such a letter fails its batch. */
+  readonly refusedLetters?: Pick<RefusedLetters, 'keep'>
+}
+
+export function createWriter ({ store, logger, refusedLetters }: WriterOptions) {
   /**
    * @returns after COMMIT of everything in `submissions`; duplicates and rejections are noted on them
    * @throws what the database failed with; what was decided by then is marked
@@ -45,8 +53,8 @@ export function createWriter ({ store, logger }: { store: Store, logger: Logger 
         await writeOrIsolate(submissions, cancellation)
         return
       } catch (error) {
-        // Class 40, transaction_rollback: two gateways met on the same rows.
-        if (!toSqlState(error)?.startsWith('40') || attempt >= TRANSIENT_RETRIES_MAX) throw error
+        // Class 40, transaction_rollback: two gateways met on the same rows. A partition that came in between is there by now.
+        if (!(toSqlState(error)?.startsWith('40') === true || isPartitionRace(error)) || attempt >= TRANSIENT_RETRIES_MAX) throw error
       }
       await sleep(Math.random() * TRANSIENT_RETRY_MS * 2 ** attempt)
     }
@@ -67,7 +75,33 @@ export function createWriter ({ store, logger }: { store: Store, logger: Logger 
       for (const submission of submissions) submission.decided = new Set()
     }
     await isolate(submissions.flatMap(toUnits), cancellation)
-    if (letters.length > 0) await store.write([], letters, cancellation.timeoutMs)
+    await writeLetters(letters, cancellation)
+  }
+
+  /** A letter that the database refuses stands in nobody's way: it is tried with plain texts, and then kept in a file. */
+  async function writeLetters (letters: readonly DeadLetterRow[], cancellation: Cancellation): Promise<void> {
+    if (letters.length === 0) return
+    try {
+      await store.write([], letters, cancellation.timeoutMs)
+      assertWanted(cancellation)
+      return
+    } catch (error) {
+      if (classifyError(error) !== 'reject-row') throw error
+    }
+    assertWanted(cancellation)
+    if (letters.length === 1) return await writePlain(letters[0]!, cancellation)
+    const middle = letters.length >> 1
+    await writeLetters(letters.slice(0, middle), cancellation)
+    await writeLetters(letters.slice(middle), cancellation)
+  }
+
+  async function writePlain (letter: DeadLetterRow, cancellation: Cancellation): Promise<void> {
+    try {
+      await store.write([], [toPlainLetter(letter)], cancellation.timeoutMs)
+    } catch (error) {
+      if (classifyError(error) !== 'reject-row' || refusedLetters === undefined) throw error
+      await refusedLetters.keep(letter, toRefusalMessage(error))
+    }
     assertWanted(cancellation)
   }
 
@@ -100,7 +134,7 @@ export function createWriter ({ store, logger }: { store: Store, logger: Logger 
     const errors = [{ path: '', message: `the database refused it: ${toRefusalMessage(refusal)}` }]
     const rows = toRows(unit)
     // Valid by every rule of ours, so it is kept whatever the caps say.
-    if (!submission.isAllOrNothing) await store.write([], rows.map((row) => toDeadLetter(row, submission, errors)), cancellation.timeoutMs)
+    if (!submission.isAllOrNothing) await writeLetters(rows.map((row) => toDeadLetter(row, submission, errors)), cancellation)
     assertWanted(cancellation)
     for (const row of rows) submission.reject({ row, errors })
     for (const index of indexes) submission.decided?.add(index)
