@@ -1,6 +1,15 @@
+/**
+ * Months of `readings`, created ahead. ATTACH looks through the default partition for rows of the month, under a lock that everybody who writes there waits for,
+ * so that scan must be short or have been made before:
+ *
+ *   default up to 16 MB ── ATTACH scans it, some 20 ms
+ *   larger, at start ── nothing: it has time until the month begins
+ *   larger, later ── CHECK that no row is of the month, NOT VALID ── VALIDATE, which scans and holds nobody up ── ATTACH, which believes it
+ *   larger, and the month has begun ── none: rows of it would be refused while the check is there. They stay in the default
+ */
 import { sql } from 'kysely'
 import type { Logger } from 'pino'
-import type { Database } from './database.ts'
+import { createDatabase, type Database } from './database.ts'
 import { toSqlState } from './sqlstate.ts'
 
 /** Three months: a gateway may be down, or its clock wrong, for as long, before readings lie in the default partition. */
@@ -8,6 +17,11 @@ const MONTHS_AHEAD = 3
 
 /** Ingest queues behind us while we wait for a lock on `readings`, so we wait no longer than a batch may take. */
 const LOCK_TIMEOUT_MS = 1000
+
+/** 28 million rows take 4 GB and many seconds. */
+const SCANNED_BYTES_MAX = 16 * 1024 * 1024
+const SCAN_TIMEOUT_MS = 2000
+const DAY_MS = 86_400_000
 
 /** Key of the advisory lock under which gateways take turns; any number that nobody else uses ("vital" in ASCII). */
 const ADVISORY_LOCK = 0x766974616c
@@ -20,6 +34,28 @@ export interface PartitionsAhead {
 }
 
 /**
+ * The same on a connection of its own: the scan of a large default partition may last longer than any query of the gateway.
+ * @throws as {@link createPartitionsAhead}
+ */
+export async function maintainPartitions (
+  { connectionString, now, logger, isStart = false }: { connectionString: string, now: Date, logger: Logger, isStart?: boolean }
+): Promise<PartitionsAhead> {
+  const database = createDatabase({
+    connectionString,
+    logger,
+    poolSize: 1,
+    statementTimeoutMs: 0,
+    queryTimeoutMs: 0,
+    applicationName: 'vital-gateway partitions'
+  })
+  try {
+    return await createPartitionsAhead({ database, now, logger, isStart })
+  } finally {
+    await database.close()
+  }
+}
+
+/**
  * Creates the partitions of the month of `now` and of the coming months. May be run again, and by several gateways at
  * once.
  *
@@ -28,16 +64,31 @@ export interface PartitionsAhead {
  * @throws the error of pg; `55P03` lock_not_available means that a long transaction held `readings`: try again later
  */
 export async function createPartitionsAhead (
-  { database, now, monthsAhead = MONTHS_AHEAD, logger }: { database: Database, now: Date, monthsAhead?: number, logger: Logger }
+  { database, now, monthsAhead = MONTHS_AHEAD, logger, isStart = false, scannedBytesMax = SCANNED_BYTES_MAX }: {
+    database: Database, now: Date, monthsAhead?: number, logger: Logger, isStart?: boolean, scannedBytesMax?: number
+  }
 ): Promise<PartitionsAhead> {
   const created: string[] = []
   const warnings: string[] = []
   for (let offset = 0; offset <= monthsAhead; offset++) {
     const month = toMonth(now, offset)
     if (await exists(database, month.partition)) continue
+    const isLarge = await sizeOfDefault(database) > scannedBytesMax
+    const hasBegun = Date.parse(month.from) - DAY_MS <= now.getTime()
+    if (isLarge && hasBegun) {
+      await uncheck(database, month)
+      const warning = `${month.partition} is not created: readings_default is large, and looking through it would hold up everybody who writes. ` +
+        'Readings of the month stay there. To move them, see "Partitions" in db/README.md.'
+      warnings.push(warning)
+      logger.warn({ partition: month.partition }, warning)
+      continue
+    }
+    if (isLarge && isStart) continue
     try {
-      if (await createPartition(database, month)) created.push(month.partition)
+      if (isLarge) await checkDefault(database, month)
+      if (await createPartition(database, month, isLarge)) created.push(month.partition)
     } catch (error) {
+      if (isLarge) await uncheck(database, month)
       // check_violation: the scan of the default partition found a reading of this month.
       if (toSqlState(error) !== '23514') throw error
       const warning = `readings_default holds readings from ${month.from} to ${month.to}, so ${month.partition} cannot be created; ` +
@@ -79,15 +130,47 @@ async function exists ({ kysely }: Pick<Database, 'kysely'>, partition: string):
  * Created apart and then attached, because `create table … partition of` would lock `readings` against all readers and
  * writers, and ATTACH only against other DDL. It still locks the default partition, and scans it.
  */
-async function createPartition (database: Database, { partition, from, to }: Month): Promise<boolean> {
+async function createPartition (database: Database, { partition, from, to }: Month, isChecked: boolean): Promise<boolean> {
   return await database.kysely.transaction().execute(async (transaction) => {
     await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
+    await sql`set local statement_timeout = ${sql.lit(SCAN_TIMEOUT_MS)}`.execute(transaction)
     await sql`select pg_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)})`.execute(transaction)
     if (await exists({ kysely: transaction }, partition)) return false
     await sql`create table ${sql.table(partition)} (like readings including all)`.execute(transaction)
     await sql`comment on table ${sql.table(partition)} is ${sql.lit(`Readings from ${from} to ${to}.`)}`.execute(transaction)
     await sql`alter table readings attach partition ${sql.table(partition)} for values from (${sql.lit(from)}) to (${sql.lit(to)})`
       .execute(transaction)
+    if (isChecked) await sql`alter table readings_default drop constraint if exists ${sql.id(toCheckName(partition))}`.execute(transaction)
     return true
+  })
+}
+
+async function sizeOfDefault ({ kysely }: Database): Promise<number> {
+  const { rows: [row] } = await sql<{ bytes: number }>`select pg_relation_size('readings_default') as bytes`.execute(kysely)
+  return row!.bytes
+}
+
+/** Also in sqlstate.ts: what it refuses is tried again. */
+const toCheckName = (partition: string) => partition.replace('readings_', 'readings_default_not_')
+
+/** Leaves behind a check of which PostgreSQL knows that it holds. @throws `23514` where it does not */
+async function checkDefault ({ kysely }: Database, { partition, from, to }: Month): Promise<void> {
+  const name = sql.id(toCheckName(partition))
+  await kysely.transaction().execute(async (transaction) => {
+    await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
+    await sql`alter table readings_default drop constraint if exists ${name}`.execute(transaction)
+    await sql`alter table readings_default add constraint ${name} check (time < ${sql.lit(from)} or time >= ${sql.lit(to)}) not valid`.execute(transaction)
+  })
+  await sql`alter table readings_default validate constraint ${name}`.execute(kysely)
+}
+
+async function uncheck ({ kysely }: Database, { partition }: Month): Promise<void> {
+  const name = toCheckName(partition)
+  // Looked for first, because dropping takes a lock also where there is nothing to drop.
+  const { rows } = await sql`select from pg_constraint where conrelid = 'readings_default'::regclass and conname = ${name}`.execute(kysely)
+  if (rows.length === 0) return
+  await kysely.transaction().execute(async (transaction) => {
+    await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
+    await sql`alter table readings_default drop constraint if exists ${sql.id(name)}`.execute(transaction)
   })
 }

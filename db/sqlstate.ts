@@ -75,10 +75,13 @@ export function toSqlState (error: unknown): string | null {
 
 /**
  * A row on its way into the default partition while the partition of its month is being created gets 23514
- * check_violation, without the name of a constraint; the next attempt finds the new partition.
+ * check_violation, without the name of a constraint, or with that of the check by which partitions.ts spares ATTACH its scan;
+ * the next attempt finds the new partition.
  */
 export function isPartitionRace (error: unknown): boolean {
-  return toSqlState(error) === '23514' && (error as { constraint?: unknown }).constraint === undefined
+  if (toSqlState(error) !== '23514') return false
+  const { constraint } = error as { constraint?: string }
+  return constraint === undefined || constraint.startsWith('readings_default_not_')
 }
 
 function isOurDefect (error: unknown): boolean {

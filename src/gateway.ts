@@ -8,7 +8,7 @@ import { createBroker } from '../broker/broker.ts'
 import { createDatabase, type Database } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { toGatewayName } from '../db/gateway-names.ts'
-import { createPartitionsAhead } from '../db/partitions.ts'
+import { maintainPartitions } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import type { Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
@@ -242,7 +242,7 @@ export function createGateway ({ config, logger, faults = {} }: GatewayOptions) 
     const maintenance = createMaintenance({
       logger,
       tasks: [
-        { name: 'partitions', intervalMs: HOUR_MS, run: async () => { await createPartitionsAhead({ database, now: new Date(clock.nowMs()), logger }) } },
+        { name: 'partitions', intervalMs: HOUR_MS, firstAfterMs: MINUTE_MS, run: async () => { await maintainPartitions({ connectionString, now: new Date(clock.nowMs()), logger }) } },
         { name: 'dead-letter counts', intervalMs: MINUTE_MS, run: async () => caps.load(await budget.background(countDeadLetters)) },
         ...security.tasks,
         ...retention.tasks

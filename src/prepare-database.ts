@@ -1,9 +1,10 @@
 import type { Logger } from 'pino'
 import type { Database } from '../db/database.ts'
 import { migrate } from '../db/migrate.ts'
-import { createPartitionsAhead } from '../db/partitions.ts'
+import { maintainPartitions } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import { readServerWarnings } from '../db/server-settings.ts'
+import { isServerError } from '../db/sqlstate.ts'
 import type { Clock } from './clock.ts'
 import type { DeadLetterCaps } from './ingest/dead-letter-caps.ts'
 
@@ -28,8 +29,18 @@ export async function prepareDatabase ({ database, connectionString, caps, clock
   await clock.read(database.pool)
   await migrate({ connectionString, signal, logger })
   signal.throwIfAborted()
-  await createPartitionsAhead({ database, now: new Date(clock.nowMs()), logger })
+  await keepGoing(maintainPartitions({ connectionString, now: new Date(clock.nowMs()), logger, isStart: true }), logger)
   caps.load(await countDeadLetters(database.kysely))
   for (const warning of warnings) logger.warn(warning)
   return warnings
+}
+
+/** Without a partition readings go into the default one: no reason not to start, and the hourly task tries again. */
+async function keepGoing (partitions: Promise<unknown>, logger: Logger): Promise<void> {
+  try {
+    await partitions
+  } catch (error) {
+    if (!isServerError(error)) throw error
+    logger.warn({ err: error }, 'partitions could not be created now; trying again within the hour')
+  }
 }

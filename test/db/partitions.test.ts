@@ -65,3 +65,42 @@ t.test('creating a partition waits for no long transaction, and blocks no insert
     client.release()
   }
 })
+
+t.test('a large default partition is not looked through while anybody waits', async (t) => {
+  const { open, query } = await setUp(t)
+  const database = open()
+  const large = { database, now, logger, scannedBytesMax: 0 }
+  // Not empty, or it would have no size.
+  await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() from generate_series(1, 20000) n')
+  await query('insert into readings values (\'d\', \'2027-01-05\', gen_random_uuid(), \'{}\', now())')
+  t.match(await createPartitionsAhead({ ...large, isStart: true }), { created: [], warnings: [/readings_2026_11 is not created: readings_default is large/] })
+
+  const client = await database.pool.connect()
+  try {
+    await client.query('begin; insert into readings values (\'d\', \'2025-06-01\', gen_random_uuid(), \'{}\', now())')
+    await t.rejects(createPartitionsAhead(large), { code: '55P03' }, 'it waits for no writer')
+  } finally {
+    await client.query('rollback')
+    client.release()
+  }
+
+  const { created, warnings } = await createPartitionsAhead(large)
+  t.same(created, ['readings_2026_12', 'readings_2027_02'])
+  t.match(warnings, [/readings_2026_11/, /readings_default holds readings from 2027-01-01/])
+  t.same(await query('select conname from pg_constraint where conrelid = \'readings_default\'::regclass and contype = \'c\''), [], 'no check stays')
+  t.same((await query('select count(*)::int from readings'))[0], { count: 20_001 })
+})
+
+t.test('ATTACH believes the check: it reads nothing of a large default partition', async (t) => {
+  const { open, query } = await setUp(t)
+  await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() from generate_series(1, 20000) n')
+  const scans = async () => (await query<{ scans: string }>('select seq_scan::text as scans from pg_stat_user_tables where relname = \'readings_default\''))[0]?.scans
+  const database = open()
+  const logged: string[] = []
+  const [client] = [await database.pool.connect()]
+  client.on('notice', ({ message }) => { logged.push(message ?? '') })
+  await client.query('set client_min_messages = debug1')
+  client.release()
+  await createPartitionsAhead({ database, now, monthsAhead: 1, logger, scannedBytesMax: 0 })
+  t.match(logged.join(), /updated partition constraint for default partition "readings_default" is implied by existing constraints/, `${await scans()} scans`)
+})
