@@ -1,6 +1,7 @@
-import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
+import { Kysely, PostgresAdapter, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
 import pg from 'pg'
 import type { Logger } from 'pino'
+import { openSession } from './session.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
 
@@ -26,6 +27,8 @@ export interface Database {
   readonly pool: pg.Pool
   /** On the same pool. */
   readonly kysely: Kysely<Tables>
+  /** A pooler stands before the server, as far as is known: it was seen on a connection. */
+  readonly isPooled: boolean
   /** Waits for the clients that are checked out, then closes all connections. May be called again. */
   close (): Promise<void>
 }
@@ -35,6 +38,18 @@ const TYPES: pg.CustomTypesConfig = {
   getTypeParser: ((oid: number, format: 'text' | 'binary') => oid === pg.types.builtins.INT8 && format !== 'binary'
     ? Number
     : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser
+}
+
+/** Kysely's own lock of migrations is one of a session, which a pooler does not have; see `migrate.ts`. */
+class Adapter extends PostgresAdapter {
+  override async acquireMigrationLock (): Promise<void> {}
+  override async releaseMigrationLock (): Promise<void> {}
+}
+
+class Dialect extends PostgresDialect {
+  override createAdapter (): PostgresAdapter {
+    return new Adapter()
+  }
 }
 
 /**
@@ -58,16 +73,15 @@ export function createDatabase (options: DatabaseOptions): Database {
   }
   checkConnectionString(config)
 
-  // Sent as a statement and not as startup parameters: poolers such as PgBouncer refuse those, the URL's `options`
-  // would replace ours, and SET stands above whatever ALTER ROLE or ALTER DATABASE says.
-  const session = [
-    'set synchronous_commit = on',
-    'set timezone = \'UTC\'',
-    `set statement_timeout = ${statementTimeoutMs}`,
-    `set idle_in_transaction_session_timeout = ${options.idleInTransactionTimeoutMs ?? 10_000}`
-  ].join('; ')
+  const timeouts = { statementTimeoutMs, idleInTransactionTimeoutMs: options.idleInTransactionTimeoutMs ?? 10_000 }
+  let isPooled = false
+  const open = async (client: pg.ClientBase) => {
+    if (!await openSession(client, timeouts) || isPooled) return
+    isPooled = true
+    logger.info('a pooler stands before PostgreSQL: settings go with each transaction, and no statement is prepared')
+  }
   // The pool awaits the promise, though its types say void.
-  config.onConnect = ((client: pg.ClientBase) => client.query(session)) as (client: pg.ClientBase) => void
+  config.onConnect = open as (client: pg.ClientBase) => void
 
   const pool = new pg.Pool(config)
   pool.on('error', (error) => {
@@ -82,11 +96,12 @@ export function createDatabase (options: DatabaseOptions): Database {
     })
   })
 
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: toKyselyPool(pool) }) })
+  const kysely = new Kysely<Tables>({ dialect: new Dialect({ pool: toKyselyPool(pool) }) })
   let closed: Promise<void> | undefined
   return {
     pool,
     kysely,
+    get isPooled () { return isPooled },
     close () {
       closed ??= kysely.destroy().then(() => pool.ended ? undefined : pool.end())
       return closed

@@ -31,13 +31,17 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
 
 const MIGRATION_TABLE = 'vital_migrations'
 
+/** Kysely's own number, under which older gateways take turns. */
+const ADVISORY_LOCK = 3_853_314_791_062_309_107n
+
 /** Longest that a stop waits for the server to end a migration. */
 const GIVE_UP_MS = 2000
 
 /**
  * Brings the schema up to this program's version, in one transaction. May be run again, and by several gateways at
- * once: Kysely holds a session advisory lock around that transaction, so the others wait and find nothing left to do.
- * @param options.connectionString - it takes one connection of its own, without timeouts: the wait for the lock and a
+ * once: a transaction beside it holds an advisory lock, so the others wait and find nothing left to do. (Kysely's own lock is one of a
+ * session, which a pooler would leave behind on a connection of the server.)
+ * @param options.connectionString - it takes two connections of its own, without timeouts: the wait for the lock and a
  *   migration of much data may last longer than any query of the gateway
  * @returns names of the migrations that were run now
  * @throws `VITAL_SCHEMA_NEWER` when the database holds a migration that this program does not know
@@ -52,7 +56,7 @@ export async function migrate (options: { connectionString: string, signal?: Abo
   const database = createDatabase({
     connectionString,
     logger,
-    poolSize: 1,
+    poolSize: 2,
     connectTimeoutMs: 10_000,
     statementTimeoutMs: 0,
     queryTimeoutMs: 0,
@@ -69,7 +73,10 @@ export async function migrate (options: { connectionString: string, signal?: Abo
       migrationTableName: MIGRATION_TABLE,
       migrationLockTableName: 'vital_migrations_lock'
     })
-    const { error, results } = await migrator.migrateToLatest()
+    const { error, results } = await database.kysely.transaction().execute(async (turn) => {
+      await sql`select pg_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)})`.execute(turn)
+      return await migrator.migrateToLatest()
+    })
     if (error !== undefined) {
       // A newer gateway may have held the lock while we waited for it.
       await refuseNewerSchema(database.kysely)

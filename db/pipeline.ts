@@ -10,8 +10,10 @@
  * begin, copy, upsert and commit; behind a burst of acknowledgements on the one event loop, each wait cost milliseconds.
  * @see PostgreSQL manual, "Message Flow": "Extended Query", "Pipelining", "COPY Operations"
  */
+import { createHash } from 'node:crypto'
 import type { Connection, PoolClient, Submittable } from 'pg'
 import { BinaryWriter } from './binary.ts'
+import { preludeOf } from './session.ts'
 
 /** A statement that is prepared once a connection. */
 export interface Statement {
@@ -88,12 +90,14 @@ class Pipeline implements Submittable {
   handleEmptyQuery (): void {}
 }
 
-function append (writer: BinaryWriter, step: Step, prepared: ReadonlySet<Statement>): void {
+/** @param prepared - `null`: nothing is, and nothing gets a name */
+function append (writer: BinaryWriter, step: Step, prepared: ReadonlySet<Statement> | null): void {
   const { statement, parameters, writeParameters, writeCopyData } = step
-  if (!prepared.has(statement)) prepare(writer, statement)
+  const name = prepared === null ? '' : statement.name
+  if (prepared?.has(statement) !== true) prepare(writer, name, statement.sql)
   const bind = writer.startMessage('B')
   writer.cString('') // the portal
-  writer.cString(statement.name)
+  writer.cString(name)
   writer.int16(1) // one format for all parameters:
   writer.int16(BINARY)
   writer.int16(parameters)
@@ -114,11 +118,13 @@ function append (writer: BinaryWriter, step: Step, prepared: ReadonlySet<Stateme
   writer.emptyMessage('c') // CopyDone
 }
 
-function prepare (writer: BinaryWriter, { name, sql }: Statement): void {
-  // It may be there: nobody tells which of the statements before an error were prepared. Closing what is not there is no error.
-  const close = writer.startMessage('C')
-  writer.cString(`S${name}`) // S: a statement
-  writer.endMessage(close)
+function prepare (writer: BinaryWriter, name: string, sql: string): void {
+  if (name !== '') {
+    // It may be there: nobody tells which of the statements before an error were prepared. Closing what is not there is no error.
+    const close = writer.startMessage('C')
+    writer.cString(`S${name}`) // S: a statement
+    writer.endMessage(close)
+  }
 
   const parse = writer.startMessage('P')
   writer.cString(name)
@@ -145,7 +151,8 @@ const statements = new Map<string, Statement>()
 export function toStatement (sql: string): Statement {
   let statement = statements.get(sql)
   if (statement === undefined) {
-    statement = { name: `vital_${statements.size + 1}`, sql }
+    // Not by order of creation: another program, or another version of this one, may have prepared on the same server connection.
+    statement = { name: `vital_${createHash('sha256').update(sql).digest('hex').slice(0, 32)}`, sql }
     statements.set(sql, statement)
   }
   return statement
@@ -162,11 +169,15 @@ interface ConnectedClient extends PoolClient {
  * @throws whatever a value cannot be written for; nothing is sent yet
  */
 export function encodePipeline (client: PoolClient, steps: readonly Step[], queryTimeoutMs?: number): Pipeline {
-  const prepared = preparedOn((client as ConnectedClient).connection)
+  const prelude = preludeOf(client)
+  const prepared = prelude === null ? preparedOn((client as ConnectedClient).connection) : null
   const writer = new BinaryWriter(steps.reduce((sum, { sizeBytes }) => sum + sizeBytes, MESSAGES_BYTES))
+  if (prelude !== null && client.getTransactionStatus() === 'I') {
+    append(writer, { statement: { name: '', sql: prelude }, parameters: 0, sizeBytes: 0 }, null)
+  }
   for (const step of steps) append(writer, step, prepared)
   writer.emptyMessage('S') // Sync
-  return new Pipeline(steps.map(({ statement }) => statement), writer.finish(), queryTimeoutMs)
+  return new Pipeline(prepared === null ? [] : steps.map(({ statement }) => statement), writer.finish(), queryTimeoutMs)
 }
 
 /**

@@ -7,7 +7,7 @@ const MAJOR_VERSION_MIN = 14
 /**
  * Reads what the server's settings do to the promise that acknowledged means stored.
  * @returns one sentence for each weakness, for people; empty when there is none
- * @throws `VITAL_DATABASE_TOO_OLD`; the error of pg when the database cannot be reached
+ * @throws `VITAL_DATABASE_TOO_OLD`, `VITAL_DATABASE_ENCODING`; the error of pg when the database cannot be reached
  */
 export async function readServerWarnings (pool: Pool): Promise<string[]> {
   const { rows } = await pool.query<{ name: string, setting: string }>(
@@ -20,6 +20,11 @@ export async function readServerWarnings (pool: Pool): Promise<string[]> {
       `The server at DATABASE_URL is PostgreSQL ${settings.get('server_version')}, the gateway needs ${MAJOR_VERSION_MIN} or later. ` +
       'Upgrade it, or unset DATABASE_URL to use the embedded PostgreSQL.')
   }
+  if (settings.get('server_encoding') !== 'UTF8') {
+    throw new StorageError('VITAL_DATABASE_ENCODING',
+      `The database at DATABASE_URL is encoded in ${settings.get('server_encoding')}, which cannot hold every reading. ` +
+      'Create one with: create database vital encoding \'UTF8\' template template0; and name it in DATABASE_URL.')
+  }
   const warnings: string[] = []
   if (settings.get('fsync') === 'off') {
     warnings.push('PostgreSQL runs with fsync off: a power loss can destroy acknowledged readings. Set fsync = on.')
@@ -27,10 +32,6 @@ export async function readServerWarnings (pool: Pool): Promise<string[]> {
   if (settings.get('full_page_writes') === 'off') {
     warnings.push('PostgreSQL runs with full_page_writes off: a power loss can corrupt its tables, unless the file system ' +
       'writes pages whole. Set full_page_writes = on.')
-  }
-  if (settings.get('server_encoding') !== 'UTF8') {
-    warnings.push(`The database is encoded in ${settings.get('server_encoding')}: readings with other characters become dead letters. ` +
-      'Create it with encoding UTF8.')
   }
   return warnings
 }

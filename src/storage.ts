@@ -38,7 +38,7 @@ export function toTimeouts (commitTimeoutMs: number): { statementTimeoutMs: numb
 export function createStorage ({ database, connectionString, dataDir, readConnectionsMax, applicationName, faults, logger }: StorageOptions) {
   const readDatabase = createDatabase({ connectionString, poolSize: readConnectionsMax, applicationName, logger, ...READ_TIMEOUTS })
   const budget = createReadBudget({ kysely: readDatabase.kysely, queriesMax: readConnectionsMax })
-  const pages = createSortedPages({ budget, applicationName, logger })
+  const pages = createSortedPages({ budget, applicationName, isPooled: () => database.isPooled, logger })
   // Observed below the faults, for what counts is the COMMIT and not who hears of it.
   const store = createStore({ ...database, onStored: pages.observe })
   const refusedLetters = createRefusedLetters({ dataDir, logger })

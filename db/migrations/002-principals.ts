@@ -45,7 +45,7 @@ const COMMENTS = {
   'column credentials.principal': 'Whose it is.',
   'column credentials.kind': 'secret: 256 random bits that the gateway generated; password: chosen by a person.',
   'column credentials.secret_sha256': 'SHA-256 of the text of a secret; its randomness is what protects it.',
-  'column credentials.password_argon2id': 'PHC string of a password: $argon2id$…',
+  'column credentials.password_argon2id': 'PHC string of a password: $argon2id$...',
   'column credentials.created_at': 'When it was added.',
   'column credentials.expires_at': 'From then on it is refused, null: never; rotation gives the old ones an end.',
 

@@ -29,6 +29,8 @@ export interface SortedPagesOptions {
   readonly budget: Pick<ReadBudget, 'query' | 'background'>
   /** Of this gateway, which is none of the others. */
   readonly applicationName?: string
+  /** A pooler stands before PostgreSQL. */
+  readonly isPooled?: () => boolean
   readonly logger: Logger
   readonly devicesMax?: number
   /** Pages by id that lie deeper are picked from memory. */
@@ -42,13 +44,14 @@ export interface SortedPagesOptions {
  * here in memory, picks theirs, and one query by key fetches them. Where the order cannot be trusted PostgreSQL sorts.
  */
 export function createSortedPages (options: SortedPagesOptions) {
-  const { budget, applicationName, logger, devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
+  const { budget, applicationName, isPooled = () => false, logger, devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
   const order = new DeviceOrder({ devicesMax })
   const loader = createLoader({
     ...options,
     order,
     devicesMax,
-    countOtherGateways: () => budget.background((kysely) => countOtherGateways(kysely, applicationName)),
+    // The server sees another gateway behind a pooler only while a transaction of it runs.
+    countOtherGateways: async () => isPooled() ? 1 : await budget.background((kysely) => countOtherGateways(kysely, applicationName)),
     countDevices: async () => (await budget.background((kysely) => selectLatestOf(kysely, []))).total,
     selectOrderKeys: (after, count) => budget.background((kysely) => selectOrderKeys(kysely, after, count))
   })

@@ -1,10 +1,13 @@
 import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { sql } from 'kysely'
 import t from 'tap'
 import { createDatabase } from '../../db/database.ts'
 import { readServerWarnings } from '../../db/server-settings.ts'
-import { createTestDatabase } from '../postgres.ts'
+import { createConfig } from '../../src/config.ts'
+import { createGateway } from '../../src/gateway.ts'
+import { createEmptyDatabase, createTestDatabase, createTestDir } from '../postgres.ts'
 import { logger } from './embedded.ts'
 
 t.test('every session is durable, whatever the role says', async (t) => {
@@ -99,8 +102,33 @@ t.test('a weakened server is told of', async (t) => {
   const weakened = createDatabase({ connectionString: `${connectionString}?options=-c%20search_path=public,pg_catalog`, poolSize: 1, logger })
   t.teardown(() => weakened.close())
   await query(`insert into public.pg_settings values ('server_version_num', '150004'), ('server_version', '15.4'),
-    ('fsync', 'off'), ('full_page_writes', 'off'), ('server_encoding', 'LATIN1')`)
-  t.match(await readServerWarnings(weakened.pool), [/fsync off/, /full_page_writes off/, /LATIN1/])
+    ('fsync', 'off'), ('full_page_writes', 'off'), ('server_encoding', 'UTF8')`)
+  t.match(await readServerWarnings(weakened.pool), [/fsync off/, /full_page_writes off/])
   await query('update public.pg_settings set setting = \'130011\' where name = \'server_version_num\'')
   await t.rejects(readServerWarnings(weakened.pool), { code: 'VITAL_DATABASE_TOO_OLD' })
+})
+
+t.test('a database that cannot hold every reading stops the start before anything is made in it', async (t) => {
+  const { connectionString } = await createEmptyDatabase(t)
+  for (const encoding of ['LATIN1', 'WIN1252', 'SQL_ASCII']) {
+    const name = `test_${encoding.toLowerCase()}_${process.pid}`
+    const admin = createDatabase({ connectionString, poolSize: 1, logger, statementTimeoutMs: 0, queryTimeoutMs: 0 })
+    t.teardown(() => admin.close())
+    await admin.pool.query(`create database ${name} encoding '${encoding}' locale_provider libc locale 'C' template template0`)
+    const config = createConfig({
+      DATABASE_URL: Object.assign(new URL(connectionString), { pathname: `/${name}` }).href,
+      VITAL_DATA_DIR: await createTestDir(t),
+      VITAL_MQTT_PORT: '0',
+      VITAL_HTTP_PORT: '0'
+    })
+    await t.rejects(createGateway({ config, logger }).start(), { code: 'VITAL_DATABASE_ENCODING', message: new RegExp(`encoded in ${encoding}`) })
+    await admin.pool.query(`drop database ${name} with (force)`)
+  }
+})
+
+t.test('migrations hold ASCII only, so that every encoding takes them', (t) => {
+  for (const name of readdirSync(new URL('../../db/migrations', import.meta.url))) {
+    t.notMatch(readFileSync(new URL(`../../db/migrations/${name}`, import.meta.url), 'utf8'), /[^ -~\n]/, name)
+  }
+  t.end()
 })
