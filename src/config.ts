@@ -6,6 +6,7 @@ import { toDatabaseUrl } from './config/database-url.ts'
 import { parseEnvironmentFile } from './config/environment-file.ts'
 import { selectVariables } from './config/environment-names.ts'
 import { ConfigError } from './config-error.ts'
+import { HTTP_LIMITS } from './http/limits.ts'
 import type { TokenConfig } from './security/security.ts'
 import { TOKEN_ALGORITHMS } from './security/tokens.ts'
 import { isLoopback, toList, toTransportConfig, type TransportConfig } from './transport-config.ts'
@@ -26,6 +27,7 @@ export interface Config {
   readonly tokens: TokenConfig | null
   /** 0: no limit. */
   readonly httpRequestsPerSecondMax: number
+  readonly httpConnectionsMax: number
   readonly logHashIds: boolean
   readonly mqttPort: number
   readonly httpPort: number
@@ -74,6 +76,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     isLoopback: isLoopback(values.VITAL_HOST),
     isAnonymousAllowed: values.VITAL_ALLOW_ANONYMOUS,
     tokens: toTokenConfig(values),
+    httpConnectionsMax: HTTP_LIMITS.connectionsMax,
     httpRequestsPerSecondMax: values.VITAL_HTTP_REQUESTS_PER_SECOND_MAX,
     logHashIds: values.VITAL_LOG_HASH_IDS,
     mqttPort: values.VITAL_MQTT_PORT,

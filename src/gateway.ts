@@ -30,6 +30,7 @@ import { createMaintenance } from './maintenance.ts'
 import { createMetrics } from './metrics.ts'
 import { connectWhenever } from './operations/connect-database.ts'
 import { createErasureJournal } from './operations/erasure-journal.ts'
+import { fitConnections } from './operations/descriptors.ts'
 import { createLifecycle } from './operations/lifecycle.ts'
 import { sayReady } from './operations/say-ready.ts'
 import { prepareDatabase } from './prepare-database.ts'
@@ -75,7 +76,8 @@ export interface GatewayOptions {
  * The composition root: builds every part and wires them. Nothing runs before `start`; `stop` ends everything that
  * `start` began, in the order of the promise: no acknowledgement after the last commit, no commit lost.
  */
-export function createGateway ({ config, logger, faults = {} }: GatewayOptions) {
+export function createGateway ({ config: given, logger, faults = {} }: GatewayOptions) {
+  const config = fitConnections(given)
   const applicationName = toGatewayName({ host: hostname(), pid: process.pid, id: randomBytes(6).toString('hex') })
   const { signal, onStop, start, stop } = createLifecycle()
   const isStopping = () => signal.aborted

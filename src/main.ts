@@ -9,6 +9,13 @@ if (refusal !== null) {
 }
 
 const signals = createSignals()
+const { answerEarly } = await import('./operations/command-line.ts')
+const answer = answerEarly(process.argv.slice(2))
+if (answer !== null) {
+  const out = answer.status === 0 ? process.stdout : process.stderr
+  out.write(answer.text)
+  process.exit(answer.status)
+}
 // Loaded after the signals were taken over, for it takes some tenths of a second.
 const { serve } = await import('./serve.ts')
 serve(signals)

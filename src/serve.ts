@@ -1,8 +1,10 @@
+import { StorageError } from '../db/storage-error.ts'
 import { createConfig, readEnvironment } from './config.ts'
 import { ConfigError } from './config-error.ts'
 import { createGateway } from './gateway.ts'
 import { createIdHash } from './log-ids.ts'
 import { createLogger } from './logger.ts'
+import { explainStartFault } from './operations/start-fault.ts'
 import type { Signals } from './operations/signals.ts'
 
 /** A stop that takes longer has hung; devices keep what was not acknowledged. */
@@ -45,12 +47,18 @@ export function serve (signals: Signals): void {
     })
   })
   signals.onReload(() => {
+    logger.info('SIGHUP: reading again what may have changed')
     gateway.reload().catch((error: unknown) => { throw error })
   })
 
   gateway.start().catch((error: unknown) => {
     if (isStopping) return
-    if (error instanceof ConfigError) exitWith(error)
+    const fault = explainStartFault(error, config)
+    if (fault instanceof ConfigError) exitWith(fault)
+    if (error instanceof StorageError) {
+      logger.fatal({ code: error.code }, error.message)
+      process.exit(1)
+    }
     logger.fatal({ err: error }, error instanceof Error ? error.message : 'the start failed')
     process.exit(1)
   })

@@ -8,8 +8,8 @@ import type { HttpAuthenticate } from './http/authentication.ts'
 import { createHttpServer, type HttpServerOptions } from './http/server.ts'
 import { createTls } from './tls.ts'
 
-type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' | 'transport'>
-type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'bodyBytesMax' | 'authenticate'>
+type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' | 'httpConnectionsMax' | 'transport'>
+type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
 
 /**
  * How the gateway is reached: which listeners there are, with what below them.
@@ -34,7 +34,7 @@ export async function createTransport ({ config, logger }: { config: TransportOp
     webSockets = createWebSockets({
       onConnection: accept, origins: transport.webSocketOrigins, limits: { ...DEFAULT_LIMITS, packetBytesMax }, logger
     })
-    const shared = { ...options, tls, isProxy, bodyBytesMax: packetBytesMax }
+    const shared = { ...options, tls, isProxy, bodyBytesMax: packetBytesMax, connectionsMax: config.httpConnectionsMax }
     const publicServer = createHttpServer({
       ...shared, host, port: config.httpPort, webSockets, authenticate, part: admin === null ? 'all' : 'public'
     })

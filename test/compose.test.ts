@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
+import { EnvironmentSchema } from '../schemas/environment.ts'
 import { createTestDatabase } from './postgres.ts'
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
@@ -25,6 +26,19 @@ t.test('ports are published on loopback only', (t) => {
   const published = [...compose.matchAll(/^ +- "?((?:[\d.]+:)?\d+:\d+)"?$/gm)].map(([, port]) => port)
   t.strictSame(published, ['127.0.0.1:1883:1883', '127.0.0.1:3000:3000', '127.0.0.1:9090:9090', '127.0.0.1:3001:3000'])
   t.equal(compose.match(/^ {4}ports:/gm)?.length, 3, 'no port in another notation')
+  t.end()
+})
+
+t.test('every variable of .env reaches the gateway', (t) => {
+  const fixed = ['DATABASE_URL', 'VITAL_DATA_DIR', 'VITAL_HOST', 'VITAL_ALLOW_ANONYMOUS', 'VITAL_MQTT_PORT', 'VITAL_HTTP_PORT', 'VITAL_MQTT_PLAINTEXT']
+  const passed = [...compose.matchAll(/^ {6}(VITAL_\w+): \$\{(\w+):-\}$/gm)].map(([, name, from]) => name === from ? name : `${name} from ${from}`)
+  t.strictSame(passed, Object.keys(EnvironmentSchema.properties).filter((name) => !fixed.includes(name)))
+  t.end()
+})
+
+t.test('Prometheus of Debian 12 (2.42) takes the file: it knows no storage.tsdb.retention there', (t) => {
+  t.notMatch(read('scripts/compose/prometheus/prometheus.yml'), /retention/)
+  t.match(compose, /--storage\.tsdb\.retention\.time=15d/)
   t.end()
 })
 

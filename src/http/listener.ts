@@ -17,6 +17,7 @@ export interface HttpListenerOptions {
   /** Takes upgrades at its path; without it there are none. */
   readonly webSockets?: WebSockets | undefined
   readonly toOrigin: ToOrigin
+  readonly connectionsMax: number
 }
 
 export interface Listener {
@@ -33,8 +34,8 @@ export interface Listener {
  * The node:http server under Fastify. Ours, so that all its limits stand in one place, and because Fastify's own `close`
  * has no bound: Node counts a socket that never sent a byte as busy, browsers keep such sockets in stock.
  */
-export function createListener ({ handler, tls, webSockets, toOrigin }: HttpListenerOptions): Listener {
-  const sockets = createSocketSet()
+export function createListener ({ handler, tls, webSockets, toOrigin, connectionsMax }: HttpListenerOptions): Listener {
+  const sockets = createSocketSet(connectionsMax)
   const options: ServerOptions = {
     // A WebSocket's peer that vanished without a word is noticed by it.
     keepAlive: true,

@@ -37,6 +37,8 @@ export interface HttpServerOptions {
   /** Which routes: those for operation, all others, or all. */
   readonly part?: 'operation' | 'public' | 'all'
   readonly bodyBytesMax: number
+  /** Sockets at a time; beyond, a new one is closed. */
+  readonly connectionsMax?: number
   readonly ingest: HttpIngest
   readonly reads: Reads
   readonly deadLetters: DeadLetterReads
@@ -77,7 +79,7 @@ export function createHttpServer (options: HttpServerOptions) {
     frameworkErrors: answerError,
     clientErrorHandler: (error, socket) => { answerClientError(error, socket, logger) },
     serverFactory: (handler) => {
-      listener = createListener({ handler, tls: options.tls, webSockets: options.webSockets, toOrigin: createToOrigin(isProxy) })
+      listener = createListener({ handler, tls: options.tls, webSockets: options.webSockets, toOrigin: createToOrigin(isProxy), connectionsMax: options.connectionsMax ?? HTTP_LIMITS.connectionsMax })
       return listener.server
     }
   })

@@ -1,10 +1,9 @@
 import type { Socket } from 'node:net'
-import { HTTP_LIMITS } from './limits.ts'
 
 const keyOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`
 
 /** The sockets of one HTTP server, by what they are for: a stop treats each kind in its own way. */
-export function createSocketSet () {
+export function createSocketSet (connectionsMax: number) {
   /** HTTP is spoken, or about to be. */
   const speaking = new Set<Socket>()
   /** TLS is not agreed on yet, by what both sockets of such a connection know of themselves. */
@@ -18,7 +17,7 @@ export function createSocketSet () {
   return {
     /** Accepted; destroyed at once when there are too many. */
     open (socket: Socket, isSecure: boolean): void {
-      if (speaking.size + shakingHands.size >= HTTP_LIMITS.connectionsMax) {
+      if (speaking.size + shakingHands.size >= connectionsMax) {
         socket.destroy()
         return
       }

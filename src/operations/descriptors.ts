@@ -1,0 +1,53 @@
+import { readFileSync } from 'node:fs'
+
+/**
+ * Loading the program takes hundreds of files at once; with fewer descriptors Node reports packages that it cannot find. Above it
+ * there is room for some connections, too.
+ */
+export const DESCRIPTORS_MIN = 512
+
+/** The loop, the spool, logs, files that are being read, and some for what nobody thought of. */
+const OWN_DESCRIPTORS = 64
+/** Of what is left. HTTP carries health and metrics, which must answer when MQTT has taken all that it may. */
+const HTTP_SHARE = 0.25
+const HTTP_MIN = 32
+
+/** Open files that this process may have (RLIMIT_NOFILE; Node raises the soft limit to the hard one); `Infinity` where nothing tells. */
+export function readDescriptorLimit (): number {
+  try {
+    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
+    return limit === undefined ? Infinity : Number(limit)
+  } catch {
+    // macOS; there the limit of a process is 10,240 or more.
+    return Infinity
+  }
+}
+
+/** What of a configuration the descriptors bound. */
+interface Bounded {
+  readonly brokerLimits: { readonly connectionsMax: number }
+  readonly databaseConnectionsMax: number
+  readonly httpConnectionsMax: number
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Bounds connections to what the descriptors allow, with a reserve for HTTP, PostgreSQL and the spool. Without it the kernel would reset
+ * connections without a word, and the next file or socket to PostgreSQL would fail, too.
+ */
+export function fitConnections<C extends Bounded> (config: C, descriptorsMax = readDescriptorLimit()): C {
+  const { brokerLimits, databaseConnectionsMax, httpConnectionsMax, warnings } = config
+  const own = OWN_DESCRIPTORS + 2 * databaseConnectionsMax
+  if (brokerLimits.connectionsMax + httpConnectionsMax + own <= descriptorsMax) return config
+  const free = Math.max(0, descriptorsMax - own)
+  const http = Math.min(httpConnectionsMax, Math.max(HTTP_MIN, Math.floor(free * HTTP_SHARE)))
+  const mqtt = Math.max(1, Math.min(brokerLimits.connectionsMax, free - http))
+  const warning = `of ${descriptorsMax} open files, which is the limit of this process, ${mqtt} are left for MQTT connections, fewer than ` +
+    `VITAL_CONNECTIONS_MAX=${brokerLimits.connectionsMax}: raise the limit (ulimit -n, LimitNOFILE=, ulimits: nofile) or lower the variable`
+  return {
+    ...config,
+    brokerLimits: { ...brokerLimits, connectionsMax: mqtt },
+    httpConnectionsMax: http,
+    warnings: mqtt < brokerLimits.connectionsMax ? [...warnings, warning] : warnings
+  }
+}
