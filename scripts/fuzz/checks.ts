@@ -2,7 +2,7 @@ import type { Checkpoint } from './gateway-state.ts'
 import { PRIVATE_MARK } from './session.ts'
 
 export interface Violation {
-  readonly check: 'alive' | 'good client' | 'stored' | 'ledger' | 'memory' | 'descriptors' | 'log' | 'answers'
+  readonly check: 'alive' | 'good client' | 'stored' | 'ledger' | 'memory' | 'descriptors' | 'log' | 'answers' | 'subscribers'
   readonly message: string
 }
 

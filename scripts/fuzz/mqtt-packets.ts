@@ -43,11 +43,25 @@ export function connectPacket (chance: Chance): Buffer {
     clientId: chance.pick(chance.is(SHARED_SHARE) ? SHARED_CLIENT_IDS : CLIENT_IDS),
     keepalive: chance.pick([0, 1, 10, 60, 65_535]),
     ...(chance.is(0.1) ? { username: chance.is(0.02) ? 'x'.repeat(3000) : chance.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) } : {}),
-    ...(chance.is(0.1) ? { will: { topic: chance.is(0.9) ? chance.pick(['vital/fuzz-3', 'chat/a', '__proto__']) : chance.pick(TOPICS), payload: Buffer.from(validReading(chance, 0)), qos: chance.pick([0, 1, 2] as const), retain: chance.is(0.2) } } : {})
+    ...(chance.is(0.2) ? { will: { topic: chance.is(0.9) ? chance.pick(['vital/fuzz-3', 'chat/a', '__proto__']) : chance.pick(TOPICS), payload: Buffer.from(validReading(chance, 0)), qos: chance.pick([0, 1, 2] as const), retain: chance.is(0.2) } } : {})
   }
   // What mqtt-packet refuses to write.
   if (packet.clientId === '') Object.assign(packet, { clean: true, protocolId: 'MQTT', protocolVersion: 4 })
-  return mqttPacket.generate(packet)
+  const bytes = mqttPacket.generate(packet)
+  if (chance.is(0.02)) withFlags(bytes, packet, chance)
+  return bytes
+}
+
+const WILL = 0x04
+const WILL_QOS_AND_RETAIN = 0x38
+
+/** Any combination of the flags that tell of a will, or of all flags; the fields behind them stay. */
+function withFlags (bytes: Buffer, { protocolId = 'MQTT', will }: IConnectPacket, chance: Chance): void {
+  const at = bytes.indexOf(protocolId) + protocolId.length + 1
+  const flags = bytes[at] as number
+  bytes[at] = will !== undefined && chance.is(0.7)
+    ? (flags & ~WILL_QOS_AND_RETAIN) | WILL | (chance.below(8) << 3)
+    : chance.below(256)
 }
 
 /** A PUBLISH with any payload. */
@@ -95,6 +109,7 @@ export function clientPacket (chance: Chance, n: number): Buffer {
   // Most other topics are harmless, or the session would end here each time.
   const topic = chance.is(0.95) ? chance.pick(['chat/a', 'chat/b', 'chat/c/d']) : chance.pick(TOPICS)
   const packet = publishPacket(topic, chance.is(0.1) ? Buffer.alloc(0) : chance.bytes(chance.few(300)), messageId, qos)
-  if (chance.is(0.2)) packet[0] = (packet[0] as number) | chance.pick([1, 8, 9])
+  // DUP at QoS 0 closes the connection.
+  if (chance.is(0.2)) packet[0] = (packet[0] as number) | (qos === 0 && chance.is(0.98) ? 1 : chance.pick([1, 8, 9]))
   return packet
 }

@@ -12,6 +12,7 @@ export interface Program {
   readonly preload: string
   readonly attacker: string
   readonly publisher: string
+  readonly reader: string
 }
 
 /**
@@ -35,7 +36,8 @@ export function copyProgram (dir: string): Program {
     gateway: join(dist, 'src', 'main.js'),
     preload: join(scripts, 'fuzz', 'collect-garbage.js'),
     attacker: join(scripts, 'fuzz', 'attacker.js'),
-    publisher: join(scripts, 'chaos', 'publisher.js')
+    publisher: join(scripts, 'chaos', 'publisher.js'),
+    reader: join(scripts, 'fuzz', 'reader.js')
   }
 }
 

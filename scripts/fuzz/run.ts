@@ -17,6 +17,8 @@ import { checkGoodClient, checkGrowth, checkLog, type Violation } from './checks
 import { type Checkpoint, readPacketsRead, readState } from './gateway-state.ts'
 import type { AttackFigures } from './messages.ts'
 import type { Program } from './program.ts'
+import { ReaderProcess } from './reader-process.ts'
+import { READERS } from './readers.ts'
 import type { Target } from './session.ts'
 import { Pulse } from './pulse.ts'
 
@@ -85,6 +87,7 @@ interface Parts {
   readonly gateway: GatewayProcess
   readonly publisher: PublisherProcess
   readonly attacker: AttackerProcess
+  readonly readers: ReaderProcess
   readonly httpPort: number
   readonly databaseUrl: string
   readonly ledgerPath: string
@@ -118,9 +121,12 @@ async function startParts ({ belongings, dir, program, seed, targets, databaseUr
   const publisher = new PublisherProcess(belongings, program.publisher)
   const ledgerPath = join(dir, 'ledger.txt')
   await publisher.run({ ...GOOD_LOAD, mqttPort, httpPort, ledgerPath, prefix: GOOD_PREFIX, seed, numbering: { first: 0, step: 1 } })
+  const readers = new ReaderProcess({ belongings, program: program.reader, mqttPort })
+  const [fault] = await readers.start()
+  if (fault !== undefined) throw new Error(fault)
   const attacker = new AttackerProcess({ belongings, program: program.attacker, settings: { seed, targets, mqttPort, httpPort, connections: CONNECTIONS } })
   return {
-    gateway, publisher, attacker, httpPort, ledgerPath, databaseUrl: databaseUrl ?? (await readFile(join(dataDir, 'database-url'), 'utf8')).trim()
+    gateway, publisher, attacker, readers, httpPort, ledgerPath, databaseUrl: databaseUrl ?? (await readFile(join(dataDir, 'database-url'), 'utf8')).trim()
   }
 }
 
@@ -174,10 +180,11 @@ class FuzzRun {
   /** Looks at what the gateway still holds once the attack's connections are closed. */
   async #rest (): Promise<void> {
     const { gateway, httpPort } = this.#parts
-    const isQuiet = async () => (await readState(httpPort, gateway.pid, 0)).clients <= GOOD_LOAD.devices
+    const isQuiet = async () => (await readState(httpPort, gateway.pid, 0)).clients <= GOOD_LOAD.devices + READERS.length
     if (await until(() => gateway.isGone || isQuiet(), REST_TIMEOUT_MS, 200) === null) {
       this.#violate('descriptors', `clients of the attack were still connected ${REST_TIMEOUT_MS} ms after it had ended`)
     }
+    if (!gateway.isGone) for (const fault of await this.#parts.readers.check()) this.#violateOnce('subscribers', fault)
     // Twice, for what finalisers let go.
     for (let times = 0; times < 2 && !gateway.isGone; times++) {
       gateway.signal('SIGUSR2')
@@ -245,6 +252,12 @@ class FuzzRun {
     this.#pulse.stop()
     this.#parts.attacker.kill()
     this.#parts.publisher.kill()
+    this.#parts.readers.kill()
+  }
+
+  /** What is told again after each round. */
+  #violateOnce (check: Violation['check'], message: string): void {
+    if (!this.#violations.some((violation) => violation.message === message)) this.#violate(check, message)
   }
 
   #violate (check: Violation['check'], message: string): void {

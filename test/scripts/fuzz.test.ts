@@ -105,7 +105,7 @@ t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
   const base = await createTestDir(t)
   const program = copyProgram(base)
   t.strictSame(Object.values(program).map((path) => relative(join(base, 'app/dist'), path).replace(/js$/, 'ts')),
-    ['src/main.ts', 'scripts/fuzz/collect-garbage.ts', 'scripts/fuzz/attacker.ts', 'scripts/chaos/publisher.ts'])
+    ['src/main.ts', 'scripts/fuzz/collect-garbage.ts', 'scripts/fuzz/attacker.ts', 'scripts/chaos/publisher.ts', 'scripts/fuzz/reader.ts'])
 
   async function fuzz (name: string, how: { seed: number, seconds: number, packets?: number, from?: number, targets?: readonly Target[] }): Promise<FuzzOutcome> {
     const { connectionString } = await createTestDatabase(t)
