@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { open, readdir, readFile, rename } from 'node:fs/promises'
+import { open, readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { runBackup, runRestore } from '../../../scripts/backup/command.ts'
 import { readManifest } from '../../../scripts/backup/manifest.ts'
-import { runErase } from '../../../scripts/erase/command.ts'
 import { waitFor } from '../../db/embedded.ts'
 import { connectClient } from '../../gateway.ts'
 import { createTestDir } from '../../postgres.ts'
@@ -16,18 +15,16 @@ import { runOperated } from '../operator.ts'
 const ROOT = join(import.meta.dirname, '../../..')
 const SLOTS = 'select slot_name from pg_replication_slots'
 
-t.test('one gateway', { timeout: 240_000 }, async (t) => {
+t.test('a running gateway', { timeout: 240_000 }, async (t) => {
   const dir = await createTestDir(t)
   const dataDir = join(dir, 'data')
   const variables = { VITAL_DATA_DIR: dataDir }
   const gateway = await startEmbeddedGateway(t, dataDir)
   const client = await connectClient(t, gateway.mqttPort)
-  for (const device of ['kept', 'gone', 'gone-before']) {
+  for (const device of ['a', 'b']) {
     for (const timestamp of [1, 2, 3]) await client.publishAsync(`vital/${device}`, JSON.stringify({ timestamp }), { qos: 1 })
     await client.publishAsync(`vital/${device}`, 'a dead letter', { qos: 1 })
   }
-  const erase = async (device: string) => (await fetch(`${gateway.httpUrl}/vital-data/${device}`, { method: 'DELETE' })).status
-  t.equal(await erase('gone-before'), 200)
 
   await t.test('killed in the middle: no backup, no slot, and the next run takes its place', async (t) => {
     const to = join(dir, 'killed')
@@ -97,34 +94,5 @@ t.test('one gateway', { timeout: 240_000 }, async (t) => {
     t.match(await runOperated(runBackup, ['verify', backup], {}), { status: 1, stderr: /manifest.json is damaged/ })
     await flip(join(backup, 'manifest.json'), 300)
     t.match(await runOperated(runBackup, ['verify', backup], {}), { status: 0, stdout: /is whole/ })
-  })
-
-  await client.publishAsync('vital/gone-before', '{"timestamp":4}', { qos: 1 })
-  const late = join(dir, 'late')
-  t.match(await runOperated(runBackup, ['--to', late], variables), { status: 0 })
-  t.equal(await erase('gone'), 200)
-  await client.endAsync()
-  await gateway.stop()
-  t.match(await runOperated(runErase, ['--device', 'gone-later', '--yes'], variables), { status: 0 }, 'also where the tool erases in its place')
-  t.match(await readFile(join(dataDir, 'erasures.jsonl'), 'utf8'), /"device":"gone-later"/)
-
-  await t.test('what was erased since stays erased, and what was erased before is new', async (t) => {
-    const restored = join(dir, 'erased')
-    const answer = await runOperated(runRestore, ['--from', late, '--to', restored, '--erasures', join(dataDir, 'erasures.jsonl')], {})
-    t.match(answer, { status: 0, stdout: /^erased again +gone +3 readings, 1 dead letters/m }, answer.stderr)
-    const again = await startEmbeddedGateway(t, restored)
-    t.same(await again.query('select device, count(*)::int as n from readings group by 1 order by 1'), [{ device: 'gone-before', n: 1 }, { device: 'kept', n: 3 }])
-    t.same(await again.query('select device from latest order by 1'), [{ device: 'gone-before' }, { device: 'kept' }])
-    t.same(await again.query('select device from dead_letters'), [{ device: 'kept' }])
-    t.match(await readFile(join(restored, 'erasures.jsonl'), 'utf8'), /"gone-before"[^]*"gone"[^]*"gone-later"[^]*"gone"/)
-    await again.stop()
-  })
-
-  await t.test('a gateway that is stopped; a restore without the record of erasures brings devices back', async (t) => {
-    const to = join(dir, 'stopped')
-    t.match(await runOperated(runBackup, ['--to', to], variables), { status: 0, stderr: /no gateway runs/, stdout: /^readings +4 /m })
-    t.notOk(existsSync(join(dataDir, 'postgres', 'postmaster.pid')))
-    t.match(await runOperated(runBackup, ['verify', to, '--restore-check'], {}), { status: 0, stdout: /^readings restored +4 /m })
-    t.match(await runOperated(runRestore, ['--from', backup, '--to', join(dir, 'back'), '--no-erasures'], {}), { status: 0, stdout: /^readings restored +6 /m })
   })
 })
