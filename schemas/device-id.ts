@@ -1,5 +1,5 @@
 /** What a person is told about a bad device id. */
-export const DEVICE_ID_RULE = '1 to 128 characters, without / + # $ and control characters'
+export const DEVICE_ID_RULE = '1 to 128 characters, without / + # $ and control characters, and neither . nor ..'
 
 /**
  * `/ + #` would change the topic's meaning, `$` opens the broker's own topics [MQTT-4.7.2-1], control characters
@@ -14,5 +14,13 @@ export const FORBIDDEN_NAMES: ReadonlySet<string> = new Set(['__proto__', 'const
 
 /** Whether `id` may name a device: {@link DEVICE_ID_RULE}, and none of {@link FORBIDDEN_NAMES}. */
 export function isDeviceId (id: string): boolean {
+  return isStoredDeviceId(id) && id !== '.' && id !== '..'
+}
+
+/**
+ * The same, and `.` and `..`, which were accepted until they were found to be out of reach: clients and proxies resolve them in a URL (RFC 3986 §5.2.4), as
+ * `%2e` too. Rows of theirs can still be erased.
+ */
+export function isStoredDeviceId (id: string): boolean {
   return DEVICE_ID.test(id) && !FORBIDDEN_NAMES.has(id)
 }

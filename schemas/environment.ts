@@ -22,7 +22,7 @@ export const EnvironmentSchema = Type.Object({
   VITAL_TLS_KEY_FILE: text('Its private key (PEM)', ''),
   VITAL_TLS_CLIENT_CA_FILE: text('Authorities (PEM) whose client certificates prove who a device is', ''),
   VITAL_TLS_CLIENT_CERT_REQUIRED: Type.Boolean({ description: 'Refuse in the handshake who has no such certificate, over MQTT and HTTPS', default: false }),
-  VITAL_WS_ORIGINS: text('Origins, separated by commas, whose pages may speak MQTT over WebSocket', ''),
+  VITAL_WS_ORIGINS: text('Origins, separated by commas, whose pages may speak MQTT over WebSocket and read answers of HTTP (CORS)', ''),
   VITAL_TRUSTED_PROXIES: text('Addresses and CIDR ranges, separated by commas, that are believed whose connection or request they pass on', ''),
   VITAL_PROXY_PROTOCOL: Type.Boolean({ description: 'They begin MQTT connections with a PROXY header, version 1 or 2', default: false }),
   VITAL_ADMIN_HOST: text('Address of metrics and health, once they have a port', '127.0.0.1'),

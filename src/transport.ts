@@ -34,7 +34,7 @@ export async function createTransport ({ config, logger }: { config: TransportOp
     webSockets = createWebSockets({
       onConnection: accept, origins: transport.webSocketOrigins, limits: { ...DEFAULT_LIMITS, packetBytesMax }, logger
     })
-    const shared = { ...options, tls, isProxy, bodyBytesMax: packetBytesMax, connectionsMax: config.httpConnectionsMax }
+    const shared = { ...options, origins: transport.webSocketOrigins, tls, isProxy, bodyBytesMax: packetBytesMax, connectionsMax: config.httpConnectionsMax }
     const publicServer = createHttpServer({
       ...shared, host, port: config.httpPort, webSockets, authenticate, part: admin === null ? 'all' : 'public'
     })

@@ -1,5 +1,5 @@
 import { describeDevice } from '../../db/queries/describe-device.ts'
-import { DEVICE_ID_RULE, isDeviceId } from '../../schemas/device-id.ts'
+import { DEVICE_ID_RULE, isStoredDeviceId } from '../../schemas/device-id.ts'
 import type { ErasureAnswer } from '../../schemas/erasure.ts'
 import type { Config } from '../../src/config.ts'
 import { ACCESS_ARGUMENTS, ACCESS_HELP, type Access, readAccess, tellOfPlaintext, toHttpUrl } from '../operator/access.ts'
@@ -58,7 +58,7 @@ export async function runErase ({ args, readConfig, print, tell }: OperatorOptio
   const devices = [...new Set(values.device)]
   if (devices.length === 0) throw new OperatorError('OPERATOR_USAGE', 'say which device: --device ID')
   for (const device of devices) {
-    if (!isDeviceId(device)) throw new OperatorError('OPERATOR_USAGE', `"${toPrintable(device)}" cannot be a device: ${DEVICE_ID_RULE}`)
+    if (!isStoredDeviceId(device)) throw new OperatorError('OPERATOR_USAGE', `"${toPrintable(device)}" cannot be a device: ${DEVICE_ID_RULE}`)
   }
   const urls = values.url?.map(toHttpUrl)
   const access = await readAccess(values, tell)

@@ -40,7 +40,9 @@ export function createGatewayClient ({ url, access, timeoutMs }: {
    */
   async function request (path: string, { method = 'GET', body }: GatewayRequest = {}): Promise<Answer> {
     const answer = await new Promise<Answer>((resolve, reject) => {
-      const outgoing = send(url + path, {
+      const outgoing = send(url, {
+        // Not within the URL, where `..` would be resolved.
+        path: new URL(url).pathname.replace(/\/$/, '') + path,
         method,
         timeout: timeoutMs,
         headers: body === undefined ? headers : { ...headers, 'content-type': 'application/json', 'content-length': body.length },

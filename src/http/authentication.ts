@@ -20,6 +20,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Who may use a route, or everybody, credentials or not. Without it: operators and administrators read, administrators alone change. */
     access?: readonly Role[] | 'public'
+    /** A browser asks for the credential: the password of Basic counts as a secret or a token. Only where nothing can be changed, for browsers send it by themselves. */
+    isForBrowsers?: boolean
     /** Answered also while credentials cannot be checked, for it tells numbers of the gateway and nothing of devices. */
     answersUnverified?: true
   }
@@ -76,7 +78,7 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
   }
 
   function onRequest (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
-    const authentication = authenticate(request.headers)
+    const authentication = authenticate(toHeaders(request))
     const finish = (settled: Authentication) => {
       const error = admit(request, settled)
       const passes = isPublic(request) || (settled.status === 'unavailable' && answersUnverified(request))
@@ -94,6 +96,17 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
 
 function answersUnverified ({ routeOptions }: FastifyRequest): boolean {
   return routeOptions.config.answersUnverified === true
+}
+
+const BASIC = /^basic +([\w+/]+=*)$/i
+
+/** With the password of Basic in the place of a token, where a browser may ask for it. */
+function toHeaders (request: FastifyRequest): IncomingHttpHeaders {
+  const { headers } = request
+  const encoded = headers.authorization === undefined ? undefined : BASIC.exec(headers.authorization)?.[1]
+  if (encoded === undefined || request.routeOptions.config.isForBrowsers !== true) return headers
+  const pair = Buffer.from(encoded, 'base64').toString()
+  return { ...headers, authorization: `Bearer ${pair.slice(pair.indexOf(':') + 1)}` }
 }
 
 /** Asked for where it matters only: Fastify makes `routeOptions` anew each time. */

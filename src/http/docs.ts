@@ -60,7 +60,7 @@ function withOptionalQuery (schema: FastifySchema): FastifySchema {
 /** `GET /docs` (Swagger UI, its assets served from here) and `GET /docs/json` (OpenAPI 3.1). */
 export async function serveDocs (app: HttpApp): Promise<void> {
   await app.register(async (docs) => {
-    docs.addHook('onRoute', (route) => { route.config = { ...route.config, access: READERS } })
+    docs.addHook('onRoute', (route) => { route.config = { ...route.config, access: READERS, isForBrowsers: true } })
     docs.addHook('onSend', (_request, reply, _payload, done) => {
       reply
         .header('x-content-type-options', 'nosniff')

@@ -74,7 +74,7 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
     else request.log.warn(at, 'request could not be served')
   }
   // RFC 9110 §15.5.2: a 401 says how to do better.
-  if (known.statusCode === 401) reply.header('www-authenticate', 'Bearer')
+  if (known.statusCode === 401) reply.header('www-authenticate', request.routeOptions.config.isForBrowsers === true ? 'Basic realm="Password: a secret or a token", charset="UTF-8"' : 'Bearer')
   const retry = retryAfterS(known.statusCode)
   if (retry !== null) reply.header('retry-after', retry)
   // Fastify asks to close, but then the kernel resets the connection before a client that is still sending has read why:
@@ -87,21 +87,57 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
     .send(JSON.stringify(toErrorAnswer(known)))
 }
 
-/** Answers what Node's parser could not make a request of, and ends the connection. */
+/** Requests that wait behind another one of their connection. */
+const owed = new WeakMap<Duplex, ServerResponse[]>()
+
+/** Its turn has not come. */
+export function noteOwed (socket: Duplex, response: ServerResponse): void {
+  const responses = owed.get(socket)
+  if (responses === undefined) {
+    owed.set(socket, [response])
+    return
+  }
+  while (responses[0]?.writableFinished === true) responses.shift()
+  responses.push(response)
+}
+
+/** The last answer owed on the connection to a request that came whole. */
+function lastOwed (socket: Socket): ServerResponse | undefined {
+  const current = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
+  return [...current === null ? [] : [current], ...owed.get(socket) ?? []].findLast(({ req, writableFinished }) => req.complete && !writableFinished)
+}
+
+/** Connections that end with an answer which is owed. */
+const ending = new WeakSet<Socket>()
+
+/**
+ * Answers what Node's parser could not make a request of, and ends the connection. Behind a request that came whole (bytes beyond its Content-Length, say)
+ * that one's answer is sent first, and is the last: what it brought may be stored by then, and a device that hears nothing sends it for ever.
+ */
 export function answerClientError (error: FaultyRequest, socket: Socket, logger: Logger): void {
+  if (ending.has(socket)) {
+    // Its answer has left, and it sends on.
+    if (!socket.writable) socket.destroy()
+    return
+  }
   // The error holds the raw packet, which may hold readings: log its code alone.
   logger.debug({ code: error.code }, 'a connection sent no valid HTTP')
-  // A request that is whole and still waits, in the same connection, would take this for its answer. One whose body is
-  // half in is the one that is faulty.
-  const waiting = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
-  const mayAnswer = waiting === null || (!waiting.headersSent && !waiting.req.complete)
   // What failed in TLS has no request, and an answer could not be written.
   const isHttp = /^(?:HPE|ERR_HTTP)_/.test(error.code ?? '')
-  if (!isHttp || !socket.writable || !mayAnswer) {
+  const last = isHttp ? lastOwed(socket) : undefined
+  if (last !== undefined && socket.writable) {
+    ending.add(socket)
+    last.shouldKeepAlive = false
+    last.once('finish', () => { socket.end() })
+    return
+  }
+  // A request whose body is half in is the one that is faulty.
+  const waiting = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
+  if (!isHttp || !socket.writable || waiting?.headersSent === true) {
     socket.destroy()
   } else {
-    // Not destroyed at once: the reset that follows unread bytes would overtake the answer. More bytes come back here,
-    // and end in the branch above.
+    ending.add(socket)
+    // Not destroyed at once: the reset that follows unread bytes would overtake the answer.
     socket.end(toRawAnswer(toHttpError(error)))
   }
 }

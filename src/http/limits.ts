@@ -2,12 +2,12 @@
 export const HTTP_LIMITS = {
   /** Twice what a proxy's default idle time usually is; a silent device costs a socket no longer than this. */
   keepAliveTimeoutMs: 65_000,
-  /** A whole request must have arrived by then, so a client that trickles bytes cannot hold a buffer. */
-  requestTimeoutMs: 30_000,
-  /** The same for its headers. */
-  headersTimeoutMs: 10_000,
-  /** How often Node looks for requests past the two limits above; its default of 30 s would double them. */
-  connectionsCheckingIntervalMs: 5_000,
+  /** With the interval below 30 s: a whole request must have arrived by then, so a client that trickles bytes cannot hold a buffer. */
+  requestTimeoutMs: 29_000,
+  /** The same for its headers, 10 s. */
+  headersTimeoutMs: 9_000,
+  /** How often Node looks for requests past the two limits above; they are late by it. Node's default is 30 s. */
+  connectionsCheckingIntervalMs: 1_000,
   /** A socket without a byte in either direction: a client that does not read its answer. An answer held longer is given up. */
   connectionTimeoutMs: 120_000,
   /** A whole answer up to half a megabyte, or the next 64 KiB of a larger one: 17 KB/s, and a reader that stops gives back what it holds. */

@@ -3,7 +3,7 @@ import { createServer as createSecureServer, type Server as SecureServer } from 
 import type { AddressInfo, Socket } from 'node:net'
 import type { ServerTls } from '../../broker/handshakes.ts'
 import type { WebSockets } from '../../broker/web-socket.ts'
-import { refuseRequest, refuseUpgrade } from './error-answer.ts'
+import { noteOwed, refuseRequest, refuseUpgrade } from './error-answer.ts'
 import { HTTP_LIMITS } from './limits.ts'
 import type { ToOrigin } from './origin.ts'
 import { createSocketSet } from './sockets.ts'
@@ -53,6 +53,8 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
     ? createServer(options, serve)
     : createSecureServer({ ...options, ...tls.options, handshakeTimeout: HTTP_LIMITS.handshakeTimeoutMs }, serve)
   tls?.keepRenewed(server as SecureServer)
+  // A client may end its side behind its request and still reads the answer; Node would end the connection at once. Its types lack it.
+  Object.assign(server, { httpAllowHalfOpen: true })
   server.setTimeout(HTTP_LIMITS.connectionTimeoutMs)
   server.on('connection', (socket: Socket) => { sockets.open(socket, tls !== undefined) })
   server.on('secureConnection', (socket: Socket) => { sockets.secure(socket) })
@@ -72,8 +74,8 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
   function serve (request: IncomingMessage, response: ServerResponse): void {
     // Node gives a response its socket when it is its turn.
     if (response.socket === null && !queue(request, response)) return
-    // RFC 9112 §3.2: HTTP/1.1 without Host must be refused.
-    if (request.headers.host === undefined && request.httpVersion === '1.1') refuseRequest(response)
+    // RFC 9112 §3.2: HTTP/1.1 without Host, and any request with two, must be refused.
+    if (countHosts(request) !== 1 && (request.httpVersion === '1.1' || request.headers.host !== undefined)) refuseRequest(response)
     else handler(request, response)
   }
 
@@ -86,6 +88,7 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
       return false
     }
     pipelined.set(socket, waiting)
+    noteOwed(socket, response)
     response.once('socket', () => { pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1) })
     return true
   }
@@ -129,6 +132,16 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
   }
 
   return { server, listen, stopListening, close }
+}
+
+/** Node keeps the first of several, and a proxy may have kept the last. */
+function countHosts ({ rawHeaders }: IncomingMessage): number {
+  let hosts = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
+  }
+  return hosts
 }
 
 /**

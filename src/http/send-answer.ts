@@ -11,11 +11,16 @@ export type CountedAnswers = ReturnType<typeof countAnswers>
 /** Counts what a route answers. Parts count for themselves, as they are fetched. */
 export function countAnswers (hold: HoldBytes): { readonly onSend: onSendHookHandler } {
   return {
-    onSend (_request, reply, payload, done) {
-      if (typeof payload === 'string') {
+    onSend (request, reply, payload, done) {
+      // One whose client has gone is closed already, and would never give back.
+      if (typeof payload === 'string' && !request.raw.socket.destroyed) {
         const release = hold(payload.length)
         // A client that takes nothing would hold what others may need.
-        const timer = setTimeout(() => { reply.raw.req.socket.destroy() }, HTTP_LIMITS.answerTimeoutMs)
+        const timer = setTimeout(() => {
+          // An answer that waits behind another one of its connection is not told that the socket has gone.
+          release()
+          request.raw.socket.destroy()
+        }, HTTP_LIMITS.answerTimeoutMs)
         reply.raw.once('close', () => {
           clearTimeout(timer)
           release()
@@ -35,7 +40,10 @@ export function sendAnswer (request: FastifyRequest, reply: FastifyReply, answer
     close()
     return reply.send('')
   }
-  return reply.send(Readable.from(inTime(parts, () => { request.raw.socket.destroy() }), { objectMode: false }))
+  return reply.send(Readable.from(inTime(parts, () => {
+    close()
+    request.raw.socket.destroy()
+  }), { objectMode: false }))
 }
 
 /** Each part must be taken in time. */

@@ -5,6 +5,7 @@ import type { ServerTls } from '../../broker/handshakes.ts'
 import type { WebSockets } from '../../broker/web-socket.ts'
 import type { HttpApp } from './app.ts'
 import { addAuthentication, type HttpAuthenticate, OPEN } from './authentication.ts'
+import { addCors } from './cors.ts'
 import { collectDocs, serveDocs } from './docs.ts'
 import { answerClientError, answerError } from './error-answer.ts'
 import { HTTP_ERRORS } from './errors.ts'
@@ -36,6 +37,8 @@ export interface HttpServerOptions {
   readonly isProxy?: IsTrusted | undefined
   /** Which routes: those for operation, all others, or all. */
   readonly part?: 'operation' | 'public' | 'all'
+  /** Whose pages may read answers. */
+  readonly origins?: readonly string[]
   readonly bodyBytesMax: number
   /** Sockets at a time; beyond, a new one is closed. */
   readonly connectionsMax?: number
@@ -92,6 +95,7 @@ export function createHttpServer (options: HttpServerOptions) {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => { done(null, body) })
   addComponents(app)
+  addCors(app, options.origins ?? [])
   addAuthentication(app, {
     authenticate: options.authenticate ?? OPEN,
     requestsPerSecondMax: options.requestsPerSecondMax ?? 0,

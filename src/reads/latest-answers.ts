@@ -34,8 +34,7 @@ async function answer ({ budget, isGone }: Reader, rows: readonly LatestRow[], h
   if (rows.every(isWhole)) return head + rows.map(toJson).join(',') + tail
   const read = await budget.openLarge()
   try {
-    if (isGone()) throw new ReadsBusyError('its client has gone')
-    const texts = createTexts(read, rows)
+    const texts = createTexts({ read, rows, isGone })
     // Before the status: until here the read may still be refused.
     const first = [head, ...await texts.next()]
     if (texts.isDone && first.reduce((sum, { length }) => sum + length, 0) <= WHOLE_CHARACTERS_MAX) {
@@ -70,7 +69,7 @@ function * cut (texts: readonly string[]): Generator<string> {
 }
 
 /** The rows as JSON, in order and in pieces, as many at a time as one slice brings. A device that was deleted meanwhile is left out. */
-function createTexts (read: LargeRead, rows: readonly LatestRow[]) {
+function createTexts ({ read, rows, isGone }: { read: LargeRead, rows: readonly LatestRow[], isGone: () => boolean }) {
   const large = rows.filter((row) => !isWhole(row)).map(({ deviceId }) => deviceId)
   let index = 0
   /** Of `large`: asked for, and passed. */
@@ -82,7 +81,10 @@ function createTexts (read: LargeRead, rows: readonly LatestRow[]) {
   async function fetchSlice (): Promise<void> {
     // Not held beside the next one.
     slice = new Map()
-    const { rows, devices } = await read.slice((kysely) => selectLatestSlice(kysely, large.slice(fetched), SLICE_BYTES_MAX), ({ bytes }) => bytes)
+    const { rows, devices } = await read.slice((kysely) => {
+      if (isGone()) throw new ReadsBusyError('its client has gone')
+      return selectLatestSlice(kysely, large.slice(fetched), SLICE_BYTES_MAX)
+    }, ({ bytes }) => bytes)
     fetched += devices
     slice = new Map(rows.map((row) => [row.deviceId, row]))
   }

@@ -89,7 +89,11 @@ t.test('readers that take nothing, and readers that go, give back what they held
   for (const socket of sockets) socket.destroy()
   await closed
   while (await readMetric(gateway, 'vital_read_bytes') > 0) await sleep(10)
-  t.equal((await fetch(`${gateway.httpUrl}/vital-data/long`)).status, 200, 'and others are served')
+  // Until what waited has been found gone, one more may be told to come again.
+  let answer = await fetch(`${gateway.httpUrl}/vital-data/long`)
+  while (answer.status === 503) answer = await fetch(`${gateway.httpUrl}/vital-data/long`)
+  t.equal(answer.status, 200, 'and others are served')
+  await answer.arrayBuffer()
 })
 
 t.test('a reader too many is told 503 with Retry-After, and ingest and logins have connections of their own', async (t) => {

@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import { StorageError } from '../../../db/storage-error.ts'
-import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
+import { DEVICE_ID_RULE, isStoredDeviceId } from '../../../schemas/device-id.ts'
 import { type ErasureAnswer, ErasureAnswerSchema } from '../../../schemas/erasure.ts'
 import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
@@ -18,15 +18,16 @@ export function deleteVitalData (app: HttpApp, erase: Erase): void {
     summary: 'Erase a device',
     description: 'Its readings, latest state, dead letters, retained and queued messages, and what waits in the spool. May take minutes.',
     tags: ['operation'],
+    querystring: Type.Object({}, { additionalProperties: false }),
     params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
     response: {
       200: { description: 'What was removed', content: { 'application/json': { schema: ErasureAnswerSchema } } },
-      ...errorAnswers('InvalidDevice', 'Forbidden', 'ErasureBusy', 'DatabaseUnavailable')
+      ...errorAnswers('InvalidDevice', 'InvalidQuery', 'Forbidden', 'ErasureBusy', 'DatabaseUnavailable')
     }
   }
   app.delete('/vital-data/:device', { schema }, async (request): Promise<ErasureAnswer> => {
     const { device } = request.params
-    if (!isDeviceId(device)) {
+    if (!isStoredDeviceId(device)) {
       throw withDetails(new HTTP_ERRORS.InvalidDevice(), [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
     }
     const actor = toActor(request)

@@ -27,8 +27,9 @@ export function findVitalData (app: HttpApp, reads: Reads, counted: CountedAnswe
   const schema = {
     summary: 'Latest state of one device',
     tags: ['devices'],
+    querystring: Type.Object({}, { additionalProperties: false }),
     params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
-    response: { 200: answers('The device', 'Resource'), ...errorAnswers('InvalidDevice', 'DeviceNotFound', 'ReadsBusy', 'DatabaseUnavailable') }
+    response: { 200: answers('The device', 'Resource'), ...errorAnswers('InvalidDevice', 'InvalidQuery', 'DeviceNotFound', 'ReadsBusy', 'DatabaseUnavailable') }
   }
   app.get('/vital-data/:device', { ...counted, schema, config: { access: ['device', ...READERS] } }, async (request, reply) => {
     const { params: { device }, principal } = request

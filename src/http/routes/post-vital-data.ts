@@ -35,7 +35,7 @@ const schema = {
   }),
   response: {
     202: answers('Everything in the body is durable', 'Accepted'),
-    ...errorAnswers('InvalidReading', 'InvalidJson', 'EmptyBody', 'DatabaseRejected', 'BodyTooLarge', 'UnsupportedMediaType',
+    ...errorAnswers('InvalidReading', 'InvalidJson', 'EmptyBody', 'DatabaseRejected', 'BodyTooLarge', 'UnsupportedMediaType', 'UnsupportedContentEncoding',
       'Overloaded', 'Unavailable')
   }
 }
@@ -43,7 +43,12 @@ const schema = {
 /** `POST /vital-data`: the hot path. The body is not parsed here; see {@link HttpIngest}. */
 export function postVitalData (app: HttpApp, ingest: HttpIngest): void {
   app.post('/vital-data', { schema, config: { access: SENDERS } }, (request, reply) => {
-    const { body, principal } = request
+    const { body, principal, headers: { 'content-encoding': encoding } } = request
+    if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
+      // RFC 9110 §12.5.3: tells which the next request may have.
+      reply.header('accept-encoding', 'identity')
+      throw new HTTP_ERRORS.UnsupportedContentEncoding()
+    }
     // Without a Content-Type and without a body no parser ran, so none could refuse.
     if (!Buffer.isBuffer(body)) throw new HTTP_ERRORS.UnsupportedMediaType()
     if (body.length === 0) throw new HTTP_ERRORS.EmptyBody()

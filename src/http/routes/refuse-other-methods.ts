@@ -1,32 +1,53 @@
 import type { HTTPMethods } from 'fastify'
 import type { HttpApp } from '../app.ts'
-import { HTTP_ERRORS } from '../errors.ts'
+import { HTTP_ERRORS, withDetails } from '../errors.ts'
 
 /** HEAD comes with GET. */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
-  '/vital-data': ['GET', 'HEAD', 'POST'],
-  '/vital-data/:device': ['GET', 'HEAD', 'DELETE'],
-  '/dead-letters': ['GET', 'HEAD'],
-  '/dead-letters/:id': ['GET', 'HEAD'],
-  '/metrics': ['GET', 'HEAD'],
-  '/health/live': ['GET', 'HEAD'],
-  '/health/ready': ['GET', 'HEAD']
+  '/vital-data': ['GET', 'HEAD', 'POST', 'OPTIONS'],
+  '/vital-data/:device': ['GET', 'HEAD', 'DELETE', 'OPTIONS'],
+  '/dead-letters': ['GET', 'HEAD', 'OPTIONS'],
+  '/dead-letters/:id': ['GET', 'HEAD', 'OPTIONS'],
+  '/metrics': ['GET', 'HEAD', 'OPTIONS'],
+  '/health/live': ['GET', 'HEAD', 'OPTIONS'],
+  '/health/ready': ['GET', 'HEAD', 'OPTIONS']
 }
 
-/** Answers 405 where the URL is known and the method is not; Fastify would answer 404. */
+/** Their parameter would match nothing, and the answer would speak of another URL. */
+const SLASHED = ['/vital-data/', '/dead-letters/']
+
+/** Answers OPTIONS, 405 where the URL is known and the method is not (Fastify would answer 404), and 404 where a slash is too many. */
 export function refuseOtherMethods (app: HttpApp): void {
   for (const [url, allowed] of Object.entries(ALLOWED)) {
     if (!app.hasRoute({ url, method: 'GET' })) continue
+    const allow = allowed.join(', ')
+    // A browser's preflight has no credentials, and what is told stands in the documentation.
+    app.options(url, { schema: { hide: true }, config: { access: 'public' } }, (_request, reply) => {
+      reply.code(204).header('allow', allow)
+      if (reply.hasHeader('access-control-allow-origin')) reply.header('access-control-allow-methods', allow)
+      return reply.send()
+    })
     app.route({
       url,
       method: app.supportedMethods.filter((method) => !allowed.includes(method)) as HTTPMethods[],
       schema: { hide: true },
       // Before the body, so that its type and size do not matter.
       onRequest: (_request, reply, done) => {
-        reply.header('allow', allowed.join(', '))
+        reply.header('allow', allow)
         done(new HTTP_ERRORS.MethodNotAllowed())
       },
       handler: () => { throw new HTTP_ERRORS.MethodNotAllowed() }
+    })
+  }
+  for (const url of SLASHED) {
+    if (!app.hasRoute({ url: url.slice(0, -1), method: 'GET' })) continue
+    const refuse = () => withDetails(new HTTP_ERRORS.RouteNotFound(), [{ path: '', message: `is ${url.slice(0, -1)}, without a slash at its end` }])
+    app.route({
+      url,
+      method: app.supportedMethods as HTTPMethods[],
+      schema: { hide: true },
+      onRequest: (_request, _reply, done) => { done(refuse()) },
+      handler: () => { throw refuse() }
     })
   }
 }
