@@ -2,13 +2,17 @@ import type { Fault } from './fault.ts'
 import { ackOrder } from './faults/ack-order.ts'
 import { bitFlips } from './faults/bit-flips.ts'
 import { connectionFlood } from './faults/flood.ts'
+import { clockAhead, clockBehind } from './faults/clocks.ts'
 import { killAtFailpoint, powerLoss } from './faults/failpoints.ts'
 import { greedyReaders } from './faults/greedy-readers.ts'
+import { hugeDefaultPartition } from './faults/huge-default.ts'
 import { killGateway, sigterm } from './faults/kill-gateway.ts'
+import { letterRefused } from './faults/letters.ts'
 import { frozenSubscriber, lostAcks, qos2Cut, reconnectStorm } from './faults/network.ts'
 import { longOutage } from './faults/outage.ts'
 import { hangPostgres, killPostgres, lock, readOnly, stopPostgresImmediate, terminateBackend } from './faults/postgres.ts'
 import { postgresDiskFull } from './faults/postgres-disk.ts'
+import { reverseResend } from './faults/reverse-resend.ts'
 import { poisonRows } from './faults/rows.ts'
 import { soak } from './faults/soak.ts'
 import { fsyncFails, fsyncFailsStrace, spoolDiskFull, spoolFileLimit, unwritableSpool } from './faults/spool-disk.ts'
@@ -30,6 +34,11 @@ export const FAULTS: readonly Fault[] = [
   lock,
   twoGateways,
   poisonRows,
+  letterRefused,
+  reverseResend,
+  hugeDefaultPartition,
+  clockBehind,
+  clockAhead,
   spoolDiskFull,
   spoolFileLimit,
   unwritableSpool,

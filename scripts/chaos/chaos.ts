@@ -84,6 +84,7 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     load: { ...DEFAULT_LOAD, ...fault.load, ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }) },
     random: createRandom(seed),
     seconds: options.seconds ?? fault.seconds?.[extent] ?? 0,
+    rows: options.rows,
     breaks: options.breaks,
     readers: options.readers,
     onCycle: (done) => progress.update(done),

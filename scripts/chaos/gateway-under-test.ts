@@ -114,7 +114,7 @@ try {
   if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
 }
 
-const gateway = createGateway({ config, logger, faults: { wrapStore, disk } })
+const gateway = createGateway({ config, logger, faults: { wrapStore, disk, nowMs: () => Date.now() + (injection.clockAheadMs ?? 0) } })
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     if (injection.answersLateMs !== undefined) logger.info({ overtaken }, 'batches overtaken by later ones')

@@ -10,6 +10,8 @@ export interface Injection {
   readonly isDatabaseAway?: boolean
   /** Each write of the store answers late, by up to so much, so that batches overtake each other. */
   readonly answersLateMs?: number
+  /** Its own clock, not PostgreSQL's, is so much ahead; negative: behind. */
+  readonly clockAheadMs?: number
   /** From that call of fdatasync on they all fail with EIO, and the time of the first is written there. */
   readonly syncFails?: { readonly from: number, readonly path: string }
 }

@@ -13,6 +13,8 @@ export interface ChaosOptions {
   readonly cycles: number | undefined
   readonly seconds: number | undefined
   readonly ratePerS: number | undefined
+  /** Readings that huge-default-partition fills in first. */
+  readonly rows: number | undefined
   /** Beside the devices of every fault. */
   readonly readers: number
   readonly breaks: Break | undefined
@@ -31,6 +33,7 @@ violated check. scripts/README.md tells what is checked.
   --cycles N        how often a fault that comes again and again comes
   --seconds S       how long a fault that lasts lasts
   --rate N          readings a second
+  --rows N          readings in the default partition of huge-default-partition
   --readers N       readers of pages beside the devices, whatever the fault; they are to be answered 200 or 503, or not at all
   --seed N          decides every random choice (default: drawn, and printed)
   --break NAME      ${BREAKS.join(' | ')}: build the defect in that the checks must find; the run must fail
@@ -54,6 +57,7 @@ export function parseOptions (args: readonly string[]): ChaosOptions | 'list' | 
       cycles: { type: 'string' },
       seconds: { type: 'string' },
       rate: { type: 'string' },
+      rows: { type: 'string' },
       readers: { type: 'string' },
       seed: { type: 'string' },
       break: { type: 'string' },
@@ -76,6 +80,7 @@ export function parseOptions (args: readonly string[]): ChaosOptions | 'list' | 
     cycles: parseNumber('cycles', values.cycles, 1, true),
     seconds: parseNumber('seconds', values.seconds, 1, false),
     ratePerS: parseNumber('rate', values.rate, 1, false),
+    rows: parseNumber('rows', values.rows, 1, true),
     readers: parseNumber('readers', values.readers, 0, true) ?? 0,
     breaks,
     resultsFile: values.results === 'none' ? null : values.results ?? (breaks === undefined ? join(root, 'scripts', 'chaos', 'results.jsonl') : null),

@@ -40,6 +40,7 @@ export interface RigOptions {
   readonly seed: number
   readonly cycles: number
   readonly seconds: number
+  readonly rows: number | undefined
   readonly breaks: Break | undefined
   /** Readers of pages beside the devices. */
   readonly readers: number

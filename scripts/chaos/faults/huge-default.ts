@@ -1,0 +1,34 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Fault } from '../fault.ts'
+
+/** What a small machine fills in half a minute. */
+const ROWS = 2_000_000
+
+export const hugeDefaultPartition: Fault = {
+  name: 'huge-default-partition',
+  summary: 'millions of readings of last year in readings_default and no partition: starts, and nobody waits',
+  database: 'own',
+  seconds: { alone: 90, inAll: 70 },
+  async run (rig) {
+    const rows = rig.options.rows ?? ROWS
+    await rig.startGateway()
+    await rig.stopGateway()
+    const partitions = await rig.query<{ name: string }>(
+      'select inhrelid::regclass::text as name from pg_inherits where inhparent = \'readings\'::regclass and inhrelid <> \'readings_default\'::regclass')
+    for (const { name } of partitions) await rig.query(`drop table ${name}`)
+    await rig.query(`insert into readings_default
+      select 'huge-' || n % 1000, timestamptz '2025-01-01' + n * interval '1 s', gen_random_uuid(), '{"n":1}', now() from generate_series(1, ${rows}) n`)
+    rig.figures['rows'] = rows
+    await rig.startGateway()
+    await rig.beginAccount()
+    // The hourly task has its first turn a minute after the start.
+    const untilMs = performance.now() + rig.options.seconds * 1000
+    while (performance.now() < untilMs) {
+      if (!(await rig.scrape()).databaseUp) rig.violate('expected', 'the circuit opened')
+      await sleep(500)
+    }
+    await rig.endAccount()
+    const [row] = await rig.query<{ count: string }>('select count(*) from pg_inherits where inhparent = \'readings\'::regclass')
+    rig.figures['partitions'] = Number(row?.count)
+  }
+}

@@ -1,0 +1,33 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connectAsync } from 'mqtt'
+import type { Fault } from '../fault.ts'
+
+export const letterRefused: Fault = {
+  name: 'letter-refused',
+  summary: 'a trigger refuses every third dead letter: those are kept in a file, the circuit stays closed, the others go on',
+  database: 'own',
+  seconds: { alone: 10, inAll: 3 },
+  load: { invalidShare: 0 },
+  async run (rig) {
+    await rig.startGateway()
+    await rig.query('create function chaos_refuse() returns trigger language plpgsql as $$ begin ' +
+      'if get_byte(new.payload, octet_length(new.payload) - 1) % 3 = 0 then raise exception \'not this one\'; end if; return new; end $$')
+    await rig.query('create trigger chaos_refuse before insert on dead_letters for each row execute function chaos_refuse()')
+    await rig.beginAccount()
+    const client = await connectAsync({ port: rig.mqttPort, clientId: 'chaos-letters' })
+    const untilMs = performance.now() + rig.options.seconds * 1000
+    for (let n = 0; performance.now() < untilMs; n++) {
+      await client.publishAsync(`vital/other-${n % 10}`, `no JSON ${n}`, { qos: 1 })
+      if (!(await rig.scrape()).databaseUp) rig.violate('expected', 'a dead letter opened the circuit')
+      await sleep(100)
+    }
+    await client.endAsync()
+    rig.figures['keptInFile'] = (await readFile(join(rig.dataDir, 'refused-dead-letters.ndjson'), 'utf8')).trim().split('\n').length
+    // What lies in the file counts as dead-lettered and is in no table, so the metrics of this life differ from it.
+    await rig.stopGateway()
+    await rig.startGateway()
+    await rig.endAccount()
+  }
+}
