@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Fault } from '../fault.ts'
 
 const READINGS = 1000
@@ -26,7 +27,8 @@ export const reverseResend: Fault = {
     await rig.repeat(async (cycle) => {
       const readings = Array.from({ length: READINGS }, (_, n) => ({ device: `reverse-${n % 100}`, timestamp: 1_735_689_600 + cycle * READINGS + n, n }))
       const startMs = performance.now()
-      await Promise.all([post(readings), post(readings.toReversed())])
+      // Some milliseconds apart, or both share a batch, which stores each once.
+      await Promise.all([post(readings), sleep(rig.between(1, 12)).then(() => post(readings.toReversed()))])
       slowestMs = Math.max(slowestMs, Math.round(performance.now() - startMs))
     })
     rig.figures['slowestPairMs'] = slowestMs
