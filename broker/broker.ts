@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
-import { Aedes, type AedesPublishPacket, type Client, type ConnackPacket } from 'aedes'
+import { Aedes, type Client, type ConnackPacket } from 'aedes'
 import type { Logger } from 'pino'
 import { AcknowledgementQueue } from './acknowledgements.ts'
 import type { IsTrusted } from './addresses.ts'
@@ -9,11 +9,10 @@ import { type Authenticate, createAuthentication } from './authentication.ts'
 import { claimOf } from './authorisation.ts'
 import { closeSoon, type Connection, Connections, createConnection, letGo, readOn } from './connections.ts'
 import { HeldLogins } from './connect/held-logins.ts'
+import { createDeliverer } from './deliver/deliverer.ts'
 import { createExpress } from './express.ts'
-import { createWritableGuard } from './deliver/writable.ts'
 import type { PrincipalReview } from './endings.ts'
 import type { Principal } from '../schemas/principal.ts'
-import { createEmitter, createForwardGuard } from './fan-out.ts'
 import { createTraffic, type FrameViolation, noteConnect } from './frames.ts'
 import type { Ingest } from './ingest.ts'
 import { LimitHits } from './limit-hits.ts'
@@ -28,12 +27,10 @@ import { createPersistence } from './persistence.ts'
 import { ReadGates } from './read-gate.ts'
 import { Reception } from './reception.ts'
 import { RetainedMessages } from './retained.ts'
-import { Sessions } from './sessions.ts'
 import { type BrokerStatistics, createStatisticsPublisher } from './statistics.ts'
 import { createSubscriber, type FanOut } from './subscriber.ts'
 import { createSubscriptionGuard } from './subscriptions.ts'
 import { deviceOf } from './topics.ts'
-import { Watchers } from './watchers.ts'
 import { PUBLISH } from './wire.ts'
 
 /** What {@link createBroker} needs. */
@@ -109,8 +106,9 @@ export function createBroker (options: BrokerOptions): Broker {
     onRest: (of) => { hits.hit(`${of}_per_second`) }
   })
   const offences = createOffences({ hits, logger })
-  const sessions = new Sessions({ limits, hits })
   const retained = new RetainedMessages({ limits, onRefused: offences.notRetained })
+  const deliverer = createDeliverer({ connections, retained, hits, limits, logger })
+  const { sessions, isWatched } = deliverer
   const fanOut: FanOut = (packet) => {
     aedes.publish({ cmd: 'publish', dup: false, ...packet }, (error) => {
       if (error) logger.debug({ topic: packet.topic, reason: error.message }, 'message not published')
@@ -125,8 +123,6 @@ export function createBroker (options: BrokerOptions): Broker {
     hits,
     limits
   })
-  const watchers = new Watchers()
-  const isWatched = (topic: string) => watchers.has(topic) || sessions.matching(topic).length > 0
   const express = createExpress({
     connections,
     subscriber,
@@ -135,10 +131,8 @@ export function createBroker (options: BrokerOptions): Broker {
     traffic,
     packetBytesMax: limits.packetBytesMax
   })
-  const forwardGuard = createForwardGuard({ connections, hits, limits })
-  const writableGuard = createWritableGuard({ forward: forwardGuard.authorizeForward, logger })
   const subscriptionGuard = createSubscriptionGuard({
-    connections, sessions, deniedFilters: options.deniedFilters ?? [], hits, limits
+    connections, sessions, deliverer, deniedFilters: options.deniedFilters ?? [], hits, limits
   })
   const logins = createLogins({ limits, hits, logger })
   const heldLogins = new HeldLogins({ limits, hits, logger })
@@ -146,17 +140,16 @@ export function createBroker (options: BrokerOptions): Broker {
     limits, hits, connections, sessions, logins, held: heldLogins, authenticate: options.authenticate, onBridgeState: offences.bridgeState, logger
   })
   const aedes = new Aedes({
-    mq: createEmitter(watchers),
+    mq: deliverer.emitter,
     concurrency: 0,
-    persistence: createPersistence({ retained, sessions }),
+    persistence: createPersistence({ retained, sessions, sessionOf: (client) => connections.of(client)?.session ?? null }),
     connectTimeout: limits.connectTimeoutMs,
     drainTimeout: limits.drainTimeoutMs,
     maxInflightInbound: limits.inboundQos2PerClientMax,
     preConnect: authentication.preConnect,
     authenticate: authentication.authenticate,
     authorizePublish: express.authorizePublish,
-    authorizeSubscribe: subscriptionGuard.authorizeSubscribe,
-    authorizeForward: (client, packet) => writableGuard.authorizeForward(client, packet as AedesPublishPacket)
+    authorizeSubscribe: subscriptionGuard.authorizeSubscribe
   })
   // Aedes would close the client of a publish with more than 100 levels before the hook; below `vital/` it must become
   // a dead letter instead. What is relayed or subscribed to is checked by our own guards.
@@ -192,6 +185,7 @@ export function createBroker (options: BrokerOptions): Broker {
     gate.close()
     connections.remove(connection)
     subscriptionGuard.forget(connection)
+    deliverer.close(connection)
     if (attached) sessions.detach(client.id, performance.now())
     letGo(client)
   }
@@ -217,9 +211,10 @@ export function createBroker (options: BrokerOptions): Broker {
       const connection = connections.of(client)
       if (connection === undefined || returnCode !== 0 || !connections.ready(connection)) return
       connection.gate.open()
+      deliverer.open(connection)
     })
-    aedes.on('subscribe', (_subscriptions, client) => { subscriptionGuard.recount(client) })
-    aedes.on('unsubscribe', (_filters, client) => { subscriptionGuard.recount(client) })
+    aedes.on('subscribe', subscriptionGuard.subscribed)
+    aedes.on('unsubscribe', subscriptionGuard.unsubscribed)
     // Only the message: Aedes hangs the offending packet, payload and all, on some errors.
     const onClientError = (client: Client, error: Error) => {
       logger.debug({ clientId: client.id, reason: error.message }, 'connection closed')
@@ -276,15 +271,15 @@ export function createBroker (options: BrokerOptions): Broker {
       publishesForbidden: offences.counts.publishesForbidden,
       subscriptions: subscriptionGuard.subscriptions,
       subscriptionsRefused: subscriptionGuard.refused,
-      deliveriesDropped: forwardGuard.dropped,
-      deliveriesUnwritable: writableGuard.dropped,
+      deliveriesDropped: deliverer.dropped,
+      deliveriesUnwritable: deliverer.unwritable,
       retainedMessages: retained.count,
       retainedBytes: retained.bytes,
       retainedRefused: retained.refused,
       sessions: sessions.subscribed,
-      queuedMessages: sessions.queuedMessages,
-      queuedBytes: sessions.queuedBytes,
-      queuedDropped: sessions.queuedDropped
+      queuedMessages: deliverer.totals.messages,
+      queuedBytes: deliverer.totals.bytes,
+      queuedDropped: deliverer.totals.dropped
     }
   }
 
@@ -316,7 +311,7 @@ export function createBroker (options: BrokerOptions): Broker {
       const topic = `vital/${device}`
       return {
         retained: retained.clear(topic) ? 1 : 0,
-        queued: sessions.dropQueued((queued) => queued === topic || queued.startsWith(`${topic}/`))
+        queued: deliverer.drop((queued) => queued === topic || queued.startsWith(`${topic}/`))
       }
     },
     async stop () {

@@ -6,6 +6,8 @@ import type { AcknowledgementQueue } from './acknowledgements.ts'
 import type { Login } from './login.ts'
 import type { Origin } from './origin.ts'
 import type { ReadGate } from './read-gate.ts'
+import type { Link } from './session/delivery.ts'
+import type { Session } from './session/session.ts'
 
 /** What the broker knows of one connection, beside Aedes' own client. */
 export interface Connection {
@@ -36,8 +38,10 @@ export interface Connection {
   subscriptions: number
   /** Levels of all their filters together. */
   subscriptionLevels: number
-  /** Highest QoS granted to any of its subscriptions. */
-  qosMax: 0 | 1 | 2
+  /** What it subscribes to and is owed; `null` while that is nothing. A clean session ends with it. */
+  session: Session | null
+  /** By which its session reaches it, once CONNACK is sent. */
+  link: Link | null
 }
 
 /**
@@ -64,7 +68,8 @@ export function createConnection (
     condemned: false,
     subscriptions: 0,
     subscriptionLevels: 0,
-    qosMax: 0
+    session: null,
+    link: null
   }
   gate.connection = connection
   held.connection = connection

@@ -63,6 +63,8 @@ export interface BrokerLimits {
   readonly sessionsMax: number
   /** A session lives so long after its client left; MQTT 3.1.1 lets it live for ever, which nobody's memory does. */
   readonly sessionExpiryMs: number
+  /** Deliveries of one session that are sent and not acknowledged; the next ones wait in its queue. More than a batch of readings brings at once. */
+  readonly inFlightMessagesPerSessionMax: number
   /** Messages queued for one session, as Mosquitto's `max_queued_messages`; beyond, the newest is dropped and counted. */
   readonly queuedMessagesPerSessionMax: number
   /** The same in bytes, so that nobody who stays away fills what all share. */
@@ -119,6 +121,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   retainedBytesMax: 64 * 1024 * 1024,
   sessionsMax: 10_000,
   sessionExpiryMs: 24 * 60 * 60 * 1000,
+  inFlightMessagesPerSessionMax: 10_000,
   queuedMessagesPerSessionMax: 1000,
   queuedBytesPerSessionMax: 8 * 1024 * 1024,
   queuedBytesMax: 64 * 1024 * 1024,

@@ -1,15 +1,21 @@
 import { Readable } from 'node:stream'
-import type { AedesPublishPacket } from 'aedes'
+import type { AedesPublishPacket, Client } from 'aedes'
 import type { RetainedMessages } from './retained.ts'
-import type { Sessions, SessionSubscription } from './sessions.ts'
+import type { Session } from './session/session.ts'
+import type { Sessions } from './sessions.ts'
 import { refused, SETTLED, settled } from './settled.ts'
-import { isFannedOut } from './topics.ts'
 
 interface Identified { readonly id: string }
-type OutgoingPacket = Parameters<Sessions['updateQueued']>[1]
-interface InboundPacket { readonly cmd: string, readonly messageId: number }
+interface AcknowledgePacket { readonly cmd: string, readonly messageId: number }
 
-const NO_SUBSCRIPTIONS: PromiseLike<readonly SessionSubscription[]> = settled([])
+interface PersistenceOptions {
+  readonly retained: RetainedMessages
+  readonly sessions: Sessions
+  /** The session of a client that is connected. */
+  readonly sessionOf: (client: Client) => Session | null
+}
+
+const NOTHING: PromiseLike<readonly never[]> = settled([])
 
 /**
  * What Aedes asks of a persistence, in bounded memory. Calls of the publish path answer at once ({@link settled}).
@@ -18,7 +24,7 @@ const NO_SUBSCRIPTIONS: PromiseLike<readonly SessionSubscription[]> = settled([]
  * publishes, scans all retained messages for each filter, shows retained `$SYS` messages to `#`, and queues at the
  * publisher's QoS where a lower one was granted.
  */
-export function createPersistence ({ retained, sessions }: { retained: RetainedMessages, sessions: Sessions }) {
+export function createPersistence ({ retained, sessions, sessionOf }: PersistenceOptions) {
   return {
     async setup (): Promise<void> {},
     async destroy (): Promise<void> {},
@@ -27,8 +33,9 @@ export function createPersistence ({ retained, sessions }: { retained: RetainedM
       retained.store(packet)
       return SETTLED
     },
-    createRetainedStreamCombi (filters: readonly string[]): Readable {
-      return Readable.from(retained.matching(filters))
+    /** Sessions are sent retained messages by `createSubscriptionGuard`. */
+    createRetainedStreamCombi (): Readable {
+      return Readable.from([])
     },
 
     /** Aedes hands over the whole SUBSCRIBE, refused filters included; see `createSubscriptionGuard`, which stores what it grants. */
@@ -43,24 +50,27 @@ export function createPersistence ({ retained, sessions }: { retained: RetainedM
     async cleanSubscriptions ({ id }: Identified): Promise<void> {
       sessions.end(id)
     },
-    subscriptionsByTopic (topic: string): PromiseLike<readonly SessionSubscription[]> {
-      return sessions.subscribed === 0 || !isFannedOut(topic) ? NO_SUBSCRIPTIONS : settled(sessions.matching(topic))
+    /** Nothing is queued here: the emitter hands each message to the sessions that it is for (deliver/router.ts). */
+    subscriptionsByTopic (): PromiseLike<readonly never[]> {
+      return NOTHING
     },
-
-    outgoingEnqueueCombi (subscriptions: readonly SessionSubscription[], packet: AedesPublishPacket): PromiseLike<void> {
-      sessions.enqueue(subscriptions, packet)
+    outgoingEnqueueCombi (): PromiseLike<void> {
       return SETTLED
     },
-    outgoingUpdate ({ id }: Identified, packet: OutgoingPacket): PromiseLike<void> {
-      sessions.updateQueued(id, packet)
+    outgoingStream (): Iterable<never> {
+      return []
+    },
+    /** Aedes calls it for PUBREC alone, and sends PUBREL then. Of a clean session it does not tell. */
+    outgoingUpdate (client: Client, { messageId }: AcknowledgePacket): PromiseLike<void> {
+      sessionOf(client)?.receive(messageId)
       return SETTLED
     },
-    async outgoingClearMessageId ({ id }: Identified, packet: OutgoingPacket) {
-      return sessions.removeQueued(id, packet)
-    },
-    /** Aedes gives it to a pipeline, which takes an array as well. */
-    outgoingStream ({ id }: Identified): Iterable<OutgoingPacket> {
-      return sessions.queued(id)
+    /** For PUBACK and PUBCOMP. */
+    outgoingClearMessageId (client: Client, { cmd, messageId }: AcknowledgePacket): PromiseLike<void> {
+      const session = sessionOf(client)
+      if (cmd === 'puback') session?.acknowledge(messageId)
+      else session?.complete(messageId)
+      return SETTLED
     },
 
     /**
@@ -70,15 +80,15 @@ export function createPersistence ({ retained, sessions }: { retained: RetainedM
      * All three answer at once: with promises the PUBREC of a known message overtook that of a new one before it
      * [MQTT-4.6.0-3].
      */
-    incomingGetPacket ({ id }: Identified, packet: InboundPacket): PromiseLike<InboundPacket> {
+    incomingGetPacket ({ id }: Identified, packet: AcknowledgePacket): PromiseLike<AcknowledgePacket> {
       if (sessions.hasInbound(id, packet.messageId)) return settled(packet)
       if (packet.cmd === 'publish') sessions.addInbound(id, packet.messageId)
       return refused(new Error('not received before'))
     },
-    incomingStorePacket ({ id }: Identified, { messageId }: InboundPacket): PromiseLike<void> {
+    incomingStorePacket ({ id }: Identified, { messageId }: AcknowledgePacket): PromiseLike<void> {
       return sessions.hasInbound(id, messageId) ? SETTLED : refused(new Error('too many QoS 2 messages await PUBREL'))
     },
-    incomingDelPacket ({ id }: Identified, { messageId }: InboundPacket): PromiseLike<void> {
+    incomingDelPacket ({ id }: Identified, { messageId }: AcknowledgePacket): PromiseLike<void> {
       return sessions.removeInbound(id, messageId) ? SETTLED : refused(new Error('not received before'))
     },
     async cleanIncoming ({ id }: Identified): Promise<void> {

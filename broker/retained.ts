@@ -1,5 +1,7 @@
 import type { AedesPublishPacket } from 'aedes'
 import type { BrokerLimits } from './limits.ts'
+import { ownCopy } from './session/delivery.ts'
+import type { RetainedCopy } from './session/session.ts'
 import { RESERVED_PREFIX } from './topics.ts'
 import { TopicTree } from './topic-tree.ts'
 
@@ -7,7 +9,7 @@ import { TopicTree } from './topic-tree.ts'
 const LEVEL_BYTES = 200
 
 interface RetainedMessage {
-  readonly packet: Pick<AedesPublishPacket, 'cmd' | 'topic' | 'payload' | 'qos' | 'retain'>
+  readonly copy: RetainedCopy
   readonly bytes: number
 }
 
@@ -29,7 +31,7 @@ export class RetainedMessages {
   }
 
   /** Keeps `packet`, or clears its topic when the payload is empty. Beyond the bounds the topic keeps what it had. */
-  store ({ cmd, topic, payload, qos }: AedesPublishPacket): void {
+  store ({ topic, payload, qos }: AedesPublishPacket): void {
     const previous = this.#tree.get(topic)
     if (payload.length === 0) {
       this.clear(topic)
@@ -46,7 +48,7 @@ export class RetainedMessages {
     if (previous === undefined) this.count++
     this.bytes += added
     const bytes = (previous?.bytes ?? 0) + added
-    this.#tree.set(topic, { packet: { cmd, topic, payload: ownCopy(payload), qos, retain: true }, bytes })
+    this.#tree.set(topic, { copy: { topic, payload: ownCopy(payload), qos }, bytes })
   }
 
   /** @returns whether there was one */
@@ -59,18 +61,14 @@ export class RetainedMessages {
     return true
   }
 
-  /** Retained packets that match any of `filters`, one for each filter that it matches. */
-  * matching (filters: readonly string[]): Generator<RetainedMessage['packet']> {
+  has (topic: string): boolean {
+    return this.#tree.get(topic) !== undefined
+  }
+
+  /** Retained messages that match any of `filters`, one for each filter that it matches, read as they are asked for. */
+  * matching (filters: readonly string[]): Generator<RetainedCopy> {
     for (const filter of filters) {
-      for (const { packet } of this.#tree.matchFilter(filter)) yield packet
+      for (const { copy } of this.#tree.matchFilter(filter)) yield copy
     }
   }
-}
-
-/** A payload as it came in is a view on the whole chunk that the socket delivered, and would keep all of it alive. */
-export function ownCopy (payload: Buffer | string): Buffer {
-  const source = typeof payload === 'string' ? Buffer.from(payload) : payload
-  const copy = Buffer.allocUnsafeSlow(source.length)
-  source.copy(copy)
-  return copy
 }

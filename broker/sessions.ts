@@ -1,26 +1,16 @@
-import type { AedesPublishPacket } from 'aedes'
 import type { Principal } from '../schemas/principal.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
-import { ownCopy } from './retained.ts'
-import { type Outgoing, SessionQueue } from './session-queue.ts'
-import { TopicTree } from './topic-tree.ts'
+import type { LiveFilters } from './deliver/live-filters.ts'
+import type { QoS } from './session/delivery.ts'
+import type { Session } from './session/session.ts'
 import { levelsOf } from './topics.ts'
 
-type QoS = 0 | 1 | 2
-
-/** A subscription of a session, as Aedes' persistence tells it. */
-export interface SessionSubscription {
-  readonly clientId: string
-  readonly topic: string
-  readonly qos: QoS
-}
-
-interface Session {
+interface SessionRecord {
   /** Whose it is; `null` in the open mode, and while only a clean session's packet ids are in it. */
   owner: Principal | null
-  readonly filters: Map<string, QoS>
-  readonly queue: SessionQueue
+  /** Made with its first subscription. */
+  session: Session | null
   /** Packet ids of QoS 2 publishes that were taken and not yet released by PUBREL. */
   readonly inbound: Set<number>
   connections: number
@@ -28,186 +18,140 @@ interface Session {
   leftAtMs: number
 }
 
-type SessionLimits = Pick<BrokerLimits, 'sessionsMax' | 'sessionExpiryMs' | 'queuedMessagesPerSessionMax' |
-  'queuedBytesPerSessionMax' | 'queuedBytesMax' | 'inboundQos2PerClientMax' | 'inboundQos2Max' | 'subscriptionsMax' | 'subscriptionLevelsMax'>
+type SessionsLimits = Pick<BrokerLimits, 'sessionsMax' | 'sessionExpiryMs' | 'inboundQos2PerClientMax' | 'inboundQos2Max' |
+  'subscriptionsMax' | 'subscriptionLevelsMax'>
 
-const NO_SUBSCRIPTIONS: readonly SessionSubscription[] = []
+interface SessionsOptions {
+  readonly limits: SessionsLimits
+  readonly hits: LimitHits
+  readonly filters: LiveFilters
+  readonly createSession: () => Session
+}
 
 /**
  * Session state (MQTT 3.1.1 §3.1.2.4) by client id, in bounded memory. A session is kept while it holds anything:
  * a device that asks for one and only publishes costs nothing once it has left.
  */
 export class Sessions {
-  readonly #limits: SessionLimits
+  readonly #limits: SessionsLimits
   readonly #hits: LimitHits
-  readonly #sessions = new Map<string, Session>()
-  readonly #byFilter = new TopicTree<Map<string, SessionSubscription>>()
+  readonly #filters: LiveFilters
+  readonly #createSession: () => Session
+  readonly #records = new Map<string, SessionRecord>()
   /** Sessions that hold subscriptions, and those subscriptions. */
   subscribed = 0
   subscriptions = 0
   /** Levels of all their filters together. */
   subscriptionLevels = 0
-  queuedMessages = 0
-  queuedBytes = 0
-  queuedDropped = 0
   inboundQos2 = 0
   /** Sessions whose clients are away. */
   #absent = 0
 
-  constructor ({ limits, hits }: { limits: SessionLimits, hits: LimitHits }) {
+  constructor ({ limits, hits, filters, createSession }: SessionsOptions) {
     this.#limits = limits
     this.#hits = hits
+    this.#filters = filters
+    this.#createSession = createSession
   }
 
   /** Whose session it is; `undefined` when nothing is kept. */
   ownerOf (clientId: string): Principal | null | undefined {
-    return this.#sessions.get(clientId)?.owner
+    return this.#records.get(clientId)?.owner
+  }
+
+  /** What a client subscribes to and is owed; `null` while that is nothing. */
+  find (clientId: string): Session | null {
+    return this.#records.get(clientId)?.session ?? null
   }
 
   /** A client of a persistent session has connected. */
   attach (clientId: string, owner: Principal | null): void {
-    const session = this.#get(clientId)
-    session.owner = owner
-    if (session.leftAtMs !== Infinity) this.#absent--
-    session.leftAtMs = Infinity
-    session.connections++
+    const record = this.#get(clientId)
+    record.owner = owner
+    if (record.leftAtMs !== Infinity) this.#absent--
+    record.leftAtMs = Infinity
+    record.connections++
+    if (record.session !== null) this.#filters.setAway(record.session, false)
   }
 
   /** It has left; what it did not need kept is gone. */
   detach (clientId: string, nowMs: number): void {
-    const session = this.#sessions.get(clientId)
-    if (session === undefined || --session.connections > 0) return
-    this.#leave(clientId, session, nowMs)
+    const record = this.#records.get(clientId)
+    if (record === undefined || --record.connections > 0) return
+    this.#leave(clientId, record, nowMs)
   }
 
   /** Forgets the sessions whose clients left more than `sessionExpiryMs` ago. */
   expire (nowMs: number): void {
-    for (const [clientId, session] of this.#sessions) {
-      if (nowMs - session.leftAtMs > this.#limits.sessionExpiryMs) this.end(clientId)
+    for (const [clientId, record] of this.#records) {
+      if (nowMs - record.leftAtMs > this.#limits.sessionExpiryMs) this.end(clientId)
     }
   }
 
   /** Ends a session for good. */
   end (clientId: string): void {
-    const session = this.#sessions.get(clientId)
-    if (session === undefined) return
-    this.unsubscribe(clientId, [...session.filters.keys()])
-    this.queuedMessages -= session.queue.size
-    this.queuedBytes -= session.queue.clear()
+    const record = this.#records.get(clientId)
+    if (record === undefined) return
+    if (record.session !== null) {
+      this.unsubscribe(clientId, [...record.session.filters.keys()])
+      record.session.clear()
+      record.session = null
+    }
     this.releaseInbound(clientId)
-    this.#prune(clientId, session)
+    this.#prune(clientId, record)
   }
 
   /** The limit that one more subscription of this session would break; `null` when there is room. */
   limitOn (clientId: string, filter: string): 'sessions' | 'subscriptions' | null {
     const { sessionsMax, subscriptionsMax, subscriptionLevelsMax } = this.#limits
-    const filters = this.#sessions.get(clientId)?.filters
+    const filters = this.find(clientId)?.filters
     if ((filters?.size ?? 0) === 0 && this.subscribed >= sessionsMax) return 'sessions'
     if (filters?.has(filter) === true) return null
     return this.subscriptions >= subscriptionsMax || this.subscriptionLevels + levelsOf(filter) > subscriptionLevelsMax ? 'subscriptions' : null
   }
 
-  subscribe (clientId: string, topic: string, qos: QoS): void {
-    const { filters } = this.#get(clientId)
-    if (filters.size === 0) this.subscribed++
-    if (!filters.has(topic)) {
+  /** @returns the session that holds the subscription now */
+  subscribe (clientId: string, filter: string, qos: QoS): Session {
+    const record = this.#get(clientId)
+    record.session ??= this.#createSession()
+    const { session } = record
+    if (session.filters.size === 0) this.subscribed++
+    if (!session.filters.has(filter)) {
       this.subscriptions++
-      this.subscriptionLevels += levelsOf(topic)
+      this.subscriptionLevels += levelsOf(filter)
     }
-    filters.set(topic, qos)
-    const subscribers = this.#byFilter.get(topic)
-    const subscription = { clientId, topic, qos }
-    if (subscribers === undefined) this.#byFilter.set(topic, new Map([[clientId, subscription]]))
-    else subscribers.set(clientId, subscription)
+    this.#filters.add(filter, session, qos)
+    return session
   }
 
-  unsubscribe (clientId: string, topics: readonly string[]): void {
-    const filters = this.#sessions.get(clientId)?.filters
-    if (filters === undefined || filters.size === 0) return
-    for (const topic of topics) {
-      if (!filters.delete(topic)) continue
+  unsubscribe (clientId: string, filters: readonly string[]): void {
+    const session = this.find(clientId)
+    if (session === null || session.filters.size === 0) return
+    for (const filter of filters) {
+      if (!this.#filters.remove(filter, session)) continue
       this.subscriptions--
-      this.subscriptionLevels -= levelsOf(topic)
-      const subscribers = this.#byFilter.get(topic)
-      subscribers?.delete(clientId)
-      if (subscribers?.size === 0) this.#byFilter.delete(topic)
+      this.subscriptionLevels -= levelsOf(filter)
     }
-    if (filters.size === 0) this.subscribed--
+    if (session.filters.size === 0) this.subscribed--
   }
 
   subscriptionsOf (clientId: string): Array<{ topic: string, qos: QoS }> {
-    return Array.from(this.#sessions.get(clientId)?.filters ?? [], ([topic, qos]) => ({ topic, qos }))
+    return Array.from(this.find(clientId)?.filters ?? [], ([topic, qos]) => ({ topic, qos }))
   }
 
-  /** Subscriptions of QoS 1 and 2 that a message on `topic` must be queued for, the highest of each session. */
-  matching (topic: string): readonly SessionSubscription[] {
-    if (this.subscribed === 0) return NO_SUBSCRIPTIONS
-    const highest = new Map<string, SessionSubscription>()
-    for (const subscribers of this.#byFilter.matchTopic(topic)) {
-      for (const subscription of subscribers.values()) {
-        const { clientId, qos } = subscription
-        if (qos > (highest.get(clientId)?.qos ?? 0)) highest.set(clientId, subscription)
-      }
-    }
-    return [...highest.values()]
-  }
-
-  /** Queues a message; beyond the bounds it is dropped for that session, and a client that is there gets it unqueued. */
-  enqueue (subscriptions: readonly SessionSubscription[], packet: AedesPublishPacket): void {
-    if (subscriptions.length === 0) return
-    const payload = ownCopy(packet.payload)
-    for (const { clientId, qos } of subscriptions) {
-      const { queue } = this.#get(clientId)
-      if (this.#isFull(queue)) {
-        this.queuedDropped++
-        this.#hits.hit('queue')
-        continue
-      }
-      const { brokerId, brokerCounter, topic } = packet
-      const granted = Math.min(qos, packet.qos) as QoS
-      this.queuedMessages++
-      this.queuedBytes += queue.add({
-        cmd: 'publish', brokerId, brokerCounter, topic, payload, qos: granted, retain: false, dup: false
-      })
-    }
-  }
-
-  #isFull ({ size, bytes }: SessionQueue): boolean {
-    const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax, queuedBytesMax } = this.#limits
-    return size >= queuedMessagesPerSessionMax || bytes >= queuedBytesPerSessionMax || this.queuedBytes >= queuedBytesMax
-  }
-
-  updateQueued (clientId: string, packet: Parameters<SessionQueue['update']>[0]): void {
-    this.#sessions.get(clientId)?.queue.update(packet)
-  }
-
-  removeQueued (clientId: string, packet: Parameters<SessionQueue['remove']>[0]): Outgoing | undefined {
-    const removed = this.#sessions.get(clientId)?.queue.remove(packet)
-    if (removed === null || removed === undefined) return undefined
-    this.queuedMessages--
-    this.queuedBytes -= removed.bytes
-    return removed.packet
-  }
-
-  /** Drops what is queued in any session, by topic. @returns how many messages */
-  dropQueued (isMeant: (topic: string) => boolean): number {
+  /** Drops what sessions still have to deliver, by topic. @returns how many deliveries */
+  drop (isMeant: (topic: string) => boolean): number {
     let dropped = 0
-    for (const [clientId, session] of this.#sessions) {
-      const { count, bytes } = session.queue.drop(isMeant)
+    for (const [clientId, record] of this.#records) {
+      const count = record.session?.drop(isMeant) ?? 0
       dropped += count
-      this.queuedMessages -= count
-      this.queuedBytes -= bytes
-      if (count > 0) this.#prune(clientId, session)
+      if (count > 0) this.#prune(clientId, record)
     }
     return dropped
   }
 
-  queued (clientId: string): Outgoing[] {
-    return this.#sessions.get(clientId)?.queue.packets() ?? []
-  }
-
   hasInbound (clientId: string, messageId: number): boolean {
-    return this.#sessions.get(clientId)?.inbound.has(messageId) ?? false
+    return this.#records.get(clientId)?.inbound.has(messageId) ?? false
   }
 
   /** @returns false when the bounds leave no room */
@@ -230,48 +174,49 @@ export class Sessions {
   addInboundOfAbsent (clientId: string, owner: Principal | null, messageId: number, nowMs: number): boolean {
     if (this.hasInbound(clientId, messageId)) return false
     this.addInbound(clientId, messageId)
-    const session = this.#get(clientId)
-    if (session.connections === 0 && session.leftAtMs === Infinity) {
-      session.owner = owner
-      this.#leave(clientId, session, nowMs)
+    const record = this.#get(clientId)
+    if (record.connections === 0 && record.leftAtMs === Infinity) {
+      record.owner = owner
+      this.#leave(clientId, record, nowMs)
     }
     return true
   }
 
   removeInbound (clientId: string, messageId: number): boolean {
-    const removed = this.#sessions.get(clientId)?.inbound.delete(messageId) ?? false
+    const removed = this.#records.get(clientId)?.inbound.delete(messageId) ?? false
     if (removed) this.inboundQos2--
     return removed
   }
 
   releaseInbound (clientId: string): void {
-    const session = this.#sessions.get(clientId)
-    if (session === undefined) return
-    this.inboundQos2 -= session.inbound.size
-    session.inbound.clear()
-    this.#prune(clientId, session)
+    const record = this.#records.get(clientId)
+    if (record === undefined) return
+    this.inboundQos2 -= record.inbound.size
+    record.inbound.clear()
+    this.#prune(clientId, record)
   }
 
-  #get (clientId: string): Session {
-    let session = this.#sessions.get(clientId)
-    if (session === undefined) {
-      session = { owner: null, filters: new Map(), queue: new SessionQueue(), inbound: new Set(), connections: 0, leftAtMs: Infinity }
-      this.#sessions.set(clientId, session)
+  #get (clientId: string): SessionRecord {
+    let record = this.#records.get(clientId)
+    if (record === undefined) {
+      record = { owner: null, session: null, inbound: new Set(), connections: 0, leftAtMs: Infinity }
+      this.#records.set(clientId, record)
     }
-    return session
+    return record
   }
 
-  #leave (clientId: string, session: Session, nowMs: number): void {
-    session.leftAtMs = nowMs
+  #leave (clientId: string, record: SessionRecord, nowMs: number): void {
+    record.leftAtMs = nowMs
     this.#absent++
+    if (record.session !== null) this.#filters.setAway(record.session, true)
     // Sessions with subscriptions are bounded when they subscribe; of the others, only packet ids would be kept.
-    if (session.filters.size === 0 && this.#absent > this.#limits.sessionsMax) this.end(clientId)
-    else this.#prune(clientId, session)
+    if ((record.session?.filters.size ?? 0) === 0 && this.#absent > this.#limits.sessionsMax) this.end(clientId)
+    else this.#prune(clientId, record)
   }
 
-  #prune (clientId: string, { connections, filters, queue, inbound, leftAtMs }: Session): void {
-    if (connections > 0 || filters.size > 0 || queue.size > 0 || inbound.size > 0) return
+  #prune (clientId: string, { connections, session, inbound, leftAtMs }: SessionRecord): void {
+    if (connections > 0 || (session !== null && (session.filters.size > 0 || session.size > 0)) || inbound.size > 0) return
     if (leftAtMs !== Infinity) this.#absent--
-    this.#sessions.delete(clientId)
+    this.#records.delete(clientId)
   }
 }

@@ -1,14 +1,19 @@
 import type { Client, Subscription } from 'aedes'
 import { maySubscribe } from './authorisation.ts'
 import type { Connection, Connections, SubscribingClient } from './connections.ts'
+import type { Deliverer } from './deliver/deliverer.ts'
 import type { LimitHits, LimitName } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { Sessions } from './sessions.ts'
 import { isShared, levelsOf } from './topics.ts'
 
+/** Instead of a granted QoS, in SUBACK (MQTT 3.1.1 §3.9.3). */
+const REFUSED: number = 0x80
+
 interface SubscriptionGuardOptions {
   readonly connections: Connections
   readonly sessions: Sessions
+  readonly deliverer: Pick<Deliverer, 'subscribe' | 'unsubscribe'>
   readonly deniedFilters: readonly string[]
   readonly hits: LimitHits
   readonly limits: Pick<BrokerLimits, 'filterLengthMax' | 'topicLevelsMax' | 'subscriptionsPerClientMax' | 'subscriptionsMax' | 'subscriptionLevelsMax'>
@@ -18,7 +23,7 @@ interface SubscriptionGuardOptions {
  * Aedes' `authorizeSubscribe`: grants a subscription or refuses it with 0x80, and stores what it grants in the client's
  * session.
  */
-export function createSubscriptionGuard ({ connections, sessions, deniedFilters, hits, limits }: SubscriptionGuardOptions) {
+export function createSubscriptionGuard ({ connections, sessions, deliverer, deniedFilters, hits, limits }: SubscriptionGuardOptions) {
   const denied = new Set(deniedFilters)
   const state = { subscriptions: 0, levels: 0, refused: 0 }
 
@@ -45,11 +50,7 @@ export function createSubscriptionGuard ({ connections, sessions, deniedFilters,
     const granted = Object.entries((client as SubscribingClient).subscriptions)
     forget(connection)
     connection.subscriptions = granted.length
-    connection.qosMax = 0
-    for (const [filter, { qos }] of granted) {
-      connection.subscriptionLevels += levelsOf(filter)
-      if (qos > connection.qosMax) connection.qosMax = qos
-    }
+    for (const [filter] of granted) connection.subscriptionLevels += levelsOf(filter)
     state.subscriptions += connection.subscriptions
     state.levels += connection.subscriptionLevels
   }
@@ -62,7 +63,19 @@ export function createSubscriptionGuard ({ connections, sessions, deniedFilters,
   }
 
   return {
-    recount,
+    /** SUBACK is sent: retained messages follow [MQTT-3.3.1-6]. */
+    subscribed (granted: readonly Subscription[], client: Client): void {
+      recount(client)
+      const session = client.closed ? null : connections.of(client)?.session ?? null
+      for (const { topic, qos } of granted) {
+        if (qos !== REFUSED) session?.sendRetained(topic, qos)
+      }
+    },
+    unsubscribed (filters: readonly string[], client: Client): void {
+      const connection = connections.of(client)
+      if (connection !== undefined) deliverer.unsubscribe(connection, filters)
+      recount(client)
+    },
     authorizeSubscribe (
       client: Client, subscription: Subscription, callback: (error: Error | null, granted?: Subscription | null) => void
     ): void {
@@ -85,8 +98,7 @@ export function createSubscriptionGuard ({ connections, sessions, deniedFilters,
         state.subscriptions++
         state.levels += levels
       }
-      if (qos > connection.qosMax) connection.qosMax = qos
-      if (!client.clean) sessions.subscribe(client.id, topic, qos)
+      deliverer.subscribe(connection, topic, qos)
       callback(null, subscription)
     },
     /** The connection has closed. */

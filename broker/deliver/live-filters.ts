@@ -1,0 +1,62 @@
+import type { QoS } from '../session/delivery.ts'
+import type { Session } from '../session/session.ts'
+import { TopicTree } from '../topic-tree.ts'
+import { Watchers } from '../watchers.ts'
+
+/** Subscriptions of all sessions, those whose clients are away included, by topic filter. */
+export class LiveFilters {
+  readonly #tree = new TopicTree<Map<Session, QoS>>()
+  readonly #watchers = new Watchers()
+
+  /** Of a session whose client is there. */
+  add (filter: string, session: Session, qos: QoS): void {
+    session.filters.set(filter, qos)
+    const subscribers = this.#tree.get(filter)
+    if (subscribers === undefined) this.#tree.set(filter, new Map([[session, qos]]))
+    else subscribers.set(session, qos)
+    this.#watchers.add(filter, session)
+  }
+
+  /** @returns whether it was there */
+  remove (filter: string, session: Session): boolean {
+    if (!session.filters.delete(filter)) return false
+    this.#watchers.remove(filter, session)
+    const subscribers = this.#tree.get(filter)
+    subscribers?.delete(session)
+    if (subscribers?.size === 0) this.#tree.delete(filter)
+    return true
+  }
+
+  removeAll (session: Session): void {
+    for (const filter of [...session.filters.keys()]) this.remove(filter, session)
+  }
+
+  /** A session's client has left or come back: what it subscribed to at QoS 0 is for clients that are there. */
+  setAway (session: Session, isAway: boolean): void {
+    for (const [filter, qos] of session.filters) {
+      if (qos > 0) continue
+      if (isAway) this.#watchers.remove(filter, session)
+      else this.#watchers.add(filter, session)
+    }
+  }
+
+  /** @param topic - `vital/{device}`; true may be wrong, false never is */
+  isWatched (topic: string): boolean {
+    return this.#watchers.has(topic)
+  }
+
+  /** Sessions that a message on `topic` is for, each with the highest QoS of its subscriptions that match. */
+  matching (topic: string): ReadonlyMap<Session, QoS> | null {
+    const found = this.#tree.matchTopic(topic)
+    const [first] = found
+    if (first === undefined) return null
+    if (found.length === 1) return first
+    const highest = new Map(first)
+    for (const subscribers of found) {
+      for (const [session, qos] of subscribers) {
+        if (qos > (highest.get(session) ?? -1)) highest.set(session, qos)
+      }
+    }
+    return highest
+  }
+}

@@ -1,0 +1,377 @@
+/**
+ * What one subscriber is owed.
+ *
+ *   deliver ──> queue ──> in flight ── PUBACK ─────────────────────────> done      (QoS 1)
+ *                             └─────── PUBREC ──> released ── PUBCOMP ─> done      (QoS 2)
+ *
+ * A delivery waits in the queue until the window of the connection and its socket have room, gets the next free packet
+ * id, and stays in flight under it until it is acknowledged, over however many connections that takes [MQTT-2.3.1-4]. A
+ * connection that is attached is first sent what is in flight, in the order in which it was sent before [MQTT-4.4.0-1]
+ * [MQTT-4.6.0-1], then the queue. What is published meanwhile joins the end of the queue, so that a topic's messages keep
+ * their order [MQTT-4.6.0-6].
+ *
+ * Copies of retained messages for a new subscription are read one by one, when nothing else is to be sent: a subscription
+ * may match 100,000. A topic whose live message comes first gets no copy any more, because the copy would be older. When the
+ * connection ends, what is left of them joins the queue, as far as its bounds allow.
+ *
+ * QoS 0 passes by all this: it is written at once, or dropped.
+ */
+import type { LimitHits } from '../limit-hits.ts'
+import type { BrokerLimits } from '../limits.ts'
+import { type Delivery, type Encoded, type Link, type Message, type QoS, toDeliveryBytes } from './delivery.ts'
+
+const PACKET_ID_MAX = 0xffff
+
+export type SessionLimits = Pick<BrokerLimits, 'queuedMessagesPerSessionMax' | 'queuedBytesPerSessionMax' | 'queuedBytesMax' |
+  'subscriberBufferBytesMax'>
+
+/** Of all sessions together. */
+export interface Totals {
+  messages: number
+  bytes: number
+  dropped: number
+}
+
+/** A retained message, as the broker keeps it. */
+export type RetainedCopy = Message & { readonly qos: QoS }
+
+export interface SessionOptions {
+  readonly limits: SessionLimits
+  readonly hits: LimitHits
+  readonly totals: Totals
+  /** A delivery was dropped, because its subscriber does not read. */
+  readonly onUnread: () => void
+  readonly retained: {
+    has (topic: string): boolean
+    matching (filters: readonly string[]): Iterator<RetainedCopy>
+  }
+}
+
+/** Retained messages that a new subscription is still to be sent. */
+interface Walk {
+  readonly qos: QoS
+  readonly copies: Iterator<RetainedCopy>
+}
+
+/** The subscriptions of one client, and their deliveries. It outlives its connections unless it is a clean session. */
+export class Session {
+  readonly #options: SessionOptions
+  readonly #isClean: boolean
+  /** Granted QoS by topic filter. */
+  readonly filters = new Map<string, QoS>()
+  // Most sessions are those of devices that are sent nothing: what they may never need is made when they do.
+  #queue: Delivery[] | null = null
+  #queuedBytes = 0
+  #inFlight: Map<number, Delivery> | null = null
+  /** In flight from before this connection, and not sent again yet. */
+  #resending: Iterator<Delivery> | null = null
+  /** The next of them. */
+  #resent: Delivery | null = null
+  #outstanding = 0
+  #lastPacketId = 0
+  #link: Link | null = null
+  #walks: Map<string, Walk> | null = null
+  /** The copy that waits for room. */
+  #copy: RetainedCopy | null = null
+  /** Topics whose live message came before their copy. */
+  #overtaken: Set<string> | null = null
+  /** Of all deliveries. */
+  bytes = 0
+
+  /** @param isClean - it ends with its connection: no more is kept for it than a slow reader may have unsent */
+  constructor (options: SessionOptions, isClean: boolean) {
+    this.#options = options
+    this.#isClean = isClean
+  }
+
+  get link (): Link | null {
+    return this.#link
+  }
+
+  /** Deliveries, queued and in flight. */
+  get size (): number {
+    return (this.#queue?.length ?? 0) + (this.#inFlight?.size ?? 0)
+  }
+
+  /**
+   * Sends a message, or queues it.
+   * @returns false when it was dropped: the bounds leave no room
+   */
+  deliver (message: Message, qos: 1 | 2): boolean {
+    const link = this.#link
+    const isNext = link !== null && (this.#queue === null || this.#queue.length === 0) && this.#resending === null &&
+      this.#outstanding < link.window && !this.#isUnread(link)
+    if (!isNext && this.#isClean && link !== null && this.#isUnread(link)) return this.#skip(link)
+    if (this.#isFull(isNext)) return this.#drop()
+    const delivery = this.#add(message, qos, false)
+    if (isNext) this.#send(link, delivery)
+    else {
+      this.#enqueue(delivery)
+      // Somebody else may have filled the socket: who waits for room is called, who does not wait is not.
+      if (this.#queue?.length === 1) this.resume()
+    }
+    this.#noteLive(message.topic)
+    return true
+  }
+
+  /** Writes a message of QoS 0, if there is a connection. */
+  pass (message: Message, encoded: Encoded): void {
+    const link = this.#link
+    if (link === null) return
+    if (this.#isUnread(link)) {
+      this.#skip(link)
+      return
+    }
+    link.sendUnacknowledged(message, false, encoded)
+    this.#noteLive(message.topic)
+  }
+
+  /** A live message on `topic` is on its way: an older copy may not come behind it. */
+  #noteLive (topic: string): void {
+    if (this.#walks !== null && this.#options.retained.has(topic)) (this.#overtaken ??= new Set()).add(topic)
+  }
+
+  /** Sends the retained messages that match a new subscription [MQTT-3.3.1-6]. */
+  sendRetained (filter: string, qos: QoS): void {
+    this.#walks ??= new Map()
+    // One that was begun would go on among what is new.
+    this.#walks.delete(filter)
+    this.#walks.set(filter, { qos, copies: this.#options.retained.matching([filter]) })
+    this.resume()
+  }
+
+  /** A connection takes over. @param mayReceive - whether its principal, whose role may have changed, may see a topic */
+  attach (link: Link, mayReceive: (topic: string) => boolean): void {
+    this.#link = link
+    this.#outstanding = 0
+    this.drop((topic) => !mayReceive(topic))
+    const inFlight = [...this.#inFlight?.values() ?? []]
+    for (const delivery of inFlight) delivery.isOutstanding = false
+    // A copy: deliveries are acknowledged and released meanwhile.
+    this.#resending = inFlight.length > 0 ? inFlight.values() : null
+    this.#resent = null
+    this.resume()
+  }
+
+  /** A connection has closed. */
+  detach (link: Link): void {
+    if (this.#link !== link) return
+    this.#link = null
+    this.#resending = null
+    for (let copy = this.#nextCopy(); copy !== null; copy = this.#nextCopy()) {
+      this.#copy = null
+      if (copy.qos === 0) continue
+      if (this.#isFull(false)) {
+        // The rest would be dropped one by one.
+        this.#drop()
+        this.#endWalks()
+      } else {
+        this.#enqueue(this.#add(copy, copy.qos, true))
+      }
+    }
+  }
+
+  /** Goes on, because there is room. */
+  resume (): void {
+    const link = this.#link
+    if (link === null) return
+    while (link.hasRoom && this.#sendOne(link));
+  }
+
+  /** PUBACK. */
+  acknowledge (packetId: number): void {
+    const delivery = this.#inFlight?.get(packetId)
+    if (delivery?.qos === 1) this.#finish(delivery)
+  }
+
+  /** PUBREC: the client owns the message now, and is sent PUBREL [MQTT-4.3.3-1]. */
+  receive (packetId: number): void {
+    const delivery = this.#inFlight?.get(packetId)
+    if (delivery === undefined || delivery.qos !== 2 || delivery.message === null) return
+    this.#forgetMessage(delivery)
+    // PUBRELs that are sent again are sent in the order of PUBRECs [MQTT-4.6.0-4].
+    this.#inFlight?.delete(packetId)
+    this.#inFlight?.set(packetId, delivery)
+  }
+
+  /** PUBCOMP. */
+  complete (packetId: number): void {
+    const delivery = this.#inFlight?.get(packetId)
+    if (delivery?.qos === 2) this.#finish(delivery)
+  }
+
+  /**
+   * Drops deliveries by their topic. The packet id of one that was sent stays taken until its client has let go of it: a
+   * message of QoS 1 until it is acknowledged or its connection has closed, one of QoS 2 until its PUBREL is answered.
+   * @returns how many
+   */
+  drop (isMeant: (topic: string) => boolean): number {
+    let dropped = 0
+    const queue = this.#queue
+    this.#queue = queue?.filter((delivery) => {
+      if (delivery.message === null || !isMeant(delivery.message.topic)) return true
+      dropped++
+      this.#queuedBytes -= delivery.bytes
+      this.#count(-1, -delivery.bytes)
+      return false
+    }) ?? null
+    for (const delivery of this.#inFlight?.values() ?? []) {
+      if (delivery.message === null || !isMeant(delivery.message.topic)) continue
+      dropped++
+      this.#forgetMessage(delivery)
+    }
+    return dropped
+  }
+
+  /** Forgets all deliveries; the subscriptions are the caller's to end. */
+  clear (): void {
+    this.#count(-this.size, -this.bytes)
+    this.#queue = null
+    this.#queuedBytes = 0
+    this.#inFlight = null
+    this.#resending = null
+    this.#endWalks()
+  }
+
+  /** @returns whether anything was sent */
+  #sendOne (link: Link): boolean {
+    const window = link.window - this.#outstanding
+    if (this.#resending !== null) return this.#resend(link, this.#resending, window)
+    const next = this.#queue?.[0]
+    if (next !== undefined) {
+      if (window <= 0) return false
+      this.#queue?.shift()
+      this.#queuedBytes -= next.bytes
+      this.#send(link, next)
+      return true
+    }
+    const copy = this.#nextCopy()
+    if (copy === null) return false
+    if (copy.qos === 0) {
+      link.sendUnacknowledged(copy, true, { mqtt3: null })
+    } else {
+      if (window <= 0 || this.#isFull(true)) return false
+      this.#send(link, this.#add(copy, copy.qos, true))
+    }
+    this.#copy = null
+    return true
+  }
+
+  #resend (link: Link, resending: Iterator<Delivery>, window: number): boolean {
+    this.#resent ??= resending.next().value ?? null
+    const delivery = this.#resent
+    if (delivery === null) {
+      this.#resending = null
+      return true
+    }
+    const isNeeded = this.#inFlight?.get(delivery.packetId) === delivery
+    if (isNeeded && isUnreceived(delivery)) {
+      if (window <= 0) return false
+      this.#write(link, delivery, true)
+    } else if (isNeeded) {
+      if (delivery.qos === 2) link.release(delivery.packetId)
+      else this.#remove(delivery)
+    }
+    this.#resent = null
+    return true
+  }
+
+  #send (link: Link, delivery: Delivery): void {
+    this.#inFlight ??= new Map()
+    do this.#lastPacketId = this.#lastPacketId % PACKET_ID_MAX + 1
+    while (this.#inFlight.has(this.#lastPacketId))
+    delivery.packetId = this.#lastPacketId
+    this.#inFlight.set(delivery.packetId, delivery)
+    if (isUnreceived(delivery)) this.#write(link, delivery, false)
+  }
+
+  #write (link: Link, delivery: Delivery & { readonly message: Message }, isDuplicate: boolean): void {
+    delivery.isOutstanding = true
+    this.#outstanding++
+    link.send(delivery, isDuplicate)
+  }
+
+  #finish (delivery: Delivery): void {
+    this.#remove(delivery)
+    if (delivery.isOutstanding) this.#outstanding--
+    if ((this.#queue !== null && this.#queue.length > 0) || this.#walks !== null || this.#resending !== null) this.resume()
+  }
+
+  #enqueue (delivery: Delivery): void {
+    (this.#queue ??= []).push(delivery)
+    this.#queuedBytes += delivery.bytes
+  }
+
+  #isUnread (link: Link): boolean {
+    return link.unsentBytes + (this.#isClean ? this.#queuedBytes : 0) > this.#options.limits.subscriberBufferBytesMax
+  }
+
+  #remove (delivery: Delivery): void {
+    this.#inFlight?.delete(delivery.packetId)
+    this.#count(-1, -delivery.bytes)
+  }
+
+  #add (message: Message, qos: 1 | 2, isRetained: boolean): Delivery {
+    const bytes = toDeliveryBytes(message)
+    this.#count(1, bytes)
+    return { message, qos, isRetained, packetId: 0, isOutstanding: false, bytes }
+  }
+
+  #forgetMessage (delivery: Delivery): void {
+    const bytes = toDeliveryBytes(null)
+    this.#count(0, bytes - delivery.bytes)
+    delivery.message = null
+    delivery.bytes = bytes
+  }
+
+  #count (messages: number, bytes: number): void {
+    this.bytes += bytes
+    this.#options.totals.messages += messages
+    this.#options.totals.bytes += bytes
+  }
+
+  /** @param isNext - what is sent at once needs no room in the queue: the window bounds how much is in flight */
+  #isFull (isNext: boolean): boolean {
+    const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax, queuedBytesMax } = this.#options.limits
+    return (!isNext && (this.#queue?.length ?? 0) >= queuedMessagesPerSessionMax) ||
+      this.bytes >= queuedBytesPerSessionMax || this.#options.totals.bytes >= queuedBytesMax
+  }
+
+  #drop (): false {
+    this.#options.totals.dropped++
+    this.#options.hits.hit('queue')
+    return false
+  }
+
+  #skip (link: Link): false {
+    if (link.unsentBytes !== Infinity) this.#options.onUnread()
+    return false
+  }
+
+  /** The next retained copy at its granted QoS; it stays the next one until it was sent. */
+  #nextCopy (): RetainedCopy | null {
+    if (this.#copy !== null && this.#overtaken?.has(this.#copy.topic) !== true) return this.#copy
+    this.#copy = null
+    for (const [filter, { qos, copies }] of this.#walks ?? []) {
+      for (let step = copies.next(); step.done !== true; step = copies.next()) {
+        const { topic, payload, qos: publishedQoS } = step.value
+        if (this.#overtaken?.has(topic) === true) continue
+        this.#copy = { topic, payload, qos: Math.min(qos, publishedQoS) as QoS }
+        return this.#copy
+      }
+      this.#walks?.delete(filter)
+    }
+    this.#endWalks()
+    return null
+  }
+
+  #endWalks (): void {
+    this.#walks = null
+    this.#copy = null
+    this.#overtaken = null
+  }
+}
+
+function isUnreceived (delivery: Delivery): delivery is Delivery & { readonly message: Message } {
+  return delivery.message !== null
+}

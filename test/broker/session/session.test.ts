@@ -1,0 +1,175 @@
+import t from 'tap'
+import { LimitHits } from '../../../broker/limit-hits.ts'
+import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
+import type { Delivery, Link, Message } from '../../../broker/session/delivery.ts'
+import { type RetainedCopy, Session, type SessionLimits, type Totals } from '../../../broker/session/session.ts'
+import { createRandom } from '../broker.ts'
+
+type Sent = { readonly kind: 'publish', readonly text: string, readonly id: number, readonly isDuplicate: boolean, readonly qos: 0 | 1 | 2 } |
+  { readonly kind: 'pubrel', readonly id: number }
+
+/** A connection that takes what it is given. */
+class FakeLink implements Link {
+  readonly sent: Sent[] = []
+  readonly window: number
+  hasRoom = true
+  unsentBytes = 0
+
+  constructor (window: number) {
+    this.window = window
+  }
+
+  sendUnacknowledged ({ payload }: Message): void {
+    this.sent.push({ kind: 'publish', text: payload.toString(), id: 0, isDuplicate: false, qos: 0 })
+  }
+
+  send ({ message, packetId, qos }: Delivery & { readonly message: Message }, isDuplicate: boolean): void {
+    this.sent.push({ kind: 'publish', text: message.payload.toString(), id: packetId, isDuplicate, qos })
+  }
+
+  release (packetId: number): void {
+    this.sent.push({ kind: 'pubrel', id: packetId })
+  }
+}
+
+const toMessage = (text: string): Message => ({ topic: 'vital/lk', payload: Buffer.from(text) })
+const everything = () => true
+
+function createSession ({ retained = [], isClean = false, limits = {} }: { retained?: RetainedCopy[], isClean?: boolean, limits?: Partial<SessionLimits> } = {}) {
+  const totals: Totals = { messages: 0, bytes: 0, dropped: 0 }
+  const unread = { count: 0 }
+  const session = new Session({
+    limits: { ...DEFAULT_LIMITS, ...limits },
+    hits: new LimitHits(),
+    totals,
+    retained: { has: (topic) => retained.some((copy) => copy.topic === topic), matching: () => retained.values() },
+    onUnread () { unread.count++ }
+  }, isClean)
+  return { session, totals, unread }
+}
+
+for (const window of [1, 2, 20]) {
+  t.test(`a window of ${window} is never exceeded, and each message arrives, at QoS 2 once, in order`, (t) => {
+    const seed = Math.floor(Math.random() * 2 ** 32)
+    t.comment(`seed ${seed}`)
+    const random = createRandom(seed)
+    const { session, totals } = createSession()
+    let link = new FakeLink(window)
+    session.attach(link, everything)
+    let read = 0
+    let outstanding = new Map<number, 1 | 2>()
+    const received = new Set<number>()
+    const arrived: { 1: string[], 2: string[] } = { 1: [], 2: [] }
+    const owedByClient = new Set<number>()
+    const readOn = () => {
+      for (; read < link.sent.length; read++) {
+        const packet = link.sent[read]!
+        if (packet.kind === 'pubrel') {
+          owedByClient.add(packet.id)
+          continue
+        }
+        t.notOk(outstanding.has(packet.id), 'its packet id is free')
+        outstanding.set(packet.id, packet.qos as 1 | 2)
+        if (outstanding.size > window) t.fail(`${outstanding.size} outstanding`)
+        const known = packet.qos === 2 ? received.has(packet.id) : arrived[1].includes(packet.text)
+        if (known) t.ok(packet.isDuplicate)
+        else arrived[packet.qos as 1 | 2].push(packet.text)
+        if (packet.qos === 2) received.add(packet.id)
+      }
+    }
+    const step = (choice: number) => {
+      const [id, qos] = [...outstanding][Math.floor(random() * outstanding.size)] ?? []
+      if (choice < 0.05) {
+        session.detach(link)
+        link = new FakeLink(window)
+        read = 0
+        outstanding = new Map()
+        owedByClient.clear()
+        session.attach(link, everything)
+      } else if (choice < 0.1) {
+        link.hasRoom = !link.hasRoom
+        if (link.hasRoom) session.resume()
+      } else if (id !== undefined && qos === 1) {
+        outstanding.delete(id)
+        session.acknowledge(id)
+      } else if (id !== undefined) {
+        session.receive(id)
+        owedByClient.add(id)
+      }
+      for (const id of random() < 0.5 ? owedByClient : []) {
+        owedByClient.delete(id)
+        received.delete(id)
+        outstanding.delete(id)
+        session.complete(id)
+      }
+      readOn()
+    }
+    const sent: { 1: string[], 2: string[] } = { 1: [], 2: [] }
+    for (let number = 1; number <= 600; number++) {
+      const qos = random() < 0.5 ? 1 : 2
+      sent[qos].push(String(number))
+      t.ok(session.deliver(toMessage(String(number)), qos))
+      readOn()
+      step(random())
+    }
+    link.hasRoom = true
+    session.resume()
+    readOn()
+    for (let steps = 0; session.size > 0 && steps < 100_000; steps++) step(0.5)
+    t.strictSame(arrived, sent)
+    t.match(totals, { messages: 0, bytes: 0, dropped: 0 })
+    t.end()
+  })
+}
+
+t.test('PUBRELs are sent again in the order of PUBRECs, behind what was not received', (t) => {
+  const { session } = createSession()
+  const link = new FakeLink(10)
+  session.attach(link, everything)
+  for (const text of ['a', 'b', 'c']) session.deliver(toMessage(text), 2)
+  session.receive(3)
+  session.receive(1)
+  session.detach(link)
+  const next = new FakeLink(10)
+  session.attach(next, everything)
+  t.strictSame(next.sent.map((packet) => packet.kind === 'pubrel' ? packet.id : packet.text), ['b', 3, 1])
+  session.acknowledge(2)
+  t.equal(session.size, 3, 'PUBACK does not end QoS 2')
+  session.detach(link)
+  t.equal(session.link, next, 'a connection that was taken over takes nothing with it')
+  t.end()
+})
+
+t.test('retained copies come when nothing else is to be sent, and none behind a newer message', (t) => {
+  const copy = (topic: string, qos: 0 | 1 | 2): RetainedCopy => ({ topic, payload: Buffer.from(`old ${topic}`), qos })
+  const { session } = createSession({ retained: [copy('a', 0), copy('b', 1), copy('vital/lk', 1), copy('c', 2)] })
+  const link = new FakeLink(1)
+  session.attach(link, everything)
+  session.sendRetained('#', 1)
+  session.deliver(toMessage('new'), 1)
+  for (const id of [1, 2, 3]) session.acknowledge(id)
+  t.strictSame(link.sent.map((packet) => packet.kind === 'publish' && `${packet.text} ${packet.qos}`), ['old a 0', 'old b 1', 'new 1', 'old c 1'])
+  t.equal(session.size, 0)
+  t.end()
+})
+
+t.test('a clean session keeps no more than a slow reader may have unsent', (t) => {
+  const { session, unread, totals } = createSession({ isClean: true, limits: { subscriberBufferBytesMax: 1000 } })
+  const link = new FakeLink(1)
+  session.attach(link, everything)
+  link.unsentBytes = 1001
+  t.notOk(session.deliver(toMessage('lost'), 1))
+  session.pass(toMessage('lost'), { mqtt3: null })
+  t.equal(unread.count, 2)
+  link.unsentBytes = 0
+  for (const text of ['sent', 'queued']) t.ok(session.deliver(toMessage(text), 1))
+  for (let count = 0; count < 10; count++) session.deliver(toMessage('more'), 1)
+  t.ok(totals.bytes < 2000 && unread.count > 2)
+  link.unsentBytes = Infinity
+  const { count } = unread
+  session.pass(toMessage('closed'), { mqtt3: null })
+  t.equal(unread.count, count, 'a closed connection is no slow one')
+  session.clear()
+  t.match(totals, { messages: 0, bytes: 0 })
+  t.end()
+})
