@@ -14,6 +14,7 @@ import { hangPostgres, killPostgres, lock, readOnly, stopPostgresImmediate, term
 import { postgresDiskFull } from './faults/postgres-disk.ts'
 import { reverseResend } from './faults/reverse-resend.ts'
 import { poisonRows } from './faults/rows.ts'
+import { sessions } from './faults/sessions.ts'
 import { soak } from './faults/soak.ts'
 import { fsyncFails, fsyncFailsStrace, spoolDiskFull, spoolFileLimit, unwritableSpool } from './faults/spool-disk.ts'
 import { twoGateways } from './faults/two-gateways.ts'
@@ -49,6 +50,7 @@ export const FAULTS: readonly Fault[] = [
   lostAcks,
   qos2Cut,
   frozenSubscriber,
+  sessions,
   connectionFlood,
   greedyReaders,
   reconnectStorm,
