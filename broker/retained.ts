@@ -1,7 +1,7 @@
 import type { AedesPublishPacket } from 'aedes'
 import type { BrokerLimits } from './limits.ts'
 import { ownCopy } from './session/delivery.ts'
-import type { RetainedCopy } from './session/session.ts'
+import type { RetainedCopy } from './session/retained-copies.ts'
 import { RESERVED_PREFIX } from './topics.ts'
 import { TopicTree } from './topic-tree.ts'
 

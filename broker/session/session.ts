@@ -10,15 +10,15 @@
  * [MQTT-4.6.0-1], then the queue. What is published meanwhile joins the end of the queue, so that a topic's messages keep
  * their order [MQTT-4.6.0-6].
  *
- * Copies of retained messages for a new subscription are read one by one, when nothing else is to be sent: a subscription
- * may match 100,000. A topic whose live message comes first gets no copy any more, because the copy would be older. When the
- * connection ends, what is left of them joins the queue, as far as its bounds allow.
+ * Copies of retained messages for a new subscription are sent when nothing else is to be sent. When the connection ends,
+ * what is left of them joins the queue, as far as its bounds allow.
  *
  * QoS 0 passes by all this: it is written at once, or dropped.
  */
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import { type Delivery, type Encoded, type Link, type Message, type QoS, toDeliveryBytes } from './delivery.ts'
+import { RetainedCopies, type RetainedSource } from './retained-copies.ts'
 
 const PACKET_ID_MAX = 0xffff
 
@@ -32,25 +32,13 @@ export interface Totals {
   dropped: number
 }
 
-/** A retained message, as the broker keeps it. */
-export type RetainedCopy = Message & { readonly qos: QoS }
-
 export interface SessionOptions {
   readonly limits: SessionLimits
   readonly hits: LimitHits
   readonly totals: Totals
   /** A delivery was dropped, because its subscriber does not read. */
   readonly onUnread: () => void
-  readonly retained: {
-    has (topic: string): boolean
-    matching (filters: readonly string[]): Iterator<RetainedCopy>
-  }
-}
-
-/** Retained messages that a new subscription is still to be sent. */
-interface Walk {
-  readonly qos: QoS
-  readonly copies: Iterator<RetainedCopy>
+  readonly retained: RetainedSource
 }
 
 /** The subscriptions of one client, and their deliveries. It outlives its connections unless it is a clean session. */
@@ -70,11 +58,7 @@ export class Session {
   #outstanding = 0
   #lastPacketId = 0
   #link: Link | null = null
-  #walks: Map<string, Walk> | null = null
-  /** The copy that waits for room. */
-  #copy: RetainedCopy | null = null
-  /** Topics whose live message came before their copy. */
-  #overtaken: Set<string> | null = null
+  #copies: RetainedCopies | null = null
   /** Of all deliveries. */
   bytes = 0
 
@@ -110,7 +94,7 @@ export class Session {
       // Somebody else may have filled the socket: who waits for room is called, who does not wait is not.
       if (this.#queue?.length === 1) this.resume()
     }
-    this.#noteLive(message.topic)
+    this.#copies?.noteLive(message.topic)
     return true
   }
 
@@ -123,20 +107,13 @@ export class Session {
       return
     }
     link.sendUnacknowledged(message, false, encoded)
-    this.#noteLive(message.topic)
-  }
-
-  /** A live message on `topic` is on its way: an older copy may not come behind it. */
-  #noteLive (topic: string): void {
-    if (this.#walks !== null && this.#options.retained.has(topic)) (this.#overtaken ??= new Set()).add(topic)
+    this.#copies?.noteLive(message.topic)
   }
 
   /** Sends the retained messages that match a new subscription [MQTT-3.3.1-6]. */
   sendRetained (filter: string, qos: QoS): void {
-    this.#walks ??= new Map()
-    // One that was begun would go on among what is new.
-    this.#walks.delete(filter)
-    this.#walks.set(filter, { qos, copies: this.#options.retained.matching([filter]) })
+    this.#copies ??= new RetainedCopies(this.#options.retained)
+    this.#copies.add(filter, qos)
     this.resume()
   }
 
@@ -158,17 +135,7 @@ export class Session {
     if (this.#link !== link) return
     this.#link = null
     this.#resending = null
-    for (let copy = this.#nextCopy(); copy !== null; copy = this.#nextCopy()) {
-      this.#copy = null
-      if (copy.qos === 0) continue
-      if (this.#isFull(false)) {
-        // The rest would be dropped one by one.
-        this.#drop()
-        this.#endWalks()
-      } else {
-        this.#enqueue(this.#add(copy, copy.qos, true))
-      }
-    }
+    this.#enqueueCopies()
   }
 
   /** Goes on, because there is room. */
@@ -230,7 +197,7 @@ export class Session {
     this.#queuedBytes = 0
     this.#inFlight = null
     this.#resending = null
-    this.#endWalks()
+    this.#copies = null
   }
 
   /** @returns whether anything was sent */
@@ -245,15 +212,22 @@ export class Session {
       this.#send(link, next)
       return true
     }
-    const copy = this.#nextCopy()
-    if (copy === null) return false
+    return this.#sendCopy(link, window)
+  }
+
+  #sendCopy (link: Link, window: number): boolean {
+    const copy = this.#copies?.peek() ?? null
+    if (copy === null) {
+      this.#copies = null
+      return false
+    }
     if (copy.qos === 0) {
       link.sendUnacknowledged(copy, true, { mqtt3: null })
     } else {
       if (window <= 0 || this.#isFull(true)) return false
       this.#send(link, this.#add(copy, copy.qos, true))
     }
-    this.#copy = null
+    this.#copies?.take()
     return true
   }
 
@@ -294,7 +268,7 @@ export class Session {
   #finish (delivery: Delivery): void {
     this.#remove(delivery)
     if (delivery.isOutstanding) this.#outstanding--
-    if ((this.#queue !== null && this.#queue.length > 0) || this.#walks !== null || this.#resending !== null) this.resume()
+    if ((this.#queue !== null && this.#queue.length > 0) || this.#copies !== null || this.#resending !== null) this.resume()
   }
 
   #enqueue (delivery: Delivery): void {
@@ -348,27 +322,20 @@ export class Session {
     return false
   }
 
-  /** The next retained copy at its granted QoS; it stays the next one until it was sent. */
-  #nextCopy (): RetainedCopy | null {
-    if (this.#copy !== null && this.#overtaken?.has(this.#copy.topic) !== true) return this.#copy
-    this.#copy = null
-    for (const [filter, { qos, copies }] of this.#walks ?? []) {
-      for (let step = copies.next(); step.done !== true; step = copies.next()) {
-        const { topic, payload, qos: publishedQoS } = step.value
-        if (this.#overtaken?.has(topic) === true) continue
-        this.#copy = { topic, payload, qos: Math.min(qos, publishedQoS) as QoS }
-        return this.#copy
+  /** Its connection has closed before they were sent. */
+  #enqueueCopies (): void {
+    const copies = this.#copies
+    this.#copies = null
+    for (let copy = copies?.peek() ?? null; copy !== null; copy = copies?.peek() ?? null) {
+      copies?.take()
+      if (copy.qos === 0) continue
+      // The rest would be dropped one by one.
+      if (this.#isFull(false)) {
+        this.#drop()
+        return
       }
-      this.#walks?.delete(filter)
+      this.#enqueue(this.#add(copy, copy.qos, true))
     }
-    this.#endWalks()
-    return null
-  }
-
-  #endWalks (): void {
-    this.#walks = null
-    this.#copy = null
-    this.#overtaken = null
   }
 }
 

@@ -2,7 +2,8 @@ import t from 'tap'
 import { LimitHits } from '../../../broker/limit-hits.ts'
 import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
 import type { Delivery, Link, Message } from '../../../broker/session/delivery.ts'
-import { type RetainedCopy, Session, type SessionLimits, type Totals } from '../../../broker/session/session.ts'
+import type { RetainedCopy } from '../../../broker/session/retained-copies.ts'
+import { Session, type SessionLimits, type Totals } from '../../../broker/session/session.ts'
 import { createRandom } from '../broker.ts'
 
 type Sent = { readonly kind: 'publish', readonly text: string, readonly id: number, readonly isDuplicate: boolean, readonly qos: 0 | 1 | 2 } |

@@ -1,0 +1,65 @@
+import type { Message, QoS } from './delivery.ts'
+
+/** A retained message, as the broker keeps it. */
+export type RetainedCopy = Message & { readonly qos: QoS }
+
+/** Where copies come from. */
+export interface RetainedSource {
+  has (topic: string): boolean
+  /** Read as they are asked for. */
+  matching (filters: readonly string[]): Iterator<RetainedCopy>
+}
+
+/** Retained messages that a new subscription is still to be sent. */
+interface Walk {
+  readonly qos: QoS
+  readonly copies: Iterator<RetainedCopy>
+}
+
+/**
+ * Copies of retained messages that new subscriptions of one session are still to be sent. They are read one by one: a
+ * subscription may match 100,000. A topic whose live message comes first gets no copy any more: it would be older.
+ */
+export class RetainedCopies {
+  readonly #source: RetainedSource
+  readonly #walks = new Map<string, Walk>()
+  /** The one that was read and not taken. */
+  #copy: RetainedCopy | null = null
+  /** Topics whose live message came before their copy. */
+  #overtaken: Set<string> | null = null
+
+  constructor (source: RetainedSource) {
+    this.#source = source
+  }
+
+  add (filter: string, qos: QoS): void {
+    // One that was begun would go on among what is new.
+    this.#walks.delete(filter)
+    this.#walks.set(filter, { qos, copies: this.#source.matching([filter]) })
+  }
+
+  /** A live message on `topic` is on its way. */
+  noteLive (topic: string): void {
+    if (this.#source.has(topic)) (this.#overtaken ??= new Set()).add(topic)
+  }
+
+  /** The next copy at its granted QoS, until it is taken; `null` when there is none. */
+  peek (): RetainedCopy | null {
+    if (this.#copy !== null && this.#overtaken?.has(this.#copy.topic) !== true) return this.#copy
+    this.#copy = null
+    for (const [filter, { qos, copies }] of this.#walks) {
+      for (let step = copies.next(); step.done !== true; step = copies.next()) {
+        const { topic, payload, qos: publishedQoS } = step.value
+        if (this.#overtaken?.has(topic) === true) continue
+        this.#copy = { topic, payload, qos: Math.min(qos, publishedQoS) as QoS }
+        return this.#copy
+      }
+      this.#walks.delete(filter)
+    }
+    return null
+  }
+
+  take (): void {
+    this.#copy = null
+  }
+}
