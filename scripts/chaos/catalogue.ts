@@ -9,6 +9,7 @@ import { hugeDefaultPartition } from './faults/huge-default.ts'
 import { killGateway, sigterm } from './faults/kill-gateway.ts'
 import { letterRefused } from './faults/letters.ts'
 import { frozenSubscriber, lostAcks, qos2Cut, reconnectStorm } from './faults/network.ts'
+import { largeReadings } from './faults/large-readings.ts'
 import { longOutage } from './faults/outage.ts'
 import { hangPostgres, killPostgres, lock, readOnly, stopPostgresImmediate, terminateBackend } from './faults/postgres.ts'
 import { postgresDiskFull } from './faults/postgres-disk.ts'
@@ -16,6 +17,7 @@ import { reverseResend } from './faults/reverse-resend.ts'
 import { poisonRows } from './faults/rows.ts'
 import { sessions } from './faults/sessions.ts'
 import { soak } from './faults/soak.ts'
+import { spaceReturns } from './faults/space-returns.ts'
 import { fsyncFails, fsyncFailsStrace, spoolDiskFull, spoolFileLimit, unwritableSpool } from './faults/spool-disk.ts'
 import { twoGateways } from './faults/two-gateways.ts'
 
@@ -29,6 +31,7 @@ export const FAULTS: readonly Fault[] = [
   stopPostgresImmediate,
   hangPostgres,
   longOutage,
+  largeReadings,
   terminateBackend,
   readOnly,
   postgresDiskFull,
@@ -41,6 +44,7 @@ export const FAULTS: readonly Fault[] = [
   clockBehind,
   clockAhead,
   spoolDiskFull,
+  spaceReturns,
   spoolFileLimit,
   unwritableSpool,
   fsyncFails,

@@ -39,5 +39,6 @@ export const DEFAULT_LOAD: Load = {
   qos2Every: 8,
   arrayReadings: 0,
   blobBytes: 0,
+  waveformBytesMax: 0,
   isIdentified: false
 }

@@ -7,8 +7,9 @@ const RETRY_MIN_MS = 100
 const RETRY_MAX_MS = 400
 /** Longer than the gateway holds a request. */
 const ANSWER_TIMEOUT_MS = 20_000
-/** Readings in one POST. */
+/** Readings in one POST, and characters of them: the gateway takes 256 KiB. */
 const POST_READINGS_MAX = 50
+const POST_CHARACTERS_MAX = 200_000
 
 /** A legacy device: one POST at a time over a kept connection, the same again until it is answered with 202. */
 export class HttpDevice {
@@ -45,7 +46,14 @@ export class HttpDevice {
     const { id, secret } = this.#options
     if (this.#posting === null) {
       if (this.#waiting.length === 0) return
-      const readings = this.#waiting.splice(0, POST_READINGS_MAX)
+      let characters = 0
+      let count = 0
+      for (const { fields } of this.#waiting) {
+        characters += fields.length
+        if (count > 0 && (count === POST_READINGS_MAX || characters > POST_CHARACTERS_MAX)) break
+        count++
+      }
+      const readings = this.#waiting.splice(0, count)
       const body = toPayload(readings, id)
       const authorization = secret === null ? '' : `Authorization: Bearer ${secret}\r\n`
       const head = 'POST /vital-data HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n' +

@@ -6,6 +6,11 @@ import type { PublisherSettings } from './messages.ts'
 /** The field that a CHECK constraint of the fault `poison-rows` refuses: nobody but the database knows. */
 export const POISON_FIELD = 'poison'
 
+/** Five digits and a comma. */
+const WAVEFORM_SAMPLE_BYTES = 6
+/** As monitors send them; PostgreSQL takes longer for numbers than for text. */
+export const WAVEFORM_FIELD = 'waveform'
+
 const POISONS: ReadonlyArray<(n: number) => string> = [
   (n) => `{"note":"a \\u0000 in it","n":${n}}`,
   (n) => `{"heartRateValue":1e400,"n":${n}}`,
@@ -26,12 +31,17 @@ export interface MadeUpReading {
  * of one instant.
  */
 export function createReadings (
-  { seed, invalidShare, poisonShare, blobBytes, numbering }: Pick<PublisherSettings, 'seed' | 'invalidShare' | 'poisonShare' | 'blobBytes' | 'numbering'>
+  { seed, invalidShare, poisonShare, blobBytes, waveformBytesMax, numbering }:
+  Pick<PublisherSettings, 'seed' | 'invalidShare' | 'poisonShare' | 'blobBytes' | 'waveformBytesMax' | 'numbering'>
 ) {
   const random = createRandom(seed)
   const chance = (share: number) => random.between(0, 1) < share
   let next = numbering.first
   let lastTimestamp = 0
+
+  function makeWaveform (bytes: number): number[] {
+    return Array.from({ length: Math.floor(bytes / WAVEFORM_SAMPLE_BYTES) }, () => Math.floor(random.between(10_000, 99_999)))
+  }
 
   function make (): MadeUpReading {
     const n = next
@@ -47,6 +57,7 @@ export function createReadings (
       ...(chance(0.05) ? { breathValue: Math.floor(random.between(8, 30)) } : {}),
       ...(chance(0.1) ? { temperatureValue: Math.floor(random.between(3500, 4000)) / 100 } : {}),
       ...(chance(0.05) ? { note: { text: 'a ward ✓ "quoted"', values: [1, null, false] } } : {}),
+      ...(waveformBytesMax > 0 ? { [WAVEFORM_FIELD]: makeWaveform(waveformBytesMax ** random.between(0, 1)) } : {}),
       ...(blobBytes > 0 ? { blob: randomBytes(blobBytes).toString('base64') } : {}),
       n
     }

@@ -20,6 +20,8 @@ export interface Load {
   readonly arrayReadings: number
   /** Random text in each reading, which no compression makes smaller. */
   readonly blobBytes: number
+  /** Samples in each reading, of another size each time, small ones as often as large ones; 0: none. */
+  readonly waveformBytesMax: number
   /** The gateway needs credentials: each device is a principal with a secret of its own. */
   readonly isIdentified: boolean
 }

@@ -41,7 +41,8 @@ function createPublisher (settings: PublisherSettings) {
   let dueAtMs = performance.now()
 
   function makeOne (source: typeof sources[number]): number {
-    const length = settings.arrayReadings > 0 ? settings.arrayReadings : uniform() < ARRAY_SHARE ? 2 + Math.floor(uniform() * 4) : 1
+    const isArray = settings.waveformBytesMax === 0 && uniform() < ARRAY_SHARE
+    const length = settings.arrayReadings > 0 ? settings.arrayReadings : isArray ? 2 + Math.floor(uniform() * 4) : 1
     source.device.publish(Array.from({ length }, source.readings.make))
     return length
   }

@@ -35,6 +35,9 @@ export interface BatcherOptions {
   readonly onSpooled: (units: number) => void
 }
 
+/** A small batch takes a few milliseconds where PostgreSQL has time for it. */
+const BUSY_MS = 100
+
 /** Share of the bound below which reading starts again; the gap keeps thousands of sockets from flapping. */
 const REOPEN_SHARE = 0.5
 
@@ -84,9 +87,9 @@ export class Batcher {
     return this.#isAvailable
   }
 
-  /** Whether a whole batch waits for a lane. */
+  /** Whether a whole batch waits for a lane, or what was accepted waits for long: few readings may be much to write. */
   get isBusy (): boolean {
-    return this.#waitingReadings >= this.#options.limits.batchReadingsMax
+    return this.#isBatchFull || this.#options.monotonicMs() - this.oldestAcceptedAtMs > BUSY_MS
   }
 
   /** Monotonic milliseconds: everything accepted earlier is decided. `Infinity` when nothing is pending. */

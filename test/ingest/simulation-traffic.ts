@@ -32,6 +32,7 @@ interface Message {
 
 /** Units of the largest message. */
 export const MESSAGE_UNITS_MAX = 12
+const BLOB_MAX = 250_000
 const FIRST_TIMESTAMP_S = 1_740_000_000
 
 export class Traffic {
@@ -155,6 +156,8 @@ export class Traffic {
     const fields: Record<string, unknown> = { device, timestamp: isValid ? timestamp : -1, id }
     if (poison !== null) fields['poison'] = poison
     if (random.chance(0.1)) fields['note'] = 'x'.repeat(random.below(600))
+    // 60 B to 250 KB; most are small, or a schedule would take minutes.
+    if (random.chance(0.02)) fields['blob'] = 'x'.repeat(Math.floor(BLOB_MAX ** random.next()))
     const element = { id, device, timestamp, isValid, poison, json: JSON.stringify(fields), sent: 0, isAcknowledged: false }
     this.#elements.push(element)
     return element

@@ -14,7 +14,7 @@ const STATE_TIMEOUT_MS = 60_000
 /** Longer than `VITAL_ACK_TIMEOUT_MS`, so that clients are closed. */
 const HELD_MS = 7000
 
-async function mountSpool (rig: Rig): Promise<string> {
+export async function mountSpool (rig: Rig): Promise<string> {
   const spool = join(rig.dataDir, 'spool')
   await mkdir(spool, { recursive: true, mode: 0o700 })
   rig.options.belongings.mountTmpfs(spool, TMPFS_BYTES)
@@ -22,13 +22,13 @@ async function mountSpool (rig: Rig): Promise<string> {
 }
 
 /** Nothing may write there any more when it is unmounted. */
-async function leaveSpool (rig: Rig, spool: string): Promise<void> {
+export async function leaveSpool (rig: Rig, spool: string): Promise<void> {
   await rig.endProcesses()
   rig.options.belongings.unmount(spool)
 }
 
 /** Waits for a readiness. @returns when it came, Unix milliseconds */
-async function untilReadiness (rig: Rig, code: 200 | 503, why: string): Promise<number> {
+export async function untilReadiness (rig: Rig, code: 200 | 503, why: string): Promise<number> {
   const tookMs = await rig.until(async () => (await rig.readiness()).code === code, STATE_TIMEOUT_MS)
   if (tookMs === null) rig.violate('expected', `readiness did not become ${code} ${why}`)
   return Date.now()
