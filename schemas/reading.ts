@@ -43,7 +43,7 @@ export const ReadingSchema = Type.Object({
   bloodPressureDiastolic: vital('mmHg'),
   spo2Value: vital('Blood oxygen saturation, percent'),
   temperatureValue: vital('Body temperature, degrees Celsius')
-})
+}, { description: 'Other fields of any JSON type are kept. Names are exact: `heartRate` and `heart_rate` are other fields, and no heart rate.' })
 
 export type Reading = Static<typeof ReadingSchema> & Record<string, unknown>
 

@@ -22,6 +22,7 @@ import { DeadLetterCaps } from './ingest/dead-letter-caps.ts'
 import { createIngest } from './ingest/ingest.ts'
 import { createJournal } from './ingest/journal.ts'
 import { Ledger } from './ingest/ledger.ts'
+import { createNameHints } from './ingest/name-hints.ts'
 import { Replayer } from './ingest/replayer.ts'
 import { type Disk, realDisk } from './ingest/spool/disk.ts'
 import { openSpool, type Spool } from './ingest/spool/spool.ts'
@@ -116,6 +117,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
   async function startTraffic (database: Database, connectionString: string, spool: Spool) {
     const clock = createClock({ ownMs: faults.nowMs ?? Date.now, monotonicMs: () => performance.now(), logger })
     const ledger = new Ledger()
+    const nameHints = createNameHints(logger)
     const caps: DeadLetterCaps = new DeadLetterCaps({
       deadLettersMax: config.deadLettersMax,
       deadLettersPerDeviceMax: config.deadLettersPerDeviceMax,
@@ -178,6 +180,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       caps,
       ledger,
       clock,
+      nameHints,
       onDurable: (durationMs) => metrics.observeAck(durationMs),
       fanOut: (device, payload) => broker.publish({ topic: `vital/${device}`, payload, qos: 1 })
     })
@@ -209,6 +212,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     const metrics = createMetrics(new Registry(), {
       startedAtMs: clock.nowMs(),
       ledger,
+      nearMissNames: nameHints.count,
       pending: () => batcher.pending + replayer.pending,
       bufferBytes: () => batcher.bytes,
       circuitState: () => circuit.state,

@@ -10,6 +10,8 @@ export interface MetricsSources {
   /** Unix milliseconds from which everything is counted. */
   readonly startedAtMs: number
   readonly ledger: Ledger
+  /** Different names of fields that are nearly those of vital signs. */
+  readonly nearMissNames: () => number
   readonly pending: () => number
   readonly bufferBytes: () => number
   readonly circuitState: () => CircuitState
@@ -76,6 +78,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const duplicate = counter('readings_duplicate', 'Readings that were stored before', ['transport'])
   const deadLettered = counter('readings_dead_lettered', 'Inputs kept as dead letters', ['transport', 'reason'])
   const refused = counter('readings_refused', 'Inputs that were not kept', ['transport', 'reason'])
+  const nearMissNames = counter('near_miss_names', 'Different field names that nearly are a vital sign\'s (heart_rate); the log names each, up to a hundred', [])
   const pending = gauge('readings_pending', 'Readings accepted and not yet decided')
   const bufferBytes = gauge('buffer_bytes', 'Bytes of readings accepted and not yet decided')
   const spoolBytes = gauge('spool_bytes', 'Bytes in the disk spool')
@@ -202,7 +205,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
       [handshakesFailed, mqtt.handshakesFailed], [handshakesRefused, mqtt.handshakesRefused],
       [proxyHeadersRefused, mqtt.proxyHeadersRefused], [webSocketsRefused, mqtt.webSocketsRefused],
       [readsRefused, reads.refused], [spoolReplayed, spool.replayed], [spoolDamage, spool.damage],
-      [lettersRefused, sources.lettersRefused()], [retentionReadings, retention.readings], [retentionPartitions, retention.partitions]
+      [nearMissNames, sources.nearMissNames()], [lettersRefused, sources.lettersRefused()], [retentionReadings, retention.readings], [retentionPartitions, retention.partitions]
     ] as const) {
       metric.reset()
       metric.inc(value)

@@ -10,6 +10,7 @@ import type { Batcher } from './batcher.ts'
 import type { DeadLetterCaps } from './dead-letter-caps.ts'
 import { decode, type Decoded, type Refused } from './decode.ts'
 import type { Ledger } from './ledger.ts'
+import type { NameHints } from './name-hints.ts'
 import { toPayload } from './reading-row.ts'
 import { type Settlement, Submission, type SubmissionOptions } from './submission.ts'
 
@@ -24,6 +25,7 @@ export interface IngestOptions {
   readonly caps: DeadLetterCaps
   readonly ledger: Ledger
   readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed'>
+  readonly nameHints: Pick<NameHints, 'observe'>
   /** Time from receipt to durable, of one message. */
   readonly onDurable: (durationMs: number) => void
   /** Shows a device's readings that came over HTTP to the topic's subscribers. */
@@ -45,7 +47,7 @@ class PublishSubmission extends Submission {
 }
 
 /** The two doors of ingest: both transports are decoded, counted, batched and made durable by the same code. */
-export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut }: IngestOptions) {
+export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurable, fanOut }: IngestOptions) {
   /** See {@link IngestPublish}. */
   const acceptPublish: IngestPublish = (publish) => {
     const receivedAtMs = clock.nowMs()
@@ -53,6 +55,7 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
       ? toInvalidTopic(publish)
       : decode(publish.payload, publish.device, receivedAtMs, clock.isConfirmed())
     ledger.received('mqtt', rows.length + refused.length)
+    nameHints.observe(rows, receivedAtMs)
     const letters = refused.length === 0 ? NONE : toLetters(publish, refused, receivedAtMs)
     if (rows.length === 0 && letters.length === 0) {
       publish.settle(toVerdict(publish.payload, rows, refused, receivedAtMs, null))
@@ -96,6 +99,7 @@ export function createIngest ({ batcher, caps, ledger, clock, onDurable, fanOut 
     const { rows, refused } = decode(payload, null, receivedAtMs, clock.isConfirmed())
     const count = rows.length + refused.length
     ledger.received('http', count)
+    nameHints.observe(rows, receivedAtMs)
     const [first] = refused
     if (first !== undefined) {
       ledger.refused('http', first.reason, count)

@@ -101,7 +101,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
   })
   const replayer = new Replayer({ ...limits, spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
   const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now(), isConfirmed: () => true }
-  const ingest = createIngest({ batcher, caps, ledger, clock, onDurable: () => {}, fanOut: () => {} })
+  const ingest = createIngest({ batcher, caps, ledger, clock, nameHints: { observe () {} }, onDurable: () => {}, fanOut: () => {} })
 
   async function connectDatabase (): Promise<void> {
     await database.prepare(isAlive)
