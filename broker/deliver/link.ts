@@ -4,9 +4,9 @@ import type { Delivery, Encoded, Link, Message } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
 import { encodePublish, encodePubrel } from './publish-frame.ts'
 
-/** Aedes' client has this method; its types do not tell. It closes a client whose socket takes nothing for `drainTimeoutMs`. */
+/** Aedes' client has this; its types do not tell. It closes a client whose socket takes nothing for `drainTimeoutMs`. */
 interface DrainingClient extends Client {
-  waitForDrain (callback: (error: Error | null) => void): void
+  waitForDrain (callback: (error?: Error | null) => void): void
 }
 
 /** A connection of MQTT 3.1 or 3.1.1 to a subscriber. */
@@ -72,7 +72,7 @@ export class ConnectionLink implements Link {
     this.#isWaiting = true
     ;(this.#connection.client as DrainingClient).waitForDrain((error) => {
       this.#isWaiting = false
-      if (error === null) this.#session.resume()
+      if (!error) this.#session.resume()
     })
   }
 }

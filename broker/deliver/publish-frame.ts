@@ -14,14 +14,16 @@ export interface PublishFlags {
 }
 
 /** Encodes a PUBLISH of MQTT 3.1.1 in one piece: mqtt-packet writes five, each of them a step of the stream. */
-export function encodePublish (topic: string, payload: Buffer, { qos, isRetained, isDuplicate, packetId }: PublishFlags): Buffer {
+export function encodePublish (
+  topic: string, payload: Buffer, { qos, isRetained, isDuplicate, packetId }: PublishFlags
+): Buffer {
   const topicBytes = Buffer.byteLength(topic)
   const length = 2 + topicBytes + (qos > 0 ? 2 : 0) + payload.length
   const lengthBytes = length < 0x80 ? 1 : length < 0x4000 ? 2 : length < 0x20_0000 ? 3 : 4
   const frame = Buffer.allocUnsafe(1 + lengthBytes + length)
   frame[0] = PUBLISH | (isDuplicate ? DUP : 0) | qos << 1 | (isRetained ? RETAIN : 0)
   let at = 1
-  for (let rest = length; at <= lengthBytes; rest >>= 7) frame[at++] = at <= lengthBytes ? rest & 0x7f | 0x80 : rest & 0x7f
+  for (let rest = length; at <= lengthBytes; at++, rest >>= 7) frame[at] = rest & 0x7f | (at < lengthBytes ? 0x80 : 0)
   at = frame.writeUInt16BE(topicBytes, at)
   at += frame.write(topic, at)
   if (qos > 0) at = frame.writeUInt16BE(packetId, at)

@@ -1,6 +1,6 @@
 export type QoS = 0 | 1 | 2
 
-/** A message as sessions keep it. Its payload is a copy: the one that came in would keep a chunk of its publisher's socket. */
+/** A message as sessions keep it. Its payload is a copy: the original would keep a chunk of its publisher's socket. */
 export interface Message {
   readonly topic: string
   readonly payload: Buffer

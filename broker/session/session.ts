@@ -7,11 +7,11 @@
  * A delivery waits in the queue until the window of the connection and its socket have room, gets the next free packet
  * id, and stays in flight under it until it is acknowledged, over however many connections that takes [MQTT-2.3.1-4]. A
  * connection that is attached is first sent what is in flight, in the order in which it was sent before [MQTT-4.4.0-1]
- * [MQTT-4.6.0-1], then the queue. What is published meanwhile joins the end of the queue, so that a topic's messages keep
- * their order [MQTT-4.6.0-6].
+ * [MQTT-4.6.0-1], then the queue. What is published meanwhile joins the end of the queue, so that a topic's messages
+ * keep their order [MQTT-4.6.0-6].
  *
- * Copies of retained messages for a new subscription are sent when nothing else is to be sent. When the connection ends,
- * what is left of them joins the queue, as far as its bounds allow.
+ * Copies of retained messages for a new subscription are sent when nothing else is to be sent. When the connection
+ * ends, what is left of them joins the queue, as far as its bounds allow.
  *
  * QoS 0 passes by all this: it is written at once, or dropped.
  */
@@ -22,8 +22,8 @@ import { RetainedCopies, type RetainedSource } from './retained-copies.ts'
 
 const PACKET_ID_MAX = 0xffff
 
-export type SessionLimits = Pick<BrokerLimits, 'queuedMessagesPerSessionMax' | 'queuedBytesPerSessionMax' | 'queuedBytesMax' |
-  'subscriberBufferBytesMax'>
+export type SessionLimits = Pick<BrokerLimits, 'queuedMessagesPerSessionMax' | 'queuedBytesPerSessionMax' |
+  'queuedBytesMax' | 'subscriberBufferBytesMax'>
 
 /** Of all sessions together. */
 export interface Totals {
@@ -117,7 +117,7 @@ export class Session {
     this.resume()
   }
 
-  /** A connection takes over. @param mayReceive - whether its principal, whose role may have changed, may see a topic */
+  /** A connection takes over. @param mayReceive - whether its principal may see a topic: its role may have changed */
   attach (link: Link, mayReceive: (topic: string) => boolean): void {
     this.#link = link
     this.#outstanding = 0
@@ -168,8 +168,8 @@ export class Session {
   }
 
   /**
-   * Drops deliveries by their topic. The packet id of one that was sent stays taken until its client has let go of it: a
-   * message of QoS 1 until it is acknowledged or its connection has closed, one of QoS 2 until its PUBREL is answered.
+   * Drops deliveries by their topic. The packet id of one that was sent stays taken until its client has let go of it:
+   * a message of QoS 1 until it is acknowledged or its connection has closed, one of QoS 2 until its PUBREL is answered.
    * @returns how many
    */
   drop (isMeant: (topic: string) => boolean): number {
@@ -224,7 +224,8 @@ export class Session {
     if (copy.qos === 0) {
       link.sendUnacknowledged(copy, true, { mqtt3: null })
     } else {
-      if (window <= 0 || this.#isFull(true)) return false
+      // With nothing to be acknowledged, nothing would come to try again.
+      if (window <= 0 || (this.size > 0 && this.#isFull(true))) return false
       this.#send(link, this.#add(copy, copy.qos, true))
     }
     this.#copies?.take()
@@ -268,7 +269,8 @@ export class Session {
   #finish (delivery: Delivery): void {
     this.#remove(delivery)
     if (delivery.isOutstanding) this.#outstanding--
-    if ((this.#queue !== null && this.#queue.length > 0) || this.#copies !== null || this.#resending !== null) this.resume()
+    const isDone = (this.#queue === null || this.#queue.length === 0) && this.#copies === null && this.#resending === null
+    if (!isDone) this.resume()
   }
 
   #enqueue (delivery: Delivery): void {

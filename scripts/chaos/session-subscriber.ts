@@ -17,7 +17,7 @@ export interface SessionSubscriberOptions {
   readonly onViolation: (message: string) => void
 }
 
-/** What came of one topic as published at one QoS: `seen` are its numbers, `last` the highest that came for the first time. */
+/** What came of one topic as published at one QoS: its numbers, and the highest that came for the first time. */
 interface Stream {
   readonly seen: Set<number>
   last: number
@@ -70,7 +70,9 @@ export class SessionSubscriber {
   /** The QoS that a message on `topic` is owed at. */
   grantedFor (topic: string, publishedQoS: QoS): QoS {
     let granted = -1
-    for (const [filter, qos] of Object.entries(this.#options.filters)) if (matches(filter, topic)) granted = Math.max(granted, qos)
+    for (const [filter, qos] of Object.entries(this.#options.filters)) {
+      if (matches(filter, topic)) granted = Math.max(granted, qos)
+    }
     return Math.max(0, Math.min(granted, publishedQoS)) as QoS
   }
 
@@ -113,7 +115,9 @@ export class SessionSubscriber {
     if (qos === 0) return
     const what = `${topic} ${text}`
     const held = this.#unanswered.get(messageId)
-    if (held !== undefined && held !== what) onViolation(`${clientId}: packet id ${messageId} is in flight with ${held}, and came with ${what}`)
+    if (held !== undefined && held !== what) {
+      onViolation(`${clientId}: packet id ${messageId} is in flight with ${held}, and came with ${what}`)
+    }
     this.#unanswered.set(messageId, what)
     if (qos === 1 || !this.#received.has(messageId)) this.#note(`${topic} ${publishedQoS}`, number, qos, dup)
     if (qos === 2) this.#received.add(messageId)

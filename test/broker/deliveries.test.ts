@@ -3,9 +3,12 @@ import t, { type Test } from 'tap'
 import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from './broker.ts'
 
 const range = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
-const start = (t: Test, options: Parameters<typeof startBroker>[1] = {}) => startBroker(t, { answer: durable, ...options })
-const resume = async (t: Test, { port }: TestBroker) => await RawClient.connected(t, port, { clientId: 'kept', clean: false })
+type Options = Parameters<typeof startBroker>[1]
+const start = (t: Test, options: Options = {}) => startBroker(t, { answer: durable, ...options })
+const resume = (t: Test, { port }: TestBroker) => RawClient.connected(t, port, { clientId: 'kept', clean: false })
 const numbersOf = (client: RawClient) => client.of('publish').map(({ payload }) => Number(payload.toString().slice(1)))
+
+const idsOf = (client: RawClient) => client.of('publish').map(({ messageId }) => messageId)
 
 const leave = async ({ broker }: TestBroker, client: RawClient) => {
   const { clientsConnected } = broker.statistics()
@@ -17,7 +20,9 @@ const leave = async ({ broker }: TestBroker, client: RawClient) => {
 const numbered = ({ broker }: TestBroker, size = 0) => {
   let last = 0
   return (count: number) => {
-    for (const end = last + count; last < end;) broker.publish({ topic: 'vital/lk', payload: Buffer.from(`m${++last}`.padEnd(size)), qos: 1 })
+    for (const end = last + count; last < end;) {
+      broker.publish({ topic: 'vital/lk', payload: Buffer.from(`m${++last}`.padEnd(size)), qos: 1 })
+    }
     return last
   }
 }
@@ -39,7 +44,7 @@ t.test('what was in flight is sent again, whatever filters matched it [MQTT-4.4.
   const back = await resume(t, test)
   await back.waitFor('publish', 5)
   t.strictSame(numbersOf(back), range(5))
-  t.strictSame(back.of('publish').map(({ messageId }) => messageId), kept.of('publish').map(({ messageId }) => messageId), 'under the same packet ids')
+  t.strictSame(idsOf(back), idsOf(kept), 'under the same packet ids')
   t.ok(back.of('publish').every(({ dup }) => dup))
 })
 
@@ -121,7 +126,8 @@ t.test('retained messages that were not reached before the client left are queue
 t.test('each delivery keeps to the QoS of the subscription that it is for [MQTT-3.8.4-6]', async (t) => {
   const test = await start(t)
   const publisher = await RawClient.connected(t, test.port)
-  publisher.send(publishPacket(1, { topic: 'l/kept', retain: true }), publishPacket(2, { topic: 'l/two', retain: true, qos: 2 }))
+  publisher.send(publishPacket(1, { topic: 'l/kept', retain: true }))
+  publisher.send(publishPacket(2, { topic: 'l/two', retain: true, qos: 2 }))
   await publisher.waitFor('puback')
   await publisher.waitFor('pubrec')
   const zero = await RawClient.connected(t, test.port)
@@ -187,7 +193,9 @@ for (const qos of [0, 1] as const) {
     let id = 0
     const publishAll = async (retains: (index: number) => boolean) => {
       publisher.packets.length = 0
-      publisher.send(...topics.map((topic, index) => publishPacket(index + 1, { topic, payload: `m${++id}`, retain: retains(index) })))
+      publisher.send(...topics.map((topic, index) => {
+        return publishPacket(index + 1, { topic, payload: `m${++id}`, retain: retains(index) })
+      }))
       await publisher.waitFor('puback', topics.length)
     }
     await publishAll(() => true)
@@ -239,7 +247,7 @@ t.test('a persistent subscriber that reads slowly gets what its queue holds, the
   t.match(test.broker.statistics(), { queuedDropped: 0, deliveriesDropped: 0 })
 })
 
-t.test('what a session is owed and its client may not see any more is dropped, and its packet ids come to an end', async (t) => {
+t.test('what a device published is dropped from sessions with the device, and packet ids come to an end', async (t) => {
   const test = await start(t)
   const kept = await resume(t, test)
   await kept.subscribe({ 'vital/#': 2 })

@@ -15,7 +15,13 @@ t.test('a PUBLISH is what mqtt-packet writes, at every width of the remaining le
       const flags = { qos, isRetained: bytes % 2 === 0, isDuplicate: qos > 0 && bytes % 3 === 0, packetId: 65_535 }
       const frame = encodePublish('vital/ключ', Buffer.alloc(bytes, 'x'), flags)
       const expected = mqttPacket.generate({
-        cmd: 'publish', topic: 'vital/ключ', payload: Buffer.alloc(bytes, 'x'), qos, retain: flags.isRetained, dup: flags.isDuplicate, messageId: 65_535
+        cmd: 'publish',
+        topic: 'vital/ключ',
+        payload: Buffer.alloc(bytes, 'x'),
+        qos,
+        retain: flags.isRetained,
+        dup: flags.isDuplicate,
+        messageId: 65_535
       })
       t.ok(frame.equals(expected), `${bytes} bytes at QoS ${qos}`)
     }

@@ -6,8 +6,7 @@ import type { RetainedCopy } from '../../../broker/session/retained-copies.ts'
 import { Session, type SessionLimits, type Totals } from '../../../broker/session/session.ts'
 import { createRandom } from '../broker.ts'
 
-type Sent = { readonly kind: 'publish', readonly text: string, readonly id: number, readonly isDuplicate: boolean, readonly qos: 0 | 1 | 2 } |
-  { readonly kind: 'pubrel', readonly id: number }
+type Sent = { kind: 'publish', text: string, id: number, isDuplicate: boolean, qos: 0 | 1 | 2 } | { kind: 'pubrel', id: number }
 
 /** A connection that takes what it is given. */
 class FakeLink implements Link {
@@ -35,8 +34,11 @@ class FakeLink implements Link {
 
 const toMessage = (text: string): Message => ({ topic: 'vital/lk', payload: Buffer.from(text) })
 const everything = () => true
+const textsOf = ({ sent }: FakeLink) => sent.map((packet) => packet.kind === 'publish' && `${packet.text} ${packet.qos}`)
 
-function createSession ({ retained = [], isClean = false, limits = {} }: { retained?: RetainedCopy[], isClean?: boolean, limits?: Partial<SessionLimits> } = {}) {
+function createSession ({ retained = [], isClean = false, limits = {} }: {
+  retained?: RetainedCopy[], isClean?: boolean, limits?: Partial<SessionLimits>
+} = {}) {
   const totals: Totals = { messages: 0, bytes: 0, dropped: 0 }
   const unread = { count: 0 }
   const session = new Session({
@@ -149,8 +151,22 @@ t.test('retained copies come when nothing else is to be sent, and none behind a 
   session.sendRetained('#', 1)
   session.deliver(toMessage('new'), 1)
   for (const id of [1, 2, 3]) session.acknowledge(id)
-  t.strictSame(link.sent.map((packet) => packet.kind === 'publish' && `${packet.text} ${packet.qos}`), ['old a 0', 'old b 1', 'new 1', 'old c 1'])
+  t.strictSame(textsOf(link), ['old a 0', 'old b 1', 'new 1', 'old c 1'])
   t.equal(session.size, 0)
+  t.end()
+})
+
+t.test('retained copies come one by one where others have filled what all share', (t) => {
+  const retained = ['a', 'b', 'c'].map((topic): RetainedCopy => ({ topic, payload: Buffer.from(topic), qos: 1 }))
+  const { session } = createSession({ retained, limits: { queuedBytesMax: 0 } })
+  const link = new FakeLink(10)
+  session.attach(link, everything)
+  session.sendRetained('#', 1)
+  for (const [index, id] of [1, 2, 3].entries()) {
+    t.equal(link.sent.length, index + 1)
+    session.acknowledge(id)
+  }
+  t.strictSame(textsOf(link), ['a 1', 'b 1', 'c 1'])
   t.end()
 })
 
