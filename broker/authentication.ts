@@ -1,9 +1,10 @@
 import type { AuthenticateError, Client, ConnectPacket } from 'aedes'
 import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
-import { claimOf, mayConnect, publishTopicOf } from './authorisation.ts'
+import { claimOf, publishTopicOf, refusalOfConnect } from './authorisation.ts'
 import type { Connection, Connections } from './connections.ts'
 import type { HeldLogins } from './connect/held-logins.ts'
+import type { LoginRefusal } from './connect/login-refusals.ts'
 import { Endings, type PrincipalReview } from './endings.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
@@ -35,8 +36,8 @@ export type Authentication =
     /** Unix milliseconds at which the connection ends. */
     readonly expiresAtMs?: number
   }
-  /** CONNACK 5, whatever the cause, so that nobody learns which ids exist. */
-  | { readonly status: 'refused' }
+  /** CONNACK 5, whatever the reason, so that nobody learns which ids exist. The reason is for the log; `principalId` is of one that there is. */
+  | { readonly status: 'refused', readonly reason: LoginRefusal, readonly principalId?: string }
   /** Cannot be checked now: held, tried again, and closed without a CONNACK in the end; where too many wait already, at once. */
   | { readonly status: 'unavailable', readonly isOverloaded?: true }
 
@@ -126,24 +127,30 @@ export function createAuthentication (options: AuthenticationOptions) {
 
   async function identify (login: Login, will: ConnectPacket['will']): Promise<Identity | Refusal | Unavailable> {
     const { answer, since } = await askUntilKnown(login)
-    if (answer.status === 'unavailable') return UNAVAILABLE
-    if (answer.status === 'accepted') {
-      const { principal, expiresAtMs = Infinity } = answer
-      if (mayConnect(principal, login.clientId, will) && expiresAtMs > Date.now()) return { principal, expiresAtMs, since }
+    if (answer.status === 'unavailable') {
+      // A client that has left was refused nothing.
+      if (!login.isOver) logins.refused(login, { reason: 'unavailable' })
+      return UNAVAILABLE
     }
-    return refuse(login)
+    if (answer.status === 'refused') return refuse(login, answer.reason, answer.principalId)
+    const { principal, expiresAtMs = Infinity } = answer
+    const reason = refusalOfConnect(principal, login.clientId, will) ?? (expiresAtMs > Date.now() ? null : 'expired')
+    return reason === null ? { principal, expiresAtMs, since } : refuse(login, reason, principal?.id)
   }
 
   /** Gives a connection what its login is entitled to. @returns why not */
   async function admit (connection: Connection, login: Login, { principal, expiresAtMs, since }: Identity): Promise<Refusal | Unavailable | null> {
     const { clientId } = login
-    if (claimOn(clientId, principal) === 'refuse') return refuse(login)
+    if (claimOn(clientId, principal) === 'refuse') return refuse(login, 'wrong_client_id', principal?.id)
     if (connections.holderOf(clientId) !== undefined) await logins.takeover(login)
     const untilMs = endings.untilOf(principal, since) ?? expiresAtMs
-    if (untilMs <= Date.now()) return UNAVAILABLE
+    if (untilMs <= Date.now()) {
+      logins.refused(login, { reason: untilMs === expiresAtMs ? 'expired' : 'revoked', principal: principal?.id })
+      return UNAVAILABLE
+    }
     // It may have changed hands meanwhile; from here on nothing can come between.
     const claim = claimOn(clientId, principal)
-    if (claim === 'refuse') return refuse(login)
+    if (claim === 'refuse') return refuse(login, 'wrong_client_id', principal?.id)
     if (!connections.claim(connection)) return UNAVAILABLE
     if (claim === 'discard') sessions.end(clientId)
     const attached = !connection.client.clean
@@ -173,13 +180,16 @@ export function createAuthentication (options: AuthenticationOptions) {
 
   async function tooLate (login: Login): Promise<Authentication> {
     await login.wait(authenticationTimeoutMs)
-    if (!login.isOver) hits.hit('authentication_time')
+    if (!login.isOver) {
+      hits.hit('authentication_time')
+      logins.refused(login, { reason: 'unavailable' })
+    }
     login.end()
     return { status: 'unavailable' }
   }
 
-  async function refuse (login: Login): Promise<Refusal> {
-    await logins.failed(login)
+  async function refuse (login: Login, reason: LoginRefusal, principal?: string): Promise<Refusal> {
+    await logins.failed(login, { reason, principal })
     return REFUSED
   }
 
@@ -229,7 +239,11 @@ export function createAuthentication (options: AuthenticationOptions) {
       const connection = connections.of(client)
       if (connection === undefined) return answer(UNAVAILABLE)
       const { will, refusal = null } = connects.get(client) ?? {}
-      if (refusal !== null) return answer(refusal)
+      if (refusal !== null) {
+        const { origin } = connection
+        logins.refused({ clientId: client.id, origin }, { reason: refusal.returnCode === IDENTIFIER_REJECTED ? 'malformed' : 'not_allowed' })
+        return answer(refusal)
+      }
       connection.login ??= new Login({
         clientId: client.id, username, password, origin: connection.origin, heldBytes: () => connectPacketBytesMax + connection.socket.readableLength
       })

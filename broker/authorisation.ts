@@ -6,6 +6,7 @@
  */
 import type { ConnectPacket } from 'aedes'
 import { isPrincipalId, type Principal } from '../schemas/principal.ts'
+import type { LoginRefusal } from './connect/login-refusals.ts'
 import { rejectedTopic, vitalTopic } from './topics.ts'
 
 /** No PUBLISH has it: a topic name holds at least one character [MQTT-4.7.3-1]. */
@@ -38,17 +39,17 @@ export function maySubscribe (principal: Principal | null, filter: string): bool
  */
 export function claimOf (principal: Principal | null, holder: Principal | null): 'resume' | 'discard' | 'refuse' {
   if (principal?.id === holder?.id) return 'resume'
-  // A device's client id is its own: mayConnect has seen to it.
+  // A device's client id is its own: refusalOfConnect has seen to it.
   return principal === null || holder === null || principal.role === 'device' ? 'discard' : 'refuse'
 }
 
 /**
- * Whether `principal` may connect with this client id and will. An id with a wildcard in it would turn a device's own
+ * Why `principal` may not connect with this client id and will; `null` when it may. An id with a wildcard in it would turn a device's own
  * topic into everyone's, so it is looked at again here, whoever vouched for it.
  */
-export function mayConnect (principal: Principal | null, clientId: string, will: ConnectPacket['will']): boolean {
-  if (principal === null) return true
-  if (!isPrincipalId(principal.id) || principal.role === 'application') return false
-  if (principal.role === 'device' && principal.id !== clientId) return false
-  return will === undefined || will.topic === publishTopicOf(principal)
+export function refusalOfConnect (principal: Principal | null, clientId: string, will: ConnectPacket['will']): LoginRefusal | null {
+  if (principal === null) return null
+  if (!isPrincipalId(principal.id) || principal.role === 'application') return 'not_allowed'
+  if (principal.role === 'device' && principal.id !== clientId) return 'wrong_client_id'
+  return will === undefined || will.topic === publishTopicOf(principal) ? null : 'not_allowed'
 }

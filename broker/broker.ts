@@ -10,6 +10,7 @@ import { claimOf } from './authorisation.ts'
 import { closeSoon, type Connection, Connections, createConnection, letGo, readOn } from './connections.ts'
 import { HeldLogins } from './connect/held-logins.ts'
 import { createDeliverer } from './deliver/deliverer.ts'
+import { LoginRefusals } from './connect/login-refusals.ts'
 import { createExpress } from './express.ts'
 import type { PrincipalReview } from './endings.ts'
 import type { Principal } from '../schemas/principal.ts'
@@ -52,6 +53,8 @@ export interface BrokerOptions {
   readonly deniedFilters?: readonly string[]
   /** Without it everyone is accepted, and may do everything. */
   readonly authenticate?: Authenticate | undefined
+  /** Where refused logins are counted and logged. */
+  readonly refusals?: LoginRefusals
 }
 
 /** The MQTT broker. Everything it started, `stop` stops. */
@@ -134,7 +137,7 @@ export function createBroker (options: BrokerOptions): Broker {
   const subscriptionGuard = createSubscriptionGuard({
     connections, sessions, deliverer, deniedFilters: options.deniedFilters ?? [], hits, limits
   })
-  const logins = createLogins({ limits, hits, logger })
+  const logins = createLogins({ limits, hits, refusals: options.refusals ?? new LoginRefusals(logger), logger })
   const heldLogins = new HeldLogins({ limits, hits, logger })
   const authentication = createAuthentication({
     limits, hits, connections, sessions, logins, held: heldLogins, authenticate: options.authenticate, onBridgeState: offences.bridgeState, logger

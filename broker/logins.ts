@@ -9,6 +9,7 @@ import type { Logger } from 'pino'
 import { isPrincipalId } from '../schemas/principal.ts'
 import { toAddressKey } from './address-key.ts'
 import type { Credentials } from './authentication.ts'
+import type { LoginRefusalNote, LoginRefusals } from './connect/login-refusals.ts'
 import type { LimitHits } from './limit-hits.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { Login } from './login.ts'
@@ -18,14 +19,18 @@ import { SlowDown } from './slow-down.ts'
 interface LoginsOptions {
   readonly limits: Pick<BrokerLimits, 'failedLoginsOfName' | 'failedLoginsOfAddress' | 'takeoversOfClientId'>
   readonly hits: LimitHits
+  readonly refusals: LoginRefusals
   readonly logger: Logger
 }
 
-export function createLogins ({ limits, hits, logger }: LoginsOptions) {
+/** Why a login is refused; `principal` where there is one of that id. */
+type Cause = Pick<LoginRefusalNote, 'reason' | 'principal'>
+
+export function createLogins ({ limits, hits, refusals, logger }: LoginsOptions) {
   const ofName = new SlowDown(limits.failedLoginsOfName)
   const ofAddress = new SlowDown(limits.failedLoginsOfAddress)
   const ofClientId = new SlowDown(limits.takeoversOfClientId)
-  const occasionally = { failed: createOccasional({ intervalMs: 10_000 }), takeover: createOccasional({ intervalMs: 10_000 }) }
+  const occasionally = createOccasional({ intervalMs: 10_000 })
   const state = { failed: 0, takeovers: 0 }
 
   /** What nobody can be called shares one key, so that long names do not fill memory. */
@@ -34,14 +39,20 @@ export function createLogins ({ limits, hits, logger }: LoginsOptions) {
     return isPrincipalId(name) ? name : ''
   }
 
+  function refused ({ clientId, origin: { remoteAddress } }: Pick<Login, 'clientId' | 'origin'>, cause: Cause & { readonly delayMs?: number }): void {
+    refusals.note({ transport: 'mqtt', clientId, remoteAddress, ...cause })
+  }
+
   return {
+    /** Tells of a refusal without a CONNACK, which nobody has to wait for. */
+    refused,
+
     /** Counts a refusal. @returns when it may be told */
-    async failed (login: Login): Promise<void> {
+    async failed (login: Login, cause: Cause): Promise<void> {
       state.failed++
       const nowMs = performance.now()
-      const { clientId, origin: { remoteAddress } } = login
-      const delayMs = Math.max(ofName.note(nameOf(login), nowMs), ofAddress.note(toAddressKey(remoteAddress), nowMs))
-      occasionally.failed((leftOut) => { logger.warn({ clientId, remoteAddress, delayMs, leftOut }, 'login refused') })
+      const delayMs = Math.max(ofName.note(nameOf(login), nowMs), ofAddress.note(toAddressKey(login.origin.remoteAddress), nowMs))
+      refused(login, { ...cause, delayMs })
       if (delayMs === 0) return
       hits.hit('failed_logins')
       await login.wait(delayMs)
@@ -58,7 +69,7 @@ export function createLogins ({ limits, hits, logger }: LoginsOptions) {
       const delayMs = ofClientId.note(clientId, performance.now())
       if (delayMs === 0) return
       hits.hit('takeovers')
-      occasionally.takeover((leftOut) => {
+      occasionally((leftOut) => {
         logger.warn({ clientId, remoteAddress, delayMs, leftOut }, 'a client id is taken over again and again: two clients may share it')
       })
       await login.wait(delayMs)

@@ -190,6 +190,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       limits: config.brokerLimits,
       deniedFilters: config.deniedFilters,
       authenticate: security.authenticateMqtt,
+      refusals: security.refusals,
       version: packageJson.version,
       logger
     })
@@ -232,6 +233,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       ingest: ingest.acceptPost,
       requestsPerSecondMax: config.httpRequestsPerSecondMax,
       onLimited: () => { metrics.countLimited() },
+      refusals: security.refusals,
       ...reads,
       erase: erasure.erase,
       health: () => ({

@@ -107,6 +107,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const warnings = gauge('warnings', 'Warnings that /health/ready lists')
   const clockDifference = gauge('clock_difference_seconds', 'PostgreSQL\'s clock less the gateway\'s; the later of both counts')
   const logins = counter('logins', 'Credentials checked: MQTT connections and HTTP requests; none while anonymous access is allowed', ['transport', 'outcome'])
+  const refusedLogins = counter('logins_refused', 'MQTT connections and HTTP requests refused for who they are, by why; src/security/README.md has the reasons', ['transport', 'reason'])
   const anonymousAllowed = gauge('anonymous_allowed', '1 while no credentials exist and everyone may do everything')
   const principalsKnown = gauge('principals_known', 'Principals in memory, who can come in while PostgreSQL is away')
   const passwordsWaiting = gauge('passwords_waiting', 'Passwords that wait for their turn to be checked')
@@ -185,6 +186,10 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
     logins.reset()
     for (const [transport, outcomes] of Object.entries(security.logins)) {
       for (const [outcome, count] of Object.entries(outcomes)) logins.inc({ transport, outcome }, count)
+    }
+    refusedLogins.reset()
+    for (const [transport, reasons] of Object.entries(security.refusals)) {
+      for (const [reason, count] of Object.entries(reasons)) refusedLogins.inc({ transport, reason }, count)
     }
     anonymousAllowed.set(security.isOpen ? 1 : 0)
     principalsKnown.set(security.principalsKnown)

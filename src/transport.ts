@@ -77,6 +77,6 @@ export async function createTransport ({ config, logger }: { config: TransportOp
 function demandCredentials (authenticate: HttpAuthenticate): HttpAuthenticate {
   return async (headers) => {
     const answer = await authenticate(headers)
-    return answer.status === 'accepted' && answer.principal === null ? { status: 'refused' } : answer
+    return answer.status === 'accepted' && answer.principal === null ? { status: 'refused', reason: 'no_credentials' } : answer
   }
 }

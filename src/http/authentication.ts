@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { toAddressKey } from '../../broker/address-key.ts'
 import { toAddress } from '../../broker/addresses.ts'
 import type { Authentication } from '../../broker/authentication.ts'
+import type { LoginRefusal, LoginRefusals } from '../../broker/connect/login-refusals.ts'
 import type { Principal, Role } from '../../schemas/principal.ts'
 import type { HttpApp } from './app.ts'
 import { HTTP_ERRORS } from './errors.ts'
@@ -43,6 +44,7 @@ export interface HttpAuthenticationOptions {
   readonly requestsPerSecondMax: number
   /** A request was answered 429 for its rate. */
   readonly onLimited: () => void
+  readonly refusals: LoginRefusals
 }
 
 /**
@@ -50,7 +52,7 @@ export interface HttpAuthenticationOptions {
  * Whoever is known passes in the same turn. An address that has offered many bad credentials is not looked up for a while;
  * those behind it whose credentials are known still pass.
  */
-export function addAuthentication (app: HttpApp, { authenticate, requestsPerSecondMax, onLimited }: HttpAuthenticationOptions): void {
+export function addAuthentication (app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, refusals }: HttpAuthenticationOptions): void {
   const { rateLimitKeysMax: keysMax, badCredentialsPerSecondMax, badCredentialsBurst } = HTTP_LIMITS
   const requests = createRateLimit({ perSecond: requestsPerSecondMax, burst: requestsPerSecondMax * 2, keysMax })
   const failures = createRateLimit({ perSecond: badCredentialsPerSecondMax, burst: badCredentialsBurst, keysMax })
@@ -60,6 +62,11 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
   function limited (): Error {
     onLimited()
     return new HTTP_ERRORS.TooManyRequests()
+  }
+
+  function noteRefusal (request: FastifyRequest, reason: LoginRefusal, principal?: string): void {
+    const { method, routeOptions: { url: route } } = request
+    refusals.note({ transport: 'http', reason, principal, remoteAddress: toAddress(request.ip), method, route })
   }
 
   /** @returns what is wrong; `null` when nothing is */
@@ -82,8 +89,10 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
     const finish = (settled: Authentication) => {
       const error = admit(request, settled)
       const passes = isPublic(request) || (settled.status === 'unavailable' && answersUnverified(request))
-      if (error === null || (passes && !(error instanceof HTTP_ERRORS.TooManyRequests))) done()
-      else done(error)
+      if (error === null || (passes && !(error instanceof HTTP_ERRORS.TooManyRequests))) return done()
+      if (settled.status === 'unavailable') noteRefusal(request, 'unavailable')
+      if (settled.status === 'refused') noteRefusal(request, settled.reason, settled.principalId)
+      done(error)
     }
     if (!(authentication instanceof Promise)) return finish(authentication)
     if (failures.isExhausted(addressOf(request))) return done(limited())
@@ -92,6 +101,11 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
 
   app.decorateRequest('principal', undefined)
   app.addHook('onRequest', onRequest)
+  // A route may find that something is not for a principal, too.
+  app.addHook('onError', (request, _reply, error, done) => {
+    if (error instanceof HTTP_ERRORS.Forbidden) noteRefusal(request, 'not_allowed', request.principal?.id)
+    done()
+  })
 }
 
 function answersUnverified ({ routeOptions }: FastifyRequest): boolean {

@@ -2,6 +2,7 @@ import { fastify, type FastifyBaseLogger, LogController } from 'fastify'
 import type { Logger } from 'pino'
 import { type IsTrusted, toAddress } from '../../broker/addresses.ts'
 import type { ServerTls } from '../../broker/handshakes.ts'
+import { LoginRefusals } from '../../broker/connect/login-refusals.ts'
 import type { WebSockets } from '../../broker/web-socket.ts'
 import type { HttpApp } from './app.ts'
 import { addAuthentication, type HttpAuthenticate, OPEN } from './authentication.ts'
@@ -54,6 +55,8 @@ export interface HttpServerOptions {
   readonly requestsPerSecondMax?: number
   /** A request was answered 429 for its rate. */
   readonly onLimited?: () => void
+  /** Where refused requests are counted and logged. */
+  readonly refusals?: LoginRefusals
   readonly health: () => Health
   /** Prometheus' text exposition format. */
   readonly metrics: () => Promise<string>
@@ -99,7 +102,8 @@ export function createHttpServer (options: HttpServerOptions) {
   addAuthentication(app, {
     authenticate: options.authenticate ?? OPEN,
     requestsPerSecondMax: options.requestsPerSecondMax ?? 0,
-    onLimited: options.onLimited ?? (() => {})
+    onLimited: options.onLimited ?? (() => {}),
+    refusals: options.refusals ?? new LoginRefusals(logger)
   })
   app.register(async (routes) => {
     await collectDocs(routes, options.version)

@@ -4,22 +4,22 @@
  * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated secret; a
  * password. Over HTTP a token or a generated secret. Whoever is known is answered in the same turn, without a promise.
  *
- * A refusal does not say why. What cannot be checked (PostgreSQL is away and the principal is not known, the token's issuer does not
+ * A refusal says why to the log, never to the client. What cannot be checked (PostgreSQL is away and the principal is not known, the token's issuer does not
  * answer, too many passwords wait) is `unavailable` and never `refused`: a device would take that for a wrong
  * password, and might give up.
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Authentication, Credentials } from '../../broker/authentication.ts'
+import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
 import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
 import type { AccessMode } from './access.ts'
 import type { Answer, Directory, KnownPassword, KnownPrincipal } from './directory.ts'
 import type { Asker, Passwords } from './passwords.ts'
 import { toProven } from './proofs.ts'
 import { digestOf, isSameDigest, isSecret } from './secrets.ts'
-import { isToken, type Tokens, type VerifiedToken } from './tokens.ts'
+import { isToken, type TokenCheck, type Tokens } from './tokens.ts'
 
 const OPEN: Authentication = { status: 'accepted', principal: null }
-const REFUSED: Authentication = { status: 'refused' }
 const UNAVAILABLE: Authentication = { status: 'unavailable' }
 const OVERLOADED: Authentication = { status: 'unavailable', isOverloaded: true }
 
@@ -60,10 +60,11 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     const { clientId, username, password, origin } = credentials
     const byCertificate = origin.certificateNames.includes(clientId) && (username === undefined || username === clientId)
     if (byCertificate && isPrincipalId(clientId)) return then(directory.find(clientId), (answer) => acceptDevice(clientId, answer))
-    if (password === undefined) return REFUSED
+    if (password === undefined) return refused(origin.certificateNames.length > 0 ? 'wrong_client_id' : 'no_credentials')
     const text = password.toString()
     if (tokens !== null && isToken(text)) return then(tokens.check(text), (token) => acceptToken(token, username))
-    if (username === undefined || !isPrincipalId(username)) return REFUSED
+    if (username === undefined) return refused('malformed')
+    if (!isPrincipalId(username)) return refused('unknown_id')
     return then(directory.find(username), (answer) => isSecret(text)
       ? acceptSecret(answer, digestOf(text))
       : checkPassword(username, answer, password, credentials))
@@ -78,31 +79,40 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     if (now !== 'closed') return count('http', UNAVAILABLE)
     const credential = credentialOf(headers)
     // Probes and browsers bring none; that is no login.
-    return credential === null ? REFUSED : then(identifyHttp(credential), (authentication) => count('http', authentication))
+    return credential === null ? refused('no_credentials') : then(identifyHttp(credential), (authentication) => count('http', authentication))
   }
 
   function identifyHttp (credential: string): Awaitable<Authentication> {
     if (isSecret(credential)) {
       const digest = digestOf(credential)
-      return then(directory.findByDigest(digest), (answer) => acceptSecret(answer, digest))
+      return then(directory.findByDigest(digest), (answer) => answer === undefined ? refuseSecret(digest) : acceptSecret(answer, digest))
     }
-    if (tokens === null || !isToken(credential)) return REFUSED
+    if (tokens === null || !isToken(credential)) return refused('malformed')
     return then(tokens.check(credential), (token) => acceptToken(token, undefined))
+  }
+
+  /** A secret without its principal's id. A revocation deletes it, so whose it was is known to who knew it before. */
+  function refuseSecret (digest: string): Authentication {
+    const id = directory.formerOwnerOf(digest)
+    return id === undefined ? refused('wrong_secret') : refused('revoked', id)
   }
 
   /** A certificate needs no row, but a revoked one, or one of another role, refuses it. */
   function acceptDevice (id: string, answer: Answer): Authentication {
     if (answer === 'unavailable') return UNAVAILABLE
-    if (answer !== undefined && (answer.isRevoked || answer.principal.role !== 'device')) return REFUSED
+    if (answer?.isRevoked === true) return refused('revoked', id)
+    if (answer !== undefined && answer.principal.role !== 'device') return refused('not_allowed', id)
     return { status: 'accepted', principal: toProven(id, 'device', { kind: 'certificate' }) }
   }
 
-  function acceptToken (token: VerifiedToken | null | 'unavailable', username: string | undefined): Awaitable<Authentication> {
+  function acceptToken (token: TokenCheck, username: string | undefined): Awaitable<Authentication> {
     if (token === 'unavailable') return UNAVAILABLE
-    if (token === null || (username !== undefined && username !== token.principal.id)) return REFUSED
-    return then(directory.find(token.principal.id), (answer) => {
+    if ('reason' in token) return refused(token.reason, token.principalId)
+    const { principal, expiresAtMs } = token
+    if (username !== undefined && username !== principal.id) return refused('wrong_user_name', principal.id)
+    return then(directory.find(principal.id), (answer) => {
       if (answer === 'unavailable') return UNAVAILABLE
-      return answer?.isRevoked === true ? REFUSED : toAccepted(token.principal, token.expiresAtMs)
+      return answer?.isRevoked === true ? refused('revoked', principal.id) : toAccepted(principal, expiresAtMs)
     })
   }
 
@@ -117,7 +127,8 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     return then(passwords.check(id, valid.map(({ argon2id }) => argon2id), password, asker), (check) => {
       if (check === 'unavailable') return OVERLOADED
       const used = check === 'wrong' ? undefined : valid.find(({ argon2id }) => argon2id === check.argon2id)
-      if (used === undefined || answer === undefined) return REFUSED
+      if (answer === undefined) return refused('unknown_id')
+      if (used === undefined) return refused(whyNoPassword(answer, valid), id)
       // It took seconds, in which the principal may have changed; the device asks again and finds the password remembered.
       if (!directory.isCurrent(answer)) return UNAVAILABLE
       return toAccepted(used.principal, used.expiresAtMs)
@@ -134,15 +145,26 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
 
 function acceptSecret (answer: Answer, digest: string): Authentication {
   if (answer === 'unavailable') return UNAVAILABLE
-  return answer === undefined || answer.isRevoked ? REFUSED : matchSecret(answer, digest)
+  if (answer === undefined) return refused('unknown_id')
+  return answer.isRevoked ? refused('revoked', answer.principal.id) : matchSecret(answer, digest)
 }
 
-function matchSecret ({ secrets }: KnownPrincipal, digest: string): Authentication {
+/** An expired password is not checked, for its hash would cost time that an id without one does not. */
+function whyNoPassword ({ isRevoked, passwords }: KnownPrincipal, valid: readonly KnownPassword[]): LoginRefusal {
+  if (isRevoked) return 'revoked'
+  return valid.length === 0 && passwords.length > 0 ? 'expired' : 'wrong_secret'
+}
+
+function matchSecret ({ principal, secrets }: KnownPrincipal, digest: string): Authentication {
   for (const secret of secrets) {
     if (!isSameDigest(secret.digest, digest)) continue
-    return secret.expiresAtMs > Date.now() ? toAccepted(secret.principal, secret.expiresAtMs) : REFUSED
+    return secret.expiresAtMs > Date.now() ? toAccepted(secret.principal, secret.expiresAtMs) : refused('expired', principal.id)
   }
-  return REFUSED
+  return refused('wrong_secret', principal.id)
+}
+
+function refused (reason: LoginRefusal, principalId?: string): Authentication {
+  return principalId === undefined ? { status: 'refused', reason } : { status: 'refused', reason, principalId }
 }
 
 function toAccepted (principal: Principal, expiresAtMs: number): Authentication {

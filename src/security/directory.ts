@@ -76,6 +76,8 @@ export function createDirectory (options: DirectoryOptions) {
   /** Until when that somebody is nobody is believed, by the monotonic clock. */
   const unknownIds = new LruMap<string, number>({ sizeMax: unknownMax })
   const unknownDigests = new LruMap<string, number>({ sizeMax: unknownMax })
+  /** Secrets that were somebody's until a change: a revocation deletes them, and the log has to tell whose they were. */
+  const former = new LruMap<string, string>({ sizeMax: unknownMax })
   /** Counts changes, so that a look-up can tell whether one came while it was under way. */
   let generation = 0
   const { lookupDelayMs: delayMs, lookupBatchMax: batchMax, lookupsWaitingMax: waitingMax } = SECURITY_LIMITS
@@ -134,12 +136,17 @@ export function createDirectory (options: DirectoryOptions) {
     remove(id)
     unknownIds.delete(id)
     known.set(id, entry)
-    for (const { digest } of entry.secrets) idsByDigest.set(digest, id)
+    for (const { digest } of entry.secrets) {
+      idsByDigest.set(digest, id)
+      former.delete(digest)
+    }
   }
 
   function remove (id: string): void {
     const entry = known.delete(id)
-    if (entry !== undefined) forgetSecrets(entry)
+    if (entry === undefined) return
+    forgetSecrets(entry)
+    for (const { digest } of entry.secrets) former.set(digest, id)
   }
 
   function forgetSecrets ({ secrets }: KnownPrincipal): void {
@@ -179,6 +186,9 @@ export function createDirectory (options: DirectoryOptions) {
       if (id !== undefined) return known.get(id)
       return isUnknown(unknownDigests, digest) ? undefined : ask(byDigest, digest)
     },
+
+    /** Who had the digest of a secret that now is nobody's, as far as this process knows. */
+    formerOwnerOf: (digest: string): string | undefined => former.get(digest),
 
     /** Whether {@link find} of an entry's id would still give this entry, for who has taken a while to look at it. */
     isCurrent (entry: KnownPrincipal): boolean {

@@ -9,6 +9,7 @@ import { readPrincipalState } from '../../db/queries/read-principal-state.ts'
 import { selectChangedPrincipals } from '../../db/queries/select-changed-principals.ts'
 import type { Tables } from '../../db/tables.ts'
 import type { Broker } from '../../broker/broker.ts'
+import { type LoginRefusalCounts, LoginRefusals } from '../../broker/connect/login-refusals.ts'
 import { createOccasional } from '../../broker/occasional.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import { createAccess } from './access.ts'
@@ -52,6 +53,7 @@ export type LoginCounts = Readonly<Record<Login['transport'], Readonly<Record<Lo
 /** What metrics read of this folder. */
 export interface SecurityStatistics {
   readonly logins: LoginCounts
+  readonly refusals: LoginRefusalCounts
   /** Anyone may do everything. */
   readonly isOpen: boolean
   readonly principalsKnown: number
@@ -72,6 +74,7 @@ export async function createSecurity (options: SecurityOptions) {
   const { kysely, dataDir, broker, logger, tokens } = options
   const occasionally = { lookup: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }), keys: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }) }
   const logins = { mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 } }
+  const refusals = new LoginRefusals(logger)
   const onFailure = (error: unknown) => {
     occasionally.keys((leftOut) => { logger.warn({ err: error, leftOut }, 'the keys of the tokens\' issuer cannot be had') })
   }
@@ -122,6 +125,7 @@ export async function createSecurity (options: SecurityOptions) {
     tasks: [{ name: 'log of credential changes', intervalMs: FORGET_INTERVAL_MS, run: () => forgetPrincipalChanges(kysely) }],
     authenticateMqtt: authenticator.authenticateMqtt,
     authenticateHttp: authenticator.authenticateHttp,
+    refusals,
 
     /** Asks PostgreSQL for the first time, and from then on each second. @throws the error of pg */
     async start (): Promise<void> {
@@ -155,6 +159,7 @@ export async function createSecurity (options: SecurityOptions) {
 
     statistics: (): SecurityStatistics => ({
       logins,
+      refusals: refusals.counts,
       isOpen: access.mode === 'open',
       principalsKnown: directory.size,
       passwordsWaiting: passwords.waiting,

@@ -5,7 +5,8 @@
  * public key are refused before a key is looked for. Issuer, audience and expiry must be there and must fit.
  * @see RFC 8725, JSON Web Token Best Current Practices
  */
-import { errors, jwtVerify } from 'jose'
+import { decodeJwt, errors, jwtVerify } from 'jose'
+import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
 import { isPrincipalId, isRole, type Principal, type Role } from '../../schemas/principal.ts'
 import type { KeySet } from './key-sets.ts'
 import { SECURITY_LIMITS } from './limits.ts'
@@ -33,8 +34,13 @@ export interface VerifiedToken {
   readonly expiresAtMs: number
 }
 
-/** `null`: it is not valid. */
-export type TokenCheck = VerifiedToken | null | 'unavailable'
+/** Why a token is not valid; `principalId` only where its signature is. */
+export interface RefusedToken {
+  readonly reason: LoginRefusal
+  readonly principalId?: string
+}
+
+export type TokenCheck = VerifiedToken | RefusedToken | 'unavailable'
 
 interface TokensOptions {
   readonly keys: Pick<KeySet, 'getKey' | 'has' | 'idOf' | 'isTrusted'>
@@ -66,7 +72,7 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
         clockTolerance: SECURITY_LIMITS.tokenClockToleranceS
       }))
     } catch (error) {
-      if (error instanceof errors.JOSEError && !KEY_SET_FAILURES.has(error.code)) return null
+      if (error instanceof errors.JOSEError && !KEY_SET_FAILURES.has(error.code)) return toRefused(error, token, issuer)
       onFailure(error)
       return 'unavailable'
     }
@@ -75,10 +81,11 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
     const role = toRole(payload[roleClaim])
     const { sub } = payload as { sub?: unknown }
     // RFC 7519 §4.1.2 wants a string, and jose does not look: a number would pass for an id here and differ from every user name.
-    if (role === null || typeof sub !== 'string' || !isPrincipalId(sub) || expiresAtMs <= nowMs) return null
+    if (role === null || typeof sub !== 'string' || !isPrincipalId(sub)) return { reason: 'invalid_token' }
+    if (expiresAtMs <= nowMs) return { reason: 'expired', principalId: sub }
     const keyId = await keys.idOf(key)
     // It was taken out while the token was looked at.
-    if (!keys.has(keyId)) return null
+    if (!keys.has(keyId)) return { reason: 'wrong_signature' }
     const principal = toProven(sub, role, { kind: 'token', keyId })
     remembered.set(digest, { principal, expiresAtMs, untilMs: Math.min(expiresAtMs, nowMs + SECURITY_LIMITS.tokenRememberedMs) })
     return { principal, expiresAtMs }
@@ -102,6 +109,28 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
 }
 
 export type Tokens = ReturnType<typeof createTokens>
+
+/** What jose found, in the words of the log. It looks at claims once the signature is verified. */
+function toRefused (error: errors.JOSEError, token: string, issuer: string): RefusedToken {
+  if (error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed) {
+    const { claim, payload: { sub } } = error
+    const reason = error instanceof errors.JWTExpired ? 'expired' : REASONS_BY_CLAIM[claim] ?? 'invalid_token'
+    return { reason, ...(typeof sub === 'string' && isPrincipalId(sub) ? { principalId: sub } : {}) }
+  }
+  if (!(error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWSSignatureVerificationFailed)) return { reason: 'invalid_token' }
+  // A token of another issuer is signed with another key. Not verified, and good for the log only.
+  return { reason: unverifiedIssuerOf(token) === issuer ? 'wrong_signature' : 'wrong_issuer' }
+}
+
+const REASONS_BY_CLAIM: Readonly<Record<string, LoginRefusal>> = { iss: 'wrong_issuer', aud: 'wrong_audience' }
+
+function unverifiedIssuerOf (token: string): unknown {
+  try {
+    return decodeJwt(token).iss
+  } catch {
+    return undefined
+  }
+}
 
 function toRole (claim: unknown): Role | null {
   if (isRole(claim)) return claim

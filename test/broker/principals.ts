@@ -15,7 +15,7 @@ export const PASSWORD = 'correct horse'
  */
 export function authenticateByName ({ username = '', password }: Credentials): Authentication {
   const principal = toPrincipal(username)
-  if (principal === null || password?.toString() !== PASSWORD) return { status: 'refused' }
+  if (principal === null || password?.toString() !== PASSWORD) return { status: 'refused', reason: 'wrong_secret' }
   return { status: 'accepted', principal }
 }
 

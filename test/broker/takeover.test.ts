@@ -120,7 +120,7 @@ t.test('what is kept from the open mode is nobody\'s, packet ids included', asyn
 t.test('a role that was taken away takes subscriptions and queue with it', async (t) => {
   let role: Principal['role'] = 'operator'
   const test = await startBroker(t, {
-    authenticate: (credentials) => authenticateByName(credentials).status === 'accepted' ? { status: 'accepted', principal: { id: 'band', role } } : { status: 'refused' }
+    authenticate: (credentials) => authenticateByName(credentials).status === 'accepted' ? { status: 'accepted', principal: { id: 'band', role } } : { status: 'refused', reason: 'wrong_secret' }
   })
   await leaveSession(t, test, 'band', 'band')
   test.broker.publish({ topic: 'vital/band/rejected', payload: Buffer.from('why'), qos: 1 })

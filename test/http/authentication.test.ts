@@ -15,7 +15,7 @@ function authenticate ({ authorization = '' }: { authorization?: string | undefi
 function toAuthentication (name: string): Authentication {
   if (name === 'away') return { status: 'unavailable' }
   const [role, id = ''] = name.split('.')
-  if (role !== 'device' && role !== 'operator' && role !== 'application' && role !== 'admin') return { status: 'refused' }
+  if (role !== 'device' && role !== 'operator' && role !== 'application' && role !== 'admin') return { status: 'refused', reason: 'wrong_secret' }
   return { status: 'accepted', principal: { id, role } }
 }
 

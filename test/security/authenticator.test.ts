@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Authentication } from '../../broker/authentication.ts'
+import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
 import type { Role } from '../../schemas/principal.ts'
 import type { AccessMode } from '../../src/security/access.ts'
@@ -40,7 +41,7 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
   const tokens: Tokens = {
     check (token) {
       const [, id = '', role] = token.split('.')
-      return role === 'device' || role === 'operator' ? { principal: { id, role }, expiresAtMs: 9e15 } : null
+      return role === 'device' || role === 'operator' ? { principal: { id, role }, expiresAtMs: 9e15 } : { reason: 'invalid_token' }
     },
     forget () {}
   }
@@ -52,7 +53,7 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
 }
 
 const accepted = (id: string, role: Role = 'device') => ({ status: 'accepted', principal: { id, role } })
-const REFUSED = { status: 'refused' }
+const refused = (reason: LoginRefusal, principalId?: string) => principalId === undefined ? { status: 'refused', reason } : { status: 'refused', reason, principalId }
 
 t.test('who is known is answered without a promise, over both transports', async (t) => {
   const secret = generateSecret()
@@ -66,17 +67,29 @@ t.test('who is known is answered without a promise, over both transports', async
   t.same(logins.slice(-3), ['mqtt accepted', 'http accepted', 'http accepted'])
 })
 
-t.test('what does not fit is refused, and the same way whatever the cause', async (t) => {
+t.test('what does not fit is refused; why is told to the log, with the id only of somebody that there is', async (t) => {
   const [secret, other] = [generateSecret(), generateSecret()]
-  const people = [{ id: 'a', secret }, { id: 'b', secret: other }, { id: 'gone', secret: 'vg_gone', isRevoked: true }, { id: 'old', secret: generateSecret(), expiresAt: 1 }]
-  const { mqtt, authenticator } = create(people)
-  const refusals: Array<Authentication | Promise<Authentication>> = [
-    mqtt('a', other), mqtt('nobody', secret), mqtt('a', undefined), mqtt(undefined, secret), mqtt(undefined, undefined), mqtt('', secret), mqtt('a', ''),
-    mqtt('gone', 'vg_gone'), mqtt('old', people[3]!.secret), mqtt('a\0', secret), mqtt('__proto__', secret), mqtt('a', `${secret} `),
-    ...[{}, { authorization: secret }, { authorization: 'Bearer' }, { authorization: `Bearer ${secret} ${secret}` }, { authorization: `Basic ${secret}` }, { 'x-api-key': 'x' },
-      { 'x-api-key': [secret] as never }, { authorization: 'Bearer x', 'x-api-key': secret }].map((headers) => authenticator.authenticateHttp(headers))
+  const [gone, old] = [generateSecret(), generateSecret()]
+  const people = [
+    { id: 'a', secret }, { id: 'b', secret: other }, { id: 'gone', secret: gone, isRevoked: true }, { id: 'old', secret: old, expiresAt: 1 },
+    { id: 'ann', password: 'x', expiresAt: 1 }, { id: 'bob', password: 'x', isRevoked: true }
   ]
-  for (const refusal of refusals) t.strictSame(await refusal, REFUSED)
+  const { mqtt, authenticator: { authenticateHttp } } = create(people)
+  const cases: Array<[Authentication | Promise<Authentication>, LoginRefusal, string?]> = [
+    [mqtt('a', other), 'wrong_secret', 'a'], [mqtt('a', ''), 'wrong_secret', 'a'], [mqtt('a', `${secret} `), 'wrong_secret', 'a'],
+    [mqtt('nobody', secret), 'unknown_id'], [mqtt('nobody', 'x'), 'unknown_id'], [mqtt('a\0', secret), 'unknown_id'], [mqtt('__proto__', secret), 'unknown_id'],
+    [mqtt('', secret), 'unknown_id'], [mqtt(undefined, secret), 'malformed'],
+    [mqtt('a', undefined), 'no_credentials'], [mqtt(undefined, undefined), 'no_credentials'],
+    [mqtt('gone', gone), 'revoked', 'gone'], [mqtt('bob', 'x'), 'revoked', 'bob'], [mqtt('old', old), 'expired', 'old'], [mqtt('old', secret), 'wrong_secret', 'old'],
+    [mqtt('ann', 'x'), 'expired', 'ann'],
+    [authenticateHttp({}), 'no_credentials'], [authenticateHttp({ 'x-api-key': [secret] as never }), 'no_credentials'],
+    ...[{ authorization: secret }, { authorization: 'Bearer' }, { authorization: `Bearer ${secret} ${secret}` }, { authorization: `Basic ${secret}` },
+      { 'x-api-key': 'x' }, { authorization: 'Bearer x', 'x-api-key': secret }
+    ].map((headers): [Authentication | Promise<Authentication>, LoginRefusal] => [authenticateHttp(headers), 'malformed']),
+    [authenticateHttp({ 'x-api-key': generateSecret() }), 'wrong_secret'],
+    [authenticateHttp({ 'x-api-key': gone }), 'revoked', 'gone'], [authenticateHttp({ 'x-api-key': old }), 'expired', 'old']
+  ]
+  for (const [index, [answer, ...expected]] of cases.entries()) t.strictSame(await answer, refused(...expected), `case ${index}`)
 })
 
 t.test('a password is checked even where there is none to check it with', async (t) => {
@@ -84,7 +97,7 @@ t.test('a password is checked even where there is none to check it with', async 
   t.match(await mqtt('ann', 'correct horse'), accepted('ann', 'operator'))
   t.notOk(mqtt('ann', 'correct horse') instanceof Promise)
   checked.length = 0
-  for (const name of ['ann', 'a', 'gone', 'nobody']) t.strictSame(await mqtt(name, 'battery staple'), REFUSED)
+  for (const name of ['ann', 'a', 'gone', 'nobody']) t.match(await mqtt(name, 'battery staple'), { status: 'refused' })
   t.equal(checked.length, 4)
 })
 
@@ -102,11 +115,11 @@ t.test('a client certificate stands for the device of its name', async (t) => {
   const { mqtt } = create([{ id: 'gone', isRevoked: true }, { id: 'ann', role: 'operator', secret }])
   t.match(await mqtt(undefined, undefined, 'band-1', ['other', 'band-1']), accepted('band-1'))
   t.match(await mqtt('band-1', undefined, 'band-1', ['band-1']), accepted('band-1'))
-  t.strictSame(await mqtt(undefined, undefined, 'band-2', ['band-1']), REFUSED, 'not for another')
-  t.strictSame(await mqtt('band-2', undefined, 'band-1', ['band-1']), REFUSED)
-  t.strictSame(await mqtt(undefined, undefined, 'gone', ['gone']), REFUSED, 'revoked')
-  t.strictSame(await mqtt(undefined, undefined, 'ann', ['ann']), REFUSED, 'and never for more than a device')
-  t.strictSame(await mqtt(undefined, undefined, 'a/#', ['a/#']), REFUSED)
+  t.strictSame(await mqtt(undefined, undefined, 'band-2', ['band-1']), refused('wrong_client_id'), 'not for another')
+  t.strictSame(await mqtt('band-2', undefined, 'band-1', ['band-1']), refused('wrong_client_id'))
+  t.strictSame(await mqtt(undefined, undefined, 'gone', ['gone']), refused('revoked', 'gone'), 'revoked')
+  t.strictSame(await mqtt(undefined, undefined, 'ann', ['ann']), refused('not_allowed', 'ann'), 'and never for more than a device')
+  t.strictSame(await mqtt(undefined, undefined, 'a/#', ['a/#']), refused('wrong_client_id'))
   t.match(await mqtt('ann', secret, 'band-1', ['band-1']), accepted('ann', 'operator'), 'a person on a device\'s machine')
 })
 
@@ -114,9 +127,9 @@ t.test('a token, with its subject as the username or none; its end is the sessio
   const { mqtt, authenticator } = create([{ id: 'gone', isRevoked: true }])
   t.match(await mqtt('band-1', 'eyJ0.band-1.device'), { ...accepted('band-1'), expiresAtMs: 9e15 })
   t.match(await mqtt(undefined, 'eyJ0.ann.operator'), accepted('ann', 'operator'))
-  t.strictSame(await mqtt('band-2', 'eyJ0.band-1.device'), REFUSED)
-  t.strictSame(await mqtt('gone', 'eyJ0.gone.device'), REFUSED)
-  t.strictSame(await mqtt('band-1', 'eyJ0.band-1.root'), REFUSED)
+  t.strictSame(await mqtt('band-2', 'eyJ0.band-1.device'), refused('wrong_user_name', 'band-1'))
+  t.strictSame(await mqtt('gone', 'eyJ0.gone.device'), refused('revoked', 'gone'))
+  t.strictSame(await mqtt('band-1', 'eyJ0.band-1.root'), refused('invalid_token'))
   t.match(await authenticator.authenticateHttp({ authorization: 'Bearer eyJ0.ann.operator' }), accepted('ann', 'operator'))
 })
 

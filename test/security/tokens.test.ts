@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { exportJWK, exportSPKI, generateKeyPair, importJWK, SignJWT } from 'jose'
 import t, { type Test } from 'tap'
+import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
 import { createKeySet } from '../../src/security/key-sets.ts'
 import { createTokens, isToken, TOKEN_ALGORITHMS } from '../../src/security/tokens.ts'
 import { createTestDir } from '../postgres.ts'
@@ -51,46 +52,51 @@ t.test('the algorithm is ours to choose', async (t) => {
 
   const none = `${base64url({ alg: 'none', kid: 'one' })}.${body}.`
   t.notOk(isToken(none), 'without a signature it is no token')
-  t.equal(await tokens.check(none), null)
-  t.equal(await tokens.check(`${base64url({ alg: 'none', kid: 'one' })}.${body}.AAAA`), null)
+  t.strictSame(await tokens.check(none), { reason: 'invalid_token' })
+  t.strictSame(await tokens.check(`${base64url({ alg: 'none', kid: 'one' })}.${body}.AAAA`), { reason: 'invalid_token' })
 
   // Key confusion: the public key, which everyone has, as the secret of an HMAC.
   for (const secret of [await exportSPKI(publicKey), JSON.stringify(await exportJWK(publicKey))]) {
     const head = `${base64url({ alg: 'HS256', kid: 'one' })}.${body}`
-    t.equal(await tokens.check(`${head}.${createHmac('sha256', secret).update(head).digest('base64url')}`), null)
+    t.strictSame(await tokens.check(`${head}.${createHmac('sha256', secret).update(head).digest('base64url')}`), { reason: 'invalid_token' })
   }
   t.notOk(TOKEN_ALGORITHMS.some((algorithm) => algorithm.startsWith('HS') || algorithm === 'none'))
 
   const stranger = await generateKeyPair('RS256')
-  t.equal(await tokens.check(await sign({}, {}, stranger.privateKey)), null, 'another key under the same name')
-  t.equal(await tokens.check(await sign({}, { jwk: await exportJWK(publicKey), jku: 'http://127.0.0.1:1/' }, stranger.privateKey)), null)
-  t.equal(await tokens.check(await sign({}, { kid: 'unknown' })), null)
+  t.strictSame(await tokens.check(await sign({}, {}, stranger.privateKey)), { reason: 'wrong_signature' }, 'another key under the same name')
+  t.strictSame(await tokens.check(await sign({}, { jwk: await exportJWK(publicKey), jku: 'http://127.0.0.1:1/' }, stranger.privateKey)), { reason: 'wrong_signature' })
+  t.strictSame(await tokens.check(await sign({}, { kid: 'unknown' })), { reason: 'wrong_signature' })
   const stronger = await importJWK(await exportJWK(privateKey), 'RS384') as typeof privateKey
-  t.equal(await tokens.check(await sign({}, { alg: 'RS384' }, stronger)), null, 'the right key, but not in the list')
+  t.strictSame(await tokens.check(await sign({}, { alg: 'RS384' }, stronger)), { reason: 'invalid_token' }, 'the right key, but not in the list')
 })
 
 t.test('issuer, audience, times, subject and role must fit', async (t) => {
   const { tokens, sign, failures } = await createIssuer(t)
-  const bad: Record<string, Record<string, unknown>> = {
-    'wrong audience': { aud: 'another' },
-    'no audience': { aud: undefined },
-    'wrong issuer': { iss: 'https://issuer.example.evil' },
-    'no issuer': { iss: undefined },
-    expired: { exp: nowS() - 60 },
-    'expired within the tolerance': { exp: nowS() - 1 },
-    'no expiry': { exp: undefined },
-    'not yet valid': { nbf: nowS() + 60 },
-    'no subject': { sub: undefined },
-    'a subject that is no id': { sub: 'a/+' },
-    'a number for a subject': { sub: 17 },
-    'a list for a subject': { sub: ['band-1'] },
-    'true for a subject': { sub: true },
-    'a subject of the prototype': { sub: '__proto__' },
-    'no role': { role: undefined },
-    'unknown role': { role: 'root' },
-    'several roles': { role: ['device', 'admin'] }
+  const bad: Record<string, [Record<string, unknown>, LoginRefusal, string?]> = {
+    'wrong audience': [{ aud: 'another' }, 'wrong_audience', 'band-1'],
+    'no audience': [{ aud: undefined }, 'wrong_audience', 'band-1'],
+    'wrong issuer': [{ iss: 'https://issuer.example.evil' }, 'wrong_issuer', 'band-1'],
+    'no issuer': [{ iss: undefined }, 'wrong_issuer', 'band-1'],
+    expired: [{ exp: nowS() - 60 }, 'expired', 'band-1'],
+    'expired within the tolerance': [{ exp: nowS() - 1 }, 'expired', 'band-1'],
+    'no expiry': [{ exp: undefined }, 'invalid_token', 'band-1'],
+    'not yet valid': [{ nbf: nowS() + 60 }, 'invalid_token', 'band-1'],
+    'no subject': [{ sub: undefined }, 'invalid_token'],
+    'a subject that is no id': [{ sub: 'a/+' }, 'invalid_token'],
+    'a number for a subject': [{ sub: 17 }, 'invalid_token'],
+    'a list for a subject': [{ sub: ['band-1'] }, 'invalid_token'],
+    'true for a subject': [{ sub: true }, 'invalid_token'],
+    'a subject of the prototype': [{ sub: '__proto__' }, 'invalid_token'],
+    'no role': [{ role: undefined }, 'invalid_token'],
+    'unknown role': [{ role: 'root' }, 'invalid_token'],
+    'several roles': [{ role: ['device', 'admin'] }, 'invalid_token']
   }
-  for (const [name, changes] of Object.entries(bad)) t.equal(await tokens.check(await sign(changes)), null, name)
+  for (const [name, [changes, reason, principalId]] of Object.entries(bad)) {
+    t.strictSame(await tokens.check(await sign(changes)), principalId === undefined ? { reason } : { reason, principalId }, name)
+  }
+  const stranger = await generateKeyPair('RS256')
+  const foreign = await sign({ iss: 'https://another.example' }, { kid: 'theirs' }, stranger.privateKey)
+  t.strictSame(await tokens.check(foreign), { reason: 'wrong_issuer' }, 'and nothing is believed of what its key does not prove')
   t.match(await tokens.check(await sign({ aud: ['another', AUDIENCE] })), { principal: { id: 'band-1' } })
   t.same(failures, [], 'none of them is our fault')
 })
@@ -100,7 +106,7 @@ t.test('a changed token is not the remembered one', async (t) => {
   const token = await sign()
   await tokens.check(token)
   const [head, , signature] = token.split('.')
-  t.equal(await tokens.check(`${head}.${base64url({ sub: 'band-2', role: 'admin', iss: ISSUER, aud: AUDIENCE, exp: nowS() + 60 })}.${signature}`), null)
+  t.strictSame(await tokens.check(`${head}.${base64url({ sub: 'band-2', role: 'admin', iss: ISSUER, aud: AUDIENCE, exp: nowS() + 60 })}.${signature}`), { reason: 'wrong_signature' })
 })
 
 t.test('a remembered token ends when it expires', async (t) => {
@@ -108,7 +114,7 @@ t.test('a remembered token ends when it expires', async (t) => {
   const token = await sign({ exp: nowS() + 1 })
   t.match(await tokens.check(token), { principal: { id: 'band-1' } })
   await new Promise((resolve) => setTimeout(resolve, 1100))
-  t.equal(await tokens.check(token), null)
+  t.strictSame(await tokens.check(token), { reason: 'expired', principalId: 'band-1' })
 })
 
 t.test('keys by URL: an issuer that does not answer is no wrong token, and its last keys stay good', async (t) => {
@@ -173,6 +179,6 @@ t.test('a key that is taken out of the file is refused, remembered tokens includ
   const alive = setInterval(() => {}, 1000)
   await removed
   clearInterval(alive)
-  t.equal(await tokens.check(one!), null)
+  t.strictSame(await tokens.check(one!), { reason: 'wrong_signature' })
   t.match(await tokens.check(two!), { principal: { id: 'two' } })
 })
