@@ -140,7 +140,7 @@ t.test('/docs asks a browser for the credential, and no other URL does', async (
   const { url } = await startHttpServer(t, {
     authenticate: ({ authorization }) => authorization === 'Bearer s3cret:with:colons'
       ? { status: 'accepted', principal: { id: 'o', role: 'operator', topics: null } as never }
-      : { status: 'refused' }
+      : { status: 'refused', reason: 'wrong_secret' }
   })
   const basic = { authorization: `Basic ${Buffer.from('anybody:s3cret:with:colons').toString('base64')}` }
   const asked = await fetch(`${url}/docs`)
