@@ -65,7 +65,7 @@ t.test('a compressed body is 415, with what may be sent', async (t) => {
 
 t.test('OPTIONS tells the methods; a preflight of a listed origin may have them', async (t) => {
   const origins = ['https://ward.example.org']
-  const refused = () => ({ status: 'refused' as const })
+  const refused = () => ({ status: 'refused' as const, reason: 'no_credentials' as const })
   const { url } = await startHttpServer(t, { origins, authenticate: refused })
   const ask = (origin: string) => fetch(`${url}/vital-data`, {
     method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization' }
