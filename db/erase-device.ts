@@ -15,7 +15,7 @@ import type { Logger } from 'pino'
 import { createDatabase } from './database.ts'
 import { appendAuditLog } from './queries/append-audit-log.ts'
 import { countOtherGateways } from './queries/count-other-gateways.ts'
-import { toSqlState } from './sqlstate.ts'
+import { selectWriters } from './queries/select-writers.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
 
@@ -24,11 +24,9 @@ const CHUNK_ROWS = 5000
 /** Leaves the disk to ingest between two chunks. */
 const CHUNK_PAUSE_MS = 5
 
-/** Batches queue behind a lock that waits, so it waits for less than what sends them to the spool. */
-const LOCK_TIMEOUT_MS = 500
-/** With the pauses about 30 s. */
-const LOCK_ATTEMPTS_MAX = 30
-const LOCK_PAUSE_MS = 500
+/** Longest that the transactions which write when it begins are waited for. */
+const WRITERS_WAIT_MAX_MS = 30_000
+const WRITERS_POLL_MS = 50
 
 const STATEMENT_TIMEOUT_MS = 60_000
 
@@ -78,22 +76,20 @@ export async function eraseDevice (options: EraseDeviceOptions): Promise<ErasedR
   }
 }
 
-/** Settles when every transaction that was writing readings or dead letters has ended: what its gateway gave up on may be committed late. */
+/**
+ * Settles when every transaction that was writing readings or dead letters has ended: what its gateway gave up on may be committed late. They are looked up
+ * and not locked out: a lock that excludes writers excludes autovacuum as well, and waits for it, and every batch waits behind a lock that waits.
+ */
 async function awaitWriters (kysely: Kysely<Tables>): Promise<void> {
-  for (let attempt = 1; attempt <= LOCK_ATTEMPTS_MAX; attempt++) {
-    try {
-      await kysely.transaction().execute(async (transaction) => {
-        await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
-        // The parent alone: whoever writes into a month has locked it too.
-        await sql`lock table only readings, only dead_letters in share mode`.execute(transaction)
-      })
-      return
-    } catch (error) {
-      // lock_not_available
-      if (toSqlState(error) !== '55P03') throw error
-    }
-    await sleep(LOCK_PAUSE_MS)
+  const deadlineMs = performance.now() + WRITERS_WAIT_MAX_MS
+  let writers = await selectWriters(kysely)
+  while (writers.size > 0 && performance.now() < deadlineMs) {
+    await sleep(WRITERS_POLL_MS)
+    // By the set of the beginning: later ones write what is new.
+    const now = await selectWriters(kysely)
+    writers = new Set([...writers].filter((id) => now.has(id)))
   }
+  if (writers.size === 0) return
   throw new StorageError('VITAL_ERASURE_BUSY', 'a transaction has been writing readings or dead letters all the time, so nothing was erased; ' +
     'pg_stat_activity shows which. Try again later.')
 }
