@@ -226,6 +226,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       warnings: () => warnings().length,
       clockDifferenceS: clock.differenceS,
       lettersRefused: refusedLetters.count,
+      lettersDropped: refusedLetters.dropped,
       security: security.statistics,
       mqtt: () => ({ ...broker.statistics(), ...transport.statistics() })
     })

@@ -27,6 +27,8 @@ export interface MetricsSources {
   readonly clockDifferenceS: () => number
   /** Dead letters that the database refused. */
   readonly lettersRefused: () => number
+  /** Those of them for which their file had no room. */
+  readonly lettersDropped: () => number
   readonly security: () => SecurityStatistics
   readonly mqtt: () => {
     readonly clientsConnected: number
@@ -94,6 +96,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
   const deadLettersPerDeviceMax = gauge('dead_letters_per_device_max', 'Dead letters kept of one device at most')
   const deadLetterDevicesAtCap = gauge('dead_letter_devices_at_cap', 'Devices of which no more dead letters are kept')
   const lettersRefused = counter('dead_letters_refused', 'Dead letters that the database refused; they are kept in a file of the data directory', [])
+  const lettersDropped = counter('dead_letters_dropped', 'Dead letters that the database refused and that are gone, because their file was full', [])
   const retentionReadings = counter('retention_removed_readings', 'Readings that retention removed, estimated for large partitions', [])
   const retentionPartitions = counter('retention_dropped_partitions', 'Partitions that retention dropped', [])
   const databaseUp = gauge('database_up', '1 while PostgreSQL takes batches')
@@ -210,7 +213,7 @@ export function createMetrics (registry: Registry, sources: MetricsSources) {
       [handshakesFailed, mqtt.handshakesFailed], [handshakesRefused, mqtt.handshakesRefused],
       [proxyHeadersRefused, mqtt.proxyHeadersRefused], [webSocketsRefused, mqtt.webSocketsRefused],
       [readsRefused, reads.refused], [spoolReplayed, spool.replayed], [spoolDamage, spool.damage],
-      [nearMissNames, sources.nearMissNames()], [lettersRefused, sources.lettersRefused()], [retentionReadings, retention.readings], [retentionPartitions, retention.partitions]
+      [nearMissNames, sources.nearMissNames()], [lettersRefused, sources.lettersRefused()], [lettersDropped, sources.lettersDropped()], [retentionReadings, retention.readings], [retentionPartitions, retention.partitions]
     ] as const) {
       metric.reset()
       metric.inc(value)

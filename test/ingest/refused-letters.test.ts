@@ -1,6 +1,10 @@
-import { readFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { appendFile, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pino } from 'pino'
 import t from 'tap'
+import type { DeadLetterRow } from '../../db/rows.ts'
+import { createRefusedLetters } from '../../src/ingest/refused-letters.ts'
 import { connectClient, readLedger, startGateway } from '../gateway.ts'
 import { createTestDatabase, createTestDir } from '../postgres.ts'
 
@@ -48,4 +52,48 @@ t.test('a partition that is made meanwhile is no outage', async (t) => {
   await device.publishAsync('vital/a', '{"timestamp":1}', { qos: 1 })
   t.same(await query('select count(*)::int from readings'), [{ count: 1 }], 'stored by the time of its acknowledgement')
   t.match(await readLedger(gateway.httpUrl), { stored: 1, pending: 0 })
+})
+
+const toLetter = (reason: DeadLetterRow['reason'], bytes = 100): DeadLetterRow => ({
+  id: randomUUID(), receivedAtMs: 1, transport: 'mqtt', topic: 'vital/a', clientId: 'a', device: 'a', reason, errors: [], payload: Buffer.alloc(bytes, 'x')
+})
+
+t.test('the file is bounded in bytes: beyond, letters are counted and told of once', async (t) => {
+  const dataDir = await createTestDir(t)
+  const path = join(dataDir, 'refused-dead-letters.ndjson')
+  const lines: Array<{ msg: string }> = []
+  const logger = pino({ level: 'error' }, { write: (line: string) => { lines.push(JSON.parse(line) as { msg: string }) } })
+  const letters = createRefusedLetters({ dataDir, logger, bytesMax: 4000, garbageBytesMax: 2000 })
+  const read = async () => (await readFile(path, 'utf8')).trim().split('\n').map((line) => (JSON.parse(line) as DeadLetterRow).reason)
+  for (let n = 0; n < 20; n++) await letters.keep(toLetter('invalid_json'), 'no')
+  const garbage = (await read()).length
+  t.ok(garbage > 0 && garbage < 20)
+  t.same([letters.count(), letters.dropped()], [20, 20 - garbage])
+  t.equal(lines.filter(({ msg }) => msg.includes('dropped')).length, 1)
+  for (let n = 0; n < 20; n++) await letters.keep(toLetter('database_rejected'), 'no')
+  const valid = (await read()).filter((reason) => reason === 'database_rejected').length
+  t.ok(valid > 0 && valid < 20, 'readings that are valid have room of their own')
+  t.ok((await readFile(path)).length <= 4000)
+  t.equal(lines.filter(({ msg }) => msg.includes('dropped')).length, 1)
+  t.match(letters.warnings(), [/kept in/, /are dropped/])
+
+  await rename(path, `${path}.read`)
+  const again = toLetter('invalid_json')
+  await letters.keep(again, 'no')
+  await letters.keep(again, 'no')
+  t.same(await read(), ['invalid_json'], 'once it is moved away there is room again')
+})
+
+t.test('a line that was cut short does not swallow the next one, and the bound counts what an earlier run left', async (t) => {
+  const dataDir = await createTestDir(t)
+  const path = join(dataDir, 'refused-dead-letters.ndjson')
+  await appendFile(path, '{"id":"cut sho')
+  const letter = toLetter('invalid_json')
+  await createRefusedLetters({ dataDir, logger: pino({ level: 'silent' }) }).keep(letter, 'no')
+  const [cut, whole] = (await readFile(path, 'utf8')).split('\n')
+  t.equal(cut, '{"id":"cut sho')
+  t.match(JSON.parse(whole ?? ''), { id: letter.id })
+  const next = createRefusedLetters({ dataDir, logger: pino({ level: 'silent' }), bytesMax: 100 })
+  await next.keep(toLetter('database_rejected'), 'no')
+  t.equal(next.dropped(), 1)
 })
