@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
@@ -82,7 +82,9 @@ default_pool_size = 10
 max_client_conn = 1000
 `)
   const account = toPgBouncerAccount()
-  if (account.kind === 'user') chmodSync(dir, 0o755)
+  // To enter, not to list.
+  if (account.kind === 'user') chmodSync(dirname(dir), 0o711)
+  await giveTo(account, dir)
   const log = join(dir, 'pgbouncer.log')
   const command = toCommand(account, 'pgbouncer', [join(dir, 'pgbouncer.ini')])
   const child = spawn(command.file, command.args, { ...command.options, stdio: toStdio(log) })
