@@ -117,10 +117,11 @@ async function deleteRest (
   const count = async (statement: ReturnType<typeof sql>) => Number((await statement.execute(transaction)).numAffectedRows ?? 0n)
   const erased = {
     readings: readings + await count(sql`delete from readings where device = ${device}`),
-    // A letter without a device came on an invalid topic; it is this device's when its client or its topic says so.
+    // What came on an invalid topic is also its client's: `device` is at most what the topic looks like.
     deadLetters: await count(sql`
       delete from dead_letters where id in (select id from dead_letters where device = ${device}
-        or (device is null and (client_id = ${device} or starts_with(topic, ${`vital/${device}/`}))) order by id for update)`),
+        or (reason = 'invalid_topic' and client_id = ${device})
+        or (device is null and starts_with(topic, ${`vital/${device}/`})) order by id for update)`),
     latest: await count(sql`delete from latest where device = ${device}`) - (row?.isMade === true ? 1 : 0)
   }
   await appendAuditLog(transaction, { actor, act: 'erase', target: device, details: erased })

@@ -18,6 +18,9 @@ const KEEPER_START_MAX_MS = 60_000
 const MEMORY_BYTES_MIN = 4 * 1024 ** 3
 const CONNECTIONS_CLOSE_MAX_MS = 3_000
 
+/** Why a test of a session's own state cannot run, or `false`. */
+export const WHY_NO_SESSION = process.env['VITAL_TEST_POOLER_URL'] === undefined ? false : 'a pooler stands before the server'
+
 /** The keeper writes it when the template is ready. */
 export interface KeptServer {
   readonly keeperPid: number

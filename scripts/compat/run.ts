@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util'
 import { root } from '../bench/compile.ts'
 import { installPackage } from './packages.ts'
 import { quickStart, refusedStart } from './quick-start.ts'
-import { type Row, ROWS, selectRows, TESTS } from './rows.ts'
+import { type Row, ROWS, selectRows, testsOf } from './rows.ts'
 import { findPgBouncer, type Server, startPgBouncer, startPostgres } from './servers.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
@@ -137,7 +137,7 @@ async function runTests (row: Row, server: Server, front: Server | null, { logsD
   const pooled = front === null ? {} : { VITAL_TEST_POOLER_URL: front.url }
   const log = join(logsDir, `${row.name}.txt`)
   const file = openSync(log, 'w')
-  const child = spawn(process.execPath, [tap, '--jobs=1', '--reporter=tap', ...TESTS], {
+  const child = spawn(process.execPath, [tap, '--jobs=1', '--reporter=tap', ...testsOf(row)], {
     cwd: root, stdio: ['ignore', file, file], env: { ...process.env, VITAL_TEST_DATABASE_URL: server.url, ...pooled }
   })
   const end = () => { child.kill('SIGTERM') }

@@ -80,6 +80,7 @@ auth_file = ${join(dir, 'users')}
 pool_mode = transaction
 default_pool_size = 10
 max_client_conn = 1000
+server_login_retry = 1
 `)
   const account = toPgBouncerAccount()
   // To enter, not to list.

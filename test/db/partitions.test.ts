@@ -57,7 +57,8 @@ t.test('creating a partition waits for no long transaction, and blocks no insert
   const database = open()
   const client = await database.pool.connect()
   try {
-    await client.query('begin; lock table readings_default in access share mode')
+    await client.query('begin')
+    await client.query('lock table readings_default in access share mode')
     await t.rejects(createPartitionsAhead({ database, now, logger }), { code: '55P03' })
     await insert('2026-11-02')
   } finally {
@@ -77,7 +78,8 @@ t.test('a large default partition is not looked through while anybody waits', as
 
   const client = await database.pool.connect()
   try {
-    await client.query('begin; insert into readings values (\'d\', \'2025-06-01\', gen_random_uuid(), \'{}\', now())')
+    await client.query('begin')
+    await client.query('insert into readings values (\'d\', \'2025-06-01\', gen_random_uuid(), \'{}\', now())')
     await t.rejects(createPartitionsAhead(large), { code: '55P03' }, 'it waits for no writer')
   } finally {
     await client.query('rollback')
