@@ -8,7 +8,6 @@ import { createBroker } from '../broker/broker.ts'
 import { createDatabase, type Database } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { toGatewayName } from '../db/gateway-names.ts'
-import { maintainPartitions } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import type { Store } from '../db/store.ts'
 import packageJson from '../package.json' with { type: 'json' }
@@ -33,6 +32,7 @@ import { connectWhenever } from './operations/connect-database.ts'
 import { createErasureJournal } from './operations/erasure-journal.ts'
 import { fitConnections } from './operations/descriptors.ts'
 import { createLifecycle } from './operations/lifecycle.ts'
+import { createPartitionUpkeep } from './operations/partition-upkeep.ts'
 import { sayReady } from './operations/say-ready.ts'
 import { prepareDatabase } from './prepare-database.ts'
 import { createRetention } from './retention.ts'
@@ -54,7 +54,6 @@ const DRAIN_TIMEOUT_MS = 10_000
 /** Whoever asks for an erasure is told of a backlog that takes longer, instead of being left in the dark. */
 const ERASURE_WAIT_MAX_MS = 30_000
 const MINUTE_MS = 60_000
-const HOUR_MS = 60 * MINUTE_MS
 
 /** A running gateway. */
 export interface RunningGateway {
@@ -150,6 +149,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     })
     const spoolWatch = createSpoolWatch({ spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger })
     onStop(spoolWatch.stop)
+    const partitions = createPartitionUpkeep({ connectionString, clock, logger })
     const retention = createRetention({ days: config.retentionDays, connectionString, isStopping, logger })
     const { writer, refusedLetters, reads, pages, budget, close } = createStorage({
       database, connectionString, dataDir: config.dataDir, readConnectionsMax: config.databaseReadConnectionsMax, applicationName, faults, logger
@@ -209,7 +209,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       isStopping,
       logger
     })
-    const warnings = () => [...config.warnings, ...databaseWarnings, ...transport.warnings(), ...security.warnings(), ...clock.warnings(), ...caps.warnings(), ...refusedLetters.warnings(), ...toWarnings(circuit, spool)]
+    const warnings = () => [...config.warnings, ...databaseWarnings, ...partitions.warnings(), ...transport.warnings(), ...security.warnings(), ...clock.warnings(), ...caps.warnings(), ...refusedLetters.warnings(), ...toWarnings(circuit, spool)]
     const metrics = createMetrics(new Registry(), {
       startedAtMs: clock.nowMs(),
       ledger,
@@ -251,7 +251,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     const maintenance = createMaintenance({
       logger,
       tasks: [
-        { name: 'partitions', intervalMs: HOUR_MS, firstAfterMs: MINUTE_MS, run: async () => { await maintainPartitions({ connectionString, now: new Date(clock.nowMs()), logger }) } },
+        partitions.task,
         { name: 'dead-letter counts', intervalMs: MINUTE_MS, run: async () => caps.load(await budget.background(countDeadLetters)) },
         ...security.tasks,
         ...retention.tasks
@@ -259,7 +259,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     })
 
     async function connectDatabase (): Promise<void> {
-      databaseWarnings = await prepareDatabase({ database, connectionString, caps, clock, signal, logger })
+      databaseWarnings = await prepareDatabase({ database, connectionString, caps, clock, partitions, signal, logger })
       await security.start()
       circuit.prove()
       circuit.start()

@@ -1,12 +1,12 @@
 import type { Logger } from 'pino'
 import type { Database } from '../db/database.ts'
 import { migrate } from '../db/migrate.ts'
-import { maintainPartitions } from '../db/partitions.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
 import { readServerWarnings } from '../db/server-settings.ts'
 import { isServerError } from '../db/sqlstate.ts'
 import type { Clock } from './clock.ts'
 import type { DeadLetterCaps } from './ingest/dead-letter-caps.ts'
+import type { PartitionUpkeep } from './operations/partition-upkeep.ts'
 
 interface PrepareDatabaseOptions {
   readonly database: Database
@@ -14,6 +14,7 @@ interface PrepareDatabaseOptions {
   /** Takes up how many dead letters there are. */
   readonly caps: DeadLetterCaps
   readonly clock: Clock
+  readonly partitions: Pick<PartitionUpkeep, 'run'>
   /** Ends the wait for the lock of the migrations. */
   readonly signal: AbortSignal
   readonly logger: Logger
@@ -24,19 +25,20 @@ interface PrepareDatabaseOptions {
  * @returns what weakens it, logged already
  * @throws the coded errors of `db`, or the error of pg
  */
-export async function prepareDatabase ({ database, connectionString, caps, clock, signal, logger }: PrepareDatabaseOptions): Promise<string[]> {
+export async function prepareDatabase (options: PrepareDatabaseOptions): Promise<string[]> {
+  const { database, connectionString, caps, clock, partitions, signal, logger } = options
   const warnings = await readServerWarnings(database.pool)
   await clock.read(database.pool)
   await migrate({ connectionString, signal, logger })
   signal.throwIfAborted()
-  await keepGoing(maintainPartitions({ connectionString, now: new Date(clock.nowMs()), logger, isStart: true }), logger)
+  await keepGoing(partitions.run(true), logger)
   caps.load(await countDeadLetters(database.kysely))
   for (const warning of warnings) logger.warn(warning)
   return warnings
 }
 
 /** Without a partition readings go into the default one: no reason not to start, and the hourly task tries again. */
-async function keepGoing (partitions: Promise<unknown>, logger: Logger): Promise<void> {
+async function keepGoing (partitions: Promise<void>, logger: Logger): Promise<void> {
   try {
     await partitions
   } catch (error) {

@@ -1,0 +1,24 @@
+import type { Logger } from 'pino'
+import { maintainPartitions } from '../../db/partitions.ts'
+import type { Clock } from '../clock.ts'
+import type { Task } from '../maintenance.ts'
+
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+
+/** Makes the months of `readings` ahead, at start and each hour, and keeps in mind which of them could not be made. */
+export function createPartitionUpkeep ({ connectionString, clock, logger }: {
+  readonly connectionString: string, readonly clock: Pick<Clock, 'nowMs'>, readonly logger: Logger
+}) {
+  let warnings: readonly string[] = []
+
+  /** @throws the error of pg; then the warnings are those of the last time */
+  async function run (isStart = false): Promise<void> {
+    warnings = (await maintainPartitions({ connectionString, now: new Date(clock.nowMs()), logger, isStart })).warnings
+  }
+
+  const task: Task = { name: 'partitions', intervalMs: HOUR_MS, firstAfterMs: MINUTE_MS, run: () => run() }
+  return { run, task, warnings: () => warnings }
+}
+
+export type PartitionUpkeep = ReturnType<typeof createPartitionUpkeep>
