@@ -16,7 +16,9 @@ const FAULTS: ReadonlyMap<string, WriteFault> = new Map([
   ['0A', 'retry'], // feature_not_supported: a plan cached before a migration; a new connection has none
   ['21', 'give-up'], // cardinality_violation: one key twice in an upsert
   ['22', 'reject-row'], // data_exception: \u0000 in text, numeric overflow, a date out of range
-  ['23', 'reject-row'], // integrity_constraint_violation
+  ['22P03', 'retry'], // invalid_binary_representation: a column has another type than ours; no value of a row does this
+  ['22P04', 'retry'], // bad_copy_file_format: the same
+  ['23', 'reject-row'], // integrity_constraint_violation; 23502 not_null_violation: see isForeignColumn
   ['23505', 'retry'], // unique_violation: stored already; see isUniqueViolation
   ['25', 'retry'], // invalid_transaction_state: 25006 read_only_sql_transaction (a standby), 25P03
   ['26', 'retry'], // invalid_sql_statement_name: a pooler gave us another connection
@@ -30,11 +32,11 @@ const FAULTS: ReadonlyMap<string, WriteFault> = new Map([
   ['42P18', 'give-up'], // indeterminate_datatype
   ['44', 'reject-row'], // with_check_option_violation
   ['53', 'retry'], // insufficient_resources: disk_full, out_of_memory, too_many_connections
-  ['54', 'reject-row'], // program_limit_exceeded: a value too large or too deep for jsonb, a key too large for its index
+  ['54', 'reject-row'], // program_limit_exceeded: a value too large or too deep for jsonb, a key too large for its index; see isWraparound
   ['55', 'retry'], // object_not_in_prerequisite_state: 55P03 lock_not_available
   ['57', 'retry'], // operator_intervention: 57014 query_canceled (statement_timeout), 57P01 admin_shutdown, 57P03 cannot_connect_now
   ['58', 'retry'], // system_error: io_error
-  ['P0001', 'reject-row'], // raise_exception: a trigger that the operator added refuses the row
+  ['P0', 'reject-row'], // P0001 raise_exception, P0002 no_data_found, P0004 assert_failure: a trigger that the operator added refuses the row
   ['XX', 'retry'] // internal_error: XX001 data_corrupted
 ])
 
@@ -48,7 +50,7 @@ const FATAL: ReadonlySet<string> = new Set([
 export function classifyError (error: unknown): WriteFault {
   const state = toSqlState(error)
   if (state === null) return error instanceof StorageError || isOurDefect(error) ? 'give-up' : 'retry'
-  if (isPartitionRace(error)) return 'retry'
+  if (isPartitionRace(error) || isForeignColumn(error) || isWraparound(error)) return 'retry'
   return FAULTS.get(state) ?? FAULTS.get(state.slice(0, 2)) ?? 'retry'
 }
 
@@ -82,6 +84,26 @@ export function isPartitionRace (error: unknown): boolean {
   if (toSqlState(error) !== '23514') return false
   const { constraint } = error as { constraint?: string }
   return constraint === undefined || constraint.startsWith('readings_default_not_')
+}
+
+/** Columns that we write and that may not be null: a trigger can make them so, for one row. */
+const OUR_COLUMNS: ReadonlySet<string> = new Set([
+  'device', 'time', 'hash', 'vitals', 'received_at', 'oldest_time', 'vital_times', 'id', 'transport', 'reason', 'errors', 'payload'
+])
+
+/** A column that somebody added without a default, or that a migration did not finish, refuses every row until it is mended. */
+function isForeignColumn (error: unknown): boolean {
+  const { column } = error as { column?: string }
+  // Without a column a trigger raised it.
+  return toSqlState(error) === '23502' && column !== undefined && !OUR_COLUMNS.has(column)
+}
+
+/**
+ * PostgreSQL gives out no more transaction ids until VACUUM has run: 54000, like a value that is too large. The routine tells them apart, for the message
+ * is translated.
+ */
+function isWraparound (error: unknown): boolean {
+  return toSqlState(error) === '54000' && /^GetNew(?:Transaction|MultiXact)Id/.test((error as { routine?: string }).routine ?? '')
 }
 
 function isOurDefect (error: unknown): boolean {

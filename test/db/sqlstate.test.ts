@@ -18,7 +18,9 @@ const EXPECTED: ReadonlyArray<[code: string, fault: WriteFault, isServerError: b
   ['22003', 'reject-row', true], // numeric_value_out_of_range
   ['22008', 'reject-row', true], // datetime_field_overflow
   ['22P05', 'reject-row', true], // untranslatable_character
-  ['23502', 'reject-row', true], // not_null_violation
+  ['22P03', 'retry', true], // invalid_binary_representation
+  ['22P04', 'retry', true], // bad_copy_file_format
+  ['23502', 'reject-row', true], // not_null_violation, raised by a trigger
   ['23505', 'retry', true], // unique_violation
   ['25006', 'retry', true], // read_only_sql_transaction
   ['25P03', 'retry', false], // idle_in_transaction_session_timeout
@@ -37,7 +39,9 @@ const EXPECTED: ReadonlyArray<[code: string, fault: WriteFault, isServerError: b
   ['57P01', 'retry', false], // admin_shutdown
   ['57P03', 'retry', false], // cannot_connect_now
   ['58030', 'retry', true], // io_error
+  ['54000', 'reject-row', true], // program_limit_exceeded
   ['P0001', 'reject-row', true], // raise_exception
+  ['P0002', 'reject-row', true], // no_data_found
   ['XX001', 'retry', false], // data_corrupted
   ['ZZ999', 'retry', true] // whatever comes later
 ]
@@ -54,6 +58,25 @@ t.test('errors of the server are classified by SQLSTATE, in whatever language it
 t.test('a check violation without a constraint is the race with a new partition', async (t) => {
   t.equal(classifyError(answer('23514')), 'retry')
   t.equal(classifyError(answer('23514', { constraint: 'readings_of_the_operator' })), 'reject-row')
+})
+
+t.test('what an operator has to mend is an outage, though its SQLSTATE is that of a refusal', async (t) => {
+  t.equal(classifyError(answer('54000', { routine: 'GetNewTransactionId' })), 'retry', 'no transaction ids until VACUUM has run')
+  t.equal(classifyError(answer('54000', { routine: 'GetNewMultiXactId' })), 'retry')
+  t.equal(classifyError(answer('54000', { routine: '_bt_check_third_page' })), 'reject-row', 'a key too large for its index')
+  t.equal(classifyError(answer('23502', { column: 'vitals' })), 'reject-row', 'a trigger that empties a column of ours')
+
+  const { connectionString, query } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 1, logger })
+  t.teardown(() => database.close())
+  const names = await query<{ name: string }>(`select attname as name from pg_attribute
+    where attrelid = any('{readings,latest,dead_letters}'::regclass[]) and attnum > 0 and attnotnull and not atthasdef`)
+  for (const { name } of names) t.equal(classifyError(answer('23502', { column: name })), 'reject-row', name)
+  await query('alter table readings add column ward text not null')
+  const error: unknown = await database.pool.query("insert into readings (device, time, hash, vitals, received_at) values ('d', now(), gen_random_uuid(), '{}', now())")
+    .then(() => null, (error: unknown) => error)
+  t.equal(toSqlState(error), '23502')
+  t.equal(classifyError(error), 'retry', 'a column that somebody added')
 })
 
 t.test('what came without an answer is retried, unless it is our own defect', async (t) => {
