@@ -80,10 +80,10 @@ t.test('who guesses is slowed; those behind the same address who are known are n
 t.test('a rate for each principal, or for each address while there are none', async (t) => {
   for (const isOpen of [true, false]) {
     let limited = 0
-    const { url } = await startHttpServer(t, { requestsPerSecondMax: 10, onLimited: () => { limited++ }, ...(isOpen ? {} : { authenticate }) })
+    const { url } = await startHttpServer(t, { requestsPerSecondMax: 2, onLimited: () => { limited++ }, ...(isOpen ? {} : { authenticate }) })
     const flood = await Promise.all(Array.from({ length: 40 }, async () => (await fetch(`${url}/vital-data`, { headers: as('operator.ann') })).status))
     const passed = flood.filter((status) => status === 200).length
-    t.ok(passed >= 20 && passed < 40, `${passed} of 40 passed`)
+    t.ok(passed >= 4 && passed < 40, `${passed} of 40 passed`)
     t.equal(flood.filter((status) => status === 429).length, 40 - passed)
     t.equal(limited, 40 - passed)
     t.equal((await fetch(`${url}/vital-data`, { headers: as('operator.bob') })).status, isOpen ? 429 : 200)
