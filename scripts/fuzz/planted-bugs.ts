@@ -23,8 +23,8 @@ export const BUGS = {
   forgotten: { file: 'src/ingest/ingest.ts', find: 'const receivedAtMs = clock.nowMs()', put: 'if (publish.device !== null && publish.payload.length % 31 === 0) return settle({ status: \'durable\', fanOut: publish.payload, rejections: [] }); const receivedAtMs = clock.nowMs()' },
   /** A payload that is no JSON is logged. */
   'logged-payload': { file: 'src/ingest/decode.ts', find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON', put: 'console.log(payload.toString()); return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON' },
-  /** What is retained cannot be written, so who reads it is closed. */
-  'unwritable-retained': { file: 'broker/deliver/writable.ts', find: 'return forward(client, packet)', put: 'return forward(client, packet.retain ? Object.assign(packet, { qos: 3 }) : packet)' },
+  /** A retained message goes out at QoS 3, which closes who reads it. */
+  'unwritable-retained': { file: 'broker/deliver/publish-frame.ts', find: '(isRetained ? RETAIN : 0)', put: '(isRetained ? topic.startsWith(\'$\') ? RETAIN : RETAIN | 0x06 : 0)' },
   /** An error that a query's text causes is answered as if the gateway were at fault. */
   'http-500': { file: 'src/http/error-answer.ts', find: 'if (statusCode === 404)', put: 'if (statusCode === 400) return new HTTP_ERRORS.Internal({ cause: error }); if (statusCode === 404)' }
 } as const satisfies Record<string, PlantedBug>

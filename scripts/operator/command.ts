@@ -43,7 +43,7 @@ export async function runOperatorScript (name: string, run: (options: OperatorOp
   try {
     process.exitCode = await run({
       args: process.argv.slice(2),
-      readConfig,
+      readConfig: () => toOperatorConfig(readEnvironment),
       print: (text) => { process.stdout.write(`${text}\n`) },
       tell: (text) => { process.stderr.write(`${text}\n`) }
     })
@@ -55,9 +55,10 @@ export async function runOperatorScript (name: string, run: (options: OperatorOp
   }
 }
 
-function readConfig (): Config {
+/** @throws `OPERATOR_FAILED` for an environment that no gateway would start with */
+export function toOperatorConfig (readVariables: () => Readonly<Record<string, string | undefined>>): Config {
   try {
-    return createConfig(readEnvironment())
+    return createConfig(readVariables())
   } catch (cause) {
     if (cause instanceof ConfigError) throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })
     throw cause

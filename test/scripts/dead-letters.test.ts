@@ -75,7 +75,7 @@ t.test('replay after a fix: through the gateway\'s ingest, and removed only when
   const all = await run('replay', '--all')
   t.equal(all.status, 1, 'some were kept')
   t.strictSame(all.stdout.trimEnd().split('\n'), [
-    `kept      ${mended}: must be JSON: unexpected character`,
+    `kept      ${mended}: must be JSON: unexpected character at position 0`,
     `kept      ${unnamed}: its topic names no valid device; say which device sent it with --as DEVICE`,
     `kept      ${mismatched}: its payload names another device than its topic; mend it with --payload FILE`,
     `kept      ${typed}: /heartRateValue must be a finite number`,
@@ -160,7 +160,7 @@ t.test('where PostgreSQL is', async (t) => {
   t.notMatch(away.stderr, 'secret')
   await writeFile(join(dir, 'database-url'), `postgres://u:secret@127.0.0.1:${port}/d`)
   t.match(await run({ VITAL_DATA_DIR: dir }), { status: 1, stderr: /ECONNREFUSED.*\nThe embedded PostgreSQL runs while the gateway does/ })
-  t.match(await run({ DATABASE_URL: 'postgres://:bad port' }), { status: 1, stderr: /^The PostgreSQL connection string \(DATABASE_URL\) cannot be read/ })
+  t.match(await run({ DATABASE_URL: 'postgres://:bad port' }), { status: 1, stderr: /^DATABASE_URL cannot be read as a URL/ })
   t.match(await run({ DATABASE_URL: (await createEmptyDatabase(t)).connectionString }), { status: 1, stderr: /has no tables of vital-gateway: start a gateway/ })
 })
 

@@ -2,8 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { OperatorError, type OperatorOptions } from '../../scripts/operator/command.ts'
-import { createConfig } from '../../src/config.ts'
+import { OperatorError, type OperatorOptions, toOperatorConfig } from '../../scripts/operator/command.ts'
 import { connectClient, startGateway } from '../gateway.ts'
 import { createTestDatabase, createTestDir } from '../postgres.ts'
 
@@ -34,7 +33,7 @@ export async function runOperated (
   try {
     const status = await script({
       args,
-      readConfig: () => createConfig(variables),
+      readConfig: () => toOperatorConfig(() => variables),
       print: (text) => { stdout += `${text}\n` },
       tell: (text) => { stderr += `${text}\n` }
     })
