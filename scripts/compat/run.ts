@@ -18,7 +18,7 @@ import { findPgBouncer, type Server, startPgBouncer, startPostgres } from './ser
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 const MEMORY_BYTES_MIN = 4 * 1024 ** 3
 
-export const USAGE = `npm run compat [-- options]
+const USAGE = `npm run compat [-- options]
 
 Runs the tests of storage and ingest on PostgreSQL 14 to 18 and through PgBouncer, a quick start on each Node.js, and
 checks that what is too old is refused with a sentence. Exit status 1 when a row fails.
