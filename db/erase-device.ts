@@ -13,6 +13,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Logger } from 'pino'
 import { createDatabase } from './database.ts'
+import { toAscii } from './escaped-text.ts'
+import { eraseNamedLetters } from './erase-named-letters.ts'
 import { appendAuditLog } from './queries/append-audit-log.ts'
 import { countOtherGateways } from './queries/count-other-gateways.ts'
 import { selectWriters } from './queries/select-writers.ts'
@@ -69,7 +71,8 @@ export async function eraseDevice (options: EraseDeviceOptions): Promise<ErasedR
     await awaitWriters(kysely)
     await appendAuditLog(kysely, { actor, act: 'erase.begin', target: device })
     const readings = await deleteChunks(kysely, options)
-    const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, { device, actor, readings }))
+    const letters = await eraseNamedLetters(kysely, device, () => { checkStop(options, readings) })
+    const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, { device, actor, readings, letters }))
     return { ...rest, otherGateways: await countOtherGateways(kysely, options.applicationName) }
   } finally {
     await close()
@@ -94,10 +97,15 @@ async function awaitWriters (kysely: Kysely<Tables>): Promise<void> {
     'pg_stat_activity shows which. Try again later.')
 }
 
-async function deleteChunks (kysely: Kysely<Tables>, { device, isStopping }: EraseDeviceOptions): Promise<number> {
+function checkStop ({ isStopping }: EraseDeviceOptions, deleted: number): void {
+  if (isStopping()) throw new StorageError('VITAL_ERASURE_BUSY', `the gateway stops; ${deleted} readings were erased so far. Run it again.`)
+}
+
+async function deleteChunks (kysely: Kysely<Tables>, options: EraseDeviceOptions): Promise<number> {
+  const { device } = options
   let deleted = 0
   for (;;) {
-    if (isStopping()) throw new StorageError('VITAL_ERASURE_BUSY', `the gateway stops; ${deleted} readings were erased so far. Run it again.`)
+    checkStop(options, deleted)
     // By time and not by a list of rows, so that each chunk reads the months that it lies in and no other.
     const { numAffectedRows = 0n } = await sql`
       delete from readings where device = ${device} and time <= (
@@ -109,7 +117,8 @@ async function deleteChunks (kysely: Kysely<Tables>, { device, isStopping }: Era
 }
 
 async function deleteRest (
-  transaction: Transaction<Tables>, { device, actor, readings }: { readonly device: string, readonly actor: string, readonly readings: number }
+  transaction: Transaction<Tables>,
+  { device, actor, readings, letters }: { readonly device: string, readonly actor: string, readonly readings: number, readonly letters: number }
 ): Promise<ErasedRows> {
   const { rows: [row] } = await sql<{ isMade: boolean }>`
     insert into latest (device, time, oldest_time, vitals, vital_times) values (${device}, now(), now(), '{}', '{}')
@@ -117,11 +126,10 @@ async function deleteRest (
   const count = async (statement: ReturnType<typeof sql>) => Number((await statement.execute(transaction)).numAffectedRows ?? 0n)
   const erased = {
     readings: readings + await count(sql`delete from readings where device = ${device}`),
-    // What came on an invalid topic is also its client's: `device` is at most what the topic looks like.
-    deadLetters: await count(sql`
-      delete from dead_letters where id in (select id from dead_letters where device = ${device}
-        or (reason = 'invalid_topic' and client_id = ${device})
-        or (device is null and starts_with(topic, ${`vital/${device}/`})) order by id for update)`),
+    // What came on an invalid topic is this device's when its client or a level of its topic says so.
+    deadLetters: letters + await count(sql`
+      delete from dead_letters where id in (select id from dead_letters where device in (${device}, ${toAscii(device)})
+        or ((device is null or reason = 'invalid_topic') and (client_id = ${device} or ${device} in (select btrim(level) from unnest(string_to_array(topic, '/')) level))) order by id for update)`),
     latest: await count(sql`delete from latest where device = ${device}`) - (row?.isMade === true ? 1 : 0)
   }
   await appendAuditLog(transaction, { actor, act: 'erase', target: device, details: erased })

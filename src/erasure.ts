@@ -18,6 +18,7 @@ import { StorageError } from '../db/storage-error.ts'
 import type { Batcher } from './ingest/batcher.ts'
 import type { Circuit } from './ingest/circuit.ts'
 import { parseSegmentName } from './ingest/spool/format.ts'
+import type { RefusedLetters } from './ingest/refused-letters.ts'
 import { eraseSetAside } from './ingest/spool/set-aside.ts'
 import type { Spool } from './ingest/spool/spool.ts'
 import type { Writer } from './ingest/writer.ts'
@@ -41,6 +42,7 @@ export interface ErasureOptions {
   readonly spool: Pick<Spool, 'bytes' | 'isEmpty'>
   readonly spoolDirectory: string
   readonly writes: TrackedWriter
+  readonly refusedLetters: Pick<RefusedLetters, 'erase'>
   /** Where it stands that the device was erased, should a backup be restored. */
   readonly journal: ErasureJournal
   readonly forget: (device: string) => { retained: number, queued: number }
@@ -101,6 +103,7 @@ export function createErasure (options: ErasureOptions) {
     const { otherGateways, ...rows } = await journal.record(device, actor,
       () => eraseDevice({ connectionString, device, actor, applicationName, logger, isStopping }))
     await eraseSetAside(options.spoolDirectory, device)
+    await options.refusedLetters.erase(device)
     await forgetOrder?.(device)
     const erased = { ...rows, ...forget(device), damagedSpoolFiles: await countDamaged(options.spoolDirectory), otherGateways }
     logger.info({ actor, ...erased }, 'a device was erased')

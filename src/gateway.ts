@@ -200,6 +200,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       spool,
       spoolDirectory: join(config.dataDir, 'spool'),
       writes: writer,
+      refusedLetters,
       journal: createErasureJournal(config.dataDir),
       forget: broker.forget,
       forgetOrder: pages.forget,

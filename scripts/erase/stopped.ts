@@ -102,7 +102,8 @@ async function startEmbedded (dataDir: string) {
 }
 
 async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor }: Request): Promise<Erased[]> {
-  const writes = trackWrites(createWriter({ store: createStore(database), refusedLetters: createRefusedLetters({ dataDir: config.dataDir, logger }), logger }))
+  const refusedLetters = createRefusedLetters({ dataDir: config.dataDir, logger })
+  const writes = trackWrites(createWriter({ store: createStore(database), refusedLetters, logger }))
   const circuit: Circuit = new Circuit({
     pool: database.pool, logger, hasBacklog: () => !spool.isEmpty, onChange: () => { replayer.wake() }
   })
@@ -118,6 +119,7 @@ async function drainAndErase (database: Database, spool: Spool, directory: strin
     spool,
     spoolDirectory: directory,
     writes,
+    refusedLetters,
     journal: createErasureJournal(config.dataDir),
     forget: () => ({ retained: 0, queued: 0 }),
     connectionString: await toDatabaseUrl(config),

@@ -5,7 +5,9 @@
 import { open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Logger } from 'pino'
+import { toAscii } from '../../db/escaped-text.ts'
 import type { DeadLetterRow } from '../../db/rows.ts'
+import { eraseRefusedLetters } from './erase-refused-letters.ts'
 
 const REFUSED_LETTERS_FILE = 'refused-dead-letters.ndjson'
 
@@ -29,6 +31,14 @@ export function createRefusedLetters ({ dataDir, logger, bytesMax = BYTES_MAX, g
   const known = new Set<string>()
   let count = 0
   let dropped = 0
+  let last: Promise<unknown> = Promise.resolve()
+
+  /** One at a time, for an erasure writes the file anew. */
+  async function inTurn (run: () => Promise<void>): Promise<void> {
+    const turn = last.then(run)
+    last = turn.catch(() => {})
+    await turn
+  }
 
   function drop (letter: DeadLetterRow, refusal: string): void {
     // Once: the metric counts the others, and the warning stays.
@@ -45,21 +55,25 @@ export function createRefusedLetters ({ dataDir, logger, bytesMax = BYTES_MAX, g
     ]
   }
 
+  async function keepNow (letter: DeadLetterRow, refusal: string): Promise<void> {
+    if (known.has(letter.id)) return
+    const line = `${JSON.stringify({ ...letter, payload: letter.payload.toString('base64'), refusal })}\n`
+    const isKept = await append(path, line, letter.reason === 'database_rejected' ? bytesMax : Math.min(bytesMax, garbageBytesMax))
+    if (known.size < KNOWN_MAX) known.add(letter.id)
+    count++
+    if (!isKept) drop(letter, refusal)
+    else logger.error({ id: letter.id, reason: letter.reason, refusal, path }, 'the database refused a dead letter; it is kept in a file')
+  }
+
   return {
     /** Refused by the database, the dropped ones included. */
     count: () => count,
     dropped: () => dropped,
     warnings,
     /** Settles when it is on disk. @throws the error of the file system */
-    async keep (letter: DeadLetterRow, refusal: string): Promise<void> {
-      if (known.has(letter.id)) return
-      const line = `${JSON.stringify({ ...letter, payload: letter.payload.toString('base64'), refusal })}\n`
-      const isKept = await append(path, line, letter.reason === 'database_rejected' ? bytesMax : Math.min(bytesMax, garbageBytesMax))
-      if (known.size < KNOWN_MAX) known.add(letter.id)
-      count++
-      if (!isKept) drop(letter, refusal)
-      else logger.error({ id: letter.id, reason: letter.reason, refusal, path }, 'the database refused a dead letter; it is kept in a file')
-    }
+    keep: (letter: DeadLetterRow, refusal: string): Promise<void> => inTurn(() => keepNow(letter, refusal)),
+    /** Removes the letters of a device, and those whose payload names it. @throws the error of the file system */
+    erase: (device: string): Promise<void> => inTurn(() => eraseRefusedLetters(path, device))
   }
 }
 
@@ -103,8 +117,4 @@ export function toPlainLetter (letter: DeadLetterRow): DeadLetterRow {
 
 function toAsciiOrNull (text: string | null): string | null {
   return text === null ? null : toAscii(text)
-}
-
-function toAscii (text: string): string {
-  return text.replaceAll(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

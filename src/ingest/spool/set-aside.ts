@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto'
 import { readdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { namesDevice } from '../../../db/names-device.ts'
 import { toPayload } from '../reading-row.ts'
 import type { SpooledSubmission } from './codec.ts'
 import { SpoolError } from './spool-error.ts'
@@ -38,12 +39,12 @@ export function toSetAside (unit: SpooledSubmission, why: string, known: number)
   }
 }
 
-/** Removes what is set aside of a device. */
+/** Removes what is set aside of a device, and letters whose payload names it. */
 export async function eraseSetAside (directory: string, device: string): Promise<void> {
   for (const name of await readdir(directory)) {
     if (!isSetAside(name)) continue
     const path = join(directory, name)
-    const content = JSON.parse(await readFile(path, 'utf8')) as { device: string | null }
-    if (content.device === device) await unlink(path)
+    const content = JSON.parse(await readFile(path, 'utf8')) as { device: string | null, letter?: { payload: string } }
+    if (content.device === device || (content.letter !== undefined && namesDevice(Buffer.from(content.letter.payload, 'base64'), device))) await unlink(path)
   }
 }
