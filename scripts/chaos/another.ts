@@ -9,6 +9,8 @@ const READY_TIMEOUT_MS = 60_000
 
 /** A second gateway on a rig's database, with a publisher of its own. */
 export interface Another {
+  readonly mqttPort: number
+  /** Of metrics and health. */
   readonly httpPort: number
   readonly publisher: PublisherProcess
   readonly ledgerPath: () => string
@@ -21,7 +23,7 @@ export async function startAnother (rig: Rig): Promise<Another> {
   const { belongings, program, dir, load, seed } = rig.options
   const dataDir = join(dir, 'data-2')
   await mkdir(dataDir, { mode: 0o700 })
-  const ports = { mqtt: await findFreePort(), http: await findFreePort() }
+  const ports = { mqtt: await findFreePort(), http: await findFreePort(), admin: await findFreePort() }
   const gateway = new GatewayProcess({
     belongings, args: [program.gateway], cwd: dir, env: rig.toEnvironment(dataDir, ports), logPath: join(dir, 'gateway-another.log')
   })
@@ -30,7 +32,8 @@ export async function startAnother (rig: Rig): Promise<Another> {
   let accounts = 0
   const ledgerPath = () => join(dir, `ledger-another-${accounts}`)
   return {
-    httpPort: ports.http,
+    mqttPort: ports.mqtt,
+    httpPort: load.isIdentified ? ports.admin : ports.http,
     publisher,
     ledgerPath,
     beginAccount: async () => {

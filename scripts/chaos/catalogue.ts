@@ -11,6 +11,7 @@ import { letterRefused } from './faults/letters.ts'
 import { frozenSubscriber, lostAcks, qos2Cut, reconnectStorm } from './faults/network.ts'
 import { largeReadings } from './faults/large-readings.ts'
 import { longOutage } from './faults/outage.ts'
+import { massRevocation } from './faults/mass-revocation.ts'
 import { hangPostgres, killPostgres, lock, readOnly, stopPostgresImmediate, terminateBackend } from './faults/postgres.ts'
 import { postgresDiskFull } from './faults/postgres-disk.ts'
 import { reverseResend } from './faults/reverse-resend.ts'
@@ -57,6 +58,7 @@ export const FAULTS: readonly Fault[] = [
   sessions,
   connectionFlood,
   greedyReaders,
+  massRevocation,
   reconnectStorm,
   soak
 ]

@@ -71,7 +71,7 @@ async function revoke (rig: Rig): Promise<void> {
   rig.watch.otherConnections = Math.max(rig.watch.otherConnections, connected)
   rig.count('revoked', count)
   const { admittedMs, closedMs } = await revokeBystanders({
-    databaseUrl: rig.databaseUrl, port: rig.mqttPort, prefix: `${rig.prefix}-${rig.figures['revoked']}`, count, connected
+    databaseUrl: rig.databaseUrl, ports: [rig.mqttPort], prefix: `${rig.prefix}-${rig.figures['revoked']}`, count, connected
   })
   rig.figures['slowestAdmissionMs'] = Math.max(admittedMs, Number(rig.figures['slowestAdmissionMs'] ?? 0))
   rig.figures['slowestRevocationMs'] = Math.max(closedMs ?? 0, Number(rig.figures['slowestRevocationMs'] ?? 0))
