@@ -44,7 +44,7 @@ export const USAGE = `npm run bench -- [options]
 Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itself, in interleaved rounds.
 
   --workload LIST     ${DEFAULT_WORKLOADS}
-                      also any {connections}x{in flight}, and open@{rate per second}; default: all of these
+                      also any {connections}x{in flight}, open@{rate per second} and get@{readings per second}; default: all of these
   --store spool       the gateway with PostgreSQL away, so that the disk spool makes everything durable, beside the gateway
                       with PostgreSQL; default workloads ${SPOOL_WORKLOADS}
   --auth              the gateway with a credential for each connection, beside the gateway without any; default ${AUTH_WORKLOADS}

@@ -77,8 +77,7 @@ const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
     ratePerS: 20_000,
     devices: 100_000,
     reference: 'none',
-    about: `GET /vital-data, first page by each sort in both orders over 100,000 devices, ${GETS.ratePerS}/s open loop, while 20,000 ` +
-      `readings/s arrive (QoS 1, open loop, 1,000 connections); deep: from offset ${GETS.deepOffset}, ${GETS.deepRatePerS}/s`
+    about: toGetAbout(20_000)
   },
   idle: {
     ...CLOSED,
@@ -86,6 +85,12 @@ const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
     connections: 10_000,
     about: '10,000 idle connections; bytes of resident memory that each adds'
   }
+}
+
+function toGetAbout (readingsPerS: number): string {
+  return `GET /vital-data, first page by each sort in both orders over 100,000 devices, ${GETS.ratePerS}/s open loop, while ` +
+    `${readingsPerS.toLocaleString('en-US')} readings/s arrive (QoS 1, open loop, 1,000 connections); ` +
+    `deep: from offset ${GETS.deepOffset}, ${GETS.deepRatePerS}/s`
 }
 
 /** In the order in which they run; `open` stands for both rates. */
@@ -98,8 +103,8 @@ export const AUTH_WORKLOADS = '500x20'
 export const SPOOL_WORKLOADS = '50x20,500x20,arrays'
 
 /**
- * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, and
- *   `open@{rate per second}`
+ * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, `open@{rate per second}`
+ *   and `get@{readings per second}`
  * @throws Error that names what is unknown
  */
 export function parseWorkloads (list: string): Workload[] {
@@ -142,6 +147,11 @@ function parseWorkload (name: string): Workload {
       about: `QoS 1, ${connections} connections x ${inFlight} in flight`
     }
   }
+  const getRate = /^get@([1-9]\d{0,6})$/.exec(name)?.[1]
+  if (getRate !== undefined) {
+    const ratePerS = Number(getRate)
+    return { name, ...NAMED['get']!, ratePerS, about: toGetAbout(ratePerS) }
+  }
   const rate = /^open@([1-9]\d{0,6})$/.exec(name)?.[1]
   if (rate !== undefined) {
     return {
@@ -154,5 +164,5 @@ function parseWorkload (name: string): Workload {
       about: `QoS 1, open loop: ${rate}/s from ${OPEN_CONNECTIONS} connections; latency from when each was due to its PUBACK`
     }
   }
-  throw new Error(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight} or open@{rate}`)
+  throw new Error(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight}, open@{rate} or get@{rate}`)
 }

@@ -38,6 +38,8 @@ t.test('sizes, history, credentials and charts are options', (t) => {
   for (const name of ['http', 'get', 'postgres']) t.throws(() => parseOptions(['--auth', '--workload', name]), new RegExp(`workload "${name}"`))
   t.throws(() => parseOptions(['--auth', '--store', 'spool']), /do not go together/)
   t.ok(parseOptions([])?.workloads.some(({ traffic }) => traffic === 'get'), 'GETs are measured by default')
+  t.match(parseWorkloads('get@10000'), [{ name: 'get@10000', traffic: 'get', ratePerS: 10_000, devices: 100_000, about: /while 10,000 readings/ }])
+  t.throws(() => parseWorkloads('get@0'), /unknown workload/)
   t.ok(['open@10000', 'open@40000'].every((name) => parseOptions([])?.workloads.some((workload) => workload.name === name)))
   t.end()
 })
