@@ -12,7 +12,8 @@ const PRINCIPALS = 70_000
 const CONNECTED = 50
 /** Stamps are set when a statement begins: gateways that look back for some seconds do not see what is committed later than that. */
 const TRANSACTION_MS = 17_000
-const ACK_P99_MS_MAX = 250
+/** Over the p99 of the same cycle before: a busy machine alone may have 200 ms. */
+const ACK_P99_MORE_MS_MAX = 250
 const CALM_MS = 5000
 
 /** The first credential closes a gateway that was open, and ends the connections of everybody; that is another matter. */
@@ -35,8 +36,7 @@ export const massRevocation: Fault = {
     rig.watch.otherConnections = CONNECTED
     const ports = [rig.mqttPort, second.mqttPort]
     const slowest = { admission: 0, revocation: 0, lost: 0, late: 0 }
-    const spans: Span[] = []
-    let calmP99Ms = 0
+    const p99s: Array<{ readonly before: number, readonly during: number }> = []
     await rig.repeat(async (cycle) => {
       await rig.beginAccount({ numbering: { first: 0, step: 2 } })
       await second.beginAccount()
@@ -47,21 +47,21 @@ export const massRevocation: Fault = {
         databaseUrl: rig.databaseUrl, ports, prefix: `${rig.prefix}-${cycle}`, count: PRINCIPALS, connected: CONNECTED * ports.length, transactionMs: TRANSACTION_MS
       })
       const span = new Span(fromMs, Date.now())
-      spans.push(span)
       const figures = await Promise.all([rig.publisher.figures(), second.publisher.figures()])
       slowest.admission = Math.max(slowest.admission, admittedMs)
       slowest.revocation = Math.max(slowest.revocation, closedMs ?? Infinity)
       slowest.late += late
       slowest.lost += figures.reduce((sum, { disconnects }) => sum + disconnects, 0)
       await rig.endAccount({ also: second, measures: [before, span] })
-      calmP99Ms = Math.max(calmP99Ms, before.figures().p99Ms)
+      p99s.push({ before: before.figures().p99Ms, during: span.figures().p99Ms })
     })
-    rig.figures['ackP99MsBefore'] = calmP99Ms
+    rig.figures['ackP99MsBefore'] = p99s.map(({ before }) => before).join(', ')
+    rig.figures['ackP99Ms'] = p99s.map(({ during }) => during).join(', ')
     rig.count('revoked', PRINCIPALS * rig.options.cycles)
     rig.verdict('added principals are let in on both gateways', slowest.admission, EFFECTIVE_WITHIN_MS, 'ms')
     rig.verdict('connections of revoked principals are closed on both gateways, after COMMIT', slowest.revocation, EFFECTIVE_WITHIN_MS, 'ms')
     rig.verdict('revoked principals let in later', slowest.late, 0, 'logins')
-    rig.verdict('p99 of acknowledgements of others', Math.max(...spans.map((span) => span.figures().p99Ms)), ACK_P99_MS_MAX, 'ms')
+    rig.verdict('p99 of acknowledgements of others, more than before', Math.max(...p99s.map(({ before, during }) => during - before)), ACK_P99_MORE_MS_MAX, 'ms')
     rig.verdict('connections of others lost', slowest.lost, 0, 'connections')
     await second.stop()
   }
