@@ -72,8 +72,9 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
         if (classifyError(error) !== 'reject-row') throw error
       }
       assertWanted(cancellation)
-      for (const submission of submissions) submission.decided = new Set()
     }
+    // Of all: one that comes again beside others that do not must not be counted twice.
+    for (const submission of submissions) submission.decided ??= new Set()
     await isolate(submissions.flatMap(toUnits), cancellation)
     await writeLetters(letters, cancellation)
   }
