@@ -60,10 +60,11 @@ class Dialect extends PostgresDialect {
 export function createDatabase (options: DatabaseOptions): Database {
   const { connectionString, poolSize, logger } = options
   const statementTimeoutMs = options.statementTimeoutMs ?? 3000
+  const connectTimeoutMs = options.connectTimeoutMs ?? 2000
   const config: pg.PoolConfig = {
     connectionString,
     max: poolSize,
-    connectionTimeoutMillis: options.connectTimeoutMs ?? 2000,
+    connectionTimeoutMillis: connectTimeoutMs,
     query_timeout: options.queryTimeoutMs ?? 4000,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
@@ -73,7 +74,7 @@ export function createDatabase (options: DatabaseOptions): Database {
   }
   checkConnectionString(config)
 
-  const timeouts = { statementTimeoutMs, idleInTransactionTimeoutMs: options.idleInTransactionTimeoutMs ?? 10_000 }
+  const timeouts = { connectTimeoutMs, statementTimeoutMs, idleInTransactionTimeoutMs: options.idleInTransactionTimeoutMs ?? 10_000 }
   let isPooled = false
   const open = async (client: pg.ClientBase) => {
     if (!await openSession(client, timeouts) || isPooled) return

@@ -9,10 +9,12 @@
  *
  * A pooler is known by the process id that it told when the connection was made: it is not that of the server's process.
  */
-import { Query, type ClientBase, type Connection } from 'pg'
+import { Query, type ClientBase, type Connection, type QueryConfig } from 'pg'
 
 /** Milliseconds; 0: none. */
 export interface SessionTimeouts {
+  /** For what is asked first; other statements have their own. */
+  readonly connectTimeoutMs: number
   readonly statementTimeoutMs: number
   readonly idleInTransactionTimeoutMs: number
 }
@@ -49,7 +51,8 @@ export async function openSession (client: ConnectedClient, timeouts: SessionTim
   const { processID } = client
   // Not as startup parameters, which poolers refuse. The condition does not depend on a row, so it is checked before anything is set.
   const own = `select ${toSettings(timeouts, false)} where pg_backend_pid() = ${processID ?? 0}`
-  const { rowCount } = await client.query(own)
+  // A pooler takes connections while its server is away; this part of connecting must end in time, too.
+  const { rowCount } = await client.query({ text: own, query_timeout: timeouts.connectTimeoutMs } as QueryConfig)
   if (rowCount === 1) return false
   preludes.set(client, `select where ${toSettings(timeouts, true)} is null`)
   addPrelude(client)

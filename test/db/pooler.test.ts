@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
 import t from 'tap'
@@ -74,6 +75,24 @@ t.test('queries through a pooler: parameters, transactions, errors', { skip: NO_
   await client.query('rollback')
   client.release()
   await Promise.all(Array.from({ length: 20 }, async (_, index) => t.same((await pool.query('select $1::int as index', [index])).rows, [{ index }])))
+})
+
+t.test('what a pooler lets wait ends with the time for connecting, however long a statement may take', { skip: NO_PGBOUNCER }, async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  const url = await startPgBouncer(t, connectionString, 1)
+  const logger = pino({ level: 'silent' })
+  const holder = createDatabase({ connectionString: url, poolSize: 1, logger })
+  const patient = createDatabase({
+    connectionString: url, poolSize: 1, logger, connectTimeoutMs: 300, statementTimeoutMs: 0, queryTimeoutMs: 30_000
+  })
+  t.teardown(() => Promise.all([holder.close(), patient.close()]))
+  const client = await holder.pool.connect()
+  await client.query('begin')
+  const waiting = patient.pool.query('select 1').then(() => 'answered', (error: Error) => error.message)
+  t.equal(await Promise.race([waiting, sleep(20_000, 'waits', { ref: false })]), 'Query read timeout')
+  await client.query('rollback')
+  client.release()
+  t.match((await patient.pool.query('select 1 as one')).rows, [{ one: 1 }])
 })
 
 t.test('a connection of our own keeps its settings, and is no pooler', async (t) => {
