@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { realDisk } from '../src/ingest/spool/disk.ts'
 import { createDatabaseSwitch } from './database-switch.ts'
 import { connectClient, readLedger, startGateway } from './gateway.ts'
-import { createTestDir } from './postgres.ts'
+import { createTestDir, NOT_POOLED } from './postgres.ts'
 
 async function until (t: Test, what: string, isTrue: () => Promise<boolean>): Promise<void> {
   const deadlineMs = Date.now() + 15_000
@@ -158,7 +158,7 @@ t.test('a spool without space at a start without PostgreSQL: told, not ready, an
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 1 }])
 })
 
-t.test('what is held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: its client is closed and sends it again', async (t) => {
+t.test('what is held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: its client is closed and sends it again', { skip: NOT_POOLED }, async (t) => {
   const database = await createDatabaseSwitch(t)
   let isBroken = false
   const disk: typeof realDisk = {

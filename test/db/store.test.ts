@@ -6,7 +6,7 @@ import { createDatabase } from '../../db/database.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import { createStore } from '../../db/store.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
-import { createTestDatabase, WHY_NO_SESSION } from '../postgres.ts'
+import { createTestDatabase, NOT_POOLED } from '../postgres.ts'
 import { createRandom } from '../random.ts'
 
 async function createTestStore (t: Test, poolSize = 4, timeouts: { statementTimeoutMs?: number } = {}) {
@@ -121,7 +121,7 @@ t.test('a connection that was left in a transaction stores nothing and claims no
   t.same(await query('select device from readings'), [{ device: 'a' }])
 })
 
-t.test('a connection that has lost its prepared statements is not used again', { skip: WHY_NO_SESSION }, async (t) => {
+t.test('a connection that has lost its prepared statements is not used again', { skip: NOT_POOLED }, async (t) => {
   const { store, pool } = await createTestStore(t, 1)
   await store.write([row('a', 1, {})], [])
   await pool.query('deallocate all')
