@@ -9,7 +9,7 @@ import { createRandom } from '../patients/random.ts'
 import { Belongings } from './belongings.ts'
 import { prepareProgram, type Program } from './build.ts'
 import { FAULTS } from './catalogue.ts'
-import { DEFAULT_LOAD, type Fault } from './fault.ts'
+import { DEFAULT_LOAD, type Fault, READERS } from './fault.ts'
 import { type ChaosOptions, parseOptions, USAGE } from './options.ts'
 import { createQuery, OwnPostgres } from './own-postgres.ts'
 import type { Outcome } from './outcome.ts'
@@ -86,7 +86,7 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     seconds: options.seconds ?? fault.seconds?.[extent] ?? 0,
     rows: options.rows,
     breaks: options.breaks,
-    readers: options.readers,
+    readers: options.readers ?? fault.readers ?? READERS,
     onCycle: (done) => progress.update(done),
     onRemark: (remark) => progress.remark(remark)
   }, databaseUrl)

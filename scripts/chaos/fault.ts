@@ -23,9 +23,17 @@ export interface Fault {
   /** @returns what is missing here and how to get it, or `null` */
   readonly obstacle?: () => string | null
   readonly load?: Partial<Load>
+  /** Readers of pages beside the devices, unless `--readers` says how many; default {@link READERS}. */
+  readonly readers?: number
   /** Hurts, and leaves a running gateway behind; what holds for every fault is checked by the rig. */
   readonly run: (rig: Rig) => Promise<void>
 }
+
+/** With its other fields such a reading stays below `VITAL_PACKET_BYTES_MAX`. */
+const WAVEFORM_BYTES_MAX = 250_000
+
+/** Readers beside the devices of a fault that says nothing else. */
+export const READERS = 2
 
 export const DEFAULT_LOAD: Load = {
   devices: 40,
@@ -39,6 +47,7 @@ export const DEFAULT_LOAD: Load = {
   qos2Every: 8,
   arrayReadings: 0,
   blobBytes: 0,
-  waveformBytesMax: 0,
+  waveformBytesMax: WAVEFORM_BYTES_MAX,
+  waveformShare: 0.001,
   isIdentified: false
 }

@@ -31,8 +31,8 @@ export interface MadeUpReading {
  * of one instant.
  */
 export function createReadings (
-  { seed, invalidShare, poisonShare, blobBytes, waveformBytesMax, numbering }:
-  Pick<PublisherSettings, 'seed' | 'invalidShare' | 'poisonShare' | 'blobBytes' | 'waveformBytesMax' | 'numbering'>
+  { seed, invalidShare, poisonShare, blobBytes, waveformBytesMax, waveformShare, numbering }:
+  Pick<PublisherSettings, 'seed' | 'invalidShare' | 'poisonShare' | 'blobBytes' | 'waveformBytesMax' | 'waveformShare' | 'numbering'>
 ) {
   const random = createRandom(seed)
   const chance = (share: number) => random.between(0, 1) < share
@@ -43,7 +43,7 @@ export function createReadings (
     return Array.from({ length: Math.floor(bytes / WAVEFORM_SAMPLE_BYTES) }, () => Math.floor(random.between(10_000, 99_999)))
   }
 
-  function make (): MadeUpReading {
+  function make (isSmall = false): MadeUpReading {
     const n = next
     next += numbering.step
     const now = Date.now() * 1000 + Math.floor(random.between(0, 1000))
@@ -57,7 +57,7 @@ export function createReadings (
       ...(chance(0.05) ? { breathValue: Math.floor(random.between(8, 30)) } : {}),
       ...(chance(0.1) ? { temperatureValue: Math.floor(random.between(3500, 4000)) / 100 } : {}),
       ...(chance(0.05) ? { note: { text: 'a ward ✓ "quoted"', values: [1, null, false] } } : {}),
-      ...(waveformBytesMax > 0 ? { [WAVEFORM_FIELD]: makeWaveform(waveformBytesMax ** random.between(0, 1)) } : {}),
+      ...(!isSmall && waveformBytesMax > 0 && chance(waveformShare) ? { [WAVEFORM_FIELD]: makeWaveform(waveformBytesMax ** random.between(0, 1)) } : {}),
       ...(blobBytes > 0 ? { blob: randomBytes(blobBytes).toString('base64') } : {}),
       n
     }

@@ -20,8 +20,10 @@ export interface Load {
   readonly arrayReadings: number
   /** Random text in each reading, which no compression makes smaller. */
   readonly blobBytes: number
-  /** Samples in each reading, of another size each time, small ones as often as large ones; 0: none. */
+  /** Samples in a reading, of another size each time, small ones as often as large ones; 0: none. */
   readonly waveformBytesMax: number
+  /** Share of readings that carry samples; those of an array carry none, for it has to fit into one packet. */
+  readonly waveformShare: number
   /** The gateway needs credentials: each device is a principal with a secret of its own. */
   readonly isIdentified: boolean
 }

@@ -15,8 +15,8 @@ export interface ChaosOptions {
   readonly ratePerS: number | undefined
   /** Readings that huge-default-partition fills in first. */
   readonly rows: number | undefined
-  /** Beside the devices of every fault. */
-  readonly readers: number
+  /** Beside the devices of every fault; `undefined`: as many as the fault says. */
+  readonly readers: number | undefined
   readonly breaks: Break | undefined
   readonly resultsFile: string | null
   readonly isBuilding: boolean
@@ -81,7 +81,7 @@ export function parseOptions (args: readonly string[]): ChaosOptions | 'list' | 
     seconds: parseNumber('seconds', values.seconds, 1, false),
     ratePerS: parseNumber('rate', values.rate, 1, false),
     rows: parseNumber('rows', values.rows, 1, true),
-    readers: parseNumber('readers', values.readers, 0, true) ?? 0,
+    readers: parseNumber('readers', values.readers, 0, true),
     breaks,
     resultsFile: values.results === 'none' ? null : values.results ?? (breaks === undefined ? join(root, 'scripts', 'chaos', 'results.jsonl') : null),
     isBuilding: !values['no-build'],

@@ -41,9 +41,9 @@ function createPublisher (settings: PublisherSettings) {
   let dueAtMs = performance.now()
 
   function makeOne (source: typeof sources[number]): number {
-    const isArray = settings.waveformBytesMax === 0 && uniform() < ARRAY_SHARE
+    const isArray = uniform() < ARRAY_SHARE
     const length = settings.arrayReadings > 0 ? settings.arrayReadings : isArray ? 2 + Math.floor(uniform() * 4) : 1
-    source.device.publish(Array.from({ length }, source.readings.make))
+    source.device.publish(Array.from({ length }, () => source.readings.make(length > 1)))
     return length
   }
 

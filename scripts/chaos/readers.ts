@@ -1,6 +1,7 @@
 /** Applications that ask for pages as fast as they get them, and what they are answered. */
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { secretOf } from './identities.ts'
 import type { Random } from '../patients/random.ts'
 import type { Rig } from './rig.ts'
 
@@ -13,6 +14,9 @@ const RETRY_MAX_MS = 400
 /** Pages in every order, and the fattest first. */
 const PAGES = ['/vital-data?count=100&sortBy=deviceId', '/vital-data?count=100', '/vital-data?count=100&sortBy=heartRate&orderBy=asc'] as const
 
+/** Of the principal with which they ask where HTTP needs credentials. */
+export const READER_ID = 'chaos-reader'
+
 export interface ReaderFigures {
   answered: number
   /** 503, with `Retry-After`. */
@@ -24,6 +28,8 @@ export interface ReaderFigures {
 }
 
 interface ReadersOptions {
+  /** `null` where HTTP needs no credentials. */
+  readonly secret?: string | null
   readonly port: () => number
   readonly count: number
   /** Reader `n` asks for path `n` modulo their number. */
@@ -32,7 +38,7 @@ interface ReadersOptions {
 }
 
 /** Asks from the first moment on. @returns figures, and `stop`, which settles when no request is under way */
-export function startReaders ({ port, count, paths, random }: ReadersOptions) {
+export function startReaders ({ port, count, paths, random, secret = null }: ReadersOptions) {
   const agent = new Agent({ keepAlive: true, maxSockets: count })
   const figures: ReaderFigures = { answered: 0, refused: 0, others: new Map(), slowestMs: 0, bytes: 0 }
   const ending = new AbortController()
@@ -40,7 +46,7 @@ export function startReaders ({ port, count, paths, random }: ReadersOptions) {
   async function readOn (path: string): Promise<void> {
     while (!ending.signal.aborted) {
       const askedAtMs = performance.now()
-      const outcome = await get({ agent, port: port(), path, onBytes: (bytes) => { figures.bytes += bytes } })
+      const outcome = await get({ agent, port: port(), path, secret, onBytes: (bytes) => { figures.bytes += bytes } })
       if (ending.signal.aborted) return
       figures.slowestMs = Math.max(figures.slowestMs, Math.round(performance.now() - askedAtMs))
       if (outcome === '200') {
@@ -65,9 +71,11 @@ export function startReaders ({ port, count, paths, random }: ReadersOptions) {
 }
 
 /** @returns the status, or what went wrong */
-function get ({ agent, port, path, onBytes }: { agent: Agent, port: number, path: string, onBytes: (bytes: number) => void }): Promise<string> {
+function get (asking: { agent: Agent, port: number, path: string, secret: string | null, onBytes: (bytes: number) => void }): Promise<string> {
+  const { agent, port, path, secret, onBytes } = asking
+  const headers = secret === null ? {} : { authorization: `Bearer ${secret}` }
   return new Promise((resolve) => {
-    const asked = request({ agent, host: '127.0.0.1', port, path, timeout: ANSWER_TIMEOUT_MS }, (response) => {
+    const asked = request({ agent, host: '127.0.0.1', port, path, headers, timeout: ANSWER_TIMEOUT_MS }, (response) => {
       const { statusCode } = response
       const isBare503 = statusCode === 503 && response.headers['retry-after'] === undefined
       response.on('data', (chunk: Buffer) => { onBytes(chunk.length) })
@@ -86,8 +94,9 @@ export function readBeside (rig: Pick<Rig, 'httpPort' | 'options' | 'watch' | 'c
   return {
     start (): void {
       if (count === 0) return
+      const secret = rig.options.load.isIdentified ? secretOf(READER_ID) : null
       rig.watch.otherConnections += 2 * count
-      readers = startReaders({ port: () => rig.httpPort, count, paths: PAGES, random: rig.options.random })
+      readers = startReaders({ port: () => rig.httpPort, count, paths: PAGES, random: rig.options.random, secret })
     },
 
     async stop (): Promise<void> {

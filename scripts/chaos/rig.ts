@@ -17,7 +17,7 @@ import { checkMetrics, readReadiness, type Readiness, type Rows, type Scrape, sc
 import { createQuery, type OwnPostgres } from './own-postgres.ts'
 import type { Outcome } from './outcome.ts'
 import type { PublisherProcess } from './publisher-process.ts'
-import { readBeside } from './readers.ts'
+import { READER_ID, readBeside } from './readers.ts'
 import { drain, settle } from './settle.ts'
 import { countNew, countRows, untilIdle } from './tables.ts'
 import { until } from './until.ts'
@@ -234,7 +234,10 @@ export class Rig {
     const prefix = `${fault.name}${++this.#chapters}`
     const ledgerPath = join(dir, `ledger-${this.#chapters}`)
     this.#account = { prefix, ledgerPath }
-    if (this.options.load.isIdentified) await addIdentities(this.databaseUrl, 'device', toDeviceIds({ ...this.options.load, ...settings, prefix }))
+    if (this.options.load.isIdentified) {
+      await addIdentities(this.databaseUrl, 'device', toDeviceIds({ ...this.options.load, ...settings, prefix }))
+      await addIdentities(this.databaseUrl, 'application', [READER_ID])
+    }
     this.#readers.start()
     await publisher.run({
       ...this.options.load,

@@ -4,8 +4,6 @@ import type { Fault } from '../fault.ts'
 import { Span } from '../span.ts'
 import { recover } from './outage.ts'
 
-/** With the other fields it stays below `VITAL_PACKET_BYTES_MAX`. */
-const WAVEFORM_BYTES_MAX = 250_000
 const RSS_MIB_MAX = 500
 const ACK_P99_MS_MAX = 500
 const MEMORY_POLL_MS = 100
@@ -17,7 +15,7 @@ export const largeReadings: Fault = {
   summary: 'readings of 60 B to 250 KB over both transports through an outage and its replay: drained, memory bounded, acknowledgements quick',
   database: 'own',
   seconds: { alone: 30, inAll: 15 },
-  load: { devices: 30, httpDevices: 10, ratePerS: 50, window: 10, waveformBytesMax: WAVEFORM_BYTES_MAX },
+  load: { devices: 30, httpDevices: 10, ratePerS: 50, window: 10, waveformShare: 1 },
   async run (rig) {
     await rig.begin()
     await sleep(2000)

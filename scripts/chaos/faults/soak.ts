@@ -3,6 +3,8 @@
  * its memory can be seen to stay flat; in the second half it may be killed too.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { preloadLatest } from '../../bench/preload.ts'
 import { readRssBytes } from '../../bench/process-stat.ts'
 import { EFFECTIVE_WITHIN_MS, revokeBystanders } from '../bystanders.ts'
 import type { Fault } from '../fault.ts'
@@ -25,6 +27,11 @@ const RSS_POLL_MS = 1000
 /** Principals of one revocation; a few of them are connected. */
 const REVOKED = [1, 100, 5000]
 const REVOKED_CONNECTED_MAX = 20
+
+/** Devices in `latest` that sent nothing for an hour; readers sort and page among them. */
+const SILENT_DEVICES = 100_000
+
+const DAY_MS = 86_400_000
 
 type Strike = (rig: Rig) => Promise<void>
 
@@ -58,6 +65,13 @@ const DEADLY = (held: Held): Readonly<Record<string, Strike>> => ({
   },
   powerLoss: async (rig) => {
     await losePower(rig)
+    await rig.startGateway()
+  },
+  wrongClock: async (rig) => {
+    await rig.killGateway()
+    await rig.startGateway({ injection: { clockAheadMs: rig.between(-3, 3) * DAY_MS } })
+    await sleep(rig.between(1000, 8000))
+    await rig.killGateway()
     await rig.startGateway()
   },
   bitFlips: async (rig) => {
@@ -94,10 +108,11 @@ function toMishap (rig: Rig): Mishap {
 
 export const soak: Fault = {
   name: 'soak',
-  summary: 'everything at random for a long time, on connections that lose acknowledgements and are cut: nothing lost, memory flat',
+  summary: 'everything at random for a long time: readings of 60 B to 250 KB over both transports, readers, connections that lose acknowledgements: nothing lost, memory flat',
   database: 'own',
   seconds: { alone: 600, inAll: 60 },
-  load: { isIdentified: true },
+  load: { isIdentified: true, httpDevices: 12, waveformShare: 0.005 },
+  readers: 4,
   async run (rig) {
     const held: Held = new Set()
     const proxy = new Proxy(() => rig.mqttPort, () => toMishap(rig))
@@ -106,6 +121,7 @@ export const soak: Fault = {
     const timer = setInterval(() => { rss.push((readRssBytes(rig.gateway.pid) ?? 0) / 2 ** 20) }, RSS_POLL_MS)
     try {
       await rig.startGateway()
+      await addSilentDevices(rig)
       const halfMs = rig.options.seconds * 500
       await strikeFor(rig, { strikes: MILD, ms: halfMs, mqttPort, held })
       judgeMemory(rig, rss)
@@ -116,6 +132,16 @@ export const soak: Fault = {
       clearInterval(timer)
       proxy.close()
     }
+  }
+}
+
+async function addSilentDevices (rig: Rig): Promise<void> {
+  const client = new pg.Client({ connectionString: rig.databaseUrl })
+  await client.connect()
+  try {
+    await preloadLatest(client, SILENT_DEVICES, () => {})
+  } finally {
+    await client.end()
   }
 }
 
