@@ -1,4 +1,4 @@
-import type { SlowDownLimits } from './slow-down.ts'
+import type { SlowDownLimits } from './connect/growing-delay.ts'
 
 /** Every bound of the broker. What a client can make grow without one of these is a defect. */
 export interface BrokerLimits {

@@ -1,5 +1,5 @@
 import type { LimitName } from './limit-hits.ts'
-import type { FanOut } from './subscriber.ts'
+import type { FanOut } from './publish/hold-until-durable.ts'
 import { STATISTICS_PREFIX } from './topics.ts'
 
 /** What the broker counts; totals since its start, unless said otherwise. */

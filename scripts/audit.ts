@@ -1,4 +1,4 @@
-import { runAudit } from './audit/command.ts'
-import { runOperatorScript } from './operator/command.ts'
+import { runAudit } from './operate/audit/command.ts'
+import { runOperatorScript } from './command-line/command.ts'
 
 await runOperatorScript('audit', runAudit)

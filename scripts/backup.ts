@@ -1,4 +1,4 @@
-import { runBackup } from './backup/command.ts'
-import { runOperatorScript } from './operator/command.ts'
+import { runBackup } from './operate/backup/command.ts'
+import { runOperatorScript } from './command-line/command.ts'
 
 await runOperatorScript('backup', runBackup)

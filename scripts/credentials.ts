@@ -1,4 +1,4 @@
-import { runCredentials } from './credentials/command.ts'
-import { runOperatorScript } from './operator/command.ts'
+import { runCredentials } from './operate/credentials/command.ts'
+import { runOperatorScript } from './command-line/command.ts'
 
 await runOperatorScript('credentials', runCredentials)

@@ -1,4 +1,4 @@
-import { runDeadLetters } from './dead-letters/command.ts'
-import { runOperatorScript } from './operator/command.ts'
+import { runDeadLetters } from './operate/dead-letters/command.ts'
+import { runOperatorScript } from './command-line/command.ts'
 
 await runOperatorScript('dead-letters', runDeadLetters)

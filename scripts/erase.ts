@@ -1,4 +1,4 @@
-import { runErase } from './erase/command.ts'
-import { runOperatorScript } from './operator/command.ts'
+import { runErase } from './operate/erase/command.ts'
+import { runOperatorScript } from './command-line/command.ts'
 
 await runOperatorScript('erase', runErase)

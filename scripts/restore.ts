@@ -1,4 +1,4 @@
-import { runRestore } from './backup/command.ts'
-import { runOperatorScript } from './operator/command.ts'
+import { runRestore } from './operate/backup/command.ts'
+import { runOperatorScript } from './command-line/command.ts'
 
 await runOperatorScript('restore', runRestore)

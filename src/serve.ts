@@ -1,9 +1,9 @@
 import { StorageError } from '../db/storage-error.ts'
-import { createConfig, readEnvironment } from './config.ts'
-import { ConfigError } from './config-error.ts'
+import { createConfig, readEnvironment } from './config/config.ts'
+import { ConfigError } from './config/config-error.ts'
 import { createGateway } from './gateway.ts'
-import { createIdHash } from './log-ids.ts'
-import { createLogger } from './logger.ts'
+import { createIdHash } from './log/log-ids.ts'
+import { createLogger } from './log/logger.ts'
 import { explainStartFault } from './operations/start-fault.ts'
 import type { Signals } from './operations/signals.ts'
 

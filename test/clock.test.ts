@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import t from 'tap'
 import { createClock } from '../src/clock.ts'
 import { DeadLetterCaps } from '../src/ingest/dead-letter-caps.ts'
-import { connectClient, readLedger, startGateway } from './gateway.ts'
+import { connectClient, readLedger, startGateway } from './helpers/gateway.ts'
 
 const DAY_MS = 86_400_000
 

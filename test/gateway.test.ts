@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t from 'tap'
-import { connectClient, readLedger, startGateway } from './gateway.ts'
+import { connectClient, readLedger, startGateway } from './helpers/gateway.ts'
 
 async function query<Row extends object> (connectionString: string, text: string, values: unknown[] = []): Promise<Row[]> {
   const client = new pg.Client({ connectionString })

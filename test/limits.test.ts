@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
-import { connectClient, startGateway } from './gateway.ts'
+import { connectClient, startGateway } from './helpers/gateway.ts'
 
 t.test('limits come from the environment and are counted in the metrics', async (t) => {
   const gateway = await startGateway(t, {

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
-import { createTestDatabase, createTestDir } from './postgres.ts'
+import { createTestDatabase, createTestDir } from './helpers/postgres.ts'
 
 interface Line { readonly msg?: string, readonly protocol?: string, readonly port?: number, readonly address?: string }
 

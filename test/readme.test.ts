@@ -5,7 +5,7 @@ import { Registry } from 'prom-client'
 import t from 'tap'
 import { EnvironmentSchema } from '../schemas/environment.ts'
 import { Ledger } from '../src/ingest/ledger.ts'
-import { createMetrics, type MetricsSources } from '../src/metrics.ts'
+import { createMetrics, type MetricsSources } from '../src/metrics/metrics.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')

@@ -10,8 +10,8 @@
 import type { Logger } from 'pino'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
-import type { Login } from '../login.ts'
-import { createOccasional } from '../occasional.ts'
+import type { Login } from './login.ts'
+import { createOccasional } from '../log-throttle.ts'
 
 /** Between two tries of one login: a storm that is held costs look-ups, which are gathered into one query at a time. */
 const RETRY_MIN_MS = 250

@@ -6,7 +6,7 @@
  * credential and nothing of one: an id only once a principal of it was found, or the signature of its token was verified.
  */
 import type { Logger } from 'pino'
-import { createOccasional } from '../occasional.ts'
+import { createOccasional } from '../log-throttle.ts'
 
 /** A closed list; also the label of a metric. */
 export const LOGIN_REFUSALS = [

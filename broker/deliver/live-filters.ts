@@ -1,7 +1,7 @@
 import type { QoS } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
-import { TopicTree } from '../topic-tree.ts'
-import { Watchers } from '../watchers.ts'
+import { TopicTree } from '../session/topic-tree.ts'
+import { Watchers } from './watched-topics.ts'
 
 /** Subscriptions of all sessions, those whose clients are away included, by topic filter. */
 export class LiveFilters {

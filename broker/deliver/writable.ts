@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { createOccasional } from '../occasional.ts'
+import { createOccasional } from '../log-throttle.ts'
 import type { QoS } from '../session/delivery.ts'
 
 /** Bytes of a topic: its length is told in 16 bits (MQTT 3.1.1 §1.5.3). */

@@ -9,19 +9,19 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { LoadSettings } from './messages.ts'
+import type { LoadSettings } from './load/messages.ts'
 import type { BenchOptions } from './options.ts'
-import { FLEET, preloadLatest } from './preload.ts'
-import { layOut } from './report.ts'
+import { FLEET, preloadLatest } from '../harness/preload.ts'
+import { layOut } from './report/report.ts'
 import { type Round, untilQuiet } from './round.ts'
-import { runGatewayRound } from './sides.ts'
-import { toSpread } from './statistics.ts'
-import type { Supervisor } from './supervisor.ts'
-import { type DatabaseGateway, startGateway } from './targets.ts'
+import { runGatewayRound } from './sides/sides.ts'
+import { toSpread } from '../harness/statistics.ts'
+import type { Supervisor } from './sides/supervisor.ts'
+import { type DatabaseGateway, startGateway } from './sides/targets.ts'
 import type { Workload } from './workloads.ts'
 
 /** Fewer pairs do not tell a change from noise. */
-export const PAIRS_MIN = 7
+const PAIRS_MIN = 7
 const WORSE_RATIO = 1.05
 
 const SIDES = ['now', 'again', 'before'] as const

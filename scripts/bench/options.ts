@@ -1,5 +1,5 @@
-import { ATTACKS } from './attack-kinds.ts'
-import { parseArgsOnce } from '../operator/arguments.ts'
+import { ATTACKS } from './attacks/attack-kinds.ts'
+import { parseArgsOnce } from '../command-line/arguments.ts'
 import {
   AUTH_WORKLOADS, DEFAULT_WORKLOADS, parseWorkloads, SPOOL_WORKLOADS, type StoreName, STORES, toAuthWorkload, toSpoolWorkload, type Workload
 } from './workloads.ts'

@@ -1,10 +1,10 @@
 import type { ChildProcess } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { compiled } from './compile.ts'
-import type { FromLoad, GetReport, LoadReport, LoadSettings, ToGetLoad, ToLoad } from './messages.ts'
-import { readBusyCpuS, readPeakRssBytes, readRssBytes } from './process-stat.ts'
-import type { Supervisor } from './supervisor.ts'
-import type { Target } from './targets.ts'
+import { compiled } from '../harness/compile.ts'
+import type { FromLoad, GetReport, LoadReport, LoadSettings, ToGetLoad, ToLoad } from './load/messages.ts'
+import { readBusyCpuS, readPeakRssBytes, readRssBytes } from '../harness/process-stat.ts'
+import type { Supervisor } from './sides/supervisor.ts'
+import type { Target } from './sides/targets.ts'
 import { GETS } from './workloads.ts'
 
 /** Memory of a server settles for this long before it is read. */
@@ -64,7 +64,7 @@ export async function runRound (
   supervisor: Supervisor, target: Target, settings: LoadSettings,
   program: 'load' | 'postgres-load' = 'load', args: readonly string[] = [], onConnected = () => {}
 ): Promise<Round> {
-  const child = supervisor.fork(compiled(program), args)
+  const child = supervisor.fork(compiled(`load/${program}`), args)
   try {
     const measured = settings.traffic === 'idle'
       ? idle(child, target, settings)
@@ -162,7 +162,7 @@ async function getMeanwhile (supervisor: Supervisor, child: ChildProcess, target
 }
 
 async function getPages (supervisor: Supervisor, target: Target, settings: ToGetLoad['settings']): Promise<GetReport> {
-  const child = supervisor.fork(compiled('get-load'))
+  const child = supervisor.fork(compiled('load/get-load'))
   try {
     const inbox = createInbox(child)
     child.send({ type: 'get', settings } satisfies ToGetLoad)

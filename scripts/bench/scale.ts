@@ -1,13 +1,13 @@
-import type { LoadSettings } from './messages.ts'
-import { GET_SORTS } from './messages.ts'
+import type { LoadSettings } from './load/messages.ts'
+import { GET_SORTS } from './load/messages.ts'
 import type { BenchOptions, ScaleOptions } from './options.ts'
-import { FLEET, preloadHistory, preloadLatest } from './preload.ts'
-import { layOut } from './report.ts'
+import { FLEET, preloadHistory, preloadLatest } from '../harness/preload.ts'
+import { layOut } from './report/report.ts'
 import { type Round, untilQuiet } from './round.ts'
-import { runGatewayRound } from './sides.ts'
-import { toSpread } from './statistics.ts'
-import type { Supervisor } from './supervisor.ts'
-import { startGateway } from './targets.ts'
+import { runGatewayRound } from './sides/sides.ts'
+import { toSpread } from '../harness/statistics.ts'
+import type { Supervisor } from './sides/supervisor.ts'
+import { startGateway } from './sides/targets.ts'
 
 /** What is measured at each size, of a fleet whose devices report at random. */
 const PHASES = {

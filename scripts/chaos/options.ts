@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { root } from '../bench/compile.ts'
-import { FAULTS } from './catalogue.ts'
-import type { Fault } from './fault.ts'
-import { type Break, BREAKS } from './injection.ts'
-import { parseArgsOnce } from '../operator/arguments.ts'
+import { root } from '../harness/compile.ts'
+import { FAULTS } from './faults/catalogue.ts'
+import type { Fault } from './faults/fault.ts'
+import { type Break, BREAKS } from './rig/injection.ts'
+import { parseArgsOnce } from '../command-line/arguments.ts'
 
 /** What one run of the harness does. */
 export interface ChaosOptions {

@@ -1,4 +1,4 @@
-import type { Violation } from './check.ts'
+import type { Violation } from '../harness/checks/stored.ts'
 
 /** What a fault's run came to. */
 export interface Outcome {

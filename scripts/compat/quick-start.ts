@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { delimiter } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectAsync } from 'mqtt'
-import { root } from '../bench/compile.ts'
+import { root } from '../harness/compile.ts'
 
 const READY_TIMEOUT_MS = 120_000
 

@@ -29,9 +29,9 @@ export const TESTS: readonly string[] = [
   'test/db/database.test.ts', 'test/db/json-order.test.ts', 'test/db/migrate.test.ts',
   'test/db/partitions.test.ts', 'test/db/principals.test.ts', 'test/db/retention.test.ts', 'test/db/sqlstate.test.ts',
   'test/db/store.test.ts',
-  'test/ingest/circuit.test.ts', 'test/ingest/simulation.test.ts',
-  'test/erasure.test.ts', 'test/gateway.test.ts', 'test/outage.test.ts',
-  'test/http/reads.test.ts', 'test/pages/read-your-write.test.ts'
+  'test/ingest/journal/circuit.test.ts', 'test/ingest/simulation/simulation.test.ts',
+  'test/operations/erasure.test.ts', 'test/gateway.test.ts', 'test/ingest/outage.test.ts',
+  'test/http/reads.test.ts', 'test/reads/latest-order/read-your-write.test.ts'
 ]
 
 /**
@@ -39,7 +39,7 @@ export const TESTS: readonly string[] = [
  * those that a pooler holds after RECONNECT), and at pages from memory, which a gateway behind a pooler does without.
  */
 const DIRECT_TESTS: ReadonlySet<string> = new Set([
-  'test/db/database.test.ts', 'test/db/retention.test.ts', 'test/ingest/circuit.test.ts', 'test/pages/read-your-write.test.ts'
+  'test/db/database.test.ts', 'test/db/retention.test.ts', 'test/ingest/journal/circuit.test.ts', 'test/reads/latest-order/read-your-write.test.ts'
 ])
 
 export function testsOf ({ kind }: Row): readonly string[] {

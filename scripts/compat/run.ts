@@ -9,7 +9,7 @@ import { appendFileSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSy
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { root } from '../bench/compile.ts'
+import { root } from '../harness/compile.ts'
 import { installPackage } from './packages.ts'
 import { quickStart, refusedStart } from './quick-start.ts'
 import { type Row, ROWS, selectRows, testsOf } from './rows.ts'

@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { Presets, SingleBar } from 'cli-progress'
-import { root } from '../bench/compile.ts'
-import { describeMachine } from '../bench/machine.ts'
-import { Belongings } from '../chaos/belongings.ts'
+import { root } from '../harness/compile.ts'
+import { describeMachine } from '../harness/machine.ts'
+import { Belongings } from '../harness/belongings.ts'
 import { type FuzzOptions, parseOptions, USAGE } from './options.ts'
 import { copyProgram, plantBug } from './program.ts'
-import { formatOutcome } from './report.ts'
+import { formatOutcome } from './report/report.ts'
 import { type FuzzOutcome, runFuzz } from './run.ts'
 
 /** Progress and remarks; stdout is for the report. */

@@ -1,4 +1,4 @@
-import type { Target } from './session.ts'
+import type { Target } from './sessions/session.ts'
 
 /** Between the harness and its attacker process. */
 export interface AttackSettings {

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
-import { root } from '../bench/compile.ts'
+import { root } from '../harness/compile.ts'
 import { type Bug, BUGS } from './planted-bugs.ts'
-import { type Target, TARGETS } from './session.ts'
-import { parseArgsOnce } from '../operator/arguments.ts'
+import { type Target, TARGETS } from './sessions/session.ts'
+import { parseArgsOnce } from '../command-line/arguments.ts'
 
 export interface FuzzOptions {
   readonly seed: number

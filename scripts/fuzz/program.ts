@@ -1,9 +1,9 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
-import { root, transpile } from '../bench/compile.ts'
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { root, transpile } from '../harness/compile.ts'
 import { type Bug, BUGS } from './planted-bugs.ts'
 
-const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts/bench', 'scripts/chaos', 'scripts/fuzz', 'scripts/patients'] as const
+const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts/chaos', 'scripts/fuzz', 'scripts/harness'] as const
 
 /** Entry files of a run's own copy of the program. */
 export interface Program {
@@ -25,19 +25,14 @@ export function copyProgram (dir: string): Program {
   mkdirSync(dist, { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(app, 'node_modules'))
   for (const place of [app, dist]) cpSync(join(root, 'package.json'), join(place, 'package.json'))
-  for (const room of ROOMS) {
-    const folders = readdirSync(join(root, room), { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory())
-    for (const folder of [join(root, room), ...folders.map((entry) => join(entry.parentPath, entry.name))]) {
-      transpile(folder, join(dist, relative(root, folder)))
-    }
-  }
+  for (const room of ROOMS) transpile(join(root, room), join(dist, room))
   const scripts = join(dist, 'scripts')
   return {
     gateway: join(dist, 'src', 'main.js'),
-    preload: join(scripts, 'fuzz', 'collect-garbage.js'),
-    attacker: join(scripts, 'fuzz', 'attacker.js'),
-    publisher: join(scripts, 'chaos', 'publisher.js'),
-    reader: join(scripts, 'fuzz', 'reader.js')
+    preload: join(scripts, 'fuzz', 'checks', 'collect-garbage.js'),
+    attacker: join(scripts, 'fuzz', 'sessions', 'attacker.js'),
+    publisher: join(scripts, 'chaos', 'devices', 'publisher.js'),
+    reader: join(scripts, 'fuzz', 'checks', 'reader.js')
   }
 }
 

@@ -1,4 +1,4 @@
-import { ConfigError } from '../config-error.ts'
+import { ConfigError } from './config-error.ts'
 
 const FORM = 'Write it as postgres://user:password@host:5432/database, with special characters of the password percent-encoded.'
 

@@ -1,5 +1,5 @@
 import { parseEnv } from 'node:util'
-import { ConfigError } from '../config-error.ts'
+import { ConfigError } from './config-error.ts'
 
 /**
  * The variables of an `.env` file. Editors of other systems write a byte order mark, CRLF or UTF-16; each is read.

@@ -1,5 +1,5 @@
 import { EnvironmentSchema } from '../../schemas/environment.ts'
-import { ConfigError } from '../config-error.ts'
+import { ConfigError } from './config-error.ts'
 
 type Variables = Readonly<Record<string, string | undefined>>
 

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import { type IsTrusted, toAddress } from '../../broker/addresses.ts'
-import { toCertificateNames } from '../../broker/certificate-names.ts'
-import type { Origin } from '../../broker/origin.ts'
+import { type IsTrusted, toAddress } from '../../broker/listen/address.ts'
+import { toCertificateNames } from '../../broker/listen/certificate-names.ts'
+import type { Origin } from '../../broker/listen/origin.ts'
 
 /** Whose request it is. */
 export type ToOrigin = (request: IncomingMessage) => Origin

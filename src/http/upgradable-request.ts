@@ -1,5 +1,5 @@
 import { IncomingMessage } from 'node:http'
-import { WEB_SOCKET_PATH } from '../../broker/web-socket.ts'
+import { WEB_SOCKET_PATH } from '../../broker/listen/web-socket.ts'
 
 /**
  * A request that asks to become another protocol does so only where that is a WebSocket at our path. Node would hand

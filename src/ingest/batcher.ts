@@ -13,7 +13,7 @@
  * stop reading; below half the bound `onPressure(false)` lets them read again. Nothing is dropped for want of room.
  */
 import { decideFlush, type FlushLimits } from './flush.ts'
-import type { Batch, Committed } from './journal.ts'
+import type { Batch, Committed } from './journal/journal.ts'
 import type { Ledger } from './ledger.ts'
 import type { Submission } from './submission.ts'
 

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { classifyError, toSqlState } from '../../db/sqlstate.ts'
-import { ConfigError } from '../config-error.ts'
+import { ConfigError } from '../config/config-error.ts'
 import { unlessAborted } from './lifecycle.ts'
 
 /** A migration may wait for a lock, or for its data, for as long as it takes; devices are served from the spool meanwhile. */

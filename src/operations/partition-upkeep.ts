@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { maintainPartitions } from '../../db/partitions.ts'
 import type { Clock } from '../clock.ts'
-import type { Task } from '../maintenance.ts'
+import type { Task } from './scheduler.ts'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS

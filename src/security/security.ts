@@ -10,7 +10,7 @@ import { selectChangedPrincipals } from '../../db/queries/select-changed-princip
 import type { Tables } from '../../db/tables.ts'
 import type { Broker } from '../../broker/broker.ts'
 import { type LoginRefusalCounts, LoginRefusals } from '../../broker/connect/login-refusals.ts'
-import { createOccasional } from '../../broker/occasional.ts'
+import { createOccasional } from '../../broker/log-throttle.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import { createAccess } from './access.ts'
 import { createAuthenticator, type Login } from './authenticator.ts'

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { startGateway } from '../gateway.ts'
-import { createTestDatabase } from '../postgres.ts'
-import { openHostile, publishOf, startWellBehaved, until } from './well-behaved.ts'
+import { startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { openHostile, publishOf, startWellBehaved, until } from '../helpers/well-behaved.ts'
 
 const READINGS = 16
 const NAMES_EACH = 900

@@ -1,6 +1,6 @@
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { connectPacket, createRandom, durable, hidden, publishPacket, RawClient, startBroker, unavailable, until } from './broker.ts'
+import { connectPacket, createRandom, durable, hidden, publishPacket, RawClient, startBroker, unavailable, until } from '../helpers/broker.ts'
 
 const CONNECTIONS = 300
 

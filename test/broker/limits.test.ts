@@ -6,8 +6,8 @@ import mqttPacket, { type Packet } from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import { LIMIT_NAMES, type LimitName } from '../../broker/limit-hits.ts'
 import { DEFAULT_LIMITS } from '../../broker/limits.ts'
-import { RateLimiter } from '../../broker/rate-limiter.ts'
-import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from './broker.ts'
+import { RateLimiter } from '../../broker/publish/rate-limiter.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from '../helpers/broker.ts'
 
 const REFUSED = 128
 const range = (count: number) => Array.from({ length: count }, (_, index) => index + 1)

@@ -7,9 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
 import { checkPacket, MALFORMED, type Malformed } from '../../broker/wire.ts'
-import { createAuthority } from '../transport/certificates.ts'
-import { collectPackets, openStream, startTransports, type TestTransports, type Transport } from '../transport/transports.ts'
-import { durable, publishPacket, RawClient, until } from './broker.ts'
+import { createAuthority } from '../helpers/certificates.ts'
+import { collectPackets, openStream, startTransports, type TestTransports, type Transport } from '../helpers/transports.ts'
+import { durable, publishPacket, RawClient, until } from '../helpers/broker.ts'
 
 const field = (text: string | Buffer): Buffer => {
   const bytes = Buffer.from(text)

@@ -1,8 +1,8 @@
 import pg from 'pg'
 import t from 'tap'
 import { toDatabaseUrl } from '../../src/config/database-url.ts'
-import { createConfig } from '../../src/config.ts'
-import { ConfigError } from '../../src/config-error.ts'
+import { createConfig } from '../../src/config/config.ts'
+import { ConfigError } from '../../src/config/config-error.ts'
 
 t.test('what can never work stops the start with a sentence that holds no password', (t) => {
   const cases: Array<[string, RegExp]> = [

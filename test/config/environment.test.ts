@@ -3,9 +3,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseEnvironmentFile } from '../../src/config/environment-file.ts'
-import { createConfig } from '../../src/config.ts'
-import { ConfigError } from '../../src/config-error.ts'
-import { createTestDir } from '../postgres.ts'
+import { createConfig } from '../../src/config/config.ts'
+import { ConfigError } from '../../src/config/config-error.ts'
+import { createTestDir } from '../helpers/postgres.ts'
 
 t.test('what Kubernetes sets for its services is ignored, with one notice', (t) => {
   const config = createConfig({
@@ -77,7 +77,7 @@ t.test('.env is read as editors of any system write it', (t) => {
 t.test('.env with a byte order mark reaches the gateway, and a variable of the process stands above it', async (t) => {
   const cwd = await createTestDir(t)
   writeFileSync(join(cwd, '.env'), '\ufeffVITAL_MQTT_PORT=1884\r\nVITAL_HTTP_PORT=3001\r\n')
-  const module = join(import.meta.dirname, '../../src/config.ts')
+  const module = join(import.meta.dirname, '../../src/config/config.ts')
   const code = `import { createConfig, readEnvironment } from ${JSON.stringify(module)}
     const { mqttPort, httpPort } = createConfig(readEnvironment())
     process.stdout.write(JSON.stringify({ mqttPort, httpPort }))`

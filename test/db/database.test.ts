@@ -5,10 +5,10 @@ import { sql } from 'kysely'
 import t from 'tap'
 import { createDatabase } from '../../db/database.ts'
 import { readServerWarnings } from '../../db/server-settings.ts'
-import { createConfig } from '../../src/config.ts'
+import { createConfig } from '../../src/config/config.ts'
 import { createGateway } from '../../src/gateway.ts'
-import { createEmptyDatabase, createTestDatabase, createTestDir } from '../postgres.ts'
-import { logger } from './embedded.ts'
+import { createEmptyDatabase, createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { logger } from '../helpers/embedded.ts'
 
 t.test('every session is durable, whatever the role says', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { compareJson } from '../../db/json-order.ts'
-import { createTestDatabase } from '../postgres.ts'
-import { createRandom } from '../random.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { createRandom } from '../helpers/random.ts'
 
 const SCALARS: readonly unknown[] = [null, true, false, 0, 1, -1, 61, 99, 100, 1e21, -1e21, 1.5e-7, 123456789012345680000, 1.7976931348623157e308, 5e-324, 0.1, '', 'a', 'ab', 'a!', 'B', 'b', 'é', '￿', '😀', '"', '\\', '\u001f', '\n', '10', '9']
 

@@ -1,7 +1,7 @@
 import { pino } from 'pino'
 import t from 'tap'
 import { migrate } from '../../db/migrate.ts'
-import { createEmptyDatabase, createTestDatabase } from '../postgres.ts'
+import { createEmptyDatabase, createTestDatabase } from '../helpers/postgres.ts'
 
 const logger = pino({ level: 'silent' })
 

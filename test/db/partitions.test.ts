@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../db/database.ts'
 import { createPartitionsAhead } from '../../db/partitions.ts'
-import { createTestDatabase } from '../postgres.ts'
-import { logger } from './embedded.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { logger } from '../helpers/embedded.ts'
 
 const now = new Date('2026-11-23T12:00:00Z')
 

@@ -3,9 +3,9 @@ import pg from 'pg'
 import { pino } from 'pino'
 import t from 'tap'
 import { createDatabase } from '../../db/database.ts'
-import { connectClient, startGateway } from '../gateway.ts'
+import { connectClient, startGateway } from '../helpers/gateway.ts'
 import { NO_PGBOUNCER, startPgBouncer } from '../helpers/pgbouncer.ts'
-import { createEmptyDatabase, createTestDatabase } from '../postgres.ts'
+import { createEmptyDatabase, createTestDatabase } from '../helpers/postgres.ts'
 
 const READINGS = 400
 

@@ -10,7 +10,7 @@ import { type ChangePosition, readChangeState } from '../../db/queries/read-chan
 import { revokePrincipals } from '../../db/queries/revoke-principals.ts'
 import { rotateSecret } from '../../db/queries/rotate-secret.ts'
 import { selectChangedPrincipals } from '../../db/queries/select-changed-principals.ts'
-import { createTestDatabase } from '../postgres.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest()
 

@@ -9,7 +9,7 @@ import { insertPrincipals } from '../../db/queries/insert-principals.ts'
 import { revokePrincipals } from '../../db/queries/revoke-principals.ts'
 import { rotateSecret } from '../../db/queries/rotate-secret.ts'
 import { selectPrincipals } from '../../db/queries/select-principals.ts'
-import { createTestDatabase } from '../postgres.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest()
 

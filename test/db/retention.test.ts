@@ -7,8 +7,8 @@ import { createPartitionsAhead } from '../../db/partitions.ts'
 import { type Removed, removeExpired } from '../../db/retention.ts'
 import { createStore } from '../../db/store.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
-import { connectClient, readLedger, startGateway } from '../gateway.ts'
-import { createTestDatabase, createTestDir } from '../postgres.ts'
+import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 
 const silent = pino({ level: 'silent' })
 

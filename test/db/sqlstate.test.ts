@@ -3,8 +3,8 @@ import t from 'tap'
 import { createDatabase } from '../../db/database.ts'
 import { classifyError, isServerError, isUniqueViolation, toSqlState, type WriteFault } from '../../db/sqlstate.ts'
 import { StorageError } from '../../db/storage-error.ts'
-import { createTestDatabase } from '../postgres.ts'
-import { logger } from './embedded.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { logger } from '../helpers/embedded.ts'
 
 function answer (code: string, fields: object = {}): Error {
   return Object.assign(new Error('from the server'), { code, severity: 'FEHLER', ...fields })

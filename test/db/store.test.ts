@@ -6,8 +6,8 @@ import { createDatabase } from '../../db/database.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import { createStore } from '../../db/store.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
-import { createTestDatabase, NOT_POOLED } from '../postgres.ts'
-import { createRandom } from '../random.ts'
+import { createTestDatabase, NOT_POOLED } from '../helpers/postgres.ts'
+import { createRandom } from '../helpers/random.ts'
 
 async function createTestStore (t: Test, poolSize = 4, timeouts: { statementTimeoutMs?: number } = {}) {
   const { connectionString, query } = await createTestDatabase(t)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { createTestDir } from '../postgres.ts'
+import { createTestDir } from './postgres.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 

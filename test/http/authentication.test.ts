@@ -1,7 +1,7 @@
 import t from 'tap'
-import type { Authentication } from '../../broker/authentication.ts'
+import type { Authentication } from '../../broker/connect/authentication.ts'
 import { createRateLimit } from '../../src/http/rate-limit.ts'
-import { expectError, post, startHttpServer } from './server.ts'
+import { expectError, post, startHttpServer } from '../helpers/http-server.ts'
 
 const BODY = '{"device":"band-1","timestamp":1}'
 

@@ -3,8 +3,8 @@ import { request } from 'node:http'
 import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import type { HttpOutcome } from '../../src/http/ingest.ts'
-import { expectError, post, sendRaw, startHttpServer, until } from './server.ts'
+import type { HttpOutcome } from '../../src/ingest/outcome.ts'
+import { expectError, post, sendRaw, startHttpServer, until } from '../helpers/http-server.ts'
 
 const HEAD = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
 

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import type { DeadLetter, DeadLetterList } from '../../schemas/dead-letter.ts'
-import { connectClient, startGateway } from '../gateway.ts'
-import { createTestDatabase, createTestDir } from '../postgres.ts'
-import { expectError } from './server.ts'
+import { connectClient, startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { expectError } from '../helpers/http-server.ts'
 
 async function setUp (t: Test) {
   const { connectionString, query } = await createTestDatabase(t)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { startHttpServer } from './server.ts'
+import { startHttpServer } from '../helpers/http-server.ts'
 
 interface OpenApi {
   openapi: string

@@ -4,9 +4,9 @@ import { connect } from 'node:net'
 import { once } from 'node:events'
 import t from 'tap'
 import { REASONS } from '../../schemas/reason.ts'
-import type { HttpOutcome } from '../../src/http/ingest.ts'
+import type { HttpOutcome } from '../../src/ingest/outcome.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS } from '../../src/http/errors.ts'
-import { expectError, sendRaw, startHttpServer, until } from './server.ts'
+import { expectError, sendRaw, startHttpServer, until } from '../helpers/http-server.ts'
 
 const README = new URL('../../README.md', import.meta.url)
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { LatestQuery } from '../../schemas/vital-data.ts'
-import { expectError, RESOURCE, startHttpServer } from './server.ts'
+import { expectError, RESOURCE, startHttpServer } from '../helpers/http-server.ts'
 
 const DEFAULTS: LatestQuery = { count: 20, offset: 0, sortBy: 'timestamp', orderBy: 'desc' }
 

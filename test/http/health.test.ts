@@ -1,5 +1,5 @@
 import t from 'tap'
-import { expectError, startHttpServer } from './server.ts'
+import { expectError, startHttpServer } from '../helpers/http-server.ts'
 
 const UP = {
   live: true, ready: true, database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 10 }, warnings: []

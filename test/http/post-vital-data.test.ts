@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import t from 'tap'
-import type { HttpOutcome } from '../../src/http/ingest.ts'
+import type { HttpOutcome } from '../../src/ingest/outcome.ts'
 import { HTTP_LIMITS } from '../../src/http/limits.ts'
-import { expectError, post, startHttpServer, until } from './server.ts'
+import { expectError, post, startHttpServer, until } from '../helpers/http-server.ts'
 
 const READING = '{"device":"band-1","timestamp":1735689600}'
 

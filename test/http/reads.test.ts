@@ -5,11 +5,11 @@ import { selectLatest } from '../../db/queries/select-latest.ts'
 import { createStore } from '../../db/store.ts'
 import type { ReadingRow } from '../../db/rows.ts'
 import type { ResourceList } from '../../schemas/vital-data.ts'
-import { createDatabaseReads } from '../../src/database-reads.ts'
+import { createDatabaseReads } from '../../src/reads/database-reads.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
 import { createReadBudget } from '../../src/reads/read-budget.ts'
-import { createTestDatabase } from '../postgres.ts'
-import { expectError, startHttpServer } from './server.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { expectError, startHttpServer } from '../helpers/http-server.ts'
 
 const reading = (device: string, timeUs: number, fields: Record<string, unknown> = {}): ReadingRow =>
   toReadingRow({ timestamp: timeUs / 1e6, ...fields }, device, Date.now())

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
-import type { HttpOutcome } from '../../src/http/ingest.ts'
+import type { HttpOutcome } from '../../src/ingest/outcome.ts'
 import { HTTP_LIMITS } from '../../src/http/limits.ts'
-import { post, startHttpServer, until } from './server.ts'
+import { post, startHttpServer, until } from '../helpers/http-server.ts'
 
 t.test('says where it listens, and logs no requests', async (t) => {
   const { port, url, logs } = await startHttpServer(t)

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { Batcher } from '../../src/ingest/batcher.ts'
-import type { Batch } from '../../src/ingest/journal.ts'
+import type { Batch } from '../../src/ingest/journal/journal.ts'
 import { Ledger } from '../../src/ingest/ledger.ts'
 import { Submission } from '../../src/ingest/submission.ts'
 

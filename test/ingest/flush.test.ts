@@ -1,7 +1,7 @@
 import t from 'tap'
 import { DeadLetterCaps } from '../../src/ingest/dead-letter-caps.ts'
 import { decideFlush } from '../../src/ingest/flush.ts'
-import { toRetryDelayMs } from '../../src/ingest/journal.ts'
+import { toRetryDelayMs } from '../../src/ingest/journal/journal.ts'
 
 const LIMITS = { batchReadingsMax: 100, batchBytesMax: 1000, flushIntervalMs: 5, batchesInFlightMax: 2 }
 

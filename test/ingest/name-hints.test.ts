@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import t from 'tap'
 import { toRowAt } from '../../src/ingest/reading-row.ts'
 import { createNameHints } from '../../src/ingest/name-hints.ts'
-import { connectClient, readLedger, startGateway } from '../gateway.ts'
+import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
 
 function createLog () {
   const lines: Array<{ name?: string, known?: string }> = []

@@ -2,7 +2,7 @@ import { appendFile, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { createErasureJournal, ERASURES_FILE, parseErasures, readErasures, toErasuresSince } from '../../src/operations/erasure-journal.ts'
-import { createTestDir } from '../postgres.ts'
+import { createTestDir } from '../helpers/postgres.ts'
 
 const line = (act: string, id: string, device?: string) => JSON.stringify({ act, id, at: '2026-01-01T00:00:00.000Z', ...device === undefined ? {} : { device } })
 

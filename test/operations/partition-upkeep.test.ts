@@ -1,6 +1,6 @@
 import t from 'tap'
-import { startGateway } from '../gateway.ts'
-import { createTestDatabase } from '../postgres.ts'
+import { startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
 
 t.test('a month that stays in the default partition is a warning in readiness, also after a restart', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)

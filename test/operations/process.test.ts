@@ -8,7 +8,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { answerEarly } from '../../src/operations/command-line.ts'
 import { fitConnections } from '../../src/operations/descriptors.ts'
 import { spawnGateway } from '../helpers/gateway-process.ts'
-import { createTestDatabase, createTestDir } from '../postgres.ts'
+import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 
 const limited = (descriptors: number) => ({ through: ['bash', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'bash'] })
 

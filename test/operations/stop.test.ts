@@ -4,8 +4,8 @@ import pg from 'pg'
 import t from 'tap'
 import { listServerProcesses } from '../../db/embedded/server-process.ts'
 import { spawnGateway, takesSignal } from '../helpers/gateway-process.ts'
-import { createEmptyDatabase, createTestDatabase, createTestDir } from '../postgres.ts'
-import { createAuthority } from '../transport/certificates.ts'
+import { createEmptyDatabase, createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { createAuthority } from '../helpers/certificates.ts'
 
 const SIGHUP = 1
 

@@ -3,9 +3,9 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { type TestGateway, startGateway } from '../gateway.ts'
-import { expectError } from '../http/server.ts'
-import { createRandom } from '../random.ts'
+import { type TestGateway, startGateway } from '../helpers/gateway.ts'
+import { expectError } from '../helpers/http-server.ts'
+import { createRandom } from '../helpers/random.ts'
 
 const TIMESTAMP = 1_750_240_800.123456
 /** 12 MB in what PostgreSQL prints. */

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { ROWS, selectRows, TESTS } from '../../scripts/compat/rows.ts'
 import { runCompat } from '../../scripts/compat/run.ts'
-import { runOperatorScript } from './operator.ts'
+import { runOperatorScript } from '../helpers/operator.ts'
 
 t.test('rows by name', (t) => {
   t.equal(selectRows(undefined), ROWS)

@@ -3,19 +3,19 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { Belongings } from '../../scripts/chaos/belongings.ts'
-import { createSession } from '../../scripts/fuzz/attack.ts'
-import { Chance } from '../../scripts/fuzz/chance.ts'
-import { checkGoodClient, checkGrowth, checkLog } from '../../scripts/fuzz/checks.ts'
-import type { Checkpoint } from '../../scripts/fuzz/gateway-state.ts'
-import { frame, mutate } from '../../scripts/fuzz/mutate.ts'
+import { Belongings } from '../../scripts/harness/belongings.ts'
+import { createSession } from '../../scripts/fuzz/sessions/attack.ts'
+import { Chance } from '../../scripts/fuzz/sessions/chance.ts'
+import { checkGoodClient, checkGrowth, checkLog } from '../../scripts/fuzz/checks/checks.ts'
+import type { Checkpoint } from '../../scripts/fuzz/checks/gateway-state.ts'
+import { frame, mutate } from '../../scripts/fuzz/sessions/mutate.ts'
 import { type FuzzOptions, parseOptions } from '../../scripts/fuzz/options.ts'
 import { BUGS } from '../../scripts/fuzz/planted-bugs.ts'
 import { copyProgram, plantBug } from '../../scripts/fuzz/program.ts'
-import { formatOutcome } from '../../scripts/fuzz/report.ts'
+import { formatOutcome } from '../../scripts/fuzz/report/report.ts'
 import { type FuzzOutcome, runFuzz } from '../../scripts/fuzz/run.ts'
-import { type Session, type Target, TARGETS } from '../../scripts/fuzz/session.ts'
-import { createTestDatabase, createTestDir } from '../postgres.ts'
+import { type Session, type Target, TARGETS } from '../../scripts/fuzz/sessions/session.ts'
+import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
@@ -105,7 +105,7 @@ t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
   const base = await createTestDir(t)
   const program = copyProgram(base)
   t.strictSame(Object.values(program).map((path) => relative(join(base, 'app/dist'), path).replace(/js$/, 'ts')),
-    ['src/main.ts', 'scripts/fuzz/collect-garbage.ts', 'scripts/fuzz/attacker.ts', 'scripts/chaos/publisher.ts', 'scripts/fuzz/reader.ts'])
+    ['src/main.ts', 'scripts/fuzz/checks/collect-garbage.ts', 'scripts/fuzz/sessions/attacker.ts', 'scripts/harness/devices/publisher.ts', 'scripts/fuzz/checks/reader.ts'])
 
   async function fuzz (name: string, how: { seed: number, seconds: number, packets?: number, from?: number, targets?: readonly Target[] }): Promise<FuzzOutcome> {
     const { connectionString } = await createTestDatabase(t)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createAccess } from '../../src/security/access.ts'
-import { createTestDir } from '../postgres.ts'
+import { createTestDir } from '../helpers/postgres.ts'
 
 const logger = pino({ level: 'silent' })
 

@@ -1,12 +1,12 @@
 import { pino } from 'pino'
 import t from 'tap'
-import { createConfig } from '../../src/config.ts'
-import { ConfigError } from '../../src/config-error.ts'
+import { createConfig } from '../../src/config/config.ts'
+import { ConfigError } from '../../src/config/config-error.ts'
 import { createGateway } from '../../src/gateway.ts'
-import { createDatabaseSwitch } from '../database-switch.ts'
-import { startGateway } from '../gateway.ts'
-import { createTestDatabase, createTestDir } from '../postgres.ts'
-import { login, openCredentials, tryConnect } from './credentials.ts'
+import { createDatabaseSwitch } from '../helpers/database-switch.ts'
+import { startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { login, openCredentials, tryConnect } from '../helpers/credentials.ts'
 
 // Whatever is bound here is reached over loopback alone.
 const EVERYWHERE = { VITAL_HOST: '0.0.0.0', VITAL_MQTT_PLAINTEXT: 'true' }

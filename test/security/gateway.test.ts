@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { MqttClient } from 'mqtt'
 import t from 'tap'
 import { SECURITY_LIMITS } from '../../src/security/limits.ts'
-import { createDatabaseSwitch } from '../database-switch.ts'
-import { connectClient, readLedger, startGateway } from '../gateway.ts'
-import { createTestDatabase, createTestDir } from '../postgres.ts'
-import { bearer, login, openCredentials, tryConnect } from './credentials.ts'
+import { createDatabaseSwitch } from '../helpers/database-switch.ts'
+import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { bearer, login, openCredentials, tryConnect } from '../helpers/credentials.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
 

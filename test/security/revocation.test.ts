@@ -3,9 +3,9 @@ import type { MqttClient } from 'mqtt'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { hashPassword } from '../../src/security/passwords.ts'
-import { connectClient, startGateway } from '../gateway.ts'
-import { createTestDatabase } from '../postgres.ts'
-import { bearer, login, openCredentials, tryConnect } from './credentials.ts'
+import { connectClient, startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { bearer, login, openCredentials, tryConnect } from '../helpers/credentials.ts'
 
 /** What is promised, from COMMIT to the end of a connection; with room for a busy machine. */
 const EFFECTIVE_MS = 3000

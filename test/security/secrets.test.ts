@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import { LruMap } from '../../src/security/lru-map.ts'
 import { digestOf, generateSecret, isSameDigest, isSecret, toDigestBytes } from '../../src/security/secrets.ts'
-import { createRandom } from '../random.ts'
+import { createRandom } from '../helpers/random.ts'
 
 t.test('generated secrets: 256 random bits behind a prefix', (t) => {
   const secrets = Array.from({ length: 1000 }, generateSecret)

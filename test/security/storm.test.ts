@@ -6,9 +6,9 @@ import { createDatabase } from '../../db/database.ts'
 import { pino } from 'pino'
 import { hashPassword } from '../../src/security/passwords.ts'
 import { digestOf, generateSecret, toDigestBytes } from '../../src/security/secrets.ts'
-import { readLedger, startGateway } from '../gateway.ts'
-import { createTestDatabase } from '../postgres.ts'
-import { bearer, openCredentials } from './credentials.ts'
+import { readLedger, startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { bearer, openCredentials } from '../helpers/credentials.ts'
 
 const MESSAGES = 3
 

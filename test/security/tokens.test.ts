@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
 import { createKeySet } from '../../src/security/key-sets.ts'
 import { createTokens, isToken, TOKEN_ALGORITHMS } from '../../src/security/tokens.ts'
-import { createTestDir } from '../postgres.ts'
+import { createTestDir } from '../helpers/postgres.ts'
 
 const ISSUER = 'https://issuer.example'
 const AUDIENCE = 'vital-gateway'

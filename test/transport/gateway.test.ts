@@ -6,8 +6,8 @@ import { connect as connectTls } from 'node:tls'
 import { promisify } from 'node:util'
 import { connectAsync, type IClientOptions } from 'mqtt'
 import t, { type Test } from 'tap'
-import { readLedger, startGateway } from '../gateway.ts'
-import { type Authority, createAuthority } from './certificates.ts'
+import { readLedger, startGateway } from '../helpers/gateway.ts'
+import { type Authority, createAuthority } from '../helpers/certificates.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
-import { connectPacket, durable, publishPacket, settleDown, until } from '../broker/broker.ts'
-import { createAuthority } from './certificates.ts'
-import { collectPackets, openStream, startTransports, TRANSPORTS } from './transports.ts'
+import { connectPacket, durable, publishPacket, settleDown, until } from '../helpers/broker.ts'
+import { createAuthority } from '../helpers/certificates.ts'
+import { collectPackets, openStream, startTransports, TRANSPORTS } from '../helpers/transports.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

@@ -4,10 +4,10 @@ import { copyFile, readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { connect as connectTls } from 'node:tls'
 import t, { type Test } from 'tap'
-import { createConfig } from '../../src/config.ts'
-import { ConfigError } from '../../src/config-error.ts'
-import { createTestDatabase, createTestDir } from '../postgres.ts'
-import { createAuthority } from './certificates.ts'
+import { createConfig } from '../../src/config/config.ts'
+import { ConfigError } from '../../src/config/config-error.ts'
+import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { createAuthority } from '../helpers/certificates.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

@@ -3,11 +3,11 @@ import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import mqttPacket from 'mqtt-packet'
 import t, { type Test } from 'tap'
-import { createAddressSet, toAddress } from '../../broker/addresses.ts'
-import { parseProxyHeader } from '../../broker/proxy-protocol.ts'
-import { connectPacket, createRandom, durable, publishPacket, RawClient, settleDown, until } from '../broker/broker.ts'
-import { createAuthority } from './certificates.ts'
-import { collectPackets, openStream, startTransports, type TestTransports } from './transports.ts'
+import { createAddressSet, toAddress } from '../../broker/listen/address.ts'
+import { parseProxyHeader } from '../../broker/listen/proxy-protocol.ts'
+import { connectPacket, createRandom, durable, publishPacket, RawClient, settleDown, until } from '../helpers/broker.ts'
+import { createAuthority } from '../helpers/certificates.ts'
+import { collectPackets, openStream, startTransports, type TestTransports } from '../helpers/transports.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

@@ -4,10 +4,10 @@ import { connect, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import mqttPacket from 'mqtt-packet'
 import t, { type Test } from 'tap'
-import { parseAlternativeNames } from '../../broker/certificate-names.ts'
-import { connectPacket, durable, settleDown, until } from '../broker/broker.ts'
-import { createAuthority } from './certificates.ts'
-import { collectPackets, type ConnectOptions, openStream, startTransports, type TestTransports, type Transport } from './transports.ts'
+import { parseAlternativeNames } from '../../broker/listen/certificate-names.ts'
+import { connectPacket, durable, settleDown, until } from '../helpers/broker.ts'
+import { createAuthority } from '../helpers/certificates.ts'
+import { collectPackets, type ConnectOptions, openStream, startTransports, type TestTransports, type Transport } from '../helpers/transports.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

@@ -2,9 +2,9 @@ import { chmod, copyFile, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
-import { ConfigError } from '../../src/config-error.ts'
-import { createTls, type TlsFiles } from '../../src/tls.ts'
-import { createAuthority } from './certificates.ts'
+import { ConfigError } from '../../src/config/config-error.ts'
+import { createTls, type TlsFiles } from '../../src/transport/tls.ts'
+import { createAuthority } from '../helpers/certificates.ts'
 
 async function start (files: Partial<TlsFiles> & Pick<TlsFiles, 'certFile' | 'keyFile'>) {
   const log: Array<{ level: number, msg: string, err?: { message: string } }> = []

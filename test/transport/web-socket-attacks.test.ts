@@ -5,10 +5,10 @@ import { connect, type Socket } from 'node:net'
 import mqttPacket from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { connectPacket, durable, publishPacket, settleDown, until } from '../broker/broker.ts'
-import { sendRaw } from '../http/server.ts'
-import { createAuthority } from './certificates.ts'
-import { collectPackets, openStream, startTransports, type TestTransports } from './transports.ts'
+import { connectPacket, durable, publishPacket, settleDown, until } from '../helpers/broker.ts'
+import { sendRaw } from '../helpers/http-server.ts'
+import { createAuthority } from '../helpers/certificates.ts'
+import { collectPackets, openStream, startTransports, type TestTransports } from '../helpers/transports.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

@@ -1,10 +1,10 @@
 import { open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { decodeSubmissions } from '../../../src/ingest/spool/codec.ts'
-import { parseRecordHeader, parseSegmentName, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../../../src/ingest/spool/format.ts'
-import type { Fault } from '../fault.ts'
-import type { Rig } from '../rig.ts'
+import { decodeSubmissions } from '../../../src/ingest/journal/spool/codec.ts'
+import { parseRecordHeader, parseSegmentName, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../../../src/ingest/journal/spool/format.ts'
+import type { Fault } from './fault.ts'
+import type { Rig } from '../rig/rig.ts'
 
 const FLIPS_MAX = 12
 const SET_ASIDE_TIMEOUT_MS = 5000

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import type { Rig } from '../rig.ts'
+import type { Fault } from './fault.ts'
+import type { Rig } from '../rig/rig.ts'
 
 const DAY_MS = 86_400_000
 

@@ -1,9 +1,9 @@
 import { readdir, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import { type Failpoint, FAILPOINTS } from '../injection.ts'
-import type { Rig } from '../rig.ts'
+import type { Fault } from './fault.ts'
+import { type Failpoint, FAILPOINTS } from '../rig/injection.ts'
+import type { Rig } from '../rig/rig.ts'
 
 const DEATH_TIMEOUT_MS = 20_000
 /** Failpoints on the way to an acknowledgement are passed with each batch; replay takes many batches in one step. */

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import { startIntruders } from '../intruders.ts'
-import type { Rig } from '../rig.ts'
-import { Span } from '../span.ts'
+import type { Fault } from './fault.ts'
+import { startIntruders } from '../devices/intruders.ts'
+import type { Rig } from '../rig/rig.ts'
+import { Span } from '../../harness/checks/span.ts'
 
 const INTRUDERS = 500
 /** From accept to a whole CONNECT the gateway waits 10 s; the rest is for a busy machine. */

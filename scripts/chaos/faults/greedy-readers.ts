@@ -1,9 +1,9 @@
 /** Readers that take all they can get; whoever publishes must not notice. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import { startReaders } from '../readers.ts'
-import type { Rig } from '../rig.ts'
-import { Span } from '../span.ts'
+import type { Fault } from './fault.ts'
+import { startReaders } from '../devices/readers.ts'
+import type { Rig } from '../rig/rig.ts'
+import { Span } from '../../harness/checks/span.ts'
 
 const ACK_P99_MS_MAX = 250
 const LARGE_DEVICES = 100

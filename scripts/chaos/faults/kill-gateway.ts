@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import type { Rig } from '../rig.ts'
+import type { Fault } from './fault.ts'
+import type { Rig } from '../rig/rig.ts'
 
 /** Cycles between two checks: a loss is found while its logs are there. */
 const CYCLES_PER_ACCOUNT = 25

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readRssBytes } from '../../bench/process-stat.ts'
-import type { Fault } from '../fault.ts'
-import { Span } from '../span.ts'
+import { readRssBytes } from '../../harness/process-stat.ts'
+import type { Fault } from './fault.ts'
+import { Span } from '../../harness/checks/span.ts'
 import { recover } from './outage.ts'
 
 const RSS_MIB_MAX = 500

@@ -1,11 +1,11 @@
 /** A hospital's worth of principals is added, and later revoked, in one transaction each, beside the traffic of others. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startAnother } from '../another.ts'
-import { EFFECTIVE_WITHIN_MS, revokeBystanders } from '../bystanders.ts'
-import type { Fault } from '../fault.ts'
-import { addIdentities } from '../identities.ts'
-import type { Rig } from '../rig.ts'
-import { Span } from '../span.ts'
+import { startAnother } from '../rig/another.ts'
+import { EFFECTIVE_WITHIN_MS, revokeBystanders } from '../devices/bystanders.ts'
+import type { Fault } from './fault.ts'
+import { addIdentities } from '../../harness/devices/identities.ts'
+import type { Rig } from '../rig/rig.ts'
+import { Span } from '../../harness/checks/span.ts'
 
 const PRINCIPALS = 70_000
 /** Of them, on each of the two gateways. */

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import { readDescriptorLimit } from '../../bench/process-stat.ts'
-import { PUBCOMP, PUBREC } from '../packet.ts'
-import { type Mishap, Proxy } from '../proxy.ts'
-import { Span } from '../span.ts'
-import { startSubscribers } from '../subscriber-process.ts'
+import type { Fault } from './fault.ts'
+import { readDescriptorLimit } from '../../harness/process-stat.ts'
+import { PUBCOMP, PUBREC } from '../../harness/packet-encoder.ts'
+import { type Mishap, Proxy } from '../rig/proxy.ts'
+import { Span } from '../../harness/checks/span.ts'
+import { startSubscribers } from '../devices/subscriber-process.ts'
 
 const PUBLISH = 0x30
 const PUBREL = 0x62

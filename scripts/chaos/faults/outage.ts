@@ -1,10 +1,10 @@
 /** PostgreSQL away for a while: the way back, what was promised meanwhile, and the long outage itself. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readRssBytes } from '../../bench/process-stat.ts'
-import type { Fault } from '../fault.ts'
-import type { Measure } from '../ledger-file.ts'
-import type { Rig } from '../rig.ts'
-import { Span } from '../span.ts'
+import { readRssBytes } from '../../harness/process-stat.ts'
+import type { Fault } from './fault.ts'
+import type { Measure } from '../../harness/checks/ledger-file.ts'
+import type { Rig } from '../rig/rig.ts'
+import { Span } from '../../harness/checks/span.ts'
 
 /** From a reading's first write: the time-out of a commit, 1.5 s, and the spool. */
 const SPOOLED_ACK_MS_MAX = 2000

@@ -1,8 +1,8 @@
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import { mountObstacle } from '../tmpfs.ts'
+import type { Fault } from './fault.ts'
+import { mountObstacle } from '../rig/tmpfs.ts'
 import { endAccountOfOutage, recover } from './outage.ts'
 
 const CLUSTER_BYTES_MAX = 384 * 1024 * 1024

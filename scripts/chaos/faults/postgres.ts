@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { findPostmaster } from '../../bench/process-stat.ts'
-import type { Fault } from '../fault.ts'
-import { createQuery, freeze } from '../own-postgres.ts'
-import type { Rig } from '../rig.ts'
+import { findPostmaster } from '../../harness/process-stat.ts'
+import type { Fault } from './fault.ts'
+import { createQuery, freeze } from '../../harness/own-postgres.ts'
+import type { Rig } from '../rig/rig.ts'
 import { endAccountOfOutage, recover } from './outage.ts'
 
 /** A crash, or an immediate shutdown; back after up to 3 s. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import type { LedgerEntries } from '../ledger-file.ts'
-import { POISON_FIELD } from '../made-up-reading.ts'
+import type { Fault } from './fault.ts'
+import type { LedgerEntries } from '../../harness/checks/ledger-file.ts'
+import { POISON_FIELD } from '../../harness/devices/made-up-reading.ts'
 
 export const poisonRows: Fault = {
   name: 'poison-rows',

@@ -1,9 +1,9 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket, { type Packet } from 'mqtt-packet'
-import type { Fault } from '../fault.ts'
-import type { Rig } from '../rig.ts'
-import { SessionSubscriber } from '../session-subscriber.ts'
+import type { Fault } from './fault.ts'
+import type { Rig } from '../rig/rig.ts'
+import { SessionSubscriber } from '../devices/session-subscriber.ts'
 
 const SUBSCRIBERS = 20
 const TOPICS = Array.from({ length: 6 }, (_, index) => `ward/${index % 2}/bed-${index}`)

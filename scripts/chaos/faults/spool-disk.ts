@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { chmod, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from '../fault.ts'
-import type { Rig } from '../rig.ts'
-import { Span } from '../span.ts'
-import { mountObstacle } from '../tmpfs.ts'
+import type { Fault } from './fault.ts'
+import type { Rig } from '../rig/rig.ts'
+import { Span } from '../../harness/checks/span.ts'
+import { mountObstacle } from '../rig/tmpfs.ts'
 
 const TMPFS_BYTES = 16 * 1024 * 1024
 /** A new segment's header, and no batch: a larger one would only make segments short. */

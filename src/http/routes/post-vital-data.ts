@@ -5,7 +5,7 @@ import type { Role } from '../../../schemas/principal.ts'
 import { READINGS_PER_ARRAY_MAX } from '../../../schemas/reading.ts'
 import { JSON_TYPE, toErrorAnswer } from '../error-answer.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS, withDetails } from '../errors.ts'
-import type { HttpIngest, HttpOutcome } from '../ingest.ts'
+import type { HttpIngest, HttpOutcome } from '../../ingest/outcome.ts'
 import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from '../limits.ts'
 import { answers, errorAnswers, ref } from '../schema-refs.ts'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { isWritable } from '../../../broker/deliver/writable.ts'
-import { RawClient, settleDown, startBroker, until } from '../broker.ts'
+import { RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
 
 t.test('what can be encoded', (t) => {
   for (const qos of [0, 1, 2] as const) t.ok(isWritable({ topic: 'a', qos }))

@@ -4,7 +4,7 @@ import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
 import type { Delivery, Link, Message } from '../../../broker/session/delivery.ts'
 import type { RetainedCopy } from '../../../broker/session/retained-copies.ts'
 import { Session, type SessionLimits, type Totals } from '../../../broker/session/session.ts'
-import { createRandom } from '../broker.ts'
+import { createRandom } from '../../helpers/broker.ts'
 
 type Sent = { kind: 'publish', text: string, id: number, isDuplicate: boolean, qos: 0 | 1 | 2 } | { kind: 'pubrel', id: number }
 

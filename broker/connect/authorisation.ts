@@ -1,0 +1,55 @@
+/**
+ * What a principal may do, as pure functions. `null` stands for the open mode, in which no credentials exist and
+ * everyone may do everything.
+ *
+ * Nothing here tells whether another principal exists: the answer depends on the one who asks alone.
+ */
+import type { ConnectPacket } from 'aedes'
+import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
+import type { LoginRefusal } from './login-refusals.ts'
+import { rejectedTopic, vitalTopic } from '../topics.ts'
+
+/** No PUBLISH has it: a topic name holds at least one character [MQTT-4.7.3-1]. */
+const NO_TOPIC = ''
+
+/**
+ * The one topic that `principal` may publish on, so that the check of a publish costs a comparison.
+ * @returns `null` for any topic; a topic that nobody can publish on for those who may publish nothing
+ */
+export function publishTopicOf (principal: Principal | null): string | null {
+  if (principal === null) return null
+  return principal.role === 'device' ? vitalTopic(principal.id) : NO_TOPIC
+}
+
+/** Whether a topic filter may be subscribed to, and likewise whether a topic of a session's queue may be delivered. */
+export function maySubscribe (principal: Principal | null, filter: string): boolean {
+  if (principal === null) return true
+  switch (principal.role) {
+    case 'device': return filter === rejectedTopic(principal.id)
+    case 'operator':
+    case 'admin': return true
+    case 'application': return false
+  }
+}
+
+/**
+ * What becomes of a client id, with its connection and session, when `principal` asks for it and `holder` has it:
+ * the same principal resumes it; a device gets the id that is its own, and whoever had it loses connection and session;
+ * a session from the open mode is nobody's, and so is anything where the open mode has returned. Everyone else is refused.
+ */
+export function claimOf (principal: Principal | null, holder: Principal | null): 'resume' | 'discard' | 'refuse' {
+  if (principal?.id === holder?.id) return 'resume'
+  // A device's client id is its own: refusalOfConnect has seen to it.
+  return principal === null || holder === null || principal.role === 'device' ? 'discard' : 'refuse'
+}
+
+/**
+ * Why `principal` may not connect with this client id and will; `null` when it may. An id with a wildcard in it would turn a device's own
+ * topic into everyone's, so it is looked at again here, whoever vouched for it.
+ */
+export function refusalOfConnect (principal: Principal | null, clientId: string, will: ConnectPacket['will']): LoginRefusal | null {
+  if (principal === null) return null
+  if (!isPrincipalId(principal.id) || principal.role === 'application') return 'not_allowed'
+  if (principal.role === 'device' && principal.id !== clientId) return 'wrong_client_id'
+  return will === undefined || will.topic === publishTopicOf(principal) ? null : 'not_allowed'
+}

@@ -1,0 +1,124 @@
+/**
+ * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt): what a load
+ * balancer sends before the first byte of a connection, to tell whose it is. Whoever may send it may claim any address,
+ * so it is read from trusted peers only, and demanded of them: were it optional, their clients could send one themselves.
+ */
+import { isIP, type Socket } from 'node:net'
+import { toAddress } from './address.ts'
+
+/** Version 1: the specification's own bound, the longest line with two IPv6 addresses. */
+const TEXT_BYTES_MAX = 107
+/** Version 2: 16 bytes, addresses, and what a proxy adds about its client's certificate. The length field allows 65,535. */
+const BINARY_BYTES_MAX = 4096
+const TEXT_PREFIX = Buffer.from('PROXY ')
+const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
+const BINARY_HEADER_BYTES = 16
+
+/** What a connection's first bytes are. */
+export type ProxyHeader =
+  | { readonly status: 'incomplete' }
+  | { readonly status: 'invalid' }
+  /** `source`: whose connection it is; `null`: the proxy's own, or of a family that has no IP addresses. */
+  | { readonly status: 'complete', readonly bytes: number, readonly source: string | null }
+
+const INCOMPLETE: ProxyHeader = { status: 'incomplete' }
+const INVALID: ProxyHeader = { status: 'invalid' }
+
+/** Looks at the first bytes of a connection. */
+export function parseProxyHeader (bytes: Buffer): ProxyHeader {
+  if (startsAs(bytes, SIGNATURE)) return bytes.length < BINARY_HEADER_BYTES ? INCOMPLETE : parseBinary(bytes)
+  if (startsAs(bytes, TEXT_PREFIX)) return parseText(bytes)
+  return INVALID
+}
+
+/** Whether the shorter of both begins the longer. */
+function startsAs (bytes: Buffer, prefix: Buffer): boolean {
+  const length = Math.min(bytes.length, prefix.length)
+  return bytes.compare(prefix, 0, length, 0, length) === 0
+}
+
+function parseText (bytes: Buffer): ProxyHeader {
+  const end = bytes.subarray(0, TEXT_BYTES_MAX).indexOf('\r\n')
+  if (end === -1) return bytes.length < TEXT_BYTES_MAX ? INCOMPLETE : INVALID
+  const [, family, source = '', destination = '', ...ports] = bytes.toString('latin1', 0, end).split(' ')
+  if (family === 'UNKNOWN') return { status: 'complete', bytes: end + 2, source: null }
+  const version = family === 'TCP4' ? 4 : family === 'TCP6' ? 6 : 0
+  const isWhole = version !== 0 && isIP(source) === version && isIP(destination) === version &&
+    ports.length === 2 && ports.every((port) => /^\d{1,5}$/.test(port) && Number(port) <= 65_535)
+  return isWhole ? { status: 'complete', bytes: end + 2, source: toAddress(source) } : INVALID
+}
+
+function parseBinary (bytes: Buffer): ProxyHeader {
+  const version = bytes.readUInt8(12) >> 4
+  const command = bytes.readUInt8(12) & 0x0f
+  const family = bytes.readUInt8(13) >> 4
+  const length = BINARY_HEADER_BYTES + bytes.readUInt16BE(14)
+  if (version !== 2 || command > 1 || family > 3 || length > BINARY_BYTES_MAX) return INVALID
+  if (bytes.length < length) return INCOMPLETE
+  // LOCAL is the proxy's own connection, such as a health check; families 0 and 3 are unspecified and Unix sockets.
+  if (command === 0 || family === 0 || family === 3) return { status: 'complete', bytes: length, source: null }
+  const addressBytes = family === 1 ? 4 : 16
+  if (length < BINARY_HEADER_BYTES + 2 * addressBytes + 4) return INVALID
+  return { status: 'complete', bytes: length, source: toAddress(toText(bytes.subarray(BINARY_HEADER_BYTES, BINARY_HEADER_BYTES + addressBytes))) }
+}
+
+function toText (address: Buffer): string {
+  if (address.length === 4) return address.join('.')
+  const groups = Array.from({ length: 8 }, (_, index) => address.readUInt16BE(index * 2).toString(16))
+  const text = new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
+  // The canonical spelling, but for mapped IPv4 addresses, which it writes as `::ffff:c000:201`.
+  return text.startsWith('::ffff:') && address.subarray(0, 10).every((byte) => byte === 0) ? `::ffff:${address.subarray(12).join('.')}` : text
+}
+
+interface ReadOptions {
+  /** Nobody has read from it yet. */
+  readonly socket: Socket
+  readonly timeoutMs: number
+  /** With the bytes behind the header back in the socket, on an empty stack. */
+  readonly onRead: (source: string | null) => void
+  /** The socket is destroyed. */
+  readonly onRefused: (reason: 'proxy_header_invalid' | 'proxy_header_timeout') => void
+}
+
+/** Takes the header off a trusted peer's connection. Nothing is called when the peer closes before it is whole. */
+export function readProxyHeader ({ socket, timeoutMs, onRead, onRefused }: ReadOptions): void {
+  let bytes: Buffer = Buffer.alloc(0)
+  const timer = setTimeout(() => { refuse('proxy_header_timeout') }, timeoutMs)
+
+  function end (): void {
+    clearTimeout(timer)
+    socket.off('readable', read).off('close', end).off('error', ignore)
+  }
+
+  function refuse (reason: Parameters<ReadOptions['onRefused']>[0]): void {
+    end()
+    socket.on('error', ignore)
+    socket.destroy()
+    onRefused(reason)
+  }
+
+  function read (): void {
+    const chunk = socket.read() as Buffer | null
+    if (chunk === null) return
+    bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk])
+    const header = parseProxyHeader(bytes)
+    if (header.status === 'incomplete') return
+    if (header.status === 'invalid') {
+      refuse('proxy_header_invalid')
+      return
+    }
+    clearTimeout(timer)
+    socket.off('readable', read)
+    if (header.bytes < bytes.length) socket.unshift(bytes.subarray(header.bytes))
+    // A stream forgets its `readable` listeners only after this turn; the next one's would not be told of what is there.
+    setImmediate(() => {
+      end()
+      if (!socket.destroyed) onRead(header.source)
+    })
+  }
+
+  socket.on('readable', read).on('close', end).on('error', ignore)
+}
+
+/** `close` follows. */
+function ignore (): void {}

@@ -1,0 +1,222 @@
+import type { Principal } from '../../schemas/principal.ts'
+import type { LimitHits } from '../limit-hits.ts'
+import type { BrokerLimits } from '../limits.ts'
+import type { LiveFilters } from '../deliver/live-filters.ts'
+import type { QoS } from './delivery.ts'
+import type { Session } from './session.ts'
+import { levelsOf } from '../topics.ts'
+
+interface SessionRecord {
+  /** Whose it is; `null` in the open mode, and while only a clean session's packet ids are in it. */
+  owner: Principal | null
+  /** Made with its first subscription. */
+  session: Session | null
+  /** Packet ids of QoS 2 publishes that were taken and not yet released by PUBREL. */
+  readonly inbound: Set<number>
+  connections: number
+  /** When its last connection closed; infinite while there is one, and for a clean session. */
+  leftAtMs: number
+}
+
+type SessionsLimits = Pick<BrokerLimits, 'sessionsMax' | 'sessionExpiryMs' | 'inboundQos2PerClientMax' | 'inboundQos2Max' |
+  'subscriptionsMax' | 'subscriptionLevelsMax'>
+
+interface SessionsOptions {
+  readonly limits: SessionsLimits
+  readonly hits: LimitHits
+  readonly filters: LiveFilters
+  readonly createSession: () => Session
+}
+
+/**
+ * Session state (MQTT 3.1.1 §3.1.2.4) by client id, in bounded memory. A session is kept while it holds anything:
+ * a device that asks for one and only publishes costs nothing once it has left.
+ */
+export class Sessions {
+  readonly #limits: SessionsLimits
+  readonly #hits: LimitHits
+  readonly #filters: LiveFilters
+  readonly #createSession: () => Session
+  readonly #records = new Map<string, SessionRecord>()
+  /** Sessions that hold subscriptions, and those subscriptions. */
+  subscribed = 0
+  subscriptions = 0
+  /** Levels of all their filters together. */
+  subscriptionLevels = 0
+  inboundQos2 = 0
+  /** Sessions whose clients are away. */
+  #absent = 0
+
+  constructor ({ limits, hits, filters, createSession }: SessionsOptions) {
+    this.#limits = limits
+    this.#hits = hits
+    this.#filters = filters
+    this.#createSession = createSession
+  }
+
+  /** Whose session it is; `undefined` when nothing is kept. */
+  ownerOf (clientId: string): Principal | null | undefined {
+    return this.#records.get(clientId)?.owner
+  }
+
+  /** What a client subscribes to and is owed; `null` while that is nothing. */
+  find (clientId: string): Session | null {
+    return this.#records.get(clientId)?.session ?? null
+  }
+
+  /** A client of a persistent session has connected. */
+  attach (clientId: string, owner: Principal | null): void {
+    const record = this.#get(clientId)
+    record.owner = owner
+    if (record.leftAtMs !== Infinity) this.#absent--
+    record.leftAtMs = Infinity
+    record.connections++
+    if (record.session !== null) this.#filters.setAway(record.session, false)
+  }
+
+  /** It has left; what it did not need kept is gone. */
+  detach (clientId: string, nowMs: number): void {
+    const record = this.#records.get(clientId)
+    if (record === undefined || --record.connections > 0) return
+    this.#leave(clientId, record, nowMs)
+  }
+
+  /** Forgets the sessions whose clients left more than `sessionExpiryMs` ago. */
+  expire (nowMs: number): void {
+    for (const [clientId, record] of this.#records) {
+      if (nowMs - record.leftAtMs > this.#limits.sessionExpiryMs) this.end(clientId)
+    }
+  }
+
+  /** Ends a session for good. */
+  end (clientId: string): void {
+    const record = this.#records.get(clientId)
+    if (record === undefined) return
+    if (record.session !== null) {
+      this.unsubscribe(clientId, [...record.session.filters.keys()])
+      record.session.clear()
+      record.session = null
+    }
+    this.releaseInbound(clientId)
+    this.#prune(clientId, record)
+  }
+
+  /** The limit that one more subscription of this session would break; `null` when there is room. */
+  limitOn (clientId: string, filter: string): 'sessions' | 'subscriptions' | null {
+    const { sessionsMax, subscriptionsMax, subscriptionLevelsMax } = this.#limits
+    const filters = this.find(clientId)?.filters
+    if ((filters?.size ?? 0) === 0 && this.subscribed >= sessionsMax) return 'sessions'
+    if (filters?.has(filter) === true) return null
+    return this.subscriptions >= subscriptionsMax || this.subscriptionLevels + levelsOf(filter) > subscriptionLevelsMax ? 'subscriptions' : null
+  }
+
+  /** @returns the session that holds the subscription now */
+  subscribe (clientId: string, filter: string, qos: QoS): Session {
+    const record = this.#get(clientId)
+    record.session ??= this.#createSession()
+    const { session } = record
+    if (session.filters.size === 0) this.subscribed++
+    if (!session.filters.has(filter)) {
+      this.subscriptions++
+      this.subscriptionLevels += levelsOf(filter)
+    }
+    this.#filters.add(filter, session, qos)
+    return session
+  }
+
+  unsubscribe (clientId: string, filters: readonly string[]): void {
+    const session = this.find(clientId)
+    if (session === null || session.filters.size === 0) return
+    for (const filter of filters) {
+      if (!this.#filters.remove(filter, session)) continue
+      this.subscriptions--
+      this.subscriptionLevels -= levelsOf(filter)
+    }
+    if (session.filters.size === 0) this.subscribed--
+  }
+
+  subscriptionsOf (clientId: string): Array<{ topic: string, qos: QoS }> {
+    return Array.from(this.find(clientId)?.filters ?? [], ([topic, qos]) => ({ topic, qos }))
+  }
+
+  /** Drops what sessions still have to deliver, by topic. @returns how many deliveries */
+  drop (isMeant: (topic: string) => boolean): number {
+    let dropped = 0
+    for (const [clientId, record] of this.#records) {
+      const count = record.session?.drop(isMeant) ?? 0
+      dropped += count
+      if (count > 0) this.#prune(clientId, record)
+    }
+    return dropped
+  }
+
+  hasInbound (clientId: string, messageId: number): boolean {
+    return this.#records.get(clientId)?.inbound.has(messageId) ?? false
+  }
+
+  /** @returns false when the bounds leave no room */
+  addInbound (clientId: string, messageId: number): boolean {
+    const { inbound } = this.#get(clientId)
+    if (inbound.has(messageId)) return true
+    if (inbound.size >= this.#limits.inboundQos2PerClientMax || this.inboundQos2 >= this.#limits.inboundQos2Max) {
+      this.#hits.hit('qos2_in_flight')
+      return false
+    }
+    inbound.add(messageId)
+    this.inboundQos2++
+    return true
+  }
+
+  /**
+   * Notes a publish that a client left behind in its session.
+   * @returns false when it was noted before
+   */
+  addInboundOfAbsent (clientId: string, owner: Principal | null, messageId: number, nowMs: number): boolean {
+    if (this.hasInbound(clientId, messageId)) return false
+    this.addInbound(clientId, messageId)
+    const record = this.#get(clientId)
+    if (record.connections === 0 && record.leftAtMs === Infinity) {
+      record.owner = owner
+      this.#leave(clientId, record, nowMs)
+    }
+    return true
+  }
+
+  removeInbound (clientId: string, messageId: number): boolean {
+    const removed = this.#records.get(clientId)?.inbound.delete(messageId) ?? false
+    if (removed) this.inboundQos2--
+    return removed
+  }
+
+  releaseInbound (clientId: string): void {
+    const record = this.#records.get(clientId)
+    if (record === undefined) return
+    this.inboundQos2 -= record.inbound.size
+    record.inbound.clear()
+    this.#prune(clientId, record)
+  }
+
+  #get (clientId: string): SessionRecord {
+    let record = this.#records.get(clientId)
+    if (record === undefined) {
+      record = { owner: null, session: null, inbound: new Set(), connections: 0, leftAtMs: Infinity }
+      this.#records.set(clientId, record)
+    }
+    return record
+  }
+
+  #leave (clientId: string, record: SessionRecord, nowMs: number): void {
+    record.leftAtMs = nowMs
+    this.#absent++
+    if (record.session !== null) this.#filters.setAway(record.session, true)
+    // Sessions with subscriptions are bounded when they subscribe; of the others, only packet ids would be kept.
+    if ((record.session?.filters.size ?? 0) === 0 && this.#absent > this.#limits.sessionsMax) this.end(clientId)
+    else this.#prune(clientId, record)
+  }
+
+  #prune (clientId: string, { connections, session, inbound, leftAtMs }: SessionRecord): void {
+    if (connections > 0 || (session !== null && (session.filters.size > 0 || session.size > 0)) || inbound.size > 0) return
+    if (leftAtMs !== Infinity) this.#absent--
+    this.#records.delete(clientId)
+  }
+}

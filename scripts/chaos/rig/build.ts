@@ -1,0 +1,39 @@
+import { cpSync, existsSync, mkdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { buildProgram, root, transpile } from '../../harness/compile.ts'
+
+/** What the harness's own processes import, beside the gateway. */
+const SCRIPTS = ['chaos', 'bench', 'harness']
+
+/** Entry files in a run's copy of the program. */
+export interface Program {
+  readonly gateway: string
+  readonly gatewayUnderTest: string
+  readonly publisher: string
+  readonly subscriber: string
+}
+
+/**
+ * Builds the gateway as `npm start` does, and copies it for this run, so that a build that somebody starts meanwhile does
+ * not change the program under test.
+ * @param dir - of this run
+ * @param isBuilding - false takes `dist/` as it lies
+ */
+export function prepareProgram ({ dir, isBuilding }: { dir: string, isBuilding: boolean }): Program {
+  if (isBuilding) buildProgram()
+  const main = join(root, 'dist', 'src', 'main.js')
+  if (!existsSync(main)) throw new Error(`${main} is missing: the gateway was not built`)
+  const app = join(dir, 'app')
+  mkdirSync(app)
+  cpSync(join(root, 'package.json'), join(app, 'package.json'))
+  symlinkSync(join(root, 'node_modules'), join(app, 'node_modules'))
+  cpSync(join(root, 'dist'), join(app, 'dist'), { recursive: true })
+  for (const name of SCRIPTS) transpile(join(root, 'scripts', name), join(app, 'dist', 'scripts', name))
+  const chaos = join(app, 'dist', 'scripts', 'chaos')
+  return {
+    gateway: join(app, 'dist', 'src', 'main.js'),
+    gatewayUnderTest: join(chaos, 'rig', 'gateway-under-test.js'),
+    publisher: join(chaos, 'devices', 'publisher.js'),
+    subscriber: join(chaos, 'devices', 'subscriber.js')
+  }
+}

@@ -1,0 +1,39 @@
+import type { Reading } from '../../../schemas/reading.ts'
+import type { TimedReading } from '../fleet/fleet.ts'
+import type { Sample } from './recording.ts'
+
+/** What to make of a respiratory rate of 0: the dataset's notes call it a poor signal and no plain truth. */
+export type RespZero = 'omit' | 'send'
+
+/** The reading that a monitor would have published for one sample; what it did not measure is left out. */
+export function toReading (sample: Sample, timestamp: number, respZero: RespZero): Reading {
+  const { heartRate, respiratoryRate, pulseRate, spo2 } = sample
+  const reading: Reading = { timestamp }
+  if (heartRate !== null) reading.heartRateValue = heartRate
+  if (respiratoryRate !== null && !(respiratoryRate === 0 && respZero === 'omit')) reading.breathRateValue = respiratoryRate
+  if (pulseRate !== null) reading.pulseRateValue = pulseRate
+  if (spo2 !== null) reading.spo2Value = spo2
+  return reading
+}
+
+/**
+ * The readings of one recording and when each is due. The first sample is at `startS`, whatever time the file gives it.
+ * @param startS - Unix seconds of the first sample
+ * @param speed - 1 is real time, 60 a minute each second; `Infinity` makes all due at once
+ */
+export function * toPlayback (samples: readonly Sample[], { startS, speed, respZero }: {
+  startS: number
+  speed: number
+  respZero: RespZero
+}): Generator<TimedReading> {
+  const originS = samples[0]?.timeS ?? 0
+  for (const sample of samples) {
+    const elapsedS = sample.timeS - originS
+    yield { dueMs: elapsedS * 1000 / speed, reading: toReading(sample, startS + elapsedS, respZero) }
+  }
+}
+
+/** Seconds between a recording's first and last sample. */
+export function toDurationS (samples: readonly Sample[]): number {
+  return (samples.at(-1)?.timeS ?? 0) - (samples[0]?.timeS ?? 0)
+}

@@ -1,0 +1,46 @@
+import { createRandom } from '../../harness/random.ts'
+
+/** Every random choice of one session; its seed decides them all. */
+export class Chance {
+  readonly #between: (min: number, max: number) => number
+
+  constructor (seed: number) {
+    this.#between = createRandom(seed).between
+  }
+
+  /** A whole number in [0, max). */
+  below (max: number): number {
+    return Math.floor(this.#between(0, max))
+  }
+
+  /** Whether something happens that happens with this probability. */
+  is (share: number): boolean {
+    return this.#between(0, 1) < share
+  }
+
+  pick<T> (items: readonly T[]): T {
+    return items[this.below(items.length)] as T
+  }
+
+  /** Small numbers often, large ones seldom: 0 to max. */
+  few (max: number): number {
+    return Math.floor(this.#between(0, 1) ** 3 * (max + 1))
+  }
+
+  bytes (length: number): Buffer {
+    const bytes = Buffer.allocUnsafe(length)
+    for (let at = 0; at < length; at++) bytes[at] = this.below(256)
+    return bytes
+  }
+
+  /** Cuts bytes at random places, so that the pieces come to the gateway in reads of their own. */
+  cut (bytes: Buffer, cutsMax: number): Buffer[] {
+    const places = Array.from({ length: this.below(cutsMax + 1) }, () => this.below(bytes.length)).sort((a, b) => a - b)
+    return [0, ...places].map((from, index) => bytes.subarray(from, places[index] ?? bytes.length))
+  }
+}
+
+/** A seed of its own for each session, so that one can be played again without those before it. */
+export function sessionSeed (seed: number, index: number): number {
+  return (Math.imul(seed, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca77)) | 0
+}

@@ -1,0 +1,115 @@
+import mqttPacket, { type IConnectPacket, type Packet } from 'mqtt-packet'
+import { encodePublish } from '../../harness/packet-scanner.ts'
+import { encodeSend } from '../../harness/packet-encoder.ts'
+import { type Chance } from './chance.ts'
+import { hostilePayload, validReading } from './json-payload.ts'
+import { PRIVATE_MARK } from './session.ts'
+
+/** Few, so that connections of one client id meet and take each other over; and so many that most live their life. */
+const CLIENT_IDS = Array.from({ length: 4000 }, (_, index) => `fuzz-${index}`)
+/** The gateway makes clients that drive each other out wait, up to 8 s; with many of them the attack would only wait. */
+const SHARED_SHARE = 0.03
+const SHARED_CLIENT_IDS = [
+  'fuzz-0', 'fuzz-1', 'fuzz-2', 'fuzz-3',
+  '', '__proto__', 'constructor', 'a/b+#', '$SYS', 'null\0', '\u{1f600}', 'x'.repeat(23), 'x'.repeat(1024), 'x'.repeat(1025)
+] as const
+
+const DEVICES = Array.from({ length: 24 }, (_, index) => `fuzz-${index}`)
+
+const TOPICS = [
+  'chat/a', 'chat/b', 'a', '/', '//', 'a/'.repeat(99), 'a/'.repeat(120), '$SYS/broker/uptime', '$SYS/x/new/clients', '$other/x', '__proto__', 'constructor/prototype',
+  'vital', 'vital/', 'vital/a/b', 'vital/__proto__', 'vital/constructor', 'vital/$x', 'vital/fuzz-1/rejected', `vital/${'x'.repeat(129)}`, `vital/${'a/'.repeat(120)}`,
+  'vital/\u0007', 'vital/\u{1f600}', 'x'.repeat(2000)
+] as const
+
+const FILTERS = [
+  'chat/#', 'chat/+', 'vital/fuzz-1', 'vital/fuzz-2/rejected', '+/+/+/+/+/+/+/+', '+/'.repeat(99) + '+', '+/'.repeat(130) + '#', '/', '$SYS/broker/#', '__proto__', 'constructor/#',
+  'x'.repeat(1024), 'x'.repeat(1025)
+] as const
+
+/** A client that asks for one of these is closed. */
+const BROKEN_FILTERS = ['#/a', 'a#', '+a', 'a/#/b', 'vital/\0'] as const
+
+const pickFilter = (chance: Chance) => chance.pick(chance.is(0.02) ? BROKEN_FILTERS : FILTERS)
+
+const integer = (chance: Chance) => 1 + chance.below(chance.is(0.9) ? 40 : 65_535)
+
+/** A CONNECT that a library could send. */
+export function connectPacket (chance: Chance): Buffer {
+  const packet: IConnectPacket = {
+    cmd: 'connect',
+    ...(chance.is(0.97) ? { protocolId: 'MQTT', protocolVersion: 4 } : chance.is(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
+    clean: chance.is(0.7),
+    clientId: chance.pick(chance.is(SHARED_SHARE) ? SHARED_CLIENT_IDS : CLIENT_IDS),
+    keepalive: chance.pick([0, 1, 10, 60, 65_535]),
+    ...(chance.is(0.1) ? { username: chance.is(0.02) ? 'x'.repeat(3000) : chance.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) } : {}),
+    ...(chance.is(0.2) ? { will: { topic: chance.is(0.9) ? chance.pick(['vital/fuzz-3', 'chat/a', '__proto__']) : chance.pick(TOPICS), payload: Buffer.from(validReading(chance, 0)), qos: chance.pick([0, 1, 2] as const), retain: chance.is(0.2) } } : {})
+  }
+  // What mqtt-packet refuses to write.
+  if (packet.clientId === '') Object.assign(packet, { clean: true, protocolId: 'MQTT', protocolVersion: 4 })
+  const bytes = mqttPacket.generate(packet)
+  if (chance.is(0.02)) withFlags(bytes, packet, chance)
+  return bytes
+}
+
+const WILL = 0x04
+const WILL_QOS_AND_RETAIN = 0x38
+
+/** Any combination of the flags that tell of a will, or of all flags; the fields behind them stay. */
+function withFlags (bytes: Buffer, { protocolId = 'MQTT', will }: IConnectPacket, chance: Chance): void {
+  const at = bytes.indexOf(protocolId) + protocolId.length + 1
+  const flags = bytes[at] as number
+  bytes[at] = will !== undefined && chance.is(0.7)
+    ? (flags & ~WILL_QOS_AND_RETAIN) | WILL | (chance.below(8) << 3)
+    : chance.below(256)
+}
+
+/** A PUBLISH with any payload. */
+export function publishPacket (topic: string, payload: Buffer, messageId: number, qos: 0 | 1 | 2): Buffer {
+  return qos === 0 ? encodePublish(topic, payload).packet : encodeSend(topic, payload, messageId, qos)
+}
+
+function subscribePacket (chance: Chance): Packet {
+  const subscriptions = Array.from({ length: 1 + chance.few(chance.is(0.005) ? 1200 : 5) }, () => ({
+    // Everything, seldom: each such subscriber gets all that all others send.
+    topic: chance.is(0.02) ? chance.pick(['#', 'vital/#', 'vital/+']) : pickFilter(chance), qos: chance.pick([0, 1, 2] as const)
+  }))
+  return { cmd: 'subscribe', messageId: integer(chance), subscriptions }
+}
+
+function otherPacket (chance: Chance): Packet {
+  const messageId = integer(chance)
+  const kind = chance.below(100)
+  if (kind < 20) return { cmd: 'pubrel', messageId }
+  if (kind < 30) return { cmd: 'puback', messageId }
+  if (kind < 40) return { cmd: 'pubrec', messageId }
+  if (kind < 50) return { cmd: 'pubcomp', messageId }
+  if (kind < 75) return { cmd: 'pingreq' }
+  if (kind < 88) return subscribePacket(chance)
+  if (kind < 97) return { cmd: 'unsubscribe', messageId, unsubscriptions: [pickFilter(chance)] }
+  if (chance.is(0.85)) return { cmd: 'pingreq' }
+  if (chance.is(0.5)) return { cmd: 'disconnect' }
+  // What only a server sends.
+  return chance.pick<Packet>([
+    { cmd: 'connack', returnCode: 0, sessionPresent: false }, { cmd: 'suback', messageId, granted: [0] }, { cmd: 'unsuback', messageId, granted: [] }, { cmd: 'pingresp' }
+  ])
+}
+
+/**
+ * Any packet that a client may send after CONNECT, most of them readings.
+ * @param n - tells its reading from others
+ */
+export function clientPacket (chance: Chance, n: number): Buffer {
+  const kind = chance.below(100)
+  if (kind >= 78) return mqttPacket.generate(otherPacket(chance))
+  const qos = chance.pick([0, 1, 1, 1, 2] as const)
+  const messageId = integer(chance)
+  if (kind < 55) return publishPacket(`vital/${chance.pick(DEVICES)}`, Buffer.from(validReading(chance, n)), messageId, qos)
+  if (kind < 60) return publishPacket(`vital/${chance.pick(DEVICES)}`, hostilePayload(chance, n), messageId, qos)
+  // Most other topics are harmless, or the session would end here each time.
+  const topic = chance.is(0.95) ? chance.pick(['chat/a', 'chat/b', 'chat/c/d']) : chance.pick(TOPICS)
+  const packet = publishPacket(topic, chance.is(0.1) ? Buffer.alloc(0) : chance.bytes(chance.few(300)), messageId, qos)
+  // DUP at QoS 0 closes the connection.
+  if (chance.is(0.2)) packet[0] = (packet[0] as number) | (qos === 0 && chance.is(0.98) ? 1 : chance.pick([1, 8, 9]))
+  return packet
+}

@@ -1,0 +1,151 @@
+import { connect, type Socket } from 'node:net'
+import { CONNACK, FrameScanner, PUBACK } from '../packet-scanner.ts'
+import { type MadeUpReading, toPayload } from './made-up-reading.ts'
+import { encodeConnect, encodePubrel, encodeSend, markDuplicate, PUBCOMP, PUBREC } from '../packet-encoder.ts'
+import { type DeviceOptions, noteAcknowledgement, noteFault, noteWrite } from './tally.ts'
+
+const RECONNECT_MIN_MS = 80
+const RECONNECT_MAX_MS = 300
+/** From connect to CONNACK; a gateway that hangs must not hold a device for ever. */
+const CONNECT_TIMEOUT_MS = 10_000
+
+export interface MqttDeviceOptions extends DeviceOptions {
+  readonly qos: 1 | 2
+  readonly keepaliveS: number
+}
+
+interface Outgoing {
+  readonly packet: Buffer
+  readonly readings: readonly MadeUpReading[]
+  isWritten: boolean
+  /** PUBREC came; what is left of a QoS 2 delivery is PUBREL and PUBCOMP. */
+  isReceived: boolean
+}
+
+/**
+ * A device as MQTT wants it: keeps what is unacknowledged, in order, and sends it again with DUP after each reconnect,
+ * which it tries until it is ended.
+ */
+export class MqttDevice {
+  readonly #options: MqttDeviceOptions
+  /** By message id, in the order of publishing. */
+  readonly #outgoing = new Map<number, Outgoing>()
+  #nextId = 1
+  #socket: Socket | null = null
+  #isConnected = false
+  #isEnded = false
+  #timer: NodeJS.Timeout | null = null
+  #pingTimer: NodeJS.Timeout | null = null
+
+  constructor (options: MqttDeviceOptions) {
+    this.#options = options
+  }
+
+  get id (): string { return this.#options.id }
+
+  get unacknowledged (): number {
+    let count = 0
+    for (const { readings, isReceived } of this.#outgoing.values()) if (!isReceived) count += readings.length
+    return count
+  }
+
+  get hasRoom (): boolean { return this.#outgoing.size < this.#options.window }
+
+  publish (readings: readonly MadeUpReading[]): void {
+    const { id, qos } = this.#options
+    while (this.#outgoing.has(this.#nextId)) this.#nextId = this.#nextId % 65_535 + 1
+    const messageId = this.#nextId
+    this.#nextId = messageId % 65_535 + 1
+    const outgoing: Outgoing = {
+      packet: encodeSend(`vital/${id}`, toPayload(readings), messageId, qos), readings, isWritten: false, isReceived: false
+    }
+    this.#outgoing.set(messageId, outgoing)
+    if (this.#isConnected) this.#write(outgoing)
+  }
+
+  connect (): void {
+    const { id, port, keepaliveS, secret } = this.#options
+    this.#timer = null
+    const scanner = new FrameScanner()
+    const socket = connect({ host: '127.0.0.1', port, noDelay: true })
+    this.#socket = socket
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => { socket.destroy() })
+    socket.on('connect', () => socket.write(encodeConnect(id, keepaliveS, false, secret)))
+    socket.on('data', (chunk: Buffer) => scanner.scan(chunk, chunk.length, (type, word) => this.#take(type, word)))
+    socket.on('error', () => { /* `close` follows. */ })
+    socket.on('close', () => this.#lost())
+  }
+
+  end (): void {
+    this.#isEnded = true
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#socket?.destroy()
+  }
+
+  #lost (): void {
+    const { tally, random } = this.#options
+    if (this.#pingTimer !== null) clearInterval(this.#pingTimer)
+    this.#socket = null
+    if (this.#isConnected) {
+      tally.connected--
+      tally.disconnects++
+    }
+    this.#isConnected = false
+    if (this.#isEnded) return
+    this.#timer = setTimeout(() => this.connect(), RECONNECT_MIN_MS + random() * (RECONNECT_MAX_MS - RECONNECT_MIN_MS))
+  }
+
+  #take (type: number, word: number): void {
+    switch (type) {
+      case CONNACK:
+        if ((word & 255) !== 0) noteFault(this.#options, `CONNECT was refused with code ${word & 255}`)
+        this.#connected()
+        break
+      case PUBACK:
+        this.#acknowledge(word)
+        this.#outgoing.delete(word)
+        break
+      case PUBREC:
+        this.#acknowledge(word)
+        this.#socket?.write(encodePubrel(word))
+        break
+      case PUBCOMP:
+        this.#outgoing.delete(word)
+        break
+    }
+  }
+
+  #connected (): void {
+    const { tally, keepaliveS } = this.#options
+    this.#isConnected = true
+    tally.connected++
+    this.#socket?.setTimeout(0)
+    this.#pingTimer = setInterval(() => this.#socket?.write(Buffer.from([0xc0, 0])), keepaliveS * 500).unref()
+    for (const [messageId, outgoing] of this.#outgoing) {
+      if (outgoing.isReceived) this.#socket?.write(encodePubrel(messageId))
+      else this.#write(outgoing)
+    }
+  }
+
+  #write (outgoing: Outgoing): void {
+    noteWrite(this.#options, outgoing.readings, outgoing.isWritten)
+    if (outgoing.isWritten) markDuplicate(outgoing.packet)
+    outgoing.isWritten = true
+    this.#socket?.write(outgoing.packet)
+  }
+
+  #acknowledge (messageId: number): void {
+    for (const [oldest, outgoing] of this.#outgoing) {
+      if (outgoing.isReceived) {
+        if (oldest === messageId) return
+        continue
+      }
+      // PUBACK and PUBREC come in the order of the PUBLISH packets [MQTT-4.6.0-2].
+      if (oldest !== messageId) break
+      outgoing.isReceived = true
+      noteAcknowledgement(this.#options, outgoing.readings)
+      return
+    }
+    noteFault(this.#options, `an acknowledgement of packet ${messageId} out of turn`)
+  }
+}

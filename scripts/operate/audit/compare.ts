@@ -1,0 +1,162 @@
+/**
+ * The audit: what the gateways counted against what the tables hold.
+ *
+ * Traffic goes on meanwhile, so each count of a table is held against two scrapes, one before and one after it. What was
+ * counted as stored before must be there; what is there must have been stored by then, or be pending: a batch is
+ * committed a moment before it is counted.
+ *
+ *   stored before  <=  rows  <=  stored after + pending after
+ *
+ * What lies outside is explained where there is evidence for it, as far as the evidence reaches: a reading may be missing
+ * because retention removed it, but no more of them than retention removed. The rest is wrong, and the audit fails.
+ */
+import type { Received } from '../../../db/queries/count-received.ts'
+import type { Scrape } from './scrape.ts'
+
+/** One thing looked at. `explained`: there is a difference, and a reason for all of it. */
+export interface Finding {
+  readonly subject: string
+  readonly status: 'ok' | 'explained' | 'wrong'
+  /** Sentences for a person. */
+  readonly text: string
+}
+
+/** A reason that a difference may have, and how much of it at most. */
+interface Reason {
+  readonly most: number
+  readonly text: string
+}
+
+/**
+ * @param before - of every gateway, before the tables were counted
+ * @param after - of the same, in the same order, afterwards
+ */
+export function compare (before: readonly Scrape[], received: Received, after: readonly Scrape[]): Finding[] {
+  return [
+    ...after.map(checkLedger),
+    ...after.map(checkSpool),
+    checkReadings(before, received, after),
+    checkDeadLetters(before, received, after),
+    checkLatest(received)
+  ]
+}
+
+function checkLedger (scrape: Scrape): Finding {
+  const { url, received, stored, duplicate, deadLettered, refused, pending } = scrape
+  const difference = received - stored - duplicate - deadLettered - refused - pending
+  const equation = `received ${received} = stored ${stored} + duplicate ${duplicate} + dead-lettered ${deadLettered} + refused ${refused} + pending ${pending}`
+  return difference === 0
+    ? { subject: `ledger of ${url}`, status: 'ok', text: equation }
+    : { subject: `ledger of ${url}`, status: 'wrong', text: `does not balance, by ${difference}: ${equation}. This is a defect of the gateway; please report it.` }
+}
+
+function checkSpool ({ url, spoolReadings, spoolBytes, spoolDamage, isDatabaseUp, pending }: Scrape): Finding {
+  const subject = `spool of ${url}`
+  if (spoolDamage > 0) {
+    return { subject, status: 'wrong', text: `the disk destroyed ${spoolDamage} stretches of it: acknowledged readings may be lost. The damaged files are kept beside the others, as *.damaged.` }
+  }
+  if (spoolReadings > pending) return { subject, status: 'wrong', text: `holds ${spoolReadings} readings, more than the ${pending} that are pending. This is a defect of the gateway; please report it.` }
+  if (spoolReadings === 0) return { subject, status: 'ok', text: 'empty' }
+  return {
+    subject,
+    status: 'explained',
+    text: `${spoolReadings} acknowledged readings (${spoolBytes} bytes) wait in it and are in no table yet; ` +
+      (isDatabaseUp ? 'they are being brought in.' : 'PostgreSQL does not take them now.')
+  }
+}
+
+function checkReadings (before: readonly Scrape[], received: Received, after: readonly Scrape[]): Finding {
+  const retention = total(after, ({ retentionReadings }) => retentionReadings)
+  return checkRows({
+    subject: 'readings',
+    rows: received.readings,
+    counted: 'stored',
+    least: total(before, ({ own }) => own.stored),
+    most: total(after, ({ own, pending }) => own.stored + pending),
+    missing: [
+      { most: retention, text: `retention removed about ${retention} since the start` },
+      { most: received.readingsDeleted, text: `PostgreSQL counts ${received.readingsDeleted} readings deleted, by retention or by hand` }
+    ],
+    surplus: [
+      {
+        most: total(after, ({ own }) => own.duplicate),
+        text: `${total(after, ({ own }) => own.duplicate)} readings counted as duplicates: where the outcome of a COMMIT was unknown, the first try had stored them`
+      },
+      {
+        most: total(after, ({ own }) => own.unavailable),
+        text: `${total(after, ({ own }) => own.unavailable)} readings given up as unavailable: a COMMIT may have come through after its client was told no`
+      },
+      ...otherGateways(received, after)
+    ],
+    hints: {
+      missing: 'Look for months dropped, or rows deleted, by hand (a dropped table leaves no count), a database restored from an older backup, and a --url of a gateway on another database.',
+      surplus: 'Look for a gateway on this database that has stopped since, rows written or restored by hand, and a clock that was set.'
+    }
+  })
+}
+
+function checkDeadLetters (before: readonly Scrape[], received: Received, after: readonly Scrape[]): Finding {
+  const { deadLettersDeleted } = received
+  return checkRows({
+    subject: 'dead letters',
+    rows: received.deadLetters,
+    counted: 'dead-lettered',
+    least: total(before, ({ own }) => own.deadLettered),
+    most: total(after, ({ own, pending }) => own.deadLettered + pending),
+    missing: [{ most: deadLettersDeleted, text: `PostgreSQL counts ${deadLettersDeleted} deleted: discarded, or replayed` }],
+    surplus: [
+      {
+        most: total(after, ({ own }) => own.databaseRejected),
+        text: 'a reading that PostgreSQL refuses while its time runs out is kept as a dead letter twice'
+      },
+      {
+        most: total(after, ({ own }) => own.unavailable),
+        text: `${total(after, ({ own }) => own.unavailable)} inputs given up as unavailable: a COMMIT may have come through after its client was told no`
+      },
+      ...otherGateways(received, after)
+    ],
+    hints: {
+      missing: 'Look for a table that was truncated, a database restored from an older backup, and a --url of a gateway on another database.',
+      surplus: 'Look for a gateway on this database that has stopped since, rows written or restored by hand, and a clock that was set.'
+    }
+  })
+}
+
+function checkLatest ({ devicesWithoutLatest }: Received): Finding {
+  return devicesWithoutLatest === 0
+    ? { subject: 'latest', status: 'ok', text: 'every device with a reading has a latest state' }
+    : { subject: 'latest', status: 'wrong', text: `${devicesWithoutLatest} devices have readings and no latest state, though both are written in one transaction. Look for rows deleted by hand.` }
+}
+
+function otherGateways ({ gateways }: Received, after: readonly Scrape[]): Reason[] {
+  const others = gateways - after.length
+  return others <= 0 ? [] : [{ most: Infinity, text: `${others} more ${others === 1 ? 'gateway writes' : 'gateways write'} to this database; name each with --url to count them too` }]
+}
+
+function checkRows ({ subject, rows, counted, least, most, missing, surplus, hints }: {
+  readonly subject: string
+  readonly rows: number
+  /** What the gateway calls them. */
+  readonly counted: string
+  readonly least: number
+  readonly most: number
+  readonly missing: readonly Reason[]
+  readonly surplus: readonly Reason[]
+  readonly hints: { readonly missing: string, readonly surplus: string }
+}): Finding {
+  const range = least === most ? String(least) : `${least} to ${most}`
+  const told = `${rows} rows, ${range} counted as ${counted}`
+  if (rows >= least && rows <= most) return { subject, status: 'ok', text: told }
+  const isMissing = rows < least
+  const difference = isMissing ? least - rows : rows - most
+  const reasons = (isMissing ? missing : surplus).filter((reason) => reason.most > 0)
+  const because = reasons.map(({ text }) => `${text}.`).join(' ')
+  const tell = `${told}: ${difference} ${isMissing ? 'fewer' : 'more'}.${because === '' ? '' : ` ${because}`}`
+  return reasons.reduce((sum, reason) => sum + reason.most, 0) >= difference
+    ? { subject, status: 'explained', text: tell }
+    : { subject, status: 'wrong', text: `${tell}${because === '' ? '' : ' That does not account for all of them.'} ${isMissing ? hints.missing : hints.surplus}` }
+}
+
+function total (scrapes: readonly Scrape[], of: (scrape: Scrape) => number): number {
+  return scrapes.reduce((sum, scrape) => sum + of(scrape), 0)
+}

@@ -1,0 +1,18 @@
+import { createProgress } from '../../command-line/progress.ts'
+import { toMiB } from './space.ts'
+
+/** Progress in bytes, told in MiB. */
+export function createByteProgress (what: string, totalBytes: number) {
+  const total = Math.max(1, toMiB(totalBytes))
+  const progress = createProgress({ label: `${what}, MiB`, total, stream: process.stderr })
+  let done = 0
+  return {
+    add (bytes: number): void {
+      done += bytes
+      progress.update(toMiB(done))
+    },
+    stop (): void {
+      progress.stop()
+    }
+  }
+}

@@ -1,0 +1,162 @@
+import { describeDevice } from '../../../db/queries/describe-device.ts'
+import { DEVICE_ID_RULE, isStoredDeviceId } from '../../../schemas/device-id.ts'
+import type { ErasureAnswer } from '../../../schemas/erasure.ts'
+import type { Config } from '../../../src/config/config.ts'
+import { ACCESS_ARGUMENTS, ACCESS_HELP, type Access, readAccess, tellOfPlaintext, toHttpUrl } from '../../command-line/access.ts'
+import { toActor } from '../../command-line/actor.ts'
+import { OperatorError, type OperatorOptions, parseArguments, type Print } from '../../command-line/command.ts'
+import { toGatewayUrl, withDatabase } from '../../command-line/database.ts'
+import { createGatewayClient, toErrorAnswer, toFailure } from '../../command-line/gateway-client.ts'
+import { toPrintable, toPrintableJson, toTable } from '../../command-line/printable.ts'
+import { eraseStopped } from './stopped.ts'
+
+const STATEMENT_TIMEOUT_MS = 300_000
+
+const ERASE_HELP = `Removes everything that a gateway holds of a device: readings, latest state, dead letters, what waits in the spool,
+retained and queued messages. Nothing of other devices is touched. Revoke the device, or switch it off, before: what it
+sends meanwhile is new.
+
+  npm run erase -- --device ward-3          says what there is, and erases nothing
+  npm run erase -- --device ward-3 --yes
+
+  --device ID        the device; several with one --device for each
+  --yes              erase it
+  --url URL          the running gateway; one --url for each that writes to the database. Without it the gateway of
+                     VITAL_DATA_DIR: by HTTP while it runs (VITAL_HOST, VITAL_HTTP_PORT), else in its place
+${ACCESS_HELP}
+  --json             for a program
+
+  It does not reach backups (npm run restore erases again), archived write-ahead log, standby servers that lag, the disk's free space, what subscribers
+  have received, log files, or files of the spool that the disk damaged. The README tells what to do about each.
+  PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
+  Exit status: 0; 1 when something was not erased, or cannot be reached; 2 for wrong usage.`
+
+/** A gateway's answer without the device's name. */
+export type Erased = Omit<ErasureAnswer, 'deviceId'>
+
+/**
+ * What `npm run erase` does.
+ * @returns the exit status: 1 when something of the device may be left
+ * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
+ */
+export async function runErase ({ args, readConfig, print, tell }: OperatorOptions): Promise<number> {
+  const { values } = parseArguments({
+    args: [...args],
+    options: {
+      device: { type: 'string', multiple: true },
+      yes: { type: 'boolean' },
+      url: { type: 'string', multiple: true },
+      ...ACCESS_ARGUMENTS,
+      json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' }
+    }
+  })
+  if (values.help === true) {
+    print(ERASE_HELP)
+    return 0
+  }
+  const devices = [...new Set(values.device)]
+  if (devices.length === 0) throw new OperatorError('OPERATOR_USAGE', 'say which device: --device ID')
+  for (const device of devices) {
+    if (!isStoredDeviceId(device)) throw new OperatorError('OPERATOR_USAGE', `"${toPrintable(device)}" cannot be a device: ${DEVICE_ID_RULE}`)
+  }
+  const urls = values.url?.map(toHttpUrl)
+  const access = await readAccess(values, tell)
+  const config = readConfig()
+  if (values.yes !== true) {
+    for (const device of devices) await describe(config, device, print)
+    return 1
+  }
+  const answers: ErasureAnswer[] = []
+  for (const device of devices) {
+    const { erased, asked } = await eraseEverywhere({ config, device, urls, access, tell })
+    const answer = { deviceId: device, ...erased, otherGateways: erased.otherGateways - (asked - 1) }
+    answers.push(answer)
+    if (values.json !== true) print(toReport(device, answer).join('\n'))
+  }
+  if (values.json === true) print(toPrintableJson(devices.length === 1 ? answers[0] : answers))
+  return tellOfLeftovers(answers, tell)
+}
+
+/** @returns the exit status */
+function tellOfLeftovers (answers: readonly ErasureAnswer[], tell: Print): number {
+  const others = Math.max(...answers.map(({ otherGateways }) => otherGateways))
+  const damaged = Math.max(...answers.map(({ damagedSpoolFiles }) => damagedSpoolFiles))
+  if (others > 0) tell(`${others} more ${others === 1 ? 'gateway is' : 'gateways are'} connected to this database: run it again with one --url for each, for each has a spool and retained messages of its own.`)
+  if (damaged > 0) tell(`${damaged} damaged files of the spool (*.spool.damaged) may hold readings of any device: look at them, then delete them.`)
+  return others > 0 || damaged > 0 ? 1 : 0
+}
+
+async function describe (config: Config, device: string, print: Print): Promise<void> {
+  const { readings, firstAt, lastAt, deadLetters } = await withDatabase({ config, name: 'erase', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
+    ({ kysely }) => describeDevice(kysely, device))
+  const span = firstAt === null || lastAt === null ? '' : ` from ${toInstant(firstAt)} to ${toInstant(lastAt)}`
+  print(`${toPrintable(device)}: ${readings} readings${span}, ${deadLetters} dead letters in PostgreSQL. Nothing was erased: add --yes to erase them, and what waits in the spool.`)
+}
+
+interface Request {
+  readonly config: Config
+  readonly device: string
+  /** `undefined`: the gateway of this environment. */
+  readonly urls: readonly string[] | undefined
+  readonly access: Access
+  readonly tell: Print
+}
+
+/** @returns what all of them removed, and how many were asked: 1 where this script did it in the gateway's place. `otherGateways` is the last one's. */
+async function eraseEverywhere ({ config, device, urls, access, tell }: Request): Promise<{ erased: Erased, asked: number }> {
+  const stopped = urls === undefined ? await eraseStopped({ config, device, actor: toActor(), tell }) : null
+  if (stopped !== null) return { erased: stopped, asked: 1 }
+  let sum: Erased | null = null
+  const addresses = [...new Set(urls ?? [toGatewayUrl(config)])]
+  for (const url of addresses) {
+    if (access.token !== null) tellOfPlaintext(url, tell)
+    const erased = await eraseRunning(url, device, access)
+    sum = sum === null ? erased : add(sum, erased)
+  }
+  return { erased: sum!, asked: addresses.length }
+}
+
+async function eraseRunning (url: string, device: string, access: Access): Promise<Erased> {
+  // Years of readings take minutes, and only the gateway knows how far it is.
+  const gateway = createGatewayClient({ url, access, timeoutMs: 0 })
+  const answer = await gateway.request(`/vital-data/${encodeURIComponent(device)}`, { method: 'DELETE' }).catch((cause: unknown) => {
+    if (cause instanceof OperatorError) throw cause
+    throw new OperatorError('OPERATOR_FAILED', `the gateway at ${url} cannot be reached, or went away: ${toFailure(cause)}.\n` +
+      'Name the right one with --url. It is safe to run this again.', { cause })
+  })
+  if (answer.status === 200) {
+    const { deviceId: _, ...erased } = JSON.parse(answer.text) as ErasureAnswer
+    return erased
+  }
+  const { code, message, details = [] } = toErrorAnswer(answer)
+  throw new OperatorError('OPERATOR_FAILED', code.startsWith('VITAL_')
+    ? `the gateway at ${url} did not erase ${toPrintable(device)}: ${[message, ...details.map((detail) => detail.message)].join(': ')}.\nIt is safe to run this again.`
+    : `what answers at ${url} is not this gateway: ${answer.status} to DELETE /vital-data/…`)
+}
+
+function add (one: Erased, other: Erased): Erased {
+  return {
+    readings: one.readings + other.readings,
+    latest: one.latest + other.latest,
+    deadLetters: one.deadLetters + other.deadLetters,
+    retained: one.retained + other.retained,
+    queued: one.queued + other.queued,
+    damagedSpoolFiles: one.damagedSpoolFiles + other.damagedSpoolFiles,
+    otherGateways: other.otherGateways
+  }
+}
+
+function toReport (device: string, { readings, latest, deadLetters, retained, queued }: Erased): string[] {
+  return [`erased ${toPrintable(device)}`, ...toTable([
+    ['readings', String(readings), 'those that waited in the spool included'],
+    ['latest state', String(latest), ''],
+    ['dead letters', String(deadLetters), ''],
+    ['retained', String(retained), 'messages'],
+    ['queued', String(queued), 'messages for subscribers that are away']
+  ])]
+}
+
+function toInstant (unixS: number): string {
+  return new Date(unixS * 1000).toISOString()
+}

@@ -1,0 +1,150 @@
+/**
+ * Erasure in the place of a gateway that is stopped: under the lock of its spool, with the gateway's own parts. The spool is
+ * brought into PostgreSQL as a start would bring it, and the device deleted there.
+ */
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import type { Database } from '../../../db/database.ts'
+import { startEmbeddedPostgres } from '../../../db/embedded/server.ts'
+import { StorageError } from '../../../db/storage-error.ts'
+import { createStore } from '../../../db/store.ts'
+import type { Config } from '../../../src/config/config.ts'
+import { createErasure, trackWrites } from '../../../src/operations/erasure.ts'
+import { Circuit } from '../../../src/ingest/journal/circuit.ts'
+import { createJournal } from '../../../src/ingest/journal/journal.ts'
+import { Ledger } from '../../../src/ingest/ledger.ts'
+import { Replayer } from '../../../src/ingest/journal/replayer.ts'
+import { realDisk } from '../../../src/ingest/journal/spool/disk.ts'
+import { openSpool, type Spool } from '../../../src/ingest/journal/spool/spool.ts'
+import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
+import { createRefusedLetters } from '../../../src/ingest/journal/refused-letters.ts'
+import { createWriter } from '../../../src/ingest/journal/postgres-writer.ts'
+import { createErasureJournal } from '../../../src/operations/erasure-journal.ts'
+import { OperatorError, type Print } from '../../command-line/command.ts'
+import { toDatabaseUrl, withDatabase } from '../../command-line/database.ts'
+import { createProgress } from '../../command-line/progress.ts'
+import type { Erased } from './command.ts'
+
+const STATEMENT_TIMEOUT_MS = 60_000
+const PROGRESS_EVERY_MS = 200
+/** Nothing is appended here. */
+const SEGMENT_BYTES = 64 * 1024 * 1024
+
+/** The script tells what goes wrong itself. */
+const logger = pino({ level: 'silent' })
+
+interface Request {
+  readonly config: Config
+  readonly devices: readonly string[]
+  readonly actor: string
+  readonly tell: Print
+}
+
+/** The same for one device. */
+export async function eraseStopped ({ device, ...rest }: Omit<Request, 'devices'> & { readonly device: string }): Promise<Erased | null> {
+  const erased = await eraseDevicesStopped({ ...rest, devices: [device] })
+  return erased?.[0] ?? null
+}
+
+/**
+ * @returns what was removed of each; `null` when the gateway of this directory runs, and must be asked instead
+ * @throws `OPERATOR_FAILED`
+ */
+export async function eraseDevicesStopped (request: Request): Promise<Erased[] | null> {
+  const { config, tell } = request
+  const directory = join(config.dataDir, 'spool')
+  await assertOwnSpool(directory)
+  let spool: Spool
+  try {
+    spool = await openSpool({ directory, bytesMax: config.spoolBytesMax, segmentBytes: SEGMENT_BYTES, disk: realDisk, logger })
+  } catch (cause) {
+    if (!(cause instanceof SpoolError)) throw cause
+    if (cause.code === 'VITAL_SPOOL_IN_USE') return null
+    throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })
+  }
+  try {
+    tell(`no gateway runs on ${config.dataDir}: erasing in its place`)
+    const embedded = config.databaseUrl === null ? await startEmbedded(config.dataDir) : null
+    try {
+      return await withDatabase({ config, name: 'erase', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
+        async (database) => await drainAndErase(database, spool, directory, request))
+    } finally {
+      await embedded?.stop()
+    }
+  } finally {
+    await spool.close()
+  }
+}
+
+/** Files of another user, such as root's, would keep the gateway from its own spool. */
+async function assertOwnSpool (directory: string): Promise<void> {
+  const found = await stat(directory).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') {
+      throw new OperatorError('OPERATOR_FAILED', `there is no spool at ${directory}, so it cannot be told what waits there.\n` +
+        'Set VITAL_DATA_DIR to what the gateway has, or name a running gateway with --url.', { cause })
+    }
+    throw new OperatorError('OPERATOR_FAILED', `${directory} cannot be looked at (${cause.code}): run this as the user that runs the gateway.`, { cause })
+  })
+  const uid = process.getuid?.()
+  if (uid !== undefined && found.uid !== uid) {
+    throw new OperatorError('OPERATOR_FAILED', `${directory} belongs to user ${found.uid}: run this as that user, which runs the gateway, or name a running gateway with --url.`)
+  }
+}
+
+async function startEmbedded (dataDir: string) {
+  try {
+    return await startEmbeddedPostgres({ dataDir, logger })
+  } catch (cause) {
+    if (cause instanceof StorageError) throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })
+    throw cause
+  }
+}
+
+async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor }: Request): Promise<Erased[]> {
+  const refusedLetters = createRefusedLetters({ dataDir: config.dataDir, logger })
+  const writes = trackWrites(createWriter({ store: createStore(database), refusedLetters, logger }))
+  const circuit: Circuit = new Circuit({
+    pool: database.pool, logger, hasBacklog: () => !spool.isEmpty, onChange: () => { replayer.wake() }
+  })
+  const journal = createJournal({
+    writer: writes, spool, circuit, logger, commitTimeoutMs: STATEMENT_TIMEOUT_MS, onRetry () {}, onSpooled () {}, onStuck () {}
+  })
+  const replayer = new Replayer({
+    spool, circuit, ledger: new Ledger(), logger, commitTimeoutMs: STATEMENT_TIMEOUT_MS, write: journal.writeInTime, isBusy: () => false
+  })
+  const erasure = createErasure({
+    batcher: { oldestAcceptedAtMs: Infinity },
+    circuit,
+    spool,
+    spoolDirectory: directory,
+    writes,
+    refusedLetters,
+    journal: createErasureJournal(config.dataDir),
+    forget: () => ({ retained: 0, queued: 0 }),
+    connectionString: await toDatabaseUrl(config),
+    applicationName: '',
+    waitMaxMs: Infinity,
+    isStopping: () => false,
+    logger
+  })
+  const progress = createProgress({ label: 'spool into PostgreSQL', total: Math.max(1, replayer.pending), stream: process.stderr })
+  const timer = setInterval(() => { progress.update(replayer.replayed) }, PROGRESS_EVERY_MS)
+  circuit.prove()
+  circuit.start()
+  replayer.start()
+  const erased: Erased[] = []
+  try {
+    for (const device of devices) erased.push(await erasure.erase(device, actor))
+    return erased
+  } catch (cause) {
+    if (cause instanceof StorageError) throw new OperatorError('OPERATOR_FAILED', `${cause.message}. It is safe to run this again.`, { cause })
+    throw cause
+  } finally {
+    clearInterval(timer)
+    progress.stop()
+    circuit.stop()
+    await replayer.stop()
+    journal.stop()
+  }
+}

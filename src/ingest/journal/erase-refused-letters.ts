@@ -1,0 +1,48 @@
+import { open, rename, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { namesDevice } from '../../../db/names-device.ts'
+
+/**
+ * Removes from the file of refused letters those of a device, and those whose payload names it. Nobody may append meanwhile.
+ * @throws the error of the file system
+ */
+export async function eraseRefusedLetters (path: string, device: string): Promise<void> {
+  const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+  if (file === null) return
+  const rewritten = `${path}.new`
+  const output = await open(rewritten, 'w', 0o600)
+  let removed = 0
+  try {
+    // It closes the file that it reads.
+    for await (const line of file.readLines()) {
+      if (isOf(line, device)) removed++
+      else await output.write(`${line}\n`)
+    }
+    await output.sync()
+  } finally {
+    await output.close()
+  }
+  if (removed === 0) return await unlink(rewritten)
+  await rename(rewritten, path)
+  const directory = await open(dirname(path), 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+function isOf (line: string, device: string): boolean {
+  try {
+    const { device: owner, reason, clientId, topic, payload } = JSON.parse(line) as Record<'device' | 'clientId' | 'topic', string | null> & Record<'reason' | 'payload', string>
+    const isMisdirected = owner === null || reason === 'invalid_topic'
+    if (isMisdirected && (clientId === device || topic?.split('/').some((level) => level.trim() === device) === true)) return true
+    return owner === device || namesDevice(Buffer.from(payload, 'base64'), device)
+  } catch {
+    // A line that a crash cut short.
+    return line.includes(JSON.stringify(device))
+  }
+}

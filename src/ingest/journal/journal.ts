@@ -1,0 +1,147 @@
+/**
+ * The journal: `commit(batch)` settles when the batch is durable. The seam for growth: PostgreSQL stands behind it, and
+ * the spool where PostgreSQL does not take the batch in time; a Kafka topic will when one machine is not enough.
+ *
+ *   circuit closed ── PostgreSQL within commitTimeout ── yes ──> 'stored'
+ *        │                     └── no: circuit opens ──┐
+ *   circuit open, half-open ───────────────────────────┴─ spool, fsynced ──> 'spooled'
+ *                                                          └── full or failed: wait with jitter, without what was abandoned
+ *
+ * A batch that was given to the spool may be stored too: its COMMIT was under way when time ran out. Identities make that
+ * safe; on replay its readings count as duplicates instead of stored.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { classifyError } from '../../../db/sqlstate.ts'
+import type { Circuit } from './circuit.ts'
+import { encodeSubmissions, type SpooledSubmission } from './spool/codec.ts'
+import type { Spool } from './spool/spool.ts'
+import type { Submission } from '../submission.ts'
+import type { Writer } from './postgres-writer.ts'
+
+const RETRY_MIN_MS = 50
+const RETRY_MAX_MS = 1000
+
+/** Submissions that become durable together. */
+export interface Batch {
+  submissions: Submission[]
+}
+
+/** Where a batch became durable: in PostgreSQL, or in the spool, where it waits for PostgreSQL. */
+export type Committed = 'stored' | 'spooled'
+
+export interface JournalOptions {
+  readonly writer: Writer
+  readonly spool: Pick<Spool, 'append'>
+  readonly circuit: Circuit
+  readonly logger: Logger
+  /** Longest that a batch waits for PostgreSQL before it goes to the spool. */
+  readonly commitTimeoutMs: number
+  /** Drops what may be dropped before a batch is tried again. */
+  readonly onRetry: (batch: Batch) => void
+  /** The spool took a batch. */
+  readonly onSpooled: () => void
+  /** The spool did not. */
+  readonly onStuck: () => void
+}
+
+class CommitTimeoutError extends Error {
+  readonly code = 'VITAL_COMMIT_TIMEOUT'
+}
+
+export function createJournal (options: JournalOptions) {
+  const { writer, spool, circuit, logger, commitTimeoutMs, onRetry, onSpooled, onStuck } = options
+  const stopping = new AbortController()
+
+  /** @throws when it never will be durable: at a stop, or for a defect of ours */
+  async function commit (batch: Batch): Promise<Committed> {
+    let mayBeStored = false
+    for (let attempt = 0; ; attempt++) {
+      if (circuit.state === 'closed') {
+        if (await tryDatabase(batch)) return 'stored'
+        mayBeStored = true
+      }
+      if (await trySpool(batch)) return 'spooled'
+      // Where neither takes it by itself, PostgreSQL's trial must not wait for the spool's.
+      if (circuit.state === 'half-open') {
+        if (await tryDatabase(batch)) {
+          circuit.succeed()
+          return 'stored'
+        }
+        mayBeStored = true
+      }
+      await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal })
+      // What may be stored must not enter the ledger as refused, so nothing of it is left out of the next try.
+      if (!mayBeStored) onRetry(batch)
+      if (batch.submissions.length === 0) return 'stored'
+    }
+  }
+
+  async function tryDatabase (batch: Batch): Promise<boolean> {
+    try {
+      await writeInTime(batch.submissions, commitTimeoutMs)
+      return true
+    } catch (error) {
+      if (classifyError(error) === 'give-up') {
+        logger.error({ err: error }, 'a batch cannot be written; its clients keep it')
+        throw error
+      }
+      circuit.fail(error)
+      return false
+    }
+  }
+
+  async function trySpool (batch: Batch): Promise<boolean> {
+    const { payload, readings } = await encodeSubmissions(batch.submissions.map(toSpooled))
+    if (readings === 0) return true
+    try {
+      await spool.append(payload, readings)
+      onSpooled()
+      return true
+    } catch (error) {
+      const { code } = error as { code?: string }
+      if (code !== 'VITAL_SPOOL_FULL' && code !== 'VITAL_SPOOL_FAILED') throw error
+      onStuck()
+      return false
+    }
+  }
+
+  /** Rejects after `timeoutMs`; the write may go on, but touches the submissions no more. */
+  async function writeInTime (submissions: readonly Submission[], timeoutMs: number): Promise<void> {
+    // The session's time-out of a statement fits the commit time-out of new batches.
+    const cancellation = timeoutMs === commitTimeoutMs ? { isCancelled: false } : { isCancelled: false, timeoutMs }
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        cancellation.isCancelled = true
+        reject(new CommitTimeoutError(`PostgreSQL did not take a batch within ${timeoutMs} ms`))
+      }, timeoutMs)
+    })
+    try {
+      await Promise.race([writer.write(submissions, cancellation), timeout])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  return {
+    commit,
+    writeInTime,
+    /** Ends every wait for room; batches that are not durable by then are given up, unacknowledged. */
+    stop (): void {
+      stopping.abort()
+    }
+  }
+}
+
+/** Doubles from {@link RETRY_MIN_MS}, with jitter, so that batches do not return in step. */
+export function toRetryDelayMs (attempt: number, random: () => number = Math.random): number {
+  const ceilingMs = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** attempt)
+  return RETRY_MIN_MS / 2 + random() * (ceilingMs - RETRY_MIN_MS / 2)
+}
+
+/** Only what is not decided: a second dead letter for a reading that PostgreSQL refused would be one too many. */
+function toSpooled (submission: Submission): SpooledSubmission {
+  const { transport, clientId, undecided, letters } = submission
+  return { transport, clientId, readings: undecided, letters }
+}

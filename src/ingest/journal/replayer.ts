@@ -1,0 +1,339 @@
+/**
+ * The replayer: brings spooled batches into PostgreSQL, oldest first, beside new traffic.
+ *
+ *   spool ── read, decode ──> entries ── a set ──> one transaction ──> ledger ──> release
+ *                                ▲         │
+ *                                └─ smaller, what was not taken
+ *
+ * One transaction at a time on a connection of its own, while new traffic has two: so the backlog shrinks whenever
+ * PostgreSQL takes more than comes in, and new readings never wait behind old ones. Order does not matter to the result.
+ * The spool is quick, so its batches are small; many of them share one transaction here, and the next ones are read and decoded
+ * while it is under way. What is decoded, and what one transaction holds, is bounded in bytes (replay-set.ts): a large batch is cut.
+ *
+ * A set that is not taken gets smaller each time, down to one reading. That one gets generous time, by itself; where PostgreSQL does
+ * not take it then, and takes the next one, it is set aside, and all that waits behind it goes on.
+ *
+ * The first set after an outage is the trial on which the circuit closes. A set that fails otherwise says nothing of PostgreSQL, for it
+ * may be the set's fault: new traffic and the pings find an outage by themselves.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { classifyError } from '../../../db/sqlstate.ts'
+import type { Circuit } from './circuit.ts'
+import { toRetryDelayMs } from './journal.ts'
+import type { Ledger } from '../ledger.ts'
+import { type Entry, type Loaded, ReplayQueue, sumWeights } from './replay-queue.ts'
+import { isOfSet, partDecided, SetSize, toReplayed, weigh } from './replay-set.ts'
+import { decodeSubmissions } from './spool/codec.ts'
+import type { Position } from './spool/reader.ts'
+import type { Spool } from './spool/spool.ts'
+import type { Submission } from '../submission.ts'
+
+/** A missed wake-up costs no longer than this; also the pause after a disk that cannot be read. */
+const IDLE_MS = 1000
+/** Longest that a set may take; sets that take a quarter of a second get smaller already. */
+const SET_TIMEOUT_MS_MIN = 5000
+/** The same for one reading by itself; a stop waits for it. */
+const ALONE_TIMEOUT_MS_MIN = 10_000
+/** So often it may fail beside another one that is taken. */
+const ALONE_TRIES = 3
+/** Failures follow each other quickly; each is counted, one in this time is told. */
+const TOLD_EVERY_MS = 10_000
+
+export interface ReplayerOptions {
+  readonly spool: Spool
+  readonly circuit: Circuit
+  readonly ledger: Ledger
+  readonly logger: Logger
+  /** Of new traffic; the replay's own are no shorter. */
+  readonly commitTimeoutMs: number
+  /** Of the journal: rejects when PostgreSQL does not take it in time. */
+  readonly write: (submissions: readonly Submission[], timeoutMs: number) => Promise<void>
+  /** Whether new traffic waits for PostgreSQL. */
+  readonly isBusy: () => boolean
+}
+
+/** A set that was not taken. */
+interface Failure {
+  readonly error: unknown
+  /** What of it is undecided; it is in front of the queue again. */
+  readonly again: readonly Entry[]
+}
+
+export class Replayer {
+  readonly #options: ReplayerOptions
+  readonly #stopping = new AbortController()
+  readonly #size = new SetSize()
+  readonly #setTimeoutMs: number
+  readonly #aloneTimeoutMs: number
+  readonly #queue = new ReplayQueue()
+  #isReadable = true
+  #readAgainAtMs = 0
+  #failures = 0
+  #untold = 0
+  #toldAtMs = -Infinity
+  #pending: number
+  #replayed = 0
+  /** Of the spool's damage, what the ledger knows. */
+  #damaged = 0
+  #wake: (() => void) | null = null
+  #running: Promise<void> = Promise.resolve()
+
+  constructor (options: ReplayerOptions) {
+    this.#options = options
+    this.#setTimeoutMs = Math.max(SET_TIMEOUT_MS_MIN, options.commitTimeoutMs)
+    this.#aloneTimeoutMs = Math.max(ALONE_TIMEOUT_MS_MIN, options.commitTimeoutMs)
+    this.#pending = options.spool.readings
+    options.ledger.received('spool', this.#pending)
+  }
+
+  /** Units of the ledger that lie in the spool. */
+  get pending (): number {
+    return this.#pending
+  }
+
+  /** Units brought into PostgreSQL since the start. */
+  get replayed (): number {
+    return this.#replayed
+  }
+
+  /** Whether something waits that can be the trial of the circuit: PostgreSQL's way back must not wait for a disk that cannot be read. */
+  get hasTrial (): boolean {
+    return this.#isReadable && !this.#options.spool.isEmpty
+  }
+
+  /** Units moved from the batcher into the spool. */
+  add (units: number): void {
+    this.#pending += units
+  }
+
+  start (): void {
+    this.#running = this.#run()
+  }
+
+  /** There may be something to do: a batch was spooled, or the circuit changed. */
+  wake (): void {
+    this.#wake?.()
+  }
+
+  /** What is not replayed by then stays in the spool. */
+  async stop (): Promise<void> {
+    this.#stopping.abort()
+    this.wake()
+    await this.#running
+  }
+
+  async #run (): Promise<void> {
+    const { circuit } = this.#options
+    while (!this.#stopping.signal.aborted) {
+      if (circuit.state !== 'open') await this.#load()
+      this.#settleDamage()
+      await this.#release()
+      if (this.#queue.isEmpty || circuit.state === 'open') {
+        await this.#idle()
+        continue
+      }
+      const set = this.#queue.take(this.#size.weight)
+      // What is read and then not replayed, because the gateway stops, was not released and comes again.
+      const loading = this.#load()
+      await this.#replay(set)
+      await loading
+    }
+  }
+
+  /** Reads ahead as much as one set may hold, and the rest of the record in which that ends. */
+  async #load (): Promise<void> {
+    const { spool, logger } = this.#options
+    if (performance.now() < this.#readAgainAtMs) return
+    let { weight } = this.#queue
+    try {
+      while (weight < this.#size.weight && !this.#stopping.signal.aborted) {
+        const record = await spool.read()
+        this.#isReadable = true
+        if (record === null) return
+        weight += await this.#decode(record.payload, record.position)
+      }
+    } catch (error) {
+      this.#isReadable = false
+      this.#readAgainAtMs = performance.now() + IDLE_MS
+      logger.error({ err: error }, 'the spool cannot be read; trying again')
+    }
+  }
+
+  /** @returns what it weighs; 0 for a record that cannot be decoded and was set aside */
+  async #decode (payload: Buffer, position: Position): Promise<number> {
+    const { spool, ledger } = this.#options
+    const { isFound, readings } = position
+    if (!position.isCounted) {
+      ledger.received('spool', readings)
+      this.#pending += readings
+    }
+    const record = this.#queue.add(position)
+    let weight = 0
+    try {
+      // What an earlier run left was counted under its own transports then; in this run it comes in as `spool`.
+      const submissions = (await decodeSubmissions(payload)).map((entry) => toReplayed(isFound ? { ...entry, transport: 'spool' } : entry))
+      for (const submission of submissions) weight += this.#queue.push(submission, record)
+      record.remaining = submissions.reduce((sum, { units }) => sum + units, 0)
+    } catch (error) {
+      record.remaining = 0
+      spool.setAside(position, error)
+      this.#pending -= readings
+      ledger.refused(isFound ? 'spool' : 'mqtt', 'unavailable', readings)
+    }
+    return weight
+  }
+
+  async #replay (set: readonly Entry[]): Promise<void> {
+    const isAlone = set.length === 1 && set[0]!.submission.units === 1
+    const startedAtMs = performance.now()
+    const failure = await this.#write(set, isAlone && set[0]!.tries > 0 ? this.#aloneTimeoutMs : this.#setTimeoutMs)
+    const tookMs = performance.now() - startedAtMs
+    if (failure !== null) {
+      if (isAlone) await this.#failAlone(failure)
+      else await this.#fail(set, failure)
+      return
+    }
+    this.#failures = 0
+    this.#size.succeed(sumWeights(set), tookMs)
+    this.#options.circuit.succeed()
+    await this.#release()
+    // Half of the time when new readings wait: the backlog may last longer, a device must not.
+    if (this.#options.isBusy()) await this.#pause(tookMs)
+  }
+
+  /** What is not taken, and undecided, waits again, in front. */
+  async #write (set: readonly Entry[], timeoutMs: number): Promise<Failure | null> {
+    const startedAtMs = performance.now()
+    try {
+      await this.#options.write(set.map(({ submission }) => submission), timeoutMs)
+    } catch (error) {
+      this.#tell(set, error, performance.now() - startedAtMs)
+      const again: Entry[] = []
+      for (const entry of set) {
+        const { decided, rest } = partDecided(entry.submission)
+        if (decided !== null) this.#settle(decided, entry.record)
+        if (rest.units > 0) again.push(rest === entry.submission ? entry : { ...entry, submission: rest, weight: weigh(rest) })
+      }
+      this.#queue.putBack(again)
+      return { error, again }
+    }
+    for (const { submission, record } of set) this.#settle(submission, record)
+    return null
+  }
+
+  async #fail (set: readonly Entry[], { error }: Failure): Promise<void> {
+    this.#size.fail(sumWeights(set))
+    if (isAway(error)) await this.#failTrial(error)
+    else await this.#pause(toRetryDelayMs(this.#failures++))
+  }
+
+  /** PostgreSQL takes nothing, by all that is known here. */
+  async #failTrial (error: unknown): Promise<void> {
+    const { circuit } = this.#options
+    if (circuit.state === 'half-open') circuit.fail(error)
+    else await this.#pause(toRetryDelayMs(this.#failures++))
+  }
+
+  /** One reading was not taken: PostgreSQL is at fault, unless it takes the next one. */
+  async #failAlone ({ error, again: [entry] }: Failure): Promise<void> {
+    if (entry === undefined) return
+    this.#size.fail(entry.weight)
+    if (isAway(error)) return await this.#failTrial(error)
+    this.#queue.take(1)
+    // By itself it has more time. Only a try beside which another reading is taken speaks against it.
+    const isOtherTaken = entry.tries > 0 && await this.#isNextTaken()
+    const tries = entry.tries === 0 || isOtherTaken ? entry.tries + 1 : entry.tries
+    this.#queue.putBack([{ ...entry, tries }])
+    if (tries > ALONE_TRIES) await this.#setAside(error)
+    else if (entry.tries > 0 && !isOtherTaken) await this.#failTrial(error)
+  }
+
+  async #isNextTaken (): Promise<boolean> {
+    const next = this.#queue.take(1)
+    if (next.length === 0 || await this.#write(next, this.#setTimeoutMs) !== null) return false
+    this.#options.circuit.succeed()
+    return true
+  }
+
+  /** Keeps the first entry on disk, for a person; all that waits behind it goes on. */
+  async #setAside (cause: unknown): Promise<void> {
+    const { spool, ledger, logger } = this.#options
+    const [{ submission, record }] = this.#queue.take(1) as [Entry]
+    try {
+      const file = await spool.keepAside(submission, (cause as Error).message)
+      logger.error({ err: cause, file }, 'PostgreSQL does not take a reading by itself, and takes others: it is set aside in the directory of the spool')
+    } catch (error) {
+      logger.error({ err: error }, 'a reading that PostgreSQL does not take cannot be set aside; trying again')
+      this.#queue.putBack([{ submission, record, weight: weigh(submission), tries: ALONE_TRIES }])
+      await this.#pause(IDLE_MS)
+      return
+    }
+    record.remaining -= submission.units
+    this.#pending -= submission.units
+    ledger.refused(submission.transport, 'unavailable', submission.units)
+    await this.#release()
+  }
+
+  #tell (set: readonly Entry[], error: unknown, tookMs: number): void {
+    this.#untold++
+    const nowMs = performance.now()
+    if (nowMs - this.#toldAtMs < TOLD_EVERY_MS || this.#stopping.signal.aborted) return
+    const readings = set.reduce((sum, { submission }) => sum + submission.units, 0)
+    this.#options.logger.warn({ err: error, readings, weight: sumWeights(set), tookMs: Math.round(tookMs), failures: this.#untold },
+      'PostgreSQL did not take what was spooled; trying again with less at a time')
+    this.#toldAtMs = nowMs
+    this.#untold = 0
+  }
+
+  /** Enters into the ledger what became of a message, or a part of one. */
+  #settle (submission: Submission, record: Loaded): void {
+    const { units } = submission
+    this.#options.ledger.decided(submission, 'stored')
+    record.remaining -= units
+    this.#pending -= units
+    this.#replayed += units
+  }
+
+  /** Gives back records of which nothing remains, in their order. */
+  async #release (): Promise<void> {
+    const position = this.#queue.removeDone()
+    if (position === null) return
+    try {
+      await this.#options.spool.release(position)
+    } catch (error) {
+      // Harmless: the next release makes up for it, and until then a restart replays more.
+      this.#options.logger.warn({ err: error }, 'the read position of the spool could not be written')
+    }
+  }
+
+  /** What the disk destroyed leaves the ledger's pending; the spool has logged where it lay. */
+  #settleDamage (): void {
+    const { spool, ledger } = this.#options
+    const lost = spool.damage.readings - this.#damaged
+    if (lost === 0) return
+    this.#damaged += lost
+    ledger.refused('spool', 'unavailable', lost)
+    this.#pending -= lost
+  }
+
+  async #idle (): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, IDLE_MS).unref()
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    this.#wake = null
+  }
+
+  async #pause (ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#stopping.signal }).catch(() => {})
+  }
+}
+
+/** The server is at fault, whatever the set holds. */
+function isAway (error: unknown): boolean {
+  return classifyError(error) === 'retry' && !isOfSet(error)
+}

@@ -1,0 +1,50 @@
+/**
+ * A reading that PostgreSQL does not take by itself, in generous time, while it takes others: kept in a file of its own in the
+ * directory of the spool, for a person, so that what waits behind it goes on. The file is JSON; `reading` is what a device would send.
+ * Such files are outside the cap, and never replayed.
+ */
+import { hash } from 'node:crypto'
+import { readdir, readFile, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { namesDevice } from '../../../../db/names-device.ts'
+import { toPayload } from '../../reading-row.ts'
+import type { SpooledSubmission } from './codec.ts'
+import { SpoolError } from './spool-error.ts'
+
+/** Each cost half a minute; so many mean that PostgreSQL is at fault, and no reading. */
+const SET_ASIDE_MAX = 1000
+const NAME = /^aside-[0-9a-f]{32}\.json$/
+
+export function isSetAside (name: string): boolean {
+  return NAME.test(name)
+}
+
+/**
+ * @param unit - one reading, or one dead letter
+ * @returns the same name for each try, so that a crash between two steps leaves one file
+ * @throws `VITAL_SPOOL_FULL` when there are too many already
+ */
+export function toSetAside (unit: SpooledSubmission, why: string, known: number): { readonly name: string, readonly content: Buffer } {
+  if (known >= SET_ASIDE_MAX) throw new SpoolError('VITAL_SPOOL_FULL', `${known} readings are set aside already: see what PostgreSQL does with them`)
+  const [reading] = unit.readings
+  const [letter] = unit.letters
+  const body = reading === undefined
+    ? `"letter":${JSON.stringify({ ...letter, payload: letter?.payload.toString('base64') })}`
+    : `"receivedAt":${reading.receivedAtMs / 1000},"reading":${toPayload(reading)}`
+  const { transport, clientId } = unit
+  const device = reading?.device ?? letter?.device ?? null
+  return {
+    name: `aside-${hash('sha256', body).slice(0, 32)}.json`,
+    content: Buffer.from(`{"why":${JSON.stringify(why)},${JSON.stringify({ transport, clientId, device }).slice(1, -1)},${body}}\n`)
+  }
+}
+
+/** Removes what is set aside of a device, and letters whose payload names it. */
+export async function eraseSetAside (directory: string, device: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (!isSetAside(name)) continue
+    const path = join(directory, name)
+    const content = JSON.parse(await readFile(path, 'utf8')) as { device: string | null, letter?: { payload: string } }
+    if (content.device === device || (content.letter !== undefined && namesDevice(Buffer.from(content.letter.payload, 'base64'), device))) await unlink(path)
+  }
+}

@@ -1,0 +1,15 @@
+import type { Circuit } from '../ingest/journal/circuit.ts'
+import type { Spool } from '../ingest/journal/spool/spool.ts'
+
+/** What weakens the promise now, told to a person in readiness. */
+export function toWarnings (circuit: Circuit, spool: Spool): string[] {
+  const warnings: string[] = []
+  if (circuit.state !== 'closed') warnings.push('PostgreSQL does not take readings; they go to the spool')
+  if (spool.status === 'full') warnings.push('the spool is full: raise VITAL_SPOOL_BYTES_MAX or free its disk')
+  if (spool.status === 'failed') warnings.push('the disk of the spool fails')
+  if (spool.damage.stretches > 0) warnings.push('the disk destroyed a part of the spool; its files are kept aside as *.damaged')
+  if (spool.setAsideFiles > 0) {
+    warnings.push(`PostgreSQL did not take ${spool.setAsideFiles} spooled readings by themselves; each lies in the directory of the spool as aside-*.json`)
+  }
+  return warnings
+}

@@ -1,0 +1,275 @@
+/**
+ * Where each device stands on the sorted pages, in memory: what `latest` has, without the vitals.
+ *
+ * Columns by slot; a device that goes gives its slot to the last one, so that the slots in use have no gaps. Readings are merged as the upsert of
+ * `latest` does: of each field the value with the newest time counts, of two at the same time the larger one.
+ *
+ * A row that was read from `latest` replaces what is here, so that changes by hand are taken in, unless a reading of the device
+ * was observed since the read began: that may be newer than the row, so both are merged. `begin()` gives each read its
+ * moment, and each slot keeps the moment in which it was last observed.
+ */
+import { toEffectiveUs } from '../../../db/effective-time.ts'
+import type { OrderKeys } from '../../../db/queries/resource-columns.ts'
+import type { ReadingRow } from '../../../db/rows.ts'
+import type { LatestQuery } from '../../../schemas/vital-data.ts'
+import { type PageBounds, selectSlots, UNRANKED } from './select-slots.ts'
+
+const SLOTS_MIN = 1024
+const NEVER = -Infinity
+
+/** Columns that a device's slot has, each a number. Times are Unix microseconds. */
+const COLUMNS = ['times', 'heartRates', 'heartTimes', 'breathRates', 'breathOrders', 'moments'] as const
+type Column = typeof COLUMNS[number]
+
+/**
+ * The order in which values of the breath rate replace each other: by time, and at the same time `breathRateValue` stands above
+ * `breathValue`, its older name. Exact until the year 2112.
+ */
+const toBreathOrder = (timeUs: number, isOlderName: boolean) => timeUs * 2 + (isOlderName ? 0 : 1)
+
+const VALUES: Readonly<Record<Exclude<LatestQuery['sortBy'], 'deviceId'>, Column>> = {
+  timestamp: 'times',
+  heartRate: 'heartRates',
+  breathRate: 'breathRates'
+}
+
+export class DeviceOrder {
+  readonly #devicesMax: number
+  readonly #slots = new Map<string, number>()
+  readonly #devices: string[] = []
+  #columns = createColumns(SLOTS_MIN)
+  #ranks = new Uint32Array(SLOTS_MIN)
+  /** As many values, all the same, for pages by id; made when first asked for. */
+  #equal = new Float64Array(0)
+  #unranked = 0
+  /** Ranks of the round of loading that is under way. */
+  #nextRanks = new Uint32Array(SLOTS_MIN)
+  #moment = 0
+  /** Device → moment of its removal, since the round began: a read that began before knows more of it than it should. */
+  readonly #removed = new Map<string, number>()
+  #isFull = false
+
+  /** @param devicesMax - beyond, the order empties itself and takes nothing more until `clear` */
+  constructor ({ devicesMax }: { devicesMax: number }) {
+    this.#devicesMax = devicesMax
+  }
+
+  get size (): number {
+    return this.#devices.length
+  }
+
+  /** Devices that came since the last ranking; among them ties are broken by their ids, which is slow. */
+  get unranked (): number {
+    return this.#unranked
+  }
+
+  get isFull (): boolean {
+    return this.#isFull
+  }
+
+  /** Forgets all. */
+  clear (): void {
+    this.#slots.clear()
+    this.#devices.length = 0
+    this.#columns = createColumns(SLOTS_MIN)
+    this.#ranks = new Uint32Array(SLOTS_MIN)
+    this.#nextRanks = new Uint32Array(SLOTS_MIN)
+    this.#equal = new Float64Array(0)
+    this.#unranked = 0
+    this.#isFull = false
+  }
+
+  /** Forgets all, and takes nothing more until it is cleared. */
+  close (): void {
+    this.clear()
+    this.#isFull = true
+  }
+
+  /** Takes in readings that are committed. */
+  observe (rows: readonly ReadingRow[]): void {
+    for (const row of rows) {
+      const { device, fields } = row
+      const timeUs = toEffectiveUs(row)
+      const slot = this.#slots.get(device) ?? this.#add(device)
+      if (slot === -1) return
+      this.#columns.moments[slot] = this.#moment
+      this.#mergeTime(slot, timeUs)
+      const { heartRateValue, breathValue, breathRateValue } = fields
+      if (typeof heartRateValue === 'number') this.#mergeHeart(slot, heartRateValue, timeUs)
+      if (typeof breathValue === 'number') this.#mergeBreath(slot, breathValue, toBreathOrder(timeUs, true))
+      if (typeof breathRateValue === 'number') this.#mergeBreath(slot, breathRateValue, toBreathOrder(timeUs, false))
+    }
+  }
+
+  /** A read of `latest` begins. @returns its moment */
+  begin (): number {
+    return ++this.#moment
+  }
+
+  /** Takes in a row of `latest`. @param moment - of the read */
+  take (row: OrderKeys, moment: number): void {
+    if (this.#removed.size > 0 && moment <= (this.#removed.get(row.device) ?? NEVER)) return
+    const known = this.#slots.get(row.device)
+    const slot = known ?? this.#add(row.device)
+    if (slot === -1) return
+    if (known === undefined || this.#columns.moments[slot]! < moment) this.#empty(slot)
+    this.#mergeTime(slot, toMicroseconds(row.time))
+    const { heartRate, heartRateTime, breathRate, breathRateTime, breathValueTime } = row
+    if (heartRate !== null) this.#mergeHeart(slot, heartRate, toMicroseconds(heartRateTime))
+    if (breathRate !== null) {
+      const isOlderName = breathValueTime !== null && breathValueTime > (breathRateTime ?? NEVER)
+      this.#mergeBreath(slot, breathRate, toBreathOrder(toMicroseconds(isOlderName ? breathValueTime : breathRateTime), isOlderName))
+    }
+  }
+
+  /** The same for a device that is known; one that was removed meanwhile does not come back. */
+  correct (row: OrderKeys, moment: number): void {
+    if (this.#slots.has(row.device)) this.take(row, moment)
+  }
+
+  /** `latest` has no row of the device. @param moment - of the read that found none */
+  miss (device: string, moment: number): void {
+    const slot = this.#slots.get(device)
+    if (slot !== undefined && this.#columns.moments[slot]! < moment) this.#remove(slot)
+  }
+
+  /** Removes a device, whatever was observed of it, and also from reads that are under way. */
+  remove (device: string): void {
+    this.#removed.set(device, this.#moment)
+    const slot = this.#slots.get(device)
+    if (slot !== undefined) this.#remove(slot)
+  }
+
+  /** A round of loading begins, which ranks the devices anew. */
+  startRanking (): void {
+    this.#nextRanks.fill(UNRANKED)
+    this.#removed.clear()
+  }
+
+  /** @param rank - ascends with the device ids */
+  rank (device: string, rank: number): void {
+    const slot = this.#slots.get(device)
+    if (slot !== undefined) this.#nextRanks[slot] = rank
+  }
+
+  /** The round has read all of `latest`: what was not ranked is not there, unless it was observed since `moment`, when the round began. */
+  finishRanking (moment: number): void {
+    let unranked = 0
+    for (let slot = this.size - 1; slot >= 0; slot--) {
+      if (this.#nextRanks[slot] !== UNRANKED) continue
+      if (this.#columns.moments[slot]! < moment) this.#remove(slot)
+      else unranked++
+    }
+    const ranks = this.#ranks
+    this.#ranks = this.#nextRanks
+    this.#nextRanks = ranks
+    this.#unranked = unranked
+  }
+
+  /** The devices of a page, in order; `null` in the improbable case that they cannot be told. */
+  page ({ sortBy, orderBy, offset, count }: LatestQuery): string[] | null {
+    const isDescending = orderBy === 'desc'
+    if (sortBy !== 'deviceId') return this.#select(this.#columns[VALUES[sortBy]], { offset, count, isDescending })
+    // Of equal values the devices stand in the order of their ids, upwards in both directions: pages downwards are cut from the other end.
+    if (this.#equal.length < this.#ranks.length) this.#equal = new Float64Array(this.#ranks.length)
+    if (!isDescending) return this.#select(this.#equal, { offset, count, isDescending })
+    const end = Math.max(0, this.size - offset)
+    const from = Math.max(0, end - count)
+    return this.#select(this.#equal, { offset: from, count: end - from, isDescending: false })?.reverse() ?? null
+  }
+
+  #select (values: Float64Array, bounds: PageBounds): string[] | null {
+    const slots = selectSlots({ devices: this.#devices, values, ranks: this.#ranks }, this.size, bounds)
+    return slots?.map((slot) => this.#devices[slot]!) ?? null
+  }
+
+  #mergeTime (slot: number, timeUs: number): void {
+    const { times } = this.#columns
+    if (timeUs > times[slot]!) times[slot] = timeUs
+  }
+
+  #mergeHeart (slot: number, value: number, timeUs: number): void {
+    const { heartRates, heartTimes } = this.#columns
+    if (timeUs < heartTimes[slot]! || (timeUs === heartTimes[slot]! && value < heartRates[slot]!)) return
+    heartRates[slot] = value
+    heartTimes[slot] = timeUs
+  }
+
+  #mergeBreath (slot: number, value: number, order: number): void {
+    const { breathRates, breathOrders } = this.#columns
+    if (order < breathOrders[slot]! || (order === breathOrders[slot]! && value < breathRates[slot]!)) return
+    breathRates[slot] = value
+    breathOrders[slot] = order
+  }
+
+  /** @returns its slot, or -1 where there is no room for it */
+  #add (device: string): number {
+    if (this.#isFull) return -1
+    const slot = this.size
+    if (slot >= this.#devicesMax) {
+      this.close()
+      return -1
+    }
+    if (slot >= this.#ranks.length) this.#grow()
+    // A copy: an id that was cut from a topic or a payload would keep all of it in memory.
+    const id = Buffer.from(device).toString()
+    this.#slots.set(id, slot)
+    this.#devices.push(id)
+    this.#empty(slot)
+    this.#columns.moments[slot] = 0
+    this.#ranks[slot] = UNRANKED
+    this.#nextRanks[slot] = UNRANKED
+    this.#unranked++
+    return slot
+  }
+
+  #remove (slot: number): void {
+    if (this.#ranks[slot] === UNRANKED) this.#unranked--
+    this.#slots.delete(this.#devices[slot]!)
+    const lastSlot = this.size - 1
+    const last = this.#devices.pop()!
+    if (slot === lastSlot) return
+    this.#devices[slot] = last
+    this.#slots.set(last, slot)
+    for (const column of [...Object.values(this.#columns), this.#ranks, this.#nextRanks]) column[slot] = column[lastSlot]!
+  }
+
+  #empty (slot: number): void {
+    const { times, heartRates, heartTimes, breathRates, breathOrders } = this.#columns
+    times[slot] = NEVER
+    heartRates[slot] = NaN
+    heartTimes[slot] = NEVER
+    breathRates[slot] = NaN
+    breathOrders[slot] = NEVER
+  }
+
+  #grow (): void {
+    const length = Math.min(this.#ranks.length * 2, Math.max(this.#devicesMax, SLOTS_MIN))
+    const grown = createColumns(length)
+    for (const column of COLUMNS) grown[column].set(this.#columns[column])
+    this.#columns = grown
+    this.#ranks = growRanks(this.#ranks, length)
+    this.#nextRanks = growRanks(this.#nextRanks, length)
+  }
+}
+
+function createColumns (length: number): Record<Column, Float64Array> {
+  return {
+    times: new Float64Array(length),
+    heartRates: new Float64Array(length),
+    heartTimes: new Float64Array(length),
+    breathRates: new Float64Array(length),
+    breathOrders: new Float64Array(length),
+    moments: new Float64Array(length)
+  }
+}
+
+function growRanks (ranks: Uint32Array, length: number): Uint32Array<ArrayBuffer> {
+  const grown = new Uint32Array(length)
+  grown.set(ranks)
+  return grown
+}
+
+function toMicroseconds (seconds: number | null): number {
+  return seconds === null ? NEVER : Math.round(seconds * 1e6)
+}

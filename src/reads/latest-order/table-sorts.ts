@@ -1,0 +1,41 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { LatestPage } from '../../../db/queries/resource-columns.ts'
+import type { LatestQuery } from '../../../schemas/vital-data.ts'
+import { ReadsBusyError } from '../read-budget.ts'
+
+/** Longer, and whoever asked is better told to come again. */
+const WAIT_MAX_MS = 2000
+
+type Select = (query: LatestQuery) => Promise<LatestPage>
+
+/**
+ * Pages for which PostgreSQL sorts all devices, one at a time. A sort takes a core for as long as it reads the table, 2 s at a million devices; where many ran
+ * beside each other no batch was committed in time, and what timed out was asked for again. Whoever asks for a page that still waits for its turn shares it:
+ * its read begins after both have asked.
+ */
+export function createTableSorts (select: Select, waitMaxMs = WAIT_MAX_MS): Select {
+  const waiting = new Map<string, Promise<LatestPage>>()
+  let last: Promise<unknown> = Promise.resolve()
+
+  async function takeTurn (query: LatestQuery, key: string, turn: Promise<unknown>): Promise<LatestPage> {
+    const timer = new AbortController()
+    const isTurn = await Promise.race([turn.then(() => true), sleep(waitMaxMs, false, { signal: timer.signal })])
+    timer.abort()
+    waiting.delete(key)
+    if (!isTurn) throw new ReadsBusyError(`PostgreSQL sorted other pages for ${waitMaxMs} ms`)
+    return await select(query)
+  }
+
+  /** @throws `VITAL_READS_BUSY` when its turn does not come in time */
+  return async function sort (query) {
+    const key = JSON.stringify([query.sortBy, query.orderBy, query.offset, query.count])
+    let page = waiting.get(key)
+    if (page === undefined) {
+      page = takeTurn(query, key, last)
+      waiting.set(key, page)
+      // Without a value: that of allSettled would hold the page, and the value before it, for ever.
+      last = Promise.allSettled([last, page]).then(() => {})
+    }
+    return await page
+  }
+}

@@ -1,0 +1,82 @@
+import type { Logger } from 'pino'
+import { createAddressSet } from '../../broker/listen/address.ts'
+import type { Broker, BrokerOptions } from '../../broker/broker.ts'
+import { DEFAULT_LIMITS } from '../../broker/limits.ts'
+import { createWebSockets, type WebSockets } from '../../broker/listen/web-socket.ts'
+import type { Config } from '../config/config.ts'
+import type { HttpAuthenticate } from '../http/authentication.ts'
+import { createHttpServer, type HttpServerOptions } from '../http/server.ts'
+import { createTls } from './tls.ts'
+
+type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' | 'httpConnectionsMax' | 'transport'>
+type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
+
+/**
+ * How the gateway is reached: which listeners there are, with what below them.
+ * @throws `ConfigError` for certificates that cannot be used
+ */
+export async function createTransport ({ config, logger }: { config: TransportOptions, logger: Logger }) {
+  const { host, packetBytesMax, transport } = config
+  const { admin } = transport
+  const tls = transport.tls === null ? undefined : await createTls({ files: transport.tls, logger })
+  const isProxy = createAddressSet(transport.trustedProxies)
+  const broker: Pick<BrokerOptions, 'host' | 'port' | 'secure' | 'isProxy'> = {
+    host: transport.mqttHost,
+    port: config.mqttPort,
+    secure: tls && { host, port: transport.mqttsPort, tls },
+    isProxy: transport.proxyProtocol ? isProxy : undefined
+  }
+
+  let webSockets: WebSockets | null = null
+
+  /** HTTP, with MQTT over WebSocket, and metrics and health on a server of their own where that is configured. */
+  function createHttp (accept: Broker['accept'], authenticate: HttpAuthenticate, options: HttpOptions) {
+    webSockets = createWebSockets({
+      onConnection: accept, origins: transport.webSocketOrigins, limits: { ...DEFAULT_LIMITS, packetBytesMax }, logger
+    })
+    const shared = { ...options, origins: transport.webSocketOrigins, tls, isProxy, bodyBytesMax: packetBytesMax, connectionsMax: config.httpConnectionsMax }
+    const publicServer = createHttpServer({
+      ...shared, host, port: config.httpPort, webSockets, authenticate, part: admin === null ? 'all' : 'public'
+    })
+    const adminServer = admin === null
+      ? null
+      : createHttpServer({
+        ...shared,
+        ...admin,
+        part: 'operation',
+        // Who is on this machine may ask, without a secret and without a certificate.
+        ...(admin.isLoopback ? { tls: undefined } : { authenticate: config.isAnonymousAllowed ? authenticate : demandCredentials(authenticate) })
+      })
+    return {
+      async start (): Promise<{ port: number, adminPort: number | null }> {
+        const { port } = await publicServer.start()
+        const bound = await adminServer?.start()
+        return { port, adminPort: bound?.port ?? null }
+      },
+      async stop (): Promise<void> {
+        webSockets?.stop()
+        await Promise.all([publicServer.stop(), adminServer?.stop()])
+      }
+    }
+  }
+
+  return {
+    broker,
+    createHttp,
+    /** Clients may prove themselves with a certificate. */
+    hasClientCertificates: transport.tls !== null && transport.tls.clientCaFile !== null,
+    /** Takes renewed certificates; what there is stays when they cannot be used. */
+    reload: async (): Promise<void> => { await tls?.reload() },
+    warnings: (): string[] => tls?.warnings() ?? [],
+    /** For metrics. */
+    statistics: () => ({ webSocketsRefused: webSockets?.refused ?? 0, certificateExpiresAtMs: tls?.expiresAtMs() ?? null })
+  }
+}
+
+/** The gateway may be open to this machine; an address that others reach is not. */
+function demandCredentials (authenticate: HttpAuthenticate): HttpAuthenticate {
+  return async (headers) => {
+    const answer = await authenticate(headers)
+    return answer.status === 'accepted' && answer.principal === null ? { status: 'refused', reason: 'no_credentials' } : answer
+  }
+}

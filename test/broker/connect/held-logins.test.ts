@@ -1,0 +1,113 @@
+/** MQTT.js 5 gives up for good at CONNACK 3, and comes back after a close without a CONNACK. */
+import { connect as connectMqtt, type IClientOptions } from 'mqtt'
+import t, { type Test } from 'tap'
+import type { Authentication, Credentials } from '../../../broker/connect/authentication.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
+import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
+
+const AWAY: Authentication = { status: 'unavailable' }
+
+/** An `authenticate` that a test takes away. */
+function createSwitch () {
+  const state = { isAway: true, asked: 0, isRetry: [] as boolean[] }
+  const authenticate = (credentials: Credentials): Authentication => {
+    state.asked++
+    state.isRetry.push(credentials.isRetry)
+    return state.isAway ? AWAY : authenticateByName(credentials)
+  }
+  return { state, authenticate }
+}
+
+/** MQTT.js as a device uses it: it comes back by itself, unless it has given up. */
+function startMqttJs (t: Test, port: number, options: IClientOptions) {
+  const client = connectMqtt({ host: '127.0.0.1', port, reconnectPeriod: 100, ...options })
+  const events: string[] = []
+  for (const event of ['connect', 'reconnect', 'error'] as const) client.on(event, () => { events.push(event) })
+  t.teardown(() => client.endAsync(true))
+  return { client, events }
+}
+
+t.test('a login that cannot be verified is held, and let in once it can be', async (t) => {
+  const { state, authenticate } = createSwitch()
+  const { port, broker, log } = await startBroker(t, { authenticate, limits: NOT_SLOWED, answer: durable })
+  const { client, events } = startMqttJs(t, port, login('band'))
+  const pieces = await RawClient.open(t, port)
+  await pieces.sendInPieces(connectPacket(login('pieces')))
+  pieces.send(publishPacket(1, { topic: 'vital/pieces' }))
+  await until(() => broker.statistics().loginsHeld === 2 && state.asked > 4, 'both to be held and tried again')
+  t.strictSame([pieces.packets, pieces.isClosed, events], [[], false, []], 'without an answer')
+  t.strictSame([state.isRetry[0], state.isRetry.at(-1)], [false, true])
+  state.isAway = false
+  await until(() => client.connected, 'MQTT.js')
+  await pieces.waitFor('puback')
+  t.strictSame(events, ['connect'], 'over the connection that it had')
+  t.equal(broker.statistics().loginsHeld, 0)
+  t.match(log.filter(({ msg }) => /cannot be verified now/.test(String(msg))), [{ level: 40 }], 'told once in a while')
+  const wrong = await RawClient.open(t, port)
+  state.isAway = true
+  wrong.send(connectPacket({ ...login('band'), password: Buffer.from('a guess') }))
+  await until(() => broker.statistics().loginsHeld === 1, 'a wrong password to be held, too')
+  state.isAway = false
+  await wrong.waitFor('connack')
+  t.equal(wrong.of('connack')[0]!.returnCode, 5)
+})
+
+t.test('one that is held for too long is closed without a CONNACK, and MQTT.js comes back by itself', async (t) => {
+  const { state, authenticate } = createSwitch()
+  const { port } = await startBroker(t, { authenticate, limits: { ...NOT_SLOWED, heldLoginTimeoutMs: 300 } })
+  const raw = await RawClient.open(t, port)
+  raw.send(connectPacket(login('raw')))
+  await raw.closed()
+  t.strictSame(raw.packets, [])
+  const { client, events } = startMqttJs(t, port, login('band'))
+  await until(() => events.filter((event) => event === 'reconnect').length > 1, 'two more tries')
+  state.isAway = false
+  await until(() => client.connected, 'MQTT.js')
+  t.notOk(events.includes('error'))
+})
+
+t.test('what is held is bounded in number and in bytes, and a client that leaves is let go of', async (t) => {
+  for (const limits of [{ heldLoginsMax: 2 }, { heldLoginBytesMax: 20_000 }]) {
+    const { authenticate } = createSwitch()
+    const { port, broker } = await startBroker(t, { authenticate, limits: { ...NOT_SLOWED, ...limits } })
+    const clients: RawClient[] = []
+    for (let index = 0; index < 3; index++) {
+      const client = await RawClient.open(t, port)
+      client.send(connectPacket({ ...login(`band-${index}`), will: { topic: `vital/band-${index}`, payload: Buffer.alloc(9000, 'x'), qos: 0, retain: false } }))
+      clients.push(client)
+      await until(() => client.isClosed || broker.statistics().loginsHeld === index + 1, 'it to be held')
+    }
+    await clients[2]!.closed()
+    t.strictSame(clients.map(({ isClosed, packets }) => [isClosed, packets.length]), [[false, 0], [false, 0], [true, 0]])
+    t.equal(broker.statistics().limitHits.get('held_logins'), 1)
+    clients[0]!.socket.destroy()
+    await until(() => broker.statistics().loginsHeld === 1, 'the first to go')
+  }
+})
+
+t.test('too many passwords, a login that does not end, and a stop are no CONNACK 3 either', async (t) => {
+  const answers: Authentication[] = [{ status: 'unavailable', isOverloaded: true }]
+  let asked = 0
+  const { port, broker } = await startBroker(t, {
+    limits: { ...NOT_SLOWED, authenticationTimeoutMs: 100 },
+    authenticate: (credentials) => {
+      asked++
+      if (credentials.clientId === 'slow') return new Promise(() => {})
+      return answers.shift() ?? (credentials.clientId === 'waits' ? AWAY : authenticateByName(credentials))
+    }
+  })
+  const { client, events } = startMqttJs(t, port, login('band'))
+  await until(() => client.connected, 'MQTT.js to come back')
+  t.strictSame([events, asked], [['reconnect', 'connect'], 2], 'what is too much is closed at once, and not tried again by us')
+  const slow = await RawClient.open(t, port)
+  slow.send(connectPacket(login('slow')))
+  await slow.closed()
+  const waits = await RawClient.open(t, port)
+  waits.send(connectPacket(login('waits')))
+  await until(() => broker.statistics().loginsHeld === 1, 'it to be held')
+  await broker.stop()
+  await waits.closed()
+  await settleDown()
+  t.strictSame([slow.packets, waits.packets], [[], []])
+  t.ok(events.every((event) => event !== 'error' || !client.connected))
+})

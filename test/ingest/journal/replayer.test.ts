@@ -1,0 +1,129 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { createDatabase } from '../../../db/database.ts'
+import { Circuit } from '../../../src/ingest/journal/circuit.ts'
+import { Ledger } from '../../../src/ingest/ledger.ts'
+import { toReadingRow } from '../../../src/ingest/reading-row.ts'
+import { Replayer } from '../../../src/ingest/journal/replayer.ts'
+import { encodeSubmissions } from '../../../src/ingest/journal/spool/codec.ts'
+import { realDisk } from '../../../src/ingest/journal/spool/disk.ts'
+import { eraseSetAside } from '../../../src/ingest/journal/spool/set-aside.ts'
+import { openSpool } from '../../../src/ingest/journal/spool/spool.ts'
+import type { Submission } from '../../../src/ingest/submission.ts'
+import { createDatabaseSwitch } from '../../helpers/database-switch.ts'
+import { startGateway } from '../../helpers/gateway.ts'
+import { createTestDatabase, createTestDir } from '../../helpers/postgres.ts'
+
+const READINGS = 40
+const CULPRIT = 7
+const WAIT_MS_MAX = 40_000
+
+async function until (t: Test, what: string, isTrue: () => Promise<boolean> | boolean): Promise<void> {
+  for (const deadlineMs = Date.now() + WAIT_MS_MAX; Date.now() < deadlineMs; await sleep(50)) if (await isTrue()) return
+  t.fail(`in time: ${what}`)
+}
+
+/** A replayer on a real spool and a real circuit, whose writes end as `write` says. */
+async function startReplayer (t: Test, write: (submissions: readonly Submission[]) => Promise<void>) {
+  const logger = pino({ level: 'silent' })
+  const { connectionString } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 2, logger })
+  t.teardown(() => database.close())
+  const directory = join(await createTestDir(t), 'spool')
+  const spool = await openSpool({ directory, bytesMax: 1e9, segmentBytes: 1e6, disk: realDisk, logger })
+  t.teardown(() => spool.close())
+  // One batch of one message: it has to be cut.
+  const rows = Array.from({ length: READINGS }, (_, index) => toReadingRow({ timestamp: index, heartRateValue: index, blob: 'x'.repeat(18_000) }, `d${index}`, 1))
+  const { payload, readings } = await encodeSubmissions([{ transport: 'mqtt', clientId: null, readings: rows, letters: [] }])
+  await spool.append(payload, readings)
+  const ledger = new Ledger()
+  const circuit: Circuit = new Circuit({ pool: database.pool, logger, hasBacklog: () => replayer.hasTrial, onChange: () => { replayer.wake() } })
+  const replayer = new Replayer({ spool, circuit, ledger, logger, commitTimeoutMs: 1500, write, isBusy: () => false })
+  t.teardown(async () => {
+    circuit.stop()
+    await replayer.stop()
+  })
+  circuit.prove()
+  circuit.start()
+  replayer.start()
+  return { replayer, spool, ledger, circuit, directory }
+}
+
+const canceled = () => Object.assign(new Error('canceling statement due to statement timeout'), { code: '57014', severity: 'ERROR' })
+
+t.test('a set that PostgreSQL does not take gets smaller each time, down to one reading', async (t) => {
+  const sizes: number[] = []
+  let taken = 0
+  const { spool, circuit } = await startReplayer(t, async (submissions) => {
+    const readings = submissions.reduce((sum, { units }) => sum + units, 0)
+    sizes.push(readings)
+    if (readings > 1 && taken < 3) throw canceled()
+    taken += readings
+  })
+  await until(t, 'all is replayed', () => spool.isEmpty)
+  const first = sizes.indexOf(1)
+  t.ok(first > 0 && sizes.slice(0, first).every((size, index) => index === 0 || size < sizes[index - 1]!), sizes.join())
+  t.ok(sizes.length < READINGS, 'and larger again where they are taken')
+  t.equal(taken, READINGS)
+  t.equal(circuit.state, 'closed')
+})
+
+t.test('one reading that PostgreSQL does not take beside others is set aside, and the rest goes on', async (t) => {
+  const { spool, ledger, directory, replayer } = await startReplayer(t, async (submissions) => {
+    if (submissions.some(({ readings }) => readings.some(({ device }) => device === `d${CULPRIT}`))) throw canceled()
+  })
+  await until(t, 'all is replayed or set aside', () => spool.isEmpty)
+  t.equal(replayer.pending, 0)
+  t.equal(ledger.account('mqtt').stored, READINGS - 1)
+  t.same([...ledger.account('mqtt').refused], [['unavailable', 1]])
+  t.equal(spool.setAsideFiles, 1)
+  const [name] = (await readdir(directory)).filter((name) => name.startsWith('aside-'))
+  t.match(JSON.parse(await readFile(join(directory, name!), 'utf8')), {
+    why: /statement timeout/, device: `d${CULPRIT}`, reading: { device: `d${CULPRIT}`, timestamp: CULPRIT, heartRateValue: CULPRIT, blob: /^x{18000}$/ }
+  })
+  await eraseSetAside(directory, 'd1')
+  await eraseSetAside(directory, `d${CULPRIT}`)
+  t.same((await readdir(directory)).filter((name) => name.startsWith('aside-')), [])
+})
+
+t.test('nothing is set aside while PostgreSQL takes no other reading either', async (t) => {
+  let isLocked = true
+  const { spool, circuit, replayer } = await startReplayer(t, async () => { if (isLocked) throw canceled() })
+  await sleep(6000)
+  t.equal(spool.setAsideFiles, 0)
+  t.not(circuit.state, 'closed')
+  isLocked = false
+  await until(t, 'all is replayed', () => spool.isEmpty)
+  t.equal(replayer.replayed, READINGS)
+})
+
+t.test('large readings that PostgreSQL takes slowly come back from the spool, and new ones do not see an open circuit', async (t) => {
+  const database = await createDatabaseSwitch(t)
+  // Sixty of them in one transaction would take longer than any time-out of a set.
+  await database.query('create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep(length(new.vitals->>\'blob\') / 180000.0); return new; end $$')
+  await database.query('create trigger nap before insert on readings for each row execute function nap()')
+  const { httpUrl } = await startGateway(t, { DATABASE_URL: database.connectionString })
+  const post = async (body: object) => (await fetch(`${httpUrl}/vital-data`, {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body)
+  })).status
+  const health = async () => await (await fetch(`${httpUrl}/health/ready`)).json() as { database: { circuit: string }, spool: { readings: number } }
+  await database.off()
+  for (let index = 0; index < 60; index += 10) {
+    t.equal(await post(Array.from({ length: 10 }, (_, at) => ({ device: 'a', timestamp: index + at, blob: 'x'.repeat(18_000) }))), 202)
+  }
+  await database.on()
+  await until(t, 'the circuit closes', async () => (await health()).database.circuit === 'closed')
+  t.ok((await health()).spool.readings > 0, 'while most of it still waits')
+  const seen = new Set<string>()
+  await until(t, 'the spool is replayed', async () => {
+    t.equal(await post({ device: 'b', timestamp: 1 }), 202)
+    const { database: { circuit }, spool: { readings } } = await health()
+    seen.add(circuit)
+    return readings === 0
+  })
+  t.same([...seen], ['closed'])
+  t.same(await database.query('select count(*)::int as readings from readings where device = \'a\''), [{ readings: 60 }])
+})

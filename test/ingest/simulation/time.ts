@@ -1,0 +1,172 @@
+/**
+ * Time that passes only when it is told to. `mock.timers` of node:test does not carry here: on Node 20 it leaves
+ * performance.now and the imported `setTimeout` of node:timers/promises alone (tried), and it cannot drop the timers of one
+ * life of a process while the world's own go on.
+ *
+ * Must be imported before what it stands in for: the codec of the spool binds deflate and inflate when it is loaded, and
+ * libuv's threads finish in an order that no seed repeats.
+ */
+import { syncBuiltinESMExports } from 'node:module'
+import timersPromises from 'node:timers/promises'
+import zlib from 'node:zlib'
+import type { Random } from '../journal/spool/random.ts'
+
+/** Unix milliseconds at which every schedule begins. */
+const EPOCH_MS = 1_750_000_000_000
+
+const realImmediate = globalThis.setImmediate
+const real = {
+  setTimeout: globalThis.setTimeout,
+  clearTimeout: globalThis.clearTimeout,
+  setInterval: globalThis.setInterval,
+  clearInterval: globalThis.clearInterval,
+  setImmediate: globalThis.setImmediate,
+  clearImmediate: globalThis.clearImmediate
+}
+const realNow = performance.now
+const realDateNow = Date.now
+const realRandom = Math.random
+const realSleep = timersPromises.setTimeout
+
+type Callback = (error: Error | null, result: Buffer) => void
+zlib.deflateRaw = ((bytes: Buffer, options: zlib.ZlibOptions, callback: Callback) => {
+  setImmediate(() => callback(null, zlib.deflateRawSync(bytes, options)))
+}) as typeof zlib.deflateRaw
+zlib.inflateRaw = ((bytes: Buffer, options: zlib.ZlibOptions, callback: Callback) => {
+  setImmediate(() => callback(null, zlib.inflateRawSync(bytes, options)))
+}) as typeof zlib.inflateRaw
+syncBuiltinESMExports()
+
+class Timer {
+  dueMs: number
+  order: number
+  readonly run: () => void
+  readonly everyMs: number | null
+  readonly isOfWorld: boolean
+
+  constructor (dueMs: number, order: number, run: () => void, everyMs: number | null, isOfWorld: boolean) {
+    this.dueMs = dueMs
+    this.order = order
+    this.run = run
+    this.everyMs = everyMs
+    this.isOfWorld = isOfWorld
+  }
+
+  ref (): this { return this }
+  unref (): this { return this }
+}
+
+/** Settles when every microtask that can run now has run. */
+export function settleMicrotasks (): Promise<void> {
+  return new Promise((resolve) => { realImmediate(resolve) })
+}
+
+export class VirtualTime {
+  #nowMs = 0
+  #order = 0
+  #timers: Timer[] = []
+  #fired = 0
+
+  get nowMs (): number {
+    return this.#nowMs
+  }
+
+  /** Timers that have run. */
+  get fired (): number {
+    return this.#fired
+  }
+
+  /** A timer of what lies outside the process, such as the database: it outlives a crash. */
+  later (ms: number, run: () => void): void {
+    this.#add(ms, run, null, true)
+  }
+
+  /** Drops the timers of a process that died. */
+  dropProcess (): void {
+    this.#timers = this.#timers.filter(({ isOfWorld }) => isOfWorld)
+  }
+
+  /** Runs what is due within `ms`, one timer after the other, with `afterEach` once it has had all its consequences. */
+  async advance (ms: number, afterEach: () => void): Promise<void> {
+    const endMs = this.#nowMs + ms
+    for (;;) {
+      await settleMicrotasks()
+      afterEach()
+      if (!this.fireNext(endMs)) break
+    }
+    this.#nowMs = endMs
+  }
+
+  /** Runs the next timer that is due by `endMs`, and leaves its microtasks to the caller. */
+  fireNext (endMs = Infinity): boolean {
+    let next: Timer | null = null
+    for (const timer of this.#timers) {
+      if (next === null || timer.dueMs < next.dueMs || (timer.dueMs === next.dueMs && timer.order < next.order)) next = timer
+    }
+    if (next === null || next.dueMs > endMs) return false
+    this.#nowMs = Math.max(this.#nowMs, next.dueMs)
+    this.#fired++
+    if (next.everyMs === null) {
+      this.#remove(next)
+    } else {
+      next.dueMs = this.#nowMs + next.everyMs
+      next.order = this.#order++
+    }
+    next.run()
+    return true
+  }
+
+  /** Stands in for the clocks, timers and dice of this process until `uninstall`. */
+  install (random: Random): void {
+    const clear = (timer: unknown) => { this.#remove(timer as Timer) }
+    const toMs = (ms: number | undefined) => Math.max(1, Math.trunc(ms ?? 1))
+    Object.assign(globalThis, {
+      setTimeout: (run: () => void, ms?: number) => this.#add(toMs(ms), run, null, false),
+      setInterval: (run: () => void, ms?: number) => this.#add(toMs(ms), run, toMs(ms), false),
+      setImmediate: (run: () => void) => this.#add(0, run, null, false),
+      clearTimeout: clear,
+      clearInterval: clear,
+      clearImmediate: clear
+    })
+    timersPromises.setTimeout = this.#sleep.bind(this) as typeof timersPromises.setTimeout
+    syncBuiltinESMExports()
+    performance.now = () => this.#nowMs
+    Date.now = () => EPOCH_MS + Math.trunc(this.#nowMs)
+    Math.random = random.next
+  }
+
+  uninstall (): void {
+    Object.assign(globalThis, real)
+    timersPromises.setTimeout = realSleep
+    syncBuiltinESMExports()
+    performance.now = realNow
+    Date.now = realDateNow
+    Math.random = realRandom
+  }
+
+  #sleep (ms: number, value?: unknown, { signal }: { signal?: AbortSignal } = {}): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const abort = () => {
+        clearTimeout(timer)
+        reject(Object.assign(new Error('The operation was aborted'), { name: 'AbortError', code: 'ABORT_ERR' }))
+      }
+      const timer = setTimeout(() => {
+        signal?.removeEventListener('abort', abort)
+        resolve(value)
+      }, ms)
+      if (signal?.aborted === true) abort()
+      else signal?.addEventListener('abort', abort, { once: true })
+    })
+  }
+
+  #add (ms: number, run: () => void, everyMs: number | null, isOfWorld: boolean): Timer {
+    const timer = new Timer(this.#nowMs + ms, this.#order++, run, everyMs, isOfWorld)
+    this.#timers.push(timer)
+    return timer
+  }
+
+  #remove (timer: Timer): void {
+    const index = this.#timers.indexOf(timer)
+    if (index >= 0) this.#timers.splice(index, 1)
+  }
+}

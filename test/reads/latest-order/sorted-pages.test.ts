@@ -1,0 +1,316 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { createDatabase } from '../../../db/database.ts'
+import type { LatestPage } from '../../../db/queries/resource-columns.ts'
+import { selectLatest } from '../../../db/queries/select-latest.ts'
+import type { ReadingRow } from '../../../db/rows.ts'
+import { createStore } from '../../../db/store.ts'
+import type { LatestQuery } from '../../../schemas/vital-data.ts'
+import { toRowAt } from '../../../src/ingest/reading-row.ts'
+import { createReadBudget } from '../../../src/reads/read-budget.ts'
+import { createSortedPages, type SortedPagesOptions } from '../../../src/reads/latest-order/sorted-pages.ts'
+import { createTestDatabase } from '../../helpers/postgres.ts'
+import { createRandom } from '../../helpers/random.ts'
+
+const NAME = 'vital-gateway test:1'
+const SORTS = ['deviceId', 'timestamp', 'heartRate', 'breathRate'] as const
+const ORDERS = ['asc', 'desc'] as const
+
+async function startPages (t: Test, options: Partial<SortedPagesOptions> = {}) {
+  const { connectionString, query } = await createTestDatabase(t)
+  const logger = pino({ level: process.env['LOG'] ?? 'silent' })
+  const database = createDatabase({ connectionString, poolSize: 4, logger, applicationName: NAME })
+  const pages = createSortedPages({
+    budget: createReadBudget({ kysely: database.kysely, queriesMax: 4 }), applicationName: NAME, logger, watchIntervalMs: 20, reloadIntervalMs: 1e9, keyOffsetMax: -1, ...options
+  })
+  t.teardown(async () => {
+    await pages.stop()
+    await database.close()
+  })
+  const store = createStore({ ...database, onStored: pages.observe })
+  const ids = async (search: Partial<LatestQuery> = {}) => {
+    const list = await pages.list({ sortBy: 'heartRate', orderBy: 'desc', offset: 0, count: 20, ...search })
+    return list.resources.map(({ deviceId }) => deviceId).join(' ')
+  }
+  return {
+    connectionString,
+    query,
+    database,
+    pages,
+    ids,
+    write: (...rows: ReadingRow[]) => store.write(rows, []),
+    writeUnseen: (...rows: ReadingRow[]) => createStore(database).write(rows, [])
+  }
+}
+
+type Started = Awaited<ReturnType<typeof startPages>>
+
+async function until (isReached: () => boolean | Promise<boolean>): Promise<void> {
+  while (!await isReached()) await sleep(5)
+}
+
+/** What is answered of a page; the order in memory is corrected by more. */
+function toText ({ total, resources }: LatestPage): string {
+  return JSON.stringify([total, resources.map(({ deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps }) =>
+    [deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps])])
+}
+
+/** Compares pages of the order with PostgreSQL's own. */
+async function comparePages (
+  t: Test, { pages, database: { kysely } }: Started, offsets: readonly number[], count: number, sorts: ReadonlyArray<typeof SORTS[number]> = SORTS
+): Promise<void> {
+  for (const sortBy of sorts) {
+    for (const orderBy of ORDERS) {
+      for (const offset of offsets) {
+        const query = { sortBy, orderBy, offset, count }
+        if (!pages.isTrusted) t.fail('the order is not trusted')
+        const [ours, theirs] = [await pages.list(query), await selectLatest(kysely, query)]
+        if (toText(ours) !== toText(theirs)) t.same(ours, theirs, JSON.stringify(query))
+      }
+    }
+  }
+}
+
+const reading = (device: string, timeUs: number, fields: Record<string, unknown> = {}): ReadingRow => toRowAt(timeUs, fields, device, Date.now())
+
+const PARTS = ['a', 'b', 'Z', '~', ' ', 'é', '\ue000', '\uff5a', '\u{10000}', '\u{1f600}']
+
+function createReadings (random: () => number) {
+  const pick = (length: number) => Math.floor(random() * length)
+  const devices = Array.from({ length: 20 }, () => Array.from({ length: 1 + pick(3) }, () => PARTS[pick(PARTS.length)]).join(''))
+  const value = () => random() < 0.5 ? pick(4) : [-1.5, 0, -0, 1e300, 71.25][pick(5)]
+  return () => {
+    const fields: Record<string, unknown> = {}
+    for (const name of ['heartRateValue', 'breathRateValue', 'breathValue', 'weight']) if (random() < 0.3) fields[name] = value()
+    return reading(devices[pick(devices.length)]!, pick(4) * 500_000 + pick(2), fields)
+  }
+}
+
+t.test('pages are those of PostgreSQL, whatever was written in whatever order', { timeout: 120_000 }, async (t) => {
+  const seed = Date.now() % 1_000_000
+  t.comment(`seed ${seed}`)
+  for (let run = 0; run < 6; run++) {
+    const random = createRandom(seed + run)
+    const next = createReadings(random)
+    const started = await startPages(t)
+    // Some before it starts, some while it loads, some after.
+    for (let n = 0; n < 10; n++) await started.write(...Array.from({ length: 5 }, next))
+    started.pages.start()
+    for (let n = 0; n < 10; n++) await started.write(...Array.from({ length: 1 + Math.floor(random() * 8) }, next))
+    await until(() => started.pages.isTrusted)
+    for (let n = 0; n < 12; n++) {
+      for (let batch = 0; batch < 6; batch++) await started.write(...Array.from({ length: 1 + Math.floor(random() * 8) }, next))
+      // One sort: each page corrects what it fetched, and would hide from the next sort what is wrong.
+      await comparePages(t, started, Array.from({ length: 23 }, (_, offset) => offset), 1 + Math.floor(random() * 7), [SORTS[n % 3]!])
+    }
+    await started.pages.stop()
+  }
+})
+
+t.test('pages of a few thousand devices', { timeout: 120_000 }, async (t) => {
+  const started = await startPages(t)
+  const rows = Array.from({ length: 9000 }, (_, n) =>
+    reading(`band-${n * 7919 % 9001}`, n % 3000, { ...n % 3 > 0 && { heartRateValue: n % 50 }, ...n > 8990 && { breathValue: 12 } }))
+  await started.write(...rows.slice(0, 6000))
+  started.pages.start()
+  await until(() => started.pages.isTrusted)
+  await started.write(...rows.slice(6000))
+  await comparePages(t, started, [0, 1, 19, 100, 2999, 4500, 5999, 8888, 8990, 9001], 20)
+})
+
+t.test('a reading is on the page as soon as it is stored', async (t) => {
+  const { pages, write, ids } = await startPages(t)
+  await write(reading('a', 1))
+  pages.start()
+  await until(() => pages.isTrusted)
+  for (let n = 1; n <= 200; n++) {
+    await write(reading(`d${n}`, n, { heartRateValue: n }))
+    const top = await ids({ count: 1 })
+    if (top !== `d${n}`) t.fail(`${top} instead of d${n}`)
+  }
+  t.ok(pages.isTrusted)
+})
+
+t.test('what is changed by hand', async (t) => {
+  const { pages, write, writeUnseen, ids, query } = await startPages(t, { reloadIntervalMs: 300 })
+  const change = async (device: string, heartRate: number) => {
+    await query('delete from latest where device = $1', [device])
+    await writeUnseen(reading(device, 2, { heartRateValue: heartRate }))
+  }
+  await write(...['a', 'b', 'c', 'd', 'e'].map((device, index) => reading(device, 1, { heartRateValue: index })))
+  pages.start()
+  await until(() => pages.isTrusted)
+  await query('delete from latest where device = \'e\'')
+  t.equal(await ids({ count: 2 }), 'd c', 'what was deleted is on no page')
+  t.ok(pages.isTrusted)
+  await change('d', -1)
+  t.equal(await ids({ count: 2 }), 'c d', 'what was lowered stands by its value among the others of the page')
+  t.equal(await ids({ count: 2 }), 'c b', 'and then by its value among all')
+  await change('new', 9)
+  await change('a', 8)
+  await until(async () => await ids() === 'new a c b d')
+  await query('truncate latest')
+  await until(async () => (await pages.list({ sortBy: 'heartRate', orderBy: 'asc', offset: 0, count: 20 })).total === 0)
+  t.equal(await ids(), '')
+  await until(() => pages.isTrusted)
+})
+
+t.test('so much is deleted by hand that PostgreSQL sorts until the order was read again', async (t) => {
+  const { pages, write, ids, query } = await startPages(t)
+  await write(...Array.from({ length: 100 }, (_, n) => reading(`d${n}`, 1, { heartRateValue: n })))
+  pages.start()
+  await until(() => pages.isTrusted)
+  await query('delete from latest where device not in (\'d3\', \'d4\')')
+  t.equal(await ids({ count: 3 }), 'd4 d3')
+  t.notOk(pages.isTrusted)
+  await until(() => pages.isTrusted)
+  t.equal(await ids({ count: 3 }), 'd4 d3')
+})
+
+t.test('so much is added by hand that it is read again at once', async (t) => {
+  const { pages, write, ids, query } = await startPages(t)
+  await write(reading('a', 1, { heartRateValue: 1 }))
+  pages.start()
+  await until(() => pages.isTrusted)
+  await query(`insert into latest (device, time, oldest_time, vitals, vital_times)
+    select 'd' || n, to_timestamp(n), to_timestamp(n), '{}', '{}' from generate_series(2, 10002) n`)
+  t.equal(await ids({ sortBy: 'timestamp', count: 2 }), 'a')
+  await until(async () => await ids({ sortBy: 'timestamp', count: 2 }) === 'd10002 d10001')
+  t.ok(pages.isTrusted)
+})
+
+t.test('it is read again while readings are written and devices come and go', { timeout: 60_000 }, async (t) => {
+  const started = await startPages(t, { reloadIntervalMs: 1, watchIntervalMs: 1 })
+  const { database, pages, write, query } = started
+  await write(...Array.from({ length: 9000 }, (_, n) => reading(`old-${n}`, n, { heartRateValue: n % 100 })))
+  pages.start()
+  await until(() => pages.isTrusted)
+  const stop = new AbortController()
+  let highest = 1000
+  const writers = Array.from({ length: 3 }, async (_, writer) => {
+    for (let n = 0; !stop.signal.aborted; n++) {
+      const device = `${n % 2 === 0 ? 'a' : 'z'}-${writer}-${n}`
+      await write(reading(device, n, { heartRateValue: ++highest }), reading(`old-${n * 31 % 9000}`, 10_000 + n, { heartRateValue: n % 100 }))
+      if (n % 5 !== 0) continue
+      const { resources } = await pages.list({ sortBy: 'heartRate', orderBy: 'desc', offset: 0, count: 100 })
+      if (!resources.some(({ deviceId }) => deviceId === device)) t.fail(`${device} is not there`)
+    }
+  })
+  await sleep(3000)
+  await query('delete from latest where device like \'old-1%\'')
+  await sleep(1500)
+  stop.abort()
+  await Promise.all(writers)
+  // A round that began after the deletion has to end.
+  const last: LatestQuery = { sortBy: 'timestamp', orderBy: 'asc', offset: 5000, count: 50 }
+  await until(async () => toText(await pages.list(last)) === toText(await selectLatest(database.kysely, last)) && pages.isTrusted)
+  await comparePages(t, started, [0, 50, 1000, 5000, 7950], 50)
+})
+
+t.test('with another gateway connected PostgreSQL sorts', async (t) => {
+  const { connectionString, pages, write, writeUnseen, ids } = await startPages(t)
+  await write(reading('a', 1, { heartRateValue: 1 }))
+  pages.start()
+  await until(() => pages.isTrusted)
+  const other = new pg.Client({ connectionString, application_name: 'vital-gateway elsewhere:1' })
+  await other.connect()
+  await until(() => !pages.isTrusted)
+  await writeUnseen(reading('b', 1, { heartRateValue: 2 }))
+  t.equal(await ids(), 'b a')
+  await sleep(200)
+  t.notOk(pages.isTrusted)
+  await other.end()
+  await until(() => pages.isTrusted)
+  t.equal(await ids(), 'b a', 'and what it wrote is known when it has left')
+})
+
+t.test('a batch whose COMMIT is not answered is on the page when it was replayed, stored before or not', async (t) => {
+  const { database, pages, write, writeUnseen, ids, query } = await startPages(t)
+  await write(reading('a', 1, { heartRateValue: 1 }))
+  pages.start()
+  await until(() => pages.isTrusted)
+  const lost = createStore({ ...database, onStored: () => t.fail('nobody knows it') })
+  await query('create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$')
+  await query('create trigger slow after insert on readings for each statement execute function slow()')
+  const writing = t.rejects(lost.write([reading('b', 1, { heartRateValue: 2 })], []), { code: 'VITAL_UNKNOWN_OUTCOME' })
+  await sleep(300)
+  await query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and query like \'copy%\'', [NAME])
+  await writing
+  await query('drop trigger slow on readings')
+  t.ok(pages.isTrusted, 'PostgreSQL that is slow is not asked to sort, too')
+  t.equal(await ids(), 'a')
+  await write(reading('b', 1, { heartRateValue: 2 }))
+  t.equal(await ids(), 'b a')
+  await writeUnseen(reading('c', 1, { heartRateValue: 3 }))
+  t.same(await write(reading('c', 1, { heartRateValue: 3 })), { duplicates: [0] })
+  t.equal(await ids(), 'c b a')
+})
+
+t.test('while PostgreSQL does not answer there is no page, and afterwards they come from memory', async (t) => {
+  const { pages, write, ids, query } = await startPages(t, { reloadIntervalMs: 1 })
+  await write(reading('a', 1, { heartRateValue: 1 }))
+  pages.start()
+  await until(() => pages.isTrusted)
+  await query('alter table latest rename to latest_away')
+  await t.rejects(ids())
+  await sleep(100)
+  t.ok(pages.isTrusted)
+  await query('alter table latest_away rename to latest')
+  t.equal(await ids(), 'a')
+  t.ok(pages.isTrusted)
+})
+
+t.test('pages by id are walked along the key until they lie deep', async (t) => {
+  const { pages, write, writeUnseen, ids } = await startPages(t, { keyOffsetMax: 2 })
+  await write(...['a', 'c', 'd', 'e'].map((device) => reading(device, 1)))
+  pages.start()
+  await until(() => pages.isTrusted)
+  await writeUnseen(reading('b', 1))
+  t.equal(await ids({ sortBy: 'deviceId', orderBy: 'asc', offset: 2 }), 'c d e', 'PostgreSQL knows what memory does not')
+  t.equal(await ids({ sortBy: 'deviceId', orderBy: 'asc', offset: 3 }), 'e')
+  t.equal(await ids({ sortBy: 'deviceId', orderBy: 'desc', offset: 3 }), 'a')
+})
+
+t.test('an erased device is forgotten, and what it sent since is not', async (t) => {
+  const { pages, write, ids, query } = await startPages(t)
+  await write(reading('a', 1, { heartRateValue: 5 }), reading('b', 1, { heartRateValue: 3 }), reading('c', 1, { heartRateValue: 4 }))
+  pages.start()
+  await until(() => pages.isTrusted)
+  await query('delete from latest where device in (\'a\', \'c\')')
+  await write(reading('c', 2, { heartRateValue: 1 }))
+  const forgetting = Promise.all(['a', 'c'].map((device) => pages.forget(device)))
+  t.notOk(pages.isTrusted, 'in between PostgreSQL sorts')
+  await forgetting
+  t.ok(pages.isTrusted)
+  t.equal(await ids(), 'b c')
+})
+
+t.test('more devices than it holds: PostgreSQL sorts, until there are fewer', async (t) => {
+  const { pages, write, ids, query } = await startPages(t, { devicesMax: 40 })
+  const rows = Array.from({ length: 41 }, (_, n) => reading(`d${n}`, 1, { heartRateValue: n }))
+  await write(...rows.slice(0, 30))
+  pages.start()
+  await until(() => pages.isTrusted)
+  await write(...rows)
+  t.notOk(pages.isTrusted)
+  t.equal(await ids({ count: 3 }), 'd40 d39 d38')
+  await sleep(200)
+  t.notOk(pages.isTrusted)
+  await query('delete from latest where device like \'d1%\'')
+  await until(() => pages.isTrusted)
+  t.equal(await ids({ count: 3 }), 'd40 d39 d38')
+})
+
+t.test('observing never fails a batch', async (t) => {
+  const { pages, write, ids } = await startPages(t)
+  pages.start()
+  await until(() => pages.isTrusted)
+  pages.observe([null as unknown as ReadingRow])
+  t.notOk(pages.isTrusted)
+  await write(reading('a', 1))
+  t.equal(await ids(), 'a')
+  await until(() => pages.isTrusted)
+  t.equal(await ids(), 'a')
+})

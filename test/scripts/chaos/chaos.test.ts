@@ -1,0 +1,90 @@
+import { fork, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import t from 'tap'
+import { FAULTS } from '../../../scripts/chaos/faults/catalogue.ts'
+import { DEFAULT_LOAD } from '../../../scripts/harness/devices/messages.ts'
+import type { Injection } from '../../../scripts/chaos/rig/injection.ts'
+import { parseOptions } from '../../../scripts/chaos/options.ts'
+import { formatOutcomes } from '../../../scripts/chaos/report.ts'
+import { createTestDatabase } from '../../helpers/postgres.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+
+t.test('options', async (t) => {
+  t.equal(parseOptions(['--help']), null)
+  t.equal(parseOptions(['--list']), 'list')
+  t.match(parseOptions(['--fault', 'kill-gateway', '--cycles', '3', '--seed', '7', '--results', 'none']),
+    { faults: [{ name: 'kill-gateway' }], cycles: 3, seed: 7, resultsFile: null, isAll: false })
+  t.match(parseOptions(['--fault', 'all']), { faults: FAULTS, isAll: true, resultsFile: /results\.jsonl$/ })
+  t.match(parseOptions(['--fault', 'all', '--break', 'early-ack']), { resultsFile: null }, 'a run that must fail leaves no record')
+  for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'], ['--what']]) {
+    t.throws(() => parseOptions(args), args.join(' '))
+  }
+})
+
+t.test('the catalogue', async (t) => {
+  t.equal(new Set(FAULTS.map(({ name }) => name)).size, FAULTS.length)
+  for (const { name, cycles, seconds } of FAULTS) {
+    t.match(name, /^[a-z0-9]+(-[a-z0-9]+)*$/)
+    for (const extent of [cycles, seconds]) t.ok(extent === undefined || extent.inAll <= extent.alone, name)
+  }
+})
+
+t.test('the script', async (t) => {
+  const run = (...args: string[]) => spawnSync(process.execPath, ['--import=tsx', join(ROOT, 'scripts/chaos/chaos.ts'), ...args], { encoding: 'utf8' })
+  const list = run('--list')
+  t.equal(list.status, 0)
+  for (const { name } of FAULTS) t.match(list.stdout, name)
+  t.equal(run('--fault', 'nothing').status, 2)
+})
+
+t.test('a violation is told', async (t) => {
+  const text = formatOutcomes([{
+    fault: 'kill-gateway',
+    cycles: 1,
+    sent: 3,
+    acknowledged: 2,
+    resent: 0,
+    lost: 1,
+    duplicated: 0,
+    slowestAckMs: 1500,
+    recoveryMs: 900,
+    peakRssBytes: 2 ** 27,
+    figures: { disconnects: 1, slowestAnswerMs: 250 },
+    verdicts: ['p99 of acknowledgements: 90 ms, at most 250 ms: holds'],
+    violations: [{ checker: 'C1', message: 'acknowledged and lost: x' }]
+  }])
+  t.match(text, /1\.50 s +0\.25 s +0\.90 s +128 MiB +1 violated/)
+  t.match(text, 'kill-gateway  p99 of acknowledgements: 90 ms, at most 250 ms: holds')
+  t.match(text, 'kill-gateway  C1  acknowledged and lost: x')
+})
+
+t.test('the gateway under test kills itself where it is told to', async (t) => {
+  const { connectionString, query } = await createTestDatabase(t)
+  const injection: Injection = { failpoint: { at: 'after-commit', pass: 1 } }
+  const child = fork(join(ROOT, 'scripts/chaos/rig/gateway-under-test.ts'), [JSON.stringify(injection)], {
+    execArgv: ['--import=tsx'],
+    env: { PATH: process.env['PATH'], DATABASE_URL: connectionString, VITAL_DATA_DIR: t.testdir(), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc']
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const port = await new Promise<number>((resolve) => {
+    let log = ''
+    child.stdout?.on('data', (chunk: Buffer) => {
+      log += String(chunk)
+      const found = /"protocol":"http"[^\n]*"port":(\d+)[^]*"ready"/.exec(log)?.[1]
+      if (found !== undefined) resolve(Number(found))
+    })
+  })
+  const exited = once(child, 'exit')
+  const body = JSON.stringify({ device: 'a', timestamp: 1, heartRateValue: 60 })
+  await t.rejects(fetch(`http://127.0.0.1:${port}/vital-data`, { method: 'POST', body, headers: { 'content-type': 'application/json' } }),
+    'nothing is acknowledged')
+  t.equal((await exited)[1], 'SIGKILL')
+  t.match(await query('select device from readings'), [{ device: 'a' }], 'after the commit')
+})
+
+t.test('every load has devices', async (t) => {
+  for (const { name, load } of FAULTS) t.ok({ ...DEFAULT_LOAD, ...load }.devices > 0, name)
+})

@@ -1,0 +1,36 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+
+interface TestLike { teardown: (fn: () => Promise<void>) => unknown }
+
+const ROOT = join(import.meta.dirname, '../../..')
+
+/** The excerpt of recordings that lies in the repository. */
+export const FIXTURES = join(ROOT, 'test/fixtures/bidmc')
+
+/** Starts a script as npm would, without a terminal. `done` settles with its exit status and all that it printed. */
+export function startScript (t: TestLike, script: 'play' | 'simulate', args: readonly string[]) {
+  const child: ChildProcess = spawn(process.execPath, ['--import=tsx', join(ROOT, 'scripts/devices', `${script}.ts`), ...args], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => { stdout += text })
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+  const closed = once(child, 'close')
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await closed
+  })
+  return {
+    interrupt () { child.kill('SIGINT') },
+    done: closed.then(([status]) => ({ status: status as number | null, stdout, stderr }))
+  }
+}
+
+/** Runs a script to its end. */
+export async function runScript (t: TestLike, script: 'play' | 'simulate', args: readonly string[]) {
+  return await startScript(t, script, args).done
+}

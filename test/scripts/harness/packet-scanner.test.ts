@@ -1,0 +1,54 @@
+import { parser, type Packet } from 'mqtt-packet'
+import t from 'tap'
+import { encodeConnect, encodePublish, FrameScanner, PINGREQ, PUBACK } from '../../../scripts/harness/packet-scanner.ts'
+
+function parse (bytes: Buffer): Packet[] {
+  const packets: Packet[] = []
+  const decoder = parser()
+  decoder.on('packet', (packet) => packets.push(packet))
+  decoder.on('error', (error) => { throw error })
+  decoder.parse(bytes)
+  return packets
+}
+
+t.test('what is encoded is what another implementation decodes', (t) => {
+  const payload = Buffer.alloc(300, 'x')
+  const publish = encodePublish('vital/a', payload, 515)
+  const [connect, first, second, ping] = parse(Buffer.concat([
+    encodeConnect('someone', 60), publish.packet, encodePublish('vital/b', Buffer.from('{}')).packet, PINGREQ
+  ]))
+  t.match(connect, { cmd: 'connect', clientId: 'someone', keepalive: 60, clean: true, protocolVersion: 4 })
+  t.match(first, { cmd: 'publish', topic: 'vital/a', qos: 1, messageId: 515, dup: false, retain: false })
+  t.same(first?.cmd === 'publish' && first.payload, payload)
+  t.same(publish.packet.subarray(publish.payloadAt), payload, 'the payload can be found in place')
+  t.match(second, { cmd: 'publish', topic: 'vital/b', qos: 0 })
+  t.match(ping, { cmd: 'pingreq' })
+  t.end()
+})
+
+t.test('frames are found wherever TCP cuts them', (t) => {
+  const long = Buffer.concat([Buffer.from([0x30, 0xc8, 0x01]), Buffer.alloc(200, 7)])
+  const bytes = Buffer.concat([
+    Buffer.from([0x20, 2, 0, 5, PUBACK, 2, 0, 1, PUBACK, 2, 1, 0, 0xd0, 0]), long, Buffer.from([PUBACK, 2, 255, 255])
+  ])
+  const expected = [[0x20, 5], [PUBACK, 1], [PUBACK, 256], [0xd0, 0], [0x30, 0x0707], [PUBACK, 65535]]
+  for (let size = 1; size <= bytes.length; size++) {
+    const scanner = new FrameScanner()
+    const found: number[][] = []
+    for (let at = 0; at < bytes.length; at += size) {
+      const chunk = bytes.subarray(at, at + size)
+      scanner.scan(chunk, chunk.length, (type, word) => found.push([type, word]))
+    }
+    t.same(found, expected, `in pieces of ${size}`)
+  }
+  t.end()
+})
+
+t.test('bytes behind the end are those of an earlier read', (t) => {
+  const scanner = new FrameScanner()
+  const chunk = Buffer.from([PUBACK, 2, 0, 1, PUBACK, 2, 0, 2])
+  let count = 0
+  scanner.scan(chunk, 6, () => count++)
+  t.equal(count, 1)
+  t.end()
+})

@@ -1,0 +1,43 @@
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { runBackup, runRestore } from '../../../../scripts/operate/backup/command.ts'
+import { waitFor } from '../../../helpers/embedded.ts'
+import { connectClient, readLedger } from '../../../helpers/gateway.ts'
+import { createTestDir } from '../../../helpers/postgres.ts'
+import { drained, startCuts, startEmbeddedGateway } from './embedded-gateway.ts'
+import { runOperated } from '../../../helpers/operator.ts'
+
+t.test('readings of an erased device that lie in the spool of the backup do not come back', { timeout: 120_000 }, async (t) => {
+  const dir = await createTestDir(t)
+  const [dataDir, to, restored] = [join(dir, 'data'), join(dir, 'backup'), join(dir, 'restored')]
+  const gateway = await startEmbeddedGateway(t, dataDir, { VITAL_COMMIT_TIMEOUT_MS: '200' })
+  const client = await connectClient(t, gateway.mqttPort)
+  await client.publishAsync('vital/kept', '{"timestamp":1}', { qos: 1 })
+  const cuts = startCuts(gateway.connectionString, { cutMs: 8000, openMs: 0 })
+  await sleep(100)
+  for (const device of ['gone', 'kept']) for (const timestamp of [2, 3]) await client.publishAsync(`vital/${device}`, JSON.stringify({ timestamp }), { qos: 1 })
+  const answer = await runOperated(runBackup, ['--to', to], { VITAL_DATA_DIR: dataDir })
+  t.match(answer, { status: 0, stdout: /^readings +1 /m }, answer.stderr)
+  t.ok((await readLedger(gateway.httpUrl)).pending >= 4, 'they wait in the spool')
+  await cuts.stop()
+  await drained(gateway.httpUrl)
+  await waitFor('the spool is empty', async () => (await fetch(`${gateway.httpUrl}/vital-data/gone`, { method: 'DELETE' })).status === 200)
+  await client.endAsync()
+  await gateway.stop()
+  await saveErasures(t, dataDir, restored)
+  t.match(await runOperated(runRestore, ['--from', to, '--to', restored], {}), { status: 0, stdout: /^erased again +gone +2 readings/m }, 'found where the restore goes')
+  const again = await startEmbeddedGateway(t, restored)
+  await drained(again.httpUrl)
+  t.same(await again.query('select device, count(*)::int as n from readings group by 1'), [{ device: 'kept', n: 3 }])
+})
+
+/** As a person who has only the record left. */
+async function saveErasures (t: Test, from: string, to: string): Promise<void> {
+  const text = await readFile(join(from, 'erasures.jsonl'), 'utf8')
+  await mkdir(to)
+  await writeFile(join(to, 'erasures.jsonl'), text)
+  await rm(from, { recursive: true })
+  t.match(text, /"device":"gone"/)
+}
