@@ -1,5 +1,6 @@
 import type { Fault } from '../schemas/fault.ts'
 import type { Reason } from '../schemas/reason.ts'
+import type { Transport } from '../schemas/transport.ts'
 
 /** One validated reading, ready to be stored. Identity: `device`, `timeUs`, `hash`. */
 export interface ReadingRow {
@@ -21,7 +22,7 @@ export interface DeadLetterRow {
   /** UUID given by the gateway, so that a batch can be retried without doubling its letters. */
   readonly id: string
   readonly receivedAtMs: number
-  readonly transport: string
+  readonly transport: Transport
   readonly topic: string | null
   readonly clientId: string | null
   readonly device: string | null

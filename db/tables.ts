@@ -1,5 +1,6 @@
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
 import type { Role } from '../schemas/principal.ts'
+import type { Transport } from '../schemas/transport.ts'
 
 /**
  * `timestamptz`. A `Date` holds milliseconds, the column microseconds: where the exact value matters, select
@@ -45,7 +46,7 @@ export interface DeviceCountsTable {
 export interface DeadLettersTable {
   id: string
   received_at: Timestamp
-  transport: string
+  transport: Transport
   topic: string | null
   client_id: string | null
   device: string | null

@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import Type, { type Static } from 'typebox'
 import { FaultSchema } from './fault.ts'
 import { REASONS } from './reason.ts'
+import { TRANSPORTS } from './transport.ts'
 import { PAGE_COUNT_MAX, PAGE_OFFSET_MAX } from './vital-data.ts'
 
 const second = (description: string) => Type.Optional(Type.Integer({ minimum: 0, maximum: 253_402_300_799, description: `${description}, Unix seconds` }))
@@ -23,7 +24,7 @@ const orNull = (description: string) => Type.Union([Type.String(), Type.Null()],
 const summary = {
   id: Type.String({ format: 'uuid' }),
   receivedAt: Type.Number({ description: 'When the gateway received it, Unix seconds', examples: [1735689600.25] }),
-  transport: Type.String({ description: 'mqtt, http or spool' }),
+  transport: Type.Enum([...TRANSPORTS], { description: 'How the input came in' }),
   topic: orNull('MQTT topic; null over HTTP'),
   clientId: orNull('MQTT client id; null over HTTP'),
   deviceId: orNull('null where the topic names no valid device'),

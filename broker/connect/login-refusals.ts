@@ -6,6 +6,7 @@
  * credential and nothing of one: an id only once a principal of it was found, or the signature of its token was verified.
  */
 import type { Logger } from 'pino'
+import type { ClientTransport } from '../../schemas/transport.ts'
 import { createOccasional } from '../log-throttle.ts'
 
 /** A closed list; also the label of a metric. */
@@ -32,7 +33,7 @@ type RefusalCounts = Readonly<Record<LoginRefusal, number>>
 
 /** What is told of one; no credential. */
 export interface LoginRefusalNote {
-  readonly transport: 'mqtt' | 'http'
+  readonly transport: ClientTransport
   readonly reason: LoginRefusal
   readonly remoteAddress: string | undefined
   readonly clientId?: string

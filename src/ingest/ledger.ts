@@ -7,13 +7,11 @@
  * what it became. `pending` is not computed from the other terms, or the equation could never fail: the batcher and the replayer count it.
  */
 import type { RefusalReason, Reason } from '../../schemas/reason.ts'
+import type { Transport } from '../../schemas/transport.ts'
 import type { Submission } from './submission.ts'
 
-/** `spool`: what an earlier run left in the spool; its own transports were counted then. */
-export const TRANSPORTS = ['mqtt', 'http', 'spool'] as const
-export type Transport = typeof TRANSPORTS[number]
-
-interface Account {
+/** What became of the readings of one transport. */
+export interface Account {
   received: number
   stored: number
   duplicate: number

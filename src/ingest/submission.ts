@@ -1,6 +1,6 @@
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import type { Fault } from '../../schemas/fault.ts'
-import type { Transport } from './ledger.ts'
+import type { Transport } from '../../schemas/transport.ts'
 
 /** A reading that the database itself refused, found by bisection. */
 export interface DatabaseRejection {

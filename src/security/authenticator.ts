@@ -12,6 +12,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Authentication, Credentials } from '../../broker/connect/authentication.ts'
 import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
 import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
+import type { ClientTransport } from '../../schemas/transport.ts'
 import type { AccessMode } from './access.ts'
 import type { Answer, Directory, KnownPassword, KnownPrincipal } from './directory.ts'
 import type { Asker, Passwords } from './passwords.ts'
@@ -25,7 +26,7 @@ const OVERLOADED: Authentication = { status: 'unavailable', isOverloaded: true }
 
 /** What a login came over, and how it ended; counted. */
 export interface Login {
-  readonly transport: 'mqtt' | 'http'
+  readonly transport: ClientTransport
   readonly outcome: Authentication['status']
 }
 

@@ -3,6 +3,7 @@
  * a message until it is acknowledged or refused, and sends it again when it is not.
  */
 import assert from 'node:assert/strict'
+import type { ClientTransport } from '../../../schemas/transport.ts'
 import type { HttpOutcome } from '../../../src/ingest/outcome.ts'
 import type { Verdict } from '../../../broker/ingest.ts'
 import type { FakeDatabase, Poison } from './database.ts'
@@ -23,7 +24,7 @@ interface Element {
 }
 
 interface Message {
-  readonly transport: 'mqtt' | 'http'
+  readonly transport: ClientTransport
   readonly device: string
   readonly elements: readonly Element[]
   readonly payload: Buffer
@@ -146,7 +147,7 @@ export class Traffic {
     return message
   }
 
-  #element (device: string, transport: 'mqtt' | 'http'): Element {
+  #element (device: string, transport: ClientTransport): Element {
     const random = this.#random
     const id = this.#elements.length
     const isValid = !random.chance(transport === 'http' ? 0.02 : 0.08)

@@ -18,7 +18,7 @@
 import { promisify } from 'node:util'
 import { deflateRaw, deflateRawSync, inflateRaw, inflateRawSync } from 'node:zlib'
 import type { DeadLetterRow, ReadingRow } from '../../../../db/rows.ts'
-import { type Transport, TRANSPORTS } from '../../ledger.ts'
+import { type Transport, TRANSPORTS } from '../../../../schemas/transport.ts'
 import { toRowAt } from '../../reading-row.ts'
 import { SpoolError } from './spool-error.ts'
 

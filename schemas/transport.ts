@@ -1,0 +1,7 @@
+/** How a reading comes in. gRPC and others join here. */
+export const CLIENT_TRANSPORTS = ['mqtt', 'http'] as const
+export type ClientTransport = typeof CLIENT_TRANSPORTS[number]
+
+/** With `spool`: what an earlier run left in the spool; its own transport was counted then. */
+export const TRANSPORTS = [...CLIENT_TRANSPORTS, 'spool'] as const
+export type Transport = typeof TRANSPORTS[number]
