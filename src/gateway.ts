@@ -3,7 +3,6 @@ import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { Registry } from 'prom-client'
 import { createBroker } from '../broker/broker.ts'
 import { createDatabase, type Database } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
@@ -27,7 +26,14 @@ import { type Disk, realDisk } from './ingest/journal/spool/disk.ts'
 import { openSpool, type Spool } from './ingest/journal/spool/spool.ts'
 import { createSpoolWatch } from './ingest/journal/spool/spool-watch.ts'
 import { createMaintenance } from './operations/scheduler.ts'
-import { createMetrics } from './metrics/metrics.ts'
+import { addIngestMetrics } from './ingest/ingest-metrics.ts'
+import { addJournalMetrics } from './ingest/journal/journal-metrics.ts'
+import { addProcessMetrics, createMetrics } from './metrics/metrics.ts'
+import { addOperationsMetrics } from './operations/operations-metrics.ts'
+import { addReadsMetrics } from './reads/reads-metrics.ts'
+import { addSecurityMetrics } from './security/security-metrics.ts'
+import { addBrokerMetrics } from './transport/broker-metrics.ts'
+import { addTransportMetrics } from './transport/transport-metrics.ts'
 import { connectWhenever } from './operations/connect-database.ts'
 import { createErasureJournal } from './operations/erasure-journal.ts'
 import { fitConnections } from './operations/descriptors.ts'
@@ -171,7 +177,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       commit: journal.commit,
       monotonicMs: clock.monotonicMs,
       onPressure: (isClosed) => isClosed ? broker.pauseReading() : broker.resumeReading(),
-      onBatch: (batch) => metrics.observeBatch(batch),
+      onBatch: (batch) => observers.observeBatch(batch),
       onSpooled: (units) => replayer.add(units)
     })
     const replayer = new Replayer({ ...config, spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
@@ -181,7 +187,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       ledger,
       clock,
       nameHints,
-      onDurable: (durationMs) => metrics.observeAck(durationMs),
+      onDurable: (durationMs) => observers.observeAck(durationMs),
       fanOut: (device, payload) => broker.publish({ topic: `vital/${device}`, payload, qos: 1 })
     })
     const broker = createBroker({
@@ -211,30 +217,23 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       logger
     })
     const warnings = () => [...config.warnings, ...databaseWarnings, ...partitions.warnings(), ...transport.warnings(), ...security.warnings(), ...clock.warnings(), ...caps.warnings(), ...refusedLetters.warnings(), ...toWarnings(circuit, spool)]
-    const metrics = createMetrics(new Registry(), {
-      startedAtMs: clock.nowMs(),
-      ledger,
-      nearMissNames: nameHints.count,
-      pending: () => batcher.pending + replayer.pending,
-      bufferBytes: () => batcher.bytes,
-      circuitState: () => circuit.state,
-      isReadingStopped: () => batcher.isClosed,
-      spool: () => ({ bytes: spool.bytes, status: spool.status, readings: replayer.pending, replayed: replayer.replayed, damage: spool.damage.stretches, setAside: spool.setAsideFiles }),
-      deadLetters: () => caps.usage,
-      retention: retention.removed,
-      deviceOrder: () => pages,
-      reads: () => budget,
-      warnings: () => warnings().length,
-      clockDifferenceS: clock.differenceS,
-      lettersRefused: refusedLetters.count,
-      lettersDropped: refusedLetters.dropped,
-      security: security.statistics,
-      mqtt: () => ({ ...broker.statistics(), ...transport.statistics() })
-    })
+    const startedAtMs = clock.nowMs()
+    const metrics = createMetrics()
+    addProcessMetrics(metrics)
+    addOperationsMetrics(metrics, () => ({
+      startedAtMs, warnings: warnings().length, clockDifferenceS: clock.differenceS(), retention: retention.removed()
+    }))
+    const observers = addIngestMetrics(metrics, () => ({
+      ledger, pending: batcher.pending + replayer.pending, batcher, caps, nearMissNames: nameHints.count()
+    }))
+    addJournalMetrics(metrics, () => ({ circuit, spool, replayer, refusedLetters }))
+    addReadsMetrics(metrics, () => ({ budget, pages }))
+    addSecurityMetrics(metrics, security.statistics)
+    addTransportMetrics(metrics, transport.statistics)
+    addBrokerMetrics(metrics, broker.statistics)
     const http = transport.createHttp(broker.accept, security.authenticateHttp, {
       ingest: ingest.acceptPost,
       requestsPerSecondMax: config.httpRequestsPerSecondMax,
-      onLimited: () => { metrics.countLimited() },
       refusals: security.refusals,
       ...reads,
       erase: erasure.erase,

@@ -1,11 +1,9 @@
 /** What the README promises about names is compared with the code that has them. */
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { Registry } from 'prom-client'
 import t from 'tap'
 import { EnvironmentSchema } from '../schemas/environment.ts'
-import { Ledger } from '../src/ingest/ledger.ts'
-import { createMetrics, type MetricsSources } from '../src/metrics/metrics.ts'
+import { describeMetrics } from '../src/metrics/describe.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
@@ -28,8 +26,7 @@ t.test('every environment variable stands in the README and in .env.example, wit
 })
 
 t.test('every metric of ours stands in the README, with its labels', (t) => {
-  const registry = new Registry()
-  createMetrics(registry, { ledger: new Ledger() } as MetricsSources)
+  const { registry } = describeMetrics()
   const rows = new Map(tableOf('metrics').map(([name, type, labels]) => [name, { type, labels }]))
   const metrics = registry.getMetricsAsArray().filter(({ name }) => name.startsWith('vital_'))
   t.ok(metrics.length > 20)

@@ -9,11 +9,11 @@ import { readPrincipalState } from '../../db/queries/read-principal-state.ts'
 import { selectChangedPrincipals } from '../../db/queries/select-changed-principals.ts'
 import type { Tables } from '../../db/tables.ts'
 import type { Broker } from '../../broker/broker.ts'
-import { type LoginRefusalCounts, LoginRefusals } from '../../broker/connect/login-refusals.ts'
+import { LoginRefusals } from '../../broker/connect/login-refusals.ts'
 import { createOccasional } from '../../broker/log-throttle.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import { createAccess } from './access.ts'
-import { createAuthenticator, type Login } from './authenticator.ts'
+import { createAuthenticator } from './authenticator.ts'
 import { createChanges } from './changes.ts'
 import { createDirectory } from './directory.ts'
 import { createKeySet, type KeySet } from './key-sets.ts'
@@ -21,6 +21,7 @@ import { createPasswords } from './passwords.ts'
 import { tokenKeyOf } from './proofs.ts'
 import { createReviews } from './reviews.ts'
 import { toDigestBytes } from './secrets.ts'
+import type { SecurityStatistics } from './security-metrics.ts'
 import { createTokens } from './tokens.ts'
 
 /** Tokens that are trusted. */
@@ -45,21 +46,6 @@ interface SecurityOptions {
   /** Whose connections end with their credentials. */
   readonly broker: () => Pick<Broker, 'disconnect' | 'principals' | 'review'>
   readonly logger: Logger
-}
-
-/** How often one login outcome came, by transport. */
-export type LoginCounts = Readonly<Record<Login['transport'], Readonly<Record<Login['outcome'], number>>>>
-
-/** What metrics read of this folder. */
-export interface SecurityStatistics {
-  readonly logins: LoginCounts
-  readonly refusals: LoginRefusalCounts
-  /** Anyone may do everything. */
-  readonly isOpen: boolean
-  readonly principalsKnown: number
-  readonly passwordsWaiting: number
-  /** Since the keys of the tokens' issuer were read; 0 without an issuer. */
-  readonly keysAgeS: number
 }
 
 const FAILURES_LOG_INTERVAL_MS = 10_000

@@ -7,9 +7,10 @@ import type { Config } from '../config/config.ts'
 import type { HttpAuthenticate } from '../http/authentication.ts'
 import { createHttpServer, type HttpServerOptions } from '../http/server.ts'
 import { createTls } from './tls.ts'
+import type { TransportStatistics } from './transport-metrics.ts'
 
 type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' | 'httpConnectionsMax' | 'transport'>
-type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
+type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'onLimited' | 'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
 
 /**
  * How the gateway is reached: which listeners there are, with what below them.
@@ -28,13 +29,22 @@ export async function createTransport ({ config, logger }: { config: TransportOp
   }
 
   let webSockets: WebSockets | null = null
+  let requestsLimited = 0
 
   /** HTTP, with MQTT over WebSocket, and metrics and health on a server of their own where that is configured. */
   function createHttp (accept: Broker['accept'], authenticate: HttpAuthenticate, options: HttpOptions) {
     webSockets = createWebSockets({
       onConnection: accept, origins: transport.webSocketOrigins, limits: { ...DEFAULT_LIMITS, packetBytesMax }, logger
     })
-    const shared = { ...options, origins: transport.webSocketOrigins, tls, isProxy, bodyBytesMax: packetBytesMax, connectionsMax: config.httpConnectionsMax }
+    const shared = {
+      ...options,
+      origins: transport.webSocketOrigins,
+      tls,
+      isProxy,
+      bodyBytesMax: packetBytesMax,
+      connectionsMax: config.httpConnectionsMax,
+      onLimited () { requestsLimited++ }
+    }
     const publicServer = createHttpServer({
       ...shared, host, port: config.httpPort, webSockets, authenticate, part: admin === null ? 'all' : 'public'
     })
@@ -68,8 +78,11 @@ export async function createTransport ({ config, logger }: { config: TransportOp
     /** Takes renewed certificates; what there is stays when they cannot be used. */
     reload: async (): Promise<void> => { await tls?.reload() },
     warnings: (): string[] => tls?.warnings() ?? [],
-    /** For metrics. */
-    statistics: () => ({ webSocketsRefused: webSockets?.refused ?? 0, certificateExpiresAtMs: tls?.expiresAtMs() ?? null })
+    statistics: (): TransportStatistics => ({
+      requestsLimited,
+      webSocketsRefused: webSockets?.refused ?? 0,
+      certificateExpiresAtMs: tls?.expiresAtMs() ?? null
+    })
   }
 }
 

@@ -1,0 +1,37 @@
+import type { Metrics } from '../../metrics/metrics.ts'
+import { CIRCUIT_STATES, type Circuit } from './circuit.ts'
+import type { RefusedLetters } from './refused-letters.ts'
+import type { Replayer } from './replayer.ts'
+import { SPOOL_STATUSES, type Spool } from './spool/spool.ts'
+
+interface JournalStatistics {
+  readonly circuit: Pick<Circuit, 'state'>
+  readonly spool: Pick<Spool, 'bytes' | 'status' | 'setAsideFiles' | 'damage'>
+  readonly replayer: Pick<Replayer, 'pending' | 'replayed'>
+  readonly refusedLetters: Pick<RefusedLetters, 'count' | 'dropped'>
+}
+
+export function addJournalMetrics (metrics: Metrics, read: () => JournalStatistics): void {
+  metrics.gauge('vital_database_up', '1 while PostgreSQL takes batches', () => read().circuit.state === 'closed' ? 1 : 0)
+  metrics.stateGauge('vital_circuit_state', '1 for the state that the circuit to PostgreSQL is in', CIRCUIT_STATES,
+    () => read().circuit.state)
+  metrics.gauge('vital_spool_bytes', 'Bytes in the disk spool', () => read().spool.bytes)
+  metrics.stateGauge('vital_spool_state', '1 for the state that the disk spool is in', SPOOL_STATUSES,
+    () => read().spool.status)
+  metrics.gauge('vital_spool_readings',
+    'Readings in the disk spool: acknowledged, not yet in PostgreSQL; part of vital_readings_pending',
+    () => read().replayer.pending)
+  metrics.gauge('vital_spool_set_aside',
+    'Readings that PostgreSQL did not take by themselves; each is kept in a file in the directory of the spool',
+    () => read().spool.setAsideFiles)
+  metrics.counter('vital_spool_replayed_readings_total', 'Readings brought from the spool into PostgreSQL',
+    () => read().replayer.replayed)
+  metrics.counter('vital_spool_damaged_stretches_total',
+    'Places of the spool that the disk destroyed; their files are kept aside', () => read().spool.damage.stretches)
+  metrics.counter('vital_dead_letters_refused_total',
+    'Dead letters that the database refused; they are kept in a file of the data directory',
+    () => read().refusedLetters.count())
+  metrics.counter('vital_dead_letters_dropped_total',
+    'Dead letters that the database refused and that are gone, because their file was full',
+    () => read().refusedLetters.dropped())
+}

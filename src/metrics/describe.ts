@@ -1,0 +1,26 @@
+import { addBrokerMetrics } from '../transport/broker-metrics.ts'
+import { addTransportMetrics } from '../transport/transport-metrics.ts'
+import { addIngestMetrics } from '../ingest/ingest-metrics.ts'
+import { addJournalMetrics } from '../ingest/journal/journal-metrics.ts'
+import { addOperationsMetrics } from '../operations/operations-metrics.ts'
+import { addReadsMetrics } from '../reads/reads-metrics.ts'
+import { addSecurityMetrics } from '../security/security-metrics.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
+
+/**
+ * A registry with every metric of the gateway, without a gateway: for the reference table. Names, labels, help texts and
+ * types can be read of it; a scrape of it throws, for there is nothing to read values from. Metrics of the process are
+ * left out: they are prom-client's.
+ */
+export function describeMetrics (): Metrics {
+  const metrics = createMetrics()
+  const unread = (): never => { throw new Error('this registry describes metrics and has no values') }
+  addOperationsMetrics(metrics, unread)
+  addIngestMetrics(metrics, unread)
+  addJournalMetrics(metrics, unread)
+  addReadsMetrics(metrics, unread)
+  addSecurityMetrics(metrics, unread)
+  addTransportMetrics(metrics, unread)
+  addBrokerMetrics(metrics, unread)
+  return metrics
+}

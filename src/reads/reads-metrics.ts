@@ -1,0 +1,20 @@
+import type { Metrics } from '../metrics/metrics.ts'
+import type { SortedPages } from './latest-order/sorted-pages.ts'
+import type { ReadBudget } from './read-budget.ts'
+
+interface ReadsStatistics {
+  readonly budget: Pick<ReadBudget, 'waiting' | 'bytes' | 'refused'>
+  readonly pages: Pick<SortedPages, 'isTrusted' | 'devices'>
+}
+
+export function addReadsMetrics (metrics: Metrics, read: () => ReadsStatistics): void {
+  metrics.gauge('vital_device_order_trusted',
+    '1 while sorted pages are picked in memory; at 0 PostgreSQL sorts all devices for each',
+    () => read().pages.isTrusted ? 1 : 0)
+  metrics.gauge('vital_device_order_devices', 'Devices whose order is kept in memory', () => read().pages.devices)
+  metrics.gauge('vital_reads_waiting', 'Reads that wait for their turn', () => read().budget.waiting)
+  metrics.gauge('vital_read_bytes', 'Bytes of answers that were read and that no client took yet',
+    () => read().budget.bytes)
+  metrics.counter('vital_reads_refused_total', 'Reads answered 503 because their turn did not come in time',
+    () => read().budget.refused)
+}
