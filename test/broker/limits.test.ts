@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t, { type Test } from 'tap'
-import { LIMIT_NAMES, type LimitName } from '../../broker/limit-hits.ts'
-import { DEFAULT_LIMITS } from '../../broker/limits.ts'
+import type { LimitName } from '../../broker/limit-hits.ts'
+import type { DEFAULT_LIMITS } from '../../broker/limits.ts'
 import { RateLimiter } from '../../broker/publish/rate-limiter.ts'
 import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from '../helpers/broker.ts'
 
@@ -13,34 +11,6 @@ const REFUSED = 128
 const range = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
 const hitsOf = ({ broker }: TestBroker, limit: LimitName) => broker.statistics().limitHits.get(limit)
 const start = (t: Test, limits: Partial<typeof DEFAULT_LIMITS>) => startBroker(t, { answer: durable, limits })
-
-t.test('every limit and every name of a limit stands in the README, with its default', async (t) => {
-  const readme = readFileSync(join(import.meta.dirname, '../../broker/README.md'), 'utf8')
-  const [, table = ''] = /<!-- limits:begin -->\n([^]*?)<!-- limits:end -->/.exec(readme) ?? []
-  const rows = table.trim().split('\n').slice(2).map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim()))
-  const defaults = new Map(rows.map(([name, byDefault]) => [name, byDefault]))
-  for (const [name, value] of Object.entries(DEFAULT_LIMITS)) {
-    const told = typeof value === 'number'
-      ? String(value)
-      : `${value.freeMax} free, then ${value.delayMs} to ${value.delayMsMax}, forgotten after ${value.forgetMs}, ${value.keysMax} keys`
-    t.equal(defaults.get(`\`${name}\``), told, name)
-  }
-  t.equal(rows.length, Object.keys(DEFAULT_LIMITS).length, 'no other stands there')
-  const metrics = new Set(rows.flatMap(([, , metric = '']) => [...metric.matchAll(/`(\w+)`/g)].map(([, name]) => name)))
-  for (const name of LIMIT_NAMES) t.ok(metrics.has(name), name)
-})
-
-t.test('every attack in the README names a test that there is', async (t) => {
-  const root = join(import.meta.dirname, '../..')
-  const [, table = ''] = /<!-- attacks:begin -->\n([^]*?)<!-- attacks:end -->/.exec(readFileSync(join(root, 'broker/README.md'), 'utf8')) ?? []
-  const rows = table.trim().split('\n').slice(2)
-  t.ok(rows.length > 15)
-  for (const row of rows) {
-    const tests = [...row.matchAll(/\[([^\]]+)\]\(\.\.\/(test\/[\w./-]+)\)/g)]
-    t.ok(tests.length > 0, row)
-    for (const [, name, path] of tests) t.ok(readFileSync(join(root, path!), 'utf8').replaceAll("\\'", "'").includes(name!), `${path}: ${name}`)
-  }
-})
 
 t.test('a bucket gives its burst at once and its rate from then on', async (t) => {
   const limiter = new RateLimiter({ messagesPerSecondMax: 100, bytesPerSecondMax: 10_000 }, 0)

@@ -1,7 +1,5 @@
-/** Every rule of what a client may send, driven over every transport, whole and in pieces; the table in broker/README.md has them all. */
+/** Every rule of what a client may send, driven over every transport, whole and in pieces. */
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket from 'mqtt-packet'
@@ -252,11 +250,7 @@ t.test('what MQTT allows is let in', async (t) => {
   t.equal(test.broker.statistics().malformedPackets, 0)
 })
 
-t.test('the table in the README, the rules and the cases are the same', (t) => {
-  const readme = readFileSync(join(import.meta.dirname, '../../broker/README.md'), 'utf8')
-  const [, table = ''] = /<!-- packets:begin -->\n([^]*?)<!-- packets:end -->/.exec(readme) ?? []
-  const rows = table.trim().split('\n').slice(2).map((line) => line.split('|').slice(1, 3).map((cell) => cell.trim()))
-  t.strictSame(rows, Object.entries(MALFORMED).map(([name, clause]) => [`\`${name}\``, clause]))
+t.test('every rule has a case, and each case breaks its rule', (t) => {
   t.strictSame([...new Set(CASES.map(({ breaks }) => breaks))].sort(), Object.keys(MALFORMED).sort(), 'each has a case')
   for (const { what, breaks, bytes } of CASES) {
     if (breaks === 'connect_missing' || breaks === 'connect_again') continue

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { STATUS_CODES } from 'node:http'
 import { connect } from 'node:net'
 import { once } from 'node:events'
@@ -7,15 +6,6 @@ import { REASONS } from '../../schemas/reason.ts'
 import type { HttpOutcome } from '../../src/ingest/outcome.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS } from '../../src/http/errors.ts'
 import { expectError, sendRaw, startHttpServer, until } from '../helpers/http-server.ts'
-
-const README = new URL('../../README.md', import.meta.url)
-
-t.test('README.md lists the catalogue', async (t) => {
-  const section = /^## Errors\n(.*?)(?=^## |$(?![^]))/ms.exec(readFileSync(README, 'utf8'))?.[1] ?? ''
-  const listed = [...section.matchAll(/^\| `(VITAL_[A-Z_]+)` \| (\d{3}) \| \S.*\|$/gm)].map(([, code, status]) => `${code} ${status}`)
-  const catalogue = Object.values(HTTP_ERRORS).map((HttpError) => new HttpError()).map(({ code, statusCode }) => `${code} ${statusCode}`)
-  t.strictSame(listed.sort(), catalogue.sort())
-})
 
 t.test('every error has a status that Node names, a code of its own and a message', async (t) => {
   const errors = Object.values(HTTP_ERRORS).map((HttpError) => new HttpError())
