@@ -31,7 +31,7 @@ export function copyProgram (dir: string): Program {
     gateway: join(dist, 'src', 'main.js'),
     preload: join(scripts, 'fuzz', 'checks', 'collect-garbage.js'),
     attacker: join(scripts, 'fuzz', 'sessions', 'attacker.js'),
-    publisher: join(scripts, 'chaos', 'devices', 'publisher.js'),
+    publisher: join(scripts, 'harness', 'devices', 'publisher.js'),
     reader: join(scripts, 'fuzz', 'checks', 'reader.js')
   }
 }

@@ -23,6 +23,8 @@ const CALM_MS_MAX = 5000
 /** Of the last third over the middle third of the first half, when every cache and pool is as large as it gets. */
 const RSS_GROWTH_MIB_MAX = 64
 const RSS_POLL_MS = 1000
+/** Five minutes: in less, one replay of large readings moves the median of a third. */
+const JUDGED_SAMPLES_MIN = 300
 
 /** Principals of one revocation; a few of them are connected. */
 const REVOKED = [1, 100, 5000]
@@ -170,5 +172,6 @@ function judgeMemory (rig: Rig, rssMiB: readonly number[]): void {
   const [middle, last] = [median(rssMiB.slice(third, 2 * third)), median(rssMiB.slice(2 * third))]
   rig.figures['rssMiBMiddle'] = middle
   rig.figures['rssMiBLast'] = last
+  if (rssMiB.length < JUDGED_SAMPLES_MIN) return
   rig.verdict('growth of resident memory over the first half', last - middle, RSS_GROWTH_MIB_MAX, 'MiB')
 }

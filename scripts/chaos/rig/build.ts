@@ -33,7 +33,7 @@ export function prepareProgram ({ dir, isBuilding }: { dir: string, isBuilding: 
   return {
     gateway: join(app, 'dist', 'src', 'main.js'),
     gatewayUnderTest: join(chaos, 'rig', 'gateway-under-test.js'),
-    publisher: join(chaos, 'devices', 'publisher.js'),
+    publisher: join(app, 'dist', 'scripts', 'harness', 'devices', 'publisher.js'),
     subscriber: join(chaos, 'devices', 'subscriber.js')
   }
 }
