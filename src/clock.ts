@@ -45,8 +45,11 @@ export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
     monotonicMs,
     nowMs,
     differenceS,
-    /** Whether PostgreSQL's clock was read and the later of both was ever set. Until then nothing is refused for being ahead. */
-    isConfirmed: () => offsetMs !== null && nowMs() >= CLOCK_SET_MS_MIN,
+    /**
+     * Whether PostgreSQL's clock was read and the later of both was ever set. Until then nothing is refused for being ahead.
+     * @param atMs - of {@link nowMs}; reading two clocks again would cost each message 0.1 µs
+     */
+    isConfirmed: (atMs: number) => offsetMs !== null && atMs >= CLOCK_SET_MS_MIN,
 
     /** Asks PostgreSQL once. @throws the error of pg */
     async read (pool: Pool): Promise<void> {

@@ -15,10 +15,10 @@ function create (startMs: number) {
 
 t.test('now is the later of both clocks, and PostgreSQL\'s goes on while it is away', (t) => {
   const { state, clock, warnings } = create(Date.UTC(2026, 0, 1))
-  t.notOk(clock.isConfirmed())
+  t.notOk(clock.isConfirmed(clock.nowMs()))
   t.equal(clock.nowMs(), Date.UTC(2026, 0, 1))
   clock.observe(Date.UTC(2026, 0, 4), 1000)
-  t.ok(clock.isConfirmed())
+  t.ok(clock.isConfirmed(clock.nowMs()))
   t.equal(clock.differenceS(), 3 * 86_400)
   state.monotonicMs += 5000
   state.ownMs += 5000
@@ -35,7 +35,7 @@ t.test('now is the later of both clocks, and PostgreSQL\'s goes on while it is a
 t.test('two clocks that were never set confirm nothing', (t) => {
   const { clock } = create(5000)
   clock.observe(6000, 1000)
-  t.notOk(clock.isConfirmed())
+  t.notOk(clock.isConfirmed(clock.nowMs()))
   t.end()
 })
 

@@ -52,7 +52,7 @@ export function decode (payload: Buffer, topicDevice: string | null, receivedAtM
   } catch {
     return refuseWhole(payload, topicDevice, 'invalid_json', `must be JSON: ${toParseMessage(text)}`)
   }
-  const source = { payload, topicDevice, receivedAtMs, nowS: isConfirmed ? receivedAtMs / 1000 : Infinity, losses: findLosses(text, value) }
+  const source = { payload, topicDevice, receivedAtMs, nowS: isConfirmed ? receivedAtMs / 1000 : Infinity, losses: findLosses(text, value, payload) }
   if (!Array.isArray(value)) {
     const result = toRow(value, '', source, true, -1)
     return 'timeUs' in result ? { rows: [result], refused: NOTHING } : { rows: NOTHING, refused: [result] }

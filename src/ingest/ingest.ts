@@ -53,7 +53,7 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
     const receivedAtMs = clock.nowMs()
     const { rows, refused } = publish.device === null
       ? toInvalidTopic(publish)
-      : decode(publish.payload, publish.device, receivedAtMs, clock.isConfirmed())
+      : decode(publish.payload, publish.device, receivedAtMs, clock.isConfirmed(receivedAtMs))
     ledger.received('mqtt', rows.length + refused.length)
     nameHints.observe(rows, receivedAtMs)
     const letters = refused.length === 0 ? NONE : toLetters(publish, refused, receivedAtMs)
@@ -96,7 +96,7 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
   /** One POST: all of its readings are stored, or none. See {@link import('./outcome.ts').HttpIngest}. */
   function acceptPost (payload: Buffer, settle: (outcome: HttpOutcome) => void, onlyDevice: string | null = null): void {
     const receivedAtMs = clock.nowMs()
-    const { rows, refused } = decode(payload, null, receivedAtMs, clock.isConfirmed())
+    const { rows, refused } = decode(payload, null, receivedAtMs, clock.isConfirmed(receivedAtMs))
     const count = rows.length + refused.length
     ledger.received('http', count)
     nameHints.observe(rows, receivedAtMs)

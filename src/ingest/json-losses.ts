@@ -11,10 +11,15 @@ import { walkJson } from './json-walk.ts'
 /** Every decimal of so many digits comes back from a double as it was (DBL_DIG). */
 const EXACT_DIGITS = 15
 
+const SPACE = 0x20
+const QUOTE = 0x22
+const COLON = 0x3a
+const BACKSLASH = 0x5c
+
 /** More levels are not counted, but walked. */
 const COUNTED_DEPTH_MAX = 40
 
-const TIMESTAMP = '"timestamp"'
+const TIMESTAMP = Buffer.from('"timestamp"')
 
 const TOO_PRECISE = 'must be a number that a double keeps digit by digit, as it keeps any of 15 digits; send a longer one as a string'
 const SECOND_NAME = 'is given twice'
@@ -25,46 +30,48 @@ export type Losses = ReadonlyMap<number, readonly Fault[]>
 /**
  * @param text - that JSON.parse took
  * @param value - what it made of it
+ * @param bytes - of the text, in UTF-8
  * @returns `null` where nothing was lost
  */
-export function findLosses (text: string, value: unknown): Losses | null {
+export function findLosses (text: string, value: unknown, bytes: Buffer): Losses | null {
   const isArray = Array.isArray(value)
-  const scanned = scan(text, isArray ? 2 : 1)
+  const scanned = scan(bytes, isArray ? 2 : 1)
   if (scanned === -1) return locate(text)
   const names = scanned % 2 === 1 ? countNames(value, 0) : isArray ? countFlat(value) : typeof value === 'object' && value !== null ? Object.keys(value).length : 0
   return names === scanned >> 1 ? null : locate(text)
 }
 
 /**
+ * Reads bytes, which takes half the time of `charCodeAt`; all that it looks for is ASCII, which no other character holds in UTF-8.
  * @param fieldDepth - brackets around a field of a reading
  * @returns twice the colons outside of strings, and one more where something nests deeper than that; -1 where a number is not kept
  */
-function scan (text: string, fieldDepth: number): number {
+function scan (bytes: Buffer, fieldDepth: number): number {
   let colons = 0
   let depth = 0
   let isNested = 0
-  const { length } = text
+  const { length } = bytes
   for (let at = 0; at < length; at++) {
-    const code = text.charCodeAt(at)
-    if (code === 0x22) {
+    const code = bytes[at]!
+    if (code === QUOTE) {
       for (at++; at < length; at++) {
-        const inner = text.charCodeAt(at)
-        if (inner === 0x22) break
-        if (inner === 0x5c) at++
+        const inner = bytes[at]!
+        if (inner === QUOTE) break
+        if (inner === BACKSLASH) at++
       }
     } else if (code >= 0x30 && code <= 0x39) {
       const start = at
       let digits = 1
       let hasExponent = false
       for (at++; at < length; at++) {
-        const inner = text.charCodeAt(at)
+        const inner = bytes[at]!
         if (inner >= 0x30 && inner <= 0x39) digits++
         else if (inner === 0x65 || inner === 0x45) hasExponent = true
         else if (inner !== 0x2e && !(hasExponent && (inner === 0x2b || inner === 0x2d))) break
       }
-      if ((digits > EXACT_DIGITS || hasExponent) && !(depth === fieldDepth && !hasExponent && isOfTimestamp(text, start)) && !isKept(text.slice(start, at))) return -1
+      if ((digits > EXACT_DIGITS || hasExponent) && !(depth === fieldDepth && !hasExponent && isOfTimestamp(bytes, start)) && !isKept(bytes.toString('latin1', start, at))) return -1
       at--
-    } else if (code === 0x3a) {
+    } else if (code === COLON) {
       colons++
     } else if (code === 0x7b || code === 0x5b) {
       if (++depth > fieldDepth) isNested = 1
@@ -76,12 +83,19 @@ function scan (text: string, fieldDepth: number): number {
 }
 
 /** It is rounded to the microsecond, and so has digits to spare. @param at - where its number begins */
-function isOfTimestamp (text: string, at: number): boolean {
-  if (text.startsWith(TIMESTAMP, at - TIMESTAMP.length - 1) && text.charCodeAt(at - 1) === 0x3a) return text.charCodeAt(at - TIMESTAMP.length - 2) !== 0x5c
-  const before = text.slice(Math.max(0, at - 40), at).trimEnd()
-  if (!before.endsWith(':')) return false
-  const name = before.slice(0, -1).trimEnd()
-  return name.endsWith(TIMESTAMP) && name.at(-TIMESTAMP.length - 1) !== '\\'
+function isOfTimestamp (bytes: Buffer, at: number): boolean {
+  let end = skipSpaceBefore(bytes, at)
+  if (bytes[end - 1] !== COLON) return false
+  end = skipSpaceBefore(bytes, end - 1)
+  const start = end - TIMESTAMP.length
+  for (let index = 0; index < TIMESTAMP.length; index++) if (bytes[start + index] !== TIMESTAMP[index]) return false
+  return bytes[start - 1] !== BACKSLASH
+}
+
+/** @returns where the spaces before `end` begin */
+function skipSpaceBefore (bytes: Buffer, end: number): number {
+  while (end > 0 && bytes[end - 1]! <= SPACE) end--
+  return end
 }
 
 /** Whether a double keeps the number, digit by digit. One that is too large for it is told elsewhere. */

@@ -1,9 +1,10 @@
 import t from 'tap'
 import { decode } from '../../src/ingest/decode.ts'
-import { findLosses } from '../../src/ingest/json-losses.ts'
+import { findLosses as findLossesIn } from '../../src/ingest/json-losses.ts'
 import { walkJson } from '../../src/ingest/json-walk.ts'
 import { createRandom } from '../helpers/random.ts'
 
+const findLosses = (text: string, value: unknown) => findLossesIn(text, value, Buffer.from(text))
 const NOW_MS = 1_750_300_000_000
 const errorsOf = (text: string) => decode(Buffer.from(text), 'ward-3', NOW_MS).refused.flatMap(({ errors }) => errors.map(({ path }) => path))
 
