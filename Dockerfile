@@ -11,7 +11,6 @@ COPY schemas schemas
 COPY broker broker
 COPY db db
 COPY src src
-# The operator's tools: docker compose exec gateway node dist/scripts/credentials.js list
 COPY scripts scripts
 RUN npm run build
 
@@ -32,11 +31,15 @@ RUN install --directory --owner=node --group=node --mode=0700 /var/lib/vital-gat
 COPY package.json ./
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
+# Recordings for vital-gateway play.
+COPY test/fixtures/bidmc test/fixtures/bidmc
 COPY scripts/compose/credentials.sh ./
+# docker compose exec gateway vital-gateway credentials list
+RUN ln -s /app/dist/scripts/vital-gateway.js /usr/local/bin/vital-gateway
 USER node
 # What the gateway keeps on local disk must outlive the container.
 VOLUME /var/lib/vital-gateway
 EXPOSE 1883 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.VITAL_ADMIN_PORT ?? process.env.VITAL_HTTP_PORT ?? 3000}/health/ready`, { signal: AbortSignal.timeout(4000) }).then((response) => process.exit(response.ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=32", "--heap-growing-percent=40", "--no-allocation-site-pretenuring", "dist/src/main.js"]
+CMD ["vital-gateway"]

@@ -95,7 +95,7 @@ t.test('every source is loaded by a test, or is where a process begins', (t) => 
   const texts = tests.map(({ text }) => text).join('\n')
   for (const { path } of sources) {
     const name = path.split('/').at(-1)!.replace(/\.ts$/, '')
-    const isProgram = /^(?:scripts\/(?:[^/]+|operate\/sbom|devices\/[^/]+)|src\/main)\.ts$/.test(path)
+    const isProgram = /^(?:scripts\/[^/]+|src\/main)\.ts$/.test(path)
     if (texts.includes(path) || texts.includes(`${name}.ts'`) || (isProgram && (texts.includes(`'${name}'`) || texts.includes(`/${name}'`)))) visit(path)
   }
   for (const { path } of sources) {

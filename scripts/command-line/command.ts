@@ -1,17 +1,10 @@
 import type { ParseArgsConfig } from 'node:util'
-import { type Config, createConfig, readEnvironment } from '../../src/config/config.ts'
-import { ConfigError } from '../../src/config/config-error.ts'
+import { type Config, readEnvironment } from '../../src/config/config.ts'
 import { parseArgsOnce } from './arguments.ts'
+import { OperatorError } from './operator-error.ts'
+import { type Print, toOperatorConfig } from './surroundings.ts'
 
-/** Something that the person at the terminal has to put right; its message says what. */
-export class OperatorError extends Error {
-  readonly code: 'OPERATOR_USAGE' | 'OPERATOR_FAILED'
-
-  constructor (code: OperatorError['code'], message: string, options?: ErrorOptions) {
-    super(message, options)
-    this.code = code
-  }
-}
+export { OperatorError, type Print, toOperatorConfig }
 
 /** @throws `OPERATOR_USAGE` */
 export function parseArguments<T extends ParseArgsConfig> (config: T) {
@@ -21,9 +14,6 @@ export function parseArguments<T extends ParseArgsConfig> (config: T) {
     throw new OperatorError('OPERATOR_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })
   }
 }
-
-/** Text for a person or a program, on stdout; a line end is added. */
-export type Print = (text: string) => void
 
 /** What a script is given. */
 export interface OperatorOptions {
@@ -52,15 +42,5 @@ export async function runOperatorScript (name: string, run: (options: OperatorOp
     const isUsage = error.code === 'OPERATOR_USAGE'
     process.stderr.write(`${name}: ${error.message}\n${isUsage ? `See npm run ${name} -- --help\n` : ''}`)
     process.exitCode = isUsage ? 2 : 1
-  }
-}
-
-/** @throws `OPERATOR_FAILED` for an environment that no gateway would start with */
-export function toOperatorConfig (readVariables: () => Readonly<Record<string, string | undefined>>): Config {
-  try {
-    return createConfig(readVariables())
-  } catch (cause) {
-    if (cause instanceof ConfigError) throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })
-    throw cause
   }
 }

@@ -6,9 +6,9 @@ umask 077
 
 make () { # ID ROLE FILE MODE
   [ -s "$3" ] && return
-  # It exists without its file where this was interrupted; then the secret that nobody has seen is replaced.
-  node dist/scripts/credentials.js add "$1" --role "$2" > "$3.new" ||
-    node dist/scripts/credentials.js rotate "$1" > "$3.new"
+  # It exists without its file where this was interrupted; then its secret was seen by nobody and is replaced.
+  vital-gateway credentials add "$1" --role "$2" > "$3.new" ||
+    vital-gateway credentials rotate "$1" > "$3.new"
   chmod "$4" "$3.new"
   mv "$3.new" "$3"
 }

@@ -1,30 +1,34 @@
-import { readFleetLogins, runFleetCommand, runScript } from './fleet/command.ts'
-import { UsageError } from './fleet/options.ts'
+import type { Command } from 'commander'
+import { usageError } from '../command-line/operator-error.ts'
+import type { CommandSurroundings } from '../command-line/surroundings.ts'
+import { runFleetCommand } from './fleet/command.ts'
+import { readLogins } from './fleet/logins.ts'
 import { readRecordings, type Recording } from './recordings/folder.ts'
-import { parseReplayOptions, REPLAY_HELP } from './recordings/options.ts'
+import { createPlayCommand, type PlayOptions } from './recordings/options.ts'
 import { type RespZero, toDurationS, toPlayback } from './recordings/playback.ts'
 import { RecordingError } from './recordings/recording.ts'
 
-/** Devices connect this far apart: a gateway should not meet them all in one instant. */
+/** Between the first connections of two devices, so that a gateway does not meet all of them in one instant. */
 const CONNECT_INTERVAL_MS = 5
 
-async function main (): Promise<number> {
-  const options = parseReplayOptions(process.argv.slice(2))
-  if (options === null) {
-    process.stdout.write(REPLAY_HELP)
-    return 0
-  }
+/** `vital-gateway play`. */
+export function createCommand (surroundings: CommandSurroundings): Command {
+  return createPlayCommand(async (options) => { surroundings.finish(await play(options, surroundings)) })
+}
+
+async function play (options: PlayOptions, surroundings: CommandSurroundings): Promise<number> {
   const { url, inFlightMax, patienceMs, login, speed, folder, respZero } = options
   const recordings = select(await read(folder), options.devices)
   const durationS = Math.max(...recordings.map(({ samples }) => toDurationS(samples)))
   const startS = options.startS ?? Math.floor(Date.now() / 1000 - durationS)
   const planned = recordings.reduce((sum, { samples }) => sum + samples.length, 0)
   return await runFleetCommand({
-    name: 'replay',
+    name: 'play',
+    surroundings,
     url,
     inFlightMax,
     patienceMs,
-    logins: await readFleetLogins(login),
+    logins: await readLogins(login, surroundings.tell),
     devices: recordings.map(({ device, samples }, index) => ({
       device,
       startMs: index * CONNECT_INTERVAL_MS,
@@ -44,17 +48,17 @@ async function read (folder: string): Promise<Recording[]> {
     const recordings = await readRecordings(folder)
     if (recordings.length > 0) return recordings
   } catch (cause) {
-    if (cause instanceof RecordingError) throw new UsageError(cause.message, { cause })
-    throw new UsageError(`--data ${folder} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    if (cause instanceof RecordingError) throw usageError(cause.message, { cause })
+    throw usageError(`--data ${folder} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
   }
-  throw new UsageError(`--data ${folder} holds no bidmc_*_Numerics.csv`)
+  throw usageError(`--data ${folder} holds no bidmc_*_Numerics.csv`)
 }
 
 function select (recordings: Recording[], devices: readonly string[] | null): Recording[] {
   if (devices === null) return recordings
   return [...new Set(devices)].map((device) => {
     const recording = recordings.find((candidate) => candidate.device === device)
-    if (recording === undefined) throw new UsageError(`--devices names "${device}", which no recording is played as`)
+    if (recording === undefined) throw usageError(`--devices names "${device}", which no recording is played as`)
     return recording
   })
 }
@@ -67,5 +71,3 @@ function toRespZeroNotes (recordings: readonly Recording[], respZero: RespZero):
   const where = zeros.map(({ device, count }) => `${device} (${count} rows)`).join(', ')
   return [`RESP 0 is a poor signal and was left out: ${where}; --resp-zero send plays it as a value`]
 }
-
-await runScript('replay', main)

@@ -1,23 +1,27 @@
-import { readFleetLogins, runFleetCommand, runScript } from './fleet/command.ts'
-import { UsageError } from './fleet/options.ts'
+import type { Command } from 'commander'
+import { usageError } from '../command-line/operator-error.ts'
+import type { CommandSurroundings } from '../command-line/surroundings.ts'
+import { runFleetCommand } from './fleet/command.ts'
+import { readLogins } from './fleet/logins.ts'
 import { toDeviceId, toReadings } from './patients/device.ts'
-import { parseSimulateOptions, SIMULATE_HELP } from './patients/options.ts'
+import { createSimulateCommand, type SimulateOptions } from './patients/options.ts'
 
 const DEVICES_DEFAULT = 100
 
-async function main (): Promise<number> {
-  const options = parseSimulateOptions(process.argv.slice(2))
-  if (options === null) {
-    process.stdout.write(SIMULATE_HELP)
-    return 0
-  }
+/** `vital-gateway simulate`. */
+export function createCommand (surroundings: CommandSurroundings): Command {
+  return createSimulateCommand(async (options) => { surroundings.finish(await simulate(options, surroundings)) })
+}
+
+async function simulate (options: SimulateOptions, surroundings: CommandSurroundings): Promise<number> {
   const { url, inFlightMax, patienceMs, login, rate, durationS, connectRate, seed } = options
-  const logins = await readFleetLogins(login)
+  const logins = await readLogins(login, surroundings.tell)
   const devices = toDevices(options.devices, logins.devices)
   const count = Math.max(1, Math.round(rate * durationS))
   const startS = Date.now() / 1000
   return await runFleetCommand({
     name: 'simulate',
+    surroundings,
     url,
     inFlightMax,
     patienceMs,
@@ -39,11 +43,9 @@ async function main (): Promise<number> {
   })
 }
 
-/** @param known - those that have a secret; `null` where none is needed */
+/** @param known - devices that have a secret; `null` where none is needed */
 function toDevices (count: number | null, known: readonly string[] | null): readonly string[] {
   if (known === null) return Array.from({ length: count ?? DEVICES_DEFAULT }, (_, index) => toDeviceId(index))
-  if (count !== null && count > known.length) throw new UsageError(`--devices ${count} is more than the ${known.length} that --credentials names`)
+  if (count !== null && count > known.length) throw usageError(`--devices ${count} is more than the ${known.length} that --credentials names`)
   return known.slice(0, count ?? known.length)
 }
-
-await runScript('simulate', main)

@@ -11,6 +11,7 @@ import { scrape } from '../harness/checks/metrics.ts'
 import { createQuery } from '../harness/own-postgres.ts'
 import { PublisherProcess } from '../harness/devices/publisher-process.ts'
 import { until } from '../harness/until.ts'
+import { readV8Flags } from '../harness/v8-flags.ts'
 import { AttackerProcess } from './sessions/attacker-process.ts'
 import { checkGoodClient, checkGrowth, checkLog, type Violation } from './checks/checks.ts'
 import { type Checkpoint, readPacketsRead, readState } from './checks/gateway-state.ts'
@@ -98,7 +99,7 @@ async function startParts ({ belongings, dir, program, seed, targets, databaseUr
   const [mqttPort, httpPort] = [await findFreePort(), await findFreePort()]
   const gateway = new GatewayProcess({
     belongings,
-    args: ['--max-semi-space-size=32', '--heap-growing-percent=40', '--no-allocation-site-pretenuring', '--expose-gc', `--import=${program.preload}`, program.gateway],
+    args: [...readV8Flags(), '--expose-gc', `--import=${program.preload}`, program.gateway],
     cwd: dir,
     env: {
       VITAL_DATA_DIR: dataDir,

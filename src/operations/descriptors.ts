@@ -23,6 +23,13 @@ export function readDescriptorLimit (): number {
   }
 }
 
+/** Why this process cannot start with so few descriptors; `null` when it can. */
+export function toDescriptorRefusal (descriptorsMax = readDescriptorLimit()): string | null {
+  if (descriptorsMax >= DESCRIPTORS_MIN) return null
+  return `vital-gateway: this process may open ${descriptorsMax} files, and needs ${DESCRIPTORS_MIN} to start and one more for each connection: ` +
+    'raise the limit (ulimit -n 65536, LimitNOFILE= of systemd, ulimits: nofile of compose).'
+}
+
 /** What of a configuration the descriptors bound. */
 interface Bounded {
   readonly brokerLimits: { readonly connectionsMax: number }

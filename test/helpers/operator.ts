@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { OperatorError, type OperatorOptions, toOperatorConfig } from '../../scripts/command-line/command.ts'
+import type { OperatorOptions } from '../../scripts/command-line/command.ts'
+import { OperatorError } from '../../scripts/command-line/operator-error.ts'
+import { toOperatorConfig } from '../../scripts/command-line/surroundings.ts'
 import { connectClient, startGateway } from './gateway.ts'
 import { createTestDatabase, createTestDir } from './postgres.ts'
 
@@ -10,9 +12,9 @@ const ROOT = join(import.meta.dirname, '../..')
 
 /** Runs an operator's script to its end as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`. */
 export async function runOperatorScript (
-  t: Test, script: 'dead-letters' | 'audit' | 'backup' | 'compat' | 'credentials' | 'erase' | 'restore' | 'operate/sbom', args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
+  t: Test, script: 'dead-letters' | 'audit' | 'backup' | 'compat' | 'credentials' | 'erase' | 'restore' | 'sbom', args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
 ) {
-  const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', `${script}.ts`), ...args], {
+  const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, ...script === 'sbom' ? [join(ROOT, 'scripts/vital-gateway.ts'), script] : [join(ROOT, 'scripts', `${script}.ts`)], ...args], {
     cwd, env: { PATH: process.env['PATH'], ...variables }, stdio: ['ignore', 'pipe', 'pipe']
   })
   t.teardown(() => { child.kill('SIGKILL') })

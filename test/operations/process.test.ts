@@ -4,19 +4,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { toSettings } from '../../db/embedded/settings.ts'
-import packageJson from '../../package.json' with { type: 'json' }
-import { answerEarly } from '../../src/operations/command-line.ts'
-import { fitConnections } from '../../src/operations/descriptors.ts'
+import { fitConnections, toDescriptorRefusal } from '../../src/operations/descriptors.ts'
 import { spawnGateway } from '../helpers/gateway-process.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 
 const limited = (descriptors: number) => ({ through: ['bash', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'bash'] })
 
-t.test('--version, --help, an unknown argument, too few open files', async (t) => {
-  t.same(answerEarly(['--version'], 1024), { text: `${packageJson.version}\n`, status: 0 })
-  t.match(answerEarly(['--help'], 100), { text: /usage: .*--version/, status: 0 })
-  t.match(answerEarly(['--port', '1884'], 1024), { text: /unknown argument --port; settings are environment variables/, status: 2 })
-  t.equal(answerEarly([], 512), null)
+t.test('too few open files', async (t) => {
+  t.equal(toDescriptorRefusal(512), null)
   const gateway = await spawnGateway(t, {}, limited(256))
   t.same(await gateway.exited, [1, null])
   t.match(gateway.stderr(), /^vital-gateway: this process may open 256 files, and needs 512 .*ulimit -n 65536.*\n$/)

@@ -66,12 +66,15 @@ t.test('every image is pinned, and every mounted file is there', (t) => {
 t.test('the image holds what the build reads, and runs what npm start runs', (t) => {
   const { include } = JSON.parse(read('tsconfig.build.json')) as { include: string[] }
   const ignore = read('.dockerignore').split('\n')
-  for (const folder of new Set(include.map((path) => path.split('/')[0]!))) {
+  for (const folder of [...new Set(include.map((path) => path.split('/')[0]!)), 'test/fixtures/bidmc']) {
     t.ok(dockerfile.includes(`COPY ${folder} ${folder}\n`), `${folder} is copied`)
     t.ok(ignore.includes(`!${folder}`), `${folder} reaches the builder`)
   }
-  const { scripts } = JSON.parse(read('package.json')) as { scripts: { start: string } }
-  t.ok(dockerfile.trimEnd().endsWith(`CMD ${JSON.stringify(scripts.start.replace('exec ', '').split(' ')).replaceAll(',', ', ')}`))
+  const { bin, scripts } = JSON.parse(read('package.json')) as { bin: Record<string, string>, scripts: { start: string } }
+  const program = bin['vital-gateway'] ?? ''
+  t.equal(scripts.start, `exec ${program}`)
+  t.ok(dockerfile.includes(`RUN ln -s /app/${program} /usr/local/bin/vital-gateway\n`))
+  t.ok(dockerfile.trimEnd().endsWith('CMD ["vital-gateway"]'))
   t.end()
 })
 

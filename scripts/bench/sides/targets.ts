@@ -9,6 +9,7 @@ import type { ServerListening } from '../load/messages.ts'
 import { ageLog } from '../../harness/preload.ts'
 import { findPostmaster, readTreeCpuS } from '../../harness/process-stat.ts'
 import { sumMetric } from '../../harness/prometheus-text.ts'
+import { readV8Flags } from '../../harness/v8-flags.ts'
 import type { Supervisor } from './supervisor.ts'
 
 /** initdb, migrations and a cold disk included. */
@@ -115,12 +116,6 @@ export interface GatewayOptions {
   readonly programDir?: string
 }
 
-/** Node's flags of `npm start` in a checkout, so that what is measured is what runs there. */
-function startFlags (programDir: string): string[] {
-  const { scripts } = JSON.parse(readFileSync(join(programDir, 'package.json'), 'utf8')) as { scripts: { start: string } }
-  return scripts.start.split(' ').filter((word) => word.startsWith('--'))
-}
-
 /** A PostgreSQL that is away: port 1 is reserved (tcpmux) and closed, so each attempt to connect is refused at once. */
 const AWAY_URL = 'postgres://nobody@127.0.0.1:1/none'
 
@@ -139,7 +134,7 @@ async function spawnGateway (
   prepare(dataDir)
   const profile = options.profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profileDir}`]
   // Its working directory is empty, so that no .env is read.
-  const child = supervisor.spawnNode([...profile, ...startFlags(programDir), main], dir, {
+  const child = supervisor.spawnNode([...profile, ...readV8Flags(programDir), main], dir, {
     ...environment, VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
   })
   let stopping = false

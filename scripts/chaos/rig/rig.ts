@@ -21,6 +21,7 @@ import { READER_ID, readBeside } from '../devices/readers.ts'
 import { drain, settle } from '../checks/settle.ts'
 import { countNew, countRows, untilIdle } from '../../harness/checks/tables.ts'
 import { until } from '../../harness/until.ts'
+import { readV8Flags } from '../../harness/v8-flags.ts'
 import { explainWait, type Life, type Waits } from '../checks/waits.ts'
 import { Watch } from '../checks/watch.ts'
 
@@ -166,7 +167,7 @@ export class Rig {
     this.#gateway = new GatewayProcess({
       belongings,
       wrapper: how.wrapper ?? [],
-      args: injection === undefined ? [program.gateway] : [program.gatewayUnderTest, JSON.stringify(injection)],
+      args: [...readV8Flags(), ...injection === undefined ? [program.gateway] : [program.gatewayUnderTest, JSON.stringify(injection)]],
       cwd: dir,
       env: { ...this.toEnvironment(this.dataDir, this.#ports), ...how.env },
       logPath: join(dir, `gateway-${this.#lives.length}.log`)

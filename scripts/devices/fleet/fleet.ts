@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { connect } from 'mqtt'
 import type { Reading } from '../../../schemas/reading.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
 import { DeviceClient, toFaultText } from './device-client.ts'
 import type { Logins } from './logins.ts'
 import type { Tally } from './tally.ts'
@@ -50,27 +51,15 @@ export interface FleetOptions {
   readonly stop: AbortSignal
 }
 
-/** The gateway could not be reached when a run began. */
-export class GatewayUnreachableError extends Error {
-  readonly code = 'FLEET_GATEWAY_UNREACHABLE'
-  /** What to do. */
-  readonly advice: string
-
-  constructor (message: string, options: ErrorOptions & { advice: string }) {
-    super(message, options)
-    this.advice = options.advice
-  }
-}
-
 /** Return codes of CONNACK: bad user name or password, not authorised. */
 const REFUSED: readonly unknown[] = [4, 5]
 
 /**
  * Connects once and disconnects, so that a wrong address is told at once and not retried for ever by each device.
- * @throws `FLEET_GATEWAY_UNREACHABLE`
+ * @throws `OPERATOR_FAILED`, with what to do
  */
 export async function reachGateway ({ url, runId, logins, device }: Pick<FleetOptions, 'url' | 'runId' | 'logins'> & {
-  /** As whom, where the gateway wants to know. */
+  /** Whose credential is presented. */
   readonly device: string
 }): Promise<void> {
   const login = logins.of(device)
@@ -91,14 +80,12 @@ export async function reachGateway ({ url, runId, logins, device }: Pick<FleetOp
     client.on('error', () => {})
     const text = cause instanceof Error ? toFaultText(cause) : String(cause)
     const isRefused = REFUSED.includes((cause as { code?: unknown }).code)
-    throw new GatewayUnreachableError(`cannot connect to ${withoutPassword(url)}: ${text}`, {
-      cause,
-      advice: isRefused
-        ? login === null
-          ? 'The gateway wants to know who connects: give --credentials. npm run credentials -- import FILE makes them.'
-          : `The gateway does not let ${device} in: its secret was rotated or revoked, or belongs to another gateway.`
-        : 'Is the gateway running? Start it with npm start, or name another with --url.'
-    })
+    const advice = isRefused
+      ? login === null
+        ? 'The gateway wants a credential of each device: give --credentials. vital-gateway credentials import FILE makes them.'
+        : `The gateway refuses ${device}: its secret was rotated or revoked, or belongs to another gateway.`
+      : 'Is the gateway running? Start it with vital-gateway, or name another with --url.'
+    throw new OperatorError('OPERATOR_FAILED', `cannot connect to ${withoutPassword(url)}: ${text}\n${advice}`, { cause })
   } finally {
     await client.endAsync(!client.connected)
   }
@@ -149,7 +136,7 @@ async function runDevice (
   if (quit.aborted) return
   const reconnectMs = RECONNECT_MIN_MS + Math.random() * RECONNECT_SPREAD_MS
   const login = logins.of(device)
-  // Whoever proves to be a device has to use its id; nobody else should, or two runs would take over each other's sessions.
+  // A device with a credential must use its own id. Without one a run has ids of its own, or two runs would take over each other's sessions.
   const clientId = login === null ? `${runId}-${device}` : device
   const client = new DeviceClient({ url, clientId, device, login, ca: logins.ca, inFlightMax, reconnectMs, tally })
   const stopClient = () => { client.stop() }

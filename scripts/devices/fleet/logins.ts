@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { readCa } from '../../command-line/access.ts'
 import { readSecretFile } from '../../command-line/private-file.ts'
 import { parseRecords } from '../../command-line/records.ts'
-import { UsageError } from './options.ts'
+import { usageError } from '../../command-line/operator-error.ts'
 
 /** What the command line says of how devices prove who they are. */
 export interface LoginOptions {
@@ -24,13 +24,13 @@ export interface Logins {
   readonly ca: Buffer | null
   /** Those that have a secret of their own in the file; `null` without one. */
   readonly devices: readonly string[] | null
-  /** `null` for a gateway that lets everyone in. @throws `FLEET_USAGE` when the file does not have the device */
+  /** `null` for a gateway that lets everyone in. @throws `OPERATOR_USAGE` when the file does not have the device */
   of (device: string): Login | null
 }
 
 /**
  * Reads the files that hold secrets: on the command line everyone on the machine would see them.
- * @throws `FLEET_USAGE`, `OPERATOR_USAGE`
+ * @throws `OPERATOR_USAGE`
  */
 export async function readLogins (options: LoginOptions, tell: (text: string) => void): Promise<Logins> {
   const { username, passwordFile, tokenFile, credentialsFile } = options
@@ -42,7 +42,7 @@ export async function readLogins (options: LoginOptions, tell: (text: string) =>
       devices: [...passwords.keys()],
       of (device) {
         const password = passwords.get(device)
-        if (password === undefined) throw new UsageError(`--credentials ${credentialsFile} has no device "${device}"`)
+        if (password === undefined) throw usageError(`--credentials ${credentialsFile} has no device "${device}"`)
         return { username: device, password }
       }
     }
@@ -54,21 +54,21 @@ export async function readLogins (options: LoginOptions, tell: (text: string) =>
   return { ca, devices: null, of: (device) => ({ username: username ?? device, password }) }
 }
 
-/** The output of `npm run credentials -- import`, or its input where people chose passwords. Only devices may publish. */
+/** The output of `vital-gateway credentials import`, or its input where people chose passwords. Only devices may publish. */
 function readCredentials (file: string): ReadonlyMap<string, string> {
   let text: string
   try {
     text = readFileSync(file, 'utf8')
   } catch (cause) {
-    throw new UsageError(`--credentials ${file} cannot be read: ${(cause as Error).message}`, { cause })
+    throw usageError(`--credentials ${file} cannot be read: ${(cause as Error).message}`, { cause })
   }
   const passwords = new Map<string, string>()
   for (const { line, values } of parseRecords(text, { file, columns: ['id', 'role', 'secret', 'password'] })) {
     const { id, role = 'device', secret, password = secret } = values as { id?: string, role?: string, secret?: string, password?: string }
     if (role !== 'device') continue
-    if (id === undefined || password === undefined) throw new UsageError(`--credentials ${file}, line ${line}: a device needs an id and a secret (or a password)`)
+    if (id === undefined || password === undefined) throw usageError(`--credentials ${file}, line ${line}: a device needs an id and a secret (or a password)`)
     passwords.set(id, password)
   }
-  if (passwords.size === 0) throw new UsageError(`--credentials ${file} names no device`)
+  if (passwords.size === 0) throw usageError(`--credentials ${file} names no device`)
   return passwords
 }

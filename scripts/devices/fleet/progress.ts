@@ -1,4 +1,5 @@
 import { SingleBar } from 'cli-progress'
+import type { ProgressStream } from '../../command-line/surroundings.ts'
 import type { Tally } from './tally.ts'
 
 const BAR_REFRESH_MS = 200
@@ -8,12 +9,12 @@ const LINE_EVERY_MS = 5000
 export function createProgress ({ tally, devices, stream }: {
   tally: Tally
   devices: number
-  stream: NodeJS.WriteStream
+  stream: ProgressStream
 }): { stop: () => void } {
-  return stream.isTTY ? createBar(tally, devices, stream) : createLines(tally, devices, stream)
+  return stream.isTTY === true ? createBar(tally, devices, stream) : createLines(tally, devices, stream)
 }
 
-function createBar (tally: Tally, devices: number, stream: NodeJS.WriteStream): { stop: () => void } {
+function createBar (tally: Tally, devices: number, stream: ProgressStream): { stop: () => void } {
   const bar = new SingleBar({
     format: '{bar} {percentage}% | {value}/{total} acknowledged | {unacknowledged} in flight | {online}/{devices} online | {eta_formatted}',
     barsize: 20,
@@ -24,7 +25,7 @@ function createBar (tally: Tally, devices: number, stream: NodeJS.WriteStream): 
     linewrap: false,
     // The run outlives a first Ctrl-C to wait for acknowledgements, and stops the bar itself.
     gracefulExit: false,
-    stream
+    stream: stream as NodeJS.WriteStream
   })
   const payload = () => ({ unacknowledged: tally.unacknowledged, online: tally.online, devices })
   bar.start(tally.planned, 0, payload())
@@ -38,7 +39,7 @@ function createBar (tally: Tally, devices: number, stream: NodeJS.WriteStream): 
   }
 }
 
-function createLines (tally: Tally, devices: number, stream: NodeJS.WriteStream): { stop: () => void } {
+function createLines (tally: Tally, devices: number, stream: ProgressStream): { stop: () => void } {
   const timer = setInterval(() => {
     const percentage = Math.floor(tally.acknowledged / tally.planned * 100)
     stream.write(`${percentage}%: ${tally.acknowledged} of ${tally.planned} acknowledged, ` +

@@ -1,54 +1,56 @@
 import { randomInt } from 'node:crypto'
-import { FLEET_ARGUMENTS, FLEET_HELP, parseFleetOptions, parseNumber, UsageError } from '../fleet/options.ts'
-import { parseArgsOnce } from '../../command-line/arguments.ts'
+import { Command } from 'commander'
+import { numberOption } from '../../command-line/values.ts'
+import { addFleetOptions, FLEET_NOTES, type FleetValues, toFleetOptions } from '../fleet/options.ts'
 
-/** What `npm run simulate -- --help` prints. */
-export const SIMULATE_HELP = `Publishes readings of made-up devices (fitbands, bedside monitors, smart scales) into a gateway over MQTT.
+const NOTES = `
+Examples:
+  vital-gateway simulate --devices 1000 --rate 1
+  vital-gateway simulate --duration 10 --seed 7
+  vital-gateway simulate --url mqtts://gateway.example:8883 --credentials devices.secrets.csv
 
-  npm run simulate -- --devices 1000 --rate 1
-
-  --devices N       made-up devices, each with a connection of its own (100, or all of --credentials)
-  --rate R          readings per device and second (1)
-  --duration S      seconds for which each device reports (60)
-  --seed N          decides every value; printed, so that a run can be repeated (random)
-  --connect-rate N  devices that connect per second (200)
-${FLEET_HELP}`
+${FLEET_NOTES}`
 
 /** Seeds are 31 bits, which anyone can type again. */
 const SEED_MAX = 2 ** 31
 
-/**
- * Reads the command line of `simulate`; without `--seed` it draws one.
- * @returns `null` when help was asked for; `devices` is `null` for the default, `rate` and `connectRate` are per second
- * @throws `FLEET_USAGE`
- */
-export function parseSimulateOptions (args: readonly string[]) {
-  const values = parseValues(args)
-  if (values.help) return null
-  return {
-    ...parseFleetOptions(values),
-    devices: values.devices === undefined ? null : parseNumber('devices', values.devices, { min: 1, max: 50_000, whole: true }),
-    rate: parseNumber('rate', values.rate, { min: 0.001, max: 1000 }),
-    durationS: parseNumber('duration', values.duration, { min: 0.001, max: 10_000_000 }),
-    connectRate: parseNumber('connect-rate', values['connect-rate'], { min: 0.1, max: 100_000 }),
-    seed: values.seed === undefined ? randomInt(SEED_MAX) : parseNumber('seed', values.seed, { min: 0, max: SEED_MAX, whole: true })
-  }
+/** What a simulation is asked for. */
+export interface SimulateOptions extends ReturnType<typeof toFleetOptions> {
+  /** `null`: 100, or all of `--credentials`. */
+  readonly devices: number | null
+  /** Readings per device and second. */
+  readonly rate: number
+  readonly durationS: number
+  /** Devices per second. */
+  readonly connectRate: number
+  readonly seed: number
 }
 
-function parseValues (args: readonly string[]) {
-  try {
-    return parseArgsOnce({
-      args: [...args],
-      options: {
-        ...FLEET_ARGUMENTS,
-        devices: { type: 'string' },
-        rate: { type: 'string', default: '1' },
-        duration: { type: 'string', default: '60' },
-        seed: { type: 'string' },
-        'connect-rate': { type: 'string', default: '200' }
-      }
-    }).values
-  } catch (cause) {
-    throw new UsageError(cause instanceof Error ? cause.message : String(cause), { cause })
-  }
+interface Values extends FleetValues {
+  readonly devices?: number
+  readonly rate: number
+  readonly duration: number
+  readonly connectRate: number
+  readonly seed?: number
+}
+
+/** `vital-gateway simulate`, with what it is to do. Without `--seed` it draws one. */
+export function createSimulateCommand (run: (options: SimulateOptions) => Promise<void>): Command {
+  const command = new Command('simulate')
+    .description('Publishes readings of made-up devices (fitbands, bedside monitors, scales) into a gateway over MQTT.')
+    .addOption(numberOption('--devices <n>', 'made-up devices, each with a connection of its own (default: 100, or all of --credentials)', { min: 1, max: 50_000, isWhole: true }))
+    .addOption(numberOption('--rate <n>', 'readings per device and second', { min: 0.001, max: 1000 }).default(1))
+    .addOption(numberOption('--duration <seconds>', 'for which each device reports', { min: 0.001, max: 10_000_000 }).default(60))
+    .addOption(numberOption('--seed <n>', 'decides every value; printed, so that a run can be repeated (default: drawn)', { min: 0, max: SEED_MAX, isWhole: true }))
+    .addOption(numberOption('--connect-rate <n>', 'devices that connect per second', { min: 0.1, max: 100_000 }).default(200))
+  return addFleetOptions(command).addHelpText('after', NOTES).action(async (values: Values) => {
+    await run({
+      ...toFleetOptions(values),
+      devices: values.devices ?? null,
+      rate: values.rate,
+      durationS: values.duration,
+      connectRate: values.connectRate,
+      seed: values.seed ?? randomInt(SEED_MAX)
+    })
+  })
 }

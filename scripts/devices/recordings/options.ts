@@ -1,67 +1,67 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { FLEET_ARGUMENTS, FLEET_HELP, parseFleetOptions, parseNumber, UsageError } from '../fleet/options.ts'
+import { Command, Option } from 'commander'
+import { PACKAGE_ROOT } from '../../command-line/package-root.ts'
+import { listOption, numberOption, parseNumber } from '../../command-line/values.ts'
+import { addFleetOptions, FLEET_NOTES, type FleetValues, toFleetOptions } from '../fleet/options.ts'
 import type { RespZero } from './playback.ts'
-import { parseArgsOnce } from '../../command-line/arguments.ts'
 
-/** What `npm run replay -- --help` prints. */
-export const REPLAY_HELP = `Plays the BIDMC recordings of bedside monitors into a gateway over MQTT, each file as one device.
+const NOTES = `
+Examples:
+  vital-gateway play --speed 60
+  vital-gateway play --devices bidmc-01,bidmc-13 --speed max
+  vital-gateway play --url mqtts://gateway.example:8883 --credentials devices.secrets.csv
 
-  npm run replay -- --speed 60
+The same --start gives the same readings, which a gateway counts as duplicates the second time.
+${FLEET_NOTES}`
 
-  --speed N         1 is real time, 60 plays a minute each second; 0 or max plays as fast as acknowledgements come (1)
-  --data DIR        folder with bidmc_*_Numerics.csv (../shared/data/bidmc beside the checkout, else test/fixtures/bidmc)
-  --start S         Unix seconds of each recording's first sample; the same start gives the same readings
-                    (now less the longest recording, so that no timestamp lies in the future)
-  --devices LIST    only these devices, as in bidmc-01,bidmc-13 (all)
-  --resp-zero HOW   omit or send breathRateValue where RESP is 0, which the dataset's notes call a poor signal (omit)
-${FLEET_HELP}`
-
-const CHECKOUT = join(import.meta.dirname, '../../..')
-const SHARED_DATA = join(CHECKOUT, '../shared/data/bidmc')
-const FIXTURE_DATA = join(CHECKOUT, 'test/fixtures/bidmc')
+const SHARED_DATA = join(PACKAGE_ROOT, '../shared/data/bidmc')
+const FIXTURE_DATA = join(PACKAGE_ROOT, 'test/fixtures/bidmc')
 
 /** The last instant that `Date` and PostgreSQL both print with four digits of year. */
 const START_MAX_S = 253_402_300_799
 
-/**
- * Reads the command line of `replay`.
- * @returns `null` when help was asked for; `devices` is `null` for all, `startS` for the default, `speed` may be `Infinity`
- * @throws `FLEET_USAGE`
- */
-export function parseReplayOptions (args: readonly string[]) {
-  const values = parseValues(args)
-  if (values.help) return null
-  const { speed, start } = values
-  return {
-    ...parseFleetOptions(values),
-    speed: speed === 'max' || speed === '0' ? Infinity : parseNumber('speed', speed, { min: 0.001, max: 1e6 }),
-    folder: values.data ?? (existsSync(SHARED_DATA) ? SHARED_DATA : FIXTURE_DATA),
-    startS: start === undefined ? null : parseNumber('start', start, { min: 0, max: START_MAX_S }),
-    devices: values.devices === undefined ? null : values.devices.split(',').map((device) => device.trim()),
-    respZero: parseRespZero(values['resp-zero'])
-  }
+/** What a playback is asked for. */
+export interface PlayOptions extends ReturnType<typeof toFleetOptions> {
+  /** 1 is real time; `Infinity`: as fast as acknowledgements come. */
+  readonly speed: number
+  readonly folder: string
+  /** Unix seconds; `null`: now less the longest recording. */
+  readonly startS: number | null
+  /** `null`: all. */
+  readonly devices: readonly string[] | null
+  readonly respZero: RespZero
 }
 
-function parseValues (args: readonly string[]) {
-  try {
-    return parseArgsOnce({
-      args: [...args],
-      options: {
-        ...FLEET_ARGUMENTS,
-        speed: { type: 'string', default: '1' },
-        data: { type: 'string' },
-        start: { type: 'string' },
-        devices: { type: 'string' },
-        'resp-zero': { type: 'string', default: 'omit' }
-      }
-    }).values
-  } catch (cause) {
-    throw new UsageError(cause instanceof Error ? cause.message : String(cause), { cause })
-  }
+interface Values extends FleetValues {
+  readonly speed: number
+  readonly data?: string
+  readonly start?: number
+  readonly devices?: readonly string[]
+  readonly respZero: RespZero
 }
 
-function parseRespZero (text: string): RespZero {
-  if (text !== 'omit' && text !== 'send') throw new UsageError(`--resp-zero must be omit or send, not "${text}"`)
-  return text
+/** `vital-gateway play`, with what it is to do. */
+export function createPlayCommand (run: (options: PlayOptions) => Promise<void>): Command {
+  const command = new Command('play')
+    .description('Plays the BIDMC recordings of bedside monitors into a gateway over MQTT, each file as one device.')
+    .addOption(new Option('--speed <n>', '1 is real time, 60 plays a minute each second; 0 or max: as fast as acknowledgements come').default(1).argParser(parseSpeed))
+    .option('--data <dir>', 'folder with bidmc_*_Numerics.csv (default: ../shared/data/bidmc beside the checkout, else the excerpt that comes along)')
+    .addOption(numberOption('--start <seconds>', 'Unix seconds of each recording\'s first sample (default: now less the longest recording)', { min: 0, max: START_MAX_S }))
+    .addOption(listOption('--devices <list>', 'only these, as in bidmc-01,bidmc-13 (default: all)', null))
+    .addOption(new Option('--resp-zero <how>', 'whether breathRateValue is sent where RESP is 0, which the dataset calls a poor signal').choices(['omit', 'send']).default('omit'))
+  return addFleetOptions(command).addHelpText('after', NOTES).action(async (values: Values) => {
+    await run({
+      ...toFleetOptions(values),
+      speed: values.speed,
+      folder: values.data ?? (existsSync(SHARED_DATA) ? SHARED_DATA : FIXTURE_DATA),
+      startS: values.start ?? null,
+      devices: values.devices ?? null,
+      respZero: values.respZero
+    })
+  })
+}
+
+function parseSpeed (text: string): number {
+  return text === 'max' || text === '0' ? Infinity : parseNumber('speed', text, { min: 0.001, max: 1e6 })
 }

@@ -1,3 +1,6 @@
+import type { Command } from 'commander'
+import { createPassThrough } from '../../command-line/pass-through.ts'
+import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import { countReceived } from '../../../db/queries/count-received.ts'
 import { ACCESS_ARGUMENTS, ACCESS_HELP, readAccess, tellOfPlaintext, toHttpUrl } from '../../command-line/access.ts'
 import { OperatorError, type OperatorOptions, parseArguments } from '../../command-line/command.ts'
@@ -66,4 +69,8 @@ function toHeader (scrapes: readonly Scrape[], since: number): string[] {
 
 function toVerdict (wrong: number): string {
   return wrong === 0 ? 'balanced' : `${wrong} without an explanation`
+}
+
+export function createCommand (surroundings: CommandSurroundings): Command {
+  return createPassThrough('audit', surroundings, runAudit)
 }

@@ -1,3 +1,6 @@
+import type { Command } from 'commander'
+import { createPassThrough } from '../../command-line/pass-through.ts'
+import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import type { OperatorOptions, Print } from '../../command-line/command.ts'
 import { OperatorError, parseArguments } from '../../command-line/command.ts'
 import { toPrintable, toPrintableJson, toTable } from '../../command-line/printable.ts'
@@ -181,4 +184,8 @@ function toRecoveredRows (recovered: Recovered, manifest: Manifest): string[][] 
     ['in the spool', String(spooled), 'some of them stored already'],
     ...missing === 0 ? [] : [['missing', String(missing), 'rows that were there, and that nobody deleted meanwhile']]
   ]
+}
+
+export function createCommand (surroundings: CommandSurroundings): Command {
+  return createPassThrough('backup', surroundings, runBackup)
 }

@@ -1,3 +1,6 @@
+import type { Command } from 'commander'
+import { createPassThrough } from '../../command-line/pass-through.ts'
+import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import type { Kysely } from 'kysely'
 import { appendAuditLog } from '../../../db/queries/append-audit-log.ts'
 import { findPrincipals } from '../../../db/queries/find-principals.ts'
@@ -163,4 +166,8 @@ function tellFirst (tell: Print): void {
 
 function toStored (secret: string): Buffer {
   return toDigestBytes(digestOf(secret))
+}
+
+export function createCommand (surroundings: CommandSurroundings): Command {
+  return createPassThrough('credentials', surroundings, runCredentials)
 }

@@ -1,3 +1,6 @@
+import type { Command } from 'commander'
+import { createPassThrough } from '../../command-line/pass-through.ts'
+import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import { readFile } from 'node:fs/promises'
 import type { Kysely } from 'kysely'
 import { appendAuditLog } from '../../../db/queries/append-audit-log.ts'
@@ -122,4 +125,8 @@ async function readPayload (file: string): Promise<Buffer> {
   } catch (cause) {
     throw new OperatorError('OPERATOR_USAGE', `--payload ${file} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
   }
+}
+
+export function createCommand (surroundings: CommandSurroundings): Command {
+  return createPassThrough('dead-letters', surroundings, runDeadLetters)
 }

@@ -1,3 +1,6 @@
+import type { Command } from 'commander'
+import { createPassThrough } from '../../command-line/pass-through.ts'
+import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import { describeDevice } from '../../../db/queries/describe-device.ts'
 import { DEVICE_ID_RULE, isStoredDeviceId } from '../../../schemas/device-id.ts'
 import type { ErasureAnswer } from '../../../schemas/erasure.ts'
@@ -159,4 +162,8 @@ function toReport (device: string, { readings, latest, deadLetters, retained, qu
 
 function toInstant (unixS: number): string {
   return new Date(unixS * 1000).toISOString()
+}
+
+export function createCommand (surroundings: CommandSurroundings): Command {
+  return createPassThrough('erase', surroundings, runErase)
 }

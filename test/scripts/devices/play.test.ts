@@ -84,15 +84,15 @@ t.test('a gateway that is not there', async (t) => {
   await once(server, 'close')
   const { status, stdout, stderr } = await runScript(t, 'play', [...ARGS, '--url', `mqtt://127.0.0.1:${port}`])
   t.equal(status, 1)
-  t.match(stderr, /^replay: cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/)
+  t.match(stderr, /^vital-gateway play: cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/)
   t.match(stderr, /Is the gateway running\?/)
   t.equal(stdout, '')
 })
 
 t.test('wrong usage is named and ends with 2', async (t) => {
   const cases: Array<[string[], RegExp]> = [
-    [['--sped', '60'], /^replay: Unknown option '--sped'[^]*See npm run replay -- --help/],
-    [['--url', 'mqtt://user:hunter2@127.0.0.1'], /^replay: --url must hold no user and no password/],
+    [['--sped', '60'], /^vital-gateway play: unknown option '--sped'\n\(Did you mean --speed\?\)\nSee vital-gateway play --help\n$/],
+    [['--url', 'mqtt://user:hunter2@127.0.0.1'], /^vital-gateway play: --url must hold no user and no password/],
     [['--data', FIXTURES, '--devices', 'bidmc-99'], /--devices names "bidmc-99"/]
   ]
   for (const [args, message] of cases) {

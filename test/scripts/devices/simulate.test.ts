@@ -32,5 +32,5 @@ t.test('every made-up device publishes its readings, none stamped in the future'
 t.test('help', async (t) => {
   const { status, stdout } = await runScript(t, 'simulate', ['-h'])
   t.equal(status, 0)
-  t.match(stdout, /npm run simulate -- --devices 1000 --rate 1/)
+  t.match(stdout, /vital-gateway simulate --devices 1000 --rate 1/)
 })

@@ -116,7 +116,7 @@ t.test('a gateway that is not there, closes the door or knows no such user is to
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const url = `mqtt://user:secret@127.0.0.1:${(server.address() as AddressInfo).port}`
-  await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { code: 'FLEET_GATEWAY_UNREACHABLE', message: /closed before CONNACK/ })
+  await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { code: 'OPERATOR_FAILED', message: /closed before CONNACK/ })
   server.close()
   await once(server, 'close')
   await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { message: /^cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/ })

@@ -4,14 +4,14 @@ import { join } from 'node:path'
 
 interface TestLike { teardown: (fn: () => Promise<void>) => unknown }
 
-const ROOT = join(import.meta.dirname, '../../..')
+const ROOT = join(import.meta.dirname, '../../../..')
 
 /** The excerpt of recordings that lies in the repository. */
 export const FIXTURES = join(ROOT, 'test/fixtures/bidmc')
 
-/** Starts a script as npm would, without a terminal. `done` settles with its exit status and all that it printed. */
+/** Starts a command as npm would, without a terminal. `done` settles with its exit status and all that it printed. */
 export function startScript (t: TestLike, script: 'play' | 'simulate', args: readonly string[]) {
-  const child: ChildProcess = spawn(process.execPath, ['--import=tsx', join(ROOT, 'scripts/devices', `${script}.ts`), ...args], {
+  const child: ChildProcess = spawn(process.execPath, ['--import=tsx', join(ROOT, 'scripts/vital-gateway.ts'), script, ...args], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe']
   })
@@ -30,7 +30,7 @@ export function startScript (t: TestLike, script: 'play' | 'simulate', args: rea
   }
 }
 
-/** Runs a script to its end. */
+/** Runs a command to its end. */
 export async function runScript (t: TestLike, script: 'play' | 'simulate', args: readonly string[]) {
   return await startScript(t, script, args).done
 }

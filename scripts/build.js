@@ -1,0 +1,78 @@
+/**
+ * Compiles the program into dist/, unless dist/ was compiled from exactly these sources. `npm start` asks each time: reading and
+ * hashing all sources takes some tens of milliseconds, tsc several seconds even where nothing has changed.
+ * JavaScript, because nothing is compiled yet when it runs.
+ *
+ *   node scripts/build.js           what npm run build and npm start do
+ *   node scripts/build.js --clean   from an empty dist/, for npm pack
+ */
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const ROOT = join(import.meta.dirname, '..')
+const DIST = join(ROOT, 'dist')
+const STAMP = join(DIST, '.stamp.json')
+const BIN = join(DIST, 'scripts', 'vital-gateway.js')
+const TSC = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
+/** Folders of sources; of scripts/ tsc takes what the program imports. */
+const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts']
+const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js']
+
+/** What is compiled, relative to the root. */
+function listSources () {
+  return ROOMS.flatMap((room) => readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts')).sort().map((name) => join(room, name)))
+}
+
+function hash (sources) {
+  const sum = createHash('sha256')
+  for (const path of [...OTHER_INPUTS, ...sources]) sum.update(`${path}\0`).update(readFileSync(join(ROOT, path))).update('\0')
+  return sum.digest('hex')
+}
+
+const toOutput = (source) => join(DIST, source.replace(/ts$/, 'js'))
+
+function readStamp () {
+  try {
+    return JSON.parse(readFileSync(STAMP, 'utf8'))
+  } catch {
+    return null
+  }
+}
+
+function end (message) {
+  process.stderr.write(`${message}\n`)
+  process.exit(1)
+}
+
+/** A checkout of another account can be run from while dist/ is right, and no longer. */
+function assertWritable () {
+  try {
+    accessSync(existsSync(DIST) ? DIST : ROOT, constants.W_OK)
+  } catch {
+    end(`dist/ was not built from these sources, and this account may not write to ${ROOT}: run npm run build as its owner, or clone into a directory of your own.`)
+  }
+  if (!existsSync(TSC)) end('dist/ was not built from these sources, and there is no compiler: run npm ci, without --omit=dev.')
+}
+
+const isClean = process.argv.includes('--clean')
+const sources = listSources()
+const sum = hash(sources)
+const stamp = isClean ? null : readStamp()
+const isWhole = stamp !== null && stamp.outputs.every((path) => existsSync(join(ROOT, path)))
+if (!isWhole || stamp.sum !== sum) {
+  assertWritable()
+  rmSync(isClean ? DIST : STAMP, { recursive: true, force: true })
+  // Its own record would keep tsc from writing again what was deleted.
+  if (!isWhole) rmSync(join(DIST, '.tsbuildinfo'), { force: true })
+  mkdirSync(DIST, { recursive: true })
+  const { status } = spawnSync(process.execPath, [TSC, '-p', join(ROOT, 'tsconfig.build.json')], { cwd: ROOT, stdio: ['ignore', 2, 2] })
+  if (status !== 0) process.exit(1)
+  chmodSync(BIN, 0o755)
+  // npm packs no lockfile of the root; `sbom` reads this one.
+  copyFileSync(join(ROOT, 'package-lock.json'), join(DIST, 'package-lock.json'))
+  const outputs = sources.map(toOutput).filter((path) => existsSync(path)).map((path) => path.slice(ROOT.length + 1))
+  writeFileSync(STAMP, JSON.stringify({ sum, outputs }))
+}

@@ -1,0 +1,14 @@
+/** A fault that the person at the terminal has to put right; its message says what. */
+export class OperatorError extends Error {
+  readonly code: 'OPERATOR_USAGE' | 'OPERATOR_FAILED'
+
+  constructor (code: OperatorError['code'], message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** A wrong command line: exit status 2. */
+export function usageError (message: string, options?: ErrorOptions): OperatorError {
+  return new OperatorError('OPERATOR_USAGE', message, options)
+}

@@ -1,0 +1,15 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from './compile.ts'
+
+/**
+ * V8's flags of the program in a checkout, so that what is tested is what runs there: they stand in its first line. A checkout of
+ * before the program has them in the start script of its package.json.
+ */
+export function readV8Flags (checkout = root): string[] {
+  const program = join(checkout, 'scripts', 'vital-gateway.ts')
+  const line = existsSync(program)
+    ? readFileSync(program, 'utf8').split('\n', 1)[0]!
+    : (JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8')) as { scripts: { start: string } }).scripts.start
+  return line.split(' ').filter((word) => word.startsWith('--'))
+}
