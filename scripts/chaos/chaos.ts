@@ -5,7 +5,7 @@ import { Presets, SingleBar } from 'cli-progress'
 import { pino } from 'pino'
 import { root } from '../harness/compile.ts'
 import { describeMachine } from '../harness/machine.ts'
-import { createRandom } from '../harness/random.ts'
+import { Random } from '../harness/random.ts'
 import { Belongings } from '../harness/belongings.ts'
 import { prepareProgram, type Program } from './rig/build.ts'
 import { FAULTS } from './faults/catalogue.ts'
@@ -83,7 +83,7 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     cycles,
     seed,
     load: { ...DEFAULT_LOAD, ...fault.load, ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }) },
-    random: createRandom(seed),
+    random: new Random(seed),
     seconds: options.seconds ?? fault.seconds?.[extent] ?? 0,
     rows: options.rows,
     breaks: options.breaks,

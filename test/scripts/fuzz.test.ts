@@ -5,7 +5,7 @@ import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
 import { Belongings } from '../../scripts/harness/belongings.ts'
 import { createSession } from '../../scripts/fuzz/sessions/attack.ts'
-import { Chance } from '../../scripts/fuzz/sessions/chance.ts'
+import { SessionRandom } from '../../scripts/fuzz/sessions/session-random.ts'
 import { checkGoodClient, checkGrowth, checkLog } from '../../scripts/fuzz/checks/checks.ts'
 import type { Checkpoint } from '../../scripts/fuzz/checks/gateway-state.ts'
 import { frame, mutate } from '../../scripts/fuzz/sessions/mutate.ts'
@@ -49,11 +49,11 @@ t.test('a session is decided by seed, targets and number', async (t) => {
 t.test('mutation', async (t) => {
   const seed = Date.now() % 1_000_000
   t.comment(`seed ${seed}`)
-  const chance = new Chance(seed)
+  const random = new SessionRandom(seed)
   const packet = frame(0x32, Buffer.from('\0\x07vital/a\0\x01{}'))
   t.equal(packet[1], packet.length - 2)
   let changed = 0
-  for (let times = 0; times < 2000; times++) if (!mutate(packet, chance).equals(packet)) changed++
+  for (let times = 0; times < 2000; times++) if (!mutate(packet, random).equals(packet)) changed++
   t.ok(changed > 1900, `${changed} of 2000`)
   t.equal(packet.toString(), '2\x0d\0\x07vital/a\0\x01{}', 'the packet itself stays as it was')
 })

@@ -8,7 +8,7 @@ import { compiled, root } from '../../harness/compile.ts'
 import type { ServerListening } from '../load/messages.ts'
 import { ageLog } from '../../harness/preload.ts'
 import { findPostmaster, readTreeCpuS } from '../../harness/process-stat.ts'
-import { sumMetric } from '../../harness/prometheus-text.ts'
+import { sumMetric } from '../../command-line/prometheus-text.ts'
 import { readV8Flags } from '../../harness/v8-flags.ts'
 import type { Supervisor } from './supervisor.ts'
 

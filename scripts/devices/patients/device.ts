@@ -1,7 +1,7 @@
 import type { Reading } from '../../../schemas/reading.ts'
 import type { TimedReading } from '../fleet/fleet.ts'
 import { createPatient, type VitalSigns } from './patient.ts'
-import { createRandom, type Random } from '../../harness/random.ts'
+import { Random } from '../../harness/random.ts'
 
 /** Kinds of made-up devices. */
 export type DeviceKind = 'fitband' | 'scale' | 'monitor'
@@ -35,7 +35,7 @@ export function * toReadings ({ seed, index, rate, count, startS }: {
   count: number
   startS: number
 }): Generator<TimedReading> {
-  const random = createRandom(seed + Math.imul(index, 0x9e3779b1))
+  const random = new Random(seed + Math.imul(index, 0x9e3779b1))
   const patient = createPatient(random)
   const compose = createComposer(toDeviceKind(index), random)
   const phaseS = random.between(0, 1 / rate)

@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs'
-import { sumMetric } from '../../harness/prometheus-text.ts'
+import { sumMetric } from '../../command-line/prometheus-text.ts'
 
 /** What the gateway holds while no attack is under way. */
 export interface Checkpoint {

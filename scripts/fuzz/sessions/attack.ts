@@ -1,4 +1,4 @@
-import { Chance, sessionSeed } from './chance.ts'
+import { SessionRandom, sessionSeed } from './session-random.ts'
 import { play, type Played } from './connection.ts'
 import { createHttpSession } from './http-session.ts'
 import type { AttackFigures, AttackSettings, FromAttacker } from '../messages.ts'
@@ -11,7 +11,7 @@ const FAULTS_MAX = 20
 /** Ports of one address run out: 28,000, each kept for a minute after use. */
 const LOCAL_ADDRESSES = process.platform === 'linux' ? Array.from({ length: 16 }, (_, index) => `127.0.0.${index + 2}`) : [undefined]
 
-const CREATE: Readonly<Record<Target, (chance: Chance, index: number) => Session>> = {
+const CREATE: Readonly<Record<Target, (random: SessionRandom, index: number) => Session>> = {
   mqtt: createMqttSession, payload: createPayloadSession, http: createHttpSession, ws: createWsSession
 }
 
@@ -20,9 +20,9 @@ const WEIGHTS: Readonly<Record<Target, number>> = { mqtt: 12, payload: 3, http: 
 
 /** Makes session number `index`; the same for the same seed and targets. */
 export function createSession ({ seed, targets }: Pick<AttackSettings, 'seed' | 'targets'>, index: number): Session {
-  const chance = new Chance(sessionSeed(seed, index))
-  const target = chance.pick(targets.flatMap((one) => Array.from({ length: WEIGHTS[one] }, () => one)))
-  return CREATE[target](chance, index)
+  const random = new SessionRandom(sessionSeed(seed, index))
+  const target = random.pick(targets.flatMap((one) => Array.from({ length: WEIGHTS[one] }, () => one)))
+  return CREATE[target](random, index)
 }
 
 /**

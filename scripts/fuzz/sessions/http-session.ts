@@ -1,4 +1,4 @@
-import type { Chance } from './chance.ts'
+import type { SessionRandom } from './session-random.ts'
 import { hostilePayload, validReading } from './json-payload.ts'
 import type { Session } from './session.ts'
 
@@ -29,58 +29,58 @@ const LARGE_PATH = `/vital-data/${'x'.repeat(20_000)}`
 const LARGE_HEADERS = [Array.from({ length: 3000 }, (_, index) => `h${index}: x`).join('\r\n'), `long: ${'x'.repeat(17_000)}`] as const
 const LARGE_SHARE = 0.005
 
-const pickHeader = (chance: Chance) => chance.is(LARGE_SHARE) ? chance.pick(LARGE_HEADERS) : chance.pick(HEADERS)
+const pickHeader = (random: SessionRandom) => random.chance(LARGE_SHARE) ? random.pick(LARGE_HEADERS) : random.pick(HEADERS)
 
-function toChunks (body: Buffer, chance: Chance): Buffer {
+function toChunks (body: Buffer, random: SessionRandom): Buffer {
   const parts: Buffer[] = []
-  for (const piece of chance.cut(body, 4)) {
-    const size = chance.is(0.98) ? piece.length.toString(16) : chance.pick(['ffffffff', '-1', 'zz', '0', '', '1;ext=x', `1;${'x'.repeat(2000)}`, '00000000000000000005', 'fffffffffffffffff'])
-    if (piece.length > 0 || chance.is(0.05)) parts.push(Buffer.from(`${size}\r\n`), piece, Buffer.from(chance.is(0.99) ? '\r\n' : '\n'))
+  for (const piece of random.cut(body, 4)) {
+    const size = random.chance(0.98) ? piece.length.toString(16) : random.pick(['ffffffff', '-1', 'zz', '0', '', '1;ext=x', `1;${'x'.repeat(2000)}`, '00000000000000000005', 'fffffffffffffffff'])
+    if (piece.length > 0 || random.chance(0.05)) parts.push(Buffer.from(`${size}\r\n`), piece, Buffer.from(random.chance(0.99) ? '\r\n' : '\n'))
   }
-  const end = chance.is(0.96) ? '0\r\n\r\n' : chance.pick(['0\r\nhost: x\r\n\r\n', '0\r\n', '', '0\r\n__proto__: x\r\n\r\n'])
+  const end = random.chance(0.96) ? '0\r\n\r\n' : random.pick(['0\r\nhost: x\r\n\r\n', '0\r\n', '', '0\r\n__proto__: x\r\n\r\n'])
   return Buffer.concat([...parts, Buffer.from(end)])
 }
 
-function postRequest (chance: Chance, n: number): Buffer {
-  const device = `hfz-${chance.below(50)}`
-  const body = chance.is(0.5) ? Buffer.from(validReading(chance, n, device)) : hostilePayload(chance, n, device)
-  const isChunked = chance.is(0.3)
-  const framing = isChunked ? 'transfer-encoding: chunked' : `content-length: ${chance.is(0.99) ? body.length : body.length + chance.pick([-3, 3])}`
-  const odd = chance.is(0.06) ? `${pickHeader(chance)}\r\n` : ''
+function postRequest (random: SessionRandom, n: number): Buffer {
+  const device = `hfz-${random.below(50)}`
+  const body = random.chance(0.5) ? Buffer.from(validReading(random, n, device)) : hostilePayload(random, n, device)
+  const isChunked = random.chance(0.3)
+  const framing = isChunked ? 'transfer-encoding: chunked' : `content-length: ${random.chance(0.99) ? body.length : body.length + random.pick([-3, 3])}`
+  const odd = random.chance(0.06) ? `${pickHeader(random)}\r\n` : ''
   const head = `POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${odd}${framing}\r\n\r\n`
-  return Buffer.concat([Buffer.from(head), isChunked ? toChunks(body, chance) : body])
+  return Buffer.concat([Buffer.from(head), isChunked ? toChunks(body, random) : body])
 }
 
-function otherRequest (chance: Chance): Buffer {
+function otherRequest (random: SessionRandom): Buffer {
   // Metrics and the documentation are the dearest answers; they are for everyone to ask, and so asked for, but seldom.
-  const path = chance.is(0.02) ? chance.pick(['/metrics', '/docs/json']) : chance.is(LARGE_SHARE) ? LARGE_PATH : chance.pick(PATHS)
-  const version = chance.is(0.98) ? 'HTTP/1.1' : chance.pick(['HTTP/1.0', 'HTTP/2.0', 'HTTP/0.9', 'http/1.1', ''])
-  const headers = Array.from({ length: chance.is(0.75) ? 0 : chance.few(5) }, () => `${pickHeader(chance)}\r\n`).join('')
-  const method = chance.is(0.85) ? 'GET' : chance.pick(METHODS)
-  return Buffer.from(`${method} ${path} ${version}\r\n${chance.is(0.97) ? 'host: x\r\n' : ''}${headers}\r\n`)
+  const path = random.chance(0.02) ? random.pick(['/metrics', '/docs/json']) : random.chance(LARGE_SHARE) ? LARGE_PATH : random.pick(PATHS)
+  const version = random.chance(0.98) ? 'HTTP/1.1' : random.pick(['HTTP/1.0', 'HTTP/2.0', 'HTTP/0.9', 'http/1.1', ''])
+  const headers = Array.from({ length: random.chance(0.75) ? 0 : random.few(5) }, () => `${pickHeader(random)}\r\n`).join('')
+  const method = random.chance(0.85) ? 'GET' : random.pick(METHODS)
+  return Buffer.from(`${method} ${path} ${version}\r\n${random.chance(0.97) ? 'host: x\r\n' : ''}${headers}\r\n`)
 }
 
-function breakRequest (request: Buffer, chance: Chance): Buffer {
+function breakRequest (request: Buffer, random: SessionRandom): Buffer {
   const copy = Buffer.from(request)
-  for (let times = 1 + chance.few(4); times > 0; times--) copy[chance.below(copy.length)] = chance.below(256)
-  return chance.is(0.3) ? copy.subarray(0, chance.below(copy.length)) : copy
+  for (let times = 1 + random.few(4); times > 0; times--) copy[random.below(copy.length)] = random.below(256)
+  return random.chance(0.3) ? copy.subarray(0, random.below(copy.length)) : copy
 }
 
 /** Pipelined requests, some of them broken. */
-export function createHttpSession (chance: Chance, index: number): Session {
-  const count = 1 + chance.below(REQUESTS_MAX)
+export function createHttpSession (random: SessionRandom, index: number): Session {
+  const count = 1 + random.below(REQUESTS_MAX)
   const parts: Buffer[] = []
   for (let made = 0; made < count; made++) {
-    const request = chance.is(0.6) ? postRequest(chance, index * 100 + made) : otherRequest(chance)
-    parts.push(chance.is(MUTATED_SHARE) ? breakRequest(request, chance) : request)
+    const request = random.chance(0.6) ? postRequest(random, index * 100 + made) : otherRequest(random)
+    parts.push(random.chance(MUTATED_SHARE) ? breakRequest(request, random) : request)
   }
-  if (chance.is(0.02)) parts.push(chance.bytes(1 + chance.few(500)))
+  if (random.chance(0.02)) parts.push(random.bytes(1 + random.few(500)))
   return {
     target: 'http',
-    pieces: chance.cut(Buffer.concat(parts), chance.is(0.5) ? 0 : 6),
+    pieces: random.cut(Buffer.concat(parts), random.chance(0.5) ? 0 : 6),
     packets: parts.length,
-    fate: chance.is(0.75) ? 'end' : chance.pick(['reset', 'destroy', 'linger'] as const),
-    waitMs: chance.pick([0, 100, 1000]),
+    fate: random.chance(0.75) ? 'end' : random.pick(['reset', 'destroy', 'linger'] as const),
+    waitMs: random.pick([0, 100, 1000]),
     acknowledgements: 0,
     answersMax: parts.length
   }

@@ -1,7 +1,7 @@
 import mqttPacket, { type IConnectPacket, type Packet } from 'mqtt-packet'
 import { encodePublish } from '../../harness/packet-scanner.ts'
 import { encodeSend } from '../../harness/packet-encoder.ts'
-import { type Chance } from './chance.ts'
+import { type SessionRandom } from './session-random.ts'
 import { hostilePayload, validReading } from './json-payload.ts'
 import { PRIVATE_MARK } from './session.ts'
 
@@ -30,25 +30,25 @@ const FILTERS = [
 /** A client that asks for one of these is closed. */
 const BROKEN_FILTERS = ['#/a', 'a#', '+a', 'a/#/b', 'vital/\0'] as const
 
-const pickFilter = (chance: Chance) => chance.pick(chance.is(0.02) ? BROKEN_FILTERS : FILTERS)
+const pickFilter = (random: SessionRandom) => random.pick(random.chance(0.02) ? BROKEN_FILTERS : FILTERS)
 
-const integer = (chance: Chance) => 1 + chance.below(chance.is(0.9) ? 40 : 65_535)
+const integer = (random: SessionRandom) => 1 + random.below(random.chance(0.9) ? 40 : 65_535)
 
 /** A CONNECT that a library could send. */
-export function connectPacket (chance: Chance): Buffer {
+export function connectPacket (random: SessionRandom): Buffer {
   const packet: IConnectPacket = {
     cmd: 'connect',
-    ...(chance.is(0.97) ? { protocolId: 'MQTT', protocolVersion: 4 } : chance.is(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
-    clean: chance.is(0.7),
-    clientId: chance.pick(chance.is(SHARED_SHARE) ? SHARED_CLIENT_IDS : CLIENT_IDS),
-    keepalive: chance.pick([0, 1, 10, 60, 65_535]),
-    ...(chance.is(0.1) ? { username: chance.is(0.02) ? 'x'.repeat(3000) : chance.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) } : {}),
-    ...(chance.is(0.2) ? { will: { topic: chance.is(0.9) ? chance.pick(['vital/fuzz-3', 'chat/a', '__proto__']) : chance.pick(TOPICS), payload: Buffer.from(validReading(chance, 0)), qos: chance.pick([0, 1, 2] as const), retain: chance.is(0.2) } } : {})
+    ...(random.chance(0.97) ? { protocolId: 'MQTT', protocolVersion: 4 } : random.chance(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
+    clean: random.chance(0.7),
+    clientId: random.pick(random.chance(SHARED_SHARE) ? SHARED_CLIENT_IDS : CLIENT_IDS),
+    keepalive: random.pick([0, 1, 10, 60, 65_535]),
+    ...(random.chance(0.1) ? { username: random.chance(0.02) ? 'x'.repeat(3000) : random.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) } : {}),
+    ...(random.chance(0.2) ? { will: { topic: random.chance(0.9) ? random.pick(['vital/fuzz-3', 'chat/a', '__proto__']) : random.pick(TOPICS), payload: Buffer.from(validReading(random, 0)), qos: random.pick([0, 1, 2] as const), retain: random.chance(0.2) } } : {})
   }
   // What mqtt-packet refuses to write.
   if (packet.clientId === '') Object.assign(packet, { clean: true, protocolId: 'MQTT', protocolVersion: 4 })
   const bytes = mqttPacket.generate(packet)
-  if (chance.is(0.02)) withFlags(bytes, packet, chance)
+  if (random.chance(0.02)) withFlags(bytes, packet, random)
   return bytes
 }
 
@@ -56,12 +56,12 @@ const WILL = 0x04
 const WILL_QOS_AND_RETAIN = 0x38
 
 /** Any combination of the flags that tell of a will, or of all flags; the fields behind them stay. */
-function withFlags (bytes: Buffer, { protocolId = 'MQTT', will }: IConnectPacket, chance: Chance): void {
+function withFlags (bytes: Buffer, { protocolId = 'MQTT', will }: IConnectPacket, random: SessionRandom): void {
   const at = bytes.indexOf(protocolId) + protocolId.length + 1
   const flags = bytes[at] as number
-  bytes[at] = will !== undefined && chance.is(0.7)
-    ? (flags & ~WILL_QOS_AND_RETAIN) | WILL | (chance.below(8) << 3)
-    : chance.below(256)
+  bytes[at] = will !== undefined && random.chance(0.7)
+    ? (flags & ~WILL_QOS_AND_RETAIN) | WILL | (random.below(8) << 3)
+    : random.below(256)
 }
 
 /** A PUBLISH with any payload. */
@@ -69,28 +69,28 @@ export function publishPacket (topic: string, payload: Buffer, messageId: number
   return qos === 0 ? encodePublish(topic, payload).packet : encodeSend(topic, payload, messageId, qos)
 }
 
-function subscribePacket (chance: Chance): Packet {
-  const subscriptions = Array.from({ length: 1 + chance.few(chance.is(0.005) ? 1200 : 5) }, () => ({
+function subscribePacket (random: SessionRandom): Packet {
+  const subscriptions = Array.from({ length: 1 + random.few(random.chance(0.005) ? 1200 : 5) }, () => ({
     // Everything, seldom: each such subscriber gets all that all others send.
-    topic: chance.is(0.02) ? chance.pick(['#', 'vital/#', 'vital/+']) : pickFilter(chance), qos: chance.pick([0, 1, 2] as const)
+    topic: random.chance(0.02) ? random.pick(['#', 'vital/#', 'vital/+']) : pickFilter(random), qos: random.pick([0, 1, 2] as const)
   }))
-  return { cmd: 'subscribe', messageId: integer(chance), subscriptions }
+  return { cmd: 'subscribe', messageId: integer(random), subscriptions }
 }
 
-function otherPacket (chance: Chance): Packet {
-  const messageId = integer(chance)
-  const kind = chance.below(100)
+function otherPacket (random: SessionRandom): Packet {
+  const messageId = integer(random)
+  const kind = random.below(100)
   if (kind < 20) return { cmd: 'pubrel', messageId }
   if (kind < 30) return { cmd: 'puback', messageId }
   if (kind < 40) return { cmd: 'pubrec', messageId }
   if (kind < 50) return { cmd: 'pubcomp', messageId }
   if (kind < 75) return { cmd: 'pingreq' }
-  if (kind < 88) return subscribePacket(chance)
-  if (kind < 97) return { cmd: 'unsubscribe', messageId, unsubscriptions: [pickFilter(chance)] }
-  if (chance.is(0.85)) return { cmd: 'pingreq' }
-  if (chance.is(0.5)) return { cmd: 'disconnect' }
+  if (kind < 88) return subscribePacket(random)
+  if (kind < 97) return { cmd: 'unsubscribe', messageId, unsubscriptions: [pickFilter(random)] }
+  if (random.chance(0.85)) return { cmd: 'pingreq' }
+  if (random.chance(0.5)) return { cmd: 'disconnect' }
   // What only a server sends.
-  return chance.pick<Packet>([
+  return random.pick<Packet>([
     { cmd: 'connack', returnCode: 0, sessionPresent: false }, { cmd: 'suback', messageId, granted: [0] }, { cmd: 'unsuback', messageId, granted: [] }, { cmd: 'pingresp' }
   ])
 }
@@ -99,17 +99,17 @@ function otherPacket (chance: Chance): Packet {
  * Any packet that a client may send after CONNECT, most of them readings.
  * @param n - tells its reading from others
  */
-export function clientPacket (chance: Chance, n: number): Buffer {
-  const kind = chance.below(100)
-  if (kind >= 78) return mqttPacket.generate(otherPacket(chance))
-  const qos = chance.pick([0, 1, 1, 1, 2] as const)
-  const messageId = integer(chance)
-  if (kind < 55) return publishPacket(`vital/${chance.pick(DEVICES)}`, Buffer.from(validReading(chance, n)), messageId, qos)
-  if (kind < 60) return publishPacket(`vital/${chance.pick(DEVICES)}`, hostilePayload(chance, n), messageId, qos)
+export function clientPacket (random: SessionRandom, n: number): Buffer {
+  const kind = random.below(100)
+  if (kind >= 78) return mqttPacket.generate(otherPacket(random))
+  const qos = random.pick([0, 1, 1, 1, 2] as const)
+  const messageId = integer(random)
+  if (kind < 55) return publishPacket(`vital/${random.pick(DEVICES)}`, Buffer.from(validReading(random, n)), messageId, qos)
+  if (kind < 60) return publishPacket(`vital/${random.pick(DEVICES)}`, hostilePayload(random, n), messageId, qos)
   // Most other topics are harmless, or the session would end here each time.
-  const topic = chance.is(0.95) ? chance.pick(['chat/a', 'chat/b', 'chat/c/d']) : chance.pick(TOPICS)
-  const packet = publishPacket(topic, chance.is(0.1) ? Buffer.alloc(0) : chance.bytes(chance.few(300)), messageId, qos)
+  const topic = random.chance(0.95) ? random.pick(['chat/a', 'chat/b', 'chat/c/d']) : random.pick(TOPICS)
+  const packet = publishPacket(topic, random.chance(0.1) ? Buffer.alloc(0) : random.bytes(random.few(300)), messageId, qos)
   // DUP at QoS 0 closes the connection.
-  if (chance.is(0.2)) packet[0] = (packet[0] as number) | (qos === 0 && chance.is(0.98) ? 1 : chance.pick([1, 8, 9]))
+  if (random.chance(0.2)) packet[0] = (packet[0] as number) | (qos === 0 && random.chance(0.98) ? 1 : random.pick([1, 8, 9]))
   return packet
 }

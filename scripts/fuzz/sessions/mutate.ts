@@ -1,7 +1,7 @@
-import type { Chance } from './chance.ts'
+import type { SessionRandom } from './session-random.ts'
 
 /** Changes one encoded MQTT packet. Those that keep the remaining length true let what follows be read. */
-type Mutation = (packet: Buffer, chance: Chance) => Buffer
+type Mutation = (packet: Buffer, random: SessionRandom) => Buffer
 
 const EDGES = [0, 1, 0x7f, 0x80, 0xc0, 0xc1, 0xf5, 0xfe, 0xff] as const
 const TEXTS = [
@@ -38,66 +38,66 @@ function overwrite (bytes: Buffer, at: number, text: Buffer): Buffer {
 
 const first = (packet: Buffer) => packet[0] ?? 0
 
-const flipBits: Mutation = (packet, chance) => {
+const flipBits: Mutation = (packet, random) => {
   const copy = Buffer.from(packet)
-  for (let flips = 1 + chance.below(4); flips > 0; flips--) {
-    const at = chance.below(copy.length)
-    copy[at] = (copy[at] as number) ^ (1 << chance.below(8))
+  for (let flips = 1 + random.below(4); flips > 0; flips--) {
+    const at = random.below(copy.length)
+    copy[at] = (copy[at] as number) ^ (1 << random.below(8))
   }
   return copy
 }
 
-const setEdge: Mutation = (packet, chance) => overwrite(packet, chance.below(packet.length), Buffer.from([chance.pick(EDGES)]))
+const setEdge: Mutation = (packet, random) => overwrite(packet, random.below(packet.length), Buffer.from([random.pick(EDGES)]))
 
-const changeType: Mutation = (packet, chance) => overwrite(packet, 0, Buffer.from([chance.below(256)]))
+const changeType: Mutation = (packet, random) => overwrite(packet, 0, Buffer.from([random.below(256)]))
 
-const changeFlags: Mutation = (packet, chance) => overwrite(packet, 0, Buffer.from([(first(packet) & 0xf0) | chance.below(16)]))
+const changeFlags: Mutation = (packet, random) => overwrite(packet, 0, Buffer.from([(first(packet) & 0xf0) | random.below(16)]))
 
-const falsifyLength: Mutation = (packet, chance) => {
+const falsifyLength: Mutation = (packet, random) => {
   const body = bodyOf(packet)
-  const length = Math.max(0, body.length + chance.pick([-20, -2, -1, 1, 2, 20, 300, 20_000, 300_000, 268_435_455]))
+  const length = Math.max(0, body.length + random.pick([-20, -2, -1, 1, 2, 20, 300, 20_000, 300_000, 268_435_455]))
   return Buffer.concat([Buffer.from([first(packet)]), encodeLength(Math.min(length, 268_435_455)), body])
 }
 
-const overlongLength: Mutation = (packet, chance) => {
-  const length = chance.pick([[0xff, 0xff, 0xff, 0xff, 0x7f], [0x80, 0x80, 0x80, 0x80, 0], [0x80, 0], [0x85, 0x80, 0]])
+const overlongLength: Mutation = (packet, random) => {
+  const length = random.pick([[0xff, 0xff, 0xff, 0xff, 0x7f], [0x80, 0x80, 0x80, 0x80, 0], [0x80, 0], [0x85, 0x80, 0]])
   return Buffer.concat([Buffer.from([first(packet), ...length]), bodyOf(packet)])
 }
 
-const truncate: Mutation = (packet, chance) => packet.subarray(0, chance.below(packet.length))
+const truncate: Mutation = (packet, random) => packet.subarray(0, random.below(packet.length))
 
-const shortenBody: Mutation = (packet, chance) => {
+const shortenBody: Mutation = (packet, random) => {
   const body = bodyOf(packet)
-  return frame(first(packet), body.subarray(0, chance.below(body.length + 1)))
+  return frame(first(packet), body.subarray(0, random.below(body.length + 1)))
 }
 
-const insert: Mutation = (packet, chance) => {
+const insert: Mutation = (packet, random) => {
   const body = bodyOf(packet)
-  const at = chance.below(body.length + 1)
-  return frame(first(packet), Buffer.concat([body.subarray(0, at), chance.bytes(1 + chance.few(400)), body.subarray(at)]))
+  const at = random.below(body.length + 1)
+  return frame(first(packet), Buffer.concat([body.subarray(0, at), random.bytes(1 + random.few(400)), body.subarray(at)]))
 }
 
-const remove: Mutation = (packet, chance) => {
+const remove: Mutation = (packet, random) => {
   const body = bodyOf(packet)
-  const at = chance.below(body.length + 1)
-  return frame(first(packet), Buffer.concat([body.subarray(0, at), body.subarray(at + 1 + chance.few(20))]))
+  const at = random.below(body.length + 1)
+  return frame(first(packet), Buffer.concat([body.subarray(0, at), body.subarray(at + 1 + random.few(20))]))
 }
 
 /** Topics, ids and names begin with two bytes of length. */
-const falsifyInnerLength: Mutation = (packet, chance) => {
+const falsifyInnerLength: Mutation = (packet, random) => {
   const body = bodyOf(packet)
-  if (body.length < 2) return setEdge(packet, chance)
-  const length = chance.pick([0, 1, body.length - 3, body.length - 2, body.length - 1, body.length, 0x7fff, 0xffff])
-  const at = chance.is(0.6) ? 0 : chance.below(body.length - 1)
+  if (body.length < 2) return setEdge(packet, random)
+  const length = random.pick([0, 1, body.length - 3, body.length - 2, body.length - 1, body.length, 0x7fff, 0xffff])
+  const at = random.chance(0.6) ? 0 : random.below(body.length - 1)
   return frame(first(packet), overwrite(body, at, Buffer.from([(length >> 8) & 255, length & 255])))
 }
 
-const plantText: Mutation = (packet, chance) => {
+const plantText: Mutation = (packet, random) => {
   const body = bodyOf(packet)
-  return frame(first(packet), overwrite(body, 2 + chance.below(Math.max(1, body.length - 2)), chance.pick(TEXTS)))
+  return frame(first(packet), overwrite(body, 2 + random.below(Math.max(1, body.length - 2)), random.pick(TEXTS)))
 }
 
-const repeat: Mutation = (packet, chance) => Buffer.concat(Array.from({ length: 2 + chance.few(20) }, () => packet))
+const repeat: Mutation = (packet, random) => Buffer.concat(Array.from({ length: 2 + random.few(20) }, () => packet))
 
 const MUTATIONS: readonly Mutation[] = [
   flipBits, flipBits, setEdge, changeType, changeFlags, falsifyLength, overlongLength, truncate, shortenBody, insert, remove,
@@ -105,8 +105,8 @@ const MUTATIONS: readonly Mutation[] = [
 ]
 
 /** Breaks one packet in one to three ways. */
-export function mutate (packet: Buffer, chance: Chance): Buffer {
+export function mutate (packet: Buffer, random: SessionRandom): Buffer {
   let mutated = packet
-  for (let times = 1 + chance.few(2); times > 0 && mutated.length > 0; times--) mutated = chance.pick(MUTATIONS)(mutated, chance)
+  for (let times = 1 + random.few(2); times > 0 && mutated.length > 0; times--) mutated = random.pick(MUTATIONS)(mutated, random)
   return mutated
 }

@@ -1,4 +1,4 @@
-import { sumMetric } from '../prometheus-text.ts'
+import { sumMetric } from '../../command-line/prometheus-text.ts'
 import type { Violation } from './stored.ts'
 
 /** What one scrape says, summed over transports. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { createRandom } from '../random.ts'
+import { Random } from '../random.ts'
 import type { Kind } from '../checks/ledger-file.ts'
 import type { PublisherSettings } from './messages.ts'
 
@@ -34,7 +34,7 @@ export function createReadings (
   { seed, invalidShare, poisonShare, blobBytes, waveformBytesMax, waveformShare, numbering }:
   Pick<PublisherSettings, 'seed' | 'invalidShare' | 'poisonShare' | 'blobBytes' | 'waveformBytesMax' | 'waveformShare' | 'numbering'>
 ) {
-  const random = createRandom(seed)
+  const random = new Random(seed)
   const chance = (share: number) => random.between(0, 1) < share
   let next = numbering.first
   let lastTimestamp = 0

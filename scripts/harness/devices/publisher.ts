@@ -1,6 +1,6 @@
 // The publisher's process: devices and their ledger, apart from the gateway and from the harness, so that nothing done to
 // the gateway touches what the devices know.
-import { createRandom } from '../random.ts'
+import { Random } from '../random.ts'
 import { HttpDevice } from './http-device.ts'
 import { secretOf, toDeviceIds } from './identities.ts'
 import { LedgerFile } from '../checks/ledger-file.ts'
@@ -16,7 +16,7 @@ const ARRAY_SHARE = 0.05
 const BEHIND_MAX_S = 0.25
 
 function createPublisher (settings: PublisherSettings) {
-  const random = createRandom(settings.seed)
+  const random = new Random(settings.seed)
   const uniform = () => random.between(0, 1)
   const ledger = new LedgerFile(settings.ledgerPath)
   const tally: Tally = { sent: 0, acknowledged: 0, resent: 0, connected: 0, disconnects: 0, faults: [] }

@@ -1,6 +1,7 @@
 import type { Access } from '../../command-line/access.ts'
 import { OperatorError } from '../../command-line/command.ts'
 import { createGatewayClient, toFailure } from '../../command-line/gateway-client.ts'
+import { sumMetric } from '../../command-line/prometheus-text.ts'
 
 const TIMEOUT_MS = 10_000
 
@@ -40,11 +41,7 @@ export async function scrape (url: string, access: Access): Promise<Scrape> {
 
 /** @param text - Prometheus' text exposition format @throws `OPERATOR_FAILED` when it is not a gateway's */
 export function toScrape (url: string, text: string): Scrape {
-  const samples = [...text.matchAll(/^(\w+)(?:\{(.*)\})? (\S+)$/gm)].map(([, name = '', labels = '', value]) => ({ name, labels, value: Number(value) }))
-  const sum = (name: string, isWanted: (labels: string) => boolean = () => true) => {
-    const found = samples.filter((sample) => sample.name === name)
-    return found.reduce((total, { labels, value }) => isWanted(labels) ? total + value : total, 0)
-  }
+  const sum = (name: string, isWanted?: (labels: string) => boolean) => sumMetric(text, name, isWanted)
   const isOwn = (labels: string) => !labels.includes('transport="spool"')
   const ownOf = (reason: string) => (labels: string) => isOwn(labels) && labels.includes(`reason="${reason}"`)
   const startedAt = sum('vital_start_time_seconds')

@@ -6,7 +6,7 @@
 import type { Pool } from 'pg'
 import type { DeadLetterRow, ReadingRow } from '../../../db/rows.ts'
 import type { Store, Written } from '../../../db/store.ts'
-import type { Random } from '../journal/spool/random.ts'
+import type { Random } from '../../../scripts/harness/random.ts'
 import type { VirtualTime } from './time.ts'
 
 /** What an operator's constraint refuses while it is there, and what PostgreSQL refuses always. */

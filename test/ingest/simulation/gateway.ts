@@ -20,7 +20,7 @@ import { createWriter } from '../../../src/ingest/journal/postgres-writer.ts'
 import type { FakeDatabase } from './database.ts'
 import type { VirtualTime } from './time.ts'
 import type { FakeDisk } from '../journal/spool/fake-disk.ts'
-import type { Random } from '../journal/spool/random.ts'
+import type { Random } from '../../../scripts/harness/random.ts'
 
 const DRAIN_TIMEOUT_MS = 10_000
 const DATABASE_WAIT_MS = 1000

@@ -17,7 +17,7 @@ import { drawLimits, type GatewayLimits, type SimulatedGateway, startGateway } f
 import { MESSAGE_UNITS_MAX, Traffic } from './traffic.ts'
 import { FakeDisk, type Lie, NO_FAULTS } from '../journal/spool/fake-disk.ts'
 import { isSetAside } from '../../../src/ingest/journal/spool/set-aside.ts'
-import { Random } from '../journal/spool/random.ts'
+import { Random } from '../../../scripts/harness/random.ts'
 
 const LIVES_MAX = 4
 const STEPS_MAX = 50

@@ -9,7 +9,7 @@
 import { syncBuiltinESMExports } from 'node:module'
 import timersPromises from 'node:timers/promises'
 import zlib from 'node:zlib'
-import type { Random } from '../journal/spool/random.ts'
+import type { Random } from '../../../scripts/harness/random.ts'
 
 /** Unix milliseconds at which every schedule begins. */
 const EPOCH_MS = 1_750_000_000_000
@@ -132,7 +132,7 @@ export class VirtualTime {
     syncBuiltinESMExports()
     performance.now = () => this.#nowMs
     Date.now = () => EPOCH_MS + Math.trunc(this.#nowMs)
-    Math.random = random.next
+    Math.random = () => random.next()
   }
 
   uninstall (): void {

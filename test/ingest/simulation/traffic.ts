@@ -8,7 +8,7 @@ import type { HttpOutcome } from '../../../src/ingest/outcome.ts'
 import type { Verdict } from '../../../broker/ingest.ts'
 import type { FakeDatabase, Poison } from './database.ts'
 import type { SimulatedGateway } from './gateway.ts'
-import type { Random } from '../journal/spool/random.ts'
+import type { Random } from '../../../scripts/harness/random.ts'
 
 /** One element of a message; `id` is found again in whatever becomes of it. */
 interface Element {

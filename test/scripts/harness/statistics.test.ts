@@ -2,7 +2,7 @@ import t from 'tap'
 import { parseStat } from '../../../scripts/harness/process-stat.ts'
 import { ResponseScanner } from '../../../scripts/harness/response-scanner.ts'
 import { Histogram, toSpread } from '../../../scripts/harness/statistics.ts'
-import { sumMetric } from '../../../scripts/harness/prometheus-text.ts'
+import { sumMetric } from '../../../scripts/command-line/prometheus-text.ts'
 import { parseWorkloads } from '../../../scripts/bench/workloads.ts'
 
 t.test('the spread of measurements', (t) => {

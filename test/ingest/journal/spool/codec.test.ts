@@ -3,7 +3,7 @@ import t from 'tap'
 import type { DeadLetterRow } from '../../../../db/rows.ts'
 import { decode } from '../../../../src/ingest/decode.ts'
 import { decodeSubmissions, encodeSubmissions, type SpooledSubmission } from '../../../../src/ingest/journal/spool/codec.ts'
-import { Random } from './random.ts'
+import { Random } from '../../../../scripts/harness/random.ts'
 
 const NOW_MS = 1_750_300_000_000
 const SEED = Number(process.env['SPOOL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))

@@ -8,7 +8,7 @@
  */
 import { basename } from 'node:path'
 import type { Disk, DiskFile } from '../../../../src/ingest/journal/spool/disk.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../../../../scripts/harness/random.ts'
 
 const SECTOR_BYTES = 512
 

@@ -11,7 +11,7 @@ import { pino } from 'pino'
 import { openSpool, type Spool } from '../../../../src/ingest/journal/spool/spool.ts'
 import type { Position } from '../../../../src/ingest/journal/spool/reader.ts'
 import { FakeDisk, type Lie, NO_FAULTS } from './fake-disk.ts'
-import { Random } from './random.ts'
+import { Random } from '../../../../scripts/harness/random.ts'
 
 const logger = pino({ level: 'silent' })
 

@@ -2,7 +2,7 @@ import t from 'tap'
 import { isReading, type Reading } from '../../../../schemas/reading.ts'
 import { toDeviceId, toDeviceKind, toReadings } from '../../../../scripts/devices/patients/device.ts'
 import { createPatient } from '../../../../scripts/devices/patients/patient.ts'
-import { createRandom } from '../../../../scripts/harness/random.ts'
+import { Random } from '../../../../scripts/harness/random.ts'
 
 const START_S = 1_735_689_600
 const SEED = Math.floor(Math.random() * 2 ** 31)
@@ -66,7 +66,7 @@ t.test(`100,000 readings that a clinician would believe (seed ${SEED})`, async (
 })
 
 t.test('heart rate moves little in a second, returns to a baseline, and the oximeter follows it', async (t) => {
-  const patient = createPatient(createRandom(1))
+  const patient = createPatient(new Random(1))
   const signs = Array.from({ length: 20_000 }, (_, second) => patient.at(START_S + second))
   const heart = signs.map(({ heartRate }) => heartRate)
   const steps = heart.slice(1).map((value, index) => Math.abs(value - (heart[index] ?? NaN)))
@@ -76,15 +76,15 @@ t.test('heart rate moves little in a second, returns to a baseline, and the oxim
 })
 
 t.test('the spread does not depend on how often a person is looked at', async (t) => {
-  const often = createPatient(createRandom(2))
-  const seldom = createPatient(createRandom(2))
+  const often = createPatient(new Random(2))
+  const seldom = createPatient(new Random(2))
   const a = Array.from({ length: 50_000 }, (_, n) => often.at(START_S + n).heartRate)
   const b = Array.from({ length: 2000 }, (_, n) => seldom.at(START_S + n * 25).heartRate)
   t.ok(Math.abs(deviation(a) - deviation(b)) < 1, `${deviation(a)} and ${deviation(b)}`)
 })
 
 t.test('a body is cooler at four in the morning than in the afternoon', async (t) => {
-  const patients = Array.from({ length: 200 }, (_, seed) => createPatient(createRandom(seed)))
+  const patients = Array.from({ length: 200 }, (_, seed) => createPatient(new Random(seed)))
   const at = (hour: number) => mean(patients.map((patient) => patient.at(START_S + hour * 3600).temperature))
   const night = at(4)
   t.ok(at(16) - night > 0.3, 'half a degree apart, give or take')
@@ -129,7 +129,7 @@ t.test('kinds report what such a device measures', async (t) => {
 })
 
 t.test('random numbers are even, normal ones have mean 0 and deviation 1', async (t) => {
-  const random = createRandom(SEED)
+  const random = new Random(SEED)
   const even = Array.from({ length: 50_000 }, () => random.between(2, 4))
   t.ok(even.every((value) => value >= 2 && value < 4))
   t.ok(Math.abs(mean(even) - 3) < 0.02)
