@@ -2,7 +2,9 @@ import t from 'tap'
 import { simulate, type SimulationOptions } from './simulation.ts'
 
 const FIRST_SEED = Number(process.env['SPOOL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
-const RUNS = Number(process.env['SPOOL_RUNS'] ?? 200)
+const RUNS = Number(process.env['SPOOL_RUNS'] ?? 60)
+/** Most schedules show a lying disk; a control ends with the first that does. */
+const CONTROL_RUNS = 200
 
 async function simulateMany (runs: number, options: Omit<SimulationOptions, 'seed'>) {
   const total = { acknowledged: 0, rejected: 0, read: 0, missing: 0, stretches: 0 }
@@ -37,6 +39,6 @@ t.test('flipped bits and failing operations together', async () => {
 
 for (const lie of ['sync is a no-op', 'sync settles before it is done', 'directory sync is a no-op'] as const) {
   t.test(`control: the checker notices when ${lie}`, async (t) => {
-    await t.rejects(simulateMany(RUNS, { lie }), /seed \d+: (lost|record \d+ was released)/)
+    await t.rejects(simulateMany(CONTROL_RUNS, { lie }), /seed \d+: (lost|record \d+ was released)/)
   })
 }
