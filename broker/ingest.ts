@@ -6,7 +6,7 @@ export interface VitalPublish {
   /** The topic's device; `null` when the topic is not `vital/{valid id}`, so the payload can only become a dead letter. */
   readonly device: string | null
   readonly payload: Buffer
-  /** `null` where a will outlived its client. */
+  /** `null` for a will whose client is gone. */
   readonly clientId: string | null
   /**
    * Called exactly once, possibly before {@link Ingest} returns, and in any order between publishes; `durable` only after COMMIT
@@ -14,6 +14,14 @@ export interface VitalPublish {
    */
   settle (verdict: Verdict): void
 }
+
+/**
+ * Why a publish could not be made durable. MQTT 3.1.1 has no way to tell the client; a protocol with reason codes maps each.
+ * - `timeout`: neither PostgreSQL nor the spool took it within `VITAL_ACK_TIMEOUT_MS`
+ * - `failed`: its batch was given up
+ * - `stopping`: the gateway stops
+ */
+export type UnavailableReason = 'timeout' | 'failed' | 'stopping'
 
 /** What became of a {@link VitalPublish}. */
 export type Verdict =
@@ -24,8 +32,8 @@ export type Verdict =
     /** Announced on `vital/{device}/rejected`; empty when all was good. */
     readonly rejections: readonly Rejection[]
   }
-  /** Could not be made durable in time. Must not be acknowledged: close the client, so that the device keeps the message. */
-  | { readonly status: 'unavailable' }
+  /** Must not be acknowledged: its connection is closed, so that the device keeps the message. */
+  | { readonly status: 'unavailable', readonly reason: UnavailableReason }
 
 /** Makes a publish durable, and settles it. */
 export type Ingest = (publish: VitalPublish) => void

@@ -1,8 +1,8 @@
 /**
- * Calls through at most once per interval, so that a client cannot fill the log.
- * @returns a function that tells its callee how many calls were left out since the last
+ * Limits a log line to one an interval, so that a client cannot fill the log.
+ * @returns a function that calls its argument at most once an interval, with the number of calls left out since
  */
-export function createOccasional ({ intervalMs }: { intervalMs: number }): (call: (leftOut: number) => void) => void {
+export function createLogThrottle ({ intervalMs }: { intervalMs: number }): (call: (leftOut: number) => void) => void {
   let nextMs = 0
   let leftOut = 0
   return (call) => {

@@ -1,17 +1,26 @@
-import type { LimitName } from './limit-hits.ts'
-import type { FanOut } from './publish/hold-until-durable.ts'
+import type { HeldLogins } from './connect/held-logins.ts'
+import type { LoginDelays } from './connect/login-delays.ts'
+import type { Connections } from './connections.ts'
+import type { Deliverer } from './deliver/deliverer.ts'
+import type { FanOut } from './deliver/fan-out.ts'
+import type { SubscriptionGuard } from './deliver/subscription-guard.ts'
+import type { LimitHits, LimitName } from './limit-hits.ts'
+import type { ListenerCounts } from './listen/tcp-listener.ts'
+import type { Traffic } from './publish/packet-scanner.ts'
+import type { RetainedMessages } from './session/retained.ts'
 import { STATISTICS_PREFIX } from './topics.ts'
+import type { Violations } from './violations.ts'
+import { PUBLISH } from './wire/fixed-header.ts'
 
-/** What the broker counts; totals since its start, unless said otherwise. */
+/** Counters since the broker's start, and gauges, which say "now". */
 export interface BrokerStatistics {
   /** Clients with a CONNACK, now. */
   readonly clientsConnected: number
   /** Open sockets, now. */
   readonly connections: number
-  readonly connectionsRefused: number
-  /** TLS handshakes that were not begun, because too many were under way. */
+  /** TLS handshakes refused, because too many were under way. */
   readonly handshakesRefused: number
-  /** TLS handshakes that came to nothing. */
+  /** TLS handshakes that failed. */
   readonly handshakesFailed: number
   /** Connections of trusted proxies without a valid PROXY header. */
   readonly proxyHeadersRefused: number
@@ -20,18 +29,12 @@ export interface BrokerStatistics {
   readonly publishesReceived: number
   /** Publishes and wills outside `vital/`, which are stored nowhere. */
   readonly publishesRelayed: number
-  /** Publishes that wait for their acknowledgement, now. */
-  readonly heldMessages: number
-  /** Clients whose sockets are not read because their next packet is a PUBLISH, now. */
-  readonly publishersStopped: number
-  /** Connections closed for breaking a limit of the read gate. */
-  readonly limitViolations: number
   /** Connections closed for a packet that MQTT does not allow. */
   readonly malformedPackets: number
   /** How often each limit was met. */
   readonly limitHits: ReadonlyMap<LimitName, number>
   readonly loginsFailed: number
-  /** Connections that wait because their credentials cannot be verified, now. */
+  /** Connections held because their credentials cannot be verified, now. */
   readonly loginsHeld: number
   /** Connections closed because their client id connected again. */
   readonly takeovers: number
@@ -39,7 +42,7 @@ export interface BrokerStatistics {
   readonly publishesForbidden: number
   /** Live subscriptions, now. */
   readonly subscriptions: number
-  readonly subscriptionsRefused: number
+  /** Deliveries dropped because their subscriber does not read. */
   readonly deliveriesDropped: number
   /** Deliveries dropped because their message cannot be encoded. */
   readonly deliveriesUnwritable: number
@@ -48,9 +51,56 @@ export interface BrokerStatistics {
   readonly retainedRefused: number
   /** Sessions that hold subscriptions, now. */
   readonly sessions: number
+  /** Deliveries queued or in flight, now. */
   readonly queuedMessages: number
   readonly queuedBytes: number
-  readonly queuedDropped: number
+}
+
+/** Where {@link readStatistics} reads. */
+interface StatisticsSources {
+  readonly connections: Connections
+  readonly stages: { readonly open: number }
+  readonly listeners: { readonly counts: ListenerCounts }
+  readonly traffic: Traffic
+  readonly publishes: { readonly relayed: number }
+  readonly violations: Violations
+  readonly hits: LimitHits
+  readonly loginDelays: LoginDelays
+  readonly heldLogins: HeldLogins
+  readonly subscriptionGuard: SubscriptionGuard
+  readonly deliverer: Deliverer
+  readonly retained: RetainedMessages
+}
+
+/** Gathers the statistics of all parts. */
+export function readStatistics (sources: StatisticsSources): BrokerStatistics {
+  const { connections, stages, listeners, traffic, publishes, violations, hits, loginDelays, heldLogins, subscriptionGuard, deliverer, retained } = sources
+  const { refused, ...handshakes } = listeners.counts
+  return {
+    clientsConnected: connections.connected,
+    connections: stages.open,
+    ...handshakes,
+    bytesReceived: traffic.bytesReceived,
+    packetsReceived: traffic.packetsByType.reduce((sum, count) => sum + count, 0),
+    publishesReceived: traffic.packetsByType[PUBLISH]!,
+    publishesRelayed: publishes.relayed,
+    malformedPackets: violations.counts.malformed,
+    // Connections beyond `connectionsMax` are refused by a listener, before admission.
+    limitHits: new Map(hits.counts).set('connections', (hits.counts.get('connections') ?? 0) + refused),
+    loginsFailed: loginDelays.counts.failed,
+    loginsHeld: heldLogins.size,
+    takeovers: loginDelays.counts.takeovers,
+    publishesForbidden: violations.counts.publishesForbidden,
+    subscriptions: subscriptionGuard.count,
+    deliveriesDropped: deliverer.dropped,
+    deliveriesUnwritable: deliverer.unwritable,
+    retainedMessages: retained.count,
+    retainedBytes: retained.bytes,
+    retainedRefused: retained.refused,
+    sessions: deliverer.sessions.subscribed,
+    queuedMessages: deliverer.totals.messages,
+    queuedBytes: deliverer.totals.bytes
+  }
 }
 
 interface PublisherOptions {

@@ -6,31 +6,31 @@ export const RESERVED_PREFIX = '$SYS/'
 const BRIDGE_PREFIX = '$SYS/broker/connection/'
 const BRIDGE_SUFFIX = '/state'
 
-/** Whether a Mosquitto bridge tells there that it is up or, with its will, down (`notifications`, on by default). */
+/** Whether a Mosquitto bridge announces there that it is up or, with its will, down (`notifications`, on by default). */
 export function isBridgeState (topic: string): boolean {
   return topic.startsWith(BRIDGE_PREFIX) && topic.endsWith(BRIDGE_SUFFIX) && topic.length > BRIDGE_PREFIX.length + BRIDGE_SUFFIX.length
 }
 
-/** Where the broker's statistics lie; nothing else below {@link RESERVED_PREFIX} ever reaches a subscriber. */
+/** Topics of the broker's statistics; no other message below {@link RESERVED_PREFIX} reaches a subscriber. */
 export const STATISTICS_PREFIX = '$SYS/broker/'
 
 /**
- * Where a publish goes that must be acknowledged and seen by nobody. Aedes acknowledges and fans out in one step,
- * so the topic is exchanged in between; {@link isFannedOut} is false for it.
+ * The topic of a publish that must be acknowledged and reach no subscriber. Aedes acknowledges and fans out in one step,
+ * so the topic is replaced before; {@link isFannedOut} is false for it.
  */
 export const DISCARDED_TOPIC = '$SYS/discarded'
 
 const VITAL_PREFIX = 'vital/'
 
 /**
- * `vital/` and its near misses: a slash before it, another case, a space, a plural. What is published there is meant for us, and would be
- * acknowledged and lost if it were relayed. First the level behind it, then the rest.
+ * `vital/` and its near misses: a slash before it, another case, a space, a plural. A reading that is published there would be
+ * acknowledged and lost if it were relayed. Groups: the level behind it, and the rest.
  */
-const MEANT_FOR_US = /^[\s/]*vitals?\s*\/([^/]*)(.*)$/is
+const VITAL_OR_NEAR_MISS = /^[\s/]*vitals?\s*\/([^/]*)(.*)$/is
 
 /** Whether `topic` is ingested: everything below `vital/`, valid or not, and its near misses. The bare topic `vital` is not. */
 export function isIngested (topic: string): boolean {
-  return topic.startsWith(VITAL_PREFIX) || MEANT_FOR_US.test(topic)
+  return topic.startsWith(VITAL_PREFIX) || VITAL_OR_NEAR_MISS.test(topic)
 }
 
 /** The device of `vital/{valid id}`; `null` for any other topic. */
@@ -40,23 +40,23 @@ export function deviceOf (topic: string): string | null {
   return isDeviceId(id) ? id : null
 }
 
-/** The device that an ingested topic names, valid or not: of `vital/ward-3/hr` and `/vital/ward-3` it is `ward-3`. `null`: no valid id stands there. */
+/** The device that an ingested topic names: of `vital/ward-3/hr` and `/vital/ward-3` it is `ward-3`. `null` without a valid id. */
 export function namedDeviceOf (topic: string): string | null {
-  const id = MEANT_FOR_US.exec(topic)?.[1]
+  const id = VITAL_OR_NEAR_MISS.exec(topic)?.[1]
   return id !== undefined && isDeviceId(id) ? id : null
 }
 
 /**
- * Where it is announced that something of an ingested topic was refused; `null`: nowhere. A bridge that publishes what it reads would be answered
- * for ever, so nothing is announced for what comes on such a topic itself.
+ * Where a refused payload of an ingested topic is announced; `null`: nowhere. A bridge that publishes what it reads would be answered
+ * for ever, so nothing is announced for a publish on such a topic itself.
  */
 export function rejectionTopicOf (topic: string): string | null {
   const device = namedDeviceOf(topic)
-  const rest = MEANT_FOR_US.exec(topic)?.[2] ?? ''
+  const rest = VITAL_OR_NEAR_MISS.exec(topic)?.[2] ?? ''
   return device === null || rest.startsWith('/rejected') ? null : rejectedTopic(device)
 }
 
-/** Where a device publishes. */
+/** The topic that a device publishes on. */
 export function vitalTopic (device: string): string {
   return VITAL_PREFIX + device
 }
@@ -67,8 +67,8 @@ export function rejectedTopic (device: string): string {
 }
 
 /**
- * Whether subscribers may see `topic`. Aedes tells other brokers of a cluster about clients and subscriptions below
- * `$SYS/{broker id}/`; there is no cluster, and `$SYS/#` is not for reading other clients' ids.
+ * Whether subscribers may see `topic`. Aedes publishes clients and subscriptions below `$SYS/{broker id}/` for other brokers of a
+ * cluster; there is no cluster, and a subscriber of `$SYS/#` must not see other clients' ids.
  */
 export function isFannedOut (topic: string): boolean {
   return !topic.startsWith(RESERVED_PREFIX) || topic.startsWith(STATISTICS_PREFIX)
@@ -81,7 +81,7 @@ export function levelsOf (topic: string): number {
   return levels
 }
 
-/** Filters of shared subscriptions, which MQTT 3.1.1 does not have: subscribers would be granted what never comes. */
+/** Whether it is the filter of a shared subscription, which MQTT 3.1.1 does not have: no message would ever match it. */
 export function isShared (filter: string): boolean {
   return filter.startsWith('$share/') || filter.startsWith('$queue/')
 }

@@ -1,56 +1,71 @@
 import type { Logger } from 'pino'
-import type { Connection } from './connections.ts'
-import type { FrameViolation } from './publish/packet-scanner.ts'
+import type { Connection } from './connection.ts'
+import type { UnavailableReason } from './ingest.ts'
 import type { LimitHits } from './limit-hits.ts'
-import { createOccasional } from './log-throttle.ts'
-import { MALFORMED } from './wire.ts'
+import { createLogThrottle } from './log-throttle.ts'
+import type { PacketViolation } from './publish/packet-scanner.ts'
+import { MALFORMED } from './wire/rules.ts'
 
-/** What connections are closed for, and what is not kept, counted and told now and then. */
-export function createOffences ({ hits, logger }: { hits: LimitHits, logger: Logger }) {
-  const occasionally = {
-    forbidden: createOccasional({ intervalMs: 1000 }),
-    violation: createOccasional({ intervalMs: 1000 }),
-    malformed: createOccasional({ intervalMs: 1000 }),
-    bridgeState: createOccasional({ intervalMs: 3_600_000 }),
-    retained: createOccasional({ intervalMs: 60_000 })
+/** Counts and logs why connections are closed and messages dropped. */
+export function createViolations ({ hits, logger }: { hits: LimitHits, logger: Logger }) {
+  const throttles = {
+    forbidden: createLogThrottle({ intervalMs: 1000 }),
+    limit: createLogThrottle({ intervalMs: 1000 }),
+    malformed: createLogThrottle({ intervalMs: 1000 }),
+    unavailable: createLogThrottle({ intervalMs: 10_000 }),
+    bridgeState: createLogThrottle({ intervalMs: 3_600_000 }),
+    retained: createLogThrottle({ intervalMs: 60_000 })
   }
-  const state = { violations: 0, malformed: 0, publishesForbidden: 0 }
+  const state = { malformed: 0, publishesForbidden: 0 }
 
   return {
-    /** It published on a topic that is not its own. */
-    forbidden ({ client, origin: { remoteAddress } }: Connection): void {
+    /** A connection published on a topic that is not its own. */
+    forbiddenPublish ({ client, origin: { remoteAddress } }: Connection): void {
       state.publishesForbidden++
-      occasionally.forbidden((leftOut) => {
+      throttles.forbidden((leftOut) => {
         logger.warn({ clientId: client.id, remoteAddress, leftOut }, 'connection closed: it published on a topic that is not its own')
       })
     },
-    violation ({ client, connected, origin: { remoteAddress } }: Connection, violation: FrameViolation): void {
+    /** A connection sent a packet that is malformed or over a limit. */
+    packet ({ client, isConnected, origin: { remoteAddress } }: Connection, violation: PacketViolation): void {
       const { id: clientId } = client
-      if (violation !== 'packet_too_large' && violation !== 'malformed_length') {
+      if (!isLimit(violation)) {
         state.malformed++
-        occasionally.malformed((leftOut) => {
+        throttles.malformed((leftOut) => {
           logger.info({ violation, clause: MALFORMED[violation], clientId, remoteAddress, leftOut }, 'connection closed: malformed packet')
         })
         return
       }
-      state.violations++
-      hits.hit(violation === 'malformed_length' ? 'packet_length' : connected ? 'packet_bytes' : 'connect_bytes')
-      occasionally.violation((leftOut) => {
+      hits.hit(violation === 'malformed_length' ? 'packet_length' : isConnected ? 'packet_bytes' : 'connect_bytes')
+      throttles.limit((leftOut) => {
         logger.info({ violation, clientId, remoteAddress, leftOut }, 'connection closed: limit broken')
       })
     },
-    /** A bridge told its state where only the gateway may publish. */
+    /** A publish of a connection could not be made durable. */
+    unavailable ({ client, origin: { remoteAddress } }: Connection, reason: UnavailableReason): void {
+      throttles.unavailable((leftOut) => {
+        logger.info({ reason, clientId: client.id, remoteAddress, leftOut }, 'connection closed: a publish could not be stored')
+      })
+    },
+    /** A bridge published its state where only the gateway may publish. */
     bridgeState (clientId: string): void {
-      occasionally.bridgeState((leftOut) => {
+      throttles.bridgeState((leftOut) => {
         logger.info({ clientId, leftOut }, 'a bridge\'s notification was dropped: $SYS/ is the gateway\'s; `notifications false` ends it')
       })
     },
     notRetained (): void {
       hits.hit('retained')
-      occasionally.retained((leftOut) => { logger.warn({ leftOut }, 'message not retained: the limit is reached') })
+      throttles.retained((leftOut) => { logger.warn({ leftOut }, 'message not retained: the limit is reached') })
     },
-    get counts (): { readonly violations: number, readonly malformed: number, readonly publishesForbidden: number } {
+    get counts (): { readonly malformed: number, readonly publishesForbidden: number } {
       return state
     }
   }
+}
+
+export type Violations = ReturnType<typeof createViolations>
+
+/** Whether a packet is over a limit, and not malformed. */
+export function isLimit (violation: PacketViolation): violation is 'packet_too_large' | 'malformed_length' {
+  return violation === 'packet_too_large' || violation === 'malformed_length'
 }

@@ -1,21 +1,21 @@
 /**
- * Who gets in, before anything of MQTT is read.
+ * Bounds connections before anything of MQTT is read.
  *
- * Beyond `connectionsMax`, or an address's share of them, a connection is closed at once. Within them nobody is turned
- * away for coming fast: a fleet that reconnects after a restart would only come again. Beyond `connectsPerSecondMax`
- * a connection waits unread for its turn, and turns go round by address, so that a flood from one place delays nobody
- * else by more than one turn.
+ * Beyond `connectionsMax`, or an address's share of them, a connection is closed at once. Within them none is closed
+ * for coming fast: a fleet that reconnects after a restart would only come again. Beyond `connectsPerSecondMax`
+ * a connection waits unread for its turn, and turns go round by address, so that a flood from one address delays
+ * another by one turn at most.
  */
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { isLoopback, toAddressKey } from '../listen/address-key.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
-import { Lines } from './fair-queue.ts'
-import { createOccasional } from '../log-throttle.ts'
+import { FairQueue } from './fair-queue.ts'
+import { createLogThrottle } from '../log-throttle.ts'
 import type { Origin } from '../listen/origin.ts'
 
-/** How often those that wait are looked at. */
+/** How often waiting connections get their turns. */
 const TURN_MS = 10
 
 interface Waiting { readonly stream: Duplex, readonly origin: Origin }
@@ -23,19 +23,19 @@ interface Waiting { readonly stream: Duplex, readonly origin: Origin }
 interface AdmissionOptions {
   readonly limits: Pick<BrokerLimits, 'connectionsMax' | 'connectionsPerAddressMax' | 'connectsPerSecondMax'>
   readonly hits: LimitHits
-  /** Speaks MQTT with it. */
+  /** Takes a connection whose turn has come. */
   readonly serve: (stream: Duplex, origin: Origin) => void
   readonly logger: Logger
 }
 
 export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptions) {
   const { connectionsMax, connectionsPerAddressMax, connectsPerSecondMax } = limits
-  const occasionally = createOccasional({ intervalMs: 60_000 })
+  const throttle = createLogThrottle({ intervalMs: 60_000 })
   const openByAddress = new Map<string, number>()
   /** By address. */
-  const waiting = new Lines<Waiting>()
+  const waiting = new FairQueue<Waiting>()
   // A second's worth at once; from then on as time passes.
-  const state = { open: 0, refused: 0, isStopped: false, turns: connectsPerSecondMax, filledAtMs: performance.now() }
+  const state = { open: 0, isStopped: false, turns: connectsPerSecondMax, filledAtMs: performance.now() }
   let timer: NodeJS.Timeout | null = null
 
   function admit (stream: Duplex, origin: Origin): void {
@@ -63,9 +63,8 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
   }
 
   function refuse (stream: Duplex, { remoteAddress }: Origin, limit: 'connections' | 'connections_per_address'): void {
-    state.refused++
     hits.hit(limit)
-    occasionally((leftOut) => {
+    throttle((leftOut) => {
       logger.warn({ limit, connectionsMax, connectionsPerAddressMax, remoteAddress, leftOut }, 'connection refused: too many connections')
     })
     stream.on('error', ignore)
@@ -103,15 +102,14 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
 
   return {
     admit,
-    /** Closes those that wait, and all that come. */
+    /** Closes waiting connections, and all that come. */
     stop (): void {
       state.isStopped = true
       if (timer !== null) clearInterval(timer)
       for (const { stream } of waiting.drain()) stream.destroy()
     },
-    /** Sockets open, waiting ones included. */
-    get open (): number { return state.open },
-    get refused (): number { return state.refused }
+    /** Open sockets, waiting ones included. */
+    get open (): number { return state.open }
   }
 }
 

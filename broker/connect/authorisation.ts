@@ -1,27 +1,27 @@
 /**
  * What a principal may do, as pure functions. `null` stands for the open mode, in which no credentials exist and
- * everyone may do everything.
+ * every client may do everything.
  *
- * Nothing here tells whether another principal exists: the answer depends on the one who asks alone.
+ * No answer tells whether another principal exists: it depends on the principal that asks alone.
  */
 import type { ConnectPacket } from 'aedes'
 import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
 import type { LoginRefusal } from './login-refusals.ts'
 import { rejectedTopic, vitalTopic } from '../topics.ts'
 
-/** No PUBLISH has it: a topic name holds at least one character [MQTT-4.7.3-1]. */
+/** A topic that no PUBLISH can have [MQTT-4.7.3-1]. */
 const NO_TOPIC = ''
 
 /**
  * The one topic that `principal` may publish on, so that the check of a publish costs a comparison.
- * @returns `null` for any topic; a topic that nobody can publish on for those who may publish nothing
+ * @returns `null` for any topic; {@link NO_TOPIC} for a principal that may publish on none
  */
 export function publishTopicOf (principal: Principal | null): string | null {
   if (principal === null) return null
   return principal.role === 'device' ? vitalTopic(principal.id) : NO_TOPIC
 }
 
-/** Whether a topic filter may be subscribed to, and likewise whether a topic of a session's queue may be delivered. */
+/** Whether a topic filter may be subscribed to, and whether a topic of a session's queue may be delivered. */
 export function maySubscribe (principal: Principal | null, filter: string): boolean {
   if (principal === null) return true
   switch (principal.role) {
@@ -34,18 +34,18 @@ export function maySubscribe (principal: Principal | null, filter: string): bool
 
 /**
  * What becomes of a client id, with its connection and session, when `principal` asks for it and `holder` has it:
- * the same principal resumes it; a device gets the id that is its own, and whoever had it loses connection and session;
- * a session from the open mode is nobody's, and so is anything where the open mode has returned. Everyone else is refused.
+ * the same principal resumes it; a device gets the id that is its own, and the holder loses connection and session;
+ * what the open mode left is discarded, and so is everything once the open mode has returned. Any other principal is refused.
  */
 export function claimOf (principal: Principal | null, holder: Principal | null): 'resume' | 'discard' | 'refuse' {
   if (principal?.id === holder?.id) return 'resume'
-  // A device's client id is its own: refusalOfConnect has seen to it.
+  // A device's client id is its own: refusalOfConnect has checked it.
   return principal === null || holder === null || principal.role === 'device' ? 'discard' : 'refuse'
 }
 
 /**
  * Why `principal` may not connect with this client id and will; `null` when it may. An id with a wildcard in it would turn a device's own
- * topic into everyone's, so it is looked at again here, whoever vouched for it.
+ * topic into that of all devices, so it is checked here whatever verified it.
  */
 export function refusalOfConnect (principal: Principal | null, clientId: string, will: ConnectPacket['will']): LoginRefusal | null {
   if (principal === null) return null

@@ -1,39 +1,40 @@
-/** Lines of what waits, one for each key. Turns go round by key, so that a long line delays another by one turn. */
-export class Lines<T> {
+/** Queues by key. Turns go round by key, so that a long queue delays another by one turn. */
+export class FairQueue<T> {
   /** The key whose turn is next first. */
-  readonly #lines = new Map<string, T[]>()
+  readonly #queues = new Map<string, T[]>()
   #size = 0
 
+  /** Items of all keys. */
   get size (): number {
     return this.#size
   }
 
   lengthOf (key: string): number {
-    return this.#lines.get(key)?.length ?? 0
+    return this.#queues.get(key)?.length ?? 0
   }
 
   add (key: string, item: T): void {
-    const line = this.#lines.get(key)
-    if (line === undefined) this.#lines.set(key, [item])
-    else line.push(item)
+    const queue = this.#queues.get(key)
+    if (queue === undefined) this.#queues.set(key, [item])
+    else queue.push(item)
     this.#size++
   }
 
   /**
-   * Takes out whose turn it is.
-   * @param isWanted - one that is not is dropped
-   * @param isOpen - lines that are not keep their place
+   * Takes out the item whose turn it is.
+   * @param isWanted - an item that is not is dropped
+   * @param isOpen - a key that is not keeps its place
    */
   next (isWanted: (item: T) => boolean, isOpen: (key: string) => boolean = () => true): T | undefined {
-    for (const [key, line] of this.#lines) {
+    for (const [key, queue] of this.#queues) {
       if (!isOpen(key)) continue
-      const at = line.findIndex(isWanted)
-      const taken = line.splice(0, at === -1 ? line.length : at + 1)
+      const at = queue.findIndex(isWanted)
+      const taken = queue.splice(0, at === -1 ? queue.length : at + 1)
       this.#size -= taken.length
-      this.#lines.delete(key)
+      this.#queues.delete(key)
       if (at === -1) continue
       // To the end of the round.
-      if (line.length > 0) this.#lines.set(key, line)
+      if (queue.length > 0) this.#queues.set(key, queue)
       return taken[at]
     }
     return undefined
@@ -41,8 +42,8 @@ export class Lines<T> {
 
   /** Takes out everything. */
   * drain (): Generator<T> {
-    for (const line of this.#lines.values()) yield * line
-    this.#lines.clear()
+    for (const queue of this.#queues.values()) yield * queue
+    this.#queues.clear()
     this.#size = 0
   }
 }

@@ -1,27 +1,27 @@
 import type { Duplex } from 'node:stream'
 import type { Origin } from '../listen/origin.ts'
 
-interface NewcomersOptions {
-  /** How long one may say nothing. */
+interface FirstByteOptions {
+  /** How long a connection may stay silent: `connectTimeoutMs`. */
   readonly timeoutMs: number
-  /** Speaks MQTT with it; its first bytes can be read. */
+  /** Takes a connection whose first bytes can be read. */
   readonly serve: (stream: Duplex, origin: Origin) => void
   readonly onTimeout: () => void
 }
 
 /**
- * Connections that have said nothing yet. What speaks MQTT with one, Aedes' client with its parser and listeners, is made once its first byte is
- * there, so that a port scan, a health check of a load balancer or a flood costs a socket each, and not fifteen kilobytes more.
+ * Connections until their first byte. Aedes' client, with its parser and listeners, is made after it, so that a port scan, a health check of
+ * a load balancer or a flood costs a socket each, and not 15 KiB more.
  */
-export class Newcomers {
-  readonly #options: NewcomersOptions
+export class FirstByteWait {
+  readonly #options: FirstByteOptions
   readonly #silent = new Set<Duplex>()
 
-  constructor (options: NewcomersOptions) {
+  constructor (options: FirstByteOptions) {
     this.#options = options
   }
 
-  /** Takes a connection that nobody has read from. */
+  /** Takes a connection that has not been read from. */
   readonly receive = (stream: Duplex, origin: Origin): void => {
     const { timeoutMs, serve, onTimeout } = this.#options
     const timer = setTimeout(() => {
@@ -35,7 +35,7 @@ export class Newcomers {
     }
     const onReadable = () => {
       leave()
-      // The end of a stream is told in the same way.
+      // `readable` is emitted at the end of a stream, too.
       if (stream.readableLength === 0) stream.destroy()
       else serve(stream, origin)
     }
@@ -43,7 +43,7 @@ export class Newcomers {
     stream.on('error', ignore).on('close', leave).on('readable', onReadable)
   }
 
-  /** Closes them. */
+  /** Closes all silent connections. */
   stop (): void {
     for (const stream of this.#silent) stream.destroy()
   }

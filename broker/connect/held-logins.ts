@@ -1,19 +1,19 @@
 /**
- * Logins whose credentials cannot be verified now: PostgreSQL is away and the principal is not known, or the keys of a token's issuer
- * cannot be had.
+ * Logins whose credentials cannot be verified now: PostgreSQL is away and the principal is not in memory, or the keys of a token's issuer
+ * cannot be fetched.
  *
  * MQTT 3.1.1 has CONNACK 3 for this, and MQTT.js 5 does not come back after it. So the socket is held without an answer, and its credentials are
- * verified again, at intervals that grow. Once they can be verified the client gets the answer that it is owed; if they cannot in time, it is
- * closed without a CONNACK, after which clients come back by themselves. Held logins are bounded in number, bytes and milliseconds; what is beyond
+ * verified again, at intervals that grow. Once they can be verified the client gets its CONNACK. If they cannot in time, the connection is
+ * closed without one, after which clients come back by themselves. Held logins are bounded in number, bytes and milliseconds; a login beyond
  * a bound is closed at once.
  */
 import type { Logger } from 'pino'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import type { Login } from './login.ts'
-import { createOccasional } from '../log-throttle.ts'
+import { createLogThrottle } from '../log-throttle.ts'
 
-/** Between two tries of one login: a storm that is held costs look-ups, which are gathered into one query at a time. */
+/** Between two tries of one login. Each costs a look-up; those of many logins share a query. */
 const RETRY_MIN_MS = 250
 const RETRY_MAX_MS = 2000
 
@@ -33,7 +33,7 @@ interface HeldLoginsOptions {
 export class HeldLogins {
   readonly #options: HeldLoginsOptions
   readonly #holds = new Map<Login, Hold>()
-  readonly #occasionally = createOccasional({ intervalMs: 10_000 })
+  readonly #throttle = createLogThrottle({ intervalMs: 10_000 })
   #bytes = 0
 
   constructor (options: HeldLoginsOptions) {
@@ -59,13 +59,13 @@ export class HeldLogins {
     }
     const leftMs = hold.sinceMs + limits.heldLoginTimeoutMs - nowMs
     if (leftMs <= 0) return false
-    // Spread, so that those that came together do not ask together.
+    // Spread, so that logins that came together do not ask together.
     await login.wait(Math.min(leftMs, hold.delayMs * (0.75 + Math.random() / 2)))
     hold.delayMs = Math.min(hold.delayMs * 2, RETRY_MAX_MS)
     return !login.isOver
   }
 
-  /** It has an answer, or gets none. */
+  /** A login has an answer, or gets none. */
   leave (login: Login): void {
     const hold = this.#holds.get(login)
     if (hold === undefined) return
@@ -76,7 +76,7 @@ export class HeldLogins {
   #begin (login: Login, nowMs: number): Hold {
     const hold = { sinceMs: nowMs, bytes: 0, delayMs: RETRY_MIN_MS }
     this.#holds.set(login, hold)
-    this.#occasionally((leftOut) => {
+    this.#throttle((leftOut) => {
       const { clientId, origin: { remoteAddress } } = login
       this.#options.logger.warn({ clientId, remoteAddress, held: this.size, leftOut },
         'credentials cannot be verified now: the connection waits without an answer')

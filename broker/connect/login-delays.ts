@@ -1,39 +1,39 @@
 /**
- * What keeps guessing slow and everyone else served.
+ * Slows guessing, and nothing else.
  *
- * Credentials are verified at once and a right answer is given at once; only a refusal is held back, longer with each
- * one of the same name or address. So nobody can be locked out by failures of somebody else, however many there are,
- * and the guesser waits. What can be overwhelmed, the check of a password that a person chose, bounds itself.
+ * Credentials are verified at once, and right ones are accepted at once. Only a refusal is held back, longer with each
+ * one of the same name or address. So failures of an attacker never lock a device out, and the attacker waits. The check of a password
+ * that a person chose, which an attacker could overload, is bounded where it is made.
  */
 import type { Logger } from 'pino'
 import { isPrincipalId } from '../../schemas/principal.ts'
-import { toAddressKey } from '../listen/address-key.ts'
-import type { Credentials } from './authentication.ts'
-import type { LoginRefusalNote, LoginRefusals } from './login-refusals.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
+import { toAddressKey } from '../listen/address-key.ts'
+import { createLogThrottle } from '../log-throttle.ts'
+import type { Credentials } from './credentials.ts'
+import { GrowingDelay } from './growing-delay.ts'
+import type { LoginRefusalNote, LoginRefusals } from './login-refusals.ts'
 import type { Login } from './login.ts'
-import { createOccasional } from '../log-throttle.ts'
-import { SlowDown } from './growing-delay.ts'
 
-interface LoginsOptions {
+interface LoginDelaysOptions {
   readonly limits: Pick<BrokerLimits, 'failedLoginsOfName' | 'failedLoginsOfAddress' | 'takeoversOfClientId'>
   readonly hits: LimitHits
   readonly refusals: LoginRefusals
   readonly logger: Logger
 }
 
-/** Why a login is refused; `principal` where there is one of that id. */
+/** Why a login is refused; `principal` where one of that id exists. */
 type Cause = Pick<LoginRefusalNote, 'reason' | 'principal'>
 
-export function createLogins ({ limits, hits, refusals, logger }: LoginsOptions) {
-  const ofName = new SlowDown(limits.failedLoginsOfName)
-  const ofAddress = new SlowDown(limits.failedLoginsOfAddress)
-  const ofClientId = new SlowDown(limits.takeoversOfClientId)
-  const occasionally = createOccasional({ intervalMs: 10_000 })
+export function createLoginDelays ({ limits, hits, refusals, logger }: LoginDelaysOptions) {
+  const ofName = new GrowingDelay(limits.failedLoginsOfName)
+  const ofAddress = new GrowingDelay(limits.failedLoginsOfAddress)
+  const ofClientId = new GrowingDelay(limits.takeoversOfClientId)
+  const throttle = createLogThrottle({ intervalMs: 10_000 })
   const state = { failed: 0, takeovers: 0 }
 
-  /** What nobody can be called shares one key, so that long names do not fill memory. */
+  /** Invalid principal ids share one key, so that long names cannot fill memory. */
   const nameOf = ({ username, clientId }: Credentials) => {
     const name = username ?? clientId
     return isPrincipalId(name) ? name : ''
@@ -44,14 +44,14 @@ export function createLogins ({ limits, hits, refusals, logger }: LoginsOptions)
   }
 
   return {
-    /** Tells of a refusal without a CONNACK, which nobody has to wait for. */
+    /** Logs and counts a refusal that is not delayed. */
     refused,
 
-    /** Counts a refusal. @returns when it may be told */
+    /** Counts a refusal. @returns settles when the client may be told */
     async failed (login: Login, cause: Cause): Promise<void> {
       state.failed++
       const nowMs = performance.now()
-      const delayMs = Math.max(ofName.note(nameOf(login), nowMs), ofAddress.note(toAddressKey(login.origin.remoteAddress), nowMs))
+      const delayMs = Math.max(ofName.add(nameOf(login), nowMs), ofAddress.add(toAddressKey(login.origin.remoteAddress), nowMs))
       refused(login, { ...cause, delayMs })
       if (delayMs === 0) return
       hits.hit('failed_logins')
@@ -59,17 +59,17 @@ export function createLogins ({ limits, hits, refusals, logger }: LoginsOptions)
     },
 
     succeeded (credentials: Credentials): void {
-      ofName.forgive(nameOf(credentials))
+      ofName.reset(nameOf(credentials))
     },
 
-    /** Counts a takeover. @returns when it may happen: two devices with one id would otherwise drive each other out all day */
+    /** Counts a takeover. @returns settles when it may happen: two devices with one id would otherwise close each other all day */
     async takeover (login: Login): Promise<void> {
       state.takeovers++
       const { clientId, origin: { remoteAddress } } = login
-      const delayMs = ofClientId.note(clientId, performance.now())
+      const delayMs = ofClientId.add(clientId, performance.now())
       if (delayMs === 0) return
       hits.hit('takeovers')
-      occasionally((leftOut) => {
+      throttle((leftOut) => {
         logger.warn({ clientId, remoteAddress, delayMs, leftOut }, 'a client id is taken over again and again: two clients may share it')
       })
       await login.wait(delayMs)
@@ -80,3 +80,5 @@ export function createLogins ({ limits, hits, refusals, logger }: LoginsOptions)
     }
   }
 }
+
+export type LoginDelays = ReturnType<typeof createLoginDelays>

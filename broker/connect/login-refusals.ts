@@ -1,13 +1,13 @@
 /**
- * Why logins and requests are refused, for the log and a counter. The client is told one answer for every reason, so that nobody
- * learns which ids exist.
+ * Why logins and requests are refused, for the log and a counter. A client gets one answer for every reason, so that it does not
+ * learn which ids exist.
  *
  * Each reason of each transport gets one line in ten seconds, so a flood of one hides no other and does not fill the disk. A line holds no
- * credential and nothing of one: an id only once a principal of it was found, or the signature of its token was verified.
+ * credential and no part of one: an id only once a principal of it was found, or the signature of its token was verified.
  */
 import type { Logger } from 'pino'
 import type { ClientTransport } from '../../schemas/transport.ts'
-import { createOccasional } from '../log-throttle.ts'
+import { createLogThrottle } from '../log-throttle.ts'
 
 /** A closed list; also the label of a metric. */
 export const LOGIN_REFUSALS = [
@@ -31,13 +31,13 @@ export type LoginRefusal = typeof LOGIN_REFUSALS[number]
 
 type RefusalCounts = Readonly<Record<LoginRefusal, number>>
 
-/** What is told of one; no credential. */
+/** A refusal for the log, without credentials. */
 export interface LoginRefusalNote {
   readonly transport: ClientTransport
   readonly reason: LoginRefusal
   readonly remoteAddress: string | undefined
   readonly clientId?: string
-  /** Of a principal that there is. */
+  /** Set where a principal of that id exists. */
   readonly principal?: string | undefined
   /** Until the client is told. */
   readonly delayMs?: number
@@ -51,7 +51,7 @@ const LOG_INTERVAL_MS = 10_000
 /** See the top of this file. */
 export class LoginRefusals {
   readonly counts = { mqtt: noRefusals(), http: noRefusals() }
-  readonly #occasionally = new Map<string, ReturnType<typeof createOccasional>>()
+  readonly #throttles = new Map<string, ReturnType<typeof createLogThrottle>>()
   readonly #logger: Logger
 
   constructor (logger: Logger) {
@@ -62,12 +62,12 @@ export class LoginRefusals {
     const { transport, reason } = note
     this.counts[transport][reason]++
     const key = `${transport} ${reason}`
-    let occasionally = this.#occasionally.get(key)
-    if (occasionally === undefined) {
-      occasionally = createOccasional({ intervalMs: LOG_INTERVAL_MS })
-      this.#occasionally.set(key, occasionally)
+    let throttle = this.#throttles.get(key)
+    if (throttle === undefined) {
+      throttle = createLogThrottle({ intervalMs: LOG_INTERVAL_MS })
+      this.#throttles.set(key, throttle)
     }
-    occasionally((leftOut) => { this.#logger.warn({ ...note, leftOut }, transport === 'mqtt' ? 'login refused' : 'request refused') })
+    throttle((leftOut) => { this.#logger.warn({ ...note, leftOut }, transport === 'mqtt' ? 'login refused' : 'request refused') })
   }
 }
 

@@ -1,19 +1,23 @@
 import type { Principal } from '../../schemas/principal.ts'
-import type { Credentials } from './authentication.ts'
 import type { Origin } from '../listen/origin.ts'
+import type { Credentials } from './credentials.ts'
 
-/** Who somebody was found to be. */
+/** The principal that verified credentials belong to. */
 export interface Identity {
   readonly principal: Principal | null
   /** Unix milliseconds; infinite for most. */
   readonly expiresAtMs: number
-  /** How many endings there had been when it was asked for. */
+  /** How many reviews of principals (revocations.ts) there had been when the credentials were verified. */
   readonly since: number
 }
 
+interface LoginOptions extends Pick<Credentials, 'clientId' | 'username' | 'password' | 'origin'> {
+  readonly heldBytes: () => number
+}
+
 /**
- * One login on its way. What waits for it, for seconds while somebody guesses passwords, holds this and not the connection, so
- * that a client that leaves meanwhile is let go of at once.
+ * One login under way. Code that waits for it, for seconds while an attacker guesses passwords, holds the login and not the
+ * connection, so that the memory of a client that leaves meanwhile is freed at once.
  */
 export class Login implements Credentials {
   readonly clientId: string
@@ -22,14 +26,14 @@ export class Login implements Credentials {
   readonly origin: Origin
   isOver = false
   isRetry = false
-  /** What is kept for it in memory, beside itself. */
+  /** Bytes that are kept in memory for it. */
   heldBytes: () => number
-  /** Once it is known. */
+  /** Set once the credentials are verified. */
   identity: Identity | null = null
   #timer: NodeJS.Timeout | null = null
   #settle: (() => void) | null = null
 
-  constructor ({ clientId, username, password, origin, heldBytes }: Pick<Credentials, 'clientId' | 'username' | 'password' | 'origin'> & Pick<Login, 'heldBytes'>) {
+  constructor ({ clientId, username, password, origin, heldBytes }: LoginOptions) {
     this.clientId = clientId
     this.username = username
     this.password = password
@@ -57,13 +61,13 @@ export class Login implements Credentials {
     this.#settle = null
   }
 
-  /** Nobody waits for it any more. */
+  /** Its connection has closed, or its time is up. */
   end (): void {
     this.isOver = true
-    this.heldBytes = nothing
+    this.heldBytes = noBytes
     this.#settle?.()
   }
 }
 
-/** For a login that is over, so that it lets go of its stream. */
-const nothing = () => 0
+/** Of a login that is over: the closure before it keeps the stream. */
+const noBytes = () => 0

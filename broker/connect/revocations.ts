@@ -1,32 +1,59 @@
 import type { Principal } from '../../schemas/principal.ts'
+import type { CloseReason, Connection } from '../connection.ts'
+import type { Connections } from '../connections.ts'
 
 /**
- * What a change of principals means for one of them: Unix milliseconds until which it may stay, 0 for one that must go now, `undefined`
- * where nothing changes. Asked again for logins that were under way, so it must hold for as long as one takes.
+ * What a change of principals means for one of them: Unix milliseconds until which it may stay connected, 0 for one that must leave now,
+ * `undefined` where nothing changes. Called again for logins that were under way, so it must hold for as long as one takes.
  */
 export type PrincipalReview = (principal: Principal | null) => number | undefined
 
 /** More than come within the longest authentication. */
 const REVIEWS_MAX = 1000
 
-/** The latest reviews, for authentications that were under way when they came: their answer may be the older one. */
-export class Endings {
+/**
+ * Closes connections whose principal may not be connected any more. The latest reviews are kept for logins that were under way when
+ * they came: the principal of such a login may be from before the change.
+ */
+export class Revocations {
+  readonly #connections: Pick<Connections, 'open'>
   readonly #latest: PrincipalReview[] = []
   #forgotten = 0
 
-  /** How many there have been. */
+  constructor (connections: Pick<Connections, 'open'>) {
+    this.#connections = connections
+  }
+
+  /** How many reviews there have been. */
   get count (): number {
     return this.#forgotten + this.#latest.length
   }
 
-  note (review: PrincipalReview): void {
-    this.#latest.push(review)
-    if (this.#latest.length <= REVIEWS_MAX) return
-    this.#latest.shift()
-    this.#forgotten++
+  /**
+   * Principals changed: closes the connections of those that must leave, without their wills, and gives others their new end.
+   * @param ids - whose connections are looked at, all without; logins under way are looked at in any case
+   */
+  review (review: PrincipalReview, ids?: ReadonlySet<string>): void {
+    this.#note(review)
+    const nowMs = Date.now()
+    for (const connection of this.#connections.open) {
+      const { principal } = connection.access
+      if (principal === undefined || (ids !== undefined && (principal === null || !ids.has(principal.id)))) continue
+      const untilMs = review(principal)
+      if (untilMs === undefined) continue
+      if (untilMs <= nowMs) revoke(connection, 'revoked')
+      else connection.access.expireAt(untilMs)
+    }
   }
 
-  /** What the reviews mean for a principal that came when there had been `since`: the earliest end of all. */
+  /** Closes the connections whose credentials have expired. */
+  expire (nowMs: number): void {
+    for (const connection of this.#connections.open) {
+      if (connection.access.expiresAtMs <= nowMs) revoke(connection, 'expired')
+    }
+  }
+
+  /** What the reviews mean for a principal that was found when there had been `since`: the earliest end of all. */
   untilOf (principal: Principal | null, since: number): number | undefined {
     if (since < this.#forgotten) return 0
     let untilMs: number | undefined
@@ -36,4 +63,18 @@ export class Endings {
     }
     return untilMs
   }
+
+  #note (review: PrincipalReview): void {
+    this.#latest.push(review)
+    if (this.#latest.length <= REVIEWS_MAX) return
+    this.#latest.shift()
+    this.#forgotten++
+  }
+}
+
+/** Closes a connection; publishes under way and its will are dropped. */
+function revoke (connection: Connection, reason: CloseReason): void {
+  connection.access.revoke()
+  connection.gate.close()
+  connection.destroy(reason)
 }

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { maySubscribe } from '../connect/authorisation.ts'
-import type { Connection, Connections } from '../connections.ts'
+import type { Connection } from '../connection.ts'
+import type { Connections } from '../connections.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import type { RetainedMessages } from '../session/retained.ts'
@@ -22,7 +23,7 @@ interface DelivererOptions {
 
 /** Delivery to subscribers: sessions, what they subscribe to, and the connections that reach them. */
 export function createDeliverer ({ connections, retained, hits, limits, logger }: DelivererOptions) {
-  const totals: Totals = { messages: 0, bytes: 0, dropped: 0 }
+  const totals: Totals = { messages: 0, bytes: 0 }
   const filters = new LiveFilters()
   const writable = createWritableGuard({ logger })
   const state = { dropped: 0 }
@@ -39,60 +40,68 @@ export function createDeliverer ({ connections, retained, hits, limits, logger }
   const sessions = new Sessions({ limits, hits, filters, createSession: () => new Session(sessionOptions, false) })
 
   function link (connection: Connection, session: Session): void {
-    const { principal } = connection
+    const { principal } = connection.access
     if (principal === undefined) return
-    connection.link = new ConnectionLink(connection, session, limits.inFlightMessagesPerSessionMax)
-    session.attach(connection.link, (topic) => maySubscribe(principal, topic))
+    const link = new ConnectionLink(connection, session, limits.inFlightMessagesPerSessionMax)
+    connection.subscriber.setLink(link)
+    session.attach(link, (topic) => maySubscribe(principal, topic))
+  }
+
+  /** The session of a new subscription. */
+  function subscribedSession ({ client, subscriber }: Connection, filter: string, qos: QoS): Session {
+    if (!client.clean) return sessions.subscribe(client.id, filter, qos)
+    const session = subscriber.session ?? new Session(sessionOptions, true)
+    filters.add(filter, session, qos)
+    return session
   }
 
   return {
     sessions,
     /** For Aedes. */
     emitter: createEmitter(filters, writable),
-    /** Whether what is published on `vital/{device}` may be for anybody; true may be wrong, false never is. */
+    /** Whether a subscription may match `vital/{device}`; true may be wrong, false never is. */
     isWatched: (topic: string) => filters.isWatched(topic),
 
-    /** A connection has its CONNACK: what its session is owed follows. */
+    /** A connection has its CONNACK: the deliveries of its session follow. */
     open (connection: Connection): void {
-      if (connection.attached) connection.session ??= sessions.find(connection.client.id)
-      if (connection.session !== null) link(connection, connection.session)
+      const { subscriber, access, client } = connection
+      const session = subscriber.session ?? (access.isAttached ? sessions.find(client.id) : null)
+      if (session === null) return
+      subscriber.bind(session)
+      link(connection, session)
     },
 
-    /** It has closed. */
-    close (connection: Connection): void {
-      const { session, client } = connection
-      connection.session = null
+    /** A connection has closed. */
+    close ({ subscriber, client }: Connection): void {
+      const { session, link } = subscriber
+      subscriber.unbind()
       if (session === null) return
       if (client.clean) {
         filters.removeAll(session)
         session.clear()
       }
-      if (connection.link !== null) session.detach(connection.link)
-      connection.link = null
+      if (link !== null) session.detach(link)
     },
 
     /** Adds a subscription to the session of a connection. */
     subscribe (connection: Connection, filter: string, qos: QoS): void {
-      const isNew = connection.session === null
-      if (connection.client.clean) {
-        connection.session ??= new Session(sessionOptions, true)
-        filters.add(filter, connection.session, qos)
-      } else {
-        connection.session = sessions.subscribe(connection.client.id, filter, qos)
-      }
-      if (isNew && connection.connected) link(connection, connection.session)
+      const { subscriber } = connection
+      const isNew = subscriber.session === null
+      const session = subscribedSession(connection, filter, qos)
+      subscriber.bind(session)
+      if (isNew && connection.isConnected) link(connection, session)
     },
 
     /** Ends subscriptions of a clean session; others end at the persistence. */
-    unsubscribe ({ session, client }: Connection, unsubscribed: readonly string[]): void {
+    unsubscribe ({ subscriber: { session }, client }: Connection, unsubscribed: readonly string[]): void {
       if (session === null || !client.clean) return
       for (const filter of unsubscribed) filters.remove(filter, session)
     },
 
-    /** Drops what is still to be delivered, by topic. @returns how many deliveries */
+    /** Drops deliveries that are not sent yet, by topic. @returns how many */
     drop (isMeant: (topic: string) => boolean): number {
       let dropped = sessions.drop(isMeant)
-      for (const { session, client } of connections.open) {
+      for (const { subscriber: { session }, client } of connections.open) {
         if (session !== null && client.clean) dropped += session.drop(isMeant)
       }
       return dropped

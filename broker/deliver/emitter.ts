@@ -8,12 +8,12 @@ interface PublishedPacket extends Message {
 }
 
 /**
- * What Aedes takes for its mqemitter: every message that is published comes through `emit`, and goes from here to the
- * sessions that subscribe to its topic, in the same turn. Aedes' own listeners are left out: they serve the other brokers
- * of a cluster, and those of its clients know one filter each, where a session is owed one delivery at the highest QoS.
+ * Stands in for Aedes' mqemitter: every message that is published comes through `emit`, and goes from here to the
+ * sessions that subscribe to its topic, in the same turn. Aedes' own listeners are not called: they serve the other brokers
+ * of a cluster, and those of its clients know one filter each, where a session gets one delivery at the highest QoS.
  *
- * The publisher is answered at once, and not when every subscriber's socket has taken the packet: otherwise one frozen
- * subscriber holds the publishers' reading and every PUBREC until it is closed.
+ * `emit` calls back at once, and not when every subscriber's socket has taken the packet: otherwise one frozen
+ * subscriber stops the reading of publishers and every PUBREC until it is closed.
  */
 export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuard, 'admits'>) {
   function route (packet: PublishedPacket): void {
@@ -34,8 +34,8 @@ export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuar
     on (_topic: string, _listener: unknown, done?: () => void): void {
       done?.()
     },
-    // In the same turn: Aedes forgets a subscription only then, and would take a SUBSCRIBE right behind the UNSUBSCRIBE
-    // for one that is there.
+    // In the same turn: Aedes removes a subscription only then, and would take a SUBSCRIBE right behind the UNSUBSCRIBE
+    // for one that exists.
     removeListener (_topic: string, _listener: unknown, done?: () => void): void {
       done?.()
     },

@@ -1,13 +1,8 @@
-import type { Client } from 'aedes'
-import type { Connection } from '../connections.ts'
+import { whenDrained } from '../aedes-client.ts'
+import type { Connection } from '../connection.ts'
 import type { Delivery, Encoded, Link, Message } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
-import { encodePublish, encodePubrel } from './publish-frame.ts'
-
-/** Aedes' client has this; its types do not tell. It closes a client whose socket takes nothing for `drainTimeoutMs`. */
-interface DrainingClient extends Client {
-  waitForDrain (callback: (error?: Error | null) => void): void
-}
+import { encodePublish, encodePubrel } from '../wire/encode.ts'
 
 /** A connection of MQTT 3.1 or 3.1.1 to a subscriber. */
 export class ConnectionLink implements Link {
@@ -49,16 +44,16 @@ export class ConnectionLink implements Link {
     this.#write(encodePubrel(packetId))
   }
 
-  #write (frame: Buffer): void {
+  #write (packet: Buffer): void {
     const { socket } = this.#connection
     if (socket.destroyed || !socket.writable) return
     if (!this.#isCorked) {
-      // All that one turn brings leaves in one write.
+      // All packets of one turn leave in one write.
       this.#isCorked = true
       socket.cork()
       process.nextTick(uncork, this)
     }
-    if (!socket.write(frame)) this.#wait()
+    if (!socket.write(packet)) this.#wait()
   }
 
   /** For the next tick. */
@@ -70,7 +65,7 @@ export class ConnectionLink implements Link {
   #wait (): void {
     if (this.#isWaiting) return
     this.#isWaiting = true
-    ;(this.#connection.client as DrainingClient).waitForDrain((error) => {
+    whenDrained(this.#connection.client, (error) => {
       this.#isWaiting = false
       if (!error) this.#session.resume()
     })

@@ -1,26 +1,26 @@
 import type { QoS } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
 import { TopicTree } from '../session/topic-tree.ts'
-import { Watchers } from './watched-topics.ts'
+import { WatchedTopics } from './watched-topics.ts'
 
 /** Subscriptions of all sessions, those whose clients are away included, by topic filter. */
 export class LiveFilters {
   readonly #tree = new TopicTree<Map<Session, QoS>>()
-  readonly #watchers = new Watchers()
+  readonly #watched = new WatchedTopics()
 
-  /** Of a session whose client is there. */
+  /** Of a session whose client is connected. */
   add (filter: string, session: Session, qos: QoS): void {
     session.filters.set(filter, qos)
     const subscribers = this.#tree.get(filter)
     if (subscribers === undefined) this.#tree.set(filter, new Map([[session, qos]]))
     else subscribers.set(session, qos)
-    this.#watchers.add(filter, session)
+    this.#watched.add(filter, session)
   }
 
   /** @returns whether it was there */
   remove (filter: string, session: Session): boolean {
     if (!session.filters.delete(filter)) return false
-    this.#watchers.remove(filter, session)
+    this.#watched.remove(filter, session)
     const subscribers = this.#tree.get(filter)
     subscribers?.delete(session)
     if (subscribers?.size === 0) this.#tree.delete(filter)
@@ -31,18 +31,18 @@ export class LiveFilters {
     for (const filter of [...session.filters.keys()]) this.remove(filter, session)
   }
 
-  /** A session's client has left or come back: what it subscribed to at QoS 0 is for clients that are there. */
+  /** A session's client has left or come back: nothing is queued for its subscriptions of QoS 0. */
   setAway (session: Session, isAway: boolean): void {
     for (const [filter, qos] of session.filters) {
       if (qos > 0) continue
-      if (isAway) this.#watchers.remove(filter, session)
-      else this.#watchers.add(filter, session)
+      if (isAway) this.#watched.remove(filter, session)
+      else this.#watched.add(filter, session)
     }
   }
 
   /** @param topic - `vital/{device}`; true may be wrong, false never is */
   isWatched (topic: string): boolean {
-    return this.#watchers.has(topic)
+    return this.#watched.has(topic)
   }
 
   /** Sessions that a message on `topic` is for, each with the highest QoS of its subscriptions that match. */

@@ -2,35 +2,35 @@
 const VITAL_LEVELS = 2
 
 /**
- * Who listens to `vital/{device}` now: live subscriptions that can match such a topic, by filter. Most devices subscribe to
- * nothing or to their own `…/rejected`, which matches none, so that most publishes need no fan-out at all.
+ * Live subscriptions that can match `vital/{device}`, by filter. Most devices subscribe to nothing or to their own `…/rejected`, which
+ * matches no such topic, so most publishes need no fan-out at all.
  */
-export class Watchers {
-  readonly #listeners = new Map<string, Set<unknown>>()
+export class WatchedTopics {
+  readonly #subscribers = new Map<string, Set<unknown>>()
   /** Filters among them with a wildcard. */
   #wildcards = 0
 
-  add (filter: string, listener: unknown): void {
+  add (filter: string, subscriber: unknown): void {
     if (!canMatchVital(filter)) return
-    let listeners = this.#listeners.get(filter)
-    if (listeners === undefined) {
-      listeners = new Set()
-      this.#listeners.set(filter, listeners)
+    let subscribers = this.#subscribers.get(filter)
+    if (subscribers === undefined) {
+      subscribers = new Set()
+      this.#subscribers.set(filter, subscribers)
       if (hasWildcard(filter)) this.#wildcards++
     }
-    listeners.add(listener)
+    subscribers.add(subscriber)
   }
 
-  remove (filter: string, listener: unknown): void {
-    const listeners = this.#listeners.get(filter)
-    if (listeners === undefined || !listeners.delete(listener) || listeners.size > 0) return
-    this.#listeners.delete(filter)
+  remove (filter: string, subscriber: unknown): void {
+    const subscribers = this.#subscribers.get(filter)
+    if (subscribers === undefined || !subscribers.delete(subscriber) || subscribers.size > 0) return
+    this.#subscribers.delete(filter)
     if (hasWildcard(filter)) this.#wildcards--
   }
 
   /** @param topic - `vital/{device}`; true may be wrong, false never is */
   has (topic: string): boolean {
-    return this.#wildcards > 0 || this.#listeners.has(topic)
+    return this.#wildcards > 0 || this.#subscribers.has(topic)
   }
 }
 

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
 
 /**
- * What counts as one address where addresses are counted: an IPv4 address, or an IPv6 network of 64 bits, since whoever
- * has one address of it has them all.
+ * The key by which addresses are counted: an IPv4 address, or an IPv6 network of 64 bits, since a host that
+ * has one address of such a network has them all.
  * @param address - spelt as `toAddress` does
  */
 export function toAddressKey (address: string): string {
@@ -13,7 +13,7 @@ export function toAddressKey (address: string): string {
   return `${groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`
 }
 
-/** Whether `address` is this machine's own: its tunnels and proxies stand for clients that nobody can tell apart. */
+/** Whether `address` is a loopback address: tunnels and proxies on this machine hide the addresses of their clients. */
 export function isLoopback (address: string): boolean {
   return address === '::1' || (isIP(address) === 4 && address.startsWith('127.'))
 }

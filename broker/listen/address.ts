@@ -3,8 +3,8 @@ import { BlockList, isIP } from 'node:net'
 const MAPPED_PREFIX = '::ffff:'
 
 /**
- * The one spelling of a peer's address: a socket that takes both families shows IPv4 peers as `::ffff:192.0.2.1`,
- * and a limit or a list of trusted addresses must not see two of them.
+ * Normalises a peer's address: a socket of both families shows IPv4 peers as `::ffff:192.0.2.1`,
+ * and a limit or a list of trusted addresses must not see two spellings.
  */
 export function toAddress (remoteAddress: string | undefined): string {
   if (remoteAddress === undefined) return ''
@@ -12,12 +12,12 @@ export function toAddress (remoteAddress: string | undefined): string {
   return isIP(mapped) === 4 ? mapped : remoteAddress
 }
 
-/** Whether an address, spelt as {@link toAddress} does, is one of a set. */
+/** Whether an address, as {@link toAddress} returns it, is in a set. */
 export type IsTrusted = (address: string) => boolean
 
 /**
  * @param ranges - addresses and CIDR ranges of either family, such as `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32`
- * @throws `RangeError` that names the range that is none
+ * @throws `RangeError` that names the invalid range
  */
 export function createAddressSet (ranges: readonly string[]): IsTrusted {
   const list = new BlockList()

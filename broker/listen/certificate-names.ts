@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls'
 
 /**
  * One entry of Node's `subjectaltname`; a name that holds a comma or a quote is a JSON string. Sticky, and of any kind:
- * a text within another entry that looks like one must not be found (CVE-2021-44532 was that).
+ * a text that looks like an entry within another must not match (CVE-2021-44532).
  */
 const ALTERNATIVE_NAME = /(?:^|, )([^:,"]+):("(?:[^"\\]|\\.)*"|[^,"]*)/gy
 const KINDS: ReadonlySet<string | undefined> = new Set(['DNS', 'URI', 'email'])
@@ -10,7 +10,7 @@ const KINDS: ReadonlySet<string | undefined> = new Set(['DNS', 'URI', 'email'])
 /**
  * The names that a verified client certificate gives its holder: common names, and alternative names of the kinds DNS,
  * URI and email. Empty without a certificate, or with one that the CA did not sign, that has expired, or that is not
- * made for clients.
+ * for clients.
  */
 export function toCertificateNames (socket: TLSSocket): readonly string[] {
   if (!socket.authorized) return []

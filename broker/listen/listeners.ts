@@ -1,7 +1,7 @@
 import type { ServerTls } from './tls-handshakes.ts'
-import { createListener, type ListenerCounts, type ListenerOptions } from './tcp-listener.ts'
+import { createTcpListener, type ListenerCounts, type ListenerOptions } from './tcp-listener.ts'
 
-/** Where MQTT inside TLS is spoken. */
+/** Address of the listener for MQTT inside TLS. */
 export interface TlsBinding {
   readonly host: string
   /** 0 picks a free port. */
@@ -15,8 +15,8 @@ interface ListenersOptions extends Omit<ListenerOptions, 'tls'> {
 
 /** The broker's own listeners, plain and TLS, as one. */
 export function createListeners ({ secure, ...plain }: ListenersOptions) {
-  const plainListener = createListener(plain)
-  const secureListener = secure === undefined ? null : createListener({ ...plain, ...secure })
+  const plainListener = createTcpListener(plain)
+  const secureListener = secure === undefined ? null : createTcpListener({ ...plain, ...secure })
   const listeners = secureListener === null ? [plainListener] : [plainListener, secureListener]
 
   async function stop (): Promise<void> {
@@ -24,7 +24,7 @@ export function createListeners ({ secure, ...plain }: ListenersOptions) {
   }
 
   return {
-    /** All or none. @throws what `listen` failed with, such as `EADDRINUSE` */
+    /** Starts all, or none. @throws what `listen` failed with, such as `EADDRINUSE` */
     async start (): Promise<{ address: string, port: number, securePort: number | null }> {
       try {
         const bound = await plainListener.start()
@@ -37,7 +37,7 @@ export function createListeners ({ secure, ...plain }: ListenersOptions) {
     },
     /** @returns settles once no new connection can come in */
     stop,
-    /** Of all of them together. */
+    /** Of all listeners together. */
     get counts (): ListenerCounts {
       const sum = (pick: (counts: ListenerCounts) => number) => listeners.reduce((total, { counts }) => total + pick(counts), 0)
       return {

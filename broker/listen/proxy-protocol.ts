@@ -1,37 +1,37 @@
 /**
- * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt): what a load
- * balancer sends before the first byte of a connection, to tell whose it is. Whoever may send it may claim any address,
- * so it is read from trusted peers only, and demanded of them: were it optional, their clients could send one themselves.
+ * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt): a header that a load
+ * balancer sends before the first byte of a connection, with the address of its client. The sender may claim any address,
+ * so it is read from trusted peers only, and required of them: were it optional, their clients could send one themselves.
  */
 import { isIP, type Socket } from 'node:net'
 import { toAddress } from './address.ts'
 
 /** Version 1: the specification's own bound, the longest line with two IPv6 addresses. */
 const TEXT_BYTES_MAX = 107
-/** Version 2: 16 bytes, addresses, and what a proxy adds about its client's certificate. The length field allows 65,535. */
+/** Version 2: 16 bytes, addresses, and fields about the client's certificate. The length field allows 65,535. */
 const BINARY_BYTES_MAX = 4096
 const TEXT_PREFIX = Buffer.from('PROXY ')
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const BINARY_HEADER_BYTES = 16
 
-/** What a connection's first bytes are. */
+/** A parsed header, or the beginning of one. */
 export type ProxyHeader =
   | { readonly status: 'incomplete' }
   | { readonly status: 'invalid' }
-  /** `source`: whose connection it is; `null`: the proxy's own, or of a family that has no IP addresses. */
+  /** `source`: the client's address; `null`: the connection is the proxy's own, or its family has no IP addresses. */
   | { readonly status: 'complete', readonly bytes: number, readonly source: string | null }
 
 const INCOMPLETE: ProxyHeader = { status: 'incomplete' }
 const INVALID: ProxyHeader = { status: 'invalid' }
 
-/** Looks at the first bytes of a connection. */
+/** Parses the first bytes of a connection. */
 export function parseProxyHeader (bytes: Buffer): ProxyHeader {
   if (startsAs(bytes, SIGNATURE)) return bytes.length < BINARY_HEADER_BYTES ? INCOMPLETE : parseBinary(bytes)
   if (startsAs(bytes, TEXT_PREFIX)) return parseText(bytes)
   return INVALID
 }
 
-/** Whether the shorter of both begins the longer. */
+/** Whether the shorter one is the beginning of the longer one. */
 function startsAs (bytes: Buffer, prefix: Buffer): boolean {
   const length = Math.min(bytes.length, prefix.length)
   return bytes.compare(prefix, 0, length, 0, length) === 0
@@ -66,21 +66,21 @@ function toText (address: Buffer): string {
   if (address.length === 4) return address.join('.')
   const groups = Array.from({ length: 8 }, (_, index) => address.readUInt16BE(index * 2).toString(16))
   const text = new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
-  // The canonical spelling, but for mapped IPv4 addresses, which it writes as `::ffff:c000:201`.
+  // Canonical, except mapped IPv4 addresses, which URL writes as `::ffff:c000:201`.
   return text.startsWith('::ffff:') && address.subarray(0, 10).every((byte) => byte === 0) ? `::ffff:${address.subarray(12).join('.')}` : text
 }
 
 interface ReadOptions {
-  /** Nobody has read from it yet. */
+  /** Not read from yet. */
   readonly socket: Socket
   readonly timeoutMs: number
-  /** With the bytes behind the header back in the socket, on an empty stack. */
+  /** The bytes behind the header are back in the socket. Called on an empty stack. */
   readonly onRead: (source: string | null) => void
   /** The socket is destroyed. */
   readonly onRefused: (reason: 'proxy_header_invalid' | 'proxy_header_timeout') => void
 }
 
-/** Takes the header off a trusted peer's connection. Nothing is called when the peer closes before it is whole. */
+/** Reads the header of a trusted peer's connection. Calls nothing when the peer closes before the header is whole. */
 export function readProxyHeader ({ socket, timeoutMs, onRead, onRefused }: ReadOptions): void {
   let bytes: Buffer = Buffer.alloc(0)
   const timer = setTimeout(() => { refuse('proxy_header_timeout') }, timeoutMs)
@@ -110,7 +110,7 @@ export function readProxyHeader ({ socket, timeoutMs, onRead, onRefused }: ReadO
     clearTimeout(timer)
     socket.off('readable', read)
     if (header.bytes < bytes.length) socket.unshift(bytes.subarray(header.bytes))
-    // A stream forgets its `readable` listeners only after this turn; the next one's would not be told of what is there.
+    // A stream removes `readable` listeners at the end of the turn; one that is added now would miss the bytes that are there.
     setImmediate(() => {
       end()
       if (!socket.destroyed) onRead(header.source)

@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { type IsTrusted, toAddress } from './address.ts'
 import { toCertificateNames } from './certificate-names.ts'
-import { createHandshakes, type ServerTls } from './tls-handshakes.ts'
+import { createTlsHandshakes, type ServerTls } from './tls-handshakes.ts'
 import type { BrokerLimits } from '../limits.ts'
-import { createOccasional } from '../log-throttle.ts'
+import { createLogThrottle } from '../log-throttle.ts'
 import type { Origin } from './origin.ts'
 import { readProxyHeader } from './proxy-protocol.ts'
 
@@ -14,23 +14,22 @@ import { readProxyHeader } from './proxy-protocol.ts'
  * came back at once were reset, some several times.
  */
 const BACKLOG_MAX = 4096
-/** A peer that vanished without a word is noticed after about this time and the kernel's probes. */
+/** A peer that vanished without a FIN is noticed after about this time and the kernel's probes. */
 const TCP_KEEPALIVE_DELAY_MS = 60_000
 
-/** What {@link createListener} needs. */
 export interface ListenerOptions {
   readonly host: string
   readonly port: number
-  /** With it MQTT is spoken inside TLS. */
+  /** For MQTT inside TLS. */
   readonly tls?: ServerTls | undefined
-  /** Peers that must begin with a PROXY header. */
+  /** Peers that must send a PROXY header first. */
   readonly isProxy?: IsTrusted | undefined
   readonly limits: Pick<BrokerLimits, 'connectionsMax' | 'handshakeTimeoutMs' | 'handshakesMax' | 'handshakesPerAddressMax' | 'proxyHeaderTimeoutMs'>
   readonly onConnection: (stream: Duplex, origin: Origin) => void
   readonly logger: Logger
 }
 
-/** What a listener has turned away, since its start. */
+/** Connections that a listener refused, since its start. */
 export interface ListenerCounts {
   /** At `connectionsMax`. */
   readonly refused: number
@@ -39,16 +38,16 @@ export interface ListenerCounts {
   readonly proxyHeadersRefused: number
 }
 
-/** A TCP listener; a PROXY header and TLS may lie between it and MQTT. Sockets that it has accepted stay open when it is closed. */
-export function createListener ({ host, port, tls, isProxy, limits, onConnection, logger }: ListenerOptions) {
+/** A TCP listener, with an optional PROXY header and TLS. Accepted sockets stay open when it is closed. */
+export function createTcpListener ({ host, port, tls, isProxy, limits, onConnection, logger }: ListenerOptions) {
   const { connectionsMax, proxyHeaderTimeoutMs } = limits
-  const occasionally = { refused: createOccasional({ intervalMs: 60_000 }), header: createOccasional({ intervalMs: 10_000 }) }
+  const throttles = { refused: createLogThrottle({ intervalMs: 60_000 }), header: createLogThrottle({ intervalMs: 10_000 }) }
   const state = { refused: 0, proxyHeadersRefused: 0 }
-  /** Those whose PROXY header is awaited. */
-  const unnamed = new Set<Socket>()
+  /** Their PROXY header has not come yet. */
+  const withoutHeader = new Set<Socket>()
   const handshakes = tls === undefined
     ? null
-    : createHandshakes({
+    : createTlsHandshakes({
       tls,
       timeoutMs: limits.handshakeTimeoutMs,
       underWayMax: limits.handshakesMax,
@@ -64,7 +63,7 @@ export function createListener ({ host, port, tls, isProxy, limits, onConnection
   server.maxConnections = connectionsMax
   server.on('drop', () => {
     state.refused++
-    occasionally.refused((leftOut) => {
+    throttles.refused((leftOut) => {
       logger.warn({ connectionsMax, leftOut }, 'connection refused: too many connections')
     })
   })
@@ -75,18 +74,18 @@ export function createListener ({ host, port, tls, isProxy, limits, onConnection
       pass(socket, remoteAddress)
       return
     }
-    unnamed.add(socket)
-    socket.once('close', () => { unnamed.delete(socket) })
+    withoutHeader.add(socket)
+    socket.once('close', () => { withoutHeader.delete(socket) })
     readProxyHeader({
       socket,
       timeoutMs: proxyHeaderTimeoutMs,
       onRead: (source) => {
-        unnamed.delete(socket)
+        withoutHeader.delete(socket)
         pass(socket, source ?? remoteAddress)
       },
       onRefused: (reason) => {
         state.proxyHeadersRefused++
-        occasionally.header((leftOut) => {
+        throttles.header((leftOut) => {
           logger.warn({ reason, remoteAddress, leftOut }, 'connection closed: a trusted proxy must begin with a PROXY header')
         })
       }
@@ -113,11 +112,11 @@ export function createListener ({ host, port, tls, isProxy, limits, onConnection
       logger.info({ protocol: tls === undefined ? 'mqtt' : 'mqtts', address: bound.address, port: bound.port }, 'listening')
       return { address: bound.address, port: bound.port }
     },
-    /** Connections that have not come as far as MQTT are closed. @returns settles once no new one can come in */
+    /** Closes connections that wait for a PROXY header or a handshake. @returns settles once no new one can come in */
     async stop (): Promise<void> {
       if (!server.listening) return
       server.close()
-      for (const socket of unnamed) socket.destroy()
+      for (const socket of withoutHeader) socket.destroy()
       handshakes?.stop()
       // The handle is closed at the end of this turn of the event loop.
       await new Promise<void>((resolve) => { setImmediate(resolve) })

@@ -2,19 +2,19 @@ import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket, type TlsOptions } from 'node:tls'
 import type { Logger } from 'pino'
 import { isLoopback, toAddressKey } from './address-key.ts'
-import { createOccasional } from '../log-throttle.ts'
+import { createLogThrottle } from '../log-throttle.ts'
 
-/** What a TLS server needs, of whichever protocol. */
+/** Options of a TLS server of any protocol. */
 export interface ServerTls {
   readonly options: TlsOptions
-  /** Gives the server each renewed certificate from now on; connections that are there keep theirs. */
+  /** Gives the server each renewed certificate from now on; open connections keep theirs. */
   keepRenewed (server: Server): void
 }
 
 interface Handshake {
   readonly socket: Socket
   readonly address: string
-  /** What its address is counted as. */
+  /** See `toAddressKey`. */
   readonly addressKey: string
 }
 
@@ -30,33 +30,33 @@ interface HandshakesOptions {
 }
 
 /** TLS over connections that another listener has accepted, after a PROXY header if there is one. */
-export function createHandshakes ({ tls, timeoutMs, underWayMax, perAddressMax, onSecure, logger }: HandshakesOptions) {
-  const occasionally = { failed: createOccasional({ intervalMs: 10_000 }), refused: createOccasional({ intervalMs: 60_000 }) }
+export function createTlsHandshakes ({ tls, timeoutMs, underWayMax, perAddressMax, onSecure, logger }: HandshakesOptions) {
+  const throttles = { failed: createLogThrottle({ intervalMs: 10_000 }), refused: createLogThrottle({ intervalMs: 60_000 }) }
   const state = { failed: 0, refused: 0 }
-  /** Addresses by what both the socket beneath and the one above know of themselves. */
+  /** By addresses and ports, which the TLS socket and the TCP socket below it both know. */
   const underWay = new Map<string, Handshake>()
   const byAddress = new Map<string, number>()
   const keyOf = ({ remoteAddress, remotePort, localPort }: Socket) => `${remoteAddress} ${remotePort} ${localPort}`
-  // It never listens: it is Node's handshake, time-out and renewal, without a second socket.
+  // Never listens: it provides Node's handshake, time-out and renewal, without a second socket.
   const server = createServer({ ...tls.options, handshakeTimeout: timeoutMs }, (stream) => {
     const key = keyOf(stream)
     const handshake = underWay.get(key)
     if (handshake !== undefined) end(key, handshake)
-    // It went in the same turn.
+    // The socket closed in the same turn.
     if (handshake === undefined) stream.destroy()
     else onSecure(stream, handshake.address)
   })
   tls.keepRenewed(server)
   server.on('tlsClientError', (error: NodeJS.ErrnoException, stream) => {
     state.failed++
-    occasionally.failed((leftOut) => {
+    throttles.failed((leftOut) => {
       logger.info({ code: error.code, remoteAddress: underWay.get(keyOf(stream))?.address, leftOut }, 'TLS handshake failed')
     })
     stream.destroy()
   })
 
   function end (key: string, handshake: Handshake): void {
-    // Another may have come from the same port by then.
+    // Another connection may have come from the same port by then.
     if (underWay.get(key) !== handshake) return
     underWay.delete(key)
     const others = (byAddress.get(handshake.addressKey) ?? 0) - 1
@@ -65,13 +65,13 @@ export function createHandshakes ({ tls, timeoutMs, underWayMax, perAddressMax, 
   }
 
   return {
-    /** @param address - whose connection it is, when that is not who `socket` says */
+    /** @param address - of the client: the peer of `socket` may be a proxy */
     begin (socket: Socket, address: string): void {
       const addressKey = toAddressKey(address)
       const ofAddress = byAddress.get(addressKey) ?? 0
       if (underWay.size >= underWayMax || (ofAddress >= perAddressMax && !isLoopback(address))) {
         state.refused++
-        occasionally.refused((leftOut) => {
+        throttles.refused((leftOut) => {
           logger.warn({ remoteAddress: address, ofAddress, underWay: underWay.size, leftOut }, 'connection refused: too many TLS handshakes under way')
         })
         socket.destroy()
@@ -84,7 +84,7 @@ export function createHandshakes ({ tls, timeoutMs, underWayMax, perAddressMax, 
       socket.once('close', () => { end(key, handshake) })
       server.emit('connection', socket)
     },
-    /** Destroys those under way. */
+    /** Destroys sockets whose handshake is under way. */
     stop (): void {
       for (const { socket } of [...underWay.values()]) socket.destroy()
     },

@@ -9,16 +9,16 @@ const MESSAGE_TOO_BIG = 1009
 
 interface WebSocketStreamOptions {
   readonly socket: WebSocket
-  /** What it came over. */
+  /** The stream below the WebSocket. */
   readonly transport: Duplex
-  /** Bytes taken before anything has been answered. */
+  /** Bytes read before the first answer. */
   readonly unansweredBytesMax: number
-  /** Whether the gateway is; then the close frame says that it goes away. */
+  /** Whether the gateway stops; then the close frame says 1001, going away. */
   readonly isStopping: () => boolean
 }
 
 /**
- * MQTT's bytes in binary frames, as a stream. Packets and frames need not begin or end together [MQTT-6.0.0-1].
+ * A WebSocket's binary frames as a stream of bytes. Packets and frames need not begin or end together [MQTT-6.0.0-1].
  *
  * Backpressure goes both ways: while the reader has enough, the WebSocket is paused and TCP pushes back; a write
  * completes when the kernel has taken it. ws' own stream would wait for each write before the next; here those of one
@@ -29,7 +29,7 @@ export class WebSocketStream extends Duplex {
   readonly #transport: Duplex
   readonly #isStopping: () => boolean
   #unansweredBytes: number
-  /** The reader has not got enough. */
+  /** The reader asks for more. */
   #isWanted = false
   #isHeld = false
   #hasBegun = false
@@ -48,8 +48,8 @@ export class WebSocketStream extends Duplex {
   }
 
   /**
-   * ws holds a frame back until it is whole, so a stranger's could cost as much as the largest packet. Past the bound the
-   * rest waits in the peer until something is answered; within the very first frame nothing ever would be.
+   * ws buffers a frame until it is whole, so a frame of an unauthenticated client could cost as much as the largest packet. Beyond
+   * the bound the WebSocket is paused until the first answer; within the very first frame there would never be one.
    */
   readonly #watch = (bytes: Buffer): void => {
     this.#unansweredBytes -= bytes.length
@@ -97,7 +97,7 @@ export class WebSocketStream extends Duplex {
     this.destroy()
   }
 
-  /** Nobody is answered who was not let in, or is about to be closed. */
+  /** An answer is written only to a client that is let in, or is about to be closed. */
   #trust (): void {
     this.#transport.off('data', this.#watch)
     if (!this.#isHeld) return
@@ -111,7 +111,7 @@ export class WebSocketStream extends Duplex {
   }
 
   override _destroy (error: Error | null, callback: (error: Error | null) => void): void {
-    // A no-op where a close frame was sent before.
+    // Does nothing where a close frame was sent before.
     this.#socket.close(this.#isStopping() ? GOING_AWAY : NORMAL)
     // The frame is in the kernel by then, or its peer does not read.
     setImmediate(() => { this.#socket.terminate() })

@@ -4,25 +4,25 @@ import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
 import type { Logger } from 'pino'
 import type { BrokerLimits } from '../limits.ts'
-import { createOccasional } from '../log-throttle.ts'
+import { createLogThrottle } from '../log-throttle.ts'
 import type { Origin } from './origin.ts'
 import { WebSocketStream } from './web-socket-stream.ts'
 
-/** The path at which HTTP becomes MQTT; what brokers and clients have agreed on. */
+/** The path of MQTT over WebSocket, by convention of brokers and clients. */
 export const WEB_SOCKET_PATH = '/mqtt'
 /** Subprotocols in the order of preference: MQTT 3.1.1 [MQTT-6.0.0-4] and 3.1. */
 const SUBPROTOCOLS = ['mqtt', 'mqttv3.1']
-/** A frame that trickles in costs an object for each piece; this many bytes a piece are the least that a link delivers. */
+/** ws holds an object for each piece of a frame; this many bytes a piece are the least that a link delivers. */
 const CHUNK_BYTES_MIN = 256
 const FRAGMENTS_MAX = 1024
-/** What one read of a socket may bring in beyond a CONNECT of the largest size. */
+/** One read of a socket may bring so many bytes beyond a CONNECT of the largest size. */
 const READ_BYTES = 64 * 1024
 /** Characters of an Origin header that are logged. */
 const PAGE_LENGTH_MAX = 256
 
 interface WebSocketsOptions {
   readonly onConnection: (stream: Duplex, origin: Origin) => void
-  /** Whose pages may connect, such as `https://ward.example.org`. */
+  /** Origins whose pages may connect, such as `https://ward.example.org`. */
   readonly origins: readonly string[]
   readonly limits: Pick<BrokerLimits, 'packetBytesMax' | 'connectPacketBytesMax'>
   readonly logger: Logger
@@ -35,7 +35,7 @@ export type WebSocketRefusal = 'invalid' | 'origin' | 'stopping'
 export interface Upgrade {
   readonly request: IncomingMessage
   readonly socket: Duplex
-  /** What came behind the request. */
+  /** Bytes behind the request. */
   readonly head: Buffer
   /** Of the request; the connection's transport becomes `ws` or `wss`. */
   readonly origin: Origin
@@ -43,15 +43,14 @@ export interface Upgrade {
   readonly refuse: (reason: WebSocketRefusal) => void
 }
 
-/** MQTT over WebSocket, behind an HTTP server's upgrade. */
 export type WebSockets = ReturnType<typeof createWebSockets>
 
 /**
- * Takes upgrades of HTTP connections and hands their streams on. Frames are not compressed: some bytes could
- * become the largest packet, thousands of times.
+ * MQTT over WebSocket, behind an HTTP server's upgrade. Frames are not compressed: a few bytes could
+ * expand to the largest packet, thousands of times.
  */
 export function createWebSockets ({ onConnection, origins, limits, logger }: WebSocketsOptions) {
-  const occasionally = createOccasional({ intervalMs: 10_000 })
+  const throttle = createLogThrottle({ intervalMs: 10_000 })
   const allowed = new Set(origins.map((origin) => origin.toLowerCase()))
   const state = { stopping: false, refused: 0 }
   const server = new WebSocketServer({
@@ -71,7 +70,7 @@ export function createWebSockets ({ onConnection, origins, limits, logger }: Web
 
   function refuse ({ request, origin, refuse: answer }: Upgrade, reason: WebSocketRefusal): void {
     state.refused++
-    occasionally((leftOut) => {
+    throttle((leftOut) => {
       const { remoteAddress } = origin
       logger.info({ reason, remoteAddress, page: request.headers.origin?.slice(0, PAGE_LENGTH_MAX), leftOut }, 'WebSocket refused')
     })
@@ -95,21 +94,21 @@ export function createWebSockets ({ onConnection, origins, limits, logger }: Web
       })
       onConnection(stream, { ...origin, transport: origin.transport === 'tls' ? 'wss' : 'ws' })
     })
-    // ws has answered, or told of an error. An entry leads to its own key, and would keep both until the next major collection.
+    // ws has answered, or emitted an error. The entry leads to its own key, and would keep both until the next major collection.
     underWay.delete(request)
   }
 
   return {
     /** Destroys the socket, answers it, or makes it a connection. */
     accept,
-    /** Takes no more; streams that end from now on tell their peers that the gateway goes away. */
+    /** Refuses further upgrades; streams that end from now on close with 1001, going away. */
     stop (): void { state.stopping = true },
     /** Upgrades refused since the start. */
     get refused (): number { return state.refused }
   }
 }
 
-/** `null`: none that we know of; ws looks at the rest. */
+/** `null` where the upgrade may go on; ws checks the rest. */
 function toRefusal ({ headers }: IncomingMessage, allowed: ReadonlySet<string>): 'invalid' | 'origin' | null {
   const offered = headers['sec-websocket-protocol']?.split(',').map((name) => name.trim()) ?? []
   if (!SUBPROTOCOLS.some((name) => offered.includes(name))) return 'invalid' // [MQTT-6.0.0-3]
@@ -117,9 +116,9 @@ function toRefusal ({ headers }: IncomingMessage, allowed: ReadonlySet<string>):
 }
 
 /**
- * Browsers let every page connect to everywhere, also to this machine's loopback, and tell whose page it is; other
- * clients send no Origin. A page of our own address is ours, unless that is a name: its owner may point it at this
- * machine (DNS rebinding), so pages of a name must be listed.
+ * A browser lets every page connect everywhere, this machine's loopback included, and sends the page's origin; other
+ * clients send none. A page of the gateway's own address may connect, unless that is a name: its owner may point it at this
+ * machine (DNS rebinding), so the origin of a name must be listed.
  */
 function isAllowedOrigin (origin: string, host: string | undefined, allowed: ReadonlySet<string>): boolean {
   if (allowed.has(origin)) return true

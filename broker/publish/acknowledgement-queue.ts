@@ -1,40 +1,42 @@
 import type { PublishPacket } from 'aedes'
-import type { Connection } from '../connections.ts'
 import type { Verdict, VitalPublish } from '../ingest.ts'
 
-/** What became of a held publish; `relayed` never went to ingest and only waited for its turn. */
+/** What became of a held publish; `relayed` did not go to ingest and only waited for its turn. */
 export type Outcome = Verdict | 'relayed'
 
 /** Acknowledges and fans out; an error closes the client instead. */
-export type Callback = (error: Error | null, packet: PublishPacket, connection: Connection) => void
+export type Callback<C> = (error: Error | null, packet: PublishPacket, connection: C) => void
 
 /**
- * In the place of a payload that nobody listened for when it came: while it is held it would keep the chunk that it came in. Whoever
- * subscribes later gets what comes later.
+ * Replaces the payload of a publish that no subscription matched when it came: while it is held, its payload would keep the
+ * chunk of the socket that it came in. A subscription that is made later gets later messages.
  */
-export const RELEASED = Buffer.alloc(0)
+export const RELEASED_PAYLOAD = Buffer.alloc(0)
 
-interface HeldPublishOptions {
-  readonly queue: AcknowledgementQueue
+/** The connection of a queue, as far as the queue needs it. */
+export interface QueueOwner { readonly client: { readonly id: string } }
+
+interface HeldPublishOptions<C extends QueueOwner> {
+  readonly queue: AcknowledgementQueue<C>
   readonly packet: PublishPacket
   readonly device: string | null
-  readonly callback: Callback
-  /** A will comes when its client has gone; nobody waits for its acknowledgement. */
+  readonly callback: Callback<C>
+  /** A will is published after its client has left, and is not acknowledged. */
   readonly isWill: boolean
 }
 
-/** A publish between its arrival and its acknowledgement. Thousands lie about, so it has no closure of its own. */
-export class HeldPublish implements VitalPublish {
+/** A publish between its arrival and its acknowledgement. Thousands exist at once, so it holds no closure. */
+export class HeldPublish<C extends QueueOwner> implements VitalPublish {
   readonly packet: PublishPacket
   readonly device: string | null
-  readonly callback: Callback
+  readonly callback: Callback<C>
   readonly isWill: boolean
   readonly bytes: number
   outcome: Outcome | null = null
-  next: HeldPublish | null = null
-  readonly #queue: AcknowledgementQueue
+  next: HeldPublish<C> | null = null
+  readonly #queue: AcknowledgementQueue<C>
 
-  constructor ({ queue, packet, device, callback, isWill }: HeldPublishOptions) {
+  constructor ({ queue, packet, device, callback, isWill }: HeldPublishOptions<C>) {
     this.#queue = queue
     this.packet = packet
     this.device = device
@@ -60,30 +62,30 @@ export class HeldPublish implements VitalPublish {
   }
 }
 
-/** Lets publishes leave; one for all queues. */
-export interface Exit {
-  /** Called for each publish in its turn; may hold further ones. */
-  leave (connection: Connection, held: HeldPublish, outcome: Outcome): void
-  /** Called once those have left that could. */
-  relieve (connection: Connection): void
+/** Takes publishes out of all queues. */
+export interface Dequeue<C extends QueueOwner> {
+  /** Called for each publish in its turn; may add further ones. */
+  dequeued (connection: C, held: HeldPublish<C>, outcome: Outcome): void
+  /** Called once after all of those that were settled and first in line. */
+  drained (connection: C): void
 }
 
 /**
  * The held publishes of one client. Verdicts come in any order, publishes leave in the order in which they came:
  * PUBACK and PUBREC must follow the order of their PUBLISH packets [MQTT-4.6.0-2] [MQTT-4.6.0-3].
  */
-export class AcknowledgementQueue {
-  readonly #exit: Exit
-  /** Set once there is one. */
-  connection!: Connection
-  #head: HeldPublish | null = null
-  #tail: HeldPublish | null = null
+export class AcknowledgementQueue<C extends QueueOwner> {
+  readonly #dequeue: Dequeue<C>
+  /** Set by the connection's constructor. */
+  connection!: C
+  #head: HeldPublish<C> | null = null
+  #tail: HeldPublish<C> | null = null
   #draining = false
   #size = 0
   #bytes = 0
 
-  constructor (exit: Exit) {
-    this.#exit = exit
+  constructor (dequeue: Dequeue<C>) {
+    this.#dequeue = dequeue
   }
 
   get size (): number {
@@ -95,8 +97,8 @@ export class AcknowledgementQueue {
     return this.#bytes
   }
 
-  /** Puts a publish at the end. */
-  hold (packet: PublishPacket, device: string | null, callback: Callback, isWill: boolean): HeldPublish {
+  /** Adds a publish at the end. */
+  add (packet: PublishPacket, device: string | null, callback: Callback<C>, isWill: boolean): HeldPublish<C> {
     const held = new HeldPublish({ queue: this, packet, device, callback, isWill })
     if (this.#tail === null) this.#head = held
     else this.#tail.next = held
@@ -106,24 +108,24 @@ export class AcknowledgementQueue {
     return held
   }
 
-  /** Notes the outcome of one publish and lets all leave that wait for none before them. */
-  settle (held: HeldPublish, outcome: Outcome): void {
+  /** Notes the outcome of one publish, and dequeues all settled ones before the first that is not. */
+  settle (held: HeldPublish<C>, outcome: Outcome): void {
     held.outcome = outcome
     if (this.#draining) return
     this.#draining = true
     try {
       for (let head = this.#head; head !== null && head.outcome !== null; head = this.#head) {
         this.#head = head.next
-        // One that V8 has moved to its old generation would keep the next one until the next major collection, and that one the next.
+        // A publish that V8 has moved to its old generation would keep the next one, and that one its next, until a major collection.
         head.next = null
         if (this.#head === null) this.#tail = null
         this.#size--
         this.#bytes -= head.bytes
-        this.#exit.leave(this.connection, head, head.outcome)
+        this.#dequeue.dequeued(this.connection, head, head.outcome)
       }
     } finally {
       this.#draining = false
     }
-    this.#exit.relieve(this.connection)
+    this.#dequeue.drained(this.connection)
   }
 }

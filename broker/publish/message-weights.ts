@@ -1,17 +1,24 @@
+import { PINGREQ, PUBLISH, SUBSCRIBE, UNSUBSCRIBE } from '../wire/fixed-header.ts'
 import type { Traffic } from './packet-scanner.ts'
 import type { Rates } from './rate-limiter.ts'
 
-/** Fewest bytes of a packet. */
-export const PACKET_BYTES_MIN = 2
-
 /**
- * A SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as so many messages: nobody needs 250 a second, and each takes three times what a publish on the express
- * lane does. At one each, ten devices that pinged at their limit of 5,000 made everybody's acknowledgements thirty times as slow.
- * Where the limit is low it counts less, a tenth of a second's worth: one ping must not use up what a device may publish.
+ * A SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as so many messages: no client needs 250 a second, and each takes three times the
+ * processor's time of a publish on the fast path. At one each, ten devices that pinged at their limit of 5,000 made the
+ * acknowledgements of all others thirty times as slow. Where the limit is low each counts a tenth of a second's worth, so that one
+ * ping does not use up a device's share.
  */
 const CONTROL_MESSAGES_MAX = 20
-export const toControlMessages = ({ messagesPerSecondMax }: Rates) => Math.min(CONTROL_MESSAGES_MAX, Math.max(1, Math.floor(messagesPerSecondMax / 10)))
 
-/** What counts as messages. Acknowledgements do not: they answer what the gateway sent, and holding back those of a busy subscriber would slow its deliveries. */
-export const messagesOf = ({ packetsByType }: Traffic, controlMessages: number) =>
-  (packetsByType[3] as number) + controlMessages * ((packetsByType[8] as number) + (packetsByType[10] as number) + (packetsByType[12] as number))
+/** @returns how many messages a SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as */
+export function toControlMessages ({ messagesPerSecondMax }: Rates): number {
+  return Math.min(CONTROL_MESSAGES_MAX, Math.max(1, Math.floor(messagesPerSecondMax / 10)))
+}
+
+/**
+ * @returns received messages. Acknowledgements do not count: they answer packets of the gateway, and a subscriber whose
+ *   acknowledgements are not read is delivered to more slowly.
+ */
+export function messagesOf ({ packetsByType }: Traffic, controlMessages: number): number {
+  return packetsByType[PUBLISH]! + controlMessages * (packetsByType[SUBSCRIBE]! + packetsByType[UNSUBSCRIBE]! + packetsByType[PINGREQ]!)
+}

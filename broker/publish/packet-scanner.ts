@@ -1,9 +1,10 @@
-import { checkBody, checkedBytes, checkFirstByte, checkLength, CONNECT, DISCONNECT, type Malformed, PUBLISH } from '../wire.ts'
+import { addLengthByte, CONNECT, DISCONNECT, isLastLengthByte, isPublishQos1, LENGTH_BYTES_MAX, PACKET_TYPES, PUBLISH, typeOf } from '../wire/fixed-header.ts'
+import { checkBody, checkedBytes, checkFirstByte, checkLength, type Malformed } from '../wire/rules.ts'
 
 /** Why a byte stream is refused. */
-export type FrameViolation = 'packet_too_large' | 'malformed_length' | Malformed
+export type PacketViolation = 'packet_too_large' | 'malformed_length' | Malformed
 
-/** Where {@link FrameScanner.scan} stops. */
+/** Where {@link PacketScanner.scan} stops. */
 export const SCAN = {
   /** Nowhere. */
   all: 0,
@@ -11,13 +12,13 @@ export const SCAN = {
   untilPublish: 1,
   /** After the packet that is under way. */
   onePacket: 2,
-  /** Before the next publish that the express lane may want, after one packet at least. */
-  untilExpress: 3
+  /** Before the next PUBLISH that the fast path may take, after one packet at least. */
+  untilFastPath: 3
 } as const
 
 export type ScanMode = typeof SCAN[keyof typeof SCAN]
 
-/** What has come in, by control packet type (MQTT 3.1.1 §2.2.1); shared by all scanners of a broker. */
+/** Received packets by control packet type (MQTT 3.1.1 §2.2.1), and bytes; shared by all scanners of a broker. */
 export interface Traffic {
   readonly packetsByType: Float64Array
   bytesReceived: number
@@ -25,42 +26,29 @@ export interface Traffic {
 
 /** @returns counters at zero */
 export function createTraffic (): Traffic {
-  return { packetsByType: new Float64Array(16), bytesReceived: 0 }
+  return { packetsByType: new Float64Array(PACKET_TYPES), bytesReceived: 0 }
 }
 
-/** Counts a CONNECT that no scanner saw. */
+/** Counts a CONNECT that was refused before a scanner existed for it. */
 export function noteConnect (traffic: Traffic, bytes: number): void {
-  (traffic.packetsByType[CONNECT] as number)++
+  traffic.packetsByType[CONNECT]!++
   traffic.bytesReceived += bytes
 }
 
-/** Of a remaining length [MQTT-2.2.3]. */
-export const LENGTH_BYTES_MAX = 4
-
-/** First byte of a PUBLISH of QoS 1 that is not retained (MQTT 3.1.1 §3.3.1). */
-const PUBLISH_QOS_1 = 0x32
-const DUP = 0x08
-
-/** @param firstByte - of a packet: whether it is a PUBLISH of QoS 1, not retained, with or without DUP */
-export function isPublishQos1 (firstByte: number): boolean {
-  return (firstByte & ~DUP) === PUBLISH_QOS_1
-}
-
-/** Bytes of a packet that is checked in pieces; beyond, its room doubles. */
+/** Initial room for a packet that is checked in pieces; it doubles as needed. */
 const PIECES_BYTES_MIN = 64
 
 /**
- * Follows the packets of one connection over its chunks, and checks each as soon as enough of it has come (wire.ts).
- * A fixed header is one byte (type and flags) and one to four bytes of remaining length (MQTT 3.1.1 §2.2.3),
- * and may be cut anywhere between chunks; a body is skipped by its length. What is checked of a body is looked at where it
- * lies, and copied only when a chunk ends within it.
+ * Follows the packets of one connection over its chunks, and checks each (wire/rules.ts) as soon as enough of it has come.
+ * A chunk may end anywhere, within a fixed header too. A body is skipped by its length. The bytes of a body that are checked are
+ * read where they lie, and copied only when a chunk ends within them.
  */
-export class FrameScanner {
+export class PacketScanner {
   readonly #traffic: Traffic
   packetBytesMax: number
   /** Set by `scan`, for good. */
-  violation: FrameViolation | null = null
-  /** A DISCONNECT has passed: nothing may come behind it [MQTT-3.14.4-1]. */
+  violation: PacketViolation | null = null
+  /** A DISCONNECT has passed: no packet may follow [MQTT-3.14.4-1]. */
   isOver = false
   /** Bytes of the current body that are still to come. */
   #bodyBytes = 0
@@ -70,7 +58,7 @@ export class FrameScanner {
   #isLast = false
   #firstByte = 0
   #isConnectDue = true
-  /** What has come of a body that is checked once more of it is there. */
+  /** The beginning of a body that is checked once more of it has come. */
   #pieces: Buffer | null = null
   #piecesBytes = 0
 
@@ -86,7 +74,7 @@ export class FrameScanner {
 
   /**
    * @returns how many bytes of `chunk` may pass: all, or those up to where `mode` stops, or those before the packet
-   *   that set {@link FrameScanner.violation}, or those up to the end of a DISCONNECT
+   *   that set {@link PacketScanner.violation}, or those up to the end of a DISCONNECT
    */
   scan (chunk: Uint8Array, mode: ScanMode): number {
     const { packetsByType } = this.#traffic
@@ -105,26 +93,26 @@ export class FrameScanner {
         if (bodyBytes > 0 || mode === SCAN.onePacket || this.#isLast) break
         continue
       }
-      const byte = chunk[at] as number
+      const byte = chunk[at]!
       if (headerBytes === 0) {
-        const type = byte >> 4
+        const type = typeOf(byte)
         if (type === PUBLISH && mode === SCAN.untilPublish) break
-        if (at > 0 && mode === SCAN.untilExpress && isPublishQos1(byte)) break
+        if (at > 0 && mode === SCAN.untilFastPath && isPublishQos1(byte)) break
         packetAt = at
         this.violation = this.#checkFirstByte(byte)
         if (this.violation !== null) return packetAt
         this.#firstByte = byte
         this.#isLast = type === DISCONNECT
-        packetsByType[type] = (packetsByType[type] as number) + 1
+        packetsByType[type]!++
         length = 0
         headerBytes = 1
         at++
         continue
       }
       at++
-      length += (byte & 0x7f) * 2 ** (7 * (headerBytes - 1))
+      length = addLengthByte(length, byte, headerBytes - 1)
       headerBytes++
-      if (byte >= 0x80) {
+      if (!isLastLengthByte(byte)) {
         if (headerBytes <= LENGTH_BYTES_MAX) continue
         this.violation = 'malformed_length'
         return packetAt
@@ -147,13 +135,13 @@ export class FrameScanner {
   }
 
   #checkFirstByte (byte: number): Malformed | null {
-    const isConnect = byte >> 4 === CONNECT
+    const isConnect = typeOf(byte) === CONNECT
     if (isConnect !== this.#isConnectDue) return isConnect ? 'connect_again' : 'connect_missing'
     this.#isConnectDue = false
     return checkFirstByte(byte)
   }
 
-  /** Checks the packet whose body begins at `at`, as far as it has come. @returns false when it breaks a rule */
+  /** Checks as much of a packet as has come. @param at - where its body begins. @returns false when it breaks a rule */
   #begin (chunk: Uint8Array, at: number, end: number, length: number): boolean {
     const firstByte = this.#firstByte
     this.violation = checkLength(firstByte, length)
@@ -171,14 +159,14 @@ export class FrameScanner {
 
   /** @param bodyBytes - that were still to come before this piece. @returns false when the packet breaks a rule */
   #addPiece (chunk: Uint8Array, start: number, end: number, bodyBytes: number): boolean {
-    let pieces = this.#pieces as Buffer
+    let pieces = this.#pieces!
     const had = this.#piecesBytes
     const length = had + bodyBytes
     const has = had + end - start
     if (has > pieces.length) {
       // Doubled, so that a packet that comes byte by byte is not copied for each.
       pieces = Buffer.allocUnsafe(Math.max(pieces.length * 2, has))
-      pieces.set((this.#pieces as Buffer).subarray(0, had))
+      pieces.set(this.#pieces!.subarray(0, had))
       this.#pieces = pieces
     }
     pieces.set(chunk.subarray(start, end), had)

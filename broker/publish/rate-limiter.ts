@@ -1,4 +1,4 @@
-/** Seconds' worth that may come at once: a device that was away hands over its backlog at full speed. */
+/** Seconds' worth that may come at once: a device that was away sends its backlog at full speed. */
 const BURST_SECONDS = 2
 
 /** What one connection may send a second; 0 is no limit. */
@@ -9,7 +9,7 @@ export interface Rates {
 
 /**
  * Two token buckets of one connection, messages and bytes, filled as time passes and emptied by what is read. Nothing is
- * dropped: whoever finds one of them empty stops reading until it has filled a little.
+ * dropped: while one of them is empty, the connection is not read.
  */
 export class RateLimiter {
   readonly #messagesPerMs: number
@@ -48,7 +48,10 @@ export class RateLimiter {
     this.bytes -= bytes
   }
 
-  /** The bucket that is empty now, and the milliseconds until `atOnce` messages or a hundred times the bytes are in it; at most their burst. */
+  /**
+   * @returns the empty bucket, and the milliseconds until it holds `atOnce` messages or a hundred times as many bytes, at most
+   *   its burst; `null` when neither is empty
+   */
   shortage (atOnce: number): { of: 'messages' | 'bytes', waitMs: number } | null {
     if (this.messages < 1) {
       return { of: 'messages', waitMs: (Math.min(atOnce, this.#messagesMax) - this.messages) / this.#messagesPerMs }
@@ -58,7 +61,7 @@ export class RateLimiter {
   }
 }
 
-/** A connection's own, or `null` when nothing is limited. */
+/** @returns a connection's limiter; `null` when neither rate is limited */
 export function createRateLimiter (rates: Rates, nowMs: number): RateLimiter | null {
   return rates.messagesPerSecondMax === 0 && rates.bytesPerSecondMax === 0 ? null : new RateLimiter(rates, nowMs)
 }

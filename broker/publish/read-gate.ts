@@ -5,91 +5,115 @@
  * `client.pause()` nor `socket.pause()` stops it without harm. So the gate stands in the socket's own `read`:
  *
  * - `first`: until CONNACK is sent, one packet passes, the CONNECT, and the rest waits in the socket. Aedes would queue 42 and then disconnect.
- * - `open`: chunks pass as they come; only their packet lengths are looked at. Publishes for the express lane are taken
- *   from the front of a chunk, and what follows passes up to the next one.
- * - resting: the connection has sent more than its rate allows, so nothing passes until some time has gone by.
+ * - `open`: chunks pass as they come, and only their packets are checked. Publishes for the fast path are taken from the front of a
+ *   chunk, and the rest passes up to the next one.
+ * - limited: the connection has sent more than its rate allows, so nothing passes until some time has gone by.
  * - paused (all gates) or held (this one): packets pass up to the next PUBLISH, then the gate is `stopped` and the socket is not read, so that TCP
  *   pushes back. Pings, subscriptions and acknowledgements of clients that do not publish keep flowing: an operator can watch through an outage.
  *
- * A stream asks its source for more while it is read, before it can know that most of what it gives will come back. So the gate passes such a request on
- * only once nothing lies in the stream: else a connection that sends faster than it may would fill memory by a chunk each time it is woken.
+ * A stream asks its source for more while it is read, before it can know that most of the chunk will come back. So the gate passes such a
+ * request on only once the stream is empty: else a connection over its rate would add a chunk to memory each time it is woken.
  *
- * A chunk that comes while nothing lies in the stream is offered to the express lane before it enters it: buffering, telling of it in the next tick and
- * reading it again took a tenth of the gateway's time for a fleet, in which each read brings one publish.
+ * A chunk that comes while the stream is empty is offered to the fast path before it enters the stream: buffering it, emitting `readable` in
+ * the next tick and reading it again took a tenth of the gateway's time for a fleet, in which each read brings one publish.
  *
- * What may not pass goes back by `unshift`, so it stays in the stream's own buffer and `end` waits for it: a client
+ * Bytes that may not pass go back by `unshift`, so they stay in the stream's own buffer and `end` waits for them: a client
  * that published, disconnected and left is still read. A stopped gate opens only from the event loop: Aedes' parser is
  * not re-entrant, so nothing may be left to read while it works on a chunk.
  */
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type Connection, readOn } from '../connections.ts'
-import type { ExpressLane } from './fast-path.ts'
-import { FrameScanner, type FrameViolation, isPublishQos1, SCAN, type ScanMode, type Traffic } from './packet-scanner.ts'
-import { messagesOf, PACKET_BYTES_MIN, toControlMessages } from './message-weights.ts'
+import type { Client } from 'aedes'
+import { readOn } from '../aedes-client.ts'
+import { isPublishQos1, PACKET_BYTES_MIN } from '../wire/fixed-header.ts'
+import { messagesOf, toControlMessages } from './message-weights.ts'
+import { PacketScanner, type PacketViolation, SCAN, type ScanMode, type Traffic } from './packet-scanner.ts'
 import { createRateLimiter, type RateLimiter, type Rates } from './rate-limiter.ts'
 
 /** Gates woken in one turn of the event loop: a resumption of thousands leaves room for timers and writes. */
 const WAKES_PER_TURN = 64
 
-export interface ReadGatesOptions {
+/** The connection of a gate, as far as the gate needs it. */
+export interface GateOwner { readonly client: Client }
+
+/** Publishes that {@link FastPath.take} took from the front of a chunk. */
+export interface Taken {
+  /** Bytes of whole publishes. */
+  bytes: number
+  /** Whether the rest is the beginning of another such publish: it is kept until more of it has come. */
+  isPartial: boolean
+}
+
+/** Handles publishes that do not go to Aedes (fast-path.ts). */
+export interface FastPath {
+  /**
+   * Takes the publishes at the front of `chunk`, which must begin with a packet.
+   * @param gate - asked before each publish whether it stops
+   * @param limiter - filled; each publish taken is spent
+   */
+  take (chunk: Buffer, gate: { readonly isStopping: boolean }, limiter: RateLimiter | null): Taken
+}
+
+export interface ReadGatesOptions<C> {
   readonly traffic: Traffic
   readonly connectPacketBytesMax: number
   readonly packetBytesMax: number
   /** Of each connection; 0 is no limit. */
   readonly rates: Rates
-  readonly onViolation: (connection: Connection, violation: FrameViolation) => void
-  readonly onRest: (of: 'messages' | 'bytes') => void
+  readonly onViolation: (connection: C, violation: PacketViolation) => void
+  /** A connection has met its rate. */
+  readonly onRateLimit: (of: 'messages' | 'bytes') => void
 }
 
-/** A connection rests until so many messages may pass, so that it does not wake for each. */
+/** A connection over its rate is read again once so many messages may pass, so that it is not woken for each. */
 const MESSAGES_AT_ONCE = 64
 
 /** The gate of one socket. Made by {@link ReadGates.guard}. */
-export class ReadGate {
-  readonly #gates: ReadGates
+export class ReadGate<C extends GateOwner> {
+  readonly #gates: ReadGates<C>
   readonly #socket: Duplex
   readonly #read: Duplex['read']
-  readonly #scanner: FrameScanner
-  /** `null`: as fast as it likes. */
+  readonly #scanner: PacketScanner
+  /** `null`: without a limit. */
   readonly #limiter: RateLimiter | null
   readonly #fill: Duplex['_read']
   readonly #push: Duplex['push']
-  /** The stream has asked its source for more, and was not heard yet. */
-  #isHungry = false
+  /** The stream has asked its source for more, and the request was not passed on yet. */
+  #isFillDue = false
   #isReading = false
   #phase: 'first' | 'open' | 'closed' = 'first'
   #stopped = false
   #held = false
-  #resting: NodeJS.Timeout | null = null
-  #lane: ExpressLane | null = null
-  /** The beginning of a publish for the lane. */
-  #carried: Buffer | null = null
-  /** Set once there is one, before anything is read. */
-  connection!: Connection
+  #limitTimer: NodeJS.Timeout | null = null
+  #fastPath: FastPath | null = null
+  /** The beginning of a publish for the fast path. */
+  #partial: Buffer | null = null
+  /** Set by the connection's constructor, before anything is read. */
+  connection!: C
 
-  constructor (gates: ReadGates, socket: Duplex) {
+  constructor (gates: ReadGates<C>, socket: Duplex) {
     const { traffic, connectPacketBytesMax, rates } = gates.options
     this.#gates = gates
     this.#socket = socket
     this.#read = socket.read
     this.#fill = socket._read
     this.#push = socket.push
-    this.#scanner = new FrameScanner({ traffic, packetBytesMax: connectPacketBytesMax })
+    this.#scanner = new PacketScanner({ traffic, packetBytesMax: connectPacketBytesMax })
     this.#limiter = createRateLimiter(rates, performance.now())
-    // Named first: written into a property where it stands, a function is made in V8's old generation, and keeps its connection until it is collected there.
+    // Named first: V8 makes a function that is written into a property where it stands in its old generation, where it keeps its connection
+    // until a major collection.
     const read = (bytes?: number) => {
       const chunk = this.#pass(bytes)
-      this.#feed()
+      this.#fillIfDue()
       return chunk
     }
     const fill = (bytes: number) => {
-      if (this.#isReading) this.#isHungry = true
+      if (this.#isReading) this.#isFillDue = true
       else this.#fill.call(socket, bytes)
     }
-    const push = (chunk: unknown, encoding?: BufferEncoding) => this.#offer(chunk, encoding)
+    const push = (chunk: unknown, encoding?: BufferEncoding) => this.#pushed(chunk, encoding)
     Object.assign(socket, { read, _read: fill })
-    // Only of a socket, which reads on by itself; other streams are asked again once what they gave has been read.
+    // Only of a socket, which reads on by itself; other streams are asked again once their buffer has been read.
     if (socket instanceof Socket) socket.push = push
   }
 
@@ -98,18 +122,18 @@ export class ReadGate {
     return this.#held || this.#gates.paused || this.#phase !== 'open'
   }
 
-  /** Whether what comes now begins with a packet, and would be read next. */
+  /** Whether the next bytes begin with a packet, and would be read next. */
   get #isFree (): boolean {
-    // Whatever stops a gate or lets it rest leaves something in the stream.
+    // A gate that stops, or whose connection is over its rate, leaves bytes in the stream.
     return !this.isStopping && this.#scanner.atBoundary && this.#socket.readableLength === 0
   }
 
-  /** Publishes that `lane` takes no longer reach Aedes. */
-  use (lane: ExpressLane): void {
-    this.#lane = lane
+  /** Publishes that `fastPath` takes no longer reach Aedes. */
+  useFastPath (fastPath: FastPath): void {
+    this.#fastPath = fastPath
   }
 
-  /** CONNACK is sent: lets the packets behind CONNECT pass. Aedes reads on by itself right after. */
+  /** CONNACK is sent: the packets behind CONNECT may pass. Aedes reads on by itself right after. */
   open (): void {
     if (this.#phase !== 'first') return
     this.#phase = 'open'
@@ -128,15 +152,15 @@ export class ReadGate {
   release (): void {
     if (!this.#held) return
     this.#held = false
-    if (this.#stopped && this.#phase === 'open') this.#gates.enlist(this)
+    if (this.#stopped && this.#phase === 'open') this.#gates.add(this)
   }
 
   /** Nothing passes any more. */
   close (): void {
     this.#phase = 'closed'
     this.#stopped = true
-    if (this.#resting !== null) clearTimeout(this.#resting)
-    this.#gates.strike(this)
+    if (this.#limitTimer !== null) clearTimeout(this.#limitTimer)
+    this.#gates.remove(this)
   }
 
   /** For {@link ReadGates}, on an empty stack. */
@@ -146,20 +170,20 @@ export class ReadGate {
     readOn(this.connection.client)
   }
 
-  /** @returns whether the socket may read on */
-  #offer (chunk: unknown, encoding?: BufferEncoding): boolean {
-    const lane = this.#lane
+  /** In place of the socket's `push`. @returns whether the socket may read on */
+  #pushed (chunk: unknown, encoding?: BufferEncoding): boolean {
+    const fastPath = this.#fastPath
     // `null` is the end of the stream.
-    if (lane === null || !(chunk instanceof Buffer) || !this.#isFree) return this.#push.call(this.#socket, chunk, encoding)
-    const rest = this.#express(lane, chunk)
+    if (fastPath === null || !(chunk instanceof Buffer) || !this.#isFree) return this.#push.call(this.#socket, chunk, encoding)
+    const rest = this.#takeFront(fastPath, chunk)
     return rest === null || this.#push.call(this.#socket, rest)
   }
 
   #pass (bytes?: number): Buffer | null {
     // read(0) is the stream asking its source for more, or noticing its end; it returns no data.
     if (bytes === 0) return this.#read.call(this.#socket, 0)
-    // What lies in a destroyed stream could still be read.
-    if (this.#stopped || this.#resting !== null || this.#socket.destroyed) return null
+    // The buffer of a destroyed stream could still be read.
+    if (this.#stopped || this.#limitTimer !== null || this.#socket.destroyed) return null
     this.#isReading = true
     const chunk = this.#read.call(this.#socket) as Buffer | null
     this.#isReading = false
@@ -169,37 +193,37 @@ export class ReadGate {
       const passed = scanner.scan(chunk, SCAN.onePacket)
       return scanner.violation === null && !scanner.atBoundary ? chunk : this.#stop(chunk, passed)
     }
-    const rest = this.#lane === null || !scanner.atBoundary ? chunk : this.#express(this.#lane, chunk)
+    const rest = this.#fastPath === null || !scanner.atBoundary ? chunk : this.#takeFront(this.#fastPath, chunk)
     if (rest === null) return null
-    const mode = this.isStopping ? SCAN.untilPublish : this.#lane === null ? SCAN.all : SCAN.untilExpress
+    const mode = this.isStopping ? SCAN.untilPublish : this.#fastPath === null ? SCAN.all : SCAN.untilFastPath
     if (this.#limiter !== null) return this.#passLimited(rest, mode, this.#limiter)
     const passed = scanner.scan(rest, mode)
     return passed === rest.length && scanner.violation === null ? rest : this.#stop(rest, passed)
   }
 
-  #feed (): void {
+  #fillIfDue (): void {
     const socket = this.#socket
-    if (!this.#isHungry || socket.readableLength > 0) return
-    this.#isHungry = false
+    if (!this.#isFillDue || socket.readableLength > 0) return
+    this.#isFillDue = false
     if (!socket.destroyed) this.#fill.call(socket, socket.readableHighWaterMark)
   }
 
-  /** @returns what is not for the lane, or not yet; `null` when nothing is left for now */
-  #express (lane: ExpressLane, chunk: Buffer): Buffer | null {
-    const whole = this.#carried === null ? chunk : Buffer.concat([this.#carried, chunk])
-    this.#carried = null
+  /** @returns the bytes that are not for the fast path; `null` when none are left for now */
+  #takeFront (fastPath: FastPath, chunk: Buffer): Buffer | null {
+    const whole = this.#partial === null ? chunk : Buffer.concat([this.#partial, chunk])
+    this.#partial = null
     this.#limiter?.fill(performance.now())
-    const { bytes, isPartial } = lane.take(whole, this, this.#limiter)
-    // A publish that is forbidden or over a limit closes the gate.
+    const { bytes, isPartial } = fastPath.take(whole, this, this.#limiter)
+    // A publish that is not allowed or over a limit closes the gate.
     if (this.#phase === 'closed' || bytes === whole.length) return null
     const rest = bytes === 0 ? whole : whole.subarray(bytes)
     if (!isPartial) return rest
     // Copied, or a few bytes would keep the chunk in memory.
-    this.#carried = Buffer.from(rest)
+    this.#partial = Buffer.from(rest)
     return null
   }
 
-  /** Lets pass what its rate allows. Costs a clock and two subtractions a chunk, unless that may hold too many packets. */
+  /** Passes what the rate allows. Costs a clock and two subtractions a chunk, unless the chunk may hold too many packets. */
   #passLimited (chunk: Buffer, mode: ScanMode, limiter: RateLimiter): Buffer | null {
     const { traffic, rates } = this.#gates.options
     const scanner = this.#scanner
@@ -219,22 +243,22 @@ export class ReadGate {
         const step = scanner.scan(rest, mode === SCAN.untilPublish ? mode : SCAN.onePacket)
         passed += step
         stopped = scanner.violation !== null || scanner.isOver || (mode === SCAN.untilPublish && step < rest.length) ||
-          (mode === SCAN.untilExpress && passed < end && isPublishQos1(chunk[passed] as number))
+          (mode === SCAN.untilFastPath && passed < end && isPublishQos1(chunk[passed]!))
       }
     }
     limiter.spend(messagesOf(traffic, control) - before, passed)
     if (stopped) return this.#stop(chunk, passed)
     if (passed === chunk.length) return chunk
-    this.#rest(limiter)
+    this.#waitForRate(limiter)
     this.#socket.unshift(chunk.subarray(passed))
     return passed === 0 ? null : chunk.subarray(0, passed)
   }
 
-  #rest (limiter: RateLimiter): void {
+  #waitForRate (limiter: RateLimiter): void {
     const shortage = limiter.shortage(MESSAGES_AT_ONCE)
-    if (shortage !== null) this.#gates.options.onRest(shortage.of)
-    this.#resting = setTimeout(() => {
-      this.#resting = null
+    if (shortage !== null) this.#gates.options.onRateLimit(shortage.of)
+    this.#limitTimer = setTimeout(() => {
+      this.#limitTimer = null
       if (this.#phase === 'open' && !this.#stopped) readOn(this.connection.client)
     }, Math.ceil(shortage?.waitMs ?? 1))
   }
@@ -249,31 +273,26 @@ export class ReadGate {
       this.close()
     } else {
       if (passed < chunk.length) this.#socket.unshift(chunk.subarray(passed))
-      if (this.#phase === 'open' && !this.#held) this.#gates.enlist(this)
+      if (this.#phase === 'open' && !this.#held) this.#gates.add(this)
     }
     return passed === 0 ? null : chunk.subarray(0, passed)
   }
 }
 
 /** All gates of a broker, which pause and resume together. */
-export class ReadGates {
-  readonly options: ReadGatesOptions
+export class ReadGates<C extends GateOwner> {
+  readonly options: ReadGatesOptions<C>
   paused = false
   /** Stopped gates, the one that waits longest first. */
-  readonly #waiting = new Set<ReadGate>()
+  readonly #waiting = new Set<ReadGate<C>>()
   #waking = false
 
-  constructor (options: ReadGatesOptions) {
+  constructor (options: ReadGatesOptions<C>) {
     this.options = options
   }
 
-  /** Publishers that are stopped now. */
-  get stopped (): number {
-    return this.#waiting.size
-  }
-
-  /** Puts a gate before a socket that nobody reads yet. */
-  guard (socket: Duplex): ReadGate {
+  /** Puts a gate before a socket that has not been read yet. */
+  guard (socket: Duplex): ReadGate<C> {
     return new ReadGate(this, socket)
   }
 
@@ -287,12 +306,12 @@ export class ReadGates {
   }
 
   /** Adds a stopped gate to those that are woken, in order, while nothing is paused. */
-  enlist (gate: ReadGate): void {
+  add (gate: ReadGate<C>): void {
     this.#waiting.add(gate)
     this.#schedule()
   }
 
-  strike (gate: ReadGate): void {
+  remove (gate: ReadGate<C>): void {
     this.#waiting.delete(gate)
   }
 

@@ -1,6 +1,6 @@
 export type QoS = 0 | 1 | 2
 
-/** A message as sessions keep it. Its payload is a copy: the original would keep a chunk of its publisher's socket. */
+/** A message as sessions keep it. Its payload is a copy: the original would keep a chunk of the publisher's socket in memory. */
 export interface Message {
   readonly topic: string
   readonly payload: Buffer
@@ -17,7 +17,7 @@ export interface Delivery {
   packetId: number
   /** Its PUBLISH went out on the present connection and is not acknowledged. */
   isOutstanding: boolean
-  /** What it counts for in the bounds. */
+  /** Its share of the bounds in bytes. */
   bytes: number
 }
 
@@ -26,11 +26,11 @@ export interface Encoded {
   mqtt3: Buffer | null
 }
 
-/** A connection as a session sees it. Which protocol it speaks, only its implementation knows. */
+/** A connection as a session sees it. Its protocol is known to the implementation only. */
 export interface Link {
   /** Deliveries of QoS 1 and 2 that may be unacknowledged on it at once. */
   readonly window: number
-  /** Whether it takes more now. If not, it calls {@link Session.resume} once it does, unless it closes. */
+  /** Whether it takes more now. If not, it calls `Session.resume` once it does, unless it closes. */
   readonly hasRoom: boolean
   /** Bytes that the kernel has not taken yet; infinite once it is closed. */
   readonly unsentBytes: number
@@ -45,7 +45,7 @@ export interface Link {
 /** An object, its entries in a queue or a map, and its share of a buffer. */
 const DELIVERY_BYTES = 300
 
-/** What a delivery of `message` counts for; a message that several sessions share counts in each. */
+/** Bytes that a delivery of `message` counts as; a message that several sessions share counts in each. */
 export function toDeliveryBytes (message: Message | null): number {
   return message === null ? DELIVERY_BYTES : DELIVERY_BYTES + message.topic.length * 2 + message.payload.length
 }

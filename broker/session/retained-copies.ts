@@ -3,7 +3,7 @@ import type { Message, QoS } from './delivery.ts'
 /** A retained message, as the broker keeps it. */
 export type RetainedCopy = Message & { readonly qos: QoS }
 
-/** Where copies come from. */
+/** Retained messages, as far as copies of them are made. */
 export interface RetainedSource {
   has (topic: string): boolean
   /** Read as they are asked for. */
@@ -23,7 +23,7 @@ interface Walk {
 export class RetainedCopies {
   readonly #source: RetainedSource
   readonly #walks = new Map<string, Walk>()
-  /** The one that was read and not taken. */
+  /** A copy that was read and not taken. */
   #copy: RetainedCopy | null = null
   /** Topics whose live message came before their copy. */
   #overtaken: Set<string> | null = null
@@ -33,7 +33,7 @@ export class RetainedCopies {
   }
 
   add (filter: string, qos: QoS): void {
-    // One that was begun would go on among what is new.
+    // A walk that has begun would go on where it stands.
     this.#walks.delete(filter)
     this.#walks.set(filter, { qos, copies: this.#source.matching([filter]) })
   }

@@ -13,7 +13,7 @@ interface RetainedMessage {
   readonly bytes: number
 }
 
-/** The last retained message of each topic, bounded in messages and bytes. */
+/** The retained message of each topic, bounded in messages and bytes. */
 export class RetainedMessages {
   readonly #limits: Pick<BrokerLimits, 'retainedMessagesMax' | 'retainedBytesMax'>
   readonly #onRefused: () => void

@@ -1,5 +1,5 @@
 /**
- * What one subscriber is owed.
+ * The deliveries of one subscriber.
  *
  *   deliver ──> queue ──> in flight ── PUBACK ─────────────────────────> done      (QoS 1)
  *                             └─────── PUBREC ──> released ── PUBCOMP ─> done      (QoS 2)
@@ -13,14 +13,13 @@
  * Copies of retained messages for a new subscription are sent when nothing else is to be sent. When the connection
  * ends, what is left of them joins the queue, as far as its bounds allow.
  *
- * QoS 0 passes by all this: it is written at once, or dropped.
+ * A message of QoS 0 is not queued: it is written at once, or dropped.
  */
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import { type Delivery, type Encoded, type Link, type Message, type QoS, toDeliveryBytes } from './delivery.ts'
 import { RetainedCopies, type RetainedSource } from './retained-copies.ts'
-
-const PACKET_ID_MAX = 0xffff
+import { PACKET_ID_MAX } from '../wire/fields.ts'
 
 export type SessionLimits = Pick<BrokerLimits, 'queuedMessagesPerSessionMax' | 'queuedBytesPerSessionMax' |
   'queuedBytesMax' | 'subscriberBufferBytesMax'>
@@ -29,7 +28,6 @@ export type SessionLimits = Pick<BrokerLimits, 'queuedMessagesPerSessionMax' | '
 export interface Totals {
   messages: number
   bytes: number
-  dropped: number
 }
 
 export interface SessionOptions {
@@ -47,7 +45,7 @@ export class Session {
   readonly #isClean: boolean
   /** Granted QoS by topic filter. */
   readonly filters = new Map<string, QoS>()
-  // Most sessions are those of devices that are sent nothing: what they may never need is made when they do.
+  // Most sessions are those of devices that are sent nothing, so these are made when they are needed.
   #queue: Delivery[] | null = null
   #queuedBytes = 0
   #inFlight: Map<number, Delivery> | null = null
@@ -62,7 +60,7 @@ export class Session {
   /** Of all deliveries. */
   bytes = 0
 
-  /** @param isClean - it ends with its connection: no more is kept for it than a slow reader may have unsent */
+  /** @param isClean - it ends with its connection: unsent bytes and its queue together are bounded as unsent bytes */
   constructor (options: SessionOptions, isClean: boolean) {
     this.#options = options
     this.#isClean = isClean
@@ -91,7 +89,7 @@ export class Session {
     if (isNext) this.#send(link, delivery)
     else {
       this.#enqueue(delivery)
-      // Somebody else may have filled the socket: who waits for room is called, who does not wait is not.
+      // Other packets may have filled the socket: a session is resumed only after it has waited for room.
       if (this.#queue?.length === 1) this.resume()
     }
     this.#copies?.noteLive(message.topic)
@@ -117,7 +115,7 @@ export class Session {
     this.resume()
   }
 
-  /** A connection takes over. @param mayReceive - whether its principal may see a topic: its role may have changed */
+  /** A connection has its CONNACK. @param mayReceive - whether its principal may see a topic: its role may have changed */
   attach (link: Link, mayReceive: (topic: string) => boolean): void {
     this.#link = link
     this.#outstanding = 0
@@ -138,7 +136,7 @@ export class Session {
     this.#enqueueCopies()
   }
 
-  /** Goes on, because there is room. */
+  /** Sends on, because there is room. */
   resume (): void {
     const link = this.#link
     if (link === null) return
@@ -151,7 +149,7 @@ export class Session {
     if (delivery?.qos === 1) this.#finish(delivery)
   }
 
-  /** PUBREC: the client owns the message now, and is sent PUBREL [MQTT-4.3.3-1]. */
+  /** PUBREC: the client has the message, and is sent PUBREL [MQTT-4.3.3-1]. */
   receive (packetId: number): void {
     const delivery = this.#inFlight?.get(packetId)
     if (delivery === undefined || delivery.qos !== 2 || delivery.message === null) return
@@ -168,8 +166,8 @@ export class Session {
   }
 
   /**
-   * Drops deliveries by their topic. The packet id of one that was sent stays taken until its client has let go of it:
-   * a message of QoS 1 until it is acknowledged or its connection has closed, one of QoS 2 until its PUBREL is answered.
+   * Drops deliveries by their topic. The packet id of one that was sent stays taken until its client has released it:
+   * at QoS 1 until it is acknowledged or its connection has closed, at QoS 2 until its PUBREL is answered.
    * @returns how many
    */
   drop (isMeant: (topic: string) => boolean): number {
@@ -224,7 +222,7 @@ export class Session {
     if (copy.qos === 0) {
       link.sendUnacknowledged(copy, true, { mqtt3: null })
     } else {
-      // With nothing to be acknowledged, nothing would come to try again.
+      // Tried again at the next acknowledgement, so at least one must be due.
       if (window <= 0 || (this.size > 0 && this.#isFull(true))) return false
       this.#send(link, this.#add(copy, copy.qos, true))
     }
@@ -306,7 +304,7 @@ export class Session {
     this.#options.totals.bytes += bytes
   }
 
-  /** @param isNext - what is sent at once needs no room in the queue: the window bounds how much is in flight */
+  /** @param isNext - a delivery that is sent at once needs no room in the queue: the window bounds deliveries in flight */
   #isFull (isNext: boolean): boolean {
     const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax, queuedBytesMax } = this.#options.limits
     return (!isNext && (this.#queue?.length ?? 0) >= queuedMessagesPerSessionMax) ||
@@ -314,7 +312,6 @@ export class Session {
   }
 
   #drop (): false {
-    this.#options.totals.dropped++
     this.#options.hits.hit('queue')
     return false
   }

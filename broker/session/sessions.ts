@@ -7,11 +7,11 @@ import type { Session } from './session.ts'
 import { levelsOf } from '../topics.ts'
 
 interface SessionRecord {
-  /** Whose it is; `null` in the open mode, and while only a clean session's packet ids are in it. */
+  /** `null` in the open mode, and while it holds only a clean session's packet ids. */
   owner: Principal | null
   /** Made with its first subscription. */
   session: Session | null
-  /** Packet ids of QoS 2 publishes that were taken and not yet released by PUBREL. */
+  /** Packet ids of QoS 2 publishes between PUBREC and PUBREL. */
   readonly inbound: Set<number>
   connections: number
   /** When its last connection closed; infinite while there is one, and for a clean session. */
@@ -54,12 +54,12 @@ export class Sessions {
     this.#createSession = createSession
   }
 
-  /** Whose session it is; `undefined` when nothing is kept. */
+  /** The principal of a session; `undefined` when nothing is kept. */
   ownerOf (clientId: string): Principal | null | undefined {
     return this.#records.get(clientId)?.owner
   }
 
-  /** What a client subscribes to and is owed; `null` while that is nothing. */
+  /** Subscriptions and deliveries of a client; `null` while there are none. */
   find (clientId: string): Session | null {
     return this.#records.get(clientId)?.session ?? null
   }
@@ -74,7 +74,7 @@ export class Sessions {
     if (record.session !== null) this.#filters.setAway(record.session, false)
   }
 
-  /** It has left; what it did not need kept is gone. */
+  /** Such a client has left; a session that holds nothing is forgotten. */
   detach (clientId: string, nowMs: number): void {
     const record = this.#records.get(clientId)
     if (record === undefined || --record.connections > 0) return
@@ -168,7 +168,7 @@ export class Sessions {
   }
 
   /**
-   * Notes a publish that a client left behind in its session.
+   * Notes a QoS 2 publish of a client that has left.
    * @returns false when it was noted before
    */
   addInboundOfAbsent (clientId: string, owner: Principal | null, messageId: number, nowMs: number): boolean {

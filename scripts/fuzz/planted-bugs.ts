@@ -24,7 +24,7 @@ export const BUGS = {
   /** A payload that is no JSON is logged. */
   'logged-payload': { file: 'src/ingest/decode.ts', find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON', put: 'console.log(payload.toString()); return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON' },
   /** A retained message goes out at QoS 3, which closes who reads it. */
-  'unwritable-retained': { file: 'broker/deliver/publish-frame.ts', find: '(isRetained ? RETAIN : 0)', put: '(isRetained ? topic.startsWith(\'$\') ? RETAIN : RETAIN | 0x06 : 0)' },
+  'unwritable-retained': { file: 'broker/wire/encode.ts', find: '(isRetained ? RETAIN : 0)', put: '(isRetained ? topic.startsWith(\'$\') ? RETAIN : RETAIN | 0x06 : 0)' },
   /** An error that a query's text causes is answered as if the gateway were at fault. */
   'http-500': { file: 'src/http/error-answer.ts', find: 'if (statusCode === 404)', put: 'if (statusCode === 400) return new HTTP_ERRORS.Internal({ cause: error }); if (statusCode === 404)' }
 } as const satisfies Record<string, PlantedBug>

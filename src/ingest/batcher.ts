@@ -12,6 +12,7 @@
  * Pressure: at the bound of readings or bytes, or while nothing can be made durable, `onPressure(true)` asks the transports to
  * stop reading; below half the bound `onPressure(false)` lets them read again. Nothing is dropped for want of room.
  */
+import type { UnavailableReason } from '../../broker/ingest.ts'
 import { decideFlush, type FlushLimits } from './flush.ts'
 import type { Batch, Committed } from './journal/journal.ts'
 import type { Ledger } from './ledger.ts'
@@ -140,9 +141,9 @@ export class Batcher {
   stop (): void {
     clearInterval(this.#expiryTimer)
     if (this.#flushTimer !== null) clearTimeout(this.#flushTimer)
-    for (const submission of this.#take(Infinity, Infinity)) this.#abandon(submission)
+    for (const submission of this.#take(Infinity, Infinity)) this.#abandon(submission, 'stopping')
     for (const batch of this.#inFlight) {
-      for (const submission of batch.submissions) submission.settle('unavailable')
+      for (const submission of batch.submissions) submission.settle('stopping')
     }
   }
 
@@ -212,7 +213,7 @@ export class Batcher {
     this.#inFlight.splice(this.#inFlight.indexOf(batch), 1)
     for (const submission of batch.submissions) {
       this.#decide(submission, outcome)
-      submission.settle(outcome === 'abandoned' ? 'unavailable' : 'durable')
+      submission.settle(outcome === 'abandoned' ? 'failed' : 'durable')
     }
     // Where V8 has moved the array to its old generation, what it holds stays until the next major collection.
     batch.submissions.length = 0
@@ -253,7 +254,7 @@ export class Batcher {
     const deadlineMs = this.#options.monotonicMs() - this.#options.limits.ackTimeoutMs
     for (const batch of this.#inFlight) {
       for (const submission of batch.submissions) {
-        if (submission.acceptedAtMs <= deadlineMs) submission.settle('unavailable')
+        if (submission.acceptedAtMs <= deadlineMs) submission.settle('timeout')
       }
     }
     for (;;) {
@@ -262,15 +263,15 @@ export class Batcher {
       this.#waiting[this.#head++] = undefined
       this.#waitingReadings -= oldest.units
       this.#waitingBytes -= oldest.bytes
-      this.#abandon(oldest)
+      this.#abandon(oldest, 'timeout')
     }
     this.#compact()
     this.#updatePressure()
   }
 
-  #abandon (submission: Submission): void {
+  #abandon (submission: Submission, reason: UnavailableReason): void {
     this.#decide(submission, 'abandoned')
-    submission.settle('unavailable')
+    submission.settle(reason)
   }
 
   /** Takes a submission off the books: the ledger and the bounds. */

@@ -18,7 +18,6 @@ import { type Settlement, Submission, type SubmissionOptions } from './submissio
 const READING_OVERHEAD_BYTES = 512
 
 const NONE: readonly never[] = []
-const UNAVAILABLE: Verdict = { status: 'unavailable' }
 
 export interface IngestOptions {
   readonly batcher: Batcher
@@ -75,8 +74,8 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
 
   function settlePublish (submission: Submission, settlement: Settlement): void {
     const { publish, refused, receivedAtMs, readings, acceptedAtMs } = submission as PublishSubmission
-    if (settlement === 'unavailable') {
-      publish.settle(UNAVAILABLE)
+    if (settlement !== 'durable') {
+      publish.settle({ status: 'unavailable', reason: settlement })
       return
     }
     onDurable(clock.monotonicMs() - acceptedAtMs)
@@ -126,7 +125,7 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
       isAllOrNothing: true,
       onSettled (submission: Submission, settlement: Settlement) {
         const [rejection] = submission.rejections
-        if (settlement === 'unavailable') {
+        if (settlement !== 'durable') {
           settle({ status: 'unavailable' })
         } else if (rejection !== undefined) {
           settle({ status: 'invalid', reason: 'database_rejected', errors: [...rejection.errors] })

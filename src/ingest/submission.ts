@@ -1,3 +1,4 @@
+import type { UnavailableReason } from '../../broker/ingest.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import type { Fault } from '../../schemas/fault.ts'
 import type { Transport } from '../../schemas/transport.ts'
@@ -8,8 +9,8 @@ export interface DatabaseRejection {
   readonly errors: readonly Fault[]
 }
 
-/** What a client is told: acknowledge, or close it so that it keeps the message. */
-export type Settlement = 'durable' | 'unavailable'
+/** Whether a message is durable, so that it may be acknowledged, or why not, so that its client keeps it. */
+export type Settlement = 'durable' | UnavailableReason
 
 export interface SubmissionOptions {
   readonly transport: Transport

@@ -9,7 +9,7 @@
  * password, and might give up.
  */
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Authentication, Credentials } from '../../broker/connect/authentication.ts'
+import type { Authentication, Credentials } from '../../broker/connect/credentials.ts'
 import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
 import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
 import type { ClientTransport } from '../../schemas/transport.ts'
@@ -48,7 +48,7 @@ function then<T, R> (value: Awaitable<T>, next: (value: T) => Awaitable<R>): Awa
 
 /** The two doors of authentication. */
 export function createAuthenticator ({ mode, directory, passwords, tokens, onLogin }: AuthenticatorOptions) {
-  /** See {@link import('../../broker/connect/authentication.ts').Authenticate}. */
+  /** See {@link import('../../broker/connect/credentials.ts').Authenticate}. */
   function authenticateMqtt (credentials: Credentials): Awaitable<Authentication> {
     const now = mode()
     if (now === 'open') return OPEN

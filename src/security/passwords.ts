@@ -13,9 +13,9 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import type * as Argon2 from '@node-rs/argon2'
 import { toAddressKey } from '../../broker/listen/address-key.ts'
-import type { Credentials } from '../../broker/connect/authentication.ts'
-import { Lines } from '../../broker/connect/fair-queue.ts'
-import { SlowDown } from '../../broker/connect/growing-delay.ts'
+import type { Credentials } from '../../broker/connect/credentials.ts'
+import { FairQueue } from '../../broker/connect/fair-queue.ts'
+import { GrowingDelay } from '../../broker/connect/growing-delay.ts'
 import { verifyIdly } from './idle-verify.ts'
 import { SECURITY_LIMITS } from './limits.ts'
 import { LruMap } from './lru-map.ts'
@@ -73,7 +73,7 @@ export type PasswordCheck = { readonly argon2id: string } | 'wrong' | 'unavailab
 /** @returns whether the password has this PHC string */
 type Verify = (argon2id: string, password: Buffer) => Promise<boolean>
 
-/** The lines, and the memory of verified passwords. */
+/** The queue of password checks, and the memory of verified passwords. */
 export function createPasswords ({ verify = verifyNatively, verifyAside = verifyIdly, atOnceMax = SECURITY_LIMITS.passwordsAtOnceMax }: {
   /** Instead of argon2id itself. */
   readonly verify?: Verify
@@ -84,8 +84,8 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
   const key = randomBytes(32)
   const remembered = new LruMap<string, Exclude<PasswordCheck, string>>({ sizeMax: SECURITY_LIMITS.passwordsRememberedMax })
   const checks = new Map<string, Check>()
-  const lines = new Lines<Check>()
-  const wrong = new SlowDown(SECURITY_LIMITS.wrongPasswordsOfAddress)
+  const queue = new FairQueue<Check>()
+  const wrong = new GrowingDelay(SECURITY_LIMITS.wrongPasswordsOfAddress)
   const isTrusted = (address: string) => wrong.isFree(address, performance.now())
   const isSuspect = (address: string) => !isTrusted(address)
   const state = { running: 0, isAsideBusy: false }
@@ -99,7 +99,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
 
   function pump (): void {
     while (state.running < atOnceMax) {
-      const next = lines.next(isAwaited, isTrusted)
+      const next = queue.next(isAwaited, isTrusted)
       if (next === undefined) break
       state.running++
       next.settle(run(next, verify).finally(() => {
@@ -107,7 +107,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
         pump()
       }))
     }
-    const guess = state.isAsideBusy ? undefined : lines.next(isAwaited, isSuspect)
+    const guess = state.isAsideBusy ? undefined : queue.next(isAwaited, isSuspect)
     if (guess === undefined) return
     state.isAsideBusy = true
     const startMs = performance.now()
@@ -133,7 +133,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     // All of them: the time tells nothing.
     for (const hash of hashes.length === 0 ? [NOBODY] : hashes) if (await verify(hash, password)) right ??= hash
     if (right !== null && hashes.length > 0) return { argon2id: right }
-    wrong.note(address, performance.now())
+    wrong.add(address, performance.now())
     return 'wrong'
   }
 
@@ -143,7 +143,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     const result = conclude(memory, settled)
     const check = { ...of, result, settle }
     checks.set(memory, check)
-    lines.add(check.address, check)
+    queue.add(check.address, check)
     pump()
     return result
   }
@@ -160,8 +160,8 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
 
   /** Half of what the others leave, so that there is always room for one more; and hardly any for who guesses: a login that waits costs more than one that may not. */
   function hasRoom (address: string): boolean {
-    const waiting = lines.lengthOf(address)
-    const others = lines.size - waiting
+    const waiting = queue.lengthOf(address)
+    const others = queue.size - waiting
     return waiting < (isSuspect(address) ? SECURITY_LIMITS.guessesWaitingMax : (SECURITY_LIMITS.passwordsWaitingMax - others) / 2)
   }
 
@@ -187,7 +187,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
 
     /** Checks that wait for their turn. */
     get waiting (): number {
-      return lines.size
+      return queue.size
     }
   }
 }

@@ -10,7 +10,7 @@ import { selectChangedPrincipals } from '../../db/queries/select-changed-princip
 import type { Tables } from '../../db/tables.ts'
 import type { Broker } from '../../broker/broker.ts'
 import { LoginRefusals } from '../../broker/connect/login-refusals.ts'
-import { createOccasional } from '../../broker/log-throttle.ts'
+import { createLogThrottle } from '../../broker/log-throttle.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import { createAccess } from './access.ts'
 import { createAuthenticator } from './authenticator.ts'
@@ -58,11 +58,11 @@ const FORGET_INTERVAL_MS = 600_000
  */
 export async function createSecurity (options: SecurityOptions) {
   const { kysely, dataDir, broker, logger, tokens } = options
-  const occasionally = { lookup: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }), keys: createOccasional({ intervalMs: FAILURES_LOG_INTERVAL_MS }) }
+  const throttles = { lookup: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS }), keys: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS }) }
   const logins = { mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 } }
   const refusals = new LoginRefusals(logger)
   const onFailure = (error: unknown) => {
-    occasionally.keys((leftOut) => { logger.warn({ err: error, leftOut }, 'the keys of the tokens\' issuer cannot be had') })
+    throttles.keys((leftOut) => { logger.warn({ err: error, leftOut }, 'the keys of the tokens\' issuer cannot be had') })
   }
   const access = createAccess({
     file: join(dataDir, 'access.json'),
@@ -78,7 +78,7 @@ export async function createSecurity (options: SecurityOptions) {
     findByIds: (ids) => findPrincipals(kysely, ids),
     findByDigests: (digests) => findPrincipalsBySecret(kysely, digests.map(toDigestBytes)),
     onFailure: (error) => {
-      occasionally.lookup((leftOut) => { logger.warn({ err: error, leftOut }, 'PostgreSQL could not be asked for credentials; those known stay valid') })
+      throttles.lookup((leftOut) => { logger.warn({ err: error, leftOut }, 'PostgreSQL could not be asked for credentials; those known stay valid') })
     }
   })
   const changes = createChanges({

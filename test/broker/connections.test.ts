@@ -2,18 +2,19 @@ import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
 import type { Client } from 'aedes'
 import t from 'tap'
-import { type Connection, Connections, letGo } from '../../broker/connections.ts'
+import type { Connection } from '../../broker/connection.ts'
+import { Connections } from '../../broker/connections.ts'
 
-/** As much of Aedes' client as is let go of. */
+/** As much of Aedes' client as is released. */
 const createClient = (closed: boolean, subscriptions: object = {}) => ({ closed, subscriptions, conn: new Duplex(), _parser: new EventEmitter() })
 
-t.test('a client that is gone keeps neither socket nor parser nor connection', async (t) => {
+t.test('a closed client keeps neither socket nor parser nor connection', async (t) => {
   const connections = new Connections()
   const [gone, open, subscribed] = [createClient(true), createClient(false), createClient(true, { 'vital/a/rejected': { qos: 1 } })] as const
   for (const one of [gone, open, subscribed]) {
-    const client = one as unknown as Client
-    connections.add({ client } as Connection)
-    letGo(client)
+    const connection = { client: one as unknown as Client } as Connection
+    connections.add(connection)
+    connections.release(connection)
   }
   const kept = [open, subscribed].map(({ conn, _parser }) => [conn, _parser])
   const isKnown = () => [gone, open, subscribed].map((one) => connections.of(one as unknown as Client) !== undefined)
@@ -28,5 +29,5 @@ t.test('a client that is gone keeps neither socket nor parser nor connection', a
     gone.conn.write('late')
     gone.conn.removeAllListeners('error').on('error', () => {}).emit('drain')
     gone._parser.removeAllListeners('packet')
-  }, 'what comes late goes nowhere')
+  }, 'late calls have no effect')
 })

@@ -55,9 +55,10 @@ t.test('no bytes end the process, and a good client is served throughout', { tim
     }
   }
   broker.resumeReading()
-  await until(() => broker.statistics().connections === 1 && broker.statistics().heldMessages === 0, 'all to be over')
+  await until(() => broker.statistics().connections === 1, 'all to be over')
   t.notOk(good.isClosed)
   t.strictSame(log.filter(({ msg }) => msg === 'broker error'), [])
-  const { clientsConnected, publishersStopped, subscriptions } = broker.statistics()
-  t.strictSame({ clientsConnected, publishersStopped, subscriptions }, { clientsConnected: 1, publishersStopped: 0, subscriptions: 0 })
+  t.match(broker.statistics(), { clientsConnected: 1, subscriptions: 0 })
+  good.send(publishPacket(CONNECTIONS, { topic: 'vital/good' }))
+  await good.waitFor('puback', CONNECTIONS / 20 + 1)
 })

@@ -39,7 +39,7 @@ export class ControlledIngest {
 
 export const durable = (publish: VitalPublish): Verdict => ({ status: 'durable', fanOut: publish.payload, rejections: [] })
 export const hidden = (): Verdict => ({ status: 'durable', fanOut: null, rejections: [] })
-export const unavailable = (): Verdict => ({ status: 'unavailable' })
+export const unavailable = (): Verdict => ({ status: 'unavailable', reason: 'timeout' })
 
 export interface TestBroker {
   readonly broker: Broker

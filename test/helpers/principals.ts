@@ -1,4 +1,4 @@
-import type { Authentication, Credentials } from '../../broker/connect/authentication.ts'
+import type { Authentication, Credentials } from '../../broker/connect/credentials.ts'
 import { isRole, type Principal } from '../../schemas/principal.ts'
 
 const NEVER_SLOWED = { freeMax: Infinity, delayMs: 0, delayMsMax: 0, forgetMs: 60_000, keysMax: 1000 }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Authentication } from '../../broker/connect/authentication.ts'
+import type { Authentication } from '../../broker/connect/credentials.ts'
 import { createRateLimit } from '../../src/http/rate-limit.ts'
 import { expectError, post, startHttpServer } from '../helpers/http-server.ts'
 

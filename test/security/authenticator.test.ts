@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Authentication } from '../../broker/connect/authentication.ts'
+import type { Authentication } from '../../broker/connect/credentials.ts'
 import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
 import type { Role } from '../../schemas/principal.ts'

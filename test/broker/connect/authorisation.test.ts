@@ -63,7 +63,7 @@ t.test('a device subscribes to its own rejections only', async (t) => {
   await device.waitFor('publish')
   await settleDown()
   t.strictSame(device.messages(), ['vital/band/rejected band'])
-  t.match(test.broker.statistics(), { subscriptions: 1, subscriptionsRefused: others.length + 2 })
+  t.equal(test.broker.statistics().subscriptions, 1)
 })
 
 t.test('a device that is connected is not to be told from one that does not exist', async (t) => {

@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { Newcomers } from '../../../broker/connect/first-byte.ts'
+import { FirstByteWait } from '../../../broker/connect/first-byte.ts'
 import type { Origin } from '../../../broker/listen/origin.ts'
 import { durable, publishPacket, RawClient, startBroker, until } from '../../helpers/broker.ts'
 
@@ -11,20 +11,20 @@ const createStream = () => new Duplex({ read () {}, write (_chunk, _encoding, do
 function start (t: Test, timeoutMs = 10_000) {
   const served: Array<{ stream: Duplex, origin: Origin, bytes: number }> = []
   let timeouts = 0
-  const newcomers = new Newcomers({
+  const firstBytes = new FirstByteWait({
     timeoutMs,
     serve: (stream, origin) => { served.push({ stream, origin, bytes: stream.readableLength }) },
     onTimeout: () => { timeouts++ }
   })
-  t.teardown(() => { newcomers.stop() })
-  return { newcomers, served, timeouts: () => timeouts }
+  t.teardown(() => { firstBytes.stop() })
+  return { firstBytes, served, timeouts: () => timeouts }
 }
 
 t.test('a connection is served with its first byte, unread and as it was', async (t) => {
-  const { newcomers, served } = start(t)
+  const { firstBytes, served } = start(t)
   const stream = createStream()
   const before = stream.eventNames()
-  newcomers.receive(stream, ORIGIN)
+  firstBytes.receive(stream, ORIGIN)
   await sleep(20)
   t.equal(served.length, 0)
   stream.push('a')
@@ -34,30 +34,30 @@ t.test('a connection is served with its first byte, unread and as it was', async
   stream.push('b')
   await sleep(5)
   t.equal(served.length, 1)
-  newcomers.stop()
-  t.notOk(stream.destroyed, 'it is somebody else\'s now')
+  firstBytes.stop()
+  t.notOk(stream.destroyed, 'it was handed over')
 })
 
-t.test('what a proxy\'s header left unread is a first byte', async (t) => {
-  const { newcomers, served } = start(t)
+t.test('bytes behind a PROXY header are first bytes', async (t) => {
+  const { firstBytes, served } = start(t)
   const stream = createStream()
   stream.unshift(Buffer.from('a'))
-  newcomers.receive(stream, ORIGIN)
-  await until(() => served.length === 1, 'what lay there')
+  firstBytes.receive(stream, ORIGIN)
+  await until(() => served.length === 1, 'the bytes that were there')
 })
 
-t.test('who says nothing is closed: at its end, by an error, after a time, at a stop', async (t) => {
-  const { newcomers, served, timeouts } = start(t, 50)
+t.test('a silent connection is closed: at its end, by an error, by the time-out, by a stop', async (t) => {
+  const { firstBytes, served, timeouts } = start(t, 50)
   const [ended, broken, silent, stopped] = [createStream(), createStream(), createStream(), createStream()] as const
-  for (const stream of [ended, broken, silent]) newcomers.receive(stream, ORIGIN)
+  for (const stream of [ended, broken, silent]) firstBytes.receive(stream, ORIGIN)
   ended.push(null)
   broken.destroy(new Error('ECONNRESET'))
   await until(() => ended.destroyed && broken.destroyed, 'both')
   t.notOk(silent.destroyed)
   t.equal(timeouts(), 0)
   await until(() => silent.destroyed, 'the time-out')
-  newcomers.receive(stopped, ORIGIN)
-  newcomers.stop()
+  firstBytes.receive(stopped, ORIGIN)
+  firstBytes.stop()
   t.ok(stopped.destroyed)
   await sleep(80)
   t.equal(timeouts(), 1, 'no timer of the others is left')
@@ -79,7 +79,7 @@ t.test('silent connections over TCP', async (t) => {
   t.equal(broker.statistics().limitHits.get('connect_time'), 1)
 })
 
-t.test('a stop closes who has said nothing', async (t) => {
+t.test('a stop closes silent connections over TCP', async (t) => {
   const { port, broker } = await startBroker(t, { answer: durable, limits: { connectTimeoutMs: 60_000 } })
   const silent = await RawClient.open(t, port)
   await until(() => broker.statistics().connections === 1, 'the connection')

@@ -106,7 +106,7 @@ t.test('connections beyond the limit are dropped and told', async (t) => {
   const clients = [await RawClient.connected(t, port), await RawClient.connected(t, port)]
   const third = await RawClient.open(t, port)
   await third.closed()
-  t.equal(broker.statistics().connectionsRefused, 1)
+  t.equal(broker.statistics().limitHits.get('connections'), 1)
   t.match(log.filter(({ connectionsMax }) => connectionsMax === 2), [{ level: 40, msg: 'connection refused: too many connections' }])
   clients[0]!.socket.destroy()
   await until(() => broker.statistics().connections === 1, 'room')

@@ -4,7 +4,7 @@ import mqttPacket from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import type { Login } from '../../../broker/connect/login.ts'
 import type { Origin } from '../../../broker/listen/origin.ts'
-import { Reception } from '../../../broker/connect/first-packet.ts'
+import { FirstPacketCheck } from '../../../broker/connect/first-packet.ts'
 import { connectPacket, durable, publishPacket, RawClient, startBroker, until } from '../../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
 
@@ -16,27 +16,27 @@ const PUBLISH = mqttPacket.generate(publishPacket(1))
 
 function start (t: Test, connectPacketBytesMax = 1024) {
   const served: Array<{ bytes: string, login: Login | null }> = []
-  const asked: Array<{ login: Login, answer: (returnCode: number | null) => void }> = []
+  const asked: Array<{ login: Login, answer: (returnCode: typeof NOT_AUTHORIZED | null) => void }> = []
   const refused: number[] = []
-  const reception = new Reception({
+  const firstPackets = new FirstPacketCheck({
     connectPacketBytesMax,
-    receive: (login) => new Promise((resolve) => { asked.push({ login, answer: resolve }) }),
+    verify: (login) => new Promise((resolve) => { asked.push({ login, answer: resolve }) }),
     serve: (stream, _origin, login) => { served.push({ bytes: (stream.read() as Buffer).toString('hex'), login }) },
     onRefused: (bytes) => { refused.push(bytes) }
   })
-  t.teardown(() => { reception.stop() })
+  t.teardown(() => { firstPackets.stop() })
   /** A connection whose first bytes are there. */
   const arrive = (bytes: Buffer) => {
     const written: Buffer[] = []
     const stream = new Duplex({ read () {}, write (chunk: Buffer, _encoding, done) { written.push(chunk); done() } })
     stream.push(bytes)
-    reception.accept(stream, ORIGIN)
+    firstPackets.receive(stream, ORIGIN)
     return { stream, written }
   }
-  return { reception, served, asked, refused, arrive }
+  return { firstPackets, served, asked, refused, arrive }
 }
 
-t.test('who is let in is served with every byte, those that came meanwhile included', async (t) => {
+t.test('an accepted CONNECT is served with every byte, those that came meanwhile included', async (t) => {
   const { served, asked, arrive } = start(t)
   const { stream } = arrive(Buffer.concat([CONNECT, PUBLISH]))
   stream.push(PUBLISH)
@@ -52,7 +52,7 @@ t.test('who is let in is served with every byte, those that came meanwhile inclu
   t.strictSame(stream.eventNames(), [], 'no listener is left')
 })
 
-t.test('who is refused is told, and never served', async (t) => {
+t.test('a refused CONNECT gets its CONNACK, and is not served', async (t) => {
   const { served, asked, refused, arrive } = start(t)
   const { stream, written } = arrive(CONNECT)
   await until(() => asked.length === 1, 'the question')
@@ -60,11 +60,11 @@ t.test('who is refused is told, and never served', async (t) => {
   await until(() => stream.destroyed, 'the end')
   t.strictSame(Buffer.concat(written), Buffer.from([0x20, 2, 0, NOT_AUTHORIZED]))
   t.strictSame([served, refused], [[], [CONNECT.length]])
-  t.ok(asked[0]!.login.isOver === false, 'it was told')
+  t.ok(asked[0]!.login.isOver === false, 'the login is not over: it was answered')
 })
 
-t.test('who leaves is not waited for, unless something came behind its CONNECT', async (t) => {
-  const { reception, served, asked, arrive } = start(t)
+t.test('a login ends with its connection, unless packets came behind its CONNECT', async (t) => {
+  const { firstPackets, served, asked, arrive } = start(t)
   const ended = arrive(CONNECT)
   const broken = arrive(CONNECT)
   const publisher = arrive(Buffer.concat([CONNECT, PUBLISH]))
@@ -76,13 +76,13 @@ t.test('who leaves is not waited for, unless something came behind its CONNECT',
   for (const { answer } of asked.slice(0, 3)) answer(null)
   await until(() => served.length === 1, 'the publisher')
   t.equal(served[0]!.bytes, Buffer.concat([CONNECT, PUBLISH]).toString('hex'))
-  reception.stop()
+  firstPackets.stop()
   t.strictSame([stopped.stream.destroyed, publisher.stream.destroyed], [true, false])
 })
 
-t.test('everything else goes to Aedes as it came', async (t) => {
+t.test('any other first packet goes to Aedes as it came', async (t) => {
   const { served, asked, arrive } = start(t, 100)
-  const strange = {
+  const others = {
     'a part of a CONNECT': CONNECT.subarray(0, -1),
     'a single byte': CONNECT.subarray(0, 1),
     'a length without end': Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff, 0xff]),
@@ -93,7 +93,7 @@ t.test('everything else goes to Aedes as it came', async (t) => {
     'MQTT 5': mqttPacket.generate(connectPacket({ clientId: 'a', protocolVersion: 5 })),
     'no client id': mqttPacket.generate(connectPacket({ clientId: '' }))
   }
-  for (const [what, bytes] of Object.entries(strange)) {
+  for (const [what, bytes] of Object.entries(others)) {
     arrive(bytes)
     t.strictSame(served.at(-1), { bytes: bytes.toString('hex'), login: null }, what)
   }
@@ -133,7 +133,7 @@ t.test('a CONNECT in pieces, or behind a password that takes its time, works ove
   t.equal(broker.statistics().packetsReceived, before + 1, 'a refused CONNECT is counted too')
 })
 
-t.test('a principal that is ended while its login waits is not let in', async (t) => {
+t.test('a principal that is revoked while its login waits is not let in', async (t) => {
   let answer = () => {}
   const { port, broker } = await startBroker(t, {
     authenticate: async (credentials) => {

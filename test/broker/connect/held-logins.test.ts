@@ -1,7 +1,7 @@
 /** MQTT.js 5 gives up for good at CONNACK 3, and comes back after a close without a CONNACK. */
 import { connect as connectMqtt, type IClientOptions } from 'mqtt'
 import t, { type Test } from 'tap'
-import type { Authentication, Credentials } from '../../../broker/connect/authentication.ts'
+import type { Authentication, Credentials } from '../../../broker/connect/credentials.ts'
 import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { Credentials } from '../../../broker/connect/authentication.ts'
-import { SlowDown } from '../../../broker/connect/growing-delay.ts'
+import type { Credentials } from '../../../broker/connect/credentials.ts'
+import { GrowingDelay } from '../../../broker/connect/growing-delay.ts'
 import { RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
 
@@ -8,18 +8,18 @@ const NO_CONNACK = -1
 const NOT_AUTHORIZED = 5
 const HOUR_MS = 3_600_000
 
-t.test('each offence costs twice the one before, up to a bound, until the key has been good for a while', async (t) => {
-  const slowDown = new SlowDown({ freeMax: 2, delayMs: 100, delayMsMax: 500, forgetMs: 1000, keysMax: 3 })
-  t.strictSame(Array.from({ length: 7 }, () => slowDown.note('a', 0)), [0, 0, 100, 200, 400, 500, 500])
-  t.equal(slowDown.note('b', 0), 0, 'another key')
-  t.equal(slowDown.note('a', 1000), 500)
-  t.equal(slowDown.note('a', 2001), 0, 'forgotten')
-  slowDown.note('b', 0)
-  slowDown.note('b', 0)
-  slowDown.forgive('b')
-  t.equal(slowDown.note('b', 0), 0)
-  for (let key = 0; key < 100; key++) slowDown.note(`key-${key}`, 0)
-  t.equal(slowDown.size, 3)
+t.test('each failure is delayed twice as long as the one before, up to a bound, until its key is forgotten', async (t) => {
+  const delay = new GrowingDelay({ freeMax: 2, delayMs: 100, delayMsMax: 500, forgetMs: 1000, keysMax: 3 })
+  t.strictSame(Array.from({ length: 7 }, () => delay.add('a', 0)), [0, 0, 100, 200, 400, 500, 500])
+  t.equal(delay.add('b', 0), 0, 'another key')
+  t.equal(delay.add('a', 1000), 500)
+  t.equal(delay.add('a', 2001), 0, 'forgotten')
+  delay.add('b', 0)
+  delay.add('b', 0)
+  delay.reset('b')
+  t.equal(delay.add('b', 0), 0)
+  for (let key = 0; key < 100; key++) delay.add(`key-${key}`, 0)
+  t.equal(delay.size, 3)
 })
 
 const slow = { freeMax: 1, delayMs: HOUR_MS, delayMsMax: HOUR_MS, forgetMs: HOUR_MS, keysMax: 100 }
@@ -64,7 +64,7 @@ t.test('two clients that share an id are slowed', async (t) => {
   t.equal(broker.statistics().takeovers, 3)
 })
 
-t.test('who leaves is waited for by nobody', async (t) => {
+t.test('a login ends when its client leaves', async (t) => {
   const asked: Credentials[] = []
   const { port, broker } = await startBroker(t, {
     limits: { ...NOT_SLOWED, failedLoginsOfName: { ...slow, freeMax: 0 } },

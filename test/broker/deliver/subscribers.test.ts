@@ -104,7 +104,7 @@ t.test('filters are refused with 0x80: denied, shared, too deep, too long, too m
   client.send({ cmd: 'unsubscribe', messageId: 5, unsubscriptions: ['b', 'never', deep] })
   await client.waitFor('unsuback')
   t.strictSame(await client.subscribe({ f: 0, g: 0 }), [0, 128], 'and one that is given up makes room')
-  t.match(broker.statistics(), { subscriptions: 5, subscriptionsRefused: 9 })
+  t.equal(broker.statistics().subscriptions, 5)
   client.socket.destroy()
   await until(() => broker.statistics().subscriptions === 0, 'the count to fall')
 })

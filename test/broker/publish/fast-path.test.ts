@@ -4,7 +4,7 @@ import mqemitter from 'mqemitter'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
 import type { VitalPublish } from '../../../broker/ingest.ts'
-import { Watchers } from '../../../broker/deliver/watched-topics.ts'
+import { WatchedTopics } from '../../../broker/deliver/watched-topics.ts'
 import { createRandom } from '../../helpers/random.ts'
 import { connectPacket, durable, publishPacket, RawClient, settleDown, shuffled, startBroker, until } from '../../helpers/broker.ts'
 
@@ -214,7 +214,7 @@ t.test('watchers never miss a filter that matches', (t) => {
     const emitter = mqemitter({ matchEmptyLevels: true })
     emitter.on(filter, ({ topic }, done) => { seen.add(topic); done() })
     for (const topic of topics) emitter.emit({ topic })
-    const watchers = new Watchers()
+    const watchers = new WatchedTopics()
     const listener = {}
     watchers.add(filter, listener)
     for (const topic of seen) t.ok(watchers.has(topic), `${filter} sees ${topic}`)

@@ -1,13 +1,13 @@
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { createTraffic, FrameScanner, SCAN, type ScanMode } from '../../../broker/publish/packet-scanner.ts'
-import { PUBLISH } from '../../../broker/wire.ts'
+import { createTraffic, PacketScanner, SCAN, type ScanMode } from '../../../broker/publish/packet-scanner.ts'
+import { PUBLISH } from '../../../broker/wire/fixed-header.ts'
 import { connectPacket, createRandom, publishPacket } from '../../helpers/broker.ts'
 
 /** Of a connection whose CONNECT has passed, and its counters. */
 const createScanner = (packetBytesMax = 1000) => {
   const traffic = createTraffic()
-  const scanner = new FrameScanner({ traffic, packetBytesMax })
+  const scanner = new PacketScanner({ traffic, packetBytesMax })
   scanner.scan(mqttPacket.generate(connectPacket()), SCAN.all)
   traffic.packetsByType.fill(0)
   traffic.bytesReceived = 0

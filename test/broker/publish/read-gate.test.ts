@@ -16,7 +16,7 @@ t.test('a packet over the limit closes the connection, after what came before it
   await client.closed()
   t.strictSame(client.ids('puback'), [1])
   t.equal(ingest.seen.length, 1)
-  t.equal(broker.statistics().limitViolations, 1)
+  t.equal(broker.statistics().limitHits.get('packet_bytes'), 1)
   t.match(log.filter(({ violation }) => violation !== undefined), [{ level: 30, violation: 'packet_too_large' }])
 
   const largest = await RawClient.connected(t, port)
@@ -35,7 +35,8 @@ t.test('before CONNECT is complete the limit is 16 KiB, and nothing of a larger 
     stranger.socket.write(bytes)
     await stranger.closed()
   }
-  t.equal(broker.statistics().limitViolations, 3)
+  const { limitHits } = broker.statistics()
+  t.strictSame([limitHits.get('connect_bytes'), limitHits.get('packet_length')], [2, 1])
   const fitting = { will: { topic: 'a', payload: Buffer.alloc(15_000), qos: 0, retain: false } } as const
   const client = await RawClient.connected(t, port, fitting)
   t.notOk(client.isClosed)
@@ -75,10 +76,9 @@ t.test('paused: publishers stop, everyone else goes on, memory stays, and nothin
   const ids = range(1, 10_000)
   client.send({ cmd: 'pingreq' }, ...ids.map((id) => publishPacket(id, { payload: 'x'.repeat(500) })))
   await client.waitFor('pingresp')
-  await until(() => broker.statistics().publishersStopped === 1, 'the publisher to stop')
   await settleDown()
-  const { bytesReceived, publishesReceived, heldMessages } = broker.statistics()
-  t.strictSame({ publishesReceived, heldMessages }, { publishesReceived: 0, heldMessages: 0 })
+  const { bytesReceived, publishesReceived } = broker.statistics()
+  t.equal(publishesReceived, 0)
   t.ok(client.socket.bytesWritten > 5_000_000 && bytesReceived < 1000, 'the rest lies in the kernel and in the client')
 
   t.strictSame(await operator.subscribe({ 'vital/#': 0 }), [0], 'an operator may subscribe')
@@ -96,7 +96,6 @@ t.test('paused: publishers stop, everyone else goes on, memory stays, and nothin
   await client.waitFor('puback', ids.length)
   await newcomer.waitFor('puback')
   t.strictSame(client.ids('puback'), ids)
-  t.equal(broker.statistics().publishersStopped, 0)
 })
 
 t.test('pausing again and again, in the midst of packets, loses and reorders nothing', async (t) => {
@@ -121,7 +120,7 @@ t.test('pausing again and again, in the midst of packets, loses and reorders not
 })
 
 t.test('one client may hold so many publishes and no more', async (t) => {
-  const { port, ingest, broker } = await startBroker(t, { limits: { heldMessagesPerClientMax: 20 } })
+  const { port, ingest } = await startBroker(t, { limits: { heldMessagesPerClientMax: 20 } })
   const other = await RawClient.connected(t, port)
   const client = await RawClient.connected(t, port)
   // One chunk each, so that Aedes itself reads on while all before are held.
@@ -140,7 +139,6 @@ t.test('one client may hold so many publishes and no more', async (t) => {
   ingest.settleAll()
   await client.waitFor('puback', 60)
   t.strictSame(client.ids('puback'), range(1, 60))
-  t.equal(broker.statistics().heldMessages, 0)
 })
 
 t.test('what one client may hold is bounded in bytes too, relayed or not', async (t) => {
@@ -189,16 +187,19 @@ t.test('a stopped client that vanishes, or is refused, is forgotten', async (t) 
   const gone = await RawClient.connected(t, port)
   gone.send(publishPacket(1))
   client.send(publishPacket(2))
-  await until(() => broker.statistics().publishersStopped === 2, 'both to stop')
+  await settleDown()
+  t.equal(broker.statistics().publishesReceived, 1, 'both stop')
   gone.socket.resetAndDestroy()
-  await until(() => broker.statistics().publishersStopped === 1, 'the reset')
+  await until(() => broker.statistics().connections === 1, 'the reset')
   ingest.settleAll(unavailable)
   await client.closed()
   await until(() => broker.statistics().connections === 0, 'the rest')
   broker.resumeReading()
   await settleDown()
   t.equal(ingest.seen.length, 1)
-  t.equal(broker.statistics().publishersStopped, 0)
+  const next = await RawClient.connected(t, port)
+  next.send(publishPacket(1))
+  await until(() => ingest.held.length === 1, 'the next client to be read')
 })
 
 t.test('packets and publishes are counted', async (t) => {

@@ -1,7 +1,7 @@
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
 import { TopicTree } from '../../../broker/session/topic-tree.ts'
-import { checkPacket } from '../../../broker/wire.ts'
+import { checkPacket } from '../../../broker/wire/rules.ts'
 import { createRandom } from '../../helpers/broker.ts'
 
 const isTopicFilter = (filter: string) =>

@@ -1,28 +1,17 @@
 /**
  * What a client may send: the rules of MQTT 3.1.1 (and 3.1) for the bytes of one packet.
  *
- * A packet that breaks one reaches nobody: the read gate lets pass what came before it, and the connection is closed once that is
- * acknowledged. The rules stand before Aedes' parser, because that parser decodes what its writer cannot encode: a will of QoS 3 was
- * published, retained, and closed every subscriber that it was written to. It also replaces ill-formed UTF-8, so what is read from it no
- * longer tells what was sent. README.md has the table of clauses.
- *
- * ASCII costs a comparison a byte; only text with other bytes is decoded.
+ * The read gate passes the packets before one that breaks a rule, and the connection is closed once those are acknowledged.
+ * The rules are checked before Aedes' parser, because that parser decodes packets that its writer cannot encode: a will of QoS 3
+ * was published, retained, and closed every subscriber that it was written to. The parser also replaces ill-formed UTF-8, so the
+ * bytes that were sent are lost behind it. ../README.md has the table of clauses.
  */
-import { isUtf8 } from 'node:buffer'
+import { endOfField, isText, toUint16 } from './fields.ts'
+import {
+  CONNECT, DISCONNECT, DUP, PACKET_TYPES, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, QOS, SUBSCRIBE, typeOf, UNSUBSCRIBE
+} from './fixed-header.ts'
 
-/** Control packet types (MQTT 3.1.1 §2.2.1). */
-export const CONNECT = 1
-export const PUBLISH = 3
-const PUBACK = 4
-const PUBREC = 5
-const PUBREL = 6
-const PUBCOMP = 7
-const SUBSCRIBE = 8
-const UNSUBSCRIBE = 10
-const PINGREQ = 12
-export const DISCONNECT = 14
-
-/** What may be wrong with a packet, and the clause that it breaks. */
+/** Every rule by name, and the clause of MQTT 3.1.1 that it stands for. */
 export const MALFORMED = {
   packet_type: '§2.2.1',
   header_flags: 'MQTT-2.2.2-2',
@@ -50,30 +39,28 @@ export const MALFORMED = {
 
 export type Malformed = keyof typeof MALFORMED
 
-/** What a client may send, by type: flags of the fixed header, and the bytes of a body whose length never varies. */
+/** Packets that a client may send, by type: flags of the fixed header, and the bytes of a body of fixed length. */
 const FORMS: ReadonlyArray<{ readonly flags: number, readonly bodyBytes: number | null } | undefined> = toForms([
   [CONNECT, 0, null], [SUBSCRIBE, 2, null], [UNSUBSCRIBE, 2, null],
   [PUBACK, 0, 2], [PUBREC, 0, 2], [PUBREL, 2, 2], [PUBCOMP, 0, 2], [PINGREQ, 0, 0], [DISCONNECT, 0, 0]
 ])
 
 function toForms (rows: ReadonlyArray<readonly [type: number, flags: number, bodyBytes: number | null]>) {
-  return Array.from({ length: 16 }, (_, type) => {
+  return Array.from({ length: PACKET_TYPES }, (_, type) => {
     const row = rows.find(([one]) => one === type)
     return row === undefined ? undefined : { flags: row[1], bodyBytes: row[2] }
   })
 }
 
-const QOS = 0x06
-const DUP = 0x08
 const PLUS = 0x2b
 const SHARP = 0x23
 const SLASH = 0x2f
-/** Mosquitto's bridges set this bit of the protocol level. */
+/** A bit of the protocol level that Mosquitto's bridges set. */
 const BRIDGE = 0x80
 
-/** Looks at the first byte of a packet, its type and flags. */
+/** Checks the first byte of a packet: its type and flags. */
 export function checkFirstByte (firstByte: number): Malformed | null {
-  const type = firstByte >> 4
+  const type = typeOf(firstByte)
   if (type === PUBLISH) {
     if ((firstByte & QOS) === QOS) return 'publish_qos'
     return (firstByte & DUP) !== 0 && (firstByte & QOS) === 0 ? 'publish_dup' : null
@@ -83,24 +70,24 @@ export function checkFirstByte (firstByte: number): Malformed | null {
   return (firstByte & 0x0f) === form.flags ? null : 'header_flags'
 }
 
-/** Looks at the length of a body. @param firstByte - that {@link checkFirstByte} found nothing wrong with */
+/** Checks the length of a body. @param firstByte - accepted by {@link checkFirstByte} */
 export function checkLength (firstByte: number, length: number): Malformed | null {
-  return (FORMS[firstByte >> 4]?.bodyBytes ?? length) === length ? null : 'body_length'
+  return (FORMS[typeOf(firstByte)]?.bodyBytes ?? length) === length ? null : 'body_length'
 }
 
-/** How much of a body {@link checkBody} looks at: of a PUBLISH, what stands before its payload. */
+/** @returns how many bytes of a body {@link checkBody} needs: of a PUBLISH those before its payload, of other packets all */
 export function checkedBytes (firstByte: number, length: number, bytes: Uint8Array, start: number, end: number): number {
-  if (firstByte >> 4 !== PUBLISH) return length
+  if (typeOf(firstByte) !== PUBLISH) return length
   if (end - start < 2) return Math.min(2, length)
   return Math.min(2 + toUint16(bytes, start) + ((firstByte & QOS) === 0 ? 0 : 2), length)
 }
 
 /**
- * Looks at a body, or at as much of it as {@link checkedBytes} says.
- * @param firstByte - of a header that has nothing wrong with it
+ * Checks a body, or as many bytes of it as {@link checkedBytes} says.
+ * @param firstByte - accepted by {@link checkFirstByte}
  */
 export function checkBody (firstByte: number, bytes: Uint8Array, start: number, end: number): Malformed | null {
-  switch (firstByte >> 4) {
+  switch (typeOf(firstByte)) {
     case CONNECT: return checkConnect(bytes, start, end)
     case PUBLISH: return checkPublish(firstByte, bytes, start, end)
     case SUBSCRIBE: return checkFilters(bytes, start, end, true)
@@ -109,7 +96,7 @@ export function checkBody (firstByte: number, bytes: Uint8Array, start: number, 
   }
 }
 
-/** @param packet - one whole packet */
+/** Checks one whole packet. @param bodyAt - where its body begins */
 export function checkPacket (packet: Uint8Array, bodyAt: number): Malformed | null {
   const firstByte = packet[0] as number
   return checkFirstByte(firstByte) ?? checkLength(firstByte, packet.length - bodyAt) ??
@@ -175,7 +162,7 @@ const WILL_RETAIN = 0x20
 const PASSWORD = 0x40
 const USER_NAME = 0x80
 
-/** Fields of a CONNECT's payload, and the flag that says that they are there. */
+/** Fields of a CONNECT's payload, each with the flag that announces it. */
 const CONNECT_FIELDS = [[0, 'text'], [WILL, 'topic'], [WILL, 'binary'], [USER_NAME, 'text'], [PASSWORD, 'binary']] as const
 
 function checkConnectFlags (flags: number): Malformed | null {
@@ -185,33 +172,10 @@ function checkConnectFlags (flags: number): Malformed | null {
   return (flags & PASSWORD) !== 0 && (flags & USER_NAME) === 0 ? 'password_flag' : null
 }
 
-/** The protocol level that goes with a protocol name; `null`: the name is not MQTT's. */
+/** @returns the protocol level of a protocol name; `null` for a name that is not MQTT's */
 function toLevel (bytes: Uint8Array, start: number, end: number): number | null {
   const name = String.fromCharCode(...bytes.subarray(start, Math.min(end, start + 7)))
   return name === 'MQTT' ? 4 : name === 'MQIsdp' ? 3 : null
-}
-
-function toUint16 (bytes: Uint8Array, at: number): number {
-  return ((bytes[at] as number) << 8) + (bytes[at + 1] as number)
-}
-
-/** Where a field that begins with its length (§1.5.3) ends; -1 when it does not fit. */
-function endOfField (bytes: Uint8Array, at: number, end: number): number {
-  if (at + 2 > end) return -1
-  const fieldEnd = at + 2 + toUint16(bytes, at)
-  return fieldEnd > end ? -1 : fieldEnd
-}
-
-/** Well-formed UTF-8 without surrogates, overlong forms and U+0000. */
-function isText (bytes: Uint8Array, start: number, end: number): boolean {
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at] as number
-    if (byte === 0) return false
-    if (byte < 0x80) continue
-    const rest = bytes.subarray(at, end)
-    return !rest.includes(0) && isUtf8(rest)
-  }
-  return true
 }
 
 function checkTopic (bytes: Uint8Array, start: number, end: number): Malformed | null {
@@ -224,7 +188,7 @@ function checkTopic (bytes: Uint8Array, start: number, end: number): Malformed |
   return null
 }
 
-/** Wildcards stand alone in their level, `#` in the last only. */
+/** A wildcard is the only character of its level, and `#` stands in the last level only. */
 function checkFilter (bytes: Uint8Array, start: number, end: number): Malformed | null {
   if (start === end) return 'topic_empty'
   if (!isText(bytes, start, end)) return 'text'

@@ -1,6 +1,6 @@
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { encodePublish, encodePubrel } from '../../../broker/deliver/publish-frame.ts'
+import { encodePublish, encodePubrel } from '../../../broker/wire/encode.ts'
 
 function decode (frame: Buffer): Packet {
   const packets: Packet[] = []

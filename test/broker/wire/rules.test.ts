@@ -4,10 +4,10 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
-import { checkPacket, MALFORMED, type Malformed } from '../../broker/wire.ts'
-import { createAuthority } from '../helpers/certificates.ts'
-import { collectPackets, openStream, startTransports, type TestTransports, type Transport } from '../helpers/transports.ts'
-import { durable, publishPacket, RawClient, until } from '../helpers/broker.ts'
+import { checkPacket, MALFORMED, type Malformed } from '../../../broker/wire/rules.ts'
+import { createAuthority } from '../../helpers/certificates.ts'
+import { collectPackets, openStream, startTransports, type TestTransports, type Transport } from '../../helpers/transports.ts'
+import { durable, publishPacket, RawClient, until } from '../../helpers/broker.ts'
 
 const field = (text: string | Buffer): Buffer => {
   const bytes = Buffer.from(text)
@@ -204,7 +204,7 @@ for (const [transport, isCut] of WAYS) {
       t.equal(test.broker.statistics().malformedPackets, malformedPackets + 1, `${breaks}: ${what}: counted`)
     }
     t.notOk(watcher.isClosed, 'a subscriber does not notice')
-    t.match(test.broker.statistics(), { retainedMessages: 8, limitViolations: 0 }, 'nothing is retained but statistics')
+    t.equal(test.broker.statistics().retainedMessages, 8, 'nothing is retained but statistics')
     const late = await RawClient.connected(t, test.port)
     await late.subscribe({ '#': 2, '$SYS/#': 2 })
     await late.waitFor('publish', 8)

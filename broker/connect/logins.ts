@@ -1,0 +1,33 @@
+import type { Logger } from 'pino'
+import type { Connections } from '../connections.ts'
+import type { LimitHits } from '../limit-hits.ts'
+import type { BrokerLimits } from '../limits.ts'
+import type { Sessions } from '../session/sessions.ts'
+import { createAuthentication } from './authentication.ts'
+import type { Authenticate } from './credentials.ts'
+import { HeldLogins } from './held-logins.ts'
+import { createIdentify } from './identify.ts'
+import { createLoginDelays } from './login-delays.ts'
+import type { LoginRefusals } from './login-refusals.ts'
+import { Revocations } from './revocations.ts'
+
+interface LoginsOptions {
+  readonly connections: Connections
+  readonly sessions: Sessions
+  readonly authenticate: Authenticate | undefined
+  readonly refusals: LoginRefusals
+  readonly onBridgeState: (clientId: string) => void
+  readonly hits: LimitHits
+  readonly limits: BrokerLimits
+  readonly logger: Logger
+}
+
+/** Wires what verifies a CONNECT, and what ends its connection when its principal changes. */
+export function createLogins ({ connections, sessions, authenticate, refusals, onBridgeState, hits, limits, logger }: LoginsOptions) {
+  const loginDelays = createLoginDelays({ limits, hits, refusals, logger })
+  const heldLogins = new HeldLogins({ limits, hits, logger })
+  const revocations = new Revocations(connections)
+  const { identify, refuse } = createIdentify({ limits, hits, loginDelays, held: heldLogins, revocations, authenticate, logger })
+  const authentication = createAuthentication({ limits, connections, sessions, loginDelays, revocations, identify, refuse, onBridgeState })
+  return { authentication, revocations, loginDelays, heldLogins }
+}

@@ -1,0 +1,48 @@
+import type { Duplex } from 'node:stream'
+import type { Logger } from 'pino'
+import type { LimitHits } from '../limit-hits.ts'
+import type { BrokerLimits } from '../limits.ts'
+import type { Origin } from '../listen/origin.ts'
+import { noteConnect, type Traffic } from '../publish/packet-scanner.ts'
+import { createAdmission } from './admission.ts'
+import type { ConnectAuthentication } from './authentication.ts'
+import { FirstByteWait } from './first-byte.ts'
+import { FirstPacketCheck } from './first-packet.ts'
+import type { Login } from './login.ts'
+
+interface StagesOptions {
+  readonly verify: ConnectAuthentication['verifyFirst']
+  /** Speaks MQTT with a connection. */
+  readonly serve: (stream: Duplex, origin: Origin, login: Login | null) => void
+  readonly traffic: Traffic
+  readonly hits: LimitHits
+  readonly limits: BrokerLimits
+  readonly logger: Logger
+}
+
+/** Wires the stages of a connection before Aedes has a client for it: admission, first byte, first packet. */
+export function createConnectStages ({ verify, serve, traffic, hits, limits, logger }: StagesOptions) {
+  const firstPackets = new FirstPacketCheck({
+    connectPacketBytesMax: limits.connectPacketBytesMax,
+    verify,
+    serve,
+    onRefused: (bytes) => { noteConnect(traffic, bytes) }
+  })
+  const firstBytes = new FirstByteWait({
+    timeoutMs: limits.connectTimeoutMs, serve: firstPackets.receive, onTimeout: () => { hits.hit('connect_time') }
+  })
+  const admission = createAdmission({ limits, hits, serve: firstBytes.receive, logger })
+  return {
+    admit: admission.admit,
+    /** Closes connections that have not come further, and all that come. */
+    stop (): void {
+      admission.stop()
+      firstBytes.stop()
+      firstPackets.stop()
+    },
+    /** Open sockets. */
+    get open (): number {
+      return admission.open
+    }
+  }
+}

@@ -1,0 +1,159 @@
+import type { Duplex } from 'node:stream'
+import type { Client } from 'aedes'
+import { hasDisconnected } from './aedes-client.ts'
+import { Access } from './connect/access.ts'
+import type { Login } from './connect/login.ts'
+import { SessionBinding } from './deliver/session-binding.ts'
+import type { Origin } from './listen/origin.ts'
+import type { AcknowledgementQueue } from './publish/acknowledgement-queue.ts'
+import type { ReadGate } from './publish/read-gate.ts'
+
+/** Why a connection ended. */
+export const CLOSE_REASONS = [
+  /** The client sent DISCONNECT. */
+  'disconnected',
+  /** The client closed its socket, or the network did. */
+  'lost',
+  /** The client sent nothing for 1.5 times its keepalive. */
+  'keepalive',
+  /** Another connection has its client id now. */
+  'taken_over',
+  /** Its credentials have expired. */
+  'expired',
+  /** Its principal may not be connected any more. */
+  'revoked',
+  /** A packet that MQTT does not allow. */
+  'malformed',
+  /** A packet or topic over a limit. */
+  'limit',
+  /** A publish on a topic that its principal may not publish on. */
+  'not_allowed',
+  /** A publish could not be made durable. */
+  'unavailable',
+  /** Its socket took nothing for `drainTimeoutMs`. */
+  'drain_timeout',
+  /** Any other error that Aedes met. */
+  'protocol_error',
+  /** The gateway stops. */
+  'stopping'
+] as const
+
+export type CloseReason = typeof CLOSE_REASONS[number]
+
+interface ConnectionOptions {
+  readonly client: Client
+  /** TCP, TLS or a WebSocket. */
+  readonly socket: Duplex
+  readonly origin: Origin
+  readonly gate: ReadGate<Connection>
+  readonly held: AcknowledgementQueue<Connection>
+  /** Of a CONNECT that was verified before Aedes saw it. */
+  readonly login: Login | null
+}
+
+/**
+ * One connection: the parts that other folders own, how it ends, and why.
+ *
+ * A class, so that all have one shape: V8 gives each object that is spread from another a shape of its own, and with thousands of
+ * shapes each access to a connection missed the inline caches, 8 % of the processor's time at 5,000 connections.
+ */
+export class Connection {
+  readonly client: Client
+  readonly socket: Duplex
+  readonly origin: Origin
+  readonly gate: ReadGate<Connection>
+  /** Publishes that wait for their acknowledgement. */
+  readonly held: AcknowledgementQueue<Connection>
+  readonly access: Access
+  readonly subscriber = new SessionBinding()
+  #isConnected = false
+  #closeReason: CloseReason | null = null
+  #ignoresPublishes = false
+  #isUnacknowledged = false
+  #closesOnceAcknowledged = false
+
+  constructor ({ client, socket, origin, gate, held, login }: ConnectionOptions) {
+    this.client = client
+    this.socket = socket
+    this.origin = origin
+    this.gate = gate
+    this.held = held
+    this.access = new Access(login)
+    gate.connection = this
+    held.connection = this
+  }
+
+  /** CONNACK 0 was sent, the socket is open, and no other connection has its client id. Set by {@link Connections}. */
+  get isConnected (): boolean {
+    return this.#isConnected
+  }
+
+  set isConnected (isConnected: boolean) {
+    this.#isConnected = isConnected
+  }
+
+  /** Whether further publishes of it are neither stored nor acknowledged. */
+  get ignoresPublishes (): boolean {
+    return this.#ignoresPublishes
+  }
+
+  /** Whether acknowledgements can no longer reach the client. */
+  get isGone (): boolean {
+    return this.#isUnacknowledged || this.client.closed || this.socket.destroyed
+  }
+
+  /** Why it closes. Read once it has closed. */
+  get closeReason (): CloseReason {
+    return this.#closeReason ?? (hasDisconnected(this.client) ? 'disconnected' : 'lost')
+  }
+
+  /** Notes why it is about to close; the first reason counts. */
+  noteCloseReason (reason: CloseReason): void {
+    this.#closeReason ??= reason
+  }
+
+  /** Closes it as soon as {@link Connection.closeIfAcknowledged} finds all its publishes acknowledged. */
+  closeOnceAcknowledged (reason: CloseReason): void {
+    this.noteCloseReason(reason)
+    this.#closesOnceAcknowledged = true
+  }
+
+  closeIfAcknowledged (): void {
+    if (this.#closesOnceAcknowledged && this.held.size === 0) this.#closeSoon()
+  }
+
+  /** Ignores its further publishes, and closes it once those before are acknowledged. */
+  ignorePublishes (reason: CloseReason): void {
+    this.#ignoresPublishes = true
+    this.gate.close()
+    this.closeOnceAcknowledged(reason)
+    this.closeIfAcknowledged()
+  }
+
+  /**
+   * Closes it, and acknowledges none of its publishes any more; what Aedes keeps for them goes with the connection.
+   * @returns false when it closes so already
+   */
+  closeUnacknowledged (): boolean {
+    if (this.#isUnacknowledged) return false
+    this.noteCloseReason('unavailable')
+    this.#isUnacknowledged = true
+    this.gate.close()
+    this.#closeSoon()
+    return true
+  }
+
+  /** Closes it at once. */
+  destroy (reason: CloseReason): void {
+    this.noteCloseReason(reason)
+    this.socket.destroy()
+  }
+
+  /**
+   * Closes it after its writes have reached the kernel: those of one turn are corked until the next tick, and `destroy` would
+   * throw them away.
+   */
+  #closeSoon (): void {
+    setImmediate(() => this.socket.destroy())
+  }
+}
