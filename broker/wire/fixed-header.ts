@@ -64,13 +64,13 @@ export const LENGTH_MALFORMED = -2
  */
 export function decodeLength (bytes: Uint8Array, at: number, end: number): number {
   let length = 0
-  for (let index = 0; index < LENGTH_BYTES_MAX; index++) {
-    if (at + index >= end) return LENGTH_INCOMPLETE
-    const byte = bytes[at + index]!
-    length = addLengthByte(length, byte, index)
-    if (isLastLengthByte(byte)) return length << 2 | index
+  const lastAt = at + LENGTH_BYTES_MAX
+  for (let byteAt = at; byteAt < end && byteAt < lastAt; byteAt++) {
+    const byte = bytes[byteAt]!
+    length = addLengthByte(length, byte, byteAt - at)
+    if (isLastLengthByte(byte)) return length << 2 | byteAt - at
   }
-  return LENGTH_MALFORMED
+  return end < lastAt ? LENGTH_INCOMPLETE : LENGTH_MALFORMED
 }
 
 /** @param decoded - by {@link decodeLength}, not below 0. @returns the bytes of the packet's body */

@@ -23,7 +23,7 @@ const ATTACKS: readonly Attack[] = [
       'an address has its share of the connections',
       'beyond the rate connections wait, and turns go round by address',
       'connections beyond the limit are dropped and told',
-      'who says nothing is closed'
+      'a silent connection is closed'
     ]
   }, {
     name: 'reconnect storm of a fleet, publishes behind each CONNECT',

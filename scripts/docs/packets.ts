@@ -1,4 +1,4 @@
-import { MALFORMED, type Malformed } from '../../broker/wire.ts'
+import { MALFORMED, type Malformed } from '../../broker/wire/rules.ts'
 import { type Section, toMarkdownTable } from './markdown.ts'
 
 const CLOSED_FOR: Readonly<Record<Malformed, string>> = {
