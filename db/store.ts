@@ -1,18 +1,18 @@
 import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
 import { someAhead } from './effective-time.ts'
-import { foldLatest } from './fold-latest.ts'
-import { encodePipeline, runPipeline, type Step, type TextRow, toStatement } from './pipeline.ts'
+import { foldLatest } from './write/fold-latest.ts'
+import { encodePipeline, runPipeline, type Step, type TextRow, toStatement } from './write/pipeline.ts'
 import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
 import { setStatementTimeout } from './queries/set-statement-timeout.ts'
 import { upsertLatest } from './queries/upsert-latest.ts'
-import { Resenders, type Run } from './resenders.ts'
+import { Resenders, type Run } from './write/resenders.ts'
 import type { DeadLetterRow, ReadingRow } from './rows.ts'
 import { isServerError, isUniqueViolation, toSqlState } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
-import { toLetterOrder, toWriteOrder, type WriteOrder } from './write-order.ts'
+import { toLetterOrder, toWriteOrder, type WriteOrder } from './write/write-order.ts'
 
 /** What a committed batch did. */
 export interface Written {

@@ -1,7 +1,7 @@
-import { createSignals } from './operations/signals.ts'
+import { createSignals } from './process/signals.ts'
 
 const signals = createSignals()
-const { toDescriptorRefusal } = await import('./operations/descriptors.ts')
+const { toDescriptorRefusal } = await import('./process/descriptors.ts')
 const refusal = toDescriptorRefusal()
 if (refusal !== null) {
   process.stderr.write(`${refusal}\n`)

@@ -4,8 +4,8 @@ import { ConfigError } from './config/config-error.ts'
 import { createGateway } from './gateway.ts'
 import { createIdHash } from './log/log-ids.ts'
 import { createLogger } from './log/logger.ts'
-import { explainStartFault } from './operations/start-fault.ts'
-import type { Signals } from './operations/signals.ts'
+import { explainStartFault } from './process/start-fault.ts'
+import type { Signals } from './process/signals.ts'
 
 /** A stop that takes longer has hung; devices keep what was not acknowledged. */
 const STOP_DEADLINE_MS = 14_500

@@ -1,4 +1,4 @@
-import { type Step, toStatement } from '../pipeline.ts'
+import { type Step, toStatement } from '../write/pipeline.ts'
 import type { ReadingRow } from '../rows.ts'
 
 /** Fixed bytes of one row: five lengths, two timestamps, the hash, the field count and jsonb's version. */

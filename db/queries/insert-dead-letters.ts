@@ -1,9 +1,9 @@
 import { type Kysely, sql } from 'kysely'
-import type { BinaryWriter } from '../binary.ts'
-import { type Step, toStatement } from '../pipeline.ts'
+import type { BinaryWriter } from '../write/binary.ts'
+import { type Step, toStatement } from '../write/pipeline.ts'
 import type { DeadLetterRow } from '../rows.ts'
 import type { Tables } from '../tables.ts'
-import { type Column, unnest, withRows } from '../unnest.ts'
+import { type Column, unnest, withRows } from '../write/unnest.ts'
 
 const uuidBytes = (id: string) => Buffer.from(id.replaceAll('-', ''), 'hex').toString('latin1')
 

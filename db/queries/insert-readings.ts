@@ -1,8 +1,8 @@
 import { type Kysely, sql } from 'kysely'
-import { type Step, toStatement } from '../pipeline.ts'
+import { type Step, toStatement } from '../write/pipeline.ts'
 import type { ReadingRow } from '../rows.ts'
 import type { Tables } from '../tables.ts'
-import { type Column, unnest, withRows } from '../unnest.ts'
+import { type Column, unnest, withRows } from '../write/unnest.ts'
 
 const COLUMNS: ReadonlyArray<Column<ReadingRow>> = [
   { type: 'text', write: (writer, row) => writer.text(row.device) },

@@ -1,4 +1,4 @@
-import { type Step, toStatement } from '../pipeline.ts'
+import { type Step, toStatement } from '../write/pipeline.ts'
 
 /** A function and no SET, which would warn in each transaction that a pipeline makes; and no row, which would be taken for an identity. */
 const STATEMENT = toStatement('select from set_config(\'statement_timeout\', $1, true)')

@@ -1,10 +1,10 @@
 import { type Kysely, sql } from 'kysely'
-import type { BinaryWriter } from '../binary.ts'
-import type { LatestRow } from '../fold-latest.ts'
+import type { BinaryWriter } from '../write/binary.ts'
+import type { LatestRow } from '../write/fold-latest.ts'
 import { STORED_BYTES_MAX } from '../migrations/004-merge-fields.ts'
-import { type Step, toStatement } from '../pipeline.ts'
+import { type Step, toStatement } from '../write/pipeline.ts'
 import type { Tables } from '../tables.ts'
-import { type Column, unnest, withRows } from '../unnest.ts'
+import { type Column, unnest, withRows } from '../write/unnest.ts'
 
 /** Nothing of the batch is as old as the row, and the row is within its bound. */
 const IS_PLAIN = sql`excluded.oldest_time > l.time

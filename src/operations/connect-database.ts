@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { classifyError, toSqlState } from '../../db/sqlstate.ts'
 import { ConfigError } from '../config/config-error.ts'
-import { unlessAborted } from './lifecycle.ts'
+import { unlessAborted } from '../process/lifecycle.ts'
 
 /** A migration may wait for a lock, or for its data, for as long as it takes; devices are served from the spool meanwhile. */
 const START_WAIT_MS = 5000

@@ -13,7 +13,7 @@
 import { readdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { type ErasedRows, eraseDevice } from '../../db/erase-device.ts'
+import { type ErasedRows, eraseDevice } from '../../db/erase/erase-device.ts'
 import { StorageError } from '../../db/storage-error.ts'
 import type { Batcher } from '../ingest/batcher.ts'
 import type { Circuit } from '../ingest/journal/circuit.ts'

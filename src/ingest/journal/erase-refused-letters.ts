@@ -1,6 +1,6 @@
 import { open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { namesDevice } from '../../../db/names-device.ts'
+import { namesDevice } from '../../../db/erase/names-device.ts'
 
 /**
  * Removes from the file of refused letters those of a device, and those whose payload names it. Nobody may append meanwhile.

@@ -6,7 +6,7 @@
 import { hash } from 'node:crypto'
 import { readdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { namesDevice } from '../../../../db/names-device.ts'
+import { namesDevice } from '../../../../db/erase/names-device.ts'
 import { toPayload } from '../../reading-row.ts'
 import type { SpooledSubmission } from './codec.ts'
 import { SpoolError } from './spool-error.ts'

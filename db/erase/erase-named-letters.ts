@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
 import { namesDevice } from './names-device.ts'
-import type { Tables } from './tables.ts'
+import type { Tables } from '../tables.ts'
 
 /** Of letters that PostgreSQL looks through in one statement: 50 MB where each has the largest payload. */
 const SLICE_LETTERS = 200

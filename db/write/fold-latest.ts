@@ -1,8 +1,8 @@
-import { toEffectiveUs } from './effective-time.ts'
-import { compareJson } from './json-order.ts'
-import { toQuotedName } from './quoted-names.ts'
-import type { ReadingRow } from './rows.ts'
-import { toUnixSeconds } from './unix-seconds.ts'
+import { toEffectiveUs } from '../effective-time.ts'
+import { compareJson } from '../json-order.ts'
+import { toQuotedName } from '../quoted-names.ts'
+import type { ReadingRow } from '../rows.ts'
+import { toUnixSeconds } from '../unix-seconds.ts'
 
 /** What one batch knows of a device's latest state. Times are Unix microseconds, see {@link toEffectiveUs}. */
 export interface LatestRow {

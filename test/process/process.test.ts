@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { toSettings } from '../../db/embedded/settings.ts'
-import { fitConnections, toDescriptorRefusal } from '../../src/operations/descriptors.ts'
+import { fitConnections, toDescriptorRefusal } from '../../src/process/descriptors.ts'
 import { spawnGateway } from '../helpers/gateway-process.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { eraseDevice } from '../../db/erase-device.ts'
-import { createTestDatabase } from '../helpers/postgres.ts'
-import { logger } from '../helpers/embedded.ts'
+import { eraseDevice } from '../../../db/erase/erase-device.ts'
+import { createTestDatabase } from '../../helpers/postgres.ts'
+import { logger } from '../../helpers/embedded.ts'
 
 async function setUp (t: Test) {
   const { connectionString, query } = await createTestDatabase(t)

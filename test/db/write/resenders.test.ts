@@ -1,7 +1,7 @@
 import t from 'tap'
-import { Resenders } from '../../db/resenders.ts'
-import type { ReadingRow } from '../../db/rows.ts'
-import { toReadingRow } from '../../src/ingest/reading-row.ts'
+import { Resenders } from '../../../db/write/resenders.ts'
+import type { ReadingRow } from '../../../db/rows.ts'
+import { toReadingRow } from '../../../src/ingest/reading-row.ts'
 
 const readings = ['a', 'b', 'a', 'c'].map((device, index) => toReadingRow({ timestamp: index }, device, 0))
 

@@ -1,4 +1,4 @@
-import type { ReadingRow } from './rows.ts'
+import type { ReadingRow } from '../rows.ts'
 
 /** Whoever has resent nothing for so long is trusted again. */
 const RESENT_MS = 10_000

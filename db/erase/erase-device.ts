@@ -12,14 +12,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Logger } from 'pino'
-import { createDatabase } from './database.ts'
-import { toAscii } from './escaped-text.ts'
+import { createDatabase } from '../database.ts'
+import { toAscii } from '../escaped-text.ts'
 import { eraseNamedLetters } from './erase-named-letters.ts'
-import { appendAuditLog } from './queries/append-audit-log.ts'
-import { countOtherGateways } from './queries/count-other-gateways.ts'
-import { selectWriters } from './queries/select-writers.ts'
-import { StorageError } from './storage-error.ts'
-import type { Tables } from './tables.ts'
+import { appendAuditLog } from '../queries/append-audit-log.ts'
+import { countOtherGateways } from '../queries/count-other-gateways.ts'
+import { selectWriters } from '../queries/select-writers.ts'
+import { StorageError } from '../storage-error.ts'
+import type { Tables } from '../tables.ts'
 
 /** Readings in one transaction: some tens of milliseconds, far less than the time after which a batch goes to the spool. */
 const CHUNK_ROWS = 5000

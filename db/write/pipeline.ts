@@ -13,7 +13,7 @@
 import { createHash } from 'node:crypto'
 import type { Connection, PoolClient, Submittable } from 'pg'
 import { BinaryWriter } from './binary.ts'
-import { preludeOf } from './session.ts'
+import { preludeOf } from '../session.ts'
 
 /** A statement that is prepared once a connection. */
 export interface Statement {
