@@ -20,11 +20,23 @@ export interface Written {
   readonly duplicates: readonly number[]
 }
 
+/**
+ * Observes readings that are stored. Called after COMMIT, in the order of the list and in the same turn, before `write`
+ * settles, so before the acknowledgement: a read that begins after it finds what was observed.
+ *
+ * An observer is on the path of every batch, so it takes microseconds, keeps no reference to the rows, and leaves what
+ * takes longer for later. It is told of each reading at least once, in any order: redelivered readings come again, except
+ * where a redelivery would count anew (a timestamp ahead of its receipt); a COMMIT without an answer is told when the
+ * batch is replayed. It must not throw. The batch is stored all the same, so what an observer throws is thrown again
+ * outside of the write, as a bug that ends the process, and the observers behind it are still called.
+ * @param readings - that were laid over `latest`, as received
+ */
+export type StoredObserver = (readings: readonly ReadingRow[]) => void
+
 export interface StoreOptions {
   readonly pool: Pool
   readonly kysely: Kysely<Tables>
-  /** After COMMIT, before `write` settles: these are stored, and laid over `latest`. Must not throw. */
-  readonly onStored?: (readings: readonly ReadingRow[]) => void
+  readonly onStored?: readonly StoredObserver[]
 }
 
 /** From the server's time-out of a statement to ours: its answer, which says that nothing is stored, comes first. */
@@ -63,7 +75,7 @@ class UnknownOutcomeError extends Error {
  * 23505 (a redelivery), the batch goes in again by insert … on conflict; what a device sends that keeps doing so is inserted beside the COPY.
  * `latest` comes last, so its row locks are held for the shortest time. Rows of each table are written in one order (`write-order.ts`).
  */
-export function createStore ({ pool, kysely, onStored }: StoreOptions) {
+export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
   const toInsertReadings = insertReadings(kysely)
   const toInsertDeadLetters = insertDeadLetters(kysely)
   const toUpsertLatest = upsertLatest(kysely)
@@ -80,7 +92,7 @@ export function createStore ({ pool, kysely, onStored }: StoreOptions) {
     let failure: Error | undefined
     try {
       const { duplicates, folded } = await writeOn(client, readings, letters, timeoutMs)
-      onStored?.(folded)
+      tell(onStored, folded)
       return { duplicates }
     } catch (error) {
       failure = error as Error
@@ -160,6 +172,16 @@ export function createStore ({ pool, kysely, onStored }: StoreOptions) {
 }
 
 export type Store = ReturnType<typeof createStore>
+
+function tell (observers: readonly StoredObserver[], readings: readonly ReadingRow[]): void {
+  for (const observe of observers) {
+    try {
+      observe(readings)
+    } catch (error) {
+      setImmediate(() => { throw error })
+    }
+  }
+}
 
 /**
  * Errors of the server that its connection would keep failing with: 0A000, a plan cached before a migration changed its

@@ -5,7 +5,7 @@
  * reaches the gateway, and no parent is left to pass signals on. Rejected: a launcher that spawns Node again (a second
  * process, 40 MB and 40 ms, and an orphan that holds the ports after `kill -9` of the first).
  */
-import { toNodeRefusal } from '../src/operations/node-version.ts'
+import { toNodeRefusal } from '../src/process/node-version.ts'
 
 // Before anything is loaded that an older Node cannot read.
 const refusal = toNodeRefusal(process.versions.node)

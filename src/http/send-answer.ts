@@ -1,9 +1,10 @@
 /** How the answer of a read leaves: counted until the socket took it, and given up when the client does not take it. */
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import type { ReadAnswer } from '../reads/latest-answers.ts'
+import type { HoldBytes } from '../reads/read-budget.ts'
 import { JSON_TYPE } from './error-answer.ts'
 import { HTTP_LIMITS } from './limits.ts'
-import type { HoldBytes, ReadAnswer } from './reads.ts'
 
 /** Options of a route. */
 export type CountedAnswers = ReturnType<typeof countAnswers>

@@ -10,13 +10,13 @@ import { addCors } from './cors.ts'
 import { collectDocs, serveDocs } from './docs.ts'
 import { answerClientError, answerError } from './error-answer.ts'
 import { HTTP_ERRORS } from './errors.ts'
-import type { HttpIngest } from '../ingest/outcome.ts'
+import type { AcceptPost } from '../ingest/post-outcome.ts'
 import { HTTP_LIMITS } from './limits.ts'
 import { createListener, type Listener } from './listener.ts'
 import { createToOrigin } from './origin.ts'
-import type { HoldBytes, Reads } from './reads.ts'
+import type { RouteReads } from '../reads/reads.ts'
 import { deleteVitalData, type Erase } from './routes/delete-vital-data.ts'
-import { type DeadLetterReads, getDeadLetters } from './routes/get-dead-letters.ts'
+import { getDeadLetters } from './routes/get-dead-letters.ts'
 import { type Health, getHealth } from './routes/get-health.ts'
 import { getMetrics } from './routes/get-metrics.ts'
 import { findVitalData, listVitalData } from './routes/get-vital-data.ts'
@@ -43,11 +43,11 @@ export interface HttpServerOptions {
   readonly bodyBytesMax: number
   /** Sockets at a time; beyond, a new one is closed. */
   readonly connectionsMax?: number
-  readonly ingest: HttpIngest
-  readonly reads: Reads
-  readonly deadLetters: DeadLetterReads
+  readonly ingest: AcceptPost
+  readonly reads: RouteReads['reads']
+  readonly deadLetters: RouteReads['deadLetters']
   /** Takes note of what the answers of reads hold of memory. */
-  readonly holdBytes?: HoldBytes
+  readonly holdBytes?: RouteReads['holdBytes']
   readonly erase: Erase
   /** Who a request is; without it everyone may do everything. */
   readonly authenticate?: HttpAuthenticate

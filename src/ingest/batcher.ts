@@ -18,7 +18,7 @@ import type { Batch, Committed } from './journal/journal.ts'
 import type { Ledger } from './ledger.ts'
 import type { Submission } from './submission.ts'
 
-interface BatcherLimits extends FlushLimits {
+export interface BatcherLimits extends FlushLimits {
   /** Readings accepted and not yet decided. */
   readonly bufferReadingsMax: number
   readonly bufferBytesMax: number

@@ -25,6 +25,7 @@ export interface DeadLetterUsage extends DeadLetterLimits {
 }
 
 const WAY_OUT = 'look at them (npm run dead-letters), discard them, or raise VITAL_DEAD_LETTERS_MAX or VITAL_DEAD_LETTERS_PER_DEVICE_MAX'
+const TOO_LARGE = 'an input is larger than the room that is left for dead letters, and is not kept'
 
 export class DeadLetterCaps {
   readonly #limits: DeadLetterLimits
@@ -34,10 +35,10 @@ export class DeadLetterCaps {
 
   /** Something was not kept since the caps were last seen with room. */
   #isFull = false
-  readonly #onFull: () => void
+  readonly #onFull: (warning: string) => void
 
-  /** @param onFull - the first input is not kept, since there was room */
-  constructor (limits: DeadLetterLimits, onFull: () => void = () => {}) {
+  /** @param onFull - told of the first input that is not kept since there was room */
+  constructor (limits: DeadLetterLimits, onFull: (warning: string) => void = () => {}) {
     this.#limits = limits
     this.#onFull = onFull
   }
@@ -50,11 +51,13 @@ export class DeadLetterCaps {
   }
 
   get usage (): DeadLetterUsage {
+    const { deadLettersPerDeviceMax, deadLettersMax, deadLetterBytesMax } = this.#limits
     let devicesAtCap = 0
     for (const letters of this.#perDevice.values()) {
-      if (letters >= this.#limits.deadLettersPerDeviceMax) devicesAtCap++
+      if (letters >= deadLettersPerDeviceMax) devicesAtCap++
     }
-    return { ...this.#limits, letters: this.#letters, bytes: this.#bytes, devicesAtCap }
+    const [letters, bytes] = [this.#letters, this.#bytes]
+    return { deadLettersPerDeviceMax, deadLettersMax, deadLetterBytesMax, letters, bytes, devicesAtCap }
   }
 
   /** Replaces the counts by what the table holds. */
@@ -70,7 +73,7 @@ export class DeadLetterCaps {
     const ofDevice = this.#perDevice.get(device) ?? 0
     const { deadLettersPerDeviceMax, deadLettersMax, deadLetterBytesMax } = this.#limits
     if (ofDevice >= deadLettersPerDeviceMax || this.#letters >= deadLettersMax || this.#bytes + bytes > deadLetterBytesMax) {
-      if (!this.#isFull) this.#onFull()
+      if (!this.#isFull) this.#onFull(this.warnings()[0] ?? TOO_LARGE)
       this.#isFull = true
       return false
     }

@@ -5,7 +5,7 @@ import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import type { Fault } from '../../schemas/fault.ts'
 import type { Rejection } from '../../schemas/rejection.ts'
 import type { Clock } from '../clock.ts'
-import type { HttpOutcome } from './outcome.ts'
+import type { PostOutcome } from './post-outcome.ts'
 import type { Batcher } from './batcher.ts'
 import type { DeadLetterCaps } from './dead-letter-caps.ts'
 import { decode, type Decoded, type Refused } from './decode.ts'
@@ -92,8 +92,8 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
     return letters
   }
 
-  /** One POST: all of its readings are stored, or none. See {@link import('./outcome.ts').HttpIngest}. */
-  function acceptPost (payload: Buffer, settle: (outcome: HttpOutcome) => void, onlyDevice: string | null = null): void {
+  /** One POST: all of its readings are stored, or none. See {@link import('./post-outcome.ts').AcceptPost}. */
+  function acceptPost (payload: Buffer, settle: (outcome: PostOutcome) => void, onlyDevice: string | null = null): void {
     const receivedAtMs = clock.nowMs()
     const { rows, refused } = decode(payload, null, receivedAtMs, clock.isConfirmed(receivedAtMs))
     const count = rows.length + refused.length

@@ -3,6 +3,7 @@ import { addTransportMetrics } from '../transport/transport-metrics.ts'
 import { addIngestMetrics } from '../ingest/ingest-metrics.ts'
 import { addJournalMetrics } from '../ingest/journal/journal-metrics.ts'
 import { addOperationsMetrics } from '../operations/operations-metrics.ts'
+import { addReadinessMetrics } from '../operations/readiness.ts'
 import { addReadsMetrics } from '../reads/reads-metrics.ts'
 import { addSecurityMetrics } from '../security/security-metrics.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -15,6 +16,7 @@ import { createMetrics, type Metrics } from './metrics.ts'
 export function describeMetrics (): Metrics {
   const metrics = createMetrics()
   const unread = (): never => { throw new Error('this registry describes metrics and has no values') }
+  addReadinessMetrics(metrics, unread)
   addOperationsMetrics(metrics, unread)
   addIngestMetrics(metrics, unread)
   addJournalMetrics(metrics, unread)

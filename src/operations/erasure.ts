@@ -15,16 +15,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type ErasedRows, eraseDevice } from '../../db/erase/erase-device.ts'
 import { StorageError } from '../../db/storage-error.ts'
-import type { Batcher } from '../ingest/batcher.ts'
-import type { Circuit } from '../ingest/journal/circuit.ts'
 import { parseSegmentName } from '../ingest/journal/spool/format.ts'
-import type { RefusedLetters } from '../ingest/journal/refused-letters.ts'
 import { eraseSetAside } from '../ingest/journal/spool/set-aside.ts'
-import type { Spool } from '../ingest/journal/spool/spool.ts'
-import type { Writer } from '../ingest/journal/postgres-writer.ts'
+import type { Pipeline } from '../ingest/pipeline.ts'
 import type { ErasureJournal } from './erasure-journal.ts'
 
 const POLL_MS = 20
+/** A request for an erasure is refused for a backlog that takes longer, instead of held without an answer. */
+const WAIT_MAX_MS = 30_000
 
 /** What was removed, and what may still hold something of the device. */
 export interface Erasure extends ErasedRows {
@@ -36,50 +34,34 @@ export interface Erasure extends ErasedRows {
   readonly otherGateways: number
 }
 
+/**
+ * Forgets a device in memory. Called in the order of the list, each after the one before has settled, once PostgreSQL, the
+ * spool and the files hold nothing of the device any more, and before the broker forgets it. What the device sends
+ * meanwhile is new and may have been observed before this call. One that rejects fails the erasure, which may be
+ * repeated; the observers behind it are not called.
+ */
+export type ErasureObserver = (device: string) => Promise<void> | void
+
 export interface ErasureOptions {
-  readonly batcher: Pick<Batcher, 'oldestAcceptedAtMs'>
-  readonly circuit: Pick<Circuit, 'state'>
-  readonly spool: Pick<Spool, 'bytes' | 'isEmpty'>
+  readonly pipeline: Pick<Pipeline, 'batcher' | 'circuit' | 'spool' | 'writes' | 'refusedLetters'>
   readonly spoolDirectory: string
-  readonly writes: TrackedWriter
-  readonly refusedLetters: Pick<RefusedLetters, 'erase'>
   /** Where it stands that the device was erased, should a backup be restored. */
   readonly journal: ErasureJournal
+  /** What the broker holds of it. */
   readonly forget: (device: string) => { retained: number, queued: number }
-  /** Of the sorted pages. Does not reject. */
-  readonly forgetOrder?: (device: string) => Promise<void>
+  readonly onErased?: readonly ErasureObserver[]
   readonly connectionString: string
   readonly applicationName: string
-  /** Longest that the backlog is waited for. */
-  readonly waitMaxMs: number
+  /** Longest that the backlog is waited for; by default {@link WAIT_MAX_MS}. */
+  readonly waitMaxMs?: number
   readonly isStopping: () => boolean
   readonly logger: Logger
 }
 
-/** A writer that knows which of its writes are under way, also those that timed out and that nobody waits for. */
-export interface TrackedWriter extends Writer {
-  /** Settles when every write that is under way now has ended. */
-  settled (): Promise<void>
-}
-
-export function trackWrites (writer: Writer): TrackedWriter {
-  const underWay = new Set<Promise<void>>()
-  return {
-    write (...args) {
-      const write = writer.write(...args)
-      const settled: Promise<void> = write.then(() => {}, () => {}).finally(() => { underWay.delete(settled) })
-      underWay.add(settled)
-      return write
-    },
-    async settled () {
-      await Promise.all(underWay)
-    }
-  }
-}
-
 /** Erases devices, one after the other. */
 export function createErasure (options: ErasureOptions) {
-  const { batcher, circuit, spool, writes, journal, forget, forgetOrder, connectionString, applicationName, waitMaxMs, isStopping, logger } = options
+  const { journal, forget, onErased = [], connectionString, applicationName, waitMaxMs = WAIT_MAX_MS, isStopping, logger } = options
+  const { batcher, circuit, spool, writes, refusedLetters } = options.pipeline
   let last: Promise<unknown> = Promise.resolve()
 
   /** @throws `VITAL_ERASURE_BUSY` */
@@ -103,8 +85,8 @@ export function createErasure (options: ErasureOptions) {
     const { otherGateways, ...rows } = await journal.record(device, actor,
       () => eraseDevice({ connectionString, device, actor, applicationName, logger, isStopping }))
     await eraseSetAside(options.spoolDirectory, device)
-    await options.refusedLetters.erase(device)
-    await forgetOrder?.(device)
+    await refusedLetters.erase(device)
+    for (const observe of onErased) await observe(device)
     const erased = { ...rows, ...forget(device), damagedSpoolFiles: await countDamaged(options.spoolDirectory), otherGateways }
     logger.info({ actor, ...erased }, 'a device was erased')
     return erased

@@ -10,7 +10,7 @@ export interface Task {
 }
 
 /** Runs each task in its rhythm, never twice at once. A task that fails is logged and runs again at its next turn. */
-export function createMaintenance ({ tasks, logger }: { tasks: readonly Task[], logger: Logger }) {
+export function createScheduler ({ tasks, logger }: { tasks: readonly Task[], logger: Logger }) {
   const timers = new Set<NodeJS.Timeout>()
   let isStopped = false
 

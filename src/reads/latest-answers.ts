@@ -4,7 +4,6 @@
  */
 import type { LatestPage, LatestRow } from '../../db/queries/resource-columns.ts'
 import { selectLatestSlice } from '../../db/queries/select-latest-slice.ts'
-import type { ReadAnswer } from '../http/reads.ts'
 import { type LargeRead, type ReadBudget, ReadsBusyError } from './read-budget.ts'
 
 /** Of JSON in one slice: about 2 ms of PostgreSQL. A row that is larger is a slice of its own. */
@@ -13,6 +12,12 @@ const SLICE_BYTES_MAX = 256 * 1024
 const WHOLE_CHARACTERS_MAX = 2 * SLICE_BYTES_MAX
 /** Characters handed to the socket at a time: a string of 12 MB would hold up the event loop for as long as it is copied. */
 const PART_CHARACTERS_MAX = 64 * 1024
+
+/**
+ * JSON text: whole, or in parts that are fetched as the client takes them. `close` ends what they come from; it may be
+ * called again.
+ */
+export type ReadAnswer = string | { readonly parts: AsyncIterable<string>, readonly close: () => void }
 
 interface Reader {
   readonly budget: Pick<ReadBudget, 'openLarge'>

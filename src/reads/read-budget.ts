@@ -40,6 +40,9 @@ export class ReadsBusyError extends Error {
 /** Runs one query of the pool for reads. */
 export type Read = <T>(query: (kysely: Kysely<Tables>) => Promise<T>) => Promise<T>
 
+/** Counts bytes of an answer until the socket took them. @returns gives them back, once */
+export type HoldBytes = (bytes: number) => () => void
+
 /** An answer whose size is not known beforehand. */
 export interface LargeRead {
   /** Fetches what comes next, and holds its bytes until the next call, or {@link LargeRead.close}. */

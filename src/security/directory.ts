@@ -10,37 +10,11 @@
  * reaches PostgreSQL twice nor pushes out those that exist.
  */
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
-import type { Principal } from '../../schemas/principal.ts'
+import type { KnownPassword, KnownPrincipal, KnownSecret } from './known-principal.ts'
 import { SECURITY_LIMITS } from './limits.ts'
 import { createLookups } from './lookups.ts'
 import { LruMap } from './lru-map.ts'
 import { toProven } from './proofs.ts'
-
-/** The digest of a secret, with its end. */
-export interface KnownSecret {
-  /** SHA-256, one byte a character. */
-  readonly digest: string
-  /** Unix milliseconds; `Infinity`: never. */
-  readonly expiresAtMs: number
-  /** Who is accepted for it. */
-  readonly principal: Principal
-}
-
-/** The hash of a password, with its end. */
-export interface KnownPassword {
-  /** PHC string. */
-  readonly argon2id: string
-  readonly expiresAtMs: number
-  readonly principal: Principal
-}
-
-/** A principal as the cache has it; never changed, only replaced. */
-export interface KnownPrincipal {
-  readonly principal: Principal
-  readonly isRevoked: boolean
-  readonly secrets: readonly KnownSecret[]
-  readonly passwords: readonly KnownPassword[]
-}
 
 /** `undefined`: nobody. */
 export type Answer = KnownPrincipal | undefined | 'unavailable'

@@ -3,7 +3,7 @@
  * alone whose own credential is gone, and gives the others its new end.
  */
 import type { Principal, Role } from '../../schemas/principal.ts'
-import type { KnownPrincipal } from './directory.ts'
+import type { KnownPrincipal } from './known-principal.ts'
 
 /** By which credential somebody was accepted. */
 export type Proof =

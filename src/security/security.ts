@@ -12,6 +12,7 @@ import type { Broker } from '../../broker/broker.ts'
 import { LoginRefusals } from '../../broker/connect/login-refusals.ts'
 import { createLogThrottle } from '../../broker/log-throttle.ts'
 import type { Principal } from '../../schemas/principal.ts'
+import type { Metrics } from '../metrics/metrics.ts'
 import { createAccess } from './access.ts'
 import { createAuthenticator } from './authenticator.ts'
 import { createChanges } from './changes.ts'
@@ -21,7 +22,7 @@ import { createPasswords } from './passwords.ts'
 import { tokenKeyOf } from './proofs.ts'
 import { createReviews } from './reviews.ts'
 import { toDigestBytes } from './secrets.ts'
-import type { SecurityStatistics } from './security-metrics.ts'
+import { addSecurityMetrics } from './security-metrics.ts'
 import { createTokens } from './tokens.ts'
 
 /** Tokens that are trusted. */
@@ -43,10 +44,14 @@ interface SecurityOptions {
   readonly tokens: TokenConfig | null
   /** Clients may prove themselves with a certificate. */
   readonly hasClientCertificates: boolean
-  /** Whose connections end with their credentials. */
-  readonly broker: () => Pick<Broker, 'disconnect' | 'principals' | 'review'>
+  readonly metrics: Metrics
   readonly logger: Logger
 }
+
+/** What the broker does when credentials change. */
+export type GuardedBroker = Pick<Broker, 'disconnect' | 'principals' | 'review'>
+
+const NO_BROKER: GuardedBroker = { disconnect () {}, principals: () => [], review () {} }
 
 const FAILURES_LOG_INTERVAL_MS = 10_000
 const FORGET_INTERVAL_MS = 600_000
@@ -57,8 +62,12 @@ const FORGET_INTERVAL_MS = 600_000
  * @throws when the file of the issuer's keys cannot be read
  */
 export async function createSecurity (options: SecurityOptions) {
-  const { kysely, dataDir, broker, logger, tokens } = options
-  const throttles = { lookup: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS }), keys: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS }) }
+  const { kysely, dataDir, metrics, logger, tokens } = options
+  let broker = NO_BROKER
+  const throttles = {
+    lookup: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS }),
+    keys: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS })
+  }
   const logins = { mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 } }
   const refusals = new LoginRefusals(logger)
   const onFailure = (error: unknown) => {
@@ -71,7 +80,7 @@ export async function createSecurity (options: SecurityOptions) {
     isAnonymousAllowed: options.isAnonymousAllowed,
     hasOtherCredentials: tokens !== null || options.hasClientCertificates,
     logger,
-    onClosed: () => { broker().disconnect((principal) => principal === null) }
+    onClosed: () => { broker.disconnect((principal) => principal === null) }
   })
   await access.load()
   const directory = createDirectory({
@@ -85,7 +94,7 @@ export async function createSecurity (options: SecurityOptions) {
     readState: (since) => readChangeState(kysely, since),
     selectChanged: (page) => selectChangedPrincipals(kysely, page),
     onState: access.update,
-    ...createReviews({ directory, broker }),
+    ...createReviews({ directory, broker: () => broker }),
     logger
   })
   const passwords = createPasswords()
@@ -94,7 +103,7 @@ export async function createSecurity (options: SecurityOptions) {
     : await createKeySet(tokens.jwks, {
       onRemoved: () => {
         verifier?.forget()
-        broker().review((principal) => isOfRemovedKey(principal, keys) ? 0 : undefined)
+        broker.review((principal) => isOfRemovedKey(principal, keys) ? 0 : undefined)
       },
       onFailure
     })
@@ -106,12 +115,25 @@ export async function createSecurity (options: SecurityOptions) {
     tokens: verifier,
     onLogin: ({ transport, outcome }) => { logins[transport][outcome]++ }
   })
+  addSecurityMetrics(metrics, () => ({
+    logins,
+    refusals: refusals.counts,
+    isOpen: access.mode === 'open',
+    principalsKnown: directory.size,
+    passwordsWaiting: passwords.waiting,
+    keysAgeS: keys === null || keys.ageS === Infinity ? 0 : keys.ageS
+  }))
 
   return {
     tasks: [{ name: 'log of credential changes', intervalMs: FORGET_INTERVAL_MS, run: () => forgetPrincipalChanges(kysely) }],
     authenticateMqtt: authenticator.authenticateMqtt,
     authenticateHttp: authenticator.authenticateHttp,
     refusals,
+
+    /** From now on connections of this broker end with their credentials. Once, before `start`. */
+    guard (guarded: GuardedBroker): void {
+      broker = guarded
+    },
 
     /** Asks PostgreSQL for the first time, and from then on each second. @throws the error of pg */
     async start (): Promise<void> {
@@ -141,16 +163,7 @@ export async function createSecurity (options: SecurityOptions) {
     warnings (): string[] {
       const blind = changes.isBlind ? ['changes of credentials cannot be seen; those known stay valid until they can'] : []
       return [...access.warnings(), ...blind, ...keyWarnings(keys)]
-    },
-
-    statistics: (): SecurityStatistics => ({
-      logins,
-      refusals: refusals.counts,
-      isOpen: access.mode === 'open',
-      principalsKnown: directory.size,
-      passwordsWaiting: passwords.waiting,
-      keysAgeS: keys === null || keys.ageS === Infinity ? 0 : keys.ageS
-    })
+    }
   }
 }
 

@@ -6,8 +6,9 @@ import { createWebSockets, type WebSockets } from '../../broker/listen/web-socke
 import type { Config } from '../config/config.ts'
 import type { HttpAuthenticate } from '../http/authentication.ts'
 import { createHttpServer, type HttpServerOptions } from '../http/server.ts'
+import type { Metrics } from '../metrics/metrics.ts'
 import { createTls } from './tls.ts'
-import type { TransportStatistics } from './transport-metrics.ts'
+import { addTransportMetrics } from './transport-metrics.ts'
 
 type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' | 'httpConnectionsMax' | 'transport'>
 type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'onLimited' | 'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
@@ -16,7 +17,7 @@ type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets
  * How the gateway is reached: which listeners there are, with what below them.
  * @throws `ConfigError` for certificates that cannot be used
  */
-export async function createTransport ({ config, logger }: { config: TransportOptions, logger: Logger }) {
+export async function createTransport ({ config, metrics, logger }: { config: TransportOptions, metrics: Metrics, logger: Logger }) {
   const { host, packetBytesMax, transport } = config
   const { admin } = transport
   const tls = transport.tls === null ? undefined : await createTls({ files: transport.tls, logger })
@@ -30,6 +31,11 @@ export async function createTransport ({ config, logger }: { config: TransportOp
 
   let webSockets: WebSockets | null = null
   let requestsLimited = 0
+  addTransportMetrics(metrics, () => ({
+    requestsLimited,
+    webSocketsRefused: webSockets?.refused ?? 0,
+    certificateExpiresAtMs: tls?.expiresAtMs() ?? null
+  }))
 
   /** HTTP, with MQTT over WebSocket, and metrics and health on a server of their own where that is configured. */
   function createHttp (accept: Broker['accept'], authenticate: HttpAuthenticate, options: HttpOptions) {
@@ -77,12 +83,8 @@ export async function createTransport ({ config, logger }: { config: TransportOp
     hasClientCertificates: transport.tls !== null && transport.tls.clientCaFile !== null,
     /** Takes renewed certificates; what there is stays when they cannot be used. */
     reload: async (): Promise<void> => { await tls?.reload() },
-    warnings: (): string[] => tls?.warnings() ?? [],
-    statistics: (): TransportStatistics => ({
-      requestsLimited,
-      webSocketsRefused: webSockets?.refused ?? 0,
-      certificateExpiresAtMs: tls?.expiresAtMs() ?? null
-    })
+    warnings: (): string[] => tls?.warnings() ?? []
+
   }
 }
 

@@ -283,3 +283,28 @@ t.test('a timestamp ahead of its receipt counts as of its receipt, and its redel
   await t.rejects(store.write([again, at(RECEIVED_S + 99, RECEIVED_S + 99_000, 3), { ...ahead, device: 'c', vitals: '{"x":"\\u0000"}' }], []), { code: '22P05' })
   t.same(await store.write([again], []), { duplicates: [0] }, 'and an error within leaves no transaction open')
 })
+
+t.test('observers see what is stored: after COMMIT, in their order, before the write settles; and only what counts anew', async (t) => {
+  const { connectionString } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 2, logger: pino({ level: 'silent' }) })
+  t.teardown(() => database.close())
+  const seen: string[] = []
+  const looks: Array<Promise<unknown>> = []
+  const store = createStore({
+    ...database,
+    onStored: [
+      (rows) => {
+        seen.push(`first: ${rows.map(({ device }) => device).join(' ')}`)
+        looks.push(database.pool.query('select count(*)::int as n from readings').then(({ rows: [row] }) => row))
+      },
+      () => { seen.push('second') }
+    ]
+  })
+  const write = store.write([row('a', 1, {}), row('b', 2, {})], [])
+  t.same(seen, [])
+  await write
+  t.same(seen, ['first: a b', 'second'])
+  t.same(await Promise.all(looks), [{ n: 2 }], 'another connection sees the rows')
+  await t.rejects(store.write([row('a', 3, {}), { ...row('b', 4, {}), vitals: 'no json' }], []))
+  t.equal(seen.length, 2, 'what is rolled back is not observed')
+})

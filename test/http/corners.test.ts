@@ -3,13 +3,13 @@ import { request } from 'node:http'
 import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import type { HttpOutcome } from '../../src/ingest/outcome.ts'
+import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
 import { expectError, post, sendRaw, startHttpServer, until } from '../helpers/http-server.ts'
 
 const HEAD = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
 
 t.test('bytes beyond a whole request: the answer that is owed is sent, and is the last', async (t) => {
-  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const settles: Array<(outcome: PostOutcome) => void> = []
   const { port } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const cases: ReadonlyArray<readonly [name: string, bytes: string, owed: number]> = [
     ['a trailing NUL', `${HEAD}content-length: 2\r\n\r\n{}\0`, 1],
@@ -32,7 +32,7 @@ t.test('bytes beyond a whole request: the answer that is owed is sent, and is th
 })
 
 t.test('a client that ends its side behind its request gets its answer', async (t) => {
-  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const settles: Array<(outcome: PostOutcome) => void> = []
   const { port } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).setEncoding('utf8')
   let answer = ''

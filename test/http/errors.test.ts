@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { once } from 'node:events'
 import t from 'tap'
 import { REASONS } from '../../schemas/reason.ts'
-import type { HttpOutcome } from '../../src/ingest/outcome.ts'
+import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS } from '../../src/http/errors.ts'
 import { expectError, sendRaw, startHttpServer, until } from '../helpers/http-server.ts'
 
@@ -61,7 +61,7 @@ t.test('an expectation that is unknown is ignored', async (t) => {
 })
 
 t.test('garbage behind a request that still waits gets no answer of its own', async (t) => {
-  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const settles: Array<(outcome: PostOutcome) => void> = []
   const { port } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const socket = connect(port, '127.0.0.1').setEncoding('utf8').on('error', () => {})
   let answer = ''

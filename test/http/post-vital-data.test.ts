@@ -2,14 +2,14 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import t from 'tap'
-import type { HttpOutcome } from '../../src/ingest/outcome.ts'
+import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
 import { HTTP_LIMITS } from '../../src/http/limits.ts'
 import { expectError, post, startHttpServer, until } from '../helpers/http-server.ts'
 
 const READING = '{"device":"band-1","timestamp":1735689600}'
 
 t.test('answers 202 only once ingest says durable', async (t) => {
-  const taken: Array<{ payload: Buffer, settle: (outcome: HttpOutcome) => void }> = []
+  const taken: Array<{ payload: Buffer, settle: (outcome: PostOutcome) => void }> = []
   const { url } = await startHttpServer(t, { ingest: (payload, settle) => { taken.push({ payload, settle }) } })
   let answered = false
   const answer = post(url, READING).then((response) => {
@@ -121,7 +121,7 @@ t.test('a bug in ingest is 500, logged once, and tells nothing', async (t) => {
 })
 
 t.test('a client that leaves before its answer harms nobody', async (t) => {
-  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const settles: Array<(outcome: PostOutcome) => void> = []
   const { url, port, logs } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const socket = connect(port, '127.0.0.1')
   socket.write(`POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${READING.length}\r\n\r\n${READING}`)
@@ -150,7 +150,7 @@ t.test('other methods are 405, whatever their body', async (t) => {
 })
 
 t.test('a connection may pipeline so many requests, and is closed for more', async (t) => {
-  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const settles: Array<(outcome: PostOutcome) => void> = []
   const { port } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const request = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}'
   const socket = connect(port, '127.0.0.1').setEncoding('utf8')

@@ -5,7 +5,7 @@ import { selectLatest } from '../../db/queries/select-latest.ts'
 import { createStore } from '../../db/store.ts'
 import type { ReadingRow } from '../../db/rows.ts'
 import type { ResourceList } from '../../schemas/vital-data.ts'
-import { createDatabaseReads } from '../../src/reads/database-reads.ts'
+import { toRouteReads } from '../../src/reads/reads.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
 import { createReadBudget } from '../../src/reads/read-budget.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
@@ -21,7 +21,7 @@ async function startWithDatabase (t: Test, readings: ReadingRow[], timeouts: { s
   const store = createStore(database)
   for (const row of readings) await store.write([row], [])
   const budget = createReadBudget({ kysely: database.kysely, queriesMax: 3 })
-  const server = await startHttpServer(t, createDatabaseReads(budget, { list: (listed) => budget.query((kysely) => selectLatest(kysely, listed)) }))
+  const server = await startHttpServer(t, toRouteReads(budget, { list: (listed) => budget.query((kysely) => selectLatest(kysely, listed)) }))
   const list = async (search: string) => await (await fetch(`${server.url}/vital-data?${search}`)).json() as ResourceList
   return { ...server, database, query, list }
 }

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
-import type { HttpOutcome } from '../../src/ingest/outcome.ts'
+import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
 import { HTTP_LIMITS } from '../../src/http/limits.ts'
 import { post, startHttpServer, until } from '../helpers/http-server.ts'
 
@@ -26,7 +26,7 @@ t.test('stop before start, and twice', async (t) => {
 })
 
 t.test('answers what is in flight, then closes', async (t) => {
-  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const settles: Array<(outcome: PostOutcome) => void> = []
   const { url, port, stop } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const answer = post(url, '{}')
   await until(() => settles.length === 1)
@@ -41,7 +41,7 @@ t.test('answers what is in flight, then closes', async (t) => {
 })
 
 t.test('stopListening lets open connections go after their next answer', async (t) => {
-  const settles: Array<(outcome: HttpOutcome) => void> = []
+  const settles: Array<(outcome: PostOutcome) => void> = []
   const { port, stopListening } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const request = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}'
   const socket = connect(port, '127.0.0.1').setEncoding('utf8')

@@ -10,16 +10,14 @@ import { startEmbeddedPostgres } from '../../../db/embedded/server.ts'
 import { StorageError } from '../../../db/storage-error.ts'
 import { createStore } from '../../../db/store.ts'
 import type { Config } from '../../../src/config/config.ts'
-import { createErasure, trackWrites } from '../../../src/operations/erasure.ts'
-import { Circuit } from '../../../src/ingest/journal/circuit.ts'
-import { createJournal } from '../../../src/ingest/journal/journal.ts'
-import { Ledger } from '../../../src/ingest/ledger.ts'
-import { Replayer } from '../../../src/ingest/journal/replayer.ts'
+import { createErasure } from '../../../src/operations/erasure.ts'
 import { realDisk } from '../../../src/ingest/journal/spool/disk.ts'
 import { openSpool, type Spool } from '../../../src/ingest/journal/spool/spool.ts'
 import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
 import { createRefusedLetters } from '../../../src/ingest/journal/refused-letters.ts'
-import { createWriter } from '../../../src/ingest/journal/postgres-writer.ts'
+import { createClock } from '../../../src/clock.ts'
+import { createPipeline } from '../../../src/ingest/pipeline.ts'
+import { createMetrics } from '../../../src/metrics/metrics.ts'
 import { createErasureJournal } from '../../../src/operations/erasure-journal.ts'
 import { OperatorError, type Print } from '../../command-line/command.ts'
 import { toDatabaseUrl, withDatabase } from '../../command-line/database.ts'
@@ -28,8 +26,6 @@ import type { Erased } from './command.ts'
 
 const STATEMENT_TIMEOUT_MS = 60_000
 const PROGRESS_EVERY_MS = 200
-/** Nothing is appended here. */
-const SEGMENT_BYTES = 64 * 1024 * 1024
 
 /** The script tells what goes wrong itself. */
 const logger = pino({ level: 'silent' })
@@ -57,7 +53,7 @@ export async function eraseDevicesStopped (request: Request): Promise<Erased[] |
   await assertOwnSpool(directory)
   let spool: Spool
   try {
-    spool = await openSpool({ directory, bytesMax: config.spoolBytesMax, segmentBytes: SEGMENT_BYTES, disk: realDisk, logger })
+    spool = await openSpool({ directory, bytesMax: config.spoolBytesMax, disk: realDisk, logger })
   } catch (cause) {
     if (!(cause instanceof SpoolError)) throw cause
     if (cause.code === 'VITAL_SPOOL_IN_USE') return null
@@ -102,24 +98,19 @@ async function startEmbedded (dataDir: string) {
 }
 
 async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor }: Request): Promise<Erased[]> {
-  const refusedLetters = createRefusedLetters({ dataDir: config.dataDir, logger })
-  const writes = trackWrites(createWriter({ store: createStore(database), refusedLetters, logger }))
-  const circuit: Circuit = new Circuit({
-    pool: database.pool, logger, hasBacklog: () => !spool.isEmpty, onChange: () => { replayer.wake() }
-  })
-  const journal = createJournal({
-    writer: writes, spool, circuit, logger, commitTimeoutMs: STATEMENT_TIMEOUT_MS, onRetry () {}, onSpooled () {}, onStuck () {}
-  })
-  const replayer = new Replayer({
-    spool, circuit, ledger: new Ledger(), logger, commitTimeoutMs: STATEMENT_TIMEOUT_MS, write: journal.writeInTime, isBusy: () => false
+  const pipeline = createPipeline({
+    limits: { ...config, commitTimeoutMs: STATEMENT_TIMEOUT_MS },
+    store: createStore(database),
+    pool: database.pool,
+    spool,
+    clock: createClock({ ownMs: Date.now, monotonicMs: () => performance.now(), logger }),
+    refusedLetters: createRefusedLetters({ dataDir: config.dataDir, logger }),
+    metrics: createMetrics(),
+    logger
   })
   const erasure = createErasure({
-    batcher: { oldestAcceptedAtMs: Infinity },
-    circuit,
-    spool,
+    pipeline,
     spoolDirectory: directory,
-    writes,
-    refusedLetters,
     journal: createErasureJournal(config.dataDir),
     forget: () => ({ retained: 0, queued: 0 }),
     connectionString: await toDatabaseUrl(config),
@@ -128,11 +119,11 @@ async function drainAndErase (database: Database, spool: Spool, directory: strin
     isStopping: () => false,
     logger
   })
+  const { replayer } = pipeline
   const progress = createProgress({ label: 'spool into PostgreSQL', total: Math.max(1, replayer.pending), stream: process.stderr })
   const timer = setInterval(() => { progress.update(replayer.replayed) }, PROGRESS_EVERY_MS)
-  circuit.prove()
-  circuit.start()
-  replayer.start()
+  pipeline.takeDatabase()
+  await pipeline.start()
   const erased: Erased[] = []
   try {
     for (const device of devices) erased.push(await erasure.erase(device, actor))
@@ -143,8 +134,7 @@ async function drainAndErase (database: Database, spool: Spool, directory: strin
   } finally {
     clearInterval(timer)
     progress.stop()
-    circuit.stop()
-    await replayer.stop()
-    journal.stop()
+    await pipeline.drain()
+    await pipeline.stop()
   }
 }

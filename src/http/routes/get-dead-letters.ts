@@ -1,26 +1,19 @@
 import Type, { type TSchema } from 'typebox'
 import {
-  type DeadLetter, type DeadLetterList, DeadLetterListSchema, type DeadLetterQuery, DeadLetterQuerySchema, DeadLetterSchema,
-  type StoredDeadLetter, toDeadLetter
+  type DeadLetter, type DeadLetterList, DeadLetterListSchema, DeadLetterQuerySchema, DeadLetterSchema, toDeadLetter
 } from '../../../schemas/dead-letter.ts'
+import type { DeadLetterReads } from '../../reads/reads.ts'
 import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS } from '../errors.ts'
 import { errorAnswers } from '../schema-refs.ts'
 import type { CountedAnswers } from '../send-answer.ts'
 import { orUnavailable } from './get-vital-data.ts'
 
-/** What the routes of the dead letters ask of PostgreSQL. Rejects when it is away, within the pool's time-outs. */
-export interface DeadLetterReads {
-  list (query: DeadLetterQuery): Promise<DeadLetterList>
-  /** @param id - a UUID */
-  find (id: string): Promise<StoredDeadLetter | undefined>
-}
-
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 const answers = (description: string, schema: TSchema) => ({ description, content: { 'application/json': { schema } } })
 
-/** `GET /dead-letters` and `GET /dead-letters/{id}`: what was refused, and why. Read-only: `npm run dead-letters` replays and discards. */
+/** `GET /dead-letters` and `GET /dead-letters/{id}`: what was refused, and why. Read-only: `npm run dead-letters` resends and discards. */
 export function getDeadLetters (app: HttpApp, reads: DeadLetterReads, counted: CountedAnswers): void {
   const list = {
     summary: 'What was refused, newest first',

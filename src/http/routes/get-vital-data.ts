@@ -3,14 +3,14 @@ import Type from 'typebox'
 import { classifyError } from '../../../db/sqlstate.ts'
 import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
 import { LatestQuerySchema } from '../../../schemas/vital-data.ts'
+import type { LatestReads } from '../../reads/reads.ts'
 import { READERS } from '../authentication.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
-import type { Reads } from '../reads.ts'
 import { type CountedAnswers, sendAnswer } from '../send-answer.ts'
 import { answers, errorAnswers } from '../schema-refs.ts'
 
 /** `GET /vital-data`: the latest state of each device, a page at a time. */
-export function listVitalData (app: HttpApp, reads: Reads, counted: CountedAnswers): void {
+export function listVitalData (app: HttpApp, reads: LatestReads, counted: CountedAnswers): void {
   const schema = {
     summary: 'Latest state of all devices',
     tags: ['devices'],
@@ -23,7 +23,7 @@ export function listVitalData (app: HttpApp, reads: Reads, counted: CountedAnswe
 }
 
 /** `GET /vital-data/{device}`: the latest state of one device. */
-export function findVitalData (app: HttpApp, reads: Reads, counted: CountedAnswers): void {
+export function findVitalData (app: HttpApp, reads: LatestReads, counted: CountedAnswers): void {
   const schema = {
     summary: 'Latest state of one device',
     tags: ['devices'],

@@ -5,7 +5,7 @@ import type { Role } from '../../../schemas/principal.ts'
 import { READINGS_PER_ARRAY_MAX } from '../../../schemas/reading.ts'
 import { JSON_TYPE, toErrorAnswer } from '../error-answer.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS, withDetails } from '../errors.ts'
-import type { HttpIngest, HttpOutcome } from '../../ingest/outcome.ts'
+import type { AcceptPost, PostOutcome } from '../../ingest/post-outcome.ts'
 import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from '../limits.ts'
 import { answers, errorAnswers, ref } from '../schema-refs.ts'
 
@@ -40,8 +40,8 @@ const schema = {
   }
 }
 
-/** `POST /vital-data`: the hot path. The body is not parsed here; see {@link HttpIngest}. */
-export function postVitalData (app: HttpApp, ingest: HttpIngest): void {
+/** `POST /vital-data`: the hot path. The body is not parsed here; see {@link AcceptPost}. */
+export function postVitalData (app: HttpApp, ingest: AcceptPost): void {
   app.post('/vital-data', { schema, config: { access: SENDERS } }, (request, reply) => {
     const { body, principal, headers: { 'content-encoding': encoding } } = request
     if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
@@ -56,7 +56,7 @@ export function postVitalData (app: HttpApp, ingest: HttpIngest): void {
   })
 }
 
-function answer (reply: FastifyReply, outcome: HttpOutcome): void {
+function answer (reply: FastifyReply, outcome: PostOutcome): void {
   switch (outcome.status) {
     case 'durable':
       reply.code(202).header('content-type', JSON_TYPE).send(ACCEPTED)

@@ -1,28 +1,23 @@
 /**
- * One life of a gateway's process: every part of ingest, wired as src/gateway.ts wires it, without what listens. Between
- * the transports and PostgreSQL nothing is missing and nothing is replaced.
+ * One life of a gateway's process: the pipeline that src/gateway.ts has, without what listens. Between the transports and
+ * PostgreSQL nothing is missing and nothing is replaced.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { classifyError } from '../../../db/sqlstate.ts'
-import { Batcher } from '../../../src/ingest/batcher.ts'
-import { Circuit } from '../../../src/ingest/journal/circuit.ts'
-import { DeadLetterCaps } from '../../../src/ingest/dead-letter-caps.ts'
-import { createIngest } from '../../../src/ingest/ingest.ts'
-import { type Batch, createJournal } from '../../../src/ingest/journal/journal.ts'
+import type { Store } from '../../../db/store.ts'
 import { TRANSPORTS } from '../../../schemas/transport.ts'
-import { Ledger } from '../../../src/ingest/ledger.ts'
-import { Replayer } from '../../../src/ingest/journal/replayer.ts'
+import { createRefusedLetters } from '../../../src/ingest/journal/refused-letters.ts'
+import type { Ledger } from '../../../src/ingest/ledger.ts'
+import { createPipeline } from '../../../src/ingest/pipeline.ts'
+import { createMetrics } from '../../../src/metrics/metrics.ts'
 import type { Disk, DiskFile } from '../../../src/ingest/journal/spool/disk.ts'
 import { openSpool } from '../../../src/ingest/journal/spool/spool.ts'
-import { createSpoolWatch } from '../../../src/ingest/journal/spool/spool-watch.ts'
-import { createWriter } from '../../../src/ingest/journal/postgres-writer.ts'
 import type { FakeDatabase } from './database.ts'
 import type { VirtualTime } from './time.ts'
 import type { FakeDisk } from '../journal/spool/fake-disk.ts'
 import type { Random } from '../../../scripts/harness/random.ts'
 
-const DRAIN_TIMEOUT_MS = 10_000
 const DATABASE_WAIT_MS = 1000
 
 export interface GatewayLimits {
@@ -47,7 +42,7 @@ export interface SimulatedGatewayOptions {
   /** Of one operation of the disk. */
   readonly diskLatencyMs: () => number
   readonly isAlive: () => boolean
-  /** Acknowledges before anything is durable: the checker has to notice. */
+  /** The store settles before its COMMIT: the checker has to notice. */
   readonly isAckEarly: boolean
 }
 
@@ -65,50 +60,31 @@ export async function startGateway (options: SimulatedGatewayOptions) {
   })
   let isStopping = false
   let isReadingStopped = false
-  const ledger = new Ledger()
-  const caps = new DeadLetterCaps({
-    deadLettersMax: limits.deadLettersMax, deadLettersPerDeviceMax: limits.deadLettersMax, deadLetterBytesMax: 1e9
-  })
-  const isDurable = () => circuit.state === 'closed' || spool.status === 'ok'
-  const updateAvailability = () => batcher.setAvailable(isDurable())
-  const circuit: Circuit = new Circuit({
+  const store = database.connect(isAlive)
+  const pipeline = createPipeline({
+    limits: { ...limits, deadLettersPerDeviceMax: limits.deadLettersMax },
+    store: options.isAckEarly ? acknowledgeEarly(store) : store,
     pool: database.pool(isAlive),
-    logger,
-    hasBacklog: () => replayer.hasTrial,
-    onChange: () => {
-      updateAvailability()
-      replayer.wake()
-    }
-  })
-  const spoolWatch = createSpoolWatch({ spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger })
-  const journal = createJournal({
-    writer: createWriter({ store: database.connect(isAlive), logger }),
     spool,
-    circuit,
-    logger,
-    commitTimeoutMs: limits.commitTimeoutMs,
-    onRetry: (batch) => batcher.dropAbandoned(batch),
-    onSpooled: () => replayer.wake(),
-    onStuck: updateAvailability
+    clock: {
+      nowMs: () => Date.now(), monotonicMs: () => performance.now(), isConfirmed: () => true, observe () {}
+    },
+    // Its database refuses no dead letter.
+    refusedLetters: createRefusedLetters({ dataDir: '/', logger }),
+    metrics: createMetrics(),
+    logger
   })
-  const batcher: Batcher = new Batcher({
-    limits,
-    ledger,
-    commit: options.isAckEarly ? (batch) => commitEarly(batch, journal.commit) : journal.commit,
-    monotonicMs: () => performance.now(),
-    onPressure: (isClosed) => { isReadingStopped = isClosed },
-    onBatch: () => {},
-    onSpooled: (units) => replayer.add(units)
+  pipeline.attach({
+    pauseReading () { isReadingStopped = true },
+    resumeReading () { isReadingStopped = false },
+    publish () {}
   })
-  const replayer = new Replayer({ ...limits, spool, circuit, ledger, logger, write: journal.writeInTime, isBusy: () => batcher.isBusy })
-  const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now(), isConfirmed: () => true }
-  const ingest = createIngest({ batcher, caps, ledger, clock, nameHints: { observe () {} }, onDurable: () => {}, fanOut: () => {} })
+  const { batcher, caps, circuit, ledger, replayer } = pipeline
 
   async function connectDatabase (): Promise<void> {
     await database.prepare(isAlive)
     caps.load([{ device: null, letters: database.letters.size, bytes: 0 }])
-    circuit.prove()
-    circuit.start()
+    pipeline.takeDatabase()
   }
 
   async function keepConnecting (): Promise<void> {
@@ -130,22 +106,17 @@ export async function startGateway (options: SimulatedGatewayOptions) {
     if (classifyError(error) !== 'retry') throw error
     keepConnecting().catch((fault: unknown) => { setImmediate(() => { throw fault }) })
   }
-  await spoolWatch.start()
-  replayer.start()
+  await pipeline.start()
 
   async function stop (): Promise<void> {
     isStopping = true
-    await batcher.drain(DRAIN_TIMEOUT_MS)
-    batcher.stop()
-    journal.stop()
-    circuit.stop()
-    spoolWatch.stop()
-    await replayer.stop()
+    await pipeline.drain()
+    await pipeline.stop()
     await spool.close()
   }
 
   return {
-    ingest,
+    ingest: pipeline,
     batcher,
     replayer,
     circuit,
@@ -174,9 +145,14 @@ function sum (counts: ReadonlyMap<string, number>): number {
   return total
 }
 
-async function commitEarly (batch: Batch, commit: (batch: Batch) => Promise<unknown>) {
-  commit(batch).catch(() => {})
-  return 'stored' as const
+/** The planted defect: what was written is told to be stored before it is. */
+function acknowledgeEarly (store: Store): Store {
+  return {
+    async write (readings, letters) {
+      store.write(readings, letters).catch(() => {})
+      return { duplicates: [] }
+    }
+  }
 }
 
 /** Everything is small, so that every bound is met in a schedule of a few dozen messages. */

@@ -32,7 +32,7 @@ t.test('with flipped bits on the disk the ledger balances still, and nothing app
 
 /** Each breaks the promise, so some seed must see an acknowledged reading lost. */
 const CONTROLS = {
-  'the journal acknowledges before anything is durable': { isAckEarly: true },
+  'the store settles before its COMMIT': { isAckEarly: true },
   'fdatasync is a no-op': { lie: 'sync is a no-op' },
   'fsync of a directory is a no-op': { lie: 'directory sync is a no-op' }
 } as const

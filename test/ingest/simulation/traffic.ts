@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import type { ClientTransport } from '../../../schemas/transport.ts'
-import type { HttpOutcome } from '../../../src/ingest/outcome.ts'
+import type { PostOutcome } from '../../../src/ingest/post-outcome.ts'
 import type { Verdict } from '../../../broker/ingest.ts'
 import type { FakeDatabase, Poison } from './database.ts'
 import type { SimulatedGateway } from './gateway.ts'
@@ -110,7 +110,7 @@ export class Traffic {
     this.#unitsSent[transport] += elements.length
     for (const element of elements) element.sent++
     let isSettled = false
-    const settle = (status: Verdict['status'] | HttpOutcome['status']) => {
+    const settle = (status: Verdict['status'] | PostOutcome['status']) => {
       // What a dead process would have said, nobody hears.
       if (life !== this.#life) return
       if (isSettled) this.failure ??= new Error(`the message of ${elements[0]?.id} was settled twice`)
@@ -122,7 +122,7 @@ export class Traffic {
     else gateway.ingest.acceptPublish({ topic: `vital/${device}`, device, payload, clientId: device, settle: ({ status }) => { settle(status) } })
   }
 
-  #settle (message: Message, status: Verdict['status'] | HttpOutcome['status'], isAgain: boolean): void {
+  #settle (message: Message, status: Verdict['status'] | PostOutcome['status'], isAgain: boolean): void {
     const isBad = message.elements.some(({ isValid, poison }) => !isValid || poison !== null)
     if (status === 'durable') {
       message.state = 'acknowledged'

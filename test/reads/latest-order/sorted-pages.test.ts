@@ -29,7 +29,7 @@ async function startPages (t: Test, options: Partial<SortedPagesOptions> = {}) {
     await pages.stop()
     await database.close()
   })
-  const store = createStore({ ...database, onStored: pages.observe })
+  const store = createStore({ ...database, onStored: [pages.observe] })
   const ids = async (search: Partial<LatestQuery> = {}) => {
     const list = await pages.list({ sortBy: 'heartRate', orderBy: 'desc', offset: 0, count: 20, ...search })
     return list.resources.map(({ deviceId }) => deviceId).join(' ')
@@ -231,7 +231,7 @@ t.test('a batch whose COMMIT is not answered is on the page when it was replayed
   await write(reading('a', 1, { heartRateValue: 1 }))
   pages.start()
   await until(() => pages.isTrusted)
-  const lost = createStore({ ...database, onStored: () => t.fail('nobody knows it') })
+  const lost = createStore({ ...database, onStored: [() => t.fail('nobody knows it')] })
   await query('create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$')
   await query('create trigger slow after insert on readings for each statement execute function slow()')
   const writing = t.rejects(lost.write([reading('b', 1, { heartRateValue: 2 })], []), { code: 'VITAL_UNKNOWN_OUTCOME' })

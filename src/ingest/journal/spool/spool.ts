@@ -20,12 +20,14 @@ import { isSpaceError, SpoolError, toSpoolError } from './spool-error.ts'
 import { probeDisk, removeSegment, replaceFile, writeCursor } from './upkeep.ts'
 import { SpoolWriter } from './writer.ts'
 
+const SEGMENT_BYTES = 64 * 1024 * 1024
+
 export interface SpoolOptions {
   readonly directory: string
   /** Bound of what lies on disk, damaged segments aside. */
   readonly bytesMax: number
   /** Size at which a new segment begins; the unit in which space is given back. */
-  readonly segmentBytes: number
+  readonly segmentBytes?: number
   readonly disk: Disk
   readonly logger: Logger
   /** Unix milliseconds. */
@@ -95,7 +97,7 @@ export class Spool {
     this.#writer = new SpoolWriter({
       context: options,
       segments,
-      segmentBytes: options.segmentBytes,
+      segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
       nextNumber,
       nowMs: options.nowMs ?? Date.now,
       hasRoom: (bytes) => this.bytes + bytes <= this.#bytesMax,

@@ -1,0 +1,22 @@
+import type { Writer } from './postgres-writer.ts'
+
+/** A writer that knows which of its writes are under way, those that timed out included. */
+export interface TrackedWriter extends Writer {
+  /** Settles when every write that is under way now has ended. */
+  settled (): Promise<void>
+}
+
+export function trackWrites (writer: Writer): TrackedWriter {
+  const underWay = new Set<Promise<void>>()
+  return {
+    write (...args) {
+      const write = writer.write(...args)
+      const settled: Promise<void> = write.then(() => {}, () => {}).finally(() => { underWay.delete(settled) })
+      underWay.add(settled)
+      return write
+    },
+    async settled () {
+      await Promise.all(underWay)
+    }
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The pipeline: every part of ingest, wired once. The gateway, an erasure beside a stopped gateway and the simulation of
+ * ingest use it; each brings its own store, pool for pings, spool and clock.
+ *
+ *   acceptPublish, acceptPost ──> batcher ──> journal ──> writer ──> store
+ *                                    ▲           │ ▲
+ *              pressure, availability│           ▼ │ closed, open, half-open
+ *                                    └──────── spool, circuit <── spool watch, pings
+ *                                                │
+ *                                                └──> replayer ──> writer
+ *
+ * Circuit, journal, batcher and replayer call each other back, so some of the callbacks below name a part that is made
+ * after them. None runs before `createPipeline` has returned.
+ */
+import type { Pool } from 'pg'
+import type { Logger } from 'pino'
+import type { Broker } from '../../broker/broker.ts'
+import type { Store } from '../../db/store.ts'
+import type { Clock } from '../clock.ts'
+import type { Metrics } from '../metrics/metrics.ts'
+import { Batcher, type BatcherLimits } from './batcher.ts'
+import { DeadLetterCaps, type DeadLetterLimits } from './dead-letter-caps.ts'
+import { createIngest } from './ingest.ts'
+import { addIngestMetrics } from './ingest-metrics.ts'
+import { Circuit } from './journal/circuit.ts'
+import { createJournal } from './journal/journal.ts'
+import { addJournalMetrics } from './journal/journal-metrics.ts'
+import { toWarnings } from './journal/journal-warnings.ts'
+import { createWriter } from './journal/postgres-writer.ts'
+import type { RefusedLetters } from './journal/refused-letters.ts'
+import { Replayer } from './journal/replayer.ts'
+import { createSpoolWatch } from './journal/spool/spool-watch.ts'
+import type { Spool } from './journal/spool/spool.ts'
+import { trackWrites } from './journal/tracked-writer.ts'
+import { Ledger } from './ledger.ts'
+import { INGEST_LIMITS, type IngestLimits } from './limits.ts'
+import { createNameHints } from './name-hints.ts'
+
+type ConfiguredLimits = Omit<BatcherLimits & DeadLetterLimits, keyof IngestLimits> & { readonly commitTimeoutMs: number }
+
+/** What the pipeline asks of the broker: to stop reading, and to show subscribers what came over HTTP. */
+export type AttachedBroker = Pick<Broker, 'pauseReading' | 'resumeReading' | 'publish'>
+
+export interface PipelineOptions {
+  /** Those of {@link INGEST_LIMITS} may be among them; a simulation makes everything small. */
+  readonly limits: ConfiguredLimits & Partial<IngestLimits>
+  readonly store: Store
+  /** For the circuit's pings. */
+  readonly pool: Pool
+  readonly spool: Spool
+  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed' | 'observe'>
+  readonly refusedLetters: RefusedLetters
+  readonly metrics: Metrics
+  readonly logger: Logger
+}
+
+const NO_BROKER: AttachedBroker = { pauseReading () {}, resumeReading () {}, publish () {} }
+
+/** Nothing runs before `start`, except that a message is accepted and batched as soon as it comes. */
+export function createPipeline (options: PipelineOptions) {
+  const { store, pool, spool, clock, refusedLetters, metrics, logger } = options
+  const limits = { ...INGEST_LIMITS, ...options.limits }
+  let broker = NO_BROKER
+  const ledger = new Ledger()
+  const nameHints = createNameHints(logger)
+  const caps = new DeadLetterCaps(limits, (warning) => { logger.warn(warning) })
+  const writes = trackWrites(createWriter({ store, refusedLetters, logger }))
+  const observers = addIngestMetrics(metrics, () => ({
+    ledger, pending: batcher.pending + replayer.pending, batcher, caps, nearMissNames: nameHints.count()
+  }))
+  addJournalMetrics(metrics, () => ({ circuit, spool, replayer, refusedLetters }))
+
+  /** Whether PostgreSQL or the spool takes readings. */
+  const isDurable = () => circuit.state === 'closed' || spool.status === 'ok'
+  const updateAvailability = () => { batcher.setAvailable(isDurable()) }
+  const circuit: Circuit = new Circuit({
+    pool,
+    logger,
+    hasBacklog: () => replayer.hasTrial,
+    onChange () {
+      updateAvailability()
+      replayer.wake()
+    },
+    onClock: clock.observe
+  })
+  const spoolWatch = createSpoolWatch({
+    spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger
+  })
+  const journal = createJournal({
+    writer: writes,
+    spool,
+    circuit,
+    logger,
+    commitTimeoutMs: limits.commitTimeoutMs,
+    onRetry: (batch) => { batcher.dropAbandoned(batch) },
+    onSpooled: () => { replayer.wake() },
+    onStuck: updateAvailability
+  })
+  const batcher: Batcher = new Batcher({
+    limits,
+    ledger,
+    commit: journal.commit,
+    monotonicMs: clock.monotonicMs,
+    onPressure (isClosed) {
+      if (isClosed) broker.pauseReading()
+      else broker.resumeReading()
+    },
+    onBatch: observers.observeBatch,
+    onSpooled: (units) => { replayer.add(units) }
+  })
+  const replayer = new Replayer({
+    spool,
+    circuit,
+    ledger,
+    logger,
+    commitTimeoutMs: limits.commitTimeoutMs,
+    write: journal.writeInTime,
+    isBusy: () => batcher.isBusy
+  })
+  const { acceptPublish, acceptPost } = createIngest({
+    batcher,
+    caps,
+    ledger,
+    clock,
+    nameHints,
+    onDurable: observers.observeAck,
+    fanOut: (device, payload) => { broker.publish({ topic: `vital/${device}`, payload, qos: 1 }) }
+  })
+
+  return {
+    acceptPublish,
+    acceptPost,
+    ledger,
+    caps,
+    batcher,
+    circuit,
+    spool,
+    replayer,
+    writes,
+    refusedLetters,
+    isDurable,
+
+    /** What weakens the promise now, told to a person. */
+    warnings: () => [...caps.warnings(), ...refusedLetters.warnings(), ...toWarnings(circuit, spool)],
+
+    /** From now on this broker stops and resumes reading. Once, before anything is accepted. */
+    attach (attached: AttachedBroker): void {
+      broker = attached
+    },
+
+    /** Settles once the spool's disk was tried; from then on spooled batches are replayed while PostgreSQL takes them. */
+    async start (): Promise<void> {
+      await spoolWatch.start()
+      replayer.start()
+    },
+
+    /** PostgreSQL was made ready for traffic: it is tried, and pinged from now on. */
+    takeDatabase (): void {
+      circuit.prove()
+      circuit.start()
+    },
+
+    /** Waits until what was accepted is durable, and gives up, unacknowledged, what is not by `drainTimeoutMs`. */
+    async drain (): Promise<void> {
+      await batcher.drain(limits.drainTimeoutMs)
+      const { pending } = batcher
+      if (pending > 0) logger.error({ pending }, 'stopped before everything was durable; devices keep what was not acknowledged')
+      batcher.stop()
+      journal.stop()
+    },
+
+    /** After `drain`. What is not replayed by then stays in the spool, which stays open. */
+    async stop (): Promise<void> {
+      circuit.stop()
+      spoolWatch.stop()
+      await replayer.stop()
+    }
+  }
+}
+
+export type Pipeline = ReturnType<typeof createPipeline>

@@ -1,0 +1,78 @@
+import type { Logger } from 'pino'
+import type { Database } from '../../db/database.ts'
+import { countDeadLetters } from '../../db/queries/count-dead-letters.ts'
+import type { Clock } from '../clock.ts'
+import type { Pipeline } from '../ingest/pipeline.ts'
+import type { Metrics } from '../metrics/metrics.ts'
+import type { GatewayReads } from '../reads/reads.ts'
+import { createErasure, type ErasureOptions } from './erasure.ts'
+import { createErasureJournal } from './erasure-journal.ts'
+import { addOperationsMetrics } from './operations-metrics.ts'
+import { createPartitionUpkeep } from './partition-upkeep.ts'
+import { prepareDatabase } from './prepare-database.ts'
+import { createRetention } from './retention.ts'
+import { createScheduler, type Task } from './scheduler.ts'
+
+const MINUTE_MS = 60_000
+
+interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'forget' | 'isStopping'> {
+  readonly dataDir: string
+  /** 0 keeps all. */
+  readonly retentionDays: number
+  readonly database: Database
+  readonly connectionString: string
+  readonly applicationName: string
+  readonly reads: Pick<GatewayReads, 'budget' | 'pages'>
+  readonly pipeline: Pipeline
+  readonly clock: Clock
+  /** Tasks of other rooms. */
+  readonly tasks: readonly Task[]
+  readonly signal: AbortSignal
+  readonly metrics: Metrics
+  readonly logger: Logger
+}
+
+/** What goes on beside the traffic: the database is made ready and kept so, readings expire, devices are erased. */
+export function createOperations (options: OperationsOptions) {
+  const { database, connectionString, reads, pipeline, clock, isStopping, signal, logger } = options
+  const { caps } = pipeline
+  const partitions = createPartitionUpkeep({ connectionString, clock, logger })
+  const retention = createRetention({ days: options.retentionDays, connectionString, isStopping, logger })
+  const erasure = createErasure({
+    pipeline,
+    spoolDirectory: options.spoolDirectory,
+    journal: createErasureJournal(options.dataDir),
+    forget: options.forget,
+    onErased: [reads.pages.forget],
+    connectionString,
+    applicationName: options.applicationName,
+    isStopping,
+    logger
+  })
+  const countLetters: Task = {
+    name: 'dead-letter counts',
+    intervalMs: MINUTE_MS,
+    run: async () => { caps.load(await reads.budget.background(countDeadLetters)) }
+  }
+  const scheduler = createScheduler({
+    tasks: [partitions.task, countLetters, ...options.tasks, ...retention.tasks], logger
+  })
+  addOperationsMetrics(options.metrics, () => ({ clock, removed: retention.removed() }))
+  let databaseWarnings: readonly string[] = []
+
+  return {
+    erase: erasure.erase,
+    warnings: () => [...databaseWarnings, ...partitions.warnings()],
+
+    /** Makes the database ready for traffic. @throws the coded errors of `db`, or the error of pg */
+    async prepareDatabase (): Promise<void> {
+      databaseWarnings = await prepareDatabase({ database, connectionString, caps, clock, partitions, signal, logger })
+    },
+
+    /** Tasks run from now on. */
+    start: scheduler.start,
+    stop: scheduler.stop,
+    /** Settles when no erasure is under way. */
+    settled: erasure.settled
+  }
+}

@@ -1,0 +1,68 @@
+import type { Logger } from 'pino'
+import type { Pipeline } from '../ingest/pipeline.ts'
+import type { Metrics } from '../metrics/metrics.ts'
+
+/** Between two looks at whether the gateway is ready. */
+const LOOK_INTERVAL_MS = 100
+
+interface ReadinessOptions {
+  readonly pipeline: Pick<Pipeline, 'isDurable' | 'circuit' | 'spool' | 'replayer'>
+  /** Whether some client can be authenticated now. */
+  readonly isAdmitting: () => boolean
+  readonly isStopping: () => boolean
+  readonly spoolBytesMax: number
+  /** What weakens the gateway now, from every room that knows. */
+  readonly warnings: () => readonly string[]
+  /** Unix milliseconds. */
+  readonly startedAtMs: number
+  readonly metrics: Metrics
+  readonly logger: Logger
+}
+
+/** Whether a device that comes in now would be acknowledged, for `/health` and for the log. */
+export function createReadiness (options: ReadinessOptions) {
+  const { pipeline, isAdmitting, isStopping, warnings, startedAtMs, logger } = options
+  const { circuit, spool, replayer } = pipeline
+  addReadinessMetrics(options.metrics, () => ({ startedAtMs, warnings: warnings().length }))
+  const isReady = () => pipeline.isDurable() && isAdmitting() && !isStopping()
+
+  return {
+    health: () => ({
+      live: true,
+      ready: isReady(),
+      database: { status: circuit.state === 'closed' ? 'up' as const : 'down' as const, circuit: circuit.state },
+      spool: { status: spool.status, bytes: spool.bytes, bytesMax: options.spoolBytesMax, readings: replayer.pending },
+      warnings: warnings()
+    }),
+
+    /**
+     * Logs `ready`, once: at the end of the start, or later where PostgreSQL is away and nothing tells yet which clients
+     * may come in.
+     * @returns ends the wait
+     */
+    announce (): () => void {
+      let timer: NodeJS.Timeout | undefined
+      const look = () => {
+        if (isReady()) logger.info('ready')
+        else timer = setTimeout(look, LOOK_INTERVAL_MS).unref()
+      }
+      look()
+      if (timer !== undefined) {
+        logger.warn('not ready until PostgreSQL answers: no client can be authenticated, or nothing can be made durable; see /health/ready')
+      }
+      return () => { clearTimeout(timer) }
+    }
+  }
+}
+
+interface ReadinessStatistics {
+  /** Unix milliseconds from which everything is counted. */
+  readonly startedAtMs: number
+  readonly warnings: number
+}
+
+export function addReadinessMetrics (metrics: Metrics, read: () => ReadinessStatistics): void {
+  metrics.gauge('vital_start_time_seconds', 'Unix time from which everything here is counted',
+    () => read().startedAtMs / 1000)
+  metrics.gauge('vital_warnings', 'Warnings that /health/ready lists', () => read().warnings)
+}

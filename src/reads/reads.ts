@@ -1,0 +1,81 @@
+import type { Logger } from 'pino'
+import { createDatabase } from '../../db/database.ts'
+import { findDeadLetter } from '../../db/queries/find-dead-letter.ts'
+import { findLatest } from '../../db/queries/find-latest.ts'
+import { selectDeadLetters } from '../../db/queries/select-dead-letters.ts'
+import type { DeadLetterList, DeadLetterQuery, StoredDeadLetter } from '../../schemas/dead-letter.ts'
+import type { LatestQuery } from '../../schemas/vital-data.ts'
+import type { Metrics } from '../metrics/metrics.ts'
+import { createSortedPages, type SortedPages } from './latest-order/sorted-pages.ts'
+import { answerPage, answerRow, type ReadAnswer } from './latest-answers.ts'
+import { createReadBudget, type HoldBytes, type ReadBudget } from './read-budget.ts'
+import { addReadsMetrics } from './reads-metrics.ts'
+
+/** A page of a thousand devices takes milliseconds, the sort of a million 2 s; what takes longer takes a core from commits. */
+const TIMEOUTS = { connectTimeoutMs: 2000, statementTimeoutMs: 3000, queryTimeoutMs: 4000 }
+
+/**
+ * Latest states for the routes. Rejects while PostgreSQL is away, within the pool's time-outs, and with `VITAL_READS_BUSY`
+ * while too much is asked of it.
+ */
+export interface LatestReads {
+  /** @param isGone - whether the client has left; nothing large is read for one that has */
+  listLatest (query: LatestQuery, isGone: () => boolean): Promise<ReadAnswer>
+  /** `undefined` when no reading of that device was ever stored. */
+  findLatest (device: string, isGone: () => boolean): Promise<ReadAnswer | undefined>
+}
+
+/** Dead letters for the routes. Rejects as {@link LatestReads} does. */
+export interface DeadLetterReads {
+  list (query: DeadLetterQuery): Promise<DeadLetterList>
+  /** @param id - a UUID */
+  find (id: string): Promise<StoredDeadLetter | undefined>
+}
+
+/** What the HTTP routes read. */
+export interface RouteReads {
+  readonly reads: LatestReads
+  readonly deadLetters: DeadLetterReads
+  readonly holdBytes: HoldBytes
+}
+
+export interface ReadsOptions {
+  readonly connectionString: string
+  readonly connectionsMax: number
+  readonly applicationName: string
+  /** A pooler stands before PostgreSQL. */
+  readonly isPooled: () => boolean
+  readonly metrics: Metrics
+  readonly logger: Logger
+}
+
+/**
+ * All reads of a gateway: a pool of connections of its own, so that no number of reads takes one from a batch, the budget
+ * that bounds them, and the order of the devices, whose `pages.observe` has to see every stored batch.
+ */
+export function createReads ({ connectionString, connectionsMax, applicationName, isPooled, metrics, logger }: ReadsOptions) {
+  const database = createDatabase({ connectionString, poolSize: connectionsMax, applicationName, logger, ...TIMEOUTS })
+  const budget = createReadBudget({ kysely: database.kysely, queriesMax: connectionsMax })
+  const pages = createSortedPages({ budget, applicationName, isPooled, logger })
+  addReadsMetrics(metrics, () => ({ budget, pages }))
+  return { routes: toRouteReads(budget, pages), budget, pages, close: database.close }
+}
+
+export type GatewayReads = ReturnType<typeof createReads>
+
+export function toRouteReads (budget: ReadBudget, pages: Pick<SortedPages, 'list'>): RouteReads {
+  return {
+    reads: {
+      listLatest: async (query, isGone) => await answerPage({ budget, isGone }, await pages.list(query)),
+      async findLatest (device, isGone) {
+        const row = await budget.query((kysely) => findLatest(kysely, device))
+        return row && await answerRow({ budget, isGone }, row)
+      }
+    },
+    deadLetters: {
+      list: (query) => budget.query((kysely) => selectDeadLetters(kysely, query)),
+      find: (id) => budget.query((kysely) => findDeadLetter(kysely, id))
+    },
+    holdBytes: budget.hold
+  }
+}

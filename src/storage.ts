@@ -1,0 +1,78 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { createDatabase } from '../db/database.ts'
+import { startEmbeddedPostgres } from '../db/embedded/server.ts'
+import { createStore, type Store } from '../db/store.ts'
+import type { Config } from './config/config.ts'
+import { type Disk, realDisk } from './ingest/journal/spool/disk.ts'
+import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
+import { openSpool } from './ingest/journal/spool/spool.ts'
+import type { Metrics } from './metrics/metrics.ts'
+import type { Lifecycle } from './process/lifecycle.ts'
+import { createReads } from './reads/reads.ts'
+
+/** Where faults come in: the chaos harness wraps what touches PostgreSQL and the disk. */
+export interface StorageFaults {
+  readonly wrapStore?: (store: Store) => Store
+  readonly disk?: Disk
+}
+
+interface StorageOptions {
+  readonly config: Config
+  /** Tells gateways on one database apart, in `pg_stat_activity` and to the audit. */
+  readonly applicationName: string
+  readonly lifecycle: Pick<Lifecycle, 'signal' | 'onStop'>
+  readonly metrics: Metrics
+  readonly faults: StorageFaults
+  readonly logger: Logger
+}
+
+const STATEMENT_TIMEOUT_MS_MIN = 3000
+
+/**
+ * Opens what readings are kept in and read from: the spool's directory, PostgreSQL (embedded, where no other is
+ * configured), the pool of connections that write, and reads with a pool of their own. The stop closes each.
+ */
+export async function openStorage ({ config, applicationName, lifecycle, metrics, faults, logger }: StorageOptions) {
+  const { dataDir } = config
+  const { signal, onStop } = lifecycle
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const spoolDirectory = join(dataDir, 'spool')
+  // First, because it holds the lock of the data directory.
+  const spool = await openSpool({
+    directory: spoolDirectory, bytesMax: config.spoolBytesMax, disk: faults.disk ?? realDisk, logger
+  })
+  onStop(() => spool.close())
+  const embedded = config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir, signal, logger }) : null
+  if (embedded !== null) onStop(() => embedded.stop())
+  const connectionString = config.databaseUrl ?? embedded!.connectionString
+  const database = createDatabase({
+    connectionString,
+    poolSize: config.databaseConnectionsMax - config.databaseReadConnectionsMax,
+    ...toTimeouts(config.commitTimeoutMs),
+    applicationName,
+    logger
+  })
+  onStop(() => database.close())
+  const reads = createReads({
+    connectionString,
+    connectionsMax: config.databaseReadConnectionsMax,
+    applicationName,
+    isPooled: () => database.isPooled,
+    metrics,
+    logger
+  })
+  onStop(() => reads.close())
+  const stored = createStore({ ...database, onStored: [reads.pages.observe] })
+  // Observers see COMMITs below the faults: a COMMIT counts also where its answer is lost.
+  const store = faults.wrapStore?.(stored) ?? stored
+  const refusedLetters = createRefusedLetters({ dataDir, logger })
+  return { spool, spoolDirectory, refusedLetters, connectionString, database, store, reads }
+}
+
+/** A statement is cancelled when its commit was given up, and no earlier; its connection, where no answer comes either. */
+function toTimeouts (commitTimeoutMs: number): { statementTimeoutMs: number, queryTimeoutMs: number } {
+  const statementTimeoutMs = Math.max(STATEMENT_TIMEOUT_MS_MIN, commitTimeoutMs + 500)
+  return { statementTimeoutMs, queryTimeoutMs: statementTimeoutMs + 1000 }
+}
