@@ -116,7 +116,8 @@ function toMigrationError (error: unknown, migration: string | undefined): Error
     'same name), then start again.', { cause })
 }
 
-async function refuseNewerSchema (db: Kysely<Tables>): Promise<void> {
+/** @throws `VITAL_SCHEMA_NEWER` */
+export async function refuseNewerSchema (db: Kysely<Tables>): Promise<void> {
   const { rows: [table] } = await sql<{ exists: boolean }>`select to_regclass(${MIGRATION_TABLE}) is not null as exists`
     .execute(db)
   if (table?.exists !== true) return

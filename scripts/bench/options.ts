@@ -1,5 +1,7 @@
+import { Command, Option } from 'commander'
+import { usageError } from '../command-line/operator-error.ts'
+import { listOption, numberOption, parseNumber } from '../command-line/values.ts'
 import { ATTACKS } from './attacks/attack-kinds.ts'
-import { parseArgsOnce } from '../command-line/arguments.ts'
 import {
   AUTH_WORKLOADS, DEFAULT_WORKLOADS, parseWorkloads, SPOOL_WORKLOADS, type StoreName, STORES, toAuthWorkload, toSpoolWorkload, type Workload
 } from './workloads.ts'
@@ -39,57 +41,45 @@ export interface ScaleOptions {
   readonly history: number
 }
 
-export const USAGE = `npm run bench -- [options]
+const NOTES = `
+Examples:
+  npm run bench -- --workload 50x20 --rounds 3
+  npm run bench -- --against ../before --workload 50x20,arrays --rounds 7
+  npm run bench -- --scale devices=1000,100000 --history 1000000
 
-Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itself, in interleaved rounds.
+Nothing need be installed or running; everything is stopped and removed at the end, on Ctrl-C too.
+Exit status: 0; 1 when it failed, or --against finds a workload worse; 2 for a wrong command line.`
 
-  --workload LIST     ${DEFAULT_WORKLOADS}
-                      also any {connections}x{in flight}, open@{rate per second} and get@{readings per second}; default: all of these
-  --store spool       the gateway with PostgreSQL away, so that the disk spool makes everything durable, beside the gateway
-                      with PostgreSQL; default workloads ${SPOOL_WORKLOADS}
-  --auth              the gateway with a credential for each connection, beside the gateway without any; default ${AUTH_WORKLOADS}
-  --scale devices=N,… the gateway alone with so many devices in latest, one row each: rate, CPU, memory, latency, GETs
-  --history N         with --scale: so many readings in the table from the start (about 400 bytes of disk each)
-  --attacks           p99 of acknowledgements of well-behaved devices under each attack, beside the same without it
-  --attack LIST       only these: ${Object.keys(ATTACKS).join(', ').replace(/(.{70,90}), /g, '$1,\n                      ')}
-  --against DIR       this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a million
-                      readings, at least 7 rounds; exit status 1 where it is worse
-  --rounds N          rounds of each target, default 5
-  --seconds S         measured in each round, default 5
-  --warmup S          before it, default 2
-  --data-dir DIR      make the gateway's data directories there: the disk matters (default: the temporary directory)
-  --json FILE         write every round there, too
-  --chart FILE        an SVG of ratios, rates and latencies
-  --cpu-prof          write the gateway's CPU profiles below bench-results/ (slows it)
-  --no-build          take the gateway that lies in dist/ as it is
-  --reference-only    leave the gateway out: what the generator and the bare servers do
-  --help
-`
-
-function parseNumber (name: string, text: string, min: number): number {
-  const value = Number(text)
-  if (!Number.isFinite(value) || value < min) throw new Error(`--${name} must be a number of at least ${min}, not "${text}"`)
-  return value
+interface Values {
+  readonly workload?: string
+  readonly store: StoreName
+  readonly auth?: boolean
+  readonly scale?: string
+  readonly history?: number
+  readonly attacks?: boolean
+  readonly attack?: readonly string[]
+  readonly against?: string
+  readonly rounds: number
+  readonly seconds: number
+  readonly warmup: number
+  readonly dataDir?: string
+  readonly json?: string
+  readonly chart?: string
+  readonly cpuProf?: boolean
+  /** `false` for --no-build. */
+  readonly build: boolean
+  readonly referenceOnly?: boolean
 }
 
-function parseScale (text: string | undefined, history: string | undefined): ScaleOptions | null {
+function parseScale (text: string | undefined, history: number | undefined): ScaleOptions | null {
   if (text === undefined) {
-    if (history !== undefined) throw new Error('--history goes with --scale')
+    if (history !== undefined) throw usageError('--history goes with --scale')
     return null
   }
   const list = /^devices=(\d+(?:,\d+)*)$/.exec(text)?.[1]
-  if (list === undefined) throw new Error(`--scale must be devices=N,N,…, not "${text}"`)
-  const devices = list.split(',').map((number) => parseNumber('scale', number, 1))
-  if (devices.some((number) => number > DEVICES_MAX)) throw new Error(`--scale takes at most ${DEVICES_MAX} devices`)
-  return { devices, history: Math.floor(parseNumber('history', history ?? '0', 0)) }
-}
-
-function parseAttacks (all: boolean, list: string | undefined): string[] | null {
-  if (list === undefined) return all ? Object.keys(ATTACKS) : null
-  const names = list.split(',')
-  const unknown = names.find((name) => ATTACKS[name] === undefined)
-  if (unknown !== undefined) throw new Error(`--attack knows no "${unknown}"; it takes ${Object.keys(ATTACKS).join(', ')}`)
-  return names
+  if (list === undefined) throw usageError(`--scale must be devices=N,N,…, not "${text}"`)
+  const devices = list.split(',').map((number) => parseNumber('scale', number, { min: 1, max: DEVICES_MAX, isWhole: true }))
+  return { devices, history: history ?? 0 }
 }
 
 function toWorkloads (list: string | undefined, store: StoreName, auth: boolean): Workload[] {
@@ -98,67 +88,58 @@ function toWorkloads (list: string | undefined, store: StoreName, auth: boolean)
   return parseWorkloads(list ?? DEFAULT_WORKLOADS)
 }
 
-function parseStore (text: string): StoreName {
-  const store = STORES.find((name) => name === text)
-  if (store === undefined) throw new Error(`--store must be ${STORES.join(' or ')}, not "${text}"`)
-  return store
+/** `vital-gateway bench`, with what it is to do. */
+export function createBenchCommand (run: (options: BenchOptions) => Promise<void>): Command {
+  return new Command('bench')
+    .description('Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itself, in interleaved rounds.')
+    .option('--workload <list>', `of ${DEFAULT_WORKLOADS}; also any {connections}x{in flight}, open@{rate per second} and ` +
+      'get@{readings per second} (default: all of these)')
+    .addOption(new Option('--store <store>', 'spool: the gateway with PostgreSQL away, so that the disk spool makes everything durable, beside ' +
+      `the gateway with PostgreSQL; default workloads ${SPOOL_WORKLOADS}`).choices(STORES).default('database'))
+    .option('--auth', `the gateway with a credential for each connection, beside the gateway without any; default workloads ${AUTH_WORKLOADS}`)
+    .option('--scale <sizes>', 'devices=N,N,…: the gateway alone with so many devices in latest: rate, CPU, memory, latency, GETs')
+    .addOption(numberOption('--history <n>', 'with --scale: readings in the table from the start (about 400 bytes of disk each)', { min: 0, isWhole: true }))
+    .option('--attacks', 'p99 of acknowledgements of well-behaved devices under each attack, beside the same without it')
+    .addOption(listOption('--attack <list>', `only these: ${Object.keys(ATTACKS).join(', ')}`, Object.keys(ATTACKS)))
+    .option('--against <dir>', 'this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a million readings, ' +
+      'at least 7 rounds')
+    .addOption(numberOption('--rounds <n>', 'rounds of each target', { min: 1, isWhole: true }).default(5))
+    .addOption(numberOption('--seconds <s>', 'measured in each round', { min: 0.5 }).default(5))
+    .addOption(numberOption('--warmup <s>', 'before it', { min: 0 }).default(2))
+    .option('--data-dir <dir>', 'make the gateway\'s data directories there: the disk matters (default: the temporary directory)')
+    .option('--json <file>', 'write every round there too')
+    .option('--chart <file>', 'an SVG of ratios, rates and latencies')
+    .option('--cpu-prof', 'write CPU profiles of the gateway below bench-results/ (slows it)')
+    .option('--no-build', 'take the gateway in dist/ as it is')
+    .option('--reference-only', 'leave the gateway out: what the generator and the bare servers do')
+    .addHelpText('after', NOTES)
+    .action(async (values: Values) => { await run(toOptions(values)) })
 }
 
-/**
- * @param args - without node and the script
- * @returns `null` when only the usage was asked for
- * @throws Error that names the option at fault
- */
-export function parseOptions (args: readonly string[]): BenchOptions | null {
-  const { values } = parseArgsOnce({
-    args: [...args],
-    options: {
-      workload: { type: 'string' },
-      store: { type: 'string', default: 'database' },
-      rounds: { type: 'string', default: '5' },
-      seconds: { type: 'string', default: '5' },
-      warmup: { type: 'string', default: '2' },
-      'data-dir': { type: 'string' },
-      json: { type: 'string' },
-      auth: { type: 'boolean', default: false },
-      chart: { type: 'string' },
-      scale: { type: 'string' },
-      history: { type: 'string' },
-      attacks: { type: 'boolean', default: false },
-      attack: { type: 'string' },
-      against: { type: 'string' },
-      'cpu-prof': { type: 'boolean', default: false },
-      'no-build': { type: 'boolean', default: false },
-      'reference-only': { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false }
-    }
-  })
-  if (values.help) return null
-  const store = parseStore(values.store)
-  if (store === 'spool' && values['reference-only']) {
-    throw new Error('--reference-only does not go with --store spool, where both are the gateway')
-  }
+function toOptions (values: Values): BenchOptions {
+  const { store, auth = false, referenceOnly = false, against = null } = values
+  if (store === 'spool' && referenceOnly) throw usageError('--reference-only does not go with --store spool, where both are the gateway')
   const scale = parseScale(values.scale, values.history)
-  const attacks = parseAttacks(values.attacks, values.attack)
-  const special = [store === 'spool' && '--store spool', values.auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
-    values.against !== undefined && '--against'].filter((name) => name !== false)
-  if (special.length > 1) throw new Error(`${special.join(' and ')} do not go together`)
-  if (values.auth && values['reference-only']) throw new Error('--reference-only does not go with --auth, where both are the gateway')
+  const attacks = values.attack ?? (values.attacks === true ? Object.keys(ATTACKS) : null)
+  const special = [store === 'spool' && '--store spool', auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
+    against !== null && '--against'].filter((name) => name !== false)
+  if (special.length > 1) throw usageError(`${special.join(' and ')} do not go together`)
+  if (auth && referenceOnly) throw usageError('--reference-only does not go with --auth, where both are the gateway')
   return {
     store,
-    workloads: toWorkloads(values.workload, store, values.auth),
-    auth: values.auth,
+    workloads: toWorkloads(values.workload, store, auth),
+    auth,
     chartFile: values.chart,
     scale,
     attacks,
-    against: values.against ?? null,
-    rounds: Math.floor(parseNumber('rounds', values.rounds, 1)),
-    warmupMs: parseNumber('warmup', values.warmup, 0) * 1000,
-    measureMs: parseNumber('seconds', values.seconds, 0.5) * 1000,
-    dataDir: values['data-dir'],
+    against,
+    rounds: values.rounds,
+    warmupMs: values.warmup * 1000,
+    measureMs: values.seconds * 1000,
+    dataDir: values.dataDir,
     jsonFile: values.json,
-    cpuProf: values['cpu-prof'],
-    build: !values['no-build'],
-    referenceOnly: values['reference-only']
+    cpuProf: values.cpuProf === true,
+    build: values.build,
+    referenceOnly
   }
 }

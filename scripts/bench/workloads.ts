@@ -1,3 +1,5 @@
+import { usageError } from '../command-line/operator-error.ts'
+
 /** What is sent, and what the gateway is compared with. */
 export interface Workload {
   readonly name: string
@@ -117,7 +119,7 @@ export function parseWorkloads (list: string): Workload[] {
  */
 export function toSpoolWorkload (workload: Workload): Workload {
   if (workload.traffic === 'idle' || workload.qos === 0 || workload.reference === 'postgres' || workload.traffic === 'get') {
-    throw new Error(`--store spool does not go with the workload "${workload.name}": ` +
+    throw usageError(`--store spool does not go with the workload "${workload.name}": ` +
       'it compares acknowledgements that wait for the spool with those that wait for PostgreSQL')
   }
   return { ...workload, reference: 'database', caveat: null }
@@ -129,7 +131,7 @@ export function toSpoolWorkload (workload: Workload): Workload {
  */
 export function toAuthWorkload (workload: Workload): Workload {
   if (workload.protocol !== 'mqtt' || workload.devices > 0 || workload.reference === 'postgres') {
-    throw new Error(`--auth does not go with the workload "${workload.name}": each connection must be one device that publishes over MQTT`)
+    throw usageError(`--auth does not go with the workload "${workload.name}": each connection must be one device that publishes over MQTT`)
   }
   return { ...workload, reference: 'anonymous', caveat: null }
 }
@@ -164,5 +166,5 @@ function parseWorkload (name: string): Workload {
       about: `QoS 1, open loop: ${rate}/s from ${OPEN_CONNECTIONS} connections; latency from when each was due to its PUBACK`
     }
   }
-  throw new Error(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight}, open@{rate} or get@{rate}`)
+  throw usageError(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight}, open@{rate} or get@{rate}`)
 }

@@ -1,9 +1,11 @@
 import { join } from 'node:path'
+import { Command, Option } from 'commander'
+import { usageError } from '../command-line/operator-error.ts'
+import { numberOption, parseList } from '../command-line/values.ts'
 import { root } from '../harness/compile.ts'
 import { FAULTS } from './faults/catalogue.ts'
 import type { Fault } from './faults/fault.ts'
 import { type Break, BREAKS } from './rig/injection.ts'
-import { parseArgsOnce } from '../command-line/arguments.ts'
 
 /** What one run of the harness does. */
 export interface ChaosOptions {
@@ -23,83 +25,68 @@ export interface ChaosOptions {
   readonly isKeeping: boolean
 }
 
-export const USAGE = `npm run chaos -- --fault NAME[,NAME...] | all [options]
+const NOTES = `
+Examples:
+  npm run chaos -- --fault kill-gateway --cycles 20
+  npm run chaos -- --fault all --seed 7
 
-Hurts a gateway of its own under load, and checks that everything acknowledged is stored. Exit status 1 on any loss or
-violated check. scripts/README.md tells what is checked.
+scripts/chaos/README.md tells what is checked.
+Exit status: 0; 1 for any loss or violated check; 2 for a wrong command line, or when the run broke off.`
 
-  --fault NAMES     faults to run, in that order; all: every one, with few cycles each
-  --list            what there is
-  --cycles N        how often a fault that comes again and again comes
-  --seconds S       how long a fault that lasts lasts
-  --rate N          readings a second
-  --rows N          readings in the default partition of huge-default-partition
-  --readers N       readers of pages beside the devices, whatever the fault; they are to be answered 200 or 503, or not at all
-  --seed N          decides every random choice (default: drawn, and printed)
-  --break NAME      ${BREAKS.join(' | ')}: build the defect in that the checks must find; the run must fail
-  --results FILE    append one JSON line there (default scripts/chaos/results.jsonl, without --break); none: nowhere
-  --no-build        take the gateway that lies in dist/ as it is
-  --keep            leave the run's directory, with the gateway's logs, behind
-  --help
-`
+interface Values {
+  readonly fault?: string
+  readonly list?: boolean
+  readonly cycles?: number
+  readonly seconds?: number
+  readonly rate?: number
+  readonly rows?: number
+  readonly readers?: number
+  readonly seed?: number
+  readonly break?: Break
+  readonly results?: string
+  /** `false` for --no-build. */
+  readonly build: boolean
+  readonly keep?: boolean
+}
 
-/**
- * @param args - without node and the script
- * @returns `null` when only the usage was asked for, `list` for the list
- * @throws Error that names the option at fault
- */
-export function parseOptions (args: readonly string[]): ChaosOptions | 'list' | null {
-  const { values } = parseArgsOnce({
-    args: [...args],
-    options: {
-      fault: { type: 'string' },
-      list: { type: 'boolean', default: false },
-      cycles: { type: 'string' },
-      seconds: { type: 'string' },
-      rate: { type: 'string' },
-      rows: { type: 'string' },
-      readers: { type: 'string' },
-      seed: { type: 'string' },
-      break: { type: 'string' },
-      results: { type: 'string' },
-      'no-build': { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false }
-    }
-  })
-  if (values.help) return null
-  if (values.list) return 'list'
-  if (values.fault === undefined) throw new Error('--fault is missing; --list tells what there is')
-  const breaks = BREAKS.find((name) => name === values.break)
-  if (values.break !== undefined && breaks === undefined) throw new Error(`--break must be one of ${BREAKS.join(', ')}, not "${values.break}"`)
-  const isAll = values.fault === 'all'
+const COUNT_MAX = 2 ** 31
+const COUNT = { min: 1, max: COUNT_MAX, isWhole: true }
+
+/** `vital-gateway chaos`, with what it is to do. */
+export function createChaosCommand (run: (options: ChaosOptions | 'list') => Promise<void>): Command {
+  return new Command('chaos')
+    .description('Hurts a gateway of its own under load, and checks that everything acknowledged is stored.')
+    .option('--fault <names>', 'faults to run, in that order; all: every one, with few cycles each')
+    .option('--list', 'name and describe every fault')
+    .addOption(numberOption('--cycles <n>', 'how often a fault that is repeated comes', COUNT))
+    .addOption(numberOption('--seconds <s>', 'how long a fault that lasts lasts', { min: 1, max: COUNT_MAX }))
+    .addOption(numberOption('--rate <n>', 'readings a second', { min: 1, max: COUNT_MAX }))
+    .addOption(numberOption('--rows <n>', 'readings in the default partition of huge-default-partition', COUNT))
+    .addOption(numberOption('--readers <n>', 'readers of pages beside the devices of every fault', { ...COUNT, min: 0 }))
+    .addOption(numberOption('--seed <n>', 'decides every random choice; printed (default: drawn)', { ...COUNT, min: 0 }))
+    .addOption(new Option('--break <defect>', 'build a defect in that the checks must find; the run must fail').choices(BREAKS))
+    .option('--results <file>', 'append one JSON line there (default: scripts/chaos/results.jsonl, without --break); none: nowhere')
+    .option('--no-build', 'take the gateway in dist/ as it is')
+    .option('--keep', 'leave the directory of the run, with logs of the gateway, behind')
+    .addHelpText('after', NOTES)
+    .action(async (values: Values) => { await run(values.list === true ? 'list' : toOptions(values)) })
+}
+
+function toOptions ({ fault, cycles, seconds, rate, rows, readers, seed, break: breaks, results, build, keep = false }: Values): ChaosOptions {
+  if (fault === undefined) throw usageError('--fault is missing; --list names all')
+  const isAll = fault === 'all'
   return {
-    faults: isAll ? FAULTS : values.fault.split(',').map(findFault),
+    faults: isAll ? FAULTS : parseList('fault', fault, FAULTS.map(({ name }) => name)).map((name) => FAULTS.find((one) => one.name === name)!),
     isAll,
-    seed: parseNumber('seed', values.seed, 0, true) ?? Math.floor(Math.random() * 2 ** 31),
-    cycles: parseNumber('cycles', values.cycles, 1, true),
-    seconds: parseNumber('seconds', values.seconds, 1, false),
-    ratePerS: parseNumber('rate', values.rate, 1, false),
-    rows: parseNumber('rows', values.rows, 1, true),
-    readers: parseNumber('readers', values.readers, 0, true),
+    seed: seed ?? Math.floor(Math.random() * COUNT_MAX),
+    cycles,
+    seconds,
+    ratePerS: rate,
+    rows,
+    readers,
     breaks,
-    resultsFile: values.results === 'none' ? null : values.results ?? (breaks === undefined ? join(root, 'scripts', 'chaos', 'results.jsonl') : null),
-    isBuilding: !values['no-build'],
-    isKeeping: values.keep
+    resultsFile: results === 'none' ? null : results ?? (breaks === undefined ? join(root, 'scripts', 'chaos', 'results.jsonl') : null),
+    isBuilding: build,
+    isKeeping: keep
   }
-}
-
-function findFault (name: string): Fault {
-  const fault = FAULTS.find((one) => one.name === name)
-  if (fault === undefined) throw new Error(`there is no fault "${name}"; --list tells what there is`)
-  return fault
-}
-
-function parseNumber (name: string, text: string | undefined, min: number, isWhole: boolean): number | undefined {
-  if (text === undefined) return undefined
-  const value = Number(text)
-  if (!(value >= min) || value > 2 ** 31 || (isWhole && !Number.isInteger(value))) {
-    throw new Error(`--${name} must be a ${isWhole ? 'whole ' : ''}number of at least ${min}, not "${text}"`)
-  }
-  return value
 }

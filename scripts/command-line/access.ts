@@ -1,19 +1,24 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { OperatorError, type Print } from './command.ts'
+import type { Command } from 'commander'
+import { usageError } from './operator-error.ts'
 import { readSecretFile } from './private-file.ts'
+import type { Print } from './surroundings.ts'
 
-/** Options of every script that speaks to a gateway over HTTP, for `parseArgs`. */
-export const ACCESS_ARGUMENTS = {
-  'token-file': { type: 'string' },
-  ca: { type: 'string' }
-} as const
+/** What {@link addAccessOptions} yields. */
+export interface AccessValues {
+  readonly tokenFile?: string
+  readonly ca?: string
+}
 
-/** The part of `--help` that tells them. */
-export const ACCESS_HELP = `  --token-file FILE  holds a secret of npm run credentials, or an access token: never on the command line, where others see it
-  --ca FILE          certificates (PEM) to trust instead of the system's, for https://`
+/** Options of every command that speaks to a gateway over HTTP. Secrets come from files: a command line is read by everyone. */
+export function addAccessOptions (command: Command): Command {
+  return command
+    .option('--token-file <file>', 'holds a secret of vital-gateway credentials, or an access token')
+    .option('--ca <file>', 'certificates (PEM) to trust instead of the system\'s, for https://')
+}
 
-/** How a script proves who it is, and whom it believes. */
+/** The credential that a command presents, and the certificates that it trusts. */
 export interface Access {
   readonly token: string | null
   /** PEM; `null`: what the system trusts. */
@@ -21,13 +26,10 @@ export interface Access {
 }
 
 /** @throws `OPERATOR_USAGE` */
-export async function readAccess (
-  values: { readonly 'token-file'?: string | undefined, readonly ca?: string | undefined }, tell: Print
-): Promise<Access> {
-  const file = values['token-file']
+export async function readAccess ({ tokenFile, ca }: AccessValues, tell: Print): Promise<Access> {
   return {
-    token: file === undefined ? null : await readSecretFile('token-file', file, tell),
-    ca: values.ca === undefined ? null : readCa(values.ca)
+    token: tokenFile === undefined ? null : await readSecretFile('token-file', tokenFile, tell),
+    ca: ca === undefined ? null : readCa(ca)
   }
 }
 
@@ -37,22 +39,26 @@ export function readCa (file: string): Buffer {
   try {
     text = readFileSync(file)
   } catch (cause) {
-    throw new OperatorError('OPERATOR_USAGE', `--ca ${file} cannot be read: ${(cause as Error).message}`, { cause })
+    throw usageError(`--ca ${file} cannot be read: ${(cause as Error).message}`, { cause })
   }
-  // Node ignores what is no certificate, and would then trust nobody without a word about why.
-  if (!text.includes('-----BEGIN CERTIFICATE-----')) throw new OperatorError('OPERATOR_USAGE', `--ca ${file} holds no certificate (PEM)`)
+  // Node ignores anything but a certificate, and would then refuse every server without telling why.
+  if (!text.includes('-----BEGIN CERTIFICATE-----')) throw usageError(`--ca ${file} holds no certificate (PEM)`)
   return text
 }
 
 /** @returns without a slash at its end @throws `OPERATOR_USAGE` */
 export function toHttpUrl (text: string): string {
-  if (!/^https?:\/\/[^/]/.test(text) || !URL.canParse(text)) throw new OperatorError('OPERATOR_USAGE', '--url must look like http://host:port or https://host:port')
+  if (!/^https?:\/\/[^/]/.test(text) || !URL.canParse(text)) {
+    throw usageError('--url must look like http://host:port or https://host:port')
+  }
   const { username, password } = new URL(text)
-  if (username !== '' || password !== '') throw new OperatorError('OPERATOR_USAGE', '--url must hold no user and no password: others would see them. Use --token-file')
+  if (username !== '' || password !== '') {
+    throw usageError('--url must hold no user and no password: others would see them. Use --token-file')
+  }
   return text.replace(/\/+$/, '')
 }
 
-/** Says so when a secret would cross a network readable by all. */
+/** Warns of a secret that would cross a network unencrypted. */
 export function tellOfPlaintext (url: string, tell: Print): void {
   const { protocol, hostname } = new URL(url)
   const isPlain = ['http:', 'mqtt:', 'tcp:', 'ws:'].includes(protocol)

@@ -7,7 +7,7 @@ import { migrate } from '../../db/migrate.ts'
 import { StorageError } from '../../db/storage-error.ts'
 import { toSqlState } from '../../db/sqlstate.ts'
 import type { Config } from '../../src/config/config.ts'
-import { OperatorError } from './command.ts'
+import { OperatorError } from './operator-error.ts'
 
 const CONNECT_TIMEOUT_MS = 5000
 

@@ -2,7 +2,7 @@ import { request as requestPlain } from 'node:http'
 import { request as requestTls } from 'node:https'
 import type { ErrorAnswer } from '../../schemas/vital-data.ts'
 import type { Access } from './access.ts'
-import { OperatorError } from './command.ts'
+import { OperatorError } from './operator-error.ts'
 
 /** What a gateway, or whatever stands in its place, answered. */
 export interface Answer {

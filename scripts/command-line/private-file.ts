@@ -1,5 +1,5 @@
 import { type FileHandle, open, readFile, stat, unlink } from 'node:fs/promises'
-import { OperatorError } from './command.ts'
+import { OperatorError, usageError } from './operator-error.ts'
 
 /** The largest file that may hold one secret; a JWT is some KiB. */
 const SECRET_BYTES_MAX = 64 * 1024
@@ -45,15 +45,15 @@ export async function readSecretFile (option: string, path: string, tell: (text:
   let text: string
   try {
     const { mode, size } = await stat(path)
-    if (size > SECRET_BYTES_MAX) throw new OperatorError('OPERATOR_USAGE', `--${option} ${path} holds ${size} bytes: that is no secret`)
+    if (size > SECRET_BYTES_MAX) throw usageError(`--${option} ${path} holds ${size} bytes: that is no secret`)
     text = await readFile(path, 'utf8')
     if ((mode & 0o077) !== 0) tell(`${path} can be read by others on this machine: chmod 600 ${path}`)
   } catch (cause) {
     if (cause instanceof OperatorError) throw cause
-    throw new OperatorError('OPERATOR_USAGE', `--${option} ${path} cannot be read: ${(cause as Error).message}`, { cause })
+    throw usageError(`--${option} ${path} cannot be read: ${(cause as Error).message}`, { cause })
   }
   const secret = text.replace(/\r?\n$/, '')
-  if (secret === '' || /[\r\n]/.test(secret)) throw new OperatorError('OPERATOR_USAGE', `--${option} ${path} must hold one secret on one line`)
+  if (secret === '' || /[\r\n]/.test(secret)) throw usageError(`--${option} ${path} must hold one secret on one line`)
   return secret
 }
 
@@ -63,5 +63,5 @@ function toWriteError (path: string, cause: unknown): OperatorError {
 }
 
 function toExistsError (path: string): OperatorError {
-  return new OperatorError('OPERATOR_USAGE', `${path} exists already, and may hold secrets that are nowhere else: name another file with --out`)
+  return usageError(`${path} exists already, and may hold secrets that are nowhere else: name another file with --out`)
 }

@@ -1,21 +1,22 @@
 import { SingleBar } from 'cli-progress'
+import type { ProgressStream } from './surroundings.ts'
 
 const LINE_EVERY_MS = 5000
 
-/** How far something has come, for a person: a bar on a terminal, elsewhere a line every 5 s. */
+/** Progress of a long work: a bar on a terminal, elsewhere a line every 5 s. */
 export interface Progress {
   /** @param done - of the total */
   update (done: number): void
   stop (): void
 }
 
-/** @param options.label - what is done, such as `hashing passwords` */
+/** @param options.label - names the work, such as `hashing passwords` */
 export function createProgress ({ label, total, stream }: {
   readonly label: string
   readonly total: number
-  readonly stream: NodeJS.WriteStream
+  readonly stream: ProgressStream
 }): Progress {
-  if (!stream.isTTY) {
+  if (stream.isTTY !== true) {
     let toldAtMs = performance.now()
     return {
       update (done) {
@@ -34,7 +35,7 @@ export function createProgress ({ label, total, stream }: {
     hideCursor: true,
     linewrap: false,
     clearOnComplete: true,
-    stream
+    stream: stream as NodeJS.WriteStream
   })
   bar.start(total, 0)
   return { update: (done) => { bar.update(done) }, stop: () => { bar.stop() } }

@@ -2,7 +2,7 @@
  * Tables of a few columns in files that spreadsheets and scripts both read: CSV (RFC 4180, the first line names the
  * columns) and JSON lines (one object a line).
  */
-import { OperatorError } from './command.ts'
+import { usageError } from './operator-error.ts'
 import { toPrintable } from './printable.ts'
 
 /** One line of a file: its number, and the text of each column that is not empty. */
@@ -17,7 +17,7 @@ export interface FileRecord {
  */
 export function parseRecords (text: string, { file, columns }: { readonly file: string, readonly columns: readonly string[] }): FileRecord[] {
   const content = text.replace(/^\uFEFF/, '')
-  const fail = (line: number, why: string): never => { throw new OperatorError('OPERATOR_USAGE', `${file}, line ${line}: ${why}`) }
+  const fail = (line: number, why: string): never => { throw usageError(`${file}, line ${line}: ${why}`) }
   const records = content.trimStart().startsWith('{') ? parseJsonLines(content, fail) : parseCsv(content, columns, fail)
   for (const { line, values } of records) {
     for (const name of Object.keys(values)) if (!columns.includes(name)) fail(line, toUnknown(name, columns))

@@ -17,6 +17,9 @@ export interface Bounds {
   readonly isWhole?: boolean
 }
 
+/** Of `--limit` in lists. */
+export const LIST_LIMIT: Bounds = { min: 1, max: 100_000, isWhole: true }
+
 /** @throws `OPERATOR_USAGE` */
 export function parseNumber (name: string, text: string, { min, max = Infinity, isWhole = false }: Bounds): number {
   const value = text.trim() === '' ? NaN : Number(text)

@@ -1,4 +1,4 @@
-/** What the gateway is tried against. Versions are those of npm packages, pinned, so that a run can be repeated. */
+/** A version that the gateway is tried on. Versions are those of npm packages, pinned, so that a run can be repeated. */
 export interface Row {
   readonly name: string
   readonly kind: 'postgres' | 'pooler' | 'node'
@@ -35,8 +35,8 @@ export const TESTS: readonly string[] = [
 ]
 
 /**
- * Not through a pooler: they look at sessions, logs and settings of connections of one's own (`ALTER DATABASE … SET` reaches
- * those that a pooler holds after RECONNECT), and at pages from memory, which a gateway behind a pooler does without.
+ * Not through a pooler: they look at sessions, logs and settings of direct connections (`ALTER DATABASE … SET` reaches those of a
+ * pooler after RECONNECT), and at pages from memory, which a gateway behind a pooler does not have.
  */
 const DIRECT_TESTS: ReadonlySet<string> = new Set([
   'test/db/database.test.ts', 'test/db/retention.test.ts', 'test/ingest/journal/circuit.test.ts', 'test/reads/latest-order/read-your-write.test.ts'
@@ -44,14 +44,4 @@ const DIRECT_TESTS: ReadonlySet<string> = new Set([
 
 export function testsOf ({ kind }: Row): readonly string[] {
   return kind === 'pooler' ? TESTS.filter((path) => !DIRECT_TESTS.has(path)) : TESTS
-}
-
-/** @throws Error that names what is no row */
-export function selectRows (only: string | undefined): readonly Row[] {
-  if (only === undefined) return ROWS
-  return only.split(',').map((name) => {
-    const row = ROWS.find((each) => each.name === name)
-    if (row !== undefined) return row
-    throw new Error(`--only ${name}: there is no such row; known are ${ROWS.map((each) => each.name).join(', ')}`)
-  })
 }

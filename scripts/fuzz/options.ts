@@ -1,8 +1,9 @@
 import { join } from 'node:path'
+import { Command, Option } from 'commander'
+import { numberOption, parseList } from '../command-line/values.ts'
 import { root } from '../harness/compile.ts'
 import { type Bug, BUGS } from './planted-bugs.ts'
 import { type Target, TARGETS } from './sessions/session.ts'
-import { parseArgsOnce } from '../command-line/arguments.ts'
 
 export interface FuzzOptions {
   readonly seed: number
@@ -19,71 +20,56 @@ export interface FuzzOptions {
 const PACKETS_BY_DEFAULT = 1_000_000
 const DAY_S = 86_400
 
-export const USAGE = `npm run fuzz -- [--seed N] [--packets 1000000] [options]
+const NOTES = `
+Examples:
+  npm run fuzz -- --seed 7 --packets 1000000
+  npm run fuzz -- --target mqtt,ws --seconds 60
 
-Sends broken and hostile traffic to a gateway of its own, beside well-behaved clients. Exit status 1 when the gateway ends,
-leaks, stalls a good client or miscounts. scripts/fuzz/README.md tells what is sent and what is checked.
+scripts/fuzz/README.md tells what is sent and what is checked.
+Exit status: 0; 1 when the gateway ends, leaks, stalls a good client or miscounts; 2 for a wrong command line, or when
+the run broke off.`
 
-  --packets N       MQTT packets and HTTP requests to send (default ${PACKETS_BY_DEFAULT}; without end when --seconds is given)
-  --seconds S       end after so long, whatever was sent
-  --target NAMES    ${TARGETS.join(' | ')}, or several with commas (default: all)
-  --seed N          decides every byte, cut and order within a connection (default: drawn, and printed)
-  --from N          begin at session N, as a failure's report says
-  --rounds N        attacks with a rest between, at which memory and descriptors are looked at (default 10)
-  --break NAME      ${Object.keys(BUGS).join(' | ')}:
-                    plant a bug that the run must find
-  --results FILE    append one JSON line there (default scripts/fuzz/results.jsonl, without --break); none: nowhere
-  --keep            leave the run's directory, with the gateway's log, behind
-  --help
-`
+interface Values {
+  readonly packets?: number
+  readonly seconds?: number
+  readonly target: string
+  readonly seed?: number
+  readonly from: number
+  readonly rounds: number
+  readonly break?: Bug
+  readonly results?: string
+  readonly keep?: boolean
+}
 
-/**
- * @param args - without node and the script
- * @returns `null` when only the usage was asked for
- * @throws Error that names the option at fault
- */
-export function parseOptions (args: readonly string[]): FuzzOptions | null {
-  const { values } = parseArgsOnce({
-    args: [...args],
-    options: {
-      seed: { type: 'string' },
-      packets: { type: 'string' },
-      seconds: { type: 'string' },
-      target: { type: 'string' },
-      from: { type: 'string' },
-      rounds: { type: 'string' },
-      break: { type: 'string' },
-      results: { type: 'string' },
-      keep: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false }
-    }
-  })
-  if (values.help) return null
-  const bug = (Object.keys(BUGS) as Bug[]).find((name) => name === values.break)
-  if (values.break !== undefined && bug === undefined) throw new Error(`--break must be one of ${Object.keys(BUGS).join(', ')}, not "${values.break}"`)
-  const seconds = parseNumber('seconds', values.seconds, 1)
+const COUNT = { min: 1, max: 2 ** 40, isWhole: true }
+
+/** `vital-gateway fuzz`, with what it is to do. */
+export function createFuzzCommand (run: (options: FuzzOptions) => Promise<void>): Command {
+  return new Command('fuzz')
+    .description('Sends broken and hostile traffic to a gateway of its own, beside well-behaved clients.')
+    .addOption(numberOption('--packets <n>', `MQTT packets and HTTP requests to send (default: ${PACKETS_BY_DEFAULT}; without end when --seconds is given)`, COUNT))
+    .addOption(numberOption('--seconds <s>', 'end after so long, whatever was sent', COUNT))
+    .option('--target <names>', `of ${TARGETS.join(', ')}, separated by commas`, 'all')
+    .addOption(numberOption('--seed <n>', 'decides every byte, cut and order within a connection; printed (default: drawn)', { ...COUNT, min: 0 }))
+    .addOption(numberOption('--from <n>', 'begin at session N, as the report of a failure says', { ...COUNT, min: 0 }).default(0))
+    .addOption(numberOption('--rounds <n>', 'attacks with a rest between, at which memory and descriptors are read', COUNT).default(10))
+    .addOption(new Option('--break <bug>', 'plant a bug that the run must find').choices(Object.keys(BUGS)))
+    .option('--results <file>', 'append one JSON line there (default: scripts/fuzz/results.jsonl, without --break); none: nowhere')
+    .option('--keep', 'leave the directory of the run, with the log of the gateway, behind')
+    .addHelpText('after', NOTES)
+    .action(async (values: Values) => { await run(toOptions(values)) })
+}
+
+function toOptions ({ packets, seconds, target, seed, from, rounds, break: bug, results, keep = false }: Values): FuzzOptions {
   return {
-    seed: parseNumber('seed', values.seed, 0) ?? Math.floor(Math.random() * 2 ** 31),
-    targets: values.target === undefined || values.target === 'all' ? TARGETS : values.target.split(',').map(parseTarget),
-    packets: parseNumber('packets', values.packets, 1) ?? (seconds === undefined ? PACKETS_BY_DEFAULT : Infinity),
+    seed: seed ?? Math.floor(Math.random() * 2 ** 31),
+    targets: target === 'all' ? TARGETS : parseList('target', target, TARGETS),
+    packets: packets ?? (seconds === undefined ? PACKETS_BY_DEFAULT : Infinity),
     seconds: seconds ?? DAY_S,
-    from: parseNumber('from', values.from, 0) ?? 0,
-    rounds: parseNumber('rounds', values.rounds, 1) ?? 10,
+    from,
+    rounds,
     bug,
-    resultsFile: values.results === 'none' ? null : values.results ?? (bug === undefined ? join(root, 'scripts', 'fuzz', 'results.jsonl') : null),
-    isKeeping: values.keep
+    resultsFile: results === 'none' ? null : results ?? (bug === undefined ? join(root, 'scripts', 'fuzz', 'results.jsonl') : null),
+    isKeeping: keep
   }
-}
-
-function parseTarget (name: string): Target {
-  const target = TARGETS.find((one) => one === name)
-  if (target === undefined) throw new Error(`--target must be of ${TARGETS.join(', ')}, not "${name}"`)
-  return target
-}
-
-function parseNumber (name: string, text: string | undefined, min: number): number | undefined {
-  if (text === undefined) return undefined
-  const value = Number(text)
-  if (!Number.isInteger(value) || value < min || value > 2 ** 40) throw new Error(`--${name} must be a whole number of at least ${min}, not "${text}"`)
-  return value
 }

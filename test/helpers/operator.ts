@@ -2,19 +2,17 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import type { OperatorOptions } from '../../scripts/command-line/command.ts'
-import { OperatorError } from '../../scripts/command-line/operator-error.ts'
-import { toOperatorConfig } from '../../scripts/command-line/surroundings.ts'
+import { runCommandLine } from './command-line.ts'
 import { connectClient, startGateway } from './gateway.ts'
 import { createTestDatabase, createTestDir } from './postgres.ts'
 
-const ROOT = join(import.meta.dirname, '../..')
+const PROGRAM = join(import.meta.dirname, '../../scripts/vital-gateway.ts')
 
-/** Runs an operator's script to its end as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`. */
+/** Runs a command as a process of its own, as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`. */
 export async function runOperatorScript (
-  t: Test, script: 'dead-letters' | 'audit' | 'backup' | 'compat' | 'credentials' | 'erase' | 'restore' | 'sbom', args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
+  t: Test, command: string, args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
 ) {
-  const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, ...script === 'sbom' ? [join(ROOT, 'scripts/vital-gateway.ts'), script] : [join(ROOT, 'scripts', `${script}.ts`)], ...args], {
+  const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, PROGRAM, command, ...args], {
     cwd, env: { PATH: process.env['PATH'], ...variables }, stdio: ['ignore', 'pipe', 'pipe']
   })
   t.teardown(() => { child.kill('SIGKILL') })
@@ -27,31 +25,16 @@ export async function runOperatorScript (
 }
 
 /** The same in this process, for a process costs two seconds. */
-export async function runOperated (
-  script: (options: OperatorOptions) => Promise<number>, args: readonly string[], variables: Readonly<Record<string, string>>
-) {
-  let stdout = ''
-  let stderr = ''
-  try {
-    const status = await script({
-      args,
-      readConfig: () => toOperatorConfig(() => variables),
-      print: (text) => { stdout += `${text}\n` },
-      tell: (text) => { stderr += `${text}\n` }
-    })
-    return { status, stdout, stderr }
-  } catch (error) {
-    if (!(error instanceof OperatorError)) throw error
-    return { status: error.code === 'OPERATOR_USAGE' ? 2 : 1, stdout, stderr: stderr + error.message }
-  }
+export async function runOperated (command: string, args: readonly string[], variables: Readonly<Record<string, string>>) {
+  return await runCommandLine([command, ...args], variables)
 }
 
-/** A gateway with a database of its own, and a script run beside it with its configuration. */
-export async function startOperated (t: Test, script: (options: OperatorOptions) => Promise<number>, variables: Record<string, string> = {}) {
+/** A gateway with a database of its own, and a command run beside it with its configuration. */
+export async function startOperated (t: Test, command: string, variables: Record<string, string> = {}) {
   const { connectionString, query } = await createTestDatabase(t)
   const dir = await createTestDir(t)
   const gateway = await startGateway(t, { DATABASE_URL: connectionString, VITAL_DATA_DIR: dir, ...variables })
-  const run = (...args: string[]) => runOperated(script, args, { DATABASE_URL: connectionString, VITAL_HTTP_PORT: String(gateway.httpPort) })
+  const run = (...args: string[]) => runOperated(command, args, { DATABASE_URL: connectionString, VITAL_HTTP_PORT: String(gateway.httpPort) })
   let client: Awaited<ReturnType<typeof connectClient>> | undefined
   const publish = async (topic: string, payload: string | Buffer) => {
     client ??= await connectClient(t, gateway.mqttPort, { clientId: 'bed-7' })

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import mqttPacket, { type Packet } from 'mqtt-packet'
@@ -9,31 +8,32 @@ import { SessionRandom } from '../../scripts/fuzz/sessions/session-random.ts'
 import { checkGoodClient, checkGrowth, checkLog } from '../../scripts/fuzz/checks/checks.ts'
 import type { Checkpoint } from '../../scripts/fuzz/checks/gateway-state.ts'
 import { frame, mutate } from '../../scripts/fuzz/sessions/mutate.ts'
-import { type FuzzOptions, parseOptions } from '../../scripts/fuzz/options.ts'
+import { createFuzzCommand, type FuzzOptions } from '../../scripts/fuzz/options.ts'
 import { BUGS } from '../../scripts/fuzz/planted-bugs.ts'
 import { copyProgram, plantBug } from '../../scripts/fuzz/program.ts'
 import { formatOutcome } from '../../scripts/fuzz/report/report.ts'
 import { type FuzzOutcome, runFuzz } from '../../scripts/fuzz/run.ts'
 import { type Session, type Target, TARGETS } from '../../scripts/fuzz/sessions/session.ts'
+import { parseCommand, runCommandLine } from '../helpers/command-line.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
 t.test('options', async (t) => {
-  t.equal(parseOptions(['--help']), null)
-  t.match(parseOptions([]), { packets: 1_000_000, targets: TARGETS, from: 0, resultsFile: /results\.jsonl$/ })
-  t.match(parseOptions(['--seed', '7', '--seconds', '3', '--target', 'mqtt,http', '--results', 'none']),
+  const parse = (...args: string[]) => parseCommand(createFuzzCommand, args)
+  t.equal(await parse('--help'), null)
+  t.match(await parse(), { packets: 1_000_000, targets: TARGETS, from: 0, rounds: 10, resultsFile: /results\.jsonl$/ })
+  t.match(await parse('--seed', '7', '--seconds', '3', '--target', 'mqtt,http', '--results', 'none'),
     { seed: 7, seconds: 3, packets: Infinity, targets: ['mqtt', 'http'], resultsFile: null })
-  t.match(parseOptions(['--break', 'stall']), { bug: 'stall', resultsFile: null }, 'a run that must fail leaves no record')
+  t.match(await parse('--break', 'stall'), { bug: 'stall', resultsFile: null }, 'a run that must fail leaves no record')
   for (const args of [['--seed', 'x'], ['--packets', '0'], ['--target', 'udp'], ['--break', 'x'], ['--what']]) {
-    t.throws(() => parseOptions(args), args.join(' '))
+    await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
 })
 
-t.test('the script', async (t) => {
-  const run = (...args: string[]) => spawnSync(process.execPath, ['--import=tsx', join(ROOT, 'scripts/fuzz/fuzz.ts'), ...args], { encoding: 'utf8' })
-  t.match(run('--help'), { status: 0, stdout: /--seed N/ })
-  t.match(run('--break', 'nothing'), { status: 2, stderr: /deep-json/ })
+t.test('the command', async (t) => {
+  t.match(await runCommandLine(['fuzz', '--help']), { status: 0, stdout: /--seed <n>/ })
+  t.match(await runCommandLine(['fuzz', '--break', 'nothing']), { status: 2, stderr: /deep-json/ })
 })
 
 t.test('a session is decided by seed, targets and number', async (t) => {
@@ -117,7 +117,7 @@ t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
   }
 
   const seed = Date.now() % 1_000_000
-  const options = { ...parseOptions(['--seconds', '2']) as FuzzOptions, seed }
+  const options = { ...await parseCommand(createFuzzCommand, ['--seconds', '2']) as FuzzOptions, seed }
   const outcome = await fuzz('slice', { seed, seconds: 2 })
   const report = formatOutcome(options, outcome)
   t.strictSame(outcome.violations, [], report)

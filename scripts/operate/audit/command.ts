@@ -1,45 +1,46 @@
-import type { Command } from 'commander'
-import { createPassThrough } from '../../command-line/pass-through.ts'
-import type { CommandSurroundings } from '../../command-line/surroundings.ts'
+import { Command } from 'commander'
 import { countReceived } from '../../../db/queries/count-received.ts'
-import { ACCESS_ARGUMENTS, ACCESS_HELP, readAccess, tellOfPlaintext, toHttpUrl } from '../../command-line/access.ts'
-import { OperatorError, type OperatorOptions, parseArguments } from '../../command-line/command.ts'
+import { type AccessValues, addAccessOptions, readAccess, tellOfPlaintext, toHttpUrl } from '../../command-line/access.ts'
 import { toMetricsUrl, withDatabase } from '../../command-line/database.ts'
+import { RepeatableOption } from '../../command-line/equip.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
 import { toPrintableJson, toTable } from '../../command-line/printable.ts'
+import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import { compare } from './compare.ts'
 import { scrape, type Scrape } from './scrape.ts'
 
 /** All of `readings` is read. */
 const STATEMENT_TIMEOUT_MS = 3_600_000
 
-const AUDIT_HELP = `Compares what a running gateway counted since its start with what lies in PostgreSQL, and explains each difference.
+const NOTES = `
+Examples:
+  vital-gateway audit
+  vital-gateway audit --url http://127.0.0.1:3000 --url http://127.0.0.1:3001
 
-  npm run audit
-  npm run audit -- --url http://127.0.0.1:3000 --url http://127.0.0.1:3001
+Traffic may go on meanwhile. All of readings is read: on a large database this takes minutes and disk bandwidth.
+PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
+Exit status: 0 when all is balanced or explained; 1 when a difference is not, or something could not be reached;
+2 for a wrong command line.`
 
-  --url URL          the gateway; one --url for each that writes to the database (http://127.0.0.1:3000, or what VITAL_ADMIN_PORT,
-                     VITAL_HOST and VITAL_HTTP_PORT say)
-${ACCESS_HELP}
-  --json             for a program
+interface Values extends AccessValues {
+  readonly url?: readonly string[]
+  readonly json?: boolean
+}
 
-  Traffic may go on meanwhile. All of readings is read: on a large database this takes minutes and disk bandwidth.
-  PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
-  Exit status: 0 when all is balanced or explained; 1 when a difference is not, or something could not be reached; 2 for wrong usage.`
+/** `vital-gateway audit`. */
+export function createCommand (surroundings: CommandSurroundings): Command {
+  const command = new Command('audit')
+    .description('Compares what a running gateway counted since its start with what lies in PostgreSQL, and explains each difference.')
+    .addOption(new RepeatableOption('--url <url>', 'the gateway; one --url for each that writes to the database ' +
+      '(default: of VITAL_ADMIN_PORT, VITAL_HOST and VITAL_HTTP_PORT)'))
+  return addAccessOptions(command)
+    .option('--json', 'for a program')
+    .addHelpText('after', NOTES)
+    .action(async (values: Values) => { surroundings.finish(await audit(values, surroundings)) })
+}
 
-/**
- * What `npm run audit` does.
- * @returns the exit status: 1 when a difference has no explanation
- * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
- */
-export async function runAudit ({ args, readConfig, print, tell }: OperatorOptions): Promise<number> {
-  const { values } = parseArguments({
-    args: [...args],
-    options: { url: { type: 'string', multiple: true }, ...ACCESS_ARGUMENTS, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } }
-  })
-  if (values.help === true) {
-    print(AUDIT_HELP)
-    return 0
-  }
+/** @returns the exit status: 1 when a difference has no explanation */
+async function audit (values: Values, { readConfig, print, tell }: CommandSurroundings): Promise<number> {
   const config = readConfig()
   const urls = [...new Set((values.url ?? [toMetricsUrl(config)]).map(toHttpUrl))]
   const access = await readAccess(values, tell)
@@ -69,8 +70,4 @@ function toHeader (scrapes: readonly Scrape[], since: number): string[] {
 
 function toVerdict (wrong: number): string {
   return wrong === 0 ? 'balanced' : `${wrong} without an explanation`
-}
-
-export function createCommand (surroundings: CommandSurroundings): Command {
-  return createPassThrough('audit', surroundings, runAudit)
 }

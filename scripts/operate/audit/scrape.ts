@@ -1,5 +1,5 @@
 import type { Access } from '../../command-line/access.ts'
-import { OperatorError } from '../../command-line/command.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
 import { createGatewayClient, toFailure } from '../../command-line/gateway-client.ts'
 import { sumMetric } from '../../command-line/prometheus-text.ts'
 

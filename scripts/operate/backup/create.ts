@@ -41,7 +41,8 @@ import { lockDirectory } from '../../../src/ingest/journal/spool/directory-lock.
 import { CURSOR_NAME, parseSegmentName } from '../../../src/ingest/journal/spool/format.ts'
 import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
 import { ERASURES_FILE, readErasures } from '../../../src/operations/erasure-journal.ts'
-import { OperatorError, type Print } from '../../command-line/command.ts'
+import { OperatorError, usageError } from '../../command-line/operator-error.ts'
+import type { Print, ProgressStream } from '../../command-line/surroundings.ts'
 import { type CopiedFile, Copier, emptyLocked, syncDirectory } from './copy.ts'
 import { formatManifest, MANIFEST_FILE, type Manifest } from './manifest.ts'
 import { withServer } from './server.ts'
@@ -57,6 +58,7 @@ export interface BackupOptions {
   readonly config: Config
   readonly to: string
   readonly tell: Print
+  readonly progress: ProgressStream
   readonly signal: AbortSignal
   /** Called before each store is read, for a test that makes the instants between them long. */
   readonly onStep?: (step: 'spool' | 'end') => Promise<void>
@@ -76,12 +78,10 @@ export async function createBackup (options: BackupOptions): Promise<Omit<Manife
       'use for your own.')
   }
   if (!relative(config.dataDir, to).startsWith('..')) {
-    throw new OperatorError('OPERATOR_USAGE',
-      `${to} lies in the data directory, and would be lost with it: name another place`)
+    throw usageError(`${to} lies in the data directory, and would be lost with it: name another place`)
   }
   if (await access(to).then(() => true, () => false)) {
-    throw new OperatorError('OPERATOR_USAGE',
-      `${to} exists already: name a new directory`)
+    throw usageError(`${to} exists already: name a new directory`)
   }
   return await withServer({ config, tell }, async (connectionString) => {
     const { partial, unlock } = await takePartial(to)
@@ -127,13 +127,13 @@ function toFailure (cause: unknown, signal: AbortSignal): unknown {
 }
 
 async function fill (
-  partial: string, connectionString: string, { config, signal, onStep }: BackupOptions
+  partial: string, connectionString: string, { config, signal, progress: stream, onStep }: BackupOptions
 ): Promise<Omit<Manifest, 'format'>> {
   const clusterDir = join(config.dataDir, 'postgres')
   const listed = await listClusterFiles(clusterDir)
   const totalBytes = await measure(clusterDir, listed.files) + await measureSpool(config.dataDir)
   await assertSpace(partial, totalBytes + LOG_RESERVE_BYTES)
-  const progress = createByteProgress('backup', totalBytes)
+  const progress = createByteProgress('backup', totalBytes, stream)
   const copier = new Copier({ signal, onBytes: progress.add })
   const begunAt = new Date().toISOString()
   // Before the log is held: on a large database this takes minutes.

@@ -6,7 +6,8 @@ import { adoptFiles } from '../../../db/embedded/restored-cluster.ts'
 import { StorageError } from '../../../db/storage-error.ts'
 import { realDisk } from '../../../src/ingest/journal/spool/disk.ts'
 import { openSpool } from '../../../src/ingest/journal/spool/spool.ts'
-import { OperatorError } from '../../command-line/command.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
+import type { ProgressStream } from '../../command-line/surroundings.ts'
 import { createByteProgress } from './byte-progress.ts'
 import { Copier } from './copy.ts'
 import { type Manifest, toBytes } from './manifest.ts'
@@ -32,13 +33,14 @@ export interface Recovered {
  * @param dataDir - an empty directory
  * @throws `OPERATOR_FAILED` when a file is missing or differs, or PostgreSQL cannot use them here
  */
-export async function layOut ({ from, manifest, dataDir, signal }: {
+export async function layOut ({ from, manifest, dataDir, progress: stream, signal }: {
   readonly from: string
   readonly manifest: Manifest
   readonly dataDir: string
+  readonly progress: ProgressStream
   readonly signal: AbortSignal
 }): Promise<void> {
-  const progress = createByteProgress('restore', toBytes(manifest))
+  const progress = createByteProgress('restore', toBytes(manifest), stream)
   const copier = new Copier({ signal, onBytes: progress.add })
   try {
     for (const path of manifest.directories) await copier.makeDirectory(dataDir, assertInside(path))

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { RowCounts } from '../../../db/embedded/base-backup.ts'
-import { OperatorError } from '../../command-line/command.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
 import type { CopiedFile } from './copy.ts'
 
 /** Written last: a directory without it is no backup. */

@@ -3,10 +3,11 @@ import { join, resolve } from 'node:path'
 import type { Config } from '../../../src/config/config.ts'
 import { lockDirectory } from '../../../src/ingest/journal/spool/directory-lock.ts'
 import { ERASURES_FILE, readErasures, splitLines, toErasuresSince } from '../../../src/operations/erasure-journal.ts'
-import type { Erased } from '../erase/command.ts'
+import type { Erased } from '../erase/erased.ts'
 import { eraseDevicesStopped } from '../erase/stopped.ts'
 import { toActor } from '../../command-line/actor.ts'
-import { OperatorError, type Print } from '../../command-line/command.ts'
+import { OperatorError, usageError } from '../../command-line/operator-error.ts'
+import type { Print, ProgressStream } from '../../command-line/surroundings.ts'
 import { writePrivateFile } from '../../command-line/private-file.ts'
 import { emptyLocked, syncDirectory } from './copy.ts'
 import { layOut, recover, type Recovered } from './lay-out.ts'
@@ -25,6 +26,7 @@ export interface RestoreOptions {
   /** Records of erasures beside the one that may lie in `to`; `null`: the person says that there is none. */
   readonly erasures: readonly string[] | null
   readonly tell: Print
+  readonly progress: ProgressStream
   readonly signal: AbortSignal
 }
 
@@ -41,7 +43,7 @@ export interface Restored extends Recovered {
  * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
  */
 export async function restoreBackup (options: RestoreOptions): Promise<Restored> {
-  const { config, tell, signal } = options
+  const { config, tell, progress, signal } = options
   const from = resolve(options.from)
   const to = resolve(options.to)
   const manifest = await readManifest(from)
@@ -58,12 +60,12 @@ export async function restoreBackup (options: RestoreOptions): Promise<Restored>
   })
   try {
     await emptyLocked(partial)
-    await layOut({ from, manifest, dataDir: partial, signal })
+    await layOut({ from, manifest, dataDir: partial, progress, signal })
     await rm(join(partial, ERASURES_FILE), { force: true })
     await writePrivateFile(join(partial, ERASURES_FILE), journal.map((line) => `${line}\n`).join(''))
     tell('PostgreSQL recovers from the log in the backup, and counts')
     const recovered = await recover(partial, manifest)
-    const erased = await eraseAgain({ ...config, databaseUrl: null, dataDir: partial }, devices, tell)
+    const erased = await eraseAgain({ ...config, databaseUrl: null, dataDir: partial }, devices, tell, progress)
     await move(partial, to)
     return { ...recovered, manifest, to, erased }
   } finally {
@@ -76,12 +78,11 @@ export async function restoreBackup (options: RestoreOptions): Promise<Restored>
 async function assertFree (to: string): Promise<void> {
   const names = await readdir(to).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return []
-    throw new OperatorError('OPERATOR_USAGE', `${to} cannot be used: ${cause.message}`, { cause })
+    throw usageError(`${to} cannot be used: ${cause.message}`, { cause })
   })
   const others = names.filter((name) => name !== ERASURES_FILE && name !== PARTIAL)
   if (others.length === 0) return
-  throw new OperatorError('OPERATOR_USAGE',
-    `${to} is not empty (${others.slice(0, 3).join(', ')}): stop the gateway, move the directory away, and ` +
+  throw usageError(`${to} is not empty (${others.slice(0, 3).join(', ')}): stop the gateway, move the directory away, and ` +
     'keep it until the restored one runs')
 }
 
@@ -91,8 +92,7 @@ async function readJournals ({ erasures, tell }: RestoreOptions, from: string, t
   const own = join(to, ERASURES_FILE)
   const paths = [...erasures ?? [], ...await access(own).then(() => [own], () => [])]
   if (paths.length === 0 && erasures !== null) {
-    throw new OperatorError('OPERATOR_USAGE',
-      `say what was erased since the backup: --erasures FILE with the ${ERASURES_FILE} of the old data directory, ` +
+    throw usageError(`say what was erased since the backup: --erasures FILE with the ${ERASURES_FILE} of the old data directory, ` +
       'or your copy of it. Without it erased devices come back: --no-erasures says that this is wanted, or that ' +
       'nothing was erased')
   }
@@ -101,7 +101,7 @@ async function readJournals ({ erasures, tell }: RestoreOptions, from: string, t
   const known = new Set(before)
   for (const path of paths) {
     const lines = await readFile(path, 'utf8').then(splitLines, (cause: Error) => {
-      throw new OperatorError('OPERATOR_USAGE', `--erasures ${path} cannot be read: ${cause.message}`, { cause })
+      throw usageError(`--erasures ${path} cannot be read: ${cause.message}`, { cause })
     })
     const since = toErasuresSince(before, lines)
     if (!since.isSameJournal) {
@@ -118,11 +118,13 @@ async function readJournals ({ erasures, tell }: RestoreOptions, from: string, t
   return { devices: [...devices], journal }
 }
 
-async function eraseAgain (config: Config, devices: readonly string[], tell: Print): Promise<Restored['erased']> {
+async function eraseAgain (
+  config: Config, devices: readonly string[], tell: Print, progress: ProgressStream
+): Promise<Restored['erased']> {
   if (devices.length === 0) return []
   const subject = devices.length === 1 ? 'device was' : 'devices were'
   tell(`${devices.length} ${subject} erased since the backup: erasing again`)
-  const erased = await eraseDevicesStopped({ config, devices, actor: toActor(), tell: () => {} })
+  const erased = await eraseDevicesStopped({ config, devices, actor: toActor(), tell: () => {}, progress })
   if (erased === null) throw new OperatorError('OPERATOR_FAILED', `a gateway was started on ${config.dataDir}`)
   return erased.map((each, index) => ({ ...each, device: devices[index]! }))
 }

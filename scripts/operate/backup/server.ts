@@ -6,7 +6,8 @@ import { StorageError } from '../../../db/storage-error.ts'
 import type { Config } from '../../../src/config/config.ts'
 import { lockDirectory } from '../../../src/ingest/journal/spool/directory-lock.ts'
 import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
-import { OperatorError, type Print } from '../../command-line/command.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
+import type { Print } from '../../command-line/surroundings.ts'
 
 /** The script tells what goes wrong itself. */
 const logger = pino({ level: 'silent' })

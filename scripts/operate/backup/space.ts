@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises'
-import { OperatorError } from '../../command-line/command.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
 
 const MIB = 1024 * 1024
 

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { OperatorError } from '../../command-line/command.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
+import type { ProgressStream } from '../../command-line/surroundings.ts'
 import { createByteProgress } from './byte-progress.ts'
 import { hashFile } from './copy.ts'
 import { layOut, recover, type Recovered } from './lay-out.ts'
@@ -11,9 +12,9 @@ import { assertSpace } from './space.ts'
  * Reads a backup whole, and compares it with its manifest.
  * @throws `OPERATOR_FAILED`, naming every file that is missing or differs
  */
-export async function verifyFiles (directory: string): Promise<Manifest> {
+export async function verifyFiles (directory: string, stream: ProgressStream): Promise<Manifest> {
   const manifest = await readManifest(directory)
-  const progress = createByteProgress('verify', toBytes(manifest))
+  const progress = createByteProgress('verify', toBytes(manifest), stream)
   const faults: string[] = []
   try {
     for (const { path, bytes, sha256 } of manifest.files) {
@@ -36,12 +37,17 @@ export async function verifyFiles (directory: string): Promise<Manifest> {
  * Restores a backup into a directory beside it, which is removed again, and counts what is in it.
  * @throws `OPERATOR_FAILED`
  */
-export async function checkRestore (directory: string, manifest: Manifest, signal: AbortSignal): Promise<Recovered> {
+export async function checkRestore ({ directory, manifest, progress, signal }: {
+  readonly directory: string
+  readonly manifest: Manifest
+  readonly progress: ProgressStream
+  readonly signal: AbortSignal
+}): Promise<Recovered> {
   const from = resolve(directory)
   await assertSpace(dirname(from), toBytes(manifest))
   const dataDir = await mkdtemp(join(dirname(from), `${basename(from)}.check-`))
   try {
-    await layOut({ from, manifest, dataDir, signal })
+    await layOut({ from, manifest, dataDir, progress, signal })
     return await recover(dataDir, manifest)
   } finally {
     await rm(dataDir, { recursive: true, force: true })

@@ -1,6 +1,4 @@
 import type { Command } from 'commander'
-import { createPassThrough } from '../../command-line/pass-through.ts'
-import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import type { Kysely } from 'kysely'
 import { appendAuditLog } from '../../../db/queries/append-audit-log.ts'
 import { findPrincipals } from '../../../db/queries/find-principals.ts'
@@ -15,13 +13,17 @@ import type { Tables } from '../../../db/tables.ts'
 import type { Role } from '../../../schemas/principal.ts'
 import { digestOf, generateSecret, toDigestBytes } from '../../../src/security/secrets.ts'
 import { toActor } from '../../command-line/actor.ts'
-import { OperatorError, type OperatorOptions, type Print } from '../../command-line/command.ts'
 import { withDatabase } from '../../command-line/database.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
 import { toPrintable, toPrintableJson } from '../../command-line/printable.ts'
 import { formatRecords } from '../../command-line/records.ts'
+import type { CommandSurroundings, Print, ProgressStream } from '../../command-line/surroundings.ts'
 import { importPrincipals } from './import.ts'
+import {
+  type AddOptions, createCredentialsCommand, type ImportOptions, type ListOptions, type LogOptions, type RestoreOptions, type RevokeOptions,
+  type RotateOptions
+} from './options.ts'
 import { revoke, toMissingText } from './revoke.ts'
-import { CREDENTIALS_HELP, type CredentialsCommand, parseCredentialsOptions } from './options.ts'
 import { EXPORT_COLUMNS, type ShownPrincipal, toActLines, toExportRow, toPrincipalLines, toShown } from './show.ts'
 
 const STATEMENT_TIMEOUT_MS = 60_000
@@ -32,38 +34,29 @@ interface Context {
   readonly kysely: Kysely<Tables>
   readonly print: Print
   readonly tell: Print
+  readonly progress: ProgressStream
 }
 
-type CommandOf<Verb extends CredentialsCommand['verb']> = Extract<CredentialsCommand, { verb: Verb }>
-
-/**
- * What `npm run credentials` does.
- * @returns the exit status
- * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
- */
-export async function runCredentials ({ args, readConfig, print, tell }: OperatorOptions): Promise<number> {
-  const command = parseCredentialsOptions(args, Date.now())
-  if (command === null) {
-    print(CREDENTIALS_HELP)
-    return 0
+/** `vital-gateway credentials`. */
+export function createCommand ({ print, tell, progress, readConfig, finish }: CommandSurroundings): Command {
+  const toVerb = <T>(work: (context: Context, options: T) => Promise<number>, isPreparing = false) => async (options: T) => {
+    const database = { config: readConfig(), name: 'credentials', statementTimeoutMs: STATEMENT_TIMEOUT_MS, isPreparing }
+    finish(await withDatabase(database, ({ kysely }) => work({ kysely, print, tell, progress }, options)))
   }
-  const isPreparing = command.verb === 'add' || command.verb === 'import'
-  return await withDatabase({ config: readConfig(), name: 'credentials', statementTimeoutMs: STATEMENT_TIMEOUT_MS, isPreparing }, async ({ kysely }) => {
-    const context = { kysely, print, tell }
-    switch (command.verb) {
-      case 'add': return await add(context, command)
-      case 'rotate': return await rotate(context, command)
-      case 'restore': return await restore(context, command)
-      case 'revoke': return await revoke({ ...context, actor: toActor(), ...command })
-      case 'import': return await importFile(context, command)
-      case 'list': return await list(context, command)
-      case 'export': return await exportAll(context, command)
-      case 'log': return await log(context, command)
-    }
+  return createCredentialsCommand({
+    // These make the tables where there are none, so that a gateway need not stand open before its first credential.
+    add: toVerb(add, true),
+    importFile: toVerb(importFile, true),
+    list: toVerb(list),
+    rotate: toVerb(rotate),
+    restore: toVerb(restore),
+    revoke: toVerb((context, options: RevokeOptions) => revoke({ ...context, actor: toActor(), ...options })),
+    exportAll: toVerb(exportAll),
+    log: toVerb(log)
   })
 }
 
-async function add ({ kysely, print, tell }: Context, { id, role }: CommandOf<'add'>): Promise<number> {
+async function add ({ kysely, print, tell }: Context, { id, role }: AddOptions): Promise<number> {
   const { isEmpty } = await readPrincipalState(kysely)
   const secret = generateSecret()
   await kysely.transaction().execute(async (transaction) => {
@@ -74,13 +67,13 @@ async function add ({ kysely, print, tell }: Context, { id, role }: CommandOf<'a
     }
     await appendAuditLog(transaction, { actor: toActor(), act: 'credentials.add', target: id, details: { role } })
   })
-  tell(`added ${toPrintable(id)} as ${role}; its secret is on stdout, and nowhere else`)
+  tell(`added ${toPrintable(id)} as ${role}; its secret is on stdout and is shown once`)
   if (isEmpty) tellFirst(tell)
   print(secret)
   return 0
 }
 
-async function rotate ({ kysely, print, tell }: Context, { id, overlapS }: CommandOf<'rotate'>): Promise<number> {
+async function rotate ({ kysely, print, tell }: Context, { id, overlapS }: RotateOptions): Promise<number> {
   const secret = generateSecret()
   await kysely.transaction().execute(async (transaction) => {
     if (!await rotateSecret(transaction, { id, secretSha256: toStored(secret), graceS: overlapS })) throw await toMissing(transaction, id)
@@ -91,7 +84,7 @@ async function rotate ({ kysely, print, tell }: Context, { id, overlapS }: Comma
   return 0
 }
 
-async function restore ({ kysely, print, tell }: Context, { id }: CommandOf<'restore'>): Promise<number> {
+async function restore ({ kysely, print, tell }: Context, { id }: RestoreOptions): Promise<number> {
   const secret = generateSecret()
   await kysely.transaction().execute(async (transaction) => {
     if (!await restorePrincipal(transaction, { id, secretSha256: toStored(secret) })) {
@@ -100,20 +93,20 @@ async function restore ({ kysely, print, tell }: Context, { id }: CommandOf<'res
     }
     await appendAuditLog(transaction, { actor: toActor(), act: 'credentials.restore', target: id })
   })
-  tell(`${toPrintable(id)} is let in again, with a new secret, on stdout`)
+  tell(`${toPrintable(id)} is accepted again, with a new secret, on stdout`)
   print(secret)
   return 0
 }
 
-async function importFile ({ kysely, tell }: Context, { file, out, isSkipping }: CommandOf<'import'>): Promise<number> {
+async function importFile ({ kysely, tell, progress }: Context, { file, out, isSkipping }: ImportOptions): Promise<number> {
   const { isEmpty } = await readPrincipalState(kysely)
-  const { added, existing } = await importPrincipals({ kysely, file, out, isSkipping, actor: toActor(), tell })
+  const { added, existing } = await importPrincipals({ kysely, file, out, isSkipping, actor: toActor(), tell, progress })
   tell(`imported ${added}${existing > 0 ? `; ${existing} existed and were left as they are` : ''}`)
   if (isEmpty && added > 0) tellFirst(tell)
   return 0
 }
 
-async function list ({ kysely, print }: Context, { role, asJson }: CommandOf<'list' | 'export'>): Promise<number> {
+async function list ({ kysely, print }: Context, { role, asJson }: ListOptions): Promise<number> {
   const principals: ShownPrincipal[] = []
   for await (const page of pagesOf(kysely, role)) principals.push(...page)
   if (asJson) print(toPrintableJson(principals))
@@ -122,7 +115,7 @@ async function list ({ kysely, print }: Context, { role, asJson }: CommandOf<'li
   return 0
 }
 
-async function exportAll ({ kysely, print }: Context, { role, asJson }: CommandOf<'list' | 'export'>): Promise<number> {
+async function exportAll ({ kysely, print }: Context, { role, asJson }: ListOptions): Promise<number> {
   if (!asJson) print(EXPORT_COLUMNS.join(','))
   for await (const page of pagesOf(kysely, role)) {
     const text = formatRecords(page.map((principal) => toExportRow(principal, Date.now() / 1000)), { columns: EXPORT_COLUMNS, isJsonLines: asJson })
@@ -132,7 +125,7 @@ async function exportAll ({ kysely, print }: Context, { role, asJson }: CommandO
   return 0
 }
 
-async function log ({ kysely, print }: Context, { target, since, limit, asJson }: CommandOf<'log'>): Promise<number> {
+async function log ({ kysely, print }: Context, { target, since, limit, asJson }: LogOptions): Promise<number> {
   const acts = await selectAuditLog(kysely, { count: limit, target, since })
   print(asJson ? toPrintableJson(acts) : toActLines(acts).join('\n'))
   return 0
@@ -157,17 +150,13 @@ function toWhat (existing: StoredPrincipal | undefined): string {
   if (existing === undefined) return ''
   return existing.revokedAt === null
     ? `, as ${existing.role}; rotate gives it a new secret`
-    : ', and is revoked; restore lets it in again'
+    : ', and is revoked; restore accepts it again'
 }
 
 function tellFirst (tell: Print): void {
-  tell('This is the first: from now on the gateway lets nobody in without a credential, over MQTT or HTTP.')
+  tell('This is the first: from now on every client needs a credential, over MQTT and HTTP.')
 }
 
 function toStored (secret: string): Buffer {
   return toDigestBytes(digestOf(secret))
-}
-
-export function createCommand (surroundings: CommandSurroundings): Command {
-  return createPassThrough('credentials', surroundings, runCredentials)
 }

@@ -1,6 +1,6 @@
 /**
  * `credentials import`: all of a file or none of it. Passwords are hashed and the file of secrets is written first, so that
- * the transaction is short, and nobody is let in whose secret is nowhere.
+ * the transaction is short, and no principal is stored whose secret was not written.
  */
 import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
@@ -16,15 +16,16 @@ import { SECURITY_LIMITS } from '../../../src/security/limits.ts'
 import { hashPassword } from '../../../src/security/passwords.ts'
 import { digestOf, generateSecret, isSecret, toDigestBytes } from '../../../src/security/secrets.ts'
 import { isToken } from '../../../src/security/tokens.ts'
-import { OperatorError, type Print } from '../../command-line/command.ts'
+import { OperatorError, usageError } from '../../command-line/operator-error.ts'
 import { assertNoFile, writePrivateFile } from '../../command-line/private-file.ts'
 import { toPrintable } from '../../command-line/printable.ts'
 import { createProgress } from '../../command-line/progress.ts'
+import type { Print, ProgressStream } from '../../command-line/surroundings.ts'
 import { type FileRecord, formatRecords, isJsonLinesName, parseRecords } from '../../command-line/records.ts'
 
 /** Principals in one statement. */
 const CHUNK = 1000
-/** Faults that are told at once; a file that is wrong throughout need not scroll the terminal. */
+/** Faults that are printed; a file that is wrong throughout must not fill the terminal. */
 const FAULTS_TOLD_MAX = 10
 /** NIST SP 800-63B §3.1.1.2 asks for 8 at least. */
 const PASSWORD_CHARACTERS_MIN = 8
@@ -45,6 +46,7 @@ export interface ImportOptions {
   readonly isSkipping: boolean
   readonly actor: string
   readonly tell: Print
+  readonly progress: ProgressStream
 }
 
 /**
@@ -63,7 +65,7 @@ export async function importPrincipals (options: ImportOptions): Promise<{ added
   }
   const fresh = entries.filter(({ id }) => !existing.has(id))
   const secrets = new Map(fresh.filter(({ password }) => password === null).map(({ id }) => [id, generateSecret()]))
-  const principals = await arm(fresh, secrets)
+  const principals = await arm(fresh, secrets, options.progress)
   const remove = secrets.size === 0
     ? async () => {}
     : await writePrivateFile(out, formatRecords(
@@ -81,14 +83,14 @@ export async function importPrincipals (options: ImportOptions): Promise<{ added
   return { added: fresh.length, existing: existing.size }
 }
 
-async function insert ({ kysely, file, actor }: ImportOptions, principals: readonly NewPrincipal[], secrets: number): Promise<void> {
-  const progress = createProgress({ label: 'storing', total: principals.length, stream: process.stderr })
+async function insert ({ kysely, file, actor, progress: stream }: ImportOptions, principals: readonly NewPrincipal[], secrets: number): Promise<void> {
+  const progress = createProgress({ label: 'storing', total: principals.length, stream })
   try {
     await kysely.transaction().execute(async (transaction) => {
       for (let at = 0; at < principals.length; at += CHUNK) {
         const chunk = principals.slice(at, at + CHUNK)
         const added = await insertPrincipals(transaction, chunk)
-        if (added.length < chunk.length) throw new OperatorError('OPERATOR_FAILED', 'somebody else added some of them just now, so nothing was imported: try again')
+        if (added.length < chunk.length) throw new OperatorError('OPERATOR_FAILED', 'some of them were added meanwhile, so nothing was imported: try again')
         progress.update(at + chunk.length)
       }
       if (principals.length === 0) return
@@ -105,7 +107,7 @@ async function read (file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8')
   } catch (cause) {
-    throw new OperatorError('OPERATOR_USAGE', `${file} cannot be read: ${(cause as Error).message}`, { cause })
+    throw usageError(`${file} cannot be read: ${(cause as Error).message}`, { cause })
   }
 }
 
@@ -120,8 +122,8 @@ function toEntries (records: readonly FileRecord[], file: string): Entry[] {
     else if (isRole(role)) entries.push({ id, role, password })
     lineOf.set(id, line)
   }
-  if (faults.length > 0) throw new OperatorError('OPERATOR_USAGE', `${file} was not imported:\n${toSome(faults, '\n')}`)
-  if (entries.length === 0) throw new OperatorError('OPERATOR_USAGE', `${file} names nobody`)
+  if (faults.length > 0) throw usageError(`${file} was not imported:\n${toSome(faults, '\n')}`)
+  if (entries.length === 0) throw usageError(`${file} names no principal`)
   return entries
 }
 
@@ -144,11 +146,11 @@ async function findExisting (kysely: Kysely<Tables>, entries: readonly Entry[]):
   return existing
 }
 
-/** Gives each its credential. One password takes a core for some 20 ms, on purpose. */
-async function arm (entries: readonly Entry[], secrets: ReadonlyMap<string, string>): Promise<NewPrincipal[]> {
+/** Gives each principal its credential. Hashing one password takes a core for some 20 ms, on purpose. */
+async function arm (entries: readonly Entry[], secrets: ReadonlyMap<string, string>, stream: ProgressStream): Promise<NewPrincipal[]> {
   const passwords = entries.filter(({ id }) => !secrets.has(id))
   const hashes = new Map<string, string>()
-  const progress = createProgress({ label: 'hashing passwords', total: passwords.length, stream: process.stderr })
+  const progress = createProgress({ label: 'hashing passwords', total: passwords.length, stream })
   const queue = passwords.values()
   await Promise.all(Array.from({ length: Math.min(passwords.length, availableParallelism()) }, async () => {
     for (const { id, password } of queue) {

@@ -2,20 +2,20 @@ import { isUtf8 } from 'node:buffer'
 import { deviceOf } from '../../../broker/topics.ts'
 import type { StoredDeadLetter } from '../../../schemas/dead-letter.ts'
 
-/** What to POST for a letter, or why it cannot be replayed as it is. */
-export type ReplayBody = { readonly body: Buffer } | { readonly why: string }
+/** What to POST for a letter, or why it cannot be sent as it is. */
+export type ResendBody = { readonly body: Buffer } | { readonly why: string }
 
 /**
  * The letter as HTTP would have brought it: there is no topic, so each reading that names no device is given the topic's.
- * What else is wrong with the payload is for the gateway to tell.
+ * Other faults of the payload are told by the gateway.
  * @param options.device - stands for the topic's device when given
  * @param options.payload - stands for the letter's own when given
  */
-export function toReplayBody (
+export function toResendBody (
   letter: Pick<StoredDeadLetter, 'topic' | 'deviceId' | 'payload'>, options: { device: string | null, payload: Buffer | null }
-): ReplayBody {
+): ResendBody {
   const payload = options.payload ?? letter.payload
-  // A topic such as vital/ward-3/hr names a device, and whether that device meant this reading is for a person to say.
+  // A topic such as vital/ward-3/hr names a device; only a person can tell whether this reading is of that device.
   const device = options.device ?? (letter.topic === null ? letter.deviceId : deviceOf(letter.topic))
   if (device === null) {
     return letter.topic === null ? { body: payload } : { why: 'its topic names no valid device; say which device sent it with --as DEVICE' }

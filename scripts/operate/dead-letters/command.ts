@@ -1,7 +1,5 @@
-import type { Command } from 'commander'
-import { createPassThrough } from '../../command-line/pass-through.ts'
-import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import { readFile } from 'node:fs/promises'
+import type { Command } from 'commander'
 import type { Kysely } from 'kysely'
 import { appendAuditLog } from '../../../db/queries/append-audit-log.ts'
 import { deleteDeadLetters } from '../../../db/queries/delete-dead-letters.ts'
@@ -11,16 +9,17 @@ import { selectDeadLetters } from '../../../db/queries/select-dead-letters.ts'
 import type { Tables } from '../../../db/tables.ts'
 import { toDeadLetter } from '../../../schemas/dead-letter.ts'
 import type { Config } from '../../../src/config/config.ts'
-import { createReplayTarget } from './gateway.ts'
-import { DEAD_LETTERS_HELP, type DeadLettersCommand, parseDeadLettersOptions, type Selection } from './options.ts'
-import { replayDeadLetters } from './replay.ts'
-import { toLetterLines, toListLines } from './show.ts'
 import { readAccess, tellOfPlaintext } from '../../command-line/access.ts'
 import { toActor } from '../../command-line/actor.ts'
-import { OperatorError, type OperatorOptions, type Print } from '../../command-line/command.ts'
 import { toGatewayUrl, withDatabase } from '../../command-line/database.ts'
 import { createGatewayClient } from '../../command-line/gateway-client.ts'
+import { OperatorError, usageError } from '../../command-line/operator-error.ts'
 import { toPrintableJson } from '../../command-line/printable.ts'
+import type { CommandSurroundings, Print } from '../../command-line/surroundings.ts'
+import { createResendTarget } from './gateway.ts'
+import { createDeadLettersCommand, type DiscardOptions, type ListOptions, type ResendOptions, type Selection, type ShowOptions } from './options.ts'
+import { resendDeadLetters } from './resend.ts'
+import { toLetterLines, toListLines } from './show.ts'
 
 const STATEMENT_TIMEOUT_MS = 60_000
 /** Letters deleted in one statement. */
@@ -30,38 +29,30 @@ const IDS_LOGGED_MAX = 100
 /** Beyond the time after which the gateway answers 503. */
 const ANSWER_MARGIN_MS = 10_000
 
-type CommandOf<Verb extends DeadLettersCommand['verb']> = Extract<DeadLettersCommand, { verb: Verb }>
-
-/**
- * What `npm run dead-letters` does.
- * @returns the exit status: 1 when a letter was kept or not found
- * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
- */
-export async function runDeadLetters ({ args, readConfig, print, tell }: OperatorOptions): Promise<number> {
-  const command = parseDeadLettersOptions(args, Date.now())
-  if (command === null) {
-    print(DEAD_LETTERS_HELP)
-    return 0
-  }
-  const config = readConfig()
-  const payload = command.verb === 'replay' && command.payloadFile !== null ? await readPayload(command.payloadFile) : null
-  return await withDatabase({ config, name: 'dead-letters', statementTimeoutMs: STATEMENT_TIMEOUT_MS }, async ({ kysely }) => {
-    switch (command.verb) {
-      case 'list': return await list(kysely, command, print)
-      case 'show': return await show(kysely, command, print)
-      case 'discard': return await discard(kysely, command, print)
-      case 'replay': return await replay(kysely, command, { config, payload, print, tell })
+/** `vital-gateway dead-letters`. */
+export function createCommand (surroundings: CommandSurroundings): Command {
+  const { print, tell, readConfig, finish } = surroundings
+  const withLetters = (config: Config, work: (kysely: Kysely<Tables>) => Promise<number>) =>
+    withDatabase({ config, name: 'dead-letters', statementTimeoutMs: STATEMENT_TIMEOUT_MS }, ({ kysely }) => work(kysely))
+  return createDeadLettersCommand({
+    async list (options) { finish(await withLetters(readConfig(), (kysely) => list(kysely, options, print))) },
+    async show (options) { finish(await withLetters(readConfig(), (kysely) => show(kysely, options, print))) },
+    async discard (options) { finish(await withLetters(readConfig(), (kysely) => discard(kysely, options, print))) },
+    async resend (options) {
+      const config = readConfig()
+      const payload = options.payloadFile === null ? null : await readPayload(options.payloadFile)
+      finish(await withLetters(config, (kysely) => resend(kysely, options, { config, payload, print, tell })))
     }
   })
 }
 
-async function list (kysely: Kysely<Tables>, { filter, limit, asJson }: CommandOf<'list'>, print: Print): Promise<number> {
+async function list (kysely: Kysely<Tables>, { filter, limit, asJson }: ListOptions, print: Print): Promise<number> {
   const page = await selectDeadLetters(kysely, { ...filter, count: limit, offset: 0 })
   print(asJson ? toPrintableJson(page) : toListLines(page).join('\n'))
   return 0
 }
 
-async function show (kysely: Kysely<Tables>, { id, asJson }: CommandOf<'show'>, print: Print): Promise<number> {
+async function show (kysely: Kysely<Tables>, { id, asJson }: ShowOptions, print: Print): Promise<number> {
   const letter = await findDeadLetter(kysely, id)
   if (letter === undefined) throw new OperatorError('OPERATOR_FAILED', `there is no dead letter ${id}`)
   print(asJson ? toPrintableJson(toDeadLetter(letter)) : toLetterLines(letter).join('\n'))
@@ -69,7 +60,7 @@ async function show (kysely: Kysely<Tables>, { id, asJson }: CommandOf<'show'>, 
 }
 
 /** The ids are read first and then deleted, so that what arrives in between is not discarded unseen. */
-async function discard (kysely: Kysely<Tables>, { selection, isConfirmed }: CommandOf<'discard'>, print: Print): Promise<number> {
+async function discard (kysely: Kysely<Tables>, { selection, isConfirmed }: DiscardOptions, print: Print): Promise<number> {
   const ids = await select(kysely, selection)
   if ('filter' in selection && ids.length > 1 && !isConfirmed) {
     throw new OperatorError('OPERATOR_FAILED', `${ids.length} dead letters match; nothing was discarded. Add --yes to discard them.`)
@@ -86,22 +77,22 @@ async function discard (kysely: Kysely<Tables>, { selection, isConfirmed }: Comm
   return discarded < ids.length ? 1 : 0
 }
 
-async function replay (
-  kysely: Kysely<Tables>, command: CommandOf<'replay'>, { config, payload, print, tell }: { config: Config, payload: Buffer | null, print: Print, tell: Print }
+async function resend (
+  kysely: Kysely<Tables>, command: ResendOptions, { config, payload, print, tell }: { config: Config, payload: Buffer | null, print: Print, tell: Print }
 ): Promise<number> {
   const url = command.url ?? toGatewayUrl(config)
   const access = await readAccess(command.access, tell)
   if (access.token !== null) tellOfPlaintext(url, tell)
-  const { replayed, kept } = await replayDeadLetters({
+  const { resent, kept } = await resendDeadLetters({
     kysely,
-    gateway: createReplayTarget(createGatewayClient({ url, access, timeoutMs: config.ackTimeoutMs + ANSWER_MARGIN_MS })),
+    gateway: createResendTarget(createGatewayClient({ url, access, timeoutMs: config.ackTimeoutMs + ANSWER_MARGIN_MS })),
     ids: await select(kysely, command.selection),
     actor: toActor(),
     device: command.device,
     payload,
     print
   })
-  print(`replayed ${replayed}, kept ${kept}`)
+  print(`resent ${resent}, kept ${kept}`)
   return kept > 0 ? 1 : 0
 }
 
@@ -123,10 +114,6 @@ async function readPayload (file: string): Promise<Buffer> {
   try {
     return await readFile(file)
   } catch (cause) {
-    throw new OperatorError('OPERATOR_USAGE', `--payload ${file} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    throw usageError(`--payload ${file} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
   }
-}
-
-export function createCommand (surroundings: CommandSurroundings): Command {
-  return createPassThrough('dead-letters', surroundings, runDeadLetters)
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ErrorAnswer } from '../../../schemas/vital-data.ts'
-import { OperatorError } from '../../command-line/command.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
 import { type Answer, type GatewayClient, type GatewayRequest, toErrorAnswer, toFailure } from '../../command-line/gateway-client.ts'
 
 const ATTEMPTS_MAX = 5
@@ -10,11 +10,11 @@ const RETRY_MAX_MS = 10_000
 /** What a running gateway did with a body. */
 export type Posted =
   | { readonly status: 'stored' }
-  /** It will refuse the same again. */
+  /** The same body would be refused again. */
   | { readonly status: 'refused', readonly answer: ErrorAnswer }
 
-/** A running gateway, as replay needs it. */
-export function createReplayTarget ({ url, request }: GatewayClient) {
+/** A running gateway, as resending needs it. */
+export function createResendTarget ({ url, request }: GatewayClient) {
   /** Tries again while the gateway is busy or PostgreSQL away. @throws `OPERATOR_FAILED` after {@link ATTEMPTS_MAX} tries */
   async function insist (path: string, options: GatewayRequest): Promise<Answer> {
     let failure = ''
@@ -32,11 +32,11 @@ export function createReplayTarget ({ url, request }: GatewayClient) {
       if (attempt < ATTEMPTS_MAX) await sleep(waitMs)
     }
     throw new OperatorError('OPERATOR_FAILED', `the gateway at ${url} cannot take anything now: ${failure}.\n` +
-      'Is it running? Start it with npm start, or name another with --url.')
+      'Is it running? Start it with vital-gateway, or name another with --url.')
   }
 
   /**
-   * That this gateway writes to the database that the letter lies in; with another one, the reading would go from here to there.
+   * Checks that this gateway writes to the database of the letter. Another gateway would move the reading from one database to the other.
    * @throws `OPERATOR_FAILED`
    */
   async function assertSameDatabase (id: string): Promise<void> {
@@ -47,7 +47,7 @@ export function createReplayTarget ({ url, request }: GatewayClient) {
       : `what answers at ${url} is not this gateway: ${answer.status} to GET /dead-letters/${id}.`)
   }
 
-  /** @throws `OPERATOR_FAILED` when it could not be told what became of it; then it may be sent again */
+  /** @throws `OPERATOR_FAILED` when the outcome is unknown; then the body may be sent again */
   async function post (body: Buffer): Promise<Posted> {
     const answer = await insist('/vital-data', { method: 'POST', body })
     return answer.status === 202 ? { status: 'stored' } : { status: 'refused', answer: toErrorAnswer(answer) }
@@ -56,4 +56,4 @@ export function createReplayTarget ({ url, request }: GatewayClient) {
   return { assertSameDatabase, post }
 }
 
-export type ReplayTarget = ReturnType<typeof createReplayTarget>
+export type ResendTarget = ReturnType<typeof createResendTarget>

@@ -1,67 +1,60 @@
-import type { Command } from 'commander'
-import { createPassThrough } from '../../command-line/pass-through.ts'
-import type { CommandSurroundings } from '../../command-line/surroundings.ts'
+import { Command } from 'commander'
 import { describeDevice } from '../../../db/queries/describe-device.ts'
 import { DEVICE_ID_RULE, isStoredDeviceId } from '../../../schemas/device-id.ts'
 import type { ErasureAnswer } from '../../../schemas/erasure.ts'
 import type { Config } from '../../../src/config/config.ts'
-import { ACCESS_ARGUMENTS, ACCESS_HELP, type Access, readAccess, tellOfPlaintext, toHttpUrl } from '../../command-line/access.ts'
+import { type Access, type AccessValues, addAccessOptions, readAccess, tellOfPlaintext, toHttpUrl } from '../../command-line/access.ts'
 import { toActor } from '../../command-line/actor.ts'
-import { OperatorError, type OperatorOptions, parseArguments, type Print } from '../../command-line/command.ts'
 import { toGatewayUrl, withDatabase } from '../../command-line/database.ts'
+import { RepeatableOption } from '../../command-line/equip.ts'
 import { createGatewayClient, toErrorAnswer, toFailure } from '../../command-line/gateway-client.ts'
+import { OperatorError, usageError } from '../../command-line/operator-error.ts'
 import { toPrintable, toPrintableJson, toTable } from '../../command-line/printable.ts'
+import type { CommandSurroundings, Print, ProgressStream } from '../../command-line/surroundings.ts'
+import type { Erased } from './erased.ts'
 import { eraseStopped } from './stopped.ts'
 
 const STATEMENT_TIMEOUT_MS = 300_000
 
-const ERASE_HELP = `Removes everything that a gateway holds of a device: readings, latest state, dead letters, what waits in the spool,
-retained and queued messages. Nothing of other devices is touched. Revoke the device, or switch it off, before: what it
-sends meanwhile is new.
+const NOTES = `
+Examples:
+  vital-gateway erase --device ward-3            what there is; nothing is erased
+  vital-gateway erase --device ward-3 --yes
 
-  npm run erase -- --device ward-3          says what there is, and erases nothing
-  npm run erase -- --device ward-3 --yes
+It removes readings, latest state, dead letters, readings in the spool, retained and queued messages. Revoke the device,
+or switch it off, before: what it sends meanwhile is new. Without --url it is the gateway of VITAL_DATA_DIR: over HTTP
+while it runs (VITAL_HOST, VITAL_HTTP_PORT), else in its place.
 
-  --device ID        the device; several with one --device for each
-  --yes              erase it
-  --url URL          the running gateway; one --url for each that writes to the database. Without it the gateway of
-                     VITAL_DATA_DIR: by HTTP while it runs (VITAL_HOST, VITAL_HTTP_PORT), else in its place
-${ACCESS_HELP}
-  --json             for a program
+It does not reach backups (vital-gateway restore erases again), archived write-ahead log, standby servers that lag, the
+free space of the disk, what subscribers have received, log files, or files of the spool that the disk damaged.
+PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
+Exit status: 0; 1 when something was not erased, or cannot be reached; 2 for a wrong command line.`
 
-  It does not reach backups (npm run restore erases again), archived write-ahead log, standby servers that lag, the disk's free space, what subscribers
-  have received, log files, or files of the spool that the disk damaged. The README tells what to do about each.
-  PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
-  Exit status: 0; 1 when something was not erased, or cannot be reached; 2 for wrong usage.`
+interface Values extends AccessValues {
+  readonly device: readonly string[]
+  readonly yes?: boolean
+  readonly url?: readonly string[]
+  readonly json?: boolean
+}
 
-/** A gateway's answer without the device's name. */
-export type Erased = Omit<ErasureAnswer, 'deviceId'>
+/** `vital-gateway erase`. */
+export function createCommand (surroundings: CommandSurroundings): Command {
+  const command = new Command('erase')
+    .description('Removes everything that a gateway holds of a device, and nothing of other devices.')
+    .addOption(new RepeatableOption('--device <id>', 'the device; one --device for each').makeOptionMandatory())
+    .option('--yes', 'erase it')
+    .addOption(new RepeatableOption('--url <url>', 'the running gateway; one --url for each that writes to the database'))
+  return addAccessOptions(command)
+    .option('--json', 'for a program')
+    .addHelpText('after', NOTES)
+    .action(async (values: Values) => { surroundings.finish(await erase(values, surroundings)) })
+}
 
-/**
- * What `npm run erase` does.
- * @returns the exit status: 1 when something of the device may be left
- * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
- */
-export async function runErase ({ args, readConfig, print, tell }: OperatorOptions): Promise<number> {
-  const { values } = parseArguments({
-    args: [...args],
-    options: {
-      device: { type: 'string', multiple: true },
-      yes: { type: 'boolean' },
-      url: { type: 'string', multiple: true },
-      ...ACCESS_ARGUMENTS,
-      json: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' }
-    }
-  })
-  if (values.help === true) {
-    print(ERASE_HELP)
-    return 0
-  }
+/** @returns the exit status: 1 when something of the device may be left */
+async function erase (values: Values, { readConfig, print, tell, progress }: CommandSurroundings): Promise<number> {
   const devices = [...new Set(values.device)]
-  if (devices.length === 0) throw new OperatorError('OPERATOR_USAGE', 'say which device: --device ID')
   for (const device of devices) {
-    if (!isStoredDeviceId(device)) throw new OperatorError('OPERATOR_USAGE', `"${toPrintable(device)}" cannot be a device: ${DEVICE_ID_RULE}`)
+    if (!isStoredDeviceId(device)) throw usageError(`"${toPrintable(device)}" cannot be a device: ${DEVICE_ID_RULE}`)
   }
   const urls = values.url?.map(toHttpUrl)
   const access = await readAccess(values, tell)
@@ -72,7 +65,7 @@ export async function runErase ({ args, readConfig, print, tell }: OperatorOptio
   }
   const answers: ErasureAnswer[] = []
   for (const device of devices) {
-    const { erased, asked } = await eraseEverywhere({ config, device, urls, access, tell })
+    const { erased, asked } = await eraseEverywhere({ config, device, urls, access, tell, progress })
     const answer = { deviceId: device, ...erased, otherGateways: erased.otherGateways - (asked - 1) }
     answers.push(answer)
     if (values.json !== true) print(toReport(device, answer).join('\n'))
@@ -104,11 +97,12 @@ interface Request {
   readonly urls: readonly string[] | undefined
   readonly access: Access
   readonly tell: Print
+  readonly progress: ProgressStream
 }
 
-/** @returns what all of them removed, and how many were asked: 1 where this script did it in the gateway's place. `otherGateways` is the last one's. */
-async function eraseEverywhere ({ config, device, urls, access, tell }: Request): Promise<{ erased: Erased, asked: number }> {
-  const stopped = urls === undefined ? await eraseStopped({ config, device, actor: toActor(), tell }) : null
+/** @returns what all of them removed, and how many were asked: 1 where this command did it in the gateway's place. `otherGateways` is the last one's. */
+async function eraseEverywhere ({ config, device, urls, access, tell, progress }: Request): Promise<{ erased: Erased, asked: number }> {
+  const stopped = urls === undefined ? await eraseStopped({ config, device, actor: toActor(), tell, progress }) : null
   if (stopped !== null) return { erased: stopped, asked: 1 }
   let sum: Erased | null = null
   const addresses = [...new Set(urls ?? [toGatewayUrl(config)])]
@@ -162,8 +156,4 @@ function toReport (device: string, { readings, latest, deadLetters, retained, qu
 
 function toInstant (unixS: number): string {
   return new Date(unixS * 1000).toISOString()
-}
-
-export function createCommand (surroundings: CommandSurroundings): Command {
-  return createPassThrough('erase', surroundings, runErase)
 }

@@ -19,15 +19,16 @@ import { createClock } from '../../../src/clock.ts'
 import { createPipeline } from '../../../src/ingest/pipeline.ts'
 import { createMetrics } from '../../../src/metrics/metrics.ts'
 import { createErasureJournal } from '../../../src/operations/erasure-journal.ts'
-import { OperatorError, type Print } from '../../command-line/command.ts'
 import { toDatabaseUrl, withDatabase } from '../../command-line/database.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
 import { createProgress } from '../../command-line/progress.ts'
-import type { Erased } from './command.ts'
+import type { Print, ProgressStream } from '../../command-line/surroundings.ts'
+import type { Erased } from './erased.ts'
 
 const STATEMENT_TIMEOUT_MS = 60_000
 const PROGRESS_EVERY_MS = 200
 
-/** The script tells what goes wrong itself. */
+/** The command itself tells what goes wrong. */
 const logger = pino({ level: 'silent' })
 
 interface Request {
@@ -35,6 +36,7 @@ interface Request {
   readonly devices: readonly string[]
   readonly actor: string
   readonly tell: Print
+  readonly progress: ProgressStream
 }
 
 /** The same for one device. */
@@ -97,7 +99,7 @@ async function startEmbedded (dataDir: string) {
   }
 }
 
-async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor }: Request): Promise<Erased[]> {
+async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor, progress: stream }: Request): Promise<Erased[]> {
   const pipeline = createPipeline({
     limits: { ...config, commitTimeoutMs: STATEMENT_TIMEOUT_MS },
     store: createStore(database),
@@ -120,7 +122,7 @@ async function drainAndErase (database: Database, spool: Spool, directory: strin
     logger
   })
   const { replayer } = pipeline
-  const progress = createProgress({ label: 'spool into PostgreSQL', total: Math.max(1, replayer.pending), stream: process.stderr })
+  const progress = createProgress({ label: 'spool into PostgreSQL', total: Math.max(1, replayer.pending), stream })
   const timer = setInterval(() => { progress.update(replayer.replayed) }, PROGRESS_EVERY_MS)
   pipeline.takeDatabase()
   await pipeline.start()

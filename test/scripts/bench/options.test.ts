@@ -3,19 +3,22 @@ import t from 'tap'
 import { type Comparison, formatAgainst, isWorse } from '../../../scripts/bench/against.ts'
 import { toChart } from '../../../scripts/bench/report/chart.ts'
 import type { LoadSettings } from '../../../scripts/bench/load/messages.ts'
-import { parseOptions } from '../../../scripts/bench/options.ts'
+import { createBenchCommand } from '../../../scripts/bench/options.ts'
+import { parseCommand } from '../../helpers/command-line.ts'
 import { encodeConnect } from '../../../scripts/harness/packet-scanner.ts'
 import { checkRoom } from '../../../scripts/harness/preload.ts'
 import { formatOutcomes, type Outcome, summarize } from '../../../scripts/bench/report/report.ts'
 import { Sender } from '../../../scripts/bench/load/sender.ts'
 import { parseWorkloads } from '../../../scripts/bench/workloads.ts'
 
+const parse = (args: readonly string[]) => parseCommand(createBenchCommand, args)
+
 const round = (target: string, rate: number) => ({
   target, metrics: { rate, p99: rate / 100 }, cpu: null, peakRssBytes: null, otherCores: 0, replayed: 0, report: null
 })
 
-function toOutcome (name: string, rates: { gateway: number[], reference: number[], mosquitto: number[] }): Outcome {
-  const [workload] = parseOptions(name === 'auth' ? ['--auth'] : ['--workload', name])?.workloads ?? []
+async function toOutcome (name: string, rates: { gateway: number[], reference: number[], mosquitto: number[] }): Promise<Outcome> {
+  const [workload] = (await parse(name === 'auth' ? ['--auth'] : ['--workload', name]))?.workloads ?? []
   if (workload === undefined) throw new Error(`no workload ${name}`)
   return {
     workload,
@@ -27,21 +30,23 @@ function toOutcome (name: string, rates: { gateway: number[], reference: number[
   }
 }
 
-t.test('sizes, history, credentials and charts are options', (t) => {
-  t.same(parseOptions(['--scale', 'devices=1000,1000000', '--history', '5000'])?.scale, { devices: [1000, 1_000_000], history: 5000 })
-  t.same(parseOptions(['--scale', 'devices=7'])?.scale, { devices: [7], history: 0 })
-  t.equal(parseOptions([])?.scale, null)
-  t.throws(() => parseOptions(['--scale', '1000']), /devices=N/)
-  t.throws(() => parseOptions(['--scale', 'devices=10000001']), /at most 10000000/)
-  t.throws(() => parseOptions(['--history', '5']), /goes with --scale/)
-  t.match(parseOptions(['--auth', '--workload', '7x3'])?.workloads, [{ name: '7x3', reference: 'anonymous' }])
-  for (const name of ['http', 'get', 'postgres']) t.throws(() => parseOptions(['--auth', '--workload', name]), new RegExp(`workload "${name}"`))
-  t.throws(() => parseOptions(['--auth', '--store', 'spool']), /do not go together/)
-  t.ok(parseOptions([])?.workloads.some(({ traffic }) => traffic === 'get'), 'GETs are measured by default')
+t.test('sizes, history, credentials and charts are options', async (t) => {
+  t.same((await parse(['--scale', 'devices=1000,1000000', '--history', '5000']))?.scale, { devices: [1000, 1_000_000], history: 5000 })
+  t.same((await parse(['--scale', 'devices=7']))?.scale, { devices: [7], history: 0 })
+  const plain = await parse([])
+  t.match(plain, { scale: null, attacks: null, against: null, rounds: 5, warmupMs: 2000, measureMs: 5000, build: true, cpuProf: false, store: 'database' })
+  t.equal((await parse(['--no-build']))?.build, false)
+  await t.rejects(parse(['--scale', '1000']), /devices=N/)
+  await t.rejects(parse(['--scale', 'devices=10000001']), /from 1 to 10000000/)
+  await t.rejects(parse(['--history', '5']), /goes with --scale/)
+  t.match((await parse(['--auth', '--workload', '7x3']))?.workloads, [{ name: '7x3', reference: 'anonymous' }])
+  for (const name of ['http', 'get', 'postgres']) await t.rejects(parse(['--auth', '--workload', name]), new RegExp(`workload "${name}"`))
+  await t.rejects(parse(['--auth', '--store', 'spool']), /do not go together/)
+  await t.rejects(parse(['--attack', 'nothing']), /--attack knows no "nothing"/)
+  t.ok(plain?.workloads.some(({ traffic }) => traffic === 'get'), 'GETs are measured by default')
   t.match(parseWorkloads('get@10000'), [{ name: 'get@10000', traffic: 'get', ratePerS: 10_000, devices: 100_000, about: /while 10,000 readings/ }])
   t.throws(() => parseWorkloads('get@0'), /unknown workload/)
-  t.ok(['open@10000', 'open@40000'].every((name) => parseOptions([])?.workloads.some((workload) => workload.name === name)))
-  t.end()
+  t.ok(['open@10000', 'open@40000'].every((name) => plain?.workloads.some((workload) => workload.name === name)))
 })
 
 t.test('a device proves itself with its secret', (t) => {
@@ -75,19 +80,18 @@ t.test('a connection of a fleet publishes for many devices, each a valid new rea
   t.end()
 })
 
-t.test('Mosquitto stands beside the reference, ratios first', (t) => {
-  const outcome = toOutcome('7x3', { gateway: [300, 400], reference: [600, 800], mosquitto: [1200, 1600] })
+t.test('Mosquitto stands beside the reference, ratios first', async (t) => {
+  const outcome = await toOutcome('7x3', { gateway: [300, 400], reference: [600, 800], mosquitto: [1200, 1600] })
   const text = formatOutcomes([outcome], 'database')
   t.match(text, /^gateway \/ reference +ratio +reference\n7x3 +0\.50 \(0\.50 - 0\.50\) +bare <broker>\n7x3 +0\.25 \(0\.25 - 0\.25\) +Mosquitto\n/)
   t.match(text, /\n7x3 +readings\/s +350 \(300 - 400\) +700 \(600 - 800\) +1,400 \(1,200 - 1,600\)\n/)
-  const auth = (gateway: number) => formatOutcomes([toOutcome('auth', { gateway: [gateway], reference: [100], mosquitto: [] })], 'database')
-  t.match(auth(97), /credentials cost 3\.0 % of the rate, at most 5 %: holds/)
-  t.match(auth(94), /credentials cost 6\.0 % of the rate, at most 5 %: DOES NOT HOLD/)
-  t.end()
+  const auth = async (gateway: number) => formatOutcomes([await toOutcome('auth', { gateway: [gateway], reference: [100], mosquitto: [] })], 'database')
+  t.match(await auth(97), /credentials cost 3\.0 % of the rate, at most 5 %: holds/)
+  t.match(await auth(94), /credentials cost 6\.0 % of the rate, at most 5 %: DOES NOT HOLD/)
 })
 
-t.test('the chart is well-formed and holds every rate', (t) => {
-  const summary = summarize([toOutcome('7x3', { gateway: [300, 400], reference: [600, 800], mosquitto: [1200, 1600] })])
+t.test('the chart is well-formed and holds every rate', async (t) => {
+  const summary = summarize([await toOutcome('7x3', { gateway: [300, 400], reference: [600, 800], mosquitto: [1200, 1600] })])
   const machine = {
     cpu: 'a <cpu> & more', cores: 2, memoryGiB: 1, system: 'linux', node: 'v20', commit: 'abc', packages: {}, fileSystem: 'ext4', fdatasyncMs: 1, loadBefore: 0
   }
@@ -97,7 +101,6 @@ t.test('the chart is well-formed and holds every rate', (t) => {
   t.match(svg, '0.50 (0.50 to 0.50) of bare &#60;broker&#62;')
   t.notMatch(svg, /NaN|undefined|<cpu>/)
   t.equal(svg.match(/<text /g)?.length, svg.match(/<\/text>/g)?.length)
-  t.end()
 })
 
 t.test('a history that the disk has no room for is refused before it is begun', (t) => {
@@ -106,7 +109,7 @@ t.test('a history that the disk has no room for is refused before it is begun', 
   t.end()
 })
 
-t.test('a change is worse only beyond 5 % and beyond what two equal builds differ by', (t) => {
+t.test('a change is worse only beyond 5 % and beyond what two equal builds differ by', async (t) => {
   const [workload] = parseWorkloads('50x20')
   if (workload === undefined) throw new Error('no workload')
   const rounds = (seconds: readonly number[]) => seconds.map((server) => ({ ...round('x', 1), cpu: { server, database: 1 } }))
@@ -119,7 +122,6 @@ t.test('a change is worse only beyond 5 % and beyond what two equal builds diffe
   t.equal(isWorse(compare([10, 10, 10], [12.5, 12.5, 12.5], [9, 9, 9])), false, 'the other way round, too')
   t.equal(isWorse({ workload, rounds: { now: [round('x', 1)], again: [round('x', 1)], before: [round('x', 1)] } }), null, 'no /proc')
   t.match(formatAgainst([compare([10, 10], [10, 10], [9, 9])]), /50x20 +1\.10 \(1\.10 - 1\.10\).*WORSE\nFewer than 7 rounds/)
-  t.throws(() => parseOptions(['--against', '.', '--auth']), /do not go together/)
-  t.equal(parseOptions(['--against', 'x'])?.against, 'x')
-  t.end()
+  await t.rejects(parse(['--against', '.', '--auth']), /do not go together/)
+  t.equal((await parse(['--against', 'x']))?.against, 'x')
 })

@@ -1,29 +1,29 @@
 import t from 'tap'
-import { parseOptions } from '../../../scripts/bench/options.ts'
+import { createBenchCommand } from '../../../scripts/bench/options.ts'
 import { formatOutcomes } from '../../../scripts/bench/report/report.ts'
 import type { Round } from '../../../scripts/bench/round.ts'
 import { toSpooled } from '../../../scripts/bench/sides/targets.ts'
+import { parseCommand } from '../../helpers/command-line.ts'
 
-const names = (args: string[]) => parseOptions(args)?.workloads.map(({ name }) => name)
+const parse = (args: readonly string[]) => parseCommand(createBenchCommand, args)
+const names = async (args: readonly string[]) => (await parse(args))?.workloads.map(({ name }) => name)
 
-t.test('--store spool compares with the database store, over workloads of its own', (t) => {
-  t.match(parseOptions([]), { store: 'database' })
-  t.ok(names([])?.includes('idle'))
-  const options = parseOptions(['--store', 'spool'])
+t.test('--store spool compares with the database store, over workloads of its own', async (t) => {
+  t.match(await parse([]), { store: 'database' })
+  t.ok((await names([]))?.includes('idle'))
+  const options = await parse(['--store', 'spool'])
   t.equal(options?.store, 'spool')
-  t.same(names(['--store', 'spool']), ['50x20', '500x20', 'arrays'])
+  t.same(await names(['--store', 'spool']), ['50x20', '500x20', 'arrays'])
   for (const workload of options?.workloads ?? []) t.match(workload, { reference: 'database', caveat: null })
-  t.same(names(['--store', 'spool', '--workload', 'http,7x3']), ['http', '7x3'])
-  t.end()
+  t.same(await names(['--store', 'spool', '--workload', 'http,7x3']), ['http', '7x3'])
 })
 
-t.test('what cannot be compared with the spool is refused by name', (t) => {
+t.test('what cannot be compared with the spool is refused by name', async (t) => {
   for (const name of ['postgres', 'idle', 'qos0']) {
-    t.throws(() => parseOptions(['--store', 'spool', '--workload', `50x20,${name}`]), new RegExp(`workload "${name}"`))
+    await t.rejects(parse(['--store', 'spool', '--workload', `50x20,${name}`]), new RegExp(`workload "${name}"`))
   }
-  t.throws(() => parseOptions(['--store', 'tape']), /--store must be database or spool, not "tape"/)
-  t.throws(() => parseOptions(['--store', 'spool', '--reference-only']), /--reference-only does not go with --store spool/)
-  t.end()
+  await t.rejects(parse(['--store', 'tape']), /argument 'tape' is invalid/)
+  await t.rejects(parse(['--store', 'spool', '--reference-only']), /--reference-only does not go with --store spool/)
 })
 
 t.test('what a spool holds is read from the metrics', (t) => {
@@ -44,11 +44,11 @@ t.test('what a spool holds is read from the metrics', (t) => {
   t.end()
 })
 
-t.test('the report puts spool over database, and PostgreSQL\'s CPU on the side that has one', (t) => {
+t.test('the report puts spool over database, and PostgreSQL\'s CPU on the side that has one', async (t) => {
   const round = (target: string, rate: number, database: number): Round => ({
     target, metrics: { rate }, cpu: { server: 11, database }, peakRssBytes: null, otherCores: 0, replayed: 0, report: null
   })
-  const [workload] = parseOptions(['--store', 'spool'])?.workloads ?? []
+  const [workload] = (await parse(['--store', 'spool']))?.workloads ?? []
   if (workload === undefined) throw new Error('no workload')
   const outcome = {
     workload,

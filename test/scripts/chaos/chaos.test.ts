@@ -1,25 +1,27 @@
-import { fork, spawnSync } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import t from 'tap'
 import { FAULTS } from '../../../scripts/chaos/faults/catalogue.ts'
 import { DEFAULT_LOAD } from '../../../scripts/harness/devices/messages.ts'
 import type { Injection } from '../../../scripts/chaos/rig/injection.ts'
-import { parseOptions } from '../../../scripts/chaos/options.ts'
+import { createChaosCommand } from '../../../scripts/chaos/options.ts'
 import { formatOutcomes } from '../../../scripts/chaos/report.ts'
+import { parseCommand, runCommandLine } from '../../helpers/command-line.ts'
 import { createTestDatabase } from '../../helpers/postgres.ts'
 
-const ROOT = join(import.meta.dirname, '../..')
+const ROOT = join(import.meta.dirname, '../../..')
 
 t.test('options', async (t) => {
-  t.equal(parseOptions(['--help']), null)
-  t.equal(parseOptions(['--list']), 'list')
-  t.match(parseOptions(['--fault', 'kill-gateway', '--cycles', '3', '--seed', '7', '--results', 'none']),
-    { faults: [{ name: 'kill-gateway' }], cycles: 3, seed: 7, resultsFile: null, isAll: false })
-  t.match(parseOptions(['--fault', 'all']), { faults: FAULTS, isAll: true, resultsFile: /results\.jsonl$/ })
-  t.match(parseOptions(['--fault', 'all', '--break', 'early-ack']), { resultsFile: null }, 'a run that must fail leaves no record')
+  const parse = (...args: string[]) => parseCommand(createChaosCommand, args)
+  t.equal(await parse('--help'), null)
+  t.equal(await parse('--list'), 'list')
+  t.match(await parse('--fault', 'kill-gateway', '--cycles', '3', '--seed', '7', '--results', 'none'),
+    { faults: [{ name: 'kill-gateway' }], cycles: 3, seed: 7, resultsFile: null, isAll: false, isBuilding: true })
+  t.match(await parse('--fault', 'all', '--no-build'), { faults: FAULTS, isAll: true, resultsFile: /results\.jsonl$/, isBuilding: false })
+  t.match(await parse('--fault', 'all', '--break', 'early-ack'), { resultsFile: null }, 'a run that must fail leaves no record')
   for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'], ['--what']]) {
-    t.throws(() => parseOptions(args), args.join(' '))
+    await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
 })
 
@@ -31,12 +33,11 @@ t.test('the catalogue', async (t) => {
   }
 })
 
-t.test('the script', async (t) => {
-  const run = (...args: string[]) => spawnSync(process.execPath, ['--import=tsx', join(ROOT, 'scripts/chaos/chaos.ts'), ...args], { encoding: 'utf8' })
-  const list = run('--list')
+t.test('the command', async (t) => {
+  const list = await runCommandLine(['chaos', '--list'])
   t.equal(list.status, 0)
   for (const { name } of FAULTS) t.match(list.stdout, name)
-  t.equal(run('--fault', 'nothing').status, 2)
+  t.match(await runCommandLine(['chaos', '--fault', 'nothing']), { status: 2, stderr: /--fault knows no "nothing"; it takes kill-gateway/ })
 })
 
 t.test('a violation is told', async (t) => {

@@ -2,11 +2,6 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { runAudit } from '../../../scripts/operate/audit/command.ts'
-import { runCredentials } from '../../../scripts/operate/credentials/command.ts'
-import { runDeadLetters } from '../../../scripts/operate/dead-letters/command.ts'
-import { runErase } from '../../../scripts/operate/erase/command.ts'
-import type { OperatorOptions } from '../../../scripts/command-line/command.ts'
 import { connectClient, startGateway } from '../../helpers/gateway.ts'
 import { createTestDatabase, createTestDir } from '../../helpers/postgres.ts'
 import { createAuthority } from '../../helpers/certificates.ts'
@@ -19,9 +14,9 @@ async function open (t: Test) {
   const authority = await createAuthority(t)
   const { cert, key } = await authority.issueServer()
   const variables = { DATABASE_URL: connectionString, VITAL_DATA_DIR: dir }
-  const run = (script: (options: OperatorOptions) => Promise<number>, ...args: string[]) => runOperated(script, args, variables)
+  const run = (script: string, ...args: string[]) => runOperated(script, args, variables)
   const add = async (id: string, role: string) => {
-    const { stdout } = await run(runCredentials, 'add', id, '--role', role)
+    const { stdout } = await run('credentials', 'add', id, '--role', role)
     const file = join(dir, `${id}.secret`)
     await writeFile(file, stdout, { mode: 0o600 })
     return file
@@ -42,33 +37,33 @@ t.test('over HTTPS, as an administrator and as an operator', async (t) => {
   const https = ['--url', url, '--ca', ca]
   const as = (role: keyof typeof files) => [...https, '--token-file', files[role]]
 
-  t.match(await run(runAudit, ...as('operator')), { status: 0, stdout: /^https:\/\/localhost:\d+ runs since [^]*\nbalanced\n$/ })
-  t.match(await run(runAudit, ...https), { status: 1, stderr: /wants a credential: give --token-file/ })
-  t.match(await run(runAudit, ...as('device')), { status: 1, stderr: /does not allow this to the role of --token-file/ })
-  t.match(await run(runAudit, '--url', url, '--token-file', files.operator), { status: 1, stderr: /\/metrics cannot be read: .*certificate/ })
+  t.match(await run('audit', ...as('operator')), { status: 0, stdout: /^https:\/\/localhost:\d+ runs since [^]*\nbalanced\n$/ })
+  t.match(await run('audit', ...https), { status: 1, stderr: /wants a credential: give --token-file/ })
+  t.match(await run('audit', ...as('device')), { status: 1, stderr: /does not allow this to the role of --token-file/ })
+  t.match(await run('audit', '--url', url, '--token-file', files.operator), { status: 1, stderr: /\/metrics cannot be read: .*certificate/ })
   const wrong = join(dir, 'wrong')
   await writeFile(wrong, `vg_${'x'.repeat(43)}\n`)
-  t.match(await run(runAudit, ...https, '--token-file', wrong), { status: 1, stderr: /^.*wrong can be read by others on this machine: chmod 600 .*\n[^]*does not know the secret in --token-file/ })
+  t.match(await run('audit', ...https, '--token-file', wrong), { status: 1, stderr: /^.*wrong can be read by others on this machine: chmod 600 .*\n[^]*does not know the secret in --token-file/ })
 
   const [letter] = await query<{ id: string }>('select id from dead_letters where payload = \'no json\'')
   await query('update dead_letters set payload = \'{"timestamp":2}\' where id = $1', [letter!.id])
-  t.match(await run(runDeadLetters, 'replay', letter!.id, ...as('operator')), { status: 1, stderr: /does not allow this/ })
-  t.match(await run(runDeadLetters, 'replay', letter!.id, ...as('admin')), { status: 0, stdout: /replayed 1, kept 0/ })
-  t.match(await run(runDeadLetters, 'discard', '--device', 'bed-1'), { status: 0, stdout: 'discarded 1\n' })
+  t.match(await run('dead-letters', 'replay', letter!.id, ...as('operator')), { status: 1, stderr: /does not allow this/ })
+  t.match(await run('dead-letters', 'replay', letter!.id, ...as('admin')), { status: 0, stdout: /resent 1, kept 0/ })
+  t.match(await run('dead-letters', 'discard', '--device', 'bed-1'), { status: 0, stdout: 'discarded 1\n' })
   t.match(await query('select actor, act, target, details from audit_log where act like \'dead_letters.%\' order by id'), [
     { actor: /^cli:.+@.+/, act: 'dead_letters.replay', target: 'bed-1', details: { id: letter!.id } },
     { actor: /^cli:.+@.+/, act: 'dead_letters.discard', target: 'bed-1', details: { discarded: 1, device: 'bed-1' } }
   ])
 
-  t.match(await run(runErase, '--device', 'bed-1', '--yes', ...as('operator')), { status: 1, stderr: /does not allow this/ })
+  t.match(await run('erase', '--device', 'bed-1', '--yes', ...as('operator')), { status: 1, stderr: /does not allow this/ })
   t.match(await query('select count(*)::int as n from readings'), [{ n: 2 }])
-  t.match(await run(runErase, '--device', 'bed-1', '--yes', ...as('admin')), { status: 0, stdout: /^readings +2/m })
+  t.match(await run('erase', '--device', 'bed-1', '--yes', ...as('admin')), { status: 0, stdout: /^readings +2/m })
   t.match(await query('select actor from audit_log where act = \'erase\''), [{ actor: 'ann' }], 'the administrator did it')
 })
 
 t.test('what is wrong with the files is told', async (t) => {
   const dir = await createTestDir(t)
-  const run = (...args: string[]) => runOperated(runAudit, args, { VITAL_DATA_DIR: dir })
+  const run = (...args: string[]) => runOperated('audit', args, { VITAL_DATA_DIR: dir })
   const file = join(dir, 'file')
   await writeFile(file, 'one\ntwo\n', { mode: 0o600 })
   t.match(await run('--token-file', file), { status: 2, stderr: /must hold one secret on one line/ })

@@ -10,21 +10,25 @@ import { readV8Flags } from '../../../scripts/harness/v8-flags.ts'
 import { createSurroundings, parseCommand, runCommandLine } from '../../helpers/command-line.ts'
 
 const COMMANDS = ['serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'backup', 'restore', 'sbom', 'play', 'simulate', 'completion']
-const IN_A_CLONE = ['bench', 'chaos', 'fuzz', 'compat', 'docs']
+/** Their names are those of their folders. */
+const CLONE_MODULES = [
+  'scripts/bench/command.ts', 'scripts/chaos/command.ts', 'scripts/fuzz/command.ts', 'scripts/compat/command.ts', 'scripts/docs/command.ts'
+]
+const IN_A_CLONE = CLONE_MODULES.map((path) => path.split('/')[1]!)
 
 t.test('the list of commands, and each command\'s own help', async (t) => {
   const { status, stdout, stderr } = await runCommandLine(['--help'])
   t.equal(status, 0)
   t.equal(stderr, '')
   for (const name of [...COMMANDS, ...IN_A_CLONE]) t.match(stdout, new RegExp(`^ {2}${name}[ ,]`, 'm'), name)
-  for (const name of ['serve', 'sbom', 'play', 'simulate', 'completion']) {
+  for (const name of [...COMMANDS, ...IN_A_CLONE]) {
     const help = await runCommandLine([name, '--help'])
     t.equal(help.status, 0, name)
     t.equal((await runCommandLine(['help', name])).stdout, help.stdout, `help ${name}`)
     t.match(help.stdout, new RegExp(`^Usage: vital-gateway ${name}`), name)
     t.match(help.stdout, /\nExamples?:\n/, name)
     t.match(help.stdout, /\nExit status: 0/, name)
-    t.notMatch(help.stdout, /\u001b/, 'no colours without a terminal')
+    t.notOk(help.stdout.includes('\u001b'), 'no colours without a terminal')
     for (const line of help.stdout.split('\n')) t.ok(line.length <= 120, line)
   }
   t.equal((await runCommandLine(['replay', '--help'])).stdout, (await runCommandLine(['play', '--help'])).stdout, 'an alias')
@@ -67,7 +71,7 @@ t.test('a defect is no message to a person', async (t) => {
 t.test('colours for a terminal', async (t) => {
   const { surroundings, texts } = createSurroundings()
   await runProgram(['--help'], { ...surroundings, isColoured: true })
-  t.match(texts.stdout, /\u001b\[36mserve/)
+  t.ok(texts.stdout.includes('\u001b[36mserve'))
 })
 
 t.test('an option that may be repeated is gathered; a switch may be given twice', async (t) => {
@@ -81,7 +85,7 @@ t.test('a command is loaded when it is named, and no other', async (t) => {
   const whole = { ...surroundings, readConfig: () => toOperatorConfig(surroundings.readVariables), finish () {} }
   const program = await createProgram(whole, new Set(['play']))
   t.strictSame(program.commands.filter(({ options }) => options.length > 0).map((command) => command.name()), ['play'])
-  t.ok(listCommands().includes('docs'))
+  t.strictSame(listCommands(), [...COMMANDS, ...IN_A_CLONE])
   const command = new Command('bare')
   equip(command, whole)
   t.equal(command.options.length, 0)

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import t from 'tap'
-import { runErase } from '../../../scripts/operate/erase/command.ts'
 import { createConfig } from '../../../src/config/config.ts'
 import { createGateway } from '../../../src/gateway.ts'
 import { connectClient } from '../../helpers/gateway.ts'
@@ -19,7 +18,7 @@ t.test('an embedded PostgreSQL, running and stopped with its gateway', async (t)
   for (const timestamp of [1, 2, 3]) await client.publishAsync('vital/a', JSON.stringify({ timestamp }), { qos: 1 })
   await client.endAsync()
   await gateway.stop()
-  const run = (...args: string[]) => runOperated(runErase, args, { VITAL_DATA_DIR: dataDir })
+  const run = (...args: string[]) => runOperated('erase', args, { VITAL_DATA_DIR: dataDir })
   t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +3 /m })
   t.notOk(existsSync(join(dataDir, 'postgres', 'postmaster.pid')), 'and the server that the tool started has ended with it')
   t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +0 /m }, 'it can be asked again')

@@ -1,7 +1,6 @@
 import { chown, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { runErase } from '../../../scripts/operate/erase/command.ts'
 import { createDatabaseSwitch } from '../../helpers/database-switch.ts'
 import { connectClient, readLedger, startGateway } from '../../helpers/gateway.ts'
 import { createTestDir } from '../../helpers/postgres.ts'
@@ -13,10 +12,10 @@ async function open (t: Test) {
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: dataDir }
   const start = async () => {
     const gateway = await startGateway(t, variables)
-    const run = (...args: string[]) => runOperated(runErase, args, { ...variables, VITAL_HTTP_PORT: String(gateway.httpPort) })
+    const run = (...args: string[]) => runOperated('erase', args, { ...variables, VITAL_HTTP_PORT: String(gateway.httpPort) })
     return { ...gateway, run }
   }
-  return { database, dataDir, variables, start, run: (...args: string[]) => runOperated(runErase, args, variables) }
+  return { database, dataDir, variables, start, run: (...args: string[]) => runOperated('erase', args, variables) }
 }
 
 async function publish (t: Test, port: number, count: number): Promise<void> {
@@ -42,7 +41,7 @@ t.test('while the gateway runs', async (t) => {
   t.same(await database.query(COUNT), [{ device: 'b', n: 10 }, { device: 'c', n: 10 }])
   t.match(JSON.parse((await run('--device', 'b', '--yes', '--json')).stdout), { deviceId: 'b', readings: 10, otherGateways: 0 })
   await database.off()
-  t.match(await run('--device', 'c', '--yes'), { status: 1, stdout: '', stderr: /did not erase c: .*\nIt is safe to run this again\.$/ })
+  t.match(await run('--device', 'c', '--yes'), { status: 1, stdout: '', stderr: /did not erase c: .*\nIt is safe to run this again\.\n$/ })
   await database.on()
   t.same(await database.query(COUNT), [{ device: 'c', n: 10 }])
 })
@@ -55,7 +54,7 @@ t.test('while the gateway is stopped: what waits in its spool goes into PostgreS
   await publish(t, gateway.mqttPort, 500)
   await gateway.stop()
   const away = await run('--device', 'a', '--yes')
-  t.match(away, { status: 1, stdout: '', stderr: /^no gateway runs on .*: erasing in its place\nPostgreSQL of DATABASE_URL: / })
+  t.match(away, { status: 1, stdout: '', stderr: /^no gateway runs on .*: erasing in its place\nvital-gateway erase: PostgreSQL of DATABASE_URL: / })
   await database.on()
   t.same(await database.query(COUNT), ['a', 'b', 'c'].map((device) => ({ device, n: 5 })), 'while PostgreSQL is away nothing is changed')
   t.same(await database.query('select from audit_log'), [])
@@ -91,11 +90,11 @@ t.test('several devices are erased by one command', async (t) => {
 
 t.test('what stands in the way is told', async (t) => {
   const { dataDir, variables, run } = await open(t)
-  t.match(await run(), { status: 2, stderr: 'say which device: --device ID' })
-  t.match(await run('--device', 'a', '--ca', 'x', '--ca', 'y', '--yes'), { status: 2, stderr: '--ca is given twice, and takes one value' })
-  t.match(await run('--device', 'a/b'), { status: 2, stderr: /^"a\/b" cannot be a device/ })
-  t.match(await run('--device', 'a', '--yes', '--url', 'ftp://x'), { status: 2, stderr: /^--url must look like/ })
-  t.match(await run('--device', 'a', '--yes', '--url', 'http://u:p@x'), { status: 2, stderr: /^--url must hold no user and no password/ })
+  t.match(await run(), { status: 2, stderr: /required option '--device <id>' not specified/ })
+  t.match(await run('--device', 'a', '--ca', 'x', '--ca', 'y', '--yes'), { status: 2, stderr: /--ca is given twice, and takes one value/ })
+  t.match(await run('--device', 'a/b'), { status: 2, stderr: /^vital-gateway erase: "a\/b" cannot be a device/ })
+  t.match(await run('--device', 'a', '--yes', '--url', 'ftp://x'), { status: 2, stderr: /^vital-gateway erase: --url must look like/ })
+  t.match(await run('--device', 'a', '--yes', '--url', 'http://u:p@x'), { status: 2, stderr: /^vital-gateway erase: --url must hold no user and no password/ })
   t.match(await run('--device', 'a', '--yes'), { status: 1, stderr: `there is no spool at ${join(dataDir, 'spool')}` })
   t.match(await run('--device', 'a', '--yes', '--url', 'http://127.0.0.1:1'), { status: 1, stderr: /cannot be reached, or went away: ECONNREFUSED/ })
   if (process.getuid?.() === 0) {
@@ -103,5 +102,5 @@ t.test('what stands in the way is told', async (t) => {
     await chown(join(dataDir, 'spool'), 12345, 12345)
     t.match(await run('--device', 'a', '--yes'), { status: 1, stderr: /belongs to user 12345: run this as that user/ })
   }
-  t.match(await runOperatorScript(t, 'erase', ['--help'], variables, dataDir), { status: 0, stdout: /npm run erase -- --device ward-3 --yes/ })
+  t.match(await runOperatorScript(t, 'erase', ['--help'], variables, dataDir), { status: 0, stdout: /vital-gateway erase --device ward-3 --yes/ })
 })

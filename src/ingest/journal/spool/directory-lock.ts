@@ -134,3 +134,23 @@ async function openRoute (directory: string): Promise<{ path: string, close: () 
 async function isThere (path: string): Promise<boolean> {
   return await access(path).then(() => true, () => false)
 }
+
+/**
+ * The process that holds a directory, without taking or removing anything.
+ * @returns `pid` is `null` where the holder's lock has no file; `null`: no process holds it
+ * @throws the file system's error when the directory cannot be read
+ */
+export async function findHolder (directory: string): Promise<{ readonly pid: number | null } | null> {
+  const route = await openRoute(directory)
+  try {
+    for (const name of await readdir(route.path)) {
+      const match = LOCK_NAME.exec(name)
+      if (match !== null && await isAnswered(join(route.path, name))) return { pid: Number(match[1]) }
+    }
+  } finally {
+    await route.close()
+  }
+  if (process.platform !== 'linux') return null
+  const { dev, ino } = await stat(directory)
+  return await isAnswered(`\0vital-spool-${dev}-${ino}`) ? { pid: null } : null
+}

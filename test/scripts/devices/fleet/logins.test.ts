@@ -1,7 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { runCredentials } from '../../../../scripts/operate/credentials/command.ts'
 import { readLogins } from '../../../../scripts/devices/fleet/logins.ts'
 import { startGateway } from '../../../helpers/gateway.ts'
 import { createTestDatabase, createTestDir } from '../../../helpers/postgres.ts'
@@ -38,7 +37,7 @@ t.test('a simulated fleet in which each device has a secret of its own, over TLS
   const authority = await createAuthority(t)
   const { cert, key } = await authority.issueServer()
   await writeFile(join(dir, 'fleet.csv'), `id\n${Array.from({ length: 8 }, (_, index) => `band-${index}`).join('\n')}\n`)
-  t.match(await runOperated(runCredentials, ['import', join(dir, 'fleet.csv')], { DATABASE_URL: connectionString }), { status: 0 })
+  t.match(await runOperated('credentials', ['import', join(dir, 'fleet.csv')], { DATABASE_URL: connectionString }), { status: 0 })
   const { mqttsPort } = await startGateway(t, {
     DATABASE_URL: connectionString, VITAL_DATA_DIR: dir, VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key, VITAL_MQTTS_PORT: '0'
   })

@@ -1,8 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t from 'tap'
-import { runAudit } from '../../../../scripts/operate/audit/command.ts'
-import { runDeadLetters } from '../../../../scripts/operate/dead-letters/command.ts'
 import { createTestDir } from '../../../helpers/postgres.ts'
 import { connectClient, startGateway } from '../../../helpers/gateway.ts'
 import { runOperated, runOperatorScript, startOperated } from '../../../helpers/operator.ts'
@@ -17,7 +15,7 @@ function toDifferences ({ stdout }: { stdout: string }) {
 }
 
 t.test('a gateway balances, idle and under traffic', async (t) => {
-  const { run, publish, httpUrl, mqttPort } = await startOperated(t, runAudit)
+  const { run, publish, httpUrl, mqttPort } = await startOperated(t, 'audit')
   await publish('vital/a', '{"timestamp":1}')
   await publish('vital/a', '{"timestamp":1}')
   await publish('vital/a', 'x')
@@ -43,12 +41,12 @@ t.test('a gateway balances, idle and under traffic', async (t) => {
 })
 
 t.test('what is wrong is found, what has a reason is explained', async (t) => {
-  const { run, publish, query, connectionString } = await startOperated(t, runAudit)
+  const { run, publish, query, connectionString } = await startOperated(t, 'audit')
   for (let n = 0; n < 5; n++) await publish('vital/a', `{"timestamp":${n}}`)
   for (let n = 0; n < 3; n++) await publish('vital/a', 'x')
   t.match(await run(), { status: 0, stdout: /balanced/ })
 
-  await runOperated(runDeadLetters, ['discard', '--all', '--yes'], { DATABASE_URL: connectionString })
+  await runOperated('dead-letters', ['discard', '--all', '--yes'], { DATABASE_URL: connectionString })
   // PostgreSQL's statistics follow a moment after the fact.
   while ((await query('select from pg_stat_user_tables where relname = \'dead_letters\' and n_tup_del = 3')).length === 0) await sleep(20)
   const discarded = await run('--json')
@@ -80,11 +78,11 @@ t.test('what is wrong is found, what has a reason is explained', async (t) => {
 })
 
 t.test('retention, and the rows of an earlier run', async (t) => {
-  const { run, publish, connectionString, dir, stop } = await startOperated(t, runAudit)
+  const { run, publish, connectionString, dir, stop } = await startOperated(t, 'audit')
   await publish('vital/a', '{"timestamp":1}')
   await stop()
   const later = await startGateway(t, { DATABASE_URL: connectionString, VITAL_DATA_DIR: dir, VITAL_RETENTION_DAYS: '30' })
-  const audit = () => runOperated(runAudit, ['--url', later.httpUrl, '--json'], { DATABASE_URL: connectionString })
+  const audit = () => runOperated('audit', ['--url', later.httpUrl, '--json'], { DATABASE_URL: connectionString })
   t.match(await audit(), { status: 0 })
   t.same(toDifferences(await audit()), [], 'what was received before the start is left out')
   const client = await connectClient(t, later.mqttPort)
@@ -97,11 +95,11 @@ t.test('retention, and the rows of an earlier run', async (t) => {
 })
 
 t.test('as a process, and wrong usage', async (t) => {
-  const { connectionString, httpPort, run } = await startOperated(t, runAudit)
+  const { connectionString, httpPort, run } = await startOperated(t, 'audit')
   const whole = await runOperatorScript(t, 'audit', [], { DATABASE_URL: connectionString, VITAL_HTTP_PORT: String(httpPort) }, await createTestDir(t))
   t.match(whole, { status: 0, stdout: /\nbalanced\n$/, stderr: '' })
-  t.match(await run('--help'), { status: 0, stdout: /npm run audit/ })
-  t.match(await run('--fast'), { status: 2, stderr: /Unknown option '--fast'/ })
+  t.match(await run('--help'), { status: 0, stdout: /vital-gateway audit/ })
+  t.match(await run('--fast'), { status: 2, stderr: /unknown option '--fast'/ })
   t.match(await run('--url', 'localhost'), { status: 2, stderr: /--url must look like/ })
   t.match(await run('--url', `http://127.0.0.1:${httpPort}/docs`), { status: 1, stderr: /metrics cannot be read: it answers 404/ })
 })

@@ -4,7 +4,6 @@ import { open, readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { runBackup, runRestore } from '../../../../scripts/operate/backup/command.ts'
 import { readManifest } from '../../../../scripts/operate/backup/manifest.ts'
 import { waitFor } from '../../../helpers/embedded.ts'
 import { connectClient } from '../../../helpers/gateway.ts'
@@ -12,7 +11,7 @@ import { createTestDir } from '../../../helpers/postgres.ts'
 import { startEmbeddedGateway } from './embedded-gateway.ts'
 import { runOperated } from '../../../helpers/operator.ts'
 
-const ROOT = join(import.meta.dirname, '../../..')
+const ROOT = join(import.meta.dirname, '../../../..')
 const SLOTS = 'select slot_name from pg_replication_slots'
 
 t.test('a running gateway', { timeout: 240_000 }, async (t) => {
@@ -28,7 +27,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
 
   await t.test('killed in the middle: no backup, no slot, and the next run takes its place', async (t) => {
     const to = join(dir, 'killed')
-    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', 'backup.ts'), '--to', to],
+    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', 'vital-gateway.ts'), 'backup', '--to', to],
       { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
     t.teardown(() => { child.kill('SIGKILL') })
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
@@ -37,15 +36,15 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
     await waitFor('the slot is gone', async () => (await gateway.query(SLOTS)).length === 0)
     t.notOk(existsSync(to))
     t.ok(existsSync(`${to}.partial`))
-    t.match(await runOperated(runBackup, ['verify', `${to}.partial`], {}), { status: 1, stderr: /is no backup/ })
-    t.match(await runOperated(runBackup, ['--to', to], variables), { status: 0, stdout: /^readings +6 /m })
+    t.match(await runOperated('backup', ['verify', `${to}.partial`], {}), { status: 1, stderr: /is no backup/ })
+    t.match(await runOperated('backup', ['--to', to], variables), { status: 0, stdout: /^readings +6 /m })
     t.notOk(existsSync(`${to}.partial`))
-    t.match(await runOperated(runBackup, ['verify', to], {}), { status: 0 })
+    t.match(await runOperated('backup', ['verify', to], {}), { status: 0 })
   })
 
   await t.test('ended by SIGTERM: nothing is left', async (t) => {
     const to = join(dir, 'ended')
-    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', 'backup.ts'), '--to', to],
+    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', 'vital-gateway.ts'), 'backup', '--to', to],
       { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
     const status = new Promise((resolve) => child.once('close', resolve))
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
@@ -56,21 +55,21 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
   })
 
   const backup = join(dir, 'backup')
-  t.match(await runOperated(runBackup, ['--to', backup], variables), { status: 0 })
+  t.match(await runOperated('backup', ['--to', backup], variables), { status: 0 })
 
   await t.test('where it cannot be', async (t) => {
-    t.match(await runOperated(runBackup, ['--to', backup], variables), { status: 2, stderr: /exists already/ })
-    t.match(await runOperated(runBackup, ['--to', join(dataDir, 'backup')], variables), { status: 2, stderr: /lies in the data directory/ })
-    t.match(await runOperated(runBackup, ['--to', join(dir, 'x')], { DATABASE_URL: gateway.connectionString }), { status: 1, stderr: /scripts\/README/ })
-    t.match(await runOperated(runBackup, ['--to', join(dir, 'x')], { VITAL_DATA_DIR: join(dir, 'nowhere') }), { status: 1, stderr: /no data directory/ })
+    t.match(await runOperated('backup', ['--to', backup], variables), { status: 2, stderr: /exists already/ })
+    t.match(await runOperated('backup', ['--to', join(dataDir, 'backup')], variables), { status: 2, stderr: /lies in the data directory/ })
+    t.match(await runOperated('backup', ['--to', join(dir, 'x')], { DATABASE_URL: gateway.connectionString }), { status: 1, stderr: /scripts\/README/ })
+    t.match(await runOperated('backup', ['--to', join(dir, 'x')], { VITAL_DATA_DIR: join(dir, 'nowhere') }), { status: 1, stderr: /no data directory/ })
     t.notOk(existsSync(join(dir, 'nowhere')))
-    t.match(await runOperated(runBackup, [], {}), { status: 2, stderr: /--to DIR/ })
-    t.match(await runOperated(runBackup, ['check', backup], {}), { status: 2 })
-    t.match(await runOperated(runRestore, ['--to', dir], {}), { status: 2, stderr: /--from DIR/ })
-    t.match(await runOperated(runRestore, ['--from', backup], {}), { status: 2, stderr: /--to DATADIR/ })
-    t.match(await runOperated(runRestore, ['--from', backup, '--to', dataDir, '--no-erasures'], {}), { status: 2, stderr: /is not empty/ })
-    t.match(await runOperated(runRestore, ['--from', backup, '--to', join(dir, 'x')], {}), { status: 2, stderr: /say what was erased since/ })
-    for (const script of [runBackup, runRestore]) t.match(await runOperated(script, ['--help'], {}), { status: 0, stdout: /npm run (backup|restore) --/ })
+    t.match(await runOperated('backup', [], {}), { status: 2, stderr: /--to DIR/ })
+    t.match(await runOperated('backup', ['check', backup], {}), { status: 2 })
+    t.match(await runOperated('restore', ['--to', dir], {}), { status: 2, stderr: /required option '--from <dir>'/ })
+    t.match(await runOperated('restore', ['--from', backup], {}), { status: 2, stderr: /required option '--to <dir>'/ })
+    t.match(await runOperated('restore', ['--from', backup, '--to', dataDir, '--no-erasures'], {}), { status: 2, stderr: /is not empty/ })
+    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'x')], {}), { status: 2, stderr: /say what was erased since/ })
+    for (const script of ['backup', 'restore']) t.match(await runOperated(script, ['--help'], {}), { status: 0, stdout: /vital-gateway (backup|restore) --/ })
   })
 
   await t.test('a flipped byte, a file that is gone, a damaged manifest', async (t) => {
@@ -83,16 +82,16 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
       await handle.close()
     }
     await flip(join(backup, path), 5000)
-    t.match(await runOperated(runBackup, ['verify', backup], {}), { status: 1, stderr: new RegExp(`${path} differs`) })
-    t.match(await runOperated(runRestore, ['--from', backup, '--to', join(dir, 'x'), '--no-erasures'], {}), { status: 1, stderr: /is damaged/ })
+    t.match(await runOperated('backup', ['verify', backup], {}), { status: 1, stderr: new RegExp(`${path} differs`) })
+    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'x'), '--no-erasures'], {}), { status: 1, stderr: /is damaged/ })
     t.same(await readdir(join(dir, 'x')), [], 'nothing of it is left')
     await flip(join(backup, path), 5000)
     await rename(join(backup, path), join(dir, 'aside'))
-    t.match(await runOperated(runBackup, ['verify', backup], {}), { status: 1, stderr: new RegExp(`${path} is missing`) })
+    t.match(await runOperated('backup', ['verify', backup], {}), { status: 1, stderr: new RegExp(`${path} is missing`) })
     await rename(join(dir, 'aside'), join(backup, path))
     await flip(join(backup, 'manifest.json'), 300)
-    t.match(await runOperated(runBackup, ['verify', backup], {}), { status: 1, stderr: /manifest.json is damaged/ })
+    t.match(await runOperated('backup', ['verify', backup], {}), { status: 1, stderr: /manifest.json is damaged/ })
     await flip(join(backup, 'manifest.json'), 300)
-    t.match(await runOperated(runBackup, ['verify', backup], {}), { status: 0, stdout: /is whole/ })
+    t.match(await runOperated('backup', ['verify', backup], {}), { status: 0, stdout: /is whole/ })
   })
 })

@@ -2,8 +2,6 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { runBackup, runRestore } from '../../../../scripts/operate/backup/command.ts'
-import { runErase } from '../../../../scripts/operate/erase/command.ts'
 import { connectClient } from '../../../helpers/gateway.ts'
 import { createTestDir } from '../../../helpers/postgres.ts'
 import { startEmbeddedGateway } from './embedded-gateway.ts'
@@ -23,19 +21,19 @@ t.test('a backup, erasures since, and a restore', { timeout: 240_000 }, async (t
   t.equal(await erase('gone-before'), 200)
 
   const backup = join(dir, 'backup')
-  t.match(await runOperated(runBackup, ['--to', backup], variables), { status: 0 })
+  t.match(await runOperated('backup', ['--to', backup], variables), { status: 0 })
   await client.publishAsync('vital/gone-before', '{"timestamp":4}', { qos: 1 })
   const late = join(dir, 'late')
-  t.match(await runOperated(runBackup, ['--to', late], variables), { status: 0 })
+  t.match(await runOperated('backup', ['--to', late], variables), { status: 0 })
   t.equal(await erase('gone'), 200)
   await client.endAsync()
   await gateway.stop()
-  t.match(await runOperated(runErase, ['--device', 'gone-later', '--yes'], variables), { status: 0 }, 'also where the tool erases in its place')
+  t.match(await runOperated('erase', ['--device', 'gone-later', '--yes'], variables), { status: 0 }, 'also where the tool erases in its place')
   t.match(await readFile(join(dataDir, 'erasures.jsonl'), 'utf8'), /"device":"gone-later"/)
 
   await t.test('what was erased since stays erased, and what was erased before is new', async (t) => {
     const restored = join(dir, 'erased')
-    const answer = await runOperated(runRestore, ['--from', late, '--to', restored, '--erasures', join(dataDir, 'erasures.jsonl')], {})
+    const answer = await runOperated('restore', ['--from', late, '--to', restored, '--erasures', join(dataDir, 'erasures.jsonl')], {})
     t.match(answer, { status: 0, stdout: /^erased again +gone +3 readings, 1 dead letters/m }, answer.stderr)
     const again = await startEmbeddedGateway(t, restored)
     t.same(await again.query('select device, count(*)::int as n from readings group by 1 order by 1'), [{ device: 'gone-before', n: 1 }, { device: 'kept', n: 3 }])
@@ -47,9 +45,9 @@ t.test('a backup, erasures since, and a restore', { timeout: 240_000 }, async (t
 
   await t.test('a gateway that is stopped; a restore without the record of erasures brings devices back', async (t) => {
     const to = join(dir, 'stopped')
-    t.match(await runOperated(runBackup, ['--to', to], variables), { status: 0, stderr: /no gateway runs/, stdout: /^readings +4 /m })
+    t.match(await runOperated('backup', ['--to', to], variables), { status: 0, stderr: /no gateway runs/, stdout: /^readings +4 /m })
     t.notOk(existsSync(join(dataDir, 'postgres', 'postmaster.pid')))
-    t.match(await runOperated(runBackup, ['verify', to, '--restore-check'], {}), { status: 0, stdout: /^readings restored +4 /m })
-    t.match(await runOperated(runRestore, ['--from', backup, '--to', join(dir, 'back'), '--no-erasures'], {}), { status: 0, stdout: /^readings restored +6 /m })
+    t.match(await runOperated('backup', ['verify', to, '--restore-check'], {}), { status: 0, stdout: /^readings restored +4 /m })
+    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'back'), '--no-erasures'], {}), { status: 0, stdout: /^readings restored +6 /m })
   })
 })

@@ -2,8 +2,6 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { runAudit } from '../../../../scripts/operate/audit/command.ts'
-import { runRestore } from '../../../../scripts/operate/backup/command.ts'
 import { createBackup } from '../../../../scripts/operate/backup/create.ts'
 import { readManifest } from '../../../../scripts/operate/backup/manifest.ts'
 import { createConfig } from '../../../../src/config/config.ts'
@@ -33,7 +31,7 @@ t.test('under load, partly through the spool: all that was acknowledged is resto
   await sleep(1500)
   const config = createConfig({ VITAL_DATA_DIR: dataDir })
   // Longer than the spool needs to be filled and emptied: whatever moves between two steps is gone from where it was.
-  await createBackup({ config, to, tell: () => {}, signal: new AbortController().signal, onStep: () => sleep(1200) })
+  await createBackup({ config, to, tell: () => {}, progress: process.stderr, signal: new AbortController().signal, onStep: () => sleep(1200) })
   await cuts.stop()
   await load.stop()
   t.same(await gateway.query(SLOTS), [], 'no slot is left')
@@ -44,7 +42,7 @@ t.test('under load, partly through the spool: all that was acknowledged is resto
   const manifest = await readManifest(to)
   const spooled = manifest.files.filter(({ path }) => path.startsWith('spool/') && path.endsWith('.spool'))
   t.ok(spooled.length > 0, `the backup holds ${spooled.length} segments of the spool`)
-  t.match(await runOperated(runRestore, ['--from', to, '--to', restored, '--no-erasures'], {}), { status: 0, stdout: /^readings restored/m })
+  t.match(await runOperated('restore', ['--from', to, '--to', restored, '--no-erasures'], {}), { status: 0, stdout: /^readings restored/m })
   t.same((await readdir(restored)).includes('restore.partial'), false)
   t.equal((await stat(restored)).mode & 0o777, 0o700)
 
@@ -61,6 +59,6 @@ t.test('under load, partly through the spool: all that was acknowledged is resto
     where newest <> latest.time`), [], 'each device\'s latest is its newest')
   const client = await connectClient(t, again.mqttPort)
   await client.publishAsync('vital/new', '{"timestamp":1}', { qos: 1 })
-  const audit = await runOperated(runAudit, ['--url', again.httpUrl], { VITAL_DATA_DIR: restored })
+  const audit = await runOperated('audit', ['--url', again.httpUrl], { VITAL_DATA_DIR: restored })
   t.match(audit, { status: 0, stdout: /balanced/ }, audit.stdout)
 })

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { toReplayBody } from '../../../../scripts/operate/dead-letters/body.ts'
+import { toResendBody } from '../../../../scripts/operate/dead-letters/body.ts'
 
 const toText = (payload: string | Buffer, letter: { topic?: string | null, deviceId?: string | null } = {}, options: { device?: string, payload?: string } = {}) => {
-  const prepared = toReplayBody({ topic: 'vital/a', deviceId: 'a', payload: Buffer.from(payload), ...letter }, {
+  const prepared = toResendBody({ topic: 'vital/a', deviceId: 'a', payload: Buffer.from(payload), ...letter }, {
     device: options.device ?? null, payload: options.payload === undefined ? null : Buffer.from(options.payload)
   })
   return 'why' in prepared ? prepared : prepared.body.toString('latin1')

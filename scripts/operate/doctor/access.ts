@@ -1,0 +1,32 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from '../../../src/config/config.ts'
+import { exposedMessage } from '../../../src/security/access.ts'
+import { fail, type Finding, ok, warn } from './finding.ts'
+
+/**
+ * Whether strangers may publish and read.
+ * @param hasPrincipals - as PostgreSQL says; `null`: the gateway's own record of its last answer is taken
+ */
+export async function checkAccess (config: Config, hasPrincipals: boolean | null): Promise<Finding> {
+  const check = 'access'
+  const { host, transport: { tls } } = config
+  if (config.tokens !== null || (tls !== null && tls.clientCaFile !== null)) return ok(check, 'every client needs a credential: tokens or client certificates are configured')
+  const isClosed = hasPrincipals ?? await readRecord(config.dataDir)
+  if (isClosed === true) return ok(check, 'every client needs a credential')
+  if (config.isLoopback) return ok(check, `only this machine reaches ${host}${isClosed === false ? '; no credentials exist, so everyone on it may publish and read' : ''}`)
+  if (isClosed === null) return warn(check, `others reach ${host}, and it cannot be told whether credentials exist`, 'look again when PostgreSQL answers')
+  return config.isAnonymousAllowed
+    ? warn(check, `anyone who reaches ${host} may publish and read`, 'add credentials, and unset VITAL_ALLOW_ANONYMOUS')
+    : fail(check, exposedMessage(host))
+}
+
+/** @returns whether credentials existed when the gateway last asked; `null` where it does not tell */
+async function readRecord (dataDir: string): Promise<boolean | null> {
+  try {
+    const { open } = JSON.parse(await readFile(join(dataDir, 'access.json'), 'utf8')) as { open?: unknown }
+    return typeof open === 'boolean' ? !open : null
+  } catch {
+    return null
+  }
+}

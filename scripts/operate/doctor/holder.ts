@@ -1,0 +1,16 @@
+import { join } from 'node:path'
+import { findHolder } from '../../../src/ingest/journal/spool/directory-lock.ts'
+
+/** The gateway, or a command in its place, that holds a data directory. */
+export interface Holder {
+  /** `null`: its lock does not tell. */
+  readonly pid: number | null
+}
+
+/** @returns `null` where no process holds it, or there is no spool yet */
+export async function findDirectoryHolder (dataDir: string): Promise<Holder | null> {
+  return await findHolder(join(dataDir, 'spool')).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'EACCES') return null
+    throw error
+  })
+}
