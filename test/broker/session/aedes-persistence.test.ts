@@ -1,0 +1,139 @@
+/**
+ * The suite that aedes-persistence exports for its implementations, as far as it applies: our persistence delivers nothing itself
+ * (broker/README.md, "A delivery is kept, not a message"), so some of its calls are answered elsewhere and some never.
+ */
+import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
+import { Readable } from 'node:stream'
+import mqemitter from 'mqemitter'
+import t from 'tap'
+import { LiveFilters } from '../../../broker/deliver/live-filters.ts'
+import { LimitHits } from '../../../broker/limit-hits.ts'
+import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
+import { createPersistence } from '../../../broker/session/aedes-persistence.ts'
+import type { QoS } from '../../../broker/session/delivery.ts'
+import { RetainedMessages } from '../../../broker/session/retained.ts'
+import { Session } from '../../../broker/session/session.ts'
+import { Sessions } from '../../../broker/session/sessions.ts'
+
+interface SuiteTest {
+  readonly assert: typeof assert
+  plan (count: number): void
+  diagnostic (text: string): void
+}
+interface Suite {
+  test (name: string, run: (t: SuiteTest) => Promise<void>): void
+  persistence (): Promise<object>
+  buildEmitter (): unknown
+  readonly testAsync: true
+}
+const runSuite = createRequire(import.meta.url)('aedes-persistence/abstract') as (suite: Suite) => void
+
+/** Tests that are not run, by why. */
+const NOT_RUN = {
+  'deliveries are queued by sessions, which the emitter reaches: nothing is enqueued, streamed or updated here': [
+    'add outgoing packet and stream it',
+    'add outgoing packet for multiple subs and stream to all',
+    'add outgoing packet as a string and pump',
+    'add outgoing packet as a string and stream',
+    'add outgoing packet and stream it twice',
+    'add outgoing packet and update messageId',
+    'add 2 outgoing packet and clear messageId',
+    'add many outgoing packets and clear messageIds',
+    'update to publish w/ same messageId',
+    'update to pubrel'
+  ],
+  'for the same reason subscriptions are not looked up by topic': [
+    'store and look up subscriptions by topic',
+    'get subscriptions list after an unsubscribe',
+    'QoS 0 subscriptions, restored but not matched',
+    'clean subscriptions',
+    'clean subscriptions with no active subscriptions',
+    'same topic, different QoS',
+    'replace subscriptions',
+    'replace subscriptions in same call',
+    'add duplicate subs to persistence for qos > 0'
+  ],
+  'Aedes 1.2.0 never calls it': [
+    'get client list after subscriptions',
+    'get client list after an unsubscribe',
+    'store and count subscriptions',
+    'count subscriptions with two clients',
+    'get topic list after concurrent subscriptions of a client'
+  ],
+  'MQTT 5 is refused': ['store and look up a subscription with an MQTT 5.0 subscription identifier'],
+  'of a QoS 2 publish the packet id is kept, and not the message': ['add incoming packet, get it, and clear with messageId'],
+  'a will is kept by its connection': [
+    'store, fetch and delete will message',
+    'stream all will messages',
+    'stream all will message for unknown brokers',
+    'delete wills from dead brokers'
+  ]
+}
+
+/** Ours, and beside it what the rest of the broker does for Aedes. */
+function createUnderTest () {
+  const hits = new LimitHits()
+  const limits = DEFAULT_LIMITS
+  const retained = new RetainedMessages({ limits, onRefused () {} })
+  const totals = { messages: 0, bytes: 0 }
+  const createSession = () => new Session({ limits, hits, totals, retained, onUnread () {} }, false)
+  const sessions = new Sessions({ limits, hits, filters: new LiveFilters(), createSession })
+  const persistence = createPersistence({ retained, sessions, sessionOf: ({ id }) => sessions.find(id) })
+  const toRetainedStream = (filters: string[]) => Readable.from([...retained.matching(filters)].map((copy) => ({ cmd: 'publish', id: 'broker-42', retain: true, ...copy })))
+  return {
+    ...persistence,
+    broker: null as object | null,
+    // The suite reads the broker back; ours does not need it.
+    async setup (broker: object) {
+      this.broker = broker
+      await persistence.setup()
+    },
+    // A session sends retained messages itself.
+    createRetainedStream: (filter: string) => toRetainedStream([filter]),
+    createRetainedStreamCombi: toRetainedStream,
+    // createSubscriptionGuard stores what it grants.
+    async addSubscriptions ({ id }: { id: string }, subscriptions: ReadonlyArray<{ topic: string, qos: QoS }>) {
+      for (const { topic, qos } of subscriptions) sessions.subscribe(id, topic, qos)
+    },
+    // Options of MQTT 5, at their defaults.
+    async subscriptionsByClient (client: { id: string }) {
+      return (await persistence.subscriptionsByClient(client)).map((subscription) => ({ ...subscription, rh: 0, rap: true, nl: false }))
+    },
+    // Aedes always asks first.
+    async incomingStorePacket (client: { id: string }, packet: { cmd: string, messageId: number }) {
+      await persistence.incomingGetPacket(client, packet).then(() => {}, () => {})
+      return persistence.incomingStorePacket(client, packet)
+    }
+  }
+}
+
+const names: string[] = []
+runSuite({
+  test (name, run) {
+    names.push(name)
+    if (Object.values(NOT_RUN).flat().includes(name)) return
+    t.test(name, async (t) => {
+      let planned = 0
+      let asserted = 0
+      const counting = new Proxy(assert, {
+        get (target, key: keyof typeof assert) {
+          asserted++
+          return target[key]
+        }
+      })
+      await run({ assert: counting, plan (count) { planned = count }, diagnostic () {} })
+      t.ok(planned === 0 || asserted === planned, 'all that was planned')
+    })
+  },
+  persistence: async () => createUnderTest(),
+  buildEmitter: () => mqemitter(),
+  testAsync: true
+})
+
+t.test('every test of the suite is run, or named with the reason', async (t) => {
+  const notRun = Object.values(NOT_RUN).flat()
+  for (const name of notRun) t.ok(names.includes(name), name)
+  t.equal(new Set(notRun).size, notRun.length)
+  t.equal(names.length - notRun.length, 20)
+})
