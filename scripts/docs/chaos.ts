@@ -15,21 +15,31 @@ interface Recorded {
   readonly slowestAckMs: number
   readonly recoveryMs: number
   readonly peakRssBytes: number
-  readonly violations: readonly unknown[]
+  readonly violations: ReadonlyArray<{ readonly checker: string, readonly message: string }>
 }
 
-/** The faults of the harness, and the sum of every run on record. */
+interface Run {
+  readonly date: string
+  readonly commit: string
+  readonly seed: number
+  readonly outcomes: readonly Recorded[]
+}
+
+const MESSAGE_LENGTH_MAX = 120
+
+/** The faults of the harness, the sum of every run on record, and what those runs found wrong. */
 export function chaosSections (root: string): Section[] {
+  const runs = readFileSync(join(root, 'scripts/chaos/results.jsonl'), 'utf8').trim().split('\n')
+    .map((line) => JSON.parse(line) as Run)
   const faults = FAULTS.map(({ name, summary }) => [`\`${name}\``, summary])
   return [
     { file: FILE, name: 'faults', text: toMarkdownTable(['fault', 'what is done, and what must hold'], faults) },
-    { file: FILE, name: 'records', text: toRecords(join(root, 'scripts/chaos/results.jsonl')), isRecord: true }
+    { file: FILE, name: 'records', text: toRecords(runs), isRecord: true },
+    { file: FILE, name: 'violations', text: toViolations(runs), isRecord: true }
   ]
 }
 
-function toRecords (path: string): string {
-  const runs = readFileSync(path, 'utf8').trim().split('\n')
-    .map((line) => JSON.parse(line) as { readonly date: string, readonly outcomes: readonly Recorded[] })
+function toRecords (runs: readonly Run[]): string {
   const outcomes = runs.flatMap((run) => run.outcomes)
   const rows = FAULTS.map(({ name }) => ({ name, all: outcomes.filter(({ fault }) => fault === name) }))
     .filter(({ all }) => all.length > 0)
@@ -55,4 +65,15 @@ function toFigures (outcomes: readonly Recorded[]): string[] {
     `${Math.round(largest(({ peakRssBytes }) => peakRssBytes) / 2 ** 20)} MiB`,
     String(outcomes.filter(({ violations }) => violations.length > 0).length)
   ]
+}
+
+function toViolations (runs: readonly Run[]): string {
+  const rows = runs.flatMap(({ date, commit, seed, outcomes }) => outcomes.flatMap(({ fault, violations }) =>
+    violations.map(({ checker, message }) => [date.slice(0, 10), commit, String(seed), `\`${fault}\``, checker, toShort(message)])))
+  return toMarkdownTable(['date', 'commit', 'seed', 'fault', 'check', 'what was found'], rows)
+}
+
+function toShort (message: string): string {
+  const line = message.replaceAll(/\s+/g, ' ')
+  return line.length <= MESSAGE_LENGTH_MAX ? line : `${line.slice(0, MESSAGE_LENGTH_MAX)} …`
 }
