@@ -71,7 +71,7 @@ export const AcceptedSchema = Type.Object({ status: Type.Literal('accepted') }, 
 /** Every answer with a status of 400 or more, except that of `/health`. */
 export const ErrorAnswerSchema = Type.Object({
   statusCode: Type.Integer({ examples: [400] }),
-  code: Type.String({ description: 'Stable; the README lists all', examples: ['VITAL_INVALID_READING'] }),
+  code: Type.String({ description: 'Stable; src/http/README.md lists all', examples: ['VITAL_INVALID_READING'] }),
   error: Type.String({ description: 'Name of the status', examples: ['Bad Request'] }),
   message: Type.String({ description: 'For a person' }),
   details: Type.Optional(Type.Array(FaultSchema, { description: 'Every fault found at once' }))

@@ -1,5 +1,5 @@
 /** The rules of the house that a machine can see. Each names its reason; a file that must break one is listed with why. */
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import t from 'tap'
 
@@ -7,6 +7,13 @@ const ROOT = resolve(import.meta.dirname, '..')
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts'] as const
 const FILE_LINES_MAX = 350
 const FUNCTION_LINES_MAX = 80
+const MARKDOWN_COLUMNS_MAX = 160
+const README_WORDS_MAX = 1500
+/** Still to be rewritten. */
+const WIDE_DOCUMENTS = new Set(['broker/README.md'])
+
+/** Rooms without a README: it would repeat the list of files in the README above; test/README.md says why. */
+const UNTOLD_ROOMS = /^(?:broker\/.+|db\/(?:migrations|queries)|src\/(?:config|log|transport)|test\/.+)$/
 
 /** Which rooms a room may import: one way, so that a second store or transport touches one room. */
 const MAY_IMPORT: Record<string, readonly string[]> = {
@@ -101,6 +108,64 @@ t.test('every source is loaded by a test, or is where a process begins', (t) => 
   }
   t.end()
 })
+
+/** Markdown of the repository, without what tools bring. */
+const documents = readdirSync(ROOT, { recursive: true, encoding: 'utf8' })
+  .filter((path) => path.endsWith('.md') && !/(?:^|\/)(?:node_modules|dist|data|\.tap|bench-results)\//.test(path))
+  .map((path) => {
+    const text = readFileSync(join(ROOT, path), 'utf8')
+    return { path, text, prose: text.replaceAll(/^```[^]*?^```$/gm, (code) => code.replaceAll(/[^\n]/g, '')) }
+  })
+
+t.test('documents can be read in a terminal, and the README in one sitting', (t) => {
+  t.ok(documents.length > 15)
+  for (const { path, prose } of documents) {
+    if (WIDE_DOCUMENTS.has(path)) continue
+    for (const [index, line] of prose.split('\n').entries()) {
+      if (line.length > MARKDOWN_COLUMNS_MAX && !line.startsWith('|')) t.fail(`${path}:${index + 1} is ${line.length} wide`)
+    }
+  }
+  const words = readFileSync(join(ROOT, 'README.md'), 'utf8').split(/\s+/).filter((word) => word !== '').length
+  t.ok(words <= README_WORDS_MAX, `README.md has ${words} words`)
+  t.end()
+})
+
+t.test('every relative link of a document leads somewhere, to its heading too', (t) => {
+  const anchors = new Map(documents.map(({ path, prose }) => [path, anchorsOf(prose)]))
+  let links = 0
+  for (const { path, prose } of documents) {
+    for (const [, target = ''] of prose.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue
+      links++
+      const [file = '', anchor] = target.split('#')
+      const to = file === '' ? path : relative(ROOT, resolve(ROOT, dirname(path), file))
+      t.ok(existsSync(join(ROOT, to)), `${path}: ${target}`)
+      if (anchor !== undefined && to.endsWith('.md')) t.ok(anchors.get(to)?.has(anchor), `${path}: ${target}`)
+    }
+  }
+  t.ok(links > 100)
+  t.end()
+})
+
+t.test('every room has a README', (t) => {
+  const rooms = [...ROOMS, 'test'].flatMap((room) => [room, ...readdirSync(join(ROOT, room), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory()).map(({ name }) => `${room}/${name}`)])
+  for (const room of rooms) {
+    if (!UNTOLD_ROOMS.test(room)) t.ok(existsSync(join(ROOT, room, 'README.md')), room)
+  }
+  t.end()
+})
+
+/** The anchors of a document's headings, as GitHub makes them. */
+function anchorsOf (prose: string): Set<string> {
+  const seen = new Map<string, number>()
+  return new Set([...prose.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => {
+    const slug = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase().replaceAll(/[^\p{L}\p{N}\p{M} _-]/gu, '').replaceAll(' ', '-')
+    const times = seen.get(slug) ?? 0
+    seen.set(slug, times + 1)
+    return times === 0 ? slug : `${slug}-${times}`
+  }))
+}
 
 /** Named functions and methods by indentation, which the linter keeps exact. */
 function functionsOf (lines: readonly string[]): Array<{ name: string, length: number }> {

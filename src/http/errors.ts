@@ -7,7 +7,7 @@ const define = <C extends `VITAL_${string}`, S extends number>(code: C, statusCo
   createError<C, S>(code, message, statusCode, Error, false)
 
 /**
- * Every error that the HTTP side answers with, by code and status; README.md lists the same.
+ * Every error that the HTTP side answers with, by code and status; `scripts/docs/http-errors.ts` says when each is answered.
  * Codes are stable, messages are for people.
  */
 export const HTTP_ERRORS = {

@@ -16,7 +16,7 @@ Every reading that was acknowledged before "holds all before" is in it, and some
 password of the database and hashes of credentials: its files are for their owner only, and not encrypted. .env and the
 files of TLS are not in it. Keep a copy of VITAL_DATA_DIR/erasures.jsonl apart: a restore needs the one of today.
 The directory is DIR.partial until it is whole and durable. It is for VITAL_DATA_DIR; with DATABASE_URL use the tools of
-your server (scripts/README.md).
+your server (scripts/operate/README.md).
 Exit status: 0; 1 when it failed (nothing of it is left then) or is damaged; 2 for a wrong command line.`
 
 /** `vital-gateway backup`. */

@@ -74,7 +74,7 @@ export async function createBackup (options: BackupOptions): Promise<Omit<Manife
   const to = resolve(options.to)
   if (config.databaseUrl !== null) {
     throw new OperatorError('OPERATOR_FAILED',
-      'DATABASE_URL is set, and this backs up the embedded PostgreSQL. scripts/README.md tells which tool to ' +
+      'DATABASE_URL is set, and this backs up the embedded PostgreSQL. scripts/operate/README.md tells which tool to ' +
       'use for your own.')
   }
   if (!relative(config.dataDir, to).startsWith('..')) {

@@ -60,7 +60,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
   await t.test('where it cannot be', async (t) => {
     t.match(await runOperated('backup', ['--to', backup], variables), { status: 2, stderr: /exists already/ })
     t.match(await runOperated('backup', ['--to', join(dataDir, 'backup')], variables), { status: 2, stderr: /lies in the data directory/ })
-    t.match(await runOperated('backup', ['--to', join(dir, 'x')], { DATABASE_URL: gateway.connectionString }), { status: 1, stderr: /scripts\/README/ })
+    t.match(await runOperated('backup', ['--to', join(dir, 'x')], { DATABASE_URL: gateway.connectionString }), { status: 1, stderr: /scripts\/operate\/README/ })
     t.match(await runOperated('backup', ['--to', join(dir, 'x')], { VITAL_DATA_DIR: join(dir, 'nowhere') }), { status: 1, stderr: /no data directory/ })
     t.notOk(existsSync(join(dir, 'nowhere')))
     t.match(await runOperated('backup', [], {}), { status: 2, stderr: /--to DIR/ })
