@@ -9,7 +9,7 @@ import { createSections, rewriteSections, staleSections } from '../scripts/docs/
 
 const ROOT = resolve(import.meta.dirname, '..')
 
-t.test('no table is stale: npx vital-gateway docs writes them', (t) => {
+t.test('no table is stale: npm run docs writes them', (t) => {
   t.strictSame(staleSections(ROOT), [])
   t.strictSame(limitsWithoutRow(LIMIT_NAMES), [], 'every limit that is counted stands in the table of limits')
   t.end()
