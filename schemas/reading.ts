@@ -31,6 +31,7 @@ const vital = (description: string) => Type.Optional(Type.Number({ description }
 /**
  * One reading. Known vital signs are finite numbers when present; other fields of any JSON type are kept.
  * `timestamp` and `device` have further rules, which {@link readingFaults} checks.
+ * A new vital sign has two more places: README.md of this folder.
  */
 export const ReadingSchema = Type.Object({
   device: Type.Optional(Type.String({ description: `Device id: ${DEVICE_ID_RULE}. Over MQTT the topic names the device.` })),

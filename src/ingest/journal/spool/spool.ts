@@ -4,6 +4,9 @@
  *
  *   append ──> queue ── write + fdatasync, shared ──> durable ── read ──> given out ── release ──> cursor ──> unlink
  *
+ * At `bytesMax` (VITAL_SPOOL_BYTES_MAX) an append fails with `VITAL_SPOOL_FULL`. The journal keeps that batch and tries again,
+ * nothing is acknowledged meanwhile, and `updateAvailability` of the pipeline stops reading from publishers.
+ *
  * Delivery is at least once: what was read and not released comes again after a restart. What the disk destroys is counted
  * and logged when the reader comes to it, and its segment is kept aside for a person to look at; nothing waits for that.
  */
