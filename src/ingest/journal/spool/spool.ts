@@ -4,9 +4,6 @@
  *
  *   append ──> queue ── write + fdatasync, shared ──> durable ── read ──> given out ── release ──> cursor ──> unlink
  *
- * At `bytesMax` (VITAL_SPOOL_BYTES_MAX) an append fails with `VITAL_SPOOL_FULL`. The journal keeps that batch and tries again,
- * nothing is acknowledged meanwhile, and `updateAvailability` of the pipeline stops reading from publishers.
- *
  * Delivery is at least once: what was read and not released comes again after a restart. What the disk destroys is counted
  * and logged when the reader comes to it, and its segment is kept aside for a person to look at; nothing waits for that.
  */
@@ -27,7 +24,7 @@ const SEGMENT_BYTES = 64 * 1024 * 1024
 
 export interface SpoolOptions {
   readonly directory: string
-  /** Bound of what lies on disk, damaged segments aside. */
+  /** Bound on disk, damaged segments aside; beyond, an append fails and `pipeline.ts` stops reading from publishers. */
   readonly bytesMax: number
   /** Size at which a new segment begins; the unit in which space is given back. */
   readonly segmentBytes?: number
