@@ -1,7 +1,8 @@
 import t from 'tap'
 import { startGateway } from '../helpers/gateway.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
-import { openHostile, publishOf, startWellBehaved, until } from '../helpers/well-behaved.ts'
+import { openHostile, publishOf, startWellBehaved } from '../helpers/well-behaved.ts'
+import { until } from '../helpers/until.ts'
 
 const READINGS = 16
 const NAMES_EACH = 900

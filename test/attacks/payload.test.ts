@@ -2,7 +2,8 @@ import t from 'tap'
 import { READINGS_PER_ARRAY_MAX } from '../../schemas/reading.ts'
 import { readLedger, startGateway } from '../helpers/gateway.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
-import { openHostile, publishOf, startWellBehaved, until } from '../helpers/well-behaved.ts'
+import { openHostile, publishOf, startWellBehaved } from '../helpers/well-behaved.ts'
+import { until } from '../helpers/until.ts'
 
 t.test('hostile payloads over MQTT are acknowledged, kept as dead letters, and harm nobody', { timeout: 60_000 }, async (t) => {
   const { connectionString, query } = await createTestDatabase(t)

@@ -1,6 +1,7 @@
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { connectPacket, createRandom, durable, hidden, publishPacket, RawClient, startBroker, unavailable, until } from '../helpers/broker.ts'
+import { connectPacket, createRandom, durable, hidden, publishPacket, RawClient, startBroker, unavailable } from '../helpers/broker.ts'
+import { until } from '../helpers/until.ts'
 
 const CONNECTIONS = 300
 

@@ -1,7 +1,8 @@
 /** What the ten cases of Eclipse Paho's interoperability suite for MQTT 3.1.1 ask of a server, asked again in our words. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, until } from '../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker } from '../helpers/broker.ts'
+import { until } from '../helpers/until.ts'
 
 const TOPICS = ['TopicA', 'TopicA/B', 'Topic/C', 'TopicA/C', '/TopicA'] as const
 

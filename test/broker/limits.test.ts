@@ -5,7 +5,8 @@ import t, { type Test } from 'tap'
 import type { LimitName } from '../../broker/limit-hits.ts'
 import type { DEFAULT_LIMITS } from '../../broker/limits.ts'
 import { RateLimiter } from '../../broker/publish/rate-limiter.ts'
-import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from '../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker } from '../helpers/broker.ts'
+import { until } from '../helpers/until.ts'
 
 const REFUSED = 128
 const range = (count: number) => Array.from({ length: count }, (_, index) => index + 1)

@@ -2,8 +2,9 @@ import t from 'tap'
 import { deviceOf, isBridgeState, isIngested, namedDeviceOf, rejectionTopicOf } from '../../broker/topics.ts'
 import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
-import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, until } from '../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker } from '../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../helpers/principals.ts'
+import { until } from '../helpers/until.ts'
 
 const NEAR_MISSES = [
   '/vital/ward-3', '//vital/ward-3', 'Vital/ward-3', 'VITAL/ward-3', ' vital/ward-3', 'vital /ward-3', 'vitals/ward-3', '/Vitals/ward-3', 'vItAl/ward-3', '\ufeffvital/ward-3',

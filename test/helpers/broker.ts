@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import type { Test } from 'tap'
 import { type Broker, type BrokerOptions, createBroker } from '../../broker/broker.ts'
 import type { Ingest, Verdict, VitalPublish } from '../../broker/ingest.ts'
+import { until } from './until.ts'
 
 export interface Held { readonly publish: VitalPublish, readonly settle: (verdict: Verdict) => void }
 
@@ -60,15 +61,6 @@ export async function startBroker (t: Test, options: Partial<BrokerOptions> & { 
   const { port, securePort } = await broker.start()
   t.teardown(() => broker.stop())
   return { broker, port, securePort, ingest, log }
-}
-
-/** Waits until `condition` holds; fails after `timeoutMs`. */
-export async function until (condition: () => boolean, what: string, timeoutMs = 10_000): Promise<void> {
-  const deadlineMs = performance.now() + timeoutMs
-  while (!condition()) {
-    if (performance.now() > deadlineMs) throw new Error(`waited in vain for ${what}`)
-    await sleep(5)
-  }
 }
 
 /** Lets everything happen that is about to: for asserting that something did not. */

@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
 import type { Test } from 'tap'
@@ -42,14 +41,6 @@ export async function query (url: string, text: string): Promise<Array<Record<st
   } finally {
     await client.end()
   }
-}
-
-export async function waitFor (what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 600; i++) {
-    if (await isTrue().catch(() => false)) return
-    await sleep(50)
-  }
-  throw new Error(`waited in vain: ${what}`)
 }
 
 /** A gateway in a process of its own, to be killed; it has printed nothing yet. */

@@ -74,8 +74,3 @@ export async function expectError (t: Test, response: Response, status: number, 
   t.strictSame(Object.keys(body).filter((key) => key !== 'details'), ['statusCode', 'code', 'error', 'message'])
   return body
 }
-
-/** Settles once a condition holds. */
-export async function until (condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
-}

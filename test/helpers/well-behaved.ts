@@ -56,12 +56,3 @@ export async function openHostile (t: Test, port: number, clientId: string) {
 export function publishOf (topic: string, payload: string | Buffer, messageId: number): Buffer {
   return mqttPacket.generate({ cmd: 'publish', topic, payload, qos: 1, messageId, retain: false, dup: false })
 }
-
-/** Waits until something holds; fails after `timeoutMs`. */
-export async function until (condition: () => boolean, what: string, timeoutMs = 30_000): Promise<void> {
-  const deadlineMs = performance.now() + timeoutMs
-  while (!condition()) {
-    if (performance.now() > deadlineMs) throw new Error(`waited in vain for ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}

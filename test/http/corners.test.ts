@@ -4,7 +4,8 @@ import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
-import { expectError, post, sendRaw, startHttpServer, until } from '../helpers/http-server.ts'
+import { expectError, post, sendRaw, startHttpServer } from '../helpers/http-server.ts'
+import { until } from '../helpers/until.ts'
 
 const HEAD = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
 

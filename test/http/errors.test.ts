@@ -5,7 +5,8 @@ import t from 'tap'
 import { REASONS } from '../../schemas/reason.ts'
 import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS } from '../../src/http/errors.ts'
-import { expectError, sendRaw, startHttpServer, until } from '../helpers/http-server.ts'
+import { expectError, sendRaw, startHttpServer } from '../helpers/http-server.ts'
+import { until } from '../helpers/until.ts'
 
 t.test('every error has a status that Node names, a code of its own and a message', async (t) => {
   const errors = Object.values(HTTP_ERRORS).map((HttpError) => new HttpError())

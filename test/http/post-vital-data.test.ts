@@ -4,7 +4,8 @@ import { connect } from 'node:net'
 import t from 'tap'
 import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
 import { HTTP_LIMITS } from '../../src/http/limits.ts'
-import { expectError, post, startHttpServer, until } from '../helpers/http-server.ts'
+import { expectError, post, startHttpServer } from '../helpers/http-server.ts'
+import { until } from '../helpers/until.ts'
 
 const READING = '{"device":"band-1","timestamp":1735689600}'
 

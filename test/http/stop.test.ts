@@ -4,7 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
 import { HTTP_LIMITS } from '../../src/http/limits.ts'
-import { post, startHttpServer, until } from '../helpers/http-server.ts'
+import { post, startHttpServer } from '../helpers/http-server.ts'
+import { until } from '../helpers/until.ts'
 
 t.test('says where it listens, and logs no requests', async (t) => {
   const { port, url, logs } = await startHttpServer(t)

@@ -1,19 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { realDisk } from '../../src/ingest/journal/spool/disk.ts'
 import { createDatabaseSwitch } from '../helpers/database-switch.ts'
 import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
 import { createTestDir, NOT_POOLED } from '../helpers/postgres.ts'
-
-async function until (t: Test, what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = Date.now() + 15_000
-  while (Date.now() < deadlineMs) {
-    if (await isTrue()) return
-    await sleep(50)
-  }
-  t.fail(`in time: ${what}`)
-}
+import { until } from '../helpers/until.ts'
 
 const ready = async (httpUrl: string) => {
   const response = await fetch(`${httpUrl}/health/ready`)
@@ -41,9 +33,9 @@ t.test('an outage of PostgreSQL: devices are acknowledged from the spool, which 
   t.match(await readLedger(httpUrl), { received: 402, pending: 302, balance: 0 })
 
   await database.on()
-  await until(t, 'the circuit closes', async () => (await ready(httpUrl)).database.status === 'up')
+  await until(async () => (await ready(httpUrl)).database.status === 'up', 'the circuit closes')
   await publish(400, 450)
-  await until(t, 'the spool is replayed', async () => (await ready(httpUrl)).spool.readings === 0)
+  await until(async () => (await ready(httpUrl)).spool.readings === 0, 'the spool is replayed')
   const ledger = await readLedger(httpUrl)
   t.match(ledger, { received: 452, deadLettered: 1, refused: 0, pending: 0, balance: 0 })
   t.equal(ledger.stored + ledger.duplicate, 451)
@@ -71,7 +63,7 @@ t.test('a gateway that starts while PostgreSQL is away serves devices, and bring
   const again = await connectClient(t, second.mqttPort)
   await again.publishAsync('vital/a', reading(20), { qos: 1 })
   await database.on()
-  await until(t, 'the spool is replayed', async () => (await ready(second.httpUrl)).spool.readings === 0)
+  await until(async () => (await ready(second.httpUrl)).spool.readings === 0, 'the spool is replayed')
   t.match(await readLedger(second.httpUrl), { received: 21, stored: 21, pending: 0, balance: 0 })
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 21 }])
 })
@@ -97,7 +89,7 @@ t.test('neither PostgreSQL nor the spool: reading stops, memory is bounded, and 
     await device.publishAsync('vital/a', reading(index), { qos: 1 })
     acknowledged.push(index)
   }))
-  await until(t, 'readiness says that nothing can be made durable', async () => (await ready(httpUrl)).httpStatus === 503)
+  await until(async () => (await ready(httpUrl)).httpStatus === 503, 'readiness says that nothing can be made durable')
   await sleep(300)
   const { pending } = await readLedger(httpUrl)
   // One chunk of a socket may come beyond the bound: 64 KiB of 90-byte packets.
@@ -145,16 +137,16 @@ t.test('a spool without space at a start without PostgreSQL: told, not ready, an
   t.equal(told(/^ready$/), 0)
 
   isFull = false
-  await until(t, 'readiness tells that space is back', async () => (await ready(httpUrl)).httpStatus === 200)
+  await until(async () => (await ready(httpUrl)).httpStatus === 200, 'readiness tells that space is back')
   t.equal((await post()).status, 202)
-  await until(t, 'the log tells', async () => told(/^the spool takes readings again/) === 1)
+  await until(async () => told(/^the spool takes readings again/) === 1, 'the log tells')
   t.equal(told(/^the spool is full/), 1)
   // Nothing is appended from here on: only a try can tell.
   isFull = true
-  await until(t, 'readiness tells that space is gone', async () => (await ready(httpUrl)).httpStatus === 503)
+  await until(async () => (await ready(httpUrl)).httpStatus === 503, 'readiness tells that space is gone')
   isFull = false
   await database.on()
-  await until(t, 'the spool is replayed', async () => (await ready(httpUrl)).spool.readings === 0)
+  await until(async () => (await ready(httpUrl)).spool.readings === 0, 'the spool is replayed')
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 1 }])
 })
 
@@ -176,7 +168,7 @@ t.test('what is held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: i
   device.on('close', () => { closes++ })
   let isAcknowledged = false
   const publish = device.publishAsync('vital/a', reading(1), { qos: 1 }).then(() => { isAcknowledged = true })
-  await until(t, 'the client was closed', () => Promise.resolve(closes === 1))
+  await until(() => Promise.resolve(closes === 1), 'the client was closed')
   // It comes back and sends again, but reading is stopped by now: what is not read is not held, so it is not closed again.
   await sleep(1000)
   t.equal(closes, 1)
@@ -184,7 +176,7 @@ t.test('what is held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: i
   await database.on()
   await publish
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 1 }])
-  await until(t, 'all is decided', async () => (await readLedger(httpUrl)).pending === 0)
+  await until(async () => (await readLedger(httpUrl)).pending === 0, 'all is decided')
   // The first try may have been committed for all the gateway knew, so it stayed pending instead of refused.
   t.match(await readLedger(httpUrl), { received: 2, stored: 1, duplicate: 1, refused: 0, balance: 0 })
 })

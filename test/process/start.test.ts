@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { createConfig } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { createGateway } from '../../src/gateway.ts'
@@ -9,14 +8,7 @@ import { createDatabaseSwitch } from '../helpers/database-switch.ts'
 import { connectClient, startGateway } from '../helpers/gateway.ts'
 import { createEmptyDatabase, createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { openCredentials } from '../helpers/credentials.ts'
-
-async function until (t: Test, what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 300; attempt++) {
-    if (await isTrue()) return
-    await sleep(50)
-  }
-  t.fail(`in time: ${what}`)
-}
+import { until } from '../helpers/until.ts'
 
 const statusOf = async (url: string, headers: Record<string, string> = {}) => (await fetch(url, { headers })).status
 
@@ -37,8 +29,8 @@ t.test('PostgreSQL is away at the first start: not ready while nobody can come i
   t.notOk(lines.some((line) => line.includes('"msg":"ready"')), 'the log does not say ready')
 
   await database.on()
-  await until(t, 'it is ready', async () => await statusOf(`${url}/health/ready`) === 200)
-  await until(t, 'the log says so', () => lines.some((line) => line.includes('"msg":"ready"')))
+  await until(async () => await statusOf(`${url}/health/ready`) === 200, 'it is ready')
+  await until(() => lines.some((line) => line.includes('"msg":"ready"')), 'the log says so')
   const device = await connectClient(t, mqttPort)
   await device.publishAsync('vital/a', '{"timestamp":1}', { qos: 1 })
 })
@@ -57,12 +49,12 @@ t.test('PostgreSQL is away, and nobody with a credential is known: not ready; me
   t.equal(await statusOf(`${httpUrl}/vital-data`, { authorization: `Bearer ${secret}` }), 503)
 
   await database.on()
-  await until(t, 'it is ready', async () => await statusOf(`${httpUrl}/health/ready`) === 200)
+  await until(async () => await statusOf(`${httpUrl}/health/ready`) === 200, 'it is ready')
   t.equal(await statusOf(`${httpUrl}/metrics`, { authorization: `Bearer ${secret.slice(0, -4)}aaaa` }), 401)
   t.equal(await statusOf(`${httpUrl}/metrics`, { authorization: `Bearer ${secret}` }), 200)
   await database.off()
-  await until(t, 'the outage is seen', async () => (await (await fetch(`${httpUrl}/metrics`, { headers: { authorization: `Bearer ${secret}` } })).text())
-    .includes('vital_database_up 0'))
+  await until(async () => (await (await fetch(`${httpUrl}/metrics`, { headers: { authorization: `Bearer ${secret}` } })).text())
+    .includes('vital_database_up 0'), 'the outage is seen')
   t.equal(await statusOf(`${httpUrl}/health/ready`), 200, 'whoever is known still comes in')
 })
 
@@ -97,5 +89,5 @@ t.test('a migration that waits does not keep the gateway from listening', async 
   t.equal(await statusOf(`${httpUrl}/health/ready`), 503)
   t.equal(await statusOf(`${httpUrl}/metrics`), 200)
   await holder.query('select pg_advisory_unlock_all()')
-  await until(t, 'it is ready', async () => await statusOf(`${httpUrl}/health/ready`) === 200)
+  await until(async () => await statusOf(`${httpUrl}/health/ready`) === 200, 'it is ready')
 })

@@ -6,6 +6,7 @@ import { hashPassword } from '../../src/security/passwords.ts'
 import { connectClient, startGateway } from '../helpers/gateway.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
 import { bearer, login, openCredentials, tryConnect } from '../helpers/credentials.ts'
+import { until } from '../helpers/until.ts'
 
 /** What is promised, from COMMIT to the end of a connection; with room for a busy machine. */
 const EFFECTIVE_MS = 3000
@@ -20,10 +21,6 @@ async function inTime (what: string, promise: Promise<unknown>): Promise<void> {
   } finally {
     timeout.abort()
   }
-}
-
-async function until (what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  await inTime(what, (async () => { while (!await isTrue()) await sleep(50) })())
 }
 
 async function openTwo (t: Test) {
@@ -62,7 +59,7 @@ t.test('70,000 revoked in a transaction that takes long: those who are connected
   await transaction.query('commit')
   await inTime('both are disconnected', Promise.all(closed))
   t.equal(await tryConnect(first.mqttPort, login('two', secrets.get('two')!)), 5)
-  await until('the request is refused', async () => await post() === 401)
+  await until(async () => await post() === 401, 'the request is refused')
   t.ok(bystander.connected)
 })
 
@@ -75,7 +72,7 @@ t.test('principals that were refused before they were imported are let in', asyn
   await transaction.query('insert into principals (id, role, changed_at) values (\'late\', \'device\', now() - interval \'1 minute\')')
   await transaction.query('insert into credentials (principal, kind, password_argon2id) values (\'late\', \'password\', $1)', [await hashPassword('a password of ours')])
   await transaction.query('commit')
-  for (const { mqttPort } of [first, second]) await until('late is let in', async () => await tryConnect(mqttPort, login('late', 'a password of ours')) === 0)
+  for (const { mqttPort } of [first, second]) await until(async () => await tryConnect(mqttPort, login('late', 'a password of ours')) === 0, 'late is let in')
   t.equal((await query('select 1 from principals')).length, 2)
 })
 

@@ -2,9 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
-import { connectPacket, durable, publishPacket, settleDown, until } from '../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, settleDown } from '../helpers/broker.ts'
 import { createAuthority } from '../helpers/certificates.ts'
 import { collectPackets, openStream, startTransports, TRANSPORTS } from '../helpers/transports.ts'
+import { until } from '../helpers/until.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

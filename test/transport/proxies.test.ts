@@ -5,9 +5,10 @@ import mqttPacket from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import { createAddressSet, toAddress } from '../../broker/listen/address.ts'
 import { parseProxyHeader } from '../../broker/listen/proxy-protocol.ts'
-import { connectPacket, createRandom, durable, publishPacket, RawClient, settleDown, until } from '../helpers/broker.ts'
+import { connectPacket, createRandom, durable, publishPacket, RawClient, settleDown } from '../helpers/broker.ts'
 import { createAuthority } from '../helpers/certificates.ts'
 import { collectPackets, openStream, startTransports, type TestTransports } from '../helpers/transports.ts'
+import { until } from '../helpers/until.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

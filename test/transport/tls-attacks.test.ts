@@ -5,9 +5,10 @@ import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'n
 import mqttPacket from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import { parseAlternativeNames } from '../../broker/listen/certificate-names.ts'
-import { connectPacket, durable, settleDown, until } from '../helpers/broker.ts'
+import { connectPacket, durable, settleDown } from '../helpers/broker.ts'
 import { createAuthority } from '../helpers/certificates.ts'
 import { collectPackets, type ConnectOptions, openStream, startTransports, type TestTransports, type Transport } from '../helpers/transports.ts'
+import { until } from '../helpers/until.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

@@ -5,10 +5,11 @@ import { connect, type Socket } from 'node:net'
 import mqttPacket from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { connectPacket, durable, publishPacket, settleDown, until } from '../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, settleDown } from '../helpers/broker.ts'
 import { sendRaw } from '../helpers/http-server.ts'
 import { createAuthority } from '../helpers/certificates.ts'
 import { collectPackets, openStream, startTransports, type TestTransports } from '../helpers/transports.ts'
+import { until } from '../helpers/until.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)

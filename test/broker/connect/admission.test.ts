@@ -6,7 +6,8 @@ import { toAddressKey } from '../../../broker/listen/address-key.ts'
 import { createAdmission } from '../../../broker/connect/admission.ts'
 import { LimitHits } from '../../../broker/limit-hits.ts'
 import type { Origin } from '../../../broker/listen/origin.ts'
-import { connectPacket, durable, publishPacket, RawClient, startBroker, until } from '../../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, startBroker } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 const createStream = () => new Duplex({ read () {}, write (_chunk, _encoding, done) { done() } })
 const from = (remoteAddress: string): Origin => ({ transport: 'tcp', remoteAddress, certificateNames: [] })

@@ -1,8 +1,9 @@
 /** Every row of the role table, over TCP. */
 import t from 'tap'
 import { claimOf, maySubscribe } from '../../../broker/connect/authorisation.ts'
-import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from '../../helpers/broker.ts'
+import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker } from '../../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
+import { until } from '../../helpers/until.ts'
 
 const NOT_AUTHORIZED = 5
 const REFUSED = 128

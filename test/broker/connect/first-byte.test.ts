@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { FirstByteWait } from '../../../broker/connect/first-byte.ts'
 import type { Origin } from '../../../broker/listen/origin.ts'
-import { durable, publishPacket, RawClient, startBroker, until } from '../../helpers/broker.ts'
+import { durable, publishPacket, RawClient, startBroker } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 const ORIGIN: Origin = { transport: 'tcp', remoteAddress: '192.0.2.1', certificateNames: [] }
 const createStream = () => new Duplex({ read () {}, write (_chunk, _encoding, done) { done() } })

@@ -2,7 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { pino } from 'pino'
 import { createBroker } from '../../../broker/broker.ts'
-import { durable, publishPacket, RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
+import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
+import { durable, publishPacket, RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 const IDENTIFIER_REJECTED = 2
 const NO_CONNACK = -1
@@ -77,7 +79,7 @@ t.test('a client id that connects again takes over', async (t) => {
 })
 
 t.test('of one client id, one connection is left, whatever closes when', async (t) => {
-  const { port, broker } = await startBroker(t)
+  const { port, broker } = await startBroker(t, { limits: { takeoversOfClientId: { ...DEFAULT_LIMITS.takeoversOfClientId, freeMax: 30 } } })
   const clients: RawClient[] = []
   for (let round = 0; round < 30; round++) {
     const client = await RawClient.open(t, port)

@@ -5,8 +5,9 @@ import t, { type Test } from 'tap'
 import type { Login } from '../../../broker/connect/login.ts'
 import type { Origin } from '../../../broker/listen/origin.ts'
 import { FirstPacketCheck } from '../../../broker/connect/first-packet.ts'
-import { connectPacket, durable, publishPacket, RawClient, startBroker, until } from '../../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, startBroker } from '../../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
+import { until } from '../../helpers/until.ts'
 
 const ORIGIN: Origin = { transport: 'tcp', remoteAddress: '192.0.2.1', certificateNames: [] }
 const NOT_AUTHORIZED = 5

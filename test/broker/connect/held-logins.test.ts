@@ -2,8 +2,9 @@
 import { connect as connectMqtt, type IClientOptions } from 'mqtt'
 import t, { type Test } from 'tap'
 import type { Authentication, Credentials } from '../../../broker/connect/credentials.ts'
-import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
+import { until } from '../../helpers/until.ts'
 
 const AWAY: Authentication = { status: 'unavailable' }
 

@@ -1,8 +1,9 @@
 import t from 'tap'
 import type { Credentials } from '../../../broker/connect/credentials.ts'
 import { GrowingDelay } from '../../../broker/connect/growing-delay.ts'
-import { RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
+import { RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
+import { until } from '../../helpers/until.ts'
 
 const NO_CONNACK = -1
 const NOT_AUTHORIZED = 5

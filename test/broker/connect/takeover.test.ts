@@ -1,8 +1,9 @@
 /** A client id, with its connection, session and queue, belongs to one principal. */
 import t from 'tap'
 import type { Principal } from '../../../schemas/principal.ts'
-import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from '../../helpers/broker.ts'
+import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker } from '../../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED, toPrincipal } from '../../helpers/principals.ts'
+import { until } from '../../helpers/until.ts'
 
 const NO_CONNACK = -1
 const NOT_AUTHORIZED = 5

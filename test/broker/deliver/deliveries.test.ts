@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from '../../helpers/broker.ts'
+import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 const range = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
 type Options = Parameters<typeof startBroker>[1]

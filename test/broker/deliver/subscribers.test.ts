@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { connectClient, durable, publishPacket, RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
+import { connectClient, durable, publishPacket, RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 t.test('a frozen subscriber loses deliveries and then its connection; nobody else notices', async (t) => {
   const { port, broker } = await startBroker(t, { answer: durable, limits: { subscriberBufferBytesMax: 200_000, drainTimeoutMs: 1500 } })

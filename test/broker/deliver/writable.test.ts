@@ -1,6 +1,7 @@
 import t from 'tap'
 import { isWritable } from '../../../broker/deliver/writable.ts'
-import { RawClient, settleDown, startBroker, until } from '../../helpers/broker.ts'
+import { RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 t.test('what can be encoded', (t) => {
   for (const qos of [0, 1, 2] as const) t.ok(isWritable({ topic: 'a', qos }))

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { connectClient, createRandom, durable, hidden, publishPacket, RawClient, settleDown, shuffled, startBroker, unavailable, until } from '../../helpers/broker.ts'
+import { connectClient, createRandom, durable, hidden, publishPacket, RawClient, settleDown, shuffled, startBroker, unavailable } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 t.test('PUBACK waits for the verdict', async (t) => {
   const { port, ingest } = await startBroker(t)

@@ -6,7 +6,8 @@ import t from 'tap'
 import type { VitalPublish } from '../../../broker/ingest.ts'
 import { WatchedTopics } from '../../../broker/deliver/watched-topics.ts'
 import { createRandom } from '../../helpers/random.ts'
-import { connectPacket, durable, publishPacket, RawClient, settleDown, shuffled, startBroker, until } from '../../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, shuffled, startBroker } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 const pick = <T>(random: () => number, items: readonly T[]): T => items[Math.floor(random() * items.length)]!
 

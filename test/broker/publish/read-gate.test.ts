@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
-import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, unavailable, until } from '../../helpers/broker.ts'
+import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, unavailable } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
 

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker, until } from '../../helpers/broker.ts'
+import { durable, publishPacket, RawClient, settleDown, startBroker, type TestBroker } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 const leave = async ({ broker }: TestBroker, client: RawClient) => {
   const { clientsConnected } = broker.statistics()

@@ -7,7 +7,8 @@ import t from 'tap'
 import { checkPacket, MALFORMED, type Malformed } from '../../../broker/wire/rules.ts'
 import { createAuthority } from '../../helpers/certificates.ts'
 import { collectPackets, openStream, startTransports, type TestTransports, type Transport } from '../../helpers/transports.ts'
-import { durable, publishPacket, RawClient, until } from '../../helpers/broker.ts'
+import { durable, publishPacket, RawClient } from '../../helpers/broker.ts'
+import { until } from '../../helpers/until.ts'
 
 const field = (text: string | Buffer): Buffer => {
   const bytes = Buffer.from(text)

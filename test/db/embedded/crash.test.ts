@@ -6,7 +6,8 @@ import pg from 'pg'
 import t from 'tap'
 import { isServerProcess, listServerProcesses, readPostmasterPid } from '../../../db/embedded/server-process.ts'
 import { createTestDir } from '../../helpers/postgres.ts'
-import { clusterOf, endChild, query, spawnChild, startChild, startServer, waitFor } from '../../helpers/embedded.ts'
+import { clusterOf, endChild, query, spawnChild, startChild, startServer } from '../../helpers/embedded.ts'
+import { until } from '../../helpers/until.ts'
 
 t.setTimeout(120_000)
 
@@ -25,7 +26,7 @@ t.test('a server that is killed is started again, even while a backend holds its
   t.equal(await isServerProcess(backend?.pid ?? 0, clusterOf(dataDir)), true, 'the backend is frozen')
   await t.rejects(query(url, 'select 1'), 'and no second server runs on its data')
   process.kill(backend?.pid ?? 0, 'SIGCONT')
-  await waitFor('the server to be back', async () => (await query(url, 'select answer from kept'))[0]?.['answer'] === 1)
+  await until(async () => (await query(url, 'select answer from kept'))[0]?.['answer'] === 1, 'the server to be back')
   t.not(await readPostmasterPid(clusterOf(dataDir)), pid)
   await client.end().catch(() => {})
 })
@@ -49,7 +50,7 @@ t.test('a server that outlived its killed gateway is taken over, and stopped at 
   const server = await startServer(t, dataDir)
   t.equal(await readPostmasterPid(clusterOf(dataDir)), started.pid, 'and was not restarted')
   process.kill(started.pid, 'SIGKILL')
-  await waitFor('the adopted server to be restarted', async () => (await query(started.url, 'select answer from kept')).length === 1)
+  await until(async () => (await query(started.url, 'select answer from kept')).length === 1, 'the adopted server to be restarted')
   await server.stop()
   t.same(await listServerProcesses(clusterOf(dataDir)), [])
 })
@@ -71,7 +72,7 @@ t.test('a pid file whose id was given to another process does not keep the serve
   await query(started.url, 'create table kept as select 7 as answer')
   await endChild(child, 'SIGKILL')
   process.kill(started.pid, 'SIGKILL')
-  await waitFor('its processes to end', async () => (await listServerProcesses(clusterOf(dataDir))).length === 0)
+  await until(async () => (await listServerProcesses(clusterOf(dataDir))).length === 0, 'its processes to end')
   const path = join(clusterOf(dataDir), 'postmaster.pid')
   const lines = (await readFile(path, 'utf8')).split('\n')
   // Not this process: PostgreSQL ignores the id of its own parent.
@@ -85,10 +86,10 @@ t.test('a pid file whose id was given to another process does not keep the serve
 t.test('a gateway killed during initdb leaves a directory that starts', async (t) => {
   const dataDir = await createTestDir(t)
   const child = spawnChild(t, dataDir)
-  await waitFor('initdb to begin', async () => {
+  await until(async () => {
     const unfinished = (await readdir(dataDir)).find((name) => name.startsWith('postgres.new-'))
     return unfinished !== undefined && (await readdir(join(dataDir, unfinished, 'cluster'))).includes('base')
-  })
+  }, 'initdb to begin')
   await endChild(child, 'SIGKILL')
   t.same((await readdir(dataDir)).includes('postgres'), false)
   const server = await startServer(t, dataDir)

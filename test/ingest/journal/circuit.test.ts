@@ -1,12 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
 import t from 'tap'
 import { createDatabase } from '../../../db/database.ts'
 import { Circuit, type CircuitState } from '../../../src/ingest/journal/circuit.ts'
 import { createTestDatabase } from '../../helpers/postgres.ts'
+import { until } from '../../helpers/until.ts'
 
-const WAIT_MS_MAX = 20_000
 const SESSIONS = 3
 
 t.test('read-only opens the circuit, and writable again closes it, however many sessions began read-only', async (t) => {
@@ -27,11 +26,7 @@ t.test('read-only opens the circuit, and writable again closes it, however many 
     hasBacklog: () => false,
     onChange: (state) => { seen.push(state) }
   })
-  const until = async (state: CircuitState) => {
-    const deadlineMs = performance.now() + WAIT_MS_MAX
-    while (circuit.state !== state && performance.now() < deadlineMs) await sleep(20)
-    t.equal(circuit.state, state)
-  }
+  const untilState = (state: CircuitState) => until(() => circuit.state === state, `the circuit to be ${state}`)
   t.teardown(() => { circuit.stop() })
   t.equal(circuit.state, 'open', 'until the database was made ready')
   circuit.prove()
@@ -41,7 +36,7 @@ t.test('read-only opens the circuit, and writable again closes it, however many 
   await admin.query(`alter database ${name} set default_transaction_read_only = on`)
   // Sessions that began before may write for as long as they live.
   await admin.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [name])
-  await until('open')
+  await untilState('open')
 
   const clients = await Promise.all(Array.from({ length: SESSIONS }, () => database.pool.connect()))
   for (const client of clients) {
@@ -49,6 +44,6 @@ t.test('read-only opens the circuit, and writable again closes it, however many 
     client.release()
   }
   await admin.query(`alter database ${name} reset default_transaction_read_only`)
-  await until('closed')
+  await untilState('closed')
   t.same(seen, ['half-open', 'closed', 'open', 'half-open', 'closed'])
 })

@@ -16,15 +16,10 @@ import type { Submission } from '../../../src/ingest/submission.ts'
 import { createDatabaseSwitch } from '../../helpers/database-switch.ts'
 import { startGateway } from '../../helpers/gateway.ts'
 import { createTestDatabase, createTestDir } from '../../helpers/postgres.ts'
+import { until } from '../../helpers/until.ts'
 
 const READINGS = 40
 const CULPRIT = 7
-const WAIT_MS_MAX = 40_000
-
-async function until (t: Test, what: string, isTrue: () => Promise<boolean> | boolean): Promise<void> {
-  for (const deadlineMs = Date.now() + WAIT_MS_MAX; Date.now() < deadlineMs; await sleep(50)) if (await isTrue()) return
-  t.fail(`in time: ${what}`)
-}
 
 /** A replayer on a real spool and a real circuit, whose writes end as `write` says. */
 async function startReplayer (t: Test, write: (submissions: readonly Submission[]) => Promise<void>) {
@@ -63,7 +58,7 @@ t.test('a set that PostgreSQL does not take gets smaller each time, down to one 
     if (readings > 1 && taken < 3) throw canceled()
     taken += readings
   })
-  await until(t, 'all is replayed', () => spool.isEmpty)
+  await until(() => spool.isEmpty, 'all is replayed')
   const first = sizes.indexOf(1)
   t.ok(first > 0 && sizes.slice(0, first).every((size, index) => index === 0 || size < sizes[index - 1]!), sizes.join())
   t.ok(sizes.length < READINGS, 'and larger again where they are taken')
@@ -75,7 +70,7 @@ t.test('one reading that PostgreSQL does not take beside others is set aside, an
   const { spool, ledger, directory, replayer } = await startReplayer(t, async (submissions) => {
     if (submissions.some(({ readings }) => readings.some(({ device }) => device === `d${CULPRIT}`))) throw canceled()
   })
-  await until(t, 'all is replayed or set aside', () => spool.isEmpty)
+  await until(() => spool.isEmpty, 'all is replayed or set aside')
   t.equal(replayer.pending, 0)
   t.equal(ledger.account('mqtt').stored, READINGS - 1)
   t.same([...ledger.account('mqtt').refused], [['unavailable', 1]])
@@ -96,7 +91,7 @@ t.test('nothing is set aside while PostgreSQL takes no other reading either', as
   t.equal(spool.setAsideFiles, 0)
   t.not(circuit.state, 'closed')
   isLocked = false
-  await until(t, 'all is replayed', () => spool.isEmpty)
+  await until(() => spool.isEmpty, 'all is replayed')
   t.equal(replayer.replayed, READINGS)
 })
 
@@ -115,15 +110,15 @@ t.test('large readings that PostgreSQL takes slowly come back from the spool, an
     t.equal(await post(Array.from({ length: 10 }, (_, at) => ({ device: 'a', timestamp: index + at, blob: 'x'.repeat(18_000) }))), 202)
   }
   await database.on()
-  await until(t, 'the circuit closes', async () => (await health()).database.circuit === 'closed')
+  await until(async () => (await health()).database.circuit === 'closed', 'the circuit closes')
   t.ok((await health()).spool.readings > 0, 'while most of it still waits')
   const seen = new Set<string>()
-  await until(t, 'the spool is replayed', async () => {
+  await until(async () => {
     t.equal(await post({ device: 'b', timestamp: 1 }), 202)
     const { database: { circuit }, spool: { readings } } = await health()
     seen.add(circuit)
     return readings === 0
-  })
+  }, 'the spool is replayed')
   t.same([...seen], ['closed'])
   t.same(await database.query('select count(*)::int as readings from readings where device = \'a\''), [{ readings: 60 }])
 })

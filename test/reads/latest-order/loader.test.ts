@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { DeviceOrder } from '../../../src/reads/latest-order/device-order.ts'
 import { createLoader, type LoaderOptions } from '../../../src/reads/latest-order/loader.ts'
+import { until } from '../../helpers/until.ts'
 
 function startLoader (t: Test, options: Partial<LoaderOptions>) {
   const logged: string[] = []
@@ -20,10 +21,6 @@ function startLoader (t: Test, options: Partial<LoaderOptions>) {
   t.teardown(() => loader.stop())
   loader.start()
   return { loader, logged, trusted: async () => { while (!loader.isTrusted) await sleep(1) } }
-}
-
-async function until (isReached: () => boolean): Promise<void> {
-  while (!isReached()) await sleep(1)
 }
 
 t.test('what becomes doubtful while it is read is read again', async (t) => {

@@ -13,6 +13,7 @@ import { createReadBudget } from '../../../src/reads/read-budget.ts'
 import { createSortedPages, type SortedPagesOptions } from '../../../src/reads/latest-order/sorted-pages.ts'
 import { createTestDatabase } from '../../helpers/postgres.ts'
 import { createRandom } from '../../helpers/random.ts'
+import { until } from '../../helpers/until.ts'
 
 const NAME = 'vital-gateway test:1'
 const SORTS = ['deviceId', 'timestamp', 'heartRate', 'breathRate'] as const
@@ -46,10 +47,6 @@ async function startPages (t: Test, options: Partial<SortedPagesOptions> = {}) {
 }
 
 type Started = Awaited<ReturnType<typeof startPages>>
-
-async function until (isReached: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await isReached()) await sleep(5)
-}
 
 /** What is answered of a page; the order in memory is corrected by more. */
 function toText ({ total, resources }: LatestPage): string {

@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { readManifest } from '../../../../scripts/operate/backup/manifest.ts'
-import { waitFor } from '../../../helpers/embedded.ts'
 import { connectClient } from '../../../helpers/gateway.ts'
 import { createTestDir } from '../../../helpers/postgres.ts'
 import { startEmbeddedGateway } from './embedded-gateway.ts'
 import { runOperated } from '../../../helpers/operator.ts'
+import { until } from '../../../helpers/until.ts'
 
 const ROOT = join(import.meta.dirname, '../../../..')
 const SLOTS = 'select slot_name from pg_replication_slots'
@@ -33,7 +33,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
     t.ok((await gateway.query(SLOTS)).length > 0 || child.exitCode !== null, 'there was a slot')
     child.kill('SIGKILL')
-    await waitFor('the slot is gone', async () => (await gateway.query(SLOTS)).length === 0)
+    await until(async () => (await gateway.query(SLOTS)).length === 0, 'the slot is gone')
     t.notOk(existsSync(to))
     t.ok(existsSync(`${to}.partial`))
     t.match(await runOperated('backup', ['verify', `${to}.partial`], {}), { status: 1, stderr: /is no backup/ })

@@ -7,7 +7,8 @@ import type { Test } from 'tap'
 import { createConfig } from '../../../../src/config/config.ts'
 import { createGateway } from '../../../../src/gateway.ts'
 import { connectClient, readLedger } from '../../../helpers/gateway.ts'
-import { query, waitFor } from '../../../helpers/embedded.ts'
+import { query } from '../../../helpers/embedded.ts'
+import { until } from '../../../helpers/until.ts'
 
 /** A gateway in this process with the embedded PostgreSQL of `dataDir`. */
 export async function startEmbeddedGateway (t: Test, dataDir: string, variables: Record<string, string> = {}) {
@@ -87,5 +88,5 @@ export function startCuts (connectionString: string, { cutMs, openMs }: { cutMs:
 
 /** Settles when nothing waits in the spool any more. */
 export async function drained (httpUrl: string): Promise<void> {
-  await waitFor('the spool is replayed', async () => (await readLedger(httpUrl)).pending === 0)
+  await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is replayed')
 }

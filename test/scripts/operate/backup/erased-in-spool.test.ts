@@ -2,11 +2,11 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { waitFor } from '../../../helpers/embedded.ts'
 import { connectClient, readLedger } from '../../../helpers/gateway.ts'
 import { createTestDir } from '../../../helpers/postgres.ts'
 import { drained, startCuts, startEmbeddedGateway } from './embedded-gateway.ts'
 import { runOperated } from '../../../helpers/operator.ts'
+import { until } from '../../../helpers/until.ts'
 
 t.test('readings of an erased device that lie in the spool of the backup do not come back', { timeout: 120_000 }, async (t) => {
   const dir = await createTestDir(t)
@@ -22,7 +22,7 @@ t.test('readings of an erased device that lie in the spool of the backup do not 
   t.ok((await readLedger(gateway.httpUrl)).pending >= 4, 'they wait in the spool')
   await cuts.stop()
   await drained(gateway.httpUrl)
-  await waitFor('the spool is empty', async () => (await fetch(`${gateway.httpUrl}/vital-data/gone`, { method: 'DELETE' })).status === 200)
+  await until(async () => (await fetch(`${gateway.httpUrl}/vital-data/gone`, { method: 'DELETE' })).status === 200, 'the spool is empty')
   await client.endAsync()
   await gateway.stop()
   await saveErasures(t, dataDir, restored)
