@@ -7,7 +7,8 @@ import { Aedes, type AedesOptions, type Client, type PublishPacket } from 'aedes
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import * as aedesClient from '../../broker/aedes-client.ts'
-import { connectPacket, publishPacket, settleDown, until } from '../helpers/broker.ts'
+import { connectPacket, publishPacket, settleDown } from '../helpers/broker.ts'
+import { until } from '../helpers/until.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 

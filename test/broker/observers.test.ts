@@ -1,8 +1,9 @@
 /** Clients that connect and leave, as an observer is told of them. */
 import t, { type Test } from 'tap'
 import type { BrokerOptions } from '../../broker/broker.ts'
-import { publishPacket, RawClient, startBroker, unavailable, until } from '../helpers/broker.ts'
+import { publishPacket, RawClient, startBroker, unavailable } from '../helpers/broker.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../helpers/principals.ts'
+import { until } from '../helpers/until.ts'
 
 async function start (t: Test, options: Partial<BrokerOptions> = {}) {
   const events: string[] = []
