@@ -21,7 +21,7 @@ export async function checkDataDirectory (config: Config): Promise<Finding[]> {
   const isMade = there === dataDir
   const findings = isMade ? [await checkOwner(dataDir)] : [await checkParent(dataDir, there)]
   if (findings.some(({ status }) => status === 'FAIL')) return findings
-  return [...findings, await checkSpace(config, there), await checkSync(there), ...isMade ? await checkSpool(join(dataDir, 'spool')) : []]
+  return [...findings, ...await checkSpace(config, there), await checkSync(there), ...isMade ? await checkSpool(join(dataDir, 'spool')) : []]
 }
 
 /** The directory itself, or the nearest one above that exists. */
@@ -57,15 +57,19 @@ async function checkOwner (dataDir: string): Promise<Finding> {
   return ok(check, `${dataDir} belongs to ${toUserName()}, mode ${mode.toString(8)}`)
 }
 
-async function checkSpace ({ dataDir, spoolBytesMax }: Config, there: string): Promise<Finding> {
+async function checkSpace ({ dataDir, spoolBytesMax }: Config, there: string): Promise<Finding[]> {
   const { bavail, bsize, type } = await statfs(there)
   const free = bavail * bsize
   const used = await measure(join(dataDir, 'spool'))
   const wanted = Math.max(0, spoolBytesMax - used)
   const text = `${toSize(free)} free below ${there}; the spool may grow by ${toSize(wanted)} (VITAL_SPOOL_BYTES_MAX)`
-  if (free < FREE_BYTES_MIN) return fail('disk space', text, 'free space: without it nothing is acknowledged while PostgreSQL is away')
-  if (IN_MEMORY.has(type)) return warn('disk space', `${there} lies in memory: what is acknowledged does not survive a power loss`, 'set VITAL_DATA_DIR to a disk')
-  return free < wanted ? warn('disk space', text, 'free space, or lower VITAL_SPOOL_BYTES_MAX') : ok('disk space', text)
+  const kind = IN_MEMORY.has(type)
+    ? [warn('disk', `${there} lies in memory: a power loss takes what is acknowledged`, 'set VITAL_DATA_DIR to a disk')]
+    : []
+  if (free < FREE_BYTES_MIN) {
+    return [...kind, fail('disk space', text, 'free space: without it nothing is acknowledged while PostgreSQL is away')]
+  }
+  return [...kind, free < wanted ? warn('disk space', text, 'free space, or lower VITAL_SPOOL_BYTES_MAX') : ok('disk space', text)]
 }
 
 /** A file without a name is written and synced, so that nothing is left, whatever ends this. */
