@@ -1,6 +1,6 @@
 /**
- * The parts of Aedes 1.2.0 that its types do not show. No other file of the broker touches them, and test/broker/aedes-client.test.ts
- * fails when an upgrade changes one.
+ * The parts of Aedes 1.2.0 that its types do not show. No other file of the broker touches them, and
+ * test/broker/aedes-client.test.ts fails when an upgrade changes one.
  */
 import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
@@ -25,8 +25,8 @@ export function subscriptionsOf (client: Client): PrivateClient['subscriptions']
 }
 
 /**
- * Makes Aedes read a client's socket now. By itself it reads once a `readable` event has come for each packet under way, which
- * takes an event for each publish that is held.
+ * Makes Aedes read a client's socket now. By itself it reads once a `readable` event has come for each packet under
+ * way, which takes an event for each publish that is held.
  */
 export function readOn (client: Client): void {
   if (client.closed) return
@@ -42,8 +42,8 @@ export function refreshKeepalive (client: Client): void {
 }
 
 /**
- * Calls back once a client's socket takes more, or with an error once it is closed. A client whose socket takes nothing for
- * `drainTimeoutMs` is closed.
+ * Calls back once a client's socket takes more, or with an error once it is closed. A client whose socket takes nothing
+ * for `drainTimeoutMs` is closed.
  */
 export function whenDrained (client: Client, callback: (error?: Error | null) => void): void {
   (client as PrivateClient).waitForDrain(callback)
@@ -58,10 +58,11 @@ export function hasDisconnected (client: Client): boolean {
 const GONE = { conn: new Duplex().destroy(), _parser: Object.assign(new EventEmitter(), { _queue: null }) }
 
 /**
- * Takes socket and parser from a closed client, which V8 may keep: Aedes' constructor writes functions into properties of it, V8
- * makes those in its old generation, and each keeps its client until the next major collection. Of 300 logins a second that was
- * 14 MB a second, which scavenges copied.
- * @returns false when Aedes still needs them: a client with subscriptions ends those one by one before its will is published
+ * Takes socket and parser from a closed client, which V8 may keep: Aedes' constructor writes functions into properties
+ * of it, V8 makes those in its old generation, and each keeps its client until the next major collection. Of 300 logins
+ * a second that was 14 MB a second, which scavenges copied.
+ * @returns false when Aedes still needs them: a client with subscriptions ends those one by one before its will is
+ *   published
  */
 export function releaseClient (client: Client): boolean {
   if (!client.closed || Object.keys(subscriptionsOf(client)).length > 0) return false
@@ -79,12 +80,17 @@ export function isConnectTimeout (error: Error): boolean {
   return error.message === 'connect did not arrive in time'
 }
 
-/** Lets topics of any depth reach `authorizePublish`; Aedes would close the client of one with more than 100 levels before it. */
+/**
+ * Lets topics of any depth reach `authorizePublish`; Aedes would close the client of one with more than 100 levels
+ * before it.
+ */
 export function allowDeepTopics (aedes: Aedes): void {
   Object.assign(aedes, { maxTopicLevels: Infinity })
 }
 
-/** Listens to errors of the broker itself, such as those of its persistence. Without a listener they end the process. */
+/**
+ * Listens to errors of the broker itself, such as those of its persistence. Without a listener they end the process.
+ */
 export function onBrokerError (aedes: Aedes, listener: (error: Error) => void): void {
   const emitter: EventEmitter = aedes
   emitter.on('error', listener)

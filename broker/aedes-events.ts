@@ -16,7 +16,8 @@ interface AedesEventsOptions {
 }
 
 /** Listens to the events of Aedes. */
-export function observeAedes ({ aedes, connections, deliverer, subscriptionGuard, hits, logger }: AedesEventsOptions): void {
+export function observeAedes (options: AedesEventsOptions): void {
+  const { aedes, connections, deliverer, subscriptionGuard, hits, logger } = options
   aedes.on('connackSent', ({ returnCode }: ConnackPacket, client: Client) => {
     const connection = connections.of(client)
     if (connection === undefined || returnCode !== 0 || !connections.ready(connection)) return

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import { Aedes } from 'aedes'
+import { Aedes, type Client } from 'aedes'
 import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
 import { allowDeepTopics } from './aedes-client.ts'
@@ -59,7 +59,10 @@ export interface Broker {
   start (): Promise<{ address: string, port: number, securePort: number | null }>
   /** Accepts no new connection; open ones stay. */
   stopListening (): Promise<void>
-  /** Takes a connection of another listener, such as a WebSocket, that has not been read from. Destroyed once the broker stops listening. */
+  /**
+   * Takes a connection of another listener, such as a WebSocket, that has not been read from. Destroyed once the broker
+   * stops listening.
+   */
   accept (stream: Duplex, origin: Origin): void
   /** Stops reading PUBLISH packets from clients; up to one socket buffer per client may still come. */
   pauseReading (): void
@@ -68,7 +71,10 @@ export interface Broker {
   publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): void
   /** Closes the connections of these principals (`null`: of the open mode), those being authenticated included. */
   disconnect (predicate: (principal: Principal | null) => boolean): void
-  /** Principals changed: closes the connections of those that must leave, and gives others their new end. @param ids - whose connections; all without */
+  /**
+   * Principals changed: closes the connections of those that must leave, and gives others their new end.
+   * @param ids - whose connections; all without
+   */
   review (review: PrincipalReview, ids?: ReadonlySet<string>): void
   /** Of every open connection whose principal is known. */
   principals (): Array<Principal | null>
@@ -115,10 +121,11 @@ export function createBroker (options: BrokerOptions): Broker {
     limits,
     logger
   })
+  const sessionOf = (client: Client) => connections.of(client)?.subscriber.session ?? null
   const aedes = new Aedes({
     mq: deliverer.emitter,
     concurrency: 0,
-    persistence: createPersistence({ retained, sessions, sessionOf: (client) => connections.of(client)?.subscriber.session ?? null }),
+    persistence: createPersistence({ retained, sessions, sessionOf }),
     connectTimeout: limits.connectTimeoutMs,
     drainTimeout: limits.drainTimeoutMs,
     maxInflightInbound: limits.inboundQos2PerClientMax,
@@ -136,9 +143,22 @@ export function createBroker (options: BrokerOptions): Broker {
     host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: stages.admit, logger
   })
   const statistics = () => readStatistics({
-    connections, stages, listeners, traffic, publishes, violations, hits, loginDelays, heldLogins, subscriptionGuard, deliverer, retained
+    connections,
+    stages,
+    listeners,
+    traffic,
+    publishes,
+    violations,
+    hits,
+    loginDelays,
+    heldLogins,
+    subscriptionGuard,
+    deliverer,
+    retained
   })
-  const statisticsPublisher = createStatisticsPublisher({ fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs })
+  const statisticsPublisher = createStatisticsPublisher({
+    fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
+  })
   let timers: NodeJS.Timeout[] = []
 
   async function stopListening (): Promise<void> {
@@ -170,7 +190,8 @@ export function createBroker (options: BrokerOptions): Broker {
     resumeReading () { gates.resume() },
     disconnect (predicate) { revocations.review((principal) => predicate(principal) ? 0 : undefined) },
     review (review, ids) { revocations.review(review, ids) },
-    principals: () => [...connections.open].flatMap(({ access: { principal } }) => principal === undefined ? [] : [principal]),
+    principals: () => [...connections.open]
+      .flatMap(({ access: { principal } }) => principal === undefined ? [] : [principal]),
     publish ({ topic, payload, qos }) {
       if (deviceOf(topic) === null || isWatched(topic)) fanOut({ topic, payload, qos, retain: false })
     },
@@ -206,7 +227,9 @@ async function flush (connections: Connections, timeoutMs: number): Promise<void
 
 function createConnectionLog (logger: Logger): ConnectionObserver {
   return {
-    connected ({ clientId, origin: { remoteAddress } }) { logger.debug({ clientId, remoteAddress }, 'client connected') },
+    connected ({ clientId, origin: { remoteAddress } }) {
+      logger.debug({ clientId, remoteAddress }, 'client connected')
+    },
     disconnected ({ clientId, origin: { remoteAddress } }, reason) {
       logger.debug({ clientId, remoteAddress, reason }, 'client disconnected')
     }

@@ -54,8 +54,9 @@ interface ConnectionOptions {
 /**
  * One connection: the parts that other folders own, how it ends, and why.
  *
- * A class, so that all have one shape: V8 gives each object that is spread from another a shape of its own, and with thousands of
- * shapes each access to a connection missed the inline caches, 8 % of the processor's time at 5,000 connections.
+ * A class, so that all have one shape: V8 gives each object that is spread from another a shape of its own, and with
+ * thousands of shapes each access to a connection missed the inline caches, 8 % of the processor's time at 5,000
+ * connections.
  */
 export class Connection {
   readonly client: Client
@@ -150,8 +151,8 @@ export class Connection {
   }
 
   /**
-   * Closes it after its writes have reached the kernel: those of one turn are corked until the next tick, and `destroy` would
-   * throw them away.
+   * Closes it after its writes have reached the kernel: those of one turn are corked until the next tick, and `destroy`
+   * would throw them away.
    */
   #closeSoon (): void {
     setImmediate(() => this.socket.destroy())

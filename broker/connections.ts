@@ -13,8 +13,8 @@ export interface ConnectedClient {
 }
 
 /**
- * Told of clients that connect and leave, in the same turn of the event loop; must not throw. The calls for one client id alternate:
- * of a takeover first the earlier connection leaves.
+ * Told of clients that connect and leave, in the same turn of the event loop; must not throw. The calls for one client
+ * id alternate: of a takeover first the earlier connection leaves.
  */
 export interface ConnectionObserver {
   /** CONNACK 0 was sent. */
@@ -23,8 +23,9 @@ export interface ConnectionObserver {
 }
 
 /**
- * Where a client keeps its connection. In a WeakMap scavenges would keep each value that an old table holds, and with it the client
- * that the value leads to: each login was copied twice and moved to the old generation, however short it was.
+ * Where a client keeps its connection. In a WeakMap scavenges would keep each value that an old table holds, and with
+ * it the client that the value leads to: each login was copied twice and moved to the old generation, however short it
+ * was.
  */
 const CONNECTION = Symbol('connection')
 
@@ -92,7 +93,8 @@ export class Connections {
    * @returns false when the connection has closed meanwhile
    */
   ready (connection: Connection): boolean {
-    if (connection.isConnected || !this.#open.has(connection) || this.#byId.get(connection.client.id) !== connection) return false
+    if (connection.isConnected || !this.#open.has(connection)) return false
+    if (this.#byId.get(connection.client.id) !== connection) return false
     connection.isConnected = true
     this.#connected++
     for (const observer of this.#observers) observer.connected(toConnectedClient(connection))

@@ -1,4 +1,7 @@
-/** Every limit that can be met, by its label of the metric `vital_mqtt_limit_hits_total{limit}`. README.md tells what each does. */
+/**
+ * Every limit that can be met, by its label of the metric `vital_mqtt_limit_hits_total{limit}`. README.md tells what
+ * each does.
+ */
 export const LIMIT_NAMES = [
   'connections', 'connections_per_address', 'connects_per_second', 'connect_time', 'connect_bytes',
   'authentication_time', 'held_logins', 'failed_logins', 'takeovers',

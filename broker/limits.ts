@@ -4,57 +4,90 @@ import type { GrowingDelayLimits } from './connect/growing-delay.ts'
 export interface BrokerLimits {
   /** Largest packet of a client that has connected, fixed header included. */
   readonly packetBytesMax: number
-  /** Largest CONNECT: Aedes would let a client announce 256 MiB before it is authenticated. Ids, will and password together are far smaller. */
+  /**
+   * Largest CONNECT: Aedes would let a client announce 256 MiB before it is authenticated. Ids, will and password
+   * together are far smaller.
+   */
   readonly connectPacketBytesMax: number
-  /** Sockets. Each costs about 20 KiB idle; stay below the usual `ulimit -n` of services, 32,768, with room for the database. */
+  /**
+   * Sockets. Each costs about 20 KiB idle; stay below the usual `ulimit -n` of services, 32,768, with room for the
+   * database.
+   */
   readonly connectionsMax: number
   /**
    * Sockets of one IPv4 address or one IPv6 network of 64 bits: a hospital behind one address fits with 10,000 devices,
    * and one address cannot take all sockets. Not for loopback: proxies and tunnels end there.
    */
   readonly connectionsPerAddressMax: number
-  /** Beyond, a connection waits for its turn, unread; 5,000 that come back at once are all in after 5 s. 0 is no limit. */
+  /**
+   * Beyond, a connection waits for its turn, unread; 5,000 that come back at once are all in after 5 s. 0 is no limit.
+   */
   readonly connectsPerSecondMax: number
-  /** From accept, or from a PROXY header, to the end of the TLS handshake: two round trips, with a slow radio between. */
+  /**
+   * From accept, or from a PROXY header, to the end of the TLS handshake: two round trips, with a slow radio between.
+   */
   readonly handshakeTimeoutMs: number
-  /** Handshakes under way; an elliptic one costs about 1 ms of processor and 50 KiB, so a reconnecting fleet of 5,000 fits. */
+  /**
+   * Handshakes under way; an elliptic one costs about 1 ms of processor and 50 KiB, so a reconnecting fleet of 5,000
+   * fits.
+   */
   readonly handshakesMax: number
-  /** Of one address, as `connectionsPerAddressMax` counts them: silent ones must not keep others out. Not for loopback. */
+  /**
+   * Of one address, as `connectionsPerAddressMax` counts them: silent ones must not keep others out. Not for loopback.
+   */
   readonly handshakesPerAddressMax: number
   /** From accept to a whole PROXY header: proxies send it in their first packet. */
   readonly proxyHeaderTimeoutMs: number
   /** From a connection's turn to its first byte, and from there to a whole CONNECT. */
   readonly connectTimeoutMs: number
-  /** Longest that credentials are verified; then closed without a CONNACK. A thousand argon2id passwords take two cores about 25 s. */
+  /**
+   * Longest that credentials are verified; then closed without a CONNACK. A thousand argon2id passwords take two cores
+   * about 25 s.
+   */
   readonly authenticationTimeoutMs: number
   /** Connections held while their credentials cannot be verified: a fleet that comes back while PostgreSQL is away. */
   readonly heldLoginsMax: number
   /** The same in bytes: their CONNECT packets, and the bytes behind them. */
   readonly heldLoginBytesMax: number
-  /** Longest that one is held. MQTT.js gives up on a CONNACK after 30 s; closed before that, it comes back a second later. */
+  /**
+   * Longest that one is held. MQTT.js gives up on a CONNACK after 30 s; closed before that, it comes back a second
+   * later.
+   */
   readonly heldLoginTimeoutMs: number
-  /** Refused logins of one name. A device that was given a wrong secret costs little, and a right one is never delayed. */
+  /**
+   * Refused logins of one name. A device that was given a wrong secret costs little, and a right one is never delayed.
+   */
   readonly failedLoginsOfName: GrowingDelayLimits
   /** Refused logins of one address, which a whole ward may share. */
   readonly failedLoginsOfAddress: GrowingDelayLimits
   /** Takeovers of one client id. A device on a bad network takes over from itself now and then. */
   readonly takeoversOfClientId: GrowingDelayLimits
-  /** A client that is silent for 1.5 times its keepalive is closed. A client without a keepalive, or with a longer one, gets this. */
+  /**
+   * A client that is silent for 1.5 times its keepalive is closed. A client without a keepalive, or with a longer one,
+   * gets this.
+   */
   readonly keepaliveSecondsMax: number
   /**
-   * Of one connection, averaged over 2 s: PUBLISH, and SUBSCRIBE, UNSUBSCRIBE and PINGREQ as up to twenty each. Beyond, it is not read
-   * for a while. Far above any device, and a tenth of what the gateway stores. 0 is no limit.
+   * Of one connection, averaged over 2 s: PUBLISH, and SUBSCRIBE, UNSUBSCRIBE and PINGREQ as up to twenty each. Beyond,
+   * it is not read for a while. Far above any device, and a tenth of what the gateway stores. 0 is no limit.
    */
   readonly messagesPerSecondMax: number
   /** The same in bytes: 5,000 usual readings. A payload of 200 KiB takes 3 ms of the event loop and 5 of PostgreSQL. */
   readonly bytesPerSecondMax: number
   /** A subscriber whose socket took nothing for so long is closed. */
   readonly drainTimeoutMs: number
-  /** Publishes of one client that wait for their verdict; beyond, its socket is not read, until half of them have left. */
+  /**
+   * Publishes of one client that wait for their verdict; beyond, its socket is not read, until half of them have left.
+   */
   readonly heldMessagesPerClientMax: number
-  /** The same in bytes: relayed publishes wait behind those that are stored, and ingest's own bound does not count them. */
+  /**
+   * The same in bytes: relayed publishes wait behind those that are stored, and ingest's own bound does not count them.
+   */
   readonly heldBytesPerClientMax: number
-  /** Unsent bytes of one subscriber; beyond, deliveries to it are dropped and counted, as by Mosquitto at its queue limit. */
+  /**
+   * Unsent bytes of one subscriber; beyond, deliveries to it are dropped and counted, as by Mosquitto at its queue
+   * limit.
+   */
   readonly subscriberBufferBytesMax: number
   /** Retained messages; beyond, a new one is delivered and not retained. One per device of a large site. */
   readonly retainedMessagesMax: number
@@ -63,15 +96,23 @@ export interface BrokerLimits {
   readonly sessionsMax: number
   /** A session is kept so long after its client left; MQTT 3.1.1 would keep it for ever, in unbounded memory. */
   readonly sessionExpiryMs: number
-  /** Deliveries of one session that are sent and not acknowledged; the next ones wait in its queue. More than a batch of readings brings at once. */
+  /**
+   * Deliveries of one session that are sent and not acknowledged; the next ones wait in its queue. More than a batch of
+   * readings brings at once.
+   */
   readonly inFlightMessagesPerSessionMax: number
-  /** Messages queued for one session, as Mosquitto's `max_queued_messages`; beyond, the newest is dropped and counted. */
+  /**
+   * Messages queued for one session, as Mosquitto's `max_queued_messages`; beyond, the newest is dropped and counted.
+   */
   readonly queuedMessagesPerSessionMax: number
   /** The same in bytes, so that one absent client cannot fill the memory that all share. */
   readonly queuedBytesPerSessionMax: number
   /** All queues together. */
   readonly queuedBytesMax: number
-  /** Packet ids of QoS 2 publishes between PUBREC and PUBREL, per client. A backlog is pipelined before the first PUBREL comes. */
+  /**
+   * Packet ids of QoS 2 publishes between PUBREC and PUBREL, per client. A backlog is pipelined before the first PUBREL
+   * comes.
+   */
   readonly inboundQos2PerClientMax: number
   /** The same over all clients; an id costs about 40 bytes. */
   readonly inboundQos2Max: number
@@ -84,7 +125,10 @@ export interface BrokerLimits {
   readonly subscriptionsPerClientMax: number
   /** All clients together, live and kept for sessions counted apart; one costs about 500 bytes. */
   readonly subscriptionsMax: number
-  /** Levels of all of these together, counted in the same way; each costs 210 to 250 bytes, so a filter of 100 levels 20 KiB (measured). */
+  /**
+   * Levels of all of these together, counted in the same way; each costs 210 to 250 bytes, so a filter of 100 levels 20
+   * KiB (measured).
+   */
   readonly subscriptionLevelsMax: number
   /** Statistics below `$SYS/broker/`; Mosquitto's default `sys_interval`. */
   readonly statisticsIntervalMs: number

@@ -74,7 +74,8 @@ interface StatisticsSources {
 
 /** Gathers the statistics of all parts. */
 export function readStatistics (sources: StatisticsSources): BrokerStatistics {
-  const { connections, stages, listeners, traffic, publishes, violations, hits, loginDelays, heldLogins, subscriptionGuard, deliverer, retained } = sources
+  const { connections, stages, listeners, traffic, publishes, violations, hits } = sources
+  const { loginDelays, heldLogins, subscriptionGuard, deliverer, retained } = sources
   const { refused, ...handshakes } = listeners.counts
   return {
     clientsConnected: connections.connected,

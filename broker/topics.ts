@@ -6,29 +6,35 @@ export const RESERVED_PREFIX = '$SYS/'
 const BRIDGE_PREFIX = '$SYS/broker/connection/'
 const BRIDGE_SUFFIX = '/state'
 
-/** Whether a Mosquitto bridge announces there that it is up or, with its will, down (`notifications`, on by default). */
+/**
+ * Whether a Mosquitto bridge announces there that it is up or, with its will, down (`notifications`, on by default).
+ */
 export function isBridgeState (topic: string): boolean {
-  return topic.startsWith(BRIDGE_PREFIX) && topic.endsWith(BRIDGE_SUFFIX) && topic.length > BRIDGE_PREFIX.length + BRIDGE_SUFFIX.length
+  return topic.startsWith(BRIDGE_PREFIX) && topic.endsWith(BRIDGE_SUFFIX) &&
+    topic.length > BRIDGE_PREFIX.length + BRIDGE_SUFFIX.length
 }
 
 /** Topics of the broker's statistics; no other message below {@link RESERVED_PREFIX} reaches a subscriber. */
 export const STATISTICS_PREFIX = '$SYS/broker/'
 
 /**
- * The topic of a publish that must be acknowledged and reach no subscriber. Aedes acknowledges and fans out in one step,
- * so the topic is replaced before; {@link isFannedOut} is false for it.
+ * The topic of a publish that must be acknowledged and reach no subscriber. Aedes acknowledges and fans out in one
+ * step, so the topic is replaced before; {@link isFannedOut} is false for it.
  */
 export const DISCARDED_TOPIC = '$SYS/discarded'
 
 const VITAL_PREFIX = 'vital/'
 
 /**
- * `vital/` and its near misses: a slash before it, another case, a space, a plural. A reading that is published there would be
- * acknowledged and lost if it were relayed. Groups: the level behind it, and the rest.
+ * `vital/` and its near misses: a slash before it, another case, a space, a plural. A reading that is published there
+ * would be acknowledged and lost if it were relayed. Groups: the level behind it, and the rest.
  */
 const VITAL_OR_NEAR_MISS = /^[\s/]*vitals?\s*\/([^/]*)(.*)$/is
 
-/** Whether `topic` is ingested: everything below `vital/`, valid or not, and its near misses. The bare topic `vital` is not. */
+/**
+ * Whether `topic` is ingested: everything below `vital/`, valid or not, and its near misses. The bare topic `vital` is
+ * not.
+ */
 export function isIngested (topic: string): boolean {
   return topic.startsWith(VITAL_PREFIX) || VITAL_OR_NEAR_MISS.test(topic)
 }
@@ -40,15 +46,18 @@ export function deviceOf (topic: string): string | null {
   return isDeviceId(id) ? id : null
 }
 
-/** The device that an ingested topic names: of `vital/ward-3/hr` and `/vital/ward-3` it is `ward-3`. `null` without a valid id. */
+/**
+ * The device that an ingested topic names: of `vital/ward-3/hr` and `/vital/ward-3` it is `ward-3`. `null` without a
+ * valid id.
+ */
 export function namedDeviceOf (topic: string): string | null {
   const id = VITAL_OR_NEAR_MISS.exec(topic)?.[1]
   return id !== undefined && isDeviceId(id) ? id : null
 }
 
 /**
- * Where a refused payload of an ingested topic is announced; `null`: nowhere. A bridge that publishes what it reads would be answered
- * for ever, so nothing is announced for a publish on such a topic itself.
+ * Where a refused payload of an ingested topic is announced; `null`: nowhere. A bridge that publishes what it reads
+ * would be answered for ever, so nothing is announced for a publish on such a topic itself.
  */
 export function rejectionTopicOf (topic: string): string | null {
   const device = namedDeviceOf(topic)
@@ -67,8 +76,8 @@ export function rejectedTopic (device: string): string {
 }
 
 /**
- * Whether subscribers may see `topic`. Aedes publishes clients and subscriptions below `$SYS/{broker id}/` for other brokers of a
- * cluster; there is no cluster, and a subscriber of `$SYS/#` must not see other clients' ids.
+ * Whether subscribers may see `topic`. Aedes publishes clients and subscriptions below `$SYS/{broker id}/` for other
+ * brokers of a cluster; there is no cluster, and a subscriber of `$SYS/#` must not see other clients' ids.
  */
 export function isFannedOut (topic: string): boolean {
   return !topic.startsWith(RESERVED_PREFIX) || topic.startsWith(STATISTICS_PREFIX)
@@ -81,7 +90,9 @@ export function levelsOf (topic: string): number {
   return levels
 }
 
-/** Whether it is the filter of a shared subscription, which MQTT 3.1.1 does not have: no message would ever match it. */
+/**
+ * Whether it is the filter of a shared subscription, which MQTT 3.1.1 does not have: no message would ever match it.
+ */
 export function isShared (filter: string): boolean {
   return filter.startsWith('$share/') || filter.startsWith('$queue/')
 }

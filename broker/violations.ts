@@ -23,7 +23,8 @@ export function createViolations ({ hits, logger }: { hits: LimitHits, logger: L
     forbiddenPublish ({ client, origin: { remoteAddress } }: Connection): void {
       state.publishesForbidden++
       throttles.forbidden((leftOut) => {
-        logger.warn({ clientId: client.id, remoteAddress, leftOut }, 'connection closed: it published on a topic that is not its own')
+        const text = 'connection closed: it published on a topic that is not its own'
+        logger.warn({ clientId: client.id, remoteAddress, leftOut }, text)
       })
     },
     /** A connection sent a packet that is malformed or over a limit. */
@@ -32,7 +33,8 @@ export function createViolations ({ hits, logger }: { hits: LimitHits, logger: L
       if (!isLimit(violation)) {
         state.malformed++
         throttles.malformed((leftOut) => {
-          logger.info({ violation, clause: MALFORMED[violation], clientId, remoteAddress, leftOut }, 'connection closed: malformed packet')
+          const clause = MALFORMED[violation]
+          logger.info({ violation, clause, clientId, remoteAddress, leftOut }, 'connection closed: malformed packet')
         })
         return
       }
@@ -44,13 +46,15 @@ export function createViolations ({ hits, logger }: { hits: LimitHits, logger: L
     /** A publish of a connection could not be made durable. */
     unavailable ({ client, origin: { remoteAddress } }: Connection, reason: UnavailableReason): void {
       throttles.unavailable((leftOut) => {
-        logger.info({ reason, clientId: client.id, remoteAddress, leftOut }, 'connection closed: a publish could not be stored')
+        const clientId = client.id
+        logger.info({ reason, clientId, remoteAddress, leftOut }, 'connection closed: a publish could not be stored')
       })
     },
     /** A bridge published its state where only the gateway may publish. */
     bridgeState (clientId: string): void {
       throttles.bridgeState((leftOut) => {
-        logger.info({ clientId, leftOut }, 'a bridge\'s notification was dropped: $SYS/ is the gateway\'s; `notifications false` ends it')
+        const text = 'a bridge\'s notification was dropped: $SYS/ is the gateway\'s; `notifications false` ends it'
+        logger.info({ clientId, leftOut }, text)
       })
     },
     notRetained (): void {

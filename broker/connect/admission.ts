@@ -46,7 +46,9 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
     const key = toAddressKey(origin.remoteAddress)
     const open = openByAddress.get(key) ?? 0
     if (state.open >= connectionsMax) return refuse(stream, origin, 'connections')
-    if (open >= connectionsPerAddressMax && !isLoopback(origin.remoteAddress)) return refuse(stream, origin, 'connections_per_address')
+    if (open >= connectionsPerAddressMax && !isLoopback(origin.remoteAddress)) {
+      return refuse(stream, origin, 'connections_per_address')
+    }
     state.open++
     openByAddress.set(key, open + 1)
     stream.once('close', () => { leave(key) })
@@ -65,7 +67,8 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
   function refuse (stream: Duplex, { remoteAddress }: Origin, limit: 'connections' | 'connections_per_address'): void {
     hits.hit(limit)
     throttle((leftOut) => {
-      logger.warn({ limit, connectionsMax, connectionsPerAddressMax, remoteAddress, leftOut }, 'connection refused: too many connections')
+      const bounds = { connectionsMax, connectionsPerAddressMax }
+      logger.warn({ limit, ...bounds, remoteAddress, leftOut }, 'connection refused: too many connections')
     })
     stream.on('error', ignore)
     stream.destroy()
@@ -80,7 +83,8 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
 
   function fill (): void {
     const nowMs = performance.now()
-    state.turns = Math.min(state.turns + (nowMs - state.filledAtMs) * connectsPerSecondMax / 1000, Math.max(connectsPerSecondMax, 1))
+    const added = (nowMs - state.filledAtMs) * connectsPerSecondMax / 1000
+    state.turns = Math.min(state.turns + added, Math.max(connectsPerSecondMax, 1))
     state.filledAtMs = nowMs
   }
 

@@ -25,18 +25,21 @@ type AuthenticationLimits = Pick<BrokerLimits,
   'clientIdLengthMax' | 'topicLengthMax' | 'topicLevelsMax' | 'keepaliveSecondsMax' | 'connectPacketBytesMax'>
 
 /** What is wrong with a CONNECT in itself; `null` when nothing is. */
-function refusalOf ({ clientId, clean, protocolVersion, will }: ConnectPacket, limits: AuthenticationLimits): Refusal | null {
-  if (clientId.length === 0 && (clean === false || protocolVersion === 3)) {
-    return { returnCode: RETURN_CODES.identifierRejected, message: 'an empty client id needs a clean session' } // [MQTT-3.1.3-8]
+function refusalOf (
+  { clientId, clean, protocolVersion, will }: ConnectPacket, limits: AuthenticationLimits
+): Refusal | null {
+  if (clientId.length === 0 && (clean === false || protocolVersion === 3)) { // [MQTT-3.1.3-8]
+    return { returnCode: RETURN_CODES.identifierRejected, message: 'an empty client id needs a clean session' }
   }
   if (clientId.length > limits.clientIdLengthMax) {
     return { returnCode: RETURN_CODES.identifierRejected, message: 'the client id is too long' }
   }
   // Aedes checks none of these: a will on `$SYS/` would be published as it stands.
-  if (will !== undefined && (will.topic.startsWith(RESERVED_PREFIX) || will.topic.length > limits.topicLengthMax || levelsOf(will.topic) > limits.topicLevelsMax)) {
-    return { returnCode: RETURN_CODES.notAuthorized, message: 'the will may not be published' }
-  }
-  return null
+  if (will === undefined) return null
+  const { topic } = will
+  return topic.startsWith(RESERVED_PREFIX) || topic.length > limits.topicLengthMax || levelsOf(topic) > limits.topicLevelsMax
+    ? { returnCode: RETURN_CODES.notAuthorized, message: 'the will may not be published' }
+    : null
 }
 
 interface AuthenticationOptions extends ReturnType<typeof createIdentify> {
@@ -50,14 +53,15 @@ interface AuthenticationOptions extends ReturnType<typeof createIdentify> {
 }
 
 /**
- * From a CONNECT to its CONNACK: Aedes' `preConnect` and `authenticate`. Only the latter can answer with a return code, so the former
- * keeps what it found for it.
+ * From a CONNECT to its CONNACK: Aedes' `preConnect` and `authenticate`. Only the latter can answer with a return code,
+ * so the former keeps what it found for it.
  */
 export function createAuthentication (options: AuthenticationOptions) {
   const { limits, connections, sessions, loginDelays, revocations, identify, refuse, onBridgeState } = options
   const connects = new WeakMap<Client, { readonly will: ConnectPacket['will'], readonly refusal: Refusal | null }>()
 
-  const toError = ({ returnCode, message }: Refusal): AuthenticateError => Object.assign(new Error(message), { returnCode })
+  const toError = ({ returnCode, message }: Refusal): AuthenticateError =>
+    Object.assign(new Error(message), { returnCode })
 
   /** The will of a bridge's notifications would be refused, and the bridge with it, for ever. */
   function dropBridgeWill (packet: ConnectPacket): void {
@@ -74,8 +78,9 @@ export function createAuthentication (options: AuthenticationOptions) {
   }
 
   /** Gives a connection the client id and session of its login. @returns `null` when it has them */
-  async function admit (connection: Connection, login: Login, { principal, expiresAtMs, since }: Identity): Promise<NotIdentified | null> {
+  async function admit (connection: Connection, login: Login, identity: Identity): Promise<NotIdentified | null> {
     const { clientId } = login
+    const { principal, expiresAtMs, since } = identity
     if (claimOn(clientId, principal) === 'refuse') return refuse(login, 'wrong_client_id', principal?.id)
     if (connections.holderOf(clientId) !== undefined) await loginDelays.takeover(login)
     const untilMs = revocations.untilOf(principal, since) ?? expiresAtMs
@@ -95,16 +100,20 @@ export function createAuthentication (options: AuthenticationOptions) {
     return null
   }
 
-  async function verify (connection: Connection, login: Login, will: ConnectPacket['will']): Promise<NotIdentified | null> {
+  async function verify (
+    connection: Connection, login: Login, will: ConnectPacket['will']
+  ): Promise<NotIdentified | null> {
     const identity = login.identity ?? await identify(login, will)
     return typeof identity === 'string' ? identity : await admit(connection, login, identity)
   }
 
   return {
     /**
-     * Verifies a CONNECT before Aedes has a client for it: until then a connection that is refused, however late, costs a socket.
+     * Verifies a CONNECT before Aedes has a client for it: until then a connection that is refused, however late, costs
+     * a socket.
      * @param packet - whole, of MQTT 3.1 or 3.1.1, with a client id
-     * @returns the return code that refuses it; `null`: Aedes may have it, and it is not verified again; `unavailable`: it cannot be verified
+     * @returns the return code that refuses it; `null`: Aedes may have it, and it is not verified again; `unavailable`:
+     *   it cannot be verified
      */
     async verifyFirst (login: Login, packet: ConnectPacket): Promise<ReturnCode | null | 'unavailable'> {
       dropBridgeWill(packet)
@@ -117,7 +126,9 @@ export function createAuthentication (options: AuthenticationOptions) {
       return null
     },
 
-    preConnect (client: Client, packet: ConnectPacket, callback: (error: Error | null, success: boolean) => void): void {
+    preConnect (
+      client: Client, packet: ConnectPacket, callback: (error: Error | null, success: boolean) => void
+    ): void {
       dropBridgeWill(packet)
       connects.set(client, { will: packet.will, refusal: refusalOf(packet, limits) })
       // MQTT 3.1.1 has no way to tell the client; Aedes takes it from the packet.
@@ -150,7 +161,8 @@ export function createAuthentication (options: AuthenticationOptions) {
       verify(connection, login, will).then((result) => {
         access.finish()
         if (result === null) callback(null, true)
-        // Without calling Aedes back: it has no way to close without a CONNACK. Clients come back by themselves; after CONNACK 3 MQTT.js 5 does not.
+        // Without calling Aedes back: it has no way to close without a CONNACK. Clients come back by themselves; after
+        // CONNACK 3 MQTT.js 5 does not.
         else if (result === 'unavailable') client.conn.destroy()
         else callback(toError(REFUSED), false)
       })

@@ -33,9 +33,10 @@ export function maySubscribe (principal: Principal | null, filter: string): bool
 }
 
 /**
- * What becomes of a client id, with its connection and session, when `principal` asks for it and `holder` has it:
- * the same principal resumes it; a device gets the id that is its own, and the holder loses connection and session;
- * what the open mode left is discarded, and so is everything once the open mode has returned. Any other principal is refused.
+ * What becomes of a client id, with its connection and session, when `principal` asks for it and `holder` has it: the
+ * same principal resumes it; a device gets the id that is its own, and the holder loses connection and session; what
+ * the open mode left is discarded, and so is everything once the open mode has returned. Any other principal is
+ * refused.
  */
 export function claimOf (principal: Principal | null, holder: Principal | null): 'resume' | 'discard' | 'refuse' {
   if (principal?.id === holder?.id) return 'resume'
@@ -44,10 +45,12 @@ export function claimOf (principal: Principal | null, holder: Principal | null):
 }
 
 /**
- * Why `principal` may not connect with this client id and will; `null` when it may. An id with a wildcard in it would turn a device's own
- * topic into that of all devices, so it is checked here whatever verified it.
+ * Why `principal` may not connect with this client id and will; `null` when it may. An id with a wildcard in it would
+ * turn a device's own topic into that of all devices, so it is checked here whatever verified it.
  */
-export function refusalOfConnect (principal: Principal | null, clientId: string, will: ConnectPacket['will']): LoginRefusal | null {
+export function refusalOfConnect (
+  principal: Principal | null, clientId: string, will: ConnectPacket['will']
+): LoginRefusal | null {
   if (principal === null) return null
   if (!isPrincipalId(principal.id) || principal.role === 'application') return 'not_allowed'
   if (principal.role === 'device' && principal.id !== clientId) return 'wrong_client_id'

@@ -24,8 +24,8 @@ export type Authentication =
     readonly expiresAtMs?: number
   }
   /**
-   * CONNACK 5 for every reason, so that no client learns which ids exist. The reason is for the log; `principalId` is set where a
-   * principal of that id exists.
+   * CONNACK 5 for every reason, so that no client learns which ids exist. The reason is for the log; `principalId` is
+   * set where a principal of that id exists.
    */
   | { readonly status: 'refused', readonly reason: LoginRefusal, readonly principalId?: string }
   /** Cannot be verified now: held, tried again, and closed without a CONNACK in the end; at once when overloaded. */

@@ -10,8 +10,8 @@ interface FirstByteOptions {
 }
 
 /**
- * Connections until their first byte. Aedes' client, with its parser and listeners, is made after it, so that a port scan, a health check of
- * a load balancer or a flood costs a socket each, and not 15 KiB more.
+ * Connections until their first byte. Aedes' client, with its parser and listeners, is made after it, so that a port
+ * scan, a health check of a load balancer or a flood costs a socket each, and not 15 KiB more.
  */
 export class FirstByteWait {
   readonly #options: FirstByteOptions

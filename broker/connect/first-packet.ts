@@ -1,10 +1,11 @@
 /**
  * Verifies a CONNECT before Aedes has a client for it.
  *
- * A refusal is held back for seconds while an attacker guesses, and a password waits for its turn. Aedes' client with its parser and listeners is
- * 13 KB that V8 would copy and move meanwhile, so it is made for connections that are let in. A CONNECT that does not come whole in the first
- * chunk, or is not one of MQTT 3.1 or 3.1.1 with a client id, goes to Aedes as it is and is verified there, by the same code. From the first byte on
- * its time-out is Aedes' `connectTimeout`, set in ../broker.ts.
+ * A refusal is held back for seconds while an attacker guesses, and a password waits for its turn. Aedes' client with
+ * its parser and listeners is 13 KB that V8 would copy and move meanwhile, so it is made for connections that are let
+ * in. A CONNECT that does not come whole in the first chunk, or is not one of MQTT 3.1 or 3.1.1 with a client id, goes
+ * to Aedes as it is and is verified there, by the same code. From the first byte on its time-out is Aedes'
+ * `connectTimeout`, set in ../broker.ts.
  */
 import type { Duplex } from 'node:stream'
 import type { ConnectPacket } from 'aedes'
@@ -46,8 +47,10 @@ export class FirstPacketCheck {
     }
     const { packet, bytes } = connect
     const { clientId, username, password } = packet
-    const login = new Login({ clientId, username, password: password as Buffer | undefined, origin, heldBytes: () => chunk.length + stream.readableLength })
-    // A stream whose buffer is empty emits its end, and takes nothing back afterwards: bytes behind a CONNECT stay in it.
+    const heldBytes = () => chunk.length + stream.readableLength
+    const login = new Login({ clientId, username, password: password as Buffer | undefined, origin, heldBytes })
+    // A stream whose buffer is empty emits its end, and takes nothing back afterwards: bytes behind a CONNECT stay in
+    // it.
     const isAlone = chunk.length === bytes
     if (!isAlone) stream.unshift(chunk)
     const onReadable = () => {
@@ -89,7 +92,9 @@ export class FirstPacketCheck {
 }
 
 /** @returns the CONNECT at the front of `chunk`; `null` where the read gate or Aedes has its own answer to it */
-function toConnect (chunk: Buffer, bytesMax: number): { readonly packet: IConnectPacket, readonly bytes: number } | null {
+function toConnect (
+  chunk: Buffer, bytesMax: number
+): { readonly packet: IConnectPacket, readonly bytes: number } | null {
   if (typeOf(chunk[0]!) !== CONNECT) return null
   const length = decodeLength(chunk, 1, chunk.length)
   const bodyAt = 1 + lengthBytes(length)
@@ -105,7 +110,8 @@ function toConnect (chunk: Buffer, bytesMax: number): { readonly packet: IConnec
   return packet !== null && isServed(packet) ? { packet, bytes } : null
 }
 
-function isServed ({ clientId, protocolVersion, bridgeMode }: IConnectPacket & { readonly bridgeMode?: boolean }): boolean {
+function isServed (packet: IConnectPacket & { readonly bridgeMode?: boolean }): boolean {
+  const { clientId, protocolVersion, bridgeMode } = packet
   return clientId !== '' && (protocolVersion === 3 || protocolVersion === 4) && bridgeMode !== true
 }
 

@@ -1,11 +1,11 @@
 /**
- * Logins whose credentials cannot be verified now: PostgreSQL is away and the principal is not in memory, or the keys of a token's issuer
- * cannot be fetched.
+ * Logins whose credentials cannot be verified now: PostgreSQL is away and the principal is not in memory, or the keys
+ * of a token's issuer cannot be fetched.
  *
- * MQTT 3.1.1 has CONNACK 3 for this, and MQTT.js 5 does not come back after it. So the socket is held without an answer, and its credentials are
- * verified again, at intervals that grow. Once they can be verified the client gets its CONNACK. If they cannot in time, the connection is
- * closed without one, after which clients come back by themselves. Held logins are bounded in number, bytes and milliseconds; a login beyond
- * a bound is closed at once.
+ * MQTT 3.1.1 has CONNACK 3 for this, and MQTT.js 5 does not come back after it. So the socket is held without an
+ * answer, and its credentials are verified again, at intervals that grow. Once they can be verified the client gets its
+ * CONNACK. If they cannot in time, the connection is closed without one, after which clients come back by themselves.
+ * Held logins are bounded in number, bytes and milliseconds; a login beyond a bound is closed at once.
  */
 import type { Logger } from 'pino'
 import type { LimitHits } from '../limit-hits.ts'

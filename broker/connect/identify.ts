@@ -25,8 +25,11 @@ interface IdentifyOptions {
   readonly logger: Logger
 }
 
-/** Finds the principal of a login: verifies its credentials, for as long as that takes, and checks client id and will. */
-export function createIdentify ({ limits, hits, loginDelays, held, revocations, authenticate, logger }: IdentifyOptions) {
+/**
+ * Finds the principal of a login: verifies its credentials, for as long as that takes, and checks client id and will.
+ */
+export function createIdentify (options: IdentifyOptions) {
+  const { limits, hits, loginDelays, held, revocations, authenticate, logger } = options
   const throttle = createLogThrottle({ intervalMs: 10_000 })
 
   async function ask (login: Login): Promise<Authentication> {
@@ -59,7 +62,8 @@ export function createIdentify ({ limits, hits, loginDelays, held, revocations, 
         const since = revocations.count
         const answer = await ask(login)
         // An overloaded login is not tried again: a guess that waited would be verified again and again.
-        if (answer.status !== 'unavailable' || answer.isOverloaded === true || !await held.wait(login)) return { answer, since }
+        if (answer.status !== 'unavailable' || answer.isOverloaded === true) return { answer, since }
+        if (!await held.wait(login)) return { answer, since }
         login.isRetry = true
       }
     } finally {

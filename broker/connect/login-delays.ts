@@ -2,8 +2,8 @@
  * Slows guessing, and nothing else.
  *
  * Credentials are verified at once, and right ones are accepted at once. Only a refusal is held back, longer with each
- * one of the same name or address. So failures of an attacker never lock a device out, and the attacker waits. The check of a password
- * that a person chose, which an attacker could overload, is bounded where it is made.
+ * one of the same name or address. So failures of an attacker never lock a device out, and the attacker waits. The
+ * check of a password that a person chose, which an attacker could overload, is bounded where it is made.
  */
 import type { Logger } from 'pino'
 import { isPrincipalId } from '../../schemas/principal.ts'
@@ -39,7 +39,10 @@ export function createLoginDelays ({ limits, hits, refusals, logger }: LoginDela
     return isPrincipalId(name) ? name : ''
   }
 
-  function refused ({ clientId, origin: { remoteAddress } }: Pick<Login, 'clientId' | 'origin'>, cause: Cause & { readonly delayMs?: number }): void {
+  function refused (
+    { clientId, origin: { remoteAddress } }: Pick<Login, 'clientId' | 'origin'>,
+    cause: Cause & { readonly delayMs?: number }
+  ): void {
     refusals.note({ transport: 'mqtt', clientId, remoteAddress, ...cause })
   }
 
@@ -51,7 +54,8 @@ export function createLoginDelays ({ limits, hits, refusals, logger }: LoginDela
     async failed (login: Login, cause: Cause): Promise<void> {
       state.failed++
       const nowMs = performance.now()
-      const delayMs = Math.max(ofName.add(nameOf(login), nowMs), ofAddress.add(toAddressKey(login.origin.remoteAddress), nowMs))
+      const addressKey = toAddressKey(login.origin.remoteAddress)
+      const delayMs = Math.max(ofName.add(nameOf(login), nowMs), ofAddress.add(addressKey, nowMs))
       refused(login, { ...cause, delayMs })
       if (delayMs === 0) return
       hits.hit('failed_logins')
@@ -62,7 +66,10 @@ export function createLoginDelays ({ limits, hits, refusals, logger }: LoginDela
       ofName.reset(nameOf(credentials))
     },
 
-    /** Counts a takeover. @returns settles when it may happen: two devices with one id would otherwise close each other all day */
+    /**
+     * Counts a takeover.
+     * @returns settles when it may happen: two devices with one id would otherwise close each other all day
+     */
     async takeover (login: Login): Promise<void> {
       state.takeovers++
       const { clientId, origin: { remoteAddress } } = login
@@ -70,7 +77,8 @@ export function createLoginDelays ({ limits, hits, refusals, logger }: LoginDela
       if (delayMs === 0) return
       hits.hit('takeovers')
       throttle((leftOut) => {
-        logger.warn({ clientId, remoteAddress, delayMs, leftOut }, 'a client id is taken over again and again: two clients may share it')
+        const text = 'a client id is taken over again and again: two clients may share it'
+        logger.warn({ clientId, remoteAddress, delayMs, leftOut }, text)
       })
       await login.wait(delayMs)
     },

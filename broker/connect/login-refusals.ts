@@ -1,9 +1,10 @@
 /**
- * Why logins and requests are refused, for the log and a counter. A client gets one answer for every reason, so that it does not
- * learn which ids exist.
+ * Why logins and requests are refused, for the log and a counter. A client gets one answer for every reason, so that it
+ * does not learn which ids exist.
  *
- * Each reason of each transport gets one line in ten seconds, so a flood of one hides no other and does not fill the disk. A line holds no
- * credential and no part of one: an id only once a principal of it was found, or the signature of its token was verified.
+ * Each reason of each transport gets one line in ten seconds, so a flood of one hides no other and does not fill the
+ * disk. A line holds no credential and no part of one: an id only once a principal of it was found, or the signature of
+ * its token was verified.
  */
 import type { Logger } from 'pino'
 import type { ClientTransport } from '../../schemas/transport.ts'
@@ -67,7 +68,9 @@ export class LoginRefusals {
       throttle = createLogThrottle({ intervalMs: LOG_INTERVAL_MS })
       this.#throttles.set(key, throttle)
     }
-    throttle((leftOut) => { this.#logger.warn({ ...note, leftOut }, transport === 'mqtt' ? 'login refused' : 'request refused') })
+    throttle((leftOut) => {
+      this.#logger.warn({ ...note, leftOut }, transport === 'mqtt' ? 'login refused' : 'request refused')
+    })
   }
 }
 

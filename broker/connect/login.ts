@@ -16,8 +16,8 @@ interface LoginOptions extends Pick<Credentials, 'clientId' | 'username' | 'pass
 }
 
 /**
- * One login under way. Code that waits for it, for seconds while an attacker guesses passwords, holds the login and not the
- * connection, so that the memory of a client that leaves meanwhile is freed at once.
+ * One login under way. Code that waits for it, for seconds while an attacker guesses passwords, holds the login and not
+ * the connection, so that the memory of a client that leaves meanwhile is freed at once.
  */
 export class Login implements Credentials {
   readonly clientId: string

@@ -23,11 +23,16 @@ interface LoginsOptions {
 }
 
 /** Wires what verifies a CONNECT, and what ends its connection when its principal changes. */
-export function createLogins ({ connections, sessions, authenticate, refusals, onBridgeState, hits, limits, logger }: LoginsOptions) {
+export function createLogins (options: LoginsOptions) {
+  const { connections, sessions, authenticate, refusals, onBridgeState, hits, limits, logger } = options
   const loginDelays = createLoginDelays({ limits, hits, refusals, logger })
   const heldLogins = new HeldLogins({ limits, hits, logger })
   const revocations = new Revocations(connections)
-  const { identify, refuse } = createIdentify({ limits, hits, loginDelays, held: heldLogins, revocations, authenticate, logger })
-  const authentication = createAuthentication({ limits, connections, sessions, loginDelays, revocations, identify, refuse, onBridgeState })
+  const { identify, refuse } = createIdentify({
+    limits, hits, loginDelays, held: heldLogins, revocations, authenticate, logger
+  })
+  const authentication = createAuthentication({
+    limits, connections, sessions, loginDelays, revocations, identify, refuse, onBridgeState
+  })
   return { authentication, revocations, loginDelays, heldLogins }
 }

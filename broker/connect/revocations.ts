@@ -3,8 +3,9 @@ import type { CloseReason, Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
 
 /**
- * What a change of principals means for one of them: Unix milliseconds until which it may stay connected, 0 for one that must leave now,
- * `undefined` where nothing changes. Called again for logins that were under way, so it must hold for as long as one takes.
+ * What a change of principals means for one of them: Unix milliseconds until which it may stay connected, 0 for one
+ * that must leave now, `undefined` where nothing changes. Called again for logins that were under way, so it must hold
+ * for as long as one takes.
  */
 export type PrincipalReview = (principal: Principal | null) => number | undefined
 
@@ -12,8 +13,8 @@ export type PrincipalReview = (principal: Principal | null) => number | undefine
 const REVIEWS_MAX = 1000
 
 /**
- * Closes connections whose principal may not be connected any more. The latest reviews are kept for logins that were under way when
- * they came: the principal of such a login may be from before the change.
+ * Closes connections whose principal may not be connected any more. The latest reviews are kept for logins that were
+ * under way when they came: the principal of such a login may be from before the change.
  */
 export class Revocations {
   readonly #connections: Pick<Connections, 'open'>
@@ -30,7 +31,8 @@ export class Revocations {
   }
 
   /**
-   * Principals changed: closes the connections of those that must leave, without their wills, and gives others their new end.
+   * Principals changed: closes the connections of those that must leave, without their wills, and gives others their
+   * new end.
    * @param ids - whose connections are looked at, all without; logins under way are looked at in any case
    */
   review (review: PrincipalReview, ids?: ReadonlySet<string>): void {

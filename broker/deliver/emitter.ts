@@ -9,8 +9,9 @@ interface PublishedPacket extends Message {
 
 /**
  * Stands in for Aedes' mqemitter: every message that is published comes through `emit`, and goes from here to the
- * sessions that subscribe to its topic, in the same turn. Aedes' own listeners are not called: they serve the other brokers
- * of a cluster, and those of its clients know one filter each, where a session gets one delivery at the highest QoS.
+ * sessions that subscribe to its topic, in the same turn. Aedes' own listeners are not called: they serve the other
+ * brokers of a cluster, and those of its clients know one filter each, where a session gets one delivery at the highest
+ * QoS.
  *
  * `emit` calls back at once, and not when every subscriber's socket has taken the packet: otherwise one frozen
  * subscriber stops the reading of publishers and every PUBREC until it is closed.

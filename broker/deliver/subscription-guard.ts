@@ -16,7 +16,8 @@ interface SubscriptionGuardOptions {
   readonly deliverer: Pick<Deliverer, 'subscribe' | 'unsubscribe'>
   readonly deniedFilters: readonly string[]
   readonly hits: LimitHits
-  readonly limits: Pick<BrokerLimits, 'filterLengthMax' | 'topicLevelsMax' | 'subscriptionsPerClientMax' | 'subscriptionsMax' | 'subscriptionLevelsMax'>
+  readonly limits: Pick<BrokerLimits,
+    'filterLengthMax' | 'topicLevelsMax' | 'subscriptionsPerClientMax' | 'subscriptionsMax' | 'subscriptionLevelsMax'>
 }
 
 /** Subscriptions of one connection. */
@@ -28,7 +29,8 @@ const NONE: Readonly<Counts> = { subscriptions: 0, levels: 0 }
  * Aedes' `authorizeSubscribe`: grants a subscription or refuses it with 0x80, and stores what it grants in the client's
  * session.
  */
-export function createSubscriptionGuard ({ connections, sessions, deliverer, deniedFilters, hits, limits }: SubscriptionGuardOptions) {
+export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
+  const { connections, sessions, deliverer, deniedFilters, hits, limits } = options
   const denied = new Set(deniedFilters)
   /** Of connections that subscribe to anything. */
   const counts = new Map<Connection, Readonly<Counts>>()
@@ -41,7 +43,8 @@ export function createSubscriptionGuard ({ connections, sessions, deliverer, den
   function limitOn (connection: Connection, filter: string): LimitName | null {
     const { subscriptions } = counts.get(connection) ?? NONE
     if (subscriptions >= limits.subscriptionsPerClientMax) return 'subscriptions_per_client'
-    if (total.subscriptions >= limits.subscriptionsMax || total.levels + levelsOf(filter) > limits.subscriptionLevelsMax) return 'subscriptions'
+    if (total.subscriptions >= limits.subscriptionsMax) return 'subscriptions'
+    if (total.levels + levelsOf(filter) > limits.subscriptionLevelsMax) return 'subscriptions'
     const { client } = connection
     return client.clean ? null : sessions.limitOn(client.id, filter)
   }
@@ -64,7 +67,8 @@ export function createSubscriptionGuard ({ connections, sessions, deliverer, den
     const connection = connections.of(client)
     if (connection === undefined || client.closed) return
     const filters = Object.keys(subscriptionsOf(client))
-    setCounts(connection, { subscriptions: filters.length, levels: filters.reduce((sum, filter) => sum + levelsOf(filter), 0) })
+    const levels = filters.reduce((sum, filter) => sum + levelsOf(filter), 0)
+    setCounts(connection, { subscriptions: filters.length, levels })
   }
 
   return {

@@ -2,8 +2,8 @@
 const VITAL_LEVELS = 2
 
 /**
- * Live subscriptions that can match `vital/{device}`, by filter. Most devices subscribe to nothing or to their own `…/rejected`, which
- * matches no such topic, so most publishes need no fan-out at all.
+ * Live subscriptions that can match `vital/{device}`, by filter. Most devices subscribe to nothing or to their own
+ * `…/rejected`, which matches no such topic, so most publishes need no fan-out at all.
  */
 export class WatchedTopics {
   readonly #subscribers = new Map<string, Set<unknown>>()
@@ -38,7 +38,10 @@ function hasWildcard (filter: string): boolean {
   return /[+#]/.test(filter)
 }
 
-/** Whether `filter` can match a topic of two levels, the first of them `vital` (`vital/x/#` matches `vital/x` [MQTT-4.7.1-2]). */
+/**
+ * Whether `filter` can match a topic of two levels, the first of them `vital` (`vital/x/#` matches `vital/x`
+ * [MQTT-4.7.1-2]).
+ */
 function canMatchVital (filter: string): boolean {
   const levels = filter.split('/')
   const [first] = levels

@@ -14,8 +14,8 @@ export function isWritable ({ topic, qos }: { readonly topic: string, readonly q
 
 /**
  * Checks a message before it goes to subscribers. One that cannot be encoded is dropped: written, it would close each
- * of them, again and again while it is queued. Packets of clients are checked before (wire/rules.ts); this is for messages
- * from anywhere else.
+ * of them, again and again while it is queued. Packets of clients are checked before (wire/rules.ts); this is for
+ * messages from anywhere else.
  */
 export function createWritableGuard ({ logger }: { logger: Logger }) {
   const state = { dropped: 0 }

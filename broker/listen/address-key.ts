@@ -8,8 +8,10 @@ import { isIP } from 'node:net'
 export function toAddressKey (address: string): string {
   if (isIP(address) !== 6) return address
   const [left = [], right] = address.replace(/%.*$/, '').split('::').map((half) => half === '' ? [] : half.split(':'))
-  // An IPv4 tail stands for two groups, and it never reaches the first four of an address that is not all zeros before it.
-  const groups = right === undefined ? left : [...left, ...Array<string>(Math.max(8 - left.length - right.length, 0)).fill('0'), ...right]
+  // An IPv4 tail stands for two groups, and it never reaches the first four of an address that is not all zeros before
+  // it.
+  const zeros = Array<string>(Math.max(8 - left.length - (right?.length ?? 0), 0)).fill('0')
+  const groups = right === undefined ? left : [...left, ...zeros, ...right]
   return `${groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`
 }
 

@@ -26,7 +26,9 @@ export function createAddressSet (ranges: readonly string[]): IsTrusted {
     const version = isIP(address)
     const widest = version === 4 ? 32 : 128
     const isRange = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= widest)
-    if (version === 0 || !isRange || rest.length > 0) throw new RangeError(`"${range}" is neither an IP address nor a CIDR range`)
+    if (version === 0 || !isRange || rest.length > 0) {
+      throw new RangeError(`"${range}" is neither an IP address nor a CIDR range`)
+    }
     list.addSubnet(address, bits === undefined ? widest : Number(bits), version === 4 ? 'ipv4' : 'ipv6')
   }
   return (address) => {

@@ -39,7 +39,8 @@ export function createListeners ({ secure, ...plain }: ListenersOptions) {
     stop,
     /** Of all listeners together. */
     get counts (): ListenerCounts {
-      const sum = (pick: (counts: ListenerCounts) => number) => listeners.reduce((total, { counts }) => total + pick(counts), 0)
+      const sum = (pick: (counts: ListenerCounts) => number) =>
+        listeners.reduce((total, { counts }) => total + pick(counts), 0)
       return {
         refused: sum(({ refused }) => refused),
         handshakesRefused: sum(({ handshakesRefused }) => handshakesRefused),

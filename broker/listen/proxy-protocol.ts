@@ -1,7 +1,8 @@
 /**
- * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt): a header that a load
- * balancer sends before the first byte of a connection, with the address of its client. The sender may claim any address,
- * so it is read from trusted peers only, and required of them: were it optional, their clients could send one themselves.
+ * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt): a header that a
+ * load balancer sends before the first byte of a connection, with the address of its client. The sender may claim any
+ * address, so it is read from trusted peers only, and required of them: were it optional, their clients could send one
+ * themselves.
  */
 import { isIP, type Socket } from 'node:net'
 import { toAddress } from './address.ts'
@@ -59,7 +60,8 @@ function parseBinary (bytes: Buffer): ProxyHeader {
   if (command === 0 || family === 0 || family === 3) return { status: 'complete', bytes: length, source: null }
   const addressBytes = family === 1 ? 4 : 16
   if (length < BINARY_HEADER_BYTES + 2 * addressBytes + 4) return INVALID
-  return { status: 'complete', bytes: length, source: toAddress(toText(bytes.subarray(BINARY_HEADER_BYTES, BINARY_HEADER_BYTES + addressBytes))) }
+  const address = bytes.subarray(BINARY_HEADER_BYTES, BINARY_HEADER_BYTES + addressBytes)
+  return { status: 'complete', bytes: length, source: toAddress(toText(address)) }
 }
 
 function toText (address: Buffer): string {
@@ -67,7 +69,8 @@ function toText (address: Buffer): string {
   const groups = Array.from({ length: 8 }, (_, index) => address.readUInt16BE(index * 2).toString(16))
   const text = new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
   // Canonical, except mapped IPv4 addresses, which URL writes as `::ffff:c000:201`.
-  return text.startsWith('::ffff:') && address.subarray(0, 10).every((byte) => byte === 0) ? `::ffff:${address.subarray(12).join('.')}` : text
+  const isMapped = text.startsWith('::ffff:') && address.subarray(0, 10).every((byte) => byte === 0)
+  return isMapped ? `::ffff:${address.subarray(12).join('.')}` : text
 }
 
 interface ReadOptions {
@@ -110,7 +113,8 @@ export function readProxyHeader ({ socket, timeoutMs, onRead, onRefused }: ReadO
     clearTimeout(timer)
     socket.off('readable', read)
     if (header.bytes < bytes.length) socket.unshift(bytes.subarray(header.bytes))
-    // A stream removes `readable` listeners at the end of the turn; one that is added now would miss the bytes that are there.
+    // A stream removes `readable` listeners at the end of the turn; one that is added now would miss the bytes that are
+    // there.
     setImmediate(() => {
       end()
       if (!socket.destroyed) onRead(header.source)

@@ -10,8 +10,8 @@ import type { Origin } from './origin.ts'
 import { readProxyHeader } from './proxy-protocol.ts'
 
 /**
- * Connections that the kernel keeps while the loop is busy; its own maximum may be lower. With Node's 511, two thirds of 5,000 devices that
- * came back at once were reset, some several times.
+ * Connections that the kernel keeps while the loop is busy; its own maximum may be lower. With Node's 511, two thirds
+ * of 5,000 devices that came back at once were reset, some several times.
  */
 const BACKLOG_MAX = 4096
 /** A peer that vanished without a FIN is noticed after about this time and the kernel's probes. */
@@ -24,7 +24,8 @@ export interface ListenerOptions {
   readonly tls?: ServerTls | undefined
   /** Peers that must send a PROXY header first. */
   readonly isProxy?: IsTrusted | undefined
-  readonly limits: Pick<BrokerLimits, 'connectionsMax' | 'handshakeTimeoutMs' | 'handshakesMax' | 'handshakesPerAddressMax' | 'proxyHeaderTimeoutMs'>
+  readonly limits: Pick<BrokerLimits,
+    'connectionsMax' | 'handshakeTimeoutMs' | 'handshakesMax' | 'handshakesPerAddressMax' | 'proxyHeaderTimeoutMs'>
   readonly onConnection: (stream: Duplex, origin: Origin) => void
   readonly logger: Logger
 }
@@ -41,7 +42,10 @@ export interface ListenerCounts {
 /** A TCP listener, with an optional PROXY header and TLS. Accepted sockets stay open when it is closed. */
 export function createTcpListener ({ host, port, tls, isProxy, limits, onConnection, logger }: ListenerOptions) {
   const { connectionsMax, proxyHeaderTimeoutMs } = limits
-  const throttles = { refused: createLogThrottle({ intervalMs: 60_000 }), header: createLogThrottle({ intervalMs: 10_000 }) }
+  const throttles = {
+    refused: createLogThrottle({ intervalMs: 60_000 }),
+    header: createLogThrottle({ intervalMs: 10_000 })
+  }
   const state = { refused: 0, proxyHeadersRefused: 0 }
   /** Their PROXY header has not come yet. */
   const withoutHeader = new Set<Socket>()
@@ -86,7 +90,8 @@ export function createTcpListener ({ host, port, tls, isProxy, limits, onConnect
       onRefused: (reason) => {
         state.proxyHeadersRefused++
         throttles.header((leftOut) => {
-          logger.warn({ reason, remoteAddress, leftOut }, 'connection closed: a trusted proxy must begin with a PROXY header')
+          const text = 'connection closed: a trusted proxy must begin with a PROXY header'
+          logger.warn({ reason, remoteAddress, leftOut }, text)
         })
       }
     })
@@ -109,7 +114,8 @@ export function createTcpListener ({ host, port, tls, isProxy, limits, onConnect
       })
       server.on('error', (error) => { logger.error({ err: error }, 'MQTT listener failed') })
       const bound = server.address() as AddressInfo
-      logger.info({ protocol: tls === undefined ? 'mqtt' : 'mqtts', address: bound.address, port: bound.port }, 'listening')
+      const protocol = tls === undefined ? 'mqtt' : 'mqtts'
+      logger.info({ protocol, address: bound.address, port: bound.port }, 'listening')
       return { address: bound.address, port: bound.port }
     },
     /** Closes connections that wait for a PROXY header or a handshake. @returns settles once no new one can come in */

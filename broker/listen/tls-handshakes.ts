@@ -30,8 +30,12 @@ interface HandshakesOptions {
 }
 
 /** TLS over connections that another listener has accepted, after a PROXY header if there is one. */
-export function createTlsHandshakes ({ tls, timeoutMs, underWayMax, perAddressMax, onSecure, logger }: HandshakesOptions) {
-  const throttles = { failed: createLogThrottle({ intervalMs: 10_000 }), refused: createLogThrottle({ intervalMs: 60_000 }) }
+export function createTlsHandshakes (options: HandshakesOptions) {
+  const { tls, timeoutMs, underWayMax, perAddressMax, onSecure, logger } = options
+  const throttles = {
+    failed: createLogThrottle({ intervalMs: 10_000 }),
+    refused: createLogThrottle({ intervalMs: 60_000 })
+  }
   const state = { failed: 0, refused: 0 }
   /** By addresses and ports, which the TLS socket and the TCP socket below it both know. */
   const underWay = new Map<string, Handshake>()
@@ -50,7 +54,8 @@ export function createTlsHandshakes ({ tls, timeoutMs, underWayMax, perAddressMa
   server.on('tlsClientError', (error: NodeJS.ErrnoException, stream) => {
     state.failed++
     throttles.failed((leftOut) => {
-      logger.info({ code: error.code, remoteAddress: underWay.get(keyOf(stream))?.address, leftOut }, 'TLS handshake failed')
+      const remoteAddress = underWay.get(keyOf(stream))?.address
+      logger.info({ code: error.code, remoteAddress, leftOut }, 'TLS handshake failed')
     })
     stream.destroy()
   })
@@ -72,7 +77,8 @@ export function createTlsHandshakes ({ tls, timeoutMs, underWayMax, perAddressMa
       if (underWay.size >= underWayMax || (ofAddress >= perAddressMax && !isLoopback(address))) {
         state.refused++
         throttles.refused((leftOut) => {
-          logger.warn({ remoteAddress: address, ofAddress, underWay: underWay.size, leftOut }, 'connection refused: too many TLS handshakes under way')
+          const counts = { ofAddress, underWay: underWay.size }
+          logger.warn({ remoteAddress: address, ...counts, leftOut }, 'connection refused: too many TLS handshakes under way')
         })
         socket.destroy()
         return

@@ -72,7 +72,8 @@ export function createWebSockets ({ onConnection, origins, limits, logger }: Web
     state.refused++
     throttle((leftOut) => {
       const { remoteAddress } = origin
-      logger.info({ reason, remoteAddress, page: request.headers.origin?.slice(0, PAGE_LENGTH_MAX), leftOut }, 'WebSocket refused')
+      const page = request.headers.origin?.slice(0, PAGE_LENGTH_MAX)
+      logger.info({ reason, remoteAddress, page, leftOut }, 'WebSocket refused')
     })
     answer(reason)
   }
@@ -94,7 +95,8 @@ export function createWebSockets ({ onConnection, origins, limits, logger }: Web
       })
       onConnection(stream, { ...origin, transport: origin.transport === 'tls' ? 'wss' : 'ws' })
     })
-    // ws has answered, or emitted an error. The entry leads to its own key, and would keep both until the next major collection.
+    // ws has answered, or emitted an error. The entry leads to its own key, and would keep both until the next major
+    // collection.
     underWay.delete(request)
   }
 
@@ -112,13 +114,14 @@ export function createWebSockets ({ onConnection, origins, limits, logger }: Web
 function toRefusal ({ headers }: IncomingMessage, allowed: ReadonlySet<string>): 'invalid' | 'origin' | null {
   const offered = headers['sec-websocket-protocol']?.split(',').map((name) => name.trim()) ?? []
   if (!SUBPROTOCOLS.some((name) => offered.includes(name))) return 'invalid' // [MQTT-6.0.0-3]
-  return headers.origin === undefined || isAllowedOrigin(headers.origin.toLowerCase(), headers.host?.toLowerCase(), allowed) ? null : 'origin'
+  const { origin, host } = headers
+  return origin === undefined || isAllowedOrigin(origin.toLowerCase(), host?.toLowerCase(), allowed) ? null : 'origin'
 }
 
 /**
  * A browser lets every page connect everywhere, this machine's loopback included, and sends the page's origin; other
- * clients send none. A page of the gateway's own address may connect, unless that is a name: its owner may point it at this
- * machine (DNS rebinding), so the origin of a name must be listed.
+ * clients send none. A page of the gateway's own address may connect, unless that is a name: its owner may point it at
+ * this machine (DNS rebinding), so the origin of a name must be listed.
  */
 function isAllowedOrigin (origin: string, host: string | undefined, allowed: ReadonlySet<string>): boolean {
   if (allowed.has(origin)) return true

@@ -8,8 +8,8 @@ export type Outcome = Verdict | 'relayed'
 export type Callback<C> = (error: Error | null, packet: PublishPacket, connection: C) => void
 
 /**
- * Replaces the payload of a publish that no subscription matched when it came: while it is held, its payload would keep the
- * chunk of the socket that it came in. A subscription that is made later gets later messages.
+ * Replaces the payload of a publish that no subscription matched when it came: while it is held, its payload would keep
+ * the chunk of the socket that it came in. A subscription that is made later gets later messages.
  */
 export const RELEASED_PAYLOAD = Buffer.alloc(0)
 
@@ -116,7 +116,8 @@ export class AcknowledgementQueue<C extends QueueOwner> {
     try {
       for (let head = this.#head; head !== null && head.outcome !== null; head = this.#head) {
         this.#head = head.next
-        // A publish that V8 has moved to its old generation would keep the next one, and that one its next, until a major collection.
+        // A publish that V8 has moved to its old generation would keep the next one, and that one its next, until a
+        // major collection.
         head.next = null
         if (this.#head === null) this.#tail = null
         this.#size--

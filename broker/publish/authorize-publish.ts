@@ -4,12 +4,13 @@ import type { Connections } from '../connections.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import { deviceOf, isBridgeState, isIngested, levelsOf } from '../topics.ts'
-import type { Callback } from './acknowledgement-queue.ts'
-import { discard, type HoldUntilDurable } from './hold-until-durable.ts'
+import { discard, type HoldUntilDurable, type PublishCallback } from './hold-until-durable.ts'
 import type { PubackWriter } from './puback-writer.ts'
 
 /** Takes a publish of the fast path: QoS 1, not retained, no will. @param device - of `packet.topic` */
-export type AcceptPublish = (connection: Connection, packet: PublishPacket, device: string, callback: Callback<Connection>) => void
+export type AcceptPublish = (
+  connection: Connection, packet: PublishPacket, device: string, callback: PublishCallback
+) => void
 
 interface AuthorizePublishOptions {
   readonly connections: Connections
@@ -24,28 +25,34 @@ interface AuthorizePublishOptions {
 }
 
 /**
- * Aedes' `authorizePublish`, its only step before it writes the acknowledgement, and the same for the fast path: a publish is
- * stored, relayed, dropped, or closes its connection.
+ * Aedes' `authorizePublish`, its only step before it writes the acknowledgement, and the same for the fast path: a
+ * publish is stored, relayed, dropped, or closes its connection.
  */
 export function createAuthorizePublish (options: AuthorizePublishOptions) {
   const { connections, hold, pubacks, onForbidden, onBridgeState, hits, limits } = options
   const state = { relayed: 0 }
 
   /**
-   * Ignores the publish and all that follow, and closes the connection [MQTT-3.3.5-2] once those before it are acknowledged: otherwise a
-   * device would send the good ones again with the bad one behind them, for ever.
+   * Ignores the publish and all that follow, and closes the connection [MQTT-3.3.5-2] once those before it are
+   * acknowledged: otherwise a device would send the good ones again with the bad one behind them, for ever.
    */
-  function close (connection: Connection, packet: PublishPacket, callback: Callback<Connection>, isWill: boolean, reason: 'limit' | 'not_allowed'): void {
+  function close (
+    connection: Connection,
+    packet: PublishPacket,
+    callback: PublishCallback,
+    isWill: boolean,
+    reason: 'limit' | 'not_allowed'
+  ): void {
     if (isWill) return callback(new Error('the will may not be published'), packet, connection)
     if (!connection.ignoresPublishes) connection.ignorePublishes(reason)
   }
 
-  function forbid (connection: Connection, packet: PublishPacket, callback: Callback<Connection>, isWill: boolean): void {
+  function forbid (connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean): void {
     if (!isWill && !connection.ignoresPublishes) onForbidden(connection)
     close(connection, packet, callback, isWill, 'not_allowed')
   }
 
-  function relay (connection: Connection, packet: PublishPacket, callback: Callback<Connection>, isWill: boolean): void {
+  function relay (connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean): void {
     const limit = packet.topic.length > limits.topicLengthMax
       ? 'topic_length'
       : levelsOf(packet.topic) > limits.topicLevelsMax ? 'topic_levels' : null
@@ -57,7 +64,7 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
     hold.relay(connection, packet, callback, isWill)
   }
 
-  function authorize (connection: Connection, packet: PublishPacket, callback: Callback<Connection>): void {
+  function authorize (connection: Connection, packet: PublishPacket, callback: PublishCallback): void {
     const isWill = connection.client.closed
     const isDropped = isBridgeState(packet.topic)
     if (!isDropped && !connection.access.mayPublish(packet.topic)) return forbid(connection, packet, callback, isWill)
@@ -65,7 +72,9 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
     // The broker stops, so ingest has been drained. The clients did not fail, so their wills are not published.
     if (isWill && hold.isStopped) return callback(new Error('the broker is stopping'), packet, connection)
     // Aedes' parser takes a packet that ends before its id, and finds one in the next packet [MQTT-2.3.1-1].
-    if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) return callback(new Error('no packet id'), packet, connection)
+    if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) {
+      return callback(new Error('no packet id'), packet, connection)
+    }
     // The flag of the incoming packet must not reach subscribers [MQTT-3.3.1-3].
     packet.dup = false
     if (isDropped) {
@@ -76,7 +85,9 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
     if (!isIngested(packet.topic)) return relay(connection, packet, callback, isWill)
     const device = deviceOf(packet.topic)
     // A publish that clears a retained message.
-    if (packet.payload.length === 0 && packet.retain && device !== null) return hold.relay(connection, packet, callback, isWill)
+    if (packet.payload.length === 0 && packet.retain && device !== null) {
+      return hold.relay(connection, packet, callback, isWill)
+    }
     hold.store(connection, packet, device, callback, isWill)
   }
 

@@ -8,6 +8,8 @@ import type { BrokerLimits } from '../limits.ts'
 import { DISCARDED_TOPIC, rejectionTopicOf } from '../topics.ts'
 import { type Callback, type HeldPublish, type Outcome, RELEASED_PAYLOAD } from './acknowledgement-queue.ts'
 
+export type PublishCallback = Callback<Connection>
+
 interface HoldOptions {
   readonly ingest: Ingest
   readonly fanOut: FanOut
@@ -22,15 +24,15 @@ interface HoldOptions {
 /**
  * Hands publishes to ingest, and acknowledges each once its verdict is there, in the client's order.
  *
- * A publish that could not be stored closes its connection, and Aedes is not called back. With an error it would close the connection
- * by its error path, and acknowledge publishes out of order in the time between.
+ * A publish that could not be stored closes its connection, and Aedes is not called back. With an error it would close
+ * the connection by its error path, and acknowledge publishes out of order in the time between.
  */
 export function createHoldUntilDurable ({ ingest, fanOut, noteInbound, onUnavailable, hits, limits }: HoldOptions) {
   const { heldMessagesPerClientMax, heldBytesPerClientMax } = limits
   const state = { isStopped: false }
 
   function hold (
-    connection: Connection, packet: PublishPacket, device: string | null, callback: Callback<Connection>, isWill: boolean
+    connection: Connection, packet: PublishPacket, device: string | null, callback: PublishCallback, isWill: boolean
   ): HeldPublish<Connection> {
     const { held: queue, gate } = connection
     const held = queue.add(packet, device, callback, isWill)
@@ -41,8 +43,8 @@ export function createHoldUntilDurable ({ ingest, fanOut, noteInbound, onUnavail
   /** Lets Aedes or the fast path acknowledge and fan out. */
   function pass (connection: Connection, { packet, callback, isWill }: HeldPublish<Connection>): void {
     if (!connection.isGone || isWill || packet.qos === 0) return callback(null, packet, connection)
-    // The client has gone, and Aedes would not fan out a publish that it cannot acknowledge. A client that comes back to its session
-    // sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
+    // The client has gone, and Aedes would not fan out a publish that it cannot acknowledge. A client that comes back
+    // to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
     if (packet.qos === 2 && !connection.client.clean && !noteInbound(connection, packet.messageId as number)) return
     if (packet.topic === DISCARDED_TOPIC || packet.payload === RELEASED_PAYLOAD) return
     fanOut({ topic: packet.topic, payload: packet.payload as Buffer, qos: packet.qos, retain: packet.retain })
@@ -71,13 +73,18 @@ export function createHoldUntilDurable ({ ingest, fanOut, noteInbound, onUnavail
   }
 
   return {
-    /** Holds a publish until ingest has a verdict. @param device - of the topic; `null`: the publish can only become a dead letter */
-    store (connection: Connection, packet: PublishPacket, device: string | null, callback: Callback<Connection>, isWill: boolean): void {
+    /**
+     * Holds a publish until ingest has a verdict.
+     * @param device - of the topic; `null`: the publish can only become a dead letter
+     */
+    store (
+      connection: Connection, packet: PublishPacket, device: string | null, callback: PublishCallback, isWill: boolean
+    ): void {
       ingest(hold(connection, packet, device, callback, isWill))
     },
 
     /** Passes a publish that is not stored, once all before it are acknowledged. */
-    relay (connection: Connection, packet: PublishPacket, callback: Callback<Connection>, isWill: boolean): void {
+    relay (connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean): void {
       if (connection.held.size === 0) callback(null, packet, connection)
       else hold(connection, packet, null, callback, isWill).settle('relayed')
     },

@@ -3,10 +3,10 @@ import type { Traffic } from './packet-scanner.ts'
 import type { Rates } from './rate-limiter.ts'
 
 /**
- * A SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as so many messages: no client needs 250 a second, and each takes three times the
- * processor's time of a publish on the fast path. At one each, ten devices that pinged at their limit of 5,000 made the
- * acknowledgements of all others thirty times as slow. Where the limit is low each counts a tenth of a second's worth, so that one
- * ping does not use up a device's share.
+ * A SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as so many messages: no client needs 250 a second, and each takes three
+ * times the processor's time of a publish on the fast path. At one each, ten devices that pinged at their limit of
+ * 5,000 made the acknowledgements of all others thirty times as slow. Where the limit is low each counts a tenth of a
+ * second's worth, so that one ping does not use up a device's share.
  */
 const CONTROL_MESSAGES_MAX = 20
 
@@ -20,5 +20,6 @@ export function toControlMessages ({ messagesPerSecondMax }: Rates): number {
  *   acknowledgements are not read is delivered to more slowly.
  */
 export function messagesOf ({ packetsByType }: Traffic, controlMessages: number): number {
-  return packetsByType[PUBLISH]! + controlMessages * (packetsByType[SUBSCRIBE]! + packetsByType[UNSUBSCRIBE]! + packetsByType[PINGREQ]!)
+  const control = packetsByType[SUBSCRIBE]! + packetsByType[UNSUBSCRIBE]! + packetsByType[PINGREQ]!
+  return packetsByType[PUBLISH]! + controlMessages * control
 }

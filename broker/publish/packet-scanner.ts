@@ -1,4 +1,6 @@
-import { addLengthByte, CONNECT, DISCONNECT, isLastLengthByte, isPublishQos1, LENGTH_BYTES_MAX, PACKET_TYPES, PUBLISH, typeOf } from '../wire/fixed-header.ts'
+import {
+  addLengthByte, CONNECT, DISCONNECT, isLastLengthByte, isPublishQos1, LENGTH_BYTES_MAX, PACKET_TYPES, PUBLISH, typeOf
+} from '../wire/fixed-header.ts'
 import { checkBody, checkedBytes, checkFirstByte, checkLength, type Malformed } from '../wire/rules.ts'
 
 /** Why a byte stream is refused. */
@@ -39,9 +41,9 @@ export function noteConnect (traffic: Traffic, bytes: number): void {
 const PIECES_BYTES_MIN = 64
 
 /**
- * Follows the packets of one connection over its chunks, and checks each (wire/rules.ts) as soon as enough of it has come.
- * A chunk may end anywhere, within a fixed header too. A body is skipped by its length. The bytes of a body that are checked are
- * read where they lie, and copied only when a chunk ends within them.
+ * Follows the packets of one connection over its chunks, and checks each (wire/rules.ts) as soon as enough of it has
+ * come. A chunk may end anywhere, within a fixed header too. A body is skipped by its length. The bytes of a body that
+ * are checked are read where they lie, and copied only when a chunk ends within them.
  */
 export class PacketScanner {
   readonly #traffic: Traffic

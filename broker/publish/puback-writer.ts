@@ -3,8 +3,8 @@ import type { Connection } from '../connection.ts'
 import { encodePubacks } from '../wire/encode.ts'
 
 /**
- * Writes PUBACKs, all that one turn of the event loop brings for a connection at once: a batch settles hundreds of publishes of
- * a few dozen connections in one turn.
+ * Writes PUBACKs, all that one turn of the event loop brings for a connection at once: a batch settles hundreds of
+ * publishes of a few dozen connections in one turn.
  */
 export class PubackWriter {
   /** Packet ids to acknowledge, in order. */
@@ -21,7 +21,10 @@ export class PubackWriter {
     this.#due.set(connection, [packetId])
   }
 
-  /** Writes the PUBACKs of a connection now, because Aedes is about to write an acknowledgement behind them [MQTT-4.6.0-2]. */
+  /**
+   * Writes the PUBACKs of a connection now, because Aedes is about to write an acknowledgement behind them
+   * [MQTT-4.6.0-2].
+   */
   flush (connection: Connection): void {
     const packetIds = this.#due.get(connection)
     // Emptied and not deleted, so that the next one is written in this turn, too.

@@ -52,7 +52,13 @@ export function createPublishing (options: PublishingOptions) {
     limits
   })
   const publishes = createAuthorizePublish({
-    connections, hold, pubacks, onForbidden: violations.forbiddenPublish, onBridgeState: violations.bridgeState, hits, limits
+    connections,
+    hold,
+    pubacks,
+    onForbidden: violations.forbiddenPublish,
+    onBridgeState: violations.bridgeState,
+    hits,
+    limits
   })
   const toFastPath = createFastPath({ accept: publishes.accept, pubacks, fanOut, isWatched, traffic, packetBytesMax })
   return { gates, hold, publishes, toFastPath }
@@ -66,8 +72,13 @@ function closeForViolation (connection: Connection, violation: PacketViolation):
   setImmediate(() => { connection.closeIfAcknowledged() })
 }
 
-/** Notes the packet id of a QoS 2 publish in the session of a connection that has closed. @returns false when it was noted before */
-function noteInbound ({ client, access: { principal = null } }: Connection, messageId: number, connections: Connections, sessions: Sessions): boolean {
+/**
+ * Notes the packet id of a QoS 2 publish in the session of a connection that has closed.
+ * @returns false when it was noted before
+ */
+function noteInbound (
+  { client, access: { principal = null } }: Connection, messageId: number, connections: Connections, sessions: Sessions
+): boolean {
   const holder = connections.holderOf(client.id)
   const owner = holder === undefined ? sessions.ownerOf(client.id) : holder.access.principal
   // A clean session or another principal has the client id now, whose packet ids are others.

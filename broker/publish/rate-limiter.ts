@@ -8,8 +8,8 @@ export interface Rates {
 }
 
 /**
- * Two token buckets of one connection, messages and bytes, filled as time passes and emptied by what is read. Nothing is
- * dropped: while one of them is empty, the connection is not read.
+ * Two token buckets of one connection, messages and bytes, filled as time passes and emptied by what is read. Nothing
+ * is dropped: while one of them is empty, the connection is not read.
  */
 export class RateLimiter {
   readonly #messagesPerMs: number
@@ -49,14 +49,16 @@ export class RateLimiter {
   }
 
   /**
-   * @returns the empty bucket, and the milliseconds until it holds `atOnce` messages or a hundred times as many bytes, at most
-   *   its burst; `null` when neither is empty
+   * @returns the empty bucket, and the milliseconds until it holds `atOnce` messages or a hundred times as many bytes,
+   *   at most its burst; `null` when neither is empty
    */
   shortage (atOnce: number): { of: 'messages' | 'bytes', waitMs: number } | null {
     if (this.messages < 1) {
       return { of: 'messages', waitMs: (Math.min(atOnce, this.#messagesMax) - this.messages) / this.#messagesPerMs }
     }
-    if (this.bytes < 1) return { of: 'bytes', waitMs: (Math.min(atOnce * 100, this.#bytesMax) - this.bytes) / this.#bytesPerMs }
+    if (this.bytes < 1) {
+      return { of: 'bytes', waitMs: (Math.min(atOnce * 100, this.#bytesMax) - this.bytes) / this.#bytesPerMs }
+    }
     return null
   }
 }

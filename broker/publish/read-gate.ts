@@ -4,22 +4,26 @@
  * Aedes reads a stream on each `readable` event, however many publishes it has been made to hold, and neither
  * `client.pause()` nor `socket.pause()` stops it without harm. So the gate stands in the socket's own `read`:
  *
- * - `first`: until CONNACK is sent, one packet passes, the CONNECT, and the rest waits in the socket. Aedes would queue 42 and then disconnect.
- * - `open`: chunks pass as they come, and only their packets are checked. Publishes for the fast path are taken from the front of a
- *   chunk, and the rest passes up to the next one.
+ * - `first`: until CONNACK is sent, one packet passes, the CONNECT, and the rest waits in the socket. Aedes would queue
+ *   42 and then disconnect.
+ * - `open`: chunks pass as they come, and only their packets are checked. Publishes for the fast path are taken from
+ *   the front of a chunk, and the rest passes up to the next one.
  * - limited: the connection has sent more than its rate allows, so nothing passes until some time has gone by.
- * - paused (all gates) or held (this one): packets pass up to the next PUBLISH, then the gate is `stopped` and the socket is not read, so that TCP
- *   pushes back. Pings, subscriptions and acknowledgements of clients that do not publish keep flowing: an operator can watch through an outage.
+ * - paused (all gates) or held (this one): packets pass up to the next PUBLISH, then the gate is `stopped` and the
+ *   socket is not read, so that TCP pushes back. Pings, subscriptions and acknowledgements of clients that do not
+ *   publish keep flowing: an operator can watch through an outage.
  *
- * A stream asks its source for more while it is read, before it can know that most of the chunk will come back. So the gate passes such a
- * request on only once the stream is empty: else a connection over its rate would add a chunk to memory each time it is woken.
+ * A stream asks its source for more while it is read, before it can know that most of the chunk will come back. So the
+ * gate passes such a request on only once the stream is empty: else a connection over its rate would add a chunk to
+ * memory each time it is woken.
  *
- * A chunk that comes while the stream is empty is offered to the fast path before it enters the stream: buffering it, emitting `readable` in
- * the next tick and reading it again took a tenth of the gateway's time for a fleet, in which each read brings one publish.
+ * A chunk that comes while the stream is empty is offered to the fast path before it enters the stream: buffering it,
+ * emitting `readable` in the next tick and reading it again took a tenth of the gateway's time for a fleet, in which
+ * each read brings one publish.
  *
- * Bytes that may not pass go back by `unshift`, so they stay in the stream's own buffer and `end` waits for them: a client
- * that published, disconnected and left is still read. A stopped gate opens only from the event loop: Aedes' parser is
- * not re-entrant, so nothing may be left to read while it works on a chunk.
+ * Bytes that may not pass go back by `unshift`, so they stay in the stream's own buffer and `end` waits for them: a
+ * client that published, disconnected and left is still read. A stopped gate opens only from the event loop: Aedes'
+ * parser is not re-entrant, so nothing may be left to read while it works on a chunk.
  */
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -100,8 +104,8 @@ export class ReadGate<C extends GateOwner> {
     this.#push = socket.push
     this.#scanner = new PacketScanner({ traffic, packetBytesMax: connectPacketBytesMax })
     this.#limiter = createRateLimiter(rates, performance.now())
-    // Named first: V8 makes a function that is written into a property where it stands in its old generation, where it keeps its connection
-    // until a major collection.
+    // Named first: V8 makes a function that is written into a property where it stands in its old generation, where it
+    // keeps its connection until a major collection.
     const read = (bytes?: number) => {
       const chunk = this.#pass(bytes)
       this.#fillIfDue()
@@ -174,7 +178,9 @@ export class ReadGate<C extends GateOwner> {
   #pushed (chunk: unknown, encoding?: BufferEncoding): boolean {
     const fastPath = this.#fastPath
     // `null` is the end of the stream.
-    if (fastPath === null || !(chunk instanceof Buffer) || !this.#isFree) return this.#push.call(this.#socket, chunk, encoding)
+    if (fastPath === null || !(chunk instanceof Buffer) || !this.#isFree) {
+      return this.#push.call(this.#socket, chunk, encoding)
+    }
     const rest = this.#takeFront(fastPath, chunk)
     return rest === null || this.#push.call(this.#socket, rest)
   }
@@ -223,7 +229,10 @@ export class ReadGate<C extends GateOwner> {
     return null
   }
 
-  /** Passes what the rate allows. Costs a clock and two subtractions a chunk, unless the chunk may hold too many packets. */
+  /**
+   * Passes what the rate allows. Costs a clock and two subtractions a chunk, unless the chunk may hold too many
+   * packets.
+   */
   #passLimited (chunk: Buffer, mode: ScanMode, limiter: RateLimiter): Buffer | null {
     const { traffic, rates } = this.#gates.options
     const scanner = this.#scanner

@@ -18,7 +18,8 @@ interface PersistenceOptions {
 const NOTHING: PromiseLike<readonly never[]> = syncResolved([])
 
 /**
- * Implements Aedes' persistence over {@link Sessions} and {@link RetainedMessages}, in bounded memory. Calls of the publish path answer at once (sync-thenable.ts).
+ * Implements Aedes' persistence over {@link Sessions} and {@link RetainedMessages}, in bounded memory. Calls of the
+ * publish path answer at once (sync-thenable.ts).
  *
  * Aedes' own memory persistence is not used: nothing in it is bounded, it keeps the payloads of half-open QoS 2
  * publishes, scans all retained messages for each filter, shows retained `$SYS` messages to `#`, and queues at the
@@ -50,7 +51,10 @@ export function createPersistence ({ retained, sessions, sessionOf }: Persistenc
     async cleanSubscriptions ({ id }: Identified): Promise<void> {
       sessions.end(id)
     },
-    /** Nothing is queued here: the emitter passes each message to the sessions that subscribe to it (deliver/emitter.ts). */
+    /**
+     * Nothing is queued here: the emitter passes each message to the sessions that subscribe to it
+     * (deliver/emitter.ts).
+     */
     subscriptionsByTopic (): PromiseLike<readonly never[]> {
       return NOTHING
     },
@@ -77,8 +81,8 @@ export function createPersistence ({ retained, sessions, sessionOf }: Persistenc
      * Rejects for a message that is new, as Aedes wants it, and notes its packet id in the same turn: between this
      * call and `incomingStorePacket` a duplicate would pass as new too, and reach subscribers twice.
      *
-     * All three settle in the same turn: with promises the PUBREC of a known message overtook that of a new one before it
-     * [MQTT-4.6.0-3].
+     * All three settle in the same turn: with promises the PUBREC of a known message overtook that of a new one before
+     * it [MQTT-4.6.0-3].
      */
     incomingGetPacket ({ id }: Identified, packet: AcknowledgePacket): PromiseLike<AcknowledgePacket> {
       if (sessions.hasInbound(id, packet.messageId)) return syncResolved(packet)

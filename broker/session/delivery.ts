@@ -1,6 +1,9 @@
 export type QoS = 0 | 1 | 2
 
-/** A message as sessions keep it. Its payload is a copy: the original would keep a chunk of the publisher's socket in memory. */
+/**
+ * A message as sessions keep it. Its payload is a copy: the original would keep a chunk of the publisher's socket in
+ * memory.
+ */
 export interface Message {
   readonly topic: string
   readonly payload: Buffer

@@ -115,7 +115,10 @@ export class Session {
     this.resume()
   }
 
-  /** A connection has its CONNACK. @param mayReceive - whether its principal may see a topic: its role may have changed */
+  /**
+   * A connection has its CONNACK.
+   * @param mayReceive - whether its principal may see a topic: its role may have changed
+   */
   attach (link: Link, mayReceive: (topic: string) => boolean): void {
     this.#link = link
     this.#outstanding = 0
@@ -267,8 +270,7 @@ export class Session {
   #finish (delivery: Delivery): void {
     this.#remove(delivery)
     if (delivery.isOutstanding) this.#outstanding--
-    const isDone = (this.#queue === null || this.#queue.length === 0) && this.#copies === null && this.#resending === null
-    if (!isDone) this.resume()
+    if (this.#queue?.length || this.#copies !== null || this.#resending !== null) this.resume()
   }
 
   #enqueue (delivery: Delivery): void {
@@ -304,7 +306,9 @@ export class Session {
     this.#options.totals.bytes += bytes
   }
 
-  /** @param isNext - a delivery that is sent at once needs no room in the queue: the window bounds deliveries in flight */
+  /**
+   * @param isNext - a delivery that is sent at once needs no room in the queue: the window bounds deliveries in flight
+   */
   #isFull (isNext: boolean): boolean {
     const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax, queuedBytesMax } = this.#options.limits
     return (!isNext && (this.#queue?.length ?? 0) >= queuedMessagesPerSessionMax) ||

@@ -18,8 +18,9 @@ interface SessionRecord {
   leftAtMs: number
 }
 
-type SessionsLimits = Pick<BrokerLimits, 'sessionsMax' | 'sessionExpiryMs' | 'inboundQos2PerClientMax' | 'inboundQos2Max' |
-  'subscriptionsMax' | 'subscriptionLevelsMax'>
+type SessionsLimits = Pick<BrokerLimits,
+  'sessionsMax' | 'sessionExpiryMs' | 'inboundQos2PerClientMax' | 'inboundQos2Max' | 'subscriptionsMax' |
+  'subscriptionLevelsMax'>
 
 interface SessionsOptions {
   readonly limits: SessionsLimits
@@ -107,7 +108,8 @@ export class Sessions {
     const filters = this.find(clientId)?.filters
     if ((filters?.size ?? 0) === 0 && this.subscribed >= sessionsMax) return 'sessions'
     if (filters?.has(filter) === true) return null
-    return this.subscriptions >= subscriptionsMax || this.subscriptionLevels + levelsOf(filter) > subscriptionLevelsMax ? 'subscriptions' : null
+    const levels = this.subscriptionLevels + levelsOf(filter)
+    return this.subscriptions >= subscriptionsMax || levels > subscriptionLevelsMax ? 'subscriptions' : null
   }
 
   /** @returns the session that holds the subscription now */

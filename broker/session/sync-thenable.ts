@@ -1,8 +1,8 @@
 /**
  * Results that are there in the same turn, for Aedes' `persistence.x().then(done, failed)`.
  *
- * With a promise a later publish overtakes an earlier one: Aedes numbers a packet, waits for the persistence,
- * then emits, and a subscriber drops every number lower than the last it saw (`dedupe` in lib/client.js). Of two publishes
+ * With a promise a later publish overtakes an earlier one: Aedes numbers a packet, waits for the persistence, then
+ * emits, and a subscriber drops every number lower than the last it saw (`dedupe` in lib/client.js). Of two publishes
  * in one turn, the first retained or QoS 1 and the second neither, the first was lost.
  */
 export function syncResolved<T> (value: T): PromiseLike<T> {

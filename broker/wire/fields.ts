@@ -19,7 +19,10 @@ export function endOfField (bytes: Uint8Array, at: number, end: number): number 
   return fieldEnd > end ? -1 : fieldEnd
 }
 
-/** @returns whether it is well-formed UTF-8 without surrogates, overlong forms and U+0000. ASCII costs a comparison a byte. */
+/**
+ * @returns whether it is well-formed UTF-8 without surrogates, overlong forms and U+0000. ASCII costs a comparison a
+ *   byte.
+ */
 export function isText (bytes: Uint8Array, start: number, end: number): boolean {
   for (let at = start; at < end; at++) {
     const byte = bytes[at]!

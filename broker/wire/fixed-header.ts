@@ -57,8 +57,8 @@ export const LENGTH_INCOMPLETE = -1
 export const LENGTH_MALFORMED = -2
 
 /**
- * Decodes a remaining length. Value and size come as one integer, which costs no allocation: the value times four, plus the
- * number of bytes less one. {@link lengthValue} and {@link lengthBytes} take it apart.
+ * Decodes a remaining length. Value and size come as one integer, which costs no allocation: the value times four, plus
+ * the number of bytes less one. {@link lengthValue} and {@link lengthBytes} take it apart.
  * @param at - of its first byte
  * @returns {@link LENGTH_INCOMPLETE} or {@link LENGTH_MALFORMED}, below 0, where it cannot be decoded
  */

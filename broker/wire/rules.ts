@@ -1,10 +1,10 @@
 /**
  * What a client may send: the rules of MQTT 3.1.1 (and 3.1) for the bytes of one packet.
  *
- * The read gate passes the packets before one that breaks a rule, and the connection is closed once those are acknowledged.
- * The rules are checked before Aedes' parser, because that parser decodes packets that its writer cannot encode: a will of QoS 3
- * was published, retained, and closed every subscriber that it was written to. The parser also replaces ill-formed UTF-8, so the
- * bytes that were sent are lost behind it. ../README.md has the table of clauses.
+ * The read gate passes the packets before one that breaks a rule, and the connection is closed once those are
+ * acknowledged. The rules are checked before Aedes' parser, because that parser decodes packets that its writer cannot
+ * encode: a will of QoS 3 was published, retained, and closed every subscriber that it was written to. The parser also
+ * replaces ill-formed UTF-8, so the bytes that were sent are lost behind it. ../README.md has the table of clauses.
  */
 import { endOfField, isText, toUint16 } from './fields.ts'
 import {
@@ -75,7 +75,10 @@ export function checkLength (firstByte: number, length: number): Malformed | nul
   return (FORMS[typeOf(firstByte)]?.bodyBytes ?? length) === length ? null : 'body_length'
 }
 
-/** @returns how many bytes of a body {@link checkBody} needs: of a PUBLISH those before its payload, of other packets all */
+/**
+ * @returns how many bytes of a body {@link checkBody} needs: of a PUBLISH those before its payload, of other packets
+ *   all
+ */
 export function checkedBytes (firstByte: number, length: number, bytes: Uint8Array, start: number, end: number): number {
   if (typeOf(firstByte) !== PUBLISH) return length
   if (end - start < 2) return Math.min(2, length)
