@@ -22,13 +22,13 @@ const ATTACKS: readonly Attack[] = [
     tests: [
       'an address has its share of the connections',
       'beyond the rate connections wait, and turns go round by address',
-      'connections beyond the limit are dropped and told',
+      'connections beyond the limit are closed and logged',
       'a silent connection is closed'
     ]
   }, {
     name: 'reconnect storm of a fleet, publishes behind each CONNECT',
     answer: 'all are served in turn; nothing is lost or acknowledged early',
-    tests: ['a storm is served whole', '5,000 publishes in one write with CONNECT wait for a slow authentication']
+    tests: ['a reconnect storm is served whole', '5,000 publishes in one write with CONNECT wait for a slow authentication']
   }, {
     name: 'huge or endless lengths',
     answer: 'closed at the header, before the body; 16 KiB until CONNECT is complete',
@@ -36,7 +36,7 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'publishing as another device',
     answer: 'closed; what came before is acknowledged, what comes behind is not looked at',
-    tests: ['a device publishes on its own topic only', 'what came before a publish that may not be is acknowledged']
+    tests: ['a device publishes on its own topic only', 'publishes before one that is not allowed are acknowledged, packets behind it are ignored']
   }, {
     name: 'subscribing to another device',
     answer: '0x80 for every filter but its own `…/rejected`',
@@ -44,11 +44,11 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'a packet that Aedes parses and cannot encode again (will QoS 3, retained)',
     answer: 'closed, before credentials are checked; no subscriber is affected',
-    tests: ['what breaks a rule closes the connection']
+    tests: ['a packet that breaks a rule closes the connection']
   }, {
     name: 'a will on the topic of another device',
     answer: 'CONNACK 5',
-    tests: ['a will is held to the same']
+    tests: ['a will is held to the same rules as a publish']
   }, {
     name: 'an id that widens a topic (`+`, `#`, `a/b`)',
     answer: 'CONNACK 5, whatever credential names it',
@@ -68,13 +68,13 @@ const ATTACKS: readonly Attack[] = [
     name: 'what is left from the open mode, or from a role that was taken away',
     answer: 'subscriptions, queue and packet ids go with it',
     tests: [
-      'what is kept from the open mode is nobody',
+      'sessions from the open mode are discarded, packet ids included',
       'a role that was taken away takes subscriptions and queue with it'
     ]
   }, {
     name: 'staying after revocation or expiry',
     answer: 'closed, a login under way included; the will is not published',
-    tests: ['disconnect ends whom it names', 'a connection ends when its credentials do']
+    tests: ['disconnect closes the principals it names', 'a connection ends when its credentials do']
   }, {
     name: 'guessing of passwords',
     answer: 'refusals are delayed, longer with each; right credentials never are, so no device is locked out; ' +
@@ -84,7 +84,7 @@ const ATTACKS: readonly Attack[] = [
     name: 'finding out which devices exist',
     answer: 'one answer for a device that is connected, absent or unknown',
     tests: [
-      'a device that is connected is not to be told from one that does not exist',
+      'a connected device cannot be told from one that does not exist',
       'a refused takeover looks and costs like a wrong password'
     ]
   }, {
@@ -113,12 +113,12 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'retained storm',
     answer: 'delivered, not retained beyond messages or bytes',
-    tests: ['retained messages are bounded in number and in bytes, and told']
+    tests: ['retained messages are bounded in number and in bytes, and logged']
   }, {
     name: 'sessions that stay away',
     answer: 'bounded each and together; they expire',
     tests: [
-      'one session that stays away does not fill what all share',
+      'one absent session cannot fill the memory that all share',
       'queues share a bound in bytes',
       'a session expires, a connected one does not'
     ]
@@ -134,15 +134,15 @@ const ATTACKS: readonly Attack[] = [
     name: '`$SYS` spoofing',
     answer: 'closed; a will gets CONNACK 5, unless it is a bridge\'s, which is dropped; subscribers get only ' +
       '`$SYS/broker/…` of the gateway',
-    tests: ['wills that nobody may publish are refused at CONNECT', 'a device publishes on its own topic only']
+    tests: ['wills on reserved, long or deep topics are refused at CONNECT', 'a device publishes on its own topic only']
   }, {
     name: '`__proto__` as client id, topic or filter',
     answer: 'a name like any other; no device may have it',
-    tests: ['the open mode allows all, and a device named __proto__ harms nobody']
+    tests: ['the open mode allows everything, and a device named __proto__ does no harm']
   }, {
     name: 'random and mutated bytes',
     answer: 'the process lives, a well-behaved client is served throughout',
-    tests: ['no bytes end the process, and a good client is served throughout']
+    tests: ['no bytes end the process, and a well-behaved client is served throughout']
   }, {
     name: 'deep JSON, tens of thousands of levels',
     answer: 'a dead letter, or 400; levels are bounded at 32, and nothing recurses before the depth is known; more ' +

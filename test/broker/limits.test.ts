@@ -92,7 +92,7 @@ t.test('a flood of pings or subscriptions is slowed too, and a slowed client can
   }
 })
 
-t.test('what a flood sends beyond its rate is not taken into memory', async (t) => {
+t.test('bytes beyond the rate of a flood are not read into memory', async (t) => {
   const test = await start(t, { messagesPerSecondMax: 20_000 })
   for (const packet of [publishPacket(1), publishPacket(1, { qos: 2 }), publishPacket(1, { qos: 0, topic: 'a' }), { cmd: 'pingreq' }] satisfies Packet[]) {
     const flood = Buffer.concat(range(2000).map(() => mqttPacket.generate(packet)))
@@ -180,7 +180,7 @@ t.test('subscription bombs', async (t) => {
   await RawClient.connected(t, test.port, { clientId: 'kept' })
 })
 
-t.test('one session that stays away does not fill what all share', async (t) => {
+t.test('one absent session cannot fill the memory that all share', async (t) => {
   const test = await start(t, { queuedBytesPerSessionMax: 10_000, queuedBytesMax: 100_000, retainedBytesMax: 3000 })
   for (const [clientId, filter] of [['hoarder', '#'], ['nurse', 'vital/+/rejected']] as const) {
     const session = await RawClient.connected(t, test.port, { clientId, clean: false })

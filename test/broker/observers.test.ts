@@ -36,7 +36,7 @@ t.test('an observer is told the client id, the principal and the origin', async 
   t.equal(test.seen.length, 2, 'nothing of a refused login')
 })
 
-t.test('why a client left', async (t) => {
+t.test('an observer is told why a client left', async (t) => {
   const test = await start(t, { limits: { packetBytesMax: 1000, topicLengthMax: 20 } })
   const { ingest, left } = test
   const clients: Record<string, (client: RawClient) => void> = {
@@ -62,7 +62,7 @@ t.test('why a client left', async (t) => {
   await left('silent', 'keepalive')
 })
 
-t.test('a subscriber whose socket takes nothing left for its drain timeout', async (t) => {
+t.test('an observer is told of a subscriber whose socket takes nothing', async (t) => {
   const test = await start(t, { limits: { drainTimeoutMs: 200 } })
   const frozen = await connect(t, test, 'frozen')
   await frozen.subscribe({ '#': 1 })
@@ -72,7 +72,7 @@ t.test('a subscriber whose socket takes nothing left for its drain timeout', asy
   await test.left('frozen', 'drain_timeout')
 })
 
-t.test('revocation, expiry and stop', async (t) => {
+t.test('an observer is told of revocation, expiry and stop', async (t) => {
   const test = await start(t, {
     limits: NOT_SLOWED,
     authenticate: (credentials) => ({ status: 'accepted', principal: { id: credentials.clientId, role: 'device' }, ...(credentials.clientId === 'brief' ? { expiresAtMs: Date.now() + 300 } : {}) })

@@ -12,7 +12,7 @@ const NEAR_MISSES = [
 ]
 const RELAYED = ['vital', 'vitals', 'vitality/ward-3', 'home/vital/ward-3', 'vital-signs/ward-3', 'chat/a', '$other/vital/a', 'evital/ward-3']
 
-t.test('what a topic means', (t) => {
+t.test('topics: ingested, near miss, bridge state, device', (t) => {
   for (const topic of NEAR_MISSES) t.strictSame([isIngested(topic), deviceOf(topic), namedDeviceOf(topic)], [true, null, 'ward-3'], topic)
   for (const topic of RELAYED) t.strictSame([isIngested(topic), deviceOf(topic), namedDeviceOf(topic)], [false, null, null], topic)
   t.strictSame(['vital/ward-3/hr', 'vital/ward-3', '/vital/ward-3', 'vital/rejected'].map(rejectionTopicOf),
@@ -23,7 +23,7 @@ t.test('what a topic means', (t) => {
   t.end()
 })
 
-t.test('near misses of vital/{device} are dead letters of that device and announced to it; what else is relayed is counted', async (t) => {
+t.test('near misses of vital/{device} are dead letters of that device and announced to it; relayed publishes are counted', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { mqttPort, httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   const operator = await connectClient(t, mqttPort)
@@ -52,7 +52,7 @@ t.test('near misses of vital/{device} are dead letters of that device and announ
   t.strictSame(retained, [], 'nor retained')
 })
 
-t.test('a device is closed for what it may not publish, near misses of another included', async (t) => {
+t.test('a device is closed for a topic that is not its own, near misses included', async (t) => {
   const { port, ingest } = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable })
   for (const topic of ['/vital/other', 'vital/other/hr', 'vital/band/hr', '/vital/band']) {
     const device = await RawClient.connected(t, port, login('band'))
@@ -65,7 +65,7 @@ t.test('a device is closed for what it may not publish, near misses of another i
 
 const STATE = '$SYS/broker/connection/ward.hospital/state'
 
-t.test('a Mosquitto bridge with its default notifications connects; its notification reaches nobody and is told once', async (t) => {
+t.test('a Mosquitto bridge with its default notifications connects; its notification is dropped and logged once', async (t) => {
   for (const isWhole of [true, false]) {
     const { port, broker, log } = await startBroker(t, { answer: durable })
     const watcher = await RawClient.connected(t, port)
@@ -88,7 +88,7 @@ t.test('a Mosquitto bridge with its default notifications connects; its notifica
   }
 })
 
-t.test('nobody else writes $SYS/, and what came before is acknowledged', async (t) => {
+t.test('a publish on $SYS/ closes the connection once those before it are acknowledged', async (t) => {
   const { port } = await startBroker(t, { answer: durable })
   for (const topic of ['$SYS/broker/uptime', '$SYS/x', '$SYS/broker/connection/a', '$SYS/broker/connection/state']) {
     const client = await RawClient.connected(t, port)

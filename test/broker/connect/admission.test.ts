@@ -30,7 +30,7 @@ function createTestAdmission (t: Test, limits: { connectionsMax?: number, connec
   return { admission, admit, served, hits }
 }
 
-t.test('what counts as one address', async (t) => {
+t.test('an IPv4 address and an IPv6 network of 64 bits count as one address each', async (t) => {
   t.equal(toAddressKey('192.0.2.7'), '192.0.2.7')
   t.equal(toAddressKey('2001:db8:1:2::1'), toAddressKey('2001:db8:1:2:ffff:ffff:ffff:ffff'))
   t.equal(toAddressKey('2001:0db8:0001:0002::1'), toAddressKey('2001:db8:1:2::9'))
@@ -80,7 +80,7 @@ t.test('beyond the rate connections wait, and turns go round by address', async 
   t.ok(admit('192.0.2.4').destroyed)
 })
 
-t.test('a storm is served whole, publishes behind each CONNECT included, while logins are slow', async (t) => {
+t.test('a reconnect storm is served whole, publishes behind each CONNECT included, while logins are slow', async (t) => {
   const devices = 200
   const { port, broker, ingest } = await startBroker(t, {
     answer: durable,

@@ -32,7 +32,7 @@ t.test('a device publishes on its own topic only', async (t) => {
   t.strictSame(operator.messages().filter((message) => !message.startsWith('$SYS/')), ['vital/band m1', 'vital/band '])
 })
 
-t.test('what came before a publish that may not be is acknowledged, what comes behind is not looked at', async (t) => {
+t.test('publishes before one that is not allowed are acknowledged, packets behind it are ignored', async (t) => {
   const { port, ingest, broker, log } = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName })
   const device = await RawClient.connected(t, port, login('band'))
   const own = (messageId: number, qos: 0 | 1 | 2 = 1) => publishPacket(messageId, { topic: 'vital/band', qos })
@@ -67,7 +67,7 @@ t.test('a device subscribes to its own rejections only', async (t) => {
   t.equal(test.broker.statistics().subscriptions, 1)
 })
 
-t.test('a device that is connected is not to be told from one that does not exist', async (t) => {
+t.test('a connected device cannot be told from one that does not exist', async (t) => {
   const test = await start(t)
   await join(t, test, 'there')
   const answers = []
@@ -81,7 +81,7 @@ t.test('a device that is connected is not to be told from one that does not exis
   t.match(test.broker.statistics(), { clientsConnected: 1 })
 })
 
-t.test('a will is held to the same', async (t) => {
+t.test('a will is held to the same rules as a publish', async (t) => {
   const test = await start(t)
   const operator = await join(t, test, 'operator:nurse')
   await operator.subscribe({ '#': 1 })
@@ -100,7 +100,7 @@ t.test('a will is held to the same', async (t) => {
   t.strictSame(operator.messages(), ['vital/band {}'])
 })
 
-t.test('operators and admins see everything and publish nothing', async (t) => {
+t.test('operators and admins subscribe to everything and publish nothing', async (t) => {
   const test = await start(t)
   const device = await join(t, test, 'band')
   for (const username of ['operator:nurse', 'admin:root']) {
@@ -127,7 +127,7 @@ t.test('an application does not come in over MQTT, nor a principal whose id woul
   }
 })
 
-t.test('the open mode allows all, and a device named __proto__ harms nobody', async (t) => {
+t.test('the open mode allows everything, and a device named __proto__ does no harm', async (t) => {
   const { port, ingest } = await startBroker(t, { authenticate: () => ({ status: 'accepted', principal: null }), answer: durable })
   const client = await RawClient.connected(t, port, { clientId: '__proto__', clean: false, will: { topic: 'vital/w', payload: Buffer.from('w'), qos: 0, retain: false } })
   t.strictSame(await client.subscribe({ '#': 1, '__proto__/constructor': 1 }), [1, 1])
@@ -140,7 +140,7 @@ t.test('the open mode allows all, and a device named __proto__ harms nobody', as
   t.equal(({} as Record<string, unknown>)['0'], undefined)
 })
 
-t.test('as functions', async (t) => {
+t.test('claims and subscriptions, as functions', async (t) => {
   const device = { id: 'band', role: 'device' } as const
   const nurse = { id: 'nurse', role: 'operator' } as const
   t.equal(claimOf(device, device), 'resume')

@@ -32,7 +32,7 @@ t.test('a key that is not open keeps its place', async (t) => {
   t.strictSame([next(), next(), next()], ['a1', 'b2', 'a2'])
 })
 
-t.test('everything can be taken out', async (t) => {
+t.test('drain takes out everything', async (t) => {
   const queue = new FairQueue<string>()
   for (const item of ['a1', 'b1', 'a2']) queue.add(item[0]!, item)
   t.strictSame([...queue.drain()], ['a1', 'a2', 'b1'])

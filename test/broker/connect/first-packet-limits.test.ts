@@ -31,7 +31,7 @@ t.test('MQTT 5 is refused with CONNACK 1', async (t) => {
   await client.closed()
 })
 
-t.test('wills that nobody may publish are refused at CONNECT', async (t) => {
+t.test('wills on reserved, long or deep topics are refused at CONNECT', async (t) => {
   const { port } = await startBroker(t)
   const answer = async (topic: string) => {
     const client = await RawClient.open(t, port)
@@ -78,7 +78,7 @@ t.test('a client id that connects again takes over', async (t) => {
   t.equal(broker.statistics().clientsConnected, 1)
 })
 
-t.test('of one client id, one connection is left, whatever closes when', async (t) => {
+t.test('of one client id one connection is left, in whatever order they close', async (t) => {
   const { port, broker } = await startBroker(t, { limits: { takeoversOfClientId: { ...DEFAULT_LIMITS.takeoversOfClientId, freeMax: 30 } } })
   const clients: RawClient[] = []
   for (let round = 0; round < 30; round++) {
@@ -103,7 +103,7 @@ t.test('a PUBLISH that ends before its packet id is refused', async (t) => {
   t.strictSame(ingest.seen, [])
 })
 
-t.test('connections beyond the limit are dropped and told', async (t) => {
+t.test('connections beyond the limit are closed and logged', async (t) => {
   const { port, broker, log } = await startBroker(t, { limits: { connectionsMax: 2 }, answer: durable })
   const clients = [await RawClient.connected(t, port), await RawClient.connected(t, port)]
   const third = await RawClient.open(t, port)
@@ -130,7 +130,7 @@ t.test('a port that is taken', async (t) => {
   await t.rejects(broker.start(), { code: 'EADDRINUSE' })
 })
 
-t.test('the log tells of the listener, and of a closed connection without its payload', async (t) => {
+t.test('the log has the listener, and a closed connection without its payload', async (t) => {
   const { port, log } = await startBroker(t)
   t.match(log[0], { level: 30, msg: 'listening', protocol: 'mqtt', address: '127.0.0.1', port })
   const client = await RawClient.connected(t, port, { clientId: 'odd' })

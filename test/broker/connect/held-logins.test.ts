@@ -53,7 +53,7 @@ t.test('a login that cannot be verified is held, and let in once it can be', asy
   t.equal(wrong.of('connack')[0]!.returnCode, 5)
 })
 
-t.test('one that is held for too long is closed without a CONNACK, and MQTT.js comes back by itself', async (t) => {
+t.test('a login that is held for too long is closed without a CONNACK, and MQTT.js comes back by itself', async (t) => {
   const { state, authenticate } = createSwitch()
   const { port } = await startBroker(t, { authenticate, limits: { ...NOT_SLOWED, heldLoginTimeoutMs: 300 } })
   const raw = await RawClient.open(t, port)
@@ -67,7 +67,7 @@ t.test('one that is held for too long is closed without a CONNACK, and MQTT.js c
   t.notOk(events.includes('error'))
 })
 
-t.test('what is held is bounded in number and in bytes, and a client that leaves is let go of', async (t) => {
+t.test('held logins are bounded in number and in bytes, and one whose client leaves is freed', async (t) => {
   for (const limits of [{ heldLoginsMax: 2 }, { heldLoginBytesMax: 20_000 }]) {
     const { authenticate } = createSwitch()
     const { port, broker } = await startBroker(t, { authenticate, limits: { ...NOT_SLOWED, ...limits } })
@@ -86,7 +86,7 @@ t.test('what is held is bounded in number and in bytes, and a client that leaves
   }
 })
 
-t.test('too many passwords, a login that does not end, and a stop are no CONNACK 3 either', async (t) => {
+t.test('too many passwords, a login that does not end, and a stop are answered without CONNACK 3', async (t) => {
   const answers: Authentication[] = [{ status: 'unavailable', isOverloaded: true }]
   let asked = 0
   const { port, broker } = await startBroker(t, {

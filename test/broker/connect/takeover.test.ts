@@ -55,7 +55,7 @@ t.test('the same principal resumes and takes over', async (t) => {
   await second.waitFor('publish')
 })
 
-t.test('a device gets the client id that is its own, and nothing of whoever had it', async (t) => {
+t.test('a device gets the client id that is its own, and nothing of its holder', async (t) => {
   for (const isConnected of [false, true]) {
     const test = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable })
     await leaveSession(t, test, 'operator:nurse', 'band')
@@ -89,7 +89,7 @@ t.test('of two principals that ask for one client id at once, one gets it', asyn
   }
 })
 
-t.test('what is kept from the open mode is nobody\'s, packet ids included', async (t) => {
+t.test('sessions from the open mode are discarded, packet ids included', async (t) => {
   let isOpen = true
   const test = await startBroker(t, {
     authenticate: (credentials) => isOpen ? { status: 'accepted', principal: null } : authenticateByName(credentials)
@@ -134,7 +134,7 @@ t.test('a role that was taken away takes subscriptions and queue with it', async
   t.match(test.broker.statistics(), { sessions: 0, subscriptions: 0 })
 })
 
-t.test('disconnect ends whom it names, those being authenticated too, and their wills stay silent', async (t) => {
+t.test('disconnect closes the principals it names, those being authenticated too, without their wills', async (t) => {
   const waiting: Array<() => void> = []
   const test = await startBroker(t, {
     answer: durable,

@@ -35,7 +35,7 @@ const acknowledge = (client: RawClient, from = 0) => {
   if (ids.length > 0) client.send(...ids.map((messageId) => ({ cmd: 'puback', messageId }) as const))
 }
 
-t.test('what was in flight is sent again, whatever filters matched it [MQTT-4.4.0-1]', async (t) => {
+t.test('deliveries in flight are sent again, whatever filters matched [MQTT-4.4.0-1]', async (t) => {
   const test = await start(t)
   const kept = await resume(t, test)
   await kept.subscribe({ 'vital/#': 1, 'vital/+/rejected': 1, '#': 0 })
@@ -67,7 +67,7 @@ t.test('a message is queued at the QoS at which it is delivered, and at no other
   t.equal(back.of('publish').length, 0)
 })
 
-t.test('live messages stay behind those that waited [MQTT-4.6.0-6]', async (t) => {
+t.test('live messages stay behind queued ones [MQTT-4.6.0-6]', async (t) => {
   const test = await start(t)
   const kept = await resume(t, test)
   await kept.subscribe({ 'vital/#': 1 })
@@ -89,7 +89,7 @@ t.test('live messages stay behind those that waited [MQTT-4.6.0-6]', async (t) =
   t.strictSame(numbersOf(back), range(publish(0)))
 })
 
-t.test('a retained message is owed like any other', async (t) => {
+t.test('a copy of a retained message is kept until it is acknowledged', async (t) => {
   const test = await start(t)
   const publisher = await RawClient.connected(t, test.port)
   publisher.send(...[1, 2].map((id) => publishPacket(id, { topic: `vital/d${id}`, retain: true })))
@@ -127,7 +127,7 @@ t.test('retained messages that were not reached before the client left are queue
   t.strictSame(numbersOf(back), range(5))
 })
 
-t.test('each delivery keeps to the QoS of the subscription that it is for [MQTT-3.8.4-6]', async (t) => {
+t.test('each delivery has at most the QoS of its subscription [MQTT-3.8.4-6]', async (t) => {
   const test = await start(t)
   const publisher = await RawClient.connected(t, test.port)
   publisher.send(publishPacket(1, { topic: 'l/kept', retain: true }))
@@ -223,7 +223,7 @@ for (const qos of [0, 1] as const) {
   })
 }
 
-t.test('a persistent subscriber that reads slowly gets what its queue holds, then and after a reconnect', async (t) => {
+t.test('a persistent subscriber that reads slowly gets its queue, at once and after a reconnect', async (t) => {
   const test = await start(t)
   const kept = await resume(t, test)
   await kept.subscribe({ 'vital/#': 1 })
@@ -251,7 +251,7 @@ t.test('a persistent subscriber that reads slowly gets what its queue holds, the
   t.equal(droppedOf(test), 0)
 })
 
-t.test('what a device published is dropped from sessions with the device, and packet ids come to an end', async (t) => {
+t.test('queued messages of a device are dropped with the device, and their packet ids are freed', async (t) => {
   const test = await start(t)
   const kept = await resume(t, test)
   await kept.subscribe({ 'vital/#': 2 })

@@ -3,7 +3,7 @@ import t from 'tap'
 import { connectClient, durable, publishPacket, RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
 import { until } from '../../helpers/until.ts'
 
-t.test('a frozen subscriber loses deliveries and then its connection; nobody else notices', async (t) => {
+t.test('a frozen subscriber loses deliveries and then its connection; others are not affected', async (t) => {
   const { port, broker } = await startBroker(t, { answer: durable, limits: { subscriberBufferBytesMax: 200_000, drainTimeoutMs: 1500 } })
   const frozen = await RawClient.connected(t, port)
   await frozen.subscribe({ 'vital/#': 0, 'chat/#': 1 })
@@ -28,7 +28,7 @@ t.test('a frozen subscriber loses deliveries and then its connection; nobody els
   t.notOk(others.some((other) => other.isClosed))
 })
 
-t.test('a slow subscriber loses what its buffer does not hold, and stays', async (t) => {
+t.test('a slow subscriber loses deliveries beyond its buffer, and stays connected', async (t) => {
   const { port, broker } = await startBroker(t, { limits: { subscriberBufferBytesMax: 200_000 } })
   const slow = await RawClient.connected(t, port)
   await slow.subscribe({ 'vital/#': 0 })
@@ -82,7 +82,7 @@ t.test('publishes of one turn reach a subscriber in order, retained or not', asy
   }
 })
 
-t.test('what HTTP took is fanned out beside what MQTT took', async (t) => {
+t.test('readings that came over HTTP are fanned out, too', async (t) => {
   const { port, broker, ingest } = await startBroker(t)
   const watcher = await connectClient(t, port)
   const messages: string[] = []
@@ -110,7 +110,7 @@ t.test('filters are refused with 0x80: denied, shared, too deep, too long, too m
   await until(() => broker.statistics().subscriptions === 0, 'the count to fall')
 })
 
-t.test('a filter that was refused queues nothing for the session', async (t) => {
+t.test('no message is queued for a refused filter', async (t) => {
   const { port, broker } = await startBroker(t, { deniedFilters: ['secret'], answer: durable })
   const session = await RawClient.connected(t, port, { clientId: 'curious', clean: false })
   t.strictSame(await session.subscribe({ open: 1, secret: 1 }), [1, 128])
@@ -125,7 +125,7 @@ t.test('a filter that was refused queues nothing for the session', async (t) => 
   t.strictSame(back.messages(), ['open m2'])
 })
 
-t.test('statistics, as Mosquitto tells them', async (t) => {
+t.test('statistics under the names of Mosquitto', async (t) => {
   const { port } = await startBroker(t, { limits: { statisticsIntervalMs: 100 } })
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ '$SYS/#': 0 })
@@ -140,7 +140,7 @@ t.test('statistics, as Mosquitto tells them', async (t) => {
   t.ok(watcher.of('publish')[0]!.retain, 'retained')
 })
 
-t.test('a filter that is left and taken again in one segment is subscribed to', async (t) => {
+t.test('a filter that is unsubscribed and subscribed again in one segment is subscribed', async (t) => {
   const { port } = await startBroker(t, { answer: durable })
   const device = await RawClient.connected(t, port)
   for (const clean of [true, false]) {

@@ -3,7 +3,7 @@ import { isWritable } from '../../../broker/deliver/writable.ts'
 import { RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
 import { until } from '../../helpers/until.ts'
 
-t.test('what can be encoded', (t) => {
+t.test('messages that can be encoded', (t) => {
   for (const qos of [0, 1, 2] as const) t.ok(isWritable({ topic: 'a', qos }))
   t.notOk(isWritable({ topic: 'a', qos: 3 as 2 }))
   t.notOk(isWritable({ topic: '', qos: 0 }))
@@ -13,7 +13,7 @@ t.test('what can be encoded', (t) => {
   t.end()
 })
 
-t.test('a message that cannot be written closes no subscriber, neither live nor from a queue', async (t) => {
+t.test('a message that cannot be encoded closes no subscriber, live or from a queue', async (t) => {
   const { broker, port, log } = await startBroker(t)
   const kept = await RawClient.connected(t, port, { clientId: 'kept', clean: false })
   await kept.subscribe({ '#': 1 })

@@ -32,7 +32,7 @@ t.test('acknowledgements leave in the order of the publishes, whatever the order
   t.strictSame(client.ids('pubrec'), ids.filter((id) => qosOf(id) === 2), 'MQTT-4.6.0-3')
 })
 
-t.test('what is relayed keeps its place behind what is held', async (t) => {
+t.test('a relayed publish keeps its place behind held ones', async (t) => {
   const { port, ingest } = await startBroker(t)
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ '#': 1 })
@@ -111,7 +111,7 @@ t.test('a client that left before the verdict: its readings are fanned out all t
   t.notOk(log.some(({ msg }) => msg === 'broker error'))
 })
 
-t.test('PUBRECs keep their order when a session resends what was stored behind what was given up', async (t) => {
+t.test('PUBRECs keep their order when a session resends publishes that were stored behind one that was not', async (t) => {
   const test = await startBroker(t)
   const { port, ingest, broker } = test
   const ids = [1, 2, 3, 4, 5]
@@ -151,7 +151,7 @@ t.test('a QoS 2 message that a session left behind is not fanned out again when 
   t.strictSame(watcher.messages(), ['vital/band-1 m8'])
 })
 
-t.test('subscribers see what the verdict lets them see', async (t) => {
+t.test('subscribers see the payload of the verdict', async (t) => {
   const { port, ingest } = await startBroker(t, {
     answer: ({ payload }) => payload.toString() === 'm1'
       ? { status: 'durable', fanOut: Buffer.from('good part'), rejections: [{ reason: 'invalid_reading', errors: [{ path: '/1', message: 'no' }], receivedAt: 7 }] }
@@ -250,7 +250,7 @@ t.test('a will below vital/ is ingested behind its client\'s publishes, and drop
   t.notOk(log.some(({ msg }) => msg === 'broker error'))
 })
 
-t.test('stop waits a while for a client that has still to read', async (t) => {
+t.test('stop waits a while for a client that has not read yet', async (t) => {
   const { broker, port } = await startBroker(t, { limits: { subscriberBufferBytesMax: 100_000_000, stopFlushMs: 5000 } })
   const client = await RawClient.connected(t, port)
   await client.subscribe({ large: 0 })
@@ -263,7 +263,7 @@ t.test('stop waits a while for a client that has still to read', async (t) => {
   t.equal(client.of('publish').length, 20)
 })
 
-t.test('stop acknowledges what was settled and nothing that comes later', async (t) => {
+t.test('stop acknowledges publishes that were settled, and none that are settled later', async (t) => {
   const { broker, port, ingest } = await startBroker(t)
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ '#': 1 })

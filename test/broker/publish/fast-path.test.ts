@@ -31,7 +31,7 @@ function makePackets (random: () => number, count: number): Packet[] {
   return packets.map((packet) => packet.cmd === 'publish' && packet.qos === 0 ? { ...packet, dup: false } : packet)
 }
 
-t.test('whatever comes between, and wherever the stream is cut: every publish once, in order, acknowledged in order', async (t) => {
+t.test('every publish is stored and acknowledged once, in order, whatever packets come between and wherever the stream is cut', async (t) => {
   const seed = Number(process.env['EXPRESS_SEED'] ?? Math.floor(Math.random() * 2 ** 32))
   t.comment(`EXPRESS_SEED=${seed}`)
   const random = createRandom(seed)
@@ -66,7 +66,7 @@ t.test('whatever comes between, and wherever the stream is cut: every publish on
   }
 })
 
-t.test('a publish within the payload of another is none, wherever the stream is cut', async (t) => {
+t.test('a publish within the payload of another is not taken, wherever the stream is cut', async (t) => {
   const { port, ingest } = await startBroker(t, { answer: durable })
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ 'chat/+': 0 })
@@ -99,7 +99,7 @@ class FedSocket extends Socket {
   }
 }
 
-t.test('what comes while something waits in the stream does not overtake it', async (t) => {
+t.test('a chunk that comes while the stream holds bytes does not overtake them', async (t) => {
   const { broker, ingest } = await startBroker(t, { answer: durable })
   const socket = new FedSocket()
   broker.accept(socket, { transport: 'tcp', remoteAddress: '192.0.2.1', certificateNames: [] })
@@ -116,7 +116,7 @@ t.test('what comes while something waits in the stream does not overtake it', as
   socket.destroy()
 })
 
-t.test('subscribers see what took the express lane, from the moment of their SUBACK', async (t) => {
+t.test('subscribers see publishes of the fast path from their SUBACK on', async (t) => {
   const { port } = await startBroker(t, { answer: durable })
   const device = await RawClient.connected(t, port)
   const session = await RawClient.connected(t, port, { clientId: 'kept', clean: false })
@@ -135,7 +135,7 @@ t.test('subscribers see what took the express lane, from the moment of their SUB
   t.strictSame(back.messages(), ['vital/band-1 m1', 'vital/band-1 m2', 'vital/band-1 m3'], 'one who was away, too')
 })
 
-t.test('nothing behind DISCONNECT is looked at, in one segment or in several', async (t) => {
+t.test('packets behind DISCONNECT are ignored, in one segment or in several', async (t) => {
   const { port, ingest } = await startBroker(t, { answer: durable })
   const behind: Packet[][] = [[publishPacket(2)], [publishPacket(2, { qos: 0 })], [publishPacket(2, { retain: true })], [{ cmd: 'pingreq' }, publishPacket(2)]]
   for (const packets of behind) {
@@ -151,7 +151,7 @@ t.test('nothing behind DISCONNECT is looked at, in one segment or in several', a
   }
 })
 
-t.test('what nobody listened for when it came keeps no payload, and whoever subscribes meanwhile hears of the next one', async (t) => {
+t.test('a held publish that no subscription matched keeps no payload, and a later subscription gets the next one', async (t) => {
   const held: VitalPublish[] = []
   const { port } = await startBroker(t, { ingest: (publish) => { held.push(publish) } })
   const device = await RawClient.connected(t, port)
@@ -170,7 +170,7 @@ t.test('what nobody listened for when it came keeps no payload, and whoever subs
   t.strictSame(operator.messages(), ['vital/band-1 m2'])
 })
 
-t.test('a device that goes while its publish is held, unheard, leaves no empty message behind', async (t) => {
+t.test('a device that leaves while such a publish is held leaves no empty message behind', async (t) => {
   const held: VitalPublish[] = []
   const { port } = await startBroker(t, { ingest: (publish) => { held.push(publish) } })
   const device = await RawClient.connected(t, port)
@@ -185,7 +185,7 @@ t.test('a device that goes while its publish is held, unheard, leaves no empty m
   t.strictSame(operator.messages(), [])
 })
 
-t.test('a topic of zero length closes the connection, the first one, too', async (t) => {
+t.test('a topic of zero length closes the connection, as the first topic too', async (t) => {
   const { port } = await startBroker(t, { answer: durable })
   const client = await RawClient.connected(t, port)
   client.socket.write(Buffer.from([0x32, 4, 0, 0, 0, 1]))
@@ -204,7 +204,7 @@ t.test('a device that publishes steadily is alive, without a PINGREQ', async (t)
   t.equal(device.of('puback').length, 10)
 })
 
-t.test('watchers never miss a filter that matches', (t) => {
+t.test('watched topics miss no filter that matches', (t) => {
   const levels = ['vital', '+', '#', 'a', 'b', '', 'rejected']
   const topics = ['vital', 'a', 'b', '', 'rejected'].map((device) => `vital/${device}`)
   const filters = [...levels, ...levels.flatMap((first) => levels.flatMap((second) =>

@@ -42,7 +42,7 @@ t.test('boundaries are followed however the stream is cut', (t) => {
   t.end()
 })
 
-t.test('where it stops, at any cut', (t) => {
+t.test('each mode stops where it must, at any cut', (t) => {
   const before = Buffer.concat([mqttPacket.generate({ cmd: 'pingreq' }), mqttPacket.generate({ cmd: 'puback', messageId: 1 })])
   const publish = mqttPacket.generate(publishPacket(1, { payload: 'x'.repeat(200) }))
   const stops = (mode: ScanMode, stream: Buffer, cut: number): number => {
@@ -65,7 +65,7 @@ t.test('where it stops, at any cut', (t) => {
   t.end()
 })
 
-t.test('nothing passes behind DISCONNECT, wherever the stream is cut', (t) => {
+t.test('no packet passes behind DISCONNECT, wherever the stream is cut', (t) => {
   const ping = mqttPacket.generate({ cmd: 'pingreq' })
   const disconnect = Buffer.from([0xe0, 0])
   const stream = Buffer.concat([ping, disconnect, ping, mqttPacket.generate(publishPacket(1)), ping])
@@ -83,7 +83,7 @@ t.test('nothing passes behind DISCONNECT, wherever the stream is cut', (t) => {
   t.end()
 })
 
-t.test('violations are told at the header, wherever it is cut, and what came before may pass', (t) => {
+t.test('limits are checked at the header, wherever it is cut, and packets before it pass', (t) => {
   const ping = mqttPacket.generate({ cmd: 'pingreq' })
   const cases = [
     { header: [0x30, 0xe6, 0x07], violation: null, told: '1,001 in total' },
@@ -107,7 +107,7 @@ t.test('violations are told at the header, wherever it is cut, and what came bef
   t.end()
 })
 
-t.test('a packet that breaks a rule is told wherever it is cut, however large it is, and nothing of its last byte passes', (t) => {
+t.test('a packet that breaks a rule is found wherever it is cut, however large it is, and its last byte does not pass', (t) => {
   const ping = mqttPacket.generate({ cmd: 'pingreq' })
   const filters = Array.from({ length: 100 }, (_, index) => ({ topic: `ward/${index}`, qos: 0 as const }))
   const subscribe = mqttPacket.generate({ cmd: 'subscribe', messageId: 1, subscriptions: [...filters, { topic: 'ward/!', qos: 0 }] })

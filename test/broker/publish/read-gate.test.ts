@@ -43,7 +43,7 @@ t.test('before CONNECT is complete the limit is 16 KiB, and nothing of a larger 
   t.notOk(client.isClosed)
 })
 
-t.test('what is no CONNECT, or comes too late, is closed', async (t) => {
+t.test('a first packet that is not CONNECT, or comes too late, closes the connection', async (t) => {
   const { port, ingest } = await startBroker(t, { limits: { connectTimeoutMs: 200 } })
   const rude = await RawClient.open(t, port)
   rude.send(publishPacket(1), publishPacket(2))
@@ -69,7 +69,7 @@ t.test('5,000 publishes in one write with CONNECT wait for a slow authentication
   t.equal(client.of('connack').length, 1)
 })
 
-t.test('paused: publishers stop, everyone else goes on, memory stays, and nothing is lost', async (t) => {
+t.test('paused: publishers stop, other clients go on, memory stays, and nothing is lost', async (t) => {
   const { port, ingest, broker } = await startBroker(t)
   const operator = await RawClient.connected(t, port)
   const client = await RawClient.connected(t, port)
@@ -142,7 +142,7 @@ t.test('one client may hold so many publishes and no more', async (t) => {
   t.strictSame(client.ids('puback'), range(1, 60))
 })
 
-t.test('what one client may hold is bounded in bytes too, relayed or not', async (t) => {
+t.test('held publishes of one client are bounded in bytes too, relayed ones included', async (t) => {
   const { port, ingest } = await startBroker(t, { limits: { heldBytesPerClientMax: 100_000 } })
   const client = await RawClient.connected(t, port)
   client.send(publishPacket(1))
@@ -179,7 +179,7 @@ t.test('a client that published and left while its gate was stopped is still rea
   await until(() => broker.statistics().connections === 1, 'both to be closed')
 })
 
-t.test('a stopped client that vanishes, or is refused, is forgotten', async (t) => {
+t.test('a stopped client that vanishes, or is closed, is forgotten', async (t) => {
   const { port, ingest, broker } = await startBroker(t)
   const client = await RawClient.connected(t, port)
   client.send(publishPacket(1))

@@ -125,7 +125,7 @@ for (const window of [1, 2, 20]) {
   })
 }
 
-t.test('PUBRELs are sent again in the order of PUBRECs, behind what was not received', (t) => {
+t.test('PUBRELs are sent again in the order of PUBRECs, behind deliveries without PUBREC', (t) => {
   const { session } = createSession()
   const link = new FakeLink(10)
   session.attach(link, everything)
@@ -156,7 +156,7 @@ t.test('retained copies come when nothing else is to be sent, and none behind a 
   t.end()
 })
 
-t.test('retained copies come one by one where others have filled what all share', (t) => {
+t.test('retained copies come one by one where others have filled the shared bound', (t) => {
   const retained = ['a', 'b', 'c'].map((topic): RetainedCopy => ({ topic, payload: Buffer.from(topic), qos: 1 }))
   const { session } = createSession({ retained, limits: { queuedBytesMax: 0 } })
   const link = new FakeLink(10)
@@ -170,7 +170,7 @@ t.test('retained copies come one by one where others have filled what all share'
   t.end()
 })
 
-t.test('a clean session keeps no more than a slow reader may have unsent', (t) => {
+t.test('a clean session keeps no more than the bound of unsent bytes', (t) => {
   const { session, unread, totals } = createSession({ isClean: true, limits: { subscriberBufferBytesMax: 1000 } })
   const link = new FakeLink(1)
   session.attach(link, everything)

@@ -8,7 +8,7 @@ const leave = async ({ broker }: TestBroker, client: RawClient) => {
   await until(() => broker.statistics().clientsConnected === clientsConnected - 1, 'the client to go')
 }
 
-t.test('retained messages are bounded in number and in bytes, and told', async (t) => {
+t.test('retained messages are bounded in number and in bytes, and logged', async (t) => {
   const { port, broker, log } = await startBroker(t, { answer: durable, limits: { retainedMessagesMax: 15, retainedBytesMax: 30_000 } })
   const own = broker.statistics().retainedMessages
   const client = await RawClient.connected(t, port)
@@ -37,7 +37,7 @@ t.test('retained messages are bounded in number and in bytes, and told', async (
   t.equal(late.of('publish').length, 14 - own)
 })
 
-t.test('messages for an absent session are queued, bounded, redelivered in order and then gone', async (t) => {
+t.test('messages for an absent session are queued, bounded, redelivered in order and then removed', async (t) => {
   const test = await startBroker(t, { answer: durable, limits: { queuedMessagesPerSessionMax: 5 } })
   const { port, broker } = test
   const session = await RawClient.connected(t, port, { clientId: 'nurse', clean: false })
@@ -95,7 +95,7 @@ t.test('queues share a bound in bytes', async (t) => {
   t.ok(limitHits.get('queue')! > 0)
 })
 
-t.test('a clean session discards what the one before it left', async (t) => {
+t.test('a clean session discards the session before it', async (t) => {
   const test = await startBroker(t, { answer: durable })
   const session = await RawClient.connected(t, test.port, { clientId: 'nurse', clean: false })
   await session.subscribe({ '#': 1 })
@@ -112,7 +112,7 @@ t.test('a clean session discards what the one before it left', async (t) => {
   t.notOk((await back.connect({ clientId: 'nurse', clean: false })).sessionPresent)
 })
 
-t.test('sessions with subscriptions are bounded; devices that only publish are not touched by it', async (t) => {
+t.test('sessions with subscriptions are bounded; devices that only publish are not affected', async (t) => {
   const test = await startBroker(t, { answer: durable, limits: { sessionsMax: 2 } })
   for (const clientId of ['a', 'b']) {
     const session = await RawClient.connected(t, test.port, { clientId, clean: false })

@@ -57,7 +57,7 @@ t.test('a tree that was emptied holds nothing', (t) => {
   t.end()
 })
 
-t.test('which filters are well formed', (t) => {
+t.test('well-formed filters', (t) => {
   for (const filter of ['#', '+', '/', '/#', '+/+', 'a/+/b', 'a/#', ' ', '$SYS/#']) t.ok(isTopicFilter(filter), filter)
   for (const filter of ['a#', '#/a', 'a/#/b', 'a+', '+a/b', 'a/b+', '##']) t.notOk(isTopicFilter(filter), filter)
   t.end()

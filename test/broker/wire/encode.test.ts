@@ -1,6 +1,6 @@
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { encodePublish, encodePubrel } from '../../../broker/wire/encode.ts'
+import { encodeConnack, encodePubacks, encodePublish, encodePubrel, RETURN_CODES } from '../../../broker/wire/encode.ts'
 
 function decode (frame: Buffer): Packet {
   const packets: Packet[] = []
@@ -31,5 +31,13 @@ t.test('a PUBLISH is what mqtt-packet writes, at every width of the remaining le
 
 t.test('a PUBREL', (t) => {
   t.match(decode(encodePubrel(513)), { cmd: 'pubrel', messageId: 513 })
+  t.end()
+})
+
+t.test('PUBACKs in one piece, and a CONNACK', (t) => {
+  const packets: Packet[] = []
+  mqttPacket.parser().on('packet', (packet) => { packets.push(packet) }).parse(encodePubacks([1, 256, 65_535]))
+  t.match(packets, [1, 256, 65_535].map((messageId) => ({ cmd: 'puback', messageId })))
+  t.match(decode(encodeConnack(RETURN_CODES.notAuthorized)), { cmd: 'connack', returnCode: 5, sessionPresent: false })
   t.end()
 })
