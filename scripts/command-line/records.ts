@@ -2,6 +2,8 @@
  * Tables of a few columns in files that spreadsheets and scripts both read: CSV (RFC 4180, the first line names the
  * columns) and JSON lines (one object a line).
  */
+import { CsvError, type Info, parse } from 'csv-parse/sync'
+import { stringify } from 'csv-stringify/sync'
 import { usageError } from './operator-error.ts'
 import { toPrintable } from './printable.ts'
 
@@ -35,17 +37,14 @@ export function formatRecords (rows: ReadonlyArray<readonly string[]>, { columns
   readonly columns: readonly string[]
   readonly isJsonLines: boolean
 }): string {
-  const lines = isJsonLines
-    ? rows.map((row) => JSON.stringify(Object.fromEntries(columns.map((name, at) => [name, row[at] ?? '']))))
-    : [columns, ...rows].map((row) => row.map(toCell).join(','))
-  return lines.map((line) => `${line}\n`).join('')
+  if (!isJsonLines) return stringify([columns, ...rows], { quoted_match: EDGED })
+  return rows.map((row) => `${JSON.stringify(Object.fromEntries(columns.map((name, at) => [name, row[at] ?? ''])))}\n`).join('')
 }
+
+/** A spreadsheet drops a space at either end of a value that is not quoted. */
+const EDGED = /^\s|\s$/
 
 type Fail = (line: number, why: string) => never
-
-function toCell (value: string): string {
-  return /^\s|\s$|[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value
-}
 
 function parseJsonLines (text: string, fail: Fail): FileRecord[] {
   const records: FileRecord[] = []
@@ -90,26 +89,14 @@ function parseCsv (text: string, columns: readonly string[], fail: Fail): FileRe
   })
 }
 
-/** Rows that are not empty, with the line on which each begins. */
+/** Rows that are not empty, with the line on which each ends. */
 function splitCsv (text: string, fail: Fail): Array<{ line: number, cells: string[] }> {
-  const rows: Array<{ line: number, cells: string[] }> = []
-  let cells: string[] = []
-  let line = 1
-  let start = 1
-  // A cell, quoted or not, and what ends it.
-  const cell = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/y
-  while (cell.lastIndex < text.length || cells.length > 0) {
-    const at = cell.lastIndex
-    const match = cell.exec(text)
-    if (match === null) return fail(line, 'a quote is not closed, or stands within a value that is not quoted')
-    const [whole, quoted, bare = '', end = ''] = match
-    cells.push(quoted === undefined ? bare : quoted.replaceAll('""', '"'))
-    line += whole.split('\n').length - 1
-    if (end === ',') continue
-    if (cells.length > 1 || cells[0] !== '') rows.push({ line: start, cells })
-    cells = []
-    start = line
-    if (at === text.length || cell.lastIndex === text.length) break
+  try {
+    const rows = parse(text, { info: true, relax_column_count: true, skip_empty_lines: true }) as unknown as Array<{ info: Info, record: string[] }>
+    return rows.map(({ info, record }) => ({ line: info.lines, cells: record }))
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error
+    // The message of csv-parse quotes the value, which may be a password.
+    return fail(Number(error['lines'] ?? 1), 'a quote is not closed, or stands within a value that is not quoted')
   }
-  return rows
 }

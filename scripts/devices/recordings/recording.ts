@@ -1,3 +1,5 @@
+import { parse } from 'csv-parse/sync'
+
 /** One second of a recording; `null` where the monitor gave nothing. */
 export interface Sample {
   /** Since the start of the recording; may begin below zero. */
@@ -28,8 +30,7 @@ type Column = keyof typeof COLUMNS
  * @see https://doi.org/10.13026/C2208R
  */
 export function parseRecording (text: string, name: string): Sample[] {
-  const [header = '', ...rows] = text.trimEnd().split(/\r?\n/)
-  const titles = header.split(',').map((title) => title.trim())
+  const [titles = [], ...rows] = parseRows(text, name)
   const places = Object.fromEntries(Object.entries(COLUMNS).map(([column, title]) => {
     const place = titles.indexOf(title)
     if (place === -1) throw new RecordingError(`${name}: the header has no column "${title}"`)
@@ -37,9 +38,8 @@ export function parseRecording (text: string, name: string): Sample[] {
   })) as Record<Column, number>
 
   const samples: Sample[] = []
-  for (const [index, row] of rows.entries()) {
+  for (const [index, cells] of rows.entries()) {
     const at = `${name}:${index + 2}`
-    const cells = row.split(',')
     if (cells.length !== titles.length) throw new RecordingError(`${at}: ${cells.length} values under ${titles.length} columns`)
     const value = (column: Column) => parseValue(cells[places[column]] ?? '', `${at}: ${COLUMNS[column]}`)
     const timeS = value('timeS')
@@ -55,6 +55,14 @@ export function parseRecording (text: string, name: string): Sample[] {
     })
   }
   return samples
+}
+
+function parseRows (text: string, name: string): string[][] {
+  try {
+    return parse(text, { relax_column_count: true, skip_empty_lines: true, trim: true })
+  } catch (cause) {
+    throw new RecordingError(`${name} is not CSV: ${(cause as Error).message}`, { cause })
+  }
 }
 
 function parseValue (cell: string, at: string): number | null {

@@ -33,6 +33,7 @@ t.test('says where a file is wrong', async (t) => {
     [`${HEADER}\nNaN,1,2,3,4\n`, 'a.csv:2: the time is missing'],
     [`${HEADER}\n0,1,2,3,4\n-0,1,2,3,4\n`, 'a.csv:3: time does not advance']
   ]
+  t.throws(() => parseRecording(`${HEADER}\n0,"1,2,3,4\n`, 'a.csv'), { code: 'RECORDING_INVALID', message: /^a\.csv is not CSV: / })
   for (const [text, message] of cases) {
     t.throws(() => parseRecording(text, 'a.csv'), { code: 'RECORDING_INVALID', message })
   }
