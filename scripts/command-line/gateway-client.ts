@@ -62,7 +62,7 @@ export function createGatewayClient ({ url, access, timeoutMs }: {
     })
     if (answer.status === 401) {
       throw new OperatorError('OPERATOR_FAILED', access.token === null
-        ? `the gateway at ${url} wants a credential: give --token-file. npm run credentials -- add NAME --role admin makes one.`
+        ? `the gateway at ${url} wants a credential: give --token-file. vital-gateway credentials add NAME --role admin makes one.`
         : `the gateway at ${url} does not know the secret in --token-file: it was rotated or revoked, or belongs to another gateway.`)
     }
     if (answer.status === 403) {

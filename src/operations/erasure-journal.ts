@@ -1,6 +1,6 @@
 /**
  * The record of erasures, outside of the database and of its backups: a backup that is restored would bring back what
- * was erased since. `npm run restore` reads it and erases again.
+ * was erased since. `vital-gateway restore` reads it and erases again.
  *
  * A file of lines, one JSON object each, fsynced, never rewritten; readable by its owner alone:
  *

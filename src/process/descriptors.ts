@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
  * Loading the program takes hundreds of files at once; with fewer descriptors Node reports packages that it cannot find. Above it
  * there is room for some connections, too.
  */
-export const DESCRIPTORS_MIN = 512
+const DESCRIPTORS_MIN = 512
 
 /** The loop, the spool, logs, files that are being read, and some for what nobody thought of. */
 const OWN_DESCRIPTORS = 64

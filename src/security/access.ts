@@ -55,7 +55,7 @@ export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasO
     const before = mode
     mode = next
     if (next === 'open' && isLoopback) {
-      logger.info('no credentials exist: everyone on this machine may publish and read; `npm run credentials -- add` ends that')
+      logger.info('no credentials exist: everyone on this machine may publish and read; `vital-gateway credentials add` ends that')
     } else if (next === 'open') {
       logger.warn(openWarning(host))
     } else if (next === 'exposed') {
@@ -117,7 +117,7 @@ export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasO
 /** What stops a start, and what is said instead when PostgreSQL was away at that time. */
 export function exposedMessage (host: string): string {
   return `VITAL_HOST=${host} would let anyone on the network publish and read vital signs, because no credentials exist. ` +
-    'Add one with `npm run credentials -- add`, bind 127.0.0.1, or set VITAL_ALLOW_ANONYMOUS=true if the network itself keeps strangers out.'
+    'Add one with `vital-gateway credentials add`, bind 127.0.0.1, or set VITAL_ALLOW_ANONYMOUS=true if the network itself keeps strangers out.'
 }
 
 function openWarning (host: string): string {

@@ -11,7 +11,7 @@ const CLOSE_TIMEOUT_MS = 10_000
 
 const OPERATOR = 'bench-operator'
 
-/** As `npm run credentials` generates them. */
+/** As `vital-gateway credentials` generates them. */
 function generateSecret (): string {
   return `vg_${randomBytes(32).toString('base64url')}`
 }
