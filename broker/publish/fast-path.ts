@@ -70,7 +70,7 @@ interface SharedOptions extends Pick<FastPathOptions, 'accept' | 'isWatched' | '
 }
 
 /** The fast path of one connection. Thousands are idle, so it holds little of its own. */
-export class ConnectionFastPath implements FastPath {
+class ConnectionFastPath implements FastPath {
   readonly #connection: Connection
   readonly #options: SharedOptions
   /** The topic of the last publish, which is that of nearly all: as latin1, which is quick to compare, and decoded. */
