@@ -11,7 +11,9 @@ export interface DatabaseOptions {
   /** Connections at most. */
   readonly poolSize: number
   readonly logger: Logger
-  /** Waiting for a free or a new connection. Short: while the database is away, batches wait this long before the spool. */
+  /**
+   * Waiting for a free or a new connection. Short: while the database is away, batches wait this long before the spool.
+   */
   readonly connectTimeoutMs?: number
   /** The server cancels a statement after this time. */
   readonly statementTimeoutMs?: number
@@ -23,7 +25,10 @@ export interface DatabaseOptions {
 }
 
 export interface Database {
-  /** For pipelines. Whoever checks a client out gives it back, with `release(true)` after a timeout or a lost connection. */
+  /**
+   * For pipelines. Whoever checks a client out gives it back, with `release(true)` after a timeout or a lost
+   * connection.
+   */
   readonly pool: pg.Pool
   /** On the same pool. */
   readonly kysely: Kysely<Tables>
@@ -53,8 +58,8 @@ class Dialect extends PostgresDialect {
 }
 
 /**
- * One pool of connections for Kysely and the pipelines of the store. Connects when first used, so it can be created while the
- * database is away.
+ * One pool of connections for Kysely and the pipelines of the store. Connects when first used, so it can be created
+ * while the database is away.
  * @throws `VITAL_DATABASE_URL_INVALID`
  */
 export function createDatabase (options: DatabaseOptions): Database {

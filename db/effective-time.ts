@@ -1,15 +1,18 @@
 import type { ReadingRow } from './rows.ts'
 
-/** A clock that is so little ahead, or a timestamp rounded up to the second, freezes nothing that anybody would notice. */
+/**
+ * A clock that is so little ahead, or a timestamp rounded up to the second, freezes nothing that anybody would notice.
+ */
 const AHEAD_TOLERATED_US = 5e6
 
 /** 2025-01-01. What is before it is the word of a clock that was never set. */
 export const CLOCK_SET_MS_MIN = 1_735_689_600_000
 
 /**
- * When a reading counts as measured, for the latest state: its timestamp, or its receipt where the timestamp is more than five seconds ahead of that.
- * Else one reading of a clock that runs a day ahead would stand as the latest for a day. A redelivery is received later, so
- * readings that are ahead are folded into the latest state only when they are stored.
+ * When a reading counts as measured, for the latest state: its timestamp, or its receipt where the timestamp is more
+ * than five seconds ahead of that. Else one reading of a clock that runs a day ahead would stand as the latest for a
+ * day. A redelivery is received later, so readings that are ahead are folded into the latest state only when they are
+ * stored.
  * @returns Unix microseconds
  */
 export function toEffectiveUs ({ timeUs, receivedAtMs }: ReadingRow): number {

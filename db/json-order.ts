@@ -1,13 +1,14 @@
 /**
- * The one total order of JSON values. Of two values of one field at the very same instant the larger one stands as the latest, so that neither the
- * order of arrival nor a redelivery decides.
+ * The one total order of JSON values. Of two values of one field at the very same instant the larger one stands as the
+ * latest, so that neither the order of arrival nor a redelivery decides.
  *
  *   null < strings < numbers < false < true < arrays < objects
  *
- * Kinds rank as in PostgreSQL's own order of jsonb. That order cannot be taken whole: it compares strings by the collation of the database.
- * Numbers compare by value, strings by the bytes of their UTF-8, arrays and objects by the bytes of jsonb's text (members by the length of their names,
- * then by bytes; one space behind each colon and comma; numbers without an exponent). Two values are equal where jsonb holds them to be.
- * A test compares both forms below on random values.
+ * Kinds rank as in PostgreSQL's own order of jsonb. That order cannot be taken whole: it compares strings by the
+ * collation of the database. Numbers compare by value, strings by the bytes of their UTF-8, arrays and objects by the
+ * bytes of jsonb's text (members by the length of their names, then by bytes; one space behind each colon and comma;
+ * numbers without an exponent). Two values are equal where jsonb holds them to be. A test compares both forms below on
+ * random values.
  */
 const KINDS = ['null', 'string', 'number', 'boolean', 'array', 'object'] as const
 type Kind = typeof KINDS[number]

@@ -39,8 +39,8 @@ const GIVE_UP_MS = 2000
 
 /**
  * Brings the schema up to this program's version, in one transaction. May be run again, and by several gateways at
- * once: a transaction beside it holds an advisory lock, so the others wait and find nothing left to do. (Kysely's own lock is one of a
- * session, which a pooler would leave behind on a connection of the server.)
+ * once: a transaction beside it holds an advisory lock, so the others wait and find nothing left to do. (Kysely's own
+ * lock is one of a session, which a pooler would leave behind on a connection of the server.)
  * @param options.connectionString - it takes two connections of its own, without timeouts: the wait for the lock and a
  *   migration of much data may last longer than any query of the gateway
  * @returns names of the migrations that were run now
@@ -92,8 +92,8 @@ export async function migrate (options: { connectionString: string, signal?: Abo
 }
 
 /**
- * Ends the session that migrates. A server that waits for a lock does not notice a closed socket: the wait would go on, and whoever
- * comes for the same table would queue behind it.
+ * Ends the session that migrates. A server that waits for a lock does not notice a closed socket: the wait would go on,
+ * and whoever comes for the same table would queue behind it.
  */
 function endSession (connectionString: string, applicationName: string): void {
   const client = new pg.Client({ connectionString, connectionTimeoutMillis: GIVE_UP_MS, query_timeout: GIVE_UP_MS })

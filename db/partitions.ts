@@ -1,6 +1,6 @@
 /**
- * Months of `readings`, created ahead. ATTACH looks through the default partition for rows of the month, under a lock that everybody who writes there waits for,
- * so that scan must be short or have been made before:
+ * Months of `readings`, created ahead. ATTACH looks through the default partition for rows of the month, under a lock
+ * that everybody who writes there waits for, so that scan must be short or have been made before:
  *
  *   default up to 16 MB ── ATTACH scans it, some 20 ms
  *   larger, at start ── nothing: it has time until the month begins
@@ -12,7 +12,9 @@ import type { Logger } from 'pino'
 import { createDatabase, type Database } from './database.ts'
 import { toSqlState } from './sqlstate.ts'
 
-/** Three months: a gateway may be down, or its clock wrong, for as long, before readings lie in the default partition. */
+/**
+ * Three months: a gateway may be down, or its clock wrong, for as long, before readings lie in the default partition.
+ */
 const MONTHS_AHEAD = 3
 
 /** Ingest queues behind us while we wait for a lock on `readings`, so we wait no longer than a batch may take. */
@@ -34,7 +36,8 @@ export interface PartitionsAhead {
 }
 
 /**
- * The same on a connection of its own: the scan of a large default partition may last longer than any query of the gateway.
+ * The same on a connection of its own: the scan of a large default partition may last longer than any query of the
+ * gateway.
  * @throws as {@link createPartitionsAhead}
  */
 export async function maintainPartitions (
@@ -119,7 +122,10 @@ function toMonth (now: Date, offset: number): Month {
   }
 }
 
-/** Not by to_regclass: that may answer from the backend's cache, which does not hear of other sessions in mid-transaction. */
+/**
+ * Not by to_regclass: that may answer from the backend's cache, which does not hear of other sessions in
+ * mid-transaction.
+ */
 async function exists ({ kysely }: Pick<Database, 'kysely'>, partition: string): Promise<boolean> {
   const { rows } = await sql`select from pg_inherits join pg_class on pg_class.oid = inhrelid
     where inhparent = 'readings'::regclass and relname = ${partition}`.execute(kysely)

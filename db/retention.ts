@@ -3,14 +3,15 @@
  *
  * Months go whole, by DROP. It needs ACCESS EXCLUSIVE on `readings`, the month and the default partition, and whatever
  * comes after it, ingest included, queues behind it while it waits. So it waits for each of the three for at most
- * `LOCK_TIMEOUT_MS`, which is a slow batch and far less than the time after which a batch goes to the spool; then it lets
- * ingest pass and tries again. Once it has the locks it only changes the catalog: PostgreSQL unlinks the files after it has
- * released its locks (CommitTransaction in xact.c), so a large month blocks no longer than an empty one. Rejected: DETACH
- * CONCURRENTLY, which takes a weaker lock, but is refused where there is a default partition; DETACH and a later DROP,
- * which locks the same and can leave an orphan in between.
+ * `LOCK_TIMEOUT_MS`, which is a slow batch and far less than the time after which a batch goes to the spool; then it
+ * lets ingest pass and tries again. Once it has the locks it only changes the catalog: PostgreSQL unlinks the files
+ * after it has released its locks (CommitTransaction in xact.c), so a large month blocks no longer than an empty one.
+ * Rejected: DETACH CONCURRENTLY, which takes a weaker lock, but is refused where there is a default partition; DETACH
+ * and a later DROP, which locks the same and can leave an orphan in between.
  *
  * The default partition cannot go: its old rows are deleted in small batches, in physical order. Deleting takes no lock
- * that ingest meets, but for a row that is sent again while it is being deleted: that batch waits until the deletion has ended.
+ * that ingest meets, but for a row that is sent again while it is being deleted: that batch waits until the deletion
+ * has ended.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
@@ -35,7 +36,10 @@ const COUNT_ROWS_MAX = 1_000_000
 const ADVISORY_LOCK = 0x766974616d
 
 export interface RetentionOptions {
-  /** It takes two connections of its own, without timeouts: a scan of the default partition may last longer than any query of the gateway. */
+  /**
+   * It takes two connections of its own, without timeouts: a scan of the default partition may last longer than any
+   * query of the gateway.
+   */
   readonly connectionString: string
   /** Readings older than this many days before `now` are removed. */
   readonly days: number
@@ -60,7 +64,8 @@ interface Run extends RetentionOptions {
 }
 
 /**
- * Removes expired readings. May be called by several gateways at once: one does it, and the others leave it to that one.
+ * Removes expired readings. May be called by several gateways at once: one does it, and the others leave it to that
+ * one.
  * @throws the error of pg
  */
 export async function removeExpired (options: RetentionOptions): Promise<void> {
@@ -75,8 +80,8 @@ export async function removeExpired (options: RetentionOptions): Promise<void> {
     applicationName: 'vital-gateway retention'
   })
   try {
-    // A transaction holds the lock and not a session, so that it holds behind a pooler too; it has no snapshot that VACUUM
-    // would wait for. Should its connection break, a second gateway may begin: every step is safe to do twice.
+    // A transaction holds the lock and not a session, so that it holds behind a pooler too; it has no snapshot that
+    // VACUUM would wait for. Should its connection break, a second gateway may begin: every step is safe to do twice.
     await database.kysely.transaction().execute(async (turn) => {
       const { rows: [row] } = await sql<{ isOurs: boolean }>`select pg_try_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)}) as "isOurs"`.execute(turn)
       if (row?.isOurs !== true) return
@@ -90,7 +95,10 @@ export async function removeExpired (options: RetentionOptions): Promise<void> {
   }
 }
 
-/** By the clock of the gateway or that of PostgreSQL, whichever is behind: a clock that is years ahead must not empty the table. */
+/**
+ * By the clock of the gateway or that of PostgreSQL, whichever is behind: a clock that is years ahead must not empty
+ * the table.
+ */
 async function toCutoff (kysely: Kysely<Tables>, { now, days }: RetentionOptions): Promise<number> {
   const { rows: [row] } = await sql<{ cutoff: number }>`
     select extract(epoch from least(now(), ${now.toISOString()}::timestamptz) - make_interval(days => ${days}))::float8 as cutoff`.execute(kysely)
@@ -173,7 +181,8 @@ async function deleteFromDefault (run: Run): Promise<void> {
       run.onRemoved({ partitions: 0, readings: batch.readings })
       deleted += batch.readings
       after = batch.last
-      // Old readings that devices still send may come in as fast as they are deleted; they have time until the next run.
+      // Old readings that devices still send may come in as fast as they are deleted; they have time until the next
+      // run.
       if (batch.readings < DELETE_ROWS_MAX) break
       await sleep(DELETE_PAUSE_MS)
     }

@@ -1,13 +1,14 @@
 /**
- * What must hold in each of our sessions, whatever ALTER ROLE, ALTER DATABASE or the URL's `options` say: COMMIT waits for the disk,
- * numbers leave with all of their digits, statements end in time.
+ * What must hold in each of our sessions, whatever ALTER ROLE, ALTER DATABASE or the URL's `options` say: COMMIT waits
+ * for the disk, numbers leave with all of their digits, statements end in time.
  *
- * On a connection of our own it is set once. Behind a pooler (PgBouncer in transaction mode and its like) there is no session: each
- * transaction may run on another server connection, which other programs use in between. What is set there would be theirs, and a
- * statement that was prepared there may be missing. So there the settings go with each transaction, in the same round trip and for its
- * time only, and no statement has a name.
+ * On a connection of our own it is set once. Behind a pooler (PgBouncer in transaction mode and its like) there is no
+ * session: each transaction may run on another server connection, which other programs use in between. What is set
+ * there would be theirs, and a statement that was prepared there may be missing. So there the settings go with each
+ * transaction, in the same round trip and for its time only, and no statement has a name.
  *
- * A pooler is known by the process id that it told when the connection was made: it is not that of the server's process.
+ * A pooler is known by the process id that it told when the connection was made: it is not that of the server's
+ * process.
  */
 import { Query, type ClientBase, type Connection, type QueryConfig } from 'pg'
 
@@ -49,7 +50,8 @@ type ConnectedClient = ClientBase & { readonly processID?: number | null }
  */
 export async function openSession (client: ConnectedClient, timeouts: SessionTimeouts): Promise<boolean> {
   const { processID } = client
-  // Not as startup parameters, which poolers refuse. The condition does not depend on a row, so it is checked before anything is set.
+  // Not as startup parameters, which poolers refuse. The condition does not depend on a row, so it is checked before
+  // anything is set.
   const own = `select ${toSettings(timeouts, false)} where pg_backend_pid() = ${processID ?? 0}`
   // A pooler takes connections while its server is away; this part of connecting must end in time, too.
   const { rowCount } = await client.query({ text: own, query_timeout: timeouts.connectTimeoutMs } as QueryConfig)

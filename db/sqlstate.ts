@@ -77,8 +77,8 @@ export function toSqlState (error: unknown): string | null {
 
 /**
  * A row on its way into the default partition while the partition of its month is being created gets 23514
- * check_violation, without the name of a constraint, or with that of the check by which partitions.ts spares ATTACH its scan;
- * the next attempt finds the new partition.
+ * check_violation, without the name of a constraint, or with that of the check by which partitions.ts spares ATTACH its
+ * scan; the next attempt finds the new partition.
  */
 export function isPartitionRace (error: unknown): boolean {
   if (toSqlState(error) !== '23514') return false
@@ -91,7 +91,10 @@ const OUR_COLUMNS: ReadonlySet<string> = new Set([
   'device', 'time', 'hash', 'vitals', 'received_at', 'oldest_time', 'vital_times', 'id', 'transport', 'reason', 'errors', 'payload'
 ])
 
-/** A column that somebody added without a default, or that a migration did not finish, refuses every row until it is mended. */
+/**
+ * A column that somebody added without a default, or that a migration did not finish, refuses every row until it is
+ * mended.
+ */
 function isForeignColumn (error: unknown): boolean {
   const { column } = error as { column?: string }
   // Without a column a trigger raised it.
@@ -99,8 +102,8 @@ function isForeignColumn (error: unknown): boolean {
 }
 
 /**
- * PostgreSQL gives out no more transaction ids until VACUUM has run: 54000, like a value that is too large. The routine tells them apart, for the message
- * is translated.
+ * PostgreSQL gives out no more transaction ids until VACUUM has run: 54000, like a value that is too large. The routine
+ * tells them apart, for the message is translated.
  */
 function isWraparound (error: unknown): boolean {
   return toSqlState(error) === '54000' && /^GetNew(?:Transaction|MultiXact)Id/.test((error as { routine?: string }).routine ?? '')

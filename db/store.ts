@@ -25,10 +25,10 @@ export interface Written {
  * settles, so before the acknowledgement: a read that begins after it finds what was observed.
  *
  * An observer is on the path of every batch, so it takes microseconds, keeps no reference to the rows, and leaves what
- * takes longer for later. It is told of each reading at least once, in any order: redelivered readings come again, except
- * where a redelivery would count anew (a timestamp ahead of its receipt); a COMMIT without an answer is told when the
- * batch is replayed. It must not throw. The batch is stored all the same, so what an observer throws is thrown again
- * outside of the write, as a bug that ends the process, and the observers behind it are still called.
+ * takes longer for later. It is told of each reading at least once, in any order: redelivered readings come again,
+ * except where a redelivery would count anew (a timestamp ahead of its receipt); a COMMIT without an answer is told
+ * when the batch is replayed. It must not throw. The batch is stored all the same, so what an observer throws is thrown
+ * again outside of the write, as a bug that ends the process, and the observers behind it are still called.
  * @param readings - that were laid over `latest`, as received
  */
 export type StoredObserver = (readings: readonly ReadingRow[]) => void
@@ -72,8 +72,9 @@ class UnknownOutcomeError extends Error {
  * Writes batches into PostgreSQL: history, latest state and dead letters in one transaction and one round trip.
  *
  * A batch is optimistic: most hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
- * 23505 (a redelivery), the batch goes in again by insert … on conflict; what a device sends that keeps doing so is inserted beside the COPY.
- * `latest` comes last, so its row locks are held for the shortest time. Rows of each table are written in one order (`write-order.ts`).
+ * 23505 (a redelivery), the batch goes in again by insert … on conflict; what a device sends that keeps doing so is
+ * inserted beside the COPY. `latest` comes last, so its row locks are held for the shortest time. Rows of each table
+ * are written in one order (`write-order.ts`).
  */
 export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
   const toInsertReadings = insertReadings(kysely)
@@ -132,8 +133,9 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
   }
 
   /**
-   * A reading ahead of its receipt counts as of its receipt, and its redelivery is received later: it must not be folded again. Which of them are new is
-   * known once they are inserted, so this takes two round trips. Folding the others again changes nothing, and needs no second one.
+   * A reading ahead of its receipt counts as of its receipt, and its redelivery is received later: it must not be
+   * folded again. Which of them are new is known once they are inserted, so this takes two round trips. Folding the
+   * others again changes nothing, and needs no second one.
    */
   async function writeFresh (
     { client, readings, order, letters, limit, timeoutMs }: Batch, history: readonly Step[], inserted: readonly ReadingRow[]

@@ -10,7 +10,8 @@ let knownSeconds = 0
 let knownText = '0'
 
 /**
- * `String(timeUs / 1e6)`, twice as fast, and without a place in V8's cache of numbers: it would keep each of them beyond the reading that it belongs to.
+ * `String(timeUs / 1e6)`, twice as fast, and without a place in V8's cache of numbers: it would keep each of them
+ * beyond the reading that it belongs to.
  * @param timeUs - Unix microseconds, a whole number that is not negative
  */
 export function toUnixSeconds (timeUs: number): string {

@@ -18,8 +18,8 @@ export function isDeviceId (id: string): boolean {
 }
 
 /**
- * The same, and `.` and `..`, which were accepted until they were found to be out of reach: clients and proxies resolve them in a URL (RFC 3986 §5.2.4), as
- * `%2e` too. Rows of theirs can still be erased.
+ * The same, and `.` and `..`, which were accepted until they were found to be out of reach: clients and proxies resolve
+ * them in a URL (RFC 3986 §5.2.4), as `%2e` too. Rows of theirs can still be erased.
  */
 export function isStoredDeviceId (id: string): boolean {
   return DEVICE_ID.test(id) && !FORBIDDEN_NAMES.has(id)

@@ -20,7 +20,10 @@ const LENGTH_MAX = 64
 
 const KNOWN = new Map([...VITAL_NAMES.map((name) => [toPlain(name), name] as const), ...Object.entries(OTHER_NAMES)])
 
-/** The vital sign that a name of a field nearly spells (`heart_rate`, `heartRate`, `SpO2`); `null` for any other name, and for a vital sign's own. */
+/**
+ * The vital sign that a name of a field nearly spells (`heart_rate`, `heartRate`, `SpO2`); `null` for any other name,
+ * and for a vital sign's own.
+ */
 export function toKnownName (name: string): string | null {
   if (name.length > LENGTH_MAX) return null
   const known = KNOWN.get(toPlain(name))

@@ -6,12 +6,15 @@ import { type Fault, FAULTS_MAX, toFaults, toPointerToken } from './fault.ts'
 /** Readings in one array. A thousand of the largest usual ones still fit the default packet limit. */
 export const READINGS_PER_ARRAY_MAX = 1000
 
-/** Levels of nesting in one reading: the canonical form recurses, and PostgreSQL's jsonb parser has a stack limit of its own. */
+/**
+ * Levels of nesting in one reading: the canonical form recurses, and PostgreSQL's jsonb parser has a stack limit of its
+ * own.
+ */
 export const READING_DEPTH_MAX = 32
 
 /**
- * Names in one reading, those of nested objects included. A monitor sends dozens; each is a field of the device's latest
- * state, and 50,000 fit into a packet.
+ * Names in one reading, those of nested objects included. A monitor sends dozens; each is a field of the device's
+ * latest state, and 50,000 fit into a packet.
  */
 export const READING_NAMES_MAX = 1000
 
@@ -19,8 +22,9 @@ export const READING_NAMES_MAX = 1000
 const CLOCK_AHEAD_MAX_S = 86_400
 
 /**
- * From here on a number is no plausible time in seconds (the year 5138), and in milliseconds it is one (1973). Not by what our own clock says: that of a
- * board without a battery begins in 1970, and every second of today would look like milliseconds.
+ * From here on a number is no plausible time in seconds (the year 5138), and in milliseconds it is one (1973). Not by
+ * what our own clock says: that of a board without a battery begins in 1970, and every second of today would look like
+ * milliseconds.
  */
 const MILLISECONDS_MIN = 1e11
 const MICROSECONDS_MIN = 1e14
@@ -54,7 +58,8 @@ const keyName = (key: string) => `the name ${key} is not allowed`
 
 /**
  * Whether `value` is a reading, as fast as can be told; {@link readingFaults} says why not.
- * @param nowS - Unix seconds; `Infinity` where no clock is known to be right, and nothing is refused for being ahead of it
+ * @param nowS - Unix seconds; `Infinity` where no clock is known to be right, and nothing is refused for being ahead of
+ *   it
  */
 export function isReading (value: unknown, nowS: number): value is Reading {
   if (!reading.Check(value)) return false
@@ -134,8 +139,8 @@ function toTimestampFault (fault: Fault, value: unknown, path: string): Fault {
 export const TOO_MANY_NAMES = `must not hold more than ${READING_NAMES_MAX} names, those of nested objects included`
 
 /**
- * The first fault inside an unknown field: JSON has no Infinity, but `1e999` parses to it. Its path begins at `value` and is
- * put together on the way back: a waveform has thousands of elements, and none of them is at fault.
+ * The first fault inside an unknown field: JSON has no Infinity, but `1e999` parses to it. Its path begins at `value`
+ * and is put together on the way back: a waveform has thousands of elements, and none of them is at fault.
  * @param counted - names of the reading so far; those found here are added
  */
 function nestedFault (value: unknown, depth: number, counted: { names: number }): Fault | null {

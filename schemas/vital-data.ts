@@ -11,7 +11,9 @@ const SORT_KEYS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
 
 export type SortKey = typeof SORT_KEYS[number]
 
-/** The query of `GET /vital-data`, after defaults. Nulls come last in both directions, ties are ordered by `deviceId`. */
+/**
+ * The query of `GET /vital-data`, after defaults. Nulls come last in both directions, ties are ordered by `deviceId`.
+ */
 export const LatestQuerySchema = Type.Object({
   count: Type.Integer({ minimum: 1, maximum: PAGE_COUNT_MAX, default: 20, description: 'Resources on the page' }),
   offset: Type.Integer({ minimum: 0, maximum: PAGE_OFFSET_MAX, default: 0, description: 'Resources to skip' }),

@@ -1,7 +1,8 @@
 /**
- * What time it is, by two clocks: the gateway's own and PostgreSQL's, which is read with each ping. Now is the later of both, because a clock that was not set yet,
- * or was set back, is behind; a clock that is ahead only lets through what is ahead. While PostgreSQL is away its clock goes on by the monotonic one.
- * Everything that is stamped here (`received_at`, `receivedAt`) carries this now.
+ * What time it is, by two clocks: the gateway's own and PostgreSQL's, which is read with each ping. Now is the later of
+ * both, because a clock that was not set yet, or was set back, is behind; a clock that is ahead only lets through what
+ * is ahead. While PostgreSQL is away its clock goes on by the monotonic one. Everything that is stamped here
+ * (`received_at`, `receivedAt`) carries this now.
  */
 import type { Pool } from 'pg'
 import type { Logger } from 'pino'
@@ -46,7 +47,8 @@ export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
     nowMs,
     differenceS,
     /**
-     * Whether PostgreSQL's clock was read and the later of both was ever set. Until then nothing is refused for being ahead.
+     * Whether PostgreSQL's clock was read and the later of both was ever set. Until then nothing is refused for being
+     * ahead.
      * @param atMs - of {@link nowMs}; reading two clocks again would cost each message 0.1 µs
      */
     isConfirmed: (atMs: number) => offsetMs !== null && atMs >= CLOCK_SET_MS_MIN,

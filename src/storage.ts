@@ -71,7 +71,9 @@ export async function openStorage ({ config, applicationName, lifecycle, metrics
   return { spool, spoolDirectory, refusedLetters, connectionString, database, store, reads }
 }
 
-/** A statement is cancelled when its commit was given up, and no earlier; its connection, where no answer comes either. */
+/**
+ * A statement is cancelled when its commit was given up, and no earlier; its connection, where no answer comes either.
+ */
 function toTimeouts (commitTimeoutMs: number): { statementTimeoutMs: number, queryTimeoutMs: number } {
   const statementTimeoutMs = Math.max(STATEMENT_TIMEOUT_MS_MIN, commitTimeoutMs + 500)
   return { statementTimeoutMs, queryTimeoutMs: statementTimeoutMs + 1000 }

@@ -27,7 +27,9 @@ export interface RunningServer {
 
 /** A server that was left behind and does not answer for this long is hung: one in recovery answers that it is. */
 const ORPHAN_SILENT_MAX_MS = 6_000
-/** Backends of a killed postmaster notice at their next wait; until then the new one finds their shared memory in use. */
+/**
+ * Backends of a killed postmaster notice at their next wait; until then the new one finds their shared memory in use.
+ */
 const BACKENDS_GONE_MAX_MS = 20_000
 const FAST_SHUTDOWN_MAX_MS = 30_000
 const IMMEDIATE_SHUTDOWN_MAX_MS = 5_000

@@ -2,7 +2,10 @@ import { totalmem } from 'node:os'
 
 const MIB = 1024 * 1024
 
-/** What this process may use: a container's limit (cgroup v1 or v2), which `totalmem` ignores. 0, or more than there is: no limit. */
+/**
+ * What this process may use: a container's limit (cgroup v1 or v2), which `totalmem` ignores. 0, or more than there is:
+ * no limit.
+ */
 function readMemoryBytes (): number {
   const limit = process.constrainedMemory()
   return limit > 0 ? Math.min(limit, totalmem()) : totalmem()
@@ -13,8 +16,8 @@ function readMemoryBytes (): number {
  * change each of them but the three that the promise rests on being visible: those are warned of when weakened.
  */
 export function toSettings (memoryBytes = readMemoryBytes()): string {
-  // An eighth of the memory: the gateway and the page cache need the rest.
-  // A gigabyte holds the states of a million devices: with 256 MB PostgreSQL took a third more CPU for their readings, and pages waited for it.
+  // An eighth of the memory: the gateway and the page cache need the rest. A gigabyte holds the states of a million
+  // devices: with 256 MB PostgreSQL took a third more CPU for their readings, and pages waited for it.
   const sharedBuffersMiB = Math.min(1024, Math.max(64, Math.floor(memoryBytes / MIB / 8)))
   return `# Written by vital-gateway at each start. To change a setting, use ALTER SYSTEM.
 listen_addresses = '127.0.0.1'

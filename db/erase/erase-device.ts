@@ -1,13 +1,13 @@
 /**
  * Removes what PostgreSQL holds of one device, while others are written.
  *
- * Readings go in chunks, each a transaction of its own: a device that resends a reading which is being deleted makes its
- * batch wait for the deletion, and a batch that waits too long opens the circuit for everyone. What is left goes in one last
- * transaction, with the dead letters, the latest state and the line of the audit log.
+ * Readings go in chunks, each a transaction of its own: a device that resends a reading which is being deleted makes
+ * its batch wait for the deletion, and a batch that waits too long opens the circuit for everyone. What is left goes in
+ * one last transaction, with the dead letters, the latest state and the line of the audit log.
  *
  * That transaction first takes the row of `latest`, or makes one where there is none: a batch writes readings first and
- * `latest` last, so from then on a batch that holds this device waits, and what it has written is invisible. Otherwise a
- * reading could be committed between two of our statements, and outlive its latest state or the other way round.
+ * `latest` last, so from then on a batch that holds this device waits, and what it has written is invisible. Otherwise
+ * a reading could be committed between two of our statements, and outlive its latest state or the other way round.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
@@ -21,7 +21,9 @@ import { selectWriters } from '../queries/select-writers.ts'
 import { StorageError } from '../storage-error.ts'
 import type { Tables } from '../tables.ts'
 
-/** Readings in one transaction: some tens of milliseconds, far less than the time after which a batch goes to the spool. */
+/**
+ * Readings in one transaction: some tens of milliseconds, far less than the time after which a batch goes to the spool.
+ */
 const CHUNK_ROWS = 5000
 /** Leaves the disk to ingest between two chunks. */
 const CHUNK_PAUSE_MS = 5
@@ -55,7 +57,8 @@ export interface EraseDeviceOptions {
 /**
  * Removes a device's readings, dead letters and latest state. Safe to run again after it failed halfway.
  * @returns what was removed, and how many other gateways are connected, whose buffers and spools may bring more
- * @throws `VITAL_ERASURE_BUSY` when some transaction has held the tables for too long, or the gateway stops; or the error of pg
+ * @throws `VITAL_ERASURE_BUSY` when some transaction has held the tables for too long, or the gateway stops; or the
+ *   error of pg
  */
 export async function eraseDevice (options: EraseDeviceOptions): Promise<ErasedRows & { readonly otherGateways: number }> {
   const { connectionString, device, actor, logger } = options
@@ -80,8 +83,9 @@ export async function eraseDevice (options: EraseDeviceOptions): Promise<ErasedR
 }
 
 /**
- * Settles when every transaction that was writing readings or dead letters has ended: what its gateway gave up on may be committed late. They are looked up
- * and not locked out: a lock that excludes writers excludes autovacuum as well, and waits for it, and every batch waits behind a lock that waits.
+ * Settles when every transaction that was writing readings or dead letters has ended: what its gateway gave up on may
+ * be committed late. They are looked up and not locked out: a lock that excludes writers excludes autovacuum as well,
+ * and waits for it, and every batch waits behind a lock that waits.
  */
 async function awaitWriters (kysely: Kysely<Tables>): Promise<void> {
   const deadlineMs = performance.now() + WRITERS_WAIT_MAX_MS

@@ -1,7 +1,8 @@
 /**
- * Removes dead letters that hold data of a device and that neither their device nor their topic tells of: a reading that another device sent in
- * its name, an array of several devices, what could not be parsed. No index finds them, so all letters are looked through, in slices, each a short
- * statement; PostgreSQL leaves out payloads that cannot name the device, and a few of the others at a time are looked into here.
+ * Removes dead letters that hold data of a device and that neither their device nor their topic tells of: a reading
+ * that another device sent in its name, an array of several devices, what could not be parsed. No index finds them, so
+ * all letters are looked through, in slices, each a short statement; PostgreSQL leaves out payloads that cannot name
+ * the device, and a few of the others at a time are looked into here.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'

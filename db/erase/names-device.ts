@@ -1,6 +1,6 @@
 /**
- * Whether a payload that was refused holds data of a device, whatever topic it came on: by a `device` anywhere in its JSON, or, where it is
- * no JSON, by the id in quotes.
+ * Whether a payload that was refused holds data of a device, whatever topic it came on: by a `device` anywhere in its
+ * JSON, or, where it is no JSON, by the id in quotes.
  */
 
 /** @param device - a valid id */

@@ -86,7 +86,10 @@ const COMMENTS = {
   'column dead_letters.payload': 'The bytes as they came: convert_from(payload, \'UTF8\') where they are text.'
 }
 
-/** The first schema: `readings`, `latest`, `dead_letters`. There is no way down: it would delete what was promised to be kept. */
+/**
+ * The first schema: `readings`, `latest`, `dead_letters`. There is no way down: it would delete what was promised to be
+ * kept.
+ */
 export const initial: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {
     for (const statement of STATEMENTS) await sql.raw(statement).execute(db)

@@ -1,8 +1,8 @@
 import { type Kysely, type Migration, sql } from 'kysely'
 
 /**
- * `latest.breath_rate` by a cheaper expression: comparing the times of both names of the field took a third of each upsert
- * (8 of 22 us a row), and hardly any device sends the older name.
+ * `latest.breath_rate` by a cheaper expression: comparing the times of both names of the field took a third of each
+ * upsert (8 of 22 us a row), and hardly any device sends the older name.
  */
 export const breathRate: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {

@@ -1,8 +1,9 @@
 import { type Kysely, type Migration, sql } from 'kysely'
 
 /**
- * The rates of `latest` are written by the upsert instead of being generated. For a generated column PostgreSQL reads and plans its
- * expression anew for each statement: 60 to 100 us of a batch of any size, a quarter of one of 25 devices, and 2 us a row.
+ * The rates of `latest` are written by the upsert instead of being generated. For a generated column PostgreSQL reads
+ * and plans its expression anew for each statement: 60 to 100 us of a batch of any size, a quarter of one of 25
+ * devices, and 2 us a row.
  */
 export const plainRates: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {

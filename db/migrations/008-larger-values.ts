@@ -56,7 +56,10 @@ const COMMENTS = {
   vital_breath_rate: 'For the upsert of latest: breathRateValue or its older name breathValue, whichever is newer; of two at that time the larger.'
 }
 
-/** Of two values at the very same instant the larger one is the latest, whichever came first; vital signs outlive the bound of a row. */
+/**
+ * Of two values at the very same instant the larger one is the latest, whichever came first; vital signs outlive the
+ * bound of a row.
+ */
 export const largerValues: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {
     for (const statement of STATEMENTS) await sql.raw(statement).execute(db)

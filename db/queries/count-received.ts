@@ -8,7 +8,10 @@ export interface Received {
   /** Devices that have such a reading and no row in `latest`. */
   readonly devicesWithoutLatest: number
   readonly deadLetters: number
-  /** Rows deleted since PostgreSQL's statistics begin, whenever they had been received. Dropped partitions leave no count. */
+  /**
+   * Rows deleted since PostgreSQL's statistics begin, whenever they had been received. Dropped partitions leave no
+   * count.
+   */
   readonly readingsDeleted: number
   readonly deadLettersDeleted: number
   /** Gateways connected to the database now. */

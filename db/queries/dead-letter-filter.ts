@@ -21,7 +21,10 @@ export function matchesFilter ({ device, reason, since, until }: DeadLetterFilte
   return sql`${sql.join(conditions, sql` and `)}`
 }
 
-/** A letter without its payload, as the schema of dead letters tells it. Times leave as float8, which keeps microseconds. */
+/**
+ * A letter without its payload, as the schema of dead letters tells it. Times leave as float8, which keeps
+ * microseconds.
+ */
 export const DEAD_LETTER_COLUMNS = sql`
   id, extract(epoch from received_at)::float8 as "receivedAt", transport, topic, client_id as "clientId", device as "deviceId",
   reason, errors, octet_length(payload) as "payloadBytes"`

@@ -12,10 +12,12 @@ export interface NewPrincipal {
 }
 
 /**
- * Adds principals, each with its credential, in one statement. One that exists already, revoked or not, is left as it is.
+ * Adds principals, each with its credential, in one statement. One that exists already, revoked or not, is left as it
+ * is.
  * @param principals - ids differ; each has exactly one of the two credentials
  * @returns ids of those that were added
- * @throws SQLSTATE 23505 when a secret is in use already, 23514 for a principal without a credential; then none was added
+ * @throws SQLSTATE 23505 when a secret is in use already, 23514 for a principal without a credential; then none was
+ *   added
  */
 export async function insertPrincipals (kysely: Kysely<Tables>, principals: readonly NewPrincipal[]): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`

@@ -19,8 +19,8 @@ export interface ChangeState extends ChangePosition {
 }
 
 /**
- * Looks for changes that were committed since a position. A stranger's transaction that stays open, in this database or another,
- * holds back the oldest transaction of all snapshots: then more rows are looked at, and none is told twice.
+ * Looks for changes that were committed since a position. A stranger's transaction that stays open, in this database or
+ * another, holds back the oldest transaction of all snapshots: then more rows are looked at, and none is told twice.
  * @param since - `null`: the first time
  */
 export async function readChangeState (kysely: Kysely<Tables>, since: ChangePosition | null): Promise<ChangeState> {

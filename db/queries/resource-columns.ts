@@ -1,6 +1,8 @@
 import { sql } from 'kysely'
 
-/** What decides where a device stands on sorted pages. Times are Unix seconds; `null` where the field was never sent. */
+/**
+ * What decides where a device stands on sorted pages. Times are Unix seconds; `null` where the field was never sent.
+ */
 export interface OrderKeys {
   readonly device: string
   readonly time: number
@@ -12,7 +14,10 @@ export interface OrderKeys {
   readonly breathValueTime: number | null
 }
 
-/** A device's latest state as it leaves PostgreSQL: JSON as text, every digit kept, and nobody parses what is only passed on. */
+/**
+ * A device's latest state as it leaves PostgreSQL: JSON as text, every digit kept, and nobody parses what is only
+ * passed on.
+ */
 export interface LatestRow {
   readonly deviceId: string
   /** Unix seconds. */
@@ -38,10 +43,10 @@ export interface LatestPage<Row extends LatestRow = LatestRow> {
 const SMALL_BYTES_MAX = 4096
 
 /**
- * A row of `latest` as {@link LatestRow}, of the alias `l`. Times leave as float8, which holds microseconds exactly until the year 2255; a `Date` would cut
- * them to milliseconds.
- * What is small comes along. What is compressed may become a thousand times as large, and 1e308 alone is 12 bytes stored and 309 printed; both sizes here are
- * known without reading the value.
+ * A row of `latest` as {@link LatestRow}, of the alias `l`. Times leave as float8, which holds microseconds exactly
+ * until the year 2255; a `Date` would cut them to milliseconds. What is small comes along. What is compressed may
+ * become a thousand times as large, and 1e308 alone is 12 bytes stored and 309 printed; both sizes here are known
+ * without reading the value.
  */
 export const RESOURCE_COLUMNS = sql`
   l.device as "deviceId", extract(epoch from l.time)::float8 as timestamp, l.heart_rate as "heartRate", l.breath_rate as "breathRate",

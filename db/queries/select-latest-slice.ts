@@ -24,8 +24,9 @@ interface StepRow extends Omit<WholeRow, 'deviceId' | 'timestamp'> {
 }
 
 /**
- * The whole latest states of `devices`, until `bytesMax` is reached; the row that reaches it is the last one. Device by device, so that PostgreSQL prints no
- * value that does not come along: nothing that is stored tells how long its text will be.
+ * The whole latest states of `devices`, until `bytesMax` is reached; the row that reaches it is the last one. Device by
+ * device, so that PostgreSQL prints no value that does not come along: nothing that is stored tells how long its text
+ * will be.
  */
 export async function selectLatestSlice (kysely: Kysely<Tables>, devices: readonly string[], bytesMax: number): Promise<LatestSlice> {
   const { rows } = await sql<StepRow>`

@@ -4,8 +4,8 @@ import type { Tables } from '../tables.ts'
 import { PRINCIPAL_COLUMNS, type StoredPrincipal } from './principal-columns.ts'
 
 /**
- * One page of the principals, by id. To read all of them, give the last id of a page as `after` of the next, until one is empty:
- * each page costs the same, and those that do not change meanwhile come exactly once.
+ * One page of the principals, by id. To read all of them, give the last id of a page as `after` of the next, until one
+ * is empty: each page costs the same, and those that do not change meanwhile come exactly once.
  */
 export async function selectPrincipals (
   kysely: Kysely<Tables>, { count, after, role }: { readonly count: number, readonly after?: string | undefined, readonly role?: Role | undefined }

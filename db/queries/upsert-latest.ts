@@ -24,8 +24,9 @@ const HEART_RATE_TIME = sql`(l.vital_times->'heartRateValue')::float8`
 const NEW_HEART_RATE_TIME = sql`(excluded.vital_times->'heartRateValue')::float8`
 
 /**
- * Lays one batch over `latest`, field by field: the newest value of each field wins, of two at the same time the larger one, whatever order batches
- * arrive in and however often. `||` where nothing in the batch is as old as the row (38 ms for 5,000 rows), a merge key by key where something is.
+ * Lays one batch over `latest`, field by field: the newest value of each field wins, of two at the same time the larger
+ * one, whatever order batches arrive in and however often. `||` where nothing in the batch is as old as the row (38 ms
+ * for 5,000 rows), a merge key by key where something is.
  * @returns takes rows, one a device, sorted by device
  */
 export function upsertLatest (kysely: Kysely<Tables>): (rows: readonly LatestRow[]) => Step {

@@ -1,8 +1,8 @@
 /**
- * What PostgreSQL reads in binary: rows for COPY … (FORMAT binary), arrays for `unnest($1::text[])`, and the messages that carry
- * them, all appended to one buffer that leaves with one write. The text formats cost more on both sides: every value is escaped
- * here and parsed again there.
- * Sources: PostgreSQL manual, "COPY" (Binary Format) and "Message Formats"; array_recv/array_send in its source.
+ * What PostgreSQL reads in binary: rows for COPY … (FORMAT binary), arrays for `unnest($1::text[])`, and the messages
+ * that carry them, all appended to one buffer that leaves with one write. The text formats cost more on both sides:
+ * every value is escaped here and parsed again there. Sources: PostgreSQL manual, "COPY" (Binary Format) and "Message
+ * Formats"; array_recv/array_send in its source.
  */
 
 /** Type OIDs from pg_type.dat; fixed for ever. */

@@ -23,9 +23,11 @@ export interface LatestRow {
 type Values = ReadonlyMap<string, { readonly value: unknown, readonly timeUs: number }>
 
 /**
- * Folds a batch into one row a device: each field takes the value with the newest time, of two at that time the larger, whatever order readings came in.
- * Needed because ON CONFLICT cannot touch a row twice, and cheaper than one upsert a reading.
- * @param rows - those of a device stand together; devices sorted, so that two writers lock rows in the same order and cannot deadlock
+ * Folds a batch into one row a device: each field takes the value with the newest time, of two at that time the larger,
+ * whatever order readings came in. Needed because ON CONFLICT cannot touch a row twice, and cheaper than one upsert a
+ * reading.
+ * @param rows - those of a device stand together; devices sorted, so that two writers lock rows in the same order and
+ *   cannot deadlock
  */
 export function foldLatest (rows: readonly ReadingRow[]): LatestRow[] {
   const latest: LatestRow[] = []

@@ -4,10 +4,11 @@
  *   ──> (Parse) Bind Execute │ CopyData CopyDone │ (Parse) Bind Execute │ … │ Sync
  *   <── CommandComplete │ … │ ReadyForQuery
  *
- * Everything between two Syncs of the extended protocol is one transaction, which Sync commits: before ReadyForQuery nothing
- * is durable. After an error the server skips to Sync and rolls back. The data of a COPY leaves without waiting for
- * CopyInResponse: where the statement fails, the server drops it. So a batch waits for the server once, and not for each of
- * begin, copy, upsert and commit; behind a burst of acknowledgements on the one event loop, each wait cost milliseconds.
+ * Everything between two Syncs of the extended protocol is one transaction, which Sync commits: before ReadyForQuery
+ * nothing is durable. After an error the server skips to Sync and rolls back. The data of a COPY leaves without waiting
+ * for CopyInResponse: where the statement fails, the server drops it. So a batch waits for the server once, and not for
+ * each of begin, copy, upsert and commit; behind a burst of acknowledgements on the one event loop, each wait cost
+ * milliseconds.
  * @see PostgreSQL manual, "Message Flow": "Extended Query", "Pipelining", "COPY Operations"
  */
 import { createHash } from 'node:crypto'
@@ -63,7 +64,8 @@ class Pipeline implements Submittable {
   submit (connection: Connection): void {
     this.#connection = connection
     if (connection.stream.writable) connection.stream.write(this.#messages!)
-    // pg's own callback holds this object, and is born in V8's old generation: what it holds stays until the next major collection.
+    // pg's own callback holds this object, and is born in V8's old generation: what it holds stays until the next major
+    // collection.
     this.#messages = null
   }
 
@@ -120,7 +122,8 @@ function append (writer: BinaryWriter, step: Step, prepared: ReadonlySet<Stateme
 
 function prepare (writer: BinaryWriter, name: string, sql: string): void {
   if (name !== '') {
-    // It may be there: nobody tells which of the statements before an error were prepared. Closing what is not there is no error.
+    // It may be there: nobody tells which of the statements before an error were prepared. Closing what is not there is
+    // no error.
     const close = writer.startMessage('C')
     writer.cString(`S${name}`) // S: a statement
     writer.endMessage(close)
@@ -151,7 +154,8 @@ const statements = new Map<string, Statement>()
 export function toStatement (sql: string): Statement {
   let statement = statements.get(sql)
   if (statement === undefined) {
-    // Not by order of creation: another program, or another version of this one, may have prepared on the same server connection.
+    // Not by order of creation: another program, or another version of this one, may have prepared on the same server
+    // connection.
     statement = { name: `vital_${createHash('sha256').update(sql).digest('hex').slice(0, 32)}`, sql }
     statements.set(sql, statement)
   }
@@ -184,8 +188,8 @@ export function encodePipeline (client: PoolClient, steps: readonly Step[], quer
  * Runs a pipeline once, as one transaction, in one round trip.
  * @param left - `T` for a pipeline that begins a transaction and leaves it open
  * @returns after COMMIT: the rows that its statements returned, in order
- * @throws PostgreSQL's error with its SQLSTATE, and nothing is stored; or another error, when the answer never came and the
- *   outcome is unknown
+ * @throws PostgreSQL's error with its SQLSTATE, and nothing is stored; or another error, when the answer never came and
+ *   the outcome is unknown
  */
 export async function runPipeline (client: PoolClient, pipeline: Pipeline, left: 'I' | 'T' = 'I'): Promise<readonly TextRow[]> {
   let callback!: Pipeline['callback']

@@ -2,11 +2,17 @@ import type { ReadingRow } from '../rows.ts'
 
 /** Whoever has resent nothing for so long is trusted again. */
 const RESENT_MS = 10_000
-/** Batches that a device may fail. After a lost connection, or a COMMIT without an answer, what is resent spoils one or two, and of thousands of devices. */
+/**
+ * Batches that a device may fail. After a lost connection, or a COMMIT without an answer, what is resent spoils one or
+ * two, and of thousands of devices.
+ */
 const BATCHES_MAX = 2
 /** More are not remembered; their batches go in twice. */
 const DEVICES_MAX = 10_000
-/** Of the stretches of others between resenders so many are copied, the longest; a statement costs as much as some ten readings inserted instead. */
+/**
+ * Of the stretches of others between resenders so many are copied, the longest; a statement costs as much as some ten
+ * readings inserted instead.
+ */
 const COPIED_RUNS_MAX = 16
 
 /** Neighbours in a batch that are written by one statement. */
@@ -17,9 +23,10 @@ export interface Run {
 }
 
 /**
- * Devices that keep sending what is stored already. One such reading fails COPY and with it the whole batch, which then goes in again, for twice the
- * time; a device that never stops resending would do that to every batch, and to everybody's acknowledgements. So the readings of these devices
- * are inserted apart, at twice the cost of COPY, where a duplicate does no harm.
+ * Devices that keep sending what is stored already. One such reading fails COPY and with it the whole batch, which then
+ * goes in again, for twice the time; a device that never stops resending would do that to every batch, and to
+ * everybody's acknowledgements. So the readings of these devices are inserted apart, at twice the cost of COPY, where a
+ * duplicate does no harm.
  */
 export class Resenders {
   /** The device that resent longest ago is the first. */
@@ -41,7 +48,8 @@ export class Resenders {
   }
 
   /**
-   * @param readings - in the order in which they are written, which is kept: all resenders behind all others would be another order
+   * @param readings - in the order in which they are written, which is kept: all resenders behind all others would be
+   *   another order
    * @returns all readings, those of resenders in runs that are inserted
    */
   toRuns (readings: readonly ReadingRow[]): readonly Run[] {

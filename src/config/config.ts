@@ -56,7 +56,8 @@ export interface Config {
 
 /**
  * Environment → configuration.
- * @throws {@link ConfigError} for an unknown `VITAL_*` name, a near miss of a known one, a bad value, or names that need each other
+ * @throws {@link ConfigError} for an unknown `VITAL_*` name, a near miss of a known one, a bad value, or names that
+ *   need each other
  */
 export function createConfig (variables: Readonly<Record<string, string | undefined>>): Config {
   const { variables: own, notices } = selectVariables(variables)
@@ -115,7 +116,9 @@ function toReadConnectionsMax (values: Environment): number {
   return reads
 }
 
-/** A trusted issuer needs its keys, its name and ours: without the latter two, tokens made for others would count here. */
+/**
+ * A trusted issuer needs its keys, its name and ours: without the latter two, tokens made for others would count here.
+ */
 function toTokenConfig (values: Environment): TokenConfig | null {
   const { VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: issuer, VITAL_JWT_AUDIENCE: audience } = values
   if (jwks === '' && issuer === '' && audience === '') return null

@@ -2,7 +2,10 @@ import { ConfigError } from './config-error.ts'
 
 const FORM = 'Write it as postgres://user:password@host:5432/database, with special characters of the password percent-encoded.'
 
-/** libpq's names. application_name and connect_timeout are taken and ignored: the gateway sets them for each of its connections. */
+/**
+ * libpq's names. application_name and connect_timeout are taken and ignored: the gateway sets them for each of its
+ * connections.
+ */
 const KEYWORDS = new Set(['host', 'hostaddr', 'port', 'dbname', 'user', 'password', 'sslmode', 'sslcert', 'sslkey', 'sslrootcert',
   'application_name', 'options', 'connect_timeout'])
 
@@ -11,8 +14,8 @@ const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full', 'no-verify'
 /**
  * `DATABASE_URL` as the driver reads it: a URL, or libpq's `host=… port=… dbname=…`.
  *
- * The driver itself reads almost any text as a URL of some kind: `mysql://…` and `localhost:5432/x` would be tried for ever, and
- * `host=127.0.0.1` would be looked up as the host `base`.
+ * The driver itself reads almost any text as a URL of some kind: `mysql://…` and `localhost:5432/x` would be tried for
+ * ever, and `host=127.0.0.1` would be looked up as the host `base`.
  * @throws {@link ConfigError} for what can never work; its message holds no password
  */
 export function toDatabaseUrl (text: string): string {
@@ -47,7 +50,8 @@ function checkSslMode (mode: string | null): void {
 }
 
 /**
- * `name = value`, apart by spaces; a value in quotes may hold spaces, and a backslash stands before a quote or a backslash.
+ * `name = value`, apart by spaces; a value in quotes may hold spaces, and a backslash stands before a quote or a
+ * backslash.
  * @see PostgreSQL manual, "Connection Strings": "Keyword/Value Connection Strings"
  */
 function parseKeywords (text: string): Map<string, string> {

@@ -14,8 +14,8 @@ const EDITS_MAX = 2
 const SYNONYMS = ['POSTGRES_URL', 'POSTGRESQL_URL', 'POSTGRES_URI', 'PG_URL', 'DB_URL', 'DATABASE_DSN']
 
 /**
- * Kubernetes tells every container of a namespace about its services: a service named `vital-gateway` becomes VITAL_GATEWAY_PORT and
- * six more. @see Kubernetes, "Accessing the Service": "Environment Variables"
+ * Kubernetes tells every container of a namespace about its services: a service named `vital-gateway` becomes
+ * VITAL_GATEWAY_PORT and six more. @see Kubernetes, "Accessing the Service": "Environment Variables"
  */
 function isServiceLink (name: string, value: string): boolean {
   if (/^VITAL(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/.test(name)) return true

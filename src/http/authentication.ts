@@ -15,15 +15,26 @@ export type HttpAuthenticate = (headers: IncomingHttpHeaders) => Authentication 
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** `null`: no credentials exist, and everyone may do everything. `undefined`: on a public route, nobody in particular. */
+    /**
+     * `null`: no credentials exist, and everyone may do everything. `undefined`: on a public route, nobody in
+     * particular.
+     */
     principal: Principal | null | undefined
   }
   interface FastifyContextConfig {
-    /** Who may use a route, or everybody, credentials or not. Without it: operators and administrators read, administrators alone change. */
+    /**
+     * Who may use a route, or everybody, credentials or not. Without it: operators and administrators read,
+     * administrators alone change.
+     */
     access?: readonly Role[] | 'public'
-    /** A browser asks for the credential: the password of Basic counts as a secret or a token. Only where nothing can be changed, for browsers send it by themselves. */
+    /**
+     * A browser asks for the credential: the password of Basic counts as a secret or a token. Only where nothing can be
+     * changed, for browsers send it by themselves.
+     */
     isForBrowsers?: boolean
-    /** Answered also while credentials cannot be checked, for it tells numbers of the gateway and nothing of devices. */
+    /**
+     * Answered also while credentials cannot be checked, for it tells numbers of the gateway and nothing of devices.
+     */
     answersUnverified?: true
   }
 }
@@ -49,8 +60,8 @@ export interface HttpAuthenticationOptions {
 
 /**
  * The first hook of every request: who it is, and whether the route is for the like. It stands before the body is read.
- * Whoever is known passes in the same turn. An address that has offered many bad credentials is not looked up for a while;
- * those behind it whose credentials are known still pass.
+ * Whoever is known passes in the same turn. An address that has offered many bad credentials is not looked up for a
+ * while; those behind it whose credentials are known still pass.
  */
 export function addAuthentication (app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, refusals }: HttpAuthenticationOptions): void {
   const { rateLimitKeysMax: keysMax, badCredentialsPerSecondMax, badCredentialsBurst } = HTTP_LIMITS

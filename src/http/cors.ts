@@ -5,8 +5,9 @@ const EXPOSED_HEADERS = 'Allow, Retry-After, Vital-Position'
 const MAX_AGE_S = 600
 
 /**
- * Lets pages of `origins` read answers: those that may speak MQTT over WebSocket. Credentials come in a header alone, so there is no
- * `Access-Control-Allow-Credentials`. A hook before authentication, for a preflight has no credentials and a refusal is to be read, too.
+ * Lets pages of `origins` read answers: those that may speak MQTT over WebSocket. Credentials come in a header alone,
+ * so there is no `Access-Control-Allow-Credentials`. A hook before authentication, for a preflight has no credentials
+ * and a refusal is to be read, too.
  * @param origins - without any, nothing is added
  */
 export function addCors (app: HttpApp, origins: readonly string[]): void {

@@ -77,8 +77,8 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
   if (known.statusCode === 401) reply.header('www-authenticate', request.routeOptions.config.isForBrowsers === true ? 'Basic realm="Password: a secret or a token", charset="UTF-8"' : 'Bearer')
   const retry = retryAfterS(known.statusCode)
   if (retry !== null) reply.header('retry-after', retry)
-  // Fastify asks to close, but then the kernel resets the connection before a client that is still sending has read why:
-  // 29 of 30 got no answer. Kept open, Node discards the rest of the body, for `requestTimeoutMs` at most.
+  // Fastify asks to close, but then the kernel resets the connection before a client that is still sending has read
+  // why: 29 of 30 got no answer. Kept open, Node discards the rest of the body, for `requestTimeoutMs` at most.
   if (known.statusCode === 413) reply.removeHeader('connection')
   reply
     .code(known.statusCode)
@@ -111,8 +111,9 @@ function lastOwed (socket: Socket): ServerResponse | undefined {
 const ending = new WeakSet<Socket>()
 
 /**
- * Answers what Node's parser could not make a request of, and ends the connection. Behind a request that came whole (bytes beyond its Content-Length, say)
- * that one's answer is sent first, and is the last: what it brought may be stored by then, and a device that hears nothing sends it for ever.
+ * Answers what Node's parser could not make a request of, and ends the connection. Behind a request that came whole
+ * (bytes beyond its Content-Length, say) that one's answer is sent first, and is the last: what it brought may be
+ * stored by then, and a device that hears nothing sends it for ever.
  */
 export function answerClientError (error: FaultyRequest, socket: Socket, logger: Logger): void {
   if (ending.has(socket)) {

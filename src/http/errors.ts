@@ -2,7 +2,10 @@ import createError from '@fastify/error'
 import type { Fault } from '../../schemas/fault.ts'
 import type { Reason } from '../../schemas/reason.ts'
 
-/** Without a stack: where they are made says nothing, and a flood of bad requests would pay for it. A `cause` keeps its own. */
+/**
+ * Without a stack: where they are made says nothing, and a flood of bad requests would pay for it. A `cause` keeps its
+ * own.
+ */
 const define = <C extends `VITAL_${string}`, S extends number>(code: C, statusCode: S, message: string) =>
   createError<C, S>(code, message, statusCode, Error, false)
 
@@ -49,7 +52,9 @@ export type HttpError = InstanceType<Catalogue[keyof Catalogue]> & {
   readonly retryAfterS?: number
 }
 
-/** What a body refused for this reason is answered with. Without a topic, the two topic reasons cannot arise over HTTP. */
+/**
+ * What a body refused for this reason is answered with. Without a topic, the two topic reasons cannot arise over HTTP.
+ */
 export const ERROR_OF_REASON: Readonly<Record<Reason, Catalogue[keyof Catalogue]>> = {
   invalid_json: HTTP_ERRORS.InvalidJson,
   invalid_reading: HTTP_ERRORS.InvalidReading,

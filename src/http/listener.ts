@@ -31,8 +31,8 @@ export interface Listener {
 }
 
 /**
- * The node:http server under Fastify. Ours, so that all its limits stand in one place, and because Fastify's own `close`
- * has no bound: Node counts a socket that never sent a byte as busy, browsers keep such sockets in stock.
+ * The node:http server under Fastify. Ours, so that all its limits stand in one place, and because Fastify's own
+ * `close` has no bound: Node counts a socket that never sent a byte as busy, browsers keep such sockets in stock.
  */
 export function createListener ({ handler, tls, webSockets, toOrigin, connectionsMax }: HttpListenerOptions): Listener {
   const sockets = createSocketSet(connectionsMax)
@@ -53,7 +53,8 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
     ? createServer(options, serve)
     : createSecureServer({ ...options, ...tls.options, handshakeTimeout: HTTP_LIMITS.handshakeTimeoutMs }, serve)
   tls?.keepRenewed(server as SecureServer)
-  // A client may end its side behind its request and still reads the answer; Node would end the connection at once. Its types lack it.
+  // A client may end its side behind its request and still reads the answer; Node would end the connection at once. Its
+  // types lack it.
   Object.assign(server, { httpAllowHalfOpen: true })
   server.setTimeout(HTTP_LIMITS.connectionTimeoutMs)
   server.on('connection', (socket: Socket) => { sockets.open(socket, tls !== undefined) })
@@ -145,8 +146,9 @@ function countHosts ({ rawHeaders }: IncomingMessage): number {
 }
 
 /**
- * Node parses what it has read to its end, also behind a request for which the socket was destroyed, and tells each of them that it was aborted, with an
- * error that collects a stack: 1,000 pipelined requests took 20 ms. Its parser's callback has no other way in (node:_http_server, parserOnIncoming).
+ * Node parses what it has read to its end, also behind a request for which the socket was destroyed, and tells each of
+ * them that it was aborted, with an error that collects a stack: 1,000 pipelined requests took 20 ms. Its parser's
+ * callback has no other way in (node:_http_server, parserOnIncoming).
  */
 function ignoreRest (socket: Socket): void {
   const { parser } = socket as { parser?: { onIncoming?: unknown } | null }

@@ -4,7 +4,9 @@ import { Compile } from 'typebox/compile'
 import { type Fault, FAULTS_MAX, toFaults, toPointerToken } from '../../schemas/fault.ts'
 import { HTTP_ERRORS, withDetails } from './errors.ts'
 
-/** Plain decimal digits. `Number` would also take `1e1`, `0x5`, `+5` (which a URL decodes to ` 5`) and the empty string. */
+/**
+ * Plain decimal digits. `Number` would also take `1e1`, `0x5`, `+5` (which a URL decodes to ` 5`) and the empty string.
+ */
 const WHOLE_NUMBER = /^(?:0|[1-9]\d{0,15})$/
 
 /**

@@ -6,11 +6,12 @@
  *                 └── older than ackTimeout ───┴──> client told "unavailable"
  *
  * What waits is dropped when its client is told so. What is in flight cannot be: its COMMIT may be under way. It stays
- * pending in the ledger until its batch is decided, and is left out if the batch has to be tried again. What the spool took
- * is durable, so it is acknowledged, and stays pending until it is replayed.
+ * pending in the ledger until its batch is decided, and is left out if the batch has to be tried again. What the spool
+ * took is durable, so it is acknowledged, and stays pending until it is replayed.
  *
- * Pressure: at the bound of readings or bytes, or while nothing can be made durable, `onPressure(true)` asks the transports to
- * stop reading; below half the bound `onPressure(false)` lets them read again. Nothing is dropped for want of room.
+ * Pressure: at the bound of readings or bytes, or while nothing can be made durable, `onPressure(true)` asks the
+ * transports to stop reading; below half the bound `onPressure(false)` lets them read again. Nothing is dropped for
+ * want of room.
  */
 import type { UnavailableReason } from '../../broker/ingest.ts'
 import { decideFlush, type FlushLimits } from './flush.ts'
@@ -45,8 +46,8 @@ const REOPEN_SHARE = 0.5
 export class Batcher {
   readonly #options: BatcherOptions
   /**
-   * What has left is struck out at once: V8 moves the array to its old generation, and until the next major collection would move there whatever
-   * passes through it.
+   * What has left is struck out at once: V8 moves the array to its old generation, and until the next major collection
+   * would move there whatever passes through it.
    */
   #waiting: Array<Submission | undefined> = []
   /** Index of the oldest entry of `#waiting` that is still there. */

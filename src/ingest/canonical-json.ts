@@ -12,12 +12,15 @@ export function toCanonicalJson (value: unknown): string {
 
 const isContainer = (value: unknown) => typeof value === 'object' && value !== null
 
-/** An escape that PostgreSQL's jsonb refuses: U+0000, or half of a surrogate pair (JSON.stringify escapes only unpaired ones). */
+/**
+ * An escape that PostgreSQL's jsonb refuses: U+0000, or half of a surrogate pair (JSON.stringify escapes only unpaired
+ * ones).
+ */
 const UNSTORABLE = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/
 
 /**
- * Whether PostgreSQL can hold this text as jsonb. Telling it here spares the batch a failed transaction, which a hostile
- * device could otherwise cause with every message.
+ * Whether PostgreSQL can hold this text as jsonb. Telling it here spares the batch a failed transaction, which a
+ * hostile device could otherwise cause with every message.
  * @param json - as {@link toCanonicalJson} writes it
  */
 export function isStorableJson (json: string): boolean {

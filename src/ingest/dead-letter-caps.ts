@@ -1,8 +1,8 @@
 /**
  * Caps on dead letters, so that one broken or hostile device can fill neither the disk nor the operators' list.
  *
- * The counts are kept here, loaded from the table at start and again every minute: counting in SQL for each batch would let
- * garbage cost a scan. Two gateways on one database can overshoot a cap by what they admit within that minute.
+ * The counts are kept here, loaded from the table at start and again every minute: counting in SQL for each batch would
+ * let garbage cost a scan. Two gateways on one database can overshoot a cap by what they admit within that minute.
  */
 export interface DeadLetterCounts {
   readonly device: string | null

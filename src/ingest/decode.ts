@@ -143,7 +143,10 @@ function refuseWhole (payload: Buffer, device: string | null, reason: Reason, me
   return { rows: NOTHING, refused: [{ reason, errors: [{ path: '', message }], payload, device }] }
 }
 
-/** Where the text ends to be JSON. V8 tells it only at times, and quotes the payload, which has no place in a message that is logged or announced. */
+/**
+ * Where the text ends to be JSON. V8 tells it only at times, and quotes the payload, which has no place in a message
+ * that is logged or announced.
+ */
 function toParseMessage (text: string): string {
   const at = walkJson(text)
   if (at >= text.length) return 'it ends too early'

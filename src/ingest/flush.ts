@@ -15,9 +15,9 @@ export interface FlushLimits {
 }
 
 /**
- * When to send the next batch: `0` now, a number of milliseconds to look again, or `null` to wait for a batch in flight.
- * At once when nothing is in flight, else by size, bytes or time; while all lanes are busy the next batch only grows. So
- * batches are small and quick when idle, and large when busy.
+ * When to send the next batch: `0` now, a number of milliseconds to look again, or `null` to wait for a batch in
+ * flight. At once when nothing is in flight, else by size, bytes or time; while all lanes are busy the next batch only
+ * grows. So batches are small and quick when idle, and large when busy.
  */
 export function decideFlush (state: FlushState, limits: FlushLimits): number | null {
   if (state.readings === 0) return null

@@ -14,7 +14,10 @@ import type { NameHints } from './name-hints.ts'
 import { toPayload } from './reading-row.ts'
 import { type Settlement, Submission, type SubmissionOptions } from './submission.ts'
 
-/** Memory of one accepted reading beside its payload: the row, its fields, the held acknowledgement (measured: 400 to 900). */
+/**
+ * Memory of one accepted reading beside its payload: the row, its fields, the held acknowledgement (measured: 400 to
+ * 900).
+ */
 const READING_OVERHEAD_BYTES = 512
 
 const NONE: readonly never[] = []

@@ -1,9 +1,11 @@
 /**
- * What JSON.parse loses without a word: digits of a number that a double does not keep (`9007199254740993`, `1e-400`), and all but the last value of a name
- * given twice. A reading that loses something is refused with the name of the field; what is acknowledged is stored as it was sent.
+ * What JSON.parse loses without a word: digits of a number that a double does not keep (`9007199254740993`, `1e-400`),
+ * and all but the last value of a name given twice. A reading that loses something is refused with the name of the
+ * field; what is acknowledged is stored as it was sent.
  *
- * One scan proves the ordinary text innocent: no number of more than 15 digits or with an exponent, and as many colons outside of strings as there are names
- * in what was parsed. A suspect number is compared digit by digit; only a text that does lose something is walked for the places.
+ * One scan proves the ordinary text innocent: no number of more than 15 digits or with an exponent, and as many colons
+ * outside of strings as there are names in what was parsed. A suspect number is compared digit by digit; only a text
+ * that does lose something is walked for the places.
  */
 import { type Fault, FAULTS_MAX, toPointerToken } from '../../schemas/fault.ts'
 import { walkJson } from './json-walk.ts'
@@ -42,9 +44,11 @@ export function findLosses (text: string, value: unknown, bytes: Buffer): Losses
 }
 
 /**
- * Reads bytes, which takes half the time of `charCodeAt`; all that it looks for is ASCII, which no other character holds in UTF-8.
+ * Reads bytes, which takes half the time of `charCodeAt`; all that it looks for is ASCII, which no other character
+ * holds in UTF-8.
  * @param fieldDepth - brackets around a field of a reading
- * @returns twice the colons outside of strings, and one more where something nests deeper than that; -1 where a number is not kept
+ * @returns twice the colons outside of strings, and one more where something nests deeper than that; -1 where a number
+ *   is not kept
  */
 function scan (bytes: Buffer, fieldDepth: number): number {
   let colons = 0

@@ -10,7 +10,8 @@ const isSpace = (byte: number) => byte === 0x20 || byte === 0x0a || byte === 0x0
 
 /**
  * Visits each bracket, brace, comma and colon that is no part of a string.
- * @param visit - with the arrays and objects that the byte is in, those that it opens or closes included; `false` ends the walk
+ * @param visit - with the arrays and objects that the byte is in, those that it opens or closes included; `false` ends
+ *   the walk
  */
 function walk (payload: Buffer, visit: (byte: number, at: number, depth: number) => boolean): void {
   let depth = 0
@@ -43,7 +44,8 @@ export interface Extent {
 }
 
 /**
- * Tells in a thousandth of the time what JSON.parse would make of a hostile text: 200 KiB of `[` took it 13 ms, 20,000 names 10.
+ * Tells in a thousandth of the time what JSON.parse would make of a hostile text: 200 KiB of `[` took it 13 ms, 20,000
+ * names 10.
  * @param payload - JSON or not; of what is not, the counts mean little
  */
 export function extentOf (payload: Buffer, depthMax: number): Extent {
@@ -64,9 +66,9 @@ export function extentOf (payload: Buffer, depthMax: number): Extent {
 }
 
 /**
- * The bytes of each element of a JSON array, as they came. Writing a parsed element anew would change it (`1e999` becomes
- * null, a name given twice is given once), and JSON.stringify recurses: an element nested a few thousand levels deep ended
- * the process with a stack overflow.
+ * The bytes of each element of a JSON array, as they came. Writing a parsed element anew would change it (`1e999`
+ * becomes null, a name given twice is given once), and JSON.stringify recurses: an element nested a few thousand levels
+ * deep ended the process with a stack overflow.
  * @param payload - an array that JSON.parse took, with at least one element
  */
 export function splitArray (payload: Buffer): Buffer[] {

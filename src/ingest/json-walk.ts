@@ -1,6 +1,7 @@
 /**
- * A walk through a JSON text, token by token, for what JSON.parse does not tell: where the fault of a text lies, names given twice, the digits of a number.
- * It keeps a stack of its own, for a text may nest deeper than calls can. Only faulty payloads are walked.
+ * A walk through a JSON text, token by token, for what JSON.parse does not tell: where the fault of a text lies, names
+ * given twice, the digits of a number. It keeps a stack of its own, for a text may nest deeper than calls can. Only
+ * faulty payloads are walked.
  * @see RFC 8259
  */
 export interface JsonVisitor {
@@ -21,7 +22,10 @@ interface Frame {
   readonly names: Set<string> | null
 }
 
-/** @returns the position of the first character that JSON cannot have there, the length of the text where it ends too early, or -1 */
+/**
+ * @returns the position of the first character that JSON cannot have there, the length of the text where it ends too
+ *   early, or -1
+ */
 export function walkJson (text: string, { onNumber, onSecondName }: Partial<JsonVisitor> = {}): number {
   const frames: Frame[] = []
   const path: Array<string | number> = []

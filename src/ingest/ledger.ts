@@ -3,8 +3,9 @@
  *
  *   received = stored + duplicate + dead_lettered + refused + pending
  *
- * The unit is one reading; an undecodable payload counts as one. Each input is entered as received once, and once more as
- * what it became. `pending` is not computed from the other terms, or the equation could never fail: the batcher and the replayer count it.
+ * The unit is one reading; an undecodable payload counts as one. Each input is entered as received once, and once more
+ * as what it became. `pending` is not computed from the other terms, or the equation could never fail: the batcher and
+ * the replayer count it.
  */
 import type { RefusalReason, Reason } from '../../schemas/reason.ts'
 import type { Transport } from '../../schemas/transport.ts'

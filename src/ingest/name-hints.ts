@@ -10,8 +10,9 @@ const HINTS_MAX = 100
 const NAMES_PER_MESSAGE_MAX = 100
 
 /**
- * Tells once of each field whose name is nearly that of a vital sign (`heart_rate`): such a reading is valid, and its field is kept as an unknown one.
- * One message a millisecond is looked at: each while little comes in, and at full rate one of a hundred, which a device that keeps to its names meets soon.
+ * Tells once of each field whose name is nearly that of a vital sign (`heart_rate`): such a reading is valid, and its
+ * field is kept as an unknown one. One message a millisecond is looked at: each while little comes in, and at full rate
+ * one of a hundred, which a device that keeps to its names meets soon.
  */
 export function createNameHints (logger: Logger) {
   const seen = new Set<string>()

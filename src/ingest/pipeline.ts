@@ -1,6 +1,6 @@
 /**
- * The pipeline: every part of ingest, wired once. The gateway, an erasure beside a stopped gateway and the simulation of
- * ingest use it; each brings its own store, pool for pings, spool and clock.
+ * The pipeline: every part of ingest, wired once. The gateway, an erasure beside a stopped gateway and the simulation
+ * of ingest use it; each brings its own store, pool for pings, spool and clock.
  *
  *   acceptPublish, acceptPost ──> batcher ──> journal ──> writer ──> store
  *                                    ▲           │ ▲
@@ -148,7 +148,9 @@ export function createPipeline (options: PipelineOptions) {
       broker = attached
     },
 
-    /** Settles once the spool's disk was tried; from then on spooled batches are replayed while PostgreSQL takes them. */
+    /**
+     * Settles once the spool's disk was tried; from then on spooled batches are replayed while PostgreSQL takes them.
+     */
     async start (): Promise<void> {
       await spoolWatch.start()
       replayer.start()

@@ -6,9 +6,9 @@ import { join } from 'node:path'
 const HASH_HEX_DIGITS = 16
 
 /**
- * What stands for client and device ids in the log. Keyed, because ids can be guessed: without the key nobody who reads the
- * log can try them. The key lies in `log-key` of the data directory (0600), so that a device has one name over all runs,
- * and so that the operator can compute it.
+ * What stands for client and device ids in the log. Keyed, because ids can be guessed: without the key nobody who reads
+ * the log can try them. The key lies in `log-key` of the data directory (0600), so that a device has one name over all
+ * runs, and so that the operator can compute it.
  * @throws when the key can neither be read nor written
  */
 export function createIdHash (dataDir: string): (id: string) => string {

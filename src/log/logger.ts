@@ -17,11 +17,12 @@ const TREACHEROUS = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-
 const toEscape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 /**
- * JSON lines on stdout, or a readable form when a person watches. Written synchronously, so the last line survives a crash.
+ * JSON lines on stdout, or a readable form when a person watches. Written synchronously, so the last line survives a
+ * crash.
  *
- * Clients choose their ids, so a line can hold whatever they like. JSON escapes line ends, quotes and ESC; the rest of what could
- * forge a line or move a terminal's cursor is escaped here, in whatever field it comes. Of errors only what names them
- * is logged: pg hangs the row that it refused on its errors, Aedes the packet.
+ * Clients choose their ids, so a line can hold whatever they like. JSON escapes line ends, quotes and ESC; the rest of
+ * what could forge a line or move a terminal's cursor is escaped here, in whatever field it comes. Of errors only what
+ * names them is logged: pg hangs the row that it refused on its errors, Aedes the packet.
  */
 export function createLogger ({ level, hashId, destination, isPretty = process.stdout.isTTY && destination === undefined }: LogOptions): Logger {
   const options: LoggerOptions = { level, base: null, serializers: { err: toLoggedError, ...idSerializers(hashId) } }
@@ -38,8 +39,8 @@ export function createLogger ({ level, hashId, destination, isPretty = process.s
 const UNWRITTEN_BYTES_MAX = 1024 * 1024
 
 /**
- * Stdout may be a file on a disk that is full. That ends no process: devices are served by what is left, lines wait for room, and
- * without a listener the error would come out of whatever logs, the handler of uncaught exceptions included.
+ * Stdout may be a file on a disk that is full. That ends no process: devices are served by what is left, lines wait for
+ * room, and without a listener the error would come out of whatever logs, the handler of uncaught exceptions included.
  */
 function openStdout (): DestinationStream {
   const stdout = pino.destination({ dest: 1, sync: true, maxLength: UNWRITTEN_BYTES_MAX })

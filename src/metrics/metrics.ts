@@ -1,5 +1,6 @@
 /**
- * The registry, and how a room adds its metrics to it (`src/reads/reads-metrics.ts` and its like; `describe.ts` lists them).
+ * The registry, and how a room adds its metrics to it (`src/reads/reads-metrics.ts` and its like; `describe.ts` lists
+ * them).
  *
  * Values are read at the scrape instead of counted where things happen: prom-client's counters cost 150 ns a call.
  * prom-client 15.1.3 runs every `collect` of a scrape before its first await, so all values of one answer belong to the

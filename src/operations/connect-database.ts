@@ -1,6 +1,7 @@
 /**
- * The first connection to PostgreSQL. It may be away: then the gateway starts all the same, the spool takes its place, and the
- * connection is tried again each second. What no wait can mend ends the start, or the process when it shows only later.
+ * The first connection to PostgreSQL. It may be away: then the gateway starts all the same, the spool takes its place,
+ * and the connection is tried again each second. What no wait can mend ends the start, or the process when it shows
+ * only later.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -8,12 +9,17 @@ import { classifyError, toSqlState } from '../../db/sqlstate.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { unlessAborted } from '../process/lifecycle.ts'
 
-/** A migration may wait for a lock, or for its data, for as long as it takes; devices are served from the spool meanwhile. */
+/**
+ * A migration may wait for a lock, or for its data, for as long as it takes; devices are served from the spool
+ * meanwhile.
+ */
 const START_WAIT_MS = 5000
 const RETRY_INTERVAL_MS = 1000
 /** The same answer is logged again after this time. */
 const LOG_INTERVAL_MS = 60_000
-/** The server is told that a migration is given up, and ends it; past this time it does so when it next writes to us. */
+/**
+ * The server is told that a migration is given up, and ends it; past this time it does so when it next writes to us.
+ */
 const GIVE_UP_MS = 2000
 
 interface ConnectOptions {
@@ -24,7 +30,8 @@ interface ConnectOptions {
 }
 
 /**
- * @returns once PostgreSQL is ready for traffic, or is known to be away; what it returns waits until the attempts have ended
+ * @returns once PostgreSQL is ready for traffic, or is known to be away; what it returns waits until the attempts have
+ *   ended
  * @throws what no wait can mend; the signal's reason
  */
 export async function connectWhenever (options: ConnectOptions): Promise<() => Promise<void>> {

@@ -1,14 +1,15 @@
 /**
  * Erasure: removes what the gateway holds of one device, so that nothing of it comes back.
  *
- * Readings lie in three places on their way: the batcher, the spool, a write to PostgreSQL that nobody waits for any more.
- * Each is waited for until it has passed on what it held when the erasure began; PostgreSQL, where all of it ends, is
- * emptied of the device last. So the spool is never rewritten: it is replayed, as always, and what was replayed is deleted.
+ * Readings lie in three places on their way: the batcher, the spool, a write to PostgreSQL that nobody waits for any
+ * more. Each is waited for until it has passed on what it held when the erasure began; PostgreSQL, where all of it
+ * ends, is emptied of the device last. So the spool is never rewritten: it is replayed, as always, and what was
+ * replayed is deleted.
  *
  *   what was accepted is decided ──> the spool is empty, its files gone ──> late writes have ended ──> PostgreSQL ──> broker
  *
- * Nothing is changed before the last two steps: where PostgreSQL is away, or the backlog is too long to wait for, that is told
- * and all is as it was. What the device sends meanwhile, or later, is new.
+ * Nothing is changed before the last two steps: where PostgreSQL is away, or the backlog is too long to wait for, that
+ * is told and all is as it was. What the device sends meanwhile, or later, is new.
  */
 import { readdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -35,8 +36,8 @@ export interface Erasure extends ErasedRows {
 }
 
 /**
- * Forgets a device in memory. Called in the order of the list, each after the one before has settled, once PostgreSQL, the
- * spool and the files hold nothing of the device any more, and before the broker forgets it. What the device sends
+ * Forgets a device in memory. Called in the order of the list, each after the one before has settled, once PostgreSQL,
+ * the spool and the files hold nothing of the device any more, and before the broker forgets it. What the device sends
  * meanwhile is new and may have been observed before this call. One that rejects fails the erasure, which may be
  * repeated; the observers behind it are not called.
  */
@@ -94,10 +95,11 @@ export function createErasure (options: ErasureOptions) {
 
   return {
     /**
-     * Removes a device's readings, latest state, dead letters, retained and queued messages, and what the spool holds of it.
+     * Removes a device's readings, latest state, dead letters, retained and queued messages, and what the spool holds
+     * of it.
      * @param actor - for the audit log
-     * @throws `VITAL_ERASURE_BUSY` when it cannot be done now, and nothing was; what pg failed with, and then readings may be
-     *   gone in part. It is safe to run again.
+     * @throws `VITAL_ERASURE_BUSY` when it cannot be done now, and nothing was; what pg failed with, and then readings
+     *   may be gone in part. It is safe to run again.
      */
     erase (device: string, actor: string): Promise<Erasure> {
       const erasure = last.then(() => run(device, actor))

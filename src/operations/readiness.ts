@@ -36,8 +36,8 @@ export function createReadiness (options: ReadinessOptions) {
     }),
 
     /**
-     * Logs `ready`, once: at the end of the start, or later where PostgreSQL is away and nothing tells yet which clients
-     * may come in.
+     * Logs `ready`, once: at the end of the start, or later where PostgreSQL is away and nothing tells yet which
+     * clients may come in.
      * @returns ends the wait
      */
     announce (): () => void {

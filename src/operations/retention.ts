@@ -6,7 +6,10 @@ const HOUR_MS = 3_600_000
 /** Soon, so that a gateway which is restarted often keeps to it too. */
 const FIRST_MS = 2000
 
-/** The hourly task that removes expired readings, and what it removed since the start, for the metrics. `days` 0: no task. */
+/**
+ * The hourly task that removes expired readings, and what it removed since the start, for the metrics. `days` 0: no
+ * task.
+ */
 export function createRetention ({ days, connectionString, isStopping, logger }: {
   readonly days: number
   readonly connectionString: string

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * Loading the program takes hundreds of files at once; with fewer descriptors Node reports packages that it cannot find. Above it
- * there is room for some connections, too.
+ * Loading the program takes hundreds of files at once; with fewer descriptors Node reports packages that it cannot
+ * find. Above it there is room for some connections, too.
  */
 const DESCRIPTORS_MIN = 512
 
@@ -12,7 +12,10 @@ const OWN_DESCRIPTORS = 64
 const HTTP_SHARE = 0.25
 const HTTP_MIN = 32
 
-/** Open files that this process may have (RLIMIT_NOFILE; Node raises the soft limit to the hard one); `Infinity` where nothing tells. */
+/**
+ * Open files that this process may have (RLIMIT_NOFILE; Node raises the soft limit to the hard one); `Infinity` where
+ * nothing tells.
+ */
 export function readDescriptorLimit (): number {
   try {
     const limit = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
@@ -39,8 +42,8 @@ interface Bounded {
 }
 
 /**
- * Bounds connections to what the descriptors allow, with a reserve for HTTP, PostgreSQL and the spool. Without it the kernel would reset
- * connections without a word, and the next file or socket to PostgreSQL would fail, too.
+ * Bounds connections to what the descriptors allow, with a reserve for HTTP, PostgreSQL and the spool. Without it the
+ * kernel would reset connections without a word, and the next file or socket to PostgreSQL would fail, too.
  */
 export function fitConnections<C extends Bounded> (config: C, descriptorsMax = readDescriptorLimit()): C {
   const { brokerLimits, databaseConnectionsMax, httpConnectionsMax, warnings } = config

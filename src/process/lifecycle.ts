@@ -1,6 +1,6 @@
 /**
- * Start and stop of the gateway. A stop may come at any stage of a start: it ends the waits of the start first, and then, in reverse
- * order, everything that the start had begun by then. Nothing begins after it.
+ * Start and stop of the gateway. A stop may come at any stage of a start: it ends the waits of the start first, and
+ * then, in reverse order, everything that the start had begun by then. Nothing begins after it.
  */
 
 /** Why a start ended: the stop came first. */

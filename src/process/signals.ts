@@ -7,8 +7,8 @@ export interface Signals {
 }
 
 /**
- * Takes SIGTERM, SIGINT and SIGHUP over. Loading the program takes some tenths of a second, in which the defaults of the system
- * would end the process without exit status 0, SIGHUP included.
+ * Takes SIGTERM, SIGINT and SIGHUP over. Loading the program takes some tenths of a second, in which the defaults of
+ * the system would end the process without exit status 0, SIGHUP included.
  */
 export function createSignals (): Signals {
   let stop: (signal: NodeJS.Signals) => void = () => { process.exit(0) }

@@ -1,6 +1,7 @@
 /**
- * Answers of the latest states, as JSON text. Rows that are small come with the page. Those that are large are fetched behind it, slice by slice; an answer
- * of more than one slice leaves in parts, and a slice is dropped once the socket took it.
+ * Answers of the latest states, as JSON text. Rows that are small come with the page. Those that are large are fetched
+ * behind it, slice by slice; an answer of more than one slice leaves in parts, and a slice is dropped once the socket
+ * took it.
  */
 import type { LatestPage, LatestRow } from '../../db/queries/resource-columns.ts'
 import { selectLatestSlice } from '../../db/queries/select-latest-slice.ts'
@@ -10,7 +11,10 @@ import { type LargeRead, type ReadBudget, ReadsBusyError } from './read-budget.t
 const SLICE_BYTES_MAX = 256 * 1024
 /** Characters that are sent whole, with their length. */
 const WHOLE_CHARACTERS_MAX = 2 * SLICE_BYTES_MAX
-/** Characters handed to the socket at a time: a string of 12 MB would hold up the event loop for as long as it is copied. */
+/**
+ * Characters handed to the socket at a time: a string of 12 MB would hold up the event loop for as long as it is
+ * copied.
+ */
 const PART_CHARACTERS_MAX = 64 * 1024
 
 /**
@@ -59,7 +63,10 @@ async function * toParts (first: string[], texts: ReturnType<typeof createTexts>
   if (tail !== '') yield tail
 }
 
-/** Parts of nearly the same length. What is large is cut as it is: joined to its neighbours, it would be copied as a whole first. */
+/**
+ * Parts of nearly the same length. What is large is cut as it is: joined to its neighbours, it would be copied as a
+ * whole first.
+ */
 function * cut (texts: readonly string[]): Generator<string> {
   let part = ''
   for (const text of texts) {
@@ -73,7 +80,10 @@ function * cut (texts: readonly string[]): Generator<string> {
   if (part !== '') yield part
 }
 
-/** The rows as JSON, in order and in pieces, as many at a time as one slice brings. A device that was deleted meanwhile is left out. */
+/**
+ * The rows as JSON, in order and in pieces, as many at a time as one slice brings. A device that was deleted meanwhile
+ * is left out.
+ */
 function createTexts ({ read, rows, isGone }: { read: LargeRead, rows: readonly LatestRow[], isGone: () => boolean }) {
   const large = rows.filter((row) => !isWhole(row)).map(({ deviceId }) => deviceId)
   let index = 0

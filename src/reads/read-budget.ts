@@ -5,9 +5,10 @@
  *   large: open  ──> a turn of `largeMax` ──> slice ──> slice ──> … ──> close
  *                                               │ one at a time over all answers, and only while less than `bytesMax` is held
  *
- * A small result has a bound of its own (a page of rows without what is large). What has none is fetched slice by slice, each in a query of its own, so that
- * no transaction and no connection waits for a client. The bytes of every answer count from the fetch until the socket took them. A read that does not get its
- * turn in time is refused (`VITAL_READS_BUSY`); it then has not begun.
+ * A small result has a bound of its own (a page of rows without what is large). What has none is fetched slice by
+ * slice, each in a query of its own, so that no transaction and no connection waits for a client. The bytes of every
+ * answer count from the fetch until the socket took them. A read that does not get its turn in time is refused
+ * (`VITAL_READS_BUSY`); it then has not begun.
  */
 import type { Kysely } from 'kysely'
 import type { Tables } from '../../db/tables.ts'
@@ -16,17 +17,22 @@ import type { Tables } from '../../db/tables.ts'
 const WAIT_MAX_MS = 2000
 /** Reads that wait at a time; each holds its request. */
 const WAITING_MAX = 1000
-/** Large answers under way. Their slices take turns, so each further one makes the others slower, and none is answered sooner. */
+/**
+ * Large answers under way. Their slices take turns, so each further one makes the others slower, and none is answered
+ * sooner.
+ */
 const LARGE_MAX = 4
 /** From one slice to the next of an answer that is half sent, which cannot become a 503 any more. */
 const SLICE_WAIT_MAX_MS = 30_000
 /**
- * After a slice the next one waits for so many times as long as that one took: printing large values takes a quarter of a core of PostgreSQL at most, and the
- * commits of others find the rest.
+ * After a slice the next one waits for so many times as long as that one took: printing large values takes a quarter of
+ * a core of PostgreSQL at most, and the commits of others find the rest.
  */
 const SLICE_REST = 3
 const SLICE_REST_MAX_MS = 1000
-/** What may be held when the next read begins; that one may exceed it by its own size, once for each that is under way. */
+/**
+ * What may be held when the next read begins; that one may exceed it by its own size, once for each that is under way.
+ */
 const BYTES_MAX = 16 * 1024 * 1024
 
 /** It may be asked for again at any time. */

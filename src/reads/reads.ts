@@ -11,12 +11,15 @@ import { answerPage, answerRow, type ReadAnswer } from './latest-answers.ts'
 import { createReadBudget, type HoldBytes, type ReadBudget } from './read-budget.ts'
 import { addReadsMetrics } from './reads-metrics.ts'
 
-/** A page of a thousand devices takes milliseconds, the sort of a million 2 s; what takes longer takes a core from commits. */
+/**
+ * A page of a thousand devices takes milliseconds, the sort of a million 2 s; what takes longer takes a core from
+ * commits.
+ */
 const TIMEOUTS = { connectTimeoutMs: 2000, statementTimeoutMs: 3000, queryTimeoutMs: 4000 }
 
 /**
- * Latest states for the routes. Rejects while PostgreSQL is away, within the pool's time-outs, and with `VITAL_READS_BUSY`
- * while too much is asked of it.
+ * Latest states for the routes. Rejects while PostgreSQL is away, within the pool's time-outs, and with
+ * `VITAL_READS_BUSY` while too much is asked of it.
  */
 export interface LatestReads {
   /** @param isGone - whether the client has left; nothing large is read for one that has */
@@ -50,8 +53,8 @@ export interface ReadsOptions {
 }
 
 /**
- * All reads of a gateway: a pool of connections of its own, so that no number of reads takes one from a batch, the budget
- * that bounds them, and the order of the devices, whose `pages.observe` has to see every stored batch.
+ * All reads of a gateway: a pool of connections of its own, so that no number of reads takes one from a batch, the
+ * budget that bounds them, and the order of the devices, whose `pages.observe` has to see every stored batch.
  */
 export function createReads ({ connectionString, connectionsMax, applicationName, isPooled, metrics, logger }: ReadsOptions) {
   const database = createDatabase({ connectionString, poolSize: connectionsMax, applicationName, logger, ...TIMEOUTS })

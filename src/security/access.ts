@@ -8,7 +8,8 @@
  * - `exposed`: no principal exists, but the listeners can be reached from beyond this machine and
  *   VITAL_ALLOW_ANONYMOUS is not set. Everyone is told to come back, until the first credential closes the gateway.
  *
- * The last answer of PostgreSQL is kept in a file, so that a gateway that starts while it is away is what it was before.
+ * The last answer of PostgreSQL is kept in a file, so that a gateway that starts while it is away is what it was
+ * before.
  */
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import type { Logger } from 'pino'

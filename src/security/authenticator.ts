@@ -1,12 +1,13 @@
 /**
  * Who a client or a request is. Both transports end here, so that they cannot differ.
  *
- * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated secret; a
- * password. Over HTTP a token or a generated secret. Whoever is known is answered in the same turn, without a promise.
+ * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated secret;
+ * a password. Over HTTP a token or a generated secret. Whoever is known is answered in the same turn, without a
+ * promise.
  *
- * A refusal says why to the log, never to the client. What cannot be checked (PostgreSQL is away and the principal is not known, the token's issuer does not
- * answer, too many passwords wait) is `unavailable` and never `refused`: a device would take that for a wrong
- * password, and might give up.
+ * A refusal says why to the log, never to the client. What cannot be checked (PostgreSQL is away and the principal is
+ * not known, the token's issuer does not answer, too many passwords wait) is `unavailable` and never `refused`: a
+ * device would take that for a wrong password, and might give up.
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Authentication, Credentials } from '../../broker/connect/credentials.ts'
@@ -131,7 +132,8 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
       const used = check === 'wrong' ? undefined : valid.find(({ argon2id }) => argon2id === check.argon2id)
       if (answer === undefined) return refused('unknown_id')
       if (used === undefined) return refused(whyNoPassword(answer, valid), id)
-      // It took seconds, in which the principal may have changed; the device asks again and finds the password remembered.
+      // It took seconds, in which the principal may have changed; the device asks again and finds the password
+      // remembered.
       if (!directory.isCurrent(answer)) return UNAVAILABLE
       return toAccepted(used.principal, used.expiresAtMs)
     })

@@ -1,15 +1,16 @@
 /**
  * Looks each second for principals that changed, so that what the directory knows is at most about a second old.
  *
- * What changed is read by its COMMIT and not by a time that was stamped before it: each look takes PostgreSQL's snapshot, and is told
- * the rows of `principal_changes` that this snapshot sees and the one before did not. They come in pages, each of which is dealt
- * with before the next is read; a look that fails goes on behind its last page.
+ * What changed is read by its COMMIT and not by a time that was stamped before it: each look takes PostgreSQL's
+ * snapshot, and is told the rows of `principal_changes` that this snapshot sees and the one before did not. They come
+ * in pages, each of which is dealt with before the next is read; a look that fails goes on behind its last page.
  *
  *   (snapshot of the last look that was finished) ──page──> ──page──> (snapshot of this look)
  *
- * Where the log cannot tell what changed, everybody who is known is compared with PostgreSQL anew: at the first look, after PostgreSQL
- * was started anew or another took its place, and for a gateway that was away from it for longer than the log reaches back.
- * While PostgreSQL is away nothing is told; the first look after it has come back tells all that was missed.
+ * Where the log cannot tell what changed, everybody who is known is compared with PostgreSQL anew: at the first look,
+ * after PostgreSQL was started anew or another took its place, and for a gateway that was away from it for longer than
+ * the log reaches back. While PostgreSQL is away nothing is told; the first look after it has come back tells all that
+ * was missed.
  */
 import type { Logger } from 'pino'
 import type { ChangePosition, ChangeState } from '../../db/queries/read-change-state.ts'

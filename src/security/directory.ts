@@ -2,12 +2,12 @@
  * The principals and their credentials, as PostgreSQL has them, in a bounded cache.
  *
  * Whoever is in the cache is answered at once, without PostgreSQL; this is what lets known devices in while it is away.
- * Whoever is not is looked up, many in one query. Changes come from `changes.ts`: what changed is dropped here and looked
- * up anew when it is next asked for. A change that arrives while a look-up is under way makes its answer worthless, because the
- * row may have been read before the change; so it is asked again.
+ * Whoever is not is looked up, many in one query. Changes come from `changes.ts`: what changed is dropped here and
+ * looked up anew when it is next asked for. A change that arrives while a look-up is under way makes its answer
+ * worthless, because the row may have been read before the change; so it is asked again.
  *
- * That an id or a secret belongs to nobody is remembered too, for half a minute, in a smaller cache of its own, so that guessing neither
- * reaches PostgreSQL twice nor pushes out those that exist.
+ * That an id or a secret belongs to nobody is remembered too, for half a minute, in a smaller cache of its own, so that
+ * guessing neither reaches PostgreSQL twice nor pushes out those that exist.
  */
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
 import type { KnownPassword, KnownPrincipal, KnownSecret } from './known-principal.ts'
@@ -50,7 +50,9 @@ export function createDirectory (options: DirectoryOptions) {
   /** Until when that somebody is nobody is believed, by the monotonic clock. */
   const unknownIds = new LruMap<string, number>({ sizeMax: unknownMax })
   const unknownDigests = new LruMap<string, number>({ sizeMax: unknownMax })
-  /** Secrets that were somebody's until a change: a revocation deletes them, and the log has to tell whose they were. */
+  /**
+   * Secrets that were somebody's until a change: a revocation deletes them, and the log has to tell whose they were.
+   */
   const former = new LruMap<string, string>({ sizeMax: unknownMax })
   /** Counts changes, so that a look-up can tell whether one came while it was under way. */
   let generation = 0
@@ -189,7 +191,11 @@ export function createDirectory (options: DirectoryOptions) {
       unknownIds.clear()
     },
 
-    /** Asks anew; until the answer what is known counts. @param ids - at most `lookupBatchMax` @throws the error of pg */
+    /**
+     * Asks anew; until the answer what is known counts.
+     * @param ids - at most `lookupBatchMax`
+     * @throws the error of pg
+     */
     async refresh (ids: readonly string[]): Promise<void> {
       const found = await remember(findByIds(ids), ids, unknownIds, (entry) => [entry.principal.id])
       for (const id of ids) if (!found.has(id)) remove(id)

@@ -19,8 +19,8 @@ function answerTo (argon2id: string, password: Uint8Array): IdleAnswer {
 }
 
 /**
- * Linux' scheduling class SCHED_IDLE, which whatever wakes preempts at once; a nice value of 19 alone leaves it its slice of 3 ms. Node has
- * no call for it. Without chrt (util-linux, busybox) it stays at that nice value.
+ * Linux' scheduling class SCHED_IDLE, which whatever wakes preempts at once; a nice value of 19 alone leaves it its
+ * slice of 3 ms. Node has no call for it. Without chrt (util-linux, busybox) it stays at that nice value.
  */
 function yieldToOthers (): void {
   setPriority(constants.priority.PRIORITY_LOW)

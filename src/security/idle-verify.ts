@@ -26,8 +26,8 @@ function start (): ChildProcess {
 }
 
 /**
- * Whether a password has an argon2id hash, found out with what the processor has to spare: at once on an idle machine, slowly on a busy one. One at a
- * time. The process is started with the first question, and takes 60 MiB.
+ * Whether a password has an argon2id hash, found out with what the processor has to spare: at once on an idle machine,
+ * slowly on a busy one. One at a time. The process is started with the first question, and takes 60 MiB.
  * @throws when the hash cannot be read, or the process has ended
  */
 export async function verifyIdly (argon2id: string, password: Buffer): Promise<boolean> {

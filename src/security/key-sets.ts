@@ -1,8 +1,8 @@
 /**
- * The keys of the tokens' issuer, read again every ten seconds from a file and every minute from a URL, with traffic or without: a key that is taken out is
- * refused from then on, and connections that it let in end. While the source fails the last keys stay good for an hour: so long an
- * issuer may be away without locking anybody out, and so long somebody who keeps us from its URL can use a key that was taken
- * back. After that no token can be checked.
+ * The keys of the tokens' issuer, read again every ten seconds from a file and every minute from a URL, with traffic or
+ * without: a key that is taken out is refused from then on, and connections that it let in end. While the source fails
+ * the last keys stay good for an hour: so long an issuer may be away without locking anybody out, and so long somebody
+ * who keeps us from its URL can use a key that was taken back. After that no token can be checked.
  */
 import { readFile } from 'node:fs/promises'
 import {

@@ -1,8 +1,13 @@
-/** Every bound of authentication that is no configuration, with its reason. What a stranger can make grow without one is a defect. */
+/**
+ * Every bound of authentication that is no configuration, with its reason. What a stranger can make grow without one is
+ * a defect.
+ */
 export const SECURITY_LIMITS = {
   /** Principals kept in memory, about 550 bytes each: those that can come in while PostgreSQL is away. */
   principalsMax: 200_000,
-  /** Ids and secrets known to belong to nobody. Apart from the above, so that guessing cannot push out those that exist. */
+  /**
+   * Ids and secrets known to belong to nobody. Apart from the above, so that guessing cannot push out those that exist.
+   */
   unknownMax: 20_000,
   /** So long they are believed to be nobody's. Changes end that at once; the age is for what no change told. */
   unknownAgeMaxMs: 30_000,
@@ -14,19 +19,30 @@ export const SECURITY_LIMITS = {
   lookupsWaitingMax: 40_000,
   /** How often changes are looked for: a revoked principal is closed within about this time. */
   changesIntervalMs: 1000,
-  /** Rows of the log of changes in one query, each of up to 500 ids: some 50 KiB, 2 MiB at worst, and a few milliseconds of the event loop. */
+  /**
+   * Rows of the log of changes in one query, each of up to 500 ids: some 50 KiB, 2 MiB at worst, and a few milliseconds
+   * of the event loop.
+   */
   changesPageRows: 8,
   /** argon2id at once, each 19 MiB and a thread of libuv's four: the spool's fsync needs the others. */
   passwordsAtOnceMax: 2,
-  /** Passwords that wait for their turn, half of them of one address; at 20 ms each that is half a minute of waiting. */
+  /**
+   * Passwords that wait for their turn, half of them of one address; at 20 ms each that is half a minute of waiting.
+   */
   passwordsWaitingMax: 3000,
-  /** After a check aside nobody is checked there for so many times as long: half of the time instead of a tenth added 2 ms to the p99 of acknowledgements. */
+  /**
+   * After a check aside nobody is checked there for so many times as long: half of the time instead of a tenth added 2
+   * ms to the p99 of acknowledgements.
+   */
   guessRests: 9,
   /** On a busy machine a check takes long because it runs seldom; it needs no rest on top of that. */
   guessRestMaxMs: 1000,
   /** Passwords that wait of an address that guesses: at 30 ms each, a tenth of the time, 15 s. */
   guessesWaitingMax: 50,
-  /** Wrong passwords of an address, after which its next ones are checked aside until a minute has gone by without one. They cost no time as such. */
+  /**
+   * Wrong passwords of an address, after which its next ones are checked aside until a minute has gone by without one.
+   * They cost no time as such.
+   */
   wrongPasswordsOfAddress: { freeMax: 20, delayMs: 0, delayMsMax: 0, forgetMs: 60_000, keysMax: 20_000 },
   /** Verified passwords remembered, about 150 bytes each. */
   passwordsRememberedMax: 100_000,
@@ -36,14 +52,23 @@ export const SECURITY_LIMITS = {
   tokenBytesMax: 8192,
   /** Verified tokens remembered, about 200 bytes each. */
   tokensRememberedMax: 50_000,
-  /** A verified token is believed so long without its signature being looked at; forgotten at once when a key is taken out. */
+  /**
+   * A verified token is believed so long without its signature being looked at; forgotten at once when a key is taken
+   * out.
+   */
   tokenRememberedMs: 60_000,
-  /** A JWKS is read again after this time, and, for a key that is not in it, or while it fails, not more often than this. */
+  /**
+   * A JWKS is read again after this time, and, for a key that is not in it, or while it fails, not more often than
+   * this.
+   */
   jwksAgeMaxMs: 60_000,
   /** A file costs nothing to read. */
   jwksFileAgeMaxMs: 10_000,
   jwksCooldownMs: 30_000,
-  /** Keys of a source that fails are trusted so long: an issuer's outage or deployment is shorter, and who keeps us from its URL gains no more. */
+  /**
+   * Keys of a source that fails are trusted so long: an issuer's outage or deployment is shorter, and who keeps us from
+   * its URL gains no more.
+   */
   jwksTrustedMs: 3_600_000,
   /** A key set is some KiB. */
   jwksBytesMax: 1024 * 1024,

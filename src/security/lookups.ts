@@ -14,8 +14,9 @@ interface LookupsOptions<R> {
 }
 
 /**
- * Gathers look-ups of single keys into queries of many: whoever asks within `delayMs` of the first shares its query, and
- * while one is under way the next gathers. One query at a time, so that a storm of strangers takes one connection of the pool.
+ * Gathers look-ups of single keys into queries of many: whoever asks within `delayMs` of the first shares its query,
+ * and while one is under way the next gathers. One query at a time, so that a storm of strangers takes one connection
+ * of the pool.
  */
 export function createLookups<R> ({ query, onFailure, delayMs, batchMax, waitingMax }: LookupsOptions<R>) {
   const waiting = new Map<string, Array<(lookup: Lookup<R>) => void>>()

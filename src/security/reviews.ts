@@ -1,7 +1,7 @@
 /**
- * What a change of principals does to those who are connected: each is looked up anew and compared with the credential for which it was
- * let in. A connection ends when that credential is gone, its principal revoked or of another role; it stays, with its new end, when the
- * credential is good for some time yet, as in a rotation with overlap.
+ * What a change of principals does to those who are connected: each is looked up anew and compared with the credential
+ * for which it was let in. A connection ends when that credential is gone, its principal revoked or of another role; it
+ * stays, with its new end, when the credential is good for some time yet, as in a rotation with overlap.
  */
 import type { Broker } from '../../broker/broker.ts'
 import type { Principal } from '../../schemas/principal.ts'

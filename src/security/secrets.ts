@@ -5,7 +5,9 @@ const PREFIX = 'vg_'
 /** A prefix that secret scanners can look for, and 32 random bytes: as many as SHA-256 can tell apart. */
 const SECRET = /^vg_[\w-]{43}$/
 
-/** A new secret: `vg_` and 43 characters of base64url, 256 random bits. It is shown once; only {@link digestOf} is kept. */
+/**
+ * A new secret: `vg_` and 43 characters of base64url, 256 random bits. It is shown once; only {@link digestOf} is kept.
+ */
 export function generateSecret (): string {
   return PREFIX + randomBytes(32).toString('base64url')
 }

@@ -22,7 +22,10 @@ export const TOKEN_ALGORITHMS: readonly string[] = [
 /** A JWS in compact form whose header is a JSON object. */
 const TOKEN = /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/
 
-/** Whether `text` has the form of a token, so that it is not taken for a password. One with `alg: none` has no signature, and is none. */
+/**
+ * Whether `text` has the form of a token, so that it is not taken for a password. One with `alg: none` has no
+ * signature, and is none.
+ */
 export function isToken (text: string): boolean {
   return text.length <= SECURITY_LIMITS.tokenBytesMax && TOKEN.test(text)
 }
@@ -57,7 +60,9 @@ interface TokensOptions {
 /** Errors of jose that say something about the key set and nothing about the token. */
 const KEY_SET_FAILURES: ReadonlySet<string> = new Set([errors.JWKSTimeout.code, errors.JWKSInvalid.code, errors.JOSEError.code])
 
-/** Verifies tokens, and remembers those that were valid for a few minutes: a client sends the same with each request. */
+/**
+ * Verifies tokens, and remembers those that were valid for a few minutes: a client sends the same with each request.
+ */
 export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, onFailure }: TokensOptions) {
   const remembered = new LruMap<string, VerifiedToken & { readonly untilMs: number }>({ sizeMax: SECURITY_LIMITS.tokensRememberedMax })
 
@@ -80,7 +85,8 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
     const expiresAtMs = (payload.exp as number) * 1000
     const role = toRole(payload[roleClaim])
     const { sub } = payload as { sub?: unknown }
-    // RFC 7519 §4.1.2 wants a string, and jose does not look: a number would pass for an id here and differ from every user name.
+    // RFC 7519 §4.1.2 wants a string, and jose does not look: a number would pass for an id here and differ from every
+    // user name.
     if (role === null || typeof sub !== 'string' || !isPrincipalId(sub)) return { reason: 'invalid_token' }
     if (expiresAtMs <= nowMs) return { reason: 'expired', principalId: sub }
     const keyId = await keys.idOf(key)

@@ -18,7 +18,9 @@ export interface TlsFiles {
 
 /** TLS of every listener. */
 export interface Tls extends ServerTls {
-  /** Reads the files again; what cannot be used is logged, and the old stays. Settles when every server has the new one. */
+  /**
+   * Reads the files again; what cannot be used is logged, and the old stays. Settles when every server has the new one.
+   */
   reload (): Promise<void>
   /** What weakens it, as of now. */
   warnings (): string[]

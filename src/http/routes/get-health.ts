@@ -35,7 +35,8 @@ export function getHealth (app: HttpApp, health: () => Health): void {
   app.get('/health/ready', { schema: ready, config: { access: 'public' } }, (request, reply) => {
     const { ready, database, spool, warnings } = health()
     const status = ready ? 'ready' : 'unavailable'
-    // An orchestrator's probe has no credentials and needs none for what it asks; the rest would tell a stranger what is weak.
+    // An orchestrator's probe has no credentials and needs none for what it asks; the rest would tell a stranger what
+    // is weak.
     const answer: ReadyAnswer = isOperator(request) ? { status, database, spool, warnings: [...warnings] } : { status }
     return reply.code(ready ? 200 : 503).header('cache-control', 'no-store').send(answer)
   })

@@ -5,8 +5,9 @@ import Type from 'typebox'
 /**
  * `GET /metrics` in Prometheus' text exposition format.
  *
- * Needs an operator's credential where credentials exist. While they cannot be checked (PostgreSQL is away, and the credential is not
- * known from before) it answers without: an outage is when its numbers count, and they name no device, topic or client.
+ * Needs an operator's credential where credentials exist. While they cannot be checked (PostgreSQL is away, and the
+ * credential is not known from before) it answers without: an outage is when its numbers count, and they name no
+ * device, topic or client.
  */
 export function getMetrics (app: HttpApp, metrics: () => Promise<string>): void {
   const schema = {

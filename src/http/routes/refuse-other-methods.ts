@@ -16,7 +16,10 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 /** Their parameter would match nothing, and the answer would speak of another URL. */
 const SLASHED = ['/vital-data/', '/dead-letters/']
 
-/** Answers OPTIONS, 405 where the URL is known and the method is not (Fastify would answer 404), and 404 where a slash is too many. */
+/**
+ * Answers OPTIONS, 405 where the URL is known and the method is not (Fastify would answer 404), and 404 where a slash
+ * is too many.
+ */
 export function refuseOtherMethods (app: HttpApp): void {
   for (const [url, allowed] of Object.entries(ALLOWED)) {
     if (!app.hasRoute({ url, method: 'GET' })) continue

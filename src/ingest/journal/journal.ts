@@ -7,8 +7,8 @@
  *   circuit open, half-open ───────────────────────────┴─ spool, fsynced ──> 'spooled'
  *                                                          └── full or failed: wait with jitter, without what was abandoned
  *
- * A batch that was given to the spool may be stored too: its COMMIT was under way when time ran out. Identities make that
- * safe; on replay its readings count as duplicates instead of stored.
+ * A batch that was given to the spool may be stored too: its COMMIT was under way when time ran out. Identities make
+ * that safe; on replay its readings count as duplicates instead of stored.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'

@@ -53,7 +53,8 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
         await writeOrIsolate(submissions, cancellation)
         return
       } catch (error) {
-        // Class 40, transaction_rollback: two gateways met on the same rows. A partition that came in between is there by now.
+        // Class 40, transaction_rollback: two gateways met on the same rows. A partition that came in between is there
+        // by now.
         if (!(toSqlState(error)?.startsWith('40') === true || isPartitionRace(error)) || attempt >= TRANSIENT_RETRIES_MAX) throw error
       }
       await sleep(Math.random() * TRANSIENT_RETRY_MS * 2 ** attempt)
@@ -79,7 +80,9 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
     await writeLetters(letters, cancellation)
   }
 
-  /** A letter that the database refuses stands in nobody's way: it is tried with plain texts, and then kept in a file. */
+  /**
+   * A letter that the database refuses stands in nobody's way: it is tried with plain texts, and then kept in a file.
+   */
   async function writeLetters (letters: readonly DeadLetterRow[], cancellation: Cancellation): Promise<void> {
     if (letters.length === 0) return
     try {
@@ -199,8 +202,8 @@ function toDeadLetter (row: ReadingRow, { transport, clientId }: Submission, err
 }
 
 /**
- * The same for each try of one delivery, also after a restart: the letter's own COMMIT may have an unknown outcome, and a
- * random id would keep what was refused once more with every try. A UUID of version 8 (RFC 9562 §5.8).
+ * The same for each try of one delivery, also after a restart: the letter's own COMMIT may have an unknown outcome, and
+ * a random id would keep what was refused once more with every try. A UUID of version 8 (RFC 9562 §5.8).
  */
 function toLetterId ({ device, timeUs, hash: content, receivedAtMs }: ReadingRow): string {
   const hex = hash('sha256', JSON.stringify([device, timeUs, content, receivedAtMs]))

@@ -1,6 +1,7 @@
 /**
- * Dead letters that the database refuses, whatever is left out of them (a trigger, a constraint): kept in a file of the data directory, one JSON object a
- * line, payload in base64. Nobody else waits for one, and nothing that was acknowledged is lost.
+ * Dead letters that the database refuses, whatever is left out of them (a trigger, a constraint): kept in a file of the
+ * data directory, one JSON object a line, payload in base64. Nobody else waits for one, and nothing that was
+ * acknowledged is lost.
  */
 import { open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -16,7 +17,10 @@ const KNOWN_MAX = 10_000
 
 /** Of the file. Beyond, a letter is acknowledged and dropped: kept back, it would stand in everybody's way again. */
 const BYTES_MAX = 1024 * 1024 * 1024
-/** Of the file, before it takes no more garbage. The rest is for readings that are valid by every rule of ours, which a constraint of the operator refuses. */
+/**
+ * Of the file, before it takes no more garbage. The rest is for readings that are valid by every rule of ours, which a
+ * constraint of the operator refuses.
+ */
 const GARBAGE_BYTES_MAX = 64 * 1024 * 1024
 
 interface RefusedLettersOptions {

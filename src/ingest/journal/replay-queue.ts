@@ -50,7 +50,9 @@ export class ReplayQueue {
     this.#entries.unshift(...entries)
   }
 
-  /** @returns entries from the front, the last one cut where it is too much; one reading at least, unless there is none */
+  /**
+   * @returns entries from the front, the last one cut where it is too much; one reading at least, unless there is none
+   */
   take (weightMax: number): Entry[] {
     const set: Entry[] = []
     let weight = 0

@@ -3,8 +3,8 @@ import { toSqlState } from '../../../db/sqlstate.ts'
 import { Submission } from '../submission.ts'
 
 /**
- * What one row costs PostgreSQL beside its bytes, in bytes: 2,000 small readings take about as long as 4 MiB of text. So one number
- * bounds a set, whatever it holds.
+ * What one row costs PostgreSQL beside its bytes, in bytes: 2,000 small readings take about as long as 4 MiB of text.
+ * So one number bounds a set, whatever it holds.
  */
 const ROW_WEIGHT = 2048
 
@@ -67,7 +67,10 @@ export function cut (submission: Submission, weightMax: number): { first: Submis
   }
 }
 
-/** @returns what of a message is decided, with what became of it, and what is to be tried again; `null` where there is none */
+/**
+ * @returns what of a message is decided, with what became of it, and what is to be tried again; `null` where there is
+ *   none
+ */
 export function partDecided (submission: Submission): { decided: Submission | null, rest: Submission } {
   const indexes = submission.decided
   if (indexes === null || indexes.size === 0) return { decided: null, rest: submission }
@@ -86,7 +89,10 @@ export function toReplayed (of: Pick<Submission, 'transport' | 'clientId' | 'rea
   return new Submission({ ...of, bytes: 0, acceptedAtMs: 0, isAllOrNothing: false, onSettled: () => {} })
 }
 
-/** Memory, locks and time, of which a smaller set takes less: 53200 out_of_memory, 55P03 lock_not_available, 57014 query_canceled. */
+/**
+ * Memory, locks and time, of which a smaller set takes less: 53200 out_of_memory, 55P03 lock_not_available, 57014
+ * query_canceled.
+ */
 const OF_SET: ReadonlySet<string> = new Set(['53200', '55P03', '57014'])
 
 /** Whether PostgreSQL is there and did not take this set in time, or whether PostgreSQL is away. */

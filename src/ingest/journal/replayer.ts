@@ -6,15 +6,16 @@
  *                                └─ smaller, what was not taken
  *
  * One transaction at a time on a connection of its own, while new traffic has two: so the backlog shrinks whenever
- * PostgreSQL takes more than comes in, and new readings never wait behind old ones. Order does not matter to the result.
- * The spool is quick, so its batches are small; many of them share one transaction here, and the next ones are read and decoded
- * while it is under way. What is decoded, and what one transaction holds, is bounded in bytes (replay-set.ts): a large batch is cut.
+ * PostgreSQL takes more than comes in, and new readings never wait behind old ones. Order does not matter to the
+ * result. The spool is quick, so its batches are small; many of them share one transaction here, and the next ones are
+ * read and decoded while it is under way. What is decoded, and what one transaction holds, is bounded in bytes
+ * (replay-set.ts): a large batch is cut.
  *
- * A set that is not taken gets smaller each time, down to one reading. That one gets generous time, by itself; where PostgreSQL does
- * not take it then, and takes the next one, it is set aside, and all that waits behind it goes on.
+ * A set that is not taken gets smaller each time, down to one reading. That one gets generous time, by itself; where
+ * PostgreSQL does not take it then, and takes the next one, it is set aside, and all that waits behind it goes on.
  *
- * The first set after an outage is the trial on which the circuit closes. A set that fails otherwise says nothing of PostgreSQL, for it
- * may be the set's fault: new traffic and the pings find an outage by themselves.
+ * The first set after an outage is the trial on which the circuit closes. A set that fails otherwise says nothing of
+ * PostgreSQL, for it may be the set's fault: new traffic and the pings find an outage by themselves.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -97,7 +98,10 @@ export class Replayer {
     return this.#replayed
   }
 
-  /** Whether something waits that can be the trial of the circuit: PostgreSQL's way back must not wait for a disk that cannot be read. */
+  /**
+   * Whether something waits that can be the trial of the circuit: PostgreSQL's way back must not wait for a disk that
+   * cannot be read.
+   */
   get hasTrial (): boolean {
     return this.#isReadable && !this.#options.spool.isEmpty
   }

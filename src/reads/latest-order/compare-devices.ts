@@ -1,6 +1,6 @@
 /**
- * Orders device ids by their UTF-8 bytes, as collate "C" does in PostgreSQL. That is the order of code points; JavaScript's own is
- * that of UTF-16 units, in which surrogates (U+10000 and above) come before U+E000 to U+FFFF.
+ * Orders device ids by their UTF-8 bytes, as collate "C" does in PostgreSQL. That is the order of code points;
+ * JavaScript's own is that of UTF-16 units, in which surrogates (U+10000 and above) come before U+E000 to U+FFFF.
  */
 export function compareDevices (a: string, b: string): number {
   const length = Math.min(a.length, b.length)

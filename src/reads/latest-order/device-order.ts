@@ -1,12 +1,13 @@
 /**
  * Where each device stands on the sorted pages, in memory: what `latest` has, without the vitals.
  *
- * Columns by slot; a device that goes gives its slot to the last one, so that the slots in use have no gaps. Readings are merged as the upsert of
- * `latest` does: of each field the value with the newest time counts, of two at the same time the larger one.
+ * Columns by slot; a device that goes gives its slot to the last one, so that the slots in use have no gaps. Readings
+ * are merged as the upsert of `latest` does: of each field the value with the newest time counts, of two at the same
+ * time the larger one.
  *
- * A row that was read from `latest` replaces what is here, so that changes by hand are taken in, unless a reading of the device
- * was observed since the read began: that may be newer than the row, so both are merged. `begin()` gives each read its
- * moment, and each slot keeps the moment in which it was last observed.
+ * A row that was read from `latest` replaces what is here, so that changes by hand are taken in, unless a reading of
+ * the device was observed since the read began: that may be newer than the row, so both are merged. `begin()` gives
+ * each read its moment, and each slot keeps the moment in which it was last observed.
  */
 import { toEffectiveUs } from '../../../db/effective-time.ts'
 import type { OrderKeys } from '../../../db/queries/resource-columns.ts'
@@ -22,8 +23,8 @@ const COLUMNS = ['times', 'heartRates', 'heartTimes', 'breathRates', 'breathOrde
 type Column = typeof COLUMNS[number]
 
 /**
- * The order in which values of the breath rate replace each other: by time, and at the same time `breathRateValue` stands above
- * `breathValue`, its older name. Exact until the year 2112.
+ * The order in which values of the breath rate replace each other: by time, and at the same time `breathRateValue`
+ * stands above `breathValue`, its older name. Exact until the year 2112.
  */
 const toBreathOrder = (timeUs: number, isOlderName: boolean) => timeUs * 2 + (isOlderName ? 0 : 1)
 
@@ -45,7 +46,9 @@ export class DeviceOrder {
   /** Ranks of the round of loading that is under way. */
   #nextRanks = new Uint32Array(SLOTS_MIN)
   #moment = 0
-  /** Device → moment of its removal, since the round began: a read that began before knows more of it than it should. */
+  /**
+   * Device → moment of its removal, since the round began: a read that began before knows more of it than it should.
+   */
   readonly #removed = new Map<string, number>()
   #isFull = false
 
@@ -152,7 +155,10 @@ export class DeviceOrder {
     if (slot !== undefined) this.#nextRanks[slot] = rank
   }
 
-  /** The round has read all of `latest`: what was not ranked is not there, unless it was observed since `moment`, when the round began. */
+  /**
+   * The round has read all of `latest`: what was not ranked is not there, unless it was observed since `moment`, when
+   * the round began.
+   */
   finishRanking (moment: number): void {
     let unranked = 0
     for (let slot = this.size - 1; slot >= 0; slot--) {
@@ -170,7 +176,8 @@ export class DeviceOrder {
   page ({ sortBy, orderBy, offset, count }: LatestQuery): string[] | null {
     const isDescending = orderBy === 'desc'
     if (sortBy !== 'deviceId') return this.#select(this.#columns[VALUES[sortBy]], { offset, count, isDescending })
-    // Of equal values the devices stand in the order of their ids, upwards in both directions: pages downwards are cut from the other end.
+    // Of equal values the devices stand in the order of their ids, upwards in both directions: pages downwards are cut
+    // from the other end.
     if (this.#equal.length < this.#ranks.length) this.#equal = new Float64Array(this.#ranks.length)
     if (!isDescending) return this.#select(this.#equal, { offset, count, isDescending })
     const end = Math.max(0, this.size - offset)

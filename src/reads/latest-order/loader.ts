@@ -6,11 +6,12 @@
  *       ▲                                                  │  ▲───┘
  *       └── another gateway is connected, too many devices, many of them deleted by hand
  *
- * What this gateway commits is observed, also when nobody waits for it any more: a batch whose COMMIT was not answered lies in the spool, and is observed when
- * it was replayed. What others commit is not, so with another one connected the order is not trusted.
- * What is changed by hand is seen when `latest` is read again, which happens beside traffic: by key, a thousand rows at a time, with
- * pauses, so that neither the event loop nor PostgreSQL is held up; and soon after PostgreSQL was away, for others may have had it meanwhile.
- * Nothing that a busy PostgreSQL does makes the order distrusted: pages sorted there would only make it busier.
+ * What this gateway commits is observed, also when nobody waits for it any more: a batch whose COMMIT was not answered
+ * lies in the spool, and is observed when it was replayed. What others commit is not, so with another one connected the
+ * order is not trusted. What is changed by hand is seen when `latest` is read again, which happens beside traffic: by
+ * key, a thousand rows at a time, with pauses, so that neither the event loop nor PostgreSQL is held up; and soon after
+ * PostgreSQL was away, for others may have had it meanwhile. Nothing that a busy PostgreSQL does makes the order
+ * distrusted: pages sorted there would only make it busier.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -24,8 +25,8 @@ const RELOAD_INTERVAL_MS = 60_000
 const RELOAD_SHARE = 0.05
 const DISTRUSTED_SHARE = 0.5
 /**
- * Rows of one query: 4 µs each of PostgreSQL and 5 of the event loop, for which acknowledgements wait. More while PostgreSQL sorts
- * pages, for they cost more than that.
+ * Rows of one query: 4 µs each of PostgreSQL and 5 of the event loop, for which acknowledgements wait. More while
+ * PostgreSQL sorts pages, for they cost more than that.
  */
 const ROWS_PER_READ = 1000
 const ROWS_PER_READ_DISTRUSTED = 4000

@@ -1,12 +1,12 @@
 /**
  * The slots of one page, without sorting all of them.
  *
- * A sample gives two bounds between which the page lies but for bad luck. One pass counts what precedes the lower bound and
- * collects what lies between, some hundred slots of a million; these are selected from in the same way until they are few enough
- * to be sorted. Bad luck shows in the count, and another sample is taken. Bounds are slots and not values, so that they
- * cut through any number of equal values too.
- * A heap of the page's size was considered: it is as good for first pages of shuffled values, but takes each slot where values
- * ascend with the slots, as times do when devices send in turn, and is of no use to deep pages.
+ * A sample gives two bounds between which the page lies but for bad luck. One pass counts what precedes the lower bound
+ * and collects what lies between, some hundred slots of a million; these are selected from in the same way until they
+ * are few enough to be sorted. Bad luck shows in the count, and another sample is taken. Bounds are slots and not
+ * values, so that they cut through any number of equal values too. A heap of the page's size was considered: it is as
+ * good for first pages of shuffled values, but takes each slot where values ascend with the slots, as times do when
+ * devices send in turn, and is of no use to deep pages.
  * @see Floyd, Rivest: "Expected time bounds for selection", CACM 18 (1975)
  */
 import { compareDevices } from './compare-devices.ts'
@@ -44,7 +44,8 @@ const SAMPLES_MAX = 5
 /**
  * @param size - slots in use, from 0
  * @param random - in [0, 1), for the samples
- * @returns slots in order: nulls last in both directions, ties by device; `null` in the improbable case that no sample served
+ * @returns slots in order: nulls last in both directions, ties by device; `null` in the improbable case that no sample
+ *   served
  */
 export function selectSlots (
   columns: Columns, size: number, { offset, count, isDescending }: PageBounds, random: () => number = Math.random
@@ -108,7 +109,10 @@ function chooseBounds (sample: readonly number[], length: number, from: number, 
   return [sample[Math.floor(place(from) - margin(from))] ?? -1, sample[Math.ceil(place(to) + margin(to))] ?? -1]
 }
 
-/** Slots whose values are at or before `bound`, a quarter of what comparing them in full takes; `null` where so many values are equal that it would be more. */
+/**
+ * Slots whose values are at or before `bound`, a quarter of what comparing them in full takes; `null` where so many
+ * values are equal that it would be more.
+ */
 function takeUpTo (values: Float64Array, bound: number, length: number, isDescending: boolean): number[] | null {
   const slots: number[] = []
   for (let slot = 0; slot < length && slots.length <= CANDIDATES_MAX; slot++) {

@@ -12,7 +12,10 @@ import { DeviceOrder } from './device-order.ts'
 import { createLoader } from './loader.ts'
 import { createTableSorts } from './table-sorts.ts'
 
-/** 150 bytes each with ids of 12 characters; and one pass over all of them, 5 to 15 ms for each million, holds up the event loop. */
+/**
+ * 150 bytes each with ids of 12 characters; and one pass over all of them, 5 to 15 ms for each million, holds up the
+ * event loop.
+ */
 const DEVICES_MAX = 2_000_000
 /** In the worst case each of these is compared by its id, 0.1 µs; reading `latest` again ranks them. */
 const UNRANKED_MAX = 200_000
@@ -22,7 +25,10 @@ const ATTEMPTS_MAX = 3
 /** More devices than all batches that are committed and not yet observed can have added. */
 const DIFFERENCE_MAX = 10_000
 
-/** Up to here a page by id is one walk along the key in PostgreSQL, 1 µs a device; deeper, a pass over the order costs less. */
+/**
+ * Up to here a page by id is one walk along the key in PostgreSQL, 1 µs a device; deeper, a pass over the order costs
+ * less.
+ */
 const KEY_OFFSET_MAX = 10_000
 
 export interface SortedPagesOptions {
@@ -40,8 +46,9 @@ export interface SortedPagesOptions {
 }
 
 /**
- * Pages of the latest states. Those that are sorted by what changes have no index in PostgreSQL; the order of the devices, kept
- * here in memory, picks theirs, and one query by key fetches them. Where the order cannot be trusted PostgreSQL sorts.
+ * Pages of the latest states. Those that are sorted by what changes have no index in PostgreSQL; the order of the
+ * devices, kept here in memory, picks theirs, and one query by key fetches them. Where the order cannot be trusted
+ * PostgreSQL sorts.
  */
 export function createSortedPages (options: SortedPagesOptions) {
   const { budget, applicationName, isPooled = () => false, logger, devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
@@ -95,7 +102,9 @@ export function createSortedPages (options: SortedPagesOptions) {
       return await listOrdered(query) ?? await sortInTable(query)
     },
 
-    /** Takes in a batch that is committed, before it is acknowledged: whoever asks afterwards finds it. Never throws. */
+    /**
+     * Takes in a batch that is committed, before it is acknowledged: whoever asks afterwards finds it. Never throws.
+     */
     observe (rows: readonly ReadingRow[]): void {
       try {
         order.observe(rows)

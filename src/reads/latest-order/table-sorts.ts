@@ -9,9 +9,9 @@ const WAIT_MAX_MS = 2000
 type Select = (query: LatestQuery) => Promise<LatestPage>
 
 /**
- * Pages for which PostgreSQL sorts all devices, one at a time. A sort takes a core for as long as it reads the table, 2 s at a million devices; where many ran
- * beside each other no batch was committed in time, and what timed out was asked for again. Whoever asks for a page that still waits for its turn shares it:
- * its read begins after both have asked.
+ * Pages for which PostgreSQL sorts all devices, one at a time. A sort takes a core for as long as it reads the table, 2
+ * s at a million devices; where many ran beside each other no batch was committed in time, and what timed out was asked
+ * for again. Whoever asks for a page that still waits for its turn shares it: its read begins after both have asked.
  */
 export function createTableSorts (select: Select, waitMaxMs = WAIT_MAX_MS): Select {
   const waiting = new Map<string, Promise<LatestPage>>()

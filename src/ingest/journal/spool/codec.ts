@@ -30,8 +30,8 @@ const HEADER_BYTES = 6
 const COMPRESSED_FROM_BYTES = 1024
 
 /**
- * Up to here (un)compressing takes less time than handing it to a thread and hearing of it: 0.2 ms at most. The spool is quick, so
- * most of its batches hold a dozen readings.
+ * Up to here (un)compressing takes less time than handing it to a thread and hearing of it: 0.2 ms at most. The spool
+ * is quick, so most of its batches hold a dozen readings.
  */
 const SYNC_BYTES_MAX = 16 * 1024
 
@@ -80,8 +80,8 @@ async function inflate (bytes: Buffer, bodyBytes: number): Promise<Buffer> {
 }
 
 /**
- * @returns `payload` for the spool, and `readings`: units of the ledger in it, dead letters included. Settles when it is
- *   compressed, on a thread of libuv's pool.
+ * @returns `payload` for the spool, and `readings`: units of the ledger in it, dead letters included. Settles when it
+ *   is compressed, on a thread of libuv's pool.
  */
 export async function encodeSubmissions (submissions: readonly SpooledSubmission[]): Promise<{ payload: Buffer, readings: number }> {
   const rows = submissions.flatMap(({ readings }) => readings)

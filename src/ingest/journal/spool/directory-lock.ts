@@ -1,7 +1,7 @@
 /**
- * One process per directory. Node offers no flock, and a file that names a process must guess whether it still runs: ids
- * are used again, and in another container they mean another process (each gateway is process 1 of its own).
- * The kernel knows: a Unix socket answers exactly as long as a process listens on it, whatever its namespace, and kill -9
+ * One process per directory. Node offers no flock, and a file that names a process must guess whether it still runs:
+ * ids are used again, and in another container they mean another process (each gateway is process 1 of its own). The
+ * kernel knows: a Unix socket answers exactly as long as a process listens on it, whatever its namespace, and kill -9
  * ends it. So:
  *
  *   1. Listen on a socket in the directory, under a name of one's own that nobody will use again.
@@ -9,10 +9,10 @@
  *      after a random time; after some tries, give up. One that does not: left by a dead process. Remove it.
  *   3. Nobody answered, and one's own socket is still there: the directory is ours.
  *
- * Of two that try at once, the one that listened later finds the other in step 2, so never both succeed. Names are never
- * used twice, so nobody can remove the socket of a successor in the belief that it is the one seen before. A socket that is
- * bound and does not listen yet may be removed as dead: its owner finds that in step 3, for whoever removed it was still
- * listening then, and is found in step 2 if not.
+ * Of two that try at once, the one that listened later finds the other in step 2, so never both succeed. Names are
+ * never used twice, so nobody can remove the socket of a successor in the belief that it is the one seen before. A
+ * socket that is bound and does not listen yet may be removed as dead: its owner finds that in step 3, for whoever
+ * removed it was still listening then, and is found in step 2 if not.
  */
 import { randomBytes } from 'node:crypto'
 import { access, type FileHandle, open, readdir, rm, stat } from 'node:fs/promises'

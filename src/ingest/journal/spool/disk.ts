@@ -14,8 +14,8 @@ export interface DiskFile {
 }
 
 /**
- * Everything the spool asks of a disk, so that a simulation can lose, tear and flip what the real one would only once in
- * a while. Rejects with the system's errors.
+ * Everything the spool asks of a disk, so that a simulation can lose, tear and flip what the real one would only once
+ * in a while. Rejects with the system's errors.
  */
 export interface Disk {
   /** Creates a directory for its owner alone, durably, unless it is there. */

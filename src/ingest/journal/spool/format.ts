@@ -23,28 +23,28 @@
  *                    36  4  CRC32 of bytes 0 to 35
  *                    40     payload
  *
- * The marker is drawn at random for each segment. It stands in the file's name, so it outlives a damaged segment header.
- * After damage the reader looks for the next marker. No payload can hold it but by guessing: with a fixed magic, a device
- * could send bytes that look like a record, and wait for a flipped bit in front of them.
+ * The marker is drawn at random for each segment. It stands in the file's name, so it outlives a damaged segment
+ * header. After damage the reader looks for the next marker. No payload can hold it but by guessing: with a fixed
+ * magic, a device could send bytes that look like a record, and wait for a flipped bit in front of them.
  *
- * A sequence orders the records of one segment, and means nothing beyond it. A number for the whole spool, going on from
- * the last one found, was tried: a power failure that brought back a torn tail, or a cursor that could not be read just
- * once, gave two records the same number, and the acknowledged one was passed over. The simulation found both.
+ * A sequence orders the records of one segment, and means nothing beyond it. A number for the whole spool, going on
+ * from the last one found, was tried: a power failure that brought back a torn tail, or a cursor that could not be read
+ * just once, gave two records the same number, and the acknowledged one was passed over. The simulation found both.
  *
- * The header has a CRC of its own: with it intact the length can be trusted, so damage in one payload costs one record and
- * no search, and what a record weighs is known without reading it, so that an open need not read gigabytes.
+ * The header has a CRC of its own: with it intact the length can be trusted, so damage in one payload costs one record
+ * and no search, and what a record weighs is known without reading it, so that an open need not read gigabytes.
  *
- * A record counts once its segment's fdatasync (and, for a new segment, the directory's fsync) returned. Old segments are
- * never appended to: each open, and each failed write or fsync, begins a new one.
+ * A record counts once its segment's fdatasync (and, for a new segment, the directory's fsync) returned. Old segments
+ * are never appended to: each open, and each failed write or fsync, begins a new one.
  *
  * What an open finds where a record should begin:
  *   - less than a header, or an intact header and less than its payload, or only zeros, up to the end of the file: a write
  *     that a crash tore. Never acknowledged. It is cut off.
  *   - anything else that does not check out: damage. It is skipped, counted and logged, and its segment is kept.
  *
- * Cursor: 0 8 "VITALCUR", 8 6 number and 14 12 marker of the segment of the last released record, 26 6 its sequence, 32 4
- * CRC32 of bytes 0 to 31. All segments before that one are released, and in it all up to that sequence. Replaced by rename.
- * One that cannot be read costs a second replay and nothing else, for replay is idempotent.
+ * Cursor: 0 8 "VITALCUR", 8 6 number and 14 12 marker of the segment of the last released record, 26 6 its sequence, 32
+ * 4 CRC32 of bytes 0 to 31. All segments before that one are released, and in it all up to that sequence. Replaced by
+ * rename. One that cannot be read costs a second replay and nothing else, for replay is idempotent.
  */
 import { crc32 } from 'node:zlib'
 

@@ -7,7 +7,10 @@ import { isMediaError, type Segment, SegmentReader, type SpoolContext, toSegment
 import { isSetAside } from './set-aside.ts'
 import { removeSegment } from './upkeep.ts'
 
-/** Headers are looked at, payloads stepped over: a window that holds a few small records and wastes little on large ones. */
+/**
+ * Headers are looked at, payloads stepped over: a window that holds a few small records and wastes little on large
+ * ones.
+ */
 const WINDOW_BYTES = 16 * 1024
 
 /** What lay in the directory when the spool was opened. */

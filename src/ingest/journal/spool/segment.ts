@@ -15,7 +15,9 @@ export interface Segment {
   end: number
   /** What it takes on disk; may be more than `end` after a failed write. */
   bytes: number
-  /** How many records the reader had given out, the last one of this segment included; it may go when they are released. */
+  /**
+   * How many records the reader had given out, the last one of this segment included; it may go when they are released.
+   */
   readThrough: number
   /** Whether it was there at the open. */
   readonly isFound: boolean
@@ -110,7 +112,9 @@ export class SegmentReader {
     return { kind: 'damage', offset, end, isZero }
   }
 
-  /** Bytes of the segment; what the file turns out not to hold is zeros, which no check accepts. Not to be written to. */
+  /**
+   * Bytes of the segment; what the file turns out not to hold is zeros, which no check accepts. Not to be written to.
+   */
   async bytes (offset: number, length: number): Promise<Buffer> {
     const within = offset - this.#windowOffset
     if (within >= 0 && within + length <= this.#window.length) return this.#window.subarray(within, within + length)

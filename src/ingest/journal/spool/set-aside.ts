@@ -1,7 +1,7 @@
 /**
- * A reading that PostgreSQL does not take by itself, in generous time, while it takes others: kept in a file of its own in the
- * directory of the spool, for a person, so that what waits behind it goes on. The file is JSON; `reading` is what a device would send.
- * Such files are outside the cap, and never replayed.
+ * A reading that PostgreSQL does not take by itself, in generous time, while it takes others: kept in a file of its own
+ * in the directory of the spool, for a person, so that what waits behind it goes on. The file is JSON; `reading` is
+ * what a device would send. Such files are outside the cap, and never replayed.
  */
 import { hash } from 'node:crypto'
 import { readdir, readFile, unlink } from 'node:fs/promises'

@@ -1,4 +1,6 @@
-/** Faults of the spool. `FULL` passes when space returns; `FAILED` when the disk works again; the others end the call. */
+/**
+ * Faults of the spool. `FULL` passes when space returns; `FAILED` when the disk works again; the others end the call.
+ */
 export const SPOOL_ERROR_CODES = [
   'VITAL_SPOOL_FULL',
   'VITAL_SPOOL_FAILED',

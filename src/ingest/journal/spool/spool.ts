@@ -4,8 +4,9 @@
  *
  *   append ──> queue ── write + fdatasync, shared ──> durable ── read ──> given out ── release ──> cursor ──> unlink
  *
- * Delivery is at least once: what was read and not released comes again after a restart. What the disk destroys is counted
- * and logged when the reader comes to it, and its segment is kept aside for a person to look at; nothing waits for that.
+ * Delivery is at least once: what was read and not released comes again after a restart. What the disk destroys is
+ * counted and logged when the reader comes to it, and its segment is kept aside for a person to look at; nothing waits
+ * for that.
  */
 import type { Logger } from 'pino'
 import type { SpooledSubmission } from './codec.ts'
@@ -161,8 +162,8 @@ export class Spool {
    * Makes a payload durable. The caller bounds what waits, and leaves the buffer alone until this settles.
    * @param readings - units of the ledger in it
    * @returns settles after fdatasync; records are read in the order of the calls
-   * @throws `VITAL_SPOOL_FULL` at the cap or without space on disk; `VITAL_SPOOL_FAILED` when a write or an fsync failed.
-   *   It may then still be read after a restart.
+   * @throws `VITAL_SPOOL_FULL` at the cap or without space on disk; `VITAL_SPOOL_FAILED` when a write or an fsync
+   *   failed. It may then still be read after a restart.
    */
   async append (payload: Buffer, readings: number): Promise<void> {
     this.#assertOpen()
@@ -171,8 +172,8 @@ export class Spool {
 
   /**
    * @returns the next record that was not read since the open, or `null` when there is none now
-   * @throws `VITAL_SPOOL_FAILED` when the disk cannot be read; try again after a pause. A place that fails again and again
-   *   is given up as damaged.
+   * @throws `VITAL_SPOOL_FAILED` when the disk cannot be read; try again after a pause. A place that fails again and
+   *   again is given up as damaged.
    */
   read (): Promise<SpoolRecord | null> {
     this.#assertOpen()
@@ -204,7 +205,9 @@ export class Spool {
     await this.#tidy(() => this.#persist())
   }
 
-  /** Counts a record that was read, and means nothing, as damage; its segment is kept. It is released like any other. */
+  /**
+   * Counts a record that was read, and means nothing, as damage; its segment is kept. It is released like any other.
+   */
   setAside (position: Position, cause: unknown): void {
     const segment = this.#segments.find(({ name }) => name === position.segment)
     this.#context.logger.error({ err: cause, ...position }, 'a record of the spool cannot be decoded: it is set aside')

@@ -4,13 +4,18 @@ import type { Disk } from './disk.ts'
 import { type Cursor, CURSOR_NAME, encodeCursor, parseSegmentName, toDamagedName } from './format.ts'
 import type { Segment, SpoolContext } from './segment.ts'
 
-/** Damaged segments that are kept; the oldest goes first. They are outside the cap, or damage could fill the spool for good. */
+/**
+ * Damaged segments that are kept; the oldest goes first. They are outside the cap, or damage could fill the spool for
+ * good.
+ */
 const DAMAGED_SEGMENTS_MAX = 8
 
 /** Enough that a disk with room for it is worth another try. */
 const PROBE_BYTES = 1024 * 1024
 
-/** Settles when the read position is durable, with the whole of the old one or of the new one in its place at any time. */
+/**
+ * Settles when the read position is durable, with the whole of the old one or of the new one in its place at any time.
+ */
 export async function writeCursor (context: SpoolContext, cursor: Cursor): Promise<void> {
   await replaceFile(context, CURSOR_NAME, encodeCursor(cursor))
 }

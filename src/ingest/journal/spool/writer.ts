@@ -42,10 +42,12 @@ export interface WriterOptions {
 }
 
 /**
- * Writes records, one group at a time: what arrives while an fdatasync runs is written together and shares the next one.
+ * Writes records, one group at a time: what arrives while an fdatasync runs is written together and shares the next
+ * one.
  *
- * After a failed write or fsync the kernel may have dropped the data and marked it clean, so a second fsync would succeed
- * and mean nothing. The group is rejected, the descriptor closed, the segment ends where it was last known to be durable.
+ * After a failed write or fsync the kernel may have dropped the data and marked it clean, so a second fsync would
+ * succeed and mean nothing. The group is rejected, the descriptor closed, the segment ends where it was last known to
+ * be durable.
  */
 export class SpoolWriter {
   readonly #options: WriterOptions
