@@ -79,7 +79,9 @@ export function createDatabase (options: DatabaseOptions): Database {
   }
   checkConnectionString(config)
 
-  const timeouts = { connectTimeoutMs, statementTimeoutMs, idleInTransactionTimeoutMs: options.idleInTransactionTimeoutMs ?? 10_000 }
+  const timeouts = {
+    connectTimeoutMs, statementTimeoutMs, idleInTransactionTimeoutMs: options.idleInTransactionTimeoutMs ?? 10_000
+  }
   let isPooled = false
   const open = async (client: pg.ClientBase) => {
     if (!await openSession(client, timeouts) || isPooled) return
@@ -92,7 +94,8 @@ export function createDatabase (options: DatabaseOptions): Database {
   const pool = new pg.Pool(config)
   pool.on('error', (error) => {
     // pg hangs the whole client on the error; a log has no use for it.
-    logger.warn({ reason: error.message, code: (error as { code?: string }).code }, 'an idle database connection was lost')
+    logger.warn({ reason: error.message, code: (error as { code?: string }).code },
+      'an idle database connection was lost')
   })
   pool.on('connect', (client) => {
     // Without a listener the loss of a client that is checked out would end the process. Its query rejects with the
@@ -123,8 +126,8 @@ function checkConnectionString (config: pg.PoolConfig): void {
   } catch (error) {
     const reason = error instanceof Error && !('input' in error) ? error.message : 'it is not a URL'
     throw new StorageError('VITAL_DATABASE_URL_INVALID',
-      `The PostgreSQL connection string (DATABASE_URL) cannot be read: ${reason}. ` +
-      'Write it as postgres://user:password@host:5432/database, with special characters of the password percent-encoded.')
+      `The PostgreSQL connection string (DATABASE_URL) cannot be read: ${reason}. Write it as ` +
+      'postgres://user:password@host:5432/database, with special characters of the password percent-encoded.')
   }
 }
 

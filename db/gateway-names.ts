@@ -9,7 +9,9 @@ export const GATEWAY_NAMES = '^vital-gateway \\S+:\\d+(/[0-9a-f]+)?$'
  * What one start of a gateway is called in PostgreSQL. Host and process are for a person: containers repeat both.
  * @param id - hexadecimal digits, drawn at random for this start
  */
-export function toGatewayName ({ host, pid, id }: { readonly host: string, readonly pid: number, readonly id: string }): string {
+export function toGatewayName (
+  { host, pid, id }: { readonly host: string, readonly pid: number, readonly id: string }
+): string {
   const plainHost = host.replaceAll(/[^\w.-]/g, '_').slice(0, HOST_CHARACTERS_MAX)
   return `vital-gateway ${plainHost}:${pid}/${id}`.slice(0, NAME_BYTES_MAX)
 }

@@ -49,7 +49,9 @@ const GIVE_UP_MS = 2000
  * @throws the error of pg when the database cannot be reached or has no room or time now
  * @throws 57P01 after `options.signal`, with nothing changed
  */
-export async function migrate (options: { connectionString: string, signal?: AbortSignal, logger: Logger }): Promise<string[]> {
+export async function migrate (
+  options: { connectionString: string, signal?: AbortSignal, logger: Logger }
+): Promise<string[]> {
   const { connectionString, signal, logger } = options
   signal?.throwIfAborted()
   const applicationName = `vital-gateway migrate ${randomUUID()}`
@@ -99,7 +101,8 @@ function endSession (connectionString: string, applicationName: string): void {
   const client = new pg.Client({ connectionString, connectionTimeoutMillis: GIVE_UP_MS, query_timeout: GIVE_UP_MS })
   client.on('error', () => { /* The promises below reject with it. */ })
   client.connect()
-    .then(() => client.query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1', [applicationName]))
+    .then(() => client.query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1',
+      [applicationName]))
     // A server that cannot be reached rolls back by itself once it notices that we are gone.
     .catch(() => {})
     .finally(() => client.end())
@@ -111,9 +114,9 @@ function toMigrationError (error: unknown, migration: string | undefined): Error
   const cause = error instanceof Error ? error : new Error(String(error))
   if (!isServerError(cause) || /^(?:40|53|55|57)/.test(toSqlState(cause) ?? '')) return cause
   return new StorageError('VITAL_MIGRATION_FAILED',
-    `Migration ${migration ?? `table ${MIGRATION_TABLE}`} failed and was rolled back: ${cause.message}. ` +
-    'The database is as it was before. Put right what the message names (a role that may not create tables, a table of the ' +
-    'same name), then start again.', { cause })
+    `Migration ${migration ?? `table ${MIGRATION_TABLE}`} failed and was rolled back: ${cause.message}. The database ` +
+    'is as it was before. Put right what the message names (a role that may not create tables, a table of the same ' +
+    'name), then start again.', { cause })
 }
 
 /** @throws `VITAL_SCHEMA_NEWER` */

@@ -41,7 +41,12 @@ export interface PartitionsAhead {
  * @throws as {@link createPartitionsAhead}
  */
 export async function maintainPartitions (
-  { connectionString, now, logger, isStart = false }: { connectionString: string, now: Date, logger: Logger, isStart?: boolean }
+  { connectionString, now, logger, isStart = false }: {
+    connectionString: string
+    now: Date
+    logger: Logger
+    isStart?: boolean
+  }
 ): Promise<PartitionsAhead> {
   const database = createDatabase({
     connectionString,
@@ -80,8 +85,9 @@ export async function createPartitionsAhead (
     const hasBegun = Date.parse(month.from) - DAY_MS <= now.getTime()
     if (isLarge && hasBegun) {
       await uncheck(database, month)
-      const warning = `${month.partition} is not created: readings_default is large, and looking through it would hold up everybody who writes. ` +
-        'Readings of the month stay there. To move them, see "Partitions" in db/README.md.'
+      const warning = `${month.partition} is not created: readings_default is large, and looking through it would ` +
+        'hold up everybody who writes. Readings of the month stay there. To move them, see "Partitions" in ' +
+        'db/README.md.'
       warnings.push(warning)
       logger.warn({ partition: month.partition }, warning)
       continue
@@ -94,8 +100,8 @@ export async function createPartitionsAhead (
       if (isLarge) await uncheck(database, month)
       // check_violation: the scan of the default partition found a reading of this month.
       if (toSqlState(error) !== '23514') throw error
-      const warning = `readings_default holds readings from ${month.from} to ${month.to}, so ${month.partition} cannot be created; ` +
-        'they stay where they are. To move them, see "Partitions" in db/README.md.'
+      const warning = `readings_default holds readings from ${month.from} to ${month.to}, so ${month.partition} ` +
+        'cannot be created; they stay where they are. To move them, see "Partitions" in db/README.md.'
       warnings.push(warning)
       logger.warn({ partition: month.partition }, warning)
     }
@@ -113,7 +119,8 @@ interface Month {
 }
 
 function toMonth (now: Date, offset: number): Month {
-  const start = (months: number) => new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + months, 1)).toISOString().slice(0, 10)
+  const start = (months: number) => new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() +
+    months, 1)).toISOString().slice(0, 10)
   const from = start(offset)
   return {
     partition: `readings_${from.slice(0, 7).replace('-', '_')}`,
@@ -136,7 +143,9 @@ async function exists ({ kysely }: Pick<Database, 'kysely'>, partition: string):
  * Created apart and then attached, because `create table … partition of` would lock `readings` against all readers and
  * writers, and ATTACH only against other DDL. It still locks the default partition, and scans it.
  */
-async function createPartition (database: Database, { partition, from, to }: Month, isChecked: boolean): Promise<boolean> {
+async function createPartition (
+  database: Database, { partition, from, to }: Month, isChecked: boolean
+): Promise<boolean> {
   return await database.kysely.transaction().execute(async (transaction) => {
     await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
     await sql`set local statement_timeout = ${sql.lit(SCAN_TIMEOUT_MS)}`.execute(transaction)
@@ -146,7 +155,9 @@ async function createPartition (database: Database, { partition, from, to }: Mon
     await sql`comment on table ${sql.table(partition)} is ${sql.lit(`Readings from ${from} to ${to}.`)}`.execute(transaction)
     await sql`alter table readings attach partition ${sql.table(partition)} for values from (${sql.lit(from)}) to (${sql.lit(to)})`
       .execute(transaction)
-    if (isChecked) await sql`alter table readings_default drop constraint if exists ${sql.id(toCheckName(partition))}`.execute(transaction)
+    if (isChecked) {
+      await sql`alter table readings_default drop constraint if exists ${sql.id(toCheckName(partition))}`.execute(transaction)
+    }
     return true
   })
 }
@@ -165,7 +176,9 @@ async function checkDefault ({ kysely }: Database, { partition, from, to }: Mont
   await kysely.transaction().execute(async (transaction) => {
     await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
     await sql`alter table readings_default drop constraint if exists ${name}`.execute(transaction)
-    await sql`alter table readings_default add constraint ${name} check (time < ${sql.lit(from)} or time >= ${sql.lit(to)}) not valid`.execute(transaction)
+    await sql`
+      alter table readings_default add constraint ${name}
+      check (time < ${sql.lit(from)} or time >= ${sql.lit(to)}) not valid`.execute(transaction)
   })
   await sql`alter table readings_default validate constraint ${name}`.execute(kysely)
 }

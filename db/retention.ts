@@ -83,7 +83,8 @@ export async function removeExpired (options: RetentionOptions): Promise<void> {
     // A transaction holds the lock and not a session, so that it holds behind a pooler too; it has no snapshot that
     // VACUUM would wait for. Should its connection break, a second gateway may begin: every step is safe to do twice.
     await database.kysely.transaction().execute(async (turn) => {
-      const { rows: [row] } = await sql<{ isOurs: boolean }>`select pg_try_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)}) as "isOurs"`.execute(turn)
+      const { rows: [row] } = await sql<{ isOurs: boolean }>`
+        select pg_try_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)}) as "isOurs"`.execute(turn)
       if (row?.isOurs !== true) return
       const run = { ...options, kysely: database.kysely, cutoff: await toCutoff(database.kysely, options) }
       await dropPartitions(run)
@@ -101,7 +102,8 @@ export async function removeExpired (options: RetentionOptions): Promise<void> {
  */
 async function toCutoff (kysely: Kysely<Tables>, { now, days }: RetentionOptions): Promise<number> {
   const { rows: [row] } = await sql<{ cutoff: number }>`
-    select extract(epoch from least(now(), ${now.toISOString()}::timestamptz) - make_interval(days => ${days}))::float8 as cutoff`.execute(kysely)
+    select extract(epoch from least(now(), ${now.toISOString()}::timestamptz) - make_interval(days => ${days}))::float8
+      as cutoff`.execute(kysely)
   return row!.cutoff
 }
 
@@ -137,7 +139,9 @@ async function findExpiredPartitions ({ kysely, cutoff }: Run): Promise<Partitio
   return rows
 }
 
-async function countRows ({ kysely }: Run, { schema, name, rowsEstimated }: Partition): Promise<{ readings: number, isEstimate: boolean }> {
+async function countRows (
+  { kysely }: Run, { schema, name, rowsEstimated }: Partition
+): Promise<{ readings: number, isEstimate: boolean }> {
   if (rowsEstimated > COUNT_ROWS_MAX) return { readings: rowsEstimated, isEstimate: true }
   const { rows: [row] } = await sql<{ readings: number }>`select count(*) as readings from ${sql.id(schema, name)}`.execute(kysely)
   return { readings: row!.readings, isEstimate: false }
@@ -155,8 +159,8 @@ async function dropPartition (run: Run, partition: Partition): Promise<boolean> 
     await sleep(LOCK_PAUSE_MS * Math.random())
     if (run.isStopping()) return false
   }
-  run.logger.warn({ partition: partition.name }, 'an expired partition could not be dropped, because something held readings all the time; ' +
-    'trying again later. Long queries are the usual cause: see pg_stat_activity.')
+  run.logger.warn({ partition: partition.name }, 'an expired partition could not be dropped, because something held ' +
+    'readings all the time; trying again later. Long queries are the usual cause: see pg_stat_activity.')
   return false
 }
 
@@ -187,7 +191,10 @@ async function deleteFromDefault (run: Run): Promise<void> {
       await sleep(DELETE_PAUSE_MS)
     }
   } finally {
-    if (deleted > 0) run.logger.info({ partition: 'readings_default', readings: deleted, days: run.days }, 'expired readings deleted')
+    if (deleted > 0) {
+      run.logger.info({ partition: 'readings_default', readings: deleted, days: run.days },
+        'expired readings deleted')
+    }
   }
 }
 
@@ -196,7 +203,9 @@ async function deleteFromDefault (run: Run): Promise<void> {
  * @param after - ctid, as text
  * @returns `last` is `null` when nothing was left
  */
-async function deleteBatch ({ kysely, cutoff }: Run, after: string): Promise<{ readings: number, last: string | null }> {
+async function deleteBatch (
+  { kysely, cutoff }: Run, after: string
+): Promise<{ readings: number, last: string | null }> {
   return await kysely.transaction().execute(async (transaction) => {
     // An erasure deletes in another order, and what it has locked is its own to delete.
     // Else a sequential scan may begin in the middle, and what lies before it would be passed over.

@@ -116,7 +116,9 @@ function addPrelude (client: ClientBase): void {
     if (prelude === null || isOurs || client.getTransactionStatus() !== 'I') return send(config, values, callback)
     const settle = typeof values === 'function' ? values as Callback : callback
     const parameters = typeof values === 'function' ? undefined : values
-    const of = (done: Callback) => new PreludedQuery(prelude, typeof config === 'string' ? { text: config } : config as object, parameters, done)
+    const of = (done: Callback) => new PreludedQuery(prelude, typeof config === 'string'
+      ? { text: config }
+      : config as object, parameters, done)
     if (settle !== undefined) return send(of(settle))
     return new Promise((resolve, reject) => {
       send(of((error, result) => { if (error === null || error === undefined) resolve(result); else reject(error) }))

@@ -32,11 +32,17 @@ const FAULTS: ReadonlyMap<string, WriteFault> = new Map([
   ['42P18', 'give-up'], // indeterminate_datatype
   ['44', 'reject-row'], // with_check_option_violation
   ['53', 'retry'], // insufficient_resources: disk_full, out_of_memory, too_many_connections
-  ['54', 'reject-row'], // program_limit_exceeded: a value too large or too deep for jsonb, a key too large for its index; see isWraparound
+  [
+    '54', 'reject-row'
+  ], // program_limit_exceeded: a value too large or too deep for jsonb, a key too large for its index; see isWraparound
   ['55', 'retry'], // object_not_in_prerequisite_state: 55P03 lock_not_available
-  ['57', 'retry'], // operator_intervention: 57014 query_canceled (statement_timeout), 57P01 admin_shutdown, 57P03 cannot_connect_now
+  [
+    '57', 'retry'
+  ], // operator_intervention: 57014 query_canceled (statement_timeout), 57P01 admin_shutdown, 57P03 cannot_connect_now
   ['58', 'retry'], // system_error: io_error
-  ['P0', 'reject-row'], // P0001 raise_exception, P0002 no_data_found, P0004 assert_failure: a trigger that the operator added refuses the row
+  [
+    'P0', 'reject-row'
+  ], // P0001 raise_exception, P0002 no_data_found, P0004 assert_failure: a trigger that the operator added refuses the row
   ['XX', 'retry'] // internal_error: XX001 data_corrupted
 ])
 
@@ -106,9 +112,11 @@ function isForeignColumn (error: unknown): boolean {
  * tells them apart, for the message is translated.
  */
 function isWraparound (error: unknown): boolean {
-  return toSqlState(error) === '54000' && /^GetNew(?:Transaction|MultiXact)Id/.test((error as { routine?: string }).routine ?? '')
+  return toSqlState(error) === '54000' &&
+    /^GetNew(?:Transaction|MultiXact)Id/.test((error as { routine?: string }).routine ?? '')
 }
 
 function isOurDefect (error: unknown): boolean {
-  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError || error instanceof SyntaxError
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError ||
+    error instanceof SyntaxError
 }

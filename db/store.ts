@@ -87,7 +87,9 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
    * @returns after COMMIT: the batch is durable
    * @throws `VITAL_UNKNOWN_OUTCOME`, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
    */
-  async function write (readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs?: number): Promise<Written> {
+  async function write (
+    readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs?: number
+  ): Promise<Written> {
     if (readings.length === 0 && letters.length === 0) return { duplicates: [] }
     const client = await pool.connect()
     let failure: Error | undefined
@@ -125,7 +127,9 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
 
   async function writeRuns (batch: Batch, runs: readonly Run[]): Promise<Written & Folded> {
     const { client, readings, order, letters, limit, timeoutMs } = batch
-    const history = readings.length === 0 ? [] : runs.map(({ rows, isInserted }) => isInserted ? toInsertReadings(rows) : copyReadings(rows))
+    const history = readings.length === 0
+      ? []
+      : runs.map(({ rows, isInserted }) => isInserted ? toInsertReadings(rows) : copyReadings(rows))
     const inserted = runs.filter(({ isInserted }) => isInserted).flatMap(({ rows }) => rows)
     if (someAhead(inserted)) return await writeFresh(batch, history, inserted)
     const stored = await run(client, [...limit, ...history, ...letters, ...toLatest(order.byDevice)], timeoutMs)
@@ -158,7 +162,9 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
   }
 
   /** @param stored - identities of those of `rows` that were new */
-  function toDuplicates (readings: readonly ReadingRow[], stored: readonly TextRow[], rows: readonly ReadingRow[]): number[] {
+  function toDuplicates (
+    readings: readonly ReadingRow[], stored: readonly TextRow[], rows: readonly ReadingRow[]
+  ): number[] {
     const fresh = new Set(stored.map(([identity]) => identity))
     const inserted = new Set(rows)
     const duplicates: number[] = []
@@ -200,7 +206,9 @@ function isReusable (error: unknown): boolean {
 }
 
 /** @param left - `T`: it begins a transaction that goes on */
-async function run (client: PoolClient, steps: readonly Step[], timeoutMs: number | undefined, left: 'I' | 'T' = 'I'): Promise<readonly TextRow[]> {
+async function run (
+  client: PoolClient, steps: readonly Step[], timeoutMs: number | undefined, left: 'I' | 'T' = 'I'
+): Promise<readonly TextRow[]> {
   const pipeline = encodePipeline(client, steps, timeoutMs === undefined ? undefined : timeoutMs + ANSWER_MS)
   try {
     return await runPipeline(client, pipeline, left)

@@ -5,7 +5,9 @@ import { REASONS } from './reason.ts'
 import { TRANSPORTS } from './transport.ts'
 import { PAGE_COUNT_MAX, PAGE_OFFSET_MAX } from './vital-data.ts'
 
-const second = (description: string) => Type.Optional(Type.Integer({ minimum: 0, maximum: 253_402_300_799, description: `${description}, Unix seconds` }))
+const second = (description: string) => Type.Optional(Type.Integer({
+  minimum: 0, maximum: 253_402_300_799, description: `${description}, Unix seconds`
+}))
 
 /** The query of `GET /dead-letters`, after defaults. */
 export const DeadLetterQuerySchema = Type.Object({
@@ -29,7 +31,10 @@ const summary = {
   clientId: orNull('MQTT client id; null over HTTP'),
   deviceId: orNull('null where the topic names no valid device'),
   reason: Type.Enum([...REASONS]),
-  errors: Type.Array(FaultSchema, { description: 'What was wrong; paths point into the payload, or into the array that it was an element of' }),
+  errors: Type.Array(FaultSchema, {
+    description: 'What was wrong; paths point into the payload, or into the array ' +
+    'that it was an element of'
+  }),
   payloadBytes: Type.Integer({ minimum: 0 })
 }
 

@@ -26,25 +26,43 @@ export const EnvironmentSchema = Type.Object({
   VITAL_TRUSTED_PROXIES: text('Addresses and CIDR ranges of proxies, separated by commas, whose X-Forwarded-For and PROXY headers are believed', ''),
   VITAL_PROXY_PROTOCOL: Type.Boolean({ description: 'Trusted proxies begin MQTT connections with a PROXY header, version 1 or 2', default: false }),
   VITAL_ADMIN_HOST: text('Address of metrics and health, once they have a port', '127.0.0.1'),
-  VITAL_ADMIN_PORT: Type.Optional(Type.Integer({ description: 'Port of metrics and health; unset: the HTTP port; 0 picks a free port', minimum: 0, maximum: 65_535 })),
-  VITAL_ACK_TIMEOUT_MS: integer('Longest that a message is held unacknowledged before its client is closed', 5000, 100, 600_000),
+  VITAL_ADMIN_PORT: Type.Optional(Type.Integer({
+    description: 'Port of metrics and health; unset: the HTTP port; 0 ' +
+    'picks a free port',
+    minimum: 0,
+    maximum: 65_535
+  })),
+  VITAL_ACK_TIMEOUT_MS: integer('Longest that a message is held unacknowledged before its client is ' +
+    'closed', 5000, 100, 600_000),
   // MQTT's remaining length ends at 268,435,455 [MQTT-2.2.3].
-  VITAL_PACKET_BYTES_MAX: integer('Largest MQTT packet and HTTP body; before CONNECT is complete 16 KiB', 262_144, 1024, 268_435_455),
-  VITAL_LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least severe level that is logged', default: 'info' }),
+  VITAL_PACKET_BYTES_MAX: integer('Largest MQTT packet and HTTP body; before CONNECT is complete 16 ' +
+    'KiB', 262_144, 1024, 268_435_455),
+  VITAL_LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+    description: 'Least severe level that is logged', default: 'info'
+  }),
   VITAL_FLUSH_INTERVAL_MS: integer('Longest that a reading waits for its batch to fill', 2, 0, 1000),
-  VITAL_COMMIT_TIMEOUT_MS: integer('Longest that a batch waits for PostgreSQL before it goes to the spool', 1500, 50, 60_000),
+  VITAL_COMMIT_TIMEOUT_MS: integer('Longest that a batch waits for PostgreSQL before it goes to the ' +
+    'spool', 1500, 50, 60_000),
   // An hour at 5,000 readings a second, with room.
-  VITAL_SPOOL_BYTES_MAX: integer('Largest size of the spool on disk; full, the gateway stops reading', 4096 * MIB, 16 * MIB, 1024 * 1024 * MIB),
+  VITAL_SPOOL_BYTES_MAX: integer('Largest size of the spool on disk; full, the gateway stops ' +
+    'reading', 4096 * MIB, 16 * MIB, 1024 * 1024 * MIB),
   VITAL_BATCH_READINGS_MAX: integer('Readings in one transaction', 2000, 1, 50_000),
   VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops reading', 20_000, 100, 10_000_000),
   VITAL_BUFFER_BYTES_MAX: integer('The same in bytes of memory', 64 * MIB, MIB, 16 * 1024 * MIB),
   VITAL_DATABASE_CONNECTIONS_MAX: integer('Connections to PostgreSQL, for ingest and reads together', 10, 3, 100),
-  VITAL_DATABASE_READ_CONNECTIONS_MAX: Type.Optional(Type.Integer({ description: 'Of those, for reads; unset: a third', minimum: 1, maximum: 98 })),
-  VITAL_DEAD_LETTERS_MAX: integer('Dead letters kept in all; beyond, bad input is counted only', 100_000, 0, 100_000_000),
+  VITAL_DATABASE_READ_CONNECTIONS_MAX: Type.Optional(Type.Integer({
+    description: 'Of those, for reads; unset: a ' +
+    'third',
+    minimum: 1,
+    maximum: 98
+  })),
+  VITAL_DEAD_LETTERS_MAX: integer('Dead letters kept in all; beyond, bad input is counted ' +
+    'only', 100_000, 0, 100_000_000),
   VITAL_DEAD_LETTERS_PER_DEVICE_MAX: integer('Dead letters kept of one device', 1000, 0, 1_000_000),
   // A century: longer than any history that there can be.
   VITAL_RETENTION_DAYS: integer('Days that readings are kept; 0 keeps all', 0, 0, 36_500),
-  VITAL_JWT_JWKS: text('File or https URL of the keys (JWKS) of the issuer whose tokens are trusted; needs the next two', ''),
+  VITAL_JWT_JWKS: text('File or https URL of the keys (JWKS) of the issuer whose tokens are trusted; needs the next ' +
+    'two', ''),
   VITAL_JWT_ISSUER: text('Issuer (iss) that a token must name', ''),
   VITAL_JWT_AUDIENCE: text('Audience (aud) that a token must name', ''),
   VITAL_JWT_ALGORITHMS: text('Signatures that are trusted, separated by commas', 'RS256,ES256,EdDSA'),
@@ -54,9 +72,12 @@ export const EnvironmentSchema = Type.Object({
   VITAL_HTTP_REQUESTS_PER_SECOND_MAX: integer('HTTP requests of one principal, or of one address while no credentials exist; 0 sets no limit', 0, 0, 1_000_000),
   // Each is a descriptor and about 20 KiB.
   VITAL_CONNECTIONS_MAX: integer('MQTT connections at a time; beyond, a new one is closed', 20_000, 1, 1_000_000),
-  VITAL_CONNECTIONS_PER_ADDRESS_MAX: integer('The same of one IPv4 address or IPv6 network of 64 bits; loopback has no limit of its own', 10_000, 1, 1_000_000),
-  VITAL_CONNECTS_PER_SECOND_MAX: integer('New MQTT connections a second; beyond, one waits for its turn; 0 sets no limit', 1000, 0, 1_000_000),
-  VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: integer('Messages a second of one MQTT connection, pings and subscriptions as up to twenty each; beyond, its socket is not read for a while; 0 sets no limit', 5000, 0, 1_000_000),
+  VITAL_CONNECTIONS_PER_ADDRESS_MAX: integer('The same of one IPv4 address or IPv6 network of 64 bits; loopback has ' +
+    'no limit of its own', 10_000, 1, 1_000_000),
+  VITAL_CONNECTS_PER_SECOND_MAX: integer('New MQTT connections a second; beyond, one waits for its turn; 0 sets no ' +
+    'limit', 1000, 0, 1_000_000),
+  VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: integer('Messages a second of one MQTT connection, pings and subscriptions ' +
+    'as up to twenty each; beyond, its socket is not read for a while; 0 sets no limit', 5000, 0, 1_000_000),
   VITAL_DEVICE_BYTES_PER_SECOND_MAX: integer('The same in bytes', MIB, 0, 1024 * MIB),
   VITAL_MQTT_DENIED_FILTERS: text('Topic filters, separated by commas, that no client may subscribe to', '')
 }, { additionalProperties: false })
@@ -70,7 +91,9 @@ const environment = Compile(EnvironmentSchema)
  * @param variables - `DATABASE_URL` and everything that starts with `VITAL_`; other names are ignored
  * @returns the values with defaults, or every fault (`path` is `/NAME`)
  */
-export function parseEnvironment (variables: Readonly<Record<string, string | undefined>>): { values: Environment } | { faults: Fault[] } {
+export function parseEnvironment (
+  variables: Readonly<Record<string, string | undefined>>
+): { values: Environment } | { faults: Fault[] } {
   const values: Record<string, unknown> = {}
   for (const [name, schema] of Object.entries(EnvironmentSchema.properties)) {
     if ('default' in schema) values[name] = schema.default

@@ -4,7 +4,11 @@ import { Settings } from 'typebox/system'
 
 /** One thing wrong with an input, told to a person. */
 export const FaultSchema = Type.Object({
-  path: Type.String({ description: 'JSON Pointer (RFC 6901) to the value, "" for the whole input', examples: ['/0/heartRateValue'] }),
+  path: Type.String({
+    description: 'JSON Pointer (RFC 6901) to the value, "" for the whole ' +
+    'input',
+    examples: ['/0/heartRateValue']
+  }),
   message: Type.String({ description: 'What was expected there' })
 }, { additionalProperties: false })
 

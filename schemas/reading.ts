@@ -38,8 +38,15 @@ const vital = (description: string) => Type.Optional(Type.Number({ description }
  * A new vital sign has two more places: README.md of this folder.
  */
 export const ReadingSchema = Type.Object({
-  device: Type.Optional(Type.String({ description: `Device id: ${DEVICE_ID_RULE}. Over MQTT the topic names the device.` })),
-  timestamp: Type.Number({ minimum: 0, description: 'Unix seconds, fractions allowed; at most a day ahead of the gateway' }),
+  device: Type.Optional(Type.String({
+    description: `Device id: ${DEVICE_ID_RULE}. Over MQTT the topic names the ` +
+    'device.'
+  })),
+  timestamp: Type.Number({
+    minimum: 0,
+    description: 'Unix seconds, fractions allowed; at most a day ahead of the ' +
+    'gateway'
+  }),
   heartRateValue: vital('Heart rate, beats per minute'),
   breathRateValue: vital('Breathing rate, breaths per minute'),
   breathValue: vital('Older name of breathRateValue, which counts when both come'),
@@ -48,7 +55,10 @@ export const ReadingSchema = Type.Object({
   bloodPressureDiastolic: vital('mmHg'),
   spo2Value: vital('Blood oxygen saturation, percent'),
   temperatureValue: vital('Body temperature, degrees Celsius')
-}, { description: 'Other fields of any JSON type are kept. Names are exact: `heartRate` and `heart_rate` are other fields, and no heart rate.' })
+}, {
+  description: 'Other fields of any JSON type are kept. Names are exact: `heartRate` and `heart_rate` are other ' +
+  'fields, and no heart rate.'
+})
 
 export type Reading = Static<typeof ReadingSchema> & Record<string, unknown>
 
@@ -87,7 +97,8 @@ export function isReading (value: unknown, nowS: number): value is Reading {
  * @param base - pointer of the reading within its payload: `''`, or `/3` in an array
  */
 export function readingFaults (value: unknown, nowS: number, base = ''): Fault[] {
-  const faults = toFaults(reading.Errors(value), base).map((fault) => toTimestampFault(fault, value, `${base}/timestamp`))
+  const faults = toFaults(reading.Errors(value), base).map((fault) => toTimestampFault(fault, value,
+    `${base}/timestamp`))
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return faults
   const { timestamp, device } = value as Partial<Reading>
   if (typeof timestamp === 'number' && Number.isFinite(timestamp) && timestamp > toTimestampMax(nowS)) {
@@ -121,7 +132,9 @@ function toTimestampMax (nowS: number): number {
 
 function timestampMessage (timestamp: number): string {
   if (timestamp <= MILLISECONDS_MIN) return 'must be Unix seconds, at most a day ahead of the gateway\'s clock'
-  const [unit, factor] = timestamp < MICROSECONDS_MIN ? ['milli', '1000'] : timestamp < NANOSECONDS_MIN ? ['micro', '1000000'] : ['nano', '1000000000']
+  const [unit, factor] = timestamp < MICROSECONDS_MIN
+    ? ['milli', '1000']
+    : timestamp < NANOSECONDS_MIN ? ['micro', '1000000'] : ['nano', '1000000000']
   return `must be Unix seconds; this looks like ${unit}seconds: divide it by ${factor}`
 }
 

@@ -18,12 +18,20 @@ export const LatestQuerySchema = Type.Object({
   count: Type.Integer({ minimum: 1, maximum: PAGE_COUNT_MAX, default: 20, description: 'Resources on the page' }),
   offset: Type.Integer({ minimum: 0, maximum: PAGE_OFFSET_MAX, default: 0, description: 'Resources to skip' }),
   sortBy: Type.Enum([...SORT_KEYS], { default: 'timestamp', description: 'Resources without the value come last' }),
-  orderBy: Type.Enum(['asc', 'desc'], { default: 'desc', description: 'Direction of sortBy; ties are ordered by deviceId' })
+  orderBy: Type.Enum(['asc', 'desc'], {
+    default: 'desc',
+    description: 'Direction of sortBy; ties are ordered by ' +
+    'deviceId'
+  })
 }, { additionalProperties: false })
 
 export type LatestQuery = Static<typeof LatestQuerySchema>
 
-const unixSeconds = (description: string) => Type.Number({ description: `${description}, Unix seconds`, examples: [1735689600.25] })
+const unixSeconds = (description: string) => Type.Number({
+  description: `${description}, Unix ` +
+  'seconds',
+  examples: [1735689600.25]
+})
 
 const rate = (description: string) => Type.Union([Type.Number(), Type.Null()], { description })
 
@@ -32,7 +40,8 @@ export const ResourceSchema = Type.Object({
   deviceId: Type.String({ examples: ['band-17'] }),
   timestamp: unixSeconds('Time of the newest reading'),
   heartRate: rate('heartRateValue as last measured; null when the device never sent one'),
-  breathRate: rate('breathRateValue (or breathValue, its older name) as last measured; null when the device never sent one'),
+  breathRate: rate('breathRateValue (or breathValue, its older name) as last measured; null when the device never ' +
+    'sent one'),
   vitals: Type.Object({}, {
     additionalProperties: true,
     description: 'Every field last seen, under the name it was sent with',

@@ -30,7 +30,8 @@ export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
   function toWarning (): string | null {
     const difference = differenceS()
     if (Math.abs(difference) <= DIFFERENCE_MAX_S) return null
-    return `the gateway's clock is ${Math.round(Math.abs(difference))} s ${difference > 0 ? 'behind' : 'ahead of'} PostgreSQL's; the later of both counts. Set both by NTP`
+    return `the gateway's clock is ${Math.round(Math.abs(difference))} s ${difference > 0 ? 'behind' : 'ahead of'} ` +
+      'PostgreSQL\'s; the later of both counts. Set both by NTP'
   }
 
   /** @param postgresMs - as PostgreSQL told it @param sentAtMs - monotonic milliseconds at which it was asked */
@@ -56,7 +57,8 @@ export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
     /** Asks PostgreSQL once. @throws the error of pg */
     async read (pool: Pool): Promise<void> {
       const sentAtMs = monotonicMs()
-      const { rows: [row] } = await pool.query<{ now_ms: number }>('select (extract(epoch from clock_timestamp()) * 1000)::float8 as now_ms')
+      const { rows: [row] } = await pool.query<{ now_ms: number }>('select (extract(epoch from clock_timestamp()) * ' +
+        '1000)::float8 as now_ms')
       observe(row!.now_ms, sentAtMs)
     },
 

@@ -59,7 +59,9 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     const transport = await createTransport({ config, metrics, logger })
     reload = transport.reload
     const { hasClientCertificates } = transport
-    const security = await createSecurity({ ...config, kysely: database.kysely, hasClientCertificates, metrics, logger })
+    const security = await createSecurity({
+      ...config, kysely: database.kysely, hasClientCertificates, metrics, logger
+    })
     const pipeline = createPipeline({
       limits: config, store, pool: database.pool, spool, clock, refusedLetters, metrics, logger
     })

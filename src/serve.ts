@@ -13,7 +13,12 @@ const STOP_DEADLINE_MS = 14_500
 /** Runs a gateway as this process, until a signal or a fault ends it. Exit status: 0 after a stop, 1 after a fault. */
 export function serve (signals: Signals): void {
   const config = readConfig()
-  const logger = createLogger({ level: config.logLevel, hashId: config.logHashIds ? createIdHash(config.dataDir) : undefined })
+  const logger = createLogger({
+    level: config.logLevel,
+    hashId: config.logHashIds
+      ? createIdHash(config.dataDir)
+      : undefined
+  })
   const gateway = createGateway({ config, logger })
   let isStopping = false
 

@@ -1,3 +1,5 @@
+import { refill } from './token-bucket.ts'
+
 /** Seconds' worth that may come at once: a device that was away sends its backlog at full speed. */
 const BURST_SECONDS = 2
 
@@ -39,8 +41,8 @@ export class RateLimiter {
     const passedMs = nowMs - this.#filledAtMs
     if (passedMs <= 0) return
     this.#filledAtMs = nowMs
-    this.messages = Math.min(this.messages + passedMs * this.#messagesPerMs, this.#messagesMax)
-    this.bytes = Math.min(this.bytes + passedMs * this.#bytesPerMs, this.#bytesMax)
+    this.messages = refill(this.messages, passedMs, this.#messagesPerMs, this.#messagesMax)
+    this.bytes = refill(this.bytes, passedMs, this.#bytesPerMs, this.#bytesMax)
   }
 
   spend (messages: number, bytes: number): void {

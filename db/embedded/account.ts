@@ -31,7 +31,11 @@ export function toCommand (account: Account, file: string, args: readonly string
       return { file, args, options: {} }
     case 'namespace':
       // unshare replaces itself by the program, so the process id is the server's.
-      return { file: 'unshare', args: ['--user', `--map-user=${account.mapped}`, `--map-group=${account.mapped}`, file, ...args], options: {} }
+      return {
+        file: 'unshare',
+        args: ['--user', `--map-user=${account.mapped}`, `--map-group=${account.mapped}`, file, ...args],
+        options: {}
+      }
     case 'user':
       return { file, args, options: { uid: account.uid, gid: account.gid } }
   }
@@ -51,7 +55,9 @@ export async function giveTo (account: Account, path: string): Promise<void> {
  * @returns also the major version of the binaries
  * @throws `VITAL_EMBEDDED_ROOT_REFUSED`, `VITAL_EMBEDDED_UNSUPPORTED_PLATFORM`
  */
-export async function chooseAccount (options: { binaries: Binaries, dataDir: string, clusterDir: string, logger: Logger }) {
+export async function chooseAccount (
+  options: { binaries: Binaries, dataDir: string, clusterDir: string, logger: Logger }
+) {
   const { binaries, dataDir, clusterDir, logger } = options
   const faults: unknown[] = []
   for await (const account of candidates(dataDir, clusterDir)) {
@@ -65,13 +71,13 @@ export async function chooseAccount (options: { binaries: Binaries, dataDir: str
   const cause = new AggregateError(faults, 'every way to run PostgreSQL failed')
   if (process.geteuid?.() === 0) {
     throw new StorageError('VITAL_EMBEDDED_ROOT_REFUSED',
-      'PostgreSQL refuses to run as root, this machine allows no user namespaces (unshare --user), and no ordinary user ' +
-      `can reach ${dataDir} and the binaries (${binaries.postgres}). ` +
-      'Start the gateway as an ordinary user, or set DATABASE_URL to a PostgreSQL of your own.', { cause })
+      'PostgreSQL refuses to run as root, this machine allows no user namespaces (unshare --user), and no ordinary ' +
+      `user can reach ${dataDir} and the binaries (${binaries.postgres}). Start the gateway as an ordinary user, or ` +
+      'set DATABASE_URL to a PostgreSQL of your own.', { cause })
   }
   throw new StorageError('VITAL_EMBEDDED_UNSUPPORTED_PLATFORM',
-    `The PostgreSQL that npm installed (${binaries.postgres}) does not run here; it needs glibc 2.17 or newer, and a named user. ` +
-    'Set DATABASE_URL to a PostgreSQL of your own.', { cause })
+    `The PostgreSQL that npm installed (${binaries.postgres}) does not run here; it needs glibc 2.17 or newer, and a ` +
+    'named user. Set DATABASE_URL to a PostgreSQL of your own.', { cause })
 }
 
 async function * candidates (dataDir: string, clusterDir: string): AsyncGenerator<Account> {
@@ -120,8 +126,11 @@ async function readUsers () {
 /** Throws unless the account can read and write in `dataDir` and run the binaries; returns their major version. */
 async function probe (account: Account, binaries: Binaries, dataDir: string): Promise<number> {
   const access = account.kind === 'user' ? 'test -x "$0"' : 'test -w "$0" -a -x "$0"'
-  const { file, args, options } = toCommand(account, '/bin/sh', ['-c', `${access} && exec "$1" --version`, dataDir, binaries.postgres])
-  const { stdout } = await promisify(execFile)(file, args, { ...options, env: binaries.env, cwd: binaries.cwd, timeout: 10_000 })
+  const { file, args, options } = toCommand(account, '/bin/sh',
+    ['-c', `${access} && exec "$1" --version`, dataDir, binaries.postgres])
+  const { stdout } = await promisify(execFile)(file, args, {
+    ...options, env: binaries.env, cwd: binaries.cwd, timeout: 10_000
+  })
   const major = /\(PostgreSQL\) (\d+)/.exec(stdout)?.[1]
   if (major === undefined) throw new Error(`postgres --version answered ${JSON.stringify(stdout)}`)
   return Number(major)

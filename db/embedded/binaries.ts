@@ -46,7 +46,14 @@ export async function prepareBinaries (
     initdb: found.initdb,
     postgres: found.postgres,
     // The loader splits its path at colons and semicolons, which a directory's name may hold; `.` does not.
-    env: { PATH: SYSTEM_PATH, LC_ALL: 'C', TZ: 'UTC', ...(libraries === null ? {} : { [variable]: /[:;]/.test(libraries) ? '.' : libraries }) },
+    env: {
+      PATH: SYSTEM_PATH,
+      LC_ALL: 'C',
+      TZ: 'UTC',
+      ...(libraries === null
+        ? {}
+        : { [variable]: /[:;]/.test(libraries) ? '.' : libraries })
+    },
     cwd: libraries ?? '/'
   }
 }

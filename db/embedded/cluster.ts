@@ -46,8 +46,9 @@ export async function openCluster (options: ClusterOptions): Promise<Cluster> {
   if (version === null) await createCluster(options, dir)
   else if (version !== options.major) {
     throw new StorageError('VITAL_EMBEDDED_WRONG_VERSION',
-      `The data in ${dir} belongs to PostgreSQL ${version}, this program brings PostgreSQL ${options.major}. ` +
-      `Start the version of the gateway that wrote it, dump it with pg_dump, move ${dir} away, start this version and restore the dump.`)
+      `The data in ${dir} belongs to PostgreSQL ${version}, this program brings PostgreSQL ${options.major}. Start ` +
+      `the version of the gateway that wrote it, dump it with pg_dump, move ${dir} away, start this version and ` +
+      'restore the dump.')
   }
   const state = await readState(dir)
   await writeFile(join(dir, 'vital.conf'), toSettings(), { mode: 0o600 })
@@ -86,8 +87,8 @@ export async function findFreePort (): Promise<number> {
     if (await isFree(port)) return port
   }
   throw new StorageError('VITAL_EMBEDDED_START_FAILED',
-    'A hundred TCP ports of 127.0.0.1 between 15432 and 32000 were tried and none is free for the embedded PostgreSQL. ' +
-    'Stop what holds them, or set DATABASE_URL to a PostgreSQL of your own.')
+    'A hundred TCP ports of 127.0.0.1 between 15432 and 32000 were tried and none is free for the embedded ' +
+    'PostgreSQL. Stop what holds them, or set DATABASE_URL to a PostgreSQL of your own.')
 }
 
 export async function isFree (port: number): Promise<boolean> {
@@ -101,7 +102,9 @@ export async function isFree (port: number): Promise<boolean> {
 /** What an initdb left behind that was killed with its gateway. */
 async function removeUnfinished (dataDir: string): Promise<void> {
   for (const name of await readdir(dataDir)) {
-    if (name.startsWith(NEW_PREFIX)) await rm(join(dataDir, name), { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+    if (name.startsWith(NEW_PREFIX)) {
+      await rm(join(dataDir, name), { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+    }
   }
 }
 
@@ -121,8 +124,9 @@ async function readVersion (dir: string): Promise<number | null> {
 
 function unusable (dir: string, cause: unknown): StorageError {
   return new StorageError('VITAL_EMBEDDED_DATA_DIR',
-    `${dir} is there but holds no PostgreSQL data that can be read: ${cause instanceof Error ? cause.message : String(cause)}. ` +
-    'Restore it from a backup, or move it away to start with an empty database, or set VITAL_DATA_DIR to another directory.', { cause })
+    `${dir} is there but holds no PostgreSQL data that can be read: ` +
+    `${cause instanceof Error ? cause.message : String(cause)}. Restore it from a backup, or move it away to start ` +
+    'with an empty database, or set VITAL_DATA_DIR to another directory.', { cause })
 }
 
 /**
@@ -152,7 +156,9 @@ async function createCluster (options: ClusterOptions, dir: string): Promise<voi
   }
 }
 
-async function runInitdb ({ binaries, account, signal }: ClusterOptions, dir: string, passwordFile: string): Promise<void> {
+async function runInitdb (
+  { binaries, account, signal }: ClusterOptions, dir: string, passwordFile: string
+): Promise<void> {
   const { file, args, options } = toCommand(account, binaries.initdb, [
     `--pgdata=${dir}`, `--username=${USER}`, `--pwfile=${passwordFile}`, '--auth=scram-sha-256', '--encoding=UTF8',
     // The same order of text on every machine, and no library whose upgrade could break an index.
@@ -161,7 +167,9 @@ async function runInitdb ({ binaries, account, signal }: ClusterOptions, dir: st
   ])
   signal?.throwIfAborted()
   const output: Buffer[] = []
-  const child = spawn(file, args, { ...options, env: binaries.env, cwd: binaries.cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(file, args, {
+    ...options, env: binaries.env, cwd: binaries.cwd, stdio: ['ignore', 'pipe', 'pipe']
+  })
   child.stdout.on('data', (chunk: Buffer) => { output.push(chunk) })
   child.stderr.on('data', (chunk: Buffer) => { output.push(chunk) })
   const onAbort = () => { child.kill() }
@@ -192,7 +200,9 @@ async function readState (dir: string): Promise<{ password: string, port: number
     throw unusable(path, error)
   }
   const { password, port } = state
-  if (typeof password !== 'string' || typeof port !== 'number') throw unusable(path, new Error('it lacks the password or the port'))
+  if (typeof password !== 'string' || typeof port !== 'number') {
+    throw unusable(path, new Error('it lacks the password or the port'))
+  }
   return { password, port }
 }
 

@@ -47,7 +47,9 @@ export function toConnectionString ({ password, port }: { password: string, port
  * @param signal - ends the wait: it is returned though it does not answer yet
  * @returns `null` when none runs, and the way is free for a new one
  */
-export async function adoptServer (cluster: Cluster, { logger }: ServerOptions, signal?: AbortSignal): Promise<RunningServer | null> {
+export async function adoptServer (
+  cluster: Cluster, { logger }: ServerOptions, signal?: AbortSignal
+): Promise<RunningServer | null> {
   const pid = await readPostmasterPid(cluster.dir)
   if (pid === null) return null
   if (!await isServerProcess(pid, cluster.dir)) {
@@ -87,7 +89,8 @@ export async function startServer (
   while (true) {
     if (mayMovePort && !await isFree(cluster.port)) {
       const port = await findFreePort()
-      logger.warn({ port, taken: cluster.port }, 'the port of the embedded PostgreSQL is taken, it moves; correct what connects to it')
+      logger.warn({ port, taken: cluster.port },
+        'the port of the embedded PostgreSQL is taken, it moves; correct what connects to it')
       cluster = await savePort(cluster, port)
     }
     const outcome = await launch(cluster, options, signal)
@@ -95,7 +98,9 @@ export async function startServer (
     // The port may also have been taken between our look and the server's.
     const passes = /shared memory block|lock file "postmaster.pid" already exists/.test(outcome) ||
       (mayMovePort && /could not create any TCP\/IP sockets|Address already in use/.test(outcome))
-    if (!passes || signal?.aborted === true || performance.now() > givesUpAt) throw startFailed(cluster, options, outcome)
+    if (!passes || signal?.aborted === true || performance.now() > givesUpAt) {
+      throw startFailed(cluster, options, outcome)
+    }
     logger.debug({ output: outcome }, 'PostgreSQL did not start yet, trying again')
     await sleep(500)
     await retirePidFile(cluster.dir, logger)
@@ -119,12 +124,14 @@ async function killServer (pid: number, dir: string): Promise<void> {
   for (const each of new Set([pid, ...backends])) if (await isServerProcess(each, dir)) signal(each, 'SIGKILL')
   if (await waitForExit(pid, dir, IMMEDIATE_SHUTDOWN_MAX_MS)) return
   throw new StorageError('VITAL_EMBEDDED_STOP_FAILED',
-    `The embedded PostgreSQL in ${dir} (process ${pid}) does not end even when killed; the system holds it, most likely for a disk ` +
-    'that does not answer. Look at the disk; its data is safe to start from.')
+    `The embedded PostgreSQL in ${dir} (process ${pid}) does not end even when killed; the system holds it, most ` +
+    'likely for a disk that does not answer. Look at the disk; its data is safe to start from.')
 }
 
 /** @returns the postmaster's process id, or what it wrote before it ended */
-async function launch (cluster: Cluster, options: ServerOptions, signal: AbortSignal | undefined): Promise<number | string> {
+async function launch (
+  cluster: Cluster, options: ServerOptions, signal: AbortSignal | undefined
+): Promise<number | string> {
   const { binaries, account, startLogPath, logger } = options
   const log = await open(startLogPath, 'w', 0o600)
   const state: { ended?: string, pid?: number | undefined } = {}
@@ -178,8 +185,9 @@ async function ping (cluster: Cluster): Promise<'ready' | 'starting' | 'silent'>
       case '57P03': return 'starting' // cannot_connect_now: it starts, recovers or shuts down
       case '57P01': return 'starting' // admin_shutdown
       default: throw new StorageError('VITAL_EMBEDDED_START_FAILED',
-        `The embedded PostgreSQL in ${cluster.dir} runs, but does not let the gateway in: ${(error as Error).message}. ` +
-        `If its password was changed, write the new one into ${join(cluster.dir, 'vital-gateway.json')}.`, { cause: error })
+        `The embedded PostgreSQL in ${cluster.dir} runs, but does not let the gateway in: ` +
+        `${(error as Error).message}. If its password was changed, write the new one into ` +
+        `${join(cluster.dir, 'vital-gateway.json')}.`, { cause: error })
     }
   } finally {
     await client.end().catch(() => { /* Lost already. */ })
@@ -207,13 +215,14 @@ function createProgress (logger: Logger): () => void {
     const now = performance.now()
     if (now < nextAt) return
     nextAt = now + PROGRESS_INTERVAL_MS
-    logger.info({ waitedS: Math.round((now - startedAt) / 1000) }, 'waiting for PostgreSQL, which recovers from a crash')
+    logger.info({ waitedS: Math.round((now - startedAt) / 1000) },
+      'waiting for PostgreSQL, which recovers from a crash')
   }
 }
 
 function startFailed (cluster: Cluster, options: ServerOptions, output: string): StorageError {
   return new StorageError('VITAL_EMBEDDED_START_FAILED',
-    `The embedded PostgreSQL in ${cluster.dir} did not start: ${output.split('\n').slice(0, 10).join(' ')} ` +
-    `See ${options.startLogPath} and ${join(cluster.dir, 'log')}; correct what they name and start again, or set DATABASE_URL ` +
-    'to a PostgreSQL of your own.')
+    `The embedded PostgreSQL in ${cluster.dir} did not start: ${output.split('\n').slice(0, 10).join(' ')} See ` +
+    `${options.startLogPath} and ${join(cluster.dir, 'log')}; correct what they name and start again, or set ` +
+    'DATABASE_URL to a PostgreSQL of your own.')
 }

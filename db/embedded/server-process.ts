@@ -95,7 +95,11 @@ function isGone (error: unknown): boolean {
 
 async function ps (pid: number, format: string): Promise<string> {
   try {
-    const { stdout } = await promisify(execFile)('ps', ['-o', format, '-p', String(pid)], { env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' } })
+    const { stdout } = await promisify(execFile)('ps', ['-o', format, '-p', String(pid)], {
+      env: {
+        PATH: '/usr/bin:/bin', LC_ALL: 'C'
+      }
+    })
     return stdout.trim()
   } catch {
     // ps exits 1 when there is no such process.

@@ -7,7 +7,9 @@ import { chooseAccount } from './account.ts'
 import { resolveBinaries } from './binaries.ts'
 import { clusterDirOf, openCluster, replaceFile } from './cluster.ts'
 import { lockOwner } from './owner-lock.ts'
-import { adoptServer, type RunningServer, type ServerOptions, startServer, stopServer, toConnectionString } from './postmaster.ts'
+import {
+  adoptServer, type RunningServer, type ServerOptions, startServer, stopServer, toConnectionString
+} from './postmaster.ts'
 import { isServerProcess } from './server-process.ts'
 
 export interface EmbeddedPostgres {
@@ -46,8 +48,10 @@ export async function startEmbeddedPostgres (
     const cluster = await openCluster({ dataDir, binaries, account, major, signal })
     signal?.throwIfAborted()
     const serverOptions = { binaries, account, startLogPath: join(dataDir, 'postgres-start.log'), logger }
-    const server = await adoptServer(cluster, serverOptions, signal) ?? await startServer(cluster, serverOptions, { mayMovePort: true, signal })
-    logger.info({ pid: server.pid, port: server.cluster.port, account: account.kind }, 'embedded PostgreSQL accepts connections')
+    const server = await adoptServer(cluster, serverOptions, signal) ??
+      await startServer(cluster, serverOptions, { mayMovePort: true, signal })
+    logger.info({ pid: server.pid, port: server.cluster.port, account: account.kind },
+      'embedded PostgreSQL accepts connections')
 
     const connectionString = toConnectionString(server.cluster)
     await replaceFile(join(dataDir, 'database-url'), `${connectionString}\n`)
@@ -128,7 +132,7 @@ async function createDataDir (dataDir: string): Promise<void> {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
   } catch (cause) {
     throw new StorageError('VITAL_EMBEDDED_DATA_DIR',
-      `The data directory ${dataDir} cannot be created: ${(cause as Error).message}. ` +
-      'Create it for the user that runs the gateway, or set VITAL_DATA_DIR to a directory that this user may write.', { cause })
+      `The data directory ${dataDir} cannot be created: ${(cause as Error).message}. Create it for the user that ` +
+      'runs the gateway, or set VITAL_DATA_DIR to a directory that this user may write.', { cause })
   }
 }

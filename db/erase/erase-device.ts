@@ -60,7 +60,9 @@ export interface EraseDeviceOptions {
  * @throws `VITAL_ERASURE_BUSY` when some transaction has held the tables for too long, or the gateway stops; or the
  *   error of pg
  */
-export async function eraseDevice (options: EraseDeviceOptions): Promise<ErasedRows & { readonly otherGateways: number }> {
+export async function eraseDevice (
+  options: EraseDeviceOptions
+): Promise<ErasedRows & { readonly otherGateways: number }> {
   const { connectionString, device, actor, logger } = options
   const { kysely, close } = createDatabase({
     connectionString,
@@ -75,7 +77,9 @@ export async function eraseDevice (options: EraseDeviceOptions): Promise<ErasedR
     await appendAuditLog(kysely, { actor, act: 'erase.begin', target: device })
     const readings = await deleteChunks(kysely, options)
     const letters = await eraseNamedLetters(kysely, device, () => { checkStop(options, readings) })
-    const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, { device, actor, readings, letters }))
+    const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, {
+      device, actor, readings, letters
+    }))
     return { ...rest, otherGateways: await countOtherGateways(kysely, options.applicationName) }
   } finally {
     await close()
@@ -97,12 +101,15 @@ async function awaitWriters (kysely: Kysely<Tables>): Promise<void> {
     writers = new Set([...writers].filter((id) => now.has(id)))
   }
   if (writers.size === 0) return
-  throw new StorageError('VITAL_ERASURE_BUSY', 'a transaction has been writing readings or dead letters all the time, so nothing was erased; ' +
-    'pg_stat_activity shows which. Try again later.')
+  throw new StorageError('VITAL_ERASURE_BUSY', 'a transaction has been writing readings or dead letters all the ' +
+    'time, so nothing was erased; pg_stat_activity shows which. Try again later.')
 }
 
 function checkStop ({ isStopping }: EraseDeviceOptions, deleted: number): void {
-  if (isStopping()) throw new StorageError('VITAL_ERASURE_BUSY', `the gateway stops; ${deleted} readings were erased so far. Run it again.`)
+  if (isStopping()) {
+    throw new StorageError('VITAL_ERASURE_BUSY',
+    `the gateway stops; ${deleted} readings were erased so far. Run it again.`)
+  }
 }
 
 async function deleteChunks (kysely: Kysely<Tables>, options: EraseDeviceOptions): Promise<number> {
@@ -122,7 +129,12 @@ async function deleteChunks (kysely: Kysely<Tables>, options: EraseDeviceOptions
 
 async function deleteRest (
   transaction: Transaction<Tables>,
-  { device, actor, readings, letters }: { readonly device: string, readonly actor: string, readonly readings: number, readonly letters: number }
+  { device, actor, readings, letters }: {
+    readonly device: string
+    readonly actor: string
+    readonly readings: number
+    readonly letters: number
+  }
 ): Promise<ErasedRows> {
   const { rows: [row] } = await sql<{ isMade: boolean }>`
     insert into latest (device, time, oldest_time, vitals, vital_times) values (${device}, now(), now(), '{}', '{}')
@@ -133,7 +145,9 @@ async function deleteRest (
     // What came on an invalid topic is this device's when its client or a level of its topic says so.
     deadLetters: letters + await count(sql`
       delete from dead_letters where id in (select id from dead_letters where device in (${device}, ${toAscii(device)})
-        or ((device is null or reason = 'invalid_topic') and (client_id = ${device} or ${device} in (select btrim(level) from unnest(string_to_array(topic, '/')) level))) order by id for update)`),
+        or ((device is null or reason = 'invalid_topic') and (client_id = ${device}
+          or ${device} in (select btrim(level) from unnest(string_to_array(topic, '/')) level)))
+        order by id for update)`),
     latest: await count(sql`delete from latest where device = ${device}`) - (row?.isMade === true ? 1 : 0)
   }
   await appendAuditLog(transaction, { actor, act: 'erase', target: device, details: erased })

@@ -22,7 +22,9 @@ interface Slice {
 }
 
 /** @returns how many were removed */
-export async function eraseNamedLetters (kysely: Kysely<Tables>, device: string, checkStop: () => void): Promise<number> {
+export async function eraseNamedLetters (
+  kysely: Kysely<Tables>, device: string, checkStop: () => void
+): Promise<number> {
   let deleted = 0
   let after = '00000000-0000-0000-0000-000000000000'
   for (;;) {
@@ -48,6 +50,7 @@ async function selectSlice (kysely: Kysely<Tables>, device: string, after: strin
     with slice as materialized (select id, payload from dead_letters where id > ${after}::uuid order by id limit ${SLICE_LETTERS})
     select (select id from slice order by id desc limit 1) as "lastId", array(
       select id::text from slice
-      where position(${Buffer.from(device)}::bytea in payload) > 0 or position('\\x5c'::bytea in payload) > 0 order by id) as candidates`.execute(kysely)
+      where position(${Buffer.from(device)}::bytea in payload) > 0 or position('\\x5c'::bytea in payload) > 0
+      order by id) as candidates`.execute(kysely)
   return row!
 }

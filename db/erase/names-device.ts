@@ -11,8 +11,13 @@ export function namesDevice (payload: Buffer, device: string): boolean {
   try {
     return holdsDevice(JSON.parse(text), device) || isGivenTwice(text, device)
   } catch {
-    const plain = text.replaceAll(/\\u([0-9a-f]{4})/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
-    return [text, plain].some((candidate) => [JSON.stringify(device), `"${device}"`, `'${device}'`].some((quoted) => candidate.includes(quoted)))
+    const plain = text.replaceAll(/\\u([0-9a-f]{4})/gi,
+      (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
+    return [
+      text, plain
+    ].some((candidate) => [
+      JSON.stringify(device), `"${device}"`, `'${device}'`
+    ].some((quoted) => candidate.includes(quoted)))
   }
 }
 

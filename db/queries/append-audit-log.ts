@@ -13,7 +13,9 @@ export interface AuditEntry {
 }
 
 /** Notes an act. Give the transaction of the act itself, so that neither stands without the other. */
-export async function appendAuditLog (kysely: Kysely<Tables>, { actor, act, target, details }: AuditEntry): Promise<void> {
+export async function appendAuditLog (
+  kysely: Kysely<Tables>, { actor, act, target, details }: AuditEntry
+): Promise<void> {
   await sql`
     insert into audit_log (actor, act, target, details)
     values (${actor}, ${act}, ${target ?? null}, ${JSON.stringify(details ?? {})}::jsonb)`.execute(kysely)
@@ -21,7 +23,11 @@ export async function appendAuditLog (kysely: Kysely<Tables>, { actor, act, targ
 
 /** Notes one act for each of many targets, in one statement. */
 export async function appendAuditLogOfMany (
-  kysely: Kysely<Tables>, { actor, act, targets }: { readonly actor: string, readonly act: string, readonly targets: readonly string[] }
+  kysely: Kysely<Tables>, { actor, act, targets }: {
+    readonly actor: string
+    readonly act: string
+    readonly targets: readonly string[]
+  }
 ): Promise<void> {
   await sql`insert into audit_log (actor, act, target) select ${actor}, ${act}, unnest(${[...targets]}::text[])`.execute(kysely)
 }

@@ -27,7 +27,8 @@ export async function countReceived (kysely: Kysely<Tables>, since: number): Pro
     select
       r.readings, r."devicesWithoutLatest",
       (select count(*) from dead_letters where received_at >= to_timestamp(${since})) as "deadLetters",
-      (select coalesce(sum(n_tup_del), 0)::float8 from pg_stat_user_tables join pg_inherits on inhrelid = relid where inhparent = 'readings'::regclass) as "readingsDeleted",
+      (select coalesce(sum(n_tup_del), 0)::float8 from pg_stat_user_tables join pg_inherits on inhrelid = relid
+        where inhparent = 'readings'::regclass) as "readingsDeleted",
       (select coalesce(sum(n_tup_del), 0)::float8 from pg_stat_user_tables where relid = 'dead_letters'::regclass) as "deadLettersDeleted",
       (select count(distinct application_name) from pg_stat_activity
         where datname = current_database() and application_name ~ ${GATEWAY_NAMES}) as gateways

@@ -15,7 +15,8 @@ export async function forgetPrincipalChanges (kysely: Kysely<Tables>): Promise<v
       select xid from forgotten order by xid desc limit 1
     )
     update principal_changes_forgotten set xid = case
-      when principal_changes_forgotten.xid < pg_snapshot_xmax(pg_current_snapshot()) then greatest(principal_changes_forgotten.xid, newest.xid)
+      when principal_changes_forgotten.xid < pg_snapshot_xmax(pg_current_snapshot())
+        then greatest(principal_changes_forgotten.xid, newest.xid)
       else newest.xid end
     from newest`.execute(kysely)
 }

@@ -30,7 +30,9 @@ const COLUMNS: ReadonlyArray<Column<DeadLetterRow>> = [
 ]
 
 function toErrorsJson ({ errors }: DeadLetterRow): string {
-  return JSON.stringify(errors.map(({ path, message }) => ({ path: toStorableText(path), message: toStorableText(message) })))
+  return JSON.stringify(errors.map(({ path, message }) => ({
+    path: toStorableText(path), message: toStorableText(message)
+  })))
 }
 
 /** Keeps what was refused, each letter once however often the batch is retried. */

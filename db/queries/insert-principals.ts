@@ -19,7 +19,9 @@ export interface NewPrincipal {
  * @throws SQLSTATE 23505 when a secret is in use already, 23514 for a principal without a credential; then none was
  *   added
  */
-export async function insertPrincipals (kysely: Kysely<Tables>, principals: readonly NewPrincipal[]): Promise<string[]> {
+export async function insertPrincipals (
+  kysely: Kysely<Tables>, principals: readonly NewPrincipal[]
+): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
     with given as (
       select * from unnest(

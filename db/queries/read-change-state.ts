@@ -33,7 +33,8 @@ export async function readChangeState (kysely: Kysely<Tables>, since: ChangePosi
       not exists (select from principals) as "isEmpty",
       exists (
         select from principal_changes
-        where xid >= pg_snapshot_xmin(${from}) and xid < pg_snapshot_xmax(pg_current_snapshot()) and not pg_visible_in_snapshot(xid, ${from})
+        where xid >= pg_snapshot_xmin(${from}) and xid < pg_snapshot_xmax(pg_current_snapshot())
+          and not pg_visible_in_snapshot(xid, ${from})
       ) as "hasChanged",
       coalesce((
         select xid >= pg_snapshot_xmin(${from}) and xid < pg_snapshot_xmax(pg_current_snapshot()) from principal_changes_forgotten

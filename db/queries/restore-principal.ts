@@ -14,6 +14,7 @@ export async function restorePrincipal (
       update principals set revoked_at = null, changed_at = clock_timestamp()
       where id = ${id} and revoked_at is not null returning id
     )
-    insert into credentials (principal, kind, secret_sha256) select id, 'secret', ${secretSha256} from restored returning id`.execute(kysely)
+    insert into credentials (principal, kind, secret_sha256)
+    select id, 'secret', ${secretSha256} from restored returning id`.execute(kysely)
   return rows.length > 0
 }

@@ -9,7 +9,11 @@ import type { Tables } from '../tables.ts'
  * @returns false when there is no such principal, or it is revoked
  */
 export async function rotateSecret (
-  kysely: Kysely<Tables>, { id, secretSha256, graceS }: { readonly id: string, readonly secretSha256: Buffer, readonly graceS: number }
+  kysely: Kysely<Tables>, { id, secretSha256, graceS }: {
+    readonly id: string
+    readonly secretSha256: Buffer
+    readonly graceS: number
+  }
 ): Promise<boolean> {
   const { rows } = await sql`
     with changed as (

@@ -14,7 +14,11 @@ export interface StoredAct {
 
 /** The newest acts first. @param options.since - Unix seconds */
 export async function selectAuditLog (
-  kysely: Kysely<Tables>, { count, target, since }: { readonly count: number, readonly target?: string | undefined, readonly since?: number | undefined }
+  kysely: Kysely<Tables>, { count, target, since }: {
+    readonly count: number
+    readonly target?: string | undefined
+    readonly since?: number | undefined
+  }
 ): Promise<StoredAct[]> {
   const { rows } = await sql<StoredAct>`
     select id, extract(epoch from at)::float8 as at, actor, act, target, details from audit_log

@@ -15,7 +15,12 @@ export interface ChangedPrincipals {
  */
 export async function selectChangedPrincipals (
   kysely: Kysely<Tables>,
-  { since, until, after, count }: { readonly since: string, readonly until: string, readonly after: number, readonly count: number }
+  { since, until, after, count }: {
+    readonly since: string
+    readonly until: string
+    readonly after: number
+    readonly count: number
+  }
 ): Promise<ChangedPrincipals[]> {
   const { rows } = await sql<ChangedPrincipals>`
     select id, principals from principal_changes

@@ -4,6 +4,7 @@ import { type DeadLetterFilter, matchesFilter } from './dead-letter-filter.ts'
 
 /** The ids of all dead letters that match, oldest first, so that what is to be changed can be told before it is. */
 export async function selectDeadLetterIds (kysely: Kysely<Tables>, filter: DeadLetterFilter): Promise<string[]> {
-  const { rows } = await sql<{ id: string }>`select id from dead_letters where ${matchesFilter(filter)} order by received_at, id`.execute(kysely)
+  const { rows } = await sql<{ id: string }>`
+    select id from dead_letters where ${matchesFilter(filter)} order by received_at, id`.execute(kysely)
   return rows.map(({ id }) => id)
 }

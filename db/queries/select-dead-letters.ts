@@ -8,7 +8,10 @@ import { DEAD_LETTER_COLUMNS, type DeadLetterFilter, matchesFilter } from './dea
  * repeat nor skip a letter while nothing changes.
  */
 export async function selectDeadLetters (
-  kysely: Kysely<Tables>, { count, offset, ...filter }: DeadLetterFilter & { readonly count: number, readonly offset: number }
+  kysely: Kysely<Tables>, { count, offset, ...filter }: DeadLetterFilter & {
+    readonly count: number
+    readonly offset: number
+  }
 ): Promise<DeadLetterList> {
   const matches = matchesFilter(filter)
   // Joined, so that both come of one snapshot and a page past the end still has its total.

@@ -15,7 +15,9 @@ export async function selectLatestOf (kysely: Kysely<Tables>, devices: readonly 
 }
 
 /** Parts the rows from the total that each of them brings. */
-export function toPage<Row extends { readonly deviceId: string | null, readonly total: number }> (rows: readonly Row[]) {
+export function toPage<Row extends { readonly deviceId: string | null, readonly total: number }> (
+  rows: readonly Row[]
+) {
   const resources: Array<Omit<Row, 'total' | 'deviceId'> & { readonly deviceId: string }> = []
   for (const { total, deviceId, ...resource } of rows) {
     if (deviceId !== null) resources.push({ deviceId, ...resource })

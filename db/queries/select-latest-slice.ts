@@ -28,7 +28,9 @@ interface StepRow extends Omit<WholeRow, 'deviceId' | 'timestamp'> {
  * device, so that PostgreSQL prints no value that does not come along: nothing that is stored tells how long its text
  * will be.
  */
-export async function selectLatestSlice (kysely: Kysely<Tables>, devices: readonly string[], bytesMax: number): Promise<LatestSlice> {
+export async function selectLatestSlice (
+  kysely: Kysely<Tables>, devices: readonly string[], bytesMax: number
+): Promise<LatestSlice> {
   const { rows } = await sql<StepRow>`
     with recursive slice (n, timestamp, heart_rate, breath_rate, vitals, vital_times, bytes) as (
       select 0, null::float8, null::float8, null::float8, null::text, null::text, 0::bigint

@@ -41,5 +41,7 @@ function toOrder ({ sortBy, orderBy }: LatestQuery, of: 'l.' | ''): RawBuilder<u
   const device = sql.raw(`${of}device`)
   if (sortBy === 'deviceId') return sql`${device} ${direction}`
   const column = sql.raw(`${of}${COLUMNS[sortBy]}`)
-  return sortBy === 'timestamp' ? sql`${column} ${direction}, ${device}` : sql`${column} ${direction} nulls last, ${device}`
+  return sortBy === 'timestamp'
+    ? sql`${column} ${direction}, ${device}`
+    : sql`${column} ${direction} nulls last, ${device}`
 }

@@ -8,7 +8,11 @@ import { PRINCIPAL_COLUMNS, type StoredPrincipal } from './principal-columns.ts'
  * is empty: each page costs the same, and those that do not change meanwhile come exactly once.
  */
 export async function selectPrincipals (
-  kysely: Kysely<Tables>, { count, after, role }: { readonly count: number, readonly after?: string | undefined, readonly role?: Role | undefined }
+  kysely: Kysely<Tables>, { count, after, role }: {
+    readonly count: number
+    readonly after?: string | undefined
+    readonly role?: Role | undefined
+  }
 ): Promise<StoredPrincipal[]> {
   const { rows } = await sql<StoredPrincipal>`
     select ${PRINCIPAL_COLUMNS} from principals

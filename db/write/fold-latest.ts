@@ -104,7 +104,9 @@ function merged (device: string, rows: readonly ReadingRow[], from: number, to: 
 function newestBreathRate (values: Values): unknown {
   const rate = values.get('breathRateValue')
   const olderName = values.get('breathValue')
-  return rate === undefined || (olderName !== undefined && olderName.timeUs > rate.timeUs) ? olderName?.value : rate.value
+  return rate === undefined || (olderName !== undefined && olderName.timeUs > rate.timeUs)
+    ? olderName?.value
+    : rate.value
 }
 
 /** The schema lets nothing but numbers through. */

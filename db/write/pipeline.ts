@@ -191,7 +191,9 @@ export function encodePipeline (client: PoolClient, steps: readonly Step[], quer
  * @throws PostgreSQL's error with its SQLSTATE, and nothing is stored; or another error, when the answer never came and
  *   the outcome is unknown
  */
-export async function runPipeline (client: PoolClient, pipeline: Pipeline, left: 'I' | 'T' = 'I'): Promise<readonly TextRow[]> {
+export async function runPipeline (
+  client: PoolClient, pipeline: Pipeline, left: 'I' | 'T' = 'I'
+): Promise<readonly TextRow[]> {
   let callback!: Pipeline['callback']
   const committed = new Promise<void>((resolve, reject) => {
     callback = (error) => { if (error === null) resolve(); else reject(error) }
@@ -200,6 +202,8 @@ export async function runPipeline (client: PoolClient, pipeline: Pipeline, left:
   client.query(pipeline)
   await committed
   // Whoever had the connection before left a transaction open, which Sync does not commit.
-  if (client.getTransactionStatus() !== left) throw new Error(left === 'I' ? 'the connection was within a transaction' : 'the connection left its transaction')
+  if (client.getTransactionStatus() !== left) {
+    throw new Error(left === 'I' ? 'the connection was within a transaction' : 'the connection left its transaction')
+  }
   return pipeline.rows
 }

@@ -55,7 +55,11 @@ export class Resenders {
   toRuns (readings: readonly ReadingRow[]): readonly Run[] {
     this.#forget()
     if (this.#resent.size === 0) return [{ rows: readings, isInserted: false }]
-    const runs = join(readings.map((row) => ({ rows: [row], isInserted: (this.#resent.get(row.device)?.batches ?? 0) > BATCHES_MAX })))
+    const runs = join(readings.map((row) => ({
+      rows: [row],
+      isInserted: (this.#resent.get(row.device)?.batches ??
+      0) > BATCHES_MAX
+    })))
     const copied = runs.filter(({ isInserted }) => !isInserted).map(({ rows }) => rows.length).sort((a, b) => b - a)
     const copiedMin = copied[COPIED_RUNS_MAX]
     if (copiedMin === undefined) return runs

@@ -19,7 +19,9 @@ export function unnest<Row> (columns: ReadonlyArray<Column<Row>>): RawBuilder<un
  * Runs a statement that has {@link unnest} of `columns`, and no other parameter.
  * @param rowBytes - first guess of what a row takes
  */
-export function withRows<Row> (statement: Statement, columns: ReadonlyArray<Column<Row>>, rows: readonly Row[], rowBytes: number): Step {
+export function withRows<Row> (
+  statement: Statement, columns: ReadonlyArray<Column<Row>>, rows: readonly Row[], rowBytes: number
+): Step {
   return {
     statement,
     parameters: columns.length,

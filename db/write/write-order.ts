@@ -48,7 +48,9 @@ function toHistoryOrder (byDevice: readonly ReadingRow[]): readonly ReadingRow[]
   const start = toMonthUs(first.timeUs, 0)
   const end = toMonthUs(first.timeUs, 1)
   if (byDevice.every(({ timeUs }) => timeUs >= start && timeUs < end)) return byDevice
-  return byDevice.map((row) => ({ row, month: toMonthUs(row.timeUs, 0) })).sort((a, b) => a.month - b.month).map(({ row }) => row)
+  return byDevice.map((row) => ({
+    row, month: toMonthUs(row.timeUs, 0)
+  })).sort((a, b) => a.month - b.month).map(({ row }) => row)
 }
 
 /**

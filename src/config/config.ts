@@ -112,7 +112,10 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
 /** Unset: a third, and so at least one. Two batches at a time, and what looks after them, need the rest. */
 function toReadConnectionsMax (values: Environment): number {
   const { VITAL_DATABASE_CONNECTIONS_MAX: all, VITAL_DATABASE_READ_CONNECTIONS_MAX: reads = Math.floor(all / 3) } = values
-  if (reads > all - 2) throw new ConfigError('VITAL_DATABASE_READ_CONNECTIONS_MAX must leave two of VITAL_DATABASE_CONNECTIONS_MAX to ingest.')
+  if (reads > all - 2) {
+    throw new ConfigError('VITAL_DATABASE_READ_CONNECTIONS_MAX must leave two of VITAL_DATABASE_CONNECTIONS_MAX to ' +
+      'ingest.')
+  }
   return reads
 }
 
@@ -123,18 +126,29 @@ function toTokenConfig (values: Environment): TokenConfig | null {
   const { VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: issuer, VITAL_JWT_AUDIENCE: audience } = values
   if (jwks === '' && issuer === '' && audience === '') return null
   if (jwks === '' || issuer === '' || audience === '') {
-    throw new ConfigError('VITAL_JWT_JWKS, VITAL_JWT_ISSUER and VITAL_JWT_AUDIENCE must be set together, or none of them.')
+    throw new ConfigError('VITAL_JWT_JWKS, VITAL_JWT_ISSUER and VITAL_JWT_AUDIENCE must be set together, or none of ' +
+      'them.')
   }
   const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i.test(jwks)
   if (isUrl && !isTrustedUrl(jwks)) {
-    throw new ConfigError(`VITAL_JWT_JWKS=${jwks} must be a file or an https URL: whoever can change the keys on their way can sign tokens.`)
+    throw new ConfigError(`VITAL_JWT_JWKS=${jwks} must be a file or an https URL: whoever can change the keys on ` +
+      'their way can sign tokens.')
   }
   const algorithms = toList(values.VITAL_JWT_ALGORITHMS)
   const unknown = algorithms.filter((algorithm) => !TOKEN_ALGORITHMS.includes(algorithm))
   if (algorithms.length === 0 || unknown.length > 0) {
-    throw new ConfigError(`VITAL_JWT_ALGORITHMS must list one or more of ${TOKEN_ALGORITHMS.join(', ')}, not ${unknown.join(', ') || 'nothing'}.`)
+    throw new ConfigError(`VITAL_JWT_ALGORITHMS must list one or more of ${TOKEN_ALGORITHMS.join(', ')}, not ` +
+      `${unknown.join(', ') || 'nothing'}.`)
   }
-  return Object.freeze({ jwks: isUrl ? jwks : resolve(jwks), issuer, audience, algorithms, roleClaim: values.VITAL_JWT_ROLE_CLAIM })
+  return Object.freeze({
+    jwks: isUrl
+      ? jwks
+      : resolve(jwks),
+    issuer,
+    audience,
+    algorithms,
+    roleClaim: values.VITAL_JWT_ROLE_CLAIM
+  })
 }
 
 /** Plain HTTP never leaves this machine. */

@@ -1,6 +1,7 @@
 import { ConfigError } from './config-error.ts'
 
-const FORM = 'Write it as postgres://user:password@host:5432/database, with special characters of the password percent-encoded.'
+const FORM = 'Write it as postgres://user:password@host:5432/database, with special characters of the password ' +
+  'percent-encoded.'
 
 /**
  * libpq's names. application_name and connect_timeout are taken and ignored: the gateway sets them for each of its
@@ -23,7 +24,9 @@ export function toDatabaseUrl (text: string): string {
   // A directory of sockets, which the driver knows.
   if (text.startsWith('/')) return text
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
-  if (scheme === undefined) throw new ConfigError(`DATABASE_URL begins with no postgres://, so it is no URL of PostgreSQL. ${FORM}`)
+  if (scheme === undefined) {
+    throw new ConfigError(`DATABASE_URL begins with no postgres://, so it is no URL of PostgreSQL. ${FORM}`)
+  }
   if (scheme !== 'postgres' && scheme !== 'postgresql' && scheme !== 'socket') {
     throw new ConfigError(`DATABASE_URL begins with ${scheme}://: the gateway stores in PostgreSQL only. ${FORM}`)
   }
@@ -37,14 +40,16 @@ function parseUrl (text: string): URL | null {
   if (URL.canParse(text)) return new URL(text)
   const withHost = text.replace('@/', '@socket/')
   if (URL.canParse(withHost)) return new URL(withHost)
-  throw new ConfigError(`DATABASE_URL cannot be read as a URL: a port is no number, or the password holds one of : / ? # @ as it is. ${FORM}`)
+  throw new ConfigError('DATABASE_URL cannot be read as a URL: a port is no number, or the password holds one of : / ' +
+    `? # @ as it is. ${FORM}`)
 }
 
 function checkSslMode (mode: string | null): void {
   if (mode === null || SSL_MODES.includes(mode)) return
   if (mode === 'prefer' || mode === 'allow') {
-    throw new ConfigError(`sslmode=${mode} in DATABASE_URL leaves it to the server, and to whoever stands before it, whether readings are encrypted. ` +
-      'Say which: sslmode=verify-full for TLS, with sslrootcert=FILE for an authority of your own, or sslmode=disable.')
+    throw new ConfigError(`sslmode=${mode} in DATABASE_URL leaves it to the server, and to whoever stands before it, ` +
+      'whether readings are encrypted. Say which: sslmode=verify-full for TLS, with sslrootcert=FILE for an ' +
+      'authority of your own, or sslmode=disable.')
   }
   throw new ConfigError(`sslmode=${mode} in DATABASE_URL is not known; it must be one of ${SSL_MODES.join(', ')}.`)
 }
@@ -61,8 +66,8 @@ function parseKeywords (text: string): Map<string, string> {
     const at = pair.lastIndex
     const match = pair.exec(text)
     if (match === null) {
-      throw new ConfigError(`DATABASE_URL reads like libpq's "host=… port=…", but not from its ${at + 1}th character on: ` +
-        `write name=value, apart by spaces, values with spaces in single quotes. ${FORM}`)
+      throw new ConfigError(`DATABASE_URL reads like libpq's "host=… port=…", but not from its ${at + 1}th character ` +
+        `on: write name=value, apart by spaces, values with spaces in single quotes. ${FORM}`)
     }
     const [, name = '', quoted, plain = ''] = match
     if (!KEYWORDS.has(name)) {
@@ -76,7 +81,10 @@ function parseKeywords (text: string): Map<string, string> {
 function toUrl (values: ReadonlyMap<string, string>): string {
   const of = (name: string) => values.get(name) ?? ''
   const host = of('hostaddr') || of('host') || 'localhost'
-  if (host.includes(',')) throw new ConfigError('DATABASE_URL names several hosts; the gateway takes one. Put a proxy before them that knows the primary.')
+  if (host.includes(',')) {
+    throw new ConfigError('DATABASE_URL names several hosts; the gateway takes one. Put a proxy before them that ' +
+      'knows the primary.')
+  }
   const port = of('port') || '5432'
   if (!/^\d{1,5}$/.test(port)) throw new ConfigError(`DATABASE_URL: port=${port} is no port.`)
   checkSslMode(values.get('sslmode') ?? null)
@@ -86,7 +94,9 @@ function toUrl (values: ReadonlyMap<string, string>): string {
   }
   const isSocket = host.startsWith('/')
   if (isSocket) query.set('host', host)
-  const account = values.has('password') ? `${encodeURIComponent(of('user'))}:${encodeURIComponent(of('password'))}` : encodeURIComponent(of('user'))
+  const account = values.has('password')
+    ? `${encodeURIComponent(of('user'))}:${encodeURIComponent(of('password'))}`
+    : encodeURIComponent(of('user'))
   const address = isSocket ? 'localhost' : host.includes(':') ? `[${host}]` : encodeURIComponent(host)
   const search = query.size > 0 ? `?${query.toString().replaceAll('+', '%20')}` : ''
   return `postgres://${account === '' ? '' : `${account}@`}${address}:${port}/${encodeURIComponent(of('dbname'))}${search}`

@@ -18,7 +18,9 @@ const SYNONYMS = ['POSTGRES_URL', 'POSTGRESQL_URL', 'POSTGRES_URI', 'PG_URL', 'D
  * VITAL_GATEWAY_PORT and six more. @see Kubernetes, "Accessing the Service": "Environment Variables"
  */
 function isServiceLink (name: string, value: string): boolean {
-  if (/^VITAL(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/.test(name)) return true
+  if (/^VITAL(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/.test(name)) {
+    return true
+  }
   return /^VITAL(?:_\w+)?_PORT$/.test(name) && isLinkValue(value)
 }
 
@@ -45,32 +47,42 @@ export function selectVariables (variables: Variables): { variables: Variables, 
     } else if (isServiceLink(name, value)) links.push(name)
     else {
       const meant = toNearest(name)
-      if (meant !== undefined && (meant !== 'DATABASE_URL' || isMissed(variables, value))) misses.push(`${name} is not a known name; did you mean ${meant}?`)
+      if (meant !== undefined &&
+        (meant !== 'DATABASE_URL' ||
+          isMissed(variables, value))) misses.push(`${name} is not a known name; did you mean ${meant}?`)
       else if (name.startsWith('VITAL_')) own[name] = value
       else if (SYNONYMS.includes(name) && isMissed(variables, value)) synonyms.push(name)
     }
   }
-  if (misses.length > 0) throw new ConfigError(`The environment is not valid:\n${misses.map((miss) => `  ${miss}`).join('\n')}\nSee .env.example for every variable.`)
+  if (misses.length > 0) {
+    throw new ConfigError(`The environment is not valid:\n${misses.map((miss) => `  ${miss}`).join('\n')}\nSee ` +
+      '.env.example for every variable.')
+  }
   return { variables: own, notices: [...toLinkNotice(links), ...toSynonymNotice(synonyms)] }
 }
 
 /** Nothing else says which PostgreSQL, and this does. */
-const isMissed = ({ DATABASE_URL: url }: Variables, value: string): boolean => (url === undefined || url === '') && looksLikePostgres(value)
+const isMissed = ({ DATABASE_URL: url }: Variables, value: string): boolean => (url === undefined || url === '') &&
+  looksLikePostgres(value)
 
 function explainLink (name: string, value: string): string {
   const service = name.replace(/_PORT$/, '').toLowerCase().replaceAll('_', '-')
-  return `${name}=${value} was set by Kubernetes, because a service is called ${service}. Set ${name} to a number in the container's env, ` +
-    'call the service something else, or put enableServiceLinks: false into the pod\'s spec'
+  return `${name}=${value} was set by Kubernetes, because a service is called ${service}. Set ${name} to a number in ` +
+    'the container\'s env, call the service something else, or put enableServiceLinks: false into the pod\'s spec'
 }
 
 function toLinkNotice (names: readonly string[]): string[] {
   if (names.length === 0) return []
-  const rest = names.length === 1 ? 'was set by Kubernetes for a service and is' : `and ${names.length - 1} more were set by Kubernetes for services and are`
+  const rest = names.length === 1
+    ? 'was set by Kubernetes for a service and is'
+    : `and ${names.length - 1} more were set by Kubernetes for services and are`
   return [`${names[0]} ${rest} ignored; enableServiceLinks: false in the pod's spec leaves them out`]
 }
 
 function toSynonymNotice (names: readonly string[]): string[] {
-  return names.length === 0 ? [] : [`${names.join(', ')} is not read: the gateway uses an embedded PostgreSQL unless DATABASE_URL is set`]
+  return names.length === 0
+    ? []
+    : [`${names.join(', ')} is not read: the gateway uses an embedded PostgreSQL unless DATABASE_URL is set`]
 }
 
 function toNearest (name: string): string | undefined {

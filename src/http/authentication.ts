@@ -63,7 +63,9 @@ export interface HttpAuthenticationOptions {
  * Whoever is known passes in the same turn. An address that has offered many bad credentials is not looked up for a
  * while; those behind it whose credentials are known still pass.
  */
-export function addAuthentication (app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, refusals }: HttpAuthenticationOptions): void {
+export function addAuthentication (
+  app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, refusals }: HttpAuthenticationOptions
+): void {
   const { rateLimitKeysMax: keysMax, badCredentialsPerSecondMax, badCredentialsBurst } = HTTP_LIMITS
   const requests = createRateLimit({ perSecond: requestsPerSecondMax, burst: requestsPerSecondMax * 2, keysMax })
   const failures = createRateLimit({ perSecond: badCredentialsPerSecondMax, burst: badCredentialsBurst, keysMax })
@@ -89,7 +91,11 @@ export function addAuthentication (app: HttpApp, { authenticate, requestsPerSeco
       return isGuess && !failures.take(addressOf(request)) ? limited() : new HTTP_ERRORS.Unauthenticated()
     }
     const { principal } = authentication
-    if (requestsPerSecondMax > 0 && !requests.take(principal === null ? addressOf(request) : `principal ${principal.id}`)) return limited()
+    if (requestsPerSecondMax > 0 && !requests.take(principal === null
+      ? addressOf(request)
+      : `principal ${principal.id}`)) {
+      return limited()
+    }
     request.principal = principal
     if (principal === null) return null
     return rolesOf(request).includes(principal.role) ? null : new HTTP_ERRORS.Forbidden()

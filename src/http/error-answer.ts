@@ -74,7 +74,11 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
     else request.log.warn(at, 'request could not be served')
   }
   // RFC 9110 §15.5.2: a 401 says how to do better.
-  if (known.statusCode === 401) reply.header('www-authenticate', request.routeOptions.config.isForBrowsers === true ? 'Basic realm="Password: a secret or a token", charset="UTF-8"' : 'Bearer')
+  if (known.statusCode === 401) {
+    reply.header('www-authenticate', request.routeOptions.config.isForBrowsers === true
+      ? 'Basic realm="Password: a secret or a token", charset="UTF-8"'
+      : 'Bearer')
+  }
   const retry = retryAfterS(known.statusCode)
   if (retry !== null) reply.header('retry-after', retry)
   // Fastify asks to close, but then the kernel resets the connection before a client that is still sending has read
@@ -104,7 +108,9 @@ export function noteOwed (socket: Duplex, response: ServerResponse): void {
 /** The last answer owed on the connection to a request that came whole. */
 function lastOwed (socket: Socket): ServerResponse | undefined {
   const current = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
-  return [...current === null ? [] : [current], ...owed.get(socket) ?? []].findLast(({ req, writableFinished }) => req.complete && !writableFinished)
+  return [...current === null
+    ? []
+    : [current], ...owed.get(socket) ?? []].findLast(({ req, writableFinished }) => req.complete && !writableFinished)
 }
 
 /** Connections that end with an answer which is owed. */
@@ -146,13 +152,15 @@ export function answerClientError (error: FaultyRequest, socket: Socket, logger:
 /** A whole HTTP/1.1 answer, for a socket without a request. */
 function toRawAnswer (error: HttpError, headers = ''): string {
   const body = JSON.stringify(toErrorAnswer(error))
-  return `HTTP/1.1 ${error.statusCode} ${STATUS_CODES[error.statusCode] ?? 'Error'}\r\n` +
-    `content-type: ${JSON_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n${headers}\r\n${body}`
+  return `HTTP/1.1 ${error.statusCode} ${STATUS_CODES[error.statusCode] ?? 'Error'}\r\ncontent-type: ` +
+    `${JSON_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n${headers}\r\n${body}`
 }
 
 /** For an upgrade to a WebSocket that is not one of ours. */
 export function refuseUpgrade (socket: Duplex, reason: WebSocketRefusal): void {
-  const ErrorOfReason = { invalid: HTTP_ERRORS.BadRequest, origin: HTTP_ERRORS.OriginRefused, stopping: HTTP_ERRORS.Unavailable }[reason]
+  const ErrorOfReason = {
+    invalid: HTTP_ERRORS.BadRequest, origin: HTTP_ERRORS.OriginRefused, stopping: HTTP_ERRORS.Unavailable
+  }[reason]
   socket.on('error', () => { socket.destroy() })
   socket.once('finish', () => { socket.destroy() })
   socket.end(toRawAnswer(new ErrorOfReason(), reason === 'invalid' ? 'sec-websocket-version: 13\r\n' : ''))
@@ -162,6 +170,8 @@ export function refuseUpgrade (socket: Duplex, reason: WebSocketRefusal): void {
 export function refuseRequest (response: ServerResponse): void {
   const error = new HTTP_ERRORS.BadRequest()
   const body = JSON.stringify(toErrorAnswer(error))
-  response.writeHead(error.statusCode, { 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body), connection: 'close' })
+  response.writeHead(error.statusCode, {
+    'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body), connection: 'close'
+  })
   response.end(body)
 }

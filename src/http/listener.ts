@@ -62,7 +62,9 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
   if (webSockets !== undefined) {
     server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       sockets.upgrade(socket)
-      webSockets.accept({ request, socket, head, origin: toOrigin(request), refuse: (reason) => { refuseUpgrade(socket, reason) } })
+      webSockets.accept({
+        request, socket, head, origin: toOrigin(request), refuse: (reason) => { refuseUpgrade(socket, reason) }
+      })
     })
   }
   // An expectation that we do not know may be ignored (RFC 9110 §10.1.1); Node would answer a bare 417.
@@ -76,7 +78,8 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
     // Node gives a response its socket when it is its turn.
     if (response.socket === null && !queue(request, response)) return
     // RFC 9112 §3.2: HTTP/1.1 without Host, and any request with two, must be refused.
-    if (countHosts(request) !== 1 && (request.httpVersion === '1.1' || request.headers.host !== undefined)) refuseRequest(response)
+    if (countHosts(request) !== 1 &&
+      (request.httpVersion === '1.1' || request.headers.host !== undefined)) refuseRequest(response)
     else handler(request, response)
   }
 

@@ -1,3 +1,4 @@
+import { refill } from '../../broker/publish/token-bucket.ts'
 import { LruMap } from '../security/lru-map.ts'
 
 interface Bucket {
@@ -17,14 +18,16 @@ interface RateLimitOptions {
 }
 
 /** A token bucket for each key. */
-export function createRateLimit ({ perSecond, burst, keysMax, monotonicMs = () => performance.now() }: RateLimitOptions) {
+export function createRateLimit (
+  { perSecond, burst, keysMax, monotonicMs = () => performance.now() }: RateLimitOptions
+) {
   const buckets = new LruMap<string, Bucket>({ sizeMax: keysMax })
 
   function bucketOf (key: string): Bucket | undefined {
     const bucket = buckets.get(key)
     if (bucket === undefined) return undefined
     const nowMs = monotonicMs()
-    bucket.tokens = Math.min(burst, bucket.tokens + (nowMs - bucket.filledAtMs) * perSecond / 1000)
+    bucket.tokens = refill(bucket.tokens, nowMs - bucket.filledAtMs, perSecond / 1000, burst)
     bucket.filledAtMs = nowMs
     return bucket
   }

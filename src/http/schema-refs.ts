@@ -12,7 +12,9 @@ const COMPONENTS = {
   Reading: ReadingSchema,
   Accepted: AcceptedSchema,
   Resource: ResourceSchema,
-  ResourceList: { ...ResourceListSchema, properties: { ...ResourceListSchema.properties, resources: Type.Array(ref('Resource')) } },
+  ResourceList: {
+    ...ResourceListSchema, properties: { ...ResourceListSchema.properties, resources: Type.Array(ref('Resource')) }
+  },
   ErrorAnswer: ErrorAnswerSchema,
   Live: LiveSchema,
   Ready: ReadySchema
@@ -39,7 +41,10 @@ const EVERYWHERE = ['Unauthenticated', 'Forbidden', 'TooManyRequests', 'Authenti
 
 /** The documentation of a route's errors: by status, each with its code and message as an example. */
 export function errorAnswers (...names: ReadonlyArray<keyof typeof HTTP_ERRORS>): Record<number, object> {
-  const byStatus: Record<number, { description: string, content: Record<string, { schema: TSchema, examples: Record<string, object> }> }> = {}
+  const byStatus: Record<number, {
+    description: string
+    content: Record<string, { schema: TSchema, examples: Record<string, object> }>
+  }> = {}
   for (const name of new Set([...names, ...EVERYWHERE])) {
     const answer = toErrorAnswer(new HTTP_ERRORS[name]())
     const documented = byStatus[answer.statusCode] ??= {

@@ -85,7 +85,13 @@ export function createHttpServer (options: HttpServerOptions) {
     frameworkErrors: answerError,
     clientErrorHandler: (error, socket) => { answerClientError(error, socket, logger) },
     serverFactory: (handler) => {
-      listener = createListener({ handler, tls: options.tls, webSockets: options.webSockets, toOrigin: createToOrigin(isProxy), connectionsMax: options.connectionsMax ?? HTTP_LIMITS.connectionsMax })
+      listener = createListener({
+        handler,
+        tls: options.tls,
+        webSockets: options.webSockets,
+        toOrigin: createToOrigin(isProxy),
+        connectionsMax: options.connectionsMax ?? HTTP_LIMITS.connectionsMax
+      })
       return listener.server
     }
   })

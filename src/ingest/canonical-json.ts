@@ -5,7 +5,9 @@
 export function toCanonicalJson (value: unknown): string {
   if (typeof value === 'number') return String(value === 0 ? 0 : value)
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  if (Array.isArray(value)) return value.some(isContainer) ? `[${value.map(toCanonicalJson).join(',')}]` : JSON.stringify(value)
+  if (Array.isArray(value)) {
+    return value.some(isContainer) ? `[${value.map(toCanonicalJson).join(',')}]` : JSON.stringify(value)
+  }
   const fields = value as Record<string, unknown>
   return `{${Object.keys(fields).sort().map((key) => `${JSON.stringify(key)}:${toCanonicalJson(fields[key])}`).join(',')}}`
 }

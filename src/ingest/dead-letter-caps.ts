@@ -46,8 +46,12 @@ export class DeadLetterCaps {
   /** What is not kept any more, told to a person. */
   warnings (): string[] {
     const { letters, bytes, devicesAtCap, deadLettersMax, deadLetterBytesMax } = this.usage
-    if (letters >= deadLettersMax || bytes >= deadLetterBytesMax) return [`the dead letters are full, so what is refused is acknowledged and not kept: ${WAY_OUT}`]
-    return devicesAtCap === 0 ? [] : [`of ${devicesAtCap} ${devicesAtCap === 1 ? 'device' : 'devices'} no more dead letters are kept: ${WAY_OUT}`]
+    if (letters >= deadLettersMax || bytes >= deadLetterBytesMax) {
+      return [`the dead letters are full, so what is refused is acknowledged and not kept: ${WAY_OUT}`]
+    }
+    return devicesAtCap === 0
+      ? []
+      : [`of ${devicesAtCap} ${devicesAtCap === 1 ? 'device' : 'devices'} no more dead letters are kept: ${WAY_OUT}`]
   }
 
   get usage (): DeadLetterUsage {
@@ -72,7 +76,8 @@ export class DeadLetterCaps {
   admit (device: string | null, bytes: number): boolean {
     const ofDevice = this.#perDevice.get(device) ?? 0
     const { deadLettersPerDeviceMax, deadLettersMax, deadLetterBytesMax } = this.#limits
-    if (ofDevice >= deadLettersPerDeviceMax || this.#letters >= deadLettersMax || this.#bytes + bytes > deadLetterBytesMax) {
+    if (ofDevice >= deadLettersPerDeviceMax || this.#letters >= deadLettersMax ||
+      this.#bytes + bytes > deadLetterBytesMax) {
       if (!this.#isFull) this.#onFull(this.warnings()[0] ?? TOO_LARGE)
       this.#isFull = true
       return false

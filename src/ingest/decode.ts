@@ -1,7 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import type { ReadingRow } from '../../db/rows.ts'
 import { type Fault, FAULTS_MAX, toPointerToken } from '../../schemas/fault.ts'
-import { isReading, type Reading, READING_NAMES_MAX, readingFaults, READINGS_PER_ARRAY_MAX, TOO_MANY_NAMES } from '../../schemas/reading.ts'
+import {
+  isReading, type Reading, READING_NAMES_MAX, readingFaults, READINGS_PER_ARRAY_MAX, TOO_MANY_NAMES
+} from '../../schemas/reading.ts'
 import type { Reason } from '../../schemas/reason.ts'
 import { isStorableJson } from './canonical-json.ts'
 import { findLosses, type Losses } from './json-losses.ts'
@@ -40,7 +42,9 @@ const PARSED_DEPTH_MAX = 512
  * @param receivedAtMs - Unix milliseconds
  * @param isConfirmed - whether a second clock agrees; if not, nothing is refused for being ahead of the receipt
  */
-export function decode (payload: Buffer, topicDevice: string | null, receivedAtMs: number, isConfirmed = true): Decoded {
+export function decode (
+  payload: Buffer, topicDevice: string | null, receivedAtMs: number, isConfirmed = true
+): Decoded {
   const excess = payload.length < MEASURED_BYTES_MIN ? null : toExcess(payload)
   if (excess !== null) return refuseWhole(payload, topicDevice, excess.reason, excess.message)
   // toString() would replace invalid UTF-8 silently, and a changed reading would be acknowledged as stored.
@@ -52,12 +56,22 @@ export function decode (payload: Buffer, topicDevice: string | null, receivedAtM
   } catch {
     return refuseWhole(payload, topicDevice, 'invalid_json', `must be JSON: ${toParseMessage(text)}`)
   }
-  const source = { payload, topicDevice, receivedAtMs, nowS: isConfirmed ? receivedAtMs / 1000 : Infinity, losses: findLosses(text, value, payload) }
+  const source = {
+    payload,
+    topicDevice,
+    receivedAtMs,
+    nowS: isConfirmed
+      ? receivedAtMs / 1000
+      : Infinity,
+    losses: findLosses(text, value, payload)
+  }
   if (!Array.isArray(value)) {
     const result = toRow(value, '', source, true, -1)
     return 'timeUs' in result ? { rows: [result], refused: NOTHING } : { rows: NOTHING, refused: [result] }
   }
-  if (value.length === 0 || value.length > READINGS_PER_ARRAY_MAX) return refuseWhole(payload, topicDevice, 'invalid_reading', toLengthMessage(value.length))
+  if (value.length === 0 || value.length > READINGS_PER_ARRAY_MAX) {
+    return refuseWhole(payload, topicDevice, 'invalid_reading', toLengthMessage(value.length))
+  }
   const rows: ReadingRow[] = []
   const refused: Refused[] = []
   let elements: readonly Buffer[] | null = null
@@ -93,7 +107,9 @@ function toRow (
 ): ReadingRow | Refused {
   const lost = losses?.get(index)
   if (!isReading(value, nowS) || lost !== undefined) {
-    const errors = isTold ? [...readingFaults(value, nowS, path), ...lost ?? []].slice(0, FAULTS_MAX) : [{ path, message: UNTOLD }]
+    const errors = isTold
+      ? [...readingFaults(value, nowS, path), ...lost ?? []].slice(0, FAULTS_MAX)
+      : [{ path, message: UNTOLD }]
     if (isTold && topicDevice === null) requireDevice(value, path, errors)
     return { reason: 'invalid_reading', errors, payload, device: topicDevice }
   }
@@ -108,7 +124,11 @@ function toRow (
   }
   const row = toReadingRow(value, device, receivedAtMs)
   if (!isStorableJson(row.vitals)) {
-    const errors = [{ path: unstorablePath(value, path), message: 'must not hold U+0000 or half of a surrogate pair: PostgreSQL cannot store it' }]
+    const errors = [{
+      path: unstorablePath(value, path),
+      message: 'must not hold U+0000 or half of a surrogate pair: ' +
+      'PostgreSQL cannot store it'
+    }]
     return { reason: 'database_rejected', errors, payload, device }
   }
   return row
@@ -124,7 +144,9 @@ function requireDevice (value: unknown, path: string, errors: Fault[]): void {
 /** The field that PostgreSQL would refuse; only the first level is searched, which names the field to look at. */
 function unstorablePath (reading: Reading, path: string): string {
   for (const [name, field] of Object.entries(reading)) {
-    if (!isStorableJson(JSON.stringify(name)) || !isStorableJson(JSON.stringify(field))) return `${path}/${toPointerToken(name)}`
+    if (!isStorableJson(JSON.stringify(name)) || !isStorableJson(JSON.stringify(field))) {
+      return `${path}/${toPointerToken(name)}`
+    }
   }
   return path
 }
@@ -132,7 +154,9 @@ function unstorablePath (reading: Reading, path: string): string {
 /** What makes parsing a payload a waste of the event loop's time. */
 function toExcess (payload: Buffer): { readonly reason: Reason, readonly message: string } | null {
   const { depth, elements, names } = extentOf(payload, PARSED_DEPTH_MAX)
-  if (depth > PARSED_DEPTH_MAX) return { reason: 'invalid_json', message: `must not nest deeper than ${PARSED_DEPTH_MAX} levels` }
+  if (depth > PARSED_DEPTH_MAX) {
+    return { reason: 'invalid_json', message: `must not nest deeper than ${PARSED_DEPTH_MAX} levels` }
+  }
   if (elements > READINGS_PER_ARRAY_MAX) return { reason: 'invalid_reading', message: toLengthMessage(elements) }
   return names > READING_NAMES_MAX ? { reason: 'invalid_reading', message: TOO_MANY_NAMES } : null
 }
@@ -151,5 +175,6 @@ function toParseMessage (text: string): string {
   const at = walkJson(text)
   if (at >= text.length) return 'it ends too early'
   const isNoNumber = /^[+-]?(?:nan|inf)/i.test(text.slice(at, at + 5))
-  return `unexpected character at position ${at}${isNoNumber ? '; JSON has no NaN and no infinity: leave the field out' : ''}`
+  return 'unexpected character at position ' +
+    `${at}${isNoNumber ? '; JSON has no NaN and no infinity: leave the field out' : ''}`
 }

@@ -96,7 +96,9 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
   }
 
   /** One POST: all of its readings are stored, or none. See {@link import('./post-outcome.ts').AcceptPost}. */
-  function acceptPost (payload: Buffer, settle: (outcome: PostOutcome) => void, onlyDevice: string | null = null): void {
+  function acceptPost (
+    payload: Buffer, settle: (outcome: PostOutcome) => void, onlyDevice: string | null = null
+  ): void {
     const receivedAtMs = clock.nowMs()
     const { rows, refused } = decode(payload, null, receivedAtMs, clock.isConfirmed(receivedAtMs))
     const count = rows.length + refused.length
@@ -161,7 +163,9 @@ function toInvalidTopic ({ topic, payload }: VitalPublish): Decoded {
   return { rows: [], refused: [{ reason: 'invalid_topic', errors, payload, device: namedDeviceOf(topic) }] }
 }
 
-function toDeadLetter (publish: VitalPublish, { reason, errors, payload, device }: Refused, receivedAtMs: number): DeadLetterRow {
+function toDeadLetter (
+  publish: VitalPublish, { reason, errors, payload, device }: Refused, receivedAtMs: number
+): DeadLetterRow {
   const { topic, clientId } = publish
   return { id: randomUUID(), receivedAtMs, transport: 'mqtt', topic, clientId, device, reason, errors, payload }
 }
@@ -169,7 +173,9 @@ function toDeadLetter (publish: VitalPublish, { reason, errors, payload, device 
 function toVerdict (
   payload: Buffer, rows: readonly ReadingRow[], refused: readonly Refused[], receivedAtMs: number, submission: Submission | null
 ): Verdict {
-  if (refused.length === 0 && submission?.rejections.length === 0) return { status: 'durable', fanOut: payload, rejections: NONE }
+  if (refused.length === 0 && submission?.rejections.length === 0) {
+    return { status: 'durable', fanOut: payload, rejections: NONE }
+  }
   return {
     status: 'durable',
     fanOut: submission === null ? null : toStoredPayload(rows, submission),

@@ -23,7 +23,8 @@ const COUNTED_DEPTH_MAX = 40
 
 const TIMESTAMP = Buffer.from('"timestamp"')
 
-const TOO_PRECISE = 'must be a number that a double keeps digit by digit, as it keeps any of 15 digits; send a longer one as a string'
+const TOO_PRECISE = 'must be a number that a double keeps digit by digit, as it keeps any of 15 digits; send a ' +
+  'longer one as a string'
 const SECOND_NAME = 'is given twice'
 
 /** The faults of each element of an array, by its index; of what is no array at -1. */
@@ -39,7 +40,9 @@ export function findLosses (text: string, value: unknown, bytes: Buffer): Losses
   const isArray = Array.isArray(value)
   const scanned = scan(bytes, isArray ? 2 : 1)
   if (scanned === -1) return locate(text)
-  const names = scanned % 2 === 1 ? countNames(value, 0) : isArray ? countFlat(value) : typeof value === 'object' && value !== null ? Object.keys(value).length : 0
+  const names = scanned % 2 === 1
+    ? countNames(value, 0)
+    : isArray ? countFlat(value) : typeof value === 'object' && value !== null ? Object.keys(value).length : 0
   return names === scanned >> 1 ? null : locate(text)
 }
 
@@ -73,7 +76,11 @@ function scan (bytes: Buffer, fieldDepth: number): number {
         else if (inner === 0x65 || inner === 0x45) hasExponent = true
         else if (inner !== 0x2e && !(hasExponent && (inner === 0x2b || inner === 0x2d))) break
       }
-      if ((digits > EXACT_DIGITS || hasExponent) && !(depth === fieldDepth && !hasExponent && isOfTimestamp(bytes, start)) && !isKept(bytes.toString('latin1', start, at))) return -1
+      if ((digits > EXACT_DIGITS ||
+        hasExponent) && !(depth === fieldDepth && !hasExponent &&
+          isOfTimestamp(bytes, start)) && !isKept(bytes.toString('latin1', start, at))) {
+        return -1
+      }
       at--
     } else if (code === COLON) {
       colons++
@@ -110,7 +117,9 @@ function isKept (token: string): boolean {
 
 /** One spelling of each number: digits without zeros at either end, and the power of ten of the last one. */
 function toDecimal (text: string): string {
-  const [mantissa = '', exponent = '0'] = text.replace('-', (sign, at) => at === 0 ? '' : sign as string).toLowerCase().split('e')
+  const [mantissa = '', exponent = '0'] = text.replace('-', (sign, at) => at === 0
+    ? ''
+    : sign as string).toLowerCase().split('e')
   const point = mantissa.indexOf('.')
   const digits = point === -1 ? mantissa : mantissa.slice(0, point) + mantissa.slice(point + 1)
   let start = 0
@@ -123,7 +132,11 @@ function toDecimal (text: string): string {
 
 function countFlat (elements: readonly unknown[]): number {
   let names = 0
-  for (const element of elements) if (typeof element === 'object' && element !== null) names += Object.keys(element).length
+  for (const element of elements) {
+    if (typeof element === 'object' && element !== null) {
+      names += Object.keys(element).length
+    }
+  }
   return names
 }
 
@@ -166,7 +179,9 @@ function locate (text: string): Losses | null {
   }
   walkJson(text, {
     onNumber (token, path) {
-      const isTimestamp = path.at(-1) === 'timestamp' && path.length === (typeof path[0] === 'number' ? 2 : 1) && !/e/i.test(token)
+      const isTimestamp = path.at(-1) === 'timestamp' && path.length === (typeof path[0] === 'number'
+        ? 2
+        : 1) && !/e/i.test(token)
       if (!isTimestamp && !isKept(token)) add(path, TOO_PRECISE)
     },
     onSecondName: (path) => { add(path, SECOND_NAME) }

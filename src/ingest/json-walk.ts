@@ -22,11 +22,8 @@ interface Frame {
   readonly names: Set<string> | null
 }
 
-/**
- * @returns the position of the first character that JSON cannot have there, the length of the text where it ends too
- *   early, or -1
- */
-export function walkJson (text: string, { onNumber, onSecondName }: Partial<JsonVisitor> = {}): number {
+/** What is open at a position of a text, and the steps from one value to the next. */
+function createWalker (text: string, { onNumber, onSecondName }: Partial<JsonVisitor>) {
   const frames: Frame[] = []
   const path: Array<string | number> = []
   let at = 0
@@ -50,16 +47,13 @@ export function walkJson (text: string, { onNumber, onSecondName }: Partial<Json
   /** A name and its colon. */
   function takeName ({ names }: Frame): boolean {
     take(SPACE)
-    const start = at
     const token = take(STRING)
     if (token === null) return false
     const name = JSON.parse(token) as string
     path.push(name)
     if (names!.has(name)) onSecondName?.(path)
     names!.add(name)
-    if (skip(':')) return true
-    if (at === start) at = start
-    return false
+    return skip(':')
   }
 
   /** Closes what ends here. @returns whether the next value may begin; `null` at the end of the text */
@@ -79,28 +73,44 @@ export function walkJson (text: string, { onNumber, onSecondName }: Partial<Json
     }
   }
 
-  for (;;) {
+  /** Takes what begins here, and opens an array or object that is not empty. @returns `null`: nothing can begin so */
+  function takeValue (): 'opened' | 'taken' | null {
     take(SPACE)
-    if (text[at] === '[' || text[at] === '{') {
-      const isArray = text[at] === '['
-      at++
-      take(SPACE)
-      if (text[at] === (isArray ? ']' : '}')) {
-        at++
-      } else {
-        const frame = { names: isArray ? null : new Set<string>() }
-        frames.push(frame)
-        if (isArray) path.push(0)
-        else if (!takeName(frame)) return at
-        continue
-      }
-    } else {
+    if (text[at] !== '[' && text[at] !== '{') {
       const number = take(NUMBER)
       if (number !== null) onNumber?.(number, path)
-      else if (take(STRING) === null && take(WORD) === null) return at
+      else if (take(STRING) === null && take(WORD) === null) return null
+      return 'taken'
     }
+    const isArray = text[at] === '['
+    at++
+    take(SPACE)
+    if (text[at] === (isArray ? ']' : '}')) {
+      at++
+      return 'taken'
+    }
+    const frame = { names: isArray ? null : new Set<string>() }
+    frames.push(frame)
+    if (isArray) path.push(0)
+    else if (!takeName(frame)) return null
+    return 'opened'
+  }
+
+  return { takeValue, next, position: () => at }
+}
+
+/**
+ * @returns the position of the first character that JSON cannot have there, the length of the text where it ends too
+ *   early, or -1
+ */
+export function walkJson (text: string, visitor: Partial<JsonVisitor> = {}): number {
+  const { takeValue, next, position } = createWalker(text, visitor)
+  for (;;) {
+    const taken = takeValue()
+    if (taken === null) return position()
+    if (taken === 'opened') continue
     const isGoingOn = next()
     if (isGoingOn === null) return -1
-    if (!isGoingOn) return at
+    if (!isGoingOn) return position()
   }
 }

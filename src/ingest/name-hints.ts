@@ -30,7 +30,8 @@ export function createNameHints (logger: Logger) {
         const known = toKnownName(name)
         if (known === null || hinted.has(name) || hinted.size >= HINTS_MAX) continue
         hinted.add(name)
-        logger.warn({ name, known, device }, 'a reading has a field that is nearly called like a vital sign; it is stored under the name that was sent')
+        logger.warn({ name, known, device }, 'a reading has a field that is nearly called like a vital sign; it is ' +
+          'stored under the name that was sent')
       }
     }
   }

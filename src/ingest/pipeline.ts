@@ -166,7 +166,10 @@ export function createPipeline (options: PipelineOptions) {
     async drain (): Promise<void> {
       await batcher.drain(limits.drainTimeoutMs)
       const { pending } = batcher
-      if (pending > 0) logger.error({ pending }, 'stopped before everything was durable; devices keep what was not acknowledged')
+      if (pending > 0) {
+        logger.error({ pending },
+          'stopped before everything was durable; devices keep what was not acknowledged')
+      }
       batcher.stop()
       journal.stop()
     },

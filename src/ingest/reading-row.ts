@@ -23,7 +23,9 @@ export function toReadingRow (reading: Reading, device: string, receivedAtMs: nu
  * The same for fields whose time is known apart.
  * @param timeUs - Unix microseconds, a whole number
  */
-export function toRowAt (timeUs: number, fields: ReadingRow['fields'], device: string, receivedAtMs: number): ReadingRow {
+export function toRowAt (
+  timeUs: number, fields: ReadingRow['fields'], device: string, receivedAtMs: number
+): ReadingRow {
   const vitals = toVitals(fields)
   return {
     device,

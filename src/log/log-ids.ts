@@ -26,6 +26,8 @@ function readKey (dataDir: string): string {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
   const key = readFileSync(path, 'utf8').trim()
-  if (!/^[0-9a-f]{64}$/.test(key)) throw new Error(`${path} holds no key of 64 hexadecimal digits; delete it to have a new one made`)
+  if (!/^[0-9a-f]{64}$/.test(key)) {
+    throw new Error(`${path} holds no key of 64 hexadecimal digits; delete it to have a new one made`)
+  }
   return key
 }

@@ -24,15 +24,25 @@ const toEscape = (character: string) => `\\u${character.charCodeAt(0).toString(1
  * what could forge a line or move a terminal's cursor is escaped here, in whatever field it comes. Of errors only what
  * names them is logged: pg hangs the row that it refused on its errors, Aedes the packet.
  */
-export function createLogger ({ level, hashId, destination, isPretty = process.stdout.isTTY && destination === undefined }: LogOptions): Logger {
+export function createLogger (
+  { level, hashId, destination, isPretty = process.stdout.isTTY && destination === undefined }: LogOptions
+): Logger {
   const options: LoggerOptions = { level, base: null, serializers: { err: toLoggedError, ...idSerializers(hashId) } }
   if (!isPretty) {
     const out = destination ?? openStdout()
     return pino(options, { write: (line) => { out.write(line.replace(TREACHEROUS, toEscape)) } })
   }
-  const pretty = PinoPretty({ colorize: true, sync: true, translateTime: 'SYS:HH:MM:ss.l', ...(destination === undefined ? {} : { destination: destination as never }) })
+  const pretty = PinoPretty({
+    colorize: true,
+    sync: true,
+    translateTime: 'SYS:HH:MM:ss.l',
+    ...(destination === undefined
+      ? {}
+      : { destination: destination as never })
+  })
   // Twice escaped, because the pretty printer parses the line before it prints it.
-  return pino(options, { write: (line) => { pretty.write(line.replace(TREACHEROUS, (character) => `\\${toEscape(character)}`)) } })
+  return pino(options,
+    { write: (line) => { pretty.write(line.replace(TREACHEROUS, (character) => `\\${toEscape(character)}`)) } })
 }
 
 /** Lines that stdout did not take: kept so far, then dropped. */
@@ -52,7 +62,15 @@ function openStdout (): DestinationStream {
 function idSerializers (hashId: LogOptions['hashId']): Record<string, (value: unknown) => unknown> {
   if (hashId === undefined) return {}
   const hash = (value: unknown) => typeof value === 'string' ? hashId(value) : value
-  return { clientId: hash, device: hash, principal: hash, actor: hash, topic: (value) => typeof value === 'string' ? hashTopic(value, hashId) : value }
+  return {
+    clientId: hash,
+    device: hash,
+    principal: hash,
+    actor: hash,
+    topic: (value) => typeof value === 'string'
+      ? hashTopic(value, hashId)
+      : value
+  }
 }
 
 /** `vital/{device}/rejected` keeps its form; of other topics nobody knows which level is an id. */

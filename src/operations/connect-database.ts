@@ -46,7 +46,9 @@ export async function connectWhenever (options: ConnectOptions): Promise<() => P
   const stopped = async () => {
     await Promise.race([attempts.catch(() => {}), sleep(GIVE_UP_MS, undefined, { ref: false })])
   }
-  const tried = Promise.race([first.catch((error: unknown) => isOutage(error) ? undefined : attempts), sleep(START_WAIT_MS, undefined, { ref: false })])
+  const tried = Promise.race([first.catch((error: unknown) => isOutage(error)
+    ? undefined
+    : attempts), sleep(START_WAIT_MS, undefined, { ref: false })])
   try {
     await unlessAborted(tried, signal)
   } catch (error) {
@@ -90,13 +92,15 @@ const TLS_CODES = /^(?:ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_T
 function isTlsFault (error: unknown): boolean {
   if (!(error instanceof Error)) return false
   const { code } = error as NodeJS.ErrnoException
-  return error.message === 'The server does not support SSL connections' || (typeof code === 'string' && TLS_CODES.test(code))
+  return error.message === 'The server does not support SSL connections' ||
+    (typeof code === 'string' && TLS_CODES.test(code))
 }
 
 function explain (error: unknown): unknown {
   if (!isTlsFault(error)) return error
-  return new ConfigError(`DATABASE_URL asks for TLS, and that fails: ${messageOf(error)}. Turn TLS on at the server and name the authority of ` +
-    'its certificate (sslrootcert=FILE), or say sslmode=disable where the network itself is trusted.', { cause: error })
+  return new ConfigError(`DATABASE_URL asks for TLS, and that fails: ${messageOf(error)}. Turn TLS on at the server ` +
+    'and name the authority of its certificate (sslrootcert=FILE), or say sslmode=disable where the network itself ' +
+    'is trusted.', { cause: error })
 }
 
 const messageOf = (error: unknown): string => error instanceof Error ? error.message : String(error)

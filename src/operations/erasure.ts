@@ -68,7 +68,10 @@ export function createErasure (options: ErasureOptions) {
   /** @throws `VITAL_ERASURE_BUSY` */
   async function until (isReached: () => boolean, what: string, deadlineMs: number): Promise<void> {
     while (!isReached()) {
-      if (circuit.state === 'open') throw new StorageError('VITAL_ERASURE_BUSY', 'PostgreSQL does not take readings now, so nothing was erased')
+      if (circuit.state === 'open') {
+        throw new StorageError('VITAL_ERASURE_BUSY',
+          'PostgreSQL does not take readings now, so nothing was erased')
+      }
       if (isStopping()) throw new StorageError('VITAL_ERASURE_BUSY', 'the gateway stops, so nothing was erased')
       if (performance.now() > deadlineMs) throw new StorageError('VITAL_ERASURE_BUSY', `${what}, so nothing was erased`)
       await sleep(POLL_MS)
@@ -79,16 +82,20 @@ export function createErasure (options: ErasureOptions) {
     const startedAtMs = performance.now()
     const deadlineMs = startedAtMs + waitMaxMs
     await until(() => circuit.state !== 'open', '', deadlineMs)
-    await until(() => batcher.oldestAcceptedAtMs > startedAtMs, 'readings that were accepted before are not durable yet', deadlineMs)
+    await until(() => batcher.oldestAcceptedAtMs > startedAtMs, 'readings that were accepted before are not durable ' +
+      'yet', deadlineMs)
     // Its files too: a read position that the disk loses would bring back what they hold.
-    await until(() => spool.isEmpty && spool.bytes === 0, 'the spool still holds readings that wait for PostgreSQL', deadlineMs)
+    await until(() => spool.isEmpty &&
+      spool.bytes === 0, 'the spool still holds readings that wait for PostgreSQL', deadlineMs)
     await writes.settled()
     const { otherGateways, ...rows } = await journal.record(device, actor,
       () => eraseDevice({ connectionString, device, actor, applicationName, logger, isStopping }))
     await eraseSetAside(options.spoolDirectory, device)
     await refusedLetters.erase(device)
     for (const observe of onErased) await observe(device)
-    const erased = { ...rows, ...forget(device), damagedSpoolFiles: await countDamaged(options.spoolDirectory), otherGateways }
+    const erased = {
+      ...rows, ...forget(device), damagedSpoolFiles: await countDamaged(options.spoolDirectory), otherGateways
+    }
     logger.info({ actor, ...erased }, 'a device was erased')
     return erased
   }

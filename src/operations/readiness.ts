@@ -48,7 +48,8 @@ export function createReadiness (options: ReadinessOptions) {
       }
       look()
       if (timer !== undefined) {
-        logger.warn('not ready until PostgreSQL answers: no client can be authenticated, or nothing can be made durable; see /health/ready')
+        logger.warn('not ready until PostgreSQL answers: no client can be authenticated, or nothing can be made ' +
+          'durable; see /health/ready')
       }
       return () => { clearTimeout(timer) }
     }

@@ -29,8 +29,9 @@ export function readDescriptorLimit (): number {
 /** Why this process cannot start with so few descriptors; `null` when it can. */
 export function toDescriptorRefusal (descriptorsMax = readDescriptorLimit()): string | null {
   if (descriptorsMax >= DESCRIPTORS_MIN) return null
-  return `vital-gateway: this process may open ${descriptorsMax} files, and needs ${DESCRIPTORS_MIN} to start and one more for each connection: ` +
-    'raise the limit (ulimit -n 65536, LimitNOFILE= of systemd, ulimits: nofile of compose).'
+  return `vital-gateway: this process may open ${descriptorsMax} files, and needs ${DESCRIPTORS_MIN} to start and ` +
+    'one more for each connection: raise the limit (ulimit -n 65536, LimitNOFILE= of systemd, ulimits: nofile of ' +
+    'compose).'
 }
 
 /** What of a configuration the descriptors bound. */
@@ -52,8 +53,9 @@ export function fitConnections<C extends Bounded> (config: C, descriptorsMax = r
   const free = Math.max(0, descriptorsMax - own)
   const http = Math.min(httpConnectionsMax, Math.max(HTTP_MIN, Math.floor(free * HTTP_SHARE)))
   const mqtt = Math.max(1, Math.min(brokerLimits.connectionsMax, free - http))
-  const warning = `of ${descriptorsMax} open files, which is the limit of this process, ${mqtt} are left for MQTT connections, fewer than ` +
-    `VITAL_CONNECTIONS_MAX=${brokerLimits.connectionsMax}: raise the limit (ulimit -n, LimitNOFILE=, ulimits: nofile) or lower the variable`
+  const warning = `of ${descriptorsMax} open files, which is the limit of this process, ${mqtt} are left for MQTT ` +
+    `connections, fewer than VITAL_CONNECTIONS_MAX=${brokerLimits.connectionsMax}: raise the limit (ulimit -n, ` +
+    'LimitNOFILE=, ulimits: nofile) or lower the variable'
   return {
     ...config,
     brokerLimits: { ...brokerLimits, connectionsMax: mqtt },

@@ -25,25 +25,39 @@ const DIRECTORY_CODES: Readonly<Record<string, string>> = {
 export function explainStartFault (error: unknown, config: Where): unknown {
   if (!(error instanceof Error)) return error
   const { code = '', syscall, port, path } = error as NodeJS.ErrnoException & { port?: number }
-  if (syscall === 'listen' || syscall === 'bind') return new ConfigError(explainListen(code, error.message, toVariable(port, config)), { cause: error })
+  if (syscall === 'listen' || syscall === 'bind') {
+    return new ConfigError(explainListen(code, error.message, toVariable(port, config)), { cause: error })
+  }
   const isOurs = path === undefined || path.startsWith(config.dataDir) || config.dataDir.startsWith(path)
   const reason = DIRECTORY_CODES[code]
   if (reason === undefined || !isOurs) return error
-  return new ConfigError(`VITAL_DATA_DIR=${config.dataDir} ${reason} (${path ?? code}): put that right, or set VITAL_DATA_DIR to a directory ` +
-    'of the account that runs the gateway.', { cause: error })
+  return new ConfigError(`VITAL_DATA_DIR=${config.dataDir} ${reason} (${path ?? code}): put that right, or set ` +
+    'VITAL_DATA_DIR to a directory of the account that runs the gateway.', { cause: error })
 }
 
 function toVariable (port: number | undefined, { mqttPort, httpPort, transport }: Where): string {
   const ports: Array<[string, number | undefined]> = [
-    ['VITAL_MQTT_PORT', mqttPort], ['VITAL_HTTP_PORT', httpPort], ['VITAL_MQTTS_PORT', transport.mqttsPort], ['VITAL_ADMIN_PORT', transport.admin?.port]
+    [
+      'VITAL_MQTT_PORT', mqttPort
+    ], [
+      'VITAL_HTTP_PORT', httpPort
+    ], ['VITAL_MQTTS_PORT', transport.mqttsPort], ['VITAL_ADMIN_PORT', transport.admin?.port]
   ]
   const name = ports.find(([, given]) => given === port)?.[0]
   return name === undefined ? `port ${port}` : `${name}=${port}`
 }
 
 function explainListen (code: string, message: string, variable: string): string {
-  if (code === 'EADDRINUSE') return `${variable} is in use (EADDRINUSE): stop what listens there, another gateway perhaps, or set the variable to another port.`
-  if (code === 'EACCES') return `${variable} needs a privilege (EACCES): set the variable to a port from 1024 on, or let this account bind it.`
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return `VITAL_HOST is no address of this machine (${code}): set it to one, such as 127.0.0.1 or 0.0.0.0.`
+  if (code === 'EADDRINUSE') {
+    return `${variable} is in use (EADDRINUSE): stop what listens there, another gateway perhaps, or set the ` +
+      'variable to another port.'
+  }
+  if (code === 'EACCES') {
+    return `${variable} needs a privilege (EACCES): set the variable to a port from 1024 on, or let this account ` +
+      'bind it.'
+  }
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
+    return `VITAL_HOST is no address of this machine (${code}): set it to one, such as 127.0.0.1 or 0.0.0.0.`
+  }
   return `${variable} cannot be listened on: ${message}`
 }

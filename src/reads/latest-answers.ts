@@ -39,7 +39,9 @@ export async function answerRow (reader: Reader, row: LatestRow): Promise<ReadAn
   return answered === '' ? undefined : answered
 }
 
-async function answer ({ budget, isGone }: Reader, rows: readonly LatestRow[], head: string, tail: string): Promise<ReadAnswer> {
+async function answer (
+  { budget, isGone }: Reader, rows: readonly LatestRow[], head: string, tail: string
+): Promise<ReadAnswer> {
   if (rows.every(isWhole)) return head + rows.map(toJson).join(',') + tail
   const read = await budget.openLarge()
   try {
@@ -57,7 +59,9 @@ async function answer ({ budget, isGone }: Reader, rows: readonly LatestRow[], h
   }
 }
 
-async function * toParts (first: string[], texts: ReturnType<typeof createTexts>, tail: string): AsyncGenerator<string> {
+async function * toParts (
+  first: string[], texts: ReturnType<typeof createTexts>, tail: string
+): AsyncGenerator<string> {
   yield * cut(first)
   while (!texts.isDone) yield * cut(await texts.next())
   if (tail !== '') yield tail

@@ -56,7 +56,9 @@ export interface ReadsOptions {
  * All reads of a gateway: a pool of connections of its own, so that no number of reads takes one from a batch, the
  * budget that bounds them, and the order of the devices, whose `pages.observe` has to see every stored batch.
  */
-export function createReads ({ connectionString, connectionsMax, applicationName, isPooled, metrics, logger }: ReadsOptions) {
+export function createReads (
+  { connectionString, connectionsMax, applicationName, isPooled, metrics, logger }: ReadsOptions
+) {
   const database = createDatabase({ connectionString, poolSize: connectionsMax, applicationName, logger, ...TIMEOUTS })
   const budget = createReadBudget({ kysely: database.kysely, queriesMax: connectionsMax })
   const pages = createSortedPages({ budget, applicationName, isPooled, logger })

@@ -33,7 +33,9 @@ interface AccessOptions {
 }
 
 /** One gateway's answer to whether it is open. */
-export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasOtherCredentials, logger, onClosed }: AccessOptions) {
+export function createAccess (
+  { file, host, isLoopback, isAnonymousAllowed, hasOtherCredentials, logger, onClosed }: AccessOptions
+) {
   const whenEmpty: AccessMode = isLoopback || isAnonymousAllowed ? 'open' : 'exposed'
   let mode: AccessMode = hasOtherCredentials ? 'closed' : 'unknown'
   let remembered: boolean | null = null
@@ -87,8 +89,10 @@ export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasO
         return
       }
       remembered = toRemembered(text)
-      if (remembered === null) logger.warn({ file }, 'the file that remembers whether credentials exist cannot be read; PostgreSQL will tell')
-      else if (mode === 'unknown') enter(remembered ? whenEmpty : 'closed')
+      if (remembered === null) {
+        logger.warn({ file },
+          'the file that remembers whether credentials exist cannot be read; PostgreSQL will tell')
+      } else if (mode === 'unknown') enter(remembered ? whenEmpty : 'closed')
     },
 
     /** What PostgreSQL says now. @param isEmpty - there is no principal, not even a revoked one */
@@ -107,7 +111,9 @@ export function createAccess ({ file, host, isLoopback, isAnonymousAllowed, hasO
     warnings (): string[] {
       if (mode === 'open' && !isLoopback) return [openWarning(host)]
       if (mode === 'exposed') return [exposedMessage(host)]
-      return mode === 'unknown' ? ['PostgreSQL has not been asked yet whether credentials exist; nobody is let in until it answers'] : []
+      return mode === 'unknown'
+        ? ['PostgreSQL has not been asked yet whether credentials exist; nobody is let in until it answers']
+        : []
     },
 
     /** Settles when everything is on disk. */

@@ -61,9 +61,14 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
 
   function identifyMqtt (credentials: Credentials): Awaitable<Authentication> {
     const { clientId, username, password, origin } = credentials
-    const byCertificate = origin.certificateNames.includes(clientId) && (username === undefined || username === clientId)
-    if (byCertificate && isPrincipalId(clientId)) return then(directory.find(clientId), (answer) => acceptDevice(clientId, answer))
-    if (password === undefined) return refused(origin.certificateNames.length > 0 ? 'wrong_client_id' : 'no_credentials')
+    const byCertificate = origin.certificateNames.includes(clientId) &&
+      (username === undefined || username === clientId)
+    if (byCertificate && isPrincipalId(clientId)) {
+      return then(directory.find(clientId), (answer) => acceptDevice(clientId, answer))
+    }
+    if (password === undefined) {
+      return refused(origin.certificateNames.length > 0 ? 'wrong_client_id' : 'no_credentials')
+    }
     const text = password.toString()
     if (tokens !== null && isToken(text)) return then(tokens.check(text), (token) => acceptToken(token, username))
     if (username === undefined) return refused('malformed')
@@ -82,13 +87,17 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     if (now !== 'closed') return count('http', UNAVAILABLE)
     const credential = credentialOf(headers)
     // Probes and browsers bring none; that is no login.
-    return credential === null ? refused('no_credentials') : then(identifyHttp(credential), (authentication) => count('http', authentication))
+    return credential === null
+      ? refused('no_credentials')
+      : then(identifyHttp(credential), (authentication) => count('http', authentication))
   }
 
   function identifyHttp (credential: string): Awaitable<Authentication> {
     if (isSecret(credential)) {
       const digest = digestOf(credential)
-      return then(directory.findByDigest(digest), (answer) => answer === undefined ? refuseSecret(digest) : acceptSecret(answer, digest))
+      return then(directory.findByDigest(digest), (answer) => answer === undefined
+        ? refuseSecret(digest)
+        : acceptSecret(answer, digest))
     }
     if (tokens === null || !isToken(credential)) return refused('malformed')
     return then(tokens.check(credential), (token) => acceptToken(token, undefined))
@@ -126,7 +135,9 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     const valid: readonly KnownPassword[] = answer === undefined || answer.isRevoked
       ? []
       // The one that lasts longest counts where several match.
-      : answer.passwords.filter(({ expiresAtMs }) => expiresAtMs > nowMs).toSorted((one, other) => one.expiresAtMs > other.expiresAtMs ? -1 : 1)
+      : answer.passwords.filter(({ expiresAtMs }) => expiresAtMs > nowMs).toSorted((one, other) => one.expiresAtMs > other.expiresAtMs
+        ? -1
+        : 1)
     return then(passwords.check(id, valid.map(({ argon2id }) => argon2id), password, asker), (check) => {
       if (check === 'unavailable') return OVERLOADED
       const used = check === 'wrong' ? undefined : valid.find(({ argon2id }) => argon2id === check.argon2id)
@@ -162,7 +173,9 @@ function whyNoPassword ({ isRevoked, passwords }: KnownPrincipal, valid: readonl
 function matchSecret ({ principal, secrets }: KnownPrincipal, digest: string): Authentication {
   for (const secret of secrets) {
     if (!isSameDigest(secret.digest, digest)) continue
-    return secret.expiresAtMs > Date.now() ? toAccepted(secret.principal, secret.expiresAtMs) : refused('expired', principal.id)
+    return secret.expiresAtMs > Date.now()
+      ? toAccepted(secret.principal, secret.expiresAtMs)
+      : refused('expired', principal.id)
   }
   return refused('wrong_secret', principal.id)
 }

@@ -19,7 +19,12 @@ import { SECURITY_LIMITS } from './limits.ts'
 
 interface ChangesOptions {
   readonly readState: (since: ChangePosition | null) => Promise<ChangeState>
-  readonly selectChanged: (page: { since: string, until: string, after: number, count: number }) => Promise<readonly ChangedPrincipals[]>
+  readonly selectChanged: (page: {
+    since: string
+    until: string
+    after: number
+    count: number
+  }) => Promise<readonly ChangedPrincipals[]>
   /** Told every look that succeeds. */
   readonly onState: (isEmpty: boolean) => void
   /** These changed, some thousands at most. A rejection is told again with the next look. */
@@ -79,7 +84,10 @@ export function createChanges (options: ChangesOptions) {
       if (isFailing) logger.info('changes of credentials are seen again')
       isFailing = false
     } catch (error) {
-      if (!isFailing && !isStopped) logger.warn({ err: error }, 'changes of credentials cannot be seen; those known stay valid until they can')
+      if (!isFailing && !isStopped) {
+        logger.warn({ err: error },
+          'changes of credentials cannot be seen; those known stay valid until they can')
+      }
       isFailing = true
     }
     if (!isStopped) timer = setTimeout(next, intervalMs).unref()

@@ -88,7 +88,9 @@ export function createDirectory (options: DirectoryOptions) {
       const untilMs = performance.now() + unknownAgeMaxMs
       for (const key of keys) {
         // Which of the digests now belong to somebody, the ids of a change do not tell.
-        if (!found.has(key) && !(unknown === unknownIds ? isOutdated(key, startedAt) : generation !== startedAt)) unknown.set(key, untilMs)
+        if (!found.has(key) && !(unknown === unknownIds ? isOutdated(key, startedAt) : generation !== startedAt)) {
+          unknown.set(key, untilMs)
+        }
       }
       return found
     } finally {
@@ -98,7 +100,8 @@ export function createDirectory (options: DirectoryOptions) {
   }
 
   function isOutdated (id: string, since: number): boolean {
-    return generation !== since && changes.some((change) => change.generation > since && (change.ids === 'all' || change.ids.has(id)))
+    return generation !== since &&
+      changes.some((change) => change.generation > since && (change.ids === 'all' || change.ids.has(id)))
   }
 
   function noteChange (ids: Change['ids']): void {
@@ -223,7 +226,11 @@ function toKnown (row: StoredPrincipal): KnownPrincipal {
       secrets.push({ digest, expiresAtMs, principal: toProven(id, role, { kind: 'secret', digest }) })
     }
     if (passwordArgon2id !== null) {
-      passwords.push({ argon2id: passwordArgon2id, expiresAtMs, principal: toProven(id, role, { kind: 'password', argon2id: passwordArgon2id }) })
+      passwords.push({
+        argon2id: passwordArgon2id,
+        expiresAtMs,
+        principal: toProven(id, role, { kind: 'password', argon2id: passwordArgon2id })
+      })
     }
   }
   return {

@@ -12,7 +12,9 @@ export interface IdleQuestion {
 export type IdleAnswer = { readonly isRight: boolean } | { readonly error: string }
 
 /** `.ts` where a loader runs the sources. */
-const PROGRAM = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? 'idle-process.ts' : 'idle-process.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL(import.meta.url.endsWith('.ts')
+  ? 'idle-process.ts'
+  : 'idle-process.js', import.meta.url))
 
 let child: ChildProcess | null = null
 

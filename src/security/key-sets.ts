@@ -29,7 +29,11 @@ interface KeySetOptions {
  */
 export async function createKeySet (source: string, options: KeySetOptions = {}) {
   const isUrl = /^https?:/.test(source)
-  const { onRemoved, onFailure, ageMaxMs = isUrl ? jwksAgeMaxMs : jwksFileAgeMaxMs, cooldownMs = jwksCooldownMs, trustedMs = jwksTrustedMs } = options
+  const {
+    onRemoved, onFailure, ageMaxMs = isUrl
+      ? jwksAgeMaxMs
+      : jwksFileAgeMaxMs, cooldownMs = jwksCooldownMs, trustedMs = jwksTrustedMs
+  } = options
   let find: JWTVerifyGetKey | null = null
   let ids: ReadonlySet<string> = new Set()
   let loadedAtMs = -Infinity
@@ -44,7 +48,8 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
     // A key that may not be exported could not be told from another.
     const set = { keys: Array.isArray(keys) ? keys.map((key) => ({ ...key, ext: true })) : keys }
     const next = createLocalJWKSet(set)
-    const nextIds = new Set((await Promise.all(set.keys.map((key) => calculateJwkThumbprint(key).catch(() => '')))).filter((id) => id !== ''))
+    const thumbprints = await Promise.all(set.keys.map((key) => calculateJwkThumbprint(key).catch(() => '')))
+    const nextIds = new Set(thumbprints.filter((id) => id !== ''))
     const isRemoved = [...ids].some((id) => !nextIds.has(id))
     find = next
     ids = nextIds
@@ -70,7 +75,9 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
     /** For jose. @throws what kept the keys away, where there are none that may be trusted */
     getKey: (async (header, token) => {
       if (performance.now() - loadedAtMs >= ageMaxMs && (loading !== null || isCool())) await reload()
-      if (find === null || !isTrusted()) throw failure instanceof Error ? failure : new Error('the keys of the issuer cannot be had')
+      if (find === null || !isTrusted()) {
+        throw failure instanceof Error ? failure : new Error('the keys of the issuer cannot be had')
+      }
       try {
         return await find(header, token)
       } catch (error) {
@@ -108,8 +115,12 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
 export type KeySet = Awaited<ReturnType<typeof createKeySet>>
 
 async function fetchText (url: string): Promise<string> {
-  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(jwksTimeoutMs), headers: { accept: 'application/json' } })
+  const response = await fetch(url, {
+    redirect: 'error', signal: AbortSignal.timeout(jwksTimeoutMs), headers: { accept: 'application/json' }
+  })
   if (response.status !== 200) throw new Error(`${url} answers ${response.status}`)
-  if (Number(response.headers.get('content-length') ?? 0) > jwksBytesMax) throw new Error(`${url} answers more than ${jwksBytesMax} bytes`)
+  if (Number(response.headers.get('content-length') ?? 0) > jwksBytesMax) {
+    throw new Error(`${url} answers more than ${jwksBytesMax} bytes`)
+  }
   return await response.text()
 }

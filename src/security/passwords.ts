@@ -117,7 +117,8 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     state.isAsideBusy = true
     const startMs = performance.now()
     guess.settle(run(guess, verifyAside).finally(() => {
-      setTimeout(openAside, Math.min((performance.now() - startMs) * SECURITY_LIMITS.guessRests, SECURITY_LIMITS.guessRestMaxMs))
+      setTimeout(openAside,
+        Math.min((performance.now() - startMs) * SECURITY_LIMITS.guessRests, SECURITY_LIMITS.guessRestMaxMs))
     }))
   }
 
@@ -142,7 +143,9 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     return 'wrong'
   }
 
-  function enqueue (memory: string, of: Pick<Check, 'address' | 'hashes' | 'password' | 'asker'>): Promise<PasswordCheck> {
+  function enqueue (
+    memory: string, of: Pick<Check, 'address' | 'hashes' | 'password' | 'asker'>
+  ): Promise<PasswordCheck> {
     let settle!: Check['settle']
     const settled = new Promise<PasswordCheck>((resolve) => { settle = resolve })
     const result = conclude(memory, settled)
@@ -170,7 +173,9 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
   function hasRoom (address: string): boolean {
     const waiting = queue.lengthOf(address)
     const others = queue.size - waiting
-    return waiting < (isSuspect(address) ? SECURITY_LIMITS.guessesWaitingMax : (SECURITY_LIMITS.passwordsWaitingMax - others) / 2)
+    return waiting < (isSuspect(address)
+      ? SECURITY_LIMITS.guessesWaitingMax
+      : (SECURITY_LIMITS.passwordsWaitingMax - others) / 2)
   }
 
   return {
@@ -179,7 +184,9 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
      * @param hashes - the PHC strings that it may have; empty for who does not exist
      * @throws what loading the native module failed with
      */
-    check (id: string, hashes: readonly string[], password: Buffer, asker: Asker): PasswordCheck | Promise<PasswordCheck> {
+    check (
+      id: string, hashes: readonly string[], password: Buffer, asker: Asker
+    ): PasswordCheck | Promise<PasswordCheck> {
       if (password.length > SECURITY_LIMITS.passwordBytesMax) return 'wrong'
       const memory = toKey(id, hashes, password)
       const right = remembered.get(memory)

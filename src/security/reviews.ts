@@ -31,7 +31,9 @@ export function createReviews ({ directory, broker }: ReviewsOptions) {
     }
   }
 
-  const connectedIds = () => new Set(broker().principals().flatMap((principal) => principal === null ? [] : [principal.id]))
+  const connectedIds = () => new Set(broker().principals().flatMap((principal) => principal === null
+    ? []
+    : [principal.id]))
 
   return {
     /** These changed. Settles once their connections have ended, or have their new end. @throws the error of pg */

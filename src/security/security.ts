@@ -68,10 +68,15 @@ export async function createSecurity (options: SecurityOptions) {
     lookup: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS }),
     keys: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS })
   }
-  const logins = { mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 } }
+  const logins = {
+    mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 }
+  }
   const refusals = new LoginRefusals(logger)
   const onFailure = (error: unknown) => {
-    throttles.keys((leftOut) => { logger.warn({ err: error, leftOut }, 'the keys of the tokens\' issuer cannot be had') })
+    throttles.keys((leftOut) => {
+      logger.warn({ err: error, leftOut },
+        'the keys of the tokens\' issuer cannot be had')
+    })
   }
   const access = createAccess({
     file: join(dataDir, 'access.json'),
@@ -87,7 +92,10 @@ export async function createSecurity (options: SecurityOptions) {
     findByIds: (ids) => findPrincipals(kysely, ids),
     findByDigests: (digests) => findPrincipalsBySecret(kysely, digests.map(toDigestBytes)),
     onFailure: (error) => {
-      throttles.lookup((leftOut) => { logger.warn({ err: error, leftOut }, 'PostgreSQL could not be asked for credentials; those known stay valid') })
+      throttles.lookup((leftOut) => {
+        logger.warn({ err: error, leftOut },
+          'PostgreSQL could not be asked for credentials; those known stay valid')
+      })
     }
   })
   const changes = createChanges({
@@ -125,7 +133,9 @@ export async function createSecurity (options: SecurityOptions) {
   }))
 
   return {
-    tasks: [{ name: 'log of credential changes', intervalMs: FORGET_INTERVAL_MS, run: () => forgetPrincipalChanges(kysely) }],
+    tasks: [{
+      name: 'log of credential changes', intervalMs: FORGET_INTERVAL_MS, run: () => forgetPrincipalChanges(kysely)
+    }],
     authenticateMqtt: authenticator.authenticateMqtt,
     authenticateHttp: authenticator.authenticateHttp,
     refusals,
@@ -161,7 +171,9 @@ export async function createSecurity (options: SecurityOptions) {
 
     /** Told in readiness. */
     warnings (): string[] {
-      const blind = changes.isBlind ? ['changes of credentials cannot be seen; those known stay valid until they can'] : []
+      const blind = changes.isBlind
+        ? ['changes of credentials cannot be seen; those known stay valid until they can']
+        : []
       return [...access.warnings(), ...blind, ...keyWarnings(keys)]
     }
   }

@@ -58,7 +58,9 @@ interface TokensOptions {
 }
 
 /** Errors of jose that say something about the key set and nothing about the token. */
-const KEY_SET_FAILURES: ReadonlySet<string> = new Set([errors.JWKSTimeout.code, errors.JWKSInvalid.code, errors.JOSEError.code])
+const KEY_SET_FAILURES: ReadonlySet<string> = new Set([
+  errors.JWKSTimeout.code, errors.JWKSInvalid.code, errors.JOSEError.code
+])
 
 /**
  * Verifies tokens, and remembers those that were valid for a few minutes: a client sends the same with each request.
@@ -93,7 +95,12 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
     // It was taken out while the token was looked at.
     if (!keys.has(keyId)) return { reason: 'wrong_signature' }
     const principal = toProven(sub, role, { kind: 'token', keyId })
-    remembered.set(digest, { principal, expiresAtMs, untilMs: Math.min(expiresAtMs, nowMs + SECURITY_LIMITS.tokenRememberedMs) })
+    remembered.set(digest, {
+      principal,
+      expiresAtMs,
+      untilMs: Math.min(expiresAtMs, nowMs +
+      SECURITY_LIMITS.tokenRememberedMs)
+    })
     return { principal, expiresAtMs }
   }
 
@@ -123,7 +130,9 @@ function toRefused (error: errors.JOSEError, token: string, issuer: string): Ref
     const reason = error instanceof errors.JWTExpired ? 'expired' : REASONS_BY_CLAIM[claim] ?? 'invalid_token'
     return { reason, ...(typeof sub === 'string' && isPrincipalId(sub) ? { principalId: sub } : {}) }
   }
-  if (!(error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWSSignatureVerificationFailed)) return { reason: 'invalid_token' }
+  if (!(error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWSSignatureVerificationFailed)) {
+    return { reason: 'invalid_token' }
+  }
   // A token of another issuer is signed with another key. Not verified, and good for the log only.
   return { reason: unverifiedIssuerOf(token) === issuer ? 'wrong_signature' : 'wrong_issuer' }
 }

@@ -49,7 +49,8 @@ export async function createTls ({ files, logger }: { files: TlsFiles, logger: L
   warnAll()
 
   function warnings (): string[] {
-    const expired = loaded.certificates.flatMap(({ variable, certificate }) => toValidityWarning(variable, certificate, Date.now()) ?? [])
+    const expired = loaded.certificates.flatMap(({ variable, certificate }) => toValidityWarning(variable, certificate,
+      Date.now()) ?? [])
     const open = `everybody on this machine may read the private key: chmod o-rwx ${files.keyFile}`
     return loaded.keyFileIsOpen ? [...expired, open] : expired
   }
@@ -74,7 +75,9 @@ export async function createTls ({ files, logger }: { files: TlsFiles, logger: L
   }
 
   return {
-    options: { ...loaded.context, requestCert: files.clientCaFile !== null, rejectUnauthorized: files.clientCertRequired },
+    options: {
+      ...loaded.context, requestCert: files.clientCaFile !== null, rejectUnauthorized: files.clientCertRequired
+    },
     keepRenewed (server) { servers.push(server) },
     reload,
     warnings,
@@ -90,12 +93,15 @@ async function load ({ certFile, keyFile, clientCaFile }: TlsFiles): Promise<Loa
   ])
   const certificate = parseCertificate('VITAL_TLS_CERT_FILE', certFile, cert)
   if (!certificate.checkPrivateKey(parseKey(keyFile, key))) {
-    throw new ConfigError(`The key in VITAL_TLS_KEY_FILE=${keyFile} is not that of the first certificate in VITAL_TLS_CERT_FILE=${certFile}. ` +
-      'Use the two files that were made together; in a chain the server\'s own certificate comes first.')
+    throw new ConfigError(`The key in VITAL_TLS_KEY_FILE=${keyFile} is not that of the first certificate in ` +
+      `VITAL_TLS_CERT_FILE=${certFile}. Use the two files that were made together; in a chain the server's own ` +
+      'certificate comes first.')
   }
   const certificates = [{ variable: 'VITAL_TLS_CERT_FILE', certificate }]
   if (ca !== null && clientCaFile !== null) {
-    certificates.push({ variable: 'VITAL_TLS_CLIENT_CA_FILE', certificate: parseCertificate('VITAL_TLS_CLIENT_CA_FILE', clientCaFile, ca) })
+    certificates.push({
+      variable: 'VITAL_TLS_CLIENT_CA_FILE', certificate: parseCertificate('VITAL_TLS_CLIENT_CA_FILE', clientCaFile, ca)
+    })
   }
   const context: SecureContextOptions = { cert, key, minVersion: PROTOCOL_MIN, ...(ca === null ? {} : { ca }) }
   try {
@@ -110,8 +116,8 @@ async function readPem (variable: string, path: string): Promise<Buffer> {
   try {
     return await readFile(path)
   } catch (error) {
-    throw new ConfigError(`${variable}=${path} cannot be read: ${toMessage(error)}. It must be the path of a PEM file ` +
-      'that the account of the gateway may read.', { cause: error })
+    throw new ConfigError(`${variable}=${path} cannot be read: ${toMessage(error)}. It must be the path of a PEM ` +
+      'file that the account of the gateway may read.', { cause: error })
   }
 }
 
@@ -119,7 +125,8 @@ function parseCertificate (variable: string, path: string, pem: Buffer): X509Cer
   try {
     return new X509Certificate(pem)
   } catch (error) {
-    throw new ConfigError(`${variable}=${path} holds no PEM certificate (-----BEGIN CERTIFICATE-----).`, { cause: error })
+    throw new ConfigError(`${variable}=${path} holds no PEM certificate (-----BEGIN ` +
+      'CERTIFICATE-----).', { cause: error })
   }
 }
 
@@ -133,8 +140,12 @@ function parseKey (path: string, pem: Buffer): KeyObject {
 }
 
 function toValidityWarning (variable: string, { validFrom, validTo }: X509Certificate, nowMs: number): string | null {
-  if (nowMs > Date.parse(validTo)) return `the certificate in ${variable} expired on ${validTo}: clients refuse it. Renew the file and send SIGHUP`
-  if (nowMs < Date.parse(validFrom)) return `the certificate in ${variable} is valid from ${validFrom} only: check it, and the clock`
+  if (nowMs > Date.parse(validTo)) {
+    return `the certificate in ${variable} expired on ${validTo}: clients refuse it. Renew the file and send SIGHUP`
+  }
+  if (nowMs < Date.parse(validFrom)) {
+    return `the certificate in ${variable} is valid from ${validFrom} only: check it, and the clock`
+  }
   return null
 }
 

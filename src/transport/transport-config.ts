@@ -31,10 +31,12 @@ export function toTransportConfig (values: Environment): TransportConfig {
     createAddressSet(trustedProxies)
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
-    throw new ConfigError(`VITAL_TRUSTED_PROXIES: ${error.message}. List such as 10.0.0.0/8,192.0.2.7.`, { cause: error })
+    throw new ConfigError(`VITAL_TRUSTED_PROXIES: ${error.message}. List such as ` +
+      '10.0.0.0/8,192.0.2.7.', { cause: error })
   }
   if (values.VITAL_PROXY_PROTOCOL && trustedProxies.length === 0) {
-    throw new ConfigError('VITAL_PROXY_PROTOCOL=true needs VITAL_TRUSTED_PROXIES: whoever may send a PROXY header may claim any address.')
+    throw new ConfigError('VITAL_PROXY_PROTOCOL=true needs VITAL_TRUSTED_PROXIES: whoever may send a PROXY header ' +
+      'may claim any address.')
   }
   const isReachable = !isLoopback(values.VITAL_HOST) && !values.VITAL_MQTT_PLAINTEXT
   return Object.freeze({
@@ -47,7 +49,8 @@ export function toTransportConfig (values: Environment): TransportConfig {
     webSocketOrigins: toList(values.VITAL_WS_ORIGINS).map(toOrigin),
     admin: toAdmin(values),
     warnings: isReachable && tls === null
-      ? ['readings and secrets cross the network unencrypted: set VITAL_TLS_CERT_FILE and VITAL_TLS_KEY_FILE, or VITAL_MQTT_PLAINTEXT=true where something else encrypts']
+      ? ['readings and secrets cross the network unencrypted: set VITAL_TLS_CERT_FILE and VITAL_TLS_KEY_FILE, or ' +
+        'VITAL_MQTT_PLAINTEXT=true where something else encrypts']
       : []
   })
 }
@@ -58,14 +61,21 @@ function toTlsFiles (values: Environment): TlsFiles | null {
     throw new ConfigError('VITAL_TLS_CERT_FILE and VITAL_TLS_KEY_FILE must be set together, or neither of them.')
   }
   if (clientCaFile !== '' && certFile === '') {
-    throw new ConfigError('VITAL_TLS_CLIENT_CA_FILE needs VITAL_TLS_CERT_FILE and VITAL_TLS_KEY_FILE: client certificates come inside TLS.')
+    throw new ConfigError('VITAL_TLS_CLIENT_CA_FILE needs VITAL_TLS_CERT_FILE and VITAL_TLS_KEY_FILE: client ' +
+      'certificates come inside TLS.')
   }
   if (values.VITAL_TLS_CLIENT_CERT_REQUIRED && clientCaFile === '') {
-    throw new ConfigError('VITAL_TLS_CLIENT_CERT_REQUIRED=true needs VITAL_TLS_CLIENT_CA_FILE, which says whose certificates count.')
+    throw new ConfigError('VITAL_TLS_CLIENT_CERT_REQUIRED=true needs VITAL_TLS_CLIENT_CA_FILE, which says whose ' +
+      'certificates count.')
   }
   if (certFile === '') return null
   return Object.freeze({
-    certFile, keyFile, clientCaFile: clientCaFile === '' ? null : clientCaFile, clientCertRequired: values.VITAL_TLS_CLIENT_CERT_REQUIRED
+    certFile,
+    keyFile,
+    clientCaFile: clientCaFile === ''
+      ? null
+      : clientCaFile,
+    clientCertRequired: values.VITAL_TLS_CLIENT_CERT_REQUIRED
   })
 }
 
@@ -78,7 +88,8 @@ function toAdmin ({ VITAL_ADMIN_HOST: host, VITAL_ADMIN_PORT: port }: Environmen
 /** As a browser spells it: no path, and no port that its protocol has anyway. */
 function toOrigin (text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null
-  if (url === null || !/^https?:$/.test(url.protocol) || url.pathname !== '/' || url.search !== '' || url.hash !== '' || url.username !== '') {
+  const isBare = url !== null && url.pathname === '/' && url.search === '' && url.hash === '' && url.username === ''
+  if (!isBare || !/^https?:$/.test(url.protocol)) {
     throw new ConfigError(`VITAL_WS_ORIGINS: "${text}" is no origin, such as https://ward.example.org.`)
   }
   return url.origin

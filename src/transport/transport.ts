@@ -10,14 +10,18 @@ import type { Metrics } from '../metrics/metrics.ts'
 import { createTls } from './tls.ts'
 import { addTransportMetrics } from './transport-metrics.ts'
 
-type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' | 'httpConnectionsMax' | 'transport'>
-type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'onLimited' | 'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
+type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' |
+  'httpConnectionsMax' | 'transport'>
+type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'onLimited' |
+  'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
 
 /**
  * How the gateway is reached: which listeners there are, with what below them.
  * @throws `ConfigError` for certificates that cannot be used
  */
-export async function createTransport ({ config, metrics, logger }: { config: TransportOptions, metrics: Metrics, logger: Logger }) {
+export async function createTransport (
+  { config, metrics, logger }: { config: TransportOptions, metrics: Metrics, logger: Logger }
+) {
   const { host, packetBytesMax, transport } = config
   const { admin } = transport
   const tls = transport.tls === null ? undefined : await createTls({ files: transport.tls, logger })
@@ -61,7 +65,9 @@ export async function createTransport ({ config, metrics, logger }: { config: Tr
         ...admin,
         part: 'operation',
         // Who is on this machine may ask, without a secret and without a certificate.
-        ...(admin.isLoopback ? { tls: undefined } : { authenticate: config.isAnonymousAllowed ? authenticate : demandCredentials(authenticate) })
+        ...(admin.isLoopback
+          ? { tls: undefined }
+          : { authenticate: config.isAnonymousAllowed ? authenticate : demandCredentials(authenticate) })
       })
     return {
       async start (): Promise<{ port: number, adminPort: number | null }> {
@@ -92,6 +98,8 @@ export async function createTransport ({ config, metrics, logger }: { config: Tr
 function demandCredentials (authenticate: HttpAuthenticate): HttpAuthenticate {
   return async (headers) => {
     const answer = await authenticate(headers)
-    return answer.status === 'accepted' && answer.principal === null ? { status: 'refused', reason: 'no_credentials' } : answer
+    return answer.status === 'accepted' && answer.principal === null
+      ? { status: 'refused', reason: 'no_credentials' }
+      : answer
   }
 }

@@ -16,7 +16,8 @@ export type Erase = (device: string, actor: string) => Promise<Omit<ErasureAnswe
 export function deleteVitalData (app: HttpApp, erase: Erase): void {
   const schema = {
     summary: 'Erase a device',
-    description: 'Its readings, latest state, dead letters, retained and queued messages, and what waits in the spool. May take minutes.',
+    description: 'Its readings, latest state, dead letters, retained and queued messages, and what waits in the ' +
+      'spool. May take minutes.',
     tags: ['operation'],
     querystring: Type.Object({}, { additionalProperties: false }),
     params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
@@ -28,7 +29,8 @@ export function deleteVitalData (app: HttpApp, erase: Erase): void {
   app.delete('/vital-data/:device', { schema }, async (request): Promise<ErasureAnswer> => {
     const { device } = request.params
     if (!isStoredDeviceId(device)) {
-      throw withDetails(new HTTP_ERRORS.InvalidDevice(), [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
+      throw withDetails(new HTTP_ERRORS.InvalidDevice(),
+        [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
     }
     const actor = toActor(request)
     // A device of many years takes longer than a socket may be silent.
@@ -36,7 +38,9 @@ export function deleteVitalData (app: HttpApp, erase: Erase): void {
     try {
       return { deviceId: device, ...await orUnavailable(erase(device, actor)) }
     } catch (error) {
-      if (error instanceof StorageError && error.code === 'VITAL_ERASURE_BUSY') throw withDetails(new HTTP_ERRORS.ErasureBusy({ cause: error }), [{ path: '', message: error.message }])
+      if (error instanceof StorageError && error.code === 'VITAL_ERASURE_BUSY') {
+        throw withDetails(new HTTP_ERRORS.ErasureBusy({ cause: error }), [{ path: '', message: error.message }])
+      }
       throw error
     }
   })
@@ -51,7 +55,8 @@ function toActor (request: FastifyRequest): string {
   if (request.principal) return request.principal.id
   const address = request.ip
   const { hostname } = request
-  const isLocalName = hostname === 'localhost' || hostname === '[::1]' || (isIP(hostname) === 4 && hostname.startsWith('127.'))
+  const isLocalName = hostname === 'localhost' || hostname === '[::1]' ||
+    (isIP(hostname) === 4 && hostname.startsWith('127.'))
   if (!isLocalName || !/^(?:::1|(?:::ffff:)?127\.[\d.]+)$/.test(address)) throw new HTTP_ERRORS.Forbidden()
   return `anonymous@${address}`
 }

@@ -20,7 +20,11 @@ export function getDeadLetters (app: HttpApp, reads: DeadLetterReads, counted: C
     description: 'Without payloads; ask for one letter to see its own.',
     tags: ['operation'],
     querystring: DeadLetterQuerySchema,
-    response: { 200: answers('One page', DeadLetterListSchema), ...errorAnswers('InvalidQuery', 'ReadsBusy', 'DatabaseUnavailable') }
+    response: {
+      200: answers('One page', DeadLetterListSchema),
+      ...errorAnswers('InvalidQuery', 'ReadsBusy',
+        'DatabaseUnavailable')
+    }
   }
   app.get('/dead-letters', { ...counted, schema: list }, async (request, reply): Promise<DeadLetterList> => {
     const page = await orUnavailable(reads.list(request.query))
@@ -32,7 +36,11 @@ export function getDeadLetters (app: HttpApp, reads: DeadLetterReads, counted: C
     summary: 'One refused input, whole',
     tags: ['operation'],
     params: Type.Object({ id: Type.String({ format: 'uuid' }) }),
-    response: { 200: answers('The letter', DeadLetterSchema), ...errorAnswers('DeadLetterNotFound', 'ReadsBusy', 'DatabaseUnavailable') }
+    response: {
+      200: answers('The letter', DeadLetterSchema),
+      ...errorAnswers('DeadLetterNotFound', 'ReadsBusy',
+        'DatabaseUnavailable')
+    }
   }
   app.get('/dead-letters/:id', { ...counted, schema: find }, async (request, reply): Promise<DeadLetter> => {
     const { id } = request.params

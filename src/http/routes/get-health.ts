@@ -28,7 +28,8 @@ export function getHealth (app: HttpApp, health: () => Health): void {
 
   const ready = {
     summary: 'Whether an acknowledgement can be given now',
-    description: 'Stays 200 while PostgreSQL is away and the spool takes its place. Without credentials, where they are needed, only `status` is told.',
+    description: 'Stays 200 while PostgreSQL is away and the spool takes its place. Without credentials, where they ' +
+      'are needed, only `status` is told.',
     tags: ['operation'],
     response: { 200: answers('It can', 'Ready'), 503: answers('It cannot', 'Ready') }
   }

@@ -15,10 +15,15 @@ export function listVitalData (app: HttpApp, reads: LatestReads, counted: Counte
     summary: 'Latest state of all devices',
     tags: ['devices'],
     querystring: LatestQuerySchema,
-    response: { 200: answers('One page', 'ResourceList'), ...errorAnswers('InvalidQuery', 'ReadsBusy', 'DatabaseUnavailable') }
+    response: {
+      200: answers('One page', 'ResourceList'),
+      ...errorAnswers('InvalidQuery', 'ReadsBusy',
+        'DatabaseUnavailable')
+    }
   }
   app.get('/vital-data', { ...counted, schema, config: { access: READERS } }, async (request, reply) => {
-    return sendAnswer(request, reply, await orUnavailable(reads.listLatest(request.query, () => request.raw.socket.destroyed)))
+    return sendAnswer(request, reply,
+      await orUnavailable(reads.listLatest(request.query, () => request.raw.socket.destroyed)))
   })
 }
 
@@ -29,13 +34,19 @@ export function findVitalData (app: HttpApp, reads: LatestReads, counted: Counte
     tags: ['devices'],
     querystring: Type.Object({}, { additionalProperties: false }),
     params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
-    response: { 200: answers('The device', 'Resource'), ...errorAnswers('InvalidDevice', 'InvalidQuery', 'DeviceNotFound', 'ReadsBusy', 'DatabaseUnavailable') }
+    response: {
+      200: answers('The device', 'Resource'),
+      ...errorAnswers('InvalidDevice', 'InvalidQuery', 'DeviceNotFound', 'ReadsBusy', 'DatabaseUnavailable')
+    }
   }
-  app.get('/vital-data/:device', { ...counted, schema, config: { access: ['device', ...READERS] } }, async (request, reply) => {
+  app.get('/vital-data/:device', {
+    ...counted, schema, config: { access: ['device', ...READERS] }
+  }, async (request, reply) => {
     const { params: { device }, principal } = request
     if (principal?.role === 'device' && principal.id !== device) throw new HTTP_ERRORS.Forbidden()
     if (!isDeviceId(device)) {
-      throw withDetails(new HTTP_ERRORS.InvalidDevice(), [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
+      throw withDetails(new HTTP_ERRORS.InvalidDevice(),
+        [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
     }
     const answer = await orUnavailable(reads.findLatest(device, () => request.raw.socket.destroyed))
     if (answer === undefined) throw new HTTP_ERRORS.DeviceNotFound()

@@ -30,13 +30,15 @@ const schema = {
     description: 'Here `device` is required: there is no topic to name it. Unknown fields of any JSON type are kept.',
     examples: [
       { device: 'band-17', timestamp: 1735689600.25, heartRateValue: 71, breathRateValue: 14 },
-      [{ device: 'band-17', timestamp: 1735689600.25, spo2Value: 97 }, { device: 'scale-2', timestamp: 1735689600, weight: { kg: 71.5 } }]
+      [{
+        device: 'band-17', timestamp: 1735689600.25, spo2Value: 97
+      }, { device: 'scale-2', timestamp: 1735689600, weight: { kg: 71.5 } }]
     ]
   }),
   response: {
     202: answers('Everything in the body is durable', 'Accepted'),
-    ...errorAnswers('InvalidReading', 'InvalidJson', 'EmptyBody', 'DatabaseRejected', 'BodyTooLarge', 'UnsupportedMediaType', 'UnsupportedContentEncoding',
-      'Overloaded', 'Unavailable')
+    ...errorAnswers('InvalidReading', 'InvalidJson', 'EmptyBody', 'DatabaseRejected', 'BodyTooLarge',
+      'UnsupportedMediaType', 'UnsupportedContentEncoding', 'Overloaded', 'Unavailable')
   }
 }
 
@@ -71,6 +73,7 @@ function answer (reply: FastifyReply, outcome: PostOutcome): void {
       reply.code(429).header('content-type', JSON_TYPE).header('retry-after', RETRY_AFTER_OVERLOADED_S).send(OVERLOADED)
       return
     case 'unavailable':
-      reply.code(503).header('content-type', JSON_TYPE).header('retry-after', RETRY_AFTER_UNAVAILABLE_S).send(UNAVAILABLE)
+      reply.code(503).header('content-type', JSON_TYPE).header('retry-after',
+        RETRY_AFTER_UNAVAILABLE_S).send(UNAVAILABLE)
   }
 }

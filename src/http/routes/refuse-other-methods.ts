@@ -44,7 +44,8 @@ export function refuseOtherMethods (app: HttpApp): void {
   }
   for (const url of SLASHED) {
     if (!app.hasRoute({ url: url.slice(0, -1), method: 'GET' })) continue
-    const refuse = () => withDetails(new HTTP_ERRORS.RouteNotFound(), [{ path: '', message: `is ${url.slice(0, -1)}, without a slash at its end` }])
+    const refuse = () => withDetails(new HTTP_ERRORS.RouteNotFound(),
+      [{ path: '', message: `is ${url.slice(0, -1)}, without a slash at its end` }])
     app.route({
       url,
       method: app.supportedMethods as HTTPMethods[],

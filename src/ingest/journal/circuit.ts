@@ -61,7 +61,8 @@ export class Circuit {
     if (this.#state === 'open') return
     if (this.#state === 'closed') {
       this.#openedAtMs = performance.now()
-      this.#options.logger.error({ err: cause }, 'PostgreSQL does not take readings: circuit open, they go to the spool')
+      this.#options.logger.error({ err: cause },
+        'PostgreSQL does not take readings: circuit open, they go to the spool')
     }
     this.#change('open')
   }
@@ -121,10 +122,13 @@ export class Circuit {
   }
 }
 
-async function readPing (client: PoolClient, onClock: CircuitOptions['onClock']): Promise<{ readonly readOnly: string | undefined }> {
+async function readPing (
+  client: PoolClient, onClock: CircuitOptions['onClock']
+): Promise<{ readonly readOnly: string | undefined }> {
   const sentAtMs = performance.now()
   const { rows: [row] } = await client.query<{ read_only: string, now_ms: number | null }>({
-    text: 'select current_setting(\'transaction_read_only\') as read_only, (extract(epoch from clock_timestamp()) * 1000)::float8 as now_ms',
+    text: 'select current_setting(\'transaction_read_only\') as read_only, (extract(epoch from clock_timestamp()) * ' +
+      '1000)::float8 as now_ms',
     query_timeout: PING_TIMEOUT_MS
   } as QueryConfig)
   if (typeof row?.now_ms === 'number') onClock?.(row.now_ms, sentAtMs)

@@ -36,11 +36,15 @@ export async function eraseRefusedLetters (path: string, device: string): Promis
   }
 }
 
+type StoredLetter = Record<'device' | 'clientId' | 'topic', string | null> & Record<'reason' | 'payload', string>
+
 function isOf (line: string, device: string): boolean {
   try {
-    const { device: owner, reason, clientId, topic, payload } = JSON.parse(line) as Record<'device' | 'clientId' | 'topic', string | null> & Record<'reason' | 'payload', string>
+    const { device: owner, reason, clientId, topic, payload } = JSON.parse(line) as StoredLetter
     const isMisdirected = owner === null || reason === 'invalid_topic'
-    if (isMisdirected && (clientId === device || topic?.split('/').some((level) => level.trim() === device) === true)) return true
+    if (isMisdirected && (clientId === device || topic?.split('/').some((level) => level.trim() === device) === true)) {
+      return true
+    }
     return owner === device || namesDevice(Buffer.from(payload, 'base64'), device)
   } catch {
     // A line that a crash cut short.

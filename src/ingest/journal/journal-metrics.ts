@@ -12,7 +12,9 @@ interface JournalStatistics {
 }
 
 export function addJournalMetrics (metrics: Metrics, read: () => JournalStatistics): void {
-  metrics.gauge('vital_database_up', '1 while PostgreSQL takes batches', () => read().circuit.state === 'closed' ? 1 : 0)
+  metrics.gauge('vital_database_up', '1 while PostgreSQL takes batches', () => read().circuit.state === 'closed'
+    ? 1
+    : 0)
   metrics.stateGauge('vital_circuit_state', '1 for the state that the circuit to PostgreSQL is in', CIRCUIT_STATES,
     () => read().circuit.state)
   metrics.gauge('vital_spool_bytes', 'Bytes in the disk spool', () => read().spool.bytes)

@@ -55,7 +55,10 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
       } catch (error) {
         // Class 40, transaction_rollback: two gateways met on the same rows. A partition that came in between is there
         // by now.
-        if (!(toSqlState(error)?.startsWith('40') === true || isPartitionRace(error)) || attempt >= TRANSIENT_RETRIES_MAX) throw error
+        if (!(toSqlState(error)?.startsWith('40') === true || isPartitionRace(error)) ||
+          attempt >= TRANSIENT_RETRIES_MAX) {
+          throw error
+        }
       }
       await sleep(Math.random() * TRANSIENT_RETRY_MS * 2 ** attempt)
     }
@@ -65,7 +68,8 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
     const letters = submissions.flatMap((submission) => submission.letters)
     if (submissions.every((submission) => submission.decided === null)) {
       try {
-        const { duplicates } = await store.write(submissions.flatMap((submission) => submission.readings), letters, cancellation.timeoutMs)
+        const { duplicates } = await store.write(submissions.flatMap((submission) => submission.readings), letters,
+          cancellation.timeoutMs)
         assertWanted(cancellation)
         if (duplicates.length > 0) countDuplicates(submissions, duplicates)
         return
@@ -138,7 +142,9 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
     const errors = [{ path: '', message: `the database refused it: ${toRefusalMessage(refusal)}` }]
     const rows = toRows(unit)
     // Valid by every rule of ours, so it is kept whatever the caps say.
-    if (!submission.isAllOrNothing) await writeLetters(rows.map((row) => toDeadLetter(row, submission, errors)), cancellation)
+    if (!submission.isAllOrNothing) {
+      await writeLetters(rows.map((row) => toDeadLetter(row, submission, errors)), cancellation)
+    }
     assertWanted(cancellation)
     for (const row of rows) submission.reject({ row, errors })
     for (const index of indexes) submission.decided?.add(index)
@@ -156,7 +162,9 @@ function assertWanted (cancellation: Cancellation): void {
 function toUnits (submission: Submission): Unit[] {
   const open = [...submission.readings.keys()].filter((index) => submission.decided?.has(index) !== true)
   if (open.length === 0) return []
-  return submission.isAllOrNothing ? [{ submission, indexes: open }] : open.map((index) => ({ submission, indexes: [index] }))
+  return submission.isAllOrNothing
+    ? [{ submission, indexes: open }]
+    : open.map((index) => ({ submission, indexes: [index] }))
 }
 
 function toRows ({ submission, indexes }: Unit): ReadingRow[] {
@@ -187,7 +195,9 @@ function countDuplicates (submissions: readonly Submission[], duplicates: readon
   }
 }
 
-function toDeadLetter (row: ReadingRow, { transport, clientId }: Submission, errors: DeadLetterRow['errors']): DeadLetterRow {
+function toDeadLetter (
+  row: ReadingRow, { transport, clientId }: Submission, errors: DeadLetterRow['errors']
+): DeadLetterRow {
   return {
     id: toLetterId(row),
     receivedAtMs: row.receivedAtMs,

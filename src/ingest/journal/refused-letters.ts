@@ -30,7 +30,9 @@ interface RefusedLettersOptions {
   readonly garbageBytesMax?: number
 }
 
-export function createRefusedLetters ({ dataDir, logger, bytesMax = BYTES_MAX, garbageBytesMax = GARBAGE_BYTES_MAX }: RefusedLettersOptions) {
+export function createRefusedLetters (
+  { dataDir, logger, bytesMax = BYTES_MAX, garbageBytesMax = GARBAGE_BYTES_MAX }: RefusedLettersOptions
+) {
   const path = join(dataDir, REFUSED_LETTERS_FILE)
   const known = new Set<string>()
   let count = 0
@@ -48,25 +50,33 @@ export function createRefusedLetters ({ dataDir, logger, bytesMax = BYTES_MAX, g
     // Once: the metric counts the others, and the warning stays.
     if (dropped++ > 0) return
     logger.error({ id: letter.id, reason: letter.reason, refusal, path },
-      'a dead letter that the database refused is dropped, and so will others be: their file is full. Read it, and move it away')
+      'a dead letter that the database refused is dropped, and so will others be: their file is full. Read it, and ' +
+      'move it away')
   }
 
   function warnings (): string[] {
     const kept = count - dropped
     return [
       ...kept === 0 ? [] : [`the database refused ${kept} dead letters; they are kept in ${path}`],
-      ...dropped === 0 ? [] : [`the database refused ${dropped} dead letters that are dropped, because ${path} was full: read it, and move it away`]
+      ...dropped === 0
+        ? []
+        : [`the database refused ${dropped} dead letters that are dropped, because ${path} was full: read it, and ` +
+          'move it away']
     ]
   }
 
   async function keepNow (letter: DeadLetterRow, refusal: string): Promise<void> {
     if (known.has(letter.id)) return
     const line = `${JSON.stringify({ ...letter, payload: letter.payload.toString('base64'), refusal })}\n`
-    const isKept = await append(path, line, letter.reason === 'database_rejected' ? bytesMax : Math.min(bytesMax, garbageBytesMax))
+    const isKept = await append(path, line,
+      letter.reason === 'database_rejected' ? bytesMax : Math.min(bytesMax, garbageBytesMax))
     if (known.size < KNOWN_MAX) known.add(letter.id)
     count++
     if (!isKept) drop(letter, refusal)
-    else logger.error({ id: letter.id, reason: letter.reason, refusal, path }, 'the database refused a dead letter; it is kept in a file')
+    else {
+      logger.error({ id: letter.id, reason: letter.reason, refusal, path },
+        'the database refused a dead letter; it is kept in a file')
+    }
   }
 
   return {

@@ -54,7 +54,9 @@ export function cut (submission: Submission, weightMax: number): { first: Submis
   let units = 0
   const fits = (bytes: number) => units === 0 || weight + ROW_WEIGHT + bytes <= weightMax
   while (units < submission.units) {
-    const bytes = units < readings.length ? readings[units]!.vitals.length : letters[units - readings.length]!.payload.length
+    const bytes = units < readings.length
+      ? readings[units]!.vitals.length
+      : letters[units - readings.length]!.payload.length
     if (!fits(bytes)) break
     weight += ROW_WEIGHT + bytes
     units++
@@ -74,7 +76,9 @@ export function cut (submission: Submission, weightMax: number): { first: Submis
 export function partDecided (submission: Submission): { decided: Submission | null, rest: Submission } {
   const indexes = submission.decided
   if (indexes === null || indexes.size === 0) return { decided: null, rest: submission }
-  const decided = copy(submission, { readings: submission.readings.filter((_, index) => indexes.has(index)), letters: [] })
+  const decided = copy(submission, {
+    readings: submission.readings.filter((_, index) => indexes.has(index)), letters: []
+  })
   decided.duplicates = submission.duplicates
   for (const rejection of submission.rejections) decided.reject(rejection)
   return { decided, rest: copy(submission, { readings: submission.undecided, letters: submission.letters }) }

@@ -25,7 +25,7 @@ import { toRetryDelayMs } from './journal.ts'
 import type { Ledger } from '../ledger.ts'
 import { type Entry, type Loaded, ReplayQueue, sumWeights } from './replay-queue.ts'
 import { isOfSet, partDecided, SetSize, toReplayed, weigh } from './replay-set.ts'
-import { decodeSubmissions } from './spool/codec.ts'
+import { decodeSubmissions, type SpooledSubmission } from './spool/codec.ts'
 import type { Position } from './spool/reader.ts'
 import type { Spool } from './spool/spool.ts'
 import type { Submission } from '../submission.ts'
@@ -176,7 +176,8 @@ export class Replayer {
     let weight = 0
     try {
       // What an earlier run left was counted under its own transports then; in this run it comes in as `spool`.
-      const submissions = (await decodeSubmissions(payload)).map((entry) => toReplayed(isFound ? { ...entry, transport: 'spool' } : entry))
+      const toEntry = (of: SpooledSubmission) => toReplayed(isFound ? { ...of, transport: 'spool' } : of)
+      const submissions = (await decodeSubmissions(payload)).map(toEntry)
       for (const submission of submissions) weight += this.#queue.push(submission, record)
       record.remaining = submissions.reduce((sum, { units }) => sum + units, 0)
     } catch (error) {
@@ -217,7 +218,9 @@ export class Replayer {
       for (const entry of set) {
         const { decided, rest } = partDecided(entry.submission)
         if (decided !== null) this.#settle(decided, entry.record)
-        if (rest.units > 0) again.push(rest === entry.submission ? entry : { ...entry, submission: rest, weight: weigh(rest) })
+        if (rest.units > 0) {
+          again.push(rest === entry.submission ? entry : { ...entry, submission: rest, weight: weigh(rest) })
+        }
       }
       this.#queue.putBack(again)
       return { error, again }
@@ -266,7 +269,8 @@ export class Replayer {
     const [{ submission, record }] = this.#queue.take(1) as [Entry]
     try {
       const file = await spool.keepAside(submission, (cause as Error).message)
-      logger.error({ err: cause, file }, 'PostgreSQL does not take a reading by itself, and takes others: it is set aside in the directory of the spool')
+      logger.error({ err: cause, file }, 'PostgreSQL does not take a reading by itself, and takes others: it is set ' +
+        'aside in the directory of the spool')
     } catch (error) {
       logger.error({ err: error }, 'a reading that PostgreSQL does not take cannot be set aside; trying again')
       this.#queue.putBack([{ submission, record, weight: weigh(submission), tries: ALONE_TRIES }])
@@ -284,8 +288,10 @@ export class Replayer {
     const nowMs = performance.now()
     if (nowMs - this.#toldAtMs < TOLD_EVERY_MS || this.#stopping.signal.aborted) return
     const readings = set.reduce((sum, { submission }) => sum + submission.units, 0)
-    this.#options.logger.warn({ err: error, readings, weight: sumWeights(set), tookMs: Math.round(tookMs), failures: this.#untold },
-      'PostgreSQL did not take what was spooled; trying again with less at a time')
+    this.#options.logger.warn({
+      err: error, readings, weight: sumWeights(set), tookMs: Math.round(tookMs), failures: this.#untold
+    },
+    'PostgreSQL did not take what was spooled; trying again with less at a time')
     this.#toldAtMs = nowMs
     this.#untold = 0
   }

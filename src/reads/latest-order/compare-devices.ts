@@ -7,7 +7,9 @@ export function compareDevices (a: string, b: string): number {
   for (let index = 0; index < length; index++) {
     const left = a.charCodeAt(index)
     const right = b.charCodeAt(index)
-    if (left !== right) return left >= 0xd800 && right >= 0xd800 ? toCodePointOrder(left) - toCodePointOrder(right) : left - right
+    if (left !== right) {
+      return left >= 0xd800 && right >= 0xd800 ? toCodePointOrder(left) - toCodePointOrder(right) : left - right
+    }
   }
   return a.length - b.length
 }

@@ -121,7 +121,9 @@ export class DeviceOrder {
     if (heartRate !== null) this.#mergeHeart(slot, heartRate, toMicroseconds(heartRateTime))
     if (breathRate !== null) {
       const isOlderName = breathValueTime !== null && breathValueTime > (breathRateTime ?? NEVER)
-      this.#mergeBreath(slot, breathRate, toBreathOrder(toMicroseconds(isOlderName ? breathValueTime : breathRateTime), isOlderName))
+      this.#mergeBreath(slot, breathRate, toBreathOrder(toMicroseconds(isOlderName
+        ? breathValueTime
+        : breathRateTime), isOlderName))
     }
   }
 
@@ -238,7 +240,9 @@ export class DeviceOrder {
     if (slot === lastSlot) return
     this.#devices[slot] = last
     this.#slots.set(last, slot)
-    for (const column of [...Object.values(this.#columns), this.#ranks, this.#nextRanks]) column[slot] = column[lastSlot]!
+    for (const column of [
+      ...Object.values(this.#columns), this.#ranks, this.#nextRanks
+    ]) column[slot] = column[lastSlot]!
   }
 
   #empty (slot: number): void {

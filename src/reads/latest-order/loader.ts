@@ -111,7 +111,8 @@ export function createLoader (options: LoaderOptions) {
   function isDue (): boolean {
     const restedMs = performance.now() - loadedAtMs
     if (!isTrusted) return restedMs > loadMs / DISTRUSTED_SHARE
-    return restedMs > loadMs / RELOAD_SHARE && (isHurried || restedMs > reloadIntervalMs || order.unranked > UNRANKED_RELOAD)
+    return restedMs > loadMs / RELOAD_SHARE &&
+      (isHurried || restedMs > reloadIntervalMs || order.unranked > UNRANKED_RELOAD)
   }
 
   async function round (): Promise<void> {
@@ -131,7 +132,10 @@ export function createLoader (options: LoaderOptions) {
         isFailing = false
       } catch (error) {
         isHurried = true
-        if (!isFailing && !stopping.signal.aborted) logger.warn({ err: error }, 'the order of devices cannot be read; trying again')
+        if (!isFailing && !stopping.signal.aborted) {
+          logger.warn({ err: error },
+            'the order of devices cannot be read; trying again')
+        }
         isFailing = true
       }
       await sleep(watchIntervalMs, undefined, { signal: stopping.signal, ref: false }).catch(() => {})

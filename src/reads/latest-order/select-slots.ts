@@ -103,7 +103,9 @@ function takeSample (slots: readonly number[] | null, length: number, random: ()
 }
 
 /** Slots of the sample, which is sorted, that enclose the page; `-1` where there is none on that side. */
-function chooseBounds (sample: readonly number[], length: number, from: number, to: number): [low: number, high: number] {
+function chooseBounds (
+  sample: readonly number[], length: number, from: number, to: number
+): [low: number, high: number] {
   const place = (position: number) => position / length * SAMPLE
   const margin = (position: number) => 2 + DEVIATIONS * Math.sqrt(position / length * (1 - position / length) * SAMPLE)
   return [sample[Math.floor(place(from) - margin(from))] ?? -1, sample[Math.ceil(place(to) + margin(to))] ?? -1]
@@ -130,7 +132,9 @@ function collect (
   // A first page has nothing before it, so one comparison tells what is out of question.
   if (slots === null && low === -1 && highKey < Infinity) {
     const candidates = takeUpTo(values, values[high]!, length, isDescending)
-    if (candidates !== null) return collect({ devices, values, ranks }, isDescending, candidates, candidates.length, low, high)
+    if (candidates !== null) {
+      return collect({ devices, values, ranks }, isDescending, candidates, candidates.length, low, high)
+    }
   }
   const between: number[] = []
   let before = 0

@@ -58,7 +58,9 @@ export function createSortedPages (options: SortedPagesOptions) {
     order,
     devicesMax,
     // The server sees another gateway behind a pooler only while a transaction of it runs.
-    countOtherGateways: async () => isPooled() ? 1 : await budget.background((kysely) => countOtherGateways(kysely, applicationName)),
+    countOtherGateways: async () => isPooled()
+      ? 1
+      : await budget.background((kysely) => countOtherGateways(kysely, applicationName)),
     countDevices: async () => (await budget.background((kysely) => selectLatestOf(kysely, []))).total,
     selectOrderKeys: (after, count) => budget.background((kysely) => selectOrderKeys(kysely, after, count))
   })

@@ -83,7 +83,9 @@ async function inflate (bytes: Buffer, bodyBytes: number): Promise<Buffer> {
  * @returns `payload` for the spool, and `readings`: units of the ledger in it, dead letters included. Settles when it
  *   is compressed, on a thread of libuv's pool.
  */
-export async function encodeSubmissions (submissions: readonly SpooledSubmission[]): Promise<{ payload: Buffer, readings: number }> {
+export async function encodeSubmissions (
+  submissions: readonly SpooledSubmission[]
+): Promise<{ payload: Buffer, readings: number }> {
   const rows = submissions.flatMap(({ readings }) => readings)
   const letters = submissions.flatMap(({ letters }) => letters)
   const head = JSON.stringify({
@@ -124,7 +126,10 @@ export async function decodeSubmissions (payload: Buffer): Promise<SpooledSubmis
 
 async function toBody (payload: Buffer): Promise<Buffer> {
   const [version, compression] = payload
-  if (version !== VERSION) throw new SpoolError('VITAL_SPOOL_UNDECODABLE', `a record of the spool has version ${version}, not ${VERSION}`)
+  if (version !== VERSION) {
+    throw new SpoolError('VITAL_SPOOL_UNDECODABLE',
+    `a record of the spool has version ${version}, not ${VERSION}`)
+  }
   const bodyBytes = payload.readUInt32LE(2)
   const rest = payload.subarray(HEADER_BYTES)
   if (bodyBytes > BODY_BYTES_MAX) throw new RangeError(`a body of ${bodyBytes} bytes`)
@@ -171,7 +176,9 @@ function toRow (columns: Columns, vitals: Record<string, unknown>, index: number
   const device = columns.devices[index]
   const timeUs = columns.timesUs[index]
   const receivedAtMs = columns.receivedAtMs[index]
-  if (device === undefined || timeUs === undefined || receivedAtMs === undefined) throw new RangeError('columns of different length')
+  if (device === undefined || timeUs === undefined || receivedAtMs === undefined) {
+    throw new RangeError('columns of different length')
+  }
   return toRowAt(timeUs, vitals, device, receivedAtMs)
 }
 

@@ -126,7 +126,9 @@ async function listen (path: string, isAbstract: boolean): Promise<Listening> {
 /** A way to the directory that is short enough for the address of a socket. */
 async function openRoute (directory: string): Promise<{ path: string, close: () => Promise<void> }> {
   const longest = Buffer.byteLength(join(directory, `lock.${process.pid}.0123456789abcdef`))
-  if (process.platform !== 'linux' || longest <= SOCKET_PATH_BYTES_MAX) return { path: directory, close: async () => {} }
+  if (process.platform !== 'linux' || longest <= SOCKET_PATH_BYTES_MAX) {
+    return { path: directory, close: async () => {} }
+  }
   const handle: FileHandle = await open(directory, 'r')
   return { path: `/proc/self/fd/${handle.fd}`, close: () => handle.close() }
 }

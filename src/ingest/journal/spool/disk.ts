@@ -72,7 +72,8 @@ async function openFile (path: string, flags: 'wx' | 'r'): Promise<DiskFile> {
       // A write ends early where the disk ran full; the next one says so.
       const rest = Buffer.concat(buffers)
       while (bytesWritten < length) {
-        bytesWritten += (await handle.write(rest, bytesWritten, length - bytesWritten, offset + bytesWritten)).bytesWritten
+        bytesWritten += (await handle.write(rest, bytesWritten, length - bytesWritten, offset +
+          bytesWritten)).bytesWritten
       }
     },
     async read (into, offset) {

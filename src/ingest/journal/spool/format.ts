@@ -52,6 +52,9 @@ const SEGMENT_MAGIC = Buffer.from('VITALSPL')
 const CURSOR_MAGIC = Buffer.from('VITALCUR')
 const FORMAT_VERSION = 1
 
+/** A new segment begins at this size, unless a smaller one is asked for. */
+export const SEGMENT_BYTES = 64 * 1024 * 1024
+
 export const MARKER_BYTES = 12
 export const SEGMENT_HEADER_BYTES = 28
 export const RECORD_HEADER_BYTES = 40
@@ -155,5 +158,9 @@ export function encodeCursor ({ segment, sequence }: Cursor): Buffer {
 export function parseCursor (bytes: Buffer): Cursor | null {
   if (bytes.length !== CURSOR_BYTES || !bytes.subarray(0, 8).equals(CURSOR_MAGIC)) return null
   if (bytes.readUInt32LE(32) !== crc32(bytes.subarray(0, 32))) return null
-  return { segment: toSegmentName(bytes.readUIntLE(8, 6), bytes.subarray(14, 14 + MARKER_BYTES)), sequence: bytes.readUIntLE(26, 6) }
+  return {
+    segment: toSegmentName(bytes.readUIntLE(8, 6), bytes.subarray(14, 14 +
+    MARKER_BYTES)),
+    sequence: bytes.readUIntLE(26, 6)
+  }
 }

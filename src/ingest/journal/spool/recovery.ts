@@ -40,7 +40,10 @@ interface Tally {
 export async function recover (context: SpoolContext): Promise<Recovered> {
   const { directory, disk, logger } = context
   const names = (await disk.list(directory)).sort()
-  const tolerate = (error: unknown) => { logger.warn({ err: error, directory }, 'the spool could not be tidied up; trying again later') }
+  const tolerate = (error: unknown) => {
+    logger.warn({ err: error, directory },
+      'the spool could not be tidied up; trying again later')
+  }
   for (const name of names) if (name.endsWith('.tmp')) await disk.unlink(join(directory, name)).catch(tolerate)
   const cursor = await readCursor(context, names)
   const tally: Tally = { records: 0, readings: 0, oldestAtMs: null }
@@ -67,7 +70,8 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
       if (!await removeSegment(context, segment)) segments.push({ ...segment, start: segment.end })
     } catch (error) {
       if (!isMediaError(error)) throw error
-      logger.error({ err: error, segment: name }, 'a segment of the spool could not be counted; it will be tried again when it is read')
+      logger.error({ err: error, segment: name },
+        'a segment of the spool could not be counted; it will be tried again when it is read')
       Object.assign(tally, { records, readings })
       segments.push({ ...segment, isCounted: false })
     }
@@ -75,17 +79,28 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
   // Also makes durable what an earlier process removed, and could not sync.
   await disk.syncDirectory(directory)
   const { records, readings, oldestAtMs } = tally
-  return { segments, nextNumber: lastNumber + 1, records, readings, oldestAtMs, setAsideFiles: names.filter(isSetAside).length }
+  return {
+    segments,
+    nextNumber: lastNumber +
+    1,
+    records,
+    readings,
+    oldestAtMs,
+    setAsideFiles: names.filter(isSetAside).length
+  }
 }
 
 /** @returns where the unread part begins, or `null` when another version wrote it */
-async function walk (context: SpoolContext, segment: Segment, releasedSequence: number, tally: Tally): Promise<number | null> {
+async function walk (
+  context: SpoolContext, segment: Segment, releasedSequence: number, tally: Tally
+): Promise<number | null> {
   const reader = await SegmentReader.open(context.disk, segment, WINDOW_BYTES)
   let start = segment.start
   let offset = start
   try {
     if (segment.end >= SEGMENT_HEADER_BYTES && isForeignSegment(await reader.bytes(0, SEGMENT_HEADER_BYTES))) {
-      context.logger.error({ segment: segment.name }, 'a segment of the spool has another format: it is set aside unread')
+      context.logger.error({ segment: segment.name },
+        'a segment of the spool has another format: it is set aside unread')
       return null
     }
     for (;;) {
@@ -103,7 +118,8 @@ async function walk (context: SpoolContext, segment: Segment, releasedSequence: 
         tally.oldestAtMs ??= appendedAtMs
         continue
       }
-      const isTorn = found.kind === 'short' || (found.end === segment.end && (found.isZero || found.end - offset < RECORD_HEADER_BYTES))
+      const isTorn = found.kind === 'short' ||
+        (found.end === segment.end && (found.isZero || found.end - offset < RECORD_HEADER_BYTES))
       if (isTorn) {
         await cut(context, segment, offset)
         return start
@@ -116,7 +132,8 @@ async function walk (context: SpoolContext, segment: Segment, releasedSequence: 
 }
 
 async function cut ({ disk, logger }: SpoolContext, segment: Segment, offset: number): Promise<void> {
-  logger.info({ segment: segment.name, offset, bytes: segment.end - offset }, 'cut off what a crash left unfinished in the spool')
+  logger.info({ segment: segment.name, offset, bytes: segment.end - offset },
+    'cut off what a crash left unfinished in the spool')
   segment.end = offset
   // Without it the tail is stepped over all the same, and takes up space until the segment goes.
   await disk.truncate(segment.path, offset).then(() => { segment.bytes = offset }, (error: unknown) => {
@@ -124,7 +141,9 @@ async function cut ({ disk, logger }: SpoolContext, segment: Segment, offset: nu
   })
 }
 
-async function readCursor ({ directory, disk, logger }: SpoolContext, names: readonly string[]): Promise<Cursor | null> {
+async function readCursor (
+  { directory, disk, logger }: SpoolContext, names: readonly string[]
+): Promise<Cursor | null> {
   if (!names.includes(CURSOR_NAME)) return null
   const path = join(directory, CURSOR_NAME)
   let cause: unknown

@@ -36,8 +36,18 @@ export interface SpoolContext {
   readonly logger: Logger
 }
 
-export function toSegment (directory: string, of: Pick<Segment, 'number' | 'name' | 'marker' | 'start' | 'end' | 'isFound'>): Segment {
-  return { ...of, path: join(directory, of.name), bytes: of.end, readThrough: 0, isCounted: true, isSealed: of.isFound, isDamaged: false }
+export function toSegment (
+  directory: string, of: Pick<Segment, 'number' | 'name' | 'marker' | 'start' | 'end' | 'isFound'>
+): Segment {
+  return {
+    ...of,
+    path: join(directory, of.name),
+    bytes: of.end,
+    readThrough: 0,
+    isCounted: true,
+    isSealed: of.isFound,
+    isDamaged: false
+  }
 }
 
 /** Takes a segment off the list, if it is on it. */

@@ -24,8 +24,13 @@ export function isSetAside (name: string): boolean {
  * @returns the same name for each try, so that a crash between two steps leaves one file
  * @throws `VITAL_SPOOL_FULL` when there are too many already
  */
-export function toSetAside (unit: SpooledSubmission, why: string, known: number): { readonly name: string, readonly content: Buffer } {
-  if (known >= SET_ASIDE_MAX) throw new SpoolError('VITAL_SPOOL_FULL', `${known} readings are set aside already: see what PostgreSQL does with them`)
+export function toSetAside (
+  unit: SpooledSubmission, why: string, known: number
+): { readonly name: string, readonly content: Buffer } {
+  if (known >= SET_ASIDE_MAX) {
+    throw new SpoolError('VITAL_SPOOL_FULL',
+    `${known} readings are set aside already: see what PostgreSQL does with them`)
+  }
   const [reading] = unit.readings
   const [letter] = unit.letters
   const body = reading === undefined
@@ -45,6 +50,7 @@ export async function eraseSetAside (directory: string, device: string): Promise
     if (!isSetAside(name)) continue
     const path = join(directory, name)
     const content = JSON.parse(await readFile(path, 'utf8')) as { device: string | null, letter?: { payload: string } }
-    if (content.device === device || (content.letter !== undefined && namesDevice(Buffer.from(content.letter.payload, 'base64'), device))) await unlink(path)
+    if (content.device === device || (content.letter !== undefined && namesDevice(Buffer.from(content.letter.payload,
+      'base64'), device))) await unlink(path)
   }
 }

@@ -59,7 +59,8 @@ export function createSpoolWatch ({ spool, isNeeded, onChange, logger }: SpoolWa
     if (told === 'ok') toldAtMs = nowMs
     told = status
     logger.error({ err: fault, bytes }, status === 'full'
-      ? 'the spool is full: what PostgreSQL does not take is not acknowledged. Raise VITAL_SPOOL_BYTES_MAX or free its disk; it goes on by itself'
+      ? 'the spool is full: what PostgreSQL does not take is not acknowledged. Raise VITAL_SPOOL_BYTES_MAX or free ' +
+        'its disk; it goes on by itself'
       : 'the disk of the spool fails: what PostgreSQL does not take is not acknowledged. It is tried again and again')
   }
 

@@ -5,13 +5,12 @@
  *   append ──> queue ── write + fdatasync, shared ──> durable ── read ──> given out ── release ──> cursor ──> unlink
  *
  * Delivery is at least once: what was read and not released comes again after a restart. What the disk destroys is
- * counted and logged when the reader comes to it, and its segment is kept aside for a person to look at; nothing waits
- * for that.
+ * counted and logged when the reader comes to it, its segment is kept aside for a person, and nothing waits for that.
  */
 import type { Logger } from 'pino'
 import type { SpooledSubmission } from './codec.ts'
 import type { Disk } from './disk.ts'
-import { SEGMENT_HEADER_BYTES } from './format.ts'
+import { SEGMENT_BYTES, SEGMENT_HEADER_BYTES } from './format.ts'
 import { type Position, SpoolReader, type SpoolRecord } from './reader.ts'
 import { recover, type Recovered } from './recovery.ts'
 import { removeFrom, type Segment, type SpoolContext } from './segment.ts'
@@ -20,8 +19,6 @@ import { type Damage, SpoolCounts } from './spool-counts.ts'
 import { isSpaceError, SpoolError, toSpoolError } from './spool-error.ts'
 import { probeDisk, removeSegment, replaceFile, writeCursor } from './upkeep.ts'
 import { SpoolWriter } from './writer.ts'
-
-const SEGMENT_BYTES = 64 * 1024 * 1024
 
 export interface SpoolOptions {
   readonly directory: string
@@ -127,7 +124,8 @@ export class Spool {
 
   /** Whether all that is durable was read and released. */
   get isEmpty (): boolean {
-    return this.#segments.every((segment) => segment.end === 0 || this.#isDrained(segment, this.#released?.recordsThrough ?? 0))
+    const through = this.#released?.recordsThrough ?? 0
+    return this.#segments.every((segment) => segment.end === 0 || this.#isDrained(segment, through))
   }
 
   get status (): SpoolStatus {
@@ -198,16 +196,15 @@ export class Spool {
     this.#assertOpen()
     const { recordsThrough, readingsThrough } = this.#released ?? { recordsThrough: 0, readingsThrough: 0 }
     if (position.recordsThrough > recordsThrough) {
-      this.#counts.release(position.recordsThrough - recordsThrough, position.readingsThrough - readingsThrough, position.appendedAtMs)
+      this.#counts.release(position.recordsThrough - recordsThrough, position.readingsThrough - readingsThrough,
+        position.appendedAtMs)
       this.#released = position
       if (this.isEmpty) this.#counts.settle()
     }
     await this.#tidy(() => this.#persist())
   }
 
-  /**
-   * Counts a record that was read, and means nothing, as damage; its segment is kept. It is released like any other.
-   */
+  /** Counts a record that cannot be decoded as damage. Its segment is kept; it is released like any other. */
   setAside (position: Position, cause: unknown): void {
     const segment = this.#segments.find(({ name }) => name === position.segment)
     this.#context.logger.error({ err: cause, ...position }, 'a record of the spool cannot be decoded: it is set aside')
@@ -346,7 +343,7 @@ export class Spool {
     if (done.length === 0) return
     if (this.#lackedBytes > 0 && this.bytes + this.#lackedBytes <= this.#bytesMax) this.#setOk()
     await disk.syncDirectory(directory).catch((error: unknown) => {
-      logger.warn({ err: error }, 'the removal of spool segments is not durable yet: a power failure may bring them back, to be replayed once more')
+      logger.warn({ err: error }, 'spool segments are removed, not durably yet: a power failure may bring them back')
     })
   }
 }

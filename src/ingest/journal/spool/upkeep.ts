@@ -49,7 +49,8 @@ export async function removeSegment (context: SpoolContext, segment: Segment): P
   } catch (error) {
     // Somebody else removed it: what it held was read.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
-    logger.warn({ err: error, segment: segment.name }, 'could not remove a segment of the spool; trying again at the next release')
+    logger.warn({ err: error, segment: segment.name },
+      'could not remove a segment of the spool; trying again at the next release')
     return false
   }
 }

@@ -63,7 +63,9 @@ export class SpoolWriter {
   }
 
   append (payload: Buffer, readings: number): Promise<void> {
-    if (payload.length > PAYLOAD_BYTES_MAX) throw new RangeError(`a record of ${payload.length} bytes is larger than ${PAYLOAD_BYTES_MAX}`)
+    if (payload.length > PAYLOAD_BYTES_MAX) {
+      throw new RangeError(`a record of ${payload.length} bytes is larger than ${PAYLOAD_BYTES_MAX}`)
+    }
     return new Promise((resolve, reject) => {
       this.#queue.push({ payload, readings, resolve, reject })
       this.#pumping ??= this.#pump()
@@ -128,7 +130,8 @@ export class SpoolWriter {
         active = this.#active ??= await this.#begin()
         await this.#write(active, group, firstSequence)
       } catch (error) {
-        const isSegmentTooLong = (error as NodeJS.ErrnoException).code === 'EFBIG' && active !== null && active.segment.end > 0
+        const isSegmentTooLong = (error as NodeJS.ErrnoException).code === 'EFBIG' && active !== null &&
+          active.segment.end > 0
         const isCut = await this.#abandon(group.bytes)
         // The limit is on one file (RLIMIT_FSIZE): a new one has room. The cut is durable, so nothing comes twice.
         if (isSegmentTooLong && isCut) continue
@@ -140,7 +143,9 @@ export class SpoolWriter {
     }
   }
 
-  async #write ({ segment, file }: { segment: Segment, file: DiskFile }, group: Group, firstSequence: number): Promise<void> {
+  async #write (
+    { segment, file }: { segment: Segment, file: DiskFile }, group: Group, firstSequence: number
+  ): Promise<void> {
     const { marker } = segment
     const buffers = group.appends.flatMap(({ payload, readings }, index) => [encodeRecordHeader(marker, {
       length: payload.length,
@@ -156,7 +161,8 @@ export class SpoolWriter {
     // Counted in the same turn in which the reader may see it.
     segment.end = end
     segment.bytes = end
-    this.#options.onDurable(group.appends.length, group.appends.reduce((sum, { readings }) => sum + readings, 0), group.appendedAtMs)
+    this.#options.onDurable(group.appends.length, group.appends.reduce((sum, { readings }) => sum +
+      readings, 0), group.appendedAtMs)
   }
 
   async #begin (): Promise<{ segment: Segment, file: DiskFile }> {
@@ -180,7 +186,8 @@ export class SpoolWriter {
     active.segment.isSealed = true
     // All of it is durable, so that a failure to close takes nothing away.
     await active.file.close().catch((error: unknown) => {
-      this.#options.context.logger.debug({ err: error, segment: active.segment.name }, 'a segment of the spool could not be closed')
+      this.#options.context.logger.debug({ err: error, segment: active.segment.name },
+        'a segment of the spool could not be closed')
     })
   }
 
@@ -207,7 +214,8 @@ export class SpoolWriter {
       }
       return true
     } catch (error) {
-      logger.warn({ err: error, segment: segment.name }, 'could not take back a failed write to the spool; it is stepped over')
+      logger.warn({ err: error, segment: segment.name },
+        'could not take back a failed write to the spool; it is stepped over')
       return false
     } finally {
       // Only now may others pass it by and remove it.
