@@ -76,11 +76,9 @@ function scan (bytes: Buffer, fieldDepth: number): number {
         else if (inner === 0x65 || inner === 0x45) hasExponent = true
         else if (inner !== 0x2e && !(hasExponent && (inner === 0x2b || inner === 0x2d))) break
       }
-      if ((digits > EXACT_DIGITS ||
-        hasExponent) && !(depth === fieldDepth && !hasExponent &&
-          isOfTimestamp(bytes, start)) && !isKept(bytes.toString('latin1', start, at))) {
-        return -1
-      }
+      if ((digits > EXACT_DIGITS || hasExponent) &&
+        !(depth === fieldDepth && !hasExponent && isOfTimestamp(bytes, start)) &&
+        !isKept(bytes.toString('latin1', start, at))) return -1
       at--
     } else if (code === COLON) {
       colons++
@@ -117,9 +115,8 @@ function isKept (token: string): boolean {
 
 /** One spelling of each number: digits without zeros at either end, and the power of ten of the last one. */
 function toDecimal (text: string): string {
-  const [mantissa = '', exponent = '0'] = text.replace('-', (sign, at) => at === 0
-    ? ''
-    : sign as string).toLowerCase().split('e')
+  const unsigned = text.startsWith('-') ? text.slice(1) : text
+  const [mantissa = '', exponent = '0'] = unsigned.toLowerCase().split('e')
   const point = mantissa.indexOf('.')
   const digits = point === -1 ? mantissa : mantissa.slice(0, point) + mantissa.slice(point + 1)
   let start = 0
@@ -133,9 +130,8 @@ function toDecimal (text: string): string {
 function countFlat (elements: readonly unknown[]): number {
   let names = 0
   for (const element of elements) {
-    if (typeof element === 'object' && element !== null) {
-      names += Object.keys(element).length
-    }
+    // The keys of an array are no names: counted, they would hide as many names that came twice.
+    if (typeof element === 'object' && element !== null && !Array.isArray(element)) names += Object.keys(element).length
   }
   return names
 }
@@ -179,9 +175,8 @@ function locate (text: string): Losses | null {
   }
   walkJson(text, {
     onNumber (token, path) {
-      const isTimestamp = path.at(-1) === 'timestamp' && path.length === (typeof path[0] === 'number'
-        ? 2
-        : 1) && !/e/i.test(token)
+      const fieldDepth = typeof path[0] === 'number' ? 2 : 1
+      const isTimestamp = path.at(-1) === 'timestamp' && path.length === fieldDepth && !/e/i.test(token)
       if (!isTimestamp && !isKept(token)) add(path, TOO_PRECISE)
     },
     onSecondName: (path) => { add(path, SECOND_NAME) }

@@ -44,6 +44,8 @@ t.test('a name twice in one object is refused, at any depth', (t) => {
   t.same(errorsOf('{"timestamp":1,"x":[{"y":1},{"y":1}],"y":"a:b,\\"y\\":1"}'), [], 'the same name elsewhere, and colons in text')
   const deep = `${'{"a":'.repeat(60)}1,"a":2${'}'.repeat(60)}`
   t.ok(findLosses(`{"timestamp":1,"x":${deep}}`, JSON.parse(`{"timestamp":1,"x":${deep}}`)) !== null, 'deeper than is counted')
+  const beside = '[{"timestamp":1,"a":1,"a":2},[true]]'
+  t.ok(findLosses(beside, JSON.parse(beside)) !== null, 'beside an array, whose keys are no names')
   t.end()
 })
 
