@@ -1,4 +1,7 @@
-/** Faults of the database layer that stop a start or need a person, and when each occurs. `npm run docs` writes the table. */
+/**
+ * Faults of the database layer that stop a start or need a person, and when each occurs. `npm run docs` writes the
+ * table.
+ */
 export const STORAGE_ERRORS = {
   VITAL_DATABASE_URL_INVALID: 'the connection string cannot be read',
   VITAL_DATABASE_TOO_OLD: 'PostgreSQL before 14',

@@ -8,23 +8,44 @@ const integer = (description: string, byDefault: number, minimum: number, maximu
   Type.Integer({ description, default: byDefault, minimum, maximum })
 const text = (description: string, byDefault: string) => Type.String({ description, default: byDefault })
 
-/** Every environment variable: the one list behind the checks of the start, `.env.example`, `compose.yaml` and src/README.md. */
+/**
+ * Every environment variable: the one list behind the checks of the start, `.env.example`, `compose.yaml` and
+ * src/README.md.
+ */
 export const EnvironmentSchema = Type.Object({
   DATABASE_URL: Type.Optional(Type.String({ description: 'PostgreSQL (14 or later) to use; unset: an embedded one' })),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the MQTT and HTTP listeners bind', '127.0.0.1'),
-  VITAL_ALLOW_ANONYMOUS: Type.Boolean({ description: 'Without it, binding beyond loopback while no credentials exist stops the start', default: false }),
+  VITAL_ALLOW_ANONYMOUS: Type.Boolean({
+    description: 'Without it, binding beyond loopback while no credentials exist ' +
+    'stops the start',
+    default: false
+  }),
   VITAL_MQTT_PORT: integer('MQTT over TCP; 0 picks a free port', 1883, 0, 65_535),
   VITAL_HTTP_PORT: integer('HTTP; 0 picks a free port', 3000, 0, 65_535),
-  VITAL_MQTT_PLAINTEXT: Type.Boolean({ description: 'Plain MQTT beyond loopback also when there is TLS; without TLS it silences a warning', default: false }),
+  VITAL_MQTT_PLAINTEXT: Type.Boolean({
+    description: 'Plain MQTT beyond loopback also when there is TLS; without TLS ' +
+    'it silences a warning',
+    default: false
+  }),
   VITAL_MQTTS_PORT: integer('MQTT inside TLS, once there is a certificate; 0 picks a free port', 8883, 0, 65_535),
   VITAL_TLS_CERT_FILE: text('Certificate chain (PEM): MQTT inside TLS, and HTTPS instead of HTTP', ''),
   VITAL_TLS_KEY_FILE: text('Private key of that certificate (PEM)', ''),
   VITAL_TLS_CLIENT_CA_FILE: text('Authorities (PEM) whose client certificates identify a device', ''),
-  VITAL_TLS_CLIENT_CERT_REQUIRED: Type.Boolean({ description: 'Refuse clients without such a certificate in the handshake, over MQTT and HTTPS', default: false }),
-  VITAL_WS_ORIGINS: text('Origins, separated by commas, whose pages may speak MQTT over WebSocket and read answers of HTTP (CORS)', ''),
-  VITAL_TRUSTED_PROXIES: text('Addresses and CIDR ranges of proxies, separated by commas, whose X-Forwarded-For and PROXY headers are believed', ''),
-  VITAL_PROXY_PROTOCOL: Type.Boolean({ description: 'Trusted proxies begin MQTT connections with a PROXY header, version 1 or 2', default: false }),
+  VITAL_TLS_CLIENT_CERT_REQUIRED: Type.Boolean({
+    description: 'Refuse clients without such a certificate in the ' +
+    'handshake, over MQTT and HTTPS',
+    default: false
+  }),
+  VITAL_WS_ORIGINS: text('Origins, separated by commas, whose pages may speak MQTT over WebSocket and read answers ' +
+    'of HTTP (CORS)', ''),
+  VITAL_TRUSTED_PROXIES: text('Addresses and CIDR ranges of proxies, separated by commas, whose X-Forwarded-For and ' +
+    'PROXY headers are believed', ''),
+  VITAL_PROXY_PROTOCOL: Type.Boolean({
+    description: 'Trusted proxies begin MQTT connections with a PROXY header, ' +
+    'version 1 or 2',
+    default: false
+  }),
   VITAL_ADMIN_HOST: text('Address of metrics and health, once they have a port', '127.0.0.1'),
   VITAL_ADMIN_PORT: Type.Optional(Type.Integer({
     description: 'Port of metrics and health; unset: the HTTP port; 0 ' +
@@ -47,7 +68,8 @@ export const EnvironmentSchema = Type.Object({
   VITAL_SPOOL_BYTES_MAX: integer('Largest size of the spool on disk; full, the gateway stops ' +
     'reading', 4096 * MIB, 16 * MIB, 1024 * 1024 * MIB),
   VITAL_BATCH_READINGS_MAX: integer('Readings in one transaction', 2000, 1, 50_000),
-  VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops reading', 20_000, 100, 10_000_000),
+  VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops ' +
+    'reading', 20_000, 100, 10_000_000),
   VITAL_BUFFER_BYTES_MAX: integer('The same in bytes of memory', 64 * MIB, MIB, 16 * 1024 * MIB),
   VITAL_DATABASE_CONNECTIONS_MAX: integer('Connections to PostgreSQL, for ingest and reads together', 10, 3, 100),
   VITAL_DATABASE_READ_CONNECTIONS_MAX: Type.Optional(Type.Integer({
@@ -67,9 +89,15 @@ export const EnvironmentSchema = Type.Object({
   VITAL_JWT_AUDIENCE: text('Audience (aud) that a token must name', ''),
   VITAL_JWT_ALGORITHMS: text('Signatures that are trusted, separated by commas', 'RS256,ES256,EdDSA'),
   VITAL_JWT_ROLE_CLAIM: text('Claim that holds the role: device, operator, application or admin', 'role'),
-  VITAL_LOG_HASH_IDS: Type.Boolean({ description: 'Log a keyed hash of client and device ids instead of the ids', default: false }),
-  // The readings that wait are bounded anyway (429 VITAL_OVERLOADED); this keeps one sender from taking all of the room.
-  VITAL_HTTP_REQUESTS_PER_SECOND_MAX: integer('HTTP requests of one principal, or of one address while no credentials exist; 0 sets no limit', 0, 0, 1_000_000),
+  VITAL_LOG_HASH_IDS: Type.Boolean({
+    description: 'Log a keyed hash of client and device ids instead of the ' +
+    'ids',
+    default: false
+  }),
+  // The readings that wait are bounded anyway (429 VITAL_OVERLOADED); this keeps one sender from taking all of the
+  // room.
+  VITAL_HTTP_REQUESTS_PER_SECOND_MAX: integer('HTTP requests of one principal, or of one address while no ' +
+    'credentials exist; 0 sets no limit', 0, 0, 1_000_000),
   // Each is a descriptor and about 20 KiB.
   VITAL_CONNECTIONS_MAX: integer('MQTT connections at a time; beyond, a new one is closed', 20_000, 1, 1_000_000),
   VITAL_CONNECTIONS_PER_ADDRESS_MAX: integer('The same of one IPv4 address or IPv6 network of 64 bits; loopback has ' +

@@ -5,8 +5,13 @@ import { type LatestPage, ORDER_COLUMNS, type OrderedRow, RESOURCE_COLUMNS, SMAL
 /** With the total; `null` in the one row where none of the devices is there. */
 type Row = OrderedRow & { readonly total: number, readonly deviceId: string | null }
 
-/** A page of `GET /vital-data` that was picked in memory: the latest states of `devices`, in no order and without those that are not there, and how many devices there are in all. */
-export async function selectLatestOf (kysely: Kysely<Tables>, devices: readonly string[]): Promise<LatestPage<OrderedRow>> {
+/**
+ * A page of `GET /vital-data` that was picked in memory: the latest states of `devices`, in no order and without those
+ * that are not there, and how many devices there are in all.
+ */
+export async function selectLatestOf (
+  kysely: Kysely<Tables>, devices: readonly string[]
+): Promise<LatestPage<OrderedRow>> {
   const { rows } = await sql<Row>`
     select counted.total, ${RESOURCE_COLUMNS}, ${ORDER_COLUMNS}
     from (select coalesce(sum(devices), 0)::bigint as total from device_counts) counted

@@ -16,11 +16,10 @@ type PageRow = LatestRow & { readonly total: number, readonly deviceId: string |
 
 /**
  * `GET /vital-data` by device id, and by the other keys while the order in memory cannot be trusted; else
- * `select-latest-of.ts` answers.
- * One page of the latest states, and how many devices there are, of one snapshot. Nulls come last in both directions; ties
- * are ordered by device, so that pages neither repeat nor skip a device while nothing changes.
- * By device it follows the key; there is no index for the other orders, on purpose (see the first migration): they read all
- * of `latest`.
+ * `select-latest-of.ts` answers. One page of the latest states, and how many devices there are, of one snapshot. Nulls
+ * come last in both directions; ties are ordered by device, so that pages neither repeat nor skip a device while
+ * nothing changes. By device it follows the key; there is no index for the other orders, on purpose (see the first
+ * migration): they read all of `latest`.
  */
 export async function selectLatest (kysely: Kysely<Tables>, query: LatestQuery): Promise<LatestPage> {
   // Only what decides is sorted; the rest is fetched for the page alone, for a deep page would sort it on disk.

@@ -10,8 +10,8 @@ const define = <C extends `VITAL_${string}`, S extends number>(code: C, statusCo
   createError<C, S>(code, message, statusCode, Error, false)
 
 /**
- * Every error that the HTTP side answers with, by code and status; `scripts/docs/http-errors.ts` says when each is answered.
- * Codes are stable, messages are for people.
+ * Every error that the HTTP side answers with, by code and status; `scripts/docs/http-errors.ts` says when each is
+ * answered. Codes are stable, messages are for people.
  */
 export const HTTP_ERRORS = {
   BadRequest: define('VITAL_BAD_REQUEST', 400, 'The request is not valid HTTP, or its URL is malformed'),
