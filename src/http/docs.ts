@@ -38,8 +38,19 @@ export async function collectDocs (app: HttpApp, version: string): Promise<void>
       ],
       components: {
         securitySchemes: {
-          bearer: { type: 'http', scheme: 'bearer', description: 'A secret of `vital-gateway credentials`, or a JSON Web Token' },
-          apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'A secret of `vital-gateway credentials`' }
+          bearer: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'A secret of `vital-gateway credentials`, or a JSON ' +
+            'Web Token'
+          },
+          apiKey: {
+            type: 'apiKey',
+            in: 'header',
+            name: 'X-API-Key',
+            description: 'A secret of `vital-gateway ' +
+            'credentials`'
+          }
         }
       },
       security: [{ bearer: [] }, { apiKey: [] }]

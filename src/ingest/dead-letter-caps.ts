@@ -24,7 +24,8 @@ export interface DeadLetterUsage extends DeadLetterLimits {
   readonly devicesAtCap: number
 }
 
-const WAY_OUT = 'look at them (vital-gateway dead-letters), discard them, or raise VITAL_DEAD_LETTERS_MAX or VITAL_DEAD_LETTERS_PER_DEVICE_MAX'
+const WAY_OUT = 'look at them (vital-gateway dead-letters), discard them, or raise VITAL_DEAD_LETTERS_MAX or ' +
+  'VITAL_DEAD_LETTERS_PER_DEVICE_MAX'
 const TOO_LARGE = 'an input is larger than the room that is left for dead letters, and is not kept'
 
 export class DeadLetterCaps {

@@ -58,7 +58,8 @@ export function createAccess (
     const before = mode
     mode = next
     if (next === 'open' && isLoopback) {
-      logger.info('no credentials exist: everyone on this machine may publish and read; `vital-gateway credentials add` ends that')
+      logger.info('no credentials exist: everyone on this machine may publish and read; `vital-gateway credentials ' +
+        'add` ends that')
     } else if (next === 'open') {
       logger.warn(openWarning(host))
     } else if (next === 'exposed') {
@@ -123,8 +124,9 @@ export function createAccess (
 
 /** What stops a start, and what is said instead when PostgreSQL was away at that time. */
 export function exposedMessage (host: string): string {
-  return `VITAL_HOST=${host} would let anyone on the network publish and read vital signs, because no credentials exist. ` +
-    'Add one with `vital-gateway credentials add`, bind 127.0.0.1, or set VITAL_ALLOW_ANONYMOUS=true if the network itself keeps strangers out.'
+  return `VITAL_HOST=${host} would let anyone on the network publish and read vital signs, because no credentials ` +
+    'exist. Add one with `vital-gateway credentials add`, bind 127.0.0.1, or set VITAL_ALLOW_ANONYMOUS=true if the ' +
+    'network itself keeps strangers out.'
 }
 
 function openWarning (host: string): string {
