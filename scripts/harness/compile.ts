@@ -22,7 +22,7 @@ export function compiled (name: string): string {
  */
 export function compile (buildGateway: boolean): void {
   if (buildGateway) buildProgram()
-  else transpile(join(root, 'schemas'), join(root, 'dist', 'schemas'))
+  else for (const folder of ['schemas', join('broker', 'wire')]) transpile(join(root, folder), join(root, 'dist', folder))
   for (const folder of ['bench', 'harness']) transpile(join(root, 'scripts', folder), join(root, 'dist', 'scripts', folder))
 }
 

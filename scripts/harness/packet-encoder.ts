@@ -1,29 +1,36 @@
-/** What a device needs beyond the bench's packets: sessions that last, DUP, and QoS 2. */
-import { encodeConnect as encodeCleanConnect, encodePublish } from './packet-scanner.ts'
+/** Packets of MQTT 3.1.1 that clients of the harness send. */
+import mqttPacket from 'mqtt-packet'
+import { encodePublish as encodePublishOf } from '../../broker/wire/encode.ts'
 
-export const PUBREC = 0x50
-export const PUBCOMP = 0x70
+/** A PINGREQ, whole. */
+export const PINGREQ = mqttPacket.generate({ cmd: 'pingreq' })
+
 const DUP = 0x08
-/** Protocol name and level; the connect flags follow. */
-const PROTOCOL = Buffer.from('MQTT\u0004')
-const CLEAN_SESSION = 0x02
-const QOS_BITS = 0x06
 
 /**
  * A CONNECT.
- * @param isClean - false: the client resends what was not acknowledged [MQTT-4.4.0-1]
- * @param secret - the password; the user name is the client id then
+ * @param keepaliveS - 0 turns the server's keepalive off
+ * @param how.secret - the password
+ * @param how.username - with a secret; the client id by default
+ * @param how.isClean - false: the client resends what was not acknowledged [MQTT-4.4.0-1]
  */
-export function encodeConnect (clientId: string, keepaliveS: number, isClean: boolean, secret: string | null = null): Buffer {
-  const packet = encodeCleanConnect(clientId, keepaliveS, secret ?? undefined)
-  if (!isClean) packet[packet.indexOf(PROTOCOL) + PROTOCOL.length]! &= ~CLEAN_SESSION
-  return packet
+export function encodeConnect (
+  clientId: string, keepaliveS: number, { secret = null, username = clientId, isClean = true }: {
+    readonly secret?: string | null, readonly username?: string, readonly isClean?: boolean
+  } = {}
+): Buffer {
+  const credentials = secret === null ? {} : { username, password: Buffer.from(secret) }
+  return mqttPacket.generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: isClean, clientId, keepalive: keepaliveS, ...credentials })
 }
 
-export function encodeSend (topic: string, payload: Buffer, messageId: number, qos: 1 | 2): Buffer {
-  const { packet } = encodePublish(topic, payload, messageId)
-  packet[0] = (packet[0]! & ~QOS_BITS) | (qos << 1)
-  return packet
+/**
+ * A PUBLISH; its payload is the end of the packet.
+ * @param messageId - from 1; without one it is QoS 0
+ */
+export function encodePublish (topic: string, payload: Buffer, messageId?: number, qos: 1 | 2 = 1): Buffer {
+  return encodePublishOf(topic, payload, {
+    qos: messageId === undefined ? 0 : qos, packetId: messageId ?? 0, isRetained: false, isDuplicate: false
+  })
 }
 
 /** Sets DUP in a PUBLISH that is sent again [MQTT-3.3.1-1]. */
@@ -31,13 +38,7 @@ export function markDuplicate (packet: Buffer): void {
   packet[0]! |= DUP
 }
 
-export function encodePubrel (messageId: number): Buffer {
-  return Buffer.from([0x62, 2, messageId >> 8, messageId & 255])
-}
-
-export function encodeSubscribe (messageId: number, filter: string, qos: 0 | 1): Buffer {
-  const name = Buffer.from(filter)
-  return Buffer.concat([
-    Buffer.from([0x82, 5 + name.length, messageId >> 8, messageId & 255, name.length >> 8, name.length & 255]), name, Buffer.from([qos])
-  ])
+/** A SUBSCRIBE for these filters at QoS 0. */
+export function encodeSubscribe (messageId: number, filters: readonly string[]): Buffer {
+  return mqttPacket.generate({ cmd: 'subscribe', messageId, subscriptions: filters.map((topic) => ({ topic, qos: 0 })) })
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { deflateSync } from 'node:zlib'
 import type { AttackGround } from './attack-ground.ts'
-import { encodeConnect, encodePublish, encodeSubscribe, PINGREQ } from '../../harness/packet-scanner.ts'
+import { encodeConnect, encodePublish, encodeSubscribe, PINGREQ } from '../../harness/packet-encoder.ts'
 
 /** One attack, as strong as one machine that does not give itself away by its rate alone. */
 export interface AttackKind {
@@ -13,7 +13,7 @@ export interface AttackKind {
 }
 
 const secretOf = (ground: AttackGround, index: number) => ground.settings.secrets[index % ground.settings.secrets.length] ?? ''
-const login = (ground: AttackGround, index = 0) => encodeConnect(`mallory-${index % ground.settings.secrets.length}`, 60, secretOf(ground, index))
+const login = (ground: AttackGround, index = 0) => encodeConnect(`mallory-${index % ground.settings.secrets.length}`, 60, { secret: secretOf(ground, index) })
 const reading = () => Buffer.from(`{"timestamp":${Date.now() / 1000},"heartRateValue":60}`)
 
 /** Whoever is connected and goes on sending, as fast as the gateway reads. */
@@ -108,24 +108,24 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
       let index = 0
       ground.strike(300, ground.settings.mqttPort, () => {
         const own = index++
-        return Buffer.concat([login(ground, own), encodePublish(`vital/mallory-${own % ground.settings.secrets.length}`, reading(), 1).packet, Buffer.from([0xe0, 0])])
+        return Buffer.concat([login(ground, own), encodePublish(`vital/mallory-${own % ground.settings.secrets.length}`, reading(), 1), Buffer.from([0xe0, 0])])
       })
     }
   },
   'wrong-secrets': {
     what: '300 logins a second with a generated secret that is wrong',
     isPaced: true,
-    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(ground.settings.victim, 60, `vg_${randomBytes(32).toString('base64url')}`))
+    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(ground.settings.victim, 60, { secret: `vg_${randomBytes(32).toString('base64url')}` }))
   },
   'wrong-passwords': {
     what: '300 logins a second with a password that a person might have, which cost argon2id',
     isPaced: true,
-    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(`nurse-${ground.attempts % 50}`, 60, `summer-${ground.attempts}`))
+    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(`nurse-${ground.attempts % 50}`, 60, { secret: `summer-${ground.attempts}` }))
   },
   'takeover-of-another': {
     what: '300 logins a second with a valid secret and the client id of a connected device',
     isPaced: true,
-    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(ground.settings.victim, 60, secretOf(ground, 0), 'mallory-0'))
+    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(ground.settings.victim, 60, { secret: secretOf(ground, 0), username: 'mallory-0' }))
   },
   'takeover-of-each-other': {
     what: '20 connections of one device, which drive each other out',
@@ -138,12 +138,12 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'publish-as-another': {
     what: '300 times a second a login and a publish in another device\'s name',
     isPaced: true,
-    run: (ground) => trespass(ground, 300, () => encodePublish(`vital/${ground.settings.victim}`, reading(), 1).packet)
+    run: (ground) => trespass(ground, 300, () => encodePublish(`vital/${ground.settings.victim}`, reading(), 1))
   },
   'sys-spoofing': {
     what: '300 times a second a login and a publish on $SYS',
     isPaced: true,
-    run: (ground) => trespass(ground, 300, () => encodePublish('$SYS/broker/uptime', Buffer.from('0'), 1).packet)
+    run: (ground) => trespass(ground, 300, () => encodePublish('$SYS/broker/uptime', Buffer.from('0'), 1))
   },
   'subscribe-to-others': {
     what: '1,000 SUBSCRIBEs a second for #, +/+ and the topics of others',
@@ -158,7 +158,7 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'publish-flood': {
     what: 'a device that publishes at QoS 1 as fast as it is read, with 20 readings a write',
     isPaced: false,
-    run: (ground) => flood(ground, 1, (index) => Buffer.concat(Array.from({ length: 20 }, (_, at) => encodePublish(`vital/mallory-${index}`, reading(), at + 1).packet)))
+    run: (ground) => flood(ground, 1, (index) => Buffer.concat(Array.from({ length: 20 }, (_, at) => encodePublish(`vital/mallory-${index}`, reading(), at + 1))))
   },
   'ping-flood': {
     what: '10 devices that ping as fast as they are read',
@@ -169,7 +169,7 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
     what: '2,000 publishes a second at QoS 2 that are never released',
     isPaced: true,
     run: (ground) => send(ground, 2000, (index) => {
-      const { packet } = encodePublish('vital/mallory-0', reading(), index % 65_535 + 1)
+      const packet = encodePublish('vital/mallory-0', reading(), index % 65_535 + 1)
       packet[0] = 0x34
       return packet
     })
@@ -177,13 +177,13 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'hostile-payloads': {
     what: '500 publishes a second of deep, wide, broken and misnamed JSON',
     isPaced: true,
-    run: (ground) => send(ground, 500, (index) => encodePublish('vital/mallory-0', HOSTILE[index % HOSTILE.length]!, index % 65_535 + 1).packet)
+    run: (ground) => send(ground, 500, (index) => encodePublish('vital/mallory-0', HOSTILE[index % HOSTILE.length]!, index % 65_535 + 1))
   },
   'large-payloads': {
     what: 'a device that publishes 200 KiB of JSON as fast as it is read',
     isPaced: false,
     run: (ground) => {
-      const { packet } = encodePublish('vital/mallory-0', Buffer.from(`{"timestamp":1,"a":"${'x'.repeat(200 * 1024)}"}`), 1)
+      const packet = encodePublish('vital/mallory-0', Buffer.from(`{"timestamp":1,"a":"${'x'.repeat(200 * 1024)}"}`), 1)
       flood(ground, 1, () => packet)
     }
   },
@@ -194,7 +194,7 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
       const socket = ground.open(ground.settings.mqttPort, () => {
         socket.write(Buffer.concat([login(ground), encodeSubscribe(1, ['vital/mallory-0/rejected'])]))
         socket.pause()
-        const timer = setInterval(() => { for (let times = 0; times < 5; times++) socket.write(encodePublish('vital/mallory-0', Buffer.from('{'), 1).packet) }, 10)
+        const timer = setInterval(() => { for (let times = 0; times < 5; times++) socket.write(encodePublish('vital/mallory-0', Buffer.from('{'), 1)) }, 10)
         socket.on('close', () => clearInterval(timer))
       })
       return socket

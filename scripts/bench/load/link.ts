@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
-import { CONNACK, encodeConnect, FrameScanner, PINGRESP, PUBACK } from '../../harness/packet-scanner.ts'
+import { encodeConnect } from '../../harness/packet-encoder.ts'
+import { CONNACK, FrameScanner, PINGRESP, PUBACK } from '../../harness/packet-scanner.ts'
 import { ResponseScanner } from '../../harness/response-scanner.ts'
 import type { LoadSettings } from './messages.ts'
 
@@ -79,7 +80,7 @@ function openLink (settings: LoadSettings, index: number, fail: (error: Error) =
     socket.on('close', () => broken(new Error(`connection ${index} was closed by the server`)))
     socket.on('connect', () => {
       if (settings.protocol === 'http') opened()
-      else socket.write(encodeConnect(`${settings.devicePrefix}-${index}`, KEEPALIVE_S, settings.secrets?.[index]))
+      else socket.write(encodeConnect(`${settings.devicePrefix}-${index}`, KEEPALIVE_S, { secret: settings.secrets?.[index] ?? null }))
     })
   })
 }

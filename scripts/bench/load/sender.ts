@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { LoadSettings } from './messages.ts'
 import { DEVICE_DIGITS } from '../../harness/preload.ts'
-import { encodePublish, PINGREQ } from '../../harness/packet-scanner.ts'
+import { encodePublish, PINGREQ } from '../../harness/packet-encoder.ts'
 import { createPayload, writeDigits, writeReading } from './reading.ts'
 
 /** The bytes that one answer is waited for, and where its readings begin. */
@@ -20,13 +20,14 @@ function createSlot (settings: LoadSettings, device: string, slot: number): Slot
   }
   if (qos === 1) {
     const { payload, readingsAt } = createPayload(readingsPerAnswer)
-    const { packet, payloadAt } = encodePublish(`vital/${device}`, payload, slot + 1)
-    return { bytes: packet, readingsAt: readingsAt.map((at) => payloadAt + at) }
+    const packet = encodePublish(`vital/${device}`, payload, slot + 1)
+    return { bytes: packet, readingsAt: readingsAt.map((at) => packet.length - payload.length + at) }
   }
   // QoS 0 has no answer of its own: the PINGRESP behind a run of publishes tells that the server has read them all.
-  const { packet, payloadAt } = encodePublish(`vital/${device}`, createPayload(1).payload)
+  const { payload } = createPayload(1)
+  const packet = encodePublish(`vital/${device}`, payload)
   const packets = Array.from({ length: readingsPerAnswer }, () => packet)
-  return { bytes: Buffer.concat([...packets, PINGREQ]), readingsAt: packets.map((_, index) => index * packet.length + payloadAt) }
+  return { bytes: Buffer.concat([...packets, PINGREQ]), readingsAt: packets.map((_, index) => (index + 1) * packet.length - payload.length) }
 }
 
 /**

@@ -92,7 +92,7 @@ function connectOnce (port: number, id: string): Promise<Socket | null> {
     const scanner = new FrameScanner()
     const socket = connect({ host: '127.0.0.1', port, noDelay: true })
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => { socket.destroy() })
-    socket.on('connect', () => socket.write(encodeConnect(id, 0, true, secretOf(id))))
+    socket.on('connect', () => socket.write(encodeConnect(id, 0, { secret: secretOf(id) })))
     socket.on('data', (chunk: Buffer) => scanner.scan(chunk, chunk.length, (type, word) => {
       if (type !== CONNACK) return
       socket.setTimeout(0)

@@ -12,14 +12,14 @@ const NOISE_BYTES_MAX = 2000
 const KINDS = {
   silent: () => {},
   slow: (socket: Socket) => {
-    const bytes = encodeConnect('intruder-that-takes-its-time', 60, true)
+    const bytes = encodeConnect('intruder-that-takes-its-time', 60)
     let at = 0
     const timer = setInterval(() => { socket.write(bytes.subarray(at, ++at)) }, SLOW_BYTE_MS)
     socket.once('close', () => { clearInterval(timer) })
   },
   hugeConnect: (socket: Socket) => { socket.write(Buffer.concat([Buffer.from([0x10]), HUGE_LENGTH, Buffer.from([0, 4, 0x4d, 0x51])])) },
   hugePublish: (socket: Socket, random: Random) => {
-    socket.write(encodeConnect(`intruder-${Math.floor(random.between(0, 1e9))}`, 60, true))
+    socket.write(encodeConnect(`intruder-${Math.floor(random.between(0, 1e9))}`, 60))
     socket.write(Buffer.concat([Buffer.from([0x32]), HUGE_LENGTH, Buffer.from([0, 8]), Buffer.from('vital/xx')]))
   },
   noise: (socket: Socket, random: Random) => {

@@ -13,10 +13,10 @@ let ready = 0
 for (let index = 0; index < count; index++) {
   const scanner = new FrameScanner()
   const socket = connect({ host: '127.0.0.1', port, noDelay: true })
-  socket.on('connect', () => socket.write(encodeConnect(`${name}-${index}`, 0, true)))
+  socket.on('connect', () => socket.write(encodeConnect(`${name}-${index}`, 0)))
   socket.on('error', () => { /* Dropped by the gateway, which may be what is wanted. */ })
   socket.on('data', (chunk: Buffer) => scanner.scan(chunk, chunk.length, (type) => {
-    if (type === CONNACK) socket.write(encodeSubscribe(1, 'vital/#', 0))
+    if (type === CONNACK) socket.write(encodeSubscribe(1, ['vital/#']))
     else if (type === SUBACK && ++ready === count) process.send?.({ ready, delivered })
     else if ((type & 0xf0) === PUBLISH) delivered++
   }))

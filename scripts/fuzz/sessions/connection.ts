@@ -1,6 +1,5 @@
 import { connect, type Socket } from 'node:net'
-import { FrameScanner, PUBACK } from '../../harness/packet-scanner.ts'
-import { PUBREC } from '../../harness/packet-encoder.ts'
+import { FrameScanner, PUBACK, PUBREC } from '../../harness/packet-scanner.ts'
 import type { Session } from './session.ts'
 
 /** Longer than the gateway waits for a CONNECT, or holds a publish. */

@@ -1,6 +1,5 @@
 import mqttPacket, { type IConnectPacket, type Packet } from 'mqtt-packet'
-import { encodePublish } from '../../harness/packet-scanner.ts'
-import { encodeSend } from '../../harness/packet-encoder.ts'
+import { encodePublish } from '../../harness/packet-encoder.ts'
 import { type SessionRandom } from './session-random.ts'
 import { hostilePayload, validReading } from './json-payload.ts'
 import { PRIVATE_MARK } from './session.ts'
@@ -66,7 +65,7 @@ function withFlags (bytes: Buffer, { protocolId = 'MQTT', will }: IConnectPacket
 
 /** A PUBLISH with any payload. */
 export function publishPacket (topic: string, payload: Buffer, messageId: number, qos: 0 | 1 | 2): Buffer {
-  return qos === 0 ? encodePublish(topic, payload).packet : encodeSend(topic, payload, messageId, qos)
+  return qos === 0 ? encodePublish(topic, payload) : encodePublish(topic, payload, messageId, qos)
 }
 
 function subscribePacket (random: SessionRandom): Packet {

@@ -1,4 +1,4 @@
-import { encodeConnect, PINGREQ } from '../../harness/packet-scanner.ts'
+import { encodeConnect, PINGREQ } from '../../harness/packet-encoder.ts'
 import type { SessionRandom } from './session-random.ts'
 import { hostilePayload, validReading } from './json-payload.ts'
 import { clientPacket, connectPacket, publishPacket } from './mqtt-packets.ts'

@@ -1,7 +1,8 @@
 import { connect, type Socket } from 'node:net'
-import { CONNACK, FrameScanner, PUBACK } from '../packet-scanner.ts'
+import { encodePubrel } from '../../../broker/wire/encode.ts'
+import { CONNACK, FrameScanner, PUBACK, PUBCOMP, PUBREC } from '../packet-scanner.ts'
 import { type MadeUpReading, toPayload } from './made-up-reading.ts'
-import { encodeConnect, encodePubrel, encodeSend, markDuplicate, PUBCOMP, PUBREC } from '../packet-encoder.ts'
+import { encodeConnect, encodePublish, markDuplicate } from '../packet-encoder.ts'
 import { type DeviceOptions, noteAcknowledgement, noteFault, noteWrite } from './tally.ts'
 
 const RECONNECT_MIN_MS = 80
@@ -57,7 +58,7 @@ export class MqttDevice {
     const messageId = this.#nextId
     this.#nextId = messageId % 65_535 + 1
     const outgoing: Outgoing = {
-      packet: encodeSend(`vital/${id}`, toPayload(readings), messageId, qos), readings, isWritten: false, isReceived: false
+      packet: encodePublish(`vital/${id}`, toPayload(readings), messageId, qos), readings, isWritten: false, isReceived: false
     }
     this.#outgoing.set(messageId, outgoing)
     if (this.#isConnected) this.#write(outgoing)
@@ -70,7 +71,7 @@ export class MqttDevice {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true })
     this.#socket = socket
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => { socket.destroy() })
-    socket.on('connect', () => socket.write(encodeConnect(id, keepaliveS, false, secret)))
+    socket.on('connect', () => socket.write(encodeConnect(id, keepaliveS, { isClean: false, secret })))
     socket.on('data', (chunk: Buffer) => scanner.scan(chunk, chunk.length, (type, word) => this.#take(type, word)))
     socket.on('error', () => { /* `close` follows. */ })
     socket.on('close', () => this.#lost())

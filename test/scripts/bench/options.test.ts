@@ -5,7 +5,7 @@ import { toChart } from '../../../scripts/bench/report/chart.ts'
 import type { LoadSettings } from '../../../scripts/bench/load/messages.ts'
 import { createBenchCommand } from '../../../scripts/bench/options.ts'
 import { parseCommand } from '../../helpers/command-line.ts'
-import { encodeConnect } from '../../../scripts/harness/packet-scanner.ts'
+import { encodeConnect } from '../../../scripts/harness/packet-encoder.ts'
 import { checkRoom } from '../../../scripts/harness/preload.ts'
 import { formatOutcomes, type Outcome, summarize } from '../../../scripts/bench/report/report.ts'
 import { Sender } from '../../../scripts/bench/load/sender.ts'
@@ -55,7 +55,7 @@ t.test('a device proves itself with its secret', (t) => {
     t.match(packet, { cmd: 'connect', clientId: 'bed-1', username: 'bed-1', password: Buffer.from('vg_x'), clean: true })
     t.end()
   })
-  decoder.parse(encodeConnect('bed-1', 60, 'vg_x'))
+  decoder.parse(encodeConnect('bed-1', 60, { secret: 'vg_x' }))
 })
 
 t.test('a connection of a fleet publishes for many devices, each a valid new reading', (t) => {
