@@ -20,7 +20,9 @@ export function encodeConnect (
   } = {}
 ): Buffer {
   const credentials = secret === null ? {} : { username, password: Buffer.from(secret) }
-  return mqttPacket.generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: isClean, clientId, keepalive: keepaliveS, ...credentials })
+  return mqttPacket.generate({
+    cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: isClean, clientId, keepalive: keepaliveS, ...credentials
+  })
 }
 
 /**

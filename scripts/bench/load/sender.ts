@@ -27,7 +27,10 @@ function createSlot (settings: LoadSettings, device: string, slot: number): Slot
   const { payload } = createPayload(1)
   const packet = encodePublish(`vital/${device}`, payload)
   const packets = Array.from({ length: readingsPerAnswer }, () => packet)
-  return { bytes: Buffer.concat([...packets, PINGREQ]), readingsAt: packets.map((_, index) => (index + 1) * packet.length - payload.length) }
+  return {
+    bytes: Buffer.concat([...packets, PINGREQ]),
+    readingsAt: packets.map((_, index) => (index + 1) * packet.length - payload.length)
+  }
 }
 
 /**
