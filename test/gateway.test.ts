@@ -27,12 +27,19 @@ t.test('three devices over both transports: stored, seen by an operator, listed'
   operator.on('message', (topic) => { seen.push(topic) })
   await operator.subscribeAsync('vital/#', { qos: 1 })
 
-  t.same(await post(httpUrl, { device: 'fitband-alpha', timestamp: 1750240800, heartRateValue: 88 }), { status: 202, answer: { status: 'accepted' } })
-  t.equal((await post(httpUrl, { device: 'smart-scale-beta', timestamp: 1750240860, bloodPressureSystolic: 118, bloodPressureDiastolic: 78 })).status, 202)
+  t.same(await post(httpUrl, { device: 'fitband-alpha', timestamp: 1750240800, heartRateValue: 88 }), {
+    status: 202, answer: { status: 'accepted' }
+  })
+  t.equal((await post(httpUrl, {
+    device: 'smart-scale-beta', timestamp: 1750240860, bloodPressureSystolic: 118, bloodPressureDiastolic: 78
+  })).status, 202)
   const device = await connectClient(t, mqttPort)
   await device.publishAsync('vital/ward-3', '{"timestamp":1750240830,"heartRateValue":61.5}', { qos: 1 })
 
-  const list = await (await fetch(`${httpUrl}/vital-data?count=5&sortBy=timestamp&orderBy=desc`)).json() as { total: number, resources: Array<{ deviceId: string }> }
+  const list = await (await fetch(`${httpUrl}/vital-data?count=5&sortBy=timestamp&orderBy=desc`)).json() as {
+    total: number
+    resources: Array<{ deviceId: string }>
+  }
   t.equal(list.total, 3)
   t.same(list.resources.map(({ deviceId }) => deviceId), ['smart-scale-beta', 'ward-3', 'fitband-alpha'])
   t.same(list.resources[1], {
@@ -95,7 +102,10 @@ t.test('bad input is acknowledged, kept whole, announced, and shown to no subscr
   t.same(new Set(letters.map(({ reason }) => reason)), new Set(bad.map(([, , reason]) => reason)))
   t.equal(letters.length, bad.length + 1)
   t.ok(letters.every((letter) => letter.client_id === 'bed-7'))
-  for (const [, payload] of bad) t.ok(letters.some((letter) => letter.payload.equals(Buffer.from(payload))), `${payload.toString()} is kept whole`)
+  for (const [, payload] of bad) {
+    t.ok(letters.some((letter) => letter.payload.equals(Buffer.from(payload))),
+    `${payload.toString()} is kept whole`)
+  }
   t.ok(letters.some((letter) => letter.payload.toString() === '{"timestamp":null}'), 'one element of the array')
 
   await sleep(50)
@@ -103,7 +113,8 @@ t.test('bad input is acknowledged, kept whole, announced, and shown to no subscr
   t.same(rejections.map(([, rejection]) => (rejection as { reason: string }).reason),
     ['invalid_json', 'invalid_json', 'invalid_reading', 'device_mismatch', 'database_rejected', 'invalid_topic', 'invalid_reading'])
   t.match(rejections.at(-1)?.[1], { errors: [{ path: '/1/timestamp', message: 'must be a finite number' }], receivedAt: Number })
-  t.same(seen.filter(([topic]) => !topic.endsWith('/rejected')), [['vital/a', [{ device: 'a', timestamp: 1 }, { device: 'a', timestamp: 2, x: 'y' }]]])
+  t.same(seen.filter(([topic]) => !topic.endsWith('/rejected')),
+    [['vital/a', [{ device: 'a', timestamp: 1 }, { device: 'a', timestamp: 2, x: 'y' }]]])
   t.match(await readLedger(httpUrl), { received: 11, stored: 2, deadLettered: 9, balance: 0 })
 })
 
@@ -125,7 +136,9 @@ t.test('a row that the database itself refuses becomes one dead letter, and the 
   await query(connectionString, 'alter table readings add constraint poison check (vitals <> \'{"poison":1}\')')
   const device = await connectClient(t, mqttPort)
   const publishes = Array.from({ length: 200 }, (_, index) =>
-    device.publishAsync('vital/a', JSON.stringify(index === 77 ? { timestamp: index, poison: 1 } : { timestamp: index, heartRateValue: index }), { qos: 1 }))
+    device.publishAsync('vital/a', JSON.stringify(index === 77
+      ? { timestamp: index, poison: 1 }
+      : { timestamp: index, heartRateValue: index }), { qos: 1 }))
   const refused = post(httpUrl, [{ device: 'h', timestamp: 1 }, { device: 'h', timestamp: 2, poison: 1 }])
   const array = device.publishAsync('vital/b', '[{"timestamp":1},{"timestamp":2,"poison":1},{"timestamp":3}]', { qos: 1 })
   await Promise.all([...publishes, array])

@@ -15,7 +15,9 @@ t.test('limits come from the environment and are counted in the metrics', async 
   await connectClient(t, gateway.mqttPort)
   await once(connect(gateway.mqttPort, '127.0.0.1').resume(), 'close')
   const publishAll = (count: number, payload: object) =>
-    Promise.all(Array.from({ length: count }, (_, index) => client.publishAsync('vital/band', JSON.stringify({ timestamp: index + 1, ...payload }), { qos: 1 })))
+    Promise.all(Array.from({ length: count }, (_, index) => client.publishAsync('vital/band', JSON.stringify({
+      timestamp: index + 1, ...payload
+    }), { qos: 1 })))
   await publishAll(60, {})
   await publishAll(3, { note: 'x'.repeat(2000) })
   const metrics = await (await fetch(`${gateway.httpUrl}/metrics`)).text()

@@ -10,7 +10,14 @@ interface Line { readonly msg?: string, readonly protocol?: string, readonly por
 async function spawnGateway (t: Test, variables: Record<string, string>) {
   const dataDir = await createTestDir(t)
   const child: ChildProcess = spawn(process.execPath, ['--import=tsx', 'src/main.ts'], {
-    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0', ...variables },
+    env: {
+      PATH: process.env['PATH'],
+      HOME: process.env['HOME'],
+      VITAL_DATA_DIR: dataDir,
+      VITAL_MQTT_PORT: '0',
+      VITAL_HTTP_PORT: '0',
+      ...variables
+    },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>
@@ -36,10 +43,14 @@ async function spawnGateway (t: Test, variables: Record<string, string>) {
 t.test('a bad environment stops the start with a message that names everything wrong', async (t) => {
   const cases: Array<[Record<string, string>, RegExp]> = [
     [{ VITAL_MQTT_PROT: '1883' }, /VITAL_MQTT_PROT is not a known name/],
-    [{ VITAL_ACK_TIMEOUT_MS: '5s', VITAL_HTTP_PORT: '70000' }, /VITAL_HTTP_PORT[^]*VITAL_ACK_TIMEOUT_MS|VITAL_ACK_TIMEOUT_MS[^]*VITAL_HTTP_PORT/],
+    [{
+      VITAL_ACK_TIMEOUT_MS: '5s', VITAL_HTTP_PORT: '70000'
+    }, /VITAL_HTTP_PORT[^]*VITAL_ACK_TIMEOUT_MS|VITAL_ACK_TIMEOUT_MS[^]*VITAL_HTTP_PORT/],
     [{ VITAL_ALLOW_ANONYMOUS: 'yes' }, /VITAL_ALLOW_ANONYMOUS must be true or false/],
     [{ VITAL_LOG_LEVEL: 'loud' }, /VITAL_LOG_LEVEL must be one of fatal, error/],
-    [{ VITAL_HOST: '0.0.0.0', DATABASE_URL: (await createTestDatabase(t)).connectionString }, /VITAL_HOST=0\.0\.0\.0[^]*VITAL_ALLOW_ANONYMOUS=true/]
+    [{
+      VITAL_HOST: '0.0.0.0', DATABASE_URL: (await createTestDatabase(t)).connectionString
+    }, /VITAL_HOST=0\.0\.0\.0[^]*VITAL_ALLOW_ANONYMOUS=true/]
   ]
   await Promise.all(cases.map(async ([variables, message]) => {
     const { exited, stderr } = await spawnGateway(t, { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x', ...variables })

@@ -18,6 +18,9 @@ const README_WORDS_MAX = 1500
 /** Rooms without a README: it would repeat the list of files in the README above; test/README.md says why. */
 const UNTOLD_ROOMS = /^(?:broker\/.+|db\/(?:erase|migrations|queries|write)|src\/(?:config|log|process|transport)|test\/.+)$/
 
+/** Titles of tests, SQL, messages and patterns stay whole, so that they can be searched for. */
+const LONG_LITERALS = /'(?:[^'\\]|\\.){60,}'|`(?:[^`\\]|\\.){60,}`|\/(?:[^/\\\n]|\\.){60,}\//g
+
 /** Which rooms a room may import: one way, so that a second store or transport touches one room. */
 const MAY_IMPORT: Record<string, readonly string[]> = {
   schemas: [],
@@ -96,8 +99,9 @@ t.test('code lines are short enough to stand beside another file', (t) => {
   for (const { path, text } of [...sources, ...tests]) {
     // A migration that was released never changes, nor does what it is made of.
     if (path.startsWith('db/migrations/') || path === 'db/json-order.ts') continue
-    const wide = text.split('\n').flatMap((line, index) => line.length > CODE_COLUMNS_MAX ? [index + 1] : [])
-    if (!WIDE_FILES.has(path)) t.same(wide, [], `${path} has lines over ${CODE_COLUMNS_MAX} columns`)
+    const wide = text.split('\n').flatMap((line, index) => line.replace(LONG_LITERALS, '').length > CODE_COLUMNS_MAX ? [index + 1] : [])
+    if (WIDE_FILES.has(path)) t.not(wide.length, 0, `${path} is mended: take it off test/tidy/wide-files.ts`)
+    else t.same(wide, [], `${path} has lines over ${CODE_COLUMNS_MAX} columns`)
   }
   t.end()
 })
@@ -140,7 +144,10 @@ t.test('every source is loaded by a test, or is where a process begins', (t) => 
   for (const { path } of sources) {
     const name = path.split('/').at(-1)!.replace(/\.ts$/, '')
     const isProgram = /^(?:scripts\/[^/]+|src\/main)\.ts$/.test(path)
-    if (texts.includes(path) || texts.includes(`${name}.ts'`) || (isProgram && (texts.includes(`'${name}'`) || texts.includes(`/${name}'`)))) visit(path)
+    if (texts.includes(path) || texts.includes(`${name}.ts'`) ||
+      (isProgram && (texts.includes(`'${name}'`) || texts.includes(`/${name}'`)))) {
+      visit(path)
+    }
   }
   for (const { path } of sources) {
     // Bench and chaos are long runs of their own; their pure parts have tests, and CI runs a slice of each.
@@ -153,7 +160,9 @@ t.test('every source is loaded by a test, or is where a process begins', (t) => 
 /** Markdown of the repository; not of the whole directory, where other tests make and remove folders of their own meanwhile. */
 const documents = [
   ...readdirSync(ROOT),
-  ...[...ROOMS, 'test'].flatMap((room) => readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' }).map((path) => join(room, path)))
+  ...[...ROOMS, 'test'].flatMap((room) => readdirSync(join(ROOT, room), {
+    recursive: true, encoding: 'utf8'
+  }).map((path) => join(room, path)))
 ]
   .filter((path) => path.endsWith('.md'))
   .map((path) => {
@@ -203,7 +212,8 @@ t.test('every room has a README', (t) => {
 function anchorsOf (prose: string): Set<string> {
   const seen = new Map<string, number>()
   return new Set([...prose.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => {
-    const slug = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase().replaceAll(/[^\p{L}\p{N}\p{M} _-]/gu, '').replaceAll(' ', '-')
+    const slug = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase().replaceAll(/[^\p{L}\p{N}\p{M} _-]/gu, '').replaceAll(' ',
+      '-')
     const times = seen.get(slug) ?? 0
     seen.set(slug, times + 1)
     return times === 0 ? slug : `${slug}-${times}`

@@ -156,7 +156,16 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<numb
   for (const line of skipped) console.log(line)
   if (profileDir !== undefined) console.log(`CPU profiles of the gateway, one a start: ${profileDir}`)
   const summary = summarize(outcomes)
-  write(options.jsonFile, () => JSON.stringify({ machine, postgres, mosquitto: mosquitto?.version ?? null, options, summary, outcomes, skipped }, null, 2) + '\n')
+  write(options.jsonFile, () => JSON.stringify({
+    machine,
+    postgres,
+    mosquitto: mosquitto?.version ??
+    null,
+    options,
+    summary,
+    outcomes,
+    skipped
+  }, null, 2) + '\n')
   write(options.chartFile, () => toChart(summary, machine, options))
   return 0
 }

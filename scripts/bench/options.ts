@@ -98,7 +98,9 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
       `the gateway with PostgreSQL; default workloads ${SPOOL_WORKLOADS}`).choices(STORES).default('database'))
     .option('--auth', `the gateway with a credential for each connection, beside the gateway without any; default workloads ${AUTH_WORKLOADS}`)
     .option('--scale <sizes>', 'devices=N,N,…: the gateway alone with so many devices in latest: rate, CPU, memory, latency, GETs')
-    .addOption(numberOption('--history <n>', 'with --scale: readings in the table from the start (about 400 bytes of disk each)', { min: 0, isWhole: true }))
+    .addOption(numberOption('--history <n>', 'with --scale: readings in the table from the start (about 400 bytes of disk each)', {
+      min: 0, isWhole: true
+    }))
     .option('--attacks', 'p99 of acknowledgements of well-behaved devices under each attack, beside the same without it')
     .addOption(listOption('--attack <list>', `only these: ${Object.keys(ATTACKS).join(', ')}`, Object.keys(ATTACKS)))
     .option('--against <dir>', 'this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a million readings, ' +

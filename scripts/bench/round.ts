@@ -12,7 +12,10 @@ const RSS_SETTLE_MS = 2000
 
 const LAST_WORDS_MS = 500
 
-/** One round against one target. Metrics by name: `rate` (readings/s; of `get` requests/s), `p50`, `p99`, `p99.9` (ms), `bytes` (each connection). */
+/**
+ * One round against one target. Metrics by name: `rate` (readings/s; of `get` requests/s), `p50`, `p99`, `p99.9` (ms), `bytes` (each
+ * connection).
+ */
 export interface Round {
   readonly target: string
   readonly metrics: Readonly<Record<string, number>>

@@ -101,6 +101,8 @@ export function formatScale (sizes: readonly SizeOutcome[]): string {
     ...GET_SORTS.map((sort) => `GET ${sort} p99 ms`), 'GET deep p99 ms'
   ]
   const replayed = sizes.flatMap(({ rounds }) => Object.values(rounds).flat()).reduce((sum, round) => sum + round.replayed, 0)
-  const late = replayed === 0 ? '' : `\n${replayed.toLocaleString('en-US')} readings went through the spool: PostgreSQL took longer for them than a commit may.`
+  const late = replayed === 0
+    ? ''
+    : `\n${replayed.toLocaleString('en-US')} readings went through the spool: PostgreSQL took longer for them than a commit may.`
   return `${layOut([head, ...rows])}${late}\nGETs: first page in both orders, 40/s, while 20,000 readings/s arrive (or 5,000, by all sorts); deep: from offset 90,000, at 20,000.`
 }

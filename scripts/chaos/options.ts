@@ -72,11 +72,15 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .action(async (values: Values) => { await run(values.list === true ? 'list' : toOptions(values)) })
 }
 
-function toOptions ({ fault, cycles, seconds, rate, rows, readers, seed, break: breaks, results, build, keep = false }: Values): ChaosOptions {
+function toOptions (
+  { fault, cycles, seconds, rate, rows, readers, seed, break: breaks, results, build, keep = false }: Values
+): ChaosOptions {
   if (fault === undefined) throw usageError('--fault is missing; --list names all')
   const isAll = fault === 'all'
   return {
-    faults: isAll ? FAULTS : parseList('fault', fault, FAULTS.map(({ name }) => name)).map((name) => FAULTS.find((one) => one.name === name)!),
+    faults: isAll
+      ? FAULTS
+      : parseList('fault', fault, FAULTS.map(({ name }) => name)).map((name) => FAULTS.find((one) => one.name === name)!),
     isAll,
     seed: seed ?? Math.floor(Math.random() * COUNT_MAX),
     cycles,

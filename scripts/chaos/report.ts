@@ -18,10 +18,14 @@ export function formatOutcomes (outcomes: readonly Outcome[]): string {
   ])
   const widths = HEADS.map((head, column) => Math.max(head.length, ...rows.map((row) => row[column]!.length)))
   const line = (cells: readonly string[]) =>
-    cells.map((cell, column) => column === 0 || column === HEADS.length - 1 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)).join('  ').trimEnd()
+    cells.map((cell, column) => column === 0 || column === HEADS.length - 1
+      ? cell.padEnd(widths[column]!)
+      : cell.padStart(widths[column]!)).join('  ').trimEnd()
   const violations = outcomes.flatMap(({ fault, violations }) => violations.map(({ checker, message }) => `${fault}  ${checker}  ${message}`))
   const figures = outcomes.map(({ fault, figures }) =>
     `${fault}: ${Object.entries(figures).map(([name, value]) => `${name} ${value}`).join(', ')}`)
   const verdicts = outcomes.flatMap(({ fault, verdicts }) => verdicts.map((verdict) => `${fault}  ${verdict}`))
-  return [[HEADS, ...rows].map(line).join('\n'), figures.join('\n'), verdicts.join('\n'), violations.join('\n')].filter((part) => part !== '').join('\n\n')
+  return [
+    [HEADS, ...rows].map(line).join('\n'), figures.join('\n'), verdicts.join('\n'), violations.join('\n')
+  ].filter((part) => part !== '').join('\n\n')
 }

@@ -11,7 +11,9 @@ import { OperatorError } from './operator-error.ts'
 
 const CONNECT_TIMEOUT_MS = 5000
 
-/** Where the gateway of this environment answers HTTP. With TLS its certificate may name another host than this address: then --url does. */
+/**
+ * Where the gateway of this environment answers HTTP. With TLS its certificate may name another host than this address: then --url does.
+ */
 export function toGatewayUrl ({ host, httpPort, transport }: Config): string {
   return toUrl(transport.tls === null ? 'http' : 'https', host, httpPort)
 }
@@ -36,7 +38,12 @@ function toUrl (protocol: string, host: string, port: number): string {
  * @throws `OPERATOR_FAILED` when it cannot be found or reached, or holds no tables of ours
  */
 export async function withDatabase<T> (
-  { config, name, statementTimeoutMs, isPreparing = false }: { config: Config, name: string, statementTimeoutMs: number, isPreparing?: boolean },
+  { config, name, statementTimeoutMs, isPreparing = false }: {
+    config: Config
+    name: string
+    statementTimeoutMs: number
+    isPreparing?: boolean
+  },
   work: (database: Database) => Promise<T>
 ): Promise<T> {
   const { connectionString, source } = await findConnectionString(config)
@@ -86,11 +93,14 @@ function toOperatorError (cause: unknown, source: string): unknown {
   if (cause instanceof StorageError) return new OperatorError('OPERATOR_FAILED', cause.message, { cause })
   const state = toSqlState(cause)
   if (state === '42P01') {
-    return new OperatorError('OPERATOR_FAILED', `the database of ${source} has no tables of vital-gateway: start a gateway on it first.`, { cause })
+    return new OperatorError('OPERATOR_FAILED', `the database of ${source} has no tables of vital-gateway: start a gateway on it first.`,
+      { cause })
   }
   const { code, message } = cause as NodeJS.ErrnoException
   const isAway = code !== undefined || /timeout|terminated|Connection/i.test(message)
   if (!(cause instanceof pg.DatabaseError) && !isAway) return cause
   return new OperatorError('OPERATOR_FAILED', `PostgreSQL of ${source}: ${message === '' ? code : message}.\n` +
-    (source === 'DATABASE_URL' ? 'Is it running, and does DATABASE_URL name it?' : 'The embedded PostgreSQL runs while the gateway does: start it with npm start.'), { cause })
+    (source === 'DATABASE_URL'
+      ? 'Is it running, and does DATABASE_URL name it?'
+      : 'The embedded PostgreSQL runs while the gateway does: start it with npm start.'), { cause })
 }

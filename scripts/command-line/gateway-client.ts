@@ -53,7 +53,13 @@ export function createGatewayClient ({ url, access, timeoutMs }: {
         response.once('error', reject)
         response.once('end', () => {
           const retryAfter = Number(response.headers['retry-after'] ?? NaN)
-          resolve({ status: response.statusCode ?? 0, retryAfter: Number.isNaN(retryAfter) ? null : retryAfter, text: Buffer.concat(chunks).toString() })
+          resolve({
+            status: response.statusCode ?? 0,
+            retryAfter: Number.isNaN(retryAfter)
+              ? null
+              : retryAfter,
+            text: Buffer.concat(chunks).toString()
+          })
         })
       })
       outgoing.once('timeout', () => { outgoing.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)) })
@@ -66,7 +72,8 @@ export function createGatewayClient ({ url, access, timeoutMs }: {
         : `the gateway at ${url} does not know the secret in --token-file: it was rotated or revoked, or belongs to another gateway.`)
     }
     if (answer.status === 403) {
-      throw new OperatorError('OPERATOR_FAILED', `the gateway at ${url} does not allow this${access.token === null ? '' : ' to the role of --token-file'}: ${toErrorAnswer(answer).message}.`)
+      throw new OperatorError('OPERATOR_FAILED',
+        `the gateway at ${url} does not allow this${access.token === null ? '' : ' to the role of --token-file'}: ${toErrorAnswer(answer).message}.`)
     }
     return answer
   }

@@ -26,7 +26,11 @@ interface Entry {
 
 const ENTRIES: readonly Entry[] = [
   { name: 'serve', summary: 'run a gateway; the same as no command', load: () => import('../operate/serve.ts') },
-  { name: 'doctor', summary: 'check configuration, database, disk, ports and certificates', load: () => import('../operate/doctor/command.ts') },
+  {
+    name: 'doctor',
+    summary: 'check configuration, database, disk, ports and certificates',
+    load: () => import('../operate/doctor/command.ts')
+  },
   { name: 'credentials', summary: 'add, list, rotate and revoke credentials', load: () => import('../operate/credentials/command.ts') },
   { name: 'dead-letters', summary: 'show, resend and discard refused payloads', load: () => import('../operate/dead-letters/command.ts') },
   { name: 'audit', summary: 'compare what was counted with what is stored', load: () => import('../operate/audit/command.ts') },

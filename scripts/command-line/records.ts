@@ -17,7 +17,9 @@ export interface FileRecord {
  * @param columns - those that are known; others are refused, for a misspelt one would be left out unnoticed
  * @throws `OPERATOR_USAGE`, naming the line
  */
-export function parseRecords (text: string, { file, columns }: { readonly file: string, readonly columns: readonly string[] }): FileRecord[] {
+export function parseRecords (
+  text: string, { file, columns }: { readonly file: string, readonly columns: readonly string[] }
+): FileRecord[] {
   const content = text.replace(/^\uFEFF/, '')
   const fail = (line: number, why: string): never => { throw usageError(`${file}, line ${line}: ${why}`) }
   const records = content.trimStart().startsWith('{') ? parseJsonLines(content, fail) : parseCsv(content, columns, fail)
@@ -78,7 +80,10 @@ function parseCsv (text: string, columns: readonly string[], fail: Fail): FileRe
   if (header === undefined) return []
   const names = header.cells.map((name) => name.trim())
   for (const [at, name] of names.entries()) {
-    if (!columns.includes(name)) fail(header.line, name === '' ? `the header has no name for column ${at + 1}; known are ${columns.join(', ')}` : toUnknown(name, columns))
+    if (!columns.includes(name)) {
+      fail(header.line,
+        name === '' ? `the header has no name for column ${at + 1}; known are ${columns.join(', ')}` : toUnknown(name, columns))
+    }
     if (names.indexOf(name) !== at) fail(header.line, `the header names "${name}" twice`)
   }
   return rows.map(({ line, cells }) => {
@@ -92,7 +97,9 @@ function parseCsv (text: string, columns: readonly string[], fail: Fail): FileRe
 /** Rows that are not empty, with the line on which each ends. */
 function splitCsv (text: string, fail: Fail): Array<{ line: number, cells: string[] }> {
   try {
-    const rows = parse(text, { info: true, relax_column_count: true, skip_empty_lines: true }) as unknown as Array<{ info: Info, record: string[] }>
+    const rows = parse(text, {
+      info: true, relax_column_count: true, skip_empty_lines: true
+    }) as unknown as Array<{ info: Info, record: string[] }>
     return rows.map(({ info, record }) => ({ line: info.lines, cells: record }))
   } catch (error) {
     if (!(error instanceof CsvError)) throw error

@@ -46,6 +46,8 @@ async function simulate (options: SimulateOptions, surroundings: CommandSurround
 /** @param known - devices that have a secret; `null` where none is needed */
 function toDevices (count: number | null, known: readonly string[] | null): readonly string[] {
   if (known === null) return Array.from({ length: count ?? DEVICES_DEFAULT }, (_, index) => toDeviceId(index))
-  if (count !== null && count > known.length) throw usageError(`--devices ${count} is more than the ${known.length} that --credentials names`)
+  if (count !== null && count > known.length) {
+    throw usageError(`--devices ${count} is more than the ${known.length} that --credentials names`)
+  }
   return known.slice(0, count ?? known.length)
 }

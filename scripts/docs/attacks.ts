@@ -36,7 +36,9 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'publishing as another device',
     answer: 'closed; what came before is acknowledged, what comes behind is not looked at',
-    tests: ['a device publishes on its own topic only', 'publishes before one that is not allowed are acknowledged, packets behind it are ignored']
+    tests: [
+      'a device publishes on its own topic only', 'publishes before one that is not allowed are acknowledged, packets behind it are ignored'
+    ]
   }, {
     name: 'subscribing to another device',
     answer: '0x80 for every filter but its own `…/rejected`',

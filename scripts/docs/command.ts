@@ -18,7 +18,9 @@ export function createCommand ({ print, finish }: CommandSurroundings): Command 
     .addHelpText('after', NOTES)
     .action(({ check = false }: { check?: boolean }) => {
       const found = check ? staleSections(PACKAGE_ROOT) : rewriteSections(PACKAGE_ROOT)
-      print(found.length === 0 ? 'every table is what the code says' : found.map((name) => `${check ? 'stale' : 'written'}  ${name}`).join('\n'))
+      print(found.length === 0
+        ? 'every table is what the code says'
+        : found.map((name) => `${check ? 'stale' : 'written'}  ${name}`).join('\n'))
       finish(check && found.length > 0 ? 1 : 0)
     })
 }

@@ -32,7 +32,9 @@ function createProgress ({ packets, seconds }: FuzzOptions) {
       stop (): void {}
     }
   }
-  const bar = new SingleBar({ format: `[{bar}] {value}/{total} ${unit}, {duration_formatted} of about {eta_formatted} more`, clearOnComplete: false }, Presets.legacy)
+  const bar = new SingleBar({
+    format: `[{bar}] {value}/{total} ${unit}, {duration_formatted} of about {eta_formatted} more`, clearOnComplete: false
+  }, Presets.legacy)
   bar.start(total, 0)
   return { update: (sent: number) => bar.update(toDone(sent)), stop: () => bar.stop() }
 }
@@ -44,7 +46,9 @@ function readCommit (): { commit?: string } {
   return changes.status === 0 && changes.stdout === '' ? { commit: git('rev-parse', '--short', 'HEAD').stdout.trim() } : {}
 }
 
-function appendResult (file: string, options: FuzzOptions, outcome: FuzzOutcome, machine: ReturnType<typeof describeMachine>, startedAt: Date): void {
+function appendResult (
+  file: string, options: FuzzOptions, outcome: FuzzOutcome, machine: ReturnType<typeof describeMachine>, startedAt: Date
+): void {
   const { seed, targets, packets, seconds, from, rounds } = options
   const { commit, ...rest } = machine
   appendFileSync(file, `${JSON.stringify({

@@ -47,10 +47,13 @@ const COUNT = { min: 1, max: 2 ** 40, isWhole: true }
 export function createFuzzCommand (run: (options: FuzzOptions) => Promise<void>): Command {
   return new Command('fuzz')
     .description('Sends broken and hostile traffic to a gateway of its own, beside well-behaved clients.')
-    .addOption(numberOption('--packets <n>', `MQTT packets and HTTP requests to send (default: ${PACKETS_BY_DEFAULT}; without end when --seconds is given)`, COUNT))
+    .addOption(numberOption('--packets <n>',
+      `MQTT packets and HTTP requests to send (default: ${PACKETS_BY_DEFAULT}; without end when --seconds is given)`, COUNT))
     .addOption(numberOption('--seconds <s>', 'end after so long, whatever was sent', COUNT))
     .option('--target <names>', `of ${TARGETS.join(', ')}, separated by commas`, 'all')
-    .addOption(numberOption('--seed <n>', 'decides every byte, cut and order within a connection; printed (default: drawn)', { ...COUNT, min: 0 }))
+    .addOption(numberOption('--seed <n>', 'decides every byte, cut and order within a connection; printed (default: drawn)', {
+      ...COUNT, min: 0
+    }))
     .addOption(numberOption('--from <n>', 'begin at session N, as the report of a failure says', { ...COUNT, min: 0 }).default(0))
     .addOption(numberOption('--rounds <n>', 'attacks with a rest between, at which memory and descriptors are read', COUNT).default(10))
     .addOption(new Option('--break <bug>', 'plant a bug that the run must find').choices(Object.keys(BUGS)))

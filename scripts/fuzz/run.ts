@@ -124,9 +124,18 @@ async function startParts ({ belongings, dir, program, seed, targets, databaseUr
   const readers = new ReaderProcess({ belongings, program: program.reader, mqttPort })
   const [fault] = await readers.start()
   if (fault !== undefined) throw new Error(fault)
-  const attacker = new AttackerProcess({ belongings, program: program.attacker, settings: { seed, targets, mqttPort, httpPort, connections: CONNECTIONS } })
+  const attacker = new AttackerProcess({
+    belongings, program: program.attacker, settings: { seed, targets, mqttPort, httpPort, connections: CONNECTIONS }
+  })
   return {
-    gateway, publisher, attacker, readers, httpPort, ledgerPath, databaseUrl: databaseUrl ?? (await readFile(join(dataDir, 'database-url'), 'utf8')).trim()
+    gateway,
+    publisher,
+    attacker,
+    readers,
+    httpPort,
+    ledgerPath,
+    databaseUrl: databaseUrl ?? (await readFile(join(dataDir, 'database-url'),
+      'utf8')).trim()
   }
 }
 
@@ -232,7 +241,12 @@ class FuzzRun {
       attack,
       packetsRead: this.#packetsRead,
       attackS: Math.round(this.#attackMs / 100) / 10,
-      good: { acknowledged: good.acknowledged, p99Ms: good.p99Ms, slowestMs: good.slowestMs, machinePauseMs: Math.round(this.#pulse.longestPauseMs) },
+      good: {
+        acknowledged: good.acknowledged,
+        p99Ms: good.p99Ms,
+        slowestMs: good.slowestMs,
+        machinePauseMs: Math.round(this.#pulse.longestPauseMs)
+      },
       ledger: this.#ledger,
       checkpoints: this.#checkpoints,
       peakRssBytes: gateway.peakRssBytes,

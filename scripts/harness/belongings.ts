@@ -35,7 +35,9 @@ export class Belongings {
     return this.#keep(fork(file, args, { env: ENVIRONMENT, execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }))
   }
 
-  spawn (file: string, args: readonly string[], options: { cwd: string, env?: Readonly<Record<string, string>>, stdio: StdioOptions }): ChildProcess {
+  spawn (
+    file: string, args: readonly string[], options: { cwd: string, env?: Readonly<Record<string, string>>, stdio: StdioOptions }
+  ): ChildProcess {
     return this.#keep(spawn(file, args, { ...options, env: { ...ENVIRONMENT, ...options.env } }))
   }
 
@@ -47,7 +49,8 @@ export class Belongings {
 
   /** A file system in memory of limited size. @throws what mount said */
   mountTmpfs (dir: string, bytes: number): void {
-    const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0700`, 'vital-chaos', dir], { encoding: 'utf8' })
+    const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0700`, 'vital-chaos', dir],
+      { encoding: 'utf8' })
     if (status !== 0) throw new Error(`mount -t tmpfs: ${stderr.trim()}`)
     this.#mounts.add(dir)
   }

@@ -47,8 +47,8 @@ export async function preloadLatest (database: pg.Client, devices: number, say: 
 const LOG_SEGMENTS = 64
 
 /**
- * Makes a new server's write-ahead log like that of one in use. A new one fills each segment of 16 MB with zeros when it gets there, some 50 ms in
- * which nothing is committed; after its first gigabyte it uses old ones again.
+ * Makes a new server's write-ahead log like that of one in use. A new one fills each segment of 16 MB with zeros when it gets there, some
+ * 50 ms in which nothing is committed; after its first gigabyte it uses old ones again.
  */
 export async function ageLog (database: pg.Client): Promise<void> {
   await database.query(`do $$ begin
@@ -74,7 +74,11 @@ export function checkRoom (directory: string, readings: number): void {
  * @throws Error when the disk has no room
  */
 export async function preloadHistory (
-  database: pg.Client, { readings, devices, directory }: { readonly readings: number, readonly devices: number, readonly directory: string }, say: Say
+  database: pg.Client, { readings, devices, directory }: {
+    readonly readings: number
+    readonly devices: number
+    readonly directory: string
+  }, say: Say
 ): Promise<void> {
   checkRoom(directory, readings)
   // Six months ago: what the gateway creates ahead begins with this month.

@@ -84,7 +84,8 @@ t.test('header bombs', async (t) => {
   for (const headers of [many, `long: ${'x'.repeat(20_000)}\r\n`, `cookie: ${'a=b; '.repeat(5000)}\r\n`]) {
     t.strictSame(statusesOf(await send(t, httpPort, `GET /metrics HTTP/1.1\r\nhost: x\r\n${headers}\r\n`)), [431])
   }
-  t.strictSame(statusesOf(await send(t, httpPort, `${POST}transfer-encoding: chunked\r\n\r\n1;${'x'.repeat(20_000)}\r\n`)), [400], 'chunk extensions')
+  t.strictSame(statusesOf(await send(t, httpPort, `${POST}transfer-encoding: chunked\r\n\r\n1;${'x'.repeat(20_000)}\r\n`)), [400],
+    'chunk extensions')
   await stillServes()
 })
 
@@ -120,7 +121,9 @@ t.test('compressed bodies are not unpacked', async (t) => {
   const { httpUrl, stillServes, countReadings } = await startAttacked(t)
   const bomb = gzipSync(Buffer.concat([Buffer.from(READING), Buffer.alloc(100_000_000, ' ')]))
   for (const encoding of ['gzip', 'br', 'deflate', 'zstd', 'identity, gzip']) {
-    const answer = await fetch(`${httpUrl}/vital-data`, { method: 'POST', headers: { 'content-type': 'application/json', 'content-encoding': encoding }, body: bomb })
+    const answer = await fetch(`${httpUrl}/vital-data`, {
+      method: 'POST', headers: { 'content-type': 'application/json', 'content-encoding': encoding }, body: bomb
+    })
     t.equal(answer.status, 415, encoding)
     t.match(await answer.json(), { code: 'VITAL_UNSUPPORTED_CONTENT_ENCODING' })
   }

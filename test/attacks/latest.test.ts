@@ -26,7 +26,9 @@ t.test('a device that invents names for ever does not make its latest state, and
   }
 
   for (let made = 0; made < READINGS; made++) {
-    await send({ heartRateValue: made, ...Object.fromEntries(Array.from({ length: NAMES_EACH }, (_, index) => [`invented-${made}-${index}`, index])) })
+    await send({
+      heartRateValue: made, ...Object.fromEntries(Array.from({ length: NAMES_EACH }, (_, index) => [`invented-${made}-${index}`, index]))
+    })
   }
   // Late: it was measured before all others, and none of its fields may win.
   await send({ timestamp: START_S - 1, heartRateValue: 999, [`invented-${READINGS - 1}-0`]: 'late' })
@@ -38,10 +40,16 @@ t.test('a device that invents names for ever does not make its latest state, and
     if (vitals[`invented-${READINGS - 1}-${index}`] !== index) t.fail(`field ${index} of the newest reading is missing or another`)
   }
   t.strictSame(Object.keys(vitals).sort(), Object.keys(times).sort())
-  t.match(await query('select count(*)::int from readings where device = $1', ['inventor']), [{ count: READINGS + 1 }], 'its readings are all there')
+  t.match(await query('select count(*)::int from readings where device = $1', ['inventor']), [{ count: READINGS + 1 }],
+    'its readings are all there')
 
   // Values count as much as names.
-  for (let made = 0; made < 6; made++) await send({ [`blob-${made}`]: Buffer.from(Array.from({ length: 60_000 }, () => Math.random() * 256)).toString('base64') })
+  for (let made = 0; made < 6; made++) {
+    await send({
+      [`blob-${made}`]: Buffer.from(Array.from({ length: 60_000 },
+        () => Math.random() * 256)).toString('base64')
+    })
+  }
   const blobs = Object.keys((await readLatest()).vitals).filter((name) => name.startsWith('blob-'))
   t.strictSame(blobs, ['blob-5'], 'the newest, however large')
   t.ok(await good.end() > 0)

@@ -34,11 +34,15 @@ t.test('hostile payloads over MQTT are acknowledged, kept as dead letters, and h
   t.strictSame(seen, { pubacks: count, subacks: 0, publishes: 0, isClosed: false })
   const letters = await query<{ payload: Buffer }>('select payload from dead_letters where device = $1', ['hostile'])
   t.equal(letters.length, count)
-  for (const refused of [deepElement, `[${deepArray}]`]) t.ok(letters.some(({ payload }) => payload.toString() === refused), 'what was refused is kept as it came')
+  for (const refused of [deepElement, `[${deepArray}]`]) {
+    t.ok(letters.some(({ payload }) => payload.toString() === refused),
+      'what was refused is kept as it came')
+  }
   t.equal((Object.prototype as { isAdmin?: boolean }).isAdmin, undefined)
 
   // As many faults as fit into a packet.
-  socket.write(publishOf('vital/hostile', `[${Array.from({ length: 1000 }, () => `{${Array.from({ length: 20 }, (_, index) => `"k${index}":1e999`).join(',')}}`).join(',')}]`, 100))
+  socket.write(publishOf('vital/hostile',
+    `[${Array.from({ length: 1000 }, () => `{${Array.from({ length: 20 }, (_, index) => `"k${index}":1e999`).join(',')}}`).join(',')}]`, 100))
   await until(() => seen.pubacks === count + 1, 'the acknowledgement')
   const { balance, deadLettered, refused, received } = await readLedger(gateway.httpUrl)
   t.equal(balance, 0)

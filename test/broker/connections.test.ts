@@ -6,11 +6,14 @@ import type { Connection } from '../../broker/connection.ts'
 import { Connections } from '../../broker/connections.ts'
 
 /** As much of Aedes' client as is released. */
-const createClient = (closed: boolean, subscriptions: object = {}) => ({ closed, subscriptions, conn: new Duplex(), _parser: new EventEmitter() })
+const createClient = (closed: boolean, subscriptions: object = {}) => ({
+  closed, subscriptions, conn: new Duplex(), _parser: new EventEmitter()
+})
 
 t.test('a closed client keeps neither socket nor parser nor connection', async (t) => {
   const connections = new Connections()
-  const [gone, open, subscribed] = [createClient(true), createClient(false), createClient(true, { 'vital/a/rejected': { qos: 1 } })] as const
+  const [gone, open, subscribed] = [createClient(true), createClient(false), createClient(true,
+    { 'vital/a/rejected': { qos: 1 } })] as const
   for (const one of [gone, open, subscribed]) {
     const connection = { client: one as unknown as Client } as Connection
     connections.add(connection)

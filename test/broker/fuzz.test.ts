@@ -12,7 +12,11 @@ t.test('no bytes end the process, and a well-behaved client is served throughout
   const integer = (max: number) => Math.floor(random() * max)
   const verdicts = [durable, durable, durable, hidden, unavailable]
   const { port, broker, ingest, log } = await startBroker(t, { limits: { connectTimeoutMs: 500 } })
-  const pump = setInterval(() => { ingest.settleAll((publish) => publish.topic === 'vital/good' ? durable(publish) : verdicts[integer(verdicts.length)]!(publish)) }, 3)
+  const pump = setInterval(() => {
+    ingest.settleAll((publish) => publish.topic === 'vital/good'
+      ? durable(publish)
+      : verdicts[integer(verdicts.length)]!(publish))
+  }, 3)
   t.teardown(() => clearInterval(pump))
   const good = await RawClient.connected(t, port)
 
@@ -24,7 +28,9 @@ t.test('no bytes end the process, and a well-behaved client is served throughout
     { cmd: 'pubrec', messageId: 9 }, { cmd: 'pubcomp', messageId: 9 }, { cmd: 'pingreq' }, { cmd: 'disconnect' }
   ]
   const encoded = packets.map((packet) => mqttPacket.generate(packet))
-  const connects = [connectPacket(), connectPacket({ clientId: 'shared', clean: false }), connectPacket({ will: { topic: 'vital/w', payload: Buffer.from('w'), qos: 2, retain: true } })]
+  const connects = [connectPacket(), connectPacket({
+    clientId: 'shared', clean: false
+  }), connectPacket({ will: { topic: 'vital/w', payload: Buffer.from('w'), qos: 2, retain: true } })]
 
   function hostileStream (): Buffer {
     const noise = Buffer.from(Array.from({ length: 1 + integer(60) }, () => integer(256)))

@@ -41,7 +41,8 @@ t.test('retained messages', async (t) => {
   await publishTwice(client, 2, TOPICS[3], { retain })
   await client.subscribe({ '+/+': 2 })
   await client.waitFor('publish', 3)
-  t.strictSame(client.of('publish').map(({ topic, retain, qos }) => `${topic} ${qos} ${retain}`).sort(), ['Topic/C 1 true', 'TopicA/B 0 true', 'TopicA/C 2 true'])
+  t.strictSame(client.of('publish').map(({ topic, retain, qos }) => `${topic} ${qos} ${retain}`).sort(),
+    ['Topic/C 1 true', 'TopicA/B 0 true', 'TopicA/C 2 true'])
   const empty = { payload: '', retain } as const
   client.send(publishPacket(0, { topic: TOPICS[1], qos: 0, ...empty }), publishPacket(1, { topic: TOPICS[2], ...empty }))
   await publishTwice(client, 2, TOPICS[3], empty)

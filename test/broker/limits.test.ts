@@ -32,7 +32,8 @@ t.test('a bucket gives its burst at once and its rate from then on', async (t) =
   t.equal(unlimited.shortage(64), null)
 })
 
-for (const [what, packet] of [['QoS 1', publishPacket(1)], ['QoS 2', publishPacket(1, { qos: 2 })], ['relayed', publishPacket(1, { topic: 'chat' })]] as const) {
+for (const [what, packet] of [['QoS 1', publishPacket(1)], ['QoS 2', publishPacket(1, { qos: 2 })], ['relayed', publishPacket(1,
+  { topic: 'chat' })]] as const) {
   t.test(`a device that sends too fast is read more slowly and loses nothing: ${what}`, async (t) => {
     const test = await start(t, { messagesPerSecondMax: 100 })
     const device = await RawClient.connected(t, test.port)
@@ -94,7 +95,9 @@ t.test('a flood of pings or subscriptions is slowed too, and a slowed client can
 
 t.test('bytes beyond the rate of a flood are not read into memory', async (t) => {
   const test = await start(t, { messagesPerSecondMax: 20_000 })
-  for (const packet of [publishPacket(1), publishPacket(1, { qos: 2 }), publishPacket(1, { qos: 0, topic: 'a' }), { cmd: 'pingreq' }] satisfies Packet[]) {
+  for (const packet of [publishPacket(1), publishPacket(1, { qos: 2 }), publishPacket(1, {
+    qos: 0, topic: 'a'
+  }), { cmd: 'pingreq' }] satisfies Packet[]) {
     const flood = Buffer.concat(range(2000).map(() => mqttPacket.generate(packet)))
     let taken = 0
     const device = new Duplex({
@@ -160,7 +163,9 @@ t.test('long and deep topics that are relayed close the connection', async (t) =
 t.test('subscription bombs', async (t) => {
   const test = await start(t, { subscriptionsPerClientMax: 20, subscriptionLevelsMax: 1000 })
   const bomb = (depth: number) => Array(depth).fill('+').join('/')
-  const clients = [await RawClient.connected(t, test.port), await RawClient.connected(t, test.port, { clientId: 'kept', clean: false })] as const
+  const clients = [await RawClient.connected(t, test.port), await RawClient.connected(t, test.port, {
+    clientId: 'kept', clean: false
+  })] as const
   t.strictSame(await clients[0].subscribe({ [bomb(101)]: 1, [`${'x'.repeat(1025)}`]: 1 }), [REFUSED, REFUSED])
   t.equal(hitsOf(test, 'filter'), 2)
   const granted = await clients[0].subscribe(Object.fromEntries(range(30).map((depth) => [bomb(depth), 1])))
@@ -220,7 +225,9 @@ t.test('half-open QoS 2 publishes and held ones', async (t) => {
 
 t.test('sessions and a subscriber that does not read', async (t) => {
   const test = await start(t, { sessionsMax: 1, subscriberBufferBytesMax: 1000 })
-  const [first, second] = [await RawClient.connected(t, test.port, { clientId: 'a', clean: false }), await RawClient.connected(t, test.port, { clientId: 'b', clean: false })]
+  const [first, second] = [await RawClient.connected(t, test.port, {
+    clientId: 'a', clean: false
+  }), await RawClient.connected(t, test.port, { clientId: 'b', clean: false })]
   await first.subscribe({ 'vital/#': 0 })
   t.strictSame(await second.subscribe({ x: 1 }), [REFUSED])
   t.equal(hitsOf(test, 'sessions'), 1)

@@ -22,7 +22,9 @@ async function start (t: Test, options: Partial<BrokerOptions> = {}) {
   return { ...test, events, seen, left }
 }
 
-const connect = (t: Test, { port }: { port: number }, clientId: string, keepalive = 0) => RawClient.connected(t, port, { clientId, keepalive })
+const connect = (t: Test, { port }: { port: number }, clientId: string, keepalive = 0) => RawClient.connected(t, port, {
+  clientId, keepalive
+})
 
 t.test('an observer is told the client id, the principal and the origin', async (t) => {
   const test = await start(t, { authenticate: authenticateByName, limits: NOT_SLOWED })
@@ -67,7 +69,13 @@ t.test('an observer is told of a subscriber whose socket takes nothing', async (
   const frozen = await connect(t, test, 'frozen')
   await frozen.subscribe({ '#': 1 })
   frozen.socket.pause()
-  const pump = setInterval(() => { for (let count = 0; count < 20; count++) test.broker.publish({ topic: 'chat', payload: Buffer.alloc(100_000), qos: 1 }) }, 10)
+  const pump = setInterval(() => {
+    for (let count = 0; count < 20; count++) {
+      test.broker.publish({
+        topic: 'chat', payload: Buffer.alloc(100_000), qos: 1
+      })
+    }
+  }, 10)
   t.teardown(() => { clearInterval(pump) })
   await test.left('frozen', 'drain_timeout')
 })
@@ -75,7 +83,15 @@ t.test('an observer is told of a subscriber whose socket takes nothing', async (
 t.test('an observer is told of revocation, expiry and stop', async (t) => {
   const test = await start(t, {
     limits: NOT_SLOWED,
-    authenticate: (credentials) => ({ status: 'accepted', principal: { id: credentials.clientId, role: 'device' }, ...(credentials.clientId === 'brief' ? { expiresAtMs: Date.now() + 300 } : {}) })
+    authenticate: (credentials) => ({
+      status: 'accepted',
+      principal: {
+        id: credentials.clientId, role: 'device'
+      },
+      ...(credentials.clientId === 'brief'
+        ? { expiresAtMs: Date.now() + 300 }
+        : {})
+    })
   })
   await connect(t, test, 'gone')
   await connect(t, test, 'brief')

@@ -10,16 +10,22 @@ const NEAR_MISSES = [
   '/vital/ward-3', '//vital/ward-3', 'Vital/ward-3', 'VITAL/ward-3', ' vital/ward-3', 'vital /ward-3', 'vitals/ward-3', '/Vitals/ward-3', 'vItAl/ward-3', '\ufeffvital/ward-3',
   'vitals/ward-3/hr'
 ]
-const RELAYED = ['vital', 'vitals', 'vitality/ward-3', 'home/vital/ward-3', 'vital-signs/ward-3', 'chat/a', '$other/vital/a', 'evital/ward-3']
+const RELAYED = [
+  'vital', 'vitals', 'vitality/ward-3', 'home/vital/ward-3', 'vital-signs/ward-3', 'chat/a', '$other/vital/a', 'evital/ward-3'
+]
 
 t.test('topics: ingested, near miss, bridge state, device', (t) => {
   for (const topic of NEAR_MISSES) t.strictSame([isIngested(topic), deviceOf(topic), namedDeviceOf(topic)], [true, null, 'ward-3'], topic)
   for (const topic of RELAYED) t.strictSame([isIngested(topic), deviceOf(topic), namedDeviceOf(topic)], [false, null, null], topic)
   t.strictSame(['vital/ward-3/hr', 'vital/ward-3', '/vital/ward-3', 'vital/rejected'].map(rejectionTopicOf),
     ['vital/ward-3/rejected', 'vital/ward-3/rejected', 'vital/ward-3/rejected', 'vital/rejected/rejected'])
-  t.strictSame(['vital/ward-3/rejected', 'Vital/ward-3/rejected/x', 'vital//hr', 'vital/__proto__/hr', 'vital/a$b/hr', 'chat/a'].map(rejectionTopicOf), Array(6).fill(null))
+  t.strictSame([
+    'vital/ward-3/rejected', 'Vital/ward-3/rejected/x', 'vital//hr', 'vital/__proto__/hr', 'vital/a$b/hr', 'chat/a'
+  ].map(rejectionTopicOf), Array(6).fill(null))
   t.ok(isBridgeState('$SYS/broker/connection/ward.hospital/state'))
-  for (const topic of ['$SYS/broker/connection/state', '$SYS/broker/uptime', '$SYS/broker/connection/a', 'broker/connection/a/state']) t.notOk(isBridgeState(topic), topic)
+  for (const topic of [
+    '$SYS/broker/connection/state', '$SYS/broker/uptime', '$SYS/broker/connection/a', 'broker/connection/a/state'
+  ]) t.notOk(isBridgeState(topic), topic)
   t.end()
 })
 
@@ -38,8 +44,12 @@ t.test('near misses of vital/{device} are dead letters of that device and announ
   const delivered = RELAYED.filter((topic) => !topic.startsWith('$'))
   await until(() => seen.length >= NEAR_MISSES.length + 1 + delivered.length, 'all messages')
   await settleDown()
-  const letters = await query<{ topic: string, device: string | null }>('select topic, device from dead_letters where reason = \'invalid_topic\'')
-  t.strictSame(letters.map(({ topic, device }) => `${topic} ${device}`).sort(), topics.map((topic) => `${topic} ${topic.includes('proto') ? null : 'ward-3'}`).sort())
+  const letters = await query<{
+    topic: string
+    device: string | null
+  }>('select topic, device from dead_letters where reason = \'invalid_topic\'')
+  t.strictSame(letters.map(({ topic, device }) => `${topic} ${device}`).sort(),
+    topics.map((topic) => `${topic} ${topic.includes('proto') ? null : 'ward-3'}`).sort())
   t.strictSame(seen.filter((topic) => topic.startsWith('vital/')), Array(NEAR_MISSES.length + 1).fill('vital/ward-3/rejected'))
   t.strictSame(seen.filter((topic) => !topic.startsWith('vital/')), delivered, 'no near miss is fanned out')
   t.match(await readLedger(httpUrl), { received: topics.length, deadLettered: topics.length, balance: 0 })
@@ -72,7 +82,11 @@ t.test('a Mosquitto bridge with its default notifications connects; its notifica
     await watcher.subscribe({ '$SYS/#': 1, '#': 1 })
     for (let times = 0; times < 3; times++) {
       const bridge = await RawClient.open(t, port)
-      const connect = { ...connectPacket({ clientId: 'ward.hospital', will: { topic: STATE, payload: Buffer.from('0'), qos: 1, retain: true } }) }
+      const connect = {
+        ...connectPacket({
+          clientId: 'ward.hospital', will: { topic: STATE, payload: Buffer.from('0'), qos: 1, retain: true }
+        })
+      }
       if (isWhole) bridge.send(connect)
       else await bridge.sendInPieces(connect)
       await bridge.waitFor('connack')

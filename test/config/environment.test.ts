@@ -50,7 +50,9 @@ t.test('near misses of known names stop the start and are named', (t) => {
     [{ VITAL_FOO: '1' }, 'VITAL_FOO is not a known name']
   ]
   for (const [variables, message] of cases) {
-    t.throws(() => createConfig(variables), { constructor: ConfigError, message: new RegExp(message.replace('?', '\\?')) }, String(Object.keys(variables)[0]))
+    t.throws(() => createConfig(variables), {
+      constructor: ConfigError, message: new RegExp(message.replace('?', '\\?'))
+    }, String(Object.keys(variables)[0]))
   }
   t.equal(createConfig({ DATABASE_URL: url, DATABASE_URI: 'postgres://other/y' }).databaseUrl, url, 'of another program')
   t.doesNotThrow(() => createConfig({ DATABASE_URI: 'sqlite:///x.db', PATH: '/bin', DATABASE_USER: 'x' }))
@@ -69,8 +71,12 @@ t.test('.env is read as editors of any system write it', (t) => {
   t.match(parseEnvironmentFile(utf16), expected)
   t.match(parseEnvironmentFile(Buffer.from(utf16).swap16()), expected)
   t.throws(() => parseEnvironmentFile(Buffer.from(text, 'utf16le')), { constructor: ConfigError, message: /Save it as UTF-8/ })
-  t.throws(() => parseEnvironmentFile(Buffer.from('VITAL_HOST=caf\xe9', 'latin1')), { constructor: ConfigError, message: /Save it as UTF-8/ })
-  t.throws(() => parseEnvironmentFile(Buffer.from('A=1\nVITAL_MQTT_PORT: 1884\n')), { constructor: ConfigError, message: /line 2: write VITAL_MQTT_PORT=value/ })
+  t.throws(() => parseEnvironmentFile(Buffer.from('VITAL_HOST=caf\xe9', 'latin1')), {
+    constructor: ConfigError, message: /Save it as UTF-8/
+  })
+  t.throws(() => parseEnvironmentFile(Buffer.from('A=1\nVITAL_MQTT_PORT: 1884\n')), {
+    constructor: ConfigError, message: /line 2: write VITAL_MQTT_PORT=value/
+  })
   t.end()
 })
 

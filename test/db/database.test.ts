@@ -99,7 +99,9 @@ t.test('a weakened server is told of', async (t) => {
   t.same(await readServerWarnings(database.pool), [])
   // fsync can be changed for the whole server only, and other tests are using it: a view of our own stands in for it.
   await query('create table pg_settings (name text, setting text)')
-  const weakened = createDatabase({ connectionString: `${connectionString}?options=-c%20search_path=public,pg_catalog`, poolSize: 1, logger })
+  const weakened = createDatabase({
+    connectionString: `${connectionString}?options=-c%20search_path=public,pg_catalog`, poolSize: 1, logger
+  })
   t.teardown(() => weakened.close())
   await query(`insert into public.pg_settings values ('server_version_num', '150004'), ('server_version', '15.4'),
     ('fsync', 'off'), ('full_page_writes', 'off'), ('server_encoding', 'UTF8')`)
@@ -124,7 +126,9 @@ t.test('a database that cannot hold every reading stops the start before anythin
       VITAL_MQTT_PORT: '0',
       VITAL_HTTP_PORT: '0'
     })
-    await t.rejects(createGateway({ config, logger }).start(), { code: 'VITAL_DATABASE_ENCODING', message: new RegExp(`encoded in ${encoding}`) })
+    await t.rejects(createGateway({ config, logger }).start(), {
+      code: 'VITAL_DATABASE_ENCODING', message: new RegExp(`encoded in ${encoding}`)
+    })
     await admin.pool.query(`drop database ${name} with (force)`)
   }
 })

@@ -3,7 +3,10 @@ import { compareJson } from '../../db/json-order.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
 import { createRandom } from '../helpers/random.ts'
 
-const SCALARS: readonly unknown[] = [null, true, false, 0, 1, -1, 61, 99, 100, 1e21, -1e21, 1.5e-7, 123456789012345680000, 1.7976931348623157e308, 5e-324, 0.1, '', 'a', 'ab', 'a!', 'B', 'b', 'é', '￿', '😀', '"', '\\', '\u001f', '\n', '10', '9']
+const SCALARS: readonly unknown[] = [
+  null, true, false, 0, 1, -1, 61, 99, 100, 1e21, -1e21, 1.5e-7, 123456789012345680000, 1.7976931348623157e308, 5e-324, 0.1, '', 'a', 'ab',
+  'a!', 'B', 'b', 'é', '￿', '😀', '"', '\\', '\u001f', '\n', '10', '9'
+]
 
 t.test('the order of JSON values is the same here and in PostgreSQL', async (t) => {
   const { query } = await createTestDatabase(t)
@@ -26,9 +29,11 @@ t.test('the order of JSON values is the same here and in PostgreSQL', async (t) 
     [pairs.map(([a]) => JSON.stringify(a)), pairs.map(([, b]) => JSON.stringify(b))])
   const wrong = pairs.filter(([a, b], index) => {
     const { larger, equal } = rows[index]!
-    return larger !== (compareJson(a, b) > 0) || equal !== (compareJson(a, b) === 0) || Math.sign(compareJson(a, b)) !== -Math.sign(compareJson(b, a))
+    return larger !== (compareJson(a, b) > 0) || equal !== (compareJson(a, b) === 0) ||
+      Math.sign(compareJson(a, b)) !== -Math.sign(compareJson(b, a))
   })
   t.same(wrong.slice(0, 5).map((pair) => JSON.stringify(pair)), [])
   const sorted = values.toSorted(compareJson)
-  t.ok(sorted.every((value, index) => index === 0 || sorted.slice(0, index).every((before) => compareJson(before, value) <= 0)), 'it is transitive')
+  t.ok(sorted.every((value, index) => index === 0 || sorted.slice(0, index).every((before) => compareJson(before, value) <= 0)),
+    'it is transitive')
 })

@@ -21,13 +21,17 @@ t.test('two gateways at once migrate a fresh database once', async (t) => {
 t.test('a schema newer than the program stops it, and says what to do', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await query('insert into vital_migrations values (\'900-from-the-future\', \'\')')
-  await t.rejects(migrate({ connectionString, logger }), { code: 'VITAL_SCHEMA_NEWER', message: /900-from-the-future.*Start the newer version/ })
+  await t.rejects(migrate({ connectionString, logger }), {
+    code: 'VITAL_SCHEMA_NEWER', message: /900-from-the-future.*Start the newer version/
+  })
 })
 
 t.test('a migration that fails is rolled back whole, and says why', async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
   await query('create table dead_letters (id int)')
-  await t.rejects(migrate({ connectionString, logger }), { code: 'VITAL_MIGRATION_FAILED', message: /001-initial.*"dead_letters" already exists/ })
+  await t.rejects(migrate({ connectionString, logger }), {
+    code: 'VITAL_MIGRATION_FAILED', message: /001-initial.*"dead_letters" already exists/
+  })
   t.same(await query('select to_regclass(\'readings\') as readings'), [{ readings: null }])
   await query('drop table dead_letters')
   t.same(await migrate({ connectionString, logger }), ALL)

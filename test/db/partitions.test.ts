@@ -24,7 +24,9 @@ t.test('the current and the coming months, across the year, once', async (t) => 
   t.same(await createPartitionsAhead({ database, now, logger }), { created: expected, warnings: [] })
   t.same(await createPartitionsAhead({ database, now, logger }), { created: [], warnings: [] })
 
-  for (const time of ['2025-06-01', '2026-11-01 00:00:00+00', '2026-11-30 23:59:59.999999+00', '2026-12-01 00:00:00+00', '2027-03-01']) await insert(time)
+  for (const time of [
+    '2025-06-01', '2026-11-01 00:00:00+00', '2026-11-30 23:59:59.999999+00', '2026-12-01 00:00:00+00', '2027-03-01'
+  ]) await insert(time)
   t.same(await query('select tableoid::regclass::text as partition, count(*)::int from readings group by 1 order by 1'), [
     { partition: 'readings_2026_11', count: 2 },
     { partition: 'readings_2026_12', count: 1 },
@@ -74,7 +76,9 @@ t.test('a large default partition is not looked through while anybody waits', as
   // Not empty, or it would have no size.
   await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() from generate_series(1, 20000) n')
   await query('insert into readings values (\'d\', \'2027-01-05\', gen_random_uuid(), \'{}\', now())')
-  t.match(await createPartitionsAhead({ ...large, isStart: true }), { created: [], warnings: [/readings_2026_11 is not created: readings_default is large/] })
+  t.match(await createPartitionsAhead({ ...large, isStart: true }), {
+    created: [], warnings: [/readings_2026_11 is not created: readings_default is large/]
+  })
 
   const client = await database.pool.connect()
   try {
@@ -89,7 +93,8 @@ t.test('a large default partition is not looked through while anybody waits', as
   const { created, warnings } = await createPartitionsAhead(large)
   t.same(created, ['readings_2026_12', 'readings_2027_02'])
   t.match(warnings, [/readings_2026_11/, /readings_default holds readings from 2027-01-01/])
-  t.same(await query('select conname from pg_constraint where conrelid = \'readings_default\'::regclass and contype = \'c\''), [], 'no check stays')
+  t.same(await query('select conname from pg_constraint where conrelid = \'readings_default\'::regclass and contype = \'c\''), [],
+    'no check stays')
   t.same((await query('select count(*)::int from readings'))[0], { count: 20_001 })
 })
 
@@ -104,5 +109,6 @@ t.test('ATTACH believes the check: it reads nothing of a large default partition
   await client.query('set client_min_messages = debug1')
   client.release()
   await createPartitionsAhead({ database, now, monthsAhead: 1, logger, scannedBytesMax: 0 })
-  t.match(logged.join(), /updated partition constraint for default partition "readings_default" is implied by existing constraints/, `${await scans()} scans`)
+  t.match(logged.join(), /updated partition constraint for default partition "readings_default" is implied by existing constraints/,
+    `${await scans()} scans`)
 })

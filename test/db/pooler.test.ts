@@ -12,7 +12,9 @@ const READINGS = 400
 t.test('through a pooler in transaction mode: migrated, stored, read; what must hold holds in each transaction, and for its time only', { skip: NO_PGBOUNCER }, async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
   const name = new URL(connectionString).pathname.slice(1)
-  for (const setting of ['synchronous_commit = off', 'timezone = \'Asia/Tokyo\'', 'extra_float_digits = 0']) await query(`alter database ${name} set ${setting}`)
+  for (const setting of [
+    'synchronous_commit = off', 'timezone = \'Asia/Tokyo\'', 'extra_float_digits = 0'
+  ]) await query(`alter database ${name} set ${setting}`)
   // Fewer server connections than clients, so that each client meets all of them.
   const url = await startPgBouncer(t, connectionString, 4)
   const first = await startGateway(t, { DATABASE_URL: url })
@@ -31,10 +33,17 @@ t.test('through a pooler in transaction mode: migrated, stored, read; what must 
     t.equal((await fetch(`${(round % 2 === 0 ? first : second).httpUrl}/vital-data?count=100&sortBy=timestamp`)).status, 200)
   }
   // A redelivery takes other statements.
-  await devices[0]!.publishAsync('vital/device-0', JSON.stringify({ timestamp: 1750240000.123456, heartRateValue: 61.12345678901234 }), { qos: 1 })
+  await devices[0]!.publishAsync('vital/device-0', JSON.stringify({
+    timestamp: 1750240000.123456, heartRateValue: 61.12345678901234
+  }), { qos: 1 })
 
   for (const { httpUrl } of [first, second]) {
-    const { resources: [row] } = await (await fetch(`${httpUrl}/vital-data?sortBy=heartRate&count=1`)).json() as { resources: Array<{ heartRate: number, timestamp: number }> }
+    const { resources: [row] } = await (await fetch(`${httpUrl}/vital-data?sortBy=heartRate&count=1`)).json() as {
+      resources: Array<{
+        heartRate: number
+        timestamp: number
+      }>
+    }
     t.equal(row?.heartRate, 61.12345678901234)
     t.equal(Math.round((row?.timestamp ?? 0) * 1e6) % 1e6, 123456)
     const metrics = await (await fetch(`${httpUrl}/metrics`)).text()
@@ -51,14 +60,18 @@ t.test('through a pooler in transaction mode: migrated, stored, read; what must 
   const other = new pg.Client({ connectionString: url })
   await other.connect()
   for (let attempt = 0; attempt < 10; attempt++) {
-    t.match((await other.query('select current_setting(\'synchronous_commit\') as sync, current_setting(\'statement_timeout\') as timeout')).rows, [{ sync: 'off', timeout: '0' }])
+    t.match((await other.query('select current_setting(\'synchronous_commit\') as sync, current_setting(\'statement_timeout\') as timeout')).rows, [{
+      sync: 'off', timeout: '0'
+    }])
   }
   await other.end()
 })
 
 t.test('queries through a pooler: parameters, transactions, errors', { skip: NO_PGBOUNCER }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
-  const database = createDatabase({ connectionString: await startPgBouncer(t, connectionString, 2), poolSize: 4, logger: pino({ level: 'silent' }) })
+  const database = createDatabase({
+    connectionString: await startPgBouncer(t, connectionString, 2), poolSize: 4, logger: pino({ level: 'silent' })
+  })
   t.teardown(() => database.close())
   const { pool } = database
   t.match(await pool.query('select $1::int + 1 as sum', [41]), { rows: [{ sum: 42 }], rowCount: 1, command: 'SELECT' })
@@ -71,10 +84,12 @@ t.test('queries through a pooler: parameters, transactions, errors', { skip: NO_
   await client.query('begin')
   t.match((await client.query('select current_setting(\'statement_timeout\') as timeout')).rows, [{ timeout: '3s' }])
   await client.query('set local statement_timeout = 500')
-  t.match((await client.query('select current_setting(\'statement_timeout\') as timeout')).rows, [{ timeout: '500ms' }], 'what a transaction sets stays')
+  t.match((await client.query('select current_setting(\'statement_timeout\') as timeout')).rows, [{ timeout: '500ms' }],
+    'what a transaction sets stays')
   await client.query('rollback')
   client.release()
-  await Promise.all(Array.from({ length: 20 }, async (_, index) => t.same((await pool.query('select $1::int as index', [index])).rows, [{ index }])))
+  await Promise.all(Array.from({ length: 20 }, async (_, index) => t.same((await pool.query('select $1::int as index', [index])).rows,
+    [{ index }])))
 })
 
 t.test('what a pooler lets wait ends with the time for connecting, however long a statement may take', { skip: NO_PGBOUNCER }, async (t) => {
@@ -102,6 +117,7 @@ t.test('a connection of our own keeps its settings, and is no pooler', async (t)
   await query(`alter database ${name} set synchronous_commit = off`)
   const database = createDatabase({ connectionString, poolSize: 1, logger: pino({ level: 'silent' }) })
   t.teardown(() => database.close())
-  t.match((await database.pool.query('select 0.1::float8 + 0.2::float8 as sum, current_setting(\'synchronous_commit\') as sync')).rows, [{ sum: 0.30000000000000004, sync: 'on' }])
+  t.match((await database.pool.query('select 0.1::float8 + 0.2::float8 as sum, current_setting(\'synchronous_commit\') as sync')).rows,
+    [{ sum: 0.30000000000000004, sync: 'on' }])
   t.equal(database.isPooled, false)
 })

@@ -16,7 +16,9 @@ const sha256 = (text: string) => createHash('sha256').update(text).digest()
 
 async function open (t: Test) {
   const { connectionString, query } = await createTestDatabase(t)
-  const { kysely, close } = createDatabase({ connectionString, poolSize: 4, logger: pino({ level: 'silent' }), statementTimeoutMs: 60_000, queryTimeoutMs: 61_000 })
+  const { kysely, close } = createDatabase({
+    connectionString, poolSize: 4, logger: pino({ level: 'silent' }), statementTimeoutMs: 60_000, queryTimeoutMs: 61_000
+  })
   t.teardown(() => close())
   let since: ChangePosition | null = null
   /** What a gateway is told that looks now, in pages of one row. */
@@ -166,7 +168,8 @@ t.test('numbers of another server, from a dump that was restored, disturb nobody
   await add('b')
   await forgetPrincipalChanges(kysely)
   t.same(await look(), ['b'])
-  t.same(await query('select xid < pg_snapshot_xmax(pg_current_snapshot()) as "isOurs" from principal_changes_forgotten'), [{ isOurs: true }])
+  t.same(await query('select xid < pg_snapshot_xmax(pg_current_snapshot()) as "isOurs" from principal_changes_forgotten'),
+    [{ isOurs: true }])
 })
 
 t.test('another server, or a table that was made anew, makes all unknown', async (t) => {

@@ -36,10 +36,13 @@ t.test('a principal is added once, with its credential, and is found by its id a
     createdAt: Number,
     changedAt: Number,
     revokedAt: null,
-    credentials: [{ kind: 'secret', secretSha256: sha256('one').toString('hex'), passwordArgon2id: null, createdAt: Number, expiresAt: null }]
+    credentials: [{
+      kind: 'secret', secretSha256: sha256('one').toString('hex'), passwordArgon2id: null, createdAt: Number, expiresAt: null
+    }]
   })
   t.equal(band?.credentials.length, 1)
-  t.match(await findPrincipals(kysely, ['ann']), [{ role: 'operator', credentials: [{ kind: 'password', secretSha256: null, passwordArgon2id: '$argon2id$x' }] }])
+  t.match(await findPrincipals(kysely, ['ann']),
+    [{ role: 'operator', credentials: [{ kind: 'password', secretSha256: null, passwordArgon2id: '$argon2id$x' }] }])
   t.match(await findPrincipalsBySecret(kysely, [sha256('two'), sha256('another'), sha256('ann')]), [{ id: 'band-2' }])
   await t.rejects(insertPrincipals(kysely, [{ id: 'thief', role: 'device', secretSha256: sha256('one') }]), { code: '23505' })
   await t.rejects(insertPrincipals(kysely, [{ id: 'bare', role: 'device' }]), { code: '23514' })
@@ -66,7 +69,8 @@ t.test('rotation: the new secret is good at once, the old one until its time of 
 
 t.test('revocation deletes the credentials and keeps the id taken', async (t) => {
   const { kysely } = await open(t)
-  await insertPrincipals(kysely, [{ id: 'a', role: 'device', secretSha256: sha256('a') }, { id: 'b', role: 'device', secretSha256: sha256('b') }])
+  await insertPrincipals(kysely,
+    [{ id: 'a', role: 'device', secretSha256: sha256('a') }, { id: 'b', role: 'device', secretSha256: sha256('b') }])
   t.same(await revokePrincipals(kysely, ['a', 'nobody']), ['a'])
   t.same(await revokePrincipals(kysely, ['a']), [], 'once')
   t.match(await findPrincipals(kysely, ['a']), [{ revokedAt: Number, credentials: [] }])
@@ -99,6 +103,7 @@ t.test('an act and its line in the audit log stand or fall together', async (t) 
     throw new Error('the act failed')
   }))
   await appendAuditLog(kysely, { actor: 'ann', act: 'credentials.import', details: { added: 2 } })
-  t.match(await query('select actor, act, target, details from audit_log'), [{ actor: 'ann', act: 'credentials.import', target: null, details: { added: 2 } }])
+  t.match(await query('select actor, act, target, details from audit_log'),
+    [{ actor: 'ann', act: 'credentials.import', target: null, details: { added: 2 } }])
   t.equal((await query('select 1 from audit_log')).length, 1)
 })

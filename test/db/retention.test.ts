@@ -56,8 +56,10 @@ t.test('drops whole months and deletes from the default partition, up to the lim
   const { removed, logs } = await remove()
   t.same(removed, { partitions: 3, readings: 4503 })
   t.same(await query(PARTITIONS), [{ relname: 'readings_2025_06' }, { relname: 'readings_default' }])
-  t.same(await query('select count(*)::int, min(time) = \'2025-06-01 00:00:00+00\' as exact from readings'), [{ count: kept.length, exact: true }])
-  t.same(await query('select (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'), [{ latest: 1, letters: 1 }])
+  t.same(await query('select count(*)::int, min(time) = \'2025-06-01 00:00:00+00\' as exact from readings'),
+    [{ count: kept.length, exact: true }])
+  t.same(await query('select (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'),
+    [{ latest: 1, letters: 1 }])
   t.match(logs, [
     { msg: 'expired partition dropped', partition: 'readings_2025_03', readings: 1, isEstimate: false, days: DAYS },
     { partition: 'readings_2025_04', readings: 1 },
@@ -76,7 +78,8 @@ t.test('old rows between new ones are all found, whatever the batches', async (t
     await insert('2031-01-01', 700)
   }
   t.equal((await remove()).removed.readings, 6500)
-  t.same(await query('select count(*)::int, count(*) filter (where time < \'2025-06-01\')::int as old from readings'), [{ count: 3500, old: 0 }])
+  t.same(await query('select count(*)::int, count(*) filter (where time < \'2025-06-01\')::int as old from readings'),
+    [{ count: 3500, old: 0 }])
 })
 
 t.test('a clock that is years ahead removes nothing that is young by the clock of PostgreSQL', async (t) => {
@@ -159,13 +162,17 @@ t.test('a gateway keeps to it by itself, while devices publish', async (t) => {
   await database.close()
   await query('insert into readings select \'old\', timestamptz \'2024-01-01\' + n * interval \'1 minute\', gen_random_uuid(), \'{}\', \'2024-01-01\' from generate_series(1, 6000) n')
   await query('insert into readings select \'old\', timestamptz \'2025-03-02\' + n * interval \'1 minute\', gen_random_uuid(), \'{}\', \'2024-01-01\' from generate_series(1, 1000) n')
-  const { mqttPort, httpUrl } = await startGateway(t, { DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_RETENTION_DAYS: '30' })
+  const { mqttPort, httpUrl } = await startGateway(t, {
+    DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_RETENTION_DAYS: '30'
+  })
   const device = await connectClient(t, mqttPort)
   const startedS = Math.floor(Date.now() / 1000)
   const readMetric = async (name: string) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(await (await fetch(`${httpUrl}/metrics`)).text())?.[1])
   let sent = 0
   do {
-    const publishes = Array.from({ length: 20 }, () => device.publishAsync('vital/w', JSON.stringify({ timestamp: startedS, n: sent++ }), { qos: 1 }))
+    const publishes = Array.from({ length: 20 }, () => device.publishAsync('vital/w', JSON.stringify({
+      timestamp: startedS, n: sent++
+    }), { qos: 1 }))
     await Promise.all(publishes)
     await sleep(10)
   } while (await readMetric('vital_retention_removed_readings_total') < 7000)

@@ -33,14 +33,16 @@ const letter = (payload: string): DeadLetterRow => ({
 
 t.test('what is written comes back exactly: microseconds, before 2000 and before 1970 excluded by the schema, any text', async (t) => {
   const { store, query } = await createTestStore(t)
-  const rows = [row('ä😀"\\', 0, {}), row('b', 946684799.999999, { x: 'y"\\\n€😀' }), row('c', 1750240830.123457, { deep: [{ a: [null, true, 1e300] }] })]
+  const rows = [row('ä😀"\\', 0, {}), row('b', 946684799.999999, { x: 'y"\\\n€😀' }), row('c', 1750240830.123457,
+    { deep: [{ a: [null, true, 1e300] }] })]
   t.same(await store.write(rows, [letter('\0\xff')]), { duplicates: [] })
   t.same(await query('select device, (extract(epoch from time) * 1000000)::bigint::text as us, vitals, extract(epoch from received_at)::float8 as received from readings order by time'), [
     { device: 'ä😀"\\', us: '0', vitals: {}, received: 1750000000.123 },
     { device: 'b', us: '946684799999999', vitals: { x: 'y"\\\n€😀' }, received: 1750000000.123 },
     { device: 'c', us: '1750240830123457', vitals: { deep: [{ a: [null, true, 1e300] }] }, received: 1750000000.123 }
   ])
-  t.match(await query('select * from dead_letters'), [{ topic: 'vital/a\u2400b', client_id: null, reason: 'invalid_topic', payload: Buffer.from('\0\xff') }])
+  t.match(await query('select * from dead_letters'),
+    [{ topic: 'vital/a\u2400b', client_id: null, reason: 'invalid_topic', payload: Buffer.from('\0\xff') }])
 })
 
 t.test('a batch written again changes nothing and tells which readings were there', async (t) => {
@@ -51,7 +53,8 @@ t.test('a batch written again changes nothing and tells which readings were ther
   t.same(await store.write(rows, letters), { duplicates: [0, 1, 2] })
   const fresh = row('c', 3, {})
   t.same(await store.write([fresh, rows[0]!, fresh], []), { duplicates: [1, 2] })
-  t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from dead_letters) as letters'), [{ readings: 4, letters: 1 }])
+  t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from dead_letters) as letters'),
+    [{ readings: 4, letters: 1 }])
 })
 
 t.test('a batch may have a time-out of its own, longer or shorter than the session\'s, and the next one has the session\'s again', async (t) => {
@@ -88,8 +91,10 @@ t.test('who keeps resending fails three batches of others and no more, and its n
   t.same(await told(), { n: 6 }, 'each row once')
   t.same(await store.write([old], []), { duplicates: [0] }, 'and alone')
   t.same(await store.write([row('b', 10, {})], []), { duplicates: [0] }, 'what another one resends is found as before')
-  t.same(await query('select device, count(*)::int from readings group by 1 order by 1'), [{ device: 'a', count: 3 }, { device: 'b', count: 4 }, { device: 'c', count: 1 }])
-  t.same(await query('select device, extract(epoch from time)::int as time from latest order by 1'), [{ device: 'a', time: 3 }, { device: 'b', time: 10 }, { device: 'c', time: 1 }])
+  t.same(await query('select device, count(*)::int from readings group by 1 order by 1'),
+    [{ device: 'a', count: 3 }, { device: 'b', count: 4 }, { device: 'c', count: 1 }])
+  t.same(await query('select device, extract(epoch from time)::int as time from latest order by 1'),
+    [{ device: 'a', time: 3 }, { device: 'b', time: 10 }, { device: 'c', time: 1 }])
 })
 
 t.test('a refused row leaves nothing of its batch behind, and the connection stays usable', async (t) => {
@@ -134,7 +139,10 @@ t.test('an error in any statement, on a connection that has prepared none or all
   const counts = 'select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'
   for (const known of [0, 1]) {
     for (const table of ['readings', 'dead_letters', 'latest']) {
-      for (const [code, body] of [['53100', 'raise exception \'full\' using errcode = \'53100\''], ['VITAL_UNKNOWN_OUTCOME', 'perform pg_terminate_backend(pg_backend_pid())']]) {
+      for (const [code, body] of [
+        ['53100', 'raise exception \'full\' using errcode = \'53100\''],
+        ['VITAL_UNKNOWN_OUTCOME', 'perform pg_terminate_backend(pg_backend_pid())']
+      ]) {
         await query(`create function fail() returns trigger language plpgsql as $$ begin ${body}; return new; end $$`)
         await query(`create trigger fail before insert on ${table} for each row execute function fail()`)
         await t.rejects(store.write([row('b', 2, {})], [letter('y')]), { code }, `${table} ${code} ${known}`)
@@ -193,7 +201,14 @@ t.test('latest equals a model, whatever the order of readings and batches', asyn
   }
   await Promise.all([lane(), lane()])
 
-  const stored = await query<{ device: string, time: number, heart_rate: number | null, breath_rate: number | null, vitals: Record<string, number>, vital_times: Record<string, number> }>(
+  const stored = await query<{
+    device: string
+    time: number
+    heart_rate: number | null
+    breath_rate: number | null
+    vitals: Record<string, number>
+    vital_times: Record<string, number>
+  }>(
     'select device, extract(epoch from time)::float8 as time, heart_rate, breath_rate, vitals, vital_times from latest')
   t.equal(stored.length, model.size)
   for (const latest of stored) {
@@ -215,7 +230,13 @@ const RECEIVED_S = 1_750_000_000
 t.test('of two values of one instant the larger one is the latest, whatever their order and however often they come', async (t) => {
   const { store, query } = await createTestStore(t)
   const latest = async () => (await query('select vitals, heart_rate, breath_rate from latest'))[0]
-  const readings = [61, 99, 61].map((value) => row('a', 5, { heartRateValue: value, breathValue: value, note: value === 61 ? { a: 1 } : 'z' }))
+  const readings = [61, 99, 61].map((value) => row('a', 5, {
+    heartRateValue: value,
+    breathValue: value,
+    note: value === 61
+      ? { a: 1 }
+      : 'z'
+  }))
   for (const reading of readings) await store.write([reading], [])
   const expected = { vitals: { heartRateValue: 99, breathValue: 99, note: { a: 1 } }, heart_rate: 99, breath_rate: 99 }
   t.same(await latest(), expected, 'an object stands above a string')
@@ -238,7 +259,9 @@ t.test('the same readings in another order, at once: no deadlock', async (t) => 
   const letters = Array.from({ length: 20 }, () => letter('x'))
   const before = await query<{ deadlocks: string }>('select deadlocks from pg_stat_database where datname = current_database()')
   for (let round = 0; round < 5; round++) {
-    await Promise.all([store.write(rows, letters), store.write(rows.toReversed(), letters.toReversed()), store.write(rows.toSorted((a, b) => a.hash < b.hash ? -1 : 1), letters)])
+    await Promise.all([store.write(rows, letters), store.write(rows.toReversed(), letters.toReversed()), store.write(rows.toSorted((a, b) => a.hash < b.hash
+      ? -1
+      : 1), letters)])
     await query('truncate readings, latest, dead_letters')
   }
   // Backends tell their statistics once a second.
@@ -255,7 +278,12 @@ t.test('the heart rate follows from what it derives from, whatever the bound on 
     await store.write([row('a', time, Object.fromEntries(Object.entries(many).map(([name, value]) => [prefix + name, value])))], [])
   }
   await store.write([row('a', 700, { heartRateValue: 33, breathRateValue: 9, spo2Value: 80 })], [])
-  const [latest] = await query<{ heart_rate: number, breath_rate: number, vitals: Record<string, unknown>, vital_times: Record<string, number> }>('select * from latest')
+  const [latest] = await query<{
+    heart_rate: number
+    breath_rate: number
+    vitals: Record<string, unknown>
+    vital_times: Record<string, number>
+  }>('select * from latest')
   t.match(latest, { heart_rate: 61, breath_rate: 12, vitals: { heartRateValue: 61, breathValue: 12, breathRateValue: 9, spo2Value: 97 } })
   t.match(latest?.vital_times, { heartRateValue: 800, breathValue: 800, breathRateValue: 700, spo2Value: 800 })
   t.ok(Object.keys(latest!.vitals).length < 1100, 'and the rest is bounded')
@@ -263,7 +291,9 @@ t.test('the heart rate follows from what it derives from, whatever the bound on 
 
 t.test('a timestamp ahead of its receipt counts as of its receipt, and its redelivery changes nothing', async (t) => {
   const { store, query } = await createTestStore(t)
-  const at = (receivedS: number, timestamp: number, value: number): ReadingRow => ({ ...row('a', timestamp, { heartRateValue: value }), receivedAtMs: receivedS * 1000 })
+  const at = (receivedS: number, timestamp: number, value: number): ReadingRow => ({
+    ...row('a', timestamp, { heartRateValue: value }), receivedAtMs: receivedS * 1000
+  })
   const latest = async () => (await query('select heart_rate, extract(epoch from time)::float8 as time, (vital_times->\'heartRateValue\')::float8 as measured from latest'))[0]
   const ahead = at(RECEIVED_S, RECEIVED_S + 79_200, 61)
   t.same(await store.write([ahead], []), { duplicates: [] })
@@ -276,11 +306,15 @@ t.test('a timestamp ahead of its receipt counts as of its receipt, and its redel
     t.same(await store.write([again, { ...at(RECEIVED_S + 60, round, 1), device: 'b' }], []), { duplicates: [0] })
     t.same((await query('select heart_rate from latest where device = \'a\''))[0], { heart_rate: 70 })
   }
-  t.same(await query('select extract(epoch from time)::float8 as time from readings where device = \'a\' order by 1'), [{ time: RECEIVED_S + 1 }, { time: RECEIVED_S + 79_200 }], 'the history has what was sent')
+  t.same(await query('select extract(epoch from time)::float8 as time from readings where device = \'a\' order by 1'),
+    [{ time: RECEIVED_S + 1 }, { time: RECEIVED_S + 79_200 }], 'the history has what was sent')
   const rounded = at(RECEIVED_S + 90, RECEIVED_S + 94, 71)
   await store.write([rounded], [])
-  t.match((await query('select heart_rate, extract(epoch from time)::float8 as time from latest where device = \'a\''))[0], { heart_rate: 71, time: RECEIVED_S + 94 }, 'within five seconds it is as it was sent')
-  await t.rejects(store.write([again, at(RECEIVED_S + 99, RECEIVED_S + 99_000, 3), { ...ahead, device: 'c', vitals: '{"x":"\\u0000"}' }], []), { code: '22P05' })
+  t.match((await query('select heart_rate, extract(epoch from time)::float8 as time from latest where device = \'a\''))[0], {
+    heart_rate: 71, time: RECEIVED_S + 94
+  }, 'within five seconds it is as it was sent')
+  await t.rejects(store.write([again, at(RECEIVED_S + 99, RECEIVED_S + 99_000, 3), { ...ahead, device: 'c', vitals: '{"x":"\\u0000"}' }],
+    []), { code: '22P05' })
   t.same(await store.write([again], []), { duplicates: [0] }, 'and an error within leaves no transaction open')
 })
 

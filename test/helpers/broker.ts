@@ -52,7 +52,9 @@ export interface TestBroker {
 }
 
 /** A broker on a free port, stopped with the test. Without `answer` each publish waits for the test. */
-export async function startBroker (t: Test, options: Partial<BrokerOptions> & { answer?: (publish: VitalPublish) => Verdict } = {}): Promise<TestBroker> {
+export async function startBroker (
+  t: Test, options: Partial<BrokerOptions> & { answer?: (publish: VitalPublish) => Verdict } = {}
+): Promise<TestBroker> {
   const { answer, ...brokerOptions } = options
   const ingest = new ControlledIngest(answer ?? null)
   const log: TestBroker['log'] = []
@@ -154,7 +156,16 @@ export function connectPacket (options: Partial<mqttPacket.IConnectPacket> = {})
 export function publishPacket (messageId: number, options: Partial<mqttPacket.IPublishPacket> = {}): mqttPacket.IPublishPacket {
   const { qos = 1 } = options
   return {
-    cmd: 'publish', topic: 'vital/band-1', payload: `m${messageId}`, qos, retain: false, dup: false, ...(qos > 0 ? { messageId } : {}), ...options
+    cmd: 'publish',
+    topic: 'vital/band-1',
+    payload: `m${messageId}`,
+    qos,
+    retain: false,
+    dup: false,
+    ...(qos > 0
+      ? { messageId }
+      : {}),
+    ...options
   }
 }
 

@@ -30,11 +30,15 @@ export async function runCommandLine (args: readonly string[], variables: Readon
  * @returns `null` when it printed its help instead
  * @throws `OPERATOR_USAGE`
  */
-export async function parseCommand<T> (create: (run: (options: T) => Promise<void>) => Command, args: readonly string[]): Promise<T | null> {
+export async function parseCommand<T> (
+  create: (run: (options: T) => Promise<void>) => Command, args: readonly string[]
+): Promise<T | null> {
   const { surroundings } = createSurroundings()
   let parsed: T | null = null
   const command = create(async (options) => { parsed = options })
-  equip(command, { ...surroundings, readConfig: () => toOperatorConfig(surroundings.readVariables), finish () {} } satisfies CommandSurroundings)
+  equip(command, {
+    ...surroundings, readConfig: () => toOperatorConfig(surroundings.readVariables), finish () {}
+  } satisfies CommandSurroundings)
   try {
     await command.parseAsync(args, { from: 'user' })
   } catch (error) {

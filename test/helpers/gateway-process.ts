@@ -32,10 +32,19 @@ interface SpawnOptions {
 export async function spawnGateway (t: Test, variables: Record<string, string>, options: SpawnOptions = {}): Promise<GatewayProcess> {
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
   // tap loads itself into every process that a test spawns, and takes its signals; an operator's gateway has no such guest.
-  const command = ['env', '-u', 'NODE_OPTIONS', ...options.through ?? [], process.execPath, `--import=${import.meta.resolve('tsx')}`, join(ROOT, 'src/main.ts'), ...options.args ?? []]
+  const command = ['env', '-u', 'NODE_OPTIONS', ...options.through ??
+    [], process.execPath, `--import=${import.meta.resolve('tsx')}`, join(ROOT, 'src/main.ts'), ...options.args ?? []]
   const child = spawn(command[0]!, command.slice(1), {
     cwd: options.cwd ?? ROOT,
-    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_MQTTS_PORT: '0', VITAL_HTTP_PORT: '0', ...variables },
+    env: {
+      PATH: process.env['PATH'],
+      HOME: process.env['HOME'],
+      VITAL_DATA_DIR: dataDir,
+      VITAL_MQTT_PORT: '0',
+      VITAL_MQTTS_PORT: '0',
+      VITAL_HTTP_PORT: '0',
+      ...variables
+    },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const exited = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>

@@ -64,5 +64,7 @@ export async function readLedger (httpUrl: string, headers: Record<string, strin
   const deadLettered = sum('vital_readings_dead_lettered_total')
   const refused = sum('vital_readings_refused_total')
   const pending = sum('vital_readings_pending')
-  return { received, stored, duplicate, deadLettered, refused, pending, balance: received - stored - duplicate - deadLettered - refused - pending }
+  return {
+    received, stored, duplicate, deadLettered, refused, pending, balance: received - stored - duplicate - deadLettered - refused - pending
+  }
 }

@@ -31,7 +31,9 @@ export async function startHttpServer (t: Test, overrides: Partial<HttpServerOpt
       list: () => Promise.resolve({ total: 0, resources: [] }),
       find: () => Promise.resolve(undefined)
     },
-    erase: () => Promise.resolve({ readings: 0, latest: 0, deadLetters: 0, retained: 0, queued: 0, damagedSpoolFiles: 0, otherGateways: 0 }),
+    erase: () => Promise.resolve({
+      readings: 0, latest: 0, deadLetters: 0, retained: 0, queued: 0, damagedSpoolFiles: 0, otherGateways: 0
+    }),
     health: () => ({
       live: true, ready: true, database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 1024 }, warnings: []
     }),

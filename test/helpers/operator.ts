@@ -8,7 +8,9 @@ import { createTestDatabase, createTestDir } from './postgres.ts'
 
 const PROGRAM = join(import.meta.dirname, '../../scripts/vital-gateway.ts')
 
-/** Runs a command as a process of its own, as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`. */
+/**
+ * Runs a command as a process of its own, as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`.
+ */
 export async function runOperatorScript (
   t: Test, command: string, args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
 ) {
@@ -34,7 +36,9 @@ export async function startOperated (t: Test, command: string, variables: Record
   const { connectionString, query } = await createTestDatabase(t)
   const dir = await createTestDir(t)
   const gateway = await startGateway(t, { DATABASE_URL: connectionString, VITAL_DATA_DIR: dir, ...variables })
-  const run = (...args: string[]) => runOperated(command, args, { DATABASE_URL: connectionString, VITAL_HTTP_PORT: String(gateway.httpPort) })
+  const run = (...args: string[]) => runOperated(command, args, {
+    DATABASE_URL: connectionString, VITAL_HTTP_PORT: String(gateway.httpPort)
+  })
   let client: Awaited<ReturnType<typeof connectClient>> | undefined
   const publish = async (topic: string, payload: string | Buffer) => {
     client ??= await connectClient(t, gateway.mqttPort, { clientId: 'bed-7' })

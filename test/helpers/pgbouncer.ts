@@ -13,7 +13,9 @@ import type { Test } from 'tap'
 const ENV = { PATH: `${process.env['PATH']}:/usr/sbin` }
 
 /** Why a test is left out; `false` where it runs. */
-export const NO_PGBOUNCER = spawnSync('pgbouncer', ['--version'], { env: ENV }).status === 0 ? false : 'pgbouncer is not installed (apt-get install pgbouncer)'
+export const NO_PGBOUNCER = spawnSync('pgbouncer', ['--version'], { env: ENV }).status === 0
+  ? false
+  : 'pgbouncer is not installed (apt-get install pgbouncer)'
 
 /** A PgBouncer in transaction mode before a database. @returns the connection string through it */
 export async function startPgBouncer (t: Test, connectionString: string, poolSize: number): Promise<string> {

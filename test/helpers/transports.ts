@@ -47,7 +47,9 @@ export async function startTransports (t: Test, authority: Authority, options: O
   const origins: Origin[] = []
   const logger = pino({ level: 'silent' })
   const server = await authority.issueServer()
-  const tls = await createTls({ files: { certFile: server.cert, keyFile: server.key, clientCaFile: null, clientCertRequired: false, ...files }, logger })
+  const tls = await createTls({
+    files: { certFile: server.cert, keyFile: server.key, clientCaFile: null, clientCertRequired: false, ...files }, logger
+  })
   const isProxy = createAddressSet(trustedProxies)
   const started = await startBroker(t, {
     secure: { host: '127.0.0.1', port: 0, tls },
@@ -84,7 +86,9 @@ export interface ConnectOptions extends ConnectionOptions {
 }
 
 /** A stream to the broker that is open, destroyed with the test. */
-export async function openStream (t: Test, { ports, ca }: TestTransports, transport: Transport, options: ConnectOptions = {}): Promise<Duplex> {
+export async function openStream (
+  t: Test, { ports, ca }: TestTransports, transport: Transport, options: ConnectOptions = {}
+): Promise<Duplex> {
   const { path = '/mqtt', protocols = ['mqtt'], webSocket = {}, ...connection } = options
   const port = ports[transport]
   let stream: Duplex
@@ -97,7 +101,9 @@ export async function openStream (t: Test, { ports, ca }: TestTransports, transp
       break
     case 'ws':
     case 'wss': {
-      const client = new WebSocket(`${transport}://127.0.0.1:${port}${path}`, protocols, { ca, ...connection, ...webSocket } as ClientOptions)
+      const client = new WebSocket(`${transport}://127.0.0.1:${port}${path}`, protocols, {
+        ca, ...connection, ...webSocket
+      } as ClientOptions)
       stream = createWebSocketStream(client)
       t.teardown(() => { stream.destroy() })
       await once(client, 'open')

@@ -9,7 +9,9 @@ import { connectClient, type TestGateway } from './gateway.ts'
  * A device that publishes once every 20 ms, one reading after the acknowledgement of the one before, while a test attacks.
  * @returns ends it and gives how many readings were acknowledged; throws when one was not, or its connection was closed
  */
-export async function startWellBehaved (t: Test, { mqttPort }: Pick<TestGateway, 'mqttPort'>, options: { clientId?: string, username?: string, password?: string } = {}) {
+export async function startWellBehaved (
+  t: Test, { mqttPort }: Pick<TestGateway, 'mqttPort'>, options: { clientId?: string, username?: string, password?: string } = {}
+) {
   const { clientId = 'well-behaved' } = options
   const client: MqttClient = await connectClient(t, mqttPort, { ...options, clientId })
   let acknowledged = 0
@@ -18,7 +20,9 @@ export async function startWellBehaved (t: Test, { mqttPort }: Pick<TestGateway,
   client.on('close', () => { isClosed = true })
   const publishing = (async () => {
     while (!ending.signal.aborted) {
-      await client.publishAsync(`vital/${clientId}`, JSON.stringify({ timestamp: 1_750_000_000 + acknowledged, heartRateValue: 60 }), { qos: 1 })
+      await client.publishAsync(`vital/${clientId}`, JSON.stringify({
+        timestamp: 1_750_000_000 + acknowledged, heartRateValue: 60
+      }), { qos: 1 })
       acknowledged++
       await new Promise((resolve) => setTimeout(resolve, 20))
     }

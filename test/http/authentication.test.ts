@@ -15,7 +15,9 @@ function authenticate ({ authorization = '' }: { authorization?: string | undefi
 function toAuthentication (name: string): Authentication {
   if (name === 'away') return { status: 'unavailable' }
   const [role, id = ''] = name.split('.')
-  if (role !== 'device' && role !== 'operator' && role !== 'application' && role !== 'admin') return { status: 'refused', reason: 'wrong_secret' }
+  if (role !== 'device' && role !== 'operator' && role !== 'application' && role !== 'admin') {
+    return { status: 'refused', reason: 'wrong_secret' }
+  }
   return { status: 'accepted', principal: { id, role } }
 }
 
@@ -65,7 +67,8 @@ t.test('who guesses is slowed; those behind the same address who are known are n
     },
     onLimited: () => { limited++ }
   })
-  const statuses = await Promise.all(Array.from({ length: 40 }, async (_, index) => (await fetch(`${url}/vital-data`, { headers: as(`guess${index}`) })).status))
+  const statuses = await Promise.all(Array.from({ length: 40 },
+    async (_, index) => (await fetch(`${url}/vital-data`, { headers: as(`guess${index}`) })).status))
   const refused = statuses.filter((status) => status === 401).length
   t.ok(refused >= 20 && refused < 40, `${refused} of 40 guesses were answered`)
   t.equal(limited, 40 - refused)
@@ -80,8 +83,15 @@ t.test('who guesses is slowed; those behind the same address who are known are n
 t.test('a rate for each principal, or for each address while there are none', async (t) => {
   for (const isOpen of [true, false]) {
     let limited = 0
-    const { url } = await startHttpServer(t, { requestsPerSecondMax: 2, onLimited: () => { limited++ }, ...(isOpen ? {} : { authenticate }) })
-    const flood = await Promise.all(Array.from({ length: 40 }, async () => (await fetch(`${url}/vital-data`, { headers: as('operator.ann') })).status))
+    const { url } = await startHttpServer(t, {
+      requestsPerSecondMax: 2,
+      onLimited: () => { limited++ },
+      ...(isOpen
+        ? {}
+        : { authenticate })
+    })
+    const flood = await Promise.all(Array.from({ length: 40 },
+      async () => (await fetch(`${url}/vital-data`, { headers: as('operator.ann') })).status))
     const passed = flood.filter((status) => status === 200).length
     t.ok(passed >= 4 && passed < 40, `${passed} of 40 passed`)
     t.equal(flood.filter((status) => status === 429).length, 40 - passed)

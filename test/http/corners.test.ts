@@ -98,7 +98,9 @@ t.test('without a list nothing is told of origins', async (t) => {
 
 t.test('a slash too many is told, and is no other URL', async (t) => {
   const { url } = await startHttpServer(t)
-  for (const [path, method] of [['/vital-data/', 'POST'], ['/vital-data/', 'GET'], ['/vital-data/', 'DELETE'], ['/dead-letters/', 'GET']] as const) {
+  for (const [path, method] of [
+    ['/vital-data/', 'POST'], ['/vital-data/', 'GET'], ['/vital-data/', 'DELETE'], ['/dead-letters/', 'GET']
+  ] as const) {
     const response = await fetch(url + path, { method })
     t.equal(response.headers.get('allow'), null, `${method} ${path}`)
     const { details } = await expectError(t, response, 404, 'VITAL_ROUTE_NOT_FOUND')

@@ -68,7 +68,9 @@ t.test('newest first, in stable pages, by device, reason and time', async (t) =>
   t.strictSame(numbers(await list('device=c')), expected.filter((id) => id % 3 === 0))
   t.strictSame(numbers(await list('reason=invalid_json&count=100')), expected.filter((id) => id % 2 === 0))
   t.strictSame(numbers(await list('since=1002&until=1004')), [15, 14, 13, 12, 11, 10, 9, 8])
-  t.match(await list('device=c&reason=invalid_json&since=1002&until=1004'), { total: 1, resources: [{ receivedAt: 1003, payloadBytes: 12 }] })
+  t.match(await list('device=c&reason=invalid_json&since=1002&until=1004'), {
+    total: 1, resources: [{ receivedAt: 1003, payloadBytes: 12 }]
+  })
   t.strictSame(await list('device=a%00b'), { total: 0, resources: [] })
 })
 
@@ -76,7 +78,9 @@ t.test('refuses every other query, unknown ids and other methods', async (t) => 
   const { get, httpUrl } = await setUp(t)
   for (const [search, path] of [
     ['count=0', '/count'], ['count=101', '/count'], ['count=5.9', '/count'], ['offset=-1', '/offset'], ['device=', '/device'],
-    ['reason=other', '/reason'], ['reason=over_cap', '/reason'], ['since=yesterday', '/since'], ['until=1.5', '/until'], ['sortBy=id', '/sortBy']
+    [
+      'reason=other', '/reason'
+    ], ['reason=over_cap', '/reason'], ['since=yesterday', '/since'], ['until=1.5', '/until'], ['sortBy=id', '/sortBy']
   ] as const) {
     const { details } = await expectError(t, await get(`?${search}`), 400, 'VITAL_INVALID_QUERY')
     t.match(details, [{ path }], search)
@@ -99,7 +103,10 @@ t.test('the caps and what they count are metrics', async (t) => {
   })
   const read = async () => {
     const text = await (await fetch(`${httpUrl}/metrics`)).text()
-    return ['dead_letters', 'dead_letter_bytes', 'dead_letter_devices_at_cap', 'dead_letters_max', 'dead_letter_bytes_max', 'dead_letters_per_device_max']
+    return [
+      'dead_letters', 'dead_letter_bytes', 'dead_letter_devices_at_cap', 'dead_letters_max', 'dead_letter_bytes_max',
+      'dead_letters_per_device_max'
+    ]
       .map((name) => Number(new RegExp(`^vital_${name} (\\S+)$`, 'm').exec(text)?.[1]))
   }
   t.strictSame(await read(), [1, 5, 0, 9, 1024 ** 3, 2])

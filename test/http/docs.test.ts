@@ -26,7 +26,10 @@ t.test('OpenAPI 3.1 of every route, with every reference resolved', async (t) =>
     { name: 'count', in: 'query', required: false }, { name: 'offset', required: false },
     { name: 'sortBy', required: false }, { name: 'orderBy', required: false }
   ])
-  for (const [, name = ''] of text.matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g)) t.ok(Object.hasOwn(api.components.schemas, name), name)
+  for (const [, name = ''] of text.matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g)) {
+    t.ok(Object.hasOwn(api.components.schemas, name),
+      name)
+  }
   t.notMatch(text, /"\$ref":"(?!#\/components\/schemas\/)/)
 })
 

@@ -20,7 +20,10 @@ t.test('every error has a status that Node names, a code of its own and a messag
 
 t.test('unknown URLs are 404', async (t) => {
   const { url } = await startHttpServer(t)
-  for (const path of ['/', '/vital-datax', '/vital-data/a/b', '/Vital-Data', '/health', '/docs/nothing', '/docs/static/nothing.js', '/docs/static/../../../package.json']) {
+  for (const path of [
+    '/', '/vital-datax', '/vital-data/a/b', '/Vital-Data', '/health', '/docs/nothing', '/docs/static/nothing.js',
+    '/docs/static/../../../package.json'
+  ]) {
     await expectError(t, await fetch(url + path), 404, 'VITAL_ROUTE_NOT_FOUND')
   }
   const posted = await fetch(`${url}/nowhere`, { method: 'POST', body: 'x', headers: { 'content-type': 'text/plain' } })
@@ -37,12 +40,21 @@ t.test('what is no HTTP gets an answer of the same shape', async (t) => {
     ['headers too large', `GET / HTTP/1.1\r\nhost: x\r\na: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'VITAL_HEADERS_TOO_LARGE'],
     ['a URL too large', `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nhost: x\r\n\r\n`, 431, 'VITAL_HEADERS_TOO_LARGE'],
     ['no host', 'GET /metrics HTTP/1.1\r\n\r\n', 400, 'VITAL_BAD_REQUEST'],
-    ['two lengths', `POST /vital-data HTTP/1.1\r\nhost: x\r\n${json}content-length: 5\r\ncontent-length: 6\r\n\r\nhello`, 400, 'VITAL_BAD_REQUEST'],
-    ['smuggling', `POST /vital-data HTTP/1.1\r\nhost: x\r\n${json}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`, 400, 'VITAL_BAD_REQUEST'],
+    [
+      'two lengths', `POST /vital-data HTTP/1.1\r\nhost: x\r\n${json}content-length: 5\r\ncontent-length: 6\r\n\r\nhello`, 400,
+      'VITAL_BAD_REQUEST'
+    ],
+    [
+      'smuggling', `POST /vital-data HTTP/1.1\r\nhost: x\r\n${json}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`, 400,
+      'VITAL_BAD_REQUEST'
+    ],
     ['a bad chunk', `POST /vital-data HTTP/1.1\r\nhost: x\r\n${json}transfer-encoding: chunked\r\n\r\nzz\r\n`, 400, 'VITAL_BAD_REQUEST'],
     ['a bad escape', 'GET /vital-data/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 400, 'VITAL_BAD_REQUEST'],
     ['an unusual method', 'PROPFIND /vital-data HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 404, 'VITAL_ROUTE_NOT_FOUND'],
-    ['an upgrade that nobody offers', 'GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n', 404, 'VITAL_ROUTE_NOT_FOUND']
+    [
+      'an upgrade that nobody offers', 'GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n', 404,
+      'VITAL_ROUTE_NOT_FOUND'
+    ]
   ]
   for (const [name, bytes, status, code] of cases) {
     const answer = await sendRaw(t, port, bytes)

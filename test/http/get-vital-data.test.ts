@@ -99,7 +99,9 @@ t.test('finds one device by its decoded name', async (t) => {
       }
     }
   })
-  const devices = ['band-1', 'a b', 'bett 7 ä', '50%', '%41', '日'.repeat(128), '😀'.repeat(128), 'a?b', 'a&b=c;d', 'hasOwnProperty', '.well-known', '"\'<>']
+  const devices = [
+    'band-1', 'a b', 'bett 7 ä', '50%', '%41', '日'.repeat(128), '😀'.repeat(128), 'a?b', 'a&b=c;d', 'hasOwnProperty', '.well-known', '"\'<>'
+  ]
   for (const device of devices) {
     const response = await fetch(`${url}/vital-data/${encodeURIComponent(device)}`)
     t.equal(response.status, 200, device)
@@ -111,7 +113,9 @@ t.test('finds one device by its decoded name', async (t) => {
 
 t.test('refuses invalid ids', async (t) => {
   const { url } = await startHttpServer(t)
-  const ids = ['a/b', 'a+b', 'a#b', '$SYS', 'a\u0000b', 'a\nb', '\u007f', '__proto__', 'constructor', 'prototype', 'x'.repeat(129), 'x'.repeat(5000)]
+  const ids = [
+    'a/b', 'a+b', 'a#b', '$SYS', 'a\u0000b', 'a\nb', '\u007f', '__proto__', 'constructor', 'prototype', 'x'.repeat(129), 'x'.repeat(5000)
+  ]
   for (const id of ids) {
     const { details } = await expectError(t, await fetch(`${url}/vital-data/${encodeURIComponent(id)}`), 400, 'VITAL_INVALID_DEVICE')
     t.match(details, [{ path: '/device', message: String }])

@@ -80,7 +80,9 @@ t.test('a body at the limit is taken, one byte more is 413', async (t) => {
 
   t.test('without a Content-Length as well', async (t) => {
     const status = await new Promise((resolve, reject) => {
-      const request = httpRequest({ port, host: '127.0.0.1', method: 'POST', path: '/vital-data', headers: { 'content-type': 'application/json' } })
+      const request = httpRequest({
+        port, host: '127.0.0.1', method: 'POST', path: '/vital-data', headers: { 'content-type': 'application/json' }
+      })
       request.on('response', (response) => { resolve(response.resume().statusCode) }).on('error', reject)
       for (let i = 0; i < 20; i++) request.write('x'.repeat(10))
       request.end()

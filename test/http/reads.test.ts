@@ -14,14 +14,17 @@ import { expectError, startHttpServer } from '../helpers/http-server.ts'
 const reading = (device: string, timeUs: number, fields: Record<string, unknown> = {}): ReadingRow =>
   toReadingRow({ timestamp: timeUs / 1e6, ...fields }, device, Date.now())
 
-async function startWithDatabase (t: Test, readings: ReadingRow[], timeouts: { statementTimeoutMs?: number, queryTimeoutMs?: number } = {}) {
+async function startWithDatabase (
+  t: Test, readings: ReadingRow[], timeouts: { statementTimeoutMs?: number, queryTimeoutMs?: number } = {}
+) {
   const { connectionString, query } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 3, logger: pino({ level: 'silent' }), ...timeouts })
   t.teardown(() => database.close())
   const store = createStore(database)
   for (const row of readings) await store.write([row], [])
   const budget = createReadBudget({ kysely: database.kysely, queriesMax: 3 })
-  const server = await startHttpServer(t, toRouteReads(budget, { list: (listed) => budget.query((kysely) => selectLatest(kysely, listed)) }))
+  const server = await startHttpServer(t,
+    toRouteReads(budget, { list: (listed) => budget.query((kysely) => selectLatest(kysely, listed)) }))
   const list = async (search: string) => await (await fetch(`${server.url}/vital-data?${search}`)).json() as ResourceList
   return { ...server, database, query, list }
 }
@@ -131,7 +134,8 @@ t.test('the total follows devices that come, come again, and go', async (t) => {
   t.equal(await total(), 2)
   const store = createStore(database)
   // Known and new ones in one batch, from several sessions at once, and one batch that is rolled back.
-  await Promise.all(['c', 'd', 'e'].map((device) => store.write([reading(device, 1_000_000), reading('a', 3_000_000 + device.charCodeAt(0))], [])))
+  await Promise.all(['c', 'd', 'e'].map((device) => store.write([reading(device, 1_000_000), reading('a',
+    3_000_000 + device.charCodeAt(0))], [])))
   await t.rejects(store.write([reading('f', 1_000_000), { ...reading('g', 1_000_000), vitals: '{' }], []))
   t.equal(await total(), 5)
   t.equal((await list('offset=5')).total, 5, 'a page past the end knows it too')

@@ -20,7 +20,11 @@ function start (t: Test) {
   const batcher = new Batcher({
     limits: LIMITS,
     ledger: new Ledger(),
-    commit: (batch: Batch) => new Promise((resolve) => { commits.push({ size: batch.submissions.length, done: () => { resolve('stored') } }) }),
+    commit: (batch: Batch) => new Promise((resolve) => {
+      commits.push({
+        size: batch.submissions.length, done: () => { resolve('stored') }
+      })
+    }),
     monotonicMs: () => performance.now(),
     onPressure: () => {},
     onBatch: () => {},

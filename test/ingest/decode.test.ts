@@ -83,7 +83,8 @@ t.test('what is refused, with its reason and the place of each fault', (t) => {
   t.match(messageOf('{"timestamp":1750240830000}'), /milliseconds: divide it by 1000$/)
   t.match(messageOf('{"timestamp":1750240830000000}'), /microseconds: divide it by 1000000$/)
   t.match(messageOf('{"timestamp":1750240830000000000}'), /nanoseconds/)
-  t.match(decode(Buffer.from('{"timestamp":1750240830}'), 'a', 60_000).refused[0]?.errors[0]?.message, /at most a day ahead of the gateway's clock/, 'not in 1970 either')
+  t.match(decode(Buffer.from('{"timestamp":1750240830}'), 'a', 60_000).refused[0]?.errors[0]?.message,
+    /at most a day ahead of the gateway's clock/, 'not in 1970 either')
   t.same(decode(Buffer.from('{"timestamp":1750240830}'), 'a', 60_000, false).refused, [])
   t.match(messageOf('{"timestamp":"2026-11-29T09:00:00Z"}'), /Unix seconds such as 1735689600.25, not ISO 8601/)
   t.match(messageOf('{"timestamp":"1750240830"}'), /without quotes/)
@@ -108,7 +109,12 @@ t.test('a deep element is refused alone', (t) => {
 t.test('deeper than anything that a reading could be, nothing is parsed', (t) => {
   const deep = `${'['.repeat(40_000)}${']'.repeat(40_000)}`
   for (const text of [deep, `{"timestamp":1,"x":${deep}}`, `[{"timestamp":1},${deep}]`, '['.repeat(200_000), '{"a":'.repeat(40_000)]) {
-    t.match(decodeText(text), { rows: [], refused: [{ reason: 'invalid_json', errors: [{ path: '', message: 'must not nest deeper than 512 levels' }], payload: Buffer.from(text) }] })
+    t.match(decodeText(text), {
+      rows: [],
+      refused: [{
+        reason: 'invalid_json', errors: [{ path: '', message: 'must not nest deeper than 512 levels' }], payload: Buffer.from(text)
+      }]
+    })
   }
   t.end()
 })
@@ -117,14 +123,23 @@ t.test('what is measured before it is parsed is told the same', (t) => {
   const padding = 'x, {:[ and \\"so on"'
   const name = (index: number) => `"n${index}":${JSON.stringify(padding)}`
   const limits: Array<[(count: number) => string, string]> = [
-    [(count) => `{"timestamp":1,${Array.from({ length: count - 1 }, (_, index) => name(index)).join(',')}}`, 'must not hold more than 1000 names, those of nested objects included'],
-    [(count) => `[${Array.from({ length: count }, (_, index) => `{"timestamp":1,${name(index)}}`).join(',')}]`, 'must be an array of 1 to 1000 readings, not 1001']
+    [
+      (count) => `{"timestamp":1,${Array.from({ length: count - 1 }, (_, index) => name(index)).join(',')}}`,
+      'must not hold more than 1000 names, those of nested objects included'
+    ],
+    [
+      (count) => `[${Array.from({ length: count }, (_, index) => `{"timestamp":1,${name(index)}}`).join(',')}]`,
+      'must be an array of 1 to 1000 readings, not 1001'
+    ]
   ]
   for (const [toText, message] of limits) {
     t.strictSame(decodeText(toText(1000)).refused, [])
     t.strictSame(decodeText(toText(1001)).refused[0]?.errors, [{ path: '', message }])
   }
-  for (const text of [`[${' '.repeat(20_000)}]`, `{"timestamp":1,"note":"${'['.repeat(20_000)}"}`, `{"timestamp":1,"a":"${'\\"['.repeat(20_000)}"}`, ' '.repeat(20_000), '"'.repeat(20_001), ']'.repeat(20_000)]) {
+  for (const text of [
+    `[${' '.repeat(20_000)}]`, `{"timestamp":1,"note":"${'['.repeat(20_000)}"}`, `{"timestamp":1,"a":"${'\\"['.repeat(20_000)}"}`,
+    ' '.repeat(20_000), '"'.repeat(20_001), ']'.repeat(20_000)
+  ]) {
     let isJson = true
     try {
       JSON.parse(text)
@@ -149,7 +164,8 @@ t.test('of one payload a hundred faults are told in full', (t) => {
   t.equal(rows.length, 500)
   t.equal(refused.length, 500)
   t.strictSame(refused.slice(0, 50).map(({ errors }) => errors.length), Array.from({ length: 50 }, () => 2))
-  t.strictSame(refused[50]?.errors, [{ path: '/100', message: 'is not a reading; of one payload only the first 100 faults are told in full' }])
+  t.strictSame(refused[50]?.errors,
+    [{ path: '/100', message: 'is not a reading; of one payload only the first 100 faults are told in full' }])
   t.strictSame(refused[499]?.errors[0]?.path, '/998')
   t.equal(refused[499]?.payload.toString(), '{"timestamp":"x","spo2Value":"y"}')
   t.end()
@@ -167,7 +183,8 @@ t.test('an array stands for its elements: good ones are rows, each bad one is re
 
 t.test('over HTTP each reading names its device', (t) => {
   t.equal(decodeText('{"timestamp":1,"device":"a"}', null).rows[0]?.device, 'a')
-  t.same(decodeText('{"timestamp":1}', null).refused[0]?.errors, [{ path: '/device', message: 'is required: over HTTP the reading names its device' }])
+  t.same(decodeText('{"timestamp":1}', null).refused[0]?.errors,
+    [{ path: '/device', message: 'is required: over HTTP the reading names its device' }])
   for (const id of ['', 'a/b', 'a+', '#', '$x', 'x'.repeat(129), '__proto__', 'constructor', 'a\u0007']) {
     t.equal(decodeText(JSON.stringify({ timestamp: 1, device: id }), null).refused[0]?.errors[0]?.path, '/device', JSON.stringify(id))
   }
@@ -183,7 +200,8 @@ t.test('no fault message quotes the payload', (t) => {
 })
 
 t.test('canonical JSON: RFC 8785 as far as JSON.parse can produce it', (t) => {
-  t.equal(toCanonicalJson(JSON.parse('{"b":-0,"a":[1e21,"\\u20ac",{"z":null,"y":true}],"10":0.1,"c":[-0,1e21,"\\u20ac",null]}')), '{"10":0.1,"a":[1e+21,"€",{"y":true,"z":null}],"b":0,"c":[0,1e+21,"€",null]}')
+  t.equal(toCanonicalJson(JSON.parse('{"b":-0,"a":[1e21,"\\u20ac",{"z":null,"y":true}],"10":0.1,"c":[-0,1e21,"\\u20ac",null]}')),
+    '{"10":0.1,"a":[1e+21,"€",{"y":true,"z":null}],"b":0,"c":[0,1e+21,"€",null]}')
   t.equal(isStorableJson(JSON.stringify('\\u0000')), true, 'an escaped backslash is no escape')
   t.equal(isStorableJson(JSON.stringify('\\\u0000')), false)
   t.equal(isStorableJson(JSON.stringify('\u0001')), true)

@@ -10,8 +10,14 @@ const NOW_MS = 1_750_300_000_000
 const errorsOf = (text: string) => decode(Buffer.from(text), 'ward-3', NOW_MS).refused.flatMap(({ errors }) => errors.map(({ path }) => path))
 
 t.test('a number is kept digit by digit, or its field is named', (t) => {
-  const kept = ['0', '-0', '1', '-61.5', '61.0', '6.1e1', '9007199254740992', '9007199254740994', '0.1', '1e21', '1e300', '5e-324', '36.599998474121094', '0.30000000000000004', '1000000000000000000000', '1.50000000000000000000', '0e-400', '1E+2']
-  const lost = ['9007199254740993', '-9007199254740993', '1e-400', '0.1234567890123456789', '36.600000000000001', '1.0000000000000000001', '123456789012345678901', '4.9e-324', '1e-324', '12345678901234567e5']
+  const kept = [
+    '0', '-0', '1', '-61.5', '61.0', '6.1e1', '9007199254740992', '9007199254740994', '0.1', '1e21', '1e300', '5e-324',
+    '36.599998474121094', '0.30000000000000004', '1000000000000000000000', '1.50000000000000000000', '0e-400', '1E+2'
+  ]
+  const lost = [
+    '9007199254740993', '-9007199254740993', '1e-400', '0.1234567890123456789', '36.600000000000001', '1.0000000000000000001',
+    '123456789012345678901', '4.9e-324', '1e-324', '12345678901234567e5'
+  ]
   for (const token of kept) {
     t.same(errorsOf(`{"timestamp":1,"serial":${token}}`), [], token)
     t.same(errorsOf(`{"timestamp":1,"a":{"b":[1,${token}]}}`), [], token)
@@ -28,7 +34,10 @@ t.test('a number is kept digit by digit, or its field is named', (t) => {
 })
 
 t.test('a timestamp is rounded to the microsecond and may have any digits; what is only called so may not', (t) => {
-  for (const text of ['{"timestamp":1750240830.123456789}', '{ "timestamp" : 1750240830.123456789 , "x" : 1 }', '[{"timestamp":1750240830.123456789},{"x":{"y":1},"timestamp":1750240830.123456789}]']) t.same(errorsOf(text), [], text)
+  for (const text of [
+    '{"timestamp":1750240830.123456789}', '{ "timestamp" : 1750240830.123456789 , "x" : 1 }',
+    '[{"timestamp":1750240830.123456789},{"x":{"y":1},"timestamp":1750240830.123456789}]'
+  ]) t.same(errorsOf(text), [], text)
   t.same(errorsOf('{"timestamp":1,"x":{"timestamp":1750240830.123456789}}'), ['/x/timestamp'])
   t.same(errorsOf('{"timestamp":1,"x\\"timestamp":1750240830.123456789}'), ['/x"timestamp'])
   t.same(errorsOf('{"timestamp":1e-400}'), ['/timestamp'])

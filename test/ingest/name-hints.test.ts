@@ -20,7 +20,10 @@ t.test('a near miss is stored as it was sent, and told once', async (t) => {
   const post = (body: object) => fetch(`${httpUrl}/vital-data`, {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body)
   })
-  for (let n = 1; n < 4; n++) await client.publishAsync('vital/a', `{"timestamp":${n},"heart_rate":61,"spo2Value":97,"note":"x"}`, { qos: 1 })
+  for (let n = 1; n < 4; n++) {
+    await client.publishAsync('vital/a', `{"timestamp":${n},"heart_rate":61,"spo2Value":97,"note":"x"}`,
+      { qos: 1 })
+  }
   await sleep(5)
   t.equal((await post({ device: 'b', timestamp: 1, heartRate: 61 })).status, 202)
   t.same(hints(), [['heart_rate', 'heartRateValue'], ['heartRate', 'heartRateValue']])

@@ -9,7 +9,9 @@ import { until } from '../helpers/until.ts'
 
 const ready = async (httpUrl: string) => {
   const response = await fetch(`${httpUrl}/health/ready`)
-  return { httpStatus: response.status, ...await response.json() as { database: { status: string }, spool: { status: string, readings: number } } }
+  return {
+    httpStatus: response.status, ...await response.json() as { database: { status: string }, spool: { status: string, readings: number } }
+  }
 }
 
 const reading = (index: number) => JSON.stringify({ timestamp: 1750240000 + index, heartRateValue: index % 100, note: `n${index}` })
@@ -41,7 +43,8 @@ t.test('an outage of PostgreSQL: devices are acknowledged from the spool, which 
   t.equal(ledger.stored + ledger.duplicate, 451)
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 451 }])
   t.same(await database.query('select reason from dead_letters'), [{ reason: 'invalid_json' }])
-  t.same(await database.query('select device, vitals->>\'note\' as note from latest where device = \'device-0\''), [{ device: 'device-0', note: 'n449' }])
+  t.same(await database.query('select device, vitals->>\'note\' as note from latest where device = \'device-0\''),
+    [{ device: 'device-0', note: 'n449' }])
 })
 
 t.test('a gateway that starts while PostgreSQL is away serves devices, and brings back what the last run spooled', async (t) => {

@@ -80,7 +80,8 @@ t.test('ids can be hashed, with a key that the operator has', async (t) => {
   const dataDir = await createTestDir(t)
   const { destination, text } = capture()
   const logger = createLogger({ level: 'debug', destination, isPretty: false, hashId: createIdHash(dataDir) })
-  logger.info({ clientId: 'band-17', device: 'band-17', principal: 'band-17', actor: 'ann', topic: 'vital/band-17/rejected', other: 1 }, 'x')
+  logger.info({ clientId: 'band-17', device: 'band-17', principal: 'band-17', actor: 'ann', topic: 'vital/band-17/rejected', other: 1 },
+    'x')
   logger.info({ topic: 'ward/band-17' }, 'x')
   logger.child({ clientId: 'band-17' }).info('x')
   t.notMatch(text(), /band-17|ann/)
@@ -110,9 +111,16 @@ t.test('a gateway that is lied to logs no payload, secret, password or token, an
     t.equal(await tryConnect(mqttPort, login('band-1', password)), 5)
     t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(password) })).status, 401)
   }
-  for (const clientId of HOSTILE.filter((id) => !id.includes('\0'))) await tryConnect(mqttPort, login(clientId, 'hunter2hunter2')).catch(() => {})
-  for (const body of ['{"device":"band-1","timestamp":1,"heartRateValue":"61.0625"}', 'not 61.0625 json', '{"device":"band-2","timestamp":61.0625}']) {
-    const response = await fetch(`${httpUrl}/vital-data`, { method: 'POST', headers: { 'content-type': 'application/json', ...bearer(secret) }, body })
+  for (const clientId of HOSTILE.filter((id) => !id.includes('\0'))) {
+    await tryConnect(mqttPort, login(clientId,
+      'hunter2hunter2')).catch(() => {})
+  }
+  for (const body of [
+    '{"device":"band-1","timestamp":1,"heartRateValue":"61.0625"}', 'not 61.0625 json', '{"device":"band-2","timestamp":61.0625}'
+  ]) {
+    const response = await fetch(`${httpUrl}/vital-data`, {
+      method: 'POST', headers: { 'content-type': 'application/json', ...bearer(secret) }, body
+    })
     t.ok(response.status >= 400)
     t.notMatch(await response.text(), /\bat .*\.ts|node_modules|61\.0625/, 'no stack in the answer')
   }

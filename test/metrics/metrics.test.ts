@@ -25,7 +25,10 @@ t.test('all values of one scrape belong to the same instant', async (t) => {
     readings++
   }
   const exposition = await scrape
-  for (const line of ['vital_a_total 5', 'vital_b_total{transport="mqtt"} 5', 'vital_d 5', 'vital_e{state="on"} 1', 'vital_e{state="off"} 0', 'vital_c_seconds_count 0']) {
+  for (const line of [
+    'vital_a_total 5', 'vital_b_total{transport="mqtt"} 5', 'vital_d 5', 'vital_e{state="on"} 1', 'vital_e{state="off"} 0',
+    'vital_c_seconds_count 0'
+  ]) {
     t.match(exposition, new RegExp(`^${line.replaceAll(/[{}]/g, '\\$&')}$`, 'm'), line)
   }
   t.match(await metrics.render(), /^vital_a_total 26$/m, 'the next scrape reads anew')

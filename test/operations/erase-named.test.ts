@@ -34,7 +34,9 @@ t.test('dead letters in which another device names the erased one go with it', a
   const { mqttPort, httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   const client = await connectClient(t, mqttPort, { clientId: 'ward-4' })
   for (const payload of [...NAMING, ...OTHERS]) await client.publishAsync('vital/ward-4', payload, { qos: 1 })
-  for (const topic of ['/vital/ward-3', 'vitals/ward-3', 'vital/ward-3/hr', 'vital/ward-33/hr', 'vital/ward-4/hr']) await client.publishAsync(topic, 'x', { qos: 1 })
+  for (const topic of [
+    '/vital/ward-3', 'vitals/ward-3', 'vital/ward-3/hr', 'vital/ward-33/hr', 'vital/ward-4/hr'
+  ]) await client.publishAsync(topic, 'x', { qos: 1 })
   const payloads = async () => (await query<{ payload: Buffer }>('select payload from dead_letters where topic = \'vital/ward-4\'')).map(({ payload }) => payload.toString())
   const before = await payloads()
   const { deadLetters } = await erase(httpUrl, 'ward-3')
@@ -43,7 +45,8 @@ t.test('dead letters in which another device names the erased one go with it', a
   t.same(left.sort(), before.filter((payload) => OTHERS.includes(payload)).sort(), 'all of the others')
   t.ok(OTHERS.every((payload) => left.includes(payload)))
   t.equal(deadLetters, before.length - left.length + 3)
-  t.same((await query('select topic from dead_letters where topic <> \'vital/ward-4\' order by topic')), [{ topic: 'vital/ward-33/hr' }, { topic: 'vital/ward-4/hr' }])
+  t.same((await query('select topic from dead_letters where topic <> \'vital/ward-4\' order by topic')),
+    [{ topic: 'vital/ward-33/hr' }, { topic: 'vital/ward-4/hr' }])
 })
 
 t.test('more letters than one slice', async (t) => {
@@ -77,7 +80,9 @@ t.test('letters that are kept in files go, too', async (t) => {
   await client.publishAsync('vital/ward-4', 'y', { qos: 1 })
   const spool = join(dataDir, 'spool')
   const aside = (n: number, letter: string, device: string) => writeFile(join(spool, `aside-${String(n).padStart(32, '0')}.json`),
-    JSON.stringify({ why: 'x', transport: 'mqtt', clientId: 'ward-4', device, letter: { device, payload: Buffer.from(letter).toString('base64') } }))
+    JSON.stringify({
+      why: 'x', transport: 'mqtt', clientId: 'ward-4', device, letter: { device, payload: Buffer.from(letter).toString('base64') }
+    }))
   await Promise.all([aside(1, 'x', 'ward-3'), aside(2, NAMING[0]!, 'ward-4'), aside(3, 'y', 'ward-4')])
   t.equal((await readFile(file, 'utf8')).trim().split('\n').length, 3)
   t.match(await erase(httpUrl, 'ward-3'), { deadLetters: 0 })

@@ -4,7 +4,14 @@ import t from 'tap'
 import { createErasureJournal, ERASURES_FILE, parseErasures, readErasures, toErasuresSince } from '../../src/operations/erasure-journal.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 
-const line = (act: string, id: string, device?: string) => JSON.stringify({ act, id, at: '2026-01-01T00:00:00.000Z', ...device === undefined ? {} : { device } })
+const line = (act: string, id: string, device?: string) => JSON.stringify({
+  act,
+  id,
+  at: '2026-01-01T00:00:00.000Z',
+  ...device === undefined
+    ? {}
+    : { device }
+})
 
 t.test('an erasure stands on record before anything is deleted, and how it ended', async (t) => {
   const dir = await createTestDir(t)
@@ -35,11 +42,14 @@ t.test('where it cannot be written nothing is erased', async (t) => {
 })
 
 t.test('what a restore has to erase again', (t) => {
-  const before = [line('begin', '1', 'done'), line('done', '1'), line('begin', '2', 'failed'), line('failed', '2'), line('begin', '3', 'under-way')]
-  const now = [...before, line('done', '3'), line('begin', '4', 'later'), line('done', '4'), line('begin', '5', 'later-and-failed'), line('failed', '5'), line('begin', '6', 'later')]
+  const before = [line('begin', '1', 'done'), line('done', '1'), line('begin', '2', 'failed'), line('failed', '2'), line('begin', '3',
+    'under-way')]
+  const now = [...before, line('done', '3'), line('begin', '4', 'later'), line('done', '4'), line('begin', '5',
+    'later-and-failed'), line('failed', '5'), line('begin', '6', 'later')]
   t.same(toErasuresSince(before, now), { devices: ['under-way', 'later', 'later-and-failed'], isSameJournal: true })
   t.same(toErasuresSince(before, before), { devices: ['under-way'], isSameJournal: true })
-  t.same(toErasuresSince(before, now.slice(6)), { devices: ['later', 'later-and-failed'], isSameJournal: false }, 'a journal of its own: all of it')
+  t.same(toErasuresSince(before, now.slice(6)), { devices: ['later', 'later-and-failed'], isSameJournal: false },
+    'a journal of its own: all of it')
   t.same(toErasuresSince([], []), { devices: [], isSameJournal: true })
   t.end()
 })

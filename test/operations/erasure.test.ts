@@ -78,7 +78,8 @@ t.test('a device is removed from tables, retained set and queues; another one of
     { actor: 'anonymous@127.0.0.1', act: 'erase.begin', target: 'ward-3' },
     { actor: 'anonymous@127.0.0.1', act: 'erase', target: 'ward-3', details: { readings: 2, latest: 1, deadLetters: 3 } }
   ])
-  t.match(await erase(httpUrl, 'ward-3'), { status: 200, body: { readings: 0, latest: 0, deadLetters: 0, retained: 0, queued: 0 } }, 'again: nothing is left')
+  t.match(await erase(httpUrl, 'ward-3'), { status: 200, body: { readings: 0, latest: 0, deadLetters: 0, retained: 0, queued: 0 } },
+    'again: nothing is left')
   t.same(await query('select 1 from latest where device = \'ward-3\''), [], 'and no row that only served as a lock')
   await client.publishAsync('vital/ward-3', '{"timestamp":3}', { qos: 1 })
   t.same(await rowsOf(query, 'ward-3'), { readings: 1, latest: 1, dead_letters: 0 }, 'what it sends later is new')
@@ -99,7 +100,9 @@ async function runDevice (client: MqttClient, device: string, stop: AbortSignal)
   const acknowledged: Array<{ index: number, sentAtMs: number }> = []
   for (let index = 0; !stop.aborted; index++) {
     const sentAtMs = performance.now()
-    await client.publishAsync(`vital/${device}`, JSON.stringify({ timestamp: 1_750_240_000 + index, heartRateValue: index % 200, n: index }), { qos: 1 })
+    await client.publishAsync(`vital/${device}`, JSON.stringify({
+      timestamp: 1_750_240_000 + index, heartRateValue: index % 200, n: index
+    }), { qos: 1 })
     acknowledged.push({ index, sentAtMs })
   }
   return acknowledged
@@ -157,7 +160,8 @@ t.test('under load, with a spool full of readings: nothing of the device comes b
   t.notOk(left.has(0))
   const lastErased = Math.min(...left)
   t.same(busy.filter(({ index }) => index >= lastErased && !left.has(index)), [], 'and with all of that')
-  t.same(await database.query('select device from readings left join latest using (device) where latest.device is null'), [], 'each device that has readings has a latest state')
+  t.same(await database.query('select device from readings left join latest using (device) where latest.device is null'), [],
+    'each device that has readings has a latest state')
 })
 
 t.test('while PostgreSQL is away nothing is changed', async (t) => {
@@ -166,7 +170,8 @@ t.test('while PostgreSQL is away nothing is changed', async (t) => {
   const client = await connectClient(t, mqttPort)
   await client.publishAsync('vital/a', '{"timestamp":1}', { qos: 1, retain: true })
   await database.off()
-  t.match(await erase(httpUrl, 'a'), { status: 503, body: { code: /^VITAL_(?:DATABASE_UNAVAILABLE|ERASURE_BUSY)$/ } }, 'before anyone noticed')
+  t.match(await erase(httpUrl, 'a'), { status: 503, body: { code: /^VITAL_(?:DATABASE_UNAVAILABLE|ERASURE_BUSY)$/ } },
+    'before anyone noticed')
   await client.publishAsync('vital/a', '{"timestamp":2}', { qos: 1 })
   t.match(await erase(httpUrl, 'a'), { status: 503, body: { code: 'VITAL_ERASURE_BUSY' } })
   t.same(await retainedOf(t, mqttPort, 'vital/a'), ['{"timestamp":1}'])

@@ -5,7 +5,10 @@ import { createTestDatabase } from '../helpers/postgres.ts'
 t.test('a month that stays in the default partition is a warning in readiness, also after a restart', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await query("insert into readings values ('a', now(), gen_random_uuid(), '{}', now())")
-  const readiness = async (httpUrl: string) => (await (await fetch(`${httpUrl}/health/ready`)).json()) as { status: string, warnings: string[] }
+  const readiness = async (httpUrl: string) => (await (await fetch(`${httpUrl}/health/ready`)).json()) as {
+    status: string
+    warnings: string[]
+  }
   for (let start = 0; start < 2; start++) {
     const gateway = await startGateway(t, { DATABASE_URL: connectionString })
     const { status, warnings } = await readiness(gateway.httpUrl)

@@ -44,7 +44,8 @@ t.test('512 open files and 600 clients: health and metrics keep answering, and i
     t.match((await ready.json() as { warnings: string[] }).warnings, [/of 512 open files/])
     await sleep(50)
   }
-  t.match(await (await fetch(`http://127.0.0.1:${portOf('http')}/metrics`)).text(), /^vital_mqtt_limit_hits_total\{limit="connections"\} [1-9]/m)
+  t.match(await (await fetch(`http://127.0.0.1:${portOf('http')}/metrics`)).text(),
+    /^vital_mqtt_limit_hits_total\{limit="connections"\} [1-9]/m)
   const stored = await fetch(`http://127.0.0.1:${portOf('http')}/vital-data`, {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"device":"a","timestamp":1}'
   })

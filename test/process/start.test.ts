@@ -16,7 +16,9 @@ t.test('PostgreSQL is away at the first start: not ready while nobody can come i
   const database = await createDatabaseSwitch(t)
   await database.off()
   const lines: string[] = []
-  const config = createConfig({ DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0' })
+  const config = createConfig({
+    DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+  })
   const gateway = createGateway({ config, logger: pino({ level: 'info' }, { write: (line: string) => { lines.push(line) } }) })
   t.teardown(() => gateway.stop())
   const { httpPort, mqttPort } = await gateway.start()

@@ -18,7 +18,15 @@ async function post (t: Test, { httpUrl }: TestGateway, device: string, fields: 
   await response.arrayBuffer()
 }
 
-interface Page { total: number, resources: Array<{ deviceId: string, timestamp: number, vitals: Record<string, unknown>, vitalTimestamps: Record<string, number> }> }
+interface Page {
+  total: number,
+  resources: Array<{
+    deviceId: string
+    timestamp: number
+    vitals: Record<string, unknown>
+    vitalTimestamps: Record<string, number>
+  }>
+}
 
 const readMetric = async ({ httpUrl }: TestGateway, name: string) =>
   Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(await (await fetch(`${httpUrl}/metrics`)).text())?.[1])
@@ -36,7 +44,9 @@ t.test('pages of small and large rows in any mixture hold what was sent', async 
     sent.set(device, wave)
     await post(t, gateway, device, `"heartRateValue":${index},"wave":${JSON.stringify(wave)}`)
   }
-  for (const search of ['count=100&sortBy=deviceId&orderBy=asc', 'count=100&sortBy=heartRate&orderBy=asc', 'count=7&offset=20&sortBy=deviceId&orderBy=asc']) {
+  for (const search of [
+    'count=100&sortBy=deviceId&orderBy=asc', 'count=100&sortBy=heartRate&orderBy=asc', 'count=7&offset=20&sortBy=deviceId&orderBy=asc'
+  ]) {
     const page = await (await fetch(`${gateway.httpUrl}/vital-data?${search}`)).json() as Page
     const offset = Number(/offset=(\d+)/.exec(search)?.[1] ?? 0)
     const devices = [...sent.keys()].slice(offset, offset + Number(/count=(\d+)/.exec(search)?.[1]))

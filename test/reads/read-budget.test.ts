@@ -52,7 +52,10 @@ t.test('a read whose turn does not come in time was not begun, and is told so', 
 
 t.test('a query that fails gives its turn back', async (t) => {
   const { budget } = createBudget({ queriesMax: 1 })
-  for (let n = 0; n < 3; n++) await t.rejects(budget.query(() => Promise.reject(new Error('statement timeout'))), { message: 'statement timeout' })
+  for (let n = 0; n < 3; n++) {
+    await t.rejects(budget.query(() => Promise.reject(new Error('statement timeout'))),
+      { message: 'statement timeout' })
+  }
   t.equal(await budget.query(() => Promise.resolve(1)), 1)
 })
 

@@ -2,7 +2,10 @@ import t from 'tap'
 import { isDeviceId } from '../../schemas/device-id.ts'
 
 t.test('what may name a device', async (t) => {
-  const good = ['a', 'band-17', 'Bett 7', 'ä', '日本', '😀'.repeat(128), 'x'.repeat(128), ' ', '...', '.a', '0', 'hasOwnProperty', 'toString', '<b>', '%00']
+  const good = [
+    'a', 'band-17', 'Bett 7', 'ä', '日本', '😀'.repeat(128), 'x'.repeat(128), ' ', '...', '.a', '0', 'hasOwnProperty', 'toString', '<b>',
+    '%00'
+  ]
   for (const id of good) t.equal(isDeviceId(id), true, JSON.stringify(id))
 })
 

@@ -6,7 +6,9 @@ import { compileQuery } from '../../src/http/validator.ts'
 
 t.test('what the documentation says of a page is what is sent', async (t) => {
   const check = Compile(ResourceListSchema)
-  const resource: Resource = { deviceId: 'a', timestamp: 1.5, heartRate: null, breathRate: 14, vitals: { x: [null, {}] }, vitalTimestamps: { x: 1 } }
+  const resource: Resource = {
+    deviceId: 'a', timestamp: 1.5, heartRate: null, breathRate: 14, vitals: { x: [null, {}] }, vitalTimestamps: { x: 1 }
+  }
   t.ok(check.Check({ total: 1, resources: [resource] }))
   t.notOk(check.Check({ total: 1, resources: [{ ...resource, timestamp: '1' }] }))
   t.notOk(check.Check({ total: 1, resources: [{ ...resource, extra: 1 }] }))
@@ -26,5 +28,8 @@ t.test('a query has a default for each name', async (t) => {
 t.test('only integers are converted', async (t) => {
   const check = compileQuery(Type.Object({ name: Type.String({ default: '' }), count: Type.Integer({ default: 1 }) }))
   t.strictSame(check({ name: '5', count: '5' }), { value: { name: '5', count: 5 } })
-  for (const count of ['05', '-0', '5.0', '5 ', '٥', '1_000', '99999999999999999']) t.match(check({ count }), { faults: [{ path: '/count' }] }, count)
+  for (const count of ['05', '-0', '5.0', '5 ', '٥', '1_000', '99999999999999999']) {
+    t.match(check({ count }),
+      { faults: [{ path: '/count' }] }, count)
+  }
 })

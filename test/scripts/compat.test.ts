@@ -10,5 +10,7 @@ t.test('the tests that it runs are there', async (t) => {
 
 t.test('its command line', async (t) => {
   t.match(await runCommandLine(['compat', '--help']), { status: 0, stdout: /npm run compat[^]*postgres-14/ })
-  t.match(await runCommandLine(['compat', '--only', 'postgres-19']), { status: 2, stderr: /--only knows no "postgres-19"; it takes postgres-13, postgres-14/ })
+  t.match(await runCommandLine(['compat', '--only', 'postgres-19']), {
+    status: 2, stderr: /--only knows no "postgres-19"; it takes postgres-13, postgres-14/
+  })
 })

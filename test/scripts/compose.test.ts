@@ -30,8 +30,12 @@ t.test('ports are published on loopback only', (t) => {
 })
 
 t.test('every variable of .env reaches the gateway', (t) => {
-  const fixed = ['DATABASE_URL', 'VITAL_DATA_DIR', 'VITAL_HOST', 'VITAL_ALLOW_ANONYMOUS', 'VITAL_MQTT_PORT', 'VITAL_HTTP_PORT', 'VITAL_MQTT_PLAINTEXT']
-  const passed = [...compose.matchAll(/^ {6}(VITAL_\w+): \$\{(\w+):-\}$/gm)].map(([, name, from]) => name === from ? name : `${name} from ${from}`)
+  const fixed = [
+    'DATABASE_URL', 'VITAL_DATA_DIR', 'VITAL_HOST', 'VITAL_ALLOW_ANONYMOUS', 'VITAL_MQTT_PORT', 'VITAL_HTTP_PORT', 'VITAL_MQTT_PLAINTEXT'
+  ]
+  const passed = [...compose.matchAll(/^ {6}(VITAL_\w+): \$\{(\w+):-\}$/gm)].map(([, name, from]) => name === from
+    ? name
+    : `${name} from ${from}`)
   t.strictSame(passed, Object.keys(EnvironmentSchema.properties).filter((name) => !fixed.includes(name)))
   t.end()
 })
@@ -80,7 +84,8 @@ t.test('the image holds what the build reads, and runs what npm start runs', (t)
 
 t.test('every container runs without privileges, and the gateway without a writable root or anonymous access', (t) => {
   const services = compose.slice(compose.indexOf('\nservices:'), compose.indexOf('\nvolumes:')).split(/^ {2}(?=\w+:$)/m).slice(1)
-  t.strictSame(services.map((service) => service.slice(0, service.indexOf(':'))), ['credentials', 'gateway', 'postgres', 'prometheus', 'grafana'])
+  t.strictSame(services.map((service) => service.slice(0, service.indexOf(':'))),
+    ['credentials', 'gateway', 'postgres', 'prometheus', 'grafana'])
   const shared = /^x-gateway:[^]*?(?=^\S+:)/m.exec(compose.slice(compose.indexOf('x-gateway:')))?.[0] ?? ''
   for (const service of services) {
     const settings = service.includes('<<: *gateway') ? shared : service

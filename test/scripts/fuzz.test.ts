@@ -105,9 +105,14 @@ t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
   const base = await createTestDir(t)
   const program = copyProgram(base)
   t.strictSame(Object.values(program).map((path) => relative(join(base, 'app/dist'), path).replace(/js$/, 'ts')),
-    ['src/main.ts', 'scripts/fuzz/checks/collect-garbage.ts', 'scripts/fuzz/sessions/attacker.ts', 'scripts/harness/devices/publisher.ts', 'scripts/fuzz/checks/reader.ts'])
+    [
+      'src/main.ts', 'scripts/fuzz/checks/collect-garbage.ts', 'scripts/fuzz/sessions/attacker.ts', 'scripts/harness/devices/publisher.ts',
+      'scripts/fuzz/checks/reader.ts'
+    ])
 
-  async function fuzz (name: string, how: { seed: number, seconds: number, packets?: number, from?: number, targets?: readonly Target[] }): Promise<FuzzOutcome> {
+  async function fuzz (
+    name: string, how: { seed: number, seconds: number, packets?: number, from?: number, targets?: readonly Target[] }
+  ): Promise<FuzzOutcome> {
     const { connectionString } = await createTestDatabase(t)
     const dir = join(base, name)
     mkdirSync(dir)
@@ -130,5 +135,7 @@ t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
   while (!overflows(createSession({ seed, targets }, from))) from++
   const broken = await fuzz('broken', { seed, seconds: 10, packets: 1, from, targets })
   t.match(broken.violations, [{ check: 'alive', message: /Maximum call stack size exceeded/ }, { check: 'log' }])
-  t.match(formatOutcome({ ...options, from, targets }, broken), new RegExp(`FAILED, seed ${seed}.*--seed ${seed} .*--target payload --from ${from}`, 's'))
+  t.match(formatOutcome({
+    ...options, from, targets
+  }, broken), new RegExp(`FAILED, seed ${seed}.*--seed ${seed} .*--target payload --from ${from}`, 's'))
 })

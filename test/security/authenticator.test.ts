@@ -33,7 +33,8 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
   const asked: string[] = []
   const directory = createDirectory({
     findByIds: (ids) => { asked.push(...ids); return Promise.resolve(people.filter(({ id }) => ids.includes(id)).map(toRow)) },
-    findByDigests: (digests) => Promise.resolve(people.filter(({ secret }) => secret !== undefined && digests.includes(digestOf(secret))).map(toRow)),
+    findByDigests: (digests) => Promise.resolve(people.filter(({ secret }) => secret !== undefined &&
+      digests.includes(digestOf(secret))).map(toRow)),
     onFailure: () => {}
   })
   const checked: string[] = []
@@ -45,22 +46,37 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
     },
     forget () {}
   }
-  const authenticator = createAuthenticator({ mode: () => mode, directory, passwords, tokens, onLogin: ({ transport, outcome }) => logins.push(`${transport} ${outcome}`) })
-  const mqtt = (username: string | undefined, password: string | undefined, clientId = username ?? 'c', certificateNames: string[] = []) => authenticator.authenticateMqtt({
-    clientId, username, password: password === undefined ? undefined : Buffer.from(password), origin: { transport: 'tls', remoteAddress: '192.0.2.1', certificateNames }, isRetry: false, isOver: false
+  const authenticator = createAuthenticator({
+    mode: () => mode, directory, passwords, tokens, onLogin: ({ transport, outcome }) => logins.push(`${transport} ${outcome}`)
+  })
+  const mqtt = (username: string | undefined, password: string | undefined, clientId = username ??
+    'c', certificateNames: string[] = []) => authenticator.authenticateMqtt({
+    clientId,
+    username,
+    password: password === undefined
+      ? undefined
+      : Buffer.from(password),
+    origin: { transport: 'tls', remoteAddress: '192.0.2.1', certificateNames },
+    isRetry: false,
+    isOver: false
   })
   return { authenticator, mqtt, logins, asked, checked, directory }
 }
 
 const accepted = (id: string, role: Role = 'device') => ({ status: 'accepted', principal: { id, role } })
-const refused = (reason: LoginRefusal, principalId?: string) => principalId === undefined ? { status: 'refused', reason } : { status: 'refused', reason, principalId }
+const refused = (reason: LoginRefusal, principalId?: string) => principalId === undefined
+  ? { status: 'refused', reason }
+  : { status: 'refused', reason, principalId }
 
 t.test('who is known is answered without a promise, over both transports', async (t) => {
   const secret = generateSecret()
   const { mqtt, authenticator, logins } = create([{ id: 'a', secret }])
   t.ok(mqtt('a', secret) instanceof Promise, 'the first time it is looked up')
   t.match(await mqtt('a', secret), accepted('a'))
-  for (const answer of [mqtt('a', secret), authenticator.authenticateHttp({ authorization: `bearer ${secret}` }), authenticator.authenticateHttp({ 'x-api-key': secret })]) {
+  for (const answer of [
+    mqtt('a', secret), authenticator.authenticateHttp({ authorization: `bearer ${secret}` }),
+    authenticator.authenticateHttp({ 'x-api-key': secret })
+  ]) {
     t.notOk(answer instanceof Promise)
     t.match(answer, accepted('a'))
   }
@@ -71,16 +87,20 @@ t.test('what does not fit is refused; why is told to the log, with the id only o
   const [secret, other] = [generateSecret(), generateSecret()]
   const [gone, old] = [generateSecret(), generateSecret()]
   const people = [
-    { id: 'a', secret }, { id: 'b', secret: other }, { id: 'gone', secret: gone, isRevoked: true }, { id: 'old', secret: old, expiresAt: 1 },
+    {
+      id: 'a', secret
+    }, { id: 'b', secret: other }, { id: 'gone', secret: gone, isRevoked: true }, { id: 'old', secret: old, expiresAt: 1 },
     { id: 'ann', password: 'x', expiresAt: 1 }, { id: 'bob', password: 'x', isRevoked: true }
   ]
   const { mqtt, authenticator: { authenticateHttp } } = create(people)
   const cases: Array<[Authentication | Promise<Authentication>, LoginRefusal, string?]> = [
     [mqtt('a', other), 'wrong_secret', 'a'], [mqtt('a', ''), 'wrong_secret', 'a'], [mqtt('a', `${secret} `), 'wrong_secret', 'a'],
-    [mqtt('nobody', secret), 'unknown_id'], [mqtt('nobody', 'x'), 'unknown_id'], [mqtt('a\0', secret), 'unknown_id'], [mqtt('__proto__', secret), 'unknown_id'],
+    [mqtt('nobody', secret), 'unknown_id'], [mqtt('nobody', 'x'), 'unknown_id'], [mqtt('a\0', secret), 'unknown_id'], [mqtt('__proto__',
+      secret), 'unknown_id'],
     [mqtt('', secret), 'unknown_id'], [mqtt(undefined, secret), 'malformed'],
     [mqtt('a', undefined), 'no_credentials'], [mqtt(undefined, undefined), 'no_credentials'],
-    [mqtt('gone', gone), 'revoked', 'gone'], [mqtt('bob', 'x'), 'revoked', 'bob'], [mqtt('old', old), 'expired', 'old'], [mqtt('old', secret), 'wrong_secret', 'old'],
+    [mqtt('gone', gone), 'revoked', 'gone'], [mqtt('bob', 'x'), 'revoked', 'bob'], [mqtt('old', old), 'expired', 'old'], [mqtt('old',
+      secret), 'wrong_secret', 'old'],
     [mqtt('ann', 'x'), 'expired', 'ann'],
     [authenticateHttp({}), 'no_credentials'], [authenticateHttp({ 'x-api-key': [secret] as never }), 'no_credentials'],
     ...[{ authorization: secret }, { authorization: 'Bearer' }, { authorization: `Bearer ${secret} ${secret}` }, { authorization: `Basic ${secret}` },
@@ -93,7 +113,9 @@ t.test('what does not fit is refused; why is told to the log, with the id only o
 })
 
 t.test('a password is checked even where there is none to check it with', async (t) => {
-  const { mqtt, checked } = create([{ id: 'ann', role: 'operator', password: 'correct horse' }, { id: 'a', secret: generateSecret() }, { id: 'gone', password: 'x', isRevoked: true }])
+  const { mqtt, checked } = create([{
+    id: 'ann', role: 'operator', password: 'correct horse'
+  }, { id: 'a', secret: generateSecret() }, { id: 'gone', password: 'x', isRevoked: true }])
   t.match(await mqtt('ann', 'correct horse'), accepted('ann', 'operator'))
   t.notOk(mqtt('ann', 'correct horse') instanceof Promise)
   checked.length = 0

@@ -9,7 +9,13 @@ const stored = (id: string, secret = `secret of ${id}`, changes: Partial<StoredP
   createdAt: 1,
   changedAt: 1,
   revokedAt: null,
-  credentials: [{ kind: 'secret', secretSha256: Buffer.from(digestOf(secret), 'latin1').toString('hex'), passwordArgon2id: null, createdAt: 1, expiresAt: null }],
+  credentials: [{
+    kind: 'secret',
+    secretSha256: Buffer.from(digestOf(secret), 'latin1').toString('hex'),
+    passwordArgon2id: null,
+    createdAt: 1,
+    expiresAt: null
+  }],
   ...changes
 })
 

@@ -53,7 +53,8 @@ t.test('PostgreSQL is away at start and then has no credentials: nobody comes in
   await waits()
   await database.on()
   const deadlineMs = Date.now() + 15_000
-  while (!lines.some((line) => line.includes('would let anyone on the network')) && Date.now() < deadlineMs) await new Promise((resolve) => setTimeout(resolve, 50))
+  while (!lines.some((line) => line.includes('would let anyone on the network')) &&
+    Date.now() < deadlineMs) await new Promise((resolve) => setTimeout(resolve, 50))
   t.ok(Date.now() < deadlineMs, 'the log says it')
   await waits()
   t.equal((await fetch(`http://127.0.0.1:${httpPort}/vital-data`)).status, 503)

@@ -10,13 +10,17 @@ import { bearer, login, openCredentials, tryConnect } from '../helpers/credentia
 const JSON_TYPE = { 'content-type': 'application/json' }
 
 const post = async (httpUrl: string, body: unknown, headers: Record<string, string> = {}) => {
-  const response = await fetch(`${httpUrl}/vital-data`, { method: 'POST', headers: { ...JSON_TYPE, ...headers }, body: JSON.stringify(body) })
+  const response = await fetch(`${httpUrl}/vital-data`, {
+    method: 'POST', headers: { ...JSON_TYPE, ...headers }, body: JSON.stringify(body)
+  })
   return { status: response.status, code: (await response.json() as { code?: string }).code, headers: response.headers }
 }
 
 /** Gives up after so long. */
 const tryFor = (ms: number, port: number, options: Parameters<typeof tryConnect>[1]) =>
-  tryConnect(port, { ...options, connectTimeout: ms }).catch((error: unknown) => /timeout/.test(String(error)) ? 'no answer' : String(error))
+  tryConnect(port, { ...options, connectTimeout: ms }).catch((error: unknown) => /timeout/.test(String(error))
+    ? 'no answer'
+    : String(error))
 
 const get = async (httpUrl: string, path: string, headers: Record<string, string> = {}) => {
   const response = await fetch(httpUrl + path, { headers })
@@ -41,14 +45,21 @@ t.test('the first credential closes an open gateway: who is there must go, and e
   const refused = await post(httpUrl, { device: 'a', timestamp: 2 })
   t.match(refused, { status: 401, code: 'VITAL_UNAUTHENTICATED' })
   t.equal(refused.headers.get('www-authenticate'), 'Bearer')
-  for (const path of ['/vital-data', '/vital-data/a', '/metrics', '/dead-letters', '/docs', '/docs/json', '/nowhere']) t.equal(await get(httpUrl, path), 401, path)
-  for (const path of ['/vital-data', '/vital-data/a', '/metrics', '/dead-letters', '/docs', '/docs/json']) t.equal(await get(httpUrl, path, bearer(admin)), 200, path)
+  for (const path of [
+    '/vital-data', '/vital-data/a', '/metrics', '/dead-letters', '/docs', '/docs/json', '/nowhere'
+  ]) t.equal(await get(httpUrl, path), 401, path)
+  for (const path of ['/vital-data', '/vital-data/a', '/metrics', '/dead-letters', '/docs', '/docs/json']) {
+    t.equal(await get(httpUrl, path,
+      bearer(admin)), 200, path)
+  }
   t.equal(await get(httpUrl, '/vital-data', { 'x-api-key': admin }), 200)
   t.equal(await get(httpUrl, '/vital-data', { authorization: `Basic ${Buffer.from(`root:${admin}`).toString('base64')}` }), 401)
 
   const probe = await fetch(`${httpUrl}/health/ready`)
   t.same([probe.status, await probe.json()], [200, { status: 'ready' }], 'a probe learns no more than it asks')
-  t.match(await (await fetch(`${httpUrl}/health/ready`, { headers: bearer(admin) })).json(), { status: 'ready', database: { status: 'up' }, warnings: [] })
+  t.match(await (await fetch(`${httpUrl}/health/ready`, { headers: bearer(admin) })).json(), {
+    status: 'ready', database: { status: 'up' }, warnings: []
+  })
   const metrics = await (await fetch(`${httpUrl}/metrics`, { headers: bearer(admin) })).text()
   t.match(metrics, /^vital_anonymous_allowed 0$/m)
   t.match(metrics, /^vital_logins_total\{transport="mqtt",outcome="accepted"\} 1$/m)
@@ -70,11 +81,24 @@ t.test('each role may do over HTTP what its row of the table says', async (t) =>
   }
   t.equal((await post(httpUrl, { timestamp: 'x' }, bearer(band))).status, 400)
   t.equal((await post(httpUrl, { device: 'band-9', timestamp: 1 }, bearer(admin))).status, 202)
-  for (const secret of [operator, application]) t.equal((await post(httpUrl, { device: 'band-1', timestamp: 3 }, bearer(secret))).status, 403)
-  const list = await (await fetch(`${httpUrl}/vital-data?sortBy=deviceId&orderBy=asc`, { headers: bearer(application) })).json() as { resources: Array<{ deviceId: string, timestamp: number }> }
-  t.same(list.resources.map(({ deviceId, timestamp }) => [deviceId, timestamp]), [['band-1', 1], ['band-9', 1]], 'nothing of a forbidden body is stored')
+  for (const secret of [operator, application]) {
+    t.equal((await post(httpUrl, {
+      device: 'band-1', timestamp: 3
+    }, bearer(secret))).status, 403)
+  }
+  const list = await (await fetch(`${httpUrl}/vital-data?sortBy=deviceId&orderBy=asc`, { headers: bearer(application) })).json() as {
+    resources: Array<{
+      deviceId: string
+      timestamp: number
+    }>
+  }
+  t.same(list.resources.map(({ deviceId, timestamp }) => [deviceId, timestamp]), [['band-1', 1], ['band-9', 1]],
+    'nothing of a forbidden body is stored')
 
-  const paths = ['/vital-data', '/vital-data/band-1', '/vital-data/band-9', '/docs/json', '/metrics', '/dead-letters', '/dead-letters/00000000-0000-4000-8000-000000000000']
+  const paths = [
+    '/vital-data', '/vital-data/band-1', '/vital-data/band-9', '/docs/json', '/metrics', '/dead-letters',
+    '/dead-letters/00000000-0000-4000-8000-000000000000'
+  ]
   const expected: Array<[string, string, number[]]> = [
     ['device', band, [403, 200, 403, 403, 403, 403, 403]],
     ['operator', operator, [200, 200, 200, 200, 200, 200, 404]],
@@ -149,7 +173,8 @@ t.test('revoked, rotated without grace, or given a new role: its connections are
   for (const id of ['revoked', 'rotated', 'graceful', 'untouched']) secrets.set(id, await credentials.add(id, 'device'))
   secrets.set('promoted', await credentials.add('promoted', 'operator'))
   const { mqttPort, httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
-  const clients = new Map(await Promise.all([...secrets].map(async ([id, secret]) => [id, await connectClient(t, mqttPort, login(id, secret))] as const)))
+  const clients = new Map(await Promise.all([...secrets].map(async ([id, secret]) => [id, await connectClient(t, mqttPort,
+    login(id, secret))] as const)))
   const closes = ['revoked', 'rotated', 'promoted'].map((id) => closeOf(clients.get(id)!))
 
   await credentials.revoke('revoked')

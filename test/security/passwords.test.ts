@@ -8,7 +8,9 @@ import { SECURITY_LIMITS } from '../../src/security/limits.ts'
 /** Where the one hash is `h`. */
 const RIGHT = { argon2id: 'h' }
 const password = (text: string) => Buffer.from(text)
-const from = (remoteAddress = '192.0.2.1'): Asker & { isOver: boolean } => ({ origin: { transport: 'tcp', remoteAddress, certificateNames: [] }, isOver: false })
+const from = (remoteAddress = '192.0.2.1'): Asker & { isOver: boolean } => ({
+  origin: { transport: 'tcp', remoteAddress, certificateNames: [] }, isOver: false
+})
 
 t.test('argon2id: right, wrong, and remembered once right', async (t) => {
   const hash = await hashPassword('correct horse')
@@ -81,7 +83,12 @@ t.test('few at once, the rest in bounded lines, and one check for one device', a
 t.test('turns go round by address', async (t) => {
   const { passwords, settleAll, ask } = controlled({ atOnceMax: 1 })
   const order: string[] = []
-  const note = (checks: Array<Promise<unknown>>, name: string) => { for (const check of checks) check.then(() => order.push(name), t.threw) }
+  const note = (checks: Array<Promise<unknown>>, name: string) => {
+    for (const check of checks) {
+      check.then(() => order.push(name),
+        t.threw)
+    }
+  }
   note(ask('flood', 5, from('2001:db8::1')), 'flood')
   note(ask('sister', 2, from('2001:db8::2')), 'flood')
   note(ask('ann', 2, from('192.0.2.1')), 'ann')
@@ -122,7 +129,8 @@ t.test('an address that guesses is checked aside, one at a time and with rests, 
       return password.toString() === 'right'
     }
   })
-  const ask = (count: number, text: string, asker: Asker) => Promise.all(Array.from({ length: count }, (_, index) => Promise.resolve(passwords.check(`${text}${index}`, ['h'], password(text), asker))))
+  const ask = (count: number, text: string, asker: Asker) => Promise.all(Array.from({ length: count },
+    (_, index) => Promise.resolve(passwords.check(`${text}${index}`, ['h'], password(text), asker))))
   t.strictSame(new Set(await ask(freeMax, 'wrong', from())), new Set(['wrong']))
   t.match(checked, { quickly: freeMax, aside: 0 })
   const startMs = performance.now()

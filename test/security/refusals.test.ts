@@ -34,10 +34,14 @@ async function start (t: Test, { isHashed = false } = {}) {
   const logger = createLogger({
     level: 'info', hashId: isHashed ? hashId : undefined, isPretty: false, destination: { write: (line) => { text += line } }
   })
-  const variables = { DATABASE_URL: connectionString, VITAL_DATA_DIR: dataDir, VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: ISSUER, VITAL_JWT_AUDIENCE: AUDIENCE }
+  const variables = {
+    DATABASE_URL: connectionString, VITAL_DATA_DIR: dataDir, VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: ISSUER, VITAL_JWT_AUDIENCE: AUDIENCE
+  }
   const gateway = await startGateway(t, variables, {}, logger)
   const sign = (claims: Record<string, unknown>, key = privateKey) =>
-    new SignJWT({ sub: 'band', role: 'device', iss: ISSUER, aud: AUDIENCE, exp: Date.now() / 1000 + 60, ...claims }).setProtectedHeader({ alg: 'EdDSA', kid: 'k' }).sign(key)
+    new SignJWT({ sub: 'band', role: 'device', iss: ISSUER, aud: AUDIENCE, exp: Date.now() / 1000 + 60, ...claims }).setProtectedHeader({
+      alg: 'EdDSA', kid: 'k'
+    }).sign(key)
   const lines = (msg: string) => text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Line).filter((line) => line.msg === msg)
   return { ...gateway, database, credentials: openCredentials(t, connectionString), sign, hashId, lines, text: () => text }
 }
@@ -120,7 +124,9 @@ t.test('refused requests: likewise, a role that may not and a body of another de
   t.equal(post.status, 403)
   t.equal((await fetch(`${httpUrl}/vital-data/another`, { headers: bearer(band) })).status, 403)
   t.equal((await fetch(`${httpUrl}/health/live`)).status, 200, 'a probe brings none, and is refused nothing')
-  t.same(await countsOf(httpUrl, admin, 'http'), { ...Object.fromEntries(requests.map(([reason]) => [reason, 1])), revoked: 2, not_allowed: 3 })
+  t.same(await countsOf(httpUrl, admin, 'http'), {
+    ...Object.fromEntries(requests.map(([reason]) => [reason, 1])), revoked: 2, not_allowed: 3
+  })
   for (const secret of [band, gone, nobodys]) t.notOk(text().includes(secret), 'no secret')
 })
 

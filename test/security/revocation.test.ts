@@ -17,7 +17,9 @@ const closeOf = (client: MqttClient) => new Promise<void>((resolve) => { client.
 async function inTime (what: string, promise: Promise<unknown>): Promise<void> {
   const timeout = new AbortController()
   try {
-    await Promise.race([promise, sleep(EFFECTIVE_MS + ROOM_MS, undefined, { signal: timeout.signal }).then(() => { throw new Error(`in time: ${what}`) })])
+    await Promise.race([
+      promise, sleep(EFFECTIVE_MS + ROOM_MS, undefined, { signal: timeout.signal }).then(() => { throw new Error(`in time: ${what}`) })
+    ])
   } finally {
     timeout.abort()
   }
@@ -29,13 +31,15 @@ async function openTwo (t: Test) {
   const transaction = new pg.Client({ connectionString })
   await transaction.connect()
   t.teardown(() => transaction.end())
-  const gateways = async () => [await startGateway(t, { DATABASE_URL: connectionString }), await startGateway(t, { DATABASE_URL: connectionString })] as const
+  const gateways = async () => [await startGateway(t, { DATABASE_URL: connectionString }), await startGateway(t,
+    { DATABASE_URL: connectionString })] as const
   return { connectionString, query, credentials, transaction, gateways }
 }
 
 t.test('70,000 revoked in a transaction that takes long: those who are connected go within seconds of COMMIT, from every gateway', async (t) => {
   const { query, credentials, transaction, gateways } = await openTwo(t)
-  const secrets = await Promise.all(['one', 'two', 'request', 'bystander'].map(async (id) => [id, await credentials.add(id, 'device')] as const)).then((pairs) => new Map(pairs))
+  const secrets = await Promise.all(['one', 'two', 'request', 'bystander'].map(async (id) => [id, await credentials.add(id,
+    'device')] as const)).then((pairs) => new Map(pairs))
   await query('insert into principals (id, role) select \'device-\' || n, \'device\' from generate_series(1, 70000) n')
   await query('insert into credentials (principal, kind, secret_sha256) select id, \'secret\', sha256(id::bytea) from principals where id like \'device-%\'')
   const [first, second] = await gateways()
@@ -45,7 +49,11 @@ t.test('70,000 revoked in a transaction that takes long: those who are connected
   }))
   const bystander = await connectClient(t, first.mqttPort, login('bystander', secrets.get('bystander')!))
   const post = async () => (await fetch(`${second.httpUrl}/vital-data`, {
-    method: 'POST', headers: { 'content-type': 'application/json', ...bearer(secrets.get('request')!) }, body: '{"device":"request","timestamp":1}'
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json', ...bearer(secrets.get('request')!)
+    },
+    body: '{"device":"request","timestamp":1}'
   })).status
   t.equal(await post(), 202)
 
@@ -70,9 +78,13 @@ t.test('principals that were refused before they were imported are let in', asyn
   for (const { mqttPort } of [first, second]) t.equal(await tryConnect(mqttPort, login('late', 'a password of ours')), 5)
   await transaction.query('begin')
   await transaction.query('insert into principals (id, role, changed_at) values (\'late\', \'device\', now() - interval \'1 minute\')')
-  await transaction.query('insert into credentials (principal, kind, password_argon2id) values (\'late\', \'password\', $1)', [await hashPassword('a password of ours')])
+  await transaction.query('insert into credentials (principal, kind, password_argon2id) values (\'late\', \'password\', $1)',
+    [await hashPassword('a password of ours')])
   await transaction.query('commit')
-  for (const { mqttPort } of [first, second]) await until(async () => await tryConnect(mqttPort, login('late', 'a password of ours')) === 0, 'late is let in')
+  for (const { mqttPort } of [first, second]) {
+    await until(async () => await tryConnect(mqttPort, login('late', 'a password of ours')) === 0,
+      'late is let in')
+  }
   t.equal((await query('select 1 from principals')).length, 2)
 })
 
@@ -93,7 +105,8 @@ t.test('of two passwords with different ends, a connection ends with the one tha
   const { credentials, query, gateways } = await openTwo(t)
   await credentials.addWithPassword('ann', 'operator', 'the first password')
   await query('update credentials set expires_at = now() + interval \'4 seconds\'')
-  await query('insert into credentials (principal, kind, password_argon2id) values (\'ann\', \'password\', $1)', [await hashPassword('the second password')])
+  await query('insert into credentials (principal, kind, password_argon2id) values (\'ann\', \'password\', $1)',
+    [await hashPassword('the second password')])
   const [{ mqttPort }] = await gateways()
   const lasting = await connectClient(t, mqttPort, login('ann', 'the second password', 'desk'))
   const ending = await connectClient(t, mqttPort, login('ann', 'the first password', 'laptop'))

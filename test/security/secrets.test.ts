@@ -8,7 +8,9 @@ t.test('generated secrets: 256 random bits behind a prefix', (t) => {
   const secrets = Array.from({ length: 1000 }, generateSecret)
   t.equal(new Set(secrets).size, 1000)
   for (const secret of secrets) t.ok(isSecret(secret), secret)
-  for (const other of ['', 'vg_', 'vg_short', `${secrets[0]}x`, `x${secrets[0]}`, secrets[0]!.replace('vg_', 'vg-'), `${secrets[0]}\n`]) t.notOk(isSecret(other), other)
+  for (const other of [
+    '', 'vg_', 'vg_short', `${secrets[0]}x`, `x${secrets[0]}`, secrets[0]!.replace('vg_', 'vg-'), `${secrets[0]}\n`
+  ]) t.notOk(isSecret(other), other)
   t.end()
 })
 

@@ -61,5 +61,6 @@ t.test('a fleet comes back at once, each device with messages behind its CONNECT
   t.match(ledger, { received: sent, balance: 0 })
   // What a COMMIT of unknown outcome had stored counts as a duplicate.
   t.equal(ledger.stored + ledger.duplicate, sent)
-  t.match(await (await fetch(`${httpUrl}/metrics`, { headers: bearer(operator) })).text(), new RegExp(`^vital_logins_total\\{transport="mqtt",outcome="accepted"\\} ${devices.length + old.length}$`, 'm'))
+  t.match(await (await fetch(`${httpUrl}/metrics`, { headers: bearer(operator) })).text(),
+    new RegExp(`^vital_logins_total\\{transport="mqtt",outcome="accepted"\\} ${devices.length + old.length}$`, 'm'))
 })

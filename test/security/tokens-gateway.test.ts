@@ -14,7 +14,9 @@ async function startWithIssuer (t: Test) {
   const { publicKey, privateKey } = await generateKeyPair('EdDSA', { extractable: true })
   const jwks = join(await createTestDir(t), 'jwks.json')
   await writeFile(jwks, JSON.stringify({ keys: [{ ...await exportJWK(publicKey), kid: 'k', alg: 'EdDSA' }] }))
-  const gateway = await startGateway(t, { DATABASE_URL: connectionString, VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: ISSUER, VITAL_JWT_AUDIENCE: AUDIENCE })
+  const gateway = await startGateway(t, {
+    DATABASE_URL: connectionString, VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: ISSUER, VITAL_JWT_AUDIENCE: AUDIENCE
+  })
   const sign = (sub: string, role: string, seconds = 60) => new SignJWT({ role }).setProtectedHeader({ alg: 'EdDSA', kid: 'k' })
     .setSubject(sub).setIssuer(ISSUER).setAudience(AUDIENCE).setExpirationTime(Math.floor(Date.now() / 1000) + seconds).sign(privateKey)
   const signAs = (sub: unknown, role: string) => new SignJWT({ role, sub } as never).setProtectedHeader({ alg: 'EdDSA', kid: 'k' })

@@ -58,16 +58,21 @@ t.test('the algorithm is ours to choose', async (t) => {
   // Key confusion: the public key, which everyone has, as the secret of an HMAC.
   for (const secret of [await exportSPKI(publicKey), JSON.stringify(await exportJWK(publicKey))]) {
     const head = `${base64url({ alg: 'HS256', kid: 'one' })}.${body}`
-    t.strictSame(await tokens.check(`${head}.${createHmac('sha256', secret).update(head).digest('base64url')}`), { reason: 'invalid_token' })
+    t.strictSame(await tokens.check(`${head}.${createHmac('sha256', secret).update(head).digest('base64url')}`),
+      { reason: 'invalid_token' })
   }
   t.notOk(TOKEN_ALGORITHMS.some((algorithm) => algorithm.startsWith('HS') || algorithm === 'none'))
 
   const stranger = await generateKeyPair('RS256')
-  t.strictSame(await tokens.check(await sign({}, {}, stranger.privateKey)), { reason: 'wrong_signature' }, 'another key under the same name')
-  t.strictSame(await tokens.check(await sign({}, { jwk: await exportJWK(publicKey), jku: 'http://127.0.0.1:1/' }, stranger.privateKey)), { reason: 'wrong_signature' })
+  t.strictSame(await tokens.check(await sign({}, {}, stranger.privateKey)), { reason: 'wrong_signature' },
+    'another key under the same name')
+  t.strictSame(await tokens.check(await sign({}, {
+    jwk: await exportJWK(publicKey), jku: 'http://127.0.0.1:1/'
+  }, stranger.privateKey)), { reason: 'wrong_signature' })
   t.strictSame(await tokens.check(await sign({}, { kid: 'unknown' })), { reason: 'wrong_signature' })
   const stronger = await importJWK(await exportJWK(privateKey), 'RS384') as typeof privateKey
-  t.strictSame(await tokens.check(await sign({}, { alg: 'RS384' }, stronger)), { reason: 'invalid_token' }, 'the right key, but not in the list')
+  t.strictSame(await tokens.check(await sign({}, { alg: 'RS384' }, stronger)), { reason: 'invalid_token' },
+    'the right key, but not in the list')
 })
 
 t.test('issuer, audience, times, subject and role must fit', async (t) => {
@@ -124,13 +129,21 @@ t.test('keys by URL: an issuer that does not answer is no wrong token, and its l
   const server = createServer((_request, response) => {
     requests++
     if (isAway) response.writeHead(500).end()
-    else exportJWK(publicKey).then((jwk) => response.end(JSON.stringify({ keys: [{ ...jwk, kid: 'e', alg: 'ES256' }] })), () => response.destroy())
+    else {
+      exportJWK(publicKey).then((jwk) => response.end(JSON.stringify({
+        keys: [{
+          ...jwk, kid: 'e', alg: 'ES256'
+        }]
+      })), () => response.destroy())
+    }
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()))
   t.teardown(() => { server.close() })
   const failures: unknown[] = []
   const tokens = createTokens({
-    keys: await createKeySet(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`, { ageMaxMs: 0, cooldownMs: 0, trustedMs: 1500 }),
+    keys: await createKeySet(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`, {
+      ageMaxMs: 0, cooldownMs: 0, trustedMs: 1500
+    }),
     issuer: ISSUER,
     audience: AUDIENCE,
     algorithms: ['ES256'],
@@ -168,8 +181,12 @@ t.test('a key that is taken out of the file is refused, remembered tokens includ
   const removed = new Promise<void>((resolve) => { told = resolve })
   const keys = await createKeySet(file, { ageMaxMs: 20, cooldownMs: 0, onRemoved: () => { tokens.forget(); told() } })
   t.teardown(() => keys.stop())
-  const tokens = createTokens({ keys, issuer: ISSUER, audience: AUDIENCE, algorithms: ['ES256'], roleClaim: 'role', onFailure: (error) => { t.fail(String(error)) } })
-  const [one, two] = await Promise.all(keyPairs.map(({ kid, privateKey }) => new SignJWT({ role: 'admin' }).setProtectedHeader({ alg: 'ES256', kid })
+  const tokens = createTokens({
+    keys, issuer: ISSUER, audience: AUDIENCE, algorithms: ['ES256'], roleClaim: 'role', onFailure: (error) => { t.fail(String(error)) }
+  })
+  const [one, two] = await Promise.all(keyPairs.map(({ kid, privateKey }) => new SignJWT({ role: 'admin' }).setProtectedHeader({
+    alg: 'ES256', kid
+  })
     .setSubject(kid).setIssuer(ISSUER).setAudience(AUDIENCE).setExpirationTime('10m').sign(privateKey)))
   t.match(await tokens.check(one!), { principal: { id: 'one' } })
   t.match(await tokens.check(two!), { principal: { id: 'two' } })

@@ -42,13 +42,18 @@ async function readSerial (port: number, ca: Buffer): Promise<string> {
 t.test('mqtt.js over every transport: stored, and seen over the others', async (t) => {
   const { mqttPort, mqttsPort, httpPort, ca } = await startSecure(t, await sharedAuthority)
   const urls = { tcp: `mqtt://localhost:${mqttPort}`, tls: `mqtts://localhost:${mqttsPort}`, wss: `wss://localhost:${httpPort}/mqtt` }
-  const clients = await Promise.all(Object.entries(urls).map(async ([transport, url]) => ({ transport, client: await connect(t, url, { ca }) })))
+  const clients = await Promise.all(Object.entries(urls).map(async ([transport, url]) => ({
+    transport, client: await connect(t, url, { ca })
+  })))
   const seen: string[] = []
   for (const { transport, client } of clients) {
     client.on('message', (topic) => { seen.push(`${topic} over ${transport}`) })
     await client.subscribeAsync('vital/#', { qos: 1 })
   }
-  for (const { transport, client } of clients) await client.publishAsync(`vital/${transport}`, '{"timestamp":1750240830,"heartRateValue":61.5}', { qos: 1 })
+  for (const { transport, client } of clients) {
+    await client.publishAsync(`vital/${transport}`,
+      '{"timestamp":1750240830,"heartRateValue":61.5}', { qos: 1 })
+  }
   while (seen.length < 9) await new Promise((resolve) => { setTimeout(resolve, 5) })
   t.strictSame(seen.sort(), Object.keys(urls).flatMap((from) => Object.keys(urls).map((to) => `vital/${from} over ${to}`)).sort())
   const plain = await startGateway(t)
@@ -63,7 +68,9 @@ t.test('mosquitto_pub --cafile and curl --cacert, as the README says', async (t)
   const authority = await sharedAuthority
   const { mqttsPort, httpsUrl, httpPort } = await startSecure(t, authority)
   if (await isInstalled('mosquitto_pub')) {
-    const publish = ['-h', 'localhost', '-p', String(mqttsPort), '-q', '1', '-t', 'vital/ward-3', '-m', '{"timestamp":1750240830,"heartRateValue":61.5}']
+    const publish = [
+      '-h', 'localhost', '-p', String(mqttsPort), '-q', '1', '-t', 'vital/ward-3', '-m', '{"timestamp":1750240830,"heartRateValue":61.5}'
+    ]
     await run('mosquitto_pub', ['--cafile', authority.ca, ...publish])
     const stranger = await createAuthority(t, 'Another CA')
     await t.rejects(run('mosquitto_pub', ['--cafile', stranger.ca, ...publish]), 'it refuses a gateway that it does not know')
@@ -72,7 +79,8 @@ t.test('mosquitto_pub --cafile and curl --cacert, as the README says', async (t)
   }
   if (!await isInstalled('curl')) return t.comment('curl is not installed: its part is skipped')
   const reading = '{"device":"ward-3","timestamp":1750240830,"heartRateValue":61.5}'
-  const { stdout } = await run('curl', ['-sS', '--cacert', authority.ca, '-H', 'content-type: application/json', `${httpsUrl}/vital-data`, '-d', reading])
+  const { stdout } = await run('curl',
+    ['-sS', '--cacert', authority.ca, '-H', 'content-type: application/json', `${httpsUrl}/vital-data`, '-d', reading])
   t.same(JSON.parse(stdout), { status: 'accepted' })
   await t.rejects(run('curl', ['-sS', `http://localhost:${httpPort}/vital-data`]), 'the port speaks HTTPS only')
 })
@@ -151,7 +159,8 @@ t.test('metrics and health on their own address are not on the public one', asyn
   t.equal((await fetchSecure(httpsUrl, '/vital-data', authority)).status, 200)
 
   const reachable = await startGateway(t, { VITAL_ADMIN_HOST: '0.0.0.0', VITAL_ADMIN_PORT: '0' })
-  t.equal((await fetch(`http://127.0.0.1:${reachable.adminPort}/metrics`)).status, 401, 'others reach it: it wants a credential, though the gateway is open')
+  t.equal((await fetch(`http://127.0.0.1:${reachable.adminPort}/metrics`)).status, 401,
+    'others reach it: it wants a credential, though the gateway is open')
   t.equal((await fetch(`http://127.0.0.1:${reachable.adminPort}/health/live`)).status, 200)
   t.equal((await fetch(`${reachable.httpUrl}/vital-data`)).status, 200)
 })

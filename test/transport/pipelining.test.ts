@@ -54,7 +54,9 @@ for (const transport of TRANSPORTS) {
     })
     const stream = await openStream(t, transports, transport)
     const packets = collectPackets(stream)
-    const bytes = Buffer.concat([connectPacket(), ...ids.map((id) => publishPacket(id, { payload: 'x'.repeat(200) }))].map((packet) => mqttPacket.generate(packet)))
+    const bytes = Buffer.concat([
+      connectPacket(), ...ids.map((id) => publishPacket(id, { payload: 'x'.repeat(200) }))
+    ].map((packet) => mqttPacket.generate(packet)))
     // More than a WebSocket takes before it has answered.
     for (let at = 0; at < bytes.length; at += 30_000) stream.write(bytes.subarray(at, at + 30_000))
     await sleep(100)
@@ -71,7 +73,9 @@ for (const transport of TRANSPORTS) {
     stream.write(mqttPacket.generate(connectPacket()))
     await until(() => packets.length === 1, 'CONNACK')
     broker.pauseReading()
-    stream.end(Buffer.concat([publishPacket(0, { qos: 0 }), publishPacket(1, { qos: 0 }), { cmd: 'disconnect' } as const].map((packet) => mqttPacket.generate(packet))))
+    stream.end(Buffer.concat([
+      publishPacket(0, { qos: 0 }), publishPacket(1, { qos: 0 }), { cmd: 'disconnect' } as const
+    ].map((packet) => mqttPacket.generate(packet))))
     await settleDown()
     t.equal(broker.statistics().publishesReceived, 0)
     broker.resumeReading()

@@ -46,7 +46,10 @@ async function spawnGateway (t: Test, variables: Record<string, string>) {
     for (;;) {
       const line = lines.find(({ msg }) => pattern.test(msg))
       if (line !== undefined) return line
-      await Promise.race([new Promise<void>((resolve) => { waiting.push(resolve) }), exited.then(() => { throw new Error(`ended before it said ${pattern}: ${stderr}`) })])
+      await Promise.race([
+        new Promise<void>((resolve) => { waiting.push(resolve) }),
+        exited.then(() => { throw new Error(`ended before it said ${pattern}: ${stderr}`) })
+      ])
     }
   }
   return { child, exited, lines, said, stderr: () => stderr }
@@ -56,7 +59,9 @@ t.test('says where each listener is; SIGHUP takes a renewed certificate; SIGTERM
   const authority = await sharedAuthority
   const { cert, key } = await authority.issueServer()
   const ca = await readFile(authority.ca)
-  const { child, exited, lines, said } = await spawnGateway(t, { VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key, VITAL_ADMIN_PORT: '0' })
+  const { child, exited, lines, said } = await spawnGateway(t, {
+    VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key, VITAL_ADMIN_PORT: '0'
+  })
   await said(/^ready$/)
   const listening = lines.filter(({ msg }) => msg === 'listening')
   t.match(listening, ['mqtt', 'mqtts', 'https', 'http'].map((protocol) => ({ protocol, address: '127.0.0.1', port: Number })))
@@ -98,7 +103,9 @@ t.test('a mistake in the configuration of transport is told in words', async (t)
     [{ VITAL_TLS_CERT_FILE: cert }, /must be set together/],
     [{ VITAL_TLS_KEY_FILE: key }, /must be set together/],
     [{ VITAL_TLS_CLIENT_CA_FILE: authority.ca }, /VITAL_TLS_CLIENT_CA_FILE needs/],
-    [{ VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key, VITAL_TLS_CLIENT_CERT_REQUIRED: 'true' }, /VITAL_TLS_CLIENT_CERT_REQUIRED=true needs VITAL_TLS_CLIENT_CA_FILE/],
+    [{
+      VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key, VITAL_TLS_CLIENT_CERT_REQUIRED: 'true'
+    }, /VITAL_TLS_CLIENT_CERT_REQUIRED=true needs VITAL_TLS_CLIENT_CA_FILE/],
     [{ VITAL_TRUSTED_PROXIES: '10.0.0.0/8, everyone' }, /VITAL_TRUSTED_PROXIES: "everyone" is neither/],
     [{ VITAL_PROXY_PROTOCOL: 'true' }, /VITAL_PROXY_PROTOCOL=true needs VITAL_TRUSTED_PROXIES/],
     [{ VITAL_WS_ORIGINS: 'https://ward.example.org, *' }, /VITAL_WS_ORIGINS: "\*" is no origin/],
@@ -106,7 +113,8 @@ t.test('a mistake in the configuration of transport is told in words', async (t)
     [{ VITAL_ADMIN_HOST: '0.0.0.0' }, /VITAL_ADMIN_HOST needs VITAL_ADMIN_PORT/]
   ]
   for (const [variables, message] of cases) t.throws(() => createConfig(variables), { constructor: ConfigError, message })
-  t.match(createConfig({ VITAL_WS_ORIGINS: 'https://ward.example.org:443, http://a:8080/' }).transport.webSocketOrigins, ['https://ward.example.org', 'http://a:8080'])
+  t.match(createConfig({ VITAL_WS_ORIGINS: 'https://ward.example.org:443, http://a:8080/' }).transport.webSocketOrigins,
+    ['https://ward.example.org', 'http://a:8080'])
 
   const { exited, stderr } = await spawnGateway(t, { VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: '/nowhere.key' })
   t.same(await exited, [1, null])

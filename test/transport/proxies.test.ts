@@ -23,7 +23,9 @@ function binary (addresses: Buffer, { command = 1, family = 0x11, version = 2, a
 }
 
 const IPV4 = Buffer.from([192, 0, 2, 7, 198, 51, 100, 1, 0xdc, 0x04, 0x22, 0xb3])
-const IPV6 = Buffer.concat([Buffer.from('20010db8000000000000000000000007', 'hex'), Buffer.alloc(16), Buffer.from([0xdc, 0x04, 0x22, 0xb3])])
+const IPV6 = Buffer.concat([
+  Buffer.from('20010db8000000000000000000000007', 'hex'), Buffer.alloc(16), Buffer.from([0xdc, 0x04, 0x22, 0xb3])
+])
 const MAPPED = Buffer.concat([Buffer.from('00000000000000000000ffffc0000207', 'hex'), Buffer.alloc(16), Buffer.alloc(4)])
 
 t.test('headers of both versions', (t) => {
@@ -77,7 +79,9 @@ t.test('addresses and ranges', (t) => {
   const has = createAddressSet(['10.0.0.0/8', '192.0.2.7', '2001:db8::/32', '::1'])
   for (const address of ['10.1.2.3', '192.0.2.7', '2001:db8::1', '::1']) t.ok(has(address), address)
   for (const address of ['11.0.0.1', '192.0.2.8', '2001:db9::1', '', 'x', '10.0.0.0/8']) t.notOk(has(address), address)
-  for (const range of ['10.0.0.0/33', '10.0.0/8', 'host', '10.0.0.0/', '10.0.0.0/8/8', '::/129', '10.0.0.0/-1']) t.throws(() => createAddressSet([range]), RangeError, range)
+  for (const range of [
+    '10.0.0.0/33', '10.0.0/8', 'host', '10.0.0.0/', '10.0.0.0/8/8', '::/129', '10.0.0.0/-1'
+  ]) t.throws(() => createAddressSet([range]), RangeError, range)
   t.equal(toAddress('::ffff:192.0.2.7'), '192.0.2.7')
   t.equal(toAddress('::ffff:1'), '::ffff:1')
   t.equal(toAddress(undefined), '')
@@ -91,10 +95,14 @@ async function openSocket (t: Test, port: number): Promise<Socket> {
   return socket
 }
 
-const bytesOf = (...ids: number[]) => Buffer.concat([connectPacket(), ...ids.map((id) => publishPacket(id))].map((packet) => mqttPacket.generate(packet)))
+const bytesOf = (...ids: number[]) => Buffer.concat([
+  connectPacket(), ...ids.map((id) => publishPacket(id))
+].map((packet) => mqttPacket.generate(packet)))
 
 t.test('a trusted proxy tells whose connection it is, before MQTT and before TLS, however it is cut', async (t) => {
-  const transports = await startTransports(t, await sharedAuthority, { answer: durable, trustedProxies: ['127.0.0.1'], proxyProtocol: true })
+  const transports = await startTransports(t, await sharedAuthority, {
+    answer: durable, trustedProxies: ['127.0.0.1'], proxyProtocol: true
+  })
   const { ports, origins, ca, ingest } = transports
   for (const header of [Buffer.from(TEXT), binary(IPV4), binary(Buffer.concat([IPV4, Buffer.alloc(300)]))]) {
     for (const step of [1, 7, 1000]) {
@@ -128,10 +136,14 @@ t.test('a trusted proxy tells whose connection it is, before MQTT and before TLS
 })
 
 t.test('of a trusted proxy the header is demanded, in time and of bounded length', async (t) => {
-  const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { proxyHeaderTimeoutMs: 300 } })
+  const transports = await startTransports(t, await sharedAuthority, {
+    trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { proxyHeaderTimeoutMs: 300 }
+  })
   const { broker, ports, origins } = transports
   const endless = Buffer.concat([SIGNATURE, Buffer.from([0x21, 0x11, 0xff, 0xff]), Buffer.alloc(100_000)])
-  for (const [at, bytes] of [bytesOf(), endless, Buffer.from(`PROXY TCP4 ${'1'.repeat(100_000)}`), Buffer.alloc(0), Buffer.from('PROXY TCP4')].entries()) {
+  for (const [at, bytes] of [
+    bytesOf(), endless, Buffer.from(`PROXY TCP4 ${'1'.repeat(100_000)}`), Buffer.alloc(0), Buffer.from('PROXY TCP4')
+  ].entries()) {
     for (const port of [ports.tcp, ports.tls]) {
       const socket = await openSocket(t, port)
       const closed = once(socket.resume(), 'close').catch(() => {})
@@ -166,7 +178,13 @@ t.test('a header from anybody else is not believed', async (t) => {
 t.test('X-Forwarded-For counts from trusted proxies only, and only as far as they reach', async (t) => {
   const authority = await sharedAuthority
   const addressOf = async (transports: TestTransports, transport: 'ws' | 'wss', forwardedFor?: string) => {
-    const stream = await openStream(t, transports, transport, { webSocket: { headers: forwardedFor === undefined ? {} : { 'x-forwarded-for': forwardedFor } } })
+    const stream = await openStream(t, transports, transport, {
+      webSocket: {
+        headers: forwardedFor === undefined
+          ? {}
+          : { 'x-forwarded-for': forwardedFor }
+      }
+    })
     const packets = collectPackets(stream)
     stream.write(bytesOf())
     await until(() => packets.length === 1, 'CONNACK')
@@ -177,7 +195,8 @@ t.test('X-Forwarded-For counts from trusted proxies only, and only as far as the
   for (const transport of ['ws', 'wss'] as const) {
     t.equal(await addressOf(trusting, transport), '127.0.0.1')
     t.equal(await addressOf(trusting, transport, '192.0.2.7'), '192.0.2.7')
-    t.equal(await addressOf(trusting, transport, '203.0.113.1, 192.0.2.7, 10.1.1.1'), '192.0.2.7', 'what is left of the client, it has written itself')
+    t.equal(await addressOf(trusting, transport, '203.0.113.1, 192.0.2.7, 10.1.1.1'), '192.0.2.7',
+      'what is left of the client, it has written itself')
     t.equal(await addressOf(trusting, transport, '10.2.2.2, 10.1.1.1'), '10.2.2.2')
     t.equal(await addressOf(trusting, transport, 'nonsense, 10.1.1.1'), '10.1.1.1')
     t.equal(await addressOf(trusting, transport, '192.0.2.7, unknown'), '127.0.0.1')

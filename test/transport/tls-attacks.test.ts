@@ -7,14 +7,18 @@ import t, { type Test } from 'tap'
 import { parseAlternativeNames } from '../../broker/listen/certificate-names.ts'
 import { connectPacket, durable, settleDown } from '../helpers/broker.ts'
 import { createAuthority } from '../helpers/certificates.ts'
-import { collectPackets, type ConnectOptions, openStream, startTransports, type TestTransports, type Transport } from '../helpers/transports.ts'
+import {
+  collectPackets, type ConnectOptions, openStream, startTransports, type TestTransports, type Transport
+} from '../helpers/transports.ts'
 import { until } from '../helpers/until.ts'
 
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)
 
 /** What became of a handshake: the protocol, or why there is none. */
-async function tryHandshake (t: Test, { ports, ca }: TestTransports, transport: 'tls' | 'wss', options: ConnectionOptions = {}): Promise<string> {
+async function tryHandshake (
+  t: Test, { ports, ca }: TestTransports, transport: 'tls' | 'wss', options: ConnectionOptions = {}
+): Promise<string> {
   const socket: TLSSocket = connectTls({ port: ports[transport], host: '127.0.0.1', ca, ...options })
   t.teardown(() => { socket.destroy() })
   const failed = once(socket, 'error').then(([error]) => (error as NodeJS.ErrnoException).code ?? 'error')
@@ -68,7 +72,9 @@ t.test('a handshake that does not end is closed by a time-out, and others are se
 t.test('a stop waits for no handshake and no PROXY header', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true })
   const plain = await startTransports(t, await sharedAuthority)
-  const sockets = [transports.ports.tcp, transports.ports.tls, plain.ports.tls].map((port) => connect({ port, host: '127.0.0.1' }).on('error', () => {}).resume())
+  const sockets = [transports.ports.tcp, transports.ports.tls, plain.ports.tls].map((port) => connect({
+    port, host: '127.0.0.1'
+  }).on('error', () => {}).resume())
   t.teardown(() => { for (const socket of sockets) socket.destroy() })
   await Promise.all(sockets.map((socket) => once(socket, 'connect')))
   // Accepted by then, too.
@@ -90,7 +96,9 @@ t.test('handshakes under way are bounded', async (t) => {
 })
 
 t.test('an address has its share of the handshakes', async (t) => {
-  const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { handshakesPerAddressMax: 2 } })
+  const transports = await startTransports(t, await sharedAuthority, {
+    trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { handshakesPerAddressMax: 2 }
+  })
   const open = (address: string) => {
     const socket = connect({ port: transports.ports.tls, host: '127.0.0.1' }).on('error', () => {})
     t.teardown(() => { socket.destroy() })
@@ -99,7 +107,8 @@ t.test('an address has its share of the handshakes', async (t) => {
   }
   const silent = [open('192.0.2.7'), open('192.0.2.7'), open('192.0.2.7')].map((socket) => socket.resume())
   await until(() => transports.broker.statistics().handshakesRefused === 1, 'one to be refused')
-  const handshake = (address: string) => once(connectTls({ socket: open(address), ca: transports.ca, servername: 'localhost' }), 'secureConnect')
+  const handshake = (address: string) => once(connectTls({ socket: open(address), ca: transports.ca, servername: 'localhost' }),
+    'secureConnect')
   await handshake('192.0.2.8')
   for (const socket of silent) socket.destroy()
   await until(() => transports.broker.statistics().handshakesFailed === 2, 'the silent ones to be forgotten')
@@ -109,7 +118,8 @@ t.test('an address has its share of the handshakes', async (t) => {
 t.test('plain bytes on a TLS port, and a reset in mid-handshake, harm nobody', async (t) => {
   const transports = await startTransports(t, await sharedAuthority)
   for (const transport of ['tls', 'wss'] as const) {
-    for (const bytes of [mqttPacket.generate(connectPacket()), Buffer.from('GET / HTTP/1.1\r\nhost: x\r\n\r\n'), Buffer.alloc(70_000, 0x16)]) {
+    for (const bytes of [mqttPacket.generate(connectPacket()), Buffer.from('GET / HTTP/1.1\r\nhost: x\r\n\r\n'), Buffer.alloc(70_000,
+      0x16)]) {
       const socket = connect({ port: transports.ports[transport], host: '127.0.0.1' }).on('error', () => {}).resume()
       socket.write(bytes)
       await closeOf(socket)
@@ -127,15 +137,22 @@ t.test('a certificate of the authority names its holder; others name nobody', as
   const transports = await startTransports(t, authority, { files: { clientCaFile: authority.ca } })
   const stranger = await createAuthority(t, 'Test CA')
   const read = async ({ cert, key }: { cert: string, key: string }) => ({ cert: await readFile(cert), key: await readFile(key) })
-  const device = await read(await authority.issue({ name: 'band-1', use: 'clientAuth', alternativeNames: 'DNS:band-1.ward.example,URI:urn:device:band-1' }))
+  const device = await read(await authority.issue({
+    name: 'band-1', use: 'clientAuth', alternativeNames: 'DNS:band-1.ward.example,URI:urn:device:band-1'
+  }))
   for (const transport of ['tls', 'wss'] as const) {
     t.strictSame(await namesOf(t, transports, transport, device), ['band-1', 'band-1.ward.example', 'urn:device:band-1'], transport)
     const { session } = await resume(t, transports, transport, device)
-    t.strictSame(await namesOf(t, transports, transport, { session }), ['band-1', 'band-1.ward.example', 'urn:device:band-1'], `${transport}, resumed`)
+    t.strictSame(await namesOf(t, transports, transport, { session }), ['band-1', 'band-1.ward.example', 'urn:device:band-1'],
+      `${transport}, resumed`)
     t.strictSame(await namesOf(t, transports, transport, {}), [], 'none')
-    t.strictSame(await namesOf(t, transports, transport, await read(await stranger.issue({ name: 'band-1', use: 'clientAuth' }))), [], 'of an authority with the same name')
-    t.strictSame(await namesOf(t, transports, transport, await read(await authority.issue({ name: 'band-1', use: 'clientAuth', days: -1 }))), [], 'expired')
-    t.strictSame(await namesOf(t, transports, transport, await read(await authority.issue({ name: 'band-1', use: 'serverAuth' }))), [], 'made for servers')
+    t.strictSame(await namesOf(t, transports, transport, await read(await stranger.issue({ name: 'band-1', use: 'clientAuth' }))), [],
+      'of an authority with the same name')
+    t.strictSame(await namesOf(t, transports, transport, await read(await authority.issue({
+      name: 'band-1', use: 'clientAuth', days: -1
+    }))), [], 'expired')
+    t.strictSame(await namesOf(t, transports, transport, await read(await authority.issue({ name: 'band-1', use: 'serverAuth' }))), [],
+      'made for servers')
   }
 
   const strict = await startTransports(t, authority, { files: { clientCaFile: authority.ca, clientCertRequired: true } })
@@ -145,7 +162,9 @@ t.test('a certificate of the authority names its holder; others name nobody', as
     const socket = connectTls({ port: strict.ports[transport], host: '127.0.0.1', ca: strict.ca }).on('error', () => {})
     let answer = ''
     socket.setEncoding('latin1').on('data', (text: string) => { answer += text })
-    socket.write(transport === 'tls' ? mqttPacket.generate(connectPacket()) : 'GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')
+    socket.write(transport === 'tls'
+      ? mqttPacket.generate(connectPacket())
+      : 'GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')
     await Promise.race([closeOf(socket), until(() => answer !== '', 'an answer')])
     t.equal(answer, '', `${transport}: no certificate, no answer`)
     socket.destroy()
@@ -153,7 +172,9 @@ t.test('a certificate of the authority names its holder; others name nobody', as
   t.equal(strict.origins.length, 1, 'without a certificate nobody comes as far as CONNECT')
 })
 
-async function resume (t: Test, { ports, ca }: TestTransports, transport: 'tls' | 'wss', options: ConnectionOptions): Promise<{ session: Buffer }> {
+async function resume (
+  t: Test, { ports, ca }: TestTransports, transport: 'tls' | 'wss', options: ConnectionOptions
+): Promise<{ session: Buffer }> {
   const socket = connectTls({ port: ports[transport], host: '127.0.0.1', ca, ...options })
   t.teardown(() => { socket.destroy() })
   const [session] = await once(socket, 'session') as [Buffer]

@@ -25,7 +25,9 @@ t.test('what cannot be used is refused with what to do', async (t) => {
   const other = await authority.issueServer()
   await expectError(t, { certFile: '/nowhere/a.crt', keyFile: key }, /VITAL_TLS_CERT_FILE=\/nowhere\/a\.crt cannot be read/, /ENOENT/)
   await expectError(t, { certFile: cert, keyFile: '/nowhere/a.key' }, /VITAL_TLS_KEY_FILE=\/nowhere\/a\.key cannot be read/)
-  await expectError(t, { certFile: cert, keyFile: key, clientCaFile: '/nowhere/ca.crt' }, /VITAL_TLS_CLIENT_CA_FILE=\/nowhere\/ca\.crt cannot be read/)
+  await expectError(t, {
+    certFile: cert, keyFile: key, clientCaFile: '/nowhere/ca.crt'
+  }, /VITAL_TLS_CLIENT_CA_FILE=\/nowhere\/ca\.crt cannot be read/)
   await expectError(t, { certFile: cert, keyFile: other.key }, /is not that of the first certificate/)
   await expectError(t, { certFile: key, keyFile: key }, /VITAL_TLS_CERT_FILE=.* holds no PEM certificate/)
   await expectError(t, { certFile: cert, keyFile: cert }, /VITAL_TLS_KEY_FILE=.* holds no PEM private key/)

@@ -43,8 +43,12 @@ const UPGRADE = {
 }
 
 /** The status that an upgrade is answered with; 101 when it is taken. */
-async function tryUpgrade (t: Test, { ports }: TestTransports, path: string, headers: Record<string, string | undefined> = {}): Promise<number> {
-  const merged = Object.fromEntries(Object.entries({ ...UPGRADE, ...headers }).filter(([, value]) => value !== undefined)) as Record<string, string>
+async function tryUpgrade (
+  t: Test, { ports }: TestTransports, path: string, headers: Record<string, string | undefined> = {}
+): Promise<number> {
+  const merged = Object.fromEntries(Object.entries({
+    ...UPGRADE, ...headers
+  }).filter(([, value]) => value !== undefined)) as Record<string, string>
   const attempt = request({ port: ports.ws, host: '127.0.0.1', path, headers: merged })
   attempt.end()
   return await new Promise((resolve, reject) => {
@@ -96,9 +100,19 @@ t.test('broken and foreign frames close the connection, and nothing of them is t
     ['a ping of 126 bytes', frame(Buffer.alloc(126), { opcode: PING }), 1002],
     ['an oversized frame', frame(Buffer.alloc(0), { announced: 300_000 }), 1009],
     ['the largest announcement', frame(Buffer.alloc(0), { announced: Number.MAX_SAFE_INTEGER }), 1009],
-    ['fragments that together are too large', Buffer.concat(Array.from({ length: 6 }, (_, at) => frame(Buffer.alloc(60_000), { fin: false, opcode: at === 0 ? BINARY : CONTINUATION }))), 1009],
+    ['fragments that together are too large', Buffer.concat(Array.from({ length: 6 }, (_, at) => frame(Buffer.alloc(60_000), {
+      fin: false,
+      opcode: at === 0
+        ? BINARY
+        : CONTINUATION
+    }))), 1009],
     ['a first frame larger than any CONNECT', frame(Buffer.alloc(200_000)), 1009],
-    ['too many fragments', Buffer.concat(Array.from({ length: 2000 }, (_, at) => frame(Buffer.from([0]), { fin: false, opcode: at === 0 ? BINARY : CONTINUATION }))), 1008],
+    ['too many fragments', Buffer.concat(Array.from({ length: 2000 }, (_, at) => frame(Buffer.from([0]), {
+      fin: false,
+      opcode: at === 0
+        ? BINARY
+        : CONTINUATION
+    }))), 1008],
     ['noise', randomBytes(5000), -1],
     ['masked noise that is no MQTT', frame(randomBytes(200)), -1]
   ]
@@ -121,7 +135,8 @@ t.test('packets may span fragments and frames, with pings between, byte by byte'
     const isFragmented = at % 3 !== 0 || at + 3 > bytes.length
     socket.write(isFragmented
       ? frame(Buffer.from([byte]))
-      : Buffer.concat([frame(Buffer.from([byte]), { fin: false }), frame(Buffer.from('p'), { opcode: PING }), frame(Buffer.alloc(0), { opcode: CONTINUATION })]))
+      : Buffer.concat([frame(Buffer.from([byte]), { fin: false }), frame(Buffer.from('p'), { opcode: PING }), frame(Buffer.alloc(0),
+        { opcode: CONTINUATION })]))
   }
   await until(() => transports.ingest.seen.length === 2, 'both publishes')
 })
@@ -146,7 +161,10 @@ t.test('only /mqtt with the subprotocol is a WebSocket; other requests to upgrad
   t.equal(await tryUpgrade(t, transports, '/mqtt'), 101)
   t.equal(await tryUpgrade(t, transports, '/mqtt?token=x'), 101)
   t.equal(await tryUpgrade(t, transports, '/mqtt', { 'sec-websocket-protocol': 'mqttv3.1' }), 101)
-  for (const path of ['/', '/mqtt/', '/mqtt/x', '/MQTT', '/vital-data/mqtt/..', '/nothing']) t.equal(await tryUpgrade(t, transports, path), 404, path)
+  for (const path of ['/', '/mqtt/', '/mqtt/x', '/MQTT', '/vital-data/mqtt/..', '/nothing']) {
+    t.equal(await tryUpgrade(t, transports, path),
+      404, path)
+  }
   t.equal(await tryUpgrade(t, transports, '/metrics'), 200)
   t.equal(await tryUpgrade(t, transports, '/mqtt', { upgrade: 'h2c' }), 404)
   const wrong: Array<Record<string, string | undefined>> = [
@@ -154,7 +172,8 @@ t.test('only /mqtt with the subprotocol is a WebSocket; other requests to upgrad
     { 'sec-websocket-key': undefined }, { 'sec-websocket-key': 'short' }, { 'sec-websocket-version': '7' }
   ]
   for (const headers of wrong) t.equal(await tryUpgrade(t, transports, '/mqtt', headers), 400, JSON.stringify(headers))
-  const answer = await sendRaw(t, transports.ports.ws, `GET /mqtt HTTP/1.1\r\nhost: x\r\n${Object.entries({ ...UPGRADE, 'sec-websocket-version': '99' }).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`)
+  const answer = await sendRaw(t, transports.ports.ws,
+    `GET /mqtt HTTP/1.1\r\nhost: x\r\n${Object.entries({ ...UPGRADE, 'sec-websocket-version': '99' }).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`)
   t.match(answer, /^HTTP\/1\.1 400 [^]*sec-websocket-version: 13\r\n[^]*"code":"VITAL_BAD_REQUEST"/i)
 
   // As Java's HttpClient begins every conversation.
@@ -186,7 +205,10 @@ t.test('a page of somebody else may not connect to this machine', async (t) => {
     ['', `127.0.0.1:${port}`, 403],
     ['file://', `127.0.0.1:${port}`, 403]
   ]
-  for (const [origin, host, status] of cases) t.equal(await tryUpgrade(t, transports, '/mqtt', { origin, host }), status, `${origin} → ${host}`)
+  for (const [origin, host, status] of cases) {
+    t.equal(await tryUpgrade(t, transports, '/mqtt', { origin, host }), status,
+    `${origin} → ${host}`)
+  }
   t.equal(transports.refused(), cases.filter(([, , status]) => status === 403).length)
 })
 

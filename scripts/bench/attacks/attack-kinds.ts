@@ -13,7 +13,8 @@ export interface AttackKind {
 }
 
 const secretOf = (ground: AttackGround, index: number) => ground.settings.secrets[index % ground.settings.secrets.length] ?? ''
-const login = (ground: AttackGround, index = 0) => encodeConnect(`mallory-${index % ground.settings.secrets.length}`, 60, { secret: secretOf(ground, index) })
+const login = (ground: AttackGround, index = 0) => encodeConnect(`mallory-${index % ground.settings.secrets.length}`, 60,
+  { secret: secretOf(ground, index) })
 const reading = () => Buffer.from(`{"timestamp":${Date.now() / 1000},"heartRateValue":60}`)
 
 /** Whoever is connected and goes on sending, as fast as the gateway reads. */
@@ -94,7 +95,9 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'endless-lengths': {
     what: '500 connections a second with a CONNECT of 256 MiB, or of five length bytes',
     isPaced: true,
-    run: (ground) => ground.strike(500, ground.settings.mqttPort, () => Buffer.concat([Buffer.from([0x10, 0xff, 0xff, 0xff, ground.attempts % 2 === 0 ? 0x7f : 0xff]), randomBytes(1024)]))
+    run: (ground) => ground.strike(500, ground.settings.mqttPort, () => Buffer.concat([Buffer.from([0x10, 0xff, 0xff, 0xff, ground.attempts % 2 === 0
+      ? 0x7f
+      : 0xff]), randomBytes(1024)]))
   },
   noise: {
     what: '500 connections a second of 512 random bytes, before or after a login',
@@ -108,24 +111,29 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
       let index = 0
       ground.strike(300, ground.settings.mqttPort, () => {
         const own = index++
-        return Buffer.concat([login(ground, own), encodePublish(`vital/mallory-${own % ground.settings.secrets.length}`, reading(), 1), Buffer.from([0xe0, 0])])
+        return Buffer.concat([login(ground, own), encodePublish(`vital/mallory-${own % ground.settings.secrets.length}`, reading(),
+          1), Buffer.from([0xe0, 0])])
       })
     }
   },
   'wrong-secrets': {
     what: '300 logins a second with a generated secret that is wrong',
     isPaced: true,
-    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(ground.settings.victim, 60, { secret: `vg_${randomBytes(32).toString('base64url')}` }))
+    run: (ground) => ground.strike(300, ground.settings.mqttPort,
+      () => encodeConnect(ground.settings.victim, 60, { secret: `vg_${randomBytes(32).toString('base64url')}` }))
   },
   'wrong-passwords': {
     what: '300 logins a second with a password that a person might have, which cost argon2id',
     isPaced: true,
-    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(`nurse-${ground.attempts % 50}`, 60, { secret: `summer-${ground.attempts}` }))
+    run: (ground) => ground.strike(300, ground.settings.mqttPort,
+      () => encodeConnect(`nurse-${ground.attempts % 50}`, 60, { secret: `summer-${ground.attempts}` }))
   },
   'takeover-of-another': {
     what: '300 logins a second with a valid secret and the client id of a connected device',
     isPaced: true,
-    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(ground.settings.victim, 60, { secret: secretOf(ground, 0), username: 'mallory-0' }))
+    run: (ground) => ground.strike(300, ground.settings.mqttPort, () => encodeConnect(ground.settings.victim, 60, {
+      secret: secretOf(ground, 0), username: 'mallory-0'
+    }))
   },
   'takeover-of-each-other': {
     what: '20 connections of one device, which drive each other out',
@@ -148,7 +156,8 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'subscribe-to-others': {
     what: '1,000 SUBSCRIBEs a second for #, +/+ and the topics of others',
     isPaced: true,
-    run: (ground) => send(ground, 1000, () => encodeSubscribe(1, ['#', 'vital/+', `vital/${ground.settings.victim}`, `vital/${ground.settings.victim}/rejected`, '$SYS/#']))
+    run: (ground) => send(ground, 1000, () => encodeSubscribe(1,
+      ['#', 'vital/+', `vital/${ground.settings.victim}`, `vital/${ground.settings.victim}/rejected`, '$SYS/#']))
   },
   'subscription-bombs': {
     what: '200 SUBSCRIBEs a second of 50 filters with 120 levels',
@@ -158,7 +167,8 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'publish-flood': {
     what: 'a device that publishes at QoS 1 as fast as it is read, with 20 readings a write',
     isPaced: false,
-    run: (ground) => flood(ground, 1, (index) => Buffer.concat(Array.from({ length: 20 }, (_, at) => encodePublish(`vital/mallory-${index}`, reading(), at + 1))))
+    run: (ground) => flood(ground, 1,
+      (index) => Buffer.concat(Array.from({ length: 20 }, (_, at) => encodePublish(`vital/mallory-${index}`, reading(), at + 1))))
   },
   'ping-flood': {
     what: '10 devices that ping as fast as they are read',
@@ -194,7 +204,12 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
       const socket = ground.open(ground.settings.mqttPort, () => {
         socket.write(Buffer.concat([login(ground), encodeSubscribe(1, ['vital/mallory-0/rejected'])]))
         socket.pause()
-        const timer = setInterval(() => { for (let times = 0; times < 5; times++) socket.write(encodePublish('vital/mallory-0', Buffer.from('{'), 1)) }, 10)
+        const timer = setInterval(() => {
+          for (let times = 0; times < 5; times++) {
+            socket.write(encodePublish('vital/mallory-0',
+              Buffer.from('{'), 1))
+          }
+        }, 10)
         socket.on('close', () => clearInterval(timer))
       })
       return socket
@@ -208,7 +223,11 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
       ground.keep(300, () => {
         const bytes = index++ % 2 === 0 ? Buffer.from(`GET /vital-data HTTP/1.1\r\nHost: ${'a'.repeat(500)}\r\n`) : Buffer.alloc(500, ' ')
         let sent = 0
-        const socket = ground.open(ground.settings.httpPort, () => { if (bytes[0] === 32) socket.write(post(ground, Buffer.alloc(0)).toString().replace('Content-Length: 0', 'Content-Length: 500')) })
+        const socket = ground.open(ground.settings.httpPort, () => {
+          if (bytes[0] === 32) {
+            socket.write(post(ground, Buffer.alloc(0)).toString().replace('Content-Length: 0', 'Content-Length: 500'))
+          }
+        })
         const timer = setInterval(() => { socket.write(bytes.subarray(sent, ++sent)) }, 500)
         return socket.on('close', () => clearInterval(timer))
       })
@@ -223,7 +242,8 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'http-bodies': {
     what: '100 POSTs a second of deep, wide and broken JSON, some of 200 KiB',
     isPaced: true,
-    run: (ground) => http(ground, 100, () => post(ground, ground.attempts % 8 === 7 ? Buffer.alloc(200 * 1024, '[') : HOSTILE[ground.attempts % 7]!))
+    run: (ground) => http(ground, 100, () => post(ground,
+      ground.attempts % 8 === 7 ? Buffer.alloc(200 * 1024, '[') : HOSTILE[ground.attempts % 7]!))
   },
   'http-compressed': {
     what: '200 POSTs a second that unpack to 10 MB',
@@ -250,14 +270,17 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
     run: (ground) => {
       const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
       const forged = `${part({ alg: 'none', typ: 'at+jwt' })}.${part({ sub: ground.settings.victim, exp: 9e9 })}.`
-      http(ground, 300, () => Buffer.from(`GET /vital-data HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${ground.attempts % 2 === 0 ? forged : `vg_${randomBytes(32).toString('base64url')}`}\r\n\r\n`))
+      http(ground, 300,
+        () => Buffer.from(`GET /vital-data HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${ground.attempts % 2 === 0 ? forged : `vg_${randomBytes(32).toString('base64url')}`}\r\n\r\n`))
     }
   },
   'ws-frames': {
     what: '200 upgrades a second with frames that are unmasked, endless or noise behind them',
     isPaced: true,
     run: (ground) => http(ground, 200, () => Buffer.concat([
-      Buffer.from(UPGRADE), [Buffer.from([0x82, 0x7f, 0, 0, 0, 1, 0, 0, 0, 0]), Buffer.from([0x82, 5, 1, 2, 3, 4, 5]), randomBytes(512)][ground.attempts % 3]!
+      Buffer.from(UPGRADE), [
+        Buffer.from([0x82, 0x7f, 0, 0, 0, 1, 0, 0, 0, 0]), Buffer.from([0x82, 5, 1, 2, 3, 4, 5]), randomBytes(512)
+      ][ground.attempts % 3]!
     ]))
   },
   'ws-silence': {

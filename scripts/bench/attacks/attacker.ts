@@ -13,7 +13,9 @@ process.once('message', (settings: AttackSettings) => {
   ATTACKS[settings.name]?.run(ground)
   process.once('message', () => {
     const { user, system } = process.cpuUsage(cpu)
-    const report: AttackReport = { attempts: ground.attempts, closed: ground.closed, cpuCores: (user + system) / 1000 / (performance.now() - startMs) }
+    const report: AttackReport = {
+      attempts: ground.attempts, closed: ground.closed, cpuCores: (user + system) / 1000 / (performance.now() - startMs)
+    }
     process.send?.(report)
   })
 })

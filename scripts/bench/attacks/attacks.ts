@@ -13,7 +13,9 @@ import type { Supervisor } from '../sides/supervisor.ts'
 import { type DatabaseGateway, startBare, startGateway, type Target } from '../sides/targets.ts'
 
 /** Devices that behave well: a reading each, every tenth of a second. */
-const GOOD = { traffic: 'open', protocol: 'mqtt', qos: 1, connections: 200, inFlight: 32, readingsPerAnswer: 1, ratePerS: 2000, devices: 0 } as const
+const GOOD = {
+  traffic: 'open', protocol: 'mqtt', qos: 1, connections: 200, inFlight: 32, readingsPerAnswer: 1, ratePerS: 2000, devices: 0
+} as const
 
 /** Principals that attack. */
 const MALLORIES = Array.from({ length: 20 }, (_, index) => `mallory-${index}`)
@@ -22,8 +24,8 @@ const MALLORIES = Array.from({ length: 20 }, (_, index) => `mallory-${index}`)
 const DELAY_MAX = 1.5
 
 /**
- * One attack: rounds without it, while it strikes a listener that discards everything, and of it. The attacker, who would have a machine of his own,
- * takes part of this one in both of the latter, so what the gateway adds is what lies between them.
+ * One attack: rounds without it, while it strikes a listener that discards everything, and of it. The attacker, who would have a machine of
+ * his own, takes part of this one in both of the latter, so what the gateway adds is what lies between them.
  */
 export interface AttackOutcome {
   readonly name: string
@@ -43,7 +45,8 @@ interface AttackRun {
 }
 
 /**
- * Measures how long well-behaved devices wait for acknowledgements, with and without each attack in turn, on one gateway that needs credentials.
+ * Measures how long well-behaved devices wait for acknowledgements, with and without each attack in turn, on one gateway that needs
+ * credentials.
  * @throws when one of them is disconnected or a reading of theirs is not stored, or when the gateway ends
  */
 export async function runAttacks ({ supervisor, options, names, profileDir, say }: AttackRun): Promise<AttackOutcome[]> {
@@ -51,7 +54,9 @@ export async function runAttacks ({ supervisor, options, names, profileDir, say 
   await closeGateway(gateway)
   const secrets = await addPrincipals(gateway, 'device', MALLORIES)
   const listener = await startBare(supervisor, 'listener')
-  const outcomes = names.map((name) => ({ name, calm: [] as Round[], elsewhere: [] as Round[], attacked: [] as Round[], reports: [] as AttackReport[] }))
+  const outcomes = names.map((name) => ({
+    name, calm: [] as Round[], elsewhere: [] as Round[], attacked: [] as Round[], reports: [] as AttackReport[]
+  }))
   for (let round = 0; round < options.rounds; round++) {
     for (const { name, calm, elsewhere, attacked, reports } of outcomes) {
       const settings = (kind: string): LoadSettings => ({
@@ -86,7 +91,8 @@ async function serve (
   const { devicePrefix } = settings
   const round = await runRound(supervisor, gateway, await arm(gateway, settings), 'load', [], () => attack?.(`${devicePrefix}-0`))
   const sent = round.report?.readingsSent ?? 0
-  const { rows: [row] } = await gateway.database.query<{ count: string }>('select count(*) from readings where device like $1 || \'-%\'', [devicePrefix])
+  const { rows: [row] } = await gateway.database.query<{ count: string }>('select count(*) from readings where device like $1 || \'-%\'',
+    [devicePrefix])
   if (Number(row?.count) !== sent) throw new Error(`${devicePrefix}: ${sent} readings were acknowledged and ${row?.count} are stored`)
   return round
 }

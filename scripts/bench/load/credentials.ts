@@ -19,7 +19,9 @@ function generateSecret (): string {
 /** Adds principals with a new secret each, in the order of `ids`. */
 export async function addPrincipals (gateway: DatabaseGateway, role: 'device' | 'operator', ids: readonly string[]): Promise<string[]> {
   const secrets = ids.map(generateSecret)
-  const database = createDatabase({ connectionString: gateway.databaseUrl, poolSize: 1, logger: pino({ level: 'silent' }), applicationName: 'vital-bench' })
+  const database = createDatabase({
+    connectionString: gateway.databaseUrl, poolSize: 1, logger: pino({ level: 'silent' }), applicationName: 'vital-bench'
+  })
   try {
     await insertPrincipals(database.kysely, ids.map((id, index) => ({
       id, role, secretSha256: Buffer.from(hash('sha256', secrets[index] ?? '', 'hex'), 'hex')

@@ -84,7 +84,8 @@ async function run (settings: GetSettings): Promise<GetReport> {
   })
   // Ends with the last answer, so requests that were not kept up with lower the rate.
   const measuredMs = Math.max(measureMs, performance.now() - startMs - warmupMs)
-  const deepRefused = await ask(measureMs, deepRatePerS, (index) => toPath(index, deepOffset), port, (_, latencyMs) => deep.record(latencyMs * 1000))
+  const deepRefused = await ask(measureMs, deepRatePerS, (index) => toPath(index, deepOffset), port,
+    (_, latencyMs) => deep.record(latencyMs * 1000))
   return {
     requestsPerS: answered / measuredMs * 1000,
     all: toLatencyMs(all),

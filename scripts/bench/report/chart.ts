@@ -78,9 +78,13 @@ function toBar (name: string, colour: string | undefined, spread: Spread | null)
  * A chart of the figures as SVG: ratios, then rates, then latencies, then bytes; medians as bars, smallest and largest as lines.
  * @returns the text of a file, UTF-8
  */
-export function toChart (summary: Summary, machine: Machine, options: Pick<BenchOptions, 'rounds' | 'measureMs' | 'store' | 'auth'>): string {
+export function toChart (
+  summary: Summary, machine: Machine, options: Pick<BenchOptions, 'rounds' | 'measureMs' | 'store' | 'auth'>
+): string {
   const measured = options.store === 'spool' ? 'spool' : options.auth ? 'with credentials' : 'gateway'
-  const label = (entry: Summary[number]) => entry.metric === 'rate' || entry.metric === 'bytes' ? entry.workload : `${entry.workload} ${entry.metric}`
+  const label = (entry: Summary[number]) => entry.metric === 'rate' || entry.metric === 'bytes'
+    ? entry.workload
+    : `${entry.workload} ${entry.metric}`
   // Of latencies a ratio above 1 is the worse one; beside rates it would mislead.
   const ratios = summary.filter(({ isGiven, metric }) => metric === 'rate' && !isGiven).map((entry) => ({
     label: label(entry),

@@ -64,7 +64,8 @@ function formatSpread (list: readonly number[], digits: number): string {
 /** Ratios and absolute figures of each workload and metric, for the file. */
 export function summarize (outcomes: readonly Outcome[]) {
   return outcomes.flatMap((outcome) => metricsOf([...outcome.gateway, ...outcome.reference]).flatMap((metric) => {
-    const [gateway, reference, mosquitto] = [values(outcome.gateway, metric), values(outcome.reference, metric), values(outcome.mosquitto, metric)]
+    const [gateway, reference, mosquitto] = [values(outcome.gateway, metric), values(outcome.reference, metric), values(outcome.mosquitto,
+      metric)]
     if (gateway.length + reference.length === 0) return []
     const spread = (list: readonly number[]) => list.length === 0 ? null : toSpread(list)
     return {
@@ -137,7 +138,8 @@ export function formatOutcomes (outcomes: readonly Outcome[], store: StoreName):
       if (ofGateway.length + ofReference.length === 0) continue
       const unit = unitOf(workload, metric)
       const digits = unit === 'ms' ? 2 : 0
-      for (const [name, list] of [[referenceName, toRatios(outcome, metric)], ['Mosquitto', toRatios(outcome, metric, 'mosquitto')]] as const) {
+      for (const [name, list] of [[referenceName, toRatios(outcome, metric)], ['Mosquitto', toRatios(outcome, metric,
+        'mosquitto')]] as const) {
         // An open loop is given its rate; what the window caught of a backlog says nothing.
         if (list.length > 0 && !isGiven(workload, metric)) ratios.push([label(workload, metric), formatSpread(list, 2), name])
       }
@@ -158,7 +160,9 @@ export function formatOutcomes (outcomes: readonly Outcome[], store: StoreName):
     ])
   }
   const authentication = outcomes.flatMap(formatAuthentication)
-  const parts = [ratios.length > 1 ? layOut(ratios) : '', layOut(absolute), layOut(costs), authentication.join('\n'), warnings(outcomes, measured).join('\n')]
+  const parts = [ratios.length > 1
+    ? layOut(ratios)
+    : '', layOut(absolute), layOut(costs), authentication.join('\n'), warnings(outcomes, measured).join('\n')]
   return parts.filter((part) => part !== '').join('\n\n')
 }
 

@@ -84,7 +84,8 @@ export class Watch {
     if (gateway.peakRssBytes > RSS_BYTES_MAX) this.#tell('C5', 'memory is over its cap', `${gateway.peakRssBytes} bytes resident`)
     const descriptorsMax = this.#options.connections + this.otherConnections + DESCRIPTORS_BESIDE
     if (gateway.peakDescriptors > descriptorsMax) {
-      this.#tell('C5', 'too many descriptors', `${gateway.peakDescriptors}, for ${this.#options.connections + this.otherConnections} connections`)
+      this.#tell('C5', 'too many descriptors',
+        `${gateway.peakDescriptors}, for ${this.#options.connections + this.otherConnections} connections`)
     }
   }
 

@@ -23,7 +23,8 @@ const KINDS = {
     socket.write(Buffer.concat([Buffer.from([0x32]), HUGE_LENGTH, Buffer.from([0, 8]), Buffer.from('vital/xx')]))
   },
   noise: (socket: Socket, random: Random) => {
-    socket.write(Buffer.from(Array.from({ length: Math.ceil(random.between(0, NOISE_BYTES_MAX)) }, () => Math.floor(random.between(0, 256)))))
+    socket.write(Buffer.from(Array.from({ length: Math.ceil(random.between(0, NOISE_BYTES_MAX)) },
+      () => Math.floor(random.between(0, 256)))))
   }
 } as const
 type Kind = keyof typeof KINDS

@@ -12,7 +12,9 @@ const RETRY_MIN_MS = 100
 const RETRY_MAX_MS = 400
 
 /** Pages in every order, and the fattest first. */
-const PAGES = ['/vital-data?count=100&sortBy=deviceId', '/vital-data?count=100', '/vital-data?count=100&sortBy=heartRate&orderBy=asc'] as const
+const PAGES = [
+  '/vital-data?count=100&sortBy=deviceId', '/vital-data?count=100', '/vital-data?count=100&sortBy=heartRate&orderBy=asc'
+] as const
 
 /** Of the principal with which they ask where HTTP needs credentials. */
 export const READER_ID = 'chaos-reader'
@@ -71,7 +73,9 @@ export function startReaders ({ port, count, paths, random, secret = null }: Rea
 }
 
 /** @returns the status, or what went wrong */
-function get (asking: { agent: Agent, port: number, path: string, secret: string | null, onBytes: (bytes: number) => void }): Promise<string> {
+function get (
+  asking: { agent: Agent, port: number, path: string, secret: string | null, onBytes: (bytes: number) => void }
+): Promise<string> {
   const { agent, port, path, secret, onBytes } = asking
   const headers = secret === null ? {} : { authorization: `Bearer ${secret}` }
   return new Promise((resolve) => {
@@ -88,7 +92,10 @@ function get (asking: { agent: Agent, port: number, path: string, secret: string
   })
 }
 
-/** Readers of pages beside the devices of any fault. Connections are lost with the gateway; an answer of another status is a violation whatever happens to it. */
+/**
+ * Readers of pages beside the devices of any fault. Connections are lost with the gateway; an answer of another status is a violation
+ * whatever happens to it.
+ */
 export function readBeside (rig: Pick<Rig, 'httpPort' | 'options' | 'watch' | 'count' | 'violate'>, count: number) {
   let readers: ReturnType<typeof startReaders> | null = null
   return {
@@ -108,7 +115,10 @@ export function readBeside (rig: Pick<Rig, 'httpPort' | 'options' | 'watch' | 'c
       rig.count('readsAnswered', figures.answered)
       rig.count('readsRefused', figures.refused)
       for (const [outcome, times] of figures.others) {
-        if (/^\d+/.test(outcome) && !outcome.endsWith('broken off')) rig.violate('expected', `readers were answered ${outcome}, ${times} times`)
+        if (/^\d+/.test(outcome) && !outcome.endsWith('broken off')) {
+          rig.violate('expected',
+          `readers were answered ${outcome}, ${times} times`)
+        }
       }
     }
   }

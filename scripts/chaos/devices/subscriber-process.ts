@@ -10,7 +10,9 @@ export async function startSubscribers (rig: Rig, count: number) {
   rig.watch.otherConnections += count
   let seen = { ready: 0, delivered: 0 }
   child.on('message', (message: typeof seen) => { seen = message })
-  if (await rig.until(() => seen.ready === count, SUBSCRIBE_TIMEOUT_MS) === null) throw new Error(`only ${seen.ready} of ${count} subscribers were accepted`)
+  if (await rig.until(() => seen.ready === count, SUBSCRIBE_TIMEOUT_MS) === null) {
+    throw new Error(`only ${seen.ready} of ${count} subscribers were accepted`)
+  }
   return {
     /** PUBLISH packets, all together. */
     delivered: () => seen.delivered,

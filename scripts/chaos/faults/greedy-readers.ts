@@ -18,7 +18,9 @@ const LARGE_PREFIX = 'zz-large'
 const LONG_DEVICE = 'aa-long'
 
 async function post (rig: Rig, body: string): Promise<void> {
-  const response = await fetch(`http://127.0.0.1:${rig.httpPort}/vital-data`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+  const response = await fetch(`http://127.0.0.1:${rig.httpPort}/vital-data`, {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body
+  })
   await response.arrayBuffer()
   if (response.status !== 202) throw new Error(`a large reading was answered ${response.status}`)
 }
@@ -55,7 +57,12 @@ export const greedyReaders: Fault = {
       spans.push({ name, span: new Span(fromMs, Date.now()) })
       await readers.stop()
       const { answered, refused, others, slowestMs, bytes } = readers.figures
-      Object.assign(rig.figures, { [`${name}Answered`]: answered, [`${name}Refused`]: refused, [`${name}SlowestMs`]: slowestMs, [`${name}MiB`]: Math.round(bytes / 2 ** 20) })
+      Object.assign(rig.figures, {
+        [`${name}Answered`]: answered,
+        [`${name}Refused`]: refused,
+        [`${name}SlowestMs`]: slowestMs,
+        [`${name}MiB`]: Math.round(bytes / 2 ** 20)
+      })
       if (answered === 0) rig.violate('expected', `no reader of ${name} was answered`)
       for (const [outcome, times] of others) rig.violate('expected', `readers of ${name} were answered ${outcome}, ${times} times`)
     }

@@ -20,7 +20,10 @@ export const largeReadings: Fault = {
     await rig.begin()
     await sleep(2000)
     let peakMiB = 0
-    const timer = setInterval(() => { peakMiB = Math.max(peakMiB, Math.round((readRssBytes(rig.gateway.pid) ?? 0) / 2 ** 20)) }, MEMORY_POLL_MS)
+    const timer = setInterval(() => {
+      peakMiB = Math.max(peakMiB, Math.round((readRssBytes(rig.gateway.pid) ??
+      0) / 2 ** 20))
+    }, MEMORY_POLL_MS)
     try {
       await rig.ownPostgres.stop('SIGINT')
       await sleep(rig.options.seconds * 1000)

@@ -59,9 +59,11 @@ export const massRevocation: Fault = {
     rig.figures['ackP99Ms'] = p99s.map(({ during }) => during).join(', ')
     rig.count('revoked', PRINCIPALS * rig.options.cycles)
     rig.verdict('added principals are let in on both gateways', slowest.admission, EFFECTIVE_WITHIN_MS, 'ms')
-    rig.verdict('connections of revoked principals are closed on both gateways, after COMMIT', slowest.revocation, EFFECTIVE_WITHIN_MS, 'ms')
+    rig.verdict('connections of revoked principals are closed on both gateways, after COMMIT', slowest.revocation, EFFECTIVE_WITHIN_MS,
+      'ms')
     rig.verdict('revoked principals let in later', slowest.late, 0, 'logins')
-    rig.verdict('p99 of acknowledgements of others, more than before', Math.max(...p99s.map(({ before, during }) => during - before)), ACK_P99_MORE_MS_MAX, 'ms')
+    rig.verdict('p99 of acknowledgements of others, more than before', Math.max(...p99s.map(({ before, during }) => during - before)),
+      ACK_P99_MORE_MS_MAX, 'ms')
     rig.verdict('connections of others lost', slowest.lost, 0, 'connections')
     await second.stop()
   }

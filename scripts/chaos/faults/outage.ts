@@ -22,7 +22,8 @@ export async function recover (rig: Rig, timeoutMs = RECOVERY_TIMEOUT_MS): Promi
     return databaseUp && spoolReadings === 0
   }, timeoutMs)
   if (tookMs === null) {
-    rig.violate('C6', `PostgreSQL was there, and the gateway did not come back to it within ${timeoutMs} ms: ${JSON.stringify(await rig.scrape())}`)
+    rig.violate('C6',
+      `PostgreSQL was there, and the gateway did not come back to it within ${timeoutMs} ms: ${JSON.stringify(await rig.scrape())}`)
   } else {
     rig.recovered(tookMs)
   }

@@ -42,7 +42,10 @@ export async function forbidWrites (rig: Rig, ms: number): Promise<void> {
   const name = new URL(rig.databaseUrl).pathname.slice(1)
   await alter(`alter database ${name} set default_transaction_read_only = on`)
   try {
-    if ((await rig.query(`select pg_terminate_backend(pid) ${SESSIONS}`)).length === 0) rig.violate('expected', 'no session was there to be terminated')
+    if ((await rig.query(`select pg_terminate_backend(pid) ${SESSIONS}`)).length === 0) {
+      rig.violate('expected',
+        'no session was there to be terminated')
+    }
     await sleep(ms)
     if ((await rig.scrape()).databaseUp) rig.violate('expected', 'the gateway takes a read-only database for one that it can write to')
   } finally {

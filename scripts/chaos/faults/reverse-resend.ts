@@ -25,7 +25,9 @@ export const reverseResend: Fault = {
     const before = await deadlocks()
     let slowestMs = 0
     await rig.repeat(async (cycle) => {
-      const readings = Array.from({ length: READINGS }, (_, n) => ({ device: `reverse-${n % 100}`, timestamp: 1_735_689_600 + cycle * READINGS + n, n }))
+      const readings = Array.from({ length: READINGS }, (_, n) => ({
+        device: `reverse-${n % 100}`, timestamp: 1_735_689_600 + cycle * READINGS + n, n
+      }))
       const startMs = performance.now()
       // Some milliseconds apart, or both share a batch, which stores each once.
       await Promise.all([post(readings), sleep(rig.between(1, 12)).then(() => post(readings.toReversed()))])
@@ -33,7 +35,10 @@ export const reverseResend: Fault = {
     })
     rig.figures['slowestPairMs'] = slowestMs
     const [row] = await rig.query<{ count: string }>('select count(*) from readings where device like \'reverse-%\'')
-    if (Number(row?.count) !== READINGS * rig.options.cycles) rig.violate('C2', `${row?.count} readings are stored, not ${READINGS * rig.options.cycles}`)
+    if (Number(row?.count) !== READINGS * rig.options.cycles) {
+      rig.violate('C2',
+      `${row?.count} readings are stored, not ${READINGS * rig.options.cycles}`)
+    }
     await rig.stopGateway()
     // A session reports what it counted when it ends.
     const found = await deadlocks() - before

@@ -148,7 +148,9 @@ async function addSilentDevices (rig: Rig): Promise<void> {
 }
 
 /** Strikes at random, one at a time, with an account for each minute. */
-async function strikeFor (rig: Rig, how: { strikes: Readonly<Record<string, Strike>>, ms: number, mqttPort: number, held: Held }): Promise<void> {
+async function strikeFor (
+  rig: Rig, how: { strikes: Readonly<Record<string, Strike>>, ms: number, mqttPort: number, held: Held }
+): Promise<void> {
   const { strikes, ms, mqttPort, held } = how
   const untilMs = performance.now() + ms
   while (performance.now() < untilMs) {

@@ -40,7 +40,10 @@ async function endAccountOfFailure (rig: Rig, fromMs: number, toMs: number): Pro
   await rig.endAccount({ measures: [span] })
   const { sent, acknowledgedInSpan } = span.figures()
   rig.figures['sentWhileUnable'] = sent
-  if (acknowledgedInSpan > 0) rig.violate('C4', `${acknowledgedInSpan} readings were sent and acknowledged while nothing could be made durable`)
+  if (acknowledgedInSpan > 0) {
+    rig.violate('C4',
+    `${acknowledgedInSpan} readings were sent and acknowledged while nothing could be made durable`)
+  }
   if (sent === 0) rig.violate('expected', 'nothing was sent while nothing could be made durable')
 }
 

@@ -27,7 +27,11 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
       }
     }
     // Without the times of their values, which decide what is the latest.
-    case 'stale-latest': return { write: (readings, letters, timeoutMs) => store.write(readings.map((row) => ({ ...row, fields: {} })), letters, timeoutMs) }
+    case 'stale-latest': return {
+      write: (readings, letters, timeoutMs) => store.write(readings.map((row) => ({
+        ...row, fields: {}
+      })), letters, timeoutMs)
+    }
     case 'leak': return leak(store)
     case 'miscount': return {
       async write (readings, letters, timeoutMs) {

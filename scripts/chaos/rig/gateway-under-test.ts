@@ -31,7 +31,9 @@ function wrapStore (store: Store): Store {
   const { answersLateMs } = injection
   return {
     async write (readings, letters, timeoutMs) {
-      if (injection.isDatabaseAway === true) throw Object.assign(new Error('connect ECONNREFUSED, says the harness'), { code: 'ECONNREFUSED' })
+      if (injection.isDatabaseAway === true) {
+        throw Object.assign(new Error('connect ECONNREFUSED, says the harness'), { code: 'ECONNREFUSED' })
+      }
       const order = ++began
       const written = await broken.write(readings, letters, timeoutMs)
       pass('after-commit')

@@ -16,7 +16,9 @@ export interface Injection {
   readonly syncFails?: { readonly from: number, readonly path: string }
 }
 
-export const FAILPOINTS = ['after-spool-write', 'after-spool-fsync', 'after-commit', 'replay-after-commit', 'replay-before-cursor', 'replay-before-unlink'] as const
+export const FAILPOINTS = [
+  'after-spool-write', 'after-spool-fsync', 'after-commit', 'replay-after-commit', 'replay-before-cursor', 'replay-before-unlink'
+] as const
 export type Failpoint = typeof FAILPOINTS[number]
 
 /** Each is found by another checker: C1 and C4, C1, C2, C3, C5, C6, C7. */

@@ -217,7 +217,10 @@ export class Rig {
   async stopGateway (): Promise<number> {
     const { code, tookMs } = await this.gateway.stop()
     this.watch.ended()
-    if (code !== 0 || tookMs > 15_000) this.violate('C6', `SIGTERM ended with ${code} after ${Math.round(tookMs)} ms:\n${this.gateway.tail()}`)
+    if (code !== 0 || tookMs > 15_000) {
+      this.violate('C6',
+      `SIGTERM ended with ${code} after ${Math.round(tookMs)} ms:\n${this.gateway.tail()}`)
+    }
     return tookMs
   }
 

@@ -136,7 +136,8 @@ async function runDevice (
   if (quit.aborted) return
   const reconnectMs = RECONNECT_MIN_MS + Math.random() * RECONNECT_SPREAD_MS
   const login = logins.of(device)
-  // A device with a credential must use its own id. Without one a run has ids of its own, or two runs would take over each other's sessions.
+  // A device with a credential must use its own id. Without one a run has ids of its own, or two runs would take over each other's
+  // sessions.
   const clientId = login === null ? `${runId}-${device}` : device
   const client = new DeviceClient({ url, clientId, device, login, ca: logins.ca, inFlightMax, reconnectMs, tally })
   const stopClient = () => { client.stop() }

@@ -66,7 +66,9 @@ function readCredentials (file: string): ReadonlyMap<string, string> {
   for (const { line, values } of parseRecords(text, { file, columns: ['id', 'role', 'secret', 'password'] })) {
     const { id, role = 'device', secret, password = secret } = values as { id?: string, role?: string, secret?: string, password?: string }
     if (role !== 'device') continue
-    if (id === undefined || password === undefined) throw usageError(`--credentials ${file}, line ${line}: a device needs an id and a secret (or a password)`)
+    if (id === undefined || password === undefined) {
+      throw usageError(`--credentials ${file}, line ${line}: a device needs an id and a secret (or a password)`)
+    }
     passwords.set(id, password)
   }
   if (passwords.size === 0) throw usageError(`--credentials ${file} names no device`)

@@ -29,8 +29,12 @@ export function addFleetOptions (command: Command): Command {
     .option('--token-file <file>', 'holds an access token (JWT) in the place of a password')
     .option('--ca <file>', 'certificates (PEM) to trust instead of the system\'s, for mqtts:// and wss://')
     // MQTT has 65,535 packet ids per client; far fewer already saturate a gateway.
-    .addOption(numberOption('--in-flight <n>', 'readings that a device sends ahead of their acknowledgements', { min: 1, max: 10_000, isWhole: true }).default(16))
-    .addOption(numberOption('--patience <seconds>', 'give up when no acknowledgement comes for so long', { min: 0.1, max: 86_400 }).default(60))
+    .addOption(numberOption('--in-flight <n>', 'readings that a device sends ahead of their acknowledgements', {
+      min: 1, max: 10_000, isWhole: true
+    }).default(16))
+    .addOption(numberOption('--patience <seconds>', 'give up when no acknowledgement comes for so long', {
+      min: 0.1, max: 86_400
+    }).default(60))
 }
 
 /** Checks what options must hold together. @throws `OPERATOR_USAGE` */

@@ -38,10 +38,14 @@ interface Values extends FleetValues {
 export function createSimulateCommand (run: (options: SimulateOptions) => Promise<void>): Command {
   const command = new Command('simulate')
     .description('Publishes readings of made-up devices (fitbands, bedside monitors, scales) into a gateway over MQTT.')
-    .addOption(numberOption('--devices <n>', 'made-up devices, each with a connection of its own (default: 100, or all of --credentials)', { min: 1, max: 50_000, isWhole: true }))
+    .addOption(numberOption('--devices <n>', 'made-up devices, each with a connection of its own (default: 100, or all of --credentials)', {
+      min: 1, max: 50_000, isWhole: true
+    }))
     .addOption(numberOption('--rate <n>', 'readings per device and second', { min: 0.001, max: 1000 }).default(1))
     .addOption(numberOption('--duration <seconds>', 'for which each device reports', { min: 0.001, max: 10_000_000 }).default(60))
-    .addOption(numberOption('--seed <n>', 'decides every value; printed, so that a run can be repeated (default: drawn)', { min: 0, max: SEED_MAX, isWhole: true }))
+    .addOption(numberOption('--seed <n>', 'decides every value; printed, so that a run can be repeated (default: drawn)', {
+      min: 0, max: SEED_MAX, isWhole: true
+    }))
     .addOption(numberOption('--connect-rate <n>', 'devices that connect per second', { min: 0.1, max: 100_000 }).default(200))
   return addFleetOptions(command).addHelpText('after', NOTES).action(async (values: Values) => {
     await run({

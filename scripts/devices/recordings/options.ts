@@ -45,11 +45,15 @@ interface Values extends FleetValues {
 export function createPlayCommand (run: (options: PlayOptions) => Promise<void>): Command {
   const command = new Command('play')
     .description('Plays the BIDMC recordings of bedside monitors into a gateway over MQTT, each file as one device.')
-    .addOption(new Option('--speed <n>', '1 is real time, 60 plays a minute each second; 0 or max: as fast as acknowledgements come').default(1).argParser(parseSpeed))
+    .addOption(new Option('--speed <n>',
+      '1 is real time, 60 plays a minute each second; 0 or max: as fast as acknowledgements come').default(1).argParser(parseSpeed))
     .option('--data <dir>', 'folder with bidmc_*_Numerics.csv (default: ../shared/data/bidmc beside the checkout, else the excerpt that comes along)')
-    .addOption(numberOption('--start <seconds>', 'Unix seconds of each recording\'s first sample (default: now less the longest recording)', { min: 0, max: START_MAX_S }))
+    .addOption(numberOption('--start <seconds>', 'Unix seconds of each recording\'s first sample (default: now less the longest recording)', {
+      min: 0, max: START_MAX_S
+    }))
     .addOption(listOption('--devices <list>', 'only these, as in bidmc-01,bidmc-13 (default: all)', null))
-    .addOption(new Option('--resp-zero <how>', 'whether breathRateValue is sent where RESP is 0, which the dataset calls a poor signal').choices(['omit', 'send']).default('omit'))
+    .addOption(new Option('--resp-zero <how>',
+      'whether breathRateValue is sent where RESP is 0, which the dataset calls a poor signal').choices(['omit', 'send']).default('omit'))
   return addFleetOptions(command).addHelpText('after', NOTES).action(async (values: Values) => {
     await run({
       ...toFleetOptions(values),

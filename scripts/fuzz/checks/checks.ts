@@ -39,7 +39,9 @@ export function checkGrowth (checkpoints: readonly Checkpoint[]): Violation[] {
     })
   }
   if (last.descriptors > first.descriptors + DESCRIPTOR_GROWTH_MAX) {
-    violations.push({ check: 'descriptors', message: `${first.descriptors} open descriptors became ${last.descriptors}, with no attack under way` })
+    violations.push({
+      check: 'descriptors', message: `${first.descriptors} open descriptors became ${last.descriptors}, with no attack under way`
+    })
   }
   return violations
 }
@@ -54,7 +56,9 @@ export function checkLog (lines: ReadonlyArray<{ level?: number, msg?: string }>
   const bug = lines.find(({ level = 0, msg = '' }) => level >= ERROR_LEVEL && !SLOW_DATABASE.test(msg))
   if (bug !== undefined) violations.push({ check: 'log', message: `an error was logged: ${JSON.stringify(bug).slice(0, 2000)}` })
   const leak = lines.find((line) => JSON.stringify(line).includes(PRIVATE_MARK))
-  if (leak !== undefined) violations.push({ check: 'log', message: `a payload or password was logged: ${JSON.stringify(leak).slice(0, 500)}` })
+  if (leak !== undefined) {
+    violations.push({ check: 'log', message: `a payload or password was logged: ${JSON.stringify(leak).slice(0, 500)}` })
+  }
   return violations
 }
 
@@ -66,7 +70,9 @@ export function checkGoodClient ({ slowestMs, pauseMs, disconnects, faults, unac
 }): Violation[] {
   const violations: Violation[] = []
   const tell = (message: string) => { violations.push({ check: 'good client', message }) }
-  if (slowestMs > STALL_MAX_MS + pauseMs) tell(`an acknowledgement took ${Math.round(slowestMs)} ms; the machine paused for ${Math.round(pauseMs)} ms at most`)
+  if (slowestMs > STALL_MAX_MS + pauseMs) {
+    tell(`an acknowledgement took ${Math.round(slowestMs)} ms; the machine paused for ${Math.round(pauseMs)} ms at most`)
+  }
   if (disconnects > 0) tell(`${disconnects} of its connections were closed`)
   if (unacknowledged > 0) tell(`${unacknowledged} of its readings were never acknowledged`)
   for (const fault of faults) tell(fault)

@@ -1,4 +1,5 @@
-// Well-behaved subscribers beside the attack, in a process of their own: whatever the fuzzer got accepted must neither close them nor end their deliveries.
+// Well-behaved subscribers beside the attack, in a process of their own: whatever the fuzzer got accepted must neither close them nor end
+// their deliveries.
 import { createReaders } from './readers.ts'
 
 const readers = createReaders(Number(process.argv[2]))

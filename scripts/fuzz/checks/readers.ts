@@ -126,7 +126,9 @@ export function createReaders (port: number) {
       return faults()
     },
 
-    /** After a round: all are still there and get messages, the kept one comes back to its queue, and a late one reads all that is retained. */
+    /**
+     * After a round: all are still there and get messages, the kept one comes back to its queue, and a late one reads all that is retained.
+     */
     async check (): Promise<string[]> {
       const before = faults()
       await readers.get('kept')?.leave()

@@ -3,7 +3,17 @@ import type { Belongings } from '../../harness/belongings.ts'
 import type { AttackFigures, AttackSettings, FromAttacker, ToAttacker } from '../messages.ts'
 
 const NOTHING: AttackFigures = {
-  packets: 0, packetsByTarget: { mqtt: 0, payload: 0, http: 0, ws: 0 }, bytes: 0, sessions: 0, oldestSession: 0, pubacks: 0, closedByGateway: 0, statuses: {}, faults: []
+  packets: 0,
+  packetsByTarget: {
+    mqtt: 0, payload: 0, http: 0, ws: 0
+  },
+  bytes: 0,
+  sessions: 0,
+  oldestSession: 0,
+  pubacks: 0,
+  closedByGateway: 0,
+  statuses: {},
+  faults: []
 }
 
 /** The harness's side of the attacker: one process, one attack at a time. */

@@ -7,7 +7,16 @@ let attacker: ReturnType<typeof createAttacker> | null = null
 
 process.on('message', (message: ToAttacker) => {
   if (message.type === 'settings') attacker = createAttacker(message.settings, tell)
-  else attacker?.attack(message).catch((error: unknown) => { tell({ type: 'failed', message: error instanceof Error ? error.stack ?? error.message : String(error) }) })
+  else {
+    attacker?.attack(message).catch((error: unknown) => {
+      tell({
+        type: 'failed',
+        message: error instanceof Error
+          ? error.stack ?? error.message
+          : String(error)
+      })
+    })
+  }
 })
 process.on('disconnect', () => process.exit())
 // Ctrl-C reaches the whole group; the harness decides when this process ends.

@@ -34,8 +34,12 @@ const pickHeader = (random: SessionRandom) => random.chance(LARGE_SHARE) ? rando
 function toChunks (body: Buffer, random: SessionRandom): Buffer {
   const parts: Buffer[] = []
   for (const piece of random.cut(body, 4)) {
-    const size = random.chance(0.98) ? piece.length.toString(16) : random.pick(['ffffffff', '-1', 'zz', '0', '', '1;ext=x', `1;${'x'.repeat(2000)}`, '00000000000000000005', 'fffffffffffffffff'])
-    if (piece.length > 0 || random.chance(0.05)) parts.push(Buffer.from(`${size}\r\n`), piece, Buffer.from(random.chance(0.99) ? '\r\n' : '\n'))
+    const size = random.chance(0.98)
+      ? piece.length.toString(16)
+      : random.pick(['ffffffff', '-1', 'zz', '0', '', '1;ext=x', `1;${'x'.repeat(2000)}`, '00000000000000000005', 'fffffffffffffffff'])
+    if (piece.length > 0 || random.chance(0.05)) {
+      parts.push(Buffer.from(`${size}\r\n`), piece, Buffer.from(random.chance(0.99) ? '\r\n' : '\n'))
+    }
   }
   const end = random.chance(0.96) ? '0\r\n\r\n' : random.pick(['0\r\nhost: x\r\n\r\n', '0\r\n', '', '0\r\n__proto__: x\r\n\r\n'])
   return Buffer.concat([...parts, Buffer.from(end)])
@@ -45,7 +49,9 @@ function postRequest (random: SessionRandom, n: number): Buffer {
   const device = `hfz-${random.below(50)}`
   const body = random.chance(0.5) ? Buffer.from(validReading(random, n, device)) : hostilePayload(random, n, device)
   const isChunked = random.chance(0.3)
-  const framing = isChunked ? 'transfer-encoding: chunked' : `content-length: ${random.chance(0.99) ? body.length : body.length + random.pick([-3, 3])}`
+  const framing = isChunked
+    ? 'transfer-encoding: chunked'
+    : `content-length: ${random.chance(0.99) ? body.length : body.length + random.pick([-3, 3])}`
   const odd = random.chance(0.06) ? `${pickHeader(random)}\r\n` : ''
   const head = `POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${odd}${framing}\r\n\r\n`
   return Buffer.concat([Buffer.from(head), isChunked ? toChunks(body, random) : body])

@@ -37,12 +37,29 @@ const integer = (random: SessionRandom) => 1 + random.below(random.chance(0.9) ?
 export function connectPacket (random: SessionRandom): Buffer {
   const packet: IConnectPacket = {
     cmd: 'connect',
-    ...(random.chance(0.97) ? { protocolId: 'MQTT', protocolVersion: 4 } : random.chance(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
+    ...(random.chance(0.97)
+      ? { protocolId: 'MQTT', protocolVersion: 4 }
+      : random.chance(0.5) ? { protocolId: 'MQIsdp', protocolVersion: 3 } : { protocolId: 'MQTT', protocolVersion: 5 }),
     clean: random.chance(0.7),
     clientId: random.pick(random.chance(SHARED_SHARE) ? SHARED_CLIENT_IDS : CLIENT_IDS),
     keepalive: random.pick([0, 1, 10, 60, 65_535]),
-    ...(random.chance(0.1) ? { username: random.chance(0.02) ? 'x'.repeat(3000) : random.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) } : {}),
-    ...(random.chance(0.2) ? { will: { topic: random.chance(0.9) ? random.pick(['vital/fuzz-3', 'chat/a', '__proto__']) : random.pick(TOPICS), payload: Buffer.from(validReading(random, 0)), qos: random.pick([0, 1, 2] as const), retain: random.chance(0.2) } } : {})
+    ...(random.chance(0.1)
+      ? { username: random.chance(0.02) ? 'x'.repeat(3000) : random.pick(['fuzz-1', '']), password: Buffer.from(PRIVATE_MARK) }
+      : {}),
+    ...(random.chance(0.2)
+      ? {
+          will: {
+            topic: random.chance(0.9)
+              ? random.pick(['vital/fuzz-3', 'chat/a', '__proto__'])
+              : random.pick(TOPICS),
+            payload: Buffer.from(validReading(random, 0)),
+            qos: random.pick([
+              0, 1, 2
+            ] as const),
+            retain: random.chance(0.2)
+          }
+        }
+      : {})
   }
   // What mqtt-packet refuses to write.
   if (packet.clientId === '') Object.assign(packet, { clean: true, protocolId: 'MQTT', protocolVersion: 4 })
@@ -90,7 +107,9 @@ function otherPacket (random: SessionRandom): Packet {
   if (random.chance(0.5)) return { cmd: 'disconnect' }
   // What only a server sends.
   return random.pick<Packet>([
-    { cmd: 'connack', returnCode: 0, sessionPresent: false }, { cmd: 'suback', messageId, granted: [0] }, { cmd: 'unsuback', messageId, granted: [] }, { cmd: 'pingresp' }
+    {
+      cmd: 'connack', returnCode: 0, sessionPresent: false
+    }, { cmd: 'suback', messageId, granted: [0] }, { cmd: 'unsuback', messageId, granted: [] }, { cmd: 'pingresp' }
   ])
 }
 

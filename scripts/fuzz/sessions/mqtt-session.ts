@@ -54,7 +54,15 @@ function swapTwo (parts: Buffer[], random: SessionRandom): void {
 export function createMqttSession (random: SessionRandom, index: number): Session {
   const { stream, packets } = mqttStream(random, index)
   return {
-    target: 'mqtt', pieces: random.cut(stream, random.chance(0.6) ? 0 : 6), packets, fate: chooseFate(random), waitMs: chooseWaitMs(random), acknowledgements: 0, answersMax: 0
+    target: 'mqtt',
+    pieces: random.cut(stream, random.chance(0.6)
+      ? 0
+      : 6),
+    packets,
+    fate: chooseFate(random),
+    waitMs: chooseWaitMs(random),
+    acknowledgements: 0,
+    answersMax: 0
   }
 }
 
@@ -74,6 +82,14 @@ export function createPayloadSession (random: SessionRandom, index: number): Ses
   }
   parts.push(PINGREQ)
   return {
-    target: 'payload', pieces: random.cut(Buffer.concat(parts), random.chance(0.7) ? 0 : 6), packets: parts.length, fate: 'end', waitMs: 0, acknowledgements, answersMax: 0
+    target: 'payload',
+    pieces: random.cut(Buffer.concat(parts), random.chance(0.7)
+      ? 0
+      : 6),
+    packets: parts.length,
+    fate: 'end',
+    waitMs: 0,
+    acknowledgements,
+    answersMax: 0
   }
 }

@@ -44,7 +44,10 @@ function oddFrame (random: SessionRandom): Buffer {
   if (kind === 0) return encodeFrame(random.bytes(random.few(200)), OPCODES.ping, random.chance(0.9), random)
   if (kind === 1) return encodeFrame(random.bytes(random.few(130)), OPCODES.close, true, random)
   if (kind === 2) return encodeFrame(random.bytes(20), OPCODES.text, true, random)
-  if (kind === 3) return Buffer.concat(Array.from({ length: 1 + random.few(500) }, () => encodeFrame(Buffer.alloc(0), OPCODES.continuation, false, random)))
+  if (kind === 3) {
+    return Buffer.concat(Array.from({ length: 1 + random.few(500) },
+      () => encodeFrame(Buffer.alloc(0), OPCODES.continuation, false, random)))
+  }
   if (kind === 4) return Buffer.from([0x82, 0xff, ...random.bytes(12)])
   return encodeFrame(Buffer.alloc(0), random.below(16), true, random)
 }
@@ -60,6 +63,14 @@ export function createWsSession (random: SessionRandom, index: number): Session 
     parts.push(encodeFrame(piece, at === 0 || isMessageEach ? OPCODES.binary : OPCODES.continuation, isMessageEach, random))
   }
   return {
-    target: 'ws', pieces: random.cut(Buffer.concat(parts), random.chance(0.5) ? 0 : 6), packets, fate: random.chance(0.75) ? 'end' : random.pick(['reset', 'destroy', 'linger'] as const), waitMs: chooseWaitMs(random), acknowledgements: 0, answersMax: 0
+    target: 'ws',
+    pieces: random.cut(Buffer.concat(parts), random.chance(0.5) ? 0 : 6),
+    packets,
+    fate: random.chance(0.75)
+      ? 'end'
+      : random.pick(['reset', 'destroy', 'linger'] as const),
+    waitMs: chooseWaitMs(random),
+    acknowledgements: 0,
+    answersMax: 0
   }
 }

@@ -65,7 +65,13 @@ export interface Readiness {
 export async function readReadiness (httpPort: number): Promise<Readiness> {
   const response = await fetch(`http://127.0.0.1:${httpPort}/health/ready`, { signal: AbortSignal.timeout(TIMEOUT_MS) })
   const body = await response.json() as { spool?: { status?: string }, database?: { status?: string }, warnings?: string[] }
-  return { code: response.status, spoolStatus: body.spool?.status ?? '', databaseStatus: body.database?.status ?? '', warnings: body.warnings ?? [] }
+  return {
+    code: response.status,
+    spoolStatus: body.spool?.status ??
+    '',
+    databaseStatus: body.database?.status ?? '',
+    warnings: body.warnings ?? []
+  }
 }
 
 export interface Rows {

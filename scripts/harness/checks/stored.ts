@@ -198,8 +198,10 @@ function countLetters (entries: ReadonlyArray<Entry | undefined>, rows: readonly
     const n = readNumber(payload)
     const entry = n === null ? undefined : entries[n]
     if (entry === undefined) complaints.add('C2', 'a dead letter that was never sent', `${device} ${payload.toString('utf8', 0, 200)}`)
-    else if (entry.kind !== 'letter') complaints.add('C2', 'a valid reading became a dead letter', `${tell(entry)}: ${payload.toString('utf8', 0, 200)}`)
-    else if (++found[entry.n]! > entry.resentAtMs.length + 1) complaints.add('C2', 'more dead letters than were sent', tell(entry))
+    else if (entry.kind !== 'letter') {
+      complaints.add('C2', 'a valid reading became a dead letter',
+      `${tell(entry)}: ${payload.toString('utf8', 0, 200)}`)
+    } else if (++found[entry.n]! > entry.resentAtMs.length + 1) complaints.add('C2', 'more dead letters than were sent', tell(entry))
   }
   return found
 }
@@ -239,10 +241,15 @@ function checkLatest (device: string, rows: readonly StoredRow[], latest: Latest
     newestUs = Math.max(newestUs, timeUs)
     for (const [field, value] of Object.entries(row.vitals)) {
       const known = model.get(field)
-      if (known === undefined || timeUs > known.timeUs || (timeUs === known.timeUs && isLarger(value, known.value))) model.set(field, { timeUs, value })
+      if (known === undefined || timeUs > known.timeUs || (timeUs === known.timeUs && isLarger(value, known.value))) {
+        model.set(field, { timeUs, value })
+      }
     }
   }
-  if (Number(latest.timeUs) !== newestUs) complaints.add('C3', 'the latest time is another', `${device}: ${latest.timeUs} instead of ${newestUs}`)
+  if (Number(latest.timeUs) !== newestUs) {
+    complaints.add('C3', 'the latest time is another',
+    `${device}: ${latest.timeUs} instead of ${newestUs}`)
+  }
   // The latest state is bounded: beside a waveform any field may be let go of, and an older value of it come back with a replay.
   if (model.has(WAVEFORM_FIELD)) return
   const fields = new Set([...model.keys(), ...Object.keys(latest.vitals)])

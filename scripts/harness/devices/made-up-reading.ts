@@ -47,7 +47,9 @@ export function createReadings (
     const n = next
     next += numbering.step
     const now = Date.now() * 1000 + Math.floor(random.between(0, 1000))
-    const timestamp = lastTimestamp > 0 && chance(0.02) ? lastTimestamp : (chance(0.05) ? now - Math.floor(random.between(0, 3.6e9)) : now) / 1e6
+    const timestamp = lastTimestamp > 0 && chance(0.02)
+      ? lastTimestamp
+      : (chance(0.05) ? now - Math.floor(random.between(0, 3.6e9)) : now) / 1e6
     lastTimestamp = timestamp
     if (chance(invalidShare)) return { n, timestamp, kind: 'letter', fields: JSON.stringify({ heartRateValue: 'high', n }) }
     if (chance(poisonShare)) return { n, timestamp, kind: 'letter', fields: POISONS[Math.floor(random.between(0, POISONS.length))]!(n) }
@@ -57,7 +59,9 @@ export function createReadings (
       ...(chance(0.05) ? { breathValue: Math.floor(random.between(8, 30)) } : {}),
       ...(chance(0.1) ? { temperatureValue: Math.floor(random.between(3500, 4000)) / 100 } : {}),
       ...(chance(0.05) ? { note: { text: 'a ward ✓ "quoted"', values: [1, null, false] } } : {}),
-      ...(!isSmall && waveformBytesMax > 0 && chance(waveformShare) ? { [WAVEFORM_FIELD]: makeWaveform(waveformBytesMax ** random.between(0, 1)) } : {}),
+      ...(!isSmall && waveformBytesMax > 0 && chance(waveformShare)
+        ? { [WAVEFORM_FIELD]: makeWaveform(waveformBytesMax ** random.between(0, 1)) }
+        : {}),
       ...(blobBytes > 0 ? { blob: randomBytes(blobBytes).toString('base64') } : {}),
       n
     }

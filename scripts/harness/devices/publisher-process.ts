@@ -70,7 +70,8 @@ export class PublisherProcess {
     let timer: NodeJS.Timeout | undefined
     try {
       return await new Promise<FromPublisher>((resolve, reject) => {
-        timer = setTimeout(() => reject(new Error(`the publisher did not answer ${message.type} in ${ANSWER_TIMEOUT_MS} ms`)), ANSWER_TIMEOUT_MS)
+        timer = setTimeout(() => reject(new Error(`the publisher did not answer ${message.type} in ${ANSWER_TIMEOUT_MS} ms`)),
+          ANSWER_TIMEOUT_MS)
         this.#waiting = { type, resolve, reject }
         this.#tell(message)
       })

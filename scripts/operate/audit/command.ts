@@ -52,12 +52,19 @@ async function audit (values: Values, { readConfig, print, tell }: CommandSurrou
     ({ kysely }) => countReceived(kysely, since))
   const after = await scrapeAll()
   for (const [index, { url, startedAt }] of after.entries()) {
-    if (before[index]?.startedAt !== startedAt) throw new OperatorError('OPERATOR_FAILED', `the gateway at ${url} was restarted during the audit: run it again.`)
+    if (before[index]?.startedAt !== startedAt) {
+      throw new OperatorError('OPERATOR_FAILED',
+      `the gateway at ${url} was restarted during the audit: run it again.`)
+    }
   }
   const findings = compare(before, received, after)
   const wrong = findings.filter(({ status }) => status === 'wrong').length
   if (values.json === true) print(toPrintableJson({ since, gateways: after, tables: received, findings }))
-  else print([...toHeader(after, since), ...toTable(findings.map(({ subject, status, text }) => [status, subject, text])), toVerdict(wrong)].join('\n'))
+  else {
+    print([
+      ...toHeader(after, since), ...toTable(findings.map(({ subject, status, text }) => [status, subject, text])), toVerdict(wrong)
+    ].join('\n'))
+  }
   return wrong > 0 ? 1 : 0
 }
 

@@ -47,15 +47,29 @@ function checkLedger (scrape: Scrape): Finding {
   const equation = `received ${received} = stored ${stored} + duplicate ${duplicate} + dead-lettered ${deadLettered} + refused ${refused} + pending ${pending}`
   return difference === 0
     ? { subject: `ledger of ${url}`, status: 'ok', text: equation }
-    : { subject: `ledger of ${url}`, status: 'wrong', text: `does not balance, by ${difference}: ${equation}. This is a defect of the gateway; please report it.` }
+    : {
+        subject: `ledger of ${url}`,
+        status: 'wrong',
+        text: `does not balance, by ${difference}: ${equation}. This is a defect of the gateway; please report it.`
+      }
 }
 
 function checkSpool ({ url, spoolReadings, spoolBytes, spoolDamage, isDatabaseUp, pending }: Scrape): Finding {
   const subject = `spool of ${url}`
   if (spoolDamage > 0) {
-    return { subject, status: 'wrong', text: `the disk destroyed ${spoolDamage} stretches of it: acknowledged readings may be lost. The damaged files are kept beside the others, as *.damaged.` }
+    return {
+      subject,
+      status: 'wrong',
+      text: `the disk destroyed ${spoolDamage} stretches of it: acknowledged readings may be lost. The damaged files are kept beside the others, as *.damaged.`
+    }
   }
-  if (spoolReadings > pending) return { subject, status: 'wrong', text: `holds ${spoolReadings} readings, more than the ${pending} that are pending. This is a defect of the gateway; please report it.` }
+  if (spoolReadings > pending) {
+    return {
+      subject,
+      status: 'wrong',
+      text: `holds ${spoolReadings} readings, more than the ${pending} that are pending. This is a defect of the gateway; please report it.`
+    }
+  }
   if (spoolReadings === 0) return { subject, status: 'ok', text: 'empty' }
   return {
     subject,
@@ -125,12 +139,21 @@ function checkDeadLetters (before: readonly Scrape[], received: Received, after:
 function checkLatest ({ devicesWithoutLatest }: Received): Finding {
   return devicesWithoutLatest === 0
     ? { subject: 'latest', status: 'ok', text: 'every device with a reading has a latest state' }
-    : { subject: 'latest', status: 'wrong', text: `${devicesWithoutLatest} devices have readings and no latest state, though both are written in one transaction. Look for rows deleted by hand.` }
+    : {
+        subject: 'latest',
+        status: 'wrong',
+        text: `${devicesWithoutLatest} devices have readings and no latest state, though both are written in one transaction. Look for rows deleted by hand.`
+      }
 }
 
 function otherGateways ({ gateways }: Received, after: readonly Scrape[]): Reason[] {
   const others = gateways - after.length
-  return others <= 0 ? [] : [{ most: Infinity, text: `${others} more ${others === 1 ? 'gateway writes' : 'gateways write'} to this database; name each with --url to count them too` }]
+  return others <= 0
+    ? []
+    : [{
+        most: Infinity,
+        text: `${others} more ${others === 1 ? 'gateway writes' : 'gateways write'} to this database; name each with --url to count them too`
+      }]
 }
 
 function checkRows ({ subject, rows, counted, least, most, missing, surplus, hints }: {
@@ -154,7 +177,11 @@ function checkRows ({ subject, rows, counted, least, most, missing, surplus, hin
   const tell = `${told}: ${difference} ${isMissing ? 'fewer' : 'more'}.${because === '' ? '' : ` ${because}`}`
   return reasons.reduce((sum, reason) => sum + reason.most, 0) >= difference
     ? { subject, status: 'explained', text: tell }
-    : { subject, status: 'wrong', text: `${tell}${because === '' ? '' : ' That does not account for all of them.'} ${isMissing ? hints.missing : hints.surplus}` }
+    : {
+        subject,
+        status: 'wrong',
+        text: `${tell}${because === '' ? '' : ' That does not account for all of them.'} ${isMissing ? hints.missing : hints.surplus}`
+      }
 }
 
 function total (scrapes: readonly Scrape[], of: (scrape: Scrape) => number): number {

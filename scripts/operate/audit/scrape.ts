@@ -17,7 +17,13 @@ export interface Scrape {
   readonly refused: number
   readonly pending: number
   /** The same without what an earlier run had left in the spool: that was received before this run began. */
-  readonly own: { readonly stored: number, readonly duplicate: number, readonly deadLettered: number, readonly unavailable: number, readonly databaseRejected: number }
+  readonly own: {
+    readonly stored: number
+    readonly duplicate: number
+    readonly deadLettered: number
+    readonly unavailable: number
+    readonly databaseRejected: number
+  }
   readonly spoolReadings: number
   readonly spoolBytes: number
   readonly spoolDamage: number
@@ -34,7 +40,8 @@ export async function scrape (url: string, access: Access): Promise<Scrape> {
     if (answer.status !== 200) throw new Error(`it answers ${answer.status}`)
   } catch (cause) {
     if (cause instanceof OperatorError) throw cause
-    throw new OperatorError('OPERATOR_FAILED', `${url}/metrics cannot be read: ${toFailure(cause)}.\nIs the gateway running? Name another with --url.`, { cause })
+    throw new OperatorError('OPERATOR_FAILED',
+      `${url}/metrics cannot be read: ${toFailure(cause)}.\nIs the gateway running? Name another with --url.`, { cause })
   }
   return toScrape(url, text)
 }

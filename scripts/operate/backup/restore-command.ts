@@ -28,7 +28,8 @@ export function createCommand (surroundings: CommandSurroundings): Command {
     .description('Makes a data directory of a backup, recovers its database, counts, and erases again what was erased since.')
     .requiredOption('--from <dir>', 'the backup')
     .requiredOption('--to <dir>', 'the data directory to make (VITAL_DATA_DIR): absent, or empty but for erasures.jsonl')
-    .addOption(new RepeatableOption('--erasures <file>', 'the erasures.jsonl of the old data directory, or your copy of it; one --erasures for each'))
+    .addOption(new RepeatableOption('--erasures <file>',
+      'the erasures.jsonl of the old data directory, or your copy of it; one --erasures for each'))
     .addOption(createWithoutErasures())
     .option('--json', 'for a program')
     .addHelpText('after', NOTES)
@@ -44,7 +45,9 @@ function createWithoutErasures (): Option {
 }
 
 /** @returns the exit status: 1 when rows are missing that were there when the backup began */
-async function restore ({ from, to, erasures = [], withoutErasures = false, json = false }: Values, { readConfig, print, tell, progress }: CommandSurroundings): Promise<number> {
+async function restore (
+  { from, to, erasures = [], withoutErasures = false, json = false }: Values, { readConfig, print, tell, progress }: CommandSurroundings
+): Promise<number> {
   const restored = await untilSignal((signal) => restoreBackup({
     config: readConfig(), from, to, erasures: withoutErasures ? null : erasures, tell, progress, signal
   }))

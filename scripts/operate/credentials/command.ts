@@ -89,7 +89,10 @@ async function restore ({ kysely, print, tell }: Context, { id }: RestoreOptions
   await kysely.transaction().execute(async (transaction) => {
     if (!await restorePrincipal(transaction, { id, secretSha256: toStored(secret) })) {
       const [existing] = await findPrincipals(transaction, [id])
-      throw existing === undefined ? await toMissing(transaction, id) : new OperatorError('OPERATOR_FAILED', `${toPrintable(id)} is not revoked; rotate gives it a new secret`)
+      throw existing === undefined
+        ? await toMissing(transaction, id)
+        : new OperatorError('OPERATOR_FAILED',
+        `${toPrintable(id)} is not revoked; rotate gives it a new secret`)
     }
     await appendAuditLog(transaction, { actor: toActor(), act: 'credentials.restore', target: id })
   })
@@ -118,7 +121,9 @@ async function list ({ kysely, print }: Context, { role, asJson }: ListOptions):
 async function exportAll ({ kysely, print }: Context, { role, asJson }: ListOptions): Promise<number> {
   if (!asJson) print(EXPORT_COLUMNS.join(','))
   for await (const page of pagesOf(kysely, role)) {
-    const text = formatRecords(page.map((principal) => toExportRow(principal, Date.now() / 1000)), { columns: EXPORT_COLUMNS, isJsonLines: asJson })
+    const text = formatRecords(page.map((principal) => toExportRow(principal, Date.now() / 1000)), {
+      columns: EXPORT_COLUMNS, isJsonLines: asJson
+    })
     const lines = text.trimEnd().split('\n')
     print(lines.slice(asJson ? 0 : 1).join('\n'))
   }

@@ -79,23 +79,34 @@ export async function importPrincipals (options: ImportOptions): Promise<{ added
     else if (secrets.size > 0) tell(`${out} was kept: PostgreSQL may have stored what it holds. See list.`)
     throw error
   }
-  tell(secrets.size === 0 ? 'no secret was needed, so no file was written' : `the secrets of ${secrets.size} are in ${out}, which only you may read`)
+  tell(secrets.size === 0
+    ? 'no secret was needed, so no file was written'
+    : `the secrets of ${secrets.size} are in ${out}, which only you may read`)
   return { added: fresh.length, existing: existing.size }
 }
 
-async function insert ({ kysely, file, actor, progress: stream }: ImportOptions, principals: readonly NewPrincipal[], secrets: number): Promise<void> {
+async function insert (
+  { kysely, file, actor, progress: stream }: ImportOptions, principals: readonly NewPrincipal[], secrets: number
+): Promise<void> {
   const progress = createProgress({ label: 'storing', total: principals.length, stream })
   try {
     await kysely.transaction().execute(async (transaction) => {
       for (let at = 0; at < principals.length; at += CHUNK) {
         const chunk = principals.slice(at, at + CHUNK)
         const added = await insertPrincipals(transaction, chunk)
-        if (added.length < chunk.length) throw new OperatorError('OPERATOR_FAILED', 'some of them were added meanwhile, so nothing was imported: try again')
+        if (added.length < chunk.length) {
+          throw new OperatorError('OPERATOR_FAILED',
+            'some of them were added meanwhile, so nothing was imported: try again')
+        }
         progress.update(at + chunk.length)
       }
       if (principals.length === 0) return
       await appendAuditLog(transaction, {
-        actor, act: 'credentials.import', details: { file: basename(file), added: principals.length, secrets, passwords: principals.length - secrets }
+        actor,
+        act: 'credentials.import',
+        details: {
+          file: basename(file), added: principals.length, secrets, passwords: principals.length - secrets
+        }
       })
     })
   } finally {
@@ -132,9 +143,15 @@ function toFault ({ id, role, password }: { id: string, role: string, password: 
   if (!isPrincipalId(id)) return `"${toPrintable(id)}" cannot be an id: ${PRINCIPAL_ID_RULE}`
   if (!isRole(role)) return `"${toPrintable(role)}" is no role: ${ROLES.join(', ')}`
   if (password === null) return null
-  if ([...password].length < PASSWORD_CHARACTERS_MIN) return `the password of "${toPrintable(id)}" is shorter than ${PASSWORD_CHARACTERS_MIN} characters; leave it out for a generated secret`
-  if (Buffer.byteLength(password) > SECURITY_LIMITS.passwordBytesMax) return `the password of "${toPrintable(id)}" is longer than ${SECURITY_LIMITS.passwordBytesMax} bytes`
-  if (isSecret(password) || isToken(password)) return `the password of "${toPrintable(id)}" has the form of a generated secret or of a token, and would be checked as one`
+  if ([...password].length < PASSWORD_CHARACTERS_MIN) {
+    return `the password of "${toPrintable(id)}" is shorter than ${PASSWORD_CHARACTERS_MIN} characters; leave it out for a generated secret`
+  }
+  if (Buffer.byteLength(password) > SECURITY_LIMITS.passwordBytesMax) {
+    return `the password of "${toPrintable(id)}" is longer than ${SECURITY_LIMITS.passwordBytesMax} bytes`
+  }
+  if (isSecret(password) || isToken(password)) {
+    return `the password of "${toPrintable(id)}" has the form of a generated secret or of a token, and would be checked as one`
+  }
   return null
 }
 
@@ -160,11 +177,15 @@ async function arm (entries: readonly Entry[], secrets: ReadonlyMap<string, stri
   })).finally(() => { progress.stop() })
   return entries.map(({ id, role }) => {
     const secret = secrets.get(id)
-    return secret === undefined ? { id, role, passwordArgon2id: hashes.get(id) } : { id, role, secretSha256: toDigestBytes(digestOf(secret)) }
+    return secret === undefined
+      ? { id, role, passwordArgon2id: hashes.get(id) }
+      : { id, role, secretSha256: toDigestBytes(digestOf(secret)) }
   })
 }
 
 function toSome (texts: readonly string[], separator = ', '): string {
   const more = texts.length - FAULTS_TOLD_MAX
-  return [...texts.slice(0, FAULTS_TOLD_MAX).map((text) => separator === '\n' ? text : toPrintable(text)), ...(more > 0 ? [`and ${more} more`] : [])].join(separator)
+  return [...texts.slice(0, FAULTS_TOLD_MAX).map((text) => separator === '\n' ? text : toPrintable(text)), ...(more > 0
+    ? [`and ${more} more`]
+    : [])].join(separator)
 }

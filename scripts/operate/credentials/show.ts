@@ -23,7 +23,9 @@ export function toShown ({ id, role, createdAt, revokedAt, credentials }: Stored
 
 /** @param nowS - Unix seconds */
 export function toExportRow ({ id, role, createdAt, revokedAt, credentials }: ShownPrincipal, nowS: number): string[] {
-  return [id, role, toInstant(createdAt), revokedAt === null ? '' : toInstant(revokedAt), credentials.map((one) => toCredentialText(one, nowS)).join('; ')]
+  return [id, role, toInstant(createdAt), revokedAt === null
+    ? ''
+    : toInstant(revokedAt), credentials.map((one) => toCredentialText(one, nowS)).join('; ')]
 }
 
 /** The table of `list`. @param nowS - Unix seconds */
@@ -44,7 +46,9 @@ export function toActLines (acts: readonly StoredAct[]): string[] {
   return toTable([
     ['AT', 'ACTOR', 'ACT', 'TARGET', 'DETAILS'],
     ...acts.map(({ at, actor, act, target, details }) => [
-      toInstant(at), toPrintable(actor), act, toPrintable(target ?? ''), Object.keys(details).length === 0 ? '' : toPrintable(JSON.stringify(details))
+      toInstant(at), toPrintable(actor), act, toPrintable(target ?? ''), Object.keys(details).length === 0
+        ? ''
+        : toPrintable(JSON.stringify(details))
     ])
   ])
 }

@@ -17,7 +17,9 @@ import { OperatorError, usageError } from '../../command-line/operator-error.ts'
 import { toPrintableJson } from '../../command-line/printable.ts'
 import type { CommandSurroundings, Print } from '../../command-line/surroundings.ts'
 import { createResendTarget } from './gateway.ts'
-import { createDeadLettersCommand, type DiscardOptions, type ListOptions, type ResendOptions, type Selection, type ShowOptions } from './options.ts'
+import {
+  createDeadLettersCommand, type DiscardOptions, type ListOptions, type ResendOptions, type Selection, type ShowOptions
+} from './options.ts'
 import { resendDeadLetters } from './resend.ts'
 import { toLetterLines, toListLines } from './show.ts'
 
@@ -69,7 +71,11 @@ async function discard (kysely: Kysely<Tables>, { selection, isConfirmed }: Disc
   for (let at = 0; at < ids.length; at += DISCARD_CHUNK) {
     discarded += await kysely.transaction().execute(async (transaction) => {
       const deleted = await deleteDeadLetters(transaction, ids.slice(at, at + DISCARD_CHUNK))
-      if (deleted > 0) await appendAuditLog(transaction, { actor: toActor(), act: 'dead_letters.discard', target: toTarget(selection), details: toDetails(selection, deleted) })
+      if (deleted > 0) {
+        await appendAuditLog(transaction, {
+          actor: toActor(), act: 'dead_letters.discard', target: toTarget(selection), details: toDetails(selection, deleted)
+        })
+      }
       return deleted
     })
   }
@@ -78,7 +84,12 @@ async function discard (kysely: Kysely<Tables>, { selection, isConfirmed }: Disc
 }
 
 async function resend (
-  kysely: Kysely<Tables>, command: ResendOptions, { config, payload, print, tell }: { config: Config, payload: Buffer | null, print: Print, tell: Print }
+  kysely: Kysely<Tables>, command: ResendOptions, { config, payload, print, tell }: {
+    config: Config
+    payload: Buffer | null
+    print: Print
+    tell: Print
+  }
 ): Promise<number> {
   const url = command.url ?? toGatewayUrl(config)
   const access = await readAccess(command.access, tell)

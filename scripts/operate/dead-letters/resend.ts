@@ -29,7 +29,9 @@ export interface ResendRequest {
  * Over HTTP and not over MQTT, because a PUBACK does not tell a reading that was stored from one that was refused again.
  * @throws `OPERATOR_FAILED` when the gateway is away; letters that were not sent by then stay
  */
-export async function resendDeadLetters ({ kysely, gateway, ids, actor, device, payload, print }: ResendRequest): Promise<{ resent: number, kept: number }> {
+export async function resendDeadLetters (
+  { kysely, gateway, ids, actor, device, payload, print }: ResendRequest
+): Promise<{ resent: number, kept: number }> {
   let resent = 0
   let kept = 0
   let isChecked = false

@@ -9,7 +9,9 @@ const HEX_BYTES_PER_LINE = 32
 export function toListLines ({ total, resources }: DeadLetterList): string[] {
   if (resources.length === 0) return ['no dead letters match']
   const rows = resources.map((letter) => [
-    letter.id, toTime(letter.receivedAt), letter.deviceId === null ? `(${toPrintable(letter.topic ?? 'HTTP')})` : toPrintable(letter.deviceId),
+    letter.id, toTime(letter.receivedAt), letter.deviceId === null
+      ? `(${toPrintable(letter.topic ?? 'HTTP')})`
+      : toPrintable(letter.deviceId),
     letter.reason, String(letter.payloadBytes), toFirstError(letter)
   ])
   const lines = toTable([['ID', 'RECEIVED', 'DEVICE', 'REASON', 'BYTES', 'ERROR'], ...rows])
@@ -21,8 +23,12 @@ export function toLetterLines (letter: StoredDeadLetter): string[] {
   const { payload } = letter
   const isText = isUtf8(payload)
   const fields: Array<[string, string | null]> = [
-    ['id', letter.id], ['received', toTime(letter.receivedAt)], ['transport', letter.transport], ['topic', letter.topic], ['client', letter.clientId],
-    ['device', letter.deviceId], ['reason', letter.reason], ...letter.errors.map(toErrorText).map((text): [string, string] => ['error', text])
+    [
+      'id', letter.id
+    ], ['received', toTime(letter.receivedAt)], ['transport', letter.transport], ['topic', letter.topic], ['client', letter.clientId],
+    [
+      'device', letter.deviceId
+    ], ['reason', letter.reason], ...letter.errors.map(toErrorText).map((text): [string, string] => ['error', text])
   ]
   return [
     ...toTable(fields.map(([name, value]) => [name, value === null ? '-' : toPrintable(value)])),

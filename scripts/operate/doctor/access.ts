@@ -11,11 +11,20 @@ import { fail, type Finding, ok, warn } from './finding.ts'
 export async function checkAccess (config: Config, hasPrincipals: boolean | null): Promise<Finding> {
   const check = 'access'
   const { host, transport: { tls } } = config
-  if (config.tokens !== null || (tls !== null && tls.clientCaFile !== null)) return ok(check, 'every client needs a credential: tokens or client certificates are configured')
+  if (config.tokens !== null || (tls !== null && tls.clientCaFile !== null)) {
+    return ok(check,
+      'every client needs a credential: tokens or client certificates are configured')
+  }
   const isClosed = hasPrincipals ?? await readRecord(config.dataDir)
   if (isClosed === true) return ok(check, 'every client needs a credential')
-  if (config.isLoopback) return ok(check, `only this machine reaches ${host}${isClosed === false ? '; no credentials exist, so everyone on it may publish and read' : ''}`)
-  if (isClosed === null) return warn(check, `others reach ${host}, and it cannot be told whether credentials exist`, 'look again when PostgreSQL answers')
+  if (config.isLoopback) {
+    return ok(check,
+    `only this machine reaches ${host}${isClosed === false ? '; no credentials exist, so everyone on it may publish and read' : ''}`)
+  }
+  if (isClosed === null) {
+    return warn(check, `others reach ${host}, and it cannot be told whether credentials exist`,
+      'look again when PostgreSQL answers')
+  }
   return config.isAnonymousAllowed
     ? warn(check, `anyone who reaches ${host} may publish and read`, 'add credentials, and unset VITAL_ALLOW_ANONYMOUS')
     : fail(check, exposedMessage(host))

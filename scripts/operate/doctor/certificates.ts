@@ -40,5 +40,6 @@ export async function checkTokenKeys ({ tokens }: Config): Promise<Finding[]> {
     failure = error
   }
   if (failure === null) return [ok('token keys', `${tokens.jwks} holds a key set`)]
-  return [fail('token keys', `VITAL_JWT_JWKS=${tokens.jwks} cannot be used: ${toMessage(failure)}`, 'name a file or an https URL of a JWKS')]
+  return [fail('token keys', `VITAL_JWT_JWKS=${tokens.jwks} cannot be used: ${toMessage(failure)}`,
+    'name a file or an https URL of a JWKS')]
 }

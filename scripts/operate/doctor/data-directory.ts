@@ -21,7 +21,10 @@ export async function checkDataDirectory (config: Config): Promise<Finding[]> {
   const isMade = there === dataDir
   const findings = isMade ? [await checkOwner(dataDir)] : [await checkParent(dataDir, there)]
   if (findings.some(({ status }) => status === 'FAIL')) return findings
-  return [...findings, ...await checkSpace(config, there), await checkSync(there), ...isMade ? await checkSpool(join(dataDir, 'spool')) : []]
+  return [...findings, ...await checkSpace(config, there), await checkSync(there), ...isMade
+    ? await checkSpool(join(dataDir,
+      'spool'))
+    : []]
 }
 
 /** The directory itself, or the nearest one above that exists. */
@@ -33,16 +36,23 @@ async function findExisting (path: string): Promise<string> {
 async function checkParent (dataDir: string, above: string): Promise<Finding> {
   const check = 'data directory'
   const isDirectory = await stat(above).then((found) => found.isDirectory(), () => false)
-  if (!isDirectory) return fail(check, `VITAL_DATA_DIR=${dataDir} lies below ${above}, which is no directory`, 'set VITAL_DATA_DIR to another place')
+  if (!isDirectory) {
+    return fail(check, `VITAL_DATA_DIR=${dataDir} lies below ${above}, which is no directory`,
+      'set VITAL_DATA_DIR to another place')
+  }
   return await access(above, constants.W_OK | constants.X_OK).then(
     () => ok(check, `${dataDir} is made at the first start`),
-    () => fail(check, `${dataDir} does not exist, and ${above} may not be written by ${toUserName()}`, 'make it for the account of the gateway, or set VITAL_DATA_DIR'))
+    () => fail(check, `${dataDir} does not exist, and ${above} may not be written by ${toUserName()}`,
+      'make it for the account of the gateway, or set VITAL_DATA_DIR'))
 }
 
 async function checkOwner (dataDir: string): Promise<Finding> {
   const check = 'data directory'
   const found = await stat(dataDir).catch((error: NodeJS.ErrnoException) => error)
-  if (found instanceof Error) return fail(check, `${dataDir} cannot be looked at (${found.code})`, 'run this as the user that runs the gateway')
+  if (found instanceof Error) {
+    return fail(check, `${dataDir} cannot be looked at (${found.code})`,
+      'run this as the user that runs the gateway')
+  }
   if (!found.isDirectory()) return fail(check, `VITAL_DATA_DIR=${dataDir} is no directory`, 'set VITAL_DATA_DIR to another place')
   const mode = found.mode & 0o777
   const isOwn = process.getuid === undefined || process.getuid() === found.uid
@@ -51,9 +61,15 @@ async function checkOwner (dataDir: string): Promise<Finding> {
     return fail(check, `${dataDir} belongs to user ${found.uid}, and may not be written by ${toUserName()}`,
       'run gateway and doctor as its owner, or set VITAL_DATA_DIR')
   }
-  if (!isOwn) return warn(check, `${dataDir} belongs to user ${found.uid}, and this is ${toUserName()}`, 'run gateway and doctor as its owner')
+  if (!isOwn) {
+    return warn(check, `${dataDir} belongs to user ${found.uid}, and this is ${toUserName()}`,
+      'run gateway and doctor as its owner')
+  }
   // As root the embedded server runs as another user, which must get through: 0711.
-  if ((mode & 0o066) !== 0) return warn(check, `${dataDir} has mode ${mode.toString(8)}: other users may look into it`, `chmod go-rw ${dataDir}`)
+  if ((mode & 0o066) !== 0) {
+    return warn(check, `${dataDir} has mode ${mode.toString(8)}: other users may look into it`,
+    `chmod go-rw ${dataDir}`)
+  }
   return ok(check, `${dataDir} belongs to ${toUserName()}, mode ${mode.toString(8)}`)
 }
 
@@ -90,7 +106,10 @@ async function checkSync (directory: string): Promise<Finding> {
       }
       const medianMs = times.sort((a, b) => a - b)[Math.floor(SYNC_ROUNDS / 2)]!
       const text = `a write and fdatasync take ${medianMs.toFixed(2)} ms`
-      return medianMs > SYNC_MS_MAX ? warn(check, `${text}: each batch waits that long`, 'take a faster disk, or one that is less busy') : ok(check, text)
+      return medianMs > SYNC_MS_MAX
+        ? warn(check, `${text}: each batch waits that long`,
+          'take a faster disk, or one that is less busy')
+        : ok(check, text)
     } finally {
       await file.close()
     }
@@ -107,8 +126,14 @@ async function checkSpool (directory: string): Promise<Finding[]> {
   }
   const damaged = names.filter((name) => name.endsWith('.damaged')).length
   const aside = names.filter((name) => /^aside-.*\.json$/.test(name)).length
-  if (damaged > 0) return [warn('spool', `${damaged} files in ${directory} were damaged by the disk (*.damaged)`, 'look at the disk; acknowledged readings may be lost')]
-  if (aside > 0) return [warn('spool', `${aside} readings that PostgreSQL did not take lie in ${directory} (aside-*.json)`, 'look at them, send them again, delete them')]
+  if (damaged > 0) {
+    return [warn('spool', `${damaged} files in ${directory} were damaged by the disk (*.damaged)`,
+      'look at the disk; acknowledged readings may be lost')]
+  }
+  if (aside > 0) {
+    return [warn('spool', `${aside} readings that PostgreSQL did not take lie in ${directory} (aside-*.json)`,
+      'look at them, send them again, delete them')]
+  }
   const bytes = await measure(directory)
   return [ok('spool', `${bytes === 0 ? 'empty' : `${bytes} bytes`} in ${directory}`)]
 }

@@ -36,12 +36,20 @@ export async function checkDatabase (config: Config, holder: Holder | null): Pro
   const version = await readFile(join(config.dataDir, 'postgres', 'PG_VERSION'), 'utf8').catch(() => null)
   if (version === null) return { findings: [ok('database', 'the embedded PostgreSQL is made at the first start')], hasPrincipals: false }
   if (holder === null) {
-    return { findings: [ok('database', `the embedded PostgreSQL ${version.trim()} is stopped, as the gateway is; more is told while it runs`)], hasPrincipals: null }
+    return {
+      findings: [ok('database',
+      `the embedded PostgreSQL ${version.trim()} is stopped, as the gateway is; more is told while it runs`)],
+      hasPrincipals: null
+    }
   }
   const path = join(config.dataDir, 'database-url')
   const url = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error)
   if (typeof url === 'string') return await examine(url.trim(), 'the embedded PostgreSQL')
-  return { findings: [fail('database', `${path} cannot be read (${url.code})`, 'run this as the user that runs the gateway')], hasPrincipals: null }
+  return {
+    findings: [fail('database', `${path} cannot be read (${url.code})`,
+      'run this as the user that runs the gateway')],
+    hasPrincipals: null
+  }
 }
 
 async function checkBinaries (): Promise<Finding> {
@@ -67,7 +75,8 @@ async function examine (connectionString: string, source: string): Promise<Datab
   } catch (error) {
     if (error instanceof StorageError) return { findings: [fail('database', error.message)], hasPrincipals: null }
     return {
-      findings: [fail('database', `PostgreSQL of ${source} does not answer: ${toMessage(error)}`, 'start it, or set DATABASE_URL to what is there')],
+      findings: [fail('database', `PostgreSQL of ${source} does not answer: ${toMessage(error)}`,
+        'start it, or set DATABASE_URL to what is there')],
       hasPrincipals: null
     }
   } finally {
@@ -81,7 +90,9 @@ async function checkServer ({ pool }: Database, source: string): Promise<Finding
     'select name, setting, reset_val from pg_settings where name in (\'server_version\', \'server_encoding\', \'synchronous_commit\')')
   const of = (name: string) => rows.find((row) => row.name === name)
   const commit = of('synchronous_commit')
-  const commitText = commit?.reset_val === 'on' ? 'synchronous_commit on' : `synchronous_commit ${commit?.reset_val} for others, on for the gateway`
+  const commitText = commit?.reset_val === 'on'
+    ? 'synchronous_commit on'
+    : `synchronous_commit ${commit?.reset_val} for others, on for the gateway`
   return [
     ok('database', `PostgreSQL ${of('server_version')?.setting} of ${source}, ${of('server_encoding')?.setting}`),
     ...weaknesses.length === 0
@@ -99,8 +110,12 @@ async function checkEncryption ({ pool }: Database): Promise<Finding[]> {
   const { connection: { stream }, host } = client
   client.release()
   if (stream instanceof TLSSocket) return [ok(check, `TLS to ${host}${stream.authorized ? '' : ', whose certificate is not checked'}`)]
-  if (host.startsWith('/') || isLoopback(host)) return [ok(check, `none needed: ${isIP(host) === 0 && host.startsWith('/') ? 'a Unix socket' : host}`)]
-  return [warn(check, `readings and the password cross the network to ${host} unencrypted`, 'add sslmode=verify-full to DATABASE_URL, with sslrootcert=FILE for an authority of your own')]
+  if (host.startsWith('/') || isLoopback(host)) {
+    return [ok(check,
+    `none needed: ${isIP(host) === 0 && host.startsWith('/') ? 'a Unix socket' : host}`)]
+  }
+  return [warn(check, `readings and the password cross the network to ${host} unencrypted`,
+    'add sslmode=verify-full to DATABASE_URL, with sslrootcert=FILE for an authority of your own')]
 }
 
 function checkPooler (database: Database): Promise<Finding[]> {

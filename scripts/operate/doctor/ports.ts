@@ -18,8 +18,11 @@ export async function checkPorts (config: Config, holder: Holder | null): Promis
     const check = `port ${port}`
     const code = port === 0 ? null : await tryListen(host, port)
     if (port === 0) findings.push(ok(check, `${variable}: a free one is picked at each start`))
-    else if (code === null) findings.push(ok(check, `${variable}: ${host}:${port} is free${holder === null ? '' : ', though a gateway runs: it has other ports'}`))
-    else if (code.code === 'EADDRINUSE' && holder !== null) findings.push(await judgeHeld(check, `${variable}: ${host}:${port}`, port, holder))
+    else if (code === null) {
+      findings.push(ok(check,
+      `${variable}: ${host}:${port} is free${holder === null ? '' : ', though a gateway runs: it has other ports'}`))
+    } else if (code.code === 'EADDRINUSE' &&
+      holder !== null) findings.push(await judgeHeld(check, `${variable}: ${host}:${port}`, port, holder))
     else findings.push(fail(check, toMessage(explainStartFault(code, config))))
   }
   return findings
@@ -47,8 +50,12 @@ async function tryListen (host: string, port: number): Promise<NodeJS.ErrnoExcep
 async function judgeHeld (check: string, where: string, port: number, { pid }: Holder): Promise<Finding> {
   const isHeld = pid === null ? null : await holdsPort(pid, port)
   if (isHeld === true) return ok(check, `${where} is held by the gateway of this data directory (process ${pid})`)
-  if (isHeld === null) return warn(check, `${where} is in use, and it cannot be told whether by the gateway of this data directory`, 'run this as the user that runs the gateway')
-  return fail(check, `${where} is in use, and not by the gateway of this data directory (process ${pid})`, 'stop what listens there, or set the variable to another port')
+  if (isHeld === null) {
+    return warn(check, `${where} is in use, and it cannot be told whether by the gateway of this data directory`,
+      'run this as the user that runs the gateway')
+  }
+  return fail(check, `${where} is in use, and not by the gateway of this data directory (process ${pid})`,
+    'stop what listens there, or set the variable to another port')
 }
 
 /** Linux tells which sockets listen, and which process has them. @returns `null` where it does not */

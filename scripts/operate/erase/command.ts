@@ -78,8 +78,12 @@ async function erase (values: Values, { readConfig, print, tell, progress }: Com
 function tellOfLeftovers (answers: readonly ErasureAnswer[], tell: Print): number {
   const others = Math.max(...answers.map(({ otherGateways }) => otherGateways))
   const damaged = Math.max(...answers.map(({ damagedSpoolFiles }) => damagedSpoolFiles))
-  if (others > 0) tell(`${others} more ${others === 1 ? 'gateway is' : 'gateways are'} connected to this database: run it again with one --url for each, for each has a spool and retained messages of its own.`)
-  if (damaged > 0) tell(`${damaged} damaged files of the spool (*.spool.damaged) may hold readings of any device: look at them, then delete them.`)
+  if (others > 0) {
+    tell(`${others} more ${others === 1 ? 'gateway is' : 'gateways are'} connected to this database: run it again with one --url for each, for each has a spool and retained messages of its own.`)
+  }
+  if (damaged > 0) {
+    tell(`${damaged} damaged files of the spool (*.spool.damaged) may hold readings of any device: look at them, then delete them.`)
+  }
   return others > 0 || damaged > 0 ? 1 : 0
 }
 
@@ -100,7 +104,10 @@ interface Request {
   readonly progress: ProgressStream
 }
 
-/** @returns what all of them removed, and how many were asked: 1 where this command did it in the gateway's place. `otherGateways` is the last one's. */
+/**
+ * @returns what all of them removed, and how many were asked: 1 where this command did it in the gateway's place. `otherGateways` is the
+ *   last one's.
+ */
 async function eraseEverywhere ({ config, device, urls, access, tell, progress }: Request): Promise<{ erased: Erased, asked: number }> {
   const stopped = urls === undefined ? await eraseStopped({ config, device, actor: toActor(), tell, progress }) : null
   if (stopped !== null) return { erased: stopped, asked: 1 }

@@ -82,11 +82,13 @@ async function assertOwnSpool (directory: string): Promise<void> {
       throw new OperatorError('OPERATOR_FAILED', `there is no spool at ${directory}, so it cannot be told what waits there.\n` +
         'Set VITAL_DATA_DIR to what the gateway has, or name a running gateway with --url.', { cause })
     }
-    throw new OperatorError('OPERATOR_FAILED', `${directory} cannot be looked at (${cause.code}): run this as the user that runs the gateway.`, { cause })
+    throw new OperatorError('OPERATOR_FAILED',
+      `${directory} cannot be looked at (${cause.code}): run this as the user that runs the gateway.`, { cause })
   })
   const uid = process.getuid?.()
   if (uid !== undefined && found.uid !== uid) {
-    throw new OperatorError('OPERATOR_FAILED', `${directory} belongs to user ${found.uid}: run this as that user, which runs the gateway, or name a running gateway with --url.`)
+    throw new OperatorError('OPERATOR_FAILED',
+      `${directory} belongs to user ${found.uid}: run this as that user, which runs the gateway, or name a running gateway with --url.`)
   }
 }
 
@@ -99,7 +101,9 @@ async function startEmbedded (dataDir: string) {
   }
 }
 
-async function drainAndErase (database: Database, spool: Spool, directory: string, { config, devices, actor, progress: stream }: Request): Promise<Erased[]> {
+async function drainAndErase (
+  database: Database, spool: Spool, directory: string, { config, devices, actor, progress: stream }: Request
+): Promise<Erased[]> {
   const pipeline = createPipeline({
     limits: { ...config, commitTimeoutMs: STATEMENT_TIMEOUT_MS },
     store: createStore(database),
@@ -131,7 +135,9 @@ async function drainAndErase (database: Database, spool: Spool, directory: strin
     for (const device of devices) erased.push(await erasure.erase(device, actor))
     return erased
   } catch (cause) {
-    if (cause instanceof StorageError) throw new OperatorError('OPERATOR_FAILED', `${cause.message}. It is safe to run this again.`, { cause })
+    if (cause instanceof StorageError) {
+      throw new OperatorError('OPERATOR_FAILED', `${cause.message}. It is safe to run this again.`, { cause })
+    }
     throw cause
   } finally {
     clearInterval(timer)

@@ -12,7 +12,9 @@ import { until } from '../../helpers/until.ts'
 const createStream = () => new Duplex({ read () {}, write (_chunk, _encoding, done) { done() } })
 const from = (remoteAddress: string): Origin => ({ transport: 'tcp', remoteAddress, certificateNames: [] })
 
-function createTestAdmission (t: Test, limits: { connectionsMax?: number, connectionsPerAddressMax?: number, connectsPerSecondMax?: number }) {
+function createTestAdmission (
+  t: Test, limits: { connectionsMax?: number, connectionsPerAddressMax?: number, connectsPerSecondMax?: number }
+) {
   const served: string[] = []
   const hits = new LimitHits()
   const admission = createAdmission({
@@ -93,10 +95,13 @@ t.test('a reconnect storm is served whole, publishes behind each CONNECT include
   const clients = await Promise.all(Array.from({ length: devices }, async (_, index) => {
     const client = await RawClient.open(t, port)
     const topic = `vital/d${index}`
-    client.send(connectPacket({ clientId: `d${index}` }), publishPacket(1, { topic }), publishPacket(2, { topic, qos: 2 }), publishPacket(3, { topic }))
+    client.send(connectPacket({ clientId: `d${index}` }), publishPacket(1, { topic }), publishPacket(2, {
+      topic, qos: 2
+    }), publishPacket(3, { topic }))
     return client
   }))
-  await until(() => clients.every((client) => client.of('puback').length === 2 && client.of('pubrec').length === 1), 'all to be acknowledged', 30_000)
+  await until(() => clients.every((client) => client.of('puback').length === 2 &&
+    client.of('pubrec').length === 1), 'all to be acknowledged', 30_000)
   t.ok(clients.every((client) => client.packets.map(({ cmd }) => cmd).join() === 'connack,puback,pubrec,puback'))
   t.equal(ingest.seen.length, devices * 3)
   t.equal(broker.statistics().clientsConnected, devices)

@@ -8,7 +8,9 @@ import { until } from '../../helpers/until.ts'
 const NOT_AUTHORIZED = 5
 const REFUSED = 128
 
-const start = (t: Parameters<typeof startBroker>[0]) => startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable })
+const start = (t: Parameters<typeof startBroker>[0]) => startBroker(t, {
+  limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable
+})
 const join = (t: Parameters<typeof startBroker>[0], { port }: TestBroker, username: string, options: Parameters<RawClient['connect']>[0] = {}) =>
   RawClient.connected(t, port, { ...login(username), ...options })
 
@@ -16,7 +18,10 @@ t.test('a device publishes on its own topic only', async (t) => {
   const test = await start(t)
   const operator = await join(t, test, 'operator:nurse')
   await operator.subscribe({ '#': 1, '$SYS/broker/clients/connected': 0 })
-  for (const topic of ['vital/other', 'vital/band/rejected', 'vital/band/', 'vital/Band', 'vital', 'band', 'chat', '$SYS/broker/uptime', '$SYS/x/new/clients', 'vital/__proto__']) {
+  for (const topic of [
+    'vital/other', 'vital/band/rejected', 'vital/band/', 'vital/Band', 'vital', 'band', 'chat', '$SYS/broker/uptime', '$SYS/x/new/clients',
+    'vital/__proto__'
+  ]) {
     const device = await join(t, test, 'band')
     device.send(publishPacket(1, { topic, retain: true }), publishPacket(2, { topic: 'vital/band' }))
     await device.closed()
@@ -36,7 +41,9 @@ t.test('publishes before one that is not allowed are acknowledged, packets behin
   const { port, ingest, broker, log } = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName })
   const device = await RawClient.connected(t, port, login('band'))
   const own = (messageId: number, qos: 0 | 1 | 2 = 1) => publishPacket(messageId, { topic: 'vital/band', qos })
-  device.send(own(1), own(2, 2), publishPacket(3, { topic: 'vital/other', payload: 'private' }), own(4), publishPacket(5, { topic: 'vital/third' }))
+  device.send(own(1), own(2, 2), publishPacket(3, {
+    topic: 'vital/other', payload: 'private'
+  }), own(4), publishPacket(5, { topic: 'vital/third' }))
   await until(() => ingest.held.length === 2, 'two publishes')
   await settleDown()
   t.notOk(device.isClosed)
@@ -71,7 +78,9 @@ t.test('a connected device cannot be told from one that does not exist', async (
   const test = await start(t)
   await join(t, test, 'there')
   const answers = []
-  for (const [username, clientId] of [['band', 'there'], ['band', 'missing'], ['band', ''], ['wrong:there', 'there'], ['wrong:x', 'missing']] as const) {
+  for (const [username, clientId] of [
+    ['band', 'there'], ['band', 'missing'], ['band', ''], ['wrong:there', 'there'], ['wrong:x', 'missing']
+  ] as const) {
     const client = await RawClient.open(t, test.port)
     const { returnCode, sessionPresent } = await client.connect(login(username, clientId))
     answers.push({ returnCode, sessionPresent })
@@ -87,10 +96,17 @@ t.test('a will is held to the same rules as a publish', async (t) => {
   await operator.subscribe({ '#': 1 })
   const answer = async (username: string, topic: string) => {
     const client = await RawClient.open(t, test.port)
-    return { client, returnCode: (await client.connect({ ...login(username), will: { topic, payload: Buffer.from('{}'), qos: 1, retain: false } })).returnCode }
+    return {
+      client,
+      returnCode: (await client.connect({
+        ...login(username), will: { topic, payload: Buffer.from('{}'), qos: 1, retain: false }
+      })).returnCode
+    }
   }
-  for (const [username, topic] of [['band', 'vital/other'], ['band', 'vital/band/rejected'], ['band', 'chat'], ['operator:nurse-2', 'vital/nurse-2'],
-    ['operator:nurse-2', 'chat'], ['admin:root', 'vital/band'], ['application:app', 'vital/app']] as const) {
+  for (const [username, topic] of [[
+    'band', 'vital/other'
+  ], ['band', 'vital/band/rejected'], ['band', 'chat'], ['operator:nurse-2', 'vital/nurse-2'],
+  ['operator:nurse-2', 'chat'], ['admin:root', 'vital/band'], ['application:app', 'vital/app']] as const) {
     t.equal((await answer(username, topic)).returnCode, NOT_AUTHORIZED, `${username} ${topic}`)
   }
   const { client, returnCode } = await answer('band', 'vital/band')
@@ -129,9 +145,12 @@ t.test('an application does not come in over MQTT, nor a principal whose id woul
 
 t.test('the open mode allows everything, and a device named __proto__ does no harm', async (t) => {
   const { port, ingest } = await startBroker(t, { authenticate: () => ({ status: 'accepted', principal: null }), answer: durable })
-  const client = await RawClient.connected(t, port, { clientId: '__proto__', clean: false, will: { topic: 'vital/w', payload: Buffer.from('w'), qos: 0, retain: false } })
+  const client = await RawClient.connected(t, port, {
+    clientId: '__proto__', clean: false, will: { topic: 'vital/w', payload: Buffer.from('w'), qos: 0, retain: false }
+  })
   t.strictSame(await client.subscribe({ '#': 1, '__proto__/constructor': 1 }), [1, 1])
-  client.send(publishPacket(1, { topic: '__proto__/constructor' }), publishPacket(2, { topic: 'vital/anyone' }), publishPacket(3, { topic: 'vital/__proto__' }))
+  client.send(publishPacket(1, { topic: '__proto__/constructor' }), publishPacket(2, { topic: 'vital/anyone' }),
+    publishPacket(3, { topic: 'vital/__proto__' }))
   await client.waitFor('puback', 3)
   t.strictSame(ingest.seen.map(({ device }) => device), ['anyone', null])
   await client.waitFor('publish', 3)

@@ -15,7 +15,9 @@ t.test('turns go round by key, in order within each', async (t) => {
 
 t.test('an item that is not wanted is dropped, and the next one has its turn', async (t) => {
   const queue = new FairQueue<string>()
-  for (const [key, item] of [['a', 'gone1'], ['a', 'gone2'], ['b', 'gone3'], ['b', 'b1'], ['b', 'gone4'], ['b', 'b2']] as const) queue.add(key, item)
+  for (const [key, item] of [
+    ['a', 'gone1'], ['a', 'gone2'], ['b', 'gone3'], ['b', 'b1'], ['b', 'gone4'], ['b', 'b2']
+  ] as const) queue.add(key, item)
   t.equal(queue.next(isWanted), 'b1')
   t.strictSame([queue.size, queue.lengthOf('a'), queue.lengthOf('b')], [2, 0, 2])
   t.equal(queue.next(isWanted), 'b2')

@@ -37,7 +37,10 @@ t.test('wills on reserved, long or deep topics are refused at CONNECT', async (t
     const client = await RawClient.open(t, port)
     return (await client.connect({ will: { topic, payload: Buffer.from('x'), qos: 0, retain: false } })).returnCode
   }
-  for (const topic of ['$SYS/broker/uptime', '$SYS/broker/connection/a', 'a/'.repeat(100)]) t.equal(await answer(topic), NOT_AUTHORIZED, topic.slice(0, 20))
+  for (const topic of ['$SYS/broker/uptime', '$SYS/broker/connection/a', 'a/'.repeat(100)]) {
+    t.equal(await answer(topic), NOT_AUTHORIZED,
+      topic.slice(0, 20))
+  }
   for (const topic of ['vital/a', 'a', '$other']) t.equal(await answer(topic), 0, topic)
 })
 
@@ -48,7 +51,8 @@ t.test('credentials are verified by one function, which may refuse, be away, fai
       await sleep(20)
       if (username === 'broken') throw new Error('no connection')
       if (username === 'away') return { status: 'unavailable' }
-      const isRight = username === 'nurse' && password?.toString() === 'swordfish' && clientId === 'ward-3' && origin.remoteAddress === '127.0.0.1'
+      const isRight = username === 'nurse' && password?.toString() === 'swordfish' && clientId === 'ward-3' &&
+        origin.remoteAddress === '127.0.0.1'
       return isRight ? { status: 'accepted', principal: { id: 'nurse', role: 'operator' } } : { status: 'refused', reason: 'wrong_secret' }
     }
   })

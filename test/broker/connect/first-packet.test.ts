@@ -45,7 +45,9 @@ t.test('an accepted CONNECT is served with every byte, those that came meanwhile
   t.strictSame(served, [])
   const [question] = asked
   const { clientId, username, password, origin, isOver } = question!.login
-  t.strictSame({ clientId, username, password: password?.toString(), origin, isOver }, { clientId: 'a', username: 'a', password: 'b', origin: ORIGIN, isOver: false })
+  t.strictSame({
+    clientId, username, password: password?.toString(), origin, isOver
+  }, { clientId: 'a', username: 'a', password: 'b', origin: ORIGIN, isOver: false })
   question!.answer(null)
   await until(() => served.length === 1, 'service')
   t.equal(served[0]!.bytes, Buffer.concat([CONNECT, PUBLISH, PUBLISH]).toString('hex'))
@@ -125,7 +127,9 @@ t.test('a CONNECT in pieces, or behind a password that takes its time, works ove
   await slow.waitFor('puback', 2)
   t.strictSame(slow.packets.map(({ cmd }) => cmd), ['connack', 'puback', 'puback'])
   const left = await RawClient.open(t, port)
-  left.socket.end(Buffer.concat([connectPacket(login('left')), publishPacket(1, { topic: 'vital/left' })].map((packet) => mqttPacket.generate(packet))))
+  left.socket.end(Buffer.concat([
+    connectPacket(login('left')), publishPacket(1, { topic: 'vital/left' })
+  ].map((packet) => mqttPacket.generate(packet))))
   await until(() => ingest.seen.some(({ device }) => device === 'left'), 'what was sent with its end')
   const before = broker.statistics().packetsReceived
   const wrong = await RawClient.open(t, port)

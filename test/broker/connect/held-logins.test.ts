@@ -74,7 +74,16 @@ t.test('held logins are bounded in number and in bytes, and one whose client lea
     const clients: RawClient[] = []
     for (let index = 0; index < 3; index++) {
       const client = await RawClient.open(t, port)
-      client.send(connectPacket({ ...login(`band-${index}`), will: { topic: `vital/band-${index}`, payload: Buffer.alloc(9000, 'x'), qos: 0, retain: false } }))
+      client.send(connectPacket({
+        ...login(`band-${index}`),
+        will: {
+          topic: `vital/band-${index}`,
+          payload: Buffer.alloc(9000,
+            'x'),
+          qos: 0,
+          retain: false
+        }
+      }))
       clients.push(client)
       await until(() => client.isClosed || broker.statistics().loginsHeld === index + 1, 'it to be held')
     }

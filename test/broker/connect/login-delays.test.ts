@@ -32,7 +32,11 @@ for (const [what, limits] of [['name', { failedLoginsOfName: slow }], ['address'
     const guesser = await RawClient.open(t, port)
     t.equal((await guesser.connect(wrong)).returnCode, NOT_AUTHORIZED)
     const guessers = await Promise.all(Array.from({ length: 5 }, () => RawClient.open(t, port)))
-    for (const client of guessers) client.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: 0, ...wrong })
+    for (const client of guessers) {
+      client.send({
+        cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: 0, ...wrong
+      })
+    }
     await settleDown()
     t.ok(guessers.every(({ packets, isClosed }) => packets.length === 0 && !isClosed), 'no answer')
     await RawClient.connected(t, port, login('band'))
@@ -52,8 +56,13 @@ t.test('a refused takeover looks and costs like a wrong password', async (t) => 
 })
 
 t.test('two clients that share an id are slowed', async (t) => {
-  const { port, broker, log } = await startBroker(t, { limits: { takeoversOfClientId: { ...slow, freeMax: 2 } }, authenticate: authenticateByName })
-  const clients = [await RawClient.connected(t, port, login('band')), await RawClient.connected(t, port, login('band')), await RawClient.connected(t, port, login('band'))]
+  const { port, broker, log } = await startBroker(t, {
+    limits: { takeoversOfClientId: { ...slow, freeMax: 2 } }, authenticate: authenticateByName
+  })
+  const clients = [
+    await RawClient.connected(t, port, login('band')), await RawClient.connected(t, port, login('band')),
+    await RawClient.connected(t, port, login('band'))
+  ]
   const third = await RawClient.open(t, port)
   third.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: 0, ...login('band') })
   await settleDown()
@@ -71,7 +80,9 @@ t.test('a login ends when its client leaves', async (t) => {
     limits: { ...NOT_SLOWED, failedLoginsOfName: { ...slow, freeMax: 0 } },
     authenticate: (credentials) => {
       asked.push(credentials)
-      return credentials.username === 'slow' ? new Promise(() => {}) : authenticateByName({ ...credentials, password: Buffer.from('wrong') })
+      return credentials.username === 'slow'
+        ? new Promise(() => {})
+        : authenticateByName({ ...credentials, password: Buffer.from('wrong') })
     }
   })
   const clients = await Promise.all(['slow', 'refused'].map(async (name) => {

@@ -29,10 +29,13 @@ t.test('another principal can neither take over a connection nor resume a sessio
   const test = await startBroker(t, { limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable })
   await leaveSession(t, test, 'operator:nurse', 'desk')
   const band = await RawClient.connected(t, test.port, login('band'))
-  for (const [username, clientId] of [['operator:doctor', 'desk'], ['admin:root', 'desk'], ['operator:nurse', 'band'], ['admin:root', 'band'], ['other', 'band']] as const) {
+  for (const [username, clientId] of [
+    ['operator:doctor', 'desk'], ['admin:root', 'desk'], ['operator:nurse', 'band'], ['admin:root', 'band'], ['other', 'band']
+  ] as const) {
     for (const clean of [true, false]) {
       const client = await RawClient.open(t, test.port)
-      t.match(await client.connect({ ...login(username, clientId), clean }), { returnCode: NOT_AUTHORIZED, sessionPresent: false }, `${username} as ${clientId}`)
+      t.match(await client.connect({ ...login(username, clientId), clean }), { returnCode: NOT_AUTHORIZED, sessionPresent: false },
+        `${username} as ${clientId}`)
     }
   }
   band.send(publishPacket(1, { topic: 'vital/band' }))
@@ -110,7 +113,9 @@ t.test('sessions from the open mode are discarded, packet ids included', async (
   t.match(await device.connect({ ...login('band'), clean: false }), { returnCode: 0, sessionPresent: false })
   ingest.settleAll()
   await nurse.waitFor('publish')
-  device.send(publishPacket(1, { topic: 'vital/band', qos: 2, payload: 'new' }), publishPacket(2, { topic: 'vital/band', qos: 2, payload: 'newer' }))
+  device.send(publishPacket(1, {
+    topic: 'vital/band', qos: 2, payload: 'new'
+  }), publishPacket(2, { topic: 'vital/band', qos: 2, payload: 'newer' }))
   await until(() => ingest.held.length === 2, 'its own')
   ingest.settleAll()
   await nurse.waitFor('publish', 3)
@@ -121,7 +126,9 @@ t.test('sessions from the open mode are discarded, packet ids included', async (
 t.test('a role that was taken away takes subscriptions and queue with it', async (t) => {
   let role: Principal['role'] = 'operator'
   const test = await startBroker(t, {
-    authenticate: (credentials) => authenticateByName(credentials).status === 'accepted' ? { status: 'accepted', principal: { id: 'band', role } } : { status: 'refused', reason: 'wrong_secret' }
+    authenticate: (credentials) => authenticateByName(credentials).status === 'accepted'
+      ? { status: 'accepted', principal: { id: 'band', role } }
+      : { status: 'refused', reason: 'wrong_secret' }
   })
   await leaveSession(t, test, 'band', 'band')
   test.broker.publish({ topic: 'vital/band/rejected', payload: Buffer.from('why'), qos: 1 })

@@ -95,11 +95,15 @@ t.test('readings that came over HTTP are fanned out, too', async (t) => {
 })
 
 t.test('filters are refused with 0x80: denied, shared, too deep, too long, too many', async (t) => {
-  const { port, broker } = await startBroker(t, { deniedFilters: ['test/nosubscribe'], limits: { subscriptionsPerClientMax: 5, filterLengthMax: 50, topicLevelsMax: 10 } })
+  const { port, broker } = await startBroker(t, {
+    deniedFilters: ['test/nosubscribe'], limits: { subscriptionsPerClientMax: 5, filterLengthMax: 50, topicLevelsMax: 10 }
+  })
   const client = await RawClient.connected(t, port)
   const deep = 'a/'.repeat(10)
-  t.strictSame(await client.subscribe({ 'test/nosubscribe': 2, '$share/group/vital/+': 0, [deep]: 0, ['x'.repeat(51)]: 0, ok: 1 }), [128, 128, 128, 128, 1])
-  t.strictSame(await client.subscribe({ '$queue/vital/+': 1, '$share/group/a': 1 }), [128, 128], 'shared subscriptions are not of MQTT 3.1.1')
+  t.strictSame(await client.subscribe({ 'test/nosubscribe': 2, '$share/group/vital/+': 0, [deep]: 0, ['x'.repeat(51)]: 0, ok: 1 }),
+    [128, 128, 128, 128, 1])
+  t.strictSame(await client.subscribe({ '$queue/vital/+': 1, '$share/group/a': 1 }), [128, 128],
+    'shared subscriptions are not of MQTT 3.1.1')
   t.strictSame(await client.subscribe({ b: 0, c: 0, d: 0, e: 0, f: 0, g: 0 }), [0, 0, 0, 0, 128, 128])
   t.strictSame(await client.subscribe({ ok: 2 }), [2], 'one that is there may change')
   client.send({ cmd: 'unsubscribe', messageId: 5, unsubscriptions: ['b', 'never', deep] })

@@ -1,5 +1,7 @@
 import t from 'tap'
-import { connectClient, createRandom, durable, hidden, publishPacket, RawClient, settleDown, shuffled, startBroker, unavailable } from '../../helpers/broker.ts'
+import {
+  connectClient, createRandom, durable, hidden, publishPacket, RawClient, settleDown, shuffled, startBroker, unavailable
+} from '../../helpers/broker.ts'
 import { until } from '../../helpers/until.ts'
 
 t.test('PUBACK waits for the verdict', async (t) => {
@@ -37,7 +39,9 @@ t.test('a relayed publish keeps its place behind held ones', async (t) => {
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ '#': 1 })
   const client = await RawClient.connected(t, port)
-  client.send(publishPacket(1), publishPacket(2, { topic: 'chat' }), publishPacket(3, { topic: 'vital' }), publishPacket(0, { topic: 'chat', qos: 0 }))
+  client.send(publishPacket(1), publishPacket(2, { topic: 'chat' }), publishPacket(3, { topic: 'vital' }), publishPacket(0, {
+    topic: 'chat', qos: 0
+  }))
   await until(() => ingest.held.length === 1, 'the publish')
   await settleDown()
   t.strictSame(client.packets.length, 1, 'only CONNACK')
@@ -91,7 +95,9 @@ t.test('unavailable closes the connection, acknowledges nothing more, and keeps 
   const client = await RawClient.connected(t, port)
   client.send(...[1, 2, 3, 4].map((id) => publishPacket(id)))
   await until(() => ingest.held.length === 4, 'all publishes')
-  ingest.settleAll(({ payload, ...publish }) => payload.toString() === 'm3' ? unavailable() : durable({ payload, ...publish }), (held) => held.reverse())
+  ingest.settleAll(({ payload, ...publish }) => payload.toString() === 'm3'
+    ? unavailable()
+    : durable({ payload, ...publish }), (held) => held.reverse())
   await client.closed()
   t.strictSame(client.ids('puback'), [1, 2], 'those before it, and none behind it')
   t.notOk(other.isClosed, 'others stay')
@@ -154,7 +160,11 @@ t.test('a QoS 2 message that a session left behind is not fanned out again when 
 t.test('subscribers see the payload of the verdict', async (t) => {
   const { port, ingest } = await startBroker(t, {
     answer: ({ payload }) => payload.toString() === 'm1'
-      ? { status: 'durable', fanOut: Buffer.from('good part'), rejections: [{ reason: 'invalid_reading', errors: [{ path: '/1', message: 'no' }], receivedAt: 7 }] }
+      ? {
+          status: 'durable',
+          fanOut: Buffer.from('good part'),
+          rejections: [{ reason: 'invalid_reading', errors: [{ path: '/1', message: 'no' }], receivedAt: 7 }]
+        }
       : hidden()
   })
   const watcher = await RawClient.connected(t, port)
@@ -163,7 +173,9 @@ t.test('subscribers see the payload of the verdict', async (t) => {
   await session.subscribe({ '#': 1, '$SYS/#': 1, '$SYS/discarded': 1 })
   session.socket.destroy()
   const client = await RawClient.connected(t, port)
-  client.send(publishPacket(1, { retain: true }), publishPacket(2, { retain: true }), publishPacket(3, { qos: 2, retain: true }), publishPacket(4, { topic: 'vital/a/b' }))
+  client.send(publishPacket(1, { retain: true }), publishPacket(2, { retain: true }), publishPacket(3, {
+    qos: 2, retain: true
+  }), publishPacket(4, { topic: 'vital/a/b' }))
   await client.waitFor('puback', 3)
   await client.waitFor('pubrec')
   await settleDown()
@@ -191,7 +203,10 @@ t.test('no rejection is announced where the id is invalid', async (t) => {
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ '#': 1 })
   const client = await RawClient.connected(t, port)
-  const topics = ['vital/', 'vital//b', 'vital/a/rejected', 'vital/__proto__', `vital/${'x'.repeat(129)}`, `vital/${'/'.repeat(300)}`, 'vital/a$b', 'vital/\u0001']
+  const topics = [
+    'vital/', 'vital//b', 'vital/a/rejected', 'vital/__proto__', `vital/${'x'.repeat(129)}`, `vital/${'/'.repeat(300)}`, 'vital/a$b',
+    'vital/\u0001'
+  ]
   client.send(...topics.map((topic, index) => publishPacket(index + 1, { topic })))
   await client.waitFor('puback', topics.length)
   await settleDown()
@@ -204,9 +219,12 @@ t.test('a zero-length retained publish clears and is no reading; without retain 
   const client = await RawClient.connected(t, port)
   client.send(publishPacket(1, { retain: true }))
   await client.waitFor('puback')
-  client.send(publishPacket(2, { retain: true, payload: '' }), publishPacket(3, { payload: '' }), publishPacket(4, { retain: true, payload: '', topic: 'vital/a/b' }))
+  client.send(publishPacket(2, {
+    retain: true, payload: ''
+  }), publishPacket(3, { payload: '' }), publishPacket(4, { retain: true, payload: '', topic: 'vital/a/b' }))
   await client.waitFor('puback', 3)
-  t.strictSame(ingest.seen.map(({ topic, payload }) => `${topic} ${payload.toString()}`), ['vital/band-1 m1', 'vital/band-1 ', 'vital/a/b '])
+  t.strictSame(ingest.seen.map(({ topic, payload }) => `${topic} ${payload.toString()}`),
+    ['vital/band-1 m1', 'vital/band-1 ', 'vital/a/b '])
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ 'vital/#': 1 })
   await settleDown()

@@ -73,7 +73,9 @@ t.test('a publish within the payload of another is not taken, wherever the strea
   const device = await RawClient.connected(t, port)
   const hidden = mqttPacket.generate(publishPacket(7))
   for (const [qos, whole] of [[0, 1], [0, 20], [0, 49], [1, 20], [2, 20]] as const) {
-    const packet = mqttPacket.generate(publishPacket(1, { qos, topic: 'chat/x', payload: Buffer.concat(Array.from({ length: 50 }, () => hidden)) }))
+    const packet = mqttPacket.generate(publishPacket(1, {
+      qos, topic: 'chat/x', payload: Buffer.concat(Array.from({ length: 50 }, () => hidden))
+    }))
     const cutAt = packet.length - whole * hidden.length
     device.socket.write(packet.subarray(0, cutAt))
     await settleDown()
@@ -137,7 +139,9 @@ t.test('subscribers see publishes of the fast path from their SUBACK on', async 
 
 t.test('packets behind DISCONNECT are ignored, in one segment or in several', async (t) => {
   const { port, ingest } = await startBroker(t, { answer: durable })
-  const behind: Packet[][] = [[publishPacket(2)], [publishPacket(2, { qos: 0 })], [publishPacket(2, { retain: true })], [{ cmd: 'pingreq' }, publishPacket(2)]]
+  const behind: Packet[][] = [
+    [publishPacket(2)], [publishPacket(2, { qos: 0 })], [publishPacket(2, { retain: true })], [{ cmd: 'pingreq' }, publishPacket(2)]
+  ]
   for (const packets of behind) {
     for (const isCut of [false, true]) {
       const client = await RawClient.connected(t, port)

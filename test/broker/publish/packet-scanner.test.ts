@@ -16,7 +16,9 @@ const createScanner = (packetBytesMax = 1000) => {
 
 const PACKETS: Packet[] = [
   { cmd: 'pingreq' }, { cmd: 'puback', messageId: 3 }, publishPacket(1), publishPacket(2, { payload: 'x'.repeat(300) }),
-  { cmd: 'subscribe', messageId: 4, subscriptions: [{ topic: 'a', qos: 0 }] }, publishPacket(0, { qos: 0, payload: '' }), { cmd: 'unsubscribe', messageId: 5, unsubscriptions: ['größe', 'x'.repeat(200)] }
+  {
+    cmd: 'subscribe', messageId: 4, subscriptions: [{ topic: 'a', qos: 0 }]
+  }, publishPacket(0, { qos: 0, payload: '' }), { cmd: 'unsubscribe', messageId: 5, unsubscriptions: ['größe', 'x'.repeat(200)] }
 ]
 
 t.test('boundaries are followed however the stream is cut', (t) => {
@@ -57,7 +59,8 @@ t.test('each mode stops where it must, at any cut', (t) => {
   }
   const begun = createScanner().scanner
   begun.scan(publish.subarray(0, 1), SCAN.all)
-  t.equal(begun.scan(Buffer.concat([publish.subarray(1), publish]), SCAN.untilPublish), publish.length - 1, 'a PUBLISH that has begun is completed')
+  t.equal(begun.scan(Buffer.concat([publish.subarray(1), publish]), SCAN.untilPublish), publish.length - 1,
+    'a PUBLISH that has begun is completed')
   const first = createScanner().scanner
   t.equal(first.scan(stream, SCAN.onePacket), 2, 'an empty packet')
   t.equal(first.scan(stream.subarray(2), SCAN.onePacket), 4)

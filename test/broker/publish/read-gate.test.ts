@@ -31,7 +31,9 @@ t.test('a packet over the limit closes the connection, after what came before it
 t.test('before CONNECT is complete the limit is 16 KiB, and nothing of a larger announcement is buffered', async (t) => {
   const { port, broker } = await startBroker(t)
   const large = { will: { topic: 'a', payload: Buffer.alloc(17_000), qos: 0, retain: false } } as const
-  for (const bytes of [mqttPacket.generate(connectPacket(large)), Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]), Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff])]) {
+  for (const bytes of [
+    mqttPacket.generate(connectPacket(large)), Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]), Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff])
+  ]) {
     const stranger = await RawClient.open(t, port)
     stranger.socket.write(bytes)
     await stranger.closed()
@@ -104,7 +106,11 @@ t.test('pausing again and again, in the midst of packets, loses and reorders not
   const clients = await Promise.all(range(1, 5).map(() => RawClient.connected(t, port)))
   const ids = range(1, 3000)
   for (const client of clients) {
-    for (const id of ids) client.send(publishPacket(id, { payload: 'x'.repeat(id % 900) }), ...(id % 50 === 0 ? [{ cmd: 'pingreq' } as const] : []))
+    for (const id of ids) {
+      client.send(publishPacket(id, { payload: 'x'.repeat(id % 900) }), ...(id % 50 === 0
+        ? [{ cmd: 'pingreq' } as const]
+        : []))
+    }
   }
   for (let round = 0; round < 40; round++) {
     broker.pauseReading()

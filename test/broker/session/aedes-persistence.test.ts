@@ -80,7 +80,9 @@ function createUnderTest () {
   const createSession = () => new Session({ limits, hits, totals, retained, onUnread () {} }, false)
   const sessions = new Sessions({ limits, hits, filters: new LiveFilters(), createSession })
   const persistence = createPersistence({ retained, sessions, sessionOf: ({ id }) => sessions.find(id) })
-  const toRetainedStream = (filters: string[]) => Readable.from([...retained.matching(filters)].map((copy) => ({ cmd: 'publish', id: 'broker-42', retain: true, ...copy })))
+  const toRetainedStream = (filters: string[]) => Readable.from([...retained.matching(filters)].map((copy) => ({
+    cmd: 'publish', id: 'broker-42', retain: true, ...copy
+  })))
   return {
     ...persistence,
     broker: null as object | null,

@@ -27,8 +27,12 @@ t.test('retained messages are bounded in number and in bytes, and logged', async
   t.equal(log.filter(({ msg }) => msg === 'message not retained: the limit is reached').length, 1)
   t.equal(watcher.of('publish').length, 30, 'delivered all the same')
   t.equal(await send(publishPacket(1, { topic: 'vital/d0', retain, payload: 'newer' })), 15 - own, 'one that is there may change')
-  t.equal(await send(publishPacket(1, { topic: 'vital/d0', retain, payload: '' }), publishPacket(2, { topic: 'vital/d20', retain })), 15 - own, 'one that is cleared makes room')
-  t.equal(await send(publishPacket(1, { topic: 'vital/d20', retain, payload: '' }), publishPacket(2, { topic: 'vital/d21', retain, payload: 'x'.repeat(50_000) })), 14 - own, 'bytes')
+  t.equal(await send(publishPacket(1, {
+    topic: 'vital/d0', retain, payload: ''
+  }), publishPacket(2, { topic: 'vital/d20', retain })), 15 - own, 'one that is cleared makes room')
+  t.equal(await send(publishPacket(1, {
+    topic: 'vital/d20', retain, payload: ''
+  }), publishPacket(2, { topic: 'vital/d21', retain, payload: 'x'.repeat(50_000) })), 14 - own, 'bytes')
   t.ok(broker.statistics().retainedBytes < 30_000)
   const late = await RawClient.connected(t, port)
   await late.subscribe({ 'vital/+': 1 })
@@ -44,7 +48,8 @@ t.test('messages for an absent session are queued, bounded, redelivered in order
   await session.subscribe({ 'vital/#': 1, 'vital/+': 2, '+/zero': 0 })
   await leave(test, session)
   const client = await RawClient.connected(t, port)
-  client.send(...Array.from({ length: 8 }, (_, index) => publishPacket(index + 1)), publishPacket(0, { qos: 0 }), publishPacket(9, { topic: 'x/zero' }))
+  client.send(...Array.from({ length: 8 }, (_, index) => publishPacket(index + 1)), publishPacket(0, { qos: 0 }),
+    publishPacket(9, { topic: 'x/zero' }))
   await client.waitFor('puback', 9)
   await settleDown()
   t.match(broker.statistics(), { queuedMessages: 5, sessions: 1 })

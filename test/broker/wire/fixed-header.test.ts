@@ -20,7 +20,8 @@ t.test('a remaining length is decoded as it was written, and incomplete until it
 
 t.test('a length of more than four bytes is malformed, however many have come', (t) => {
   const bytes = Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0x01])
-  t.strictSame([3, 4, 5, 6].map((end) => decodeLength(bytes, 0, end)), [LENGTH_INCOMPLETE, LENGTH_MALFORMED, LENGTH_MALFORMED, LENGTH_MALFORMED])
+  t.strictSame([3, 4, 5, 6].map((end) => decodeLength(bytes, 0, end)),
+    [LENGTH_INCOMPLETE, LENGTH_MALFORMED, LENGTH_MALFORMED, LENGTH_MALFORMED])
   t.end()
 })
 

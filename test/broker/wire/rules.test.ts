@@ -45,16 +45,30 @@ const ILL_FORMED: Record<string, Buffer> = {
 
 interface Case { readonly what: string, readonly breaks: Malformed, readonly bytes: Buffer }
 
-const of = (breaks: Malformed, cases: Record<string, Buffer>): Case[] => Object.entries(cases).map(([what, bytes]) => ({ what, breaks, bytes }))
+const of = (breaks: Malformed, cases: Record<string, Buffer>): Case[] => Object.entries(cases).map(([what, bytes]) => ({
+  what, breaks, bytes
+}))
 
 const WILL = [field('vital/ward-3'), field('{}')]
 
 const FIRST: readonly Case[] = [
-  ...of('connect_missing', { 'a PUBLISH first': publish(0x32, 'vital/a'), 'a PINGREQ first': packet(0xc0), 'CONNACK first': packet(0x20, [0, 0]) }),
+  ...of('connect_missing', {
+    'a PUBLISH first': publish(0x32, 'vital/a'),
+    'a PINGREQ first': packet(0xc0),
+    'CONNACK first': packet(0x20,
+      [0, 0])
+  }),
   ...of('header_flags', { 'CONNECT with header flags': Buffer.concat([Buffer.from([0x11]), connect(2, field('a')).subarray(1)]) }),
-  ...of('protocol_name', { 'another protocol': packet(0x10, field('MQTX'), [4, 2, 0, 60], field('a')), 'no name': packet(0x10, field(''), [4, 2, 0, 60], field('a')) }),
+  ...of('protocol_name', {
+    'another protocol': packet(0x10, field('MQTX'), [4, 2, 0, 60], field('a')),
+    'no name': packet(0x10, field(''), [4, 2, 0, 60], field('a'))
+  }),
   ...of('connect_flags', { 'the reserved flag': connect(0x03, field('a')) }),
-  ...of('will_flags', { 'will QoS 1 without a will': connect(0x0a, field('a')), 'will QoS 3 without a will': connect(0x1a, field('a')), 'retain without a will': connect(0x22, field('a')) }),
+  ...of('will_flags', {
+    'will QoS 1 without a will': connect(0x0a, field('a')),
+    'will QoS 3 without a will': connect(0x1a, field('a')),
+    'retain without a will': connect(0x22, field('a'))
+  }),
   ...of('will_qos', { 'will QoS 3': connect(0x1e, field('a'), ...WILL), 'will QoS 3, retained': connect(0x3e, field('a'), ...WILL) }),
   ...of('password_flag', { 'a password without a user name': connect(0x42, field('a'), field('secret')) }),
   ...of('truncated', {
@@ -64,9 +78,15 @@ const FIRST: readonly Case[] = [
     'a user name that is not there': connect(0x82, field('a')),
     'a client id that is longer than its packet': connect(2, [0, 9], Buffer.from('a'))
   }),
-  ...of('trailing_bytes', { 'bytes behind the client id': connect(2, field('a'), [1]), 'a password that no flag tells of': connect(0x82, field('a'), field('u'), field('p')) }),
+  ...of('trailing_bytes', {
+    'bytes behind the client id': connect(2, field('a'), [1]),
+    'a password that no flag tells of': connect(0x82, field('a'), field('u'), field('p'))
+  }),
   ...of('topic_empty', { 'a will without a topic': connect(0x06, field('a'), field(''), field('x')) }),
-  ...of('topic_wildcard', { 'a will on a/#': connect(0x06, field('a'), field('a/#'), field('x')), 'a will on +/a': connect(0x06, field('a'), field('+/a'), field('x')) }),
+  ...of('topic_wildcard', {
+    'a will on a/#': connect(0x06, field('a'), field('a/#'), field('x')),
+    'a will on +/a': connect(0x06, field('a'), field('+/a'), field('x'))
+  }),
   ...Object.entries(ILL_FORMED).flatMap(([what, text]) => of('text', {
     [`a client id with ${what}`]: connect(2, field(text)),
     [`a will topic with ${what}`]: connect(0x06, field('a'), field(text), field('x')),
@@ -84,7 +104,15 @@ const LEVELS: readonly Case[] = of('protocol_level', {
 
 const LATER: readonly Case[] = [
   ...of('connect_again', { 'a second CONNECT': connect(2, field('b')) }),
-  ...of('packet_type', { 'type 0': packet(0x00), 'type 15': packet(0xf0), CONNACK: packet(0x20, [0, 0]), SUBACK: packet(0x90, [0, 9, 0]), UNSUBACK: packet(0xb0, [0, 9]), PINGRESP: packet(0xd0) }),
+  ...of('packet_type', {
+    'type 0': packet(0x00),
+    'type 15': packet(0xf0),
+    CONNACK: packet(0x20, [0, 0]),
+    SUBACK: packet(0x90,
+      [0, 9, 0]),
+    UNSUBACK: packet(0xb0, [0, 9]),
+    PINGRESP: packet(0xd0)
+  }),
   ...of('header_flags', {
     'SUBSCRIBE without its flags': packet(0x80, [0, 9], field('a'), [0]),
     'UNSUBSCRIBE without its flags': packet(0xa0, [0, 9], field('a')),
@@ -115,17 +143,37 @@ const LATER: readonly Case[] = [
     PUBREL: packet(0x62, [0, 0]),
     PUBCOMP: packet(0x70, [0, 0])
   }),
-  ...of('publish_qos', { 'QoS 3': packet(0x36, field('vital/a'), [0, 9]), 'QoS 3, retained, on chat': packet(0x37, field('chat/a'), [0, 9]) }),
+  ...of('publish_qos', {
+    'QoS 3': packet(0x36, field('vital/a'), [0, 9]),
+    'QoS 3, retained, on chat': packet(0x37, field('chat/a'),
+      [0, 9])
+  }),
   ...of('publish_dup', { 'DUP at QoS 0': publish(0x38, 'vital/a'), 'DUP at QoS 0, retained': publish(0x39, 'chat/a') }),
   ...of('topic_empty', {
-    PUBLISH: publish(0x32, ''), SUBSCRIBE: subscribe(field(''), [0]), 'a second filter': subscribe(field('a'), [0], field(''), [0]), UNSUBSCRIBE: unsubscribe(field(''))
+    PUBLISH: publish(0x32, ''),
+    SUBSCRIBE: subscribe(field(''), [0]),
+    'a second filter': subscribe(field('a'), [0], field(''),
+      [0]),
+    UNSUBSCRIBE: unsubscribe(field(''))
   }),
-  ...of('topic_wildcard', { 'a/#': publish(0x32, 'a/#'), 'vital/+': publish(0x32, 'vital/+'), 'a+, QoS 0': publish(0x30, 'a+'), 'vital/#, retained': publish(0x31, 'vital/#') }),
+  ...of('topic_wildcard', {
+    'a/#': publish(0x32, 'a/#'),
+    'vital/+': publish(0x32, 'vital/+'),
+    'a+, QoS 0': publish(0x30,
+      'a+'),
+    'vital/#, retained': publish(0x31, 'vital/#')
+  }),
   ...of('filter_missing', { SUBSCRIBE: subscribe(), UNSUBSCRIBE: unsubscribe() }),
-  ...of('filter_wildcard', Object.fromEntries(['a#', '#/a', 'a/#/b', '+a', 'a+', 'a/b+/c', 'a/+b', '##', '++', 'x#', 'größe#'].flatMap((filter) => [
+  ...of('filter_wildcard', Object.fromEntries([
+    'a#', '#/a', 'a/#/b', '+a', 'a+', 'a/b+/c', 'a/+b', '##', '++', 'x#', 'größe#'
+  ].flatMap((filter) => [
     [`SUBSCRIBE ${filter}`, subscribe(field('ok'), [0], field(filter), [1])], [`UNSUBSCRIBE ${filter}`, unsubscribe(field(filter))]
   ]))),
-  ...of('requested_qos', { 'QoS 3': subscribe(field('a'), [3]), 'the reserved bits': subscribe(field('a'), [4]), 0x80: subscribe(field('b'), [0], field('a'), [0x80]) }),
+  ...of('requested_qos', {
+    'QoS 3': subscribe(field('a'), [3]),
+    'the reserved bits': subscribe(field('a'), [4]),
+    0x80: subscribe(field('b'), [0], field('a'), [0x80])
+  }),
   ...of('truncated', {
     'PUBLISH without a topic': packet(0x32, [0]),
     'PUBLISH whose topic is longer than it': packet(0x32, [0, 200], Buffer.from('vital/a')),
@@ -167,7 +215,9 @@ async function write (stream: Duplex, parts: readonly Buffer[], isCut: boolean):
   }
 }
 
-async function play (t: Parameters<typeof openStream>[0], test: TestTransports, transport: Transport, parts: readonly Buffer[], isCut: boolean) {
+async function play (
+  t: Parameters<typeof openStream>[0], test: TestTransports, transport: Transport, parts: readonly Buffer[], isCut: boolean
+) {
   const stream = await openStream(t, test, transport)
   const packets = collectPackets(stream)
   const closed = new Promise<boolean>((resolve) => { for (const event of ['end', 'close']) stream.once(event, () => { resolve(true) }) })
@@ -217,13 +267,15 @@ t.test('the log names the rule and its clause', async (t) => {
   const test = await start(t)
   await play(t, test, 'tcp', [connect(0x3e, field('ward-3'), ...WILL)], false)
   await until(() => test.log.some(({ violation }) => violation === 'will_qos'), 'the line')
-  t.match(test.log.filter(({ violation }) => violation !== undefined), [{ level: 30, clause: 'MQTT-3.1.2-14', msg: 'connection closed: malformed packet', remoteAddress: '127.0.0.1' }])
+  t.match(test.log.filter(({ violation }) => violation !== undefined),
+    [{ level: 30, clause: 'MQTT-3.1.2-14', msg: 'connection closed: malformed packet', remoteAddress: '127.0.0.1' }])
 })
 
 t.test('packets that MQTT allows pass', async (t) => {
   const test = await start(t)
   const allowed: Record<string, Buffer> = {
-    'every field': connect(0xf6, field('größe'), field('chat/ä'), field(Buffer.from([0, 0xff])), field('名前'), field(Buffer.from([0, 0xff]))),
+    'every field': connect(0xf6, field('größe'), field('chat/ä'), field(Buffer.from([0, 0xff])), field('名前'),
+      field(Buffer.from([0, 0xff]))),
     'a will of QoS 0': connect(0x06, field('a'), ...WILL),
     'a user name alone': connect(0x82, field('a'), field('')),
     'MQTT 3.1': packet(0x10, field('MQIsdp'), [3, 2, 0, 60], field('a')),

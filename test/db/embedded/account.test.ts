@@ -26,7 +26,9 @@ t.test('as root where namespaces are refused', { skip: whyNoOtherUser() }, async
     t.equal(account.kind, 'user')
 
     const cluster = await openCluster({ dataDir, binaries, account, major })
-    const server = await startServer(cluster, { binaries, account, startLogPath: join(dataDir, 'start.log'), logger }, { mayMovePort: true })
+    const server = await startServer(cluster, {
+      binaries, account, startLogPath: join(dataDir, 'start.log'), logger
+    }, { mayMovePort: true })
     t.teardown(() => stopServer(server, logger))
     t.same(await query(toConnectionString(server.cluster), 'select 1 as one'), [{ one: 1 }])
     t.equal((await stat(`/proc/${server.pid}`)).uid, (await stat(cluster.dir)).uid)

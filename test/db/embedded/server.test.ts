@@ -36,7 +36,9 @@ t.test('the first start creates a private, durable cluster; the second finds it'
     unix_socket_directories: ''
   })
   await t.rejects(query(Object.assign(new URL(url), { password: 'wrong' }).href, 'select 1'), { code: '28P01' })
-  await t.rejects(startEmbeddedPostgres({ dataDir, logger }), { code: 'VITAL_EMBEDDED_IN_USE', message: new RegExp(`Process ${process.pid} `) })
+  await t.rejects(startEmbeddedPostgres({ dataDir, logger }), {
+    code: 'VITAL_EMBEDDED_IN_USE', message: new RegExp(`Process ${process.pid} `)
+  })
 
   await query(url, 'create table kept as select 42 as answer')
   await t.rejects(query(url, 'select * from missing_table'))
@@ -78,9 +80,13 @@ t.test('what cannot be started says why', async (t) => {
   const cluster = clusterOf(dataDir)
   await mkdir(cluster)
   await writeFile(join(cluster, 'notes.txt'), 'not a database')
-  await t.rejects(startEmbeddedPostgres({ dataDir, logger }), { code: 'VITAL_EMBEDDED_DATA_DIR', message: /holds no PostgreSQL data.*move it away/ })
+  await t.rejects(startEmbeddedPostgres({ dataDir, logger }), {
+    code: 'VITAL_EMBEDDED_DATA_DIR', message: /holds no PostgreSQL data.*move it away/
+  })
   await writeFile(join(cluster, 'PG_VERSION'), '15\n')
-  await t.rejects(startEmbeddedPostgres({ dataDir, logger }), { code: 'VITAL_EMBEDDED_WRONG_VERSION', message: /PostgreSQL 15.*PostgreSQL 18.*pg_dump/ })
+  await t.rejects(startEmbeddedPostgres({ dataDir, logger }), {
+    code: 'VITAL_EMBEDDED_WRONG_VERSION', message: /PostgreSQL 15.*PostgreSQL 18.*pg_dump/
+  })
   await writeFile(join(cluster, 'PG_VERSION'), '18\n')
   await writeFile(join(cluster, 'vital-gateway.json'), '{"password":"x","port":29999}')
   await t.rejects(startEmbeddedPostgres({ dataDir, logger }), { code: 'VITAL_EMBEDDED_START_FAILED', message: /postgresql\.conf/ })

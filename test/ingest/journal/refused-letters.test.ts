@@ -21,10 +21,12 @@ async function setUp (t: Parameters<typeof createTestDatabase>[0], trigger: stri
 
 t.test('a letter in characters that the database has not is stored with its texts escaped', async (t) => {
   // As an encoding without Cyrillic answers.
-  const { query, gateway, publish } = await setUp(t, 'if concat(new.topic, new.device, new.client_id) ~ \'[^\\u0001-\\u007f]\' then raise exception \'no equivalent\' using errcode = \'22P05\'; end if;')
+  const { query, gateway, publish } = await setUp(t,
+    'if concat(new.topic, new.device, new.client_id) ~ \'[^\\u0001-\\u007f]\' then raise exception \'no equivalent\' using errcode = \'22P05\'; end if;')
   const sent = ['vital/ключ', 'vital/a', 'vital/ключ/x'].map((topic) => publish(topic, 'no JSON'))
   await Promise.all([...sent, publish('vital/b', '{"timestamp":1,"heartRateValue":61}')])
-  t.same((await query<{ topic: string }>('select topic from dead_letters')).map(({ topic }) => topic).sort(), ['vital/\\u043a\\u043b\\u044e\\u0447', 'vital/\\u043a\\u043b\\u044e\\u0447/x', 'vital/a'])
+  t.same((await query<{ topic: string }>('select topic from dead_letters')).map(({ topic }) => topic).sort(),
+    ['vital/\\u043a\\u043b\\u044e\\u0447', 'vital/\\u043a\\u043b\\u044e\\u0447/x', 'vital/a'])
   t.match(await readLedger(gateway.httpUrl), { received: 4, stored: 1, deadLettered: 3, balance: 0 })
   t.match(await (await fetch(`${gateway.httpUrl}/health/ready`)).json(), { database: { circuit: 'closed' } })
 })
@@ -33,11 +35,17 @@ t.test('a letter that is refused whatever is left out of it is kept in a file, a
   const { query, dataDir, gateway, publish } = await setUp(t, 'if new.payload = \'bad\' then raise exception \'not this one\'; end if;')
   const sent = ['bad', 'worse', 'bad', '{"timestamp":1,"heartRateValue":61}'].map((payload, n) => publish(`vital/d${n}`, payload))
   await Promise.all(sent)
-  const kept = (await readFile(join(dataDir, 'refused-dead-letters.ndjson'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { payload: string, device: string })
+  const kept = (await readFile(join(dataDir, 'refused-dead-letters.ndjson'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as {
+    payload: string
+    device: string
+  })
   t.same(kept.map(({ payload, device }) => [Buffer.from(payload, 'base64').toString(), device]).sort(), [['bad', 'd0'], ['bad', 'd2']])
-  t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from dead_letters) as letters'), [{ readings: 1, letters: 1 }])
+  t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from dead_letters) as letters'),
+    [{ readings: 1, letters: 1 }])
   t.match(await readLedger(gateway.httpUrl), { received: 4, stored: 1, deadLettered: 3, balance: 0 })
-  t.match(await (await fetch(`${gateway.httpUrl}/health/ready`)).json(), { database: { circuit: 'closed' }, warnings: [/refused 2 dead letters/] })
+  t.match(await (await fetch(`${gateway.httpUrl}/health/ready`)).json(), {
+    database: { circuit: 'closed' }, warnings: [/refused 2 dead letters/]
+  })
   t.match(await (await fetch(`${gateway.httpUrl}/metrics`)).text(), /^vital_dead_letters_refused_total 2$/m)
 })
 

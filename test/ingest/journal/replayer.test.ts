@@ -31,11 +31,15 @@ async function startReplayer (t: Test, write: (submissions: readonly Submission[
   const spool = await openSpool({ directory, bytesMax: 1e9, segmentBytes: 1e6, disk: realDisk, logger })
   t.teardown(() => spool.close())
   // One batch of one message: it has to be cut.
-  const rows = Array.from({ length: READINGS }, (_, index) => toReadingRow({ timestamp: index, heartRateValue: index, blob: 'x'.repeat(18_000) }, `d${index}`, 1))
+  const rows = Array.from({ length: READINGS }, (_, index) => toReadingRow({
+    timestamp: index, heartRateValue: index, blob: 'x'.repeat(18_000)
+  }, `d${index}`, 1))
   const { payload, readings } = await encodeSubmissions([{ transport: 'mqtt', clientId: null, readings: rows, letters: [] }])
   await spool.append(payload, readings)
   const ledger = new Ledger()
-  const circuit: Circuit = new Circuit({ pool: database.pool, logger, hasBacklog: () => replayer.hasTrial, onChange: () => { replayer.wake() } })
+  const circuit: Circuit = new Circuit({
+    pool: database.pool, logger, hasBacklog: () => replayer.hasTrial, onChange: () => { replayer.wake() }
+  })
   const replayer = new Replayer({ spool, circuit, ledger, logger, commitTimeoutMs: 1500, write, isBusy: () => false })
   t.teardown(async () => {
     circuit.stop()
@@ -77,7 +81,11 @@ t.test('one reading that PostgreSQL does not take beside others is set aside, an
   t.equal(spool.setAsideFiles, 1)
   const [name] = (await readdir(directory)).filter((name) => name.startsWith('aside-'))
   t.match(JSON.parse(await readFile(join(directory, name!), 'utf8')), {
-    why: /statement timeout/, device: `d${CULPRIT}`, reading: { device: `d${CULPRIT}`, timestamp: CULPRIT, heartRateValue: CULPRIT, blob: /^x{18000}$/ }
+    why: /statement timeout/,
+    device: `d${CULPRIT}`,
+    reading: {
+      device: `d${CULPRIT}`, timestamp: CULPRIT, heartRateValue: CULPRIT, blob: /^x{18000}$/
+    }
   })
   await eraseSetAside(directory, 'd1')
   await eraseSetAside(directory, `d${CULPRIT}`)
@@ -104,7 +112,10 @@ t.test('large readings that PostgreSQL takes slowly come back from the spool, an
   const post = async (body: object) => (await fetch(`${httpUrl}/vital-data`, {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body)
   })).status
-  const health = async () => await (await fetch(`${httpUrl}/health/ready`)).json() as { database: { circuit: string }, spool: { readings: number } }
+  const health = async () => await (await fetch(`${httpUrl}/health/ready`)).json() as {
+    database: { circuit: string }
+    spool: { readings: number }
+  }
   await database.off()
   for (let index = 0; index < 60; index += 10) {
     t.equal(await post(Array.from({ length: 10 }, (_, at) => ({ device: 'a', timestamp: index + at, blob: 'x'.repeat(18_000) }))), 202)

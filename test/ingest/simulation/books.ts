@@ -49,7 +49,10 @@ export class Books {
     let balance = batcher.pending + replayer.pending
     for (const [index, { received, stored, duplicate, deadLettered, refused, transport }] of now.entries()) {
       balance += stored + duplicate + deadLettered + refused - received
-      if (transport !== 'spool') assert.equal(received, this.#traffic.unitsSent[transport], `everything that came over ${transport} is counted`)
+      if (transport !== 'spool') {
+        assert.equal(received, this.#traffic.unitsSent[transport],
+        `everything that came over ${transport} is counted`)
+      }
       const before = this.#totals[index]
       if (before === undefined) continue
       const isGrown = received >= before.received && stored >= before.stored && duplicate >= before.duplicate &&

@@ -119,7 +119,11 @@ export class Traffic {
       this.#settle(message, status, isAgain)
     }
     if (transport === 'http') gateway.ingest.acceptPost(payload, ({ status }) => { settle(status) })
-    else gateway.ingest.acceptPublish({ topic: `vital/${device}`, device, payload, clientId: device, settle: ({ status }) => { settle(status) } })
+    else {
+      gateway.ingest.acceptPublish({
+        topic: `vital/${device}`, device, payload, clientId: device, settle: ({ status }) => { settle(status) }
+      })
+    }
   }
 
   #settle (message: Message, status: Verdict['status'] | PostOutcome['status'], isAgain: boolean): void {

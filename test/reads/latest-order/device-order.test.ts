@@ -24,7 +24,9 @@ t.test('a page has the slots that sorting all of them gives', (t) => {
   const random = createRandom(seed)
   for (let n = 0; n < 150; n++) {
     const size = Math.floor(random() * random() * 20_000)
-    const kinds = [() => Math.floor(random() * 5), () => random(), () => NaN, (slot: number) => slot, (slot: number) => -slot, () => random() < 0.5 ? NaN : -0]
+    const kinds = [() => Math.floor(random() * 5), () => random(), () => NaN, (slot: number) => slot, (slot: number) => -slot, () => random() < 0.5
+      ? NaN
+      : -0]
     const kind = kinds[n % kinds.length]!
     const values = Float64Array.from({ length: size }, (_, slot) => random() < 0.1 ? NaN : kind(slot))
     const devices = Array.from({ length: size }, (_, slot) => `${slot * 7919 % 20_011}`)
@@ -43,7 +45,9 @@ t.test('a page has the slots that sorting all of them gives', (t) => {
         if (offset < 0) continue
         const count = 1 + Math.floor(random() * 100)
         const slots = selectSlots({ devices, values, ranks }, size, { offset, count, isDescending })
-        if (JSON.stringify(slots) !== JSON.stringify(all.slice(offset, offset + count))) t.fail(`${n}: ${size} slots, page ${offset} ${count} ${isDescending}`)
+        if (JSON.stringify(slots) !== JSON.stringify(all.slice(offset, offset + count))) {
+          t.fail(`${n}: ${size} slots, page ${offset} ${count} ${isDescending}`)
+        }
       }
     }
   }
@@ -69,7 +73,9 @@ const reading = (device: string, timeUs: number, fields: Record<string, unknown>
 const row = (device: string, time: number, heartRate: number | null = null, heartRateTime = heartRate === null ? null : time) =>
   ({ device, time, heartRate, heartRateTime, breathRate: null, breathRateTime: null, breathValueTime: null })
 
-function pageOf (order: DeviceOrder, sortBy: Exclude<LatestQuery['sortBy'], 'deviceId'> = 'heartRate', orderBy: LatestQuery['orderBy'] = 'desc'): string {
+function pageOf (
+  order: DeviceOrder, sortBy: Exclude<LatestQuery['sortBy'], 'deviceId'> = 'heartRate', orderBy: LatestQuery['orderBy'] = 'desc'
+): string {
   return order.page({ sortBy, orderBy, offset: 0, count: 100 })!.join(' ')
 }
 

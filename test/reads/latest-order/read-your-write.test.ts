@@ -36,7 +36,8 @@ t.test('a page asked for after the acknowledgement has the reading, over HTTP an
   await untilOrdered(t, httpUrl, query)
   const client = await connectClient(t, mqttPort)
   for (let n = 2; n < 150; n += 2) {
-    t.equal(await post(httpUrl, [{ device: `h${n}`, timestamp: n, heartRateValue: n }, { device: 'first', timestamp: n, breathValue: n }]), 202)
+    t.equal(await post(httpUrl,
+      [{ device: `h${n}`, timestamp: n, heartRateValue: n }, { device: 'first', timestamp: n, breathValue: n }]), 202)
     t.equal(await list(httpUrl, 'count=1&sortBy=heartRate'), `h${n}`)
     await client.publishAsync(`vital/m${n}`, JSON.stringify({ timestamp: n + 1, breathRateValue: n + 1 }), { qos: 1 })
     t.equal(await list(httpUrl, 'count=2&sortBy=breathRate'), `m${n} first`)

@@ -24,7 +24,15 @@ async function startPages (t: Test, options: Partial<SortedPagesOptions> = {}) {
   const logger = pino({ level: process.env['LOG'] ?? 'silent' })
   const database = createDatabase({ connectionString, poolSize: 4, logger, applicationName: NAME })
   const pages = createSortedPages({
-    budget: createReadBudget({ kysely: database.kysely, queriesMax: 4 }), applicationName: NAME, logger, watchIntervalMs: 20, reloadIntervalMs: 1e9, keyOffsetMax: -1, ...options
+    budget: createReadBudget({
+      kysely: database.kysely, queriesMax: 4
+    }),
+    applicationName: NAME,
+    logger,
+    watchIntervalMs: 20,
+    reloadIntervalMs: 1e9,
+    keyOffsetMax: -1,
+    ...options
   })
   t.teardown(async () => {
     await pages.stop()
@@ -70,7 +78,8 @@ async function comparePages (
   }
 }
 
-const reading = (device: string, timeUs: number, fields: Record<string, unknown> = {}): ReadingRow => toRowAt(timeUs, fields, device, Date.now())
+const reading = (device: string, timeUs: number, fields: Record<string, unknown> = {}): ReadingRow => toRowAt(timeUs, fields, device,
+  Date.now())
 
 const PARTS = ['a', 'b', 'Z', '~', ' ', 'é', '\ue000', '\uff5a', '\u{10000}', '\u{1f600}']
 
@@ -189,7 +198,8 @@ t.test('it is read again while readings are written and devices come and go', { 
   const writers = Array.from({ length: 3 }, async (_, writer) => {
     for (let n = 0; !stop.signal.aborted; n++) {
       const device = `${n % 2 === 0 ? 'a' : 'z'}-${writer}-${n}`
-      await write(reading(device, n, { heartRateValue: ++highest }), reading(`old-${n * 31 % 9000}`, 10_000 + n, { heartRateValue: n % 100 }))
+      await write(reading(device, n, { heartRateValue: ++highest }),
+        reading(`old-${n * 31 % 9000}`, 10_000 + n, { heartRateValue: n % 100 }))
       if (n % 5 !== 0) continue
       const { resources } = await pages.list({ sortBy: 'heartRate', orderBy: 'desc', offset: 0, count: 100 })
       if (!resources.some(({ deviceId }) => deviceId === device)) t.fail(`${device} is not there`)

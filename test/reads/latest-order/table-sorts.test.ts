@@ -39,7 +39,9 @@ t.test('a page that waits is shared, one that was begun is not: it may not have 
   const { sort, begun, offsets } = createSorts()
   const first = sort(page(1))
   await sleep(5)
-  const pages = [sort(page(1)), sort(page(1)), sort({ ...page(1), count: 1 }), sort({ ...page(1), orderBy: 'asc' }), sort({ ...page(1), sortBy: 'timestamp' })]
+  const pages = [sort(page(1)), sort(page(1)), sort({
+    ...page(1), count: 1
+  }), sort({ ...page(1), orderBy: 'asc' }), sort({ ...page(1), sortBy: 'timestamp' })]
   begun[0]?.end()
   await first
   for (let n = 1; n <= 4; n++) {

@@ -34,7 +34,9 @@ t.test('sizes, history, credentials and charts are options', async (t) => {
   t.same((await parse(['--scale', 'devices=1000,1000000', '--history', '5000']))?.scale, { devices: [1000, 1_000_000], history: 5000 })
   t.same((await parse(['--scale', 'devices=7']))?.scale, { devices: [7], history: 0 })
   const plain = await parse([])
-  t.match(plain, { scale: null, attacks: null, against: null, rounds: 5, warmupMs: 2000, measureMs: 5000, build: true, cpuProf: false, store: 'database' })
+  t.match(plain, {
+    scale: null, attacks: null, against: null, rounds: 5, warmupMs: 2000, measureMs: 5000, build: true, cpuProf: false, store: 'database'
+  })
   t.equal((await parse(['--no-build']))?.build, false)
   await t.rejects(parse(['--scale', '1000']), /devices=N/)
   await t.rejects(parse(['--scale', 'devices=10000001']), /from 1 to 10000000/)
@@ -44,7 +46,8 @@ t.test('sizes, history, credentials and charts are options', async (t) => {
   await t.rejects(parse(['--auth', '--store', 'spool']), /do not go together/)
   await t.rejects(parse(['--attack', 'nothing']), /--attack knows no "nothing"/)
   t.ok(plain?.workloads.some(({ traffic }) => traffic === 'get'), 'GETs are measured by default')
-  t.match(parseWorkloads('get@10000'), [{ name: 'get@10000', traffic: 'get', ratePerS: 10_000, devices: 100_000, about: /while 10,000 readings/ }])
+  t.match(parseWorkloads('get@10000'),
+    [{ name: 'get@10000', traffic: 'get', ratePerS: 10_000, devices: 100_000, about: /while 10,000 readings/ }])
   t.throws(() => parseWorkloads('get@0'), /unknown workload/)
   t.ok(['open@10000', 'open@40000'].every((name) => plain?.workloads.some((workload) => workload.name === name)))
 })
@@ -70,7 +73,9 @@ t.test('a connection of a fleet publishes for many devices, each a valid new rea
     seen.add(packet.topic)
   })
   const socket = { write: (bytes: Buffer) => { decoder.parse(Buffer.from(bytes)) } }
-  const settings = { ...workload, devicePrefix: 'fleet', devices: 50, secrets: null, port: 0, warmupMs: 0, measureMs: 0 } satisfies LoadSettings
+  const settings = {
+    ...workload, devicePrefix: 'fleet', devices: 50, secrets: null, port: 0, warmupMs: 0, measureMs: 0
+  } satisfies LoadSettings
   const sender = new Sender(settings, socket as never, 3)
   for (let index = 0; index < 1000; index++) {
     sender.send(1, 1_760_000_000_000_000)
@@ -83,9 +88,11 @@ t.test('a connection of a fleet publishes for many devices, each a valid new rea
 t.test('Mosquitto stands beside the reference, ratios first', async (t) => {
   const outcome = await toOutcome('7x3', { gateway: [300, 400], reference: [600, 800], mosquitto: [1200, 1600] })
   const text = formatOutcomes([outcome], 'database')
-  t.match(text, /^gateway \/ reference +ratio +reference\n7x3 +0\.50 \(0\.50 - 0\.50\) +bare <broker>\n7x3 +0\.25 \(0\.25 - 0\.25\) +Mosquitto\n/)
+  t.match(text,
+    /^gateway \/ reference +ratio +reference\n7x3 +0\.50 \(0\.50 - 0\.50\) +bare <broker>\n7x3 +0\.25 \(0\.25 - 0\.25\) +Mosquitto\n/)
   t.match(text, /\n7x3 +readings\/s +350 \(300 - 400\) +700 \(600 - 800\) +1,400 \(1,200 - 1,600\)\n/)
-  const auth = async (gateway: number) => formatOutcomes([await toOutcome('auth', { gateway: [gateway], reference: [100], mosquitto: [] })], 'database')
+  const auth = async (gateway: number) => formatOutcomes([await toOutcome('auth', { gateway: [gateway], reference: [100], mosquitto: [] })],
+    'database')
   t.match(await auth(97), /credentials cost 3\.0 % of the rate, at most 5 %: holds/)
   t.match(await auth(94), /credentials cost 6\.0 % of the rate, at most 5 %: DOES NOT HOLD/)
 })

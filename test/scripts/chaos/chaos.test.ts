@@ -66,7 +66,9 @@ t.test('the gateway under test kills itself where it is told to', async (t) => {
   const injection: Injection = { failpoint: { at: 'after-commit', pass: 1 } }
   const child = fork(join(ROOT, 'scripts/chaos/rig/gateway-under-test.ts'), [JSON.stringify(injection)], {
     execArgv: ['--import=tsx'],
-    env: { PATH: process.env['PATH'], DATABASE_URL: connectionString, VITAL_DATA_DIR: t.testdir(), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0' },
+    env: {
+      PATH: process.env['PATH'], DATABASE_URL: connectionString, VITAL_DATA_DIR: t.testdir(), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+    },
     stdio: ['ignore', 'pipe', 'inherit', 'ipc']
   })
   t.teardown(() => child.kill('SIGKILL'))

@@ -20,6 +20,7 @@ t.test('a wait is told apart from the answer of the gateway that gave it', (t) =
     { startedAtMs: 5000, readyAtMs: 9000, endedAtMs: null },
     { startedAtMs: 11_000, readyAtMs: null, endedAtMs: null }
   ]
-  t.equal(explainWait(patient, lives), 'written again at 3.0 8.5 11.0; gateways (start/ready/end) -0.5/-0.2/0.2 0.3/never/3.5 4.0/8.0/never')
+  t.equal(explainWait(patient, lives),
+    'written again at 3.0 8.5 11.0; gateways (start/ready/end) -0.5/-0.2/0.2 0.3/never/3.5 4.0/8.0/never')
   t.end()
 })

@@ -32,5 +32,6 @@ t.test('memory, descriptors, buffer and ledger are watched', async (t) => {
   t.match(await watch(t, { peakRssBytes: 800 * MIB }, well), [{ checker: 'C5', message: /^memory is over its cap/ }], 'each is told once')
   t.match(await watch(t, { peakDescriptors: 111 }, well), [{ checker: 'C5', message: /^too many descriptors: 111, for 10/ }])
   t.match(await watch(t, {}, `vital_buffer_bytes ${65 * MIB}\n`), [{ checker: 'C5', message: /^the buffer is over its bound/ }])
-  t.match(await watch(t, {}, 'vital_readings_received_total{transport="mqtt"} 3\n'), [{ checker: 'C7', message: /^the ledger did not balance/ }])
+  t.match(await watch(t, {}, 'vital_readings_received_total{transport="mqtt"} 3\n'),
+    [{ checker: 'C7', message: /^the ledger did not balance/ }])
 })

@@ -40,10 +40,14 @@ t.test('over HTTPS, as an administrator and as an operator', async (t) => {
   t.match(await run('audit', ...as('operator')), { status: 0, stdout: /^https:\/\/localhost:\d+ runs since [^]*\nbalanced\n$/ })
   t.match(await run('audit', ...https), { status: 1, stderr: /wants a credential: give --token-file/ })
   t.match(await run('audit', ...as('device')), { status: 1, stderr: /does not allow this to the role of --token-file/ })
-  t.match(await run('audit', '--url', url, '--token-file', files.operator), { status: 1, stderr: /\/metrics cannot be read: .*certificate/ })
+  t.match(await run('audit', '--url', url, '--token-file', files.operator), {
+    status: 1, stderr: /\/metrics cannot be read: .*certificate/
+  })
   const wrong = join(dir, 'wrong')
   await writeFile(wrong, `vg_${'x'.repeat(43)}\n`)
-  t.match(await run('audit', ...https, '--token-file', wrong), { status: 1, stderr: /^.*wrong can be read by others on this machine: chmod 600 .*\n[^]*does not know the secret in --token-file/ })
+  t.match(await run('audit', ...https, '--token-file', wrong), {
+    status: 1, stderr: /^.*wrong can be read by others on this machine: chmod 600 .*\n[^]*does not know the secret in --token-file/
+  })
 
   const [letter] = await query<{ id: string }>('select id from dead_letters where payload = \'no json\'')
   await query('update dead_letters set payload = \'{"timestamp":2}\' where id = $1', [letter!.id])
@@ -70,5 +74,7 @@ t.test('what is wrong with the files is told', async (t) => {
   t.match(await run('--token-file', join(dir, 'none')), { status: 2, stderr: /--token-file .*none cannot be read/ })
   t.match(await run('--ca', file), { status: 2, stderr: /--ca .* holds no certificate/ })
   await writeFile(file, 'secret\n')
-  t.match(await run('--token-file', file, '--url', 'http://192.0.2.1:1'), { status: 1, stderr: /the secret crosses the network in the clear/ })
+  t.match(await run('--token-file', file, '--url', 'http://192.0.2.1:1'), {
+    status: 1, stderr: /the secret crosses the network in the clear/
+  })
 })

@@ -9,7 +9,9 @@ import { toOperatorConfig } from '../../../scripts/command-line/surroundings.ts'
 import { readV8Flags } from '../../../scripts/harness/v8-flags.ts'
 import { createSurroundings, parseCommand, runCommandLine } from '../../helpers/command-line.ts'
 
-const COMMANDS = ['serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'backup', 'restore', 'sbom', 'play', 'simulate', 'completion']
+const COMMANDS = [
+  'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'backup', 'restore', 'sbom', 'play', 'simulate', 'completion'
+]
 /** Their names are those of their folders. */
 const CLONE_MODULES = [
   'scripts/bench/command.ts', 'scripts/chaos/command.ts', 'scripts/fuzz/command.ts', 'scripts/compat/command.ts', 'scripts/docs/command.ts'
@@ -47,7 +49,10 @@ t.test('a wrong command line ends with 2, a near miss is suggested', async (t) =
     [['simulate', '--rate'], /^vital-gateway simulate: option '--rate <n>' argument missing\nSee vital-gateway simulate --help\n$/],
     [['simulate', '--rate', '1', '--rate', '2'], /^vital-gateway simulate: --rate is given twice, and takes one value\n/],
     [['simulate', '--rate', 'quick'], /^vital-gateway simulate: --rate must be a number from 0\.001 to 1000, not "quick"\n/],
-    [['play', '--resp-zero', 'maybe'], /^vital-gateway play: option '--resp-zero <how>' argument 'maybe' is invalid\. Allowed choices are omit, send\./],
+    [
+      ['play', '--resp-zero', 'maybe'],
+      /^vital-gateway play: option '--resp-zero <how>' argument 'maybe' is invalid\. Allowed choices are omit, send\./
+    ],
     [['completion'], /^vital-gateway completion: missing required argument 'shell'\n/],
     [['simulate', '--\u001b[31m'], /^vital-gateway simulate: unknown option '--\\u001b\[31m'/]
   ]
@@ -60,7 +65,9 @@ t.test('a wrong command line ends with 2, a near miss is suggested', async (t) =
 })
 
 t.test('a wrong environment ends with 1', async (t) => {
-  t.match(await runCommandLine(['audit'], { VITAL_MQTT_PROT: '1' }), { status: 1, stderr: /^vital-gateway audit: The environment is not valid:\n {2}VITAL_MQTT_PROT/ })
+  t.match(await runCommandLine(['audit'], { VITAL_MQTT_PROT: '1' }), {
+    status: 1, stderr: /^vital-gateway audit: The environment is not valid:\n {2}VITAL_MQTT_PROT/
+  })
 })
 
 t.test('a defect is no message to a person', async (t) => {

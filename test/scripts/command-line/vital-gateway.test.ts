@@ -36,7 +36,13 @@ t.test('without a command, and as serve: it runs a gateway, and ends with 0 on S
     const dir = await createTestDir(t)
     const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, PROGRAM, ...args], {
       cwd: dir,
-      env: { PATH: process.env['PATH'], DATABASE_URL: connectionString, VITAL_DATA_DIR: join(dir, 'data'), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0' },
+      env: {
+        PATH: process.env['PATH'],
+        DATABASE_URL: connectionString,
+        VITAL_DATA_DIR: join(dir, 'data'),
+        VITAL_MQTT_PORT: '0',
+        VITAL_HTTP_PORT: '0'
+      },
       stdio: ['ignore', 'pipe', 'inherit']
     })
     t.teardown(() => { child.kill('SIGKILL') })
@@ -53,7 +59,8 @@ t.test('exit statuses and streams', async (t) => {
   t.match(await runOperatorScript(t, 'help', [], {}, dir), { status: 0, stdout: /^Usage: vital-gateway/, stderr: '' })
   t.match(await runOperatorScript(t, 'audti', [], {}, dir), { status: 2, stdout: '', stderr: /Did you mean audit/ })
   await writeFile(join(dir, '.env'), 'VITAL_MQTT_PROT=1\n')
-  t.match(await runOperatorScript(t, 'audit', [], {}, dir), { status: 1, stdout: '', stderr: /VITAL_MQTT_PROT is not a known name/ }, '.env is read')
+  t.match(await runOperatorScript(t, 'audit', [], {}, dir), { status: 1, stdout: '', stderr: /VITAL_MQTT_PROT is not a known name/ },
+    '.env is read')
 })
 
 t.test('completion', async (t) => {

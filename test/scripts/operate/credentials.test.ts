@@ -29,7 +29,9 @@ t.test('add, rotate, revoke, restore: the secret alone on stdout, its hash in Po
   const added = await run('add', 'ward 3', '--role', 'device')
   t.match(added, { status: 0, stdout: SECRET, stderr: /^added ward 3 as device[^]*This is the first/ })
   t.same(await digestsOf(query, 'ward 3'), [{ digest: digest(added.stdout), leftS: null }])
-  t.match(await run('add', 'ward 3', '--role', 'admin'), { status: 1, stdout: '', stderr: 'ward 3 exists already, as device; rotate gives it a new secret' })
+  t.match(await run('add', 'ward 3', '--role', 'admin'), {
+    status: 1, stdout: '', stderr: 'ward 3 exists already, as device; rotate gives it a new secret'
+  })
   const operator = await run('add', 'ann', '--role', 'operator')
   t.notMatch(operator.stderr, /This is the first/)
 
@@ -44,7 +46,9 @@ t.test('add, rotate, revoke, restore: the secret alone on stdout, its hash in Po
   t.match(await run('revoke', 'ann', 'bob'), { status: 1, stdout: '', stderr: 'revoked ann\nthere is no principal bob; list shows all\n' })
   t.match(await run('revoke', 'ann'), { status: 1, stderr: /^ann is revoked already; restore/ })
   t.match(await run('rotate', 'ann'), { status: 1, stdout: '', stderr: /^vital-gateway credentials: ann is revoked already; restore/ })
-  t.match(await run('add', 'ann', '--role', 'admin'), { status: 1, stdout: '', stderr: 'ann exists already, and is revoked; restore accepts it again' })
+  t.match(await run('add', 'ann', '--role', 'admin'), {
+    status: 1, stdout: '', stderr: 'ann exists already, and is revoked; restore accepts it again'
+  })
   t.match(await run('rotate', 'bob'), { status: 1, stdout: '', stderr: /^vital-gateway credentials: there is no principal bob/ })
   t.match((await run('list')).stdout, /^ann +operator +\S+Z +revoked \S+Z\nward 3 +device +\S+Z +secret until \S+Z, secret\n$/m)
 
@@ -63,9 +67,12 @@ t.test('add, rotate, revoke, restore: the secret alone on stdout, its hash in Po
     { actor: ACTOR, act: 'credentials.restore', target: 'ann', details: {} }
   ])
   const { stdout: log } = await run('log', '--limit', '2')
-  t.match(log, new RegExp(`^AT +ACTOR +ACT +TARGET +DETAILS\n\\S+Z +${ACTOR} +credentials\\.restore +ann\n\\S+Z +\\S+ +credentials\\.revoke +ann\n$`))
-  t.match(JSON.parse((await run('log', '--target', 'ward 3', '--since', '1h', '--json')).stdout), [{ act: 'credentials.rotate' }, { act: 'credentials.add' }])
-  const everything = JSON.stringify([await query('select * from principals'), await query('select * from audit_log'), (await run('list', '--json')).stdout, (await run('export')).stdout])
+  t.match(log,
+    new RegExp(`^AT +ACTOR +ACT +TARGET +DETAILS\n\\S+Z +${ACTOR} +credentials\\.restore +ann\n\\S+Z +\\S+ +credentials\\.revoke +ann\n$`))
+  t.match(JSON.parse((await run('log', '--target', 'ward 3', '--since', '1h', '--json')).stdout),
+    [{ act: 'credentials.rotate' }, { act: 'credentials.add' }])
+  const everything = JSON.stringify([await query('select * from principals'), await query('select * from audit_log'), (await run('list',
+    '--json')).stdout, (await run('export')).stdout])
   for (const secret of [added, rotated, operator, restored]) {
     t.notOk(everything.includes(secret.stdout.trim()), 'no secret is stored or listed')
     t.notOk(everything.includes(digest(secret.stdout)), 'nor what it can be checked with')
@@ -76,9 +83,14 @@ t.test('import: CSV, a secret for whoever brought no password, argon2id for the 
   const { run, query, dir } = await open(t)
   const file = join(dir, 'devices.csv')
   const out = join(dir, 'devices.secrets.csv')
-  await writeFile(file, 'id,role,password\r\nband-1,,\r\n"bed, ""7""",device,\r\nann,operator,correct horse\r\n\r\nold-scale,device,"a,b""c 12"\r\n')
+  await writeFile(file,
+    'id,role,password\r\nband-1,,\r\n"bed, ""7""",device,\r\nann,operator,correct horse\r\n\r\nold-scale,device,"a,b""c 12"\r\n')
   const imported = await run('import', file)
-  t.match(imported, { status: 0, stdout: '', stderr: /^the secrets of 2 are in .*devices\.secrets\.csv, which only you may read\nimported 4\nThis is the first/ })
+  t.match(imported, {
+    status: 0,
+    stdout: '',
+    stderr: /^the secrets of 2 are in .*devices\.secrets\.csv, which only you may read\nimported 4\nThis is the first/
+  })
   t.equal((await stat(out)).mode & 0o777, 0o600)
   const [header, band, bed] = (await readFile(out, 'utf8')).trimEnd().split('\n')
   t.equal(header, 'id,role,secret')
@@ -90,20 +102,28 @@ t.test('import: CSV, a secret for whoever brought no password, argon2id for the 
   t.ok(await verify(phc, 'correct horse'))
   const [scale] = await query<{ phc: string }>('select password_argon2id as phc from credentials where principal = \'old-scale\'')
   t.ok(await verify(scale!.phc, 'a,b"c 12'), 'quotes and commas')
-  t.match(await query('select act, details from audit_log'), [{ act: 'credentials.import', details: { file: 'devices.csv', added: 4, secrets: 2, passwords: 2 } }])
+  t.match(await query('select act, details from audit_log'),
+    [{ act: 'credentials.import', details: { file: 'devices.csv', added: 4, secrets: 2, passwords: 2 } }])
 
-  t.match(await run('import', file), { status: 2, stderr: /devices\.secrets\.csv exists already, and may hold secrets that are nowhere else/ })
+  t.match(await run('import', file), {
+    status: 2, stderr: /devices\.secrets\.csv exists already, and may hold secrets that are nowhere else/
+  })
   t.match(await readFile(out, 'utf8'), band!, 'and is as it was')
   const more = join(dir, 'more.jsonl')
   await writeFile(more, '{"id":"band-2"}\n{"id":"band-1","role":"device"}\n')
-  t.match(await run('import', more), { status: 1, stderr: /^vital-gateway credentials: 1 of 2 exist already, so nothing was imported: band-1\./ })
+  t.match(await run('import', more), {
+    status: 1, stderr: /^vital-gateway credentials: 1 of 2 exist already, so nothing was imported: band-1\./
+  })
   t.match(await query('select id from principals where id = \'band-2\''), [])
   await t.rejects(stat(join(dir, 'more.secrets.jsonl')), 'no file of secrets that nobody has')
-  t.match(await run('import', more, '--skip-existing', '--out', join(dir, 'x.jsonl')), { status: 0, stderr: /imported 1; 1 existed and were left/ })
+  t.match(await run('import', more, '--skip-existing', '--out', join(dir, 'x.jsonl')), {
+    status: 0, stderr: /imported 1; 1 existed and were left/
+  })
   t.match(JSON.parse(await readFile(join(dir, 'x.jsonl'), 'utf8')), { id: 'band-2', role: 'device', secret: /^vg_/ })
 
   const { stdout } = await run('export', '--role', 'device')
-  t.match(stdout, /^id,role,created_at,revoked_at,credentials\nband-1,device,\S+Z,,secret\nband-2,device,\S+Z,,secret\n"bed, ""7""",device,\S+Z,,secret\nold-scale,device,\S+Z,,password\n$/)
+  t.match(stdout,
+    /^id,role,created_at,revoked_at,credentials\nband-1,device,\S+Z,,secret\nband-2,device,\S+Z,,secret\n"bed, ""7""",device,\S+Z,,secret\nold-scale,device,\S+Z,,password\n$/)
   t.match((await run('export', '--json', '--role', 'operator')).stdout, /^\{"id":"ann","role":"operator",.*\}\n$/)
 })
 
@@ -114,7 +134,8 @@ t.test('import refuses a file that is wrong, and says where', async (t) => {
     await writeFile(file, text)
     t.match(await run('import', file), { status: 2, stdout: '', stderr: message }, JSON.stringify(text))
   }
-  await refuse('id,role\na/b,device\n__proto__,device\nc,nurse\n,device\nd,device\nd,device\n', /line 2: "a\/b" cannot be an id[^]*line 3: "__proto__"[^]*line 4: "nurse" is no role[^]*line 5: there is no id\nline 7: "d" stands on line 6 already\n/)
+  await refuse('id,role\na/b,device\n__proto__,device\nc,nurse\n,device\nd,device\nd,device\n',
+    /line 2: "a\/b" cannot be an id[^]*line 3: "__proto__"[^]*line 4: "nurse" is no role[^]*line 5: there is no id\nline 7: "d" stands on line 6 already\n/)
   await refuse('id,password\na,short\n', /line 2: the password of "a" is shorter than 8 characters/)
   await refuse(`id,password\na,vg_${'x'.repeat(43)}\n`, /line 2: the password of "a" has the form of a generated secret/)
   await refuse('id,password\na,eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.x\n', /has the form of .* a token/)
@@ -149,7 +170,9 @@ t.test('what stands in the way is told, with what to do', async (t) => {
   t.match(await run(), { status: 2, stderr: /^Usage: vital-gateway credentials .*\n[^]*Exit status/ })
   t.match(await run('delete', 'a'), { status: 2, stderr: /^vital-gateway credentials: unknown command 'delete'/ })
   t.match(await run('add', 'a'), { status: 2, stderr: /required option '--role <role>' not specified/ })
-  t.match(await run('add', 'a', '--role', 'nurse'), { status: 2, stderr: /argument 'nurse' is invalid\. Allowed choices are device, operator/ })
+  t.match(await run('add', 'a', '--role', 'nurse'), {
+    status: 2, stderr: /argument 'nurse' is invalid\. Allowed choices are device, operator/
+  })
   t.match(await run('add', 'a/b', '--role', 'device'), { status: 2, stderr: /^vital-gateway credentials: "a\/b" cannot be an id: / })
   t.match(await run('add', 'a', 'b', '--role', 'device'), { status: 2, stderr: /too many arguments for 'add'/ })
   t.match(await run('rotate', 'a', '--overlap', '2y'), { status: 2, stderr: /^vital-gateway credentials: --overlap must be a time/ })
@@ -162,12 +185,16 @@ t.test('what stands in the way is told, with what to do', async (t) => {
     status: 1, stdout: '', stderr: /^vital-gateway credentials: PostgreSQL of DATABASE_URL: [^]*ECONNREFUSED[^]*Is it running, and does DATABASE_URL name it\?\n$/
   })
   const { connectionString } = await createEmptyDatabase(t)
-  t.match(await runOperated('credentials', ['list'], { DATABASE_URL: connectionString }), { status: 1, stderr: /has no tables of vital-gateway: start a gateway on it first/ })
+  t.match(await runOperated('credentials', ['list'], { DATABASE_URL: connectionString }), {
+    status: 1, stderr: /has no tables of vital-gateway: start a gateway on it first/
+  })
 })
 
 t.test('before the first start of a gateway: the tables are made, so that it never stands open', async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
-  t.match(await runOperated('credentials', ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }), { status: 0, stdout: SECRET, stderr: /This is the first/ })
+  t.match(await runOperated('credentials', ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }), {
+    status: 0, stdout: SECRET, stderr: /This is the first/
+  })
   t.match(await query('select id, role from principals'), [{ id: 'ann', role: 'admin' }])
 })
 
@@ -176,15 +203,24 @@ t.test('as a person runs it: only the secret on stdout', async (t) => {
   const added = await runOperatorScript(t, 'credentials', ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }, dir)
   t.match(added, { status: 0, stdout: SECRET, stderr: /^added ann as admin/ })
   const again = await runOperatorScript(t, 'credentials', ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }, dir)
-  t.match(again, { status: 1, stdout: '', stderr: 'vital-gateway credentials: ann exists already, as admin; rotate gives it a new secret\n' })
+  t.match(again, {
+    status: 1, stdout: '', stderr: 'vital-gateway credentials: ann exists already, as admin; rotate gives it a new secret\n'
+  })
 })
 
 t.test('a time that PostgreSQL cannot hold, an option given twice, and a wrong header are told', async (t) => {
   const { run, dir } = await open(t)
-  for (const since of ['99999999d', '999999999w', '0001-01-01']) t.match(await run('log', '--since', since), { status: 2, stderr: /^vital-gateway credentials: --since / }, since)
+  for (const since of ['99999999d', '999999999w', '0001-01-01']) {
+    t.match(await run('log', '--since', since), {
+      status: 2, stderr: /^vital-gateway credentials: --since /
+    }, since)
+  }
   t.match(await run('add', 'a', '--role', 'device', '--role', 'admin'), { status: 2, stderr: /--role is given twice, and takes one value/ })
   const file = join(dir, 'devices.csv')
-  for (const [header, why] of [['id;role', 'there is no column "id;role"'], ['id,,role', 'the header has no name for column 2'], ['id,id', 'the header names "id" twice']] as const) {
+  for (const [header, why] of [
+    ['id;role', 'there is no column "id;role"'], ['id,,role', 'the header has no name for column 2'],
+    ['id,id', 'the header names "id" twice']
+  ] as const) {
     await writeFile(file, `${header}\na\n`)
     t.match(await run('import', file), { status: 2, stderr: `devices.csv, line 1: ${why}` })
   }
@@ -199,7 +235,9 @@ t.test('revoke takes a file of ids; many are revoked in a few statements, each w
   const { status, stderr } = await run('revoke', 'device-1', '--file', file)
   t.equal(status, 1)
   t.match(stderr, /^revoked device-1\n[^]*\nrevoked 12000 in all\nthere is no principal nobody; list shows all\n$/)
-  t.match(await query('select count(*)::int as n, count(distinct target)::int as targets from audit_log where act = \'credentials.revoke\''), [{ n: 12_000, targets: 12_000 }])
+  t.match(await query('select count(*)::int as n, count(distinct target)::int as targets from audit_log where act = \'credentials.revoke\''), [{
+    n: 12_000, targets: 12_000
+  }])
   t.same(await query('select count(*)::int as n from credentials'), [{ n: 0 }])
   await writeFile(file, 'device-1\n\na/b\n')
   t.match(await run('revoke', '--file', file), { status: 2, stderr: /stolen.txt, line 3: "a\/b" cannot be an id/ })

@@ -37,7 +37,8 @@ t.test('while the gateway runs', async (t) => {
   t.match(await run('--device', 'nobody'), { status: 1, stdout: 'nobody: 0 readings, 0 dead letters' })
   const erased = await run('--device', 'a', '--yes')
   t.match(erased, { status: 0, stderr: '' })
-  t.match(erased.stdout, /^erased a\nreadings +10 +those that waited in the spool included\nlatest state +1\ndead letters +0\nretained +0 +messages\nqueued +0 +/)
+  t.match(erased.stdout,
+    /^erased a\nreadings +10 +those that waited in the spool included\nlatest state +1\ndead letters +0\nretained +0 +messages\nqueued +0 +/)
   t.same(await database.query(COUNT), [{ device: 'b', n: 10 }, { device: 'c', n: 10 }])
   t.match(JSON.parse((await run('--device', 'b', '--yes', '--json')).stdout), { deviceId: 'b', readings: 10, otherGateways: 0 })
   await database.off()
@@ -54,14 +55,17 @@ t.test('while the gateway is stopped: what waits in its spool goes into PostgreS
   await publish(t, gateway.mqttPort, 500)
   await gateway.stop()
   const away = await run('--device', 'a', '--yes')
-  t.match(away, { status: 1, stdout: '', stderr: /^no gateway runs on .*: erasing in its place\nvital-gateway erase: PostgreSQL of DATABASE_URL: / })
+  t.match(away, {
+    status: 1, stdout: '', stderr: /^no gateway runs on .*: erasing in its place\nvital-gateway erase: PostgreSQL of DATABASE_URL: /
+  })
   await database.on()
   t.same(await database.query(COUNT), ['a', 'b', 'c'].map((device) => ({ device, n: 5 })), 'while PostgreSQL is away nothing is changed')
   t.same(await database.query('select from audit_log'), [])
 
   t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +500 /m })
   t.same(await database.query(COUNT), ['b', 'c'].map((device) => ({ device, n: 500 })))
-  t.match(await database.query('select actor, act from audit_log order by id'), [{ actor: /^cli:/, act: 'erase.begin' }, { actor: /^cli:.+@/, act: 'erase' }])
+  t.match(await database.query('select actor, act from audit_log order by id'),
+    [{ actor: /^cli:/, act: 'erase.begin' }, { actor: /^cli:.+@/, act: 'erase' }])
   const again = await start()
   t.match(await readLedger(again.httpUrl), { received: 0, pending: 0 }, 'the spool is empty')
   t.same(await database.query(COUNT), ['b', 'c'].map((device) => ({ device, n: 500 })))
@@ -74,8 +78,12 @@ t.test('other gateways on the database are told of, and each can be named', asyn
   const other = await startGateway(t, { ...variables, VITAL_DATA_DIR: await createTestDir(t) })
   const names = await database.query('select distinct application_name as name from pg_stat_activity where datname = current_database() and application_name ~ \':\'')
   t.equal(names.length, 2, 'of one host and process, as two containers are')
-  t.match(await run('--device', 'a', '--yes'), { status: 1, stdout: /^erased a/, stderr: /^1 more gateway is connected to this database: run it again with one --url for each/ })
-  t.match(await run('--device', 'b', '--yes', '--url', httpUrl, '--url', other.httpUrl), { status: 0, stdout: /^readings +1 /m, stderr: '' })
+  t.match(await run('--device', 'a', '--yes'), {
+    status: 1, stdout: /^erased a/, stderr: /^1 more gateway is connected to this database: run it again with one --url for each/
+  })
+  t.match(await run('--device', 'b', '--yes', '--url', httpUrl, '--url', other.httpUrl), {
+    status: 0, stdout: /^readings +1 /m, stderr: ''
+  })
 })
 
 t.test('several devices are erased by one command', async (t) => {
@@ -85,7 +93,8 @@ t.test('several devices are erased by one command', async (t) => {
   t.match(await run('--device', 'a', '--device', 'b'), { status: 1, stdout: /^a: 10 readings[^]*\nb: 10 readings/ })
   t.match(await run('--device', 'a', '--device', 'b', '--yes'), { status: 0, stdout: /^erased a\n[^]*\nerased b\n/ })
   t.same(await database.query(COUNT), [{ device: 'c', n: 10 }])
-  t.match(JSON.parse((await run('--device', 'c', '--device', 'd', '--yes', '--json')).stdout), [{ deviceId: 'c', readings: 10 }, { deviceId: 'd', readings: 0 }])
+  t.match(JSON.parse((await run('--device', 'c', '--device', 'd', '--yes', '--json')).stdout),
+    [{ deviceId: 'c', readings: 10 }, { deviceId: 'd', readings: 0 }])
 })
 
 t.test('what stands in the way is told', async (t) => {
@@ -94,13 +103,19 @@ t.test('what stands in the way is told', async (t) => {
   t.match(await run('--device', 'a', '--ca', 'x', '--ca', 'y', '--yes'), { status: 2, stderr: /--ca is given twice, and takes one value/ })
   t.match(await run('--device', 'a/b'), { status: 2, stderr: /^vital-gateway erase: "a\/b" cannot be a device/ })
   t.match(await run('--device', 'a', '--yes', '--url', 'ftp://x'), { status: 2, stderr: /^vital-gateway erase: --url must look like/ })
-  t.match(await run('--device', 'a', '--yes', '--url', 'http://u:p@x'), { status: 2, stderr: /^vital-gateway erase: --url must hold no user and no password/ })
+  t.match(await run('--device', 'a', '--yes', '--url', 'http://u:p@x'), {
+    status: 2, stderr: /^vital-gateway erase: --url must hold no user and no password/
+  })
   t.match(await run('--device', 'a', '--yes'), { status: 1, stderr: `there is no spool at ${join(dataDir, 'spool')}` })
-  t.match(await run('--device', 'a', '--yes', '--url', 'http://127.0.0.1:1'), { status: 1, stderr: /cannot be reached, or went away: ECONNREFUSED/ })
+  t.match(await run('--device', 'a', '--yes', '--url', 'http://127.0.0.1:1'), {
+    status: 1, stderr: /cannot be reached, or went away: ECONNREFUSED/
+  })
   if (process.getuid?.() === 0) {
     await mkdir(join(dataDir, 'spool'), { mode: 0o700 })
     await chown(join(dataDir, 'spool'), 12345, 12345)
     t.match(await run('--device', 'a', '--yes'), { status: 1, stderr: /belongs to user 12345: run this as that user/ })
   }
-  t.match(await runOperatorScript(t, 'erase', ['--help'], variables, dataDir), { status: 0, stdout: /vital-gateway erase --device ward-3 --yes/ })
+  t.match(await runOperatorScript(t, 'erase', ['--help'], variables, dataDir), {
+    status: 0, stdout: /vital-gateway erase --device ward-3 --yes/
+  })
 })

@@ -8,7 +8,12 @@ import { runOperatorScript } from '../../helpers/operator.ts'
 interface Bom {
   readonly bomFormat: string
   readonly metadata: { readonly component: { readonly name: string, readonly version: string, readonly type: string } }
-  readonly components: ReadonlyArray<{ readonly name: string, readonly version: string, readonly purl: string, readonly hashes?: ReadonlyArray<{ readonly alg: string }> }>
+  readonly components: ReadonlyArray<{
+    readonly name: string
+    readonly version: string
+    readonly purl: string
+    readonly hashes?: ReadonlyArray<{ readonly alg: string }>
+  }>
 }
 
 t.test('the bill of materials names every package that runs, and none that only builds or tests', async (t) => {
@@ -16,10 +21,14 @@ t.test('the bill of materials names every package that runs, and none that only 
   const out = join(dir, 'sbom.json')
   t.match(await runOperatorScript(t, 'sbom', ['--out', out], {}, dir), { status: 0, stdout: /^.*sbom\.json: \d+ components\n$/ })
   const bom = JSON.parse(await readFile(out, 'utf8')) as Bom
-  t.match(bom, { bomFormat: 'CycloneDX', metadata: { component: { name: packageJson.name, version: packageJson.version, type: 'application' } } })
+  t.match(bom, {
+    bomFormat: 'CycloneDX', metadata: { component: { name: packageJson.name, version: packageJson.version, type: 'application' } }
+  })
   const names = new Set(bom.components.map(({ name }) => name))
   const versions = new Set(bom.components.map(({ name, version }) => `${name}@${version}`))
-  for (const [name, version] of Object.entries({ ...packageJson.dependencies, ...packageJson.optionalDependencies })) t.ok(versions.has(`${name}@${version}`), name)
+  for (const [name, version] of Object.entries({
+    ...packageJson.dependencies, ...packageJson.optionalDependencies
+  })) t.ok(versions.has(`${name}@${version}`), name)
   // Some of the others are also what a package needs that runs.
   for (const name of ['eslint', 'knip', 'tap', 'tsx', 'typescript']) t.notOk(names.has(name), `${name} is for development`)
   for (const { name, purl, hashes } of bom.components) {

@@ -25,7 +25,8 @@ try {
         const own = id++
         const payload = Buffer.alloc(Number(payloadBytes), own % 251)
         payload.write(`${own}:`)
-        const outcome = await spool.append(payload, 1).then(() => `acknowledged ${own}`, ({ code }: { code: string }) => `failed ${own} ${code}`)
+        const outcome = await spool.append(payload, 1).then(() => `acknowledged ${own}`,
+          ({ code }: { code: string }) => `failed ${own} ${code}`)
         write(outcome)
         if (outcome.startsWith('failed')) await new Promise((resolve) => setTimeout(resolve, 50))
       }

@@ -9,7 +9,10 @@ const NOW_MS = 1_750_300_000_000
 const SEED = Number(process.env['SPOOL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 
 /** Names that sort unlike they enumerate, that need escapes, and that mean something to JavaScript. */
-const NAMES = ['heartRateValue', 'spo2Value', 'b', 'a', '10', '9', '1', '', 'Zürich', '"quoted"', 'new\nline', '🫀', 'toString', 'length', '\u2028', 'device2']
+const NAMES = [
+  'heartRateValue', 'spo2Value', 'b', 'a', '10', '9', '1', '', 'Zürich', '"quoted"', 'new\nline', '🫀', 'toString', 'length', '\u2028',
+  'device2'
+]
 
 function randomValue (random: Random, depth: number): unknown {
   switch (random.below(depth > 3 ? 6 : 8)) {
@@ -18,7 +21,8 @@ function randomValue (random: Random, depth: number): unknown {
     case 2: return random.pick([0, -0, 1e21, 1e-7, 5e-324, 1.7976931348623157e308, 0.1 + 0.2, 123456789012345680000])
     case 3: return (random.next() - 0.5) * 10 ** random.below(30)
     case 4: return random.below(1000)
-    case 5: return String.fromCodePoint(...Array.from({ length: random.below(8) }, () => random.pick([9, 34, 92, 65, 0xe9, 0x2028, 0xfffd, 0x1fac0])))
+    case 5: return String.fromCodePoint(...Array.from({ length: random.below(8) },
+      () => random.pick([9, 34, 92, 65, 0xe9, 0x2028, 0xfffd, 0x1fac0])))
     case 6: return Array.from({ length: random.below(4) }, () => randomValue(random, depth + 1))
     default: return Object.fromEntries(Array.from({ length: random.below(4) }, () => [random.pick(NAMES), randomValue(random, depth + 1)]))
   }
@@ -95,7 +99,9 @@ t.test('bytes that hold no batch reject with a code and never throw anything els
   const { payload } = await encodeSubmissions(randomSubmissions(random).concat({
     transport: 'mqtt', clientId: 'c', readings: randomReadings(random, 'band-1'), letters: [randomLetter(random)]
   }))
-  const small = (await encodeSubmissions([{ transport: 'http', clientId: null, readings: randomReadings(random, 'a'), letters: [randomLetter(random)] }])).payload
+  const small = (await encodeSubmissions([{
+    transport: 'http', clientId: null, readings: randomReadings(random, 'a'), letters: [randomLetter(random)]
+  }])).payload
   let refused = 0
   for (let round = 0; round < 2000; round++) {
     const damaged = Buffer.from(random.pick([payload, small]))

@@ -242,7 +242,9 @@ export class FakeDisk {
   async #step<Result> (epoch: number, kind: keyof Faults | 'none', effect: () => Result): Promise<Result> {
     await this.#ticks(this.#random.below(4))
     if (epoch !== this.#epoch) await new Promise(() => {})
-    if (kind !== 'none' && this.#random.chance(this.faults[kind])) throw fault(kind === 'other' ? this.#random.pick(['EIO', 'ENOSPC']) : 'EIO')
+    if (kind !== 'none' && this.#random.chance(this.faults[kind])) {
+      throw fault(kind === 'other' ? this.#random.pick(['EIO', 'ENOSPC']) : 'EIO')
+    }
     return effect()
   }
 

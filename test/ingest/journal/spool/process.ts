@@ -8,7 +8,8 @@ const CHILD = join(import.meta.dirname, 'child.ts')
 
 /** Starts `child.ts`; it is killed when the test ends. `limits` goes before it in a shell, as `ulimit -f 100`. */
 export function startChild (t: Test, args: readonly string[], limits = ':') {
-  const child = spawn('sh', ['-c', `${limits}; exec "$0" --import tsx "$@"`, process.execPath, CHILD, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn('sh', ['-c', `${limits}; exec "$0" --import tsx "$@"`, process.execPath, CHILD, ...args],
+    { stdio: ['pipe', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   const lines: string[] = []
   const waiting = new Set<() => void>()

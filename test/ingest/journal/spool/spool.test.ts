@@ -222,7 +222,9 @@ t.test('a disk that cannot be read for a while costs nothing; a page that never 
       return {
         ...file,
         async read (into, offset) {
-          if (name === path && offset <= badOffset && badOffset < offset + into.length) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+          if (name === path && offset <= badOffset && badOffset < offset + into.length) {
+            throw Object.assign(new Error('EIO'), { code: 'EIO' })
+          }
           return await file.read(into, offset)
         }
       }

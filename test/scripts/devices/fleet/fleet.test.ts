@@ -116,13 +116,19 @@ t.test('a gateway that is not there, closes the door or knows no such user is to
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const url = `mqtt://user:secret@127.0.0.1:${(server.address() as AddressInfo).port}`
-  await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { code: 'OPERATOR_FAILED', message: /closed before CONNACK/ })
+  await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), {
+    code: 'OPERATOR_FAILED', message: /closed before CONNACK/
+  })
   server.close()
   await once(server, 'close')
-  await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { message: /^cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/ })
+  await t.rejects(reachGateway({
+    url, runId: 'test', logins: NO_LOGINS, device: 'a'
+  }), { message: /^cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/ })
 
   const broker = await startBroker(t, {
     authenticate: (_client, _username, _password, callback) => { callback(Object.assign(new Error('no'), { returnCode: 4 }), false) }
   })
-  await t.rejects(reachGateway({ url: broker.url, runId: 'test', logins: NO_LOGINS, device: 'a' }), { message: /: Connection refused: Bad username or password\n.*give --credentials/i })
+  await t.rejects(reachGateway({
+    url: broker.url, runId: 'test', logins: NO_LOGINS, device: 'a'
+  }), { message: /: Connection refused: Bad username or password\n.*give --credentials/i })
 })

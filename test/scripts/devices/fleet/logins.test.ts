@@ -13,12 +13,15 @@ const NONE = { username: undefined, passwordFile: undefined, tokenFile: undefine
 t.test('what the files say', async (t) => {
   const dir = await createTestDir(t)
   const told: string[] = []
-  const read = (options: Partial<typeof NONE> | Record<string, string>) => readLogins({ ...NONE, ...options }, (text) => { told.push(text) })
+  const read = (options: Partial<typeof NONE> | Record<string, string>) => readLogins({
+    ...NONE, ...options
+  }, (text) => { told.push(text) })
   t.equal((await read({})).of('a'), null)
   const file = join(dir, 'fleet.csv')
   await writeFile(file, 'id,role,secret,password\na,device,s,\nb,,,p\nann,operator,o,\n', { mode: 0o600 })
   const logins = await read({ credentialsFile: file })
-  t.strictSame([logins.devices, logins.of('a'), logins.of('b')], [['a', 'b'], { username: 'a', password: 's' }, { username: 'b', password: 'p' }])
+  t.strictSame([logins.devices, logins.of('a'), logins.of('b')],
+    [['a', 'b'], { username: 'a', password: 's' }, { username: 'b', password: 'p' }])
   t.throws(() => logins.of('ann'), { code: 'OPERATOR_USAGE', message: /has no device "ann"/ }, 'an operator publishes nothing')
   await writeFile(file, 'id\na\n')
   await t.rejects(read({ credentialsFile: file }), { code: 'OPERATOR_USAGE', message: /line 2: a device needs an id and a secret/ })
@@ -41,11 +44,14 @@ t.test('a simulated fleet in which each device has a secret of its own, over TLS
   const { mqttsPort } = await startGateway(t, {
     DATABASE_URL: connectionString, VITAL_DATA_DIR: dir, VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key, VITAL_MQTTS_PORT: '0'
   })
-  const fleet = ['--url', `mqtts://localhost:${mqttsPort}`, '--ca', authority.ca, '--rate', '10', '--duration', '0.5', '--connect-rate', '100']
+  const fleet = [
+    '--url', `mqtts://localhost:${mqttsPort}`, '--ca', authority.ca, '--rate', '10', '--duration', '0.5', '--connect-rate', '100'
+  ]
   const [known, nobody] = await Promise.all([
     runScript(t, 'simulate', [...fleet, '--credentials', join(dir, 'fleet.secrets.csv')]), runScript(t, 'simulate', fleet)
   ])
   t.match(known, { status: 0, stdout: /8 devices[^]*unacknowledged +0\nrejected +0\n/ })
   t.match(nobody, { status: 1, stderr: /Not authorized\nThe gateway wants a credential of each device: give --credentials/ })
-  t.same(await query('select count(*)::int as readings, count(distinct device)::int as devices from readings'), [{ readings: 40, devices: 8 }])
+  t.same(await query('select count(*)::int as readings, count(distinct device)::int as devices from readings'),
+    [{ readings: 40, devices: 8 }])
 })

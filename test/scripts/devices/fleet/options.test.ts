@@ -13,13 +13,17 @@ const VALUES: FleetValues = { url: 'mqtts://127.0.0.1:1', inFlight: 4, patience:
 t.test('the address of the gateway', async (t) => {
   t.strictSame(toFleetOptions(VALUES), { url: VALUES.url, inFlightMax: 4, patienceMs: 1500, login: LOGIN })
   t.equal(withoutPassword('mqtt://u:secret@127.0.0.1:1'), 'mqtt://127.0.0.1:1')
-  for (const url of ['mqtt://u:secret@127.0.0.1:1', 'mqtt://u@127.0.0.1:1', '', 'localhost:1883', 'http://localhost', 'mqtt://', 'mqtt://a:b:c']) {
+  for (const url of [
+    'mqtt://u:secret@127.0.0.1:1', 'mqtt://u@127.0.0.1:1', '', 'localhost:1883', 'http://localhost', 'mqtt://', 'mqtt://a:b:c'
+  ]) {
     t.throws(() => toFleetOptions({ ...VALUES, url }), { code: 'OPERATOR_USAGE' })
   }
 })
 
 t.test('credentials of devices', async (t) => {
-  t.match(toFleetOptions({ ...VALUES, username: 'a', passwordFile: 'p', ca: 'c' }), { login: { username: 'a', passwordFile: 'p', ca: 'c' } })
+  t.match(toFleetOptions({
+    ...VALUES, username: 'a', passwordFile: 'p', ca: 'c'
+  }), { login: { username: 'a', passwordFile: 'p', ca: 'c' } })
   t.throws(() => toFleetOptions({ ...VALUES, username: 'a' }), { code: 'OPERATOR_USAGE', message: /needs --password-file/ })
   t.throws(() => toFleetOptions({ ...VALUES, credentials: 'a', tokenFile: 'b' }), { code: 'OPERATOR_USAGE', message: /give one of/ })
 })
@@ -34,7 +38,10 @@ t.test('play', async (t) => {
   t.equal((await parse('--speed', 'max'))?.speed, Infinity)
   t.equal((await parse('--speed=0'))?.speed, Infinity)
   t.equal(await parse('-h'), null)
-  for (const args of [['--speed', 'fast'], ['--speed=-1'], ['--start=-1'], ['--resp-zero', 'maybe'], ['--url', 'x'], ['--fast'], ['file'], ['--devices', 'a,,b']]) {
+  for (const args of [
+    ['--speed', 'fast'], ['--speed=-1'], ['--start=-1'], ['--resp-zero', 'maybe'], ['--url', 'x'], ['--fast'], ['file'],
+    ['--devices', 'a,,b']
+  ]) {
     await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
 })
@@ -47,7 +54,9 @@ t.test('simulate', async (t) => {
   t.match(await parse('--devices', '3', '--rate', '0.5', '--duration', '9', '--seed', '0', '--connect-rate', '1'),
     { devices: 3, rate: 0.5, durationS: 9, seed: 0, connectRate: 1 })
   t.equal(await parse('--help'), null)
-  for (const args of ['--devices=0', '--devices=1.5', '--rate=0', '--duration=long', '--seed=-1', '--in-flight=0', '--patience=0', '--fast']) {
+  for (const args of [
+    '--devices=0', '--devices=1.5', '--rate=0', '--duration=long', '--seed=-1', '--in-flight=0', '--patience=0', '--fast'
+  ]) {
     await t.rejects(parse(args), { code: 'OPERATOR_USAGE' }, args)
   }
 })

@@ -23,7 +23,9 @@ t.test('the metrics of a life against its rows', async (t) => {
   t.same(checkMetrics(SEEN, { readings: 10, letters: 3 }), [])
   t.same(checkMetrics(SEEN, { readings: 14, letters: 3 }), [], 'after commits of unknown outcome rows count as duplicates')
   t.same(checkMetrics(SEEN, null), [], 'nobody counted')
-  for (const added of [{ readings: 9, letters: 3 }, { readings: 15, letters: 3 }, { readings: 10, letters: 4 }, { readings: 10, letters: 2 }]) {
+  for (const added of [{
+    readings: 9, letters: 3
+  }, { readings: 15, letters: 3 }, { readings: 10, letters: 4 }, { readings: 10, letters: 2 }]) {
     t.match(checkMetrics(SEEN, added), [{ checker: 'C7' }], JSON.stringify(added))
   }
   t.same(checkMetrics({ ...SEEN, found: 2 }, { readings: 10, letters: 1 }), [], 'letters found in the spool may be stored already')

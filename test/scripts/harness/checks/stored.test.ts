@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { acknowledgedWithin, checkStored, type Query, StoredCheck } from '../../../../scripts/harness/checks/stored.ts'
 import { type Entry, type LedgerEntries, LedgerFile, readLedger, readParts } from '../../../../scripts/harness/checks/ledger-file.ts'
-import { DEFAULT_LOAD, type FromPublisher, type PublisherFigures, type PublisherSettings, type ToPublisher } from '../../../../scripts/harness/devices/messages.ts'
+import {
+  DEFAULT_LOAD, type FromPublisher, type PublisherFigures, type PublisherSettings, type ToPublisher
+} from '../../../../scripts/harness/devices/messages.ts'
 import { createQuery } from '../../../../scripts/harness/own-postgres.ts'
 import { Span } from '../../../../scripts/harness/checks/span.ts'
 import { startGateway } from '../../../helpers/gateway.ts'
@@ -101,7 +103,8 @@ t.test('the publisher, its ledger and the checkers, against a real gateway', asy
     'delete from readings where device = \'check-x\'', ['C2'], 0)
   await spoil('a latest value that is older', 'update latest set vitals = vitals || \'{"heartRateValue": -1}\' where device = \'check-m1\'',
     mendLatest, ['C3'], 0)
-  await spoil('a latest time that is another', 'update latest set time = time - interval \'1 s\' where device = \'check-m1\'', mendLatest, ['C3'], 0)
+  await spoil('a latest time that is another', 'update latest set time = time - interval \'1 s\' where device = \'check-m1\'', mendLatest,
+    ['C3'], 0)
 })
 
 t.test('an altered reading counts as lost, and as something else', async (t) => {

@@ -22,14 +22,19 @@ t.test('a gateway balances, idle and under traffic', async (t) => {
   const idle = await run()
   t.equal(idle.status, 0)
   t.match(idle.stdout, /^http:\/\/127\.0\.0\.1:\d+ runs since 20/)
-  t.match(idle.stdout, /^ok +ledger of http:\/\/127\.0\.0\.1:\d+ +received 3 = stored 1 \+ duplicate 1 \+ dead-lettered 1 \+ refused 0 \+ pending 0$/m)
+  t.match(idle.stdout,
+    /^ok +ledger of http:\/\/127\.0\.0\.1:\d+ +received 3 = stored 1 \+ duplicate 1 \+ dead-lettered 1 \+ refused 0 \+ pending 0$/m)
   t.match(idle.stdout, /^ok +readings +1 rows, 1 counted as stored$/m)
   t.match(idle.stdout, /\nbalanced\n$/)
 
   const state = { isStopped: false }
   const clients = await Promise.all(Array.from({ length: 4 }, () => connectClient(t, mqttPort)))
   const publishing = clients.map(async (client, index) => {
-    for (let n = 0; !state.isStopped; n++) await client.publishAsync(`vital/d${index}`, n % 5 === 0 ? 'bad' : `{"timestamp":${n}}`, { qos: 1 })
+    for (let n = 0; !state.isStopped; n++) {
+      await client.publishAsync(`vital/d${index}`, n % 5 === 0
+        ? 'bad'
+        : `{"timestamp":${n}}`, { qos: 1 })
+    }
   })
   for (let round = 0; round < 10; round++) {
     const report = await run('--json', '--url', `${httpUrl}/`)
@@ -51,12 +56,18 @@ t.test('what is wrong is found, what has a reason is explained', async (t) => {
   while ((await query('select from pg_stat_user_tables where relname = \'dead_letters\' and n_tup_del = 3')).length === 0) await sleep(20)
   const discarded = await run('--json')
   t.equal(discarded.status, 0)
-  t.match(toDifferences(discarded), [{ subject: 'dead letters', status: 'explained', text: '0 rows, 3 counted as dead-lettered: 3 fewer. PostgreSQL counts 3 deleted: discarded, or replayed.' }])
+  t.match(toDifferences(discarded), [{
+    subject: 'dead letters',
+    status: 'explained',
+    text: '0 rows, 3 counted as dead-lettered: 3 fewer. PostgreSQL counts 3 deleted: discarded, or replayed.'
+  }])
 
   await query('insert into readings select device, time + interval \'1 year\', hash, vitals, now() from readings')
   const surplus = await run('--json')
   t.equal(surplus.status, 1)
-  t.match(toDifferences(surplus)[0], { subject: 'readings', status: 'wrong', text: /^10 rows, 5 counted as stored: 5 more\. Look for a gateway on this database/ })
+  t.match(toDifferences(surplus)[0], {
+    subject: 'readings', status: 'wrong', text: /^10 rows, 5 counted as stored: 5 more\. Look for a gateway on this database/
+  })
 
   const other = new pg.Client({ connectionString: `${connectionString}?application_name=vital-gateway%20elsewhere:1` })
   await other.connect()
@@ -74,7 +85,9 @@ t.test('what is wrong is found, what has a reason is explained', async (t) => {
 
   await publish('vital/b', '{"timestamp":1}')
   await query('delete from latest')
-  t.match(toDifferences(await run('--json')).at(-1), { subject: 'latest', status: 'wrong', text: /^1 devices have readings and no latest state/ })
+  t.match(toDifferences(await run('--json')).at(-1), {
+    subject: 'latest', status: 'wrong', text: /^1 devices have readings and no latest state/
+  })
 })
 
 t.test('retention, and the rows of an earlier run', async (t) => {
@@ -86,17 +99,24 @@ t.test('retention, and the rows of an earlier run', async (t) => {
   t.match(await audit(), { status: 0 })
   t.same(toDifferences(await audit()), [], 'what was received before the start is left out')
   const client = await connectClient(t, later.mqttPort)
-  for (const timestamp of [1, 2, 3, Math.floor(Date.now() / 1000)]) await client.publishAsync('vital/b', `{"timestamp":${timestamp}}`, { qos: 1 })
+  for (const timestamp of [1, 2, 3, Math.floor(Date.now() / 1000)]) {
+    await client.publishAsync('vital/b', `{"timestamp":${timestamp}}`,
+      { qos: 1 })
+  }
   while (!/^vital_retention_removed_readings_total 4$/m.test(await (await fetch(`${later.httpUrl}/metrics`)).text())) await sleep(50)
   const removed = await audit()
   t.equal(removed.status, 0)
-  t.match(toDifferences(removed), [{ subject: 'readings', status: 'explained', text: /^1 rows, 4 counted as stored: 3 fewer\. retention removed about 4 since the start/ }])
+  t.match(toDifferences(removed), [{
+    subject: 'readings', status: 'explained', text: /^1 rows, 4 counted as stored: 3 fewer\. retention removed about 4 since the start/
+  }])
   t.match(await run(), { status: 1, stderr: /cannot be read: ECONNREFUSED\.\nIs the gateway running\?/ }, 'the gateway that was stopped')
 })
 
 t.test('as a process, and wrong usage', async (t) => {
   const { connectionString, httpPort, run } = await startOperated(t, 'audit')
-  const whole = await runOperatorScript(t, 'audit', [], { DATABASE_URL: connectionString, VITAL_HTTP_PORT: String(httpPort) }, await createTestDir(t))
+  const whole = await runOperatorScript(t, 'audit', [], {
+    DATABASE_URL: connectionString, VITAL_HTTP_PORT: String(httpPort)
+  }, await createTestDir(t))
   t.match(whole, { status: 0, stdout: /\nbalanced\n$/, stderr: '' })
   t.match(await run('--help'), { status: 0, stdout: /vital-gateway audit/ })
   t.match(await run('--fast'), { status: 2, stderr: /unknown option '--fast'/ })

@@ -25,7 +25,9 @@ const SCRAPE: Scrape = {
 const RECEIVED: Received = { readings: 10, devicesWithoutLatest: 0, deadLetters: 3, readingsDeleted: 0, deadLettersDeleted: 0, gateways: 1 }
 
 const find = (subject: string, received: Partial<Received>, scrape: Partial<Scrape> = {}, before: Partial<Scrape> = {}) =>
-  compare([{ ...SCRAPE, ...scrape, ...before }], { ...RECEIVED, ...received }, [{ ...SCRAPE, ...scrape }]).find((finding) => finding.subject.startsWith(subject))
+  compare([{ ...SCRAPE, ...scrape, ...before }], {
+    ...RECEIVED, ...received
+  }, [{ ...SCRAPE, ...scrape }]).find((finding) => finding.subject.startsWith(subject))
 
 t.test('all well', async (t) => {
   t.strictSame(compare([SCRAPE], RECEIVED, [SCRAPE]).map(({ subject, status }) => [subject, status]), [
@@ -44,27 +46,44 @@ t.test('under traffic, rows lie between two scrapes, and what is pending may be 
 })
 
 t.test('missing rows are explained as far as the evidence reaches', async (t) => {
-  t.match(find('readings', { readings: 9 }), { status: 'wrong', text: /^9 rows, 10 to 11 counted as stored: 1 fewer\. Look for months dropped/ })
-  t.match(find('readings', { readings: 6 }, { retentionReadings: 4 }), { status: 'explained', text: /: 4 fewer\. retention removed about 4 since the start\.$/ })
+  t.match(find('readings', { readings: 9 }), {
+    status: 'wrong', text: /^9 rows, 10 to 11 counted as stored: 1 fewer\. Look for months dropped/
+  })
+  t.match(find('readings', { readings: 6 }, { retentionReadings: 4 }), {
+    status: 'explained', text: /: 4 fewer\. retention removed about 4 since the start\.$/
+  })
   t.match(find('readings', { readings: 5 }, { retentionReadings: 4 }), { status: 'wrong', text: /That does not account for all of them/ })
   t.match(find('readings', { readings: 5, readingsDeleted: 1 }, { retentionReadings: 4 }), { status: 'explained' })
-  t.match(find('dead letters', { deadLetters: 1, deadLettersDeleted: 2 }), { status: 'explained', text: /2 deleted: discarded, or replayed/ })
+  t.match(find('dead letters', { deadLetters: 1, deadLettersDeleted: 2 }), {
+    status: 'explained', text: /2 deleted: discarded, or replayed/
+  })
   t.match(find('dead letters', { deadLetters: 0, deadLettersDeleted: 2 }), { status: 'wrong' })
-  t.match(find('dead letters', { deadLetters: 2, readingsDeleted: 9, gateways: 3 }), { status: 'wrong' }, 'what explains a surplus explains no loss')
+  t.match(find('dead letters', { deadLetters: 2, readingsDeleted: 9, gateways: 3 }), { status: 'wrong' },
+    'what explains a surplus explains no loss')
 })
 
 t.test('so are surplus rows', async (t) => {
-  t.match(find('readings', { readings: 13 }), { status: 'explained', text: /2 more\. 2 readings counted as duplicates: where the outcome of a COMMIT was unknown/ })
-  t.match(find('readings', { readings: 14 }), { status: 'wrong', text: /does not account for all of them\. Look for a gateway on this database that has stopped/ })
-  t.match(find('readings', { readings: 14 }, { own: { ...SCRAPE.own, unavailable: 1 } }), { status: 'explained', text: /1 readings given up as unavailable/ })
-  t.match(find('readings', { readings: 5000, gateways: 2 }), { status: 'explained', text: /1 more gateway writes to this database; name each with --url/ })
+  t.match(find('readings', { readings: 13 }), {
+    status: 'explained', text: /2 more\. 2 readings counted as duplicates: where the outcome of a COMMIT was unknown/
+  })
+  t.match(find('readings', { readings: 14 }), {
+    status: 'wrong', text: /does not account for all of them\. Look for a gateway on this database that has stopped/
+  })
+  t.match(find('readings', { readings: 14 }, { own: { ...SCRAPE.own, unavailable: 1 } }), {
+    status: 'explained', text: /1 readings given up as unavailable/
+  })
+  t.match(find('readings', { readings: 5000, gateways: 2 }), {
+    status: 'explained', text: /1 more gateway writes to this database; name each with --url/
+  })
   t.match(find('dead letters', { deadLetters: 5 }), { status: 'wrong' })
   t.match(find('dead letters', { deadLetters: 5 }, { own: { ...SCRAPE.own, databaseRejected: 1 } }), { status: 'explained' })
 })
 
 t.test('ledger, spool and latest', async (t) => {
   t.match(find('ledger', {}, { received: 21 }), { status: 'wrong', text: /does not balance, by 1: received 21 = stored 12/ })
-  t.match(find('spool', {}, { spoolReadings: 1, spoolBytes: 99, isDatabaseUp: false }), { status: 'explained', text: /1 acknowledged readings \(99 bytes\) wait in it .* PostgreSQL does not take them now/ })
+  t.match(find('spool', {}, { spoolReadings: 1, spoolBytes: 99, isDatabaseUp: false }), {
+    status: 'explained', text: /1 acknowledged readings \(99 bytes\) wait in it .* PostgreSQL does not take them now/
+  })
   t.match(find('spool', {}, { spoolReadings: 2 }), { status: 'wrong' })
   t.match(find('spool', {}, { spoolDamage: 1 }), { status: 'wrong', text: /may be lost/ })
   t.match(find('latest', { devicesWithoutLatest: 1 }), { status: 'wrong' })
@@ -74,7 +93,9 @@ t.test('several gateways are counted together, each with its own ledger', async 
   const scrapes = [SCRAPE, { ...SCRAPE, url: 'http://other', received: 99 }]
   const findings = compare(scrapes, { ...RECEIVED, readings: 20, deadLetters: 6, gateways: 2 }, scrapes)
   t.strictSame(findings.map(({ status }) => status), ['ok', 'wrong', 'ok', 'ok', 'ok', 'ok', 'ok'])
-  const surplus = compare(scrapes, { ...RECEIVED, readings: 99, deadLetters: 6, gateways: 2 }, scrapes).find(({ subject }) => subject === 'readings')
+  const surplus = compare(scrapes, {
+    ...RECEIVED, readings: 99, deadLetters: 6, gateways: 2
+  }, scrapes).find(({ subject }) => subject === 'readings')
   t.match(surplus, { status: 'wrong' }, 'both are counted, so neither is another')
 })
 

@@ -27,8 +27,9 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
 
   await t.test('killed in the middle: no backup, no slot, and the next run takes its place', async (t) => {
     const to = join(dir, 'killed')
-    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', 'vital-gateway.ts'), 'backup', '--to', to],
-      { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
+    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts',
+      'vital-gateway.ts'), 'backup', '--to', to],
+    { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
     t.teardown(() => { child.kill('SIGKILL') })
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
     t.ok((await gateway.query(SLOTS)).length > 0 || child.exitCode !== null, 'there was a slot')
@@ -44,8 +45,9 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
 
   await t.test('ended by SIGTERM: nothing is left', async (t) => {
     const to = join(dir, 'ended')
-    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts', 'vital-gateway.ts'), 'backup', '--to', to],
-      { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
+    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts',
+      'vital-gateway.ts'), 'backup', '--to', to],
+    { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
     const status = new Promise((resolve) => child.once('close', resolve))
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
     child.kill('SIGTERM')
@@ -60,16 +62,26 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
   await t.test('where it cannot be', async (t) => {
     t.match(await runOperated('backup', ['--to', backup], variables), { status: 2, stderr: /exists already/ })
     t.match(await runOperated('backup', ['--to', join(dataDir, 'backup')], variables), { status: 2, stderr: /lies in the data directory/ })
-    t.match(await runOperated('backup', ['--to', join(dir, 'x')], { DATABASE_URL: gateway.connectionString }), { status: 1, stderr: /scripts\/operate\/README/ })
-    t.match(await runOperated('backup', ['--to', join(dir, 'x')], { VITAL_DATA_DIR: join(dir, 'nowhere') }), { status: 1, stderr: /no data directory/ })
+    t.match(await runOperated('backup', ['--to', join(dir, 'x')], { DATABASE_URL: gateway.connectionString }), {
+      status: 1, stderr: /scripts\/operate\/README/
+    })
+    t.match(await runOperated('backup', ['--to', join(dir, 'x')], { VITAL_DATA_DIR: join(dir, 'nowhere') }), {
+      status: 1, stderr: /no data directory/
+    })
     t.notOk(existsSync(join(dir, 'nowhere')))
     t.match(await runOperated('backup', [], {}), { status: 2, stderr: /--to DIR/ })
     t.match(await runOperated('backup', ['check', backup], {}), { status: 2 })
     t.match(await runOperated('restore', ['--to', dir], {}), { status: 2, stderr: /required option '--from <dir>'/ })
     t.match(await runOperated('restore', ['--from', backup], {}), { status: 2, stderr: /required option '--to <dir>'/ })
     t.match(await runOperated('restore', ['--from', backup, '--to', dataDir, '--no-erasures'], {}), { status: 2, stderr: /is not empty/ })
-    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'x')], {}), { status: 2, stderr: /say what was erased since/ })
-    for (const script of ['backup', 'restore']) t.match(await runOperated(script, ['--help'], {}), { status: 0, stdout: /vital-gateway (backup|restore) --/ })
+    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'x')], {}), {
+      status: 2, stderr: /say what was erased since/
+    })
+    for (const script of ['backup', 'restore']) {
+      t.match(await runOperated(script, ['--help'], {}), {
+        status: 0, stdout: /vital-gateway (backup|restore) --/
+      })
+    }
   })
 
   await t.test('a flipped byte, a file that is gone, a damaged manifest', async (t) => {
@@ -83,7 +95,9 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
     }
     await flip(join(backup, path), 5000)
     t.match(await runOperated('backup', ['verify', backup], {}), { status: 1, stderr: new RegExp(`${path} differs`) })
-    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'x'), '--no-erasures'], {}), { status: 1, stderr: /is damaged/ })
+    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'x'), '--no-erasures'], {}), {
+      status: 1, stderr: /is damaged/
+    })
     t.same(await readdir(join(dir, 'x')), [], 'nothing of it is left')
     await flip(join(backup, path), 5000)
     await rename(join(backup, path), join(dir, 'aside'))

@@ -42,7 +42,9 @@ export async function startLoad (t: Test, mqttPort: number, devices = 10, inFlig
     while (!stop.signal.aborted) {
       const reading: Sent = { device, n: counter.n++, acknowledgedAtMs: null }
       sent.push(reading)
-      await client.publishAsync(`vital/${device}`, JSON.stringify({ timestamp: 1_750_000_000 + reading.n, heartRateValue: reading.n % 200, n: reading.n }), { qos: 1 })
+      await client.publishAsync(`vital/${device}`, JSON.stringify({
+        timestamp: 1_750_000_000 + reading.n, heartRateValue: reading.n % 200, n: reading.n
+      }), { qos: 1 })
       reading.acknowledgedAtMs = Date.now()
       await sleep(5)
     }

@@ -16,7 +16,12 @@ t.test('readings of an erased device that lie in the spool of the backup do not 
   await client.publishAsync('vital/kept', '{"timestamp":1}', { qos: 1 })
   const cuts = startCuts(gateway.connectionString, { cutMs: 8000, openMs: 0 })
   await sleep(100)
-  for (const device of ['gone', 'kept']) for (const timestamp of [2, 3]) await client.publishAsync(`vital/${device}`, JSON.stringify({ timestamp }), { qos: 1 })
+  for (const device of ['gone', 'kept']) {
+    for (const timestamp of [2, 3]) {
+      await client.publishAsync(`vital/${device}`,
+        JSON.stringify({ timestamp }), { qos: 1 })
+    }
+  }
   const answer = await runOperated('backup', ['--to', to], { VITAL_DATA_DIR: dataDir })
   t.match(answer, { status: 0, stdout: /^readings +1 /m }, answer.stderr)
   t.ok((await readLedger(gateway.httpUrl)).pending >= 4, 'they wait in the spool')
@@ -26,7 +31,8 @@ t.test('readings of an erased device that lie in the spool of the backup do not 
   await client.endAsync()
   await gateway.stop()
   await saveErasures(t, dataDir, restored)
-  t.match(await runOperated('restore', ['--from', to, '--to', restored], {}), { status: 0, stdout: /^erased again +gone +2 readings/m }, 'found where the restore goes')
+  t.match(await runOperated('restore', ['--from', to, '--to', restored], {}), { status: 0, stdout: /^erased again +gone +2 readings/m },
+    'found where the restore goes')
   const again = await startEmbeddedGateway(t, restored)
   await drained(again.httpUrl)
   t.same(await again.query('select device, count(*)::int as n from readings group by 1'), [{ device: 'kept', n: 3 }])

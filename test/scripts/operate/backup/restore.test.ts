@@ -28,7 +28,8 @@ t.test('a backup, erasures since, and a restore', { timeout: 240_000 }, async (t
   t.equal(await erase('gone'), 200)
   await client.endAsync()
   await gateway.stop()
-  t.match(await runOperated('erase', ['--device', 'gone-later', '--yes'], variables), { status: 0 }, 'also where the tool erases in its place')
+  t.match(await runOperated('erase', ['--device', 'gone-later', '--yes'], variables), { status: 0 },
+    'also where the tool erases in its place')
   t.match(await readFile(join(dataDir, 'erasures.jsonl'), 'utf8'), /"device":"gone-later"/)
 
   await t.test('what was erased since stays erased, and what was erased before is new', async (t) => {
@@ -36,7 +37,8 @@ t.test('a backup, erasures since, and a restore', { timeout: 240_000 }, async (t
     const answer = await runOperated('restore', ['--from', late, '--to', restored, '--erasures', join(dataDir, 'erasures.jsonl')], {})
     t.match(answer, { status: 0, stdout: /^erased again +gone +3 readings, 1 dead letters/m }, answer.stderr)
     const again = await startEmbeddedGateway(t, restored)
-    t.same(await again.query('select device, count(*)::int as n from readings group by 1 order by 1'), [{ device: 'gone-before', n: 1 }, { device: 'kept', n: 3 }])
+    t.same(await again.query('select device, count(*)::int as n from readings group by 1 order by 1'),
+      [{ device: 'gone-before', n: 1 }, { device: 'kept', n: 3 }])
     t.same(await again.query('select device from latest order by 1'), [{ device: 'gone-before' }, { device: 'kept' }])
     t.same(await again.query('select device from dead_letters'), [{ device: 'kept' }])
     t.match(await readFile(join(restored, 'erasures.jsonl'), 'utf8'), /"gone-before"[^]*"gone"[^]*"gone-later"[^]*"gone"/)
@@ -48,6 +50,8 @@ t.test('a backup, erasures since, and a restore', { timeout: 240_000 }, async (t
     t.match(await runOperated('backup', ['--to', to], variables), { status: 0, stderr: /no gateway runs/, stdout: /^readings +4 /m })
     t.notOk(existsSync(join(dataDir, 'postgres', 'postmaster.pid')))
     t.match(await runOperated('backup', ['verify', to, '--restore-check'], {}), { status: 0, stdout: /^readings restored +4 /m })
-    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'back'), '--no-erasures'], {}), { status: 0, stdout: /^readings restored +6 /m })
+    t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'back'), '--no-erasures'], {}), {
+      status: 0, stdout: /^readings restored +6 /m
+    })
   })
 })

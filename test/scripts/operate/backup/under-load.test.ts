@@ -16,7 +16,13 @@ const SLOTS = 'select slot_name from pg_replication_slots'
 async function listOpen (directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true })
   const open: string[] = []
-  for (const path of [directory, ...entries.map((entry) => join(entry.parentPath, entry.name))]) if (((await stat(path)).mode & 0o077) !== 0) open.push(path)
+  for (const path of [
+    directory, ...entries.map((entry) => join(entry.parentPath, entry.name))
+  ]) {
+    if (((await stat(path)).mode & 0o077) !== 0) {
+      open.push(path)
+    }
+  }
   return open
 }
 
@@ -31,7 +37,9 @@ t.test('under load, partly through the spool: all that was acknowledged is resto
   await sleep(1500)
   const config = createConfig({ VITAL_DATA_DIR: dataDir })
   // Longer than the spool needs to be filled and emptied: whatever moves between two steps is gone from where it was.
-  await createBackup({ config, to, tell: () => {}, progress: process.stderr, signal: new AbortController().signal, onStep: () => sleep(1200) })
+  await createBackup({
+    config, to, tell: () => {}, progress: process.stderr, signal: new AbortController().signal, onStep: () => sleep(1200)
+  })
   await cuts.stop()
   await load.stop()
   t.same(await gateway.query(SLOTS), [], 'no slot is left')
@@ -48,7 +56,8 @@ t.test('under load, partly through the spool: all that was acknowledged is resto
 
   const again = await startEmbeddedGateway(t, restored)
   await drained(again.httpUrl)
-  const rows = new Set((await again.query('select device, vitals->>\'n\' as n from readings')).map(({ device, n }) => toKey(String(device), Number(n))))
+  const rows = new Set((await again.query('select device, vitals->>\'n\' as n from readings')).map(({ device, n }) => toKey(String(device),
+    Number(n))))
   const holdsAllBeforeMs = Date.parse(manifest.holdsAllBefore)
   const due = load.sent.filter(({ acknowledgedAtMs }) => acknowledgedAtMs !== null && acknowledgedAtMs < holdsAllBeforeMs)
   t.ok(due.length > 2000, `${due.length} of ${load.sent.length} were acknowledged before the spool was copied`)

@@ -1,7 +1,10 @@
 import t from 'tap'
 import { toResendBody } from '../../../../scripts/operate/dead-letters/body.ts'
 
-const toText = (payload: string | Buffer, letter: { topic?: string | null, deviceId?: string | null } = {}, options: { device?: string, payload?: string } = {}) => {
+const toText = (payload: string | Buffer, letter: {
+  topic?: string | null
+  deviceId?: string | null
+} = {}, options: { device?: string, payload?: string } = {}) => {
   const prepared = toResendBody({ topic: 'vital/a', deviceId: 'a', payload: Buffer.from(payload), ...letter }, {
     device: options.device ?? null, payload: options.payload === undefined ? null : Buffer.from(options.payload)
   })
@@ -13,7 +16,10 @@ t.test('the topic\'s device goes in where the reading names none, and nothing el
     ['{"timestamp":1}', '{"device":"a","timestamp":1}'],
     [' { } ', ' {"device":"a" } '],
     ['{"x":{"y":[{}]},"s":"{\\"{","n":1e999}', '{"device":"a","x":{"y":[{}]},"s":"{\\"{","n":1e999}'],
-    ['[{"n":1.0},\n{"device":"a","n":2},{},[{"n":3}],4,{"n":5,"d":[{"e":{}}]}]', '[{"device":"a","n":1.0},\n{"device":"a","n":2},{"device":"a"},[{"n":3}],4,{"device":"a","n":5,"d":[{"e":{}}]}]'],
+    [
+      '[{"n":1.0},\n{"device":"a","n":2},{},[{"n":3}],4,{"n":5,"d":[{"e":{}}]}]',
+      '[{"device":"a","n":1.0},\n{"device":"a","n":2},{"device":"a"},[{"n":3}],4,{"device":"a","n":5,"d":[{"e":{}}]}]'
+    ],
     ['[{"s":"}]\\"}"},{"[":"{"},{"n":1}]', '[{"device":"a","s":"}]\\"}"},{"device":"a","[":"{"},{"device":"a","n":1}]'],
     ['{"device":"a","timestamp":1}', '{"device":"a","timestamp":1}'],
     ['{"device":null}', '{"device":null}'],
@@ -29,7 +35,8 @@ t.test('no reading is given to a device that did not send it', async (t) => {
   t.match(toText('{"device":"b","timestamp":1}'), { why: /another device than its topic/ })
   t.match(toText('[{},{"device":"b"}]'), { why: /another device than its topic/ })
   t.match(toText('{"device":"a"}', {}, { device: 'b' }), { why: /another device than --as/ })
-  t.match(toText('{"device":"a"}', { topic: 'vital/a/b', deviceId: 'a' }), { why: /its topic names no valid device; .*--as/ }, 'not even to the one that its topic names')
+  t.match(toText('{"device":"a"}', { topic: 'vital/a/b', deviceId: 'a' }), { why: /its topic names no valid device; .*--as/ },
+    'not even to the one that its topic names')
   t.equal(toText('{}', { topic: 'vital/a/b', deviceId: null }, { device: 'b' }), '{"device":"b"}')
   t.equal(toText('{"device":"c"}', { topic: null, deviceId: null }), '{"device":"c"}', 'over HTTP the reading named its device')
   t.equal(toText('x', {}, { payload: '{"n":1}' }), '{"device":"a","n":1}')

@@ -29,7 +29,9 @@ t.test('list, show and discard', async (t) => {
 
   t.match((await run('list', '--reason', 'invalid_reading')).stdout, typed!.id)
   t.match((await run('list', '--since', '2h', '--limit', '1')).stdout, /\nthe newest 1 of 2; --limit 2 shows all\n$/)
-  t.match(JSON.parse((await run('list', '--until', '2h', '--json')).stdout), { total: 1, resources: [{ id: binary!.id, topic: 'vital/$x/\u001b[2Jy', payloadBytes: 3 }] })
+  t.match(JSON.parse((await run('list', '--until', '2h', '--json')).stdout), {
+    total: 1, resources: [{ id: binary!.id, topic: 'vital/$x/\u001b[2Jy', payloadBytes: 3 }]
+  })
   t.match((await run('list', '--device', 'b')).stdout, 'no dead letters match')
 
   const shown = await run('show', typed!.id)
@@ -42,12 +44,16 @@ t.test('list, show and discard', async (t) => {
   t.notMatch(escaped, /[\u001b\u202e]/) // eslint-disable-line no-control-regex -- what must not be printed
   t.match((await run('show', binary!.id)).stdout, '\npayload (3 bytes, hex):\nff1b00\n')
   t.match(JSON.parse((await run('show', binary!.id, '--json')).stdout), { payload: '/xsA', text: null })
-  t.match(await run('replay', typed!.id, '--payload', join('none', 'none.json')), { status: 2, stderr: /^vital-gateway dead-letters: --payload none.none\.json cannot be read/ })
+  t.match(await run('replay', typed!.id, '--payload', join('none', 'none.json')), {
+    status: 2, stderr: /^vital-gateway dead-letters: --payload none.none\.json cannot be read/
+  })
   const missing = '00000000-0000-4000-8000-000000000000'
   t.match(await run('show', missing), { status: 1, stdout: '', stderr: `there is no dead letter ${missing}` })
 
   const refused = await run('discard', '--device', 'a')
-  t.match(refused, { status: 1, stdout: '', stderr: /^vital-gateway dead-letters: 2 dead letters match; nothing was discarded\. Add --yes/ })
+  t.match(refused, {
+    status: 1, stdout: '', stderr: /^vital-gateway dead-letters: 2 dead letters match; nothing was discarded\. Add --yes/
+  })
   t.match(await run('discard', '--reason', 'invalid_topic'), { status: 0, stdout: 'discarded 1\n' }, 'one letter needs no --yes')
   t.match(await run('discard', typed!.id, missing), { status: 1, stdout: 'discarded 1; 1 were not there\n' })
   t.match(await run('discard', '--all', '--yes'), { status: 0, stdout: 'discarded 1\n' })
@@ -88,14 +94,19 @@ t.test('replay after a fix: through the gateway\'s ingest, and removed only when
   await writeFile(file, '[{"timestamp":5,"heartRateValue":75},{"timestamp":6}]\n')
   t.match(await run('replay', typed!, '--payload', file), { status: 0 })
   await writeFile(file, '[{"timestamp":7},{"timestamp":8,"heartRateValue":null}]')
-  t.match(await run('replay', mended!, '--payload', file), { status: 1, stdout: `kept      ${mended}: /1/heartRateValue must be a finite number\nresent 0, kept 1\n` })
+  t.match(await run('replay', mended!, '--payload', file), {
+    status: 1, stdout: `kept      ${mended}: /1/heartRateValue must be a finite number\nresent 0, kept 1\n`
+  })
 
   t.strictSame(await query('select device, extract(epoch from time)::int as s, vitals from readings order by 1, 2'), [
-    { device: 'a', s: 3, vitals: { heartRateValue: 73 } }, { device: 'a', s: 5, vitals: { heartRateValue: 75 } }, { device: 'a', s: 6, vitals: {} },
+    {
+      device: 'a', s: 3, vitals: { heartRateValue: 73 }
+    }, { device: 'a', s: 5, vitals: { heartRateValue: 75 } }, { device: 'a', s: 6, vitals: {} },
     { device: 'c', s: 9, vitals: { heartRateValue: 79 } }
   ])
   t.strictSame((await query<{ id: string }>(LETTERS)).map(({ id }) => id), [mended, mismatched])
-  t.match(await query('select device, heart_rate from latest order by 1'), [{ device: 'a', heart_rate: 75 }, { device: 'c', heart_rate: 79 }])
+  t.match(await query('select device, heart_rate from latest order by 1'),
+    [{ device: 'a', heart_rate: 75 }, { device: 'c', heart_rate: 79 }])
   t.strictSame(seen.map((line) => line.slice(0, 8)), ['vital/c ', 'vital/a ', 'vital/a '], 'subscribers see what is stored now')
   t.match(await readLedger(httpUrl), { received: 5 + 3 + 1 + 2 + 2, stored: 4, deadLettered: 5, refused: 4, balance: 0 })
 })
@@ -114,7 +125,9 @@ t.test('a gateway on another database, none at all, and one that is busy', async
   const { run, publish, query } = await startOperated(t, 'dead-letters')
   await publish('vital/a', '{"timestamp":1,"device":"b"}')
   await query('update dead_letters set payload = \'{"timestamp":1}\'')
-  const other = await startGateway(t, { DATABASE_URL: (await createTestDatabase(t)).connectionString, VITAL_DATA_DIR: await createTestDir(t) })
+  const other = await startGateway(t, {
+    DATABASE_URL: (await createTestDatabase(t)).connectionString, VITAL_DATA_DIR: await createTestDir(t)
+  })
   t.match(await run('replay', '--all', '--url', other.httpUrl), { status: 1, stdout: '', stderr: /has another database/ })
   t.match(await readLedger(other.httpUrl), { received: 0 })
 
@@ -159,8 +172,12 @@ t.test('where PostgreSQL is', async (t) => {
   t.notMatch(away.stderr, 'secret')
   await writeFile(join(dir, 'database-url'), `postgres://u:secret@127.0.0.1:${port}/d`)
   t.match(await run({ VITAL_DATA_DIR: dir }), { status: 1, stderr: /ECONNREFUSED.*\nThe embedded PostgreSQL runs while the gateway does/ })
-  t.match(await run({ DATABASE_URL: 'postgres://:bad port' }), { status: 1, stderr: /^vital-gateway dead-letters: DATABASE_URL cannot be read as a URL/ })
-  t.match(await run({ DATABASE_URL: (await createEmptyDatabase(t)).connectionString }), { status: 1, stderr: /has no tables of vital-gateway: start a gateway/ })
+  t.match(await run({ DATABASE_URL: 'postgres://:bad port' }), {
+    status: 1, stderr: /^vital-gateway dead-letters: DATABASE_URL cannot be read as a URL/
+  })
+  t.match(await run({ DATABASE_URL: (await createEmptyDatabase(t)).connectionString }), {
+    status: 1, stderr: /has no tables of vital-gateway: start a gateway/
+  })
 })
 
 t.test('as a process: help, .env, wrong usage and a wrong environment', async (t) => {
@@ -173,6 +190,10 @@ t.test('as a process: help, .env, wrong usage and a wrong environment', async (t
   ])
   t.match(help, { status: 0, stdout: /vital-gateway dead-letters list/, stderr: '' })
   t.match(list, { status: 0, stdout: '{\n  "total": 0,\n  "resources": []\n}\n', stderr: '' })
-  t.match(wrong, { status: 2, stdout: '', stderr: /^vital-gateway dead-letters: unknown command 'lst'\n\(Did you mean list\?\)\nSee vital-gateway dead-letters --help\n$/ })
+  t.match(wrong, {
+    status: 2,
+    stdout: '',
+    stderr: /^vital-gateway dead-letters: unknown command 'lst'\n\(Did you mean list\?\)\nSee vital-gateway dead-letters --help\n$/
+  })
   t.match(environment, { status: 1, stdout: '', stderr: /^vital-gateway dead-letters: The environment is not valid:\n +VITAL_NONSENSE/ })
 })

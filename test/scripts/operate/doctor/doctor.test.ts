@@ -58,7 +58,8 @@ t.test('a healthy gateway, running and stopped; nothing is changed', async (t) =
   t.match(running.find('disk sync'), [{ text: /fdatasync take \d/ }])
   t.match(running.find('spool'), [{ status: 'ok' }])
   t.match(running.find('descriptors'), [{ status: 'ok', text: /VITAL_CONNECTIONS_MAX=100$/ }])
-  t.match(running.find(`port ${mqttPort}`), [{ status: 'ok', text: new RegExp(`is held by the gateway of this data directory \\(process ${process.pid}\\)`) }])
+  t.match(running.find(`port ${mqttPort}`),
+    [{ status: 'ok', text: new RegExp(`is held by the gateway of this data directory \\(process ${process.pid}\\)`) }])
   t.match(running.find(`port ${httpPort}`), [{ status: 'ok', text: /is held by the gateway/ }])
   t.match(running.find('access'), [{ status: 'ok', text: /only this machine reaches/ }])
   t.strictSame(await listPaths(dir), paths)
@@ -85,7 +86,9 @@ t.test('every error of the environment at once', async (t) => {
   t.equal(status, 1)
   const texts = findings.filter((finding) => finding.status === 'FAIL').map(({ text }) => text)
   t.equal(texts.length, 6, texts.join('\n'))
-  for (const name of ['VITAL_MQTT_PROT', 'VITAL_HTTP_PORT', 'VITAL_ACK_TIMEOUT_MS', 'VITAL_TLS_CERT_FILE', 'VITAL_PROXY_PROTOCOL', 'DATABASE_URL']) {
+  for (const name of [
+    'VITAL_MQTT_PROT', 'VITAL_HTTP_PORT', 'VITAL_ACK_TIMEOUT_MS', 'VITAL_TLS_CERT_FILE', 'VITAL_PROXY_PROTOCOL', 'DATABASE_URL'
+  ]) {
     t.ok(texts.some((text) => text.includes(name)), name)
   }
   t.strictSame(new Set(findings.map(({ check }) => check)), new Set(['node', 'configuration']))
@@ -97,11 +100,13 @@ t.test('PostgreSQL', async (t) => {
     [{ status: 'FAIL', text: /^PostgreSQL of DATABASE_URL does not answer: .*ECONNREFUSED/, advice: /start it/ }])
   const wrong = new URL(variables.DATABASE_URL)
   wrong.pathname = '/nowhere'
-  t.match((await examine({ ...variables, DATABASE_URL: wrong.href })).find('database'), [{ status: 'FAIL', text: /"nowhere" does not exist/ }])
+  t.match((await examine({ ...variables, DATABASE_URL: wrong.href })).find('database'),
+    [{ status: 'FAIL', text: /"nowhere" does not exist/ }])
   await query('create database doctor_ascii encoding \'SQL_ASCII\' locale \'C\' template template0')
   t.teardown(() => query('drop database doctor_ascii with (force)'))
   wrong.pathname = '/doctor_ascii'
-  t.match((await examine({ ...variables, DATABASE_URL: wrong.href })).find('database'), [{ status: 'FAIL', text: /is encoded in SQL_ASCII/ }])
+  t.match((await examine({ ...variables, DATABASE_URL: wrong.href })).find('database'),
+    [{ status: 'FAIL', text: /is encoded in SQL_ASCII/ }])
   await query('insert into vital_migrations values (\'999-later\', \'2026-01-01\')')
   const newer = await examine(variables)
   t.equal(newer.status, 1)
@@ -120,8 +125,10 @@ t.test('ports', async (t) => {
   t.teardown(() => { server.close() })
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  t.match((await examine({ ...variables, VITAL_MQTT_PORT: String(port) })).find(`port ${port}`), [{ status: 'FAIL', text: new RegExp(`VITAL_MQTT_PORT=${port} is in use`) }])
-  t.match((await examine({ ...variables, VITAL_HOST: '192.0.2.1', VITAL_HTTP_PORT: String(port) })).find(`port ${port}`), [{ status: 'FAIL', text: /no address of this machine/ }])
+  t.match((await examine({ ...variables, VITAL_MQTT_PORT: String(port) })).find(`port ${port}`),
+    [{ status: 'FAIL', text: new RegExp(`VITAL_MQTT_PORT=${port} is in use`) }])
+  t.match((await examine({ ...variables, VITAL_HOST: '192.0.2.1', VITAL_HTTP_PORT: String(port) })).find(`port ${port}`),
+    [{ status: 'FAIL', text: /no address of this machine/ }])
 })
 
 t.test('certificates', async (t) => {
@@ -130,7 +137,9 @@ t.test('certificates', async (t) => {
   const good = await authority.issueServer({ days: 90 })
   const soon = await authority.issueServer({ days: 3 })
   const expired = await authority.issueServer({ days: -1 })
-  const look = async (cert: string, key: string) => (await examine({ ...variables, VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key })).find('certificates')
+  const look = async (cert: string, key: string) => (await examine({
+    ...variables, VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key
+  })).find('certificates')
   t.match(await look(good.cert, good.key), [{ status: 'ok', text: /good for (?:89|90) more days/ }])
   t.match(await look(soon.cert, soon.key), [{ status: 'warn', text: /good for [23] more days/, advice: /SIGHUP/ }])
   t.match(await look(expired.cert, expired.key), [{ status: 'FAIL', text: /expired on/ }])
@@ -160,7 +169,8 @@ t.test('reached from beyond this machine', async (t) => {
   t.match((await examine({ ...exposed, VITAL_ALLOW_ANONYMOUS: 'true' })).find('access'), [{ status: 'warn' }])
   await runCommandLine(['credentials', 'add', 'ann', '--role', 'admin'], variables)
   t.match((await examine(exposed)).find('access'), [{ status: 'ok', text: 'every client needs a credential' }])
-  t.match((await examine({ ...exposed, DATABASE_URL: 'postgres://127.0.0.1:1/x' })).find('access'), [{ status: 'warn', text: /cannot be told/ }])
+  t.match((await examine({ ...exposed, DATABASE_URL: 'postgres://127.0.0.1:1/x' })).find('access'),
+    [{ status: 'warn', text: /cannot be told/ }])
 })
 
 t.test('the data directory', async (t) => {
@@ -174,7 +184,8 @@ t.test('the data directory', async (t) => {
   await writeFile(file, '')
   t.match((await examine({ ...variables, VITAL_DATA_DIR: file })).find('data directory'), [{ status: 'FAIL', text: /is no directory/ }])
   t.match((await examine({ ...variables, VITAL_DATA_DIR: join(file, 'below') })).find('data directory'), [{ status: 'FAIL' }])
-  t.match((await examine({ ...variables, VITAL_SPOOL_BYTES_MAX: String(2 ** 40) })).find('disk space'), [{ status: 'warn', advice: /lower VITAL_SPOOL_BYTES_MAX/ }])
+  t.match((await examine({ ...variables, VITAL_SPOOL_BYTES_MAX: String(2 ** 40) })).find('disk space'),
+    [{ status: 'warn', advice: /lower VITAL_SPOOL_BYTES_MAX/ }])
 })
 
 t.test('open files and Node.js', (t) => {
