@@ -33,15 +33,6 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 /** To be shortened; nothing may join. */
 const LONG_FUNCTIONS = new Set(['src/security/directory.ts:createDirectory'])
 
-/** To be split; nothing may join. */
-const LARGE_FOLDERS = new Set(['scripts/chaos/faults'])
-
-/** Each by its first file; to be broken up, nothing may join. */
-const KNOWN_CIRCLES = new Set([
-  'scripts/chaos/devices/readers.ts', 'scripts/chaos/faults/fault.ts', 'scripts/chaos/rig/another.ts',
-  'scripts/command-line/completion.ts', 'scripts/operate/erase/command.ts'
-])
-
 function listFiles (folder: string): string[] {
   return readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
@@ -110,14 +101,14 @@ t.test('folders are small enough to be looked through', (t) => {
   const counts = new Map<string, number>()
   for (const { path } of sources) counts.set(dirname(path), (counts.get(dirname(path)) ?? 0) + 1)
   for (const [folder, count] of counts) {
-    if (folder === 'db/queries' || folder === 'db/migrations' || LARGE_FOLDERS.has(folder)) continue
+    if (folder === 'db/queries' || folder === 'db/migrations') continue
     t.ok(count <= FOLDER_FILES_MAX, `${folder} has ${count} files`)
   }
   t.end()
 })
 
 t.test('no import leads back to where it came from, not even for a type', (t) => {
-  const circles = findCircles().filter(([first]) => !KNOWN_CIRCLES.has(first!))
+  const circles = findCircles()
   t.same(circles.map((circle) => circle.join('\n  -> ')), [])
   t.end()
 })

@@ -10,9 +10,9 @@ import { describeMachine } from '../harness/machine.ts'
 import { Random } from '../harness/random.ts'
 import { Belongings } from '../harness/belongings.ts'
 import { prepareProgram, type Program } from './rig/build.ts'
-import { FAULTS } from './faults/catalogue.ts'
+import { FAULTS } from './catalogue.ts'
 import { DEFAULT_LOAD } from '../harness/devices/messages.ts'
-import { type Fault, READERS } from './faults/fault.ts'
+import { type Fault, READERS } from './fault.ts'
 import { type ChaosOptions, createChaosCommand } from './options.ts'
 import { createQuery, OwnPostgres } from '../harness/own-postgres.ts'
 import type { Outcome } from './outcome.ts'
@@ -81,7 +81,7 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     publisher,
     ownPostgres,
     dir,
-    fault,
+    faultName: fault.name,
     cycles,
     seed,
     load: { ...DEFAULT_LOAD, ...fault.load, ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }) },

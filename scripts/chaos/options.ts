@@ -3,8 +3,8 @@ import { Command, Option } from 'commander'
 import { usageError } from '../command-line/operator-error.ts'
 import { numberOption, parseList } from '../command-line/values.ts'
 import { root } from '../harness/compile.ts'
-import { FAULTS } from './faults/catalogue.ts'
-import type { Fault } from './faults/fault.ts'
+import { FAULTS } from './catalogue.ts'
+import type { Fault } from './fault.ts'
 import { type Break, BREAKS } from './rig/injection.ts'
 
 /** What one run of the harness does. */

@@ -1,5 +1,4 @@
 import { Argument, Command } from 'commander'
-import { createProgram, listCommands } from './program.ts'
 import type { CommandSurroundings } from './surroundings.ts'
 
 const NOTES = `
@@ -11,13 +10,13 @@ Examples:
 Exit status: 0; 2 for a wrong command line.`
 
 /** `vital-gateway completion`. */
-export function createCommand (surroundings: CommandSurroundings): Command {
+export function createCommand (surroundings: CommandSurroundings, loadProgram: () => Promise<Command>): Command {
   return new Command('completion')
     .description('Prints a script with which the shell completes commands, options and their values.')
     .addArgument(new Argument('<shell>').choices(['bash', 'zsh']))
     .addHelpText('after', NOTES)
     .action(async (shell: 'bash' | 'zsh') => {
-      const program = await createProgram(surroundings, new Set(listCommands()))
+      const program = await loadProgram()
       surroundings.print(shell === 'bash' ? toBash(listWords(program)) : toZsh(listWords(program)))
     })
 }

@@ -12,7 +12,8 @@ import { type CommandSurroundings, type Surroundings, toOperatorConfig } from '.
 
 /** What the module of a command exports. */
 export interface CommandModule {
-  readonly createCommand: (surroundings: CommandSurroundings) => Command
+  /** @param loadProgram - gives the program with the options of every command */
+  readonly createCommand: (surroundings: CommandSurroundings, loadProgram: () => Promise<Command>) => Command
 }
 
 interface Entry {
@@ -69,8 +70,9 @@ export async function createProgram (surroundings: CommandSurroundings, of: Read
     .version(packageJson.version, '--version', 'print the version')
     .usage('[command] [options]')
     .addHelpText('after', EXAMPLES)
+  const loadProgram = () => createProgram(surroundings, new Set(listCommands()))
   for (const { name, alias, summary, load, isCloneOnly } of ENTRIES) {
-    const command = of.has(name) ? (await load()).createCommand(surroundings) : new Command(name)
+    const command = of.has(name) ? (await load()).createCommand(surroundings, loadProgram) : new Command(name)
     if (alias !== undefined) command.alias(alias)
     program.addCommand(command.summary(summary).helpGroup(isCloneOnly ? 'In a clone of the repository:' : 'Commands:'))
   }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { FAULTS } from '../chaos/faults/catalogue.ts'
+import { FAULTS } from '../chaos/catalogue.ts'
 import { type Section, toMarkdownTable } from './markdown.ts'
 
 const FILE = 'scripts/chaos/README.md'

@@ -3,7 +3,6 @@ import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { secretOf } from '../../harness/devices/identities.ts'
 import type { Random } from '../../harness/random.ts'
-import type { Rig } from '../rig/rig.ts'
 
 /** Longer than the gateway lets a reader wait, with room for a large page on a busy machine. */
 const ANSWER_TIMEOUT_MS = 60_000
@@ -92,11 +91,20 @@ function get (
   })
 }
 
+/** Of a rig, what its readers need. */
+interface ReadRig {
+  readonly httpPort: number
+  readonly options: { readonly random: Random, readonly load: { readonly isIdentified: boolean } }
+  readonly watch: { otherConnections: number }
+  readonly count: (name: string, count: number) => void
+  readonly violate: (checker: 'expected', message: string) => void
+}
+
 /**
  * Readers of pages beside the devices of any fault. Connections are lost with the gateway; an answer of another status is a violation
  * whatever happens to it.
  */
-export function readBeside (rig: Pick<Rig, 'httpPort' | 'options' | 'watch' | 'count' | 'violate'>, count: number) {
+export function readBeside (rig: ReadRig, count: number) {
   let readers: ReturnType<typeof startReaders> | null = null
   return {
     start (): void {

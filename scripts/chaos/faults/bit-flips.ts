@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeSubmissions } from '../../../src/ingest/journal/spool/codec.ts'
 import { parseRecordHeader, parseSegmentName, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../../../src/ingest/journal/spool/format.ts'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import type { Rig } from '../rig/rig.ts'
 
 const FLIPS_MAX = 12

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import type { Rig } from '../rig/rig.ts'
 
 const DAY_MS = 86_400_000

@@ -1,7 +1,7 @@
 import { readdir, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { type Failpoint, FAILPOINTS } from '../rig/injection.ts'
 import type { Rig } from '../rig/rig.ts'
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { startIntruders } from '../devices/intruders.ts'
 import type { Rig } from '../rig/rig.ts'
 import { Span } from '../../harness/checks/span.ts'

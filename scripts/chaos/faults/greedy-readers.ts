@@ -1,6 +1,6 @@
 /** Readers that take all they can get; whoever publishes must not notice. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { startReaders } from '../devices/readers.ts'
 import type { Rig } from '../rig/rig.ts'
 import { Span } from '../../harness/checks/span.ts'

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import type { Rig } from '../rig/rig.ts'
 
 /** Cycles between two checks: a loss is found while its logs are there. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readRssBytes } from '../../harness/process-stat.ts'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { Span } from '../../harness/checks/span.ts'
 import { recover } from './outage.ts'
 

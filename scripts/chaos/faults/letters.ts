@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectAsync } from 'mqtt'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 
 export const letterRefused: Fault = {
   name: 'letter-refused',

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startAnother } from '../rig/another.ts'
 import { EFFECTIVE_WITHIN_MS, revokeBystanders } from '../devices/bystanders.ts'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { addIdentities } from '../../harness/devices/identities.ts'
 import type { Rig } from '../rig/rig.ts'
 import { Span } from '../../harness/checks/span.ts'

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { readDescriptorLimit } from '../../harness/process-stat.ts'
 import { PUBCOMP, PUBREC } from '../../harness/packet-scanner.ts'
 import { type Mishap, Proxy } from '../rig/proxy.ts'

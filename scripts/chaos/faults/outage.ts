@@ -1,7 +1,7 @@
 /** PostgreSQL away for a while: the way back, what was promised meanwhile, and the long outage itself. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readRssBytes } from '../../harness/process-stat.ts'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import type { Measure } from '../../harness/checks/ledger-file.ts'
 import type { Rig } from '../rig/rig.ts'
 import { Span } from '../../harness/checks/span.ts'

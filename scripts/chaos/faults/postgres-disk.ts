@@ -1,7 +1,7 @@
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { mountObstacle } from '../rig/tmpfs.ts'
 import { endAccountOfOutage, recover } from './outage.ts'
 

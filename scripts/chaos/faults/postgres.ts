@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findPostmaster } from '../../harness/process-stat.ts'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { createQuery, freeze } from '../../harness/own-postgres.ts'
 import type { Rig } from '../rig/rig.ts'
 import { endAccountOfOutage, recover } from './outage.ts'

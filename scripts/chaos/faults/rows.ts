@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import type { LedgerEntries } from '../../harness/checks/ledger-file.ts'
 import { POISON_FIELD } from '../../harness/devices/made-up-reading.ts'
 

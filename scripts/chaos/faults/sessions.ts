@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket, { type Packet } from 'mqtt-packet'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import type { Rig } from '../rig/rig.ts'
 import { SessionSubscriber } from '../devices/session-subscriber.ts'
 

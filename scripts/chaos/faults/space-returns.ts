@@ -1,7 +1,7 @@
 import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 import { mountObstacle } from '../rig/tmpfs.ts'
 import { leaveSpool, mountSpool, untilReadiness } from './spool-disk.ts'
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startAnother } from '../rig/another.ts'
-import type { Fault } from './fault.ts'
+import type { Fault } from '../fault.ts'
 
 export const twoGateways: Fault = {
   name: 'two-gateways',

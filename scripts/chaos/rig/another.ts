@@ -3,17 +3,13 @@ import { join } from 'node:path'
 import { findFreePort } from '../../../db/embedded/cluster.ts'
 import { GatewayProcess } from '../../harness/gateway-process.ts'
 import { PublisherProcess } from '../../harness/devices/publisher-process.ts'
-import type { Rig } from './rig.ts'
+import type { Books, Rig } from './rig.ts'
 
 const READY_TIMEOUT_MS = 60_000
 
 /** A second gateway on a rig's database, with a publisher of its own. */
-export interface Another {
+export interface Another extends Books {
   readonly mqttPort: number
-  /** Of metrics and health. */
-  readonly httpPort: number
-  readonly publisher: PublisherProcess
-  readonly ledgerPath: () => string
   /** For the devices of the account that the rig has open. */
   readonly beginAccount: () => Promise<void>
   readonly stop: () => Promise<void>

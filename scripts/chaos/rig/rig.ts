@@ -3,11 +3,9 @@ import { join } from 'node:path'
 import { findFreePort } from '../../../db/embedded/cluster.ts'
 import type { Random } from '../../harness/random.ts'
 import { judgeAccount } from '../checks/account.ts'
-import type { Another } from './another.ts'
 import type { Belongings } from '../../harness/belongings.ts'
 import type { Program } from './build.ts'
 import { type Query, tell, type Violation } from '../../harness/checks/stored.ts'
-import type { Fault } from '../faults/fault.ts'
 import { GatewayProcess } from '../../harness/gateway-process.ts'
 import { addIdentities, toDeviceIds } from '../../harness/devices/identities.ts'
 import type { Break, Injection } from './injection.ts'
@@ -28,6 +26,14 @@ import { Watch } from '../checks/watch.ts'
 /** initdb, migrations and recovery on a busy machine included. */
 const READY_TIMEOUT_MS = 60_000
 
+/** What a second gateway's devices were acknowledged, for an account of both. */
+export interface Books {
+  readonly publisher: PublisherProcess
+  /** Of metrics and health. */
+  readonly httpPort: number
+  readonly ledgerPath: () => string
+}
+
 export interface RigOptions {
   readonly belongings: Belongings
   readonly program: Program
@@ -35,7 +41,8 @@ export interface RigOptions {
   /** `null` where the gateway runs its embedded PostgreSQL. */
   readonly ownPostgres: OwnPostgres | null
   readonly dir: string
-  readonly fault: Fault
+  /** Of the fault, for names of devices and in the outcome. */
+  readonly faultName: string
   readonly load: Load
   readonly random: Random
   readonly seed: number
@@ -234,8 +241,8 @@ export class Rig {
 
   /** Begins an account: new devices, a new ledger, and load. */
   async beginAccount (settings: Partial<PublisherSettings> = {}): Promise<void> {
-    const { publisher, dir, fault, seed } = this.options
-    const prefix = `${fault.name}${++this.#chapters}`
+    const { publisher, dir, faultName, seed } = this.options
+    const prefix = `${faultName}${++this.#chapters}`
     const ledgerPath = join(dir, `ledger-${this.#chapters}`)
     this.#account = { prefix, ledgerPath }
     if (this.options.load.isIdentified) {
@@ -266,7 +273,7 @@ export class Rig {
    * @param how.mayLose - readings that this fault may lose: what lay in damaged records
    * @param how.measures - are shown the ledger, for checks of the fault's own; it is gone afterwards
    */
-  async endAccount (how: { mayLose?: (lost: Entry) => boolean, also?: Another, measures?: readonly Measure[] } = {}): Promise<void> {
+  async endAccount (how: { mayLose?: (lost: Entry) => boolean, also?: Books, measures?: readonly Measure[] } = {}): Promise<void> {
     const account = this.#account
     if (account === null) throw new Error('no account is open')
     this.#account = null
@@ -320,7 +327,7 @@ export class Rig {
 
   outcome (): Outcome {
     return {
-      fault: this.options.fault.name,
+      fault: this.options.faultName,
       cycles: this.cyclesDone,
       ...this.#sums,
       peakRssBytes: this.watch.peakRssBytes,

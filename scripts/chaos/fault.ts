@@ -1,5 +1,5 @@
-import type { Load } from '../../harness/devices/messages.ts'
-import type { Rig } from '../rig/rig.ts'
+import type { Load } from '../harness/devices/messages.ts'
+import type { Rig } from './rig/rig.ts'
 
 /** How much of a fault there is when it runs by itself, and in `--fault all`. */
 export interface Extent {
