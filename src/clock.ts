@@ -1,14 +1,14 @@
 /**
- * What time it is, by two clocks: the gateway's own and PostgreSQL's, which is read with each ping. Now is the later of
- * both, because a clock that was not set yet, or was set back, is behind; a clock that is ahead only lets through what
- * is ahead. While PostgreSQL is away its clock goes on by the monotonic one. Everything that is stamped here
- * (`received_at`, `receivedAt`) carries this now.
+ * The gateway's time, from two clocks: its own and PostgreSQL's, which is read with each ping. The later of both
+ * counts: a clock that was not set, or was set back, is behind, and a clock that is ahead only admits readings that are
+ * ahead. While PostgreSQL is away, its clock is continued by the monotonic one. `received_at` and `receivedAt` carry
+ * this time.
  */
 import type { Pool } from 'pg'
 import type { Logger } from 'pino'
 import { CLOCK_SET_MS_MIN } from '../db/effective-time.ts'
 
-/** Beyond, one of the clocks wants a person. */
+/** Above this difference an operator has to correct one of the clocks. */
 const DIFFERENCE_MAX_S = 5
 
 export interface ClockOptions {
@@ -19,12 +19,12 @@ export interface ClockOptions {
 }
 
 export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
-  /** PostgreSQL's Unix milliseconds less the monotonic ones; `null`: never heard of. */
+  /** PostgreSQL's Unix milliseconds less the monotonic ones; `null` before the first answer. */
   let offsetMs: number | null = null
   let isTold = false
 
   const nowMs = () => offsetMs === null ? ownMs() : Math.max(ownMs(), Math.floor(offsetMs + monotonicMs()))
-  /** Positive where PostgreSQL is ahead; 0 while it was never heard of. */
+  /** Positive where PostgreSQL is ahead; 0 before its first answer. */
   const differenceS = () => offsetMs === null ? 0 : (offsetMs + monotonicMs() - ownMs()) / 1000
 
   function toWarning (): string | null {

@@ -33,7 +33,7 @@ export interface RunningGateway {
 export interface GatewayOptions {
   readonly config: Config
   readonly logger: Logger
-  /** Where faults come in. */
+  /** Wrappers through which tests inject faults. */
   readonly faults?: StorageFaults & { readonly nowMs?: () => number }
 }
 
@@ -50,7 +50,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
   const metrics = createMetrics()
   let reload: () => Promise<void> = async () => {}
 
-  /** Parts by which readings come in and are stored. */
+  /** The parts that take readings in and store them. */
   async function createTraffic () {
     const storage = await openStorage({ config, applicationName, lifecycle, metrics, faults, logger })
     const { database, spool, store, refusedLetters } = storage

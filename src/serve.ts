@@ -22,7 +22,7 @@ export function serve (signals: Signals): void {
   const gateway = createGateway({ config, logger })
   let isStopping = false
 
-  // A bug leaves state that nobody can trust: better to die, for devices hold what was not acknowledged.
+  // A bug leaves state that cannot be trusted. The process ends; devices still hold what was not acknowledged.
   process.on('uncaughtException', (error) => {
     logger.fatal({ err: error }, 'a bug ends the process')
     process.exit(1)
@@ -78,7 +78,7 @@ function readConfig () {
   }
 }
 
-/** What an operator has to put right is a sentence, without a stack. */
+/** A fault that the operator has to correct is printed as a sentence, without a stack. */
 function exitWith (error: ConfigError): never {
   process.stderr.write(`${error.message}\n`)
   process.exit(1)

@@ -12,7 +12,7 @@ import type { Metrics } from './metrics/metrics.ts'
 import type { Lifecycle } from './process/lifecycle.ts'
 import { createReads } from './reads/reads.ts'
 
-/** Where faults come in: the chaos harness wraps what touches PostgreSQL and the disk. */
+/** Wrappers through which faults are injected: the chaos harness wraps PostgreSQL and the disk. */
 export interface StorageFaults {
   readonly wrapStore?: (store: Store) => Store
   readonly disk?: Disk

@@ -46,8 +46,8 @@ const REOPEN_SHARE = 0.5
 export class Batcher {
   readonly #options: BatcherOptions
   /**
-   * What has left is struck out at once: V8 moves the array to its old generation, and until the next major collection
-   * would move there whatever passes through it.
+   * Entries that have left are cleared at once: V8 moves the array to its old generation, and until the next major
+   * collection it would also move every entry that passes through the array.
    */
   #waiting: Array<Submission | undefined> = []
   /** Index of the oldest entry of `#waiting` that is still there. */
@@ -116,7 +116,7 @@ export class Batcher {
     this.#updatePressure()
   }
 
-  /** Drops what was abandoned from a batch that is about to be tried again. */
+  /** Drops abandoned submissions from a batch that is about to be retried. */
   dropAbandoned (batch: Batch): void {
     for (const submission of batch.submissions) {
       if (submission.isSettled) this.#decide(submission, 'abandoned')
@@ -138,7 +138,7 @@ export class Batcher {
     })
   }
 
-  /** Gives up what is still undecided, unacknowledged, and stops. */
+  /** Gives up undecided submissions, unacknowledged, and stops. */
   stop (): void {
     clearInterval(this.#expiryTimer)
     if (this.#flushTimer !== null) clearTimeout(this.#flushTimer)
@@ -205,7 +205,8 @@ export class Batcher {
       onBatch({ readings, durationMs: monotonicMs() - startedAtMs })
       this.#finish(batch, committed)
     }, () => {
-      // Given up by a stop, or for a defect of ours that the journal has logged: the clients keep their readings.
+      // Given up at a stop, or after a defect of the gateway that the journal has logged: the clients keep their
+      // readings.
       this.#finish(batch, 'abandoned')
     })
   }
@@ -275,7 +276,7 @@ export class Batcher {
     submission.settle(reason)
   }
 
-  /** Takes a submission off the books: the ledger and the bounds. */
+  /** Removes a submission from the ledger's pending and from the bounds. */
   #decide (submission: Submission, outcome: Committed | 'abandoned'): void {
     const { ledger, onSpooled } = this.#options
     const spooled = ledger.decided(submission, outcome)

@@ -21,8 +21,8 @@ const isContainer = (value: unknown) => typeof value === 'object' && value !== n
 const UNSTORABLE = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/
 
 /**
- * Whether PostgreSQL can hold this text as jsonb. Telling it here spares the batch a failed transaction, which a
- * hostile device could otherwise cause with every message.
+ * Whether PostgreSQL can hold this text as jsonb. The check here spares the batch a failed transaction, which a hostile
+ * device could otherwise cause with every message.
  * @param json - as {@link toCanonicalJson} writes it
  */
 export function isStorableJson (json: string): boolean {

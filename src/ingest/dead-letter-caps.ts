@@ -44,7 +44,7 @@ export class DeadLetterCaps {
     this.#onFull = onFull
   }
 
-  /** What is not kept any more, told to a person. */
+  /** Caps that are reached, as warnings for the operator. */
   warnings (): string[] {
     const { letters, bytes, devicesAtCap, deadLettersMax, deadLetterBytesMax } = this.usage
     if (letters >= deadLettersMax || bytes >= deadLetterBytesMax) {

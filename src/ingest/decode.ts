@@ -11,13 +11,13 @@ import { extentOf, splitArray } from './json-structure.ts'
 import { walkJson } from './json-walk.ts'
 import { toReadingRow } from './reading-row.ts'
 
-/** One input that is no reading, and why. */
+/** One input that was refused, and the reason. */
 export interface Refused {
   readonly reason: Reason
   readonly errors: readonly Fault[]
   /** The bytes that were refused: the whole payload, or one element of its array. */
   readonly payload: Buffer
-  /** Whose it is, as far as it can be told. */
+  /** The device of the input, as far as it is known. */
   readonly device: string | null
 }
 
@@ -151,7 +151,7 @@ function unstorablePath (reading: Reading, path: string): string {
   return path
 }
 
-/** What makes parsing a payload a waste of the event loop's time. */
+/** The reason why a payload is refused before it is parsed, to spare the event loop. */
 function toExcess (payload: Buffer): { readonly reason: Reason, readonly message: string } | null {
   const { depth, elements, names } = extentOf(payload, PARSED_DEPTH_MAX)
   if (depth > PARSED_DEPTH_MAX) {
@@ -168,8 +168,8 @@ function refuseWhole (payload: Buffer, device: string | null, reason: Reason, me
 }
 
 /**
- * Where the text ends to be JSON. V8 tells it only at times, and quotes the payload, which has no place in a message
- * that is logged or announced.
+ * The position at which the text stops being JSON. V8 reports it only at times, and quotes the payload, which must not
+ * be in a message that is logged or announced.
  */
 function toParseMessage (text: string): string {
   const at = walkJson(text)

@@ -1,4 +1,4 @@
-/** What the batcher looks at when it decides. */
+/** The state from which the batcher decides. */
 export interface FlushState {
   readonly readings: number
   readonly bytes: number

@@ -48,7 +48,7 @@ class PublishSubmission extends Submission {
   }
 }
 
-/** The two doors of ingest: both transports are decoded, counted, batched and made durable by the same code. */
+/** The two entry points of ingest: both transports are decoded, counted, batched and made durable by the same code. */
 export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurable, fanOut }: IngestOptions) {
   /** See {@link IngestPublish}. */
   const acceptPublish: IngestPublish = (publish) => {
@@ -85,7 +85,7 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
     publish.settle(toVerdict(publish.payload, readings, refused, receivedAtMs, submission))
   }
 
-  /** What of the refused is kept; the rest only counts. */
+  /** Refused inputs that are kept as dead letters; the others are only counted. */
   function toLetters (publish: VitalPublish, refused: readonly Refused[], receivedAtMs: number): DeadLetterRow[] {
     const letters: DeadLetterRow[] = []
     for (const one of refused) {
@@ -183,7 +183,7 @@ function toVerdict (
   }
 }
 
-/** What of an array is stored, when not all of it is. */
+/** The stored part of an array of which some readings were not stored. */
 function toStoredPayload (rows: readonly ReadingRow[], submission: Submission): Buffer | null {
   const rejected = new Set(submission.rejections.map(({ row }) => row))
   const stored = rows.filter((row) => !rejected.has(row))

@@ -27,7 +27,7 @@ const TOO_PRECISE = 'must be a number that a double keeps digit by digit, as it 
   'longer one as a string'
 const SECOND_NAME = 'is given twice'
 
-/** The faults of each element of an array, by its index; of what is no array at -1. */
+/** The faults of each element of an array, by its index; those of a value that is not an array are at -1. */
 export type Losses = ReadonlyMap<number, readonly Fault[]>
 
 /**
@@ -130,7 +130,7 @@ function toDecimal (text: string): string {
 function countFlat (elements: readonly unknown[]): number {
   let names = 0
   for (const element of elements) {
-    // The keys of an array are no names: counted, they would hide as many names that came twice.
+    // The keys of an array are not names: counted, they would hide as many duplicate names.
     if (typeof element === 'object' && element !== null && !Array.isArray(element)) names += Object.keys(element).length
   }
   return names

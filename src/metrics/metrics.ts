@@ -86,7 +86,7 @@ export function createMetrics (): Metrics {
   }
 }
 
-/** Adds what prom-client tells of the process and of Node.js. */
+/** Adds the metrics of prom-client for the process and for Node.js. */
 export function addProcessMetrics ({ registry }: Metrics): void {
   collectDefaultMetrics({ register: registry })
 }

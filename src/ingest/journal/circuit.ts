@@ -13,9 +13,9 @@
 import type { Pool, PoolClient, QueryConfig } from 'pg'
 import type { Logger } from 'pino'
 
-/** How often PostgreSQL is asked whether it is there; an outage without traffic is noticed within this. */
+/** Interval of the pings; an outage without traffic is noticed within it. */
 const PING_INTERVAL_MS = 1000
-/** A hanging server must not keep a ping, and with it the way back, for longer. */
+/** A server that hangs must not delay a ping, and the closing of the circuit, for longer. */
 const PING_TIMEOUT_MS = 1000
 
 export const CIRCUIT_STATES = ['closed', 'open', 'half-open'] as const
@@ -27,7 +27,7 @@ export interface CircuitOptions {
   /** Whether spooled batches wait, so that one of them can be the trial. */
   readonly hasBacklog: () => boolean
   readonly onChange: (state: CircuitState) => void
-  /** What PostgreSQL's clock said, in Unix milliseconds, and when it was asked, in monotonic ones. */
+  /** Receives PostgreSQL's time in Unix milliseconds, and the time of the request in monotonic ones. */
   readonly onClock?: (postgresMs: number, sentAtMs: number) => void
 }
 

@@ -3,8 +3,8 @@ import { dirname } from 'node:path'
 import { namesDevice } from '../../../db/erase/names-device.ts'
 
 /**
- * Removes from the file of refused letters those of a device, and those whose payload names it. Nobody may append
- * meanwhile.
+ * Removes from the file of refused letters those of a device, and those whose payload names it. The caller prevents
+ * appends meanwhile.
  * @throws the error of the file system
  */
 export async function eraseRefusedLetters (path: string, device: string): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Circuit } from './circuit.ts'
 import type { Spool } from './spool/spool.ts'
 
-/** What weakens the promise now, told to a person in readiness. */
+/** Conditions that weaken the promise now, reported in readiness. */
 export function toWarnings (
   circuit: Pick<Circuit, 'state'>, spool: Pick<Spool, 'status' | 'damage' | 'setAsideFiles'>
 ): string[] {

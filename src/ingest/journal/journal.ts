@@ -37,7 +37,7 @@ export interface JournalOptions {
   readonly logger: Logger
   /** Longest that a batch waits for PostgreSQL before it goes to the spool. */
   readonly commitTimeoutMs: number
-  /** Drops what may be dropped before a batch is tried again. */
+  /** Drops abandoned submissions before a batch is retried. */
   readonly onRetry: (batch: Batch) => void
   /** The spool took a batch. */
   readonly onSpooled: () => void
@@ -53,7 +53,7 @@ export function createJournal (options: JournalOptions) {
   const { writer, spool, circuit, logger, commitTimeoutMs, onRetry, onSpooled, onStuck } = options
   const stopping = new AbortController()
 
-  /** @throws when it never will be durable: at a stop, or for a defect of ours */
+  /** @throws when the batch can never become durable: at a stop, or after a defect of the gateway */
   async function commit (batch: Batch): Promise<Committed> {
     let mayBeStored = false
     for (let attempt = 0; ; attempt++) {

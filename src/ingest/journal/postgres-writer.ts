@@ -13,7 +13,7 @@ import { toPayload } from '../reading-row.ts'
 import { type RefusedLetters, toPlainLetter } from './refused-letters.ts'
 import type { Submission } from '../submission.ts'
 
-/** Deadlocks and serialization failures pass when tried again; more often than this, something else is wrong. */
+/** Deadlocks and serialization failures pass on a retry; after this many retries the cause is another one. */
 const TRANSIENT_RETRIES_MAX = 3
 const TRANSIENT_RETRY_MS = 20
 
@@ -24,7 +24,7 @@ interface Unit {
   readonly indexes: readonly number[]
 }
 
-/** Set when nobody waits for a write any more; its late result must not touch submissions that went another way. */
+/** Set when the caller of a write has gone; its late result must not touch submissions that went another way. */
 export interface Cancellation {
   isCancelled: boolean
   /** Of each statement; without it, the pool's. */
@@ -85,7 +85,8 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
   }
 
   /**
-   * A letter that the database refuses stands in nobody's way: it is tried with plain texts, and then kept in a file.
+   * A letter that the database refuses must not block its batch: it is retried with plain texts, and then kept in a
+   * file.
    */
   async function writeLetters (letters: readonly DeadLetterRow[], cancellation: Cancellation): Promise<void> {
     if (letters.length === 0) return
@@ -141,7 +142,7 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
     logger.warn({ sqlstate: toSqlState(refusal), transport: submission.transport }, 'the database refused a reading')
     const errors = [{ path: '', message: `the database refused it: ${toRefusalMessage(refusal)}` }]
     const rows = toRows(unit)
-    // Valid by every rule of ours, so it is kept whatever the caps say.
+    // The reading passes every rule of the gateway, so it is kept whatever the caps say.
     if (!submission.isAllOrNothing) {
       await writeLetters(rows.map((row) => toDeadLetter(row, submission, errors)), cancellation)
     }

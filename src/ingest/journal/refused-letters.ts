@@ -1,6 +1,6 @@
 /**
- * Dead letters that the database refuses, whatever is left out of them (a trigger, a constraint): kept in a file of the
- * data directory, one JSON object a line, payload in base64. Nobody else waits for one, and nothing that was
+ * Dead letters that the database refuses in every form (a trigger, a constraint). They are kept in a file of the data
+ * directory, one JSON object a line, payload in base64. No other message waits for such a letter, and nothing that was
  * acknowledged is lost.
  */
 import { open } from 'node:fs/promises'
@@ -15,11 +15,14 @@ const REFUSED_LETTERS_FILE = 'refused-dead-letters.ndjson'
 /** A batch that is tried again brings the same ones; more are kept twice. */
 const KNOWN_MAX = 10_000
 
-/** Of the file. Beyond, a letter is acknowledged and dropped: kept back, it would stand in everybody's way again. */
+/**
+ * Size bound of the file. Above it, a letter is acknowledged and dropped: if it were held back, it would block its
+ * batch again.
+ */
 const BYTES_MAX = 1024 * 1024 * 1024
 /**
- * Of the file, before it takes no more garbage. The rest is for readings that are valid by every rule of ours, which a
- * constraint of the operator refuses.
+ * Size of the file above which it takes no more garbage. The rest is for readings that pass every rule of the gateway
+ * and that a constraint of the operator refuses.
  */
 const GARBAGE_BYTES_MAX = 64 * 1024 * 1024
 
@@ -97,7 +100,7 @@ export type RefusedLetters = ReturnType<typeof createRefusedLetters>
 async function append (path: string, line: string, bytesMax: number): Promise<boolean> {
   const file = await open(path, 'a+', 0o600)
   try {
-    // Asked each time: a person may have moved the file away.
+    // Read each time: the operator may have moved the file away.
     const { size } = await file.stat()
     if (size + Buffer.byteLength(line) > bytesMax) return false
     const { buffer } = await file.read(Buffer.alloc(1), 0, 1, Math.max(0, size - 1))

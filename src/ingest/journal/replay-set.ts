@@ -1,4 +1,4 @@
-/** What the replayer writes at a time: how much, and how a message is cut where it is more than that. */
+/** The size of the sets that the replayer writes, and how a larger message is cut. */
 import { toSqlState } from '../../../db/sqlstate.ts'
 import { Submission } from '../submission.ts'
 
@@ -88,7 +88,7 @@ function copy ({ transport, clientId }: Submission, part: Pick<Submission, 'read
   return toReplayed({ transport, clientId, ...part })
 }
 
-/** A message whose client was told long ago. */
+/** A message that was already acknowledged or given up. */
 export function toReplayed (of: Pick<Submission, 'transport' | 'clientId' | 'readings' | 'letters'>): Submission {
   return new Submission({ ...of, bytes: 0, acceptedAtMs: 0, isAllOrNothing: false, onSettled: () => {} })
 }
@@ -104,6 +104,6 @@ export function isOfSet (error: unknown): boolean {
   const state = toSqlState(error)
   if (state !== null) return OF_SET.has(state) || state.startsWith('40')
   const { code, cause, message } = error as { code?: unknown, cause?: unknown, message?: string }
-  // pg's own word for a server that does not answer in time.
+  // pg's message for a server that does not answer in time.
   return code === 'VITAL_COMMIT_TIMEOUT' || message === 'Query read timeout' || (cause !== undefined && isOfSet(cause))
 }

@@ -30,15 +30,15 @@ import type { Position } from './spool/reader.ts'
 import type { Spool } from './spool/spool.ts'
 import type { Submission } from '../submission.ts'
 
-/** A missed wake-up costs no longer than this; also the pause after a disk that cannot be read. */
+/** A missed wake-up costs at most this time; also the pause after a disk read fails. */
 const IDLE_MS = 1000
 /** Longest that a set may take; sets that take a quarter of a second get smaller already. */
 const SET_TIMEOUT_MS_MIN = 5000
 /** The same for one reading by itself; a stop waits for it. */
 const ALONE_TIMEOUT_MS_MIN = 10_000
-/** So often it may fail beside another one that is taken. */
+/** Failures of one reading, each beside another reading that is stored, before it is set aside. */
 const ALONE_TRIES = 3
-/** Failures follow each other quickly; each is counted, one in this time is told. */
+/** Failures follow each other quickly. Each is counted; one in this time is logged. */
 const TOLD_EVERY_MS = 10_000
 
 export interface ReplayerOptions {
@@ -57,7 +57,7 @@ export interface ReplayerOptions {
 /** A set that was not taken. */
 interface Failure {
   readonly error: unknown
-  /** What of it is undecided; it is in front of the queue again. */
+  /** Undecided entries of the set; they are in front of the queue again. */
   readonly again: readonly Entry[]
 }
 
@@ -75,7 +75,7 @@ export class Replayer {
   #toldAtMs = -Infinity
   #pending: number
   #replayed = 0
-  /** Of the spool's damage, what the ledger knows. */
+  /** Damage of the spool that the ledger has counted. */
   #damaged = 0
   #wake: (() => void) | null = null
   #running: Promise<void> = Promise.resolve()
@@ -99,8 +99,8 @@ export class Replayer {
   }
 
   /**
-   * Whether something waits that can be the trial of the circuit: PostgreSQL's way back must not wait for a disk that
-   * cannot be read.
+   * Whether an entry waits that can be the trial of the circuit. The circuit must close even when the disk cannot be
+   * read.
    */
   get hasTrial (): boolean {
     return this.#isReadable && !this.#options.spool.isEmpty
@@ -115,12 +115,12 @@ export class Replayer {
     this.#running = this.#run()
   }
 
-  /** There may be something to do: a batch was spooled, or the circuit changed. */
+  /** Wakes the loop: a batch was spooled, or the circuit changed. */
   wake (): void {
     this.#wake?.()
   }
 
-  /** What is not replayed by then stays in the spool. */
+  /** Entries that are not replayed by then stay in the spool. */
   async stop (): Promise<void> {
     this.#stopping.abort()
     this.wake()
@@ -203,11 +203,11 @@ export class Replayer {
     this.#size.succeed(sumWeights(set), tookMs)
     this.#options.circuit.succeed()
     await this.#release()
-    // Half of the time when new readings wait: the backlog may last longer, a device must not.
+    // Replay takes half of the time while new readings wait: the backlog may last longer, but devices must not wait.
     if (this.#options.isBusy()) await this.#pause(tookMs)
   }
 
-  /** What is not taken, and undecided, waits again, in front. */
+  /** Undecided entries that PostgreSQL did not take return to the front of the queue. */
   async #write (set: readonly Entry[], timeoutMs: number): Promise<Failure | null> {
     const startedAtMs = performance.now()
     try {
@@ -235,7 +235,7 @@ export class Replayer {
     else await this.#pause(toRetryDelayMs(this.#failures++))
   }
 
-  /** PostgreSQL takes nothing, by all that is known here. */
+  /** PostgreSQL takes nothing, as far as the replayer knows. */
   async #failTrial (error: unknown): Promise<void> {
     const { circuit } = this.#options
     if (circuit.state === 'half-open') circuit.fail(error)
@@ -248,7 +248,7 @@ export class Replayer {
     this.#size.fail(entry.weight)
     if (isAway(error)) return await this.#failTrial(error)
     this.#queue.take(1)
-    // By itself it has more time. Only a try beside which another reading is taken speaks against it.
+    // Alone, the reading has more time. Only a failure beside another reading that is stored counts against it.
     const isOtherTaken = entry.tries > 0 && await this.#isNextTaken()
     const tries = entry.tries === 0 || isOtherTaken ? entry.tries + 1 : entry.tries
     this.#queue.putBack([{ ...entry, tries }])
@@ -263,7 +263,7 @@ export class Replayer {
     return true
   }
 
-  /** Keeps the first entry on disk, for a person; all that waits behind it goes on. */
+  /** Keeps the first entry on disk for the operator; the entries behind it continue. */
   async #setAside (cause: unknown): Promise<void> {
     const { spool, ledger, logger } = this.#options
     const [{ submission, record }] = this.#queue.take(1) as [Entry]
@@ -296,7 +296,7 @@ export class Replayer {
     this.#untold = 0
   }
 
-  /** Enters into the ledger what became of a message, or a part of one. */
+  /** Enters the outcome of a message, or of a part of one, into the ledger. */
   #settle (submission: Submission, record: Loaded): void {
     const { units } = submission
     this.#options.ledger.decided(submission, 'stored')
@@ -305,7 +305,7 @@ export class Replayer {
     this.#replayed += units
   }
 
-  /** Gives back records of which nothing remains, in their order. */
+  /** Releases completed records, in their order. */
   async #release (): Promise<void> {
     const position = this.#queue.removeDone()
     if (position === null) return
@@ -317,7 +317,7 @@ export class Replayer {
     }
   }
 
-  /** What the disk destroyed leaves the ledger's pending; the spool has logged where it lay. */
+  /** Readings that the disk destroyed leave the ledger's pending; the spool has logged their place. */
   #settleDamage (): void {
     const { spool, ledger } = this.#options
     const lost = spool.damage.readings - this.#damaged

@@ -47,7 +47,8 @@ export class DeviceOrder {
   #nextRanks = new Uint32Array(SLOTS_MIN)
   #moment = 0
   /**
-   * Device → moment of its removal, since the round began: a read that began before knows more of it than it should.
+   * Device → moment of its removal, since the round began. A read that began before the removal may still hold the
+   * device.
    */
   readonly #removed = new Map<string, number>()
   #isFull = false

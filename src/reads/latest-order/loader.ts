@@ -18,7 +18,7 @@ import type { Logger } from 'pino'
 import type { OrderKeys } from '../../../db/queries/resource-columns.ts'
 import type { DeviceOrder } from './device-order.ts'
 
-/** How often it is asked for other gateways. */
+/** Interval of the check for other gateways. */
 const WATCH_INTERVAL_MS = 1000
 const RELOAD_INTERVAL_MS = 60_000
 /** Reading `latest` again takes at most this share of the time, and while the order is not trusted at most that. */
@@ -30,7 +30,7 @@ const DISTRUSTED_SHARE = 0.5
  */
 const ROWS_PER_READ = 1000
 const ROWS_PER_READ_DISTRUSTED = 4000
-/** So many devices that came since make the order read again: ties among them are broken by comparing ids. */
+/** Number of new devices after which the order is read again: ties among them are broken by comparing ids. */
 const UNRANKED_RELOAD = 5000
 /** Room for growth, or an order at its bound would be filled for nothing. */
 const FULL_SHARE = 0.95
@@ -53,7 +53,7 @@ export function createLoader (options: LoaderOptions) {
   let running: Promise<void> = Promise.resolve()
   let isTrusted = false
   let isFailing = false
-  /** Counts what made the order untrue; a round of loading that began before the last of these proves nothing. */
+  /** Counts events that made the order untrue; a round of loading that began before the last one proves nothing. */
   let doubts = 0
   let watchedAtMs = 0
   let loadedAtMs = -Infinity
@@ -97,7 +97,7 @@ export function createLoader (options: LoaderOptions) {
       if (performance.now() - watchedAtMs > watchIntervalMs && !await watch()) return
       const readMs = performance.now() - readAtMs
       busyMs += readMs
-      // Nobody waits for a round that only looks for changes by hand.
+      // A round that only looks for changes by hand is not urgent.
       if (isTrusted) await sleep(readMs, undefined, { ref: false })
     }
     order.finishRanking(round)
@@ -148,7 +148,7 @@ export function createLoader (options: LoaderOptions) {
     },
     /** The order may lack something; until it was read again it is not trusted. */
     distrust,
-    /** Much was changed by hand: it is read again without waiting for its turn. */
+    /** Many rows were changed by hand: `latest` is read again at once, without the usual pause. */
     hurry (): void {
       isHurried = true
     },

@@ -11,7 +11,7 @@
  */
 import { compareDevices } from './compare-devices.ts'
 
-/** No rank: of two devices of which one has none, the ids are compared. */
+/** Marks a device without a rank: such a device is compared by its id. */
 export const UNRANKED = 0xffffffff
 
 /** Columns by slot. */
@@ -129,7 +129,7 @@ function collect (
 ): { between: number[], before: number } {
   const lowKey = low === -1 ? -Infinity : toKey(values[low]!, isDescending)
   const highKey = high === -1 ? Infinity : toKey(values[high]!, isDescending)
-  // A first page has nothing before it, so one comparison tells what is out of question.
+  // A first page has no slots before it, so one comparison excludes a slot.
   if (slots === null && low === -1 && highKey < Infinity) {
     const candidates = takeUpTo(values, values[high]!, length, isDescending)
     if (candidates !== null) {

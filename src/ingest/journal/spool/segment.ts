@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { Disk, DiskFile } from './disk.ts'
 import { MARKER_BYTES, PAYLOAD_BYTES_MAX, parseRecordHeader, RECORD_HEADER_BYTES, type RecordHeader } from './format.ts'
 
-/** One file of the spool, shared by the writer, the reader and whoever removes it. */
+/** One file of the spool, shared by the writer, the reader and the code that removes it. */
 export interface Segment {
   readonly number: number
   readonly name: string

@@ -1,4 +1,4 @@
-/** What could not be read since the open. */
+/** Data that could not be read since the open. */
 export interface Damage {
   stretches: number
   bytes: number
@@ -6,7 +6,7 @@ export interface Damage {
   readings: number
 }
 
-/** What lies in the spool, by the headers: durable and not released. */
+/** The contents of the spool, by the headers: durable and not released. */
 export class SpoolCounts {
   readonly damage: Damage = { stretches: 0, bytes: 0, readings: 0 }
   #records: number
@@ -44,7 +44,7 @@ export class SpoolCounts {
     this.#oldestAtMs = appendedAtMs
   }
 
-  /** @param readings - of a record that was counted, or `null` when nobody knows what lay there */
+  /** @param readings - of a record that was counted; `null` when its contents are unknown */
   addDamage (bytes: number, readings: number | null): void {
     this.damage.stretches++
     this.damage.bytes += bytes

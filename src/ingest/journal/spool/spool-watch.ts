@@ -1,13 +1,13 @@
 /**
- * Looks after the disk of the spool on a schedule of its own, whatever PostgreSQL or the circuit does: a disk that was
- * full has room again when somebody frees it, and nobody tells.
+ * Checks the disk of the spool on its own schedule, whatever the state of PostgreSQL or the circuit. When space is
+ * freed on a full disk, the gateway gets no notice of it.
  *
  *   full, failed  a probe (a real write and fsync) after 0.5 s, then after twice as long each time, 5 s at most
  *   ok            while the spool is what the promise rests on, and nothing was appended for 5 s, a probe each 5 s, so that
  *                 readiness tells what was tried
  *
- * One line a change, however often the status changes: `ok` is told when it has lasted, and until then `full` is no
- * news.
+ * Each change is logged in one line, however often the status changes: `ok` is logged once it has lasted, and until
+ * then `full` is not logged again.
  */
 import type { Logger } from 'pino'
 import type { Spool, SpoolStatus } from './spool.ts'
