@@ -1,7 +1,7 @@
 /**
- * A walk through a JSON text, token by token, for what JSON.parse does not tell: where the fault of a text lies, names
- * given twice, the digits of a number. It keeps a stack of its own, for a text may nest deeper than calls can. Only
- * faulty payloads are walked.
+ * Walks through a JSON text, token by token, for facts that JSON.parse does not report: the position of a fault, names
+ * given twice, the digits of a number. It keeps its own stack, for a text may nest deeper than calls can. Only faulty
+ * payloads are walked.
  * @see RFC 8259
  */
 export interface JsonVisitor {
@@ -22,7 +22,7 @@ interface Frame {
   readonly names: Set<string> | null
 }
 
-/** What is open at a position of a text, and the steps from one value to the next. */
+/** The open arrays and objects at a position of a text, and the steps from one value to the next. */
 function createWalker (text: string, { onNumber, onSecondName }: Partial<JsonVisitor>) {
   const frames: Frame[] = []
   const path: Array<string | number> = []
@@ -56,7 +56,9 @@ function createWalker (text: string, { onNumber, onSecondName }: Partial<JsonVis
     return skip(':')
   }
 
-  /** Closes what ends here. @returns whether the next value may begin; `null` at the end of the text */
+  /**
+   * Closes arrays and objects that end here. @returns whether the next value may begin; `null` at the end of the text
+   */
   function next (): boolean | null {
     for (;;) {
       const frame = frames.at(-1)
@@ -73,7 +75,7 @@ function createWalker (text: string, { onNumber, onSecondName }: Partial<JsonVis
     }
   }
 
-  /** Takes what begins here, and opens an array or object that is not empty. @returns `null`: nothing can begin so */
+  /** Takes a value, and opens an array or object that is not empty. @returns `null`: no value can begin here */
   function takeValue (): 'opened' | 'taken' | null {
     take(SPACE)
     if (text[at] !== '[' && text[at] !== '{') {

@@ -1,17 +1,17 @@
 /**
- * The ledger: what became of every reading that came in.
+ * The ledger: the outcome of every reading that was received.
  *
  *   received = stored + duplicate + dead_lettered + refused + pending
  *
- * The unit is one reading; an undecodable payload counts as one. Each input is entered as received once, and once more
- * as what it became. `pending` is not computed from the other terms, or the equation could never fail: the batcher and
- * the replayer count it.
+ * The unit is one reading; an undecodable payload counts as one. Each input is entered once as received, and once by
+ * its outcome. `pending` is not computed from the other terms, or the equation could never fail: the batcher and the
+ * replayer count it.
  */
 import type { RefusalReason, Reason } from '../../schemas/reason.ts'
 import type { Transport } from '../../schemas/transport.ts'
 import type { Submission } from './submission.ts'
 
-/** What became of the readings of one transport. */
+/** Outcomes of the readings of one transport. */
 export interface Account {
   received: number
   stored: number
@@ -30,7 +30,7 @@ export class Ledger {
   }
 
   /**
-   * Enters what became of a submission: committed, given up, or left to the spool.
+   * Enters the outcome of a submission: committed, given up, or left to the spool.
    * @returns units of it that are still undecided
    */
   decided (submission: Submission, outcome: 'stored' | 'abandoned' | 'spooled'): number {

@@ -1,4 +1,4 @@
-/** Every bound of ingest that is no configuration, with its reason. */
+/** Every bound of ingest that cannot be configured, with its reason. */
 export const INGEST_LIMITS = {
   /** Bytes in one transaction; beyond, a batch costs latency and memory but no longer gains throughput. */
   batchBytesMax: 2 * 1024 * 1024,
@@ -6,7 +6,7 @@ export const INGEST_LIMITS = {
   batchesInFlightMax: 2,
   /** 100,000 letters of the largest size would be 25 GiB. */
   deadLetterBytesMax: 1024 * 1024 * 1024,
-  /** A stop waits this long for what is accepted to become durable. Devices keep what is not. */
+  /** Longest that a stop waits for accepted readings to become durable. Devices keep the others. */
   drainTimeoutMs: 10_000
 }
 

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { ReadingRow } from '../../db/rows.ts'
 import { toKnownName } from '../../schemas/near-names.ts'
 
-/** Names that are remembered as looked at, so that a name costs one look-up from then on. */
+/** Number of names remembered as checked; a remembered name costs one look-up. */
 const SEEN_MAX = 1000
 /** Lines of the log in the life of a gateway: clients choose the names. */
 const HINTS_MAX = 100
@@ -10,9 +10,9 @@ const HINTS_MAX = 100
 const NAMES_PER_MESSAGE_MAX = 100
 
 /**
- * Tells once of each field whose name is nearly that of a vital sign (`heart_rate`): such a reading is valid, and its
- * field is kept as an unknown one. One message a millisecond is looked at: each while little comes in, and at full rate
- * one of a hundred, which a device that keeps to its names meets soon.
+ * Logs once each field whose name is nearly that of a vital sign (`heart_rate`): such a reading is valid, and its field
+ * is kept as an unknown one. At most one message a millisecond is checked: all of them at a low rate, and one in a
+ * hundred at full rate. A device that always uses such a name is soon found.
  */
 export function createNameHints (logger: Logger) {
   const seen = new Set<string>()
@@ -37,7 +37,7 @@ export function createNameHints (logger: Logger) {
   }
 
   return {
-    /** Different names told so far. */
+    /** Different names logged so far. */
     count: () => hinted.size,
     /** @param receivedAtMs - Unix milliseconds */
     observe (rows: readonly ReadingRow[], receivedAtMs: number): void {

@@ -38,7 +38,7 @@ import { createNameHints } from './name-hints.ts'
 
 type ConfiguredLimits = Omit<BatcherLimits & DeadLetterLimits, keyof IngestLimits> & { readonly commitTimeoutMs: number }
 
-/** What the pipeline asks of the broker: to stop reading, and to show subscribers what came over HTTP. */
+/** The broker as the pipeline uses it: to stop reading, and to show subscribers the readings received over HTTP. */
 export type AttachedBroker = Pick<Broker, 'pauseReading' | 'resumeReading' | 'publish'>
 
 export interface PipelineOptions {
@@ -140,7 +140,7 @@ export function createPipeline (options: PipelineOptions) {
     refusedLetters,
     isDurable,
 
-    /** What weakens the promise now, told to a person. */
+    /** Conditions that weaken the promise now, as warnings for the operator. */
     warnings: () => [...caps.warnings(), ...refusedLetters.warnings(), ...toWarnings(circuit, spool)],
 
     /** From now on this broker stops and resumes reading. Once, before anything is accepted. */
@@ -162,7 +162,7 @@ export function createPipeline (options: PipelineOptions) {
       circuit.start()
     },
 
-    /** Waits until what was accepted is durable, and gives up, unacknowledged, what is not by `drainTimeoutMs`. */
+    /** Waits until accepted readings are durable. Gives up, unacknowledged, those that are not by `drainTimeoutMs`. */
     async drain (): Promise<void> {
       await batcher.drain(limits.drainTimeoutMs)
       const { pending } = batcher
@@ -174,7 +174,7 @@ export function createPipeline (options: PipelineOptions) {
       journal.stop()
     },
 
-    /** After `drain`. What is not replayed by then stays in the spool, which stays open. */
+    /** Called after `drain`. Readings that are not replayed by then stay in the spool, which stays open. */
     async stop (): Promise<void> {
       circuit.stop()
       spoolWatch.stop()

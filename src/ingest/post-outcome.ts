@@ -1,7 +1,7 @@
 import type { Fault } from '../../schemas/fault.ts'
 import type { Reason } from '../../schemas/reason.ts'
 
-/** What became of the body of one `POST /vital-data`. */
+/** The outcome of the body of one `POST /vital-data`. */
 export type PostOutcome =
   /** After COMMIT or the spool's fsync: answered 202. */
   | { readonly status: 'durable' }

@@ -55,7 +55,7 @@ function toVitals (fields: ReadingRow['fields']): string {
   return vitals === '' ? '{}' : vitals + '}'
 }
 
-/** The reading as a subscriber may see it again, where its own bytes cannot be used. */
+/** The reading as it is sent to a subscriber, where its own bytes cannot be used. */
 export function toPayload (row: ReadingRow): string {
   const device = JSON.stringify(row.device)
   return `{"device":${device},"timestamp":${row.timeUs / 1e6}${row.vitals === '{}' ? '' : ',' + row.vitals.slice(1, -1)}}`

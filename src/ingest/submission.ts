@@ -29,8 +29,8 @@ export interface SubmissionOptions {
 const NONE: readonly never[] = []
 
 /**
- * One message of a client, on its way to being durable: what it holds goes into one batch together, and its one
- * acknowledgement waits for all of it.
+ * One message of a client that is to become durable. Its contents go into one batch together, and its one
+ * acknowledgement waits for all of them.
  */
 export class Submission {
   readonly transport: Transport
@@ -44,7 +44,7 @@ export class Submission {
   decided: Set<number> | null = null
   /** How many of `readings` were stored before. */
   duplicates = 0
-  /** Set once the client was told; what is then still in flight stays pending until its batch is decided. */
+  /** Set once the client has its answer; readings still in flight stay pending until their batch is decided. */
   isSettled = false
   #rejections: DatabaseRejection[] | null = null
   readonly #onSettled: SubmissionOptions['onSettled']
@@ -65,7 +65,7 @@ export class Submission {
     return this.readings.length + this.letters.length
   }
 
-  /** What the database itself refused of it. */
+  /** Readings that the database itself refused. */
   get rejections (): readonly DatabaseRejection[] {
     return this.#rejections ?? NONE
   }
@@ -75,13 +75,13 @@ export class Submission {
     this.#rejections.push(rejection)
   }
 
-  /** Readings of which it is not known yet what becomes of them. */
+  /** Readings whose outcome is not known yet. */
   get undecided (): readonly ReadingRow[] {
     const { decided } = this
     return decided === null ? this.readings : this.readings.filter((_, index) => !decided.has(index))
   }
 
-  /** Tells the client, once. */
+  /** Answers the client, once. */
   settle (settlement: Settlement): void {
     if (this.isSettled) return
     this.isSettled = true

@@ -1,7 +1,7 @@
 /**
- * The first connection to PostgreSQL. It may be away: then the gateway starts all the same, the spool takes its place,
- * and the connection is tried again each second. What no wait can mend ends the start, or the process when it shows
- * only later.
+ * The first connection to PostgreSQL. If PostgreSQL is away, the gateway starts all the same, the spool takes its
+ * place, and the connection is retried each second. A fault that waiting cannot correct ends the start, or the process
+ * if it appears only later.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -9,16 +9,14 @@ import { classifyError, toSqlState } from '../../db/sqlstate.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { unlessAborted } from '../process/lifecycle.ts'
 
-/**
- * A migration may wait for a lock, or for its data, for as long as it takes; devices are served from the spool
- * meanwhile.
- */
+/** A migration may wait for a lock, or for its data, without a bound; meanwhile readings go to the spool. */
 const START_WAIT_MS = 5000
 const RETRY_INTERVAL_MS = 1000
 /** The same answer is logged again after this time. */
 const LOG_INTERVAL_MS = 60_000
 /**
- * The server is told that a migration is given up, and ends it; past this time it does so when it next writes to us.
+ * A migration that is given up is cancelled on the server. After this time the server ends it at its next write to the
+ * connection.
  */
 const GIVE_UP_MS = 2000
 
@@ -30,9 +28,9 @@ interface ConnectOptions {
 }
 
 /**
- * @returns once PostgreSQL is ready for traffic, or is known to be away; what it returns waits until the attempts have
- *   ended
- * @throws what no wait can mend; the signal's reason
+ * @returns once PostgreSQL is ready for traffic, or is known to be away; the returned function waits until the attempts
+ *   have ended
+ * @throws a fault that waiting cannot correct; the signal's reason
  */
 export async function connectWhenever (options: ConnectOptions): Promise<() => Promise<void>> {
   const { connect, signal, logger } = options
@@ -56,7 +54,7 @@ export async function connectWhenever (options: ConnectOptions): Promise<() => P
     if (signal.aborted) await stopped()
     throw error
   }
-  // Out of the promise, so that it ends the process like any other fault that nobody can mend.
+  // Thrown outside of the promise, so that it ends the process like any other permanent fault.
   attempts.catch((fault: unknown) => { if (!signal.aborted) setImmediate(() => { throw fault }) })
   return stopped
 }

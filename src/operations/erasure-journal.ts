@@ -1,6 +1,6 @@
 /**
- * The record of erasures, outside of the database and of its backups: a backup that is restored would bring back what
- * was erased since. `vital-gateway restore` reads it and erases again.
+ * The record of erasures, outside of the database and of its backups: restoring a backup would bring back readings that
+ * were erased since. `vital-gateway restore` reads it and erases again.
  *
  * A file of lines, one JSON object each, fsynced, never rewritten; readable by its owner alone:
  *
@@ -8,9 +8,10 @@
  *   {"act":"done","id":"6f1c…","at":"…"}     PostgreSQL holds nothing of it any more, and the spool was drained before
  *   {"act":"failed","id":"6f1c…","at":"…"}   it ended otherwise, or its process did
  *
- * A backup keeps the lines of the moment at which it begins to copy the spool. An erasure that is done by then is in
- * it. Every other one has to be done again: those that begin after these lines, and those that were under way. Lines
- * are compared and not times, so no clock decides. One that had failed by then is left to whoever asked for it.
+ * A backup keeps the lines of the moment at which it begins to copy the spool. It reflects an erasure that is done by
+ * then. Every other erasure has to be done again: those that begin after these lines, and those that were under way.
+ * Lines are compared and not times, so no clock decides. An erasure that had failed by then is not repeated; its
+ * requester decides.
  */
 import { randomUUID } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
@@ -47,13 +48,13 @@ export interface ErasureJournal {
 }
 
 /**
- * The journal of a data directory, whose spool this process has locked: so what another began, and did not end, has
- * failed. The file is made by the first erasure.
+ * The journal of a data directory, whose spool this process has locked. So an erasure that another process began and
+ * did not end has failed. The file is made by the first erasure.
  */
 export function createErasureJournal (dataDir: string): ErasureJournal {
   const path = join(dataDir, ERASURES_FILE)
   const failed = failOpen(path)
-  // Told to whoever erases first.
+  // The error is reported to the first erasure.
   failed.catch(() => {})
   return {
     async record (device, actor, erase) {
@@ -92,7 +93,7 @@ export function splitLines (text: string): string[] {
   return text.split('\n').slice(0, -1)
 }
 
-/** Erasures in the order in which they began. What a crash tore, and what is no line of ours, is passed over. */
+/** Erasures in the order in which they began. Torn lines and foreign lines are skipped. */
 export function parseErasures (lines: readonly string[]): RecordedErasure[] {
   const found = new Map<string, RecordedErasure>()
   for (const text of lines) {
@@ -107,7 +108,7 @@ export function parseErasures (lines: readonly string[]): RecordedErasure[] {
 }
 
 /**
- * What has to be erased again after a restore.
+ * Devices that have to be erased again after a restore.
  * @param before - the lines that the backup holds
  * @param now - the lines of today
  * @returns devices, each once; `isSameJournal` is false when `now` does not begin with `before`, and then all of `now`
@@ -138,7 +139,7 @@ async function append (path: string, line: Line): Promise<void> {
   try {
     const { size } = await file.stat()
     const { buffer } = await file.read(Buffer.alloc(1), 0, 1, Math.max(0, size - 1))
-    // A line that a crash tore must not swallow this one.
+    // A line that a crash tore must not be joined with this one.
     const start = size === 0 || buffer[0] === 0x0a ? '' : '\n'
     await file.appendFile(`${start}${JSON.stringify(line)}\n`)
     await file.datasync()

@@ -1,15 +1,15 @@
 /**
- * Erasure: removes what the gateway holds of one device, so that nothing of it comes back.
+ * Erasure: removes all data of one device from the gateway, so that none of it comes back.
  *
- * Readings lie in three places on their way: the batcher, the spool, a write to PostgreSQL that nobody waits for any
- * more. Each is waited for until it has passed on what it held when the erasure began; PostgreSQL, where all of it
- * ends, is emptied of the device last. So the spool is never rewritten: it is replayed, as always, and what was
- * replayed is deleted.
+ * On their way readings are in three places: the batcher, the spool, and writes to PostgreSQL whose caller has gone.
+ * The erasure waits until each has passed on the readings that it held when the erasure began. PostgreSQL, which
+ * receives all of them, is cleared of the device last. So the spool is never rewritten: it is replayed as always, and
+ * the replayed readings are deleted.
  *
  *   what was accepted is decided ──> the spool is empty, its files gone ──> late writes have ended ──> PostgreSQL ──> broker
  *
- * Nothing is changed before the last two steps: where PostgreSQL is away, or the backlog is too long to wait for, that
- * is told and all is as it was. What the device sends meanwhile, or later, is new.
+ * Nothing is changed before the last two steps: if PostgreSQL is away, or the backlog is too long, the request is
+ * refused and nothing was removed. Readings that the device sends meanwhile, or later, are new.
  */
 import { readdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,14 +22,14 @@ import type { Pipeline } from '../ingest/pipeline.ts'
 import type { ErasureJournal } from './erasure-journal.ts'
 
 const POLL_MS = 20
-/** A request for an erasure is refused for a backlog that takes longer, instead of held without an answer. */
+/** A request for an erasure is refused if its backlog takes longer, instead of held without an answer. */
 const WAIT_MAX_MS = 30_000
 
-/** What was removed, and what may still hold something of the device. */
+/** The removed data, and the places that may still hold data of the device. */
 export interface Erasure extends ErasedRows {
   readonly retained: number
   readonly queued: number
-  /** Segments of the spool that the disk damaged: they are kept for a person, never replayed, and may hold anything. */
+  /** Damaged segments of the spool: they are kept for the operator, never replayed, and may hold any reading. */
   readonly damagedSpoolFiles: number
   /** Connected to the same database; each has a spool and retained messages of its own. */
   readonly otherGateways: number
@@ -46,9 +46,9 @@ export type ErasureObserver = (device: string) => Promise<void> | void
 export interface ErasureOptions {
   readonly pipeline: Pick<Pipeline, 'batcher' | 'circuit' | 'spool' | 'writes' | 'refusedLetters'>
   readonly spoolDirectory: string
-  /** Where it stands that the device was erased, should a backup be restored. */
+  /** Records that the device was erased, in case a backup is restored. */
   readonly journal: ErasureJournal
-  /** What the broker holds of it. */
+  /** Removes the broker's messages of the device. */
   readonly forget: (device: string) => { retained: number, queued: number }
   readonly onErased?: readonly ErasureObserver[]
   readonly connectionString: string
@@ -84,7 +84,7 @@ export function createErasure (options: ErasureOptions) {
     await until(() => circuit.state !== 'open', '', deadlineMs)
     await until(() => batcher.oldestAcceptedAtMs > startedAtMs, 'readings that were accepted before are not durable ' +
       'yet', deadlineMs)
-    // Its files too: a read position that the disk loses would bring back what they hold.
+    // The files must be gone too: if the disk loses a read position, their readings would be replayed.
     await until(() => spool.isEmpty &&
       spool.bytes === 0, 'the spool still holds readings that wait for PostgreSQL', deadlineMs)
     await writes.settled()
@@ -102,11 +102,10 @@ export function createErasure (options: ErasureOptions) {
 
   return {
     /**
-     * Removes a device's readings, latest state, dead letters, retained and queued messages, and what the spool holds
-     * of it.
+     * Removes a device's readings, latest state, dead letters, retained and queued messages, and its data in the spool.
      * @param actor - for the audit log
-     * @throws `VITAL_ERASURE_BUSY` when it cannot be done now, and nothing was; what pg failed with, and then readings
-     *   may be gone in part. It is safe to run again.
+     * @throws `VITAL_ERASURE_BUSY` when it cannot be done now, and nothing was removed; the error of pg, and then
+     *   readings may be gone in part. It is safe to run again.
      */
     erase (device: string, actor: string): Promise<Erasure> {
       const erasure = last.then(() => run(device, actor))

@@ -32,7 +32,7 @@ interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'for
   readonly logger: Logger
 }
 
-/** What goes on beside the traffic: the database is made ready and kept so, readings expire, devices are erased. */
+/** Work beside the traffic: preparing and maintaining the database, retention, and erasures of devices. */
 export function createOperations (options: OperationsOptions) {
   const { database, connectionString, reads, pipeline, clock, isStopping, signal, logger } = options
   const { caps } = pipeline

@@ -6,7 +6,7 @@ import type { Task } from './scheduler.ts'
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
 
-/** Makes the months of `readings` ahead, at start and each hour, and keeps in mind which of them could not be made. */
+/** Makes the months of `readings` ahead, at start and each hour, and records which of them could not be made. */
 export function createPartitionUpkeep ({ connectionString, clock, logger }: {
   readonly connectionString: string, readonly clock: Pick<Clock, 'nowMs'>, readonly logger: Logger
 }) {

@@ -11,7 +11,7 @@ import type { PartitionUpkeep } from './partition-upkeep.ts'
 interface PrepareDatabaseOptions {
   readonly database: Database
   readonly connectionString: string
-  /** Takes up how many dead letters there are. */
+  /** Loads the counts of dead letters. */
   readonly caps: DeadLetterCaps
   readonly clock: Clock
   readonly partitions: Pick<PartitionUpkeep, 'run'>
@@ -22,7 +22,7 @@ interface PrepareDatabaseOptions {
 
 /**
  * Makes the database ready for traffic.
- * @returns what weakens it, logged already
+ * @returns warnings about the database, logged already
  * @throws the coded errors of `db`, or the error of pg
  */
 export async function prepareDatabase (options: PrepareDatabaseOptions): Promise<string[]> {
@@ -37,7 +37,7 @@ export async function prepareDatabase (options: PrepareDatabaseOptions): Promise
   return warnings
 }
 
-/** Without a partition readings go into the default one: no reason not to start, and the hourly task tries again. */
+/** Without a partition readings go into the default one. The start continues, and the hourly task tries again. */
 async function keepGoing (partitions: Promise<void>, logger: Logger): Promise<void> {
   try {
     await partitions

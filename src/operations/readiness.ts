@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Pipeline } from '../ingest/pipeline.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 
-/** Between two looks at whether the gateway is ready. */
+/** Interval of the readiness checks. */
 const LOOK_INTERVAL_MS = 100
 
 interface ReadinessOptions {
@@ -11,7 +11,7 @@ interface ReadinessOptions {
   readonly isAdmitting: () => boolean
   readonly isStopping: () => boolean
   readonly spoolBytesMax: number
-  /** What weakens the gateway now, from every room that knows. */
+  /** Conditions that weaken the gateway now, from every room that reports them. */
   readonly warnings: () => readonly string[]
   /** Unix milliseconds. */
   readonly startedAtMs: number
@@ -36,8 +36,8 @@ export function createReadiness (options: ReadinessOptions) {
     }),
 
     /**
-     * Logs `ready`, once: at the end of the start, or later where PostgreSQL is away and nothing tells yet which
-     * clients may come in.
+     * Logs `ready`, once: at the end of the start, or later if PostgreSQL is away and it is not known yet which clients
+     * may connect.
      * @returns ends the wait
      */
     announce (): () => void {

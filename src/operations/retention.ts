@@ -3,12 +3,12 @@ import { type Removed, removeExpired } from '../../db/retention.ts'
 import type { Task } from './scheduler.ts'
 
 const HOUR_MS = 3_600_000
-/** Soon, so that a gateway which is restarted often keeps to it too. */
+/** Short, so that retention also runs on a gateway that is restarted often. */
 const FIRST_MS = 2000
 
 /**
- * The hourly task that removes expired readings, and what it removed since the start, for the metrics. `days` 0: no
- * task.
+ * The hourly task that removes expired readings, and the counts of removed readings since the start, for the metrics.
+ * If `days` is 0, there is no task.
  */
 export function createRetention ({ days, connectionString, isStopping, logger }: {
   readonly days: number

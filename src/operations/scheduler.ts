@@ -18,7 +18,7 @@ export function createScheduler ({ tasks, logger }: { tasks: readonly Task[], lo
     const timer = setTimeout(() => {
       timers.delete(timer)
       task.run().catch((error: unknown) => {
-        // What fails during a stop fails because of it.
+        // A failure during a stop is caused by the stop.
         if (!isStopped) logger.warn({ err: error, task: task.name }, 'maintenance failed and will be tried again')
       }).finally(() => {
         if (!isStopped) schedule(task, task.intervalMs)

@@ -6,15 +6,15 @@ import { readFileSync } from 'node:fs'
  */
 const DESCRIPTORS_MIN = 512
 
-/** The loop, the spool, logs, files that are being read, and some for what nobody thought of. */
+/** The loop, the spool, logs, files that are being read, and a reserve. */
 const OWN_DESCRIPTORS = 64
-/** Of what is left. HTTP carries health and metrics, which must answer when MQTT has taken all that it may. */
+/** Share of the rest. HTTP carries health and metrics, which must answer when MQTT has used its share. */
 const HTTP_SHARE = 0.25
 const HTTP_MIN = 32
 
 /**
  * Open files that this process may have (RLIMIT_NOFILE; Node raises the soft limit to the hard one); `Infinity` where
- * nothing tells.
+ * the limit is unknown.
  */
 export function readDescriptorLimit (): number {
   try {
@@ -34,7 +34,7 @@ export function toDescriptorRefusal (descriptorsMax = readDescriptorLimit()): st
     'compose).'
 }
 
-/** What of a configuration the descriptors bound. */
+/** The part of a configuration that the descriptors bound. */
 interface Bounded {
   readonly brokerLimits: { readonly connectionsMax: number }
   readonly databaseConnectionsMax: number
@@ -43,8 +43,8 @@ interface Bounded {
 }
 
 /**
- * Bounds connections to what the descriptors allow, with a reserve for HTTP, PostgreSQL and the spool. Without it the
- * kernel would reset connections without a word, and the next file or socket to PostgreSQL would fail, too.
+ * Bounds connections to the available descriptors, with a reserve for HTTP, PostgreSQL and the spool. Without the bound
+ * the kernel would reset connections silently, and the next file or socket to PostgreSQL would also fail.
  */
 export function fitConnections<C extends Bounded> (config: C, descriptorsMax = readDescriptorLimit()): C {
   const { brokerLimits, databaseConnectionsMax, httpConnectionsMax, warnings } = config

@@ -9,7 +9,7 @@ class StartStopped extends Error {
 }
 
 export interface Lifecycle {
-  /** Aborted by the stop. Whatever waits during the start listens to it. */
+  /** Aborted by the stop. Every wait during the start listens to it. */
   readonly signal: AbortSignal
   readonly isStopping: boolean
   /** Called during the stop, the last one first. */
@@ -54,7 +54,7 @@ export function createLifecycle (): Lifecycle {
   }
 }
 
-/** `work`, unless the signal comes first; then whatever `work` comes to counts no more. @throws the signal's reason */
+/** `work`, unless the signal comes first; then the result of `work` is ignored. @throws the signal's reason */
 export async function unlessAborted<T> (work: Promise<T>, signal: AbortSignal): Promise<T> {
   work.catch(() => {})
   let onAbort!: () => void

@@ -1,4 +1,7 @@
-/** The oldest that loads modules of both kinds as our dependencies need it; the same as `engines` in package.json. */
+/**
+ * The oldest version that loads both kinds of modules as the dependencies need it; the same as `engines` in
+ * package.json.
+ */
 const OLDEST = { major: 20, minor: 19 }
 
 /**

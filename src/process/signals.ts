@@ -1,4 +1,4 @@
-/** What the signals of an operator mean, from the first line of the program on. */
+/** Handling of the operator's signals, from the first line of the program on. */
 export interface Signals {
   /** From now on a stop goes through `stop`. Before, it ends the process at once: nothing has begun. */
   onStop (stop: (signal: NodeJS.Signals) => void): void

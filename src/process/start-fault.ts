@@ -7,7 +7,7 @@ interface Where {
   readonly transport: { readonly mqttsPort: number, readonly admin: { readonly port: number } | null }
 }
 
-/** What keeps a directory from being used, as the system calls it. */
+/** Reasons why a directory cannot be used, by the error code of the system call. */
 const DIRECTORY_CODES: Readonly<Record<string, string>> = {
   EACCES: 'may not be written by this account',
   EPERM: 'may not be written by this account',
@@ -19,8 +19,8 @@ const DIRECTORY_CODES: Readonly<Record<string, string>> = {
 }
 
 /**
- * What an operator has to put right, as one line that names the variable and the way out.
- * @returns `error` itself where nothing better is known
+ * The fault that an operator has to correct, as one line that names the variable and the remedy.
+ * @returns `error` itself where no better explanation is known
  */
 export function explainStartFault (error: unknown, config: Where): unknown {
   if (!(error instanceof Error)) return error

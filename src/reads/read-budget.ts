@@ -1,19 +1,19 @@
 /**
- * What reads may take: connections, and bytes of memory.
+ * Bounds of reads: connections, and bytes of memory.
  *
  *   small: query ──> a turn of `queriesMax` ──> PostgreSQL
  *   large: open  ──> a turn of `largeMax` ──> slice ──> slice ──> … ──> close
  *                                               │ one at a time over all answers, and only while less than `bytesMax` is held
  *
- * A small result has a bound of its own (a page of rows without what is large). What has none is fetched slice by
- * slice, each in a query of its own, so that no transaction and no connection waits for a client. The bytes of every
- * answer count from the fetch until the socket took them. A read that does not get its turn in time is refused
- * (`VITAL_READS_BUSY`); it then has not begun.
+ * A small result has its own bound (a page of rows without large values). A result without a bound is fetched slice by
+ * slice, each in its own query, so that no transaction and no connection waits for a client. The bytes of every answer
+ * count from the fetch until the socket took them. A read that does not get its turn in time is refused
+ * (`VITAL_READS_BUSY`) before it has begun.
  */
 import type { Kysely } from 'kysely'
 import type { Tables } from '../../db/tables.ts'
 
-/** Longer, and a reader is better told to come again. */
+/** After this time a read is refused, so that the client retries. */
 const WAIT_MAX_MS = 2000
 /** Reads that wait at a time; each holds its request. */
 const WAITING_MAX = 1000
@@ -31,7 +31,8 @@ const SLICE_WAIT_MAX_MS = 30_000
 const SLICE_REST = 3
 const SLICE_REST_MAX_MS = 1000
 /**
- * What may be held when the next read begins; that one may exceed it by its own size, once for each that is under way.
+ * Bytes that may be held when the next read begins. That read may exceed the bound by its own size, once for each read
+ * that is under way.
  */
 const BYTES_MAX = 16 * 1024 * 1024
 
@@ -51,7 +52,7 @@ export type HoldBytes = (bytes: number) => () => void
 
 /** An answer whose size is not known beforehand. */
 export interface LargeRead {
-  /** Fetches what comes next, and holds its bytes until the next call, or {@link LargeRead.close}. */
+  /** Fetches the next slice, and holds its bytes until the next call, or {@link LargeRead.close}. */
   slice <T> (query: (kysely: Kysely<Tables>) => Promise<T>, toBytes: (slice: T) => number): Promise<T>
   close (): void
 }
@@ -128,9 +129,9 @@ export function createReadBudget (options: ReadBudgetOptions) {
   }
 
   return {
-    /** @throws `VITAL_READS_BUSY`, or what pg failed with */
+    /** @throws `VITAL_READS_BUSY`, or the error of pg */
     query: ((query) => run(query, waitMaxMs)) as Read,
-    /** For what nobody waits for: it stands in the same line, and does not give up. */
+    /** For reads without a client: they wait in the same queue, without a time-out. */
     background: ((query) => run(query, Infinity)) as Read,
     openLarge,
     hold,

@@ -12,17 +12,16 @@ import { createReadBudget, type HoldBytes, type ReadBudget } from './read-budget
 import { addReadsMetrics } from './reads-metrics.ts'
 
 /**
- * A page of a thousand devices takes milliseconds, the sort of a million 2 s; what takes longer takes a core from
- * commits.
+ * A page of a thousand devices takes milliseconds, the sort of a million 2 s. A longer query takes a core from commits.
  */
 const TIMEOUTS = { connectTimeoutMs: 2000, statementTimeoutMs: 3000, queryTimeoutMs: 4000 }
 
 /**
  * Latest states for the routes. Rejects while PostgreSQL is away, within the pool's time-outs, and with
- * `VITAL_READS_BUSY` while too much is asked of it.
+ * `VITAL_READS_BUSY` under too many requests.
  */
 export interface LatestReads {
-  /** @param isGone - whether the client has left; nothing large is read for one that has */
+  /** @param isGone - whether the client has left; then no large value is read for it */
   listLatest (query: LatestQuery, isGone: () => boolean): Promise<ReadAnswer>
   /** `undefined` when no reading of that device was ever stored. */
   findLatest (device: string, isGone: () => boolean): Promise<ReadAnswer | undefined>
@@ -35,7 +34,7 @@ export interface DeadLetterReads {
   find (id: string): Promise<StoredDeadLetter | undefined>
 }
 
-/** What the HTTP routes read. */
+/** The reads of the HTTP routes. */
 export interface RouteReads {
   readonly reads: LatestReads
   readonly deadLetters: DeadLetterReads

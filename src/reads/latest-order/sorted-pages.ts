@@ -46,8 +46,8 @@ export interface SortedPagesOptions {
 }
 
 /**
- * Pages of the latest states. Those that are sorted by what changes have no index in PostgreSQL; the order of the
- * devices, kept here in memory, picks theirs, and one query by key fetches them. Where the order cannot be trusted
+ * Pages of the latest states. Sort columns that change have no index in PostgreSQL. The order of the devices, kept here
+ * in memory, selects the devices of such a page, and one query by key fetches them. Where the order cannot be trusted
  * PostgreSQL sorts.
  */
 export function createSortedPages (options: SortedPagesOptions) {
@@ -104,26 +104,24 @@ export function createSortedPages (options: SortedPagesOptions) {
       return await listOrdered(query) ?? await sortInTable(query)
     },
 
-    /**
-     * Takes in a batch that is committed, before it is acknowledged: whoever asks afterwards finds it. Never throws.
-     */
+    /** Takes in a committed batch before it is acknowledged: any later request finds its readings. Never throws. */
     observe (rows: readonly ReadingRow[]): void {
       try {
         order.observe(rows)
       } catch (error) {
-        // The batch is stored, and must not be taken for one that is not.
+        // The batch is stored, and must not be reported as not stored.
         order.close()
         logger.error({ err: error }, 'the order of devices failed')
       }
     },
 
-    /** The device was erased from PostgreSQL. Settles when the order knows what came of it since. */
+    /** The device was erased from PostgreSQL. Settles when the order knows its readings since then. */
     async forget (device: string): Promise<void> {
       erasing++
       try {
         order.remove(device)
         const moment = order.begin()
-        // What it sent after its erasure may have been observed before this, and was removed with the rest.
+        // Readings after the erasure may have been observed before this call, and were removed with the rest.
         const { resources: [resource] } = await budget.background((kysely) => selectLatestOf(kysely, [device]))
         if (resource !== undefined) order.take(toOrderKeys(resource), moment)
       } catch {
@@ -144,7 +142,7 @@ function toOrderKeys ({ deviceId, timestamp, ...keys }: OrderedRow): OrderKeys {
   return { device: deviceId, time: timestamp, ...keys }
 }
 
-/** What was fetched may be newer than what the page was picked by. */
+/** The fetched rows may be newer than the order that selected the page. */
 function toSorted (resources: readonly OrderedRow[], { sortBy, orderBy }: LatestQuery): OrderedRow[] {
   const sign = orderBy === 'asc' ? 1 : -1
   if (sortBy === 'deviceId') return resources.toSorted((a, b) => sign * compareDevices(a.deviceId, b.deviceId))

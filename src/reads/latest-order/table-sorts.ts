@@ -3,15 +3,15 @@ import type { LatestPage } from '../../../db/queries/resource-columns.ts'
 import type { LatestQuery } from '../../../schemas/vital-data.ts'
 import { ReadsBusyError } from '../read-budget.ts'
 
-/** Longer, and whoever asked is better told to come again. */
+/** After this time a request is refused, so that the client retries. */
 const WAIT_MAX_MS = 2000
 
 type Select = (query: LatestQuery) => Promise<LatestPage>
 
 /**
  * Pages for which PostgreSQL sorts all devices, one at a time. A sort takes a core for as long as it reads the table, 2
- * s at a million devices; where many ran beside each other no batch was committed in time, and what timed out was asked
- * for again. Whoever asks for a page that still waits for its turn shares it: its read begins after both have asked.
+ * s at a million devices. When many ran in parallel no batch was committed in time, and requests that timed out were
+ * repeated. Requests for a page that still waits for its turn share it: its read begins after all of them.
  */
 export function createTableSorts (select: Select, waitMaxMs = WAIT_MAX_MS): Select {
   const waiting = new Map<string, Promise<LatestPage>>()

@@ -2,9 +2,9 @@
  * A batch as the spool holds it. One byte of version, one of compression, four of the body's length before compression,
  * then the body: four bytes of the text's length, the text, and the payloads of the dead letters, back to back.
  *
- * The text is one JSON document of columns: equal things lie beside each other, which is what a compressor with a short
- * window needs. The vitals are pasted into it as they are, for they are JSON already: no escapes, and one parse.
- * `hash` and `fields` follow from the vitals and are computed again.
+ * The text is one JSON document of columns. Equal values are adjacent, which suits a compressor with a short window.
+ * The vitals are JSON already, so they are inserted unchanged: no escapes, and one parse. `hash` and `fields` follow
+ * from the vitals and are computed again.
  *
  * Measured on two busy cores with random vitals, batches of 2,000, bytes on disk and CPU a reading:
  *
@@ -12,8 +12,8 @@
  *   4        155 B   23 B  0.8 µs     19 B  2.6 µs     19 B  1.1 µs     17 B  1.3 µs     2.2 µs                  4.3 µs
  *   12       322 B   60 B  1.8 µs     48 B  4.2 µs     50 B  1.0 µs     46 B  2.6 µs     3.6 µs                  5.3 µs
  *
- * Without compression an hour at 5,000 readings/s takes 2.6 to 5.4 GiB of a spool of 4, with it 0.4 to 1.0. Brotli wins
- * little, and nothing that a person has at hand unpacks it. zstd begins with Node 22.15.
+ * Without compression an hour at 5,000 readings/s takes 2.6 to 5.4 GiB of a spool of 4, with it 0.4 to 1.0. Brotli
+ * saves little, and common tools do not unpack it. zstd requires Node 22.15.
  */
 import { promisify } from 'node:util'
 import { deflateRaw, deflateRawSync, inflateRaw, inflateRawSync } from 'node:zlib'
@@ -30,18 +30,18 @@ const HEADER_BYTES = 6
 const COMPRESSED_FROM_BYTES = 1024
 
 /**
- * Up to here (un)compressing takes less time than handing it to a thread and hearing of it: 0.2 ms at most. The spool
- * is quick, so most of its batches hold a dozen readings.
+ * Up to this size (un)compressing in place takes less time than a thread and its callback: 0.2 ms at most. The spool is
+ * quick, so most of its batches hold a dozen readings.
  */
 const SYNC_BYTES_MAX = 16 * 1024
 
-/** Text made canonical in one turn of the event loop: a few milliseconds, then the devices have theirs. */
+/** Text made canonical in one turn of the event loop: a few milliseconds, then other connections are served. */
 const SLICE_BYTES = 256 * 1024
 
-/** What a damaged length could otherwise make us allocate; far above any batch. */
+/** Bounds the allocation that a damaged length could cause; far above any batch. */
 const BODY_BYTES_MAX = 1024 * 1024 * 1024
 
-/** What the spool keeps of a submission; {@link Submission} is one. */
+/** The parts of a submission that the spool keeps; {@link Submission} is one. */
 export interface SpooledSubmission {
   readonly transport: Transport
   readonly clientId: string | null

@@ -1,18 +1,19 @@
 /**
- * One process per directory. Node offers no flock, and a file that names a process must guess whether it still runs:
- * ids are used again, and in another container they mean another process (each gateway is process 1 of its own). The
- * kernel knows: a Unix socket answers exactly as long as a process listens on it, whatever its namespace, and kill -9
- * ends it. So:
+ * One process per directory. Node offers no flock, and a file that names a process does not prove that it still runs:
+ * ids are reused, and in another container they mean another process (each gateway is process 1 of its own). A Unix
+ * socket is reliable: it answers exactly as long as a process listens on it, in any namespace, and kill -9 ends it. The
+ * steps:
  *
- *   1. Listen on a socket in the directory, under a name of one's own that nobody will use again.
- *   2. Call every other socket there. One that answers: someone is here, or is trying like us. Give way, and try again
- *      after a random time; after some tries, give up. One that does not: left by a dead process. Remove it.
- *   3. Nobody answered, and one's own socket is still there: the directory is ours.
+ *   1. Listen on a socket in the directory, under a name that is never reused.
+ *   2. Connect to every other socket there. If one answers, another process holds the directory or tries to take it.
+ *      Close the own socket and retry after a random time; after some tries, give up. A socket that does not answer
+ *      was left by a dead process. Remove it.
+ *   3. If no socket answered and the own socket is still there, this process holds the directory.
  *
- * Of two that try at once, the one that listened later finds the other in step 2, so never both succeed. Names are
- * never used twice, so nobody can remove the socket of a successor in the belief that it is the one seen before. A
- * socket that is bound and does not listen yet may be removed as dead: its owner finds that in step 3, for whoever
- * removed it was still listening then, and is found in step 2 if not.
+ * If two processes try at once, the one that listened later finds the other in step 2, so never both succeed. Names are
+ * never reused, so a process cannot remove the socket of a successor by mistake. A socket that is bound and does not
+ * listen yet may be removed as dead. Its owner finds that in step 3: the process that removed it was still listening
+ * then, and otherwise is found in step 2.
  */
 import { randomBytes } from 'node:crypto'
 import { access, type FileHandle, open, readdir, rm, stat } from 'node:fs/promises'
@@ -65,7 +66,7 @@ export async function lockDirectory (directory: string): Promise<() => Promise<v
     `the spool in ${directory} is in use by ${holder}: stop that gateway, or set VITAL_DATA_DIR to another directory`)
 }
 
-/** @returns who else is there; removes what the dead have left */
+/** @returns the other process that holds the directory; removes the sockets of dead processes */
 async function findOther (directory: string, own: string): Promise<string | null> {
   let other: string | null = null
   for (const name of await readdir(directory)) {
@@ -77,7 +78,7 @@ async function findOther (directory: string, own: string): Promise<string | null
   return other
 }
 
-/** A full accept queue (EAGAIN) or a missing permission says that somebody is there. */
+/** A full accept queue (EAGAIN) or a missing permission shows that a process listens. */
 function isAnswered (path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path)
@@ -95,8 +96,8 @@ interface Listening {
 }
 
 /**
- * A disk that is full must not keep the gateway from starting, for what it would replay is what fills it. Linux has
- * sockets without a file, which only processes of the same network namespace find.
+ * A full disk must not keep the gateway from starting: the readings that it would replay are what fills the disk. Linux
+ * has sockets without a file, which only processes of the same network namespace find.
  * @returns `null` when such a name is taken
  */
 async function listenIn (path: string, name: string, directory: string): Promise<Listening | null> {
@@ -123,7 +124,7 @@ async function listen (path: string, isAbstract: boolean): Promise<Listening> {
   return { isAbstract, close: () => new Promise((resolve) => { server.close(() => { resolve() }) }) }
 }
 
-/** A way to the directory that is short enough for the address of a socket. */
+/** A path to the directory that is short enough for the address of a socket. */
 async function openRoute (directory: string): Promise<{ path: string, close: () => Promise<void> }> {
   const longest = Buffer.byteLength(join(directory, `lock.${process.pid}.0123456789abcdef`))
   if (process.platform !== 'linux' || longest <= SOCKET_PATH_BYTES_MAX) {

@@ -14,15 +14,15 @@ export interface DiskFile {
 }
 
 /**
- * Everything the spool asks of a disk, so that a simulation can lose, tear and flip what the real one would only once
- * in a while. Rejects with the system's errors.
+ * All disk operations of the spool. A simulation can lose, tear and flip data through this interface, which a real disk
+ * does rarely. Rejects with the system's errors.
  */
 export interface Disk {
   /** Creates a directory for its owner alone, durably, unless it is there. */
   makeDirectory: (directory: string) => Promise<void>
   /** @throws `VITAL_SPOOL_IN_USE` while another process, or this one, holds it */
   lock: (directory: string) => Promise<() => Promise<void>>
-  /** Names of what lies in a directory, in no order. */
+  /** Names of the entries of a directory, unordered. */
   list: (directory: string) => Promise<string[]>
   /** A new file that only its owner may read; rejects with `EEXIST` where there is one. */
   create: (path: string) => Promise<DiskFile>
@@ -69,7 +69,7 @@ async function openFile (path: string, flags: 'wx' | 'r'): Promise<DiskFile> {
       let { bytesWritten } = await handle.writev(buffers, offset)
       const length = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
       if (bytesWritten === length) return
-      // A write ends early where the disk ran full; the next one says so.
+      // A write ends early when the disk is full; the next write reports it.
       const rest = Buffer.concat(buffers)
       while (bytesWritten < length) {
         bytesWritten += (await handle.write(rest, bytesWritten, length - bytesWritten, offset +

@@ -1,5 +1,5 @@
 /**
- * What lies on disk. Numbers are little-endian.
+ * The format on disk. Numbers are little-endian.
  *
  *   <directory>/
  *     0000000007-9f86d081884c7d659a2feaa0.spool          a segment: its number, its marker
@@ -23,21 +23,21 @@
  *                    36  4  CRC32 of bytes 0 to 35
  *                    40     payload
  *
- * The marker is drawn at random for each segment. It stands in the file's name, so it outlives a damaged segment
- * header. After damage the reader looks for the next marker. No payload can hold it but by guessing: with a fixed
- * magic, a device could send bytes that look like a record, and wait for a flipped bit in front of them.
+ * The marker is drawn at random for each segment. It is part of the file's name, so it outlives a damaged segment
+ * header. After damage the reader looks for the next marker. A payload could hold it only by a correct guess. With a
+ * fixed magic, a device could send bytes that look like a record, and wait for a flipped bit in front of them.
  *
  * A sequence orders the records of one segment, and means nothing beyond it. A number for the whole spool, going on
  * from the last one found, was tried: a power failure that brought back a torn tail, or a cursor that could not be read
  * just once, gave two records the same number, and the acknowledged one was passed over. The simulation found both.
  *
- * The header has a CRC of its own: with it intact the length can be trusted, so damage in one payload costs one record
- * and no search, and what a record weighs is known without reading it, so that an open need not read gigabytes.
+ * The header has its own CRC. If the header is intact the length can be trusted, so damage in one payload costs one
+ * record and no search. The size of a record is known without reading it, so an open need not read gigabytes.
  *
  * A record counts once its segment's fdatasync (and, for a new segment, the directory's fsync) returned. Old segments
  * are never appended to: each open, and each failed write or fsync, begins a new one.
  *
- * What an open finds where a record should begin:
+ * Possible data where an open expects a record:
  *   - less than a header, or an intact header and less than its payload, or only zeros, up to the end of the file: a write
  *     that a crash tore. Never acknowledged. It is cut off.
  *   - anything else that does not check out: damage. It is skipped, counted and logged, and its segment is kept.
@@ -60,14 +60,14 @@ export const SEGMENT_HEADER_BYTES = 28
 export const RECORD_HEADER_BYTES = 40
 const CURSOR_BYTES = 36
 
-/** The largest payload: what one read allocates. A batch is some hundred KiB. */
+/** The largest payload, which is the allocation of one read. A batch is some hundred KiB. */
 export const PAYLOAD_BYTES_MAX = 256 * 1024 * 1024
 
 export const CURSOR_NAME = 'cursor'
 const SEGMENT_NAME = /^(\d{10})-([0-9a-f]{24})\.spool$/
 const DAMAGED_SUFFIX = '.damaged'
 
-/** What is known of a record without its payload. */
+/** The data of a record that is known without its payload. */
 export interface RecordHeader {
   readonly length: number
   readonly crc: number
@@ -89,7 +89,7 @@ export function toSegmentName (number: number, marker: Buffer): string {
   return `${String(number).padStart(10, '0')}-${marker.toString('hex')}.spool`
 }
 
-/** @returns `null` for a name that is none of ours */
+/** @returns `null` for a name that the spool did not give */
 export function parseSegmentName (name: string): { number: number, marker: Buffer, isDamaged: boolean } | null {
   const isDamaged = name.endsWith(DAMAGED_SUFFIX)
   const match = SEGMENT_NAME.exec(isDamaged ? name.slice(0, -DAMAGED_SUFFIX.length) : name)
@@ -130,7 +130,7 @@ export function encodeRecordHeader (marker: Buffer, record: RecordHeader): Buffe
   return header
 }
 
-/** @returns `null` when these bytes are no intact header of this segment */
+/** @returns `null` when these bytes are not an intact header of this segment */
 export function parseRecordHeader (bytes: Buffer, marker: Buffer): RecordHeader | null {
   if (bytes.length < RECORD_HEADER_BYTES || marker.compare(bytes, 0, MARKER_BYTES) !== 0) return null
   if (bytes.readUInt32LE(36) !== crc32(bytes.subarray(0, 36))) return null

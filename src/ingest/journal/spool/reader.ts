@@ -3,12 +3,12 @@ import { RECORD_HEADER_BYTES } from './format.ts'
 import { isMediaError, type Segment, SegmentReader, type SpoolContext } from './segment.ts'
 import { toSpoolError } from './spool-error.ts'
 
-/** Read ahead of what is asked for; bounds the memory beside the records that the caller holds. */
+/** Bytes read ahead of a request; bounds the memory beside the records that the caller holds. */
 const WINDOW_BYTES = 1024 * 1024
 
 /**
- * Reads of one place that may fail before it is given up as damaged. The caller waits longer and longer between them: a
- * disk that is away for a minute must not cost what it holds.
+ * Failed reads of one place before it is given up as damaged. The caller waits longer between each: a disk that is away
+ * for a minute must not cost the records that it holds.
  */
 const ATTEMPTS_MAX = 20
 
@@ -40,13 +40,13 @@ export interface ReaderOptions {
   readonly context: SpoolContext
   /** All segments, oldest first. */
   readonly segments: readonly Segment[]
-  /** Something cannot be read; `readings` is what an intact header says of it, `null` where there is none. */
+  /** A part cannot be read; `readings` is from an intact header, `null` where there is none. */
   readonly onDamage: (segment: Segment, offset: number, bytes: number, readings: number | null) => void
   /** A record is given out that the open could not count. */
   readonly onUncounted: (readings: number, appendedAtMs: number) => void
 }
 
-/** Reads what is durable, in the order in which it was appended, each record once. */
+/** Reads durable records in the order in which they were appended, each once. */
 export class SpoolReader {
   readonly #options: ReaderOptions
   #segment: Segment | null = null
@@ -96,7 +96,7 @@ export class SpoolReader {
     await file?.close()
   }
 
-  /** @returns `null` when what lay there is no record to be given out */
+  /** @returns `null` when the place does not hold a readable record */
   async #read (segment: Segment): Promise<SpoolRecord | null> {
     const { context: { disk }, onDamage, onUncounted } = this.#options
     const file = this.#file ??= await SegmentReader.open(disk, segment, WINDOW_BYTES)

@@ -7,13 +7,10 @@ import { isMediaError, type Segment, SegmentReader, type SpoolContext, toSegment
 import { isSetAside } from './set-aside.ts'
 import { removeSegment } from './upkeep.ts'
 
-/**
- * Headers are looked at, payloads stepped over: a window that holds a few small records and wastes little on large
- * ones.
- */
+/** Headers are read and payloads skipped: the window holds a few small records and wastes little on large ones. */
 const WINDOW_BYTES = 16 * 1024
 
-/** What lay in the directory when the spool was opened. */
+/** The contents of the directory when the spool was opened. */
 export interface Recovered {
   /** With something unread in them, oldest first. */
   readonly segments: Segment[]
@@ -34,8 +31,8 @@ interface Tally {
 }
 
 /**
- * Takes stock of a directory: cuts torn tails, removes what was read, counts the rest by the headers. Payloads are not
- * read, so damage in them shows only when the reader comes to it.
+ * Scans a directory: cuts torn tails, removes segments that were read, counts the rest by the headers. Payloads are not
+ * read, so damage in them is found only when the reader reaches it.
  */
 export async function recover (context: SpoolContext): Promise<Recovered> {
   const { directory, disk, logger } = context
@@ -66,7 +63,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
         continue
       }
       segment.isDamaged = start === null
-      // One that cannot be removed now has nothing to be read, and goes with the others.
+      // A segment that cannot be removed now has no unread records, and is removed with the others.
       if (!await removeSegment(context, segment)) segments.push({ ...segment, start: segment.end })
     } catch (error) {
       if (!isMediaError(error)) throw error
@@ -76,7 +73,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
       segments.push({ ...segment, isCounted: false })
     }
   }
-  // Also makes durable what an earlier process removed, and could not sync.
+  // Also makes durable the removals that an earlier process could not sync.
   await disk.syncDirectory(directory)
   const { records, readings, oldestAtMs } = tally
   return {
@@ -135,7 +132,7 @@ async function cut ({ disk, logger }: SpoolContext, segment: Segment, offset: nu
   logger.info({ segment: segment.name, offset, bytes: segment.end - offset },
     'cut off what a crash left unfinished in the spool')
   segment.end = offset
-  // Without it the tail is stepped over all the same, and takes up space until the segment goes.
+  // If this fails, the tail is still skipped, and takes up space until the segment is removed.
   await disk.truncate(segment.path, offset).then(() => { segment.bytes = offset }, (error: unknown) => {
     logger.warn({ err: error, segment: segment.name }, 'could not shorten a segment of the spool')
   })

@@ -13,7 +13,7 @@ export interface Segment {
   readonly start: number
   /** Where reading ends: everything before it is on stable storage. Grows while the segment is written to. */
   end: number
-  /** What it takes on disk; may be more than `end` after a failed write. */
+  /** Bytes on disk; may be more than `end` after a failed write. */
   bytes: number
   /**
    * How many records the reader had given out, the last one of this segment included; it may go when they are released.
@@ -29,7 +29,7 @@ export interface Segment {
   isDamaged: boolean
 }
 
-/** What the spool's parts work with. */
+/** The shared state of the spool's parts. */
 export interface SpoolContext {
   readonly directory: string
   readonly disk: Disk
@@ -50,13 +50,13 @@ export function toSegment (
   }
 }
 
-/** Takes a segment off the list, if it is on it. */
+/** Removes a segment from the list, if it is there. */
 export function removeFrom (segments: Segment[], segment: Segment): void {
   const index = segments.indexOf(segment)
   if (index >= 0) segments.splice(index, 1)
 }
 
-/** What a disk can lose at once. */
+/** The unit in which a disk loses data. */
 const PAGE_BYTES = 4096
 
 /** The medium or the file system's own structure is at fault, and waiting may not help. */
@@ -65,7 +65,7 @@ export function isMediaError (error: unknown): boolean {
   return code === 'EIO' || code === 'EUCLEAN'
 }
 
-/** What lies at an offset of a segment. */
+/** The data at an offset of a segment. */
 export type Found =
   | { readonly kind: 'end' }
   | { readonly kind: 'record', readonly header: RecordHeader, readonly offset: number, readonly end: number }
@@ -122,9 +122,7 @@ export class SegmentReader {
     return { kind: 'damage', offset, end, isZero }
   }
 
-  /**
-   * Bytes of the segment; what the file turns out not to hold is zeros, which no check accepts. Not to be written to.
-   */
+  /** Bytes of the segment, read-only. Bytes that the file does not hold are zeros, which no check accepts. */
   async bytes (offset: number, length: number): Promise<Buffer> {
     const within = offset - this.#windowOffset
     if (within >= 0 && within + length <= this.#window.length) return this.#window.subarray(within, within + length)
@@ -136,7 +134,7 @@ export class SegmentReader {
     return window.subarray(0, length)
   }
 
-  /** From now on what the disk fails to read is taken for zeros, page by page, instead of rejecting. */
+  /** From now on data that the disk fails to read is replaced by zeros, page by page, instead of rejecting. */
   giveUpOnFailures (): void {
     this.#isPatient = false
   }

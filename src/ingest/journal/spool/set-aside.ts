@@ -1,7 +1,7 @@
 /**
- * A reading that PostgreSQL does not take by itself, in generous time, while it takes others: kept in a file of its own
- * in the directory of the spool, for a person, so that what waits behind it goes on. The file is JSON; `reading` is
- * what a device would send. Such files are outside the cap, and never replayed.
+ * A reading that PostgreSQL does not take by itself, in generous time, while it takes others. It is kept in its own
+ * file in the directory of the spool, for the operator, so that the readings behind it are not blocked. The file is
+ * JSON; `reading` has the form that a device would send. Such files are outside the cap, and never replayed.
  */
 import { hash } from 'node:crypto'
 import { readdir, readFile, unlink } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import { toPayload } from '../../reading-row.ts'
 import type { SpooledSubmission } from './codec.ts'
 import { SpoolError } from './spool-error.ts'
 
-/** Each cost half a minute; so many mean that PostgreSQL is at fault, and no reading. */
+/** Each file cost half a minute. So many mean that PostgreSQL is at fault, and not a reading. */
 const SET_ASIDE_MAX = 1000
 const NAME = /^aside-[0-9a-f]{32}\.json$/
 
@@ -44,7 +44,7 @@ export function toSetAside (
   }
 }
 
-/** Removes what is set aside of a device, and letters whose payload names it. */
+/** Removes the files of a device, and letters whose payload names it. */
 export async function eraseSetAside (directory: string, device: string): Promise<void> {
   for (const name of await readdir(directory)) {
     if (!isSetAside(name)) continue

@@ -11,7 +11,7 @@ export const SPOOL_ERROR_CODES = [
 
 export type SpoolErrorCode = typeof SPOOL_ERROR_CODES[number]
 
-/** A coded fault whose message says what was wrong, where, and what to do; it never holds a payload. */
+/** A coded fault. Its message states the fault, the place and the remedy, and never holds a payload. */
 export class SpoolError extends Error {
   override readonly name = 'SpoolError'
   readonly code: SpoolErrorCode
@@ -22,7 +22,7 @@ export class SpoolError extends Error {
   }
 }
 
-/** No room on the file system, in the quota, or in the file: passes without a person once something is deleted. */
+/** No room on the file system, in the quota, or in the file. The error passes once space is freed. */
 export function isSpaceError (error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException
   return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG'

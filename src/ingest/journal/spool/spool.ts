@@ -1,11 +1,12 @@
 /**
- * The spool: where batches go when PostgreSQL does not take them in time. Append-only segments on disk, one writer, one
- * reader; format.ts tells what lies in them.
+ * The spool: takes batches that PostgreSQL does not take in time. Append-only segments on disk, one writer, one reader;
+ * format.ts describes them.
  *
  *   append ──> queue ── write + fdatasync, shared ──> durable ── read ──> given out ── release ──> cursor ──> unlink
  *
- * Delivery is at least once: what was read and not released comes again after a restart. What the disk destroys is
- * counted and logged when the reader comes to it, its segment is kept aside for a person, and nothing waits for that.
+ * Delivery is at least once: records that were read and not released come again after a restart. Records that the disk
+ * destroys are counted and logged when the reader comes to them. Their segment is kept for the operator, and nothing
+ * waits for it.
  */
 import type { Logger } from 'pino'
 import type { SpooledSubmission } from './codec.ts'
@@ -37,7 +38,7 @@ export const SPOOL_STATUSES = ['ok', 'full', 'failed'] as const
 export type SpoolStatus = typeof SPOOL_STATUSES[number]
 
 /**
- * Opens a spool, whatever a crash did to it, and whatever of its content the disk has lost.
+ * Opens a spool after any crash, and after any loss of content on the disk.
  * @throws `VITAL_SPOOL_IN_USE` while a process has the directory; `VITAL_SPOOL_FAILED` or `VITAL_SPOOL_FULL` when the
  *   directory cannot be made, read or fsynced
  */
@@ -71,7 +72,7 @@ export class Spool {
   /** Bytes that the cap had no room for. */
   #lackedBytes = 0
   #released: Position | null = null
-  /** Of the records given out since the open, how many the cursor on disk says are released. */
+  /** Number of records given out since the open that the cursor on disk marks as released. */
   #persisted = 0
   /** Reads, and changes to the directory, run one after the other. */
   #reading: Promise<unknown> = Promise.resolve()
@@ -117,7 +118,7 @@ export class Spool {
     return this.#counts.records
   }
 
-  /** The same in units of the ledger. What lies in a stretch whose headers are damaged was never counted. */
+  /** The same in units of the ledger. Readings in a stretch whose headers are damaged were never counted. */
   get readings (): number {
     return this.#counts.readings
   }
@@ -132,7 +133,7 @@ export class Spool {
     return this.#status
   }
 
-  /** Why it is not `ok`. */
+  /** The reason why `status` is not `ok`. */
   get fault (): SpoolError | null {
     return this.#fault
   }
@@ -231,12 +232,12 @@ export class Spool {
     })
   }
 
-  /** Finds out whether an append would succeed, by a write and an fsync of its own. */
+  /** Checks whether an append would succeed, by a write and an fsync of its own. */
   async probe (): Promise<boolean> {
     if (this.#isClosed) return false
     return await this.#tidy(async () => {
       try {
-        // What an earlier release could not do may be what takes up the space.
+        // Segments that an earlier release could not remove may take up the space.
         await this.#persist()
         if (this.bytes + this.#lackedBytes > this.#bytesMax) return false
         await probeDisk(this.#context)
@@ -249,7 +250,7 @@ export class Spool {
     })
   }
 
-  /** Refuses new calls, lets those under way end, and gives the directory up. What is in the spool stays. */
+  /** Refuses new calls, lets those under way end, and releases the directory. The contents of the spool stay. */
   async close (): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
@@ -293,7 +294,7 @@ export class Spool {
 
   #countFailure (error: SpoolError, bytes: number): void {
     this.#fault = error
-    // Without a cause it was the cap. What could never fit must not leave an empty spool full.
+    // Without a cause, the cap was reached. A payload larger than the cap must not leave an empty spool full.
     this.#lackedBytes = error.cause === undefined ? Math.min(bytes + SEGMENT_HEADER_BYTES, this.#bytesMax) : 0
     this.#setStatus(error.code === 'VITAL_SPOOL_FULL' ? 'full' : 'failed')
   }
@@ -309,14 +310,14 @@ export class Spool {
     return this.#reader.hasPassed(segment) && segment.readThrough <= released
   }
 
-  /** Makes the read position durable, then removes what lies before it. */
+  /** Makes the read position durable, then removes the segments before it. */
   async #persist (): Promise<void> {
     const position = this.#released
     if (position !== null && position.recordsThrough > this.#persisted) {
       try {
         await writeCursor(this.#context, position).catch(async (error: unknown) => {
           if (!isSpaceError(error)) throw error
-          // Only removing makes room for the position. Should it be lost after all, a restart replays what is left.
+          // Only a removal makes room for the position. If the position is lost after all, a restart replays the rest.
           await this.#sweep(position.recordsThrough)
           await writeCursor(this.#context, position)
         })
@@ -335,7 +336,7 @@ export class Spool {
     if (last?.isSealed === false && this.#isDrained(last, released)) await this.#writer.retire()
     const done = this.#segments.filter((segment) => segment.isSealed && this.#isDrained(segment, released))
     for (const segment of done) {
-      // The space of an open file is not given back.
+      // The space of an open file is not freed.
       await this.#reader.leave(segment)
       if (await removeSegment(this.#context, segment)) removeFrom(this.#segments, segment)
     }

@@ -28,14 +28,14 @@ export async function replaceFile ({ directory, disk }: SpoolContext, name: stri
   await disk.syncDirectory(directory)
 }
 
-/** Settles when the disk took some bytes and gave them back; rejects with the system's error. */
+/** Settles when the disk wrote some bytes and read them back; rejects with the system's error. */
 export async function probeDisk ({ directory, disk }: SpoolContext): Promise<void> {
   const draft = join(directory, 'probe.tmp')
   await writeDraft(disk, draft, Buffer.alloc(PROBE_BYTES))
   await disk.unlink(draft)
 }
 
-/** @returns whether it is gone; what cannot be removed now can be later */
+/** @returns whether the segment was removed; if not, a later call can remove it */
 export async function removeSegment (context: SpoolContext, segment: Segment): Promise<boolean> {
   const { directory, disk, logger } = context
   try {
@@ -47,7 +47,7 @@ export async function removeSegment (context: SpoolContext, segment: Segment): P
     await pruneDamaged(context)
     return true
   } catch (error) {
-    // Somebody else removed it: what it held was read.
+    // The file was already removed: its contents were read.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
     logger.warn({ err: error, segment: segment.name },
       'could not remove a segment of the spool; trying again at the next release')

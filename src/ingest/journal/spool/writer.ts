@@ -42,12 +42,12 @@ export interface WriterOptions {
 }
 
 /**
- * Writes records, one group at a time: what arrives while an fdatasync runs is written together and shares the next
- * one.
+ * Writes records, one group at a time: appends that arrive while an fdatasync runs are written together and share the
+ * next one.
  *
  * After a failed write or fsync the kernel may have dropped the data and marked it clean, so a second fsync would
- * succeed and mean nothing. The group is rejected, the descriptor closed, the segment ends where it was last known to
- * be durable.
+ * succeed and prove nothing. The group is rejected, the descriptor is closed, and the segment ends where it was last
+ * known to be durable.
  */
 export class SpoolWriter {
   readonly #options: WriterOptions
@@ -93,7 +93,7 @@ export class SpoolWriter {
     this.#pumping = null
   }
 
-  /** @returns `null` when none of what waits has room */
+  /** @returns `null` when the cap has no room for any waiting append */
   #takeGroup (): Group | null {
     const { hasRoom, segmentBytes, nowMs } = this.#options
     const appends: Append[] = []
@@ -184,14 +184,14 @@ export class SpoolWriter {
     if (active === null) return
     this.#active = null
     active.segment.isSealed = true
-    // All of it is durable, so that a failure to close takes nothing away.
+    // All of it is durable, so a failure to close loses nothing.
     await active.file.close().catch((error: unknown) => {
       this.#options.context.logger.debug({ err: error, segment: active.segment.name },
         'a segment of the spool could not be closed')
     })
   }
 
-  /** @returns whether what was written after the last fdatasync is gone from the file */
+  /** @returns whether the bytes written after the last fdatasync are gone from the file */
   async #abandon (groupBytes: number): Promise<boolean> {
     const { context: { disk, logger }, segments } = this.#options
     const active = this.#active
@@ -218,7 +218,7 @@ export class SpoolWriter {
         'could not take back a failed write to the spool; it is stepped over')
       return false
     } finally {
-      // Only now may others pass it by and remove it.
+      // Only now may the reader pass the segment and a sweep remove it.
       segment.isSealed = true
     }
   }
