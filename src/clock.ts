@@ -34,7 +34,7 @@ export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
       'PostgreSQL\'s; the later of both counts. Set both by NTP'
   }
 
-  /** @param postgresMs - as PostgreSQL told it @param sentAtMs - monotonic milliseconds at which it was asked */
+  /** @param postgresMs - PostgreSQL's answer @param sentAtMs - monotonic milliseconds of the request */
   function observe (postgresMs: number, sentAtMs: number): void {
     offsetMs = postgresMs - (sentAtMs + monotonicMs()) / 2
     const warning = toWarning()
@@ -48,8 +48,8 @@ export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
     nowMs,
     differenceS,
     /**
-     * Whether PostgreSQL's clock was read and the later of both was ever set. Until then nothing is refused for being
-     * ahead.
+     * Whether PostgreSQL's clock was read and the later of both was ever set. Until then no reading is refused for
+     * being ahead.
      * @param atMs - of {@link nowMs}; reading two clocks again would cost each message 0.1 µs
      */
     isConfirmed: (atMs: number) => offsetMs !== null && atMs >= CLOCK_SET_MS_MIN,

@@ -137,13 +137,13 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
 
   return {
     /**
-     * @returns once every listener accepts; `ready` is logged when durability can be promised to a device that comes in
-     * @throws coded errors whose message tells a person what to do
+     * @returns once every listener accepts; `ready` is logged when durability can be promised to a device that connects
+     * @throws coded errors whose message states the remedy
      */
     start: () => lifecycle.start(startParts),
-    /** Settles when everything has ended; what was accepted is durable and acknowledged, or was not acknowledged. */
+    /** Settles when everything has ended; accepted readings are durable and acknowledged, or were not acknowledged. */
     stop: lifecycle.stop,
-    /** Reads again what may have changed on disk, at any stage of the gateway's life. */
+    /** Reads again the files that may have changed on disk, at any stage of the gateway's life. */
     reload: () => reload()
   }
 }

@@ -1,17 +1,17 @@
 /**
- * The batcher: holds what is accepted and not yet decided, and sends it to the journal in batches.
+ * The batcher: holds accepted readings that are not decided, and sends them to the journal in batches.
  *
  *   submit ──> waiting ── decideFlush ──> in flight (journal) ── decided ──> ledger, acknowledgement
  *                 │                            │
  *                 └── older than ackTimeout ───┴──> client told "unavailable"
  *
- * What waits is dropped when its client is told so. What is in flight cannot be: its COMMIT may be under way. It stays
- * pending in the ledger until its batch is decided, and is left out if the batch has to be tried again. What the spool
- * took is durable, so it is acknowledged, and stays pending until it is replayed.
+ * A waiting submission is dropped when its client is answered "unavailable". A submission in flight cannot be dropped:
+ * its COMMIT may be under way. It stays pending in the ledger until its batch is decided, and is left out if the batch
+ * is retried. Readings in the spool are durable, so they are acknowledged, and stay pending until they are replayed.
  *
- * Pressure: at the bound of readings or bytes, or while nothing can be made durable, `onPressure(true)` asks the
- * transports to stop reading; below half the bound `onPressure(false)` lets them read again. Nothing is dropped for
- * want of room.
+ * Pressure: at the bound of readings or bytes, or while no reading can be made durable, `onPressure(true)` asks the
+ * transports to stop reading; below half the bound `onPressure(false)` lets them read again. No reading is dropped for
+ * lack of room.
  */
 import type { UnavailableReason } from '../../broker/ingest.ts'
 import { decideFlush, type FlushLimits } from './flush.ts'
@@ -89,7 +89,7 @@ export class Batcher {
     return this.#isAvailable
   }
 
-  /** Whether a whole batch waits for a lane, or what was accepted waits for long: few readings may be much to write. */
+  /** Whether a whole batch waits for a lane, or a submission waits for long: few readings may take long to write. */
   get isBusy (): boolean {
     return this.#isBatchFull || this.#options.monotonicMs() - this.oldestAcceptedAtMs > BUSY_MS
   }
@@ -148,7 +148,7 @@ export class Batcher {
     }
   }
 
-  /** After what this turn of the event loop still brings, so that the packets of one read share a batch. */
+  /** Runs after the rest of this turn of the event loop, so that the packets of one read share a batch. */
   #scheduleSoon (): void {
     if (this.#isScheduled) return
     // A timer that is already set fires soon enough, unless the batch is full by now.
@@ -217,7 +217,7 @@ export class Batcher {
       this.#decide(submission, outcome)
       submission.settle(outcome === 'abandoned' ? 'failed' : 'durable')
     }
-    // Where V8 has moved the array to its old generation, what it holds stays until the next major collection.
+    // If V8 has moved the array to its old generation, its entries stay until the next major collection.
     batch.submissions.length = 0
     this.#updatePressure()
     this.#schedule()

@@ -34,11 +34,11 @@ export class DeadLetterCaps {
   #letters = 0
   #bytes = 0
 
-  /** Something was not kept since the caps were last seen with room. */
+  /** An input was not kept since the caps last had room. */
   #isFull = false
   readonly #onFull: (warning: string) => void
 
-  /** @param onFull - told of the first input that is not kept since there was room */
+  /** @param onFull - called for the first input that is not kept since there was room */
   constructor (limits: DeadLetterLimits, onFull: (warning: string) => void = () => {}) {
     this.#limits = limits
     this.#onFull = onFull
@@ -65,7 +65,7 @@ export class DeadLetterCaps {
     return { deadLettersPerDeviceMax, deadLettersMax, deadLetterBytesMax, letters, bytes, devicesAtCap }
   }
 
-  /** Replaces the counts by what the table holds. */
+  /** Replaces the counts by those of the table. */
   load (counts: readonly DeadLetterCounts[]): void {
     this.#perDevice = new Map(counts.map(({ device, letters }) => [device, letters]))
     this.#letters = counts.reduce((sum, { letters }) => sum + letters, 0)

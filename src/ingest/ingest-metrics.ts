@@ -18,7 +18,7 @@ interface IngestStatistics {
   readonly nearMissNames: number
 }
 
-/** What ingest observes while it runs; the rest is read at the scrape. */
+/** Values that ingest observes while it runs; the rest is read at the scrape. */
 export interface IngestObservers {
   observeAck (durationMs: number): void
   observeBatch (batch: { readonly readings: number, readonly durationMs: number }): void

@@ -30,11 +30,11 @@ export interface IngestOptions {
   readonly nameHints: Pick<NameHints, 'observe'>
   /** Time from receipt to durable, of one message. */
   readonly onDurable: (durationMs: number) => void
-  /** Shows a device's readings that came over HTTP to the topic's subscribers. */
+  /** Sends a device's readings that came over HTTP to the topic's subscribers. */
   readonly fanOut: (device: string, payload: Buffer) => void
 }
 
-/** One PUBLISH on its way; a class instead of a closure, because thousands wait at a time. */
+/** One PUBLISH under way; a class instead of a closure, because thousands wait at a time. */
 class PublishSubmission extends Submission {
   readonly publish: VitalPublish
   readonly refused: readonly Refused[]

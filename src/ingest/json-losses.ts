@@ -1,11 +1,11 @@
 /**
- * What JSON.parse loses without a word: digits of a number that a double does not keep (`9007199254740993`, `1e-400`),
- * and all but the last value of a name given twice. A reading that loses something is refused with the name of the
- * field; what is acknowledged is stored as it was sent.
+ * Finds data that JSON.parse loses silently: digits of a number that a double does not keep (`9007199254740993`,
+ * `1e-400`), and all but the last value of a name given twice. A reading that loses data is refused with the name of
+ * the field; an acknowledged reading is stored as it was sent.
  *
- * One scan proves the ordinary text innocent: no number of more than 15 digits or with an exponent, and as many colons
- * outside of strings as there are names in what was parsed. A suspect number is compared digit by digit; only a text
- * that does lose something is walked for the places.
+ * One scan clears an ordinary text: it has no number of more than 15 digits or with an exponent, and as many colons
+ * outside of strings as the parsed value has names. A suspect number is compared digit by digit. Only a text that does
+ * lose data is walked for the places.
  */
 import { type Fault, FAULTS_MAX, toPointerToken } from '../../schemas/fault.ts'
 import { walkJson } from './json-walk.ts'
@@ -32,7 +32,7 @@ export type Losses = ReadonlyMap<number, readonly Fault[]>
 
 /**
  * @param text - that JSON.parse took
- * @param value - what it made of it
+ * @param value - the parsed value
  * @param bytes - of the text, in UTF-8
  * @returns `null` where nothing was lost
  */
@@ -107,7 +107,7 @@ function skipSpaceBefore (bytes: Buffer, end: number): number {
   return end
 }
 
-/** Whether a double keeps the number, digit by digit. One that is too large for it is told elsewhere. */
+/** Whether a double keeps the number, digit by digit. A number too large for a double is reported elsewhere. */
 function isKept (token: string): boolean {
   const value = Math.abs(Number(token))
   return value === Infinity || toDecimal(token) === toDecimal(String(value))
@@ -167,7 +167,7 @@ function locate (text: string): Losses | null {
   const add = (path: ReadonlyArray<string | number>, message: string) => {
     const element = typeof path[0] === 'number' ? path[0] : -1
     const faults = losses.get(element)
-    // Each element that is at fault is refused, whatever of its faults is told.
+    // Each faulty element is refused, however many of its faults are reported.
     if (faults !== undefined && ++count > FAULTS_MAX) return
     const fault = { path: path.map((token) => `/${toPointerToken(String(token))}`).join(''), message }
     if (faults === undefined) losses.set(element, [fault])

@@ -91,7 +91,7 @@ function * cut (texts: readonly string[]): Generator<string> {
 function createTexts ({ read, rows, isGone }: { read: LargeRead, rows: readonly LatestRow[], isGone: () => boolean }) {
   const large = rows.filter((row) => !isWhole(row)).map(({ deviceId }) => deviceId)
   let index = 0
-  /** Of `large`: asked for, and passed. */
+  /** Rows of `large` that were fetched, and that were passed. */
   let fetched = 0
   let passed = 0
   let separator = ''

@@ -77,7 +77,10 @@ export class Circuit {
     this.#change('closed')
   }
 
-  /** PostgreSQL was made ready for traffic: the trial is what waits in the spool, else that was trial enough. */
+  /**
+   * PostgreSQL was made ready for traffic. The trial is a batch that waits in the spool; without one, the circuit
+   * closes.
+   */
   prove (): void {
     if (this.#state === 'open') this.#change('half-open')
     if (!this.#options.hasBacklog()) this.succeed()
@@ -110,8 +113,8 @@ export class Circuit {
         failure = error as Error
         throw error
       } finally {
-        // A session keeps the default_transaction_read_only that it began with, and one that is asked each second never
-        // grows idle enough to be closed: each ping ends one such session, until a new one may write.
+        // A session keeps the default_transaction_read_only that it began with, and the pings keep it from being closed
+        // as idle. So each ping ends one such session, until a new one may write.
         client.release(failure)
       }
     } catch (error) {

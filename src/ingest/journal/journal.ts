@@ -1,6 +1,6 @@
 /**
- * The journal: `commit(batch)` settles when the batch is durable. The seam for growth: PostgreSQL stands behind it, and
- * the spool where PostgreSQL does not take the batch in time; a Kafka topic will when one machine is not enough.
+ * The journal: `commit(batch)` settles when the batch is durable. PostgreSQL stores the batch, and the spool where
+ * PostgreSQL does not take it in time. This interface allows for growth: a Kafka topic, when one machine is not enough.
  *
  *   circuit closed ── PostgreSQL within commitTimeout ── yes ──> 'stored'
  *        │                     └── no: circuit opens ──┐
@@ -71,7 +71,7 @@ export function createJournal (options: JournalOptions) {
         mayBeStored = true
       }
       await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal })
-      // What may be stored must not enter the ledger as refused, so nothing of it is left out of the next try.
+      // Readings that may be stored must not enter the ledger as refused, so none is left out of the next try.
       if (!mayBeStored) onRetry(batch)
       if (batch.submissions.length === 0) return 'stored'
     }
@@ -140,7 +140,7 @@ export function toRetryDelayMs (attempt: number, random: () => number = Math.ran
   return RETRY_MIN_MS / 2 + random() * (ceilingMs - RETRY_MIN_MS / 2)
 }
 
-/** Only what is not decided: a second dead letter for a reading that PostgreSQL refused would be one too many. */
+/** Only undecided readings: a reading that PostgreSQL refused must not get a second dead letter. */
 function toSpooled (submission: Submission): SpooledSubmission {
   const { transport, clientId, undecided, letters } = submission
   return { transport, clientId, readings: undecided, letters }

@@ -1,7 +1,7 @@
 /**
- * Writes submissions into PostgreSQL, so that one poison row never takes a batch with it: a batch that is refused for
- * its data (class 22, 23 …) is halved until the culprit stands alone. The culprit becomes a dead letter, the rest is
- * committed. What is decided on the way is marked, and left out when the batch is tried again.
+ * Writes submissions into PostgreSQL, so that one poison row never fails a whole batch. A batch that is refused for its
+ * data (class 22, 23 …) is halved until the refused reading is alone. That reading becomes a dead letter, the rest is
+ * committed. Readings that are decided on the way are marked, and left out when the batch is retried.
  */
 import { hash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -45,7 +45,7 @@ export interface WriterOptions {
 export function createWriter ({ store, logger, refusedLetters }: WriterOptions) {
   /**
    * @returns after COMMIT of everything in `submissions`; duplicates and rejections are noted on them
-   * @throws what the database failed with; what was decided by then is marked
+   * @throws the error of the database; readings that were decided by then are marked
    */
   async function write (submissions: readonly Submission[], cancellation: Cancellation): Promise<void> {
     for (let attempt = 0; ; attempt++) {
@@ -53,8 +53,7 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
         await writeOrIsolate(submissions, cancellation)
         return
       } catch (error) {
-        // Class 40, transaction_rollback: two gateways met on the same rows. A partition that came in between is there
-        // by now.
+        // Class 40, transaction_rollback: two gateways met on the same rows. After a race, the partition exists by now.
         if (!(toSqlState(error)?.startsWith('40') === true || isPartitionRace(error)) ||
           attempt >= TRANSIENT_RETRIES_MAX) {
           throw error
@@ -114,7 +113,7 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
     assertWanted(cancellation)
   }
 
-  /** Commits what can be committed, halving what is refused. */
+  /** Commits as much as possible, halving refused batches. */
   async function isolate (units: readonly Unit[], cancellation: Cancellation): Promise<void> {
     if (units.length === 0) return
     let refusal: unknown
@@ -213,8 +212,8 @@ function toDeadLetter (
 }
 
 /**
- * The same for each try of one delivery, also after a restart: the letter's own COMMIT may have an unknown outcome, and
- * a random id would keep what was refused once more with every try. A UUID of version 8 (RFC 9562 §5.8).
+ * The same for each try of one delivery, also after a restart. The letter's own COMMIT may have an unknown outcome, and
+ * a random id would store the letter again with every try. A UUID of version 8 (RFC 9562 §5.8).
  */
 function toLetterId ({ device, timeUs, hash: content, receivedAtMs }: ReadingRow): string {
   const hex = hash('sha256', JSON.stringify([device, timeUs, content, receivedAtMs]))

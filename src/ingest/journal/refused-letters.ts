@@ -12,7 +12,7 @@ import { eraseRefusedLetters } from './erase-refused-letters.ts'
 
 const REFUSED_LETTERS_FILE = 'refused-dead-letters.ndjson'
 
-/** A batch that is tried again brings the same ones; more are kept twice. */
+/** A retried batch brings the same letters; beyond this number, a letter may be kept twice. */
 const KNOWN_MAX = 10_000
 
 /**
@@ -104,7 +104,7 @@ async function append (path: string, line: string, bytesMax: number): Promise<bo
     const { size } = await file.stat()
     if (size + Buffer.byteLength(line) > bytesMax) return false
     const { buffer } = await file.read(Buffer.alloc(1), 0, 1, Math.max(0, size - 1))
-    // A line that a crash or a full disk cut short must not swallow this one.
+    // A line that a crash or a full disk cut short must not be joined with this one.
     await file.appendFile(size === 0 || buffer[0] === 0x0a ? line : `\n${line}`)
     await file.sync()
     if (size > 0) return true
@@ -120,7 +120,7 @@ async function append (path: string, line: string, bytesMax: number): Promise<bo
   return true
 }
 
-/** The same letter with texts that any encoding of a database holds: what is not ASCII is escaped as in JSON. */
+/** The same letter with texts that any encoding of a database holds: non-ASCII characters are escaped as in JSON. */
 export function toPlainLetter (letter: DeadLetterRow): DeadLetterRow {
   const { topic, clientId, device, errors } = letter
   return {

@@ -2,7 +2,7 @@ import { cut, weigh } from './replay-set.ts'
 import type { Position } from './spool/reader.ts'
 import type { Submission } from '../submission.ts'
 
-/** A record that was read, and is released when nothing of it remains. */
+/** A record that was read, and is released when all of it is done. */
 export interface Loaded {
   readonly position: Position
   /** Units; `Infinity` until it is decoded. */
@@ -14,11 +14,11 @@ export interface Entry {
   readonly submission: Submission
   readonly record: Loaded
   readonly weight: number
-  /** How often this one reading was not taken by itself: more than once only where another one was. */
+  /** Failures of this reading by itself; more than one only if another reading was stored meanwhile. */
   readonly tries: number
 }
 
-/** What was read from the spool and waits for PostgreSQL, oldest first. */
+/** Entries that were read from the spool and wait for PostgreSQL, oldest first. */
 export class ReplayQueue {
   #entries: Entry[] = []
   #records: Loaded[] = []
@@ -38,7 +38,7 @@ export class ReplayQueue {
     return record
   }
 
-  /** @returns what it weighs */
+  /** @returns its weight */
   push (submission: Submission, record: Loaded): number {
     if (submission.units === 0) return 0
     const weight = weigh(submission)
@@ -64,7 +64,7 @@ export class ReplayQueue {
       if (weight + entry.weight > weightMax) {
         const parts = cut(entry.submission, weightMax - weight)
         const first = { ...entry, submission: parts.first, weight: weigh(parts.first) }
-        // Nothing is cut smaller than one reading.
+        // One reading is never cut.
         if (set.length > 0 && weight + first.weight > weightMax) break
         set.push(first)
         if (parts.rest !== null) rest = { ...entry, submission: parts.rest, weight: weigh(parts.rest) }
@@ -80,7 +80,7 @@ export class ReplayQueue {
     return set
   }
 
-  /** Forgets records of which nothing remains, unless one before them is not done. @returns the last one's position */
+  /** Removes completed records, unless one before them is not done. @returns the last one's position */
   removeDone (): Position | null {
     let done = 0
     while (this.#records[done]?.remaining === 0) done++

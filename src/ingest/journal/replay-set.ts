@@ -3,8 +3,8 @@ import { toSqlState } from '../../../db/sqlstate.ts'
 import { Submission } from '../submission.ts'
 
 /**
- * What one row costs PostgreSQL beside its bytes, in bytes: 2,000 small readings take about as long as 4 MiB of text.
- * So one number bounds a set, whatever it holds.
+ * The cost of one row in PostgreSQL beside its bytes, in bytes: 2,000 small readings take about as long as 4 MiB of
+ * text. So one number bounds a set, whatever it holds.
  */
 const ROW_WEIGHT = 2048
 
@@ -70,7 +70,7 @@ export function cut (submission: Submission, weightMax: number): { first: Submis
 }
 
 /**
- * @returns what of a message is decided, with what became of it, and what is to be tried again; `null` where there is
+ * @returns the decided part of a message, with its outcome, and the part that is to be retried; `null` where there is
  *   none
  */
 export function partDecided (submission: Submission): { decided: Submission | null, rest: Submission } {

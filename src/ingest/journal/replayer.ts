@@ -3,19 +3,19 @@
  *
  *   spool ── read, decode ──> entries ── a set ──> one transaction ──> ledger ──> release
  *                                ▲         │
- *                                └─ smaller, what was not taken
+ *                                └─ smaller, entries not taken
  *
- * One transaction at a time on a connection of its own, while new traffic has two: so the backlog shrinks whenever
+ * One transaction at a time on its own connection, while new traffic has two. So the backlog shrinks whenever
  * PostgreSQL takes more than comes in, and new readings never wait behind old ones. Order does not matter to the
  * result. The spool is quick, so its batches are small; many of them share one transaction here, and the next ones are
- * read and decoded while it is under way. What is decoded, and what one transaction holds, is bounded in bytes
+ * read and decoded while it is under way. Decoded entries, and the set of one transaction, are bounded in bytes
  * (replay-set.ts): a large batch is cut.
  *
- * A set that is not taken gets smaller each time, down to one reading. That one gets generous time, by itself; where
- * PostgreSQL does not take it then, and takes the next one, it is set aside, and all that waits behind it goes on.
+ * A set that is not taken gets smaller each time, down to one reading. That reading gets generous time, by itself. If
+ * PostgreSQL does not take it then, and takes the next one, it is set aside, and the entries behind it continue.
  *
- * The first set after an outage is the trial on which the circuit closes. A set that fails otherwise says nothing of
- * PostgreSQL, for it may be the set's fault: new traffic and the pings find an outage by themselves.
+ * The first set after an outage is the trial on which the circuit closes. A later set that fails does not open the
+ * circuit, for the set may be at fault: new traffic and the pings detect an outage.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -138,7 +138,7 @@ export class Replayer {
         continue
       }
       const set = this.#queue.take(this.#size.weight)
-      // What is read and then not replayed, because the gateway stops, was not released and comes again.
+      // Records that are read and not replayed because the gateway stops were not released and come again.
       const loading = this.#load()
       await this.#replay(set)
       await loading
@@ -164,7 +164,7 @@ export class Replayer {
     }
   }
 
-  /** @returns what it weighs; 0 for a record that cannot be decoded and was set aside */
+  /** @returns its weight; 0 for a record that cannot be decoded and was set aside */
   async #decode (payload: Buffer, position: Position): Promise<number> {
     const { spool, ledger } = this.#options
     const { isFound, readings } = position
@@ -175,7 +175,7 @@ export class Replayer {
     const record = this.#queue.add(position)
     let weight = 0
     try {
-      // What an earlier run left was counted under its own transports then; in this run it comes in as `spool`.
+      // Records of an earlier run were counted under its own transports then; in this run they come in as `spool`.
       const toEntry = (of: SpooledSubmission) => toReplayed(isFound ? { ...of, transport: 'spool' } : of)
       const submissions = (await decodeSubmissions(payload)).map(toEntry)
       for (const submission of submissions) weight += this.#queue.push(submission, record)

@@ -1,5 +1,5 @@
 /**
- * Where each device stands on the sorted pages, in memory: what `latest` has, without the vitals.
+ * The position of each device on the sorted pages, in memory: the columns of `latest` without the vitals.
  *
  * Columns by slot; a device that goes gives its slot to the last one, so that the slots in use have no gaps. Readings
  * are merged as the upsert of `latest` does: of each field the value with the newest time counts, of two at the same
@@ -71,7 +71,7 @@ export class DeviceOrder {
     return this.#isFull
   }
 
-  /** Forgets all. */
+  /** Removes all devices. */
   clear (): void {
     this.#slots.clear()
     this.#devices.length = 0
@@ -83,13 +83,13 @@ export class DeviceOrder {
     this.#isFull = false
   }
 
-  /** Forgets all, and takes nothing more until it is cleared. */
+  /** Removes all devices, and takes no more until it is cleared. */
   close (): void {
     this.clear()
     this.#isFull = true
   }
 
-  /** Takes in readings that are committed. */
+  /** Takes in committed readings. */
   observe (rows: readonly ReadingRow[]): void {
     for (const row of rows) {
       const { device, fields } = row
@@ -139,7 +139,7 @@ export class DeviceOrder {
     if (slot !== undefined && this.#columns.moments[slot]! < moment) this.#remove(slot)
   }
 
-  /** Removes a device, whatever was observed of it, and also from reads that are under way. */
+  /** Removes a device and everything observed of it, also from reads that are under way. */
   remove (device: string): void {
     this.#removed.set(device, this.#moment)
     const slot = this.#slots.get(device)

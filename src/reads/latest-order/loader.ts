@@ -1,17 +1,17 @@
 /**
- * Keeps the order of devices true to `latest`, and tells whether it may be trusted.
+ * Keeps the order of devices consistent with `latest`, and reports whether it may be trusted.
  *
  *              no other gateway, all of `latest` read
  *   distrusted ───────────────────────────────────────> trusted ──┐ read again once a minute
  *       ▲                                                  │  ▲───┘
  *       └── another gateway is connected, too many devices, many of them deleted by hand
  *
- * What this gateway commits is observed, also when nobody waits for it any more: a batch whose COMMIT was not answered
- * lies in the spool, and is observed when it was replayed. What others commit is not, so with another one connected the
- * order is not trusted. What is changed by hand is seen when `latest` is read again, which happens beside traffic: by
- * key, a thousand rows at a time, with pauses, so that neither the event loop nor PostgreSQL is held up; and soon after
- * PostgreSQL was away, for others may have had it meanwhile. Nothing that a busy PostgreSQL does makes the order
- * distrusted: pages sorted there would only make it busier.
+ * Commits of this gateway are observed, also after their caller has gone: a batch whose COMMIT was not answered is in
+ * the spool, and is observed when it is replayed. Commits of others are not observed, so with another gateway connected
+ * the order is not trusted. Changes by hand are found when `latest` is read again. That happens beside traffic: by key,
+ * a thousand rows at a time, with pauses, so that neither the event loop nor PostgreSQL is held up. It also happens
+ * soon after PostgreSQL was away, for others may have changed it meanwhile. A busy PostgreSQL never makes the order
+ * distrusted: pages sorted there would only add load.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'

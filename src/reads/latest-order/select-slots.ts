@@ -17,7 +17,7 @@ export const UNRANKED = 0xffffffff
 /** Columns by slot. */
 export interface Columns {
   readonly devices: readonly string[]
-  /** What is sorted by; NaN is null. */
+  /** The sort values; NaN is null. */
   readonly values: Float64Array
   /** Where a device stands among all by its id. */
   readonly ranks: Uint32Array
