@@ -24,7 +24,7 @@ import { createTransport } from './transport/transport.ts'
 export interface RunningGateway {
   readonly mqttPort: number
   readonly httpPort: number
-  /** Of MQTT inside TLS, and of metrics and health; `null` where there is no such listener. */
+  /** Of MQTT inside TLS, and of metrics and health; `null` without such a listener. */
   readonly mqttsPort: number | null
   readonly adminPort: number | null
   readonly connectionString: string

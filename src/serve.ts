@@ -7,7 +7,7 @@ import { createLogger } from './log/logger.ts'
 import { explainStartFault } from './process/start-fault.ts'
 import type { Signals } from './process/signals.ts'
 
-/** A stop that takes longer has hung; devices keep what was not acknowledged. */
+/** A stop that takes longer has hung; devices keep unacknowledged readings. */
 const STOP_DEADLINE_MS = 14_500
 
 /** Runs a gateway as this process, until a signal or a fault ends it. Exit status: 0 after a stop, 1 after a fault. */
@@ -22,7 +22,7 @@ export function serve (signals: Signals): void {
   const gateway = createGateway({ config, logger })
   let isStopping = false
 
-  // A bug leaves state that cannot be trusted. The process ends; devices still hold what was not acknowledged.
+  // A bug leaves state that cannot be trusted. The process ends; devices still hold unacknowledged readings.
   process.on('uncaughtException', (error) => {
     logger.fatal({ err: error }, 'a bug ends the process')
     process.exit(1)

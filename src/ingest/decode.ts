@@ -90,7 +90,7 @@ export function decode (
 }
 
 interface Source {
-  /** Of what is refused; for an element of an array the caller puts the element's own bytes in its place. */
+  /** The refused bytes; for an element of an array the caller puts the element's own bytes in their place. */
   readonly payload: Buffer
   readonly topicDevice: string | null
   readonly receivedAtMs: number

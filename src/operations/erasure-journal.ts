@@ -79,7 +79,7 @@ async function failOpen (path: string): Promise<void> {
   }
 }
 
-/** The whole lines of the file; none where there is no file. */
+/** The whole lines of the file; none without a file. */
 export async function readErasures (path: string): Promise<string[]> {
   try {
     return splitLines(await readFile(path, 'utf8'))

@@ -3,7 +3,7 @@
  * then, in reverse order, everything that the start had begun by then. Nothing begins after it.
  */
 
-/** Why a start ended: the stop came first. */
+/** The reason of a start that ended because the stop came first. */
 class StartStopped extends Error {
   override readonly name = 'StartStopped'
 }

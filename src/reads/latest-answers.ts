@@ -18,8 +18,8 @@ const WHOLE_CHARACTERS_MAX = 2 * SLICE_BYTES_MAX
 const PART_CHARACTERS_MAX = 64 * 1024
 
 /**
- * JSON text: whole, or in parts that are fetched as the client takes them. `close` ends what they come from; it may be
- * called again.
+ * JSON text: whole, or in parts that are fetched as the client takes them. `close` ends their source; it may be called
+ * again.
  */
 export type ReadAnswer = string | { readonly parts: AsyncIterable<string>, readonly close: () => void }
 
@@ -68,7 +68,7 @@ async function * toParts (
 }
 
 /**
- * Parts of nearly the same length. What is large is cut as it is: joined to its neighbours, it would be copied as a
+ * Parts of nearly the same length. A large text is cut by itself: joined to its neighbours, it would be copied as a
  * whole first.
  */
 function * cut (texts: readonly string[]): Generator<string> {

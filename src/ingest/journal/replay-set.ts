@@ -47,7 +47,7 @@ export function weigh ({ readings, letters }: Pick<Submission, 'readings' | 'let
   return weight
 }
 
-/** @returns the front of a message, one reading or dead letter at least, and what remains of it */
+/** @returns the front of a message, one reading or dead letter at least, and the rest of it */
 export function cut (submission: Submission, weightMax: number): { first: Submission, rest: Submission | null } {
   const { readings, letters } = submission
   let weight = 0

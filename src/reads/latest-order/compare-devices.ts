@@ -14,7 +14,7 @@ export function compareDevices (a: string, b: string): number {
   return a.length - b.length
 }
 
-/** Exchanges surrogates (0xd800 to 0xdfff) and what lies above them. */
+/** Exchanges surrogates (0xd800 to 0xdfff) and the units above them. */
 function toCodePointOrder (unit: number): number {
   return unit < 0xe000 ? unit + 0x2000 : unit - 0x800
 }

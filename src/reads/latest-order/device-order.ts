@@ -5,9 +5,9 @@
  * are merged as the upsert of `latest` does: of each field the value with the newest time counts, of two at the same
  * time the larger one.
  *
- * A row that was read from `latest` replaces what is here, so that changes by hand are taken in, unless a reading of
- * the device was observed since the read began: that may be newer than the row, so both are merged. `begin()` gives
- * each read its moment, and each slot keeps the moment in which it was last observed.
+ * A row that was read from `latest` replaces the values here, so that changes by hand are taken in. If a reading of the
+ * device was observed since the read began, it may be newer than the row, so both are merged. `begin()` gives each read
+ * its moment, and each slot keeps the moment in which it was last observed.
  */
 import { toEffectiveUs } from '../../../db/effective-time.ts'
 import type { OrderKeys } from '../../../db/queries/resource-columns.ts'
@@ -212,7 +212,7 @@ export class DeviceOrder {
     breathOrders[slot] = order
   }
 
-  /** @returns its slot, or -1 where there is no room for it */
+  /** @returns its slot, or -1 without room for it */
   #add (device: string): number {
     if (this.#isFull) return -1
     const slot = this.size

@@ -1,12 +1,12 @@
 /**
  * The slots of one page, without sorting all of them.
  *
- * A sample gives two bounds between which the page lies but for bad luck. One pass counts what precedes the lower bound
- * and collects what lies between, some hundred slots of a million; these are selected from in the same way until they
- * are few enough to be sorted. Bad luck shows in the count, and another sample is taken. Bounds are slots and not
+ * A sample gives two bounds that enclose the page with high probability. One pass counts the slots before the lower
+ * bound and collects those between, some hundred slots of a million; these are selected from in the same way until they
+ * are few enough to be sorted. The count shows a sample that missed, and another one is taken. Bounds are slots and not
  * values, so that they cut through any number of equal values too. A heap of the page's size was considered: it is as
  * good for first pages of shuffled values, but takes each slot where values ascend with the slots, as times do when
- * devices send in turn, and is of no use to deep pages.
+ * devices send in turn, and does not help deep pages.
  * @see Floyd, Rivest: "Expected time bounds for selection", CACM 18 (1975)
  */
 import { compareDevices } from './compare-devices.ts'
@@ -112,8 +112,8 @@ function chooseBounds (
 }
 
 /**
- * Slots whose values are at or before `bound`, a quarter of what comparing them in full takes; `null` where so many
- * values are equal that it would be more.
+ * Slots whose values are at or before `bound`, in a quarter of the time of full comparisons; `null` where so many
+ * values are equal that it would take longer.
  */
 function takeUpTo (values: Float64Array, bound: number, length: number, isDescending: boolean): number[] | null {
   const slots: number[] = []

@@ -9,7 +9,7 @@ export interface Segment {
   readonly name: string
   readonly path: string
   readonly marker: Buffer
-  /** Where reading begins: behind what was released before the open. */
+  /** Where reading begins: behind the records that were released before the open. */
   readonly start: number
   /** Where reading ends: everything before it is on stable storage. Grows while the segment is written to. */
   end: number

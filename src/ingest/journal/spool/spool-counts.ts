@@ -54,7 +54,7 @@ export class SpoolCounts {
     this.#records--
   }
 
-  /** Once all is released, what is still counted lay under headers that were damaged after they were counted. */
+  /** Once all is released, the rest of the counts lay under headers that were damaged after they were counted. */
   settle (): void {
     this.damage.readings += this.#readings
     this.#records = 0

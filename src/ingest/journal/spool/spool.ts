@@ -158,7 +158,7 @@ export class Spool {
   }
 
   /**
-   * Makes a payload durable. The caller bounds what waits, and leaves the buffer alone until this settles.
+   * Makes a payload durable. The caller bounds waiting payloads, and leaves the buffer alone until this settles.
    * @param readings - units of the ledger in it
    * @returns settles after fdatasync; records are read in the order of the calls
    * @throws `VITAL_SPOOL_FULL` at the cap or without space on disk; `VITAL_SPOOL_FAILED` when a write or an fsync
@@ -189,7 +189,7 @@ export class Spool {
 
   /**
    * Records up to and including this one are stored elsewhere and need not come again. Calls that wait share one write.
-   * @returns settles when the read position is durable and what is wholly read was removed
+   * @returns settles when the read position is durable and wholly read segments were removed
    * @throws `VITAL_SPOOL_FULL` or `VITAL_SPOOL_FAILED` when the position cannot be made durable: harmless, for the next
    *   release makes up for it, and until then a restart replays more
    */
