@@ -26,7 +26,7 @@ export function readDescriptorLimit (): number {
   }
 }
 
-/** Why this process cannot start with so few descriptors; `null` when it can. */
+/** The reason why this process cannot start with so few descriptors; `null` when it can. */
 export function toDescriptorRefusal (descriptorsMax = readDescriptorLimit()): string | null {
   if (descriptorsMax >= DESCRIPTORS_MIN) return null
   return `vital-gateway: this process may open ${descriptorsMax} files, and needs ${DESCRIPTORS_MIN} to start and ` +

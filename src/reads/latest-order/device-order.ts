@@ -159,8 +159,8 @@ export class DeviceOrder {
   }
 
   /**
-   * The round has read all of `latest`: what was not ranked is not there, unless it was observed since `moment`, when
-   * the round began.
+   * The round has read all of `latest`. A device that was not ranked is removed, unless it was observed since `moment`,
+   * when the round began.
    */
   finishRanking (moment: number): void {
     let unranked = 0

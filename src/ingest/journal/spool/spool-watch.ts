@@ -3,8 +3,8 @@
  * freed on a full disk, the gateway gets no notice of it.
  *
  *   full, failed  a probe (a real write and fsync) after 0.5 s, then after twice as long each time, 5 s at most
- *   ok            while the spool is what the promise rests on, and nothing was appended for 5 s, a probe each 5 s, so that
- *                 readiness tells what was tried
+ *   ok            while the promise rests on the spool, and nothing was appended for 5 s, a probe each 5 s, so that
+ *                 readiness reports a recent result
  *
  * Each change is logged in one line, however often the status changes: `ok` is logged once it has lasted, and until
  * then `full` is not logged again.
