@@ -99,7 +99,7 @@ export function createDatabase (options: DatabaseOptions): Database {
   })
   pool.on('connect', (client) => {
     // Without a listener the loss of a client that is checked out would end the process. Its query rejects with the
-    // same error, and whoever sent it settles that.
+    // same error, and its caller handles that.
     client.on('error', (error) => {
       logger.debug({ reason: error.message }, 'a database connection was lost')
     })

@@ -5,7 +5,7 @@ import type { ReadingRow } from './rows.ts'
  */
 const AHEAD_TOLERATED_US = 5e6
 
-/** 2025-01-01. What is before it is the word of a clock that was never set. */
+/** 2025-01-01. An earlier time comes from a clock that was never set. */
 export const CLOCK_SET_MS_MIN = 1_735_689_600_000
 
 /**

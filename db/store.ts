@@ -14,7 +14,7 @@ import { isServerError, isUniqueViolation, toSqlState } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
 import { toLetterOrder, toWriteOrder, type WriteOrder } from './write/write-order.ts'
 
-/** What a committed batch did. */
+/** The result of a committed batch. */
 export interface Written {
   /** Indexes into the batch's readings of those that were stored before, or twice in the batch. */
   readonly duplicates: readonly number[]

@@ -55,7 +55,7 @@ export interface DeadLettersTable {
   payload: Buffer
 }
 
-/** Who may come in. */
+/** Principals that may connect. */
 export interface PrincipalsTable {
   id: string
   role: Role

@@ -1,4 +1,4 @@
-/** What a person is told about a bad device id. */
+/** The message for a bad device id. */
 export const DEVICE_ID_RULE = '1 to 128 characters, without / + # $ and control characters, and neither . nor ..'
 
 /**

@@ -5,13 +5,13 @@ export const ROLES = ['device', 'operator', 'application', 'admin'] as const
 
 export type Role = typeof ROLES[number]
 
-/** Who a client or a request has proved to be. Where nobody needs to prove anything, `null` stands in its place. */
+/** The authenticated identity of a client or a request; `null` where no credentials are needed. */
 export interface Principal {
   readonly id: string
   readonly role: Role
 }
 
-/** What a person is told about a bad principal id. */
+/** The message for a bad principal id. */
 export const PRINCIPAL_ID_RULE = DEVICE_ID_RULE
 
 /** Whether `id` may name a principal: the rule of device ids, for a device's principal has its device's id. */

@@ -8,7 +8,7 @@ import { StorageError } from '../storage-error.ts'
 import type { Binaries } from './binaries.ts'
 
 /**
- * As whom PostgreSQL runs. It refuses root, and initdb refuses a user without a name.
+ * The account that PostgreSQL runs as. It refuses root, and initdb refuses a user without a name.
  * - `self`: as the gateway does.
  * - `namespace`: as the gateway does, but seen from inside as `mapped`: no second user is needed, and files stay ours.
  * - `user`: as another user, to whom the cluster's files belong.

@@ -78,7 +78,7 @@ export async function replaceFile (path: string, text: string): Promise<void> {
 }
 
 /**
- * A port that nobody listens on. Below the range from which systems take the ports of outgoing connections, so that
+ * A free port. Below the range from which systems take the ports of outgoing connections, so that
  * it is likely to be free again at the next start.
  */
 export async function findFreePort (): Promise<number> {
@@ -99,7 +99,7 @@ export async function isFree (port: number): Promise<boolean> {
   })
 }
 
-/** What an initdb left behind that was killed with its gateway. */
+/** Removes the files of an initdb that was killed with its gateway. */
 async function removeUnfinished (dataDir: string): Promise<void> {
   for (const name of await readdir(dataDir)) {
     if (name.startsWith(NEW_PREFIX)) {

@@ -59,7 +59,7 @@ log_parameter_max_length_on_error = 0
 `
 }
 
-/** Who may connect: over TCP on this machine, with the password. */
+/** Connections are accepted over TCP from this machine, with the password. */
 export const HOST_RULES = `# Written by vital-gateway when the cluster was created.
 host all all 127.0.0.1/32 scram-sha-256
 `

@@ -3,7 +3,7 @@ import type { Tables } from '../tables.ts'
 
 /** One administrative act, for the table `audit_log`. */
 export interface AuditEntry {
-  /** Id of the principal who acted, or `cli:{user}@{host}`. */
+  /** Id of the acting principal, or `cli:{user}@{host}`. */
   readonly actor: string
   /** Such as `credentials.add`. */
   readonly act: string

@@ -3,7 +3,7 @@ import type { Tables } from '../tables.ts'
 import { PRINCIPAL_COLUMNS, type StoredPrincipal } from './principal-columns.ts'
 
 /**
- * Principals by id, in no order; ids that nobody has are left out.
+ * Principals by id, in no order; unknown ids are left out.
  * @param ids - without U+0000, which PostgreSQL refuses
  */
 export async function findPrincipals (kysely: Kysely<Tables>, ids: readonly string[]): Promise<StoredPrincipal[]> {

@@ -201,7 +201,7 @@ export async function runPipeline (
   pipeline.callback = callback
   client.query(pipeline)
   await committed
-  // Whoever had the connection before left a transaction open, which Sync does not commit.
+  // The previous user of the connection left a transaction open, which Sync does not commit.
   if (client.getTransactionStatus() !== left) {
     throw new Error(left === 'I' ? 'the connection was within a transaction' : 'the connection left its transaction')
   }

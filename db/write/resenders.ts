@@ -1,13 +1,13 @@
 import type { ReadingRow } from '../rows.ts'
 
-/** Whoever has resent nothing for so long is trusted again. */
+/** A device that has resent nothing for this long is copied again. */
 const RESENT_MS = 10_000
 /**
  * Batches that a device may fail. After a lost connection, or a COMMIT without an answer, what is resent spoils one or
  * two, and of thousands of devices.
  */
 const BATCHES_MAX = 2
-/** More are not remembered; their batches go in twice. */
+/** Further devices are not tracked; their batches are written twice. */
 const DEVICES_MAX = 10_000
 /**
  * Of the stretches of others between resenders so many are copied, the longest; a statement costs as much as some ten

@@ -10,7 +10,7 @@ import { HTTP_ERRORS } from './errors.ts'
 import { HTTP_LIMITS } from './limits.ts'
 import { createRateLimit } from './rate-limit.ts'
 
-/** Who a request is. At once for whoever is known; it never rejects. */
+/** Authenticates a request; at once for a known credential. It never rejects. */
 export type HttpAuthenticate = (headers: IncomingHttpHeaders) => Authentication | Promise<Authentication>
 
 declare module 'fastify' {
@@ -39,13 +39,13 @@ declare module 'fastify' {
   }
 }
 
-/** Those who may read the state of all devices. */
+/** Roles that may read the state of all devices. */
 export const READERS: readonly Role[] = ['operator', 'application', 'admin']
 
 const OPERATORS: readonly Role[] = ['operator', 'admin']
 const ADMINISTRATORS: readonly Role[] = ['admin']
 
-/** Everyone who has no credentials, in the mode in which nobody has any. */
+/** Accepts every request, while no credentials exist. */
 export const OPEN: HttpAuthenticate = () => ACCEPTED
 const ACCEPTED: Authentication = { status: 'accepted', principal: null }
 
@@ -86,7 +86,7 @@ export function addAuthentication (
   function admit (request: FastifyRequest, authentication: Authentication): Error | null {
     if (authentication.status === 'unavailable') return new HTTP_ERRORS.AuthenticationUnavailable()
     if (authentication.status === 'refused') {
-      // Whoever offers nothing does not guess.
+      // A request without a credential is not a guess.
       const isGuess = request.headers.authorization !== undefined || request.headers['x-api-key'] !== undefined
       return isGuess && !failures.take(addressOf(request)) ? limited() : new HTTP_ERRORS.Unauthenticated()
     }

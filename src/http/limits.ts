@@ -1,4 +1,4 @@
-/** Every limit of the HTTP side that is no configuration, with its reason. */
+/** Every limit of the HTTP side that is not configurable, with its reason. */
 export const HTTP_LIMITS = {
   /** Twice what a proxy's default idle time usually is; a silent device costs a socket no longer than this. */
   keepAliveTimeoutMs: 65_000,
@@ -47,7 +47,7 @@ export const HTTP_LIMITS = {
   pipelinedRequestsMax: 32,
   /** Principals and addresses whose rate is kept, about 150 bytes each. */
   rateLimitKeysMax: 20_000,
-  /** Requests with a bad credential, of one address: a person who mistypes does not notice, who guesses does. */
+  /** Requests with a bad credential, of one address: a typing error stays below it, guessing does not. */
   badCredentialsPerSecondMax: 5,
   badCredentialsBurst: 20,
   /**

@@ -37,7 +37,7 @@ export interface Listener {
 export function createListener ({ handler, tls, webSockets, toOrigin, connectionsMax }: HttpListenerOptions): Listener {
   const sockets = createSocketSet(connectionsMax)
   const options: ServerOptions = {
-    // A WebSocket's peer that vanished without a word is noticed by it.
+    // Detects a WebSocket peer that vanished without closing its connection.
     keepAlive: true,
     keepAliveInitialDelay: HTTP_LIMITS.tcpKeepAliveDelayMs,
     keepAliveTimeout: HTTP_LIMITS.keepAliveTimeoutMs,

@@ -11,7 +11,7 @@ interface RateLimitOptions {
   readonly perSecond: number
   /** Tokens of a full bucket. */
   readonly burst: number
-  /** Buckets at most; beyond, the one that was not used for longest is forgotten, which is to say full again. */
+  /** Buckets at most; beyond, the least recently used one is dropped, so it is full again. */
   readonly keysMax: number
   /** Milliseconds that never run backwards. */
   readonly monotonicMs?: () => number

@@ -34,11 +34,11 @@ export interface HttpServerOptions {
   readonly tls?: ServerTls | undefined
   /** Takes upgrades to MQTT. */
   readonly webSockets?: WebSockets | undefined
-  /** Peers whose `X-Forwarded-For` is believed; without it nobody's is. */
+  /** Peers whose `X-Forwarded-For` is believed; without it none is believed. */
   readonly isProxy?: IsTrusted | undefined
   /** Which routes: those for operation, all others, or all. */
   readonly part?: 'operation' | 'public' | 'all'
-  /** Whose pages may read answers. */
+  /** Origins whose pages may read answers. */
   readonly origins?: readonly string[]
   readonly bodyBytesMax: number
   /** Sockets at a time; beyond, a new one is closed. */
@@ -49,9 +49,9 @@ export interface HttpServerOptions {
   /** Takes note of what the answers of reads hold of memory. */
   readonly holdBytes?: RouteReads['holdBytes']
   readonly erase: Erase
-  /** Who a request is; without it everyone may do everything. */
+  /** Authenticates a request; without it every request may do everything. */
   readonly authenticate?: HttpAuthenticate
-  /** Of one principal, or of one address while nobody has credentials; 0: no limit. */
+  /** Of one principal, or of one address while no credentials exist; 0: no limit. */
   readonly requestsPerSecondMax?: number
   /** A request was answered 429 for its rate. */
   readonly onLimited?: () => void

@@ -36,13 +36,13 @@ export function createSocketSet (connectionsMax: number) {
       keep(speaking, socket)
     },
 
-    /** It is no HTTP connection any more, and no matter of the limit on them. */
+    /** The connection became a WebSocket: the limit on HTTP connections no longer counts it. */
     upgrade (socket: Socket): void {
       speaking.delete(socket)
       keep(upgraded, socket)
     },
 
-    /** Destroys those that owe nobody an answer and that Node takes for busy; WebSockets are the broker's to close. */
+    /** Destroys those without an owed answer that Node counts as busy; WebSockets are the broker's to close. */
     sweep (): void {
       for (const socket of shakingHands.values()) socket.destroy()
       for (const socket of speaking) {

@@ -1,5 +1,5 @@
 /**
- * Who a client or a request is. Both transports end here, so that they cannot differ.
+ * Authenticates clients and requests. Both transports end here, so that they cannot differ.
  *
  * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated secret;
  * a password. Over HTTP a token or a generated secret. Whoever is known is answered in the same turn, without a

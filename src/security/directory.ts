@@ -16,7 +16,7 @@ import { createLookups } from './lookups.ts'
 import { LruMap } from './lru-map.ts'
 import { toProven } from './proofs.ts'
 
-/** `undefined`: nobody. */
+/** `undefined`: no such principal. */
 export type Answer = KnownPrincipal | undefined | 'unavailable'
 
 interface DirectoryOptions {

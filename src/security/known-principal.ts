@@ -6,7 +6,7 @@ export interface KnownSecret {
   readonly digest: string
   /** Unix milliseconds; `Infinity`: never. */
   readonly expiresAtMs: number
-  /** Who is accepted for it. */
+  /** The principal that it proves. */
   readonly principal: Principal
 }
 

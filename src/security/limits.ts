@@ -9,7 +9,7 @@ export const SECURITY_LIMITS = {
    * Ids and secrets known to belong to nobody. Apart from the above, so that guessing cannot push out those that exist.
    */
   unknownMax: 20_000,
-  /** So long they are believed to be nobody's. Changes end that at once; the age is for what no change told. */
+  /** How long they are kept as unknown. Changes end that at once; the age is for what no change told. */
   unknownAgeMaxMs: 30_000,
   /** A query waits so long for company: 5,000 devices that come back at once cost a handful of queries. */
   lookupDelayMs: 2,

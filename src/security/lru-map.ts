@@ -6,7 +6,7 @@ interface Entry<K, V> {
 }
 
 /**
- * A map with a bound: beyond it the entry that was not used for longest goes.
+ * A map with a bound: beyond it the least recently used entry is removed.
  *
  * The order of use is a list of its own. Deleting from a Map and setting again would keep it in the Map's order, but
  * with 200,000 entries that took 24 µs a read (V8 hashes the whole table anew when its holes run out); relinking takes

@@ -55,7 +55,7 @@ export function isPasswordHash (text: string): boolean {
   return memory !== undefined && Number(memory) <= MEMORY_KIB_MAX && Number(passes) <= PASSES_MAX && Number(lanes) <= 16
 }
 
-/** Who wants to know. */
+/** The client that presents a password. */
 export type Asker = Pick<Credentials, 'origin' | 'isOver'>
 
 /** A check under way or waiting. */
@@ -63,7 +63,7 @@ interface Check {
   readonly address: string
   readonly hashes: readonly string[]
   readonly password: Buffer
-  /** Who asked last: a device that gives up and comes back joins its own check. */
+  /** The latest caller: a device that gives up and comes back joins its own check. */
   asker: Asker
   readonly result: Promise<PasswordCheck>
   readonly settle: (result: PasswordCheck | Promise<PasswordCheck>) => void
@@ -127,7 +127,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     pump()
   }
 
-  /** Tells one for which nobody waits any more; it will not be asked for again. */
+  /** Settles a check as unavailable when its caller has gone. */
   function isAwaited ({ asker, settle }: Check): boolean {
     if (!asker.isOver) return true
     settle('unavailable')
@@ -181,7 +181,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
   return {
     /**
      * Checks a password; at once when it was verified before.
-     * @param hashes - the PHC strings that it may have; empty for who does not exist
+     * @param hashes - the PHC strings that it may have; empty for an unknown id
      * @throws what loading the native module failed with
      */
     check (

@@ -5,7 +5,7 @@
 import type { Principal, Role } from '../../schemas/principal.ts'
 import type { KnownPrincipal } from './known-principal.ts'
 
-/** By which credential somebody was accepted. */
+/** The credential that a principal was accepted for. */
 export type Proof =
   | { readonly kind: 'secret', readonly digest: string }
   | { readonly kind: 'password', readonly argon2id: string }

@@ -57,7 +57,7 @@ const FAILURES_LOG_INTERVAL_MS = 10_000
 const FORGET_INTERVAL_MS = 600_000
 
 /**
- * Composes who is let in. Asks PostgreSQL nothing before `start`; until then, and while PostgreSQL is away, what an
+ * Composes authentication. Asks PostgreSQL nothing before `start`; until then, and while PostgreSQL is away, what an
  * earlier run remembers and what is known counts.
  * @throws when the file of the issuer's keys cannot be read
  */
