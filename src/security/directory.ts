@@ -1,14 +1,14 @@
-/**
- * The principals and their credentials, as PostgreSQL has them, in a bounded cache.
- *
- * Whoever is in the cache is answered at once, without PostgreSQL; this is what lets known devices in while it is away.
- * Whoever is not is looked up, many in one query. Changes come from `changes.ts`: what changed is dropped here and
- * looked up anew when it is next asked for. A change that arrives while a look-up is under way makes its answer
- * worthless, because the row may have been read before the change; so it is asked again.
- *
- * That an id or a secret belongs to nobody is remembered too, for half a minute, in a smaller cache of its own, so that
- * guessing neither reaches PostgreSQL twice nor pushes out those that exist.
- */
+ /**
+  * The principals and their credentials, as PostgreSQL has them, in a bounded cache.
+  *
+  * A cached principal is answered at once, without PostgreSQL; so known devices are accepted while it is away. Others
+  * are looked up, many in one query. Changes come from `changes.ts`: a changed entry is dropped and looked up anew at
+  * its next use. A change that arrives during a look-up makes the answer worthless, because the row may have been read
+  * before the change; so the look-up is repeated.
+  *
+  * Unknown ids and secrets are remembered too, for half a minute, in a smaller cache of their own. So guessing neither
+  * reaches PostgreSQL twice nor evicts existing principals.
+  */
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
 import type { KnownPassword, KnownPrincipal, KnownSecret } from './known-principal.ts'
 import { SECURITY_LIMITS } from './limits.ts'
@@ -47,12 +47,10 @@ export function createDirectory (options: DirectoryOptions) {
   const { principalsMax = SECURITY_LIMITS.principalsMax, unknownMax = SECURITY_LIMITS.unknownMax } = options
   const idsByDigest = new Map<string, string>()
   const known = new LruMap<string, KnownPrincipal>({ sizeMax: principalsMax, onEvict: forgetSecrets })
-  /** Until when that somebody is nobody is believed, by the monotonic clock. */
+  /** Until when an id or a secret counts as unknown, by the monotonic clock. */
   const unknownIds = new LruMap<string, number>({ sizeMax: unknownMax })
   const unknownDigests = new LruMap<string, number>({ sizeMax: unknownMax })
-  /**
-   * Secrets that were somebody's until a change: a revocation deletes them, and the log has to tell whose they were.
-   */
+   /** Secrets that had a principal until a change. A revocation deletes them, and the log has to name the principal. */
   const former = new LruMap<string, string>({ sizeMax: unknownMax })
   /** Counts changes, so that a look-up can tell whether one came while it was under way. */
   let generation = 0
@@ -166,7 +164,7 @@ export function createDirectory (options: DirectoryOptions) {
       return isUnknown(unknownDigests, digest) ? undefined : ask(byDigest, digest)
     },
 
-    /** Who had the digest of a secret that now is nobody's, as far as this process knows. */
+    /** The former principal of a deleted secret's digest, as far as this process knows. */
     formerOwnerOf: (digest: string): string | undefined => former.get(digest),
 
     /** Whether {@link find} of an entry's id would still give this entry, for who has taken a while to look at it. */
@@ -174,7 +172,7 @@ export function createDirectory (options: DirectoryOptions) {
       return known.get(entry.principal.id) === entry
     },
 
-    /** What is known of an id, without asking; `null`: that there is nobody; `undefined`: nothing. */
+    /** The cached entry of an id, without a query; `null`: known not to exist; `undefined`: not cached. */
     peek (id: string): KnownPrincipal | null | undefined {
       return known.get(id) ?? (isUnknown(unknownIds, id) ? null : undefined)
     },
@@ -188,7 +186,10 @@ export function createDirectory (options: DirectoryOptions) {
       }
     },
 
-    /** Anybody may have changed: what is known stays until it is refreshed, that somebody is nobody does not. */
+    /**
+     * Any principal may have changed: cached entries stay until they are refreshed, the unknown ids and secrets are
+     * dropped.
+     */
     doubt (): void {
       noteChange('all')
       unknownIds.clear()

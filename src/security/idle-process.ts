@@ -6,7 +6,8 @@ import type { IdleAnswer, IdleQuestion } from './idle-verify.ts'
 
 yieldToOthers()
 process.on('disconnect', () => { process.exit() })
-// A terminal sends it to everyone; the gateway ends when its last batch is durable, and this process with it.
+// A terminal sends SIGINT to every process of the group. The gateway ends when its last batch is durable, and this
+// process with it.
 process.on('SIGINT', () => {})
 process.on('message', ({ argon2id, password }: IdleQuestion) => { process.send?.(answerTo(argon2id, password)) })
 

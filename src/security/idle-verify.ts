@@ -21,7 +21,7 @@ let child: ChildProcess | null = null
 function start (): ChildProcess {
   const started = fork(PROGRAM, { serialization: 'advanced', stdio: 'ignore' })
   const forget = () => { if (child === started) child = null }
-  // Also while nobody asks, when nothing else listens: an 'error' would end the gateway.
+  // Also while no check is pending and nothing else listens: an unhandled 'error' would end the gateway.
   started.on('close', forget).on('error', forget)
   started.unref()
   return started
@@ -45,7 +45,7 @@ export async function verifyIdly (argon2id: string, password: Buffer): Promise<b
     if ('error' in answer) throw new Error(answer.error)
     return answer.isRight
   } finally {
-    // Only a question keeps the gateway from ending.
+    // Only a pending check keeps the gateway from ending.
     asked.channel?.unref()
     asked.unref()
     asked.off('close', onEnd).off('error', onEnd)

@@ -13,11 +13,11 @@ interface LookupsOptions<R> {
   readonly waitingMax: number
 }
 
-/**
- * Gathers look-ups of single keys into queries of many: whoever asks within `delayMs` of the first shares its query,
- * and while one is under way the next gathers. One query at a time, so that a storm of strangers takes one connection
- * of the pool.
- */
+ /**
+  * Gathers look-ups of single keys into queries of many. Look-ups within `delayMs` of the first share its query; while
+  * a query runs, the next one gathers. One query runs at a time, so that a storm of unknown clients takes one
+  * connection of the pool.
+  */
 export function createLookups<R> ({ query, onFailure, delayMs, batchMax, waitingMax }: LookupsOptions<R>) {
   const waiting = new Map<string, Array<(lookup: Lookup<R>) => void>>()
   let timer: NodeJS.Timeout | null = null

@@ -1,17 +1,16 @@
-/**
- * Passwords that people chose, checked with argon2id off the event loop.
- *
- * Each check costs 19 MiB and about 20 ms of a core, on purpose. So that a storm of them neither fills the memory nor
- * starves the disk, a few run at once and the rest wait, in bounded lines whose turns go round by address; what nobody
- * waits for any more is not checked at all. Addresses from which wrong passwords come one after the other are checked
- * aside, one at a time and with rests, with what others leave of the processor: both cores busy for as long as somebody
- * guesses made everyone's acknowledgements wait. A device that comes back finds its last verified password remembered:
- * under an HMAC with a key that never leaves this process, so that the memory holds nothing that a guess could be tried
- * on faster than on the argon2id hash.
- *
- * Who does not exist, and who has no password, is checked against a hash that nothing matches: the answer takes as
- * long.
- */
+ /**
+  * Checks of passwords chosen by people, with argon2id, off the event loop.
+  *
+  * Each check costs 19 MiB and about 20 ms of a core, on purpose. A few checks run at once and the rest wait in bounded
+  * queues, served in turn by address, so that a storm neither fills the memory nor starves the disk. A check whose
+  * caller has gone is dropped. Addresses that send wrong passwords one after the other are checked aside: one at a
+  * time, with rests, on idle processor time. Otherwise guessing kept both cores busy and delayed the acknowledgements
+  * of every client. The last verified password of a device is remembered under an HMAC whose key never leaves this
+  * process. So the memory holds nothing that a guess could be tested on faster than on the argon2id hash.
+  *
+  * An unknown id, and an id without a password, is checked against a hash that no password matches, so that the answer
+  * takes as long.
+  */
 import { createHmac, randomBytes } from 'node:crypto'
 import type * as Argon2 from '@node-rs/argon2'
 import { toAddressKey } from '../../broker/listen/address-key.ts'
@@ -69,10 +68,10 @@ interface Check {
   readonly settle: (result: PasswordCheck | Promise<PasswordCheck>) => void
 }
 
-/**
- * What a check found: the first of the hashes that is the password's. `unavailable`: too many wait, or nobody does any
- * more.
- */
+ /**
+  * The result of a check: the first hash that matches the password. `unavailable`: too many checks wait, or checking
+  * has stopped.
+  */
 export type PasswordCheck = { readonly argon2id: string } | 'wrong' | 'unavailable'
 
 /** @returns whether the password has this PHC string */
@@ -166,10 +165,10 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     }
   }
 
-  /**
-   * Half of what the others leave, so that there is always room for one more; and hardly any for who guesses: a login
-   * that waits costs more than one that may not.
-   */
+   /**
+    * An address may take half of the room that the others leave, so that one more always fits. A guessing address gets
+    * hardly any: a login that waits costs more than one that is refused.
+    */
   function hasRoom (address: string): boolean {
     const waiting = queue.lengthOf(address)
     const others = queue.size - waiting

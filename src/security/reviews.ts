@@ -1,8 +1,8 @@
-/**
- * What a change of principals does to those who are connected: each is looked up anew and compared with the credential
- * for which it was let in. A connection ends when that credential is gone, its principal revoked or of another role; it
- * stays, with its new end, when the credential is good for some time yet, as in a rotation with overlap.
- */
+ /**
+  * Reviews connections after a change of principals: each is looked up anew and compared with the credential that it
+  * was accepted for. A connection ends when its credential is gone, or its principal is revoked or has another role. It
+  * stays, with its new end, when the credential is still valid for some time, as in a rotation with overlap.
+  */
 import type { Broker } from '../../broker/broker.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import type { Directory } from './directory.ts'
@@ -19,7 +19,7 @@ export function createReviews ({ directory, broker }: ReviewsOptions) {
   function review (principal: Principal | null): number | undefined {
     if (principal === null) return undefined
     const now = directory.peek(principal.id)
-    // Somebody of whom nothing is known any more can be asked for again when it comes back.
+    // A principal that is not cached can be looked up when it connects again.
     return now === undefined ? 0 : entitledUntil(principal, now)
   }
 
@@ -41,7 +41,7 @@ export function createReviews ({ directory, broker }: ReviewsOptions) {
       directory.drop(ids)
       const changed = new Set(ids)
       await refresh([...connectedIds()].filter((id) => changed.has(id)), true)
-      // Who was let in meanwhile, by what was known before.
+      // Connections accepted meanwhile, by the state before the change.
       broker().review(review, changed)
     },
 
