@@ -25,10 +25,10 @@ export interface DatabaseOptions {
 }
 
 export interface Database {
-  /**
-   * For pipelines. Whoever checks a client out gives it back, with `release(true)` after a timeout or a lost
-   * connection.
-   */
+   /**
+    * For pipelines. The caller that checks a client out gives it back, with `release(true)` after a timeout or a lost
+    * connection.
+    */
   readonly pool: pg.Pool
   /** On the same pool. */
   readonly kysely: Kysely<Tables>

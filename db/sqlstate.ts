@@ -97,10 +97,10 @@ const OUR_COLUMNS: ReadonlySet<string> = new Set([
   'device', 'time', 'hash', 'vitals', 'received_at', 'oldest_time', 'vital_times', 'id', 'transport', 'reason', 'errors', 'payload'
 ])
 
-/**
- * A column that somebody added without a default, or that a migration did not finish, refuses every row until it is
- * mended.
- */
+ /**
+  * A column that was added without a default, or that a migration left unfinished, refuses every row until it is
+  * repaired.
+  */
 function isForeignColumn (error: unknown): boolean {
   const { column } = error as { column?: string }
   // Without a column a trigger raised it.

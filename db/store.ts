@@ -191,10 +191,10 @@ function tell (observers: readonly StoredObserver[], readings: readonly ReadingR
   }
 }
 
-/**
- * Errors of the server that its connection would keep failing with: 0A000, a plan cached before a migration changed its
- * tables; 25P02, a transaction that somebody left open; 26000, statements that somebody deallocated.
- */
+ /**
+  * Server errors that would recur on the same connection: 0A000, a plan cached before a migration changed its tables;
+  * 25P02, a transaction left open by another user of the connection; 26000, statements that were deallocated.
+  */
 const LASTING = /^(?:0A|25|26)/
 
 /**

@@ -65,7 +65,7 @@ export async function startBaseBackup (options: { connectionString: string, clus
     const { rows: [server] } = await client.query<{ version: string, major: number }>(
       `select current_setting('server_version') as version,
         current_setting('server_version_num')::int / 10000 as major`)
-    // Reserved at once: the log must not go between the checkpoint and the slot's first use.
+    // Reserved at once: the log must not be removed between the checkpoint and the slot's first use.
     const slot = `vital_backup_${randomBytes(6).toString('hex')}`
     await client.query('select pg_create_physical_replication_slot($1, true, true)', [slot])
     const { rows: [start] } = await client.query<Lsn>('select pg_backup_start($1, true)::text as lsn', [label])

@@ -150,7 +150,7 @@ async function launch (
   }
   const progress = createProgress(logger)
   while (state.ended === undefined) {
-    // Whoever answers on the port may be another server while ours has not bound it yet.
+    // Another server may answer on the port while ours has not bound it yet.
     if (state.pid !== undefined && await readPostmasterPid(cluster.dir) === state.pid) {
       if (signal?.aborted === true || await ping(cluster) === 'ready') return state.pid
     }

@@ -1,11 +1,11 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
-/**
- * Deletes what every snapshot sees and what is older than an hour of the log of changes, and notes how far. A gateway
- * that was away for longer finds that note, and looks at everybody it knows; so does one whose clock, or PostgreSQL's,
- * made an hour of a second.
- */
+ /**
+  * Deletes rows of the log of changes that every snapshot sees and that are older than an hour, and records how far. A
+  * gateway that was away for longer finds that record, and compares all principals that it knows; so does one whose
+  * clock, or PostgreSQL's, made an hour of a second.
+  */
 export async function forgetPrincipalChanges (kysely: Kysely<Tables>): Promise<void> {
   // PostgreSQL before 16 has no max() of xid8. A number that is ahead of all snapshots came with a restored dump.
   await sql`

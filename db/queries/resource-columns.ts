@@ -14,10 +14,10 @@ export interface OrderKeys {
   readonly breathValueTime: number | null
 }
 
-/**
- * A device's latest state as it leaves PostgreSQL: JSON as text, every digit kept, and nobody parses what is only
- * passed on.
- */
+ /**
+  * A device's latest state as it leaves PostgreSQL: JSON as text. Every digit is kept, and values that are only passed
+  * on are not parsed.
+  */
 export interface LatestRow {
   readonly deviceId: string
   /** Unix seconds. */

@@ -7,10 +7,10 @@ const KNOWN = Object.keys(EnvironmentSchema.properties)
 const toLetters = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/g, '')
 const KNOWN_LETTERS = new Map(KNOWN.map((name) => [toLetters(name), name]))
 
-/** Edits that a slip of the hand takes: two letters exchanged are two. */
+/** Edits that a typing error takes; two exchanged letters are two. */
 const EDITS_MAX = 2
 
-/** Set by hosting services and other programs; whoever sets one without DATABASE_URL most likely meant it. */
+/** Set by hosting services and other programs; without DATABASE_URL, one of these was most likely meant for it. */
 const SYNONYMS = ['POSTGRES_URL', 'POSTGRESQL_URL', 'POSTGRES_URI', 'PG_URL', 'DB_URL', 'DATABASE_DSN']
 
 /**

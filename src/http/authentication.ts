@@ -15,17 +15,17 @@ export type HttpAuthenticate = (headers: IncomingHttpHeaders) => Authentication 
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /**
-     * `null`: no credentials exist, and everyone may do everything. `undefined`: on a public route, nobody in
-     * particular.
-     */
+     /**
+      * `null`: no credentials exist, and every request may do everything. `undefined`: a public route, without
+      * authentication.
+      */
     principal: Principal | null | undefined
   }
   interface FastifyContextConfig {
-    /**
-     * Who may use a route, or everybody, credentials or not. Without it: operators and administrators read,
-     * administrators alone change.
-     */
+     /**
+      * Roles that may use a route; `public`: every request, with or without credentials. By default operators and
+      * administrators read, and only administrators change.
+      */
     access?: readonly Role[] | 'public'
     /**
      * A browser asks for the credential: the password of Basic counts as a secret or a token. Only where nothing can be
@@ -58,11 +58,11 @@ export interface HttpAuthenticationOptions {
   readonly refusals: LoginRefusals
 }
 
-/**
- * The first hook of every request: who it is, and whether the route is for the like. It stands before the body is read.
- * Whoever is known passes in the same turn. An address that has offered many bad credentials is not looked up for a
- * while; those behind it whose credentials are known still pass.
- */
+ /**
+  * The first hook of every request: authenticates it and checks the route's roles, before the body is read. A known
+  * credential passes in the same turn. An address that sent many bad credentials gets no look-ups for a while; known
+  * credentials from that address still pass.
+  */
 export function addAuthentication (
   app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, refusals }: HttpAuthenticationOptions
 ): void {

@@ -39,7 +39,7 @@ function translateStatus (error: FaultyRequest): HttpError {
   return new HTTP_ERRORS.Internal({ cause: error })
 }
 
-/** What may reach the edge: our own errors, Fastify's, Node's, and whatever a bug throws. */
+/** Errors that may reach the handler: our own, Fastify's, Node's, and any that a bug throws. */
 interface FaultyRequest extends Error {
   readonly code?: string
   readonly statusCode?: number
@@ -116,11 +116,11 @@ function lastOwed (socket: Socket): ServerResponse | undefined {
 /** Connections that end with an answer which is owed. */
 const ending = new WeakSet<Socket>()
 
-/**
- * Answers what Node's parser could not make a request of, and ends the connection. Behind a request that came whole
- * (bytes beyond its Content-Length, say) that one's answer is sent first, and is the last: what it brought may be
- * stored by then, and a device that hears nothing sends it for ever.
- */
+ /**
+  * Answers bytes that Node's parser refused, and closes the connection. Behind a complete request (bytes beyond its
+  * Content-Length, say) the answer to that request is sent first, and is the last. Its data may be stored by then, and
+  * a device without an answer would resend it for ever.
+  */
 export function answerClientError (error: FaultyRequest, socket: Socket, logger: Logger): void {
   if (ending.has(socket)) {
     // Its answer has left, and it sends on.

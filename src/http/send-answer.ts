@@ -16,7 +16,7 @@ export function countAnswers (hold: HoldBytes): { readonly onSend: onSendHookHan
       // One whose client has gone is closed already, and would never give back.
       if (typeof payload === 'string' && !request.raw.socket.destroyed) {
         const release = hold(payload.length)
-        // A client that takes nothing would hold what others may need.
+        // A client that does not read would hold memory that other answers need.
         const timer = setTimeout(() => {
           // An answer that waits behind another one of its connection is not told that the socket has gone.
           release()

@@ -5,12 +5,12 @@ import { join } from 'node:path'
 /** 64 bits of the hash: enough to tell the devices of a site apart. */
 const HASH_HEX_DIGITS = 16
 
-/**
- * What stands for client and device ids in the log. Keyed, because ids can be guessed: without the key nobody who reads
- * the log can try them. The key lies in `log-key` of the data directory (0600), so that a device has one name over all
- * runs, and so that the operator can compute it.
+ /**
+  * Hashes that replace client and device ids in the log. They are keyed because ids can be guessed: without the key a
+  * reader of the log cannot test guesses. The key lies in `log-key` of the data directory (0600), so that a device has
+  * one name over all runs, and the operator can compute it.
  * @throws when the key can neither be read nor written
- */
+  */
 export function createIdHash (dataDir: string): (id: string) => string {
   const key = Buffer.from(readKey(dataDir), 'hex')
   return (id) => createHmac('sha256', key).update(id).digest('hex').slice(0, HASH_HEX_DIGITS)

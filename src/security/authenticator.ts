@@ -1,14 +1,14 @@
-/**
- * Authenticates clients and requests. Both transports end here, so that they cannot differ.
- *
- * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated secret;
- * a password. Over HTTP a token or a generated secret. Whoever is known is answered in the same turn, without a
- * promise.
- *
- * A refusal says why to the log, never to the client. What cannot be checked (PostgreSQL is away and the principal is
- * not known, the token's issuer does not answer, too many passwords wait) is `unavailable` and never `refused`: a
- * device would take that for a wrong password, and might give up.
- */
+ /**
+  * Authenticates clients and requests. Both transports use it, so that they cannot differ.
+  *
+  * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated
+  * secret; a password. Over HTTP: a token or a generated secret. A known credential is answered in the same turn,
+  * without a promise.
+  *
+  * The reason of a refusal goes to the log, never to the client. A credential that cannot be checked is `unavailable`
+  * and never `refused`: PostgreSQL is away and the principal is not cached, the token's issuer does not answer, or too
+  * many passwords wait. A device would take `refused` for a wrong password, and might give up.
+  */
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Authentication, Credentials } from '../../broker/connect/credentials.ts'
 import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'
@@ -103,7 +103,9 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     return then(tokens.check(credential), (token) => acceptToken(token, undefined))
   }
 
-  /** A secret without its principal's id. A revocation deletes it, so whose it was is known to who knew it before. */
+  /**
+   * Refuses a secret that has no principal. A revocation deletes the secret, so the former owner comes from the cache.
+   */
   function refuseSecret (digest: string): Authentication {
     const id = directory.formerOwnerOf(digest)
     return id === undefined ? refused('wrong_secret') : refused('revoked', id)
@@ -128,7 +130,7 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     })
   }
 
-  /** A password is checked however little there is to check it with, so that the time tells nothing. */
+  /** A password is checked even when no hash can match it, so that the time reveals nothing. */
   function checkPassword (id: string, answer: Answer, password: Buffer, asker: Asker): Awaitable<Authentication> {
     if (answer === 'unavailable') return UNAVAILABLE
     const nowMs = Date.now()
@@ -191,7 +193,7 @@ function toAccepted (principal: Principal, expiresAtMs: number): Authentication 
 /** RFC 6750 §2.1; the scheme's name has no case. */
 const BEARER = /^bearer +([\w.~+/=-]+) *$/i
 
-/** `null` when there is none; a header that cannot be read is a credential that fits nobody. */
+/** `null` without a credential; a header that cannot be parsed is a credential that matches no principal. */
 function credentialOf ({ authorization, 'x-api-key': key }: IncomingHttpHeaders): string | null {
   if (authorization !== undefined) return BEARER.exec(authorization)?.[1] ?? ''
   return typeof key === 'string' ? key : null

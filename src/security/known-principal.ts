@@ -18,7 +18,7 @@ export interface KnownPassword {
   readonly principal: Principal
 }
 
-/** A principal as the cache has it; never changed, only replaced. */
+/** A cached principal; replaced, never changed. */
 export interface KnownPrincipal {
   readonly principal: Principal
   readonly isRevoked: boolean

@@ -158,12 +158,14 @@ export async function createSecurity (options: SecurityOptions) {
       await access.stop()
     },
 
-    /** PostgreSQL has said that nobody has credentials, and this binding needs some. */
+    /** PostgreSQL holds no credentials, and this binding needs some. */
     get isExposed (): boolean {
       return access.mode === 'exposed' && access.isConfirmed
     },
 
-    /** Whether anyone can come in now: all may, PostgreSQL tells who may, or some are known from before. */
+    /**
+     * Whether any client can be accepted now: the gateway is open, PostgreSQL answers, or some principals are cached.
+     */
     get isAdmitting (): boolean {
       if (access.mode !== 'closed') return access.mode === 'open'
       return (access.isConfirmed && !changes.isBlind) || directory.size > 0

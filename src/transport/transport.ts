@@ -64,7 +64,7 @@ export async function createTransport (
         ...shared,
         ...admin,
         part: 'operation',
-        // Who is on this machine may ask, without a secret and without a certificate.
+        // Clients on this machine need neither a secret nor a certificate.
         ...(admin.isLoopback
           ? { tls: undefined }
           : { authenticate: config.isAnonymousAllowed ? authenticate : demandCredentials(authenticate) })

@@ -46,11 +46,11 @@ export function deleteVitalData (app: HttpApp, erase: Erase): void {
   })
 }
 
-/**
- * Who acts, for the audit log. While everyone is let in, only this machine may erase: to publish and to read is what
- * the open mode is for, to destroy is not. The Host header is looked at because a page in a browser of this machine may
- * give its own name our address (DNS rebinding).
- */
+ /**
+  * The actor for the audit log. While the gateway is open, only this machine may erase: open mode allows publishing and
+  * reading, not deletion. The Host header is checked because a page in a browser of this machine may point its own name
+  * at our address (DNS rebinding).
+  */
 function toActor (request: FastifyRequest): string {
   if (request.principal) return request.principal.id
   const address = request.ip
