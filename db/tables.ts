@@ -42,7 +42,7 @@ export interface DeviceCountsTable {
   devices: number
 }
 
-/** What was refused, whole, with its reason. */
+/** Refused inputs, complete, with their reasons. */
 export interface DeadLettersTable {
   id: string
   received_at: Timestamp
@@ -65,7 +65,7 @@ export interface PrincipalsTable {
   revoked_at: Timestamp | null
 }
 
-/** How principals prove who they are: a secret's SHA-256, or a password's argon2id. */
+/** Credentials of principals: a secret's SHA-256, or a password's argon2id. */
 export interface CredentialsTable {
   id: Generated<string>
   principal: string

@@ -2,7 +2,7 @@ import Type, { type Static } from 'typebox'
 
 const count = (description: string) => Type.Integer({ description, minimum: 0 })
 
-/** What `DELETE /vital-data/{device}` answers: what was removed, and what may still hold something of the device. */
+/** The answer of `DELETE /vital-data/{device}`: the rows removed, and places that may still hold data of the device. */
 export const ErasureAnswerSchema = Type.Object({
   deviceId: Type.String(),
   readings: count('Rows of readings, those that were brought in from the spool included'),

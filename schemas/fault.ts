@@ -2,7 +2,7 @@ import type { TLocalizedValidationError } from 'typebox/error'
 import Type, { type Static } from 'typebox'
 import { Settings } from 'typebox/system'
 
-/** One thing wrong with an input, told to a person. */
+/** One fault of an input, worded for people. */
 export const FaultSchema = Type.Object({
   path: Type.String({
     description: 'JSON Pointer (RFC 6901) to the value, "" for the whole ' +

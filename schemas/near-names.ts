@@ -2,7 +2,7 @@ import { ReadingSchema } from './reading.ts'
 
 const VITAL_NAMES = Object.keys(ReadingSchema.properties).filter((name) => name !== 'device' && name !== 'timestamp')
 
-/** What others call them; spelled as {@link toPlain} does. */
+/** Other common names of the vital signs; spelled as {@link toPlain} does. */
 const OTHER_NAMES = {
   hr: 'heartRateValue',
   rr: 'breathRateValue',

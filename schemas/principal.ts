@@ -1,6 +1,6 @@
 import { DEVICE_ID_RULE, isDeviceId } from './device-id.ts'
 
-/** What a principal may do; src/security/README.md has the table. */
+/** Roles, which decide a principal's rights; src/security/README.md has the table. */
 export const ROLES = ['device', 'operator', 'application', 'admin'] as const
 
 export type Role = typeof ROLES[number]

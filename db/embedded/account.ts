@@ -18,7 +18,7 @@ export type Account =
   | { readonly kind: 'namespace', readonly mapped: number }
   | { readonly kind: 'user', readonly uid: number, readonly gid: number }
 
-/** What to hand to `spawn`. */
+/** The arguments of `spawn`. */
 export interface Command {
   readonly file: string
   readonly args: readonly string[]

@@ -14,7 +14,7 @@ import { isServerProcess, listServerProcesses, readPostmasterPid, signal, waitFo
 export interface ServerOptions {
   readonly binaries: Binaries
   readonly account: Account
-  /** What the server writes before its own log files are open. */
+  /** Output of the server before its own log files are open. */
   readonly startLogPath: string
   readonly logger: Logger
 }

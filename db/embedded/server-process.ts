@@ -4,7 +4,7 @@ import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
-/** What tells a process from another that was given the same id later. */
+/** Distinguishes a process from a later one with the same id. */
 export interface ProcessIdentity {
   readonly pid: number
   /** As the system writes it; only to be compared. */
@@ -88,7 +88,7 @@ export function signal (pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** A process of another user (EACCES) is none of ours either. */
+/** A process of another user (EACCES) is not ours either. */
 function isGone (error: unknown): boolean {
   return ['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')
 }

@@ -142,7 +142,7 @@ async function deleteRest (
   const count = async (statement: ReturnType<typeof sql>) => Number((await statement.execute(transaction)).numAffectedRows ?? 0n)
   const erased = {
     readings: readings + await count(sql`delete from readings where device = ${device}`),
-    // What came on an invalid topic is this device's when its client or a level of its topic says so.
+    // A letter from an invalid topic belongs to this device when its client or a level of its topic names it.
     deadLetters: letters + await count(sql`
       delete from dead_letters where id in (select id from dead_letters where device in (${device}, ${toAscii(device)})
         or ((device is null or reason = 'invalid_topic') and (client_id = ${device}

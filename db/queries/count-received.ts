@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import { GATEWAY_NAMES } from '../gateway-names.ts'
 import type { Tables } from '../tables.ts'
 
-/** What the tables hold of a time, and what may have left them. */
+/** Rows that the tables hold of a period, and the counts of those that may have been removed. */
 export interface Received {
   readonly readings: number
   /** Devices that have such a reading and no row in `latest`. */

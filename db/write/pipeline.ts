@@ -122,8 +122,8 @@ function append (writer: BinaryWriter, step: Step, prepared: ReadonlySet<Stateme
 
 function prepare (writer: BinaryWriter, name: string, sql: string): void {
   if (name !== '') {
-    // It may be there: nobody tells which of the statements before an error were prepared. Closing what is not there is
-    // no error.
+    // The statement may exist: after an error it is unknown which of the statements before it were prepared. Closing a
+    // statement that does not exist is not an error.
     const close = writer.startMessage('C')
     writer.cString(`S${name}`) // S: a statement
     writer.endMessage(close)

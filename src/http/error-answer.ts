@@ -94,7 +94,7 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
 /** Requests that wait behind another one of their connection. */
 const owed = new WeakMap<Duplex, ServerResponse[]>()
 
-/** Its turn has not come. */
+/** Records a response that waits for its turn. */
 export function noteOwed (socket: Duplex, response: ServerResponse): void {
   const responses = owed.get(socket)
   if (responses === undefined) {
@@ -129,7 +129,7 @@ export function answerClientError (error: FaultyRequest, socket: Socket, logger:
   }
   // The error holds the raw packet, which may hold readings: log its code alone.
   logger.debug({ code: error.code }, 'a connection sent no valid HTTP')
-  // What failed in TLS has no request, and an answer could not be written.
+  // A failed TLS handshake has no request, and no answer could be written.
   const isHttp = /^(?:HPE|ERR_HTTP)_/.test(error.code ?? '')
   const last = isHttp ? lastOwed(socket) : undefined
   if (last !== undefined && socket.writable) {
@@ -138,7 +138,7 @@ export function answerClientError (error: FaultyRequest, socket: Socket, logger:
     last.once('finish', () => { socket.end() })
     return
   }
-  // A request whose body is half in is the one that is faulty.
+  // A request whose body is incomplete is the faulty one.
   const waiting = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
   if (!isHttp || !socket.writable || waiting?.headersSent === true) {
     socket.destroy()

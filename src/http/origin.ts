@@ -5,7 +5,7 @@ import { type IsTrusted, toAddress } from '../../broker/listen/address.ts'
 import { toCertificateNames } from '../../broker/listen/certificate-names.ts'
 import type { Origin } from '../../broker/listen/origin.ts'
 
-/** Whose request it is. */
+/** Determines the origin of a request. */
 export type ToOrigin = (request: IncomingMessage) => Origin
 
 /**

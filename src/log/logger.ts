@@ -3,7 +3,7 @@ import { PinoPretty } from 'pino-pretty'
 
 interface LogOptions {
   readonly level: string
-  /** What is logged instead of client and device ids. */
+  /** The hash that replaces client and device ids. */
   readonly hashId?: ((id: string) => string) | undefined
   /** Instead of stdout. */
   readonly destination?: DestinationStream
@@ -45,7 +45,7 @@ export function createLogger (
     { write: (line) => { pretty.write(line.replace(TREACHEROUS, (character) => `\\${toEscape(character)}`)) } })
 }
 
-/** Lines that stdout did not take: kept so far, then dropped. */
+/** Lines that could not be written to stdout: kept up to this size, then dropped. */
 const UNWRITTEN_BYTES_MAX = 1024 * 1024
 
 /**
@@ -73,7 +73,7 @@ function idSerializers (hashId: LogOptions['hashId']): Record<string, (value: un
   }
 }
 
-/** `vital/{device}/rejected` keeps its form; of other topics nobody knows which level is an id. */
+/** `vital/{device}/rejected` keeps its form; in other topics the level of the id is unknown. */
 function hashTopic (topic: string, hashId: (id: string) => string): string {
   const [, device, rest = ''] = /^vital\/([^/]+)(\/rejected)?$/.exec(topic) ?? []
   return device === undefined ? hashId(topic) : `vital/${hashId(device)}${rest}`

@@ -31,7 +31,7 @@ interface AccessOptions {
   /** Tokens or client certificates are configured, so that the gateway is closed without any principal. */
   readonly hasOtherCredentials: boolean
   readonly logger: Logger
-  /** Everyone who came in without a credential must go. */
+  /** Ends every connection that was accepted without a credential. */
   readonly onClosed: () => void
 }
 

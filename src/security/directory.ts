@@ -32,7 +32,7 @@ interface DirectoryOptions {
 
 const NONE: readonly never[] = []
 
-/** A look-up that a change overtakes is asked again so often; who changes more often than that is told to come back. */
+/** Attempts of a look-up that changes overtake; after that the client is told to retry. */
 const ATTEMPTS_MAX = 3
 
 /** A change of these, or of anybody, that came while queries were under way. */
@@ -85,7 +85,7 @@ export function createDirectory (options: DirectoryOptions) {
       }
       const untilMs = performance.now() + unknownAgeMaxMs
       for (const key of keys) {
-        // Which of the digests now belong to somebody, the ids of a change do not tell.
+        // The ids of a change do not tell which digests now have a principal.
         if (!found.has(key) && !(unknown === unknownIds ? isOutdated(key, startedAt) : generation !== startedAt)) {
           unknown.set(key, untilMs)
         }
@@ -167,7 +167,7 @@ export function createDirectory (options: DirectoryOptions) {
     /** The former principal of a deleted secret's digest, as far as this process knows. */
     formerOwnerOf: (digest: string): string | undefined => former.get(digest),
 
-    /** Whether {@link find} of an entry's id would still give this entry, for who has taken a while to look at it. */
+    /** Whether {@link find} of an entry's id would still return this entry, after a slow check of it. */
     isCurrent (entry: KnownPrincipal): boolean {
       return known.get(entry.principal.id) === entry
     },

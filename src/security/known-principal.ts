@@ -1,6 +1,6 @@
 import type { Principal } from '../../schemas/principal.ts'
 
-/** The digest of a secret, with its end. */
+/** The digest of a secret, with its expiry. */
 export interface KnownSecret {
   /** SHA-256, one byte a character. */
   readonly digest: string
@@ -10,7 +10,7 @@ export interface KnownSecret {
   readonly principal: Principal
 }
 
-/** The hash of a password, with its end. */
+/** The hash of a password, with its expiry. */
 export interface KnownPassword {
   /** PHC string. */
   readonly argon2id: string

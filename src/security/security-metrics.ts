@@ -9,7 +9,7 @@ export type LoginCounts = Readonly<Record<Login['transport'], Readonly<Record<Lo
 export interface SecurityStatistics {
   readonly logins: LoginCounts
   readonly refusals: LoginRefusalCounts
-  /** Anyone may do everything. */
+  /** The gateway is open: no credential is needed. */
   readonly isOpen: boolean
   readonly principalsKnown: number
   readonly passwordsWaiting: number

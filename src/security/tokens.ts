@@ -30,7 +30,7 @@ export function isToken (text: string): boolean {
   return text.length <= SECURITY_LIMITS.tokenBytesMax && TOKEN.test(text)
 }
 
-/** Whose a token is, and until when. */
+/** The principal of a token, and its expiry. */
 export interface VerifiedToken {
   readonly principal: Principal
   /** Unix milliseconds. */
@@ -92,7 +92,7 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
     if (role === null || typeof sub !== 'string' || !isPrincipalId(sub)) return { reason: 'invalid_token' }
     if (expiresAtMs <= nowMs) return { reason: 'expired', principalId: sub }
     const keyId = await keys.idOf(key)
-    // It was taken out while the token was looked at.
+    // The key was removed while the token was verified.
     if (!keys.has(keyId)) return { reason: 'wrong_signature' }
     const principal = toProven(sub, role, { kind: 'token', keyId })
     remembered.set(digest, {
@@ -114,7 +114,7 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
       return verify(token, digest)
     },
 
-    /** A key was taken out: what it signed is not believed any more. */
+    /** Forgets the tokens that a removed key has signed. */
     forget (): void {
       remembered.clear()
     }
@@ -123,7 +123,7 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
 
 export type Tokens = ReturnType<typeof createTokens>
 
-/** What jose found, in the words of the log. It looks at claims once the signature is verified. */
+/** Converts an error of jose to the reason that is logged. jose checks claims once the signature is verified. */
 function toRefused (error: errors.JOSEError, token: string, issuer: string): RefusedToken {
   if (error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed) {
     const { claim, payload: { sub } } = error

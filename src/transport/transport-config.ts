@@ -16,7 +16,7 @@ export interface TransportConfig {
   readonly trustedProxies: readonly string[]
   /** Trusted proxies begin MQTT connections with a PROXY header. */
   readonly proxyProtocol: boolean
-  /** Whose pages may speak MQTT over WebSocket. */
+  /** Origins whose pages may speak MQTT over WebSocket. */
   readonly webSocketOrigins: readonly string[]
   /** Where metrics and health listen; `null`: beside the rest of HTTP. */
   readonly admin: { readonly host: string, readonly port: number, readonly isLoopback: boolean } | null

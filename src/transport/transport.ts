@@ -94,7 +94,7 @@ export async function createTransport (
   }
 }
 
-/** The gateway may be open to this machine; an address that others reach is not. */
+/** The gateway may be open to this machine, but not on an address that others reach. */
 function demandCredentials (authenticate: HttpAuthenticate): HttpAuthenticate {
   return async (headers) => {
     const answer = await authenticate(headers)

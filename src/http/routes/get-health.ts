@@ -3,7 +3,7 @@ import type { LiveAnswer, ReadyAnswer } from '../../../schemas/vital-data.ts'
 import { isOperator } from '../authentication.ts'
 import { answers } from '../schema-refs.ts'
 
-/** How the gateway is, asked anew for each probe. */
+/** The state of the gateway, read anew for each probe. */
 export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'warnings'> {
   /** The loop turns and the flusher makes progress. */
   readonly live: boolean

@@ -54,7 +54,7 @@ export function findVitalData (app: HttpApp, reads: LatestReads, counted: Counte
   })
 }
 
-/** What may pass by itself is 503 and asked again; our own defects are 500. */
+/** Errors that may be temporary are answered 503, and the client retries; our own defects are 500. */
 export async function orUnavailable<T> (read: Promise<T>): Promise<T> {
   try {
     return await read
