@@ -51,7 +51,9 @@ export interface RetentionOptions {
   readonly onRemoved: (removed: Removed) => void
 }
 
-/** What was removed. A dropped partition counts with its readings, estimated where it was large. */
+/**
+ * Rows and partitions that were removed. A dropped partition counts with its readings, estimated where it was large.
+ */
 export interface Removed {
   readonly partitions: number
   readonly readings: number

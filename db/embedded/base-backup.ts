@@ -26,7 +26,7 @@ interface Lsn {
   readonly lsn: string
 }
 
-/** What must be written into the copy beside the files. */
+/** Content that must be written into the copy beside the files. */
 export interface BackupEnd {
   /** Content of `backup_label`, without which the copy would be recovered from the wrong place. */
   readonly label: string

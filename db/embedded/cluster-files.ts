@@ -20,7 +20,7 @@ const LEFT_OUT_ANYWHERE = /^(?:pgsql_tmp.*|t\d+_\d+(?:_\w+)?(?:\.\d+)?|pg_intern
 /** PostgreSQL writes it in place, and all else depends on it; copied last, when two reads agree. */
 export const CONTROL_FILE = 'global/pg_control'
 
-/** What of a cluster belongs into a copy, as paths inside of it; files come and go meanwhile. */
+/** Files of a cluster that a copy needs, as paths inside of it; files appear and disappear meanwhile. */
 export interface ClusterFiles {
   /** Parents first. */
   readonly directories: readonly string[]

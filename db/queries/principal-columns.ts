@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Role } from '../../schemas/principal.ts'
 
-/** A credential as it is stored: what a secret or a password can be checked with, never itself. */
+/** A stored credential: the digest or hash that checks a secret or a password, never the secret or password itself. */
 export interface StoredCredential {
   readonly kind: 'secret' | 'password'
   /** 64 lower-case hexadecimal digits; `null` for a password. */

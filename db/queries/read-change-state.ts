@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
-/** How far the changes of principals were looked at. */
+/** The position up to which changes of principals were read. */
 export interface ChangePosition {
   /** Of PostgreSQL, as text: which transactions were visible. */
   readonly snapshot: string
@@ -9,12 +9,12 @@ export interface ChangePosition {
   readonly server: string
 }
 
-/** What has happened to principals since a position. */
+/** Changes of principals since a position. */
 export interface ChangeState extends ChangePosition {
   /** There is no principal, not even a revoked one. */
   readonly isEmpty: boolean
   readonly hasChanged: boolean
-  /** What was changed is not known any more, or was never looked at from here. */
+  /** The changes since the position are no longer known, or this gateway never polled before. */
   readonly isUnknown: boolean
 }
 

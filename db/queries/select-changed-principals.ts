@@ -4,7 +4,7 @@ import type { Tables } from '../tables.ts'
 /** A row of the log of changes. */
 export interface ChangedPrincipals {
   readonly id: number
-  /** Up to 500 ids; none where anybody may have changed. */
+  /** Up to 500 ids; none where any principal may have changed. */
   readonly principals: readonly string[]
 }
 

@@ -7,7 +7,7 @@ interface Bucket {
 }
 
 interface RateLimitOptions {
-  /** Tokens that come back each second; 0: no limit. */
+  /** Tokens refilled each second; 0: no limit. */
   readonly perSecond: number
   /** Tokens of a full bucket. */
   readonly burst: number

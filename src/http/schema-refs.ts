@@ -36,7 +36,7 @@ export function answers (description: string, name: ComponentName) {
   return { description, content: { 'application/json': { schema: ref(name) } } }
 }
 
-/** What the first hook of every route may answer. */
+/** Errors that the first hook of every route may answer. */
 const EVERYWHERE = ['Unauthenticated', 'Forbidden', 'TooManyRequests', 'AuthenticationUnavailable'] as const
 
 /** The documentation of a route's errors: by status, each with its code and message as an example. */

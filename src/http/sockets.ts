@@ -4,7 +4,7 @@ const keyOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${rem
 
 /** The sockets of one HTTP server, by what they are for: a stop treats each kind in its own way. */
 export function createSocketSet (connectionsMax: number) {
-  /** HTTP is spoken, or about to be. */
+  /** Sockets that speak HTTP, or are about to. */
   const speaking = new Set<Socket>()
   /** TLS is not agreed on yet, by what both sockets of such a connection know of themselves. */
   const shakingHands = new Map<string, Socket>()

@@ -25,17 +25,17 @@ interface ChangesOptions {
     after: number
     count: number
   }) => Promise<readonly ChangedPrincipals[]>
-  /** Told every look that succeeds. */
+  /** Called after each successful poll. */
   readonly onState: (isEmpty: boolean) => void
   /** These changed, some thousands at most. A rejection is told again with the next look. */
   readonly onChanged: (ids: readonly string[]) => Promise<void>
-  /** Anybody may have changed. */
+  /** Any principal may have changed. */
   readonly onUnknown: () => Promise<void>
   readonly logger: Logger
   readonly intervalMs?: number
 }
 
-/** A look that has not come to its end. */
+/** An unfinished poll. */
 interface Look {
   readonly state: ChangeState
   /** Id of the last row that was dealt with. */
@@ -54,7 +54,7 @@ export function createChanges (options: ChangesOptions) {
 
   async function look (): Promise<void> {
     const state = await readState(since)
-    // The log of another server, or what is gone of it, cannot be gone on with.
+    // A poll cannot resume in the log of another server, nor where rows of the log were deleted.
     if (state.isUnknown) unfinished = null
     const current = unfinished ?? { state, after: 0 }
     unfinished = current
@@ -104,7 +104,7 @@ export function createChanges (options: ChangesOptions) {
       if (timer !== null) clearTimeout(timer)
       await round
     },
-    /** True while PostgreSQL does not tell what changed. */
+    /** True while changes cannot be read from PostgreSQL. */
     get isBlind (): boolean {
       return isFailing
     }

@@ -12,7 +12,7 @@ export const SECURITY_LIMITS = {
   unknownMax: 20_000,
   /** How long they are kept as unknown. Changes end that at once; the age is for what no change told. */
   unknownAgeMaxMs: 30_000,
-  /** A query waits so long for company: 5,000 devices that come back at once cost a handful of queries. */
+  /** Time for which a query gathers keys: 5,000 devices that come back at once cost a handful of queries. */
   lookupDelayMs: 2,
   /** Keys in one query. */
   lookupBatchMax: 1000,
@@ -47,7 +47,7 @@ export const SECURITY_LIMITS = {
   wrongPasswordsOfAddress: { freeMax: 20, delayMs: 0, delayMsMax: 0, forgetMs: 60_000, keysMax: 20_000 },
   /** Verified passwords remembered, about 150 bytes each. */
   passwordsRememberedMax: 100_000,
-  /** Longer passwords are refused unseen; the whole CONNECT has 16 KiB. */
+  /** Longer passwords are refused unchecked; the whole CONNECT has 16 KiB. */
   passwordBytesMax: 1024,
   /** A token is a few hundred bytes, with many claims 2 KiB. */
   tokenBytesMax: 8192,

@@ -64,7 +64,7 @@ export class LruMap<K, V> {
     return entry.value
   }
 
-  /** In the order in which they came. */
+  /** Keys in insertion order. */
   keys (): IterableIterator<K> {
     return this.#entries.keys()
   }
