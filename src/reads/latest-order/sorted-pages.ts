@@ -104,7 +104,7 @@ export function createSortedPages (options: SortedPagesOptions) {
       return await listOrdered(query) ?? await sortInTable(query)
     },
 
-    /** Takes in a committed batch before it is acknowledged: any later request finds its readings. Never throws. */
+    /** Takes in a committed batch before it is acknowledged. Every later request finds its readings. Never throws. */
     observe (rows: readonly ReadingRow[]): void {
       try {
         order.observe(rows)

@@ -5,8 +5,7 @@
  *   append ──> queue ── write + fdatasync, shared ──> durable ── read ──> given out ── release ──> cursor ──> unlink
  *
  * Delivery is at least once: records that were read and not released come again after a restart. Records that the disk
- * destroys are counted and logged when the reader comes to them. Their segment is kept for the operator, and nothing
- * waits for it.
+ * destroys are counted and logged when the reader comes to them. Their segment is kept for the operator.
  */
 import type { Logger } from 'pino'
 import type { SpooledSubmission } from './codec.ts'
