@@ -25,7 +25,7 @@ export interface DatabaseOptions {
 }
 
 export interface Database {
-   /**
+  /**
     * For pipelines. The caller that checks a client out gives it back, with `release(true)` after a timeout or a lost
     * connection.
     */

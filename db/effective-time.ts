@@ -1,6 +1,6 @@
 import type { ReadingRow } from './rows.ts'
 
- /** A clock that is this little ahead, or a timestamp rounded up to the second, causes no noticeable freeze. */
+/** A clock that is this little ahead, or a timestamp rounded up to the second, causes no noticeable freeze. */
 const AHEAD_TOLERATED_US = 5e6
 
 /** 2025-01-01. An earlier time comes from a clock that was never set. */

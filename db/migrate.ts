@@ -93,7 +93,7 @@ export async function migrate (
   }
 }
 
- /**
+/**
   * Ends the session that migrates. A server that waits for a lock does not notice a closed socket: the wait would go
   * on, and later statements on the same table would queue behind it.
   */

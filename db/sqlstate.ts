@@ -97,7 +97,7 @@ const OUR_COLUMNS: ReadonlySet<string> = new Set([
   'device', 'time', 'hash', 'vitals', 'received_at', 'oldest_time', 'vital_times', 'id', 'transport', 'reason', 'errors', 'payload'
 ])
 
- /**
+/**
   * A column that was added without a default, or that a migration left unfinished, refuses every row until it is
   * repaired.
   */

@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
- /**
+/**
   * Deletes rows of the log of changes that every snapshot sees and that are older than an hour, and records how far. A
   * gateway that was away for longer finds that record, and compares all principals that it knows; so does one whose
   * clock, or PostgreSQL's, made an hour of a second.

@@ -14,7 +14,7 @@ export interface OrderKeys {
   readonly breathValueTime: number | null
 }
 
- /**
+/**
   * A device's latest state as it leaves PostgreSQL: JSON as text. Every digit is kept, and values that are only passed
   * on are not parsed.
   */

@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
- /**
+/**
   * Refuses principals from now on and deletes their credentials. Their rows stay, so that their ids cannot be reused
   * unnoticed.
  * @returns ids of those that were there and not revoked before

@@ -22,7 +22,7 @@ export interface Run {
   readonly isInserted: boolean
 }
 
- /**
+/**
   * Devices that keep sending stored readings. One such reading fails COPY and with it the whole batch, which is then
   * written again, at twice the time. A device that never stops resending would do that to every batch, and delay the
   * acknowledgements of all devices. So the readings of these devices are inserted separately, at twice the cost of

@@ -116,7 +116,7 @@ function lastOwed (socket: Socket): ServerResponse | undefined {
 /** Connections that end with an answer which is owed. */
 const ending = new WeakSet<Socket>()
 
- /**
+/**
   * Answers bytes that Node's parser refused, and closes the connection. Behind a complete request (bytes beyond its
   * Content-Length, say) the answer to that request is sent first, and is the last. Its data may be stored by then, and
   * a device without an answer would resend it for ever.

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 /** 64 bits of the hash: enough to tell the devices of a site apart. */
 const HASH_HEX_DIGITS = 16
 
- /**
+/**
   * Hashes that replace client and device ids in the log. They are keyed because ids can be guessed: without the key a
   * reader of the log cannot test guesses. The key lies in `log-key` of the data directory (0600), so that a device has
   * one name over all runs, and the operator can compute it.

@@ -1,4 +1,4 @@
- /**
+/**
   * Whether the gateway is open: every client may do everything, because no credential exists yet.
   *
   * - `unknown`: PostgreSQL has not been asked yet and no earlier answer is stored. Every client is told to retry.

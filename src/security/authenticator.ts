@@ -1,4 +1,4 @@
- /**
+/**
   * Authenticates clients and requests. Both transports use it, so that they cannot differ.
   *
   * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated

@@ -1,4 +1,4 @@
- /**
+/**
   * The principals and their credentials, as PostgreSQL has them, in a bounded cache.
   *
   * A cached principal is answered at once, without PostgreSQL; so known devices are accepted while it is away. Others
@@ -50,7 +50,7 @@ export function createDirectory (options: DirectoryOptions) {
   /** Until when an id or a secret counts as unknown, by the monotonic clock. */
   const unknownIds = new LruMap<string, number>({ sizeMax: unknownMax })
   const unknownDigests = new LruMap<string, number>({ sizeMax: unknownMax })
-   /** Secrets that had a principal until a change. A revocation deletes them, and the log has to name the principal. */
+  /** Secrets that had a principal until a change. A revocation deletes them, and the log has to name the principal. */
   const former = new LruMap<string, string>({ sizeMax: unknownMax })
   /** Counts changes, so that a look-up can tell whether one came while it was under way. */
   let generation = 0

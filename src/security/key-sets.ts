@@ -1,4 +1,4 @@
- /**
+/**
   * The keys of the tokens' issuer, read again every ten seconds from a file and every minute from a URL, with or
   * without traffic. A removed key is refused from then on, and the connections that it admitted end. While the source
   * fails, the last keys stay valid for an hour. So an issuer may be away for an hour without locking clients out, and

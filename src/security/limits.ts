@@ -1,11 +1,11 @@
- /**
+/**
   * Every bound of authentication that is not configurable, with its reason. Memory that unauthenticated clients can
   * grow without a bound is a defect.
   */
 export const SECURITY_LIMITS = {
   /** Principals kept in memory, about 550 bytes each: those that can come in while PostgreSQL is away. */
   principalsMax: 200_000,
-   /**
+  /**
     * Ids and secrets known to have no principal. Kept apart from the principals, so that guessing cannot evict existing
     * ones.
     */
@@ -66,7 +66,7 @@ export const SECURITY_LIMITS = {
   /** A file costs nothing to read. */
   jwksFileAgeMaxMs: 10_000,
   jwksCooldownMs: 30_000,
-   /**
+  /**
     * Keys of a failing source are trusted for this long. An outage or deployment of the issuer is shorter. An attacker
     * that blocks its URL gains no more.
     */

@@ -13,7 +13,7 @@ interface LookupsOptions<R> {
   readonly waitingMax: number
 }
 
- /**
+/**
   * Gathers look-ups of single keys into queries of many. Look-ups within `delayMs` of the first share its query; while
   * a query runs, the next one gathers. One query runs at a time, so that a storm of unknown clients takes one
   * connection of the pool.
@@ -28,7 +28,7 @@ export function createLookups<R> ({ query, onFailure, delayMs, batchMax, waiting
     timer ??= setTimeout(() => {
       timer = null
       isQuerying = true
-      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+
       askNext().then(() => {
         isQuerying = false
         schedule()

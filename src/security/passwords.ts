@@ -1,4 +1,4 @@
- /**
+/**
   * Checks of passwords chosen by people, with argon2id, off the event loop.
   *
   * Each check costs 19 MiB and about 20 ms of a core, on purpose. A few checks run at once and the rest wait in bounded
@@ -68,7 +68,7 @@ interface Check {
   readonly settle: (result: PasswordCheck | Promise<PasswordCheck>) => void
 }
 
- /**
+/**
   * The result of a check: the first hash that matches the password. `unavailable`: too many checks wait, or checking
   * has stopped.
   */
@@ -165,7 +165,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     }
   }
 
-   /**
+  /**
     * An address may take half of the room that the others leave, so that one more always fits. A guessing address gets
     * hardly any: a login that waits costs more than one that is refused.
     */

@@ -1,4 +1,4 @@
- /**
+/**
   * Reviews connections after a change of principals: each is looked up anew and compared with the credential that it
   * was accepted for. A connection ends when its credential is gone, or its principal is revoked or has another role. It
   * stays, with its new end, when the credential is still valid for some time, as in a rotation with overlap.
