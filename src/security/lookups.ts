@@ -28,7 +28,7 @@ export function createLookups<R> ({ query, onFailure, delayMs, batchMax, waiting
     timer ??= setTimeout(() => {
       timer = null
       isQuerying = true
-
+      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
       askNext().then(() => {
         isQuerying = false
         schedule()
