@@ -26,9 +26,9 @@ export interface DatabaseOptions {
 
 export interface Database {
   /**
-    * For pipelines. The caller that checks a client out gives it back, with `release(true)` after a timeout or a lost
-    * connection.
-    */
+   * For pipelines. The caller that checks a client out gives it back, with `release(true)` after a timeout or a lost
+   * connection.
+   */
   readonly pool: pg.Pool
   /** On the same pool. */
   readonly kysely: Kysely<Tables>

@@ -94,9 +94,9 @@ export async function migrate (
 }
 
 /**
-  * Ends the session that migrates. A server that waits for a lock does not notice a closed socket: the wait would go
-  * on, and later statements on the same table would queue behind it.
-  */
+ * Ends the session that migrates. A server that waits for a lock does not notice a closed socket: the wait would go
+ * on, and later statements on the same table would queue behind it.
+ */
 function endSession (connectionString: string, applicationName: string): void {
   const client = new pg.Client({ connectionString, connectionTimeoutMillis: GIVE_UP_MS, query_timeout: GIVE_UP_MS })
   client.on('error', () => { /* The promises below reject with it. */ })

@@ -98,9 +98,9 @@ const OUR_COLUMNS: ReadonlySet<string> = new Set([
 ])
 
 /**
-  * A column that was added without a default, or that a migration left unfinished, refuses every row until it is
-  * repaired.
-  */
+ * A column that was added without a default, or that a migration left unfinished, refuses every row until it is
+ * repaired.
+ */
 function isForeignColumn (error: unknown): boolean {
   const { column } = error as { column?: string }
   // Without a column a trigger raised it.

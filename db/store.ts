@@ -192,9 +192,9 @@ function tell (observers: readonly StoredObserver[], readings: readonly ReadingR
 }
 
 /**
-  * Server errors that would recur on the same connection: 0A000, a plan cached before a migration changed its tables;
-  * 25P02, a transaction left open by another user of the connection; 26000, statements that were deallocated.
-  */
+ * Server errors that would recur on the same connection: 0A000, a plan cached before a migration changed its tables;
+ * 25P02, a transaction left open by another user of the connection; 26000, statements that were deallocated.
+ */
 const LASTING = /^(?:0A|25|26)/
 
 /**

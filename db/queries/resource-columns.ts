@@ -15,9 +15,9 @@ export interface OrderKeys {
 }
 
 /**
-  * A device's latest state as it leaves PostgreSQL: JSON as text. Every digit is kept, and values that are only passed
-  * on are not parsed.
-  */
+ * A device's latest state as it leaves PostgreSQL: JSON as text. Every digit is kept, and values that are only passed
+ * on are not parsed.
+ */
 export interface LatestRow {
   readonly deviceId: string
   /** Unix seconds. */

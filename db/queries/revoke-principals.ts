@@ -2,10 +2,10 @@ import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
 /**
-  * Refuses principals from now on and deletes their credentials. Their rows stay, so that their ids cannot be reused
-  * unnoticed.
+ * Refuses principals from now on and deletes their credentials. Their rows stay, so that their ids cannot be reused
+ * unnoticed.
  * @returns ids of those that were there and not revoked before
-  */
+ */
 export async function revokePrincipals (kysely: Kysely<Tables>, ids: readonly string[]): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
     with revoked as (

@@ -23,11 +23,11 @@ export interface Run {
 }
 
 /**
-  * Devices that keep sending stored readings. One such reading fails COPY and with it the whole batch, which is then
-  * written again, at twice the time. A device that never stops resending would do that to every batch, and delay the
-  * acknowledgements of all devices. So the readings of these devices are inserted separately, at twice the cost of
-  * COPY, where a duplicate does no harm.
-  */
+ * Devices that keep sending stored readings. One such reading fails COPY and with it the whole batch, which is then
+ * written again, at twice the time. A device that never stops resending would do that to every batch, and delay the
+ * acknowledgements of all devices. So the readings of these devices are inserted separately, at twice the cost of
+ * COPY, where a duplicate does no harm.
+ */
 export class Resenders {
   /** The device that resent longest ago is the first. */
   readonly #resent = new Map<string, { readonly batches: number, readonly untilMs: number }>()

@@ -16,16 +16,16 @@ export type HttpAuthenticate = (headers: IncomingHttpHeaders) => Authentication 
 declare module 'fastify' {
   interface FastifyRequest {
     /**
-      * `null`: no credentials exist, and every request may do everything. `undefined`: a public route, without
-      * authentication.
-      */
+     * `null`: no credentials exist, and every request may do everything. `undefined`: a public route, without
+     * authentication.
+     */
     principal: Principal | null | undefined
   }
   interface FastifyContextConfig {
     /**
-      * Roles that may use a route; `public`: every request, with or without credentials. By default operators and
-      * administrators read, and only administrators change.
-      */
+     * Roles that may use a route; `public`: every request, with or without credentials. By default operators and
+     * administrators read, and only administrators change.
+     */
     access?: readonly Role[] | 'public'
     /**
      * A browser asks for the credential: the password of Basic counts as a secret or a token. Only where nothing can be
@@ -59,10 +59,10 @@ export interface HttpAuthenticationOptions {
 }
 
 /**
-  * The first hook of every request: authenticates it and checks the route's roles, before the body is read. A known
-  * credential passes in the same turn. An address that sent many bad credentials gets no look-ups for a while; known
-  * credentials from that address still pass.
-  */
+ * The first hook of every request: authenticates it and checks the route's roles, before the body is read. A known
+ * credential passes in the same turn. An address that sent many bad credentials gets no look-ups for a while; known
+ * credentials from that address still pass.
+ */
 export function addAuthentication (
   app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, refusals }: HttpAuthenticationOptions
 ): void {

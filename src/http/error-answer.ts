@@ -117,10 +117,10 @@ function lastOwed (socket: Socket): ServerResponse | undefined {
 const ending = new WeakSet<Socket>()
 
 /**
-  * Answers bytes that Node's parser refused, and closes the connection. Behind a complete request (bytes beyond its
-  * Content-Length, say) the answer to that request is sent first, and is the last. Its data may be stored by then, and
-  * a device without an answer would resend it for ever.
-  */
+ * Answers bytes that Node's parser refused, and closes the connection. Behind a complete request (bytes beyond its
+ * Content-Length, say) the answer to that request is sent first, and is the last. Its data may be stored by then, and
+ * a device without an answer would resend it for ever.
+ */
 export function answerClientError (error: FaultyRequest, socket: Socket, logger: Logger): void {
   if (ending.has(socket)) {
     // Its answer has left, and it sends on.

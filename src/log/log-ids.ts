@@ -6,11 +6,11 @@ import { join } from 'node:path'
 const HASH_HEX_DIGITS = 16
 
 /**
-  * Hashes that replace client and device ids in the log. They are keyed because ids can be guessed: without the key a
-  * reader of the log cannot test guesses. The key lies in `log-key` of the data directory (0600), so that a device has
-  * one name over all runs, and the operator can compute it.
+ * Hashes that replace client and device ids in the log. They are keyed because ids can be guessed: without the key a
+ * reader of the log cannot test guesses. The key lies in `log-key` of the data directory (0600), so that a device has
+ * one name over all runs, and the operator can compute it.
  * @throws when the key can neither be read nor written
-  */
+ */
 export function createIdHash (dataDir: string): (id: string) => string {
   const key = Buffer.from(readKey(dataDir), 'hex')
   return (id) => createHmac('sha256', key).update(id).digest('hex').slice(0, HASH_HEX_DIGITS)

@@ -1,19 +1,19 @@
 /**
-  * Whether the gateway is open: every client may do everything, because no credential exists yet.
-  *
-  * - `unknown`: PostgreSQL has not been asked yet and no earlier answer is stored. Every client is told to retry.
-  *
-  * - `open`: no principal exists, and neither tokens nor client certificates are configured.
-  *
-  * - `closed`: every client needs a credential. The gateway never reopens while it runs: deleting all principals is
-  * more likely a mistake or an attack than the wish to admit everyone.
-  *
-  * - `exposed`: no principal exists, but the listeners can be reached from beyond this machine and
-  * VITAL_ALLOW_ANONYMOUS is not set. Every client is told to retry, until the first credential closes the gateway.
-  *
-  * The last answer of PostgreSQL is kept in a file, so that a gateway that starts while PostgreSQL is away keeps its
-  * mode.
-  */
+ * Whether the gateway is open: every client may do everything, because no credential exists yet.
+ *
+ * - `unknown`: PostgreSQL has not been asked yet and no earlier answer is stored. Every client is told to retry.
+ *
+ * - `open`: no principal exists, and neither tokens nor client certificates are configured.
+ *
+ * - `closed`: every client needs a credential. The gateway never reopens while it runs: deleting all principals is
+ * more likely a mistake or an attack than the wish to admit everyone.
+ *
+ * - `exposed`: no principal exists, but the listeners can be reached from beyond this machine and
+ * VITAL_ALLOW_ANONYMOUS is not set. Every client is told to retry, until the first credential closes the gateway.
+ *
+ * The last answer of PostgreSQL is kept in a file, so that a gateway that starts while PostgreSQL is away keeps its
+ * mode.
+ */
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import type { Logger } from 'pino'
 

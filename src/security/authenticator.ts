@@ -1,14 +1,14 @@
 /**
-  * Authenticates clients and requests. Both transports use it, so that they cannot differ.
-  *
-  * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated
-  * secret; a password. Over HTTP: a token or a generated secret. A known credential is answered in the same turn,
-  * without a promise.
-  *
-  * The reason of a refusal goes to the log, never to the client. A credential that cannot be checked is `unavailable`
-  * and never `refused`: PostgreSQL is away and the principal is not cached, the token's issuer does not answer, or too
-  * many passwords wait. A device would take `refused` for a wrong password, and might give up.
-  */
+ * Authenticates clients and requests. Both transports use it, so that they cannot differ.
+ *
+ * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated
+ * secret; a password. Over HTTP: a token or a generated secret. A known credential is answered in the same turn,
+ * without a promise.
+ *
+ * The reason of a refusal goes to the log, never to the client. A credential that cannot be checked is `unavailable`
+ * and never `refused`: PostgreSQL is away and the principal is not cached, the token's issuer does not answer, or too
+ * many passwords wait. A device would take `refused` for a wrong password, and might give up.
+ */
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Authentication, Credentials } from '../../broker/connect/credentials.ts'
 import type { LoginRefusal } from '../../broker/connect/login-refusals.ts'

@@ -1,14 +1,14 @@
 /**
-  * The principals and their credentials, as PostgreSQL has them, in a bounded cache.
-  *
-  * A cached principal is answered at once, without PostgreSQL; so known devices are accepted while it is away. Others
-  * are looked up, many in one query. Changes come from `changes.ts`: a changed entry is dropped and looked up anew at
-  * its next use. A change that arrives during a look-up makes the answer worthless, because the row may have been read
-  * before the change; so the look-up is repeated.
-  *
-  * Unknown ids and secrets are remembered too, for half a minute, in a smaller cache of their own. So guessing neither
-  * reaches PostgreSQL twice nor evicts existing principals.
-  */
+ * The principals and their credentials, as PostgreSQL has them, in a bounded cache.
+ *
+ * A cached principal is answered at once, without PostgreSQL; so known devices are accepted while it is away. Others
+ * are looked up, many in one query. Changes come from `changes.ts`: a changed entry is dropped and looked up anew at
+ * its next use. A change that arrives during a look-up makes the answer worthless, because the row may have been read
+ * before the change; so the look-up is repeated.
+ *
+ * Unknown ids and secrets are remembered too, for half a minute, in a smaller cache of their own. So guessing neither
+ * reaches PostgreSQL twice nor evicts existing principals.
+ */
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
 import type { KnownPassword, KnownPrincipal, KnownSecret } from './known-principal.ts'
 import { SECURITY_LIMITS } from './limits.ts'

@@ -1,9 +1,9 @@
 /**
-  * The keys of the tokens' issuer, read again every ten seconds from a file and every minute from a URL, with or
-  * without traffic. A removed key is refused from then on, and the connections that it admitted end. While the source
-  * fails, the last keys stay valid for an hour. So an issuer may be away for an hour without locking clients out, and
-  * an attacker that blocks its URL can use a withdrawn key for an hour. After that no token can be checked.
-  */
+ * The keys of the tokens' issuer, read again every ten seconds from a file and every minute from a URL, with or
+ * without traffic. A removed key is refused from then on, and the connections that it admitted end. While the source
+ * fails, the last keys stay valid for an hour. So an issuer may be away for an hour without locking clients out, and
+ * an attacker that blocks its URL can use a withdrawn key for an hour. After that no token can be checked.
+ */
 import { readFile } from 'node:fs/promises'
 import {
   calculateJwkThumbprint, createLocalJWKSet, type CryptoKey, errors, exportJWK, type JSONWebKeySet, type JWTVerifyGetKey, type KeyObject

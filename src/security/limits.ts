@@ -1,14 +1,14 @@
 /**
-  * Every bound of authentication that is not configurable, with its reason. Memory that unauthenticated clients can
-  * grow without a bound is a defect.
-  */
+ * Every bound of authentication that is not configurable, with its reason. Memory that unauthenticated clients can
+ * grow without a bound is a defect.
+ */
 export const SECURITY_LIMITS = {
   /** Principals kept in memory, about 550 bytes each: those that can come in while PostgreSQL is away. */
   principalsMax: 200_000,
   /**
-    * Ids and secrets known to have no principal. Kept apart from the principals, so that guessing cannot evict existing
-    * ones.
-    */
+   * Ids and secrets known to have no principal. Kept apart from the principals, so that guessing cannot evict existing
+   * ones.
+   */
   unknownMax: 20_000,
   /** How long they are kept as unknown. Changes end that at once; the age is for what no change told. */
   unknownAgeMaxMs: 30_000,
@@ -67,9 +67,9 @@ export const SECURITY_LIMITS = {
   jwksFileAgeMaxMs: 10_000,
   jwksCooldownMs: 30_000,
   /**
-    * Keys of a failing source are trusted for this long. An outage or deployment of the issuer is shorter. An attacker
-    * that blocks its URL gains no more.
-    */
+   * Keys of a failing source are trusted for this long. An outage or deployment of the issuer is shorter. An attacker
+   * that blocks its URL gains no more.
+   */
   jwksTrustedMs: 3_600_000,
   /** A key set is some KiB. */
   jwksBytesMax: 1024 * 1024,

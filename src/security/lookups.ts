@@ -14,10 +14,10 @@ interface LookupsOptions<R> {
 }
 
 /**
-  * Gathers look-ups of single keys into queries of many. Look-ups within `delayMs` of the first share its query; while
-  * a query runs, the next one gathers. One query runs at a time, so that a storm of unknown clients takes one
-  * connection of the pool.
-  */
+ * Gathers look-ups of single keys into queries of many. Look-ups within `delayMs` of the first share its query; while
+ * a query runs, the next one gathers. One query runs at a time, so that a storm of unknown clients takes one
+ * connection of the pool.
+ */
 export function createLookups<R> ({ query, onFailure, delayMs, batchMax, waitingMax }: LookupsOptions<R>) {
   const waiting = new Map<string, Array<(lookup: Lookup<R>) => void>>()
   let timer: NodeJS.Timeout | null = null

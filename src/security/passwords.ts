@@ -1,16 +1,16 @@
 /**
-  * Checks of passwords chosen by people, with argon2id, off the event loop.
-  *
-  * Each check costs 19 MiB and about 20 ms of a core, on purpose. A few checks run at once and the rest wait in bounded
-  * queues, served in turn by address, so that a storm neither fills the memory nor starves the disk. A check whose
-  * caller has gone is dropped. Addresses that send wrong passwords one after the other are checked aside: one at a
-  * time, with rests, on idle processor time. Otherwise guessing kept both cores busy and delayed the acknowledgements
-  * of every client. The last verified password of a device is remembered under an HMAC whose key never leaves this
-  * process. So the memory holds nothing that a guess could be tested on faster than on the argon2id hash.
-  *
-  * An unknown id, and an id without a password, is checked against a hash that no password matches, so that the answer
-  * takes as long.
-  */
+ * Checks of passwords chosen by people, with argon2id, off the event loop.
+ *
+ * Each check costs 19 MiB and about 20 ms of a core, on purpose. A few checks run at once and the rest wait in bounded
+ * queues, served in turn by address, so that a storm neither fills the memory nor starves the disk. A check whose
+ * caller has gone is dropped. Addresses that send wrong passwords one after the other are checked aside: one at a
+ * time, with rests, on idle processor time. Otherwise guessing kept both cores busy and delayed the acknowledgements
+ * of every client. The last verified password of a device is remembered under an HMAC whose key never leaves this
+ * process. So the memory holds nothing that a guess could be tested on faster than on the argon2id hash.
+ *
+ * An unknown id, and an id without a password, is checked against a hash that no password matches, so that the answer
+ * takes as long.
+ */
 import { createHmac, randomBytes } from 'node:crypto'
 import type * as Argon2 from '@node-rs/argon2'
 import { toAddressKey } from '../../broker/listen/address-key.ts'
@@ -69,9 +69,9 @@ interface Check {
 }
 
 /**
-  * The result of a check: the first hash that matches the password. `unavailable`: too many checks wait, or checking
-  * has stopped.
-  */
+ * The result of a check: the first hash that matches the password. `unavailable`: too many checks wait, or checking
+ * has stopped.
+ */
 export type PasswordCheck = { readonly argon2id: string } | 'wrong' | 'unavailable'
 
 /** @returns whether the password has this PHC string */
@@ -166,9 +166,9 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
   }
 
   /**
-    * An address may take half of the room that the others leave, so that one more always fits. A guessing address gets
-    * hardly any: a login that waits costs more than one that is refused.
-    */
+   * An address may take half of the room that the others leave, so that one more always fits. A guessing address gets
+   * hardly any: a login that waits costs more than one that is refused.
+   */
   function hasRoom (address: string): boolean {
     const waiting = queue.lengthOf(address)
     const others = queue.size - waiting

@@ -1,7 +1,7 @@
 /**
-  * The credential that a login was accepted for, kept with the principal that is handed out. A change of the principal
-  * ends only the connections whose own credential is gone, and gives the others their new end.
-  */
+ * The credential that a login was accepted for, kept with the principal that is handed out. A change of the principal
+ * ends only the connections whose own credential is gone, and gives the others their new end.
+ */
 import type { Principal, Role } from '../../schemas/principal.ts'
 import type { KnownPrincipal } from './known-principal.ts'
 

@@ -1,8 +1,8 @@
 /**
-  * Reviews connections after a change of principals: each is looked up anew and compared with the credential that it
-  * was accepted for. A connection ends when its credential is gone, or its principal is revoked or has another role. It
-  * stays, with its new end, when the credential is still valid for some time, as in a rotation with overlap.
-  */
+ * Reviews connections after a change of principals: each is looked up anew and compared with the credential that it
+ * was accepted for. A connection ends when its credential is gone, or its principal is revoked or has another role. It
+ * stays, with its new end, when the credential is still valid for some time, as in a rotation with overlap.
+ */
 import type { Broker } from '../../broker/broker.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import type { Directory } from './directory.ts'

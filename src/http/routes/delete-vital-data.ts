@@ -47,10 +47,10 @@ export function deleteVitalData (app: HttpApp, erase: Erase): void {
 }
 
 /**
-  * The actor for the audit log. While the gateway is open, only this machine may erase: open mode allows publishing and
-  * reading, not deletion. The Host header is checked because a page in a browser of this machine may point its own name
-  * at our address (DNS rebinding).
-  */
+ * The actor for the audit log. While the gateway is open, only this machine may erase: open mode allows publishing and
+ * reading, not deletion. The Host header is checked because a page in a browser of this machine may point its own name
+ * at our address (DNS rebinding).
+ */
 function toActor (request: FastifyRequest): string {
   if (request.principal) return request.principal.id
   const address = request.ip

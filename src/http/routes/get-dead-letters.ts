@@ -14,9 +14,9 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const answers = (description: string, schema: TSchema) => ({ description, content: { 'application/json': { schema } } })
 
 /**
-  * `GET /dead-letters` and `GET /dead-letters/{id}`: refused inputs with their reasons. Read-only: `vital-gateway
-  * dead-letters` resends and discards.
-  */
+ * `GET /dead-letters` and `GET /dead-letters/{id}`: refused inputs with their reasons. Read-only: `vital-gateway
+ * dead-letters` resends and discards.
+ */
 export function getDeadLetters (app: HttpApp, reads: DeadLetterReads, counted: CountedAnswers): void {
   const list = {
     summary: 'What was refused, newest first',
