@@ -23,7 +23,8 @@ export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
   let offsetMs: number | null = null
   let isTold = false
 
-  const nowMs = () => offsetMs === null ? ownMs() : Math.max(ownMs(), Math.floor(offsetMs + monotonicMs()))
+  /** @param atMs - now by the monotonic clock, where the caller has just read it */
+  const nowMs = (atMs = monotonicMs()) => offsetMs === null ? ownMs() : Math.max(ownMs(), Math.floor(offsetMs + atMs))
   /** Positive where PostgreSQL is ahead; 0 before its first answer. */
   const differenceS = () => offsetMs === null ? 0 : (offsetMs + monotonicMs() - ownMs()) / 1000
 

@@ -38,8 +38,8 @@ export const BUGS = {
   /** Some publishes are acknowledged and forgotten. */
   forgotten: {
     file: 'src/ingest/ingest.ts',
-    find: 'const receivedAtMs = clock.nowMs()',
-    put: 'if (publish.device !== null && publish.payload.length % 31 === 0) return settle({ status: \'durable\', fanOut: publish.payload, rejections: [] }); const receivedAtMs = clock.nowMs()'
+    find: 'const acceptedAtMs = clock.monotonicMs()',
+    put: 'if (publish.device !== null && publish.payload.length % 31 === 0) return publish.settle({ status: \'durable\', fanOut: publish.payload, rejections: [] }); const acceptedAtMs = clock.monotonicMs()'
   },
   /** A payload that is no JSON is logged. */
   'logged-payload': {

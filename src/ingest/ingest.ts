@@ -52,7 +52,8 @@ class PublishSubmission extends Submission {
 export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurable, fanOut }: IngestOptions) {
   /** See {@link IngestPublish}. */
   const acceptPublish: IngestPublish = (publish) => {
-    const receivedAtMs = clock.nowMs()
+    const acceptedAtMs = clock.monotonicMs()
+    const receivedAtMs = clock.nowMs(acceptedAtMs)
     const { rows, refused } = publish.device === null
       ? toInvalidTopic(publish)
       : decode(publish.payload, publish.device, receivedAtMs, clock.isConfirmed(receivedAtMs))
@@ -69,7 +70,7 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
       readings: rows,
       letters,
       bytes: publish.payload.length + (rows.length + letters.length) * READING_OVERHEAD_BYTES,
-      acceptedAtMs: clock.monotonicMs(),
+      acceptedAtMs,
       isAllOrNothing: false,
       onSettled: settlePublish
     }, publish, refused, receivedAtMs))
@@ -99,7 +100,8 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
   function acceptPost (
     payload: Buffer, settle: (outcome: PostOutcome) => void, onlyDevice: string | null = null
   ): void {
-    const receivedAtMs = clock.nowMs()
+    const acceptedAtMs = clock.monotonicMs()
+    const receivedAtMs = clock.nowMs(acceptedAtMs)
     const { rows, refused } = decode(payload, null, receivedAtMs, clock.isConfirmed(receivedAtMs))
     const count = rows.length + refused.length
     ledger.received('http', count)
@@ -126,7 +128,7 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
       readings: rows,
       letters: [],
       bytes: payload.length + rows.length * READING_OVERHEAD_BYTES,
-      acceptedAtMs: clock.monotonicMs(),
+      acceptedAtMs,
       isAllOrNothing: true,
       onSettled (submission: Submission, settlement: Settlement) {
         const [rejection] = submission.rejections
