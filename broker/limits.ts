@@ -107,7 +107,7 @@ export interface BrokerLimits {
   readonly queuedMessagesPerSessionMax: number
   /** The same in bytes, so that one absent client cannot fill the memory that all share. */
   readonly queuedBytesPerSessionMax: number
-  /** All queues together. */
+  /** All sessions together, which share it evenly at the bound (session/delivery-memory.ts). */
   readonly queuedBytesMax: number
   /**
    * Packet ids of QoS 2 publishes between PUBREC and PUBREL, per client. A backlog is pipelined before the first PUBREL

@@ -99,8 +99,8 @@ export function readStatistics (sources: StatisticsSources): BrokerStatistics {
     retainedBytes: retained.bytes,
     retainedRefused: retained.refused,
     sessions: deliverer.sessions.subscribed,
-    queuedMessages: deliverer.totals.messages,
-    queuedBytes: deliverer.totals.bytes
+    queuedMessages: deliverer.memory.messages,
+    queuedBytes: deliverer.memory.bytes
   }
 }
 

@@ -6,7 +6,8 @@ import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import type { RetainedMessages } from '../session/retained.ts'
 import type { QoS } from '../session/delivery.ts'
-import { Session, type Totals } from '../session/session.ts'
+import { DeliveryMemory } from '../session/delivery-memory.ts'
+import { Session } from '../session/session.ts'
 import { Sessions } from '../session/sessions.ts'
 import { createEmitter } from './emitter.ts'
 import { ConnectionLink } from './link.ts'
@@ -23,14 +24,14 @@ interface DelivererOptions {
 
 /** Delivery to subscribers: sessions, what they subscribe to, and the connections that reach them. */
 export function createDeliverer ({ connections, retained, hits, limits, logger }: DelivererOptions) {
-  const totals: Totals = { messages: 0, bytes: 0 }
+  const memory = new DeliveryMemory(limits.queuedBytesMax)
   const filters = new LiveFilters()
   const writable = createWritableGuard({ logger })
   const state = { dropped: 0 }
   const sessionOptions = {
     limits,
     hits,
-    totals,
+    memory,
     retained,
     onUnread () {
       state.dropped++
@@ -107,7 +108,7 @@ export function createDeliverer ({ connections, retained, hits, limits, logger }
       return dropped
     },
 
-    totals: totals as Readonly<Totals>,
+    memory: memory as Readonly<Pick<DeliveryMemory, 'messages' | 'bytes'>>,
     /** Deliveries whose message cannot be encoded. */
     get unwritable (): number {
       return writable.dropped

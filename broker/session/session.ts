@@ -15,32 +15,14 @@
  *
  * A message of QoS 0 is not queued: it is written at once, or dropped.
  */
-import type { LimitHits } from '../limit-hits.ts'
-import type { BrokerLimits } from '../limits.ts'
 import { type Delivery, type Encoded, type Link, type Message, type QoS, toDeliveryBytes } from './delivery.ts'
-import { RetainedCopies, type RetainedSource } from './retained-copies.ts'
+import type { Holder } from './delivery-memory.ts'
+import { RetainedCopies } from './retained-copies.ts'
+import type { SessionOptions } from './session-options.ts'
 import { PACKET_ID_MAX } from '../wire/fields.ts'
 
-export type SessionLimits = Pick<BrokerLimits, 'queuedMessagesPerSessionMax' | 'queuedBytesPerSessionMax' |
-  'queuedBytesMax' | 'subscriberBufferBytesMax'>
-
-/** Of all sessions together. */
-export interface Totals {
-  messages: number
-  bytes: number
-}
-
-export interface SessionOptions {
-  readonly limits: SessionLimits
-  readonly hits: LimitHits
-  readonly totals: Totals
-  /** A delivery was dropped, because its subscriber does not read. */
-  readonly onUnread: () => void
-  readonly retained: RetainedSource
-}
-
 /** The subscriptions of one client, and their deliveries. It outlives its connections unless it is a clean session. */
-export class Session {
+export class Session implements Holder {
   readonly #options: SessionOptions
   readonly #isClean: boolean
   /** Granted QoS by topic filter. */
@@ -84,7 +66,7 @@ export class Session {
     const isNext = link !== null && (this.#queue === null || this.#queue.length === 0) && this.#resending === null &&
       this.#outstanding < link.window && !this.#isUnread(link)
     if (!isNext && this.#isClean && link !== null && this.#isUnread(link)) return this.#skip(link)
-    if (this.#isFull(isNext)) return this.#drop()
+    if (!this.#hasRoom(toDeliveryBytes(message), isNext)) return this.#drop()
     const delivery = this.#add(message, qos, false)
     if (isNext) this.#send(link, delivery)
     else {
@@ -191,6 +173,24 @@ export class Session {
     return dropped
   }
 
+  /** What is in flight keeps its packet id; it is not sent again. */
+  trim (bytesMax: number): void {
+    while (this.bytes > bytesMax) {
+      const delivery = this.#queue?.pop()
+      if (delivery === undefined) break
+      this.#queuedBytes -= delivery.bytes
+      this.#count(-1, -delivery.bytes)
+      this.#drop()
+    }
+    if (this.bytes <= bytesMax) return
+    for (const delivery of [...this.#inFlight?.values() ?? []].reverse()) {
+      if (this.bytes <= bytesMax) return
+      if (delivery.message === null) continue
+      this.#forgetMessage(delivery)
+      this.#drop()
+    }
+  }
+
   /** Forgets all deliveries; the subscriptions are the caller's to end. */
   clear (): void {
     this.#count(-this.size, -this.bytes)
@@ -226,7 +226,7 @@ export class Session {
       link.sendUnacknowledged(copy, true, { mqtt3: null })
     } else {
       // Tried again at the next acknowledgement, so at least one must be due.
-      if (window <= 0 || (this.size > 0 && this.#isFull(true))) return false
+      if (window <= 0 || (this.size > 0 && !this.#hasRoom(toDeliveryBytes(copy), true))) return false
       this.#send(link, this.#add(copy, copy.qos, true))
     }
     this.#copies?.take()
@@ -301,18 +301,19 @@ export class Session {
   }
 
   #count (messages: number, bytes: number): void {
+    const wasEmpty = this.bytes === 0
     this.bytes += bytes
-    this.#options.totals.messages += messages
-    this.#options.totals.bytes += bytes
+    this.#options.memory.count(messages, bytes)
+    if (wasEmpty !== (this.bytes === 0)) this.#options.memory.setHolding(this, wasEmpty)
   }
 
   /**
    * @param isNext - a delivery that is sent at once needs no room in the queue: the window bounds deliveries in flight
    */
-  #isFull (isNext: boolean): boolean {
-    const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax, queuedBytesMax } = this.#options.limits
-    return (!isNext && (this.#queue?.length ?? 0) >= queuedMessagesPerSessionMax) ||
-      this.bytes >= queuedBytesPerSessionMax || this.#options.totals.bytes >= queuedBytesMax
+  #hasRoom (bytes: number, isNext: boolean): boolean {
+    const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax } = this.#options.limits
+    return (isNext || (this.#queue?.length ?? 0) < queuedMessagesPerSessionMax) &&
+      this.bytes < queuedBytesPerSessionMax && this.#options.memory.makeRoom(this, bytes)
   }
 
   #drop (): false {
@@ -333,7 +334,7 @@ export class Session {
       copies?.take()
       if (copy.qos === 0) continue
       // The rest would be dropped one by one.
-      if (this.#isFull(false)) {
+      if (!this.#hasRoom(toDeliveryBytes(copy), false)) {
         this.#drop()
         return
       }

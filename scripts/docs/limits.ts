@@ -55,7 +55,7 @@ const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
   inFlightMessagesPerSessionMax: counted('sent to one session and not acknowledged; further ones are queued'),
   queuedMessagesPerSessionMax: counted('the newest is dropped for that session', 'queue'),
   queuedBytesPerSessionMax: counted('the same, what is in flight included', 'queue'),
-  queuedBytesMax: counted('the same, all sessions together', 'queue'),
+  queuedBytesMax: counted('all sessions together; at the bound they share it evenly: those above their share lose their newest messages', 'queue'),
   inboundQos2PerClientMax: counted('QoS 2 publishes without PUBREL; closed', 'qos2_in_flight'),
   inboundQos2Max: counted('the same, all clients together', 'qos2_in_flight'),
   clientIdLengthMax: counted('CONNACK 2'),

@@ -11,6 +11,7 @@ import { LiveFilters } from '../../../broker/deliver/live-filters.ts'
 import { LimitHits } from '../../../broker/limit-hits.ts'
 import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
 import { createPersistence } from '../../../broker/session/aedes-persistence.ts'
+import { DeliveryMemory } from '../../../broker/session/delivery-memory.ts'
 import type { QoS } from '../../../broker/session/delivery.ts'
 import { RetainedMessages } from '../../../broker/session/retained.ts'
 import { Session } from '../../../broker/session/session.ts'
@@ -76,8 +77,8 @@ function createUnderTest () {
   const hits = new LimitHits()
   const limits = DEFAULT_LIMITS
   const retained = new RetainedMessages({ limits, onRefused () {} })
-  const totals = { messages: 0, bytes: 0 }
-  const createSession = () => new Session({ limits, hits, totals, retained, onUnread () {} }, false)
+  const memory = new DeliveryMemory(limits.queuedBytesMax)
+  const createSession = () => new Session({ limits, hits, memory, retained, onUnread () {} }, false)
   const sessions = new Sessions({ limits, hits, filters: new LiveFilters(), createSession })
   const persistence = createPersistence({ retained, sessions, sessionOf: ({ id }) => sessions.find(id) })
   const toRetainedStream = (filters: string[]) => Readable.from([...retained.matching(filters)].map((copy) => ({

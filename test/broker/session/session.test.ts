@@ -1,9 +1,10 @@
 import t from 'tap'
 import { LimitHits } from '../../../broker/limit-hits.ts'
-import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
+import { type BrokerLimits, DEFAULT_LIMITS } from '../../../broker/limits.ts'
 import type { Delivery, Link, Message } from '../../../broker/session/delivery.ts'
 import type { RetainedCopy } from '../../../broker/session/retained-copies.ts'
-import { Session, type SessionLimits, type Totals } from '../../../broker/session/session.ts'
+import { DeliveryMemory } from '../../../broker/session/delivery-memory.ts'
+import { Session } from '../../../broker/session/session.ts'
 import { createRandom } from '../../helpers/broker.ts'
 
 type Sent = { kind: 'publish', text: string, id: number, isDuplicate: boolean, qos: 0 | 1 | 2 } | { kind: 'pubrel', id: number }
@@ -36,19 +37,21 @@ const toMessage = (text: string): Message => ({ topic: 'vital/lk', payload: Buff
 const everything = () => true
 const textsOf = ({ sent }: FakeLink) => sent.map((packet) => packet.kind === 'publish' && `${packet.text} ${packet.qos}`)
 
-function createSession ({ retained = [], isClean = false, limits = {} }: {
-  retained?: RetainedCopy[], isClean?: boolean, limits?: Partial<SessionLimits>
+function createSession ({
+  retained = [], isClean = false, limits = {},
+  memory = new DeliveryMemory(limits.queuedBytesMax ?? DEFAULT_LIMITS.queuedBytesMax)
+}: {
+  retained?: RetainedCopy[], isClean?: boolean, limits?: Partial<BrokerLimits>, memory?: DeliveryMemory
 } = {}) {
-  const totals: Totals = { messages: 0, bytes: 0 }
   const unread = { count: 0 }
   const session = new Session({
     limits: { ...DEFAULT_LIMITS, ...limits },
     hits: new LimitHits(),
-    totals,
+    memory,
     retained: { has: (topic) => retained.some((copy) => copy.topic === topic), matching: () => retained.values() },
     onUnread () { unread.count++ }
   }, isClean)
-  return { session, totals, unread }
+  return { session, totals: memory, unread }
 }
 
 for (const window of [1, 2, 20]) {
@@ -188,5 +191,40 @@ t.test('a clean session keeps no more than the bound of unsent bytes', (t) => {
   t.equal(unread.count, count, 'a closed connection is no slow one')
   session.clear()
   t.match(totals, { messages: 0, bytes: 0 })
+  t.end()
+})
+
+t.test('at the bound of all sessions each has its share, and those above it lose their newest messages', (t) => {
+  const memory = new DeliveryMemory(20_000)
+  const absent = [1, 2].map(() => createSession({ memory }).session)
+  for (let n = 0; n < 100; n++) for (const session of absent) session.deliver(toMessage(`${n}`.padEnd(100)), 1)
+  t.ok(memory.bytes > 19_000 && memory.bytes <= 20_000, `${memory.bytes}`)
+  const { session } = createSession({ memory })
+  const link = new FakeLink(20)
+  session.attach(link, everything)
+  for (let n = 0; n < 10; n++) t.ok(session.deliver(toMessage(`live ${n}`), 1), `${n}`)
+  t.strictSame(textsOf(link), Array.from({ length: 10 }, (_, n) => `live ${n} 1`))
+  for (const { bytes } of absent) t.ok(bytes > 6000 && bytes <= 20_000 / 3, `${bytes}`)
+  const returned = new FakeLink(20)
+  absent[0]!.attach(returned, everything)
+  t.match(textsOf(returned)[0], /^0 /, 'the oldest are left')
+  t.end()
+})
+
+t.test('what is in flight and never acknowledged takes no room from others', (t) => {
+  const memory = new DeliveryMemory(20_000)
+  const silent = createSession({ memory }).session
+  silent.attach(new FakeLink(1000), everything)
+  for (const length of [2000, 10]) while (silent.deliver(toMessage('x'.repeat(length)), 1));
+  t.ok(memory.bytes > 19_600 && memory.bytes <= 20_000, `${memory.bytes}`)
+  const { session } = createSession({ memory })
+  const link = new FakeLink(20)
+  session.attach(link, everything)
+  t.ok(session.deliver(toMessage('x'.repeat(100)), 2))
+  t.ok(silent.bytes <= 10_000, `${silent.bytes}`)
+  silent.acknowledge(1)
+  silent.clear()
+  session.clear()
+  t.match(memory, { messages: 0, bytes: 0 })
   t.end()
 })

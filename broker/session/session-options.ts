@@ -1,0 +1,15 @@
+import type { LimitHits } from '../limit-hits.ts'
+import type { BrokerLimits } from '../limits.ts'
+import type { DeliveryMemory } from './delivery-memory.ts'
+import type { RetainedSource } from './retained-copies.ts'
+
+/** What all sessions of a broker share. */
+export interface SessionOptions {
+  readonly limits: Pick<BrokerLimits,
+    'queuedMessagesPerSessionMax' | 'queuedBytesPerSessionMax' | 'subscriberBufferBytesMax'>
+  readonly hits: LimitHits
+  readonly memory: DeliveryMemory
+  /** A delivery was dropped, because its subscriber does not read. */
+  readonly onUnread: () => void
+  readonly retained: RetainedSource
+}
