@@ -6,7 +6,8 @@
  * prom-client 15.1.3 runs every `collect` of a scrape before its first await, so all values of one answer belong to the
  * same instant, and the ledger balances in each (`test/metrics/metrics.test.ts`).
  */
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { collectDefaultMetrics, Counter, Gauge, type Metric, Registry } from 'prom-client'
+import { CountingHistogram } from './histogram.ts'
 
 /** A value and its labels. */
 export type Series<Label extends string> = readonly [labels: Readonly<Record<Label, string>>, value: number]
@@ -78,7 +79,8 @@ export function createMetrics (): Metrics {
     },
 
     histogram (name, help, buckets) {
-      const histogram = new Histogram({ name, help, buckets, registers })
+      const histogram = new CountingHistogram(name, help, buckets)
+      registry.registerMetric(histogram as unknown as Metric)
       return (value) => { histogram.observe(value) }
     },
 
