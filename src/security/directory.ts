@@ -13,7 +13,7 @@ import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
 import type { KnownPassword, KnownPrincipal, KnownSecret } from './known-principal.ts'
 import { SECURITY_LIMITS } from './limits.ts'
 import { createLookups } from './lookups.ts'
-import { LruMap } from './lru-map.ts'
+import { createPrincipalCache } from './principal-cache.ts'
 import { toProven } from './proofs.ts'
 
 /** `undefined`: no such principal. */
@@ -35,154 +35,90 @@ const NONE: readonly never[] = []
 /** Attempts of a look-up that changes overtake; after that the client is told to retry. */
 const ATTEMPTS_MAX = 3
 
-/** A change of these, or of anybody, that came while queries were under way. */
-interface Change {
-  readonly generation: number
-  readonly ids: ReadonlySet<string> | 'all'
-}
-
-/** The cache and its look-ups. Nothing runs by itself; see `changes.ts` for what calls `drop` and `refresh`. */
+/** The cache and its look-ups. Nothing runs by itself; `changes.ts` calls `drop`, `doubt` and `refresh`. */
 export function createDirectory (options: DirectoryOptions) {
-  const { findByIds, findByDigests, onFailure, unknownAgeMaxMs = SECURITY_LIMITS.unknownAgeMaxMs } = options
-  const { principalsMax = SECURITY_LIMITS.principalsMax, unknownMax = SECURITY_LIMITS.unknownMax } = options
-  const idsByDigest = new Map<string, string>()
-  const known = new LruMap<string, KnownPrincipal>({ sizeMax: principalsMax, onEvict: forgetSecrets })
-  /** Until when an id or a secret counts as unknown, by the monotonic clock. */
-  const unknownIds = new LruMap<string, number>({ sizeMax: unknownMax })
-  const unknownDigests = new LruMap<string, number>({ sizeMax: unknownMax })
-  /** Secrets that had a principal until a change. A revocation deletes them, and the log has to name the principal. */
-  const former = new LruMap<string, string>({ sizeMax: unknownMax })
-  /** Counts changes, so that a look-up can tell whether one came while it was under way. */
-  let generation = 0
+  const { findByIds, findByDigests, onFailure } = options
+  const cache = createPrincipalCache({ ...SECURITY_LIMITS, ...options })
+  const { unknownIds, unknownDigests } = cache
+  const changes = createChangeMarks()
   const { lookupDelayMs: delayMs, lookupBatchMax: batchMax, lookupsWaitingMax: waitingMax } = SECURITY_LIMITS
   const bounds = { onFailure, delayMs, batchMax, waitingMax }
+  const byId = createLookups<KnownPrincipal>({ query: lookUpIds, ...bounds })
+  const byDigest = createLookups<KnownPrincipal>({ query: lookUpDigests, ...bounds })
 
-  const byId = createLookups<KnownPrincipal>({
-    query: async (ids) => await remember(findByIds(ids), ids, unknownIds, (entry) => [entry.principal.id]),
-    ...bounds
-  })
-  const byDigest = createLookups<KnownPrincipal>({
-    query: async (digests) => await remember(findByDigests(digests), digests, unknownDigests,
-      (entry) => entry.secrets.map(({ digest }) => digest)),
-    ...bounds
-  })
-  /** For as long as a query may be under way. */
-  let changes: Change[] = []
-  let querying = 0
-
-  async function remember (
-    query: Promise<readonly StoredPrincipal[]>, keys: readonly string[], unknown: LruMap<string, number>,
-    keysOf: (entry: KnownPrincipal) => readonly string[]
-  ): Promise<ReadonlyMap<string, KnownPrincipal>> {
-    const startedAt = generation
-    querying++
-    try {
-      const found = new Map<string, KnownPrincipal>()
-      for (const row of await query) {
-        const entry = toKnown(row)
-        for (const key of keysOf(entry)) found.set(key, entry)
-        if (!isOutdated(entry.principal.id, startedAt)) put(entry)
-      }
-      const untilMs = performance.now() + unknownAgeMaxMs
-      for (const key of keys) {
-        // The ids of a change do not tell which digests now have a principal.
-        if (!found.has(key) && !(unknown === unknownIds ? isOutdated(key, startedAt) : generation !== startedAt)) {
-          unknown.set(key, untilMs)
-        }
-      }
+  async function lookUpIds (ids: readonly string[]): Promise<ReadonlyMap<string, KnownPrincipal>> {
+    return await changes.during(async (since) => {
+      const found = keep(await findByIds(ids), since, (entry) => [entry.principal.id])
+      for (const id of ids) if (!found.has(id) && !changes.concern(id, since)) unknownIds.add(id)
       return found
-    } finally {
-      querying--
-      if (querying === 0) changes = []
+    })
+  }
+
+  async function lookUpDigests (digests: readonly string[]): Promise<ReadonlyMap<string, KnownPrincipal>> {
+    return await changes.during(async (since) => {
+      const found = keep(await findByDigests(digests), since, (entry) => entry.secrets.map(({ digest }) => digest))
+      // The ids of a change do not tell which digests now have a principal.
+      if (changes.count === since) for (const digest of digests) if (!found.has(digest)) unknownDigests.add(digest)
+      return found
+    })
+  }
+
+  /** Caches the rows that no change has outdated. @returns all of them, by their keys */
+  function keep (
+    rows: readonly StoredPrincipal[], since: number, keysOf: (entry: KnownPrincipal) => readonly string[]
+  ): Map<string, KnownPrincipal> {
+    const found = new Map<string, KnownPrincipal>()
+    for (const row of rows) {
+      const entry = toKnown(row)
+      for (const key of keysOf(entry)) found.set(key, entry)
+      if (!changes.concern(entry.principal.id, since)) cache.put(entry)
     }
-  }
-
-  function isOutdated (id: string, since: number): boolean {
-    return generation !== since &&
-      changes.some((change) => change.generation > since && (change.ids === 'all' || change.ids.has(id)))
-  }
-
-  function noteChange (ids: Change['ids']): void {
-    generation++
-    if (querying > 0) changes.push({ generation, ids })
-    unknownDigests.clear()
-  }
-
-  function put (entry: KnownPrincipal): void {
-    const { id } = entry.principal
-    remove(id)
-    unknownIds.delete(id)
-    known.set(id, entry)
-    for (const { digest } of entry.secrets) {
-      idsByDigest.set(digest, id)
-      former.delete(digest)
-    }
-  }
-
-  function remove (id: string): void {
-    const entry = known.delete(id)
-    if (entry === undefined) return
-    forgetSecrets(entry)
-    for (const { digest } of entry.secrets) former.set(digest, id)
-  }
-
-  function forgetSecrets ({ secrets }: KnownPrincipal): void {
-    for (const { digest } of secrets) idsByDigest.delete(digest)
-  }
-
-  function isUnknown (unknown: LruMap<string, number>, key: string): boolean {
-    const untilMs = unknown.get(key)
-    return untilMs !== undefined && performance.now() < untilMs
+    return found
   }
 
   /** Asks until the answer is no older than the last change of what it holds. */
   async function ask (lookups: typeof byId, key: string): Promise<Answer> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      const startedAt = generation
+      const since = changes.count
       const lookup = await lookups.find(key)
       if (lookup.status === 'unavailable') return 'unavailable'
       const { value } = lookup
-      if (generation === startedAt) return value
-      if (value !== undefined && known.get(value.principal.id) === value) return value
-      if (value === undefined && lookups === byId && isUnknown(unknownIds, key)) return value
+      if (changes.count === since) return value
+      if (value !== undefined && cache.get(value.principal.id) === value) return value
+      if (value === undefined && lookups === byId && unknownIds.has(key)) return value
     }
     return 'unavailable'
   }
 
   return {
-    /** By id: at once when it is known, or known to be nobody's. @param id - without U+0000 */
+    /** By id: at once when it is cached or known not to exist. @param id - without U+0000 */
     find (id: string): Answer | Promise<Answer> {
-      const entry = known.get(id)
-      if (entry !== undefined) return entry
-      return isUnknown(unknownIds, id) ? undefined : ask(byId, id)
+      return cache.get(id) ?? (unknownIds.has(id) ? undefined : ask(byId, id))
     },
 
     /** By the digest of a secret, likewise; the secret may have expired. */
     findByDigest (digest: string): Answer | Promise<Answer> {
-      const id = idsByDigest.get(digest)
-      if (id !== undefined) return known.get(id)
-      return isUnknown(unknownDigests, digest) ? undefined : ask(byDigest, digest)
+      return cache.getByDigest(digest) ?? (unknownDigests.has(digest) ? undefined : ask(byDigest, digest))
     },
 
     /** The former principal of a deleted secret's digest, as far as this process knows. */
-    formerOwnerOf: (digest: string): string | undefined => former.get(digest),
+    formerOwnerOf: (digest: string): string | undefined => cache.formerOwnerOf(digest),
 
     /** Whether {@link find} of an entry's id would still return this entry, after a slow check of it. */
-    isCurrent (entry: KnownPrincipal): boolean {
-      return known.get(entry.principal.id) === entry
-    },
+    isCurrent: (entry: KnownPrincipal): boolean => cache.get(entry.principal.id) === entry,
 
     /** The cached entry of an id, without a query; `null`: known not to exist; `undefined`: not cached. */
     peek (id: string): KnownPrincipal | null | undefined {
-      return known.get(id) ?? (isUnknown(unknownIds, id) ? null : undefined)
+      return cache.get(id) ?? (unknownIds.has(id) ? null : undefined)
     },
 
-    /** These changed: what is known of them is no longer true. */
+    /** These principals changed, so their cached entries are dropped. */
     drop (ids: readonly string[]): void {
-      noteChange(new Set(ids))
+      changes.note(new Set(ids))
+      unknownDigests.clear()
       for (const id of ids) {
         unknownIds.delete(id)
-        remove(id)
+        cache.remove(id)
       }
     },
 
@@ -191,30 +127,66 @@ export function createDirectory (options: DirectoryOptions) {
      * dropped.
      */
     doubt (): void {
-      noteChange('all')
+      changes.note('all')
+      unknownDigests.clear()
       unknownIds.clear()
     },
 
     /**
-     * Asks anew; until the answer what is known counts.
+     * Looks up anew; until the answer comes, the cached entries count.
      * @param ids - at most `lookupBatchMax`
      * @throws the error of pg
      */
     async refresh (ids: readonly string[]): Promise<void> {
-      const found = await remember(findByIds(ids), ids, unknownIds, (entry) => [entry.principal.id])
-      for (const id of ids) if (!found.has(id)) remove(id)
+      const found = await lookUpIds(ids)
+      for (const id of ids) if (!found.has(id)) cache.remove(id)
     },
 
-    /** Ids of all that are known, now. */
-    ids: (): string[] => [...known.keys()],
+    /** Ids of all cached principals. */
+    ids: (): string[] => cache.ids(),
 
     get size (): number {
-      return known.size
+      return cache.size
     }
   }
 }
 
 export type Directory = ReturnType<typeof createDirectory>
+
+/** Changes that arrive while queries are under way, so that an outdated answer is not cached. */
+function createChangeMarks () {
+  let count = 0
+  let querying = 0
+  let marks: Array<{ readonly count: number, readonly ids: ReadonlySet<string> | 'all' }> = []
+
+  return {
+    /** Changes so far. */
+    get count (): number {
+      return count
+    },
+
+    note (ids: ReadonlySet<string> | 'all'): void {
+      count++
+      if (querying > 0) marks.push({ count, ids })
+    },
+
+    /** Whether a change of this id came after `since`, an earlier count; within {@link during}. */
+    concern (id: string, since: number): boolean {
+      return count !== since && marks.some((mark) => mark.count > since && (mark.ids === 'all' || mark.ids.has(id)))
+    },
+
+    /** Keeps the marks for as long as any query runs. */
+    async during<T> (query: (since: number) => Promise<T>): Promise<T> {
+      querying++
+      try {
+        return await query(count)
+      } finally {
+        querying--
+        if (querying === 0) marks = []
+      }
+    }
+  }
+}
 
 function toKnown (row: StoredPrincipal): KnownPrincipal {
   const { id, role } = row
