@@ -23,7 +23,8 @@ export function compareJson (a: unknown, b: unknown): number {
 }
 
 /** Whether the jsonb `a` is larger than `b`. Part of a released migration: it never changes. */
-export const CREATE_IS_LARGER = `create function vital_is_larger (a jsonb, b jsonb) returns boolean language plpgsql immutable parallel safe as $$
+export const CREATE_IS_LARGER = 'create function vital_is_larger (a jsonb, b jsonb) returns boolean ' +
+  `language plpgsql immutable parallel safe as $$
   declare
     kinds constant text[] := '{"${KINDS.join('","')}"}';
     kind constant text := jsonb_typeof(a);
@@ -65,5 +66,7 @@ function toPlainDigits (text: string): string {
   const [whole = '', fraction = ''] = mantissa.slice(sign.length).split('.')
   const digits = whole + fraction
   // Whole numbers from 1e21 on have at most 17 digits before their zeros, so none stands behind the point.
-  return sign + (exponent.startsWith('-') ? `0.${digits.padStart(Number(exponent.slice(1)) - 1 + digits.length, '0')}` : digits.padEnd(Number(exponent) + 1, '0'))
+  return sign + (exponent.startsWith('-')
+    ? `0.${digits.padStart(Number(exponent.slice(1)) - 1 + digits.length, '0')}`
+    : digits.padEnd(Number(exponent) + 1, '0'))
 }

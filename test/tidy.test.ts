@@ -2,7 +2,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import t from 'tap'
-import { WIDE_FILES } from './tidy/wide-files.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts'] as const
@@ -84,11 +83,8 @@ t.test('files and functions are short enough to be read', (t) => {
 
 t.test('code lines are short enough to stand beside another file', (t) => {
   for (const { path, text } of [...sources, ...tests]) {
-    // A migration that was released never changes, nor does what it is made of.
-    if (path.startsWith('db/migrations/') || path === 'db/json-order.ts') continue
     const wide = text.split('\n').flatMap((line, index) => line.replace(LONG_LITERALS, '').length > CODE_COLUMNS_MAX ? [index + 1] : [])
-    if (WIDE_FILES.has(path)) t.not(wide.length, 0, `${path} is mended: take it off test/tidy/wide-files.ts`)
-    else t.same(wide, [], `${path} has lines over ${CODE_COLUMNS_MAX} columns`)
+    t.same(wide, [], `${path} has lines over ${CODE_COLUMNS_MAX} columns`)
   }
   t.end()
 })

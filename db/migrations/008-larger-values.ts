@@ -23,7 +23,8 @@ const STATEMENTS = [
       end
     $$`,
   'drop function vital_bound_fields (jsonb, jsonb, jsonb, jsonb, boolean)',
-  `create function vital_bound_fields (vitals jsonb, times jsonb, gives_times boolean) returns jsonb language sql immutable parallel safe as $$
+  'create function vital_bound_fields (vitals jsonb, times jsonb, gives_times boolean) returns jsonb ' +
+  `language sql immutable parallel safe as $$
     select coalesce(jsonb_object_agg(key, case when gives_times then time else value end), '{}') from (
       select key, value, time,
         row_number() over newest as place,
@@ -63,6 +64,8 @@ const COMMENTS = {
 export const largerValues: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {
     for (const statement of STATEMENTS) await sql.raw(statement).execute(db)
-    for (const [name, comment] of Object.entries(COMMENTS)) await sql`comment on function ${sql.raw(name)} is ${sql.lit(comment)}`.execute(db)
+    for (const [name, comment] of Object.entries(COMMENTS)) {
+      await sql`comment on function ${sql.raw(name)} is ${sql.lit(comment)}`.execute(db)
+    }
   }
 }

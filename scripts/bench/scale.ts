@@ -97,7 +97,8 @@ export function formatScale (sizes: readonly SizeOutcome[]): string {
     ]
   })
   const head = [
-    'devices', 'history', 'QoS 1 500x20 /s', 'gateway CPU s/M', 'PostgreSQL CPU s/M', 'peak RSS MiB', 'ack p99 ms at 10,000/s', 'GET p99 ms at 5,000/s',
+    'devices', 'history', 'QoS 1 500x20 /s', 'gateway CPU s/M', 'PostgreSQL CPU s/M', 'peak RSS MiB',
+    'ack p99 ms at 10,000/s', 'GET p99 ms at 5,000/s',
     ...GET_SORTS.map((sort) => `GET ${sort} p99 ms`), 'GET deep p99 ms'
   ]
   const replayed = sizes.flatMap(({ rounds }) => Object.values(rounds).flat()).reduce((sum, round) => sum + round.replayed, 0)

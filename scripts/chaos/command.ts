@@ -160,7 +160,11 @@ async function run (options: ChaosOptions): Promise<number> {
 }
 
 function appendResult (file: string, result: {
-  startedAt: Date, machine: ReturnType<typeof describeMachine>, options: ChaosOptions, outcomes: readonly Outcome[], skipped: readonly string[]
+  startedAt: Date,
+  machine: ReturnType<typeof describeMachine>,
+  options: ChaosOptions,
+  outcomes: readonly Outcome[],
+  skipped: readonly string[]
 }): void {
   const { startedAt, machine: { commit, ...machine }, options, outcomes, skipped } = result
   const { seed, cycles, seconds, ratePerS, readers, breaks } = options

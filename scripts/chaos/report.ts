@@ -21,7 +21,8 @@ export function formatOutcomes (outcomes: readonly Outcome[]): string {
     cells.map((cell, column) => column === 0 || column === HEADS.length - 1
       ? cell.padEnd(widths[column]!)
       : cell.padStart(widths[column]!)).join('  ').trimEnd()
-  const violations = outcomes.flatMap(({ fault, violations }) => violations.map(({ checker, message }) => `${fault}  ${checker}  ${message}`))
+  const violations = outcomes.flatMap(({ fault, violations }) =>
+    violations.map(({ checker, message }) => `${fault}  ${checker}  ${message}`))
   const figures = outcomes.map(({ fault, figures }) =>
     `${fault}: ${Object.entries(figures).map(([name, value]) => `${name} ${value}`).join(', ')}`)
   const verdicts = outcomes.flatMap(({ fault, verdicts }) => verdicts.map((verdict) => `${fault}  ${verdict}`))

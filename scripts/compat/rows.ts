@@ -39,7 +39,8 @@ export const TESTS: readonly string[] = [
  * pooler after RECONNECT), and at pages from memory, which a gateway behind a pooler does not have.
  */
 const DIRECT_TESTS: ReadonlySet<string> = new Set([
-  'test/db/database.test.ts', 'test/db/retention.test.ts', 'test/ingest/journal/circuit.test.ts', 'test/reads/latest-order/read-your-write.test.ts'
+  'test/db/database.test.ts', 'test/db/retention.test.ts', 'test/ingest/journal/circuit.test.ts',
+  'test/reads/latest-order/read-your-write.test.ts'
 ])
 
 export function testsOf ({ kind }: Row): readonly string[] {

@@ -75,7 +75,13 @@ async function run (options: FuzzOptions): Promise<number> {
   const progress = createProgress(options)
   try {
     const outcome = await runFuzz({
-      ...options, belongings, dir, program, timeMs: options.seconds * 1000, databaseUrl: null, onProgress: (packets) => { progress.update(packets) }
+      ...options,
+      belongings,
+      dir,
+      program,
+      timeMs: options.seconds * 1000,
+      databaseUrl: null,
+      onProgress: (packets) => { progress.update(packets) }
     })
     progress.stop()
     console.log(`${options.bug === undefined ? '' : `with the planted bug ${options.bug}\n`}${formatOutcome(options, outcome)}`)

@@ -33,8 +33,9 @@ export async function preloadLatest (database: pg.Client, devices: number, say: 
     const to = Math.min(devices, from + LATEST_CHUNK)
     await database.query(`
       insert into latest (device, time, oldest_time, vitals, heart_rate, breath_rate, vital_times)
-      select device, time, time, vitals, (vitals->'heartRateValue')::float8, (vitals->'breathRateValue')::float8, jsonb_build_object('heartRateValue', seconds,
-        'breathRateValue', seconds, 'spo2Value', seconds, 'temperatureValue', seconds)
+      select device, time, time, vitals, (vitals->'heartRateValue')::float8, (vitals->'breathRateValue')::float8,
+        jsonb_build_object('heartRateValue', seconds, 'breathRateValue', seconds,
+          'spo2Value', seconds, 'temperatureValue', seconds)
       from (select ${DEVICE} i::text, ${DEVICE_DIGITS}, '0') as device, time, extract(epoch from time) as seconds, ${VITALS} as vitals
         from (select i, now() - random() * interval '1 hour' as time from generate_series(${from}, ${to - 1}) i) timed) made
       order by random()`)

@@ -41,8 +41,8 @@ t.test('hostile payloads over MQTT are acknowledged, kept as dead letters, and h
   t.equal((Object.prototype as { isAdmin?: boolean }).isAdmin, undefined)
 
   // As many faults as fit into a packet.
-  socket.write(publishOf('vital/hostile',
-    `[${Array.from({ length: 1000 }, () => `{${Array.from({ length: 20 }, (_, index) => `"k${index}":1e999`).join(',')}}`).join(',')}]`, 100))
+  const faulty = `{${Array.from({ length: 20 }, (_, index) => `"k${index}":1e999`).join(',')}}`
+  socket.write(publishOf('vital/hostile', `[${Array(1000).fill(faulty).join(',')}]`, 100))
   await until(() => seen.pubacks === count + 1, 'the acknowledgement')
   const { balance, deadLettered, refused, received } = await readLedger(gateway.httpUrl)
   t.equal(balance, 0)

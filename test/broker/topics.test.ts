@@ -7,7 +7,8 @@ import { authenticateByName, login, NOT_SLOWED } from '../helpers/principals.ts'
 import { until } from '../helpers/until.ts'
 
 const NEAR_MISSES = [
-  '/vital/ward-3', '//vital/ward-3', 'Vital/ward-3', 'VITAL/ward-3', ' vital/ward-3', 'vital /ward-3', 'vitals/ward-3', '/Vitals/ward-3', 'vItAl/ward-3', '\ufeffvital/ward-3',
+  '/vital/ward-3', '//vital/ward-3', 'Vital/ward-3', 'VITAL/ward-3', ' vital/ward-3', 'vital /ward-3',
+  'vitals/ward-3', '/Vitals/ward-3', 'vItAl/ward-3', '\ufeffvital/ward-3',
   'vitals/ward-3/hr'
 ]
 const RELAYED = [

@@ -17,7 +17,8 @@ t.test('every session is durable, whatever the role says', async (t) => {
   const database = createDatabase({ connectionString: `${connectionString}?options=-c%20synchronous_commit=off`, poolSize: 2, logger })
   t.teardown(() => database.close())
   const { rows } = await database.pool.query(`select name, setting from pg_settings where name in
-    ('synchronous_commit', 'statement_timeout', 'idle_in_transaction_session_timeout', 'application_name', 'TimeZone') order by lower(name)`)
+    ('synchronous_commit', 'statement_timeout', 'idle_in_transaction_session_timeout', 'application_name', 'TimeZone')
+    order by lower(name)`)
   t.same(rows, [
     { name: 'application_name', setting: 'vital-gateway' },
     { name: 'idle_in_transaction_session_timeout', setting: '10000' },

@@ -167,7 +167,10 @@ t.test('a gateway keeps to it by itself, while devices publish', async (t) => {
   })
   const device = await connectClient(t, mqttPort)
   const startedS = Math.floor(Date.now() / 1000)
-  const readMetric = async (name: string) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(await (await fetch(`${httpUrl}/metrics`)).text())?.[1])
+  const readMetric = async (name: string) => {
+    const text = await (await fetch(`${httpUrl}/metrics`)).text()
+    return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1])
+  }
   let sent = 0
   do {
     const publishes = Array.from({ length: 20 }, () => device.publishAsync('vital/w', JSON.stringify({

@@ -259,9 +259,11 @@ t.test('the same readings in another order, at once: no deadlock', async (t) => 
   const letters = Array.from({ length: 20 }, () => letter('x'))
   const before = await query<{ deadlocks: string }>('select deadlocks from pg_stat_database where datname = current_database()')
   for (let round = 0; round < 5; round++) {
-    await Promise.all([store.write(rows, letters), store.write(rows.toReversed(), letters.toReversed()), store.write(rows.toSorted((a, b) => a.hash < b.hash
-      ? -1
-      : 1), letters)])
+    await Promise.all([
+      store.write(rows, letters),
+      store.write(rows.toReversed(), letters.toReversed()),
+      store.write(rows.toSorted((a, b) => a.hash < b.hash ? -1 : 1), letters)
+    ])
     await query('truncate readings, latest, dead_letters')
   }
   // Backends tell their statistics once a second.

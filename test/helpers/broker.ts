@@ -149,7 +149,13 @@ export class RawClient {
 
 export function connectPacket (options: Partial<mqttPacket.IConnectPacket> = {}): mqttPacket.IConnectPacket {
   return {
-    cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, clientId: `raw-${Math.random().toString(36).slice(2)}`, keepalive: 0, ...options
+    cmd: 'connect',
+    protocolId: 'MQTT',
+    protocolVersion: 4,
+    clean: true,
+    clientId: `raw-${Math.random().toString(36).slice(2)}`,
+    keepalive: 0,
+    ...options
   }
 }
 

@@ -9,7 +9,13 @@ import { createTestDir } from './postgres.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
-export interface LogLine { readonly msg: string, readonly level: number, readonly protocol?: string, readonly port?: number, readonly err?: { readonly message: string } }
+export interface LogLine {
+  readonly msg: string
+  readonly level: number
+  readonly protocol?: string
+  readonly port?: number
+  readonly err?: { readonly message: string }
+}
 
 export interface GatewayProcess {
   readonly child: ChildProcess

@@ -28,7 +28,13 @@ export async function startGateway (
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
   // The default is more than many machines have open files for, which is a warning; these tests look at others.
   const config = createConfig({
-    DATABASE_URL: connectionString, VITAL_MQTT_PORT: '0', VITAL_MQTTS_PORT: '0', VITAL_HTTP_PORT: '0', VITAL_CONNECTIONS_MAX: '2000', ...variables, VITAL_DATA_DIR: dataDir
+    DATABASE_URL: connectionString,
+    VITAL_MQTT_PORT: '0',
+    VITAL_MQTTS_PORT: '0',
+    VITAL_HTTP_PORT: '0',
+    VITAL_CONNECTIONS_MAX: '2000',
+    ...variables,
+    VITAL_DATA_DIR: dataDir
   })
   const gateway = createGateway({ config, logger, faults })
   t.teardown(() => gateway.stop())

@@ -99,7 +99,10 @@ t.test('the caps and what they count are metrics', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await query('insert into dead_letters values (gen_random_uuid(), now(), \'mqtt\', null, null, \'full\', \'invalid_json\', \'[]\', \'12345\')')
   const { mqttPort, httpUrl } = await startGateway(t, {
-    DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '2', VITAL_DEAD_LETTERS_MAX: '9'
+    DATABASE_URL: connectionString,
+    VITAL_DATA_DIR: await createTestDir(t),
+    VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '2',
+    VITAL_DEAD_LETTERS_MAX: '9'
   })
   const read = async () => {
     const text = await (await fetch(`${httpUrl}/metrics`)).text()

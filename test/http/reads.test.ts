@@ -45,7 +45,11 @@ t.test('merges a device\'s readings, each field with its own time, in whatever o
     breathRate: 14,
     vitals: { '': 'empty name', weight: 71.5, breathValue: 14, heartNote: { by: ['nurse', null] }, heartRateValue: 90 },
     vitalTimestamps: {
-      '': 1750240800.123456, weight: 1750240800.123456, breathValue: 1750240801, heartNote: 1750240802.000001, heartRateValue: 1750240802.000001
+      '': 1750240800.123456,
+      weight: 1750240800.123456,
+      breathValue: 1750240801,
+      heartNote: 1750240802.000001,
+      heartRateValue: 1750240802.000001
     }
   })
   await expectError(t, await fetch(`${url}/vital-data/bed-8`), 404, 'VITAL_DEVICE_NOT_FOUND')

@@ -11,7 +11,13 @@ setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
 const LIMITS = {
-  batchReadingsMax: 4, batchBytesMax: 1000, flushIntervalMs: 2, batchesInFlightMax: 1, bufferReadingsMax: 1000, bufferBytesMax: 1e6, ackTimeoutMs: 200
+  batchReadingsMax: 4,
+  batchBytesMax: 1000,
+  flushIntervalMs: 2,
+  batchesInFlightMax: 1,
+  bufferReadingsMax: 1000,
+  bufferBytesMax: 1e6,
+  ackTimeoutMs: 200
 }
 
 /** A batcher whose batches are committed by the test. */
@@ -50,7 +56,8 @@ function start (t: Test) {
   return { batcher, commits, submit }
 }
 
-const countAlive = (submissions: ReadonlyArray<WeakRef<Submission>>) => submissions.filter((submission) => submission.deref() !== undefined).length
+const countAlive = (submissions: ReadonlyArray<WeakRef<Submission>>) =>
+  submissions.filter((submission) => submission.deref() !== undefined).length
 
 t.test('what has been decided is let go, while others still wait', async (t) => {
   const { batcher, commits, submit } = start(t)

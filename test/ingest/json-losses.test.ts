@@ -7,7 +7,8 @@ import { holds } from '../helpers/property.ts'
 
 const findLosses = (text: string, value: unknown) => findLossesIn(text, value, Buffer.from(text))
 const NOW_MS = 1_750_300_000_000
-const errorsOf = (text: string) => decode(Buffer.from(text), 'ward-3', NOW_MS).refused.flatMap(({ errors }) => errors.map(({ path }) => path))
+const errorsOf = (text: string) => decode(Buffer.from(text), 'ward-3', NOW_MS).refused
+  .flatMap(({ errors }) => errors.map(({ path }) => path))
 
 t.test('a number is kept digit by digit, or its field is named', (t) => {
   const kept = [

@@ -67,7 +67,10 @@ t.test('of an error nothing is logged but what names it', (t) => {
   const { destination, text } = capture()
   const logger = createLogger({ level: 'debug', destination, isPretty: false })
   const error = Object.assign(new pg.DatabaseError('duplicate key', 1, 'error'), {
-    code: '23505', detail: 'Key (device)=(band-1)', where: 'COPY readings, line 1: "{heartRateValue: 61}"', packet: { payload: 'heartRateValue' }
+    code: '23505',
+    detail: 'Key (device)=(band-1)',
+    where: 'COPY readings, line 1: "{heartRateValue: 61}"',
+    packet: { payload: 'heartRateValue' }
   })
   logger.error({ err: Object.assign(new Error('outer', { cause: error }), { client: { password: 'geheim' } }) }, 'failed')
   const { err } = JSON.parse(text()) as { err: unknown }

@@ -61,7 +61,8 @@ t.test('more letters than one slice', async (t) => {
 t.test('an id that a database without its characters holds escaped', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
-  await query(`insert into dead_letters select gen_random_uuid(), now(), 'mqtt', 'vital/' || device, device, device, 'invalid_json', '[]', 'x'
+  await query(`insert into dead_letters
+    select gen_random_uuid(), now(), 'mqtt', 'vital/' || device, device, device, 'invalid_json', '[]', 'x'
     from (values ('\\u043a'), ('\\u043b')) v(device)`)
   t.match(await erase(httpUrl, 'к'), { deadLetters: 1 })
   t.same(await query('select device from dead_letters'), [{ device: '\\u043b' }])

@@ -73,7 +73,10 @@ t.test('TLS that the server does not have stops the start', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   for (const mode of ['verify-full', 'no-verify']) {
     const config = createConfig({
-      DATABASE_URL: `${connectionString}?sslmode=${mode}`, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+      DATABASE_URL: `${connectionString}?sslmode=${mode}`,
+      VITAL_DATA_DIR: await createTestDir(t),
+      VITAL_MQTT_PORT: '0',
+      VITAL_HTTP_PORT: '0'
     })
     const gateway = createGateway({ config, logger: pino({ level: 'silent' }) })
     await t.rejects(gateway.start(), { constructor: ConfigError, message: /DATABASE_URL asks for TLS[^]*sslmode=disable/ })

@@ -8,8 +8,8 @@ t.test('near misses of vital signs', (t) => {
     ['blood_pressure_systolic', 'bloodPressureSystolic'], ['bloodPressureDiastolicValue', 'bloodPressureDiastolic'], ['SpO2', 'spo2Value'],
     ['temperature', 'temperatureValue'], ['pulse', 'pulseRateValue']
   ] as const) t.equal(toKnownName(name), known, name)
-  for (const name of ['heartRateValue', 'breathValue', 'bloodPressureSystolic', 'note', 'value', 'Value', '', 'heartRateVariability', 'device', 'timestamp',
-    'constructor', `heart${'_'.repeat(100)}rate`]) {
+  for (const name of ['heartRateValue', 'breathValue', 'bloodPressureSystolic', 'note', 'value', 'Value', '',
+    'heartRateVariability', 'device', 'timestamp', 'constructor', `heart${'_'.repeat(100)}rate`]) {
     t.equal(toKnownName(name), null, name)
   }
   t.end()

@@ -117,7 +117,17 @@ t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
     const dir = join(base, name)
     mkdirSync(dir)
     return await runFuzz({
-      belongings, dir, program, targets: TARGETS, packets: Infinity, from: 0, rounds: 2, databaseUrl: connectionString, onProgress: () => {}, ...how, timeMs: how.seconds * 1000
+      belongings,
+      dir,
+      program,
+      targets: TARGETS,
+      packets: Infinity,
+      from: 0,
+      rounds: 2,
+      databaseUrl: connectionString,
+      onProgress: () => {},
+      ...how,
+      timeMs: how.seconds * 1000
     })
   }
 

@@ -11,7 +11,14 @@ async function create (t: Test, options: Partial<Parameters<typeof createAccess>
   const file = options.file ?? join(await createTestDir(t), 'access.json')
   let closed = 0
   const access = createAccess({
-    file, host: '127.0.0.1', isLoopback: true, isAnonymousAllowed: false, hasOtherCredentials: false, logger, onClosed: () => { closed++ }, ...options
+    file,
+    host: '127.0.0.1',
+    isLoopback: true,
+    isAnonymousAllowed: false,
+    hasOtherCredentials: false,
+    logger,
+    onClosed: () => { closed++ },
+    ...options
   })
   await access.load()
   return { access, file, closed: () => closed }

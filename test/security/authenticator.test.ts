@@ -10,7 +10,14 @@ import { createPasswords } from '../../src/security/passwords.ts'
 import { digestOf, generateSecret } from '../../src/security/secrets.ts'
 import type { Tokens } from '../../src/security/tokens.ts'
 
-interface Someone { readonly id: string, readonly role?: Role, readonly secret?: string, readonly password?: string, readonly isRevoked?: boolean, readonly expiresAt?: number }
+interface Someone {
+  readonly id: string
+  readonly role?: Role
+  readonly secret?: string
+  readonly password?: string
+  readonly isRevoked?: boolean
+  readonly expiresAt?: number
+}
 
 const toRow = ({ id, role = 'device', secret, password, isRevoked = false, expiresAt }: Someone): StoredPrincipal => ({
   id,
@@ -38,7 +45,12 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
     onFailure: () => {}
   })
   const checked: string[] = []
-  const passwords = createPasswords({ verify: (hash, password) => { checked.push(hash); return Promise.resolve(hash === password.toString()) } })
+  const passwords = createPasswords({
+    verify: (hash, password) => {
+      checked.push(hash)
+      return Promise.resolve(hash === password.toString())
+    }
+  })
   const tokens: Tokens = {
     check (token) {
       const [, id = '', role] = token.split('.')
@@ -95,16 +107,17 @@ t.test('what does not fit is refused; why is told to the log, with the id only o
   const { mqtt, authenticator: { authenticateHttp } } = create(people)
   const cases: Array<[Authentication | Promise<Authentication>, LoginRefusal, string?]> = [
     [mqtt('a', other), 'wrong_secret', 'a'], [mqtt('a', ''), 'wrong_secret', 'a'], [mqtt('a', `${secret} `), 'wrong_secret', 'a'],
-    [mqtt('nobody', secret), 'unknown_id'], [mqtt('nobody', 'x'), 'unknown_id'], [mqtt('a\0', secret), 'unknown_id'], [mqtt('__proto__',
-      secret), 'unknown_id'],
+    [mqtt('nobody', secret), 'unknown_id'], [mqtt('nobody', 'x'), 'unknown_id'], [mqtt('a\0', secret), 'unknown_id'],
+    [mqtt('__proto__', secret), 'unknown_id'],
     [mqtt('', secret), 'unknown_id'], [mqtt(undefined, secret), 'malformed'],
     [mqtt('a', undefined), 'no_credentials'], [mqtt(undefined, undefined), 'no_credentials'],
-    [mqtt('gone', gone), 'revoked', 'gone'], [mqtt('bob', 'x'), 'revoked', 'bob'], [mqtt('old', old), 'expired', 'old'], [mqtt('old',
-      secret), 'wrong_secret', 'old'],
+    [mqtt('gone', gone), 'revoked', 'gone'], [mqtt('bob', 'x'), 'revoked', 'bob'], [mqtt('old', old), 'expired', 'old'],
+    [mqtt('old', secret), 'wrong_secret', 'old'],
     [mqtt('ann', 'x'), 'expired', 'ann'],
     [authenticateHttp({}), 'no_credentials'], [authenticateHttp({ 'x-api-key': [secret] as never }), 'no_credentials'],
-    ...[{ authorization: secret }, { authorization: 'Bearer' }, { authorization: `Bearer ${secret} ${secret}` }, { authorization: `Basic ${secret}` },
-      { 'x-api-key': 'x' }, { authorization: 'Bearer x', 'x-api-key': secret }
+    ...[
+      { authorization: secret }, { authorization: 'Bearer' }, { authorization: `Bearer ${secret} ${secret}` },
+      { authorization: `Basic ${secret}` }, { 'x-api-key': 'x' }, { authorization: 'Bearer x', 'x-api-key': secret }
     ].map((headers): [Authentication | Promise<Authentication>, LoginRefusal] => [authenticateHttp(headers), 'malformed']),
     [authenticateHttp({ 'x-api-key': generateSecret() }), 'wrong_secret'],
     [authenticateHttp({ 'x-api-key': gone }), 'revoked', 'gone'], [authenticateHttp({ 'x-api-key': old }), 'expired', 'old']

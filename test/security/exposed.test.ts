@@ -44,7 +44,11 @@ t.test('PostgreSQL is away at start and then has no credentials: nobody comes in
   await database.off()
   const lines: string[] = []
   const config = createConfig({
-    ...EVERYWHERE, DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+    ...EVERYWHERE,
+    DATABASE_URL: database.connectionString,
+    VITAL_DATA_DIR: await createTestDir(t),
+    VITAL_MQTT_PORT: '0',
+    VITAL_HTTP_PORT: '0'
   })
   const gateway = createGateway({ config, logger: pino({ level: 'info' }, { write: (line: string) => { lines.push(line) } }) })
   t.teardown(() => gateway.stop())

@@ -42,7 +42,8 @@ async function start (t: Test, { isHashed = false } = {}) {
     new SignJWT({ sub: 'band', role: 'device', iss: ISSUER, aud: AUDIENCE, exp: Date.now() / 1000 + 60, ...claims }).setProtectedHeader({
       alg: 'EdDSA', kid: 'k'
     }).sign(key)
-  const lines = (msg: string) => text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Line).filter((line) => line.msg === msg)
+  const lines = (msg: string) => text.split('\n').filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Line).filter((line) => line.msg === msg)
   return { ...gateway, database, credentials: openCredentials(t, connectionString), sign, hashId, lines, text: () => text }
 }
 

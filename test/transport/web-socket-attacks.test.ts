@@ -39,7 +39,11 @@ function toBytes (value: number): Buffer {
 }
 
 const UPGRADE = {
-  connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', 'sec-websocket-protocol': 'mqtt'
+  connection: 'Upgrade',
+  upgrade: 'websocket',
+  'sec-websocket-version': '13',
+  'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+  'sec-websocket-protocol': 'mqtt'
 }
 
 /** The status that an upgrade is answered with; 101 when it is taken. */

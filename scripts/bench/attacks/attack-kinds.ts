@@ -95,9 +95,9 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'endless-lengths': {
     what: '500 connections a second with a CONNECT of 256 MiB, or of five length bytes',
     isPaced: true,
-    run: (ground) => ground.strike(500, ground.settings.mqttPort, () => Buffer.concat([Buffer.from([0x10, 0xff, 0xff, 0xff, ground.attempts % 2 === 0
-      ? 0x7f
-      : 0xff]), randomBytes(1024)]))
+    run: (ground) => ground.strike(500, ground.settings.mqttPort, () => Buffer.concat([
+      Buffer.from([0x10, 0xff, 0xff, 0xff, ground.attempts % 2 === 0 ? 0x7f : 0xff]), randomBytes(1024)
+    ]))
   },
   noise: {
     what: '500 connections a second of 512 random bytes, before or after a login',
@@ -256,8 +256,11 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
   'http-smuggling': {
     what: '300 requests a second with two lengths, or a length and chunks',
     isPaced: true,
-    run: (ground) => http(ground, 300, () => Buffer.from(`POST /vital-data HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n${
-      ground.attempts % 2 === 0 ? 'Content-Length: 40' : 'Transfer-Encoding: chunked'}\r\n\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n`))
+    run: (ground) => http(ground, 300, () => {
+      const second = ground.attempts % 2 === 0 ? 'Content-Length: 40' : 'Transfer-Encoding: chunked'
+      return Buffer.from(`POST /vital-data HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n${second}\r\n\r\n` +
+        '0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n')
+    })
   },
   'http-pipelining': {
     what: '50 connections a second of 1,000 requests that wait for no answer',

@@ -60,7 +60,12 @@ export async function runAttacks ({ supervisor, options, names, profileDir, say 
   for (let round = 0; round < options.rounds; round++) {
     for (const { name, calm, elsewhere, attacked, reports } of outcomes) {
       const settings = (kind: string): LoadSettings => ({
-        ...GOOD, port: gateway.ports.mqtt, warmupMs: options.warmupMs, measureMs: options.measureMs, devicePrefix: `bench-${name}-${round}-${kind}`, secrets: null
+        ...GOOD,
+        port: gateway.ports.mqtt,
+        warmupMs: options.warmupMs,
+        measureMs: options.measureMs,
+        devicePrefix: `bench-${name}-${round}-${kind}`,
+        secrets: null
       })
       const strike = async (kind: string, { mqtt, http }: Target['ports']): Promise<{ round: Round, report: AttackReport }> => {
         const attacker = supervisor.fork(compiled('attacks/attacker'))
@@ -134,9 +139,15 @@ export function formatAttacks (outcomes: readonly AttackOutcome[]): string {
     ]
   })
   const delayed = outcomes.filter((outcome) => toSpread(toDelays(outcome)).median > DELAY_MAX).map(({ name }) => name)
-  return `${layOut([['attack', 'delay', 'over calm', 'p99 ms calm', 'elsewhere', 'under it', 'attempts', 'closed', 'attacker cores', 'what'], ...rows])}
+  const head = [
+    'attack', 'delay', 'over calm', 'p99 ms calm', 'elsewhere', 'under it', 'attempts', 'closed', 'attacker cores', 'what'
+  ]
+  const rate = GOOD.ratePerS.toLocaleString('en-US')
+  return `${layOut([head, ...rows])}
 
-p99 of acknowledgements: ${GOOD.connections} devices, ${GOOD.ratePerS.toLocaleString('en-US')} readings/s, open loop; all of their readings stored, none disconnected.
-elsewhere: the same attack on a listener that discards everything, so that the attacker's share of this machine is in both; delay: p99 under it over that, or over calm where the attack would be another one there.
+p99 of acknowledgements: ${GOOD.connections} devices, ${rate} readings/s, open loop.
+All of their readings were stored, and none was disconnected.
+elsewhere: the same attack on a listener that discards everything, so that both hold the attacker's share of this machine.
+delay: p99 under attack over p99 elsewhere, or over calm where the attack would be another one elsewhere.
 Delayed by more than half: ${delayed.length === 0 ? 'none' : delayed.join(', ')}`
 }

@@ -41,7 +41,11 @@ function get (agent: Agent, port: number, path: string): Promise<number> {
  * @returns how many were refused
  */
 async function ask (
-  durationMs: number, ratePerS: number, path: (index: number) => string, port: number, onAnswer: (index: number, latencyMs: number, dueMs: number) => void
+  durationMs: number,
+  ratePerS: number,
+  path: (index: number) => string,
+  port: number,
+  onAnswer: (index: number, latencyMs: number, dueMs: number) => void
 ): Promise<number> {
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX })
   const startMs = performance.now()

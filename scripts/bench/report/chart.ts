@@ -115,10 +115,12 @@ export function toChart (
     drawn.push(svg)
     y = bottom
   }
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y}" viewBox="0 0 ${WIDTH} ${y}" font-family="sans-serif" font-size="12">
+  const size = `width="${WIDTH}" height="${y}" viewBox="0 0 ${WIDTH} ${y}"`
+  const { cpu, cores, node, commit } = machine
+  return `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="#fff"/>
 ${text(16, 26, 'vital-gateway: what durability costs', 'font-size="18" font-weight="bold"')}
-${text(16, 45, `${machine.cpu}, ${machine.cores} cores shared by generator, servers and PostgreSQL; node ${machine.node}; commit ${machine.commit}`)}
+${text(16, 45, `${cpu}, ${cores} cores shared by generator, servers and PostgreSQL; node ${node}; commit ${commit}`)}
 ${text(16, 61, `${options.rounds} rounds of ${options.measureMs / 1000} s; bars are medians, red lines reach from the smallest to the largest round`)}
 ${drawn.join('\n')}
 </svg>

@@ -124,7 +124,11 @@ const SPOOL_BYTES_MAX = 4 * 2 ** 30
 
 /** The built gateway on free ports, in a new data directory. */
 async function spawnGateway (
-  supervisor: Supervisor, options: GatewayOptions, environment: Readonly<Record<string, string>>, prepare: (dataDir: string) => void = () => {}
+  supervisor: Supervisor,
+  options: GatewayOptions,
+  environment: Readonly<Record<string,
+  string>>,
+  prepare: (dataDir: string) => void = () => {}
 ) {
   const programDir = options.programDir ?? root
   const main = join(programDir, 'dist', 'src', 'main.js')

@@ -17,7 +17,8 @@ export const hugeDefaultPartition: Fault = {
       'select inhrelid::regclass::text as name from pg_inherits where inhparent = \'readings\'::regclass and inhrelid <> \'readings_default\'::regclass')
     for (const { name } of partitions) await rig.query(`drop table ${name}`)
     await rig.query(`insert into readings_default
-      select 'huge-' || n % 1000, timestamptz '2025-01-01' + n * interval '1 s', gen_random_uuid(), '{"n":1}', now() from generate_series(1, ${rows}) n`)
+      select 'huge-' || n % 1000, timestamptz '2025-01-01' + n * interval '1 s', gen_random_uuid(), '{"n":1}', now()
+      from generate_series(1, ${rows}) n`)
     rig.figures['rows'] = rows
     await rig.startGateway()
     await rig.beginAccount()

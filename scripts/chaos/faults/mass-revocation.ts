@@ -44,7 +44,12 @@ export const massRevocation: Fault = {
       const fromMs = Date.now()
       const before = new Span(fromMs - CALM_MS / 2, fromMs)
       const { admittedMs, closedMs, late } = await revokeBystanders({
-        databaseUrl: rig.databaseUrl, ports, prefix: `${rig.prefix}-${cycle}`, count: PRINCIPALS, connected: CONNECTED * ports.length, transactionMs: TRANSACTION_MS
+        databaseUrl: rig.databaseUrl,
+        ports,
+        prefix: `${rig.prefix}-${cycle}`,
+        count: PRINCIPALS,
+        connected: CONNECTED * ports.length,
+        transactionMs: TRANSACTION_MS
       })
       const span = new Span(fromMs, Date.now())
       const figures = await Promise.all([rig.publisher.figures(), second.publisher.figures()])

@@ -34,8 +34,9 @@ export function checkGrowth (checkpoints: readonly Checkpoint[]): Violation[] {
   if (grown > allowed) {
     violations.push({
       check: 'memory',
-      message: `heap and buffers grew from ${mib(memory(first))} to ${mib(memory(last))} between ${first.packets} and ${last.packets} packets; ${
-        mib(allowed)} more would be explained, with ${JSON.stringify(last.kept)}`
+      message: `heap and buffers grew from ${mib(memory(first))} to ${mib(memory(last))} ` +
+        `between ${first.packets} and ${last.packets} packets; ` +
+        `${mib(allowed)} more would be explained, with ${JSON.stringify(last.kept)}`
     })
   }
   if (last.descriptors > first.descriptors + DESCRIPTOR_GROWTH_MAX) {

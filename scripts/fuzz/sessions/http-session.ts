@@ -8,19 +8,30 @@ const MUTATED_SHARE = 0.04
 const METHODS = ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE', 'CONNECT', 'PROPFIND', 'get', 'GE T', 'POST\0', ''] as const
 
 const PATHS = [
-  '/vital-data', '/vital-data?count=5', '/vital-data?count=1e9', '/vital-data?count=5&count=6', '/vital-data?__proto__=1', '/vital-data?constructor[prototype]=1', '/vital-data?sortBy=heartRate&orderBy=asc',
-  '/vital-data?offset=99999999999999', '/vital-data/hfz-1', '/vital-data/%00', '/vital-data/%zz', '/vital-data/%ff', '/vital-data/__proto__', '/vital-data/..%2f..%2fetc%2fpasswd', '/vital-data/' + 'x'.repeat(4000),
-  '/health/live', '/health/ready', '/dead-letters?reason=invalid_json', '/dead-letters/0', '/dead-letters/__proto__', '/docs', '/docs/static/../../../package.json', '/../../etc/passwd', '//', '/', '*',
+  '/vital-data', '/vital-data?count=5', '/vital-data?count=1e9', '/vital-data?count=5&count=6',
+  '/vital-data?__proto__=1', '/vital-data?constructor[prototype]=1', '/vital-data?sortBy=heartRate&orderBy=asc',
+  '/vital-data?offset=99999999999999', '/vital-data/hfz-1', '/vital-data/%00', '/vital-data/%zz', '/vital-data/%ff',
+  '/vital-data/__proto__', '/vital-data/..%2f..%2fetc%2fpasswd', '/vital-data/' + 'x'.repeat(4000),
+  '/health/live', '/health/ready', '/dead-letters?reason=invalid_json', '/dead-letters/0', '/dead-letters/__proto__',
+  '/docs', '/docs/static/../../../package.json', '/../../etc/passwd', '//', '/', '*',
   'http://other/vital-data', '/\u{1f600}', '/a b', '/mqtt', ''
 ] as const
 
 /** One line each, or several. */
 const HEADERS = [
-  'host: other', 'content-length: 0', 'content-length: -1', 'content-length: 99999999999', 'content-length: 5, 5', 'content-length: 0x5', 'content-length: +5', 'transfer-encoding: chunked',
-  'transfer-encoding: chunked, chunked', 'transfer-encoding: identity', 'transfer-encoding: xchunked', 'transfer-encoding : chunked', 'transfer-encoding:\tchunked', 'Transfer-Encoding: cHuNkEd', 'content-encoding: gzip',
-  'content-encoding: br', 'expect: 100-continue', 'expect: x', 'connection: close', 'connection: keep-alive, upgrade', 'upgrade: websocket', 'upgrade: h2c', 'content-type: text/plain', 'content-type: application/json; charset=utf-16',
-  'content-type: multipart/form-data; boundary=x', 'authorization: Bearer x', `authorization: Bearer ${'a'.repeat(5000)}`, 'authorization: Basic Og==', 'x-api-key: vg_x', 'x-forwarded-for: 10.0.0.1, 127.0.0.1', 'forwarded: for="[::1]"',
-  'x-http-method-override: DELETE', '__proto__: 1', 'constructor: x', 'folded: a\r\n b', 'nul: a\0b', 'no-colon', ': empty', 'origin: http://evil', 'range: bytes=0-', 'accept-encoding: gzip', 'te: trailers', 'trailer: host',
+  'host: other', 'content-length: 0', 'content-length: -1', 'content-length: 99999999999', 'content-length: 5, 5',
+  'content-length: 0x5', 'content-length: +5', 'transfer-encoding: chunked',
+  'transfer-encoding: chunked, chunked', 'transfer-encoding: identity', 'transfer-encoding: xchunked',
+  'transfer-encoding : chunked', 'transfer-encoding:\tchunked', 'Transfer-Encoding: cHuNkEd',
+  'content-encoding: gzip',
+  'content-encoding: br', 'expect: 100-continue', 'expect: x', 'connection: close',
+  'connection: keep-alive, upgrade', 'upgrade: websocket', 'upgrade: h2c', 'content-type: text/plain',
+  'content-type: application/json; charset=utf-16',
+  'content-type: multipart/form-data; boundary=x', 'authorization: Bearer x',
+  `authorization: Bearer ${'a'.repeat(5000)}`, 'authorization: Basic Og==', 'x-api-key: vg_x',
+  'x-forwarded-for: 10.0.0.1, 127.0.0.1', 'forwarded: for="[::1]"',
+  'x-http-method-override: DELETE', '__proto__: 1', 'constructor: x', 'folded: a\r\n b', 'nul: a\0b', 'no-colon',
+  ': empty', 'origin: http://evil', 'range: bytes=0-', 'accept-encoding: gzip', 'te: trailers', 'trailer: host',
   Array.from({ length: 150 }, (_, index) => `h${index}: x`).join('\r\n')
 ] as const
 

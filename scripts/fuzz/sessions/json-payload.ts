@@ -8,14 +8,19 @@ const NAMES = [
 
 /** As they stand in the text, quoted and escaped. */
 const EVIL_NAMES = [
-  '"__proto__"', '"constructor"', '"prototype"', '"toString"', '"hasOwnProperty"', '"valueOf"', '"toJSON"', '"then"', '"length"', '""', '"0"', '"-1"',
-  '"a/b~c"', '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\\u005f_proto__"', '"heart\\u0052ateValue"', '"\u{1f600}"', '"\\"', '"a":1,"a"', `"${'k'.repeat(300)}"`, 'a'
+  '"__proto__"', '"constructor"', '"prototype"', '"toString"', '"hasOwnProperty"', '"valueOf"', '"toJSON"', '"then"',
+  '"length"', '""', '"0"', '"-1"',
+  '"a/b~c"', '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\\u005f_proto__"', '"heart\\u0052ateValue"',
+  '"\u{1f600}"', '"\\"', '"a":1,"a"', `"${'k'.repeat(300)}"`, 'a'
 ] as const
 
 const EVIL_VALUES = [
-  '1e999', '-1e999', '1e308', '-0', '0.1', '1e-400', '9007199254740993', '9'.repeat(400), `0.${'3'.repeat(400)}`, '1E+2', '01', '.5', '5.', '+1', '0x10', 'NaN', 'Infinity',
-  'null', 'true', 'false', 'undefined', '""', '"\\u0000"', '"\\ud83d"', '"\\ude00\\ud83d"', '"\\x"', '"\n"', '"\u{1f600}"', '[]', '{}', '[[]]', '{"a":{}}',
-  '{"__proto__":{"admin":true}}', '{"constructor":{"prototype":{"admin":true}}}', '[null,[1e999]]', '1750240830000', '99999999999', '-1', '"1"', `"${PRIVATE_MARK}"`, ''
+  '1e999', '-1e999', '1e308', '-0', '0.1', '1e-400', '9007199254740993', '9'.repeat(400), `0.${'3'.repeat(400)}`,
+  '1E+2', '01', '.5', '5.', '+1', '0x10', 'NaN', 'Infinity',
+  'null', 'true', 'false', 'undefined', '""', '"\\u0000"', '"\\ud83d"', '"\\ude00\\ud83d"', '"\\x"', '"\n"',
+  '"\u{1f600}"', '[]', '{}', '[[]]', '{"a":{}}',
+  '{"__proto__":{"admin":true}}', '{"constructor":{"prototype":{"admin":true}}}', '[null,[1e999]]', '1750240830000',
+  '99999999999', '-1', '"1"', `"${PRIVATE_MARK}"`, ''
 ] as const
 
 function nest (random: SessionRandom): string {

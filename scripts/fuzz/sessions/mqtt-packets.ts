@@ -16,13 +16,16 @@ const SHARED_CLIENT_IDS = [
 const DEVICES = Array.from({ length: 24 }, (_, index) => `fuzz-${index}`)
 
 const TOPICS = [
-  'chat/a', 'chat/b', 'a', '/', '//', 'a/'.repeat(99), 'a/'.repeat(120), '$SYS/broker/uptime', '$SYS/x/new/clients', '$other/x', '__proto__', 'constructor/prototype',
-  'vital', 'vital/', 'vital/a/b', 'vital/__proto__', 'vital/constructor', 'vital/$x', 'vital/fuzz-1/rejected', `vital/${'x'.repeat(129)}`, `vital/${'a/'.repeat(120)}`,
+  'chat/a', 'chat/b', 'a', '/', '//', 'a/'.repeat(99), 'a/'.repeat(120), '$SYS/broker/uptime', '$SYS/x/new/clients',
+  '$other/x', '__proto__', 'constructor/prototype',
+  'vital', 'vital/', 'vital/a/b', 'vital/__proto__', 'vital/constructor', 'vital/$x', 'vital/fuzz-1/rejected',
+  `vital/${'x'.repeat(129)}`, `vital/${'a/'.repeat(120)}`,
   'vital/\u0007', 'vital/\u{1f600}', 'x'.repeat(2000)
 ] as const
 
 const FILTERS = [
-  'chat/#', 'chat/+', 'vital/fuzz-1', 'vital/fuzz-2/rejected', '+/+/+/+/+/+/+/+', '+/'.repeat(99) + '+', '+/'.repeat(130) + '#', '/', '$SYS/broker/#', '__proto__', 'constructor/#',
+  'chat/#', 'chat/+', 'vital/fuzz-1', 'vital/fuzz-2/rejected', '+/+/+/+/+/+/+/+', '+/'.repeat(99) + '+',
+  '+/'.repeat(130) + '#', '/', '$SYS/broker/#', '__proto__', 'constructor/#',
   'x'.repeat(1024), 'x'.repeat(1025)
 ] as const
 

@@ -11,8 +11,10 @@ const REFUSED = 128
 const start = (t: Parameters<typeof startBroker>[0]) => startBroker(t, {
   limits: NOT_SLOWED, authenticate: authenticateByName, answer: durable
 })
-const join = (t: Parameters<typeof startBroker>[0], { port }: TestBroker, username: string, options: Parameters<RawClient['connect']>[0] = {}) =>
-  RawClient.connected(t, port, { ...login(username), ...options })
+const join = (
+  t: Parameters<typeof startBroker>[0], { port }: TestBroker, username: string,
+  options: Parameters<RawClient['connect']>[0] = {}
+) => RawClient.connected(t, port, { ...login(username), ...options })
 
 t.test('a device publishes on its own topic only', async (t) => {
   const test = await start(t)
@@ -63,8 +65,8 @@ t.test('publishes before one that is not allowed are acknowledged, packets behin
 t.test('a device subscribes to its own rejections only', async (t) => {
   const test = await start(t)
   const device = await join(t, test, 'band', { clean: false })
-  const others = ['#', '+', 'vital/#', 'vital/+', 'vital/+/rejected', 'vital/band', 'vital/band/#', 'vital/band/+', 'vital/other/rejected', '+/band/rejected',
-    '$SYS/#', '$SYS/broker/clients/connected', 'vital/band/rejected/#', 'chat']
+  const others = ['#', '+', 'vital/#', 'vital/+', 'vital/+/rejected', 'vital/band', 'vital/band/#', 'vital/band/+',
+    'vital/other/rejected', '+/band/rejected', '$SYS/#', '$SYS/broker/clients/connected', 'vital/band/rejected/#', 'chat']
   for (const filter of others) t.strictSame(await device.subscribe({ [filter]: 1 }), [REFUSED], filter)
   t.strictSame(await device.subscribe({ 'vital/other/rejected': 1, 'vital/band/rejected': 1, '#': 0 }), [REFUSED, 1, REFUSED])
   for (const id of ['band', 'other']) test.broker.publish({ topic: `vital/${id}/rejected`, payload: Buffer.from(id), qos: 1 })

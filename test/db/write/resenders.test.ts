@@ -11,8 +11,10 @@ function create () {
   return {
     resenders,
     wait: (ms: number) => { nowMs += ms },
-    resent: () => resenders.toRuns(readings).filter(({ isInserted }) => isInserted).flatMap(({ rows }) => rows.map(({ device, timeUs }) => `${device}${timeUs / 1e6}`)).join(' '),
-    runs: (rows: readonly ReadingRow[]) => resenders.toRuns(rows).map(({ rows, isInserted }) => `${isInserted ? '+' : ''}${rows.map(({ device }) => device).join('')}`).join(' ')
+    resent: () => resenders.toRuns(readings).filter(({ isInserted }) => isInserted)
+      .flatMap(({ rows }) => rows.map(({ device, timeUs }) => `${device}${timeUs / 1e6}`)).join(' '),
+    runs: (rows: readonly ReadingRow[]) => resenders.toRuns(rows)
+      .map(({ rows, isInserted }) => `${isInserted ? '+' : ''}${rows.map(({ device }) => device).join('')}`).join(' ')
   }
 }
 

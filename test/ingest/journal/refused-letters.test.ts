@@ -63,7 +63,15 @@ t.test('a partition that is made meanwhile is no outage', async (t) => {
 })
 
 const toLetter = (reason: DeadLetterRow['reason'], bytes = 100): DeadLetterRow => ({
-  id: randomUUID(), receivedAtMs: 1, transport: 'mqtt', topic: 'vital/a', clientId: 'a', device: 'a', reason, errors: [], payload: Buffer.alloc(bytes, 'x')
+  id: randomUUID(),
+  receivedAtMs: 1,
+  transport: 'mqtt',
+  topic: 'vital/a',
+  clientId: 'a',
+  device: 'a',
+  reason,
+  errors: [],
+  payload: Buffer.alloc(bytes, 'x')
 })
 
 t.test('the file is bounded in bytes: beyond, letters are counted and told of once', async (t) => {

@@ -24,9 +24,10 @@ t.test('a page has the slots that sorting all of them gives', (t) => {
   const random = createRandom(seed)
   for (let n = 0; n < 150; n++) {
     const size = Math.floor(random() * random() * 20_000)
-    const kinds = [() => Math.floor(random() * 5), () => random(), () => NaN, (slot: number) => slot, (slot: number) => -slot, () => random() < 0.5
-      ? NaN
-      : -0]
+    const kinds = [
+      () => Math.floor(random() * 5), () => random(), () => NaN, (slot: number) => slot, (slot: number) => -slot,
+      () => random() < 0.5 ? NaN : -0
+    ]
     const kind = kinds[n % kinds.length]!
     const values = Float64Array.from({ length: size }, (_, slot) => random() < 0.1 ? NaN : kind(slot))
     const devices = Array.from({ length: size }, (_, slot) => `${slot * 7919 % 20_011}`)
@@ -175,7 +176,9 @@ t.test('many devices: columns grow', (t) => {
 t.test('so many equal values that a first comparison tells nothing', (t) => {
   const size = 30_000
   const columns = {
-    devices: Array.from({ length: size }, (_, slot) => `d${slot}`), values: new Float64Array(size).fill(7), ranks: Uint32Array.from({ length: size }, (_, slot) => size - 1 - slot)
+    devices: Array.from({ length: size }, (_, slot) => `d${slot}`),
+    values: new Float64Array(size).fill(7),
+    ranks: Uint32Array.from({ length: size }, (_, slot) => size - 1 - slot)
   }
   for (const isDescending of [true, false]) {
     t.same(selectSlots(columns, size, { offset: 0, count: 3, isDescending }), [size - 1, size - 2, size - 3])

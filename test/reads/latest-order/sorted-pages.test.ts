@@ -64,7 +64,11 @@ function toText ({ total, resources }: LatestPage): string {
 
 /** Compares pages of the order with PostgreSQL's own. */
 async function comparePages (
-  t: Test, { pages, database: { kysely } }: Started, offsets: readonly number[], count: number, sorts: ReadonlyArray<typeof SORTS[number]> = SORTS
+  t: Test,
+  { pages, database: { kysely } }: Started,
+  offsets: readonly number[],
+  count: number,
+  sorts: ReadonlyArray<typeof SORTS[number]> = SORTS
 ): Promise<void> {
   for (const sortBy of sorts) {
     for (const orderBy of ORDERS) {

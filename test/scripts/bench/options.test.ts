@@ -100,7 +100,16 @@ t.test('Mosquitto stands beside the reference, ratios first', async (t) => {
 t.test('the chart is well-formed and holds every rate', async (t) => {
   const summary = summarize([await toOutcome('7x3', { gateway: [300, 400], reference: [600, 800], mosquitto: [1200, 1600] })])
   const machine = {
-    cpu: 'a <cpu> & more', cores: 2, memoryGiB: 1, system: 'linux', node: 'v20', commit: 'abc', packages: {}, fileSystem: 'ext4', fdatasyncMs: 1, loadBefore: 0
+    cpu: 'a <cpu> & more',
+    cores: 2,
+    memoryGiB: 1,
+    system: 'linux',
+    node: 'v20',
+    commit: 'abc',
+    packages: {},
+    fileSystem: 'ext4',
+    fdatasyncMs: 1,
+    loadBefore: 0
   }
   const svg = toChart(summary, machine, { rounds: 2, measureMs: 1000, store: 'database', auth: false })
   t.match(svg, '350 (300 to 400) gateway')

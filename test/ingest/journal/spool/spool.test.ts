@@ -105,7 +105,13 @@ t.test('the cap refuses, and a release makes room', async (t) => {
 // Records of 700 KiB: larger than the window of the recovery, and not in step with that of the reader.
 const RECORD_BYTES = RECORD_HEADER_BYTES + 700 * 1024
 for (const [what, offset] of Object.entries({
-  marker: 0, length: 13, 'checksum of the payload': 17, sequence: 21, 'checksum of the header': 37, payload: 350_000, 'last byte': RECORD_BYTES - 1
+  marker: 0,
+  length: 13,
+  'checksum of the payload': 17,
+  sequence: 21,
+  'checksum of the header': 37,
+  payload: 350_000,
+  'last byte': RECORD_BYTES - 1
 })) {
   t.test(`a flipped bit in the ${what} of a record costs that record`, async (t) => {
     const directory = t.testdir()

@@ -24,7 +24,15 @@ function toFleet (everyMs: number): FleetDevice[] {
 async function run (url: string, options: Partial<FleetOptions> = {}) {
   const tally = new Tally(DEVICES.length * READINGS)
   const ending = await runFleet({
-    url, runId: 'test', devices: toFleet(0), logins: NO_LOGINS, inFlightMax: 16, patienceMs: 20_000, tally, stop: new AbortController().signal, ...options
+    url,
+    runId: 'test',
+    devices: toFleet(0),
+    logins: NO_LOGINS,
+    inFlightMax: 16,
+    patienceMs: 20_000,
+    tally,
+    stop: new AbortController().signal,
+    ...options
   })
   return { tally, ending }
 }

@@ -22,7 +22,15 @@ async function publish (t: Test, answer: readonly number[]): Promise<Tally> {
   const ledger = new LedgerFile(join(t.testdir(), 'ledger.txt'))
   const tally: Tally = { sent: 0, acknowledged: 0, resent: 0, connected: 0, disconnects: 0, faults: [] }
   const device = new MqttDevice({
-    id: 'd', secret: null, port: (server.address() as AddressInfo).port, qos: 1, window: 10, keepaliveS: 10, ledger, tally, random: () => 0.5
+    id: 'd',
+    secret: null,
+    port: (server.address() as AddressInfo).port,
+    qos: 1,
+    window: 10,
+    keepaliveS: 10,
+    ledger,
+    tally,
+    random: () => 0.5
   })
   t.teardown(() => {
     device.end()

@@ -103,7 +103,8 @@ t.test('a scrape: sums over labels, and leaves out of `own` what the spool held 
   t.match(toScrape(URL, [
     '# HELP vital_readings_stored_total x', '# TYPE vital_readings_stored_total counter',
     'vital_start_time_seconds 1750000000.25', 'vital_readings_received_total{transport="mqtt"} 7',
-    'vital_readings_stored_total{transport="mqtt"} 4', 'vital_readings_stored_total{transport="http"} 1', 'vital_readings_stored_total{transport="spool"} 2',
+    'vital_readings_stored_total{transport="mqtt"} 4', 'vital_readings_stored_total{transport="http"} 1',
+    'vital_readings_stored_total{transport="spool"} 2',
     'vital_readings_dead_lettered_total{transport="mqtt",reason="database_rejected"} 3', 'vital_readings_dead_lettered_total{transport="spool",reason="database_rejected"} 5',
     'vital_readings_refused_total{transport="http",reason="unavailable"} 6', 'vital_readings_refused_total{transport="http",reason="invalid_json"} 1',
     'vital_readings_pending 1.5e+3', 'vital_database_up 1', 'vital_retention_removed_readings_total 8', ''

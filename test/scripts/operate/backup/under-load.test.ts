@@ -64,7 +64,8 @@ t.test('under load, partly through the spool: all that was acknowledged is resto
   t.same(due.filter(({ device, n }) => !rows.has(toKey(device, n))).length, 0, 'acknowledged and not restored')
   const known = new Set(load.sent.map(({ device, n }) => toKey(device, n)))
   t.same([...rows].filter((key) => !known.has(key)), [], 'restored and never sent')
-  t.same(await again.query(`select latest.device from latest join (select device, max(time) as newest from readings group by 1) r using (device)
+  t.same(await again.query(`select latest.device
+    from latest join (select device, max(time) as newest from readings group by 1) r using (device)
     where newest <> latest.time`), [], 'each device\'s latest is its newest')
   const client = await connectClient(t, again.mqttPort)
   await client.publishAsync('vital/new', '{"timestamp":1}', { qos: 1 })

@@ -81,7 +81,12 @@ t.test('one line each, for a person', async (t) => {
 
 t.test('every error of the environment at once', async (t) => {
   const { status, findings } = await examine({
-    VITAL_MQTT_PROT: '1', VITAL_HTTP_PORT: 'x', VITAL_ACK_TIMEOUT_MS: '5s', VITAL_TLS_CERT_FILE: 'a', VITAL_PROXY_PROTOCOL: 'true', DATABASE_URL: 'mysql://x'
+    VITAL_MQTT_PROT: '1',
+    VITAL_HTTP_PORT: 'x',
+    VITAL_ACK_TIMEOUT_MS: '5s',
+    VITAL_TLS_CERT_FILE: 'a',
+    VITAL_PROXY_PROTOCOL: 'true',
+    DATABASE_URL: 'mysql://x'
   })
   t.equal(status, 1)
   const texts = findings.filter((finding) => finding.status === 'FAIL').map(({ text }) => text)
