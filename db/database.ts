@@ -86,7 +86,7 @@ export function createDatabase (options: DatabaseOptions): Database {
   const open = async (client: pg.ClientBase) => {
     if (!await openSession(client, timeouts) || isPooled) return
     isPooled = true
-    logger.info('a pooler stands before PostgreSQL: settings go with each transaction, and no statement is prepared')
+    logger.info('connected through a pooler: settings are sent with each transaction, and no statement is prepared')
   }
   // The pool awaits the promise, though its types say void.
   config.onConnect = open as (client: pg.ClientBase) => void

@@ -28,19 +28,19 @@ export function serve (signals: Signals): void {
     process.exit(1)
   })
   process.on('unhandledRejection', (reason) => {
-    logger.fatal({ err: reason }, 'a bug ends the process: a rejection that nobody handled')
+    logger.fatal({ err: reason }, 'a bug ends the process: an unhandled rejection')
     process.exit(1)
   })
 
   signals.onStop((signal) => {
     if (isStopping) {
-      logger.warn({ signal }, 'stopping already')
+      logger.warn({ signal }, 'already stopping')
       return
     }
     isStopping = true
     logger.info({ signal }, 'stopping')
     setTimeout(() => {
-      logger.error('the stop took too long; ending now')
+      logger.error('the stop took too long; the process ends now')
       process.exit(1)
     }, STOP_DEADLINE_MS).unref()
     gateway.stop().then(() => {
@@ -52,7 +52,7 @@ export function serve (signals: Signals): void {
     })
   })
   signals.onReload(() => {
-    logger.info('SIGHUP: reading again what may have changed')
+    logger.info('SIGHUP: reading the certificates again')
     gateway.reload().catch((error: unknown) => { throw error })
   })
 

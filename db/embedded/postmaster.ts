@@ -56,7 +56,7 @@ export async function adoptServer (
     await retirePidFile(cluster.dir, logger)
     return null
   }
-  logger.info({ pid }, 'found PostgreSQL running from before, taking it over')
+  logger.info({ pid }, 'PostgreSQL of an earlier run is still running; using it')
   let silentSince = performance.now()
   const progress = createProgress(logger)
   while (await isServerProcess(pid, cluster.dir)) {
@@ -64,7 +64,7 @@ export async function adoptServer (
     if (answer === 'ready' || signal?.aborted === true) return { pid, cluster }
     if (answer === 'starting') silentSince = performance.now()
     else if (performance.now() - silentSince > ORPHAN_SILENT_MAX_MS) {
-      logger.warn({ pid }, 'PostgreSQL from before does not answer, stopping it')
+      logger.warn({ pid }, 'PostgreSQL of an earlier run does not answer; stopping it')
       await killServer(pid, cluster.dir)
       return null
     }
@@ -90,7 +90,7 @@ export async function startServer (
     if (mayMovePort && !await isFree(cluster.port)) {
       const port = await findFreePort()
       logger.warn({ port, taken: cluster.port },
-        'the port of the embedded PostgreSQL is taken, it moves; correct what connects to it')
+        'the port of the embedded PostgreSQL is taken; it uses another. Correct the programs that connect to it')
       cluster = await savePort(cluster, port)
     }
     const outcome = await launch(cluster, options, signal)
@@ -101,7 +101,7 @@ export async function startServer (
     if (!passes || signal?.aborted === true || performance.now() > givesUpAt) {
       throw startFailed(cluster, options, outcome)
     }
-    logger.debug({ output: outcome }, 'PostgreSQL did not start yet, trying again')
+    logger.debug({ output: outcome }, 'PostgreSQL did not start; trying again')
     await sleep(500)
     await retirePidFile(cluster.dir, logger)
   }
@@ -112,7 +112,7 @@ export async function stopServer ({ pid, cluster }: RunningServer, logger: Logge
   if (!await isServerProcess(pid, cluster.dir)) return
   signal(pid, 'SIGINT')
   if (await waitForExit(pid, cluster.dir, FAST_SHUTDOWN_MAX_MS)) return
-  logger.warn({ pid }, 'PostgreSQL did not stop in time, stopping it without a checkpoint')
+  logger.warn({ pid }, 'PostgreSQL did not stop in time; stopping it without a checkpoint')
   await killServer(pid, cluster.dir)
 }
 
@@ -205,7 +205,7 @@ async function retirePidFile (dir: string, logger: Logger): Promise<void> {
   const path = join(dir, 'postmaster.pid')
   const lines = (await readFile(path, 'utf8')).split('\n')
   await writeFile(path, [String(IMPOSSIBLE_PID), ...lines.slice(1)].join('\n'))
-  logger.info({ pid }, 'PostgreSQL was not shut down last time, it recovers now')
+  logger.info({ pid }, 'PostgreSQL was not shut down the last time; it recovers now')
 }
 
 function createProgress (logger: Logger): () => void {

@@ -84,7 +84,7 @@ function guardServer (first: RunningServer, options: ServerOptions): { stop (): 
   async function guard (running: RunningServer): Promise<void> {
     while (await pause(WATCH_INTERVAL_MS)) {
       if (await runs(running)) continue
-      logger.error({ pid: running.pid }, 'the embedded PostgreSQL died, starting it again')
+      logger.error({ pid: running.pid }, 'the embedded PostgreSQL has ended unexpectedly; starting it again')
       server = null
       const restarted = await restart(running)
       if (restarted === null) return

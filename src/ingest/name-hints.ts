@@ -30,7 +30,7 @@ export function createNameHints (logger: Logger) {
         const known = toKnownName(name)
         if (known === null || hinted.has(name) || hinted.size >= HINTS_MAX) continue
         hinted.add(name)
-        logger.warn({ name, known, device }, 'a reading has a field that is nearly called like a vital sign; it is ' +
+        logger.warn({ name, known, device }, 'a reading has a field with nearly the name of a vital sign; it is ' +
           'stored under the name that was sent')
       }
     }

@@ -168,7 +168,7 @@ export function createPipeline (options: PipelineOptions) {
       const { pending } = batcher
       if (pending > 0) {
         logger.error({ pending },
-          'stopped before everything was durable; devices keep what was not acknowledged')
+          'stopped before all readings were durable; devices keep the unacknowledged ones')
       }
       batcher.stop()
       journal.stop()

@@ -53,7 +53,7 @@ export function createAccess (
       await rename(`${file}.new`, file)
     } catch (error) {
       // Only a start while PostgreSQL is away would miss it.
-      logger.warn({ err: error }, 'whether credentials exist could not be remembered')
+      logger.warn({ err: error }, 'the file that tells whether credentials exist could not be written')
     }
   }
 
@@ -61,14 +61,14 @@ export function createAccess (
     const before = mode
     mode = next
     if (next === 'open' && isLoopback) {
-      logger.info('no credentials exist: everyone on this machine may publish and read; `vital-gateway credentials ' +
-        'add` ends that')
+      logger.info('no credentials exist: every client on this machine may publish and read. Require credentials with ' +
+        '`vital-gateway credentials add`')
     } else if (next === 'open') {
       logger.warn(openWarning(host))
     } else if (next === 'exposed') {
       logger.error(exposedMessage(host))
     } else if (before === 'open' || before === 'exposed') {
-      logger.info('credentials exist now: from here on everyone needs one')
+      logger.info('credentials exist now: from here on every client needs one')
       onClosed()
     }
   }
@@ -95,7 +95,7 @@ export function createAccess (
       remembered = toRemembered(text)
       if (remembered === null) {
         logger.warn({ file },
-          'the file that remembers whether credentials exist cannot be read; PostgreSQL will tell')
+          'the file that tells whether credentials exist cannot be read; PostgreSQL is asked instead')
       } else if (mode === 'unknown') enter(remembered ? whenEmpty : 'closed')
     },
 

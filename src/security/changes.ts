@@ -81,12 +81,12 @@ export function createChanges (options: ChangesOptions) {
   async function run (): Promise<void> {
     try {
       await look()
-      if (isFailing) logger.info('changes of credentials are seen again')
+      if (isFailing) logger.info('changes of credentials are read again')
       isFailing = false
     } catch (error) {
       if (!isFailing && !isStopped) {
         logger.warn({ err: error },
-          'changes of credentials cannot be seen; those known stay valid until they can')
+          'changes of credentials cannot be read; cached credentials stay valid until they can')
       }
       isFailing = true
     }

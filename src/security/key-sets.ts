@@ -76,7 +76,7 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
     getKey: (async (header, token) => {
       if (performance.now() - loadedAtMs >= ageMaxMs && (loading !== null || isCool())) await reload()
       if (find === null || !isTrusted()) {
-        throw failure instanceof Error ? failure : new Error('the keys of the issuer cannot be had')
+        throw failure instanceof Error ? failure : new Error('the keys of the issuer cannot be fetched')
       }
       try {
         return await find(header, token)

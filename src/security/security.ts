@@ -75,7 +75,7 @@ export async function createSecurity (options: SecurityOptions) {
   const onFailure = (error: unknown) => {
     throttles.keys((leftOut) => {
       logger.warn({ err: error, leftOut },
-        'the keys of the tokens\' issuer cannot be had')
+        'the keys of the tokens\' issuer cannot be fetched')
     })
   }
   const access = createAccess({
@@ -94,7 +94,7 @@ export async function createSecurity (options: SecurityOptions) {
     onFailure: (error) => {
       throttles.lookup((leftOut) => {
         logger.warn({ err: error, leftOut },
-          'PostgreSQL could not be asked for credentials; those known stay valid')
+          'PostgreSQL could not be asked for credentials; cached ones stay valid')
       })
     }
   })
@@ -174,7 +174,7 @@ export async function createSecurity (options: SecurityOptions) {
     /** Told in readiness. */
     warnings (): string[] {
       const blind = changes.isBlind
-        ? ['changes of credentials cannot be seen; those known stay valid until they can']
+        ? ['changes of credentials cannot be read; cached credentials stay valid until they can']
         : []
       return [...access.warnings(), ...blind, ...keyWarnings(keys)]
     }

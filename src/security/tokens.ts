@@ -53,7 +53,7 @@ interface TokensOptions {
   readonly algorithms: readonly string[]
   /** Name of the claim that holds the role, as text or as a list with exactly one of ours. */
   readonly roleClaim: string
-  /** The keys cannot be had. */
+  /** The keys cannot be fetched. */
   readonly onFailure: (error: unknown) => void
 }
 

@@ -96,7 +96,7 @@ export class Circuit {
       if (this.#timer !== null) this.start()
     }
     this.#ping().then(next, (error: unknown) => {
-      this.#options.logger.error({ err: error }, 'looking after the circuit failed; trying again')
+      this.#options.logger.error({ err: error }, 'a check of the circuit failed; trying again')
       next()
     })
   }

@@ -83,7 +83,7 @@ export function createJournal (options: JournalOptions) {
       return true
     } catch (error) {
       if (classifyError(error) === 'give-up') {
-        logger.error({ err: error }, 'a batch cannot be written; its clients keep it')
+        logger.error({ err: error }, 'a batch cannot be written; it is not acknowledged')
         throw error
       }
       circuit.fail(error)

@@ -53,8 +53,8 @@ export function createRefusedLetters (
     // Once: the metric counts the others, and the warning stays.
     if (dropped++ > 0) return
     logger.error({ id: letter.id, reason: letter.reason, refusal, path },
-      'a dead letter that the database refused is dropped, and so will others be: their file is full. Read it, and ' +
-      'move it away')
+      'a dead letter that the database refused is dropped, and further ones too, because their file is full. Read ' +
+      'the file, then move it away')
   }
 
   function warnings (): string[] {

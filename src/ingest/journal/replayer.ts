@@ -269,10 +269,10 @@ export class Replayer {
     const [{ submission, record }] = this.#queue.take(1) as [Entry]
     try {
       const file = await spool.keepAside(submission, (cause as Error).message)
-      logger.error({ err: cause, file }, 'PostgreSQL does not take a reading by itself, and takes others: it is set ' +
-        'aside in the directory of the spool')
+      logger.error({ err: cause, file }, 'PostgreSQL refuses one reading of the spool even alone; it is set aside in ' +
+        'the directory of the spool')
     } catch (error) {
-      logger.error({ err: error }, 'a reading that PostgreSQL does not take cannot be set aside; trying again')
+      logger.error({ err: error }, 'a reading that PostgreSQL refuses cannot be set aside; trying again')
       this.#queue.putBack([{ submission, record, weight: weigh(submission), tries: ALONE_TRIES }])
       await this.#pause(IDLE_MS)
       return
@@ -291,7 +291,7 @@ export class Replayer {
     this.#options.logger.warn({
       err: error, readings, weight: sumWeights(set), tookMs: Math.round(tookMs), failures: this.#untold
     },
-    'PostgreSQL did not take what was spooled; trying again with less at a time')
+    'PostgreSQL did not take readings of the spool; trying again with fewer at a time')
     this.#toldAtMs = nowMs
     this.#untold = 0
   }

@@ -39,7 +39,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
   const names = (await disk.list(directory)).sort()
   const tolerate = (error: unknown) => {
     logger.warn({ err: error, directory },
-      'the spool could not be tidied up; trying again later')
+      'left-over files of the spool could not be removed; trying again later')
   }
   for (const name of names) if (name.endsWith('.tmp')) await disk.unlink(join(directory, name)).catch(tolerate)
   const cursor = await readCursor(context, names)
@@ -68,7 +68,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
     } catch (error) {
       if (!isMediaError(error)) throw error
       logger.error({ err: error, segment: name },
-        'a segment of the spool could not be counted; it will be tried again when it is read')
+        'the records of a spool segment could not be counted; they are counted when it is read')
       Object.assign(tally, { records, readings })
       segments.push({ ...segment, isCounted: false })
     }
@@ -130,7 +130,7 @@ async function walk (
 
 async function cut ({ disk, logger }: SpoolContext, segment: Segment, offset: number): Promise<void> {
   logger.info({ segment: segment.name, offset, bytes: segment.end - offset },
-    'cut off what a crash left unfinished in the spool')
+    'cut off an unfinished record that a crash left in the spool')
   segment.end = offset
   // If this fails, the tail is still skipped, and takes up space until the segment is removed.
   await disk.truncate(segment.path, offset).then(() => { segment.bytes = offset }, (error: unknown) => {

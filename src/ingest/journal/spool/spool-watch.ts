@@ -59,9 +59,9 @@ export function createSpoolWatch ({ spool, isNeeded, onChange, logger }: SpoolWa
     if (told === 'ok') toldAtMs = nowMs
     told = status
     logger.error({ err: fault, bytes }, status === 'full'
-      ? 'the spool is full: what PostgreSQL does not take is not acknowledged. Raise VITAL_SPOOL_BYTES_MAX or free ' +
-        'its disk; it goes on by itself'
-      : 'the disk of the spool fails: what PostgreSQL does not take is not acknowledged. It is tried again and again')
+      ? 'the spool is full: readings that PostgreSQL does not take are not acknowledged. Raise VITAL_SPOOL_BYTES_MAX ' +
+        'or free space on its disk; no restart is needed'
+      : 'the disk of the spool fails: readings that PostgreSQL does not take are not acknowledged. Writing is retried')
   }
 
   async function look (): Promise<void> {
@@ -83,7 +83,7 @@ export function createSpoolWatch ({ spool, isNeeded, onChange, logger }: SpoolWa
     timer = setTimeout(() => {
       timer = null
       look().catch((error: unknown) => {
-        logger.error({ err: error }, 'looking after the spool failed; trying again')
+        logger.error({ err: error }, 'a check of the spool failed; trying again')
       }).finally(() => { if (timer === null) schedule() })
     }, spool.status === 'ok' && told === 'ok' ? PROVED_MS : PROBE_MIN_MS).unref()
   }

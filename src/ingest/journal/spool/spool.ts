@@ -300,7 +300,7 @@ export class Spool {
 
   #countDamage (segment: Segment, offset: number, bytes: number, readings: number | null): void {
     this.#context.logger.error({ segment: segment.name, offset, bytes, readings },
-      'a stretch of the spool is damaged and was stepped over; its segment is kept with the suffix .damaged')
+      'damaged bytes of the spool were skipped; their segment is kept with the suffix .damaged')
     segment.isDamaged = true
     this.#counts.addDamage(bytes, readings)
   }
@@ -343,7 +343,7 @@ export class Spool {
     if (done.length === 0) return
     if (this.#lackedBytes > 0 && this.bytes + this.#lackedBytes <= this.#bytesMax) this.#setOk()
     await disk.syncDirectory(directory).catch((error: unknown) => {
-      logger.warn({ err: error }, 'spool segments are removed, not durably yet: a power failure may bring them back')
+      logger.warn({ err: error }, 'spool segments are removed, but not durably: a power failure may bring them back')
     })
   }
 }

@@ -215,7 +215,7 @@ export class SpoolWriter {
       return true
     } catch (error) {
       logger.warn({ err: error, segment: segment.name },
-        'could not take back a failed write to the spool; it is stepped over')
+        'could not undo a failed write to the spool; it is skipped')
       return false
     } finally {
       // Only now may the reader pass the segment and a sweep remove it.
