@@ -32,7 +32,7 @@ t.test('now is the later of both clocks, and PostgreSQL\'s goes on while it is a
   t.end()
 })
 
-t.test('two clocks that were never set confirm nothing', (t) => {
+t.test('two clocks that were never set do not confirm each other', (t) => {
   const { clock } = create(5000)
   clock.observe(6000, 1000)
   t.notOk(clock.isConfirmed(clock.nowMs()))
@@ -52,7 +52,7 @@ t.test('a gateway whose clock is days behind stores what devices send, and says 
   t.ok(Math.abs(timestamp - Date.now() / 1000) < 60, 'and the latest state has the time of today')
 })
 
-t.test('full caps of dead letters are told', (t) => {
+t.test('full caps of dead letters are warnings in readiness', (t) => {
   let told = 0
   const caps = new DeadLetterCaps({ deadLettersMax: 3, deadLettersPerDeviceMax: 2, deadLetterBytesMax: 100 }, () => { told++ })
   t.same(caps.warnings(), [])

@@ -15,7 +15,7 @@ t.test('no table is stale: npm run docs writes them', (t) => {
   t.end()
 })
 
-t.test('what differs from the code is told, and written anew', (t) => {
+t.test('a table that differs from the code is named, and written anew', (t) => {
   const root = t.testdir()
   for (const { file } of createSections(ROOT)) {
     mkdirSync(dirname(join(root, file)), { recursive: true })
@@ -39,7 +39,7 @@ t.test('what differs from the code is told, and written anew', (t) => {
   t.end()
 })
 
-t.test('a file without the markers is told, and a bar within a cell is escaped', (t) => {
+t.test('a file without the markers is an error, and a bar within a cell is escaped', (t) => {
   const section = { file: 'x.md', name: 'limits', text: '' }
   t.throws(() => replaceSection('# no markers\n', section), /x\.md lacks the markers limits:begin and limits:end/)
   t.equal(toMarkdownTable(['a', 'b'], [['1', 'x|y']], ['left', 'right']), '| a | b |\n|---|--:|\n| 1 | x\\|y |\n')

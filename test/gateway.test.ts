@@ -77,7 +77,7 @@ t.test('the same reading over both transports and again is stored once; the newe
   t.match(await readLedger(httpUrl), { received: 6, stored: 4, duplicate: 2, pending: 0, balance: 0 })
 })
 
-t.test('bad input is acknowledged, kept whole, announced, and shown to no subscriber', async (t) => {
+t.test('invalid payloads are acknowledged, kept whole, announced, and delivered to no subscriber', async (t) => {
   const { mqttPort, httpUrl, connectionString } = await startGateway(t)
   const operator = await connectClient(t, mqttPort)
   const seen: Array<[string, unknown]> = []
@@ -118,7 +118,7 @@ t.test('bad input is acknowledged, kept whole, announced, and shown to no subscr
   t.match(await readLedger(httpUrl), { received: 11, stored: 2, deadLettered: 9, balance: 0 })
 })
 
-t.test('over HTTP one bad element refuses the array, and every fault is told', async (t) => {
+t.test('over HTTP one invalid element refuses the array, and every fault is listed', async (t) => {
   const { httpUrl, connectionString } = await startGateway(t)
   const { status, answer } = await post(httpUrl, [{ device: 'a', timestamp: 1 }, { timestamp: 'x', heartRateValue: null }])
   t.equal(status, 400)
@@ -131,7 +131,7 @@ t.test('over HTTP one bad element refuses the array, and every fault is told', a
   t.match(await readLedger(httpUrl), { received: 4, stored: 2, refused: 2, deadLettered: 0, balance: 0 })
 })
 
-t.test('a row that the database itself refuses becomes one dead letter, and the rest of its batch is stored', async (t) => {
+t.test('a row that the database refuses becomes one dead letter, and the rest of its batch is stored', async (t) => {
   const { mqttPort, httpUrl, connectionString } = await startGateway(t, { VITAL_FLUSH_INTERVAL_MS: '100' })
   await query(connectionString, 'alter table readings add constraint poison check (vitals <> \'{"poison":1}\')')
   const device = await connectClient(t, mqttPort)

@@ -40,7 +40,7 @@ async function spawnGateway (t: Test, variables: Record<string, string>) {
   return { child, exited, ready, lines, stderr: () => stderr }
 }
 
-t.test('a bad environment stops the start with a message that names everything wrong', async (t) => {
+t.test('an invalid environment stops the start with a message that names every fault', async (t) => {
   const cases: Array<[Record<string, string>, RegExp]> = [
     [{ VITAL_MQTT_PROT: '1883' }, /VITAL_MQTT_PROT is not a known name/],
     [{
@@ -61,7 +61,7 @@ t.test('a bad environment stops the start with a message that names everything w
   }))
 })
 
-t.test('listens, says ready, and ends with 0 after SIGTERM or SIGINT', async (t) => {
+t.test('it listens, logs ready, and ends with 0 after SIGTERM or SIGINT', async (t) => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const { connectionString } = await createTestDatabase(t)
     const { child, exited, ready, lines } = await spawnGateway(t, { DATABASE_URL: connectionString })
@@ -76,7 +76,7 @@ t.test('listens, says ready, and ends with 0 after SIGTERM or SIGINT', async (t)
   }
 })
 
-t.test('a database that refuses us stops the start: no wait would mend DATABASE_URL', async (t) => {
+t.test('a database that refuses the login stops the start, because waiting does not correct DATABASE_URL', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   for (const [part, value] of [['password', 'wrong'], ['pathname', '/nowhere']] as const) {
     const url = new URL(connectionString)
@@ -87,7 +87,7 @@ t.test('a database that refuses us stops the start: no wait would mend DATABASE_
   }
 })
 
-t.test('a taken port stops the start with a clear word', async (t) => {
+t.test('a taken port stops the start with a message that names it', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const first = await spawnGateway(t, { DATABASE_URL: connectionString })
   await first.ready

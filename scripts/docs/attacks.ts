@@ -54,7 +54,7 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'an id that widens a topic (`+`, `#`, `a/b`)',
     answer: 'CONNACK 5, whatever credential names it',
-    tests: ['an application does not come in over MQTT, nor a principal whose id would widen its topic']
+    tests: ['an application is refused over MQTT, and so is a principal whose id would widen its topic']
   }, {
     name: 'takeover of a connection or session',
     answer: 'CONNACK 5 as for a wrong password; the other connection is not affected',
@@ -81,7 +81,9 @@ const ATTACKS: readonly Attack[] = [
     name: 'guessing of passwords',
     answer: 'refusals are delayed, longer with each; right credentials never are, so no device is locked out; ' +
       'after 20 wrong passwords those of the address are checked with what others leave of the processor',
-    tests: ['refusals of one', 'turns go round by address', 'an address that guesses is checked aside']
+    tests: [
+      'refusals of one', 'checks take turns by address', 'guesses of one address are checked one at a time'
+    ]
   }, {
     name: 'finding out which devices exist',
     answer: 'one answer for a device that is connected, absent or unknown',
@@ -151,20 +153,20 @@ const ATTACKS: readonly Attack[] = [
       'than 512 are not parsed',
     tests: [
       'hostile payloads over MQTT are acknowledged',
-      'JSON that is deep, wide, or named like what objects inherit'
+      'JSON that is deep, wide, or uses names of Object.prototype'
     ]
   }, {
     name: '`__proto__` and `constructor` in a payload, escaped and nested, in query, path and headers',
     answer: 'a dead letter, or 400; no object inherits anything',
     tests: [
       'hostile payloads over MQTT are acknowledged',
-      'JSON that is deep, wide, or named like what objects inherit'
+      'JSON that is deep, wide, or uses names of Object.prototype'
     ]
   }, {
     name: 'new names, or large values, in every reading',
     answer: '1,000 names in a reading; beyond 32 KiB the latest state of a device keeps its newest fields, its ' +
       'readings are all kept',
-    tests: ['a device that invents names for ever']
+    tests: ['the latest state of a device that invents field names is bounded, and so are its batches']
   }, {
     name: 'invalid UTF-8, half surrogates, null, numbers of 200,000 digits, arrays of 1,001',
     answer: 'dead letters',
@@ -172,7 +174,10 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'HTTP: slow headers and bodies',
     answer: '408 after 10 s and 30 s, however they trickle; others are served',
-    tests: ['slow headers and slow bodies', 'a trickle does not put the end of its time off']
+    tests: [
+      'hundreds of slow headers and slow bodies delay no other request',
+      'a trickle of bytes does not extend the time-out of a request'
+    ]
   }, {
     name: 'HTTP: header bombs, endless chunk extensions',
     answer: '431, 400',
@@ -193,13 +198,13 @@ const ATTACKS: readonly Attack[] = [
     name: 'all of it at random, over MQTT, HTTP and WebSocket',
     answer: '`npm run fuzz`: the process lives, memory and descriptors come back, the ledger balances, ' +
       'well-behaved clients are served and lose nothing',
-    tests: ['a slice of the real thing']
+    tests: ['a short run of the sound build, and of one with a planted bug']
   }, {
     name: 'TLS 1.0 and 1.1, plain bytes on a TLS port, resets in mid-handshake',
     answer: 'no handshake; other clients are not affected',
     tests: [
       'TLS 1.2 and 1.3 are spoken, older ones refused',
-      'plain bytes on a TLS port, and a reset in mid-handshake, harm nobody'
+      'plain bytes on a TLS port, and a reset in mid-handshake, do not affect other clients'
     ]
   }, {
     name: 'slow or endless TLS handshakes',
@@ -215,8 +220,8 @@ const ATTACKS: readonly Attack[] = [
     answer: 'names no device: another credential is needed, or, with `VITAL_TLS_CLIENT_CERT_REQUIRED`, the ' +
       'handshake fails',
     tests: [
-      'a certificate of the authority names its holder; others name nobody',
-      'a name within a name is not found'
+      'only a certificate of the authority authenticates a device',
+      'a name within another name of the subject is not matched'
     ]
   }, {
     name: 'WebSocket: text, unmasked, fragmented, reserved, oversized or endless frames, noise',
@@ -234,7 +239,7 @@ const ATTACKS: readonly Attack[] = [
     name: 'WebSocket: pings without end while no pong is read, deliveries that are not read',
     answer: 'closed; deliveries are dropped as over TCP',
     tests: [
-      'who sends pings and reads no pong costs no memory',
+      'a client that sends pings and reads no pong takes no memory',
       'a subscriber that does not read is bounded as over TCP'
     ]
   }, {
@@ -248,15 +253,15 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'a web page that opens a WebSocket to this machine, DNS rebinding included',
     answer: '403, unless its origin is listed or is this very address',
-    tests: ['a page of somebody else may not connect to this machine']
+    tests: ['a page of a foreign origin may not connect']
   }, {
     name: 'PROXY header of an untrusted peer',
     answer: 'closed as a packet that is not MQTT; the address stays that of the peer',
-    tests: ['a header from anybody else is not believed']
+    tests: ['a PROXY header from any other address is refused']
   }, {
     name: 'PROXY header that is missing, endless, slow or malformed, from a trusted proxy',
     answer: 'closed after 107 bytes (4 KiB in version 2), or `proxyHeaderTimeoutMs`',
-    tests: ['of a trusted proxy the header is demanded, in time and of bounded length', 'headers of both versions']
+    tests: ['a trusted proxy must send the header, in time and of bounded length', 'headers of both versions']
   }, {
     name: '`X-Forwarded-For` spoofed',
     answer: 'believed of trusted proxies only, from the right, up to the first address of another host',

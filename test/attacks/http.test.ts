@@ -52,7 +52,7 @@ async function send (t: Test, port: number, bytes: string | Buffer, answers = In
 
 const statusesOf = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => Number(status))
 
-t.test('slow headers and slow bodies: hundreds are held, and nobody is held up', async (t) => {
+t.test('hundreds of slow headers and slow bodies delay no other request', async (t) => {
   const { httpPort, stillServes, countReadings } = await startAttacked(t)
   const slow = await Promise.all(Array.from({ length: 300 }, async (_, index) => {
     const connection = await open(t, httpPort)
@@ -64,7 +64,7 @@ t.test('slow headers and slow bodies: hundreds are held, and nobody is held up',
   t.equal(await countReadings(), 0)
 })
 
-t.test('a trickle does not put the end of its time off', async (t) => {
+t.test('a trickle of bytes does not extend the time-out of a request', async (t) => {
   const { app, port } = await startHttpServer(t)
   // Node looks every five seconds; the times themselves would make the test longer still.
   Object.assign(app.server, { headersTimeout: 1000, requestTimeout: 1000 })
@@ -89,7 +89,7 @@ t.test('header bombs', async (t) => {
   await stillServes()
 })
 
-t.test('requests that a proxy and the gateway could cut differently are refused, and what is smuggled within is not taken', async (t) => {
+t.test('requests that a proxy and the gateway could cut differently are refused, and smuggled requests are not served', async (t) => {
   const { httpPort, stillServes, countReadings } = await startAttacked(t)
   const smuggled = `${POST}content-length: ${READING.length}\r\n\r\n${READING}`
   const chunked = '0\r\n\r\n'
@@ -131,7 +131,7 @@ t.test('compressed bodies are not unpacked', async (t) => {
   await stillServes()
 })
 
-t.test('JSON that is deep, wide, or named like what objects inherit', async (t) => {
+t.test('JSON that is deep, wide, or uses names of Object.prototype', async (t) => {
   const { httpUrl, stillServes, countReadings } = await startAttacked(t)
   const post = async (body: string) => {
     const answer = await fetch(`${httpUrl}/vital-data`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })

@@ -5,7 +5,7 @@ import { createTestDatabase } from '../helpers/postgres.ts'
 import { openHostile, publishOf, startWellBehaved } from '../helpers/well-behaved.ts'
 import { until } from '../helpers/until.ts'
 
-t.test('hostile payloads over MQTT are acknowledged, kept as dead letters, and harm nobody', { timeout: 60_000 }, async (t) => {
+t.test('hostile payloads over MQTT are acknowledged, kept as dead letters, and affect no other client', { timeout: 60_000 }, async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const gateway = await startGateway(t, { DATABASE_URL: connectionString })
   const good = await startWellBehaved(t, gateway)

@@ -40,7 +40,7 @@ t.test('the version is the one that was read', async (t) => {
   t.equal(version, '1.2.0', 'read lib/client.js and lib/handlers of the new one, then change this line and broker/aedes-client.ts')
 })
 
-t.test('no other file touches private parts', async (t) => {
+t.test('no other file touches private members of Aedes', async (t) => {
   for (const path of readdirSync(join(ROOT, 'broker'), { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'))) {
     if (path === 'aedes-client.ts') continue
     const text = readFileSync(join(ROOT, 'broker', path), 'utf8')

@@ -4,7 +4,7 @@ import { toDatabaseUrl } from '../../src/config/database-url.ts'
 import { createConfig } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 
-t.test('what can never work stops the start with a sentence that holds no password', (t) => {
+t.test('a URL that cannot work stops the start with a message without its password', (t) => {
   const cases: Array<[string, RegExp]> = [
     ['mysql://vital:secret@127.0.0.1/x', /begins with mysql:\/\/: the gateway stores in PostgreSQL only/],
     ['http://vital:secret@127.0.0.1/x', /begins with http:/],
@@ -28,7 +28,7 @@ t.test('what can never work stops the start with a sentence that holds no passwo
   t.end()
 })
 
-t.test('libpq\'s form is read as libpq reads it', (t) => {
+t.test('a connection string in libpq\'s form is read as libpq reads it', (t) => {
   const read = (text: string) => {
     const { host, port, database, user, password } = new pg.Client(toDatabaseUrl(text))
     return { host, port, database, user, password }

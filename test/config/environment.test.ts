@@ -7,7 +7,7 @@ import { createConfig } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 
-t.test('what Kubernetes sets for its services is ignored, with one notice', (t) => {
+t.test('variables that Kubernetes sets for its services are ignored, with one notice', (t) => {
   const config = createConfig({
     VITAL_GATEWAY_SERVICE_HOST: '10.0.0.1',
     VITAL_GATEWAY_SERVICE_PORT: '1883',
@@ -27,7 +27,7 @@ t.test('what Kubernetes sets for its services is ignored, with one notice', (t) 
   t.end()
 })
 
-t.test('a service that is called like a variable of ours is explained', (t) => {
+t.test('a Kubernetes service with the name of one of our variables is explained', (t) => {
   t.throws(() => createConfig({ VITAL_MQTT_PORT: 'tcp://10.0.0.1:1883' }), {
     constructor: ConfigError, message: /VITAL_MQTT_PORT=tcp:.* set by Kubernetes, because a service is called vital-mqtt\..*enableServiceLinks: false/
   })
@@ -61,7 +61,7 @@ t.test('near misses of known names stop the start and are named', (t) => {
   t.end()
 })
 
-t.test('.env is read as editors of any system write it', (t) => {
+t.test('.env is read with the encodings and line ends of every system', (t) => {
   const text = '# first\r\nDATABASE_URL=postgres://127.0.0.1/x\r\nVITAL_MQTT_PORT="1884"\r\nexport VITAL_HTTP_PORT=3001'
   const expected = { DATABASE_URL: 'postgres://127.0.0.1/x', VITAL_MQTT_PORT: '1884', VITAL_HTTP_PORT: '3001' }
   const utf16 = Buffer.from(`\ufeff${text}`, 'utf16le')

@@ -44,7 +44,7 @@ t.test('connections that are cut do not end the process, idle or checked out', a
   t.same((await database.pool.query('select 1 as one')).rows, [{ one: 1 }])
 })
 
-t.test('a connection whose query timed out serves nobody again', async (t) => {
+t.test('a connection whose query timed out is not used again', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 1, statementTimeoutMs: 0, queryTimeoutMs: 200, logger })
   t.teardown(() => database.close())
@@ -55,7 +55,7 @@ t.test('a connection whose query timed out serves nobody again', async (t) => {
   t.equal(database.pool.totalCount, 1, 'an error of the server does not cost a connection')
 })
 
-t.test('the server cancels what takes too long', async (t) => {
+t.test('the server cancels a statement that takes too long', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 1, statementTimeoutMs: 100, queryTimeoutMs: 5000, logger })
   t.teardown(() => database.close())

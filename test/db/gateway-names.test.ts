@@ -1,7 +1,7 @@
 import t from 'tap'
 import { GATEWAY_NAMES, toGatewayName } from '../../db/gateway-names.ts'
 
-t.test('whatever a host is called, PostgreSQL keeps the whole name, and two starts differ', (t) => {
+t.test('PostgreSQL keeps the whole application name for every host name, and two starts differ', (t) => {
   for (const host of ['web', 'a'.repeat(64), 'höst name', 'ward.example.org']) {
     const [one, other] = ['0123456789ab', 'ba9876543210'].map((id) => toGatewayName({ host, pid: 4_194_304, id }))
     t.ok(one!.length <= 63 && one!.endsWith('0123456789ab'), String(one))

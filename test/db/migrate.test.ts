@@ -18,7 +18,7 @@ t.test('two gateways at once migrate a fresh database once', async (t) => {
   t.same(await query('select name from vital_migrations order by name'), ALL.map((name) => ({ name })))
 })
 
-t.test('a schema newer than the program stops it, and says what to do', async (t) => {
+t.test('a schema newer than the program is an error that says what to do', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await query('insert into vital_migrations values (\'900-from-the-future\', \'\')')
   await t.rejects(migrate({ connectionString, logger }), {
@@ -53,7 +53,7 @@ t.test('updates of latest stay on their page', async (t) => {
   t.same(rows, [{ updated: 500, hot: 500 }])
 })
 
-t.test('what an operator sees with \\d+ is explained', async (t) => {
+t.test('every table and column has a comment', async (t) => {
   const { query } = await createTestDatabase(t)
   const bare = await query(`
     select a.attrelid::regclass::text as table, a.attname as column from pg_attribute a

@@ -69,7 +69,7 @@ t.test('creating a partition waits for no long transaction, and blocks no insert
   }
 })
 
-t.test('a large default partition is not looked through while anybody waits', async (t) => {
+t.test('a large default partition is not scanned while a statement waits', async (t) => {
   const { open, query } = await setUp(t)
   const database = open()
   const large = { database, now, logger, scannedBytesMax: 0 }
@@ -98,7 +98,7 @@ t.test('a large default partition is not looked through while anybody waits', as
   t.same((await query('select count(*)::int from readings'))[0], { count: 20_001 })
 })
 
-t.test('ATTACH believes the check: it reads nothing of a large default partition', async (t) => {
+t.test('ATTACH relies on the check constraint and reads nothing of a large default partition', async (t) => {
   const { open, query } = await setUp(t)
   await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() from generate_series(1, 20000) n')
   const scans = async () => (await query<{ scans: string }>('select seq_scan::text as scans from pg_stat_user_tables where relname = \'readings_default\''))[0]?.scans

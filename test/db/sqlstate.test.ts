@@ -60,7 +60,7 @@ t.test('a check violation without a constraint is the race with a new partition'
   t.equal(classifyError(answer('23514', { constraint: 'readings_of_the_operator' })), 'reject-row')
 })
 
-t.test('what an operator has to mend is an outage, though its SQLSTATE is that of a refusal', async (t) => {
+t.test('a fault that an operator has to correct is an outage, though its SQLSTATE is that of a refusal', async (t) => {
   t.equal(classifyError(answer('54000', { routine: 'GetNewTransactionId' })), 'retry', 'no transaction ids until VACUUM has run')
   t.equal(classifyError(answer('54000', { routine: 'GetNewMultiXactId' })), 'retry')
   t.equal(classifyError(answer('54000', { routine: '_bt_check_third_page' })), 'reject-row', 'a key too large for its index')
@@ -80,7 +80,7 @@ t.test('what an operator has to mend is an outage, though its SQLSTATE is that o
   t.equal(classifyError(error), 'retry', 'a column that somebody added')
 })
 
-t.test('what came without an answer is retried, unless it is our own defect', async (t) => {
+t.test('an error without an answer of the server is retried, unless it is our own defect', async (t) => {
   for (const error of [
     Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' }),
     Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }),

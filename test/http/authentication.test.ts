@@ -23,7 +23,7 @@ function toAuthentication (name: string): Authentication {
 
 const as = (name: string) => ({ authorization: `Bearer ${name}` })
 
-t.test('the hook stands before the body: a stranger is answered without it being read', async (t) => {
+t.test('an unauthenticated request is refused before its body is read', async (t) => {
   let ingested = 0
   const { url } = await startHttpServer(t, { authenticate, ingest: (_payload, settle) => { ingested++; settle({ status: 'durable' }) } })
   const refused = await post(url, 'x'.repeat(5000))
@@ -42,7 +42,7 @@ t.test('the hook stands before the body: a stranger is answered without it being
   t.equal((await post(url, BODY, as('slow-device.band-1'))).status, 202)
 })
 
-t.test('ingest is told whose readings a sender may bring', async (t) => {
+t.test('ingest gets the device whose readings a request may carry', async (t) => {
   const told: Array<string | null> = []
   const { url } = await startHttpServer(t, {
     authenticate,
@@ -57,7 +57,7 @@ t.test('ingest is told whose readings a sender may bring', async (t) => {
   t.same(told, ['band-1', null, 'band-2'])
 })
 
-t.test('who guesses is slowed; those behind the same address who are known are not', async (t) => {
+t.test('an address that guesses credentials is slowed; cached credentials from it are not', async (t) => {
   let limited = 0
   let lookups = 0
   const { url } = await startHttpServer(t, {
@@ -80,7 +80,7 @@ t.test('who guesses is slowed; those behind the same address who are known are n
   t.equal((await fetch(`${url}/health/live`)).status, 200, 'and a probe, which brings nothing')
 })
 
-t.test('a rate for each principal, or for each address while there are none', async (t) => {
+t.test('the request rate is bounded per principal, or per address in the open mode', async (t) => {
   for (const isOpen of [true, false]) {
     let limited = 0
     const { url } = await startHttpServer(t, {
@@ -100,7 +100,7 @@ t.test('a rate for each principal, or for each address while there are none', as
   }
 })
 
-t.test('a token bucket refills with time, up to its size, and there are only so many', (t) => {
+t.test('a token bucket refills up to its size, and the number of buckets is bounded', (t) => {
   let nowMs = 0
   const limit = createRateLimit({ perSecond: 2, burst: 4, keysMax: 3, monotonicMs: () => nowMs })
   const take = (key: string) => limit.take(key)

@@ -9,7 +9,7 @@ import { until } from '../helpers/until.ts'
 
 const HEAD = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
 
-t.test('bytes beyond a whole request: the answer that is owed is sent, and is the last', async (t) => {
+t.test('bytes beyond a whole request: its answer is sent, then the connection is closed', async (t) => {
   const settles: Array<(outcome: PostOutcome) => void> = []
   const { port } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const cases: ReadonlyArray<readonly [name: string, bytes: string, owed: number]> = [
@@ -54,7 +54,7 @@ t.test('two Host headers are refused', async (t) => {
   t.match(await sendRaw(t, port, 'GET /health/live HTTP/1.0\r\n\r\n'), /^HTTP\/1\.1 200 /)
 })
 
-t.test('a compressed body is 415, with what may be sent', async (t) => {
+t.test('a compressed body is 415, with the accepted encodings', async (t) => {
   const { url } = await startHttpServer(t)
   for (const encoding of ['gzip', 'br', 'GZIP, identity']) {
     const response = await post(url, gzipSync('{"device":"a","timestamp":1}'), { 'content-encoding': encoding })
@@ -64,7 +64,7 @@ t.test('a compressed body is 415, with what may be sent', async (t) => {
   t.equal((await post(url, '{"device":"a","timestamp":1}', { 'content-encoding': 'identity' })).status, 202)
 })
 
-t.test('OPTIONS tells the methods; a preflight of a listed origin may have them', async (t) => {
+t.test('OPTIONS lists the methods, and a preflight of a listed origin is allowed them', async (t) => {
   const origins = ['https://ward.example.org']
   const refused = () => ({ status: 'refused' as const, reason: 'no_credentials' as const })
   const { url } = await startHttpServer(t, { origins, authenticate: refused })
@@ -89,14 +89,14 @@ t.test('OPTIONS tells the methods; a preflight of a listed origin may have them'
   await expectError(t, error, 401, 'VITAL_UNAUTHENTICATED')
 })
 
-t.test('without a list nothing is told of origins', async (t) => {
+t.test('without a list of origins no CORS header is sent', async (t) => {
   const { url } = await startHttpServer(t)
   const response = await fetch(`${url}/vital-data`, { headers: { origin: 'https://ward.example.org' } })
   t.equal(response.headers.get('access-control-allow-origin'), null)
   t.equal(response.headers.get('vary'), null)
 })
 
-t.test('a slash too many is told, and is no other URL', async (t) => {
+t.test('a URL with a slash too many is 404 with a hint', async (t) => {
   const { url } = await startHttpServer(t)
   for (const [path, method] of [
     ['/vital-data/', 'POST'], ['/vital-data/', 'GET'], ['/vital-data/', 'DELETE'], ['/dead-letters/', 'GET']
@@ -116,7 +116,7 @@ t.test('unknown names are refused where one device is asked for', async (t) => {
   }
 })
 
-t.test('. and .. are no ids, and what was stored of them can be erased', async (t) => {
+t.test('. and .. are invalid ids, and rows stored under them can be erased', async (t) => {
   const erased: string[] = []
   const { url, port } = await startHttpServer(t, {
     erase: (device) => {
@@ -139,7 +139,7 @@ t.test('. and .. are no ids, and what was stored of them can be erased', async (
   t.equal((await fetch(`${url}/vital-data/...`)).status, 404, 'three dots are an id')
 })
 
-t.test('/docs asks a browser for the credential, and no other URL does', async (t) => {
+t.test('only /docs asks a browser for a credential', async (t) => {
   const { url } = await startHttpServer(t, {
     authenticate: ({ authorization }) => authorization === 'Bearer s3cret:with:colons'
       ? { status: 'accepted', principal: { id: 'o', role: 'operator', topics: null } as never }

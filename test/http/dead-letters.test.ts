@@ -16,7 +16,7 @@ async function setUp (t: Test) {
   return { ...gateway, query, get, list, insert }
 }
 
-t.test('what was refused over MQTT is listed, and shown whole', async (t) => {
+t.test('a payload that was refused over MQTT is listed, and shown whole by its id', async (t) => {
   const { mqttPort, get, list } = await setUp(t)
   const client = await connectClient(t, mqttPort, { clientId: 'bed-7' })
   const before = Date.now() / 1000
@@ -95,7 +95,7 @@ t.test('refuses every other query, unknown ids and other methods', async (t) => 
   }
 })
 
-t.test('the caps and what they count are metrics', async (t) => {
+t.test('the caps of dead letters and their counts are metrics', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await query('insert into dead_letters values (gen_random_uuid(), now(), \'mqtt\', null, null, \'full\', \'invalid_json\', \'[]\', \'12345\')')
   const { mqttPort, httpUrl } = await startGateway(t, {

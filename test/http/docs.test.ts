@@ -34,7 +34,7 @@ t.test('OpenAPI 3.1 of every route, with every reference resolved', async (t) =>
   t.notMatch(text, /"\$ref":"(?!#\/components\/schemas\/)/)
 })
 
-t.test('the page and all it loads come from here, under a policy that says so', async (t) => {
+t.test('the page loads only from this gateway, under a content security policy', async (t) => {
   const { url } = await startHttpServer(t)
   const page = await fetch(`${url}/docs`)
   t.equal(page.status, 200)

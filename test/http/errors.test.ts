@@ -30,7 +30,7 @@ t.test('unknown URLs are 404', async (t) => {
   await expectError(t, posted, 404, 'VITAL_ROUTE_NOT_FOUND')
 })
 
-t.test('what is no HTTP gets an answer of the same shape', async (t) => {
+t.test('bytes that are not HTTP get an answer of the same shape', async (t) => {
   const { port, logs } = await startHttpServer(t)
   const json = 'content-type: application/json\r\n'
   const cases: ReadonlyArray<readonly [name: string, bytes: string, status: number, code: string]> = [

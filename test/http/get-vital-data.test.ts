@@ -124,7 +124,7 @@ t.test('refuses invalid ids', async (t) => {
   await expectError(t, await fetch(`${url}/vital-data/%zz`), 400, 'VITAL_BAD_REQUEST')
 })
 
-t.test('answers 503 while PostgreSQL is away, and says nothing of its insides', async (t) => {
+t.test('a read while PostgreSQL is away is answered 503, without internal details', async (t) => {
   const away = () => Promise.reject(Object.assign(new Error('connect ECONNREFUSED 10.0.0.7:5432'), { code: 'ECONNREFUSED' }))
   const { url, logs } = await startHttpServer(t, { reads: { listLatest: away, findLatest: away } })
   for (const path of ['/vital-data', '/vital-data/band-1']) {

@@ -9,7 +9,7 @@ import { until } from '../helpers/until.ts'
 
 const READING = '{"device":"band-1","timestamp":1735689600}'
 
-t.test('answers 202 only once ingest says durable', async (t) => {
+t.test('202 is sent once ingest says durable, and not before', async (t) => {
   const taken: Array<{ payload: Buffer, settle: (outcome: PostOutcome) => void }> = []
   const { url } = await startHttpServer(t, { ingest: (payload, settle) => { taken.push({ payload, settle }) } })
   let answered = false
@@ -29,7 +29,7 @@ t.test('answers 202 only once ingest says durable', async (t) => {
   t.equal(response.headers.get('x-powered-by'), null)
 })
 
-t.test('hands over bytes, not text: no parsing, no repair', async (t) => {
+t.test('the body reaches ingest as its bytes, unparsed', async (t) => {
   let payload: Buffer | undefined
   const { url } = await startHttpServer(t, {
     ingest: (body, settle) => {
@@ -66,7 +66,7 @@ t.test('a body at the limit is taken, one byte more is 413', async (t) => {
   t.equal((await post(url, 'x'.repeat(100))).status, 202)
   await expectError(t, await post(url, 'x'.repeat(101)), 413, 'VITAL_BODY_TOO_LARGE')
 
-  t.test('a client that is still sending reads why', async (t) => {
+  t.test('a client that is still sending a body over the limit reads the 413', async (t) => {
     await expectError(t, await post(url, 'x'.repeat(8_000_000)), 413, 'VITAL_BODY_TOO_LARGE')
 
     // One that reads only after it has written, as small devices do.
@@ -78,7 +78,7 @@ t.test('a body at the limit is taken, one byte more is 413', async (t) => {
     t.match(answer, /^HTTP\/1\.1 413 /)
   })
 
-  t.test('without a Content-Length as well', async (t) => {
+  t.test('a body without a Content-Length is held to the same limit', async (t) => {
     const status = await new Promise((resolve, reject) => {
       const request = httpRequest({
         port, host: '127.0.0.1', method: 'POST', path: '/vital-data', headers: { 'content-type': 'application/json' }
@@ -115,7 +115,7 @@ t.test('overloaded is 429, unavailable 503, both with Retry-After', async (t) =>
   }
 })
 
-t.test('a bug in ingest is 500, logged once, and tells nothing', async (t) => {
+t.test('a bug in ingest is 500 without details, and is logged once', async (t) => {
   const { url, logs } = await startHttpServer(t, { ingest: () => { throw new Error('secret of the inside') } })
   const body = await expectError(t, await post(url, '{"payload":"private"}'), 500, 'VITAL_INTERNAL')
   t.notMatch(JSON.stringify(body), /secret|stack|\.ts/)
@@ -123,7 +123,7 @@ t.test('a bug in ingest is 500, logged once, and tells nothing', async (t) => {
   t.notMatch(JSON.stringify(logs), /private/, 'no payload in the log')
 })
 
-t.test('a client that leaves before its answer harms nobody', async (t) => {
+t.test('a client that leaves before its answer does not affect other requests', async (t) => {
   const settles: Array<(outcome: PostOutcome) => void> = []
   const { url, port, logs } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const socket = connect(port, '127.0.0.1')
@@ -152,7 +152,7 @@ t.test('other methods are 405, whatever their body', async (t) => {
   await expectError(t, toDevice, 405, 'VITAL_METHOD_NOT_ALLOWED')
 })
 
-t.test('a connection may pipeline so many requests, and is closed for more', async (t) => {
+t.test('a connection is closed beyond its bound of pipelined requests', async (t) => {
   const settles: Array<(outcome: PostOutcome) => void> = []
   const { port } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const request = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}'

@@ -31,7 +31,7 @@ async function startWithDatabase (
 
 const ids = (list: ResourceList) => list.resources.map((resource) => resource.deviceId).join(' ')
 
-t.test('merges a device\'s readings, each field with its own time, in whatever order they came', async (t) => {
+t.test('a device\'s readings are merged in any order of arrival, each field with its own time', async (t) => {
   const { url } = await startWithDatabase(t, [
     reading('bed-7', 1_750_240_802_000_001, { heartRateValue: 90, heartNote: { by: ['nurse', null] } }),
     reading('bed-7', 1_750_240_800_123_456, { heartRateValue: 80, weight: 71.5, '': 'empty name' }),
@@ -116,7 +116,7 @@ t.test('pages are stable: together they hold every device once, whatever the key
   t.strictSame(await list('offset=10000000'), { total: 53, resources: [] }, 'past the end the total stays')
 })
 
-t.test('without devices', async (t) => {
+t.test('a page without devices', async (t) => {
   const { list } = await startWithDatabase(t, [])
   t.strictSame(await list(''), { total: 0, resources: [] })
 })

@@ -59,7 +59,7 @@ function start (t: Test) {
 const countAlive = (submissions: ReadonlyArray<WeakRef<Submission>>) =>
   submissions.filter((submission) => submission.deref() !== undefined).length
 
-t.test('what has been decided is let go, while others still wait', async (t) => {
+t.test('a settled submission is released while others wait', async (t) => {
   const { batcher, commits, submit } = start(t)
   const submissions = Array.from({ length: 10 }, submit)
   await turn()
@@ -74,7 +74,7 @@ t.test('what has been decided is let go, while others still wait', async (t) => 
   t.equal(countAlive(submissions.slice(0, 4)), 0, 'the oldest')
 })
 
-t.test('what waited too long is let go, while others still wait', async (t) => {
+t.test('a timed-out submission is released while others wait', async (t) => {
   const { batcher, submit } = start(t)
   const submissions = Array.from({ length: 8 }, submit)
   await sleep(LIMITS.ackTimeoutMs * 0.6)

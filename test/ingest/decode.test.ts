@@ -20,7 +20,7 @@ t.test('a reading keeps its fields and gets its identity', (t) => {
   t.end()
 })
 
-t.test('fields are sorted by name, however many there are and in whatever order they came', (t) => {
+t.test('fields are sorted by name, for any number and order', (t) => {
   for (const count of [1, 2, 15, 16, 17, 18, 100]) {
     const names = Array.from({ length: count }, (_, index) => `f${String(index).padStart(3, '0')}`)
     const vitals = `{${names.map((name) => `"${name}":1`).join(',')}}`
@@ -50,7 +50,7 @@ t.test('a sign of life has no vital signs', (t) => {
   t.end()
 })
 
-t.test('what is refused, with its reason and the place of each fault', (t) => {
+t.test('refused payloads, with the reason and the path of each fault', (t) => {
   const cases: Array<[string, string | Buffer, string, string[]]> = [
     ['truncated', '{"timestamp":17502', 'invalid_json', ['']],
     ['empty', '', 'invalid_json', ['']],
@@ -106,7 +106,7 @@ t.test('a deep element is refused alone', (t) => {
   t.end()
 })
 
-t.test('deeper than anything that a reading could be, nothing is parsed', (t) => {
+t.test('a payload deeper than any reading is not parsed', (t) => {
   const deep = `${'['.repeat(40_000)}${']'.repeat(40_000)}`
   for (const text of [deep, `{"timestamp":1,"x":${deep}}`, `[{"timestamp":1},${deep}]`, '['.repeat(200_000), '{"a":'.repeat(40_000)]) {
     t.match(decodeText(text), {
@@ -119,7 +119,7 @@ t.test('deeper than anything that a reading could be, nothing is parsed', (t) =>
   t.end()
 })
 
-t.test('what is measured before it is parsed is told the same', (t) => {
+t.test('limits that are checked before parsing give the same faults', (t) => {
   const padding = 'x, {:[ and \\"so on"'
   const name = (index: number) => `"n${index}":${JSON.stringify(padding)}`
   const limits: Array<[(count: number) => string, string]> = [
@@ -151,7 +151,7 @@ t.test('what is measured before it is parsed is told the same', (t) => {
   t.end()
 })
 
-t.test('a waveform is kept, and a fault in the middle of it found', (t) => {
+t.test('a waveform is kept, and a fault in the middle of one is found', (t) => {
   const wave = Array.from({ length: 30_000 }, (_, index) => index % 977)
   t.equal(decodeText(JSON.stringify({ timestamp: 1, wave })).rows[0]?.vitals, JSON.stringify({ wave }))
   const text = JSON.stringify({ timestamp: 1, 'a/b': [{ wave: [...wave, null] }] }).replace('null', '1e999')
@@ -159,7 +159,7 @@ t.test('a waveform is kept, and a fault in the middle of it found', (t) => {
   t.end()
 })
 
-t.test('of one payload a hundred faults are told in full', (t) => {
+t.test('at most a hundred faults of one payload are listed', (t) => {
   const { rows, refused } = decodeText(`[${Array.from({ length: 500 }, () => '{"timestamp":"x","spo2Value":"y"},{"timestamp":2}').join(',')}]`)
   t.equal(rows.length, 500)
   t.equal(refused.length, 500)

@@ -13,7 +13,7 @@ function createLog () {
 
 const toRows = (...names: string[]) => [toRowAt(1, Object.fromEntries(names.map((name) => [name, 1])), 'a', 1)]
 
-t.test('a near miss is stored as it was sent, and told once', async (t) => {
+t.test('a near miss is stored as it was sent, and logged once', async (t) => {
   const { logger, hints } = createLog()
   const { mqttPort, httpUrl } = await startGateway(t, {}, {}, logger)
   const client = await connectClient(t, mqttPort)
@@ -32,7 +32,7 @@ t.test('a near miss is stored as it was sent, and told once', async (t) => {
   t.match(await readLedger(httpUrl), { received: 4, stored: 4, balance: 0 })
 })
 
-t.test('one message a millisecond is looked at', (t) => {
+t.test('one message a millisecond is examined', (t) => {
   const { logger, hints } = createLog()
   const { observe, count } = createNameHints(logger)
   observe(toRows('note'), 1)

@@ -47,7 +47,7 @@ t.test('an outage of PostgreSQL: devices are acknowledged from the spool, which 
     [{ device: 'device-0', note: 'n449' }])
 })
 
-t.test('a gateway that starts while PostgreSQL is away serves devices, and brings back what the last run spooled', async (t) => {
+t.test('a gateway that starts while PostgreSQL is away serves devices, and replays the spool of the last run', async (t) => {
   const database = await createDatabaseSwitch(t)
   const dataDir = await createTestDir(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: dataDir }
@@ -112,7 +112,7 @@ t.test('neither PostgreSQL nor the spool: reading stops, memory is bounded, and 
   t.match(await readLedger(httpUrl), { received: sent + 1, refused: 1, pending: 0, balance: 0 })
 })
 
-t.test('a spool without space at a start without PostgreSQL: told, not ready, and acknowledged again when space returns', async (t) => {
+t.test('a start without PostgreSQL and without space for the spool: logged, not ready, and acknowledged again when space returns', async (t) => {
   const database = await createDatabaseSwitch(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
   await (await startGateway(t, variables)).stop()
@@ -153,7 +153,7 @@ t.test('a spool without space at a start without PostgreSQL: told, not ready, an
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 1 }])
 })
 
-t.test('what is held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: its client is closed and sends it again', { skip: NOT_POOLED }, async (t) => {
+t.test('a publish held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: its client is closed and sends it again', { skip: NOT_POOLED }, async (t) => {
   const database = await createDatabaseSwitch(t)
   let isBroken = false
   const disk: typeof realDisk = {

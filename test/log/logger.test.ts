@@ -37,7 +37,7 @@ t.test('a log on a full disk ends no process', { skip: existsSync('/dev/full') ?
   t.match({ status, stderr }, { status: 0, stderr: /alive/ })
 })
 
-t.test('whatever a client calls itself, one event is one line of plain JSON that says what it was', (t) => {
+t.test('an event is one line of plain JSON, whatever the client id holds', (t) => {
   const { destination, text } = capture()
   const logger = createLogger({ level: 'debug', destination, isPretty: false })
   for (const clientId of HOSTILE) logger.info({ clientId, nested: { [clientId]: clientId } }, 'login refused')
@@ -49,7 +49,7 @@ t.test('whatever a client calls itself, one event is one line of plain JSON that
   t.end()
 })
 
-t.test('on a terminal it can neither forge a line nor move the cursor', async (t) => {
+t.test('a client id can neither forge a line on a terminal nor move the cursor', async (t) => {
   const { destination, text } = capture()
   const logger = createLogger({ level: 'debug', destination, isPretty: true })
   for (const clientId of HOSTILE) {
@@ -63,7 +63,7 @@ t.test('on a terminal it can neither forge a line nor move the cursor', async (t
   t.end()
 })
 
-t.test('of an error nothing is logged but what names it', (t) => {
+t.test('the log of an error has its message, code and stack, and none of its details', (t) => {
   const { destination, text } = capture()
   const logger = createLogger({ level: 'debug', destination, isPretty: false })
   const error = Object.assign(new pg.DatabaseError('duplicate key', 1, 'error'), {
@@ -79,7 +79,7 @@ t.test('of an error nothing is logged but what names it', (t) => {
   t.end()
 })
 
-t.test('ids can be hashed, with a key that the operator has', async (t) => {
+t.test('ids are hashed with the operator\'s key', async (t) => {
   const dataDir = await createTestDir(t)
   const { destination, text } = capture()
   const logger = createLogger({ level: 'debug', destination, isPretty: false, hashId: createIdHash(dataDir) })
@@ -96,7 +96,7 @@ t.test('ids can be hashed, with a key that the operator has', async (t) => {
   t.not(createIdHash(await createTestDir(t))('band-17'), hash, 'another elsewhere')
 })
 
-t.test('a gateway that is lied to logs no payload, secret, password or token, and with hashed ids no id', async (t) => {
+t.test('a gateway under hostile input logs no payload, secret, password or token, and no id where ids are hashed', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const secret = await credentials.add('band-1', 'device')

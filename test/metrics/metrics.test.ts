@@ -34,7 +34,7 @@ t.test('all values of one scrape belong to the same instant', async (t) => {
   t.match(await metrics.render(), /^vital_a_total 26$/m, 'the next scrape reads anew')
 })
 
-t.test('a gateway has the metrics that are described, and no others', async (t) => {
+t.test('a gateway exposes exactly the described metrics', async (t) => {
   const { httpUrl } = await startGateway(t)
   const scraped = namesIn(await (await fetch(`${httpUrl}/metrics`)).text())
   const described = describeMetrics().registry.getMetricsAsArray()

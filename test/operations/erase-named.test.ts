@@ -49,7 +49,7 @@ t.test('dead letters in which another device names the erased one go with it', a
     [{ topic: 'vital/ward-33/hr' }, { topic: 'vital/ward-4/hr' }])
 })
 
-t.test('more letters than one slice', async (t) => {
+t.test('more dead letters than one slice', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   await query(`insert into dead_letters select gen_random_uuid(), now(), 'mqtt', 'vital/b', 'b', 'b', 'device_mismatch', '[]',
@@ -68,7 +68,7 @@ t.test('an id that a database without its characters holds escaped', async (t) =
   t.same(await query('select device from dead_letters'), [{ device: '\\u043b' }])
 })
 
-t.test('letters that are kept in files go, too', async (t) => {
+t.test('dead letters kept in files are erased too', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await query('create function refuse() returns trigger language plpgsql as $$ begin raise exception \'not this one\'; end $$')
   await query('create trigger refuse before insert on dead_letters for each row execute function refuse()')

@@ -13,7 +13,7 @@ const line = (act: string, id: string, device?: string) => JSON.stringify({
     : { device }
 })
 
-t.test('an erasure stands on record before anything is deleted, and how it ended', async (t) => {
+t.test('an erasure is recorded before anything is deleted, and its end afterwards', async (t) => {
   const dir = await createTestDir(t)
   const path = join(dir, ERASURES_FILE)
   const journal = createErasureJournal(dir)
@@ -27,7 +27,7 @@ t.test('an erasure stands on record before anything is deleted, and how it ended
   t.equal((await stat(path)).mode & 0o777, 0o600)
 })
 
-t.test('what a process began that ended before it, has failed for the next one; a torn line costs itself only', async (t) => {
+t.test('an erasure that its process did not finish has failed for the next process; a torn line loses only itself', async (t) => {
   const dir = await createTestDir(t)
   const path = join(dir, ERASURES_FILE)
   await appendFile(path, `${line('begin', '1', 'a')}\n{"act":"begin","id":"2","dev`)
@@ -36,12 +36,12 @@ t.test('what a process began that ended before it, has failed for the next one; 
   t.equal((await readFile(path, 'utf8')).split('\n').length, 6)
 })
 
-t.test('where it cannot be written nothing is erased', async (t) => {
+t.test('nothing is erased while the journal cannot be written', async (t) => {
   const journal = createErasureJournal(join(await createTestDir(t), 'gone'))
   await t.rejects(journal.record('a', 'cli:me', async () => { t.fail('it ran') }), { code: 'ENOENT' })
 })
 
-t.test('what a restore has to erase again', (t) => {
+t.test('erasures that a restore has to repeat', (t) => {
   const before = [line('begin', '1', 'done'), line('done', '1'), line('begin', '2', 'failed'), line('failed', '2'), line('begin', '3',
     'under-way')]
   const now = [...before, line('done', '3'), line('begin', '4', 'later'), line('done', '4'), line('begin', '5',

@@ -34,7 +34,7 @@ async function rowsOf (query: Query, device: string): Promise<Record<string, unk
   return rows
 }
 
-t.test('a device is removed from tables, retained set and queues; another one of nearly its name is not', async (t) => {
+t.test('a device is removed from tables, retained set and queues; one with a similar name is not', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { mqttPort, httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   const away = { clientId: 'ward', clean: false }
@@ -180,7 +180,7 @@ t.test('while PostgreSQL is away nothing is changed', async (t) => {
   t.same(await database.query('select 1 from audit_log'), [])
 })
 
-t.test('a write that nobody waits for any more is waited for', { timeout: 60_000 }, async (t) => {
+t.test('erasure waits for a write that ingest has given up', { timeout: 60_000 }, async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   let release = () => {}
   const wrapStore = (store: Store): Store => {
@@ -208,7 +208,7 @@ t.test('a write that nobody waits for any more is waited for', { timeout: 60_000
   t.same(await rowsOf(query, 'a'), { readings: 0, latest: 0, dead_letters: 0 })
 })
 
-t.test('an id that is none, and a name that is not this machine\'s', async (t) => {
+t.test('an invalid id, and a Host header that names another machine', async (t) => {
   const { httpUrl, httpPort } = await startGateway(t)
   t.match(await erase(httpUrl, 'a#'), { status: 400, body: { code: 'VITAL_INVALID_DEVICE' } })
   const { request } = await import('node:http')

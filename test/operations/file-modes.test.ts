@@ -27,7 +27,7 @@ function withoutUmask (t: Test): void {
   t.teardown(() => { process.umask(before) })
 }
 
-t.test('spool and what else a gateway writes', async (t) => {
+t.test('the spool and the other files of a gateway are private', async (t) => {
   withoutUmask(t)
   const database = await createDatabaseSwitch(t)
   const dataDir = join(await createTestDir(t), 'deeper', 'data')
@@ -43,7 +43,7 @@ t.test('spool and what else a gateway writes', async (t) => {
   await database.on()
 })
 
-t.test('a data directory that was there, and was open', async (t) => {
+t.test('an existing data directory that was readable for all becomes private', async (t) => {
   withoutUmask(t)
   const dataDir = join(await createTestDir(t), 'data')
   await mkdir(join(dataDir, 'spool'), { recursive: true, mode: 0o755 })

@@ -29,7 +29,7 @@ t.test('connections are bounded to the open files that are left', (t) => {
   t.end()
 })
 
-t.test('512 open files and 600 clients: health and metrics keep answering, and it is told', { timeout: 120_000 }, async (t) => {
+t.test('512 open files and 600 clients: health and metrics answer, and the log says what is short', { timeout: 120_000 }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const gateway = await spawnGateway(t, { DATABASE_URL: connectionString }, limited(512))
   await gateway.said(/of 512 open files/)
@@ -72,7 +72,7 @@ t.test('a fault of the start is one line that names the variable', { timeout: 12
   }))
 })
 
-t.test('the embedded PostgreSQL takes an eighth of the memory that there is for it', (t) => {
+t.test('the embedded PostgreSQL takes an eighth of the available memory', (t) => {
   t.match(toSettings(1024 ** 3), /^shared_buffers = 128MB$/m)
   t.match(toSettings(256 * 1024 ** 2), /^shared_buffers = 64MB$/m)
   t.match(toSettings(64 * 1024 ** 3), /^shared_buffers = 1024MB$/m)

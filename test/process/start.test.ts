@@ -12,7 +12,7 @@ import { until } from '../helpers/until.ts'
 
 const statusOf = async (url: string, headers: Record<string, string> = {}) => (await fetch(url, { headers })).status
 
-t.test('PostgreSQL is away at the first start: not ready while nobody can come in; metrics and health answer', async (t) => {
+t.test('PostgreSQL is away at the first start: not ready, because no client can be authenticated; metrics and health answer', async (t) => {
   const database = await createDatabaseSwitch(t)
   await database.off()
   const lines: string[] = []
@@ -37,7 +37,7 @@ t.test('PostgreSQL is away at the first start: not ready while nobody can come i
   await device.publishAsync('vital/a', '{"timestamp":1}', { qos: 1 })
 })
 
-t.test('PostgreSQL is away, and nobody with a credential is known: not ready; metrics answer whoever offers one', async (t) => {
+t.test('PostgreSQL is away and no principal is cached: not ready; metrics answer a request with any credential', async (t) => {
   const database = await createDatabaseSwitch(t)
   const dataDir = await createTestDir(t)
   const secret = await openCredentials(t, database.connectionString).add('ops', 'operator')
@@ -60,7 +60,7 @@ t.test('PostgreSQL is away, and nobody with a credential is known: not ready; me
   t.equal(await statusOf(`${httpUrl}/health/ready`), 200, 'whoever is known still comes in')
 })
 
-t.test('open before: ready at once, for the spool takes the place of PostgreSQL', async (t) => {
+t.test('a gateway that was open before is ready at once, with the spool in the place of PostgreSQL', async (t) => {
   const database = await createDatabaseSwitch(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
   await (await startGateway(t, variables)).stop()
@@ -69,7 +69,7 @@ t.test('open before: ready at once, for the spool takes the place of PostgreSQL'
   t.equal(await statusOf(`${httpUrl}/health/ready`), 200)
 })
 
-t.test('TLS that the server does not have stops the start', async (t) => {
+t.test('a DATABASE_URL that asks for TLS of a server without it stops the start', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   for (const mode of ['verify-full', 'no-verify']) {
     const config = createConfig({

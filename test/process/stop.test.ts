@@ -9,7 +9,7 @@ import { createAuthority } from '../helpers/certificates.ts'
 
 const SIGHUP = 1
 
-t.test('SIGTERM while a migration waits for its lock: stops with 0, nothing listens, and the server lets go of it', async (t) => {
+t.test('SIGTERM while a migration waits for its lock: it stops with 0, nothing listens, and the server cancels the migration', async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
   const holder = new pg.Client({ connectionString })
   await holder.connect()
@@ -56,7 +56,7 @@ t.test('SIGTERM at any time of a first start with the embedded PostgreSQL: nothi
   t.same(await last.exited, [0, null])
 })
 
-t.test('SIGHUP before the program is loaded does not end it', async (t) => {
+t.test('SIGHUP while the program is being loaded does not end it', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const { cert, key } = await (await createAuthority(t)).issueServer()
   const gateway = await spawnGateway(t, { DATABASE_URL: connectionString, VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key })

@@ -61,7 +61,7 @@ t.test('pages of small and large rows in any mixture hold what was sent', async 
   t.equal(await readMetric(gateway, 'vital_read_bytes'), 0)
 })
 
-t.test('every digit comes back as it is stored', async (t) => {
+t.test('every digit comes back as it was stored', async (t) => {
   const gateway = await startGateway(t)
   await post(t, gateway, 'digits', '"big":1e308,"small":0.1,"text":"\\u2028\\"","deep":{"a":[1.50,null]}')
   const text = await (await fetch(`${gateway.httpUrl}/vital-data/digits`)).text()
@@ -85,7 +85,7 @@ t.test('a row of 12 MB leaves in parts, by itself and on a page, and HEAD of it 
   t.equal(await readMetric(gateway, 'vital_read_bytes'), 0)
 })
 
-t.test('readers that take nothing, and readers that go, give back what they held', async (t) => {
+t.test('readers that read nothing, and readers that leave, release their memory', async (t) => {
   const gateway = await startGateway(t)
   await post(t, gateway, 'long', `"wave":${LONG}`)
   const sockets = Array.from({ length: 30 }, () => connect(gateway.httpPort, '127.0.0.1').on('error', () => {}))
@@ -106,7 +106,7 @@ t.test('readers that take nothing, and readers that go, give back what they held
   await answer.arrayBuffer()
 })
 
-t.test('a reader too many is told 503 with Retry-After, and ingest and logins have connections of their own', async (t) => {
+t.test('a reader beyond the bound gets 503 with Retry-After, and ingest and logins have connections of their own', async (t) => {
   const gateway = await startGateway(t, { VITAL_DATABASE_CONNECTIONS_MAX: '3' })
   await post(t, gateway, 'a', '"heartRateValue":60')
   const unlock = await lockWhatReadsNeed(t, gateway)

@@ -13,7 +13,7 @@ function createBudget (options: Partial<ReadBudgetOptions> = {}) {
   return { budget, begun, toQuery, names: () => begun.map(({ name }) => name).join(' ') }
 }
 
-t.test('so many queries at a time, the others in the order in which they came', async (t) => {
+t.test('queries at a time are bounded, and the others run in the order in which they came', async (t) => {
   const { budget, begun, toQuery, names } = createBudget()
   const reads = ['a', 'b', 'c', 'd'].map((name) => budget.query(toQuery(name)))
   await sleep(1)
@@ -32,7 +32,7 @@ t.test('so many queries at a time, the others in the order in which they came', 
   t.equal(budget.refused, 0)
 })
 
-t.test('a read whose turn does not come in time was not begun, and is told so', async (t) => {
+t.test('a read whose turn does not come in time is refused, and its query is not sent', async (t) => {
   const { budget, begun, toQuery, names } = createBudget({ queriesMax: 1, waitMaxMs: 5, waitingMax: 2 })
   const first = budget.query(toQuery('first'))
   const patient = budget.background(toQuery('patient'))
@@ -78,7 +78,7 @@ t.test('nothing is read while answers hold the memory', async (t) => {
   t.equal(budget.bytes, 0)
 })
 
-t.test('large answers: so many under way, one slice at a time, each held until the next', async (t) => {
+t.test('large answers are bounded in number, and each holds one slice until the next', async (t) => {
   const { budget } = createBudget({ largeMax: 2 })
   const [one, two] = [await budget.openLarge(), await budget.openLarge()]
   let third: Awaited<ReturnType<typeof budget.openLarge>> | null = null
@@ -106,7 +106,7 @@ t.test('large answers: so many under way, one slice at a time, each held until t
   t.equal(budget.bytes, 0)
 })
 
-t.test('what is fetched for an answer that was given up meanwhile is not held', async (t) => {
+t.test('rows fetched for an abandoned answer are not held', async (t) => {
   const { budget, toQuery, begun } = createBudget()
   const read = await budget.openLarge()
   const slice = read.slice(toQuery('a'), () => 1000)

@@ -25,7 +25,7 @@ t.test('an unknown name is one fault', async (t) => {
   t.strictSame(toFaults(check.Errors({ a: 1, b: 2 })), [{ path: '/b', message: 'is not a known name' }])
 })
 
-t.test('so is an unknown variable, and every one is told', async (t) => {
+t.test('every unknown variable is one fault', async (t) => {
   t.match(parseEnvironment({ VITAL_FOO: '1' }), { faults: [{ path: '/VITAL_FOO', message: 'is not a known name' }] })
   const parsed = parseEnvironment(Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`VITAL_FOO_${i}`, '1'])))
   t.equal('faults' in parsed && parsed.faults.length, 12)

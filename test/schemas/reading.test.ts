@@ -61,14 +61,14 @@ const BAD: ReadonlyArray<readonly [value: unknown, paths: readonly string[]]> = 
 
 const pathsOf = (faults: readonly Fault[]) => [...new Set(faults.map((fault) => fault.path))].sort()
 
-t.test('both checks agree on what is good', async (t) => {
+t.test('both checks accept the same valid readings', async (t) => {
   for (const value of GOOD) {
     t.equal(isReading(value, NOW_S), true, JSON.stringify(value))
     t.strictSame(readingFaults(value, NOW_S), [], JSON.stringify(value))
   }
 })
 
-t.test('both checks agree on what is bad, and every fault is named', async (t) => {
+t.test('both checks refuse the same invalid readings, and every fault is named', async (t) => {
   for (const [value, paths] of BAD) {
     t.equal(isReading(value, NOW_S), false, JSON.stringify(value))
     t.strictSame(pathsOf(readingFaults(value, NOW_S)), paths, JSON.stringify(value))
@@ -91,7 +91,7 @@ t.test('all ten known fields can be wrong at once', async (t) => {
   t.strictSame(pathsOf(readingFaults(value, NOW_S)), KNOWN.map((name) => `/${name}`).sort())
 })
 
-t.test('a hostile reading cannot ask for a list without end', async (t) => {
+t.test('the list of faults of a hostile reading is bounded', async (t) => {
   const value: Record<string, unknown> = { timestamp: 1 }
   for (let i = 0; i < 1000; i++) value[`k${i}`] = Infinity
   t.equal(readingFaults(value, NOW_S).length, 100)

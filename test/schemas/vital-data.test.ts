@@ -4,7 +4,7 @@ import Type from 'typebox'
 import { LatestQuerySchema, ReadySchema, type Resource, ResourceListSchema } from '../../schemas/vital-data.ts'
 import { compileQuery } from '../../src/http/validator.ts'
 
-t.test('what the documentation says of a page is what is sent', async (t) => {
+t.test('a page has the schema of its documentation', async (t) => {
   const check = Compile(ResourceListSchema)
   const resource: Resource = {
     deviceId: 'a', timestamp: 1.5, heartRate: null, breathRate: 14, vitals: { x: [null, {}] }, vitalTimestamps: { x: 1 }
@@ -14,7 +14,7 @@ t.test('what the documentation says of a page is what is sent', async (t) => {
   t.notOk(check.Check({ total: 1, resources: [{ ...resource, extra: 1 }] }))
 })
 
-t.test('and of readiness', async (t) => {
+t.test('readiness has the schema of its documentation', async (t) => {
   const check = Compile(ReadySchema)
   const answer = { status: 'ready', database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 1 }, warnings: [] }
   t.ok(check.Check(answer))

@@ -39,7 +39,7 @@ async function createCheckout (t: Test) {
   return { dir, source, build, read, stampedAt }
 }
 
-t.test('it compiles what changed, and only then', async (t) => {
+t.test('it compiles when a source or an output changed, and not otherwise', async (t) => {
   const { dir, source, build, read, stampedAt } = await createCheckout(t)
   t.match(build(), { status: 0, stderr: '' })
   t.match(await read(), /answer = 1/)
@@ -65,14 +65,14 @@ t.test('it compiles what changed, and only then', async (t) => {
   await t.rejects(stat(join(dir, 'dist/left-over.js')), { code: 'ENOENT' }, 'nothing of before is packed')
 })
 
-t.test('a fault of a source stops it, and is not taken for built', async (t) => {
+t.test('a fault of a source fails the build, the second time too', async (t) => {
   const { source, build } = await createCheckout(t)
   await writeFile(source, 'FAULT\n')
   t.equal(build().status, 1)
   t.equal(build().status, 1, 'nor the second time')
 })
 
-t.test('a checkout that may only be read', { skip: process.getuid?.() === 0 && 'root may write everywhere' }, async (t) => {
+t.test('a read-only checkout', { skip: process.getuid?.() === 0 && 'root may write everywhere' }, async (t) => {
   const { dir, source, build } = await createCheckout(t)
   t.equal(build().status, 0)
   await chmod(join(dir, 'dist'), 0o555)

@@ -4,11 +4,11 @@ import t from 'tap'
 import { TESTS } from '../../scripts/compat/rows.ts'
 import { runCommandLine } from '../helpers/command-line.ts'
 
-t.test('the tests that it runs are there', async (t) => {
+t.test('the test files that it runs exist', async (t) => {
   for (const path of TESTS) t.ok(existsSync(join(import.meta.dirname, '../..', path)), path)
 })
 
-t.test('its command line', async (t) => {
+t.test('the options of compat', async (t) => {
   t.match(await runCommandLine(['compat', '--help']), { status: 0, stdout: /npm run compat[^]*postgres-14/ })
   t.match(await runCommandLine(['compat', '--only', 'postgres-19']), {
     status: 2, stderr: /--only knows no "postgres-19"; it takes postgres-13, postgres-14/

@@ -40,7 +40,7 @@ t.test('every variable of .env reaches the gateway', (t) => {
   t.end()
 })
 
-t.test('Prometheus of Debian 12 (2.42) takes the file: it knows no storage.tsdb.retention there', (t) => {
+t.test('Prometheus of Debian 12 (2.42), which lacks storage.tsdb.retention, accepts the file', (t) => {
   t.notMatch(read('scripts/compose/prometheus/prometheus.yml'), /retention/)
   t.match(compose, /--storage\.tsdb\.retention\.time=15d/)
   t.end()

@@ -78,7 +78,7 @@ t.test('checks', async (t) => {
   }
 })
 
-t.test('every planted bug has its place', async (t) => {
+t.test('every planted bug finds its place in the sources', async (t) => {
   for (const { file, find } of Object.values(BUGS)) t.ok(readFileSync(join(ROOT, file), 'utf8').includes(find), `${file}: ${find}`)
 })
 
@@ -99,7 +99,7 @@ function overflows ({ pieces }: Session): boolean {
   return isFound
 }
 
-t.test('a slice of the real thing', { timeout: 120_000 }, async (t) => {
+t.test('a short run of the sound build, and of one with a planted bug', { timeout: 120_000 }, async (t) => {
   const belongings = new Belongings()
   t.teardown(() => { belongings.end() })
   const base = await createTestDir(t)

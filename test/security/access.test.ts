@@ -24,7 +24,7 @@ async function create (t: Test, options: Partial<Parameters<typeof createAccess>
   return { access, file, closed: () => closed }
 }
 
-t.test('nobody is let in before it is known; open without credentials, and closed by the first', async (t) => {
+t.test('no client is admitted before the mode is known; open without credentials, closed by the first', async (t) => {
   const { access, file, closed } = await create(t)
   t.equal(access.mode, 'unknown')
   t.equal(access.warnings().length, 1)
@@ -43,7 +43,7 @@ t.test('nobody is let in before it is known; open without credentials, and close
   t.equal((await stat(file)).mode & 0o777, 0o600)
 })
 
-t.test('what was learnt holds for a start while PostgreSQL is away, and PostgreSQL has the last word', async (t) => {
+t.test('the remembered mode holds for a start while PostgreSQL is away, and PostgreSQL\'s answer replaces it', async (t) => {
   const first = await create(t)
   first.access.update(true)
   await first.access.stop()
@@ -61,7 +61,7 @@ t.test('what was learnt holds for a start while PostgreSQL is away, and PostgreS
   t.equal((await create(t, { file: first.file })).access.mode, 'unknown')
 })
 
-t.test('beyond loopback: only when it is allowed, and never without saying so', async (t) => {
+t.test('open beyond loopback: only when it is allowed, and with a warning', async (t) => {
   const exposed = await create(t, { host: '0.0.0.0', isLoopback: false })
   exposed.access.update(true)
   t.equal(exposed.access.mode, 'exposed')

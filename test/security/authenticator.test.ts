@@ -80,7 +80,7 @@ const refused = (reason: LoginRefusal, principalId?: string) => principalId === 
   ? { status: 'refused', reason }
   : { status: 'refused', reason, principalId }
 
-t.test('who is known is answered without a promise, over both transports', async (t) => {
+t.test('cached principals are answered without a promise, over both transports', async (t) => {
   const secret = generateSecret()
   const { mqtt, authenticator, logins } = create([{ id: 'a', secret }])
   t.ok(mqtt('a', secret) instanceof Promise, 'the first time it is looked up')
@@ -95,7 +95,7 @@ t.test('who is known is answered without a promise, over both transports', async
   t.same(logins.slice(-3), ['mqtt accepted', 'http accepted', 'http accepted'])
 })
 
-t.test('what does not fit is refused; why is told to the log, with the id only of somebody that there is', async (t) => {
+t.test('wrong credentials are refused; the log has the reason, and the id only of an existing principal', async (t) => {
   const [secret, other] = [generateSecret(), generateSecret()]
   const [gone, old] = [generateSecret(), generateSecret()]
   const people = [
@@ -125,7 +125,7 @@ t.test('what does not fit is refused; why is told to the log, with the id only o
   for (const [index, [answer, ...expected]] of cases.entries()) t.strictSame(await answer, refused(...expected), `case ${index}`)
 })
 
-t.test('a password is checked even where there is none to check it with', async (t) => {
+t.test('a password is hashed also for an unknown principal', async (t) => {
   const { mqtt, checked } = create([{
     id: 'ann', role: 'operator', password: 'correct horse'
   }, { id: 'a', secret: generateSecret() }, { id: 'gone', password: 'x', isRevoked: true }])
@@ -136,7 +136,7 @@ t.test('a password is checked even where there is none to check it with', async 
   t.equal(checked.length, 4)
 })
 
-t.test('a password that took long counts for nothing when its principal has changed meanwhile', async (t) => {
+t.test('the result of a slow password check is discarded when its principal has changed meanwhile', async (t) => {
   const { mqtt, directory } = create([{ id: 'ann', role: 'operator', password: 'correct horse' }])
   await directory.find('ann')
   const answer = mqtt('ann', 'correct horse')
@@ -158,7 +158,7 @@ t.test('a client certificate stands for the device of its name', async (t) => {
   t.match(await mqtt('ann', secret, 'band-1', ['band-1']), accepted('ann', 'operator'), 'a person on a device\'s machine')
 })
 
-t.test('a token, with its subject as the username or none; its end is the session\'s', async (t) => {
+t.test('a token is accepted with its subject as the user name or without one, and its expiry ends the session', async (t) => {
   const { mqtt, authenticator } = create([{ id: 'gone', isRevoked: true }])
   t.match(await mqtt('band-1', 'eyJ0.band-1.device'), { ...accepted('band-1'), expiresAtMs: 9e15 })
   t.match(await mqtt(undefined, 'eyJ0.ann.operator'), accepted('ann', 'operator'))
@@ -168,7 +168,7 @@ t.test('a token, with its subject as the username or none; its end is the sessio
   t.match(await authenticator.authenticateHttp({ authorization: 'Bearer eyJ0.ann.operator' }), accepted('ann', 'operator'))
 })
 
-t.test('open costs nothing; before anything is known, and while exposed, everyone is told to come back', (t) => {
+t.test('the open mode checks nothing; before the mode is known, and while exposed, every client is told to retry', (t) => {
   const open = create([], { mode: 'open' })
   t.strictSame(open.mqtt(undefined, undefined), { status: 'accepted', principal: null })
   t.strictSame(open.mqtt('a', 'wrong'), { status: 'accepted', principal: null })

@@ -48,7 +48,7 @@ function createWorld (limits: { principalsMax?: number, unknownMax?: number, unk
 const idOf = (answer: Awaited<ReturnType<ReturnType<typeof createDirectory>['find']>>) =>
   typeof answer === 'object' ? answer.principal.id : answer
 
-t.test('thousands that come at once cost a handful of queries, and nothing the second time', async (t) => {
+t.test('thousands of look-ups at once take a few queries, and none the second time', async (t) => {
   const { world, directory } = createWorld()
   for (let index = 0; index < 5000; index++) world.rows.set(`d${index}`, stored(`d${index}`))
   const answers = await Promise.all(Array.from({ length: 5000 }, (_, index) => Promise.resolve(directory.find(`d${index}`))))
@@ -60,7 +60,7 @@ t.test('thousands that come at once cost a handful of queries, and nothing the s
   t.equal(world.queries.length, queries)
 })
 
-t.test('who is known stays known while PostgreSQL is away; who is not, cannot be told', async (t) => {
+t.test('cached principals stay known while PostgreSQL is away; others are unavailable', async (t) => {
   const { world, directory } = createWorld()
   world.rows.set('a', stored('a'))
   t.equal(idOf(await directory.findByDigest(digestOf('secret of a'))), 'a')
@@ -73,7 +73,7 @@ t.test('who is known stays known while PostgreSQL is away; who is not, cannot be
   t.equal(await directory.find('b'), undefined, 'nothing of the failure is remembered')
 })
 
-t.test('nobody is remembered as such, until something changes, and pushes out no one who exists', async (t) => {
+t.test('unknown ids are cached until a change, and evict no existing principal', async (t) => {
   const { world, directory } = createWorld({ principalsMax: 3, unknownMax: 3 })
   world.rows.set('a', stored('a'))
   await directory.find('a')
@@ -94,7 +94,7 @@ t.test('nobody is remembered as such, until something changes, and pushes out no
   t.equal(idOf(await directory.find('guess8')), 'guess8')
 })
 
-t.test('beyond its bound the directory forgets, secrets included, and asks again', async (t) => {
+t.test('beyond its bound the directory evicts principals with their secrets, and looks them up again', async (t) => {
   const { world, directory } = createWorld({ principalsMax: 2 })
   for (const id of ['a', 'b', 'c']) world.rows.set(id, stored(id))
   for (const id of ['a', 'b', 'c']) await directory.find(id)
@@ -103,7 +103,7 @@ t.test('beyond its bound the directory forgets, secrets included, and asks again
   t.notOk(directory.findByDigest(digestOf('secret of c')) instanceof Promise)
 })
 
-t.test('a change makes what is known worthless: the old secret is nobody\'s, the new one is found', async (t) => {
+t.test('a change drops the cached principal: its old secret is unknown, the new one is found', async (t) => {
   const { world, directory } = createWorld()
   world.rows.set('a', stored('a', 'old'))
   const before = await directory.find('a')
@@ -115,7 +115,7 @@ t.test('a change makes what is known worthless: the old secret is nobody\'s, the
   t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'a')
 })
 
-t.test('a change that overtakes a look-up is not lost: it is asked again', async (t) => {
+t.test('a look-up that a change overtakes is repeated', async (t) => {
   const { world, directory } = createWorld({ principalsMax: 1 })
   world.rows.set('a', stored('a'))
   let release = () => {}
@@ -144,7 +144,7 @@ t.test('a change that overtakes a look-up is not lost: it is asked again', async
   t.equal(idOf(await directory.find('new')), 'new', 'that it was nobody is not remembered')
 })
 
-t.test('that somebody is nobody is forgotten by itself after a while', async (t) => {
+t.test('an unknown id is forgotten after a while', async (t) => {
   const { world, directory } = createWorld({ unknownAgeMaxMs: 30 })
   t.equal(await directory.find('a'), undefined)
   t.equal(await directory.findByDigest(digestOf('secret of a')), undefined)
@@ -155,7 +155,7 @@ t.test('that somebody is nobody is forgotten by itself after a while', async (t)
   t.equal(idOf(await directory.findByDigest(digestOf('secret of a'))), 'a')
 })
 
-t.test('where anybody may have changed, what is known counts until it was asked for anew', async (t) => {
+t.test('when any principal may have changed, cached ones count until they are refreshed', async (t) => {
   const { world, directory } = createWorld()
   for (const id of ['same', 'changed', 'gone']) {
     world.rows.set(id, stored(id))

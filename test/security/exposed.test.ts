@@ -14,7 +14,7 @@ const EVERYWHERE = { VITAL_HOST: '0.0.0.0', VITAL_MQTT_PLAINTEXT: 'true' }
 const warningsOf = async (httpUrl: string) =>
   ((await (await fetch(`${httpUrl}/health/ready`)).json()) as { warnings?: string[] }).warnings
 
-t.test('bound beyond loopback without credentials: the start stops, and nothing listens', async (t) => {
+t.test('a gateway bound beyond loopback without credentials stops its start, and nothing listens', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const config = createConfig({
     ...EVERYWHERE, DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
@@ -23,7 +23,7 @@ t.test('bound beyond loopback without credentials: the start stops, and nothing 
   await t.rejects(gateway.start(), { constructor: ConfigError, message: /VITAL_HOST=0\.0\.0\.0[^]*VITAL_ALLOW_ANONYMOUS=true/ })
 })
 
-t.test('with a credential it starts, and nobody comes in without one', async (t) => {
+t.test('with a credential it starts, and a client without one is refused', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const secret = await openCredentials(t, connectionString).add('band-1', 'device')
   const { mqttPort } = await startGateway(t, { ...EVERYWHERE, DATABASE_URL: connectionString })
@@ -31,14 +31,14 @@ t.test('with a credential it starts, and nobody comes in without one', async (t)
   t.equal(await tryConnect(mqttPort, login('band-1', secret)), 0)
 })
 
-t.test('allowed, it is open and says so in readiness and metrics', async (t) => {
+t.test('where anonymous access is allowed it is open, and readiness and metrics say so', async (t) => {
   const { mqttPort, httpUrl } = await startGateway(t, { ...EVERYWHERE, VITAL_ALLOW_ANONYMOUS: 'true' })
   t.equal(await tryConnect(mqttPort, {}), 0)
   t.match(await warningsOf(httpUrl), [/anyone who reaches 0\.0\.0\.0 may publish and read/])
   t.match(await (await fetch(`${httpUrl}/metrics`)).text(), /^vital_anonymous_allowed 1$/m)
 })
 
-t.test('PostgreSQL is away at start and then has no credentials: nobody comes in until the first is added', async (t) => {
+t.test('PostgreSQL is away at start and then has no credentials: no client is admitted until the first is added', async (t) => {
   const database = await createDatabaseSwitch(t)
   const credentials = openCredentials(t, database.connectionString)
   await database.off()
@@ -69,7 +69,7 @@ t.test('PostgreSQL is away at start and then has no credentials: nobody comes in
   t.equal(await tryConnect(mqttPort, {}), 5)
 })
 
-t.test('tokens: names that need each other, and what is trusted', (t) => {
+t.test('tokens: variables that need each other, and the trusted issuer', (t) => {
   const tokens = { VITAL_JWT_JWKS: 'jwks.json', VITAL_JWT_ISSUER: 'i', VITAL_JWT_AUDIENCE: 'a' }
   t.match(createConfig(tokens).tokens, { jwks: /^\/.*jwks\.json$/, algorithms: ['RS256', 'ES256', 'EdDSA'], roleClaim: 'role' })
   t.match(createConfig({ ...tokens, VITAL_JWT_JWKS: 'https://issuer.example/jwks' }).tokens, { jwks: 'https://issuer.example/jwks' })

@@ -30,7 +30,7 @@ const get = async (httpUrl: string, path: string, headers: Record<string, string
 
 const closeOf = (client: MqttClient) => new Promise<void>((resolve) => { client.once('close', () => { resolve() }) })
 
-t.test('the first credential closes an open gateway: who is there must go, and everyone needs one', async (t) => {
+t.test('the first credential closes an open gateway: clients without one are disconnected', async (t) => {
   const { mqttPort, httpUrl, connectionString } = await startGateway(t)
   const anonymous = await connectClient(t, mqttPort)
   t.equal((await post(httpUrl, { device: 'a', timestamp: 1 })).status, 202)
@@ -119,7 +119,7 @@ t.test('each role may do over HTTP what its row of the table says', async (t) =>
   t.match(await readLedger(httpUrl, bearer(operator)), { received: 6, stored: 2, refused: 4, pending: 0, balance: 0 })
 })
 
-t.test('PostgreSQL is away: known credentials count, unknown ones wait, also after a restart, and come in once it is back', async (t) => {
+t.test('PostgreSQL is away: cached credentials count, others wait, also after a restart, and are verified once it is back', async (t) => {
   const database = await createDatabaseSwitch(t)
   const dataDir = await createTestDir(t)
   const credentials = openCredentials(t, database.connectionString)
@@ -154,7 +154,7 @@ t.test('PostgreSQL is away: known credentials count, unknown ones wait, also aft
   t.equal(await waiting, 0, 'the same connection is let in')
 })
 
-t.test('a gateway that has never asked lets nobody in, and says so', async (t) => {
+t.test('a gateway that has never reached PostgreSQL admits no client, and says so', async (t) => {
   const database = await createDatabaseSwitch(t)
   await database.off()
   const { mqttPort, httpUrl } = await startGateway(t, { DATABASE_URL: database.connectionString })
@@ -192,7 +192,7 @@ t.test('revoked, rotated without grace, or given a new role: its connections are
   t.equal(await tryConnect(mqttPort, login('graceful', graceful)), 0)
 })
 
-t.test('who was just added, before the gateway started or beside it, comes in and stays', async (t) => {
+t.test('a principal that was just added, before the gateway started or beside it, is admitted and stays connected', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const before = await credentials.add('before', 'device')
@@ -209,7 +209,7 @@ t.test('who was just added, before the gateway started or beside it, comes in an
   await closed
 })
 
-t.test('the time of grace ends, for a connection too', async (t) => {
+t.test('the overlap of a rotation ends, for a connection too', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const old = await credentials.add('band-1', 'device')
@@ -221,7 +221,7 @@ t.test('the time of grace ends, for a connection too', async (t) => {
   t.equal((await post(httpUrl, { device: 'band-1', timestamp: 2 }, bearer(old))).status, 401)
 })
 
-t.test('passwords that people chose, and who does not exist', async (t) => {
+t.test('a password counts over MQTT only, and an unknown id is refused alike', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   await credentials.addWithPassword('ann', 'operator', 'correct horse')

@@ -12,7 +12,7 @@ const from = (remoteAddress = '192.0.2.1'): Asker & { isOver: boolean } => ({
   origin: { transport: 'tcp', remoteAddress, certificateNames: [] }, isOver: false
 })
 
-t.test('argon2id: right, wrong, and remembered once right', async (t) => {
+t.test('argon2id: right, wrong, and cached once right', async (t) => {
   const hash = await hashPassword('correct horse')
   t.match(hash, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/)
   t.ok(isPasswordHash(hash))
@@ -27,7 +27,7 @@ t.test('argon2id: right, wrong, and remembered once right', async (t) => {
   t.same(await passwords.check('ann', [other, hash], password('correct horse'), from()), { argon2id: hash }, 'which of several')
 })
 
-t.test('who does not exist costs the same: one hash of the same parameters, that nothing matches', async (t) => {
+t.test('an unknown id costs the same: one hash with the same parameters that nothing matches', async (t) => {
   const checked: string[] = []
   const passwords = createPasswords({
     verify: (hash) => {
@@ -63,7 +63,7 @@ function controlled ({ atOnceMax = 2, isRight = true } = {}) {
   return { state, passwords, settleAll, ask }
 }
 
-t.test('few at once, the rest in bounded lines, and one check for one device', async (t) => {
+t.test('few checks at once, the others in bounded queues, and one check for one device', async (t) => {
   const { state, passwords, settleAll, ask } = controlled()
   const half = SECURITY_LIMITS.passwordsWaitingMax / 2
   const all = ask('d', 2 + half, from())
@@ -80,7 +80,7 @@ t.test('few at once, the rest in bounded lines, and one check for one device', a
   t.equal(state.checks, all.length, 'who comes again joins its own check')
 })
 
-t.test('turns go round by address', async (t) => {
+t.test('checks take turns by address', async (t) => {
   const { passwords, settleAll, ask } = controlled({ atOnceMax: 1 })
   const order: string[] = []
   const note = (checks: Array<Promise<unknown>>, name: string) => {
@@ -100,7 +100,7 @@ t.test('turns go round by address', async (t) => {
   t.equal(passwords.waiting, 0)
 })
 
-t.test('what nobody waits for any more is not checked', async (t) => {
+t.test('a password whose client has left is not checked', async (t) => {
   const { state, passwords, settleAll, ask } = controlled({ atOnceMax: 1 })
   const gone = from()
   const [first, ...left] = ask('d', 3, gone)
@@ -113,7 +113,7 @@ t.test('what nobody waits for any more is not checked', async (t) => {
   t.equal(state.checks, 3)
 })
 
-t.test('an address that guesses is checked aside, one at a time and with rests, and its right passwords are right', async (t) => {
+t.test('guesses of one address are checked one at a time in the idle process, and its right passwords are accepted', async (t) => {
   const { guessRests, guessesWaitingMax, wrongPasswordsOfAddress: { freeMax } } = SECURITY_LIMITS
   const checked = { quickly: 0, aside: 0, running: 0, most: 0 }
   const passwords = createPasswords({
@@ -146,7 +146,7 @@ t.test('an address that guesses is checked aside, one at a time and with rests, 
 })
 
 // Its process: src/security/idle-process.ts.
-t.test('argon2id aside: right, wrong, and a hash that cannot be read', async (t) => {
+t.test('argon2id in the idle process: right, wrong, and a hash that cannot be read', async (t) => {
   const hash = await hashPassword('correct horse')
   t.equal(await verifyIdly(hash, password('correct horse')), true)
   t.equal(await verifyIdly(hash, password('wrong horse')), false)
@@ -162,7 +162,7 @@ t.test('argon2id aside: right, wrong, and a hash that cannot be read', async (t)
   t.equal(await verifyIdly(hash, password('correct horse')), true, 'by another process')
 })
 
-t.test('a failure of the check is no wrong password, and the queue goes on', async (t) => {
+t.test('a failure of the check is not a wrong password, and the queue continues', async (t) => {
   let isBroken = true
   const passwords = createPasswords({ atOnceMax: 1, verify: () => isBroken ? Promise.reject(new Error('broken')) : Promise.resolve(true) })
   await t.rejects(Promise.resolve(passwords.check('a', ['h'], password('x'), from())), { message: 'broken' })
@@ -170,7 +170,7 @@ t.test('a failure of the check is no wrong password, and the queue goes on', asy
   t.same(await passwords.check('a', ['h'], password('x'), from()), RIGHT)
 })
 
-t.test('what is too long is refused unseen; an import takes only hashes at a bearable cost', (t) => {
+t.test('too long passwords are refused unchecked; an import takes only hashes of bounded cost', (t) => {
   t.equal(createPasswords().check('a', ['h'], Buffer.alloc(SECURITY_LIMITS.passwordBytesMax + 1), from()), 'wrong')
   const tail = '$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNo'
   t.ok(isPasswordHash(`$argon2id$v=19$m=65536,t=3,p=4${tail}`))

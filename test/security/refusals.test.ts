@@ -53,7 +53,7 @@ async function countsOf (httpUrl: string, admin: string, transport: string) {
     .map(([, reason, count]) => [reason, Number(count)]))
 }
 
-t.test('refused logins: the log tells why, the client is told one answer', async (t) => {
+t.test('refused logins: the log has the reason, and clients get one and the same answer', async (t) => {
   const { credentials, mqttPort, httpUrl, sign, lines, text } = await start(t)
   const admin = await credentials.add('root', 'admin')
   const band = await credentials.add('band', 'device')
@@ -89,7 +89,7 @@ t.test('refused logins: the log tells why, the client is told one answer', async
   t.equal(await tryConnect(mqttPort, login('band', band)), 0)
 })
 
-t.test('refused requests: likewise, a role that may not and a body of another device included', async (t) => {
+t.test('refused requests: the same, for a role without the right and for another device\'s body too', async (t) => {
   const { credentials, httpUrl, sign, lines, text } = await start(t)
   const admin = await credentials.add('root', 'admin')
   const band = await credentials.add('band', 'device')
@@ -131,7 +131,7 @@ t.test('refused requests: likewise, a role that may not and a body of another de
   for (const secret of [band, gone, nobodys]) t.notOk(text().includes(secret), 'no secret')
 })
 
-t.test('a flood is counted, and told once in a while; ids are hashed where they must be', async (t) => {
+t.test('a flood of refusals is counted and logged at intervals; ids are hashed where configured', async (t) => {
   const { credentials, mqttPort, httpUrl, hashId, lines, text } = await start(t, { isHashed: true })
   const admin = await credentials.add('root', 'admin')
   const gone = await credentials.add('gone-17', 'device')
@@ -145,7 +145,7 @@ t.test('a flood is counted, and told once in a while; ids are hashed where they 
   t.same(await countsOf(httpUrl, admin, 'mqtt'), { unknown_id: 8, revoked: 1 })
 })
 
-t.test('PostgreSQL is away: that is told apart from a refusal', async (t) => {
+t.test('PostgreSQL is away: an unavailable answer differs from a refusal', async (t) => {
   const { credentials, database, httpUrl, lines } = await start(t)
   const admin = await credentials.add('root', 'admin')
   t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(admin) })).status, 200)

@@ -36,7 +36,7 @@ async function openTwo (t: Test) {
   return { connectionString, query, credentials, transaction, gateways }
 }
 
-t.test('70,000 revoked in a transaction that takes long: those who are connected go within seconds of COMMIT, from every gateway', async (t) => {
+t.test('70,000 principals revoked in a long transaction: connected ones are closed within seconds of COMMIT, on every gateway', async (t) => {
   const { query, credentials, transaction, gateways } = await openTwo(t)
   const secrets = await Promise.all(['one', 'two', 'request', 'bystander'].map(async (id) => [id, await credentials.add(id,
     'device')] as const)).then((pairs) => new Map(pairs))
@@ -71,7 +71,7 @@ t.test('70,000 revoked in a transaction that takes long: those who are connected
   t.ok(bystander.connected)
 })
 
-t.test('principals that were refused before they were imported are let in', async (t) => {
+t.test('principals that were refused before they were imported are admitted', async (t) => {
   const { credentials, query, transaction, gateways } = await openTwo(t)
   await credentials.add('root', 'admin')
   const [first, second] = await gateways()
@@ -88,7 +88,7 @@ t.test('principals that were refused before they were imported are let in', asyn
   t.equal((await query('select 1 from principals')).length, 2)
 })
 
-t.test('rotation with overlap: a connection stays until the secret ends that it used', async (t) => {
+t.test('rotation with overlap: a connection stays until the secret that it used ends', async (t) => {
   const { credentials, query, gateways } = await openTwo(t)
   const old = await credentials.add('band', 'device')
   const [{ mqttPort }] = await gateways()
@@ -101,7 +101,7 @@ t.test('rotation with overlap: a connection stays until the secret ends that it 
   await inTime('it ends with its secret', closed)
 })
 
-t.test('of two passwords with different ends, a connection ends with the one that it used', async (t) => {
+t.test('of two passwords that end at different times, a connection ends with the one that it used', async (t) => {
   const { credentials, query, gateways } = await openTwo(t)
   await credentials.addWithPassword('ann', 'operator', 'the first password')
   await query('update credentials set expires_at = now() + interval \'4 seconds\'')
@@ -115,7 +115,7 @@ t.test('of two passwords with different ends, a connection ends with the one tha
   t.ok(lasting.connected)
 })
 
-t.test('who is deleted by hand is gone, and where all are nobody stays', async (t) => {
+t.test('a principal that is deleted by hand is disconnected, and so are all when all are deleted', async (t) => {
   const { credentials, query, gateways } = await openTwo(t)
   const clients: MqttClient[] = []
   const secrets = [await credentials.add('one', 'device'), await credentials.add('two', 'device')]

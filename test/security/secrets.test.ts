@@ -27,7 +27,7 @@ t.test('the digest is SHA-256, and equal only to itself', (t) => {
   t.end()
 })
 
-t.test('a full map lets go of what was not used for longest', (t) => {
+t.test('a full map evicts its least recently used entry', (t) => {
   const evicted: string[] = []
   const map = new LruMap<string, number>({ sizeMax: 4, onEvict: (_value, key) => { evicted.push(key) } })
   for (const [index, key] of ['a', 'b', 'c', 'd'].entries()) map.set(key, index)
@@ -44,7 +44,7 @@ t.test('a full map lets go of what was not used for longest', (t) => {
   t.end()
 })
 
-t.test('it agrees with a plain list, whatever is done to it', (t) => {
+t.test('the map agrees with a plain list after any operations', (t) => {
   const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 32)
   t.comment(`SEED=${seed}`)
   const random = createRandom(seed)

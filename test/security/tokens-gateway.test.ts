@@ -24,7 +24,7 @@ async function startWithIssuer (t: Test) {
   return { ...gateway, sign, signAs, connectionString, jwks }
 }
 
-t.test('a token stands for a principal without a row, over both transports, under the same rules', async (t) => {
+t.test('a token needs no row of its principal, and has the same rights over both transports', async (t) => {
   const { mqttPort, httpUrl, sign } = await startWithIssuer(t)
   t.equal(await tryConnect(mqttPort, {}), 5, 'with an issuer the gateway is closed, though no principal exists')
   const band = await sign('band-1', 'device')
@@ -39,7 +39,7 @@ t.test('a token stands for a principal without a row, over both transports, unde
   t.equal((await fetch(`${httpUrl}/vital-data`, { headers: bearer(`${band}x`) })).status, 401)
 })
 
-t.test('a subject that is no string is refused alike over both transports', async (t) => {
+t.test('a subject that is not a string is refused over both transports', async (t) => {
   const { mqttPort, httpUrl, signAs } = await startWithIssuer(t)
   for (const sub of [17, true, ['17']]) {
     const token = await signAs(sub, 'device')
@@ -59,7 +59,7 @@ t.test('the session ends when the token does', async (t) => {
   t.equal((await fetch(`${httpUrl}/vital-data/band-1`, { headers: bearer(token) })).status, 401)
 })
 
-t.test('a revoked principal is refused with whatever token', async (t) => {
+t.test('a revoked principal is refused with any token', async (t) => {
   const { mqttPort, connectionString, sign } = await startWithIssuer(t)
   const credentials = openCredentials(t, connectionString)
   await credentials.add('band-1', 'device')
@@ -70,7 +70,7 @@ t.test('a revoked principal is refused with whatever token', async (t) => {
   t.equal(await tryConnect(mqttPort, login('band-1', await sign('band-1', 'device'))), 5)
 })
 
-t.test('a connection ends when the key that signed its token is taken out of the file', { timeout: 120_000 }, async (t) => {
+t.test('a connection ends when the key that signed its token is removed from the file', { timeout: 120_000 }, async (t) => {
   const { mqttPort, httpUrl, sign, jwks } = await startWithIssuer(t)
   const token = await sign('band-1', 'device', 600)
   const device = await connectClient(t, mqttPort, login('band-1', token))

@@ -35,7 +35,7 @@ async function createIssuer (t: Test) {
   return { tokens, claims, sign, publicKey, privateKey, failures }
 }
 
-t.test('a good token says who, as what, and until when', async (t) => {
+t.test('a valid token gives principal, role and expiry', async (t) => {
   const { tokens, sign, claims } = await createIssuer(t)
   const token = await sign()
   t.ok(isToken(token))
@@ -46,7 +46,7 @@ t.test('a good token says who, as what, and until when', async (t) => {
   t.match(await tokens.check(await sign({ role: ['offline_access', 'operator'] })), { principal: { role: 'operator' } })
 })
 
-t.test('the algorithm is ours to choose', async (t) => {
+t.test('a token cannot choose its algorithm or its key', async (t) => {
   const { tokens, sign, claims, publicKey, privateKey } = await createIssuer(t)
   const body = base64url(claims)
 
@@ -106,7 +106,7 @@ t.test('issuer, audience, times, subject and role must fit', async (t) => {
   t.same(failures, [], 'none of them is our fault')
 })
 
-t.test('a changed token is not the remembered one', async (t) => {
+t.test('a changed token is not taken for the cached one', async (t) => {
   const { tokens, sign } = await createIssuer(t)
   const token = await sign()
   await tokens.check(token)
@@ -114,7 +114,7 @@ t.test('a changed token is not the remembered one', async (t) => {
   t.strictSame(await tokens.check(`${head}.${base64url({ sub: 'band-2', role: 'admin', iss: ISSUER, aud: AUDIENCE, exp: nowS() + 60 })}.${signature}`), { reason: 'wrong_signature' })
 })
 
-t.test('a remembered token ends when it expires', async (t) => {
+t.test('a cached token ends when it expires', async (t) => {
   const { tokens, sign } = await createIssuer(t)
   const token = await sign({ exp: nowS() + 1 })
   t.match(await tokens.check(token), { principal: { id: 'band-1' } })
@@ -122,7 +122,7 @@ t.test('a remembered token ends when it expires', async (t) => {
   t.strictSame(await tokens.check(token), { reason: 'expired', principalId: 'band-1' })
 })
 
-t.test('keys by URL: an issuer that does not answer is no wrong token, and its last keys stay good', async (t) => {
+t.test('keys by URL: while the issuer does not answer its last keys count, then tokens are unavailable, not wrong', async (t) => {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
   let isAway = true
   let requests = 0
@@ -165,14 +165,14 @@ t.test('keys by URL: an issuer that does not answer is no wrong token, and its l
   t.match(await tokens.check(await sign('ann')), { principal: { id: 'ann' } })
 })
 
-t.test('a file that is no key set stops the start', async (t) => {
+t.test('a file without a key set stops the start', async (t) => {
   const file = join(await createTestDir(t), 'jwks.json')
   await t.rejects(createKeySet(file), { code: 'ENOENT' })
   await writeFile(file, '{"keys": 1}')
   await t.rejects(createKeySet(file))
 })
 
-t.test('a key that is taken out of the file is refused, remembered tokens included', async (t) => {
+t.test('a key that is removed from the file is refused, cached tokens included', async (t) => {
   const keyPairs = await Promise.all(['one', 'two'].map(async (kid) => ({ kid, ...await generateKeyPair('ES256', { extractable: true }) })))
   const jwks = await Promise.all(keyPairs.map(async ({ kid, publicKey }) => ({ ...await exportJWK(publicKey), kid, alg: 'ES256' })))
   const file = join(await createTestDir(t), 'jwks.json')

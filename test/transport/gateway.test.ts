@@ -85,7 +85,7 @@ t.test('mosquitto_pub --cafile and curl --cacert, as the README says', async (t)
   await t.rejects(run('curl', ['-sS', `http://localhost:${httpPort}/vital-data`]), 'the port speaks HTTPS only')
 })
 
-t.test('a device proves itself with a certificate, over MQTT and WebSocket, and is nobody else', async (t) => {
+t.test('a certificate authenticates its device, over MQTT and WebSocket, and no other', async (t) => {
   const authority = await sharedAuthority
   const { mqttsPort, httpPort, ca, httpsUrl } = await startSecure(t, authority, { VITAL_TLS_CLIENT_CA_FILE: authority.ca })
   const files = await authority.issue({ name: 'band-1', use: 'clientAuth' })
@@ -127,7 +127,7 @@ t.test('renewed certificates are taken without dropping a session; bad ones are 
   }
 })
 
-t.test('beyond loopback plain MQTT stays on loopback when there is TLS, unless it is asked for', async (t) => {
+t.test('a gateway with TLS keeps plain MQTT on loopback, unless configured otherwise', async (t) => {
   const authority = await sharedAuthority
   const lines = async (variables: Record<string, string>) => {
     const gateway = await startSecure(t, authority, { VITAL_HOST: '0.0.0.0', VITAL_ALLOW_ANONYMOUS: 'true', ...variables })

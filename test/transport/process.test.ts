@@ -55,7 +55,7 @@ async function spawnGateway (t: Test, variables: Record<string, string>) {
   return { child, exited, lines, said, stderr: () => stderr }
 }
 
-t.test('says where each listener is; SIGHUP takes a renewed certificate; SIGTERM ends it', async (t) => {
+t.test('each listener is logged; SIGHUP reads a renewed certificate; SIGTERM ends the process', async (t) => {
   const authority = await sharedAuthority
   const { cert, key } = await authority.issueServer()
   const ca = await readFile(authority.ca)
@@ -87,7 +87,7 @@ t.test('says where each listener is; SIGHUP takes a renewed certificate; SIGTERM
   t.same(await exited, [0, null])
 })
 
-t.test('without certificates SIGHUP does not end it', async (t) => {
+t.test('without certificates SIGHUP does not end the process', async (t) => {
   const { child, exited, said } = await spawnGateway(t, {})
   await said(/^ready$/)
   child.kill('SIGHUP')
@@ -96,7 +96,7 @@ t.test('without certificates SIGHUP does not end it', async (t) => {
   t.same(await exited, [0, null])
 })
 
-t.test('a mistake in the configuration of transport is told in words', async (t) => {
+t.test('a fault in the configuration of transport is one sentence without a stack', async (t) => {
   const authority = await sharedAuthority
   const { cert, key } = await authority.issueServer()
   const cases: Array<[Record<string, string>, RegExp]> = [

@@ -99,7 +99,7 @@ const bytesOf = (...ids: number[]) => Buffer.concat([
   connectPacket(), ...ids.map((id) => publishPacket(id))
 ].map((packet) => mqttPacket.generate(packet)))
 
-t.test('a trusted proxy tells whose connection it is, before MQTT and before TLS, however it is cut', async (t) => {
+t.test('the header of a trusted proxy gives the client\'s address, before MQTT and before TLS, however it is cut', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, {
     answer: durable, trustedProxies: ['127.0.0.1'], proxyProtocol: true
   })
@@ -135,7 +135,7 @@ t.test('a trusted proxy tells whose connection it is, before MQTT and before TLS
   t.match(origins.pop(), { remoteAddress: '127.0.0.1' })
 })
 
-t.test('of a trusted proxy the header is demanded, in time and of bounded length', async (t) => {
+t.test('a trusted proxy must send the header, in time and of bounded length', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, {
     trustedProxies: ['127.0.0.1'], proxyProtocol: true, limits: { proxyHeaderTimeoutMs: 300 }
   })
@@ -160,7 +160,7 @@ t.test('of a trusted proxy the header is demanded, in time and of bounded length
   t.equal(broker.statistics().connections, 0)
 })
 
-t.test('a header from anybody else is not believed', async (t) => {
+t.test('a PROXY header from any other address is refused', async (t) => {
   const spoofed = async (transports: TestTransports) => {
     const socket = await openSocket(t, transports.ports.tcp)
     const closed = once(socket.resume(), 'close').catch(() => {})

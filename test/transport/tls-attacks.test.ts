@@ -115,7 +115,7 @@ t.test('an address has its share of the handshakes', async (t) => {
   await handshake('192.0.2.7')
 })
 
-t.test('plain bytes on a TLS port, and a reset in mid-handshake, harm nobody', async (t) => {
+t.test('plain bytes on a TLS port, and a reset in mid-handshake, do not affect other clients', async (t) => {
   const transports = await startTransports(t, await sharedAuthority)
   for (const transport of ['tls', 'wss'] as const) {
     for (const bytes of [mqttPacket.generate(connectPacket()), Buffer.from('GET / HTTP/1.1\r\nhost: x\r\n\r\n'), Buffer.alloc(70_000,
@@ -132,7 +132,7 @@ t.test('plain bytes on a TLS port, and a reset in mid-handshake, harm nobody', a
   }
 })
 
-t.test('a certificate of the authority names its holder; others name nobody', async (t) => {
+t.test('only a certificate of the authority authenticates a device', async (t) => {
   const authority = await sharedAuthority
   const transports = await startTransports(t, authority, { files: { clientCaFile: authority.ca } })
   const stranger = await createAuthority(t, 'Test CA')
@@ -182,7 +182,7 @@ async function resume (
   return { session }
 }
 
-t.test('a name within a name is not found', (t) => {
+t.test('a name within another name of the subject is not matched', (t) => {
   t.strictSame(parseAlternativeNames('DNS:a, URI:urn:b, IP Address:127.0.0.1, email:c@d'), ['a', 'urn:b', 'c@d'])
   t.strictSame(parseAlternativeNames('DirName:"CN = x, DNS:admin", DNS:a'), ['a'])
   t.strictSame(parseAlternativeNames('DNS:b, DirName:x"y, DNS:admin", DNS:a'), ['b'], 'what cannot be read ends it')

@@ -19,7 +19,7 @@ async function expectError (t: Test, files: Parameters<typeof start>[0], ...patt
   for (const pattern of patterns) t.match((error as Error).message, pattern)
 }
 
-t.test('what cannot be used is refused with what to do', async (t) => {
+t.test('unusable files are refused with what to do', async (t) => {
   const authority = await createAuthority(t)
   const { cert, key } = await authority.issueServer()
   const other = await authority.issueServer()
@@ -34,7 +34,7 @@ t.test('what cannot be used is refused with what to do', async (t) => {
   await expectError(t, { certFile: cert, keyFile: key, clientCaFile: key }, /VITAL_TLS_CLIENT_CA_FILE=.* holds no PEM certificate/)
 })
 
-t.test('a private key is never told', async (t) => {
+t.test('no message quotes a private key', async (t) => {
   const authority = await createAuthority(t)
   const { cert, key } = await authority.issueServer()
   const broken = join(authority.directory, 'broken.key')
@@ -45,7 +45,7 @@ t.test('a private key is never told', async (t) => {
   t.notMatch(`${(error as Error).stack} ${String((error as Error).cause)}`, secret)
 })
 
-t.test('warns of what weakens it, and of nothing else', async (t) => {
+t.test('a key that all can read and an expired certificate are warned of, and nothing else', async (t) => {
   const authority = await createAuthority(t)
   const good = await authority.issueServer()
   const { tls, log } = await start({ certFile: good.cert, keyFile: good.key, clientCaFile: authority.ca })

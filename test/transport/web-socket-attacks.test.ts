@@ -145,7 +145,7 @@ t.test('packets may span fragments and frames, with pings between, byte by byte'
   await until(() => transports.ingest.seen.length === 2, 'both publishes')
 })
 
-t.test('who sends pings and reads no pong costs no memory', async (t) => {
+t.test('a client that sends pings and reads no pong takes no memory', async (t) => {
   const transports = await startTransports(t, await sharedAuthority)
   const { socket } = await openRaw(t, transports)
   socket.pause()
@@ -186,7 +186,7 @@ t.test('only /mqtt with the subprotocol is a WebSocket; other requests to upgrad
   t.match(posted, /^HTTP\/1\.1 202 /)
 })
 
-t.test('a page of somebody else may not connect to this machine', async (t) => {
+t.test('a page of a foreign origin may not connect', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, { webSocketOrigins: ['https://ward.example.org'] })
   const { ws: port } = transports.ports
   const cases: Array<[origin: string | undefined, host: string, status: number]> = [

@@ -13,7 +13,7 @@ t.test('turns go round by key, in order within each', async (t) => {
   t.equal(queue.size, 0)
 })
 
-t.test('an item that is not wanted is dropped, and the next one has its turn', async (t) => {
+t.test('an unwanted item is dropped, and the next one has its turn', async (t) => {
   const queue = new FairQueue<string>()
   for (const [key, item] of [
     ['a', 'gone1'], ['a', 'gone2'], ['b', 'gone3'], ['b', 'b1'], ['b', 'gone4'], ['b', 'b2']

@@ -15,7 +15,7 @@ async function withoutUnshare (linksDir: string): Promise<Binaries> {
 }
 
 t.test('as root where namespaces are refused', { skip: whyNoOtherUser() }, async (t) => {
-  t.test('the server runs as another user, who owns the cluster from then on', async (t) => {
+  t.test('the server runs as another user, which owns the cluster from then on', async (t) => {
     const parent = await createTestDir(t)
     await chmod(parent, 0o755)
     const dataDir = join(parent, 'data')

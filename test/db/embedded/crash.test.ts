@@ -41,7 +41,7 @@ t.test('stop during a restart leaves nothing running', async (t) => {
   t.same(await listServerProcesses(clusterOf(dataDir)), [])
 })
 
-t.test('a server that outlived its killed gateway is taken over, and stopped at the end', async (t) => {
+t.test('a server that outlived its killed gateway is used again, and stopped at the end', async (t) => {
   const dataDir = await createTestDir(t)
   const { child, started } = await startChild(t, dataDir)
   await query(started.url, 'create table kept as select 7 as answer')
@@ -55,7 +55,7 @@ t.test('a server that outlived its killed gateway is taken over, and stopped at 
   t.same(await listServerProcesses(clusterOf(dataDir)), [])
 })
 
-t.test('a server that was left behind frozen is replaced', { timeout: 60_000 }, async (t) => {
+t.test('a frozen server of an earlier run is replaced', { timeout: 60_000 }, async (t) => {
   const dataDir = await createTestDir(t)
   const { child, started } = await startChild(t, dataDir)
   await query(started.url, 'create table kept as select 7 as answer')

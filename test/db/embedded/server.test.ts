@@ -75,7 +75,7 @@ t.test('the port is kept unless it is taken', async (t) => {
   t.equal(third.connectionString, second.connectionString, 'the new port is kept in turn')
 })
 
-t.test('what cannot be started says why', async (t) => {
+t.test('a failed start says why', async (t) => {
   const dataDir = await createTestDir(t)
   const cluster = clusterOf(dataDir)
   await mkdir(cluster)

@@ -18,7 +18,7 @@ function create () {
   }
 }
 
-t.test('two batches are forgiven, the third is not, and ten seconds without any are', (t) => {
+t.test('a device is a resender after three batches of duplicates, and no more after ten seconds without', (t) => {
   const { resenders, resent, runs, wait } = create()
   resenders.note(['a'])
   resenders.note(['a', 'c'])
@@ -36,7 +36,7 @@ t.test('two batches are forgiven, the third is not, and ten seconds without any 
   t.end()
 })
 
-t.test('ten thousand are remembered, and room is made as they are forgotten', (t) => {
+t.test('ten thousand resenders are kept, and forgotten ones make room', (t) => {
   const { resenders, resent, wait } = create()
   const many = Array.from({ length: 10_000 }, (_, n) => `x${n}`)
   resenders.note(many)

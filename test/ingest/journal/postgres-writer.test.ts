@@ -15,7 +15,7 @@ function submissionOf (device: string): Submission {
   })
 }
 
-t.test('of a batch that was bisected before in part, what is decided is decided once', async (t) => {
+t.test('each reading of a batch that was bisected in part is settled once', async (t) => {
   const [fresh, again] = [submissionOf('stored before'), submissionOf('poison')]
   // From an earlier try that ended before anything of it was decided.
   again.decided = new Set()

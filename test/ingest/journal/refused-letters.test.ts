@@ -19,7 +19,7 @@ async function setUp (t: Parameters<typeof createTestDatabase>[0], trigger: stri
   return { query, dataDir, gateway, publish }
 }
 
-t.test('a letter in characters that the database has not is stored with its texts escaped', async (t) => {
+t.test('a letter with characters outside the encoding of the database is stored with its texts escaped', async (t) => {
   // As an encoding without Cyrillic answers.
   const { query, gateway, publish } = await setUp(t,
     'if concat(new.topic, new.device, new.client_id) ~ \'[^\\u0001-\\u007f]\' then raise exception \'no equivalent\' using errcode = \'22P05\'; end if;')
@@ -31,7 +31,7 @@ t.test('a letter in characters that the database has not is stored with its text
   t.match(await (await fetch(`${gateway.httpUrl}/health/ready`)).json(), { database: { circuit: 'closed' } })
 })
 
-t.test('a letter that is refused whatever is left out of it is kept in a file, and the others go on', async (t) => {
+t.test('a letter that is refused in every form is kept in a file, and the others are stored', async (t) => {
   const { query, dataDir, gateway, publish } = await setUp(t, 'if new.payload = \'bad\' then raise exception \'not this one\'; end if;')
   const sent = ['bad', 'worse', 'bad', '{"timestamp":1,"heartRateValue":61}'].map((payload, n) => publish(`vital/d${n}`, payload))
   await Promise.all(sent)
@@ -49,7 +49,7 @@ t.test('a letter that is refused whatever is left out of it is kept in a file, a
   t.match(await (await fetch(`${gateway.httpUrl}/metrics`)).text(), /^vital_dead_letters_refused_total 2$/m)
 })
 
-t.test('a partition that is made meanwhile is no outage', async (t) => {
+t.test('a partition that is created meanwhile is not an outage', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await query('create sequence tries')
   await query(`create function race() returns trigger language plpgsql as $$ begin
@@ -74,7 +74,7 @@ const toLetter = (reason: DeadLetterRow['reason'], bytes = 100): DeadLetterRow =
   payload: Buffer.alloc(bytes, 'x')
 })
 
-t.test('the file is bounded in bytes: beyond, letters are counted and told of once', async (t) => {
+t.test('the file is bounded in bytes: further letters are counted, and logged once', async (t) => {
   const dataDir = await createTestDir(t)
   const path = join(dataDir, 'refused-dead-letters.ndjson')
   const lines: Array<{ msg: string }> = []
@@ -100,7 +100,7 @@ t.test('the file is bounded in bytes: beyond, letters are counted and told of on
   t.same(await read(), ['invalid_json'], 'once it is moved away there is room again')
 })
 
-t.test('a line that was cut short does not swallow the next one, and the bound counts what an earlier run left', async (t) => {
+t.test('a torn line does not spoil the next one, and the bound counts the lines of an earlier run', async (t) => {
   const dataDir = await createTestDir(t)
   const path = join(dataDir, 'refused-dead-letters.ndjson')
   await appendFile(path, '{"id":"cut sho')

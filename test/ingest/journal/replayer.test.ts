@@ -53,7 +53,7 @@ async function startReplayer (t: Test, write: (submissions: readonly Submission[
 
 const canceled = () => Object.assign(new Error('canceling statement due to statement timeout'), { code: '57014', severity: 'ERROR' })
 
-t.test('a set that PostgreSQL does not take gets smaller each time, down to one reading', async (t) => {
+t.test('a set that PostgreSQL refuses shrinks with each try, down to one reading', async (t) => {
   const sizes: number[] = []
   let taken = 0
   const { spool, circuit } = await startReplayer(t, async (submissions) => {
@@ -70,7 +70,7 @@ t.test('a set that PostgreSQL does not take gets smaller each time, down to one 
   t.equal(circuit.state, 'closed')
 })
 
-t.test('one reading that PostgreSQL does not take beside others is set aside, and the rest goes on', async (t) => {
+t.test('one reading that PostgreSQL refuses is set aside, and the others are stored', async (t) => {
   const { spool, ledger, directory, replayer } = await startReplayer(t, async (submissions) => {
     if (submissions.some(({ readings }) => readings.some(({ device }) => device === `d${CULPRIT}`))) throw canceled()
   })
@@ -92,7 +92,7 @@ t.test('one reading that PostgreSQL does not take beside others is set aside, an
   t.same((await readdir(directory)).filter((name) => name.startsWith('aside-')), [])
 })
 
-t.test('nothing is set aside while PostgreSQL takes no other reading either', async (t) => {
+t.test('nothing is set aside while PostgreSQL refuses all readings', async (t) => {
   let isLocked = true
   const { spool, circuit, replayer } = await startReplayer(t, async () => { if (isLocked) throw canceled() })
   await sleep(6000)
@@ -103,7 +103,7 @@ t.test('nothing is set aside while PostgreSQL takes no other reading either', as
   t.equal(replayer.replayed, READINGS)
 })
 
-t.test('large readings that PostgreSQL takes slowly come back from the spool, and new ones do not see an open circuit', async (t) => {
+t.test('large readings that PostgreSQL stores slowly are replayed, and new ones do not meet an open circuit', async (t) => {
   const database = await createDatabaseSwitch(t)
   // Sixty of them in one transaction would take longer than any time-out of a set.
   await database.query('create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep(length(new.vitals->>\'blob\') / 180000.0); return new; end $$')

@@ -80,7 +80,7 @@ function pageOf (
   return order.page({ sortBy, orderBy, offset: 0, count: 100 })!.join(' ')
 }
 
-t.test('a row that was read replaces what is known, but not what was observed since the read began', (t) => {
+t.test('a row that was read replaces the entry, unless a newer one was observed since the read began', (t) => {
   const order = new DeviceOrder({ devicesMax: 100 })
   order.observe([reading('a', 9e6, { heartRateValue: 90 }), reading('b', 5e6, { heartRateValue: 70 })])
   const first = order.begin()
@@ -98,7 +98,7 @@ t.test('a row that was read replaces what is known, but not what was observed si
   t.end()
 })
 
-t.test('a device that is missed goes, unless it was observed since', (t) => {
+t.test('a device that a read lacks is removed, unless it was observed since', (t) => {
   const order = new DeviceOrder({ devicesMax: 100 })
   order.observe(['a', 'b', 'c', 'd'].map((device) => reading(device, 1e6)))
   const moment = order.begin()
@@ -113,7 +113,7 @@ t.test('a device that is missed goes, unless it was observed since', (t) => {
   t.end()
 })
 
-t.test('a round of loading removes what it did not find', (t) => {
+t.test('a round of loading removes the devices that it did not find', (t) => {
   const order = new DeviceOrder({ devicesMax: 100 })
   order.observe([reading('gone', 1e6), reading('stays', 1e6), reading('busy', 1e6)])
   t.equal(order.unranked, 3)
@@ -130,7 +130,7 @@ t.test('a round of loading removes what it did not find', (t) => {
   t.end()
 })
 
-t.test('what was removed does not come back with a read that began before', (t) => {
+t.test('a removed device does not return with a read that began before', (t) => {
   const order = new DeviceOrder({ devicesMax: 100 })
   const moment = order.begin()
   order.observe([reading('a', 1e6), reading('b', 1e6)])
@@ -173,7 +173,7 @@ t.test('many devices: columns grow', (t) => {
   t.end()
 })
 
-t.test('so many equal values that a first comparison tells nothing', (t) => {
+t.test('thousands of equal values are ordered by device', (t) => {
   const size = 30_000
   const columns = {
     devices: Array.from({ length: size }, (_, slot) => `d${slot}`),

@@ -23,7 +23,7 @@ function startLoader (t: Test, options: Partial<LoaderOptions>) {
   return { loader, logged, trusted: async () => { while (!loader.isTrusted) await sleep(1) } }
 }
 
-t.test('what becomes doubtful while it is read is read again', async (t) => {
+t.test('rows that become doubtful while they are read are read again', async (t) => {
   let reads = 0
   const { loader, trusted } = startLoader(t, {
     async selectOrderKeys () {
@@ -35,7 +35,7 @@ t.test('what becomes doubtful while it is read is read again', async (t) => {
   t.equal(reads, 3)
 })
 
-t.test('a read that fails is told once and tried again', async (t) => {
+t.test('a failing read is logged once and tried again', async (t) => {
   let reads = 0
   const { logged, trusted } = startLoader(t, {
     async selectOrderKeys () {

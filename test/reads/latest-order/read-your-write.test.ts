@@ -51,7 +51,7 @@ t.test('a page asked for after the acknowledgement has the reading, over HTTP an
   t.equal(await list(httpUrl, 'count=1&sortBy=timestamp'), 'm148', 'and it comes from memory still')
 })
 
-t.test('what was replayed from the spool is on the page, also when nobody waited for its COMMIT any more', { timeout: 60_000 }, async (t) => {
+t.test('a reading replayed from the spool is on the page, also when its COMMIT came after the time-out', { timeout: 60_000 }, async (t) => {
   const database = await createDatabaseSwitch(t)
   let isLate = false
   const wrapStore = (store: Store): Store => ({

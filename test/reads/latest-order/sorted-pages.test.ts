@@ -98,7 +98,7 @@ function createReadings (random: () => number) {
   }
 }
 
-t.test('pages are those of PostgreSQL, whatever was written in whatever order', { timeout: 120_000 }, async (t) => {
+t.test('pages equal those of PostgreSQL, for any writes in any order', { timeout: 120_000 }, async (t) => {
   const seed = Date.now() % 1_000_000
   t.comment(`seed ${seed}`)
   for (let run = 0; run < 6; run++) {
@@ -143,7 +143,7 @@ t.test('a reading is on the page as soon as it is stored', async (t) => {
   t.ok(pages.isTrusted)
 })
 
-t.test('what is changed by hand', async (t) => {
+t.test('rows that are changed by hand', async (t) => {
   const { pages, write, writeUnseen, ids, query } = await startPages(t, { reloadIntervalMs: 300 })
   const change = async (device: string, heartRate: number) => {
     await query('delete from latest where device = $1', [device])
@@ -167,7 +167,7 @@ t.test('what is changed by hand', async (t) => {
   await until(() => pages.isTrusted)
 })
 
-t.test('so much is deleted by hand that PostgreSQL sorts until the order was read again', async (t) => {
+t.test('after many rows are deleted by hand PostgreSQL sorts until the order was read again', async (t) => {
   const { pages, write, ids, query } = await startPages(t)
   await write(...Array.from({ length: 100 }, (_, n) => reading(`d${n}`, 1, { heartRateValue: n })))
   pages.start()
@@ -179,7 +179,7 @@ t.test('so much is deleted by hand that PostgreSQL sorts until the order was rea
   t.equal(await ids({ count: 3 }), 'd4 d3')
 })
 
-t.test('so much is added by hand that it is read again at once', async (t) => {
+t.test('after many rows are added by hand the order is read again at once', async (t) => {
   const { pages, write, ids, query } = await startPages(t)
   await write(reading('a', 1, { heartRateValue: 1 }))
   pages.start()
@@ -284,7 +284,7 @@ t.test('pages by id are walked along the key until they lie deep', async (t) => 
   t.equal(await ids({ sortBy: 'deviceId', orderBy: 'desc', offset: 3 }), 'a')
 })
 
-t.test('an erased device is forgotten, and what it sent since is not', async (t) => {
+t.test('an erased device is removed from the order, and returns with a new reading', async (t) => {
   const { pages, write, ids, query } = await startPages(t)
   await write(reading('a', 1, { heartRateValue: 5 }), reading('b', 1, { heartRateValue: 3 }), reading('c', 1, { heartRateValue: 4 }))
   pages.start()

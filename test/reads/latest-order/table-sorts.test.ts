@@ -18,7 +18,7 @@ function createSorts (waitMaxMs?: number) {
   return { sort, begun, offsets: () => begun.map(({ offset }) => offset) }
 }
 
-t.test('one at a time, in the order in which they were asked for', async (t) => {
+t.test('sorts run one at a time, in the order in which they were asked for', async (t) => {
   const { sort, begun, offsets } = createSorts()
   const pages = [1, 2, 3].map((offset) => sort(page(offset)))
   await sleep(5)
@@ -35,7 +35,7 @@ t.test('one at a time, in the order in which they were asked for', async (t) => 
   t.equal((await pages[2]!).total, 3)
 })
 
-t.test('a page that waits is shared, one that was begun is not: it may not have what was acknowledged since', async (t) => {
+t.test('a waiting sort is shared, a running one is not, because it may lack readings acknowledged since', async (t) => {
   const { sort, begun, offsets } = createSorts()
   const first = sort(page(1))
   await sleep(5)
@@ -53,7 +53,7 @@ t.test('a page that waits is shared, one that was begun is not: it may not have 
   t.equal(offsets().length, 5, 'the two that are equal were read once')
 })
 
-t.test('who waits too long is told to come again, and is not read for', async (t) => {
+t.test('a request that waits too long is refused with Retry-After, and its query is not sent', async (t) => {
   const { sort, begun, offsets } = createSorts(20)
   const first = sort(page(1))
   const error: unknown = await sort(page(2)).catch((reason: unknown) => reason)

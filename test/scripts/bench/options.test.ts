@@ -52,7 +52,7 @@ t.test('sizes, history, credentials and charts are options', async (t) => {
   t.ok(['open@10000', 'open@40000'].every((name) => plain?.workloads.some((workload) => workload.name === name)))
 })
 
-t.test('a device proves itself with its secret', (t) => {
+t.test('a device authenticates with its secret', (t) => {
   const decoder = parser()
   decoder.on('packet', (packet) => {
     t.match(packet, { cmd: 'connect', clientId: 'bed-1', username: 'bed-1', password: Buffer.from('vg_x'), clean: true })
@@ -119,7 +119,7 @@ t.test('the chart is well-formed and holds every rate', async (t) => {
   t.equal(svg.match(/<text /g)?.length, svg.match(/<\/text>/g)?.length)
 })
 
-t.test('a history that the disk has no room for is refused before it is begun', (t) => {
+t.test('a history larger than the disk is refused before it is written', (t) => {
   t.doesNotThrow(() => checkRoom('.', -(2 ** 40)), 'less than nothing fits everywhere')
   t.throws(() => checkRoom('.', 1e15), /readings need .* GiB of disk/)
   t.end()

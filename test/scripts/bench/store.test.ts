@@ -18,7 +18,7 @@ t.test('--store spool compares with the database store, over workloads of its ow
   t.same(await names(['--store', 'spool', '--workload', 'http,7x3']), ['http', '7x3'])
 })
 
-t.test('what cannot be compared with the spool is refused by name', async (t) => {
+t.test('workloads that cannot be compared with the spool are refused by name', async (t) => {
   for (const name of ['postgres', 'idle', 'qos0']) {
     await t.rejects(parse(['--store', 'spool', '--workload', `50x20,${name}`]), new RegExp(`workload "${name}"`))
   }
@@ -26,7 +26,7 @@ t.test('what cannot be compared with the spool is refused by name', async (t) =>
   await t.rejects(parse(['--store', 'spool', '--reference-only']), /--reference-only does not go with --store spool/)
 })
 
-t.test('what a spool holds is read from the metrics', (t) => {
+t.test('the content of a spool is read from the metrics', (t) => {
   const metrics = (databaseUp: number, bytes: number) => [
     `vital_database_up ${databaseUp}`,
     `vital_spool_bytes ${bytes}`,

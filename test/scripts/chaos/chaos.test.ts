@@ -40,7 +40,7 @@ t.test('the command', async (t) => {
   t.match(await runCommandLine(['chaos', '--fault', 'nothing']), { status: 2, stderr: /--fault knows no "nothing"; it takes kill-gateway/ })
 })
 
-t.test('a violation is told', async (t) => {
+t.test('a violation is printed', async (t) => {
   const text = formatOutcomes([{
     fault: 'kill-gateway',
     cycles: 1,
@@ -61,7 +61,7 @@ t.test('a violation is told', async (t) => {
   t.match(text, 'kill-gateway  C1  acknowledged and lost: x')
 })
 
-t.test('the gateway under test kills itself where it is told to', async (t) => {
+t.test('the gateway under test kills itself at the given failpoint', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const injection: Injection = { failpoint: { at: 'after-commit', pass: 1 } }
   const child = fork(join(ROOT, 'scripts/chaos/rig/gateway-under-test.ts'), [JSON.stringify(injection)], {

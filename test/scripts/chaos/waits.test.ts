@@ -5,7 +5,7 @@ import { explainWait, measureWaits } from '../../../scripts/chaos/checks/waits.t
 const entry = (n: number, sentAtMs: number, resentAtMs: readonly number[], acknowledgedAtMs: number | null): Entry =>
   ({ device: 'a', n, timeUs: 1, kind: 'reading', fields: {}, sentAtMs, resentAtMs, acknowledgedAtMs })
 
-t.test('a wait is told apart from the answer of the gateway that gave it', (t) => {
+t.test('the time of a wait is separated from the answer of the gateway', (t) => {
   const patient = entry(0, 1000, [4000, 9500, 12_000], 10_000)
   const slow = entry(1, 1000, [], 2500)
   const ledger = new Map([['a', [patient, slow, undefined, entry(3, 0, [], null)]]])

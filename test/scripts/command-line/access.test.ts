@@ -65,7 +65,7 @@ t.test('over HTTPS, as an administrator and as an operator', async (t) => {
   t.match(await query('select actor from audit_log where act = \'erase\''), [{ actor: 'ann' }], 'the administrator did it')
 })
 
-t.test('what is wrong with the files is told', async (t) => {
+t.test('faulty credential and certificate files are named', async (t) => {
   const dir = await createTestDir(t)
   const run = (...args: string[]) => runOperated('audit', args, { VITAL_DATA_DIR: dir })
   const file = join(dir, 'file')

@@ -40,7 +40,7 @@ t.test('the version', async (t) => {
   t.same(await runCommandLine(['--version']), { status: 0, stdout: `${packageJson.version}\n`, stderr: '' })
 })
 
-t.test('a wrong command line ends with 2, a near miss is suggested', async (t) => {
+t.test('a wrong command line ends with 2 and suggests a near miss', async (t) => {
   const cases: Array<[string[], RegExp]> = [
     [['audti'], /^vital-gateway: unknown command 'audti'\n\(Did you mean audit\?\)\nSee vital-gateway --help\n$/],
     [['--verison'], /^vital-gateway: unknown option '--verison'\n\(Did you mean --version\?\)/],
@@ -70,7 +70,7 @@ t.test('a wrong environment ends with 1', async (t) => {
   })
 })
 
-t.test('a defect is no message to a person', async (t) => {
+t.test('a defect is thrown, not printed as a message', async (t) => {
   const { surroundings } = createSurroundings()
   await t.rejects(runProgram(['audit'], { ...surroundings, readVariables: () => { throw new TypeError('a defect') } }), TypeError)
 })

@@ -75,7 +75,7 @@ t.test('readings without acknowledgement fail the run', async (t) => {
   t.match(stdout, /gave up: no acknowledgement came any more, 225 readings not sent/)
 })
 
-t.test('a gateway that is not there', async (t) => {
+t.test('a gateway that does not answer', async (t) => {
   const server = createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

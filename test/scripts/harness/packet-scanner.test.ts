@@ -12,7 +12,7 @@ function parse (bytes: Buffer): Packet[] {
   return packets
 }
 
-t.test('what is encoded is what another implementation decodes', (t) => {
+t.test('encoded packets are decoded alike by another implementation', (t) => {
   const payload = Buffer.alloc(300, 'x')
   const publish = encodePublish('vital/a', payload, 515)
   const [connect, first, second, ping] = parse(Buffer.concat([

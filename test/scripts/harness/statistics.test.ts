@@ -51,7 +51,7 @@ t.test('a process may have any name', (t) => {
   t.end()
 })
 
-t.test('a metric is summed over its labels, and not over names that begin alike', (t) => {
+t.test('a metric is summed over its labels, without metrics that share its prefix', (t) => {
   const text = '# TYPE a_total counter\na_total{transport="mqtt"} 3\n' +
     'a_total{transport="http",reason="x y"} 4\na_total_more 9\nb 5\n'
   t.equal(sumMetric(text, 'a_total'), 7)

@@ -79,7 +79,7 @@ t.test('add, rotate, revoke, restore: the secret alone on stdout, its hash in Po
   }
 })
 
-t.test('import: CSV, a secret for whoever brought no password, argon2id for the others, all or none', async (t) => {
+t.test('import: CSV, a secret for each principal without a password, argon2id for the others, all or none', async (t) => {
   const { run, query, dir } = await open(t)
   const file = join(dir, 'devices.csv')
   const out = join(dir, 'devices.secrets.csv')
@@ -127,7 +127,7 @@ t.test('import: CSV, a secret for whoever brought no password, argon2id for the 
   t.match((await run('export', '--json', '--role', 'operator')).stdout, /^\{"id":"ann","role":"operator",.*\}\n$/)
 })
 
-t.test('import refuses a file that is wrong, and says where', async (t) => {
+t.test('import refuses a faulty file and names the line', async (t) => {
   const { run, query, dir } = await open(t)
   const file = join(dir, 'f.csv')
   const refuse = async (text: string, message: RegExp) => {
@@ -165,7 +165,7 @@ t.test('5,000 devices are imported in one go, each with a secret of its own', as
   t.equal((await run('export')).stdout.trimEnd().split('\n').length, 5001)
 })
 
-t.test('what stands in the way is told, with what to do', async (t) => {
+t.test('a failure is told with what to do', async (t) => {
   const { run } = await open(t)
   t.match(await run(), { status: 2, stderr: /^Usage: vital-gateway credentials .*\n[^]*Exit status/ })
   t.match(await run('delete', 'a'), { status: 2, stderr: /^vital-gateway credentials: unknown command 'delete'/ })
@@ -190,7 +190,7 @@ t.test('what stands in the way is told, with what to do', async (t) => {
   })
 })
 
-t.test('before the first start of a gateway: the tables are made, so that it never stands open', async (t) => {
+t.test('a credential can be added before the first start, so the gateway is never open', async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
   t.match(await runOperated('credentials', ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }), {
     status: 0, stdout: SECRET, stderr: /This is the first/
@@ -198,7 +198,7 @@ t.test('before the first start of a gateway: the tables are made, so that it nev
   t.match(await query('select id, role from principals'), [{ id: 'ann', role: 'admin' }])
 })
 
-t.test('as a person runs it: only the secret on stdout', async (t) => {
+t.test('as a process: only the secret on stdout', async (t) => {
   const { connectionString, dir } = await open(t)
   const added = await runOperatorScript(t, 'credentials', ['add', 'ann', '--role', 'admin'], { DATABASE_URL: connectionString }, dir)
   t.match(added, { status: 0, stdout: SECRET, stderr: /^added ann as admin/ })

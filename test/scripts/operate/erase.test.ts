@@ -47,7 +47,7 @@ t.test('while the gateway runs', async (t) => {
   t.same(await database.query(COUNT), [{ device: 'c', n: 10 }])
 })
 
-t.test('while the gateway is stopped: what waits in its spool goes into PostgreSQL, but for the device', async (t) => {
+t.test('while the gateway is stopped: its spool is written to PostgreSQL without the readings of the device', async (t) => {
   const { database, start, run } = await open(t)
   const gateway = await start()
   await publish(t, gateway.mqttPort, 5)
@@ -71,7 +71,7 @@ t.test('while the gateway is stopped: what waits in its spool goes into PostgreS
   t.same(await database.query(COUNT), ['b', 'c'].map((device) => ({ device, n: 500 })))
 })
 
-t.test('other gateways on the database are told of, and each can be named', async (t) => {
+t.test('other gateways on the database are counted, and each can be named by --url', async (t) => {
   const { database, variables, start } = await open(t)
   const { run, mqttPort, httpUrl } = await start()
   await publish(t, mqttPort, 1)
@@ -97,7 +97,7 @@ t.test('several devices are erased by one command', async (t) => {
     [{ deviceId: 'c', readings: 10 }, { deviceId: 'd', readings: 0 }])
 })
 
-t.test('what stands in the way is told', async (t) => {
+t.test('a failure is told with its cause', async (t) => {
   const { dataDir, variables, run } = await open(t)
   t.match(await run(), { status: 2, stderr: /required option '--device <id>' not specified/ })
   t.match(await run('--device', 'a', '--ca', 'x', '--ca', 'y', '--yes'), { status: 2, stderr: /--ca is given twice, and takes one value/ })

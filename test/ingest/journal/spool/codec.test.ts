@@ -72,7 +72,7 @@ const asSpooled = (submissions: readonly SpooledSubmission[]) => submissions.map
 
 t.comment(`seed ${SEED}`)
 
-t.test('what is decoded equals what was encoded, hashes and values included', async (t) => {
+t.test('a decoded batch equals the encoded one, hashes and values included', async (t) => {
   const random = new Random(SEED)
   for (let round = 0; round < 300; round++) {
     const submissions = randomSubmissions(random)

@@ -185,7 +185,7 @@ t.test('a payload that holds a record of another segment is not mistaken for one
   t.same((await readAll(await openIn(t, directory))).map(({ payload }) => idOf(payload)), [7])
 })
 
-t.test('a damaged or missing cursor replays from the oldest segment, missing segments are passed over', async (t) => {
+t.test('a damaged or missing cursor replays from the oldest segment, and missing segments are skipped', async (t) => {
   const directory = t.testdir()
   await fill(t, directory, 8, MIB)
   const spool = await openIn(t, directory)
@@ -205,7 +205,7 @@ t.test('a damaged or missing cursor replays from the oldest segment, missing seg
   t.equal(again.damage.readings, 8 - ids.length, 'what was counted and never came is told')
 })
 
-t.test('a record that means nothing is set aside with its segment', async (t) => {
+t.test('a record that cannot be decoded is set aside with its segment', async (t) => {
   const directory = t.testdir()
   const spool = await openIn(t, directory)
   await spool.append(Buffer.from('nonsense'), 3)
@@ -261,7 +261,7 @@ t.test('a disk that cannot be read for a while costs nothing; a page that never 
   t.equal(uncounted.records, 3, 'but when it is read')
 })
 
-t.test('what a killed process acknowledged is there, time and again', async (t) => {
+t.test('acknowledged records of a killed process are there, kill after kill', async (t) => {
   const directory = t.testdir()
   const acknowledged = new Set<number>()
   for (let round = 0; round < 5; round++) {
@@ -290,7 +290,7 @@ t.test('a limit on the size of a file only makes segments shorter', async (t) =>
   t.ok((await segmentsIn(directory)).length > 3)
 })
 
-t.test('with no room for a single record the spool is full, and goes on when there is', async (t) => {
+t.test('a spool without room for a single record is full, and continues when there is room', async (t) => {
   const directory = t.testdir()
   const child = startChild(t, [directory, '0', '70000'], 'ulimit -f 64')
   t.match(await child.line('failed'), /VITAL_SPOOL_FULL/)

@@ -98,7 +98,7 @@ t.test('a stop sends nothing more and waits for what was sent', async (t) => {
   t.ok(tally.sent >= 9 && tally.sent <= 12, `${tally.sent} sent`)
 })
 
-t.test('a reading that was acknowledged and then refused is counted, even when that is told after the last acknowledgement', async (t) => {
+t.test('a reading that was acknowledged and then refused is counted, even when its rejection arrives last', async (t) => {
   const broker = await startBroker(t, {
     acknowledge ({ topic, body }) {
       if (topic === 'vital/b' && body['timestamp'] === READINGS - 1) {
@@ -113,13 +113,13 @@ t.test('a reading that was acknowledged and then refused is counted, even when t
   t.match(tally, { acknowledged: 240, rejected: 1, firstRejection: 'invalid_reading: /timestamp is odd' })
 })
 
-t.test('devices that may not hear of their rejections still publish, and are counted', async (t) => {
+t.test('devices that may not subscribe to their rejections publish and are counted', async (t) => {
   const broker = await startBroker(t, { authorizeSubscribe: (_client, _subscription, callback) => { callback(null, null) } })
   const { tally } = await run(broker.url)
   t.match(tally, { acknowledged: 240, deaf: 3 })
 })
 
-t.test('a gateway that is not there, closes the door or knows no such user is told at once', async (t) => {
+t.test('a gateway that does not answer, closes the connection or refuses the login is reported at once', async (t) => {
   const server = createServer((socket) => { socket.destroy() })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

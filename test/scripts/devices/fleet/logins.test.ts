@@ -10,7 +10,7 @@ import { runScript } from './script.ts'
 
 const NONE = { username: undefined, passwordFile: undefined, tokenFile: undefined, credentialsFile: undefined, ca: undefined }
 
-t.test('what the files say', async (t) => {
+t.test('the files of logins are parsed', async (t) => {
   const dir = await createTestDir(t)
   const told: string[] = []
   const read = (options: Partial<typeof NONE> | Record<string, string>) => readLogins({

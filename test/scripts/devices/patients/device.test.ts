@@ -75,7 +75,7 @@ t.test('heart rate moves little in a second, returns to a baseline, and the oxim
   t.ok(correlation(heart, signs.map(({ pulseRate }) => pulseRate)) > 0.9)
 })
 
-t.test('the spread does not depend on how often a person is looked at', async (t) => {
+t.test('the spread of values does not depend on the sampling interval', async (t) => {
   const often = createPatient(new Random(2))
   const seldom = createPatient(new Random(2))
   const a = Array.from({ length: 50_000 }, (_, n) => often.at(START_S + n).heartRate)
@@ -112,7 +112,7 @@ t.test('readings are evenly spaced, out of step between devices, to the millisec
   t.ok(phases.size > 25, `${phases.size} phases`)
 })
 
-t.test('kinds report what such a device measures', async (t) => {
+t.test('each kind of device reports the vital signs that it measures', async (t) => {
   t.strictSame(Array.from({ length: 10 }, (_, index) => toDeviceKind(index)),
     [...Array<string>(7).fill('fitband'), 'monitor', 'monitor', 'scale'])
   t.equal(toDeviceId(9), 'scale-00010')

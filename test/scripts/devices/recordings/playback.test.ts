@@ -13,7 +13,7 @@ t.test('a sample becomes a reading under the names of the contract', async (t) =
   })
 })
 
-t.test('what was not measured is left out; with nothing measured a sign of life remains', async (t) => {
+t.test('vital signs without a value are left out; a sample without values is a sign of life', async (t) => {
   t.strictSame(toReading({ ...NOTHING, heartRate: 88 }, 1000, 'omit'), { timestamp: 1000, heartRateValue: 88 })
   t.strictSame(toReading(NOTHING, 1000, 'omit'), { timestamp: 1000 })
 })

@@ -23,7 +23,7 @@ t.test('a recording without samples is empty', async (t) => {
   t.strictSame(parseRecording(`${HEADER}\n`, 'a.csv'), [])
 })
 
-t.test('says where a file is wrong', async (t) => {
+t.test('a faulty file is refused with the line', async (t) => {
   const cases: Array<[string, string]> = [
     ['', 'a.csv: the header has no column "Time [s]"'],
     ['Time [s], HR, PULSE, SpO2\n0,1,2,3\n', 'a.csv: the header has no column "RESP"'],

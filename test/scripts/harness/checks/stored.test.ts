@@ -117,7 +117,7 @@ t.test('an altered reading counts as lost, and as something else', async (t) => 
   t.ok(violations.some(({ checker, message }) => checker === 'C2' && message.includes('something else')))
 })
 
-t.test('a ledger that makes no sense is not passed over', async (t) => {
+t.test('a malformed ledger is an error', async (t) => {
   const path = join(t.testdir(), 'ledger')
   write(path, (file) => {
     file.sent('a', 0, 1.5, 'reading', '{"note":"with spaces in it","n":0}')

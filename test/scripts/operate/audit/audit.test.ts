@@ -45,7 +45,7 @@ t.test('a gateway balances, idle and under traffic', async (t) => {
   await Promise.all(publishing)
 })
 
-t.test('what is wrong is found, what has a reason is explained', async (t) => {
+t.test('unexplained differences are found, explained ones are named with their reason', async (t) => {
   const { run, publish, query, connectionString } = await startOperated(t, 'audit')
   for (let n = 0; n < 5; n++) await publish('vital/a', `{"timestamp":${n}}`)
   for (let n = 0; n < 3; n++) await publish('vital/a', 'x')

@@ -35,7 +35,7 @@ t.test('all well', async (t) => {
   ])
 })
 
-t.test('under traffic, rows lie between two scrapes, and what is pending may be committed already', async (t) => {
+t.test('under traffic rows lie between two scrapes, and pending readings may be committed already', async (t) => {
   const before = { own: { ...SCRAPE.own, stored: 5, deadLettered: 1 } }
   for (const [readings, status] of [[4, 'wrong'], [5, 'ok'], [10, 'ok'], [11, 'ok'], [14, 'wrong']] as const) {
     t.equal(find('readings', { readings }, {}, before)?.status, status, `${readings} readings`)
@@ -62,7 +62,7 @@ t.test('missing rows are explained as far as the evidence reaches', async (t) =>
     'what explains a surplus explains no loss')
 })
 
-t.test('so are surplus rows', async (t) => {
+t.test('surplus rows are explained as far as the evidence reaches', async (t) => {
   t.match(find('readings', { readings: 13 }), {
     status: 'explained', text: /2 more\. 2 readings counted as duplicates: where the outcome of a COMMIT was unknown/
   })

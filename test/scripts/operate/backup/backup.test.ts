@@ -59,7 +59,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
   const backup = join(dir, 'backup')
   t.match(await runOperated('backup', ['--to', backup], variables), { status: 0 })
 
-  await t.test('where it cannot be', async (t) => {
+  await t.test('a backup that cannot be made is refused with the reason', async (t) => {
     t.match(await runOperated('backup', ['--to', backup], variables), { status: 2, stderr: /exists already/ })
     t.match(await runOperated('backup', ['--to', join(dataDir, 'backup')], variables), { status: 2, stderr: /lies in the data directory/ })
     t.match(await runOperated('backup', ['--to', join(dir, 'x')], { DATABASE_URL: gateway.connectionString }), {

@@ -32,7 +32,7 @@ t.test('a backup, erasures since, and a restore', { timeout: 240_000 }, async (t
     'also where the tool erases in its place')
   t.match(await readFile(join(dataDir, 'erasures.jsonl'), 'utf8'), /"device":"gone-later"/)
 
-  await t.test('what was erased since stays erased, and what was erased before is new', async (t) => {
+  await t.test('a device erased after the backup is erased again, one erased before it is restored', async (t) => {
     const restored = join(dir, 'erased')
     const answer = await runOperated('restore', ['--from', late, '--to', restored, '--erasures', join(dataDir, 'erasures.jsonl')], {})
     t.match(answer, { status: 0, stdout: /^erased again +gone +3 readings, 1 dead letters/m }, answer.stderr)

@@ -11,7 +11,7 @@ const toText = (payload: string | Buffer, letter: {
   return 'why' in prepared ? prepared : prepared.body.toString('latin1')
 }
 
-t.test('the topic\'s device goes in where the reading names none, and nothing else changes', async (t) => {
+t.test('a reading without a device gets the topic\'s, and nothing else changes', async (t) => {
   for (const [payload, body] of [
     ['{"timestamp":1}', '{"device":"a","timestamp":1}'],
     [' { } ', ' {"device":"a" } '],
@@ -31,7 +31,7 @@ t.test('the topic\'s device goes in where the reading names none, and nothing el
   t.same(JSON.parse(quoted as string), { device: '"\\' })
 })
 
-t.test('no reading is given to a device that did not send it', async (t) => {
+t.test('no reading is assigned to a device that did not send it', async (t) => {
   t.match(toText('{"device":"b","timestamp":1}'), { why: /another device than its topic/ })
   t.match(toText('[{},{"device":"b"}]'), { why: /another device than its topic/ })
   t.match(toText('{"device":"a"}', {}, { device: 'b' }), { why: /another device than --as/ })

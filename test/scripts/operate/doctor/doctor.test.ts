@@ -69,7 +69,7 @@ t.test('a healthy gateway, running and stopped; nothing is changed', async (t) =
   t.match(stopped.find(`port ${httpPort}`), [{ status: 'ok', text: /is free$/ }])
 })
 
-t.test('one line each, for a person', async (t) => {
+t.test('each finding is printed as one line', async (t) => {
   const { variables } = await open(t)
   const { status, stdout, stderr } = await runCommandLine(['doctor'], { ...FREE_PORTS, ...variables, VITAL_DATA_DIR: '/proc/1/x/y' })
   t.equal(status, 1)
@@ -164,7 +164,7 @@ t.test('keys of tokens', async (t) => {
   t.match((await examine({ ...tokens, VITAL_JWT_JWKS: 'http://127.0.0.1:1/keys' })).find('token keys'), [{ status: 'FAIL' }])
 })
 
-t.test('reached from beyond this machine', async (t) => {
+t.test('a gateway that listens beyond loopback', async (t) => {
   const { variables } = await open(t)
   const exposed = { ...variables, VITAL_HOST: '0.0.0.0' }
   const open_ = await examine(exposed)
