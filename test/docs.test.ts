@@ -1,4 +1,4 @@
-/** The tables of the documents are what the code says. */
+/** The tables of the documents agree with the code. */
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import t from 'tap'

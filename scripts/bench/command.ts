@@ -177,7 +177,7 @@ export function createCommand ({ finish }: CommandSurroundings): Command {
     try {
       finish(await run(supervisor, options))
     } catch (error) {
-      // After Ctrl-C everything ends at once; faults that follow from it are not told, and the handler of the signal exits.
+      // After Ctrl-C everything ends at once; faults that follow from it are not printed, and the signal handler exits.
       if (supervisor.stopping) return
       say(error instanceof Error ? error.message : String(error))
       await supervisor.stopAll()

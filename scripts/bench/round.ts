@@ -133,7 +133,7 @@ async function load (
   }
 }
 
-/** GETs of another process while readings arrive at the workload's rate; of the latter the acknowledgements' p99 is told. */
+/** GETs of another process while readings arrive at the workload's rate, with the p99 of their acknowledgements. */
 async function getMeanwhile (supervisor: Supervisor, child: ChildProcess, target: Target, settings: LoadSettings): Promise<Round> {
   const { warmupMs, measureMs } = settings
   let pages: Promise<GetReport> | null = null
@@ -141,7 +141,7 @@ async function getMeanwhile (supervisor: Supervisor, child: ChildProcess, target
   const round = await load(child, target, ingesting, {
     onMeasuring: () => {
       pages = getPages(supervisor, target, { port: target.ports.http, warmupMs, measureMs, ...GETS })
-      // Awaited below; until then its failure is nobody's.
+      // Awaited below; until then its rejection is not unhandled.
       pages.catch(() => {})
     }
   })

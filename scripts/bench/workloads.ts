@@ -10,7 +10,7 @@ export interface Workload {
   readonly inFlight: number
   readonly readingsPerAnswer: number
   readonly ratePerS: number
-  /** Publishes go to so many devices, which `latest` holds from the start; 0: each connection is one device. */
+  /** Devices to which publishes go, in `latest` from the start; 0: each connection is one device. */
   readonly devices: number
   readonly reference: 'broker' | 'http' | 'postgres' | 'database' | 'anonymous' | 'none'
   /** In one sentence, for the report. */

@@ -44,7 +44,7 @@ function createProgress (fault: Fault, cycles: number) {
   return { update: (done: number) => bar.update(done), remark: (remark: string) => bar.update({ remark }), stop: () => bar.stop() }
 }
 
-/** The record of earlier runs is no change of the program. */
+/** A changed record of runs does not count as a changed program. */
 function readCommit (): { commit?: string } {
   const git = (...args: string[]) => spawnSync('git', args, { cwd: root, encoding: 'utf8' })
   const changes = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!scripts/chaos/results.jsonl')

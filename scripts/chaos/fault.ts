@@ -1,7 +1,7 @@
 import type { Load } from '../harness/devices/messages.ts'
 import type { Rig } from './rig/rig.ts'
 
-/** How much of a fault there is when it runs by itself, and in `--fault all`. */
+/** Size of a fault when it runs alone, and in `--fault all`. */
 export interface Extent {
   readonly alone: number
   readonly inAll: number
@@ -17,17 +17,17 @@ export interface Fault {
   readonly database: 'embedded' | 'own'
   /** A PostgreSQL of this fault alone, on a file system in memory of that size. */
   readonly clusterBytesMax?: number
-  /** How often it comes; without, it comes once, and `seconds` says how long it lasts. */
+  /** Repetitions; without, the fault comes once and lasts `seconds`. */
   readonly cycles?: Extent
   readonly seconds?: Extent
   /** @returns what is missing here and how to get it, or `null` */
   readonly obstacle?: () => string | null
   readonly load?: Partial<Load>
-  /** Readers of pages beside the devices, unless `--readers` says how many; default {@link READERS}. */
+  /** Readers of pages beside the devices, unless `--readers` is given; default {@link READERS}. */
   readonly readers?: number
   /** Hurts, and leaves a running gateway behind; what holds for every fault is checked by the rig. */
   readonly run: (rig: Rig) => Promise<void>
 }
 
-/** Readers beside the devices of a fault that says nothing else. */
+/** Readers beside the devices, for a fault without a number of its own. */
 export const READERS = 2

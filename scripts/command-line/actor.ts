@@ -1,6 +1,9 @@
 import { hostname, userInfo } from 'node:os'
 
-/** Who runs this script, for `audit_log`: `cli:{user}@{host}`. What the operating system says, so it is a trace and no proof. */
+/**
+ * The actor of this command for `audit_log`: `cli:{user}@{host}`. It comes from the operating system, so it is not a
+ * proof.
+ */
 export function toActor (): string {
   return `cli:${toUserName()}@${hostname()}`
 }

@@ -18,7 +18,7 @@ export function toGatewayUrl ({ host, httpPort, transport }: Config): string {
   return toUrl(transport.tls === null ? 'http' : 'https', host, httpPort)
 }
 
-/** Where it tells its metrics. */
+/** Address of its metrics. */
 export function toMetricsUrl (config: Config): string {
   const { tls, admin } = config.transport
   if (admin === null) return toGatewayUrl(config)
@@ -87,7 +87,7 @@ async function findConnectionString ({ databaseUrl, dataDir }: Config): Promise<
   }
 }
 
-/** Our own errors and defects pass; what PostgreSQL or the network said is told with where, never with a password. */
+/** Our own errors and defects pass; errors of PostgreSQL or the network get the address, never a password. */
 function toOperatorError (cause: unknown, source: string): unknown {
   if (cause instanceof OperatorError) return cause
   if (cause instanceof StorageError) return new OperatorError('OPERATOR_FAILED', cause.message, { cause })

@@ -31,7 +31,7 @@ export function equip (command: Command, surroundings: CommandSurroundings): voi
       getErrHelpWidth: () => width,
       getOutHasColors: () => isColoured,
       getErrHasColors: () => isErrorColoured,
-      // Told by whoever catches it.
+      // The code that catches it prints it.
       outputError () {}
     })
     .configureHelp({

@@ -93,7 +93,7 @@ export function toErrorAnswer ({ status, text }: Answer): ErrorAnswer {
   }
 }
 
-/** Why a request failed, in a few words. Of several addresses that were tried, Node tells in `errors`. */
+/** Why a request failed, in a few words. Node lists several tried addresses in `errors`. */
 export function toFailure (error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
   return code === undefined || message.includes('certificate') ? message || String(error) : code

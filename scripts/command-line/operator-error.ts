@@ -1,4 +1,4 @@
-/** A fault that the person at the terminal has to put right; its message says what. */
+/** A fault that the operator has to correct; its message says how. */
 export class OperatorError extends Error {
   readonly code: 'OPERATOR_USAGE' | 'OPERATOR_FAILED'
 

@@ -2,7 +2,7 @@
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
 /**
- * Text of a stranger → text that a terminal shows and does not obey: an escape sequence in a topic could rewrite the
+ * Untrusted text → text without control characters: an escape sequence in a topic could rewrite the
  * screen. Escaped as in JSON, so that JSON stays the same JSON.
  * @param keep - characters to leave alone
  */

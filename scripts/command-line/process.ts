@@ -7,7 +7,7 @@ const WIDTH_WITHOUT_TERMINAL = 100
 /** Runs a command as this process. Sets its exit status; a defect crashes. */
 export async function runAsProcess (args: readonly string[]): Promise<void> {
   const { stdout, stderr } = process
-  // `| head` closes the pipe: the rest is not wanted, and that is no fault.
+  // `| head` closes the pipe, which is not a fault.
   for (const stream of [stdout, stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EPIPE') throw error

@@ -88,7 +88,7 @@ export function listCommands (): string[] {
 /**
  * Runs a command line.
  * @param args - without node and the script
- * @returns the exit status; what a person has to put right was told
+ * @returns the exit status; faults of the operator have been printed
  * @throws a defect
  */
 export async function runProgram (args: readonly string[], surroundings: Surroundings): Promise<number> {
@@ -107,7 +107,7 @@ export async function runProgram (args: readonly string[], surroundings: Surroun
     await program.parseAsync(args.length === 0 ? ['serve'] : args, { from: 'user' })
     return status
   } catch (error) {
-    // Help and the version are errors to commander; help that nobody asked for stands for a command that is missing.
+    // Help and the version are errors to commander; help without --help means that a command is missing.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
     if (!(error instanceof OperatorError)) throw error
     const path = ['vital-gateway', ...named === undefined ? [] : [named.name]].join(' ')

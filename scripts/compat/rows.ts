@@ -3,7 +3,7 @@ export interface Row {
   readonly name: string
   readonly kind: 'postgres' | 'pooler' | 'node'
   readonly version: string
-  /** Too old: the start has to end with a sentence that says so. */
+  /** Too old: the start has to fail with a message that says so. */
   readonly refused?: RegExp
 }
 

@@ -5,7 +5,7 @@ export interface Section {
   readonly name: string
   /** What stands between the markers, the last line end included. */
   readonly text: string
-  /** Records of runs change with each run, so a stale one is no fault. */
+  /** Records of runs change with each run, so a stale one is not a fault. */
   readonly isRecord?: true
 }
 

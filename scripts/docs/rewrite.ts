@@ -25,7 +25,7 @@ export function createSections (root: string): Section[] {
   ]
 }
 
-/** @returns the sections that are not what the code says, as `file: name`; records of runs are left out */
+/** @returns the sections that differ from the code, as `file: name`; records of runs are left out */
 export function staleSections (root: string): string[] {
   return createSections(root).filter(({ isRecord }) => isRecord !== true).filter((section) => {
     const text = readFileSync(join(root, section.file), 'utf8')

@@ -15,7 +15,7 @@ function say (line: string): void {
   process.stderr.write(`${line}\n`)
 }
 
-/** A bar on a terminal, elsewhere a line now and then; of packets, or of time where there is no end to the packets. */
+/** A bar on a terminal, elsewhere a line at intervals; of packets, or of time where packets are unlimited. */
 function createProgress ({ packets, seconds }: FuzzOptions) {
   const startMs = performance.now()
   const total = Number.isFinite(packets) ? packets : seconds
@@ -39,7 +39,7 @@ function createProgress ({ packets, seconds }: FuzzOptions) {
   return { update: (sent: number) => bar.update(toDone(sent)), stop: () => bar.stop() }
 }
 
-/** The record of earlier runs is no change of the program. */
+/** A changed record of runs does not count as a changed program. */
 function readCommit (): { commit?: string } {
   const git = (...args: string[]) => spawnSync('git', args, { cwd: root, encoding: 'utf8' })
   const changes = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!scripts/*/results.jsonl')

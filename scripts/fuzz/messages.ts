@@ -29,7 +29,7 @@ export interface AttackFigures {
 
 export type ToAttacker =
   | { readonly type: 'settings', readonly settings: AttackSettings }
-  /** Plays sessions from number `from` on until so many packets are written, or the time is over. */
+  /** Plays sessions from number `from` on until the packets are written or the time is over. */
   | { readonly type: 'attack', readonly from: number, readonly packets: number, readonly timeMs: number }
 
 export type FromAttacker =

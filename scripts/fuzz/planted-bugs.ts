@@ -15,7 +15,7 @@ export const BUGS = {
     find: 'if (depth > PARSED_DEPTH_MAX)',
     put: 'if (depth > PARSED_DEPTH_MAX) { let value; try { value = JSON.parse(payload.toString()) } catch {} JSON.stringify(value) } if (depth > PARSED_DEPTH_MAX)'
   },
-  /** For each payload that is no JSON a file is opened and never closed. */
+  /** For each payload without valid JSON a file is opened and never closed. */
   'left-open': {
     file: 'src/ingest/decode.ts',
     find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON',
@@ -27,7 +27,7 @@ export const BUGS = {
     find: 'if (!this.#open.delete(connection)',
     put: '(globalThis.kept ??= []).push(connection); if (!this.#open.delete(connection)'
   },
-  /** Now and then a payload that is no JSON costs four seconds. */
+  /** Some payloads without valid JSON cost four seconds. */
   stall: {
     file: 'src/ingest/decode.ts',
     find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON',
@@ -41,13 +41,13 @@ export const BUGS = {
     find: 'const acceptedAtMs = clock.monotonicMs()',
     put: 'if (publish.device !== null && publish.payload.length % 31 === 0) return publish.settle({ status: \'durable\', fanOut: publish.payload, rejections: [] }); const acceptedAtMs = clock.monotonicMs()'
   },
-  /** A payload that is no JSON is logged. */
+  /** A payload without valid JSON is logged. */
   'logged-payload': {
     file: 'src/ingest/decode.ts',
     find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON',
     put: 'console.log(payload.toString()); return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON'
   },
-  /** A retained message goes out at QoS 3, which closes who reads it. */
+  /** A retained message goes out at QoS 3, which closes its subscribers. */
   'unwritable-retained': {
     file: 'broker/wire/encode.ts',
     find: '(isRetained ? RETAIN : 0)',

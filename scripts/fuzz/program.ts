@@ -16,7 +16,7 @@ export interface Program {
 }
 
 /**
- * Copies the program, types stripped, so that neither an edit nor a build that somebody makes meanwhile changes what is
+ * Copies the program, types stripped, so that neither an edit nor a build meanwhile changes what is
  * under test, and so that a bug can be planted in the copy.
  */
 export function copyProgram (dir: string): Program {

@@ -255,7 +255,7 @@ class FuzzRun {
     }
   }
 
-  /** Every reading that a good client was told to be stored is. */
+  /** Every reading acknowledged to a well-behaved client is stored. */
   async #checkStored (ledger: LedgerEntries): Promise<void> {
     const { violations, lost } = await checkStored({ query: createQuery(this.#parts.databaseUrl), ledger, prefix: GOOD_PREFIX })
     for (const { checker, message } of violations) this.#violate('stored', `${checker} ${message}`)
@@ -269,7 +269,7 @@ class FuzzRun {
     this.#parts.readers.kill()
   }
 
-  /** What is told again after each round. */
+  /** Figures that are printed after each round. */
   #violateOnce (check: Violation['check'], message: string): void {
     if (!this.#violations.some((violation) => violation.message === message)) this.#violate(check, message)
   }

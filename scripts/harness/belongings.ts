@@ -91,7 +91,7 @@ export class Belongings {
   }
 }
 
-/** Processes of PostgreSQL clusters that lie below `dir`; they work in their cluster's directory. */
+/** Processes of PostgreSQL clusters below `dir`; their working directory is that of their cluster. */
 export function findPostgresBelow (dir: string): Array<{ pid: number, cwd: string }> {
   if (process.platform !== 'linux') return []
   const found: Array<{ pid: number, cwd: string }> = []

@@ -52,7 +52,7 @@ export class GatewayProcess {
 
   get isGone (): boolean { return this.#isGone }
 
-  /** What it logged: objects by line, lines that are no JSON under `msg`. */
+  /** Its log: one object a line; a line without JSON stands under `msg`. */
   logged (): Array<Record<string, unknown> & { level?: number, msg?: string }> {
     return readFileSync(this.#logPath, 'utf8').split('\n').filter((line) => line !== '').map((line) => {
       try {

@@ -15,7 +15,7 @@ export interface Machine {
   readonly commit: string
   readonly packages: Readonly<Record<string, string>>
   readonly fileSystem: string
-  /** Median time of one fdatasync of 8 KiB where the data directories lie: what a COMMIT waits for. */
+  /** Median time of one fdatasync of 8 KiB in the file system of the data directories: what a COMMIT waits for. */
   readonly fdatasyncMs: number
   /** One-minute load average before the run: others on this machine. */
   readonly loadBefore: number

@@ -15,7 +15,7 @@ const START_TIMEOUT_MS = 60_000
 /** To count 12 million readings, or to drop them, on a slow disk. */
 const QUERY_TIMEOUT_MS = 300_000
 
-/** A PostgreSQL that nobody restarts but the harness. */
+/** A PostgreSQL that only the harness restarts. */
 export class OwnPostgres {
   readonly #cluster: Cluster
   readonly #options: ServerOptions
@@ -47,7 +47,7 @@ export class OwnPostgres {
     this.#server ??= await startServer(this.#cluster, this.#options, { mayMovePort: false, signal: AbortSignal.timeout(START_TIMEOUT_MS) })
   }
 
-  /** Starts one that has ended by itself. @returns whether it had */
+  /** Starts a server that has ended. @returns whether it had */
   async startAgain (): Promise<boolean> {
     if (this.#server === null || findPostgresBelow(this.#cluster.dir).length > 0) return false
     this.#server = null
@@ -69,7 +69,7 @@ export class OwnPostgres {
   }
 }
 
-/** Stops every process of the PostgreSQL below `dir` where it stands. @returns lets them go on */
+/** Freezes every process of the PostgreSQL below `dir`. @returns continues them */
 export function freeze (dir: string): () => void {
   const frozen = findPostgresBelow(dir).map(({ pid }) => pid)
   for (const pid of frozen) process.kill(pid, 'SIGSTOP')

@@ -5,7 +5,7 @@ export const PUBREC = 0x50
 export const PUBCOMP = 0x70
 export const PINGRESP = 0xd0
 
-/** Told of each frame: its first byte and the first two bytes of its body (a PUBACK's message id), big-endian. */
+/** Called for each frame: its first byte and the first two bytes of its body (a PUBACK's message id), big-endian. */
 export type OnFrame = (type: number, word: number) => void
 
 /**

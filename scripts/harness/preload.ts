@@ -4,12 +4,12 @@ import type pg from 'pg'
 /** Devices of a fleet are called `{FLEET}-0000000` and up. */
 export const FLEET = 'bench-fleet'
 
-/** A device of a fleet has a number of so many digits, so that its topic can be overwritten in place. */
+/** Digits of the number of a device, constant so that its topic can be overwritten in place. */
 export const DEVICE_DIGITS = 7
 
 const DEVICE = `'${FLEET}-' || lpad(`
 
-/** Rows in one statement, after each of which progress is told. */
+/** Rows in one statement; progress is printed after each. */
 const LATEST_CHUNK = 100_000
 const HISTORY_CHUNK = 1_000_000
 
@@ -26,7 +26,7 @@ const VITALS = `jsonb_build_object('heartRateValue', round((60 + random() * 38):
 type Say = (line: string) => void
 
 /**
- * Fills `latest` with so many devices, made by the server itself: each reported within the last hour, in no order of its name.
+ * Fills `latest` with devices that the server generates: each reported within the last hour, in random order.
  */
 export async function preloadLatest (database: pg.Client, devices: number, say: Say): Promise<void> {
   for (let from = 0; from < devices; from += LATEST_CHUNK) {
@@ -60,7 +60,7 @@ export async function ageLog (database: pg.Client): Promise<void> {
   await database.query('checkpoint')
 }
 
-/** @throws Error when the disk has no room for so many readings */
+/** @throws Error when the disk has no room for the readings */
 export function checkRoom (directory: string, readings: number): void {
   const { bavail, bsize } = statfsSync(directory)
   const [needed, free] = [readings * BYTES_PER_READING + BYTES_SPARE, bavail * bsize]

@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** Whether /proc tells what processes use; elsewhere CPU and memory are left out. */
+/** Whether /proc has the CPU time and memory of processes; elsewhere both are left out. */
 export const hasProc = process.platform === 'linux'
 
 const ticksPerS = hasProc ? Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' })) : 100
 
-/** What `/proc/PID/stat` tells of one process; its threads are included. */
+/** Fields of `/proc/PID/stat` of one process, its threads included. */
 export interface ProcessStat {
   readonly pid: number
   readonly parent: number
@@ -76,7 +76,7 @@ export function readPeakRssBytes (pid: number): number | null {
 }
 
 /**
- * The postmaster of the embedded PostgreSQL below `dir`, which is no child of the gateway's once it is detached.
+ * The postmaster of the embedded PostgreSQL below `dir`, which is not a child of the gateway once it is detached.
  * @returns `null` when none runs there
  */
 export function findPostmaster (dir: string): number | null {
@@ -100,7 +100,7 @@ function isPostgres (pid: number): boolean {
 
 /**
  * Descriptors that a process of ours may open; Node raises its soft limit to the hard one at start.
- * @returns `Infinity` when it cannot be told
+ * @returns `Infinity` when it is unknown
  */
 export function readDescriptorLimit (): number {
   const text = hasProc

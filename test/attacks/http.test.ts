@@ -41,7 +41,7 @@ async function open (t: Test, port: number) {
   return { socket, seen }
 }
 
-/** Sends bytes and returns what came back until the gateway closed, or until so many answers had come. */
+/** Sends bytes and returns what came back until the gateway closed, or until the given number of answers had come. */
 async function send (t: Test, port: number, bytes: string | Buffer, answers = Infinity): Promise<string> {
   const { socket, seen } = await open(t, port)
   socket.write(bytes)

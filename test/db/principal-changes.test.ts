@@ -21,7 +21,7 @@ async function open (t: Test) {
   })
   t.teardown(() => close())
   let since: ChangePosition | null = null
-  /** What a gateway is told that looks now, in pages of one row. */
+  /** The changes that a gateway reads now, in pages of one row. */
   const look = async (): Promise<string[] | 'unknown'> => {
     const state = await readChangeState(kysely, since)
     const before = since

@@ -54,7 +54,7 @@ export async function tryConnect (port: number, options: IClientOptions): Promis
   }
 }
 
-/** What a client of this id says in its CONNECT. */
+/** CONNECT options of a client with this id. */
 export function login (id: string, password: string, clientId = id): IClientOptions {
   return { username: id, password, clientId }
 }

@@ -37,7 +37,7 @@ interface SpawnOptions {
 /** The gateway as a process of its own, from its sources, on free ports; killed when the test ends. */
 export async function spawnGateway (t: Test, variables: Record<string, string>, options: SpawnOptions = {}): Promise<GatewayProcess> {
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
-  // tap loads itself into every process that a test spawns, and takes its signals; an operator's gateway has no such guest.
+  // tap loads itself into every process that a test spawns, and handles its signals, which no gateway in operation has.
   const command = ['env', '-u', 'NODE_OPTIONS', ...options.through ??
     [], process.execPath, `--import=${import.meta.resolve('tsx')}`, join(ROOT, 'src/main.ts'), ...options.args ?? []]
   const child = spawn(command[0]!, command.slice(1), {
@@ -79,7 +79,7 @@ export async function spawnGateway (t: Test, variables: Record<string, string>, 
   return { child, dataDir, exited, lines, said, stderr: () => stderr }
 }
 
-/** Settles as soon as the process takes a signal itself; Linux tells. Node takes SIGINT and SIGTERM from its first moment on. */
+/** Settles once the process handles a signal itself, as Linux shows. Node handles SIGINT and SIGTERM from its start. */
 export async function takesSignal ({ child }: GatewayProcess, number: number): Promise<void> {
   for (let attempt = 0; attempt < 2000; attempt++) {
     const status = await readFile(`/proc/${child.pid}/status`, 'utf8').catch(() => '')

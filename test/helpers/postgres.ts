@@ -18,7 +18,7 @@ const KEEPER_START_MAX_MS = 60_000
 const MEMORY_BYTES_MIN = 4 * 1024 ** 3
 const CONNECTIONS_CLOSE_MAX_MS = 3_000
 
-/** Why a test cannot run of what only a connection of one's own shows: its state, and a refusal at once; `false` where it can. */
+/** Why tests that need a direct connection to the server are skipped; `false` where they run. */
 export const NOT_POOLED = process.env['VITAL_TEST_POOLER_URL'] === undefined ? false : 'a pooler stands before the server'
 
 /** The keeper writes it when the template is ready. */

@@ -10,7 +10,8 @@ export const NOT_SLOWED = { failedLoginsOfName: NEVER_SLOWED, failedLoginsOfAddr
 export const PASSWORD = 'correct horse'
 
 /**
- * An `authenticate` that knows nobody and believes everyone with the right password. The username is `role:id`, or just
+ * An `authenticate` without a directory that accepts every id with the right password. The username is `role:id`, or
+ * just
  * an id for a device.
  */
 export function authenticateByName ({ username = '', password }: Credentials): Authentication {

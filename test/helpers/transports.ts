@@ -30,7 +30,7 @@ interface Options extends Omit<Partial<BrokerOptions>, 'secure' | 'isProxy'> {
   readonly files?: Partial<TlsFiles>
 }
 
-/** A broker that listens on every transport, and who came to it. */
+/** A broker that listens on every transport, with the origins of its connections. */
 export interface TestTransports extends TestBroker {
   readonly ports: Readonly<Record<Transport, number>>
   readonly authority: Authority

@@ -51,7 +51,7 @@ t.test('a gateway that starts while PostgreSQL is away serves devices, and repla
   const database = await createDatabaseSwitch(t)
   const dataDir = await createTestDir(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: dataDir }
-  // One that has never seen its database cannot know whether credentials exist, and lets nobody in.
+  // A gateway that has never reached its database does not know whether credentials exist, and refuses all clients.
   const never = await startGateway(t, variables)
   await never.stop()
   await database.off()

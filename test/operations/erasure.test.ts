@@ -95,7 +95,7 @@ t.test('a device with more readings than one chunk', async (t) => {
   t.same(await query('select device, count(*)::int as n from readings group by 1'), [{ device: 'b', n: 12_001 }])
 })
 
-/** Publishes readings of one device for as long as it is told to, and keeps what was acknowledged, with when it was sent. */
+/** Publishes readings of one device until it is stopped, and keeps the acknowledged ones with the time of sending. */
 async function runDevice (client: MqttClient, device: string, stop: AbortSignal) {
   const acknowledged: Array<{ index: number, sentAtMs: number }> = []
   for (let index = 0; !stop.aborted; index++) {

@@ -27,7 +27,7 @@ t.test('SIGTERM while a migration waits for its lock: it stops with 0, nothing l
 })
 
 t.test('SIGTERM while PostgreSQL does not answer stops with 0', async (t) => {
-  // Of TEST-NET-1: nobody answers, and nobody refuses.
+  // Of TEST-NET-1: it neither answers nor refuses.
   const gateway = await spawnGateway(t, { DATABASE_URL: 'postgres://vital@192.0.2.1:5432/x' })
   await takesSignal(gateway, SIGHUP)
   await sleep(800)

@@ -99,7 +99,7 @@ t.test('readers that read nothing, and readers that leave, release their memory'
   for (const socket of sockets) socket.destroy()
   await closed
   while (await readMetric(gateway, 'vital_read_bytes') > 0) await sleep(10)
-  // Until what waited has been found gone, one more may be told to come again.
+  // Until the gateway notices that the waiting readers have left, one more may be refused.
   let answer = await fetch(`${gateway.httpUrl}/vital-data/long`)
   while (answer.status === 503) answer = await fetch(`${gateway.httpUrl}/vital-data/long`)
   t.equal(answer.status, 200, 'and others are served')

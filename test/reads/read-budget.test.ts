@@ -5,7 +5,7 @@ import { classifyError } from '../../db/sqlstate.ts'
 import type { Tables } from '../../db/tables.ts'
 import { createReadBudget, type ReadBudgetOptions } from '../../src/reads/read-budget.ts'
 
-/** A budget of queries that end when told. */
+/** A budget of queries that end when the test says so. */
 function createBudget (options: Partial<ReadBudgetOptions> = {}) {
   const begun: Array<{ readonly name: string, readonly end: () => void }> = []
   const budget = createReadBudget({ kysely: {} as Kysely<Tables>, queriesMax: 2, waitMaxMs: 1e6, ...options })

@@ -131,7 +131,7 @@ t.test('a look-up that a change overtakes is repeated', async (t) => {
   t.match(directory.find('a'), { isRevoked: true })
   t.equal(world.queries.length, 2)
 
-  // The same for one who is added meanwhile.
+  // The same for a principal that is added meanwhile.
   world.hold = new Promise((resolve) => { release = resolve })
   const unknown = directory.find('new')
   while (world.queries.length === 2) await new Promise((resolve) => setTimeout(resolve, 1))

@@ -42,7 +42,7 @@ t.test('an unknown id costs the same: one hash with the same parameters that not
   t.ok(isPasswordHash(checked[0]!))
 })
 
-/** Checks that end when the test says so, `right` unless told. */
+/** Checks that end when the test says so, `right` by default. */
 function controlled ({ atOnceMax = 2, isRight = true } = {}) {
   const state = { running: 0, most: 0, checks: 0 }
   const settle: Array<() => void> = []

@@ -46,7 +46,7 @@ export class AttackGround {
     return socket
   }
 
-  /** So many times a second, evenly: an attacker who was kept from his core does not make up for it at once. */
+  /** Evenly, a number of times a second: an attacker that lost its core for a while does not catch up at once. */
   every (perS: number, act: () => void): void {
     const startMs = performance.now()
     const atOnceMax = 2 * perS * STEP_MS / 1000
@@ -60,7 +60,7 @@ export class AttackGround {
     }, STEP_MS)
   }
 
-  /** So many connections at any time: one that ends is followed by another. */
+  /** A constant number of connections: one that ends is followed by another. */
   keep (count: number, make: () => Socket): void {
     const next = () => {
       this.attempts++
@@ -69,7 +69,7 @@ export class AttackGround {
     for (let index = 0; index < count; index++) next()
   }
 
-  /** So many times a second a connection that sends this, and is dropped after a second at the latest. */
+  /** Opens a number of connections a second, each of which sends this and is dropped after a second at the latest. */
   strike (perS: number, port: number, bytes: () => Buffer): void {
     this.every(perS, () => {
       const socket = this.open(port, () => socket.write(bytes()))

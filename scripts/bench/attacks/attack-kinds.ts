@@ -5,7 +5,7 @@ import { encodeConnect, encodePublish, encodeSubscribe, PINGREQ } from '../../ha
 
 /** One attack, as strong as one machine that does not give itself away by its rate alone. */
 export interface AttackKind {
-  /** Told beside the result. */
+  /** Printed beside the result. */
   readonly what: string
   /** It sends no more to a server that takes everything, so it can strike one for comparison. */
   readonly isPaced: boolean
@@ -17,7 +17,7 @@ const login = (ground: AttackGround, index = 0) => encodeConnect(`mallory-${inde
   { secret: secretOf(ground, index) })
 const reading = () => Buffer.from(`{"timestamp":${Date.now() / 1000},"heartRateValue":60}`)
 
-/** Whoever is connected and goes on sending, as fast as the gateway reads. */
+/** A connected client that sends as fast as the gateway reads. */
 function flood (ground: AttackGround, connections: number, chunk: (index: number) => Buffer): void {
   let index = 0
   ground.keep(connections, () => {
@@ -36,7 +36,7 @@ function flood (ground: AttackGround, connections: number, chunk: (index: number
   })
 }
 
-/** Logs in, and goes on with what `packet` gives, so many times a second. */
+/** Logs in, and sends what `packet` gives, a number of times a second. */
 function send (ground: AttackGround, perS: number, packet: (index: number) => Buffer): void {
   let index = 0
   const connected = new Set<ReturnType<AttackGround['open']>>()
@@ -50,7 +50,7 @@ function send (ground: AttackGround, perS: number, packet: (index: number) => Bu
   ground.every(perS, () => { for (const socket of connected) if (!socket.writableNeedDrain) socket.write(packet(index++)) })
 }
 
-/** So many packets of one login and something forbidden behind it. */
+/** Logins a second, each followed by something forbidden. */
 function trespass (ground: AttackGround, perS: number, packet: () => Buffer): void {
   let index = 0
   ground.strike(perS, ground.settings.mqttPort, () => Buffer.concat([login(ground, index++), packet()]))

@@ -2,7 +2,7 @@ import { constants, setPriority } from 'node:os'
 import { AttackGround, type AttackReport, type AttackSettings } from './attack-ground.ts'
 import { ATTACKS } from './attack-kinds.ts'
 
-// One attack, until it is told to stop. Who attacks has a machine of his own; here he gets what the others leave.
+// One attack, until it is stopped. A real attacker has a machine of its own; this one gets what the others leave.
 setPriority(constants.priority.PRIORITY_LOW)
 
 process.on('disconnect', () => process.exit())

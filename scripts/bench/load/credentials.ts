@@ -33,7 +33,7 @@ export async function addPrincipals (gateway: DatabaseGateway, role: 'device' | 
 }
 
 /**
- * Gives the gateway its first credential, and waits until it lets nobody in without one.
+ * Gives the gateway its first credential, and waits until it refuses clients without one.
  * @throws Error when it stays open
  */
 export async function closeGateway (gateway: DatabaseGateway): Promise<void> {

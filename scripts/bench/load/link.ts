@@ -4,7 +4,7 @@ import { CONNACK, FrameScanner, PINGRESP, PUBACK } from '../../harness/packet-sc
 import { ResponseScanner } from '../../harness/response-scanner.ts'
 import type { LoadSettings } from './messages.ts'
 
-/** Told of each answer; `messageId` is a PUBACK's. */
+/** Called for each answer; `messageId` is that of a PUBACK. */
 export type OnAnswer = (messageId?: number) => void
 
 /** One connection to the server under test. */

@@ -1,4 +1,4 @@
-/** What the bench tells a load generator: one process, one round. */
+/** Settings of a load generator: one process, one round. */
 export interface LoadSettings {
   readonly traffic: 'closed' | 'open' | 'idle' | 'get'
   readonly protocol: 'mqtt' | 'http'
@@ -15,13 +15,13 @@ export interface LoadSettings {
   readonly measureMs: number
   /** New for each round, so that no reading of it was ever sent before. */
   readonly devicePrefix: string
-  /** Each publish is of one of so many devices, at random; 0: each connection is one device. QoS 1 only. */
+  /** Devices of which each publish is one, at random; 0: each connection is one device. QoS 1 only. */
   readonly devices: number
   /** The generated secret of each connection's device; `null`: connections without credentials. */
   readonly secrets: readonly string[] | null
 }
 
-/** What the bench tells the process that asks for pages. Each second's requests are spread over {@link GET_SORTS} in turn. */
+/** Settings of the process that asks for pages. Each second's requests are spread over {@link GET_SORTS} in turn. */
 export interface GetSettings {
   readonly port: number
   readonly ratePerS: number

@@ -56,7 +56,7 @@ export function startOpenLoop (settings: LoadSettings, links: readonly Link[]): 
       if (channel === undefined) break
       const nth = channel.due++
       due++
-      // Only what could have left on time tells of the generator; the rest waited for the server.
+      // Only publishes that could have left on time measure the generator; others waited for the server.
       const isOnTime = pump(channel) > 0 && channel.sender.sent === nth + 1
       const scheduledMs = dueMs(index, nth)
       if (isOnTime && isMeasured(scheduledMs)) lagUs.record((performance.now() - scheduledMs) * 1000)

@@ -41,7 +41,8 @@ export function writeDigits (bytes: Uint8Array, at: number, width: number, value
 
 /**
  * Writes time and values of a new reading over the one at `at`.
- * @param timeUs - Unix microseconds; a double of seconds still tells neighbours apart (its step is 0.24 µs until 2038)
+ * @param timeUs - Unix microseconds; a double of seconds still distinguishes neighbours (its step is 0.24 µs until
+ * 2038)
  * @param random - 32 bits from which the values' digits are drawn
  */
 export function writeReading (bytes: Uint8Array, at: number, timeUs: number, random: number): void {

@@ -23,7 +23,7 @@ function createSlot (settings: LoadSettings, device: string, slot: number): Slot
     const packet = encodePublish(`vital/${device}`, payload, slot + 1)
     return { bytes: packet, readingsAt: readingsAt.map((at) => packet.length - payload.length + at) }
   }
-  // QoS 0 has no answer of its own: the PINGRESP behind a run of publishes tells that the server has read them all.
+  // QoS 0 has no answer of its own: the PINGRESP behind a run of publishes shows that the server has read them all.
   const { payload } = createPayload(1)
   const packet = encodePublish(`vital/${device}`, payload)
   const packets = Array.from({ length: readingsPerAnswer }, () => packet)

@@ -11,7 +11,7 @@ const ROW_GAP = 10
 const PANEL_GAP = 30
 const HEAD_HEIGHT = 74
 
-/** Of one hue each, told apart also by those who do not see colours: dark, middle, light. */
+/** One hue each, in dark, middle and light, so that they differ without colour vision too. */
 const COLOURS: Readonly<Record<string, string>> = { measured: '#0b4f6c', reference: '#6ba3be', mosquitto: '#c9dbe4' }
 
 interface Bar {

@@ -72,7 +72,7 @@ export function summarize (outcomes: readonly Outcome[]) {
       workload: outcome.workload.name,
       metric,
       unit: unitOf(outcome.workload, metric),
-      /** An open loop is given its rate; what the window caught of a backlog says nothing. */
+      /** An open loop is given its rate; the part of a backlog within the window means nothing. */
       isGiven: isGiven(outcome.workload, metric),
       referenceName: outcome.referenceName,
       ratio: spread(toRatios(outcome, metric)),
@@ -140,7 +140,7 @@ export function formatOutcomes (outcomes: readonly Outcome[], store: StoreName):
       const digits = unit === 'ms' ? 2 : 0
       for (const [name, list] of [[referenceName, toRatios(outcome, metric)], ['Mosquitto', toRatios(outcome, metric,
         'mosquitto')]] as const) {
-        // An open loop is given its rate; what the window caught of a backlog says nothing.
+        // An open loop is given its rate; the part of a backlog within the window means nothing.
         if (list.length > 0 && !isGiven(workload, metric)) ratios.push([label(workload, metric), formatSpread(list, 2), name])
       }
       absolute.push([

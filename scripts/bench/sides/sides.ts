@@ -52,7 +52,7 @@ export async function runGatewayRound (supervisor: Supervisor, gateway: Gateway,
     after = await gateway.stored()
   }
   const found = after.rows - before.rows
-  // What PostgreSQL took too long for lies in the spool, too, and counts as a duplicate once it is brought back.
+  // Readings that PostgreSQL took too long for are in the spool too, and count as duplicates once they are replayed.
   if (found !== sent || after.duplicates > after.replayed || after.deadLettered > 0 || after.refused > 0) {
     throw new Error(`${settings.devicePrefix}: ${sent} readings were acknowledged and ${found} are ${gateway.place}; ` +
       `duplicates ${after.duplicates} (at most ${after.replayed}), dead letters ${after.deadLettered} (0), refused ${after.refused} (0)`)

@@ -47,12 +47,12 @@ export class Supervisor {
     }))
   }
 
-  /** A program that is no part of the gateway; what it prints is left alone. */
+  /** A program that is not part of the gateway; its output is discarded. */
   spawnProgram (file: string, args: readonly string[]): ChildProcess {
     return this.#keep(spawn(file, args, { env: ENVIRONMENT, stdio: 'ignore' }))
   }
 
-  /** A new directory below `parent`, the system's temporary one unless told. */
+  /** A new directory below `parent`, by default the system's temporary one. */
   createDir (parent = tmpdir()): string {
     const dir = mkdtempSync(join(parent, 'vital-bench-'))
     this.#dirs.add(dir)

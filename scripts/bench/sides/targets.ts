@@ -46,7 +46,7 @@ export interface Target {
 
 export interface Gateway extends Target {
   readonly databaseUrl: string
-  /** Where what it acknowledges lies. */
+  /** Where its acknowledged readings are stored. */
   readonly place: string
   /** @throws when the store has no room for another round */
   readonly stored: () => Promise<Stored>
@@ -59,7 +59,7 @@ export type Headers = Readonly<Record<string, string>>
 export interface DatabaseGateway extends Gateway {
   readonly database: pg.Client
   readonly dataDir: string
-  /** Settles when the gateway knows so many devices that were put into `latest` behind its back. */
+  /** Settles when the gateway has loaded the devices that were inserted into `latest` beside it. */
   readonly untilOrdered: (devices: number) => Promise<void>
   /** Sent with the bench's own scrapes from now on. */
   readonly identify: (headers: Headers) => void
@@ -73,7 +73,7 @@ export function untilGone (child: ChildProcess, name: string, isStopping: () => 
       if (!isStopping()) reject(new Error(`${name} ended by itself (${signal ?? `exit code ${code}`})\n${tail()}`))
     })
   })
-  // Whoever is using the target races against it; between uses nobody does.
+  // A running measurement races against it; between measurements none does.
   gone.catch(() => {})
   return gone
 }
@@ -191,7 +191,7 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
   }
 }
 
-/** A gateway that never met its PostgreSQL lets nobody in; this one is told that it did, and that there were no credentials. */
+/** A gateway that has never reached PostgreSQL refuses all clients; this one gets a record of an open database. */
 function rememberOpen (dataDir: string): void {
   mkdirSync(dataDir, { mode: 0o700 })
   writeFileSync(join(dataDir, 'access.json'), '{"open":true}', { mode: 0o600 })
@@ -214,7 +214,7 @@ export async function startSpoolGateway (supervisor: Supervisor, options: Gatewa
   }
 }
 
-/** Reads the gateway's log until `ready`, and goes on to keep its last lines in `tail`. */
+/** Reads the gateway's log until `ready`, and keeps its last lines in `tail`. */
 function readReady (child: ChildProcess, tail: string[]): Promise<{ mqtt: number, http: number }> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {

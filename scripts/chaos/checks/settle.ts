@@ -11,7 +11,7 @@ const SETTLE_TIMEOUT_MS = 90_000
 
 type Violate = (checker: Violation['checker'], message: string) => void
 
-/** Waits until every reading is acknowledged; what was wrong in the protocol is told too. */
+/** Waits until every reading is acknowledged, and reports faults of the protocol. */
 export async function drain (publisher: PublisherProcess, violate: Violate): Promise<PublisherFigures> {
   const figures = await publisher.drain(DRAIN_TIMEOUT_MS)
   if (figures.unacknowledged > 0) {

@@ -40,7 +40,7 @@ export class Watch {
     this.#timer = setInterval(() => this.#tick(), SAMPLE_INTERVAL_MS)
   }
 
-  /** An end that nobody asked for is a violation. */
+  /** An unexpected end of the process is a violation. */
   started (gateway: GatewayProcess): void {
     gateway.exited.then(({ code, signal }) => {
       if (!gateway.isEnding) this.#tell('C6', `the gateway ended by itself (${signal ?? code})`, gateway.tail())

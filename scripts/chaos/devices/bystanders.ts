@@ -27,7 +27,7 @@ export interface RevocationFigures {
  * Adds `count` device principals, connects the first `connected` of them, and revokes all in one transaction.
  * @param how.ports - MQTT, of gateways whose database is up; the connections are dealt out to them
  * @param how.transactionMs - from the revocation to its COMMIT, at least
- * @throws Error when a client with a good secret is not let in
+ * @throws Error when a client with a valid secret is refused
  */
 export async function revokeBystanders (how: {
   readonly databaseUrl: string,

@@ -1,4 +1,4 @@
-/** Those who mean no good: raw sockets that open and say nothing, say it slowly, announce what they never send, or send noise. */
+/** Hostile raw sockets: silent, slow, announcing more than they send, or sending noise. */
 import { connect, type Socket } from 'node:net'
 import type { Random } from '../../harness/random.ts'
 import { encodeConnect } from '../../harness/packet-encoder.ts'

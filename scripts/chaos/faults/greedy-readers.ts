@@ -1,4 +1,4 @@
-/** Readers that take all they can get; whoever publishes must not notice. */
+/** Readers that request as fast as they can must not delay publishes. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Fault } from '../fault.ts'
 import { startReaders } from '../devices/readers.ts'

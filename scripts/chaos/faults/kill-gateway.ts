@@ -39,7 +39,7 @@ export const sigterm: Fault = {
     let slowestStopMs = 0
     await restartAgainAndAgain(rig, {
       upMsMax: 2000,
-      // The embedded PostgreSQL has been stopped too, so nobody can count before the next start.
+      // The embedded PostgreSQL has been stopped too, so rows cannot be counted before the next start.
       isCounted: false,
       end: async () => {
         slowestStopMs = Math.max(slowestStopMs, await rig.stopGateway())

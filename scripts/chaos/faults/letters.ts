@@ -25,7 +25,8 @@ export const letterRefused: Fault = {
     }
     await client.endAsync()
     rig.figures['keptInFile'] = (await readFile(join(rig.dataDir, 'refused-dead-letters.ndjson'), 'utf8')).trim().split('\n').length
-    // What lies in the file counts as dead-lettered and is in no table, so the metrics of this life differ from it.
+    // Letters in the file count as dead-lettered and are in no table, so the metrics of this process differ from the
+    // tables.
     await rig.stopGateway()
     await rig.startGateway()
     await rig.endAccount()

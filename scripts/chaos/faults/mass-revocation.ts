@@ -16,7 +16,7 @@ const TRANSACTION_MS = 17_000
 const ACK_P99_MORE_MS_MAX = 250
 const CALM_MS = 5000
 
-/** The first credential closes a gateway that was open, and ends the connections of everybody; that is another matter. */
+/** The first credential closes an open gateway and all its connections, which is not what this fault measures. */
 async function closeGateway (rig: Rig): Promise<void> {
   await addIdentities(rig.databaseUrl, 'admin', ['first'])
   const isClosed = async () => /^vital_anonymous_allowed 0$/m.test(await (await fetch(`http://127.0.0.1:${rig.adminPort}/metrics`)).text())

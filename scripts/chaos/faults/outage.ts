@@ -54,7 +54,7 @@ function watchMemory (rig: Rig) {
   }
 }
 
-/** Tells each minute how far it is, for half an hour in silence looks like a hang. @returns ends it */
+/** Prints its progress each minute, because half an hour without output looks like a hang. @returns stops it */
 function remarkEachMinute (rig: Rig, rssMiB: () => number): () => void {
   const startMs = performance.now()
   const timer = setInterval(() => {

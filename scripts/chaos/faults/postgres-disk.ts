@@ -8,7 +8,7 @@ import { endAccountOfOutage, recover } from './outage.ts'
 const CLUSTER_BYTES_MAX = 384 * 1024 * 1024
 const AWAY_TIMEOUT_MS = 60_000
 
-/** Takes every byte that is left where `path` lies. @returns how many */
+/** Fills the file system of `path`. @returns the bytes written */
 function fillUp (path: string): number {
   const file = openSync(path, 'w')
   let bytes = 0

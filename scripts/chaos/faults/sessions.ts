@@ -18,7 +18,7 @@ const FILTER_SETS = [
   { 'ward/0/bed-0': 2, 'ward/#': 1, 'ward/+/bed-3': 1, 'other/#': 2 }
 ] as const
 
-/** A publisher that is never cut: what it was told to publish is what is owed. */
+/** A publisher whose connection is never cut: each of its messages is due to the subscribers. */
 async function startPublisher (rig: Rig) {
   const socket = connect({ host: '127.0.0.1', port: rig.mqttPort, noDelay: true })
   const send = (packet: Packet) => { socket.write(mqttPacket.generate(packet)) }

@@ -30,7 +30,7 @@ export const spaceReturns: Fault = {
   async run (rig) {
     const spool = await mountSpool(rig)
     try {
-      // Learns who may come in, which it remembers.
+      // Learns whether credentials exist, and remembers it.
       await rig.startGateway()
       await rig.stopGateway()
       await rig.ownPostgres.stop('SIGQUIT')

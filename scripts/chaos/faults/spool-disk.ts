@@ -123,7 +123,7 @@ export const unwritableSpool: Fault = {
   obstacle: () => process.geteuid?.() === 0 ? mountObstacle() : null,
   async run (rig) {
     const isRoot = process.geteuid?.() === 0
-    // Root may write where nobody may; a read-only file system holds for root too.
+    // File modes do not bind root; a read-only file system does.
     const spool = isRoot ? await mountSpool(rig) : join(rig.dataDir, 'spool')
     const setWritable = async (isWritable: boolean) => {
       if (!isRoot) return await chmod(spool, isWritable ? 0o700 : 0o500)
@@ -155,7 +155,7 @@ export const unwritableSpool: Fault = {
   }
 }
 
-/** What a gateway whose disk has failed did is judged; then a new one, on a disk that works, must make up for it. */
+/** Checks a gateway whose disk has failed; then a new one, on a working disk, must store the rest. */
 async function judgeFailure (rig: Rig, toFromMs: () => Promise<number> | number): Promise<void> {
   await sleep(HELD_MS)
   const fromMs = await toFromMs()
@@ -200,7 +200,7 @@ export const fsyncFailsStrace: Fault = {
     await rig.beginAccount({ ratePerS: 300 })
     await sleep(1000)
     await rig.ownPostgres.stop('SIGQUIT')
-    // The gateway notices by itself when the first fdatasync fails; from its readiness on nothing may pass.
+    // The gateway notices when the first fdatasync fails; once readiness says so, nothing may be acknowledged.
     const fromMs = await untilReadiness(rig, 503, 'when fdatasync failed')
     await judgeFailure(rig, () => fromMs)
   }

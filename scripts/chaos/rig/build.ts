@@ -14,7 +14,7 @@ export interface Program {
 }
 
 /**
- * Builds the gateway as `npm start` does, and copies it for this run, so that a build that somebody starts meanwhile does
+ * Builds the gateway as `npm start` does, and copies it for this run, so that a build that is started meanwhile does
  * not change the program under test.
  * @param dir - of this run
  * @param isBuilding - false takes `dist/` as it lies

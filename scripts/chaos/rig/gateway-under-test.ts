@@ -1,4 +1,4 @@
-// The gateway with faults inside: the same composition root, a store and a disk that do as the injection says.
+// The gateway with injected faults: the same composition root, with a faulty store and disk.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'

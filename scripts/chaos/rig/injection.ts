@@ -1,4 +1,4 @@
-/** What the gateway under test is told to do to itself; one JSON argument. */
+/** Faults that the gateway under test injects into itself; one JSON argument. */
 export interface Injection {
   /** Kills itself when it passes a point for the `pass`-th time. */
   readonly failpoint?: { readonly at: Failpoint, readonly pass: number }
@@ -8,9 +8,9 @@ export interface Injection {
   readonly durablePath?: string
   /** The store rejects as if PostgreSQL were away. */
   readonly isDatabaseAway?: boolean
-  /** Each write of the store answers late, by up to so much, so that batches overtake each other. */
+  /** Longest delay of a write of the store, in milliseconds, so that batches overtake each other. */
   readonly answersLateMs?: number
-  /** Its own clock, not PostgreSQL's, is so much ahead; negative: behind. */
+  /** How far its own clock, not PostgreSQL's, is ahead; negative: behind. */
   readonly clockAheadMs?: number
   /** From that call of fdatasync on they all fail with EIO, and the time of the first is written there. */
   readonly syncFails?: { readonly from: number, readonly path: string }

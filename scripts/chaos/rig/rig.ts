@@ -53,7 +53,7 @@ export interface RigOptions {
   /** Readers of pages beside the devices. */
   readonly readers: number
   readonly onCycle: (done: number) => void
-  /** How far it has come within a cycle, for who waits. */
+  /** Progress within a cycle. */
   readonly onRemark: (remark: string) => void
 }
 
@@ -74,7 +74,7 @@ export class Rig {
   #chapters = 0
   #account: { prefix: string, ledgerPath: string } | null = null
   readonly #readers: ReturnType<typeof readBeside>
-  /** Rows that were there when the gateway's life began; `null` when nobody counted. */
+  /** Rows that were stored before this process of the gateway started; `null` when they were not counted. */
   #baseline: Rows | null = { readings: 0, letters: 0 }
   readonly #violate = (checker: Violation['checker'], message: string) => { this.violate(checker, message) }
   readonly #sums = { sent: 0, acknowledged: 0, resent: 0, lost: 0, duplicated: 0, slowestAckMs: 0, recoveryMs: 0 }
@@ -118,7 +118,7 @@ export class Rig {
     this.violations.push({ checker, message })
   }
 
-  /** A figure with the bound that it must keep; the report tells both, and a figure beyond it is a violation. */
+  /** A figure with its bound; the report shows both, and a figure beyond the bound is a violation. */
   verdict (what: string, value: number, max: number, unit: string): void {
     const holds = value <= max
     this.verdicts.push(`${what}: ${value} ${unit}, at most ${max} ${unit}: ${holds ? 'holds' : 'VIOLATED'}`)
@@ -293,7 +293,7 @@ export class Rig {
     for (const entry of lost.slice(0, 5)) this.violate('C1', `acknowledged and lost: ${tell(entry)}`)
     if (lostCount > 5) this.violate('C1', `acknowledged and lost: ${lostCount} in all`)
     if (lostToDamage > 0) this.count('lostToDamage', lostToDamage)
-    // With two gateways nobody can tell whose rows are new.
+    // With two gateways new rows cannot be assigned to one of them.
     const baseline = how.also === undefined ? this.#baseline : null
     if (settled !== null) this.violations.push(...checkMetrics(settled, baseline === null ? null : await countNew(this.query, baseline)))
     if (baseline !== null) this.count('livesCounted', 1)
@@ -337,7 +337,7 @@ export class Rig {
     }
   }
 
-  /** What a gateway keeps in its spool for ever is no loss, and must not be told as one. */
+  /** Readings that stay in a gateway's spool are not lost, and must not be reported as lost. */
   async #settleAfterRestart (): Promise<Scrape | null> {
     await this.killGateway()
     await this.startGateway({ isCounted: true })

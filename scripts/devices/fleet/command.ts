@@ -21,7 +21,7 @@ export interface FleetCommand {
   readonly logins: Logins
   /** Readings of all devices together. */
   readonly planned: number
-  /** Lines told before and after the run. */
+  /** Lines printed before and after the run. */
   readonly before: readonly string[]
   readonly after: readonly string[]
 }

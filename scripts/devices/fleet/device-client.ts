@@ -160,7 +160,10 @@ export class DeviceClient {
   }
 }
 
-/** A connection's error in a few words: its code where the message says nothing (Node's AggregateError of several addresses). */
+/**
+ * A connection's error in a few words: its code where the message is empty (Node's AggregateError of several
+ * addresses).
+ */
 export function toFaultText (error: Error): string {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : null
   return error.message === '' ? code ?? error.name : error.message

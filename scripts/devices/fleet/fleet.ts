@@ -55,11 +55,11 @@ export interface FleetOptions {
 const REFUSED: readonly unknown[] = [4, 5]
 
 /**
- * Connects once and disconnects, so that a wrong address is told at once and not retried for ever by each device.
+ * Connects once and disconnects, so that a wrong address is reported at once and not retried by each device.
  * @throws `OPERATOR_FAILED`, with what to do
  */
 export async function reachGateway ({ url, runId, logins, device }: Pick<FleetOptions, 'url' | 'runId' | 'logins'> & {
-  /** Whose credential is presented. */
+  /** The device whose credential is presented. */
   readonly device: string
 }): Promise<void> {
   const login = logins.of(device)

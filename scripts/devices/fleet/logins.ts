@@ -4,7 +4,7 @@ import { readSecretFile } from '../../command-line/private-file.ts'
 import { parseRecords } from '../../command-line/records.ts'
 import { usageError } from '../../command-line/operator-error.ts'
 
-/** What the command line says of how devices prove who they are. */
+/** The options of the command line for the credentials of devices. */
 export interface LoginOptions {
   readonly username: string | undefined
   readonly passwordFile: string | undefined
@@ -18,7 +18,7 @@ export interface Login {
   readonly password: string
 }
 
-/** How the devices of a fleet prove who they are. */
+/** The credentials of the devices of a fleet. */
 export interface Logins {
   /** PEM; `null`: what the system trusts. */
   readonly ca: Buffer | null

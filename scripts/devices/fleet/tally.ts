@@ -3,7 +3,7 @@ import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 /** Longest acknowledgement time that keeps its value; a longer one counts as this much. */
 const LATENCY_MAX_US = 24 * 3600 * 1_000_000
 
-/** What a summary of times tells, in milliseconds; `null` where nothing was measured. */
+/** A summary of times in milliseconds; `null` without measurements. */
 export interface LatencySummary {
   readonly p50Ms: number
   readonly p99Ms: number

@@ -47,7 +47,7 @@ export function * toReadings ({ seed, index, rate, count, startS }: {
   }
 }
 
-/** What a kind of device reports of the vital signs, and when; between measurements a scale only says that it is alive. */
+/** The vital signs that a kind of device reports, and when; between measurements a scale sends signs of life. */
 function createComposer (kind: DeviceKind, random: Random): (timestamp: number, signs: VitalSigns) => Reading {
   switch (kind) {
     case 'fitband': {

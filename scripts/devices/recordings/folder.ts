@@ -8,7 +8,7 @@ export interface Recording {
   readonly samples: readonly Sample[]
 }
 
-/** `bidmc_07_Numerics.csv` is the device `bidmc-07`; `null` for a file that is no recording. */
+/** `bidmc_07_Numerics.csv` is the device `bidmc-07`; `null` for any other file. */
 export function toDevice (fileName: string): string | null {
   const number = /^bidmc_(\d+)_Numerics\.csv$/.exec(fileName)?.[1]
   return number === undefined ? null : `bidmc-${number}`

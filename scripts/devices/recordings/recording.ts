@@ -26,7 +26,7 @@ type Column = keyof typeof COLUMNS
 /**
  * Reads the CSV of one BIDMC numerics file, in whatever order its columns come. `NaN` is nothing measured, `-0` is zero.
  * @param name - of the file, for the message
- * @throws `RECORDING_INVALID`: a column is missing, a value is no number, or time does not advance
+ * @throws `RECORDING_INVALID`: a column is missing, a value is not a number, or time does not advance
  * @see https://doi.org/10.13026/C2208R
  */
 export function parseRecording (text: string, name: string): Sample[] {

@@ -63,7 +63,7 @@ export function checkLog (lines: ReadonlyArray<{ level?: number, msg?: string }>
   return violations
 }
 
-/** Longest that a good client may wait, beside what the machine itself paused. */
+/** Longest wait of a well-behaved client, besides pauses of the machine itself. */
 const STALL_MAX_MS = 2000
 
 export function checkGoodClient ({ slowestMs, pauseMs, disconnects, faults, unacknowledged }: {

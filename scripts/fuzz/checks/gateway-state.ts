@@ -5,7 +5,7 @@ import { sumMetric } from '../../command-line/prometheus-text.ts'
 export interface Checkpoint {
   readonly packets: number
   readonly heapBytes: number
-  /** Buffers, which lie outside the heap. */
+  /** Buffers, outside the heap. */
   readonly externalBytes: number
   readonly rssBytes: number
   readonly descriptors: number
@@ -34,7 +34,7 @@ export async function readState (httpPort: number, pid: number, packets: number)
   }
 }
 
-/** MQTT packets that the gateway took from the network since its start, those of good clients included. */
+/** MQTT packets that the gateway has received since its start, those of well-behaved clients included. */
 export async function readPacketsRead (httpPort: number): Promise<number> {
   const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`, { signal: AbortSignal.timeout(10_000) })).text()
   return sumMetric(text, 'vital_mqtt_packets_received_total')

@@ -11,7 +11,7 @@ function readWaitedMs (pid: number): number {
   try {
     return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[1]) / 1e6
   } catch {
-    // It ended, or there is no /proc.
+    // The process has ended, or /proc is missing.
     return 0
   }
 }

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import { until } from '../../harness/until.ts'
 
-/** Longer than the gateway takes under any attack, so that only what never comes is told. */
+/** Longer than the gateway takes under any attack, so that only answers that never come are reported. */
 const WAIT_MS = 20_000
 const POLL_MS = 20
 const MARKER = 'chat/marker'

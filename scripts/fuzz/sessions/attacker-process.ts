@@ -19,7 +19,7 @@ const NOTHING: AttackFigures = {
 /** The harness's side of the attacker: one process, one attack at a time. */
 export class AttackerProcess {
   readonly #child: ChildProcess
-  /** As it told last. */
+  /** Its last report. */
   figures: AttackFigures = NOTHING
   #onDone: ((next: number) => void) | null = null
   #onFailed: ((error: Error) => void) | null = null

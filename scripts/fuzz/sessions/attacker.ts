@@ -1,4 +1,4 @@
-// The attacker's process: apart from the harness, so that neither the good clients nor the watch are held up by it.
+// The attacker's process: apart from the harness, so that it delays neither the well-behaved clients nor the watch.
 import { createAttacker } from './attack.ts'
 import type { FromAttacker, ToAttacker } from '../messages.ts'
 

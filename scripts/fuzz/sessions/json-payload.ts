@@ -47,7 +47,7 @@ function toFields (random: SessionRandom, count: number): string[] {
     `${random.chance(0.6) ? `"${random.pick(NAMES)}"` : random.pick(EVIL_NAMES)}${random.chance(0.98) ? ':' : ' '}${toValue(random)}`)
 }
 
-/** A reading that is valid, and new: `n` is told from every other. */
+/** A valid new reading: its `n` is unique. */
 export function validReading (random: SessionRandom, n: number, device?: string): string {
   const name = device === undefined ? '' : `"device":"${device}",`
   return `{${name}"timestamp":${1_750_000_000 + random.below(4_000_000)}.${random.below(1000)},"heartRateValue":${40 + random.below(1000) / 10},"n":${n}}`

@@ -4,7 +4,7 @@ import { type SessionRandom } from './session-random.ts'
 import { hostilePayload, validReading } from './json-payload.ts'
 import { PRIVATE_MARK } from './session.ts'
 
-/** Few, so that connections of one client id meet and take each other over; and so many that most live their life. */
+/** Few, so that connections with one client id take each other over; enough that most are not taken over. */
 const CLIENT_IDS = Array.from({ length: 4000 }, (_, index) => `fuzz-${index}`)
 /** The gateway makes clients that drive each other out wait, up to 8 s; with many of them the attack would only wait. */
 const SHARED_SHARE = 0.03
@@ -118,7 +118,7 @@ function otherPacket (random: SessionRandom): Packet {
 
 /**
  * Any packet that a client may send after CONNECT, most of them readings.
- * @param n - tells its reading from others
+ * @param n - unique per reading
  */
 export function clientPacket (random: SessionRandom, n: number): Buffer {
   const kind = random.below(100)

@@ -18,7 +18,7 @@ export interface Session {
   readonly fate: Fate
   /** From the last write to that. */
   readonly waitMs: number
-  /** PUBACK and PUBREC packets that must come unless the gateway closes; 0 where nobody can know. */
+  /** PUBACK and PUBREC packets that must come unless the gateway closes; 0 where it is unknown. */
   readonly acknowledgements: number
   /** Answers over HTTP after which it need not wait any longer; a broken request may swallow those behind it. */
   readonly answersMax: number

@@ -38,7 +38,7 @@ function encodeFrame (payload: Buffer, opcode: number, isFinal: boolean, random:
   return frame
 }
 
-/** What no client of good will sends between its frames. */
+/** Bytes that no well-behaved client sends between its frames. */
 function oddFrame (random: SessionRandom): Buffer {
   const kind = random.below(6)
   if (kind === 0) return encodeFrame(random.bytes(random.few(200)), OPCODES.ping, random.chance(0.9), random)

@@ -5,7 +5,7 @@
  *   D device n atMs                               it is written again
  *   A device n atMs                               its acknowledgement came
  *
- * `n` counts the readings of a device and is one of their fields, so a row of the database can be told from any other.
+ * `n` counts the readings of a device and is one of their fields, so it identifies a row of the database.
  *
  * A ledger is a directory of {@link PARTS} files. All lines of a device are in the same one, which the device's name alone
  * decides: so parts can be read one after another, and two ledgers of the same devices be merged part by part. Half an
@@ -20,7 +20,7 @@ import { crc32 } from 'node:zlib'
 const PARTS = 64
 /** One read; smaller ones cost more calls, larger ones gain nothing. */
 const CHUNK_BYTES = 1024 * 1024
-/** Characters of a line that an error tells. */
+/** Characters of a line that an error quotes. */
 const LINE_TOLD_MAX = 200
 
 /** Where it must be found once it is acknowledged: among the readings, or among the dead letters. */
@@ -59,7 +59,7 @@ export class LedgerFile {
   readonly #parts = new Map<string, number>()
   #next = 0
 
-  /** @param path - of the directory; what lies there already is added to */
+  /** @param path - of the directory; existing ledgers are appended to */
   constructor (path: string) {
     mkdirSync(path, { recursive: true })
     this.#files = Array.from({ length: PARTS }, (_, part) => openSync(toPartPath(path, part), 'a'))

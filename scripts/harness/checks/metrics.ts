@@ -1,7 +1,7 @@
 import { sumMetric } from '../../command-line/prometheus-text.ts'
 import type { Violation } from './stored.ts'
 
-/** What one scrape says, summed over transports. */
+/** One scrape, summed over transports. */
 export interface Scrape {
   readonly received: number
   /** Of those, found in the spool at the start. */
@@ -81,7 +81,7 @@ export interface Rows {
 
 /**
  * C7: the metrics of a gateway's life against the rows that it added.
- * @param added - `null` where nobody counted; then only the balance is looked at
+ * @param added - `null` when rows were not counted; then only the balance is checked
  */
 export function checkMetrics (seen: Scrape, added: Rows | null): Violation[] {
   const violations: Violation[] = []

@@ -1,5 +1,5 @@
 /**
- * C1, C2 and C3 of the fault matrix: what the publisher knows against what lies in the database.
+ * C1, C2 and C3 of the fault matrix: the publisher's ledger against the rows of the database.
  * Written without the gateway's own functions: a defect in those must not hide itself.
  */
 import { isDeepStrictEqual } from 'node:util'
@@ -11,7 +11,7 @@ import { Span, type SpanFigures } from './span.ts'
 const ENTRIES_PER_QUERY_MAX = 100_000
 /** Losses kept, so that a run that lost millions can still tell of it. */
 const LOST_KEPT_MAX = 100_000
-/** Violations told in full; the rest is only counted. */
+/** Violations listed in full; further ones are only counted. */
 const TOLD_MAX = 5
 
 export type Query = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>
@@ -40,7 +40,7 @@ interface StoredRow extends StateRow { readonly receivedUs: string }
 interface LetterRow { readonly device: string, readonly payload: Buffer }
 interface LatestRow extends StateRow { readonly vitalTimes: Record<string, number> }
 
-/** Gathers violations of one kind and tells the first few. */
+/** Gathers violations of one kind and lists the first few. */
 class Complaints {
   readonly violations: Violation[] = []
   readonly #counts = new Map<string, number>()

@@ -3,7 +3,7 @@ import { Random } from '../random.ts'
 import type { Kind } from '../checks/ledger-file.ts'
 import type { PublisherSettings } from './messages.ts'
 
-/** The field that a CHECK constraint of the fault `poison-rows` refuses: nobody but the database knows. */
+/** The field that a CHECK constraint of the fault `poison-rows` refuses; only the database knows it. */
 export const POISON_FIELD = 'poison'
 
 /** Five digits and a comma. */

@@ -31,7 +31,7 @@ export interface Load {
 /** With its other fields such a reading stays below `VITAL_PACKET_BYTES_MAX`. */
 const WAVEFORM_BYTES_MAX = 250_000
 
-/** Of a fault that says nothing else. */
+/** For a fault without a value of its own. */
 export const DEFAULT_LOAD: Load = {
   devices: 40,
   httpDevices: 4,

@@ -11,11 +11,11 @@ export interface Tally {
   readonly faults: string[]
 }
 
-/** What a device of either transport is told. */
+/** Settings of a device of either transport. */
 export interface DeviceOptions {
   readonly id: string
   readonly port: number
-  /** `null` where the gateway lets everybody in. */
+  /** `null` where the gateway is open. */
   readonly secret: string | null
   /** Unacknowledged packets, or over HTTP readings, beyond which it makes nothing new. */
   readonly window: number

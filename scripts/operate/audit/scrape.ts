@@ -5,7 +5,7 @@ import { sumMetric } from '../../command-line/prometheus-text.ts'
 
 const TIMEOUT_MS = 10_000
 
-/** What a gateway says of itself, all of one instant. Counted since its start. */
+/** The counters of a gateway at one instant, since its start. */
 export interface Scrape {
   readonly url: string
   /** Unix seconds. Not `process_start_time_seconds`, which is rounded: a quick restart would count the last readings of the run before. */

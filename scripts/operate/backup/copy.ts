@@ -17,7 +17,7 @@ export interface CopiedFile {
   readonly sha256: string
 }
 
-/** Copies files for their owner alone, durably, and tells what was copied. */
+/** Copies files durably, readable by their owner alone. @returns what was copied */
 export class Copier {
   readonly #signal: AbortSignal | undefined
   readonly #onBytes: (bytes: number) => void
@@ -46,7 +46,7 @@ export class Copier {
         const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, Math.max(1, size)))
         for (let at = 0; at < size;) {
           const { bytesRead } = await source.read(chunk, 0, Math.min(chunk.length, size - at), at)
-          // It was cut short since: its log tells how.
+          // The file has become shorter since.
           if (bytesRead === 0) return
           at += bytesRead
           yield chunk.subarray(0, bytesRead)

@@ -17,7 +17,8 @@
  * So the spool is copied after P and before E, and no instant is left between them. The other order loses readings:
  * copied after E, a segment may be gone whose readings were committed after E. What is in both is replayed and found
  * stored, for replay is idempotent. The read position of the spool may be of any instant before E: what it passes
- * over was committed. The tail of a segment that is being written looks as after a crash, and is cut like one: nobody
+ * over was committed. The tail of a segment that is being written looks as after a crash, and is cut like one: no
+ * client
  * was told of it.
  *
  * The journal of erasures is read before P: an erasure that it calls done had drained the spool and deleted the rows
@@ -181,7 +182,7 @@ async function copyCluster (copier: Copier, partial: string, clusterDir: string,
   return { files: copied, directories: ['postgres', ...directories.map(toPath)] }
 }
 
-/** What lies beside the cluster; the journal of erasures before the spool, as the head of this file argues. */
+/** The files beside the cluster; the journal of erasures before the spool, for the reason at the head of this file. */
 async function copyRest (copier: Copier, partial: string, dataDir: string) {
   const small: CopiedFile[] = []
   for (const name of SMALL_FILES) {

@@ -64,7 +64,7 @@ export async function layOut ({ from, manifest, dataDir, progress: stream, signa
   }
 }
 
-/** A manifest of a stranger must not write elsewhere. */
+/** An untrusted manifest must not write elsewhere. */
 function assertInside (path: string): string {
   if (path.startsWith('/') || path.split('/').includes('..')) {
     throw new OperatorError('OPERATOR_FAILED',

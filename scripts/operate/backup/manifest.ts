@@ -5,14 +5,14 @@ import type { RowCounts } from '../../../db/embedded/base-backup.ts'
 import { OperatorError } from '../../command-line/operator-error.ts'
 import type { CopiedFile } from './copy.ts'
 
-/** Written last: a directory without it is no backup. */
+/** Written last: a directory without it is not a backup. */
 export const MANIFEST_FILE = 'manifest.json'
 const FORMAT = 1
 
 /** What a backup holds, and how it came to be. */
 export interface Manifest {
   readonly format: typeof FORMAT
-  /** Of the gateway whose program took it. */
+  /** Of the gateway that took the backup. */
   readonly gatewayVersion: string
   readonly postgres: {
     readonly version: string

@@ -23,7 +23,7 @@ export interface RestoreOptions {
   readonly config: Config
   readonly from: string
   readonly to: string
-  /** Records of erasures beside the one that may lie in `to`; `null`: the person says that there is none. */
+  /** Records of erasures beside one in `to`; `null`: the operator states that none exists. */
   readonly erasures: readonly string[] | null
   readonly tell: Print
   readonly progress: ProgressStream
@@ -53,7 +53,7 @@ export async function restoreBackup (options: RestoreOptions): Promise<Restored>
   await assertSpace(to, toBytes(manifest))
   const partial = join(to, PARTIAL)
   await mkdir(partial, { recursive: true, mode: 0o700 })
-  // A user other than root, who may have to run the server, must get there; what lies in it stays closed.
+  // Another user, which may have to run the server, must be able to enter; the files inside stay private.
   if (process.geteuid?.() === 0) for (const directory of [to, partial]) await chmod(directory, 0o711)
   const unlock = await lockDirectory(partial).catch((cause: unknown) => {
     throw new OperatorError('OPERATOR_FAILED', `another restore writes to ${to}`, { cause })
@@ -74,7 +74,7 @@ export async function restoreBackup (options: RestoreOptions): Promise<Restored>
   }
 }
 
-/** @throws `OPERATOR_USAGE` when something lies there that a restore might hide or destroy */
+/** @throws `OPERATOR_USAGE` when files are there that a restore might hide or destroy */
 async function assertFree (to: string): Promise<void> {
   const names = await readdir(to).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return []
@@ -86,7 +86,7 @@ async function assertFree (to: string): Promise<void> {
     'keep it until the restored one runs')
 }
 
-/** What was erased since the backup, and the record that the restored directory goes on with. */
+/** Erasures since the backup, and the record for the restored directory. */
 async function readJournals ({ erasures, tell }: RestoreOptions, from: string, to: string) {
   const before = await readErasures(join(from, ERASURES_FILE))
   const own = join(to, ERASURES_FILE)

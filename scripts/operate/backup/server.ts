@@ -9,7 +9,7 @@ import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
 import { OperatorError } from '../../command-line/operator-error.ts'
 import type { Print } from '../../command-line/surroundings.ts'
 
-/** The script tells what goes wrong itself. */
+/** The command itself reports failures. */
 const logger = pino({ level: 'silent' })
 
 /**

@@ -27,9 +27,9 @@ interface Request {
 
 /**
  * Revokes principals, in one transaction. Those that exist are revoked even where others do not exist: a misspelt id must not
- * keep a stolen credential good.
+ * keep a stolen credential valid.
  * @returns the exit status: 1 when one did not exist, or was revoked before
- * @throws `OPERATOR_USAGE` for a file that cannot be read, or has a line that is no id
+ * @throws `OPERATOR_USAGE` for a file that cannot be read, or has a line without a valid id
  */
 export async function revoke ({ kysely, tell, progress: stream, actor, ids: named, file }: Request): Promise<number> {
   const ids = [...new Set([...named, ...file === undefined ? [] : await readIds(file)])]

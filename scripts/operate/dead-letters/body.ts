@@ -7,7 +7,7 @@ export type ResendBody = { readonly body: Buffer } | { readonly why: string }
 
 /**
  * The letter as HTTP would have brought it: there is no topic, so each reading that names no device is given the topic's.
- * Other faults of the payload are told by the gateway.
+ * Other faults of the payload are left to the gateway.
  * @param options.device - stands for the topic's device when given
  * @param options.payload - stands for the letter's own when given
  */
@@ -47,7 +47,7 @@ function isObject (value: unknown): value is Record<string, unknown> {
 /**
  * Into the text, not into the value: JSON.stringify would turn a `1e999` that the gateway refuses into a null that it keeps.
  * @param text - valid JSON
- * @param objects - what lies at `depth` and is an object, in order
+ * @param objects - the objects at `depth`, in order
  */
 function insertDevice (text: string, objects: readonly Record<string, unknown>[], depth: number, device: string): string {
   const named = `"device":${JSON.stringify(device)}`

@@ -5,8 +5,8 @@ import { exposedMessage } from '../../../src/security/access.ts'
 import { fail, type Finding, ok, warn } from './finding.ts'
 
 /**
- * Whether strangers may publish and read.
- * @param hasPrincipals - as PostgreSQL says; `null`: the gateway's own record of its last answer is taken
+ * Whether clients without a credential may publish and read.
+ * @param hasPrincipals - from PostgreSQL; `null`: the gateway's record of its last answer is used
  */
 export async function checkAccess (config: Config, hasPrincipals: boolean | null): Promise<Finding> {
   const check = 'access'

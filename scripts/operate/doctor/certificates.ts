@@ -6,7 +6,7 @@ import { createTls } from '../../../src/transport/tls.ts'
 import { fail, type Finding, ok, toMessage, warn } from './finding.ts'
 
 const DAY_MS = 86_400_000
-/** An authority that renews by itself does so a month before; half of that is late. */
+/** Automatic renewal happens a month before the end; half of that is late. */
 const DAYS_LEFT_MIN = 14
 
 const logger = pino({ level: 'silent' })
@@ -28,7 +28,7 @@ export async function checkCertificates ({ transport: { tls: files } }: Config, 
   }
 }
 
-/** Keys of the issuer of tokens; where they cannot be read at the start, no token is good. */
+/** Keys of the issuer of tokens; without them no token is accepted. */
 export async function checkTokenKeys ({ tokens }: Config): Promise<Finding[]> {
   if (tokens === null) return []
   let failure: unknown = null

@@ -21,7 +21,7 @@ const logger = pino({ level: 'silent' })
 
 export interface DatabaseFindings {
   readonly findings: Finding[]
-  /** Whether credentials exist; `null`: it could not be told. */
+  /** Whether credentials exist; `null`: unknown. */
   readonly hasPrincipals: boolean | null
 }
 

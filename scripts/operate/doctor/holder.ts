@@ -7,7 +7,7 @@ export interface Holder {
   readonly pid: number | null
 }
 
-/** @returns `null` where no process holds it, or there is no spool yet */
+/** @returns `null` when no process holds it, or no spool exists */
 export async function findDirectoryHolder (dataDir: string): Promise<Holder | null> {
   return await findHolder(join(dataDir, 'spool')).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'EACCES') return null

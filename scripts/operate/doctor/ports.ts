@@ -58,7 +58,7 @@ async function judgeHeld (check: string, where: string, port: number, { pid }: H
     'stop what listens there, or set the variable to another port')
 }
 
-/** Linux tells which sockets listen, and which process has them. @returns `null` where it does not */
+/** Listening sockets with their processes, on Linux. @returns `null` elsewhere */
 async function holdsPort (pid: number, port: number): Promise<boolean | null> {
   try {
     const inodes = new Set(await listListening(port))

@@ -28,7 +28,7 @@ import type { Erased } from './erased.ts'
 const STATEMENT_TIMEOUT_MS = 60_000
 const PROGRESS_EVERY_MS = 200
 
-/** The command itself tells what goes wrong. */
+/** The command itself reports failures. */
 const logger = pino({ level: 'silent' })
 
 interface Request {

@@ -1,7 +1,7 @@
 /**
  * PostgreSQL as ingest sees it: a store that takes a batch whole or not at all, and a pool to ping. It is away, hangs,
  * answers slowly, loses the answer of a COMMIT, deadlocks, turns read-only and refuses rows, as its weather has it.
- * What the server began goes on when its client dies.
+ * A statement that the server began continues when its client dies.
  */
 import type { Pool } from 'pg'
 import type { DeadLetterRow, ReadingRow } from '../../../db/rows.ts'
@@ -20,12 +20,12 @@ interface Fate {
   /** Until the server has decided, and from then until the client hears of it. */
   readonly beforeMs: number
   readonly afterMs: number
-  /** `null`: it commits, if its rows are good. */
+  /** `null`: it commits, if its rows are valid. */
   readonly failure: Error | null
   readonly isAnswerLost: boolean
 }
 
-/** As of a gateway's pool: longer, and pg gives up by itself. */
+/** As in a gateway's pool: after this time pg gives up. */
 const QUERY_TIMEOUT_MS = 4000
 const PING_TIMEOUT_MS = 1000
 
@@ -47,8 +47,8 @@ export class FakeDatabase {
   }
 
   /**
-   * Readings that are stored and were refused too: a rule that comes or goes between a COMMIT that nobody waited for and
-   * the replay. They count as refused, and lie among the dead letters; nothing is lost.
+   * Readings that are stored and were refused too: a rule that comes or goes between a COMMIT after its time-out and
+   * the replay. They count as refused, and are among the dead letters; nothing is lost.
    */
   get ruledOutAndStored (): number {
     let count = 0
@@ -146,7 +146,9 @@ export class FakeDatabase {
     }
   }
 
-  /** The server stops in the middle, and does what it was asked when it goes on, whoever still waits. */
+  /**
+   * The server freezes in the middle, and finishes the statement when it continues, whether or not its client waits.
+   */
   #hangingFate (fine: Fate): Fate {
     const random = this.#random
     if (random.chance(0.3)) return { ...fine, beforeMs: QUERY_TIMEOUT_MS, failure: new Error('Query read timeout') }

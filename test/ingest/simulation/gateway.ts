@@ -145,7 +145,7 @@ function sum (counts: ReadonlyMap<string, number>): number {
   return total
 }
 
-/** The planted defect: what was written is told to be stored before it is. */
+/** The planted defect: a write is reported as stored before it is. */
 function acknowledgeEarly (store: Store): Store {
   return {
     async write (readings, letters) {

@@ -2,8 +2,8 @@
  * Runs batch, journal, circuit, writer, replayer and spool together through a random schedule, on a clock, a disk and a
  * database that are not real, and checks after every event:
  * - received = stored + duplicate + dead_lettered + refused + pending, of which no counter ever falls;
- * - what is pending stays within its bound; nobody is answered twice.
- * At the end everything heals, the devices send what they were not told of, and:
+ * - pending readings stay within their bound; no message is answered twice.
+ * At the end all faults stop, the devices send their unanswered messages, and:
  * - everything is answered, nothing is pending and the spool is empty within a minute of the clock;
  * - what was ever acknowledged is a row or a dead letter, nothing else is there, and nothing is there twice.
  * Throws with the seed in the message. The order of one client's acknowledgements is the broker's to keep.
@@ -80,7 +80,7 @@ class Simulation {
   #isMistaken = false
   readonly #books: Books
   #flips = 0
-  /** A promise of ingest's that rejected, and nobody cared. */
+  /** An unhandled rejection of a promise of ingest. */
   failure: Error | null = null
   /** Messages that were on their way when the transports were asked to stop reading. */
   #overshoot = 0
@@ -327,7 +327,7 @@ class Simulation {
   #check (): void {
     const failure = this.#traffic.failure ?? this.failure
     if (failure !== null) throw failure
-    // Who acknowledges early is to be found out by what is missing in the end.
+    // An early acknowledgement is found by what is missing in the end.
     if (this.#options.isAckEarly !== true) this.#books.check(this.#running)
   }
 }
@@ -337,7 +337,7 @@ function decodeLetter (content: Buffer): string {
   return Buffer.from(/"payload":"([^"]*)"/.exec(content.toString())?.[1] ?? '', 'base64').toString()
 }
 
-/** For those who let time pass until something settles. */
+/** Lets time pass until something settles. */
 function watch (promise: Promise<unknown>): { readonly isSettled: boolean, readonly error: Error | null } {
   const state: { isSettled: boolean, error: Error | null } = { isSettled: false, error: null }
   promise.then(() => { state.isSettled = true }, (error: Error) => {

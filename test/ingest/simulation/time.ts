@@ -1,5 +1,5 @@
 /**
- * Time that passes only when it is told to. `mock.timers` of node:test does not carry here: on Node 20 it leaves
+ * Simulated time, which passes only on demand. `mock.timers` of node:test does not carry here: on Node 20 it leaves
  * performance.now and the imported `setTimeout` of node:timers/promises alone (tried), and it cannot drop the timers of one
  * life of a process while the world's own go on.
  *

@@ -1,5 +1,5 @@
 /**
- * Devices and what they were told: every message that was ever sent, what it holds, and how it was answered. A device keeps
+ * Devices and their messages: every message ever sent, its content, and how it was answered. A device keeps
  * a message until it is acknowledged or refused, and sends it again when it is not.
  */
 import assert from 'node:assert/strict'
@@ -76,7 +76,7 @@ export class Traffic {
     return this.#ready.length === 0 && this.#unsettled.size === 0
   }
 
-  /** A new process: the devices connect again, and send what they were not told of. */
+  /** A new process: the devices connect again, and send their unanswered messages. */
   beginLife (): void {
     this.#life++
     this.#unsettled.clear()
@@ -111,7 +111,7 @@ export class Traffic {
     for (const element of elements) element.sent++
     let isSettled = false
     const settle = (status: Verdict['status'] | PostOutcome['status']) => {
-      // What a dead process would have said, nobody hears.
+      // Answers of a dead process do not arrive.
       if (life !== this.#life) return
       if (isSettled) this.failure ??= new Error(`the message of ${elements[0]?.id} was settled twice`)
       isSettled = true

@@ -46,7 +46,7 @@ t.test('a page asked for after the acknowledgement has the reading, over HTTP an
   const devices = ['h148', 'h146', 'h144', 'h142']
   for (const device of devices) t.equal((await fetch(`${httpUrl}/vital-data/${device}`, { method: 'DELETE' })).status, 200)
   t.equal(await list(httpUrl, 'count=1&sortBy=heartRate'), 'h140')
-  // Pages find out by themselves what is missing, but only so much of it before PostgreSQL sorts.
+  // Pages find missing rows themselves, but only a bounded number before PostgreSQL sorts.
   await query('insert into latest (device, time, oldest_time, vitals, vital_times) values (\'~\', now(), now(), \'{}\', \'{}\')')
   t.equal(await list(httpUrl, 'count=1&sortBy=timestamp'), 'm148', 'and it comes from memory still')
 })

@@ -9,7 +9,7 @@ import { createTableSorts } from '../../../src/reads/latest-order/table-sorts.ts
 
 const page = (offset: number): LatestQuery => ({ sortBy: 'heartRate', orderBy: 'desc', offset, count: 20 })
 
-/** Sorts that end when told. */
+/** Sorts that end when the test says so. */
 function createSorts (waitMaxMs?: number) {
   const begun: Array<{ readonly offset: number, readonly end: (error?: Error) => void }> = []
   const sort = createTableSorts(({ offset }) => new Promise<LatestPage>((resolve, reject) => {

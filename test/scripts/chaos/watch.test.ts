@@ -8,7 +8,7 @@ import { Watch } from '../../../scripts/chaos/checks/watch.ts'
 const MIB = 1024 * 1024
 const FLAT = { isGone: false, isEnding: false, peakRssBytes: 150 * MIB, peakDescriptors: 70, sample: () => {}, logged: () => [] }
 
-/** Watches something that calls itself a gateway. @returns what was told after some looks */
+/** Watches a fake gateway. @returns the violations after some looks */
 async function watch (t: Test, gateway: Partial<typeof FLAT>, metrics: string): Promise<Violation[]> {
   const server = createServer((_request, response) => { response.end(metrics) })
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })

@@ -1,4 +1,4 @@
-/** The scripts against a gateway that wants to know who asks, over TLS. */
+/** The commands against a gateway with credentials and TLS. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

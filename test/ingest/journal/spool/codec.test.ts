@@ -64,7 +64,7 @@ function randomSubmissions (random: Random): SpooledSubmission[] {
   }))
 }
 
-/** Without what names the reading, which lies in columns of its own. */
+/** Without the identity of the reading, which has columns of its own. */
 const asSpooled = (submissions: readonly SpooledSubmission[]) => submissions.map((submission) => ({
   ...submission,
   readings: submission.readings.map((row) => ({ ...row, fields: JSON.parse(row.vitals) as Record<string, unknown> }))

@@ -189,7 +189,7 @@ class Simulation {
     for (const { id } of released) this.#entries[id]!.release = 'asked'
     const spool = this.#begin()
     spool.release(released.at(-1)!.position).then(() => {
-      // A client that is told by a dead process is not told.
+      // A dead process answers no client.
       if (spool !== this.#spool) return
       for (let id = 0; id <= released.at(-1)!.id; id++) {
         const entry = this.#entries[id]!

@@ -6,7 +6,7 @@ interface TestLike { teardown: (fn: () => Promise<void>) => unknown }
 
 const ROOT = join(import.meta.dirname, '../../../..')
 
-/** The excerpt of recordings that lies in the repository. */
+/** The excerpt of recordings in the repository. */
 export const FIXTURES = join(ROOT, 'test/fixtures/bidmc')
 
 /** Starts a command as npm would, without a terminal. `done` settles with its exit status and all that it printed. */

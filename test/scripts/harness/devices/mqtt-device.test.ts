@@ -5,7 +5,7 @@ import { LedgerFile } from '../../../../scripts/harness/checks/ledger-file.ts'
 import { MqttDevice } from '../../../../scripts/harness/devices/mqtt-device.ts'
 import type { Tally } from '../../../../scripts/harness/devices/tally.ts'
 
-/** A device with three publishes, and a broker that answers to the last of them as it is told. */
+/** A device with three publishes, and a broker that answers to the last of them as the test says. */
 async function publish (t: Test, answer: readonly number[]): Promise<Tally> {
   const server = createServer((socket) => {
     socket.on('error', () => {})

@@ -34,7 +34,7 @@ export interface Sent {
   acknowledgedAtMs: number | null
 }
 
-/** Publishes over many connections, each with some in flight, some thousand readings a second, until told to stop. */
+/** Publishes over many connections, each with some in flight, some thousand readings a second, until it is stopped. */
 export async function startLoad (t: Test, mqttPort: number, devices = 10, inFlight = 5) {
   const stop = new AbortController()
   const sent: Sent[] = []
@@ -64,7 +64,9 @@ export async function startLoad (t: Test, mqttPort: number, devices = 10, inFlig
   }
 }
 
-/** Holds a lock that lets nobody write readings, and lets go of it, in turn: readings go into the spool and out of it. */
+/**
+ * Takes and releases a lock that blocks writes of readings, in turn, so that readings go into the spool and out of it.
+ */
 export function startCuts (connectionString: string, { cutMs, openMs }: { cutMs: number, openMs: number }) {
   const stop = new AbortController()
   const run = async () => {

@@ -38,7 +38,7 @@ t.test('readings of an erased device that lie in the spool of the backup do not 
   t.same(await again.query('select device, count(*)::int as n from readings group by 1'), [{ device: 'kept', n: 3 }])
 })
 
-/** As a person who has only the record left. */
+/** Only the record of erasures is left. */
 async function saveErasures (t: Test, from: string, to: string): Promise<void> {
   const text = await readFile(join(from, 'erasures.jsonl'), 'utf8')
   await mkdir(to)
