@@ -108,7 +108,7 @@ export const ReadySchema = Type.Object({
     bytes: Type.Integer({ minimum: 0, description: 'Waiting on disk for PostgreSQL' }),
     bytesMax: Type.Integer({ minimum: 0 })
   }, { additionalProperties: true })),
-  warnings: Type.Optional(Type.Array(Type.String(), { description: 'What weakens the promise, told to a person' }))
+  warnings: Type.Optional(Type.Array(Type.String(), { description: 'Conditions that weaken the promise, as sentences' }))
 }, { additionalProperties: false })
 
 export type ReadyAnswer = Static<typeof ReadySchema>

@@ -47,7 +47,7 @@ interface AgainstRun {
  * @throws Error that says what is missing there
  */
 export function buildBefore (directory: string): void {
-  if (!existsSync(join(directory, 'package.json'))) throw new Error(`--against: ${directory} is no checkout of the gateway`)
+  if (!existsSync(join(directory, 'package.json'))) throw new Error(`--against: ${directory} is not a checkout of the gateway`)
   if (!existsSync(join(directory, 'node_modules'))) throw new Error(`--against: run npm ci in ${directory} first`)
   const { status } = spawnSync('npm', ['run', '--silent', 'build'], { cwd: directory, stdio: ['ignore', 2, 2] })
   if (status !== 0) throw new Error(`--against: npm run build failed in ${directory}; its messages are above`)

@@ -97,7 +97,7 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     .addOption(new Option('--store <store>', 'spool: the gateway with PostgreSQL away, so that the disk spool makes everything durable, beside ' +
       `the gateway with PostgreSQL; default workloads ${SPOOL_WORKLOADS}`).choices(STORES).default('database'))
     .option('--auth', `the gateway with a credential for each connection, beside the gateway without any; default workloads ${AUTH_WORKLOADS}`)
-    .option('--scale <sizes>', 'devices=N,N,…: the gateway alone with so many devices in latest: rate, CPU, memory, latency, GETs')
+    .option('--scale <sizes>', 'devices=N,N,…: the gateway alone with N devices in latest: rate, CPU, memory, latency, GETs')
     .addOption(numberOption('--history <n>', 'with --scale: readings in the table from the start (about 400 bytes of disk each)', {
       min: 0, isWhole: true
     }))

@@ -45,7 +45,7 @@ export async function readSecretFile (option: string, path: string, tell: (text:
   let text: string
   try {
     const { mode, size } = await stat(path)
-    if (size > SECRET_BYTES_MAX) throw usageError(`--${option} ${path} holds ${size} bytes: that is no secret`)
+    if (size > SECRET_BYTES_MAX) throw usageError(`--${option} ${path} holds ${size} bytes, which is not a secret`)
     text = await readFile(path, 'utf8')
     if ((mode & 0o077) !== 0) tell(`${path} can be read by others on this machine: chmod 600 ${path}`)
   } catch (cause) {

@@ -54,7 +54,7 @@ function parseJsonLines (text: string, fail: Fail): FileRecord[] {
     if (source.trim() === '') continue
     const line = index + 1
     const values: Record<string, string> = Object.create(null) as Record<string, string>
-    for (const [name, value] of Object.entries(parseObject(source) ?? fail(line, 'is no JSON object'))) {
+    for (const [name, value] of Object.entries(parseObject(source) ?? fail(line, 'is not a JSON object'))) {
       if (value === null || value === '') continue
       if (typeof value !== 'string') fail(line, `"${name}" must be a string`)
       values[name] = value as string

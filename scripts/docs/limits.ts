@@ -41,7 +41,7 @@ const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
     'UNSUBSCRIBE counts as twenty, ' +
     'or as a tenth of the limit where that is less', 'messages_per_second'),
   bytesPerSecondMax: counted('the same', 'bytes_per_second'),
-  drainTimeoutMs: counted('a subscriber whose socket takes nothing for so long; closed'),
+  drainTimeoutMs: counted('a subscriber whose socket takes nothing for this time; closed'),
   heldMessagesPerClientMax: counted('publishes that wait to be stored; the next PUBLISH is not read until half of ' +
     'them have left', 'held'),
   heldBytesPerClientMax: counted('the same in bytes', 'held'),
@@ -51,7 +51,7 @@ const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
   retainedMessagesMax: counted('delivered, not retained', 'retained'),
   retainedBytesMax: counted('the same', 'retained'),
   sessionsMax: counted('sessions with subscriptions; the subscriptions of a new one get 0x80', 'sessions'),
-  sessionExpiryMs: counted('a session whose client has been away for so long is deleted'),
+  sessionExpiryMs: counted('a session whose client has been away for this time is deleted'),
   inFlightMessagesPerSessionMax: counted('sent to one session and not acknowledged; further ones are queued'),
   queuedMessagesPerSessionMax: counted('the newest is dropped for that session', 'queue'),
   queuedBytesPerSessionMax: counted('the same, what is in flight included', 'queue'),

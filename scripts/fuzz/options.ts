@@ -49,7 +49,7 @@ export function createFuzzCommand (run: (options: FuzzOptions) => Promise<void>)
     .description('Sends broken and hostile traffic to a gateway of its own, beside well-behaved clients.')
     .addOption(numberOption('--packets <n>',
       `MQTT packets and HTTP requests to send (default: ${PACKETS_BY_DEFAULT}; without end when --seconds is given)`, COUNT))
-    .addOption(numberOption('--seconds <s>', 'end after so long, whatever was sent', COUNT))
+    .addOption(numberOption('--seconds <s>', 'end after this time, whatever was sent', COUNT))
     .option('--target <names>', `of ${TARGETS.join(', ')}, separated by commas`, 'all')
     .addOption(numberOption('--seed <n>', 'decides every byte, cut and order within a connection; printed (default: drawn)', {
       ...COUNT, min: 0

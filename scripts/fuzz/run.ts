@@ -218,7 +218,7 @@ class FuzzRun {
   async judge (): Promise<FuzzOutcome> {
     const { gateway, publisher, attacker, ledgerPath } = this.#parts
     const isCrashed = gateway.isGone
-    if (isCrashed) this.#violate('alive', `the gateway ended by itself:\n${gateway.tail()}`)
+    if (isCrashed) this.#violate('alive', `the gateway ended unexpectedly:\n${gateway.tail()}`)
     await publisher.endAccount()
     const ledger = await readLedger(ledgerPath)
     const good = acknowledgedWithin(ledger, 0, Infinity)

@@ -131,7 +131,7 @@ function toTokenConfig (values: Environment): TokenConfig | null {
   }
   const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i.test(jwks)
   if (isUrl && !isTrustedUrl(jwks)) {
-    throw new ConfigError(`VITAL_JWT_JWKS=${jwks} must be a file or an https URL: whoever can change the keys on ` +
+    throw new ConfigError(`VITAL_JWT_JWKS=${jwks} must be a file or an https URL: a party that can change the keys on ` +
       'their way can sign tokens.')
   }
   const algorithms = toList(values.VITAL_JWT_ALGORITHMS)

@@ -25,7 +25,7 @@ export function toDatabaseUrl (text: string): string {
   if (text.startsWith('/')) return text
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
   if (scheme === undefined) {
-    throw new ConfigError(`DATABASE_URL begins with no postgres://, so it is no URL of PostgreSQL. ${FORM}`)
+    throw new ConfigError(`DATABASE_URL does not begin with postgres://, so it is not a URL of PostgreSQL. ${FORM}`)
   }
   if (scheme !== 'postgres' && scheme !== 'postgresql' && scheme !== 'socket') {
     throw new ConfigError(`DATABASE_URL begins with ${scheme}://: the gateway stores in PostgreSQL only. ${FORM}`)
@@ -40,14 +40,14 @@ function parseUrl (text: string): URL | null {
   if (URL.canParse(text)) return new URL(text)
   const withHost = text.replace('@/', '@socket/')
   if (URL.canParse(withHost)) return new URL(withHost)
-  throw new ConfigError('DATABASE_URL cannot be read as a URL: a port is no number, or the password holds one of : / ' +
+  throw new ConfigError('DATABASE_URL cannot be read as a URL: a port is not a number, or the password holds one of : / ' +
     `? # @ as it is. ${FORM}`)
 }
 
 function checkSslMode (mode: string | null): void {
   if (mode === null || SSL_MODES.includes(mode)) return
   if (mode === 'prefer' || mode === 'allow') {
-    throw new ConfigError(`sslmode=${mode} in DATABASE_URL leaves it to the server, and to whoever stands before it, ` +
+    throw new ConfigError(`sslmode=${mode} in DATABASE_URL leaves it to the server, and to any party in between, ` +
       'whether readings are encrypted. Say which: sslmode=verify-full for TLS, with sslrootcert=FILE for an ' +
       'authority of your own, or sslmode=disable.')
   }
@@ -86,7 +86,7 @@ function toUrl (values: ReadonlyMap<string, string>): string {
       'knows the primary.')
   }
   const port = of('port') || '5432'
-  if (!/^\d{1,5}$/.test(port)) throw new ConfigError(`DATABASE_URL: port=${port} is no port.`)
+  if (!/^\d{1,5}$/.test(port)) throw new ConfigError(`DATABASE_URL: port=${port} is not a port.`)
   checkSslMode(values.get('sslmode') ?? null)
   const query = new URLSearchParams()
   for (const [name, value] of values) {

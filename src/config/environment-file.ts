@@ -27,5 +27,5 @@ function toText (bytes: Buffer): string {
   } catch (error) {
     if (!(error instanceof TypeError)) throw error
   }
-  throw new ConfigError('.env is not written in UTF-8, so its values cannot be told. Save it as UTF-8.')
+  throw new ConfigError('.env is not written in UTF-8, so its values cannot be read. Save it as UTF-8.')
 }

@@ -11,11 +11,11 @@ interface Where {
 const DIRECTORY_CODES: Readonly<Record<string, string>> = {
   EACCES: 'may not be written by this account',
   EPERM: 'may not be written by this account',
-  EROFS: 'lies on a read-only file system',
-  ENOTDIR: 'is no directory, or lies below what is none',
-  EEXIST: 'is no directory',
-  ENOSPC: 'lies on a disk that is full',
-  EDQUOT: 'lies on a disk whose quota is used up'
+  EROFS: 'is on a read-only file system',
+  ENOTDIR: 'is not a directory, or is below a file',
+  EEXIST: 'is not a directory',
+  ENOSPC: 'is on a full disk',
+  EDQUOT: 'is on a disk whose quota is used up'
 }
 
 /**
@@ -57,7 +57,7 @@ function explainListen (code: string, message: string, variable: string): string
       'bind it.'
   }
   if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
-    return `VITAL_HOST is no address of this machine (${code}): set it to one, such as 127.0.0.1 or 0.0.0.0.`
+    return `VITAL_HOST is not an address of this machine (${code}): set it to one, such as 127.0.0.1 or 0.0.0.0.`
   }
   return `${variable} cannot be listened on: ${message}`
 }

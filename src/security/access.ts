@@ -116,7 +116,7 @@ export function createAccess (
       if (mode === 'open' && !isLoopback) return [openWarning(host)]
       if (mode === 'exposed') return [exposedMessage(host)]
       return mode === 'unknown'
-        ? ['PostgreSQL has not been asked yet whether credentials exist; nobody is let in until it answers']
+        ? ['PostgreSQL has not been asked yet whether credentials exist; no client is admitted until it answers']
         : []
     },
 
@@ -127,13 +127,13 @@ export function createAccess (
 
 /** What stops a start, and what is said instead when PostgreSQL was away at that time. */
 export function exposedMessage (host: string): string {
-  return `VITAL_HOST=${host} would let anyone on the network publish and read vital signs, because no credentials ` +
+  return `VITAL_HOST=${host} would let every client on the network publish and read vital signs, because no credentials ` +
     'exist. Add one with `vital-gateway credentials add`, bind 127.0.0.1, or set VITAL_ALLOW_ANONYMOUS=true if the ' +
     'network itself keeps strangers out.'
 }
 
 function openWarning (host: string): string {
-  return `anyone who reaches ${host} may publish and read: no credentials exist`
+  return `every client that reaches ${host} may publish and read: no credentials exist`
 }
 
 function toRemembered (text: string): boolean | null {

@@ -23,12 +23,12 @@ export function addSecurityMetrics (metrics: Metrics, read: () => SecurityStatis
     ['transport', 'outcome'],
     () => flatten(read().logins).map(([transport, outcome, count]) => [{ transport, outcome }, count]))
   metrics.counters('vital_logins_refused_total',
-    'MQTT connections and HTTP requests refused for who they are, by why; src/security/README.md has the reasons',
+    'MQTT connections and HTTP requests refused for their credentials, by reason; src/security/README.md has the reasons',
     ['transport', 'reason'],
     () => flatten(read().refusals).map(([transport, reason, count]) => [{ transport, reason }, count]))
-  metrics.gauge('vital_anonymous_allowed', '1 while no credentials exist and everyone may do everything',
+  metrics.gauge('vital_anonymous_allowed', '1 while no credentials exist and every client may do everything',
     () => read().isOpen ? 1 : 0)
-  metrics.gauge('vital_principals_known', 'Principals in memory, who can come in while PostgreSQL is away',
+  metrics.gauge('vital_principals_known', 'Principals in memory, which are authenticated while PostgreSQL is away',
     () => read().principalsKnown)
   metrics.gauge('vital_passwords_waiting', 'Passwords that wait for their turn to be checked',
     () => read().passwordsWaiting)

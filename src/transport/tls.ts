@@ -51,7 +51,7 @@ export async function createTls ({ files, logger }: { files: TlsFiles, logger: L
   function warnings (): string[] {
     const expired = loaded.certificates.flatMap(({ variable, certificate }) => toValidityWarning(variable, certificate,
       Date.now()) ?? [])
-    const open = `everybody on this machine may read the private key: chmod o-rwx ${files.keyFile}`
+    const open = `every user of this machine may read the private key: chmod o-rwx ${files.keyFile}`
     return loaded.keyFileIsOpen ? [...expired, open] : expired
   }
 

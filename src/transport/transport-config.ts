@@ -35,7 +35,7 @@ export function toTransportConfig (values: Environment): TransportConfig {
       '10.0.0.0/8,192.0.2.7.', { cause: error })
   }
   if (values.VITAL_PROXY_PROTOCOL && trustedProxies.length === 0) {
-    throw new ConfigError('VITAL_PROXY_PROTOCOL=true needs VITAL_TRUSTED_PROXIES: whoever may send a PROXY header ' +
+    throw new ConfigError('VITAL_PROXY_PROTOCOL=true needs VITAL_TRUSTED_PROXIES: a client that may send a PROXY header ' +
       'may claim any address.')
   }
   const isReachable = !isLoopback(values.VITAL_HOST) && !values.VITAL_MQTT_PLAINTEXT
@@ -90,7 +90,7 @@ function toOrigin (text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null
   const isBare = url !== null && url.pathname === '/' && url.search === '' && url.hash === '' && url.username === ''
   if (!isBare || !/^https?:$/.test(url.protocol)) {
-    throw new ConfigError(`VITAL_WS_ORIGINS: "${text}" is no origin, such as https://ward.example.org.`)
+    throw new ConfigError(`VITAL_WS_ORIGINS: "${text}" is not an origin, such as https://ward.example.org.`)
   }
   return url.origin
 }

@@ -10,9 +10,8 @@ export const NOT_SLOWED = { failedLoginsOfName: NEVER_SLOWED, failedLoginsOfAddr
 export const PASSWORD = 'correct horse'
 
 /**
- * An `authenticate` without a directory that accepts every id with the right password. The username is `role:id`, or
- * just
- * an id for a device.
+ * An `authenticate` without a directory that accepts every id with the right password. The username is `role:id`,
+ * or an id alone for a device.
  */
 export function authenticateByName ({ username = '', password }: Credentials): Authentication {
   const principal = toPrincipal(username)

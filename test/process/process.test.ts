@@ -59,9 +59,9 @@ t.test('a fault of the start is one line that names the variable', { timeout: 12
   await mkdir(join(dir, 'locked'))
   await chmod(join(dir, 'locked'), 0o500)
   const cases: Array<[Record<string, string>, RegExp]> = [
-    [{ VITAL_DATA_DIR: join(dir, 'file') }, /^VITAL_DATA_DIR=\S+ is no directory.*set VITAL_DATA_DIR.*\n$/],
-    [{ VITAL_DATA_DIR: join(dir, 'file/below') }, /^VITAL_DATA_DIR=\S+ is no directory.*\n$/],
-    [{ VITAL_HOST: '192.0.2.1', VITAL_ALLOW_ANONYMOUS: 'true' }, /^VITAL_HOST is no address of this machine \(EADDRNOTAVAIL\).*\n$/]
+    [{ VITAL_DATA_DIR: join(dir, 'file') }, /^VITAL_DATA_DIR=\S+ is not a directory.*set VITAL_DATA_DIR.*\n$/],
+    [{ VITAL_DATA_DIR: join(dir, 'file/below') }, /^VITAL_DATA_DIR=\S+ is not a directory.*\n$/],
+    [{ VITAL_HOST: '192.0.2.1', VITAL_ALLOW_ANONYMOUS: 'true' }, /^VITAL_HOST is not an address of this machine \(EADDRNOTAVAIL\).*\n$/]
   ]
   // Root may write everywhere.
   if (process.getuid?.() !== 0) cases.push([{ VITAL_DATA_DIR: join(dir, 'locked/data') }, /^VITAL_DATA_DIR=\S+ may not be written.*\n$/])

@@ -72,7 +72,7 @@ t.test('open beyond loopback: only when it is allowed, and with a warning', asyn
   const allowed = await create(t, { host: '0.0.0.0', isLoopback: false, isAnonymousAllowed: true })
   allowed.access.update(true)
   t.equal(allowed.access.mode, 'open')
-  t.match(allowed.access.warnings(), [/anyone who reaches 0\.0\.0\.0 may publish and read/])
+  t.match(allowed.access.warnings(), [/every client that reaches 0\.0\.0\.0 may publish and read/])
   const remembered = await create(t, { file: exposed.file, host: '0.0.0.0', isLoopback: false })
   await exposed.access.stop()
   t.not(remembered.access.mode, 'open')

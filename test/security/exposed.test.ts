@@ -34,7 +34,7 @@ t.test('with a credential it starts, and a client without one is refused', async
 t.test('where anonymous access is allowed it is open, and readiness and metrics say so', async (t) => {
   const { mqttPort, httpUrl } = await startGateway(t, { ...EVERYWHERE, VITAL_ALLOW_ANONYMOUS: 'true' })
   t.equal(await tryConnect(mqttPort, {}), 0)
-  t.match(await warningsOf(httpUrl), [/anyone who reaches 0\.0\.0\.0 may publish and read/])
+  t.match(await warningsOf(httpUrl), [/every client that reaches 0\.0\.0\.0 may publish and read/])
   t.match(await (await fetch(`${httpUrl}/metrics`)).text(), /^vital_anonymous_allowed 1$/m)
 })
 
@@ -57,7 +57,7 @@ t.test('PostgreSQL is away at start and then has no credentials: no client is ad
   await waits()
   await database.on()
   const deadlineMs = Date.now() + 15_000
-  while (!lines.some((line) => line.includes('would let anyone on the network')) &&
+  while (!lines.some((line) => line.includes('would let every client on the network')) &&
     Date.now() < deadlineMs) await new Promise((resolve) => setTimeout(resolve, 50))
   t.ok(Date.now() < deadlineMs, 'the log says it')
   await waits()

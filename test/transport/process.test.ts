@@ -108,8 +108,8 @@ t.test('a fault in the configuration of transport is one sentence without a stac
     }, /VITAL_TLS_CLIENT_CERT_REQUIRED=true needs VITAL_TLS_CLIENT_CA_FILE/],
     [{ VITAL_TRUSTED_PROXIES: '10.0.0.0/8, everyone' }, /VITAL_TRUSTED_PROXIES: "everyone" is neither/],
     [{ VITAL_PROXY_PROTOCOL: 'true' }, /VITAL_PROXY_PROTOCOL=true needs VITAL_TRUSTED_PROXIES/],
-    [{ VITAL_WS_ORIGINS: 'https://ward.example.org, *' }, /VITAL_WS_ORIGINS: "\*" is no origin/],
-    [{ VITAL_WS_ORIGINS: 'https://ward.example.org/path' }, /is no origin/],
+    [{ VITAL_WS_ORIGINS: 'https://ward.example.org, *' }, /VITAL_WS_ORIGINS: "\*" is not an origin/],
+    [{ VITAL_WS_ORIGINS: 'https://ward.example.org/path' }, /is not an origin/],
     [{ VITAL_ADMIN_HOST: '0.0.0.0' }, /VITAL_ADMIN_HOST needs VITAL_ADMIN_PORT/]
   ]
   for (const [variables, message] of cases) t.throws(() => createConfig(variables), { constructor: ConfigError, message })

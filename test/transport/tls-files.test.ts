@@ -57,7 +57,7 @@ t.test('a key that all can read and an expired certificate are warned of, and no
   await chmod(good.key, 0o644)
   const open = await start({ certFile: good.cert, keyFile: good.key })
   t.match(open.tls.warnings(), [/chmod o-rwx .*\.key/])
-  t.match(open.log, [{ level: 40, msg: /everybody on this machine/ }])
+  t.match(open.log, [{ level: 40, msg: /every user of this machine/ }])
 
   const expired = await authority.issueServer({ days: -1 })
   t.match((await start({ certFile: expired.cert, keyFile: expired.key })).tls.warnings(), [/VITAL_TLS_CERT_FILE expired on .*SIGHUP/])

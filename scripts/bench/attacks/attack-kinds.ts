@@ -198,7 +198,7 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
     }
   },
   'does-not-read': {
-    what: '500 broken publishes a second from who subscribes to its rejections and reads nothing',
+    what: '500 broken publishes a second from a client that subscribes to its rejections and reads nothing',
     isPaced: true,
     run: (ground) => ground.keep(1, () => {
       const socket = ground.open(ground.settings.mqttPort, () => {

@@ -40,7 +40,7 @@ export async function closeGateway (gateway: DatabaseGateway): Promise<void> {
   const [secret = ''] = await addPrincipals(gateway, 'operator', [OPERATOR])
   const deadlineMs = performance.now() + CLOSE_TIMEOUT_MS
   while ((await fetch(`http://127.0.0.1:${gateway.ports.http}/vital-data?count=1`)).status !== 401) {
-    if (performance.now() > deadlineMs) throw new Error('the gateway lets everyone in, though it has a credential')
+    if (performance.now() > deadlineMs) throw new Error('the gateway accepts clients without a credential, though one exists')
     await sleep(100)
   }
   gateway.identify({ authorization: `Bearer ${secret}` })

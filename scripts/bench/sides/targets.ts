@@ -70,7 +70,7 @@ export function untilGone (child: ChildProcess, name: string, isStopping: () => 
   const gone = new Promise<never>((resolve, reject) => {
     child.once('error', (error) => reject(new Error(`${name} could not be started: ${error.message}`, { cause: error })))
     child.once('exit', (code, signal) => {
-      if (!isStopping()) reject(new Error(`${name} ended by itself (${signal ?? `exit code ${code}`})\n${tail()}`))
+      if (!isStopping()) reject(new Error(`${name} ended unexpectedly (${signal ?? `exit code ${code}`})\n${tail()}`))
     })
   })
   // A running measurement races against it; between measurements none does.

@@ -43,7 +43,7 @@ export class Watch {
   /** An unexpected end of the process is a violation. */
   started (gateway: GatewayProcess): void {
     gateway.exited.then(({ code, signal }) => {
-      if (!gateway.isEnding) this.#tell('C6', `the gateway ended by itself (${signal ?? code})`, gateway.tail())
+      if (!gateway.isEnding) this.#tell('C6', `the gateway ended unexpectedly (${signal ?? code})`, gateway.tail())
     }, () => {})
   }
 

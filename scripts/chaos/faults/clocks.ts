@@ -10,7 +10,7 @@ async function run (rig: Rig, clockAheadMs: number): Promise<void> {
   await rig.beginAccount()
   await sleep(rig.options.seconds * 1000)
   const { warnings } = await rig.readiness()
-  if (!warnings.some((warning) => /clock is \d+ s/.test(warning))) rig.violate('expected', 'nobody is warned of the clocks')
+  if (!warnings.some((warning) => /clock is \d+ s/.test(warning))) rig.violate('expected', 'no warning of the clocks')
   await rig.endAccount()
   await rig.killGateway()
   await rig.startGateway()

@@ -6,7 +6,7 @@ const ROWS = 2_000_000
 
 export const hugeDefaultPartition: Fault = {
   name: 'huge-default-partition',
-  summary: 'millions of readings of last year in readings_default and no partition: starts, and nobody waits',
+  summary: 'millions of readings of last year in readings_default and no partition: the start and writes do not wait',
   database: 'own',
   seconds: { alone: 90, inAll: 70 },
   async run (rig) {

@@ -83,7 +83,7 @@ export const qos2Cut: Fault = {
 
 export const frozenSubscriber: Fault = {
   name: 'frozen-subscriber',
-  summary: 'SIGSTOP of one of 100 subscribers: it is dropped, ingest goes on (the rates are told, not judged)',
+  summary: 'SIGSTOP of one of 100 subscribers: it is dropped, ingest continues (the rates are printed, not judged)',
   database: 'own',
   seconds: { alone: 30, inAll: 20 },
   load: { ratePerS: 200 },
@@ -98,7 +98,7 @@ export const frozenSubscriber: Fault = {
     await sleep(rig.options.seconds * 1000)
     const toMs = Date.now()
     const delivered = lively.delivered()
-    if (delivered === 0) rig.violate('expected', 'the other subscribers were told nothing')
+    if (delivered === 0) rig.violate('expected', 'the other subscribers received nothing')
     frozen.end()
     lively.end()
     const spans = [new Span(fromMs - 4000, fromMs - 1), new Span(fromMs, toMs)] as const

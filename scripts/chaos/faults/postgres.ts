@@ -139,7 +139,7 @@ export const readOnly: Fault = {
 
 export const lock: Fault = {
   name: 'lock',
-  summary: 'LOCK TABLE readings, then latest, in a transaction that stays open: time-out, spool, back by itself',
+  summary: 'LOCK TABLE readings, then latest, in a transaction that stays open: time-out, spool, recovery without a restart',
   database: 'own',
   seconds: { alone: 30, inAll: 6 },
   async run (rig) {

@@ -61,7 +61,7 @@ export const spoolDiskFull: Fault = {
       await sleep(1000)
       await rig.ownPostgres.stop('SIGQUIT')
       await untilReadiness(rig, 503, 'when the disk of the spool was full')
-      if (!(await rig.scrape()).readingStopped) rig.violate('expected', 'reading goes on though the disk of the spool is full')
+      if (!(await rig.scrape()).readingStopped) rig.violate('expected', 'reading continues though the disk of the spool is full')
       await sleep(HELD_MS)
       rig.figures['disconnectsWhileFull'] = (await rig.publisher.figures()).disconnects
       // No fault on disk may need a person before devices are served again.

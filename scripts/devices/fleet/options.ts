@@ -32,7 +32,7 @@ export function addFleetOptions (command: Command): Command {
     .addOption(numberOption('--in-flight <n>', 'readings that a device sends ahead of their acknowledgements', {
       min: 1, max: 10_000, isWhole: true
     }).default(16))
-    .addOption(numberOption('--patience <seconds>', 'give up when no acknowledgement comes for so long', {
+    .addOption(numberOption('--patience <seconds>', 'give up when no acknowledgement comes for this time', {
       min: 0.1, max: 86_400
     }).default(60))
 }

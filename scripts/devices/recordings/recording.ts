@@ -69,7 +69,7 @@ function parseValue (cell: string, at: string): number | null {
   const text = cell.trim()
   if (text === 'NaN') return null
   const value = Number(text)
-  if (text === '' || !Number.isFinite(value)) throw new RecordingError(`${at} is no number: "${text}"`)
+  if (text === '' || !Number.isFinite(value)) throw new RecordingError(`${at} is not a number: "${text}"`)
   // Adding zero turns -0 into 0.
   return value + 0
 }

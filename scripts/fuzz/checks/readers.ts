@@ -46,7 +46,7 @@ class Reader {
     this.#socket = connect({ host: '127.0.0.1', port, noDelay: true })
     const parser = mqttPacket.parser()
     parser.on('packet', (packet) => { this.#receive(packet) })
-    parser.on('error', (error) => { this.#fault(`got what is no MQTT: ${error.message}`) })
+    parser.on('error', (error) => { this.#fault(`got bytes that are not MQTT: ${error.message}`) })
     this.#socket.on('data', (chunk: Buffer) => { parser.parse(chunk) })
     this.#socket.on('error', () => { /* `close` follows. */ })
     this.#socket.on('close', () => { if (!this.#isLeaving) this.#fault('was closed') })

@@ -31,7 +31,7 @@ export class AttackerProcess {
       this.figures = message.figures
       if (message.type === 'done') this.#onDone?.(message.next)
     })
-    this.#child.once('exit', (code, signal) => this.#onFailed?.(new Error(`the attacker ended by itself (${signal ?? code})`)))
+    this.#child.once('exit', (code, signal) => this.#onFailed?.(new Error(`the attacker ended unexpectedly (${signal ?? code})`)))
     this.#tell({ type: 'settings', settings })
   }
 

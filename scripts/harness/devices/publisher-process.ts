@@ -17,7 +17,7 @@ export class PublisherProcess {
       if (message.type === 'failed') this.#fail(new Error(`the publisher failed: ${message.message}`))
       else if (message.type === this.#waiting?.type) this.#waiting.resolve(message)
     })
-    this.#child.once('exit', (code, signal) => this.#fail(new Error(`the publisher ended by itself (${signal ?? code})`)))
+    this.#child.once('exit', (code, signal) => this.#fail(new Error(`the publisher ended unexpectedly (${signal ?? code})`)))
   }
 
   async run (settings: PublisherSettings): Promise<void> {

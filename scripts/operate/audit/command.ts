@@ -30,7 +30,7 @@ interface Values extends AccessValues {
 /** `vital-gateway audit`. */
 export function createCommand (surroundings: CommandSurroundings): Command {
   const command = new Command('audit')
-    .description('Compares what a running gateway counted since its start with what lies in PostgreSQL, and explains each difference.')
+    .description('Compares what a running gateway counted since its start with the rows in PostgreSQL, and explains each difference.')
     .addOption(new RepeatableOption('--url <url>', 'the gateway; one --url for each that writes to the database ' +
       '(default: of VITAL_ADMIN_PORT, VITAL_HOST and VITAL_HTTP_PORT)'))
   return addAccessOptions(command)

@@ -98,7 +98,7 @@ function checkReadings (before: readonly Scrape[], received: Received, after: re
       },
       {
         most: total(after, ({ own }) => own.unavailable),
-        text: `${total(after, ({ own }) => own.unavailable)} readings given up as unavailable: a COMMIT may have come through after its client was told no`
+        text: `${total(after, ({ own }) => own.unavailable)} readings given up as unavailable: their COMMIT may have succeeded after the time-out`
       },
       ...otherGateways(received, after)
     ],
@@ -125,7 +125,7 @@ function checkDeadLetters (before: readonly Scrape[], received: Received, after:
       },
       {
         most: total(after, ({ own }) => own.unavailable),
-        text: `${total(after, ({ own }) => own.unavailable)} inputs given up as unavailable: a COMMIT may have come through after its client was told no`
+        text: `${total(after, ({ own }) => own.unavailable)} inputs given up as unavailable: their COMMIT may have succeeded after the time-out`
       },
       ...otherGateways(received, after)
     ],

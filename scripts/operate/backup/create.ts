@@ -17,9 +17,8 @@
  * So the spool is copied after P and before E, and no instant is left between them. The other order loses readings:
  * copied after E, a segment may be gone whose readings were committed after E. What is in both is replayed and found
  * stored, for replay is idempotent. The read position of the spool may be of any instant before E: what it passes
- * over was committed. The tail of a segment that is being written looks as after a crash, and is cut like one: no
- * client
- * was told of it.
+ * over was committed. The tail of a segment that is being written looks as after a crash, and is cut like one: none
+ * of it was acknowledged.
  *
  * The journal of erasures is read before P: an erasure that it calls done had drained the spool and deleted the rows
  * before P, so neither store brings the device back. All others are done again by a restore
@@ -79,7 +78,7 @@ export async function createBackup (options: BackupOptions): Promise<Omit<Manife
       'use for your own.')
   }
   if (!relative(config.dataDir, to).startsWith('..')) {
-    throw usageError(`${to} lies in the data directory, and would be lost with it: name another place`)
+    throw usageError(`${to} is in the data directory, and would be lost with it: name another place`)
   }
   if (await access(to).then(() => true, () => false)) {
     throw usageError(`${to} exists already: name a new directory`)

@@ -68,7 +68,7 @@ export async function layOut ({ from, manifest, dataDir, progress: stream, signa
 function assertInside (path: string): string {
   if (path.startsWith('/') || path.split('/').includes('..')) {
     throw new OperatorError('OPERATOR_FAILED',
-      `the manifest names ${path}, which lies outside of the backup`)
+      `the manifest names ${path}, which is outside the backup`)
   }
   return path
 }

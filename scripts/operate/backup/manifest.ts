@@ -43,7 +43,7 @@ export async function readManifest (directory: string): Promise<Manifest> {
   const path = join(directory, MANIFEST_FILE)
   const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     throw new OperatorError('OPERATOR_FAILED', cause.code === 'ENOENT'
-      ? `${directory} is no backup: it has no ${MANIFEST_FILE}, which is written last.`
+      ? `${directory} is not a backup: it has no ${MANIFEST_FILE}, which is written last.`
       : `${path} cannot be read: ${cause.message}`, { cause })
   })
   const [, sha256, json] = /^\{"sha256":"([0-9a-f]{64})","manifest":([^]*)\}\n$/.exec(text) ?? []

@@ -52,7 +52,7 @@ async function assertDataDir (dataDir: string): Promise<void> {
   for (const path of [join(dataDir, 'postgres', 'PG_VERSION'), join(dataDir, 'spool')]) {
     await access(path).catch((cause: NodeJS.ErrnoException) => {
       throw new OperatorError('OPERATOR_FAILED', cause.code === 'ENOENT'
-        ? `there is no ${path}, so ${dataDir} is no data directory of a gateway with an embedded PostgreSQL. ` +
+        ? `there is no ${path}, so ${dataDir} is not the data directory of a gateway with an embedded PostgreSQL. ` +
           'Set VITAL_DATA_DIR to what the gateway has.'
         : `${path} cannot be read (${cause.code}): run this as the user that runs the gateway.`, { cause })
     })

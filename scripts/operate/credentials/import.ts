@@ -141,7 +141,7 @@ function toEntries (records: readonly FileRecord[], file: string): Entry[] {
 function toFault ({ id, role, password }: { id: string, role: string, password: string | null }): string | null {
   if (id === '') return 'there is no id'
   if (!isPrincipalId(id)) return `"${toPrintable(id)}" cannot be an id: ${PRINCIPAL_ID_RULE}`
-  if (!isRole(role)) return `"${toPrintable(role)}" is no role: ${ROLES.join(', ')}`
+  if (!isRole(role)) return `"${toPrintable(role)}" is not a role: ${ROLES.join(', ')}`
   if (password === null) return null
   if ([...password].length < PASSWORD_CHARACTERS_MIN) {
     return `the password of "${toPrintable(id)}" is shorter than ${PASSWORD_CHARACTERS_MIN} characters; leave it out for a generated secret`

@@ -54,7 +54,7 @@ const OVERLAP = { maxS: 366 * 86_400, maxName: 'a year' }
 /** `vital-gateway credentials`, with what its subcommands are to do. */
 export function createCredentialsCommand (verbs: CredentialVerbs): Command {
   return new Command('credentials')
-    .description('Decides who may use a gateway: devices, operators, applications and administrators, each with a secret.')
+    .description('Decides which clients may use a gateway: devices, operators, applications and administrators, each with a secret.')
     .addHelpText('after', NOTES)
     .addCommand(new Command('add').description('Adds a principal and prints its secret, once. The id of a device is its device id.')
       .addArgument(new Argument('<id>').argParser(parseId))
@@ -101,10 +101,10 @@ function createImport (run: CredentialVerbs['importFile']): Command {
 }
 
 function createLog (run: CredentialVerbs['log']): Command {
-  return new Command('log').description('Lists what was done, by whom, the newest first.')
+  return new Command('log').description('Lists changes of credentials with their actor, the newest first.')
     .option('--target <id>', 'only to this principal or device')
     .addOption(instantOption('--since <time>', 'only since: ISO 8601, or how long ago (2h, 7d)'))
-    .addOption(numberOption('--limit <n>', 'so many at most', LIST_LIMIT).default(50))
+    .addOption(numberOption('--limit <n>', 'at most this many', LIST_LIMIT).default(50))
     .option('--json', 'for a program')
     .action(async (values: { target?: string, since?: number, limit: number, json?: boolean }) => {
       await run({ target: values.target, since: values.since, limit: values.limit, asJson: values.json === true })

@@ -30,7 +30,7 @@ export function toExportRow ({ id, role, createdAt, revokedAt, credentials }: Sh
 
 /** The table of `list`. @param nowS - Unix seconds */
 export function toPrincipalLines (principals: readonly ShownPrincipal[], nowS: number): string[] {
-  if (principals.length === 0) return ['no principals: the gateway is open to whoever reaches it']
+  if (principals.length === 0) return ['no principals: the gateway is open to every client that reaches it']
   return toTable([
     ['ID', 'ROLE', 'ADDED', 'CREDENTIALS'],
     ...principals.map(({ id, role, createdAt, revokedAt, credentials }) => [

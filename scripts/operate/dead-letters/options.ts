@@ -64,7 +64,7 @@ export function createDeadLettersCommand (verbs: DeadLetterVerbs): Command {
 
 function createList (run: DeadLetterVerbs['list']): Command {
   return addFilters(new Command('list').description('Lists them, the newest first.'))
-    .addOption(numberOption('--limit <n>', 'so many at most', LIST_LIMIT).default(50))
+    .addOption(numberOption('--limit <n>', 'at most this many', LIST_LIMIT).default(50))
     .option('--json', 'for a program')
     .action(async (values: FilterValues & { limit: number, json?: boolean }) => {
       await run({ filter: toFilter(values), limit: values.limit, asJson: values.json === true })
@@ -90,7 +90,7 @@ function createDiscard (run: DeadLetterVerbs['discard']): Command {
 function createResend (run: DeadLetterVerbs['resend']): Command {
   const command = addFilters(new Command('resend').alias('replay')
     .description('Sends those named, or those that match, to the running gateway (POST /vital-data), and removes each that it stored. ' +
-      'What is refused again stays, with the reason told.'))
+      'Letters that are refused again stay, and the reason is printed.'))
     .addArgument(idsArgument())
     .option('--payload <file>', 'send the contents of the file instead, to mend one letter')
     .option('--as <device>', 'the device that the topic should have named; needed where the topic was invalid')

@@ -19,14 +19,14 @@ export async function checkAccess (config: Config, hasPrincipals: boolean | null
   if (isClosed === true) return ok(check, 'every client needs a credential')
   if (config.isLoopback) {
     return ok(check,
-    `only this machine reaches ${host}${isClosed === false ? '; no credentials exist, so everyone on it may publish and read' : ''}`)
+    `only this machine reaches ${host}${isClosed === false ? '; no credentials exist, so every client on it may publish and read' : ''}`)
   }
   if (isClosed === null) {
-    return warn(check, `others reach ${host}, and it cannot be told whether credentials exist`,
+    return warn(check, `other machines reach ${host}, and it is unknown whether credentials exist`,
       'look again when PostgreSQL answers')
   }
   return config.isAnonymousAllowed
-    ? warn(check, `anyone who reaches ${host} may publish and read`, 'add credentials, and unset VITAL_ALLOW_ANONYMOUS')
+    ? warn(check, `every client that reaches ${host} may publish and read`, 'add credentials, and unset VITAL_ALLOW_ANONYMOUS')
     : fail(check, exposedMessage(host))
 }
 

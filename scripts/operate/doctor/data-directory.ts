@@ -37,7 +37,7 @@ async function checkParent (dataDir: string, above: string): Promise<Finding> {
   const check = 'data directory'
   const isDirectory = await stat(above).then((found) => found.isDirectory(), () => false)
   if (!isDirectory) {
-    return fail(check, `VITAL_DATA_DIR=${dataDir} lies below ${above}, which is no directory`,
+    return fail(check, `VITAL_DATA_DIR=${dataDir} is below ${above}, which is not a directory`,
       'set VITAL_DATA_DIR to another place')
   }
   return await access(above, constants.W_OK | constants.X_OK).then(
@@ -53,7 +53,7 @@ async function checkOwner (dataDir: string): Promise<Finding> {
     return fail(check, `${dataDir} cannot be looked at (${found.code})`,
       'run this as the user that runs the gateway')
   }
-  if (!found.isDirectory()) return fail(check, `VITAL_DATA_DIR=${dataDir} is no directory`, 'set VITAL_DATA_DIR to another place')
+  if (!found.isDirectory()) return fail(check, `VITAL_DATA_DIR=${dataDir} is not a directory`, 'set VITAL_DATA_DIR to another place')
   const mode = found.mode & 0o777
   const isOwn = process.getuid === undefined || process.getuid() === found.uid
   const isWritable = await access(dataDir, constants.R_OK | constants.W_OK | constants.X_OK).then(() => true, () => false)
@@ -80,7 +80,7 @@ async function checkSpace ({ dataDir, spoolBytesMax }: Config, there: string): P
   const wanted = Math.max(0, spoolBytesMax - used)
   const text = `${toSize(free)} free below ${there}; the spool may grow by ${toSize(wanted)} (VITAL_SPOOL_BYTES_MAX)`
   const kind = IN_MEMORY.has(type)
-    ? [warn('disk', `${there} lies in memory: a power loss takes what is acknowledged`, 'set VITAL_DATA_DIR to a disk')]
+    ? [warn('disk', `${there} is in memory: a power loss loses acknowledged readings`, 'set VITAL_DATA_DIR to a disk')]
     : []
   if (free < FREE_BYTES_MIN) {
     return [...kind, fail('disk space', text, 'free space: without it nothing is acknowledged while PostgreSQL is away')]

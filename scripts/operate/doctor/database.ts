@@ -38,7 +38,7 @@ export async function checkDatabase (config: Config, holder: Holder | null): Pro
   if (holder === null) {
     return {
       findings: [ok('database',
-      `the embedded PostgreSQL ${version.trim()} is stopped, as the gateway is; more is told while it runs`)],
+      `the embedded PostgreSQL ${version.trim()} is stopped, as the gateway is; run doctor while it runs to check more`)],
       hasPrincipals: null
     }
   }

@@ -51,7 +51,7 @@ async function judgeHeld (check: string, where: string, port: number, { pid }: H
   const isHeld = pid === null ? null : await holdsPort(pid, port)
   if (isHeld === true) return ok(check, `${where} is held by the gateway of this data directory (process ${pid})`)
   if (isHeld === null) {
-    return warn(check, `${where} is in use, and it cannot be told whether by the gateway of this data directory`,
+    return warn(check, `${where} is in use, and it is unknown whether by the gateway of this data directory`,
       'run this as the user that runs the gateway')
   }
   return fail(check, `${where} is in use, and not by the gateway of this data directory (process ${pid})`,

@@ -79,7 +79,7 @@ export async function eraseDevicesStopped (request: Request): Promise<Erased[] |
 async function assertOwnSpool (directory: string): Promise<void> {
   const found = await stat(directory).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') {
-      throw new OperatorError('OPERATOR_FAILED', `there is no spool at ${directory}, so it cannot be told what waits there.\n` +
+      throw new OperatorError('OPERATOR_FAILED', `there is no spool at ${directory}, so the readings that wait there are unknown.\n` +
         'Set VITAL_DATA_DIR to what the gateway has, or name a running gateway with --url.', { cause })
     }
     throw new OperatorError('OPERATOR_FAILED',

@@ -14,7 +14,7 @@ export function toWarnings (
   }
   if (spool.setAsideFiles > 0) {
     warnings.push(`PostgreSQL did not take ${spool.setAsideFiles} spooled readings by themselves; ` +
-      'each lies in the directory of the spool as aside-*.json')
+      'each is in the directory of the spool as aside-*.json')
   }
   return warnings
 }

@@ -155,7 +155,7 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
 export type Writer = ReturnType<typeof createWriter>
 
 function assertWanted (cancellation: Cancellation): void {
-  if (cancellation.isCancelled) throw new CancelledError('nobody waits for this write any more')
+  if (cancellation.isCancelled) throw new CancelledError('the write was given up')
 }
 
 /** Pushes one by one, because `flatMap` took 2 % of the CPU of an acknowledgement. */

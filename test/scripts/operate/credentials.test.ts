@@ -135,7 +135,7 @@ t.test('import refuses a faulty file and names the line', async (t) => {
     t.match(await run('import', file), { status: 2, stdout: '', stderr: message }, JSON.stringify(text))
   }
   await refuse('id,role\na/b,device\n__proto__,device\nc,nurse\n,device\nd,device\nd,device\n',
-    /line 2: "a\/b" cannot be an id[^]*line 3: "__proto__"[^]*line 4: "nurse" is no role[^]*line 5: there is no id\nline 7: "d" stands on line 6 already\n/)
+    /line 2: "a\/b" cannot be an id[^]*line 3: "__proto__"[^]*line 4: "nurse" is not a role[^]*line 5: there is no id\nline 7: "d" stands on line 6 already\n/)
   await refuse('id,password\na,short\n', /line 2: the password of "a" is shorter than 8 characters/)
   await refuse(`id,password\na,vg_${'x'.repeat(43)}\n`, /line 2: the password of "a" has the form of a generated secret/)
   await refuse('id,password\na,eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.x\n', /has the form of .* a token/)
@@ -144,7 +144,7 @@ t.test('import refuses a faulty file and names the line', async (t) => {
   await refuse('id\na,device\n', /line 2: has 2 columns, the first line names 1/)
   await refuse('id\n"a\n', /line 2: a quote is not closed/)
   await refuse('{"id":"a"}\n{"id":1}\n', /line 2: "id" must be a string/)
-  await refuse('{"id":"a"}\nb\n', /line 2: is no JSON object/)
+  await refuse('{"id":"a"}\nb\n', /line 2: is not a JSON object/)
   await refuse('id\n', /names no principal/)
   await refuse('', /names no principal/)
   await refuse(`id,role\n${Array.from({ length: 12 }, (_, n) => `${n}/,device`).join('\n')}`, /and 2 more\n/)

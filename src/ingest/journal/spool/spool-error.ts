@@ -33,7 +33,7 @@ export function toSpoolError (error: unknown, doing: string): SpoolError {
   if (error instanceof SpoolError) return error
   const { code, message } = error as NodeJS.ErrnoException
   return isSpaceError(error)
-    ? new SpoolError('VITAL_SPOOL_FULL', `no space on disk while ${doing} (${code}): free some, the spool goes on by ` +
-      'itself', { cause: error })
+    ? new SpoolError('VITAL_SPOOL_FULL', `no space on disk while ${doing} (${code}): free some; no restart is ` +
+      'needed', { cause: error })
     : new SpoolError('VITAL_SPOOL_FAILED', `the disk failed while ${doing} (${code ?? message})`, { cause: error })
 }

@@ -28,8 +28,8 @@ t.test('a faulty file is refused with the line', async (t) => {
     ['', 'a.csv: the header has no column "Time [s]"'],
     ['Time [s], HR, PULSE, SpO2\n0,1,2,3\n', 'a.csv: the header has no column "RESP"'],
     [`${HEADER}\n0,1,2,3\n`, 'a.csv:2: 4 values under 5 columns'],
-    [`${HEADER}\n0,1,2,3,4\n1,1,2,,4\n`, 'a.csv:3: RESP is no number: ""'],
-    [`${HEADER}\n0,1,2,3,4\n1,1e999,2,3,4\n`, 'a.csv:3: HR is no number: "1e999"'],
+    [`${HEADER}\n0,1,2,3,4\n1,1,2,,4\n`, 'a.csv:3: RESP is not a number: ""'],
+    [`${HEADER}\n0,1,2,3,4\n1,1e999,2,3,4\n`, 'a.csv:3: HR is not a number: "1e999"'],
     [`${HEADER}\nNaN,1,2,3,4\n`, 'a.csv:2: the time is missing'],
     [`${HEADER}\n0,1,2,3,4\n-0,1,2,3,4\n`, 'a.csv:3: time does not advance']
   ]

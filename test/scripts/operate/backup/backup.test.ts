@@ -37,7 +37,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
     await until(async () => (await gateway.query(SLOTS)).length === 0, 'the slot is gone')
     t.notOk(existsSync(to))
     t.ok(existsSync(`${to}.partial`))
-    t.match(await runOperated('backup', ['verify', `${to}.partial`], {}), { status: 1, stderr: /is no backup/ })
+    t.match(await runOperated('backup', ['verify', `${to}.partial`], {}), { status: 1, stderr: /is not a backup/ })
     t.match(await runOperated('backup', ['--to', to], variables), { status: 0, stdout: /^readings +6 /m })
     t.notOk(existsSync(`${to}.partial`))
     t.match(await runOperated('backup', ['verify', to], {}), { status: 0 })
@@ -61,7 +61,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
 
   await t.test('a backup that cannot be made is refused with the reason', async (t) => {
     t.match(await runOperated('backup', ['--to', backup], variables), { status: 2, stderr: /exists already/ })
-    t.match(await runOperated('backup', ['--to', join(dataDir, 'backup')], variables), { status: 2, stderr: /lies in the data directory/ })
+    t.match(await runOperated('backup', ['--to', join(dataDir, 'backup')], variables), { status: 2, stderr: /is in the data directory/ })
     t.match(await runOperated('backup', ['--to', join(dir, 'x')], { DATABASE_URL: gateway.connectionString }), {
       status: 1, stderr: /scripts\/operate\/README/
     })

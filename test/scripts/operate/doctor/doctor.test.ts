@@ -175,7 +175,7 @@ t.test('a gateway that listens beyond loopback', async (t) => {
   await runCommandLine(['credentials', 'add', 'ann', '--role', 'admin'], variables)
   t.match((await examine(exposed)).find('access'), [{ status: 'ok', text: 'every client needs a credential' }])
   t.match((await examine({ ...exposed, DATABASE_URL: 'postgres://127.0.0.1:1/x' })).find('access'),
-    [{ status: 'warn', text: /cannot be told/ }])
+    [{ status: 'warn', text: /it is unknown whether/ }])
 })
 
 t.test('the data directory', async (t) => {
@@ -187,7 +187,7 @@ t.test('the data directory', async (t) => {
   t.match((await examine(variables)).find('spool'), [{ status: 'warn', text: /1 files .* were damaged/ }])
   const file = join(dir, 'file')
   await writeFile(file, '')
-  t.match((await examine({ ...variables, VITAL_DATA_DIR: file })).find('data directory'), [{ status: 'FAIL', text: /is no directory/ }])
+  t.match((await examine({ ...variables, VITAL_DATA_DIR: file })).find('data directory'), [{ status: 'FAIL', text: /is not a directory/ }])
   t.match((await examine({ ...variables, VITAL_DATA_DIR: join(file, 'below') })).find('data directory'), [{ status: 'FAIL' }])
   t.match((await examine({ ...variables, VITAL_SPOOL_BYTES_MAX: String(2 ** 40) })).find('disk space'),
     [{ status: 'warn', advice: /lower VITAL_SPOOL_BYTES_MAX/ }])
