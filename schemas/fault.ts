@@ -14,7 +14,7 @@ export const FaultSchema = Type.Object({
 
 export type Fault = Static<typeof FaultSchema>
 
-/** Faults told for one input; a hostile array could hold thousands. */
+/** Faults listed for one input; a hostile array could hold thousands. */
 export const FAULTS_MAX = 100
 
 // TypeBox stops at 8, and a reading alone can have ten known fields wrong.

@@ -22,9 +22,9 @@ export const READING_NAMES_MAX = 1000
 const CLOCK_AHEAD_MAX_S = 86_400
 
 /**
- * From here on a number is no plausible time in seconds (the year 5138), and in milliseconds it is one (1973). Not by
- * what our own clock says: that of a board without a battery begins in 1970, and every second of today would look like
- * milliseconds.
+ * From here on a number is implausible as a time in seconds (the year 5138), and plausible in milliseconds (1973). Our
+ * own clock does not count: that of a board without a battery begins in 1970, and every second of today would look
+ * like milliseconds.
  */
 const MILLISECONDS_MIN = 1e11
 const MICROSECONDS_MIN = 1e14
@@ -67,7 +67,7 @@ const reading = Compile(ReadingSchema)
 const keyName = (key: string) => `the name ${key} is not allowed`
 
 /**
- * Whether `value` is a reading, as fast as can be told; {@link readingFaults} says why not.
+ * Whether `value` is a reading, by the fastest check; {@link readingFaults} says why not.
  * @param nowS - Unix seconds; `Infinity` where no clock is known to be right, and nothing is refused for being ahead of
  *   it
  */

@@ -1,4 +1,4 @@
-/** How a reading comes in. gRPC and others join here. */
+/** Transports of readings. gRPC and others join here. */
 export const CLIENT_TRANSPORTS = ['mqtt', 'http'] as const
 export type ClientTransport = typeof CLIENT_TRANSPORTS[number]
 

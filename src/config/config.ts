@@ -48,9 +48,9 @@ export interface Config {
   readonly retentionDays: number
   readonly logLevel: Environment['VITAL_LOG_LEVEL']
   readonly transport: TransportConfig
-  /** Told at start, in readiness and in the log. */
+  /** Shown at start, in readiness and in the log. */
   readonly warnings: readonly string[]
-  /** Told at start, once. */
+  /** Logged at start, once. */
   readonly notices: readonly string[]
 }
 

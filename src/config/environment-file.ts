@@ -3,7 +3,7 @@ import { ConfigError } from './config-error.ts'
 
 /**
  * The variables of an `.env` file. Editors of other systems write a byte order mark, CRLF or UTF-16; each is read.
- * @throws {@link ConfigError} for bytes that are no text, and for a line that names a variable of ours without `=`
+ * @throws {@link ConfigError} for bytes that are not text, and for a line that names a variable of ours without `=`
  */
 export function parseEnvironmentFile (bytes: Buffer): Record<string, string> {
   const text = toText(bytes).replace(/^\ufeff/, '').replaceAll(/\r\n?/g, '\n')

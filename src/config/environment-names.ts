@@ -29,8 +29,9 @@ const isLinkValue = (value: string): boolean => /^(?:tcp|udp|sctp):\/\//.test(va
 const looksLikePostgres = (value: string): boolean => /^postgres(?:ql)?:\/\/|^\s*\w+\s*=/i.test(value)
 
 /**
- * What of an environment is the gateway's. An unknown `VITAL_*` name stays in it, for the schema to refuse.
- * @returns `notices` are told once, at start
+ * The variables of an environment that belong to the gateway. An unknown `VITAL_*` name stays in it, for the schema to
+ * refuse.
+ * @returns `notices` are logged once, at start
  * @throws {@link ConfigError} for a near miss of a known name, which would otherwise be no setting at all
  */
 export function selectVariables (variables: Variables): { variables: Variables, notices: readonly string[] } {

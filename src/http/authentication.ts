@@ -33,7 +33,7 @@ declare module 'fastify' {
      */
     isForBrowsers?: boolean
     /**
-     * Answered also while credentials cannot be checked, for it tells numbers of the gateway and nothing of devices.
+     * Answered also while credentials cannot be checked, because it has numbers of the gateway and none of devices.
      */
     answersUnverified?: true
   }

@@ -73,7 +73,7 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
     else if (known.code === 'VITAL_READS_BUSY') request.log.debug(at, 'request was refused')
     else request.log.warn(at, 'request could not be served')
   }
-  // RFC 9110 §15.5.2: a 401 says how to do better.
+  // RFC 9110 §15.5.2: a 401 names the accepted credentials.
   if (known.statusCode === 401) {
     reply.header('www-authenticate', request.routeOptions.config.isForBrowsers === true
       ? 'Basic realm="Password: a secret or a token", charset="UTF-8"'

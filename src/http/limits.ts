@@ -35,7 +35,7 @@ export const HTTP_LIMITS = {
   /** Connections that the kernel keeps while the loop is busy: as many as may be served. */
   backlogMax: 4_096,
   /**
-   * WebSockets do not count: they are the broker's connections. Bodies still arriving lie in memory, `bodyBytesMax`
+   * WebSockets do not count: they are the broker's connections. Bodies still arriving are in memory, `bodyBytesMax`
    * each, before ingest can count them.
    */
   connectionsMax: 4_096,

@@ -9,7 +9,7 @@ import type { ToOrigin } from './origin.ts'
 import { createSocketSet } from './sockets.ts'
 import { UpgradableRequest } from './upgradable-request.ts'
 
-/** What {@link createListener} needs. */
+/** Options of {@link createListener}. */
 export interface HttpListenerOptions {
   readonly handler: (request: IncomingMessage, response: ServerResponse) => void
   /** With it HTTP is spoken inside TLS, and nothing else. */
@@ -45,7 +45,7 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
     headersTimeout: HTTP_LIMITS.headersTimeoutMs,
     connectionsCheckingInterval: HTTP_LIMITS.connectionsCheckingIntervalMs,
     maxHeaderSize: HTTP_LIMITS.headerBytesMax,
-    // Node would answer by itself, without a body.
+    // Node would answer without a body.
     requireHostHeader: false,
     IncomingMessage: UpgradableRequest
   }

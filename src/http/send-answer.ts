@@ -18,7 +18,7 @@ export function countAnswers (hold: HoldBytes): { readonly onSend: onSendHookHan
         const release = hold(payload.length)
         // A client that does not read would hold memory that other answers need.
         const timer = setTimeout(() => {
-          // An answer that waits behind another one of its connection is not told that the socket has gone.
+          // An answer that waits behind another one of its connection gets no event when the socket closes.
           release()
           request.raw.socket.destroy()
         }, HTTP_LIMITS.answerTimeoutMs)

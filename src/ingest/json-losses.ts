@@ -10,7 +10,7 @@
 import { type Fault, FAULTS_MAX, toPointerToken } from '../../schemas/fault.ts'
 import { walkJson } from './json-walk.ts'
 
-/** Every decimal of so many digits comes back from a double as it was (DBL_DIG). */
+/** A decimal with up to this many digits comes back from a double unchanged (DBL_DIG). */
 const EXACT_DIGITS = 15
 
 const SPACE = 0x20

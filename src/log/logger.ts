@@ -7,7 +7,7 @@ interface LogOptions {
   readonly hashId?: ((id: string) => string) | undefined
   /** Instead of stdout. */
   readonly destination?: DestinationStream
-  /** For a person who watches; by default when stdout is a terminal. */
+  /** Readable lines instead of JSON; by default when stdout is a terminal. */
   readonly isPretty?: boolean
 }
 

@@ -99,7 +99,7 @@ export function createAccess (
       } else if (mode === 'unknown') enter(remembered ? whenEmpty : 'closed')
     },
 
-    /** What PostgreSQL says now. @param isEmpty - there is no principal, not even a revoked one */
+    /** The answer of PostgreSQL. @param isEmpty - no principal exists, not even a revoked one */
     update (isEmpty: boolean): void {
       const next = isEmpty ? whenEmpty : 'closed'
       // What an earlier run remembered as closed may be another database by now, so the first answer may open.
@@ -111,7 +111,7 @@ export function createAccess (
       writing = writing.then(() => remember(isOpen))
     },
 
-    /** Told in readiness, for as long as they hold. */
+    /** Shown in readiness, for as long as they hold. */
     warnings (): string[] {
       if (mode === 'open' && !isLoopback) return [openWarning(host)]
       if (mode === 'exposed') return [exposedMessage(host)]
@@ -125,7 +125,7 @@ export function createAccess (
   }
 }
 
-/** What stops a start, and what is said instead when PostgreSQL was away at that time. */
+/** The message that stops a start, and the warning when PostgreSQL was away at that time. */
 export function exposedMessage (host: string): string {
   return `VITAL_HOST=${host} would let every client on the network publish and read vital signs, because no credentials ` +
     'exist. Add one with `vital-gateway credentials add`, bind 127.0.0.1, or set VITAL_ALLOW_ANONYMOUS=true if the ' +

@@ -26,7 +26,7 @@ const OPEN: Authentication = { status: 'accepted', principal: null }
 const UNAVAILABLE: Authentication = { status: 'unavailable' }
 const OVERLOADED: Authentication = { status: 'unavailable', isOverloaded: true }
 
-/** What a login came over, and how it ended; counted. */
+/** Transport and result of a login, for the counters. */
 export interface Login {
   readonly transport: ClientTransport
   readonly outcome: Authentication['status']
@@ -86,7 +86,7 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     if (now === 'open') return OPEN
     if (now !== 'closed') return count('http', UNAVAILABLE)
     const credential = credentialOf(headers)
-    // Probes and browsers bring none; that is no login.
+    // Probes and browsers present none, which is not a login.
     return credential === null
       ? refused('no_credentials')
       : then(identifyHttp(credential), (authentication) => count('http', authentication))

@@ -2,14 +2,14 @@
  * Looks each second for principals that changed, so that what the directory knows is at most about a second old.
  *
  * What changed is read by its COMMIT and not by a time that was stamped before it: each look takes PostgreSQL's
- * snapshot, and is told the rows of `principal_changes` that this snapshot sees and the one before did not. They come
- * in pages, each of which is dealt with before the next is read; a look that fails goes on behind its last page.
+ * snapshot, and reads the rows of `principal_changes` that this snapshot sees and the one before did not. They come
+ * in pages, each of which is handled before the next is read; a look that fails continues behind its last page.
  *
  *   (snapshot of the last look that was finished) ──page──> ──page──> (snapshot of this look)
  *
- * Where the log cannot tell what changed, everybody who is known is compared with PostgreSQL anew: at the first look,
+ * Where the log does not have the changes, every cached principal is read from PostgreSQL again: at the first look,
  * after PostgreSQL was started anew or another took its place, and for a gateway that was away from it for longer than
- * the log reaches back. While PostgreSQL is away nothing is told; the first look after it has come back tells all that
+ * the log reaches back. While PostgreSQL is away no changes are read; the first look after its return reads all that
  * was missed.
  */
 import type { Logger } from 'pino'
@@ -27,7 +27,7 @@ interface ChangesOptions {
   }) => Promise<readonly ChangedPrincipals[]>
   /** Called after each successful poll. */
   readonly onState: (isEmpty: boolean) => void
-  /** These changed, some thousands at most. A rejection is told again with the next look. */
+  /** Changed principals, some thousands at most. When it rejects, the next look passes them again. */
   readonly onChanged: (ids: readonly string[]) => Promise<void>
   /** Any principal may have changed. */
   readonly onUnknown: () => Promise<void>

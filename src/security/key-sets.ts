@@ -45,7 +45,7 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
   async function load (): Promise<void> {
     triedAtMs = performance.now()
     const { keys } = JSON.parse(await (isUrl ? fetchText(source) : readFile(source, 'utf8'))) as JSONWebKeySet
-    // A key that may not be exported could not be told from another.
+    // A key that cannot be exported could not be distinguished from another.
     const set = { keys: Array.isArray(keys) ? keys.map((key) => ({ ...key, ext: true })) : keys }
     const next = createLocalJWKSet(set)
     const thumbprints = await Promise.all(set.keys.map((key) => calculateJwkThumbprint(key).catch(() => '')))
@@ -58,7 +58,7 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
     if (isRemoved) onRemoved?.()
   }
 
-  /** One at a time; whoever asks meanwhile waits for it. Does not reject. */
+  /** One at a time; further calls wait for it. Does not reject. */
   function reload (): Promise<void> {
     loading ??= load().catch((error: unknown) => {
       failure = error
@@ -87,7 +87,7 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
       }
     }) satisfies JWTVerifyGetKey,
 
-    /** What tells keys apart (RFC 7638). */
+    /** The thumbprints that identify keys (RFC 7638). */
     idOf: async (key: CryptoKey | KeyObject | Uint8Array): Promise<string> => await calculateJwkThumbprint(await exportJWK(key)),
     /** Whether a key is there still. */
     has: (id: string): boolean => ids.has(id),

@@ -3,14 +3,14 @@
  * grow without a bound is a defect.
  */
 export const SECURITY_LIMITS = {
-  /** Principals kept in memory, about 550 bytes each: those that can come in while PostgreSQL is away. */
+  /** Principals kept in memory, about 550 bytes each: those that are authenticated while PostgreSQL is away. */
   principalsMax: 200_000,
   /**
    * Ids and secrets known to have no principal. Kept apart from the principals, so that guessing cannot evict existing
    * ones.
    */
   unknownMax: 20_000,
-  /** How long they are kept as unknown. Changes end that at once; the age is for what no change told. */
+  /** How long they are kept as unknown. A change ends that at once; the age is for a missed change. */
   unknownAgeMaxMs: 30_000,
   /** Time for which a query gathers keys: 5,000 devices that come back at once cost a handful of queries. */
   lookupDelayMs: 2,
@@ -32,13 +32,13 @@ export const SECURITY_LIMITS = {
    */
   passwordsWaitingMax: 3000,
   /**
-   * After a check aside nobody is checked there for so many times as long: half of the time instead of a tenth added 2
+   * The idle process rests this many times as long as its last check took: half of the time instead of a tenth added 2
    * ms to the p99 of acknowledgements.
    */
   guessRests: 9,
   /** On a busy machine a check takes long because it runs seldom; it needs no rest on top of that. */
   guessRestMaxMs: 1000,
-  /** Passwords that wait of an address that guesses: at 30 ms each, a tenth of the time, 15 s. */
+  /** Passwords of a guessing address that wait: at 30 ms each, a tenth of the time, 15 s. */
   guessesWaitingMax: 50,
   /**
    * Wrong passwords of an address, after which its next ones are checked aside until a minute has gone by without one.
@@ -54,8 +54,8 @@ export const SECURITY_LIMITS = {
   /** Verified tokens remembered, about 200 bytes each. */
   tokensRememberedMax: 50_000,
   /**
-   * A verified token is believed so long without its signature being looked at; forgotten at once when a key is taken
-   * out.
+   * A verified token is accepted for this time without checking its signature; forgotten at once when its key is
+   * removed.
    */
   tokenRememberedMs: 60_000,
   /**
@@ -74,6 +74,6 @@ export const SECURITY_LIMITS = {
   /** A key set is some KiB. */
   jwksBytesMax: 1024 * 1024,
   jwksTimeoutMs: 5000,
-  /** Clocks of the token's issuer and ours may differ by so much. */
+  /** Largest difference between the clock of the token's issuer and ours. */
   tokenClockToleranceS: 5
 } as const

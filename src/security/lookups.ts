@@ -1,4 +1,4 @@
-/** What was asked for, when a query answered; nobody has `undefined`. */
+/** The answer of a query; `undefined`: it has no such principal. */
 export type Lookup<R> = { readonly status: 'found', readonly value: R | undefined } | { readonly status: 'unavailable' }
 
 const UNAVAILABLE = { status: 'unavailable' } as const

@@ -27,7 +27,7 @@ const ARGON2ID = { algorithm: 2, memoryCost: 19 * 1024, timeCost: 2, parallelism
 /** Salt and hash are random bytes, so no password is known to have it; with {@link ARGON2ID}'s parameters. */
 const NOBODY = '$argon2id$v=19$m=19456,t=2,p=1$PXjSO6afDJya2Uelsd/4bQ$tkslvZYjfvczdP2LMgw8cIDOlUTIe28l97gusR+twhg'
 
-/** What a PHC string of argon2id looks like. */
+/** The form of a PHC string of argon2id. */
 const PHC = /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/
 
 /** KiB of memory and passes of one imported hash: what an import could otherwise slow down or fill the gateway with. */
@@ -135,7 +135,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
 
   async function run ({ address, hashes, password }: Check, verify: Verify): Promise<PasswordCheck> {
     let right: string | null = null
-    // All of them: the time tells nothing.
+    // All of them, so that the time reveals nothing.
     for (const hash of hashes.length === 0 ? [NOBODY] : hashes) if (await verify(hash, password)) right ??= hash
     if (right !== null && hashes.length > 0) return { argon2id: right }
     wrong.add(address, performance.now())

@@ -26,8 +26,8 @@ export function toProven (id: string, role: Role, proof: Proof): Principal {
 }
 
 /**
- * Until when somebody who was accepted is entitled to stay, now that the principal has changed.
- * @param now - the principal as it is; `null`: there is none of this id
+ * Until when an accepted client may stay connected, after its principal has changed.
+ * @param now - the principal as it is; `null`: it does not exist
  * @returns Unix milliseconds, 0 to end at once; `undefined`: the change is nothing to this credential
  */
 export function entitledUntil (principal: Principal, now: KnownPrincipal | null): number | undefined {
@@ -43,7 +43,7 @@ export function entitledUntil (principal: Principal, now: KnownPrincipal | null)
   return credential?.expiresAtMs ?? 0
 }
 
-/** The issuer's key that signed what somebody was accepted for; `undefined` where it was no token. */
+/** The issuer's key that signed the token of an accepted client; `undefined` for other credentials. */
 export function tokenKeyOf (principal: Principal): string | undefined {
   const proof = (principal as Partial<ProvenPrincipal>)[PROOF]
   return proof?.kind === 'token' ? proof.keyId : undefined

@@ -45,7 +45,7 @@ export function createReviews ({ directory, broker }: ReviewsOptions) {
       broker().review(review, changed)
     },
 
-    /** Anybody may have changed: the connected first, then all others that are known. @throws the error of pg */
+    /** Any principal may have changed: the connected ones first, then all other cached ones. @throws the error of pg */
     async onUnknown (): Promise<void> {
       directory.doubt()
       const connected = connectedIds()

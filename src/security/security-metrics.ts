@@ -5,7 +5,7 @@ import type { Login } from './authenticator.ts'
 /** How often one login outcome came, by transport. */
 export type LoginCounts = Readonly<Record<Login['transport'], Readonly<Record<Login['outcome'], number>>>>
 
-/** What authentication counts. */
+/** Counters of authentication. */
 export interface SecurityStatistics {
   readonly logins: LoginCounts
   readonly refusals: LoginRefusalCounts

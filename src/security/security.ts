@@ -48,7 +48,7 @@ interface SecurityOptions {
   readonly logger: Logger
 }
 
-/** What the broker does when credentials change. */
+/** Actions of the broker when credentials change. */
 export type GuardedBroker = Pick<Broker, 'disconnect' | 'principals' | 'review'>
 
 const NO_BROKER: GuardedBroker = { disconnect () {}, principals: () => [], review () {} }
@@ -171,7 +171,7 @@ export async function createSecurity (options: SecurityOptions) {
       return (access.isConfirmed && !changes.isBlind) || directory.size > 0
     },
 
-    /** Told in readiness. */
+    /** Shown in readiness. */
     warnings (): string[] {
       const blind = changes.isBlind
         ? ['changes of credentials cannot be read; cached credentials stay valid until they can']

@@ -14,7 +14,7 @@ import { LruMap } from './lru-map.ts'
 import { toProven } from './proofs.ts'
 import { digestOf } from './secrets.ts'
 
-/** What a token may be signed with. */
+/** Algorithms that may sign a token. */
 export const TOKEN_ALGORITHMS: readonly string[] = [
   'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'
 ]
@@ -133,7 +133,7 @@ function toRefused (error: errors.JOSEError, token: string, issuer: string): Ref
   if (!(error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWSSignatureVerificationFailed)) {
     return { reason: 'invalid_token' }
   }
-  // A token of another issuer is signed with another key. Not verified, and good for the log only.
+  // A token of another issuer is signed with another key. Not verified, so it is used for the log only.
   return { reason: unverifiedIssuerOf(token) === issuer ? 'wrong_signature' : 'wrong_issuer' }
 }
 

@@ -5,7 +5,7 @@ import type { Logger } from 'pino'
 import type { ServerTls } from '../../broker/listen/tls-handshakes.ts'
 import { ConfigError } from '../config/config-error.ts'
 
-/** Where the certificates lie; each file is PEM. */
+/** Paths of the certificates; each file is PEM. */
 export interface TlsFiles {
   /** The server's own certificate first, then those between it and its authority. */
   readonly certFile: string
@@ -22,7 +22,7 @@ export interface Tls extends ServerTls {
    * Reads the files again; what cannot be used is logged, and the old stays. Settles when every server has the new one.
    */
   reload (): Promise<void>
-  /** What weakens it, as of now. */
+  /** Current weaknesses of the certificates and keys. */
   warnings (): string[]
   /** Unix milliseconds at which the server's certificate ends. */
   expiresAtMs (): number
@@ -41,7 +41,7 @@ const PROTOCOL_MIN = 'TLSv1.2'
 
 /**
  * Reads the certificates once, and again at each `reload`.
- * @throws {@link ConfigError} for a file that is missing, is no PEM, or does not fit the others
+ * @throws {@link ConfigError} for a file that is missing, is not PEM, or does not fit the others
  */
 export async function createTls ({ files, logger }: { files: TlsFiles, logger: Logger }): Promise<Tls> {
   const servers: Server[] = []

@@ -1,10 +1,10 @@
 import type { Metrics } from '../metrics/metrics.ts'
 
-/** What the listeners of HTTP and of WebSockets count, and the certificate of all listeners. */
+/** Counters of the listeners of HTTP and of WebSockets, and the certificate of all listeners. */
 export interface TransportStatistics {
   readonly requestsLimited: number
   readonly webSocketsRefused: number
-  /** Unix milliseconds; `null`: there is no certificate. */
+  /** Unix milliseconds; `null`: without a certificate. */
   readonly certificateExpiresAtMs: number | null
 }
 

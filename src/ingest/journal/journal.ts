@@ -62,7 +62,7 @@ export function createJournal (options: JournalOptions) {
         mayBeStored = true
       }
       if (await trySpool(batch)) return 'spooled'
-      // Where neither takes it by itself, PostgreSQL's trial must not wait for the spool's.
+      // Where neither stores it alone, PostgreSQL's trial must not wait for the spool's.
       if (circuit.state === 'half-open') {
         if (await tryDatabase(batch)) {
           circuit.succeed()

@@ -14,7 +14,7 @@ export interface Entry {
   readonly submission: Submission
   readonly record: Loaded
   readonly weight: number
-  /** Failures of this reading by itself; more than one only if another reading was stored meanwhile. */
+  /** Failures of this reading alone; more than one only if another reading was stored meanwhile. */
   readonly tries: number
 }
 
@@ -59,7 +59,7 @@ export class ReplayQueue {
     let taken = 0
     let rest: Entry | null = null
     for (const entry of this.#entries) {
-      // A reading that is known to be slow goes by itself.
+      // A reading that is known to be slow is sent alone.
       if (set.length > 0 && entry.tries > 0) break
       if (weight + entry.weight > weightMax) {
         const parts = cut(entry.submission, weightMax - weight)

@@ -11,8 +11,9 @@
  * read and decoded while it is under way. Decoded entries, and the set of one transaction, are bounded in bytes
  * (replay-set.ts): a large batch is cut.
  *
- * A set that is not taken gets smaller each time, down to one reading. That reading gets generous time, by itself. If
- * PostgreSQL does not take it then, and takes the next one, it is set aside, and the entries behind it continue.
+ * A set that PostgreSQL refuses gets smaller each time, down to one reading. That reading is tried alone, with
+ * generous time. If PostgreSQL refuses it then, and stores the next one, it is set aside, and the entries behind it
+ * continue.
  *
  * The first set after an outage is the trial on which the circuit closes. A later set that fails does not open the
  * circuit, for the set may be at fault: new traffic and the pings detect an outage.
@@ -34,7 +35,7 @@ import type { Submission } from '../submission.ts'
 const IDLE_MS = 1000
 /** Longest that a set may take; sets that take a quarter of a second get smaller already. */
 const SET_TIMEOUT_MS_MIN = 5000
-/** The same for one reading by itself; a stop waits for it. */
+/** The same for one reading alone; a stop waits for it. */
 const ALONE_TIMEOUT_MS_MIN = 10_000
 /** Failures of one reading, each beside another reading that is stored, before it is set aside. */
 const ALONE_TRIES = 3
@@ -88,7 +89,7 @@ export class Replayer {
     options.ledger.received('spool', this.#pending)
   }
 
-  /** Units of the ledger that lie in the spool. */
+  /** Units of the ledger in the spool. */
   get pending (): number {
     return this.#pending
   }

@@ -98,7 +98,7 @@ interface Listening {
 /**
  * A full disk must not keep the gateway from starting: the readings that it would replay are what fills the disk. Linux
  * has sockets without a file, which only processes of the same network namespace find.
- * @returns `null` when such a name is taken
+ * @returns `null` when the name is in use
  */
 async function listenIn (path: string, name: string, directory: string): Promise<Listening | null> {
   try {

@@ -111,7 +111,7 @@ export function encodeSegmentHeader (marker: Buffer): Buffer {
 
 /**
  * Whether the segment was written by another version of this format, and so cannot be read by this one.
- * A header that is damaged says nothing; its records are then looked for by their marker.
+ * A damaged header is ignored; its records are then looked for by their marker.
  */
 export function isForeignSegment (header: Buffer): boolean {
   return header.subarray(0, 8).equals(SEGMENT_MAGIC) && header.readUInt32LE(24) === crc32(header.subarray(0, 24)) &&

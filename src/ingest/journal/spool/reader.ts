@@ -12,7 +12,7 @@ const WINDOW_BYTES = 1024 * 1024
  */
 const ATTEMPTS_MAX = 20
 
-/** Where a record lies; given back to release everything up to and including it. */
+/** Position of a record; releasing it releases every record up to and including it. */
 export interface Position {
   /** Whether it lay in the spool when that was opened. */
   readonly isFound: boolean

@@ -1,5 +1,5 @@
 /**
- * A reading that PostgreSQL does not take by itself, in generous time, while it takes others. It is kept in its own
+ * A reading that PostgreSQL refuses alone, in generous time, while it stores others. It is kept in its own
  * file in the directory of the spool, for the operator, so that the readings behind it are not blocked. The file is
  * JSON; `reading` has the form that a device would send. Such files are outside the cap, and never replayed.
  */
@@ -11,7 +11,7 @@ import { toPayload } from '../../reading-row.ts'
 import type { SpooledSubmission } from './codec.ts'
 import { SpoolError } from './spool-error.ts'
 
-/** Each file cost half a minute. So many mean that PostgreSQL is at fault, and not a reading. */
+/** Each file took half a minute. This number of files means that PostgreSQL is at fault, and not the readings. */
 const SET_ASIDE_MAX = 1000
 const NAME = /^aside-[0-9a-f]{32}\.json$/
 

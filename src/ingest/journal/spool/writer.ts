@@ -34,7 +34,7 @@ export interface WriterOptions {
   readonly segmentBytes: number
   readonly nextNumber: number
   readonly nowMs: () => number
-  /** Whether the cap has room for so many more bytes. */
+  /** Whether the cap has room for the bytes. */
   readonly hasRoom: (bytes: number) => boolean
   /** Called when the reader may see them, before the appends resolve. */
   readonly onDurable: (records: number, readings: number, appendedAtMs: number) => void
