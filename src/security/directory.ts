@@ -175,7 +175,7 @@ function createChangeMarks () {
       return count !== since && marks.some((mark) => mark.count > since && (mark.ids === 'all' || mark.ids.has(id)))
     },
 
-    /** Keeps the marks for as long as any query runs. */
+    /** Runs a query; marks are kept until no query runs. */
     async during<T> (query: (since: number) => Promise<T>): Promise<T> {
       querying++
       try {

@@ -11,9 +11,8 @@
  * read and decoded while it is under way. Decoded entries, and the set of one transaction, are bounded in bytes
  * (replay-set.ts): a large batch is cut.
  *
- * A set that PostgreSQL refuses gets smaller each time, down to one reading. That reading is tried alone, with
- * generous time. If PostgreSQL refuses it then, and stores the next one, it is set aside, and the entries behind it
- * continue.
+ * A set that PostgreSQL refuses gets smaller each time, down to one reading. That reading is tried alone, with generous
+ * time. If PostgreSQL refuses it then, and stores the next one, it is set aside, and later entries continue.
  *
  * The first set after an outage is the trial on which the circuit closes. A later set that fails does not open the
  * circuit, for the set may be at fault: new traffic and the pings detect an outage.
