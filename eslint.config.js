@@ -2,7 +2,7 @@ import neostandard from 'neostandard'
 import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
-  { ignores: ['dist/', 'data/', '.tap/', 'node_modules/'] },
+  { ignores: ['dist/', '.compiled/', 'data/', '.tap/', 'node_modules/'] },
   ...neostandard({ ts: true }),
   {
     files: ['**/*.ts'],

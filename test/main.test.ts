@@ -3,13 +3,14 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { createTestDatabase, createTestDir } from './helpers/postgres.ts'
+import { LOADER, toProgram } from './helpers/program.ts'
 
 interface Line { readonly msg?: string, readonly protocol?: string, readonly port?: number, readonly address?: string }
 
 /** The gateway as a process of its own, as `npm start` runs it, but from its sources. */
 async function spawnGateway (t: Test, variables: Record<string, string>) {
   const dataDir = await createTestDir(t)
-  const child: ChildProcess = spawn(process.execPath, ['--import=tsx', 'src/main.ts'], {
+  const child: ChildProcess = spawn(process.execPath, [...LOADER, toProgram('src/main.ts')], {
     env: {
       PATH: process.env['PATH'],
       HOME: process.env['HOME'],

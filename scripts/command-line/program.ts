@@ -3,10 +3,12 @@
  * `audit` nothing of the bench. The program knows of each its name and one line, for the list in `--help`.
  */
 import { existsSync } from 'node:fs'
+import { extname } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import packageJson from '../../package.json' with { type: 'json' }
 import { equip } from './equip.ts'
 import { OperatorError } from './operator-error.ts'
+import { CODE_ROOT, PACKAGE_ROOT } from './package-root.ts'
 import { toPrintable } from './printable.ts'
 import { type CommandSurroundings, type Surroundings, toOperatorConfig } from './surroundings.ts'
 
@@ -82,7 +84,7 @@ export async function createProgram (surroundings: CommandSurroundings, of: Read
 
 /** Names of all commands that are there. */
 export function listCommands (): string[] {
-  return ENTRIES.filter(({ name, isCloneOnly }) => isCloneOnly === undefined || existsSync(toCloneUrl(name))).map(({ name }) => name)
+  return ENTRIES.filter((entry) => entry.isCloneOnly === undefined || isInClone(entry)).map(({ name }) => name)
 }
 
 /**
@@ -93,7 +95,7 @@ export function listCommands (): string[] {
  */
 export async function runProgram (args: readonly string[], surroundings: Surroundings): Promise<number> {
   const named = findNamed(args)
-  if (named?.isCloneOnly === true && !existsSync(toCloneUrl(named.name))) {
+  if (named?.isCloneOnly === true && !isInClone(named)) {
     surroundings.tell(`vital-gateway: ${named.name} needs a clone of the repository: run npm run ${named.name} there`)
     return 2
   }
@@ -128,7 +130,10 @@ async function importFromClone (name: string): Promise<CommandModule> {
   return await import(toCloneUrl(name).href) as CommandModule
 }
 
-/** Not built and not packed: only a clone has the sources of these commands, and the packages that they need. */
+/** Not built and not packed: only a clone has these commands, and the packages that they need. */
 function toCloneUrl (name: string): URL {
-  return new URL(`../${name}/command.ts`, import.meta.url)
+  return new URL(`../${name}/command${extname(import.meta.url)}`, import.meta.url)
 }
+
+/** `dist/` has parts of these commands once the bench was compiled beside it. */
+const isInClone = ({ name }: Entry) => PACKAGE_ROOT === CODE_ROOT && existsSync(toCloneUrl(name))

@@ -6,6 +6,7 @@ import { parseEnvironmentFile } from '../../src/config/environment-file.ts'
 import { createConfig } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { createTestDir } from '../helpers/postgres.ts'
+import { LOADER, toProgram } from '../helpers/program.ts'
 
 t.test('variables that Kubernetes sets for its services are ignored, with one notice', (t) => {
   const config = createConfig({
@@ -83,11 +84,11 @@ t.test('.env is read with the encodings and line ends of every system', (t) => {
 t.test('.env with a byte order mark reaches the gateway, and a variable of the process stands above it', async (t) => {
   const cwd = await createTestDir(t)
   writeFileSync(join(cwd, '.env'), '\ufeffVITAL_MQTT_PORT=1884\r\nVITAL_HTTP_PORT=3001\r\n')
-  const module = join(import.meta.dirname, '../../src/config/config.ts')
+  const module = toProgram('src/config/config.ts')
   const code = `import { createConfig, readEnvironment } from ${JSON.stringify(module)}
     const { mqttPort, httpPort } = createConfig(readEnvironment())
     process.stdout.write(JSON.stringify({ mqttPort, httpPort }))`
-  const out = execFileSync(process.execPath, [`--import=${import.meta.resolve('tsx')}`, '--input-type=module', '-e', code], {
+  const out = execFileSync(process.execPath, [...LOADER, '--input-type=module', '-e', code], {
     cwd, env: { PATH: process.env['PATH'], VITAL_HTTP_PORT: '3002' }
   })
   t.same(JSON.parse(out.toString()), { mqttPort: 1884, httpPort: 3002 })

@@ -6,6 +6,7 @@ import pg from 'pg'
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import { startEmbeddedPostgres } from '../../db/embedded/server.ts'
+import { cleanEnvironment, LOADER, toProgram } from './program.ts'
 
 export const logger = pino({ level: 'silent' })
 
@@ -45,8 +46,8 @@ export async function query (url: string, text: string): Promise<Array<Record<st
 
 /** A gateway in a process of its own, to be killed; it has printed nothing yet. */
 export function spawnChild (t: Test, dataDir: string, options: { uid?: number, gid?: number } = {}) {
-  const child = spawn(process.execPath, ['--import=tsx', join(import.meta.dirname, 'embedded-child.ts'), dataDir],
-    { ...options, stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...LOADER, toProgram('test/helpers/embedded-child.ts'), dataDir],
+    { ...options, env: cleanEnvironment(), stdio: ['pipe', 'pipe', 'inherit'] })
   t.teardown(() => endChild(child))
   return child
 }

@@ -1,13 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { createTestDir } from './postgres.ts'
-
-const ROOT = join(import.meta.dirname, '../..')
+import { LOADER, ROOT, toProgram } from './program.ts'
 
 export interface LogLine {
   readonly msg: string
@@ -39,7 +37,7 @@ export async function spawnGateway (t: Test, variables: Record<string, string>, 
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
   // tap loads itself into every process that a test spawns, and handles its signals, which no gateway in operation has.
   const command = ['env', '-u', 'NODE_OPTIONS', ...options.through ??
-    [], process.execPath, `--import=${import.meta.resolve('tsx')}`, join(ROOT, 'src/main.ts'), ...options.args ?? []]
+    [], process.execPath, ...LOADER, toProgram('src/main.ts'), ...options.args ?? []]
   const child = spawn(command[0]!, command.slice(1), {
     cwd: options.cwd ?? ROOT,
     env: {

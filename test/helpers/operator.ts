@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import type { Test } from 'tap'
 import { runCommandLine } from './command-line.ts'
 import { connectClient, startGateway } from './gateway.ts'
 import { createTestDatabase, createTestDir } from './postgres.ts'
+import { LOADER, toProgram } from './program.ts'
 
-const PROGRAM = join(import.meta.dirname, '../../scripts/vital-gateway.ts')
+const PROGRAM = toProgram('scripts/vital-gateway.ts')
 
 /**
  * Runs a command as a process of its own, as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`.
@@ -14,7 +14,7 @@ const PROGRAM = join(import.meta.dirname, '../../scripts/vital-gateway.ts')
 export async function runOperatorScript (
   t: Test, command: string, args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
 ) {
-  const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, PROGRAM, command, ...args], {
+  const child = spawn(process.execPath, [...LOADER, PROGRAM, command, ...args], {
     cwd, env: { PATH: process.env['PATH'], ...variables }, stdio: ['ignore', 'pipe', 'pipe']
   })
   t.teardown(() => { child.kill('SIGKILL') })

@@ -10,6 +10,7 @@ import { createGateway } from '../../src/gateway.ts'
 import { createIdHash } from '../../src/log/log-ids.ts'
 import { createLogger } from '../../src/log/logger.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { LOADER, toProgram } from '../helpers/program.ts'
 import { bearer, login, openCredentials, tryConnect } from '../helpers/credentials.ts'
 
 /** What a hostile client may call itself. */
@@ -27,12 +28,12 @@ function capture () {
 
 t.test('a log on a full disk ends no process', { skip: existsSync('/dev/full') ? false : 'there is no /dev/full here' }, async (t) => {
   const program = `
-    import { createLogger } from ${JSON.stringify(join(import.meta.dirname, '../../src/log/logger.ts'))}
+    import { createLogger } from ${JSON.stringify(toProgram('src/log/logger.ts'))}
     const logger = createLogger({ level: 'info', isPretty: false })
     process.on('uncaughtException', (error) => { logger.fatal({ err: error }, 'a bug'); process.exit(1) })
     for (let line = 0; line < 5000; line++) logger.info({ text: 'x'.repeat(1000) }, 'more than is kept')
     console.error('alive')`
-  const { status, stderr } = spawnSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', program],
+  const { status, stderr } = spawnSync(process.execPath, [...LOADER, '--input-type=module', '-e', program],
     { stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'], encoding: 'utf8' })
   t.match({ status, stderr }, { status: 0, stderr: /alive/ })
 })

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { createConfig } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { LOADER, toProgram } from '../helpers/program.ts'
 import { createAuthority } from '../helpers/certificates.ts'
 
 /** Of all tests here: each costs a dozen processes. */
@@ -16,7 +17,7 @@ interface Line { readonly msg: string, readonly protocol?: string, readonly port
 
 /** The gateway as a process of its own, from its sources. */
 async function spawnGateway (t: Test, variables: Record<string, string>) {
-  const child: ChildProcess = spawn(process.execPath, ['--import=tsx', 'src/main.ts'], {
+  const child: ChildProcess = spawn(process.execPath, [...LOADER, toProgram('src/main.ts')], {
     env: {
       PATH: process.env['PATH'],
       HOME: process.env['HOME'],

@@ -1,6 +1,5 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import t from 'tap'
 import { FAULTS } from '../../../scripts/chaos/catalogue.ts'
 import { DEFAULT_LOAD } from '../../../scripts/harness/devices/messages.ts'
@@ -9,8 +8,7 @@ import { createChaosCommand } from '../../../scripts/chaos/options.ts'
 import { formatOutcomes } from '../../../scripts/chaos/report.ts'
 import { parseCommand, runCommandLine } from '../../helpers/command-line.ts'
 import { createTestDatabase } from '../../helpers/postgres.ts'
-
-const ROOT = join(import.meta.dirname, '../../..')
+import { LOADER, toProgram } from '../../helpers/program.ts'
 
 t.test('options', async (t) => {
   const parse = (...args: string[]) => parseCommand(createChaosCommand, args)
@@ -64,8 +62,8 @@ t.test('a violation is printed', async (t) => {
 t.test('the gateway under test kills itself at the given failpoint', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const injection: Injection = { failpoint: { at: 'after-commit', pass: 1 } }
-  const child = fork(join(ROOT, 'scripts/chaos/rig/gateway-under-test.ts'), [JSON.stringify(injection)], {
-    execArgv: ['--import=tsx'],
+  const child = fork(toProgram('scripts/chaos/rig/gateway-under-test.ts'), [JSON.stringify(injection)], {
+    execArgv: [...LOADER],
     env: {
       PATH: process.env['PATH'], DATABASE_URL: connectionString, VITAL_DATA_DIR: t.testdir(), VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
     },

@@ -9,11 +9,12 @@ import { runCommandLine } from '../../helpers/command-line.ts'
 import { takesSignal } from '../../helpers/gateway-process.ts'
 import { runOperatorScript } from '../../helpers/operator.ts'
 import { createTestDatabase, createTestDir } from '../../helpers/postgres.ts'
+import { LOADER, ROOT, toProgram } from '../../helpers/program.ts'
 
-const PROGRAM = join(import.meta.dirname, '../../../scripts/vital-gateway.ts')
+const SOURCE = join(ROOT, 'scripts/vital-gateway.ts')
 
 t.test('its first line starts Node with V8\'s flags, under the process id that was started', async (t) => {
-  const [line = ''] = (await readFile(PROGRAM, 'utf8')).split('\n', 1)
+  const [line = ''] = (await readFile(SOURCE, 'utf8')).split('\n', 1)
   const file = join(await createTestDir(t), 'program.cjs')
   await writeFile(file, `${line}\nprocess.stdout.write(JSON.stringify([process.pid, process.execArgv, process.argv.slice(2)]))\n`)
   await chmod(file, 0o755)
@@ -26,7 +27,7 @@ t.test('its first line starts Node with V8\'s flags, under the process id that w
 })
 
 t.test('serve loads nothing of the other commands', async (t) => {
-  const text = await readFile(PROGRAM, 'utf8')
+  const text = await readFile(SOURCE, 'utf8')
   t.strictSame([...text.matchAll(/^import .* from '(.*)'$/gm)].map(([, from]) => from), ['../src/process/node-version.ts'])
 })
 
@@ -34,7 +35,7 @@ t.test('without a command, and as serve: it runs a gateway, and ends with 0 on S
   const { connectionString } = await createTestDatabase(t)
   await Promise.all([[], ['serve']].map(async (args) => {
     const dir = await createTestDir(t)
-    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, PROGRAM, ...args], {
+    const child = spawn(process.execPath, [...LOADER, toProgram('scripts/vital-gateway.ts'), ...args], {
       cwd: dir,
       env: {
         PATH: process.env['PATH'],

@@ -1,18 +1,18 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { cleanEnvironment, LOADER, ROOT, toProgram } from '../../../helpers/program.ts'
 
 interface TestLike { teardown: (fn: () => Promise<void>) => unknown }
-
-const ROOT = join(import.meta.dirname, '../../../..')
 
 /** The excerpt of recordings in the repository. */
 export const FIXTURES = join(ROOT, 'test/fixtures/bidmc')
 
 /** Starts a command as npm would, without a terminal. `done` settles with its exit status and all that it printed. */
 export function startScript (t: TestLike, script: 'play' | 'simulate', args: readonly string[]) {
-  const child: ChildProcess = spawn(process.execPath, ['--import=tsx', join(ROOT, 'scripts/vital-gateway.ts'), script, ...args], {
+  const child: ChildProcess = spawn(process.execPath, [...LOADER, toProgram('scripts/vital-gateway.ts'), script, ...args], {
     cwd: ROOT,
+    env: cleanEnvironment(),
     stdio: ['ignore', 'pipe', 'pipe']
   })
   let stdout = ''

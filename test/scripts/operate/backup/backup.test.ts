@@ -9,9 +9,9 @@ import { connectClient } from '../../../helpers/gateway.ts'
 import { createTestDir } from '../../../helpers/postgres.ts'
 import { startEmbeddedGateway } from './embedded-gateway.ts'
 import { runOperated } from '../../../helpers/operator.ts'
+import { LOADER, toProgram } from '../../../helpers/program.ts'
 import { until } from '../../../helpers/until.ts'
 
-const ROOT = join(import.meta.dirname, '../../../..')
 const SLOTS = 'select slot_name from pg_replication_slots'
 
 t.test('a running gateway', { timeout: 240_000 }, async (t) => {
@@ -27,8 +27,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
 
   await t.test('killed in the middle: no backup, no slot, and the next run takes its place', async (t) => {
     const to = join(dir, 'killed')
-    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts',
-      'vital-gateway.ts'), 'backup', '--to', to],
+    const child = spawn(process.execPath, [...LOADER, toProgram('scripts/vital-gateway.ts'), 'backup', '--to', to],
     { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
     t.teardown(() => { child.kill('SIGKILL') })
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
@@ -45,8 +44,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
 
   await t.test('ended by SIGTERM: nothing is left', async (t) => {
     const to = join(dir, 'ended')
-    const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, join(ROOT, 'scripts',
-      'vital-gateway.ts'), 'backup', '--to', to],
+    const child = spawn(process.execPath, [...LOADER, toProgram('scripts/vital-gateway.ts'), 'backup', '--to', to],
     { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
     const status = new Promise((resolve) => child.once('close', resolve))
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)

@@ -1,0 +1,20 @@
+import { join } from 'node:path'
+
+/** The checkout, or its compiled copy, in which `npm test` runs. */
+export const ROOT = join(import.meta.dirname, '../..')
+
+const isCompiled = import.meta.filename.endsWith('.js')
+
+/** What Node.js needs to run a program as this test runs: nothing when it is compiled. */
+export const LOADER: readonly string[] = isCompiled ? [] : [`--import=${import.meta.resolve('tsx')}`]
+
+/** @returns the absolute path of a program of ours, in the form that {@link LOADER} runs */
+export function toProgram (path: `${string}.ts`): string {
+  return join(ROOT, isCompiled ? path.replace(/ts$/, 'js') : path)
+}
+
+/** The environment without tap, which otherwise loads itself into every process that a test starts, for a quarter of a second each. */
+export function cleanEnvironment (): NodeJS.ProcessEnv {
+  const { NODE_OPTIONS: _, ...rest } = process.env
+  return rest
+}
