@@ -28,7 +28,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
   await t.test('killed in the middle: no backup, no slot, and the next run takes its place', async (t) => {
     const to = join(dir, 'killed')
     const child = spawn(process.execPath, [...LOADER, toProgram('scripts/vital-gateway.ts'), 'backup', '--to', to],
-    { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
+      { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
     t.teardown(() => { child.kill('SIGKILL') })
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
     t.ok((await gateway.query(SLOTS)).length > 0 || child.exitCode !== null, 'there was a slot')
@@ -45,7 +45,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
   await t.test('ended by SIGTERM: nothing is left', async (t) => {
     const to = join(dir, 'ended')
     const child = spawn(process.execPath, [...LOADER, toProgram('scripts/vital-gateway.ts'), 'backup', '--to', to],
-    { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
+      { cwd: dir, env: { PATH: process.env['PATH'], ...variables }, stdio: 'ignore' })
     const status = new Promise((resolve) => child.once('close', resolve))
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
     child.kill('SIGTERM')
