@@ -16,6 +16,7 @@ export class CountingHistogram {
   readonly help: string
   readonly type = 'histogram'
   readonly aggregator = 'sum'
+  readonly labelNames: readonly string[] = []
   readonly #upperBounds: readonly number[]
   /** How many values lie under each bound and over the one before; the last one holds what exceeds them all. */
   readonly #counts: number[]
