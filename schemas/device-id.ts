@@ -1,3 +1,6 @@
+/** Characters of a device id. */
+const DEVICE_ID_LENGTH_MAX = 128
+
 /** The message for a bad device id. */
 export const DEVICE_ID_RULE = '1 to 128 characters, without / + # $ and control characters, and neither . nor ..'
 
@@ -6,8 +9,16 @@ export const DEVICE_ID_RULE = '1 to 128 characters, without / + # $ and control 
  * forge log lines. U+FFFD is what invalid UTF-8 decodes to, so two broken ids would meet in it; a lone surrogate
  * has no UTF-8 form, so PostgreSQL could not hold it.
  */
-// eslint-disable-next-line no-control-regex -- control characters are what it refuses
-const DEVICE_ID = /^[^/+#$\u0000-\u001f\u007f-\u009f\ud800-\udfff\ufffd]{1,128}$/u
+const DEVICE_ID_PATTERN = '^[^/+#$\\u0000-\\u001f\\u007f-\\u009f\\ud800-\\udfff\\ufffd]{1,128}$'
+const DEVICE_ID = new RegExp(DEVICE_ID_PATTERN, 'u')
+
+/** Of a prefix of device ids, as a regular expression with the flag `u`. */
+export const DEVICE_PREFIX_PATTERN = DEVICE_ID_PATTERN
+
+/** Beyond every device id that begins with `prefix`, and before every other id behind them. */
+export function toPrefixEnd (prefix: string): string {
+  return prefix + '\u{10ffff}'.repeat(DEVICE_ID_LENGTH_MAX)
+}
 
 /** Names that reach the prototype of a plain object; refused as an id and as a key of a reading. */
 export const FORBIDDEN_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])

@@ -25,6 +25,15 @@ export function toPointerToken (key: string): string {
   return key.replaceAll('~', '~0').replaceAll('/', '~1')
 }
 
+/** Pattern → what it demands, for a person. */
+const RULES = new Map<string, string>()
+
+/** A string of a pattern, whose fault tells `rule` instead of the pattern. */
+export function patternWithRule (pattern: string, rule: string): { readonly pattern: string } {
+  RULES.set(pattern, rule)
+  return { pattern }
+}
+
 const ARTICLES: Readonly<Record<string, string>> = {
   number: 'a finite number',
   integer: 'a whole number',
@@ -63,6 +72,9 @@ export function toFaults (errors: readonly TLocalizedValidationError[], base = '
       }
       case 'enum':
         faults.push({ path: at, message: `must be one of ${error.params.allowedValues.join(', ')}` })
+        break
+      case 'pattern':
+        faults.push({ path: at, message: RULES.get(String(error.params.pattern)) ?? error.message })
         break
       default:
         faults.push({ path: at, message: error.message })

@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox'
-import { FaultSchema } from './fault.ts'
+import { DEVICE_PREFIX_PATTERN } from './device-id.ts'
+import { FaultSchema, patternWithRule } from './fault.ts'
 
 /** Resources on one page of `GET /vital-data`. */
 export const PAGE_COUNT_MAX = 100
@@ -11,6 +12,13 @@ const SORT_KEYS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
 
 export type SortKey = typeof SORT_KEYS[number]
 
+/** A device id of 128 characters in JSON and base64url, and a hundred numbers of transactions. */
+export const CURSOR_LENGTH_MAX = 4096
+
+const DURATION_UNITS_S: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
+/** A hundred years at least: a time before that is one that PostgreSQL still holds. */
+const DURATION_PATTERN = '^(?:[1-9]\\d{0,9}s?|[1-9]\\d{0,7}m|[1-9]\\d{0,5}h|[1-9]\\d{0,4}d)$'
+
 /**
  * The query of `GET /vital-data`, after defaults. Nulls come last in both directions, ties are ordered by `deviceId`.
  */
@@ -20,12 +28,37 @@ export const LatestQuerySchema = Type.Object({
   sortBy: Type.Enum([...SORT_KEYS], { default: 'timestamp', description: 'Resources without the value come last' }),
   orderBy: Type.Enum(['asc', 'desc'], {
     default: 'desc',
-    description: 'Direction of sortBy; ties are ordered by ' +
-    'deviceId'
-  })
+    description: 'Direction of sortBy; ties are ordered by deviceId'
+  }),
+  prefix: Type.Optional(Type.String({
+    ...patternWithRule(DEVICE_PREFIX_PATTERN,
+      'must be how a device id begins: 1 to 128 characters, without / + # $ and control characters'),
+    description: 'Only devices whose id begins so',
+    examples: ['ward-3-']
+  })),
+  silentFor: Type.Optional(Type.String({
+    ...patternWithRule(DURATION_PATTERN, 'must be whole seconds such as 300, or a time such as 90s, 5m, 2h or 1d'),
+    description: 'Only devices whose newest reading is at least so old by the clock of the gateway: seconds, or with ' +
+      'a unit (`s`, `m`, `h`, `d`)',
+    examples: ['5m']
+  })),
+  cursor: Type.Optional(Type.String({
+    minLength: 1,
+    maxLength: CURSOR_LENGTH_MAX,
+    'x-excludes': ['offset'],
+    description: '`next` of the page before, of the same sortBy, orderBy, prefix and silentFor; instead of offset. ' +
+      'By deviceId each device comes once; by another sortBy no device comes twice, and one that moved meanwhile may ' +
+      'be missed'
+  }))
 }, { additionalProperties: false })
 
 export type LatestQuery = Static<typeof LatestQuerySchema>
+
+/** @param duration - of the pattern of `silentFor` */
+export function toDurationS (duration: string): number {
+  const unitS = DURATION_UNITS_S[duration.at(-1) ?? '']
+  return unitS === undefined ? Number(duration) : Number(duration.slice(0, -1)) * unitS
+}
 
 const unixSeconds = (description: string) => Type.Number({
   description: `${description}, Unix ` +
@@ -67,13 +100,15 @@ export interface Resource {
 
 /** The answer of `GET /vital-data`. */
 export const ResourceListSchema = Type.Object({
-  total: Type.Integer({ minimum: 0, description: 'Devices known, whatever the page' }),
-  resources: Type.Array(ResourceSchema)
+  total: Type.Integer({ minimum: 0, description: 'Devices that match prefix and silentFor, whatever the page' }),
+  resources: Type.Array(ResourceSchema),
+  next: Type.Union([Type.String(), Type.Null()], { description: 'The cursor of the next page; null on the last one' })
 }, { additionalProperties: false })
 
 export interface ResourceList {
   readonly total: number
   readonly resources: readonly Resource[]
+  readonly next: string | null
 }
 
 /** The answer of `POST /vital-data` once everything in the body is durable. */

@@ -80,7 +80,7 @@ export async function eraseDevice (
     const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, {
       device, actor, readings, letters
     }))
-    return { ...rest, otherGateways: await countOtherGateways(kysely, options.applicationName) }
+    return { ...rest, otherGateways: (await countOtherGateways(kysely, options.applicationName)).gateways }
   } finally {
     await close()
   }

@@ -1,11 +1,17 @@
 import { type Kysely, sql } from 'kysely'
 import { GATEWAY_NAMES } from '../gateway-names.ts'
 import type { Tables } from '../tables.ts'
+import { type Snapshot, SNAPSHOT_COLUMNS, type SnapshotRow, toSnapshot } from './latest-search.ts'
 
-/** Gateways that are connected to the database now. @param applicationName - of one that does not count */
-export async function countOtherGateways (kysely: Kysely<Tables>, applicationName = ''): Promise<number> {
-  const { rows: [row] } = await sql<{ gateways: number }>`
-    select count(distinct application_name) as gateways from pg_stat_activity
+/**
+ * Gateways that are connected to the database now, and what it sees.
+ * @param applicationName - of one that does not count
+ */
+export async function countOtherGateways (
+  kysely: Kysely<Tables>, applicationName = ''
+): Promise<{ readonly gateways: number, readonly snapshot: Snapshot }> {
+  const { rows: [row] } = await sql<SnapshotRow & { gateways: number }>`
+    select count(distinct application_name) as gateways, ${SNAPSHOT_COLUMNS} from pg_stat_activity
     where datname = current_database() and application_name ~ ${GATEWAY_NAMES} and application_name <> ${applicationName}`.execute(kysely)
-  return row?.gateways ?? 0
+  return { gateways: row!.gateways, snapshot: toSnapshot(row!) }
 }

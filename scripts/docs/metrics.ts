@@ -6,14 +6,14 @@ interface Described {
   readonly name: string
   readonly help: string
   readonly type: string
-  readonly labelNames: readonly string[]
+  readonly labelNames?: readonly string[]
 }
 
 /** Every metric of the gateway's own, from its help text. Those of Node and of the process are prom-client's. */
 export function metricsSections (): Section[] {
   const metrics = describeMetrics().registry.getMetricsAsArray() as unknown as readonly Described[]
   const rows = metrics.filter(({ name }) => name.startsWith('vital_'))
-    .map(({ name, type, labelNames, help }) => [`\`${name}\``, type, toCode(labelNames), help])
+    .map(({ name, type, labelNames = [], help }) => [`\`${name}\``, type, toCode(labelNames), help])
   return [{
     file: 'src/metrics/README.md',
     name: 'metrics',

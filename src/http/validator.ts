@@ -9,20 +9,31 @@ import { HTTP_ERRORS, withDetails } from './errors.ts'
  */
 const WHOLE_NUMBER = /^(?:0|[1-9]\d{0,15})$/
 
+interface QueryProperty {
+  readonly type?: string
+  readonly default?: unknown
+  /** Names that may not be given beside it. */
+  readonly 'x-excludes'?: readonly string[]
+}
+
 /**
  * Compiles a query's schema into a check that converts nothing but whole numbers, and names every fault at once.
  * Fastify's Ajv would convert `"88"` and `null` loosely, stop at the first fault and drop unknown names; the type
  * provider's compiler would turn `5.9` into 5.
- * @param schema - properties of type integer or string, each with a default
+ * @param schema - properties of type integer or string, each with a default or optional
  * @returns the query with its defaults, or its faults
  */
 export function compileQuery (schema: TObject) {
-  const known = Compile(Type.Object(schema.properties))
+  const compiled = Compile(Type.Object(schema.properties))
+  const known = new Set<string>()
   const defaults: Record<string, unknown> = {}
   const integers = new Set<string>()
+  const excluded = new Map<string, readonly string[]>()
   for (const [name, property] of Object.entries(schema.properties)) {
-    const { type, default: byDefault } = property as { type?: string, default?: unknown }
-    defaults[name] = byDefault
+    const { type, default: byDefault, 'x-excludes': excludes = [] } = property as QueryProperty
+    known.add(name)
+    if (byDefault !== undefined) defaults[name] = byDefault
+    excluded.set(name, excludes)
     if (type === 'integer') integers.add(name)
   }
 
@@ -31,11 +42,13 @@ export function compileQuery (schema: TObject) {
     const faults: Fault[] = []
     for (const [name, given] of Object.entries(raw)) {
       const path = `/${toPointerToken(name)}`
-      if (!Object.hasOwn(defaults, name)) faults.push({ path, message: 'is not a known name' })
+      if (!known.has(name)) faults.push({ path, message: 'is not a known name' })
       else if (typeof given !== 'string') faults.push({ path, message: 'must be given once' })
-      else value[name] = integers.has(name) && WHOLE_NUMBER.test(given) ? Number(given) : given
+      else if (excluded.get(name)?.some((other) => Object.hasOwn(raw, other)) === true) {
+        faults.push({ path, message: `must not be given together with ${excluded.get(name)?.join(', ')}` })
+      } else value[name] = integers.has(name) && WHOLE_NUMBER.test(given) ? Number(given) : given
     }
-    if (!known.Check(value)) faults.push(...toFaults(known.Errors(value)))
+    if (!compiled.Check(value)) faults.push(...toFaults(compiled.Errors(value)))
     return faults.length === 0 ? { value } : { faults: faults.slice(0, FAULTS_MAX) }
   }
 }

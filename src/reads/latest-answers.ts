@@ -29,8 +29,11 @@ interface Reader {
   readonly isGone: () => boolean
 }
 
-export async function answerPage (reader: Reader, { total, resources }: LatestPage): Promise<ReadAnswer> {
-  return await answer(reader, resources, `{"total":${total},"resources":[`, ']}')
+/** @param next - the cursor of the next page */
+export async function answerPage (
+  reader: Reader, { total, resources }: LatestPage, next: string | null
+): Promise<ReadAnswer> {
+  return await answer(reader, resources, `{"total":${total},"resources":[`, `],"next":${JSON.stringify(next)}}`)
 }
 
 /** @returns `undefined` when the row was deleted meanwhile */

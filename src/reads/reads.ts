@@ -4,8 +4,9 @@ import { findDeadLetter } from '../../db/queries/find-dead-letter.ts'
 import { findLatest } from '../../db/queries/find-latest.ts'
 import { selectDeadLetters } from '../../db/queries/select-dead-letters.ts'
 import type { DeadLetterList, DeadLetterQuery, StoredDeadLetter } from '../../schemas/dead-letter.ts'
-import type { LatestQuery } from '../../schemas/vital-data.ts'
+import { type LatestQuery, toDurationS } from '../../schemas/vital-data.ts'
 import type { Metrics } from '../metrics/metrics.ts'
+import { decodeCursor, encodeCursor } from './latest-order/cursor.ts'
 import { createSortedPages, type SortedPages } from './latest-order/sorted-pages.ts'
 import { answerPage, answerRow, type ReadAnswer } from './latest-answers.ts'
 import { createReadBudget, type HoldBytes, type ReadBudget } from './read-budget.ts'
@@ -21,7 +22,10 @@ const TIMEOUTS = { connectTimeoutMs: 2000, statementTimeoutMs: 3000, queryTimeou
  * `VITAL_READS_BUSY` under too many requests.
  */
 export interface LatestReads {
-  /** @param isGone - whether the client has left; then no large value is read for it */
+  /**
+   * @param isGone - whether the client has left; then no large value is read for it
+   * @throws InvalidCursorError
+   */
   listLatest (query: LatestQuery, isGone: () => boolean): Promise<ReadAnswer>
   /** `undefined` when no reading of that device was ever stored. */
   findLatest (device: string, isGone: () => boolean): Promise<ReadAnswer | undefined>
@@ -67,10 +71,21 @@ export function createReads (
 
 export type GatewayReads = ReturnType<typeof createReads>
 
-export function toRouteReads (budget: ReadBudget, pages: Pick<SortedPages, 'list'>): RouteReads {
+/** @param nowMs - Unix milliseconds */
+export function toRouteReads (
+  budget: ReadBudget, pages: Pick<SortedPages, 'list'>, nowMs: () => number = Date.now
+): RouteReads {
   return {
     reads: {
-      listLatest: async (query, isGone) => await answerPage({ budget, isGone }, await pages.list(query)),
+      async listLatest (query, isGone) {
+        const { cursor, silentFor, ...search } = query
+        const { next, ...page } = await pages.list({
+          ...search,
+          silentSinceUs: silentFor === undefined ? undefined : (nowMs() - toDurationS(silentFor) * 1000) * 1000,
+          after: cursor === undefined ? undefined : decodeCursor(query, cursor)
+        })
+        return await answerPage({ budget, isGone }, page, next && encodeCursor(query, next))
+      },
       async findLatest (device, isGone) {
         const row = await budget.query((kysely) => findLatest(kysely, device))
         return row && await answerRow({ budget, isGone }, row)

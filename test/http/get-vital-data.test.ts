@@ -68,6 +68,22 @@ t.test('refuses every other query', async (t) => {
     'sortBy=constructor': ['/sortBy'],
     'sortBy=timestamp&sortBy=timestamp': ['/sortBy'],
     'orderBy=DESC': ['/orderBy'],
+    'prefix=': ['/prefix'],
+    'prefix=a/b': ['/prefix'],
+    'prefix=%00': ['/prefix'],
+    [`prefix=${'x'.repeat(129)}`]: ['/prefix'],
+    'silentFor=': ['/silentFor'],
+    'silentFor=0': ['/silentFor'],
+    'silentFor=-5': ['/silentFor'],
+    'silentFor=1.5': ['/silentFor'],
+    'silentFor=5M': ['/silentFor'],
+    'silentFor=05m': ['/silentFor'],
+    'silentFor=1w': ['/silentFor'],
+    'silentFor=99999999999': ['/silentFor'],
+    'cursor=': ['/cursor'],
+    [`cursor=${'x'.repeat(4097)}`]: ['/cursor'],
+    'cursor=abc&offset=0': ['/cursor'],
+    'cursor=abc&offset=20&count=0': ['/cursor', '/count'],
     'limit=5': ['/limit'],
     'Count=5': ['/Count'],
     '__proto__=1': ['/__proto__'],
@@ -82,6 +98,11 @@ t.test('refuses every other query', async (t) => {
   }
   const twice = await expectError(t, await fetch(`${url}/vital-data?count=5&count=5`), 400, 'VITAL_INVALID_QUERY')
   t.strictSame(twice.details, [{ path: '/count', message: 'must be given once' }])
+  const both = await expectError(t, await fetch(`${url}/vital-data?cursor=a&offset=1&silentFor=5y`), 400, 'VITAL_INVALID_QUERY')
+  t.strictSame(both.details, [
+    { path: '/cursor', message: 'must not be given together with offset' },
+    { path: '/silentFor', message: 'must be whole seconds such as 300, or a time such as 90s, 5m, 2h or 1d' }
+  ])
 
   const many = Array.from({ length: 500 }, (_, i) => `n${i}=1`).join('&')
   const { details } = await expectError(t, await fetch(`${url}/vital-data?${many}`), 400, 'VITAL_INVALID_QUERY')

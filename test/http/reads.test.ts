@@ -24,7 +24,9 @@ async function startWithDatabase (
   for (const row of readings) await store.write([row], [])
   const budget = createReadBudget({ kysely: database.kysely, queriesMax: 3 })
   const server = await startHttpServer(t,
-    toRouteReads(budget, { list: (listed) => budget.query((kysely) => selectLatest(kysely, listed)) }))
+    toRouteReads(budget, {
+      list: async (listed) => ({ ...await budget.query((kysely) => selectLatest(kysely, listed)), next: null })
+    }))
   const list = async (search: string) => await (await fetch(`${server.url}/vital-data?${search}`)).json() as ResourceList
   return { ...server, database, query, list }
 }
@@ -67,7 +69,8 @@ t.test('a sign of life is a device without vitals', async (t) => {
   const { list } = await startWithDatabase(t, [reading('quiet', 5_000_000)])
   t.strictSame(await list(''), {
     total: 1,
-    resources: [{ deviceId: 'quiet', timestamp: 5, heartRate: null, breathRate: null, vitals: {}, vitalTimestamps: {} }]
+    resources: [{ deviceId: 'quiet', timestamp: 5, heartRate: null, breathRate: null, vitals: {}, vitalTimestamps: {} }],
+    next: null
   })
 })
 
@@ -113,12 +116,12 @@ t.test('pages are stable: together they hold every device once, whatever the key
     }
   }
   t.equal((await list('')).resources.length, 20, 'the default page')
-  t.strictSame(await list('offset=10000000'), { total: 53, resources: [] }, 'past the end the total stays')
+  t.strictSame(await list('offset=10000000'), { total: 53, resources: [], next: null }, 'past the end the total stays')
 })
 
 t.test('a page without devices', async (t) => {
   const { list } = await startWithDatabase(t, [])
-  t.strictSame(await list(''), { total: 0, resources: [] })
+  t.strictSame(await list(''), { total: 0, resources: [], next: null })
 })
 
 t.test('a database that hangs answers 503 within its time-outs', async (t) => {

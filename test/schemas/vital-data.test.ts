@@ -9,9 +9,10 @@ t.test('a page has the schema of its documentation', async (t) => {
   const resource: Resource = {
     deviceId: 'a', timestamp: 1.5, heartRate: null, breathRate: 14, vitals: { x: [null, {}] }, vitalTimestamps: { x: 1 }
   }
-  t.ok(check.Check({ total: 1, resources: [resource] }))
-  t.notOk(check.Check({ total: 1, resources: [{ ...resource, timestamp: '1' }] }))
-  t.notOk(check.Check({ total: 1, resources: [{ ...resource, extra: 1 }] }))
+  t.ok(check.Check({ total: 1, resources: [resource], next: null }))
+  t.ok(check.Check({ total: 2, resources: [resource], next: 'eyJ9' }))
+  t.notOk(check.Check({ total: 1, resources: [{ ...resource, timestamp: '1' }], next: null }))
+  t.notOk(check.Check({ total: 1, resources: [{ ...resource, extra: 1 }], next: null }))
 })
 
 t.test('readiness has the schema of its documentation', async (t) => {

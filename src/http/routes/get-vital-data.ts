@@ -54,12 +54,18 @@ export function findVitalData (app: HttpApp, reads: LatestReads, counted: Counte
   })
 }
 
+const INVALID_CURSOR = 'must be next of the page before, of the same sortBy, orderBy, prefix and silentFor'
+
 /** Errors that may be temporary are answered 503, and the client retries; our own defects are 500. */
 export async function orUnavailable<T> (read: Promise<T>): Promise<T> {
   try {
     return await read
   } catch (error) {
-    if ((error as { code?: unknown }).code === 'VITAL_READS_BUSY') throw new HTTP_ERRORS.ReadsBusy({ cause: error })
+    const { code } = error as { code?: unknown }
+    if (code === 'VITAL_READS_BUSY') throw new HTTP_ERRORS.ReadsBusy({ cause: error })
+    if (code === 'VITAL_INVALID_CURSOR') {
+      throw withDetails(new HTTP_ERRORS.InvalidQuery(), [{ path: '/cursor', message: INVALID_CURSOR }])
+    }
     if (classifyError(error) !== 'retry') throw error
     throw new HTTP_ERRORS.DatabaseUnavailable({ cause: error })
   }

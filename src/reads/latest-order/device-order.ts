@@ -9,17 +9,21 @@
  * device was observed since the read began, it may be newer than the row, so both are merged. `begin()` gives each read
  * its moment, and each slot keeps the moment in which it was last observed.
  */
+import { randomBytes } from 'node:crypto'
 import { toEffectiveUs } from '../../../db/effective-time.ts'
 import type { OrderKeys } from '../../../db/queries/resource-columns.ts'
 import type { ReadingRow } from '../../../db/rows.ts'
-import type { LatestQuery } from '../../../schemas/vital-data.ts'
-import { type PageBounds, selectSlots, UNRANKED } from './select-slots.ts'
+import { type OrderSearch, type PickedPage, pickPage, SORTED_COLUMNS } from './pick-page.ts'
+import { UNRANKED } from './select-slots.ts'
 
 const SLOTS_MIN = 1024
 const NEVER = -Infinity
 
 /** Columns that a device's slot has, each a number. Times are Unix microseconds. */
-const COLUMNS = ['times', 'heartRates', 'heartTimes', 'breathRates', 'breathOrders', 'moments'] as const
+const COLUMNS = [
+  'times', 'heartRates', 'heartTimes', 'breathRates', 'breathOrders', 'moments',
+  'timeMoves', 'heartMoves', 'breathMoves'
+] as const
 type Column = typeof COLUMNS[number]
 
 /**
@@ -27,12 +31,6 @@ type Column = typeof COLUMNS[number]
  * stands above `breathValue`, its older name. Exact until the year 2112.
  */
 const toBreathOrder = (timeUs: number, isOlderName: boolean) => timeUs * 2 + (isOlderName ? 0 : 1)
-
-const VALUES: Readonly<Record<Exclude<LatestQuery['sortBy'], 'deviceId'>, Column>> = {
-  timestamp: 'times',
-  heartRate: 'heartRates',
-  breathRate: 'breathRates'
-}
 
 export class DeviceOrder {
   readonly #devicesMax: number
@@ -52,6 +50,7 @@ export class DeviceOrder {
    */
   readonly #removed = new Map<string, number>()
   #isFull = false
+  #id = createId()
 
   /** @param devicesMax - beyond, the order empties itself and takes nothing more until `clear` */
   constructor ({ devicesMax }: { devicesMax: number }) {
@@ -71,6 +70,11 @@ export class DeviceOrder {
     return this.#isFull
   }
 
+  /** Another one after each `clear`: moments of before tell nothing of what came since. */
+  get id (): string {
+    return this.#id
+  }
+
   /** Removes all devices. */
   clear (): void {
     this.#slots.clear()
@@ -81,6 +85,7 @@ export class DeviceOrder {
     this.#equal = new Float64Array(0)
     this.#unranked = 0
     this.#isFull = false
+    this.#id = createId()
   }
 
   /** Removes all devices, and takes no more until it is cleared. */
@@ -116,6 +121,8 @@ export class DeviceOrder {
     const known = this.#slots.get(row.device)
     const slot = known ?? this.#add(row.device)
     if (slot === -1) return
+    const before = SORTED_COLUMNS.map(([values, moves]) =>
+      [this.#columns[values][slot]!, this.#columns[moves][slot]!] as const)
     if (known === undefined || this.#columns.moments[slot]! < moment) this.#empty(slot)
     this.#mergeTime(slot, toMicroseconds(row.time))
     const { heartRate, heartRateTime, breathRate, breathRateTime, breathValueTime } = row
@@ -126,6 +133,7 @@ export class DeviceOrder {
         ? breathValueTime
         : breathRateTime), isOlderName))
     }
+    this.#keepMoves(slot, before)
   }
 
   /** The same for a device that is known; one that was removed meanwhile does not come back. */
@@ -175,39 +183,35 @@ export class DeviceOrder {
     this.#unranked = unranked
   }
 
-  /** The devices of a page, in order; `null` in the improbable case that they cannot be told. */
-  page ({ sortBy, orderBy, offset, count }: LatestQuery): string[] | null {
-    const isDescending = orderBy === 'desc'
-    if (sortBy !== 'deviceId') return this.#select(this.#columns[VALUES[sortBy]], { offset, count, isDescending })
-    // Of equal values the devices stand in the order of their ids, upwards in both directions: pages downwards are cut
-    // from the other end.
-    if (this.#equal.length < this.#ranks.length) this.#equal = new Float64Array(this.#ranks.length)
-    if (!isDescending) return this.#select(this.#equal, { offset, count, isDescending })
-    const end = Math.max(0, this.size - offset)
-    const from = Math.max(0, end - count)
-    return this.#select(this.#equal, { offset: from, count: end - from, isDescending: false })?.reverse() ?? null
-  }
-
-  #select (values: Float64Array, bounds: PageBounds): string[] | null {
-    const slots = selectSlots({ devices: this.#devices, values, ranks: this.#ranks }, this.size, bounds)
-    return slots?.map((slot) => this.#devices[slot]!) ?? null
+  /** @see pickPage */
+  pick (search: OrderSearch): PickedPage | null {
+    if (search.sortBy === 'deviceId' && this.#equal.length < this.#ranks.length) {
+      this.#equal = new Float64Array(this.#ranks.length)
+    }
+    return pickPage({
+      devices: this.#devices, ranks: this.#ranks, columns: this.#columns, equal: this.#equal, size: this.size
+    }, search)
   }
 
   #mergeTime (slot: number, timeUs: number): void {
-    const { times } = this.#columns
-    if (timeUs > times[slot]!) times[slot] = timeUs
+    const { times, timeMoves } = this.#columns
+    if (timeUs <= times[slot]!) return
+    times[slot] = timeUs
+    timeMoves[slot] = this.#moment
   }
 
   #mergeHeart (slot: number, value: number, timeUs: number): void {
-    const { heartRates, heartTimes } = this.#columns
+    const { heartRates, heartTimes, heartMoves } = this.#columns
     if (timeUs < heartTimes[slot]! || (timeUs === heartTimes[slot]! && value < heartRates[slot]!)) return
+    if (value !== heartRates[slot]) heartMoves[slot] = this.#moment
     heartRates[slot] = value
     heartTimes[slot] = timeUs
   }
 
   #mergeBreath (slot: number, value: number, order: number): void {
-    const { breathRates, breathOrders } = this.#columns
+    const { breathRates, breathOrders, breathMoves } = this.#columns
     if (order < breathOrders[slot]! || (order === breathOrders[slot]! && value < breathRates[slot]!)) return
+    if (value !== breathRates[slot]) breathMoves[slot] = this.#moment
     breathRates[slot] = value
     breathOrders[slot] = order
   }
@@ -227,6 +231,7 @@ export class DeviceOrder {
     this.#devices.push(id)
     this.#empty(slot)
     this.#columns.moments[slot] = 0
+    for (const [, moves] of SORTED_COLUMNS) this.#columns[moves][slot] = this.#moment
     this.#ranks[slot] = UNRANKED
     this.#nextRanks[slot] = UNRANKED
     this.#unranked++
@@ -244,6 +249,15 @@ export class DeviceOrder {
     for (const column of [
       ...Object.values(this.#columns), this.#ranks, this.#nextRanks
     ]) column[slot] = column[lastSlot]!
+  }
+
+  /** After a row was taken in: what it did not change has not moved. @param before - values and their moves */
+  #keepMoves (slot: number, before: ReadonlyArray<readonly [value: number, move: number]>): void {
+    for (const [index, [values, moves]] of SORTED_COLUMNS.entries()) {
+      const [value, move] = before[index]!
+      const isSame = Object.is(this.#columns[values][slot]! + 0, value + 0)
+      this.#columns[moves][slot] = isSame ? move : this.#moment
+    }
   }
 
   #empty (slot: number): void {
@@ -272,8 +286,15 @@ function createColumns (length: number): Record<Column, Float64Array> {
     heartTimes: new Float64Array(length),
     breathRates: new Float64Array(length),
     breathOrders: new Float64Array(length),
-    moments: new Float64Array(length)
+    moments: new Float64Array(length),
+    timeMoves: new Float64Array(length),
+    heartMoves: new Float64Array(length),
+    breathMoves: new Float64Array(length)
   }
+}
+
+function createId (): string {
+  return randomBytes(6).toString('base64url')
 }
 
 function growRanks (ranks: Uint32Array, length: number): Uint32Array<ArrayBuffer> {

@@ -24,6 +24,8 @@ export interface Columns {
 }
 
 export interface PageBounds {
+  /** Those to select from; `null` for all. */
+  readonly slots?: readonly number[] | null
   readonly offset: number
   readonly count: number
   readonly isDescending: boolean
@@ -48,12 +50,12 @@ const SAMPLES_MAX = 5
  *   served
  */
 export function selectSlots (
-  columns: Columns, size: number, { offset, count, isDescending }: PageBounds, random: () => number = Math.random
+  columns: Columns, size: number, { slots: given = null, offset, count, isDescending }: PageBounds, random: () => number = Math.random
 ): number[] | null {
   const compare = createComparison(columns, isDescending)
-  const end = Math.min(offset + count, size)
+  const end = Math.min(offset + count, given?.length ?? size)
   if (offset >= end) return []
-  let slots: readonly number[] | null = null
+  let slots = given
   let from = offset
   for (let missed = 0; missed < SAMPLES_MAX; missed++) {
     const length = slots?.length ?? size
@@ -82,7 +84,7 @@ function createComparison ({ devices, values, ranks }: Columns, isDescending: bo
 }
 
 /** Smaller is earlier on the pages. */
-function toKey (value: number, isDescending: boolean): number {
+export function toKey (value: number, isDescending: boolean): number {
   if (value !== value) return Infinity // eslint-disable-line no-self-compare -- twice as fast as Number.isNaN here
   return isDescending ? -value : value
 }

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { countOtherGateways } from '../../../db/queries/count-other-gateways.ts'
 import type { LatestPage, OrderedRow, OrderKeys } from '../../../db/queries/resource-columns.ts'
+import { isFiltered, type LatestSearch, type Snapshot, toKey } from '../../../db/queries/latest-search.ts'
 import { selectLatest } from '../../../db/queries/select-latest.ts'
 import { selectLatestOf } from '../../../db/queries/select-latest-of.ts'
 import { selectOrderKeys } from '../../../db/queries/select-order-keys.ts'
@@ -9,11 +10,12 @@ import type { LatestQuery } from '../../../schemas/vital-data.ts'
 import type { ReadBudget } from '../read-budget.ts'
 import { compareDevices } from './compare-devices.ts'
 import { DeviceOrder } from './device-order.ts'
+import type { LatestCursor } from './cursor.ts'
 import { createLoader } from './loader.ts'
 import { createTableSorts } from './table-sorts.ts'
 
 /**
- * 150 bytes each with ids of 12 characters; and one pass over all of them, 5 to 15 ms for each million, holds up the
+ * 174 bytes each with ids of 12 characters; and one pass over all of them, 5 to 15 ms for each million, holds up the
  * event loop.
  */
 const DEVICES_MAX = 2_000_000
@@ -45,6 +47,16 @@ export interface SortedPagesOptions {
   readonly reloadIntervalMs?: number
 }
 
+/** A page that is asked for, with the cursor of the page before it. */
+export interface CursorSearch extends LatestSearch {
+  readonly after?: LatestCursor | undefined
+}
+
+/** A page, and where it ends; `null` on the last one. */
+export interface CursorPage extends LatestPage {
+  readonly next: LatestCursor | null
+}
+
 /**
  * Pages of the latest states. Sort columns that change have no index in PostgreSQL. The order of the devices, kept here
  * in memory, selects the devices of such a page, and one query by key fetches them. Where the order cannot be trusted
@@ -53,34 +65,57 @@ export interface SortedPagesOptions {
 export function createSortedPages (options: SortedPagesOptions) {
   const { budget, applicationName, isPooled = () => false, logger, devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
   const order = new DeviceOrder({ devicesMax })
+  /** What PostgreSQL saw within the last second: a walk that begins in memory may have to go on there. */
+  let snapshot: Snapshot | null = null
   const loader = createLoader({
     ...options,
     order,
     devicesMax,
     // The server sees another gateway behind a pooler only while a transaction of it runs.
-    countOtherGateways: async () => isPooled()
-      ? 1
-      : await budget.background((kysely) => countOtherGateways(kysely, applicationName)),
+    async countOtherGateways () {
+      if (isPooled()) return 1
+      const others = await budget.background((kysely) => countOtherGateways(kysely, applicationName))
+      snapshot = others.snapshot
+      return others.gateways
+    },
     countDevices: async () => (await budget.background((kysely) => selectLatestOf(kysely, []))).total,
     selectOrderKeys: (after, count) => budget.background((kysely) => selectOrderKeys(kysely, after, count))
   })
-  const listFromTable = (query: LatestQuery) => budget.query((kysely) => selectLatest(kysely, query))
   const sortInTable = createTableSorts(listFromTable)
   /** Devices that are being erased. */
   let erasing = 0
 
   const isTrusted = () => loader.isTrusted && erasing === 0 && order.unranked <= UNRANKED_MAX
 
-  /** @returns `null` where the order cannot be trusted */
-  async function listOrdered (query: LatestQuery): Promise<LatestPage | null> {
+  async function listFromTable (search: CursorSearch): Promise<CursorPage> {
+    const { hasMore, snapshot, total, resources } = await budget.query((kysely) => selectLatest(kysely, search))
+    const last = resources.at(-1)
+    if (!hasMore || last === undefined) return { total, resources, next: null }
+    const { sortBy, after } = search
+    const end = { key: toKey(last, sortBy), device: last.deviceId, walk: null }
+    return { total, resources, next: { ...end, snapshot: sortBy === 'deviceId' ? null : after?.snapshot ?? snapshot } }
+  }
+
+  /** @returns `null` where the order cannot be trusted, or knows nothing of the walk */
+  async function listOrdered (search: CursorSearch): Promise<CursorPage | null> {
+    const { sortBy, after } = search
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      const devices = isTrusted() ? order.page(query) : null
-      if (devices === null) return null
+      if (!isTrusted() || snapshot === null) return null
+      if (after !== undefined && sortBy !== 'deviceId' && after.walk?.orderId !== order.id) return null
       const moment = order.begin()
+      const walk = after?.walk ?? { orderId: order.id, moment }
+      const begun = { snapshot: after?.snapshot ?? snapshot, walk }
+      const picked = order.pick({ ...search, after: after && { ...after, moment: walk.moment } })
+      if (picked === null) return null
+      const { devices, end } = picked
       const list = await budget.query((kysely) => selectLatestOf(kysely, devices))
       for (const resource of list.resources) order.correct(toOrderKeys(resource), moment)
       if (Math.abs(list.total - order.size) > DIFFERENCE_MAX) loader.hurry()
-      if (list.resources.length === devices.length) return { ...list, resources: toSorted(list.resources, query) }
+      if (list.resources.length === devices.length) {
+        const total = isFiltered(search) ? picked.total : list.total
+        const next = end && { ...end, ...(sortBy === 'deviceId' ? { snapshot: null, walk: null } : begun) }
+        return { total, resources: toSorted(list.resources, search), next }
+      }
       const found = new Set(list.resources.map(({ deviceId }) => deviceId))
       for (const device of devices) if (!found.has(device)) order.miss(device, moment)
     }
@@ -99,9 +134,10 @@ export function createSortedPages (options: SortedPagesOptions) {
       return order.size
     },
 
-    async list (query: LatestQuery): Promise<LatestPage> {
-      if (query.sortBy === 'deviceId' && query.offset <= keyOffsetMax) return await listFromTable(query)
-      return await listOrdered(query) ?? await sortInTable(query)
+    async list (search: CursorSearch): Promise<CursorPage> {
+      const isAlongKey = search.sortBy === 'deviceId' && !isFiltered(search) && search.offset <= keyOffsetMax
+      if (isAlongKey) return await listFromTable(search)
+      return await listOrdered(search) ?? await sortInTable(search)
     },
 
     /** Takes in a committed batch before it is acknowledged. Every later request finds its readings. Never throws. */
@@ -143,7 +179,7 @@ function toOrderKeys ({ deviceId, timestamp, ...keys }: OrderedRow): OrderKeys {
 }
 
 /** The fetched rows may be newer than the order that selected the page. */
-function toSorted (resources: readonly OrderedRow[], { sortBy, orderBy }: LatestQuery): OrderedRow[] {
+function toSorted (resources: readonly OrderedRow[], { sortBy, orderBy }: Pick<LatestQuery, 'sortBy' | 'orderBy'>): OrderedRow[] {
   const sign = orderBy === 'asc' ? 1 : -1
   if (sortBy === 'deviceId') return resources.toSorted((a, b) => sign * compareDevices(a.deviceId, b.deviceId))
   return resources.toSorted((a, b) => {

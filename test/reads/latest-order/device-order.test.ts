@@ -77,7 +77,7 @@ const row = (device: string, time: number, heartRate: number | null = null, hear
 function pageOf (
   order: DeviceOrder, sortBy: Exclude<LatestQuery['sortBy'], 'deviceId'> = 'heartRate', orderBy: LatestQuery['orderBy'] = 'desc'
 ): string {
-  return order.page({ sortBy, orderBy, offset: 0, count: 100 })!.join(' ')
+  return order.pick({ sortBy, orderBy, offset: 0, count: 100 })!.devices.join(' ')
 }
 
 t.test('a row that was read replaces the entry, unless a newer one was observed since the read began', (t) => {
@@ -167,9 +167,10 @@ t.test('many devices: columns grow', (t) => {
   const order = new DeviceOrder({ devicesMax: 10_000 })
   const rows = Array.from({ length: 5000 }, (_, index) => reading(`d${index}`, index, { heartRateValue: index % 997, breathValue: index }))
   for (let from = 0; from < 5000; from += 700) order.observe(rows.slice(from, from + 700))
-  t.same(order.page({ sortBy: 'timestamp', orderBy: 'desc', offset: 3000, count: 2 }), ['d1999', 'd1998'])
-  t.same(order.page({ sortBy: 'heartRate', orderBy: 'desc', offset: 0, count: 6 }), ['d1993', 'd2990', 'd3987', 'd4984', 'd996', 'd1992'])
-  t.same(order.page({ sortBy: 'breathRate', orderBy: 'asc', offset: 4998, count: 6 }), ['d4998', 'd4999'])
+  t.same(order.pick({ sortBy: 'timestamp', orderBy: 'desc', offset: 3000, count: 2 })?.devices, ['d1999', 'd1998'])
+  t.same(order.pick({ sortBy: 'heartRate', orderBy: 'desc', offset: 0, count: 6 })?.devices,
+    ['d1993', 'd2990', 'd3987', 'd4984', 'd996', 'd1992'])
+  t.same(order.pick({ sortBy: 'breathRate', orderBy: 'asc', offset: 4998, count: 6 })?.devices, ['d4998', 'd4999'])
   t.end()
 })
 
@@ -194,7 +195,8 @@ t.test('pages by id, with devices that came since the ranking', (t) => {
   order.finishRanking(order.begin())
   order.observe([reading('d0003', 1)])
   order.remove('d5998')
-  const page = (orderBy: 'asc' | 'desc', offset: number, count = 3) => order.page({ sortBy: 'deviceId', orderBy, offset, count })?.join(' ')
+  const page = (orderBy: 'asc' | 'desc', offset: number, count = 3) =>
+    order.pick({ sortBy: 'deviceId', orderBy, offset, count })?.devices.join(' ')
   t.equal(page('asc', 0, 4), 'd0000 d0002 d0003 d0004')
   t.equal(page('asc', 1500), 'd2998 d3000 d3002')
   t.equal(page('desc', 0), 'd5996 d5994 d5992')

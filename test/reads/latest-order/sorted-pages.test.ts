@@ -1,66 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { pino } from 'pino'
 import t, { type Test } from 'tap'
-import { createDatabase } from '../../../db/database.ts'
-import type { LatestPage } from '../../../db/queries/resource-columns.ts'
 import { selectLatest } from '../../../db/queries/select-latest.ts'
 import type { ReadingRow } from '../../../db/rows.ts'
 import { createStore } from '../../../db/store.ts'
 import type { LatestQuery } from '../../../schemas/vital-data.ts'
-import { toRowAt } from '../../../src/ingest/reading-row.ts'
-import { createReadBudget } from '../../../src/reads/read-budget.ts'
-import { createSortedPages, type SortedPagesOptions } from '../../../src/reads/latest-order/sorted-pages.ts'
-import { createTestDatabase } from '../../helpers/postgres.ts'
 import { createRandom } from '../../helpers/random.ts'
 import { until } from '../../helpers/until.ts'
-
-const NAME = 'vital-gateway test:1'
-const SORTS = ['deviceId', 'timestamp', 'heartRate', 'breathRate'] as const
-const ORDERS = ['asc', 'desc'] as const
-
-async function startPages (t: Test, options: Partial<SortedPagesOptions> = {}) {
-  const { connectionString, query } = await createTestDatabase(t)
-  const logger = pino({ level: process.env['LOG'] ?? 'silent' })
-  const database = createDatabase({ connectionString, poolSize: 4, logger, applicationName: NAME })
-  const pages = createSortedPages({
-    budget: createReadBudget({
-      kysely: database.kysely, queriesMax: 4
-    }),
-    applicationName: NAME,
-    logger,
-    watchIntervalMs: 20,
-    reloadIntervalMs: 1e9,
-    keyOffsetMax: -1,
-    ...options
-  })
-  t.teardown(async () => {
-    await pages.stop()
-    await database.close()
-  })
-  const store = createStore({ ...database, onStored: [pages.observe] })
-  const ids = async (search: Partial<LatestQuery> = {}) => {
-    const list = await pages.list({ sortBy: 'heartRate', orderBy: 'desc', offset: 0, count: 20, ...search })
-    return list.resources.map(({ deviceId }) => deviceId).join(' ')
-  }
-  return {
-    connectionString,
-    query,
-    database,
-    pages,
-    ids,
-    write: (...rows: ReadingRow[]) => store.write(rows, []),
-    writeUnseen: (...rows: ReadingRow[]) => createStore(database).write(rows, [])
-  }
-}
-
-type Started = Awaited<ReturnType<typeof startPages>>
-
-/** What is answered of a page; the order in memory is corrected by more. */
-function toText ({ total, resources }: LatestPage): string {
-  return JSON.stringify([total, resources.map(({ deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps }) =>
-    [deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps])])
-}
+import { NAME, ORDERS, reading, SORTS, type Started, startPages, toText } from './pages.ts'
 
 /** Compares pages of the order with PostgreSQL's own. */
 async function comparePages (
@@ -81,9 +28,6 @@ async function comparePages (
     }
   }
 }
-
-const reading = (device: string, timeUs: number, fields: Record<string, unknown> = {}): ReadingRow => toRowAt(timeUs, fields, device,
-  Date.now())
 
 const PARTS = ['a', 'b', 'Z', '~', ' ', 'é', '\ue000', '\uff5a', '\u{10000}', '\u{1f600}']
 
