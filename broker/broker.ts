@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import { Aedes, type Client } from 'aedes'
 import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
+import type { Rejection } from '../schemas/rejection.ts'
 import { allowDeepTopics } from './aedes-client.ts'
 import { observeAedes } from './aedes-events.ts'
 import type { Authenticate } from './connect/credentials.ts'
@@ -51,6 +52,8 @@ export interface BrokerOptions {
   readonly refusals?: LoginRefusals
   /** Told of clients that connect and leave. */
   readonly observers?: readonly ConnectionObserver[]
+  /** Something of a device was refused, as subscribers of `vital/{device}/rejected` see it. */
+  readonly onRejected?: (device: string, rejection: Rejection) => void
 }
 
 /** The MQTT broker. `stop` ends everything that it started. */
@@ -106,7 +109,16 @@ export function createBroker (options: BrokerOptions): Broker {
   const { sessions, isWatched } = deliverer
   const fanOut = createFanOut(() => aedes, logger)
   const { gates, hold, publishes, toFastPath } = createPublishing({
-    connections, sessions, ingest, fanOut, isWatched, traffic, violations, hits, limits
+    connections,
+    sessions,
+    ingest,
+    fanOut,
+    onRejected: options.onRejected ?? (() => {}),
+    isWatched,
+    traffic,
+    violations,
+    hits,
+    limits
   })
   const subscriptionGuard = createSubscriptionGuard({
     connections, sessions, deliverer, deniedFilters: options.deniedFilters ?? [], hits, limits

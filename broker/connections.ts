@@ -1,7 +1,8 @@
 import type { Client } from 'aedes'
+import type { CloseReason } from '../schemas/close-reason.ts'
 import type { Principal } from '../schemas/principal.ts'
 import { releaseClient } from './aedes-client.ts'
-import type { CloseReason, Connection } from './connection.ts'
+import type { Connection } from './connection.ts'
 import type { Origin } from './listen/origin.ts'
 
 /** A client that has its CONNACK. */

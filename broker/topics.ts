@@ -56,13 +56,12 @@ export function namedDeviceOf (topic: string): string | null {
 }
 
 /**
- * Where a refused payload of an ingested topic is announced; `null`: nowhere. A bridge that publishes what it reads
- * would be answered for ever, so nothing is announced for a publish on such a topic itself.
+ * Of which device a refused payload of an ingested topic is announced; `null`: of none. A bridge that publishes what it
+ * reads would be answered for ever, so nothing is announced for a publish on a topic of announcements itself.
  */
-export function rejectionTopicOf (topic: string): string | null {
-  const device = namedDeviceOf(topic)
+export function rejectedDeviceOf (topic: string): string | null {
   const rest = VITAL_OR_NEAR_MISS.exec(topic)?.[2] ?? ''
-  return device === null || rest.startsWith('/rejected') ? null : rejectedTopic(device)
+  return rest.startsWith('/rejected') ? null : namedDeviceOf(topic)
 }
 
 /** The topic that a device publishes on. */

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createDatabase } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
-import { createStore, type Store } from '../db/store.ts'
+import { createStore, type Store, type StoredObserver } from '../db/store.ts'
 import type { Config } from './config/config.ts'
 import { type Disk, realDisk } from './ingest/journal/spool/disk.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
@@ -64,11 +64,14 @@ export async function openStorage ({ config, applicationName, lifecycle, metrics
     logger
   })
   onStop(() => reads.close())
-  const stored = createStore({ ...database, onStored: [reads.pages.observe] })
+  const observers: StoredObserver[] = [reads.pages.observe]
+  const stored = createStore({ ...database, onStored: observers })
   // Observers see COMMITs below the faults: a COMMIT counts also where its answer is lost.
   const store = faults.wrapStore?.(stored) ?? stored
   const refusedLetters = createRefusedLetters({ dataDir, logger })
-  return { spool, spoolDirectory, refusedLetters, connectionString, database, store, reads }
+  /** One more observer, behind the others. */
+  const observeStored = (observer: StoredObserver) => { observers.push(observer) }
+  return { spool, spoolDirectory, refusedLetters, connectionString, database, store, observeStored, reads }
 }
 
 /**

@@ -1,5 +1,6 @@
+import type { CloseReason } from '../../schemas/close-reason.ts'
 import type { Principal } from '../../schemas/principal.ts'
-import type { CloseReason, Connection } from '../connection.ts'
+import type { Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
 
 /**

@@ -5,7 +5,7 @@ import type { FanOut } from '../deliver/fan-out.ts'
 import type { Ingest, UnavailableReason } from '../ingest.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
-import { DISCARDED_TOPIC, rejectionTopicOf } from '../topics.ts'
+import { DISCARDED_TOPIC, rejectedDeviceOf, rejectedTopic } from '../topics.ts'
 import { type Callback, type HeldPublish, type Outcome, RELEASED_PAYLOAD } from './acknowledgement-queue.ts'
 
 export type PublishCallback = Callback<Connection>
@@ -15,6 +15,8 @@ interface HoldOptions {
   readonly fanOut: FanOut
   /** Notes a QoS 2 packet id in the session of a connection that has closed; false when it was noted before. */
   readonly noteInbound: (connection: Connection, messageId: number) => boolean
+  /** A refusal is announced to subscribers. */
+  readonly onRejected: (device: string, rejection: Rejection) => void
   /** A connection closes because a publish of it could not be made durable. */
   readonly onUnavailable: (connection: Connection, reason: UnavailableReason) => void
   readonly hits: LimitHits
@@ -27,7 +29,8 @@ interface HoldOptions {
  * A publish that could not be stored closes its connection, and Aedes is not called back. With an error it would close
  * the connection by its error path, and acknowledge publishes out of order in the time between.
  */
-export function createHoldUntilDurable ({ ingest, fanOut, noteInbound, onUnavailable, hits, limits }: HoldOptions) {
+export function createHoldUntilDurable (options: HoldOptions) {
+  const { ingest, fanOut, noteInbound, onRejected, onUnavailable, hits, limits } = options
   const { heldMessagesPerClientMax, heldBytesPerClientMax } = limits
   const state = { isStopped: false }
 
@@ -51,10 +54,11 @@ export function createHoldUntilDurable ({ ingest, fanOut, noteInbound, onUnavail
   }
 
   function announce (topic: string, rejections: readonly Rejection[]): void {
-    const rejectionTopic = rejectionTopicOf(topic)
-    if (rejectionTopic === null) return
+    const device = rejectedDeviceOf(topic)
+    if (device === null) return
     for (const rejection of rejections) {
-      fanOut({ topic: rejectionTopic, payload: Buffer.from(JSON.stringify(rejection)), qos: 1, retain: false })
+      fanOut({ topic: rejectedTopic(device), payload: Buffer.from(JSON.stringify(rejection)), qos: 1, retain: false })
+      onRejected(device, rejection)
     }
   }
 

@@ -1,3 +1,4 @@
+import type { Rejection } from '../../schemas/rejection.ts'
 import { claimOf } from '../connect/authorisation.ts'
 import type { Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
@@ -20,6 +21,7 @@ interface PublishingOptions {
   readonly sessions: Sessions
   readonly ingest: Ingest
   readonly fanOut: FanOut
+  readonly onRejected: (device: string, rejection: Rejection) => void
   readonly isWatched: (topic: string) => boolean
   readonly traffic: Traffic
   readonly violations: Violations
@@ -29,7 +31,7 @@ interface PublishingOptions {
 
 /** Wires a publish's way from the socket to its acknowledgement: read gates, fast path, authorisation, hold. */
 export function createPublishing (options: PublishingOptions) {
-  const { connections, sessions, ingest, fanOut, isWatched, traffic, violations, hits, limits } = options
+  const { connections, sessions, ingest, fanOut, onRejected, isWatched, traffic, violations, hits, limits } = options
   const { packetBytesMax, connectPacketBytesMax } = limits
   const pubacks = new PubackWriter()
   const gates = new ReadGates<Connection>({
@@ -47,6 +49,7 @@ export function createPublishing (options: PublishingOptions) {
     ingest,
     fanOut,
     noteInbound: (connection, messageId) => noteInbound(connection, messageId, connections, sessions),
+    onRejected,
     onUnavailable: violations.unavailable,
     hits,
     limits

@@ -11,12 +11,12 @@ import { entitledUntil } from './proofs.ts'
 
 interface ReviewsOptions {
   readonly directory: Directory
-  readonly broker: () => Pick<Broker, 'principals' | 'review'>
+  readonly connections: Pick<Broker, 'principals' | 'review'>
 }
 
 /** For {@link import('./changes.ts').createChanges}. */
-export function createReviews ({ directory, broker }: ReviewsOptions) {
-  function review (principal: Principal | null): number | undefined {
+export function createReviews ({ directory, connections }: ReviewsOptions) {
+  function untilOf (principal: Principal | null): number | undefined {
     if (principal === null) return undefined
     const now = directory.peek(principal.id)
     // A principal that is not cached can be looked up when it connects again.
@@ -27,22 +27,25 @@ export function createReviews ({ directory, broker }: ReviewsOptions) {
     for (let at = 0; at < ids.length; at += SECURITY_LIMITS.lookupBatchMax) {
       const some = ids.slice(at, at + SECURITY_LIMITS.lookupBatchMax)
       await directory.refresh(some)
-      if (isConnected) broker().review(review, new Set(some))
+      if (isConnected) connections.review(untilOf, new Set(some))
     }
   }
 
-  const connectedIds = () => new Set(broker().principals().flatMap((principal) => principal === null
+  const connectedIds = () => new Set(connections.principals().flatMap((principal) => principal === null
     ? []
     : [principal.id]))
 
   return {
+    /** @see PrincipalReview */
+    untilOf,
+
     /** These changed. Settles once their connections have ended, or have their new end. @throws the error of pg */
     async onChanged (ids: readonly string[]): Promise<void> {
       directory.drop(ids)
       const changed = new Set(ids)
       await refresh([...connectedIds()].filter((id) => changed.has(id)), true)
       // Connections accepted meanwhile, by the state before the change.
-      broker().review(review, changed)
+      connections.review(untilOf, changed)
     },
 
     /** Any principal may have changed: the connected ones first, then all other cached ones. @throws the error of pg */

@@ -48,10 +48,8 @@ interface SecurityOptions {
   readonly logger: Logger
 }
 
-/** Actions of the broker when credentials change. */
-export type GuardedBroker = Pick<Broker, 'disconnect' | 'principals' | 'review'>
-
-const NO_BROKER: GuardedBroker = { disconnect () {}, principals: () => [], review () {} }
+/** Actions of a holder of connections when credentials change: of the broker, and of the streams of events. */
+export type Guarded = Pick<Broker, 'disconnect' | 'principals' | 'review'>
 
 const FAILURES_LOG_INTERVAL_MS = 10_000
 const FORGET_INTERVAL_MS = 600_000
@@ -63,7 +61,8 @@ const FORGET_INTERVAL_MS = 600_000
  */
 export async function createSecurity (options: SecurityOptions) {
   const { kysely, dataDir, metrics, logger, tokens } = options
-  let broker = NO_BROKER
+  const guarded: Guarded[] = []
+  const connections = toOne(guarded)
   const throttles = {
     lookup: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS }),
     keys: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS })
@@ -85,7 +84,7 @@ export async function createSecurity (options: SecurityOptions) {
     isAnonymousAllowed: options.isAnonymousAllowed,
     hasOtherCredentials: tokens !== null || options.hasClientCertificates,
     logger,
-    onClosed: () => { broker.disconnect((principal) => principal === null) }
+    onClosed: () => { connections.disconnect((principal) => principal === null) }
   })
   await access.load()
   const directory = createDirectory({
@@ -98,11 +97,12 @@ export async function createSecurity (options: SecurityOptions) {
       })
     }
   })
+  const { untilOf, ...reviews } = createReviews({ directory, connections })
   const changes = createChanges({
     readState: (since) => readChangeState(kysely, since),
     selectChanged: (page) => selectChangedPrincipals(kysely, page),
     onState: access.update,
-    ...createReviews({ directory, broker: () => broker }),
+    ...reviews,
     logger
   })
   const passwords = createPasswords()
@@ -111,7 +111,7 @@ export async function createSecurity (options: SecurityOptions) {
     : await createKeySet(tokens.jwks, {
       onRemoved: () => {
         verifier?.forget()
-        broker.review((principal) => isOfRemovedKey(principal, keys) ? 0 : undefined)
+        connections.review((principal) => isOfRemovedKey(principal, keys) ? 0 : undefined)
       },
       onFailure
     })
@@ -140,10 +140,16 @@ export async function createSecurity (options: SecurityOptions) {
     authenticateHttp: authenticator.authenticateHttp,
     refusals,
 
-    /** From now on connections of this broker end with their credentials. Once, before `start`. */
-    guard (guarded: GuardedBroker): void {
-      broker = guarded
+    /** From now on its connections end with their credentials. Before `start`. */
+    guard (one: Guarded): void {
+      guarded.push(one)
     },
+
+    /**
+     * Until when an authenticated principal may stay, by what is known of it now: for one whose connection is guarded
+     * a moment after it was authenticated, and missed a review in between. `undefined`: nothing has changed.
+     */
+    untilOf: (principal: Principal | null) => isOfRemovedKey(principal, keys) ? 0 : untilOf(principal),
 
     /** Asks PostgreSQL for the first time, and from then on each second. @throws the error of pg */
     async start (): Promise<void> {
@@ -178,6 +184,15 @@ export async function createSecurity (options: SecurityOptions) {
         : []
       return [...access.warnings(), ...blind, ...keyWarnings(keys)]
     }
+  }
+}
+
+/** All as one, those that are added later included. */
+function toOne (guarded: readonly Guarded[]): Guarded {
+  return {
+    disconnect (predicate) { for (const one of guarded) one.disconnect(predicate) },
+    principals: () => guarded.flatMap((one) => one.principals()),
+    review (review, ids) { for (const one of guarded) one.review(review, ids) }
   }
 }
 
