@@ -15,6 +15,10 @@ const DEVICE_ID = new RegExp(DEVICE_ID_PATTERN, 'u')
 /** Of a prefix of device ids, as a regular expression with the flag `u`. */
 export const DEVICE_PREFIX_PATTERN = DEVICE_ID_PATTERN
 
+/** The message for a bad prefix. */
+export const DEVICE_PREFIX_RULE =
+  'must be how a device id begins: 1 to 128 characters, without / + # $ and control characters'
+
 /** Beyond every device id that begins with `prefix`, and before every other id behind them. */
 export function toPrefixEnd (prefix: string): string {
   return prefix + '\u{10ffff}'.repeat(DEVICE_ID_LENGTH_MAX)

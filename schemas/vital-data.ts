@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox'
-import { DEVICE_PREFIX_PATTERN } from './device-id.ts'
+import { DEVICE_PREFIX_PATTERN, DEVICE_PREFIX_RULE } from './device-id.ts'
 import { FaultSchema, patternWithRule } from './fault.ts'
 
 /** Resources on one page of `GET /vital-data`. */
@@ -31,8 +31,7 @@ export const LatestQuerySchema = Type.Object({
     description: 'Direction of sortBy; ties are ordered by deviceId'
   }),
   prefix: Type.Optional(Type.String({
-    ...patternWithRule(DEVICE_PREFIX_PATTERN,
-      'must be how a device id begins: 1 to 128 characters, without / + # $ and control characters'),
+    ...patternWithRule(DEVICE_PREFIX_PATTERN, DEVICE_PREFIX_RULE),
     description: 'Only devices whose id begins so',
     examples: ['ward-3-']
   })),

@@ -7,6 +7,8 @@ import packageJson from '../package.json' with { type: 'json' }
 import { createClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { ConfigError } from './config/config-error.ts'
+import { createEvents } from './events/events.ts'
+import { EVENTS_LIMITS } from './events/limits.ts'
 import { createPipeline } from './ingest/pipeline.ts'
 import { addProcessMetrics, createMetrics } from './metrics/metrics.ts'
 import { connectWhenever } from './operations/connect-database.ts'
@@ -62,6 +64,9 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     const security = await createSecurity({
       ...config, kysely: database.kysely, hasClientCertificates, metrics, logger
     })
+    const listenersMax = Math.min(EVENTS_LIMITS.listenersMax, Math.floor(config.httpConnectionsMax / 2))
+    const events = createEvents({ untilOf: security.untilOf, limits: { listenersMax }, metrics, logger })
+    storage.observeStored(events.observe)
     const pipeline = createPipeline({
       limits: config, store, pool: database.pool, spool, clock, refusedLetters, metrics, logger
     })
@@ -72,21 +77,26 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       deniedFilters: config.deniedFilters,
       authenticate: security.authenticateMqtt,
       refusals: security.refusals,
+      observers: [events.connections],
+      onRejected: events.rejected,
       version: packageJson.version,
       logger
     })
     addBrokerMetrics(metrics, broker.statistics)
     pipeline.attach(broker)
     security.guard(broker)
-    return { ...storage, clock, transport, security, pipeline, broker }
+    security.guard(events.guarded)
+    return { ...storage, clock, transport, security, events, pipeline, broker }
   }
 
   async function startParts (): Promise<RunningGateway> {
-    const { reads, transport, security, broker, clock, pipeline, ...storage } = await createTraffic()
+    const { reads, transport, security, events, broker, clock, pipeline, ...storage } = await createTraffic()
     const shared = { ...config, pipeline, isStopping, metrics, logger }
     const { forget } = broker
     const { tasks } = security
-    const operations = createOperations({ ...shared, ...storage, reads, clock, applicationName, forget, tasks, signal })
+    const operations = createOperations({
+      ...shared, ...storage, reads, clock, applicationName, forget, onErased: events.forget, tasks, signal
+    })
     const warningSources = [operations, transport, security, clock, pipeline]
     const warnings = () => [...config.warnings, ...warningSources.flatMap((source) => source.warnings())]
     const isAdmitting = () => security.isAdmitting
@@ -98,6 +108,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       refusals: security.refusals,
       ...reads.routes,
       erase: operations.erase,
+      events,
       health: readiness.health,
       metrics: metrics.render,
       version: packageJson.version,
@@ -114,6 +125,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
 
     onStop(async () => {
       operations.stop()
+      events.stop()
       await broker.stopListening()
       const httpStopped = http.stop()
       broker.pauseReading()

@@ -20,6 +20,8 @@ declare module 'fastify' {
      * authentication.
      */
     principal: Principal | null | undefined
+    /** Unix milliseconds at which the credential ends; infinite for most. */
+    expiresAtMs: number
   }
   interface FastifyContextConfig {
     /**
@@ -36,6 +38,8 @@ declare module 'fastify' {
      * Answered also while credentials cannot be checked, because it has numbers of the gateway and none of devices.
      */
     answersUnverified?: true
+    /** A stream of events: a fault that passes is answered 200 with a stream that ends, see `event-stream.ts`. */
+    isEventStream?: true
   }
 }
 
@@ -90,13 +94,14 @@ export function addAuthentication (
       const isGuess = request.headers.authorization !== undefined || request.headers['x-api-key'] !== undefined
       return isGuess && !failures.take(addressOf(request)) ? limited() : new HTTP_ERRORS.Unauthenticated()
     }
-    const { principal } = authentication
+    const { principal, expiresAtMs = Infinity } = authentication
     if (requestsPerSecondMax > 0 && !requests.take(principal === null
       ? addressOf(request)
       : `principal ${principal.id}`)) {
       return limited()
     }
     request.principal = principal
+    request.expiresAtMs = expiresAtMs
     if (principal === null) return null
     return rolesOf(request).includes(principal.role) ? null : new HTTP_ERRORS.Forbidden()
   }
@@ -117,6 +122,7 @@ export function addAuthentication (
   }
 
   app.decorateRequest('principal', undefined)
+  app.decorateRequest('expiresAtMs', Infinity)
   app.addHook('onRequest', onRequest)
   // A route may find that something is not for a principal, too.
   app.addHook('onError', (request, _reply, error, done) => {

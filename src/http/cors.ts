@@ -1,6 +1,6 @@
 import type { HttpApp } from './app.ts'
 
-const ALLOWED_HEADERS = 'Authorization, Content-Type, X-API-Key'
+const ALLOWED_HEADERS = 'Authorization, Content-Type, Last-Event-ID, X-API-Key'
 const EXPOSED_HEADERS = 'Allow, Retry-After, Vital-Position'
 const MAX_AGE_S = 600
 

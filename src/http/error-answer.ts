@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { WebSocketRefusal } from '../../broker/listen/web-socket.ts'
 import type { ErrorAnswer } from '../../schemas/vital-data.ts'
 import { HTTP_ERRORS, type HttpError, withDetails } from './errors.ts'
+import { answerLater } from './event-stream.ts'
 import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from './limits.ts'
 
 /** Sent with every JSON answer; the parameter has no meaning for JSON, but old clients look for it. */
@@ -72,6 +73,9 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
     // Counted in vital_reads_refused_total; a line for each would cost more than the refusal.
     else if (known.code === 'VITAL_READS_BUSY') request.log.debug(at, 'request was refused')
     else request.log.warn(at, 'request could not be served')
+  }
+  if (retryAfterS(known.statusCode) !== null || known.statusCode >= 500) {
+    if (request.routeOptions.config.isEventStream === true) return answerLater(reply, known.message)
   }
   // RFC 9110 §15.5.2: a 401 names the accepted credentials.
   if (known.statusCode === 401) {

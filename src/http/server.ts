@@ -12,10 +12,12 @@ import { answerClientError, answerError } from './error-answer.ts'
 import { HTTP_ERRORS } from './errors.ts'
 import type { AcceptPost } from '../ingest/post-outcome.ts'
 import { HTTP_LIMITS } from './limits.ts'
+import type { Events } from '../events/events.ts'
 import { createListener, type Listener } from './listener.ts'
 import { createToOrigin } from './origin.ts'
 import type { RouteReads } from '../reads/reads.ts'
 import { deleteVitalData, type Erase } from './routes/delete-vital-data.ts'
+import { getEvents } from './routes/get-events.ts'
 import { getDeadLetters } from './routes/get-dead-letters.ts'
 import { type Health, getHealth } from './routes/get-health.ts'
 import { getMetrics } from './routes/get-metrics.ts'
@@ -49,6 +51,7 @@ export interface HttpServerOptions {
   /** Takes note of what the answers of reads hold of memory. */
   readonly holdBytes?: RouteReads['holdBytes']
   readonly erase: Erase
+  readonly events: Pick<Events, 'hasRoom' | 'listen'>
   /** Authenticates a request; without it every request may do everything. */
   readonly authenticate?: HttpAuthenticate
   /** Of one principal, or of one address while no credentials exist; 0: no limit. */
@@ -119,6 +122,7 @@ export function createHttpServer (options: HttpServerOptions) {
       listVitalData(routes, options.reads, counted)
       findVitalData(routes, options.reads, counted)
       deleteVitalData(routes, options.erase)
+      getEvents(routes, options.events)
       getDeadLetters(routes, options.deadLetters, counted)
     }
     if (part !== 'public') {

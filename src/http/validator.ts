@@ -20,7 +20,7 @@ interface QueryProperty {
  * Compiles a query's schema into a check that converts nothing but whole numbers, and names every fault at once.
  * Fastify's Ajv would convert `"88"` and `null` loosely, stop at the first fault and drop unknown names; the type
  * provider's compiler would turn `5.9` into 5.
- * @param schema - properties of type integer or string, each with a default or optional
+ * @param schema - properties of type integer, string or array of strings, each with a default or optional
  * @returns the query with its defaults, or its faults
  */
 export function compileQuery (schema: TObject) {
@@ -29,12 +29,14 @@ export function compileQuery (schema: TObject) {
   const defaults: Record<string, unknown> = {}
   const integers = new Set<string>()
   const excluded = new Map<string, readonly string[]>()
+  const lists = new Set<string>()
   for (const [name, property] of Object.entries(schema.properties)) {
     const { type, default: byDefault, 'x-excludes': excludes = [] } = property as QueryProperty
     known.add(name)
     if (byDefault !== undefined) defaults[name] = byDefault
     excluded.set(name, excludes)
     if (type === 'integer') integers.add(name)
+    if (type === 'array') lists.add(name)
   }
 
   return (raw: Readonly<Record<string, unknown>>): { value: Record<string, unknown> } | { faults: Fault[] } => {
@@ -43,6 +45,7 @@ export function compileQuery (schema: TObject) {
     for (const [name, given] of Object.entries(raw)) {
       const path = `/${toPointerToken(name)}`
       if (!known.has(name)) faults.push({ path, message: 'is not a known name' })
+      else if (lists.has(name)) value[name] = [given].flat()
       else if (typeof given !== 'string') faults.push({ path, message: 'must be given once' })
       else if (excluded.get(name)?.some((other) => Object.hasOwn(raw, other)) === true) {
         faults.push({ path, message: `must not be given together with ${excluded.get(name)?.join(', ')}` })

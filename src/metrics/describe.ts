@@ -1,5 +1,6 @@
 import { addBrokerMetrics } from '../transport/broker-metrics.ts'
 import { addTransportMetrics } from '../transport/transport-metrics.ts'
+import { addEventsMetrics } from '../events/events-metrics.ts'
 import { addIngestMetrics } from '../ingest/ingest-metrics.ts'
 import { addJournalMetrics } from '../ingest/journal/journal-metrics.ts'
 import { addOperationsMetrics } from '../operations/operations-metrics.ts'
@@ -21,6 +22,7 @@ export function describeMetrics (): Metrics {
   addIngestMetrics(metrics, unread)
   addJournalMetrics(metrics, unread)
   addReadsMetrics(metrics, unread)
+  addEventsMetrics(metrics, unread)
   addSecurityMetrics(metrics, unread)
   addTransportMetrics(metrics, unread)
   addBrokerMetrics(metrics, unread)

@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts'
 import type { Pipeline } from '../ingest/pipeline.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import type { GatewayReads } from '../reads/reads.ts'
-import { createErasure, type ErasureOptions } from './erasure.ts'
+import { createErasure, type ErasureObserver, type ErasureOptions } from './erasure.ts'
 import { createErasureJournal } from './erasure-journal.ts'
 import { addOperationsMetrics } from './operations-metrics.ts'
 import { createPartitionUpkeep } from './partition-upkeep.ts'
@@ -17,6 +17,8 @@ const MINUTE_MS = 60_000
 
 interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'forget' | 'isStopping'> {
   readonly dataDir: string
+  /** Called for each device that is erased, once the order in memory has forgotten it. */
+  readonly onErased: ErasureObserver
   /** 0 keeps all. */
   readonly retentionDays: number
   readonly database: Database
@@ -43,7 +45,7 @@ export function createOperations (options: OperationsOptions) {
     spoolDirectory: options.spoolDirectory,
     journal: createErasureJournal(options.dataDir),
     forget: options.forget,
-    onErased: [reads.pages.forget],
+    onErased: [reads.pages.forget, options.onErased],
     connectionString,
     applicationName: options.applicationName,
     isStopping,

@@ -2,7 +2,9 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { pino } from 'pino'
 import type { Test } from 'tap'
+import { createEvents } from '../../src/events/events.ts'
 import { createHttpServer, type HttpServerOptions } from '../../src/http/server.ts'
+import { createMetrics } from '../../src/metrics/metrics.ts'
 import type { Resource } from '../../schemas/vital-data.ts'
 
 export const RESOURCE: Resource = {
@@ -18,6 +20,8 @@ export const RESOURCE: Resource = {
 export async function startHttpServer (t: Test, overrides: Partial<HttpServerOptions> = {}) {
   const logs: Array<Record<string, unknown>> = []
   const write = (line: string) => { logs.push(JSON.parse(line) as Record<string, unknown>) }
+  const logger = pino({ level: 'debug' }, { write })
+  const events = createEvents({ metrics: createMetrics(), logger })
   const server = createHttpServer({
     host: '127.0.0.1',
     port: 0,
@@ -38,12 +42,16 @@ export async function startHttpServer (t: Test, overrides: Partial<HttpServerOpt
       live: true, ready: true, database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 1024 }, warnings: []
     }),
     metrics: () => Promise.resolve('vital_readings_pending 0\n'),
-    logger: pino({ level: 'debug' }, { write }),
+    events,
+    logger,
     version: '1.2.3',
     ...overrides
   })
   const { port } = await server.start()
-  t.teardown(() => server.stop())
+  t.teardown(() => {
+    events.stop()
+    return server.stop()
+  })
   return { ...server, port, url: `http://127.0.0.1:${port}`, logs }
 }
 

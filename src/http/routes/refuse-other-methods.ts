@@ -8,6 +8,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   '/vital-data/:device': ['GET', 'HEAD', 'DELETE', 'OPTIONS'],
   '/dead-letters': ['GET', 'HEAD', 'OPTIONS'],
   '/dead-letters/:id': ['GET', 'HEAD', 'OPTIONS'],
+  '/events': ['GET', 'HEAD', 'OPTIONS'],
   '/metrics': ['GET', 'HEAD', 'OPTIONS'],
   '/health/live': ['GET', 'HEAD', 'OPTIONS'],
   '/health/ready': ['GET', 'HEAD', 'OPTIONS']
