@@ -12,7 +12,7 @@ import { spawn } from 'node:child_process'
 import {
   copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { build } from 'esbuild'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -22,6 +22,14 @@ const FOLDERS = ['.ci', 'schemas', 'broker', 'db', 'src', 'scripts', 'test']
 const TAP = join(ROOT, 'node_modules/tap/dist/esm/run.mjs')
 /** tap's own build of its plugins; `npm ci` brings it as it was before .taprc was read. */
 const TAP_BUILT = join(ROOT, 'node_modules/@tapjs/test/test-built/dist/esm/index.js')
+
+/**
+ * Packages of hundreds of ES modules, each imported from one file instead: 1,265 modules of a gateway become 330, and
+ * its import takes 0.64 s of CPU instead of 1.15 s.
+ */
+const BUNDLED = ['jose', 'kysely', 'typebox', 'typebox/compile', 'typebox/system']
+/** A change of one of these makes the whole copy anew. */
+const INPUTS_OF_ALL = ['package-lock.json', 'scripts/run-tests.js']
 
 const isTypeScript = (path) => path.endsWith('.ts')
 const toOutput = (path) => isTypeScript(path) ? path.replace(/ts$/, 'js') : path
@@ -44,24 +52,31 @@ function readStamps () {
   }
 }
 
-/** A relative import of a source names its output; everything else is left to Node.js. */
+/** A relative import of a source names its output, and a bundled package its bundle; everything else is left to Node.js. */
 const toOutputs = {
   name: 'to-outputs',
   setup ({ onResolve }) {
-    onResolve({ filter: /./ }, ({ kind, path }) => {
+    onResolve({ filter: /./ }, ({ kind, path, importer }) => {
       if (kind === 'entry-point') return undefined
-      return { path: path.startsWith('.') ? toOutput(path) : path, external: true }
+      if (path.startsWith('.')) return { path: toOutput(path), external: true }
+      if (!BUNDLED.some((name) => path === name || path.startsWith(`${name}/`))) return { path, external: true }
+      if (!BUNDLED.includes(path)) throw new Error(`scripts/run-tests.js: add ${path} to BUNDLED`)
+      const bundle = relative(dirname(importer), join(ROOT, 'bundles', `${path}.js`))
+      return { path: bundle.startsWith('.') ? bundle : `./${bundle}`, external: true }
     })
   }
 }
 
+const BUILD_OPTIONS = { bundle: true, format: 'esm', platform: 'node', target: 'node20.19', logLevel: 'warning' }
+
 /** Brings the copy up to date. */
 async function compile () {
-  const before = readStamps()
+  let before = readStamps()
   const now = Object.fromEntries(listFiles().map((path) => {
     const { mtimeMs, size } = statSync(join(ROOT, path))
     return [path, `${mtimeMs} ${size}`]
   }))
+  if (INPUTS_OF_ALL.some((path) => now[path] !== before[path])) before = {}
   const changed = Object.keys(now).filter((path) => now[path] !== before[path])
   const removed = Object.keys(before).filter((path) => now[path] === undefined)
   if (changed.length === 0 && removed.length === 0) return
@@ -76,18 +91,24 @@ async function compile () {
   if (!existsSync(join(COPY, 'node_modules'))) symlinkSync(join(ROOT, 'node_modules'), join(COPY, 'node_modules'))
   // Source maps, so that a failure names the line of the source.
   await build({
+    ...BUILD_OPTIONS,
     entryPoints: changed.filter(isTypeScript).map((path) => join(ROOT, path)),
     outbase: ROOT,
     outdir: COPY,
-    bundle: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20.19',
     sourcemap: 'inline',
     sourcesContent: false,
-    logLevel: 'warning',
     plugins: [toOutputs]
   })
+  // Together, so that what they share exists once.
+  if (!existsSync(join(COPY, 'bundles'))) {
+    await build({
+      ...BUILD_OPTIONS,
+      entryPoints: Object.fromEntries(BUNDLED.map((name) => [name, name])),
+      absWorkingDir: ROOT,
+      outdir: join(COPY, 'bundles'),
+      splitting: true
+    })
+  }
   // No loader, and the tests by their compiled names.
   const settings = readFileSync(join(ROOT, '.taprc'), 'utf8').replace(/^ *- --import=tsx\n/m, '').replaceAll(/\.ts$/gm, '.js')
   writeFileSync(join(COPY, '.taprc'), settings)

@@ -6,7 +6,7 @@ import pg from 'pg'
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import { startEmbeddedPostgres } from '../../db/embedded/server.ts'
-import { cleanEnvironment, LOADER, toProgram } from './program.ts'
+import { LOADER, toProgram } from './program.ts'
 
 export const logger = pino({ level: 'silent' })
 
@@ -47,7 +47,7 @@ export async function query (url: string, text: string): Promise<Array<Record<st
 /** A gateway in a process of its own, to be killed; it has printed nothing yet. */
 export function spawnChild (t: Test, dataDir: string, options: { uid?: number, gid?: number } = {}) {
   const child = spawn(process.execPath, [...LOADER, toProgram('test/helpers/embedded-child.ts'), dataDir],
-    { ...options, env: cleanEnvironment(), stdio: ['pipe', 'pipe', 'inherit'] })
+    { ...options, stdio: ['pipe', 'pipe', 'inherit'] })
   t.teardown(() => endChild(child))
   return child
 }

@@ -35,9 +35,7 @@ interface SpawnOptions {
 /** The gateway as a process of its own, from its sources, on free ports; killed when the test ends. */
 export async function spawnGateway (t: Test, variables: Record<string, string>, options: SpawnOptions = {}): Promise<GatewayProcess> {
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
-  // tap loads itself into every process that a test spawns, and handles its signals, which no gateway in operation has.
-  const command = ['env', '-u', 'NODE_OPTIONS', ...options.through ??
-    [], process.execPath, ...LOADER, toProgram('src/main.ts'), ...options.args ?? []]
+  const command = [...options.through ?? [], process.execPath, ...LOADER, toProgram('src/main.ts'), ...options.args ?? []]
   const child = spawn(command[0]!, command.slice(1), {
     cwd: options.cwd ?? ROOT,
     env: {

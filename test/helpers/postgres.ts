@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Test } from 'tap'
 import { identifyProcess } from '../../db/embedded/server-process.ts'
-import { cleanEnvironment, LOADER, ROOT, toProgram } from './program.ts'
+import { LOADER, ROOT, toProgram } from './program.ts'
 
 /**
  * One embedded PostgreSQL serves all test files of a run, because initdb takes seconds. The first file that needs it
@@ -149,6 +149,6 @@ export async function readKept (dir: string): Promise<KeptServer | null> {
 function startKeeper (dir: string): void {
   // Detached: Ctrl-C ends the run, and the keeper then cleans up after it.
   spawn(process.execPath, [...LOADER, toProgram('test/helpers/postgres-keeper.ts'), String(runPid()), dir], {
-    cwd: ROOT, env: cleanEnvironment(), detached: true, stdio: 'ignore'
+    cwd: ROOT, detached: true, stdio: 'ignore'
   }).unref()
 }

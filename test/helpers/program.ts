@@ -12,9 +12,3 @@ export const LOADER: readonly string[] = isCompiled ? [] : [`--import=${import.m
 export function toProgram (path: `${string}.ts`): string {
   return join(ROOT, isCompiled ? path.replace(/ts$/, 'js') : path)
 }
-
-/** The environment without tap, which otherwise loads itself into every process that a test starts, for a quarter of a second each. */
-export function cleanEnvironment (): NodeJS.ProcessEnv {
-  const { NODE_OPTIONS: _, ...rest } = process.env
-  return rest
-}

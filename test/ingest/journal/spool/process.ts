@@ -2,14 +2,14 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { cleanEnvironment, LOADER, toProgram } from '../../../helpers/program.ts'
+import { LOADER, toProgram } from '../../../helpers/program.ts'
 
 const CHILD = toProgram('test/ingest/journal/spool/child.ts')
 
 /** Starts `child.ts`; it is killed when the test ends. `limits` goes before it in a shell, as `ulimit -f 100`. */
 export function startChild (t: Test, args: readonly string[], limits = ':') {
   const child = spawn('sh', ['-c', `${limits}; exec "$0" "$@"`, process.execPath, ...LOADER, CHILD, ...args],
-    { env: cleanEnvironment(), stdio: ['pipe', 'pipe', 'inherit'] })
+    { stdio: ['pipe', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   const lines: string[] = []
   const waiting = new Set<() => void>()

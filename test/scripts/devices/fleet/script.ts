@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { cleanEnvironment, LOADER, ROOT, toProgram } from '../../../helpers/program.ts'
+import { LOADER, ROOT, toProgram } from '../../../helpers/program.ts'
 
 interface TestLike { teardown: (fn: () => Promise<void>) => unknown }
 
@@ -12,7 +12,6 @@ export const FIXTURES = join(ROOT, 'test/fixtures/bidmc')
 export function startScript (t: TestLike, script: 'play' | 'simulate', args: readonly string[]) {
   const child: ChildProcess = spawn(process.execPath, [...LOADER, toProgram('scripts/vital-gateway.ts'), script, ...args], {
     cwd: ROOT,
-    env: cleanEnvironment(),
     stdio: ['ignore', 'pipe', 'pipe']
   })
   let stdout = ''

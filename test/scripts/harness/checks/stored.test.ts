@@ -9,7 +9,7 @@ import {
 import { createQuery } from '../../../../scripts/harness/own-postgres.ts'
 import { Span } from '../../../../scripts/harness/checks/span.ts'
 import { startGateway } from '../../../helpers/gateway.ts'
-import { cleanEnvironment, LOADER, toProgram } from '../../../helpers/program.ts'
+import { LOADER, toProgram } from '../../../helpers/program.ts'
 
 const PUBLISHER = toProgram('scripts/harness/devices/publisher.ts')
 
@@ -41,7 +41,7 @@ function write (path: string, lines: (file: LedgerFile) => void): void {
 /** Publishes for a moment to a real gateway. */
 async function publish (t: Test): Promise<{ ledger: LedgerEntries, query: Query, figures: PublisherFigures }> {
   const gateway = await startGateway(t)
-  const child = fork(PUBLISHER, { execArgv: [...LOADER], env: cleanEnvironment() })
+  const child = fork(PUBLISHER, { execArgv: [...LOADER] })
   t.teardown(() => child.kill('SIGKILL'))
   const settings: PublisherSettings = {
     mqttPort: gateway.mqttPort,
