@@ -93,7 +93,7 @@ t.test('a fault that passes is never answered with an error: a browser would giv
   }, 'the next reading, without doing anything')
 })
 
-t.test('guesses get no end of the world either, and no look', async (t) => {
+t.test('after many wrong credentials a request is told to come back, and gets no events', async (t) => {
   const { url } = await startEvents(t, {}, { authenticate })
   const statuses = new Set<number>()
   for (let count = 0; count < 40; count++) {
@@ -160,7 +160,7 @@ t.test('a stream ends within 3 s of its token, and when the first credential clo
   const anonymous = await openEvents(t, gateway.httpUrl)
   t.equal(anonymous.response.statusCode, 200)
   await openCredentials(t, open).add('root', 'admin')
-  await until(() => anonymous.hasEnded, 'the stream of nobody to end', EFFECTIVE_MS + ROOM_MS)
+  await until(() => anonymous.hasEnded, 'the anonymous stream to end', EFFECTIVE_MS + ROOM_MS)
 })
 
 t.test('a principal that changed after it was authenticated gets no place', async (t) => {

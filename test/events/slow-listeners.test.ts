@@ -21,7 +21,7 @@ async function openFrozen (t: Test, port: number, path = '/events'): Promise<Soc
   return socket
 }
 
-t.test('who reads slowly is told how many events it missed, exactly; nobody else waits for it', { timeout: 60_000 }, async (t) => {
+t.test('a slow listener is told exactly how many events it missed, and no other waits for it', { timeout: 60_000 }, async (t) => {
   const { url, port, events, metric } = await startEvents(t, { ringBytesMax: 1_000_000, deliveryIntervalMs: 5 })
   const paths = ['/events', '/events?device=large', '/events?device=large&device=x', '/events?prefix=la']
   const frozen = await Promise.all(paths.map((path) => openFrozen(t, port, path)))

@@ -167,7 +167,7 @@ t.test('what cannot be caught up is told as one missed, before what still can', 
   t.equal(one.of('missed').length, 1)
 })
 
-t.test('an id of another gateway, of an earlier run or of nobody: one missed, of which the count is not known', async (t) => {
+t.test('an id of another gateway, of an earlier run or of no gateway: one missed, of which the count is not known', async (t) => {
   const { url, store } = await startEvents(t)
   const first = await openEvents(t, url)
   store(['a'])
@@ -204,7 +204,7 @@ t.test('heartbeats are comments, and move the position of a quiet device on', as
 
 t.test('a client that leaves is gone at once; a while after the last one nothing is kept, and ids begin anew', async (t) => {
   const { url, store, metric } = await startEvents(t, { catchUpMs: 300 })
-  store(['nobody'])
+  store(['unheard'])
   t.equal(await metric('vital_event_bytes'), 0, 'nothing is kept without listeners')
   const first = await openEvents(t, url)
   store(['a'])
@@ -235,7 +235,7 @@ t.test('an erased device is in no event any more', async (t) => {
   }
 })
 
-t.test('a stop ends every stream, and whoever comes then is told to come back', async (t) => {
+t.test('a stop ends every stream, and later requests are told to come back', async (t) => {
   const { url, events, stop } = await startEvents(t)
   const streams = await Promise.all(Array.from({ length: 20 }, () => openEvents(t, url)))
   events.stop()
