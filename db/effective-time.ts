@@ -23,6 +23,7 @@ export function someAhead (rows: readonly ReadingRow[]): boolean {
   return false
 }
 
-function isAhead (timeUs: number, receivedAtMs: number): boolean {
+/** Whether a reading counts as of its receipt. */
+export function isAhead (timeUs: number, receivedAtMs: number): boolean {
   return timeUs > receivedAtMs * 1000 + AHEAD_TOLERATED_US && receivedAtMs >= CLOCK_SET_MS_MIN
 }

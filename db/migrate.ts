@@ -12,6 +12,7 @@ import { mergeLateFields } from './migrations/006-merge-late-fields.ts'
 import { plainRates } from './migrations/007-plain-rates.ts'
 import { largerValues } from './migrations/008-larger-values.ts'
 import { principalChanges } from './migrations/009-principal-changes.ts'
+import { rollups } from './migrations/010-rollups.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -26,7 +27,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '006-merge-late-fields': mergeLateFields,
   '007-plain-rates': plainRates,
   '008-larger-values': largerValues,
-  '009-principal-changes': principalChanges
+  '009-principal-changes': principalChanges,
+  '010-rollups': rollups
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

@@ -1,6 +1,6 @@
 /**
- * Months of `readings`, created ahead. ATTACH looks through the default partition for rows of the month, under a lock
- * that everybody who writes there waits for, so that scan must be short or have been made before:
+ * Months of `readings` and of the roll-ups, created ahead. ATTACH looks through the default partition for rows of the
+ * month, under a lock that everybody who writes there waits for, so that scan must be short or have been made before:
  *
  *   default up to 16 MB ── ATTACH scans it, some 20 ms
  *   larger, at start ── nothing: it has time until the month begins
@@ -27,6 +27,11 @@ const DAY_MS = 86_400_000
 
 /** Key of the advisory lock under which gateways take turns; any number that nobody else uses ("vital" in ASCII). */
 const ADVISORY_LOCK = 0x766974616c
+
+/** Tables that are partitioned by month of their `time`. */
+const TABLES = ['readings', 'rollups_5m', 'rollups_1h'] as const
+
+export type PartitionedTable = typeof TABLES[number]
 
 export interface PartitionsAhead {
   /** Partitions that were created now. */
@@ -57,7 +62,13 @@ export async function maintainPartitions (
     applicationName: 'vital-gateway partitions'
   })
   try {
-    return await createPartitionsAhead({ database, now, logger, isStart })
+    const ahead = { created: new Array<string>(), warnings: new Array<string>() }
+    for (const table of TABLES) {
+      const { created, warnings } = await createPartitionsAhead({ database, table, now, logger, isStart })
+      ahead.created.push(...created)
+      ahead.warnings.push(...warnings)
+    }
+    return ahead
   } finally {
     await database.close()
   }
@@ -72,20 +83,29 @@ export async function maintainPartitions (
  * @throws the error of pg; `55P03` lock_not_available means that a long transaction held `readings`: try again later
  */
 export async function createPartitionsAhead (
-  { database, now, monthsAhead = MONTHS_AHEAD, logger, isStart = false, scannedBytesMax = SCANNED_BYTES_MAX }: {
-    database: Database, now: Date, monthsAhead?: number, logger: Logger, isStart?: boolean, scannedBytesMax?: number
+  {
+    database, table = 'readings', now, monthsAhead = MONTHS_AHEAD, logger, isStart = false,
+    scannedBytesMax = SCANNED_BYTES_MAX
+  }: {
+    database: Database
+    table?: PartitionedTable
+    now: Date
+    monthsAhead?: number
+    logger: Logger
+    isStart?: boolean
+    scannedBytesMax?: number
   }
 ): Promise<PartitionsAhead> {
   const created: string[] = []
   const warnings: string[] = []
   for (let offset = 0; offset <= monthsAhead; offset++) {
-    const month = toMonth(now, offset)
-    if (await exists(database, month.partition)) continue
-    const isLarge = await sizeOfDefault(database) > scannedBytesMax
+    const month = toMonth(table, now, offset)
+    if (await exists(database, month)) continue
+    const isLarge = await sizeOfDefault(database, table) > scannedBytesMax
     const hasBegun = Date.parse(month.from) - DAY_MS <= now.getTime()
     if (isLarge && hasBegun) {
       await uncheck(database, month)
-      const warning = `${month.partition} is not created: readings_default is large, and looking through it would ` +
+      const warning = `${month.partition} is not created: ${table}_default is large, and looking through it would ` +
         'hold up everybody who writes. Readings of the month stay there. To move them, see "Partitions" in ' +
         'db/README.md.'
       warnings.push(warning)
@@ -100,7 +120,7 @@ export async function createPartitionsAhead (
       if (isLarge) await uncheck(database, month)
       // check_violation: the scan of the default partition found a reading of this month.
       if (toSqlState(error) !== '23514') throw error
-      const warning = `readings_default holds readings from ${month.from} to ${month.to}, so ${month.partition} ` +
+      const warning = `${table}_default holds rows from ${month.from} to ${month.to}, so ${month.partition} ` +
         'cannot be created; they stay where they are. To move them, see "Partitions" in db/README.md.'
       warnings.push(warning)
       logger.warn({ partition: month.partition }, warning)
@@ -111,6 +131,7 @@ export async function createPartitionsAhead (
 }
 
 interface Month {
+  readonly table: PartitionedTable
   readonly partition: string
   /** Inclusive, as PostgreSQL reads it. */
   readonly from: string
@@ -118,12 +139,13 @@ interface Month {
   readonly to: string
 }
 
-function toMonth (now: Date, offset: number): Month {
+function toMonth (table: PartitionedTable, now: Date, offset: number): Month {
   const start = (months: number) => new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() +
     months, 1)).toISOString().slice(0, 10)
   const from = start(offset)
   return {
-    partition: `readings_${from.slice(0, 7).replace('-', '_')}`,
+    table,
+    partition: `${table}_${from.slice(0, 7).replace('-', '_')}`,
     from: `${from} 00:00:00+00`,
     to: `${start(offset + 1)} 00:00:00+00`
   }
@@ -133,9 +155,11 @@ function toMonth (now: Date, offset: number): Month {
  * Not by to_regclass: that may answer from the backend's cache, which does not hear of other sessions in
  * mid-transaction.
  */
-async function exists ({ kysely }: Pick<Database, 'kysely'>, partition: string): Promise<boolean> {
+async function exists (
+  { kysely }: Pick<Database, 'kysely'>, { table, partition }: Pick<Month, 'table' | 'partition'>
+): Promise<boolean> {
   const { rows } = await sql`select from pg_inherits join pg_class on pg_class.oid = inhrelid
-    where inhparent = 'readings'::regclass and relname = ${partition}`.execute(kysely)
+    where inhparent = ${table}::regclass and relname = ${partition}`.execute(kysely)
   return rows.length > 0
 }
 
@@ -144,52 +168,60 @@ async function exists ({ kysely }: Pick<Database, 'kysely'>, partition: string):
  * writers, and ATTACH only against other DDL. It still locks the default partition, and scans it.
  */
 async function createPartition (
-  database: Database, { partition, from, to }: Month, isChecked: boolean
+  database: Database, month: Month, isChecked: boolean
 ): Promise<boolean> {
+  const { table, partition, from, to } = month
   return await database.kysely.transaction().execute(async (transaction) => {
     await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
     await sql`set local statement_timeout = ${sql.lit(SCAN_TIMEOUT_MS)}`.execute(transaction)
     await sql`select pg_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)})`.execute(transaction)
-    if (await exists({ kysely: transaction }, partition)) return false
-    await sql`create table ${sql.table(partition)} (like readings including all)`.execute(transaction)
-    await sql`comment on table ${sql.table(partition)} is ${sql.lit(`Readings from ${from} to ${to}.`)}`.execute(transaction)
-    await sql`alter table readings attach partition ${sql.table(partition)} for values from (${sql.lit(from)}) to (${sql.lit(to)})`
-      .execute(transaction)
+    if (await exists({ kysely: transaction }, month)) return false
+    await sql`create table ${sql.table(partition)} (like ${sql.table(table)} including all)`.execute(transaction)
+    await sql`comment on table ${sql.table(partition)} is ${sql.lit(`Rows of ${table} from ${from} to ${to}.`)}`.execute(transaction)
+    await sql`
+      alter table ${sql.table(table)} attach partition ${sql.table(partition)}
+      for values from (${sql.lit(from)}) to (${sql.lit(to)})`.execute(transaction)
     if (isChecked) {
-      await sql`alter table readings_default drop constraint if exists ${sql.id(toCheckName(partition))}`.execute(transaction)
+      await sql`alter table ${defaultOf(table)} drop constraint if exists ${sql.id(toCheckName(month))}`.execute(transaction)
     }
     return true
   })
 }
 
-async function sizeOfDefault ({ kysely }: Database): Promise<number> {
-  const { rows: [row] } = await sql<{ bytes: number }>`select pg_relation_size('readings_default') as bytes`.execute(kysely)
+const defaultOf = (table: PartitionedTable) => sql.table(`${table}_default`)
+
+async function sizeOfDefault ({ kysely }: Database, table: PartitionedTable): Promise<number> {
+  const { rows: [row] } = await sql<{ bytes: number }>`
+    select pg_relation_size(${`${table}_default`}::regclass) as bytes`.execute(kysely)
   return row!.bytes
 }
 
 /** Also in sqlstate.ts: what it refuses is tried again. */
-const toCheckName = (partition: string) => partition.replace('readings_', 'readings_default_not_')
+const toCheckName = ({ table, partition }: Month) => partition.replace(`${table}_`, `${table}_default_not_`)
 
 /** Leaves behind a check of which PostgreSQL knows that it holds. @throws `23514` where it does not */
-async function checkDefault ({ kysely }: Database, { partition, from, to }: Month): Promise<void> {
-  const name = sql.id(toCheckName(partition))
+async function checkDefault ({ kysely }: Database, month: Month): Promise<void> {
+  const { from, to } = month
+  const table = defaultOf(month.table)
+  const name = sql.id(toCheckName(month))
   await kysely.transaction().execute(async (transaction) => {
     await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
-    await sql`alter table readings_default drop constraint if exists ${name}`.execute(transaction)
+    await sql`alter table ${table} drop constraint if exists ${name}`.execute(transaction)
     await sql`
-      alter table readings_default add constraint ${name}
+      alter table ${table} add constraint ${name}
       check (time < ${sql.lit(from)} or time >= ${sql.lit(to)}) not valid`.execute(transaction)
   })
-  await sql`alter table readings_default validate constraint ${name}`.execute(kysely)
+  await sql`alter table ${table} validate constraint ${name}`.execute(kysely)
 }
 
-async function uncheck ({ kysely }: Database, { partition }: Month): Promise<void> {
-  const name = toCheckName(partition)
+async function uncheck ({ kysely }: Database, month: Month): Promise<void> {
+  const table = `${month.table}_default`
+  const name = toCheckName(month)
   // Looked for first, because dropping takes a lock also where there is nothing to drop.
-  const { rows } = await sql`select from pg_constraint where conrelid = 'readings_default'::regclass and conname = ${name}`.execute(kysely)
+  const { rows } = await sql`select from pg_constraint where conrelid = ${table}::regclass and conname = ${name}`.execute(kysely)
   if (rows.length === 0) return
   await kysely.transaction().execute(async (transaction) => {
     await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
-    await sql`alter table readings_default drop constraint if exists ${sql.id(name)}`.execute(transaction)
+    await sql`alter table ${sql.table(table)} drop constraint if exists ${sql.id(name)}`.execute(transaction)
   })
 }

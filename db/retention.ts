@@ -1,5 +1,6 @@
 /**
- * Retention: removes readings whose time is older than a limit. Never `latest`, never dead letters.
+ * Retention: removes readings, or roll-ups, whose time is older than a limit. Never `latest`, never dead letters. Roll-ups
+ * of readings are final before these go (`rollups/sealing.ts`), so averages outlive them.
  *
  * Months go whole, by DROP. It needs ACCESS EXCLUSIVE on `readings`, the month and the default partition, and whatever
  * comes after it, ingest included, queues behind it while it waits. So it waits for each of the three for at most
@@ -17,6 +18,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
 import type { Logger } from 'pino'
 import { createDatabase } from './database.ts'
+import type { PartitionedTable } from './partitions.ts'
+import { seal } from './rollups/sealing.ts'
 import { toSqlState } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
 
@@ -41,7 +44,8 @@ export interface RetentionOptions {
    * query of the gateway.
    */
   readonly connectionString: string
-  /** Readings older than this many days before `now` are removed. */
+  readonly table: PartitionedTable
+  /** Rows older than this many days before `now` are removed; readings in whole hours. */
   readonly days: number
   readonly now: Date
   readonly logger: Logger
@@ -52,11 +56,11 @@ export interface RetentionOptions {
 }
 
 /**
- * Rows and partitions that were removed. A dropped partition counts with its readings, estimated where it was large.
+ * Rows and partitions that were removed. A dropped partition counts with its rows, estimated where it was large.
  */
 export interface Removed {
   readonly partitions: number
-  readonly readings: number
+  readonly rows: number
 }
 
 interface Run extends RetentionOptions {
@@ -66,12 +70,12 @@ interface Run extends RetentionOptions {
 }
 
 /**
- * Removes expired readings. May be called by several gateways at once: one does it, and the others leave it to that
+ * Removes expired rows. May be called by several gateways at once: one does it, and the others leave it to that
  * one.
  * @throws the error of pg
  */
 export async function removeExpired (options: RetentionOptions): Promise<void> {
-  const { connectionString, logger } = options
+  const { connectionString, table, logger } = options
   const database = createDatabase({
     connectionString,
     logger,
@@ -88,7 +92,12 @@ export async function removeExpired (options: RetentionOptions): Promise<void> {
       const { rows: [row] } = await sql<{ isOurs: boolean }>`
         select pg_try_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)}) as "isOurs"`.execute(turn)
       if (row?.isOurs !== true) return
-      const run = { ...options, kysely: database.kysely, cutoff: await toCutoff(database.kysely, options) }
+      const cutoff = await toFinalCutoff(database.kysely, options)
+      if (cutoff === null) {
+        logger.info({ table }, 'retention waits for roll-ups that are still to be computed')
+        return
+      }
+      const run = { ...options, kysely: database.kysely, cutoff }
       await dropPartitions(run)
       // Last, because the VACUUM that its deletions call for would be in the way of a DROP.
       await deleteFromDefault(run)
@@ -96,6 +105,12 @@ export async function removeExpired (options: RetentionOptions): Promise<void> {
   } finally {
     await database.close()
   }
+}
+
+/** @returns `null` while averages of readings that expire are still to be computed */
+async function toFinalCutoff (kysely: Kysely<Tables>, options: RetentionOptions): Promise<number | null> {
+  const cutoff = await toCutoff(kysely, options)
+  return options.table === 'readings' ? await seal(kysely, cutoff, options.isStopping) : cutoff
 }
 
 /**
@@ -114,7 +129,7 @@ async function dropPartitions (run: Run): Promise<void> {
     if (run.isStopping()) return
     const count = await countRows(run, partition)
     if (!await dropPartition(run, partition)) continue
-    run.onRemoved({ partitions: 1, readings: count.readings })
+    run.onRemoved({ partitions: 1, rows: count.rows })
     run.logger.info({ partition: partition.name, ...count, days: run.days }, 'expired partition dropped')
   }
 }
@@ -128,13 +143,13 @@ interface Partition {
 }
 
 /** Oldest first. A bound of MAXVALUE, and the default partition, have no end and match no quoted one. */
-async function findExpiredPartitions ({ kysely, cutoff }: Run): Promise<Partition[]> {
+async function findExpiredPartitions ({ kysely, table, cutoff }: Run): Promise<Partition[]> {
   const { rows } = await sql<Partition>`
     select oid, schema, name, "rowsEstimated" from (
       select pg_class.oid, nspname as schema, relname as name, reltuples::float8 as "rowsEstimated",
         substring(pg_get_expr(relpartbound, pg_class.oid) from $$TO [(]'([^']+)'[)]$$)::timestamptz as upper_bound
       from pg_inherits join pg_class on pg_class.oid = inhrelid join pg_namespace on pg_namespace.oid = relnamespace
-      where inhparent = 'readings'::regclass
+      where inhparent = ${table}::regclass
     ) partitions
     where upper_bound <= to_timestamp(${cutoff})
     order by upper_bound`.execute(kysely)
@@ -143,10 +158,10 @@ async function findExpiredPartitions ({ kysely, cutoff }: Run): Promise<Partitio
 
 async function countRows (
   { kysely }: Run, { schema, name, rowsEstimated }: Partition
-): Promise<{ readings: number, isEstimate: boolean }> {
-  if (rowsEstimated > COUNT_ROWS_MAX) return { readings: rowsEstimated, isEstimate: true }
-  const { rows: [row] } = await sql<{ readings: number }>`select count(*) as readings from ${sql.id(schema, name)}`.execute(kysely)
-  return { readings: row!.readings, isEstimate: false }
+): Promise<{ rows: number, isEstimate: boolean }> {
+  if (rowsEstimated > COUNT_ROWS_MAX) return { rows: rowsEstimated, isEstimate: true }
+  const { rows: [row] } = await sql<{ count: number }>`select count(*) from ${sql.id(schema, name)}`.execute(kysely)
+  return { rows: row!.count, isEstimate: false }
 }
 
 /** @returns whether it is gone by our hand; `false` leaves it to the next run */
@@ -162,15 +177,15 @@ async function dropPartition (run: Run, partition: Partition): Promise<boolean> 
     if (run.isStopping()) return false
   }
   run.logger.warn({ partition: partition.name }, 'an expired partition could not be dropped, because something held ' +
-    'readings all the time; trying again later. Long queries are the usual cause: see pg_stat_activity.')
+    'its table all the time; trying again later. Long queries are the usual cause: see pg_stat_activity.')
   return false
 }
 
-async function tryDrop ({ kysely }: Run, { oid, schema, name }: Partition): Promise<boolean> {
+async function tryDrop ({ kysely, table }: Run, { oid, schema, name }: Partition): Promise<boolean> {
   return await kysely.transaction().execute(async (transaction) => {
     await sql`set local lock_timeout = ${sql.lit(LOCK_TIMEOUT_MS)}`.execute(transaction)
     // A person may have detached it since we looked, to keep it.
-    const { rows } = await sql`select from pg_inherits where inhparent = 'readings'::regclass and inhrelid = ${oid}`.execute(transaction)
+    const { rows } = await sql`select from pg_inherits where inhparent = ${table}::regclass and inhrelid = ${oid}`.execute(transaction)
     if (rows.length === 0) return false
     await sql`drop table ${sql.id(schema, name)}`.execute(transaction)
     return true
@@ -184,18 +199,17 @@ async function deleteFromDefault (run: Run): Promise<void> {
     while (!run.isStopping()) {
       const batch = await deleteBatch(run, after)
       if (batch.last === null) break
-      run.onRemoved({ partitions: 0, readings: batch.readings })
-      deleted += batch.readings
+      run.onRemoved({ partitions: 0, rows: batch.rows })
+      deleted += batch.rows
       after = batch.last
       // Old readings that devices still send may come in as fast as they are deleted; they have time until the next
       // run.
-      if (batch.readings < DELETE_ROWS_MAX) break
+      if (batch.rows < DELETE_ROWS_MAX) break
       await sleep(DELETE_PAUSE_MS)
     }
   } finally {
     if (deleted > 0) {
-      run.logger.info({ partition: 'readings_default', readings: deleted, days: run.days },
-        'expired readings deleted')
+      run.logger.info({ partition: `${run.table}_default`, rows: deleted, days: run.days }, 'expired rows deleted')
     }
   }
 }
@@ -206,19 +220,20 @@ async function deleteFromDefault (run: Run): Promise<void> {
  * @returns `last` is `null` when nothing was left
  */
 async function deleteBatch (
-  { kysely, cutoff }: Run, after: string
-): Promise<{ readings: number, last: string | null }> {
+  { kysely, table, cutoff }: Run, after: string
+): Promise<{ rows: number, last: string | null }> {
+  const partition = sql.table(`${table}_default`)
   return await kysely.transaction().execute(async (transaction) => {
     // An erasure deletes in another order, and what it has locked is its own to delete.
     // Else a sequential scan may begin in the middle, and what lies before it would be passed over.
     await sql`set local synchronize_seqscans = off`.execute(transaction)
-    const { rows: [row] } = await sql<{ readings: number, last: string | null }>`
+    const { rows: [row] } = await sql<{ rows: number, last: string | null }>`
       with gone as (
-        delete from readings_default where ctid = any(array(
-          select ctid from readings_default where ctid > ${after}::tid and time < to_timestamp(${cutoff}) limit ${sql.lit(DELETE_ROWS_MAX)}
+        delete from ${partition} where ctid = any(array(
+          select ctid from ${partition} where ctid > ${after}::tid and time < to_timestamp(${cutoff}) limit ${sql.lit(DELETE_ROWS_MAX)}
           for update skip locked))
         returning ctid)
-      select count(*) as readings, max(ctid)::text as last from gone`.execute(transaction)
+      select count(*) as rows, max(ctid)::text as last from gone`.execute(transaction)
     return row!
   })
 }

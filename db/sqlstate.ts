@@ -65,6 +65,11 @@ export function isUniqueViolation (error: unknown): boolean {
   return toSqlState(error) === '23505'
 }
 
+/** A value of another JSON type was cast to a number: 22023, invalid_parameter_value. */
+export function isNotANumber (error: unknown): boolean {
+  return toSqlState(error) === '22023'
+}
+
 /**
  * Whether PostgreSQL itself answered with the error and keeps the connection open: it takes a ROLLBACK and more.
  * After any other error the client must be thrown away. (`severity` would not tell: it is translated by `lc_messages`.)

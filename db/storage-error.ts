@@ -17,7 +17,8 @@ export const STORAGE_ERRORS = {
   VITAL_EMBEDDED_START_FAILED: 'the server ended while starting, or refuses the gateway',
   VITAL_EMBEDDED_STOP_FAILED: 'the server does not end even when killed',
   VITAL_ERASURE_BUSY: 'a device cannot be erased now: readings wait in the spool, or a transaction holds the tables',
-  VITAL_BACKUP_FAILED: 'a backup cannot be taken, or was ended by PostgreSQL'
+  VITAL_BACKUP_FAILED: 'a backup cannot be taken, or was ended by PostgreSQL',
+  VITAL_ROLLUPS_SEALED: 'averages cannot be computed again, because retention removed the readings'
 } as const
 
 export type StorageErrorCode = keyof typeof STORAGE_ERRORS

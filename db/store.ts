@@ -2,6 +2,7 @@ import type { Kysely } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
 import { someAhead } from './effective-time.ts'
 import { foldLatest } from './write/fold-latest.ts'
+import { LateMarks } from './write/late-marks.ts'
 import { encodePipeline, runPipeline, type Step, type TextRow, toStatement } from './write/pipeline.ts'
 import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
@@ -42,6 +43,9 @@ export interface StoreOptions {
 /** From the server's time-out of a statement to ours: its answer, which says that nothing is stored, comes first. */
 const ANSWER_MS = 500
 
+/** Buckets are closed every five minutes, so a batch meets one closing at most, and two at its first. */
+const CLOSINGS_MAX = 3
+
 interface Batch {
   readonly client: PoolClient
   readonly readings: readonly ReadingRow[]
@@ -81,6 +85,7 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
   const toInsertDeadLetters = insertDeadLetters(kysely)
   const toUpsertLatest = upsertLatest(kysely)
   const resenders = new Resenders()
+  const lateMarks = new LateMarks()
 
   /**
    * @param timeoutMs - of a batch that may take longer, or must end sooner, than the pool's time-outs say
@@ -117,12 +122,19 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
       limit: timeoutMs === undefined ? [] : [setStatementTimeout(timeoutMs)],
       timeoutMs
     }
-    try {
-      return await writeRuns(batch, resenders.toRuns(order.history))
-    } catch (error) {
-      if (!isUniqueViolation(error)) throw error
+    let runs = resenders.toRuns(order.history)
+    let attempts = 0
+    for (;;) {
+      try {
+        return await writeRuns(batch, runs)
+      } catch (error) {
+        if (isUniqueViolation(error) && runs.some(({ isInserted }) => !isInserted)) {
+          runs = [{ rows: order.history, isInserted: true }]
+        } else if (!lateMarks.learn(error) || ++attempts === CLOSINGS_MAX) {
+          throw error
+        }
+      }
     }
-    return await writeRuns(batch, [{ rows: order.history, isInserted: true }])
   }
 
   async function writeRuns (batch: Batch, runs: readonly Run[]): Promise<Written & Folded> {
@@ -132,7 +144,9 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
       : runs.map(({ rows, isInserted }) => isInserted ? toInsertReadings(rows) : copyReadings(rows))
     const inserted = runs.filter(({ isInserted }) => isInserted).flatMap(({ rows }) => rows)
     if (someAhead(inserted)) return await writeFresh(batch, history, inserted)
-    const stored = await run(client, [...limit, ...history, ...letters, ...toLatest(order.byDevice)], timeoutMs)
+    const stored = await run(client, [
+      ...limit, ...history, ...letters, ...toLatest(order.byDevice), ...lateMarks.toSteps(order.byDevice)
+    ], timeoutMs)
     return { duplicates: inserted.length === 0 ? [] : toDuplicates(readings, stored, inserted), folded: readings }
   }
 
@@ -149,7 +163,9 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
       const duplicates = toDuplicates(readings, stored, inserted)
       const known = new Set(duplicates.map((index) => readings[index]))
       const folded = order.byDevice.filter((row) => !known.has(row))
-      await run(client, [...letters, ...toLatest(folded), COMMIT], timeoutMs)
+      await run(client, [
+        ...letters, ...toLatest(folded), ...lateMarks.toSteps(order.byDevice), COMMIT
+      ], timeoutMs)
       return { duplicates, folded }
     } catch (error) {
       if (isServerError(error)) await client.query('rollback')

@@ -83,6 +83,7 @@ export const EnvironmentSchema = Type.Object({
   VITAL_DEAD_LETTERS_PER_DEVICE_MAX: integer('Dead letters kept of one device', 1000, 0, 1_000_000),
   // A century: longer than any history that there can be.
   VITAL_RETENTION_DAYS: integer('Days that readings are kept; 0 keeps all', 0, 0, 36_500),
+  VITAL_ROLLUP_RETENTION_DAYS: integer('Days that averages are kept, at least as long as readings; 0 keeps all', 0, 0, 36_500),
   VITAL_JWT_JWKS: text('File or https URL of the keys (JWKS) of the issuer whose tokens are trusted; needs the next ' +
     'two', ''),
   VITAL_JWT_ISSUER: text('Issuer (iss) that a token must name', ''),

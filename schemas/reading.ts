@@ -35,7 +35,7 @@ const vital = (description: string) => Type.Optional(Type.Number({ description }
 /**
  * One reading. Known vital signs are finite numbers when present; other fields of any JSON type are kept.
  * `timestamp` and `device` have further rules, which {@link readingFaults} checks.
- * A new vital sign has two more places: README.md of this folder.
+ * A new vital sign has three more places: README.md of this folder.
  */
 export const ReadingSchema = Type.Object({
   device: Type.Optional(Type.String({
@@ -61,6 +61,12 @@ export const ReadingSchema = Type.Object({
 })
 
 export type Reading = Static<typeof ReadingSchema> & Record<string, unknown>
+
+/** A field that is known: a number, where a reading has it. */
+export type VitalSign = Exclude<keyof Static<typeof ReadingSchema>, 'device' | 'timestamp'>
+
+export const VITAL_SIGNS = Object.keys(ReadingSchema.properties)
+  .filter((name): name is VitalSign => name !== 'device' && name !== 'timestamp')
 
 const reading = Compile(ReadingSchema)
 

@@ -8,6 +8,8 @@
  * That transaction first takes the row of `latest`, or makes one where there is none: a batch writes readings first and
  * `latest` last, so from then on a batch that holds this device waits, and what it has written is invisible. Otherwise
  * a reading could be committed between two of our statements, and outlive its latest state or the other way round.
+ * Before that it takes the turn of the roll-ups: a step that has read the device's readings would otherwise write its
+ * averages after they were deleted.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
@@ -18,6 +20,7 @@ import { eraseNamedLetters } from './erase-named-letters.ts'
 import { appendAuditLog } from '../queries/append-audit-log.ts'
 import { countOtherGateways } from '../queries/count-other-gateways.ts'
 import { selectWriters } from '../queries/select-writers.ts'
+import { takeTurn } from '../rollups/turn.ts'
 import { StorageError } from '../storage-error.ts'
 import type { Tables } from '../tables.ts'
 
@@ -136,6 +139,7 @@ async function deleteRest (
     readonly letters: number
   }
 ): Promise<ErasedRows> {
+  await takeTurn(transaction)
   const { rows: [row] } = await sql<{ isMade: boolean }>`
     insert into latest (device, time, oldest_time, vitals, vital_times) values (${device}, now(), now(), '{}', '{}')
     on conflict (device) do update set device = excluded.device returning xmax = 0 as "isMade"`.execute(transaction)
@@ -149,6 +153,9 @@ async function deleteRest (
           or ${device} in (select btrim(level) from unnest(string_to_array(topic, '/')) level)))
         order by id for update)`),
     latest: await count(sql`delete from latest where device = ${device}`) - (row?.isMade === true ? 1 : 0)
+  }
+  for (const table of ['rollups_5m', 'rollups_1h', 'rollup_late']) {
+    await sql`delete from ${sql.table(table)} where device = ${device}`.execute(transaction)
   }
   await appendAuditLog(transaction, { actor, act: 'erase', target: device, details: erased })
   return erased

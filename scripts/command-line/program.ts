@@ -38,6 +38,7 @@ const ENTRIES: readonly Entry[] = [
   { name: 'dead-letters', summary: 'show, resend and discard refused payloads', load: () => import('../operate/dead-letters/command.ts') },
   { name: 'audit', summary: 'compare what was counted with what is stored', load: () => import('../operate/audit/command.ts') },
   { name: 'erase', summary: 'remove everything of a device', load: () => import('../operate/erase/command.ts') },
+  { name: 'rollups', summary: 'tell how far averages are, and compute them again', load: () => import('../operate/rollups/command.ts') },
   { name: 'backup', summary: 'copy database and spool while traffic flows', load: () => import('../operate/backup/command.ts') },
   { name: 'restore', summary: 'make a data directory of a backup', load: () => import('../operate/backup/restore-command.ts') },
   { name: 'sbom', summary: 'write a software bill of materials', load: () => import('../operate/sbom.ts') },

@@ -46,6 +46,7 @@ export interface Config {
   readonly deadLettersPerDeviceMax: number
   /** 0 keeps all. */
   readonly retentionDays: number
+  readonly rollupRetentionDays: number
   readonly logLevel: Environment['VITAL_LOG_LEVEL']
   readonly transport: TransportConfig
   /** Shown at start, in readiness and in the log. */
@@ -102,6 +103,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     deadLettersMax: values.VITAL_DEAD_LETTERS_MAX,
     deadLettersPerDeviceMax: values.VITAL_DEAD_LETTERS_PER_DEVICE_MAX,
     retentionDays: values.VITAL_RETENTION_DAYS,
+    rollupRetentionDays: toRollupRetentionDays(values),
     logLevel: values.VITAL_LOG_LEVEL,
     transport,
     warnings: transport.warnings,
@@ -117,6 +119,15 @@ function toReadConnectionsMax (values: Environment): number {
       'ingest.')
   }
   return reads
+}
+
+/** Averages outlive their readings: an answer takes closed buckets from roll-ups alone. */
+function toRollupRetentionDays (values: Environment): number {
+  const { VITAL_RETENTION_DAYS: readings, VITAL_ROLLUP_RETENTION_DAYS: rollups } = values
+  if (rollups !== 0 && (readings === 0 || rollups < readings)) {
+    throw new ConfigError('VITAL_ROLLUP_RETENTION_DAYS must be at least VITAL_RETENTION_DAYS, or 0 to keep all averages.')
+  }
+  return rollups
 }
 
 /**

@@ -6,6 +6,7 @@ import { addJournalMetrics } from '../ingest/journal/journal-metrics.ts'
 import { addOperationsMetrics } from '../operations/operations-metrics.ts'
 import { addReadinessMetrics } from '../operations/readiness.ts'
 import { addReadsMetrics } from '../reads/reads-metrics.ts'
+import { addRollupMetrics } from '../rollups/rollup-metrics.ts'
 import { addSecurityMetrics } from '../security/security-metrics.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 
@@ -23,6 +24,7 @@ export function describeMetrics (): Metrics {
   addJournalMetrics(metrics, unread)
   addReadsMetrics(metrics, unread)
   addEventsMetrics(metrics, unread)
+  addRollupMetrics(metrics, unread)
   addSecurityMetrics(metrics, unread)
   addTransportMetrics(metrics, unread)
   addBrokerMetrics(metrics, unread)

@@ -15,6 +15,7 @@ export class CountingHistogram {
   readonly name: string
   readonly help: string
   readonly type = 'histogram'
+  readonly labelNames: readonly string[] = []
   readonly aggregator = 'sum'
   readonly labelNames: readonly string[] = []
   readonly #upperBounds: readonly number[]

@@ -12,7 +12,7 @@ export function addOperationsMetrics (metrics: Metrics, read: () => OperationsSt
   metrics.gauge('vital_clock_difference_seconds',
     'PostgreSQL\'s clock less the gateway\'s; the later of both counts', () => read().clock.differenceS())
   metrics.counter('vital_retention_removed_readings_total',
-    'Readings that retention removed, estimated for large partitions', () => read().removed.readings)
+    'Readings that retention removed, estimated for large partitions', () => read().removed.rows)
   metrics.counter('vital_retention_dropped_partitions_total', 'Partitions that retention dropped',
     () => read().removed.partitions)
 }

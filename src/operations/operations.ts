@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database } from '../../db/database.ts'
+import type { PartitionedTable } from '../../db/partitions.ts'
 import { countDeadLetters } from '../../db/queries/count-dead-letters.ts'
 import type { Clock } from '../clock.ts'
 import type { Pipeline } from '../ingest/pipeline.ts'
@@ -11,6 +12,7 @@ import { addOperationsMetrics } from './operations-metrics.ts'
 import { createPartitionUpkeep } from './partition-upkeep.ts'
 import { prepareDatabase } from './prepare-database.ts'
 import { createRetention } from './retention.ts'
+import { createRollups } from '../rollups/rollups.ts'
 import { createScheduler, type Task } from './scheduler.ts'
 
 const MINUTE_MS = 60_000
@@ -21,6 +23,8 @@ interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'for
   readonly onErased: ErasureObserver
   /** 0 keeps all. */
   readonly retentionDays: number
+  /** The same for roll-ups. */
+  readonly rollupRetentionDays: number
   readonly database: Database
   readonly connectionString: string
   readonly applicationName: string
@@ -39,7 +43,19 @@ export function createOperations (options: OperationsOptions) {
   const { database, connectionString, reads, pipeline, clock, isStopping, signal, logger } = options
   const { caps } = pipeline
   const partitions = createPartitionUpkeep({ connectionString, clock, logger })
-  const retention = createRetention({ days: options.retentionDays, connectionString, isStopping, logger })
+  const retentionOf = (table: PartitionedTable, days: number) => createRetention({
+    table, days, connectionString, isStopping, logger
+  })
+  const retention = retentionOf('readings', options.retentionDays)
+  const rollupRetention = (['rollups_5m', 'rollups_1h'] as const)
+    .map((table) => retentionOf(table, options.rollupRetentionDays))
+  const rollups = createRollups({
+    connectionString,
+    clock,
+    isSaturated: () => pipeline.batcher.isBusy || pipeline.circuit.state !== 'closed',
+    metrics: options.metrics,
+    logger
+  })
   const erasure = createErasure({
     pipeline,
     spoolDirectory: options.spoolDirectory,
@@ -57,14 +73,19 @@ export function createOperations (options: OperationsOptions) {
     run: async () => { caps.load(await reads.budget.background(countDeadLetters)) }
   }
   const scheduler = createScheduler({
-    tasks: [partitions.task, countLetters, ...options.tasks, ...retention.tasks], logger
+    tasks: [
+      partitions.task, countLetters, ...options.tasks, ...retention.tasks,
+      ...rollupRetention.flatMap(({ tasks }) => tasks), ...rollups.tasks
+    ],
+    logger
   })
   addOperationsMetrics(options.metrics, () => ({ clock, removed: retention.removed() }))
   let databaseWarnings: readonly string[] = []
+  let rolledUp: Promise<void> = Promise.resolve()
 
   return {
     erase: erasure.erase,
-    warnings: () => [...databaseWarnings, ...partitions.warnings()],
+    warnings: () => [...databaseWarnings, ...partitions.warnings(), ...rollups.warnings()],
 
     /** Makes the database ready for traffic. @throws the coded errors of `db`, or the error of pg */
     async prepareDatabase (): Promise<void> {
@@ -72,9 +93,18 @@ export function createOperations (options: OperationsOptions) {
     },
 
     /** Tasks run from now on. */
-    start: scheduler.start,
-    stop: scheduler.stop,
-    /** Settles when no erasure is under way. */
-    settled: erasure.settled
+    start (): void {
+      scheduler.start()
+      rollups.start()
+    },
+    /** Nothing begins any more. */
+    stop (): void {
+      scheduler.stop()
+      rolledUp = rollups.stop()
+    },
+    /** Settles when no erasure and no step of the roll-ups is under way. */
+    async settled (): Promise<void> {
+      await Promise.all([erasure.settled(), rolledUp])
+    }
   }
 }

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { PartitionedTable } from '../../db/partitions.ts'
 import { type Removed, removeExpired } from '../../db/retention.ts'
 import type { Task } from './scheduler.ts'
 
@@ -7,28 +8,30 @@ const HOUR_MS = 3_600_000
 const FIRST_MS = 2000
 
 /**
- * The hourly task that removes expired readings, and the counts of removed readings since the start, for the metrics.
+ * The hourly task that removes expired rows of a table, and the counts of removed rows since the start, for the metrics.
  * If `days` is 0, there is no task.
  */
-export function createRetention ({ days, connectionString, isStopping, logger }: {
+export function createRetention ({ table, days, connectionString, isStopping, logger }: {
+  readonly table: PartitionedTable
   readonly days: number
   readonly connectionString: string
   readonly isStopping: () => boolean
   readonly logger: Logger
 }) {
-  let removed: Removed = { partitions: 0, readings: 0 }
+  let removed: Removed = { partitions: 0, rows: 0 }
   const task: Task = {
-    name: 'retention',
+    name: `retention of ${table}`,
     intervalMs: HOUR_MS,
     firstAfterMs: FIRST_MS,
     run: async () => await removeExpired({
       connectionString,
+      table,
       days,
       now: new Date(),
       logger,
       isStopping,
-      onRemoved ({ partitions, readings }) {
-        removed = { partitions: removed.partitions + partitions, readings: removed.readings + readings }
+      onRemoved ({ partitions, rows }) {
+        removed = { partitions: removed.partitions + partitions, rows: removed.rows + rows }
       }
     })
   }

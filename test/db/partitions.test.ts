@@ -49,7 +49,7 @@ t.test('a month of which the default partition holds readings is left there, wit
   await insert('2026-12-24')
   const { created, warnings } = await createPartitionsAhead({ database: open(), now, logger })
   t.same(created, ['readings_2026_11', 'readings_2027_01', 'readings_2027_02'])
-  t.match(warnings, [/readings_default holds readings from 2026-12-01/])
+  t.match(warnings, [/readings_default holds rows from 2026-12-01/])
   t.same(await query('select count(*)::int from readings where time >= \'2026-12-01\''), [{ count: 1 }])
   t.same(await query('select to_regclass(\'readings_2026_12\') as half_made'), [{ half_made: null }])
 })
@@ -92,7 +92,7 @@ t.test('a large default partition is not scanned while a statement waits', async
 
   const { created, warnings } = await createPartitionsAhead(large)
   t.same(created, ['readings_2026_12', 'readings_2027_02'])
-  t.match(warnings, [/readings_2026_11/, /readings_default holds readings from 2027-01-01/])
+  t.match(warnings, [/readings_2026_11/, /readings_default holds rows from 2027-01-01/])
   t.same(await query('select conname from pg_constraint where conrelid = \'readings_default\'::regclass and contype = \'c\''), [],
     'no check stays')
   t.same((await query('select count(*)::int from readings'))[0], { count: 20_001 })

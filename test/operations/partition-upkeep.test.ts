@@ -13,7 +13,7 @@ t.test('a month that stays in the default partition is a warning in readiness, a
     const gateway = await startGateway(t, { DATABASE_URL: connectionString })
     const { status, warnings } = await readiness(gateway.httpUrl)
     t.equal(status, 'ready')
-    t.equal(warnings.filter((warning) => /readings_default holds readings from .* cannot be created/.test(warning)).length, 1)
+    t.equal(warnings.filter((warning) => /readings_default holds rows from .* cannot be created/.test(warning)).length, 1)
     await gateway.stop()
   }
   await query('delete from readings_default')

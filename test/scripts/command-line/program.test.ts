@@ -10,7 +10,8 @@ import { readV8Flags } from '../../../scripts/harness/v8-flags.ts'
 import { createSurroundings, parseCommand, runCommandLine } from '../../helpers/command-line.ts'
 
 const COMMANDS = [
-  'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'backup', 'restore', 'sbom', 'play', 'simulate', 'completion'
+  'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'rollups', 'backup', 'restore', 'sbom', 'play',
+  'simulate', 'completion'
 ]
 /** Their names are those of their folders. */
 const CLONE_MODULES = [

@@ -1,0 +1,80 @@
+/**
+ * Which readings of a batch need a mark, because the bucket of their average may be closed
+ * (`db/rollups/closing.ts`).
+ *
+ *   time < open_from ── a mark ┐
+ *   time ahead of its receipt ─┴─> insert into rollup_late
+ *   the others ── the oldest of them ──> vital_assert_open: VR001 when open_from has passed it
+ *
+ * A reading ahead of its receipt has a mark because it counts as of its receipt for `latest`, by which a closing finds
+ * the devices of a bucket.
+ */
+import { isAhead } from '../effective-time.ts'
+import type { ReadingRow } from '../rows.ts'
+import { toSqlState } from '../sqlstate.ts'
+import { type Step, toStatement } from './pipeline.ts'
+import { type Column, withRows } from './unnest.ts'
+
+const BUCKET_US = 300e6
+
+/** Of `vital_assert_open`. */
+const CLOSED = 'VR001'
+
+interface Mark {
+  readonly device: string
+  readonly timeUs: number
+}
+
+const COLUMNS: ReadonlyArray<Column<Mark>> = [
+  { type: 'text', write: (writer, mark) => writer.text(mark.device) },
+  { type: 'timestamptz', write: (writer, mark) => writer.timestamptz(mark.timeUs) }
+]
+
+const MARK = toStatement('insert into rollup_late (device, time) select * from unnest($1::text[], $2::timestamptz[])')
+const ASSERT = toStatement('select from vital_assert_open($1)')
+
+/** What a store knows of `open_from`: as much as the database told it when a batch came too late. */
+export class LateMarks {
+  #openFromUs = -Infinity
+
+  /**
+   * @param rows - by device and time
+   * @returns the last statements of the batch. The assertion comes behind everything that is written: a closing waits
+   *   for transactions that hold locks on `readings`.
+   */
+  toSteps (rows: readonly ReadingRow[]): Step[] {
+    const marks: Mark[] = []
+    let oldestUs = Infinity
+    for (const row of rows) {
+      if (row.timeUs < this.#openFromUs || isAhead(row.timeUs, row.receivedAtMs)) addMark(marks, row)
+      else if (row.timeUs < oldestUs) oldestUs = row.timeUs
+    }
+    const steps: Step[] = marks.length === 0 ? [] : [withRows(MARK, COLUMNS, marks, 48)]
+    if (oldestUs !== Infinity) steps.push(toAssertion(oldestUs))
+    return steps
+  }
+
+  /** @returns whether the batch failed only because it lacks marks, and may be written again with them */
+  learn (error: unknown): boolean {
+    if (toSqlState(error) !== CLOSED) return false
+    // Another batch may have learnt it meanwhile.
+    this.#openFromUs = Math.max(this.#openFromUs, Number((error as { detail?: string }).detail))
+    return true
+  }
+}
+
+/** Each bucket once: rows come by device and time. */
+function addMark (marks: Mark[], { device, timeUs: readingUs }: ReadingRow): void {
+  const timeUs = Math.floor(readingUs / BUCKET_US) * BUCKET_US
+  const last = marks.at(-1)
+  if (last?.device !== device || last.timeUs !== timeUs) marks.push({ device, timeUs })
+}
+
+function toAssertion (oldestUs: number): Step {
+  return {
+    statement: ASSERT,
+    parameters: 1,
+    sizeBytes: 64,
+    writeParameters: (writer) => { writer.timestamptz(oldestUs) }
+  }
+}
