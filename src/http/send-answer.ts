@@ -32,8 +32,10 @@ export function countAnswers (hold: HoldBytes): { readonly onSend: onSendHookHan
   }
 }
 
-export function sendAnswer (request: FastifyRequest, reply: FastifyReply, answer: ReadAnswer): FastifyReply {
-  reply.header('content-type', JSON_TYPE).header('cache-control', 'no-store')
+export function sendAnswer (
+  request: FastifyRequest, reply: FastifyReply, answer: ReadAnswer, contentType = JSON_TYPE
+): FastifyReply {
+  reply.header('content-type', contentType).header('cache-control', 'no-store')
   if (typeof answer === 'string') return reply.send(answer)
   const { parts, close } = answer
   reply.raw.once('close', close)

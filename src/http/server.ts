@@ -20,6 +20,7 @@ import { deleteVitalData, type Erase } from './routes/delete-vital-data.ts'
 import { getEvents } from './routes/get-events.ts'
 import { getDeadLetters } from './routes/get-dead-letters.ts'
 import { type Health, getHealth } from './routes/get-health.ts'
+import { getHistory } from './routes/get-history.ts'
 import { getMetrics } from './routes/get-metrics.ts'
 import { findVitalData, listVitalData } from './routes/get-vital-data.ts'
 import { postVitalData } from './routes/post-vital-data.ts'
@@ -48,6 +49,7 @@ export interface HttpServerOptions {
   readonly ingest: AcceptPost
   readonly reads: RouteReads['reads']
   readonly deadLetters: RouteReads['deadLetters']
+  readonly history: RouteReads['history']
   /** Takes note of what the answers of reads hold of memory. */
   readonly holdBytes?: RouteReads['holdBytes']
   readonly erase: Erase
@@ -121,6 +123,7 @@ export function createHttpServer (options: HttpServerOptions) {
       const counted = countAnswers(options.holdBytes ?? (() => () => {}))
       listVitalData(routes, options.reads, counted)
       findVitalData(routes, options.reads, counted)
+      getHistory(routes, options.history, counted)
       deleteVitalData(routes, options.erase)
       getEvents(routes, options.events)
       getDeadLetters(routes, options.deadLetters, counted)

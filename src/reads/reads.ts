@@ -9,6 +9,7 @@ import type { Metrics } from '../metrics/metrics.ts'
 import { decodeCursor, encodeCursor } from './latest-order/cursor.ts'
 import { createSortedPages, type SortedPages } from './latest-order/sorted-pages.ts'
 import { answerPage, answerRow, type ReadAnswer } from './latest-answers.ts'
+import { createHistoryReads, type HistoryReads } from './history/history.ts'
 import { createReadBudget, type HoldBytes, type ReadBudget } from './read-budget.ts'
 import { addReadsMetrics } from './reads-metrics.ts'
 
@@ -42,6 +43,7 @@ export interface DeadLetterReads {
 export interface RouteReads {
   readonly reads: LatestReads
   readonly deadLetters: DeadLetterReads
+  readonly history: HistoryReads
   readonly holdBytes: HoldBytes
 }
 
@@ -95,6 +97,7 @@ export function toRouteReads (
       list: (query) => budget.query((kysely) => selectDeadLetters(kysely, query)),
       find: (id) => budget.query((kysely) => findDeadLetter(kysely, id))
     },
+    history: createHistoryReads(budget),
     holdBytes: budget.hold
   }
 }

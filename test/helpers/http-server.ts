@@ -35,6 +35,7 @@ export async function startHttpServer (t: Test, overrides: Partial<HttpServerOpt
       list: () => Promise.resolve({ total: 0, resources: [] }),
       find: () => Promise.resolve(undefined)
     },
+    history: { findHistory: () => Promise.resolve(undefined) },
     erase: () => Promise.resolve({
       readings: 0, latest: 0, deadLetters: 0, retained: 0, queued: 0, damagedSpoolFiles: 0, otherGateways: 0
     }),

@@ -17,7 +17,8 @@ t.test('OpenAPI 3.1 of every route, with every reference resolved', async (t) =>
   const operations = Object.entries(api.paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`))
   t.strictSame(operations.sort(), [
     'delete /vital-data/{device}', 'get /dead-letters', 'get /dead-letters/{id}', 'get /events',
-    'get /health/live', 'get /health/ready', 'get /metrics', 'get /vital-data', 'get /vital-data/{device}', 'post /vital-data'
+    'get /health/live', 'get /health/ready', 'get /metrics', 'get /vital-data', 'get /vital-data/{device}',
+    'get /vital-data/{device}/history', 'post /vital-data'
   ])
   t.strictSame(Object.keys(api.paths['/vital-data']?.['post']?.responses ?? {}), ['202', '400', '401', '403', '413', '415', '429', '503'])
   t.match(api.paths['/vital-data']?.['post']?.requestBody, {

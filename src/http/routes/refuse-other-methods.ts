@@ -6,6 +6,7 @@ import { HTTP_ERRORS, withDetails } from '../errors.ts'
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   '/vital-data': ['GET', 'HEAD', 'POST', 'OPTIONS'],
   '/vital-data/:device': ['GET', 'HEAD', 'DELETE', 'OPTIONS'],
+  '/vital-data/:device/history': ['GET', 'HEAD', 'OPTIONS'],
   '/dead-letters': ['GET', 'HEAD', 'OPTIONS'],
   '/dead-letters/:id': ['GET', 'HEAD', 'OPTIONS'],
   '/events': ['GET', 'HEAD', 'OPTIONS'],

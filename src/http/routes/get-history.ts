@@ -1,0 +1,53 @@
+import Type from 'typebox'
+import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
+import {
+  BucketHistorySchema, HistoryQuerySchema, HistorySchema, parseHistoryQuery
+} from '../../../schemas/history.ts'
+import type { HistoryReads } from '../../reads/history/history.ts'
+import type { HttpApp } from '../app.ts'
+import { READERS } from '../authentication.ts'
+import { HTTP_ERRORS, withDetails } from '../errors.ts'
+import { errorAnswers } from '../schema-refs.ts'
+import { type CountedAnswers, sendAnswer } from '../send-answer.ts'
+import { orUnavailable } from './get-vital-data.ts'
+
+/** `GET /vital-data/{device}/history`: readings of one device, or summaries of buckets, a page at a time or streamed. */
+export function getHistory (app: HttpApp, reads: HistoryReads, counted: CountedAnswers): void {
+  const schema = {
+    operationId: 'getHistory',
+    summary: 'Readings of one device, or averages',
+    description: 'Pages by `count` and `cursor` as JSON. As NDJSON or CSV (`Accept` or `format`) the whole range is ' +
+      'streamed. A stream that breaks ends without its last chunk, so a client can tell. With `every`, a resource is a ' +
+      'bucket.',
+    tags: ['devices'],
+    querystring: HistoryQuerySchema,
+    params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
+    response: {
+      200: {
+        description: 'A page, or the whole range as a stream',
+        content: {
+          'application/json': { schema: Type.Union([HistorySchema, BucketHistorySchema]) },
+          'application/x-ndjson': { schema: Type.String({ description: 'A resource a line' }) },
+          'text/csv': { schema: Type.String({ description: 'A header, then a line a reading, or a bucket and vital sign' }) }
+        }
+      },
+      ...errorAnswers('InvalidDevice', 'InvalidQuery', 'DeviceNotFound', 'ReadsBusy', 'DatabaseUnavailable')
+    }
+  }
+  app.get('/vital-data/:device/history', {
+    ...counted, schema, config: { access: ['device', ...READERS] }
+  }, async (request, reply) => {
+    const { params: { device }, principal } = request
+    if (principal?.role === 'device' && principal.id !== device) throw new HTTP_ERRORS.Forbidden()
+    if (!isDeviceId(device)) {
+      throw withDetails(new HTTP_ERRORS.InvalidDevice(),
+        [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
+    }
+    const parsed = parseHistoryQuery(request.query, request.headers.accept)
+    if ('faults' in parsed) throw withDetails(new HTTP_ERRORS.InvalidQuery(), parsed.faults)
+    const found = await orUnavailable(reads.findHistory(device, parsed.request, () => request.raw.socket.destroyed))
+    if (found === undefined) throw new HTTP_ERRORS.DeviceNotFound()
+    reply.header('vary', 'Accept')
+    return sendAnswer(request, reply, found.answer, found.contentType)
+  })
+}
