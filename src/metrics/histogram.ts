@@ -17,7 +17,6 @@ export class CountingHistogram {
   readonly type = 'histogram'
   readonly labelNames: readonly string[] = []
   readonly aggregator = 'sum'
-  readonly labelNames: readonly string[] = []
   readonly #upperBounds: readonly number[]
   /** How many values lie under each bound and over the one before; the last one holds what exceeds them all. */
   readonly #counts: number[]
