@@ -19,7 +19,7 @@ const PREFIXES = Object.values(SIGN_COLUMNS)
 /** What is kept of each vital sign in a bucket. */
 const FACTS = ['count', 'min', 'max', 'sum', 'first', 'last'] as const
 
-const BUCKET_COLUMNS = ['readings', ...PREFIXES.flatMap((prefix) => FACTS.map((fact) => `${prefix}_${fact}`))]
+export const BUCKET_COLUMNS = ['readings', ...PREFIXES.flatMap((prefix) => FACTS.map((fact) => `${prefix}_${fact}`))]
 
 /** `readings, heart_rate_count, …` */
 export const COLUMN_LIST = sql.raw(BUCKET_COLUMNS.join(', '))

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { createDatabase } from '../../db/database.ts'
 import { rebuild } from '../../db/rollups/rebuilding.ts'
 import { seal } from '../../db/rollups/sealing.ts'
+import { compareSample } from '../../db/rollups/sample.ts'
 import { type BucketQuery, selectBuckets } from '../../db/rollups/select-buckets.ts'
 import { createStore } from '../../db/store.ts'
 import type { Tables } from '../../db/tables.ts'
@@ -190,6 +191,20 @@ t.test('a rebuild cannot erase averages that outlived their readings', async (t)
   t.match(await select(BASE_S - 3 * HOUR_S, BASE_S + HOUR_S), [
     { vitals: [['heartRateValue', { max: '99' }]] }, { vitals: [['heartRateValue', { max: '61' }]] }
   ])
+})
+
+t.test('the audit draws averages and computes them again', async (t) => {
+  const { query, kysely, drain, write } = await setUp(t)
+  for (const timeS of [1, 400, 3500]) await write('a', BASE_S + timeS, { heartRateValue: 60 })
+  await drain()
+  t.same(await compareSample(kysely, 10), { fives: 3, hours: 1, wrong: 0, example: null })
+  await query('update rollups_5m set heart_rate_max = 61 where time = to_timestamp($1::float8)', [BASE_S + 300])
+  t.match(await compareSample(kysely, 10), { wrong: 2, example: { device: 'a' } }, 'the bucket, and its hour')
+  await query('update rollups_5m set heart_rate_max = 60')
+  await query('delete from rollups_5m where time = to_timestamp($1::float8)', [BASE_S])
+  t.match(await compareSample(kysely, 10), { wrong: 2, example: { device: 'a', timeS: BASE_S } }, 'one that is missing')
+  await write('a', BASE_S + 1, { heartRateValue: 61 })
+  t.match(await compareSample(kysely, 10), { fives: 2, hours: 0, wrong: 0 }, 'a marked one is left out')
 })
 
 t.test('a reading older than what is final is counted, and changes no average', async (t) => {

@@ -1,13 +1,17 @@
 import { Command } from 'commander'
 import { countReceived } from '../../../db/queries/count-received.ts'
+import { compareSample } from '../../../db/rollups/sample.ts'
 import { type AccessValues, addAccessOptions, readAccess, tellOfPlaintext, toHttpUrl } from '../../command-line/access.ts'
 import { toMetricsUrl, withDatabase } from '../../command-line/database.ts'
 import { RepeatableOption } from '../../command-line/equip.ts'
 import { OperatorError } from '../../command-line/operator-error.ts'
 import { toPrintableJson, toTable } from '../../command-line/printable.ts'
 import type { CommandSurroundings } from '../../command-line/surroundings.ts'
-import { compare } from './compare.ts'
+import { checkAverages, compare } from './compare.ts'
 import { scrape, type Scrape } from './scrape.ts'
+
+/** Averages drawn of the rows, and as many of the readings. */
+const AVERAGES_DRAWN = 500
 
 /** All of `readings` is read. */
 const STATEMENT_TIMEOUT_MS = 3_600_000
@@ -48,8 +52,10 @@ async function audit (values: Values, { readConfig, print, tell }: CommandSurrou
   const scrapeAll = () => Promise.all(urls.map((url) => scrape(url, access)))
   const before = await scrapeAll()
   const since = Math.min(...before.map(({ startedAt }) => startedAt))
-  const received = await withDatabase({ config, name: 'audit', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
-    ({ kysely }) => countReceived(kysely, since))
+  const { received, sample } = await withDatabase({ config, name: 'audit', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
+    async ({ kysely }) => ({
+      received: await countReceived(kysely, since), sample: await compareSample(kysely, AVERAGES_DRAWN)
+    }))
   const after = await scrapeAll()
   for (const [index, { url, startedAt }] of after.entries()) {
     if (before[index]?.startedAt !== startedAt) {
@@ -57,7 +63,7 @@ async function audit (values: Values, { readConfig, print, tell }: CommandSurrou
       `the gateway at ${url} was restarted during the audit: run it again.`)
     }
   }
-  const findings = compare(before, received, after)
+  const findings = [...compare(before, received, after), checkAverages(sample)]
   const wrong = findings.filter(({ status }) => status === 'wrong').length
   if (values.json === true) print(toPrintableJson({ since, gateways: after, tables: received, findings }))
   else {

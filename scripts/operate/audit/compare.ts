@@ -11,6 +11,7 @@
  * because retention removed it, but no more of them than retention removed. The rest is wrong, and the audit fails.
  */
 import type { Received } from '../../../db/queries/count-received.ts'
+import type { SampleResult } from '../../../db/rollups/sample.ts'
 import type { Scrape } from './scrape.ts'
 
 /** One thing looked at. `explained`: there is a difference, and a reason for all of it. */
@@ -134,6 +135,19 @@ function checkDeadLetters (before: readonly Scrape[], received: Received, after:
       surplus: 'Look for a gateway on this database that has stopped since, rows written or restored by hand, and a clock that was set.'
     }
   })
+}
+
+/** Averages that were drawn and computed again. */
+export function checkAverages ({ fives, hours, wrong, example }: SampleResult): Finding {
+  const subject = 'averages'
+  if (wrong === 0) return { subject, status: 'ok', text: `${fives} of five minutes and ${hours} of an hour computed again: equal` }
+  const place = example === null ? '' : `, one of them about ${new Date(example.timeS * 1000).toISOString()}`
+  return {
+    subject,
+    status: 'wrong',
+    text: `${wrong} of ${fives + hours} differ from their readings${place}. Rows that were written, changed or deleted ` +
+      'past the gateway are the usual cause: run vital-gateway rollups rebuild.'
+  }
 }
 
 function checkLatest ({ devicesWithoutLatest }: Received): Finding {

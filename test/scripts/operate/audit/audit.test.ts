@@ -68,6 +68,9 @@ t.test('unexplained differences are found, explained ones are named with their r
   t.match(toDifferences(surplus)[0], {
     subject: 'readings', status: 'wrong', text: /^10 rows, 5 counted as stored: 5 more\. Look for a gateway on this database/
   })
+  t.match(toDifferences(surplus).at(-1), { subject: 'averages', status: 'wrong', text: /run vital-gateway rollups rebuild/ })
+  const rebuild = () => runOperated('rollups', ['rebuild', '--json'], { DATABASE_URL: connectionString })
+  t.match(JSON.parse((await rebuild()).stdout), { buckets: 2 })
 
   const other = new pg.Client({ connectionString: `${connectionString}?application_name=vital-gateway%20elsewhere:1` })
   await other.connect()
@@ -78,6 +81,7 @@ t.test('unexplained differences are found, explained ones are named with their r
 
   // As a failing disk, or an older backup, would: rows are gone, and nothing counted their deletion.
   await query('truncate readings')
+  await rebuild()
   const lost = await run()
   t.equal(lost.status, 1)
   t.match(lost.stdout, /^wrong +readings +0 rows, 5 counted as stored: 5 fewer\. Look for months dropped/m)
