@@ -6,15 +6,15 @@ import { TRANSPORTS } from './transport.ts'
 import { PAGE_COUNT_MAX, PAGE_OFFSET_MAX } from './vital-data.ts'
 
 const second = (description: string) => Type.Optional(Type.Integer({
-  minimum: 0, maximum: 253_402_300_799, description: `${description}, Unix seconds`
+  minimum: 0, maximum: 253_402_300_799, description: `${description}, Unix seconds`, examples: [1735689600]
 }))
 
 /** The query of `GET /dead-letters`, after defaults. */
 export const DeadLetterQuerySchema = Type.Object({
-  count: Type.Integer({ minimum: 1, maximum: PAGE_COUNT_MAX, default: 20, description: 'Dead letters on the page' }),
-  offset: Type.Integer({ minimum: 0, maximum: PAGE_OFFSET_MAX, default: 0, description: 'Dead letters to skip' }),
-  device: Type.Optional(Type.String({ minLength: 1, description: 'Only of this device' })),
-  reason: Type.Optional(Type.Enum([...REASONS], { description: 'Only with this reason' })),
+  count: Type.Integer({ minimum: 1, maximum: PAGE_COUNT_MAX, default: 20, description: 'Dead letters on the page', examples: [20] }),
+  offset: Type.Integer({ minimum: 0, maximum: PAGE_OFFSET_MAX, default: 0, description: 'Dead letters to skip', examples: [40] }),
+  device: Type.Optional(Type.String({ minLength: 1, description: 'Only of this device', examples: ['band-17'] })),
+  reason: Type.Optional(Type.Enum([...REASONS], { description: 'Only with this reason', examples: ['invalid_reading'] })),
   since: second('Received then or later'),
   until: second('Received before')
 }, { additionalProperties: false })

@@ -13,7 +13,7 @@ const SORT_KEYS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
 export type SortKey = typeof SORT_KEYS[number]
 
 /** A device id of 128 characters in JSON and base64url, and a hundred numbers of transactions. */
-export const CURSOR_LENGTH_MAX = 4096
+const CURSOR_LENGTH_MAX = 4096
 
 const DURATION_UNITS_S: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
 /** A hundred years at least: a time before that is one that PostgreSQL still holds. */
@@ -23,12 +23,17 @@ const DURATION_PATTERN = '^(?:[1-9]\\d{0,9}s?|[1-9]\\d{0,7}m|[1-9]\\d{0,5}h|[1-9
  * The query of `GET /vital-data`, after defaults. Nulls come last in both directions, ties are ordered by `deviceId`.
  */
 export const LatestQuerySchema = Type.Object({
-  count: Type.Integer({ minimum: 1, maximum: PAGE_COUNT_MAX, default: 20, description: 'Resources on the page' }),
-  offset: Type.Integer({ minimum: 0, maximum: PAGE_OFFSET_MAX, default: 0, description: 'Resources to skip' }),
-  sortBy: Type.Enum([...SORT_KEYS], { default: 'timestamp', description: 'Resources without the value come last' }),
+  count: Type.Integer({ minimum: 1, maximum: PAGE_COUNT_MAX, default: 20, description: 'Resources on the page', examples: [20] }),
+  offset: Type.Integer({
+    minimum: 0, maximum: PAGE_OFFSET_MAX, default: 0, description: 'Resources to skip; 0 where left out', examples: [40]
+  }),
+  sortBy: Type.Enum([...SORT_KEYS], {
+    default: 'timestamp', description: 'Resources without the value come last', examples: ['deviceId']
+  }),
   orderBy: Type.Enum(['asc', 'desc'], {
     default: 'desc',
-    description: 'Direction of sortBy; ties are ordered by deviceId'
+    description: 'Direction of sortBy; ties are ordered by deviceId',
+    examples: ['asc']
   }),
   prefix: Type.Optional(Type.String({
     ...patternWithRule(DEVICE_PREFIX_PATTERN, DEVICE_PREFIX_RULE),
@@ -45,6 +50,7 @@ export const LatestQuerySchema = Type.Object({
     minLength: 1,
     maxLength: CURSOR_LENGTH_MAX,
     'x-excludes': ['offset'],
+    examples: ['eyJxdWVyeSI6Ik5zN0p2c1hGUU5BIiwia2V5IjpudWxsLCJkZXZpY2UiOiJiYW5kLTE3In0'],
     description: '`next` of the page before, of the same sortBy, orderBy, prefix and silentFor; instead of offset. ' +
       'By deviceId each device comes once; by another sortBy no device comes twice, and one that moved meanwhile may ' +
       'be missed'

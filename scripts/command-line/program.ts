@@ -41,6 +41,7 @@ const ENTRIES: readonly Entry[] = [
   { name: 'rollups', summary: 'tell how far averages are, and compute them again', load: () => import('../operate/rollups/command.ts') },
   { name: 'backup', summary: 'copy database and spool while traffic flows', load: () => import('../operate/backup/command.ts') },
   { name: 'restore', summary: 'make a data directory of a backup', load: () => import('../operate/backup/restore-command.ts') },
+  { name: 'api', summary: 'print the OpenAPI or AsyncAPI document', load: () => import('../operate/api.ts') },
   { name: 'sbom', summary: 'write a software bill of materials', load: () => import('../operate/sbom.ts') },
   { name: 'play', alias: 'replay', summary: 'publish recordings of bedside monitors', load: () => import('../devices/play.ts') },
   { name: 'simulate', summary: 'publish readings of made-up devices', load: () => import('../devices/simulate.ts') },

@@ -1,8 +1,11 @@
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifySchema } from 'fastify'
+import { createAsyncApi } from '../../schemas/asyncapi.ts'
 import type { HttpApp } from './app.ts'
 import { READERS } from './authentication.ts'
+import { JSON_TYPE } from './error-answer.ts'
+import type { QueryProperty } from './validator.ts'
 
 /**
  * Swagger UI sets style attributes and draws its icons from data: URLs. Scripts come from here alone, so a description
@@ -60,16 +63,22 @@ export async function collectDocs (app: HttpApp, version: string): Promise<void>
   })
 }
 
-/** Handlers always see every name of a query, for each has a default; so the caller need give none. */
+/**
+ * Handlers always see every name of a query that has a default; so the caller need give none. A name that another one
+ * excludes tells no default: generated clients send it, and the other one would be refused.
+ */
 function withOptionalQuery (schema: FastifySchema): FastifySchema {
-  const { querystring } = schema
-  return typeof querystring === 'object' && querystring !== null
-    ? { ...schema, querystring: { ...querystring, required: [] } }
-    : schema
+  const querystring = schema.querystring as { properties?: Record<string, QueryProperty> } | undefined
+  if (querystring?.properties === undefined) return schema
+  const { properties } = querystring
+  const excluded = new Set(Object.values(properties).flatMap((property) => property['x-excludes'] ?? []))
+  const documented = Object.entries(properties).map(([name, { default: byDefault, ...property }]) =>
+    [name, byDefault === undefined || excluded.has(name) ? property : { ...property, default: byDefault }])
+  return { ...schema, querystring: { ...querystring, properties: Object.fromEntries(documented), required: [] } }
 }
 
-/** `GET /docs` (Swagger UI, its assets served from here) and `GET /docs/json` (OpenAPI 3.1). */
-export async function serveDocs (app: HttpApp): Promise<void> {
+/** `GET /docs` (Swagger UI, its assets served from here), `GET /docs/json` (OpenAPI 3.1) and `GET /docs/asyncapi.json`. */
+export async function serveDocs (app: HttpApp, version: string): Promise<void> {
   await app.register(async (docs) => {
     docs.addHook('onRoute', (route) => { route.config = { ...route.config, access: READERS, isForBrowsers: true } })
     docs.addHook('onSend', (_request, reply, _payload, done) => {
@@ -79,6 +88,9 @@ export async function serveDocs (app: HttpApp): Promise<void> {
         .header('content-security-policy', CONTENT_SECURITY_POLICY)
       done()
     })
+    const asyncApi = JSON.stringify(createAsyncApi(version))
+    docs.get('/docs/asyncapi.json', { schema: { hide: true } }, (_request, reply) =>
+      reply.header('content-type', JSON_TYPE).send(asyncApi))
     await docs.register(fastifySwaggerUi, {
       routePrefix: '/docs',
       // The layout without a top bar: it would offer to load other people's documents.

@@ -1,4 +1,8 @@
-import Type, { type TSchema } from 'typebox'
+import Type, { type TObject, type TSchema } from 'typebox'
+import { DeadLetterListSchema, DeadLetterSchema, DeadLetterSummarySchema } from '../../schemas/dead-letter.ts'
+import { DEVICE_ID_RULE } from '../../schemas/device-id.ts'
+import { ErasureAnswerSchema } from '../../schemas/erasure.ts'
+import { FaultSchema } from '../../schemas/fault.ts'
 import { ReadingSchema } from '../../schemas/reading.ts'
 import {
   AcceptedSchema, ErrorAnswerSchema, LiveSchema, ReadySchema, ResourceListSchema, ResourceSchema
@@ -6,21 +10,39 @@ import {
 import type { HttpApp } from './app.ts'
 import { toErrorAnswer } from './error-answer.ts'
 import { HTTP_ERRORS } from './errors.ts'
+import { RETRY_AFTER_UNAVAILABLE_S } from './limits.ts'
 
 /** The schemas that the documentation names under `components`. */
 const COMPONENTS = {
   Reading: ReadingSchema,
   Accepted: AcceptedSchema,
   Resource: ResourceSchema,
-  ResourceList: {
-    ...ResourceListSchema, properties: { ...ResourceListSchema.properties, resources: Type.Array(ref('Resource')) }
-  },
-  ErrorAnswer: ErrorAnswerSchema,
+  ResourceList: withProperties(ResourceListSchema, { resources: Type.Array(ref('Resource')) }),
+  Erasure: ErasureAnswerSchema,
+  Fault: FaultSchema,
+  DeadLetterSummary: withProperties(DeadLetterSummarySchema, { errors: Type.Array(ref('Fault')) }),
+  DeadLetterList: withProperties(DeadLetterListSchema, { resources: Type.Array(ref('DeadLetterSummary')) }),
+  DeadLetter: withProperties(DeadLetterSchema, { errors: Type.Array(ref('Fault')) }),
+  ErrorAnswer: withProperties(ErrorAnswerSchema, { details: Type.Array(ref('Fault')) }),
   Live: LiveSchema,
   Ready: ReadySchema
 }
 
-type ComponentName = 'Reading' | 'Accepted' | 'Resource' | 'ResourceList' | 'ErrorAnswer' | 'Live' | 'Ready'
+type ComponentName = 'Reading' | 'Accepted' | 'Resource' | 'ResourceList' | 'Erasure' | 'Fault' | 'DeadLetterSummary' |
+  'DeadLetterList' | 'DeadLetter' | 'ErrorAnswer' | 'Live' | 'Ready'
+
+/** The same schema, in which `properties` point at components. */
+function withProperties<Schema extends TObject> (schema: Schema, properties: Readonly<Record<string, TSchema>>): TSchema {
+  return { ...schema, properties: { ...schema.properties, ...properties } }
+}
+
+/** The path of a device. */
+export const DEVICE_PARAMS = Type.Object({
+  device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}`, examples: ['band-17'] })
+})
+
+/** A query that knows no name. */
+export const NO_QUERY = Type.Object({}, { additionalProperties: false })
 
 /** Points at one of the components, which {@link addComponents} makes known. */
 export function ref (name: ComponentName): TSchema {
@@ -31,28 +53,57 @@ export function addComponents (app: HttpApp): void {
   for (const [name, schema] of Object.entries(COMPONENTS)) app.addSchema({ ...schema, $id: name })
 }
 
-/** One answer of a route, with its meaning. */
-export function answers (description: string, name: ComponentName) {
-  return { description, content: { 'application/json': { schema: ref(name) } } }
+/** One answer of a route, with its meaning and an example. */
+export function answers (description: string, name: ComponentName, example: unknown) {
+  return { description, content: { 'application/json': { schema: ref(name), example } } }
 }
 
-/** Errors that the first hook of every route may answer. */
-const EVERYWHERE = ['Unauthenticated', 'Forbidden', 'TooManyRequests', 'AuthenticationUnavailable'] as const
+type ErrorName = keyof typeof HTTP_ERRORS
+
+/** Errors of the connection, of the first hook, and of defects. */
+const EVERYWHERE: readonly ErrorName[] = [
+  'BadRequest', 'TooManyRequests', 'RequestTimeout', 'HeadersTooLarge', 'Internal'
+]
+const AUTHENTICATED: readonly ErrorName[] = ['Unauthenticated', 'Forbidden', 'AuthenticationUnavailable']
+
+const RETRY_AFTER = {
+  'Retry-After': {
+    description: 'Seconds after which asking again can help',
+    schema: Type.Integer({ minimum: 1, examples: [RETRY_AFTER_UNAVAILABLE_S] })
+  }
+}
+const HEADERS: Readonly<Record<number, object>> = {
+  401: {
+    'WWW-Authenticate': { description: 'How a credential is sent', schema: Type.String({ examples: ['Bearer'] }) }
+  },
+  415: {
+    'Accept-Encoding': {
+      description: '`identity`, where the body was compressed', schema: Type.String({ examples: ['identity'] })
+    }
+  },
+  429: RETRY_AFTER,
+  503: RETRY_AFTER
+}
 
 /** The documentation of a route's errors: by status, each with its code and message as an example. */
-export function errorAnswers (...names: ReadonlyArray<keyof typeof HTTP_ERRORS>): Record<number, object> {
-  const byStatus: Record<number, {
-    description: string
-    content: Record<string, { schema: TSchema, examples: Record<string, object> }>
-  }> = {}
-  for (const name of new Set([...names, ...EVERYWHERE])) {
+export function errorAnswers (...names: readonly ErrorName[]): Record<number, object> {
+  return toAnswers([...names, ...EVERYWHERE, ...AUTHENTICATED])
+}
+
+/** The same for a route that asks for no credential. */
+export function publicErrorAnswers (...names: readonly ErrorName[]): Record<number, object> {
+  return toAnswers([...names, ...EVERYWHERE])
+}
+
+function toAnswers (names: readonly ErrorName[]): Record<number, object> {
+  const byStatus: Record<number, { description: string, headers?: object, examples: Record<string, object> }> = {}
+  for (const name of new Set(names)) {
     const answer = toErrorAnswer(new HTTP_ERRORS[name]())
-    const documented = byStatus[answer.statusCode] ??= {
-      description: answer.error,
-      content: { 'application/json': { schema: ref('ErrorAnswer'), examples: {} } }
-    }
-    const media = documented.content['application/json']
-    if (media !== undefined) media.examples[answer.code] = { summary: answer.message, value: answer }
+    const { statusCode, code, error, message } = answer
+    const headers = HEADERS[statusCode]
+    const known = byStatus[statusCode] ??= { description: error, examples: {}, ...headers && { headers } }
+    known.examples[code] = { summary: message, value: answer }
   }
-  return byStatus
+  return Object.fromEntries(Object.entries(byStatus).map(([status, { examples, ...rest }]) =>
+    [status, { ...rest, content: { 'application/json': { schema: ref('ErrorAnswer'), examples } } }]))
 }

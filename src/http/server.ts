@@ -133,7 +133,7 @@ export function createHttpServer (options: HttpServerOptions) {
       getHealth(routes, options.health)
     }
     refuseOtherMethods(routes)
-    if (part !== 'operation') await serveDocs(routes)
+    if (part !== 'operation') await serveDocs(routes, options.version)
   })
 
   /** @returns where it listens, once it does */

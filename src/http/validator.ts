@@ -9,7 +9,8 @@ import { HTTP_ERRORS, withDetails } from './errors.ts'
  */
 const WHOLE_NUMBER = /^(?:0|[1-9]\d{0,15})$/
 
-interface QueryProperty {
+/** A name of a query. */
+export interface QueryProperty {
   readonly type?: string
   readonly default?: unknown
   /** Names that may not be given beside it. */

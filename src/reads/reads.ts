@@ -25,7 +25,7 @@ const TIMEOUTS = { connectTimeoutMs: 2000, statementTimeoutMs: 3000, queryTimeou
 export interface LatestReads {
   /**
    * @param isGone - whether the client has left; then no large value is read for it
-   * @throws InvalidCursorError
+   * @throws `VITAL_INVALID_CURSOR`
    */
   listLatest (query: LatestQuery, isGone: () => boolean): Promise<ReadAnswer>
   /** `undefined` when no reading of that device was ever stored. */

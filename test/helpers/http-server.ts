@@ -28,7 +28,7 @@ export async function startHttpServer (t: Test, overrides: Partial<HttpServerOpt
     bodyBytesMax: 1024,
     ingest: (_payload, settle) => { settle({ status: 'durable' }) },
     reads: {
-      listLatest: () => Promise.resolve(JSON.stringify({ total: 1, resources: [RESOURCE] })),
+      listLatest: () => Promise.resolve(JSON.stringify({ total: 1, resources: [RESOURCE], next: null })),
       findLatest: (device) => Promise.resolve(device === RESOURCE.deviceId ? JSON.stringify(RESOURCE) : undefined)
     },
     deadLetters: {

@@ -20,7 +20,8 @@ t.test('OpenAPI 3.1 of every route, with every reference resolved', async (t) =>
     'get /health/live', 'get /health/ready', 'get /metrics', 'get /vital-data', 'get /vital-data/{device}',
     'get /vital-data/{device}/history', 'post /vital-data'
   ])
-  t.strictSame(Object.keys(api.paths['/vital-data']?.['post']?.responses ?? {}), ['202', '400', '401', '403', '413', '415', '429', '503'])
+  t.strictSame(Object.keys(api.paths['/vital-data']?.['post']?.responses ?? {}),
+    ['202', '400', '401', '403', '408', '413', '415', '429', '431', '500', '503'])
   t.match(api.paths['/vital-data']?.['post']?.requestBody, {
     content: { 'application/json': { schema: { anyOf: [{ $ref: '#/components/schemas/Reading' }, { type: 'array' }] } } }
   })

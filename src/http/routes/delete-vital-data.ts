@@ -1,12 +1,12 @@
 import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
-import Type from 'typebox'
 import { StorageError } from '../../../db/storage-error.ts'
 import { DEVICE_ID_RULE, isStoredDeviceId } from '../../../schemas/device-id.ts'
-import { type ErasureAnswer, ErasureAnswerSchema } from '../../../schemas/erasure.ts'
+import type { ErasureAnswer } from '../../../schemas/erasure.ts'
+import { EXAMPLES } from '../../../schemas/examples.ts'
 import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
-import { errorAnswers } from '../schema-refs.ts'
+import { answers, DEVICE_PARAMS, errorAnswers, NO_QUERY } from '../schema-refs.ts'
 import { orUnavailable } from './get-vital-data.ts'
 
 /** Removes a device. @param actor - for the audit log @throws `VITAL_ERASURE_BUSY`, or the error of pg */
@@ -15,14 +15,15 @@ export type Erase = (device: string, actor: string) => Promise<Omit<ErasureAnswe
 /** `DELETE /vital-data/{device}`: removes everything that the gateway holds of a device. For administrators. */
 export function deleteVitalData (app: HttpApp, erase: Erase): void {
   const schema = {
+    operationId: 'eraseDevice',
     summary: 'Erase a device',
     description: 'Its readings, latest state, dead letters, retained and queued messages, and what waits in the ' +
       'spool. May take minutes.',
     tags: ['operation'],
-    querystring: Type.Object({}, { additionalProperties: false }),
-    params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
+    querystring: NO_QUERY,
+    params: DEVICE_PARAMS,
     response: {
-      200: { description: 'What was removed', content: { 'application/json': { schema: ErasureAnswerSchema } } },
+      200: answers('What was removed', 'Erasure', EXAMPLES.erasure),
       ...errorAnswers('InvalidDevice', 'InvalidQuery', 'Forbidden', 'ErasureBusy', 'DatabaseUnavailable')
     }
   }

@@ -1,17 +1,16 @@
-import Type, { type TSchema } from 'typebox'
+import Type from 'typebox'
 import {
-  type DeadLetter, type DeadLetterList, DeadLetterListSchema, DeadLetterQuerySchema, DeadLetterSchema, toDeadLetter
+  type DeadLetter, type DeadLetterList, DeadLetterQuerySchema, toDeadLetter
 } from '../../../schemas/dead-letter.ts'
+import { EXAMPLES } from '../../../schemas/examples.ts'
 import type { DeadLetterReads } from '../../reads/reads.ts'
 import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS } from '../errors.ts'
-import { errorAnswers } from '../schema-refs.ts'
+import { answers, errorAnswers } from '../schema-refs.ts'
 import type { CountedAnswers } from '../send-answer.ts'
 import { orUnavailable } from './get-vital-data.ts'
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
-
-const answers = (description: string, schema: TSchema) => ({ description, content: { 'application/json': { schema } } })
 
 /**
  * `GET /dead-letters` and `GET /dead-letters/{id}`: refused inputs with their reasons. Read-only: `vital-gateway
@@ -19,12 +18,13 @@ const answers = (description: string, schema: TSchema) => ({ description, conten
  */
 export function getDeadLetters (app: HttpApp, reads: DeadLetterReads, counted: CountedAnswers): void {
   const list = {
+    operationId: 'listDeadLetters',
     summary: 'What was refused, newest first',
     description: 'Without payloads; ask for one letter to see its own.',
     tags: ['operation'],
     querystring: DeadLetterQuerySchema,
     response: {
-      200: answers('One page', DeadLetterListSchema),
+      200: answers('One page', 'DeadLetterList', EXAMPLES.deadLetterList),
       ...errorAnswers('InvalidQuery', 'ReadsBusy',
         'DatabaseUnavailable')
     }
@@ -36,11 +36,12 @@ export function getDeadLetters (app: HttpApp, reads: DeadLetterReads, counted: C
   })
 
   const find = {
+    operationId: 'getDeadLetter',
     summary: 'One refused input, whole',
     tags: ['operation'],
-    params: Type.Object({ id: Type.String({ format: 'uuid' }) }),
+    params: Type.Object({ id: Type.String({ format: 'uuid', description: 'Of the list', examples: [EXAMPLES.deadLetter.id] }) }),
     response: {
-      200: answers('The letter', DeadLetterSchema),
+      200: answers('The letter', 'DeadLetter', EXAMPLES.deadLetter),
       ...errorAnswers('DeadLetterNotFound', 'ReadsBusy',
         'DatabaseUnavailable')
     }

@@ -1,7 +1,8 @@
 import type { HttpApp } from '../app.ts'
+import { EXAMPLES } from '../../../schemas/examples.ts'
 import type { LiveAnswer, ReadyAnswer } from '../../../schemas/vital-data.ts'
 import { isOperator } from '../authentication.ts'
-import { answers } from '../schema-refs.ts'
+import { answers, publicErrorAnswers } from '../schema-refs.ts'
 
 /** The state of the gateway, read anew for each probe. */
 export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'warnings'> {
@@ -16,9 +17,15 @@ export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'warnings
 /** `GET /health/live` and `GET /health/ready`, for orchestrators and load balancers: 200 or 503. */
 export function getHealth (app: HttpApp, health: () => Health): void {
   const live = {
+    operationId: 'getLive',
+    security: [],
     summary: 'Whether the process makes progress; restart it when not',
     tags: ['operation'],
-    response: { 200: answers('It does', 'Live'), 503: answers('It does not', 'Live') }
+    response: {
+      ...publicErrorAnswers(),
+      200: answers('It does', 'Live', { status: 'live' }),
+      503: answers('It does not', 'Live', { status: 'stuck' })
+    }
   }
   app.get('/health/live', { schema: live, config: { access: 'public' } }, (_request, reply) => {
     const { live } = health()
@@ -27,11 +34,17 @@ export function getHealth (app: HttpApp, health: () => Health): void {
   })
 
   const ready = {
+    operationId: 'getReady',
+    security: [],
     summary: 'Whether an acknowledgement can be given now',
     description: 'Stays 200 while PostgreSQL is away and the spool takes its place. Without credentials, where they ' +
       'are needed, only `status` is told.',
     tags: ['operation'],
-    response: { 200: answers('It can', 'Ready'), 503: answers('It cannot', 'Ready') }
+    response: {
+      ...publicErrorAnswers(),
+      200: answers('It can', 'Ready', EXAMPLES.ready),
+      503: answers('It cannot', 'Ready', { status: 'unavailable' })
+    }
   }
   app.get('/health/ready', { schema: ready, config: { access: 'public' } }, (request, reply) => {
     const { ready, database, spool, warnings } = health()

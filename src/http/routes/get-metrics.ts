@@ -1,6 +1,7 @@
 import type { HttpApp } from '../app.ts'
 import { prometheusContentType } from 'prom-client'
 import Type from 'typebox'
+import { errorAnswers } from '../schema-refs.ts'
 
 /**
  * `GET /metrics` in Prometheus' text exposition format.
@@ -11,10 +12,16 @@ import Type from 'typebox'
  */
 export function getMetrics (app: HttpApp, metrics: () => Promise<string>): void {
   const schema = {
+    operationId: 'getMetrics',
     summary: 'Metrics for Prometheus',
     tags: ['operation'],
-    produces: ['text/plain'],
-    response: { 200: Type.String({ description: 'Text exposition format' }) }
+    response: {
+      200: {
+        description: 'Text exposition format',
+        content: { 'text/plain': { schema: Type.String(), example: 'vital_readings_pending 0\n' } }
+      },
+      ...errorAnswers()
+    }
   }
   app.get('/metrics', { schema, config: { answersUnverified: true } }, async (_request, reply) => {
     const exposition = await metrics()

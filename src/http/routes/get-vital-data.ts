@@ -1,22 +1,23 @@
 import type { HttpApp } from '../app.ts'
-import Type from 'typebox'
 import { classifyError } from '../../../db/sqlstate.ts'
 import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
+import { EXAMPLES } from '../../../schemas/examples.ts'
 import { LatestQuerySchema } from '../../../schemas/vital-data.ts'
 import type { LatestReads } from '../../reads/reads.ts'
 import { READERS } from '../authentication.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
 import { type CountedAnswers, sendAnswer } from '../send-answer.ts'
-import { answers, errorAnswers } from '../schema-refs.ts'
+import { answers, DEVICE_PARAMS, errorAnswers, NO_QUERY } from '../schema-refs.ts'
 
 /** `GET /vital-data`: the latest state of each device, a page at a time. */
 export function listVitalData (app: HttpApp, reads: LatestReads, counted: CountedAnswers): void {
   const schema = {
+    operationId: 'listDevices',
     summary: 'Latest state of all devices',
     tags: ['devices'],
     querystring: LatestQuerySchema,
     response: {
-      200: answers('One page', 'ResourceList'),
+      200: answers('One page', 'ResourceList', EXAMPLES.resourceList),
       ...errorAnswers('InvalidQuery', 'ReadsBusy',
         'DatabaseUnavailable')
     }
@@ -30,12 +31,13 @@ export function listVitalData (app: HttpApp, reads: LatestReads, counted: Counte
 /** `GET /vital-data/{device}`: the latest state of one device. */
 export function findVitalData (app: HttpApp, reads: LatestReads, counted: CountedAnswers): void {
   const schema = {
+    operationId: 'getDevice',
     summary: 'Latest state of one device',
     tags: ['devices'],
-    querystring: Type.Object({}, { additionalProperties: false }),
-    params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
+    querystring: NO_QUERY,
+    params: DEVICE_PARAMS,
     response: {
-      200: answers('The device', 'Resource'),
+      200: answers('The device', 'Resource', EXAMPLES.resource),
       ...errorAnswers('InvalidDevice', 'InvalidQuery', 'DeviceNotFound', 'ReadsBusy', 'DatabaseUnavailable')
     }
   }

@@ -18,6 +18,7 @@ const OVERLOADED = JSON.stringify(toErrorAnswer(new HTTP_ERRORS.Overloaded()))
 const UNAVAILABLE = JSON.stringify(toErrorAnswer(new HTTP_ERRORS.Unavailable()))
 
 const schema = {
+  operationId: 'postReadings',
   summary: 'Store readings',
   description: 'Answers 202 once everything in the body is durable. One bad element refuses the whole body. ' +
     'Sending the same body again stores nothing twice, so whatever was not answered 202 or 400 may be sent again.',
@@ -36,7 +37,7 @@ const schema = {
     ]
   }),
   response: {
-    202: answers('Everything in the body is durable', 'Accepted'),
+    202: answers('Everything in the body is durable', 'Accepted', { status: 'accepted' }),
     ...errorAnswers('InvalidReading', 'InvalidJson', 'EmptyBody', 'DatabaseRejected', 'BodyTooLarge',
       'UnsupportedMediaType', 'UnsupportedContentEncoding', 'Overloaded', 'Unavailable')
   }

@@ -24,7 +24,7 @@ export interface Walk {
 }
 
 /** The cursor is none of this query. */
-export class InvalidCursorError extends Error {
+class InvalidCursorError extends Error {
   readonly code = 'VITAL_INVALID_CURSOR'
 }
 

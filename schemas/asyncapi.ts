@@ -1,0 +1,144 @@
+/**
+ * AsyncAPI 3.0 of what is published over MQTT, from the same schemas that check and type it. Actions are those of the
+ * gateway: it receives readings, and sends what subscribers get.
+ */
+import Type, { type TSchema } from 'typebox'
+import { DEVICE_ID_RULE } from './device-id.ts'
+import { EXAMPLES } from './examples.ts'
+import { FaultSchema } from './fault.ts'
+import { READINGS_PER_ARRAY_MAX, ReadingSchema } from './reading.ts'
+import { RejectionSchema } from './rejection.ts'
+
+const schemaRef = (name: string) => ({ $ref: `#/components/schemas/${name}` })
+const ref = (path: string) => ({ $ref: `#/${path}` })
+
+const JSON_TYPE = 'application/json'
+
+const SCHEMAS: Readonly<Record<string, TSchema | object>> = {
+  Reading: ReadingSchema,
+  Readings: Type.Array(Type.Unsafe(schemaRef('Reading')), {
+    minItems: 1,
+    maxItems: READINGS_PER_ARRAY_MAX,
+    description: 'Each element stands for itself: good ones are stored, each bad one becomes a dead letter'
+  }),
+  Fault: FaultSchema,
+  Rejection: { ...RejectionSchema, properties: { ...RejectionSchema.properties, errors: Type.Array(Type.Unsafe(schemaRef('Fault'))) } },
+  Statistic: Type.String({ description: 'A number or a text, in ASCII' })
+}
+
+const MESSAGES = {
+  Reading: {
+    title: 'One reading',
+    contentType: JSON_TYPE,
+    payload: schemaRef('Reading'),
+    examples: [{ name: 'vitalSigns', payload: EXAMPLES.reading }]
+  },
+  Readings: {
+    title: 'Several readings',
+    contentType: JSON_TYPE,
+    payload: schemaRef('Readings'),
+    examples: [{ name: 'array', payload: EXAMPLES.readings }]
+  },
+  Rejection: {
+    title: 'Why something of the device was refused',
+    contentType: JSON_TYPE,
+    payload: schemaRef('Rejection'),
+    examples: [{ name: 'invalidReading', payload: EXAMPLES.rejection }]
+  },
+  Statistic: {
+    title: 'A statistic of the broker',
+    contentType: 'text/plain',
+    payload: schemaRef('Statistic'),
+    examples: [{ name: 'clients', payload: '17' }]
+  }
+}
+
+const messagesOf = (...names: ReadonlyArray<keyof typeof MESSAGES>) =>
+  Object.fromEntries(names.map((name) => [name, ref(`components/messages/${name}`)]))
+
+const device = { device: { description: `Device id: ${DEVICE_ID_RULE}`, examples: ['band-17'] } }
+
+const CHANNELS = {
+  readings: {
+    address: 'vital/{device}',
+    title: 'Readings of a device',
+    parameters: device,
+    messages: messagesOf('Reading', 'Readings')
+  },
+  rejections: {
+    address: 'vital/{device}/rejected',
+    title: 'What was refused of a device',
+    parameters: device,
+    messages: messagesOf('Rejection')
+  },
+  statistics: {
+    address: '$SYS/broker/{statistic}',
+    title: 'Statistics, every 10 seconds',
+    parameters: {
+      statistic: {
+        description: 'Levels below `$SYS/broker/`; the client subscribes to `$SYS/broker/#`',
+        examples: ['clients/connected', 'messages/received', 'publish/messages/received', 'uptime', 'version']
+      }
+    },
+    messages: messagesOf('Statistic')
+  }
+}
+
+const operation = (
+  action: 'send' | 'receive', channel: keyof typeof CHANNELS, summary: string, mqtt: object, description?: string
+) => ({
+  action,
+  channel: ref(`channels/${channel}`),
+  summary,
+  ...description !== undefined && { description },
+  messages: Object.keys(CHANNELS[channel].messages).map((name) => ref(`channels/${channel}/messages/${name}`)),
+  bindings: { mqtt: { ...mqtt, bindingVersion: '0.2.0' } }
+})
+
+const OPERATIONS = {
+  receiveReadings: operation('receive', 'readings', 'A device publishes readings', { qos: 1, retain: false },
+    'PUBACK (QoS 1) and PUBREC (QoS 2) are sent once the reading is durable; QoS 0 is stored without a promise. A ' +
+    'payload that is refused is acknowledged, kept as a dead letter, and announced on `vital/{device}/rejected`.'),
+  sendReadings: operation('send', 'readings', 'Subscribers get what was stored', { qos: 1, retain: false }),
+  sendRejections: operation('send', 'rejections', 'Subscribers get why something was refused', { qos: 1, retain: false },
+    'Once for each refused payload or element; none where the topic names no valid device.'),
+  sendStatistics: operation('send', 'statistics', 'Operators get what they know from Mosquitto', { qos: 0, retain: true })
+}
+
+/** @param version - of the gateway */
+export function createAsyncApi (version: string): object {
+  return {
+    asyncapi: '3.0.0',
+    info: {
+      title: 'vital-gateway',
+      version,
+      description: 'Readings over MQTT 3.1.1: acknowledged means stored.',
+      license: { name: 'MIT' }
+    },
+    defaultContentType: JSON_TYPE,
+    servers: {
+      mqtt: {
+        host: '{host}:1883',
+        protocol: 'mqtt',
+        protocolVersion: '3.1.1',
+        description: 'TCP; over TLS at `VITAL_MQTTS_PORT`, over WebSocket at `/mqtt` of the HTTP port',
+        variables: { host: { default: 'localhost' } },
+        security: [ref('components/securitySchemes/password'), ref('components/securitySchemes/certificate')]
+      }
+    },
+    channels: CHANNELS,
+    operations: OPERATIONS,
+    components: {
+      schemas: SCHEMAS,
+      messages: MESSAGES,
+      securitySchemes: {
+        password: {
+          type: 'userPassword',
+          description: 'User name: the id of the principal, a device\'s own id. Password: a secret of `vital-gateway ' +
+            'credentials`, or a JSON Web Token'
+        },
+        certificate: { type: 'X509', description: 'A client certificate that names the device' }
+      }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import type { DeadLetter, DeadLetterSummary } from './dead-letter.ts'
+import type { ErasureAnswer } from './erasure.ts'
+import type { Rejection } from './rejection.ts'
+import type { ReadyAnswer, Resource } from './vital-data.ts'
+
+/** Examples of the OpenAPI and AsyncAPI documents; a test checks each by its schema. */
+const TIMESTAMP = 1735689600.25
+
+const reading = { timestamp: TIMESTAMP, heartRateValue: 71, breathRateValue: 14 }
+
+const resource: Resource = {
+  deviceId: 'band-17',
+  timestamp: TIMESTAMP,
+  heartRate: 71,
+  breathRate: null,
+  vitals: { heartRateValue: 71, temperatureValue: 36.6 },
+  vitalTimestamps: { heartRateValue: TIMESTAMP, temperatureValue: 1735686000 }
+}
+
+const rejection: Rejection = {
+  reason: 'invalid_reading',
+  errors: [{ path: '/heartRateValue', message: 'must be a finite number' }],
+  receivedAt: TIMESTAMP
+}
+
+const letter: DeadLetterSummary = {
+  id: '0197a3f2-9c1e-7d44-8b1a-5f0c2f6d1e90',
+  receivedAt: TIMESTAMP,
+  transport: 'mqtt',
+  topic: 'vital/band-17',
+  clientId: 'band-17',
+  deviceId: 'band-17',
+  reason: 'invalid_reading',
+  errors: rejection.errors,
+  payloadBytes: 25
+}
+
+const wholeLetter: DeadLetter = {
+  ...letter, payload: 'eyJoZWFydFJhdGVWYWx1ZSI6IjcxIn0=', text: '{"heartRateValue":"71"}'
+}
+
+const erasure: ErasureAnswer = {
+  deviceId: 'band-17',
+  readings: 86_400,
+  latest: 1,
+  deadLetters: 0,
+  retained: 0,
+  queued: 0,
+  damagedSpoolFiles: 0,
+  otherGateways: 0
+}
+
+const ready: ReadyAnswer = {
+  status: 'ready', database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 1_073_741_824 }, warnings: []
+}
+
+export const EXAMPLES = {
+  reading,
+  readings: [reading, { timestamp: TIMESTAMP + 1, spo2Value: 97 }],
+  resource,
+  resourceList: { total: 1, resources: [resource], next: null },
+  rejection,
+  deadLetterList: { total: 1, resources: [letter] },
+  deadLetter: wholeLetter,
+  erasure,
+  ready
+}

@@ -1,0 +1,24 @@
+import { pino } from 'pino'
+import { createHttpServer } from './server.ts'
+
+const unused = () => { throw new Error('a document needs no answers') }
+
+/** OpenAPI 3.1 of every route, as `GET /docs/json` answers it, without a gateway. */
+export async function createOpenApi (version: string): Promise<object> {
+  const { app } = createHttpServer({
+    host: '127.0.0.1',
+    port: 0,
+    bodyBytesMax: 1,
+    ingest: unused,
+    reads: { listLatest: unused, findLatest: unused },
+    deadLetters: { list: unused, find: unused },
+    erase: unused,
+    health: unused,
+    metrics: unused,
+    logger: pino({ level: 'silent' }),
+    version
+  })
+  const answer = await app.inject('/docs/json')
+  await app.close()
+  return answer.json<object>()
+}

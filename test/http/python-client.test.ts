@@ -1,0 +1,84 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { createOpenApi } from '../../src/http/openapi.ts'
+import { startGateway } from '../helpers/gateway.ts'
+import { post } from '../helpers/http-server.ts'
+import { createTestDir } from '../helpers/postgres.ts'
+
+const run = promisify(execFile)
+
+const GENERATOR = 'openapi-python-client==0.29.1'
+/** Its first installation takes half a minute; it is kept for later runs. */
+const INSTALL_MAX_MS = 50_000
+const RUN_MAX_MS = 30_000
+
+/** @returns Python with the generator, or why there is none */
+async function findPython (): Promise<{ readonly python: string } | { readonly reason: string }> {
+  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'vital-gateway-test')
+  const directory = join(cache, GENERATOR)
+  const python = join(directory, 'bin/python')
+  if (existsSync(python)) return { python }
+  try {
+    await mkdir(cache, { recursive: true })
+    const begun = performance.now()
+    // Moved to its name when it is whole; modules run from anywhere, only scripts in bin would not.
+    const made = `${directory}-${process.pid}`
+    await run('python3', ['-m', 'venv', made], { timeout: INSTALL_MAX_MS })
+    await run(join(made, 'bin/python'), ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', GENERATOR], {
+      timeout: Math.max(1, Math.round(INSTALL_MAX_MS - (performance.now() - begun)))
+    })
+    await rename(made, directory)
+    return { python }
+  } catch (error) {
+    await rm(`${directory}-${process.pid}`, { recursive: true, force: true })
+    return { reason: (error as Error).message.split('\n', 1)[0] ?? '' }
+  }
+}
+
+const PROGRAM = `
+import sys
+from vital_gateway_client import Client
+from vital_gateway_client.api.devices import get_device, list_devices
+from vital_gateway_client.models import ErrorAnswer, ListDevicesSortBy
+client = Client(base_url=sys.argv[1])
+device = get_device.sync("ward-3", client=client)
+assert device.heart_rate == 61.5 and device.vitals["spo2Value"] == 97, device
+page = list_devices.sync(client=client, count=1, sort_by=ListDevicesSortBy.DEVICEID, prefix="ward-")
+assert page.total == 2 and page.next_ is not None, page
+rest = list_devices.sync(client=client, count=1, sort_by=ListDevicesSortBy.DEVICEID, prefix="ward-", cursor=page.next_)
+assert rest.next_ is None and rest.resources[0].device_id != page.resources[0].device_id, rest
+error = get_device.sync("unknown", client=client)
+assert isinstance(error, ErrorAnswer) and error.code == "VITAL_DEVICE_NOT_FOUND", error
+print("read")
+`
+
+const found = await findPython()
+const skip = 'reason' in found &&
+  `no generated client was tried; python3 with venv and "pip install ${GENERATOR}" is needed: ${found.reason}`
+
+t.test('a client that is generated from the document reads what is stored', { skip, timeout: 110_000 }, async (t) => {
+  if (!('python' in found)) return
+  const { python } = found
+  const dir = await createTestDir(t)
+  await writeFile(join(dir, 'openapi.json'), JSON.stringify(await createOpenApi('1.2.3')))
+  // Without its formatter, which is another program.
+  await writeFile(join(dir, 'config.yaml'), 'post_hooks: []\n')
+  // Without the flag it leaves an answer out, warns and ends with 0.
+  const generated = await run(python, [
+    '-m', 'openapi_python_client', 'generate', '--path', 'openapi.json', '--config', 'config.yaml', '--meta', 'none', '--output-path',
+    'vital_gateway_client', '--fail-on-warning'
+  ], { cwd: dir, timeout: RUN_MAX_MS })
+  t.notMatch(generated.stdout, /warning/i)
+  const { httpUrl } = await startGateway(t)
+  const body = '[{"device":"ward-3","timestamp":1750240830.25,"heartRateValue":61.5,"spo2Value":97},' +
+    '{"device":"ward-4","timestamp":1750240831}]'
+  t.equal((await post(httpUrl, body)).status, 202)
+  await writeFile(join(dir, 'program.py'), PROGRAM)
+  const { stdout } = await run(python, ['program.py', httpUrl], { cwd: dir, timeout: RUN_MAX_MS })
+  t.equal(stdout.trim(), 'read')
+})
