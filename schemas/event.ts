@@ -12,7 +12,8 @@ export const EventsQuerySchema = Type.Object({
   device: Type.Optional(Type.Array(Type.String(), {
     minItems: 1,
     maxItems: EVENT_DEVICES_MAX,
-    description: `Only of this device, ${DEVICE_ID_RULE}; may be given up to ${EVENT_DEVICES_MAX} times`
+    description: `Only of this device, ${DEVICE_ID_RULE}; may be given up to ${EVENT_DEVICES_MAX} times`,
+    examples: [['band-17']]
   })),
   prefix: Type.Optional(Type.String({
     ...patternWithRule(DEVICE_PREFIX_PATTERN, DEVICE_PREFIX_RULE),

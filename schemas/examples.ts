@@ -63,5 +63,6 @@ export const EXAMPLES = {
   deadLetterList: { total: 1, resources: [letter] },
   deadLetter: wholeLetter,
   erasure,
-  ready
+  ready,
+  events: 'id: 1\nevent: reading\ndata: {"deviceId":"band-17","timestamp":1735689600.25,"vitals":{"heartRateValue":71}}\n\n'
 }

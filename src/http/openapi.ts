@@ -13,6 +13,7 @@ export async function createOpenApi (version: string): Promise<object> {
     reads: { listLatest: unused, findLatest: unused },
     deadLetters: { list: unused, find: unused },
     erase: unused,
+    events: { hasRoom: unused, listen: unused },
     health: unused,
     metrics: unused,
     logger: pino({ level: 'silent' }),

@@ -2,6 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http'
 import Type from 'typebox'
 import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
 import { type EventsQuery, EventsQuerySchema } from '../../../schemas/event.ts'
+import { EXAMPLES } from '../../../schemas/examples.ts'
 import type { Principal } from '../../../schemas/principal.ts'
 import type { EventFilter } from '../../events/event-filter.ts'
 import type { Events } from '../../events/events.ts'
@@ -17,17 +18,17 @@ const { 429: _, 503: __, ...ERRORS } = errorAnswers('InvalidQuery')
 /** `GET /events`: readings as they are stored, and what else happens to devices, as server-sent events. */
 export function getEvents (app: HttpApp, events: Pick<Events, 'hasRoom' | 'listen'>): void {
   const schema = {
+    operationId: 'listenToEvents',
     summary: 'Live events',
     description: 'Server-sent events `reading`, `rejected`, `connected`, `disconnected` and `missed`. With ' +
       '`Last-Event-ID` what was stored meanwhile comes first, or one `missed`. Temporary faults are answered 200 with ' +
       'a stream that ends at once.',
     tags: ['devices'],
-    produces: ['text/event-stream'],
     querystring: EventsQuerySchema,
     response: {
       200: {
         description: 'Events, for as long as the client listens',
-        content: { 'text/event-stream': { schema: Type.String() } }
+        content: { 'text/event-stream': { schema: Type.String(), example: EXAMPLES.events } }
       },
       ...ERRORS
     }
