@@ -62,6 +62,24 @@ export const EXAMPLES = {
   rejection,
   deadLetterList: { total: 1, resources: [letter] },
   deadLetter: wholeLetter,
+  history: {
+    deviceId: 'band-17',
+    resources: [{ timestamp: TIMESTAMP, vitals: { heartRateValue: 71 }, receivedAt: TIMESTAMP + 0.5 }],
+    next: null
+  },
+  historyLines: '{"timestamp":1735689600.25,"vitals":{"heartRateValue":71},"receivedAt":1735689600.75}\n',
+  bucketHistory: {
+    deviceId: 'band-17',
+    every: '5m',
+    resources: [{
+      from: 1735689600,
+      to: 1735689900,
+      count: 2,
+      vitals: { heartRateValue: { count: 2, min: 70, max: 72, mean: 71, first: 70, last: 72 } }
+    }],
+    next: null
+  },
+  bucketLines: 'from,vital,count,min,max,mean,first,last\n1735689600,heartRateValue,2,70,72,71,70,72\n',
   erasure,
   ready,
   events: 'id: 1\nevent: reading\ndata: {"deviceId":"band-17","timestamp":1735689600.25,"vitals":{"heartRateValue":71}}\n\n'

@@ -28,7 +28,7 @@ export const HistoryQuerySchema = Type.Object({
   from: time('Readings from this time on; without it from the first'),
   to: time('Readings before this time; without it to the last'),
   every: Type.Optional(Type.Enum(Object.keys(BUCKET_SECONDS) as BucketName[], {
-    description: 'Summaries of buckets of this size, instead of readings'
+    description: 'Summaries of buckets of this size, instead of readings', examples: ['5m']
   })),
   tz: Type.Optional(Type.String({
     description: 'Time zone of the days of every=1d, a name of the IANA database; without it UTC',
@@ -37,11 +37,14 @@ export const HistoryQuerySchema = Type.Object({
   count: Type.Optional(Type.Integer({
     minimum: 1,
     description: `Resources on the page; JSON has ${HISTORY_COUNT_MAX} at most, ${HISTORY_COUNT_DEFAULT} without it. ` +
-      'NDJSON and CSV have all without it'
+      'NDJSON and CSV have all without it',
+    examples: [100]
   })),
-  cursor: Type.Optional(Type.String({ description: '`next` of the page before, with the same query' })),
-  order: Type.Enum(['asc', 'desc'], { default: 'desc', description: 'By time; newest first without it' }),
-  format: Type.Optional(Type.Enum([...FORMATS], { description: 'Instead of the Accept header' }))
+  cursor: Type.Optional(Type.String({
+    description: '`next` of the page before, with the same query', examples: ['WzE3MzU2ODk2MDAwMDAwMDBd']
+  })),
+  order: Type.Enum(['asc', 'desc'], { default: 'desc', description: 'By time; newest first without it', examples: ['asc'] }),
+  format: Type.Optional(Type.Enum([...FORMATS], { description: 'Instead of the Accept header', examples: ['csv'] }))
 }, { additionalProperties: false })
 
 export type RawHistoryQuery = Static<typeof HistoryQuerySchema>

@@ -12,6 +12,7 @@ export async function createOpenApi (version: string): Promise<object> {
     ingest: unused,
     reads: { listLatest: unused, findLatest: unused },
     deadLetters: { list: unused, find: unused },
+    history: { findHistory: unused },
     erase: unused,
     events: { hasRoom: unused, listen: unused },
     health: unused,

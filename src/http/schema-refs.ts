@@ -3,6 +3,7 @@ import { DeadLetterListSchema, DeadLetterSchema, DeadLetterSummarySchema } from 
 import { DEVICE_ID_RULE } from '../../schemas/device-id.ts'
 import { ErasureAnswerSchema } from '../../schemas/erasure.ts'
 import { FaultSchema } from '../../schemas/fault.ts'
+import { BucketHistorySchema, HistorySchema } from '../../schemas/history.ts'
 import { ReadingSchema } from '../../schemas/reading.ts'
 import {
   AcceptedSchema, ErrorAnswerSchema, LiveSchema, ReadySchema, ResourceListSchema, ResourceSchema
@@ -18,6 +19,8 @@ const COMPONENTS = {
   Accepted: AcceptedSchema,
   Resource: ResourceSchema,
   ResourceList: withProperties(ResourceListSchema, { resources: Type.Array(ref('Resource')) }),
+  History: HistorySchema,
+  BucketHistory: BucketHistorySchema,
   Erasure: ErasureAnswerSchema,
   Fault: FaultSchema,
   DeadLetterSummary: withProperties(DeadLetterSummarySchema, { errors: Type.Array(ref('Fault')) }),
@@ -28,11 +31,13 @@ const COMPONENTS = {
   Ready: ReadySchema
 }
 
-type ComponentName = 'Reading' | 'Accepted' | 'Resource' | 'ResourceList' | 'Erasure' | 'Fault' | 'DeadLetterSummary' |
-  'DeadLetterList' | 'DeadLetter' | 'ErrorAnswer' | 'Live' | 'Ready'
+type ComponentName = 'Reading' | 'Accepted' | 'Resource' | 'ResourceList' | 'History' | 'BucketHistory' | 'Erasure' |
+  'Fault' | 'DeadLetterSummary' | 'DeadLetterList' | 'DeadLetter' | 'ErrorAnswer' | 'Live' | 'Ready'
 
 /** The same schema, in which `properties` point at components. */
-function withProperties<Schema extends TObject> (schema: Schema, properties: Readonly<Record<string, TSchema>>): TSchema {
+function withProperties<Schema extends TObject> (
+  schema: Schema, properties: Readonly<Record<string, TSchema>>
+): TSchema {
   return { ...schema, properties: { ...schema.properties, ...properties } }
 }
 

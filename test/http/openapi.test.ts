@@ -2,6 +2,7 @@ import { Validator } from '@seriousme/openapi-schema-validator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
+import { EXAMPLES } from '../../schemas/examples.ts'
 import { createOpenApi } from '../../src/http/openapi.ts'
 import { HTTP_ERRORS } from '../../src/http/errors.ts'
 import { createHttpServer, type HttpServerOptions } from '../../src/http/server.ts'
@@ -14,7 +15,7 @@ interface Operation {
   summary?: string
   tags?: string[]
   security?: unknown[]
-  parameters?: Array<{ name: string, description?: string, example?: unknown, schema: object }>
+  parameters?: Array<Media & { name: string, description?: string }>
   requestBody?: { content: Record<string, Media> }
   responses: Record<string, Answer>
 }
@@ -50,6 +51,7 @@ t.test('every registered route stands in it, or is hidden on purpose', async (t)
     ingest: unused,
     reads: { listLatest: unused, findLatest: unused },
     deadLetters: { list: unused, find: unused },
+    history: { findHistory: unused },
     erase: unused,
     events: { hasRoom: unused, listen: unused },
     health: unused,
@@ -76,7 +78,8 @@ t.test('every operation has an id, a summary, tags, examples, and errors with th
     const name = `${method} ${path}`
     t.match(operation, { operationId: /^[a-z]\w+$/, summary: /\w/, tags: [/\w/] }, name)
     const media = [
-      ...Object.entries(operation.requestBody?.content ?? {}).map(([type, media]) => ({ at: ['requestBody', 'content', type], media })),
+      ...Object.entries(operation.requestBody?.content ?? {}).map(([type, media]) =>
+        ({ at: ['requestBody', 'content', type], media })),
       ...Object.entries(operation.responses).flatMap(([status, { content }]) =>
         Object.entries(content).map(([type, media]) => ({ at: ['responses', status, 'content', type], media })))
     ]
@@ -85,10 +88,10 @@ t.test('every operation has an id, a summary, tags, examples, and errors with th
       t.not(values.length, 0, `${name} ${at.join(' ')} has an example`)
       for (const value of values) check(t, ['paths', path, method, ...at, 'schema'], value)
     }
-    for (const [index, { name: parameter, description, example, schema }] of (operation.parameters ?? []).entries()) {
+    for (const [index, media] of (operation.parameters ?? []).entries()) {
+      const { name: parameter, description, example = Object.values(media.examples ?? {})[0]?.value } = media
       t.match(description, /\w/, `${name} ${parameter}`)
       t.not(example, undefined, `${name} ${parameter} has an example`)
-      t.not(schema, undefined)
       check(t, ['paths', path, method, 'parameters', String(index), 'schema'], example)
     }
     for (const [status, { headers = {} }] of Object.entries(operation.responses)) {
@@ -97,7 +100,9 @@ t.test('every operation has an id, a summary, tags, examples, and errors with th
       if (status === '401') t.ok('WWW-Authenticate' in headers, `${name} ${status}`)
     }
     const needed = operation.security?.length === 0 ? [] : ['401', '403']
-    for (const status of [...needed, '400', ...path === '/events' ? [] : ['429'], '500']) t.ok(status in operation.responses, `${name} ${status}`)
+    for (const status of [...needed, '400', ...path === '/events' ? [] : ['429'], '500']) {
+      t.ok(status in operation.responses, `${name} ${status}`)
+    }
   }
   t.end()
 })
@@ -119,6 +124,8 @@ const json = { 'content-type': 'application/json' }
 const reading = '{"device":"band-1","timestamp":1}'
 const reads = (code: string) => ({ reads: { listLatest: fail(code), findLatest: fail(code) } })
 const letters = (code: string) => ({ deadLetters: { list: fail(code), find: fail(code) } })
+const history = (code: string) => ({ history: { findHistory: fail(code) } })
+const HISTORY = '/vital-data/{device}/history'
 const LETTER = '/dead-letters/0197a3f2-9c1e-7d44-8b1a-5f0c2f6d1e90'
 const refuse: Partial<HttpServerOptions> = { authenticate: () => ({ status: 'refused', reason: 'no_credentials' }) }
 const unknown: Partial<HttpServerOptions> = { authenticate: () => ({ status: 'unavailable' }) }
@@ -166,6 +173,16 @@ const CASES: readonly Case[] = [
     ...get(DEVICE, '/vital-data/a', 503, 'VITAL_DATABASE_UNAVAILABLE', { erase: fail(RETRY) }),
     method: 'delete'
   },
+  get(HISTORY, '/vital-data/a/history', 200, undefined, {
+    history: {
+      findHistory: () => Promise.resolve({ answer: JSON.stringify(EXAMPLES.history), contentType: 'application/json' })
+    }
+  }),
+  get(HISTORY, '/vital-data/a/history', 404, 'VITAL_DEVICE_NOT_FOUND'),
+  get(HISTORY, '/vital-data/a+b/history', 400, 'VITAL_INVALID_DEVICE'),
+  get(HISTORY, '/vital-data/a/history?from=x', 400, 'VITAL_INVALID_QUERY'),
+  get(HISTORY, '/vital-data/a/history', 503, 'VITAL_READS_BUSY', history('VITAL_READS_BUSY')),
+  get(HISTORY, '/vital-data/a/history', 503, 'VITAL_DATABASE_UNAVAILABLE', history(RETRY)),
   get('/events', '/events?device=a%2fb', 400, 'VITAL_INVALID_QUERY'),
   get('/events', '/events', 401, 'VITAL_UNAUTHENTICATED', refuse),
   get('/events', '/events', 403, 'VITAL_FORBIDDEN', stranger),

@@ -43,7 +43,7 @@ async function findPython (): Promise<{ readonly python: string } | { readonly r
 const PROGRAM = `
 import sys
 from vital_gateway_client import Client
-from vital_gateway_client.api.devices import get_device, list_devices
+from vital_gateway_client.api.devices import get_device, get_history, list_devices
 from vital_gateway_client.models import ErrorAnswer, ListDevicesSortBy
 client = Client(base_url=sys.argv[1])
 device = get_device.sync("ward-3", client=client)
@@ -52,6 +52,8 @@ page = list_devices.sync(client=client, count=1, sort_by=ListDevicesSortBy.DEVIC
 assert page.total == 2 and page.next_ is not None, page
 rest = list_devices.sync(client=client, count=1, sort_by=ListDevicesSortBy.DEVICEID, prefix="ward-", cursor=page.next_)
 assert rest.next_ is None and rest.resources[0].device_id != page.resources[0].device_id, rest
+history = get_history.sync("ward-3", client=client, from_="2025-06-18T00:00:00Z")
+assert history.resources[0].vitals["heartRateValue"] == 61.5 and history.next_ is None, history
 error = get_device.sync("unknown", client=client)
 assert isinstance(error, ErrorAnswer) and error.code == "VITAL_DEVICE_NOT_FOUND", error
 print("read")

@@ -1,13 +1,12 @@
 import Type from 'typebox'
 import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
-import {
-  BucketHistorySchema, HistoryQuerySchema, HistorySchema, parseHistoryQuery
-} from '../../../schemas/history.ts'
+import { EXAMPLES } from '../../../schemas/examples.ts'
+import { HistoryQuerySchema, parseHistoryQuery } from '../../../schemas/history.ts'
 import type { HistoryReads } from '../../reads/history/history.ts'
 import type { HttpApp } from '../app.ts'
 import { READERS } from '../authentication.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
-import { errorAnswers } from '../schema-refs.ts'
+import { DEVICE_PARAMS, errorAnswers, ref } from '../schema-refs.ts'
 import { type CountedAnswers, sendAnswer } from '../send-answer.ts'
 import { orUnavailable } from './get-vital-data.ts'
 
@@ -21,14 +20,22 @@ export function getHistory (app: HttpApp, reads: HistoryReads, counted: CountedA
       'bucket.',
     tags: ['devices'],
     querystring: HistoryQuerySchema,
-    params: Type.Object({ device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}` }) }),
+    params: DEVICE_PARAMS,
     response: {
       200: {
         description: 'A page, or the whole range as a stream',
         content: {
-          'application/json': { schema: Type.Union([HistorySchema, BucketHistorySchema]) },
-          'application/x-ndjson': { schema: Type.String({ description: 'A resource a line' }) },
-          'text/csv': { schema: Type.String({ description: 'A header, then a line a reading, or a bucket and vital sign' }) }
+          'application/json': {
+            schema: Type.Union([ref('History'), ref('BucketHistory')]),
+            examples: { readings: { value: EXAMPLES.history }, buckets: { value: EXAMPLES.bucketHistory } }
+          },
+          'application/x-ndjson': {
+            schema: Type.String({ description: 'A resource a line' }), example: EXAMPLES.historyLines
+          },
+          'text/csv': {
+            schema: Type.String({ description: 'A header, then a line a reading, or a bucket and vital sign' }),
+            example: EXAMPLES.bucketLines
+          }
         }
       },
       ...errorAnswers('InvalidDevice', 'InvalidQuery', 'DeviceNotFound', 'ReadsBusy', 'DatabaseUnavailable')
