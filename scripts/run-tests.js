@@ -71,19 +71,18 @@ const BUILD_OPTIONS = { bundle: true, format: 'esm', platform: 'node', target: '
 
 /** Brings the copy up to date. */
 async function compile () {
-  let before = readStamps()
   const now = Object.fromEntries(listFiles().map((path) => {
     const { mtimeMs, size } = statSync(join(ROOT, path))
     return [path, `${mtimeMs} ${size}`]
   }))
-  if (INPUTS_OF_ALL.some((path) => now[path] !== before[path])) before = {}
-  const changed = Object.keys(now).filter((path) => now[path] !== before[path])
-  const removed = Object.keys(before).filter((path) => now[path] === undefined)
-  if (changed.length === 0 && removed.length === 0) return
+  const stamps = readStamps()
+  // A folder that is gone must not stay in the copy either.
+  const isKept = Object.keys(stamps).every((path) => now[path] !== undefined) &&
+    INPUTS_OF_ALL.every((path) => now[path] === stamps[path])
+  const changed = Object.keys(now).filter((path) => !isKept || now[path] !== stamps[path])
+  if (changed.length === 0) return
   // Until it is whole again, nothing in it counts as up to date.
-  rmSync(STAMPS, { force: true })
-  if (Object.keys(before).length === 0) rmSync(COPY, { recursive: true, force: true })
-  for (const path of removed) for (const name of [path, toOutput(path)]) rmSync(join(COPY, name), { force: true })
+  rmSync(isKept ? STAMPS : COPY, { recursive: true, force: true })
   for (const path of changed) {
     mkdirSync(dirname(join(COPY, path)), { recursive: true })
     copyFileSync(join(ROOT, path), join(COPY, path))
@@ -135,7 +134,13 @@ async function buildTap () {
   writeFileSync(stamp, `${statSync(TAP_BUILT).mtimeMs} ${readFileSync(join(ROOT, '.taprc'), 'utf8')}`)
 }
 
-await compile()
+try {
+  await compile()
+} catch (error) {
+  // esbuild has printed what is wrong with a source.
+  if (error.errors === undefined) throw error
+  process.exit(1)
+}
 await buildTap()
 process.exitCode = await runTap(process.argv.slice(2).map((arg) => /(?:^|\/)test\/.*\.ts$/.test(arg)
   ? toOutput(arg.slice(arg.lastIndexOf('test/')))

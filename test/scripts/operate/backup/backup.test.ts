@@ -64,7 +64,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
       status: 1, stderr: /scripts\/operate\/README/
     })
     t.match(await runOperated('backup', ['--to', join(dir, 'x')], { VITAL_DATA_DIR: join(dir, 'nowhere') }), {
-      status: 1, stderr: /no data directory/
+      status: 1, stderr: /is not the data directory/
     })
     t.notOk(existsSync(join(dir, 'nowhere')))
     t.match(await runOperated('backup', [], {}), { status: 2, stderr: /--to DIR/ })

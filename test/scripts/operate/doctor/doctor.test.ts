@@ -133,7 +133,7 @@ t.test('ports', async (t) => {
   t.match((await examine({ ...variables, VITAL_MQTT_PORT: String(port) })).find(`port ${port}`),
     [{ status: 'FAIL', text: new RegExp(`VITAL_MQTT_PORT=${port} is in use`) }])
   t.match((await examine({ ...variables, VITAL_HOST: '192.0.2.1', VITAL_HTTP_PORT: String(port) })).find(`port ${port}`),
-    [{ status: 'FAIL', text: /no address of this machine/ }])
+    [{ status: 'FAIL', text: /is not an address of this machine/ }])
 })
 
 t.test('certificates', async (t) => {
