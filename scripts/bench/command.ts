@@ -14,6 +14,7 @@ import { FLEET } from '../harness/preload.ts'
 import { hasProc, readDescriptorLimit } from '../harness/process-stat.ts'
 import { formatHead, formatOutcomes, type Outcome, summarize } from './report/report.ts'
 import { type Round, untilQuiet } from './round.ts'
+import { formatRollups, runRollups } from './rollups.ts'
 import { formatScale, runScale } from './scale.ts'
 import { REFERENCE_NAMES, type Side, startSides } from './sides/sides.ts'
 import { Supervisor } from './sides/supervisor.ts'
@@ -128,6 +129,12 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<numb
     const sizes = await runScale({ supervisor, options, scale: options.scale, profileDir, say })
     console.log(`\n${formatScale(sizes)}`)
     write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, sizes }, null, 2) + '\n')
+    return 0
+  }
+  if (options.rollups) {
+    const rounds = await runRollups({ supervisor, options, say })
+    console.log(`\n${formatRollups(rounds)}`)
+    write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, rounds }, null, 2) + '\n')
     return 0
   }
   if (options.against !== null) {

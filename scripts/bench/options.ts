@@ -29,6 +29,8 @@ export interface BenchOptions {
   readonly chartFile: string | undefined
   /** Measures the gateway alone at sizes of its own, instead of the workloads. */
   readonly scale: ScaleOptions | null
+  /** Measures the deferred work of averages, instead of the workloads. */
+  readonly rollups: boolean
   /** Names of the attacks under which the latency of others is measured, instead of the workloads. */
   readonly attacks: readonly string[] | null
   /** A checkout of the code before, with which this one is compared. */
@@ -56,6 +58,7 @@ interface Values {
   readonly auth?: boolean
   readonly scale?: string
   readonly history?: number
+  readonly rollups?: boolean
   readonly attacks?: boolean
   readonly attack?: readonly string[]
   readonly against?: string
@@ -101,6 +104,7 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     .addOption(numberOption('--history <n>', 'with --scale: readings in the table from the start (about 400 bytes of disk each)', {
       min: 0, isWhole: true
     }))
+    .option('--rollups', 'what closing averages of a million readings takes of PostgreSQL and of the gateway')
     .option('--attacks', 'p99 of acknowledgements of well-behaved devices under each attack, beside the same without it')
     .addOption(listOption('--attack <list>', `only these: ${Object.keys(ATTACKS).join(', ')}`, Object.keys(ATTACKS)))
     .option('--against <dir>', 'this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a million readings, ' +
@@ -119,12 +123,12 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
 }
 
 function toOptions (values: Values): BenchOptions {
-  const { store, auth = false, referenceOnly = false, against = null } = values
+  const { store, auth = false, referenceOnly = false, against = null, rollups = false } = values
   if (store === 'spool' && referenceOnly) throw usageError('--reference-only does not go with --store spool, where both are the gateway')
   const scale = parseScale(values.scale, values.history)
   const attacks = values.attack ?? (values.attacks === true ? Object.keys(ATTACKS) : null)
   const special = [store === 'spool' && '--store spool', auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
-    against !== null && '--against'].filter((name) => name !== false)
+    rollups && '--rollups', against !== null && '--against'].filter((name) => name !== false)
   if (special.length > 1) throw usageError(`${special.join(' and ')} do not go together`)
   if (auth && referenceOnly) throw usageError('--reference-only does not go with --auth, where both are the gateway')
   return {
@@ -133,6 +137,7 @@ function toOptions (values: Values): BenchOptions {
     auth,
     chartFile: values.chart,
     scale,
+    rollups,
     attacks,
     against,
     rounds: values.rounds,
