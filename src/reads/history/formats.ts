@@ -22,7 +22,7 @@ export function readingWriter (deviceId: string, format: HistoryFormat): Writer<
   if (format === 'csv') {
     return toCsv(['timestamp', ...VITAL_SIGNS, 'receivedAt'], ({ timeUs, vitals, receivedAtUs }) => {
       const fields = JSON.parse(vitals) as Record<string, unknown>
-      return [[toSeconds(timeUs), ...VITAL_SIGNS.map((sign) => fields[sign]), toSeconds(receivedAtUs)]]
+      return `${toSeconds(timeUs)},${VITAL_SIGNS.map((sign) => toCell(fields[sign])).join(',')},${toSeconds(receivedAtUs)}`
     })
   }
   return toJson(format, { deviceId }, ({ timeUs, vitals, receivedAtUs }) =>
@@ -32,7 +32,8 @@ export function readingWriter (deviceId: string, format: HistoryFormat): Writer<
 export function bucketWriter (deviceId: string, every: BucketName, format: HistoryFormat): Writer<Bucket> {
   if (format === 'csv') {
     return toCsv(['from', 'vital', 'count', 'min', 'max', 'mean', 'first', 'last'], ({ from, vitals }) =>
-      vitals.map(([sign, { count, min, max, mean, first, last }]) => [from, sign, count, min, max, toMean(mean), first, last]))
+      vitals.map(([sign, { count, min, max, mean, first, last }]) =>
+        `${from},${sign},${count},${min},${max},${toMean(mean)},${first},${last}`).join(CSV_END))
   }
   return toJson(format, { deviceId, every }, ({ from, to, count, vitals }) =>
     `{"from":${from},"to":${to},"count":${count},"vitals":{${vitals.map(toMember).join(',')}}}`)
@@ -69,12 +70,20 @@ function toJson<Resource> (
   }
 }
 
-function toCsv<Resource> (header: readonly string[], toLines: (resource: Resource) => unknown[][]): Writer<Resource> {
-  const write = (lines: unknown[][]) => stringify(lines, { escape_formulas: true, record_delimiter: 'windows' })
+const CSV_END = '\r\n'
+
+/** Numbers, as nearly all are, need no quotes. Rows that were written past the gateway may hold anything. */
+function toCell (value: unknown): string {
+  if (typeof value === 'number') return String(value)
+  return value === undefined ? '' : stringify([[value]], { escape_formulas: true, eof: false })
+}
+
+/** @param toLines - a line, or several, without the last end; none where it is empty */
+function toCsv<Resource> (header: readonly string[], toLines: (resource: Resource) => string): Writer<Resource> {
   return {
     contentType: CSV_TYPE,
-    head: write([[...header]]),
-    rows: (resources) => write(resources.flatMap(toLines)),
+    head: header.join(',') + CSV_END,
+    rows: (resources) => resources.map(toLines).filter((lines) => lines !== '').map((lines) => lines + CSV_END).join(''),
     tail: () => ''
   }
 }

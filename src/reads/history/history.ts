@@ -81,6 +81,8 @@ async function * toParts<Resource> (
     const resources = await pages.slice(run)
     part += writer.rows(resources, isFirst)
     isFirst &&= resources.length === 0
+    // pg's query holds the same array, and lives in V8's old generation until the next major collection.
+    resources.length = 0
   }
   part += writer.tail(pages.next)
   for (let at = 0; at < part.length; at += PART_CHARACTERS_MAX) yield part.slice(at, at + PART_CHARACTERS_MAX)
