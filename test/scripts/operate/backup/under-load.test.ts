@@ -9,6 +9,7 @@ import { connectClient } from '../../../helpers/gateway.ts'
 import { createTestDir } from '../../../helpers/postgres.ts'
 import { drained, startCuts, startEmbeddedGateway, startLoad } from './embedded-gateway.ts'
 import { runOperated } from '../../../helpers/operator.ts'
+import { until } from '../../../helpers/until.ts'
 
 const SLOTS = 'select slot_name from pg_replication_slots'
 
@@ -37,8 +38,13 @@ t.test('under load, partly through the spool: exactly the acknowledged readings 
   await sleep(1500)
   const config = createConfig({ VITAL_DATA_DIR: dataDir })
   // Longer than the spool needs to be filled and emptied: whatever moves between two steps is gone from where it was.
+  const onStep = async () => {
+    await sleep(1200)
+    // The spool is empty for a part of each cut.
+    await until(async () => (await readdir(gateway.spool)).some((name) => name.endsWith('.spool')), 'the spool holds readings')
+  }
   await createBackup({
-    config, to, tell: () => {}, progress: process.stderr, signal: new AbortController().signal, onStep: () => sleep(1200)
+    config, to, tell: () => {}, progress: process.stderr, signal: new AbortController().signal, onStep
   })
   await cuts.stop()
   await load.stop()
