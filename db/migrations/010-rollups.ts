@@ -47,15 +47,11 @@ const STATEMENTS = [
     select base, base, case when exists (select from readings) then base else '-infinity' end
     from (select date_trunc('hour', now(), 'UTC') as base) now`,
 
-  `create function vital_assert_open (oldest timestamptz) returns void language plpgsql as $$
-    declare
-      since constant timestamptz := (select open_from from rollup_state);
+  `create function vital_refuse_closed (open_from timestamptz) returns void language plpgsql as $$
     begin
-      if oldest < since then
-        raise exception using errcode = 'VR001',
-          message = 'a bucket of the batch was closed meanwhile',
-          detail = (extract(epoch from since) * 1000000)::bigint;
-      end if;
+      raise exception using errcode = 'VR001',
+        message = 'a bucket of the batch was closed meanwhile',
+        detail = (extract(epoch from open_from) * 1000000)::bigint;
     end
   $$`
 ]
@@ -88,7 +84,7 @@ const COMMENTS = {
   'column rollup_state.built_from': 'Readings that are older wait to be rolled up.',
   'column rollup_state.built_device': 'Of the day being built, devices up to this one are computed.',
   'column rollup_state.sealed_before': 'Roll-ups before it are final: retention removed the readings.',
-  'function vital_assert_open': 'Fails with VR001 when a reading of the batch has no mark and lies before open_from.'
+  'function vital_refuse_closed': 'Fails with VR001: a reading of the batch has no mark and lies before open_from.'
 }
 
 /** Averages of 5 minutes and 1 hour, and what keeps them exact (`db/rollups/README.md`). */

@@ -6,7 +6,7 @@
  *            └──> the buckets are computed, some devices a step, and closed_before follows
  *
  * A batch tells the database, last of all, that its oldest reading without a mark is not before `open_from`
- * (`vital_assert_open`). A batch that says so after the advance was committed fails, and comes again with marks. One
+ * (`late-marks.ts`). A batch that says so after the advance was committed fails, and comes again with marks. One
  * that said so before was writing at the advance, and is waited for. So nothing reaches a bucket unseen once it is
  * computed.
  *
