@@ -27,7 +27,8 @@ ENV NODE_ENV=production \
 WORKDIR /app
 # A new named volume takes over owner and mode of the directory that it covers, so node can write to it.
 RUN install --directory --owner=node --group=node --mode=0700 /var/lib/vital-gateway \
- && install --directory --owner=node --group=node --mode=0755 /var/lib/prometheus-credentials
+ && install --directory --owner=node --group=node --mode=0755 /var/lib/prometheus-credentials \
+ && install --directory --owner=node --group=node --mode=0700 /var/lib/demo-credentials
 COPY package.json ./
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist

@@ -5,7 +5,7 @@ import { runFleetCommand } from './fleet/command.ts'
 import { readLogins } from './fleet/logins.ts'
 import { readRecordings, type Recording } from './recordings/folder.ts'
 import { createPlayCommand, type PlayOptions } from './recordings/options.ts'
-import { type RespZero, toDurationS, toPlayback } from './recordings/playback.ts'
+import { type RespZero, toDurationS, toLoop, toPlayback } from './recordings/playback.ts'
 import { RecordingError } from './recordings/recording.ts'
 
 /** Between the first connections of two devices, so that a gateway does not meet all of them in one instant. */
@@ -17,11 +17,11 @@ export function createCommand (surroundings: CommandSurroundings): Command {
 }
 
 async function play (options: PlayOptions, surroundings: CommandSurroundings): Promise<number> {
-  const { url, inFlightMax, patienceMs, login, speed, folder, respZero } = options
+  const { url, inFlightMax, patienceMs, login, speed, isLooping, folder, respZero } = options
   const recordings = select(await read(folder), options.devices)
   const durationS = Math.max(...recordings.map(({ samples }) => toDurationS(samples)))
-  const startS = options.startS ?? Math.floor(Date.now() / 1000 - durationS)
-  const planned = recordings.reduce((sum, { samples }) => sum + samples.length, 0)
+  const startS = options.startS ?? Math.floor(Date.now() / 1000 - (isLooping ? 0 : durationS))
+  const readings = recordings.reduce((sum, { samples }) => sum + samples.length, 0)
   return await runFleetCommand({
     name: 'play',
     surroundings,
@@ -32,12 +32,14 @@ async function play (options: PlayOptions, surroundings: CommandSurroundings): P
     devices: recordings.map(({ device, samples }, index) => ({
       device,
       startMs: index * CONNECT_INTERVAL_MS,
-      readings: toPlayback(samples, { startS, speed, respZero })
+      readings: (isLooping ? toLoop : toPlayback)(samples, { startS, speed, respZero })
     })),
-    planned,
+    planned: isLooping ? Infinity : readings,
     before: [
-      `${recordings.length} recordings, ${planned} readings from ${folder}`,
-      `--start ${startS} (${new Date(startS * 1000).toISOString()}), --speed ${speed === Infinity ? 'max' : speed}`
+      `${recordings.length} recordings, ${readings} readings from ${folder}`,
+      isLooping
+        ? `--loop, --speed ${speed}: from now on, until it is stopped`
+        : `--start ${startS} (${new Date(startS * 1000).toISOString()}), --speed ${speed === Infinity ? 'max' : speed}`
     ],
     after: [...toRespZeroNotes(recordings, respZero), 'Data: BIDMC PPG and Respiration Dataset 1.0.0 (PhysioNet), ODC-By 1.0']
   })

@@ -19,7 +19,7 @@ export interface FleetCommand {
   readonly patienceMs: number
   readonly devices: readonly FleetDevice[]
   readonly logins: Logins
-  /** Readings of all devices together. */
+  /** Readings of all devices together; `Infinity` where they have no end. */
   readonly planned: number
   /** Lines printed before and after the run. */
   readonly before: readonly string[]

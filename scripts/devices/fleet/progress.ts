@@ -4,14 +4,18 @@ import type { Tally } from './tally.ts'
 
 const BAR_REFRESH_MS = 200
 const LINE_EVERY_MS = 5000
+const ENDLESS_LINE_EVERY_MS = 60_000
 
-/** Shows how a run goes until `stop` is called: a bar on a terminal, elsewhere (a log, a pipe) a line every 5 s. */
+/**
+ * Shows how a run goes until `stop` is called: a bar on a terminal, elsewhere (a log, a pipe) a line every 5 s. A run
+ * without an end has no bar, and a line each minute.
+ */
 export function createProgress ({ tally, devices, stream }: {
   tally: Tally
   devices: number
   stream: ProgressStream
 }): { stop: () => void } {
-  return stream.isTTY === true ? createBar(tally, devices, stream) : createLines(tally, devices, stream)
+  return stream.isTTY === true && tally.planned !== Infinity ? createBar(tally, devices, stream) : createLines(tally, devices, stream)
 }
 
 function createBar (tally: Tally, devices: number, stream: ProgressStream): { stop: () => void } {
@@ -40,10 +44,12 @@ function createBar (tally: Tally, devices: number, stream: ProgressStream): { st
 }
 
 function createLines (tally: Tally, devices: number, stream: ProgressStream): { stop: () => void } {
+  const isEndless = tally.planned === Infinity
   const timer = setInterval(() => {
-    const percentage = Math.floor(tally.acknowledged / tally.planned * 100)
-    stream.write(`${percentage}%: ${tally.acknowledged} of ${tally.planned} acknowledged, ` +
-      `${tally.unacknowledged} in flight, ${tally.online} of ${devices} devices online\n`)
-  }, LINE_EVERY_MS)
+    const acknowledged = isEndless
+      ? `${tally.acknowledged} acknowledged`
+      : `${Math.floor(tally.acknowledged / tally.planned * 100)}%: ${tally.acknowledged} of ${tally.planned} acknowledged`
+    stream.write(`${acknowledged}, ${tally.unacknowledged} in flight, ${tally.online} of ${devices} devices online\n`)
+  }, isEndless ? ENDLESS_LINE_EVERY_MS : LINE_EVERY_MS)
   return { stop () { clearInterval(timer) } }
 }

@@ -3,8 +3,11 @@ import type { Tally } from './tally.ts'
 
 /** The report of a finished run, a line each. @param elapsedMs - from the first connection to the last */
 export function toReport (tally: Tally, ending: Ending, elapsedMs: number): string[] {
+  const isEndless = tally.planned === Infinity
+  const ofPlanned = isEndless ? '' : ` of ${count(tally.planned)}`
+  const unsent = isEndless ? '' : `, ${count(tally.unsent)} readings not sent`
   const rows: Array<[string, string]> = [
-    ['sent', `${count(tally.sent)} of ${count(tally.planned)} readings in ${(elapsedMs / 1000).toFixed(1)} s` +
+    ['sent', `${count(tally.sent)}${ofPlanned} readings in ${(elapsedMs / 1000).toFixed(1)} s` +
       ` (${count(Math.round(tally.sent / Math.max(elapsedMs / 1000, 0.001)))}/s)`],
     ['acknowledged', count(tally.acknowledged)],
     ['unacknowledged', count(tally.unacknowledged)],
@@ -13,10 +16,10 @@ export function toReport (tally: Tally, ending: Ending, elapsedMs: number): stri
     ['acknowledgement', toLatency(tally)]
   ]
   const lines = rows.map(([label, text]) => `${label.padEnd(16)}${text}`)
-  if (ending === 'stopped') lines.push(`stopped on request, ${count(tally.unsent)} readings not sent`)
+  if (ending === 'stopped') lines.push(`stopped on request${unsent}`)
   if (ending === 'stalled') {
     const because = tally.lastFault === null ? '' : `; the last fault of a connection: ${tally.lastFault}`
-    lines.push(`gave up: no acknowledgement came any more, ${count(tally.unsent)} readings not sent${because}`)
+    lines.push(`gave up: no acknowledgement came any more${unsent}${because}`)
   }
   return lines
 }

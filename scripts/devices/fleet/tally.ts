@@ -15,7 +15,7 @@ export interface LatencySummary {
  * times go into a histogram that is exact to three figures, not into a list.
  */
 export class Tally {
-  /** Readings that the fleet was asked to publish. */
+  /** Readings that the fleet was asked to publish; `Infinity` where they have no end. */
   readonly planned: number
   /** Readings written to a socket at least once. */
   sent = 0

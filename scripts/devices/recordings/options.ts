@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { PACKAGE_ROOT } from '../../command-line/package-root.ts'
+import { usageError } from '../../command-line/operator-error.ts'
 import { listOption, numberOption, parseNumber } from '../../command-line/values.ts'
 import { addFleetOptions, FLEET_NOTES, type FleetValues, toFleetOptions } from '../fleet/options.ts'
 import type { RespZero } from './playback.ts'
@@ -9,10 +10,12 @@ import type { RespZero } from './playback.ts'
 const NOTES = `
 Examples:
   vital-gateway play --speed 60
+  vital-gateway play --loop
   vital-gateway play --devices bidmc-01,bidmc-13 --speed max
   vital-gateway play --url mqtts://gateway.example:8883 --credentials devices.secrets.csv
 
 The same --start gives the same readings, which a gateway counts as duplicates the second time.
+With --loop each recording begins again at its end, until Ctrl-C, and a reading has the time at which it is sent.
 ${FLEET_NOTES}`
 
 const SHARED_DATA = join(PACKAGE_ROOT, '../shared/data/bidmc')
@@ -25,6 +28,8 @@ const START_MAX_S = 253_402_300_799
 export interface PlayOptions extends ReturnType<typeof toFleetOptions> {
   /** 1 is real time; `Infinity`: as fast as acknowledgements come. */
   readonly speed: number
+  /** Plays until it is stopped; then `speed` is finite and `startS` is `null`. */
+  readonly isLooping: boolean
   readonly folder: string
   /** Unix seconds; `null`: now less the longest recording. */
   readonly startS: number | null
@@ -35,6 +40,7 @@ export interface PlayOptions extends ReturnType<typeof toFleetOptions> {
 
 interface Values extends FleetValues {
   readonly speed: number
+  readonly loop?: true
   readonly data?: string
   readonly start?: number
   readonly devices?: readonly string[]
@@ -47,6 +53,7 @@ export function createPlayCommand (run: (options: PlayOptions) => Promise<void>)
     .description('Plays the BIDMC recordings of bedside monitors into a gateway over MQTT, each file as one device.')
     .addOption(new Option('--speed <n>',
       '1 is real time, 60 plays a minute each second; 0 or max: as fast as acknowledgements come').default(1).argParser(parseSpeed))
+    .option('--loop', 'begin again at the end of each recording, with times of now, until stopped')
     .option('--data <dir>', 'folder with bidmc_*_Numerics.csv (default: ../shared/data/bidmc beside the checkout, else the excerpt that comes along)')
     .addOption(numberOption('--start <seconds>', 'Unix seconds of each recording\'s first sample (default: now less the longest recording)', {
       min: 0, max: START_MAX_S
@@ -55,15 +62,23 @@ export function createPlayCommand (run: (options: PlayOptions) => Promise<void>)
     .addOption(new Option('--resp-zero <how>',
       'whether breathRateValue is sent where RESP is 0, which the dataset calls a poor signal').choices(['omit', 'send']).default('omit'))
   return addFleetOptions(command).addHelpText('after', NOTES).action(async (values: Values) => {
+    checkLoop(values)
     await run({
       ...toFleetOptions(values),
       speed: values.speed,
+      isLooping: values.loop === true,
       folder: values.data ?? (existsSync(SHARED_DATA) ? SHARED_DATA : FIXTURE_DATA),
       startS: values.start ?? null,
       devices: values.devices ?? null,
       respZero: values.respZero
     })
   })
+}
+
+function checkLoop ({ loop, speed, start }: Values): void {
+  if (loop !== true) return
+  if (speed === Infinity) throw usageError('--loop needs a speed: at most 1000000, 1 is real time')
+  if (start !== undefined) throw usageError('--loop plays from now on: leave out --start')
 }
 
 function parseSpeed (text: string): number {

@@ -33,6 +33,29 @@ export function * toPlayback (samples: readonly Sample[], { startS, speed, respZ
   }
 }
 
+/**
+ * The readings of one recording, played again and again from the clock's time on: a reading has the time at which it is
+ * due, so that a gateway never sees the future however fast it is played. Endless, unless there are no samples.
+ * @param startS - Unix seconds at which the first sample is due
+ * @param speed - finite
+ */
+export function * toLoop (samples: readonly Sample[], { startS, speed, respZero }: {
+  startS: number
+  speed: number
+  respZero: RespZero
+}): Generator<TimedReading> {
+  const originS = samples[0]?.timeS ?? 0
+  const durationS = toDurationS(samples)
+  // From the last sample to the first of the next lap: the usual distance of two samples.
+  const lapS = durationS + (samples.length > 1 ? durationS / (samples.length - 1) : 1)
+  for (let lap = 0; samples.length > 0; lap++) {
+    for (const sample of samples) {
+      const dueMs = Math.round((lap * lapS + sample.timeS - originS) * 1000 / speed)
+      yield { dueMs, reading: toReading(sample, (Math.round(startS * 1000) + dueMs) / 1000, respZero) }
+    }
+  }
+}
+
 /** Seconds between a recording's first and last sample. */
 export function toDurationS (samples: readonly Sample[]): number {
   return (samples.at(-1)?.timeS ?? 0) - (samples[0]?.timeS ?? 0)

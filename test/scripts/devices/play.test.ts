@@ -66,6 +66,24 @@ t.test('Ctrl-C stops, waits for acknowledgements and reports', async (t) => {
   t.match(stdout, /stopped on request, 23\d readings not sent/)
 })
 
+t.test('--loop goes on beyond the end of the recordings, with times of now, until it is stopped', async (t) => {
+  const broker = await startBroker(t)
+  const startedAtS = Date.now() / 1000
+  const script = startScript(t, 'play', ['--data', FIXTURES, '--url', broker.url, '--speed', '100', '--loop', '--devices', 'bidmc-19'])
+  while (broker.received.length < 200) await once(broker.aedes, 'publish')
+  script.interrupt()
+  const { status, stdout } = await script.done
+  t.equal(status, 0)
+  t.match(stdout, /--loop, --speed 100: from now on, until it is stopped\n/)
+  t.match(stdout, /sent +[2-9]\d\d readings in/)
+  t.match(stdout, /unacknowledged +0\n/)
+  t.match(stdout, /stopped on request\n/)
+  const values = broker.received.map(({ body: { timestamp, ...values } }) => values)
+  t.strictSame(values.slice(80, 160), values.slice(0, 80), 'the second lap is the first once more')
+  const times = broker.received.map(({ body }) => body['timestamp'] as number)
+  t.ok(times.every((time, index) => time > (times[index - 1] ?? startedAtS - 1) && time <= Date.now() / 1000))
+})
+
 t.test('readings without acknowledgement fail the run', async (t) => {
   const broker = await startBroker(t, { acknowledge: () => false })
   const { status, stdout } = await runScript(t, 'play',
@@ -93,6 +111,8 @@ t.test('wrong usage is named and ends with 2', async (t) => {
   const cases: Array<[string[], RegExp]> = [
     [['--sped', '60'], /^vital-gateway play: unknown option '--sped'\n\(Did you mean --speed\?\)\nSee vital-gateway play --help\n$/],
     [['--url', 'mqtt://user:hunter2@127.0.0.1'], /^vital-gateway play: --url must hold no user and no password/],
+    [['--loop', '--speed', 'max'], /^vital-gateway play: --loop needs a speed/],
+    [['--loop', '--start', '0'], /^vital-gateway play: --loop plays from now on: leave out --start/],
     [['--data', FIXTURES, '--devices', 'bidmc-99'], /--devices names "bidmc-99"/]
   ]
   for (const [args, message] of cases) {

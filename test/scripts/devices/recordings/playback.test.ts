@@ -1,7 +1,8 @@
 import t from 'tap'
 import { isReading } from '../../../../schemas/reading.ts'
+import type { TimedReading } from '../../../../scripts/devices/fleet/fleet.ts'
 import { readRecordings, toDevice } from '../../../../scripts/devices/recordings/folder.ts'
-import { toDurationS, toPlayback, toReading } from '../../../../scripts/devices/recordings/playback.ts'
+import { toDurationS, toLoop, toPlayback, toReading } from '../../../../scripts/devices/recordings/playback.ts'
 import { FIXTURES } from '../fleet/script.ts'
 
 const NOTHING = { timeS: 0, heartRate: null, pulseRate: null, respiratoryRate: null, spo2: null }
@@ -34,6 +35,24 @@ t.test('the first sample is at the start, whatever time its file gives it', asyn
   t.equal(toDurationS(samples), 4)
   t.equal(toDurationS([]), 0)
   t.strictSame([...toPlayback([], { ...options, speed: 1 })], [])
+})
+
+t.test('a loop begins again one sample later, each reading at the time at which it is due', async (t) => {
+  const samples = [-1, 0, 1].map((timeS) => ({ ...NOTHING, timeS, heartRate: 60 + timeS }))
+  const take = (loop: Iterable<TimedReading>, count: number) => {
+    const taken: Array<[dueMs: number, timestamp: number, heartRate: unknown]> = []
+    for (const { dueMs, reading } of loop) {
+      taken.push([dueMs, reading.timestamp, reading.heartRateValue])
+      if (taken.length === count) break
+    }
+    return taken
+  }
+  t.strictSame(take(toLoop(samples, { startS: 1000, speed: 1, respZero: 'omit' }), 5),
+    [[0, 1000, 59], [1000, 1001, 60], [2000, 1002, 61], [3000, 1003, 59], [4000, 1004, 60]])
+  t.strictSame(take(toLoop(samples, { startS: 1000, speed: 10, respZero: 'omit' }), 4),
+    [[0, 1000, 59], [100, 1000.1, 60], [200, 1000.2, 61], [300, 1000.3, 59]])
+  t.strictSame(take(toLoop(samples.slice(0, 1), { startS: 0, speed: 1, respZero: 'omit' }), 2), [[0, 0, 59], [1000, 1, 59]])
+  t.strictSame([...toLoop([], { startS: 0, speed: 1, respZero: 'omit' })], [])
 })
 
 t.test('each file of the excerpt is a device', async (t) => {

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import { EnvironmentSchema } from '../../schemas/environment.ts'
-import { createTestDatabase } from '../helpers/postgres.ts'
+import { EnvironmentSchema } from '../../../schemas/environment.ts'
+import { createTestDatabase } from '../../helpers/postgres.ts'
 
-const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
 const compose = read('compose.yaml')
 const dockerfile = read('Dockerfile')
 
@@ -61,7 +61,7 @@ t.test('every image is pinned, and every mounted file is there', (t) => {
   const mounts = [...compose.matchAll(/^ +- \.\/(\S+?):\/\S+?(:ro)?$/gm)]
   t.equal(mounts.length, 5)
   for (const [line, path = '', mode] of mounts) {
-    t.ok(existsSync(new URL(`../../${path}`, import.meta.url)), line.trim())
+    t.ok(existsSync(new URL(`../../../${path}`, import.meta.url)), line.trim())
     t.equal(mode, ':ro', line.trim())
   }
   t.end()
@@ -83,9 +83,9 @@ t.test('the image holds what the build reads, and runs what npm start runs', (t)
 })
 
 t.test('every container runs without privileges, and the gateway without a writable root or anonymous access', (t) => {
-  const services = compose.slice(compose.indexOf('\nservices:'), compose.indexOf('\nvolumes:')).split(/^ {2}(?=\w+:$)/m).slice(1)
+  const services = compose.slice(compose.indexOf('\nservices:'), compose.indexOf('\nvolumes:')).split(/^ {2}(?=[\w-]+:$)/m).slice(1)
   t.strictSame(services.map((service) => service.slice(0, service.indexOf(':'))),
-    ['credentials', 'gateway', 'postgres', 'prometheus', 'grafana'])
+    ['credentials', 'gateway', 'demo', 'demo-credentials', 'postgres', 'prometheus', 'grafana'])
   const shared = /^x-gateway:[^]*?(?=^\S+:)/m.exec(compose.slice(compose.indexOf('x-gateway:')))?.[0] ?? ''
   for (const service of services) {
     const settings = service.includes('<<: *gateway') ? shared : service
