@@ -5,7 +5,7 @@ import type { Random } from '../../harness/random.ts'
 import { judgeAccount } from '../checks/account.ts'
 import type { Belongings } from '../../harness/belongings.ts'
 import type { Program } from './build.ts'
-import { compareAverages } from '../../harness/checks/averages.ts'
+import { judgeAverages } from '../../harness/checks/averages.ts'
 import { type Query, tell, type Violation } from '../../harness/checks/stored.ts'
 import { GatewayProcess } from '../../harness/gateway-process.ts'
 import { addIdentities, toDeviceIds } from '../../harness/devices/identities.ts'
@@ -283,9 +283,7 @@ export class Rig {
     if (how.also !== undefined) await drain(how.also.publisher, this.#violate)
     const settled = await settle(this.adminPort, this.query, this.#violate) ?? await this.#settleAfterRestart()
     if (how.also !== undefined) await settle(how.also.httpPort, this.query, this.#violate)
-    const averages = await compareAverages(this.query)
-    this.count('averagesCompared', averages.buckets)
-    if (averages.wrong !== null) this.violate('C8', averages.wrong)
+    this.count('averagesCompared', await judgeAverages(this.query, this.#violate))
     const ledgerPaths = [account.ledgerPath, ...(how.also === undefined ? [] : [how.also.ledgerPath()])]
     await this.publisher.endAccount()
     await how.also?.publisher.endAccount()

@@ -2,7 +2,7 @@
  * C8 of the fault matrix: averages against the readings, written without the gateway's own statements. Of each bucket of
  * five minutes that is closed and not marked, the number of readings, and the count and sum of one vital sign.
  */
-import type { Query } from './stored.ts'
+import type { Query, Violation } from './stored.ts'
 
 /** @returns what is wrong, and of how many buckets */
 export async function compareAverages (query: Query): Promise<{ readonly buckets: number, readonly wrong: string | null }> {
@@ -27,4 +27,13 @@ export async function compareAverages (query: Query): Promise<{ readonly buckets
     from compared`)
   const { buckets, wrong, example } = row!
   return { buckets, wrong: wrong === 0 ? null : `${wrong} of ${buckets} buckets differ from their readings, such as ${example}` }
+}
+
+/** @returns how many buckets were compared */
+export async function judgeAverages (
+  query: Query, violate: (checker: Violation['checker'], message: string) => void
+): Promise<number> {
+  const { buckets, wrong } = await compareAverages(query)
+  if (wrong !== null) violate('C8', wrong)
+  return buckets
 }
