@@ -139,6 +139,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     onStop(await connectWhenever({ connect, signal, logger }))
     if (security.isExposed) throw new ConfigError(exposedMessage(config.host))
     await pipeline.start()
+    await http.prepare()
     signal.throwIfAborted()
     const { port: mqttPort, securePort: mqttsPort } = await broker.start()
     signal.throwIfAborted()

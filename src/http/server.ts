@@ -150,5 +150,8 @@ export function createHttpServer (options: HttpServerOptions) {
     await app.close()
   }
 
-  return { app, start, stopListening: () => { listener.stopListening() }, stop }
+  /** What takes long of a start: routes and their documents are built. Nothing listens yet. */
+  const prepare = async (): Promise<void> => { await app.ready() }
+
+  return { app, prepare, start, stopListening: () => { listener.stopListening() }, stop }
 }

@@ -70,6 +70,10 @@ export async function createTransport (
           : { authenticate: config.isAnonymousAllowed ? authenticate : demandCredentials(authenticate) })
       })
     return {
+      /** Before the last look at a signal that ends the start: from then on it listens at once. */
+      async prepare (): Promise<void> {
+        await Promise.all([publicServer.prepare(), adminServer?.prepare()])
+      },
       async start (): Promise<{ port: number, adminPort: number | null }> {
         const { port } = await publicServer.start()
         const bound = await adminServer?.start()
