@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t from 'tap'
@@ -27,10 +29,12 @@ t.test('SIGTERM while a migration waits for its lock: it stops with 0, nothing l
 })
 
 t.test('SIGTERM while PostgreSQL does not answer stops with 0', async (t) => {
-  // Of TEST-NET-1: it neither answers nor refuses.
-  const gateway = await spawnGateway(t, { DATABASE_URL: 'postgres://vital@192.0.2.1:5432/x' })
-  await takesSignal(gateway, SIGHUP)
-  await sleep(800)
+  const silent = createServer((socket) => { t.teardown(() => { socket.destroy() }) }).listen(0, '127.0.0.1')
+  t.teardown(() => { silent.close() })
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  const gateway = await spawnGateway(t, { DATABASE_URL: `postgres://vital@127.0.0.1:${port}/x` })
+  await once(silent, 'connection')
   gateway.child.kill('SIGTERM')
   t.same(await gateway.exited, [0, null])
   t.strictSame(gateway.lines.filter(({ msg }) => msg === 'listening' || msg === 'ready'), [])

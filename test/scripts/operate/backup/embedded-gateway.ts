@@ -69,20 +69,26 @@ export async function startLoad (t: Test, mqttPort: number, devices = 10, inFlig
  */
 export function startCuts (connectionString: string, { cutMs, openMs }: { cutMs: number, openMs: number }) {
   const stop = new AbortController()
+  const pause = (ms: number) => sleep(ms, undefined, { signal: stop.signal }).catch(() => {})
+  let tellHeld = () => {}
+  const held = new Promise<void>((resolve) => { tellHeld = resolve })
   const run = async () => {
     const client = new pg.Client({ connectionString })
     client.on('error', () => {})
     await client.connect()
     while (!stop.signal.aborted) {
       await client.query('begin; lock table readings in exclusive mode')
-      await sleep(cutMs)
+      tellHeld()
+      await pause(cutMs)
       await client.query('commit')
-      await sleep(openMs)
+      await pause(openMs)
     }
     await client.end()
   }
   const running = run()
   return {
+    /** Settles when the lock is held for the first time. */
+    held,
     async stop () {
       stop.abort()
       await running

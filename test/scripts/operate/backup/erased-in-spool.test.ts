@@ -1,6 +1,5 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { connectClient, readLedger } from '../../../helpers/gateway.ts'
 import { createTestDir } from '../../../helpers/postgres.ts'
@@ -14,8 +13,8 @@ t.test('readings of an erased device that lie in the spool of the backup do not 
   const gateway = await startEmbeddedGateway(t, dataDir, { VITAL_COMMIT_TIMEOUT_MS: '200' })
   const client = await connectClient(t, gateway.mqttPort)
   await client.publishAsync('vital/kept', '{"timestamp":1}', { qos: 1 })
-  const cuts = startCuts(gateway.connectionString, { cutMs: 8000, openMs: 0 })
-  await sleep(100)
+  const cuts = startCuts(gateway.connectionString, { cutMs: 100_000, openMs: 0 })
+  await cuts.held
   for (const device of ['gone', 'kept']) {
     for (const timestamp of [2, 3]) {
       await client.publishAsync(`vital/${device}`,
