@@ -5,7 +5,8 @@ FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 # Nothing here needs an install script, and install scripts are how a hijacked package runs code at build time.
-RUN npm ci --omit=optional --ignore-scripts --no-audit --no-fund
+# The bundler of the page has its binaries in optional packages.
+RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY schemas schemas
 COPY broker broker

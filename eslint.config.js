@@ -5,7 +5,7 @@ export default tseslint.config(
   { ignores: ['dist/', '.compiled/', 'data/', '.tap/', 'node_modules/'] },
   ...neostandard({ ts: true }),
   {
-    files: ['**/*.ts'],
+    files: ['**/*.ts', '**/*.tsx'],
     languageOptions: {
       parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname }
     },

@@ -51,6 +51,8 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
   const isStopping = () => signal.aborted
   const metrics = createMetrics()
   let reload: () => Promise<void> = async () => {}
+  /** Where MQTT listens, once it does. */
+  let mqtt: { port: number, securePort: number | null } | null = null
 
   /** The parts that take readings in and store them. */
   async function createTraffic () {
@@ -110,6 +112,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       erase: operations.erase,
       events,
       health: readiness.health,
+      page: { limits: {}, mqtt: () => mqtt, recordings: null },
       metrics: metrics.render,
       version: packageJson.version,
       logger
@@ -141,7 +144,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     await pipeline.start()
     await http.prepare()
     signal.throwIfAborted()
-    const { port: mqttPort, securePort: mqttsPort } = await broker.start()
+    const { port: mqttPort, securePort: mqttsPort } = mqtt = await broker.start()
     signal.throwIfAborted()
     const { port: httpPort, adminPort } = await http.start()
     onStop(readiness.announce())

@@ -123,7 +123,7 @@ function toRefusal ({ headers }: IncomingMessage, allowed: ReadonlySet<string>):
  * clients send none. A page of the gateway's own address may connect, unless that is a name: its owner may point it at
  * this machine (DNS rebinding), so the origin of a name must be listed.
  */
-function isAllowedOrigin (origin: string, host: string | undefined, allowed: ReadonlySet<string>): boolean {
+export function isAllowedOrigin (origin: string, host: string | undefined, allowed: ReadonlySet<string>): boolean {
   if (allowed.has(origin)) return true
   if (!URL.canParse(origin) || host === undefined) return false
   const { host: originHost, hostname, protocol } = new URL(origin)

@@ -15,6 +15,7 @@ import { HTTP_LIMITS } from './limits.ts'
 import type { Events } from '../events/events.ts'
 import { createListener, type Listener } from './listener.ts'
 import { createToOrigin } from './origin.ts'
+import { type Page, servePage } from './page/page.ts'
 import type { RouteReads } from '../reads/reads.ts'
 import { deleteVitalData, type Erase } from './routes/delete-vital-data.ts'
 import { getEvents } from './routes/get-events.ts'
@@ -63,6 +64,8 @@ export interface HttpServerOptions {
   /** Where refused requests are counted and logged. */
   readonly refusals?: LoginRefusals
   readonly health: () => Health
+  /** The live page; without it `/` is 404. */
+  readonly page?: Page
   /** Prometheus' text exposition format. */
   readonly metrics: () => Promise<string>
   readonly logger: Logger
@@ -127,6 +130,7 @@ export function createHttpServer (options: HttpServerOptions) {
       deleteVitalData(routes, options.erase)
       getEvents(routes, options.events)
       getDeadLetters(routes, options.deadLetters, counted)
+      if (options.page !== undefined) servePage(routes, { ...options, page: options.page })
     }
     if (part !== 'public') {
       getMetrics(routes, options.metrics)

@@ -30,7 +30,11 @@ export function createReadiness (options: ReadinessOptions) {
     health: () => ({
       live: true,
       ready: isReady(),
-      database: { status: circuit.state === 'closed' ? 'up' as const : 'down' as const, circuit: circuit.state },
+      database: {
+        status: circuit.state === 'closed' ? 'up' as const : 'down' as const,
+        circuit: circuit.state,
+        ...(circuit.openForMs === null ? {} : { downForS: circuit.openForMs / 1000 })
+      },
       spool: { status: spool.status, bytes: spool.bytes, bytesMax: options.spoolBytesMax, readings: replayer.pending },
       warnings: warnings()
     }),

@@ -4,6 +4,7 @@ import { HTTP_ERRORS, withDetails } from '../errors.ts'
 
 /** HEAD comes with GET. */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
+  '/': ['GET', 'HEAD', 'OPTIONS'],
   '/vital-data': ['GET', 'HEAD', 'POST', 'OPTIONS'],
   '/vital-data/:device': ['GET', 'HEAD', 'DELETE', 'OPTIONS'],
   '/vital-data/:device/history': ['GET', 'HEAD', 'OPTIONS'],

@@ -46,6 +46,11 @@ export class Circuit {
     return this.#state
   }
 
+  /** How long it has not been closed, in milliseconds; `null` while it is, and before PostgreSQL answered at all. */
+  get openForMs (): number | null {
+    return this.#state === 'closed' || this.#openedAtMs === null ? null : Math.round(performance.now() - this.#openedAtMs)
+  }
+
   /** Starts to ping. */
   start (): void {
     this.#timer = setTimeout(() => { this.#tick() }, PING_INTERVAL_MS).unref()

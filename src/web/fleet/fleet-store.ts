@@ -1,0 +1,139 @@
+import { staleAfterS } from '../vital-signs.ts'
+
+/** Heart rate of the last five minutes, a point each five seconds. */
+export const SPARK_POINTS = 60
+export const SPARK_STEP_S = 5
+
+/** A refusal stays a state of its device for so long. */
+const REFUSED_SHOWN_S = 300
+
+export interface Refusal {
+  readonly device: string
+  /** Unix seconds. */
+  readonly atS: number
+  readonly reason: string
+  readonly message: string
+}
+
+export interface Device {
+  readonly id: string
+  /** Of the newest reading, Unix seconds. */
+  timestampS: number
+  vitals: Record<string, unknown>
+  times: Record<string, number>
+  /** Between two readings; `null` until two came. */
+  intervalS: number | null
+  refusal: Refusal | null
+  /** As it came; `null` until one came since the page was opened. */
+  payload: string | null
+  readonly spark: Float32Array
+  /** The step of {@link SPARK_STEP_S} that the last point stands for. */
+  sparkStep: number
+}
+
+interface Resource {
+  readonly deviceId: string
+  readonly timestamp: number
+  readonly vitals: Record<string, unknown>
+  readonly vitalTimestamps: Record<string, number>
+}
+
+type Range = readonly [number, number]
+export type Limits = Readonly<Record<string, Readonly<Record<string, Range>>>>
+
+export type DeviceState = 'refused' | 'out' | 'silent' | 'normal'
+
+/** The latest state of every device, as listed by HTTP and kept up to date by MQTT. Pure: it knows no clock and no network. */
+export function createFleet () {
+  const devices = new Map<string, Device>()
+  /** Sorted prefixes, the longest first. */
+  let limits: ReadonlyArray<readonly [string, Readonly<Record<string, Range>>]> = []
+  let version = 0
+
+  function open (id: string): Device {
+    let device = devices.get(id)
+    if (device === undefined) {
+      device = {
+        id,
+        timestampS: 0,
+        vitals: {},
+        times: {},
+        intervalS: null,
+        refusal: null,
+        payload: null,
+        spark: new Float32Array(SPARK_POINTS).fill(NaN),
+        sparkStep: 0
+      }
+      devices.set(id, device)
+      version++
+    }
+    return device
+  }
+
+  function merge (device: Device, field: string, value: unknown, atS: number): void {
+    if (atS < (device.times[field] ?? -Infinity)) return
+    device.vitals[field] = value
+    device.times[field] = atS
+  }
+
+  return {
+    devices,
+    /** Grows with each new device. */
+    get version (): number { return version },
+    setLimits (given: Limits): void {
+      limits = Object.entries(given).sort(([a], [b]) => b.length - a.length)
+    },
+
+    /** What `GET /vital-data` tells of one device. */
+    list ({ deviceId, timestamp, vitals, vitalTimestamps }: Resource): void {
+      const device = open(deviceId)
+      if (timestamp > device.timestampS) device.timestampS = timestamp
+      for (const [field, value] of Object.entries(vitals)) merge(device, field, value, vitalTimestamps[field] ?? timestamp)
+    },
+
+    /** A reading as it was published. */
+    read (id: string, reading: Record<string, unknown>, payload: string): void {
+      const { timestamp, device: _device, ...vitals } = reading
+      if (typeof timestamp !== 'number') return
+      const device = open(id)
+      const gapS = timestamp - device.timestampS
+      if (device.payload !== null && gapS > 0) {
+        device.intervalS = device.intervalS === null ? gapS : Math.min(device.intervalS * 1.5, device.intervalS * 0.8 + gapS * 0.2)
+      }
+      if (gapS > 0) device.timestampS = timestamp
+      device.payload = payload
+      for (const [field, value] of Object.entries(vitals)) merge(device, field, value, timestamp)
+      if (typeof vitals['heartRateValue'] === 'number') addToSpark(device, timestamp, vitals['heartRateValue'])
+    },
+
+    refuse (refusal: Refusal): void { open(refusal.device).refusal = refusal },
+
+    /** The state that a badge names; the most urgent one. */
+    stateOf (device: Device, nowS: number): DeviceState {
+      if (device.refusal !== null && nowS - device.refusal.atS < REFUSED_SHOWN_S) return 'refused'
+      if (nowS - device.timestampS > staleAfterS(device.intervalS)) return 'silent'
+      const own = limits.find(([prefix]) => device.id.startsWith(prefix))?.[1]
+      for (const field in own) {
+        const value = device.vitals[field]
+        const [low, high] = own[field]!
+        if (typeof value === 'number' && (value < low || value > high)) return 'out'
+      }
+      return 'normal'
+    },
+    /** Whether the operator set limits at all. */
+    get hasLimits (): boolean { return limits.length > 0 }
+  }
+}
+
+export type Fleet = ReturnType<typeof createFleet>
+
+/** Puts a value into its step, and empties the steps between, so that a gap stays a gap. */
+export function addToSpark (device: Device, atS: number, value: number): void {
+  const step = Math.floor(atS / SPARK_STEP_S)
+  if (step > device.sparkStep) {
+    const from = Math.max(device.sparkStep + 1, step - SPARK_POINTS + 1)
+    for (let empty = from; empty < step; empty++) device.spark[empty % SPARK_POINTS] = NaN
+    device.sparkStep = step
+  } else if (step <= device.sparkStep - SPARK_POINTS) return
+  device.spark[step % SPARK_POINTS] = value
+}

@@ -1,0 +1,98 @@
+/** What `/app/status.json` answers. */
+export interface Status {
+  readonly nowMs: number
+  readonly ready: boolean
+  readonly database: { readonly status: 'up' | 'down', readonly circuit?: string, readonly downForS?: number }
+  readonly spool: { readonly status: string, readonly bytes: number, readonly bytesMax: number, readonly readings?: number }
+  readonly warnings: readonly string[]
+  readonly isPlaying: boolean
+  readonly samples: Readonly<Record<string, number>>
+}
+
+export interface Flow {
+  readonly received: number
+  readonly stored: number
+  readonly duplicate: number
+  readonly deadLettered: number
+  readonly refused: number
+  readonly pending: number
+}
+
+/** Rates and latencies count over so many answers. */
+const WINDOW = 5
+
+/** Follows the gateway from answer to answer. */
+export function createGatewayState () {
+  const history: Status[] = []
+  let missingSinceMs: number | null = null
+
+  const sum = (status: Status, name: string) => Object.entries(status.samples)
+    .reduce((total, [key, value]) => key === name || key.startsWith(`${name}{`) ? total + value : total, 0)
+
+  return {
+    take (status: Status): void {
+      missingSinceMs = null
+      // A restart begins to count anew.
+      const startOf = (answer: Status | undefined) => answer?.samples['vital_start_time_seconds']
+      if (startOf(history.at(-1)) !== startOf(status)) history.length = 0
+      history.push(status)
+      if (history.length > WINDOW) history.shift()
+    },
+    miss (nowMs: number): void { missingSinceMs ??= nowMs },
+    get latest (): Status | null { return history.at(-1) ?? null },
+    /** Unix milliseconds since which the gateway has not answered; `null` while it does. */
+    get missingSinceMs (): number | null { return missingSinceMs },
+
+    /** Of a counter, a second; `null` until two answers came. */
+    rate (name: string): number | null {
+      const [first, last] = [history[0], history.at(-1)]
+      if (first === undefined || last === undefined || last.nowMs <= first.nowMs) return null
+      return (sum(last, name) - sum(first, name)) * 1000 / (last.nowMs - first.nowMs)
+    },
+
+    /** Quantile of the acknowledgement latency in seconds over the window; `null` where nothing was acknowledged. */
+    latencyS (quantile: number): number | null {
+      const [first, last] = [history[0], history.at(-1)]
+      if (first === undefined || last === undefined) return null
+      return toQuantile(first.samples, last.samples, quantile)
+    },
+
+    get flow (): Flow | null {
+      const last = history.at(-1)
+      if (last === undefined) return null
+      const count = (name: string) => sum(last, `vital_readings_${name}_total`)
+      return {
+        received: count('received'),
+        stored: count('stored'),
+        duplicate: count('duplicate'),
+        deadLettered: count('dead_lettered'),
+        refused: count('refused'),
+        pending: last.samples['vital_readings_pending'] ?? 0
+      }
+    }
+  }
+}
+
+type Samples = Status['samples']
+
+function toQuantile (first: Samples, last: Samples, quantile: number): number | null {
+  const counts = new Map<number, number>()
+  for (const [key, value] of Object.entries(last)) {
+    const le = /^vital_ack_duration_seconds_bucket\{.*le="([^"]+)"/.exec(key)?.[1]
+    if (le === undefined) continue
+    const bound = le === '+Inf' ? Infinity : Number(le)
+    counts.set(bound, (counts.get(bound) ?? 0) + value - (first === last ? 0 : first[key] ?? 0))
+  }
+  const bounds = [...counts].sort(([a], [b]) => a - b)
+  const total = bounds.at(-1)?.[1] ?? 0
+  if (total === 0) return null
+  let [lowBound, lowCount] = [0, 0]
+  for (const [bound, count] of bounds) {
+    if (count >= quantile * total) {
+      if (bound === Infinity) return lowBound
+      return lowBound + (bound - lowBound) * (quantile * total - lowCount) / Math.max(1, count - lowCount)
+    }
+    [lowBound, lowCount] = [bound, count]
+  }
+  return null
+}

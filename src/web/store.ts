@@ -1,0 +1,227 @@
+import { useEffect, useState } from 'preact/hooks'
+import { ApiError, ask, askJson, gatewayNowMs, keepSecret, readSecret, setGatewayNow } from './connection/api.ts'
+import { createLive } from './connection/live.ts'
+import { createFleet, type Limits, type Refusal } from './fleet/fleet-store.ts'
+import { createGatewayState, type Status } from './gateway/gateway-state.ts'
+
+interface PageConfig {
+  readonly version: string
+  readonly principal: { readonly id: string, readonly role: string } | null
+  readonly limits: Limits
+  readonly mqtt: { readonly port: number, readonly securePort: number | null } | null
+  readonly mayPlay: boolean
+}
+
+const STATUS_INTERVAL_MS = 2000
+const HIDDEN_CONNECTED_MS = 30_000
+const REFUSALS_KEPT = 200
+
+/** Of the whole page: what is known, and whether it is known to be current. */
+export const fleet = createFleet()
+export const gateway = createGatewayState()
+export const state = {
+  phase: 'starting' as 'starting' | 'login' | 'open',
+  loginError: null as string | null,
+  config: null as PageConfig | null,
+  isLive: false,
+  isListed: false,
+  /** Grows with each connection, so that a chart fills its hole. */
+  connections: 0,
+  /** The newest first. */
+  refusals: [] as Refusal[]
+}
+
+const readers = new Set<(id: string, reading: Record<string, unknown>) => void>()
+const listeners = new Set<() => void>()
+let isDue = false
+
+/** Whatever changed is drawn once, in the next frame. */
+export function changed (): void {
+  if (isDue) return
+  isDue = true
+  requestAnimationFrame(() => {
+    isDue = false
+    for (const listener of listeners) listener()
+  })
+}
+
+/** Draws the component again when something changed, at most each `intervalMs`. */
+export function useChanges (intervalMs = 0): void {
+  const [, draw] = useState(0)
+  useEffect(() => {
+    let drawnAtMs = 0
+    const listener = () => {
+      const nowMs = performance.now()
+      if (nowMs - drawnAtMs < intervalMs) return
+      drawnAtMs = nowMs
+      draw((count) => count + 1)
+    }
+    listeners.add(listener)
+    return () => { listeners.delete(listener) }
+  }, [intervalMs])
+}
+
+/** Hears each reading as it comes, until the returned function is called. */
+export function onReading (reader: (id: string, reading: Record<string, unknown>) => void): () => void {
+  readers.add(reader)
+  return () => { readers.delete(reader) }
+}
+
+const decoder = new TextDecoder()
+
+interface Rejection {
+  readonly reason: string
+  readonly errors: ReadonlyArray<{ readonly path: string, readonly message: string }>
+  readonly receivedAt: number
+}
+
+function takeMessage (topic: string, payload: Uint8Array): void {
+  const [, id = '', part] = topic.split('/')
+  const text = decoder.decode(payload)
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return
+  }
+  if (part === 'rejected') takeRejection(id, value as Rejection)
+  else {
+    for (const reading of Array.isArray(value) ? value : [value]) {
+      if (typeof reading !== 'object' || reading === null) continue
+      fleet.read(id, reading as Record<string, unknown>, text)
+      for (const reader of readers) reader(id, reading as Record<string, unknown>)
+    }
+  }
+  changed()
+}
+
+function takeRejection (device: string, { reason, errors, receivedAt }: Rejection): void {
+  const message = errors.map(({ path, message }) => `${path} ${message}`.trim()).join('; ')
+  const refusal = { device, atS: receivedAt, reason, message }
+  fleet.refuse(refusal)
+  state.refusals = [refusal, ...state.refusals].slice(0, REFUSALS_KEPT)
+}
+
+const live = createLive({
+  onMessage: takeMessage,
+  onConnect () {
+    state.isLive = true
+    state.connections++
+    changed()
+    listFleet().catch(() => {})
+  },
+  onDisconnect () {
+    state.isLive = false
+    changed()
+  }
+})
+
+let listing: Promise<void> | null = null
+
+/** Walks over all devices; what came by MQTT meanwhile is newer and stays. */
+function listFleet (): Promise<void> {
+  listing ??= (async () => {
+    let cursor: string | null = null
+    do {
+      const from: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`
+      const page: { resources: Array<Parameters<typeof fleet.list>[0]>, next: string | null } =
+        await askJson(`/vital-data?count=100&sortBy=deviceId&orderBy=asc${from}`)
+      for (const resource of page.resources) fleet.list(resource)
+      cursor = page.next
+      changed()
+    } while (cursor !== null)
+    state.isListed = true
+    changed()
+  })().finally(() => { listing = null })
+  return listing
+}
+
+async function readStatus (): Promise<void> {
+  if (state.phase !== 'open' || document.hidden) return
+  const askedAtMs = performance.now()
+  try {
+    const status = await askJson<Status>('/app/status.json')
+    setGatewayNow(status.nowMs, performance.now() - askedAtMs)
+    gateway.take(status)
+    if (!state.isListed && state.isLive) listFleet().catch(() => {})
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) logOut('The credential is no longer valid.')
+    else gateway.miss(gatewayNowMs())
+  }
+  changed()
+}
+
+/** Asks what the page may see; shows the login where it needs a credential. */
+async function open (): Promise<void> {
+  try {
+    const config = await askJson<PageConfig>('/app/config.json')
+    state.config = config
+    fleet.setLimits(config.limits)
+    state.phase = 'open'
+    state.loginError = null
+    if (!document.hidden) live.connect(config.principal?.id ?? null)
+    await readStatus()
+  } catch (error) {
+    const { status, message } = error instanceof ApiError ? error : new ApiError(0, 'The gateway does not answer.')
+    if (status === 401 || status === 403) {
+      const refusal = status === 401
+        ? 'This secret is not valid.'
+        : 'This page needs the credential of an operator or an administrator.'
+      state.loginError = readSecret() === null ? null : refusal
+      keepSecret(null)
+      state.phase = 'login'
+    } else {
+      gateway.miss(gatewayNowMs())
+      state.loginError = message
+      setTimeout(() => { open().catch(report) }, STATUS_INTERVAL_MS)
+    }
+  }
+  changed()
+}
+
+export async function logIn (secret: string): Promise<void> {
+  keepSecret(secret)
+  await open()
+}
+
+export function logOut (reason: string | null = null): void {
+  live.disconnect()
+  keepSecret(null)
+  fleet.devices.clear()
+  Object.assign(state, { phase: 'login', loginError: reason, isLive: false, isListed: false, refusals: [] })
+  changed()
+}
+
+/** Plays the shipped recordings, or ends that. */
+export async function play (isOn: boolean): Promise<void> {
+  await ask('/app/play', { method: isOn ? 'POST' : 'DELETE' })
+  await readStatus()
+}
+
+/** A hidden tab that stayed connected would collect messages which no frame draws. */
+function followVisibility (): void {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  document.addEventListener('visibilitychange', () => {
+    clearTimeout(timer)
+    if (document.hidden) {
+      timer = setTimeout(() => {
+        live.disconnect()
+        state.isLive = false
+      }, HIDDEN_CONNECTED_MS)
+    } else if (state.phase === 'open') {
+      live.connect(state.config?.principal?.id ?? null)
+      readStatus().catch(report)
+    }
+  })
+}
+
+/** What was not foreseen is a defect, and belongs into the browser's log. */
+const report = (error: unknown): void => { reportError(error) }
+
+export function start (): void {
+  followVisibility()
+  open().catch(report)
+  setInterval(() => { readStatus().catch(report) }, STATUS_INTERVAL_MS)
+  // Ages grow without any message.
+  setInterval(changed, 1000)
+}
