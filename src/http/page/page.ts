@@ -97,7 +97,7 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
   }
 }
 
-/** A program of this machine or a page of ours: any page of the web may send a POST to loopback. */
+/** A program of this machine or a page of ours. Every page of the web may send a POST to loopback. */
 function isFromHere ({ ip, headers }: FastifyRequest): boolean {
   const address = toAddress(ip)
   if (address !== '::1' && !address.startsWith('127.')) return false
