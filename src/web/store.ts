@@ -31,12 +31,11 @@ export const state = {
   refusals: [] as Refusal[]
 }
 
-const readers = new Set<(id: string, reading: Record<string, unknown>) => void>()
 const listeners = new Set<() => void>()
 let isDue = false
 
 /** Whatever changed is drawn once, in the next frame. */
-export function changed (): void {
+function changed (): void {
   if (isDue) return
   isDue = true
   requestAnimationFrame(() => {
@@ -61,12 +60,6 @@ export function useChanges (intervalMs = 0): void {
   }, [intervalMs])
 }
 
-/** Hears each reading as it comes, until the returned function is called. */
-export function onReading (reader: (id: string, reading: Record<string, unknown>) => void): () => void {
-  readers.add(reader)
-  return () => { readers.delete(reader) }
-}
-
 const decoder = new TextDecoder()
 
 interface Rejection {
@@ -89,7 +82,6 @@ function takeMessage (topic: string, payload: Uint8Array): void {
     for (const reading of Array.isArray(value) ? value : [value]) {
       if (typeof reading !== 'object' || reading === null) continue
       fleet.read(id, reading as Record<string, unknown>, text)
-      for (const reader of readers) reader(id, reading as Record<string, unknown>)
     }
   }
   changed()

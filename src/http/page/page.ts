@@ -11,7 +11,7 @@ import { createStatus } from './status.ts'
  * uPlot and Preact set styles through the CSSOM, which needs no `unsafe-inline`. `connect-src 'self'` covers the
  * WebSocket of the same host and port. Without `worker-src` no worker can be made: MQTT.js keeps its time with `setTimeout`.
  */
-export const PAGE_HEADERS = {
+const PAGE_HEADERS = {
   'content-security-policy': [
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
     "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"

@@ -6,7 +6,7 @@ import { type Device, SPARK_POINTS, SPARK_STEP_S } from './fleet-store.ts'
 const SHOWN = VITAL_SIGNS.filter(({ id }) => id !== 'pulse')
 const STATES = { refused: ['bad', 'Refused'], out: ['warn', 'Out of range'], silent: ['silent', 'Silent'] } as const
 
-export const toHref = (id: string): string => `#/device/${encodeURIComponent(id)}`
+const toHref = (id: string): string => `#/device/${encodeURIComponent(id)}`
 
 export function FleetRow ({ device, nowS, place }: { device: Device, nowS: number, place: number }) {
   const state = fleet.stateOf(device, nowS)

@@ -128,7 +128,7 @@ export function createFleet () {
 export type Fleet = ReturnType<typeof createFleet>
 
 /** Puts a value into its step, and empties the steps between, so that a gap stays a gap. */
-export function addToSpark (device: Device, atS: number, value: number): void {
+function addToSpark (device: Device, atS: number, value: number): void {
   const step = Math.floor(atS / SPARK_STEP_S)
   if (step > device.sparkStep) {
     const from = Math.max(device.sparkStep + 1, step - SPARK_POINTS + 1)

@@ -7,7 +7,7 @@ interface Told {
   readonly text: string
 }
 
-export function toMs (seconds: number): string {
+function toMs (seconds: number): string {
   if (seconds < 0.01) return `${(seconds * 1000).toFixed(1)} ms`
   return seconds < 10 ? `${Math.round(seconds * 1000)} ms` : `${Math.round(seconds)} s`
 }
