@@ -42,8 +42,8 @@ export const LatestQuerySchema = Type.Object({
   })),
   silentFor: Type.Optional(Type.String({
     ...patternWithRule(DURATION_PATTERN, 'must be whole seconds such as 300, or a time such as 90s, 5m, 2h or 1d'),
-    description: 'Only devices whose newest reading is at least so old by the clock of the gateway: seconds, or with ' +
-      'a unit (`s`, `m`, `h`, `d`)',
+    description: 'Only devices whose newest reading is at least so old, by the later of the clocks of gateway and ' +
+      'PostgreSQL: seconds, or with a unit (`s`, `m`, `h`, `d`)',
     examples: ['5m']
   })),
   cursor: Type.Optional(Type.String({

@@ -56,10 +56,10 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
 
   /** The parts that take readings in and store them. */
   async function createTraffic () {
-    const storage = await openStorage({ config, applicationName, lifecycle, metrics, faults, logger })
+    const clock = createClock({ ownMs: faults.nowMs ?? Date.now, monotonicMs: () => performance.now(), logger })
+    const storage = await openStorage({ config, applicationName, lifecycle, clock, metrics, faults, logger })
     const { database, spool, store, refusedLetters } = storage
     for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
-    const clock = createClock({ ownMs: faults.nowMs ?? Date.now, monotonicMs: () => performance.now(), logger })
     const transport = await createTransport({ config, metrics, logger })
     reload = transport.reload
     const { hasClientCertificates } = transport

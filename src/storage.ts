@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { createDatabase } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { createStore, type Store, type StoredObserver } from '../db/store.ts'
+import type { Clock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { type Disk, realDisk } from './ingest/journal/spool/disk.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
@@ -23,6 +24,7 @@ interface StorageOptions {
   /** Tells gateways on one database apart, in `pg_stat_activity` and to the audit. */
   readonly applicationName: string
   readonly lifecycle: Pick<Lifecycle, 'signal' | 'onStop'>
+  readonly clock: Pick<Clock, 'nowMs'>
   readonly metrics: Metrics
   readonly faults: StorageFaults
   readonly logger: Logger
@@ -34,7 +36,9 @@ const STATEMENT_TIMEOUT_MS_MIN = 3000
  * Opens what readings are kept in and read from: the spool's directory, PostgreSQL (embedded, where no other is
  * configured), the pool of connections that write, and reads with a pool of their own. The stop closes each.
  */
-export async function openStorage ({ config, applicationName, lifecycle, metrics, faults, logger }: StorageOptions) {
+export async function openStorage (
+  { config, applicationName, lifecycle, clock, metrics, faults, logger }: StorageOptions
+) {
   const { dataDir } = config
   const { signal, onStop } = lifecycle
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
@@ -60,6 +64,7 @@ export async function openStorage ({ config, applicationName, lifecycle, metrics
     connectionsMax: config.databaseReadConnectionsMax,
     applicationName,
     isPooled: () => database.isPooled,
+    clock,
     metrics,
     logger
   })

@@ -3,6 +3,7 @@ import t from 'tap'
 import { createClock } from '../src/clock.ts'
 import { DeadLetterCaps } from '../src/ingest/dead-letter-caps.ts'
 import { connectClient, readLedger, startGateway } from './helpers/gateway.ts'
+import { post } from './helpers/http-server.ts'
 
 const DAY_MS = 86_400_000
 
@@ -50,6 +51,17 @@ t.test('a gateway whose clock is days behind stores what devices send, and says 
   t.ok(Math.abs(Number(difference) - 3 * 86_400) < 60)
   const { timestamp } = await (await fetch(`${gateway.httpUrl}/vital-data/ward-3`)).json() as { timestamp: number }
   t.ok(Math.abs(timestamp - Date.now() / 1000) < 60, 'and the latest state has the time of today')
+})
+
+t.test('silentFor counts by the later of both clocks', async (t) => {
+  for (const offsetMs of [-DAY_MS, DAY_MS]) {
+    const { httpUrl } = await startGateway(t, {}, { nowMs: () => Date.now() + offsetMs })
+    await post(httpUrl, JSON.stringify({ device: 'ward-3', timestamp: Date.now() / 1000 - 600 }))
+    for (const [silentFor, expected] of [['5m', 1], ['30m', offsetMs > 0 ? 1 : 0]] as const) {
+      const { total } = await (await fetch(`${httpUrl}/vital-data?silentFor=${silentFor}`)).json() as { total: number }
+      t.equal(total, expected, `${offsetMs} ms, ${silentFor}`)
+    }
+  }
 })
 
 t.test('full caps of dead letters are warnings in readiness', (t) => {

@@ -5,6 +5,7 @@ import { findLatest } from '../../db/queries/find-latest.ts'
 import { selectDeadLetters } from '../../db/queries/select-dead-letters.ts'
 import type { DeadLetterList, DeadLetterQuery, StoredDeadLetter } from '../../schemas/dead-letter.ts'
 import { type LatestQuery, toDurationS } from '../../schemas/vital-data.ts'
+import type { Clock } from '../clock.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import { decodeCursor, encodeCursor } from './latest-order/cursor.ts'
 import { createSortedPages, type SortedPages } from './latest-order/sorted-pages.ts'
@@ -53,6 +54,7 @@ export interface ReadsOptions {
   readonly applicationName: string
   /** A pooler stands before PostgreSQL. */
   readonly isPooled: () => boolean
+  readonly clock: Pick<Clock, 'nowMs'>
   readonly metrics: Metrics
   readonly logger: Logger
 }
@@ -62,20 +64,19 @@ export interface ReadsOptions {
  * budget that bounds them, and the order of the devices, whose `pages.observe` has to see every stored batch.
  */
 export function createReads (
-  { connectionString, connectionsMax, applicationName, isPooled, metrics, logger }: ReadsOptions
+  { connectionString, connectionsMax, applicationName, isPooled, clock, metrics, logger }: ReadsOptions
 ) {
   const database = createDatabase({ connectionString, poolSize: connectionsMax, applicationName, logger, ...TIMEOUTS })
   const budget = createReadBudget({ kysely: database.kysely, queriesMax: connectionsMax })
   const pages = createSortedPages({ budget, applicationName, isPooled, logger })
   addReadsMetrics(metrics, () => ({ budget, pages }))
-  return { routes: toRouteReads(budget, pages), budget, pages, close: database.close }
+  return { routes: toRouteReads(budget, pages, clock), budget, pages, close: database.close }
 }
 
 export type GatewayReads = ReturnType<typeof createReads>
 
-/** @param nowMs - Unix milliseconds */
 export function toRouteReads (
-  budget: ReadBudget, pages: Pick<SortedPages, 'list'>, nowMs: () => number = Date.now
+  budget: ReadBudget, pages: Pick<SortedPages, 'list'>, clock: Pick<Clock, 'nowMs'>
 ): RouteReads {
   return {
     reads: {
@@ -83,7 +84,7 @@ export function toRouteReads (
         const { cursor, silentFor, ...search } = query
         const { next, ...page } = await pages.list({
           ...search,
-          silentSinceUs: silentFor === undefined ? undefined : (nowMs() - toDurationS(silentFor) * 1000) * 1000,
+          silentSinceUs: silentFor === undefined ? undefined : (clock.nowMs() - toDurationS(silentFor) * 1000) * 1000,
           after: cursor === undefined ? undefined : decodeCursor(query, cursor)
         })
         return await answerPage({ budget, isGone }, page, next && encodeCursor(query, next))

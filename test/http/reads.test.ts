@@ -26,7 +26,7 @@ async function startWithDatabase (
   const server = await startHttpServer(t,
     toRouteReads(budget, {
       list: async (listed) => ({ ...await budget.query((kysely) => selectLatest(kysely, listed)), next: null })
-    }))
+    }, { nowMs: Date.now }))
   const list = async (search: string) => await (await fetch(`${server.url}/vital-data?${search}`)).json() as ResourceList
   return { ...server, database, query, list }
 }
