@@ -152,7 +152,8 @@ const post = (status: number, code: string, body: string, more: Partial<Case> = 
   ({ method: 'post', path: '/vital-data', status, code, body, ...more })
 const outcome = (answer: object): Case['overrides'] => ({ ingest: (_body, settle) => { settle(answer as never) } })
 
-const CASES: readonly Case[] = [
+/** Of one operation each; an operation without one fails. */
+const OWN_CASES: readonly Case[] = [
   get('/vital-data', '/vital-data', 200),
   get('/vital-data', '/vital-data?count=0', 400, 'VITAL_INVALID_QUERY'),
   get('/vital-data', '/vital-data?cursor=x', 400, 'VITAL_INVALID_QUERY', reads('VITAL_INVALID_CURSOR')),
@@ -209,7 +210,11 @@ const CASES: readonly Case[] = [
   post(415, 'VITAL_UNSUPPORTED_MEDIA_TYPE', reading, { headers: { 'content-type': 'text/plain' } }),
   post(415, 'VITAL_UNSUPPORTED_CONTENT_ENCODING', reading, { headers: { ...json, 'content-encoding': 'gzip' } }),
   post(429, 'VITAL_OVERLOADED', reading, { overrides: outcome({ status: 'overloaded' })! }),
-  post(503, 'VITAL_UNAVAILABLE', reading, { overrides: outcome({ status: 'unavailable' })! }),
+  post(503, 'VITAL_UNAVAILABLE', reading, { overrides: outcome({ status: 'unavailable' })! })
+]
+
+const CASES: readonly Case[] = [
+  ...OWN_CASES,
   // The first hook, at each route.
   ...operations.flatMap(({ path, method, operation }): Case[] => {
     const at = { method: method as Case['method'], path, url: path.replace('{device}', 'a').replace('{id}', 'x'), body: reading }
@@ -226,6 +231,12 @@ const CASES: readonly Case[] = [
     ]
   })
 ]
+
+t.test('every operation has cases of its own', (t) => {
+  const walked = new Set(OWN_CASES.map(({ method, path }) => `${method} ${path}`))
+  t.strictSame(operations.map(({ path, method }) => `${method} ${path}`).filter((name) => !walked.has(name)), [])
+  t.end()
+})
 
 t.test('what a real server answers is what the document says', { timeout: 120_000 }, async (t) => {
   for (const { method, path, url = path, status, code = '', body, headers = json, overrides = {} } of CASES) {
