@@ -119,11 +119,16 @@ export interface HistoryCursor {
   readonly hash: string | null
 }
 
-/** @param accept - the header */
+/**
+ * @param raw - without the names that {@link HistoryQuerySchema} refused
+ * @param accept - the header
+ * @param refused - what it refused; what depends on these names is not judged
+ */
 export function parseHistoryQuery (
-  raw: RawHistoryQuery, accept: string | undefined
+  raw: RawHistoryQuery, accept: string | undefined, refused: readonly Fault[] = []
 ): { readonly request: HistoryRequest } | { readonly faults: readonly Fault[] } {
-  const faults: Fault[] = []
+  const faults = [...refused]
+  const isRefused = (...names: readonly string[]) => refused.some(({ path }) => names.includes(path.slice(1)))
   const fault = (path: string, message: string) => { faults.push({ path, message }) }
   const every = raw.every ?? null
   const isDescending = raw.order === 'desc'
@@ -131,14 +136,15 @@ export function parseHistoryQuery (
   const fromUs = parseTime(raw.from, FIRST_US, (message) => { fault('/from', message) })
   const toUs = parseTime(raw.to, LAST_US, (message) => { fault('/to', message) })
   if (fromUs > toUs) fault('/to', 'must not be before from')
-  if (raw.tz !== undefined && every !== '1d') fault('/tz', 'goes with every=1d alone')
+  if (raw.tz !== undefined && every !== '1d' && !isRefused('every')) fault('/tz', 'goes with every=1d alone')
   if (raw.tz !== undefined && !isTimeZone(raw.tz)) {
     fault('/tz', 'must be a time zone of the IANA database, such as Europe/Berlin')
   }
-  if (format === 'json' && raw.count !== undefined && raw.count > HISTORY_COUNT_MAX) {
+  if (format === 'json' && !isRefused('format') && raw.count !== undefined && raw.count > HISTORY_COUNT_MAX) {
     fault('/count', `must be at most ${HISTORY_COUNT_MAX}; NDJSON and CSV have no bound`)
   }
-  const after = raw.cursor === undefined ? null : decodeCursor(raw.cursor, toCursorKind(every, isDescending))
+  const cursorKind = isRefused('every', 'order') ? null : toCursorKind(every, isDescending)
+  const after = raw.cursor === undefined ? null : decodeCursor(raw.cursor, cursorKind)
   if (after === undefined) fault('/cursor', 'must be `next` of a page of the same query')
   if (faults.length > 0 || after === undefined) return { faults }
   const count = raw.count ?? (format === 'json' ? HISTORY_COUNT_DEFAULT : Infinity)
@@ -200,8 +206,10 @@ export function encodeCursor (
   return Buffer.from(text).toString('base64url')
 }
 
-function decodeCursor (text: string, kind: string): HistoryCursor | undefined {
+/** @param kind - `null` for any */
+function decodeCursor (text: string, kind: string | null): HistoryCursor | undefined {
   const [, kindGiven, timeUs, hash = null] = CURSOR.exec(Buffer.from(text, 'base64url').toString('latin1')) ?? []
-  if (kindGiven !== kind || timeUs === undefined || (hash === null) !== /^\d/.test(kind)) return undefined
+  if (kindGiven === undefined || timeUs === undefined || kindGiven !== (kind ?? kindGiven)) return undefined
+  if ((hash === null) !== /^\d/.test(kindGiven)) return undefined
   return { timeUs: Number(timeUs), hash }
 }

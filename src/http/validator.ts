@@ -1,4 +1,4 @@
-import type { FastifySchema, FastifySchemaCompiler } from 'fastify'
+import type { FastifyRequest, FastifySchema, FastifySchemaCompiler } from 'fastify'
 import Type, { type TObject } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { type Fault, FAULTS_MAX, toFaults, toPointerToken } from '../../schemas/fault.ts'
@@ -17,12 +17,18 @@ export interface QueryProperty {
   readonly 'x-excludes'?: readonly string[]
 }
 
+interface RefusedQuery {
+  readonly faults: readonly Fault[]
+  /** Names without a fault, and defaults. */
+  readonly rest: Readonly<Record<string, unknown>>
+}
+
 /**
  * Compiles a query's schema into a check that converts nothing but whole numbers, and names every fault at once.
  * Fastify's Ajv would convert `"88"` and `null` loosely, stop at the first fault and drop unknown names; the type
  * provider's compiler would turn `5.9` into 5.
  * @param schema - properties of type integer, string or array of strings, each with a default or optional
- * @returns the query with its defaults, or its faults
+ * @returns the query with its defaults, or its faults and the rest of it, so that a route can check that too
  */
 export function compileQuery (schema: TObject) {
   const compiled = Compile(Type.Object(schema.properties))
@@ -40,7 +46,7 @@ export function compileQuery (schema: TObject) {
     if (type === 'array') lists.add(name)
   }
 
-  return (raw: Readonly<Record<string, unknown>>): { value: Record<string, unknown> } | { faults: Fault[] } => {
+  return (raw: Readonly<Record<string, unknown>>): { value: Record<string, unknown> } | RefusedQuery => {
     const value = { ...defaults }
     const faults: Fault[] = []
     for (const [name, given] of Object.entries(raw)) {
@@ -53,7 +59,10 @@ export function compileQuery (schema: TObject) {
       } else value[name] = integers.has(name) && WHOLE_NUMBER.test(given) ? Number(given) : given
     }
     if (!compiled.Check(value)) faults.push(...toFaults(compiled.Errors(value)))
-    return faults.length === 0 ? { value } : { faults: faults.slice(0, FAULTS_MAX) }
+    if (faults.length === 0) return { value }
+    const atFault = new Set(faults.map(({ path }) => path.split('/')[1]))
+    const rest = Object.fromEntries(Object.entries(value).filter(([name]) => !atFault.has(toPointerToken(name))))
+    return { faults: faults.slice(0, FAULTS_MAX), rest: { ...defaults, ...rest } }
   }
 }
 
@@ -66,6 +75,18 @@ export const validatorCompiler: FastifySchemaCompiler<FastifySchema> = ({ schema
   const check = compileQuery(schema as unknown as TObject)
   return (raw: Record<string, unknown>) => {
     const checked = check(raw)
-    return 'value' in checked ? checked : { error: withDetails(new HTTP_ERRORS.InvalidQuery(), checked.faults) }
+    if ('value' in checked) return checked
+    return { error: Object.assign(withDetails(new HTTP_ERRORS.InvalidQuery(), checked.faults), { rest: checked.rest }) }
   }
+}
+
+/**
+ * The faults of a query that {@link validatorCompiler} refused at a route with `attachValidation`.
+ * @returns `null` where it has none
+ */
+export function toRefusedQuery ({ validationError }: Pick<FastifyRequest, 'validationError'>): RefusedQuery | null {
+  if (validationError === undefined) return null
+  const { details, rest } = validationError as Error & { details?: readonly Fault[], rest?: RefusedQuery['rest'] }
+  if (details === undefined || rest === undefined) throw validationError
+  return { faults: details, rest }
 }

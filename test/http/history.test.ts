@@ -151,6 +151,12 @@ t.test('a wrong query is told with the name of each parameter', async (t) => {
     'cursor=zz': ['/cursor'],
     'from=x&to=y&cursor=z': ['/from', '/to', '/cursor'],
     'unknown=1': ['/unknown'],
+    'every=2h&tz=x': ['/every', '/tz'],
+    'every=2h&tz=UTC': ['/every'],
+    'count=0&from=x&to=y&cursor=z&unknown=1': ['/unknown', '/count', '/from', '/to', '/cursor'],
+    'from=1&from=2&to=x': ['/from', '/to'],
+    'format=xml&count=1001': ['/format'],
+    'order=up&cursor=z': ['/order', '/cursor'],
     'from=1&from=2': ['/from']
   }
   for (const [text, paths] of Object.entries(cases)) {
