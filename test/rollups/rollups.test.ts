@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
@@ -11,6 +12,7 @@ import type { Tables } from '../../db/tables.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
 import { createRollupWorker } from '../../src/rollups/rollup-worker.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
+import { until } from '../helpers/until.ts'
 import { recompute, type StoredReading, toNumbers } from '../helpers/recompute.ts'
 
 const logger = pino({ level: 'silent' })
@@ -191,6 +193,22 @@ t.test('a rebuild cannot erase averages that outlived their readings', async (t)
   t.match(await select(BASE_S - 3 * HOUR_S, BASE_S + HOUR_S), [
     { vitals: [['heartRateValue', { max: '99' }]] }, { vitals: [['heartRateValue', { max: '61' }]] }
   ])
+})
+
+t.test('the worker gives way while ingest is saturated, and catches up afterwards', async (t) => {
+  const { query, kysely, write } = await setUp(t)
+  await write('a', BASE_S + 1, { heartRateValue: 60 })
+  let isSaturated = true
+  const worker = createRollupWorker({
+    kysely, nowMs: () => (BASE_S + 2 * HOUR_S) * 1000, isSaturated: () => isSaturated, logger
+  })
+  worker.start()
+  t.teardown(worker.stop)
+  await sleep(1000)
+  t.same(await query(COUNTS), [{ fives: 0, hours: 0, marks: 0 }])
+  isSaturated = false
+  await until(async () => (await query<{ fives: number }>(COUNTS))[0]!.fives === 1)
+  t.pass('closed')
 })
 
 t.test('the audit draws averages and computes them again', async (t) => {
