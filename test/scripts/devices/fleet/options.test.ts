@@ -32,11 +32,12 @@ t.test('play', async (t) => {
   const parse = (...args: string[]) => parseCommand(createPlayCommand, args)
   const { folder, ...defaults } = await parse() ?? { folder: '' }
   t.ok(existsSync(folder))
-  t.strictSame(defaults, { ...FLEET, speed: 1, startS: null, devices: null, respZero: 'omit' })
+  t.strictSame(defaults, { ...FLEET, speed: 1, startS: null, devices: null, respZero: 'omit', isLooping: false })
   t.match(await parse('--speed', '60', '--data', 'd', '--start', '0', '--devices', 'bidmc-01, bidmc-02', '--resp-zero', 'send'),
     { speed: 60, folder: 'd', startS: 0, devices: ['bidmc-01', 'bidmc-02'], respZero: 'send' })
   t.equal((await parse('--speed', 'max'))?.speed, Infinity)
   t.equal((await parse('--speed=0'))?.speed, Infinity)
+  t.equal((await parse('--loop'))?.isLooping, true)
   t.equal(await parse('-h'), null)
   for (const args of [
     ['--speed', 'fast'], ['--speed=-1'], ['--start=-1'], ['--resp-zero', 'maybe'], ['--url', 'x'], ['--fast'], ['file'],
