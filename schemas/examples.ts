@@ -54,6 +54,15 @@ const ready: ReadyAnswer = {
   status: 'ready', database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 1_073_741_824 }, warnings: []
 }
 
+/** Data of the events of `GET /events`. */
+const event = {
+  reading: { deviceId: 'band-17', timestamp: TIMESTAMP, vitals: { heartRateValue: 71 } },
+  rejected: { deviceId: 'band-17', ...rejection },
+  connected: { deviceId: 'band-17', timestamp: TIMESTAMP },
+  disconnected: { deviceId: 'band-17', timestamp: TIMESTAMP, reason: 'lost' },
+  missed: { count: 17 }
+}
+
 export const EXAMPLES = {
   reading,
   readings: [reading, { timestamp: TIMESTAMP + 1, spo2Value: 97 }],
@@ -82,5 +91,6 @@ export const EXAMPLES = {
   bucketLines: 'from,vital,count,min,max,mean,first,last\n1735689600,heartRateValue,2,70,72,71,70,72\n',
   erasure,
   ready,
-  events: 'id: 1\nevent: reading\ndata: {"deviceId":"band-17","timestamp":1735689600.25,"vitals":{"heartRateValue":71}}\n\n'
+  event,
+  events: `id: 761567c34bf3-42\nevent: reading\ndata: ${JSON.stringify(event.reading)}\n\n`
 }

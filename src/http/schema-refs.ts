@@ -2,6 +2,9 @@ import Type, { type TObject, type TSchema } from 'typebox'
 import { DeadLetterListSchema, DeadLetterSchema, DeadLetterSummarySchema } from '../../schemas/dead-letter.ts'
 import { DEVICE_ID_RULE } from '../../schemas/device-id.ts'
 import { ErasureAnswerSchema } from '../../schemas/erasure.ts'
+import {
+  ConnectedEventSchema, DisconnectedEventSchema, MissedEventSchema, ReadingEventSchema, RejectedEventSchema
+} from '../../schemas/event.ts'
 import { FaultSchema } from '../../schemas/fault.ts'
 import { BucketHistorySchema, HistorySchema } from '../../schemas/history.ts'
 import { ReadingSchema } from '../../schemas/reading.ts'
@@ -28,7 +31,13 @@ const COMPONENTS = {
   DeadLetter: withProperties(DeadLetterSchema, { errors: Type.Array(ref('Fault')) }),
   ErrorAnswer: withProperties(ErrorAnswerSchema, { details: Type.Array(ref('Fault')) }),
   Live: LiveSchema,
-  Ready: ReadySchema
+  Ready: ReadySchema,
+  // Data of server-sent events, which OpenAPI 3.1 cannot describe further.
+  ReadingEvent: ReadingEventSchema,
+  RejectedEvent: withProperties(RejectedEventSchema, { errors: Type.Array(ref('Fault')) }),
+  ConnectedEvent: ConnectedEventSchema,
+  DisconnectedEvent: DisconnectedEventSchema,
+  MissedEvent: MissedEventSchema
 }
 
 type ComponentName = 'Reading' | 'Accepted' | 'Resource' | 'ResourceList' | 'History' | 'BucketHistory' | 'Erasure' |

@@ -3,8 +3,11 @@ import { Ajv } from 'ajv'
 import t from 'tap'
 import { createAsyncApi } from '../../schemas/asyncapi.ts'
 import { rejectedTopic, STATISTICS_PREFIX, vitalTopic } from '../../broker/topics.ts'
+import { openEvents } from '../helpers/events.ts'
+import { connectClient, startGateway } from '../helpers/gateway.ts'
 import { startHttpServer } from '../helpers/http-server.ts'
 import { runCommandLine } from '../helpers/command-line.ts'
+import { until } from '../helpers/until.ts'
 
 interface Document {
   readonly asyncapi: string
@@ -12,7 +15,7 @@ interface Document {
   readonly operations: Record<string, { bindings: { mqtt: { qos: number, retain: boolean } } }>
   readonly components: {
     readonly schemas: Record<string, object>
-    readonly messages: Record<string, { payload: { $ref: string }, examples: Array<{ payload: unknown }> }>
+    readonly messages: Record<string, { name?: string, payload: { $ref: string }, examples: Array<{ payload: unknown }> }>
   }
 }
 
@@ -44,9 +47,33 @@ t.test('every reference leads somewhere, and every example is one of its schema'
 t.test('its topics are those of the broker', (t) => {
   t.equal(document.channels['readings']?.address, vitalTopic('{device}'))
   t.equal(document.channels['rejections']?.address, rejectedTopic('{device}'))
+  t.equal(document.channels['events']?.address, '/events')
   t.equal(document.channels['statistics']?.address, `${STATISTICS_PREFIX}{statistic}`)
   t.match(document.operations['sendRejections']?.bindings.mqtt, { qos: 1, retain: false })
   t.end()
+})
+
+t.test('events of a gateway are those of AsyncAPI and OpenAPI', async (t) => {
+  const { mqttPort, httpUrl } = await startGateway(t)
+  const openApi = await (await fetch(`${httpUrl}/docs/json`)).json() as Pick<Document, 'components'>
+  const ajv = new Ajv({ strict: false, validateFormats: false })
+  ajv.addSchema(document, 'async').addSchema(openApi, 'open')
+  const stream = await openEvents(t, httpUrl, '/events', { 'last-event-id': '000000000000-1' })
+  const device = await connectClient(t, mqttPort, { clientId: 'band-1' })
+  await device.publishAsync('vital/band-1', '{"timestamp":1735689600.25,"heartRateValue":71,"note":[null]}', { qos: 1 })
+  await device.publishAsync('vital/band-1', '{"timestamp":1,"heartRateValue":"x"}', { qos: 1 })
+  await device.endAsync()
+  const names = Object.values(document.components.messages).flatMap(({ name }) => name ?? [])
+  await until(() => stream.of('disconnected').length > 0, 'the last event')
+  t.same(new Set(stream.events().map(({ type }) => type)), new Set(names))
+  for (const { type, data } of stream.events()) {
+    const { payload } = Object.values(document.components.messages).find(({ name }) => name === type)!
+    for (const api of ['async', 'open']) {
+      const validate = ajv.compile({ $ref: `${api}${payload.$ref}` })
+      t.ok(validate(data), `${api} ${type}: ${JSON.stringify(data)} ${ajv.errorsText(validate.errors)}`)
+      t.notOk(validate({ ...data, more: 1 }), 'and no other')
+    }
+  }
 })
 
 t.test('it is served, and printed without a gateway', async (t) => {

@@ -20,9 +20,10 @@ export function getEvents (app: HttpApp, events: Pick<Events, 'hasRoom' | 'liste
   const schema = {
     operationId: 'listenToEvents',
     summary: 'Live events',
-    description: 'Server-sent events `reading`, `rejected`, `connected`, `disconnected` and `missed`. With ' +
-      '`Last-Event-ID` what was stored meanwhile comes first, or one `missed`. Temporary faults are answered 200 with ' +
-      'a stream that ends at once.',
+    description: 'Server-sent events, each with an `id`. Their data is JSON: of `reading` the schema `ReadingEvent`, of ' +
+      '`rejected` `RejectedEvent`, of `connected` `ConnectedEvent`, of `disconnected` `DisconnectedEvent`, of `missed` ' +
+      '`MissedEvent`. With `Last-Event-ID` what was stored meanwhile comes first, or one `missed`. Temporary faults ' +
+      'are answered 200 with a stream that ends at once.',
     tags: ['devices'],
     querystring: EventsQuerySchema,
     response: {
