@@ -59,6 +59,11 @@ export async function collectDocs (app: HttpApp, version: string): Promise<void>
       security: [{ bearer: [] }, { apiKey: [] }]
     },
     transform: ({ schema, url }) => ({ schema: withOptionalQuery(schema), url }),
+    transformObject (document) {
+      if (!('openapiObject' in document)) return document.swaggerObject
+      withUnfilledForms(document.openapiObject as Paths)
+      return document.openapiObject
+    },
     refResolver: { buildLocalReference: (json) => String(json['$id']) }
   })
 }
@@ -75,6 +80,34 @@ function withOptionalQuery (schema: FastifySchema): FastifySchema {
   const documented = Object.entries(properties).map(([name, { default: byDefault, ...property }]) =>
     [name, byDefault === undefined || excluded.has(name) ? property : { ...property, default: byDefault }])
   return { ...schema, querystring: { ...querystring, properties: Object.fromEntries(documented), required: [] } }
+}
+
+interface Parameter {
+  required?: boolean
+  schema?: object
+  example?: unknown
+  examples?: Readonly<Record<string, { readonly value: unknown }>>
+}
+
+interface Paths {
+  readonly paths?: Readonly<Record<string, Readonly<Record<string, { readonly parameters?: Parameter[] }>>>>
+}
+
+/**
+ * Moves the examples of each optional parameter into its schema. Swagger UI fills a form with examples that stand
+ * beside the schema, and a request with every parameter at once is refused.
+ */
+function withUnfilledForms (document: Paths): void {
+  for (const operation of Object.values(document.paths ?? {}).flatMap((path) => Object.values(path))) {
+    for (const parameter of operation.parameters ?? []) {
+      const { required, example, examples = {} } = parameter
+      const values = example === undefined ? Object.values(examples).map(({ value }) => value) : [example]
+      if (required === true || values.length === 0) continue
+      parameter.schema = { ...parameter.schema, examples: values }
+      delete parameter.example
+      delete parameter.examples
+    }
+  }
 }
 
 /** `GET /docs` (Swagger UI, its assets served from here), `GET /docs/json` (OpenAPI 3.1) and `GET /docs/asyncapi.json`. */
