@@ -15,8 +15,8 @@ import { createLoader } from './loader.ts'
 import { createTableSorts } from './table-sorts.ts'
 
 /**
- * 174 bytes each with ids of 12 characters; and one pass over all of them, 5 to 15 ms for each million, holds up the
- * event loop.
+ * 160 to 260 bytes each with ids of 12 characters; and one pass over all of them, 5 to 15 ms for each million, holds up
+ * the event loop.
  */
 const DEVICES_MAX = 2_000_000
 /** In the worst case each of these is compared by its id, 0.1 µs; reading `latest` again ranks them. */
