@@ -25,6 +25,8 @@ export interface LateOptions {
   readonly bucketsMax: number
   /** Only buckets that begin before, Unix seconds. */
   readonly beforeS?: number
+  /** Waits for its turn, instead of leaving the work to the other. */
+  readonly isPatient?: boolean
   /** Called once the marks are deleted, and before COMMIT. */
   readonly onDeleted: () => Promise<void>
   readonly onComputed: () => Promise<void>
@@ -36,10 +38,10 @@ export interface LateOptions {
  * @returns `null` when another has the turn
  */
 export async function recomputeLate (
-  kysely: Kysely<Tables>, { after, bucketsMax, beforeS = Infinity, onDeleted, onComputed }: LateOptions
+  kysely: Kysely<Tables>, { after, bucketsMax, beforeS = Infinity, isPatient = false, onDeleted, onComputed }: LateOptions
 ): Promise<LateWork | null> {
   return await inTurn(kysely, async (turn) => {
-    const { transaction, state: { sealedBefore, closedBefore } } = turn
+    const { transaction, state: { sealedBefore } } = turn
     const late = await selectLate(turn, after, bucketsMax, beforeS)
     const last = late.length < bucketsMax ? null : late.at(-1)!
     if (late.length === 0) return { buckets: 0, sealed: 0, last }
@@ -48,19 +50,20 @@ export async function recomputeLate (
       where marks.device = buckets.device and marks.time = buckets.time`.execute(transaction)
     await onDeleted()
     const open = late.filter(({ timeS }) => timeS >= sealedBefore)
-    await recompute(transaction, open, closedBefore)
+    await recompute(transaction, open)
     await onComputed()
     return { buckets: open.length, sealed: late.length - open.length, last }
-  })
+  }, { isPatient })
 }
 
-async function recompute (
-  transaction: Kysely<Tables>, late: readonly LateBucket[], closedBefore: number
-): Promise<void> {
+/**
+ * Also the hours that are not over: a closing finds the devices of an hour by their newest reading, and one whose
+ * reading was ahead of its receipt may have no other in it.
+ */
+async function recompute (transaction: Kysely<Tables>, late: readonly LateBucket[]): Promise<void> {
   if (late.length === 0) return
   await computeFiveMinutes(transaction, toBuckets(late))
-  const hours = toHours(late).filter(({ timeS }) => timeS + HOUR_S <= closedBefore)
-  if (hours.length > 0) await computeHours(transaction, toBuckets(hours))
+  await computeHours(transaction, toBuckets(toHours(late)))
 }
 
 /** Marks of buckets that are not closed, or not built yet, have to wait. */

@@ -33,14 +33,18 @@ async function setUp (t: Test, { closedS = BASE_S, nowS = BASE_S + 2 * HOUR_S } 
   const database = createDatabase({ connectionString, poolSize: 4, logger })
   t.teardown(() => database.close())
   const { kysely } = database
-  const worker = createRollupWorker({ kysely, nowMs: () => nowS * 1000, isSaturated: () => false, logger })
+  const toWorker = (clockS: number) => createRollupWorker({
+    kysely, nowMs: () => clockS * 1000, isSaturated: () => false, logger
+  })
+  const worker = toWorker(nowS)
   const store = createStore(database)
   return {
     connectionString,
     query,
     kysely,
     worker,
-    async drain () { while (await worker.step() !== 'idle') continue },
+    toWorker,
+    async drain (by = worker) { while (await by.step() !== 'idle') continue },
     write: (device: string, timeS: number, fields: Record<string, unknown>, receivedAtS = nowS) =>
       store.write([toReadingRow({ timestamp: timeS, ...fields }, device, receivedAtS * 1000)], []),
     select: (fromS: number, toS: number, more: Partial<BucketQuery> = {}) => selectBuckets(kysely, {
@@ -77,6 +81,14 @@ t.test('a late reading marks the bucket of its own device, and no other', async 
   t.same(await query('select device, heart_rate_min::int as min, heart_rate_count as count from rollups_5m order by device'),
     [{ device: 'a', min: 60, count: 2 }, { device: 'b', min: 1, count: 1 }])
   t.same(await query('select heart_rate_count as count from rollups_1h order by device'), [{ count: 2 }, { count: 1 }])
+})
+
+t.test('a reading ahead of its receipt counts in its hour, also where it is the only one of it', async (t) => {
+  const { query, drain, write, select, toWorker } = await setUp(t, { nowS: BASE_S + 60 })
+  await write('a', BASE_S + HOUR_S + 310, { heartRateValue: 60 })
+  for (const nowS of [BASE_S + HOUR_S + 700, BASE_S + 2 * HOUR_S + 700]) await drain(toWorker(nowS))
+  t.same(await query(COUNTS), [{ fives: 1, hours: 1, marks: 0 }])
+  t.match(await select(BASE_S, BASE_S + 2 * HOUR_S, { size: { seconds: HOUR_S }, hasWholeHours: true }), [{ count: 1 }])
 })
 
 t.test('a redelivery, before and behind a closing, changes no average', async (t) => {
