@@ -16,6 +16,7 @@ import { createReadiness } from './operations/readiness.ts'
 import { createOperations } from './operations/operations.ts'
 import { fitConnections } from './process/descriptors.ts'
 import { createLifecycle } from './process/lifecycle.ts'
+import { createRecordingsPlayer } from './process/recordings-player.ts'
 import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
 import { openStorage, type StorageFaults } from './storage.ts'
@@ -35,6 +36,8 @@ export interface RunningGateway {
 export interface GatewayOptions {
   readonly config: Config
   readonly logger: Logger
+  /** Path of the program `vital-gateway`, with which the live page plays recordings; without it, it cannot. */
+  readonly program?: string | undefined
   /** Wrappers through which tests inject faults. */
   readonly faults?: StorageFaults & { readonly nowMs?: () => number }
 }
@@ -43,7 +46,7 @@ export interface GatewayOptions {
  * The composition root: builds every part and wires them. Nothing runs before `start`; `stop` ends everything that
  * `start` began, in the order of the promise: no acknowledgement after the last commit, no commit lost.
  */
-export function createGateway ({ config: given, logger, faults = {} }: GatewayOptions) {
+export function createGateway ({ config: given, logger, program, faults = {} }: GatewayOptions) {
   const config = fitConnections(given)
   const applicationName = toGatewayName({ host: hostname(), pid: process.pid, id: randomBytes(6).toString('hex') })
   const lifecycle = createLifecycle()
@@ -104,6 +107,9 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     const isAdmitting = () => security.isAdmitting
     const readiness = createReadiness({ ...shared, isAdmitting, warnings, startedAtMs: clock.nowMs() })
     addProcessMetrics(metrics)
+    const recordings = program === undefined
+      ? null
+      : createRecordingsPlayer({ program, mqttPort: () => mqtt?.port ?? null, logger })
     const http = transport.createHttp(broker.accept, security.authenticateHttp, {
       ingest: pipeline.acceptPost,
       requestsPerSecondMax: config.httpRequestsPerSecondMax,
@@ -112,7 +118,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
       erase: operations.erase,
       events,
       health: readiness.health,
-      page: { limits: {}, mqtt: () => mqtt, recordings: null },
+      page: { limits: {}, mqtt: () => mqtt, recordings },
       metrics: metrics.render,
       version: packageJson.version,
       logger
@@ -127,6 +133,7 @@ export function createGateway ({ config: given, logger, faults = {} }: GatewayOp
     }
 
     onStop(async () => {
+      recordings?.stop()
       operations.stop()
       events.stop()
       await broker.stopListening()

@@ -19,7 +19,7 @@ export function serve (signals: Signals): void {
       ? createIdHash(config.dataDir)
       : undefined
   })
-  const gateway = createGateway({ config, logger })
+  const gateway = createGateway({ config, logger, program: process.argv[1] })
   let isStopping = false
 
   // A bug leaves state that cannot be trusted. The process ends; devices still hold unacknowledged readings.

@@ -24,8 +24,10 @@ export interface PageFile {
 }
 
 /** Where the build puts the page: beside the compiled sources, which these are or not. */
-export const PAGE_DIR = [join(import.meta.dirname, '../../../web'), join(import.meta.dirname, '../../../dist/web')]
-  .find((path) => existsSync(join(path, 'index.html'))) ?? null
+export function findPageDir (): string | null {
+  return [join(import.meta.dirname, '../../../web'), join(import.meta.dirname, '../../../dist/web')]
+    .find((path) => existsSync(join(path, 'index.html'))) ?? null
+}
 
 /** Reads every file of the built page; none where there is no such folder. */
 export function readPageFiles (dir: string | null): PageFile[] {

@@ -4,11 +4,11 @@ import { isAllowedOrigin } from '../../../broker/listen/web-socket.ts'
 import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS } from '../errors.ts'
 import type { Health } from '../routes/get-health.ts'
-import { PAGE_DIR, type PageFile, readPageFiles } from './files.ts'
+import { findPageDir, type PageFile, readPageFiles } from './files.ts'
 import { createStatus } from './status.ts'
 
 /**
- * uPlot and Preact set styles through the CSSOM, which needs no `unsafe-inline`. `connect-src 'self'` covers the
+ * Preact sets styles through the CSSOM, which needs no `unsafe-inline`. `connect-src 'self'` covers the
  * WebSocket of the same host and port. Without `worker-src` no worker can be made: MQTT.js keeps its time with `setTimeout`.
  */
 const PAGE_HEADERS = {
@@ -54,7 +54,7 @@ interface PageRoutesOptions {
 
 /** `GET /`, its files below `/app/`, and what the page asks. */
 export function servePage (app: HttpApp, { page, health, metrics, version }: PageRoutesOptions): void {
-  const files = readPageFiles(page.dir === undefined ? PAGE_DIR : page.dir)
+  const files = readPageFiles(page.dir === undefined ? findPageDir() : page.dir)
   const hide = { schema: { hide: true }, config: { access: 'public' as const } }
   const index = files.find(({ name }) => name === 'index.html')
   app.get('/', hide, (request, reply) => index === undefined

@@ -5,6 +5,7 @@ import { VITAL_SIGNS } from '../vital-signs.ts'
 import { COLUMNS, type Filter, order, type Sort } from './fleet-order.ts'
 import type { Device } from './fleet-store.ts'
 import { FleetRow } from './fleet-row.tsx'
+import { Playing } from './playing.tsx'
 
 const ROW_PX = 40
 const OVERSCAN = 6
@@ -46,6 +47,7 @@ export function FleetView () {
   const toggle = (by: Sort['by']) => { setSort({ by, isDescending: sort.by === by ? !sort.isDescending : false }) }
   return (
     <>
+      <Playing />
       <Tools {...{ filter, setFilter, search, setSearch, counts }} />
       <div
         class='table' ref={scroller} onPointerEnter={() => { held.current = true }}

@@ -1,0 +1,14 @@
+import { gateway, play, state } from '../store.ts'
+
+/** That the recordings are being played, and how to end it. */
+export function Playing () {
+  if (gateway.latest?.isPlaying !== true || state.config?.mayPlay !== true) return null
+  return (
+    <p class='muted playing'>
+      Recordings of real patients are being played.{' '}
+      <button type='button' onClick={() => { play(false).catch(() => { /* The next status tells whether it went on. */ }) }}>
+        Stop
+      </button>
+    </p>
+  )
+}
