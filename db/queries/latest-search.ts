@@ -2,6 +2,7 @@ import { type RawBuilder, sql } from 'kysely'
 import { toPrefixEnd } from '../../schemas/device-id.ts'
 import type { LatestQuery, SortKey } from '../../schemas/vital-data.ts'
 import type { LatestTable } from '../tables.ts'
+import { toTimestamp } from '../timestamp.ts'
 import type { LatestRow } from './resource-columns.ts'
 
 /** Transactions that a statement saw: those below `xmax` but `xip`, as numbers of type xid8. */
@@ -57,7 +58,7 @@ export function toKey ({ timestamp, heartRate, breathRate }: LatestRow, sortBy: 
 export function toFilter ({ prefix, silentSinceUs }: LatestSearch): RawBuilder<boolean> {
   const conditions: Array<RawBuilder<boolean>> = [sql`true`]
   if (prefix !== undefined) conditions.push(sql`l.device >= ${prefix} and l.device < ${toPrefixEnd(prefix)}`)
-  if (silentSinceUs !== undefined) conditions.push(sql`l.time <= ${toTime(silentSinceUs)}`)
+  if (silentSinceUs !== undefined) conditions.push(sql`l.time <= ${toTimestamp(silentSinceUs)}`)
   return all(conditions)
 }
 
@@ -70,14 +71,12 @@ export function toBehind ({ sortBy, orderBy, after }: LatestSearch): RawBuilder<
   const column = sql.raw(`l.${SORT_COLUMNS[sortBy]}`)
   const tie = sql<boolean>`l.device > ${device}`
   if (key === null) return all([sql`${column} is null`, tie, toUnchanged(snapshot)])
-  const value = sortBy === 'timestamp' ? toTime(key) : sql`${key}::float8`
+  const value = sortBy === 'timestamp' ? toTimestamp(key) : sql`${key}::float8`
   return all([
     sql`(${column} ${direction} ${value} or (${column} = ${value} and ${tie}) or ${column} is null)`,
     toUnchanged(snapshot)
   ])
 }
-
-const toTime = (timeUs: number) => sql`to_timestamp(${timeUs / 1e6}::float8)`
 
 const all = (conditions: ReadonlyArray<RawBuilder<boolean>>) => sql<boolean>`${sql.join(conditions, sql` and `)}`
 

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
+import { toTimestamp } from '../timestamp.ts'
 
 /**
  * Start of the day that is `days` behind the day of `unixUs` in a zone; before it, where negative.
@@ -10,7 +11,7 @@ export async function selectDayEdge (
 ): Promise<number> {
   const { rows: [row] } = await sql<{ edgeUs: number }>`
     select (extract(epoch from (
-      date_trunc('day', (timestamptz 'epoch' + ${unixUs}::bigint * interval '1 microsecond') at time zone ${timeZone})
+      date_trunc('day', ${toTimestamp(unixUs)} at time zone ${timeZone})
         + make_interval(days => ${days}::int)) at time zone ${timeZone}) * 1000000)::bigint as "edgeUs"`.execute(kysely)
   return row!.edgeUs
 }

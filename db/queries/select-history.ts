@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
+import { toTimestamp } from '../timestamp.ts'
 
 /** A place between two readings of a device: the one that was read last. */
 export interface ReadingKey {
@@ -48,8 +49,8 @@ export async function selectHistory (
     ? sql``
     // The bound on time alone is there for the choice of partitions.
     : isDescending
-      ? sql`and time <= ${toTime(after.timeUs)} and (time, hash) < (${toTime(after.timeUs)}, ${after.hash}::uuid)`
-      : sql`and time >= ${toTime(after.timeUs)} and (time, hash) > (${toTime(after.timeUs)}, ${after.hash}::uuid)`
+      ? sql`and time <= ${toTimestamp(after.timeUs)} and (time, hash) < (${toTimestamp(after.timeUs)}, ${after.hash}::uuid)`
+      : sql`and time >= ${toTimestamp(after.timeUs)} and (time, hash) > (${toTimestamp(after.timeUs)}, ${after.hash}::uuid)`
   const { rows } = await sql<HistoryRow & { readonly fetched: number }>`
     select fetched, (extract(epoch from time) * 1000000)::bigint as "timeUs", hash::text as hash, vitals::text as vitals,
       (extract(epoch from received_at) * 1000000)::bigint as "receivedAtUs"
@@ -59,7 +60,7 @@ export async function selectHistory (
       ) over (later rows unbounded preceding) as bytes
       from (
         select time, hash, vitals, received_at from readings
-        where device = ${device} and time >= ${toTime(fromUs)} and time < ${toTime(toUs)} ${behind}
+        where device = ${device} and time >= ${toTimestamp(fromUs)} and time < ${toTimestamp(toUs)} ${behind}
         order by ${order} limit ${rowsMax}::int
       ) next window later as (order by ${order})
     ) weighed
@@ -77,7 +78,7 @@ export async function selectExtent (
   kysely: Kysely<Tables>, device: string, fromUs: number, toUs: number
 ): Promise<{ readonly firstUs: number, readonly lastUs: number } | null> {
   const edge = (table: string, direction: string) => sql`(
-    select time from ${sql.table(table)} where device = ${device} and time >= ${toTime(fromUs)} and time < ${toTime(toUs)}
+    select time from ${sql.table(table)} where device = ${device} and time >= ${toTimestamp(fromUs)} and time < ${toTimestamp(toUs)}
     order by device ${sql.raw(direction)}, time ${sql.raw(direction)} limit 1)`
   const { rows: [row] } = await sql<{ firstUs: number | null, lastUs: number }>`
     select (extract(epoch from least(${edge('readings', 'asc')}, ${edge('rollups_5m', 'asc')})) * 1000000)::bigint as "firstUs",
@@ -86,5 +87,3 @@ export async function selectExtent (
     .execute(kysely)
   return row === undefined || row.firstUs === null ? null : { firstUs: row.firstUs, lastUs: row.lastUs }
 }
-
-const toTime = (unixUs: number) => sql`(timestamptz 'epoch' + ${unixUs}::bigint * interval '1 microsecond')`

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 import type { Tables } from '../tables.ts'
-import { type LateBucket, recomputeLate } from './late.ts'
+import { type LateBucket, type LateWork, recomputeLate } from './late.ts'
 import { floorTo, HOUR_S, inTurn, writeState } from './turn.ts'
 
 const BUCKETS_MAX = 200
@@ -19,11 +19,10 @@ export async function seal (
   let after: LateBucket | null = null
   do {
     if (isStopping()) return null
-    const work = await recomputeLate(kysely, {
-      after, bucketsMax: BUCKETS_MAX, beforeS, onDeleted: async () => {}, onComputed: async () => {}
+    const work: LateWork | null = await recomputeLate(kysely, {
+      after, bucketsMax: BUCKETS_MAX, beforeS, isPatient: true, onDeleted: async () => {}, onComputed: async () => {}
     })
-    if (work === null) return null
-    after = work.last
+    after = work?.last ?? null
   } while (after !== null)
   return await inTurn(kysely, async ({ transaction, state: { builtFrom, closedBefore, sealedBefore } }) => {
     if (builtFrom > sealedBefore || closedBefore < beforeS) return null

@@ -12,6 +12,7 @@
  */
 import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
+import { toTimestamp } from '../timestamp.ts'
 import { COLUMN_LIST, GROUPED_SUMS_OF_READINGS, SIGN_COLUMNS, signValues, SUMS_OF_BUCKETS } from './sign-columns.ts'
 import { FIVE_MINUTES_S, floorTo, HOUR_S, readState } from './turn.ts'
 
@@ -112,7 +113,7 @@ async function selectLate (
 ): Promise<number[]> {
   const { rows } = await sql<{ timeS: number }>`
     select distinct extract(epoch from time)::float8 as "timeS" from rollup_late
-    where device = ${device} and time >= ${toTime(fromUs)} and time < ${toTime(toUs)}`.execute(snapshot)
+    where device = ${device} and time >= ${toTimestamp(fromUs)} and time < ${toTimestamp(toUs)}`.execute(snapshot)
   return rows.map(({ timeS }) => timeS * SECOND_US)
 }
 
@@ -155,9 +156,6 @@ function toEnd (size: BucketSize): RawBuilder<unknown> {
     : sql`date_trunc('day', bucket + interval '36 hours', ${size.dayOf})`
 }
 
-/** Immutable, so that partitions are chosen before they are planned; exact to the microsecond until the year 2255. */
-const toTime = (unixUs: number) => sql`to_timestamp(${unixUs / SECOND_US}::float8)`
-
 const toTimes = (unixUs: readonly number[]) =>
   sql`array(select to_timestamp(s) from unnest(${unixUs.map((timeUs) => timeUs / SECOND_US)}::float8[]) s)`
 
@@ -168,7 +166,7 @@ type ToBranch = (from: RawBuilder<unknown>, to: RawBuilder<unknown>) => RawBuild
 
 /** @returns branches of a union: the first stretches by constants, and all others together */
 function toBranches (stretches: readonly Stretch[], toBranch: ToBranch): Array<RawBuilder<unknown>> {
-  const branches = stretches.slice(0, BRANCHES_MAX).map(([fromUs, toUs]) => toBranch(toTime(fromUs), toTime(toUs)))
+  const branches = stretches.slice(0, BRANCHES_MAX).map(([fromUs, toUs]) => toBranch(toTimestamp(fromUs), toTimestamp(toUs)))
   const others = stretches.slice(BRANCHES_MAX)
   if (others.length === 0) return branches
   const edges = (index: 0 | 1) => others.map((stretch) => stretch[index] / SECOND_US)

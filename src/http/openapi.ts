@@ -3,9 +3,9 @@ import { createHttpServer } from './server.ts'
 
 const unused = () => { throw new Error('a document needs no answers') }
 
-/** OpenAPI 3.1 of every route, as `GET /docs/json` answers it, without a gateway. */
-export async function createOpenApi (version: string): Promise<object> {
-  const { app } = createHttpServer({
+/** A server with every route and nothing behind them: for what their schemas say. */
+export function createBareServer (version: string) {
+  return createHttpServer({
     host: '127.0.0.1',
     port: 0,
     bodyBytesMax: 1,
@@ -20,6 +20,11 @@ export async function createOpenApi (version: string): Promise<object> {
     logger: pino({ level: 'silent' }),
     version
   })
+}
+
+/** OpenAPI 3.1 of every route, as `GET /docs/json` answers it, without a gateway. */
+export async function createOpenApi (version: string): Promise<object> {
+  const { app } = createBareServer(version)
   const answer = await app.inject('/docs/json')
   await app.close()
   return answer.json<object>()

@@ -74,7 +74,7 @@ async function * toParts (
  * Parts of nearly the same length. A large text is cut by itself: joined to its neighbours, it would be copied as a
  * whole first.
  */
-function * cut (texts: readonly string[]): Generator<string> {
+export function * cut (texts: readonly string[]): Generator<string> {
   let part = ''
   for (const text of texts) {
     for (let from = 0; from < text.length; from += PART_CHARACTERS_MAX) {

@@ -29,7 +29,8 @@ export function createRollups ({ connectionString, clock, isSaturated, metrics, 
   const database = createDatabase({
     connectionString,
     logger,
-    poolSize: 1,
+    // The worker's steps, and the look at the backlog, which must not wait for a long one.
+    poolSize: 2,
     statementTimeoutMs: STATEMENT_TIMEOUT_MS,
     queryTimeoutMs: STATEMENT_TIMEOUT_MS + 1000,
     applicationName: 'vital-gateway rollups'
@@ -38,6 +39,8 @@ export function createRollups ({ connectionString, clock, isSaturated, metrics, 
   const worker = createRollupWorker({ kysely, nowMs: clock.nowMs, isSaturated, logger })
   let backlog: Backlog = { lagS: 0, marks: 0, isUnbuilt: false }
   let warnings: readonly string[] = []
+  /** The transaction that was logged. */
+  let logged = ''
   addRollupMetrics(metrics, () => ({ backlog, counts: worker.counts }))
 
   const task: Task = {
@@ -51,14 +54,17 @@ export function createRollups ({ connectionString, clock, isSaturated, metrics, 
 
   async function describeWait (): Promise<string[]> {
     const waiting = worker.waitingForWriters()
-    if (waiting === null) return []
-    const writer = await describeOldestWriter(kysely, waiting)
-    if (writer === undefined) return []
+    const writer = waiting === null ? undefined : await describeOldestWriter(kysely, waiting)
+    if (writer === undefined) {
+      logged = ''
+      return []
+    }
     const { pid, database, name, ageS } = writer
     const of = pid === null ? `the prepared transaction ${name}` : `process ${pid} (${name})`
     const warning = `No bucket of averages is closed, because ${of} has had a transaction on readings open in database ` +
       `${database} for ${Math.round(ageS)} s. Averages stay exact, and queries of them take longer. End that transaction.`
-    logger.warn({ pid, database, name, ageS: Math.round(ageS) }, 'a transaction holds up the closing of averages')
+    if (logged !== of) logger.warn({ pid, database, name, ageS: Math.round(ageS) }, 'a transaction holds up the closing of averages')
+    logged = of
     return [warning]
   }
 

@@ -1,11 +1,10 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { EXAMPLES } from '../../schemas/examples.ts'
-import { createOpenApi } from '../../src/http/openapi.ts'
+import { createBareServer, createOpenApi } from '../../src/http/openapi.ts'
 import { HTTP_ERRORS } from '../../src/http/errors.ts'
-import { createHttpServer, type HttpServerOptions } from '../../src/http/server.ts'
+import type { HttpServerOptions } from '../../src/http/server.ts'
 import { startHttpServer } from '../helpers/http-server.ts'
 
 interface Media { schema: { examples?: unknown[] }, example?: unknown, examples?: Record<string, { value: unknown }> }
@@ -43,22 +42,7 @@ t.test('the document is OpenAPI 3.1 to its own validator', async (t) => {
 
 t.test('every registered route stands in it, or is hidden on purpose', async (t) => {
   const seen: string[] = []
-  const unused = () => { throw new Error('unused') }
-  const { app } = createHttpServer({
-    host: '127.0.0.1',
-    port: 0,
-    bodyBytesMax: 1,
-    ingest: unused,
-    reads: { listLatest: unused, findLatest: unused },
-    deadLetters: { list: unused, find: unused },
-    history: { findHistory: unused },
-    erase: unused,
-    events: { hasRoom: unused, listen: unused },
-    health: unused,
-    metrics: unused,
-    logger: pino({ level: 'silent' }),
-    version: ''
-  })
+  const { app } = createBareServer('')
   app.addHook('onRoute', ({ method, url, schema }) => {
     for (const name of [method].flat()) {
       if ((schema as { hide?: boolean } | undefined)?.hide === true || name === 'HEAD' || url.startsWith('/docs')) continue

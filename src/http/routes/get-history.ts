@@ -1,5 +1,4 @@
 import Type from 'typebox'
-import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
 import { EXAMPLES } from '../../../schemas/examples.ts'
 import { HistoryQuerySchema, parseHistoryQuery, type RawHistoryQuery } from '../../../schemas/history.ts'
 import type { HistoryReads } from '../../reads/history/history.ts'
@@ -9,7 +8,7 @@ import { HTTP_ERRORS, withDetails } from '../errors.ts'
 import { DEVICE_PARAMS, errorAnswers, ref } from '../schema-refs.ts'
 import { type CountedAnswers, sendAnswer } from '../send-answer.ts'
 import { toRefusedQuery } from '../validator.ts'
-import { orUnavailable } from './get-vital-data.ts'
+import { orUnavailable, toReadableDevice } from './get-vital-data.ts'
 
 /** `GET /vital-data/{device}/history`: readings of one device, or summaries of buckets, a page at a time or streamed. */
 export function getHistory (app: HttpApp, reads: HistoryReads, counted: CountedAnswers): void {
@@ -45,19 +44,15 @@ export function getHistory (app: HttpApp, reads: HistoryReads, counted: CountedA
   app.get('/vital-data/:device/history', {
     ...counted, schema, config: { access: ['device', ...READERS] }, attachValidation: true
   }, async (request, reply) => {
-    const { params: { device }, principal } = request
-    if (principal?.role === 'device' && principal.id !== device) throw new HTTP_ERRORS.Forbidden()
-    if (!isDeviceId(device)) {
-      throw withDetails(new HTTP_ERRORS.InvalidDevice(),
-        [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
-    }
+    const device = toReadableDevice(request.params.device, request.principal)
     const refused = toRefusedQuery(request)
     const query = refused === null ? request.query : refused.rest as RawHistoryQuery
     const parsed = parseHistoryQuery(query, request.headers.accept, refused?.faults)
     if ('faults' in parsed) throw withDetails(new HTTP_ERRORS.InvalidQuery(), parsed.faults)
     const found = await orUnavailable(reads.findHistory(device, parsed.request, () => request.raw.socket.destroyed))
     if (found === undefined) throw new HTTP_ERRORS.DeviceNotFound()
-    reply.header('vary', 'Accept')
+    // CORS may have named Origin.
+    reply.header('vary', [reply.getHeader('vary') ?? [], 'Accept'].flat().join(', '))
     return sendAnswer(request, reply, found.answer, found.contentType)
   })
 }

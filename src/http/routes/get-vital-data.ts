@@ -3,6 +3,7 @@ import { classifyError } from '../../../db/sqlstate.ts'
 import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
 import { EXAMPLES } from '../../../schemas/examples.ts'
 import { LatestQuerySchema } from '../../../schemas/vital-data.ts'
+import type { Principal } from '../../../schemas/principal.ts'
 import type { LatestReads } from '../../reads/reads.ts'
 import { READERS } from '../authentication.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
@@ -44,16 +45,22 @@ export function findVitalData (app: HttpApp, reads: LatestReads, counted: Counte
   app.get('/vital-data/:device', {
     ...counted, schema, config: { access: ['device', ...READERS] }
   }, async (request, reply) => {
-    const { params: { device }, principal } = request
-    if (principal?.role === 'device' && principal.id !== device) throw new HTTP_ERRORS.Forbidden()
-    if (!isDeviceId(device)) {
-      throw withDetails(new HTTP_ERRORS.InvalidDevice(),
-        [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
-    }
+    const device = toReadableDevice(request.params.device, request.principal)
     const answer = await orUnavailable(reads.findLatest(device, () => request.raw.socket.destroyed))
     if (answer === undefined) throw new HTTP_ERRORS.DeviceNotFound()
     return sendAnswer(request, reply, answer)
   })
+}
+
+/**
+ * The device of a path, for a principal that may read it: a device reads itself alone.
+ * @throws `VITAL_FORBIDDEN`, `VITAL_INVALID_DEVICE`
+ */
+export function toReadableDevice (device: string, principal: Principal | null | undefined): string {
+  if (principal?.role === 'device' && principal.id !== device) throw new HTTP_ERRORS.Forbidden()
+  if (isDeviceId(device)) return device
+  throw withDetails(new HTTP_ERRORS.InvalidDevice(),
+    [{ path: '/device', message: `must be a device id: ${DEVICE_ID_RULE}` }])
 }
 
 const INVALID_CURSOR = 'must be next of the page before, of the same sortBy, orderBy, prefix and silentFor'

@@ -2,7 +2,7 @@ import { type ReadBudget, ReadsBusyError } from '../read-budget.ts'
 import { findLatest } from '../../../db/queries/find-latest.ts'
 import { selectExtent } from '../../../db/queries/select-history.ts'
 import { FIRST_US, type HistoryRequest, LAST_US } from '../../../schemas/history.ts'
-import type { ReadAnswer } from '../latest-answers.ts'
+import { cut, type ReadAnswer } from '../latest-answers.ts'
 import { createBucketPages } from './bucket-pages.ts'
 import { bucketWriter, readingWriter, type Writer } from './formats.ts'
 import type { Pages, Run } from './pages.ts'
@@ -10,8 +10,6 @@ import { createReadingPages } from './reading-pages.ts'
 
 /** Characters that are gathered before a large answer begins. */
 const WHOLE_CHARACTERS_MAX = 256 * 1024
-/** Characters handed to the socket at a time. */
-const PART_CHARACTERS_MAX = 64 * 1024
 
 /** An answer, and what it is. */
 export interface HistoryAnswer {
@@ -42,24 +40,22 @@ export function createHistoryReads (budget: Pick<ReadBudget, 'query' | 'openLarg
   async function answer<Resource> (
     device: string, pages: Pages<Resource>, writer: Writer<Resource>, isGone: () => boolean
   ): Promise<HistoryAnswer | undefined> {
-    const { contentType, head, tail } = writer
+    const { contentType, head } = writer
+    const texts = createTexts(pages, writer, isGone)
     let text = head
-    let isFirst = true
-    do {
-      if (isGone()) throw new ReadsBusyError('its client has gone')
-      const resources = await pages.slice((query) => budget.query(query))
-      text += writer.rows(resources, isFirst)
-      isFirst &&= resources.length === 0
-    } while (!pages.isDone && text.length < WHOLE_CHARACTERS_MAX)
-    if (isFirst && pages.isDone && !await isKnown(device)) return undefined
-    if (pages.isDone) return { contentType, answer: text + tail(pages.next) }
+    do text += await texts.next((query) => budget.query(query))
+    while (!pages.isDone && text.length < WHOLE_CHARACTERS_MAX)
+    if (texts.isEmpty && pages.isDone && !await isKnown(device)) return undefined
+    if (pages.isDone) return { contentType, answer: text + writer.tail(pages.next) }
     // Before the status: until here the read may still be refused.
-    const read = await budget.openLarge()
-    const run: Run = (query, toBytes) => {
-      if (isGone()) throw new ReadsBusyError('its client has gone')
-      return read.slice(query, toBytes)
+    const { slice, close } = await budget.openLarge()
+    return { contentType, answer: { parts: toParts(text, slice), close } }
+
+    async function * toParts (first: string, run: Run): AsyncGenerator<string> {
+      yield * cut([first])
+      while (!pages.isDone) yield * cut([await texts.next(run)])
+      yield * cut([writer.tail(pages.next)])
     }
-    return { contentType, answer: { parts: toParts(text, isFirst, pages, writer, run), close: read.close } }
   }
 
   /** Readings may have come past the gateway, or be all that an erasure of `latest` by hand left. */
@@ -69,21 +65,20 @@ export function createHistoryReads (budget: Pick<ReadBudget, 'query' | 'openLarg
   }
 }
 
-async function * toParts<Resource> (
-  first: string, isFirst: boolean, pages: Pages<Resource>, writer: Writer<Resource>, run: Run
-): AsyncGenerator<string> {
-  let part = first
-  while (!pages.isDone) {
-    while (part.length >= PART_CHARACTERS_MAX) {
-      yield part.slice(0, PART_CHARACTERS_MAX)
-      part = part.slice(PART_CHARACTERS_MAX)
+/** The resources as text, a slice at a time. */
+function createTexts<Resource> (pages: Pages<Resource>, writer: Writer<Resource>, isGone: () => boolean) {
+  let isEmpty = true
+  return {
+    get isEmpty () { return isEmpty },
+
+    async next (run: Run): Promise<string> {
+      if (isGone()) throw new ReadsBusyError('its client has gone')
+      const resources = await pages.slice(run)
+      const text = writer.rows(resources, isEmpty)
+      isEmpty &&= resources.length === 0
+      // pg's query holds the same array, and lives in V8's old generation until the next major collection.
+      resources.length = 0
+      return text
     }
-    const resources = await pages.slice(run)
-    part += writer.rows(resources, isFirst)
-    isFirst &&= resources.length === 0
-    // pg's query holds the same array, and lives in V8's old generation until the next major collection.
-    resources.length = 0
   }
-  part += writer.tail(pages.next)
-  for (let at = 0; at < part.length; at += PART_CHARACTERS_MAX) yield part.slice(at, at + PART_CHARACTERS_MAX)
 }
