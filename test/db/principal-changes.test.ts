@@ -38,7 +38,13 @@ async function open (t: Test) {
     return [...ids].sort()
   }
   const add = (...ids: string[]) => insertPrincipals(kysely, ids.map((id) => ({ id, role: 'device' as const, secretSha256: sha256(id) })))
-  return { connectionString, kysely, query, look, add }
+  /** Until every snapshot sees the rows of ours: an older transaction of another test file, on the same server, delays that. */
+  const untilSettled = async () => {
+    const unsettled = `select from principal_changes
+      where xid >= pg_snapshot_xmin(pg_current_snapshot()) and xid < pg_snapshot_xmax(pg_current_snapshot())`
+    while ((await query(unsettled)).length > 0) await sleep(20)
+  }
+  return { connectionString, kysely, query, look, add, untilSettled }
 }
 
 /** A connection whose transaction writes and stays open. */
@@ -124,11 +130,7 @@ t.test('70,000 in one transaction are few rows, in bounded pieces', async (t) =>
 })
 
 t.test('what was forgotten before somebody had seen it makes all unknown; what was seen does not', async (t) => {
-  const { connectionString, kysely, query, look, add } = await open(t)
-  // Other test files share the server: a transaction of theirs that is older keeps what came after it.
-  const untilSettled = async () => {
-    while ((await query('select from principal_changes where xid >= pg_snapshot_xmin(pg_current_snapshot())')).length > 0) await sleep(20)
-  }
+  const { connectionString, kysely, query, look, add, untilSettled } = await open(t)
   await add('a', 'b')
   await untilSettled()
   await look()
@@ -159,11 +161,12 @@ t.test('what was forgotten before somebody had seen it makes all unknown; what w
 })
 
 t.test('numbers of another server, from a dump that was restored, disturb nobody', async (t) => {
-  const { kysely, query, look, add } = await open(t)
+  const { kysely, query, look, add, untilSettled } = await open(t)
   await query('insert into principal_changes (xid, at, principals) values (\'999999999999\', now(), \'{old}\')')
   await query('update principal_changes_forgotten set xid = \'999999999998\'')
   await look()
   await add('a')
+  await untilSettled()
   t.same(await look(), ['a'])
   await query('update principal_changes set at = now() - interval \'2 hours\'')
   await add('b')
