@@ -10,7 +10,6 @@ interface ReadinessOptions {
   /** Whether some client can be authenticated now. */
   readonly isAdmitting: () => boolean
   readonly isStopping: () => boolean
-  readonly spoolBytesMax: number
   /** Conditions that weaken the gateway now, from every room that reports them. */
   readonly warnings: () => readonly string[]
   /** Unix milliseconds. */
@@ -35,7 +34,7 @@ export function createReadiness (options: ReadinessOptions) {
         circuit: circuit.state,
         ...(circuit.openForMs === null ? {} : { downForS: circuit.openForMs / 1000 })
       },
-      spool: { status: spool.status, bytes: spool.bytes, bytesMax: options.spoolBytesMax, readings: replayer.pending },
+      spool: { status: spool.status, bytes: spool.bytes, bytesMax: spool.bytesMax, readings: replayer.pending },
       warnings: warnings()
     }),
 

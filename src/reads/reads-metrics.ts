@@ -4,7 +4,7 @@ import type { ReadBudget } from './read-budget.ts'
 
 interface ReadsStatistics {
   readonly budget: Pick<ReadBudget, 'waiting' | 'bytes' | 'refused'>
-  readonly pages: Pick<SortedPages, 'isTrusted' | 'devices'>
+  readonly pages: Pick<SortedPages, 'isTrusted' | 'devices' | 'silent'>
 }
 
 export function addReadsMetrics (metrics: Metrics, read: () => ReadsStatistics): void {
@@ -12,6 +12,9 @@ export function addReadsMetrics (metrics: Metrics, read: () => ReadsStatistics):
     '1 while sorted pages are picked in memory; at 0 PostgreSQL sorts all devices for each',
     () => read().pages.isTrusted ? 1 : 0)
   metrics.gauge('vital_device_order_devices', 'Devices whose order is kept in memory', () => read().pages.devices)
+  metrics.gauge('vital_devices_silent',
+    'Devices without a reading of the last five minutes, counted about once a minute; NaN while the order is not trusted',
+    () => read().pages.silent)
   metrics.gauge('vital_reads_waiting', 'Reads that wait for their turn', () => read().budget.waiting)
   metrics.gauge('vital_read_bytes', 'Bytes of answers that were read and that no client took yet',
     () => read().budget.bytes)

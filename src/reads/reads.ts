@@ -68,7 +68,7 @@ export function createReads (
 ) {
   const database = createDatabase({ connectionString, poolSize: connectionsMax, applicationName, logger, ...TIMEOUTS })
   const budget = createReadBudget({ kysely: database.kysely, queriesMax: connectionsMax })
-  const pages = createSortedPages({ budget, applicationName, isPooled, logger })
+  const pages = createSortedPages({ budget, applicationName, isPooled, clock, logger })
   addReadsMetrics(metrics, () => ({ budget, pages }))
   return { routes: toRouteReads(budget, pages, clock), budget, pages, close: database.close }
 }

@@ -6,7 +6,7 @@ import { SPOOL_STATUSES, type Spool } from './spool/spool.ts'
 
 interface JournalStatistics {
   readonly circuit: Pick<Circuit, 'state'>
-  readonly spool: Pick<Spool, 'bytes' | 'status' | 'setAsideFiles' | 'damage'>
+  readonly spool: Pick<Spool, 'bytes' | 'bytesMax' | 'status' | 'setAsideFiles' | 'damage'>
   readonly replayer: Pick<Replayer, 'pending' | 'replayed'>
   readonly refusedLetters: Pick<RefusedLetters, 'count' | 'dropped'>
 }
@@ -18,6 +18,7 @@ export function addJournalMetrics (metrics: Metrics, read: () => JournalStatisti
   metrics.stateGauge('vital_circuit_state', '1 for the state that the circuit to PostgreSQL is in', CIRCUIT_STATES,
     () => read().circuit.state)
   metrics.gauge('vital_spool_bytes', 'Bytes in the disk spool', () => read().spool.bytes)
+  metrics.gauge('vital_spool_bytes_max', 'Bytes in the disk spool at most', () => read().spool.bytesMax)
   metrics.stateGauge('vital_spool_state', '1 for the state that the disk spool is in', SPOOL_STATUSES,
     () => read().spool.status)
   metrics.gauge('vital_spool_readings',

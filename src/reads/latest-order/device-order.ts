@@ -41,6 +41,7 @@ export class DeviceOrder {
   /** As many values, all the same, for pages by id; made when first asked for. */
   #equal = new Float64Array(0)
   #unranked = 0
+  #silent = 0
   /** Ranks of the round of loading that is under way. */
   #nextRanks = new Uint32Array(SLOTS_MIN)
   #moment = 0
@@ -66,6 +67,11 @@ export class DeviceOrder {
     return this.#unranked
   }
 
+  /** Devices that were silent when the last ranking finished. */
+  get silent (): number {
+    return this.#silent
+  }
+
   get isFull (): boolean {
     return this.#isFull
   }
@@ -84,6 +90,7 @@ export class DeviceOrder {
     this.#nextRanks = new Uint32Array(SLOTS_MIN)
     this.#equal = new Float64Array(0)
     this.#unranked = 0
+    this.#silent = 0
     this.#isFull = false
     this.#id = createId()
   }
@@ -168,9 +175,10 @@ export class DeviceOrder {
 
   /**
    * The round has read all of `latest`. A device that was not ranked is removed, unless it was observed since `moment`,
-   * when the round began.
+   * when the round began. The silent ones among the others are counted.
+   * @param silentSinceUs - a device without a newer reading is silent
    */
-  finishRanking (moment: number): void {
+  finishRanking (moment: number, silentSinceUs: number): void {
     let unranked = 0
     for (let slot = this.size - 1; slot >= 0; slot--) {
       if (this.#nextRanks[slot] !== UNRANKED) continue
@@ -181,6 +189,9 @@ export class DeviceOrder {
     this.#ranks = this.#nextRanks
     this.#nextRanks = ranks
     this.#unranked = unranked
+    let silent = 0
+    for (let slot = 0; slot < this.size; slot++) if (this.#columns.times[slot]! <= silentSinceUs) silent++
+    this.#silent = silent
   }
 
   /** @see pickPage */

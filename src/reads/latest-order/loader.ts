@@ -16,6 +16,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { OrderKeys } from '../../../db/queries/resource-columns.ts'
+import type { Clock } from '../../clock.ts'
 import type { DeviceOrder } from './device-order.ts'
 
 /** Interval of the check for other gateways. */
@@ -34,6 +35,8 @@ const ROWS_PER_READ_DISTRUSTED = 4000
 const UNRANKED_RELOAD = 5000
 /** Room for growth, or an order at its bound would be filled for nothing. */
 const FULL_SHARE = 0.95
+/** A device without a reading of the last so many milliseconds counts as silent. */
+const SILENT_AFTER_MS = 5 * 60_000
 
 export interface LoaderOptions {
   readonly order: DeviceOrder
@@ -41,6 +44,7 @@ export interface LoaderOptions {
   readonly countOtherGateways: () => Promise<number>
   readonly countDevices: () => Promise<number>
   readonly selectOrderKeys: (after: string, count: number) => Promise<readonly OrderKeys[]>
+  readonly clock: Pick<Clock, 'nowMs'>
   readonly logger: Logger
   readonly watchIntervalMs?: number
   readonly reloadIntervalMs?: number
@@ -48,7 +52,7 @@ export interface LoaderOptions {
 
 /** The rounds: `start` makes the first one now, `stop` settles when none is under way. */
 export function createLoader (options: LoaderOptions) {
-  const { order, devicesMax, logger, watchIntervalMs = WATCH_INTERVAL_MS, reloadIntervalMs = RELOAD_INTERVAL_MS } = options
+  const { order, devicesMax, clock, logger, watchIntervalMs = WATCH_INTERVAL_MS, reloadIntervalMs = RELOAD_INTERVAL_MS } = options
   const stopping = new AbortController()
   let running: Promise<void> = Promise.resolve()
   let isTrusted = false
@@ -100,7 +104,7 @@ export function createLoader (options: LoaderOptions) {
       // A round that only looks for changes by hand is not urgent.
       if (isTrusted) await sleep(readMs, undefined, { ref: false })
     }
-    order.finishRanking(round)
+    order.finishRanking(round, (clock.nowMs() - SILENT_AFTER_MS) * 1000)
     loadedAtMs = performance.now()
     loadMs = busyMs
     if (doubts !== knownDoubts) return

@@ -7,6 +7,7 @@ import { selectLatestOf } from '../../../db/queries/select-latest-of.ts'
 import { selectOrderKeys } from '../../../db/queries/select-order-keys.ts'
 import type { ReadingRow } from '../../../db/rows.ts'
 import type { LatestQuery } from '../../../schemas/vital-data.ts'
+import type { Clock } from '../../clock.ts'
 import type { ReadBudget } from '../read-budget.ts'
 import { compareDevices } from './compare-devices.ts'
 import { DeviceOrder } from './device-order.ts'
@@ -39,6 +40,7 @@ export interface SortedPagesOptions {
   readonly applicationName?: string
   /** A pooler stands before PostgreSQL. */
   readonly isPooled?: () => boolean
+  readonly clock: Pick<Clock, 'nowMs'>
   readonly logger: Logger
   readonly devicesMax?: number
   /** Pages by id that lie deeper are picked from memory. */
@@ -132,6 +134,11 @@ export function createSortedPages (options: SortedPagesOptions) {
     /** Devices that are kept in memory. */
     get devices (): number {
       return order.size
+    },
+
+    /** Devices that were silent when `latest` was last read; NaN where that cannot be trusted now. */
+    get silent (): number {
+      return isTrusted() ? order.silent : NaN
     },
 
     async list (search: CursorSearch): Promise<CursorPage> {

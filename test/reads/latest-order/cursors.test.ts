@@ -72,7 +72,7 @@ t.test('walking by cursor gives each device of a still order once, in order', (t
     const ids = known.map(({ device }) => device).sort(compareDevices)
     // Ranks with gaps, and devices that came since the ranking.
     for (const [index, device] of ids.entries()) if (unranked === 0 || index % 4 >= unranked) order.rank(device, index * 3)
-    order.finishRanking(round)
+    order.finishRanking(round, 0)
     const moment = order.begin()
     const expected = sortAll(known, { ...search, ...filter, offset: 0, count })
     const found: string[] = []
@@ -96,7 +96,7 @@ t.test('of many devices few ids are compared, and the pages are right', (t) => {
   order.startRanking()
   const sorted = ids.toSorted(compareDevices)
   for (const [rank, device] of sorted.entries()) order.rank(device, rank)
-  order.finishRanking(order.begin())
+  order.finishRanking(order.begin(), 0)
   order.remove(sorted[20_000]!)
   const ward = sorted.filter((device) => device.startsWith('ward-3-'))
   const search = { sortBy: 'deviceId', orderBy: 'asc', offset: 0, count: 100, prefix: 'ward-3-' } as const

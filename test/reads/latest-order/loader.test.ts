@@ -14,6 +14,7 @@ function startLoader (t: Test, options: Partial<LoaderOptions>) {
     countOtherGateways: async () => 0,
     countDevices: async () => 0,
     selectOrderKeys: async () => [],
+    clock: { nowMs: Date.now },
     logger,
     watchIntervalMs: 1,
     ...options

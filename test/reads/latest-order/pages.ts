@@ -24,6 +24,7 @@ export async function startPages (t: Test, options: Partial<SortedPagesOptions> 
       kysely: database.kysely, queriesMax: 4
     }),
     applicationName: NAME,
+    clock: { nowMs: Date.now },
     logger,
     watchIntervalMs: 20,
     reloadIntervalMs: 1e9,

@@ -167,11 +167,14 @@ t.test('it is read again while readings are written and devices come and go', { 
 t.test('with another gateway connected PostgreSQL sorts', async (t) => {
   const { connectionString, pages, write, writeUnseen, ids } = await startPages(t)
   await write(reading('a', 1, { heartRateValue: 1 }))
+  t.ok(Number.isNaN(pages.silent), 'before the first round')
   pages.start()
   await until(() => pages.isTrusted)
+  t.equal(pages.silent, 1)
   const other = new pg.Client({ connectionString, application_name: 'vital-gateway elsewhere:1' })
   await other.connect()
   await until(() => !pages.isTrusted)
+  t.ok(Number.isNaN(pages.silent), 'what it stores is not seen here')
   await writeUnseen(reading('b', 1, { heartRateValue: 2 }))
   t.equal(await ids(), 'b a')
   await sleep(200)
@@ -179,6 +182,16 @@ t.test('with another gateway connected PostgreSQL sorts', async (t) => {
   await other.end()
   await until(() => pages.isTrusted)
   t.equal(await ids(), 'b a', 'and what it wrote is known when it has left')
+  t.equal(pages.silent, 2)
+})
+
+t.test('a device is silent when its newest reading is five minutes old', async (t) => {
+  const nowMs = Date.now()
+  const { pages, write } = await startPages(t, { clock: { nowMs: () => nowMs } })
+  await write(reading('silent', (nowMs - 300_000) * 1000), reading('in time', (nowMs - 299_999) * 1000))
+  pages.start()
+  await until(() => pages.isTrusted)
+  t.equal(pages.silent, 1)
 })
 
 t.test('a batch whose COMMIT is not answered is on the page when it was replayed, stored before or not', async (t) => {

@@ -57,8 +57,9 @@ export async function openSpool (options: SpoolOptions): Promise<Spool> {
 export class Spool {
   /** Files of {@link keepAside} that are there, by the last count. */
   setAsideFiles: number
+  /** Bound of {@link bytes}. */
+  readonly bytesMax: number
   readonly #context: SpoolContext
-  readonly #bytesMax: number
   readonly #segments: Segment[]
   readonly #reader: SpoolReader
   readonly #writer: SpoolWriter
@@ -81,7 +82,7 @@ export class Spool {
   constructor (options: SpoolOptions, recovered: Recovered, unlock: () => Promise<void>) {
     const { segments, nextNumber } = recovered
     this.#context = options
-    this.#bytesMax = options.bytesMax
+    this.bytesMax = options.bytesMax
     this.#segments = segments
     this.#unlock = unlock
     this.#counts = new SpoolCounts(recovered)
@@ -98,7 +99,7 @@ export class Spool {
       segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
       nextNumber,
       nowMs: options.nowMs ?? Date.now,
-      hasRoom: (bytes) => this.bytes + bytes <= this.#bytesMax,
+      hasRoom: (bytes) => this.bytes + bytes <= this.bytesMax,
       onDurable: (records, readings, appendedAtMs) => {
         this.#counts.add(records, readings, appendedAtMs)
         this.#prove()
@@ -238,7 +239,7 @@ export class Spool {
       try {
         // Segments that an earlier release could not remove may take up the space.
         await this.#persist()
-        if (this.bytes + this.#lackedBytes > this.#bytesMax) return false
+        if (this.bytes + this.#lackedBytes > this.bytesMax) return false
         await probeDisk(this.#context)
         this.#prove()
         return true
@@ -294,7 +295,7 @@ export class Spool {
   #countFailure (error: SpoolError, bytes: number): void {
     this.#fault = error
     // Without a cause, the cap was reached. A payload larger than the cap must not leave an empty spool full.
-    this.#lackedBytes = error.cause === undefined ? Math.min(bytes + SEGMENT_HEADER_BYTES, this.#bytesMax) : 0
+    this.#lackedBytes = error.cause === undefined ? Math.min(bytes + SEGMENT_HEADER_BYTES, this.bytesMax) : 0
     this.#setStatus(error.code === 'VITAL_SPOOL_FULL' ? 'full' : 'failed')
   }
 
@@ -341,7 +342,7 @@ export class Spool {
     }
     if (this.isEmpty) this.#counts.settle()
     if (done.length === 0) return
-    if (this.#lackedBytes > 0 && this.bytes + this.#lackedBytes <= this.#bytesMax) this.#setOk()
+    if (this.#lackedBytes > 0 && this.bytes + this.#lackedBytes <= this.bytesMax) this.#setOk()
     await disk.syncDirectory(directory).catch((error: unknown) => {
       logger.warn({ err: error }, 'spool segments are removed, but not durably: a power failure may bring them back')
     })
