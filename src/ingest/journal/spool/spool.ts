@@ -57,7 +57,6 @@ export async function openSpool (options: SpoolOptions): Promise<Spool> {
 export class Spool {
   /** Files of {@link keepAside} that are there, by the last count. */
   setAsideFiles: number
-  /** Bound of {@link bytes}. */
   readonly bytesMax: number
   readonly #context: SpoolContext
   readonly #segments: Segment[]
