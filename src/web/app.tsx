@@ -10,7 +10,7 @@ import { fleet, logOut, state, useChanges } from './store.ts'
 type Place = { readonly view: 'fleet' | 'gateway' } | { readonly view: 'device', readonly id: string }
 
 function readPlace (): Place {
-  const [, view = '', id = ''] = location.hash.split('/')
+  const [, view = '', id = ''] = location.hash.split('?')[0]!.split('/')
   if (view === 'device' && id !== '') return { view, id: decodeURIComponent(id) }
   return { view: view === 'gateway' ? 'gateway' : 'fleet' }
 }

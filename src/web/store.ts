@@ -60,6 +60,19 @@ export function useChanges (intervalMs = 0): void {
   }, [intervalMs])
 }
 
+type Reading = Record<string, unknown>
+const followers = new Map<string, Set<(reading: Reading) => void>>()
+
+/** Calls `follower` with each reading of a device as it is stored, until the returned function is called. */
+export function followDevice (id: string, follower: (reading: Reading) => void): () => void {
+  const own = followers.get(id) ?? new Set()
+  followers.set(id, own.add(follower))
+  return () => {
+    own.delete(follower)
+    if (own.size === 0) followers.delete(id)
+  }
+}
+
 const decoder = new TextDecoder()
 
 interface Rejection {
@@ -81,7 +94,8 @@ function takeMessage (topic: string, payload: Uint8Array): void {
   else {
     for (const reading of Array.isArray(value) ? value : [value]) {
       if (typeof reading !== 'object' || reading === null) continue
-      fleet.read(id, reading as Record<string, unknown>, text)
+      fleet.read(id, reading as Reading, text)
+      for (const follow of followers.get(id) ?? []) follow(reading as Reading)
     }
   }
   changed()
@@ -128,13 +142,28 @@ function listFleet (): Promise<void> {
   return listing
 }
 
+/** Asks for one device, which a walk over all of them may reach late; of an unknown one there is nothing. */
+export async function listDevice (id: string): Promise<void> {
+  try {
+    fleet.list(await askJson<Parameters<typeof fleet.list>[0]>(`/vital-data/${encodeURIComponent(id)}`))
+    changed()
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+  }
+}
+
+/** @throws {@link ApiError} */
+async function takeStatus (): Promise<void> {
+  const askedAtMs = performance.now()
+  const status = await askJson<Status>('/app/status.json')
+  setGatewayNow(status.nowMs, performance.now() - askedAtMs)
+  gateway.take(status)
+}
+
 async function readStatus (): Promise<void> {
   if (state.phase !== 'open' || document.hidden) return
-  const askedAtMs = performance.now()
   try {
-    const status = await askJson<Status>('/app/status.json')
-    setGatewayNow(status.nowMs, performance.now() - askedAtMs)
-    gateway.take(status)
+    await takeStatus()
     if (!state.isListed && state.isLive) listFleet().catch(() => {})
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) logOut('The credential is no longer valid.')
@@ -149,10 +178,11 @@ async function open (): Promise<void> {
     const config = await askJson<PageConfig>('/app/config.json')
     state.config = config
     fleet.setLimits(config.limits)
+    // Before anything is shown: ages and charts count by the gateway's clock.
+    await takeStatus()
     state.phase = 'open'
     state.loginError = null
     if (!document.hidden) live.connect(config.principal?.id ?? null)
-    await readStatus()
   } catch (error) {
     const { status, message } = error instanceof ApiError ? error : new ApiError(0, 'The gateway does not answer.')
     if (status === 401 || status === 403) {

@@ -11,15 +11,19 @@ export interface VitalSign {
   readonly digits: number
   /** Least span of an axis, so that noise does not look like a crisis. */
   readonly spanMin: number
+  /** The axis begins and ends at a multiple of this. */
+  readonly step: number
+  /** The highest value that there is. */
+  readonly most?: number
   /** Measured now and then: its clock time is shown, and the value is kept for 15 minutes. */
   readonly isOccasional?: true
 }
 
 export const VITAL_SIGNS: readonly VitalSign[] = [
-  { id: 'hr', label: 'HR', name: 'Heart rate', unit: '/min', fields: ['heartRateValue'], digits: 0, spanMin: 40 },
-  { id: 'spo2', label: 'SpO₂', name: 'Oxygen saturation', unit: '%', fields: ['spo2Value'], digits: 0, spanMin: 10 },
-  { id: 'pulse', label: 'PR', name: 'Pulse rate', unit: '/min', fields: ['pulseRateValue'], digits: 0, spanMin: 40 },
-  { id: 'resp', label: 'RESP', name: 'Breathing rate', unit: '/min', fields: ['breathRateValue', 'breathValue'], digits: 0, spanMin: 15 },
+  { id: 'hr', label: 'HR', name: 'Heart rate', unit: '/min', fields: ['heartRateValue'], digits: 0, spanMin: 40, step: 10 },
+  { id: 'spo2', label: 'SpO₂', name: 'Oxygen saturation', unit: '%', fields: ['spo2Value'], digits: 0, spanMin: 10, step: 2, most: 100 },
+  { id: 'pulse', label: 'PR', name: 'Pulse rate', unit: '/min', fields: ['pulseRateValue'], digits: 0, spanMin: 40, step: 10 },
+  { id: 'resp', label: 'RESP', name: 'Breathing rate', unit: '/min', fields: ['breathRateValue', 'breathValue'], digits: 0, spanMin: 15, step: 5 },
   {
     id: 'bp',
     label: 'BP',
@@ -29,9 +33,10 @@ export const VITAL_SIGNS: readonly VitalSign[] = [
     lowField: 'bloodPressureDiastolic',
     digits: 0,
     spanMin: 60,
+    step: 20,
     isOccasional: true
   },
-  { id: 'temp', label: 'TEMP', name: 'Temperature', unit: '°C', fields: ['temperatureValue'], digits: 1, spanMin: 2, isOccasional: true }
+  { id: 'temp', label: 'TEMP', name: 'Temperature', unit: '°C', fields: ['temperatureValue'], digits: 1, spanMin: 2, step: 0.5, isOccasional: true }
 ]
 
 const OCCASIONAL_KEPT_S = 900
@@ -71,28 +76,6 @@ export function toShown (
   return { text, isStale: atS === null || nowS - atS > keptS, atS }
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
-const fullTime = new Intl.DateTimeFormat(undefined, {
-  year: 'numeric',
-  month: 'short',
-  day: 'numeric',
-  hour: '2-digit',
-  minute: '2-digit',
-  second: '2-digit',
-  timeZoneName: 'short'
-})
 const NUMBER = new Intl.NumberFormat('en')
 
-export const toClock = (atS: number): string => clock.format(atS * 1000)
-/** Local time with its zone. */
-export const toTime = (atS: number): string => fullTime.format(atS * 1000)
 export const toCount = (value: number): string => NUMBER.format(Math.round(value))
-
-/** An age in the largest unit that fits. */
-export function toAge (ageS: number): string {
-  const whole = Math.max(0, Math.floor(ageS))
-  if (whole < 100) return `${whole} s`
-  if (whole < 100 * 60) return `${Math.floor(whole / 60)} min`
-  if (whole < 48 * 3600) return `${Math.floor(whole / 3600)} h`
-  return `${NUMBER.format(Math.floor(whole / 86_400))} d`
-}

@@ -1,43 +1,19 @@
 /** The live page in a real Chromium, as `npm run build` made it; skipped where there is none. */
-import { cpSync, existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { spawnSync } from 'node:child_process'
-import { chromium, type Page } from 'playwright-core'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { buildPage, openPage, skip } from '../helpers/browser.ts'
 import { connectClient, startGateway } from '../helpers/gateway.ts'
 
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => existsSync(path))
-/** Of what is tested; npm test runs a copy of the checkout, and the page is built in the checkout. */
-const COPY = join(import.meta.dirname, '../..')
-const ROOT = COPY.replace(/\/\.compiled$/, '')
-const skip = CHROMIUM === undefined ? 'no Chromium here: apt-get install chromium' : false
+t.before(buildPage)
 
-/** A page that fails the test for a violated policy, an error, or a request to anywhere else. */
-async function openPage (t: Test, url: string): Promise<Page> {
-  const browser = await chromium.launch({ executablePath: CHROMIUM!, args: ['--no-sandbox'] })
-  t.teardown(() => browser.close())
-  const page = await browser.newPage()
-  page.on('console', (message) => { if (/Content Security Policy/.test(message.text())) t.fail(message.text()) })
-  page.on('pageerror', (error) => { t.fail(error.message) })
-  page.on('request', (request) => { if (!request.url().startsWith(url) && !request.url().startsWith('data:')) t.fail(request.url()) })
-  await page.goto(url)
-  return page
-}
+const toReading = (timestamp: number, heartRateValue: unknown) => ({ timestamp, heartRateValue })
 
-// Built as src/web/vite.config.ts says, from src/web/main.tsx on.
-t.before(() => {
-  if (skip !== false) return
-  spawnSync(process.execPath, [join(ROOT, 'scripts/build-page.js')], { stdio: 'inherit' })
-  if (COPY !== ROOT) cpSync(join(ROOT, 'dist/web'), join(COPY, 'dist/web'), { recursive: true })
-})
-
-t.test('a device that publishes appears, moves and opens; a refusal is a badge', { skip }, async (t) => {
+t.test('a device that publishes appears, moves and opens; a refusal is a badge with its reason', { skip }, async (t) => {
   const { httpUrl, mqttPort } = await startGateway(t)
   const page = await openPage(t, httpUrl)
   await page.getByText('No reading has arrived yet').waitFor()
   const device = await connectClient(t, mqttPort)
-  const publish = (heartRate: unknown) => device.publishAsync('vital/ward-3',
-    JSON.stringify({ timestamp: Date.now() / 1000, heartRateValue: heartRate }), { qos: 1 })
+  const publish = (heartRate: unknown) =>
+    device.publishAsync('vital/ward-3', JSON.stringify(toReading(Date.now() / 1000, heartRate)), { qos: 1 })
   await publish(61)
   const row = page.getByRole('row', { name: 'ward-3' })
   await row.getByText('61', { exact: true }).waitFor()
@@ -48,5 +24,40 @@ t.test('a device that publishes appears, moves and opens; a refusal is a badge',
   await page.getByText(/^Storing in PostgreSQL/).waitFor()
   await row.click()
   await page.getByRole('heading', { name: 'ward-3' }).waitFor()
+  await page.getByText('/heartRateValue must be a finite number').waitFor()
+  await page.getByRole('button', { name: 'Show payload' }).click()
+  await page.getByText('"heartRateValue":"high"').waitFor()
   t.equal(await page.evaluate('localStorage.length'), 0)
+})
+
+t.test('the heart rate of yesterday at noon, live readings joined to history, and the way back', { skip }, async (t) => {
+  const { httpUrl, mqttPort } = await startGateway(t)
+  const device = await connectClient(t, mqttPort)
+  const publish = (...readings: object[]) => device.publishAsync('vital/ward-3', JSON.stringify(readings), { qos: 1 })
+  const nowS = Date.now() / 1000
+  const dayBefore = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10)
+  const noonS = Date.parse(`${dayBefore}T11:00:00Z`) / 1000
+  await publish(...Array.from({ length: 100 }, (_, index) => toReading(noonS - 500 + index * 10, index === 50 ? 83 : 64)))
+  await publish(...Array.from({ length: 60 }, (_, index) => toReading(nowS - 60 + index, 70)))
+  // Noon in Kolkata is not noon in UTC: a time is asked for in the browser's zone.
+  const page = await openPage(t, httpUrl, { path: '/#/device/ward-3', timezoneId: 'Asia/Kolkata' })
+  const chart = page.getByRole('region', { name: 'Heart rate' })
+  await chart.getByText('70', { exact: true }).waitFor()
+  await publish(toReading(Date.now() / 1000, 91))
+  await chart.getByText('91', { exact: true }).waitFor()
+
+  await page.getByLabel('Go to').fill(`${dayBefore}T16:30`)
+  await chart.getByText('83', { exact: true }).waitFor()
+  await page.getByText(/16:30:00 (?:GMT\+5:30|IST)$/).waitFor()
+  await page.getByRole('group', { name: /^Charts/ }).press('ArrowLeft')
+  await chart.getByText('64', { exact: true }).waitFor()
+  t.match(page.url(), /#\/device\/ward-3\?span=3600&at=\d+$/)
+  await page.reload()
+  await chart.getByText('83', { exact: true }).waitFor()
+
+  await page.getByRole('button', { name: 'Live' }).click()
+  await page.getByRole('button', { name: '24 h' }).click()
+  await page.getByText('Averages of 5 minutes').waitFor()
+  await page.getByRole('group', { name: /^Charts/ }).press('Escape')
+  await chart.getByText('91', { exact: true }).waitFor()
 })

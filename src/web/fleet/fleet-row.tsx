@@ -1,10 +1,11 @@
 import { Badge } from '../badge.tsx'
 import { fleet } from '../store.ts'
-import { toAge, toClock, toShown, toTime, VITAL_SIGNS, type VitalSign } from '../vital-signs.ts'
+import { toAge, toClock, toTime } from '../times.ts'
+import { toShown, VITAL_SIGNS, type VitalSign } from '../vital-signs.ts'
 import { type Device, SPARK_POINTS, SPARK_STEP_S } from './fleet-store.ts'
 
 const SHOWN = VITAL_SIGNS.filter(({ id }) => id !== 'pulse')
-const STATES = { refused: ['bad', 'Refused'], out: ['warn', 'Out of range'], silent: ['silent', 'Silent'] } as const
+export const STATES = { refused: ['bad', 'Refused'], out: ['warn', 'Out of range'], silent: ['silent', 'Silent'] } as const
 
 const toHref = (id: string): string => `#/device/${encodeURIComponent(id)}`
 

@@ -1,6 +1,7 @@
 import { Badge, type BadgeKind } from '../badge.tsx'
 import { gateway, state, useChanges } from '../store.ts'
-import { toClock, toCount } from '../vital-signs.ts'
+import { toClock } from '../times.ts'
+import { toCount } from '../vital-signs.ts'
 
 interface Told {
   readonly badge: readonly [BadgeKind, string] | null

@@ -1,0 +1,57 @@
+import { cpSync, existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+
+const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => existsSync(path))
+/** Of what is tested; npm test runs a copy of the checkout, and the page is built in the checkout. */
+const COPY = join(import.meta.dirname, '../..')
+const ROOT = COPY.replace(/\/\.compiled$/, '')
+
+/** For `t.test`: why tests in a browser cannot run here, or `false`. */
+export const skip = CHROMIUM === undefined ? 'no Chromium here: apt-get install chromium' : false
+
+/** Builds the page as src/web/vite.config.ts says, from src/web/main.tsx on. */
+export function buildPage (): void {
+  if (skip !== false) return
+  spawnSync(process.execPath, [join(ROOT, 'scripts/build-page.js')], { stdio: 'inherit' })
+  if (COPY !== ROOT) cpSync(join(ROOT, 'dist/web'), join(COPY, 'dist/web'), { recursive: true })
+}
+
+let browser: Promise<Browser> | undefined
+
+/** A second browser would take a second to start. */
+function launch (): Promise<Browser> {
+  browser ??= chromium.launch({ executablePath: CHROMIUM!, args: ['--no-sandbox'] }).then((launched) => {
+    t.teardown(() => launched.close())
+    return launched
+  })
+  return browser
+}
+
+/** Fails the test for a violated policy, an error, or a request to anywhere else. */
+export function watchPage (t: Test, page: Page, url: string): void {
+  page.on('console', (message) => { if (/Content Security Policy/.test(message.text())) t.fail(message.text()) })
+  page.on('pageerror', (error) => { t.fail(error.message) })
+  page.on('request', (request) => {
+    if (!request.url().startsWith(url) && !request.url().startsWith('data:')) t.fail(request.url())
+  })
+}
+
+/** A tab of its own, watched by {@link watchPage}; `before` prepares it before anything is loaded. */
+export async function openPage (
+  t: Test, url: string, { path = '/', before, ...options }: BrowserContextOptions & {
+    readonly path?: string
+    readonly before?: (page: Page) => Promise<void>
+  } = {}
+): Promise<Page> {
+  const context = await (await launch()).newContext({ timezoneId: 'Europe/Berlin', locale: 'en-GB', ...options })
+  t.teardown(() => context.close())
+  const page = await context.newPage()
+  page.setDefaultTimeout(15_000)
+  watchPage(t, page, url)
+  await before?.(page)
+  await page.goto(url + path)
+  return page
+}
