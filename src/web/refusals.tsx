@@ -67,10 +67,16 @@ export function Refusals ({ device = null }: { device?: string | null }) {
       {shown.length === 0 && error === null && <p class='muted'>{letters === null ? 'Asking …' : 'None.'}</p>}
       {shown.length > 0 && (
         <ol class='refusals'>
-          {shown.map((refusal) => <Line key={refusal.letter ?? `${refusal.device} ${refusal.atS}`} refusal={refusal} isNamed={device === null} />)}
+          {shown.map((refusal) => (
+            <Line key={refusal.letter ?? `${refusal.device} ${refusal.atS}`} refusal={refusal} isNamed={device === null} />
+          ))}
         </ol>
       )}
-      {hidden > 0 && <p class='muted'>{hidden.toLocaleString('en')} older: <code>npx vital-gateway dead-letters list{device === null ? '' : ` --device ${device}`}</code></p>}
+      {hidden > 0 && (
+        <p class='muted'>
+          {hidden.toLocaleString('en')} older: <code>npx vital-gateway dead-letters list{device === null ? '' : ` --device ${device}`}</code>
+        </p>
+      )}
     </>
   )
 }

@@ -23,7 +23,16 @@ export const VITAL_SIGNS: readonly VitalSign[] = [
   { id: 'hr', label: 'HR', name: 'Heart rate', unit: '/min', fields: ['heartRateValue'], digits: 0, spanMin: 40, step: 10 },
   { id: 'spo2', label: 'SpO₂', name: 'Oxygen saturation', unit: '%', fields: ['spo2Value'], digits: 0, spanMin: 10, step: 2, most: 100 },
   { id: 'pulse', label: 'PR', name: 'Pulse rate', unit: '/min', fields: ['pulseRateValue'], digits: 0, spanMin: 40, step: 10 },
-  { id: 'resp', label: 'RESP', name: 'Breathing rate', unit: '/min', fields: ['breathRateValue', 'breathValue'], digits: 0, spanMin: 15, step: 5 },
+  {
+    id: 'resp',
+    label: 'RESP',
+    name: 'Breathing rate',
+    unit: '/min',
+    fields: ['breathRateValue', 'breathValue'],
+    digits: 0,
+    spanMin: 15,
+    step: 5
+  },
   {
     id: 'bp',
     label: 'BP',
@@ -36,7 +45,17 @@ export const VITAL_SIGNS: readonly VitalSign[] = [
     step: 20,
     isOccasional: true
   },
-  { id: 'temp', label: 'TEMP', name: 'Temperature', unit: '°C', fields: ['temperatureValue'], digits: 1, spanMin: 2, step: 0.5, isOccasional: true }
+  {
+    id: 'temp',
+    label: 'TEMP',
+    name: 'Temperature',
+    unit: '°C',
+    fields: ['temperatureValue'],
+    digits: 1,
+    spanMin: 2,
+    step: 0.5,
+    isOccasional: true
+  }
 ]
 
 const OCCASIONAL_KEPT_S = 900

@@ -51,7 +51,8 @@ t.test('an hour without readings is a gap of 24 h and of 7 d, and averages keep 
 
 t.test('blood pressure is a band, measured now and then', async (t) => {
   const track = createTrack(null)
-  for (const at of [0, 900, 1800, 9000]) track.takeReading({ timestamp: at, vitals: { bloodPressureSystolic: 120, bloodPressureDiastolic: 78 } })
+  const vitals = { bloodPressureSystolic: 120, bloodPressureDiastolic: 78 }
+  for (const timestamp of [0, 900, 1800, 9000]) track.takeReading({ timestamp, vitals })
   track.takeReading({ timestamp: 9900, vitals: { bloodPressureSystolic: 121 } })
   t.match(track.columnsOf(BP), { low: [78, 78, 78, null, 78, null], high: [120, 120, 120, null, 120, 121] })
 })

@@ -69,9 +69,13 @@ function toOptions (sign: VitalSign, isLast: boolean, width: number): UPlot.Opti
       y: { range: (_u, low, high) => toAxisRange(sign, low, high) }
     },
     axes: [
-      isLast
-        ? { ...axis, size: TIME_AXIS_HEIGHT, gap: 6, space: 84, values: (_u, splits, _axis, _space, incr) => splits.map((atS) => toTick(atS, incr)) }
-        : { ...axis, size: 0, space: 84, values: (_u, splits) => splits.map(() => '') },
+      {
+        ...axis,
+        size: isLast ? TIME_AXIS_HEIGHT : 0,
+        gap: 6,
+        space: 84,
+        values: (_u, splits, _axis, _space, stepS) => splits.map((atS) => isLast ? toTick(atS, stepS) : '')
+      },
       { ...axis, size: VALUE_AXIS_WIDTH, gap: 6, space: 26, values: (_u, splits) => splits.map((value) => toAxisValue(value, sign)) }
     ],
     series: [

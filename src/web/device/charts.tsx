@@ -147,7 +147,8 @@ function LatestDetail ({ sign, device, nowS, isStale, atS }: Omit<ReadingProps, 
   const pulse = sign.id !== 'hr' || device === undefined ? null : toShown(PULSE, device, nowS)
   if (atS === null) return null
   if (isStale || sign.isOccasional === true) {
-    return <time title={toTime(atS)}>{nowS - atS < DAY_S ? `at ${toClock(atS)}` : toTime(atS)}{isStale && `, ${toAge(nowS - atS)} ago`}</time>
+    const at = nowS - atS < DAY_S ? `at ${toClock(atS)}` : toTime(atS)
+    return <time title={toTime(atS)}>{at}{isStale && `, ${toAge(nowS - atS)} ago`}</time>
   }
   return pulse === null || pulse.atS === null ? null : <span class='pulse'>PR {pulse.text}</span>
 }
