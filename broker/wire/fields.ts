@@ -7,6 +7,13 @@ export const PACKET_ID_MAX = 0xffff
 /** Bytes of a string at most: its length is told in 16 bits (MQTT 3.1.1 §1.5.3). */
 export const TEXT_BYTES_MAX = 0xffff
 
+/** Flags of a CONNECT (MQTT 3.1.1 and 5, §3.1.2). */
+export const WILL = 0x04
+export const WILL_QOS = 0x18
+export const WILL_RETAIN = 0x20
+export const PASSWORD = 0x40
+export const USER_NAME = 0x80
+
 /** @returns the two bytes at `at` as a big-endian number */
 export function toUint16 (bytes: Uint8Array, at: number): number {
   return (bytes[at]! << 8) + bytes[at + 1]!

@@ -1,6 +1,6 @@
 /** The fixed header of a packet (MQTT 3.1.1 §2.2): type, flags and remaining length. */
 
-/** Control packet types (MQTT 3.1.1 §2.2.1). */
+/** Control packet types (MQTT 3.1.1 §2.2.1, MQTT 5 §2.1.2). */
 export const CONNECT = 1
 export const CONNACK = 2
 export const PUBLISH = 3
@@ -9,9 +9,14 @@ export const PUBREC = 5
 export const PUBREL = 6
 export const PUBCOMP = 7
 export const SUBSCRIBE = 8
+export const SUBACK = 9
 export const UNSUBSCRIBE = 10
+export const UNSUBACK = 11
 export const PINGREQ = 12
+export const PINGRESP = 13
 export const DISCONNECT = 14
+/** MQTT 5 only. */
+export const AUTH = 15
 
 /** Types 0 to 15, for a counter of each. */
 export const PACKET_TYPES = 16
@@ -81,6 +86,11 @@ export function lengthValue (decoded: number): number {
 /** @param decoded - by {@link decodeLength}, not below 0. @returns the bytes of the remaining length itself */
 export function lengthBytes (decoded: number): number {
   return (decoded & 3) + 1
+}
+
+/** @param decoded - by {@link decodeLength}, not below 0. @returns whether it has no more bytes than it needs [MQTT-1.5.5-1] */
+export function isMinimalLength (decoded: number): boolean {
+  return lengthBytes(decoded) === encodedLengthBytes(lengthValue(decoded))
 }
 
 /** @returns how many bytes the remaining length `length` is encoded in */

@@ -6,10 +6,11 @@
  * encode: a will of QoS 3 was published, retained, and closed every subscriber that it was written to. The parser also
  * replaces ill-formed UTF-8, so the bytes that were sent are lost behind it. ../README.md has the table of clauses.
  */
-import { endOfField, isText, toUint16 } from './fields.ts'
+import { endOfField, isText, PASSWORD, toUint16, USER_NAME, WILL, WILL_QOS, WILL_RETAIN } from './fields.ts'
 import {
   CONNECT, DISCONNECT, DUP, PACKET_TYPES, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, QOS, SUBSCRIBE, typeOf, UNSUBSCRIBE
 } from './fixed-header.ts'
+import { checkFilter, checkTopic } from './topic-text.ts'
 
 /** Every rule by name, and the clause of MQTT 3.1.1 that it stands for. */
 export const MALFORMED = {
@@ -52,9 +53,6 @@ function toForms (rows: ReadonlyArray<readonly [type: number, flags: number, bod
   })
 }
 
-const PLUS = 0x2b
-const SHARP = 0x23
-const SLASH = 0x2f
 /** A bit of the protocol level that Mosquitto's bridges set. */
 const BRIDGE = 0x80
 
@@ -159,12 +157,6 @@ function checkConnect (bytes: Uint8Array, start: number, end: number): Malformed
   return at === end ? null : 'trailing_bytes'
 }
 
-const WILL = 0x04
-const WILL_QOS = 0x18
-const WILL_RETAIN = 0x20
-const PASSWORD = 0x40
-const USER_NAME = 0x80
-
 /** Fields of a CONNECT's payload, each with the flag that announces it. */
 const CONNECT_FIELDS = [[0, 'text'], [WILL, 'topic'], [WILL, 'binary'], [USER_NAME, 'text'], [PASSWORD, 'binary']] as const
 
@@ -179,27 +171,4 @@ function checkConnectFlags (flags: number): Malformed | null {
 function toLevel (bytes: Uint8Array, start: number, end: number): number | null {
   const name = String.fromCharCode(...bytes.subarray(start, Math.min(end, start + 7)))
   return name === 'MQTT' ? 4 : name === 'MQIsdp' ? 3 : null
-}
-
-function checkTopic (bytes: Uint8Array, start: number, end: number): Malformed | null {
-  if (start === end) return 'topic_empty'
-  if (!isText(bytes, start, end)) return 'text'
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at]
-    if (byte === PLUS || byte === SHARP) return 'topic_wildcard'
-  }
-  return null
-}
-
-/** A wildcard is the only character of its level, and `#` stands in the last level only. */
-function checkFilter (bytes: Uint8Array, start: number, end: number): Malformed | null {
-  if (start === end) return 'topic_empty'
-  if (!isText(bytes, start, end)) return 'text'
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at]
-    if (byte !== PLUS && byte !== SHARP) continue
-    if (at > start && bytes[at - 1] !== SLASH) return 'filter_wildcard'
-    if (byte === SHARP ? at + 1 < end : at + 1 < end && bytes[at + 1] !== SLASH) return 'filter_wildcard'
-  }
-  return null
 }

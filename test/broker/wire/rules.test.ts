@@ -6,42 +6,16 @@ import mqttPacket from 'mqtt-packet'
 import t from 'tap'
 import { checkPacket, MALFORMED, type Malformed } from '../../../broker/wire/rules.ts'
 import { createAuthority } from '../../helpers/certificates.ts'
+import { field, ILL_FORMED, packet } from '../../helpers/mqtt-bytes.ts'
 import { collectPackets, openStream, startTransports, type TestTransports, type Transport } from '../../helpers/transports.ts'
 import { durable, publishPacket, RawClient } from '../../helpers/broker.ts'
 import { until } from '../../helpers/until.ts'
-
-const field = (text: string | Buffer): Buffer => {
-  const bytes = Buffer.from(text)
-  return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes])
-}
-
-function packet (firstByte: number, ...parts: Array<Buffer | readonly number[]>): Buffer {
-  const body = Buffer.concat(parts.map((part) => Buffer.from(part)))
-  const length: number[] = []
-  let rest = body.length
-  do {
-    length.push((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0))
-    rest >>= 7
-  } while (rest > 0)
-  return Buffer.concat([Buffer.from([firstByte, ...length]), body])
-}
 
 const connect = (flags: number, ...payload: Array<Buffer | readonly number[]>) => packet(0x10, field('MQTT'), [4, flags, 0, 60], ...payload)
 const publish = (firstByte: number, topic: string | Buffer, ...rest: Array<Buffer | readonly number[]>) =>
   packet(firstByte, field(topic), ...((firstByte & 6) === 0 ? [] : [[0, 9]]), ...rest)
 const subscribe = (...rest: Array<Buffer | readonly number[]>) => packet(0x82, [0, 9], ...rest)
 const unsubscribe = (...rest: Array<Buffer | readonly number[]>) => packet(0xa2, [0, 9], ...rest)
-
-const ILL_FORMED: Record<string, Buffer> = {
-  'U+0000': Buffer.from('a\0b'),
-  'U+0000 behind other characters': Buffer.from('größe\0'),
-  'a surrogate': Buffer.from([0x61, 0xed, 0xa0, 0x80]),
-  'an overlong form': Buffer.from([0x61, 0xc0, 0xaf]),
-  'an overlong U+0000': Buffer.from([0x61, 0xc0, 0x80]),
-  'a lone continuation byte': Buffer.from([0x80]),
-  'a character cut short': Buffer.from([0x61, 0xe2, 0x82]),
-  'more than U+10FFFF': Buffer.from([0xf4, 0x90, 0x80, 0x80])
-}
 
 interface Case { readonly what: string, readonly breaks: Malformed, readonly bytes: Buffer }
 

@@ -1,0 +1,70 @@
+/** Packets of MQTT made byte by byte, so that a test can break one rule. */
+import {
+  AUTH, CONNECT, decodeLength, DISCONNECT, encodedLengthBytes, lengthBytes, lengthValue, PINGREQ, PUBLISH, SUBSCRIBE, typeOf, UNSUBSCRIBE,
+  writeLength
+} from '../../broker/wire/fixed-header.ts'
+import {
+  checkFirstByte5, checkPingreq5, decodeAck, decodeConnect, decodeDisconnect, decodePublish, decodeSubscribe, decodeUnsubscribe, toTopicName
+} from '../../broker/wire/v5/decode.ts'
+
+export type Part = Buffer | readonly number[]
+
+/** Texts that are not well-formed UTF-8, or have U+0000. */
+export const ILL_FORMED: Readonly<Record<string, Buffer>> = {
+  'U+0000': Buffer.from('a\0b'),
+  'U+0000 behind other characters': Buffer.from('größe\0'),
+  'a surrogate': Buffer.from([0x61, 0xed, 0xa0, 0x80]),
+  'an overlong form': Buffer.from([0x61, 0xc0, 0xaf]),
+  'an overlong U+0000': Buffer.from([0x61, 0xc0, 0x80]),
+  'a lone continuation byte': Buffer.from([0x80]),
+  'a character cut short': Buffer.from([0x61, 0xe2, 0x82]),
+  'more than U+10FFFF': Buffer.from([0xf4, 0x90, 0x80, 0x80])
+}
+
+/** A text or binary field behind its length. */
+export function field (text: string | Buffer): Buffer {
+  const bytes = Buffer.from(text)
+  return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes])
+}
+
+export function join (parts: readonly Part[]): Buffer {
+  return Buffer.concat(parts.map((part) => Buffer.from(part)))
+}
+
+/** `parts` behind their length as a variable byte integer. */
+export function counted (...parts: readonly Part[]): Buffer {
+  const body = join(parts)
+  const length = Buffer.alloc(encodedLengthBytes(body.length))
+  writeLength(length, 0, body.length)
+  return Buffer.concat([length, body])
+}
+
+export function packet (firstByte: number, ...parts: readonly Part[]): Buffer {
+  return Buffer.concat([Buffer.from([firstByte]), counted(...parts)])
+}
+
+/** Decodes a whole packet of MQTT 5 as a connection does: each type by its function, and of a PUBLISH the topic too. */
+export function decode5 (bytes: Buffer) {
+  const length = decodeLength(bytes, 1, bytes.length)
+  const bodyAt = 1 + lengthBytes(length)
+  if (length < 0 || lengthValue(length) !== bytes.length - bodyAt) throw new Error('not one packet')
+  const firstByte = bytes[0]!
+  checkFirstByte5(firstByte)
+  const body = bytes.subarray(bodyAt)
+  const type = typeOf(firstByte)
+  switch (type) {
+    case CONNECT: return decodeConnect(body)
+    case PUBLISH: {
+      const publish = decodePublish(firstByte, bytes, bodyAt, bytes.length)
+      const { topicStart, topicEnd, topicAlias, payloadStart } = publish
+      const topic = topicStart === topicEnd && topicAlias !== null ? '' : toTopicName(bytes, topicStart, topicEnd)
+      return { ...publish, topic, payload: bytes.subarray(payloadStart) }
+    }
+    case SUBSCRIBE: return decodeSubscribe(body)
+    case UNSUBSCRIBE: return decodeUnsubscribe(body)
+    case DISCONNECT: return decodeDisconnect(body)
+    case PINGREQ: return checkPingreq5(body.length)
+    case AUTH: return undefined
+    default: return decodeAck(type, body)
+  }
+}
