@@ -20,7 +20,16 @@ function readForwarded (forwarded: Buffer | null): unknown {
   const parser = mqttPacket.parser({ protocolVersion: 5 })
   parser.on('packet', (packet) => { read.push(packet) })
   parser.parse(encodePublish5({
-    topic: 'a', topicAlias: null, payload: Buffer.alloc(0), qos: 0, isRetained: false, isDuplicate: false, packetId: 0, messageExpiryS: null, subscriptionIdentifiers: [], forwarded
+    topic: 'a',
+    topicAlias: null,
+    payload: Buffer.alloc(0),
+    qos: 0,
+    isRetained: false,
+    isDuplicate: false,
+    packetId: 0,
+    messageExpiryS: null,
+    subscriptionIdentifiers: [],
+    forwarded
   }))
   const { properties = {} } = read[0] as { properties?: { userProperties?: object } }
   // It reads user properties into an object without a prototype.
@@ -29,7 +38,8 @@ function readForwarded (forwarded: Buffer | null): unknown {
 
 const text = fc.string({ unit: 'binary', maxLength: 20 }).filter((text) => !text.includes('\0'))
 const topic = text.map((text) => `t/${text.replaceAll(/[+#]/g, '')}`)
-const filter = fc.oneof(topic, topic.map((topic) => `$share/g/${topic}`), fc.constantFrom('#', '+/+', 'a/+/#', '/', '$share/größe/#', '$share'))
+const filter = fc.oneof(topic, topic.map((topic) => `$share/g/${topic}`),
+  fc.constantFrom('#', '+/+', 'a/+/#', '/', '$share/größe/#', '$share'))
 const binary = fc.uint8Array({ maxLength: 20 }).map((bytes) => Buffer.from(bytes))
 const uint32 = fc.integer({ min: 0, max: 0xffff_ffff })
 const qos = fc.constantFrom(0, 1, 2)
@@ -159,7 +169,8 @@ t.test('SUBSCRIBE and UNSUBSCRIBE that mqtt-packet wrote', (t) => {
       }))
     })
     const unsubscriptions = allowed.map(({ topic }) => topic)
-    assert.deepStrictEqual(decode5(generate({ cmd: 'unsubscribe', messageId, unsubscriptions })), { packetId: messageId, filters: unsubscriptions })
+    assert.deepStrictEqual(decode5(generate({ cmd: 'unsubscribe', messageId, unsubscriptions })),
+      { packetId: messageId, filters: unsubscriptions })
   }))
   t.end()
 })
@@ -202,7 +213,8 @@ t.test('packets that leave out what they may', (t) => {
 t.test('what mqtt-packet cannot write', (t) => {
   const connect = (flags: number, properties: readonly number[], ...payload: Buffer[]) =>
     decode5(packet(0x10, field('MQTT'), [5, flags, 0, 60], counted(properties), ...payload)) as Connect5
-  t.match(connect(0x40, [], field(''), field('secret')), { clientId: '', cleanStart: false, password: Buffer.from('secret'), username: undefined },
+  t.match(connect(0x40, [], field(''), field('secret')),
+    { clientId: '', cleanStart: false, password: Buffer.from('secret'), username: undefined },
     'a password without a user name, an empty client id without Clean Start')
   t.equal(connect(2, [0x11, 255, 255, 255, 255], field('a')).sessionExpiryS, Infinity)
   t.equal(connect(2, [0x11, 255, 255, 255, 254], field('a')).sessionExpiryS, 4_294_967_294)
@@ -234,7 +246,8 @@ t.test('a payload that is not the text it promises comes with its packet', (t) =
 t.test('names of prototypes are texts like any other', (t) => {
   for (const name of ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty']) {
     const user = join([[0x26], field(name), field(name)])
-    const connected = decode5(packet(0x10, field('MQTT'), [5, 6, 0, 60], counted(user), field(name), counted(user), field(name), field(name)))
+    const will = [counted(user), field(name), field(name)]
+    const connected = decode5(packet(0x10, field('MQTT'), [5, 6, 0, 60], counted(user), field(name), ...will))
     t.match(connected, { clientId: name, will: { topic: name, forwarded: user } })
     t.match(decode5(packet(0x30, field(name), counted(user, user))), { topic: name, forwarded: join([user, user]) })
     t.match(decode5(packet(0x82, [0, 9], counted(user), field(name), [0])), { subscriptions: [{ filter: name }] })
