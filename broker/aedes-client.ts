@@ -5,6 +5,7 @@
 import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
 import type { Aedes, Client } from 'aedes'
+import type { ProtocolClient } from './protocol-client.ts'
 
 interface PrivateClient extends Client {
   /** Granted subscriptions by filter; without a prototype. */
@@ -22,6 +23,53 @@ interface PrivateClient extends Client {
 /** Granted subscriptions of a client, by filter. */
 export function subscriptionsOf (client: Client): PrivateClient['subscriptions'] {
   return (client as PrivateClient).subscriptions
+}
+
+/** A client of MQTT 3.1 or 3.1.1. */
+export class AedesClient implements ProtocolClient {
+  readonly protocolLevel = 4
+  readonly #client: Client
+
+  constructor (client: Client) {
+    this.#client = client
+  }
+
+  get id (): string {
+    return this.#client.id
+  }
+
+  get clean (): boolean {
+    return this.#client.clean
+  }
+
+  get closed (): boolean {
+    return this.#client.closed
+  }
+
+  get hasDisconnected (): boolean {
+    return hasDisconnected(this.#client)
+  }
+
+  readOn (): void {
+    readOn(this.#client)
+  }
+
+  refreshKeepalive (): void {
+    refreshKeepalive(this.#client)
+  }
+
+  whenDrained (callback: (error?: Error | null) => void): void {
+    whenDrained(this.#client, callback)
+  }
+
+  close (): void {
+    this.#client.close()
+  }
+
+  /** MQTT 3.1.1 has no way to tell why. */
+  end (): void {
+    this.#client.conn.destroy()
+  }
 }
 
 /**

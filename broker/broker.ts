@@ -22,6 +22,8 @@ import { createListeners, type TlsBinding } from './listen/listeners.ts'
 import type { Origin } from './listen/origin.ts'
 import { createTraffic } from './publish/packet-scanner.ts'
 import { createPublishing } from './publish/publishing.ts'
+import { createMqtt5 } from './mqtt5/mqtt5.ts'
+import { Wills } from './mqtt5/wills.ts'
 import { createServeConnection } from './serve-connection.ts'
 import { createPersistence } from './session/aedes-persistence.ts'
 import { RetainedMessages } from './session/retained.ts'
@@ -95,6 +97,8 @@ export interface Broker {
 const EXPIRY_CHECKS = 10
 /** A connection outlives its token by so much at most. */
 const CREDENTIAL_CHECK_MS = 1000
+/** Sessions, wills and retained messages of MQTT 5 clients, whose times are whole seconds. */
+const MQTT5_EXPIRY_CHECK_MS = 250
 
 /** Composes an {@link Aedes} whose acknowledgements wait for `ingest`. See README.md in this folder. */
 export function createBroker (options: BrokerOptions): Broker {
@@ -105,10 +109,15 @@ export function createBroker (options: BrokerOptions): Broker {
   const hits = new LimitHits()
   const violations = createViolations({ hits, logger })
   const retained = new RetainedMessages({ limits, onRefused: violations.notRetained })
-  const deliverer = createDeliverer({ connections, retained, hits, limits, logger })
+  const wills = new Wills({ waitingMax: limits.delayedWillsMax, hits })
+  const sessionObserver = {
+    ended: (clientId: string) => { wills.fire(clientId) },
+    attached: (clientId: string) => { wills.cancel(clientId) }
+  }
+  const deliverer = createDeliverer({ connections, retained, hits, limits, logger, sessionObserver })
   const { sessions, isWatched } = deliverer
   const fanOut = createFanOut(() => aedes, logger)
-  const { gates, hold, publishes, toFastPath } = createPublishing({
+  const { gates, hold, publishes, pubacks, toFastPath } = createPublishing({
     connections,
     sessions,
     ingest,
@@ -150,7 +159,11 @@ export function createBroker (options: BrokerOptions): Broker {
   allowDeepTopics(aedes)
   observeAedes({ aedes, connections, deliverer, subscriptionGuard, hits, logger })
   const serve = createServeConnection({ aedes, connections, gates, hold, toFastPath, subscriptionGuard, deliverer })
-  const stages = createConnectStages({ verify: authentication.verifyFirst, serve, traffic, hits, limits, logger })
+  const mqtt5 = createMqtt5({
+    connections, authentication, gates, hold, publishes, pubacks, fanOut, deliverer, subscriptionGuard, retained, wills, traffic,
+    violations, hits, limits
+  })
+  const stages = createConnectStages({ verify: authentication.verifyFirst, serve, mqtt5, traffic, hits, limits, logger })
   const listeners = createListeners({
     host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: stages.admit, logger
   })
@@ -192,7 +205,13 @@ export function createBroker (options: BrokerOptions): Broker {
       statisticsPublisher.start()
       timers = [
         setInterval(() => { sessions.expire(performance.now()) }, limits.sessionExpiryMs / EXPIRY_CHECKS),
-        setInterval(() => { revocations.expire(Date.now()) }, CREDENTIAL_CHECK_MS)
+        setInterval(() => { revocations.expire(Date.now()) }, CREDENTIAL_CHECK_MS),
+        setInterval(() => {
+          const nowMs = performance.now()
+          sessions.expireEarly(nowMs)
+          wills.publishDue(nowMs)
+          retained.expire()
+        }, MQTT5_EXPIRY_CHECK_MS)
       ]
       return bound
     },
@@ -200,8 +219,14 @@ export function createBroker (options: BrokerOptions): Broker {
     accept: stages.admit,
     pauseReading () { gates.pause() },
     resumeReading () { gates.resume() },
-    disconnect (predicate) { revocations.review((principal) => predicate(principal) ? 0 : undefined) },
-    review (review, ids) { revocations.review(review, ids) },
+    disconnect (predicate) {
+      revocations.review((principal) => predicate(principal) ? 0 : undefined)
+      wills.drop(predicate)
+    },
+    review (review, ids) {
+      revocations.review(review, ids)
+      wills.drop((principal) => (review(principal) ?? Infinity) <= Date.now())
+    },
     principals: () => [...connections.open]
       .flatMap(({ access: { principal } }) => principal === undefined ? [] : [principal]),
     publish ({ topic, payload, qos }) {
@@ -221,6 +246,7 @@ export function createBroker (options: BrokerOptions): Broker {
       for (const timer of timers) clearInterval(timer)
       await flush(connections, limits.stopFlushMs)
       hold.stop()
+      wills.clear()
       for (const connection of connections.open) connection.destroy('stopping')
       await closeAedes()
     },

@@ -1,20 +1,20 @@
 import type { Duplex } from 'node:stream'
-import type { Client } from 'aedes'
 import type { CloseReason } from '../schemas/close-reason.ts'
-import { hasDisconnected } from './aedes-client.ts'
 import { Access } from './connect/access.ts'
 import type { Login } from './connect/login.ts'
 import { SessionBinding } from './deliver/session-binding.ts'
 import type { Origin } from './listen/origin.ts'
 import type { AcknowledgementQueue } from './publish/acknowledgement-queue.ts'
-import type { ReadGate } from './publish/read-gate.ts'
+import type { Gate } from './publish/read-gate.ts'
+import type { ProtocolClient } from './protocol-client.ts'
+import type { UnavailableReason } from './ingest.ts'
 
 interface ConnectionOptions {
-  readonly client: Client
+  readonly client: ProtocolClient
   /** TCP, TLS or a WebSocket. */
   readonly socket: Duplex
   readonly origin: Origin
-  readonly gate: ReadGate<Connection>
+  readonly gate: Gate<Connection>
   readonly held: AcknowledgementQueue<Connection>
   /** Of a CONNECT that was verified before Aedes saw it. */
   readonly login: Login | null
@@ -28,10 +28,10 @@ interface ConnectionOptions {
  * connections.
  */
 export class Connection {
-  readonly client: Client
+  readonly client: ProtocolClient
   readonly socket: Duplex
   readonly origin: Origin
-  readonly gate: ReadGate<Connection>
+  readonly gate: Gate<Connection>
   /** Publishes that wait for their acknowledgement. */
   readonly held: AcknowledgementQueue<Connection>
   readonly access: Access
@@ -41,6 +41,7 @@ export class Connection {
   #ignoresPublishes = false
   #isUnacknowledged = false
   #closesOnceAcknowledged = false
+  #unavailableReason: UnavailableReason | null = null
 
   constructor ({ client, socket, origin, gate, held, login }: ConnectionOptions) {
     this.client = client
@@ -74,7 +75,7 @@ export class Connection {
 
   /** Why it closes. Read once it has closed. */
   get closeReason (): CloseReason {
-    return this.#closeReason ?? (hasDisconnected(this.client) ? 'disconnected' : 'lost')
+    return this.#closeReason ?? (this.client.hasDisconnected ? 'disconnected' : 'lost')
   }
 
   /** Notes why it is about to close; the first reason counts. */
@@ -104,9 +105,10 @@ export class Connection {
    * Closes it, and acknowledges none of its publishes any more; what Aedes keeps for them goes with the connection.
    * @returns false when it closes so already
    */
-  closeUnacknowledged (): boolean {
+  closeUnacknowledged (reason: UnavailableReason): boolean {
     if (this.#isUnacknowledged) return false
     this.noteCloseReason('unavailable')
+    this.#unavailableReason = reason
     this.#isUnacknowledged = true
     this.gate.close()
     this.#closeSoon()
@@ -116,7 +118,7 @@ export class Connection {
   /** Closes it at once. */
   destroy (reason: CloseReason): void {
     this.noteCloseReason(reason)
-    this.socket.destroy()
+    this.client.end(reason, this.#unavailableReason)
   }
 
   /**
@@ -124,6 +126,6 @@ export class Connection {
    * would throw them away.
    */
   #closeSoon (): void {
-    setImmediate(() => this.socket.destroy())
+    setImmediate(() => { this.client.end(this.closeReason, this.#unavailableReason) })
   }
 }

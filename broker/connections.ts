@@ -58,9 +58,9 @@ export class Connections {
     return (client as ClientOfConnection)[CONNECTION]
   }
 
-  add (connection: Connection): void {
-    const client: ClientOfConnection = connection.client
-    client[CONNECTION] = connection
+  /** @param client - Aedes' client; none where Aedes does not know the connection */
+  add (connection: Connection, client: Client | null): void {
+    if (client !== null) (client as ClientOfConnection)[CONNECTION] = connection
     this.#open.add(connection)
   }
 
@@ -84,7 +84,7 @@ export class Connections {
       this.#disconnect(earlier)
       // At once: no packet in its parser may still reach the session.
       earlier.client.close()
-      earlier.socket.destroy()
+      earlier.client.end('taken_over', null)
     }
     return true
   }
@@ -111,7 +111,7 @@ export class Connections {
   }
 
   /** Forgets a closed connection's client, once Aedes is done with it. */
-  release ({ client }: Connection): void {
+  release (client: Client): void {
     setImmediate(() => {
       if (releaseClient(client)) (client as ClientOfConnection)[CONNECTION] = undefined
     })

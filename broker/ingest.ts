@@ -36,6 +36,10 @@ export type Verdict =
     readonly fanOut: Buffer | null
     /** Announced on `vital/{device}/rejected`; empty when all was good. */
     readonly rejections: readonly Rejection[]
+    /** Readings of the payload, bad ones included. */
+    readonly elements: number
+    /** Whether each rejected one is kept as a dead letter. */
+    readonly isKept: boolean
   }
   /** Must not be acknowledged: its connection is closed, so that the device keeps the message. */
   | { readonly status: 'unavailable', readonly reason: UnavailableReason }

@@ -7,7 +7,7 @@ export const LIMIT_NAMES = [
   'authentication_time', 'held_logins', 'failed_logins', 'takeovers',
   'packet_bytes', 'packet_length', 'keepalive', 'messages_per_second', 'bytes_per_second', 'held',
   'topic_length', 'topic_levels', 'filter', 'subscriptions_per_client', 'subscriptions', 'sessions',
-  'qos2_in_flight', 'queue', 'retained', 'subscriber_buffer'
+  'qos2_in_flight', 'queue', 'retained', 'subscriber_buffer', 'delivery_bytes', 'topic_alias', 'delayed_wills'
 ] as const
 
 export type LimitName = typeof LIMIT_NAMES[number]

@@ -130,6 +130,10 @@ export interface BrokerLimits {
    * KiB (measured).
    */
   readonly subscriptionLevelsMax: number
+  /** Topic aliases that a client of MQTT 5 may use for its publishes; 0: none. Each costs the topic and 100 bytes. */
+  readonly topicAliasesPerClientMax: number
+  /** Wills that wait for their Will Delay Interval; beyond, a will is published at once. Each is a CONNECT at most. */
+  readonly delayedWillsMax: number
   /** Statistics below `$SYS/broker/`; Mosquitto's default `sys_interval`. */
   readonly statisticsIntervalMs: number
   /** How long `stop` waits for acknowledgements that the kernel has not taken yet. */
@@ -178,6 +182,8 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   subscriptionsPerClientMax: 1000,
   subscriptionsMax: 200_000,
   subscriptionLevelsMax: 500_000,
+  topicAliasesPerClientMax: 0,
+  delayedWillsMax: 10_000,
   statisticsIntervalMs: 10_000,
   stopFlushMs: 1000
 }

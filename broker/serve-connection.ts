@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
-import type { Aedes } from 'aedes'
-import { readOn } from './aedes-client.ts'
+import type { Aedes, Client } from 'aedes'
+import { AedesClient, readOn } from './aedes-client.ts'
 import type { Login } from './connect/login.ts'
 import { Connection } from './connection.ts'
 import type { Connections } from './connections.ts'
@@ -24,7 +24,7 @@ interface ServeOptions {
 export function createServeConnection (options: ServeOptions) {
   const { aedes, connections, gates, hold, toFastPath, subscriptionGuard, deliverer } = options
 
-  function forget (connection: Connection): void {
+  function forget (connection: Connection, aedesClient: Client): void {
     const { client, gate, access } = connection
     access.end()
     gate.close()
@@ -32,17 +32,18 @@ export function createServeConnection (options: ServeOptions) {
     subscriptionGuard.forget(connection)
     deliverer.close(connection)
     if (access.isAttached) deliverer.sessions.detach(client.id, performance.now())
-    connections.release(connection)
+    connections.release(aedesClient)
   }
 
   /** @param login - verified; `null` where Aedes is still to read the CONNECT */
   return (socket: Duplex, origin: Origin, login: Login | null): void => {
     const gate = gates.guard(socket)
     const held = new AcknowledgementQueue(hold)
-    const connection = new Connection({ client: aedes.handle(socket), socket, origin, gate, held, login })
+    const aedesClient = aedes.handle(socket)
+    const connection = new Connection({ client: new AedesClient(aedesClient), socket, origin, gate, held, login })
     gate.useFastPath(toFastPath(connection))
-    connections.add(connection)
-    socket.once('close', () => { forget(connection) })
-    readOn(connection.client)
+    connections.add(connection, aedesClient)
+    socket.once('close', () => { forget(connection, aedesClient) })
+    readOn(aedesClient)
   }
 }

@@ -89,9 +89,18 @@ export function levelsOf (topic: string): number {
   return levels
 }
 
+/** @returns share name and topic filter of a shared subscription (MQTT 5 §4.8.2); `null` for any other filter */
+export function toShare (filter: string): { readonly name: string, readonly filter: string } | null {
+  if (!filter.startsWith(SHARE_PREFIX)) return null
+  const nameEnd = filter.indexOf('/', SHARE_PREFIX.length)
+  return { name: filter.slice(SHARE_PREFIX.length, nameEnd), filter: filter.slice(nameEnd + 1) }
+}
+
+const SHARE_PREFIX = '$share/'
+
 /**
  * Whether it is the filter of a shared subscription, which MQTT 3.1.1 does not have: no message would ever match it.
  */
 export function isShared (filter: string): boolean {
-  return filter.startsWith('$share/') || filter.startsWith('$queue/')
+  return filter.startsWith(SHARE_PREFIX) || filter.startsWith('$queue/')
 }

@@ -4,7 +4,9 @@ import type { UnavailableReason } from './ingest.ts'
 import type { LimitHits } from './limit-hits.ts'
 import { createLogThrottle } from './log-throttle.ts'
 import type { PacketViolation } from './publish/packet-scanner.ts'
+import type { Origin } from './listen/origin.ts'
 import { MALFORMED } from './wire/rules.ts'
+import { MALFORMED5, type PacketError } from './wire/v5/packet-error.ts'
 
 /** Counts and logs why connections are closed and messages dropped. */
 export function createViolations ({ hits, logger }: { hits: LimitHits, logger: Logger }) {
@@ -17,6 +19,11 @@ export function createViolations ({ hits, logger }: { hits: LimitHits, logger: L
     retained: createLogThrottle({ intervalMs: 60_000 })
   }
   const state = { malformed: 0, publishesForbidden: 0 }
+
+  function noteMalformed (of: { violation: string, clause: string, clientId?: string, remoteAddress: string | undefined }): void {
+    state.malformed++
+    throttles.malformed((leftOut) => { logger.info({ ...of, leftOut }, 'connection closed: malformed packet') })
+  }
 
   return {
     /** A connection published on a topic that is not its own. */
@@ -31,17 +38,29 @@ export function createViolations ({ hits, logger }: { hits: LimitHits, logger: L
     packet ({ client, isConnected, origin: { remoteAddress } }: Connection, violation: PacketViolation): void {
       const { id: clientId } = client
       if (!isLimit(violation)) {
-        state.malformed++
-        throttles.malformed((leftOut) => {
-          const clause = MALFORMED[violation]
-          logger.info({ violation, clause, clientId, remoteAddress, leftOut }, 'connection closed: malformed packet')
-        })
+        noteMalformed({ violation, clause: MALFORMED[violation], clientId, remoteAddress })
         return
       }
       hits.hit(violation === 'malformed_length' ? 'packet_length' : isConnected ? 'packet_bytes' : 'connect_bytes')
       throttles.limit((leftOut) => {
         logger.info({ violation, clientId, remoteAddress, leftOut }, 'connection closed: limit broken')
       })
+    },
+    /** A connection of MQTT 5 sent a packet that breaks a rule. */
+    packet5 (connection: Connection, { rule }: PacketError): void {
+      const { client: { id: clientId }, origin: { remoteAddress } } = connection
+      if (rule !== 'packet_size' && rule !== 'topic_alias' && rule !== 'topic_alias_unknown') {
+        noteMalformed({ violation: rule, clause: MALFORMED5[rule], clientId, remoteAddress })
+        return
+      }
+      hits.hit(rule === 'packet_size' ? 'packet_bytes' : 'topic_alias')
+      throttles.limit((leftOut) => {
+        logger.info({ violation: rule, clientId, remoteAddress, leftOut }, 'connection closed: limit broken')
+      })
+    },
+    /** A CONNECT of MQTT 5 breaks a rule. */
+    connect5 ({ remoteAddress }: Origin, { rule }: PacketError): void {
+      noteMalformed({ violation: rule, clause: MALFORMED5[rule], remoteAddress })
     },
     /** A publish of a connection could not be made durable. */
     unavailable ({ client, origin: { remoteAddress } }: Connection, reason: UnavailableReason): void {

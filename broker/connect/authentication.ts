@@ -6,6 +6,8 @@ import type { BrokerLimits } from '../limits.ts'
 import type { Sessions } from '../session/sessions.ts'
 import { isBridgeState, levelsOf, RESERVED_PREFIX } from '../topics.ts'
 import { RETURN_CODES, type ReturnCode } from '../wire/encode.ts'
+import type { Connect5 } from '../wire/v5/decode.ts'
+import { type ReasonCode5, REASONS5 } from '../wire/v5/reason-codes.ts'
 import { claimOf, publishTopicOf } from './authorisation.ts'
 import type { createIdentify, NotIdentified } from './identify.ts'
 import type { LoginDelays } from './login-delays.ts'
@@ -24,9 +26,17 @@ const REFUSED: Refusal = { returnCode: RETURN_CODES.notAuthorized, message: 'not
 type AuthenticationLimits = Pick<BrokerLimits,
   'clientIdLengthMax' | 'topicLengthMax' | 'topicLevelsMax' | 'keepaliveSecondsMax' | 'connectPacketBytesMax'>
 
+/** The fields of a CONNECT that are looked at. */
+interface ConnectFields {
+  readonly clientId: string
+  readonly clean?: boolean | undefined
+  readonly protocolVersion?: number | undefined
+  readonly will?: { readonly topic: string } | undefined
+}
+
 /** What is wrong with a CONNECT in itself; `null` when nothing is. */
 function refusalOf (
-  { clientId, clean, protocolVersion, will }: ConnectPacket, limits: AuthenticationLimits
+  { clientId, clean, protocolVersion, will }: ConnectFields, limits: AuthenticationLimits
 ): Refusal | null {
   if (clientId.length === 0 && (clean === false || protocolVersion === 3)) { // [MQTT-3.1.3-8]
     return { returnCode: RETURN_CODES.identifierRejected, message: 'an empty client id needs a clean session' }
@@ -77,8 +87,19 @@ export function createAuthentication (options: AuthenticationOptions) {
     return owner === undefined ? 'resume' : claimOf(principal, owner)
   }
 
-  /** Gives a connection the client id and session of its login. @returns `null` when it has them */
-  async function admit (connection: Connection, login: Login, identity: Identity): Promise<NotIdentified | null> {
+  /** Begins or resumes the session of a client of MQTT 3.1 or 3.1.1. */
+  function attach (principal: Principal | null, { client }: Connection): void {
+    if (!client.clean) sessions.attach(client.id, principal)
+  }
+
+  /**
+   * Gives a connection the client id and session of its login.
+   * @param beginSession - called in the turn in which the client id becomes its own
+   * @returns `null` when it has them
+   */
+  async function admit (
+    connection: Connection, login: Login, identity: Identity, beginSession = attach
+  ): Promise<NotIdentified | null> {
     const { clientId } = login
     const { principal, expiresAtMs, since } = identity
     if (claimOn(clientId, principal) === 'refuse') return refuse(login, 'wrong_client_id', principal?.id)
@@ -95,7 +116,7 @@ export function createAuthentication (options: AuthenticationOptions) {
     if (claim === 'discard') sessions.end(clientId)
     const isAttached = !connection.client.clean
     connection.access.grant({ principal, publishTopic: publishTopicOf(principal), expiresAtMs: untilMs, isAttached })
-    if (isAttached) sessions.attach(clientId, principal)
+    beginSession(principal, connection)
     loginDelays.succeeded(login)
     return null
   }
@@ -108,6 +129,23 @@ export function createAuthentication (options: AuthenticationOptions) {
   }
 
   return {
+    admit,
+
+    /**
+     * Verifies a CONNECT of MQTT 5.
+     * @returns the reason code that refuses it; `unavailable`: it cannot be verified
+     */
+    async verifyMqtt5 (login: Login, { will }: Pick<Connect5, 'will'>): Promise<Identity | ReasonCode5 | 'unavailable'> {
+      const refusal = refusalOf({ clientId: login.clientId, clean: true, will: will ?? undefined }, limits)
+      if (refusal !== null) {
+        const isIdRefused = refusal.returnCode === RETURN_CODES.identifierRejected
+        loginDelays.refused(login, { reason: isIdRefused ? 'malformed' : 'not_allowed' })
+        return isIdRefused ? REASONS5.clientIdentifierNotValid : REASONS5.notAuthorized
+      }
+      const identity = await identify(login, will ?? undefined)
+      return identity === 'refused' ? REASONS5.notAuthorized : identity
+    },
+
     /**
      * Verifies a CONNECT before Aedes has a client for it: until then a connection that is refused, however late, costs
      * a socket.

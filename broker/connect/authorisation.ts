@@ -49,7 +49,7 @@ export function claimOf (principal: Principal | null, holder: Principal | null):
  * turn a device's own topic into that of all devices, so it is checked here whatever verified it.
  */
 export function refusalOfConnect (
-  principal: Principal | null, clientId: string, will: ConnectPacket['will']
+  principal: Principal | null, clientId: string, will: Pick<NonNullable<ConnectPacket['will']>, 'topic'> | undefined
 ): LoginRefusal | null {
   if (principal === null) return null
   if (!isPrincipalId(principal.id) || principal.role === 'application') return 'not_allowed'

@@ -77,7 +77,7 @@ export function createIdentify (options: IdentifyOptions) {
     return 'refused'
   }
 
-  async function identify (login: Login, will: ConnectPacket['will']): Promise<Identity | NotIdentified> {
+  async function identify (login: Login, will: Pick<NonNullable<ConnectPacket['will']>, 'topic'> | undefined): Promise<Identity | NotIdentified> {
     const { answer, since } = await askUntilKnown(login)
     if (answer.status === 'unavailable') {
       // A client that has left was not refused.
@@ -86,6 +86,7 @@ export function createIdentify (options: IdentifyOptions) {
     }
     if (answer.status === 'refused') return refuse(login, answer.reason, answer.principalId)
     const { principal, expiresAtMs = Infinity } = answer
+    if (login.clientId === '') login.assignClientId(principal)
     const reason = refusalOfConnect(principal, login.clientId, will) ?? (expiresAtMs > Date.now() ? null : 'expired')
     return reason === null ? { principal, expiresAtMs, since } : refuse(login, reason, principal?.id)
   }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Principal } from '../../schemas/principal.ts'
 import type { Origin } from '../listen/origin.ts'
 import type { Credentials } from './credentials.ts'
@@ -20,10 +21,10 @@ interface LoginOptions extends Pick<Credentials, 'clientId' | 'username' | 'pass
  * the connection, so that the memory of a client that leaves meanwhile is freed at once.
  */
 export class Login implements Credentials {
-  readonly clientId: string
   readonly username: string | undefined
   readonly password: Buffer | undefined
   readonly origin: Origin
+  #clientId: string
   isOver = false
   isRetry = false
   /** Bytes that are kept in memory for it. */
@@ -34,11 +35,21 @@ export class Login implements Credentials {
   #settle: (() => void) | null = null
 
   constructor ({ clientId, username, password, origin, heldBytes }: LoginOptions) {
-    this.clientId = clientId
+    this.#clientId = clientId
     this.username = username
     this.password = password
     this.origin = origin
     this.heldBytes = heldBytes
+  }
+
+  get clientId (): string {
+    return this.#clientId
+  }
+
+  /** Gives a client of MQTT 5 an id that left it to the gateway [MQTT-3.1.3-6]. */
+  assignClientId (principal: Principal | null): void {
+    // A device connects under its own id only.
+    this.#clientId = principal?.role === 'device' ? principal.id : `auto-${randomUUID()}`
   }
 
   /** Settles after so many milliseconds, or when it ends. One wait at a time. */

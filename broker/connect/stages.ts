@@ -7,6 +7,7 @@ import { noteConnect, type Traffic } from '../publish/packet-scanner.ts'
 import { createAdmission } from './admission.ts'
 import type { ConnectAuthentication } from './authentication.ts'
 import { FirstByteWait } from './first-byte.ts'
+import { type ConnectBody, ConnectBytes } from './connect-bytes.ts'
 import { FirstPacketCheck } from './first-packet.ts'
 import type { Login } from './login.ts'
 
@@ -14,23 +15,31 @@ interface StagesOptions {
   readonly verify: ConnectAuthentication['verifyFirst']
   /** Speaks MQTT with a connection. */
   readonly serve: (stream: Duplex, origin: Origin, login: Login | null) => void
+  /** Speaks MQTT 5 with a connection. */
+  readonly mqtt5: { serve (stream: Duplex, origin: Origin, connect: ConnectBody): void, stop (): void }
   readonly traffic: Traffic
   readonly hits: LimitHits
   readonly limits: BrokerLimits
   readonly logger: Logger
 }
 
-/** Wires the stages of a connection before Aedes has a client for it: admission, first byte, first packet. */
-export function createConnectStages ({ verify, serve, traffic, hits, limits, logger }: StagesOptions) {
+/** Wires the stages of a connection before Aedes has a client for it: admission, first byte, version, first packet. */
+export function createConnectStages ({ verify, serve, mqtt5, traffic, hits, limits, logger }: StagesOptions) {
   const firstPackets = new FirstPacketCheck({
     connectPacketBytesMax: limits.connectPacketBytesMax,
     verify,
     serve,
     onRefused: (bytes) => { noteConnect(traffic, bytes) }
   })
-  const firstBytes = new FirstByteWait({
-    timeoutMs: limits.connectTimeoutMs, serve: firstPackets.receive, onTimeout: () => { hits.hit('connect_time') }
+  const onTimeout = () => { hits.hit('connect_time') }
+  const connects = new ConnectBytes({
+    connectPacketBytesMax: limits.connectPacketBytesMax,
+    timeoutMs: limits.connectTimeoutMs,
+    serveOther: firstPackets.receive,
+    serveMqtt5: mqtt5.serve,
+    onTimeout
   })
+  const firstBytes = new FirstByteWait({ timeoutMs: limits.connectTimeoutMs, serve: connects.receive, onTimeout })
   const admission = createAdmission({ limits, hits, serve: firstBytes.receive, logger })
   return {
     admit: admission.admit,
@@ -38,7 +47,9 @@ export function createConnectStages ({ verify, serve, traffic, hits, limits, log
     stop (): void {
       admission.stop()
       firstBytes.stop()
+      connects.stop()
       firstPackets.stop()
+      mqtt5.stop()
     },
     /** Open sockets. */
     get open (): number {

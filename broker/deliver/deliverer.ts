@@ -5,12 +5,14 @@ import type { Connections } from '../connections.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import type { RetainedMessages } from '../session/retained.ts'
-import type { QoS } from '../session/delivery.ts'
+import { type Subscription } from '../session/delivery.ts'
 import { DeliveryMemory } from '../session/delivery-memory.ts'
 import { Session } from '../session/session.ts'
-import { Sessions } from '../session/sessions.ts'
+import { type SessionObserver, Sessions } from '../session/sessions.ts'
 import { createEmitter } from './emitter.ts'
 import { ConnectionLink } from './link.ts'
+import { Mqtt5Link } from './mqtt5-link.ts'
+import { Mqtt5Client } from '../mqtt5/mqtt5-client.ts'
 import { LiveFilters } from './live-filters.ts'
 import { createWritableGuard } from './writable.ts'
 
@@ -20,10 +22,11 @@ interface DelivererOptions {
   readonly hits: LimitHits
   readonly limits: BrokerLimits
   readonly logger: Logger
+  readonly sessionObserver: SessionObserver
 }
 
 /** Delivery to subscribers: sessions, what they subscribe to, and the connections that reach them. */
-export function createDeliverer ({ connections, retained, hits, limits, logger }: DelivererOptions) {
+export function createDeliverer ({ connections, retained, hits, limits, logger, sessionObserver }: DelivererOptions) {
   const memory = new DeliveryMemory(limits.queuedBytesMax)
   const filters = new LiveFilters()
   const writable = createWritableGuard({ logger })
@@ -38,21 +41,29 @@ export function createDeliverer ({ connections, retained, hits, limits, logger }
       hits.hit('subscriber_buffer')
     }
   }
-  const sessions = new Sessions({ limits, hits, filters, createSession: () => new Session(sessionOptions, false) })
+  const sessions = new Sessions({
+    limits, hits, filters, createSession: (clientId) => new Session(sessionOptions, clientId, false), observer: sessionObserver
+  })
+
+  const onTooLarge = () => { hits.hit('delivery_bytes') }
 
   function link (connection: Connection, session: Session): void {
     const { principal } = connection.access
     if (principal === undefined) return
-    const link = new ConnectionLink(connection, session, limits.inFlightMessagesPerSessionMax)
+    const link = connection.client instanceof Mqtt5Client
+      ? new Mqtt5Link({
+        connection, client: connection.client, session, windowMax: limits.inFlightMessagesPerSessionMax, onTooLarge
+      })
+      : new ConnectionLink(connection, session, limits.inFlightMessagesPerSessionMax)
     connection.subscriber.setLink(link)
     session.attach(link, (topic) => maySubscribe(principal, topic))
   }
 
   /** The session of a new subscription. */
-  function subscribedSession ({ client, subscriber }: Connection, filter: string, qos: QoS): Session {
-    if (!client.clean) return sessions.subscribe(client.id, filter, qos)
-    const session = subscriber.session ?? new Session(sessionOptions, true)
-    filters.add(filter, session, qos)
+  function subscribedSession ({ client, subscriber }: Connection, filter: string, subscription: Subscription): Session {
+    if (!client.clean) return sessions.subscribe(client.id, filter, subscription)
+    const session = subscriber.session ?? new Session(sessionOptions, client.id, true)
+    filters.add(filter, session, subscription)
     return session
   }
 
@@ -85,10 +96,10 @@ export function createDeliverer ({ connections, retained, hits, limits, logger }
     },
 
     /** Adds a subscription to the session of a connection. */
-    subscribe (connection: Connection, filter: string, qos: QoS): void {
+    subscribe (connection: Connection, filter: string, subscription: Subscription): void {
       const { subscriber } = connection
       const isNew = subscriber.session === null
-      const session = subscribedSession(connection, filter, qos)
+      const session = subscribedSession(connection, filter, subscription)
       subscriber.bind(session)
       if (isNew && connection.isConnected) link(connection, session)
     },
@@ -108,6 +119,10 @@ export function createDeliverer ({ connections, retained, hits, limits, logger }
       return dropped
     },
 
+    /** Shared subscriptions. */
+    get shares (): number {
+      return filters.shares
+    },
     memory: memory as Readonly<Pick<DeliveryMemory, 'messages' | 'bytes'>>,
     /** Deliveries whose message cannot be encoded. */
     get unwritable (): number {

@@ -1,10 +1,30 @@
-import { type Encoded, type Message, ownCopy, type QoS } from '../session/delivery.ts'
+import {
+  type Encoded, type Message, type MessageProperties, ownCopy, ownProperties, type QoS, type Subscription
+} from '../session/delivery.ts'
+import type { Session } from '../session/session.ts'
 import { isFannedOut } from '../topics.ts'
-import type { LiveFilters } from './live-filters.ts'
+import { isOwn, type LiveFilters, toRecipients } from './live-filters.ts'
 import type { WritableGuard } from './writable.ts'
 
-interface PublishedPacket extends Message {
+/** A packet as Aedes passes it on. */
+interface PublishedPacket {
+  readonly topic: string
+  readonly payload: Buffer
   readonly qos: QoS
+  readonly retain: boolean
+  /** Of the publisher, where it speaks MQTT 5. */
+  readonly clientId?: string
+  readonly properties?: MessageProperties | null
+}
+
+/** One message on its way to its subscribers. */
+interface Routed {
+  readonly packet: PublishedPacket
+  /** As it lies in the publisher's chunk. */
+  readonly passing: Message
+  /** For queues; made when the first needs it. */
+  kept: Message | null
+  readonly encoded: Encoded
 }
 
 /**
@@ -18,16 +38,20 @@ interface PublishedPacket extends Message {
  */
 export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuard, 'admits'>) {
   function route (packet: PublishedPacket): void {
-    const { topic, payload, qos: publishedQoS } = packet
-    const sessions = filters.matching(topic)
-    if (sessions === null || !writable.admits(packet, sessions.size)) return
-    const encoded: Encoded = { mqtt3: null }
-    let message: Message | null = null
-    for (const [session, grantedQoS] of sessions) {
-      // [MQTT-3.8.4-6]
-      const qos = publishedQoS < grantedQoS ? publishedQoS : grantedQoS
-      if (qos === 0) session.pass(packet, encoded)
-      else session.deliver(message ??= { topic, payload: ownCopy(payload) }, qos)
+    const { topic, payload, clientId, properties = null } = packet
+    const found = filters.matching(topic)
+    if (found.length === 0) return
+    const recipients = toRecipients(found, clientId)
+    if (!writable.admits(packet, recipients.size)) return
+    const routed: Routed = { packet, passing: { topic, payload, properties }, kept: null, encoded: { mqtt3: null, mqtt5: null } }
+    for (const [session, subscription] of recipients) {
+      if (!isOwn(session, subscription, clientId)) deliver(routed, session, subscription)
+    }
+    for (const { groups } of found) {
+      for (const group of groups?.values() ?? []) {
+        const member = group.next()
+        if (member !== null) deliver(routed, ...member)
+      }
     }
   }
 
@@ -48,4 +72,20 @@ export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuar
       done?.()
     }
   }
+}
+
+function deliver (routed: Routed, session: Session, subscription: Subscription): void {
+  const { packet, passing, encoded } = routed
+  const { identifiers } = subscription
+  // [MQTT-3.8.4-8]
+  const qos = packet.qos < subscription.qos ? packet.qos : subscription.qos
+  // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+  const isRetained = packet.retain && subscription.retainAsPublished
+  if (qos === 0) {
+    session.pass(passing, { isRetained, identifiers }, encoded)
+    return
+  }
+  const { topic, payload, properties } = passing
+  routed.kept ??= { topic, payload: ownCopy(payload), properties: ownProperties(properties) }
+  session.deliver(routed.kept, qos, { isRetained, identifiers })
 }

@@ -1,10 +1,9 @@
-import { whenDrained } from '../aedes-client.ts'
 import type { Connection } from '../connection.ts'
 import type { Delivery, Encoded, Link, Message } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
 import { encodePublish, encodePubrel } from '../wire/encode.ts'
 
-/** A connection of MQTT 3.1 or 3.1.1 to a subscriber. */
+/** A connection to a subscriber, as MQTT 3.1 and 3.1.1 write it. */
 export class ConnectionLink implements Link {
   readonly window: number
   readonly #connection: Connection
@@ -31,20 +30,23 @@ export class ConnectionLink implements Link {
     return socket.destroyed || !socket.writable ? Infinity : socket.writableLength
   }
 
-  sendUnacknowledged ({ topic, payload }: Message, isRetained: boolean, encoded: Encoded): void {
-    encoded.mqtt3 ??= encodePublish(topic, payload, { qos: 0, isRetained, isDuplicate: false, packetId: 0 })
-    this.#write(encoded.mqtt3)
+  sendUnacknowledged (
+    { topic, payload }: Message, { isRetained }: { readonly isRetained: boolean }, encoded: Encoded
+  ): void {
+    const encode = () => encodePublish(topic, payload, { qos: 0, isRetained, isDuplicate: false, packetId: 0 })
+    this.write(isRetained ? encode() : encoded.mqtt3 ??= encode())
   }
 
-  send ({ message, qos, isRetained, packetId }: Delivery & { readonly message: Message }, isDuplicate: boolean): void {
-    this.#write(encodePublish(message.topic, message.payload, { qos, isRetained, isDuplicate, packetId }))
+  send ({ message, qos, isRetained, packetId }: Delivery & { readonly message: Message }, isDuplicate: boolean): boolean {
+    this.write(encodePublish(message.topic, message.payload, { qos, isRetained, isDuplicate, packetId }))
+    return true
   }
 
   release (packetId: number): void {
-    this.#write(encodePubrel(packetId))
+    this.write(encodePubrel(packetId))
   }
 
-  #write (packet: Buffer): void {
+  protected write (packet: Buffer): void {
     const { socket } = this.#connection
     if (socket.destroyed || !socket.writable) return
     if (!this.#isCorked) {
@@ -65,7 +67,7 @@ export class ConnectionLink implements Link {
   #wait (): void {
     if (this.#isWaiting) return
     this.#isWaiting = true
-    whenDrained(this.#connection.client, (error) => {
+    this.#connection.client.whenDrained((error) => {
       this.#isWaiting = false
       if (!error) this.#session.resume()
     })

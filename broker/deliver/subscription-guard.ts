@@ -1,4 +1,4 @@
-import type { Client, Subscription } from 'aedes'
+import type { Client, Subscription as AedesSubscription } from 'aedes'
 import { subscriptionsOf } from '../aedes-client.ts'
 import { maySubscribe } from '../connect/authorisation.ts'
 import type { Connection } from '../connection.ts'
@@ -6,7 +6,8 @@ import type { Connections } from '../connections.ts'
 import type { LimitHits, LimitName } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import type { Sessions } from '../session/sessions.ts'
-import { isShared, levelsOf } from '../topics.ts'
+import { type Subscription, toSubscription } from '../session/delivery.ts'
+import { isShared, levelsOf, toShare } from '../topics.ts'
 import { SUBSCRIPTION_REFUSED } from '../wire/encode.ts'
 import type { Deliverer } from './deliverer.ts'
 
@@ -26,8 +27,8 @@ interface Counts { subscriptions: number, levels: number }
 const NONE: Readonly<Counts> = { subscriptions: 0, levels: 0 }
 
 /**
- * Aedes' `authorizeSubscribe`: grants a subscription or refuses it with 0x80, and stores what it grants in the client's
- * session.
+ * Grants a subscription or refuses it, and stores what it grants in the client's session. For MQTT 3.1.1 it is Aedes'
+ * `authorizeSubscribe`, which refuses with 0x80.
  */
 export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
   const { connections, sessions, deliverer, deniedFilters, hits, limits } = options
@@ -62,6 +63,21 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
     else counts.set(connection, { subscriptions, levels })
   }
 
+  /** The same for MQTT 5, whose session alone knows its subscriptions. */
+  function recountSession (connection: Connection): void {
+    const filters = [...connection.subscriber.session?.filters.keys() ?? []]
+    setCounts(connection, { subscriptions: filters.length, levels: filters.reduce((sum, filter) => sum + levelsOf(filter), 0) })
+  }
+
+  /** Ends a subscription of MQTT 5. @returns whether there was one */
+  function end (connection: Connection, filter: string): boolean {
+    const { client, subscriber: { session } } = connection
+    const was = session?.filters.has(filter) === true
+    if (client.clean) deliverer.unsubscribe(connection, [filter])
+    else sessions.unsubscribe(client.id, [filter])
+    return was
+  }
+
   /** After Aedes changed them; it tells neither which were new nor which were known. */
   function recount (client: Client): void {
     const connection = connections.of(client)
@@ -73,11 +89,11 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
 
   return {
     /** SUBACK is sent: retained messages follow [MQTT-3.3.1-6]. */
-    subscribed (granted: readonly Subscription[], client: Client): void {
+    subscribed (granted: readonly AedesSubscription[], client: Client): void {
       recount(client)
       const session = client.closed ? null : connections.of(client)?.subscriber.session ?? null
       for (const { topic, qos } of granted) {
-        if (qos as number !== SUBSCRIPTION_REFUSED) session?.sendRetained(topic, qos)
+        if (qos as number !== SUBSCRIPTION_REFUSED) session?.sendRetained(topic, toSubscription(qos))
       }
     },
     unsubscribed (filters: readonly string[], client: Client): void {
@@ -86,7 +102,8 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
       recount(client)
     },
     authorizeSubscribe (
-      client: Client, subscription: Subscription, callback: (error: Error | null, granted?: Subscription | null) => void
+      client: Client, subscription: AedesSubscription,
+      callback: (error: Error | null, granted?: AedesSubscription | null) => void
     ): void {
       const connection = connections.of(client)
       const { topic, qos } = subscription
@@ -104,9 +121,43 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
         const { subscriptions, levels } = counts.get(connection) ?? NONE
         setCounts(connection, { subscriptions: subscriptions + 1, levels: levels + levelsOf(topic) })
       }
-      deliverer.subscribe(connection, topic, qos)
+      deliverer.subscribe(connection, topic, toSubscription(qos))
       callback(null, subscription)
     },
+    /**
+     * Subscribes a client of MQTT 5.
+     * @returns why it is refused: the limit, or that its principal may not; `null`: it is granted
+     */
+    subscribe (connection: Connection, filter: string, subscription: Subscription): 'not_allowed' | LimitName | null {
+      const { principal } = connection.access
+      if (principal === undefined || !maySubscribe(principal, filter) || denied.has(toShare(filter)?.filter ?? filter)) {
+        end(connection, filter)
+        return 'not_allowed'
+      }
+      const isKnown = connection.subscriber.session?.filters.has(filter) === true
+      const limit = isLong(filter) ? 'filter' : isKnown ? null : limitOn(connection, filter)
+      if (limit !== null) {
+        hits.hit(limit)
+        return limit
+      }
+      deliverer.subscribe(connection, filter, subscription)
+      recountSession(connection)
+      return null
+    },
+    /** Ends a subscription of a client of MQTT 5. @returns whether there was one */
+    unsubscribe (connection: Connection, filter: string): boolean {
+      const was = end(connection, filter)
+      recountSession(connection)
+      return was
+    },
+    /** A client of MQTT 5 resumes its session: its role may have changed since. */
+    resume (connection: Connection): void {
+      const { client, access: { principal } } = connection
+      for (const filter of [...sessions.find(client.id)?.filters.keys() ?? []]) {
+        if (principal === undefined || !maySubscribe(principal, filter)) sessions.unsubscribe(client.id, [filter])
+      }
+    },
+    recount: recountSession,
     /** A connection has closed. */
     forget (connection: Connection): void {
       setCounts(connection, NONE)

@@ -1,11 +1,19 @@
 import type { PublishPacket } from 'aedes'
 import type { Verdict, VitalPublish } from '../ingest.ts'
 
+/**
+ * Why a publish that did not go to ingest is refused. MQTT 3.1.1 closes the connection for these.
+ * - `not_allowed`: its topic is not the principal's
+ * - `topic`: its topic is over a limit
+ * - `payload_format`: its payload is not the text that it promises (MQTT 5)
+ */
+export type Refusal = 'not_allowed' | 'topic' | 'payload_format'
+
 /** What became of a held publish; `relayed` did not go to ingest and only waited for its turn. */
-export type Outcome = Verdict | 'relayed'
+export type Outcome = Verdict | 'relayed' | Refusal
 
 /** Acknowledges and fans out; an error closes the client instead. */
-export type Callback<C> = (error: Error | null, packet: PublishPacket, connection: C) => void
+export type Callback<C> = (error: Error | null, packet: PublishPacket, connection: C, outcome: Outcome) => void
 
 /**
  * Replaces the payload of a publish that no subscription matched when it came: while it is held, its payload would keep

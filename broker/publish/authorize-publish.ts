@@ -4,6 +4,7 @@ import type { Connections } from '../connections.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import { deviceOf, isBridgeState, isIngested, levelsOf } from '../topics.ts'
+import type { Refusal } from './acknowledgement-queue.ts'
 import { discard, type HoldUntilDurable, type PublishCallback } from './hold-until-durable.ts'
 import type { PubackWriter } from './puback-writer.ts'
 
@@ -43,13 +44,21 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
     isWill: boolean,
     reason: 'limit' | 'not_allowed'
   ): void {
-    if (isWill) return callback(new Error('the will may not be published'), packet, connection)
+    if (isWill) return callback(new Error('the will may not be published'), packet, connection, reason === 'limit' ? 'topic' : reason)
     if (!connection.ignoresPublishes) connection.ignorePublishes(reason)
   }
 
   function forbid (connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean): void {
     if (!isWill && !connection.ignoresPublishes) onForbidden(connection)
-    close(connection, packet, callback, isWill, 'not_allowed')
+    refuse(connection, packet, callback, isWill, 'not_allowed')
+  }
+
+  /** Answers a publish with a reason code, where the protocol has them. */
+  function refuse (
+    connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean, refusal: Refusal
+  ): void {
+    if (connection.client.protocolLevel === 5 && !isWill) hold.relay(connection, packet, callback, isWill, refusal)
+    else close(connection, packet, callback, isWill, refusal === 'topic' ? 'limit' : 'not_allowed')
   }
 
   function relay (connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean): void {
@@ -58,22 +67,23 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
       : levelsOf(packet.topic) > limits.topicLevelsMax ? 'topic_levels' : null
     if (limit !== null) {
       hits.hit(limit)
-      return close(connection, packet, callback, isWill, 'limit')
+      return refuse(connection, packet, callback, isWill, 'topic')
     }
     state.relayed++
     hold.relay(connection, packet, callback, isWill)
   }
 
-  function authorize (connection: Connection, packet: PublishPacket, callback: PublishCallback): void {
-    const isWill = connection.client.closed
+  function authorize (
+    connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill = connection.client.closed
+  ): void {
     const isDropped = isBridgeState(packet.topic)
     if (!isDropped && !connection.access.mayPublish(packet.topic)) return forbid(connection, packet, callback, isWill)
     if (connection.ignoresPublishes && !isWill) return
     // The broker stops, so ingest has been drained. The clients did not fail, so their wills are not published.
-    if (isWill && hold.isStopped) return callback(new Error('the broker is stopping'), packet, connection)
+    if (isWill && hold.isStopped) return callback(new Error('the broker is stopping'), packet, connection, 'relayed')
     // Aedes' parser takes a packet that ends before its id, and finds one in the next packet [MQTT-2.3.1-1].
     if (packet.qos > 0 && !isWill && !((packet.messageId as number) > 0)) {
-      return callback(new Error('no packet id'), packet, connection)
+      return callback(new Error('no packet id'), packet, connection, 'relayed')
     }
     // The flag of the incoming packet must not reach subscribers [MQTT-3.3.1-3].
     packet.dup = false
@@ -99,6 +109,12 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
 
   return {
     accept,
+    /**
+     * The same for any other publish, and for a will.
+     * @param callback - acknowledges it and fans it out
+     */
+    submit: authorize,
+    refuse,
 
     /** The hook of Aedes. */
     authorizePublish (client: Client | null, packet: PublishPacket, callback: (error?: Error | null) => void): void {

@@ -11,7 +11,6 @@
  * which is always given whole packets, in order. A publish that has not fully come is kept until it has.
  */
 import type { PublishPacket } from 'aedes'
-import { refreshKeepalive } from '../aedes-client.ts'
 import type { Connection } from '../connection.ts'
 import type { FanOut } from '../deliver/fan-out.ts'
 import { deviceOf } from '../topics.ts'
@@ -49,7 +48,7 @@ const taken: Taken = { bytes: 0, isPartial: false }
 export function createFastPath ({ accept, pubacks, fanOut, isWatched, traffic, packetBytesMax }: FastPathOptions) {
   const acknowledge: Callback<Connection> = (error, packet, connection) => {
     if (error) {
-      connection.client.emit('error', error)
+      connection.destroy('protocol_error')
       return
     }
     pubacks.add(connection, packet.messageId as number)
@@ -110,7 +109,7 @@ class ConnectionFastPath implements FastPath {
     }
     traffic.bytesReceived += at
     taken.bytes = at
-    if (at > 0) refreshKeepalive(this.#connection.client)
+    if (at > 0) this.#connection.client.refreshKeepalive()
     return taken
   }
 

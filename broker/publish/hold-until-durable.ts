@@ -1,12 +1,13 @@
 import type { PublishPacket } from 'aedes'
 import type { Rejection } from '../../schemas/rejection.ts'
 import type { Connection } from '../connection.ts'
-import type { FanOut } from '../deliver/fan-out.ts'
+import type { FanOut, PublishedMessage } from '../deliver/fan-out.ts'
 import type { Ingest, UnavailableReason } from '../ingest.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import { DISCARDED_TOPIC, rejectedDeviceOf, rejectedTopic } from '../topics.ts'
-import { type Callback, type HeldPublish, type Outcome, RELEASED_PAYLOAD } from './acknowledgement-queue.ts'
+import { toExtension } from './published-packet.ts'
+import { type Callback, type HeldPublish, type Outcome, type Refusal, RELEASED_PAYLOAD } from './acknowledgement-queue.ts'
 
 export type PublishCallback = Callback<Connection>
 
@@ -43,14 +44,15 @@ export function createHoldUntilDurable (options: HoldOptions) {
     return held
   }
 
-  /** Lets Aedes or the fast path acknowledge and fan out. */
-  function pass (connection: Connection, { packet, callback, isWill }: HeldPublish<Connection>): void {
-    if (!connection.isGone || isWill || packet.qos === 0) return callback(null, packet, connection)
+  /** Lets Aedes, the fast path or the MQTT 5 client acknowledge and fan out. */
+  function pass (connection: Connection, { packet, callback, isWill }: HeldPublish<Connection>, outcome: Outcome): void {
+    if (!connection.isGone || isWill || packet.qos === 0) return callback(null, packet, connection, outcome)
+    if (typeof outcome === 'string' && outcome !== 'relayed') return
     // The client has gone, and Aedes would not fan out a publish that it cannot acknowledge. A client that comes back
     // to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
     if (packet.qos === 2 && !connection.client.clean && !noteInbound(connection, packet.messageId as number)) return
     if (packet.topic === DISCARDED_TOPIC || packet.payload === RELEASED_PAYLOAD) return
-    fanOut({ topic: packet.topic, payload: packet.payload as Buffer, qos: packet.qos, retain: packet.retain })
+    fanOut(toMessage(packet))
   }
 
   function announce (topic: string, rejections: readonly Rejection[]): void {
@@ -63,15 +65,15 @@ export function createHoldUntilDurable (options: HoldOptions) {
   }
 
   function finish (connection: Connection, held: HeldPublish<Connection>, outcome: Outcome): void {
-    if (outcome === 'relayed') return pass(connection, held)
+    if (typeof outcome === 'string') return pass(connection, held, outcome)
     if (outcome.status === 'unavailable') {
-      if (connection.closeUnacknowledged()) onUnavailable(connection, outcome.reason)
+      if (connection.closeUnacknowledged(outcome.reason)) onUnavailable(connection, outcome.reason)
       return
     }
     const { topic } = held.packet
     if (outcome.fanOut === null) discard(held.packet)
     else if (outcome.fanOut !== held.packet.payload) held.packet.payload = outcome.fanOut
-    pass(connection, held)
+    pass(connection, held, outcome)
     // Aedes fans out a QoS 1 publish in the next turn; rejections of it follow the readings that were stored.
     if (outcome.rejections.length > 0) setImmediate(announce, topic, outcome.rejections)
   }
@@ -87,10 +89,12 @@ export function createHoldUntilDurable (options: HoldOptions) {
       ingest(hold(connection, packet, device, callback, isWill))
     },
 
-    /** Passes a publish that is not stored, once all before it are acknowledged. */
-    relay (connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean): void {
-      if (connection.held.size === 0) callback(null, packet, connection)
-      else hold(connection, packet, null, callback, isWill).settle('relayed')
+    /** Passes a publish that is not stored, or refuses it, once all before it are acknowledged. */
+    relay (
+      connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean, outcome: 'relayed' | Refusal = 'relayed'
+    ): void {
+      if (connection.held.size === 0) callback(null, packet, connection, outcome)
+      else hold(connection, packet, null, callback, isWill).settle(outcome)
     },
 
     /** @see AcknowledgementQueue */
@@ -113,6 +117,14 @@ export function createHoldUntilDurable (options: HoldOptions) {
 }
 
 export type HoldUntilDurable = ReturnType<typeof createHoldUntilDurable>
+
+/** @returns what subscribers are sent of a publish */
+export function toMessage (packet: PublishPacket): PublishedMessage {
+  const { topic, payload, qos, retain } = packet
+  const { clientId, properties } = toExtension(packet)
+  const message = { topic, payload: payload as Buffer, qos, retain }
+  return clientId === undefined ? message : { ...message, clientId, properties: properties ?? null }
+}
 
 /** Changes a publish that is acknowledged, and that no subscriber may see. */
 export function discard (packet: PublishPacket): void {

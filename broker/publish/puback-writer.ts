@@ -1,4 +1,3 @@
-import { whenDrained } from '../aedes-client.ts'
 import type { Connection } from '../connection.ts'
 import { encodePubacks } from '../wire/encode.ts'
 
@@ -41,7 +40,7 @@ export class PubackWriter {
 function write ({ socket, client }: Connection, packetIds: readonly number[]): void {
   if (packetIds.length === 0 || socket.destroyed || !socket.writable) return
   // A client that does not read its acknowledgements is closed after the drain timeout, as with any other packet.
-  if (!socket.write(encodePubacks(packetIds))) whenDrained(client, ignore)
+  if (!socket.write(encodePubacks(packetIds))) client.whenDrained(ignore)
 }
 
 function ignore (): void {}

@@ -64,7 +64,7 @@ export function createPublishing (options: PublishingOptions) {
     limits
   })
   const toFastPath = createFastPath({ accept: publishes.accept, pubacks, fanOut, isWatched, traffic, packetBytesMax })
-  return { gates, hold, publishes, toFastPath }
+  return { gates, hold, publishes, pubacks, toFastPath }
 }
 
 /** Closes a connection for a packet, once the packets before it are acknowledged. */

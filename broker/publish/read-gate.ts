@@ -27,8 +27,6 @@
  */
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Client } from 'aedes'
-import { readOn } from '../aedes-client.ts'
 import { isPublishQos1, PACKET_BYTES_MIN } from '../wire/fixed-header.ts'
 import { messagesOf, toControlMessages } from './message-weights.ts'
 import { PacketScanner, type PacketViolation, SCAN, type ScanMode, type Traffic } from './packet-scanner.ts'
@@ -38,7 +36,21 @@ import { createRateLimiter, type RateLimiter, type Rates } from './rate-limiter.
 const WAKES_PER_TURN = 64
 
 /** The connection of a gate, as far as the gate needs it. */
-export interface GateOwner { readonly client: Client }
+export interface GateOwner { readonly client: { readOn (): void } }
+
+/** Whether a connection is read. Each version of MQTT has its own. */
+export interface Gate<C> {
+  /** Set by the connection's constructor, before anything is read. */
+  connection: C
+  /** CONNACK is sent: the packets behind CONNECT may pass. */
+  open (): void
+  /** Stops at this client's next PUBLISH. @returns false when it does already */
+  hold (): boolean
+  /** Ends {@link Gate.hold}. */
+  release (): void
+  /** Nothing passes any more. */
+  close (): void
+}
 
 /** Publishes that {@link FastPath.take} took from the front of a chunk. */
 export interface Taken {
@@ -73,7 +85,7 @@ export interface ReadGatesOptions<C> {
 const MESSAGES_AT_ONCE = 64
 
 /** The gate of one socket. Made by {@link ReadGates.guard}. */
-export class ReadGate<C extends GateOwner> {
+export class ReadGate<C extends GateOwner> implements Gate<C> {
   readonly #gates: ReadGates<C>
   readonly #socket: Duplex
   readonly #read: Duplex['read']
@@ -92,7 +104,6 @@ export class ReadGate<C extends GateOwner> {
   #fastPath: FastPath | null = null
   /** The beginning of a publish for the fast path. */
   #partial: Buffer | null = null
-  /** Set by the connection's constructor, before anything is read. */
   connection!: C
 
   constructor (gates: ReadGates<C>, socket: Duplex) {
@@ -137,7 +148,7 @@ export class ReadGate<C extends GateOwner> {
     this.#fastPath = fastPath
   }
 
-  /** CONNACK is sent: the packets behind CONNECT may pass. Aedes reads on by itself right after. */
+  /** Aedes reads on by itself right after. */
   open (): void {
     if (this.#phase !== 'first') return
     this.#phase = 'open'
@@ -145,21 +156,18 @@ export class ReadGate<C extends GateOwner> {
     this.#scanner.packetBytesMax = this.#gates.options.packetBytesMax
   }
 
-  /** Stops at this client's next PUBLISH. @returns false when it does already */
   hold (): boolean {
     const isNew = !this.#held
     this.#held = true
     return isNew
   }
 
-  /** Ends {@link ReadGate.hold}. */
   release (): void {
     if (!this.#held) return
     this.#held = false
     if (this.#stopped && this.#phase === 'open') this.#gates.add(this)
   }
 
-  /** Nothing passes any more. */
   close (): void {
     this.#phase = 'closed'
     this.#stopped = true
@@ -171,7 +179,7 @@ export class ReadGate<C extends GateOwner> {
   wake (): void {
     if (this.#phase !== 'open' || !this.#stopped || this.#held) return
     this.#stopped = false
-    readOn(this.connection.client)
+    this.connection.client.readOn()
   }
 
   /** In place of the socket's `push`. @returns whether the socket may read on */
@@ -268,7 +276,7 @@ export class ReadGate<C extends GateOwner> {
     if (shortage !== null) this.#gates.options.onRateLimit(shortage.of)
     this.#limitTimer = setTimeout(() => {
       this.#limitTimer = null
-      if (this.#phase === 'open' && !this.#stopped) readOn(this.connection.client)
+      if (this.#phase === 'open' && !this.#stopped) this.connection.client.readOn()
     }, Math.ceil(shortage?.waitMs ?? 1))
   }
 
@@ -288,12 +296,18 @@ export class ReadGate<C extends GateOwner> {
   }
 }
 
+/** A gate that has stopped. */
+interface Wakeable {
+  /** Reads on. Called on an empty stack. */
+  wake (): void
+}
+
 /** All gates of a broker, which pause and resume together. */
 export class ReadGates<C extends GateOwner> {
   readonly options: ReadGatesOptions<C>
   paused = false
   /** Stopped gates, the one that waits longest first. */
-  readonly #waiting = new Set<ReadGate<C>>()
+  readonly #waiting = new Set<Wakeable>()
   #waking = false
 
   constructor (options: ReadGatesOptions<C>) {
@@ -315,12 +329,12 @@ export class ReadGates<C extends GateOwner> {
   }
 
   /** Adds a stopped gate to those that are woken, in order, while nothing is paused. */
-  add (gate: ReadGate<C>): void {
+  add (gate: Wakeable): void {
     this.#waiting.add(gate)
     this.#schedule()
   }
 
-  remove (gate: ReadGate<C>): void {
+  remove (gate: Wakeable): void {
     this.#waiting.delete(gate)
   }
 

@@ -1,5 +1,39 @@
 export type QoS = 0 | 1 | 2
 
+/** What an MQTT 5 message has beside topic and payload. MQTT 3.1.1 has nothing of it. */
+export interface MessageProperties {
+  /**
+   * The properties that are passed on unaltered, as they were encoded (MQTT 5 §3.3.2.3): payload format, content type,
+   * response topic, correlation data and user properties. `null`: none.
+   */
+  readonly forwarded: Buffer | null
+  /** By `performance.now()`, after which no delivery of it begins; infinite without a Message Expiry Interval. */
+  readonly expiresAtMs: number
+}
+
+/** A topic filter's options in one session (MQTT 5 §3.8.3.1). */
+export interface Subscription {
+  /** Granted. */
+  readonly qos: QoS
+  /** Messages of the session's own client are left out. */
+  readonly noLocal: boolean
+  /** Messages keep their RETAIN flag. */
+  readonly retainAsPublished: boolean
+  /** Subscription identifiers: none or one; several where subscriptions of one session overlap. */
+  readonly identifiers: readonly number[]
+}
+
+const NO_IDENTIFIERS: readonly number[] = []
+
+/** Subscriptions of MQTT 3.1.1, by granted QoS. */
+const PLAIN: readonly Subscription[] = ([0, 1, 2] as const)
+  .map((qos) => ({ qos, noLocal: false, retainAsPublished: false, identifiers: NO_IDENTIFIERS }))
+
+/** @returns the subscription of MQTT 3.1.1 with a QoS; the same object each time */
+export function toSubscription (qos: QoS): Subscription {
+  return PLAIN[qos]!
+}
+
 /**
  * A message as sessions keep it. Its payload is a copy: the original would keep a chunk of the publisher's socket in
  * memory.
@@ -7,6 +41,7 @@ export type QoS = 0 | 1 | 2
 export interface Message {
   readonly topic: string
   readonly payload: Buffer
+  readonly properties: MessageProperties | null
 }
 
 /** One message on its way to one session, at the QoS of that session's subscription. */
@@ -14,8 +49,10 @@ export interface Delivery {
   /** `null` once PUBREC has come: only the PUBREL is left to send. */
   message: Message | null
   readonly qos: 1 | 2
-  /** It is a copy of a retained message for a new subscription [MQTT-3.3.1-8]. */
+  /** Of its PUBLISH: set for the copy of a retained message for a new subscription [MQTT-3.3.1-8]. */
   readonly isRetained: boolean
+  /** Identifiers of the subscriptions that it matched. */
+  readonly identifiers: readonly number[]
   /** 0 until it is sent for the first time. */
   packetId: number
   /** Its PUBLISH went out on the present connection and is not acknowledged. */
@@ -27,6 +64,7 @@ export interface Delivery {
 /** A message of QoS 0 as it is written, made once for all connections of a protocol. */
 export interface Encoded {
   mqtt3: Buffer | null
+  mqtt5: Buffer | null
 }
 
 /** A connection as a session sees it. Its protocol is known to the implementation only. */
@@ -38,9 +76,14 @@ export interface Link {
   /** Bytes that the kernel has not taken yet; infinite once it is closed. */
   readonly unsentBytes: number
   /** Sends a message of QoS 0. */
-  sendUnacknowledged (message: Message, isRetained: boolean, encoded: Encoded): void
-  /** Sends PUBLISH under the delivery's packet id. */
-  send (delivery: Delivery & { readonly message: Message }, isDuplicate: boolean): void
+  sendUnacknowledged (
+    message: Message, options: { readonly isRetained: boolean, readonly identifiers: readonly number[] }, encoded: Encoded
+  ): void
+  /**
+   * Sends PUBLISH under the delivery's packet id.
+   * @returns false when the client takes no packet of that size: the delivery is over
+   */
+  send (delivery: Delivery & { readonly message: Message }, isDuplicate: boolean): boolean
   /** Sends PUBREL. */
   release (packetId: number): void
 }
@@ -50,7 +93,21 @@ const DELIVERY_BYTES = 300
 
 /** Bytes that a delivery of `message` counts as; a message that several sessions share counts in each. */
 export function toDeliveryBytes (message: Message | null): number {
-  return message === null ? DELIVERY_BYTES : DELIVERY_BYTES + message.topic.length * 2 + message.payload.length
+  if (message === null) return DELIVERY_BYTES
+  const { topic, payload, properties } = message
+  return DELIVERY_BYTES + topic.length * 2 + payload.length + (properties?.forwarded?.length ?? 0)
+}
+
+/** Whether no delivery of a message may begin any more [MQTT-3.3.2-5]. */
+export function isExpired ({ properties }: Message): boolean {
+  return properties !== null && properties.expiresAtMs !== Infinity && properties.expiresAtMs <= performance.now()
+}
+
+/** @returns the properties in memory of their own */
+export function ownProperties (properties: MessageProperties | null | undefined): MessageProperties | null {
+  if (properties === null || properties === undefined) return null
+  const { forwarded, expiresAtMs } = properties
+  return { forwarded: forwarded === null ? null : ownCopy(forwarded), expiresAtMs }
 }
 
 /** @returns `payload` in memory of its own */

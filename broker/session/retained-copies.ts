@@ -1,7 +1,10 @@
-import type { Message, QoS } from './delivery.ts'
+import { isExpired, type Message, type QoS } from './delivery.ts'
 
 /** A retained message, as the broker keeps it. */
 export type RetainedCopy = Message & { readonly qos: QoS }
+
+/** The same on its way to one subscription. */
+export type DueCopy = RetainedCopy & { readonly identifiers: readonly number[] }
 
 /** Retained messages, as far as copies of them are made. */
 export interface RetainedSource {
@@ -13,6 +16,7 @@ export interface RetainedSource {
 /** Retained messages that a new subscription is still to be sent. */
 interface Walk {
   readonly qos: QoS
+  readonly identifiers: readonly number[]
   readonly copies: Iterator<RetainedCopy>
 }
 
@@ -24,7 +28,7 @@ export class RetainedCopies {
   readonly #source: RetainedSource
   readonly #walks = new Map<string, Walk>()
   /** A copy that was read and not taken. */
-  #copy: RetainedCopy | null = null
+  #copy: DueCopy | null = null
   /** Topics whose live message came before their copy. */
   #overtaken: Set<string> | null = null
 
@@ -32,10 +36,10 @@ export class RetainedCopies {
     this.#source = source
   }
 
-  add (filter: string, qos: QoS): void {
+  add (filter: string, qos: QoS, identifiers: readonly number[]): void {
     // A walk that has begun would go on where it stands.
     this.#walks.delete(filter)
-    this.#walks.set(filter, { qos, copies: this.#source.matching([filter]) })
+    this.#walks.set(filter, { qos, identifiers, copies: this.#source.matching([filter]) })
   }
 
   /** A live message on `topic` is on its way. */
@@ -44,14 +48,14 @@ export class RetainedCopies {
   }
 
   /** The next copy at its granted QoS, until it is taken; `null` when there is none. */
-  peek (): RetainedCopy | null {
+  peek (): DueCopy | null {
     if (this.#copy !== null && this.#overtaken?.has(this.#copy.topic) !== true) return this.#copy
     this.#copy = null
-    for (const [filter, { qos, copies }] of this.#walks) {
+    for (const [filter, { qos, identifiers, copies }] of this.#walks) {
       for (let step = copies.next(); step.done !== true; step = copies.next()) {
-        const { topic, payload, qos: publishedQoS } = step.value
-        if (this.#overtaken?.has(topic) === true) continue
-        this.#copy = { topic, payload, qos: Math.min(qos, publishedQoS) as QoS }
+        const { topic, payload, properties, qos: publishedQoS } = step.value
+        if (this.#overtaken?.has(topic) === true || isExpired(step.value)) continue
+        this.#copy = { topic, payload, properties, qos: Math.min(qos, publishedQoS) as QoS, identifiers }
         return this.#copy
       }
       this.#walks.delete(filter)

@@ -1,7 +1,8 @@
 import type { AedesPublishPacket } from 'aedes'
 import type { BrokerLimits } from '../limits.ts'
-import { ownCopy } from './delivery.ts'
+import { isExpired, type MessageProperties, ownCopy, ownProperties } from './delivery.ts'
 import type { RetainedCopy } from './retained-copies.ts'
+import { toExtension } from '../publish/published-packet.ts'
 import { RESERVED_PREFIX } from '../topics.ts'
 import { TopicTree } from './topic-tree.ts'
 
@@ -18,6 +19,8 @@ export class RetainedMessages {
   readonly #limits: Pick<BrokerLimits, 'retainedMessagesMax' | 'retainedBytesMax'>
   readonly #onRefused: () => void
   readonly #tree = new TopicTree<RetainedMessage>()
+  /** Topics whose message has an expiry. */
+  readonly #expiring = new Set<string>()
   count = 0
   bytes = 0
   refused = 0
@@ -30,17 +33,25 @@ export class RetainedMessages {
     this.#onRefused = onRefused
   }
 
+  /** Whether {@link RetainedMessages.store} would keep a packet, or clears its topic. */
+  admits ({ topic, payload }: { readonly topic: string, readonly payload: Buffer | string }): boolean {
+    if (payload.length === 0) return true
+    const previous = this.#tree.get(topic)
+    const added = toBytes(topic, payload, null) - (previous?.bytes ?? 0)
+    return this.#hasRoom(topic, previous, added)
+  }
+
   /** Keeps `packet`, or clears its topic when the payload is empty. Beyond the bounds the topic keeps what it had. */
-  store ({ topic, payload, qos }: AedesPublishPacket): void {
+  store (packet: AedesPublishPacket): void {
+    const { topic, payload, qos } = packet
+    const properties = ownProperties(toExtension(packet).properties)
     const previous = this.#tree.get(topic)
     if (payload.length === 0) {
       this.clear(topic)
       return
     }
-    const added = payload.length + topic.length * 2 + topic.split('/').length * LEVEL_BYTES - (previous?.bytes ?? 0)
-    const own = topic.startsWith(RESERVED_PREFIX)
-    if (!own && ((previous === undefined && this.count >= this.#limits.retainedMessagesMax) ||
-      (added > 0 && this.bytes + added > this.#limits.retainedBytesMax))) {
+    const added = toBytes(topic, payload, properties) - (previous?.bytes ?? 0)
+    if (!this.#hasRoom(topic, previous, added)) {
       this.refused++
       this.#onRefused()
       return
@@ -48,7 +59,24 @@ export class RetainedMessages {
     if (previous === undefined) this.count++
     this.bytes += added
     const bytes = (previous?.bytes ?? 0) + added
-    this.#tree.set(topic, { copy: { topic, payload: ownCopy(payload), qos }, bytes })
+    if (properties === null || properties.expiresAtMs === Infinity) this.#expiring.delete(topic)
+    else this.#expiring.add(topic)
+    this.#tree.set(topic, { copy: { topic, payload: ownCopy(payload), properties, qos }, bytes })
+  }
+
+  /** The gateway's own messages always have room. */
+  #hasRoom (topic: string, previous: RetainedMessage | undefined, added: number): boolean {
+    if (topic.startsWith(RESERVED_PREFIX)) return true
+    return (previous !== undefined || this.count < this.#limits.retainedMessagesMax) &&
+      (added <= 0 || this.bytes + added <= this.#limits.retainedBytesMax)
+  }
+
+  /** Forgets the messages whose Message Expiry Interval has passed [MQTT-3.3.2-5]. */
+  expire (): void {
+    for (const topic of this.#expiring) {
+      const message = this.#tree.get(topic)
+      if (message !== undefined && isExpired(message.copy)) this.clear(topic)
+    }
   }
 
   /** @returns whether there was one */
@@ -56,6 +84,7 @@ export class RetainedMessages {
     const previous = this.#tree.get(topic)
     if (previous === undefined) return false
     this.#tree.delete(topic)
+    this.#expiring.delete(topic)
     this.count--
     this.bytes -= previous.bytes
     return true
@@ -71,4 +100,8 @@ export class RetainedMessages {
       for (const { copy } of this.#tree.matchFilter(filter)) yield copy
     }
   }
+}
+
+function toBytes (topic: string, payload: Buffer | string, properties: MessageProperties | null): number {
+  return payload.length + (properties?.forwarded?.length ?? 0) + topic.length * 2 + topic.split('/').length * LEVEL_BYTES
 }

@@ -15,7 +15,9 @@
  *
  * A message of QoS 0 is not queued: it is written at once, or dropped.
  */
-import { type Delivery, type Encoded, type Link, type Message, type QoS, toDeliveryBytes } from './delivery.ts'
+import {
+  type Delivery, type Encoded, isExpired, type Link, type Message, type QoS, type Subscription, toDeliveryBytes
+} from './delivery.ts'
 import type { Holder } from './delivery-memory.ts'
 import { RetainedCopies } from './retained-copies.ts'
 import type { SessionOptions } from './session-options.ts'
@@ -25,8 +27,10 @@ import { PACKET_ID_MAX } from '../wire/fields.ts'
 export class Session implements Holder {
   readonly #options: SessionOptions
   readonly #isClean: boolean
-  /** Granted QoS by topic filter. */
-  readonly filters = new Map<string, QoS>()
+  /** The client that it is of: no-local subscriptions leave its messages out. */
+  readonly clientId: string
+  /** Subscriptions by topic filter. */
+  readonly filters = new Map<string, Subscription>()
   // Most sessions are those of devices that are sent nothing, so these are made when they are needed.
   #queue: Delivery[] | null = null
   #queuedBytes = 0
@@ -43,8 +47,9 @@ export class Session implements Holder {
   bytes = 0
 
   /** @param isClean - it ends with its connection: unsent bytes and its queue together are bounded as unsent bytes */
-  constructor (options: SessionOptions, isClean: boolean) {
+  constructor (options: SessionOptions, clientId: string, isClean: boolean) {
     this.#options = options
+    this.clientId = clientId
     this.#isClean = isClean
   }
 
@@ -61,13 +66,15 @@ export class Session implements Holder {
    * Sends a message, or queues it.
    * @returns false when it was dropped: the bounds leave no room
    */
-  deliver (message: Message, qos: 1 | 2): boolean {
+  deliver (
+    message: Message, qos: 1 | 2, { isRetained, identifiers }: { readonly isRetained: boolean, readonly identifiers: readonly number[] }
+  ): boolean {
     const link = this.#link
     const isNext = link !== null && (this.#queue === null || this.#queue.length === 0) && this.#resending === null &&
       this.#outstanding < link.window && !this.#isUnread(link)
     if (!isNext && this.#isClean && link !== null && this.#isUnread(link)) return this.#skip(link)
     if (!this.#hasRoom(toDeliveryBytes(message), isNext)) return this.#drop()
-    const delivery = this.#add(message, qos, false)
+    const delivery = this.#add(message, qos, isRetained, identifiers)
     if (isNext) this.#send(link, delivery)
     else {
       this.#enqueue(delivery)
@@ -79,21 +86,23 @@ export class Session implements Holder {
   }
 
   /** Writes a message of QoS 0, if there is a connection. */
-  pass (message: Message, encoded: Encoded): void {
+  pass (
+    message: Message, options: { readonly isRetained: boolean, readonly identifiers: readonly number[] }, encoded: Encoded
+  ): void {
     const link = this.#link
     if (link === null) return
     if (this.#isUnread(link)) {
       this.#skip(link)
       return
     }
-    link.sendUnacknowledged(message, false, encoded)
+    link.sendUnacknowledged(message, options, encoded)
     this.#copies?.noteLive(message.topic)
   }
 
   /** Sends the retained messages that match a new subscription [MQTT-3.3.1-6]. */
-  sendRetained (filter: string, qos: QoS): void {
+  sendRetained (filter: string, { qos, identifiers }: { readonly qos: QoS, readonly identifiers: readonly number[] }): void {
     this.#copies ??= new RetainedCopies(this.#options.retained)
-    this.#copies.add(filter, qos)
+    this.#copies.add(filter, qos, identifiers)
     this.resume()
   }
 
@@ -132,6 +141,17 @@ export class Session implements Holder {
   acknowledge (packetId: number): void {
     const delivery = this.#inFlight?.get(packetId)
     if (delivery?.qos === 1) this.#finish(delivery)
+  }
+
+  /** The client refuses a delivery of QoS 2 with its PUBREC: it is over, without a PUBREL [MQTT-4.3.3-4]. */
+  refuse (packetId: number): void {
+    const delivery = this.#inFlight?.get(packetId)
+    if (delivery?.qos === 2 && delivery.message !== null) this.#finish(delivery)
+  }
+
+  /** Whether a packet id is in flight at QoS 2. */
+  isInFlight (packetId: number): boolean {
+    return this.#inFlight?.get(packetId)?.qos === 2
   }
 
   /** PUBREC: the client has the message, and is sent PUBREL [MQTT-4.3.3-1]. */
@@ -210,7 +230,9 @@ export class Session implements Holder {
       if (window <= 0) return false
       this.#queue?.shift()
       this.#queuedBytes -= next.bytes
-      this.#send(link, next)
+      // Only here: a delivery that has begun is completed.
+      if (next.message !== null && isExpired(next.message)) this.#count(-1, -next.bytes)
+      else this.#send(link, next)
       return true
     }
     return this.#sendCopy(link, window)
@@ -223,11 +245,11 @@ export class Session implements Holder {
       return false
     }
     if (copy.qos === 0) {
-      link.sendUnacknowledged(copy, true, { mqtt3: null })
+      link.sendUnacknowledged(copy, { isRetained: true, identifiers: copy.identifiers }, { mqtt3: null, mqtt5: null })
     } else {
       // Tried again at the next acknowledgement, so at least one must be due.
       if (window <= 0 || (this.size > 0 && !this.#hasRoom(toDeliveryBytes(copy), true))) return false
-      this.#send(link, this.#add(copy, copy.qos, true))
+      this.#send(link, this.#add(copy, copy.qos, true, copy.identifiers))
     }
     this.#copies?.take()
     return true
@@ -264,7 +286,9 @@ export class Session implements Holder {
   #write (link: Link, delivery: Delivery & { readonly message: Message }, isDuplicate: boolean): void {
     delivery.isOutstanding = true
     this.#outstanding++
-    link.send(delivery, isDuplicate)
+    if (link.send(delivery, isDuplicate)) return
+    this.#outstanding--
+    this.#remove(delivery)
   }
 
   #finish (delivery: Delivery): void {
@@ -287,10 +311,10 @@ export class Session implements Holder {
     this.#count(-1, -delivery.bytes)
   }
 
-  #add (message: Message, qos: 1 | 2, isRetained: boolean): Delivery {
+  #add (message: Message, qos: 1 | 2, isRetained: boolean, identifiers: readonly number[]): Delivery {
     const bytes = toDeliveryBytes(message)
     this.#count(1, bytes)
-    return { message, qos, isRetained, packetId: 0, isOutstanding: false, bytes }
+    return { message, qos, isRetained, identifiers, packetId: 0, isOutstanding: false, bytes }
   }
 
   #forgetMessage (delivery: Delivery): void {
@@ -338,7 +362,7 @@ export class Session implements Holder {
         this.#drop()
         return
       }
-      this.#enqueue(this.#add(copy, copy.qos, true))
+      this.#enqueue(this.#add(copy, copy.qos, true, copy.identifiers))
     }
   }
 }

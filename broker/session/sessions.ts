@@ -2,7 +2,7 @@ import type { Principal } from '../../schemas/principal.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import type { LiveFilters } from '../deliver/live-filters.ts'
-import type { QoS } from './delivery.ts'
+import { type QoS, type Subscription } from './delivery.ts'
 import type { Session } from './session.ts'
 import { levelsOf } from '../topics.ts'
 
@@ -14,6 +14,8 @@ interface SessionRecord {
   /** Packet ids of QoS 2 publishes between PUBREC and PUBREL. */
   readonly inbound: Set<number>
   connections: number
+  /** Kept until its expiry, however little it holds: an MQTT 5 client is told that it is present. */
+  isKept: boolean
   /** When its last connection closed; infinite while there is one, and for a clean session. */
   leftAtMs: number
 }
@@ -26,7 +28,16 @@ interface SessionsOptions {
   readonly limits: SessionsLimits
   readonly hits: LimitHits
   readonly filters: LiveFilters
-  readonly createSession: () => Session
+  readonly createSession: (clientId: string) => Session
+  readonly observer: SessionObserver
+}
+
+/** Told of sessions, in the same turn. */
+export interface SessionObserver {
+  /** A session has ended; there may have been none. */
+  ended (clientId: string): void
+  /** A client has begun or resumed its session. */
+  attached (clientId: string): void
 }
 
 /**
@@ -37,7 +48,8 @@ export class Sessions {
   readonly #limits: SessionsLimits
   readonly #hits: LimitHits
   readonly #filters: LiveFilters
-  readonly #createSession: () => Session
+  readonly #createSession: (clientId: string) => Session
+  readonly #observer: SessionObserver
   readonly #records = new Map<string, SessionRecord>()
   /** Sessions that hold subscriptions, and those subscriptions. */
   subscribed = 0
@@ -45,14 +57,17 @@ export class Sessions {
   /** Levels of all their filters together. */
   subscriptionLevels = 0
   inboundQos2 = 0
+  /** When sessions end that end before `sessionExpiryMs`: of MQTT 5 clients that are away. */
+  readonly #ends = new Map<string, number>()
   /** Sessions whose clients are away. */
   #absent = 0
 
-  constructor ({ limits, hits, filters, createSession }: SessionsOptions) {
+  constructor ({ limits, hits, filters, createSession, observer }: SessionsOptions) {
     this.#limits = limits
     this.#hits = hits
     this.#filters = filters
     this.#createSession = createSession
+    this.#observer = observer
   }
 
   /** The principal of a session; `undefined` when nothing is kept. */
@@ -65,21 +80,37 @@ export class Sessions {
     return this.#records.get(clientId)?.session ?? null
   }
 
-  /** A client of a persistent session has connected. */
-  attach (clientId: string, owner: Principal | null): void {
+  /** Whether a client that resumes its session finds one. */
+  has (clientId: string): boolean {
+    return this.#records.has(clientId)
+  }
+
+  /**
+   * A client of a persistent session has connected.
+   * @param isKept - its session is kept though it holds nothing
+   */
+  attach (clientId: string, owner: Principal | null, isKept = false): void {
     const record = this.#get(clientId)
     record.owner = owner
+    record.isKept = isKept
+    this.#ends.delete(clientId)
+    this.#observer.attached(clientId)
     if (record.leftAtMs !== Infinity) this.#absent--
     record.leftAtMs = Infinity
     record.connections++
     if (record.session !== null) this.#filters.setAway(record.session, false)
   }
 
-  /** Such a client has left; a session that holds nothing is forgotten. */
-  detach (clientId: string, nowMs: number): void {
+  /**
+   * Such a client has left; a session that holds nothing is forgotten.
+   * @param expiryMs - its Session Expiry Interval; `sessionExpiryMs` bounds it
+   */
+  detach (clientId: string, nowMs: number, expiryMs = Infinity): void {
     const record = this.#records.get(clientId)
     if (record === undefined || --record.connections > 0) return
+    if (expiryMs < this.#limits.sessionExpiryMs) this.#ends.set(clientId, nowMs + expiryMs)
     this.#leave(clientId, record, nowMs)
+    if (expiryMs === 0) this.end(clientId)
   }
 
   /** Forgets the sessions whose clients left more than `sessionExpiryMs` ago. */
@@ -89,10 +120,17 @@ export class Sessions {
     }
   }
 
+  /** The same for those whose clients asked for less. */
+  expireEarly (nowMs: number): void {
+    for (const [clientId, endMs] of this.#ends) if (endMs <= nowMs) this.end(clientId)
+  }
+
   /** Ends a session for good. */
   end (clientId: string): void {
+    this.#observer.ended(clientId)
     const record = this.#records.get(clientId)
     if (record === undefined) return
+    record.isKept = false
     if (record.session !== null) {
       this.unsubscribe(clientId, [...record.session.filters.keys()])
       record.session.clear()
@@ -113,16 +151,16 @@ export class Sessions {
   }
 
   /** @returns the session that holds the subscription now */
-  subscribe (clientId: string, filter: string, qos: QoS): Session {
+  subscribe (clientId: string, filter: string, subscription: Subscription): Session {
     const record = this.#get(clientId)
-    record.session ??= this.#createSession()
+    record.session ??= this.#createSession(clientId)
     const { session } = record
     if (session.filters.size === 0) this.subscribed++
     if (!session.filters.has(filter)) {
       this.subscriptions++
       this.subscriptionLevels += levelsOf(filter)
     }
-    this.#filters.add(filter, session, qos)
+    this.#filters.add(filter, session, subscription)
     return session
   }
 
@@ -138,7 +176,7 @@ export class Sessions {
   }
 
   subscriptionsOf (clientId: string): Array<{ topic: string, qos: QoS }> {
-    return Array.from(this.find(clientId)?.filters ?? [], ([topic, qos]) => ({ topic, qos }))
+    return Array.from(this.find(clientId)?.filters ?? [], ([topic, { qos }]) => ({ topic, qos }))
   }
 
   /** Drops what sessions still have to deliver, by topic. @returns how many deliveries */
@@ -184,6 +222,11 @@ export class Sessions {
     return true
   }
 
+  /** QoS 2 publishes of a client that await their PUBREL. */
+  inboundOf (clientId: string): number {
+    return this.#records.get(clientId)?.inbound.size ?? 0
+  }
+
   removeInbound (clientId: string, messageId: number): boolean {
     const removed = this.#records.get(clientId)?.inbound.delete(messageId) ?? false
     if (removed) this.inboundQos2--
@@ -201,7 +244,7 @@ export class Sessions {
   #get (clientId: string): SessionRecord {
     let record = this.#records.get(clientId)
     if (record === undefined) {
-      record = { owner: null, session: null, inbound: new Set(), connections: 0, leftAtMs: Infinity }
+      record = { owner: null, session: null, inbound: new Set(), connections: 0, isKept: false, leftAtMs: Infinity }
       this.#records.set(clientId, record)
     }
     return record
@@ -216,9 +259,10 @@ export class Sessions {
     else this.#prune(clientId, record)
   }
 
-  #prune (clientId: string, { connections, session, inbound, leftAtMs }: SessionRecord): void {
-    if (connections > 0 || (session !== null && (session.filters.size > 0 || session.size > 0)) || inbound.size > 0) return
+  #prune (clientId: string, { connections, session, inbound, isKept, leftAtMs }: SessionRecord): void {
+    if (connections > 0 || isKept || (session !== null && (session.filters.size > 0 || session.size > 0)) || inbound.size > 0) return
     if (leftAtMs !== Infinity) this.#absent--
     this.#records.delete(clientId)
+    this.#ends.delete(clientId)
   }
 }

@@ -175,10 +175,13 @@ function toDeadLetter (
 function toVerdict (
   payload: Buffer, rows: readonly ReadingRow[], refused: readonly Refused[], receivedAtMs: number, submission: Submission | null
 ): Verdict {
+  const elements = rows.length + refused.length
   if (refused.length === 0 && submission?.rejections.length === 0) {
-    return { status: 'durable', fanOut: payload, rejections: NONE }
+    return { status: 'durable', fanOut: payload, rejections: NONE, elements, isKept: true }
   }
   return {
+    elements,
+    isKept: submission !== null && submission.letters.length === refused.length,
     status: 'durable',
     fanOut: submission === null ? null : toStoredPayload(rows, submission),
     rejections: toRejections(refused, submission, receivedAtMs)

@@ -15,9 +15,9 @@ t.test('a closed client keeps neither socket nor parser nor connection', async (
   const [gone, open, subscribed] = [createClient(true), createClient(false), createClient(true,
     { 'vital/a/rejected': { qos: 1 } })] as const
   for (const one of [gone, open, subscribed]) {
-    const connection = { client: one as unknown as Client } as Connection
-    connections.add(connection)
-    connections.release(connection)
+    const client = one as unknown as Client
+    connections.add({} as Connection, client)
+    connections.release(client)
   }
   const kept = [open, subscribed].map(({ conn, _parser }) => [conn, _parser])
   const isKnown = () => [gone, open, subscribed].map((one) => connections.of(one as unknown as Client) !== undefined)

@@ -163,7 +163,9 @@ t.test('subscribers see the payload of the verdict', async (t) => {
       ? {
           status: 'durable',
           fanOut: Buffer.from('good part'),
-          rejections: [{ reason: 'invalid_reading', errors: [{ path: '/1', message: 'no' }], receivedAt: 7 }]
+          rejections: [{ reason: 'invalid_reading', errors: [{ path: '/1', message: 'no' }], receivedAt: 7 }],
+          elements: 2,
+          isKept: true
         }
       : hidden()
   })
@@ -198,7 +200,9 @@ t.test('subscribers see the payload of the verdict', async (t) => {
 
 t.test('no rejection is announced where the id is invalid', async (t) => {
   const { port, ingest } = await startBroker(t, {
-    answer: () => ({ status: 'durable', fanOut: null, rejections: [{ reason: 'invalid_topic', errors: [], receivedAt: 1 }] })
+    answer: () => ({
+      status: 'durable', fanOut: null, rejections: [{ reason: 'invalid_topic', errors: [], receivedAt: 1 }], elements: 1, isKept: true
+    })
   })
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ '#': 1 })

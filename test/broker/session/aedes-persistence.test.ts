@@ -12,7 +12,7 @@ import { LimitHits } from '../../../broker/limit-hits.ts'
 import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
 import { createPersistence } from '../../../broker/session/aedes-persistence.ts'
 import { DeliveryMemory } from '../../../broker/session/delivery-memory.ts'
-import type { QoS } from '../../../broker/session/delivery.ts'
+import { type QoS, toSubscription } from '../../../broker/session/delivery.ts'
 import { RetainedMessages } from '../../../broker/session/retained.ts'
 import { Session } from '../../../broker/session/session.ts'
 import { Sessions } from '../../../broker/session/sessions.ts'
@@ -78,10 +78,11 @@ function createUnderTest () {
   const limits = DEFAULT_LIMITS
   const retained = new RetainedMessages({ limits, onRefused () {} })
   const memory = new DeliveryMemory(limits.queuedBytesMax)
-  const createSession = () => new Session({ limits, hits, memory, retained, onUnread () {} }, false)
-  const sessions = new Sessions({ limits, hits, filters: new LiveFilters(), createSession })
+  const createSession = (clientId: string) => new Session({ limits, hits, memory, retained, onUnread () {} }, clientId, false)
+  const observer = { ended () {}, attached () {} }
+  const sessions = new Sessions({ limits, hits, filters: new LiveFilters(), createSession, observer })
   const persistence = createPersistence({ retained, sessions, sessionOf: ({ id }) => sessions.find(id) })
-  const toRetainedStream = (filters: string[]) => Readable.from([...retained.matching(filters)].map((copy) => ({
+  const toRetainedStream = (filters: string[]) => Readable.from([...retained.matching(filters)].map(({ properties: _, ...copy }) => ({
     cmd: 'publish', id: 'broker-42', retain: true, ...copy
   })))
   return {
@@ -97,7 +98,7 @@ function createUnderTest () {
     createRetainedStreamCombi: toRetainedStream,
     // createSubscriptionGuard stores what it grants.
     async addSubscriptions ({ id }: { id: string }, subscriptions: ReadonlyArray<{ topic: string, qos: QoS }>) {
-      for (const { topic, qos } of subscriptions) sessions.subscribe(id, topic, qos)
+      for (const { topic, qos } of subscriptions) sessions.subscribe(id, topic, toSubscription(qos))
     },
     // Options of MQTT 5, at their defaults.
     async subscriptionsByClient (client: { id: string }) {

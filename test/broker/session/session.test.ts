@@ -1,7 +1,7 @@
 import t from 'tap'
 import { LimitHits } from '../../../broker/limit-hits.ts'
 import { type BrokerLimits, DEFAULT_LIMITS } from '../../../broker/limits.ts'
-import type { Delivery, Link, Message } from '../../../broker/session/delivery.ts'
+import { type Delivery, type Link, type Message, toSubscription } from '../../../broker/session/delivery.ts'
 import type { RetainedCopy } from '../../../broker/session/retained-copies.ts'
 import { DeliveryMemory } from '../../../broker/session/delivery-memory.ts'
 import { Session } from '../../../broker/session/session.ts'
@@ -24,8 +24,9 @@ class FakeLink implements Link {
     this.sent.push({ kind: 'publish', text: payload.toString(), id: 0, isDuplicate: false, qos: 0 })
   }
 
-  send ({ message, packetId, qos }: Delivery & { readonly message: Message }, isDuplicate: boolean): void {
+  send ({ message, packetId, qos }: Delivery & { readonly message: Message }, isDuplicate: boolean): boolean {
     this.sent.push({ kind: 'publish', text: message.payload.toString(), id: packetId, isDuplicate, qos })
+    return true
   }
 
   release (packetId: number): void {
@@ -33,7 +34,8 @@ class FakeLink implements Link {
   }
 }
 
-const toMessage = (text: string): Message => ({ topic: 'vital/lk', payload: Buffer.from(text) })
+const toMessage = (text: string): Message => ({ topic: 'vital/lk', payload: Buffer.from(text), properties: null })
+const PLAIN = { isRetained: false, identifiers: [] }
 const everything = () => true
 const textsOf = ({ sent }: FakeLink) => sent.map((packet) => packet.kind === 'publish' && `${packet.text} ${packet.qos}`)
 
@@ -50,7 +52,7 @@ function createSession ({
     memory,
     retained: { has: (topic) => retained.some((copy) => copy.topic === topic), matching: () => retained.values() },
     onUnread () { unread.count++ }
-  }, isClean)
+  }, 'lk', isClean)
   return { session, totals: memory, unread }
 }
 
@@ -114,7 +116,7 @@ for (const window of [1, 2, 20]) {
     for (let number = 1; number <= 600; number++) {
       const qos = random() < 0.5 ? 1 : 2
       sent[qos].push(String(number))
-      t.ok(session.deliver(toMessage(String(number)), qos))
+      t.ok(session.deliver(toMessage(String(number)), qos, PLAIN))
       readOn()
       step(random())
     }
@@ -132,7 +134,7 @@ t.test('PUBRELs are sent again in the order of PUBRECs, behind deliveries withou
   const { session } = createSession()
   const link = new FakeLink(10)
   session.attach(link, everything)
-  for (const text of ['a', 'b', 'c']) session.deliver(toMessage(text), 2)
+  for (const text of ['a', 'b', 'c']) session.deliver(toMessage(text), 2, PLAIN)
   session.receive(3)
   session.receive(1)
   session.detach(link)
@@ -147,12 +149,12 @@ t.test('PUBRELs are sent again in the order of PUBRECs, behind deliveries withou
 })
 
 t.test('retained copies come when nothing else is to be sent, and none behind a newer message', (t) => {
-  const copy = (topic: string, qos: 0 | 1 | 2): RetainedCopy => ({ topic, payload: Buffer.from(`old ${topic}`), qos })
+  const copy = (topic: string, qos: 0 | 1 | 2): RetainedCopy => ({ topic, payload: Buffer.from(`old ${topic}`), properties: null, qos })
   const { session } = createSession({ retained: [copy('a', 0), copy('b', 1), copy('vital/lk', 1), copy('c', 2)] })
   const link = new FakeLink(1)
   session.attach(link, everything)
-  session.sendRetained('#', 1)
-  session.deliver(toMessage('new'), 1)
+  session.sendRetained('#', toSubscription(1))
+  session.deliver(toMessage('new'), 1, PLAIN)
   for (const id of [1, 2, 3]) session.acknowledge(id)
   t.strictSame(textsOf(link), ['old a 0', 'old b 1', 'new 1', 'old c 1'])
   t.equal(session.size, 0)
@@ -160,11 +162,11 @@ t.test('retained copies come when nothing else is to be sent, and none behind a 
 })
 
 t.test('retained copies come one by one where others have filled the shared bound', (t) => {
-  const retained = ['a', 'b', 'c'].map((topic): RetainedCopy => ({ topic, payload: Buffer.from(topic), qos: 1 }))
+  const retained = ['a', 'b', 'c'].map((topic): RetainedCopy => ({ topic, payload: Buffer.from(topic), properties: null, qos: 1 }))
   const { session } = createSession({ retained, limits: { queuedBytesMax: 0 } })
   const link = new FakeLink(10)
   session.attach(link, everything)
-  session.sendRetained('#', 1)
+  session.sendRetained('#', toSubscription(1))
   for (const [index, id] of [1, 2, 3].entries()) {
     t.equal(link.sent.length, index + 1)
     session.acknowledge(id)
@@ -178,16 +180,16 @@ t.test('a clean session keeps no more than the bound of unsent bytes', (t) => {
   const link = new FakeLink(1)
   session.attach(link, everything)
   link.unsentBytes = 1001
-  t.notOk(session.deliver(toMessage('lost'), 1))
-  session.pass(toMessage('lost'), { mqtt3: null })
+  t.notOk(session.deliver(toMessage('lost'), 1, PLAIN))
+  session.pass(toMessage('lost'), PLAIN, { mqtt3: null, mqtt5: null })
   t.equal(unread.count, 2)
   link.unsentBytes = 0
-  for (const text of ['sent', 'queued']) t.ok(session.deliver(toMessage(text), 1))
-  for (let count = 0; count < 10; count++) session.deliver(toMessage('more'), 1)
+  for (const text of ['sent', 'queued']) t.ok(session.deliver(toMessage(text), 1, PLAIN))
+  for (let count = 0; count < 10; count++) session.deliver(toMessage('more'), 1, PLAIN)
   t.ok(totals.bytes < 2000 && unread.count > 2)
   link.unsentBytes = Infinity
   const { count } = unread
-  session.pass(toMessage('closed'), { mqtt3: null })
+  session.pass(toMessage('closed'), PLAIN, { mqtt3: null, mqtt5: null })
   t.equal(unread.count, count, 'a closed connection is no slow one')
   session.clear()
   t.match(totals, { messages: 0, bytes: 0 })
@@ -197,12 +199,12 @@ t.test('a clean session keeps no more than the bound of unsent bytes', (t) => {
 t.test('at the bound of all sessions each has its share, and those above it lose their newest messages', (t) => {
   const memory = new DeliveryMemory(20_000)
   const absent = [1, 2].map(() => createSession({ memory }).session)
-  for (let n = 0; n < 100; n++) for (const session of absent) session.deliver(toMessage(`${n}`.padEnd(100)), 1)
+  for (let n = 0; n < 100; n++) for (const session of absent) session.deliver(toMessage(`${n}`.padEnd(100)), 1, PLAIN)
   t.ok(memory.bytes > 19_000 && memory.bytes <= 20_000, `${memory.bytes}`)
   const { session } = createSession({ memory })
   const link = new FakeLink(20)
   session.attach(link, everything)
-  for (let n = 0; n < 10; n++) t.ok(session.deliver(toMessage(`live ${n}`), 1), `${n}`)
+  for (let n = 0; n < 10; n++) t.ok(session.deliver(toMessage(`live ${n}`), 1, PLAIN), `${n}`)
   t.strictSame(textsOf(link), Array.from({ length: 10 }, (_, n) => `live ${n} 1`))
   for (const { bytes } of absent) t.ok(bytes > 6000 && bytes <= 20_000 / 3, `${bytes}`)
   const returned = new FakeLink(20)
@@ -215,12 +217,12 @@ t.test('what is in flight and never acknowledged takes no room from others', (t)
   const memory = new DeliveryMemory(20_000)
   const silent = createSession({ memory }).session
   silent.attach(new FakeLink(1000), everything)
-  for (const length of [2000, 10]) while (silent.deliver(toMessage('x'.repeat(length)), 1));
+  for (const length of [2000, 10]) while (silent.deliver(toMessage('x'.repeat(length)), 1, PLAIN));
   t.ok(memory.bytes > 19_600 && memory.bytes <= 20_000, `${memory.bytes}`)
   const { session } = createSession({ memory })
   const link = new FakeLink(20)
   session.attach(link, everything)
-  t.ok(session.deliver(toMessage('x'.repeat(100)), 2))
+  t.ok(session.deliver(toMessage('x'.repeat(100)), 2, PLAIN))
   t.ok(silent.bytes <= 10_000, `${silent.bytes}`)
   silent.acknowledge(1)
   silent.clear()

@@ -1,0 +1,72 @@
+import type { ConnectAuthentication } from '../connect/authentication.ts'
+import type { Connection } from '../connection.ts'
+import type { Connections } from '../connections.ts'
+import type { Deliverer } from '../deliver/deliverer.ts'
+import type { FanOut } from '../deliver/fan-out.ts'
+import type { SubscriptionGuard } from '../deliver/subscription-guard.ts'
+import type { LimitHits } from '../limit-hits.ts'
+import type { BrokerLimits } from '../limits.ts'
+import type { createAuthorizePublish } from '../publish/authorize-publish.ts'
+import type { HoldUntilDurable } from '../publish/hold-until-durable.ts'
+import type { Traffic } from '../publish/packet-scanner.ts'
+import type { PubackWriter } from '../publish/puback-writer.ts'
+import type { ReadGates } from '../publish/read-gate.ts'
+import type { RetainedMessages } from '../session/retained.ts'
+import type { Violations } from '../violations.ts'
+import type { PacketError } from '../wire/v5/packet-error.ts'
+import type { Mqtt5Client } from './mqtt5-client.ts'
+import { createPacketHandler } from './packet-handler.ts'
+import { createServeMqtt5 } from './serve-mqtt5.ts'
+import type { Wills } from './wills.ts'
+
+interface Mqtt5Options {
+  readonly connections: Connections
+  readonly authentication: ConnectAuthentication
+  readonly gates: ReadGates<Connection>
+  readonly hold: HoldUntilDurable
+  readonly publishes: ReturnType<typeof createAuthorizePublish>
+  readonly pubacks: PubackWriter
+  readonly fanOut: FanOut
+  readonly deliverer: Deliverer
+  readonly subscriptionGuard: SubscriptionGuard
+  readonly retained: RetainedMessages
+  readonly wills: Wills
+  readonly traffic: Traffic
+  readonly violations: Violations
+  readonly hits: LimitHits
+  readonly limits: BrokerLimits
+}
+
+/** Wires what speaks MQTT 5: reader, packet handler, and the way from CONNECT to CONNACK. */
+export function createMqtt5 (options: Mqtt5Options) {
+  const { deliverer, gates, traffic, violations, hits, limits } = options
+  const { handle, passUnacknowledged } = createPacketHandler({
+    ...options,
+    isWatched: deliverer.isWatched,
+    sessions: deliverer.sessions,
+    receiveMaximum: limits.heldMessagesPerClientMax
+  })
+
+  /** Closes a connection for a packet, once the packets before it are acknowledged. */
+  function onViolation (connection: Connection, error: PacketError): void {
+    violations.packet5(connection, error);
+    (connection.client as Mqtt5Client).noteCloseCode(error.reasonCode, error.rule)
+    connection.closeOnceAcknowledged(error.rule === 'packet_size' ? 'limit' : 'malformed')
+    // The publishes that came before it in the same chunk are about to be held.
+    setImmediate(() => { connection.closeIfAcknowledged() })
+  }
+
+  return createServeMqtt5({
+    ...options,
+    passUnacknowledged,
+    reader: {
+      gates,
+      traffic,
+      packetBytesMax: limits.packetBytesMax,
+      rates: limits,
+      handle,
+      onViolation,
+      onRateLimit: (of) => { hits.hit(`${of}_per_second`) }
+    }
+  })
+}

@@ -1,0 +1,70 @@
+import { PacketError } from '../wire/v5/packet-error.ts'
+
+/** Topics of the gateway's own aliases: a subscriber of many topics has an alias for the first ones. */
+const OUTBOUND_MAX = 64
+
+/** A shorter topic is sent as it is: an alias takes three bytes. */
+const TOPIC_LENGTH_MIN = 4
+
+/** Topic aliases of one connection (MQTT 5 §3.3.2.3.4), which end with it. */
+export class TopicAliases {
+  readonly #inboundMax: number
+  readonly #outboundMax: number
+  // Most clients have none, so these are made when they are needed.
+  #inbound: Map<number, string> | null = null
+  #outbound: Map<string, number> | null = null
+
+  /** @param options.inboundMax - that the gateway offers. @param options.outboundMax - that the client offers */
+  constructor ({ inboundMax, outboundMax }: { inboundMax: number, outboundMax: number }) {
+    this.#inboundMax = inboundMax
+    this.#outboundMax = Math.min(outboundMax, OUTBOUND_MAX)
+  }
+
+  /** Aliases in both directions. */
+  get count (): number {
+    return (this.#inbound?.size ?? 0) + (this.#outbound?.size ?? 0)
+  }
+
+  /**
+   * Notes the alias of a topic that came with it.
+   * @throws PacketError for an alias beyond the offer [MQTT-3.3.2-9]
+   */
+  note (alias: number, topic: string): void {
+    this.#check(alias);
+    (this.#inbound ??= new Map()).set(alias, topic)
+  }
+
+  /**
+   * @returns the topic that an alias stands for
+   * @throws PacketError for an alias beyond the offer, or without a topic: some clients send an alias again after they
+   *   have connected anew
+   */
+  resolve (alias: number): string {
+    this.#check(alias)
+    const topic = this.#inbound?.get(alias)
+    if (topic === undefined) throw new PacketError('topic_alias_unknown')
+    return topic
+  }
+
+  /** @returns the alias to send in place of, or beside, a topic; `null`: none */
+  toOutbound (topic: string): { readonly alias: number, readonly isNew: boolean } | null {
+    if (this.#outboundMax === 0 || topic.length < TOPIC_LENGTH_MIN) return null
+    const known = this.#outbound?.get(topic)
+    if (known !== undefined) return { alias: known, isNew: false }
+    this.#outbound ??= new Map()
+    if (this.#outbound.size >= this.#outboundMax) return null
+    // Of an alias that was forgotten the number is used again: it was the last one.
+    const alias = this.#outbound.size + 1
+    this.#outbound.set(topic, alias)
+    return { alias, isNew: true }
+  }
+
+  /** A packet with a new alias was not sent. */
+  forget (topic: string): void {
+    this.#outbound?.delete(topic)
+  }
+
+  #check (alias: number): void {
+    if (alias > this.#inboundMax) throw new PacketError('topic_alias')
+  }
+}
