@@ -160,8 +160,21 @@ export function createBroker (options: BrokerOptions): Broker {
   observeAedes({ aedes, connections, deliverer, subscriptionGuard, hits, logger })
   const serve = createServeConnection({ aedes, connections, gates, hold, toFastPath, subscriptionGuard, deliverer })
   const mqtt5 = createMqtt5({
-    connections, authentication, gates, hold, publishes, pubacks, fanOut, deliverer, subscriptionGuard, retained, wills, traffic,
-    violations, hits, limits
+    connections,
+    authentication,
+    gates,
+    hold,
+    publishes,
+    pubacks,
+    fanOut,
+    deliverer,
+    subscriptionGuard,
+    retained,
+    wills,
+    traffic,
+    violations,
+    hits,
+    limits
   })
   const stages = createConnectStages({ verify: authentication.verifyFirst, serve, mqtt5, traffic, hits, limits, logger })
   const listeners = createListeners({

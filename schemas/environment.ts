@@ -108,6 +108,8 @@ export const EnvironmentSchema = Type.Object({
   VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: integer('Messages a second of one MQTT connection, pings and subscriptions ' +
     'as up to twenty each; beyond, its socket is not read for a while; 0 sets no limit', 5000, 0, 1_000_000),
   VITAL_DEVICE_BYTES_PER_SECOND_MAX: integer('The same in bytes', MIB, 0, 1024 * MIB),
+  VITAL_MQTT_TOPIC_ALIAS_MAX: integer('Topic aliases that an MQTT 5 client may use for its publishes; 0: none, for some ' +
+    'clients send an alias again after a reconnect, and are closed for it', 0, 0, 65_535),
   VITAL_MQTT_DENIED_FILTERS: text('Topic filters, separated by commas, that no client may subscribe to', '')
 }, { additionalProperties: false })
 

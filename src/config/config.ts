@@ -33,7 +33,7 @@ export interface Config {
   readonly httpPort: number
   readonly packetBytesMax: number
   readonly deniedFilters: readonly string[]
-  readonly brokerLimits: Pick<BrokerLimits, 'packetBytesMax' | 'connectionsMax' | 'connectionsPerAddressMax' | 'connectsPerSecondMax' |
+  readonly brokerLimits: Pick<BrokerLimits, 'packetBytesMax' | 'connectionsMax' | 'connectionsPerAddressMax' | 'connectsPerSecondMax' | 'topicAliasesPerClientMax' |
     'messagesPerSecondMax' | 'bytesPerSecondMax'>
   readonly ackTimeoutMs: number
   readonly flushIntervalMs: number
@@ -90,6 +90,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
       connectionsMax: values.VITAL_CONNECTIONS_MAX,
       connectionsPerAddressMax: values.VITAL_CONNECTIONS_PER_ADDRESS_MAX,
       connectsPerSecondMax: values.VITAL_CONNECTS_PER_SECOND_MAX,
+      topicAliasesPerClientMax: values.VITAL_MQTT_TOPIC_ALIAS_MAX,
       messagesPerSecondMax: values.VITAL_DEVICE_MESSAGES_PER_SECOND_MAX,
       bytesPerSecondMax: values.VITAL_DEVICE_BYTES_PER_SECOND_MAX
     },

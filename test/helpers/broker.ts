@@ -73,41 +73,44 @@ export class RawClient {
   readonly socket: Socket
   readonly packets: Packet[] = []
   isClosed = false
+  readonly #protocolVersion: 4 | 5
 
-  private constructor (socket: Socket) {
+  private constructor (socket: Socket, protocolVersion: 4 | 5) {
     this.socket = socket
-    const parser = mqttPacket.parser()
+    this.#protocolVersion = protocolVersion
+    const parser = mqttPacket.parser({ protocolVersion })
     parser.on('packet', (packet) => { this.packets.push(packet) })
     socket.on('data', (chunk) => { parser.parse(chunk) })
     socket.on('close', () => { this.isClosed = true })
     socket.on('error', () => {})
   }
 
-  static async open (t: Test, port: number): Promise<RawClient> {
+  static async open (t: Test, port: number, protocolVersion: 4 | 5 = 4): Promise<RawClient> {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true })
     t.teardown(() => { socket.destroy() })
-    const client = new RawClient(socket)
+    const client = new RawClient(socket, protocolVersion)
     await once(socket, 'connect')
     return client
   }
 
   /** Connected, with CONNACK 0 received. */
   static async connected (t: Test, port: number, options: Partial<mqttPacket.IConnectPacket> = {}): Promise<RawClient> {
-    const client = await RawClient.open(t, port)
+    const client = await RawClient.open(t, port, options.protocolVersion === 5 ? 5 : 4)
     const connack = await client.connect(options)
-    if (connack.returnCode !== 0) throw new Error(`CONNACK ${connack.returnCode}`)
+    const code = connack.returnCode ?? connack.reasonCode
+    if (code !== 0) throw new Error(`CONNACK ${code}`)
     return client
   }
 
   async connect (options: Partial<mqttPacket.IConnectPacket> = {}): Promise<IConnackPacket> {
-    this.send(connectPacket(options))
+    this.send(connectPacket({ protocolVersion: this.#protocolVersion, ...options }))
     await until(() => this.of('connack').length > 0 || this.isClosed, 'CONNACK')
     return this.of('connack')[0] ?? { cmd: 'connack', returnCode: -1, sessionPresent: false }
   }
 
   /** All packets in one write. */
   send (...packets: Packet[]): void {
-    this.socket.write(Buffer.concat(packets.map((packet) => mqttPacket.generate(packet))))
+    this.socket.write(Buffer.concat(packets.map((packet) => mqttPacket.generate(packet, { protocolVersion: this.#protocolVersion }))))
   }
 
   /** Byte by byte, each in a write of its own. */

@@ -24,10 +24,13 @@ t.test('client ids', async (t) => {
   await empty.closed()
 })
 
-t.test('MQTT 5 is refused with CONNACK 1', async (t) => {
+t.test('an unknown protocol level is refused with CONNACK 1', async (t) => {
   const { port } = await startBroker(t)
   const client = await RawClient.open(t, port)
-  t.equal((await client.connect({ protocolVersion: 5 })).returnCode, 1)
+  // CONNECT, level 6, CleanSession 1, client id a.
+  client.socket.write(Buffer.from([0x10, 13, 0, 4, 0x4d, 0x51, 0x54, 0x54, 6, 2, 0, 0, 0, 1, 0x61]))
+  await client.waitFor('connack')
+  t.equal(client.of('connack')[0]!.returnCode, 1)
   await client.closed()
 })
 
