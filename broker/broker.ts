@@ -8,7 +8,7 @@ import { observeAedes } from './aedes-events.ts'
 import type { Authenticate } from './connect/credentials.ts'
 import { LoginRefusals } from './connect/login-refusals.ts'
 import { createLogins } from './connect/logins.ts'
-import type { PrincipalReview } from './connect/revocations.ts'
+import type { PrincipalReview, Revocations } from './connect/revocations.ts'
 import { createConnectStages } from './connect/stages.ts'
 import { type ConnectionObserver, Connections } from './connections.ts'
 import { createDeliverer } from './deliver/deliverer.ts'
@@ -27,6 +27,7 @@ import { Wills } from './mqtt5/wills.ts'
 import { createServeConnection } from './serve-connection.ts'
 import { createPersistence } from './session/aedes-persistence.ts'
 import { RetainedMessages } from './session/retained.ts'
+import type { Sessions } from './session/sessions.ts'
 import { type BrokerStatistics, createStatisticsPublisher, readStatistics } from './statistics.ts'
 import { deviceOf, vitalTopic } from './topics.ts'
 import { createViolations } from './violations.ts'
@@ -117,18 +118,9 @@ export function createBroker (options: BrokerOptions): Broker {
   const deliverer = createDeliverer({ connections, retained, hits, limits, logger, sessionObserver })
   const { sessions, isWatched } = deliverer
   const fanOut = createFanOut(() => aedes, logger)
-  const { gates, hold, publishes, pubacks, toFastPath } = createPublishing({
-    connections,
-    sessions,
-    ingest,
-    fanOut,
-    onRejected: options.onRejected ?? (() => {}),
-    isWatched,
-    traffic,
-    violations,
-    hits,
-    limits
-  })
+  const shared = { connections, deliverer, retained, fanOut, traffic, violations, hits, limits, logger }
+  const publishing = createPublishing({ ...shared, sessions, ingest, onRejected: options.onRejected ?? (() => {}), isWatched })
+  const { gates, hold, publishes, toFastPath } = publishing
   const subscriptionGuard = createSubscriptionGuard({
     connections, sessions, deliverer, deniedFilters: options.deniedFilters ?? [], hits, limits
   })
@@ -159,40 +151,13 @@ export function createBroker (options: BrokerOptions): Broker {
   allowDeepTopics(aedes)
   observeAedes({ aedes, connections, deliverer, subscriptionGuard, hits, logger })
   const serve = createServeConnection({ aedes, connections, gates, hold, toFastPath, subscriptionGuard, deliverer })
-  const mqtt5 = createMqtt5({
-    connections,
-    authentication,
-    gates,
-    hold,
-    publishes,
-    pubacks,
-    fanOut,
-    deliverer,
-    subscriptionGuard,
-    retained,
-    wills,
-    traffic,
-    violations,
-    hits,
-    limits
-  })
+  const mqtt5 = createMqtt5({ ...shared, authentication, publishing, subscriptionGuard, wills })
   const stages = createConnectStages({ verify: authentication.verifyFirst, serve, mqtt5, traffic, hits, limits, logger })
   const listeners = createListeners({
     host, port, secure: options.secure, isProxy: options.isProxy, limits, onConnection: stages.admit, logger
   })
   const statistics = () => readStatistics({
-    connections,
-    stages,
-    listeners,
-    traffic,
-    publishes,
-    violations,
-    hits,
-    loginDelays,
-    heldLogins,
-    subscriptionGuard,
-    deliverer,
-    retained
+    ...shared, stages, listeners, publishes, loginDelays, heldLogins, subscriptionGuard, wills, mqtt5
   })
   const statisticsPublisher = createStatisticsPublisher({
     fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
@@ -216,16 +181,7 @@ export function createBroker (options: BrokerOptions): Broker {
         throw error
       })
       statisticsPublisher.start()
-      timers = [
-        setInterval(() => { sessions.expire(performance.now()) }, limits.sessionExpiryMs / EXPIRY_CHECKS),
-        setInterval(() => { revocations.expire(Date.now()) }, CREDENTIAL_CHECK_MS),
-        setInterval(() => {
-          const nowMs = performance.now()
-          sessions.expireEarly(nowMs)
-          wills.publishDue(nowMs)
-          retained.expire()
-        }, MQTT5_EXPIRY_CHECK_MS)
-      ]
+      timers = startTimers({ sessions, revocations, retained, wills, limits })
       return bound
     },
     stopListening,
@@ -265,6 +221,26 @@ export function createBroker (options: BrokerOptions): Broker {
     },
     statistics
   }
+}
+
+/** What has a time: sessions, credentials, wills, retained messages. */
+function startTimers ({ sessions, revocations, retained, wills, limits }: {
+  readonly sessions: Sessions
+  readonly revocations: Revocations
+  readonly retained: RetainedMessages
+  readonly wills: Wills
+  readonly limits: BrokerLimits
+}): NodeJS.Timeout[] {
+  return [
+    setInterval(() => { sessions.expire(performance.now()) }, limits.sessionExpiryMs / EXPIRY_CHECKS),
+    setInterval(() => { revocations.expire(Date.now()) }, CREDENTIAL_CHECK_MS),
+    setInterval(() => {
+      const nowMs = performance.now()
+      sessions.expireEarly(nowMs)
+      wills.publishDue(nowMs)
+      retained.expire()
+    }, MQTT5_EXPIRY_CHECK_MS)
+  ]
 }
 
 /** Waits until the kernel has taken all writes, for so long at most. */

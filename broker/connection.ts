@@ -5,7 +5,7 @@ import type { Login } from './connect/login.ts'
 import { SessionBinding } from './deliver/session-binding.ts'
 import type { Origin } from './listen/origin.ts'
 import type { AcknowledgementQueue } from './publish/acknowledgement-queue.ts'
-import type { Gate } from './publish/read-gate.ts'
+import type { Gate } from './publish/gate.ts'
 import type { ProtocolClient } from './protocol-client.ts'
 import type { UnavailableReason } from './ingest.ts'
 

@@ -6,6 +6,7 @@ import type { FanOut } from './deliver/fan-out.ts'
 import type { SubscriptionGuard } from './deliver/subscription-guard.ts'
 import type { LimitHits, LimitName } from './limit-hits.ts'
 import type { ListenerCounts } from './listen/tcp-listener.ts'
+import type { Wills } from './mqtt5/wills.ts'
 import type { Traffic } from './publish/packet-scanner.ts'
 import type { RetainedMessages } from './session/retained.ts'
 import { STATISTICS_PREFIX } from './topics.ts'
@@ -51,6 +52,12 @@ export interface BrokerStatistics {
   readonly retainedRefused: number
   /** Sessions that hold subscriptions, now. */
   readonly sessions: number
+  /** Shared subscriptions of MQTT 5, by share name and filter, now. */
+  readonly sharedSubscriptions: number
+  /** Wills that wait for their delay, now. */
+  readonly delayedWills: number
+  /** Topic aliases of all MQTT 5 connections, now. */
+  readonly topicAliases: number
   /** Deliveries queued or in flight, now. */
   readonly queuedMessages: number
   readonly queuedBytes: number
@@ -70,12 +77,14 @@ interface StatisticsSources {
   readonly subscriptionGuard: SubscriptionGuard
   readonly deliverer: Deliverer
   readonly retained: RetainedMessages
+  readonly wills: Wills
+  readonly mqtt5: { readonly topicAliases: number }
 }
 
 /** Gathers the statistics of all parts. */
 export function readStatistics (sources: StatisticsSources): BrokerStatistics {
   const { connections, stages, listeners, traffic, publishes, violations, hits } = sources
-  const { loginDelays, heldLogins, subscriptionGuard, deliverer, retained } = sources
+  const { loginDelays, heldLogins, subscriptionGuard, deliverer, retained, wills, mqtt5 } = sources
   const { refused, ...handshakes } = listeners.counts
   return {
     clientsConnected: connections.connected,
@@ -99,6 +108,9 @@ export function readStatistics (sources: StatisticsSources): BrokerStatistics {
     retainedBytes: retained.bytes,
     retainedRefused: retained.refused,
     sessions: deliverer.sessions.subscribed,
+    sharedSubscriptions: deliverer.shares,
+    delayedWills: wills.size,
+    topicAliases: mqtt5.topicAliases,
     queuedMessages: deliverer.memory.messages,
     queuedBytes: deliverer.memory.bytes
   }

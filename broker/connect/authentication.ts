@@ -8,7 +8,7 @@ import { isBridgeState, levelsOf, RESERVED_PREFIX } from '../topics.ts'
 import { RETURN_CODES, type ReturnCode } from '../wire/encode.ts'
 import type { Connect5 } from '../wire/v5/decode.ts'
 import { type ReasonCode5, REASONS5 } from '../wire/v5/reason-codes.ts'
-import { claimOf, publishTopicOf } from './authorisation.ts'
+import { createClaim } from './claim.ts'
 import type { createIdentify, NotIdentified } from './identify.ts'
 import type { LoginDelays } from './login-delays.ts'
 import { type Identity, Login } from './login.ts'
@@ -80,46 +80,7 @@ export function createAuthentication (options: AuthenticationOptions) {
     onBridgeState(packet.clientId)
   }
 
-  /** What would become of the connection or session under a client id. */
-  function claimOn (clientId: string, principal: Principal | null): ReturnType<typeof claimOf> {
-    const holder = connections.holderOf(clientId)
-    const owner = holder === undefined ? sessions.ownerOf(clientId) : holder.access.principal
-    return owner === undefined ? 'resume' : claimOf(principal, owner)
-  }
-
-  /** Begins or resumes the session of a client of MQTT 3.1 or 3.1.1. */
-  function attach (principal: Principal | null, { client }: Connection): void {
-    if (!client.clean) sessions.attach(client.id, principal)
-  }
-
-  /**
-   * Gives a connection the client id and session of its login.
-   * @param beginSession - called in the turn in which the client id becomes its own
-   * @returns `null` when it has them
-   */
-  async function admit (
-    connection: Connection, login: Login, identity: Identity, beginSession = attach
-  ): Promise<NotIdentified | null> {
-    const { clientId } = login
-    const { principal, expiresAtMs, since } = identity
-    if (claimOn(clientId, principal) === 'refuse') return refuse(login, 'wrong_client_id', principal?.id)
-    if (connections.holderOf(clientId) !== undefined) await loginDelays.takeover(login)
-    const untilMs = revocations.untilOf(principal, since) ?? expiresAtMs
-    if (untilMs <= Date.now()) {
-      loginDelays.refused(login, { reason: untilMs === expiresAtMs ? 'expired' : 'revoked', principal: principal?.id })
-      return 'unavailable'
-    }
-    // The client id may have changed hands meanwhile. From here on everything is in one turn.
-    const claim = claimOn(clientId, principal)
-    if (claim === 'refuse') return refuse(login, 'wrong_client_id', principal?.id)
-    if (!connections.claim(connection)) return 'unavailable'
-    if (claim === 'discard') sessions.end(clientId)
-    const isAttached = !connection.client.clean
-    connection.access.grant({ principal, publishTopic: publishTopicOf(principal), expiresAtMs: untilMs, isAttached })
-    beginSession(principal, connection)
-    loginDelays.succeeded(login)
-    return null
-  }
+  const admit = createClaim({ connections, sessions, loginDelays, revocations, refuse })
 
   async function verify (
     connection: Connection, login: Login, will: ConnectPacket['will']

@@ -4,7 +4,6 @@
  *
  * No answer tells whether another principal exists: it depends on the principal that asks alone.
  */
-import type { ConnectPacket } from 'aedes'
 import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
 import type { LoginRefusal } from './login-refusals.ts'
 import { rejectedTopic, vitalTopic } from '../topics.ts'
@@ -49,7 +48,7 @@ export function claimOf (principal: Principal | null, holder: Principal | null):
  * turn a device's own topic into that of all devices, so it is checked here whatever verified it.
  */
 export function refusalOfConnect (
-  principal: Principal | null, clientId: string, will: Pick<NonNullable<ConnectPacket['will']>, 'topic'> | undefined
+  principal: Principal | null, clientId: string, will: { readonly topic: string } | undefined
 ): LoginRefusal | null {
   if (principal === null) return null
   if (!isPrincipalId(principal.id) || principal.role === 'application') return 'not_allowed'

@@ -1,4 +1,3 @@
-import type { ConnectPacket } from 'aedes'
 import type { Logger } from 'pino'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
@@ -77,7 +76,7 @@ export function createIdentify (options: IdentifyOptions) {
     return 'refused'
   }
 
-  async function identify (login: Login, will: Pick<NonNullable<ConnectPacket['will']>, 'topic'> | undefined): Promise<Identity | NotIdentified> {
+  async function identify (login: Login, will: { readonly topic: string } | undefined): Promise<Identity | NotIdentified> {
     const { answer, since } = await askUntilKnown(login)
     if (answer.status === 'unavailable') {
       // A client that has left was not refused.

@@ -1,5 +1,5 @@
 import type { Connection } from '../connection.ts'
-import type { Delivery, Encoded, Link, Message } from '../session/delivery.ts'
+import type { Delivery, DeliveryOptions, Encoded, Link, Message } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
 import { encodePublish, encodePubrel } from '../wire/encode.ts'
 
@@ -30,9 +30,7 @@ export class ConnectionLink implements Link {
     return socket.destroyed || !socket.writable ? Infinity : socket.writableLength
   }
 
-  sendUnacknowledged (
-    { topic, payload }: Message, { isRetained }: { readonly isRetained: boolean }, encoded: Encoded
-  ): void {
+  sendUnacknowledged ({ topic, payload }: Message, { isRetained }: DeliveryOptions, encoded: Encoded): void {
     const encode = () => encodePublish(topic, payload, { qos: 0, isRetained, isDuplicate: false, packetId: 0 })
     this.write(isRetained ? encode() : encoded.mqtt3 ??= encode())
   }

@@ -1,6 +1,6 @@
 import type { Connection } from '../connection.ts'
 import type { Mqtt5Client } from '../mqtt5/mqtt5-client.ts'
-import type { Delivery, Encoded, Message, MessageProperties } from '../session/delivery.ts'
+import type { Delivery, DeliveryOptions, Encoded, Message, MessageProperties } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
 import { PUBREL } from '../wire/fixed-header.ts'
 import { encodeAck5, encodePublish5 } from '../wire/v5/encode.ts'
@@ -36,9 +36,7 @@ export class Mqtt5Link extends ConnectionLink {
     this.#onTooLarge = onTooLarge
   }
 
-  override sendUnacknowledged (
-    message: Message, { isRetained, identifiers }: { readonly isRetained: boolean, readonly identifiers: readonly number[] }, encoded: Encoded
-  ): void {
+  override sendUnacknowledged (message: Message, { isRetained, identifiers }: DeliveryOptions, encoded: Encoded): void {
     const alias = this.#client.aliases.toOutbound(message.topic)
     const isCommon = alias === null && !isRetained && identifiers.length === 0 && !expires(message.properties)
     const known = isCommon ? encoded.mqtt5 : null

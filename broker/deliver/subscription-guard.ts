@@ -10,6 +10,7 @@ import { type Subscription, toSubscription } from '../session/delivery.ts'
 import { isShared, levelsOf, toShare } from '../topics.ts'
 import { SUBSCRIPTION_REFUSED } from '../wire/encode.ts'
 import type { Deliverer } from './deliverer.ts'
+import { SubscriptionCounts } from './subscription-counts.ts'
 
 interface SubscriptionGuardOptions {
   readonly connections: Connections
@@ -21,10 +22,6 @@ interface SubscriptionGuardOptions {
     'filterLengthMax' | 'topicLevelsMax' | 'subscriptionsPerClientMax' | 'subscriptionsMax' | 'subscriptionLevelsMax'>
 }
 
-/** Subscriptions of one connection. */
-interface Counts { subscriptions: number, levels: number }
-
-const NONE: Readonly<Counts> = { subscriptions: 0, levels: 0 }
 
 /**
  * Grants a subscription or refuses it, and stores what it grants in the client's session. For MQTT 3.1.1 it is Aedes'
@@ -33,16 +30,15 @@ const NONE: Readonly<Counts> = { subscriptions: 0, levels: 0 }
 export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
   const { connections, sessions, deliverer, deniedFilters, hits, limits } = options
   const denied = new Set(deniedFilters)
-  /** Of connections that subscribe to anything. */
-  const counts = new Map<Connection, Readonly<Counts>>()
-  const total = { subscriptions: 0, levels: 0 }
+  const counts = new SubscriptionCounts()
+  const { total } = counts
 
   const isLong = (filter: string) => filter.length > limits.filterLengthMax || levelsOf(filter) > limits.topicLevelsMax
   const isAllowed = (filter: string) => !isShared(filter) && !denied.has(filter)
 
   /** The limit that one more subscription would break; `null` when there is room. */
   function limitOn (connection: Connection, filter: string): LimitName | null {
-    const { subscriptions } = counts.get(connection) ?? NONE
+    const { subscriptions } = counts.of(connection)
     if (subscriptions >= limits.subscriptionsPerClientMax) return 'subscriptions_per_client'
     if (total.subscriptions >= limits.subscriptionsMax) return 'subscriptions'
     if (total.levels + levelsOf(filter) > limits.subscriptionLevelsMax) return 'subscriptions'
@@ -55,18 +51,9 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
     return null
   }
 
-  function setCounts (connection: Connection, { subscriptions, levels }: Counts): void {
-    const before = counts.get(connection) ?? NONE
-    total.subscriptions += subscriptions - before.subscriptions
-    total.levels += levels - before.levels
-    if (subscriptions === 0) counts.delete(connection)
-    else counts.set(connection, { subscriptions, levels })
-  }
-
   /** The same for MQTT 5, whose session alone knows its subscriptions. */
   function recountSession (connection: Connection): void {
-    const filters = [...connection.subscriber.session?.filters.keys() ?? []]
-    setCounts(connection, { subscriptions: filters.length, levels: filters.reduce((sum, filter) => sum + levelsOf(filter), 0) })
+    counts.set(connection, [...connection.subscriber.session?.filters.keys() ?? []])
   }
 
   /** Ends a subscription of MQTT 5. @returns whether there was one */
@@ -82,9 +69,7 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
   function recount (client: Client): void {
     const connection = connections.of(client)
     if (connection === undefined || client.closed) return
-    const filters = Object.keys(subscriptionsOf(client))
-    const levels = filters.reduce((sum, filter) => sum + levelsOf(filter), 0)
-    setCounts(connection, { subscriptions: filters.length, levels })
+    counts.set(connection, Object.keys(subscriptionsOf(client)))
   }
 
   return {
@@ -118,8 +103,7 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
       if (!(topic in subscriptionsOf(client))) {
         const limit = limitOn(connection, topic)
         if (limit !== null) return callback(null, refuse(limit))
-        const { subscriptions, levels } = counts.get(connection) ?? NONE
-        setCounts(connection, { subscriptions: subscriptions + 1, levels: levels + levelsOf(topic) })
+        counts.add(connection, topic)
       }
       deliverer.subscribe(connection, topic, toSubscription(qos))
       callback(null, subscription)
@@ -160,7 +144,7 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
     recount: recountSession,
     /** A connection has closed. */
     forget (connection: Connection): void {
-      setCounts(connection, NONE)
+      counts.set(connection, [])
     },
     /** Subscriptions of all connections. */
     get count (): number {

@@ -6,7 +6,7 @@ import type { ProtocolClient } from '../protocol-client.ts'
 import { encodeDisconnect5 } from '../wire/v5/encode.ts'
 import type { Connect5 } from '../wire/v5/decode.ts'
 import { type ReasonCode5, REASONS5 } from '../wire/v5/reason-codes.ts'
-import { TopicAliases } from './topic-aliases.ts'
+import { type AliasTotal, TopicAliases } from './topic-aliases.ts'
 
 /** How long a closed connection is read, so that its DISCONNECT arrives: unread input would make the kernel reset it. */
 const LINGER_MS = 1000
@@ -61,6 +61,7 @@ interface Mqtt5ClientOptions {
   readonly keepAliveS: number
   readonly sessionExpiryMsMax: number
   readonly limits: Pick<BrokerLimits, 'drainTimeoutMs' | 'topicAliasesPerClientMax'>
+  readonly aliasTotal: AliasTotal
   readonly observer: Mqtt5ClientObserver
 }
 
@@ -73,7 +74,7 @@ export class Mqtt5Client implements ProtocolClient {
   readonly aliases: TopicAliases
   /** Publishes of QoS 1 and 2 that it takes unacknowledged. */
   readonly receiveMaximum: number
-  /** Largest packet that it takes; `null`: any. */
+  /** Largest packet that it takes; `null`: of any size. */
   readonly maximumPacketSize: number | null
   closed = false
   hasDisconnected = false
@@ -100,7 +101,7 @@ export class Mqtt5Client implements ProtocolClient {
   #drained: Array<(error?: Error | null) => void> | null = null
   #drainTimer: NodeJS.Timeout | null = null
 
-  constructor ({ socket, id, connect, keepAliveS, sessionExpiryMsMax, limits, observer }: Mqtt5ClientOptions) {
+  constructor ({ socket, id, connect, keepAliveS, sessionExpiryMsMax, limits, aliasTotal, observer }: Mqtt5ClientOptions) {
     this.#socket = socket
     this.#observer = observer
     this.#drainTimeoutMs = limits.drainTimeoutMs
@@ -114,7 +115,7 @@ export class Mqtt5Client implements ProtocolClient {
     this.maximumPacketSize = connect.maximumPacketSize
     this.sessionExpiryMs = this.toSessionExpiryMs(connect.sessionExpiryS)
     this.aliases = new TopicAliases({
-      inboundMax: limits.topicAliasesPerClientMax, outboundMax: connect.topicAliasMaximum
+      inboundMax: limits.topicAliasesPerClientMax, outboundMax: connect.topicAliasMaximum, total: aliasTotal
     })
     this.#keepAliveTimer = setTimeout(timeOut, keepAliveS * 1500, this)
   }
@@ -194,6 +195,7 @@ export class Mqtt5Client implements ProtocolClient {
   gone (): void {
     if (this.closed) return
     this.closed = true
+    this.aliases.clear()
     clearTimeout(this.#keepAliveTimer)
     this.#observer.ended(this)
     this.#settleDrained(new Error('the connection is closed'))

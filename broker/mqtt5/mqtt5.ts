@@ -6,26 +6,21 @@ import type { FanOut } from '../deliver/fan-out.ts'
 import type { SubscriptionGuard } from '../deliver/subscription-guard.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
-import type { createAuthorizePublish } from '../publish/authorize-publish.ts'
-import type { HoldUntilDurable } from '../publish/hold-until-durable.ts'
 import type { Traffic } from '../publish/packet-scanner.ts'
-import type { PubackWriter } from '../publish/puback-writer.ts'
-import type { ReadGates } from '../publish/read-gate.ts'
+import type { createPublishing } from '../publish/publishing.ts'
 import type { RetainedMessages } from '../session/retained.ts'
 import type { Violations } from '../violations.ts'
 import type { PacketError } from '../wire/v5/packet-error.ts'
 import type { Mqtt5Client } from './mqtt5-client.ts'
 import { createPacketHandler } from './packet-handler.ts'
+import { createPublishHandler } from './publish-handler.ts'
 import { createServeMqtt5 } from './serve-mqtt5.ts'
 import type { Wills } from './wills.ts'
 
 interface Mqtt5Options {
   readonly connections: Connections
   readonly authentication: ConnectAuthentication
-  readonly gates: ReadGates<Connection>
-  readonly hold: HoldUntilDurable
-  readonly publishes: ReturnType<typeof createAuthorizePublish>
-  readonly pubacks: PubackWriter
+  readonly publishing: ReturnType<typeof createPublishing>
   readonly fanOut: FanOut
   readonly deliverer: Deliverer
   readonly subscriptionGuard: SubscriptionGuard
@@ -39,13 +34,12 @@ interface Mqtt5Options {
 
 /** Wires what speaks MQTT 5: reader, packet handler, and the way from CONNECT to CONNACK. */
 export function createMqtt5 (options: Mqtt5Options) {
-  const { deliverer, gates, traffic, violations, hits, limits } = options
-  const { handle, passUnacknowledged } = createPacketHandler({
-    ...options,
-    isWatched: deliverer.isWatched,
-    sessions: deliverer.sessions,
-    receiveMaximum: limits.heldMessagesPerClientMax
+  const { deliverer, subscriptionGuard, publishing, traffic, violations, hits, limits } = options
+  const { sessions, isWatched } = deliverer
+  const { publish, passUnacknowledged } = createPublishHandler({
+    ...options, ...publishing, isWatched, sessions, receiveMaximum: limits.heldMessagesPerClientMax
   })
+  const { handle } = createPacketHandler({ publish, sessions, subscriptionGuard })
 
   /** Closes a connection for a packet, once the packets before it are acknowledged. */
   function onViolation (connection: Connection, error: PacketError): void {
@@ -58,9 +52,10 @@ export function createMqtt5 (options: Mqtt5Options) {
 
   return createServeMqtt5({
     ...options,
+    ...publishing,
     passUnacknowledged,
     reader: {
-      gates,
+      gates: publishing.gates,
       traffic,
       packetBytesMax: limits.packetBytesMax,
       rates: limits,

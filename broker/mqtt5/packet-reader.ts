@@ -9,10 +9,11 @@
  */
 import type { Duplex } from 'node:stream'
 import type { Connection } from '../connection.ts'
+import type { Gate } from '../publish/gate.ts'
 import { toControlMessages } from '../publish/message-weights.ts'
 import type { Traffic } from '../publish/packet-scanner.ts'
 import { createRateLimiter, type RateLimiter, type Rates } from '../publish/rate-limiter.ts'
-import type { Gate, ReadGates } from '../publish/read-gate.ts'
+import type { ReadGates } from '../publish/read-gate.ts'
 import {
   decodeLength, LENGTH_INCOMPLETE, lengthBytes, lengthValue, PINGREQ, PUBLISH, SUBSCRIBE, typeOf, UNSUBSCRIBE
 } from '../wire/fixed-header.ts'

@@ -20,8 +20,8 @@ import { type Connect5, decodeConnect, type Will5 } from '../wire/v5/decode.ts'
 import { encodeConnack5 } from '../wire/v5/encode.ts'
 import { PacketError } from '../wire/v5/packet-error.ts'
 import { type ReasonCode5, REASONS5 } from '../wire/v5/reason-codes.ts'
+import { createDepartures } from './departures.ts'
 import { Mqtt5Client } from './mqtt5-client.ts'
-import { toProperties } from './packet-handler.ts'
 import { PacketReader, type ReaderOptions } from './packet-reader.ts'
 import type { Wills } from './wills.ts'
 
@@ -56,48 +56,10 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
     violations, hits, limits
   } = options
   const { sessions } = deliverer
-  const connectionOf = new Map<Mqtt5Client, Connection>()
+  const { connectionOf, observer } = createDepartures({ ...options, sessions })
+  const aliasTotal = { count: 0 }
   /** Connections without a CONNACK. */
   const underWay = new Set<Duplex>()
-
-  const observer = {
-    ended: (client: Mqtt5Client) => {
-      const connection = connectionOf.get(client)
-      if (connection !== undefined) forget(connection, client)
-    },
-    readOn: (client: Mqtt5Client) => { (connectionOf.get(client)?.gate as PacketReader).wake() },
-    keepAliveTimedOut: (client: Mqtt5Client) => {
-      hits.hit('keepalive')
-      connectionOf.get(client)?.destroy('keepalive')
-    },
-    drainTimedOut: (client: Mqtt5Client) => { connectionOf.get(client)?.destroy('drain_timeout') }
-  }
-
-  /** A connection is over: its session goes on without it, or ends, and its will is due. */
-  function forget (connection: Connection, client: Mqtt5Client): void {
-    const { access, gate } = connection
-    connectionOf.delete(client)
-    access.end()
-    gate.close()
-    connections.remove(connection)
-    subscriptionGuard.forget(connection)
-    deliverer.close(connection)
-    if (client.isConnected && client.will !== null) addWill(connection, client, client.will)
-    if (client.clean) sessions.releaseInbound(client.id)
-    if (access.isAttached) sessions.detach(client.id, performance.now(), client.sessionExpiryMs)
-  }
-
-  function addWill (connection: Connection, client: Mqtt5Client, will: Will5): void {
-    const { topic, payload, qos, retain, delayS, messageExpiryS, forwarded } = will
-    const publish = () => {
-      const properties = toProperties(forwarded, messageExpiryS)
-      const packet = toAnyPublish({ cmd: 'publish', topic, payload, qos, retain, dup: false, clientId: client.id, properties })
-      publishes.submit(connection, packet, passUnacknowledged, true)
-    }
-    // It is published when its session ends, at the latest.
-    const delayMs = Math.min(delayS * 1000, client.sessionExpiryMs)
-    wills.add(client.id, delayMs, connection.access.principal ?? null, publish)
-  }
 
   function refuse (stream: Duplex, reasonCode: ReasonCode5, reasonString?: string): void {
     stream.once('finish', () => { stream.destroy() })
@@ -136,6 +98,7 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
       keepAliveS: isKeepAliveOurs ? limits.keepaliveSecondsMax : keepAliveS,
       sessionExpiryMsMax: limits.sessionExpiryMs,
       limits,
+      aliasTotal,
       observer
     })
     const gate = new PacketReader(reader, stream)
@@ -218,6 +181,10 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
       const login = new Login({ clientId: connect.clientId, username, password, origin, heldBytes })
       // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
       identify({ stream, origin, connect, login })
+    },
+    /** Topic aliases of all connections, now. */
+    get topicAliases (): number {
+      return aliasTotal.count
     },
     /** Closes all connections without a CONNACK. */
     stop (): void {

@@ -6,23 +6,30 @@ const OUTBOUND_MAX = 64
 /** A shorter topic is sent as it is: an alias takes three bytes. */
 const TOPIC_LENGTH_MIN = 4
 
+/** Topic aliases of all connections, now. */
+export interface AliasTotal { count: number }
+
 /** Topic aliases of one connection (MQTT 5 §3.3.2.3.4), which end with it. */
 export class TopicAliases {
   readonly #inboundMax: number
   readonly #outboundMax: number
+  readonly #total: AliasTotal
   // Most clients have none, so these are made when they are needed.
   #inbound: Map<number, string> | null = null
   #outbound: Map<string, number> | null = null
 
   /** @param options.inboundMax - that the gateway offers. @param options.outboundMax - that the client offers */
-  constructor ({ inboundMax, outboundMax }: { inboundMax: number, outboundMax: number }) {
+  constructor ({ inboundMax, outboundMax, total }: { inboundMax: number, outboundMax: number, total: AliasTotal }) {
+    this.#total = total
     this.#inboundMax = inboundMax
     this.#outboundMax = Math.min(outboundMax, OUTBOUND_MAX)
   }
 
-  /** Aliases in both directions. */
-  get count (): number {
-    return (this.#inbound?.size ?? 0) + (this.#outbound?.size ?? 0)
+  /** Their connection is over. */
+  clear (): void {
+    this.#total.count -= (this.#inbound?.size ?? 0) + (this.#outbound?.size ?? 0)
+    this.#inbound = null
+    this.#outbound = null
   }
 
   /**
@@ -30,8 +37,10 @@ export class TopicAliases {
    * @throws PacketError for an alias beyond the offer [MQTT-3.3.2-9]
    */
   note (alias: number, topic: string): void {
-    this.#check(alias);
-    (this.#inbound ??= new Map()).set(alias, topic)
+    this.#check(alias)
+    const inbound = this.#inbound ??= new Map<number, string>()
+    if (!inbound.has(alias)) this.#total.count++
+    inbound.set(alias, topic)
   }
 
   /**
@@ -56,12 +65,13 @@ export class TopicAliases {
     // Of an alias that was forgotten the number is used again: it was the last one.
     const alias = this.#outbound.size + 1
     this.#outbound.set(topic, alias)
+    this.#total.count++
     return { alias, isNew: true }
   }
 
   /** A packet with a new alias was not sent. */
   forget (topic: string): void {
-    this.#outbound?.delete(topic)
+    if (this.#outbound?.delete(topic) === true) this.#total.count--
   }
 
   #check (alias: number): void {

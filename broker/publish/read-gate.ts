@@ -28,6 +28,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { isPublishQos1, PACKET_BYTES_MIN } from '../wire/fixed-header.ts'
+import type { Gate } from './gate.ts'
 import { messagesOf, toControlMessages } from './message-weights.ts'
 import { PacketScanner, type PacketViolation, SCAN, type ScanMode, type Traffic } from './packet-scanner.ts'
 import { createRateLimiter, type RateLimiter, type Rates } from './rate-limiter.ts'
@@ -37,20 +38,6 @@ const WAKES_PER_TURN = 64
 
 /** The connection of a gate, as far as the gate needs it. */
 export interface GateOwner { readonly client: { readOn (): void } }
-
-/** Whether a connection is read. Each version of MQTT has its own. */
-export interface Gate<C> {
-  /** Set by the connection's constructor, before anything is read. */
-  connection: C
-  /** CONNACK is sent: the packets behind CONNECT may pass. */
-  open (): void
-  /** Stops at this client's next PUBLISH. @returns false when it does already */
-  hold (): boolean
-  /** Ends {@link Gate.hold}. */
-  release (): void
-  /** Nothing passes any more. */
-  close (): void
-}
 
 /** Publishes that {@link FastPath.take} took from the front of a chunk. */
 export interface Taken {

@@ -61,6 +61,19 @@ export interface Delivery {
   bytes: number
 }
 
+/** How a message goes to one subscriber. */
+export interface DeliveryOptions {
+  /** The RETAIN flag of its PUBLISH. */
+  readonly isRetained: boolean
+  /** Of the subscriptions that it matched. */
+  readonly identifiers: readonly number[]
+}
+
+/** Whether a delivery's message is still to be received. */
+export function isUnreceived (delivery: Delivery): delivery is Delivery & { readonly message: Message } {
+  return delivery.message !== null
+}
+
 /** A message of QoS 0 as it is written, made once for all connections of a protocol. */
 export interface Encoded {
   mqtt3: Buffer | null
@@ -76,9 +89,7 @@ export interface Link {
   /** Bytes that the kernel has not taken yet; infinite once it is closed. */
   readonly unsentBytes: number
   /** Sends a message of QoS 0. */
-  sendUnacknowledged (
-    message: Message, options: { readonly isRetained: boolean, readonly identifiers: readonly number[] }, encoded: Encoded
-  ): void
+  sendUnacknowledged (message: Message, options: DeliveryOptions, encoded: Encoded): void
   /**
    * Sends PUBLISH under the delivery's packet id.
    * @returns false when the client takes no packet of that size: the delivery is over

@@ -16,14 +16,14 @@
  * A message of QoS 0 is not queued: it is written at once, or dropped.
  */
 import {
-  type Delivery, type Encoded, isExpired, type Link, type Message, type QoS, type Subscription, toDeliveryBytes
+  type Delivery, type DeliveryOptions, type Encoded, isExpired, isUnreceived, type Link, type Message, type Subscription, toDeliveryBytes
 } from './delivery.ts'
 import type { Holder } from './delivery-memory.ts'
-import { RetainedCopies } from './retained-copies.ts'
+import { InFlight } from './in-flight.ts'
+import { type DueCopy, RetainedCopies } from './retained-copies.ts'
 import type { SessionOptions } from './session-options.ts'
-import { PACKET_ID_MAX } from '../wire/fields.ts'
 
-/** The subscriptions of one client, and their deliveries. It outlives its connections unless it is a clean session. */
+/** Subscriptions and deliveries of one client. It outlives its connections unless it is a clean session. */
 export class Session implements Holder {
   readonly #options: SessionOptions
   readonly #isClean: boolean
@@ -34,13 +34,12 @@ export class Session implements Holder {
   // Most sessions are those of devices that are sent nothing, so these are made when they are needed.
   #queue: Delivery[] | null = null
   #queuedBytes = 0
-  #inFlight: Map<number, Delivery> | null = null
+  readonly #inFlight = new InFlight()
   /** In flight from before this connection, and not sent again yet. */
   #resending: Iterator<Delivery> | null = null
   /** The next of them. */
   #resent: Delivery | null = null
   #outstanding = 0
-  #lastPacketId = 0
   #link: Link | null = null
   #copies: RetainedCopies | null = null
   /** Of all deliveries. */
@@ -59,22 +58,20 @@ export class Session implements Holder {
 
   /** Deliveries, queued and in flight. */
   get size (): number {
-    return (this.#queue?.length ?? 0) + (this.#inFlight?.size ?? 0)
+    return (this.#queue?.length ?? 0) + this.#inFlight.size
   }
 
   /**
    * Sends a message, or queues it.
    * @returns false when it was dropped: the bounds leave no room
    */
-  deliver (
-    message: Message, qos: 1 | 2, { isRetained, identifiers }: { readonly isRetained: boolean, readonly identifiers: readonly number[] }
-  ): boolean {
+  deliver (message: Message, qos: 1 | 2, options: DeliveryOptions): boolean {
     const link = this.#link
     const isNext = link !== null && (this.#queue === null || this.#queue.length === 0) && this.#resending === null &&
       this.#outstanding < link.window && !this.#isUnread(link)
     if (!isNext && this.#isClean && link !== null && this.#isUnread(link)) return this.#skip(link)
     if (!this.#hasRoom(toDeliveryBytes(message), isNext)) return this.#drop()
-    const delivery = this.#add(message, qos, isRetained, identifiers)
+    const delivery = this.#add(message, qos, options)
     if (isNext) this.#send(link, delivery)
     else {
       this.#enqueue(delivery)
@@ -86,9 +83,7 @@ export class Session implements Holder {
   }
 
   /** Writes a message of QoS 0, if there is a connection. */
-  pass (
-    message: Message, options: { readonly isRetained: boolean, readonly identifiers: readonly number[] }, encoded: Encoded
-  ): void {
+  pass (message: Message, options: DeliveryOptions, encoded: Encoded): void {
     const link = this.#link
     if (link === null) return
     if (this.#isUnread(link)) {
@@ -100,7 +95,7 @@ export class Session implements Holder {
   }
 
   /** Sends the retained messages that match a new subscription [MQTT-3.3.1-6]. */
-  sendRetained (filter: string, { qos, identifiers }: { readonly qos: QoS, readonly identifiers: readonly number[] }): void {
+  sendRetained (filter: string, { qos, identifiers }: Pick<Subscription, 'qos' | 'identifiers'>): void {
     this.#copies ??= new RetainedCopies(this.#options.retained)
     this.#copies.add(filter, qos, identifiers)
     this.resume()
@@ -114,7 +109,7 @@ export class Session implements Holder {
     this.#link = link
     this.#outstanding = 0
     this.drop((topic) => !mayReceive(topic))
-    const inFlight = [...this.#inFlight?.values() ?? []]
+    const inFlight = this.#inFlight.toArray()
     for (const delivery of inFlight) delivery.isOutstanding = false
     // A copy: deliveries are acknowledged and released meanwhile.
     this.#resending = inFlight.length > 0 ? inFlight.values() : null
@@ -139,34 +134,22 @@ export class Session implements Holder {
 
   /** PUBACK. */
   acknowledge (packetId: number): void {
-    const delivery = this.#inFlight?.get(packetId)
+    const delivery = this.#inFlight.get(packetId)
     if (delivery?.qos === 1) this.#finish(delivery)
   }
 
-  /** The client refuses a delivery of QoS 2 with its PUBREC: it is over, without a PUBREL [MQTT-4.3.3-4]. */
-  refuse (packetId: number): void {
-    const delivery = this.#inFlight?.get(packetId)
-    if (delivery?.qos === 2 && delivery.message !== null) this.#finish(delivery)
-  }
-
-  /** Whether a packet id is in flight at QoS 2. */
-  isInFlight (packetId: number): boolean {
-    return this.#inFlight?.get(packetId)?.qos === 2
-  }
-
-  /** PUBREC: the client has the message, and is sent PUBREL [MQTT-4.3.3-1]. */
-  receive (packetId: number): void {
-    const delivery = this.#inFlight?.get(packetId)
-    if (delivery === undefined || delivery.qos !== 2 || delivery.message === null) return
+  /** PUBREC: the client has the message, and is sent PUBREL [MQTT-4.3.3-1]. @returns whether it is in flight */
+  receive (packetId: number): boolean {
+    const delivery = this.#inFlight.get(packetId)
+    if (delivery?.qos !== 2 || delivery.message === null) return delivery?.qos === 2
     this.#forgetMessage(delivery)
-    // PUBRELs that are sent again are sent in the order of PUBRECs [MQTT-4.6.0-4].
-    this.#inFlight?.delete(packetId)
-    this.#inFlight?.set(packetId, delivery)
+    this.#inFlight.moveLast(delivery)
+    return true
   }
 
-  /** PUBCOMP. */
+  /** PUBCOMP, or a PUBREC that refuses the delivery [MQTT-4.3.3-4]. */
   complete (packetId: number): void {
-    const delivery = this.#inFlight?.get(packetId)
+    const delivery = this.#inFlight.get(packetId)
     if (delivery?.qos === 2) this.#finish(delivery)
   }
 
@@ -177,15 +160,14 @@ export class Session implements Holder {
    */
   drop (isMeant: (topic: string) => boolean): number {
     let dropped = 0
-    const queue = this.#queue
-    this.#queue = queue?.filter((delivery) => {
+    this.#queue = this.#queue?.filter((delivery) => {
       if (delivery.message === null || !isMeant(delivery.message.topic)) return true
       dropped++
       this.#queuedBytes -= delivery.bytes
       this.#count(-1, -delivery.bytes)
       return false
     }) ?? null
-    for (const delivery of this.#inFlight?.values() ?? []) {
+    for (const delivery of this.#inFlight.toArray()) {
       if (delivery.message === null || !isMeant(delivery.message.topic)) continue
       dropped++
       this.#forgetMessage(delivery)
@@ -203,7 +185,7 @@ export class Session implements Holder {
       this.#drop()
     }
     if (this.bytes <= bytesMax) return
-    for (const delivery of [...this.#inFlight?.values() ?? []].reverse()) {
+    for (const delivery of this.#inFlight.toArray().reverse()) {
       if (this.bytes <= bytesMax) return
       if (delivery.message === null) continue
       this.#forgetMessage(delivery)
@@ -211,12 +193,12 @@ export class Session implements Holder {
     }
   }
 
-  /** Forgets all deliveries; the subscriptions are the caller's to end. */
+  /** Forgets all deliveries. The caller ends the subscriptions. */
   clear (): void {
     this.#count(-this.size, -this.bytes)
     this.#queue = null
     this.#queuedBytes = 0
-    this.#inFlight = null
+    this.#inFlight.clear()
     this.#resending = null
     this.#copies = null
   }
@@ -245,11 +227,11 @@ export class Session implements Holder {
       return false
     }
     if (copy.qos === 0) {
-      link.sendUnacknowledged(copy, { isRetained: true, identifiers: copy.identifiers }, { mqtt3: null, mqtt5: null })
+      link.sendUnacknowledged(copy, toCopyOptions(copy), { mqtt3: null, mqtt5: null })
     } else {
       // Tried again at the next acknowledgement, so at least one must be due.
       if (window <= 0 || (this.size > 0 && !this.#hasRoom(toDeliveryBytes(copy), true))) return false
-      this.#send(link, this.#add(copy, copy.qos, true, copy.identifiers))
+      this.#send(link, this.#add(copy, copy.qos, toCopyOptions(copy)))
     }
     this.#copies?.take()
     return true
@@ -262,7 +244,7 @@ export class Session implements Holder {
       this.#resending = null
       return true
     }
-    const isNeeded = this.#inFlight?.get(delivery.packetId) === delivery
+    const isNeeded = this.#inFlight.get(delivery.packetId) === delivery
     if (isNeeded && isUnreceived(delivery)) {
       if (window <= 0) return false
       this.#write(link, delivery, true)
@@ -275,11 +257,7 @@ export class Session implements Holder {
   }
 
   #send (link: Link, delivery: Delivery): void {
-    this.#inFlight ??= new Map()
-    do this.#lastPacketId = this.#lastPacketId % PACKET_ID_MAX + 1
-    while (this.#inFlight.has(this.#lastPacketId))
-    delivery.packetId = this.#lastPacketId
-    this.#inFlight.set(delivery.packetId, delivery)
+    this.#inFlight.add(delivery)
     if (isUnreceived(delivery)) this.#write(link, delivery, false)
   }
 
@@ -307,11 +285,11 @@ export class Session implements Holder {
   }
 
   #remove (delivery: Delivery): void {
-    this.#inFlight?.delete(delivery.packetId)
+    this.#inFlight.remove(delivery.packetId)
     this.#count(-1, -delivery.bytes)
   }
 
-  #add (message: Message, qos: 1 | 2, isRetained: boolean, identifiers: readonly number[]): Delivery {
+  #add (message: Message, qos: 1 | 2, { isRetained, identifiers }: DeliveryOptions): Delivery {
     const bytes = toDeliveryBytes(message)
     this.#count(1, bytes)
     return { message, qos, isRetained, identifiers, packetId: 0, isOutstanding: false, bytes }
@@ -350,7 +328,7 @@ export class Session implements Holder {
     return false
   }
 
-  /** Its connection has closed before they were sent. */
+  /** The connection has closed before they were sent. */
   #enqueueCopies (): void {
     const copies = this.#copies
     this.#copies = null
@@ -362,11 +340,11 @@ export class Session implements Holder {
         this.#drop()
         return
       }
-      this.#enqueue(this.#add(copy, copy.qos, true, copy.identifiers))
+      this.#enqueue(this.#add(copy, copy.qos, toCopyOptions(copy)))
     }
   }
 }
 
-function isUnreceived (delivery: Delivery): delivery is Delivery & { readonly message: Message } {
-  return delivery.message !== null
+function toCopyOptions ({ identifiers }: DueCopy): DeliveryOptions {
+  return { isRetained: true, identifiers }
 }

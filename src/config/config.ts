@@ -33,8 +33,8 @@ export interface Config {
   readonly httpPort: number
   readonly packetBytesMax: number
   readonly deniedFilters: readonly string[]
-  readonly brokerLimits: Pick<BrokerLimits, 'packetBytesMax' | 'connectionsMax' | 'connectionsPerAddressMax' | 'connectsPerSecondMax' | 'topicAliasesPerClientMax' |
-    'messagesPerSecondMax' | 'bytesPerSecondMax'>
+  readonly brokerLimits: Pick<BrokerLimits, 'packetBytesMax' | 'connectionsMax' | 'connectionsPerAddressMax' |
+    'connectsPerSecondMax' | 'topicAliasesPerClientMax' | 'messagesPerSecondMax' | 'bytesPerSecondMax'>
   readonly ackTimeoutMs: number
   readonly flushIntervalMs: number
   readonly commitTimeoutMs: number

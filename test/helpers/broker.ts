@@ -38,7 +38,9 @@ export class ControlledIngest {
   }
 }
 
-export const durable = (publish: VitalPublish): Verdict => ({ status: 'durable', fanOut: publish.payload, rejections: [], elements: 1, isKept: true })
+export const durable = (publish: VitalPublish): Verdict => ({
+  status: 'durable', fanOut: publish.payload, rejections: [], elements: 1, isKept: true
+})
 export const hidden = (): Verdict => ({ status: 'durable', fanOut: null, rejections: [], elements: 1, isKept: true })
 export const unavailable = (): Verdict => ({ status: 'unavailable', reason: 'timeout' })
 

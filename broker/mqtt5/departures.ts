@@ -1,0 +1,72 @@
+import type { Connection } from '../connection.ts'
+import type { Connections } from '../connections.ts'
+import type { Deliverer } from '../deliver/deliverer.ts'
+import type { SubscriptionGuard } from '../deliver/subscription-guard.ts'
+import type { LimitHits } from '../limit-hits.ts'
+import type { createAuthorizePublish } from '../publish/authorize-publish.ts'
+import type { PublishCallback } from '../publish/hold-until-durable.ts'
+import { toAnyPublish } from '../publish/published-packet.ts'
+import type { Sessions } from '../session/sessions.ts'
+import type { Will5 } from '../wire/v5/decode.ts'
+import type { Mqtt5Client, Mqtt5ClientObserver } from './mqtt5-client.ts'
+import type { PacketReader } from './packet-reader.ts'
+import { toProperties } from './publish-handler.ts'
+import type { Wills } from './wills.ts'
+
+interface DeparturesOptions {
+  readonly connections: Connections
+  readonly sessions: Sessions
+  readonly deliverer: Deliverer
+  readonly subscriptionGuard: SubscriptionGuard
+  readonly publishes: Pick<ReturnType<typeof createAuthorizePublish>, 'submit'>
+  readonly passUnacknowledged: PublishCallback
+  readonly wills: Wills
+  readonly hits: LimitHits
+}
+
+/** What happens when MQTT 5 clients leave, and what closes them: keep alive and drain time-outs. */
+export function createDepartures (options: DeparturesOptions) {
+  const { connections, sessions, deliverer, subscriptionGuard, publishes, passUnacknowledged, wills, hits } = options
+  const connectionOf = new Map<Mqtt5Client, Connection>()
+
+  const observer: Mqtt5ClientObserver = {
+    ended: (client: Mqtt5Client) => {
+      const connection = connectionOf.get(client)
+      if (connection !== undefined) forget(connection, client)
+    },
+    readOn: (client: Mqtt5Client) => { (connectionOf.get(client)?.gate as PacketReader).wake() },
+    keepAliveTimedOut: (client: Mqtt5Client) => {
+      hits.hit('keepalive')
+      connectionOf.get(client)?.destroy('keepalive')
+    },
+    drainTimedOut: (client: Mqtt5Client) => { connectionOf.get(client)?.destroy('drain_timeout') }
+  }
+
+  /** A connection is over: its session goes on without it, or ends, and its will is due. */
+  function forget (connection: Connection, client: Mqtt5Client): void {
+    const { access, gate } = connection
+    connectionOf.delete(client)
+    access.end()
+    gate.close()
+    connections.remove(connection)
+    subscriptionGuard.forget(connection)
+    deliverer.close(connection)
+    if (client.isConnected && client.will !== null) addWill(connection, client, client.will)
+    if (client.clean) sessions.releaseInbound(client.id)
+    if (access.isAttached) sessions.detach(client.id, performance.now(), client.sessionExpiryMs)
+  }
+
+  function addWill (connection: Connection, client: Mqtt5Client, will: Will5): void {
+    const { topic, payload, qos, retain, delayS, messageExpiryS, forwarded } = will
+    const publish = () => {
+      const properties = toProperties(forwarded, messageExpiryS)
+      const packet = toAnyPublish({ cmd: 'publish', topic, payload, qos, retain, dup: false, clientId: client.id, properties })
+      publishes.submit(connection, packet, passUnacknowledged, true)
+    }
+    // It is published when its session ends, at the latest.
+    const delayMs = Math.min(delayS * 1000, client.sessionExpiryMs)
+    wills.add(client.id, delayMs, connection.access.principal ?? null, publish)
+  }
+
+  return { connectionOf, observer }
+}

@@ -1,0 +1,45 @@
+import { PACKET_ID_MAX } from '../wire/fields.ts'
+import type { Delivery } from './delivery.ts'
+
+/** The deliveries of one session that have begun, by packet id, in the order in which they were sent. */
+export class InFlight {
+  // Most sessions are those of devices that are sent nothing, so it is made when it is needed.
+  #deliveries: Map<number, Delivery> | null = null
+  #lastPacketId = 0
+
+  get size (): number {
+    return this.#deliveries?.size ?? 0
+  }
+
+  get (packetId: number): Delivery | undefined {
+    return this.#deliveries?.get(packetId)
+  }
+
+  /** As they are now. */
+  toArray (): Delivery[] {
+    return [...this.#deliveries?.values() ?? []]
+  }
+
+  /** Gives a delivery the next free packet id. */
+  add (delivery: Delivery): void {
+    const deliveries = this.#deliveries ??= new Map()
+    do this.#lastPacketId = this.#lastPacketId % PACKET_ID_MAX + 1
+    while (deliveries.has(this.#lastPacketId))
+    delivery.packetId = this.#lastPacketId
+    deliveries.set(delivery.packetId, delivery)
+  }
+
+  remove (packetId: number): void {
+    this.#deliveries?.delete(packetId)
+  }
+
+  /** PUBRELs that are sent again are sent in the order of PUBRECs [MQTT-4.6.0-4]. */
+  moveLast (delivery: Delivery): void {
+    this.#deliveries?.delete(delivery.packetId)
+    this.#deliveries?.set(delivery.packetId, delivery)
+  }
+
+  clear (): void {
+    this.#deliveries = null
+  }
+}
