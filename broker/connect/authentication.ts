@@ -1,5 +1,4 @@
 import type { AuthenticateError, Client, ConnectPacket } from 'aedes'
-import type { Principal } from '../../schemas/principal.ts'
 import type { Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
 import type { BrokerLimits } from '../limits.ts'

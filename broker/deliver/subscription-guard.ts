@@ -22,7 +22,6 @@ interface SubscriptionGuardOptions {
     'filterLengthMax' | 'topicLevelsMax' | 'subscriptionsPerClientMax' | 'subscriptionsMax' | 'subscriptionLevelsMax'>
 }
 
-
 /**
  * Grants a subscription or refuses it, and stores what it grants in the client's session. For MQTT 3.1.1 it is Aedes'
  * `authorizeSubscribe`, which refuses with 0x80.

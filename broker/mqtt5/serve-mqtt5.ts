@@ -12,12 +12,11 @@ import type { Origin } from '../listen/origin.ts'
 import { AcknowledgementQueue, type Dequeue } from '../publish/acknowledgement-queue.ts'
 import type { createAuthorizePublish } from '../publish/authorize-publish.ts'
 import type { PublishCallback } from '../publish/hold-until-durable.ts'
-import { toAnyPublish } from '../publish/published-packet.ts'
 import { noteConnect, type Traffic } from '../publish/packet-scanner.ts'
 import { isBridgeState } from '../topics.ts'
 import type { Violations } from '../violations.ts'
-import { type Connect5, decodeConnect, type Will5 } from '../wire/v5/decode.ts'
-import { encodeConnack5 } from '../wire/v5/encode.ts'
+import { type Connect5, decodeConnect } from '../wire/v5/decode.ts'
+import { type ConnackProperties5, encodeConnack5 } from '../wire/v5/encode.ts'
 import { PacketError } from '../wire/v5/packet-error.ts'
 import { type ReasonCode5, REASONS5 } from '../wire/v5/reason-codes.ts'
 import { createDepartures } from './departures.ts'
@@ -51,21 +50,16 @@ interface Arrival {
 
 /** Speaks MQTT 5 with connections whose CONNECT has come. */
 export function createServeMqtt5 (options: ServeMqtt5Options) {
-  const {
-    connections, authentication, reader, hold, publishes, passUnacknowledged, deliverer, subscriptionGuard, wills, traffic,
-    violations, hits, limits
-  } = options
+  const { connections, authentication, reader, hold, deliverer, subscriptionGuard, traffic, violations, hits, limits } = options
   const { sessions } = deliverer
   const { connectionOf, observer } = createDepartures({ ...options, sessions })
   const aliasTotal = { count: 0 }
   /** Connections without a CONNACK. */
   const underWay = new Set<Duplex>()
 
-  function refuse (stream: Duplex, reasonCode: ReasonCode5, reasonString?: string): void {
-    stream.once('finish', () => { stream.destroy() })
-    const properties = reasonString === undefined ? {} : { reasonString }
-    stream.end(encodeConnack5({ sessionPresent: false, reasonCode, properties }))
-  }
+  /** The keep alive that a client gets instead of its own; `null`: it keeps its own. */
+  const serverKeepAliveS = ({ keepAliveS }: Connect5) =>
+    keepAliveS === 0 || keepAliveS > limits.keepaliveSecondsMax ? limits.keepaliveSecondsMax : null
 
   function decode (stream: Duplex, origin: Origin, body: Buffer): Connect5 | null {
     try {
@@ -89,13 +83,11 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
 
   /** Its principal is known: it gets its client id and session, then its CONNACK. */
   async function admit ({ stream, origin, connect, login }: Arrival, identity: Identity): Promise<void> {
-    const { keepAliveS } = connect
-    const isKeepAliveOurs = keepAliveS === 0 || keepAliveS > limits.keepaliveSecondsMax
     const client = new Mqtt5Client({
       socket: stream,
       id: login.clientId,
       connect,
-      keepAliveS: isKeepAliveOurs ? limits.keepaliveSecondsMax : keepAliveS,
+      keepAliveS: serverKeepAliveS(connect) ?? connect.keepAliveS,
       sessionExpiryMsMax: limits.sessionExpiryMs,
       limits,
       aliasTotal,
@@ -123,21 +115,9 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
   }
 
   function welcome (connection: Connection, client: Mqtt5Client, connect: Connect5): void {
-    const { sessionExpiryS, keepAliveS, clientId } = connect
-    const isKeepAliveOurs = keepAliveS === 0 || keepAliveS > limits.keepaliveSecondsMax
-    client.write(encodeConnack5({
-      sessionPresent: client.isSessionPresent,
-      reasonCode: REASONS5.success,
-      properties: {
-        // [MQTT-3.2.2-18] and the like: what differs from what the client asked for, or from the standard's default.
-        ...(client.sessionExpiryMs < sessionExpiryS * 1000 && { sessionExpiryS: client.sessionExpiryMs / 1000 }),
-        receiveMaximum: limits.heldMessagesPerClientMax,
-        maximumPacketSize: limits.packetBytesMax,
-        ...(clientId === '' && { assignedClientId: client.id }),
-        ...(limits.topicAliasesPerClientMax > 0 && { topicAliasMaximum: limits.topicAliasesPerClientMax }),
-        ...(isKeepAliveOurs && { serverKeepAliveS: limits.keepaliveSecondsMax })
-      }
-    }, client.maximumPacketSize))
+    const properties = toConnackProperties(client, connect, serverKeepAliveS(connect), limits)
+    const { isSessionPresent: sessionPresent, maximumPacketSize } = client
+    client.write(encodeConnack5({ sessionPresent, reasonCode: REASONS5.success, properties }, maximumPacketSize))
     client.isConnected = true
     if (!connections.ready(connection)) return
     subscriptionGuard.resume(connection)
@@ -191,6 +171,26 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
       for (const stream of underWay) stream.destroy()
     }
   }
+}
+
+/** What differs from what the client asked for [MQTT-3.2.2-21], or from the standard's default. */
+function toConnackProperties (
+  client: Mqtt5Client, { sessionExpiryS, clientId }: Connect5, serverKeepAliveS: number | null, limits: BrokerLimits
+): ConnackProperties5 {
+  return {
+    ...(client.sessionExpiryMs < sessionExpiryS * 1000 && { sessionExpiryS: client.sessionExpiryMs / 1000 }),
+    receiveMaximum: limits.heldMessagesPerClientMax,
+    maximumPacketSize: limits.packetBytesMax,
+    ...(clientId === '' && { assignedClientId: client.id }),
+    ...(limits.topicAliasesPerClientMax > 0 && { topicAliasMaximum: limits.topicAliasesPerClientMax }),
+    ...(serverKeepAliveS !== null && { serverKeepAliveS })
+  }
+}
+
+function refuse (stream: Duplex, reasonCode: ReasonCode5, reasonString?: string): void {
+  stream.once('finish', () => { stream.destroy() })
+  const properties = reasonString === undefined ? {} : { reasonString }
+  stream.end(encodeConnack5({ sessionPresent: false, reasonCode, properties }))
 }
 
 function ignore (): void {}

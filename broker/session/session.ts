@@ -96,8 +96,7 @@ export class Session implements Holder {
 
   /** Sends the retained messages that match a new subscription [MQTT-3.3.1-6]. */
   sendRetained (filter: string, { qos, identifiers }: Pick<Subscription, 'qos' | 'identifiers'>): void {
-    this.#copies ??= new RetainedCopies(this.#options.retained)
-    this.#copies.add(filter, qos, identifiers)
+    (this.#copies ??= new RetainedCopies(this.#options.retained)).add(filter, qos, identifiers)
     this.resume()
   }
 

@@ -52,7 +52,8 @@ const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
   retainedBytesMax: counted('the same', 'retained'),
   sessionsMax: counted('sessions with subscriptions; the subscriptions of a new one get 0x80', 'sessions'),
   sessionExpiryMs: counted('a session whose client has been away for this time is deleted'),
-  inFlightMessagesPerSessionMax: counted('sent to one session and not acknowledged; further ones are queued'),
+  inFlightMessagesPerSessionMax: counted('sent to one session and not acknowledged; further ones are queued. A Receive ' +
+    'Maximum of MQTT 5 may be less. A delivery beyond its Maximum Packet Size is dropped', 'delivery_bytes'),
   queuedMessagesPerSessionMax: counted('the newest is dropped for that session', 'queue'),
   queuedBytesPerSessionMax: counted('the same, what is in flight included', 'queue'),
   queuedBytesMax: counted('all sessions together; at the bound they share it evenly: those above their share lose their newest messages', 'queue'),
