@@ -57,6 +57,12 @@ const CAPS = {
   'vital_dead_letter_devices_at_cap{}': '0x40'
 }
 
+const STATES = {
+  'vital_spool_state{state="ok"}': '1x40', 'vital_spool_state{state="failed"}': '0x40', 'vital_spool_state{state="full"}': '0x40'
+}
+
+const KEPT_ASIDE = { 'vital_spool_set_aside{}': '0x40', 'vital_spool_damaged_stretches_total{}': '0x40' }
+
 const CASES: Readonly<Record<string, Case>> = {
   VitalGatewayDown: {
     fires: [
@@ -134,25 +140,20 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   VitalSpoolUnusable: {
     fires: [{
-      values: { 'vital_spool_state{state="ok"}': '0x40', 'vital_spool_state{state="failed"}': '1x40', 'vital_spool_state{state="full"}': '0x40' },
+      values: { ...STATES, 'vital_spool_state{state="ok"}': '0x40', 'vital_spool_state{state="failed"}': '1x40' },
       at: '3m',
       labels: { ...TARGET, state: 'failed' },
       description: 'The spool of ward is failed. Nothing can be acknowledged while PostgreSQL is away.'
     }],
-    quiet: [{
-      values: { 'vital_spool_state{state="ok"}': '1x40', 'vital_spool_state{state="failed"}': '0x40', 'vital_spool_state{state="full"}': '0x40' },
-      at: '3m'
-    }]
+    quiet: [{ values: STATES, at: '3m' }]
   },
   VitalSpoolKeptAside: {
-    fires: [
-      ['vital_spool_set_aside{}', 'vital_spool_damaged_stretches_total{}'], ['vital_spool_damaged_stretches_total{}', 'vital_spool_set_aside{}']
-    ].map(([some = '', none = '']) => ({
-      values: { [some]: '0 1x40', [none]: '0x40' },
+    fires: Object.keys(KEPT_ASIDE).map((some) => ({
+      values: { ...KEPT_ASIDE, [some]: '0 1x40' },
       at: '1m',
       description: 'ward has readings that PostgreSQL refused, or a place of the spool that the disk damaged.'
     })),
-    quiet: [{ values: { 'vital_spool_set_aside{}': '0x40', 'vital_spool_damaged_stretches_total{}': '0x40' }, at: '1m' }]
+    quiet: [{ values: KEPT_ASIDE, at: '1m' }]
   },
   VitalDeadLettersGrowing: {
     fires: [{
@@ -169,7 +170,9 @@ const CASES: Readonly<Record<string, Case>> = {
     ]
   },
   VitalDeadLettersCapped: {
-    fires: [{ 'vital_dead_letters{}': '91x40' }, { 'vital_dead_letter_bytes{}': '91x40' }, { 'vital_dead_letter_devices_at_cap{}': '1x40' }].map((values) => ({
+    fires: [
+      { 'vital_dead_letters{}': '91x40' }, { 'vital_dead_letter_bytes{}': '91x40' }, { 'vital_dead_letter_devices_at_cap{}': '1x40' }
+    ].map((values) => ({
       values: { ...CAPS, ...values },
       at: '8m',
       description: 'ward has used more than nine tenths of the room for dead letters, or all of the room that one device has. ' +
@@ -184,7 +187,11 @@ const CASES: Readonly<Record<string, Case>> = {
         at: '1m',
         description: 'The certificate of ward expires in 13d 23h 58m 59s.'
       },
-      { values: { 'vital_tls_certificate_expiry_timestamp_seconds{}': '10x40' }, at: '1m', description: 'The certificate of ward has expired.' }
+      {
+        values: { 'vital_tls_certificate_expiry_timestamp_seconds{}': '10x40' },
+        at: '1m',
+        description: 'The certificate of ward has expired.'
+      }
     ],
     quiet: [
       { values: { 'vital_tls_certificate_expiry_timestamp_seconds{}': '1209661x40' }, at: '1m' },
@@ -193,7 +200,9 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   VitalClockDifference: {
     fires: [{
-      values: { 'vital_clock_difference_seconds{}': '-6x40' }, at: '8m', description: "The clock of ward differs from PostgreSQL's by 6 seconds."
+      values: { 'vital_clock_difference_seconds{}': '-6x40' },
+      at: '8m',
+      description: "The clock of ward differs from PostgreSQL's by 6 seconds."
     }],
     quiet: [{ values: { 'vital_clock_difference_seconds{}': '5x40' }, at: '8m' }]
   },
@@ -211,7 +220,8 @@ const CASES: Readonly<Record<string, Case>> = {
       }
     ],
     quiet: [{
-      values: { 'nodejs_eventloop_lag_p99_seconds{}': '0.01x4 0.9 0.01x40', 'nodejs_eventloop_lag_max_seconds{}': '0.02x4 0.9 0.02x40' }, at: '4m'
+      values: { 'nodejs_eventloop_lag_p99_seconds{}': '0.01x4 0.9 0.01x40', 'nodejs_eventloop_lag_max_seconds{}': '0.02x4 0.9 0.02x40' },
+      at: '4m'
     }]
   },
   VitalLedgerUnbalanced: {
@@ -284,8 +294,10 @@ for (const { alert, labels: { severity }, annotations } of rules) {
       input_series: toSeries(values),
       alert_rule_test: [{ eval_time: at, alertname: alert, exp_alerts: alerts }]
     }))
-    const file = join(await createTestDir(t), 'cases.yml')
-    t.match(await promtool('test', 'rules', await writeAsYaml(file, { rule_files: [RULES_FILE], evaluation_interval: '15s', tests })), /SUCCESS/)
+    const file = await writeAsYaml(join(await createTestDir(t), 'cases.yml'), {
+      rule_files: [RULES_FILE], evaluation_interval: '15s', tests
+    })
+    t.match(await promtool('test', 'rules', file), /SUCCESS/)
   })
 }
 
