@@ -1,13 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Test } from 'tap'
+import { freePort } from './free-port.ts'
 
 /** Debian installs it where the path of an account other than root does not lead. */
 const ENV = { PATH: `${process.env['PATH']}:/usr/sbin` }
@@ -57,13 +56,4 @@ export async function startPgBouncer (t: Test, connectionString: string, poolSiz
     }
   }
   throw new Error('PgBouncer does not answer')
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,11 +1,9 @@
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { freePort } from './free-port.ts'
 import { createTestDir } from './postgres.ts'
 import { until } from './until.ts'
 
@@ -65,19 +63,4 @@ export async function startPrometheus (t: Test, configFile: string): Promise<Run
       return result.map(({ metric, value: [, value] }) => ({ metric, value: Number(value) }))
     }
   }
-}
-
-/** Writes a file that promtool reads as YAML. */
-export async function writeAsYaml (path: string, content: unknown): Promise<string> {
-  await writeFile(path, JSON.stringify(content))
-  return path
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

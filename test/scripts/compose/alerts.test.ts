@@ -1,12 +1,13 @@
 /** The alert rules that compose mounts: promtool evaluates each on series in which it fires and on series in which not. */
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { describeMetrics } from '../../../src/metrics/describe.ts'
 import { createTestDir } from '../../helpers/postgres.ts'
 import { ROOT } from '../../helpers/program.ts'
-import { NO_PROMETHEUS, promtool, writeAsYaml } from '../../helpers/prometheus.ts'
+import { NO_PROMETHEUS, promtool } from '../../helpers/prometheus.ts'
+import { copyPrometheusFiles, PROMETHEUS_DIR } from './prometheus-files.ts'
 
 interface Rule {
   readonly alert: string
@@ -15,8 +16,7 @@ interface Rule {
   readonly annotations: { readonly summary: string, readonly description: string, readonly runbook: string }
 }
 
-const DIR = join(ROOT, 'scripts/compose/prometheus')
-const RULES_FILE = join(DIR, 'alerts.yml')
+const RULES_FILE = join(PROMETHEUS_DIR, 'alerts.yml')
 const { groups: [{ rules }] } = parse(await readFile(RULES_FILE, 'utf8')) as { groups: [{ rules: Rule[] }] }
 const RUNBOOK = 'src/metrics/README.md'
 
@@ -294,9 +294,8 @@ for (const { alert, labels: { severity }, annotations } of rules) {
       input_series: toSeries(values),
       alert_rule_test: [{ eval_time: at, alertname: alert, exp_alerts: alerts }]
     }))
-    const file = await writeAsYaml(join(await createTestDir(t), 'cases.yml'), {
-      rule_files: [RULES_FILE], evaluation_interval: '15s', tests
-    })
+    const file = join(await createTestDir(t), 'cases.yml')
+    await writeFile(file, JSON.stringify({ rule_files: [RULES_FILE], evaluation_interval: '15s', tests }))
     t.match(await promtool('test', 'rules', file), /SUCCESS/)
   })
 }
@@ -304,10 +303,6 @@ for (const { alert, labels: { severity }, annotations } of rules) {
 t.test('promtool accepts the files as shipped', { skip: NO_PROMETHEUS }, async (t) => {
   t.match(await promtool('check', 'rules', RULES_FILE), new RegExp(`SUCCESS: ${rules.length} rules found`))
   // It looks for the secret, which is made by the first start of compose.
-  const dir = await createTestDir(t)
-  const secret = await writeAsYaml(join(dir, 'secret'), 'x')
-  const config = (await readFile(join(DIR, 'prometheus.yml'), 'utf8'))
-    .replace('/etc/prometheus/credentials/secret', secret).replace('- alerts.yml', `- ${RULES_FILE}`)
-  const file = await writeAsYaml(join(dir, 'prometheus.yml'), parse(config))
+  const file = await copyPrometheusFiles(await createTestDir(t), { secret: 'x', target: 'gateway:3000' })
   t.match(await promtool('check', 'config', file), /1 rule files found/)
 })
