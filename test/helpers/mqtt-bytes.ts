@@ -55,7 +55,8 @@ export function decode5 (bytes: Buffer) {
   switch (type) {
     case CONNECT: return decodeConnect(body)
     case PUBLISH: {
-      const publish = decodePublish(firstByte, bytes, bodyAt, bytes.length)
+      // Other packets stand behind it, whose bytes it must not read.
+      const publish = decodePublish(firstByte, join([bytes, [0, 0, 0, 0]]), bodyAt, bytes.length)
       const { topicStart, topicEnd, topicAlias, payloadStart } = publish
       const topic = topicStart === topicEnd && topicAlias !== null ? '' : toTopicName(bytes, topicStart, topicEnd)
       return { ...publish, topic, payload: bytes.subarray(payloadStart) }
