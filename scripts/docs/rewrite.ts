@@ -14,13 +14,14 @@ import { loginRefusalsSections } from './login-refusals.ts'
 import { replaceSection, type Section } from './markdown.ts'
 import { metricsSections } from './metrics.ts'
 import { packetsSections } from './packets.ts'
+import { packets5Sections } from './packets5.ts'
 import { storageErrorsSections } from './storage-errors.ts'
 
 /** Every section, in no order. @param root - of the repository */
 export function createSections (root: string): Section[] {
   return [
     ...configurationSections(), ...metricsSections(), ...httpErrorsSections(), ...storageErrorsSections(),
-    ...loginRefusalsSections(), ...packetsSections(), ...limitsSections(), ...attacksSections(root),
+    ...loginRefusalsSections(), ...packetsSections(), ...packets5Sections(), ...limitsSections(), ...attacksSections(root),
     ...chaosSections(root)
   ]
 }

@@ -272,7 +272,6 @@ const CASES: readonly Case[] = [
 
 /** Rules that need more than one packet, so that the connection checks them. */
 const OF_CONNECTION: Record<string, ReasonCode5> = {
-  connect_missing: 0x82,
   connect_again: 0x82,
   authentication_missing: 0x82,
   topic_alias_unknown: 0x82,
