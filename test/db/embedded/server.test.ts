@@ -6,6 +6,7 @@ import pg from 'pg'
 import t from 'tap'
 import { identifyProcess, listServerProcesses } from '../../../db/embedded/server-process.ts'
 import { startEmbeddedPostgres } from '../../../db/embedded/server.ts'
+import { until } from '../../helpers/until.ts'
 import { createTestDir } from '../../helpers/postgres.ts'
 import { clusterOf, endChild, logger, query, startChild, startServer, whyNoOtherUser } from '../../helpers/embedded.ts'
 
@@ -105,6 +106,7 @@ for (const { name, uid, account } of [
     t.match(started, { account })
     t.same(await query(started.url, 'select 1 as one'), [{ one: 1 }])
     await endChild(child)
-    t.equal(await identifyProcess(started.pid), null)
+    // In a namespace the launcher may be gone a moment before the postmaster.
+    await until(async () => await identifyProcess(started.pid) === null, 'the postmaster to end')
   })
 }
