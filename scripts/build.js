@@ -99,6 +99,8 @@ if (!isWhole || stamp.sum !== sum) {
   // Its own record would keep tsc from writing again what was deleted.
   if (!isWhole) rmSync(join(DIST, '.tsbuildinfo'), { force: true })
   mkdirSync(DIST, { recursive: true })
+  // On a busy or small machine it takes a minute, in which a first start would show nothing.
+  process.stderr.write('Compiling into dist/.\n')
   const { status } = spawnSync(process.execPath, [TSC, '-p', join(ROOT, 'tsconfig.build.json')], { cwd: ROOT, stdio: ['ignore', 2, 2] })
   if (status !== 0) process.exit(1)
   chmodSync(BIN, 0o755)
