@@ -83,7 +83,10 @@ t.test('a session passes between MQTT 3.1.1 and 5, user properties included', as
   await old.closed()
   const publisher = await connected(t, port)
   const properties = {
-    userProperties: { __proto__x: 'y', a: ['1', '2'] }, contentType: 'text/plain', responseTopic: 'home/answer', correlationData: Buffer.from('c')
+    userProperties: { __proto__x: 'y', a: ['1', '2'] },
+    contentType: 'text/plain',
+    responseTopic: 'home/answer',
+    correlationData: Buffer.from('c')
   }
   publisher.send(publishPacket(1, { topic: 'home/lamp', properties }))
   await publisher.waitFor('puback')
@@ -91,7 +94,9 @@ t.test('a session passes between MQTT 3.1.1 and 5, user properties included', as
   t.ok(isPresent(back))
   await back.waitFor('publish')
   const [message] = back.of('publish')
-  t.match(message!.properties, { contentType: 'text/plain', responseTopic: 'home/answer', userProperties: { __proto__x: 'y', a: ['1', '2'] } })
+  t.match(message!.properties, {
+    contentType: 'text/plain', responseTopic: 'home/answer', userProperties: { __proto__x: 'y', a: ['1', '2'] }
+  })
   t.same(message!.properties?.correlationData, Buffer.from('c'))
   await leave(back)
   const older = await RawClient.connected(t, port, { clientId: 'a', clean: false })
