@@ -94,7 +94,3 @@ export function toShown (
   const keptS = sign.isOccasional === true ? OCCASIONAL_KEPT_S : staleAfterS(intervalS)
   return { text, isStale: atS === null || nowS - atS > keptS, atS }
 }
-
-const NUMBER = new Intl.NumberFormat('en')
-
-export const toCount = (value: number): string => NUMBER.format(Math.round(value))

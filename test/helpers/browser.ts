@@ -43,7 +43,7 @@ export function watchPage (t: Test, page: Page, url: string): void {
 export async function openPage (
   t: Test, url: string, { path = '/', before, ...options }: BrowserContextOptions & {
     readonly path?: string
-    readonly before?: (page: Page) => Promise<void>
+    readonly before?: (page: Page) => Promise<unknown>
   } = {}
 ): Promise<Page> {
   const context = await (await launch()).newContext({ timezoneId: 'Europe/Berlin', locale: 'en-GB', ...options })

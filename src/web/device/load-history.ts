@@ -1,5 +1,5 @@
-import { ApiError, ask } from '../connection/api.ts'
-import { createTrack, type HistoryBucket, type HistoryReading, type Track } from './track.ts'
+import { type Every, readHistory } from '../connection/history.ts'
+import { createTrack, type Track } from './track.ts'
 
 const HOUR_S = 3600
 const DAY_S = 86_400
@@ -13,9 +13,7 @@ const RESOLUTIONS = [
   { spanMaxS: Infinity, every: '1d' }
 ] as const
 
-const BUCKET_S = { '1m': 60, '5m': 300, '15m': 900, '1h': HOUR_S, '1d': DAY_S } as const
-
-type Every = keyof typeof BUCKET_S
+const BUCKET_S: Readonly<Record<Every, number>> = { '1m': 60, '5m': 300, '15m': 900, '1h': HOUR_S, '1d': DAY_S }
 
 /** Readings that one track holds; a device that sends more in its span is drawn of averages of a minute. */
 const READINGS_MAX = 8000
@@ -27,26 +25,16 @@ export interface Span {
   readonly toS: number
 }
 
-/** Asks the history for what `track` holds of a span. @throws {@link ApiError} */
-async function fill (id: string, track: Track, every: Every | null, { fromS, toS }: Span, signal: AbortSignal): Promise<number> {
-  const count = every === null ? READINGS_MAX : BUCKETS_MAX
-  const query = new URLSearchParams({ from: fromS.toFixed(3), to: toS.toFixed(3), order: 'desc', format: 'ndjson', count: String(count) })
-  if (every !== null) query.set('every', every)
-  // A day is somebody's day.
-  if (every === '1d') query.set('tz', Intl.DateTimeFormat().resolvedOptions().timeZone)
-  let lines: string[]
-  try {
-    const text = await (await ask(`/vital-data/${encodeURIComponent(id)}/history?${query}`, { signal })).text()
-    lines = text.split('\n').filter((line) => line !== '')
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return 0
-    throw error
+/** Asks the history for a span. @returns how many lines it had. @throws `ApiError` */
+async function fill (id: string, track: Track, every: Every | null, span: Span, signal: AbortSignal): Promise<number> {
+  if (every === null) {
+    const readings = await readHistory(id, { ...span, every, count: READINGS_MAX }, signal)
+    for (const reading of readings) track.takeReading(reading)
+    return readings.length
   }
-  for (const line of lines) {
-    if (every === null) track.takeReading(JSON.parse(line) as HistoryReading)
-    else track.takeBucket(JSON.parse(line) as HistoryBucket)
-  }
-  return lines.length
+  const buckets = await readHistory(id, { ...span, every, count: BUCKETS_MAX }, signal)
+  for (const bucket of buckets) track.takeBucket(bucket)
+  return buckets.length
 }
 
 const everyOf = (bucketS: number | null): Every | null =>
@@ -55,7 +43,7 @@ const everyOf = (bucketS: number | null): Every | null =>
 /**
  * Loads a span as readings or as averages, as fits.
  * @param onTrack - gets the track before it is filled, so that it can take what arrives meanwhile
- * @throws {@link ApiError}
+ * @throws `ApiError`
  */
 export async function loadHistory (
   id: string, span: Span, signal: AbortSignal, onTrack: (track: Track) => void
@@ -74,7 +62,7 @@ export async function loadHistory (
   return track
 }
 
-/** Asks again for what came since the newest point: buckets still grow, and a live message may be lost. @throws {@link ApiError} */
+/** Asks again for what came since the newest point: buckets still grow, and a live message may be lost. @throws `ApiError` */
 export async function refreshHistory (id: string, track: Track, span: Span, signal: AbortSignal): Promise<void> {
   const every = everyOf(track.bucketS)
   const overlapS = track.bucketS === null ? 5 : 0

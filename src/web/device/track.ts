@@ -1,22 +1,5 @@
+import type { HistoryBucket, HistoryReading } from '../connection/history-lines.ts'
 import type { VitalSign } from '../vital-signs.ts'
-
-/** Numbers of one field in a bucket of the history. */
-interface Summary {
-  readonly min: number
-  readonly max: number
-  readonly mean: number
-}
-
-export interface HistoryReading {
-  readonly timestamp: number
-  readonly vitals: Readonly<Record<string, unknown>>
-}
-
-export interface HistoryBucket {
-  readonly from: number
-  readonly to: number
-  readonly vitals: Readonly<Record<string, Summary>>
-}
 
 /**
  * What is drawn of one vital sign: `null` in `value` and `low` where the line is broken. Blood pressure has its systolic

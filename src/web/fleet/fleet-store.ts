@@ -97,13 +97,23 @@ export function createFleet () {
       if (typeof timestamp !== 'number') return
       const device = open(id)
       const gapS = timestamp - device.timestampS
-      if (device.payload !== null && gapS > 0) {
-        device.intervalS = device.intervalS === null ? gapS : Math.min(device.intervalS * 1.5, device.intervalS * 0.8 + gapS * 0.2)
-      }
+      if (device.timestampS > 0 && gapS > 0) device.intervalS = toInterval(device.intervalS, gapS)
       if (gapS > 0) device.timestampS = timestamp
       device.payload = payload
       for (const [field, value] of Object.entries(vitals)) merge(device, field, value, timestamp)
       if (typeof vitals['heartRateValue'] === 'number') addToSpark(device, timestamp, vitals['heartRateValue'])
+    },
+
+    /** Readings of the history, newest first: they fill the sparkline and tell how often the device sends. */
+    recall (id: string, readings: ReadonlyArray<{ readonly timestamp: number, readonly vitals: Readonly<Record<string, unknown>> }>): void {
+      const device = open(id)
+      let beforeS: number | null = null
+      for (const { timestamp, vitals } of readings.toReversed()) {
+        const heartRate = vitals['heartRateValue']
+        if (typeof heartRate === 'number') addToSpark(device, timestamp, heartRate)
+        if (beforeS !== null && timestamp > beforeS) device.intervalS = toInterval(device.intervalS, timestamp - beforeS)
+        beforeS = timestamp
+      }
     },
 
     refuse (refusal: Refusal): void { open(refusal.device).refusal = refusal },
@@ -126,6 +136,11 @@ export function createFleet () {
 }
 
 export type Fleet = ReturnType<typeof createFleet>
+
+/** Follows how often a device sends, so that one gap counts for little. */
+function toInterval (intervalS: number | null, gapS: number): number {
+  return intervalS === null ? gapS : Math.min(intervalS * 1.5, intervalS * 0.8 + gapS * 0.2)
+}
 
 /** Puts a value into its step, and empties the steps between, so that a gap stays a gap. */
 function addToSpark (device: Device, atS: number, value: number): void {

@@ -6,6 +6,7 @@ import { COLUMNS, type Filter, order, type Sort } from './fleet-order.ts'
 import type { Device } from './fleet-store.ts'
 import { FleetRow } from './fleet-row.tsx'
 import { Playing } from './playing.tsx'
+import { fillSparks } from './spark-history.ts'
 
 const ROW_PX = 40
 const OVERSCAN = 6
@@ -43,10 +44,12 @@ export function FleetView () {
   const { shown, counts } = kept.current.result
   const first = Math.max(0, Math.floor(view.top / ROW_PX) - OVERSCAN)
   const last = Math.min(shown.length, Math.ceil((view.top + view.height) / ROW_PX) + OVERSCAN)
+  useEffect(() => { fillSparks(shown.slice(first, last)) })
   const direction = sort.isDescending ? 'descending' : 'ascending'
   const toggle = (by: Sort['by']) => { setSort({ by, isDescending: sort.by === by ? !sort.isDescending : false }) }
   return (
     <>
+      <h2 class='unseen'>Fleet</h2>
       <Playing />
       <Tools {...{ filter, setFilter, search, setSearch, counts }} />
       <div

@@ -20,14 +20,31 @@ export interface Flow {
 
 /** Rates and latencies count over so many answers. */
 const WINDOW = 5
+/** Ten minutes of answers. */
+const TREND_MAX = 300
+
+/** One answer against the one before. */
+export interface TrendPoint {
+  readonly atS: number
+  /** Readings a second. */
+  readonly receivedPerS: number
+  /** `null` where nothing was acknowledged. */
+  readonly p99S: number | null
+  /** Readings in the spool. */
+  readonly waiting: number
+}
 
 /** Follows the gateway from answer to answer. */
 export function createGatewayState () {
   const history: Status[] = []
+  let trend: TrendPoint[] = []
   let missingSinceMs: number | null = null
 
   const sum = (status: Status, name: string) => Object.entries(status.samples)
     .reduce((total, [key, value]) => key === name || key.startsWith(`${name}{`) ? total + value : total, 0)
+
+  const toRate = (name: string, first: Status, last: Status) =>
+    (sum(last, name) - sum(first, name)) * 1000 / (last.nowMs - first.nowMs)
 
   return {
     take (status: Status): void {
@@ -35,7 +52,16 @@ export function createGatewayState () {
       // A restart begins to count anew.
       const startOf = (answer: Status | undefined) => answer?.samples['vital_start_time_seconds']
       if (startOf(history.at(-1)) !== startOf(status)) history.length = 0
+      const before = history.at(-1)
       history.push(status)
+      if (before !== undefined && status.nowMs > before.nowMs) {
+        trend = [...trend.slice(1 - TREND_MAX), {
+          atS: status.nowMs / 1000,
+          receivedPerS: toRate('vital_readings_received_total', before, status),
+          p99S: toQuantile(before.samples, status.samples, 0.99),
+          waiting: status.samples['vital_spool_readings'] ?? 0
+        }]
+      }
       if (history.length > WINDOW) history.shift()
     },
     miss (nowMs: number): void { missingSinceMs ??= nowMs },
@@ -43,11 +69,14 @@ export function createGatewayState () {
     /** Unix milliseconds since which the gateway has not answered; `null` while it does. */
     get missingSinceMs (): number | null { return missingSinceMs },
 
+    /** Since the page was opened, the oldest first. */
+    get trend (): readonly TrendPoint[] { return trend },
+
     /** Of a counter, a second; `null` until two answers came. */
     rate (name: string): number | null {
       const [first, last] = [history[0], history.at(-1)]
       if (first === undefined || last === undefined || last.nowMs <= first.nowMs) return null
-      return (sum(last, name) - sum(first, name)) * 1000 / (last.nowMs - first.nowMs)
+      return toRate(name, first, last)
     },
 
     /** Quantile of the acknowledgement latency in seconds over the window; `null` where nothing was acknowledged. */

@@ -1,16 +1,11 @@
 import { Badge, type BadgeKind } from '../badge.tsx'
 import { gateway, state, useChanges } from '../store.ts'
 import { toClock } from '../times.ts'
-import { toCount } from '../vital-signs.ts'
+import { toCount, toMs, toRate } from '../numbers.ts'
 
 interface Told {
   readonly badge: readonly [BadgeKind, string] | null
   readonly text: string
-}
-
-function toMs (seconds: number): string {
-  if (seconds < 0.01) return `${(seconds * 1000).toFixed(1)} ms`
-  return seconds < 10 ? `${Math.round(seconds * 1000)} ms` : `${Math.round(seconds)} s`
 }
 
 /** Whether readings are being stored now, in one sentence. */
@@ -44,7 +39,7 @@ function tell (): Told {
   const rate = gateway.rate('vital_readings_stored_total') ?? 0
   const p99 = gateway.latencyS(0.99)
   const waits = p99 === null || rate === 0 ? '' : `, acknowledged in ${toMs(p99)} (p99)`
-  const per = rate === 0 ? 'no reading in the last seconds' : `${rate < 10 ? rate.toFixed(1) : toCount(rate)}/s`
+  const per = rate === 0 ? 'no reading in the last seconds' : `${toRate(rate)}/s`
   return { badge: null, text: `Storing in PostgreSQL, ${per}${waits}.` }
 }
 
