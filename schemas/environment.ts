@@ -110,6 +110,8 @@ export const EnvironmentSchema = Type.Object({
   VITAL_DEVICE_BYTES_PER_SECOND_MAX: integer('The same in bytes', MIB, 0, 1024 * MIB),
   VITAL_MQTT_TOPIC_ALIAS_MAX: integer('Topic aliases that an MQTT 5 client may use for its publishes; 0: none, for some ' +
     'clients send an alias again after a reconnect, and are closed for it', 0, 0, 65_535),
+  VITAL_LIMITS: text('What the live page calls out of range, as JSON: prefix of the device id ("" is every device; the ' +
+    'longest one counts), vital sign, lowest and highest value; unset: nothing', ''),
   VITAL_MQTT_DENIED_FILTERS: text('Topic filters, separated by commas, that no client may subscribe to', '')
 }, { additionalProperties: false })
 

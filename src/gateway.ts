@@ -118,7 +118,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       erase: operations.erase,
       events,
       health: readiness.health,
-      page: { limits: {}, mqtt: () => mqtt, recordings },
+      page: { limits: config.vitalLimits, mqtt: () => mqtt, recordings },
       metrics: metrics.render,
       version: packageJson.version,
       logger

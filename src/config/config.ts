@@ -6,7 +6,9 @@ import { toDatabaseUrl } from './database-url.ts'
 import { parseEnvironmentFile } from './environment-file.ts'
 import { selectVariables } from './environment-names.ts'
 import { ConfigError } from './config-error.ts'
+import { parseVitalLimits } from './vital-limits.ts'
 import { HTTP_LIMITS } from '../http/limits.ts'
+import type { Page } from '../http/page/page.ts'
 import type { TokenConfig } from '../security/security.ts'
 import { TOKEN_ALGORITHMS } from '../security/tokens.ts'
 import { isLoopback, toList, toTransportConfig, type TransportConfig } from '../transport/transport-config.ts'
@@ -47,6 +49,8 @@ export interface Config {
   /** 0 keeps all. */
   readonly retentionDays: number
   readonly rollupRetentionDays: number
+  /** Of the live page, by prefix of the device id. */
+  readonly vitalLimits: Page['limits']
   readonly logLevel: Environment['VITAL_LOG_LEVEL']
   readonly transport: TransportConfig
   /** Shown at start, in readiness and in the log. */
@@ -105,6 +109,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     deadLettersPerDeviceMax: values.VITAL_DEAD_LETTERS_PER_DEVICE_MAX,
     retentionDays: values.VITAL_RETENTION_DAYS,
     rollupRetentionDays: toRollupRetentionDays(values),
+    vitalLimits: parseVitalLimits(values.VITAL_LIMITS),
     logLevel: values.VITAL_LOG_LEVEL,
     transport,
     warnings: transport.warnings,

@@ -108,11 +108,12 @@ t.test('the heart rate of yesterday at noon, live readings joined to history, an
   await chart.getByText('91', { exact: true }).waitFor()
 })
 
-t.test('a login: the secret stays in the tab, other roles are refused, a revoked one is out', { skip }, async (t) => {
+t.test('a login and limits: the secret stays in the tab, other roles are refused, a revoked one is out', { skip }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const [operator, band] = [await credentials.add('otto', 'operator'), await credentials.add('band-1', 'device')]
-  const { httpUrl, mqttPort } = await startGateway(t, { DATABASE_URL: connectionString })
+  const { httpUrl, mqttPort } = await startGateway(t,
+    { DATABASE_URL: connectionString, VITAL_LIMITS: '{"band-":{"heartRateValue":[50,120]},"band-2":{}}' })
   const page = await openPage(t, httpUrl)
   const urls: string[] = []
   page.on('request', (request) => { urls.push(request.url()) })
@@ -131,7 +132,12 @@ t.test('a login: the secret stays in the tab, other roles are refused, a revoked
   await publishAs(device, 'band-1', toReading(Date.now() / 1000, 64))
   await page.getByRole('row', { name: 'band-1' }).getByText('64', { exact: true }).waitFor()
   await page.reload()
-  await page.getByRole('row', { name: 'band-1' }).waitFor()
+  const row = page.getByRole('row', { name: 'band-1' })
+  await row.getByText('64', { exact: true }).waitFor()
+  t.equal(await row.getByText('Out of range').count(), 0)
+  await publishAs(device, 'band-1', toReading(Date.now() / 1000, 121))
+  await row.getByText('Out of range').waitFor()
+  await page.getByRole('button', { name: 'Out of range 1' }).waitFor()
   t.notOk([...urls, page.url()].some((url) => url.includes(operator)), 'no URL has the secret')
   t.equal(await page.evaluate('localStorage.length + document.cookie.length'), 0)
   await credentials.revoke('otto')

@@ -2,6 +2,7 @@ import { useRef, useState } from 'preact/hooks'
 import { toAge, toClock, toTime } from '../times.ts'
 import { toShown, VITAL_SIGNS, type VitalSign } from '../vital-signs.ts'
 import type { Device } from '../fleet/fleet-store.ts'
+import { fleet } from '../store.ts'
 import { Chart } from './chart.tsx'
 import type { Span } from './load-history.ts'
 import type { Track, TrackPoint } from './track.ts'
@@ -120,12 +121,14 @@ function Reading ({ sign, device, track, nowS, cursorS }: ReadingProps) {
   const latest = device === undefined ? null : toShown(sign, device, nowS)
   const point = cursorS === null ? null : track.pointAt(sign, cursorS)
   const isStale = cursorS === null && (latest === null || latest.isStale || latest.atS === null)
+  const [left] = device === undefined || cursorS !== null ? [] : fleet.rangesLeft(device, sign, nowS)
   const text = cursorS === null ? latest?.text ?? '–' : toText(sign, point)
   return (
     <div class='reading'>
       <h3>{sign.label} <small>{sign.unit}</small></h3>
-      <p class={isStale ? 'number stale' : 'number'}>{text}</p>
+      <p class={isStale ? 'number stale' : 'number'}>{left === undefined ? text : <span class='out'>{text}</span>}</p>
       <p class='detail'>
+        {left !== undefined && `limits ${left.join(' to ')} `}
         {cursorS === null
           ? <LatestDetail {...{ sign, device, nowS, isStale }} atS={latest?.atS ?? null} />
           : <CursorDetail {...{ sign, track, point, cursorS }} />}

@@ -29,7 +29,12 @@ function Value ({ sign, device, nowS }: { sign: VitalSign, device: Device, nowS:
   const { text, isStale, atS } = toShown(sign, device, nowS)
   const at = atS !== null && sign.isOccasional === true ? <small>{toClock(atS)}</small> : null
   const look = atS === null ? 'missing' : isStale ? 'stale' : ''
-  return <td class={`${sign.id} value ${look}`}><span>{text}</span>{at}</td>
+  const [left] = fleet.rangesLeft(device, sign, nowS)
+  return (
+    <td class={`${sign.id} value ${look}`}>
+      {left === undefined ? <span>{text}</span> : <span class='out' title={`Limits: ${left.join(' to ')}`}>{text}</span>}{at}
+    </td>
+  )
 }
 
 const WIDTH = 120

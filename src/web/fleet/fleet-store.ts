@@ -1,4 +1,4 @@
-import { staleAfterS } from '../vital-signs.ts'
+import { staleAfterS, toShown, VITAL_SIGNS, type VitalSign } from '../vital-signs.ts'
 
 /** Heart rate of the last five minutes, a point each five seconds. */
 export const SPARK_POINTS = 60
@@ -76,6 +76,23 @@ export function createFleet () {
     device.times[field] = atS
   }
 
+  /** The ranges that a vital sign has left: none where nobody set limits, or where the value is not current. */
+  function rangesLeft (device: Device, sign: VitalSign, nowS: number): Range[] {
+    const own = limits.length === 0 ? undefined : limits.find(([prefix]) => device.id.startsWith(prefix))?.[1]
+    if (own === undefined) return []
+    // A sign has one range, whichever of its names a device uses. Blood pressure has two values.
+    const field = sign.fields.find((name) => typeof device.vitals[name] === 'number')
+    const checked = [
+      [field, sign.fields.map((name) => own[name]).find((range) => range !== undefined)],
+      [sign.lowField, sign.lowField === undefined ? undefined : own[sign.lowField]]
+    ] as const
+    const left = checked.flatMap(([name, range]) => {
+      const value = name === undefined ? undefined : device.vitals[name]
+      return range !== undefined && typeof value === 'number' && (value < range[0] || value > range[1]) ? [range] : []
+    })
+    return left.length > 0 && toShown(sign, device, nowS).isStale ? [] : left
+  }
+
   return {
     devices,
     /** Grows with each new device. */
@@ -122,14 +139,9 @@ export function createFleet () {
     stateOf (device: Device, nowS: number): DeviceState {
       if (device.refusal !== null && nowS - device.refusal.atS < REFUSED_SHOWN_S) return 'refused'
       if (nowS - device.timestampS > staleAfterS(device.intervalS)) return 'silent'
-      const own = limits.find(([prefix]) => device.id.startsWith(prefix))?.[1]
-      for (const field in own) {
-        const value = device.vitals[field]
-        const [low, high] = own[field]!
-        if (typeof value === 'number' && (value < low || value > high)) return 'out'
-      }
-      return 'normal'
+      return VITAL_SIGNS.some((sign) => rangesLeft(device, sign, nowS).length > 0) ? 'out' : 'normal'
     },
+    rangesLeft,
     /** Whether the operator set limits at all. */
     get hasLimits (): boolean { return limits.length > 0 }
   }
