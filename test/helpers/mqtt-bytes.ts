@@ -1,4 +1,5 @@
 /** Packets of MQTT made byte by byte, so that a test can break one rule. */
+import mqttPacket, { type Packet } from 'mqtt-packet'
 import {
   AUTH, CONNECT, decodeLength, DISCONNECT, encodedLengthBytes, lengthBytes, lengthValue, PINGREQ, PUBLISH, SUBSCRIBE, typeOf, UNSUBSCRIBE,
   writeLength
@@ -41,6 +42,21 @@ export function counted (...parts: readonly Part[]): Buffer {
 
 export function packet (firstByte: number, ...parts: readonly Part[]): Buffer {
   return Buffer.concat([Buffer.from([firstByte]), counted(...parts)])
+}
+
+/**
+ * Reads one packet of MQTT 5 with mqtt-packet.
+ * @throws where mqtt-packet has an error, or finds not exactly one packet
+ */
+export function parse5 (bytes: Buffer): Packet {
+  const packets: Packet[] = []
+  const errors: unknown[] = []
+  const parser = mqttPacket.parser({ protocolVersion: 5 })
+  parser.on('packet', (packet) => { packets.push(packet) })
+  parser.on('error', (error) => { errors.push(error) })
+  parser.parse(bytes)
+  if (packets.length !== 1 || errors.length > 0) throw new Error(`${packets.length} packets, ${errors.join()}`)
+  return packets[0]!
 }
 
 /** Decodes a whole packet of MQTT 5 as a connection does: each type by its function, and of a PUBLISH the topic too. */

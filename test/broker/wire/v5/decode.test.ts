@@ -7,7 +7,7 @@ import {
   type Connect5, decodePublish, PayloadFormatError, type Publish5, toTopicName
 } from '../../../../broker/wire/v5/decode.ts'
 import { encodePublish5 } from '../../../../broker/wire/v5/encode.ts'
-import { counted, decode5, field, join, packet } from '../../../helpers/mqtt-bytes.ts'
+import { counted, decode5, field, join, packet, parse5 } from '../../../helpers/mqtt-bytes.ts'
 import { holds } from '../../../helpers/property.ts'
 
 const generate = (packet: object) => mqttPacket.generate(packet as Packet, { protocolVersion: 5 })
@@ -16,10 +16,7 @@ type DecodedPublish = Publish5 & { readonly topic: string, readonly payload: Buf
 
 /** The properties that a subscriber gets, as mqtt-packet reads them. */
 function readForwarded (forwarded: Buffer | null): unknown {
-  const read: Packet[] = []
-  const parser = mqttPacket.parser({ protocolVersion: 5 })
-  parser.on('packet', (packet) => { read.push(packet) })
-  parser.parse(encodePublish5({
+  const read = parse5(encodePublish5({
     topic: 'a',
     topicAlias: null,
     payload: Buffer.alloc(0),
@@ -31,7 +28,7 @@ function readForwarded (forwarded: Buffer | null): unknown {
     subscriptionIdentifiers: [],
     forwarded
   }))
-  const { properties = {} } = read[0] as { properties?: { userProperties?: object } }
+  const { properties = {} } = read as { properties?: { userProperties?: object } }
   // It reads user properties into an object without a prototype.
   return properties.userProperties === undefined ? properties : { ...properties, userProperties: { ...properties.userProperties } }
 }

@@ -1,24 +1,12 @@
 /** What the gateway writes in MQTT 5, read by mqtt-packet. */
-import mqttPacket, { type Packet } from 'mqtt-packet'
+import mqttPacket from 'mqtt-packet'
 import t from 'tap'
 import { PUBACK, PUBCOMP, PUBREC, PUBREL } from '../../../../broker/wire/fixed-header.ts'
 import {
   encodeAck5, encodeConnack5, encodeDisconnect5, encodePublish5, encodeSuback5, encodeUnsuback5, type OutgoingPublish5, PINGRESP
 } from '../../../../broker/wire/v5/encode.ts'
 import { REASONS5 } from '../../../../broker/wire/v5/reason-codes.ts'
-import { counted, field, join } from '../../../helpers/mqtt-bytes.ts'
-
-/** @throws where mqtt-packet does, or finds not exactly one packet */
-function parse (bytes: Buffer): Packet {
-  const packets: Packet[] = []
-  const parser = mqttPacket.parser({ protocolVersion: 5 })
-  parser.on('packet', (packet) => { packets.push(packet) })
-  const errors: unknown[] = []
-  parser.on('error', (error) => { errors.push(error) })
-  parser.parse(bytes)
-  if (packets.length !== 1 || errors.length > 0) throw new Error(`${packets.length} packets, ${errors.join()}`)
-  return packets[0]!
-}
+import { counted, field, join, parse5 as parse } from '../../../helpers/mqtt-bytes.ts'
 
 const PLAIN: OutgoingPublish5 = {
   topic: 'vital/größe',
