@@ -35,7 +35,7 @@ const vital = (description: string) => Type.Optional(Type.Number({ description }
 /**
  * One reading. Known vital signs are finite numbers when present; other fields of any JSON type are kept.
  * `timestamp` and `device` have further rules, which {@link readingFaults} checks.
- * A new vital sign has four more places: README.md of this folder.
+ * A new vital sign has more places: README.md of this folder.
  */
 export const ReadingSchema = Type.Object({
   device: Type.Optional(Type.String({

@@ -1,5 +1,5 @@
-/** Transports of readings. gRPC and others join here. */
-export const CLIENT_TRANSPORTS = ['mqtt', 'http'] as const
+/** Transports of readings; another one joins here. */
+export const CLIENT_TRANSPORTS = ['mqtt', 'http', 'grpc'] as const
 export type ClientTransport = typeof CLIENT_TRANSPORTS[number]
 
 /** With `spool`: what an earlier run left in the spool; its own transport was counted then. */

@@ -51,7 +51,7 @@ const LOG_INTERVAL_MS = 10_000
 
 /** See the top of this file. */
 export class LoginRefusals {
-  readonly counts = { mqtt: noRefusals(), http: noRefusals() }
+  readonly counts = { mqtt: noRefusals(), http: noRefusals(), grpc: noRefusals() }
   readonly #throttles = new Map<string, ReturnType<typeof createLogThrottle>>()
   readonly #logger: Logger
 

@@ -4,34 +4,17 @@ import { namedDeviceOf } from '../../broker/topics.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import type { Fault } from '../../schemas/fault.ts'
 import type { Rejection } from '../../schemas/rejection.ts'
-import type { Clock } from '../clock.ts'
-import type { PostOutcome } from './post-outcome.ts'
-import type { Batcher } from './batcher.ts'
+import { type AcceptWholeOptions, createAcceptWhole } from './accept-whole.ts'
 import type { DeadLetterCaps } from './dead-letter-caps.ts'
-import { decode, type Decoded, type Refused } from './decode.ts'
-import type { Ledger } from './ledger.ts'
-import type { NameHints } from './name-hints.ts'
-import { toPayload } from './reading-row.ts'
-import { type Settlement, Submission, type SubmissionOptions } from './submission.ts'
-
-/**
- * Memory of one accepted reading beside its payload: the row, its fields, the held acknowledgement (measured: 400 to
- * 900).
- */
-const READING_OVERHEAD_BYTES = 512
+import { decode } from './decode.ts'
+import type { Decoded, Refused } from './decode-element.ts'
+import { toArrayPayload } from './reading-row.ts'
+import { READING_OVERHEAD_BYTES, type Settlement, Submission, type SubmissionOptions } from './submission.ts'
 
 const NONE: readonly never[] = []
 
-export interface IngestOptions {
-  readonly batcher: Batcher
+export interface IngestOptions extends AcceptWholeOptions {
   readonly caps: DeadLetterCaps
-  readonly ledger: Ledger
-  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed'>
-  readonly nameHints: Pick<NameHints, 'observe'>
-  /** Time from receipt to durable, of one message. */
-  readonly onDurable: (durationMs: number) => void
-  /** Sends a device's readings that came over HTTP to the topic's subscribers. */
-  readonly fanOut: (device: string, payload: Buffer) => void
 }
 
 /** One PUBLISH under way; a class instead of a closure, because thousands wait at a time. */
@@ -48,8 +31,9 @@ class PublishSubmission extends Submission {
   }
 }
 
-/** The two entry points of ingest: both transports are decoded, counted, batched and made durable by the same code. */
-export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurable, fanOut }: IngestOptions) {
+/** The entry points of ingest, one a transport: all are decoded, counted, batched and made durable by the same code. */
+export function createIngest (options: IngestOptions) {
+  const { batcher, caps, ledger, clock, nameHints, onDurable } = options
   /** See {@link IngestPublish}. */
   const acceptPublish: IngestPublish = (publish) => {
     const acceptedAtMs = clock.monotonicMs()
@@ -96,68 +80,7 @@ export function createIngest ({ batcher, caps, ledger, clock, nameHints, onDurab
     return letters
   }
 
-  /** One POST: all of its readings are stored, or none. See {@link import('./post-outcome.ts').AcceptPost}. */
-  function acceptPost (
-    payload: Buffer, settle: (outcome: PostOutcome) => void, onlyDevice: string | null = null
-  ): void {
-    const acceptedAtMs = clock.monotonicMs()
-    const receivedAtMs = clock.nowMs(acceptedAtMs)
-    const { rows, refused } = decode(payload, null, receivedAtMs, clock.isConfirmed(receivedAtMs))
-    const count = rows.length + refused.length
-    ledger.received('http', count)
-    nameHints.observe(rows, receivedAtMs)
-    const [first] = refused
-    if (first !== undefined) {
-      ledger.refused('http', first.reason, count)
-      settle({ status: 'invalid', reason: first.reason, errors: refused.flatMap((one) => one.errors) })
-      return
-    }
-    if (onlyDevice !== null && rows.some(({ device }) => device !== onlyDevice)) {
-      ledger.refused('http', 'device_mismatch', count)
-      settle({ status: 'forbidden' })
-      return
-    }
-    if (batcher.isClosed) {
-      ledger.refused('http', 'unavailable', count)
-      settle({ status: batcher.isAvailable ? 'overloaded' : 'unavailable' })
-      return
-    }
-    batcher.submit(new Submission({
-      transport: 'http',
-      clientId: null,
-      readings: rows,
-      letters: [],
-      bytes: payload.length + rows.length * READING_OVERHEAD_BYTES,
-      acceptedAtMs,
-      isAllOrNothing: true,
-      onSettled (submission: Submission, settlement: Settlement) {
-        const [rejection] = submission.rejections
-        if (settlement !== 'durable') {
-          settle({ status: 'unavailable' })
-        } else if (rejection !== undefined) {
-          settle({ status: 'invalid', reason: 'database_rejected', errors: [...rejection.errors] })
-        } else {
-          onDurable(clock.monotonicMs() - submission.acceptedAtMs)
-          fanOutByDevice(payload, rows)
-          settle({ status: 'durable' })
-        }
-      }
-    }))
-  }
-
-  function fanOutByDevice (payload: Buffer, rows: readonly ReadingRow[]): void {
-    const [only] = rows
-    if (rows.length === 1 && only !== undefined) return fanOut(only.device, payload)
-    const devices = new Map<string, ReadingRow[]>()
-    for (const row of rows) {
-      const ofDevice = devices.get(row.device)
-      if (ofDevice === undefined) devices.set(row.device, [row])
-      else ofDevice.push(row)
-    }
-    for (const [device, ofDevice] of devices) fanOut(device, toArrayPayload(ofDevice))
-  }
-
-  return { acceptPublish, acceptPost }
+  return { acceptPublish, ...createAcceptWhole(options) }
 }
 
 function toInvalidTopic ({ topic, payload }: VitalPublish): Decoded {
@@ -193,10 +116,6 @@ function toStoredPayload (rows: readonly ReadingRow[], submission: Submission): 
   const rejected = new Set(submission.rejections.map(({ row }) => row))
   const stored = rows.filter((row) => !rejected.has(row))
   return stored.length === 0 ? null : toArrayPayload(stored)
-}
-
-function toArrayPayload (rows: readonly ReadingRow[]): Buffer {
-  return Buffer.from(`[${rows.map(toPayload).join(',')}]`)
 }
 
 function toRejections (refused: readonly Refused[], submission: Submission | null, receivedAtMs: number): Rejection[] {

@@ -2,7 +2,7 @@
  * The pipeline: every part of ingest, wired once. The gateway, an erasure beside a stopped gateway and the simulation
  * of ingest use it; each brings its own store, pool for pings, spool and clock.
  *
- *   acceptPublish, acceptPost ──> batcher ──> journal ──> writer ──> store
+ *   acceptPublish, acceptPost, acceptRequest ──> batcher ──> journal ──> writer ──> store
  *                                    ▲           │ ▲
  *              pressure, availability│           ▼ │ closed, open, half-open
  *                                    └──────── spool, circuit <── spool watch, pings
@@ -35,10 +35,11 @@ import { trackWrites } from './journal/tracked-writer.ts'
 import { Ledger } from './ledger.ts'
 import { INGEST_LIMITS, type IngestLimits } from './limits.ts'
 import { createNameHints } from './name-hints.ts'
+import { createReaders } from './readers.ts'
 
 type ConfiguredLimits = Omit<BatcherLimits & DeadLetterLimits, keyof IngestLimits> & { readonly commitTimeoutMs: number }
 
-/** The broker as the pipeline uses it: to stop reading, and to show subscribers the readings received over HTTP. */
+/** The broker as the pipeline uses it: to stop reading, and to show subscribers the readings that came another way. */
 export type AttachedBroker = Pick<Broker, 'pauseReading' | 'resumeReading' | 'publish'>
 
 export interface PipelineOptions {
@@ -61,6 +62,7 @@ export function createPipeline (options: PipelineOptions) {
   const { store, pool, spool, clock, refusedLetters, metrics, logger } = options
   const limits = { ...INGEST_LIMITS, ...options.limits }
   let broker = NO_BROKER
+  const readers = createReaders()
   const ledger = new Ledger()
   const nameHints = createNameHints(logger)
   const caps = new DeadLetterCaps(limits, (warning) => { logger.warn(warning) })
@@ -101,10 +103,7 @@ export function createPipeline (options: PipelineOptions) {
     ledger,
     commit: journal.commit,
     monotonicMs: clock.monotonicMs,
-    onPressure (isClosed) {
-      if (isClosed) broker.pauseReading()
-      else broker.resumeReading()
-    },
+    onPressure: readers.press,
     onBatch: observers.observeBatch,
     onSpooled: (units) => { replayer.add(units) }
   })
@@ -117,7 +116,7 @@ export function createPipeline (options: PipelineOptions) {
     write: journal.writeInTime,
     isBusy: () => batcher.isBusy
   })
-  const { acceptPublish, acceptPost } = createIngest({
+  const { acceptPublish, acceptPost, acceptRequest } = createIngest({
     batcher,
     caps,
     ledger,
@@ -130,6 +129,7 @@ export function createPipeline (options: PipelineOptions) {
   return {
     acceptPublish,
     acceptPost,
+    acceptRequest,
     ledger,
     caps,
     batcher,
@@ -146,7 +146,11 @@ export function createPipeline (options: PipelineOptions) {
     /** From now on this broker stops and resumes reading. Once, before anything is accepted. */
     attach (attached: AttachedBroker): void {
       broker = attached
+      readers.add(attached)
     },
+
+    /** From now on this one stops and resumes reading, too. */
+    addReader: readers.add,
 
     /**
      * Settles once the spool's disk was tried; from then on spooled batches are replayed while PostgreSQL takes them.

@@ -60,3 +60,8 @@ export function toPayload (row: ReadingRow): string {
   const device = JSON.stringify(row.device)
   return `{"device":${device},"timestamp":${row.timeUs / 1e6}${row.vitals === '{}' ? '' : ',' + row.vitals.slice(1, -1)}}`
 }
+
+/** The same for several. */
+export function toArrayPayload (rows: readonly ReadingRow[]): Buffer {
+  return Buffer.from(`[${rows.map(toPayload).join(',')}]`)
+}

@@ -3,6 +3,12 @@ import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import type { Fault } from '../../schemas/fault.ts'
 import type { Transport } from '../../schemas/transport.ts'
 
+/**
+ * Memory of one accepted reading beside its payload: the row, its fields, the held acknowledgement (measured: 400 to
+ * 900).
+ */
+export const READING_OVERHEAD_BYTES = 512
+
 /** A reading that the database itself refused, found by bisection. */
 export interface DatabaseRejection {
   readonly row: ReadingRow

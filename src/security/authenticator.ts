@@ -1,8 +1,9 @@
 /**
- * Authenticates clients and requests. Both transports use it, so that they cannot differ.
+ * Authenticates clients and requests. All transports use it, so that they cannot differ.
  *
  * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated
- * secret; a password. Over HTTP: a token or a generated secret. A known credential is answered in the same turn,
+ * secret; a password. Over HTTP: a token or a generated secret. Over gRPC: the same, and without one a client certificate,
+ * which identifies the device of its common name, or of its first alternative name. A known credential is answered in the same turn,
  * without a promise.
  *
  * The reason of a refusal goes to the log, never to the client. A credential that cannot be checked is `unavailable`
@@ -48,7 +49,7 @@ function then<T, R> (value: Awaitable<T>, next: (value: T) => Awaitable<R>): Awa
   return value instanceof Promise ? value.then(next) : next(value)
 }
 
-/** The two doors of authentication. */
+/** The doors of authentication, one a transport. */
 export function createAuthenticator ({ mode, directory, passwords, tokens, onLogin }: AuthenticatorOptions) {
   /** See {@link import('../../broker/connect/credentials.ts').Authenticate}. */
   function authenticateMqtt (credentials: Credentials): Awaitable<Authentication> {
@@ -90,6 +91,23 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     return credential === null
       ? refused('no_credentials')
       : then(identifyHttp(credential), (authentication) => count('http', authentication))
+  }
+
+  /**
+   * By the metadata of a call, as {@link authenticateHttp}, or by the client certificate of its connection.
+   * @param certificateNames - common names first; empty without a valid certificate
+   */
+  function authenticateGrpc (headers: IncomingHttpHeaders, certificateNames: readonly string[]): Awaitable<Authentication> {
+    const now = mode()
+    if (now === 'open') return OPEN
+    if (now !== 'closed') return count('grpc', UNAVAILABLE)
+    const credential = credentialOf(headers)
+    if (credential !== null) {
+      return then(identifyHttp(credential), (authentication) => count('grpc', authentication))
+    }
+    const id = certificateNames.find(isPrincipalId)
+    if (id === undefined) return refused('no_credentials')
+    return then(directory.find(id), (answer) => count('grpc', acceptDevice(id, answer)))
   }
 
   function identifyHttp (credential: string): Awaitable<Authentication> {
@@ -157,8 +175,11 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     return authentication
   }
 
-  return { authenticateMqtt, authenticateHttp }
+  return { authenticateMqtt, authenticateHttp, authenticateGrpc }
 }
+
+/** See {@link createAuthenticator}. */
+export type Authenticator = ReturnType<typeof createAuthenticator>
 
 function acceptSecret (answer: Answer, digest: string): Authentication {
   if (answer === 'unavailable') return UNAVAILABLE

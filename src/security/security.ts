@@ -48,7 +48,7 @@ interface SecurityOptions {
   readonly logger: Logger
 }
 
-/** Actions of a holder of connections when credentials change: of the broker, and of the streams of events. */
+/** Actions of a holder of connections when credentials change: of the broker, and of the streams of events and of gRPC. */
 export type Guarded = Pick<Broker, 'disconnect' | 'principals' | 'review'>
 
 const FAILURES_LOG_INTERVAL_MS = 10_000
@@ -68,7 +68,9 @@ export async function createSecurity (options: SecurityOptions) {
     keys: createLogThrottle({ intervalMs: FAILURES_LOG_INTERVAL_MS })
   }
   const logins = {
-    mqtt: { accepted: 0, refused: 0, unavailable: 0 }, http: { accepted: 0, refused: 0, unavailable: 0 }
+    mqtt: { accepted: 0, refused: 0, unavailable: 0 },
+    http: { accepted: 0, refused: 0, unavailable: 0 },
+    grpc: { accepted: 0, refused: 0, unavailable: 0 }
   }
   const refusals = new LoginRefusals(logger)
   const onFailure = (error: unknown) => {
@@ -138,6 +140,7 @@ export async function createSecurity (options: SecurityOptions) {
     }],
     authenticateMqtt: authenticator.authenticateMqtt,
     authenticateHttp: authenticator.authenticateHttp,
+    authenticateGrpc: authenticator.authenticateGrpc,
     refusals,
 
     /** From now on its connections end with their credentials. Before `start`. */
@@ -186,6 +189,9 @@ export async function createSecurity (options: SecurityOptions) {
     }
   }
 }
+
+/** See {@link createSecurity}. */
+export type Security = Awaited<ReturnType<typeof createSecurity>>
 
 /** All as one, those that are added later included. */
 function toOne (guarded: readonly Guarded[]): Guarded {

@@ -184,7 +184,7 @@ t.test('an array stands for its elements: good ones are rows, each bad one is re
 t.test('over HTTP each reading names its device', (t) => {
   t.equal(decodeText('{"timestamp":1,"device":"a"}', null).rows[0]?.device, 'a')
   t.same(decodeText('{"timestamp":1}', null).refused[0]?.errors,
-    [{ path: '/device', message: 'is required: over HTTP the reading names its device' }])
+    [{ path: '/device', message: 'is required: without a topic the reading names its device' }])
   for (const id of ['', 'a/b', 'a+', '#', '$x', 'x'.repeat(129), '__proto__', 'constructor', 'a\u0007']) {
     t.equal(decodeText(JSON.stringify({ timestamp: 1, device: id }), null).refused[0]?.errors[0]?.path, '/device', JSON.stringify(id))
   }

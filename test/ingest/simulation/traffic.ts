@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import type { ClientTransport } from '../../../schemas/transport.ts'
+import type { FieldReadings } from '../../../src/ingest/decode-fields.ts'
 import type { PostOutcome } from '../../../src/ingest/post-outcome.ts'
 import type { Verdict } from '../../../broker/ingest.ts'
 import type { FakeDatabase, Poison } from './database.ts'
@@ -45,7 +46,7 @@ export class Traffic {
   #life = 0
   /** When each delivery that has no answer yet was made, oldest first. */
   #unsettled = new Set<{ readonly atMs: number }>()
-  #unitsSent = { mqtt: 0, http: 0 }
+  #unitsSent = { mqtt: 0, http: 0, grpc: 0 }
   /** What was answered that should not have been; thrown in the face of ingest it would be lost. */
   failure: Error | null = null
 
@@ -67,7 +68,7 @@ export class Traffic {
     return oldest === undefined ? 0 : performance.now() - oldest.atMs
   }
 
-  get unitsSent (): Readonly<{ mqtt: number, http: number }> {
+  get unitsSent (): Readonly<Record<ClientTransport, number>> {
     return this.#unitsSent
   }
 
@@ -80,7 +81,7 @@ export class Traffic {
   beginLife (): void {
     this.#life++
     this.#unsettled.clear()
-    this.#unitsSent = { mqtt: 0, http: 0 }
+    this.#unitsSent = { mqtt: 0, http: 0, grpc: 0 }
     for (const message of this.#messages) {
       if (message.state !== 'sent') continue
       message.state = 'ready'
@@ -119,7 +120,10 @@ export class Traffic {
       this.#settle(message, status, isAgain)
     }
     if (transport === 'http') gateway.ingest.acceptPost(payload, ({ status }) => { settle(status) })
-    else {
+    else if (transport === 'grpc') {
+      const request = { readings: toFieldReadings(elements), bytes: payload.length, onlyDevice: null, isStreamed: elements.length > 1 }
+      gateway.ingest.acceptRequest(request, ({ status }) => { settle(status) })
+    } else {
       gateway.ingest.acceptPublish({
         topic: `vital/${device}`, device, payload, clientId: device, settle: ({ status }) => { settle(status) }
       })
@@ -141,7 +145,7 @@ export class Traffic {
   }
 
   #create (): Message {
-    const transport = this.#random.chance(0.6) ? 'mqtt' : 'http'
+    const transport = this.#random.chance(0.6) ? 'mqtt' : this.#random.pick(['http', 'grpc'] as const)
     const device = `device-${this.#random.below(5)}`
     const isArray = this.#random.chance(0.3)
     const elements = Array.from({ length: isArray ? 1 + this.#random.below(MESSAGE_UNITS_MAX) : 1 }, () => this.#element(device, transport))
@@ -154,7 +158,7 @@ export class Traffic {
   #element (device: string, transport: ClientTransport): Element {
     const random = this.#random
     const id = this.#elements.length
-    const isValid = !random.chance(transport === 'http' ? 0.02 : 0.08)
+    const isValid = !random.chance(transport === 'mqtt' ? 0.08 : 0.02)
     const poison = isValid && random.chance(0.06) ? random.pick(['always', 'constraint'] as const) : null
     // Many of one instant: their identities differ by their content alone.
     const timestamp = FIRST_TIMESTAMP_S + random.below(20)
@@ -204,5 +208,14 @@ export class Traffic {
       if (!isAcknowledged || (!isValid && areLettersCapped)) continue
       assert.ok(rows.has(id) || kept > 0 || setAside.has(id) || ++losses <= lossesMax, `lost: ${id} was acknowledged and is nowhere`)
     }
+  }
+}
+
+/** The same readings as gRPC brings them: a double apart, everything else as the bytes of a JSON object. */
+function toFieldReadings (elements: readonly Element[]): FieldReadings {
+  const parsed = elements.map(({ json }) => JSON.parse(json) as Record<string, unknown>)
+  return {
+    fields: parsed.map(({ device, timestamp }) => ({ device, timestamp })),
+    others: new Map(parsed.map(({ device: _, timestamp: __, ...other }, index) => [index, Buffer.from(JSON.stringify(other))]))
   }
 }
