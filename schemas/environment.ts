@@ -15,7 +15,7 @@ const text = (description: string, byDefault: string) => Type.String({ descripti
 export const EnvironmentSchema = Type.Object({
   DATABASE_URL: Type.Optional(Type.String({ description: 'PostgreSQL (14 or later) to use; unset: an embedded one' })),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
-  VITAL_HOST: text('Address that the MQTT and HTTP listeners bind', '127.0.0.1'),
+  VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({
     description: 'Without it, binding beyond loopback while no credentials exist ' +
     'stops the start',
@@ -23,18 +23,23 @@ export const EnvironmentSchema = Type.Object({
   }),
   VITAL_MQTT_PORT: integer('MQTT over TCP; 0 picks a free port', 1883, 0, 65_535),
   VITAL_HTTP_PORT: integer('HTTP; 0 picks a free port', 3000, 0, 65_535),
+  VITAL_GRPC_PORT: Type.Optional(Type.Integer({
+    description: 'gRPC, inside TLS once there is a certificate; unset: off; 0 picks a free port',
+    minimum: 0,
+    maximum: 65_535
+  })),
   VITAL_MQTT_PLAINTEXT: Type.Boolean({
     description: 'Plain MQTT beyond loopback also when there is TLS; without TLS ' +
     'it silences a warning',
     default: false
   }),
   VITAL_MQTTS_PORT: integer('MQTT inside TLS, once there is a certificate; 0 picks a free port', 8883, 0, 65_535),
-  VITAL_TLS_CERT_FILE: text('Certificate chain (PEM): MQTT inside TLS, and HTTPS instead of HTTP', ''),
+  VITAL_TLS_CERT_FILE: text('Certificate chain (PEM): MQTT inside TLS, and HTTPS and gRPC inside TLS instead of plain', ''),
   VITAL_TLS_KEY_FILE: text('Private key of that certificate (PEM)', ''),
   VITAL_TLS_CLIENT_CA_FILE: text('Authorities (PEM) whose client certificates identify a device', ''),
   VITAL_TLS_CLIENT_CERT_REQUIRED: Type.Boolean({
     description: 'Refuse clients without such a certificate in the ' +
-    'handshake, over MQTT and HTTPS',
+    'handshake, over MQTT, HTTPS and gRPC',
     default: false
   }),
   VITAL_WS_ORIGINS: text('Origins, separated by commas, whose pages may speak MQTT over WebSocket and read answers ' +
@@ -56,7 +61,7 @@ export const EnvironmentSchema = Type.Object({
   VITAL_ACK_TIMEOUT_MS: integer('Longest that a message is held unacknowledged before its client is ' +
     'closed', 5000, 100, 600_000),
   // MQTT's remaining length ends at 268,435,455 [MQTT-2.2.3].
-  VITAL_PACKET_BYTES_MAX: integer('Largest MQTT packet and HTTP body; before CONNECT is complete 16 ' +
+  VITAL_PACKET_BYTES_MAX: integer('Largest MQTT packet, HTTP body and gRPC request; before CONNECT is complete 16 ' +
     'KiB', 262_144, 1024, 268_435_455),
   VITAL_LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
     description: 'Least severe level that is logged', default: 'info'
@@ -97,7 +102,7 @@ export const EnvironmentSchema = Type.Object({
   }),
   // The readings that wait are bounded anyway (429 VITAL_OVERLOADED); this keeps one sender from taking all of the
   // room.
-  VITAL_HTTP_REQUESTS_PER_SECOND_MAX: integer('HTTP requests of one principal, or of one address while no ' +
+  VITAL_HTTP_REQUESTS_PER_SECOND_MAX: integer('HTTP requests of one principal, and as many gRPC calls, or of one address while no ' +
     'credentials exist; 0 sets no limit', 0, 0, 1_000_000),
   // Each is a descriptor and about 20 KiB.
   VITAL_CONNECTIONS_MAX: integer('MQTT connections at a time; beyond, a new one is closed', 20_000, 1, 1_000_000),
@@ -105,7 +110,7 @@ export const EnvironmentSchema = Type.Object({
     'no limit of its own', 10_000, 1, 1_000_000),
   VITAL_CONNECTS_PER_SECOND_MAX: integer('New MQTT connections a second; beyond, one waits for its turn; 0 sets no ' +
     'limit', 1000, 0, 1_000_000),
-  VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: integer('Messages a second of one MQTT connection, pings and subscriptions ' +
+  VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: integer('Messages a second of one MQTT connection or gRPC stream, pings and subscriptions ' +
     'as up to twenty each; beyond, its socket is not read for a while; 0 sets no limit', 5000, 0, 1_000_000),
   VITAL_DEVICE_BYTES_PER_SECOND_MAX: integer('The same in bytes', MIB, 0, 1024 * MIB),
   VITAL_MQTT_TOPIC_ALIAS_MAX: integer('Topic aliases that an MQTT 5 client may use for its publishes; 0: none, for some ' +

@@ -9,7 +9,7 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 
 const ROOT = join(import.meta.dirname, '..')
 const DIST = join(ROOT, 'dist')
@@ -20,8 +20,10 @@ const PAGE_STAMP = join(DIST, '.page-stamp.json')
 const BIN = join(DIST, 'scripts', 'vital-gateway.js')
 const TSC = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
 /** Folders of sources; of scripts/ tsc takes what the program imports. */
+/** Read when the program runs, as it is: gRPC's reflection, and clients that are made from it. */
+const PROTO = join('schemas', 'vital', 'v1', 'ingest.proto')
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts']
-const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js']
+const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js', PROTO]
 
 /** What is compiled, relative to the root. */
 function listSources () {
@@ -106,7 +108,10 @@ if (!isWhole || stamp.sum !== sum) {
   chmodSync(BIN, 0o755)
   // npm packs no lockfile of the root; `sbom` reads this one.
   copyFileSync(join(ROOT, 'package-lock.json'), join(DIST, 'package-lock.json'))
+  mkdirSync(dirname(join(DIST, PROTO)), { recursive: true })
+  copyFileSync(join(ROOT, PROTO), join(DIST, PROTO))
   const outputs = sources.map(toOutput).filter((path) => existsSync(path)).map((path) => path.slice(ROOT.length + 1))
+  outputs.push(join('dist', PROTO))
   writeFileSync(STAMP, JSON.stringify({ sum, outputs }))
 }
 if (existsSync(PAGE_SOURCES)) buildPage()

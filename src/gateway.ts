@@ -30,6 +30,8 @@ export interface RunningGateway {
   /** Of MQTT inside TLS, and of metrics and health; `null` without such a listener. */
   readonly mqttsPort: number | null
   readonly adminPort: number | null
+  /** `null`: gRPC is off. */
+  readonly grpcPort: number | null
   readonly connectionString: string
 }
 
@@ -124,6 +126,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       logger
     })
 
+    const isReady = () => readiness.health().ready
+    const grpc = await transport.createGrpc({ security, pipeline, isReady, isStopping })
+
     async function connect (): Promise<void> {
       await operations.prepareDatabase()
       await security.start()
@@ -138,9 +143,10 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       events.stop()
       await broker.stopListening()
       const httpStopped = http.stop()
-      broker.pauseReading()
+      grpc?.stopListening()
+      for (const reader of [broker, grpc]) reader?.pauseReading()
       await pipeline.drain()
-      await broker.stop()
+      await Promise.all([broker.stop(), grpc?.stop()])
       await httpStopped
       await operations.settled()
       await pipeline.stop()
@@ -154,8 +160,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const { port: mqttPort, securePort: mqttsPort } = mqtt = await broker.start()
     signal.throwIfAborted()
     const { port: httpPort, adminPort } = await http.start()
+    const grpcPort = (await grpc?.start())?.port ?? null
     onStop(readiness.announce())
-    return { connectionString: storage.connectionString, mqttPort, mqttsPort, httpPort, adminPort }
+    return { connectionString: storage.connectionString, mqttPort, mqttsPort, httpPort, adminPort, grpcPort }
   }
 
   return {

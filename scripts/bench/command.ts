@@ -90,7 +90,8 @@ function findObstacle (workload: Workload, options: BenchOptions): string | null
       'raise it (ulimit -n 65536 as root, LimitNOFILE= in a systemd unit, --ulimit nofile=65536 in Docker)' +
       ' and start the bench from there'
   }
-  if (workload.reference === 'postgres' && options.referenceOnly) return 'needs the gateway\'s PostgreSQL'
+  const isGateways = workload.reference === 'postgres' || workload.reference === 'mqtt'
+  if (isGateways && options.referenceOnly) return 'needs the gateway'
   if (workload.reference === 'none' && options.referenceOnly) return 'has no reference'
   if (workload.traffic === 'idle' && !hasProc) return 'needs /proc to read resident memory'
   return null

@@ -4,7 +4,7 @@ import { usageError } from '../command-line/operator-error.ts'
 export interface Workload {
   readonly name: string
   readonly traffic: 'closed' | 'open' | 'idle' | 'get'
-  readonly protocol: 'mqtt' | 'http'
+  readonly protocol: 'mqtt' | 'http' | 'grpc'
   readonly qos: 0 | 1
   readonly connections: number
   readonly inFlight: number
@@ -12,7 +12,7 @@ export interface Workload {
   readonly ratePerS: number
   /** Devices to which publishes go, in `latest` from the start; 0: each connection is one device. */
   readonly devices: number
-  readonly reference: 'broker' | 'http' | 'postgres' | 'database' | 'anonymous' | 'none'
+  readonly reference: 'broker' | 'http' | 'mqtt' | 'postgres' | 'database' | 'anonymous' | 'none'
   /** In one sentence, for the report. */
   readonly about: string
   /** What the reference does not do, for the report. */
@@ -71,6 +71,20 @@ const NAMED: Readonly<Record<string, Omit<Workload, 'name'>>> = {
     reference: 'postgres',
     about: 'the workload arrays, against the same rows written straight into the same PostgreSQL (COPY, upsert of latest, COMMIT)'
   },
+  grpc: {
+    ...CLOSED,
+    protocol: 'grpc',
+    reference: 'mqtt',
+    about: 'gRPC Publish, 50 streams x 20 in flight, one reading a request, against the same readings over MQTT'
+  },
+  'grpc-arrays': {
+    ...CLOSED,
+    protocol: 'grpc',
+    inFlight: 4,
+    readingsPerAnswer: 50,
+    reference: 'mqtt',
+    about: 'gRPC Publish, 50 streams x 4 in flight, 50 readings a request, against arrays over MQTT'
+  },
   get: {
     ...CLOSED,
     traffic: 'get',
@@ -96,7 +110,7 @@ function toGetAbout (readingsPerS: number): string {
 }
 
 /** In the order in which they run; `open` stands for both rates. */
-export const DEFAULT_WORKLOADS = '50x20,500x20,5000x1,qos0,arrays,http,postgres,open,get,idle'
+export const DEFAULT_WORKLOADS = '50x20,500x20,5000x1,qos0,arrays,http,grpc,grpc-arrays,postgres,open,get,idle'
 
 /** What `--auth` runs by default. */
 export const AUTH_WORKLOADS = '500x20'

@@ -7,6 +7,7 @@ import { parseEnvironmentFile } from './environment-file.ts'
 import { selectVariables } from './environment-names.ts'
 import { ConfigError } from './config-error.ts'
 import { parseVitalLimits } from './vital-limits.ts'
+import { GRPC_LIMITS } from '../grpc/limits.ts'
 import { HTTP_LIMITS } from '../http/limits.ts'
 import type { Page } from '../http/page/page.ts'
 import type { TokenConfig } from '../security/security.ts'
@@ -33,6 +34,9 @@ export interface Config {
   readonly logHashIds: boolean
   readonly mqttPort: number
   readonly httpPort: number
+  /** `null`: no gRPC. */
+  readonly grpcPort: number | null
+  readonly grpcConnectionsMax: number
   readonly packetBytesMax: number
   readonly deniedFilters: readonly string[]
   readonly brokerLimits: Pick<BrokerLimits, 'packetBytesMax' | 'connectionsMax' | 'connectionsPerAddressMax' |
@@ -87,6 +91,8 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     logHashIds: values.VITAL_LOG_HASH_IDS,
     mqttPort: values.VITAL_MQTT_PORT,
     httpPort: values.VITAL_HTTP_PORT,
+    grpcPort: values.VITAL_GRPC_PORT ?? null,
+    grpcConnectionsMax: values.VITAL_GRPC_PORT === undefined ? 0 : GRPC_LIMITS.connectionsMax,
     packetBytesMax: values.VITAL_PACKET_BYTES_MAX,
     deniedFilters: toList(values.VITAL_MQTT_DENIED_FILTERS),
     brokerLimits: {

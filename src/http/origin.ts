@@ -23,7 +23,7 @@ export function createToOrigin (isProxy: IsTrusted): ToOrigin {
 }
 
 /** Each proxy has added its peer's address at the end, so the last one that no trusted proxy has is the client's. */
-function toForwardedAddress (peer: string, forwardedFor: string | string[] | undefined, isProxy: IsTrusted): string {
+export function toForwardedAddress (peer: string, forwardedFor: string | string[] | undefined, isProxy: IsTrusted): string {
   if (forwardedFor === undefined || !isProxy(peer)) return peer
   let address = peer
   for (const hop of [forwardedFor].flat().join(',').split(',').reverse()) {

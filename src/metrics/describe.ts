@@ -1,6 +1,7 @@
 import { addBrokerMetrics } from '../transport/broker-metrics.ts'
 import { addTransportMetrics } from '../transport/transport-metrics.ts'
 import { addEventsMetrics } from '../events/events-metrics.ts'
+import { addGrpcMetrics } from '../grpc/grpc-metrics.ts'
 import { addIngestMetrics } from '../ingest/ingest-metrics.ts'
 import { addJournalMetrics } from '../ingest/journal/journal-metrics.ts'
 import { addOperationsMetrics } from '../operations/operations-metrics.ts'
@@ -27,6 +28,7 @@ export function describeMetrics (): Metrics {
   addRollupMetrics(metrics, unread)
   addSecurityMetrics(metrics, unread)
   addTransportMetrics(metrics, unread)
+  addGrpcMetrics(metrics, unread)
   addBrokerMetrics(metrics, unread)
   return metrics
 }

@@ -4,14 +4,23 @@ import type { Broker, BrokerOptions } from '../../broker/broker.ts'
 import { DEFAULT_LIMITS } from '../../broker/limits.ts'
 import { createWebSockets, type WebSockets } from '../../broker/listen/web-socket.ts'
 import type { Config } from '../config/config.ts'
+import { ConfigError } from '../config/config-error.ts'
+import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts'
 import type { HttpAuthenticate } from '../http/authentication.ts'
 import { createHttpServer, type HttpServerOptions } from '../http/server.ts'
+import type { Pipeline } from '../ingest/pipeline.ts'
 import type { Metrics } from '../metrics/metrics.ts'
+import type { Security } from '../security/security.ts'
+import packageJson from '../../package.json' with { type: 'json' }
 import { createTls } from './tls.ts'
 import { addTransportMetrics } from './transport-metrics.ts'
 
 type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' |
-  'httpConnectionsMax' | 'transport'>
+  'httpConnectionsMax' | 'httpRequestsPerSecondMax' | 'grpcPort' | 'grpcConnectionsMax' | 'brokerLimits' | 'transport'>
+type GrpcOptions = Pick<GrpcServerOptions, 'isReady' | 'isStopping'> & {
+  readonly security: Pick<Security, 'authenticateGrpc' | 'refusals' | 'untilOf' | 'guard'>
+  readonly pipeline: Pick<Pipeline, 'acceptRequest' | 'addReader'>
+}
 type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'onLimited' |
   'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
 
@@ -86,15 +95,53 @@ export async function createTransport (
     }
   }
 
+  /** gRPC; `null` where it is off. Its packages are loaded here and nowhere else. @throws `ConfigError` without them */
+  async function createGrpc ({ security, pipeline, ...options }: GrpcOptions): Promise<GrpcServer | null> {
+    if (config.grpcPort === null) return null
+    const { createGrpcServer } = await loadGrpc()
+    const grpc = createGrpcServer({
+      ...options,
+      host,
+      port: config.grpcPort,
+      tls,
+      isProxy,
+      connectionsMax: config.grpcConnectionsMax,
+      requestBytesMax: packetBytesMax,
+      rates: { ...DEFAULT_LIMITS, ...config.brokerLimits },
+      requestsPerSecondMax: config.httpRequestsPerSecondMax,
+      authenticate: security.authenticateGrpc,
+      refusals: security.refusals,
+      untilOf: security.untilOf,
+      ingest: pipeline.acceptRequest,
+      metrics,
+      logger
+    })
+    pipeline.addReader(grpc)
+    security.guard(grpc.guarded)
+    return grpc
+  }
+
   return {
     broker,
     createHttp,
+    createGrpc,
     /** Clients may prove themselves with a certificate. */
     hasClientCertificates: transport.tls !== null && transport.tls.clientCaFile !== null,
     /** Takes renewed certificates; what there is stays when they cannot be used. */
     reload: async (): Promise<void> => { await tls?.reload() },
     warnings: (): string[] => tls?.warnings() ?? []
 
+  }
+}
+
+async function loadGrpc () {
+  try {
+    return await import('../grpc/server.ts')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    const { peerDependencies } = packageJson
+    const packages = Object.entries(peerDependencies).map(([name, version]) => `${name}@${version}`)
+    throw new ConfigError(`VITAL_GRPC_PORT needs packages that are not installed: npm install ${packages.join(' ')}`, { cause: error })
   }
 }
 

@@ -12,6 +12,8 @@ export interface TestGateway {
   readonly httpPort: number
   /** `null`: metrics and health are at `httpPort`. */
   readonly adminPort: number | null
+  /** `null`: gRPC is off. */
+  readonly grpcPort: number | null
   readonly httpUrl: string
   readonly connectionString: string
   /** What SIGHUP does. */

@@ -1,15 +1,15 @@
-import { connect, type Socket } from 'node:net'
+import { connect } from 'node:net'
+import type { Writable } from 'node:stream'
+import { openGrpcLink } from './grpc-link.ts'
 import { encodeConnect } from '../../harness/packet-encoder.ts'
 import { CONNACK, FrameScanner, PINGRESP, PUBACK } from '../../harness/packet-scanner.ts'
 import { ResponseScanner } from '../../harness/response-scanner.ts'
 import type { LoadSettings } from './messages.ts'
-
-/** Called for each answer; `messageId` is that of a PUBACK. */
-export type OnAnswer = (messageId?: number) => void
+import type { OnAnswer } from './on-answer.ts'
 
 /** One connection to the server under test. */
 export interface Link {
-  readonly socket: Socket
+  readonly socket: Pick<Writable, 'write'>
   onAnswer: OnAnswer
   /** After all answers of one read: the place to send what they made room for. */
   onRead: () => void
@@ -44,6 +44,7 @@ export async function openLinks (settings: LoadSettings, fail: (error: Error) =>
 }
 
 function openLink (settings: LoadSettings, index: number, fail: (error: Error) => void): Promise<Link> {
+  if (settings.protocol === 'grpc') return openGrpcLink(settings.port, fail)
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(new Error(`connection ${index} was not accepted in ${CONNECT_TIMEOUT_MS} ms`))

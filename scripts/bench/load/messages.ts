@@ -1,7 +1,7 @@
 /** Settings of a load generator: one process, one round. */
 export interface LoadSettings {
   readonly traffic: 'closed' | 'open' | 'idle' | 'get'
-  readonly protocol: 'mqtt' | 'http'
+  readonly protocol: 'mqtt' | 'http' | 'grpc'
   readonly qos: 0 | 1
   readonly port: number
   readonly connections: number

@@ -45,7 +45,7 @@ export function writeDigits (bytes: Uint8Array, at: number, width: number, value
  * 2038)
  * @param random - 32 bits from which the values' digits are drawn
  */
-export function writeReading (bytes: Uint8Array, at: number, timeUs: number, random: number): void {
+export function writeReading (bytes: Buffer, at: number, timeUs: number, random: number): void {
   const seconds = Math.floor(timeUs / 1e6)
   writeDigits(bytes, at + SECONDS_AT, 10, seconds)
   writeDigits(bytes, at + MICROSECONDS_AT, 6, timeUs - seconds * 1e6)

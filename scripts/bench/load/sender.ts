@@ -1,7 +1,8 @@
-import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 import type { LoadSettings } from './messages.ts'
 import { DEVICE_DIGITS } from '../../harness/preload.ts'
 import { encodePublish, PINGREQ } from '../../harness/packet-encoder.ts'
+import { createRequest, writeProtoReading } from './grpc-link.ts'
 import { createPayload, writeDigits, writeReading } from './reading.ts'
 
 /** The bytes that one answer is waited for, and where its readings begin. */
@@ -18,6 +19,7 @@ function createSlot (settings: LoadSettings, device: string, slot: number): Slot
       `Content-Length: ${payload.length}\r\n\r\n`)
     return { bytes: Buffer.concat([head, payload]), readingsAt: readingsAt.map((at) => head.length + at) }
   }
+  if (protocol === 'grpc') return createRequest(readingsPerAnswer, device, slot + 1)
   if (qos === 1) {
     const { payload, readingsAt } = createPayload(readingsPerAnswer)
     const packet = encodePublish(`vital/${device}`, payload, slot + 1)
@@ -38,7 +40,8 @@ function createSlot (settings: LoadSettings, device: string, slot: number): Slot
  * come: by then the server has read it, so the kernel no longer needs its bytes, and nothing is copied or allocated.
  */
 export class Sender {
-  readonly #socket: Socket
+  readonly #socket: Pick<Writable, 'write'>
+  readonly #write: typeof writeReading
   readonly #bytes: Buffer
   readonly #slotBytes: number
   readonly #slots: number
@@ -53,11 +56,12 @@ export class Sender {
   #lastUs = 0
   #random: number
 
-  constructor (settings: LoadSettings, socket: Socket, index: number) {
+  constructor (settings: LoadSettings, socket: Pick<Writable, 'write'>, index: number) {
     const isFleet = settings.devices > 0
     const device = `${settings.devicePrefix}-${isFleet ? '0'.repeat(DEVICE_DIGITS) : index}`
     const slots = Array.from({ length: settings.inFlight }, (_, slot) => createSlot(settings, device, slot))
     this.#socket = socket
+    this.#write = settings.protocol === 'grpc' ? writeProtoReading : writeReading
     this.#bytes = Buffer.concat(slots.map((slot) => slot.bytes))
     this.#slots = slots.length
     this.#slotBytes = this.#bytes.length / slots.length
@@ -84,7 +88,7 @@ export class Sender {
       for (const at of this.#readingsAt) {
         this.#lastUs = timeUs > this.#lastUs ? timeUs : this.#lastUs + 1
         this.#random = (Math.imul(this.#random, 1664525) + 1013904223) | 0
-        writeReading(this.#bytes, this.#next * this.#slotBytes + at, this.#lastUs, this.#random)
+        this.#write(this.#bytes, this.#next * this.#slotBytes + at, this.#lastUs, this.#random)
       }
       if (this.#devices > 0) {
         // The middle bits: the low ones of such a generator repeat soon.
@@ -93,16 +97,16 @@ export class Sender {
       }
       this.#next++
       if (this.#next === this.#slots) {
-        this.#write(from, this.#slots)
+        this.#send(from, this.#slots)
         this.#next = from = 0
       }
     }
-    if (this.#next > from) this.#write(from, this.#next)
+    if (this.#next > from) this.#send(from, this.#next)
     this.#unanswered += count
     this.#sent += count
   }
 
-  #write (from: number, to: number): void {
+  #send (from: number, to: number): void {
     this.#socket.write(this.#bytes.subarray(from * this.#slotBytes, to * this.#slotBytes))
   }
 

@@ -70,7 +70,7 @@ export async function startMosquitto (supervisor: Supervisor, file: string): Pro
   return {
     name,
     pid,
-    ports: { mqtt: port, http: 0 },
+    ports: { mqtt: port, http: 0, grpc: 0 },
     cpu: () => {
       const server = readTreeCpuS(pid)
       return server === null ? null : { server, database: 0 }

@@ -18,6 +18,7 @@ const POSTGRES_LOAD = ['2', '2000'] as const
 export const REFERENCE_NAMES = {
   broker: 'bare broker',
   http: 'bare Fastify',
+  mqtt: 'the same over MQTT',
   postgres: 'PostgreSQL',
   database: 'database store',
   anonymous: 'without credentials',
@@ -63,11 +64,12 @@ export async function runGatewayRound (supervisor: Supervisor, gateway: Gateway,
 async function startMeasured ({ supervisor, workload, options, profileDir, say }: SideOptions): Promise<Side> {
   const { store, auth, dataDir: parentDir } = options
   const role = 'gateway'
+  const grpc = workload.protocol === 'grpc'
   if (store === 'spool') {
-    const gateway = await startSpoolGateway(supervisor, { name: 'spool store', parentDir, profileDir })
+    const gateway = await startSpoolGateway(supervisor, { name: 'spool store', parentDir, profileDir, grpc })
     return { role, target: gateway, run: (settings) => runGatewayRound(supervisor, gateway, settings) }
   }
-  const gateway = await startGateway(supervisor, { name: auth ? 'with credentials' : 'gateway', parentDir, profileDir })
+  const gateway = await startGateway(supervisor, { name: auth ? 'with credentials' : 'gateway', parentDir, profileDir, grpc })
   if (workload.devices > 0) {
     await preloadLatest(gateway.database, workload.devices, say)
     await gateway.untilOrdered(workload.devices)
@@ -90,6 +92,12 @@ async function startReference (side: SideOptions, gateway: DatabaseGateway | nul
     const target = { ...gateway, name: REFERENCE_NAMES.postgres, stop: async () => {} }
     const args = [gateway.databaseUrl, ...POSTGRES_LOAD]
     return { role, target, run: (settings) => runRound(supervisor, target, settings, 'postgres-load', args) }
+  }
+  if (reference === 'mqtt') {
+    if (gateway === null) return null
+    const target = { ...gateway, name: REFERENCE_NAMES.mqtt, stop: async () => {} }
+    const overMqtt = { protocol: 'mqtt', port: gateway.ports.mqtt } as const
+    return { role, target, run: (settings) => runGatewayRound(supervisor, gateway, { ...settings, ...overMqtt }) }
   }
   if (reference === 'database' || reference === 'anonymous') {
     const target = await startGateway(supervisor, { name: REFERENCE_NAMES[reference], parentDir, profileDir })

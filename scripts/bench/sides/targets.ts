@@ -34,7 +34,7 @@ export interface Stored {
 export interface Target {
   readonly name: string
   readonly pid: number
-  readonly ports: { readonly mqtt: number, readonly http: number }
+  readonly ports: { readonly mqtt: number, readonly http: number, readonly grpc: number }
   /** CPU seconds used so far; `null` where they cannot be read. */
   readonly cpu: () => { readonly server: number, readonly database: number } | null
   /** Rejects when the server ends before it is stopped. */
@@ -92,7 +92,7 @@ export async function startBare (supervisor: Supervisor, kind: keyof typeof BARE
   return {
     name,
     pid,
-    ports: { mqtt: port, http: port },
+    ports: { mqtt: port, http: port, grpc: port },
     cpu: () => {
       const server = readTreeCpuS(pid)
       return server === null ? null : { server, database: 0 }
@@ -112,6 +112,8 @@ export interface GatewayOptions {
   readonly parentDir: string | undefined
   /** Writes a CPU profile there at its end. */
   readonly profileDir: string | undefined
+  /** Whether it listens for gRPC; an older checkout knows nothing of it. */
+  readonly grpc?: boolean
   /** The built checkout that is run; this one by default. */
   readonly programDir?: string
 }
@@ -139,7 +141,11 @@ async function spawnGateway (
   const profile = options.profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profileDir}`]
   // Its working directory is empty, so that no .env is read.
   const child = supervisor.spawnNode([...profile, ...readV8Flags(programDir), main], dir, {
-    ...environment, VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0'
+    ...environment,
+    VITAL_DATA_DIR: dataDir,
+    VITAL_MQTT_PORT: '0',
+    VITAL_HTTP_PORT: '0',
+    ...options.grpc === true ? { VITAL_GRPC_PORT: '0' } : {}
   })
   let stopping = false
   const lines: string[] = []
@@ -215,20 +221,20 @@ export async function startSpoolGateway (supervisor: Supervisor, options: Gatewa
 }
 
 /** Reads the gateway's log until `ready`, and keeps its last lines in `tail`. */
-function readReady (child: ChildProcess, tail: string[]): Promise<{ mqtt: number, http: number }> {
+function readReady (child: ChildProcess, tail: string[]): Promise<Target['ports']> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(new Error(`the gateway was not ready in ${READY_TIMEOUT_MS} ms\n${tail.join('\n')}`))
     }, READY_TIMEOUT_MS)
-    const ports = { mqtt: 0, http: 0 }
+    const ports = { mqtt: 0, http: 0, grpc: 0 }
     let isReady = false
     const onLine = (line: string) => {
       tail.push(line)
       if (tail.length > 30) tail.shift()
       if (isReady || !line.startsWith('{')) return
       const entry = JSON.parse(line) as { msg?: string, protocol?: string, port?: number }
-      if (entry.msg === 'listening' && (entry.protocol === 'mqtt' || entry.protocol === 'http')) {
-        ports[entry.protocol] = entry.port ?? 0
+      if (entry.msg === 'listening' && entry.protocol !== undefined && Object.hasOwn(ports, entry.protocol)) {
+        ports[entry.protocol as keyof typeof ports] = entry.port ?? 0
       }
       if (entry.msg === 'ready') {
         isReady = true

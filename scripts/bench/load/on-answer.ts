@@ -1,0 +1,2 @@
+/** Called for each answer; `messageId` is that of a PUBACK. */
+export type OnAnswer = (messageId?: number) => void
