@@ -3,7 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { Batcher } from './batcher.ts'
 import { decode } from './decode.ts'
 import { type Decoded, refuseWhole } from './decode-element.ts'
-import { decodeFields } from './decode-fields.ts'
+import { decodeFields, type FieldReadings } from './decode-fields.ts'
 import type { Ledger } from './ledger.ts'
 import type { NameHints } from './name-hints.ts'
 import type { PostOutcome } from './post-outcome.ts'
@@ -59,7 +59,9 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
     const decoded = 'fault' in readings
       ? refuseWhole(NO_PAYLOAD, null, 'invalid_reading', readings.fault.message, readings.fault.path)
       : decodeFields(readings, receivedAtMs, clock.isConfirmed(receivedAtMs))
-    const message = { transport: 'grpc' as const, bytes, acceptedAtMs, receivedAtMs, onlyDevice, settle }
+    // Text that is kept twice, parsed and as canonical JSON, with no payload beside it.
+    const held = 'fault' in readings ? bytes : bytes + otherBytes(readings)
+    const message = { transport: 'grpc' as const, bytes: held, acceptedAtMs, receivedAtMs, onlyDevice, settle }
     const rows = toAcceptable(decoded, message)
     if (rows !== null && (isStreamed || isTaken(rows, message))) submit(rows, message, null)
   }
@@ -131,4 +133,10 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
   }
 
   return { acceptPost, acceptRequest }
+}
+
+function otherBytes ({ others }: FieldReadings): number {
+  let bytes = 0
+  for (const { length } of others.values()) bytes += length
+  return bytes
 }

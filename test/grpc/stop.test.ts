@@ -1,0 +1,45 @@
+/** SIGTERM with open streams: the process ends in time, and every STORED is stored. */
+import t from 'tap'
+import { readLedger, startGateway } from '../helpers/gateway.ts'
+import { spawnGateway } from '../helpers/gateway-process.ts'
+import { openGrpcClient } from '../helpers/grpc.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { until } from '../helpers/until.ts'
+
+const STREAMS = 50
+const STOP_MAX_MS = 15_000
+
+t.test('SIGTERM while 50 streams send: exit 0 within 15 s, and what was answered STORED is stored', { timeout: 120_000 }, async (t) => {
+  const { connectionString, query } = await createTestDatabase(t)
+  const gateway = await spawnGateway(t, { DATABASE_URL: connectionString, VITAL_GRPC_PORT: '0' })
+  await gateway.said(/^ready$/)
+  const { port = 0 } = gateway.lines.find(({ protocol }) => protocol === 'grpc')!
+  const streams = Array.from({ length: STREAMS }, (_, index) => ({ device: `d${index}`, ...openGrpcClient(t, port).open() }))
+  // One that reads no answers, so that its stream cannot end in order.
+  streams[0]!.stream.pause()
+  let number = 0
+  const timer = setInterval(() => {
+    for (const { write, device, status } of streams) {
+      if (status() === null) write({ number: ++number, readings: [{ device, timestamp: 1750240000 + number }] })
+    }
+  }, 5)
+  t.teardown(() => { clearInterval(timer) })
+  const answered = () => streams.flatMap(({ answers }) => answers)
+  await until(() => answered().length > 500, 'answers')
+  const startMs = performance.now()
+  gateway.child.kill('SIGTERM')
+  t.same(await gateway.exited, [0, null])
+  const tookMs = performance.now() - startMs
+  clearInterval(timer)
+  t.ok(tookMs < STOP_MAX_MS, `${Math.round(tookMs)} ms`)
+  // What the spool has taken on a busy machine.
+  const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString, VITAL_DATA_DIR: gateway.dataDir })
+  await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool to be empty')
+  const rows = await query('select (extract(epoch from time) - 1750240000)::text as number from readings') as Array<{ number: string }>
+  const numbers = new Set(rows.map(({ number }) => String(Math.round(Number(number)))))
+  t.strictSame(answered().filter((answer) => !numbers.has(answer.number)), [])
+  t.strictSame([...new Set(answered().map(({ outcome }) => outcome))], ['STORED'])
+  for (const { status } of streams.slice(1)) await until(() => status() !== null, 'the end of a stream')
+  const codes = new Set(streams.slice(1).map(({ status }) => status()?.code))
+  t.strictSame([...codes], [14], 'UNAVAILABLE: to be opened again')
+})
