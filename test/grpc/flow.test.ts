@@ -181,7 +181,8 @@ t.test('calls beyond the rate of a principal are refused', async (t) => {
   const { client, httpUrl } = await startHeld(t, { VITAL_HTTP_REQUESTS_PER_SECOND_MAX: '2' })
   const codes = new Set<unknown>()
   for (let count = 0; count < 10; count++) {
-    await client.send([{ device: 'a', timestamp: count }]).then(() => codes.add('answered'), ({ code }: { code: number }) => codes.add(code))
+    const answer = client.send([{ device: 'a', timestamp: count }])
+    await answer.then(() => codes.add('answered'), ({ code }: { code: number }) => codes.add(code))
   }
   t.strictSame([...codes], ['answered', status.RESOURCE_EXHAUSTED])
   await sleep(600)
@@ -206,26 +207,26 @@ t.test('50 streams push requests of 250 KB while PostgreSQL is held: memory is b
   const release = await hold(t, connectionString)
   const blob = 'x'.repeat(250_000)
   let number = 0
-  let isPushing = true
+  const pushed = new AbortController()
   const answered = new Map<string, string>()
   const pushing = Array.from({ length: 50 }, async (_, index) => {
     const { stream } = openGrpcClient(t, port).open()
     stream.on('data', ({ answers }: { answers: Array<{ number: string, outcome: string }> }) => {
       for (const answer of answers) answered.set(answer.number, answer.outcome)
     })
-    while (isPushing) {
+    while (!pushed.signal.aborted) {
       const other = Buffer.from(JSON.stringify({ blob, number: ++number }))
       // As fast as HTTP/2 lets it.
       stream.write({ number, readings: [{ device: `d${index}`, timestamp: 1750240000 + number, other }] })
       do await sleep(5)
-      while (stream.writableNeedDrain && isPushing)
+      while (stream.writableNeedDrain && !pushed.signal.aborted)
     }
   })
   await sleep(HOLD_MS)
   const memory = /^VmHWM:\s+(\d+) kB/m.exec(await readFile(`/proc/${gateway.child.pid}/status`, 'utf8'))?.[1]
   t.comment(`${number} requests, ${answered.size} answers, ${Math.round(Number(memory) / 1024)} MiB`)
   t.ok(Number(memory) < 500 * 1024, `${memory} kB`)
-  isPushing = false
+  pushed.abort()
   await Promise.all(pushing)
   await release()
   await until(() => [...answered.values()].includes('STORED'), 'answers after the hold')

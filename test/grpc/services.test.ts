@@ -1,5 +1,7 @@
 /** Health and reflection, and what the library keeps to itself. */
-import { type ChannelCredentials, credentials, loadPackageDefinition, Metadata, type ServerInterceptingCallInterface, status } from '@grpc/grpc-js'
+import {
+  type ChannelCredentials, credentials, loadPackageDefinition, Metadata, type ServerInterceptingCallInterface, status
+} from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import { protoPath } from 'grpc-health-check'
 import { join } from 'node:path'
@@ -126,7 +128,10 @@ t.test('the library still has what its types do not show', async (t) => {
   server.addService({ Publish: { path: '/vital.v1.Ingest/Publish', requestStream: true, responseStream: true, ...method } },
     { Publish: (stream: { end (): void }) => { stream.end() } })
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => { if (error === null) resolve(bound); else reject(error) })
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => {
+      if (error === null) resolve(bound)
+      else reject(error)
+    })
   })
   t.teardown(() => { server.forceShutdown() })
   await openGrpcClient(t, port).open().ended()
