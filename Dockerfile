@@ -14,6 +14,8 @@ COPY db db
 COPY src src
 COPY scripts scripts
 RUN npm run build
+# gRPC: optional for who installs the package, and in the image.
+RUN mkdir /peers && node scripts/peer-packages.js | xargs cp -a --parents --target-directory=/peers
 
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
@@ -32,6 +34,7 @@ RUN install --directory --owner=node --group=node --mode=0700 /var/lib/vital-gat
  && install --directory --owner=node --group=node --mode=0700 /var/lib/demo-credentials
 COPY package.json ./
 COPY --from=dependencies /app/node_modules node_modules
+COPY --from=build /peers/node_modules node_modules
 COPY --from=build /app/dist dist
 # Recordings for vital-gateway play.
 COPY test/fixtures/bidmc test/fixtures/bidmc

@@ -153,8 +153,6 @@ export function createAdmission (options: AdmissionOptions) {
   }
 }
 
-export type Admission = ReturnType<typeof createAdmission>
-
 interface Caller {
   /** Of the method. */
   readonly path: string

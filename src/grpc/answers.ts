@@ -4,7 +4,7 @@ import type { RequestOutcome } from '../ingest/request-outcome.ts'
 import { encodeBytes, toTag, varintBytes, WIRE, writeVarint } from './wire.ts'
 
 /** `Outcome` of schemas/vital/v1/ingest.proto. */
-export const OUTCOME = { stored: 1, duplicate: 2, rejected: 3, unavailable: 4 } as const
+const OUTCOME = { stored: 1, duplicate: 2, rejected: 3, unavailable: 4 } as const
 
 /** The answer to one request, ready to be encoded. */
 export interface Answer {

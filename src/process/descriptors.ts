@@ -8,7 +8,10 @@ const DESCRIPTORS_MIN = 512
 
 /** The loop, the spool, logs, files that are being read, and a reserve. */
 const OWN_DESCRIPTORS = 64
-/** Share of the rest. HTTP carries health and metrics, which must answer when MQTT has used its share. */
+/**
+ * Share of the rest. HTTP carries health and metrics, which must answer when MQTT has used its share. gRPC has as much
+ * where it is on.
+ */
 const HTTP_SHARE = 0.25
 const HTTP_MIN = 32
 
@@ -39,6 +42,8 @@ interface Bounded {
   readonly brokerLimits: { readonly connectionsMax: number }
   readonly databaseConnectionsMax: number
   readonly httpConnectionsMax: number
+  /** 0: no gRPC. */
+  readonly grpcConnectionsMax: number
   readonly warnings: readonly string[]
 }
 
@@ -47,12 +52,14 @@ interface Bounded {
  * the kernel would reset connections silently, and the next file or socket to PostgreSQL would also fail.
  */
 export function fitConnections<C extends Bounded> (config: C, descriptorsMax = readDescriptorLimit()): C {
-  const { brokerLimits, databaseConnectionsMax, httpConnectionsMax, warnings } = config
+  const { brokerLimits, databaseConnectionsMax, httpConnectionsMax, grpcConnectionsMax, warnings } = config
   const own = OWN_DESCRIPTORS + 2 * databaseConnectionsMax
-  if (brokerLimits.connectionsMax + httpConnectionsMax + own <= descriptorsMax) return config
+  if (brokerLimits.connectionsMax + httpConnectionsMax + grpcConnectionsMax + own <= descriptorsMax) return config
   const free = Math.max(0, descriptorsMax - own)
-  const http = Math.min(httpConnectionsMax, Math.max(HTTP_MIN, Math.floor(free * HTTP_SHARE)))
-  const mqtt = Math.max(1, Math.min(brokerLimits.connectionsMax, free - http))
+  const share = Math.max(HTTP_MIN, Math.floor(free * HTTP_SHARE))
+  const http = Math.min(httpConnectionsMax, share)
+  const grpc = Math.min(grpcConnectionsMax, share)
+  const mqtt = Math.max(1, Math.min(brokerLimits.connectionsMax, free - http - grpc))
   const warning = `of ${descriptorsMax} open files, which is the limit of this process, ${mqtt} are left for MQTT ` +
     `connections, fewer than VITAL_CONNECTIONS_MAX=${brokerLimits.connectionsMax}: raise the limit (ulimit -n, ` +
     'LimitNOFILE=, ulimits: nofile) or lower the variable'
@@ -60,6 +67,7 @@ export function fitConnections<C extends Bounded> (config: C, descriptorsMax = r
     ...config,
     brokerLimits: { ...brokerLimits, connectionsMax: mqtt },
     httpConnectionsMax: http,
+    grpcConnectionsMax: grpc,
     warnings: mqtt < brokerLimits.connectionsMax ? [...warnings, warning] : warnings
   }
 }

@@ -4,6 +4,7 @@ interface Where {
   readonly dataDir: string
   readonly mqttPort: number
   readonly httpPort: number
+  readonly grpcPort: number | null
   readonly transport: { readonly mqttsPort: number, readonly admin: { readonly port: number } | null }
 }
 
@@ -35,13 +36,14 @@ export function explainStartFault (error: unknown, config: Where): unknown {
     'VITAL_DATA_DIR to a directory of the account that runs the gateway.', { cause: error })
 }
 
-function toVariable (port: number | undefined, { mqttPort, httpPort, transport }: Where): string {
-  const ports: Array<[string, number | undefined]> = [
+function toVariable (port: number | undefined, { mqttPort, httpPort, grpcPort, transport }: Where): string {
+  const ports: Array<[string, number | null | undefined]> = [
     [
       'VITAL_MQTT_PORT', mqttPort
     ], [
       'VITAL_HTTP_PORT', httpPort
-    ], ['VITAL_MQTTS_PORT', transport.mqttsPort], ['VITAL_ADMIN_PORT', transport.admin?.port]
+    ], ['VITAL_MQTTS_PORT', transport.mqttsPort], ['VITAL_ADMIN_PORT', transport.admin?.port],
+    ['VITAL_GRPC_PORT', grpcPort]
   ]
   const name = ports.find(([, given]) => given === port)?.[0]
   return name === undefined ? `port ${port}` : `${name}=${port}`

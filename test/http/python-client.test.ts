@@ -1,7 +1,5 @@
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -9,6 +7,7 @@ import { createOpenApi } from '../../src/http/openapi.ts'
 import { startGateway } from '../helpers/gateway.ts'
 import { post } from '../helpers/http-server.ts'
 import { createTestDir } from '../helpers/postgres.ts'
+import { findPython } from '../helpers/python.ts'
 
 const run = promisify(execFile)
 
@@ -16,29 +15,6 @@ const GENERATOR = 'openapi-python-client==0.29.1'
 /** Its first installation takes half a minute; it is kept for later runs. */
 const INSTALL_MAX_MS = 50_000
 const RUN_MAX_MS = 30_000
-
-/** @returns Python with the generator, or why there is none */
-async function findPython (): Promise<{ readonly python: string } | { readonly reason: string }> {
-  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'vital-gateway-test')
-  const directory = join(cache, GENERATOR)
-  const python = join(directory, 'bin/python')
-  if (existsSync(python)) return { python }
-  try {
-    await mkdir(cache, { recursive: true })
-    const begun = performance.now()
-    // Moved to its name when it is whole; modules run from anywhere, only scripts in bin would not.
-    const made = `${directory}-${process.pid}`
-    await run('python3', ['-m', 'venv', made], { timeout: INSTALL_MAX_MS })
-    await run(join(made, 'bin/python'), ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', GENERATOR], {
-      timeout: Math.max(1, Math.round(INSTALL_MAX_MS - (performance.now() - begun)))
-    })
-    await rename(made, directory)
-    return { python }
-  } catch (error) {
-    await rm(`${directory}-${process.pid}`, { recursive: true, force: true })
-    return { reason: (error as Error).message.split('\n', 1)[0] ?? '' }
-  }
-}
 
 const PROGRAM = `
 import sys
@@ -59,7 +35,7 @@ assert isinstance(error, ErrorAnswer) and error.code == "VITAL_DEVICE_NOT_FOUND"
 print("read")
 `
 
-const found = await findPython()
+const found = await findPython(GENERATOR, INSTALL_MAX_MS)
 const skip = 'reason' in found &&
   `no generated client was tried; python3 with venv and "pip install ${GENERATOR}" is needed: ${found.reason}`
 

@@ -18,7 +18,8 @@ t.test('too few open files', async (t) => {
 })
 
 t.test('connections are bounded to the open files that are left', (t) => {
-  const config = { brokerLimits: { connectionsMax: 20_000 }, databaseConnectionsMax: 10, httpConnectionsMax: 4096, warnings: [] }
+  const own = { databaseConnectionsMax: 10, httpConnectionsMax: 4096, grpcConnectionsMax: 0, warnings: [] }
+  const config = { brokerLimits: { connectionsMax: 20_000 }, ...own }
   t.equal(fitConnections(config, 65_536), config)
   t.equal(fitConnections(config, Infinity), config)
   const { brokerLimits, httpConnectionsMax, warnings } = fitConnections(config, 512)
@@ -26,6 +27,9 @@ t.test('connections are bounded to the open files that are left', (t) => {
   t.ok(httpConnectionsMax >= 32)
   t.match(warnings, [/of 512 open files.* fewer than VITAL_CONNECTIONS_MAX=20000/])
   t.strictSame(fitConnections({ ...config, brokerLimits: { connectionsMax: 100 } }, 512).warnings, [])
+  const withGrpc = fitConnections({ ...config, grpcConnectionsMax: 4096 }, 512)
+  t.ok(withGrpc.grpcConnectionsMax >= 32)
+  t.ok(withGrpc.brokerLimits.connectionsMax + withGrpc.httpConnectionsMax + withGrpc.grpcConnectionsMax <= 512 - 80)
   t.end()
 })
 

@@ -29,11 +29,13 @@ export async function checkPorts (config: Config, holder: Holder | null): Promis
 }
 
 /** The same as the gateway opens. */
-function listListeners ({ host, mqttPort, httpPort, transport: { mqttHost, mqttsPort, tls, admin } }: Config): Listener[] {
+function listListeners (config: Config): Listener[] {
+  const { host, mqttPort, httpPort, grpcPort, transport: { mqttHost, mqttsPort, tls, admin } } = config
   return [
     { variable: 'VITAL_MQTT_PORT', host: mqttHost, port: mqttPort },
     ...tls === null ? [] : [{ variable: 'VITAL_MQTTS_PORT', host, port: mqttsPort }],
     { variable: 'VITAL_HTTP_PORT', host, port: httpPort },
+    ...grpcPort === null ? [] : [{ variable: 'VITAL_GRPC_PORT', host, port: grpcPort }],
     ...admin === null ? [] : [{ variable: 'VITAL_ADMIN_PORT', host: admin.host, port: admin.port }]
   ]
 }
