@@ -1,0 +1,153 @@
+/**
+ * What the live page costs: its frames while 10,000 devices send 2,000 updates a second, and what ten open pages do to
+ * acknowledgements at 5,000 readings a second. Needs the build (`npm run build`) and Chromium; see src/web/README.md.
+ *
+ *   npx tsx scripts/bench/page/page.ts
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connectAsync, type MqttClient } from 'mqtt'
+import { chromium } from 'playwright-core'
+import { describeMachine } from '../../harness/machine.ts'
+
+const ROOT = join(import.meta.dirname, '../../..')
+const CHROMIUM = '/usr/bin/chromium'
+const DEVICES = 10_000
+const UPDATES_PER_S = 2000
+const ACKNOWLEDGED_PER_S = 5000
+const PAGES = 10
+const PUBLISHERS = 20
+const MEASURE_MS = 20_000
+const TICK_MS = 10
+
+interface Ports { mqtt: number, http: number }
+
+/** A gateway with an embedded PostgreSQL of its own. */
+async function startGateway (dataDir: string): Promise<{ readonly child: ChildProcess, readonly ports: Ports }> {
+  const child = spawn(process.execPath, [join(ROOT, 'dist/scripts/vital-gateway.js')], {
+    cwd: dataDir,
+    env: { PATH: process.env['PATH'], HOME: dataDir, VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const ports: Ports = { mqtt: 0, http: 0 }
+  for await (const text of createInterface({ input: child.stdout })) {
+    const line = JSON.parse(text) as { msg: string, protocol?: string, port?: number }
+    if (line.msg === 'listening' && line.protocol === 'mqtt') ports.mqtt = line.port!
+    if (line.msg === 'listening' && line.protocol === 'http') ports.http = line.port!
+    if (line.msg === 'ready') break
+  }
+  // What it says from here on is not read, and must not fill its pipe.
+  child.stdout.resume()
+  return { child, ports }
+}
+
+const toPayload = (nth: number) => JSON.stringify({
+  timestamp: Date.now() / 1000, heartRateValue: 60 + nth % 40, spo2Value: 95 + nth % 5, breathRateValue: 12 + nth % 9
+})
+
+/** Publishes on a schedule; latency counts from when a reading was due, so that a stall is not left out. */
+async function publishFor (clients: readonly MqttClient[], perS: number, durationMs: number): Promise<number[]> {
+  const latenciesMs: number[] = []
+  const answers: Array<Promise<void>> = []
+  const startMs = performance.now()
+  let sent = 0
+  for (let elapsedMs = 0; elapsedMs < durationMs; elapsedMs = performance.now() - startMs) {
+    const due = Math.floor(elapsedMs * perS / 1000)
+    for (; sent < due; sent++) {
+      const dueMs = startMs + sent * 1000 / perS
+      const topic = `vital/bench-${sent % DEVICES}`
+      answers.push(clients[sent % clients.length]!.publishAsync(topic, toPayload(sent), { qos: 1 })
+        .then(() => { latenciesMs.push(performance.now() - dueMs) }))
+    }
+    await sleep(TICK_MS)
+  }
+  await Promise.all(answers)
+  return latenciesMs
+}
+
+function toQuantile (values: readonly number[], part: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) * part)] ?? NaN
+}
+
+const tell = (name: string, values: readonly number[]) => {
+  const [p50, p95, p99, most] = [0.5, 0.95, 0.99, 1].map((part) => toQuantile(values, part).toFixed(1))
+  console.log(`${name}  ${values.length} values  p50 ${p50}  p95 ${p95}  p99 ${p99}  max ${most} ms`)
+}
+
+/** Times between frames, in the page. */
+const FRAMES = `new Promise((resolve) => {
+  const times = []
+  let before = performance.now()
+  const end = before + ${MEASURE_MS}
+  const frame = (now) => {
+    times.push(now - before)
+    before = now
+    now < end ? requestAnimationFrame(frame) : resolve(times.slice(1))
+  }
+  requestAnimationFrame(frame)
+})`
+
+async function measureFrames (clients: readonly MqttClient[], { http }: Ports): Promise<void> {
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 } })
+  await page.goto(`http://127.0.0.1:${http}/`)
+  await page.getByRole('button', { name: `All ${DEVICES.toLocaleString('en')}` }).waitFor({ timeout: 120_000 })
+  await page.getByRole('button', { name: /^HR/ }).click()
+  await page.mouse.move(5, 5)
+  const traffic = publishFor(clients, UPDATES_PER_S, MEASURE_MS + 3000)
+  await sleep(2000)
+  tell(`frames of the fleet, ${DEVICES} devices, ${UPDATES_PER_S} updates/s, sorted by heart rate`, await page.evaluate(FRAMES) as number[])
+  await traffic
+  await browser.close()
+}
+
+/** Toward the gateway what a page is: a subscriber of everything over WebSocket that asks for the status each two seconds. */
+async function openPages ({ http }: Ports): Promise<{ readonly close: () => Promise<void>, readonly received: () => number }> {
+  let received = 0
+  const pages = await Promise.all(Array.from({ length: PAGES }, async () => {
+    const page = await connectAsync(`ws://127.0.0.1:${http}/mqtt`, { reconnectPeriod: 0 })
+    page.on('message', () => { received++ })
+    await page.subscribeAsync(['vital/+', 'vital/+/rejected'])
+    return page
+  }))
+  const timer = setInterval(() => {
+    for (let page = 0; page < PAGES; page++) fetch(`http://127.0.0.1:${http}/app/status.json`).then((answer) => answer.arrayBuffer(), () => {})
+  }, 2000)
+  return {
+    received: () => received,
+    async close () {
+      clearInterval(timer)
+      await Promise.all(pages.map((page) => page.endAsync()))
+    }
+  }
+}
+
+async function measureAcknowledgements (clients: readonly MqttClient[], ports: Ports): Promise<void> {
+  await publishFor(clients, ACKNOWLEDGED_PER_S, 5000)
+  tell(`acknowledgements at ${ACKNOWLEDGED_PER_S}/s, no page`, await publishFor(clients, ACKNOWLEDGED_PER_S, MEASURE_MS))
+  const pages = await openPages(ports)
+  const latenciesMs = await publishFor(clients, ACKNOWLEDGED_PER_S, MEASURE_MS)
+  tell(`acknowledgements at ${ACKNOWLEDGED_PER_S}/s, ${PAGES} pages`, latenciesMs)
+  await sleep(1000)
+  console.log(`the pages received ${(100 * pages.received() / latenciesMs.length / PAGES).toFixed(1)} % of it`)
+  await pages.close()
+}
+
+const dataDir = mkdtempSync(join(tmpdir(), 'vital-page-'))
+const { child, ports } = await startGateway(dataDir)
+try {
+  console.log(describeMachine(dataDir))
+  const clients = await Promise.all(Array.from({ length: PUBLISHERS }, () => connectAsync(`mqtt://127.0.0.1:${ports.mqtt}`)))
+  await publishFor(clients, UPDATES_PER_S, DEVICES / UPDATES_PER_S * 1000 + 100)
+  await measureFrames(clients, ports)
+  await measureAcknowledgements(clients, ports)
+  await Promise.all(clients.map((client) => client.endAsync()))
+} finally {
+  child.kill()
+  await new Promise((resolve) => { child.once('exit', resolve) })
+  rmSync(dataDir, { recursive: true, force: true })
+}
