@@ -95,7 +95,7 @@ async function measureFrames (clients: readonly MqttClient[], { http }: Ports): 
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } })
   await page.goto(`http://127.0.0.1:${http}/`)
-  await page.getByRole('button', { name: `All ${DEVICES.toLocaleString('en')}` }).waitFor({ timeout: 120_000 })
+  await page.getByRole('button', { name: `All ${DEVICES.toLocaleString('en')}` }).waitFor({ timeout: 60_000 }).catch(async (error: unknown) => { await page.screenshot({ path: '/tmp/pg/bench.png' }); throw error })
   await page.getByRole('button', { name: /^HR/ }).click()
   await page.mouse.move(5, 5)
   const traffic = publishFor(clients, UPDATES_PER_S, MEASURE_MS + 3000)
