@@ -209,7 +209,7 @@ export async function logIn (secret: string): Promise<void> {
 export function logOut (reason: string | null = null): void {
   live.disconnect()
   keepSecret(null)
-  fleet.devices.clear()
+  fleet.clear()
   Object.assign(state, { phase: 'login', loginError: reason, isLive: false, isListed: false, refusals: [] })
   changed()
 }

@@ -43,6 +43,20 @@ t.test('the page comes with its policy, and its files are cached for good', asyn
   t.equal((await fetch(`${url}/app/%2e%2e/package.json`)).status, 404)
 })
 
+t.test('another method than that of a path of the page is 405 with Allow', async (t) => {
+  const { url } = await startHttpServer(t, { page: toPage(await createBuiltPage(t)) })
+  for (const [method, path, allow] of [
+    ['POST', '/', 'GET, HEAD, OPTIONS'], ['PUT', '/app/assets/index-abc.js', 'GET, HEAD, OPTIONS'],
+    ['DELETE', '/app/config.json', 'GET, HEAD, OPTIONS'], ['POST', '/app/status.json', 'GET, HEAD, OPTIONS'],
+    ['GET', '/app/play', 'POST, DELETE, OPTIONS']
+  ] as const) {
+    const answer = await fetch(url + path, { method })
+    t.equal(answer.headers.get('allow'), allow, `${method} ${path}`)
+    await expectError(t, answer, 405, 'VITAL_METHOD_NOT_ALLOWED')
+  }
+  t.equal((await fetch(`${url}/app/play`, { method: 'OPTIONS' })).status, 204)
+})
+
 t.test('a page that was not built is a sentence', async (t) => {
   const { url } = await startHttpServer(t, { page: toPage(null) })
   const answer = await fetch(`${url}/`)

@@ -4,6 +4,7 @@ import { isAllowedOrigin } from '../../../broker/listen/web-socket.ts'
 import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS } from '../errors.ts'
 import type { Health } from '../routes/get-health.ts'
+import { READ_ONLY, refuseAllBut } from '../routes/refuse-other-methods.ts'
 import { findPageDir, type PageFile, readPageFiles } from './files.ts'
 import { createStatus } from './status.ts'
 
@@ -64,6 +65,7 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
     // Their names hold a hash of what is in them.
     const caching = file === index ? 'no-cache' : 'public, max-age=31536000, immutable'
     app.get(`/app/${file.name}`, hide, (request, reply) => sendFile(request, reply, file, caching))
+    refuseAllBut(app, `/app/${file.name}`, READ_ONLY)
   }
 
   const mayPlay = (request: FastifyRequest) => page.recordings !== null && request.principal === null &&
@@ -95,6 +97,7 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
       }
     })
   }
+  refuseAllBut(app, '/app/play', ['POST', 'DELETE', 'OPTIONS'])
 }
 
 /** A program of this machine or a page of ours. Every page of the web may send a POST to loopback. */

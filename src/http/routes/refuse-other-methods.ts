@@ -3,17 +3,21 @@ import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
 
 /** HEAD comes with GET. */
+export const READ_ONLY = ['GET', 'HEAD', 'OPTIONS'] as const
+
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
-  '/': ['GET', 'HEAD', 'OPTIONS'],
+  '/': READ_ONLY,
+  '/app/config.json': READ_ONLY,
+  '/app/status.json': READ_ONLY,
   '/vital-data': ['GET', 'HEAD', 'POST', 'OPTIONS'],
   '/vital-data/:device': ['GET', 'HEAD', 'DELETE', 'OPTIONS'],
-  '/vital-data/:device/history': ['GET', 'HEAD', 'OPTIONS'],
-  '/dead-letters': ['GET', 'HEAD', 'OPTIONS'],
-  '/dead-letters/:id': ['GET', 'HEAD', 'OPTIONS'],
-  '/events': ['GET', 'HEAD', 'OPTIONS'],
-  '/metrics': ['GET', 'HEAD', 'OPTIONS'],
-  '/health/live': ['GET', 'HEAD', 'OPTIONS'],
-  '/health/ready': ['GET', 'HEAD', 'OPTIONS']
+  '/vital-data/:device/history': READ_ONLY,
+  '/dead-letters': READ_ONLY,
+  '/dead-letters/:id': READ_ONLY,
+  '/events': READ_ONLY,
+  '/metrics': READ_ONLY,
+  '/health/live': READ_ONLY,
+  '/health/ready': READ_ONLY
 }
 
 /** Their parameter would match nothing, and the answer would speak of another URL. */
@@ -25,25 +29,7 @@ const SLASHED = ['/vital-data/', '/dead-letters/']
  */
 export function refuseOtherMethods (app: HttpApp): void {
   for (const [url, allowed] of Object.entries(ALLOWED)) {
-    if (!app.hasRoute({ url, method: 'GET' })) continue
-    const allow = allowed.join(', ')
-    // A browser's preflight has no credentials, and what is told stands in the documentation.
-    app.options(url, { schema: { hide: true }, config: { access: 'public' } }, (_request, reply) => {
-      reply.code(204).header('allow', allow)
-      if (reply.hasHeader('access-control-allow-origin')) reply.header('access-control-allow-methods', allow)
-      return reply.send()
-    })
-    app.route({
-      url,
-      method: app.supportedMethods.filter((method) => !allowed.includes(method)) as HTTPMethods[],
-      schema: { hide: true },
-      // Before the body, so that its type and size do not matter.
-      onRequest: (_request, reply, done) => {
-        reply.header('allow', allow)
-        done(new HTTP_ERRORS.MethodNotAllowed())
-      },
-      handler: () => { throw new HTTP_ERRORS.MethodNotAllowed() }
-    })
+    if (app.hasRoute({ url, method: 'GET' })) refuseAllBut(app, url, allowed)
   }
   for (const url of SLASHED) {
     if (!app.hasRoute({ url: url.slice(0, -1), method: 'GET' })) continue
@@ -57,4 +43,26 @@ export function refuseOtherMethods (app: HttpApp): void {
       handler: () => { throw refuse() }
     })
   }
+}
+
+/** Answers OPTIONS of a URL, and 405 to every method but `allowed`. */
+export function refuseAllBut (app: HttpApp, url: string, allowed: readonly string[]): void {
+  const allow = allowed.join(', ')
+  // A browser's preflight has no credentials, and what is told stands in the documentation.
+  app.options(url, { schema: { hide: true }, config: { access: 'public' } }, (_request, reply) => {
+    reply.code(204).header('allow', allow)
+    if (reply.hasHeader('access-control-allow-origin')) reply.header('access-control-allow-methods', allow)
+    return reply.send()
+  })
+  app.route({
+    url,
+    method: app.supportedMethods.filter((method) => !allowed.includes(method)) as HTTPMethods[],
+    schema: { hide: true },
+    // Before the body, so that its type and size do not matter.
+    onRequest: (_request, reply, done) => {
+      reply.header('allow', allow)
+      done(new HTTP_ERRORS.MethodNotAllowed())
+    },
+    handler: () => { throw new HTTP_ERRORS.MethodNotAllowed() }
+  })
 }

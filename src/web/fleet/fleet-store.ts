@@ -95,8 +95,12 @@ export function createFleet () {
 
   return {
     devices,
-    /** Grows with each new device. */
+    /** Grows with each device that comes or goes. */
     get version (): number { return version },
+    clear (): void {
+      devices.clear()
+      version++
+    },
     setLimits (given: Limits): void {
       limits = Object.entries(given).sort(([a], [b]) => b.length - a.length)
     },
