@@ -20,16 +20,20 @@ const PAGE_STAMP = join(DIST, '.page-stamp.json')
 const BIN = join(DIST, 'scripts', 'vital-gateway.js')
 const TSC = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
 /** Folders of sources; of scripts/ tsc takes what the program imports. */
-/** Read when the program runs, as it is: gRPC's reflection, and clients that are made from it. */
-const PROTO = join('schemas', 'vital', 'v1', 'ingest.proto')
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts']
-const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js', PROTO]
+const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js']
 
 /** What is compiled, relative to the root. */
 function listSources () {
   return ROOMS.flatMap((room) => readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts')).sort().map((name) => join(room, name)))
     .filter((path) => !path.startsWith(join('src', 'web', '/')))
+}
+
+/** What the program reads as it is when it runs, for the reflection of gRPC; relative to the root. */
+function listProtos () {
+  return readdirSync(join(ROOT, 'schemas'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.proto')).sort().map((name) => join('schemas', name))
 }
 
 /** What the page is built of, relative to the root. */
@@ -92,7 +96,7 @@ function assertWritable () {
 
 const isClean = process.argv.includes('--clean')
 const sources = listSources()
-const sum = hash(sources)
+const sum = hash([...sources, ...listProtos()])
 const stamp = isClean ? null : readStamp()
 const isWhole = isComplete(stamp)
 if (!isWhole || stamp.sum !== sum) {
@@ -108,10 +112,13 @@ if (!isWhole || stamp.sum !== sum) {
   chmodSync(BIN, 0o755)
   // npm packs no lockfile of the root; `sbom` reads this one.
   copyFileSync(join(ROOT, 'package-lock.json'), join(DIST, 'package-lock.json'))
-  mkdirSync(dirname(join(DIST, PROTO)), { recursive: true })
-  copyFileSync(join(ROOT, PROTO), join(DIST, PROTO))
+  const protos = listProtos()
+  for (const path of protos) {
+    mkdirSync(dirname(join(DIST, path)), { recursive: true })
+    copyFileSync(join(ROOT, path), join(DIST, path))
+  }
   const outputs = sources.map(toOutput).filter((path) => existsSync(path)).map((path) => path.slice(ROOT.length + 1))
-  outputs.push(join('dist', PROTO))
+  outputs.push(...protos.map((path) => join('dist', path)))
   writeFileSync(STAMP, JSON.stringify({ sum, outputs }))
 }
 if (existsSync(PAGE_SOURCES)) buildPage()
