@@ -18,7 +18,7 @@ import { runGatewayRound } from './sides/sides.ts'
 import { toSpread } from '../harness/statistics.ts'
 import type { Supervisor } from './sides/supervisor.ts'
 import { type DatabaseGateway, startGateway } from './sides/targets.ts'
-import type { Workload } from './workloads.ts'
+import { toPort, type Workload } from './workloads.ts'
 
 /** Fewer pairs do not tell a change from noise. */
 const PAIRS_MIN = 7
@@ -98,7 +98,7 @@ function toSettings (workload: Workload, options: BenchOptions, gateway: Databas
     traffic,
     protocol,
     qos,
-    port: gateway.ports[protocol],
+    port: toPort(gateway.ports, protocol),
     connections,
     inFlight,
     readingsPerAnswer,

@@ -19,7 +19,7 @@ import { formatScale, runScale } from './scale.ts'
 import { REFERENCE_NAMES, type Side, startSides } from './sides/sides.ts'
 import { Supervisor } from './sides/supervisor.ts'
 import { startGateway, type Target } from './sides/targets.ts'
-import type { Workload } from './workloads.ts'
+import { toPort, type Workload } from './workloads.ts'
 
 /** What a process needs beside the sockets under test: libraries, pipes, PostgreSQL. */
 const SPARE_DESCRIPTORS = 100
@@ -34,7 +34,7 @@ function toSettings (
     traffic,
     protocol,
     qos,
-    port: target.ports[protocol],
+    port: toPort(target.ports, protocol),
     connections,
     inFlight,
     readingsPerAnswer,

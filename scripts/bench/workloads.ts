@@ -4,7 +4,8 @@ import { usageError } from '../command-line/operator-error.ts'
 export interface Workload {
   readonly name: string
   readonly traffic: 'closed' | 'open' | 'idle' | 'get'
-  readonly protocol: 'mqtt' | 'http' | 'grpc'
+  /** `mqtt`: 3.1.1. */
+  readonly protocol: 'mqtt' | 'mqtt5' | 'http' | 'grpc'
   readonly qos: 0 | 1
   readonly connections: number
   readonly inFlight: number
@@ -17,6 +18,11 @@ export interface Workload {
   readonly about: string
   /** What the reference does not do, for the report. */
   readonly caveat: string | null
+}
+
+/** The port that a workload's traffic goes to. */
+export function toPort (ports: Readonly<Record<Exclude<Workload['protocol'], 'mqtt5'>, number>>, protocol: Workload['protocol']): number {
+  return ports[protocol === 'mqtt5' ? 'mqtt' : protocol]
 }
 
 export const STORES = ['database', 'spool'] as const
@@ -119,7 +125,7 @@ export const AUTH_WORKLOADS = '500x20'
 export const SPOOL_WORKLOADS = '50x20,500x20,arrays'
 
 /**
- * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, `open@{rate per second}`
+ * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, the same with `-v5` for MQTT 5, `open@{rate per second}`
  *   and `get@{readings per second}`
  * @throws Error that names what is unknown
  */
@@ -153,14 +159,16 @@ export function toAuthWorkload (workload: Workload): Workload {
 function parseWorkload (name: string): Workload {
   const named = Object.hasOwn(NAMED, name) ? NAMED[name] : undefined
   if (named !== undefined) return { name, ...named }
-  const [, connections, inFlight] = /^([1-9]\d{0,4})x([1-9]\d{0,3})$/.exec(name) ?? []
+  const [, connections, inFlight, version] = /^([1-9]\d{0,4})x([1-9]\d{0,3})(-v5)?$/.exec(name) ?? []
   if (connections !== undefined && inFlight !== undefined) {
     return {
       ...CLOSED,
+      // Aedes does not speak MQTT 5: compare with the same workload of MQTT 3.1.1.
+      ...(version !== undefined && { protocol: 'mqtt5', reference: 'none' } as const),
       name,
       connections: Number(connections),
       inFlight: Number(inFlight),
-      about: `QoS 1, ${connections} connections x ${inFlight} in flight`
+      about: `QoS 1, ${connections} connections x ${inFlight} in flight${version === undefined ? '' : ', MQTT 5'}`
     }
   }
   const getRate = /^get@([1-9]\d{0,6})$/.exec(name)?.[1]
@@ -180,5 +188,5 @@ function parseWorkload (name: string): Workload {
       about: `QoS 1, open loop: ${rate}/s from ${OPEN_CONNECTIONS} connections; latency from when each was due to its PUBACK`
     }
   }
-  throw usageError(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight}, open@{rate} or get@{rate}`)
+  throw usageError(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight} (or …-v5), open@{rate} or get@{rate}`)
 }

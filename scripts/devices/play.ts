@@ -17,7 +17,7 @@ export function createCommand (surroundings: CommandSurroundings): Command {
 }
 
 async function play (options: PlayOptions, surroundings: CommandSurroundings): Promise<number> {
-  const { url, inFlightMax, patienceMs, login, speed, isLooping, folder, respZero } = options
+  const { url, protocolVersion, inFlightMax, patienceMs, login, speed, isLooping, folder, respZero } = options
   const recordings = select(await read(folder), options.devices)
   const durationS = Math.max(...recordings.map(({ samples }) => toDurationS(samples)))
   const startS = options.startS ?? Math.floor(Date.now() / 1000 - (isLooping ? 0 : durationS))
@@ -26,6 +26,7 @@ async function play (options: PlayOptions, surroundings: CommandSurroundings): P
     name: 'play',
     surroundings,
     url,
+    protocolVersion,
     inFlightMax,
     patienceMs,
     logins: await readLogins(login, surroundings.tell),

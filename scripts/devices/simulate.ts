@@ -14,7 +14,7 @@ export function createCommand (surroundings: CommandSurroundings): Command {
 }
 
 async function simulate (options: SimulateOptions, surroundings: CommandSurroundings): Promise<number> {
-  const { url, inFlightMax, patienceMs, login, rate, durationS, connectRate, seed } = options
+  const { url, protocolVersion, inFlightMax, patienceMs, login, rate, durationS, connectRate, seed } = options
   const logins = await readLogins(login, surroundings.tell)
   const devices = toDevices(options.devices, logins.devices)
   const count = Math.max(1, Math.round(rate * durationS))
@@ -23,6 +23,7 @@ async function simulate (options: SimulateOptions, surroundings: CommandSurround
     name: 'simulate',
     surroundings,
     url,
+    protocolVersion,
     inFlightMax,
     patienceMs,
     logins,

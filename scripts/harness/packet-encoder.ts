@@ -1,6 +1,7 @@
-/** Packets of MQTT 3.1.1 that clients of the harness send. */
+/** Packets of MQTT 3.1.1 and 5 that clients of the harness send. */
 import mqttPacket from 'mqtt-packet'
 import { encodePublish as encodePublishOf } from '../../broker/wire/encode.ts'
+import { encodePublish5 } from '../../broker/wire/v5/encode.ts'
 
 /** A PINGREQ, whole. */
 export const PINGREQ = mqttPacket.generate({ cmd: 'pingreq' })
@@ -12,16 +13,17 @@ const DUP = 0x08
  * @param keepaliveS - 0 turns the server's keepalive off
  * @param how.secret - the password
  * @param how.username - with a secret; the client id by default
+ * @param how.protocolVersion - 4: MQTT 3.1.1
  * @param how.isClean - false: the client resends what was not acknowledged [MQTT-4.4.0-1]
  */
 export function encodeConnect (
-  clientId: string, keepaliveS: number, { secret = null, username = clientId, isClean = true }: {
-    readonly secret?: string | null, readonly username?: string, readonly isClean?: boolean
+  clientId: string, keepaliveS: number, { secret = null, username = clientId, isClean = true, protocolVersion = 4 }: {
+    readonly secret?: string | null, readonly username?: string, readonly isClean?: boolean, readonly protocolVersion?: 4 | 5
   } = {}
 ): Buffer {
   const credentials = secret === null ? {} : { username, password: Buffer.from(secret) }
   return mqttPacket.generate({
-    cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: isClean, clientId, keepalive: keepaliveS, ...credentials
+    cmd: 'connect', protocolId: 'MQTT', protocolVersion, clean: isClean, clientId, keepalive: keepaliveS, ...credentials
   })
 }
 
@@ -32,6 +34,22 @@ export function encodeConnect (
 export function encodePublish (topic: string, payload: Buffer, messageId?: number, qos: 1 | 2 = 1): Buffer {
   return encodePublishOf(topic, payload, {
     qos: messageId === undefined ? 0 : qos, packetId: messageId ?? 0, isRetained: false, isDuplicate: false
+  })
+}
+
+/** The same of MQTT 5, without properties and at QoS 1. */
+export function encodeMqtt5Publish (topic: string, payload: Buffer, messageId: number): Buffer {
+  return encodePublish5({
+    topic,
+    topicAlias: null,
+    payload,
+    qos: 1,
+    packetId: messageId,
+    isRetained: false,
+    isDuplicate: false,
+    messageExpiryS: null,
+    subscriptionIdentifiers: [],
+    forwarded: null
   })
 }
 

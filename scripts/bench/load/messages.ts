@@ -1,7 +1,8 @@
 /** Settings of a load generator: one process, one round. */
 export interface LoadSettings {
   readonly traffic: 'closed' | 'open' | 'idle' | 'get'
-  readonly protocol: 'mqtt' | 'http' | 'grpc'
+  /** `mqtt`: 3.1.1. */
+  readonly protocol: 'mqtt' | 'mqtt5' | 'http' | 'grpc'
   readonly qos: 0 | 1
   readonly port: number
   readonly connections: number

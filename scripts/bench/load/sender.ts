@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream'
 import type { LoadSettings } from './messages.ts'
 import { DEVICE_DIGITS } from '../../harness/preload.ts'
-import { encodePublish, PINGREQ } from '../../harness/packet-encoder.ts'
+import { encodeMqtt5Publish, encodePublish, PINGREQ } from '../../harness/packet-encoder.ts'
 import { createRequest, writeProtoReading } from './grpc-link.ts'
 import { createPayload, writeDigits, writeReading } from './reading.ts'
 
@@ -22,7 +22,8 @@ function createSlot (settings: LoadSettings, device: string, slot: number): Slot
   if (protocol === 'grpc') return createRequest(readingsPerAnswer, device, slot + 1)
   if (qos === 1) {
     const { payload, readingsAt } = createPayload(readingsPerAnswer)
-    const packet = encodePublish(`vital/${device}`, payload, slot + 1)
+    const topic = `vital/${device}`
+    const packet = protocol === 'mqtt5' ? encodeMqtt5Publish(topic, payload, slot + 1) : encodePublish(topic, payload, slot + 1)
     return { bytes: packet, readingsAt: readingsAt.map((at) => packet.length - payload.length + at) }
   }
   // QoS 0 has no answer of its own: the PINGRESP behind a run of publishes shows that the server has read them all.

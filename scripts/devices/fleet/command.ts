@@ -15,6 +15,7 @@ export interface FleetCommand {
   readonly name: string
   readonly surroundings: CommandSurroundings
   readonly url: string
+  readonly protocolVersion: 4 | 5
   readonly inFlightMax: number
   readonly patienceMs: number
   readonly devices: readonly FleetDevice[]
@@ -32,13 +33,13 @@ export interface FleetCommand {
  * @throws `OPERATOR_FAILED` when the gateway cannot be reached
  */
 export async function runFleetCommand (command: FleetCommand): Promise<number> {
-  const { name, surroundings: { print, tell, progress: stream }, url, inFlightMax, patienceMs, devices, logins, planned } = command
+  const { name, surroundings: { print, tell, progress: stream }, url, protocolVersion, inFlightMax, patienceMs, devices, logins, planned } = command
   const runId = `${name}-${process.pid}`
   const device = devices[0]?.device ?? name
   // Before the first connects: a device that is missing in the file would end a run that goes well.
   for (const { device } of devices) logins.of(device)
   if (logins.of(device) !== null) tellOfPlaintext(url, tell)
-  await reachGateway({ url, runId, logins, device })
+  await reachGateway({ url, protocolVersion, runId, logins, device })
   for (const line of [...command.before, `publishing to ${withoutPassword(url)}`]) print(line)
 
   const stop = new AbortController()
@@ -51,7 +52,7 @@ export async function runFleetCommand (command: FleetCommand): Promise<number> {
     process.exit(1)
   })
   try {
-    const ending = await runFleet({ url, runId, devices, logins, inFlightMax, patienceMs, tally, stop: stop.signal })
+    const ending = await runFleet({ url, protocolVersion, runId, devices, logins, inFlightMax, patienceMs, tally, stop: stop.signal })
     progress.stop()
     print([...toReport(tally, ending, performance.now() - startedAtMs), ...command.after].join('\n'))
     return toExitCode(tally, ending)

@@ -23,6 +23,8 @@ export interface DeviceClientOptions {
   readonly url: string
   readonly clientId: string
   readonly device: string
+  /** 4: MQTT 3.1.1. */
+  readonly protocolVersion: 4 | 5
   /** `null` for a gateway that lets everyone in. */
   readonly login: Login | null
   /** Certificates to trust, PEM. */
@@ -50,9 +52,10 @@ export class DeviceClient {
 
   constructor (options: DeviceClientOptions) {
     this.#options = options
-    const { url, clientId, login, ca, reconnectMs, tally } = options
+    const { url, clientId, protocolVersion, login, ca, reconnectMs, tally } = options
     this.#client = connect(url, {
       clientId,
+      protocolVersion,
       ...login,
       ...ca === null ? {} : { ca },
       reconnectPeriod: reconnectMs,
@@ -85,7 +88,8 @@ export class DeviceClient {
     this.#inFlight++
     tally.sent++
     this.#client.publish(`vital/${device}`, JSON.stringify(reading), { qos: 1 }, (error) => {
-      if (error) {
+      // Refused for good by MQTT 5: MQTT.js lets the reading go, and the rejection is told on its topic.
+      if (error && !isReasonCode(error)) {
         tally.lastFault = toFaultText(error)
         return
       }
@@ -158,6 +162,11 @@ export class DeviceClient {
     this.#wake = null
     wake?.()
   }
+}
+
+/** Whether a publish was answered with a reason code of MQTT 5, 0x80 or more. */
+function isReasonCode (error: Error): boolean {
+  return 'code' in error && typeof error.code === 'number' && error.code >= 0x80
 }
 
 /**

@@ -38,6 +38,8 @@ export type Ending = 'complete' | 'stopped' | 'stalled'
 
 export interface FleetOptions {
   readonly url: string
+  /** 4: MQTT 3.1.1. */
+  readonly protocolVersion: 4 | 5
   /** Starts the client ids of devices that prove nothing. */
   readonly runId: string
   readonly devices: readonly FleetDevice[]
@@ -52,19 +54,20 @@ export interface FleetOptions {
 }
 
 /** Return codes of CONNACK: bad user name or password, not authorised. */
-const REFUSED: readonly unknown[] = [4, 5]
+const REFUSED: readonly unknown[] = [4, 5, 0x86, 0x87]
 
 /**
  * Connects once and disconnects, so that a wrong address is reported at once and not retried by each device.
  * @throws `OPERATOR_FAILED`, with what to do
  */
-export async function reachGateway ({ url, runId, logins, device }: Pick<FleetOptions, 'url' | 'runId' | 'logins'> & {
+export async function reachGateway ({ url, protocolVersion, runId, logins, device }: Pick<FleetOptions, 'url' | 'protocolVersion' | 'runId' | 'logins'> & {
   /** The device whose credential is presented. */
   readonly device: string
 }): Promise<void> {
   const login = logins.of(device)
   const client = connect(url, {
     clientId: login === null ? `${runId}-probe` : device,
+    protocolVersion,
     ...login,
     ...logins.ca === null ? {} : { ca: logins.ca },
     reconnectPeriod: 0,
@@ -131,7 +134,7 @@ export async function runFleet (options: FleetOptions): Promise<Ending> {
 async function runDevice (
   { device, startMs, readings }: FleetDevice, fleetStartedAtMs: number, options: FleetOptions, quit: AbortSignal, giveUp: AbortSignal
 ): Promise<void> {
-  const { url, runId, logins, inFlightMax, tally } = options
+  const { url, protocolVersion, runId, logins, inFlightMax, tally } = options
   await sleepUntil(fleetStartedAtMs + startMs, quit)
   if (quit.aborted) return
   const reconnectMs = RECONNECT_MIN_MS + Math.random() * RECONNECT_SPREAD_MS
@@ -139,7 +142,7 @@ async function runDevice (
   // A device with a credential must use its own id. Without one a run has ids of its own, or two runs would take over each other's
   // sessions.
   const clientId = login === null ? `${runId}-${device}` : device
-  const client = new DeviceClient({ url, clientId, device, login, ca: logins.ca, inFlightMax, reconnectMs, tally })
+  const client = new DeviceClient({ url, protocolVersion, clientId, device, login, ca: logins.ca, inFlightMax, reconnectMs, tally })
   const stopClient = () => { client.stop() }
   quit.addEventListener('abort', stopClient)
   for (const { dueMs, reading } of readings) {

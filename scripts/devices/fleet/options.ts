@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { usageError } from '../../command-line/operator-error.ts'
 import { numberOption } from '../../command-line/values.ts'
 import type { LoginOptions } from './logins.ts'
@@ -13,6 +13,7 @@ export interface FleetValues {
   readonly passwordFile?: string
   readonly tokenFile?: string
   readonly ca?: string
+  readonly mqttVersion: '3.1.1' | '5'
 }
 
 /** The last paragraph of a fleet's help. */
@@ -28,6 +29,7 @@ export function addFleetOptions (command: Command): Command {
     .option('--password-file <file>', 'holds the secret of --username')
     .option('--token-file <file>', 'holds an access token (JWT) in the place of a password')
     .option('--ca <file>', 'certificates (PEM) to trust instead of the system\'s, for mqtts:// and wss://')
+    .addOption(new Option('--mqtt-version <version>', 'MQTT 3.1.1 or 5').choices(['3.1.1', '5']).default('3.1.1'))
     // MQTT has 65,535 packet ids per client; far fewer already saturate a gateway.
     .addOption(numberOption('--in-flight <n>', 'readings that a device sends ahead of their acknowledgements', {
       min: 1, max: 10_000, isWhole: true
@@ -40,11 +42,12 @@ export function addFleetOptions (command: Command): Command {
 /** Checks what options must hold together. @throws `OPERATOR_USAGE` */
 export function toFleetOptions (values: FleetValues): {
   readonly url: string
+  readonly protocolVersion: 4 | 5
   readonly inFlightMax: number
   readonly patienceMs: number
   readonly login: LoginOptions
 } {
-  const { url, inFlight, patience, credentials, username, passwordFile, tokenFile, ca } = values
+  const { url, inFlight, patience, credentials, username, passwordFile, tokenFile, ca, mqttVersion } = values
   if (!/^(?:mqtts?|tcp|wss?):\/\/[^/]/.test(url) || !URL.canParse(url)) {
     throw usageError('--url must look like mqtt://host:port (or mqtts, ws, wss)')
   }
@@ -60,6 +63,7 @@ export function toFleetOptions (values: FleetValues): {
   }
   return {
     url,
+    protocolVersion: mqttVersion === '5' ? 5 : 4,
     inFlightMax: inFlight,
     patienceMs: 1000 * patience,
     login: { username, passwordFile, tokenFile, credentialsFile: credentials, ca }

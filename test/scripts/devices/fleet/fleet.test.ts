@@ -25,6 +25,7 @@ async function run (url: string, options: Partial<FleetOptions> = {}) {
   const tally = new Tally(DEVICES.length * READINGS)
   const ending = await runFleet({
     url,
+    protocolVersion: 4,
     runId: 'test',
     devices: toFleet(0),
     logins: NO_LOGINS,
@@ -124,19 +125,19 @@ t.test('a gateway that does not answer, closes the connection or refuses the log
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const url = `mqtt://user:secret@127.0.0.1:${(server.address() as AddressInfo).port}`
-  await t.rejects(reachGateway({ url, runId: 'test', logins: NO_LOGINS, device: 'a' }), {
+  await t.rejects(reachGateway({ url, protocolVersion: 4, runId: 'test', logins: NO_LOGINS, device: 'a' }), {
     code: 'OPERATOR_FAILED', message: /closed before CONNACK/
   })
   server.close()
   await once(server, 'close')
   await t.rejects(reachGateway({
-    url, runId: 'test', logins: NO_LOGINS, device: 'a'
+    url, protocolVersion: 4, runId: 'test', logins: NO_LOGINS, device: 'a'
   }), { message: /^cannot connect to mqtt:\/\/127\.0\.0\.1:\d+: connect ECONNREFUSED/ })
 
   const broker = await startBroker(t, {
     authenticate: (_client, _username, _password, callback) => { callback(Object.assign(new Error('no'), { returnCode: 4 }), false) }
   })
   await t.rejects(reachGateway({
-    url: broker.url, runId: 'test', logins: NO_LOGINS, device: 'a'
+    url: broker.url, protocolVersion: 4, runId: 'test', logins: NO_LOGINS, device: 'a'
   }), { message: /: Connection refused: Bad username or password\n.*give --credentials/i })
 })

@@ -7,11 +7,11 @@ import { createPlayCommand } from '../../../../scripts/devices/recordings/option
 import { parseCommand } from '../../../helpers/command-line.ts'
 
 const LOGIN = { username: undefined, passwordFile: undefined, tokenFile: undefined, credentialsFile: undefined, ca: undefined }
-const FLEET = { url: 'mqtt://127.0.0.1:1883', inFlightMax: 16, patienceMs: 60_000, login: LOGIN }
-const VALUES: FleetValues = { url: 'mqtts://127.0.0.1:1', inFlight: 4, patience: 1.5 }
+const FLEET = { url: 'mqtt://127.0.0.1:1883', protocolVersion: 4, inFlightMax: 16, patienceMs: 60_000, login: LOGIN }
+const VALUES: FleetValues = { url: 'mqtts://127.0.0.1:1', inFlight: 4, patience: 1.5, mqttVersion: '5' }
 
 t.test('the address of the gateway', async (t) => {
-  t.strictSame(toFleetOptions(VALUES), { url: VALUES.url, inFlightMax: 4, patienceMs: 1500, login: LOGIN })
+  t.strictSame(toFleetOptions(VALUES), { url: VALUES.url, protocolVersion: 5, inFlightMax: 4, patienceMs: 1500, login: LOGIN })
   t.equal(withoutPassword('mqtt://u:secret@127.0.0.1:1'), 'mqtt://127.0.0.1:1')
   for (const url of [
     'mqtt://u:secret@127.0.0.1:1', 'mqtt://u@127.0.0.1:1', '', 'localhost:1883', 'http://localhost', 'mqtt://', 'mqtt://a:b:c'
