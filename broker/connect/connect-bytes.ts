@@ -1,5 +1,5 @@
 /**
- * Tells MQTT 5 from the versions before it, by the protocol level of CONNECT.
+ * Tells MQTT 5 from the versions before it, by the protocol level of CONNECT. A level above 5 is refused as MQTT 5 does.
  *
  * A CONNECT of MQTT 5 is collected until it is whole, within `connectPacketBytesMax` and `connectTimeoutMs`. Every other
  * first packet goes on as soon as it is known to be none of MQTT 5, with the bytes that have come.
@@ -8,8 +8,11 @@ import type { Duplex } from 'node:stream'
 import type { Origin } from '../listen/origin.ts'
 import { CONNECT, decodeLength, LENGTH_INCOMPLETE, lengthBytes, lengthValue } from '../wire/fixed-header.ts'
 
-/** Protocol name and level in a CONNECT's body (MQTT 5 §3.1.2.1). */
-const MQTT5 = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 5])
+/** Protocol name in a CONNECT's body (MQTT 5 §3.1.2.1); the level follows. */
+const NAME = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54])
+const HEAD_BYTES = NAME.length + 1
+/** Mosquitto's bridges of MQTT 3.1 and 3.1.1 set a bit above these. */
+const LEVELS = { min: 5, max: 0x7f } as const
 
 /** A CONNECT. */
 export interface ConnectBody {
@@ -98,12 +101,14 @@ function toConnect5 (chunk: Buffer, bytesMax: number): { readonly bodyAt: number
   if (chunk[0] !== CONNECT << 4) return null
   const length = decodeLength(chunk, 1, chunk.length)
   if (length === LENGTH_INCOMPLETE) return 'incomplete'
-  if (length < 0 || lengthValue(length) < MQTT5.length) return null
+  if (length < 0 || lengthValue(length) < HEAD_BYTES) return null
   const bodyAt = 1 + lengthBytes(length)
-  const head = chunk.subarray(bodyAt, bodyAt + MQTT5.length)
-  if (!MQTT5.subarray(0, head.length).equals(head)) return null
+  const name = chunk.subarray(bodyAt, bodyAt + NAME.length)
+  const level = chunk[bodyAt + NAME.length]
+  const isOther = !NAME.subarray(0, name.length).equals(name) || (level !== undefined && (level < LEVELS.min || level > LEVELS.max))
+  if (isOther) return null
   const bytes = bodyAt + lengthValue(length)
-  if (bytes > bytesMax) return head.length === MQTT5.length ? { bodyAt, bytes } : null
+  if (bytes > bytesMax) return level === undefined ? null : { bodyAt, bytes }
   return bytes > chunk.length ? 'incomplete' : { bodyAt, bytes }
 }
 

@@ -13,7 +13,7 @@ const CLOSED_FOR: Readonly<Record<Malformed, string>> = {
   connect_missing: 'another packet before CONNECT',
   connect_again: 'a second CONNECT',
   protocol_name: 'neither MQTT nor MQIsdp',
-  protocol_level: 'neither MQTT 5, 3.1.1 nor 3.1: **CONNACK 1**, then closed',
+  protocol_level: 'a level below 5 that is neither MQTT 3.1.1 nor 3.1: **CONNACK 1**, then closed',
   connect_flags: 'the reserved CONNECT flag',
   will_flags: 'will QoS or will retain without a will',
   will_qos: 'will QoS 3',

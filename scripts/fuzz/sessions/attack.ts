@@ -3,6 +3,7 @@ import { play, type Played } from './connection.ts'
 import { createHttpSession } from './http-session.ts'
 import type { AttackFigures, AttackSettings, FromAttacker } from '../messages.ts'
 import { createMqttSession, createPayloadSession } from './mqtt-session.ts'
+import { createMqtt5Session } from './mqtt5-session.ts'
 import type { Session, Target } from './session.ts'
 import { createWsSession } from './ws-session.ts'
 
@@ -12,11 +13,11 @@ const FAULTS_MAX = 20
 const LOCAL_ADDRESSES = process.platform === 'linux' ? Array.from({ length: 16 }, (_, index) => `127.0.0.${index + 2}`) : [undefined]
 
 const CREATE: Readonly<Record<Target, (random: SessionRandom, index: number) => Session>> = {
-  mqtt: createMqttSession, payload: createPayloadSession, http: createHttpSession, ws: createWsSession
+  mqtt: createMqttSession, mqtt5: createMqtt5Session, payload: createPayloadSession, http: createHttpSession, ws: createWsSession
 }
 
 /** Sessions of each kind, where several are played; those over HTTP hold fewer packets and cost more. */
-const WEIGHTS: Readonly<Record<Target, number>> = { mqtt: 12, payload: 3, http: 3, ws: 3 }
+const WEIGHTS: Readonly<Record<Target, number>> = { mqtt: 9, mqtt5: 6, payload: 3, http: 3, ws: 3 }
 
 /** Makes session number `index`; the same for the same seed and targets. */
 export function createSession ({ seed, targets }: Pick<AttackSettings, 'seed' | 'targets'>, index: number): Session {
@@ -36,7 +37,7 @@ export function createAttacker (settings: AttackSettings, tell: (message: FromAt
     sessions: 0,
     pubacks: 0,
     closedByGateway: 0,
-    packetsByTarget: { mqtt: 0, payload: 0, http: 0, ws: 0 },
+    packetsByTarget: { mqtt: 0, mqtt5: 0, payload: 0, http: 0, ws: 0 },
     statuses: {} as Record<string, number>,
     faults: [] as string[]
   }

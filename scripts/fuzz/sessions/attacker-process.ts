@@ -5,7 +5,7 @@ import type { AttackFigures, AttackSettings, FromAttacker, ToAttacker } from '..
 const NOTHING: AttackFigures = {
   packets: 0,
   packetsByTarget: {
-    mqtt: 0, payload: 0, http: 0, ws: 0
+    mqtt: 0, mqtt5: 0, payload: 0, http: 0, ws: 0
   },
   bytes: 0,
   sessions: 0,

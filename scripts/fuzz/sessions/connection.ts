@@ -40,7 +40,7 @@ export function play (session: Session, port: number, localAddress: string | und
     const socket = connect({ host: '127.0.0.1', port, noDelay: true, ...(localAddress === undefined ? {} : { localAddress }) })
     const scanner = new FrameScanner()
     const statuses = new Statuses()
-    const isMqtt = session.target === 'mqtt' || session.target === 'payload'
+    const isMqtt = session.target === 'mqtt' || session.target === 'mqtt5' || session.target === 'payload'
     const state = { acknowledged: 0, isConnected: false, isEnding: false, isLeftOpen: false }
     let timer: NodeJS.Timeout | null = null
     const later = (ms: number, act: () => void) => {

@@ -15,7 +15,7 @@ const PAYLOAD_BYTES_MAX = 200_000
 const NUMBERS_PER_SESSION = 1000
 
 /** Most end in order: what is still unread of a connection that was reset is never looked at. */
-function chooseFate (random: SessionRandom): Fate {
+export function chooseFate (random: SessionRandom): Fate {
   const kind = random.below(100)
   if (kind < 72) return 'end'
   if (kind < 85) return 'reset'

@@ -1,5 +1,5 @@
 /** What a session speaks. */
-export const TARGETS = ['mqtt', 'payload', 'http', 'ws'] as const
+export const TARGETS = ['mqtt', 'mqtt5', 'payload', 'http', 'ws'] as const
 export type Target = typeof TARGETS[number]
 
 /**

@@ -24,14 +24,17 @@ t.test('client ids', async (t) => {
   await empty.closed()
 })
 
-t.test('an unknown protocol level is refused with CONNACK 1', async (t) => {
+t.test('an unknown protocol level is refused: below 5 as MQTT 3.1.1 does, above as MQTT 5 does', async (t) => {
   const { port } = await startBroker(t)
-  const client = await RawClient.open(t, port)
-  // CONNECT, level 6, CleanSession 1, client id a.
-  client.socket.write(Buffer.from([0x10, 13, 0, 4, 0x4d, 0x51, 0x54, 0x54, 6, 2, 0, 0, 0, 1, 0x61]))
-  await client.waitFor('connack')
-  t.equal(client.of('connack')[0]!.returnCode, 1)
-  await client.closed()
+  for (const [level, protocolVersion] of [[2, 4], [6, 5], [99, 5]] as const) {
+    const client = await RawClient.open(t, port, protocolVersion)
+    // CONNECT, CleanSession 1, client id a.
+    client.socket.write(Buffer.from([0x10, 13, 0, 4, 0x4d, 0x51, 0x54, 0x54, level, 2, 0, 0, 0, 1, 0x61]))
+    await client.waitFor('connack')
+    const { returnCode, reasonCode } = client.of('connack')[0]!
+    t.equal(returnCode ?? reasonCode, level > 5 ? 0x84 : 1)
+    await client.closed()
+  }
 })
 
 t.test('wills on reserved, long or deep topics are refused at CONNECT', async (t) => {

@@ -69,7 +69,7 @@ const FIRST: readonly Case[] = [
 ]
 
 const LEVELS: readonly Case[] = of('protocol_level', {
-  'level 6': packet(0x10, field('MQTT'), [6, 2, 0, 60, 0], field('a')),
+  'level 1': packet(0x10, field('MQTT'), [1, 2, 0, 60], field('a')),
   'level 0': packet(0x10, field('MQTT'), [0, 2, 0, 60], field('a')),
   'level 3 of MQTT': packet(0x10, field('MQTT'), [3, 2, 0, 60], field('a')),
   'level 4 of MQIsdp': packet(0x10, field('MQIsdp'), [4, 2, 0, 60], field('a'))
