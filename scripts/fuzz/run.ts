@@ -105,6 +105,7 @@ async function startParts ({ belongings, dir, program, seed, targets, databaseUr
       VITAL_DATA_DIR: dataDir,
       VITAL_MQTT_PORT: String(mqttPort),
       VITAL_HTTP_PORT: String(httpPort),
+      VITAL_MQTT_TOPIC_ALIAS_MAX: '10',
       // So that bad input meets the caps soon, and PostgreSQL is spared.
       VITAL_DEAD_LETTERS_MAX: '20000',
       VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '200',

@@ -81,9 +81,11 @@ function openLink (settings: LoadSettings, index: number, fail: (error: Error) =
     socket.on('close', () => broken(new Error(`connection ${index} was closed by the server`)))
     socket.on('connect', () => {
       if (settings.protocol === 'http') opened()
-      else socket.write(encodeConnect(`${settings.devicePrefix}-${index}`, KEEPALIVE_S, {
-        secret: settings.secrets?.[index] ?? null, protocolVersion: settings.protocol === 'mqtt5' ? 5 : 4
-      }))
+      else {
+        socket.write(encodeConnect(`${settings.devicePrefix}-${index}`, KEEPALIVE_S, {
+          secret: settings.secrets?.[index] ?? null, protocolVersion: settings.protocol === 'mqtt5' ? 5 : 4
+        }))
+      }
     })
   })
 }

@@ -77,7 +77,7 @@ function publish (random: SessionRandom, n: number): Buffer {
     }
   }
   // An alias without its topic, which may never have come.
-  if (packet.properties?.topicAlias !== undefined && random.chance(0.3)) packet.topic = ''
+  if (packet.properties?.topicAlias !== undefined && random.chance(0.02)) packet.topic = ''
   return write(packet)
 }
 
