@@ -20,7 +20,7 @@ const month = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'shor
 const zone = new Intl.DateTimeFormat(undefined, { timeZoneName: 'short' })
 
 export const toClock = (atS: number): string => clock.format(atS * 1000)
-export const toClockWithSeconds = (atS: number): string => clockWithSeconds.format(atS * 1000)
+const toClockWithSeconds = (atS: number): string => clockWithSeconds.format(atS * 1000)
 /** Local time with its zone. */
 export const toTime = (atS: number): string => fullTime.format(atS * 1000)
 

@@ -1,7 +1,6 @@
 /** The live page in a real Chromium, as `npm run build` made it; skipped where there is none. */
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
+import axe from 'axe-core'
 import type { MqttClient } from 'mqtt'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
@@ -40,12 +39,10 @@ function watchSockets (page: Page) {
   return seen
 }
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-
 /** Serious and critical findings of axe. */
 async function findFaults (page: Page): Promise<string[]> {
   // By the debugger, which the policy does not bind.
-  await page.evaluate(AXE)
+  await page.evaluate(axe.source)
   const { violations } = await page.evaluate('axe.run({ resultTypes: ["violations"] })') as {
     violations: ReadonlyArray<{ id: string, impact: string, nodes: ReadonlyArray<{ html: string }> }>
   }
