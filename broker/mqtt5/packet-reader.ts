@@ -4,8 +4,9 @@
  * It is the read gate (publish/read-gate.ts) of a client that Aedes does not serve. Packets are handled in order, as
  * they lie in the chunk. Before a PUBLISH the reader stops while all gates are paused or this connection is held, and
  * before any packet while the connection is over its rate: then the socket is paused, and TCP pushes back. Bytes of the
- * chunk that were not handled stay here, one chunk at most. A packet that ends behind its chunk is collected in a buffer
- * that doubles, so that one that comes byte by byte is not copied for each.
+ * chunk that were not handled go back by `unshift`: they stay in the stream's own buffer, and its end waits for them. A
+ * packet that ends behind its chunk is collected in a buffer that doubles, so that one that comes byte by byte is not
+ * copied for each.
  */
 import type { Duplex } from 'node:stream'
 import type { Connection } from '../connection.ts'
@@ -48,8 +49,8 @@ export class PacketReader implements Gate<Connection> {
   #phase: 'first' | 'open' | 'closed' = 'first'
   #isHeld = false
   #isStopped = false
-  /** Bytes that are handled once the reader goes on. */
-  #rest: Buffer | null = null
+  /** Bytes of a chunk behind the packet that is handled. */
+  #behind: Buffer | null = null
   /** The beginning of a packet. */
   #partial: Buffer | null = null
   #partialBytes = 0
@@ -87,7 +88,6 @@ export class PacketReader implements Gate<Connection> {
 
   close (): void {
     this.#phase = 'closed'
-    this.#rest = null
     this.#partial = null
     if (this.#limitTimer !== null) clearTimeout(this.#limitTimer)
     this.#options.gates.remove(this)
@@ -96,20 +96,12 @@ export class PacketReader implements Gate<Connection> {
   wake (): void {
     if (this.#phase !== 'open' || !this.#isStopped || this.#isHeld || this.#limitTimer !== null) return
     this.#isStopped = false
-    const rest = this.#rest
-    this.#rest = null
-    if (rest !== null) this.#handle(rest)
-    if (!this.#isStopped) this.#socket.resume()
+    this.#socket.resume()
   }
 
   #take (chunk: Buffer): void {
     if (this.#phase === 'closed') return
     this.connection.client.refreshKeepalive()
-    if (this.#isStopped) {
-      // A source that had begun to read when it was paused.
-      this.#rest = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk])
-      return
-    }
     const rest = this.#partial === null ? chunk : this.#complete(this.#partial, chunk)
     if (rest !== null && rest.length > 0) this.#handle(rest)
   }
@@ -132,12 +124,11 @@ export class PacketReader implements Gate<Connection> {
       at += taken
     }
     this.#partial = null
+    this.#behind = chunk.subarray(at)
     this.#handle(partial.subarray(0, this.#partialBytes))
-    if (this.#phase === 'closed') return null
-    const rest = chunk.subarray(at)
-    if (!this.#isStopped) return rest
-    this.#rest = Buffer.concat([this.#rest ?? Buffer.alloc(0), rest])
-    return null
+    const rest = this.#behind
+    this.#behind = null
+    return this.#phase === 'closed' || this.#isStopped ? null : rest
   }
 
   /** Bytes that a packet lacks; 1 while its length is not whole, 0 once it is whole or breaks a rule. */
@@ -210,8 +201,9 @@ export class PacketReader implements Gate<Connection> {
 
   #pause (rest: Buffer): void {
     this.#isStopped = true
-    this.#rest = rest
     this.#socket.pause()
+    if (this.#behind !== null) this.#socket.unshift(this.#behind)
+    this.#socket.unshift(rest)
   }
 }
 

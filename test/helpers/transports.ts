@@ -118,9 +118,9 @@ export async function openStream (
 }
 
 /** The packets that come in on a stream. */
-export function collectPackets (stream: Duplex): Packet[] {
+export function collectPackets (stream: Duplex, protocolVersion: 4 | 5 = 4): Packet[] {
   const packets: Packet[] = []
-  const parser = mqttPacket.parser()
+  const parser = mqttPacket.parser({ protocolVersion })
   parser.on('packet', (packet) => { packets.push(packet) })
   stream.on('data', (chunk: Buffer) => { parser.parse(chunk) })
   return packets

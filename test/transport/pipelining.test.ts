@@ -1,6 +1,6 @@
 /** The read gate stands in the stream's own `read`, so the promise must hold over every kind of stream. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import mqttPacket from 'mqtt-packet'
+import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
 import { connectPacket, durable, publishPacket, settleDown } from '../helpers/broker.ts'
 import { createAuthority } from '../helpers/certificates.ts'
@@ -13,18 +13,24 @@ const sharedAuthority = createAuthority(t)
 const COUNT = 1000
 const ids = Array.from({ length: COUNT }, (_, index) => index + 1)
 
-for (const transport of TRANSPORTS) {
-  t.test(`${transport}: publishes pipelined while reading is paused are acknowledged once and in order`, async (t) => {
+const CASES = TRANSPORTS.flatMap((transport) => ([4, 5] as const).map((protocolVersion) => ({ transport, protocolVersion })))
+
+for (const { transport, protocolVersion } of CASES) {
+  const name = `${transport}, MQTT ${protocolVersion === 5 ? '5' : '3.1.1'}`
+  const generate = (packet: Packet) => mqttPacket.generate(packet, { protocolVersion })
+  const connect = connectPacket({ protocolVersion })
+
+  t.test(`${name}: publishes pipelined while reading is paused are acknowledged once and in order`, async (t) => {
     const transports = await startTransports(t, await sharedAuthority, { answer: durable })
     const { broker, ingest } = transports
     const stream = await openStream(t, transports, transport)
-    const packets = collectPackets(stream)
+    const packets = collectPackets(stream, protocolVersion)
     const pubacks = () => packets.filter(({ cmd }) => cmd === 'puback')
-    stream.write(mqttPacket.generate(connectPacket()))
+    stream.write(generate(connect))
     await until(() => packets.length === 1, 'CONNACK')
 
     broker.pauseReading()
-    const bytes = Buffer.concat(ids.map((id) => mqttPacket.generate(publishPacket(id, { payload: 'x'.repeat(id % 2000) }))))
+    const bytes = Buffer.concat(ids.map((id) => generate(publishPacket(id, { payload: 'x'.repeat(id % 2000) }))))
     // Cut without regard to packets, so that they span frames, records and segments.
     for (let at = 0; at < bytes.length; at += 7919) stream.write(bytes.subarray(at, at + 7919))
     await settleDown()
@@ -44,7 +50,7 @@ for (const transport of TRANSPORTS) {
     t.equal(ingest.seen.length, COUNT)
   })
 
-  t.test(`${transport}: messages pipelined behind CONNECT wait for a slow authentication`, async (t) => {
+  t.test(`${name}: messages pipelined behind CONNECT wait for a slow authentication`, async (t) => {
     const transports = await startTransports(t, await sharedAuthority, {
       answer: durable,
       authenticate: async () => {
@@ -53,10 +59,10 @@ for (const transport of TRANSPORTS) {
       }
     })
     const stream = await openStream(t, transports, transport)
-    const packets = collectPackets(stream)
+    const packets = collectPackets(stream, protocolVersion)
     const bytes = Buffer.concat([
-      connectPacket(), ...ids.map((id) => publishPacket(id, { payload: 'x'.repeat(200) }))
-    ].map((packet) => mqttPacket.generate(packet)))
+      connect, ...ids.map((id) => publishPacket(id, { payload: 'x'.repeat(200) }))
+    ].map(generate))
     // More than a WebSocket takes before it has answered.
     for (let at = 0; at < bytes.length; at += 30_000) stream.write(bytes.subarray(at, at + 30_000))
     await sleep(100)
@@ -65,17 +71,17 @@ for (const transport of TRANSPORTS) {
     t.strictSame(packets.filter(({ cmd }) => cmd === 'puback').map(({ messageId }) => messageId), ids)
   })
 
-  t.test(`${transport}: who published and left while reading was paused is still read`, async (t) => {
+  t.test(`${name}: who published and left while reading was paused is still read`, async (t) => {
     const transports = await startTransports(t, await sharedAuthority, { answer: durable })
     const { broker, ingest } = transports
     const stream = await openStream(t, transports, transport)
-    const packets = collectPackets(stream)
-    stream.write(mqttPacket.generate(connectPacket()))
+    const packets = collectPackets(stream, protocolVersion)
+    stream.write(generate(connect))
     await until(() => packets.length === 1, 'CONNACK')
     broker.pauseReading()
     stream.end(Buffer.concat([
       publishPacket(0, { qos: 0 }), publishPacket(1, { qos: 0 }), { cmd: 'disconnect' } as const
-    ].map((packet) => mqttPacket.generate(packet))))
+    ].map(generate)))
     await settleDown()
     t.equal(broker.statistics().publishesReceived, 0)
     broker.resumeReading()
