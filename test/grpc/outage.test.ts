@@ -1,4 +1,5 @@
 /** PostgreSQL and the spool both unable for some seconds, then a restart: nothing that was answered STORED is lost. */
+import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { realDisk } from '../../src/ingest/journal/spool/disk.ts'
@@ -56,6 +57,14 @@ function startDevice (device: string, open: () => GrpcStream) {
   }
 }
 
+function isFree (port: number): Promise<boolean> {
+  const server = createServer()
+  return new Promise((resolve) => {
+    server.once('error', () => { resolve(false) })
+    server.listen(port, '127.0.0.1', () => { server.close(() => { resolve(true) }) })
+  })
+}
+
 t.test('an outage of both, and a restart: STORED is stored, and streams go on', { timeout: 120_000 }, async (t) => {
   const database = await createDatabaseSwitch(t)
   let isBroken = false
@@ -94,6 +103,8 @@ t.test('an outage of both, and a restart: STORED is stored, and streams go on', 
   await until(async () => (await readLedger(first.httpUrl)).balance === 0, 'the ledger')
   await first.stop()
 
+  // A connection of another test file may have been given the port meanwhile.
+  await until(() => isFree(port), 'the port to be free')
   const second = await startGateway(t, { ...variables, VITAL_GRPC_PORT: String(port) }, { disk })
   const restarted = sum('STORED')
   await until(() => sum('STORED') > restarted + 200, 'traffic after the restart')

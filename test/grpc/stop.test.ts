@@ -37,8 +37,11 @@ t.test('SIGTERM while 50 streams send: exit 0 within 15 s, and what was answered
   await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool to be empty')
   const rows = await query('select (extract(epoch from time) - 1750240000)::text as number from readings') as Array<{ number: string }>
   const numbers = new Set(rows.map(({ number }) => String(Math.round(Number(number)))))
-  t.strictSame(answered().filter((answer) => !numbers.has(answer.number)), [])
-  t.strictSame([...new Set(answered().map(({ outcome }) => outcome))], ['STORED'])
+  const of = (outcome: string) => answered().filter((answer) => answer.outcome === outcome)
+  t.ok(of('STORED').length > 500)
+  t.strictSame(of('STORED').filter(({ number }) => !numbers.has(number)), [])
+  // What came while the gateway stopped: its device keeps it.
+  t.equal(of('STORED').length + of('UNAVAILABLE').length, answered().length)
   for (const { status } of streams.slice(1)) await until(() => status() !== null, 'the end of a stream')
   const codes = new Set(streams.slice(1).map(({ status }) => status()?.code))
   t.strictSame([...codes], [14], 'UNAVAILABLE: to be opened again')
