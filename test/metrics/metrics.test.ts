@@ -35,7 +35,7 @@ t.test('all values of one scrape belong to the same instant', async (t) => {
 })
 
 t.test('a gateway exposes exactly the described metrics', async (t) => {
-  const { httpUrl } = await startGateway(t)
+  const { httpUrl } = await startGateway(t, { VITAL_GRPC_PORT: '0' })
   const scraped = namesIn(await (await fetch(`${httpUrl}/metrics`)).text())
   const described = describeMetrics().registry.getMetricsAsArray()
     .map((metric) => `${metric.name} ${(metric as unknown as { readonly type: string }).type}`).sort()
