@@ -48,7 +48,9 @@ function connect (random: SessionRandom): Buffer {
         payload: Buffer.from(validReading(random, 0)),
         qos: random.pick([0, 1, 2] as const),
         retain: random.chance(0.2),
-        properties: { willDelayInterval: random.pick([0, 1, 5]), messageExpiryInterval: number(random), userProperties: userProperties(random) }
+        properties: {
+          willDelayInterval: random.pick([0, 1, 5]), messageExpiryInterval: number(random), userProperties: userProperties(random)
+        }
       }
     })
   }
