@@ -21,7 +21,9 @@ export interface Workload {
 }
 
 /** The port that a workload's traffic goes to. */
-export function toPort (ports: Readonly<Record<Exclude<Workload['protocol'], 'mqtt5'>, number>>, protocol: Workload['protocol']): number {
+export function toPort (
+  ports: Readonly<Record<Exclude<Workload['protocol'], 'mqtt5'>, number>>, protocol: Workload['protocol']
+): number {
   return ports[protocol === 'mqtt5' ? 'mqtt' : protocol]
 }
 

@@ -33,7 +33,8 @@ export interface FleetCommand {
  * @throws `OPERATOR_FAILED` when the gateway cannot be reached
  */
 export async function runFleetCommand (command: FleetCommand): Promise<number> {
-  const { name, surroundings: { print, tell, progress: stream }, url, protocolVersion, inFlightMax, patienceMs, devices, logins, planned } = command
+  const { name, surroundings, url, protocolVersion, inFlightMax, patienceMs, devices, logins, planned } = command
+  const { print, tell, progress: stream } = surroundings
   const runId = `${name}-${process.pid}`
   const device = devices[0]?.device ?? name
   // Before the first connects: a device that is missing in the file would end a run that goes well.

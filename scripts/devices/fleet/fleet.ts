@@ -60,10 +60,11 @@ const REFUSED: readonly unknown[] = [4, 5, 0x86, 0x87]
  * Connects once and disconnects, so that a wrong address is reported at once and not retried by each device.
  * @throws `OPERATOR_FAILED`, with what to do
  */
-export async function reachGateway ({ url, protocolVersion, runId, logins, device }: Pick<FleetOptions, 'url' | 'protocolVersion' | 'runId' | 'logins'> & {
+export async function reachGateway (options: Pick<FleetOptions, 'url' | 'protocolVersion' | 'runId' | 'logins'> & {
   /** The device whose credential is presented. */
   readonly device: string
 }): Promise<void> {
+  const { url, protocolVersion, runId, logins, device } = options
   const login = logins.of(device)
   const client = connect(url, {
     clientId: login === null ? `${runId}-probe` : device,
