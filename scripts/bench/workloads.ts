@@ -127,7 +127,8 @@ export const AUTH_WORKLOADS = '500x20'
 export const SPOOL_WORKLOADS = '50x20,500x20,arrays'
 
 /**
- * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, the same with `-v5` for MQTT 5, `open@{rate per second}`
+ * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, the same with
+ *   `-v5` for MQTT 5, `open@{rate per second}`
  *   and `get@{readings per second}`
  * @throws Error that names what is unknown
  */
@@ -190,5 +191,6 @@ function parseWorkload (name: string): Workload {
       about: `QoS 1, open loop: ${rate}/s from ${OPEN_CONNECTIONS} connections; latency from when each was due to its PUBACK`
     }
   }
-  throw usageError(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight} (or …-v5), open@{rate} or get@{rate}`)
+  throw usageError(`unknown workload "${name}": take some of ${DEFAULT_WORKLOADS}, {connections}x{in flight} (or …-v5), ` +
+    'open@{rate} or get@{rate}')
 }
