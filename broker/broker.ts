@@ -110,7 +110,7 @@ export function createBroker (options: BrokerOptions): Broker {
   const hits = new LimitHits()
   const violations = createViolations({ hits, logger })
   const retained = new RetainedMessages({ limits, onRefused: violations.notRetained })
-  const wills = new Wills({ waitingMax: limits.delayedWillsMax, hits })
+  const wills = new Wills({ limits, hits })
   const sessionObserver = {
     ended: (clientId: string) => { wills.fire(clientId) },
     attached: (clientId: string) => { wills.cancel(clientId) }

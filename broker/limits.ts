@@ -132,8 +132,10 @@ export interface BrokerLimits {
   readonly subscriptionLevelsMax: number
   /** Topic aliases that a client of MQTT 5 may use for its publishes; 0: none. Each costs the topic and 100 bytes. */
   readonly topicAliasesPerClientMax: number
-  /** Wills that wait for their Will Delay Interval; beyond, a will is published at once. Each is a CONNECT at most. */
+  /** Wills that wait for their Will Delay Interval; beyond, a will is published at once. Each has a connection's state. */
   readonly delayedWillsMax: number
+  /** The same in bytes: of 16 KiB each, all of them would be 160 MiB. */
+  readonly delayedWillBytesMax: number
   /** Statistics below `$SYS/broker/`; Mosquitto's default `sys_interval`. */
   readonly statisticsIntervalMs: number
   /** How long `stop` waits for acknowledgements that the kernel has not taken yet. */
@@ -184,6 +186,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   subscriptionLevelsMax: 500_000,
   topicAliasesPerClientMax: 0,
   delayedWillsMax: 10_000,
+  delayedWillBytesMax: 32 * 1024 * 1024,
   statisticsIntervalMs: 10_000,
   stopFlushMs: 1000
 }

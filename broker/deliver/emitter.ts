@@ -1,25 +1,13 @@
-import {
-  type Encoded, type Message, type MessageProperties, ownCopy, ownProperties, type QoS, type Subscription
-} from '../session/delivery.ts'
+import { type Encoded, type Message, ownCopy, ownProperties, type Subscription } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
 import { isFannedOut } from '../topics.ts'
+import type { PublishedMessage } from './fan-out.ts'
 import { isOwn, type LiveFilters, toRecipients } from './live-filters.ts'
 import type { WritableGuard } from './writable.ts'
 
-/** A packet as Aedes passes it on. */
-interface PublishedPacket {
-  readonly topic: string
-  readonly payload: Buffer
-  readonly qos: QoS
-  readonly retain: boolean
-  /** Of the publisher, where it speaks MQTT 5. */
-  readonly clientId?: string
-  readonly properties?: MessageProperties | null
-}
-
 /** One message on its way to its subscribers. */
 interface Routed {
-  readonly packet: PublishedPacket
+  readonly packet: PublishedMessage
   /** As it lies in the publisher's chunk. */
   readonly passing: Message
   /** For queues; made when the first needs it. */
@@ -37,7 +25,7 @@ interface Routed {
  * subscriber stops the reading of publishers and every PUBREC until it is closed.
  */
 export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuard, 'admits'>) {
-  function route (packet: PublishedPacket): void {
+  function route (packet: PublishedMessage): void {
     const { topic, payload, clientId, properties = null } = packet
     const found = filters.matching(topic)
     if (found.length === 0) return
@@ -64,7 +52,7 @@ export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuar
     removeListener (_topic: string, _listener: unknown, done?: () => void): void {
       done?.()
     },
-    emit (packet: PublishedPacket, done?: () => void): void {
+    emit (packet: PublishedMessage, done?: () => void): void {
       if (isFannedOut(packet.topic)) route(packet)
       done?.()
     },

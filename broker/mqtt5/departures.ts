@@ -6,6 +6,7 @@ import type { LimitHits } from '../limit-hits.ts'
 import type { createAuthorizePublish } from '../publish/authorize-publish.ts'
 import type { PublishCallback } from '../publish/hold-until-durable.ts'
 import { toAnyPublish } from '../publish/published-packet.ts'
+import { ownCopy } from '../session/delivery.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { Will5 } from '../wire/v5/decode.ts'
 import type { Mqtt5Client, Mqtt5ClientObserver } from './mqtt5-client.ts'
@@ -34,7 +35,7 @@ export function createDepartures (options: DeparturesOptions) {
       const connection = connectionOf.get(client)
       if (connection !== undefined) forget(connection, client)
     },
-    readOn: (client: Mqtt5Client) => { (connectionOf.get(client)?.gate as PacketReader).wake() },
+    readOn: (client: Mqtt5Client) => { (connectionOf.get(client)?.gate as PacketReader | undefined)?.wake() },
     keepAliveTimedOut: (client: Mqtt5Client) => {
       hits.hit('keepalive')
       connectionOf.get(client)?.destroy('keepalive')
@@ -52,12 +53,16 @@ export function createDepartures (options: DeparturesOptions) {
     subscriptionGuard.forget(connection)
     deliverer.close(connection)
     if (client.isConnected && client.will !== null) addWill(connection, client, client.will)
-    if (client.clean) sessions.releaseInbound(client.id)
+    // One that was not let in has no claim on what another client of its id holds.
+    if (client.clean && access.principal !== undefined) sessions.releaseInbound(client.id)
     if (access.isAttached) sessions.detach(client.id, performance.now(), client.sessionExpiryMs)
   }
 
   function addWill (connection: Connection, client: Mqtt5Client, will: Will5): void {
-    const { topic, payload, qos, retain, delayS, messageExpiryS, forwarded } = will
+    const { topic, qos, retain, delayS, messageExpiryS } = will
+    // The CONNECT that they are views of may lie in a larger chunk.
+    const payload = ownCopy(will.payload)
+    const forwarded = will.forwarded === null ? null : ownCopy(will.forwarded)
     const publish = () => {
       const properties = toProperties(forwarded, messageExpiryS)
       const packet = toAnyPublish({ cmd: 'publish', topic, payload, qos, retain, dup: false, clientId: client.id, properties })
@@ -65,7 +70,8 @@ export function createDepartures (options: DeparturesOptions) {
     }
     // It is published when its session ends, at the latest.
     const delayMs = Math.min(delayS * 1000, client.sessionExpiryMs)
-    wills.add(client.id, delayMs, connection.access.principal ?? null, publish)
+    const bytes = topic.length * 2 + payload.length + (forwarded?.length ?? 0)
+    wills.add(client.id, delayMs, { principal: connection.access.principal ?? null, publish, bytes })
   }
 
   return { connectionOf, observer }

@@ -94,7 +94,8 @@ export class Mqtt5Client implements ProtocolClient {
   readonly #socket: Duplex
   readonly #observer: Mqtt5ClientObserver
   readonly #drainTimeoutMs: number
-  readonly #keepAliveTimer: NodeJS.Timeout
+  readonly #keepAliveMs: number
+  #keepAliveTimer: NodeJS.Timeout | null = null
   readonly #hasProblemInformation: boolean
   readonly #sessionExpiryMsMax: number
   #closeCode: { readonly code: ReasonCode5, readonly text: string | null } | null = null
@@ -117,7 +118,13 @@ export class Mqtt5Client implements ProtocolClient {
     this.aliases = new TopicAliases({
       inboundMax: limits.topicAliasesPerClientMax, outboundMax: connect.topicAliasMaximum, total: aliasTotal
     })
-    this.#keepAliveTimer = setTimeout(timeOut, keepAliveS * 1500, this)
+    this.#keepAliveMs = keepAliveS * 1500
+  }
+
+  /** It has its CONNACK: its keep alive counts from here, for a takeover may have waited. */
+  connected (): void {
+    this.isConnected = true
+    this.#keepAliveTimer = setTimeout(timeOut, this.#keepAliveMs, this)
   }
 
   /** What the session expiry interval of a client comes to: `sessionExpiryMs` of the limits bounds it. */
@@ -141,7 +148,7 @@ export class Mqtt5Client implements ProtocolClient {
   }
 
   refreshKeepalive (): void {
-    if (!this.closed) this.#keepAliveTimer.refresh()
+    if (!this.closed) this.#keepAliveTimer?.refresh()
   }
 
   whenDrained (callback: (error?: Error | null) => void): void {
@@ -176,7 +183,8 @@ export class Mqtt5Client implements ProtocolClient {
     const code = reason === 'unavailable' && unavailable !== null
       ? UNAVAILABLE_CODES[unavailable]
       : this.#closeCode?.code ?? CLOSE_CODES[reason]
-    if (code !== null && !this.hasDisconnected && socket.writable && !socket.destroyed) {
+    // Without a CONNACK no other packet may be sent [MQTT-3.2.0-1].
+    if (code !== null && this.isConnected && !this.hasDisconnected && socket.writable && !socket.destroyed) {
       const text = this.#closeCode?.text ?? null
       socket.write(encodeDisconnect5(code, text, this.maximumPacketSize))
     }
@@ -196,7 +204,7 @@ export class Mqtt5Client implements ProtocolClient {
     if (this.closed) return
     this.closed = true
     this.aliases.clear()
-    clearTimeout(this.#keepAliveTimer)
+    if (this.#keepAliveTimer !== null) clearTimeout(this.#keepAliveTimer)
     this.#observer.ended(this)
     this.#settleDrained(new Error('the connection is closed'))
   }

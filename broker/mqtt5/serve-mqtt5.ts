@@ -118,7 +118,7 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
     const properties = toConnackProperties(client, connect, serverKeepAliveS(connect), limits)
     const { isSessionPresent: sessionPresent, maximumPacketSize } = client
     client.write(encodeConnack5({ sessionPresent, reasonCode: REASONS5.success, properties }, maximumPacketSize))
-    client.isConnected = true
+    client.connected()
     if (!connections.ready(connection)) return
     subscriptionGuard.resume(connection)
     connection.gate.open()

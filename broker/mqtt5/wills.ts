@@ -6,16 +6,18 @@
  */
 import type { Principal } from '../../schemas/principal.ts'
 import type { LimitHits } from '../limit-hits.ts'
+import type { BrokerLimits } from '../limits.ts'
 
 interface Waiting {
   /** By `performance.now()`. */
   readonly dueMs: number
   readonly principal: Principal | null
   readonly publish: () => void
+  readonly bytes: number
 }
 
 interface WillsOptions {
-  readonly waitingMax: number
+  readonly limits: Pick<BrokerLimits, 'delayedWillsMax' | 'delayedWillBytesMax'>
   readonly hits: LimitHits
 }
 
@@ -23,6 +25,7 @@ interface WillsOptions {
 export class Wills {
   readonly #options: WillsOptions
   readonly #waiting = new Map<string, Waiting>()
+  #bytes = 0
 
   constructor (options: WillsOptions) {
     this.#options = options
@@ -32,12 +35,16 @@ export class Wills {
     return this.#waiting.size
   }
 
-  /** Publishes a will after a delay, or at once. */
-  add (clientId: string, delayMs: number, principal: Principal | null, publish: () => void): void {
+  /**
+   * Publishes a will after a delay, or at once.
+   * @param bytes - that it keeps in memory
+   */
+  add (clientId: string, delayMs: number, { principal, publish, bytes }: Omit<Waiting, 'dueMs'>): void {
     this.fire(clientId)
-    const { waitingMax, hits } = this.#options
-    if (delayMs > 0 && this.#waiting.size < waitingMax) {
-      this.#waiting.set(clientId, { dueMs: performance.now() + delayMs, principal, publish })
+    const { limits, hits } = this.#options
+    if (delayMs > 0 && this.#waiting.size < limits.delayedWillsMax && this.#bytes + bytes <= limits.delayedWillBytesMax) {
+      this.#waiting.set(clientId, { dueMs: performance.now() + delayMs, principal, publish, bytes })
+      this.#bytes += bytes
       return
     }
     if (delayMs > 0) hits.hit('delayed_wills')
@@ -48,12 +55,13 @@ export class Wills {
   fire (clientId: string): void {
     const waiting = this.#waiting.get(clientId)
     if (waiting === undefined) return
-    this.#waiting.delete(clientId)
+    this.cancel(clientId)
     waiting.publish()
   }
 
   /** A client has resumed its session. */
   cancel (clientId: string): void {
+    this.#bytes -= this.#waiting.get(clientId)?.bytes ?? 0
     this.#waiting.delete(clientId)
   }
 
@@ -64,11 +72,12 @@ export class Wills {
 
   /** Drops the wills of principals that may not publish any more. */
   drop (isRevoked: (principal: Principal | null) => boolean): void {
-    for (const [clientId, { principal }] of this.#waiting) if (isRevoked(principal)) this.#waiting.delete(clientId)
+    for (const [clientId, { principal }] of this.#waiting) if (isRevoked(principal)) this.cancel(clientId)
   }
 
   /** The gateway stops: its clients did not fail. */
   clear (): void {
     this.#waiting.clear()
+    this.#bytes = 0
   }
 }

@@ -1,6 +1,6 @@
 import type { AedesPublishPacket } from 'aedes'
 import type { BrokerLimits } from '../limits.ts'
-import { isExpired, type MessageProperties, ownCopy, ownProperties } from './delivery.ts'
+import { type MessageProperties, ownCopy, ownProperties } from './delivery.ts'
 import type { RetainedCopy } from './retained-copies.ts'
 import { toExtension } from '../publish/published-packet.ts'
 import { RESERVED_PREFIX } from '../topics.ts'
@@ -19,8 +19,8 @@ export class RetainedMessages {
   readonly #limits: Pick<BrokerLimits, 'retainedMessagesMax' | 'retainedBytesMax'>
   readonly #onRefused: () => void
   readonly #tree = new TopicTree<RetainedMessage>()
-  /** Topics whose message has an expiry. */
-  readonly #expiring = new Set<string>()
+  /** When messages expire that do, by `performance.now()` and topic. */
+  readonly #expiring = new Map<string, number>()
   count = 0
   bytes = 0
   refused = 0
@@ -60,7 +60,7 @@ export class RetainedMessages {
     this.bytes += added
     const bytes = (previous?.bytes ?? 0) + added
     if (properties === null || properties.expiresAtMs === Infinity) this.#expiring.delete(topic)
-    else this.#expiring.add(topic)
+    else this.#expiring.set(topic, properties.expiresAtMs)
     this.#tree.set(topic, { copy: { topic, payload: ownCopy(payload), properties, qos }, bytes })
   }
 
@@ -73,10 +73,8 @@ export class RetainedMessages {
 
   /** Forgets the messages whose Message Expiry Interval has passed [MQTT-3.3.2-5]. */
   expire (): void {
-    for (const topic of this.#expiring) {
-      const message = this.#tree.get(topic)
-      if (message !== undefined && isExpired(message.copy)) this.clear(topic)
-    }
+    const nowMs = performance.now()
+    for (const [topic, expiresAtMs] of this.#expiring) if (expiresAtMs <= nowMs) this.clear(topic)
   }
 
   /** @returns whether there was one */

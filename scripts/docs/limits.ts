@@ -68,6 +68,7 @@ const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
   subscriptionLevelsMax: counted('levels of all filters together; 0x80', 'subscriptions'),
   topicAliasesPerClientMax: counted('an alias beyond it, or one without a topic: DISCONNECT 0x94 or 0x82', 'topic_alias'),
   delayedWillsMax: counted('wills of MQTT 5 that wait for their delay; published at once', 'delayed_wills'),
+  delayedWillBytesMax: counted('the same in bytes', 'delayed_wills'),
   statisticsIntervalMs: counted('how often `$SYS/broker/…` is published'),
   stopFlushMs: counted('how long a stop waits for acknowledgements to leave')
 }
