@@ -114,7 +114,8 @@ const live = createLive({
     state.isLive = true
     state.connections++
     changed()
-    listFleet().catch(() => {})
+    isListDue = true
+    listIfDue()
   },
   onDisconnect () {
     state.isLive = false
@@ -123,6 +124,8 @@ const live = createLive({
 })
 
 let listing: Promise<void> | null = null
+/** Whether messages may have been missed since all devices were read. */
+let isListDue = true
 
 /** Walks over all devices; what came by MQTT meanwhile is newer and stays. */
 function listFleet (): Promise<void> {
@@ -137,9 +140,15 @@ function listFleet (): Promise<void> {
       changed()
     } while (cursor !== null)
     state.isListed = true
+    isListDue = false
     changed()
   })().finally(() => { listing = null })
   return listing
+}
+
+function listIfDue (): void {
+  // One that fails is asked for again with the next status, which also tells what is wrong.
+  if (isListDue && state.isLive) listFleet().catch(() => {})
 }
 
 /** Asks for one device, which a walk over all of them may reach late; of an unknown one there is nothing. */
@@ -164,7 +173,7 @@ async function readStatus (): Promise<void> {
   if (state.phase !== 'open' || document.hidden) return
   try {
     await takeStatus()
-    if (!state.isListed && state.isLive) listFleet().catch(() => {})
+    listIfDue()
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) logOut('The credential is no longer valid.')
     else gateway.miss(gatewayNowMs())
