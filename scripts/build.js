@@ -9,14 +9,13 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { dirname, join } from 'node:path'
+import { isPageBuilt } from './page-stamp.js'
 
 const ROOT = join(import.meta.dirname, '..')
 const DIST = join(ROOT, 'dist')
 const STAMP = join(DIST, '.stamp.json')
-/** The live page has sources, outputs and a stamp of its own: a change of one half builds that half alone. */
 const PAGE_SOURCES = join(ROOT, 'src', 'web')
-const PAGE_STAMP = join(DIST, '.page-stamp.json')
 const BIN = join(DIST, 'scripts', 'vital-gateway.js')
 const TSC = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
 /** Folders of sources; of scripts/ tsc takes what the program imports. */
@@ -36,24 +35,17 @@ function listProtos () {
     .filter((name) => name.endsWith('.proto')).sort().map((name) => join('schemas', name))
 }
 
-/** What the page is built of, relative to the root. */
-function listPageSources () {
-  return readdirSync(PAGE_SOURCES, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && !/\.(?:md|png)$/.test(entry.name))
-    .map((entry) => relative(ROOT, join(entry.parentPath, entry.name))).sort()
-}
-
-function hash (sources, otherInputs = OTHER_INPUTS) {
+function hash (sources) {
   const sum = createHash('sha256')
-  for (const path of [...otherInputs, ...sources]) sum.update(`${path}\0`).update(readFileSync(join(ROOT, path))).update('\0')
+  for (const path of [...OTHER_INPUTS, ...sources]) sum.update(`${path}\0`).update(readFileSync(join(ROOT, path))).update('\0')
   return sum.digest('hex')
 }
 
 const toOutput = (source) => join(DIST, source.replace(/ts$/, 'js'))
 
-function readStamp (path = STAMP) {
+function readStamp () {
   try {
-    return JSON.parse(readFileSync(path, 'utf8'))
+    return JSON.parse(readFileSync(STAMP, 'utf8'))
   } catch {
     return null
   }
@@ -63,20 +55,12 @@ const isComplete = (stamp) => stamp !== null && stamp.outputs.every((path) => ex
 
 /** A gateway without its page still stores readings: a fault here stops a package from being packed, and no start. */
 function buildPage () {
-  const sum = hash(listPageSources(), ['package-lock.json', 'scripts/build-page.js'])
-  const stamp = readStamp(PAGE_STAMP)
-  if (stamp?.sum === sum && isComplete(stamp)) return
+  if (isPageBuilt(ROOT)) return
   assertWritable()
-  rmSync(PAGE_STAMP, { force: true })
   const { status } = spawnSync(process.execPath, [join(ROOT, 'scripts', 'build-page.js')], { cwd: ROOT, stdio: ['ignore', 2, 2] })
-  if (status !== 0) {
-    if (isClean) process.exit(1)
-    process.stderr.write('The live page was not built: GET / will say so. Everything else is there.\n')
-    return
-  }
-  const outputs = readdirSync(join(DIST, 'web'), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile()).map((entry) => relative(ROOT, join(entry.parentPath, entry.name)))
-  writeFileSync(PAGE_STAMP, JSON.stringify({ sum, outputs }))
+  if (status === 0) return
+  if (isClean) process.exit(1)
+  process.stderr.write('The live page was not built: GET / will say so. Everything else is there.\n')
 }
 
 function end (message) {

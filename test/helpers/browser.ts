@@ -1,8 +1,9 @@
-import { cpSync, existsSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { spawnSync } from 'node:child_process'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { until } from './until.ts'
 
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => existsSync(path))
 /** Of what is tested; npm test runs a copy of the checkout, and the page is built in the checkout. */
@@ -12,11 +13,40 @@ const ROOT = COPY.replace(/\/\.compiled$/, '')
 /** For `t.test`: why tests in a browser cannot run here, or `false`. */
 export const skip = CHROMIUM === undefined ? 'no Chromium here: apt-get install chromium' : false
 
-/** Builds the page as src/web/vite.config.ts says, from src/web/main.tsx on. */
-export function buildPage (): void {
+/** Builds the page as src/web/vite.config.ts says, from src/web/main.tsx on, unless it is built; of files at a time, one does. */
+export async function buildPage (): Promise<void> {
   if (skip !== false) return
-  spawnSync(process.execPath, [join(ROOT, 'scripts/build-page.js')], { stdio: 'inherit' })
-  if (COPY !== ROOT) cpSync(join(ROOT, 'dist/web'), join(COPY, 'dist/web'), { recursive: true })
+  mkdirSync(join(ROOT, 'dist'), { recursive: true })
+  const unlock = await lock(join(ROOT, 'dist/.page-lock'))
+  try {
+    spawnSync(process.execPath, [join(ROOT, 'scripts/build-page.js'), '--if-changed'], { stdio: 'inherit' })
+    if (COPY !== ROOT) cpSync(join(ROOT, 'dist/web'), join(COPY, 'dist/web'), { recursive: true })
+  } finally {
+    unlock()
+  }
+}
+
+/** Settles when no other process that lives holds the lock. */
+async function lock (path: string): Promise<() => void> {
+  await until(() => {
+    const holder = existsSync(path) ? Number(readFileSync(path, 'utf8')) : null
+    if (holder !== null && !isAlive(holder)) rmSync(path, { force: true })
+    try {
+      writeFileSync(path, String(process.pid), { flag: 'wx' })
+      return true
+    } catch {
+      return false
+    }
+  }, `the lock ${path}`, 100_000)
+  return () => { rmSync(path, { force: true }) }
+}
+
+function isAlive (pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
 }
 
 let browser: Promise<Browser> | undefined

@@ -1,0 +1,104 @@
+/** The table of devices of the live page, in a real Chromium; skipped where there is none. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Page } from 'playwright-core'
+import t from 'tap'
+import { findFaults } from '../helpers/accessibility.ts'
+import { buildPage, openPage, skip } from '../helpers/browser.ts'
+import { connectClient, startGateway, type TestGateway } from '../helpers/gateway.ts'
+import { publishAs, toReading } from '../helpers/readings.ts'
+import { until } from '../helpers/until.ts'
+
+t.setTimeout(240_000)
+
+/** For tests that change nothing but devices of their own. */
+let gateway: TestGateway
+
+t.before(async () => {
+  if (skip !== false) return
+  await buildPage()
+  gateway = await startGateway(t)
+})
+
+t.test('a device that publishes appears, moves and opens; a refusal is a badge with its reason', { skip }, async (t) => {
+  const { httpUrl, mqttPort } = gateway
+  const page = await openPage(t, httpUrl)
+  await page.getByText('No reading has arrived yet').waitFor()
+  t.same(await findFaults(page), [], 'an empty gateway')
+  const device = await connectClient(t, mqttPort)
+  const publish = (heartRate: unknown) =>
+    device.publishAsync('vital/ward-3', JSON.stringify(toReading(Date.now() / 1000, heartRate)), { qos: 1 })
+  await publish(61)
+  const row = page.getByRole('row', { name: 'ward-3' })
+  await row.getByText('61', { exact: true }).waitFor()
+  await publish(72)
+  await row.getByText('72', { exact: true }).waitFor()
+  await publish('high')
+  await row.getByText('Refused').waitFor()
+  await page.getByText(/^Storing in PostgreSQL/).waitFor()
+  await row.click()
+  await page.getByRole('heading', { name: 'ward-3' }).waitFor()
+  await page.getByText('/heartRateValue must be a finite number').waitFor()
+  await page.getByRole('button', { name: 'Show payload' }).click()
+  await page.getByText('"heartRateValue":"high"').waitFor()
+  t.equal(await page.evaluate('localStorage.length'), 0)
+})
+
+/** Lets the browser's clock be wrong. */
+const shiftClock = (page: Page, offsetMs: number) => page.addInitScript(`{
+  const Right = Date
+  globalThis.Date = class extends Right {
+    constructor (...given) { given.length === 0 ? super(Right.now() + ${offsetMs}) : super(...given) }
+    static now () { return Right.now() + ${offsetMs} }
+  }
+}`)
+
+t.test('whatever the browser takes the time for: the same ages, the same silent device, greyed and with its age', { skip }, async (t) => {
+  const { httpUrl, mqttPort } = gateway
+  const device = await connectClient(t, mqttPort)
+  const nowS = Date.now() / 1000
+  await publishAs(device, 'resting', ...Array.from({ length: 30 }, (_, index) => toReading(nowS - 630 + index, 66)))
+  await publishAs(device, 'lively', toReading(nowS, 71))
+  for (const offsetMs of [-600_000, 600_000]) {
+    const page = await openPage(t, httpUrl, { before: (page) => shiftClock(page, offsetMs) })
+    const [silent, lively] = [page.getByRole('row', { name: 'resting' }), page.getByRole('row', { name: 'lively' })]
+    await silent.getByText('Silent').waitFor()
+    await silent.getByText('10 min', { exact: true }).waitFor()
+    await publishAs(device, 'lively', toReading(Date.now() / 1000, 72))
+    await lively.getByText('72', { exact: true }).waitFor()
+    await lively.getByText(/^\d s$/).waitFor()
+    t.equal(await lively.getByText('Silent').count(), 0)
+    await silent.click()
+    const chart = page.getByRole('region', { name: 'Heart rate' })
+    await chart.locator('.number.stale').getByText('66').waitFor()
+    await chart.getByText(/, 10 min ago$/).waitFor()
+    await chart.getByText('No readings in this time.').waitFor()
+  }
+})
+
+t.test('the order stands still under the pointer, and a sparkline begins with the history', { skip }, async (t) => {
+  const { httpUrl, mqttPort } = gateway
+  const device = await connectClient(t, mqttPort)
+  const nowS = Date.now() / 1000
+  for (const [index, id] of ['row-a', 'row-b', 'row-c'].entries()) {
+    await publishAs(device, id, ...Array.from({ length: 60 }, (_, at) => toReading(nowS - 240 + at * 4, 60 + index * 10)))
+  }
+  const page = await openPage(t, httpUrl)
+  await page.getByLabel('Search devices').fill('row-')
+  const first = page.locator('tbody tr[aria-rowindex="2"] a')
+  await until(async () => ((await page.locator('tr .spark path').first().getAttribute('d'))?.match(/L/g)?.length ?? 0) > 30,
+    'more points than came since the page was opened')
+  await page.getByRole('button', { name: /^HR/ }).click()
+  t.equal(await first.textContent(), 'row-a')
+  await page.locator('tbody tr').first().hover()
+  await publishAs(device, 'row-a', toReading(Date.now() / 1000, 99))
+  await page.getByText('99', { exact: true }).waitFor()
+  // Each second and at each reading the table is drawn; the order would be renewed after a second.
+  await sleep(1200)
+  await publishAs(device, 'row-a', toReading(Date.now() / 1000, 98))
+  await page.getByText('98', { exact: true }).waitFor()
+  t.equal(await first.textContent(), 'row-a')
+  await page.mouse.move(5, 5)
+  await page.getByRole('heading', { name: 'vital-gateway' }).click()
+  await page.evaluate('document.activeElement.blur()')
+  await until(async () => await first.textContent() === 'row-b')
+})
