@@ -7,15 +7,15 @@ import { killAtFailpoint, powerLoss } from './faults/failpoints.ts'
 import { greedyReaders } from './faults/greedy-readers.ts'
 import { hugeDefaultPartition } from './faults/huge-default.ts'
 import { killGateway, sigterm } from './faults/kill-gateway.ts'
-import { letterRefused } from './faults/letters.ts'
+import { letterRefused, poisonRows } from './faults/letters.ts'
 import { frozenSubscriber, lostAcks, qos2Cut, reconnectStorm } from './faults/network.ts'
 import { largeReadings } from './faults/large-readings.ts'
 import { longOutage } from './faults/outage.ts'
 import { massRevocation } from './faults/mass-revocation.ts'
 import { hangPostgres, killPostgres, lock, readOnly, stopPostgresImmediate, terminateBackend } from './faults/postgres.ts'
 import { postgresDiskFull } from './faults/postgres-disk.ts'
+import { reasonCodes } from './faults/reason-codes.ts'
 import { reverseResend } from './faults/reverse-resend.ts'
-import { poisonRows } from './faults/rows.ts'
 import { sessions } from './faults/sessions.ts'
 import { soak } from './faults/soak.ts'
 import { spaceReturns } from './faults/space-returns.ts'
@@ -54,6 +54,7 @@ export const FAULTS: readonly Fault[] = [
   ackOrder,
   lostAcks,
   qos2Cut,
+  reasonCodes,
   frozenSubscriber,
   sessions,
   connectionFlood,

@@ -84,7 +84,12 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
     faultName: fault.name,
     cycles,
     seed,
-    load: { ...DEFAULT_LOAD, ...fault.load, ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }) },
+    load: {
+      ...DEFAULT_LOAD,
+      ...fault.load,
+      ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }),
+      ...(options.mqttVersion === undefined ? {} : { protocolVersion: options.mqttVersion === '5' ? 5 : 4 })
+    },
     random: new Random(seed),
     seconds: options.seconds ?? fault.seconds?.[extent] ?? 0,
     rows: options.rows,
@@ -132,7 +137,7 @@ async function run (options: ChaosOptions): Promise<number> {
   const dir = belongings.createDir()
   say(`seed ${options.seed}`)
   const machine = { ...describeMachine(dir), ...readCommit() }
-  const program = prepareProgram({ dir, isBuilding: options.isBuilding })
+  const program = prepareProgram({ dir, isBuilding: options.isBuilding, breaks: options.breaks })
   let ownPostgres: Promise<OwnPostgres> | null = null
   const useOwnPostgres = () => {
     ownPostgres ??= OwnPostgres.create(dir, silent)
@@ -167,12 +172,12 @@ function appendResult (file: string, result: {
   skipped: readonly string[]
 }): void {
   const { startedAt, machine: { commit, ...machine }, options, outcomes, skipped } = result
-  const { seed, cycles, seconds, ratePerS, readers, breaks } = options
+  const { seed, cycles, seconds, ratePerS, mqttVersion, readers, breaks } = options
   appendFileSync(file, `${JSON.stringify({
     date: startedAt.toISOString(),
     commit,
     seed,
-    config: { faults: options.faults.map(({ name }) => name), cycles, seconds, ratePerS, readers, breaks },
+    config: { faults: options.faults.map(({ name }) => name), cycles, seconds, ratePerS, mqttVersion, readers, breaks },
     durationS: Math.round((Date.now() - startedAt.getTime()) / 1000),
     outcomes,
     skipped,

@@ -15,6 +15,8 @@ export interface ChaosOptions {
   readonly cycles: number | undefined
   readonly seconds: number | undefined
   readonly ratePerS: number | undefined
+  /** Of the MQTT devices; `undefined`: as the fault says, else 3.1.1. */
+  readonly mqttVersion: '3.1.1' | '5' | undefined
   /** Readings that huge-default-partition fills in first. */
   readonly rows: number | undefined
   /** Beside the devices of every fault; `undefined`: as many as the fault says. */
@@ -39,6 +41,7 @@ interface Values {
   readonly cycles?: number
   readonly seconds?: number
   readonly rate?: number
+  readonly mqttVersion?: '3.1.1' | '5'
   readonly rows?: number
   readonly readers?: number
   readonly seed?: number
@@ -61,6 +64,7 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .addOption(numberOption('--cycles <n>', 'how often a fault that is repeated comes', COUNT))
     .addOption(numberOption('--seconds <s>', 'how long a fault that lasts lasts', { min: 1, max: COUNT_MAX }))
     .addOption(numberOption('--rate <n>', 'readings a second', { min: 1, max: COUNT_MAX }))
+    .addOption(new Option('--mqtt-version <version>', 'of the devices: MQTT 3.1.1 or 5').choices(['3.1.1', '5']))
     .addOption(numberOption('--rows <n>', 'readings in the default partition of huge-default-partition', COUNT))
     .addOption(numberOption('--readers <n>', 'readers of pages beside the devices of every fault', { ...COUNT, min: 0 }))
     .addOption(numberOption('--seed <n>', 'decides every random choice; printed (default: drawn)', { ...COUNT, min: 0 }))
@@ -73,7 +77,7 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
 }
 
 function toOptions (
-  { fault, cycles, seconds, rate, rows, readers, seed, break: breaks, results, build, keep = false }: Values
+  { fault, cycles, seconds, rate, mqttVersion, rows, readers, seed, break: breaks, results, build, keep = false }: Values
 ): ChaosOptions {
   if (fault === undefined) throw usageError('--fault is missing; --list names all')
   const isAll = fault === 'all'
@@ -86,6 +90,7 @@ function toOptions (
     cycles,
     seconds,
     ratePerS: rate,
+    mqttVersion,
     rows,
     readers,
     breaks,

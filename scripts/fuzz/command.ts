@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Presets, SingleBar } from 'cli-progress'
 import type { Command } from 'commander'
 import { root } from '../harness/compile.ts'
 import { describeMachine } from '../harness/machine.ts'
 import { Belongings } from '../harness/belongings.ts'
+import { plantBug } from '../harness/plant-bug.ts'
 import { createFuzzCommand, type FuzzOptions } from './options.ts'
-import { copyProgram, plantBug } from './program.ts'
+import { BUGS } from './planted-bugs.ts'
+import { copyProgram } from './program.ts'
 import { formatOutcome } from './report/report.ts'
 import { type FuzzOutcome, runFuzz } from './run.ts'
 
@@ -71,7 +74,7 @@ async function run (options: FuzzOptions): Promise<number> {
   const startedAt = new Date()
   const machine = { ...describeMachine(dir), ...readCommit() }
   const program = copyProgram(dir)
-  if (options.bug !== undefined) plantBug(dir, options.bug)
+  if (options.bug !== undefined) plantBug(join(dir, 'app', 'dist'), BUGS[options.bug])
   const progress = createProgress(options)
   try {
     const outcome = await runFuzz({

@@ -1,12 +1,6 @@
-/**
- * Defects that can be planted in a run's copy of the gateway: a check that was never seen red proves nothing. Each is one
- * replacement in one file.
- */
-interface PlantedBug {
-  readonly file: string
-  readonly find: string
-  readonly put: string
-}
+import type { PlantedBug } from '../harness/plant-bug.ts'
+
+/** Defects that can be planted in a run's copy of the gateway: a check that was never seen red proves nothing. */
 
 export const BUGS = {
   /** The fuzzer's first find, mended since: JSON.stringify recurses, so deep nesting overflows the stack. */

@@ -1,7 +1,6 @@
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, transpile } from '../harness/compile.ts'
-import { type Bug, BUGS } from './planted-bugs.ts'
 
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts/chaos', 'scripts/fuzz', 'scripts/harness'] as const
 
@@ -34,13 +33,4 @@ export function copyProgram (dir: string): Program {
     publisher: join(scripts, 'harness', 'devices', 'publisher.js'),
     reader: join(scripts, 'fuzz', 'checks', 'reader.js')
   }
-}
-
-/** Plants a bug in the copy below `dir`. @throws when its place is not found */
-export function plantBug (dir: string, bug: Bug): void {
-  const { file, find, put } = BUGS[bug]
-  const path = join(dir, 'app', 'dist', file.replace(/ts$/, 'js'))
-  const text = readFileSync(path, 'utf8')
-  if (!text.includes(find)) throw new Error(`${file} has changed: the place of the planted bug ${bug} is not found`)
-  writeFileSync(path, text.replace(find, () => put))
 }

@@ -3,6 +3,9 @@ import mqttPacket from 'mqtt-packet'
 import { encodePublish as encodePublishOf } from '../../broker/wire/encode.ts'
 import { encodePublish5 } from '../../broker/wire/v5/encode.ts'
 
+/** Of a device that keeps its session: longer than any run is between two connections of it. */
+const SESSION_EXPIRY_S = 3600
+
 /** A PINGREQ, whole. */
 export const PINGREQ = mqttPacket.generate({ cmd: 'pingreq' })
 
@@ -22,8 +25,9 @@ export function encodeConnect (
   } = {}
 ): Buffer {
   const credentials = secret === null ? {} : { username, password: Buffer.from(secret) }
+  const properties = protocolVersion === 5 && !isClean ? { sessionExpiryInterval: SESSION_EXPIRY_S } : {}
   return mqttPacket.generate({
-    cmd: 'connect', protocolId: 'MQTT', protocolVersion, clean: isClean, clientId, keepalive: keepaliveS, ...credentials
+    cmd: 'connect', protocolId: 'MQTT', protocolVersion, clean: isClean, clientId, keepalive: keepaliveS, ...credentials, properties
   })
 }
 
@@ -37,13 +41,13 @@ export function encodePublish (topic: string, payload: Buffer, messageId?: numbe
   })
 }
 
-/** The same of MQTT 5, without properties and at QoS 1. */
-export function encodeMqtt5Publish (topic: string, payload: Buffer, messageId: number): Buffer {
+/** The same of MQTT 5, without properties. */
+export function encodeMqtt5Publish (topic: string, payload: Buffer, messageId: number, qos: 1 | 2 = 1): Buffer {
   return encodePublish5({
     topic,
     topicAlias: null,
     payload,
-    qos: 1,
+    qos,
     packetId: messageId,
     isRetained: false,
     isDuplicate: false,

@@ -1,12 +1,16 @@
-/** MQTT 3.1.1 control packet types as the first byte of a frame carries them (§2.2.1). */
+/** MQTT control packet types as the first byte of a frame carries them (§2.2.1). */
 export const CONNACK = 0x20
 export const PUBACK = 0x40
 export const PUBREC = 0x50
 export const PUBCOMP = 0x70
 export const PINGRESP = 0xd0
+export const DISCONNECT = 0xe0
 
-/** Called for each frame: its first byte and the first two bytes of its body (a PUBACK's message id), big-endian. */
-export type OnFrame = (type: number, word: number) => void
+/**
+ * Called for each frame: its first byte, the first two bytes of its body (a PUBACK's message id), big-endian, and the
+ * reason code of MQTT 5: the third byte of an acknowledgement, the first of a DISCONNECT; 0 where it is left out.
+ */
+export type OnFrame = (type: number, word: number, code: number) => void
 
 /**
  * Finds the frames in what one server sends, however TCP cut it. PUBACKs that lie whole in a chunk, which is nearly
@@ -18,13 +22,14 @@ export class FrameScanner {
   #shift = 0
   #partLength = 0
   #word = 0
+  #code = 0
   #seen = 0
 
   scan (chunk: Uint8Array, end: number, onFrame: OnFrame): void {
     let at = 0
     while (at < end) {
       if (this.#type === -1 && chunk[at] === PUBACK && at + 4 <= end && chunk[at + 1] === 2) {
-        onFrame(PUBACK, ((chunk[at + 2] ?? 0) << 8) | (chunk[at + 3] ?? 0))
+        onFrame(PUBACK, ((chunk[at + 2] ?? 0) << 8) | (chunk[at + 3] ?? 0), 0)
         at += 4
       } else {
         this.#take(chunk[at] ?? 0, onFrame)
@@ -44,15 +49,17 @@ export class FrameScanner {
       if (byte < 128) this.#length = this.#partLength
     } else {
       if (this.#seen < 2) this.#word = (this.#word << 8) | byte
+      if (this.#seen === (this.#type === DISCONNECT ? 0 : 2)) this.#code = byte
       this.#seen++
     }
     if (this.#seen === this.#length) {
       const type = this.#type
       const word = this.#word
+      const code = this.#code
       this.#type = -1
       this.#length = -1
-      this.#shift = this.#partLength = this.#word = this.#seen = 0
-      onFrame(type, word)
+      this.#shift = this.#partLength = this.#word = this.#code = this.#seen = 0
+      onFrame(type, word, code)
     }
   }
 }

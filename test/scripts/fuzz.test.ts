@@ -10,7 +10,8 @@ import type { Checkpoint } from '../../scripts/fuzz/checks/gateway-state.ts'
 import { frame, mutate } from '../../scripts/fuzz/sessions/mutate.ts'
 import { createFuzzCommand, type FuzzOptions } from '../../scripts/fuzz/options.ts'
 import { BUGS } from '../../scripts/fuzz/planted-bugs.ts'
-import { copyProgram, plantBug } from '../../scripts/fuzz/program.ts'
+import { copyProgram } from '../../scripts/fuzz/program.ts'
+import { plantBug } from '../../scripts/harness/plant-bug.ts'
 import { formatOutcome } from '../../scripts/fuzz/report/report.ts'
 import { type FuzzOutcome, runFuzz } from '../../scripts/fuzz/run.ts'
 import { type Session, type Target, TARGETS } from '../../scripts/fuzz/sessions/session.ts'
@@ -139,7 +140,7 @@ t.test('a short run of the sound build, and of one with a planted bug', { timeou
   t.ok(outcome.attack.packets > 100 && outcome.good.acknowledged > 50 && outcome.checkpoints.length === 2, report)
 
   // One planted bug is found here, the others were by hand.
-  plantBug(base, 'deep-json')
+  plantBug(join(base, 'app', 'dist'), BUGS['deep-json'])
   const targets = ['payload'] as const
   let from = 0
   while (!overflows(createSession({ seed, targets }, from))) from++

@@ -12,7 +12,7 @@ const TMPFS_BYTES = 16 * 1024 * 1024
 const FILE_BYTES_MAX = 1024
 const STATE_TIMEOUT_MS = 60_000
 /** Longer than `VITAL_ACK_TIMEOUT_MS`, so that clients are closed. */
-const HELD_MS = 7000
+export const HELD_MS = 7000
 
 export async function mountSpool (rig: Rig): Promise<string> {
   const spool = join(rig.dataDir, 'spool')
@@ -33,6 +33,23 @@ export async function untilReadiness (rig: Rig, code: 200 | 503, why: string): P
   if (tookMs === null) rig.violate('expected', `readiness did not become ${code} ${why}`)
   return Date.now()
 }
+
+/** The spool of a rig, on a file system that can be made read-only: file modes do not bind root. */
+export async function holdSpool (rig: Rig) {
+  const isRoot = process.geteuid?.() === 0
+  const spool = isRoot ? await mountSpool(rig) : join(rig.dataDir, 'spool')
+  return {
+    async setWritable (isWritable: boolean): Promise<void> {
+      if (!isRoot) return await chmod(spool, isWritable ? 0o700 : 0o500)
+      const { status, stderr } = spawnSync('mount', ['-o', `remount,${isWritable ? 'rw' : 'ro'}`, spool], { encoding: 'utf8' })
+      if (status !== 0) throw new Error(`mount -o remount: ${stderr}`)
+    },
+    leave: () => leaveSpool(rig, spool)
+  }
+}
+
+/** @returns why a spool cannot be made read-only here, or `null` */
+export const holdSpoolObstacle = (): string | null => process.geteuid?.() === 0 ? mountObstacle() : null
 
 /** C4: nothing that was sent while nothing could be made durable was acknowledged in that time. */
 async function endAccountOfFailure (rig: Rig, fromMs: number, toMs: number): Promise<void> {
@@ -120,16 +137,9 @@ export const unwritableSpool: Fault = {
   name: 'unwritable-spool',
   summary: 'the spool becomes read-only, then PostgreSQL stops: nothing is acknowledged; then each comes back',
   database: 'own',
-  obstacle: () => process.geteuid?.() === 0 ? mountObstacle() : null,
+  obstacle: holdSpoolObstacle,
   async run (rig) {
-    const isRoot = process.geteuid?.() === 0
-    // File modes do not bind root; a read-only file system does.
-    const spool = isRoot ? await mountSpool(rig) : join(rig.dataDir, 'spool')
-    const setWritable = async (isWritable: boolean) => {
-      if (!isRoot) return await chmod(spool, isWritable ? 0o700 : 0o500)
-      const { status, stderr } = spawnSync('mount', ['-o', `remount,${isWritable ? 'rw' : 'ro'}`, spool], { encoding: 'utf8' })
-      if (status !== 0) throw new Error(`mount -o remount: ${stderr}`)
-    }
+    const { setWritable, leave } = await holdSpool(rig)
     try {
       await rig.startGateway()
       await rig.beginAccount()
@@ -149,7 +159,7 @@ export const unwritableSpool: Fault = {
       await rig.ownPostgres.start()
       await endAccountOfFailure(rig, fromMs, toMs)
     } finally {
-      await leaveSpool(rig, spool)
+      await leave()
     }
     await rig.startGateway()
   }

@@ -41,6 +41,7 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
     }
     case 'no-fsync':
     case 'bad-exit':
+    case 'refuse-unstored':
     case undefined: return store
   }
 }

@@ -1,9 +1,19 @@
 import { cpSync, existsSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildProgram, root, transpile } from '../../harness/compile.ts'
+import { type PlantedBug, plantBug } from '../../harness/plant-bug.ts'
+import type { Break } from './injection.ts'
 
 /** What the harness's own processes import, beside the gateway. */
 const SCRIPTS = ['chaos', 'bench', 'harness']
+
+/** What could not be stored is refused for good, and MQTT 5 devices drop it; no store or disk of the harness does that. */
+const REFUSE_UNSTORED: PlantedBug = {
+  file: 'broker/publish/hold-until-durable.ts',
+  find: 'if (outcome.status === \'unavailable\') {',
+  put: 'if (outcome.status === \'unavailable\') { ' +
+    'if (connection.client.protocolLevel === 5) return pass(connection, held, \'payload_format\');'
+}
 
 /** Entry files in a run's copy of the program. */
 export interface Program {
@@ -18,8 +28,11 @@ export interface Program {
  * not change the program under test.
  * @param dir - of this run
  * @param isBuilding - false takes `dist/` as it lies
+ * @param breaks - a defect of the program itself is planted in the copy
  */
-export function prepareProgram ({ dir, isBuilding }: { dir: string, isBuilding: boolean }): Program {
+export function prepareProgram (
+  { dir, isBuilding, breaks }: { dir: string, isBuilding: boolean, breaks: Break | undefined }
+): Program {
   if (isBuilding) buildProgram()
   const main = join(root, 'dist', 'src', 'main.js')
   if (!existsSync(main)) throw new Error(`${main} is missing: the gateway was not built`)
@@ -29,6 +42,7 @@ export function prepareProgram ({ dir, isBuilding }: { dir: string, isBuilding: 
   symlinkSync(join(root, 'node_modules'), join(app, 'node_modules'))
   cpSync(join(root, 'dist'), join(app, 'dist'), { recursive: true })
   for (const name of SCRIPTS) transpile(join(root, 'scripts', name), join(app, 'dist', 'scripts', name))
+  if (breaks === 'refuse-unstored') plantBug(join(app, 'dist'), REFUSE_UNSTORED)
   const chaos = join(app, 'dist', 'scripts', 'chaos')
   return {
     gateway: join(app, 'dist', 'src', 'main.js'),

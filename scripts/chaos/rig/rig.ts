@@ -226,8 +226,7 @@ export class Rig {
     const { code, tookMs } = await this.gateway.stop()
     this.watch.ended()
     if (code !== 0 || tookMs > 15_000) {
-      this.violate('C6',
-      `SIGTERM ended with ${code} after ${Math.round(tookMs)} ms:\n${this.gateway.tail()}`)
+      this.violate('C6', `SIGTERM ended with ${code} after ${Math.round(tookMs)} ms:\n${this.gateway.tail()}`)
     }
     return tookMs
   }
@@ -307,6 +306,8 @@ export class Rig {
     sums.duplicated += findings.duplicated
     this.#noteWaits(waits)
     this.count('disconnects', figures.disconnects)
+    if (figures.refused > 0) this.count('refused', figures.refused)
+    for (const [code, count] of Object.entries(figures.disconnectCodes)) this.count(`disconnect0x${Number(code).toString(16)}`, count)
   }
 
   /** Notes the longest waits, and what they were spent on. */

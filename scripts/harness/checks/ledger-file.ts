@@ -4,6 +4,7 @@
  *   S device n timestamp kind sentAtMs fields     a reading is about to be written for the first time
  *   D device n atMs                               it is written again
  *   A device n atMs                               its acknowledgement came
+ *   R device n atMs code                          the same with a reason code of 0x80 or more: the device dropped it
  *
  * `n` counts the readings of a device and is one of their fields, so it identifies a row of the database.
  *
@@ -37,6 +38,8 @@ export interface Entry {
   /** Unix milliseconds. */
   readonly sentAtMs: number
   acknowledgedAtMs: number | null
+  /** Reason code with which it was acknowledged, where that is 0x80 or more. */
+  refusedWith: number | null
   /** When it was written again after its first write, Unix milliseconds. */
   resentAtMs: readonly number[]
 }
@@ -75,6 +78,10 @@ export class LedgerFile {
 
   acknowledged (device: string, n: number): void {
     this.#lines[this.#partOf(device)] += `A ${device} ${n} ${Date.now()}\n`
+  }
+
+  refused (device: string, n: number, code: number): void {
+    this.#lines[this.#partOf(device)] += `R ${device} ${n} ${Date.now()} ${code}\n`
   }
 
   /** Writes one part, each call the next: the devices' process, which calls at each tick, must not pay for all of them. */
@@ -141,11 +148,13 @@ async function readInto (devices: Map<string, Array<Entry | undefined>>, path: s
   if (rest !== '') takeLine(devices, rest)
 }
 
-const LINE = /^([SDA]) ([^ ]+) (\d+) (\d[^ ]*)(?: (reading|letter) (\d+) (.+))?$/s
+const LINE = /^([SDAR]) ([^ ]+) (\d+) (\d[^ ]*)(?: (reading|letter) (\d+) (.+)| (\d+))?$/s
 
 function takeLine (devices: Map<string, Array<Entry | undefined>>, line: string): void {
-  const [, event, device, number, time, kind, sentAtMs, fields] = LINE.exec(line) ?? []
-  if (device === undefined || (event === 'S') !== (fields !== undefined)) throw toNonsense(line)
+  const [, event, device, number, time, kind, sentAtMs, fields, code] = LINE.exec(line) ?? []
+  if (device === undefined || (event === 'S') !== (fields !== undefined) || (event === 'R') !== (code !== undefined)) {
+    throw toNonsense(line)
+  }
   const n = Number(number)
   let entries = devices.get(device)
   if (entries === undefined) devices.set(device, entries = [])
@@ -161,13 +170,18 @@ function takeLine (devices: Map<string, Array<Entry | undefined>>, line: string)
       fields: JSON.parse(fields) as Record<string, unknown>,
       sentAtMs: Number(sentAtMs),
       acknowledgedAtMs: null,
+      refusedWith: null,
       resentAtMs: NEVER
     }
     return
   }
   if (entry === undefined) throw toNonsense(line)
-  if (event === 'D') entry.resentAtMs = [...entry.resentAtMs, Number(time)]
-  else entry.acknowledgedAtMs ??= Number(time)
+  if (event === 'D') {
+    entry.resentAtMs = [...entry.resentAtMs, Number(time)]
+    return
+  }
+  entry.acknowledgedAtMs ??= Number(time)
+  if (code !== undefined) entry.refusedWith ??= Number(code)
 }
 
 function toNonsense (line: string): Error {

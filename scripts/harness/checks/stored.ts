@@ -129,6 +129,10 @@ export class StoredCheck {
       }
       if (entry.acknowledgedAtMs === null) continue
       counts.acknowledged++
+      if (entry.refusedWith !== null && entry.kind === 'reading') {
+        const code = entry.refusedWith.toString(16)
+        this.#complaints.add('C1', `a reading that could be stored was refused with 0x${code}, and dropped`, tell(entry))
+      }
       if (copies === 0 && foundLetters[entry.n] === 0) this.#lose(entry)
     }
   }

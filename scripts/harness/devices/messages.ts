@@ -8,6 +8,8 @@ export interface Load {
   /** Packets of one device that may be unacknowledged; a device that has as many makes no new reading. */
   readonly window: number
   readonly keepaliveS: number
+  /** Of the MQTT devices; 4: MQTT 3.1.1. */
+  readonly protocolVersion: 4 | 5
   /** Publishes that each MQTT device holds before it connects. */
   readonly backlog: number
   /** Share of readings that break a rule of ours, and so must become dead letters. */
@@ -38,6 +40,7 @@ export const DEFAULT_LOAD: Load = {
   ratePerS: 1000,
   window: 40,
   keepaliveS: 10,
+  protocolVersion: 4,
   backlog: 0,
   invalidShare: 0.01,
   poisonShare: 0,
@@ -64,11 +67,15 @@ export interface PublisherSettings extends Load {
 export interface PublisherFigures {
   readonly sent: number
   readonly acknowledged: number
+  /** Of the acknowledged: a reason code of 0x80 or more, so that the device dropped it. */
+  readonly refused: number
   readonly resent: number
   readonly unacknowledged: number
   readonly connected: number
   /** Connections that ended after CONNACK. */
   readonly disconnects: number
+  /** Reason code of DISCONNECT → how often the gateway sent it. */
+  readonly disconnectCodes: Readonly<Record<number, number>>
   /** Faults of the protocol that the devices saw, such as acknowledgements out of order. */
   readonly faults: readonly string[]
 }

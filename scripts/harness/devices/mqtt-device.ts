@@ -1,9 +1,9 @@
 import { connect, type Socket } from 'node:net'
 import { encodePubrel } from '../../../broker/wire/encode.ts'
-import { CONNACK, FrameScanner, PUBACK, PUBCOMP, PUBREC } from '../packet-scanner.ts'
+import { CONNACK, DISCONNECT, FrameScanner, PUBACK, PUBCOMP, PUBREC } from '../packet-scanner.ts'
 import { type MadeUpReading, toPayload } from './made-up-reading.ts'
-import { encodeConnect, encodePublish, markDuplicate } from '../packet-encoder.ts'
-import { type DeviceOptions, noteAcknowledgement, noteFault, noteWrite } from './tally.ts'
+import { encodeConnect, encodeMqtt5Publish, encodePublish, markDuplicate } from '../packet-encoder.ts'
+import { type DeviceOptions, noteAcknowledgement, noteFault, noteWrite, REFUSED_FROM } from './tally.ts'
 
 const RECONNECT_MIN_MS = 80
 const RECONNECT_MAX_MS = 300
@@ -13,6 +13,8 @@ const CONNECT_TIMEOUT_MS = 10_000
 export interface MqttDeviceOptions extends DeviceOptions {
   readonly qos: 1 | 2
   readonly keepaliveS: number
+  /** 4: MQTT 3.1.1. */
+  readonly protocolVersion: 4 | 5
 }
 
 interface Outgoing {
@@ -25,7 +27,8 @@ interface Outgoing {
 
 /**
  * A device as MQTT wants it: keeps what is unacknowledged, in order, and sends it again with DUP after each reconnect,
- * which it tries until it is ended.
+ * which it tries until it is ended. With MQTT 5 it drops what an acknowledgement refuses, and keeps what a DISCONNECT
+ * leaves unacknowledged, as MQTT.js and Paho do; like them it ignores the Receive Maximum of the server.
  */
 export class MqttDevice {
   readonly #options: MqttDeviceOptions
@@ -53,26 +56,27 @@ export class MqttDevice {
   get hasRoom (): boolean { return this.#outgoing.size < this.#options.window }
 
   publish (readings: readonly MadeUpReading[]): void {
-    const { id, qos } = this.#options
+    const { id, qos, protocolVersion } = this.#options
+    const encode = protocolVersion === 5 ? encodeMqtt5Publish : encodePublish
     while (this.#outgoing.has(this.#nextId)) this.#nextId = this.#nextId % 65_535 + 1
     const messageId = this.#nextId
     this.#nextId = messageId % 65_535 + 1
     const outgoing: Outgoing = {
-      packet: encodePublish(`vital/${id}`, toPayload(readings), messageId, qos), readings, isWritten: false, isReceived: false
+      packet: encode(`vital/${id}`, toPayload(readings), messageId, qos), readings, isWritten: false, isReceived: false
     }
     this.#outgoing.set(messageId, outgoing)
     if (this.#isConnected) this.#write(outgoing)
   }
 
   connect (): void {
-    const { id, port, keepaliveS, secret } = this.#options
+    const { id, port, keepaliveS, secret, protocolVersion } = this.#options
     this.#timer = null
     const scanner = new FrameScanner()
     const socket = connect({ host: '127.0.0.1', port, noDelay: true })
     this.#socket = socket
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => { socket.destroy() })
-    socket.on('connect', () => socket.write(encodeConnect(id, keepaliveS, { isClean: false, secret })))
-    socket.on('data', (chunk: Buffer) => scanner.scan(chunk, chunk.length, (type, word) => this.#take(type, word)))
+    socket.on('connect', () => socket.write(encodeConnect(id, keepaliveS, { isClean: false, secret, protocolVersion })))
+    socket.on('data', (chunk: Buffer) => scanner.scan(chunk, chunk.length, (type, word, code) => this.#take(type, word, code)))
     socket.on('error', () => { /* `close` follows. */ })
     socket.on('close', () => this.#lost())
   }
@@ -96,23 +100,30 @@ export class MqttDevice {
     this.#timer = setTimeout(() => this.connect(), RECONNECT_MIN_MS + random() * (RECONNECT_MAX_MS - RECONNECT_MIN_MS))
   }
 
-  #take (type: number, word: number): void {
+  #take (type: number, word: number, code: number): void {
     switch (type) {
       case CONNACK:
         if ((word & 255) !== 0) noteFault(this.#options, `CONNECT was refused with code ${word & 255}`)
         this.#connected()
         break
       case PUBACK:
-        this.#acknowledge(word)
+        this.#acknowledge(word, code)
         this.#outgoing.delete(word)
         break
       case PUBREC:
-        this.#acknowledge(word)
-        this.#socket?.write(encodePubrel(word))
+        this.#acknowledge(word, code)
+        if (code >= REFUSED_FROM) this.#outgoing.delete(word)
+        else this.#socket?.write(encodePubrel(word))
         break
       case PUBCOMP:
         this.#outgoing.delete(word)
         break
+      case DISCONNECT: {
+        const { disconnectCodes } = this.#options.tally
+        disconnectCodes[code] = (disconnectCodes[code] ?? 0) + 1
+        this.#socket?.destroy()
+        break
+      }
     }
   }
 
@@ -135,7 +146,7 @@ export class MqttDevice {
     this.#socket?.write(outgoing.packet)
   }
 
-  #acknowledge (messageId: number): void {
+  #acknowledge (messageId: number, code: number): void {
     for (const [oldest, outgoing] of this.#outgoing) {
       if (outgoing.isReceived) {
         if (oldest === messageId) return
@@ -144,7 +155,7 @@ export class MqttDevice {
       // PUBACK and PUBREC come in the order of the PUBLISH packets [MQTT-4.6.0-2].
       if (oldest !== messageId) break
       outgoing.isReceived = true
-      noteAcknowledgement(this.#options, outgoing.readings)
+      noteAcknowledgement(this.#options, outgoing.readings, code)
       return
     }
     noteFault(this.#options, `an acknowledgement of packet ${messageId} out of turn`)

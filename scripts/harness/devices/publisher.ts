@@ -7,7 +7,7 @@ import { LedgerFile } from '../checks/ledger-file.ts'
 import { createReadings } from './made-up-reading.ts'
 import type { FromPublisher, PublisherFigures, PublisherSettings, ToPublisher } from './messages.ts'
 import { MqttDevice } from './mqtt-device.ts'
-import type { Tally } from './tally.ts'
+import { createTally } from './tally.ts'
 
 const TICK_MS = 5
 /** Share of publishes that carry an array. */
@@ -19,8 +19,8 @@ function createPublisher (settings: PublisherSettings) {
   const random = new Random(settings.seed)
   const uniform = () => random.between(0, 1)
   const ledger = new LedgerFile(settings.ledgerPath)
-  const tally: Tally = { sent: 0, acknowledged: 0, resent: 0, connected: 0, disconnects: 0, faults: [] }
-  const { window, keepaliveS } = settings
+  const tally = createTally()
+  const { window, keepaliveS, protocolVersion } = settings
   const common = { window, ledger, tally, random: uniform }
   const sources = toDeviceIds(settings).map((id, index) => {
     const isHttp = index >= settings.devices
@@ -32,7 +32,12 @@ function createPublisher (settings: PublisherSettings) {
       device: isHttp
         ? new HttpDevice({ ...common, ...identity, port: settings.httpPort })
         : new MqttDevice({
-          ...common, ...identity, port: settings.mqttPort, keepaliveS, qos: index % settings.qos2Every === settings.qos2Every - 1 ? 2 : 1
+          ...common,
+          ...identity,
+          port: settings.mqttPort,
+          keepaliveS,
+          protocolVersion,
+          qos: index % settings.qos2Every === settings.qos2Every - 1 ? 2 : 1
         })
     }
   })

@@ -5,9 +5,11 @@ import type { MadeUpReading } from './made-up-reading.ts'
 export interface Tally {
   sent: number
   acknowledged: number
+  refused: number
   resent: number
   connected: number
   disconnects: number
+  readonly disconnectCodes: Record<number, number>
   readonly faults: string[]
 }
 
@@ -25,6 +27,12 @@ export interface DeviceOptions {
 }
 
 const FAULTS_MAX = 20
+/** A client drops a message whose acknowledgement has such a reason code [MQTT-4.4.0-2]. */
+export const REFUSED_FROM = 0x80
+
+export function createTally (): Tally {
+  return { sent: 0, acknowledged: 0, refused: 0, resent: 0, connected: 0, disconnects: 0, disconnectCodes: {}, faults: [] }
+}
 
 /** Before readings are written to a socket, for the first time or again. */
 export function noteWrite ({ id, ledger, tally }: DeviceOptions, readings: readonly MadeUpReading[], isAgain: boolean): void {
@@ -36,9 +44,15 @@ export function noteWrite ({ id, ledger, tally }: DeviceOptions, readings: reado
   else tally.sent += readings.length
 }
 
-export function noteAcknowledgement ({ id, ledger, tally }: DeviceOptions, readings: readonly MadeUpReading[]): void {
-  for (const { n } of readings) ledger.acknowledged(id, n)
+/** @param code - the reason code of MQTT 5 */
+export function noteAcknowledgement ({ id, ledger, tally }: DeviceOptions, readings: readonly MadeUpReading[], code = 0): void {
   tally.acknowledged += readings.length
+  if (code < REFUSED_FROM) {
+    for (const { n } of readings) ledger.acknowledged(id, n)
+    return
+  }
+  tally.refused += readings.length
+  for (const { n } of readings) ledger.refused(id, n, code)
 }
 
 /** Something that no gateway may answer. */

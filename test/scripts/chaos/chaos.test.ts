@@ -16,9 +16,12 @@ t.test('options', async (t) => {
   t.equal(await parse('--list'), 'list')
   t.match(await parse('--fault', 'kill-gateway', '--cycles', '3', '--seed', '7', '--results', 'none'),
     { faults: [{ name: 'kill-gateway' }], cycles: 3, seed: 7, resultsFile: null, isAll: false, isBuilding: true })
+  t.match(await parse('--fault', 'lost-acks', '--mqtt-version', '5', '--break', 'refuse-unstored'),
+    { mqttVersion: '5', breaks: 'refuse-unstored' })
   t.match(await parse('--fault', 'all', '--no-build'), { faults: FAULTS, isAll: true, resultsFile: /results\.jsonl$/, isBuilding: false })
   t.match(await parse('--fault', 'all', '--break', 'early-ack'), { resultsFile: null }, 'a run that must fail leaves no record')
-  for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'], ['--what']]) {
+  for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'],
+    ['--fault', 'all', '--mqtt-version', '4'], ['--what']]) {
     await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
 })

@@ -3,7 +3,7 @@ import type { Entry } from '../../../scripts/harness/checks/ledger-file.ts'
 import { explainWait, measureWaits } from '../../../scripts/chaos/checks/waits.ts'
 
 const entry = (n: number, sentAtMs: number, resentAtMs: readonly number[], acknowledgedAtMs: number | null): Entry =>
-  ({ device: 'a', n, timeUs: 1, kind: 'reading', fields: {}, sentAtMs, resentAtMs, acknowledgedAtMs })
+  ({ device: 'a', n, timeUs: 1, kind: 'reading', fields: {}, sentAtMs, resentAtMs, acknowledgedAtMs, refusedWith: null })
 
 t.test('the time of a wait is separated from the answer of the gateway', (t) => {
   const patient = entry(0, 1000, [4000, 9500, 12_000], 10_000)

@@ -1,7 +1,7 @@
 import { parser, type Packet } from 'mqtt-packet'
 import t from 'tap'
 import { encodeConnect, encodePublish, PINGREQ } from '../../../scripts/harness/packet-encoder.ts'
-import { FrameScanner, PUBACK } from '../../../scripts/harness/packet-scanner.ts'
+import { DISCONNECT, FrameScanner, PUBACK } from '../../../scripts/harness/packet-scanner.ts'
 
 function parse (bytes: Buffer): Packet[] {
   const packets: Packet[] = []
@@ -41,6 +41,22 @@ t.test('frames are found wherever TCP cuts them', (t) => {
       scanner.scan(chunk, chunk.length, (type, word) => found.push([type, word]))
     }
     t.same(found, expected, `in pieces of ${size}`)
+  }
+  t.end()
+})
+
+t.test('reason codes of MQTT 5', (t) => {
+  const bytes = Buffer.from([
+    PUBACK, 4, 0, 1, 0x99, 0, PUBACK, 3, 0, 2, 0x10, PUBACK, 2, 0, 3, DISCONNECT, 2, 0x89, 0, DISCONNECT, 1, 0x8b, DISCONNECT, 0
+  ])
+  for (let size = 1; size <= bytes.length; size++) {
+    const scanner = new FrameScanner()
+    const found: number[][] = []
+    for (let at = 0; at < bytes.length; at += size) {
+      const chunk = bytes.subarray(at, at + size)
+      scanner.scan(chunk, chunk.length, (type, word, code) => found.push(type === PUBACK ? [word, code] : [code]))
+    }
+    t.same(found, [[1, 0x99], [2, 0x10], [3, 0], [0x89], [0x8b], [0]], `in pieces of ${size}`)
   }
   t.end()
 })

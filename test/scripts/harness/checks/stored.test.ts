@@ -39,7 +39,7 @@ function write (path: string, lines: (file: LedgerFile) => void): void {
 }
 
 /** Publishes for a moment to a real gateway. */
-async function publish (t: Test): Promise<{ ledger: LedgerEntries, query: Query, figures: PublisherFigures }> {
+async function publish (t: Test, protocolVersion: 4 | 5 = 4): Promise<{ ledger: LedgerEntries, query: Query, figures: PublisherFigures }> {
   const gateway = await startGateway(t)
   const child = fork(PUBLISHER, { execArgv: [...LOADER] })
   t.teardown(() => child.kill('SIGKILL'))
@@ -50,6 +50,7 @@ async function publish (t: Test): Promise<{ ledger: LedgerEntries, query: Query,
     prefix: 'check',
     seed: 5,
     ...DEFAULT_LOAD,
+    protocolVersion,
     devices: 16,
     httpDevices: 2,
     window: 20,
@@ -118,18 +119,36 @@ t.test('an altered reading counts as lost, and as something else', async (t) => 
   t.ok(violations.some(({ checker, message }) => checker === 'C2' && message.includes('something else')))
 })
 
+t.test('devices of MQTT 5 drop what is refused; a reading among it is a violation', async (t) => {
+  const { ledger, query, figures } = await publish(t, 5)
+  const check = () => checkStored({ query, ledger, prefix: 'check' })
+  t.match(await check(), { violations: [], lost: [], acknowledged: figures.acknowledged })
+  t.same(figures.faults, [])
+  const entries = [...ledger.values()].flatMap((ofDevice) => ofDevice.filter((entry) => entry !== undefined))
+  const refused = entries.filter(({ refusedWith }) => refusedWith !== null)
+  t.ok(refused.length > 0 && refused.length === figures.refused, `${refused.length}`)
+  t.ok(refused.every(({ kind, refusedWith }) => kind === 'letter' && refusedWith === 0x99))
+  entries.find(({ kind }) => kind === 'reading')!.refusedWith = 0x80
+  t.match((await check()).violations, [{ checker: 'C1', message: /could be stored was refused with 0x80/ }])
+})
+
 t.test('a malformed ledger is an error', async (t) => {
   const path = join(t.testdir(), 'ledger')
   write(path, (file) => {
     file.sent('a', 0, 1.5, 'reading', '{"note":"with spaces in it","n":0}')
     file.acknowledged('a', 0)
+    file.sent('a', 1, 1.5, 'letter', '{"n":1}')
+    file.refused('a', 1, 0x99)
   })
-  const [entry] = (await readLedger(path)).get('a') ?? []
+  const [entry, refused] = (await readLedger(path)).get('a') ?? []
   t.match(entry, { timeUs: 1_500_000, kind: 'reading', fields: { note: 'with spaces in it' }, resentAtMs: [] })
   t.type(entry?.acknowledgedAtMs, 'number')
-  write(path, (file) => file.acknowledged('a', 1))
+  t.equal(entry?.refusedWith, null)
+  t.equal(refused?.refusedWith, 0x99)
+  t.type(refused?.acknowledgedAtMs, 'number')
+  write(path, (file) => file.acknowledged('a', 2))
   await t.rejects(readLedger(path), /makes no sense/)
-  for (const line of ['', 'S a 0 1.5 reading', 'A a 0', 'A a x 5', 'X a 0 5', 'D a 0 5 reading 5 {}']) {
+  for (const line of ['', 'S a 0 1.5 reading', 'A a 0', 'A a x 5', 'X a 0 5', 'D a 0 5 reading 5 {}', 'R a 0 5', 'A a 0 5 7']) {
     const bad = join(t.testdir(), 'ledger')
     write(bad, (file) => file.sent('a', 0, 1, 'reading', `{"n":0}\n${line}`))
     await t.rejects(readLedger(bad), /makes no sense/, line)
@@ -189,7 +208,7 @@ t.test('a query asks for a bounded number of readings, or for one device', async
 
 t.test('figures of a span, over parts', (t) => {
   const entry = (sentAtMs: number, acknowledgedAtMs: number | null): Entry =>
-    ({ device: 'a', n: 0, timeUs: 1, kind: 'reading', fields: {}, sentAtMs, acknowledgedAtMs, resentAtMs: [] })
+    ({ device: 'a', n: 0, timeUs: 1, kind: 'reading', fields: {}, sentAtMs, acknowledgedAtMs, refusedWith: null, resentAtMs: [] })
   const span = new Span(1000, 2000)
   t.same(span.figures(), { sent: 0, acknowledged: 0, acknowledgedInSpan: 0, p99Ms: 0, slowestMs: 0 })
   span.add(new Map([['a', [entry(999, 5000), entry(1000, 1007), undefined, entry(1500, null), entry(2001, 9000)]]]))
