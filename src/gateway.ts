@@ -69,7 +69,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     reload = transport.reload
     const { hasClientCertificates } = transport
     const security = await createSecurity({
-      ...config, kysely: database.kysely, hasClientCertificates, metrics, logger
+      ...config, kysely: database.kysely, isProxied: config.transport.trustedProxies.length > 0, hasClientCertificates, metrics, logger
     })
     const listenersMax = Math.min(EVENTS_LIMITS.listenersMax, Math.floor(config.httpConnectionsMax / 2))
     const events = createEvents({ untilOf: security.untilOf, limits: { listenersMax }, metrics, logger })

@@ -15,12 +15,31 @@ const TEXT_PREFIX = Buffer.from('PROXY ')
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const BINARY_HEADER_BYTES = 16
 
+/** PP2_TYPE_SSL and the fields in it, §2.2.6 of the specification. */
+const TYPE_TLS = 0x20
+const TYPE_COMMON_NAME = 0x22
+/** Flags of PP2_TYPE_SSL: the client presented a certificate on this connection, or in the session that it resumed. */
+const HAS_CERTIFICATE = 0x02 | 0x04
+const VERIFIED = 0
+/** Flags (1 byte) and the result of the verification (4 bytes). */
+const TLS_HEADER_BYTES = 5
+const FIELD_HEADER_BYTES = 3
+
+/** What a header tells of its connection's client. */
+export interface ProxiedClient {
+  /** Its address; `null`: the connection is the proxy's own, or its family has no IP addresses. */
+  readonly source: string | null
+  /** The client speaks TLS to the proxy. */
+  readonly isSecure: boolean
+  /** The common name of its certificate, which the proxy verified; empty without one. */
+  readonly certificateNames: readonly string[]
+}
+
 /** A parsed header, or the beginning of one. */
 export type ProxyHeader =
   | { readonly status: 'incomplete' }
   | { readonly status: 'invalid' }
-  /** `source`: the client's address; `null`: the connection is the proxy's own, or its family has no IP addresses. */
-  | { readonly status: 'complete', readonly bytes: number, readonly source: string | null }
+  | { readonly status: 'complete', readonly bytes: number, readonly client: ProxiedClient }
 
 const INCOMPLETE: ProxyHeader = { status: 'incomplete' }
 const INVALID: ProxyHeader = { status: 'invalid' }
@@ -38,15 +57,20 @@ function startsAs (bytes: Buffer, prefix: Buffer): boolean {
   return bytes.compare(prefix, 0, length, 0, length) === 0
 }
 
+/** A connection without TLS. */
+function plain (bytes: number, source: string | null): ProxyHeader {
+  return { status: 'complete', bytes, client: { source, isSecure: false, certificateNames: [] } }
+}
+
 function parseText (bytes: Buffer): ProxyHeader {
   const end = bytes.subarray(0, TEXT_BYTES_MAX).indexOf('\r\n')
   if (end === -1) return bytes.length < TEXT_BYTES_MAX ? INCOMPLETE : INVALID
   const [, family, source = '', destination = '', ...ports] = bytes.toString('latin1', 0, end).split(' ')
-  if (family === 'UNKNOWN') return { status: 'complete', bytes: end + 2, source: null }
+  if (family === 'UNKNOWN') return plain(end + 2, null)
   const version = family === 'TCP4' ? 4 : family === 'TCP6' ? 6 : 0
   const isWhole = version !== 0 && isIP(source) === version && isIP(destination) === version &&
     ports.length === 2 && ports.every((port) => /^\d{1,5}$/.test(port) && Number(port) <= 65_535)
-  return isWhole ? { status: 'complete', bytes: end + 2, source: toAddress(source) } : INVALID
+  return isWhole ? plain(end + 2, toAddress(source)) : INVALID
 }
 
 function parseBinary (bytes: Buffer): ProxyHeader {
@@ -57,11 +81,34 @@ function parseBinary (bytes: Buffer): ProxyHeader {
   if (version !== 2 || command > 1 || family > 3 || length > BINARY_BYTES_MAX) return INVALID
   if (bytes.length < length) return INCOMPLETE
   // LOCAL is the proxy's own connection, such as a health check; families 0 and 3 are unspecified and Unix sockets.
-  if (command === 0 || family === 0 || family === 3) return { status: 'complete', bytes: length, source: null }
+  if (command === 0 || family === 0 || family === 3) return plain(length, null)
   const addressBytes = family === 1 ? 4 : 16
-  if (length < BINARY_HEADER_BYTES + 2 * addressBytes + 4) return INVALID
+  const fieldsAt = BINARY_HEADER_BYTES + 2 * addressBytes + 4
+  if (length < fieldsAt) return INVALID
   const address = bytes.subarray(BINARY_HEADER_BYTES, BINARY_HEADER_BYTES + addressBytes)
-  return { status: 'complete', bytes: length, source: toAddress(toText(address)) }
+  const source = toAddress(toText(address))
+  const tls = findField(bytes.subarray(fieldsAt, length), TYPE_TLS)
+  if (tls === null || tls.length < TLS_HEADER_BYTES) return plain(length, source)
+  return { status: 'complete', bytes: length, client: { source, isSecure: true, certificateNames: toCommonNames(tls) } }
+}
+
+/** A certificate that the proxy did not verify gives no name. */
+function toCommonNames (tls: Buffer): readonly string[] {
+  const isVerified = (tls.readUInt8(0) & HAS_CERTIFICATE) !== 0 && tls.readUInt32BE(1) === VERIFIED
+  const name = isVerified ? findField(tls.subarray(TLS_HEADER_BYTES), TYPE_COMMON_NAME) : null
+  return name === null || name.length === 0 ? [] : [name.toString()]
+}
+
+/** The value of the first field of a type, each of which has a type, a length of 2 bytes, and a value. */
+function findField (fields: Buffer, type: number): Buffer | null {
+  let at = 0
+  while (at + FIELD_HEADER_BYTES <= fields.length) {
+    const end = at + FIELD_HEADER_BYTES + fields.readUInt16BE(at + 1)
+    if (end > fields.length) return null
+    if (fields.readUInt8(at) === type) return fields.subarray(at + FIELD_HEADER_BYTES, end)
+    at = end
+  }
+  return null
 }
 
 function toText (address: Buffer): string {
@@ -78,7 +125,7 @@ interface ReadOptions {
   readonly socket: Socket
   readonly timeoutMs: number
   /** The bytes behind the header are back in the socket. Called on an empty stack. */
-  readonly onRead: (source: string | null) => void
+  readonly onRead: (client: ProxiedClient) => void
   /** The socket is destroyed. */
   readonly onRefused: (reason: 'proxy_header_invalid' | 'proxy_header_timeout') => void
 }
@@ -117,7 +164,7 @@ export function readProxyHeader ({ socket, timeoutMs, onRead, onRefused }: ReadO
     // there.
     setImmediate(() => {
       end()
-      if (!socket.destroyed) onRead(header.source)
+      if (!socket.destroyed) onRead(header.client)
     })
   }
 

@@ -7,7 +7,7 @@ import { createTlsHandshakes, type ServerTls } from './tls-handshakes.ts'
 import type { BrokerLimits } from '../limits.ts'
 import { createLogThrottle } from '../log-throttle.ts'
 import type { Origin } from './origin.ts'
-import { readProxyHeader } from './proxy-protocol.ts'
+import { type ProxiedClient, readProxyHeader } from './proxy-protocol.ts'
 
 /**
  * Connections that the kernel keeps while the loop is busy; its own maximum may be lower. With Node's 511, two thirds
@@ -75,7 +75,7 @@ export function createTcpListener ({ host, port, tls, isProxy, limits, onConnect
   function accept (socket: Socket): void {
     const remoteAddress = toAddress(socket.remoteAddress)
     if (isProxy === undefined || !isProxy(remoteAddress)) {
-      pass(socket, remoteAddress)
+      pass(socket, { source: remoteAddress, isSecure: false, certificateNames: [] })
       return
     }
     withoutHeader.add(socket)
@@ -83,9 +83,9 @@ export function createTcpListener ({ host, port, tls, isProxy, limits, onConnect
     readProxyHeader({
       socket,
       timeoutMs: proxyHeaderTimeoutMs,
-      onRead: (source) => {
+      onRead: (client) => {
         withoutHeader.delete(socket)
-        pass(socket, source ?? remoteAddress)
+        pass(socket, client)
       },
       onRefused: (reason) => {
         state.proxyHeadersRefused++
@@ -97,8 +97,9 @@ export function createTcpListener ({ host, port, tls, isProxy, limits, onConnect
     })
   }
 
-  function pass (socket: Socket, remoteAddress: string): void {
-    if (handshakes === null) onConnection(socket, { transport: 'tcp', remoteAddress, certificateNames: [] })
+  function pass (socket: Socket, { source, isSecure, certificateNames }: ProxiedClient): void {
+    const remoteAddress = source ?? toAddress(socket.remoteAddress)
+    if (handshakes === null) onConnection(socket, { transport: isSecure ? 'tls' : 'tcp', remoteAddress, certificateNames })
     else handshakes.begin(socket, remoteAddress)
   }
 

@@ -26,6 +26,8 @@ interface AccessOptions {
   /** The address that the listeners bind, for warnings. */
   readonly host: string
   readonly isLoopback: boolean
+  /** Trusted proxies may bring clients of other machines. */
+  readonly isProxied: boolean
   /** VITAL_ALLOW_ANONYMOUS. */
   readonly isAnonymousAllowed: boolean
   /** Tokens or client certificates are configured, so that the gateway is closed without any principal. */
@@ -37,9 +39,11 @@ interface AccessOptions {
 
 /** One gateway's answer to whether it is open. */
 export function createAccess (
-  { file, host, isLoopback, isAnonymousAllowed, hasOtherCredentials, logger, onClosed }: AccessOptions
+  { file, host, isLoopback, isProxied, isAnonymousAllowed, hasOtherCredentials, logger, onClosed }: AccessOptions
 ) {
   const whenEmpty: AccessMode = isLoopback || isAnonymousAllowed ? 'open' : 'exposed'
+  const isOfThisMachine = isLoopback && !isProxied
+  const reach = isProxied ? `${host} or a proxy of VITAL_TRUSTED_PROXIES` : host
   let mode: AccessMode = hasOtherCredentials ? 'closed' : 'unknown'
   let remembered: boolean | null = null
   /** PostgreSQL of this run has answered. */
@@ -60,11 +64,11 @@ export function createAccess (
   function enter (next: AccessMode): void {
     const before = mode
     mode = next
-    if (next === 'open' && isLoopback) {
+    if (next === 'open' && isOfThisMachine) {
       logger.info('no credentials exist: every client on this machine may publish and read. Require credentials with ' +
         '`vital-gateway credentials add`')
     } else if (next === 'open') {
-      logger.warn(openWarning(host))
+      logger.warn(openWarning(reach))
     } else if (next === 'exposed') {
       logger.error(exposedMessage(host))
     } else if (before === 'open' || before === 'exposed') {
@@ -113,7 +117,7 @@ export function createAccess (
 
     /** Shown in readiness, for as long as they hold. */
     warnings (): string[] {
-      if (mode === 'open' && !isLoopback) return [openWarning(host)]
+      if (mode === 'open' && !isOfThisMachine) return [openWarning(reach)]
       if (mode === 'exposed') return [exposedMessage(host)]
       return mode === 'unknown'
         ? ['PostgreSQL has not been asked yet whether credentials exist; no client is admitted until it answers']
@@ -132,8 +136,8 @@ export function exposedMessage (host: string): string {
     'network itself keeps strangers out.'
 }
 
-function openWarning (host: string): string {
-  return `every client that reaches ${host} may publish and read: no credentials exist`
+function openWarning (reach: string): string {
+  return `every client that reaches ${reach} may publish and read: no credentials exist`
 }
 
 function toRemembered (text: string): boolean | null {

@@ -40,6 +40,8 @@ interface SecurityOptions {
   readonly dataDir: string
   readonly host: string
   readonly isLoopback: boolean
+  /** Trusted proxies may bring clients of other machines. */
+  readonly isProxied: boolean
   readonly isAnonymousAllowed: boolean
   readonly tokens: TokenConfig | null
   /** Clients may prove themselves with a certificate. */
@@ -80,12 +82,9 @@ export async function createSecurity (options: SecurityOptions) {
     })
   }
   const access = createAccess({
+    ...options,
     file: join(dataDir, 'access.json'),
-    host: options.host,
-    isLoopback: options.isLoopback,
-    isAnonymousAllowed: options.isAnonymousAllowed,
     hasOtherCredentials: tokens !== null || options.hasClientCertificates,
-    logger,
     onClosed: () => { connections.disconnect((principal) => principal === null) }
   })
   await access.load()

@@ -14,6 +14,7 @@ async function create (t: Test, options: Partial<Parameters<typeof createAccess>
     file,
     host: '127.0.0.1',
     isLoopback: true,
+    isProxied: false,
     isAnonymousAllowed: false,
     hasOtherCredentials: false,
     logger,
@@ -76,6 +77,16 @@ t.test('open beyond loopback: only when it is allowed, and with a warning', asyn
   const remembered = await create(t, { file: exposed.file, host: '0.0.0.0', isLoopback: false })
   await exposed.access.stop()
   t.not(remembered.access.mode, 'open')
+})
+
+t.test('open on loopback, but proxies are trusted: with a warning, because they may bring clients of other machines', async (t) => {
+  const { access } = await create(t, { isProxied: true })
+  access.update(true)
+  t.equal(access.mode, 'open')
+  t.match(access.warnings(), [/every client that reaches 127\.0\.0\.1 or a proxy of VITAL_TRUSTED_PROXIES may publish and read/])
+  access.update(false)
+  t.same(access.warnings(), [])
+  await access.stop()
 })
 
 t.test('tokens or client certificates close it without any principal', async (t) => {

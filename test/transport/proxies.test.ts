@@ -28,6 +28,44 @@ const IPV6 = Buffer.concat([
 ])
 const MAPPED = Buffer.concat([Buffer.from('00000000000000000000ffffc0000207', 'hex'), Buffer.alloc(16), Buffer.alloc(4)])
 
+const WITHOUT_TLS = { isSecure: false, certificateNames: [] }
+
+/** A field of a header of version 2. */
+function field (type: number, value: Buffer | string): Buffer {
+  const bytes = Buffer.from(value as string)
+  return Buffer.concat([Buffer.from([type, bytes.length >> 8, bytes.length & 0xff]), bytes])
+}
+
+/** PP2_TYPE_SSL. */
+function tlsField (flags: number, verify: number, ...inner: Buffer[]): Buffer {
+  return field(0x20, Buffer.concat([Buffer.from([flags, 0, 0, 0, verify]), ...inner]))
+}
+
+t.test('what a proxy tells of the client\'s TLS', (t) => {
+  const version = field(0x21, 'TLSv1.3')
+  const name = field(0x22, 'band-1')
+  const noop = field(0x04, Buffer.alloc(9))
+  const cases: Array<[what: string, fields: Buffer, isSecure: boolean, certificateNames: string[]]> = [
+    ['a certificate on this connection', tlsField(0x03, 0, version, name), true, ['band-1']],
+    ['a certificate of the resumed session', Buffer.concat([noop, tlsField(0x05, 0, name, version)]), true, ['band-1']],
+    ['no certificate', tlsField(0x01, 0, version), true, []],
+    ['a name without a certificate', tlsField(0x01, 0, name), true, []],
+    ['a certificate that was not verified', tlsField(0x03, 1, name), true, []],
+    ['an empty name', tlsField(0x03, 0, field(0x22, '')), true, []],
+    ['a name that ends behind its field', tlsField(0x03, 0, Buffer.from([0x22, 0, 9, 0x61])), true, []],
+    ['a name outside of the field', Buffer.concat([tlsField(0x03, 0), name]), true, []],
+    ['a field too short for a verification', field(0x20, Buffer.from([3, 0, 0])), false, []],
+    ['a field that ends behind the header', tlsField(0x03, 0, name).subarray(0, 9), false, []],
+    ['other fields', Buffer.concat([noop, field(0x01, 'mqtt')]), false, []]
+  ]
+  for (const [what, fields, isSecure, certificateNames] of cases) {
+    const bytes = binary(Buffer.concat([IPV4, fields]))
+    t.strictSame(parseProxyHeader(bytes),
+      { status: 'complete', bytes: bytes.length, client: { source: '192.0.2.7', isSecure, certificateNames } }, what)
+  }
+  t.end()
+})
+
 t.test('headers of both versions', (t) => {
   const cases: Array<[what: string, bytes: Buffer | string, source: string | null | 'invalid']> = [
     ['TCP4', TEXT, '192.0.2.7'],
@@ -59,7 +97,7 @@ t.test('headers of both versions', (t) => {
     const behind = Buffer.from('behind')
     const header = parseProxyHeader(Buffer.concat([Buffer.from(bytes as string), behind]))
     if (source === 'invalid') t.strictSame(header, { status: 'invalid' }, what)
-    else t.strictSame(header, { status: 'complete', bytes: bytes.length, source }, what)
+    else t.strictSame(header, { status: 'complete', bytes: bytes.length, client: { ...WITHOUT_TLS, source } }, what)
   }
   for (const bytes of [Buffer.from(TEXT), binary(IPV4), binary(IPV6, { family: 0x21 })]) {
     for (let end = 0; end < bytes.length; end++) t.equal(parseProxyHeader(bytes.subarray(0, end)).status, 'incomplete', `${end} bytes`)
@@ -133,6 +171,36 @@ t.test('the header of a trusted proxy gives the client\'s address, before MQTT a
   own.write(Buffer.concat([binary(Buffer.alloc(0), { command: 0, family: 0 }), bytesOf()]))
   await until(() => ownPackets.length === 1, 'CONNACK')
   t.match(origins.pop(), { remoteAddress: '127.0.0.1' })
+
+  const certified = binary(Buffer.concat([IPV4, tlsField(0x03, 0, field(0x22, 'band-1'))]))
+  const ended = await openSocket(t, ports.tcp)
+  ended.write(Buffer.concat([certified, bytesOf()]))
+  await until(() => origins.length === 1, 'the connection of a client whose TLS ended at the proxy')
+  t.strictSame(origins.pop(), { transport: 'tls', remoteAddress: '192.0.2.7', certificateNames: ['band-1'] })
+
+  const passedOn = await openSocket(t, ports.tls)
+  passedOn.write(certified)
+  const inner = connectTls({ socket: passedOn, ca, servername: 'localhost' }).on('error', () => {})
+  await once(inner, 'secureConnect')
+  inner.write(bytesOf())
+  await until(() => origins.length === 1, 'the connection of a client whose TLS ended here')
+  t.strictSame(origins.pop(), { transport: 'tls', remoteAddress: '192.0.2.7', certificateNames: [] },
+    'what ends TLS tells the names')
+})
+
+t.test('health checks of a proxy are neither clients nor worth a line of the log', async (t) => {
+  const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true })
+  for (const port of [transports.ports.tcp, transports.ports.tls]) {
+    for (const bytes of [binary(Buffer.alloc(0), { command: 0, family: 0 }), Buffer.alloc(0)]) {
+      const check = await openSocket(t, port)
+      check.end(bytes)
+      await once(check.resume(), 'close')
+    }
+  }
+  await settleDown()
+  t.strictSame(transports.origins, [])
+  t.match(transports.broker.statistics(), { connections: 0, proxyHeadersRefused: 0, handshakesFailed: 0 })
+  t.strictSame(transports.log.filter(({ msg }) => msg !== 'listening'), [])
 })
 
 t.test('a trusted proxy must send the header, in time and of bounded length', async (t) => {
