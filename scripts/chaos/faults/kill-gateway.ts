@@ -22,11 +22,12 @@ async function restartAgainAndAgain (rig: Rig, how: { upMsMax: number, isCounted
 
 export const killGateway: Fault = {
   name: 'kill-gateway',
-  summary: 'SIGKILL at a random time of 0.1 to 3 s under load, again and again on the same data directory',
+  summary: 'SIGKILL at a random time of 0.1 to 3 s (or --seconds) under load, again and again on the same data directory',
   database: 'embedded',
   cycles: { alone: 20, inAll: 10 },
   async run (rig) {
-    await restartAgainAndAgain(rig, { upMsMax: 3000, isCounted: true, end: () => rig.killGateway() })
+    const upMsMax = rig.options.seconds > 0 ? rig.options.seconds * 1000 : 3000
+    await restartAgainAndAgain(rig, { upMsMax, isCounted: true, end: () => rig.killGateway() })
   }
 }
 
