@@ -55,8 +55,9 @@ t.test('MQTT.js', async (t) => {
   await checkLedger(t, httpUrl)
 })
 
-t.test('mosquitto_pub and mosquitto_sub -V 5', async (t) => {
-  if (!await isInstalled('mosquitto_pub') || !await isInstalled('mosquitto_sub')) return t.skip('mosquitto-clients are not installed')
+const hasMosquitto = await isInstalled('mosquitto_pub') && await isInstalled('mosquitto_sub')
+
+t.test('mosquitto_pub and mosquitto_sub -V 5', { skip: !hasMosquitto && 'mosquitto-clients are not installed' }, async (t) => {
   const { mqttPort, httpUrl } = await startGateway(t)
   const server = ['-V', '5', '-h', '127.0.0.1', '-p', String(mqttPort)]
   const publish = (qos: number, payload: string) => run('mosquitto_pub',
