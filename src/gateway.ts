@@ -9,6 +9,7 @@ import type { Config } from './config/config.ts'
 import { ConfigError } from './config/config-error.ts'
 import { createEvents } from './events/events.ts'
 import { EVENTS_LIMITS } from './events/limits.ts'
+import { createFleetChanges } from './http/page/fleet-changes.ts'
 import { createPipeline } from './ingest/pipeline.ts'
 import { addProcessMetrics, createMetrics } from './metrics/metrics.ts'
 import { connectWhenever } from './operations/connect-database.ts'
@@ -74,8 +75,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const listenersMax = Math.min(EVENTS_LIMITS.listenersMax, Math.floor(config.httpConnectionsMax / 2))
     const events = createEvents({ untilOf: security.untilOf, limits: { listenersMax }, metrics, logger })
     storage.observeStored(events.observe)
+    const changes = createFleetChanges()
     const pipeline = createPipeline({
-      limits: config, store, pool: database.pool, spool, clock, refusedLetters, metrics, logger
+      limits: config, store, pool: database.pool, spool, clock, refusedLetters, onDurable: changes.observe, metrics, logger
     })
     const broker = createBroker({
       ...transport.broker,
@@ -85,7 +87,10 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       authenticate: security.authenticateMqtt,
       refusals: security.refusals,
       observers: [events.connections],
-      onRejected: events.rejected,
+      onRejected (...rejected) {
+        events.rejected(...rejected)
+        changes.rejected(...rejected)
+      },
       version: packageJson.version,
       logger
     })
@@ -93,16 +98,20 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     pipeline.attach(broker)
     security.guard(broker)
     security.guard(events.guarded)
-    return { ...storage, clock, transport, security, events, pipeline, broker }
+    return { ...storage, clock, transport, security, events, changes, pipeline, broker }
   }
 
   async function startParts (): Promise<RunningGateway> {
-    const { reads, transport, security, events, broker, clock, pipeline, ...storage } = await createTraffic()
+    const { reads, transport, security, events, changes, broker, clock, pipeline, ...storage } = await createTraffic()
     const shared = { ...config, pipeline, isStopping, metrics, logger }
     const { forget } = broker
     const { tasks } = security
+    const forgetEvents = (device: string) => {
+      events.forget(device)
+      changes.forget()
+    }
     const operations = createOperations({
-      ...shared, ...storage, reads, clock, applicationName, forget, onErased: events.forget, tasks, signal
+      ...shared, ...storage, reads, clock, applicationName, forget, onErased: forgetEvents, tasks, signal
     })
     const warningSources = [operations, transport, security, clock, pipeline]
     const warnings = () => [...config.warnings, ...warningSources.flatMap((source) => source.warnings())]
@@ -120,7 +129,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       erase: operations.erase,
       events,
       health: readiness.health,
-      page: { limits: config.vitalLimits, mqtt: () => mqtt, recordings },
+      page: { limits: config.vitalLimits, mqtt: () => mqtt, changes, recordings },
       metrics: metrics.render,
       version: packageJson.version,
       logger

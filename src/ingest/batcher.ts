@@ -33,6 +33,8 @@ export interface BatcherOptions {
   readonly monotonicMs: () => number
   readonly onPressure: (isClosed: boolean) => void
   readonly onBatch: (batch: { readings: number, durationMs: number }) => void
+  /** A submission became durable, before it is settled. Takes microseconds, never throws. */
+  readonly onDurable?: ((submission: Submission) => void) | undefined
   /** Units that left for the spool. */
   readonly onSpooled: (units: number) => void
 }
@@ -213,8 +215,10 @@ export class Batcher {
 
   #finish (batch: Batch, outcome: Committed | 'abandoned'): void {
     this.#inFlight.splice(this.#inFlight.indexOf(batch), 1)
+    const { onDurable } = this.#options
     for (const submission of batch.submissions) {
       this.#decide(submission, outcome)
+      if (outcome !== 'abandoned') onDurable?.(submission)
       submission.settle(outcome === 'abandoned' ? 'failed' : 'durable')
     }
     // If V8 has moved the array to its old generation, its entries stay until the next major collection.

@@ -15,6 +15,7 @@
 import type { Pool } from 'pg'
 import type { Logger } from 'pino'
 import type { Broker } from '../../broker/broker.ts'
+import type { ReadingRow } from '../../db/rows.ts'
 import type { Store } from '../../db/store.ts'
 import type { Clock } from '../clock.ts'
 import type { Metrics } from '../metrics/metrics.ts'
@@ -36,6 +37,7 @@ import { Ledger } from './ledger.ts'
 import { INGEST_LIMITS, type IngestLimits } from './limits.ts'
 import { createNameHints } from './name-hints.ts'
 import { createReaders } from './readers.ts'
+import type { Submission } from './submission.ts'
 
 type ConfiguredLimits = Omit<BatcherLimits & DeadLetterLimits, keyof IngestLimits> & { readonly commitTimeoutMs: number }
 
@@ -51,6 +53,8 @@ export interface PipelineOptions {
   readonly spool: Spool
   readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed' | 'observe'>
   readonly refusedLetters: RefusedLetters
+  /** Observes readings of one message that became durable, in PostgreSQL or in the spool. Takes microseconds, never throws. */
+  readonly onDurable?: (readings: readonly ReadingRow[]) => void
   readonly metrics: Metrics
   readonly logger: Logger
 }
@@ -59,7 +63,7 @@ const NO_BROKER: AttachedBroker = { pauseReading () {}, resumeReading () {}, pub
 
 /** Nothing runs before `start`, except that a message is accepted and batched as soon as it comes. */
 export function createPipeline (options: PipelineOptions) {
-  const { store, pool, spool, clock, refusedLetters, metrics, logger } = options
+  const { store, pool, spool, clock, refusedLetters, onDurable, metrics, logger } = options
   const limits = { ...INGEST_LIMITS, ...options.limits }
   let broker = NO_BROKER
   const readers = createReaders()
@@ -105,6 +109,7 @@ export function createPipeline (options: PipelineOptions) {
     monotonicMs: clock.monotonicMs,
     onPressure: readers.press,
     onBatch: observers.observeBatch,
+    onDurable: onDurable && ((submission) => { onDurable(toDurable(submission)) }),
     onSpooled: (units) => { replayer.add(units) }
   })
   const replayer = new Replayer({
@@ -185,6 +190,13 @@ export function createPipeline (options: PipelineOptions) {
       await replayer.stop()
     }
   }
+}
+
+/** Without readings that the database itself refused. */
+function toDurable ({ readings, rejections }: Submission): readonly ReadingRow[] {
+  if (rejections.length === 0) return readings
+  const refused = new Set(rejections.map(({ row }) => row))
+  return readings.filter((row) => !refused.has(row))
 }
 
 export type Pipeline = ReturnType<typeof createPipeline>

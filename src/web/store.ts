@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 import { ApiError, ask, askJson, gatewayNowMs, keepSecret, readSecret, setGatewayNow } from './connection/api.ts'
+import { readChanges, type RejectionChange } from './connection/changes.ts'
 import { createLive } from './connection/live.ts'
 import { createFleet, type Limits, type Refusal } from './fleet/fleet-store.ts'
 import { createGatewayState, type Status } from './gateway/gateway-state.ts'
@@ -75,14 +76,8 @@ export function followDevice (id: string, follower: (reading: Reading) => void):
 
 const decoder = new TextDecoder()
 
-interface Rejection {
-  readonly reason: string
-  readonly errors: ReadonlyArray<{ readonly path: string, readonly message: string }>
-  readonly receivedAt: number
-}
-
 function takeMessage (topic: string, payload: Uint8Array): void {
-  const [, id = '', part] = topic.split('/')
+  const [, id = ''] = topic.split('/')
   const text = decoder.decode(payload)
   let value: unknown
   try {
@@ -90,18 +85,16 @@ function takeMessage (topic: string, payload: Uint8Array): void {
   } catch {
     return
   }
-  if (part === 'rejected') takeRejection(id, value as Rejection)
-  else {
-    for (const reading of Array.isArray(value) ? value : [value]) {
-      if (typeof reading !== 'object' || reading === null) continue
-      fleet.read(id, reading as Reading, text)
-      for (const follow of followers.get(id) ?? []) follow(reading as Reading)
-    }
+  const receivedAtS = gatewayNowMs() / 1000
+  for (const reading of Array.isArray(value) ? value : [value]) {
+    if (typeof reading !== 'object' || reading === null) continue
+    fleet.read(id, reading as Reading, text, receivedAtS)
+    for (const follow of followers.get(id) ?? []) follow(reading as Reading)
   }
   changed()
 }
 
-function takeRejection (device: string, { reason, errors, receivedAt }: Rejection): void {
+function takeRejection ({ device, reason, errors, receivedAt }: RejectionChange): void {
   const message = errors.map(({ path, message }) => `${path} ${message}`.trim()).join('; ')
   const refusal = { device, atS: receivedAt, reason, message }
   fleet.refuse(refusal)
@@ -114,8 +107,6 @@ const live = createLive({
     state.isLive = true
     state.connections++
     changed()
-    isListDue = true
-    listIfDue()
   },
   onDisconnect () {
     state.isLive = false
@@ -124,10 +115,10 @@ const live = createLive({
 })
 
 let listing: Promise<void> | null = null
-/** Whether messages may have been missed since all devices were read. */
+/** Whether changes may have been missed since all devices were read. */
 let isListDue = true
 
-/** Walks over all devices; what came by MQTT meanwhile is newer and stays. */
+/** Walks over all devices; what changed meanwhile is newer and stays. */
 function listFleet (): Promise<void> {
   listing ??= (async () => {
     let cursor: string | null = null
@@ -148,7 +139,15 @@ function listFleet (): Promise<void> {
 
 function listIfDue (): void {
   // One that fails is asked for again with the next status, which also tells what is wrong.
-  if (isListDue && state.isLive) listFleet().catch(() => {})
+  if (isListDue) listFleet().catch(() => {})
+}
+
+/** While the component is there, readings of these devices come as they are stored; of others, what changed each two seconds. */
+export function useInView (ids: readonly string[]): void {
+  useEffect(() => {
+    live.follow(ids)
+    return () => { live.follow([]) }
+  }, [ids.join('/')])
 }
 
 /** Asks for one device, which a walk over all of them may reach late; of an unknown one there is nothing. */
@@ -161,6 +160,14 @@ export async function listDevice (id: string): Promise<void> {
   }
 }
 
+/** What changed of all devices and what was refused. @throws {@link ApiError} */
+async function takeChanges (): Promise<void> {
+  const { missed, devices, rejections } = await readChanges()
+  for (const device of devices) fleet.change(device)
+  for (const rejection of rejections) takeRejection(rejection)
+  if (missed) isListDue = true
+}
+
 /** @throws {@link ApiError} */
 async function takeStatus (): Promise<void> {
   const askedAtMs = performance.now()
@@ -169,14 +176,20 @@ async function takeStatus (): Promise<void> {
   gateway.take(status)
 }
 
+let isReading = false
+
 async function readStatus (): Promise<void> {
-  if (state.phase !== 'open' || document.hidden) return
+  if (state.phase !== 'open' || document.hidden || isReading) return
+  isReading = true
   try {
     await takeStatus()
+    await takeChanges()
     listIfDue()
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) logOut('The credential is no longer valid.')
     else gateway.miss(gatewayNowMs())
+  } finally {
+    isReading = false
   }
   changed()
 }
@@ -189,8 +202,11 @@ async function open (): Promise<void> {
     fleet.setLimits(config.limits)
     // Before anything is shown: ages and charts count by the gateway's clock.
     await takeStatus()
+    // Before all devices are read, so that nothing between is missed.
+    await takeChanges()
     state.phase = 'open'
     state.loginError = null
+    listIfDue()
     if (!document.hidden) live.connect(config.principal?.id ?? null)
   } catch (error) {
     const { status, message } = error instanceof ApiError ? error : new ApiError(0, 'The gateway does not answer.')
@@ -219,6 +235,7 @@ export function logOut (reason: string | null = null): void {
   live.disconnect()
   keepSecret(null)
   fleet.clear()
+  isListDue = true
   Object.assign(state, { phase: 'login', loginError: reason, isLive: false, isListed: false, refusals: [] })
   changed()
 }

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { brotliCompressSync } from 'node:zlib'
 import t, { type Test } from 'tap'
+import { createFleetChanges } from '../../src/http/page/fleet-changes.ts'
 import type { Page } from '../../src/http/page/page.ts'
 import { expectError, startHttpServer } from '../helpers/http-server.ts'
 import { createTestDir } from '../helpers/postgres.ts'
@@ -18,8 +19,13 @@ async function createBuiltPage (t: Test): Promise<string> {
   return dir
 }
 
-const toPage = (dir: string | null, recordings: Page['recordings'] = null): Page =>
-  ({ dir, limits: { 'ward-': { heartRateValue: [40, 130] } }, mqtt: () => ({ port: 1883, securePort: null }), recordings })
+const toPage = (dir: string | null, recordings: Page['recordings'] = null): Page => ({
+  dir,
+  limits: { 'ward-': { heartRateValue: [40, 130] } },
+  mqtt: () => ({ port: 1883, securePort: null }),
+  changes: createFleetChanges(),
+  recordings
+})
 
 t.test('the page comes with its policy, and its files are cached for good', async (t) => {
   const { url } = await startHttpServer(t, { page: toPage(await createBuiltPage(t)) })
@@ -73,7 +79,7 @@ t.test('the page is public, and what it shows is for operators', async (t) => {
     metrics: () => Promise.resolve('vital_readings_pending 3\nnodejs_version_info{version="x"} 1\n')
   })
   t.equal((await fetch(`${url}/`)).status, 200)
-  for (const path of ['/app/config.json', '/app/status.json']) await expectError(t, await fetch(url + path), 401, 'VITAL_UNAUTHENTICATED')
+  for (const path of ['/app/config.json', '/app/status.json', '/app/changes.json']) await expectError(t, await fetch(url + path), 401, 'VITAL_UNAUTHENTICATED')
   const headers = { authorization: 'Bearer good' }
   t.match(await (await fetch(`${url}/app/config.json`, { headers })).json(), {
     principal: { id: 'otto', role: 'operator' }, limits: { 'ward-': { heartRateValue: [40, 130] } }, mayPlay: false

@@ -51,10 +51,22 @@ t.test('an outage of PostgreSQL and the replay of the spool are shown as they ha
   const page = await openPage(t, httpUrl, { path: '/#/gateway' })
   const sentence = page.locator('.sentence')
   await sentence.getByText(/^Storing in PostgreSQL/).waitFor()
+  const readChanges = async (since = '') => await (await fetch(`${httpUrl}/app/changes.json${since}`)).json() as {
+    position: string, devices: Array<[id: string, firstS: number, lastS: number, count: number, values: unknown[]]>
+  }
+  const { position } = await readChanges()
   await database.off()
   for (let at = 1; at <= 5; at++) await publishAs(device, 'ward-3', toReading(Date.now() / 1000 + at / 100, 60 + at))
   await sentence.getByText(/^Spooling to disk since .* 5 readings wait/).waitFor()
   await page.getByText('Does not answer since').waitFor()
+  // Devices are not silent for being spooled.
+  let entry: [id?: string, firstS?: number, lastS?: number, count?: number, values?: unknown[]] = []
+  await until(async () => {
+    const { devices } = await readChanges(`?since=${position}`)
+    entry = devices[0] ?? []
+    return entry[3] === 5
+  })
+  t.same([entry[0], entry[4]?.[0]], ['ward-3', 65])
   await page.getByText('PostgreSQL does not take readings; they go to the spool.').waitFor()
   replay = new Promise((resolve) => { isReplayed = resolve })
   await database.on()

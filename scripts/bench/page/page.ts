@@ -3,10 +3,11 @@
  * acknowledgements at 5,000 readings a second. Needs the build (`npm run build`) and Chromium; see src/web/README.md.
  *
  *   npx tsx scripts/bench/page/page.ts
+ *   npx tsx scripts/bench/page/page.ts --no-frames --subscribe-to-all   what the gateway would pay for pages that get each reading
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -26,6 +27,11 @@ const PAGES = 10
 const PUBLISHERS = 20
 const MEASURE_MS = 20_000
 const TICK_MS = 10
+/** Of acknowledgements, without and with pages in turn. */
+const ROUNDS = 3
+const ROUND_MS = 10_000
+const isOfAll = process.argv.includes('--subscribe-to-all')
+const isWithFrames = !process.argv.includes('--no-frames')
 
 interface Ports { mqtt: number, http: number }
 
@@ -103,24 +109,38 @@ async function measureFrames (clients: readonly MqttClient[], { http }: Ports): 
   await page.mouse.move(5, 5)
   const traffic = publishFor(clients, UPDATES_PER_S, MEASURE_MS + 3000)
   await sleep(2000)
+  console.log(`load average ${loadavg()[0]!.toFixed(1)}`)
+  const session = await page.context().newCDPSession(page)
+  await session.send('Performance.enable')
+  const toBusyS = async () => {
+    const { metrics } = await session.send('Performance.getMetrics')
+    const of = (wanted: string) => metrics.find(({ name }) => name === wanted)!.value
+    return [of('TaskDuration'), of('ScriptDuration'), of('LayoutDuration') + of('RecalcStyleDuration')] as const
+  }
+  const before = await toBusyS()
   const frames = await page.evaluate(FRAMES) as number[]
+  const after = await toBusyS()
+  const [task, script, layout] = after.map((value, index) => ((value - before[index]!) * 1e6 / MEASURE_MS).toFixed(0))
+  console.log(`main thread of the page, ms a second: ${task}, of which script ${script}, layout and style ${layout}`)
   tell(`frames of the fleet, ${DEVICES} devices, ${UPDATES_PER_S} updates/s, sorted by heart rate`, frames)
   await traffic
   await browser.close()
 }
 
-/** MQTT 3.1.1: CONNECT with a clean session and no keepalive, and SUBSCRIBE to everything at QoS 0. */
+/** MQTT 3.1.1: CONNECT with a clean session and no keepalive, and SUBSCRIBE at QoS 0. */
 const toConnect = (id: string) =>
   encode({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clientId: id, clean: true, keepalive: 0 })
-const SUBSCRIBE = encode({
-  cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'vital/+', qos: 0 }, { topic: 'vital/+/rejected', qos: 0 }]
-})
+const toSubscribe = (topics: readonly string[]) =>
+  encode({ cmd: 'subscribe', messageId: 1, subscriptions: topics.map((topic) => ({ topic, qos: 0 as const })) })
+/** Rows in view of a window of 1280 x 800, with those beside it. */
+const toInView = (page: number) => Array.from({ length: 28 }, (_, row) => `vital/bench-${page * 28 + row}`)
 
 /**
- * Toward the gateway what a page is: a subscriber of everything over WebSocket that asks for the status each two seconds.
+ * Toward the gateway what a page is: a subscriber of the rows in view over WebSocket that asks for the status, and for what
+ * changed of all devices, each two seconds. Or what it would be as a subscriber of everything.
  * It reads and drops, for ten browsers on the machine of the gateway would measure how they share its cores.
  */
-async function openPages ({ http }: Ports): Promise<{ readonly close: () => void, readonly receivedBytes: () => number }> {
+async function openPages ({ http }: Ports, isOfAll: boolean): Promise<{ readonly close: () => void, readonly receivedBytes: () => number }> {
   let receivedBytes = 0
   const sockets = await Promise.all(Array.from({ length: PAGES }, async (_, page) => {
     const socket = new WebSocket(`ws://127.0.0.1:${http}/mqtt`, 'mqtt')
@@ -128,15 +148,21 @@ async function openPages ({ http }: Ports): Promise<{ readonly close: () => void
     await once(socket, 'open')
     socket.send(toConnect(`bench-page-${page}`))
     await once(socket, 'message')
-    socket.send(SUBSCRIBE)
+    socket.send(toSubscribe(isOfAll ? ['vital/+', 'vital/+/rejected'] : toInView(page)))
     await once(socket, 'message')
     return socket
   }))
-  const timer = setInterval(() => {
-    for (let page = 0; page < PAGES; page++) {
-      fetch(`http://127.0.0.1:${http}/app/status.json`).then((answer) => answer.arrayBuffer(), () => {})
-    }
-  }, 2000)
+  const positions = new Array<string>(PAGES).fill('')
+  const ask = async (page: number) => {
+    await (await fetch(`http://127.0.0.1:${http}/app/status.json`)).arrayBuffer()
+    if (isOfAll) return
+    const answer = await (await fetch(`http://127.0.0.1:${http}/app/changes.json?since=${positions[page]}`)).text()
+    receivedBytes += answer.length
+    positions[page] = /"position":"([^"]*)"/.exec(answer)?.[1] ?? ''
+  }
+  let turn = 0
+  // One page after the other, as they were opened one after the other.
+  const timer = setInterval(() => { ask(turn++ % PAGES).catch(() => {}) }, 2000 / PAGES)
   return {
     receivedBytes: () => receivedBytes,
     close () {
@@ -148,13 +174,16 @@ async function openPages ({ http }: Ports): Promise<{ readonly close: () => void
 
 async function measureAcknowledgements (clients: readonly MqttClient[], ports: Ports): Promise<void> {
   await publishFor(clients, ACKNOWLEDGED_PER_S, 5000)
-  tell(`acknowledgements at ${ACKNOWLEDGED_PER_S}/s, no page`, await publishFor(clients, ACKNOWLEDGED_PER_S, MEASURE_MS))
-  const pages = await openPages(ports)
-  const latenciesMs = await publishFor(clients, ACKNOWLEDGED_PER_S, MEASURE_MS)
-  tell(`acknowledgements at ${ACKNOWLEDGED_PER_S}/s, ${PAGES} pages`, latenciesMs)
-  await sleep(1000)
-  console.log(`each page received ${Math.round(pages.receivedBytes() / latenciesMs.length / PAGES)} bytes a reading`)
-  pages.close()
+  for (let round = 1; round <= ROUNDS; round++) {
+    console.log(`round ${round}, load average ${loadavg()[0]!.toFixed(1)}`)
+    tell(`acknowledgements at ${ACKNOWLEDGED_PER_S}/s, no page`, await publishFor(clients, ACKNOWLEDGED_PER_S, ROUND_MS))
+    const pages = await openPages(ports, isOfAll)
+    const latenciesMs = await publishFor(clients, ACKNOWLEDGED_PER_S, ROUND_MS)
+    tell(`acknowledgements at ${ACKNOWLEDGED_PER_S}/s, ${PAGES} ${isOfAll ? 'subscribers of everything' : 'pages'}`, latenciesMs)
+    console.log(`each page received ${Math.round(pages.receivedBytes() / latenciesMs.length / PAGES)} bytes a reading`)
+    pages.close()
+    await sleep(2000)
+  }
 }
 
 const dataDir = mkdtempSync(join(tmpdir(), 'vital-page-'))
@@ -163,7 +192,7 @@ try {
   console.log(describeMachine(dataDir))
   const clients = await Promise.all(Array.from({ length: PUBLISHERS }, () => connectAsync(`mqtt://127.0.0.1:${ports.mqtt}`)))
   await publishFor(clients, UPDATES_PER_S, DEVICES / UPDATES_PER_S * 1000 + 100)
-  await measureFrames(clients, ports)
+  if (isWithFrames) await measureFrames(clients, ports)
   await measureAcknowledgements(clients, ports)
   await Promise.all(clients.map((client) => client.endAsync()))
 } finally {

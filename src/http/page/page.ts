@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import Type from 'typebox'
 import { toAddress } from '../../../broker/listen/address.ts'
 import { isAllowedOrigin } from '../../../broker/listen/web-socket.ts'
 import type { HttpApp } from '../app.ts'
@@ -6,6 +7,7 @@ import { HTTP_ERRORS } from '../errors.ts'
 import type { Health } from '../routes/get-health.ts'
 import { READ_ONLY, refuseAllBut } from '../routes/refuse-other-methods.ts'
 import { findPageDir, type PageFile, readPageFiles } from './files.ts'
+import type { FleetChanges } from './fleet-changes.ts'
 import { createStatus } from './status.ts'
 
 /**
@@ -35,6 +37,8 @@ export interface Page {
   readonly limits: Readonly<Record<string, Limits>>
   /** Where devices publish, for the lines to paste; `null` while MQTT does not listen. */
   readonly mqtt: () => { readonly port: number, readonly securePort: number | null } | null
+  /** What changes of the devices, for the table of all. */
+  readonly changes: Pick<FleetChanges, 'since'>
   /** Plays the shipped recordings; `null` where that is not possible. */
   readonly recordings: Recordings | null
 }
@@ -85,6 +89,9 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
     const answer = await status()
     return reply.header('cache-control', 'no-store').send(answer)
   })
+  const querystring = Type.Object({ since: Type.Optional(Type.String({ maxLength: 40 })) }, { additionalProperties: false })
+  app.get('/app/changes.json', { schema: { hide: true, querystring } }, (request, reply) =>
+    reply.header('cache-control', 'no-store').type('application/json; charset=utf-8').send(page.changes.since(request.query.since)))
   for (const [method, act] of [['POST', 'start'], ['DELETE', 'stop']] as const) {
     app.route({
       method,

@@ -5,7 +5,7 @@ import { STATES } from '../fleet/fleet-row.tsx'
 import { Paste } from '../paste.tsx'
 import { toCurlLine, toPublishLine, toSubscribeLine } from '../paste-lines.ts'
 import { Refusals } from '../refusals.tsx'
-import { fleet, listDevice, useChanges } from '../store.ts'
+import { fleet, listDevice, useChanges, useInView } from '../store.ts'
 import { toAge, toTime } from '../times.ts'
 import { Charts, chartedOf } from './charts.tsx'
 import { LastPayload } from './last-payload.tsx'
@@ -43,6 +43,7 @@ export function DeviceView ({ id }: { id: string }) {
   useChanges(250)
   const [window, setWindow] = useState(readWindow)
   const [cursorS, setCursor] = useState<number | null>(window.atS)
+  useInView([id])
   useEffect(() => { listDevice(id).catch(reportError) }, [id])
   useEffect(() => { keepWindow(id, window) }, [id, window])
   const { track, isLoading, error } = useTrack(id, window)

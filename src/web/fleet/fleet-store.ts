@@ -1,3 +1,4 @@
+import type { DeviceChange } from '../connection/changes.ts'
 import { staleAfterS, toShown, VITAL_SIGNS, type VitalSign } from '../vital-signs.ts'
 
 /** Heart rate of the last five minutes, a point each five seconds. */
@@ -43,7 +44,7 @@ export type Limits = Readonly<Record<string, Readonly<Record<string, Range>>>>
 
 export type DeviceState = 'refused' | 'out' | 'silent' | 'normal'
 
-/** The latest state of every device, as listed by HTTP and kept up to date by MQTT. Pure: it knows no clock and no network. */
+/** The latest state of every device, as listed by HTTP and kept up to date by what changed, and by MQTT for those in view. Pure: it knows no clock and no network. */
 export function createFleet () {
   const devices = new Map<string, Device>()
   /** Sorted prefixes, the longest first. */
@@ -112,10 +113,11 @@ export function createFleet () {
       for (const [field, value] of Object.entries(vitals)) merge(device, field, value, vitalTimestamps[field] ?? timestamp)
     },
 
-    /** A reading as it was published. */
-    read (id: string, reading: Record<string, unknown>, payload: string): void {
-      const { timestamp, device: _device, ...vitals } = reading
-      if (typeof timestamp !== 'number') return
+    /** A reading as it was published. As everywhere, a time ahead of its receipt counts as of its receipt. */
+    read (id: string, reading: Record<string, unknown>, payload: string, receivedAtS: number): void {
+      const { timestamp: sentAtS, device: _device, ...vitals } = reading
+      if (typeof sentAtS !== 'number') return
+      const timestamp = Math.min(sentAtS, receivedAtS)
       const device = open(id)
       const gapS = timestamp - device.timestampS
       if (device.timestampS > 0 && gapS > 0) device.intervalS = toInterval(device.intervalS, gapS)
@@ -123,6 +125,20 @@ export function createFleet () {
       device.payload = payload
       for (const [field, value] of Object.entries(vitals)) merge(device, field, value, timestamp)
       if (typeof vitals['heartRateValue'] === 'number') addToSpark(device, timestamp, vitals['heartRateValue'])
+    },
+
+    /** What changed of a device since the gateway was asked last; by MQTT some of it may have come before. */
+    change ({ id, firstS, lastS, count, values }: DeviceChange): void {
+      const device = open(id)
+      const { timestampS } = device
+      // Where some of its readings came by MQTT, these tell how often it sends.
+      if (timestampS === 0 && count > 1) device.intervalS = (lastS - firstS) / (count - 1)
+      else if (timestampS > 0 && firstS > timestampS) device.intervalS = toInterval(device.intervalS, (lastS - timestampS) / count)
+      if (lastS > timestampS) device.timestampS = lastS
+      for (const [field, value, atS] of values) {
+        if (field === 'heartRateValue' && atS >= (device.times[field] ?? -Infinity)) addToSpark(device, atS, value)
+        merge(device, field, value, atS)
+      }
     },
 
     /** Readings of the history, newest first: they fill the sparkline and tell how often the device sends. */

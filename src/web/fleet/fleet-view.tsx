@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { gatewayNowMs } from '../connection/api.ts'
-import { fleet, state, useChanges } from '../store.ts'
+import { fleet, state, useChanges, useInView } from '../store.ts'
 import { VITAL_SIGNS } from '../vital-signs.ts'
 import { COLUMNS, type Filter, order, type Sort } from './fleet-order.ts'
 import type { Device } from './fleet-store.ts'
@@ -45,6 +45,7 @@ export function FleetView () {
   const first = Math.max(0, Math.floor(view.top / ROW_PX) - OVERSCAN)
   const last = Math.min(shown.length, Math.ceil((view.top + view.height) / ROW_PX) + OVERSCAN)
   useEffect(() => { fillSparks(shown.slice(first, last)) })
+  useInView(shown.slice(first, last).map(({ id }) => id))
   const direction = sort.isDescending ? 'descending' : 'ascending'
   const toggle = (by: Sort['by']) => { setSort({ by, isDescending: sort.by === by ? !sort.isDescending : false }) }
   return (

@@ -1,0 +1,53 @@
+import { askJson } from './api.ts'
+
+/** What changed of one device since the last answer. */
+export interface DeviceChange {
+  readonly id: string
+  /** Times of the oldest and the newest of its readings, Unix seconds. */
+  readonly firstS: number
+  readonly lastS: number
+  readonly count: number
+  /** The newest values by their field, with their times. */
+  readonly values: ReadonlyArray<readonly [field: string, value: number, atS: number]>
+}
+
+/** Why a message of a device was refused. */
+export interface RejectionChange {
+  readonly device: string
+  readonly reason: string
+  readonly errors: ReadonlyArray<{ readonly path: string, readonly message: string }>
+  readonly receivedAt: number
+}
+
+export interface Changes {
+  /** Something before it was not told: all devices are to be read anew. */
+  readonly missed: boolean
+  readonly devices: readonly DeviceChange[]
+  readonly rejections: readonly RejectionChange[]
+}
+
+type Entry = [id: string, firstS: number, lastS: number, count: number, values: Array<number | null>, timesS?: Array<number | null>]
+
+interface Answer extends Omit<Changes, 'devices'> {
+  readonly position: string
+  /** Names of the values of each entry. */
+  readonly fields: readonly string[]
+  readonly devices: readonly Entry[]
+}
+
+let position: string | null = null
+
+/** Asks what changed since it was asked last. @throws `ApiError` */
+export async function readChanges (): Promise<Changes> {
+  const answer = await askJson<Answer>(`/app/changes.json${position === null ? '' : `?since=${position}`}`)
+  position = answer.position
+  const { fields, missed, rejections } = answer
+  const devices = answer.devices.map(([id, firstS, lastS, count, values, timesS]): DeviceChange => ({
+    id,
+    firstS,
+    lastS,
+    count,
+    values: values.flatMap((value, index) => value === null ? [] : [[fields[index]!, value, timesS?.[index] ?? lastS] as const])
+  }))
+  return { missed, rejections, devices }
+}
