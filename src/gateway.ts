@@ -68,9 +68,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
     const transport = await createTransport({ config, metrics, logger })
     reload = transport.reload
-    const { hasClientCertificates } = transport
     const security = await createSecurity({
-      ...config, kysely: database.kysely, isProxied: config.transport.trustedProxies.length > 0, hasClientCertificates, metrics, logger
+      ...config, kysely: database.kysely, isProxied: config.transport.trustedProxies.length > 0,
+      hasClientCertificates: transport.hasClientCertificates, metrics, logger
     })
     const listenersMax = Math.min(EVENTS_LIMITS.listenersMax, Math.floor(config.httpConnectionsMax / 2))
     const events = createEvents({ untilOf: security.untilOf, limits: { listenersMax }, metrics, logger })
@@ -87,10 +87,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       authenticate: security.authenticateMqtt,
       refusals: security.refusals,
       observers: [events.connections],
-      onRejected (...rejected) {
-        events.rejected(...rejected)
-        changes.rejected(...rejected)
-      },
+      onRejected: (...rejected) => { for (const teller of [events, changes]) teller.rejected(...rejected) },
       version: packageJson.version,
       logger
     })
@@ -106,21 +103,16 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const shared = { ...config, pipeline, isStopping, metrics, logger }
     const { forget } = broker
     const { tasks } = security
-    const forgetEvents = (device: string) => {
-      events.forget(device)
-      changes.forget()
-    }
     const operations = createOperations({
-      ...shared, ...storage, reads, clock, applicationName, forget, onErased: forgetEvents, tasks, signal
+      ...shared, ...storage, reads, clock, applicationName, forget, tasks, signal,
+      onErased: (device) => { for (const teller of [events, changes]) teller.forget(device) }
     })
     const warningSources = [operations, transport, security, clock, pipeline]
     const warnings = () => [...config.warnings, ...warningSources.flatMap((source) => source.warnings())]
     const isAdmitting = () => security.isAdmitting
     const readiness = createReadiness({ ...shared, isAdmitting, warnings, startedAtMs: clock.nowMs() })
     addProcessMetrics(metrics)
-    const recordings = program === undefined
-      ? null
-      : createRecordingsPlayer({ program, mqttPort: () => mqtt?.port ?? null, logger })
+    const recordings = program === undefined ? null : createRecordingsPlayer({ program, mqttPort: () => mqtt?.port ?? null, logger })
     const http = transport.createHttp(broker.accept, security.authenticateHttp, {
       ingest: pipeline.acceptPost,
       requestsPerSecondMax: config.httpRequestsPerSecondMax,

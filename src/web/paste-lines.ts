@@ -21,11 +21,11 @@ export const toPublishLine = (id: string): string =>
 export const toSubscribeLine = (id: string): string => {
   const { principal } = state.config ?? { principal: null }
   const broker = toBroker(principal?.id ?? id)
-  return `mosquitto_sub ${broker} -v -t ${quote(`vital/${id}`)} -t ${quote(`vital/${id}/rejected`)}`
+  return `mosquitto_sub ${broker} -v \\\n  -t ${quote(`vital/${id}`)} -t ${quote(`vital/${id}/rejected`)}`
 }
 
 /** Sends one reading over HTTP. */
 export function toCurlLine (id: string): string {
-  const login = state.config?.principal == null ? '' : ' -H "authorization: Bearer $SECRET"'
-  return `curl -i ${location.origin}/vital-data -H 'content-type: application/json'${login} \\\n  -d "{\\"device\\":\\"${id}\\",\\"timestamp\\":$(date +%s),\\"heartRateValue\\":72}"`
+  const login = state.config?.principal == null ? '' : ' \\\n  -H "authorization: Bearer $SECRET"'
+  return `curl -i ${location.origin}/vital-data \\\n  -H 'content-type: application/json'${login} \\\n  -d "{\\"device\\":\\"${id}\\",\\"timestamp\\":$(date +%s),\\"heartRateValue\\":72}"`
 }

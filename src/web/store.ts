@@ -25,6 +25,8 @@ export const state = {
   loginError: null as string | null,
   config: null as PageConfig | null,
   isLive: false,
+  /** Why live readings do not come, in words; `null` while nothing is known to be wrong. */
+  cut: null as string | null,
   isListed: false,
   /** Grows with each connection, so that a chart fills its hole. */
   connections: 0,
@@ -94,22 +96,30 @@ function takeMessage (topic: string, payload: Uint8Array): void {
   changed()
 }
 
-function takeRejection ({ device, reason, errors, receivedAt }: RejectionChange): void {
-  const message = errors.map(({ path, message }) => `${path} ${message}`.trim()).join('; ')
-  const refusal = { device, atS: receivedAt, reason, message }
-  fleet.refuse(refusal)
+function toRefusal ({ device, reason, errors, receivedAt }: RejectionChange): Refusal {
+  return { device, atS: receivedAt, reason, message: errors.map(({ path, message }) => `${path} ${message}`.trim()).join('; ') }
+}
+
+function takeRejection (rejection: RejectionChange): void {
+  const refusal = toRefusal(rejection)
+  fleet.refuse(refusal, gatewayNowMs() / 1000)
   state.refusals = [refusal, ...state.refusals].slice(0, REFUSALS_KEPT)
 }
 
 const live = createLive({
   onMessage: takeMessage,
   onConnect () {
-    state.isLive = true
-    state.connections++
+    Object.assign(state, { isLive: true, cut: null, connections: state.connections + 1 })
     changed()
   },
-  onDisconnect () {
-    state.isLive = false
+  onDisconnect (reason) {
+    // The close that follows knows less.
+    const cut = reason === null ? state.cut : `: ${reason}`
+    Object.assign(state, { isLive: false, cut: cut ?? '' })
+    changed()
+  },
+  onRefusedSubscription (reason) {
+    state.cut = `: the gateway refuses the subscription: ${reason}`
     changed()
   }
 })
@@ -130,11 +140,20 @@ function listFleet (): Promise<void> {
       cursor = page.next
       changed()
     } while (cursor !== null)
+    await listRefusals()
     state.isListed = true
     isListDue = false
     changed()
   })().finally(() => { listing = null })
   return listing
+}
+
+/** What was refused lately, before the page was opened. */
+async function listRefusals (): Promise<void> {
+  const { resources } = await askJson<{ resources: Array<RejectionChange & { deviceId: string | null }> }>('/dead-letters?count=100')
+  for (const { deviceId: device, ...letter } of resources) {
+    if (device !== null) fleet.refuse(toRefusal({ ...letter, device }), gatewayNowMs() / 1000)
+  }
 }
 
 function listIfDue (): void {
@@ -236,7 +255,7 @@ export function logOut (reason: string | null = null): void {
   keepSecret(null)
   fleet.clear()
   isListDue = true
-  Object.assign(state, { phase: 'login', loginError: reason, isLive: false, isListed: false, refusals: [] })
+  Object.assign(state, { phase: 'login', loginError: reason, isLive: false, cut: null, isListed: false, refusals: [] })
   changed()
 }
 

@@ -79,7 +79,7 @@ t.test('a position that is not known any more is answered with missed', (t) => {
   t.equal(changes.ask(second.position).missed, false)
   const third = changes.ask()
   observeAll('a')
-  changes.forget()
+  changes.forget('a')
   changes.pass(1000)
   t.match(changes.ask(third.position), { missed: true, devices: [] }, 'a device was erased')
   const fourth = changes.ask()

@@ -79,7 +79,9 @@ t.test('the page is public, and what it shows is for operators', async (t) => {
     metrics: () => Promise.resolve('vital_readings_pending 3\nnodejs_version_info{version="x"} 1\n')
   })
   t.equal((await fetch(`${url}/`)).status, 200)
-  for (const path of ['/app/config.json', '/app/status.json', '/app/changes.json']) await expectError(t, await fetch(url + path), 401, 'VITAL_UNAUTHENTICATED')
+  for (const path of ['/app/config.json', '/app/status.json', '/app/changes.json']) {
+    await expectError(t, await fetch(url + path), 401, 'VITAL_UNAUTHENTICATED')
+  }
   const headers = { authorization: 'Bearer good' }
   t.match(await (await fetch(`${url}/app/config.json`, { headers })).json(), {
     principal: { id: 'otto', role: 'operator' }, limits: { 'ward-': { heartRateValue: [40, 130] } }, mayPlay: false

@@ -140,7 +140,9 @@ const toInView = (page: number) => Array.from({ length: 28 }, (_, row) => `vital
  * changed of all devices, each two seconds. Or what it would be as a subscriber of everything.
  * It reads and drops, for ten browsers on the machine of the gateway would measure how they share its cores.
  */
-async function openPages ({ http }: Ports, isOfAll: boolean): Promise<{ readonly close: () => void, readonly receivedBytes: () => number }> {
+async function openPages (
+  { http }: Ports, isOfAll: boolean
+): Promise<{ readonly close: () => void, readonly receivedBytes: () => number }> {
   let receivedBytes = 0
   const sockets = await Promise.all(Array.from({ length: PAGES }, async (_, page) => {
     const socket = new WebSocket(`ws://127.0.0.1:${http}/mqtt`, 'mqtt')

@@ -157,8 +157,8 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
       if (rejections.size > limits.rejectionsMax) rejections.delete(rejections.keys().next().value!)
     },
 
-    /** Nothing that was gathered of any device is told any more: one was erased. */
-    forget: drop,
+    /** A device was erased: nothing that was gathered is told any more. */
+    forget: (_device: string): void => { drop() },
 
     /**
      * What changed since an answer, as JSON.

@@ -11,14 +11,17 @@ const FOLLOWED_MAX = 100
 export interface LiveEvents {
   readonly onMessage: (topic: string, payload: Uint8Array) => void
   readonly onConnect: () => void
-  readonly onDisconnect: (reason: string) => void
+  /** @param reason - `null` where none was given */
+  readonly onDisconnect: (reason: string | null) => void
+  readonly onRefusedSubscription: (reason: string) => void
 }
 
 /**
  * MQTT over the WebSocket of the page's own origin. The client id is random for each load of the page: a duplicated tab
- * has the same sessionStorage, and two clients of one id would close each other for ever.
+ * has the same sessionStorage, and two clients of one id would close each other for ever. It speaks MQTT 3.1.1, and MQTT 5
+ * where the page is opened with `?mqtt=5`.
  */
-export function createLive ({ onMessage, onConnect, onDisconnect }: LiveEvents) {
+export function createLive ({ onMessage, onConnect, onDisconnect, onRefusedSubscription }: LiveEvents) {
   let client: MqttClient | null = null
   let wanted: ReadonlySet<string> = new Set()
   /** Of this connection. */
@@ -29,11 +32,15 @@ export function createLive ({ onMessage, onConnect, onDisconnect }: LiveEvents) 
     if (client !== null) return
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws'
     const secret = readSecret()
+    const protocolVersion = new URLSearchParams(location.search).get('mqtt') === '5' ? 5 : 4
     const opened = mqtt.connect(`${scheme}://${location.host}/mqtt`, {
       clientId: `page-${crypto.getRandomValues(new Uint32Array(2)).join('-')}`,
       ...(secret === null || username === null ? {} : { username, password: secret }),
+      protocolVersion,
       keepalive: KEEPALIVE_S,
       reconnectPeriod: RECONNECT_MS,
+      // What keeps a CONNECT from being accepted may pass; a secret that is no longer valid ends the page's session by HTTP.
+      reconnectOnConnackError: true,
       resubscribe: false,
       // A timer in a worker needs a blob: URL, which the page's policy refuses; without a ping the gateway would close.
       timerVariant: 'native'
@@ -45,8 +52,14 @@ export function createLive ({ onMessage, onConnect, onDisconnect }: LiveEvents) 
       onConnect()
     })
     opened.on('message', onMessage)
-    opened.on('close', () => { if (client === opened) onDisconnect('The connection to the broker is closed.') })
-    opened.on('error', (error) => { if (client === opened) onDisconnect(error.message) })
+    // Of MQTT 5; a gateway of 3.1.1 closes without a reason.
+    opened.on('disconnect', ({ reasonCode = 0, properties }) => { tell(properties?.reasonString ?? toReason(reasonCode)) })
+    opened.on('close', () => { tell(null) })
+    opened.on('error', (error) => { tell(error.message) })
+
+    function tell (reason: string | null): void {
+      if (client === opened) onDisconnect(reason)
+    }
   }
 
   /** Brings the subscriptions of this connection to what is wanted now. */
@@ -56,7 +69,11 @@ export function createLive ({ onMessage, onConnect, onDisconnect }: LiveEvents) 
     const added = [...wanted].filter((id) => !followed.has(id))
     followed = new Set(wanted)
     if (left.length > 0) client.unsubscribe(left.map(toTopic))
-    if (added.length > 0) client.subscribe(added.map(toTopic), { qos: 0 })
+    if (added.length === 0) return
+    client.subscribe(added.map(toTopic), { qos: 0 }, (error, _granted, packet) => {
+      const refused = packet?.granted.map(Number).find((code) => code >= REFUSED)
+      if (error && refused !== undefined) onRefusedSubscription(packet?.properties?.reasonString ?? toReason(refused))
+    })
   }
 
   /** From now on the readings of these devices come, and of no other. */
@@ -74,5 +91,10 @@ export function createLive ({ onMessage, onConnect, onDisconnect }: LiveEvents) 
 
   return { connect, disconnect, follow }
 }
+
+/** Reason codes from here on refuse. */
+const REFUSED = 0x80
+
+const toReason = (code: number): string => (mqtt.ReasonCodes as Readonly<Record<number, string>>)[code] ?? `reason code ${code}`
 
 const toTopic = (id: string): string => `vital/${id}`

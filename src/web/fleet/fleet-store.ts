@@ -153,7 +153,12 @@ export function createFleet () {
       }
     },
 
-    refuse (refusal: Refusal): void { open(refusal.device).refusal = refusal },
+    /** The newest refusal of a device; of an unknown one an old refusal says nothing. */
+    refuse (refusal: Refusal, nowS: number): void {
+      if (!devices.has(refusal.device) && nowS - refusal.atS >= REFUSED_SHOWN_S) return
+      const device = open(refusal.device)
+      if (refusal.atS >= (device.refusal?.atS ?? 0)) device.refusal = refusal
+    },
 
     /** The state that a badge names; the most urgent one. */
     stateOf (device: Device, nowS: number): DeviceState {

@@ -46,12 +46,16 @@ function tell (): Told {
 export function Sentence () {
   useChanges(500)
   const { badge, text } = tell()
-  const isCut = state.phase === 'open' && !state.isLive && gateway.missingSinceMs === null && gateway.latest !== null
+  const cut = state.phase === 'open' && gateway.missingSinceMs === null ? state.cut : null
   return (
     <p class='sentence'>
       {badge !== null && <Badge kind={badge[0]}>{badge[1]}</Badge>}
       <span role='status'>{text}</span>
-      {isCut && <span class='muted'>Live readings are not connected; trying again.</span>}
+      {cut !== null && (
+        <span class='muted'>
+          Live readings do not come{cut}; {state.isLive ? 'what is shown is up to some seconds old' : 'trying again'}.
+        </span>
+      )}
     </p>
   )
 }
