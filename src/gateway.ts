@@ -68,9 +68,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
     const transport = await createTransport({ config, metrics, logger })
     reload = transport.reload
+    const { hasClientCertificates } = transport
     const security = await createSecurity({
-      ...config, kysely: database.kysely, isProxied: config.transport.trustedProxies.length > 0,
-      hasClientCertificates: transport.hasClientCertificates, metrics, logger
+      ...config, kysely: database.kysely, isProxied: config.transport.trustedProxies.length > 0, hasClientCertificates, metrics, logger
     })
     const listenersMax = Math.min(EVENTS_LIMITS.listenersMax, Math.floor(config.httpConnectionsMax / 2))
     const events = createEvents({ untilOf: security.untilOf, limits: { listenersMax }, metrics, logger })
@@ -87,7 +87,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       authenticate: security.authenticateMqtt,
       refusals: security.refusals,
       observers: [events.connections],
-      onRejected: (...rejected) => { for (const teller of [events, changes]) teller.rejected(...rejected) },
+      onRejected: toBoth(events.rejected, changes.rejected),
       version: packageJson.version,
       logger
     })
@@ -104,8 +104,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const { forget } = broker
     const { tasks } = security
     const operations = createOperations({
-      ...shared, ...storage, reads, clock, applicationName, forget, tasks, signal,
-      onErased: (device) => { for (const teller of [events, changes]) teller.forget(device) }
+      ...shared, ...storage, reads, clock, applicationName, forget, onErased: toBoth(events.forget, changes.forget), tasks, signal
     })
     const warningSources = [operations, transport, security, clock, pipeline]
     const warnings = () => [...config.warnings, ...warningSources.flatMap((source) => source.warnings())]
@@ -177,4 +176,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     /** Reads again the files that may have changed on disk, at any stage of the gateway's life. */
     reload: () => reload()
   }
+}
+
+/** Listeners of events and open pages are told the same. */
+function toBoth<A extends unknown[]> (...listeners: ReadonlyArray<(...told: A) => void>): (...told: A) => void {
+  return (...told) => { for (const listener of listeners) listener(...told) }
 }
