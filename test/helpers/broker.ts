@@ -70,6 +70,9 @@ export async function startBroker (
 /** Lets everything happen that is about to: for asserting that something did not. */
 export const settleDown = () => sleep(100)
 
+/** Of a session of MQTT 5 that a test keeps without saying for how long, as 3.1.1 does. */
+const SESSION_EXPIRY_S = 60
+
 /** A client that speaks packets, so that a test can do what a library would not. */
 export class RawClient {
   readonly socket: Socket
@@ -105,7 +108,9 @@ export class RawClient {
   }
 
   async connect (options: Partial<mqttPacket.IConnectPacket> = {}): Promise<IConnackPacket> {
-    this.send(connectPacket({ protocolVersion: this.#protocolVersion, ...options }))
+    const isKept = this.#protocolVersion === 5 && options.clean === false
+    const properties = isKept ? { properties: { sessionExpiryInterval: SESSION_EXPIRY_S } } : {}
+    this.send(connectPacket({ protocolVersion: this.#protocolVersion, ...properties, ...options }))
     await until(() => this.of('connack').length > 0 || this.isClosed, 'CONNACK')
     return this.of('connack')[0] ?? { cmd: 'connack', returnCode: -1, sessionPresent: false }
   }
@@ -151,6 +156,18 @@ export class RawClient {
     await until(() => this.isClosed, 'the connection to close')
   }
 }
+
+/** Both versions, for tests that hold for each: connections of 3.1.1 and of 5 are different code. */
+export const VERSIONS = ([4, 5] as const).map((protocolVersion) => ({
+  protocolVersion,
+  /** Behind the name of a test. */
+  suffix: protocolVersion === 5 ? ' (MQTT 5)' : '',
+  clients: {
+    open: (t: Test, port: number) => RawClient.open(t, port, protocolVersion),
+    connected: (t: Test, port: number, options: Partial<mqttPacket.IConnectPacket> = {}) =>
+      RawClient.connected(t, port, { protocolVersion, ...options })
+  }
+}))
 
 export function connectPacket (options: Partial<mqttPacket.IConnectPacket> = {}): mqttPacket.IConnectPacket {
   return {
