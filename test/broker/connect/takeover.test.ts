@@ -83,7 +83,8 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     for (let round = 0; round < 20; round++) {
       const asking = await Promise.all(Array.from({ length: 6 }, () => clients.open(t, test.port)))
       const codes = await Promise.all(asking.map(async (client, index) => {
-        const { [code]: answer } = await client.connect({ ...login(`operator:nurse-${index % 3}`, `desk-${round}`), clean: index % 2 === 0 })
+        const how = { ...login(`operator:nurse-${index % 3}`, `desk-${round}`), clean: index % 2 === 0 }
+        const { [code]: answer } = await client.connect(how)
         return { answer, index }
       }))
       await settleDown()
