@@ -14,6 +14,9 @@ const text = (description: string, byDefault: string) => Type.String({ descripti
  */
 export const EnvironmentSchema = Type.Object({
   DATABASE_URL: Type.Optional(Type.String({ description: 'PostgreSQL (14 or later) to use; unset: an embedded one' })),
+  DATABASE_READ_URL: Type.Optional(Type.String({
+    description: 'Replicas of that PostgreSQL for reads: URLs, separated by commas; unset: the primary answers all'
+  })),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({
@@ -138,7 +141,7 @@ export function parseEnvironment (
   }
   for (const [name, value] of Object.entries(variables)) {
     if (value === undefined || value === '') continue
-    if (name === 'DATABASE_URL' || name.startsWith('VITAL_')) values[name] = toValue(name, value)
+    if (name in EnvironmentSchema.properties || name.startsWith('VITAL_')) values[name] = toValue(name, value)
   }
   if (environment.Check(values)) return { values }
   return { faults: toFaults(environment.Errors(values)) }

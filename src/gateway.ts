@@ -106,7 +106,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const operations = createOperations({
       ...shared, ...storage, reads, clock, applicationName, forget, onErased: toBoth(events.forget, changes.forget), tasks, signal
     })
-    const warningSources = [operations, transport, security, clock, pipeline]
+    const warningSources = [reads, operations, transport, security, clock, pipeline]
     const warnings = () => [...config.warnings, ...warningSources.flatMap((source) => source.warnings())]
     const isAdmitting = () => security.isAdmitting
     const readiness = createReadiness({ ...shared, isAdmitting, warnings, startedAtMs: clock.nowMs() })
@@ -134,7 +134,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       await security.start()
       pipeline.takeDatabase()
       operations.start()
-      reads.pages.start()
+      reads.start()
     }
 
     onStop(async () => {

@@ -61,6 +61,7 @@ export async function openStorage (
   onStop(() => database.close())
   const reads = createReads({
     connectionString,
+    replicaUrls: config.replicaUrls,
     connectionsMax: config.databaseReadConnectionsMax,
     applicationName,
     isPooled: () => database.isPooled,

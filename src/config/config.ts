@@ -18,6 +18,8 @@ import { isLoopback, toList, toTransportConfig, type TransportConfig } from '../
 export interface Config {
   /** `null`: start the embedded PostgreSQL in `dataDir`. */
   readonly databaseUrl: string | null
+  /** Of its replicas, for reads. */
+  readonly replicaUrls: readonly string[]
   readonly databaseConnectionsMax: number
   /** Of those, for what reads. */
   readonly databaseReadConnectionsMax: number
@@ -79,6 +81,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
   const transport = toTransportConfig(values)
   return Object.freeze({
     databaseUrl: values.DATABASE_URL === undefined ? null : toDatabaseUrl(values.DATABASE_URL),
+    replicaUrls: toReplicaUrls(values),
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     databaseReadConnectionsMax: toReadConnectionsMax(values),
     dataDir: resolve(values.VITAL_DATA_DIR),
@@ -120,6 +123,21 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     transport,
     warnings: transport.warnings,
     notices
+  })
+}
+
+function toReplicaUrls ({ DATABASE_URL: primary, DATABASE_READ_URL: replicas = '' }: Environment): string[] {
+  const urls = toList(replicas)
+  if (urls.length > 0 && primary === undefined) {
+    throw new ConfigError('DATABASE_READ_URL needs DATABASE_URL: the embedded PostgreSQL has no replicas.')
+  }
+  return urls.map((url) => {
+    try {
+      return toDatabaseUrl(url)
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      throw new ConfigError(error.message.replaceAll('DATABASE_URL', 'DATABASE_READ_URL'))
+    }
   })
 }
 

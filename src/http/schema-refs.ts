@@ -58,6 +58,25 @@ export const DEVICE_PARAMS = Type.Object({
 /** A query that knows no name. */
 export const NO_QUERY = Type.Object({}, { additionalProperties: false })
 
+const POSITION_TEXT = 'a place in the log of PostgreSQL, where it has replicas (`DATABASE_READ_URL`)'
+
+/** What a client may send back of a 202. */
+export const POSITION = Type.Object({
+  'vital-position': Type.Optional(Type.String({
+    description: `Of a 202: ${POSITION_TEXT}. The answer shows at least what was stored by then. Without it, the answer of a ` +
+      'replica may be up to 5 s old.',
+    examples: ['1:0/1A2B3C4']
+  }))
+})
+
+/** Of a 202. */
+export const POSITION_ANSWER = {
+  'Vital-Position': {
+    description: `To be sent with a GET that must show what was stored: ${POSITION_TEXT}`,
+    schema: Type.String({ examples: ['1:0/1A2B3C4'] })
+  }
+}
+
 /** Points at one of the components, which {@link addComponents} makes known. */
 export function ref (name: ComponentName): TSchema {
   return Type.Ref(`${name}#`)

@@ -53,6 +53,8 @@ export interface HttpServerOptions {
   readonly history: RouteReads['history']
   /** Takes note of what the answers of reads hold of memory. */
   readonly holdBytes?: RouteReads['holdBytes']
+  /** Where PostgreSQL has replicas. */
+  readonly position?: RouteReads['position']
   readonly erase: Erase
   readonly events: Pick<Events, 'hasRoom' | 'listen'>
   /** Authenticates a request; without it every request may do everything. */
@@ -122,7 +124,7 @@ export function createHttpServer (options: HttpServerOptions) {
   app.register(async (routes) => {
     await collectDocs(routes, options.version)
     if (part !== 'operation') {
-      postVitalData(routes, options.ingest)
+      postVitalData(routes, options.ingest, options.position ?? null)
       const counted = countAnswers(options.holdBytes ?? (() => () => {}))
       listVitalData(routes, options.reads, counted)
       findVitalData(routes, options.reads, counted)

@@ -6,7 +6,7 @@ import { addIngestMetrics } from '../ingest/ingest-metrics.ts'
 import { addJournalMetrics } from '../ingest/journal/journal-metrics.ts'
 import { addOperationsMetrics } from '../operations/operations-metrics.ts'
 import { addReadinessMetrics } from '../operations/readiness.ts'
-import { addReadsMetrics } from '../reads/reads-metrics.ts'
+import { addReadsMetrics, addReplicaMetrics } from '../reads/reads-metrics.ts'
 import { addRollupMetrics } from '../rollups/rollup-metrics.ts'
 import { addSecurityMetrics } from '../security/security-metrics.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -24,6 +24,7 @@ export function describeMetrics (): Metrics {
   addIngestMetrics(metrics, unread)
   addJournalMetrics(metrics, unread)
   addReadsMetrics(metrics, unread)
+  addReplicaMetrics(metrics, unread)
   addEventsMetrics(metrics, unread)
   addRollupMetrics(metrics, unread)
   addSecurityMetrics(metrics, unread)

@@ -21,6 +21,10 @@ export interface Metrics {
     name: string, help: string, labelNames: readonly Label[], read: () => Iterable<Series<Label>>
   ): void
   gauge (name: string, help: string, read: () => number): void
+  /** The same with labels. */
+  gauges<Label extends string> (
+    name: string, help: string, labelNames: readonly Label[], read: () => Iterable<Series<Label>>
+  ): void
   /** A series for each state, 1 for the one that `read` returns. */
   stateGauge<State extends string> (name: string, help: string, states: readonly State[], read: () => State): void
   /** @returns takes one observation */
@@ -63,6 +67,19 @@ export function createMetrics (): Metrics {
 
     gauge (name, help, read) {
       const gauge = new Gauge({ name, help, registers, collect () { gauge.set(read()) } })
+    },
+
+    gauges (name, help, labelNames, read) {
+      const gauge = new Gauge({
+        name,
+        help,
+        labelNames,
+        registers,
+        collect () {
+          gauge.reset()
+          for (const [labels, value] of read()) gauge.set(labels, value)
+        }
+      })
     },
 
     stateGauge (name, help, states, read) {

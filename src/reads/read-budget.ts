@@ -47,6 +47,12 @@ export class ReadsBusyError extends Error {
 /** Runs one query of the pool for reads. */
 export type Read = <T>(query: (kysely: Kysely<Tables>) => Promise<T>) => Promise<T>
 
+/**
+ * Runs a query at a replica that has replayed a position, or at the primary.
+ * @param position - `null`: none is asked for
+ */
+export type ReadAt = <T>(position: string | null, query: (kysely: Kysely<Tables>) => Promise<T>) => Promise<T>
+
 /** Counts bytes of an answer until the socket took them. @returns gives them back, once */
 export type HoldBytes = (bytes: number) => () => void
 
@@ -59,6 +65,8 @@ export interface LargeRead {
 
 export interface ReadBudgetOptions {
   readonly kysely: Kysely<Tables>
+  /** Without it, there is the primary alone. */
+  readonly readAt?: ReadAt | undefined
   /** Connections of the pool for reads. */
   readonly queriesMax: number
   readonly waitMaxMs?: number
@@ -89,17 +97,19 @@ export function createReadBudget (options: ReadBudgetOptions) {
     }
   }
 
-  async function run <T> (query: (kysely: Kysely<Tables>) => Promise<T>, queueMaxMs: number): Promise<T> {
+  const atPrimary: Read = (query) => query(kysely)
+
+  async function run <T> (query: (kysely: Kysely<Tables>) => Promise<T>, queueMaxMs: number, read = atPrimary): Promise<T> {
     await queries.enter(queueMaxMs)
     try {
-      return await query(kysely)
+      return await read(query)
     } finally {
       queries.leave()
     }
   }
 
   /** @throws `VITAL_READS_BUSY` */
-  async function openLarge (): Promise<LargeRead> {
+  async function openLarge (read = atPrimary): Promise<LargeRead> {
     await answers.enter(waitMaxMs)
     let release = () => {}
     let isFirst = true
@@ -111,7 +121,7 @@ export function createReadBudget (options: ReadBudgetOptions) {
         isFirst = false
         const startMs = performance.now()
         try {
-          const slice = await run(query, SLICE_WAIT_MAX_MS)
+          const slice = await run(query, SLICE_WAIT_MAX_MS, read)
           release = hold(toBytes(slice))
           // The client may have gone while it was fetched.
           if (isClosed) release()
@@ -133,13 +143,25 @@ export function createReadBudget (options: ReadBudgetOptions) {
     query: ((query) => run(query, waitMaxMs)) as Read,
     /** For reads without a client: they wait in the same queue, without a time-out. */
     background: ((query) => run(query, Infinity)) as Read,
-    openLarge,
+    openLarge: () => openLarge(),
     hold,
+    /** The same for one request, at a replica where there is one. */
+    at (position: string | null): BudgetAt {
+      const { readAt } = options
+      const read: Read = readAt === undefined ? atPrimary : (query) => readAt(position, query)
+      return { query: (query) => run(query, waitMaxMs, read), openLarge: () => openLarge(read) }
+    },
     get bytes () { return bytes },
     get waiting () { return queries.waiting + answers.waiting },
     /** Reads that did not get their turn. */
     get refused () { return refused }
   }
+}
+
+/** See {@link ReadBudget}. */
+export interface BudgetAt {
+  readonly query: Read
+  openLarge (): Promise<LargeRead>
 }
 
 export type ReadBudget = ReturnType<typeof createReadBudget>

@@ -1,6 +1,9 @@
 import type { Metrics } from '../metrics/metrics.ts'
 import type { SortedPages } from './latest-order/sorted-pages.ts'
 import type { ReadBudget } from './read-budget.ts'
+import type { Replicas } from './replicas/replicas.ts'
+
+const FALLBACKS = ['unreached', 'stale', 'failed'] as const
 
 interface ReadsStatistics {
   readonly budget: Pick<ReadBudget, 'waiting' | 'bytes' | 'refused'>
@@ -20,4 +23,14 @@ export function addReadsMetrics (metrics: Metrics, read: () => ReadsStatistics):
     () => read().budget.bytes)
   metrics.counter('vital_reads_refused_total', 'Reads answered 503 because their turn did not come in time',
     () => read().budget.refused)
+}
+
+/** Only with `DATABASE_READ_URL`. */
+export function addReplicaMetrics (metrics: Metrics, read: () => Pick<Replicas, 'counts' | 'ages'>): void {
+  metrics.counter('vital_replica_reads_total', 'Queries that a replica answered', () => read().counts.replica)
+  metrics.counters('vital_replica_fallbacks_total',
+    'Queries that the primary answered, because no replica had reached their position in time (unreached), none was recent enough ' +
+    '(stale), or one failed (failed)', ['reason'], () => FALLBACKS.map((reason) => [{ reason }, read().counts[reason]]))
+  metrics.gauges('vital_replica_age_seconds', 'How old the answers of a replica may be; +Inf while nothing is read there', ['replica'],
+    () => read().ages().map(({ name, ageMs }) => [{ replica: name }, ageMs / 1000]))
 }

@@ -12,7 +12,9 @@ import { createSortedPages, type SortedPages } from './latest-order/sorted-pages
 import { answerPage, answerRow, type ReadAnswer } from './latest-answers.ts'
 import { createHistoryReads, type HistoryReads } from './history/history.ts'
 import { createReadBudget, type HoldBytes, type ReadBudget } from './read-budget.ts'
-import { addReadsMetrics } from './reads-metrics.ts'
+import { addReadsMetrics, addReplicaMetrics } from './reads-metrics.ts'
+import { Replica } from './replicas/replica.ts'
+import { createReplicas } from './replicas/replicas.ts'
 
 /**
  * A page of a thousand devices takes milliseconds, the sort of a million 2 s. A longer query takes a core from commits.
@@ -26,11 +28,12 @@ const TIMEOUTS = { connectTimeoutMs: 2000, statementTimeoutMs: 3000, queryTimeou
 export interface LatestReads {
   /**
    * @param isGone - whether the client has left; then no large value is read for it
+   * @param position - what was stored there is seen; `null`: see `ReadAt`
    * @throws `VITAL_INVALID_CURSOR`
    */
-  listLatest (query: LatestQuery, isGone: () => boolean): Promise<ReadAnswer>
+  listLatest (query: LatestQuery, isGone: () => boolean, position: string | null): Promise<ReadAnswer>
   /** `undefined` when no reading of that device was ever stored. */
-  findLatest (device: string, isGone: () => boolean): Promise<ReadAnswer | undefined>
+  findLatest (device: string, isGone: () => boolean, position: string | null): Promise<ReadAnswer | undefined>
 }
 
 /** Dead letters for the routes. Rejects as {@link LatestReads} does. */
@@ -46,10 +49,17 @@ export interface RouteReads {
   readonly deadLetters: DeadLetterReads
   readonly history: HistoryReads
   readonly holdBytes: HoldBytes
+  /**
+   * Where the log ends now, for `Vital-Position`; resolves with `null` while the primary is away. `null`: there are no
+   * replicas.
+   */
+  readonly position: (() => Promise<string | null>) | null
 }
 
 export interface ReadsOptions {
   readonly connectionString: string
+  /** Of replicas. */
+  readonly replicaUrls: readonly string[]
   readonly connectionsMax: number
   readonly applicationName: string
   /** A pooler stands before PostgreSQL. */
@@ -64,34 +74,59 @@ export interface ReadsOptions {
  * budget that bounds them, and the order of the devices, whose `pages.observe` has to see every stored batch.
  */
 export function createReads (
-  { connectionString, connectionsMax, applicationName, isPooled, clock, metrics, logger }: ReadsOptions
+  { connectionString, replicaUrls, connectionsMax, applicationName, isPooled, clock, metrics, logger }: ReadsOptions
 ) {
-  const database = createDatabase({ connectionString, poolSize: connectionsMax, applicationName, logger, ...TIMEOUTS })
-  const budget = createReadBudget({ kysely: database.kysely, queriesMax: connectionsMax })
+  const pool = { poolSize: connectionsMax, applicationName, logger, ...TIMEOUTS }
+  const database = createDatabase({ ...pool, connectionString })
+  const replicas = replicaUrls.length === 0
+    ? null
+    : createReplicas({
+      replicas: replicaUrls.map((url) => new Replica({ ...pool, connectionString: url })), primary: database.kysely, logger
+    })
+  const budget = createReadBudget({ kysely: database.kysely, readAt: replicas?.read, queriesMax: connectionsMax })
   const pages = createSortedPages({ budget, applicationName, isPooled, clock, logger })
   addReadsMetrics(metrics, () => ({ budget, pages }))
-  return { routes: toRouteReads(budget, pages, clock), budget, pages, close: database.close }
+  if (replicas !== null) addReplicaMetrics(metrics, () => replicas)
+  return {
+    routes: toRouteReads(budget, pages, clock, replicas?.position),
+    budget,
+    pages,
+    start (): void {
+      pages.start()
+      replicas?.start()
+    },
+    /** Shown in readiness, for as long as they hold. */
+    warnings: (): string[] => replicas?.warnings() ?? [],
+    async close (): Promise<void> {
+      await replicas?.stop()
+      await database.close()
+    }
+  }
 }
 
 export type GatewayReads = ReturnType<typeof createReads>
 
+/** @param position - of the replicas, where there are some */
 export function toRouteReads (
-  budget: ReadBudget, pages: Pick<SortedPages, 'list'>, clock: Pick<Clock, 'nowMs'>
+  budget: ReadBudget, pages: Pick<SortedPages, 'list'>, clock: Pick<Clock, 'nowMs'>,
+  position: RouteReads['position'] = null
 ): RouteReads {
   return {
     reads: {
-      async listLatest (query, isGone) {
+      async listLatest (query, isGone, position) {
         const { cursor, silentFor, ...search } = query
         const { next, ...page } = await pages.list({
           ...search,
+          position,
           silentSinceUs: silentFor === undefined ? undefined : (clock.nowMs() - toDurationS(silentFor) * 1000) * 1000,
           after: cursor === undefined ? undefined : decodeCursor(query, cursor)
         })
         return await answerPage({ budget, isGone }, page, next && encodeCursor(query, next))
       },
-      async findLatest (device, isGone) {
-        const row = await budget.query((kysely) => findLatest(kysely, device))
-        return row && await answerRow({ budget, isGone }, row)
+      async findLatest (device, isGone, position) {
+        const here = budget.at(position)
+        const row = await here.query((kysely) => findLatest(kysely, device))
+        return row && await answerRow({ budget: here, isGone }, row)
       }
     },
     deadLetters: {
@@ -99,6 +134,7 @@ export function toRouteReads (
       find: (id) => budget.query((kysely) => findDeadLetter(kysely, id))
     },
     history: createHistoryReads(budget),
-    holdBytes: budget.hold
+    holdBytes: budget.hold,
+    position
   }
 }

@@ -2,6 +2,7 @@ import t from 'tap'
 import { describeMetrics } from '../../src/metrics/describe.ts'
 import { createMetrics } from '../../src/metrics/metrics.ts'
 import { startGateway } from '../helpers/gateway.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
 
 /** `name type`, of every metric of ours in a text exposition. */
 function namesIn (exposition: string): string[] {
@@ -35,7 +36,10 @@ t.test('all values of one scrape belong to the same instant', async (t) => {
 })
 
 t.test('a gateway exposes exactly the described metrics', async (t) => {
-  const { httpUrl } = await startGateway(t, { VITAL_GRPC_PORT: '0' })
+  const { connectionString } = await createTestDatabase(t)
+  const { httpUrl } = await startGateway(t, {
+    DATABASE_URL: connectionString, DATABASE_READ_URL: connectionString, VITAL_GRPC_PORT: '0'
+  })
   const scraped = namesIn(await (await fetch(`${httpUrl}/metrics`)).text())
   const described = describeMetrics().registry.getMetricsAsArray()
     .map((metric) => `${metric.name} ${(metric as unknown as { readonly type: string }).type}`).sort()

@@ -5,10 +5,10 @@ import type { HistoryReads } from '../../reads/history/history.ts'
 import type { HttpApp } from '../app.ts'
 import { READERS } from '../authentication.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
-import { DEVICE_PARAMS, errorAnswers, ref } from '../schema-refs.ts'
+import { DEVICE_PARAMS, errorAnswers, POSITION, ref } from '../schema-refs.ts'
 import { type CountedAnswers, sendAnswer } from '../send-answer.ts'
 import { toRefusedQuery } from '../validator.ts'
-import { orUnavailable, toReadableDevice } from './get-vital-data.ts'
+import { orUnavailable, positionOf, toReadableDevice } from './get-vital-data.ts'
 
 /** `GET /vital-data/{device}/history`: readings of one device, or summaries of buckets, a page at a time or streamed. */
 export function getHistory (app: HttpApp, reads: HistoryReads, counted: CountedAnswers): void {
@@ -21,6 +21,7 @@ export function getHistory (app: HttpApp, reads: HistoryReads, counted: CountedA
     tags: ['devices'],
     querystring: HistoryQuerySchema,
     params: DEVICE_PARAMS,
+    headers: POSITION,
     response: {
       200: {
         description: 'A page, or the whole range as a stream',
@@ -49,7 +50,8 @@ export function getHistory (app: HttpApp, reads: HistoryReads, counted: CountedA
     const query = refused === null ? request.query : refused.rest as RawHistoryQuery
     const parsed = parseHistoryQuery(query, request.headers.accept, refused?.faults)
     if ('faults' in parsed) throw withDetails(new HTTP_ERRORS.InvalidQuery(), parsed.faults)
-    const found = await orUnavailable(reads.findHistory(device, parsed.request, () => request.raw.socket.destroyed))
+    const found = await orUnavailable(reads.findHistory(device, parsed.request, () => request.raw.socket.destroyed,
+      positionOf(request)))
     if (found === undefined) throw new HTTP_ERRORS.DeviceNotFound()
     // CORS may have named Origin.
     reply.header('vary', [reply.getHeader('vary') ?? [], 'Accept'].flat().join(', '))

@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import type { HttpApp } from '../app.ts'
 import { classifyError } from '../../../db/sqlstate.ts'
 import { DEVICE_ID_RULE, isDeviceId } from '../../../schemas/device-id.ts'
@@ -8,7 +9,7 @@ import type { LatestReads } from '../../reads/reads.ts'
 import { READERS } from '../authentication.ts'
 import { HTTP_ERRORS, withDetails } from '../errors.ts'
 import { type CountedAnswers, sendAnswer } from '../send-answer.ts'
-import { answers, DEVICE_PARAMS, errorAnswers, NO_QUERY } from '../schema-refs.ts'
+import { answers, DEVICE_PARAMS, errorAnswers, NO_QUERY, POSITION } from '../schema-refs.ts'
 
 /** `GET /vital-data`: the latest state of each device, a page at a time. */
 export function listVitalData (app: HttpApp, reads: LatestReads, counted: CountedAnswers): void {
@@ -17,6 +18,7 @@ export function listVitalData (app: HttpApp, reads: LatestReads, counted: Counte
     summary: 'Latest state of all devices',
     tags: ['devices'],
     querystring: LatestQuerySchema,
+    headers: POSITION,
     response: {
       200: answers('One page', 'ResourceList', EXAMPLES.resourceList),
       ...errorAnswers('InvalidQuery', 'ReadsBusy',
@@ -25,7 +27,7 @@ export function listVitalData (app: HttpApp, reads: LatestReads, counted: Counte
   }
   app.get('/vital-data', { ...counted, schema, config: { access: READERS } }, async (request, reply) => {
     return sendAnswer(request, reply,
-      await orUnavailable(reads.listLatest(request.query, () => request.raw.socket.destroyed)))
+      await orUnavailable(reads.listLatest(request.query, () => request.raw.socket.destroyed, positionOf(request))))
   })
 }
 
@@ -37,6 +39,7 @@ export function findVitalData (app: HttpApp, reads: LatestReads, counted: Counte
     tags: ['devices'],
     querystring: NO_QUERY,
     params: DEVICE_PARAMS,
+    headers: POSITION,
     response: {
       200: answers('The device', 'Resource', EXAMPLES.resource),
       ...errorAnswers('InvalidDevice', 'InvalidQuery', 'DeviceNotFound', 'ReadsBusy', 'DatabaseUnavailable')
@@ -46,10 +49,15 @@ export function findVitalData (app: HttpApp, reads: LatestReads, counted: Counte
     ...counted, schema, config: { access: ['device', ...READERS] }
   }, async (request, reply) => {
     const device = toReadableDevice(request.params.device, request.principal)
-    const answer = await orUnavailable(reads.findLatest(device, () => request.raw.socket.destroyed))
+    const answer = await orUnavailable(reads.findLatest(device, () => request.raw.socket.destroyed, positionOf(request)))
     if (answer === undefined) throw new HTTP_ERRORS.DeviceNotFound()
     return sendAnswer(request, reply, answer)
   })
+}
+
+/** What a client sent back of its POST: it sees at least what was stored then. */
+export function positionOf ({ headers }: Pick<FastifyRequest, 'headers'>): string | null {
+  return headers['vital-position']?.toString() ?? null
 }
 
 /**

@@ -5,9 +5,10 @@ import type { Role } from '../../../schemas/principal.ts'
 import { READINGS_PER_ARRAY_MAX } from '../../../schemas/reading.ts'
 import { JSON_TYPE, toErrorAnswer } from '../error-answer.ts'
 import { ERROR_OF_REASON, HTTP_ERRORS, withDetails } from '../errors.ts'
+import type { RouteReads } from '../../reads/reads.ts'
 import type { AcceptPost, PostOutcome } from '../../ingest/post-outcome.ts'
 import { RETRY_AFTER_OVERLOADED_S, RETRY_AFTER_UNAVAILABLE_S } from '../limits.ts'
-import { answers, errorAnswers, ref } from '../schema-refs.ts'
+import { answers, errorAnswers, POSITION_ANSWER, ref } from '../schema-refs.ts'
 
 /** A device for itself, an administrator for any. */
 const SENDERS: readonly Role[] = ['device', 'admin']
@@ -37,14 +38,17 @@ const schema = {
     ]
   }),
   response: {
-    202: answers('Everything in the body is durable', 'Accepted', { status: 'accepted' }),
+    202: { ...answers('Everything in the body is durable', 'Accepted', { status: 'accepted' }), headers: POSITION_ANSWER },
     ...errorAnswers('InvalidReading', 'InvalidJson', 'EmptyBody', 'DatabaseRejected', 'BodyTooLarge',
       'UnsupportedMediaType', 'UnsupportedContentEncoding', 'Overloaded', 'Unavailable')
   }
 }
 
-/** `POST /vital-data`: the hot path. The body is not parsed here; see {@link AcceptPost}. */
-export function postVitalData (app: HttpApp, ingest: AcceptPost): void {
+/**
+ * `POST /vital-data`: the hot path. The body is not parsed here; see {@link AcceptPost}.
+ * @param position - where there are replicas, a 202 waits for it and carries it
+ */
+export function postVitalData (app: HttpApp, ingest: AcceptPost, position: RouteReads['position']): void {
   app.post('/vital-data', { schema, config: { access: SENDERS } }, (request, reply) => {
     const { body, principal, headers: { 'content-encoding': encoding } } = request
     if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
@@ -55,7 +59,10 @@ export function postVitalData (app: HttpApp, ingest: AcceptPost): void {
     // Without a Content-Type and without a body no parser ran, so none could refuse.
     if (!Buffer.isBuffer(body)) throw new HTTP_ERRORS.UnsupportedMediaType()
     if (body.length === 0) throw new HTTP_ERRORS.EmptyBody()
-    ingest(body, (outcome) => { answer(reply, outcome) }, principal?.role === 'device' ? principal.id : null)
+    ingest(body, (outcome) => {
+      if (position === null || outcome.status !== 'durable') answer(reply, outcome)
+      else position().then((text) => { answer(text === null ? reply : reply.header('vital-position', text), outcome) }, () => {})
+    }, principal?.role === 'device' ? principal.id : null)
   })
 }
 

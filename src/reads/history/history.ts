@@ -1,4 +1,4 @@
-import { type ReadBudget, ReadsBusyError } from '../read-budget.ts'
+import { type BudgetAt, type ReadBudget, ReadsBusyError } from '../read-budget.ts'
 import { findLatest } from '../../../db/queries/find-latest.ts'
 import { selectExtent } from '../../../db/queries/select-history.ts'
 import { FIRST_US, type HistoryRequest, LAST_US } from '../../../schemas/history.ts'
@@ -21,31 +21,35 @@ export interface HistoryAnswer {
 export interface HistoryReads {
   /**
    * @param isGone - whether the client has left; then nothing more is read for it
+   * @param position - what was stored there is seen; `null`: see `ReadAt`
    * @returns `undefined` when no reading of that device was ever stored
    * @throws `VITAL_READS_BUSY` before anything was sent, or the error of pg
    */
-  findHistory (device: string, request: HistoryRequest, isGone: () => boolean): Promise<HistoryAnswer | undefined>
+  findHistory (
+    device: string, request: HistoryRequest, isGone: () => boolean, position: string | null
+  ): Promise<HistoryAnswer | undefined>
 }
 
-export function createHistoryReads (budget: Pick<ReadBudget, 'query' | 'openLarge'>): HistoryReads {
+export function createHistoryReads (budget: Pick<ReadBudget, 'at'>): HistoryReads {
   return {
-    async findHistory (device, request, isGone) {
+    async findHistory (device, request, isGone, position) {
       const { every, format } = request
+      const reader = { budget: budget.at(position), isGone }
       return every === null
-        ? await answer(device, createReadingPages(device, request), readingWriter(device, format), isGone)
-        : await answer(device, createBucketPages(device, { ...request, every }), bucketWriter(device, every, format), isGone)
+        ? await answer(reader, device, createReadingPages(device, request), readingWriter(device, format))
+        : await answer(reader, device, createBucketPages(device, { ...request, every }), bucketWriter(device, every, format))
     }
   }
 
   async function answer<Resource> (
-    device: string, pages: Pages<Resource>, writer: Writer<Resource>, isGone: () => boolean
+    { budget, isGone }: Reader, device: string, pages: Pages<Resource>, writer: Writer<Resource>
   ): Promise<HistoryAnswer | undefined> {
     const { contentType, head } = writer
     const texts = createTexts(pages, writer, isGone)
     let text = head
     do text += await texts.next((query) => budget.query(query))
     while (!pages.isDone && text.length < WHOLE_CHARACTERS_MAX)
-    if (texts.isEmpty && pages.isDone && !await isKnown(device)) return undefined
+    if (texts.isEmpty && pages.isDone && !await isKnown(budget, device)) return undefined
     if (pages.isDone) return { contentType, answer: text + writer.tail(pages.next) }
     // Before the status: until here the read may still be refused.
     const { slice, close } = await budget.openLarge()
@@ -59,10 +63,15 @@ export function createHistoryReads (budget: Pick<ReadBudget, 'query' | 'openLarg
   }
 
   /** Readings may have come past the gateway, or be all that an erasure of `latest` by hand left. */
-  async function isKnown (device: string): Promise<boolean> {
+  async function isKnown (budget: BudgetAt, device: string): Promise<boolean> {
     return await budget.query(async (kysely) => await findLatest(kysely, device) !== undefined ||
       await selectExtent(kysely, device, FIRST_US, LAST_US) !== null)
   }
+}
+
+interface Reader {
+  readonly budget: BudgetAt
+  readonly isGone: () => boolean
 }
 
 /** The resources as text, a slice at a time. */

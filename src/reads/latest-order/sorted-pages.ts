@@ -35,7 +35,7 @@ const DIFFERENCE_MAX = 10_000
 const KEY_OFFSET_MAX = 10_000
 
 export interface SortedPagesOptions {
-  readonly budget: Pick<ReadBudget, 'query' | 'background'>
+  readonly budget: Pick<ReadBudget, 'query' | 'background' | 'at'>
   /** Of this gateway, which is none of the others. */
   readonly applicationName?: string
   /** A pooler stands before PostgreSQL. */
@@ -52,6 +52,8 @@ export interface SortedPagesOptions {
 /** A page that is asked for, with the cursor of the page before it. */
 export interface CursorSearch extends LatestSearch {
   readonly after?: LatestCursor | undefined
+  /** What was stored there is seen. */
+  readonly position?: string | null
 }
 
 /** A page, and where it ends; `null` on the last one. */
@@ -90,7 +92,8 @@ export function createSortedPages (options: SortedPagesOptions) {
   const isTrusted = () => loader.isTrusted && erasing === 0 && order.unranked <= UNRANKED_MAX
 
   async function listFromTable (search: CursorSearch): Promise<CursorPage> {
-    const { hasMore, snapshot, total, resources } = await budget.query((kysely) => selectLatest(kysely, search))
+    const { position = null } = search
+    const { hasMore, snapshot, total, resources } = await budget.at(position).query((kysely) => selectLatest(kysely, search))
     const last = resources.at(-1)
     if (!hasMore || last === undefined) return { total, resources, next: null }
     const { sortBy, after } = search

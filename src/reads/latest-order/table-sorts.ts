@@ -12,7 +12,7 @@ type Select<Search, Page> = (search: Search) => Promise<Page>
  * s at a million devices. When many ran in parallel no batch was committed in time, and requests that timed out were
  * repeated. Requests for a page that still waits for its turn share it: its read begins after all of them.
  */
-export function createTableSorts<Search extends LatestSearch, Page> (
+export function createTableSorts<Search extends LatestSearch & { readonly position?: string | null }, Page> (
   select: Select<Search, Page>, waitMaxMs = WAIT_MAX_MS
 ): Select<Search, Page> {
   const waiting = new Map<string, Promise<Page>>()
@@ -29,8 +29,8 @@ export function createTableSorts<Search extends LatestSearch, Page> (
 
   /** @throws `VITAL_READS_BUSY` when its turn does not come in time */
   return async function sort (search) {
-    const { sortBy, orderBy, offset, count, prefix, silentSinceUs, after } = search
-    const key = JSON.stringify([sortBy, orderBy, offset, count, prefix, silentSinceUs, after])
+    const { sortBy, orderBy, offset, count, prefix, silentSinceUs, after, position } = search
+    const key = JSON.stringify([sortBy, orderBy, offset, count, prefix, silentSinceUs, after, position])
     let page = waiting.get(key)
     if (page === undefined) {
       page = takeTurn(search, key, last)

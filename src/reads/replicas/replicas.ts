@@ -1,0 +1,169 @@
+/**
+ * Reads from replicas (`DATABASE_READ_URL`), and when not.
+ *
+ *   POST ──> 202, Vital-Position ──> GET ──> a replica that has replayed it within 100 ms, else the primary
+ *   GET without one              ──> a replica that is at most STALE_MAX_MS behind, else the primary
+ *
+ * Each half second the primary is asked where its log ends, and each replica how far it has replayed. A replica is as old
+ * as the newest end of the log that it has passed. A query that fails at a replica is run at the primary.
+ */
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { createLogThrottle } from '../../../broker/log-throttle.ts'
+import { type LogPosition, type PrimaryState, selectPrimaryState } from '../../../db/queries/select-log-positions.ts'
+import { toSqlState } from '../../../db/sqlstate.ts'
+import type { Tables } from '../../../db/tables.ts'
+import { ReadsBusyError } from '../read-budget.ts'
+import { formatPosition, parsePosition } from './position.ts'
+import type { Replica } from './replica.ts'
+
+/** A GET without a position shows what was stored this long ago, or less. */
+export const STALE_MAX_MS = 5000
+/** How long a GET waits at a replica for the position that it asks for. */
+const POSITION_WAIT_MS = 100
+const ASK_INTERVAL_MS = 500
+/** Positions of the primary are kept as long as a replica may be old, and some more. */
+const SAMPLES_MAX = 4 * STALE_MAX_MS / ASK_INTERVAL_MS
+
+type Query<T> = (kysely: Kysely<Tables>) => Promise<T>
+
+interface ReplicasOptions {
+  /** Each with the URL of its own. */
+  readonly replicas: readonly Replica[]
+  /** Of the primary, for reads. */
+  readonly primary: Kysely<Tables>
+  readonly logger: Logger
+  readonly nowMs?: () => number
+}
+
+/** Why a read went to the primary. */
+export type PrimaryReason = 'unreached' | 'stale' | 'failed'
+
+export function createReplicas ({ replicas, primary, logger, nowMs = () => performance.now() }: ReplicasOptions) {
+  const throttle = createLogThrottle({ intervalMs: 10_000 })
+  const counts: Record<'replica' | PrimaryReason, number> = { replica: 0, unreached: 0, stale: 0, failed: 0 }
+  /** Where the primary's log ended, the newest last. */
+  let samples: Array<PrimaryState & { readonly atMs: number }> = []
+  let timer: NodeJS.Timeout | undefined
+  let turn = 0
+  let stopped = false
+  let positioning: Promise<PrimaryState> | null = null
+  let nextPositioning: Promise<PrimaryState> | null = null
+
+  async function askAll (): Promise<void> {
+    const askPrimary = async () => {
+      const atMs = nowMs()
+      const state = await selectPrimaryState(primary).catch(() => null)
+      if (state === null) return
+      if (state.timeline !== samples.at(-1)?.timeline || state.systemId !== samples.at(-1)?.systemId) samples = []
+      samples.push({ ...state, atMs })
+      if (samples.length > SAMPLES_MAX) samples.shift()
+    }
+    await Promise.all([askPrimary(), ...replicas.map((replica) => replica.ask())])
+  }
+
+  function watch (): void {
+    // It does not reject.
+    askAll().finally(() => { if (!stopped) timer = setTimeout(watch, ASK_INTERVAL_MS) }).catch(() => {})
+  }
+
+  /** Milliseconds since the primary was where this replica is; infinite where that is not known. */
+  function ageOf (replica: Replica): number {
+    const { state } = replica
+    const newest = samples.at(-1)
+    if (state === null || newest === undefined || !state.isReplica || state.systemId !== newest.systemId) return Infinity
+    const index = samples.findLastIndex((sample) => replica.hasReached(sample))
+    if (index === -1) return Infinity
+    // While the primary is away, nothing is newer than the last that it told.
+    return index === samples.length - 1 ? 0 : nowMs() - samples[index]!.atMs
+  }
+
+  /** Replicas that are recent enough, each read beginning with another one. */
+  function pick (): Replica | null {
+    const usable = replicas.filter((replica) => ageOf(replica) <= STALE_MAX_MS)
+    return usable[turn++ % usable.length] ?? null
+  }
+
+  async function choose (position: LogPosition | null): Promise<Replica | PrimaryReason> {
+    const replica = pick()
+    if (replica === null) return 'stale'
+    if (position === null || await replica.reaches(position, nowMs() + POSITION_WAIT_MS)) return replica
+    return 'unreached'
+  }
+
+  return {
+    start: watch,
+
+    async stop (): Promise<void> {
+      stopped = true
+      clearTimeout(timer)
+      await Promise.all(replicas.map((replica) => replica.close()))
+    },
+
+    /**
+     * Runs a query at a replica, else at the primary.
+     * @param position - as a client sent it back: it sees at least what was stored there; `null`: what is at most
+     *   {@link STALE_MAX_MS} old
+     */
+    async read<T> (position: string | null, query: Query<T>): Promise<T> {
+      const parsed = position === null ? null : parsePosition(position)
+      const chosen = position !== null && parsed === null ? 'unreached' : await choose(parsed)
+      if (typeof chosen === 'string') {
+        counts[chosen]++
+        return await query(primary)
+      }
+      try {
+        const result = await query(chosen.kysely)
+        counts.replica++
+        return result
+      } catch (error) {
+        if (error instanceof ReadsBusyError) throw error
+        // A conflict with what the primary did to the rows (40001), a connection that was lost, a schema to come.
+        counts.failed++
+        if (toSqlState(error) === null) chosen.state = null
+        throttle((leftOut) => {
+          logger.warn({ replica: chosen.name, sqlstate: toSqlState(error), leftOut }, 'a replica did not answer: the primary does')
+        })
+        return await query(primary)
+      }
+    },
+
+    /** Where the log ends now: for all that was stored before. Callers at the same time share the next question. */
+    async position (): Promise<string | null> {
+      // A question that is under way may have been answered before the caller's COMMIT.
+      nextPositioning ??= (async () => {
+        await positioning?.catch(() => {})
+        positioning = nextPositioning
+        nextPositioning = null
+        return await selectPrimaryState(primary)
+      })()
+      return await nextPositioning.then(formatPosition, () => null)
+    },
+
+    /** Shown in readiness, for as long as they hold. */
+    warnings (): string[] {
+      const newest = samples.at(-1)
+      const told = replicas.flatMap((replica) => {
+        const { state, name } = replica
+        if (state === null) return [`replica ${name} does not answer: the primary answers its reads`]
+        if (!state.isReplica) return [`${name} of DATABASE_READ_URL is no replica: nothing is read there`]
+        if (newest === undefined) return []
+        if (state.systemId !== newest.systemId) {
+          return [`${name} of DATABASE_READ_URL is a replica of another PostgreSQL: nothing is read there`]
+        }
+        return ageOf(replica) > STALE_MAX_MS
+          ? [`replica ${name} is more than ${STALE_MAX_MS / 1000} s behind: the primary answers its reads`]
+          : []
+      })
+      return newest?.isSynchronous === false
+        ? [...told, 'COMMIT does not wait for a replica (synchronous_standby_names): promoting one can lose readings that were ' +
+          'acknowledged']
+        : told
+    },
+
+    counts,
+    ages: () => replicas.map((replica) => ({ name: replica.name, ageMs: ageOf(replica) }))
+  }
+}
+
+export type Replicas = ReturnType<typeof createReplicas>

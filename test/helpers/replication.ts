@@ -1,0 +1,79 @@
+import { execFile, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { appendFile, chmod, chown, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { once } from 'node:events'
+import { promisify } from 'node:util'
+import pg from 'pg'
+import type { Test } from 'tap'
+import { freePort } from './free-port.ts'
+import { createTestDir } from './postgres.ts'
+import { until } from './until.ts'
+
+/** Debian's: the embedded binaries have no pg_basebackup. */
+const BIN = ['15', '16', '17', '18'].map((version) => `/usr/lib/postgresql/${version}/bin`).find((path) => existsSync(path)) ?? ''
+
+/** Why a test is left out; `false` where it runs. */
+export const NO_REPLICATION = BIN === '' ? 'PostgreSQL with pg_basebackup is not installed (apt-get install postgresql)' : false
+
+/** PostgreSQL refuses to run as root: then as the account `nobody`. */
+const ACCOUNT = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
+
+const run = async (program: string, args: readonly string[]) => {
+  await promisify(execFile)(join(BIN, program), args, { ...ACCOUNT, cwd: '/' })
+}
+
+interface Server {
+  readonly url: string
+  query<Row extends pg.QueryResultRow> (text: string): Promise<Row[]>
+  stop (): Promise<void>
+}
+
+/** Starts a server on a data directory. Settles when it answers. */
+async function startServer (t: Test, dir: string, settings: readonly string[] = []): Promise<Server & { readonly port: number }> {
+  const port = await freePort()
+  const options = [...settings, `port=${port}`, 'listen_addresses=127.0.0.1', 'unix_socket_directories=', 'hot_standby=on',
+    'wal_level=replica', 'shared_buffers=16MB', 'max_connections=40']
+  const child = spawn(join(BIN, 'postgres'), ['-D', dir, ...options.flatMap((option) => ['-c', option])], {
+    ...ACCOUNT, cwd: '/', stdio: 'ignore'
+  })
+  const exited = once(child, 'exit')
+  const stop = async () => {
+    child.kill('SIGQUIT')
+    await exited
+  }
+  t.teardown(stop)
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`
+  const query = async <Row extends pg.QueryResultRow>(text: string) => {
+    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 2000 })
+    client.on('error', () => {})
+    await client.connect()
+    try {
+      return (await client.query<Row>(text)).rows
+    } finally {
+      await client.end()
+    }
+  }
+  await until(async () => (await query('select 1')).length === 1, 'PostgreSQL answers')
+  return { url, port, query, stop }
+}
+
+/** A primary and a streaming replica of it, empty, as a user starts them; stopped with the test. */
+export async function startReplication (t: Test): Promise<{ readonly primary: Server, readonly replica: Server }> {
+  const base = await createTestDir(t)
+  const own = async (dir: string) => {
+    await mkdir(dir)
+    if (ACCOUNT.uid !== undefined) await chown(dir, ACCOUNT.uid, ACCOUNT.gid!)
+    await chmod(dir, 0o700)
+    return dir
+  }
+  await chmod(base, 0o755)
+  const first = await own(join(base, 'primary'))
+  await run('initdb', ['-D', first, '-U', 'postgres', '-A', 'trust', '-N', '--no-locale', '-E', 'UTF8'])
+  await appendFile(join(first, 'pg_hba.conf'), 'host replication all 127.0.0.1/32 trust\n')
+  const primary = await startServer(t, first)
+  const second = await own(join(base, 'replica'))
+  await run('pg_basebackup', ['-h', '127.0.0.1', '-p', String(primary.port), '-U', 'postgres', '-D', second, '-R', '-X', 'stream',
+    '-C', '-S', 'replica_1', '--checkpoint=fast', '--no-sync'])
+  return { primary, replica: await startServer(t, second) }
+}

@@ -1,0 +1,130 @@
+/** A gateway with a primary and a streaming replica of Debian's PostgreSQL. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { formatPosition, parsePosition } from '../../../src/reads/replicas/position.ts'
+import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
+import { NO_REPLICATION, startReplication } from '../../helpers/replication.ts'
+import { until } from '../../helpers/until.ts'
+
+const SKIP = { skip: NO_REPLICATION }
+
+async function post ({ httpUrl }: TestGateway, timestamp: number, heartRateValue: number): Promise<string | null> {
+  const response = await fetch(`${httpUrl}/vital-data`, {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ device: 'bed-1', timestamp, heartRateValue })
+  })
+  if (response.status !== 202) throw new Error(`${response.status}`)
+  return response.headers.get('vital-position')
+}
+
+async function heartRate ({ httpUrl }: TestGateway, position: string | null = null): Promise<number> {
+  const headers: Record<string, string> = position === null ? {} : { 'vital-position': position }
+  const response = await fetch(`${httpUrl}/vital-data/bed-1`, { headers })
+  return (await response.json() as { heartRate: number }).heartRate
+}
+
+async function metric ({ httpUrl }: TestGateway, name: string): Promise<number> {
+  const text = await (await fetch(`${httpUrl}/metrics`)).text()
+  const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `))
+  return Number(line?.slice(name.length + 1))
+}
+
+const countsOf = async (gateway: TestGateway) => ({
+  replica: await metric(gateway, 'vital_replica_reads_total'),
+  unreached: await metric(gateway, 'vital_replica_fallbacks_total{reason="unreached"}'),
+  stale: await metric(gateway, 'vital_replica_fallbacks_total{reason="stale"}'),
+  failed: await metric(gateway, 'vital_replica_fallbacks_total{reason="failed"}')
+})
+
+const warningsOf = async ({ httpUrl }: TestGateway) =>
+  (await (await fetch(`${httpUrl}/health/ready`)).json() as { warnings: string[] }).warnings.join('\n')
+
+/** Whether a replica answers a read. */
+async function isReadThere (gateway: TestGateway): Promise<boolean> {
+  const before = await countsOf(gateway)
+  await heartRate(gateway)
+  return (await countsOf(gateway)).replica > before.replica
+}
+
+async function start (t: Test) {
+  const { primary, replica } = await startReplication(t)
+  const gateway = await startGateway(t, { DATABASE_URL: primary.url, DATABASE_READ_URL: replica.url })
+  await post(gateway, 1, 60)
+  await until(() => isReadThere(gateway), 'reads at the replica')
+  return { primary, replica, gateway }
+}
+
+t.test('positions as PostgreSQL writes them', (t) => {
+  for (const text of ['1:0/0', '1:0/1A2B3C4', '12:FF/FFFFFFFF', '3:12345/0']) t.equal(formatPosition(parsePosition(text)!), text)
+  for (const text of ['', '0/1A2B3C4', '1:0', '1:0/', '1:x/1', '1:0/123456789', '-1:0/1', '1:0/1, 1:0/2', ' 1:0/1', '99999999999:0/1']) {
+    t.equal(parsePosition(text), null, text)
+  }
+  t.end()
+})
+
+t.test('reads go to the replica, and a position shows what was just stored', SKIP, async (t) => {
+  const { primary, replica, gateway } = await start(t)
+  for (let round = 1; round <= 30; round++) {
+    const position = await post(gateway, 1000 + round, 60 + round)
+    t.equal(await heartRate(gateway, position), 60 + round)
+  }
+  const counts = await countsOf(gateway)
+  t.ok(counts.replica > 15, `of 30 reads with a position the replica answered most: ${JSON.stringify(counts)}`)
+  for (const path of ['vital-data?sortBy=deviceId', 'vital-data/bed-1/history', 'vital-data/bed-1/history?every=5m&from=0']) {
+    const before = (await countsOf(gateway)).replica
+    t.equal((await fetch(`${gateway.httpUrl}/${path}`)).status, 200)
+    t.ok((await countsOf(gateway)).replica > before, `${path} at the replica`)
+  }
+  t.match(await warningsOf(gateway), /promoting one can lose readings that were acknowledged/)
+  await primary.query('alter system set synchronous_standby_names = \'*\'')
+  await primary.query('select pg_reload_conf()')
+  await until(async () => !(await warningsOf(gateway)).includes('promoting'), 'the warning ends')
+
+  await replica.query('select pg_wal_replay_pause()')
+  const position = await post(gateway, 5000, 99)
+  t.equal(await heartRate(gateway, position), 99, 'replay is paused: from the primary')
+  t.equal((await countsOf(gateway)).unreached > 0, true)
+  await until(async () => await heartRate(gateway) === 99, 'also without a position, once the replica is too old', 15_000)
+  t.match(await warningsOf(gateway), /replica 127\.0\.0\.1:\d+ is more than 5 s behind: the primary answers its reads/)
+  t.equal(await metric(gateway, `vital_replica_age_seconds{replica="${new URL(replica.url).host}"}`) > 5, true)
+  await replica.query('select pg_wal_replay_resume()')
+  await until(() => isReadThere(gateway), 'reads at the replica again')
+  await until(async () => !(await warningsOf(gateway)).includes('behind'), 'the warning ends')
+})
+
+t.test('a position of another timeline, or no position at all, is read at the primary at once', SKIP, async (t) => {
+  const { gateway } = await start(t)
+  const position = await post(gateway, 7000, 77)
+  t.match(position, /^1:0\/[0-9A-F]+$/)
+  for (const other of [position!.replace('1:', '2:'), 'nonsense', '']) {
+    const before = await countsOf(gateway)
+    t.equal(await heartRate(gateway, other), 77)
+    t.equal((await countsOf(gateway)).unreached, before.unreached + 1, other)
+  }
+})
+
+t.test('a replica that goes, and one that is none: the primary answers, and readiness says so', SKIP, async (t) => {
+  const { primary, replica, gateway } = await start(t)
+  await replica.stop()
+  for (let read = 0; read < 20; read++) t.equal(await heartRate(gateway), 60)
+  await until(async () => (await warningsOf(gateway)).includes('does not answer'), 'the warning')
+  t.equal((await fetch(`${gateway.httpUrl}/health/ready`)).status, 200)
+  await gateway.stop()
+  const twice = await startGateway(t, { DATABASE_URL: primary.url, DATABASE_READ_URL: primary.url })
+  await until(async () => (await warningsOf(twice)).includes('is no replica'), 'the warning')
+  t.equal(await heartRate(twice, await post(twice, 9000, 90)), 90)
+  t.equal((await countsOf(twice)).replica, 0)
+})
+
+t.test('the primary away: the replica answers reads', SKIP, async (t) => {
+  const { primary, gateway } = await start(t)
+  await until(async () => await heartRate(gateway) === 60)
+  await sleep(1000)
+  await primary.stop()
+  for (let read = 0; read < 10; read++) t.equal(await heartRate(gateway), 60)
+})
+
+t.test('without replicas a 202 carries no position', async (t) => {
+  const gateway = await startGateway(t)
+  t.equal(await post(gateway, 1, 60), null)
+  t.equal(await heartRate(gateway, '1:0/FFFFFFFF'), 60)
+})
