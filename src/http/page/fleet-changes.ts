@@ -20,7 +20,7 @@ const SHARED_MS = 900
 /** Pages ask each two seconds, and a slow network or a busy browser may take some more. */
 const KEPT_MS = 30_000
 
-export const FLEET_CHANGES_LIMITS = {
+const FLEET_CHANGES_LIMITS = {
   /** Of one chunk; beyond, pages read all devices anew. An entry takes some 500 bytes. */
   devicesMax: 50_000,
   /** Devices whose newest rejection is told, of one chunk; a fleet that is refused as a whole is seen from fewer. */
