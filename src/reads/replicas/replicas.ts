@@ -18,7 +18,7 @@ import { formatPosition, parsePosition } from './position.ts'
 import type { Replica } from './replica.ts'
 
 /** A GET without a position shows what was stored this long ago, or less. */
-export const STALE_MAX_MS = 5000
+const STALE_MAX_MS = 5000
 /** How long a GET waits at a replica for the position that it asks for. */
 const POSITION_WAIT_MS = 100
 const ASK_INTERVAL_MS = 500
@@ -103,7 +103,7 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
     /**
      * Runs a query at a replica, else at the primary.
      * @param position - as a client sent it back: it sees at least what was stored there; `null`: what is at most
-     *   {@link STALE_MAX_MS} old
+     *   `STALE_MAX_MS` old
      */
     async read<T> (position: string | null, query: Query<T>): Promise<T> {
       const parsed = position === null ? null : parsePosition(position)
