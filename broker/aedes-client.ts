@@ -42,6 +42,10 @@ export class AedesClient implements ProtocolClient {
     return this.#client.clean
   }
 
+  get cleanStart (): boolean {
+    return this.#client.clean
+  }
+
   get closed (): boolean {
     return this.#client.closed
   }

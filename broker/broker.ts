@@ -10,8 +10,9 @@ import { LoginRefusals } from './connect/login-refusals.ts'
 import { createLogins } from './connect/logins.ts'
 import type { PrincipalReview, Revocations } from './connect/revocations.ts'
 import { createConnectStages } from './connect/stages.ts'
+import type { Cluster } from './cluster.ts'
 import { type ConnectionObserver, Connections } from './connections.ts'
-import { createDeliverer } from './deliver/deliverer.ts'
+import { createDeliverer, type Deliverer } from './deliver/deliverer.ts'
 import { createFanOut } from './deliver/fan-out.ts'
 import { createSubscriptionGuard } from './deliver/subscription-guard.ts'
 import type { Ingest } from './ingest.ts'
@@ -29,7 +30,7 @@ import { createPersistence } from './session/aedes-persistence.ts'
 import { RetainedMessages } from './session/retained.ts'
 import type { Sessions } from './session/sessions.ts'
 import { type BrokerStatistics, createStatisticsPublisher, readStatistics } from './statistics.ts'
-import { deviceOf, vitalTopic } from './topics.ts'
+import { deviceOf, isOfDevice, vitalTopic } from './topics.ts'
 import { createViolations } from './violations.ts'
 
 /** What {@link createBroker} needs. */
@@ -55,6 +56,8 @@ export interface BrokerOptions {
   readonly refusals?: LoginRefusals
   /** Told of clients that connect and leave. */
   readonly observers?: readonly ConnectionObserver[]
+  /** The other gateways; without it this one stands alone. Started and stopped with the broker. */
+  readonly cluster?: Cluster | null
   /** Something of a device was refused, as subscribers of `vital/{device}/rejected` see it. */
   readonly onRejected?: (device: string, rejection: Rejection) => void
 }
@@ -103,22 +106,25 @@ const MQTT5_EXPIRY_CHECK_MS = 250
 
 /** Composes an {@link Aedes} whose acknowledgements wait for `ingest`. See README.md in this folder. */
 export function createBroker (options: BrokerOptions): Broker {
-  const { host, port, ingest, version, logger } = options
+  const { host, port, ingest, version, logger, cluster = null } = options
   const limits: BrokerLimits = { ...DEFAULT_LIMITS, ...options.limits }
   const traffic = createTraffic()
-  const connections = new Connections([createConnectionLog(logger), ...options.observers ?? []])
+  const connections = new Connections([createConnectionLog(logger), ...options.observers ?? []], cluster?.changed)
   const hits = new LimitHits()
   const violations = createViolations({ hits, logger })
-  const retained = new RetainedMessages({ limits, onRefused: violations.notRetained })
+  const retained = new RetainedMessages({
+    limits, onRefused: violations.notRetained, ...(cluster !== null && { onChanged: cluster.retainedChanged })
+  })
   const wills = new Wills({ limits, hits })
   const sessionObserver = {
     ended: (clientId: string) => { wills.fire(clientId) },
-    attached: (clientId: string) => { wills.cancel(clientId) }
+    attached: (clientId: string) => { wills.cancel(clientId) },
+    changed: cluster?.changed ?? (() => {})
   }
-  const deliverer = createDeliverer({ connections, retained, hits, limits, logger, sessionObserver })
+  const deliverer = createDeliverer({ connections, retained, hits, limits, logger, sessionObserver, cluster })
   const { sessions, isWatched } = deliverer
   const fanOut = createFanOut(() => aedes, logger)
-  const shared = { connections, deliverer, retained, fanOut, traffic, violations, hits, limits, logger }
+  const shared = { connections, deliverer, cluster, retained, fanOut, traffic, violations, hits, limits, logger }
   const publishing = createPublishing({ ...shared, sessions, ingest, onRejected: options.onRejected ?? (() => {}), isWatched })
   const { gates, hold, publishes, toFastPath } = publishing
   const subscriptionGuard = createSubscriptionGuard({
@@ -127,6 +133,7 @@ export function createBroker (options: BrokerOptions): Broker {
   const { authentication, revocations, loginDelays, heldLogins } = createLogins({
     connections,
     sessions,
+    cluster,
     authenticate: options.authenticate,
     refusals: options.refusals ?? new LoginRefusals(logger),
     onBridgeState: violations.bridgeState,
@@ -163,6 +170,8 @@ export function createBroker (options: BrokerOptions): Broker {
     fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
   })
   let timers: NodeJS.Timeout[] = []
+  const forgetHere = createForgetting(retained, deliverer)
+  cluster?.attach({ connections, sessions, retained, deliverHere: deliverer.emitter.route, forgetHere })
 
   async function stopListening (): Promise<void> {
     stages.stop()
@@ -176,6 +185,7 @@ export function createBroker (options: BrokerOptions): Broker {
   return {
     async start () {
       await aedes.listen()
+      await cluster?.start()
       const bound = await listeners.start().catch(async (error: unknown) => {
         await closeAedes()
         throw error
@@ -202,11 +212,8 @@ export function createBroker (options: BrokerOptions): Broker {
       if (deviceOf(topic) === null || isWatched(topic)) fanOut({ topic, payload, qos, retain: false })
     },
     forget (device) {
-      const topic = vitalTopic(device)
-      return {
-        retained: retained.clear(topic) ? 1 : 0,
-        queued: deliverer.drop((queued) => queued === topic || queued.startsWith(`${topic}/`))
-      }
+      cluster?.forget(device)
+      return forgetHere(device)
     },
     async stop () {
       await stopListening()
@@ -218,9 +225,18 @@ export function createBroker (options: BrokerOptions): Broker {
       wills.clear()
       for (const connection of connections.open) connection.destroy('stopping')
       await closeAedes()
+      await cluster?.stop()
     },
     statistics
   }
+}
+
+/** @returns drops a device's retained message, and its messages in the queues of sessions */
+function createForgetting (retained: RetainedMessages, deliverer: Deliverer) {
+  return (device: string): { retained: number, queued: number } => ({
+    retained: retained.clear(vitalTopic(device)) ? 1 : 0,
+    queued: deliverer.drop((queued) => isOfDevice(queued, device))
+  })
 }
 
 /** What has a time: sessions, credentials, wills, retained messages. */

@@ -39,10 +39,13 @@ export class Connections {
   readonly #open = new Set<Connection>()
   readonly #byId = new Map<string, Connection>()
   readonly #observers: readonly ConnectionObserver[]
+  readonly #onRemoved: (clientId: string) => void
   #connected = 0
 
-  constructor (observers: readonly ConnectionObserver[] = []) {
+  /** @param onRemoved - told of a client id that no connection has any more, whether or not it had its CONNACK */
+  constructor (observers: readonly ConnectionObserver[] = [], onRemoved: (clientId: string) => void = () => {}) {
     this.#observers = observers
+    this.#onRemoved = onRemoved
   }
 
   get open (): ReadonlySet<Connection> {
@@ -106,7 +109,10 @@ export class Connections {
   remove (connection: Connection): void {
     if (!this.#open.delete(connection)) return
     const { id } = connection.client
-    if (this.#byId.get(id) === connection) this.#byId.delete(id)
+    if (this.#byId.get(id) === connection) {
+      this.#byId.delete(id)
+      this.#onRemoved(id)
+    }
     this.#disconnect(connection)
   }
 

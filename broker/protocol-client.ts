@@ -8,6 +8,8 @@ export interface ProtocolClient {
   readonly id: string
   /** Its session begins and ends with its connection. */
   readonly clean: boolean
+  /** Its earlier session is not wanted. */
+  readonly cleanStart: boolean
   readonly closed: boolean
   /** Whether it has sent DISCONNECT. */
   readonly hasDisconnected: boolean

@@ -69,6 +69,12 @@ export function vitalTopic (device: string): string {
   return VITAL_PREFIX + device
 }
 
+/** Whether a topic is that of a device, or below it. */
+export function isOfDevice (topic: string, device: string): boolean {
+  const own = vitalTopic(device)
+  return topic === own || topic.startsWith(`${own}/`)
+}
+
 /** Where refusals of a device are announced. */
 export function rejectedTopic (device: string): string {
   return `${VITAL_PREFIX}${device}/rejected`
@@ -94,6 +100,11 @@ export function toShare (filter: string): { readonly name: string, readonly filt
   if (!filter.startsWith(SHARE_PREFIX)) return null
   const nameEnd = filter.indexOf('/', SHARE_PREFIX.length)
   return { name: filter.slice(SHARE_PREFIX.length, nameEnd), filter: filter.slice(nameEnd + 1) }
+}
+
+/** The opposite of {@link toShare}. */
+export function toSharedFilter ({ name, filter }: { readonly name: string, readonly filter: string }): string {
+  return `${SHARE_PREFIX}${name}/${filter}`
 }
 
 const SHARE_PREFIX = '$share/'

@@ -17,6 +17,10 @@ export const EnvironmentSchema = Type.Object({
   DATABASE_READ_URL: Type.Optional(Type.String({
     description: 'Replicas of that PostgreSQL for reads: URLs, separated by commas; unset: the primary answers all'
   })),
+  REDIS_URL: Type.Optional(Type.String({
+    description: 'Redis (6.2 or later) that several gateways share, redis:// or rediss://, with user and password; ' +
+    'unset: this gateway stands alone'
+  })),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({
@@ -129,7 +133,7 @@ const environment = Compile(EnvironmentSchema)
 
 /**
  * Reads environment variables. An empty one counts as unset, as compose files pass it.
- * @param variables - `DATABASE_URL` and everything that starts with `VITAL_`; other names are ignored
+ * @param variables - `DATABASE_URL`, `REDIS_URL` and everything that starts with `VITAL_`; other names are ignored
  * @returns the values with defaults, or every fault (`path` is `/NAME`)
  */
 export function parseEnvironment (

@@ -66,7 +66,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const storage = await openStorage({ config, applicationName, lifecycle, clock, metrics, faults, logger })
     const { database, spool, store, refusedLetters } = storage
     for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
-    const transport = await createTransport({ config, metrics, logger })
+    const transport = await createTransport({ config, applicationName, metrics, logger })
     reload = transport.reload
     const { hasClientCertificates } = transport
     const security = await createSecurity({

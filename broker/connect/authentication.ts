@@ -1,4 +1,5 @@
 import type { AuthenticateError, Client, ConnectPacket } from 'aedes'
+import type { Cluster } from '../cluster.ts'
 import type { Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
 import type { BrokerLimits } from '../limits.ts'
@@ -57,6 +58,7 @@ interface AuthenticationOptions extends ReturnType<typeof createIdentify> {
   readonly sessions: Sessions
   readonly loginDelays: LoginDelays
   readonly revocations: Revocations
+  readonly cluster: Cluster | null
   /** A bridge's will was dropped. */
   readonly onBridgeState: (clientId: string) => void
 }
@@ -66,7 +68,7 @@ interface AuthenticationOptions extends ReturnType<typeof createIdentify> {
  * so the former keeps what it found for it.
  */
 export function createAuthentication (options: AuthenticationOptions) {
-  const { limits, connections, sessions, loginDelays, revocations, identify, refuse, onBridgeState } = options
+  const { limits, connections, loginDelays, identify, onBridgeState } = options
   const connects = new WeakMap<Client, { readonly will: ConnectPacket['will'], readonly refusal: Refusal | null }>()
 
   const toError = ({ returnCode, message }: Refusal): AuthenticateError =>
@@ -79,7 +81,7 @@ export function createAuthentication (options: AuthenticationOptions) {
     onBridgeState(packet.clientId)
   }
 
-  const admit = createClaim({ connections, sessions, loginDelays, revocations, refuse })
+  const admit = createClaim(options)
 
   async function verify (
     connection: Connection, login: Login, will: ConnectPacket['will']

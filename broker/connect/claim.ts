@@ -1,4 +1,5 @@
 import type { Principal } from '../../schemas/principal.ts'
+import type { Cluster } from '../cluster.ts'
 import type { Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
 import type { Sessions } from '../session/sessions.ts'
@@ -13,10 +14,11 @@ interface ClaimOptions extends Pick<ReturnType<typeof createIdentify>, 'refuse'>
   readonly sessions: Sessions
   readonly loginDelays: LoginDelays
   readonly revocations: Revocations
+  readonly cluster: Cluster | null
 }
 
 /** @returns a function that gives a connection the client id and session of its login, once its principal is known */
-export function createClaim ({ connections, sessions, loginDelays, revocations, refuse }: ClaimOptions) {
+export function createClaim ({ connections, sessions, loginDelays, revocations, refuse, cluster }: ClaimOptions) {
   /** What would become of the connection or session under a client id. */
   function claimOn (clientId: string, principal: Principal | null): ReturnType<typeof claimOf> {
     const holder = connections.holderOf(clientId)
@@ -37,10 +39,22 @@ export function createClaim ({ connections, sessions, loginDelays, revocations, 
   async function admit (
     connection: Connection, login: Login, identity: Identity, beginSession = attach
   ): Promise<NotIdentified | null> {
+    const result = await tryToAdmit(connection, login, identity, beginSession)
+    // Its client id was fetched for nothing.
+    if (result !== null) cluster?.changed(login.clientId)
+    return result
+  }
+
+  async function tryToAdmit (
+    connection: Connection, login: Login, identity: Identity, beginSession: typeof attach
+  ): Promise<NotIdentified | null> {
     const { clientId } = login
     const { principal, expiresAtMs, since } = identity
     if (claimOn(clientId, principal) === 'refuse') return refuse(login, 'wrong_client_id', principal?.id)
     if (connections.holderOf(clientId) !== undefined) await loginDelays.takeover(login)
+    if (cluster !== null && await cluster.claim({ clientId, principal, startsAnew: connection.client.cleanStart }) === 'refused') {
+      return refuse(login, 'wrong_client_id', principal?.id)
+    }
     const untilMs = revocations.untilOf(principal, since) ?? expiresAtMs
     if (untilMs <= Date.now()) {
       loginDelays.refused(login, { reason: untilMs === expiresAtMs ? 'expired' : 'revoked', principal: principal?.id })

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Cluster } from '../cluster.ts'
 import type { Connections } from '../connections.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
@@ -14,6 +15,7 @@ import { Revocations } from './revocations.ts'
 interface LoginsOptions {
   readonly connections: Connections
   readonly sessions: Sessions
+  readonly cluster: Cluster | null
   readonly authenticate: Authenticate | undefined
   readonly refusals: LoginRefusals
   readonly onBridgeState: (clientId: string) => void
@@ -24,7 +26,7 @@ interface LoginsOptions {
 
 /** Wires what verifies a CONNECT, and what ends its connection when its principal changes. */
 export function createLogins (options: LoginsOptions) {
-  const { connections, sessions, authenticate, refusals, onBridgeState, hits, limits, logger } = options
+  const { connections, sessions, cluster, authenticate, refusals, onBridgeState, hits, limits, logger } = options
   const loginDelays = createLoginDelays({ limits, hits, refusals, logger })
   const heldLogins = new HeldLogins({ limits, hits, logger })
   const revocations = new Revocations(connections)
@@ -32,7 +34,7 @@ export function createLogins (options: LoginsOptions) {
     limits, hits, loginDelays, held: heldLogins, revocations, authenticate, logger
   })
   const authentication = createAuthentication({
-    limits, connections, sessions, loginDelays, revocations, identify, refuse, onBridgeState
+    limits, connections, sessions, cluster, loginDelays, revocations, identify, refuse, onBridgeState
   })
   return { authentication, revocations, loginDelays, heldLogins }
 }

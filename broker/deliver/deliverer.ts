@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { maySubscribe } from '../connect/authorisation.ts'
 import type { Connection } from '../connection.ts'
+import type { Cluster } from '../cluster.ts'
 import type { Connections } from '../connections.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
@@ -23,12 +24,15 @@ interface DelivererOptions {
   readonly limits: BrokerLimits
   readonly logger: Logger
   readonly sessionObserver: SessionObserver
+  /** `null`: this gateway stands alone. */
+  readonly cluster: Cluster | null
 }
 
 /** Delivery to subscribers: sessions, what they subscribe to, and the connections that reach them. */
-export function createDeliverer ({ connections, retained, hits, limits, logger, sessionObserver }: DelivererOptions) {
+export function createDeliverer (options: DelivererOptions) {
+  const { connections, retained, hits, limits, logger, sessionObserver, cluster } = options
   const memory = new DeliveryMemory(limits.queuedBytesMax)
-  const filters = new LiveFilters()
+  const filters = new LiveFilters(cluster?.wants)
   const writable = createWritableGuard({ logger })
   const state = { dropped: 0 }
   const sessionOptions = {
@@ -36,6 +40,7 @@ export function createDeliverer ({ connections, retained, hits, limits, logger, 
     hits,
     memory,
     retained,
+    journal: cluster?.journal ?? null,
     onUnread () {
       state.dropped++
       hits.hit('subscriber_buffer')
@@ -70,9 +75,11 @@ export function createDeliverer ({ connections, retained, hits, limits, logger, 
   return {
     sessions,
     /** For Aedes. */
-    emitter: createEmitter(filters, writable),
+    emitter: createEmitter(filters, writable, cluster),
     /** Whether a subscription may match `vital/{device}`; true may be wrong, false never is. */
-    isWatched: (topic: string) => filters.isWatched(topic),
+    isWatched: cluster === null
+      ? (topic: string) => filters.isWatched(topic)
+      : (topic: string) => filters.isWatched(topic) || cluster.isWatched(topic),
 
     /** A connection has its CONNACK: the deliveries of its session follow. */
     open (connection: Connection): void {

@@ -1,6 +1,7 @@
 import { type Encoded, type Message, ownCopy, ownProperties, type Subscription } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
-import { isFannedOut } from '../topics.ts'
+import { isFannedOut, toSharedFilter } from '../topics.ts'
+import type { Remote } from '../cluster.ts'
 import type { PublishedMessage } from './fan-out.ts'
 import { isOwn, type LiveFilters, toRecipients } from './live-filters.ts'
 import type { WritableGuard } from './writable.ts'
@@ -24,7 +25,7 @@ interface Routed {
  * `emit` calls back at once, and not when every subscriber's socket has taken the packet: otherwise one frozen
  * subscriber stops the reading of publishers and every PUBREC until it is closed.
  */
-export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuard, 'admits'>) {
+export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuard, 'admits'>, remote: Remote | null) {
   function route (packet: PublishedMessage): void {
     const { topic, payload, clientId, properties = null } = packet
     const found = filters.matching(topic)
@@ -35,8 +36,9 @@ export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuar
     for (const [session, subscription] of recipients) {
       if (!isOwn(session, subscription, clientId)) deliver(routed, session, subscription)
     }
-    for (const { groups } of found) {
-      for (const group of groups?.values() ?? []) {
+    for (const { groups, filter } of found) {
+      for (const [name, group] of groups ?? []) {
+        if (remote?.servesShare(toSharedFilter({ name, filter })) === false) continue
         const member = group.next()
         if (member !== null) deliver(routed, ...member)
       }
@@ -44,8 +46,12 @@ export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuar
   }
 
   return {
+    /** SUBACK follows `done`. */
     on (_topic: string, _listener: unknown, done?: () => void): void {
-      done?.()
+      const known = remote?.whenKnown() ?? null
+      if (known === null) done?.()
+      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+      else known.then(done)
     },
     // In the same turn: Aedes removes a subscription only then, and would take a SUBSCRIBE right behind the UNSUBSCRIBE
     // for one that exists.
@@ -53,9 +59,14 @@ export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuar
       done?.()
     },
     emit (packet: PublishedMessage, done?: () => void): void {
-      if (isFannedOut(packet.topic)) route(packet)
+      if (isFannedOut(packet.topic)) {
+        remote?.forward(packet)
+        route(packet)
+      }
       done?.()
     },
+    /** Delivers a message of another gateway. */
+    route,
     close (done?: () => void): void {
       done?.()
     }

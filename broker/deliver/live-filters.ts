@@ -1,12 +1,13 @@
 import type { QoS, Subscription } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
 import { TopicTree } from '../session/topic-tree.ts'
-import { toShare } from '../topics.ts'
+import { toShare, toSharedFilter } from '../topics.ts'
 import { ShareGroup } from './share-group.ts'
 import { WatchedTopics } from './watched-topics.ts'
 
 /** Who subscribes to one topic filter. */
 export interface Subscribers {
+  readonly filter: string
   readonly sessions: Map<Session, Subscription>
   /** Shared subscriptions by share name. */
   groups: Map<string, ShareGroup> | null
@@ -16,7 +17,13 @@ export interface Subscribers {
 export class LiveFilters {
   readonly #tree = new TopicTree<Subscribers>()
   readonly #watched = new WatchedTopics()
+  readonly #onInterest: (filter: string, isWanted: boolean) => void
   #shares = 0
+
+  /** @param onInterest - told of a filter that gets its first subscriber, or loses its last */
+  constructor (onInterest: (filter: string, isWanted: boolean) => void = () => {}) {
+    this.#onInterest = onInterest
+  }
 
   /** Shared subscriptions, by share name and filter. */
   get shares (): number {
@@ -30,11 +37,12 @@ export class LiveFilters {
     const topicFilter = share?.filter ?? filter
     let subscribers = this.#tree.get(topicFilter)
     if (subscribers === undefined) {
-      subscribers = { sessions: new Map(), groups: null }
+      subscribers = { filter: topicFilter, sessions: new Map(), groups: null }
       this.#tree.set(topicFilter, subscribers)
     }
-    if (share === null) subscribers.sessions.set(session, subscription)
-    else this.#toGroup(subscribers, share.name).set(session, subscription)
+    const members = share === null ? subscribers.sessions : this.#toGroup(subscribers, share.name)
+    if (members.size === 0) this.#onInterest(filter, true)
+    members.set(session, subscription)
     this.#watched.add(topicFilter, watcher(session, share))
   }
 
@@ -48,6 +56,7 @@ export class LiveFilters {
     if (share === null) {
       subscribers.sessions.delete(session)
       this.#watched.remove(topicFilter, session)
+      if (subscribers.sessions.size === 0) this.#onInterest(filter, false)
     } else {
       this.#leave(subscribers, share, session)
     }
@@ -97,6 +106,7 @@ export class LiveFilters {
     if (subscribers.groups?.size === 0) subscribers.groups = null
     this.#shares--
     this.#watched.remove(share.filter, watcher(session, share))
+    this.#onInterest(toSharedFilter(share), false)
   }
 }
 

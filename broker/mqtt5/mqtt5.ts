@@ -1,5 +1,6 @@
 import type { ConnectAuthentication } from '../connect/authentication.ts'
 import type { Connection } from '../connection.ts'
+import type { Cluster } from '../cluster.ts'
 import type { Connections } from '../connections.ts'
 import type { Deliverer } from '../deliver/deliverer.ts'
 import type { FanOut } from '../deliver/fan-out.ts'
@@ -23,6 +24,7 @@ interface Mqtt5Options {
   readonly publishing: ReturnType<typeof createPublishing>
   readonly fanOut: FanOut
   readonly deliverer: Deliverer
+  readonly cluster: Cluster | null
   readonly subscriptionGuard: SubscriptionGuard
   readonly retained: RetainedMessages
   readonly wills: Wills
@@ -34,12 +36,12 @@ interface Mqtt5Options {
 
 /** Wires what speaks MQTT 5: reader, packet handler, and the way from CONNECT to CONNACK. */
 export function createMqtt5 (options: Mqtt5Options) {
-  const { deliverer, subscriptionGuard, publishing, traffic, violations, hits, limits } = options
+  const { deliverer, cluster, subscriptionGuard, publishing, traffic, violations, hits, limits } = options
   const { sessions, isWatched } = deliverer
   const { publish, passUnacknowledged } = createPublishHandler({
     ...options, ...publishing, isWatched, sessions, receiveMaximum: limits.heldMessagesPerClientMax
   })
-  const { handle } = createPacketHandler({ publish, sessions, subscriptionGuard })
+  const { handle } = createPacketHandler({ publish, sessions, subscriptionGuard, cluster })
 
   /** Closes a connection for a packet, once the packets before it are acknowledged. */
   function onViolation (connection: Connection, error: PacketError): void {

@@ -1,3 +1,4 @@
+import type { Remote } from '../cluster.ts'
 import type { Connection } from '../connection.ts'
 import type { SubscriptionGuard } from '../deliver/subscription-guard.ts'
 import type { Sessions } from '../session/sessions.ts'
@@ -18,12 +19,13 @@ interface PacketHandlerOptions {
   readonly publish: ReturnType<typeof createPublishHandler>['publish']
   readonly sessions: Sessions
   readonly subscriptionGuard: SubscriptionGuard
+  readonly cluster: Remote | null
 }
 
 const clientOf = (connection: Connection) => connection.client as Mqtt5Client
 
 /** What the gateway does with each packet of an MQTT 5 client behind its CONNECT. */
-export function createPacketHandler ({ publish, sessions, subscriptionGuard }: PacketHandlerOptions) {
+export function createPacketHandler ({ publish, sessions, subscriptionGuard, cluster }: PacketHandlerOptions) {
   /** Acknowledges a delivery of ours. */
   function acknowledged (connection: Connection, type: number, body: Buffer): void {
     const client = clientOf(connection)
@@ -57,8 +59,14 @@ export function createPacketHandler ({ publish, sessions, subscriptionGuard }: P
       const isSent = retainHandling === 0 || (retainHandling === 1 && isNew)
       if (refusal === null && isSent && !isShared(filter)) sendsRetained.push(subscription)
     }
-    client.write(encodeSuback5(packetId, codes))
-    for (const { filter, qos } of sendsRetained) connection.subscriber.session?.sendRetained(filter, { qos, identifiers })
+    const finish = () => {
+      client.write(encodeSuback5(packetId, codes))
+      for (const { filter, qos } of sendsRetained) connection.subscriber.session?.sendRetained(filter, { qos, identifiers })
+    }
+    const known = cluster?.whenKnown() ?? null
+    if (known === null) finish()
+    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+    else known.then(finish)
   }
 
   function unsubscribe (connection: Connection, body: Buffer): void {

@@ -46,6 +46,8 @@ export interface Message {
 
 /** One message on its way to one session, at the QoS of that session's subscription. */
 export interface Delivery {
+  /** Its place among the deliveries of its session, which are sent in this order. Changed at PUBREC alone. */
+  seq: number
   /** `null` once PUBREC has come: only the PUBREL is left to send. */
   message: Message | null
   readonly qos: 1 | 2

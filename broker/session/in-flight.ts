@@ -29,6 +29,12 @@ export class InFlight {
     deliveries.set(delivery.packetId, delivery)
   }
 
+  /** A delivery that has begun elsewhere, under its packet id. */
+  restore (delivery: Delivery): void {
+    (this.#deliveries ??= new Map()).set(delivery.packetId, delivery)
+    this.#lastPacketId = delivery.packetId
+  }
+
   remove (packetId: number): void {
     this.#deliveries?.delete(packetId)
   }

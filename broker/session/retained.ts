@@ -18,6 +18,7 @@ interface RetainedMessage {
 export class RetainedMessages {
   readonly #limits: Pick<BrokerLimits, 'retainedMessagesMax' | 'retainedBytesMax'>
   readonly #onRefused: () => void
+  readonly #onChanged: (topic: string, isExpired: boolean) => void
   readonly #tree = new TopicTree<RetainedMessage>()
   /** When messages expire that do, by `performance.now()` and topic. */
   readonly #expiring = new Map<string, number>()
@@ -25,12 +26,15 @@ export class RetainedMessages {
   bytes = 0
   refused = 0
 
-  constructor ({ limits, onRefused }: {
+  /** @param options.onChanged - told of a topic whose message is another one now, or none */
+  constructor ({ limits, onRefused, onChanged = () => {} }: {
     limits: Pick<BrokerLimits, 'retainedMessagesMax' | 'retainedBytesMax'>
     onRefused: () => void
+    onChanged?: (topic: string, isExpired: boolean) => void
   }) {
     this.#limits = limits
     this.#onRefused = onRefused
+    this.#onChanged = onChanged
   }
 
   /** Whether {@link RetainedMessages.store} would keep a packet, or clears its topic. */
@@ -44,24 +48,34 @@ export class RetainedMessages {
   /** Keeps `packet`, or clears its topic when the payload is empty. Beyond the bounds the topic keeps what it had. */
   store (packet: AedesPublishPacket): void {
     const { topic, payload, qos } = packet
-    const properties = ownProperties(toExtension(packet).properties)
-    const previous = this.#tree.get(topic)
     if (payload.length === 0) {
       this.clear(topic)
       return
     }
+    const properties = ownProperties(toExtension(packet).properties)
+    if (this.put({ topic, payload: ownCopy(payload), properties, qos })) this.#onChanged(topic, false)
+  }
+
+  /**
+   * Keeps a message that another gateway keeps too.
+   * @returns false beyond the bounds
+   */
+  put (copy: RetainedCopy): boolean {
+    const { topic, payload, properties } = copy
+    const previous = this.#tree.get(topic)
     const added = toBytes(topic, payload, properties) - (previous?.bytes ?? 0)
     if (!this.#hasRoom(topic, previous, added)) {
       this.refused++
       this.#onRefused()
-      return
+      return false
     }
     if (previous === undefined) this.count++
     this.bytes += added
     const bytes = (previous?.bytes ?? 0) + added
     if (properties === null || properties.expiresAtMs === Infinity) this.#expiring.delete(topic)
     else this.#expiring.set(topic, properties.expiresAtMs)
-    this.#tree.set(topic, { copy: { topic, payload: ownCopy(payload), properties, qos }, bytes })
+    this.#tree.set(topic, { copy, bytes })
+    return true
   }
 
   /** The gateway's own messages always have room. */
@@ -74,11 +88,25 @@ export class RetainedMessages {
   /** Forgets the messages whose Message Expiry Interval has passed [MQTT-3.3.2-5]. */
   expire (): void {
     const nowMs = performance.now()
-    for (const [topic, expiresAtMs] of this.#expiring) if (expiresAtMs <= nowMs) this.clear(topic)
+    for (const [topic, expiresAtMs] of this.#expiring) {
+      if (expiresAtMs <= nowMs && this.remove(topic)) this.#onChanged(topic, true)
+    }
   }
 
   /** @returns whether there was one */
   clear (topic: string): boolean {
+    const was = this.remove(topic)
+    // Also where there was none: another gateway may just have got one.
+    this.#onChanged(topic, false)
+    return was
+  }
+
+  get (topic: string): RetainedCopy | null {
+    return this.#tree.get(topic)?.copy ?? null
+  }
+
+  /** Forgets a message that another gateway has forgotten. @returns whether there was one */
+  remove (topic: string): boolean {
     const previous = this.#tree.get(topic)
     if (previous === undefined) return false
     this.#tree.delete(topic)

@@ -2,6 +2,7 @@ import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import type { DeliveryMemory } from './delivery-memory.ts'
 import type { RetainedSource } from './retained-copies.ts'
+import type { SessionJournal } from './session-journal.ts'
 
 /** What all sessions of a broker share. */
 export interface SessionOptions {
@@ -12,4 +13,6 @@ export interface SessionOptions {
   /** A delivery was dropped, because its subscriber does not read. */
   readonly onUnread: () => void
   readonly retained: RetainedSource
+  /** Of persistent sessions; `null`: none. */
+  readonly journal: SessionJournal | null
 }

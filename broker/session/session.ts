@@ -19,6 +19,9 @@ import {
   type Delivery, type DeliveryOptions, type Encoded, isExpired, isUnreceived, type Link, type Message, type Subscription, toDeliveryBytes
 } from './delivery.ts'
 import type { Holder } from './delivery-memory.ts'
+import { DeliveryQueue } from './delivery-queue.ts'
+import { HeldDeliveries, type Passage } from './held-deliveries.ts'
+import { DeliveryAccount } from './delivery-account.ts'
 import { InFlight } from './in-flight.ts'
 import { type DueCopy, RetainedCopies } from './retained-copies.ts'
 import type { SessionOptions } from './session-options.ts'
@@ -31,9 +34,8 @@ export class Session implements Holder {
   readonly clientId: string
   /** Subscriptions by topic filter. */
   readonly filters = new Map<string, Subscription>()
-  // Most sessions are those of devices that are sent nothing, so these are made when they are needed.
-  #queue: Delivery[] | null = null
-  #queuedBytes = 0
+  readonly #account: DeliveryAccount
+  readonly #queue = new DeliveryQueue()
   readonly #inFlight = new InFlight()
   /** In flight from before this connection, and not sent again yet. */
   #resending: Iterator<Delivery> | null = null
@@ -42,14 +44,19 @@ export class Session implements Holder {
   #outstanding = 0
   #link: Link | null = null
   #copies: RetainedCopies | null = null
-  /** Of all deliveries. */
-  bytes = 0
+  #held: HeldDeliveries | null = null
 
   /** @param isClean - it ends with its connection: unsent bytes and its queue together are bounded as unsent bytes */
   constructor (options: SessionOptions, clientId: string, isClean: boolean) {
     this.#options = options
     this.clientId = clientId
     this.#isClean = isClean
+    this.#account = new DeliveryAccount(options, { clientId, isClean, holder: this })
+  }
+
+  /** Of all deliveries. */
+  get bytes (): number {
+    return this.#account.bytes
   }
 
   get link (): Link | null {
@@ -58,25 +65,26 @@ export class Session implements Holder {
 
   /** Deliveries, queued and in flight. */
   get size (): number {
-    return (this.#queue?.length ?? 0) + this.#inFlight.size
+    return this.#queue.length + this.#inFlight.size
   }
 
   /**
-   * Sends a message, or queues it.
+   * Sends a message, or queues it. @param isEarlier - than what is set aside
    * @returns false when it was dropped: the bounds leave no room
    */
-  deliver (message: Message, qos: 1 | 2, options: DeliveryOptions): boolean {
+  deliver (message: Message, qos: 1 | 2, options: DeliveryOptions, isEarlier = false): boolean {
+    if (this.#held !== null && !isEarlier) return this.#held.add(message, qos, options) || this.#drop()
     const link = this.#link
-    const isNext = link !== null && (this.#queue === null || this.#queue.length === 0) && this.#resending === null &&
+    const isNext = link !== null && this.#queue.length === 0 && this.#resending === null &&
       this.#outstanding < link.window && !this.#isUnread(link)
     if (!isNext && this.#isClean && link !== null && this.#isUnread(link)) return this.#skip(link)
     if (!this.#hasRoom(toDeliveryBytes(message), isNext)) return this.#drop()
-    const delivery = this.#add(message, qos, options)
+    const delivery = this.#account.begin(message, qos, options)
     if (isNext) this.#send(link, delivery)
     else {
-      this.#enqueue(delivery)
+      this.#queue.push(delivery)
       // Other packets may have filled the socket: a session is resumed only after it has waited for room.
-      if (this.#queue?.length === 1) this.resume()
+      if (this.#queue.length === 1) this.resume()
     }
     this.#copies?.noteLive(message.topic)
     return true
@@ -100,10 +108,7 @@ export class Session implements Holder {
     this.resume()
   }
 
-  /**
-   * A connection has its CONNACK.
-   * @param mayReceive - whether its principal may see a topic: its role may have changed
-   */
+  /** A connection has its CONNACK. @param mayReceive - whether its principal may see a topic: its role may have changed */
   attach (link: Link, mayReceive: (topic: string) => boolean): void {
     this.#link = link
     this.#outstanding = 0
@@ -141,7 +146,8 @@ export class Session implements Holder {
   receive (packetId: number): boolean {
     const delivery = this.#inFlight.get(packetId)
     if (delivery?.qos !== 2 || delivery.message === null) return delivery?.qos === 2
-    this.#forgetMessage(delivery)
+    this.#account.moveLast(delivery)
+    this.#account.forgetMessage(delivery)
     this.#inFlight.moveLast(delivery)
     return true
   }
@@ -158,18 +164,14 @@ export class Session implements Holder {
    * @returns how many
    */
   drop (isMeant: (topic: string) => boolean): number {
-    let dropped = 0
-    this.#queue = this.#queue?.filter((delivery) => {
-      if (delivery.message === null || !isMeant(delivery.message.topic)) return true
-      dropped++
-      this.#queuedBytes -= delivery.bytes
-      this.#count(-1, -delivery.bytes)
-      return false
-    }) ?? null
+    const isDropped = ({ message }: Delivery) => message !== null && isMeant(message.topic)
+    const taken = this.#queue.takeOut(isDropped)
+    for (const delivery of taken) this.#account.end(delivery)
+    let dropped = taken.length
     for (const delivery of this.#inFlight.toArray()) {
-      if (delivery.message === null || !isMeant(delivery.message.topic)) continue
+      if (!isDropped(delivery)) continue
       dropped++
-      this.#forgetMessage(delivery)
+      this.#account.forgetMessage(delivery)
     }
     return dropped
   }
@@ -177,26 +179,51 @@ export class Session implements Holder {
   /** What is in flight keeps its packet id; it is not sent again. */
   trim (bytesMax: number): void {
     while (this.bytes > bytesMax) {
-      const delivery = this.#queue?.pop()
+      const delivery = this.#queue.pop()
       if (delivery === undefined) break
-      this.#queuedBytes -= delivery.bytes
-      this.#count(-1, -delivery.bytes)
+      this.#account.end(delivery)
       this.#drop()
     }
     if (this.bytes <= bytesMax) return
     for (const delivery of this.#inFlight.toArray().reverse()) {
       if (this.bytes <= bytesMax) return
       if (delivery.message === null) continue
-      this.#forgetMessage(delivery)
+      this.#account.forgetMessage(delivery)
       this.#drop()
     }
   }
 
+  /** All deliveries, in the order in which they are to be sent again. */
+  deliveries (): Delivery[] {
+    return [...this.#inFlight.toArray(), ...this.#queue.toArray()]
+  }
+
+  /** Takes the deliveries that it had elsewhere, in their order. They may be beyond the bounds, which hold for new ones. */
+  restore (deliveries: readonly Delivery[]): void {
+    for (const delivery of deliveries) {
+      this.#account.restore(delivery)
+      if (delivery.packetId === 0) this.#queue.push(delivery)
+      else this.#inFlight.restore(delivery)
+    }
+  }
+
+  /** Sets aside what is published for it from now on. @see HeldDeliveries */
+  hold (passage: Passage): void {
+    this.#held ??= new HeldDeliveries(passage, this.#options.limits)
+  }
+
+  /** Delivers what was set aside. @param isNew - whether it was not delivered elsewhere */
+  release (isNew: (passage: Passage) => boolean): void {
+    const held = this.#held
+    this.#held = null
+    for (const { message, qos, options } of held?.later(isNew) ?? []) this.deliver(message, qos, options)
+  }
+
   /** Forgets all deliveries. The caller ends the subscriptions. */
   clear (): void {
-    this.#count(-this.size, -this.bytes)
-    this.#queue = null
-    this.#queuedBytes = 0
+    this.#account.count(-this.size, -this.bytes)
+    this.#queue.clear()
+    this.#held = null
     this.#inFlight.clear()
     this.#resending = null
     this.#copies = null
@@ -206,13 +233,12 @@ export class Session implements Holder {
   #sendOne (link: Link): boolean {
     const window = link.window - this.#outstanding
     if (this.#resending !== null) return this.#resend(link, this.#resending, window)
-    const next = this.#queue?.[0]
+    const next = this.#queue.first
     if (next !== undefined) {
       if (window <= 0) return false
-      this.#queue?.shift()
-      this.#queuedBytes -= next.bytes
+      this.#queue.shift()
       // Only here: a delivery that has begun is completed.
-      if (next.message !== null && isExpired(next.message)) this.#count(-1, -next.bytes)
+      if (next.message !== null && isExpired(next.message)) this.#account.end(next)
       else this.#send(link, next)
       return true
     }
@@ -230,7 +256,7 @@ export class Session implements Holder {
     } else {
       // Tried again at the next acknowledgement, so at least one must be due.
       if (window <= 0 || (this.size > 0 && !this.#hasRoom(toDeliveryBytes(copy), true))) return false
-      this.#send(link, this.#add(copy, copy.qos, toCopyOptions(copy)))
+      this.#send(link, this.#account.begin(copy, copy.qos, toCopyOptions(copy)))
     }
     this.#copies?.take()
     return true
@@ -257,6 +283,7 @@ export class Session implements Holder {
 
   #send (link: Link, delivery: Delivery): void {
     this.#inFlight.add(delivery)
+    this.#account.note(delivery)
     if (isUnreceived(delivery)) this.#write(link, delivery, false)
   }
 
@@ -271,50 +298,21 @@ export class Session implements Holder {
   #finish (delivery: Delivery): void {
     this.#remove(delivery)
     if (delivery.isOutstanding) this.#outstanding--
-    if (this.#queue?.length || this.#copies !== null || this.#resending !== null) this.resume()
-  }
-
-  #enqueue (delivery: Delivery): void {
-    (this.#queue ??= []).push(delivery)
-    this.#queuedBytes += delivery.bytes
+    if (this.#queue.length > 0 || this.#copies !== null || this.#resending !== null) this.resume()
   }
 
   #isUnread (link: Link): boolean {
-    return link.unsentBytes + (this.#isClean ? this.#queuedBytes : 0) > this.#options.limits.subscriberBufferBytesMax
+    return link.unsentBytes + (this.#isClean ? this.#queue.bytes : 0) > this.#options.limits.subscriberBufferBytesMax
   }
 
   #remove (delivery: Delivery): void {
     this.#inFlight.remove(delivery.packetId)
-    this.#count(-1, -delivery.bytes)
+    this.#account.end(delivery)
   }
 
-  #add (message: Message, qos: 1 | 2, { isRetained, identifiers }: DeliveryOptions): Delivery {
-    const bytes = toDeliveryBytes(message)
-    this.#count(1, bytes)
-    return { message, qos, isRetained, identifiers, packetId: 0, isOutstanding: false, bytes }
-  }
-
-  #forgetMessage (delivery: Delivery): void {
-    const bytes = toDeliveryBytes(null)
-    this.#count(0, bytes - delivery.bytes)
-    delivery.message = null
-    delivery.bytes = bytes
-  }
-
-  #count (messages: number, bytes: number): void {
-    const wasEmpty = this.bytes === 0
-    this.bytes += bytes
-    this.#options.memory.count(messages, bytes)
-    if (wasEmpty !== (this.bytes === 0)) this.#options.memory.setHolding(this, wasEmpty)
-  }
-
-  /**
-   * @param isNext - a delivery that is sent at once needs no room in the queue: the window bounds deliveries in flight
-   */
+  /** @param isNext - it is sent at once, and so needs no room in the queue: the window bounds deliveries in flight */
   #hasRoom (bytes: number, isNext: boolean): boolean {
-    const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax } = this.#options.limits
-    return (isNext || (this.#queue?.length ?? 0) < queuedMessagesPerSessionMax) &&
-      this.bytes < queuedBytesPerSessionMax && this.#options.memory.makeRoom(this, bytes)
+    return this.#account.hasRoom(bytes, isNext ? 0 : this.#queue.length)
   }
 
   #drop (): false {
@@ -322,8 +320,8 @@ export class Session implements Holder {
     return false
   }
 
-  #skip (link: Link): false {
-    if (link.unsentBytes !== Infinity) this.#options.onUnread()
+  #skip ({ unsentBytes }: Link): false {
+    if (unsentBytes !== Infinity) this.#options.onUnread()
     return false
   }
 
@@ -339,7 +337,7 @@ export class Session implements Holder {
         this.#drop()
         return
       }
-      this.#enqueue(this.#add(copy, copy.qos, toCopyOptions(copy)))
+      this.#queue.push(this.#account.begin(copy, copy.qos, toCopyOptions(copy)))
     }
   }
 }

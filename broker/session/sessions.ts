@@ -36,8 +36,22 @@ interface SessionsOptions {
 export interface SessionObserver {
   /** A session has ended; there may have been none. */
   ended (clientId: string): void
-  /** A client has begun or resumed its session. */
+  /** A client has begun or resumed its session, here or elsewhere. */
   attached (clientId: string): void
+  /** What is kept of a session beside its deliveries has changed. */
+  changed (clientId: string): void
+}
+
+/** A session beside its deliveries, as it goes from one gateway to another. */
+export interface SessionState {
+  readonly owner: Principal | null
+  readonly isKept: boolean
+  readonly subscriptions: ReadonlyArray<readonly [filter: string, subscription: Subscription]>
+  readonly inbound: readonly number[]
+  /** When its client left, by `performance.now()`; infinite while it is connected. */
+  readonly leftAtMs: number
+  /** When it ends, where that is before `sessionExpiryMs`. */
+  readonly endsAtMs: number | null
 }
 
 /**
@@ -94,6 +108,7 @@ export class Sessions {
     record.owner = owner
     record.isKept = isKept
     this.#ends.delete(clientId)
+    this.#observer.changed(clientId)
     this.#observer.attached(clientId)
     if (record.leftAtMs !== Infinity) this.#absent--
     record.leftAtMs = Infinity
@@ -108,6 +123,7 @@ export class Sessions {
   detach (clientId: string, nowMs: number, expiryMs = Infinity): void {
     const record = this.#records.get(clientId)
     if (record === undefined || --record.connections > 0) return
+    this.#observer.changed(clientId)
     if (expiryMs < this.#limits.sessionExpiryMs) this.#ends.set(clientId, nowMs + expiryMs)
     this.#leave(clientId, record, nowMs)
     if (expiryMs === 0) this.end(clientId)
@@ -128,6 +144,17 @@ export class Sessions {
   /** Ends a session for good. */
   end (clientId: string): void {
     this.#observer.ended(clientId)
+    this.#end(clientId)
+  }
+
+  /** A session goes on at another gateway. */
+  surrender (clientId: string): void {
+    this.#observer.attached(clientId)
+    this.#end(clientId)
+  }
+
+  #end (clientId: string): void {
+    this.#observer.changed(clientId)
     const record = this.#records.get(clientId)
     if (record === undefined) return
     record.isKept = false
@@ -161,12 +188,14 @@ export class Sessions {
       this.subscriptionLevels += levelsOf(filter)
     }
     this.#filters.add(filter, session, subscription)
+    this.#observer.changed(clientId)
     return session
   }
 
   unsubscribe (clientId: string, filters: readonly string[]): void {
     const session = this.find(clientId)
     if (session === null || session.filters.size === 0) return
+    this.#observer.changed(clientId)
     for (const filter of filters) {
       if (!this.#filters.remove(filter, session)) continue
       this.subscriptions--
@@ -204,6 +233,7 @@ export class Sessions {
     }
     inbound.add(messageId)
     this.inboundQos2++
+    this.#observer.changed(clientId)
     return true
   }
 
@@ -229,7 +259,10 @@ export class Sessions {
 
   removeInbound (clientId: string, messageId: number): boolean {
     const removed = this.#records.get(clientId)?.inbound.delete(messageId) ?? false
-    if (removed) this.inboundQos2--
+    if (removed) {
+      this.inboundQos2--
+      this.#observer.changed(clientId)
+    }
     return removed
   }
 
@@ -239,6 +272,37 @@ export class Sessions {
     this.inboundQos2 -= record.inbound.size
     record.inbound.clear()
     this.#prune(clientId, record)
+  }
+
+  /** @returns `null` where nothing is kept */
+  stateOf (clientId: string): SessionState | null {
+    const record = this.#records.get(clientId)
+    if (record === undefined) return null
+    const { owner, isKept, inbound, leftAtMs } = record
+    const endsAtMs = this.#ends.get(clientId) ?? null
+    return { owner, isKept, subscriptions: [...record.session?.filters ?? []], inbound: [...inbound], leftAtMs, endsAtMs }
+  }
+
+  /**
+   * Takes a session that was elsewhere, whose client is away.
+   * @returns what takes its deliveries; `null`: the bounds leave no room, or its client id has a session
+   */
+  restore (clientId: string, { owner, isKept, subscriptions, inbound, leftAtMs, endsAtMs }: SessionState): Session | null {
+    if (this.#records.has(clientId)) return null
+    if (subscriptions.some(([filter]) => this.limitOn(clientId, filter) !== null)) {
+      this.#hits.hit('sessions')
+      return null
+    }
+    const session = this.#createSession(clientId)
+    const record = this.#get(clientId)
+    Object.assign(record, { owner, isKept, session })
+    for (const messageId of inbound) this.addInbound(clientId, messageId)
+    for (const [filter, subscription] of subscriptions) this.subscribe(clientId, filter, subscription)
+    if (endsAtMs !== null) this.#ends.set(clientId, endsAtMs)
+    record.leftAtMs = leftAtMs
+    this.#absent++
+    this.#filters.setAway(session, true)
+    return session
   }
 
   #get (clientId: string): SessionRecord {

@@ -20,6 +20,8 @@ export interface Config {
   readonly databaseUrl: string | null
   /** Of its replicas, for reads. */
   readonly replicaUrls: readonly string[]
+  /** `null`: this gateway stands alone. Holds a password. */
+  readonly redisUrl: string | null
   readonly databaseConnectionsMax: number
   /** Of those, for what reads. */
   readonly databaseReadConnectionsMax: number
@@ -82,6 +84,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
   return Object.freeze({
     databaseUrl: values.DATABASE_URL === undefined ? null : toDatabaseUrl(values.DATABASE_URL),
     replicaUrls: toReplicaUrls(values),
+    redisUrl: values.REDIS_URL === undefined ? null : toRedisUrl(values.REDIS_URL),
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     databaseReadConnectionsMax: toReadConnectionsMax(values),
     dataDir: resolve(values.VITAL_DATA_DIR),
@@ -139,6 +142,13 @@ function toReplicaUrls ({ DATABASE_URL: primary, DATABASE_READ_URL: replicas = '
       throw new ConfigError(error.message.replaceAll('DATABASE_URL', 'DATABASE_READ_URL'))
     }
   })
+}
+
+/** Without its password in the message: it would be in the log. */
+function toRedisUrl (text: string): string {
+  const isUrl = URL.canParse(text) && ['redis:', 'rediss:'].includes(new URL(text).protocol) && new URL(text).hostname !== ''
+  if (!isUrl) throw new ConfigError('REDIS_URL must be a URL such as redis://127.0.0.1:6379 or rediss://user:password@host:6380/0.')
+  return text
 }
 
 /** Unset: a third, and so at least one. Two batches at a time, and what looks after them, need the rest. */

@@ -1,4 +1,5 @@
 import { addBrokerMetrics } from '../transport/broker-metrics.ts'
+import { addClusterMetrics } from '../transport/cluster-metrics.ts'
 import { addTransportMetrics } from '../transport/transport-metrics.ts'
 import { addEventsMetrics } from '../events/events-metrics.ts'
 import { addGrpcMetrics } from '../grpc/grpc-metrics.ts'
@@ -31,5 +32,6 @@ export function describeMetrics (): Metrics {
   addTransportMetrics(metrics, unread)
   addGrpcMetrics(metrics, unread)
   addBrokerMetrics(metrics, unread)
+  addClusterMetrics(metrics, unread)
   return metrics
 }

@@ -12,11 +12,12 @@ import type { Pipeline } from '../ingest/pipeline.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import type { Security } from '../security/security.ts'
 import packageJson from '../../package.json' with { type: 'json' }
+import { openCluster } from './open-cluster.ts'
 import { createTls } from './tls.ts'
 import { addTransportMetrics } from './transport-metrics.ts'
 
 type TransportOptions = Pick<Config, 'host' | 'mqttPort' | 'httpPort' | 'packetBytesMax' | 'isAnonymousAllowed' |
-  'httpConnectionsMax' | 'httpRequestsPerSecondMax' | 'grpcPort' | 'grpcConnectionsMax' | 'brokerLimits' | 'transport'>
+  'httpConnectionsMax' | 'httpRequestsPerSecondMax' | 'grpcPort' | 'grpcConnectionsMax' | 'brokerLimits' | 'transport' | 'redisUrl'>
 type GrpcOptions = Pick<GrpcServerOptions, 'isReady' | 'isStopping'> & {
   readonly security: Pick<Security, 'authenticateGrpc' | 'refusals' | 'untilOf' | 'guard'>
   readonly pipeline: Pick<Pipeline, 'acceptRequest' | 'addReader'>
@@ -29,13 +30,15 @@ type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets
  * @throws `ConfigError` for certificates that cannot be used
  */
 export async function createTransport (
-  { config, metrics, logger }: { config: TransportOptions, metrics: Metrics, logger: Logger }
+  { config, applicationName, metrics, logger }: { config: TransportOptions, applicationName: string, metrics: Metrics, logger: Logger }
 ) {
   const { host, packetBytesMax, transport } = config
   const { admin } = transport
   const tls = transport.tls === null ? undefined : await createTls({ files: transport.tls, logger })
   const isProxy = createAddressSet(transport.trustedProxies)
-  const broker: Pick<BrokerOptions, 'host' | 'port' | 'secure' | 'isProxy'> = {
+  const cluster = await openCluster({ url: config.redisUrl, id: applicationName, metrics, logger })
+  const broker: Pick<BrokerOptions, 'host' | 'port' | 'secure' | 'isProxy' | 'cluster'> = {
+    cluster,
     host: transport.mqttHost,
     port: config.mqttPort,
     secure: tls && { host, port: transport.mqttsPort, tls },
@@ -129,7 +132,7 @@ export async function createTransport (
     hasClientCertificates: transport.tls !== null && transport.tls.clientCaFile !== null,
     /** Takes renewed certificates; what there is stays when they cannot be used. */
     reload: async (): Promise<void> => { await tls?.reload() },
-    warnings: (): string[] => tls?.warnings() ?? []
+    warnings: (): string[] => [...tls?.warnings() ?? [], ...cluster?.warnings() ?? []]
 
   }
 }
@@ -140,7 +143,8 @@ async function loadGrpc () {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
     const { peerDependencies } = packageJson
-    const packages = Object.entries(peerDependencies).map(([name, version]) => `${name}@${version}`)
+    const packages = Object.entries(peerDependencies)
+      .flatMap(([name, version]) => name.includes('grpc') ? [`${name}@${version}`] : [])
     throw new ConfigError(`VITAL_GRPC_PORT needs packages that are not installed: npm install ${packages.join(' ')}`, { cause: error })
   }
 }

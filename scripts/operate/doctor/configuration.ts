@@ -37,7 +37,7 @@ export function checkConfiguration (readVariables: () => Readonly<Variables>): {
   }
 }
 
-const isOurs = (name: string): boolean => name.startsWith('VITAL_') || name === 'DATABASE_URL'
+const isOurs = (name: string): boolean => name.startsWith('VITAL_') || name === 'DATABASE_URL' || name === 'REDIS_URL'
 
 /** The list in a message that has one, else the message. */
 function toFaults (message: string): string[] {

@@ -51,7 +51,8 @@ function createSession ({
     hits: new LimitHits(),
     memory,
     retained: { has: (topic) => retained.some((copy) => copy.topic === topic), matching: () => retained.values() },
-    onUnread () { unread.count++ }
+    onUnread () { unread.count++ },
+    journal: null
   }, 'lk', isClean)
   return { session, totals: memory, unread }
 }

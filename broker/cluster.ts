@@ -1,0 +1,66 @@
+import type { Principal } from '../schemas/principal.ts'
+import type { Connections } from './connections.ts'
+import type { PublishedMessage } from './deliver/fan-out.ts'
+import type { Passage } from './session/held-deliveries.ts'
+import type { RetainedMessages } from './session/retained.ts'
+import type { SessionJournal } from './session/session-journal.ts'
+import type { Sessions } from './session/sessions.ts'
+
+/** What a cluster uses of the broker. */
+export interface ClusterParts {
+  readonly connections: Connections
+  readonly sessions: Sessions
+  readonly retained: RetainedMessages
+  /** Delivers a message of another gateway to subscribers of this one. */
+  readonly deliverHere: (message: PublishedMessage) => void
+  /** Drops what this gateway keeps of a device. */
+  readonly forgetHere: (device: string) => void
+}
+
+/** A CONNECT whose principal is known. */
+export interface ClientClaim {
+  readonly clientId: string
+  readonly principal: Principal | null
+  /** Its earlier session is not wanted. */
+  readonly startsAnew: boolean
+}
+
+/** Other gateways, as the fan-out sees them. */
+export interface Remote {
+  /** Of the message that is being routed. */
+  readonly passage: Passage
+  /** Passes a message that was published here on to the gateways with subscribers of it. */
+  forward (message: PublishedMessage): void
+  /** Whether this gateway has a turn at a shared subscription with the message that is being routed. */
+  servesShare (filter: string): boolean
+  /** Whether a subscriber elsewhere may want `vital/{device}`; true may be wrong, false never is. */
+  isWatched (topic: string): boolean
+  /** A filter has its first subscriber here, or has lost its last. */
+  wants (filter: string, isWanted: boolean): void
+  /** Settles once every other live gateway knows what is wanted here; `null`: they know. */
+  whenKnown (): Promise<void> | null
+}
+
+/** Several gateways as one broker. See cluster/README.md; without one the broker stands alone. */
+export interface Cluster extends Remote {
+  readonly journal: SessionJournal
+  /** Called by the broker that it is for, once. */
+  attach (parts: ClusterParts): void
+  /**
+   * Makes a client id this gateway's own, and fetches its session. Never rejects: where Redis does not answer the client
+   * is let in with what this gateway has.
+   * @returns `refused` when its session belongs to another principal
+   */
+  claim (claim: ClientClaim): Promise<'granted' | 'refused'>
+  /** What is kept of a client beside its deliveries may have changed, or its connection. */
+  changed (clientId: string): void
+  retainedChanged (topic: string, isExpired: boolean): void
+  /** Drops what other gateways keep of a device. */
+  forget (device: string): void
+  /** Clients connected to other gateways, as far as known. */
+  readonly clientsElsewhere: number
+  /** Joins the other gateways. Settles also where Redis does not answer. */
+  start (): Promise<void>
+  /** Its clients have left: hands over what is kept of them. */
+  stop (): Promise<void>
+}

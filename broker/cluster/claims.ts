@@ -1,0 +1,154 @@
+/**
+ * Which gateway has a client, and how a session goes from one gateway to another.
+ *
+ *   CONNECT here ──> Redis: nobody has it ─────────────────────────> ours
+ *                           a dead gateway has its session ────────> adopted first (adoption.ts), then as below
+ *                           a live gateway has it ──> handover
+ *
+ * The handover, with N the new gateway and O the one that has the client:
+ *
+ *   1. N asks. O closes the connection, and tells the session's subscriptions ("ready").
+ *   2. N subscribes to them and sets aside what is published for the session. Once every live gateway knows of that, N
+ *      says so ("take").
+ *   3. O reads "take" behind all that was written to O alone. It writes the session to Redis as N's, and tells the number
+ *      of the last message of each gateway that the session had at O ("gone").
+ *   4. N reads the session, and adds of what it has set aside those messages that have higher numbers.
+ *
+ * So each message is in the session once, and those of a publisher are in order. Until step 3 the session is O's: what
+ * fails leaves it there.
+ */
+import type { Logger } from 'pino'
+import type { Principal } from '../../schemas/principal.ts'
+import { claimOf } from '../connect/authorisation.ts'
+import type { ClientClaim, ClusterParts } from '../cluster.ts'
+import type { Passage } from '../session/held-deliveries.ts'
+import type { Handover } from './handover.ts'
+import { KEYS } from './keys.ts'
+import type { ClusterLimits } from './limits.ts'
+import type { RedisLink, Reply } from './redis-link.ts'
+import { CLAIM, FORCE } from './scripts.ts'
+import type { SessionStore } from './session-store.ts'
+import { decodeSession } from './stored-session.ts'
+
+interface ClaimsOptions {
+  readonly link: Pick<RedisLink, 'isUp' | 'call'>
+  readonly self: () => string
+  /** Whether this gateway is registered. */
+  readonly isJoined: () => boolean
+  readonly store: SessionStore
+  readonly handover: Handover
+  /** Settles once a dead gateway's sessions are adopted, here or elsewhere. */
+  readonly adopted: (gateway: string) => Promise<void>
+  readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections'>
+  readonly limits: Pick<ClusterLimits, 'claimTimeoutMs'>
+  readonly logger: Logger
+}
+
+/** How long a claim that failed waits before it is tried again. */
+const RETRY_MS = 50
+
+const NOTHING_IS_NEW = (_passage: Passage) => false
+
+/** See the top of this file. */
+export class Claims {
+  readonly #options: ClaimsOptions
+  readonly #underWay = new Map<string, Promise<unknown>>()
+  /** Clients that are served without Redis knowing. */
+  readonly unclaimed = new Set<string>()
+  /** Sessions that were fetched from another gateway, or from Redis. */
+  fetched = 0
+
+  constructor (options: ClaimsOptions) {
+    this.#options = options
+  }
+
+  isUnderWay (clientId: string): boolean {
+    return this.#underWay.has(clientId)
+  }
+
+  /** @see Cluster.claim */
+  async claim (wanted: ClientClaim): Promise<'granted' | 'refused'> {
+    const { clientId } = wanted
+    for (let earlier = this.#underWay.get(clientId); earlier !== undefined; earlier = this.#underWay.get(clientId)) await earlier
+    const { store, link, isJoined, handover } = this.#options
+    if (store.owned.has(clientId)) {
+      handover.cancel(clientId)
+      return 'granted'
+    }
+    if (!link.isUp || !isJoined()) return this.#withoutRedis(clientId)
+    store.withhold(clientId)
+    const claim = this.#claim(wanted)
+    this.#underWay.set(clientId, claim.catch(() => {}))
+    try {
+      return await claim
+    } catch (error) {
+      this.#options.logger.warn({ clientId, err: error }, 'a client is let in without its session: Redis did not say who has it')
+      this.#options.parts().sessions.find(clientId)?.release(() => true)
+      return this.#withoutRedis(clientId)
+    } finally {
+      this.#underWay.delete(clientId)
+      store.resume(clientId)
+    }
+  }
+
+  #withoutRedis (clientId: string): 'granted' {
+    this.unclaimed.add(clientId)
+    return 'granted'
+  }
+
+  async #claim ({ clientId, principal, startsAnew }: ClientClaim): Promise<'granted' | 'refused'> {
+    const { link, self, handover, adopted, limits } = this.#options
+    const deadlineMs = performance.now() + limits.claimTimeoutMs
+    while (performance.now() < deadlineMs) {
+      const reply = await link.call('EVAL', CLAIM, 0, self(), clientId, JSON.stringify(principal)) as Reply[]
+      const owner = String(reply[1])
+      switch (String(reply[0])) {
+        case 'taken':
+          await this.#fetch(clientId, Number(reply[1]), String(reply[2]) !== '')
+          return 'granted'
+        case 'held': {
+          const claim = claimOf(principal, JSON.parse(String(reply[2])) as Principal | null)
+          if (claim === 'refuse') return 'refused'
+          const anew = startsAnew || claim === 'discard'
+          const remainingMs = deadlineMs - performance.now()
+          if (await handover.fetch(owner, clientId, { anew, timeoutMs: remainingMs })) {
+            if (!anew) this.fetched++
+            if (this.#options.store.owned.has(clientId)) return 'granted'
+          } else await new Promise((resolve) => { setTimeout(resolve, RETRY_MS) })
+          break
+        }
+        default:
+          await within(adopted(owner), deadlineMs - performance.now())
+      }
+    }
+    return await this.#force(clientId)
+  }
+
+  /** The gateway that has it lives, and does not answer. */
+  async #force (clientId: string): Promise<'granted'> {
+    const { link, self, logger } = this.#options
+    logger.warn({ clientId }, 'a client is taken from a gateway that does not give it')
+    const [, epoch, session] = await link.call('EVAL', FORCE, 0, self(), clientId) as Reply[]
+    await this.#fetch(clientId, Number(epoch), String(session) !== '')
+    return 'granted'
+  }
+
+  /** Reads the session of a client that this gateway has now. */
+  async #fetch (clientId: string, epoch: number, hasSession: boolean): Promise<void> {
+    const { link, store, parts } = this.#options
+    if (!hasSession) return store.own(clientId, epoch, [])
+    const stored = decodeSession(await link.call('HGETALL', KEYS.client(clientId)) as Reply[])
+    const session = stored === null ? null : parts().sessions.restore(clientId, stored.state)
+    session?.restore(stored!.deliveries)
+    session?.release(NOTHING_IS_NEW)
+    store.own(clientId, epoch, session === null ? [] : stored!.deliveries)
+    store.changed(clientId)
+    this.fetched++
+  }
+}
+
+async function within (promise: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const timeOut = new Promise<void>((resolve) => { timer = setTimeout(resolve, Math.max(0, ms)) })
+  await Promise.race([promise, timeOut]).finally(() => { clearTimeout(timer) })
+}

@@ -1,0 +1,122 @@
+import type { Logger } from 'pino'
+import type { Cluster, ClusterParts } from '../cluster.ts'
+import { Joining } from './joining.ts'
+import { CLUSTER_LIMITS, type ClusterLimits } from './limits.ts'
+import { createMachinery } from './machinery.ts'
+import { toFactWarnings } from './redis-facts.ts'
+import type { ClusterStatistics } from './statistics.ts'
+
+export interface ClusterOptions {
+  /** `redis://` or `rediss://`, with user and password. */
+  readonly url: string
+  /** Of this process, unlike any other. */
+  readonly id: string
+  /** Instead of {@link CLUSTER_LIMITS}, one by one. */
+  readonly limits?: Partial<ClusterLimits>
+  readonly logger: Logger
+}
+
+/** {@link Cluster}, and what is told of it. */
+export interface RedisCluster extends Cluster {
+  /** Of this gateway, in Redis. */
+  readonly name: string
+  statistics (): ClusterStatistics
+  /** What does not work now. */
+  warnings (): string[]
+}
+
+/** Composes a cluster over Redis. See README.md in this folder. */
+export function createCluster ({ url, id, limits: given, logger }: ClusterOptions): RedisCluster {
+  const limits: ClusterLimits = { ...CLUSTER_LIMITS, ...given }
+  let attached: ClusterParts | null = null
+  const parts = (): ClusterParts => attached!
+  const joining: Joining = new Joining({ parts: () => machinery, limits, logger })
+  const machinery = createMachinery({ url, id, limits, logger, parts, joining })
+  const { link, reader, retainedReader, members, interest, outbox, inbox, store, reclaim, retained } = machinery
+  const { forwarding, claims, handover, adoption } = machinery
+  const links = [link, reader, retainedReader]
+  let upkeep: NodeJS.Timeout | null = null
+
+  function lookAround (): void {
+    if (!joining.isJoined) return
+    interest.resend()
+    adoption.lookAround()
+    reclaim.takeUnclaimed().catch((error: unknown) => { logger.debug({ err: error }, 'clients are not claimed yet') })
+  }
+
+  /** Waits for so long at most. */
+  async function within (promise: Promise<unknown>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const timeOut = new Promise((resolve) => { timer = setTimeout(resolve, limits.commandTimeoutMs) })
+    await Promise.race([promise, timeOut]).catch(() => {})
+    clearTimeout(timer)
+  }
+
+  return {
+    passage: forwarding.passage,
+    journal: store,
+    attach (given) { attached = given },
+    claim: (claim) => claims.claim(claim),
+    changed: (clientId) => {
+      store.changed(clientId)
+      reclaim.left(clientId)
+    },
+    retainedChanged: (topic, isExpired) => { retained.changed(topic, isExpired) },
+    forget: (device) => { for (const gateway of members.all) outbox.add(gateway, { t: 'erase', device }) },
+    forward: (message) => { forwarding.forward(message) },
+    servesShare: (filter) => forwarding.servesShare(filter),
+    isWatched: (topic) => interest.isWatched(topic),
+    wants: (filter, isWanted) => { interest.wants(filter, isWanted) },
+    whenKnown: () => interest.whenKnown(),
+    get name () { return members.self },
+    get clientsElsewhere () { return members.clientsElsewhere },
+
+    async start () {
+      for (const each of links) each.start()
+      upkeep = setInterval(lookAround, limits.renewIntervalMs)
+      const deadlineMs = performance.now() + limits.commandTimeoutMs
+      while (!joining.isJoined && performance.now() < deadlineMs) await new Promise((resolve) => { setTimeout(resolve, 10) })
+      if (!joining.isJoined) logger.warn('Redis does not answer: this gateway starts without the others')
+    },
+
+    async stop () {
+      if (upkeep !== null) clearInterval(upkeep)
+      const wasJoined = joining.isJoined
+      joining.stop()
+      members.stop()
+      inbox.stop()
+      retained.stop()
+      if (wasJoined) {
+        retained.flush()
+        await within(Promise.all([outbox.settled(), store.flush()]))
+        await within(members.leave())
+      }
+      store.stop()
+      for (const each of links) each.close()
+    },
+
+    statistics: () => ({
+      isUp: joining.isJoined,
+      gateways: members.live.length + 1,
+      sent: outbox.sent,
+      received: forwarding.received,
+      dropped: outbox.dropped,
+      missed: inbox.missed,
+      outboxBytes: outbox.bytes,
+      sessionsFetched: claims.fetched,
+      sessionsGiven: handover.given,
+      sessionsAdopted: adoption.adopted,
+      unclaimed: claims.unclaimed.size,
+      timeouts: links.reduce((sum, each) => sum + each.timeouts, 0)
+    }),
+
+    warnings: () => [
+      ...(joining.isJoined
+        ? []
+        : [`Redis has not answered for ${Math.round(joining.downForMs / 1000)} s: sessions, ` +
+          'subscriptions and retained messages are those of this gateway alone; readings are stored as ever']),
+      ...(store.fault === null ? [] : [`Redis does not take sessions: ${store.fault}`]),
+      ...(joining.facts === null ? [] : toFactWarnings(joining.facts))
+    ]
+  }
+}

@@ -1,0 +1,203 @@
+/** Both sides of a handover; claims.ts tells how it goes. */
+import { randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { ClusterParts } from '../cluster.ts'
+import type { Passage } from '../session/held-deliveries.ts'
+import type { Notice } from './frame.ts'
+import { KEYS } from './keys.ts'
+import type { RedisLink, Reply } from './redis-link.ts'
+import { DISCLAIM } from './scripts.ts'
+import type { SessionStore } from './session-store.ts'
+import { decodeSession, decodeState, encodeState } from './stored-session.ts'
+
+type Ready = Extract<Notice, { t: 'ready' }>
+type Gone = Extract<Notice, { t: 'gone' }>
+
+/** A session that this gateway asked for. */
+interface Fetching {
+  readonly owner: string
+  readonly clientId: string
+  readonly onReady: (notice: Ready) => void
+  readonly onGone: (notice: Gone | null) => void
+}
+
+/** A session that another gateway asked for, until it says "take". */
+interface Giving {
+  readonly to: string
+  readonly clientId: string
+}
+
+interface HandoverOptions {
+  readonly link: Pick<RedisLink, 'isUp' | 'call'>
+  readonly store: SessionStore
+  /** Writes a notice to a gateway's stream. */
+  readonly tell: (gateway: string, notice: Notice) => void
+  readonly whenKnown: () => Promise<void> | null
+  readonly passage: Passage
+  readonly seen: () => Record<string, number>
+  readonly self: () => string
+  readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections'>
+  readonly logger: Logger
+}
+
+/** Turns of the event loop that a closed connection may take to leave its session. */
+const CLOSE_TURNS_MAX = 1000
+
+/** See the top of this file. */
+export class Handover {
+  readonly #options: HandoverOptions
+  readonly #fetching = new Map<string, Fetching>()
+  readonly #giving = new Map<string, Giving>()
+  /** Sessions that were given to another gateway. */
+  given = 0
+
+  constructor (options: HandoverOptions) {
+    this.#options = options
+  }
+
+  /** A client has come back here before its session was taken. */
+  cancel (clientId: string): void {
+    for (const [id, giving] of this.#giving) if (giving.clientId === clientId) this.#giving.delete(id)
+  }
+
+  /** A gateway is dead, or no more: it answers nothing. */
+  abandon (gateway: string): void {
+    for (const [id, giving] of this.#giving) if (giving.to === gateway) this.#giving.delete(id)
+    for (const fetching of this.#fetching.values()) if (fetching.owner === gateway) fetching.onGone(null)
+  }
+
+  /**
+   * Fetches the session of a client from the gateway that has it; `anew`: it is to be ended there.
+   * @returns false when that gateway did not give it
+   */
+  async fetch (owner: string, clientId: string, { anew, timeoutMs }: { anew: boolean, timeoutMs: number }): Promise<boolean> {
+    const id = randomUUID()
+    const { tell, parts } = this.#options
+    let timer: NodeJS.Timeout | undefined
+    const gone = await new Promise<Gone | null>((resolve) => {
+      timer = setTimeout(() => { resolve(null) }, Math.max(0, timeoutMs))
+      this.#fetching.set(id, {
+        owner,
+        clientId,
+        // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+        onReady: (notice) => { this.#prepare(notice, owner, clientId) },
+        onGone: resolve
+      })
+      tell(owner, { t: 'ask', c: clientId, anew, id })
+    })
+    clearTimeout(timer)
+    this.#fetching.delete(id)
+    if (anew) return gone !== null
+    if (gone !== null && gone.epoch > 0) return await this.#finish(clientId, gone)
+    // What was prepared is not wanted: the session stays where it is.
+    if (parts().sessions.find(clientId) !== null) parts().sessions.surrender(clientId)
+    return false
+  }
+
+  take (origin: string, notice: Notice): void {
+    switch (notice.t) {
+      case 'ask':
+        this.#give(origin, notice).catch((error: unknown) => {
+          this.#options.logger.warn({ err: error, clientId: notice.c }, 'a session was not given to another gateway')
+        })
+        break
+      case 'ready': return this.#fetching.get(notice.id)?.onReady(notice)
+      case 'take':
+        this.#hand(notice.id).catch((error: unknown) => {
+          this.#options.logger.warn({ err: error }, 'a session was not given to another gateway')
+        })
+        break
+      case 'gone': return this.#fetching.get(notice.id)?.onGone(notice)
+      default:
+    }
+  }
+
+  /** Step 2 at the new gateway. */
+  async #prepare ({ id, m }: Ready, owner: string, clientId: string): Promise<void> {
+    const { parts, passage, whenKnown, tell } = this.#options
+    // In one turn: nothing may be delivered to it before.
+    parts().sessions.restore(clientId, decodeState(m))?.hold(passage)
+    await whenKnown()
+    tell(owner, { t: 'take', id })
+  }
+
+  /** Step 4. */
+  async #finish (clientId: string, { epoch, seen }: Gone): Promise<boolean> {
+    const { link, store, parts } = this.#options
+    const stored = decodeSession(await link.call('HGETALL', KEYS.client(clientId)) as Reply[])
+    const { sessions } = parts()
+    if (stored !== null && !sessions.has(clientId)) sessions.restore(clientId, stored.state)
+    const session = sessions.find(clientId)
+    session?.restore(stored?.deliveries ?? [])
+    store.own(clientId, epoch, session === null ? [] : stored?.deliveries ?? [])
+    session?.release(({ origin, number }) => number > (seen[origin] ?? 0))
+    store.changed(clientId)
+    return true
+  }
+
+  /** Step 1 at the gateway that has the client. */
+  async #give (to: string, { c: clientId, anew, id }: Extract<Notice, { t: 'ask' }>): Promise<void> {
+    const { store, tell, parts, link, self } = this.#options
+    const { sessions } = parts()
+    this.cancel(clientId)
+    if (!store.owned.has(clientId)) {
+      await link.call('EVAL', DISCLAIM, 0, self(), clientId)
+      tell(to, { t: 'gone', id, epoch: 0, seen: {} })
+      return
+    }
+    await this.#close(clientId)
+    if (anew) {
+      sessions.end(clientId)
+      store.changed(clientId)
+      await store.flush()
+      tell(to, { t: 'gone', id, epoch: 0, seen: {} })
+      return
+    }
+    const state = sessions.stateOf(clientId)
+    this.#giving.set(id, { to, clientId })
+    if (state === null || state.subscriptions.length === 0) return await this.#hand(id)
+    tell(to, { t: 'ready', id, m: encodeState(state) })
+  }
+
+  /** Closes the connection of a client [MQTT-3.1.4-2], so that nothing of its session changes any more. */
+  async #close (clientId: string): Promise<void> {
+    const { connections } = this.#options.parts()
+    const connection = connections.holderOf(clientId)
+    if (connection === undefined) return
+    connection.noteCloseReason('taken_over')
+    connection.client.close()
+    connection.client.end('taken_over', null)
+    for (let turn = 0; turn < CLOSE_TURNS_MAX && connections.holderOf(clientId) === connection; turn++) {
+      await new Promise((resolve) => { setImmediate(resolve) })
+    }
+  }
+
+  /** Step 3. */
+  async #hand (id: string): Promise<void> {
+    const giving = this.#giving.get(id)
+    this.#giving.delete(id)
+    const { store, tell, parts, passage, seen } = this.#options
+    if (giving === undefined) return
+    const { to, clientId } = giving
+    const { sessions } = parts()
+    const session = sessions.find(clientId)
+    const had = seen()
+    // From here on it gets nothing. Should Redis not take it, it gets what came meanwhile.
+    session?.hold(passage)
+    store.withhold(clientId)
+    try {
+      const epoch = await store.transfer(clientId, to)
+      if (epoch > 0) this.given++
+      // Not written: another gateway has it already.
+      store.disown(clientId)
+      sessions.surrender(clientId)
+      tell(to, { t: 'gone', id, epoch: Math.max(0, epoch), seen: had })
+    } catch (error) {
+      tell(to, { t: 'gone', id, epoch: 0, seen: {} })
+      throw error
+    } finally {
+      session?.release(() => true)
+      store.resume(clientId)
+    }
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * Reads this gateway's own stream, on a connection of its own, because a read blocks.
+ *
+ * A read goes on behind the last entry that was handled. Each gateway numbers the entries that it writes here: an entry
+ * that came before is left out, a number that is missing is a gap. Redis drops the oldest entries of a stream that is
+ * not read, and an emptied Redis all of them.
+ */
+import type { Logger } from 'pino'
+import { createLogThrottle } from '../log-throttle.ts'
+import { decodeFrame, type Frame } from './frame.ts'
+import { KEYS } from './keys.ts'
+import type { RedisLink, Reply } from './redis-link.ts'
+
+const ENTRIES_AT_ONCE = 256
+const FIRST_POSITION = '0-0'
+
+export interface InboxOptions {
+  readonly link: Pick<RedisLink, 'isUp' | 'call'>
+  readonly self: () => string
+  readonly blockMs: number
+  /** Handles a notice, in the same turn. */
+  readonly onFrame: (frame: Frame, bodies: Buffer) => void
+  /** Entries are missing: what their gateway wants may be unknown. */
+  readonly onGap: (gateway: string) => void
+  /** The stream is not the one that was read before. */
+  readonly onBroken: () => void
+  readonly logger: Logger
+}
+
+/** See the top of this file. */
+export class Inbox {
+  readonly #options: InboxOptions
+  readonly #throttle = createLogThrottle({ intervalMs: 10_000 })
+  /** Numbers of the last entries, by the gateway that wrote them. */
+  readonly #numbers = new Map<string, number>()
+  /** Which loop runs: one before a reconnect may still wait. */
+  #loop = 0
+  #position = FIRST_POSITION
+  /** Gaps, and entries that were in them. */
+  gaps = 0
+  missed = 0
+  /** Entries that no gateway of this version has written. */
+  unreadable = 0
+
+  constructor (options: InboxOptions) {
+    this.#options = options
+  }
+
+  /** The last entry that was handled. */
+  get position (): string {
+    return this.#position
+  }
+
+  /** Reads on, or from the beginning of another stream. */
+  start ({ anew }: { readonly anew: boolean }): void {
+    if (anew) {
+      this.#position = FIRST_POSITION
+      this.#numbers.clear()
+    }
+    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+    this.#run(++this.#loop)
+  }
+
+  stop (): void {
+    this.#loop++
+  }
+
+  /** A gateway is no more. */
+  forget (gateway: string): void {
+    this.#numbers.delete(gateway)
+  }
+
+  async #run (loop: number): Promise<void> {
+    const { link, logger } = this.#options
+    try {
+      // Looked at whenever nothing has come: of a stream that was deleted, or made anew, a read waits for ever.
+      for (let isIdle = true; loop === this.#loop && link.isUp; isIdle = !await this.#read(loop)) {
+        if (!isIdle || !await this.#isBroken()) continue
+        if (loop === this.#loop) this.#options.onBroken()
+        return
+      }
+    } catch (error) {
+      // The link is cut by what failed; it starts this again.
+      logger.debug({ err: error }, 'the stream of this gateway is not read')
+    }
+  }
+
+  /** Whether the stream ends before the position, or has gone. */
+  async #isBroken (): Promise<boolean> {
+    const { link, self } = this.#options
+    const newest = await link.call('XREVRANGE', KEYS.stream(self()), '+', '-', 'COUNT', 1) as Reply[][]
+    // Read entries are trimmed, so an empty stream is whole as long as it is there.
+    if (newest.length === 0) return await link.call('EXISTS', KEYS.stream(self())) === 0
+    return compareIds(String(newest[0]![0]), this.#position) < 0
+  }
+
+  /** @returns whether anything came */
+  async #read (loop: number): Promise<boolean> {
+    const { link, self, blockMs } = this.#options
+    const key = KEYS.stream(self())
+    const reply = await link.call('XREAD', 'COUNT', ENTRIES_AT_ONCE, 'BLOCK', blockMs, 'STREAMS', key, this.#position)
+    if (reply === null || loop !== this.#loop) return false
+    const [[, entries]] = reply as unknown as [[Buffer, Array<[Buffer, Buffer[]]>]]
+    for (const [id, fields] of entries) {
+      this.take(fields[1]!)
+      this.#position = id.toString()
+    }
+    return true
+  }
+
+  /** Handles one entry. @param bytes - empty for the one that makes the stream */
+  take (bytes: Buffer): void {
+    if (bytes.length === 0) return
+    let decoded
+    try {
+      decoded = decodeFrame(bytes)
+    } catch {
+      this.unreadable++
+      return
+    }
+    const frame = decoded.header as Frame
+    const last = this.#numbers.get(frame.o) ?? 0
+    if (frame.k <= last) return
+    this.#numbers.set(frame.o, frame.k)
+    if (frame.k > last + 1) this.#noteGap(frame.o, frame.k - last - 1)
+    this.#options.onFrame(frame, decoded.bodies)
+  }
+
+  #noteGap (gateway: string, entries: number): void {
+    this.gaps++
+    this.missed += entries
+    this.#throttle((leftOut) => {
+      this.#options.logger.warn({ gateway, entries, leftOut }, 'messages of another gateway were missed')
+    })
+    this.#options.onGap(gateway)
+  }
+}
+
+/** Ids of stream entries: milliseconds, a dash, a number. */
+export function compareIds (one: string, other: string): number {
+  const [oneMs, oneNumber] = one.split('-').map(BigInt) as [bigint, bigint?]
+  const [otherMs, otherNumber] = other.split('-').map(BigInt) as [bigint, bigint?]
+  if (oneMs !== otherMs) return oneMs < otherMs ? -1 : 1
+  const difference = (oneNumber ?? 0n) - (otherNumber ?? 0n)
+  return difference < 0n ? -1 : difference > 0n ? 1 : 0
+}

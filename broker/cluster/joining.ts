@@ -1,0 +1,148 @@
+import type { Logger } from 'pino'
+import type { Inbox } from './inbox.ts'
+import type { Interest } from './interest.ts'
+import type { ClusterLimits } from './limits.ts'
+import type { Members } from './members.ts'
+import type { Outbox } from './outbox.ts'
+import type { Reclaim } from './reclaim.ts'
+import { readFacts, type RedisFacts } from './redis-facts.ts'
+import type { RedisLink } from './redis-link.ts'
+import type { RetainedLog } from './retained-log.ts'
+import type { SessionStore } from './session-store.ts'
+
+/** What joins, and goes on by itself from there. */
+export interface JoiningParts {
+  readonly link: RedisLink
+  readonly reader: RedisLink
+  readonly retainedReader: RedisLink
+  readonly members: Members
+  readonly interest: Interest
+  readonly outbox: Outbox
+  readonly inbox: Inbox
+  readonly store: SessionStore
+  readonly reclaim: Reclaim
+  readonly retained: RetainedLog
+}
+
+interface JoiningOptions {
+  readonly parts: () => JoiningParts
+  readonly limits: Pick<ClusterLimits, 'leaseMs' | 'renewIntervalMs'>
+  readonly logger: Logger
+}
+
+/**
+ * Joins the other gateways whenever Redis answers: at the start, after an outage, and once Redis has lost this gateway.
+ *
+ * After an outage the gateway goes on where it was if Redis still has its registration and its stream. If not, Redis was
+ * emptied, or another gateway took this one for dead: it registers under a new name, takes its clients again, and writes
+ * all that it has.
+ */
+export class Joining {
+  readonly #options: JoiningOptions
+  #isJoined = false
+  #isStopped = false
+  #isInboxNew = true
+  #downSinceMs = performance.now()
+  #graceUntilMs = 0
+  #facts: RedisFacts | null = null
+  #tail: Promise<void> = Promise.resolve()
+
+  constructor (options: JoiningOptions) {
+    this.#options = options
+  }
+
+  get isJoined (): boolean {
+    return this.#isJoined
+  }
+
+  /** No gateway is taken for dead before, by `performance.now()`. */
+  get graceUntilMs (): number {
+    return this.#graceUntilMs
+  }
+
+  get downForMs (): number {
+    return performance.now() - this.#downSinceMs
+  }
+
+  /** What Redis told of itself; `null` before the first answer. */
+  get facts (): RedisFacts | null {
+    return this.#facts
+  }
+
+  stop (): void {
+    this.#isStopped = true
+    this.#isJoined = false
+  }
+
+  /** Redis does not answer. */
+  noteDown (): void {
+    if (!this.#isJoined) return
+    this.#downSinceMs = performance.now()
+    this.#isJoined = false
+    this.#options.parts().interest.giveUp()
+    this.#options.logger.warn('Redis does not answer: sessions, subscriptions and retained messages are those of this gateway alone')
+  }
+
+  /** Redis answers; `isLost`: it does not know this gateway any more. */
+  join (isLost: boolean): void {
+    this.#tail = this.#tail.then(async () => {
+      if (!this.#options.parts().link.isUp || this.#isStopped || (isLost && !this.#isJoined)) return
+      try {
+        await this.#join(isLost)
+      } catch (error) {
+        this.#options.logger.warn({ err: error }, 'this gateway has not joined the others yet')
+        setTimeout(() => { if (!this.#isJoined) this.join(false) }, this.#options.limits.renewIntervalMs).unref()
+      }
+    })
+  }
+
+  startInbox (): void {
+    const { reader, inbox } = this.#options.parts()
+    if (!this.#isJoined || !reader.isUp) return
+    inbox.start({ anew: this.#isInboxNew })
+    this.#isInboxNew = false
+  }
+
+  startRetained (): void {
+    const { retainedReader, retained } = this.#options.parts()
+    if (this.#isJoined && retainedReader.isUp) retained.start()
+  }
+
+  async #join (isLost: boolean): Promise<void> {
+    const { logger, limits } = this.#options
+    const { link, members, interest, outbox, store, reclaim, retained } = this.#options.parts()
+    const before = this.#facts
+    const facts = await readFacts(link)
+    // After an outage the others come back one by one, and must not be taken for dead.
+    if (before !== null || facts.uptimeMs < limits.leaseMs) this.#graceUntilMs = performance.now() + limits.leaseMs
+    if (before === null) await retained.load()
+    if (isLost || before === null || !await members.renew()) await this.#register(before !== null)
+    else if (before.runId !== facts.runId) {
+      // What it had not written to its disk is lost.
+      for (const clientId of store.owned.keys()) store.rewrite(clientId)
+    }
+    this.#facts = facts
+    this.#isJoined = true
+    logger.info({ gateway: members.self, others: members.live.length }, 'joined the other gateways')
+    members.start()
+    interest.announceAll()
+    this.startInbox()
+    this.startRetained()
+    outbox.flush()
+    retained.flush()
+    await store.flush()
+    await reclaim.takeUnclaimed()
+  }
+
+  async #register (isAgain: boolean): Promise<void> {
+    const { members, outbox, reclaim, retained } = this.#options.parts()
+    if (isAgain) {
+      this.#options.logger.warn('Redis has lost this gateway: messages of others may have been missed, and all is written anew')
+    }
+    outbox.clear()
+    this.#isInboxNew = true
+    await members.register()
+    await reclaim.takeAll()
+    if (isAgain) retained.rewrite()
+  }
+}

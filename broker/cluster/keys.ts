@@ -1,0 +1,26 @@
+/** Names in Redis. Another database of the same Redis (`redis://…/1`) is another cluster. */
+export const KEYS = {
+  /** Set of gateways, dead ones included until their sessions are adopted. */
+  gateways: 'vital:gateways',
+  /** Exists while a gateway lives; its value is what it tells the others. */
+  lease: (gateway: string) => `vital:lease:${gateway}`,
+  /** What others write to a gateway. */
+  stream: (gateway: string) => `vital:stream:${gateway}`,
+  /** Set of topic filters with a subscriber there. */
+  interest: (gateway: string) => `vital:interest:${gateway}`,
+  /** Set of client ids that it owns. */
+  clients: (gateway: string) => `vital:clients:${gateway}`,
+  /** Up to where it has read its stream, and written what followed from it. */
+  position: (gateway: string) => `vital:position:${gateway}`,
+  /** Held by the gateway that adopts its sessions. */
+  adoption: (gateway: string) => `vital:adoption:${gateway}`,
+  /**
+   * Hash of one client: `o` owner, `e` epoch, `p` principal, `m` session, `s` position of the owner's stream that it is
+   * of; for each delivery `d{seq}` its message and `f{seq}` its packet id.
+   */
+  client: (clientId: string) => `vital:client:${clientId}`,
+  /** Hash of retained messages by topic. */
+  retained: 'vital:retained',
+  /** Stream of their changes. */
+  retainedLog: 'vital:retained:log'
+} as const

@@ -1,0 +1,42 @@
+/** Every bound and time of a cluster. */
+export interface ClusterLimits {
+  /** A gateway that has not renewed its lease for so long counts as dead: its sessions go to another. */
+  readonly leaseMs: number
+  /** A lease survives four renewals that fail. */
+  readonly renewIntervalMs: number
+  /** Of one command or pipeline; then the connection is cut, because Redis may be frozen. */
+  readonly commandTimeoutMs: number
+  /** From the beginning of a connection to Redis until it may be used. */
+  readonly connectTimeoutMs: number
+  /** How long a read of the stream blocks. One that has not settled a while after that is cut. */
+  readonly blockMs: number
+  /** Changes of sessions are written so long after the first: what is acknowledged meanwhile is not written at all. */
+  readonly saveDelayMs: number
+  /** Of one pipeline. */
+  readonly pipelineBytesMax: number
+  /** Messages to other gateways that Redis has not taken; beyond, further ones are dropped, counted and told. */
+  readonly outboxBytesMax: number
+  /** Messages that go to one gateway in one entry of its stream. A larger message has an entry of its own. */
+  readonly entryBytesMax: number
+  /** Entries of one stream that are not read yet, so at most 128 MiB of them; beyond, Redis drops the oldest. */
+  readonly streamEntriesMax: number
+  /** Longest that a CONNECT waits for its session: longer than a lease, shorter than clients wait for CONNACK. */
+  readonly claimTimeoutMs: number
+  /** Longest that SUBACK waits: a gateway that does not answer loses its lease before. */
+  readonly interestTimeoutMs: number
+}
+
+export const CLUSTER_LIMITS: ClusterLimits = {
+  leaseMs: 5000,
+  renewIntervalMs: 1000,
+  commandTimeoutMs: 2000,
+  connectTimeoutMs: 3000,
+  blockMs: 1000,
+  saveDelayMs: 20,
+  pipelineBytesMax: 1024 * 1024,
+  outboxBytesMax: 16 * 1024 * 1024,
+  entryBytesMax: 16 * 1024,
+  streamEntriesMax: 8192,
+  claimTimeoutMs: 10_000,
+  interestTimeoutMs: 6000
+}

@@ -1,0 +1,132 @@
+import type { Logger } from 'pino'
+import type { ClusterParts } from '../cluster.ts'
+import { Adoption } from './adoption.ts'
+import { Claims } from './claims.ts'
+import { Forwarding } from './forwarding.ts'
+import type { Frame } from './frame.ts'
+import { Handover } from './handover.ts'
+import { Inbox } from './inbox.ts'
+import { Interest } from './interest.ts'
+import type { Joining } from './joining.ts'
+import type { ClusterLimits } from './limits.ts'
+import { Members } from './members.ts'
+import { Outbox } from './outbox.ts'
+import { Reclaim } from './reclaim.ts'
+import { RedisLink } from './redis-link.ts'
+import { RetainedLog } from './retained-log.ts'
+import { SessionStore } from './session-store.ts'
+
+interface MachineryOptions {
+  readonly url: string
+  readonly id: string
+  readonly limits: ClusterLimits
+  readonly parts: () => ClusterParts
+  readonly joining: Joining
+  readonly logger: Logger
+}
+
+/** Wires the parts of a cluster. Nothing runs yet. */
+export function createMachinery ({ url, id, limits, parts, joining, logger }: MachineryOptions) {
+  const linkOptions = { ...limits, url, logger }
+  const link = new RedisLink({
+    ...linkOptions, name: `vital-${id}`, onUp: () => { joining.join(false) }, onDown: () => { joining.noteDown() }
+  })
+  const readerOptions = { ...linkOptions, commandTimeoutMs: limits.blockMs + limits.commandTimeoutMs, onDown () {} }
+  const reader = new RedisLink({ ...readerOptions, name: `vital-${id}-stream`, onUp: () => { joining.startInbox() } })
+  const retainedReader = new RedisLink({ ...readerOptions, name: `vital-${id}-retained`, onUp: () => { joining.startRetained() } })
+
+  const self = () => members.self
+  const outbox = new Outbox({ link, self, limits, logger })
+  const onLost = () => { joining.join(true) }
+  const interest = new Interest({
+    link, members: () => members, outbox, onLost, resendIntervalMs: limits.renewIntervalMs, timeoutMs: limits.interestTimeoutMs, logger
+  })
+  const whenKnown = () => interest.whenKnown()
+  const forwarding = new Forwarding({ self, interest, outbox, deliverHere: (message) => { parts().deliverHere(message) } })
+  const { passage } = forwarding
+  const store = new SessionStore({
+    link,
+    self,
+    position: () => inbox.position,
+    stateOf: (clientId) => parts().sessions.stateOf(clientId),
+    deliveriesOf: (clientId) => parts().sessions.find(clientId)?.deliveries() ?? [],
+    isConnected: (clientId) => parts().connections.holderOf(clientId) !== undefined,
+    onLost: (clientId) => { reclaim.lose(clientId) },
+    onUnknown: (clientId) => { claims.unclaimed.add(clientId) },
+    limits,
+    logger
+  })
+  const shared = { link, self, store, parts, limits, logger }
+  const handover = new Handover({
+    ...shared, tell: (gateway, notice) => { outbox.add(gateway, notice) }, whenKnown, passage, seen: () => forwarding.seen()
+  })
+  const members = new Members({
+    id,
+    link,
+    told: () => ({ clients: parts().connections.connected }),
+    onJoined: (gateway) => {
+      interest.load(gateway).catch((error: unknown) => { logger.debug({ err: error, gateway }, 'subscriptions elsewhere are not known') })
+    },
+    onDied: (gateway) => {
+      interest.answered(gateway)
+      handover.abandon(gateway)
+      adoption.lookAround()
+    },
+    onGone: forget,
+    onLost,
+    limits,
+    logger
+  })
+  const adoption = new Adoption({
+    ...shared, members, passage, whenKnown, written: () => outbox.settled(), notBeforeMs: () => joining.graceUntilMs
+  })
+  const claims: Claims = new Claims({
+    ...shared, isJoined: () => joining.isJoined, handover, adopted: (gateway) => adoption.settled(gateway)
+  })
+  const reclaim = new Reclaim({ ...shared, handover, unclaimed: claims.unclaimed })
+  const retained = new RetainedLog({ link, reader: retainedReader, self, parts, blockMs: limits.blockMs, logger })
+  const inbox = new Inbox({
+    link: reader,
+    self,
+    blockMs: limits.blockMs,
+    onFrame,
+    onGap: (gateway) => { interest.load(gateway).catch(() => {}) },
+    onBroken: onLost,
+    logger
+  })
+
+  function onFrame (frame: Frame, bodies: Buffer): void {
+    switch (frame.t) {
+      case 'm': return forwarding.receive(frame.o, frame.m, bodies)
+      case 'i':
+        interest.learn(frame.o, frame.add, frame.del)
+        outbox.add(frame.o, { t: 'known', v: frame.v })
+        return meet(frame.o)
+      case 'known': return interest.answered(frame.o, frame.v)
+      case 'erase':
+        parts().forgetHere(frame.device)
+        return
+      default: handover.take(frame.o, frame)
+    }
+  }
+
+  /** A gateway that is not known yet has just come, or is no more. */
+  function meet (gateway: string): void {
+    if (members.has(gateway)) return
+    members.renew().then(() => {
+      if (!members.has(gateway)) forget(gateway)
+    }, () => {})
+  }
+
+  function forget (gateway: string): void {
+    interest.forget(gateway)
+    handover.abandon(gateway)
+    outbox.forget(gateway)
+    inbox.forget(gateway)
+    forwarding.forget(gateway)
+  }
+
+  return {
+    link, reader, retainedReader, members, interest, outbox, inbox, store, reclaim, retained, forwarding, claims, handover, adoption
+  }
+}

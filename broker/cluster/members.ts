@@ -1,0 +1,129 @@
+import type { Logger } from 'pino'
+import { KEYS } from './keys.ts'
+import type { ClusterLimits } from './limits.ts'
+import type { RedisLink, Reply } from './redis-link.ts'
+import { REGISTER, RENEW } from './scripts.ts'
+
+/** What a lease tells of its gateway. */
+interface Told {
+  readonly clients: number
+}
+
+interface MembersOptions {
+  /** Of this process, unlike any other. */
+  readonly id: string
+  readonly link: Pick<RedisLink, 'isUp' | 'call'>
+  readonly told: () => Told
+  readonly onJoined: (gateway: string) => void
+  /** Its lease has ended. */
+  readonly onDied: (gateway: string) => void
+  /** Its sessions are adopted. */
+  readonly onGone: (gateway: string) => void
+  /** This gateway is not registered any more: it was adopted, or Redis was emptied. */
+  readonly onLost: () => void
+  readonly limits: Pick<ClusterLimits, 'leaseMs' | 'renewIntervalMs'>
+  readonly logger: Logger
+}
+
+/** The gateways of a cluster, and this one among them, by their leases in Redis. */
+export class Members {
+  readonly #options: MembersOptions
+  /** Other gateways, and what they tell; `null`: the lease has ended. */
+  readonly #others = new Map<string, Told | null>()
+  #incarnation = 0
+  #timer: NodeJS.Timeout | null = null
+
+  constructor (options: MembersOptions) {
+    this.#options = options
+  }
+
+  /** Name of this gateway. Another one each time it registers anew, so that nothing of before is taken for it. */
+  get self (): string {
+    return `${this.#options.id}.${this.#incarnation}`
+  }
+
+  get all (): string[] {
+    return [...this.#others.keys()]
+  }
+
+  get live (): string[] {
+    return [...this.#others].flatMap(([gateway, told]) => told === null ? [] : [gateway])
+  }
+
+  get dead (): string[] {
+    return [...this.#others].flatMap(([gateway, told]) => told === null ? [gateway] : [])
+  }
+
+  get clientsElsewhere (): number {
+    return [...this.#others.values()].reduce((sum, told) => sum + (told?.clients ?? 0), 0)
+  }
+
+  isLive (gateway: string): boolean {
+    return this.#others.get(gateway) != null
+  }
+
+  has (gateway: string): boolean {
+    return this.#others.has(gateway)
+  }
+
+  /** Registers under a new name. */
+  async register (): Promise<void> {
+    this.#incarnation++
+    this.take(await this.#call(REGISTER))
+  }
+
+  /** @returns false when it is not registered any more */
+  async renew (): Promise<boolean> {
+    const list = await this.#call(RENEW)
+    if (list !== null) this.take(list)
+    return list !== null
+  }
+
+  /** Renews from now on. */
+  start (): void {
+    this.#timer ??= setInterval(() => {
+      if (!this.#options.link.isUp) return
+      this.renew().then((isRegistered) => {
+        if (!isRegistered && this.#timer !== null) this.#options.onLost()
+      }, (error: unknown) => { this.#options.logger.debug({ err: error }, 'the lease was not renewed') })
+    }, this.#options.limits.renewIntervalMs)
+  }
+
+  /** Ends the lease, so that others need not wait for that. */
+  async leave (): Promise<void> {
+    this.stop()
+    await this.#options.link.call('DEL', KEYS.lease(this.self))
+  }
+
+  stop (): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#timer = null
+  }
+
+  /** Takes the list that a script has answered. */
+  take (list: Reply): void {
+    const { onJoined, onDied, onGone } = this.#options
+    const listed = new Set<string>()
+    const texts = (list as Buffer[]).map(String)
+    for (let at = 0; at < texts.length; at += 2) {
+      const gateway = texts[at]!
+      if (gateway === this.self) continue
+      listed.add(gateway)
+      const told = texts[at + 1] === '' ? null : JSON.parse(texts[at + 1]!) as Told
+      const before = this.#others.get(gateway)
+      this.#others.set(gateway, told)
+      if (before === undefined) onJoined(gateway)
+      if (told === null && before !== null) onDied(gateway)
+    }
+    for (const gateway of this.#others.keys()) {
+      if (listed.has(gateway)) continue
+      this.#others.delete(gateway)
+      onGone(gateway)
+    }
+  }
+
+  async #call (script: string): Promise<Reply> {
+    const { link, limits, told } = this.#options
+    return await link.call('EVAL', script, 0, this.self, limits.leaseMs, JSON.stringify(told()))
+  }
+}

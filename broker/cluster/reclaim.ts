@@ -1,0 +1,111 @@
+import type { Logger } from 'pino'
+import type { ClusterParts } from '../cluster.ts'
+import type { Handover } from './handover.ts'
+import type { ClusterLimits } from './limits.ts'
+import type { RedisLink, Reply } from './redis-link.ts'
+import { RECLAIM } from './scripts.ts'
+import type { SessionStore } from './session-store.ts'
+
+interface ReclaimOptions {
+  readonly link: Pick<RedisLink, 'isUp' | 'pipeline'>
+  readonly self: () => string
+  readonly store: SessionStore
+  readonly handover: Pick<Handover, 'fetch'>
+  readonly unclaimed: Set<string>
+  readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections'>
+  readonly limits: Pick<ClusterLimits, 'claimTimeoutMs'>
+  readonly logger: Logger
+}
+
+const CLIENTS_AT_ONCE = 200
+
+/**
+ * Clients that this gateway serves, and that Redis does not know to be its own: those that came while Redis was away, and
+ * all of them once Redis has lost this gateway.
+ *
+ * A session that another gateway has adopted meanwhile is that gateway's: it has what was published since, so the client
+ * is closed here, and fetches it. A client that came while Redis was away was told that it has no session, so an earlier
+ * one ends [MQTT-3.1.2-6].
+ */
+export class Reclaim {
+  readonly #options: ReclaimOptions
+  #isUnderWay = false
+  /** Clients, and the name under which this gateway had them. */
+  #owner = ''
+
+  constructor (options: ReclaimOptions) {
+    this.#options = options
+  }
+
+  /** Another gateway has a client of this one. */
+  lose (clientId: string): void {
+    const { connections, sessions } = this.#options.parts()
+    this.#options.store.disown(clientId)
+    this.#options.unclaimed.delete(clientId)
+    const connection = connections.holderOf(clientId)
+    if (connection !== undefined) {
+      connection.noteCloseReason('taken_over')
+      connection.client.close()
+      connection.client.end('taken_over', null)
+    }
+    sessions.surrender(clientId)
+  }
+
+  /** A client has left; one of which nothing is kept need not be claimed. */
+  left (clientId: string): void {
+    const { unclaimed, parts } = this.#options
+    if (!unclaimed.has(clientId)) return
+    if (!parts().sessions.has(clientId) && parts().connections.holderOf(clientId) === undefined) unclaimed.delete(clientId)
+  }
+
+  /** Takes the clients that this gateway had under its name of before. @throws when Redis does not answer */
+  async takeAll (): Promise<void> {
+    const { store, self } = this.#options
+    const owned = [...store.owned]
+    for (let at = 0; at < owned.length; at += CLIENTS_AT_ONCE) {
+      await this.#take(owned.slice(at, at + CLIENTS_AT_ONCE), (clientId) => { this.lose(clientId) })
+    }
+    this.#owner = self()
+  }
+
+  /** Takes the clients that came while Redis was away. @throws when Redis does not answer */
+  async takeUnclaimed (): Promise<void> {
+    const { unclaimed, link } = this.#options
+    if (this.#isUnderWay || unclaimed.size === 0 || !link.isUp) return
+    this.#isUnderWay = true
+    try {
+      const some = [...unclaimed].slice(0, CLIENTS_AT_ONCE).map((clientId) => [clientId, 0] as const)
+      const held: Array<readonly [string, string]> = []
+      await this.#take(some, (clientId, owner) => { held.push([clientId, owner]) })
+      for (const [clientId, owner] of held) await this.#end(clientId, owner)
+    } finally {
+      this.#isUnderWay = false
+    }
+  }
+
+  /** Ends what another gateway has of a client that is connected here. */
+  async #end (clientId: string, owner: string): Promise<void> {
+    const { handover, parts, limits } = this.#options
+    if (parts().connections.holderOf(clientId) === undefined) return this.lose(clientId)
+    await handover.fetch(owner, clientId, { anew: true, timeoutMs: limits.claimTimeoutMs })
+  }
+
+  async #take (clients: ReadonlyArray<readonly [string, number]>, onHeld: (clientId: string, owner: string) => void): Promise<void> {
+    const { link, self, store, unclaimed, parts } = this.#options
+    const replies = await link.pipeline(clients.map(([clientId, epoch]) => {
+      const principal = parts().connections.holderOf(clientId)?.access.principal ?? parts().sessions.ownerOf(clientId) ?? null
+      return ['EVAL', RECLAIM, 0, self(), clientId, JSON.stringify(principal), this.#owner, epoch]
+    }))
+    for (const [at, [clientId]] of clients.entries()) {
+      const reply = replies[at]
+      if (reply instanceof Error) throw reply
+      const [status, value] = reply as Reply[]
+      if (String(status) === 'held') {
+        onHeld(clientId, String(value))
+        continue
+      }
+      unclaimed.delete(clientId)
+      store.own(clientId, Number(value))
+    }
+  }
+}

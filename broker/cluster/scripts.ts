@@ -1,0 +1,169 @@
+/**
+ * What Redis does in one step, as Lua. Keys are built within the scripts, so a Redis Cluster cannot run them: a cluster
+ * of gateways has one Redis, with replicas if it likes.
+ */
+
+/** Gateways and their leases; an empty text: the lease has ended. */
+const LIST = `
+local list = {}
+for _, id in ipairs(redis.call('SMEMBERS', 'vital:gateways')) do
+  list[#list + 1] = id
+  list[#list + 1] = redis.call('GET', 'vital:lease:' .. id) or ''
+end
+return list`
+
+const IS_LIVE = `
+local function live (id)
+  return redis.call('EXISTS', 'vital:lease:' .. id) == 1
+end`
+
+/** ARGV: gateway, lease in ms, what it tells. @returns the list */
+export const REGISTER = `
+redis.call('SADD', 'vital:gateways', ARGV[1])
+redis.call('SET', 'vital:lease:' .. ARGV[1], ARGV[3], 'PX', ARGV[2])
+redis.call('XADD', 'vital:stream:' .. ARGV[1], '*', 'e', '')
+${LIST}`
+
+/** ARGV: gateway, lease in ms, what it tells. @returns nothing where it is not registered any more, else the list */
+export const RENEW = `
+if redis.call('SISMEMBER', 'vital:gateways', ARGV[1]) == 0 then return false end
+redis.call('SET', 'vital:lease:' .. ARGV[1], ARGV[3], 'PX', ARGV[2])
+${LIST}`
+
+/** ARGV: gateway, number of filters that it wants, those, filters that it does not want any more. @returns as RENEW */
+export const ANNOUNCE = `
+if redis.call('SISMEMBER', 'vital:gateways', ARGV[1]) == 0 then return false end
+local key = 'vital:interest:' .. ARGV[1]
+local added = tonumber(ARGV[2])
+for at = 3, 2 + added do redis.call('SADD', key, ARGV[at]) end
+for at = 3 + added, #ARGV do redis.call('SREM', key, ARGV[at]) end
+${LIST}`
+
+/** ARGV: gateway. Nothing of it is left but the records of its clients. */
+export const REMOVE = `
+local id = ARGV[1]
+redis.call('SREM', 'vital:gateways', id)
+for _, kind in ipairs({'lease', 'stream', 'interest', 'clients', 'position', 'adoption'}) do
+  redis.call('DEL', 'vital:' .. kind .. ':' .. id)
+end`
+
+/**
+ * ARGV: gateway, client id, principal. Takes a client id that no other gateway has.
+ * @returns `{'taken', epoch, session}`, `{'held', owner, principal}`, or `{'dead', owner}` for one whose session is still
+ *   to be adopted
+ */
+export const CLAIM = `
+${IS_LIVE}
+local key = 'vital:client:' .. ARGV[2]
+local owner = redis.call('HGET', key, 'o')
+local session = redis.call('HGET', key, 'm')
+if owner and owner ~= '' and owner ~= ARGV[1] then
+  if live(owner) then return {'held', owner, redis.call('HGET', key, 'p') or 'null'} end
+  if session and redis.call('SISMEMBER', 'vital:gateways', owner) == 1 then return {'dead', owner} end
+  redis.call('SREM', 'vital:clients:' .. owner, ARGV[2])
+end
+local epoch = redis.call('HINCRBY', key, 'e', 1)
+redis.call('HSET', key, 'o', ARGV[1], 'p', ARGV[3])
+redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
+return {'taken', epoch, session or ''}`
+
+/**
+ * ARGV: gateway, client id, principal, owner and epoch that it knows. For a client that this gateway serves already, and
+ * whose record will be written anew.
+ * @returns `{'taken', epoch, ''}` or `{'held', owner}`
+ */
+export const RECLAIM = `
+${IS_LIVE}
+local key = 'vital:client:' .. ARGV[2]
+local owner = redis.call('HGET', key, 'o')
+local epoch = redis.call('HGET', key, 'e') or '0'
+if owner and owner ~= '' and owner ~= ARGV[1] and not (owner == ARGV[4] and epoch == ARGV[5]) then
+  if live(owner) then return {'held', owner} end
+  redis.call('SREM', 'vital:clients:' .. owner, ARGV[2])
+end
+redis.call('DEL', key)
+redis.call('HSET', key, 'o', ARGV[1], 'e', epoch + 1, 'p', ARGV[3])
+redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
+return {'taken', epoch + 1, ''}`
+
+/** ARGV: gateway, client id. Takes a client id whoever has it. @returns `{'taken', epoch, session}` */
+export const FORCE = `
+local key = 'vital:client:' .. ARGV[2]
+local owner = redis.call('HGET', key, 'o')
+if owner then redis.call('SREM', 'vital:clients:' .. owner, ARGV[2]) end
+local epoch = redis.call('HINCRBY', key, 'e', 1)
+redis.call('HSET', key, 'o', ARGV[1])
+redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
+return {'taken', epoch, redis.call('HGET', key, 'm') or ''}`
+
+/**
+ * ARGV: gateway, dead gateway, client id. Takes the session of a dead gateway; a record without one is removed.
+ * @returns `{epoch, {field, value, …}}`; nothing where there is no session, or another gateway has it
+ */
+export const ADOPT = `
+local key = 'vital:client:' .. ARGV[3]
+redis.call('SREM', 'vital:clients:' .. ARGV[2], ARGV[3])
+if redis.call('HGET', key, 'o') ~= ARGV[2] then return false end
+if redis.call('HEXISTS', key, 'm') == 0 then
+  redis.call('DEL', key)
+  return false
+end
+local epoch = redis.call('HINCRBY', key, 'e', 1)
+redis.call('HSET', key, 'o', ARGV[1])
+redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[3])
+return {epoch, redis.call('HGETALL', key)}`
+
+const IF_MINE = `
+local key = 'vital:client:' .. ARGV[2]
+local owner = redis.call('HGET', key, 'o')
+if not owner then return -1 end
+if owner ~= ARGV[1] or redis.call('HGET', key, 'e') ~= ARGV[3] then return 0 end`
+
+/** ARGV: gateway, client id. It has nothing of the client, whatever Redis says. */
+export const DISCLAIM = `
+local key = 'vital:client:' .. ARGV[2]
+if redis.call('HGET', key, 'o') == ARGV[1] then redis.call('HSET', key, 'o', '') end
+redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])`
+
+/**
+ * ARGV: gateway, client id, epoch, 1 to write all anew, number of fields to delete, those, fields and values.
+ * @returns 1; 0 where another gateway has the client, -1 where Redis knows nothing of it, here and below
+ */
+export const SAVE = `
+${IF_MINE}
+if ARGV[4] == '1' then
+  local principal = redis.call('HGET', key, 'p')
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'o', ARGV[1], 'e', ARGV[3], 'p', principal or 'null')
+end
+local deleted = tonumber(ARGV[5])
+for at = 6, 5 + deleted do redis.call('HDEL', key, ARGV[at]) end
+for at = 6 + deleted, #ARGV, 2 do redis.call('HSET', key, ARGV[at], ARGV[at + 1]) end
+return 1`
+
+/** ARGV: gateway, client id, epoch. Nothing is kept of the client any more. */
+export const DROP = `
+${IF_MINE}
+redis.call('DEL', key)
+redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])
+return 1`
+
+/** ARGV: gateway, client id, epoch, new owner. @returns its epoch */
+export const TRANSFER = `
+${IF_MINE}
+redis.call('HSET', key, 'o', ARGV[4])
+redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])
+redis.call('SADD', 'vital:clients:' .. ARGV[4], ARGV[2])
+return redis.call('HINCRBY', key, 'e', 1)`
+
+/** ARGV: gateway, topic, most entries of the log, value; without a value the topic has none any more. @returns its id */
+export const RETAIN = `
+if ARGV[4] then redis.call('HSET', 'vital:retained', ARGV[2], ARGV[4])
+else redis.call('HDEL', 'vital:retained', ARGV[2]) end
+return redis.call('XADD', 'vital:retained:log', 'MAXLEN', '~', ARGV[3], '*', 'o', ARGV[1], 't', ARGV[2], 'v', ARGV[4] or '')`
+
+/** ARGV: topic, Unix ms. Forgets a retained message if that one has expired; the first 16 bytes of a value say when. */
+export const EXPIRE_RETAINED = `
+local value = redis.call('HGET', 'vital:retained', ARGV[1])
+if value and tonumber(string.sub(value, 1, 16)) <= tonumber(ARGV[2]) then redis.call('HDEL', 'vital:retained', ARGV[1]) end
+return 0`

@@ -1,0 +1,276 @@
+/**
+ * The copy of each session in Redis, written behind.
+ *
+ * A session lives in the memory of its owner. What changed is noted, and written a moment later: a delivery that is
+ * acknowledged by then is not written at all. Redis takes what the owner writes and what nobody else does: each record
+ * has its owner and an epoch that each new owner raises. An owner that finds another in its place has lost the session,
+ * and drops it.
+ *
+ * What is written of a session is whole up to one entry of the owner's stream, whose id is written with it: a gateway
+ * that adopts the session takes it from there.
+ */
+import type { Logger } from 'pino'
+import { createLogThrottle } from '../log-throttle.ts'
+import type { Delivery } from '../session/delivery.ts'
+import type { SessionJournal } from '../session/session-journal.ts'
+import type { SessionState } from '../session/sessions.ts'
+import { KEYS } from './keys.ts'
+import type { ClusterLimits } from './limits.ts'
+import type { Argument, RedisLink, Reply } from './redis-link.ts'
+import { DROP, SAVE, TRANSFER } from './scripts.ts'
+import { encodeDelivery, encodeState, FIELDS } from './stored-session.ts'
+
+/** What is not written yet of one client. */
+interface Dirty {
+  /** Written anew as a whole. */
+  isFull: boolean
+  readonly deliveries: Map<number, Delivery | null>
+}
+
+type Command = [name: string, ...args: Argument[]]
+
+interface SessionStoreOptions {
+  readonly link: Pick<RedisLink, 'isUp' | 'pipeline'>
+  readonly self: () => string
+  /** The last entry of this gateway's stream that was handled. */
+  readonly position: () => string
+  /** What is kept of a client; `null`: nothing. */
+  readonly stateOf: (clientId: string) => SessionState | null
+  readonly deliveriesOf: (clientId: string) => readonly Delivery[]
+  readonly isConnected: (clientId: string) => boolean
+  /** Another gateway has the client. */
+  readonly onLost: (clientId: string) => void
+  /** Redis knows nothing of a client. */
+  readonly onUnknown: (clientId: string) => void
+  readonly limits: Pick<ClusterLimits, 'saveDelayMs' | 'pipelineBytesMax'>
+  readonly logger: Logger
+}
+
+/** See the top of this file. */
+export class SessionStore implements SessionJournal {
+  readonly #options: SessionStoreOptions
+  readonly #throttle = createLogThrottle({ intervalMs: 10_000 })
+  readonly #epochs = new Map<string, number>()
+  readonly #dirty = new Map<string, Dirty>()
+  /** Deliveries that Redis has, by client. */
+  readonly #stored = new Map<string, Set<number>>()
+  /** Clients whose owner is changing. */
+  readonly #withheld = new Set<string>()
+  #timer: NodeJS.Timeout | null = null
+  #tail: Promise<unknown> = Promise.resolve()
+  /** Why Redis does not take sessions; `null`: it does. */
+  fault: string | null = null
+  saved = 0
+
+  constructor (options: SessionStoreOptions) {
+    this.#options = options
+  }
+
+  /** Client ids that this gateway owns. */
+  get owned (): ReadonlyMap<string, number> {
+    return this.#epochs
+  }
+
+  noted (clientId: string, delivery: Delivery): void {
+    this.#note(clientId).deliveries.set(delivery.seq, delivery)
+  }
+
+  removed (clientId: string, seq: number): void {
+    this.#note(clientId).deliveries.set(seq, null)
+  }
+
+  changed (clientId: string): void {
+    this.#note(clientId)
+  }
+
+  /** Redis may not have what it had. */
+  rewrite (clientId: string): void {
+    this.#note(clientId).isFull = true
+  }
+
+  /**
+   * This gateway owns a client from now on.
+   * @param deliveries - that Redis has of it; without them it is written anew
+   */
+  own (clientId: string, epoch: number, deliveries?: readonly Delivery[]): void {
+    this.#epochs.set(clientId, epoch)
+    this.#dirty.delete(clientId)
+    if (deliveries === undefined) this.rewrite(clientId)
+    else if (deliveries.length > 0) this.#stored.set(clientId, new Set(deliveries.map(({ seq }) => seq)))
+  }
+
+  disown (clientId: string): void {
+    this.#epochs.delete(clientId)
+    this.#stored.delete(clientId)
+    this.#dirty.delete(clientId)
+  }
+
+  /** Writes nothing of a client until {@link SessionStore.resume}. */
+  withhold (clientId: string): void {
+    this.#withheld.add(clientId)
+  }
+
+  resume (clientId: string): void {
+    this.#withheld.delete(clientId)
+    if (this.#dirty.has(clientId)) this.#schedule()
+  }
+
+  /** Writes all that is noted. Settles also where it fails; it is noted still. */
+  flush (): Promise<void> {
+    const flushed = this.#tail.then(() => this.#flush())
+    this.#tail = flushed
+    return flushed
+  }
+
+  /**
+   * Writes a client, and gives it to another gateway in the same turn of Redis.
+   * @returns its epoch there; 0 when it was not this gateway's any more
+   * @throws when Redis does not answer
+   */
+  async transfer (clientId: string, to: string): Promise<number> {
+    const run = this.#tail.then(async () => {
+      const epoch = this.#epochs.get(clientId)
+      if (epoch === undefined) return 0
+      const { commands } = this.#toCommands(clientId, epoch)
+      const transfer: Command = ['EVAL', TRANSFER, 0, this.#options.self(), clientId, epoch, to]
+      const replies = await this.#options.link.pipeline([...commands, transfer])
+      const failed = replies.find((reply) => reply instanceof Error)
+      if (failed !== undefined) throw failed
+      return Number(replies.at(-1))
+    })
+    this.#tail = run.catch(() => {})
+    try {
+      return await run
+    } catch (error) {
+      this.rewrite(clientId)
+      throw error
+    }
+  }
+
+  stop (): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+  }
+
+  #note (clientId: string): Dirty {
+    let dirty = this.#dirty.get(clientId)
+    if (dirty === undefined) {
+      dirty = { isFull: false, deliveries: new Map() }
+      this.#dirty.set(clientId, dirty)
+      this.#schedule()
+    }
+    return dirty
+  }
+
+  #schedule (): void {
+    if (this.#timer !== null || !this.#options.link.isUp) return
+    this.#timer = setTimeout(() => {
+      this.#timer = null
+      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+      this.flush()
+    }, this.#options.limits.saveDelayMs)
+  }
+
+  async #flush (): Promise<void> {
+    const { link, self, position } = this.#options
+    const failed = new Set<string>()
+    while (link.isUp) {
+      const at = position()
+      const batch = this.#takeBatch(failed)
+      if (batch.length === 0) return
+      try {
+        const replies = await link.pipeline([
+          ...batch.flatMap(({ commands }) => commands),
+          // What was handled before it is written, so nobody needs the entries any more.
+          ['SET', KEYS.position(self()), at], ['XTRIM', KEYS.stream(self()), 'MINID', at]
+        ])
+        this.#noteReplies(batch, replies, failed)
+      } catch (error) {
+        for (const { clientId } of batch) this.rewrite(clientId)
+        this.#fail(error as Error)
+        return
+      }
+    }
+  }
+
+  /** Looks at the answer to each client's command. */
+  #noteReplies (batch: ReadonlyArray<{ readonly clientId: string }>, replies: readonly Reply[], failed: Set<string>): void {
+    let fault: Error | null = null
+    for (const [at, { clientId }] of batch.entries()) {
+      const reply = replies[at]
+      if (reply instanceof Error) {
+        fault = reply
+        failed.add(clientId)
+        this.rewrite(clientId)
+      } else if (reply === 0) {
+        this.disown(clientId)
+        this.#options.onLost(clientId)
+      } else if (reply === -1 && this.#epochs.has(clientId)) {
+        this.disown(clientId)
+        this.#options.onUnknown(clientId)
+      } else this.saved++
+    }
+    if (fault === null) this.fault = null
+    else this.#fail(fault)
+  }
+
+  #fail ({ message }: Error): void {
+    this.fault = message
+    this.#throttle((leftOut) => {
+      this.#options.logger.warn({ reason: message, leftOut }, 'sessions are not written to Redis')
+    })
+  }
+
+  #takeBatch (failed: ReadonlySet<string>): Array<{ clientId: string, commands: Command[] }> {
+    const batch: Array<{ clientId: string, commands: Command[] }> = []
+    let bytes = 0
+    for (const clientId of [...this.#dirty.keys()]) {
+      if (bytes >= this.#options.limits.pipelineBytesMax) break
+      if (this.#withheld.has(clientId) || failed.has(clientId)) continue
+      const epoch = this.#epochs.get(clientId)
+      if (epoch === undefined) {
+        // It is written in full once Redis has let this gateway have it.
+        this.#dirty.delete(clientId)
+        continue
+      }
+      const taken = this.#toCommands(clientId, epoch)
+      batch.push({ clientId, commands: taken.commands })
+      bytes += taken.bytes
+    }
+    return batch
+  }
+
+  /** @returns one command, and its bytes. What was noted counts as written. */
+  #toCommands (clientId: string, epoch: number): { commands: Command[], bytes: number } {
+    const { self, position, stateOf, isConnected, deliveriesOf } = this.#options
+    const { isFull = false, deliveries = new Map<number, Delivery | null>() } = this.#dirty.get(clientId) ?? {}
+    this.#dirty.delete(clientId)
+    const state = stateOf(clientId)
+    if (state === null && !isConnected(clientId)) {
+      this.#epochs.delete(clientId)
+      this.#stored.delete(clientId)
+      return { commands: [['EVAL', DROP, 0, self(), clientId, epoch]], bytes: DROP.length }
+    }
+    const fields: Argument[] = state === null ? [] : ['m', encodeState(state), 's', position()]
+    const deleted: string[] = []
+    const isAnew = isFull || state === null
+    const stored = isAnew ? new Set<number>() : this.#stored.get(clientId) ?? new Set<number>()
+    const changes = isAnew ? deliveriesOf(clientId).map((delivery) => [delivery.seq, delivery] as const) : deliveries
+    for (const [seq, delivery] of changes) {
+      if (delivery === null) {
+        if (stored.delete(seq)) deleted.push(FIELDS.message(seq), FIELDS.flight(seq))
+        continue
+      }
+      const encoded = encodeDelivery(delivery)
+      if (delivery.message === null) deleted.push(FIELDS.message(seq))
+      // Its message does not change.
+      fields.push(...(stored.has(seq) && delivery.message !== null ? encoded.slice(2) : encoded))
+      stored.add(seq)
+    }
+    if (stored.size > 0) this.#stored.set(clientId, stored)
+    else this.#stored.delete(clientId)
+    const bytes = SAVE.length + fields.reduce<number>((sum, field) => sum + (typeof field === 'number' ? 8 : field.length), 0)
+    const save: Command = ['EVAL', SAVE, 0, self(), clientId, epoch, isAnew ? 1 : 0, deleted.length, ...deleted, ...fields]
+    return { commands: [save], bytes }
+  }
+}

@@ -1,0 +1,112 @@
+/** Gateways that die, stop, or are cut off from Redis. */
+import t from 'tap'
+import { publishPacket, RawClient } from '../../helpers/broker.ts'
+import { NO_REDIS, startCable, startClustered, startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
+
+const persistent = (clientId: string) => ({ clientId, clean: false })
+const isPresent = (client: RawClient) => client.of('connack')[0]!.sessionPresent
+const payloads = (client: RawClient) => client.of('publish').map(({ payload }) => payload.toString())
+const texts = (name: string, count: number) => Array.from({ length: count }, (_, index) => `${name}${index}`)
+
+async function publish (client: RawClient, topic: string, texts: readonly string[]): Promise<void> {
+  const before = client.of('puback').length
+  client.send(...texts.map((payload, index) => publishPacket(before + index + 1, { topic, payload })))
+  await client.waitFor('puback', before + texts.length)
+}
+
+t.test('the sessions of a dead gateway are adopted, with what is published meanwhile, in order', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const cable = await startCable(t, redis.port)
+  const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
+  const c = await startClustered(t, redis.url)
+  const clients = await Promise.all(texts('client-', 20).map((id) => RawClient.connected(t, a.port, persistent(id))))
+  for (const client of clients) {
+    await client.subscribe({ 'home/#': 1 })
+    client.socket.destroy()
+  }
+  const clean = await RawClient.connected(t, a.port, { clientId: 'clean' })
+  await publish(await RawClient.connected(t, a.port), 'home/a', texts('a', 10))
+  const publisher = await RawClient.connected(t, b.port)
+  await publish(publisher, 'home/b', texts('b', 10))
+  await until(async () => await redis.client.hlen('vital:client:client-0') > 20, 'all of it is in Redis')
+  cable.cut()
+  for (let round = 0; b.cluster.statistics().sessionsAdopted + c.cluster.statistics().sessionsAdopted < 20; round++) {
+    await publish(publisher, 'home/b', texts(`during-${round}-`, 5))
+    await publish(await RawClient.connected(t, c.port), 'home/c', [`c${round}`])
+  }
+  await publish(publisher, 'home/b', ['end'])
+  const expected = payloads(await back('client-0'))
+  t.ok(expected.some((text) => text.startsWith('during-')))
+  t.strictSame(expected.filter((text) => /^[ab]\d/.test(text)).sort(), [...texts('a', 10), ...texts('b', 10)].sort())
+  const rounds = expected.filter((text) => text.startsWith('c')).length
+  t.strictSame(expected.filter((text) => text.startsWith('c')), texts('c', rounds), 'none is missing, and none comes twice')
+  const during = expected.filter((text) => text.startsWith('during-'))
+  t.strictSame(during, texts('during-', during.length / 5).flatMap((name) => texts(`${name}-`, 5)))
+  for (const id of texts('client-', 20)) t.equal(payloads(await back(id)).length, expected.length, id)
+  t.strictSame(await redis.client.smembers('vital:gateways').then((gateways) => gateways.length), 2, 'nothing is left of it')
+  t.equal(await redis.client.exists('vital:client:clean'), 0)
+  t.notOk(clean.isClosed, 'a gateway that is cut off serves on')
+
+  async function back (clientId: string): Promise<RawClient> {
+    const client = await RawClient.connected(t, c.port, persistent(clientId))
+    t.ok(isPresent(client), clientId)
+    await until(() => payloads(client).includes('end'))
+    return client
+  }
+})
+
+t.test('a client that comes back before the lease has ended waits for its session', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const cable = await startCable(t, redis.port)
+  const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
+  const first = await RawClient.connected(t, a.port, persistent('lk'))
+  await first.subscribe({ 'home/#': 1 })
+  await until(async () => await redis.client.hexists('vital:client:lk', 'm') === 1)
+  cable.cut()
+  const back = await RawClient.connected(t, b.port, persistent('lk'))
+  t.ok(isPresent(back))
+  await publish(await RawClient.connected(t, b.port), 'home/x', ['m'])
+  await back.waitFor('publish')
+})
+
+t.test('a gateway that was taken for dead gives up the sessions that were adopted, and joins again', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const cable = await startCable(t, redis.port)
+  const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
+  const first = await RawClient.connected(t, a.port, persistent('lk'))
+  await first.subscribe({ 'home/#': 1 })
+  const watcher = await RawClient.connected(t, a.port, { clientId: 'watcher' })
+  await watcher.subscribe({ 'watched/#': 0 })
+  await until(async () => await redis.client.hexists('vital:client:lk', 'm') === 1)
+  cable.cut()
+  await until(() => b.cluster.statistics().sessionsAdopted === 1)
+  const publisher = await RawClient.connected(t, b.port)
+  await publish(publisher, 'home/x', ['while away'])
+  cable.mend()
+  await first.closed()
+  const back = await RawClient.connected(t, a.port, persistent('lk'))
+  t.ok(isPresent(back))
+  await back.waitFor('publish')
+  t.strictSame(payloads(back), ['while away'])
+  t.notOk(watcher.isClosed, 'a client whose session ends with its connection stays')
+  await until(async () => {
+    await publish(publisher, 'watched/x', ['m'])
+    return payloads(watcher).length > 0
+  }, 'and gets what others publish')
+  t.equal(b.cluster.statistics().gateways, 2)
+})
+
+t.test('a gateway that stops hands its sessions over at once, and one that starts alone finds them', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const a = await startClustered(t, redis.url)
+  const first = await RawClient.connected(t, a.port, persistent('lk'))
+  await first.subscribe({ 'home/#': 1 })
+  await publish(await RawClient.connected(t, a.port), 'home/x', ['one'])
+  await a.broker.stop()
+  const b = await startClustered(t, redis.url)
+  const back = await RawClient.connected(t, b.port, persistent('lk'))
+  t.ok(isPresent(back))
+  await back.waitFor('publish')
+  t.strictSame(payloads(back), ['one'])
+})

@@ -1,0 +1,170 @@
+/** Redis that is away, frozen, emptied, full, or badly configured. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { publishPacket, RawClient } from '../../helpers/broker.ts'
+import { type ClusteredBroker, NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
+
+const persistent = (clientId: string) => ({ clientId, clean: false })
+const isPresent = (client: RawClient) => client.of('connack')[0]!.sessionPresent
+const payloads = (client: RawClient) => client.of('publish').map(({ payload }) => payload.toString())
+const logOf = ({ log }: ClusteredBroker) => log.map(({ msg }) => String(msg))
+
+async function publish (client: RawClient, topic: string, texts: readonly string[]): Promise<void> {
+  const before = client.of('puback').length
+  client.send(...texts.map((payload, index) => publishPacket(before + index + 1, { topic, payload })))
+  await client.waitFor('puback', before + texts.length)
+}
+
+async function startTwo (t: Test, args: readonly string[] = []) {
+  const redis = await startRedis(t, args)
+  return { redis, a: await startClustered(t, redis.url), b: await startClustered(t, redis.url) }
+}
+
+const isJoined = (brokers: readonly ClusteredBroker[]) => brokers.every(({ cluster }) => cluster.statistics().isUp)
+
+/** Publishes until a subscriber gets one of them. */
+async function untilDelivered (publisher: RawClient, subscriber: RawClient, topic: string): Promise<void> {
+  const before = payloads(subscriber).length
+  await until(async () => {
+    await publish(publisher, topic, ['again'])
+    return payloads(subscriber).length > before
+  }, 'fan-out resumes')
+}
+
+t.test('Redis away: publishes are acknowledged, clients are let in, and it is told; what comes back is right', { skip: NO_REDIS }, async (t) => {
+  const { redis, a, b } = await startTwo(t)
+  const subscriber = await RawClient.connected(t, b.port, persistent('lk'))
+  await subscriber.subscribe({ 'home/#': 1 })
+  const publisher = await RawClient.connected(t, a.port)
+  await publish(publisher, 'home/x', ['before'])
+  await subscriber.waitFor('publish')
+  t.strictSame([a.cluster.warnings(), b.cluster.warnings()], [[], []])
+  await redis.kill()
+  await publish(publisher, 'home/x', ['waits'])
+  await until(() => !isJoined([a]) && !isJoined([b]))
+  t.match(a.cluster.warnings().join(), /Redis has not answered for \d+ s/)
+  t.ok(logOf(a).some((text) => text.startsWith('Redis does not answer')))
+  const newcomer = await RawClient.connected(t, a.port, persistent('new'))
+  t.strictSame(await newcomer.subscribe({ 'home/#': 1 }), [1])
+  await publish(publisher, 'home/x', ['alone'])
+  await newcomer.waitFor('publish')
+  await publish(await RawClient.connected(t, b.port), 'home/x', ['there'])
+  await until(() => payloads(subscriber).includes('there'), 'a gateway delivers to its own clients')
+  t.equal(a.cluster.statistics().unclaimed, 1)
+  await redis.start()
+  await until(() => isJoined([a, b]))
+  await until(() => payloads(subscriber).includes('waits') && payloads(subscriber).includes('alone'), 'what waited follows')
+  t.strictSame(payloads(subscriber).filter((text) => text !== 'there'), ['before', 'waits', 'alone'])
+  await until(() => a.cluster.statistics().unclaimed === 0)
+  t.strictSame(a.cluster.warnings(), [])
+  const moved = await RawClient.connected(t, b.port, persistent('new'))
+  t.ok(isPresent(moved), 'the session that began without Redis goes to the other gateway')
+  await newcomer.closed()
+})
+
+t.test('Redis frozen: nothing waits for it for long, and fan-out resumes', { skip: NO_REDIS }, async (t) => {
+  const { redis, a, b } = await startTwo(t)
+  const subscriber = await RawClient.connected(t, b.port)
+  await subscriber.subscribe({ 'home/#': 0 })
+  const publisher = await RawClient.connected(t, a.port)
+  await untilDelivered(publisher, subscriber, 'home/x')
+  redis.freeze()
+  await publish(publisher, 'home/x', ['frozen'])
+  const newcomer = await RawClient.connected(t, a.port, persistent('new'))
+  t.notOk(isPresent(newcomer), 'a client is let in once Redis has not answered')
+  t.strictSame(await newcomer.subscribe({ 'home/#': 0 }), [0])
+  await until(() => !isJoined([a]) && !isJoined([b]))
+  await sleep(1000)
+  redis.thaw()
+  await until(() => isJoined([a, b]))
+  await untilDelivered(publisher, subscriber, 'home/x')
+  t.equal(payloads(subscriber).filter((text) => text === 'frozen').length, 1)
+  t.ok(a.cluster.statistics().timeouts > 0)
+})
+
+t.test('Redis emptied: it is filled again, fan-out resumes, and the gap is told', { skip: NO_REDIS }, async (t) => {
+  const { redis, a, b } = await startTwo(t)
+  const subscriber = await RawClient.connected(t, b.port, persistent('lk'))
+  await subscriber.subscribe({ 'home/#': 1 })
+  const publisher = await RawClient.connected(t, a.port)
+  publisher.send(publishPacket(1, { topic: 'kept/x', payload: 'kept', retain: true }))
+  await publisher.waitFor('puback')
+  await until(async () => await redis.client.hlen('vital:retained') === 1)
+  for (const empty of [async () => { await redis.client.flushall() }, async () => {
+    await redis.kill()
+    await redis.start({ empty: true })
+  }]) {
+    await empty()
+    await until(async () => await redis.client.scard('vital:gateways') === 2, 'both have registered anew')
+    await untilDelivered(publisher, subscriber, 'home/x')
+    await until(async () => await redis.client.hexists('vital:client:lk', 'm') === 1 && await redis.client.hlen('vital:retained') === 1)
+  }
+  t.ok(logOf(b).filter((text) => text.startsWith('Redis has lost this gateway')).length >= 2)
+  t.notOk(subscriber.isClosed, 'the client stays connected')
+  const back = await RawClient.connected(t, a.port, persistent('lk'))
+  t.ok(isPresent(back))
+  await untilDelivered(await RawClient.connected(t, b.port), back, 'home/y')
+})
+
+t.test('a stream whose ids are below the position that was read is noticed', { skip: NO_REDIS }, async (t) => {
+  const { redis, a, b } = await startTwo(t)
+  const subscriber = await RawClient.connected(t, b.port)
+  await subscriber.subscribe({ 'home/#': 0 })
+  const publisher = await RawClient.connected(t, a.port)
+  await untilDelivered(publisher, subscriber, 'home/x')
+  const stream = `vital:stream:${b.cluster.name}`
+  // As of a Redis whose clock is an hour behind.
+  await redis.client.multi().del(stream).xadd(stream, '1-1', 'e', '').exec()
+  await until(() => logOf(b).some((text) => text.startsWith('Redis has lost this gateway')))
+  await untilDelivered(publisher, subscriber, 'home/x')
+})
+
+t.test('messages beyond the bound of what waits are dropped, counted and told at both ends', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const a = await startClustered(t, redis.url, { clusterLimits: { outboxBytesMax: 100_000 } })
+  const b = await startClustered(t, redis.url)
+  const subscriber = await RawClient.connected(t, b.port)
+  await subscriber.subscribe({ 'home/#': 0 })
+  const publisher = await RawClient.connected(t, a.port)
+  await untilDelivered(publisher, subscriber, 'home/x')
+  redis.freeze()
+  const texts = Array.from({ length: 50 }, (_, index) => `${index}`.padEnd(10_000))
+  await publish(publisher, 'home/x', texts)
+  redis.thaw()
+  await until(() => isJoined([a, b]))
+  await untilDelivered(publisher, subscriber, 'home/x')
+  const { dropped } = a.cluster.statistics()
+  t.ok(dropped > 30 && dropped < 50, `${dropped} dropped`)
+  t.ok(logOf(a).includes('messages for subscribers of another gateway were dropped'))
+  await until(() => b.cluster.statistics().missed > 0)
+  t.ok(logOf(b).includes('messages of another gateway were missed'))
+})
+
+t.test('a full Redis: publishes are acknowledged, and it is told that sessions are not written', { skip: NO_REDIS }, async (t) => {
+  const { redis, a } = await startTwo(t, ['--maxmemory-policy', 'noeviction'])
+  const subscriber = await RawClient.connected(t, a.port, persistent('lk'))
+  await subscriber.subscribe({ 'home/#': 1 })
+  await redis.client.config('SET', 'maxmemory', '1')
+  subscriber.socket.destroy()
+  const publisher = await RawClient.connected(t, a.port)
+  await publish(publisher, 'home/x', ['kept'])
+  await until(() => a.cluster.warnings().some((text) => /Redis does not take sessions: OOM/.test(text)))
+  await redis.client.config('SET', 'maxmemory', '0')
+  const back = await RawClient.connected(t, a.port, persistent('lk'))
+  await back.waitFor('publish')
+  await until(() => a.cluster.warnings().length === 0)
+})
+
+t.test('a Redis that evicts, and one that wants a user and a password', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t, [
+    '--maxmemory-policy', 'allkeys-lru', '--user', 'gateway', 'on', '>s3cret', '~vital:*', '+@all'
+  ])
+  const url = `redis://gateway:s3cret@127.0.0.1:${redis.port}`
+  const a = await startClustered(t, url)
+  t.strictSame(a.cluster.warnings(), ['Redis has maxmemory-policy allkeys-lru, and so may drop sessions: set noeviction'])
+  const wrong = await startClustered(t, url.replace('s3cret', 'wr0ng'))
+  t.match(wrong.cluster.warnings().join(), /has not answered/)
+  await RawClient.connected(t, wrong.port, persistent('lk'))
+  for (const { log } of [a, wrong]) t.notMatch(JSON.stringify(log), /s3cret|wr0ng/)
+})

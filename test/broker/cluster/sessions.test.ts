@@ -1,0 +1,144 @@
+/** Sessions that go from one gateway to another. */
+import t, { type Test } from 'tap'
+import type { IConnectPacket } from 'mqtt-packet'
+import { publishPacket, RawClient } from '../../helpers/broker.ts'
+import { NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
+
+type Version = 4 | 5
+
+const persistent = (protocolVersion: Version, clientId: string): Partial<IConnectPacket> => ({
+  protocolVersion, clientId, clean: false, ...(protocolVersion === 5 && { properties: { sessionExpiryInterval: 3600 } })
+})
+
+const isPresent = (client: RawClient) => client.of('connack')[0]!.sessionPresent
+
+async function leave (client: RawClient): Promise<void> {
+  client.send({ cmd: 'disconnect' })
+  client.socket.end()
+  await client.closed()
+}
+
+/** Publishes texts at QoS 1, and waits for their acknowledgements. */
+async function publish (client: RawClient, topic: string, texts: readonly string[], qos: 1 | 2 = 1): Promise<void> {
+  const before = client.of(qos === 1 ? 'puback' : 'pubrec').length
+  client.send(...texts.map((payload, index) => publishPacket(before + index + 1, { topic, payload, qos })))
+  await client.waitFor(qos === 1 ? 'puback' : 'pubrec', before + texts.length)
+}
+
+function acknowledge (client: RawClient): void {
+  for (const { qos, messageId } of client.of('publish')) {
+    if (qos === 1) client.send({ cmd: 'puback', messageId: messageId! })
+    else if (qos === 2) client.send({ cmd: 'pubrec', messageId: messageId! })
+  }
+}
+
+const texts = (name: string, count: number) => Array.from({ length: count }, (_, index) => `${name}${index}`)
+const payloads = (client: RawClient) => client.of('publish').map(({ payload }) => payload.toString())
+
+async function startTwo (t: Test) {
+  const redis = await startRedis(t)
+  const [a, b] = [await startClustered(t, redis.url), await startClustered(t, redis.url)]
+  return { redis, a, b }
+}
+
+for (const version of [4, 5] as const) {
+  t.test(`MQTT ${version}: a session is resumed at the other gateway, with its queue in order`, { skip: NO_REDIS }, async (t) => {
+    const { a, b } = await startTwo(t)
+    const first = await RawClient.connected(t, a.port, persistent(version, 'lk'))
+    t.notOk(isPresent(first))
+    t.strictSame(await first.subscribe({ 'home/#': 1 }), [1])
+    await leave(first)
+    const [publisherA, publisherB] = [await RawClient.connected(t, a.port), await RawClient.connected(t, b.port)]
+    await publish(publisherA, 'home/a', texts('a', 20))
+    await publish(publisherB, 'home/b', texts('b', 20))
+    const back = await RawClient.connected(t, b.port, persistent(version, 'lk'))
+    t.ok(isPresent(back), 'the other gateway says that the session is present')
+    await back.waitFor('publish', 40)
+    t.strictSame(payloads(back).filter((text) => text.startsWith('a')), texts('a', 20))
+    t.strictSame(payloads(back).filter((text) => text.startsWith('b')), texts('b', 20))
+    acknowledge(back)
+    await publish(publisherA, 'home/a', ['later'])
+    await back.waitFor('publish', 41)
+    t.equal(payloads(back).at(-1), 'later', 'what is published at the first gateway follows it')
+  })
+
+  t.test(`MQTT ${version}: a client that connects to the other gateway is closed at the first`, { skip: NO_REDIS }, async (t) => {
+    const { redis, a, b } = await startTwo(t)
+    const first = await RawClient.connected(t, a.port, persistent(version, 'lk'))
+    await first.subscribe({ 'home/#': 1 })
+    const second = await RawClient.connected(t, b.port, persistent(version, 'lk'))
+    await first.closed()
+    if (version === 5) t.equal(first.of('disconnect')[0]!.reasonCode, 0x8e)
+    t.ok(isPresent(second))
+    t.equal(a.broker.statistics().sessions, 0)
+    t.equal(b.broker.statistics().sessions, 1)
+    const clean = await RawClient.connected(t, a.port, { protocolVersion: version, clientId: 'lk', clean: true })
+    await second.closed()
+    t.notOk(isPresent(clean), 'a clean start ends the session')
+    await until(() => b.broker.statistics().sessions === 0)
+    await leave(clean)
+    await until(async () => await redis.client.exists('vital:client:lk') === 0, 'nothing is left of it')
+  })
+}
+
+t.test('a message that was sent and not acknowledged is sent again by the other gateway, under its packet id', { skip: NO_REDIS }, async (t) => {
+  const { a, b } = await startTwo(t)
+  const first = await RawClient.connected(t, a.port, persistent(4, 'lk'))
+  await first.subscribe({ 'home/#': 2 })
+  const publisher = await RawClient.connected(t, b.port)
+  await publish(publisher, 'home/a', texts('m', 3))
+  await publish(publisher, 'home/a', texts('x', 3), 2)
+  await first.waitFor('publish', 6)
+  const ids = first.of('publish').map(({ messageId }) => messageId)
+  // Of the first of QoS 2 only PUBREL is left.
+  first.send({ cmd: 'puback', messageId: ids[0]! }, { cmd: 'pubrec', messageId: ids[3]! })
+  await first.waitFor('pubrel')
+  const back = await RawClient.connected(t, b.port, persistent(4, 'lk'))
+  await back.waitFor('publish', 4)
+  await back.waitFor('pubrel')
+  t.strictSame(back.of('publish').map(({ messageId, dup, payload }) => [messageId, dup, payload.toString()]), [
+    [ids[1], true, 'm1'], [ids[2], true, 'm2'], [ids[4], true, 'x1'], [ids[5], true, 'x2']
+  ])
+  t.equal(back.of('pubrel')[0]!.messageId, ids[3])
+})
+
+t.test('a QoS 2 publish that is sent again to the other gateway is not delivered twice', { skip: NO_REDIS }, async (t) => {
+  const { a, b } = await startTwo(t)
+  const watcher = await RawClient.connected(t, b.port)
+  await watcher.subscribe({ 'home/#': 0 })
+  const first = await RawClient.connected(t, a.port, persistent(4, 'lk'))
+  await publish(first, 'home/a', ['once'], 2)
+  const back = await RawClient.connected(t, b.port, persistent(4, 'lk'))
+  await publish(back, 'home/a', ['once'], 2)
+  await publish(back, 'home/a', ['end'])
+  await until(() => payloads(watcher).includes('end'))
+  t.strictSame(payloads(watcher), ['once', 'end'])
+})
+
+t.test('what is published while a session moves is in it once, and each publisher in order', { skip: NO_REDIS }, async (t) => {
+  const { a, b } = await startTwo(t)
+  const brokers = [a, b]
+  const publishers = [await RawClient.connected(t, a.port), await RawClient.connected(t, b.port)]
+  let subscriber = await RawClient.connected(t, a.port, persistent(4, 'lk'))
+  await subscriber.subscribe({ 'home/#': 1 })
+  const sent = [0, 0]
+  for (let round = 0; round < 12; round++) {
+    let isThere = false
+    const next = RawClient.connected(t, brokers[(round + 1) % 2]!.port, persistent(4, 'lk')).finally(() => { isThere = true })
+    // While the session is under way, at both gateways.
+    await Promise.all(publishers.map(async (publisher, index) => {
+      do {
+        await publish(publisher, 'home/x', Array.from({ length: 3 }, () => `${index}-${sent[index]!++}`))
+      } while (!isThere)
+    }))
+    await subscriber.closed()
+    subscriber = await next
+    t.ok(isPresent(subscriber))
+  }
+  await until(() => [0, 1].every((index) => payloads(subscriber).includes(`${index}-${sent[index]! - 1}`)))
+  for (const index of [0, 1]) {
+    const of = payloads(subscriber).filter((text) => text.startsWith(`${index}-`))
+    t.strictSame(of, texts(`${index}-`, sent[index]!), `publisher ${index}: nothing was acknowledged, so all of it`)
+  }
+})

@@ -1,0 +1,119 @@
+/** Gateways on one PostgreSQL and one Redis, as they are configured. */
+import { readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import t from 'tap'
+import { createConfig } from '../../src/config/config.ts'
+import { publishPacket, RawClient } from '../helpers/broker.ts'
+import { openCredentials } from '../helpers/credentials.ts'
+import { connectClient, startGateway } from '../helpers/gateway.ts'
+import { spawnGateway } from '../helpers/gateway-process.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { NO_REDIS, startRedis } from '../helpers/redis.ts'
+import { until } from '../helpers/until.ts'
+
+interface Health { readonly status: string, readonly warnings: readonly string[] }
+
+const ROOT = resolve(import.meta.dirname, '../..')
+
+const reading = (timestamp: number) => JSON.stringify({ timestamp, heartRateValue: 80 })
+const healthOf = async (httpUrl: string) => await (await fetch(`${httpUrl}/health/ready`)).json() as Health
+const metricOf = async (httpUrl: string, name: string) => {
+  const text = await (await fetch(`${httpUrl}/metrics`)).text()
+  return Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1])
+}
+
+t.test('two gateways are one: readings reach subscribers of both, erasing reaches both, and Redis may go', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const { connectionString } = await createTestDatabase(t)
+  const variables = { DATABASE_URL: connectionString, REDIS_URL: redis.url }
+  const [a, b] = [await startGateway(t, variables), await startGateway(t, variables)]
+  const operator = await connectClient(t, b.mqttPort)
+  const seen: string[] = []
+  operator.on('message', (topic) => { seen.push(topic) })
+  await operator.subscribeAsync('vital/#', { qos: 1 })
+  const device = await connectClient(t, a.mqttPort)
+  await device.publishAsync('vital/band-1', reading(1_700_000_000), { qos: 1, retain: true })
+  await fetch(`${a.httpUrl}/vital-data`, {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ device: 'scale-1', timestamp: 1_700_000_000 })
+  })
+  await device.publishAsync('vital/band-1', 'no json', { qos: 1 })
+  await until(() => seen.length >= 3)
+  t.strictSame(seen.sort(), ['vital/band-1', 'vital/band-1/rejected', 'vital/scale-1'])
+  await until(async () => await metricOf(b.httpUrl, 'vital_cluster_messages_received_total') >= 3)
+  t.equal(await metricOf(a.httpUrl, 'vital_cluster_gateways'), 2)
+
+  const erased = await fetch(`${b.httpUrl}/vital-data/band-1`, { method: 'DELETE' })
+  t.equal(erased.status, 200)
+  await until(async () => await redis.client.hlen('vital:retained') === 0)
+
+  await redis.kill()
+  await device.publishAsync('vital/band-2', reading(1_700_000_001), { qos: 1 })
+  await until(async () => await metricOf(a.httpUrl, 'vital_redis_up') === 0)
+  const health = await healthOf(a.httpUrl)
+  t.equal(health.status, 'ready')
+  t.match(health.warnings.join(), /Redis has not answered/)
+})
+
+t.test('a principal that is revoked is closed at both gateways', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const { connectionString } = await createTestDatabase(t)
+  const variables = { DATABASE_URL: connectionString, REDIS_URL: redis.url }
+  const gateways = [await startGateway(t, variables), await startGateway(t, variables)]
+  const credentials = openCredentials(t, connectionString)
+  const password = await credentials.add('nurse', 'operator')
+  await until(async () => (await fetch(`${gateways[1]!.httpUrl}/vital-data`)).status === 401)
+  const clients = await Promise.all(gateways.map(({ mqttPort }, index) =>
+    connectClient(t, mqttPort, { username: 'nurse', password, clientId: `nurse-${index}` })))
+  await credentials.revoke('nurse')
+  await until(() => clients.every(({ connected }) => !connected))
+})
+
+t.test('a device keeps its session when its gateway is killed', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const { connectionString } = await createTestDatabase(t)
+  const variables = { DATABASE_URL: connectionString, REDIS_URL: redis.url }
+  const b = await startGateway(t, variables)
+  const a = await spawnGateway(t, variables)
+  const { port } = await a.said(/^listening$/)
+  await a.said(/^ready$/)
+  const options = { clientId: 'band-1', clean: false }
+  const first = await RawClient.connected(t, port!, options)
+  await first.subscribe({ 'home/#': 1 })
+  await until(async () => await redis.client.hexists('vital:client:band-1', 'm') === 1)
+  a.child.kill('SIGKILL')
+  await first.closed()
+  const publisher = await RawClient.connected(t, b.mqttPort)
+  publisher.send(publishPacket(1, { topic: 'home/x', payload: 'meanwhile' }))
+  await publisher.waitFor('puback')
+  const back = await RawClient.connected(t, b.mqttPort, options)
+  publisher.send(publishPacket(2, { topic: 'home/x', payload: 'afterwards' }))
+  await back.waitFor('publish', 2)
+  t.strictSame(back.messages(), ['home/x meanwhile', 'home/x afterwards'])
+})
+
+t.test('a REDIS_URL that is none stops the start, and its password is not told', (t) => {
+  for (const url of ['127.0.0.1:6379', 'http://gateway:s3cret@redis', 'redis://']) {
+    t.throws(() => createConfig({ REDIS_URL: url }), /REDIS_URL must be a URL such as/, url)
+    t.doesNotThrow(() => { try { createConfig({ REDIS_URL: url }) } catch (error) { t.notMatch((error as Error).message, /s3cret/) } })
+  }
+  t.equal(createConfig({ REDIS_URL: 'rediss://u:p@redis:6380/1' }).redisUrl, 'rediss://u:p@redis:6380/1')
+  t.equal(createConfig({}).redisUrl, null)
+  t.end()
+})
+
+t.test('without REDIS_URL nothing of it is loaded: no module leads there but by import()', (t) => {
+  const seen = new Set<string>()
+  const visit = (path: string): void => {
+    if (seen.has(path)) return
+    seen.add(path)
+    const text = readFileSync(join(ROOT, path), 'utf8')
+    for (const [, from] of text.matchAll(/^(?:import|export) (?!type )[^']*'([^']+)'/gm)) {
+      if (!from!.startsWith('.')) seen.add(from!)
+      else if (from!.endsWith('.ts')) visit(join(dirname(path), from!))
+    }
+  }
+  visit('src/serve.ts')
+  t.ok(seen.has('broker/broker.ts') && seen.has('aedes'), 'the broker is found')
+  t.strictSame([...seen].filter((path) => path === 'ioredis' || path.startsWith('broker/cluster/')), [])
+  t.end()
+})
