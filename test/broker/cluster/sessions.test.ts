@@ -124,13 +124,13 @@ t.test('what is published while a session moves is in it once, and each publishe
   await subscriber.subscribe({ 'home/#': 1 })
   const sent = [0, 0]
   for (let round = 0; round < 12; round++) {
-    let isThere = false
-    const next = RawClient.connected(t, brokers[(round + 1) % 2]!.port, persistent(4, 'lk')).finally(() => { isThere = true })
+    const move = { isOver: false }
+    const next = RawClient.connected(t, brokers[(round + 1) % 2]!.port, persistent(4, 'lk')).finally(() => { move.isOver = true })
     // While the session is under way, at both gateways.
     await Promise.all(publishers.map(async (publisher, index) => {
       do {
         await publish(publisher, 'home/x', Array.from({ length: 3 }, () => `${index}-${sent[index]!++}`))
-      } while (!isThere)
+      } while (!move.isOver)
     }))
     await subscriber.closed()
     subscriber = await next
