@@ -167,7 +167,7 @@ export function createBroker (options: BrokerOptions): Broker {
     ...shared, stages, listeners, publishes, loginDelays, heldLogins, subscriptionGuard, wills, mqtt5
   })
   const statisticsPublisher = createStatisticsPublisher({
-    fanOut, read: statistics, version, intervalMs: limits.statisticsIntervalMs
+    fanOut, read: statistics, clientsElsewhere: () => cluster?.clientsElsewhere ?? 0, version, intervalMs: limits.statisticsIntervalMs
   })
   let timers: NodeJS.Timeout[] = []
   const forgetHere = createForgetting(retained, deliverer)

@@ -119,12 +119,14 @@ export function readStatistics (sources: StatisticsSources): BrokerStatistics {
 interface PublisherOptions {
   readonly fanOut: FanOut
   readonly read: () => BrokerStatistics
+  /** Clients connected to other gateways; their statistics are their own. */
+  readonly clientsElsewhere: () => number
   readonly version: string
   readonly intervalMs: number
 }
 
 /** Publishes statistics under the names and in the form that operators know from Mosquitto, retained. */
-export function createStatisticsPublisher ({ fanOut, read, version, intervalMs }: PublisherOptions) {
+export function createStatisticsPublisher ({ fanOut, read, clientsElsewhere, version, intervalMs }: PublisherOptions) {
   const startedAtMs = performance.now()
   let timer: NodeJS.Timeout | null = null
 
@@ -133,7 +135,7 @@ export function createStatisticsPublisher ({ fanOut, read, version, intervalMs }
     const messages = {
       version: `vital-gateway version ${version}`,
       uptime: `${Math.floor((performance.now() - startedAtMs) / 1000)} seconds`,
-      'clients/connected': statistics.clientsConnected,
+      'clients/connected': statistics.clientsConnected + clientsElsewhere(),
       'messages/received': statistics.packetsReceived,
       'publish/messages/received': statistics.publishesReceived,
       'bytes/received': statistics.bytesReceived,

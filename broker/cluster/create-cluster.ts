@@ -41,6 +41,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     if (!joining.isJoined) return
     interest.resend()
     adoption.lookAround()
+    store.flush().catch(() => {})
     reclaim.takeUnclaimed().catch((error: unknown) => { logger.debug({ err: error }, 'clients are not claimed yet') })
   }
 

@@ -57,6 +57,7 @@ export class SessionStore implements SessionJournal {
   /** Clients whose owner is changing. */
   readonly #withheld = new Set<string>()
   #timer: NodeJS.Timeout | null = null
+  #writtenPosition = ''
   #tail: Promise<unknown> = Promise.resolve()
   /** Why Redis does not take sessions; `null`: it does. */
   fault: string | null = null
@@ -177,13 +178,15 @@ export class SessionStore implements SessionJournal {
     while (link.isUp) {
       const at = position()
       const batch = this.#takeBatch(failed)
-      if (batch.length === 0) return
+      // Of a stream that was read while no session changed there is only the position to write.
+      if (batch.length === 0 && at === this.#writtenPosition) return
       try {
         const replies = await link.pipeline([
           ...batch.flatMap(({ commands }) => commands),
           // What was handled before it is written, so nobody needs the entries any more.
           ['SET', KEYS.position(self()), at], ['XTRIM', KEYS.stream(self()), 'MINID', at]
         ])
+        this.#writtenPosition = at
         this.#noteReplies(batch, replies, failed)
       } catch (error) {
         for (const { clientId } of batch) this.rewrite(clientId)

@@ -73,6 +73,17 @@ t.test('properties, retain as published, no local and identifiers are those of o
   t.equal(qos, 1)
 })
 
+t.test('$SYS counts the clients of all gateways', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const limits = { statisticsIntervalMs: 100 }
+  const [a, b] = [await startClustered(t, redis.url, { limits }), await startClustered(t, redis.url, { limits })]
+  await Promise.all([a, a, b].map(({ port }) => RawClient.connected(t, port)))
+  const watcher = await RawClient.connected(t, b.port)
+  await watcher.subscribe({ '$SYS/broker/clients/connected': 0 })
+  await until(() => payloads(watcher).at(-1) === '4')
+  t.equal(b.broker.statistics().clientsConnected, 2, 'metrics are of one gateway')
+})
+
 t.test('a shared subscription gets each message once, over all gateways', { skip: NO_REDIS }, async (t) => {
   const { brokers } = await startThree(t)
   const members = await Promise.all(brokers.map(({ port }) => RawClient.connected(t, port, { protocolVersion: 5 })))

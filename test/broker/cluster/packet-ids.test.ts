@@ -37,7 +37,8 @@ t.test('70,000 messages for one session that moves at 60,000: each once, in orde
   await subscriber.subscribe({ 'home/#': 1 })
   const publisher = await RawClient.connected(t, a.port)
   for (let sent = 0; sent < COUNT; sent += BATCH) {
-    publisher.send(...Array.from({ length: BATCH }, (_, index) => publishPacket(index + 1, { topic: 'home/x', payload: `${sent + index}` })))
+    const numbers = Array.from({ length: BATCH }, (_, index) => index + 1)
+    publisher.send(...numbers.map((id) => publishPacket(id, { topic: 'home/x', payload: `${sent + id - 1}` })))
     await publisher.waitFor('puback', BATCH)
     publisher.packets.length = 0
     if (sent === MOVED_AT) {
