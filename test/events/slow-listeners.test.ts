@@ -88,7 +88,8 @@ t.test('together they hold no more than the bound: the one that has not read for
     const before = await metric('vital_event_bytes')
     for (let count = 0; count < 200; count++) {
       events.observe([toRow('large', 1, LARGE)])
-      await new Promise((resolve) => { setTimeout(resolve, 1) })
+      // Time to be written by itself: what is written together is missed, and fills no buffer of the kernel.
+      await new Promise((resolve) => { setTimeout(resolve, 4) })
       if (await metric('vital_event_listeners_closed_total') > 0) break
     }
     t.ok(await metric('vital_event_bytes') <= 200_000 + 250_000 + 2 * 120_000, `${before}`)
