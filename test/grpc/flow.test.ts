@@ -231,7 +231,8 @@ t.test('50 streams push requests of 250 KB while PostgreSQL is held: memory is b
   await release()
   await until(() => [...answered.values()].includes('STORED'), 'answers after the hold')
   const { port: http = 0 } = gateway.lines.find(({ protocol }) => protocol === 'http')!
-  await until(async () => (await readLedger(`http://127.0.0.1:${http}`)).pending === 0, 'everything to be stored, from the spool too')
+  await until(async () => (await readLedger(`http://127.0.0.1:${http}`)).pending === 0, 'everything to be stored, from the spool too',
+    120_000)
   gateway.child.kill('SIGTERM')
   t.same(await gateway.exited, [0, null])
   const stored = new Set((await query('select vitals->>\'number\' as number from readings')).map(({ number }) => number))
