@@ -85,13 +85,18 @@ export class Inbox {
     }
   }
 
-  /** Whether the stream ends before the position, or has gone. */
+  /** Whether the stream has gone, or was made anew: its ids begin below the position then. */
   async #isBroken (): Promise<boolean> {
     const { link, self } = this.#options
-    const newest = await link.call('XREVRANGE', KEYS.stream(self()), '+', '-', 'COUNT', 1) as Reply[][]
-    // Read entries are trimmed, so an empty stream is whole as long as it is there.
-    if (newest.length === 0) return await link.call('EXISTS', KEYS.stream(self())) === 0
-    return compareIds(String(newest[0]![0]), this.#position) < 0
+    try {
+      // Kept when entries are trimmed, so it tells of a new stream also where nothing is left in it.
+      const facts = await link.call('XINFO', 'STREAM', KEYS.stream(self())) as Reply[]
+      const newest = facts[facts.findIndex((fact) => String(fact) === 'last-generated-id') + 1]
+      return compareIds(String(newest), this.#position) < 0
+    } catch (error) {
+      if (error instanceof Error && /no such key/.test(error.message)) return true
+      throw error
+    }
   }
 
   /** @returns whether anything came */
