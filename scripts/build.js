@@ -20,7 +20,7 @@ const BIN = join(DIST, 'scripts', 'vital-gateway.js')
 const TSC = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
 /** Folders of sources; of scripts/ tsc takes what the program imports. */
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts']
-const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js']
+const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js', 'scripts/page-stamp.js']
 
 /** What is compiled, relative to the root. */
 function listSources () {

@@ -24,7 +24,7 @@ writeFileSync('dist/.tsbuildinfo', source)
 async function createCheckout (t: Test) {
   const dir = await createTestDir(t)
   for (const room of ['schemas', 'broker', 'db', 'src', 'scripts']) await mkdir(join(dir, room))
-  await cp(join(ROOT, 'scripts/build.js'), join(dir, 'scripts/build.js'))
+  for (const name of ['build.js', 'page-stamp.js']) await cp(join(ROOT, 'scripts', name), join(dir, 'scripts', name))
   await mkdir(join(dir, 'node_modules/typescript/bin'), { recursive: true })
   await writeFile(join(dir, 'node_modules/typescript/bin/tsc'), COMPILER)
   for (const name of ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json']) {

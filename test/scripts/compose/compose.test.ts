@@ -17,7 +17,7 @@ t.test('every variable of .env reaches the gateway', (t) => {
   const fixed = [
     'DATABASE_URL', 'VITAL_DATA_DIR', 'VITAL_HOST', 'VITAL_ALLOW_ANONYMOUS', 'VITAL_MQTT_PORT', 'VITAL_HTTP_PORT', 'VITAL_MQTT_PLAINTEXT'
   ]
-  const passed = [...compose.matchAll(/^ {6}(VITAL_\w+): \$\{(\w+):-\}$/gm)].map(([, name, from]) => name === from
+  const passed = [...compose.matchAll(/^ {6}((?:VITAL|DATABASE|REDIS)_\w+): \$\{(\w+):-\}$/gm)].map(([, name, from]) => name === from
     ? name
     : `${name} from ${from}`)
   t.strictSame(passed, Object.keys(EnvironmentSchema.properties).filter((name) => !fixed.includes(name)))
