@@ -16,8 +16,6 @@ interface Handshake {
   readonly address: string
   /** See `toAddressKey`. */
   readonly addressKey: string
-  /** Of the TCP connection, before TLS: a PROXY header. */
-  readonly bytesBefore: number
 }
 
 interface HandshakesOptions {
@@ -54,14 +52,12 @@ export function createTlsHandshakes (options: HandshakesOptions) {
   })
   tls.keepRenewed(server)
   server.on('tlsClientError', (error: NodeJS.ErrnoException, stream) => {
-    const handshake = underWay.get(keyOf(stream))
-    stream.destroy()
-    // A load balancer's health check connects and leaves.
-    if (handshake?.socket.bytesRead === handshake?.bytesBefore && error.code === 'ECONNRESET') return
     state.failed++
     throttles.failed((leftOut) => {
-      logger.info({ code: error.code, remoteAddress: handshake?.address, leftOut }, 'TLS handshake failed')
+      const remoteAddress = underWay.get(keyOf(stream))?.address
+      logger.info({ code: error.code, remoteAddress, leftOut }, 'TLS handshake failed')
     })
+    stream.destroy()
   })
 
   function end (key: string, handshake: Handshake): void {
@@ -88,7 +84,7 @@ export function createTlsHandshakes (options: HandshakesOptions) {
         return
       }
       const key = keyOf(socket)
-      const handshake = { socket, address, addressKey, bytesBefore: socket.bytesRead - socket.readableLength }
+      const handshake = { socket, address, addressKey }
       underWay.set(key, handshake)
       byAddress.set(addressKey, ofAddress + 1)
       socket.once('close', () => { end(key, handshake) })
