@@ -79,7 +79,7 @@ export class RedisLink {
     for (const [name, ...args] of commands) pipeline.callBuffer(name, ...args)
     const replies = await this.#settle(pipeline.exec())
     if (replies === null) throw new Error('Redis answered nothing')
-    return replies.map(([error, reply]) => error ?? reply as Reply)
+    return replies.map(([error, reply]) => error === null ? reply as Reply : toBareError(error))
   }
 
   /** Cuts the connection, and makes a new one. */
@@ -106,6 +106,8 @@ export class RedisLink {
     })
     try {
       return await Promise.race([command, timeOut])
+    } catch (error) {
+      throw toBareError(error as Error)
     } finally {
       clearTimeout(timer)
       // Of a command that was given up.
@@ -127,6 +129,11 @@ export class RedisLink {
     if (isUp) this.#options.onUp()
     else this.#options.onDown()
   }
+}
+
+/** ioredis hangs the command with its arguments on an error: payloads, which a log must not have. */
+function toBareError ({ message }: Error): Error {
+  return new Error(message)
 }
 
 function ignore (): void {}

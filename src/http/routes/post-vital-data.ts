@@ -61,7 +61,10 @@ export function postVitalData (app: HttpApp, ingest: AcceptPost, position: Route
     if (body.length === 0) throw new HTTP_ERRORS.EmptyBody()
     ingest(body, (outcome) => {
       if (position === null || outcome.status !== 'durable') answer(reply, outcome)
-      else position().then((text) => { answer(text === null ? reply : reply.header('vital-position', text), outcome) }, () => {})
+      else {
+        position().then((text) => { answer(text === null ? reply : reply.header('vital-position', text), outcome) })
+          .catch((error: unknown) => { reply.send(error) })
+      }
     }, principal?.role === 'device' ? principal.id : null)
   })
 }

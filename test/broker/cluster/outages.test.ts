@@ -1,6 +1,8 @@
 /** Redis that is away, frozen, emptied, full, or badly configured. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
+import { RedisLink } from '../../../broker/cluster/redis-link.ts'
 import { publishPacket, RawClient } from '../../helpers/broker.ts'
 import { type ClusteredBroker, NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
@@ -167,4 +169,28 @@ t.test('a Redis that evicts, and one that wants a user and a password', { skip: 
   t.match(wrong.cluster.warnings().join(), /has not answered/)
   await RawClient.connected(t, wrong.port, persistent('lk'))
   for (const { log } of [a, wrong]) t.notMatch(JSON.stringify(log), /s3cret|wr0ng/)
+})
+
+t.test('an error of Redis has no argument of its command: a log would tell payloads', { skip: NO_REDIS }, async (t) => {
+  const { url } = await startRedis(t)
+  let isUp = false
+  const link = new RedisLink({
+    url,
+    name: 'test',
+    commandTimeoutMs: 5000,
+    connectTimeoutMs: 5000,
+    onUp: () => { isUp = true },
+    onDown: () => {},
+    logger: pino({ level: 'silent' })
+  })
+  t.teardown(() => { link.close() })
+  link.start()
+  await until(() => isUp)
+  await link.call('SET', 'vital:text', 'x')
+  const failed = await link.call('HSET', 'vital:text', 'm', 'a payload').catch((error: unknown) => error)
+  const [piped] = await link.pipeline([['HSET', 'vital:text', 'm', 'a payload']])
+  for (const error of [failed, piped]) {
+    t.match((error as Error).message, /WRONGTYPE/)
+    t.strictSame(Object.keys(error as Error), [])
+  }
 })
