@@ -37,7 +37,10 @@ export interface Remote {
   isWatched (topic: string): boolean
   /** A filter has its first subscriber here, or has lost its last. */
   wants (filter: string, isWanted: boolean): void
-  /** Settles once every other live gateway knows what is wanted here; `null`: they know. */
+  /**
+   * Settles once every other live gateway knows what is wanted here, and Redis has the subscriptions of persistent
+   * sessions; `null`: they do. A SUBACK waits for it.
+   */
   whenKnown (): Promise<void> | null
 }
 

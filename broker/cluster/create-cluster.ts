@@ -53,6 +53,13 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     clearTimeout(timer)
   }
 
+  /** A session that is found again must have what a SUBACK has promised: its client does not subscribe again. */
+  function whenKnown (): Promise<void> | null {
+    const known = interest.whenKnown()
+    if (!joining.isJoined || !store.isBehind) return known
+    return Promise.all([known, within(store.flush())]).then(() => {})
+  }
+
   return {
     passage: forwarding.passage,
     journal: store,
@@ -68,7 +75,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     servesShare: (filter) => forwarding.servesShare(filter),
     isWatched: (topic) => interest.isWatched(topic),
     wants: (filter, isWanted) => { interest.wants(filter, isWanted) },
-    whenKnown: () => interest.whenKnown(),
+    whenKnown,
     get name () { return members.self },
     get clientsElsewhere () { return members.clientsElsewhere },
 

@@ -72,6 +72,11 @@ export class SessionStore implements SessionJournal {
     return this.#epochs
   }
 
+  /** Something is not written yet. */
+  get isBehind (): boolean {
+    return this.#dirty.size > 0
+  }
+
   noted (clientId: string, delivery: Delivery): void {
     this.#note(clientId).deliveries.set(delivery.seq, delivery)
   }

@@ -43,6 +43,17 @@ async function startTwo (t: Test) {
 }
 
 for (const version of [4, 5] as const) {
+  t.test(`MQTT ${version}: SUBACK comes once Redis has the subscription of a persistent session`, { skip: NO_REDIS }, async (t) => {
+    const redis = await startRedis(t)
+    const { port } = await startClustered(t, redis.url, { clusterLimits: { saveDelayMs: 60_000 } })
+    // The second filter is wanted already, so nothing of it is told to others.
+    for (const clientId of ['one', 'two']) {
+      const client = await RawClient.connected(t, port, persistent(version, clientId))
+      await client.subscribe({ 'home/#': 1 })
+      t.match(await redis.client.hget(`vital:client:${clientId}`, 'm'), 'home/#', clientId)
+    }
+  })
+
   t.test(`MQTT ${version}: a session is resumed at the other gateway, with its queue in order`, { skip: NO_REDIS }, async (t) => {
     const { a, b } = await startTwo(t)
     const first = await RawClient.connected(t, a.port, persistent(version, 'lk'))

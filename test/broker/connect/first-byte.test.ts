@@ -66,7 +66,7 @@ t.test('a silent connection is closed: at its end, by an error, by the time-out,
 })
 
 t.test('silent connections over TCP', async (t) => {
-  const { port, broker } = await startBroker(t, { answer: durable, limits: { connectTimeoutMs: 300 } })
+  const { port, broker } = await startBroker(t, { answer: durable, limits: { connectTimeoutMs: 2000 } })
   const silent = await RawClient.open(t, port)
   const checker = await RawClient.open(t, port)
   checker.socket.end()

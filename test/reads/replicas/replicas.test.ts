@@ -74,6 +74,15 @@ t.test('reads go to the replica, and a position shows what was just stored', SKI
     t.equal((await fetch(`${gateway.httpUrl}/${path}`)).status, 200)
     t.ok((await countsOf(gateway)).replica > before, `${path} at the replica`)
   }
+  const other = await startGateway(t, { DATABASE_URL: primary.url, DATABASE_READ_URL: replica.url })
+  await until(() => isReadThere(other), 'reads at the replica')
+  await until(async () => {
+    const before = await countsOf(other)
+    const page = await (await fetch(`${other.httpUrl}/vital-data?sortBy=heartRate`)).json() as { total: number }
+    const after = await countsOf(other)
+    return page.total === 1 && after.replica > before.replica && after.failed === 0
+  }, 'pages that PostgreSQL sorts, as there is a second gateway, at the replica')
+  await other.stop()
   t.match(await warningsOf(gateway), /promoting one can lose readings that were acknowledged/)
   await primary.query('alter system set synchronous_standby_names = \'*\'')
   await primary.query('select pg_reload_conf()')
