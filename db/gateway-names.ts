@@ -5,13 +5,24 @@ const HOST_CHARACTERS_MAX = 24
 /** What gateways are called in pg_stat_activity; those before 0.2 had no id behind the process. */
 export const GATEWAY_NAMES = '^vital-gateway \\S+:\\d+(/[0-9a-f]+)?$'
 
-/**
- * What one start of a gateway is called in PostgreSQL. Host and process are for a person: containers repeat both.
- * @param id - hexadecimal digits, drawn at random for this start
- */
-export function toGatewayName (
-  { host, pid, id }: { readonly host: string, readonly pid: number, readonly id: string }
-): string {
+interface Start {
+  readonly host: string
+  readonly pid: number
+  /** Hexadecimal digits, drawn at random for this start. */
+  readonly id: string
+}
+
+/** What one start of a gateway is called in PostgreSQL. Host and process are for a person: containers repeat both. */
+export function toGatewayName (start: Start): string {
+  return toName('vital-gateway', start)
+}
+
+/** The same of a process that only reads. It is no gateway to the others, for it stores nothing that they do not see. */
+export function toReadApiName (start: Start): string {
+  return toName('vital-api', start)
+}
+
+function toName (program: string, { host, pid, id }: Start): string {
   const plainHost = host.replaceAll(/[^\w.-]/g, '_').slice(0, HOST_CHARACTERS_MAX)
-  return `vital-gateway ${plainHost}:${pid}/${id}`.slice(0, NAME_BYTES_MAX)
+  return `${program} ${plainHost}:${pid}/${id}`.slice(0, NAME_BYTES_MAX)
 }

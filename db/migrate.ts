@@ -121,14 +121,25 @@ function toMigrationError (error: unknown, migration: string | undefined): Error
     'name), then start again.', { cause })
 }
 
-/** @throws `VITAL_SCHEMA_NEWER` */
-export async function refuseNewerSchema (db: Kysely<Tables>): Promise<void> {
+/** @returns names of the migrations that were run, in their order */
+async function selectMigrations (db: Kysely<Tables>): Promise<string[]> {
   const { rows: [table] } = await sql<{ exists: boolean }>`select to_regclass(${MIGRATION_TABLE}) is not null as exists`
     .execute(db)
-  if (table?.exists !== true) return
+  if (table?.exists !== true) return []
   const { rows } = await sql<{ name: string }>`select name from ${sql.table(MIGRATION_TABLE)} order by name`
     .execute(db)
-  const unknown = rows.map((row) => row.name).filter((name) => !Object.hasOwn(MIGRATIONS, name))
+  return rows.map(({ name }) => name)
+}
+
+/** @returns names of the migrations that a gateway of this version will run, in their order */
+export async function selectMissingMigrations (db: Kysely<Tables>): Promise<string[]> {
+  const known = await selectMigrations(db)
+  return Object.keys(MIGRATIONS).filter((name) => !known.includes(name))
+}
+
+/** @throws `VITAL_SCHEMA_NEWER` */
+export async function refuseNewerSchema (db: Kysely<Tables>): Promise<void> {
+  const unknown = (await selectMigrations(db)).filter((name) => !Object.hasOwn(MIGRATIONS, name))
   if (unknown.length > 0) {
     throw new StorageError('VITAL_SCHEMA_NEWER',
       `The database was migrated by a newer vital-gateway: this one does not know ${unknown.join(', ')}. ` +

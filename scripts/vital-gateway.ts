@@ -17,6 +17,8 @@ if (refusal !== null) {
 const args = process.argv.slice(2)
 if (args.length === 0 || (args.length === 1 && args[0] === 'serve')) {
   await import('../src/main.ts')
+} else if (args.length === 1 && args[0] === 'api') {
+  await import('../src/api-main.ts')
 } else {
   const { runAsProcess } = await import('./command-line/process.ts')
   await runAsProcess(args)

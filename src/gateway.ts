@@ -13,6 +13,7 @@ import { createFleetChanges } from './http/page/fleet-changes.ts'
 import { createPipeline } from './ingest/pipeline.ts'
 import { addProcessMetrics, createMetrics } from './metrics/metrics.ts'
 import { connectWhenever } from './operations/connect-database.ts'
+import { announceReady } from './operations/announce-ready.ts'
 import { createReadiness } from './operations/readiness.ts'
 import { createOperations } from './operations/operations.ts'
 import { fitConnections } from './process/descriptors.ts'
@@ -23,6 +24,8 @@ import { createSecurity } from './security/security.ts'
 import { openStorage, type StorageFaults } from './storage.ts'
 import { addBrokerMetrics } from './transport/broker-metrics.ts'
 import { createTransport } from './transport/transport.ts'
+
+const NOT_YET_READY = 'not ready until PostgreSQL answers: no client can be authenticated, or nothing can be made durable; see /health/ready'
 
 /** A running gateway. */
 export interface RunningGateway {
@@ -152,7 +155,8 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       await pipeline.stop()
       await Promise.all([security.stop(), reads.pages.stop()])
     })
-    onStop(await connectWhenever({ connect, signal, logger }))
+    const told = 'PostgreSQL does not answer; readings go to the spool until it does'
+    onStop(await connectWhenever({ connect, told, signal, logger }))
     if (security.isExposed) throw new ConfigError(exposedMessage(config.host))
     await pipeline.start()
     await http.prepare()
@@ -161,7 +165,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     signal.throwIfAborted()
     const { port: httpPort, adminPort } = await http.start()
     const grpcPort = (await grpc?.start())?.port ?? null
-    onStop(readiness.announce())
+    onStop(announceReady({ isReady, logger, notYet: NOT_YET_READY }))
     return { connectionString: storage.connectionString, mqttPort, mqttsPort, httpPort, adminPort, grpcPort }
   }
 

@@ -1,85 +1,8 @@
-import { StorageError } from '../db/storage-error.ts'
-import { createConfig, readEnvironment } from './config/config.ts'
-import { ConfigError } from './config/config-error.ts'
 import { createGateway } from './gateway.ts'
-import { createIdHash } from './log/log-ids.ts'
-import { createLogger } from './log/logger.ts'
-import { explainStartFault } from './process/start-fault.ts'
+import { run } from './process/run.ts'
 import type { Signals } from './process/signals.ts'
 
-/** A stop that takes longer has hung; devices keep unacknowledged readings. */
-const STOP_DEADLINE_MS = 14_500
-
-/** Runs a gateway as this process, until a signal or a fault ends it. Exit status: 0 after a stop, 1 after a fault. */
+/** Runs a gateway as this process. */
 export function serve (signals: Signals): void {
-  const config = readConfig()
-  const logger = createLogger({
-    level: config.logLevel,
-    hashId: config.logHashIds
-      ? createIdHash(config.dataDir)
-      : undefined
-  })
-  const gateway = createGateway({ config, logger, program: process.argv[1] })
-  let isStopping = false
-
-  // A bug leaves state that cannot be trusted. The process ends; devices still hold unacknowledged readings.
-  process.on('uncaughtException', (error) => {
-    logger.fatal({ err: error }, 'a bug ends the process')
-    process.exit(1)
-  })
-  process.on('unhandledRejection', (reason) => {
-    logger.fatal({ err: reason }, 'a bug ends the process: an unhandled rejection')
-    process.exit(1)
-  })
-
-  signals.onStop((signal) => {
-    if (isStopping) {
-      logger.warn({ signal }, 'already stopping')
-      return
-    }
-    isStopping = true
-    logger.info({ signal }, 'stopping')
-    setTimeout(() => {
-      logger.error('the stop took too long; the process ends now')
-      process.exit(1)
-    }, STOP_DEADLINE_MS).unref()
-    gateway.stop().then(() => {
-      logger.info('stopped')
-      process.exit(0)
-    }, (error: unknown) => {
-      logger.fatal({ err: error }, 'the stop failed')
-      process.exit(1)
-    })
-  })
-  signals.onReload(() => {
-    logger.info('SIGHUP: reading the certificates again')
-    gateway.reload().catch((error: unknown) => { throw error })
-  })
-
-  gateway.start().catch((error: unknown) => {
-    if (isStopping) return
-    const fault = explainStartFault(error, config)
-    if (fault instanceof ConfigError) exitWith(fault)
-    if (error instanceof StorageError) {
-      logger.fatal({ code: error.code }, error.message)
-      process.exit(1)
-    }
-    logger.fatal({ err: error }, error instanceof Error ? error.message : 'the start failed')
-    process.exit(1)
-  })
-}
-
-function readConfig () {
-  try {
-    return createConfig(readEnvironment())
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    return exitWith(error)
-  }
-}
-
-/** A fault that the operator has to correct is printed as a sentence, without a stack. */
-function exitWith (error: ConfigError): never {
-  process.stderr.write(`${error.message}\n`)
-  process.exit(1)
+  run(signals, (options) => createGateway({ ...options, program: process.argv[1] }))
 }

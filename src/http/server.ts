@@ -47,7 +47,8 @@ export interface HttpServerOptions {
   readonly bodyBytesMax: number
   /** Sockets at a time; beyond, a new one is closed. */
   readonly connectionsMax?: number
-  readonly ingest: AcceptPost
+  /** Without it there is no POST. */
+  readonly ingest?: AcceptPost
   readonly reads: RouteReads['reads']
   readonly deadLetters: RouteReads['deadLetters']
   readonly history: RouteReads['history']
@@ -55,8 +56,10 @@ export interface HttpServerOptions {
   readonly holdBytes?: RouteReads['holdBytes']
   /** Where PostgreSQL has replicas. */
   readonly position?: RouteReads['position']
-  readonly erase: Erase
-  readonly events: Pick<Events, 'hasRoom' | 'listen'>
+  /** Without it there is no DELETE. */
+  readonly erase?: Erase
+  /** Without it there is no stream of events. */
+  readonly events?: Pick<Events, 'hasRoom' | 'listen'>
   /** Authenticates a request; without it every request may do everything. */
   readonly authenticate?: HttpAuthenticate
   /** Of one principal, or of one address while no credentials exist; 0: no limit. */
@@ -74,6 +77,8 @@ export interface HttpServerOptions {
   /** Of the gateway, for the documentation. */
   readonly version: string
 }
+
+const READS_ALONE = 'is for a gateway: this process (vital-gateway api) answers reads alone'
 
 /**
  * The HTTP side: `POST /vital-data` under the same promise as MQTT, reads, metrics, health and documentation.
@@ -124,13 +129,13 @@ export function createHttpServer (options: HttpServerOptions) {
   app.register(async (routes) => {
     await collectDocs(routes, options.version)
     if (part !== 'operation') {
-      postVitalData(routes, options.ingest, options.position ?? null)
+      if (options.ingest !== undefined) postVitalData(routes, options.ingest, options.position ?? null)
       const counted = countAnswers(options.holdBytes ?? (() => () => {}))
       listVitalData(routes, options.reads, counted)
       findVitalData(routes, options.reads, counted)
       getHistory(routes, options.history, counted)
-      deleteVitalData(routes, options.erase)
-      getEvents(routes, options.events)
+      if (options.erase !== undefined) deleteVitalData(routes, options.erase)
+      if (options.events !== undefined) getEvents(routes, options.events)
       getDeadLetters(routes, options.deadLetters, counted)
       if (options.page !== undefined) servePage(routes, { ...options, page: options.page })
     }
@@ -138,7 +143,7 @@ export function createHttpServer (options: HttpServerOptions) {
       getMetrics(routes, options.metrics)
       getHealth(routes, options.health)
     }
-    refuseOtherMethods(routes)
+    refuseOtherMethods(routes, options.ingest === undefined ? READS_ALONE : undefined)
     if (part !== 'operation') await serveDocs(routes, options.version)
   })
 

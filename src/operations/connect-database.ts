@@ -1,6 +1,6 @@
 /**
- * The first connection to PostgreSQL. If PostgreSQL is away, the gateway starts all the same, the spool takes its
- * place, and the connection is retried each second. A fault that waiting cannot correct ends the start, or the process
+ * The first connection to PostgreSQL. If PostgreSQL is away, the process starts all the same (the spool of a gateway
+ * takes its place), and the connection is retried each second. A fault that waiting cannot correct ends the start, or the process
  * if it appears only later.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,6 +23,8 @@ const GIVE_UP_MS = 2000
 interface ConnectOptions {
   /** Makes the database ready for traffic; settles soon after `signal`. */
   readonly connect: () => Promise<void>
+  /** Logged once, when it is not ready at the start. */
+  readonly told: string
   readonly signal: AbortSignal
   readonly logger: Logger
 }
@@ -33,12 +35,12 @@ interface ConnectOptions {
  * @throws a fault that waiting cannot correct; the signal's reason
  */
 export async function connectWhenever (options: ConnectOptions): Promise<() => Promise<void>> {
-  const { connect, signal, logger } = options
+  const { connect, told, signal, logger } = options
   const first = connect()
   const attempts = first.catch(async (error: unknown) => {
     signal.throwIfAborted()
     if (!isOutage(error)) throw explain(error)
-    logger.error({ err: error }, 'PostgreSQL does not answer; readings go to the spool until it does')
+    logger.error({ err: error }, told)
     await keepConnecting(options, error)
   })
   const stopped = async () => {

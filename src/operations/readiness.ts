@@ -1,9 +1,5 @@
-import type { Logger } from 'pino'
 import type { Pipeline } from '../ingest/pipeline.ts'
 import type { Metrics } from '../metrics/metrics.ts'
-
-/** Interval of the readiness checks. */
-const LOOK_INTERVAL_MS = 100
 
 interface ReadinessOptions {
   readonly pipeline: Pick<Pipeline, 'isDurable' | 'circuit' | 'spool' | 'replayer'>
@@ -15,12 +11,11 @@ interface ReadinessOptions {
   /** Unix milliseconds. */
   readonly startedAtMs: number
   readonly metrics: Metrics
-  readonly logger: Logger
 }
 
-/** Whether a device that comes in now would be acknowledged, for `/health` and for the log. */
+/** Whether a device that comes in now would be acknowledged. */
 export function createReadiness (options: ReadinessOptions) {
-  const { pipeline, isAdmitting, isStopping, warnings, startedAtMs, logger } = options
+  const { pipeline, isAdmitting, isStopping, warnings, startedAtMs } = options
   const { circuit, spool, replayer } = pipeline
   addReadinessMetrics(options.metrics, () => ({ startedAtMs, warnings: warnings().length }))
   const isReady = () => pipeline.isDurable() && isAdmitting() && !isStopping()
@@ -36,26 +31,7 @@ export function createReadiness (options: ReadinessOptions) {
       },
       spool: { status: spool.status, bytes: spool.bytes, bytesMax: spool.bytesMax, readings: replayer.pending },
       warnings: warnings()
-    }),
-
-    /**
-     * Logs `ready`, once: at the end of the start, or later if PostgreSQL is away and it is not known yet which clients
-     * may connect.
-     * @returns ends the wait
-     */
-    announce (): () => void {
-      let timer: NodeJS.Timeout | undefined
-      const look = () => {
-        if (isReady()) logger.info('ready')
-        else timer = setTimeout(look, LOOK_INTERVAL_MS).unref()
-      }
-      look()
-      if (timer !== undefined) {
-        logger.warn('not ready until PostgreSQL answers: no client can be authenticated, or nothing can be made ' +
-          'durable; see /health/ready')
-      }
-      return () => { clearTimeout(timer) }
-    }
+    })
   }
 }
 

@@ -95,6 +95,8 @@ export function createReads (
       pages.start()
       replicas?.start()
     },
+    /** Whether a replica answers reads now, whatever becomes of the primary. */
+    hasReplica: (): boolean => replicas?.isUsable() ?? false,
     /** Shown in readiness, for as long as they hold. */
     warnings: (): string[] => replicas?.warnings() ?? [],
     async close (): Promise<void> {

@@ -21,8 +21,8 @@ import type { Logger } from 'pino'
 export type AccessMode = 'unknown' | 'open' | 'closed' | 'exposed'
 
 interface AccessOptions {
-  /** Where the answer is remembered. */
-  readonly file: string
+  /** Where the answer is remembered; `null`: nowhere. */
+  readonly file: string | null
   /** The address that the listeners bind, for warnings. */
   readonly host: string
   readonly isLoopback: boolean
@@ -52,6 +52,7 @@ export function createAccess (
 
   /** Written beside and renamed, so that a crash leaves the old or the new. */
   async function remember (isOpen: boolean): Promise<void> {
+    if (file === null) return
     try {
       await writeFile(`${file}.new`, `${JSON.stringify({ open: isOpen })}\n`, { mode: 0o600 })
       await rename(`${file}.new`, file)
@@ -89,6 +90,7 @@ export function createAccess (
 
     /** Takes up what an earlier run has learnt. Before anything listens. */
     async load (): Promise<void> {
+      if (file === null) return
       let text
       try {
         text = await readFile(file, 'utf8')

@@ -37,7 +37,8 @@ export interface TokenConfig {
 
 interface SecurityOptions {
   readonly kysely: Kysely<Tables>
-  readonly dataDir: string
+  /** `null`: nothing is remembered for a start while PostgreSQL is away. */
+  readonly dataDir: string | null
   readonly host: string
   readonly isLoopback: boolean
   /** Trusted proxies may bring clients of other machines. */
@@ -83,7 +84,7 @@ export async function createSecurity (options: SecurityOptions) {
   }
   const access = createAccess({
     ...options,
-    file: join(dataDir, 'access.json'),
+    file: dataDir === null ? null : join(dataDir, 'access.json'),
     hasOtherCredentials: tokens !== null || options.hasClientCertificates,
     onClosed: () => { connections.disconnect((principal) => principal === null) }
   })

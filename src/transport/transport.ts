@@ -53,11 +53,16 @@ export async function createTransport (
     certificateExpiresAtMs: tls?.expiresAtMs() ?? null
   }))
 
-  /** HTTP, with MQTT over WebSocket, and metrics and health on a server of their own where that is configured. */
-  function createHttp (accept: Broker['accept'], authenticate: HttpAuthenticate, options: HttpOptions) {
-    webSockets = createWebSockets({
-      onConnection: accept, origins: transport.webSocketOrigins, limits: { ...DEFAULT_LIMITS, packetBytesMax }, logger
-    })
+  /**
+   * HTTP, with metrics and health on a server of their own where that is configured.
+   * @param accept - takes MQTT over WebSocket; `null`: there is none
+   */
+  function createHttp (accept: Broker['accept'] | null, authenticate: HttpAuthenticate, options: HttpOptions) {
+    webSockets = accept === null
+      ? null
+      : createWebSockets({
+        onConnection: accept, origins: transport.webSocketOrigins, limits: { ...DEFAULT_LIMITS, packetBytesMax }, logger
+      })
     const shared = {
       ...options,
       origins: transport.webSocketOrigins,
@@ -68,7 +73,7 @@ export async function createTransport (
       onLimited () { requestsLimited++ }
     }
     const publicServer = createHttpServer({
-      ...shared, host, port: config.httpPort, webSockets, authenticate, part: admin === null ? 'all' : 'public'
+      ...shared, host, port: config.httpPort, webSockets: webSockets ?? undefined, authenticate, part: admin === null ? 'all' : 'public'
     })
     const adminServer = admin === null
       ? null

@@ -5,7 +5,9 @@ import { isOperator } from '../authentication.ts'
 import { answers, publicErrorAnswers } from '../schema-refs.ts'
 
 /** The state of the gateway, read anew for each probe. */
-export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'warnings'> {
+export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'spool' | 'warnings'> {
+  /** Without it: the process takes no readings. */
+  readonly spool?: Required<ReadyAnswer>['spool']
   /** The loop turns and the flusher makes progress. */
   readonly live: boolean
   /** Durability can be promised, by PostgreSQL or by the spool. */
@@ -51,7 +53,9 @@ export function getHealth (app: HttpApp, health: () => Health): void {
     const status = ready ? 'ready' : 'unavailable'
     // An orchestrator's probe has no credentials and needs none for what it asks; the rest would tell a stranger what
     // is weak.
-    const answer: ReadyAnswer = isOperator(request) ? { status, database, spool, warnings: [...warnings] } : { status }
+    const answer: ReadyAnswer = isOperator(request)
+      ? { status, database, ...(spool && { spool }), warnings: [...warnings] }
+      : { status }
     return reply.code(ready ? 200 : 503).header('cache-control', 'no-store').send(answer)
   })
 }

@@ -26,10 +26,13 @@ const SLASHED = ['/vital-data/', '/dead-letters/']
 /**
  * Answers OPTIONS, 405 where the URL is known and the method is not (Fastify would answer 404), and 404 where a slash
  * is too many.
+ * @param why - of a method that a gateway would know; without it, this is one
  */
-export function refuseOtherMethods (app: HttpApp): void {
+export function refuseOtherMethods (app: HttpApp, why?: string): void {
   for (const [url, allowed] of Object.entries(ALLOWED)) {
-    if (app.hasRoute({ url, method: 'GET' })) refuseAllBut(app, url, allowed)
+    if (!app.hasRoute({ url, method: 'GET' })) continue
+    const here = allowed.filter((method) => method === 'OPTIONS' || app.hasRoute({ url, method: method as HTTPMethods }))
+    refuseAllBut(app, url, here, here.length < allowed.length ? why : undefined)
   }
   for (const url of SLASHED) {
     if (!app.hasRoute({ url: url.slice(0, -1), method: 'GET' })) continue
@@ -46,7 +49,10 @@ export function refuseOtherMethods (app: HttpApp): void {
 }
 
 /** Answers OPTIONS of a URL, and 405 to every method but `allowed`. */
-export function refuseAllBut (app: HttpApp, url: string, allowed: readonly string[]): void {
+export function refuseAllBut (app: HttpApp, url: string, allowed: readonly string[], why?: string): void {
+  const refuse = () => why === undefined
+    ? new HTTP_ERRORS.MethodNotAllowed()
+    : withDetails(new HTTP_ERRORS.MethodNotAllowed(), [{ path: '', message: why }])
   const allow = allowed.join(', ')
   // A browser's preflight has no credentials, and what is told stands in the documentation.
   app.options(url, { schema: { hide: true }, config: { access: 'public' } }, (_request, reply) => {
@@ -61,8 +67,8 @@ export function refuseAllBut (app: HttpApp, url: string, allowed: readonly strin
     // Before the body, so that its type and size do not matter.
     onRequest: (_request, reply, done) => {
       reply.header('allow', allow)
-      done(new HTTP_ERRORS.MethodNotAllowed())
+      done(refuse())
     },
-    handler: () => { throw new HTTP_ERRORS.MethodNotAllowed() }
+    handler: () => { throw refuse() }
   })
 }

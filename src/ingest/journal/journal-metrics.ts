@@ -11,10 +11,13 @@ interface JournalStatistics {
   readonly refusedLetters: Pick<RefusedLetters, 'count' | 'dropped'>
 }
 
+/** Also of a process that only reads. */
+export function addDatabaseUp (metrics: Metrics, isUp: () => boolean): void {
+  metrics.gauge('vital_database_up', '1 while PostgreSQL takes batches, or answers a process that only reads', () => isUp() ? 1 : 0)
+}
+
 export function addJournalMetrics (metrics: Metrics, read: () => JournalStatistics): void {
-  metrics.gauge('vital_database_up', '1 while PostgreSQL takes batches', () => read().circuit.state === 'closed'
-    ? 1
-    : 0)
+  addDatabaseUp(metrics, () => read().circuit.state === 'closed')
   metrics.stateGauge('vital_circuit_state', '1 for the state that the circuit to PostgreSQL is in', CIRCUIT_STATES,
     () => read().circuit.state)
   metrics.gauge('vital_spool_bytes', 'Bytes in the disk spool', () => read().spool.bytes)

@@ -78,9 +78,10 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
     return index === samples.length - 1 ? 0 : nowMs() - samples[index]!.atMs
   }
 
-  /** Replicas that are recent enough, each read beginning with another one. */
+  const listUsable = () => replicas.filter((replica) => ageOf(replica) <= STALE_MAX_MS)
+  /** Each read begins with another one. */
   function pick (): Replica | null {
-    const usable = replicas.filter((replica) => ageOf(replica) <= STALE_MAX_MS)
+    const usable = listUsable()
     return usable[turn++ % usable.length] ?? null
   }
 
@@ -160,6 +161,9 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
           'acknowledged']
         : told
     },
+
+    /** Whether one is recent enough to be read. */
+    isUsable: () => listUsable().length > 0,
 
     counts,
     ages: () => replicas.map((replica) => ({ name: replica.name, ageMs: ageOf(replica) }))

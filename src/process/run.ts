@@ -1,0 +1,94 @@
+import type { Logger } from 'pino'
+import { StorageError } from '../../db/storage-error.ts'
+import { type Config, createConfig, readEnvironment } from '../config/config.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { createIdHash } from '../log/log-ids.ts'
+import { createLogger } from '../log/logger.ts'
+import { explainStartFault } from './start-fault.ts'
+import type { Signals } from './signals.ts'
+
+/** What a process runs. */
+interface Service {
+  /** @throws coded errors whose message states the remedy */
+  start (): Promise<unknown>
+  stop (): Promise<void>
+  /** Reads again the files that may have changed on disk. */
+  reload (): Promise<void>
+}
+
+/** A stop that takes longer has hung; devices keep unacknowledged readings. */
+const STOP_DEADLINE_MS = 14_500
+
+/** Runs a service as this process, until a signal or a fault ends it. Exit status: 0 after a stop, 1 after a fault. */
+export function run (signals: Signals, create: (options: { config: Config, logger: Logger }) => Service): void {
+  const config = readConfig()
+  const logger = createLogger({
+    level: config.logLevel,
+    hashId: config.logHashIds
+      ? createIdHash(config.dataDir)
+      : undefined
+  })
+  const service = create({ config, logger })
+  let isStopping = false
+
+  // A bug leaves state that cannot be trusted. The process ends; devices still hold unacknowledged readings.
+  process.on('uncaughtException', (error) => {
+    logger.fatal({ err: error }, 'a bug ends the process')
+    process.exit(1)
+  })
+  process.on('unhandledRejection', (reason) => {
+    logger.fatal({ err: reason }, 'a bug ends the process: an unhandled rejection')
+    process.exit(1)
+  })
+
+  signals.onStop((signal) => {
+    if (isStopping) {
+      logger.warn({ signal }, 'already stopping')
+      return
+    }
+    isStopping = true
+    logger.info({ signal }, 'stopping')
+    setTimeout(() => {
+      logger.error('the stop took too long; the process ends now')
+      process.exit(1)
+    }, STOP_DEADLINE_MS).unref()
+    service.stop().then(() => {
+      logger.info('stopped')
+      process.exit(0)
+    }, (error: unknown) => {
+      logger.fatal({ err: error }, 'the stop failed')
+      process.exit(1)
+    })
+  })
+  signals.onReload(() => {
+    logger.info('SIGHUP: reading the certificates again')
+    service.reload().catch((error: unknown) => { throw error })
+  })
+
+  service.start().catch((error: unknown) => {
+    if (isStopping) return
+    const fault = explainStartFault(error, config)
+    if (fault instanceof ConfigError) exitWith(fault)
+    if (error instanceof StorageError) {
+      logger.fatal({ code: error.code }, error.message)
+      process.exit(1)
+    }
+    logger.fatal({ err: error }, error instanceof Error ? error.message : 'the start failed')
+    process.exit(1)
+  })
+}
+
+function readConfig () {
+  try {
+    return createConfig(readEnvironment())
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return exitWith(error)
+  }
+}
+
+/** A fault that the operator has to correct is printed as a sentence, without a stack. */
+function exitWith (error: ConfigError): never {
+  process.stderr.write(`${error.message}\n`)
+  process.exit(1)
+}
