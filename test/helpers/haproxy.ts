@@ -25,10 +25,12 @@ interface HaproxyOptions {
   readonly gateways: ReadonlyArray<{ readonly mqttPort: number, readonly httpPort: number }>
   /** With tls.cfg. */
   readonly tls?: { readonly pemFile: string, readonly clientCaFile: string }
+  /** With names.cfg: what is said of each gateway's server. */
+  readonly serverOptions?: string
 }
 
 /** HAProxy with the shipped configuration, on ports of its own, once it finds all gateways ready; ended with the test. */
-export async function startHaproxy (t: Test, { gateways, tls }: HaproxyOptions) {
+export async function startHaproxy (t: Test, { gateways, tls, serverOptions }: HaproxyOptions) {
   const socket = join(await createTestDir(t), 'admin.sock')
   const [mqttPort, httpPort, statsPort, mqttsPort, httpsPort] = [
     await freePort(), await freePort(), await freePort(), await freePort(), await freePort()
@@ -44,11 +46,13 @@ export async function startHaproxy (t: Test, { gateways, tls }: HaproxyOptions) 
     HAPROXY_MAXCONN: '500',
     TLS_PEM_FILE: tls?.pemFile ?? '',
     TLS_CLIENT_CA_FILE: tls?.clientCaFile ?? '',
+    ...serverOptions !== undefined && { HAPROXY_SERVER_OPTIONS: serverOptions },
     ...Object.fromEntries(gateways.flatMap((gateway, index) => [
       [`GATEWAY_${index + 1}_MQTT_PORT`, String(gateway.mqttPort)], [`GATEWAY_${index + 1}_HTTP_PORT`, String(gateway.httpPort)]
     ]))
   }
-  const files = ['-f', fileOf('haproxy.cfg'), ...tls === undefined ? [] : ['-f', fileOf('tls.cfg')]]
+  const names = ['haproxy.cfg', ...tls === undefined ? [] : ['tls.cfg'], ...serverOptions === undefined ? [] : ['names.cfg']]
+  const files = names.flatMap((name) => ['-f', fileOf(name)])
   execFileSync('haproxy', ['-c', '-q', ...files], { env, stdio: 'inherit' })
   const child = spawn('haproxy', ['-db', ...files], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const log: string[] = []

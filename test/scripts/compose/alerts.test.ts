@@ -303,6 +303,8 @@ for (const { alert, labels: { severity }, annotations } of rules) {
 t.test('promtool accepts the files as shipped', { skip: NO_PROMETHEUS }, async (t) => {
   t.match(await promtool('check', 'rules', RULES_FILE), new RegExp(`SUCCESS: ${rules.length} rules found`))
   // It looks for the secret, which is made by the first start of compose.
-  const file = await copyPrometheusFiles(await createTestDir(t), { secret: 'x', target: 'gateway:3000' })
-  t.match(await promtool('check', 'config', file), /1 rule files found/)
+  for (const name of ['prometheus.yml', 'several.yml'] as const) {
+    const file = await copyPrometheusFiles(await createTestDir(t), { secret: 'x', targets: {}, name })
+    t.match(await promtool('check', 'config', file), /1 rule files found/)
+  }
 })

@@ -8,8 +8,12 @@ const dockerfile = read('Dockerfile')
 
 t.test('ports are published on loopback only', (t) => {
   const published = [...compose.matchAll(/^ +- "?((?:[\d.]+:)?\d+:\d+)"?$/gm)].map(([, port]) => port)
-  t.strictSame(published, ['127.0.0.1:1883:1883', '127.0.0.1:3000:3000', '127.0.0.1:9090:9090', '127.0.0.1:3001:3000'])
-  t.equal(compose.match(/^ {4}ports:/gm)?.length, 3, 'no port in another notation')
+  t.strictSame(published, [
+    '127.0.0.1:1883:1883', '127.0.0.1:3000:3000', '127.0.0.1:9090:9090', '127.0.0.1:3001:3000',
+    '127.0.0.1:1883:1883', '127.0.0.1:3000:3000'
+  ], 'those of the gateway, and those of HAProxy in its place')
+  t.equal(compose.match(/^ {4}ports:$/gm)?.length, 4, 'no port in another notation')
+  t.equal(compose.match(/^ {4}ports: .*$/gm)?.join(), '    ports: []', 'nor beside its key')
   t.end()
 })
 
@@ -17,9 +21,8 @@ t.test('every variable of .env reaches the gateway', (t) => {
   const fixed = [
     'DATABASE_URL', 'VITAL_DATA_DIR', 'VITAL_HOST', 'VITAL_ALLOW_ANONYMOUS', 'VITAL_MQTT_PORT', 'VITAL_HTTP_PORT', 'VITAL_MQTT_PLAINTEXT'
   ]
-  const passed = [...compose.matchAll(/^ {6}((?:VITAL|DATABASE|REDIS)_\w+): \$\{(\w+):-\}$/gm)].map(([, name, from]) => name === from
-    ? name
-    : `${name} from ${from}`)
+  const variables = /^ {6}((?:VITAL|DATABASE|REDIS)_(?!PASSWORD)\w+): \$\{(\w+):-\}$/gm
+  const passed = [...compose.matchAll(variables)].map(([, name, from]) => name === from ? name : `${name} from ${from}`)
   t.strictSame(passed, Object.keys(EnvironmentSchema.properties).filter((name) => !fixed.includes(name)))
   t.end()
 })
@@ -32,18 +35,19 @@ t.test('Prometheus of Debian 12 (2.42), which lacks storage.tsdb.retention, acce
 
 t.test('no password has a value in a file', (t) => {
   const passwords = [...compose.matchAll(/^ +(\w*PASSWORD\w*): (.*)$/gm)]
-  t.equal(passwords.length, 6)
-  for (const [line, , value] of passwords) t.match(value, /^\$\{\w+_PASSWORD:\?set \w+ in \.env/, line.trim())
-  t.notMatch(compose, /:\/\/[^/\s@]+:[^/\s@]+@/, 'nor does a URL')
+  t.equal(passwords.length, 10)
+  // Of the profile several: an empty one stops its own containers (several.test.ts).
+  for (const [line, , value] of passwords) t.match(value, /^\$\{\w+_PASSWORD:(?:\?set \w+ in \.env|-\}$)/, line.trim())
+  t.notMatch(compose, /:\/\/[^/\s@:]+:(?!\$\{)[^/\s@]+@/, 'nor does a URL')
   t.end()
 })
 
 t.test('every image is pinned, and every mounted file is there', (t) => {
   const images = [...compose.matchAll(/^ {4}image: (\S+)$/gm)].map(([, image]) => image ?? '')
-  t.equal(images.length, 3)
+  t.equal(images.length, 7)
   for (const image of images) t.match(image, /:v?\d/)
   const mounts = [...compose.matchAll(/^ +- \.\/(\S+?):\/\S+?(:ro)?$/gm)]
-  t.equal(mounts.length, 6)
+  t.equal(mounts.length, 18)
   for (const [line, path = '', mode] of mounts) {
     t.ok(existsSync(new URL(`../../../${path}`, import.meta.url)), line.trim())
     t.equal(mode, ':ro', line.trim())
@@ -67,18 +71,28 @@ t.test('the image holds what the build reads, and runs what npm start runs', (t)
 })
 
 t.test('every container runs without privileges, and the gateway without a writable root or anonymous access', (t) => {
-  const services = compose.slice(compose.indexOf('\nservices:'), compose.indexOf('\nvolumes:')).split(/^ {2}(?=[\w-]+:$)/m).slice(1)
+  const services = compose.slice(compose.indexOf('\nservices:'), compose.indexOf('\nvolumes:'))
+    .split(/^ {2}(?=[\w-]+:(?: &\w+)?$)/m).slice(1)
   t.strictSame(services.map((service) => service.slice(0, service.indexOf(':'))),
-    ['credentials', 'gateway', 'demo', 'demo-credentials', 'postgres', 'prometheus', 'grafana'])
+    ['credentials', 'gateway', 'demo', 'demo-credentials', 'postgres', 'prometheus', 'grafana',
+      'gateway-1', 'gateway-2', 'haproxy', 'redis', 'replication', 'postgres-replica', 'prometheus-several', 'grafana-several'])
   const shared = /^x-gateway:[^]*?(?=^\S+:)/m.exec(compose.slice(compose.indexOf('x-gateway:')))?.[0] ?? ''
+  /** With what it takes from another. */
+  const settingsOf = (service: string): string => {
+    const [, anchor] = /^ {4}<<: \*(\w+)$/m.exec(service) ?? []
+    if (anchor === undefined || anchor === 'gateway') return anchor === undefined ? service : shared
+    return settingsOf(services.find((other) => other.split('\n')[0]!.endsWith(` &${anchor}`)) ?? '')
+  }
   for (const service of services) {
-    const settings = service.includes('<<: *gateway') ? shared : service
+    const settings = settingsOf(service)
     t.match(settings, /cap_drop: \[ALL\]/)
     t.match(settings, /security_opt: \["no-new-privileges:true"\]/)
   }
   t.match(shared, /read_only: true/)
   t.match(dockerfile, /^USER node$/m)
   t.notMatch(compose, /VITAL_ALLOW_ANONYMOUS|privileged|network_mode|pid: host/)
-  t.match(read('scripts/compose/prometheus/prometheus.yml'), /credentials_file: \/etc\/prometheus\/credentials\/secret/)
+  for (const name of ['prometheus', 'several']) {
+    t.match(read(`scripts/compose/prometheus/${name}.yml`), /credentials_file: \/etc\/prometheus\/credentials\/secret/)
+  }
   t.end()
 })

@@ -10,16 +10,17 @@ import { createTestDir } from '../../helpers/postgres.ts'
 import { ROOT } from '../../helpers/program.ts'
 import { NO_PROMETHEUS, startPrometheus } from '../../helpers/prometheus.ts'
 import { until } from '../../helpers/until.ts'
-import { expandSql, gateway, patient, queriesOf } from './dashboards.ts'
+import { expandSql, gateway, patient, queriesOf, several } from './dashboards.ts'
 import { copyPrometheusFiles } from './prometheus-files.ts'
 import { connectPostgres, createComposeDatabase } from './roles.ts'
 
 const COMPOSE = join(ROOT, 'scripts/compose')
+const ALL = [gateway, patient, several]
 const promQueries = queriesOf('expr', gateway)
 /** Without data where nothing is wrong: there is no certificate, and no alert fires. */
 const EMPTY = new Set(['Certificate'])
 
-for (const { uid, panels } of [gateway, patient]) {
+for (const { uid, panels } of ALL) {
   t.test(`${uid}: panels have ids of their own and do not overlap`, (t) => {
     t.equal(new Set(panels.map(({ id }) => id)).size, panels.length)
     const overlaps = panels.flatMap(({ title, gridPos: a }, index) => panels.slice(index + 1)
@@ -37,22 +38,22 @@ t.test('queries go to the provisioned data sources', async (t) => {
   }
   t.strictSame(datasources.map(({ uid }) => uid), ['vital-prometheus', 'vital-postgres'])
   t.strictSame(datasources.flatMap(({ jsonData: { maxOpenConns } }) => maxOpenConns ?? []), [10])
-  for (const { expr, datasource } of [gateway, patient].flatMap(({ panels }) => panels.flatMap(({ targets = [] }) => targets))) {
+  for (const { expr, datasource } of ALL.flatMap(({ panels }) => panels.flatMap(({ targets = [] }) => targets))) {
     t.equal(datasource.uid, expr === undefined ? 'vital-postgres' : 'vital-prometheus')
   }
 })
 
 t.test('the README has a line for each panel', async (t) => {
   const readme = await readFile(join(COMPOSE, 'README.md'), 'utf8')
-  const titles = [gateway, patient].flatMap(({ panels }) => panels.filter(({ type }) => type !== 'row').map(({ title }) => title))
+  const titles = ALL.flatMap(({ panels }) => panels.filter(({ type }) => type !== 'row').map(({ title }) => title))
   const named = new Set([...readme.matchAll(/^\| ([^|]+) \|/gm)].flatMap(([, cell = '']) => [cell, ...cell.split(', ')]))
   const isNamed = (title: string) => named.has(title) || named.has(title.replace(/^Averages: /, ''))
   t.strictSame([...new Set(titles)].filter((title) => !isNamed(title)), [])
 })
 
-t.test('the gateway\'s dashboard asks for metrics that there are', (t) => {
+t.test('the dashboards ask for metrics that there are', (t) => {
   const described = new Set(describeMetrics().registry.getMetricsAsArray().map(({ name }) => name))
-  const asked = promQueries.flatMap(({ query }) => query.match(/\bvital_[a-z_]+[a-z]\b/g) ?? [])
+  const asked = [...promQueries, ...queriesOf('expr', several)].flatMap(({ query }) => query.match(/\bvital_[a-z_]+[a-z]\b/g) ?? [])
     .map((name) => name.replace(/_(?:bucket|sum|count)$/, ''))
   t.strictSame([...new Set(asked)].filter((name) => !described.has(name) && name !== 'vital_readings'), [])
   t.ok(promQueries.some(({ query }) => query.includes('vital_ack_duration_seconds_bucket')))
@@ -102,7 +103,9 @@ t.test('Prometheus scrapes a gateway by the files as shipped, and every query of
   for (const payload of [reading, reading, '{', '{', '{']) await publish(payload)
   t.equal((await fetch(`${httpUrl}/metrics`, { headers: { authorization: 'Bearer nonsense' } })).status, 401)
 
-  const configFile = await copyPrometheusFiles(await createTestDir(t), { secret: operator, target: `127.0.0.1:${httpPort}` })
+  const configFile = await copyPrometheusFiles(await createTestDir(t), {
+    secret: operator, targets: { 'gateway:3000': `127.0.0.1:${httpPort}` }
+  })
   const prometheus = await startPrometheus(t, configFile)
   // A rate needs two scrapes.
   const isScraped = async () => (await prometheus.query('count_over_time(vital_database_up[1m])'))[0]!.value >= 3

@@ -19,11 +19,12 @@ export interface Dashboard {
   readonly templating: { readonly list: ReadonlyArray<{ readonly query: string, readonly datasource: { readonly uid: string } }> }
 }
 
-const read = (name: string) =>
-  JSON.parse(readFileSync(join(ROOT, 'scripts/compose/grafana/dashboards', name), 'utf8')) as Dashboard
+const read = (name: string) => JSON.parse(readFileSync(join(ROOT, 'scripts/compose/grafana', name), 'utf8')) as Dashboard
 
-export const gateway = read('vital-gateway.json')
-export const patient = read('vital-patient.json')
+export const gateway = read('dashboards/vital-gateway.json')
+export const patient = read('dashboards/vital-patient.json')
+/** Of the profile `several`. */
+export const several = read('several/vital-several.json')
 
 /** Each query of a kind, with the title of its panel. */
 export function queriesOf (kind: 'expr' | 'rawSql', { panels }: Dashboard): Array<{ readonly title: string, readonly query: string }> {

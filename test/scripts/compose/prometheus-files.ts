@@ -4,18 +4,25 @@ import { ROOT } from '../../helpers/program.ts'
 
 export const PROMETHEUS_DIR = join(ROOT, 'scripts/compose/prometheus')
 
+interface Copied {
+  readonly secret: string
+  /** Instead of the names of the containers, with their ports. */
+  readonly targets: Readonly<Record<string, string>>
+  /** Of the shipped files; by default that of one gateway. */
+  readonly name?: 'prometheus.yml' | 'several.yml'
+}
+
 /**
- * Copies what compose mounts, with another target and another place of the secret.
+ * Copies what compose mounts, with other targets and another place of the secret.
  * @returns the path of `prometheus.yml`
  */
-export async function copyPrometheusFiles (
-  dir: string, { secret, target }: { readonly secret: string, readonly target: string }
-): Promise<string> {
+export async function copyPrometheusFiles (dir: string, { secret, targets, name = 'prometheus.yml' }: Copied): Promise<string> {
   const secretFile = join(dir, 'secret')
   await writeFile(secretFile, secret)
-  const config = await readFile(join(PROMETHEUS_DIR, 'prometheus.yml'), 'utf8')
+  let config = (await readFile(join(PROMETHEUS_DIR, name), 'utf8')).replace('/etc/prometheus/credentials/secret', secretFile)
+  for (const [container, target] of Object.entries(targets)) config = config.replace(container, target)
   const file = join(dir, 'prometheus.yml')
-  await writeFile(file, config.replace('/etc/prometheus/credentials/secret', secretFile).replace('gateway:3000', target))
+  await writeFile(file, config)
   await copyFile(join(PROMETHEUS_DIR, 'alerts.yml'), join(dir, 'alerts.yml'))
   return file
 }
