@@ -24,3 +24,13 @@ export const KEYS = {
   /** Stream of their changes. */
   retainedLog: 'vital:retained:log'
 } as const
+
+/** Each command that gateways send or call in scripts, with a key of theirs where it has one: for the rights of their user. */
+export const COMMANDS: readonly string[] = [
+  'INFO server', 'CLIENT SETNAME vital', 'EVAL x 0',
+  'GET vital:x', 'SET vital:x y', 'DEL vital:x', 'EXISTS vital:x',
+  'SADD vital:x y', 'SREM vital:x y', 'SMEMBERS vital:x', 'SISMEMBER vital:x y',
+  'HGET vital:x y', 'HSET vital:x y z', 'HDEL vital:x y', 'HEXISTS vital:x y', 'HGETALL vital:x', 'HINCRBY vital:x y 1', 'HSCAN vital:x 0',
+  'XADD vital:x * e y', 'XREAD STREAMS vital:x 0', 'XRANGE vital:x - +', 'XREVRANGE vital:x + -', 'XTRIM vital:x MINID 1',
+  'XINFO STREAM vital:x'
+]

@@ -31,9 +31,14 @@ export function toFactWarnings ({ version, evictionPolicy }: RedisFacts): string
   if (evictionPolicy !== null && evictionPolicy !== 'noeviction') {
     warnings.push(`Redis has maxmemory-policy ${evictionPolicy}, and so may drop sessions: set noeviction`)
   }
-  const [major = 0, minor = 0] = (version ?? '').split('.').map(Number)
-  if (version !== null && (major < VERSION_MIN[0]! || (major === VERSION_MIN[0] && minor < VERSION_MIN[1]!))) {
+  if (version !== null && isTooOld(version)) {
     warnings.push(`Redis is ${version}; 6.2 or later is needed`)
   }
   return warnings
+}
+
+/** @param version - as INFO tells it */
+export function isTooOld (version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  return major < VERSION_MIN[0]! || (major === VERSION_MIN[0] && minor < VERSION_MIN[1]!)
 }
