@@ -13,6 +13,7 @@ import { plainRates } from './migrations/007-plain-rates.ts'
 import { largerValues } from './migrations/008-larger-values.ts'
 import { principalChanges } from './migrations/009-principal-changes.ts'
 import { rollups } from './migrations/010-rollups.ts'
+import { erasures } from './migrations/011-erasures.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -28,7 +29,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '007-plain-rates': plainRates,
   '008-larger-values': largerValues,
   '009-principal-changes': principalChanges,
-  '010-rollups': rollups
+  '010-rollups': rollups,
+  '011-erasures': erasures
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

@@ -87,6 +87,25 @@ export interface AuditLogTable {
   details: Json<Record<string, unknown>>
 }
 
+/** Requests to erase a device. */
+export interface ErasuresTable {
+  id: GeneratedAlways<number>
+  device: string
+  actor: string
+  requested_at: Generated<Timestamp>
+  coordinator: string
+  deleted_at: Timestamp | null
+}
+
+/** Gateways by the identity of their spool. */
+export interface GatewaysTable {
+  id: string
+  name: string
+  started_at: Generated<Timestamp>
+  seen_erasure: Generated<number>
+  is_spool_empty: Generated<boolean>
+}
+
 /** Kysely's view of the schema that `migrations/` creates. */
 export interface Tables {
   readings: ReadingsTable
@@ -96,4 +115,6 @@ export interface Tables {
   principals: PrincipalsTable
   credentials: CredentialsTable
   audit_log: AuditLogTable
+  erasures: ErasuresTable
+  gateways: GatewaysTable
 }

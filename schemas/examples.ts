@@ -47,7 +47,8 @@ const erasure: ErasureAnswer = {
   retained: 0,
   queued: 0,
   damagedSpoolFiles: 0,
-  otherGateways: 0
+  gateways: [{ name: 'vital-gateway ward:4711/5f2c9a01b7e4', state: 'confirmed' }],
+  remains: [{ where: 'backups', until: 'they are deleted; a restore erases again what erasures.jsonl of this gateway names' }]
 }
 
 const ready: ReadyAnswer = {

@@ -15,4 +15,4 @@ export type Reason = typeof REASONS[number]
 /**
  * Of the metric `vital_readings_refused_total`, which also counts what nothing was wrong with: it could not be kept.
  */
-export type RefusalReason = Reason | 'unavailable' | 'over_cap'
+export type RefusalReason = Reason | 'unavailable' | 'over_cap' | 'erased'

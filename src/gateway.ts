@@ -67,7 +67,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
   async function createTraffic () {
     const clock = createClock({ ownMs: faults.nowMs ?? Date.now, monotonicMs: () => performance.now(), logger })
     const storage = await openStorage({ config, applicationName, lifecycle, clock, metrics, faults, logger })
-    const { database, spool, store, refusedLetters } = storage
+    const { database } = storage
     for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
     const transport = await createTransport({ config, applicationName, metrics, logger })
     reload = transport.reload
@@ -80,7 +80,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     storage.observeStored(events.observe)
     const changes = createFleetChanges()
     const pipeline = createPipeline({
-      limits: config, store, pool: database.pool, spool, clock, refusedLetters, onDurable: changes.observe, metrics, logger
+      ...storage, limits: config, pool: database.pool, clock, onDurable: changes.observe, metrics, logger
     })
     const broker = createBroker({
       ...transport.broker,
@@ -152,7 +152,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       await Promise.all([broker.stop(), grpc?.stop()])
       await httpStopped
       await operations.settled()
-      await pipeline.stop()
+      await pipeline.stop().then(operations.leave)
       await Promise.all([security.stop(), reads.pages.stop()])
     })
     const told = 'PostgreSQL does not answer; readings go to the spool until it does'

@@ -8,8 +8,11 @@ import type { Clock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { type Disk, realDisk } from './ingest/journal/spool/disk.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
+import { openErasedDevices } from './ingest/journal/spool/erased-devices.ts'
 import { openSpool } from './ingest/journal/spool/spool.ts'
 import type { Metrics } from './metrics/metrics.ts'
+import { ErasureLease } from './operations/erasure-lease.ts'
+import type { ErasureStep } from './operations/erasure-requests.ts'
 import type { Lifecycle } from './process/lifecycle.ts'
 import { createReads } from './reads/reads.ts'
 
@@ -17,6 +20,7 @@ import { createReads } from './reads/reads.ts'
 export interface StorageFaults {
   readonly wrapStore?: (store: Store) => Store
   readonly disk?: Disk
+  readonly onErasureStep?: (step: ErasureStep) => void
 }
 
 interface StorageOptions {
@@ -48,6 +52,7 @@ export async function openStorage (
     directory: spoolDirectory, bytesMax: config.spoolBytesMax, disk: faults.disk ?? realDisk, logger
   })
   onStop(() => spool.close())
+  const erased = await openErasedDevices({ directory: spoolDirectory, disk: faults.disk ?? realDisk, logger })
   const embedded = config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir, signal, logger }) : null
   if (embedded !== null) onStop(() => embedded.stop())
   const connectionString = config.databaseUrl ?? embedded!.connectionString
@@ -77,7 +82,9 @@ export async function openStorage (
   const refusedLetters = createRefusedLetters({ dataDir, logger })
   /** One more observer, behind the others. */
   const observeStored = (observer: StoredObserver) => { observers.push(observer) }
-  return { spool, spoolDirectory, refusedLetters, connectionString, database, store, observeStored, reads }
+  const lease = new ErasureLease(database.kysely)
+  const erasures = { erased, mayWrite: lease.mayWrite, lease, onStep: faults.onErasureStep }
+  return { spool, spoolDirectory, erasures, refusedLetters, connectionString, database, store, observeStored, reads }
 }
 
 /**

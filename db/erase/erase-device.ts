@@ -18,7 +18,7 @@ import { createDatabase } from '../database.ts'
 import { toAscii } from '../escaped-text.ts'
 import { eraseNamedLetters } from './erase-named-letters.ts'
 import { appendAuditLog } from '../queries/append-audit-log.ts'
-import { countOtherGateways } from '../queries/count-other-gateways.ts'
+import { type Replication, selectReplication } from '../queries/select-replication.ts'
 import { selectWriters } from '../queries/select-writers.ts'
 import { takeTurn } from '../rollups/turn.ts'
 import { StorageError } from '../storage-error.ts'
@@ -50,8 +50,8 @@ export interface EraseDeviceOptions {
   readonly device: string
   /** For the audit log. */
   readonly actor: string
-  /** Of the gateway that does this, which is none of the others. */
-  readonly applicationName?: string
+  /** The request that this carries out; without, nothing but this does. */
+  readonly request?: number | undefined
   readonly logger: Logger
   /** Asked between two chunks. */
   readonly isStopping: () => boolean
@@ -59,14 +59,14 @@ export interface EraseDeviceOptions {
 
 /**
  * Removes a device's readings, dead letters and latest state. Safe to run again after it failed halfway.
- * @returns what was removed, and how many other gateways are connected, whose buffers and spools may bring more
+ * @returns what was removed, and the standby servers, which still have to
  * @throws `VITAL_ERASURE_BUSY` when some transaction has held the tables for too long, or the gateway stops; or the
  *   error of pg
  */
 export async function eraseDevice (
   options: EraseDeviceOptions
-): Promise<ErasedRows & { readonly otherGateways: number }> {
-  const { connectionString, device, actor, logger } = options
+): Promise<ErasedRows & { readonly replication: Replication }> {
+  const { connectionString, device, actor, request, logger } = options
   const { kysely, close } = createDatabase({
     connectionString,
     logger,
@@ -81,9 +81,9 @@ export async function eraseDevice (
     const readings = await deleteChunks(kysely, options)
     const letters = await eraseNamedLetters(kysely, device, () => { checkStop(options, readings) })
     const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, {
-      device, actor, readings, letters
+      device, actor, readings, letters, request
     }))
-    return { ...rest, otherGateways: (await countOtherGateways(kysely, options.applicationName)).gateways }
+    return { ...rest, replication: await selectReplication(kysely) }
   } finally {
     await close()
   }
@@ -132,9 +132,7 @@ async function deleteChunks (kysely: Kysely<Tables>, options: EraseDeviceOptions
 
 async function deleteRest (
   transaction: Transaction<Tables>,
-  { device, actor, readings, letters }: {
-    readonly device: string
-    readonly actor: string
+  { device, actor, readings, letters, request }: Pick<EraseDeviceOptions, 'device' | 'actor' | 'request'> & {
     readonly readings: number
     readonly letters: number
   }
@@ -156,6 +154,9 @@ async function deleteRest (
   }
   for (const table of ['rollups_5m', 'rollups_1h', 'rollup_late']) {
     await sql`delete from ${sql.table(table)} where device = ${device}`.execute(transaction)
+  }
+  if (request !== undefined) {
+    await transaction.updateTable('erasures').set({ deleted_at: sql`now()` }).where('id', '=', request).execute()
   }
   await appendAuditLog(transaction, { actor, act: 'erase', target: device, details: erased })
   return erased

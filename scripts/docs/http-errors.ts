@@ -28,7 +28,7 @@ const WHEN: Readonly<Record<keyof typeof HTTP_ERRORS, string>> = {
   HeadersTooLarge: 'URL and headers are larger than 16 KiB',
   Internal: 'a defect of the gateway; its log has the cause',
   Unavailable: 'the readings could not be made durable in time',
-  ErasureBusy: 'a device cannot be erased now, and nothing was erased',
+  ErasureBusy: 'a device cannot be erased now; the details say whether it stays requested',
   AuthenticationUnavailable: 'the credential is not known, and PostgreSQL or the issuer of the token does not answer',
   ReadsBusy: 'a read that could not begin within two seconds because others are under way',
   DatabaseUnavailable: 'a read while PostgreSQL does not answer'

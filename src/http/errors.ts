@@ -44,7 +44,7 @@ export const HTTP_ERRORS = {
   Internal: define('VITAL_INTERNAL', 500, 'Something went wrong here; the log tells what'),
   Unavailable: define('VITAL_UNAVAILABLE', 503, 'The readings could not be made durable; send again after Retry-After'),
   ErasureBusy: define('VITAL_ERASURE_BUSY', 503,
-    'The device cannot be erased now, and nothing was; readings may be waiting in the spool. Ask again later'),
+    'The device cannot be erased now; details say why, and whether it stays requested. Ask again later'),
   AuthenticationUnavailable: define('VITAL_AUTHENTICATION_UNAVAILABLE', 503,
     'The credential cannot be checked now; ask again after Retry-After'),
   ReadsBusy: define('VITAL_READS_BUSY', 503, 'Too many reads are under way; ask again after Retry-After'),

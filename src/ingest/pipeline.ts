@@ -31,6 +31,7 @@ import { createWriter } from './journal/postgres-writer.ts'
 import type { RefusedLetters } from './journal/refused-letters.ts'
 import { Replayer } from './journal/replayer.ts'
 import { createSpoolWatch } from './journal/spool/spool-watch.ts'
+import type { ErasedDevices } from './journal/spool/erased-devices.ts'
 import type { Spool } from './journal/spool/spool.ts'
 import { trackWrites } from './journal/tracked-writer.ts'
 import { Ledger } from './ledger.ts'
@@ -55,6 +56,8 @@ export interface PipelineOptions {
   readonly refusedLetters: RefusedLetters
   /** Observes readings of one message that became durable, in PostgreSQL or in the spool. Takes microseconds, never throws. */
   readonly onDurable?: (readings: readonly ReadingRow[]) => void
+  /** Devices that are being erased: what is not replayed, and whether a write may begin. A simulation has none. */
+  readonly erasures?: { readonly erased: Pick<ErasedDevices, 'of'>, readonly mayWrite: () => Promise<void> | null }
   readonly metrics: Metrics
   readonly logger: Logger
 }
@@ -63,14 +66,14 @@ const NO_BROKER: AttachedBroker = { pauseReading () {}, resumeReading () {}, pub
 
 /** Nothing runs before `start`, except that a message is accepted and batched as soon as it comes. */
 export function createPipeline (options: PipelineOptions) {
-  const { store, pool, spool, clock, refusedLetters, onDurable, metrics, logger } = options
+  const { store, pool, spool, clock, refusedLetters, onDurable, erasures, metrics, logger } = options
   const limits = { ...INGEST_LIMITS, ...options.limits }
   let broker = NO_BROKER
   const readers = createReaders()
   const ledger = new Ledger()
   const nameHints = createNameHints(logger)
   const caps = new DeadLetterCaps(limits, (warning) => { logger.warn(warning) })
-  const writes = trackWrites(createWriter({ store, refusedLetters, logger }))
+  const writes = trackWrites(createWriter({ store, refusedLetters, logger }), erasures?.mayWrite)
   const observers = addIngestMetrics(metrics, () => ({
     ledger, pending: batcher.pending + replayer.pending, batcher, caps, nearMissNames: nameHints.count()
   }))
@@ -119,6 +122,7 @@ export function createPipeline (options: PipelineOptions) {
     logger,
     commitTimeoutMs: limits.commitTimeoutMs,
     write: journal.writeInTime,
+    erased: erasures?.erased,
     isBusy: () => batcher.isBusy
   })
   const { acceptPublish, acceptPost, acceptRequest } = createIngest({

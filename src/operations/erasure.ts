@@ -6,34 +6,33 @@
  * receives all of them, is cleared of the device last. So the spool is never rewritten: it is replayed as always, and
  * the replayed readings are deleted.
  *
- *   what was accepted is decided ──> the spool is empty, its files gone ──> late writes have ended ──> PostgreSQL ──> broker
+ *   what was accepted is decided ──> the spool is empty, its files gone ──> late writes have ended ──> request ──>
+ *   the other gateways confirm (erasure-requests.ts) ──> PostgreSQL ──> broker
  *
- * Nothing is changed before the last two steps: if PostgreSQL is away, or the backlog is too long, the request is
- * refused and nothing was removed. Readings that the device sends meanwhile, or later, are new.
+ * Nothing is changed before the request: if PostgreSQL is away, or the backlog is too long, it is refused and nothing was
+ * removed. Once the request is in PostgreSQL it is carried out, if need be by another gateway. One that is cut off or dead
+ * does not hold it up: it is named, and deals with it before it writes again. Readings that the device sends meanwhile, or
+ * later, are new.
  */
 import { readdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { type ErasedRows, eraseDevice } from '../../db/erase/erase-device.ts'
+import { eraseDevice } from '../../db/erase/erase-device.ts'
 import { StorageError } from '../../db/storage-error.ts'
+import type { ErasureAnswer } from '../../schemas/erasure.ts'
 import { parseSegmentName } from '../ingest/journal/spool/format.ts'
 import { eraseSetAside } from '../ingest/journal/spool/set-aside.ts'
 import type { Pipeline } from '../ingest/pipeline.ts'
 import type { ErasureJournal } from './erasure-journal.ts'
+import { toRemains } from './erasure-remains.ts'
+import type { BrokerMessages, ErasureRequests, ErasureRequestsOptions } from './erasure-requests.ts'
 
 const POLL_MS = 20
 /** A request for an erasure is refused if its backlog takes longer, instead of held without an answer. */
 const WAIT_MAX_MS = 30_000
 
 /** The removed data, and the places that may still hold data of the device. */
-export interface Erasure extends ErasedRows {
-  readonly retained: number
-  readonly queued: number
-  /** Damaged segments of the spool: they are kept for the operator, never replayed, and may hold any reading. */
-  readonly damagedSpoolFiles: number
-  /** Connected to the same database; each has a spool and retained messages of its own. */
-  readonly otherGateways: number
-}
+export type Erasure = Omit<ErasureAnswer, 'deviceId'>
 
 /**
  * Forgets a device in memory. Called in the order of the list, each after the one before has settled, once PostgreSQL,
@@ -49,10 +48,13 @@ export interface ErasureOptions {
   /** Records that the device was erased, in case a backup is restored. */
   readonly journal: ErasureJournal
   /** Removes the broker's messages of the device. */
-  readonly forget: (device: string) => { retained: number, queued: number }
+  readonly forget: (device: string) => BrokerMessages
   readonly onErased?: readonly ErasureObserver[]
+  readonly requests: ErasureRequests
+  readonly onStep?: ErasureRequestsOptions['onStep']
+  /** Whether the broker shares messages over Redis. */
+  readonly hasRedis: boolean
   readonly connectionString: string
-  readonly applicationName: string
   /** Longest that the backlog is waited for; by default {@link WAIT_MAX_MS}. */
   readonly waitMaxMs?: number
   readonly isStopping: () => boolean
@@ -61,7 +63,7 @@ export interface ErasureOptions {
 
 /** Erases devices, one after the other. */
 export function createErasure (options: ErasureOptions) {
-  const { journal, forget, onErased = [], connectionString, applicationName, waitMaxMs = WAIT_MAX_MS, isStopping, logger } = options
+  const { journal, forget, onErased = [], requests, onStep, connectionString, waitMaxMs = WAIT_MAX_MS, isStopping, logger } = options
   const { batcher, circuit, spool, writes, refusedLetters } = options.pipeline
   let last: Promise<unknown> = Promise.resolve()
 
@@ -88,16 +90,52 @@ export function createErasure (options: ErasureOptions) {
     await until(() => spool.isEmpty &&
       spool.bytes === 0, 'the spool still holds readings that wait for PostgreSQL', deadlineMs)
     await writes.settled()
-    const { otherGateways, ...rows } = await journal.record(device, actor,
-      () => eraseDevice({ connectionString, device, actor, applicationName, logger, isStopping }))
+    return await carryOut(device, actor, () => requests.request(device, actor))
+  }
+
+  /** @param ask - the id of the request */
+  async function carryOut (device: string, actor: string, ask: () => Promise<number>): Promise<Erasure> {
+    const { gateways, replication, dropped, ...rows } = await journal.record(device, actor, async () => {
+      const request = await ask()
+      await requests.look()
+      const gateways = await requests.awaitOthers(request)
+      const erased = await eraseDevice({ connectionString, device, actor, request, logger, isStopping })
+      await onStep?.('deleted')
+      return { ...erased, gateways, dropped: requests.takeDropped(request) }
+    }).catch((cause: unknown) => {
+      if (!(cause instanceof StorageError)) throw cause
+      throw new StorageError(cause.code, `${cause.message} It stays requested, and is tried again by itself.`, { cause })
+    })
     await eraseSetAside(options.spoolDirectory, device)
     await refusedLetters.erase(device)
     for (const observe of onErased) await observe(device)
+    const damagedSpoolFiles = await countDamaged(options.spoolDirectory)
+    // What the broker was given between the request and now.
+    const messages = forget(device)
     const erased = {
-      ...rows, ...forget(device), damagedSpoolFiles: await countDamaged(options.spoolDirectory), otherGateways
+      ...rows,
+      retained: dropped.retained + messages.retained,
+      queued: dropped.queued + messages.queued,
+      damagedSpoolFiles,
+      gateways: gateways.map(({ name, state }) => ({ name, state })),
+      remains: toRemains({ gateways, replication, damagedSpoolFiles, hasRedis: options.hasRedis })
     }
     logger.info({ actor, ...erased }, 'a device was erased')
     return erased
+  }
+
+  /** Goes on with what a gateway has left that is gone, or what failed here. */
+  async function resume (): Promise<void> {
+    if (circuit.state !== 'closed') return
+    for (const { id, device, actor } of await requests.takeOver()) await carryOut(device, actor, () => Promise.resolve(id))
+    await requests.forgetDone()
+  }
+
+  /** One after the other. */
+  function inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
+    const result = last.then(work)
+    last = result.catch(() => {})
+    return result
   }
 
   return {
@@ -108,10 +146,9 @@ export function createErasure (options: ErasureOptions) {
      *   readings may be gone in part. It is safe to run again.
      */
     erase (device: string, actor: string): Promise<Erasure> {
-      const erasure = last.then(() => run(device, actor))
-      last = erasure.catch(() => {})
-      return erasure
+      return inTurn(() => run(device, actor))
     },
+    resume: () => inTurn(resume),
     /** Settles when none is under way; for a gateway that stops, and so lets each give up at its next step. */
     async settled (): Promise<void> {
       await last

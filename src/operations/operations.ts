@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Database } from '../../db/database.ts'
 import type { PartitionedTable } from '../../db/partitions.ts'
@@ -8,6 +9,7 @@ import type { Metrics } from '../metrics/metrics.ts'
 import type { GatewayReads } from '../reads/reads.ts'
 import { createErasure, type ErasureObserver, type ErasureOptions } from './erasure.ts'
 import { createErasureJournal } from './erasure-journal.ts'
+import { createErasureRequests, type ErasureRequestsOptions } from './erasure-requests.ts'
 import { addOperationsMetrics } from './operations-metrics.ts'
 import { createPartitionUpkeep } from './partition-upkeep.ts'
 import { prepareDatabase } from './prepare-database.ts'
@@ -16,6 +18,10 @@ import { createRollups } from '../rollups/rollups.ts'
 import { createScheduler, type Task } from './scheduler.ts'
 
 const MINUTE_MS = 60_000
+const LOOK_INTERVAL_MS = 1000
+const RESUME_INTERVAL_MS = 2000
+/** A stop does not wait for PostgreSQL longer than this. */
+const LEAVE_MAX_MS = 1000
 
 interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'forget' | 'isStopping'> {
   readonly dataDir: string
@@ -30,6 +36,9 @@ interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'for
   readonly applicationName: string
   readonly reads: Pick<GatewayReads, 'budget' | 'pages'>
   readonly pipeline: Pipeline
+  readonly erasures: Pick<ErasureRequestsOptions, 'erased' | 'lease' | 'onStep'>
+  /** `null`: gateways share no messages. */
+  readonly redisUrl: string | null
   readonly clock: Clock
   /** Tasks of other rooms. */
   readonly tasks: readonly Task[]
@@ -56,25 +65,29 @@ export function createOperations (options: OperationsOptions) {
     metrics: options.metrics,
     logger
   })
-  const erasure = createErasure({
-    pipeline,
-    spoolDirectory: options.spoolDirectory,
-    journal: createErasureJournal(options.dataDir),
-    forget: options.forget,
-    onErased: [reads.pages.forget, options.onErased],
-    connectionString,
-    applicationName: options.applicationName,
-    isStopping,
-    logger
+  const onErased = [reads.pages.forget, options.onErased]
+  const requests = createErasureRequests({
+    ...options,
+    ...options.erasures,
+    kysely: database.kysely,
+    name: options.applicationName,
+    async onDeleted (device) { for (const observe of onErased) await observe(device) }
   })
+  const { onStep } = options.erasures
+  const journal = createErasureJournal(options.dataDir)
+  const erasure = createErasure({ ...options, onStep, journal, onErased, requests, hasRedis: options.redisUrl !== null })
   const countLetters: Task = {
     name: 'dead-letter counts',
     intervalMs: MINUTE_MS,
     run: async () => { caps.load(await reads.budget.background(countDeadLetters)) }
   }
+  const erasureTasks: Task[] = [
+    { name: 'requests to erase', intervalMs: LOOK_INTERVAL_MS, run: requests.look },
+    { name: 'erasures that were left', intervalMs: RESUME_INTERVAL_MS, firstAfterMs: LOOK_INTERVAL_MS, run: erasure.resume }
+  ]
   const scheduler = createScheduler({
     tasks: [
-      partitions.task, countLetters, ...options.tasks, ...retention.tasks,
+      partitions.task, countLetters, ...erasureTasks, ...options.tasks, ...retention.tasks,
       ...rollupRetention.flatMap(({ tasks }) => tasks), ...rollups.tasks
     ],
     logger
@@ -90,6 +103,8 @@ export function createOperations (options: OperationsOptions) {
     /** Makes the database ready for traffic. @throws the coded errors of `db`, or the error of pg */
     async prepareDatabase (): Promise<void> {
       databaseWarnings = await prepareDatabase({ database, connectionString, caps, clock, partitions, signal, logger })
+      // Before anything is replayed: what was erased while this gateway was away is left out.
+      await requests.register()
     },
 
     /** Tasks run from now on. */
@@ -104,7 +119,12 @@ export function createOperations (options: OperationsOptions) {
     },
     /** Settles when no erasure and no step of the roll-ups is under way. */
     async settled (): Promise<void> {
-      await Promise.all([erasure.settled(), rolledUp])
+      await Promise.all([erasure.settled(), requests.settled(), rolledUp])
+    },
+    /** Nothing is replayed any more. */
+    async leave (): Promise<void> {
+      if (pipeline.circuit.state !== 'closed') return
+      await Promise.race([requests.leave().catch(() => {}), sleep(LEAVE_MAX_MS, null, { ref: false })])
     }
   }
 }

@@ -37,7 +37,7 @@ export async function startHttpServer (t: Test, overrides: Partial<HttpServerOpt
     },
     history: { findHistory: () => Promise.resolve(undefined) },
     erase: () => Promise.resolve({
-      readings: 0, latest: 0, deadLetters: 0, retained: 0, queued: 0, damagedSpoolFiles: 0, otherGateways: 0
+      readings: 0, latest: 0, deadLetters: 0, retained: 0, queued: 0, damagedSpoolFiles: 0, gateways: [], remains: []
     }),
     health: () => ({
       live: true, ready: true, database: { status: 'up' }, spool: { status: 'ok', bytes: 0, bytesMax: 1024 }, warnings: []

@@ -121,7 +121,9 @@ t.test('. and .. are invalid ids, and rows stored under them can be erased', asy
   const { url, port } = await startHttpServer(t, {
     erase: (device) => {
       erased.push(device)
-      return Promise.resolve({ readings: 1, latest: 1, deadLetters: 0, retained: 0, queued: 0, damagedSpoolFiles: 0, otherGateways: 0 })
+      return Promise.resolve({
+        readings: 1, latest: 1, deadLetters: 0, retained: 0, queued: 0, damagedSpoolFiles: 0, gateways: [], remains: []
+      })
     }
   })
   for (const id of ['.', '..']) {

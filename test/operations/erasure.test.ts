@@ -59,7 +59,17 @@ t.test('a device is removed from tables, retained set and queues; one with a sim
   const erased = await erase(httpUrl, 'ward-3')
   t.same(erased, {
     status: 200,
-    body: { deviceId: 'ward-3', readings: 2, latest: 1, deadLetters: 3, retained: 1, queued: 4, damagedSpoolFiles: 0, otherGateways: 0 }
+    body: {
+      deviceId: 'ward-3',
+      readings: 2,
+      latest: 1,
+      deadLetters: 3,
+      retained: 1,
+      queued: 4,
+      damagedSpoolFiles: 0,
+      gateways: [{ name: erased.body.gateways[0]?.name, state: 'confirmed' }],
+      remains: [{ where: 'backups', until: 'they are deleted; a restore erases again what erasures.jsonl of this gateway names' }]
+    }
   })
   t.same(await rowsOf(query, 'ward-3'), { readings: 0, latest: 0, dead_letters: 0 })
   t.same(await rowsOf(query, 'ward-33'), { readings: 2, latest: 1, dead_letters: 2 })

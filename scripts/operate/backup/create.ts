@@ -38,6 +38,7 @@ import { StorageError } from '../../../db/storage-error.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import type { Config } from '../../../src/config/config.ts'
 import { lockDirectory } from '../../../src/ingest/journal/spool/directory-lock.ts'
+import { ERASED_FILE } from '../../../src/ingest/journal/spool/erased-devices.ts'
 import { CURSOR_NAME, parseSegmentName } from '../../../src/ingest/journal/spool/format.ts'
 import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
 import { ERASURES_FILE, readErasures } from '../../../src/operations/erasure-journal.ts'
@@ -196,7 +197,7 @@ async function copyRest (copier: Copier, partial: string, dataDir: string) {
   await copier.makeDirectory(partial, 'spool')
   const spool: CopiedFile[] = []
   const names = (await readdir(directory)).filter((name) => parseSegmentName(name) !== null).sort()
-  for (const name of [...names, CURSOR_NAME]) {
+  for (const name of [...names, CURSOR_NAME, ERASED_FILE]) {
     const file = await copier.copy(join(directory, name), partial, `spool/${name}`)
     if (file !== null) spool.push(file)
   }

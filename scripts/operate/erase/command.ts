@@ -23,12 +23,16 @@ Examples:
 
 It removes readings, latest state, dead letters, readings in the spool, retained and queued messages. Revoke the device,
 or switch it off, before: what it sends meanwhile is new. Without --url it is the gateway of VITAL_DATA_DIR: over HTTP
-while it runs (VITAL_HOST, VITAL_HTTP_PORT), else in its place.
+while it runs (VITAL_HOST, VITAL_HTTP_PORT), else in its place. Every other gateway on the database does the same. One
+that is not connected, or does not answer within 15 s, is named, and does it before it writes again.
 
-It does not reach backups (vital-gateway restore erases again), archived write-ahead log, standby servers that lag, the
-free space of the disk, what subscribers have received, log files, or files of the spool that the disk damaged.
+It prints what remains where, and until when. It does not reach backups (vital-gateway restore erases again), archived
+write-ahead log, the free space of the disk, what subscribers have received, log files, or files of the spool that the
+disk damaged.
 PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
 Exit status: 0; 1 when something was not erased, or cannot be reached; 2 for a wrong command line.`
+
+const STATES = { confirmed: 'confirmed by', silent: 'no answer of', away: 'not connected' } as const
 
 interface Values extends AccessValues {
   readonly device: readonly string[]
@@ -43,7 +47,7 @@ export function createCommand (surroundings: CommandSurroundings): Command {
     .description('Removes everything that a gateway holds of a device, and nothing of other devices.')
     .addOption(new RepeatableOption('--device <id>', 'the device; one --device for each').makeOptionMandatory())
     .option('--yes', 'erase it')
-    .addOption(new RepeatableOption('--url <url>', 'the running gateway; one --url for each that writes to the database'))
+    .addOption(new RepeatableOption('--url <url>', 'the running gateway'))
   return addAccessOptions(command)
     .option('--json', 'for a program')
     .addHelpText('after', NOTES)
@@ -65,8 +69,7 @@ async function erase (values: Values, { readConfig, print, tell, progress }: Com
   }
   const answers: ErasureAnswer[] = []
   for (const device of devices) {
-    const { erased, asked } = await eraseEverywhere({ config, device, urls, access, tell, progress })
-    const answer = { deviceId: device, ...erased, otherGateways: erased.otherGateways - (asked - 1) }
+    const answer = { deviceId: device, ...await eraseEverywhere({ config, device, urls, access, tell, progress }) }
     answers.push(answer)
     if (values.json !== true) print(toReport(device, answer).join('\n'))
   }
@@ -76,15 +79,13 @@ async function erase (values: Values, { readConfig, print, tell, progress }: Com
 
 /** @returns the exit status */
 function tellOfLeftovers (answers: readonly ErasureAnswer[], tell: Print): number {
-  const others = Math.max(...answers.map(({ otherGateways }) => otherGateways))
+  const others = new Set(answers.flatMap(({ gateways }) => gateways.filter(({ state }) => state !== 'confirmed').map(({ name }) => name)))
   const damaged = Math.max(...answers.map(({ damagedSpoolFiles }) => damagedSpoolFiles))
-  if (others > 0) {
-    tell(`${others} more ${others === 1 ? 'gateway is' : 'gateways are'} connected to this database: run it again with one --url for each, for each has a spool and retained messages of its own.`)
-  }
+  for (const name of others) tell(`${name} has not confirmed; it deals with the request before it writes again.`)
   if (damaged > 0) {
     tell(`${damaged} damaged files of the spool (*.spool.damaged) may hold readings of any device: look at them, then delete them.`)
   }
-  return others > 0 || damaged > 0 ? 1 : 0
+  return others.size > 0 || damaged > 0 ? 1 : 0
 }
 
 async function describe (config: Config, device: string, print: Print): Promise<void> {
@@ -104,13 +105,10 @@ interface Request {
   readonly progress: ProgressStream
 }
 
-/**
- * @returns what all of them removed, and how many were asked: 1 where this command did it in the gateway's place. `otherGateways` is the
- *   last one's.
- */
-async function eraseEverywhere ({ config, device, urls, access, tell, progress }: Request): Promise<{ erased: Erased, asked: number }> {
+/** @returns what all of them removed, and what the last one says of the others */
+async function eraseEverywhere ({ config, device, urls, access, tell, progress }: Request): Promise<Erased> {
   const stopped = urls === undefined ? await eraseStopped({ config, device, actor: toActor(), tell, progress }) : null
-  if (stopped !== null) return { erased: stopped, asked: 1 }
+  if (stopped !== null) return stopped
   let sum: Erased | null = null
   const addresses = [...new Set(urls ?? [toGatewayUrl(config)])]
   for (const url of addresses) {
@@ -118,7 +116,7 @@ async function eraseEverywhere ({ config, device, urls, access, tell, progress }
     const erased = await eraseRunning(url, device, access)
     sum = sum === null ? erased : add(sum, erased)
   }
-  return { erased: sum!, asked: addresses.length }
+  return sum!
 }
 
 async function eraseRunning (url: string, device: string, access: Access): Promise<Erased> {
@@ -147,18 +145,20 @@ function add (one: Erased, other: Erased): Erased {
     retained: one.retained + other.retained,
     queued: one.queued + other.queued,
     damagedSpoolFiles: one.damagedSpoolFiles + other.damagedSpoolFiles,
-    otherGateways: other.otherGateways
+    gateways: other.gateways,
+    remains: other.remains
   }
 }
 
-function toReport (device: string, { readings, latest, deadLetters, retained, queued }: Erased): string[] {
+function toReport (device: string, { readings, latest, deadLetters, retained, queued, gateways, remains }: Erased): string[] {
   return [`erased ${toPrintable(device)}`, ...toTable([
     ['readings', String(readings), 'those that waited in the spool included'],
     ['latest state', String(latest), ''],
     ['dead letters', String(deadLetters), ''],
     ['retained', String(retained), 'messages'],
     ['queued', String(queued), 'messages for subscribers that are away']
-  ])]
+  ]), ...toTable(gateways.map(({ name, state }) => [STATES[state], toPrintable(name)])),
+  'What remains, and until when:', ...remains.map(({ where, until }) => toPrintable(`${where}: until ${until}`))]
 }
 
 function toInstant (unixS: number): string {

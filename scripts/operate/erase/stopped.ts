@@ -6,6 +6,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { Database } from '../../../db/database.ts'
+import { migrate } from '../../../db/migrate.ts'
 import { startEmbeddedPostgres } from '../../../db/embedded/server.ts'
 import { StorageError } from '../../../db/storage-error.ts'
 import { createStore } from '../../../db/store.ts'
@@ -19,6 +20,9 @@ import { createClock } from '../../../src/clock.ts'
 import { createPipeline } from '../../../src/ingest/pipeline.ts'
 import { createMetrics } from '../../../src/metrics/metrics.ts'
 import { createErasureJournal } from '../../../src/operations/erasure-journal.ts'
+import { ErasureLease } from '../../../src/operations/erasure-lease.ts'
+import { createErasureRequests } from '../../../src/operations/erasure-requests.ts'
+import { openErasedDevices } from '../../../src/ingest/journal/spool/erased-devices.ts'
 import { toDatabaseUrl, withDatabase } from '../../command-line/database.ts'
 import { OperatorError } from '../../command-line/operator-error.ts'
 import { createProgress } from '../../command-line/progress.ts'
@@ -65,7 +69,7 @@ export async function eraseDevicesStopped (request: Request): Promise<Erased[] |
     tell(`no gateway runs on ${config.dataDir}: erasing in its place`)
     const embedded = config.databaseUrl === null ? await startEmbedded(config.dataDir) : null
     try {
-      return await withDatabase({ config, name: 'erase', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
+      return await withDatabase({ config, name: toName(), statementTimeoutMs: STATEMENT_TIMEOUT_MS },
         async (database) => await drainAndErase(database, spool, directory, request))
     } finally {
       await embedded?.stop()
@@ -74,6 +78,12 @@ export async function eraseDevicesStopped (request: Request): Promise<Erased[] |
     await spool.close()
   }
 }
+
+/** There is no broker. */
+const forgetNothing = () => ({ retained: 0, queued: 0 })
+
+/** In pg_stat_activity: two of these commands must not take each other's requests. */
+const toName = () => `erase ${process.pid}`
 
 /** Files of another user, such as root's, would keep the gateway from its own spool. */
 async function assertOwnSpool (directory: string): Promise<void> {
@@ -104,6 +114,11 @@ async function startEmbedded (dataDir: string) {
 async function drainAndErase (
   database: Database, spool: Spool, directory: string, { config, devices, actor, progress: stream }: Request
 ): Promise<Erased[]> {
+  const connectionString = await toDatabaseUrl(config)
+  // A restored database may be older than this program.
+  await migrate({ connectionString, logger })
+  const erased = await openErasedDevices({ directory, disk: realDisk, logger })
+  const lease = new ErasureLease(database.kysely)
   const pipeline = createPipeline({
     limits: { ...config, commitTimeoutMs: STATEMENT_TIMEOUT_MS },
     store: createStore(database),
@@ -111,29 +126,34 @@ async function drainAndErase (
     spool,
     clock: createClock({ ownMs: Date.now, monotonicMs: () => performance.now(), logger }),
     refusedLetters: createRefusedLetters({ dataDir: config.dataDir, logger }),
+    // One connection: a look must not wait for it within a write, and nothing but this writes.
+    erasures: { erased, mayWrite: () => null },
     metrics: createMetrics(),
     logger
   })
+  const shared = { pipeline, spoolDirectory: directory, isStopping: () => false, logger }
+  const requests = createErasureRequests({
+    ...shared, kysely: database.kysely, name: `vital ${toName()}`, lease, erased, forget: forgetNothing, onDeleted: () => Promise.resolve()
+  })
   const erasure = createErasure({
-    pipeline,
-    spoolDirectory: directory,
+    ...shared,
     journal: createErasureJournal(config.dataDir),
-    forget: () => ({ retained: 0, queued: 0 }),
-    connectionString: await toDatabaseUrl(config),
-    applicationName: '',
-    waitMaxMs: Infinity,
-    isStopping: () => false,
-    logger
+    forget: forgetNothing,
+    requests,
+    hasRedis: config.redisUrl !== null,
+    connectionString,
+    waitMaxMs: Infinity
   })
   const { replayer } = pipeline
   const progress = createProgress({ label: 'spool into PostgreSQL', total: Math.max(1, replayer.pending), stream })
   const timer = setInterval(() => { progress.update(replayer.replayed) }, PROGRESS_EVERY_MS)
+  await requests.register()
   pipeline.takeDatabase()
   await pipeline.start()
-  const erased: Erased[] = []
+  const answers: Erased[] = []
   try {
-    for (const device of devices) erased.push(await erasure.erase(device, actor))
-    return erased
+    for (const device of devices) answers.push(await erasure.erase(device, actor))
+    return answers
   } catch (cause) {
     if (cause instanceof StorageError) {
       throw new OperatorError('OPERATOR_FAILED', `${cause.message}. It is safe to run this again.`, { cause })
@@ -144,5 +164,6 @@ async function drainAndErase (
     progress.stop()
     await pipeline.drain()
     await pipeline.stop()
+    await requests.leave()
   }
 }

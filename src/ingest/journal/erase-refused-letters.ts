@@ -1,6 +1,7 @@
 import { open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { namesDevice } from '../../../db/erase/names-device.ts'
+import type { DeadLetterRow } from '../../../db/rows.ts'
+import { isOf } from './without-erased.ts'
 
 /**
  * Removes from the file of refused letters those of a device, and those whose payload names it. The caller prevents
@@ -19,7 +20,7 @@ export async function eraseRefusedLetters (path: string, device: string): Promis
   try {
     // It closes the file that it reads.
     for await (const line of file.readLines()) {
-      if (isOf(line, device)) removed++
+      if (isLineOf(line, device)) removed++
       else await output.write(`${line}\n`)
     }
     await output.sync()
@@ -36,16 +37,10 @@ export async function eraseRefusedLetters (path: string, device: string): Promis
   }
 }
 
-type StoredLetter = Record<'device' | 'clientId' | 'topic', string | null> & Record<'reason' | 'payload', string>
-
-function isOf (line: string, device: string): boolean {
+function isLineOf (line: string, device: string): boolean {
   try {
-    const { device: owner, reason, clientId, topic, payload } = JSON.parse(line) as StoredLetter
-    const isMisdirected = owner === null || reason === 'invalid_topic'
-    if (isMisdirected && (clientId === device || topic?.split('/').some((level) => level.trim() === device) === true)) {
-      return true
-    }
-    return owner === device || namesDevice(Buffer.from(payload, 'base64'), device)
+    const letter = JSON.parse(line) as Omit<DeadLetterRow, 'payload'> & { payload: string }
+    return isOf({ ...letter, payload: Buffer.from(letter.payload, 'base64') }, device)
   } catch {
     // A line that a crash cut short.
     return line.includes(JSON.stringify(device))

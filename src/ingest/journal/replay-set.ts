@@ -1,5 +1,5 @@
 /** The size of the sets that the replayer writes, and how a larger message is cut. */
-import { toSqlState } from '../../../db/sqlstate.ts'
+import { classifyError, toSqlState } from '../../../db/sqlstate.ts'
 import { Submission } from '../submission.ts'
 
 /**
@@ -100,10 +100,15 @@ export function toReplayed (of: Pick<Submission, 'transport' | 'clientId' | 'rea
 const OF_SET: ReadonlySet<string> = new Set(['53200', '55P03', '57014'])
 
 /** Whether PostgreSQL is there and did not take this set in time, or whether PostgreSQL is away. */
-export function isOfSet (error: unknown): boolean {
+function isOfSet (error: unknown): boolean {
   const state = toSqlState(error)
   if (state !== null) return OF_SET.has(state) || state.startsWith('40')
   const { code, cause, message } = error as { code?: unknown, cause?: unknown, message?: string }
   // pg's message for a server that does not answer in time.
   return code === 'VITAL_COMMIT_TIMEOUT' || message === 'Query read timeout' || (cause !== undefined && isOfSet(cause))
+}
+
+/** The server is at fault, whatever the set holds. */
+export function isAway (error: unknown): boolean {
+  return classifyError(error) === 'retry' && !isOfSet(error)
 }

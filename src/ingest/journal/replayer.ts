@@ -18,17 +18,14 @@
  * circuit, for the set may be at fault: new traffic and the pings detect an outage.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Logger } from 'pino'
-import { classifyError } from '../../../db/sqlstate.ts'
-import type { Circuit } from './circuit.ts'
 import { toRetryDelayMs } from './journal.ts'
-import type { Ledger } from '../ledger.ts'
 import { type Entry, type Loaded, ReplayQueue, sumWeights } from './replay-queue.ts'
-import { isOfSet, partDecided, SetSize, toReplayed, weigh } from './replay-set.ts'
+import type { ReplayerOptions } from './replayer-options.ts'
+import { isAway, partDecided, SetSize, toReplayed, weigh } from './replay-set.ts'
 import { decodeSubmissions, type SpooledSubmission } from './spool/codec.ts'
 import type { Position } from './spool/reader.ts'
-import type { Spool } from './spool/spool.ts'
 import type { Submission } from '../submission.ts'
+import { withoutErased } from './without-erased.ts'
 
 /** A missed wake-up costs at most this time; also the pause after a disk read fails. */
 const IDLE_MS = 1000
@@ -40,19 +37,6 @@ const ALONE_TIMEOUT_MS_MIN = 10_000
 const ALONE_TRIES = 3
 /** Failures follow each other quickly. Each is counted; one in this time is logged. */
 const TOLD_EVERY_MS = 10_000
-
-export interface ReplayerOptions {
-  readonly spool: Spool
-  readonly circuit: Circuit
-  readonly ledger: Ledger
-  readonly logger: Logger
-  /** Of new traffic; the replay's own are no shorter. */
-  readonly commitTimeoutMs: number
-  /** Of the journal: rejects when PostgreSQL does not take it in time. */
-  readonly write: (submissions: readonly Submission[], timeoutMs: number) => Promise<void>
-  /** Whether new traffic waits for PostgreSQL. */
-  readonly isBusy: () => boolean
-}
 
 /** A set that was not taken. */
 interface Failure {
@@ -137,10 +121,10 @@ export class Replayer {
         await this.#idle()
         continue
       }
-      const set = this.#queue.take(this.#size.weight)
+      const set = this.#take(this.#size.weight)
       // Records that are read and not replayed because the gateway stops were not released and come again.
       const loading = this.#load()
-      await this.#replay(set)
+      if (set.length > 0) await this.#replay(set)
       await loading
     }
   }
@@ -187,6 +171,25 @@ export class Replayer {
       ledger.refused(isFound ? 'spool' : 'mqtt', 'unavailable', readings)
     }
     return weight
+  }
+
+  /** Entries from the front, without what was erased since it was spooled; none where that is all. */
+  #take (weightMax: number): Entry[] {
+    for (;;) {
+      const kept = this.#queue.take(weightMax).flatMap((entry) => this.#leaveOut(entry) ?? [])
+      if (kept.length > 0 || this.#queue.isEmpty) return kept
+    }
+  }
+
+  #leaveOut (entry: Entry): Entry | null {
+    const { submission, record } = entry
+    const kept = withoutErased(submission, this.#options.erased?.of(record.position.segment) ?? [])
+    if (kept === submission) return entry
+    const units = submission.units - (kept?.units ?? 0)
+    record.remaining -= units
+    this.#pending -= units
+    this.#options.ledger.refused(submission.transport, 'erased', units)
+    return kept === null ? null : { ...entry, submission: kept, weight: weigh(kept) }
   }
 
   async #replay (set: readonly Entry[]): Promise<void> {
@@ -257,7 +260,7 @@ export class Replayer {
   }
 
   async #isNextTaken (): Promise<boolean> {
-    const next = this.#queue.take(1)
+    const next = this.#take(1)
     if (next.length === 0 || await this.#write(next, this.#setTimeoutMs) !== null) return false
     this.#options.circuit.succeed()
     return true
@@ -341,9 +344,4 @@ export class Replayer {
   async #pause (ms: number): Promise<void> {
     await sleep(ms, undefined, { signal: this.#stopping.signal }).catch(() => {})
   }
-}
-
-/** The server is at fault, whatever the set holds. */
-function isAway (error: unknown): boolean {
-  return classifyError(error) === 'retry' && !isOfSet(error)
 }

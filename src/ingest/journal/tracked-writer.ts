@@ -6,11 +6,13 @@ export interface TrackedWriter extends Writer {
   settled (): Promise<void>
 }
 
-export function trackWrites (writer: Writer): TrackedWriter {
+/** @param mayWrite - `null`: now; else a write waits for it, and fails with it */
+export function trackWrites (writer: Writer, mayWrite: () => Promise<void> | null = () => null): TrackedWriter {
   const underWay = new Set<Promise<void>>()
   return {
     write (...args) {
-      const write = writer.write(...args)
+      const waits = mayWrite()
+      const write = waits === null ? writer.write(...args) : waits.then(() => writer.write(...args))
       const settled: Promise<void> = write.then(() => {}, () => {}).finally(() => { underWay.delete(settled) })
       underWay.add(settled)
       return write

@@ -40,7 +40,8 @@ t.test('while the gateway runs', async (t) => {
   t.match(erased.stdout,
     /^erased a\nreadings +10 +those that waited in the spool included\nlatest state +1\ndead letters +0\nretained +0 +messages\nqueued +0 +/)
   t.same(await database.query(COUNT), [{ device: 'b', n: 10 }, { device: 'c', n: 10 }])
-  t.match(JSON.parse((await run('--device', 'b', '--yes', '--json')).stdout), { deviceId: 'b', readings: 10, otherGateways: 0 })
+  t.match(JSON.parse((await run('--device', 'b', '--yes', '--json')).stdout),
+    { deviceId: 'b', readings: 10, gateways: [{ state: 'confirmed' }] })
   await database.off()
   t.match(await run('--device', 'c', '--yes'), { status: 1, stdout: '', stderr: /did not erase c: .*\nIt is safe to run this again\.\n$/ })
   await database.on()
@@ -71,19 +72,18 @@ t.test('while the gateway is stopped: its spool is written to PostgreSQL without
   t.same(await database.query(COUNT), ['b', 'c'].map((device) => ({ device, n: 500 })))
 })
 
-t.test('other gateways on the database are counted, and each can be named by --url', async (t) => {
+t.test('other gateways on the database confirm', async (t) => {
   const { database, variables, start } = await open(t)
   const { run, mqttPort, httpUrl } = await start()
   await publish(t, mqttPort, 1)
   const other = await startGateway(t, { ...variables, VITAL_DATA_DIR: await createTestDir(t) })
   const names = await database.query('select distinct application_name as name from pg_stat_activity where datname = current_database() and application_name ~ \':\'')
   t.equal(names.length, 2, 'of one host and process, as two containers are')
-  t.match(await run('--device', 'a', '--yes'), {
-    status: 1, stdout: /^erased a/, stderr: /^1 more gateway is connected to this database: run it again with one --url for each/
-  })
-  t.match(await run('--device', 'b', '--yes', '--url', httpUrl, '--url', other.httpUrl), {
-    status: 0, stdout: /^readings +1 /m, stderr: ''
-  })
+  t.match(await run('--device', 'a', '--yes'),
+    { status: 0, stdout: /^erased a[^]*\nconfirmed by +vital-gateway .*\nconfirmed by +vital-gateway .*\n/ })
+  await other.stop()
+  t.match(await run('--device', 'c', '--yes'), { status: 0 }, 'one that stopped with an empty spool is waited for no longer')
+  t.match(await run('--device', 'b', '--yes', '--url', httpUrl), { status: 0, stdout: /^readings +1 /m, stderr: '' })
 })
 
 t.test('several devices are erased by one command', async (t) => {

@@ -7,9 +7,7 @@
  * Delivery is at least once: records that were read and not released come again after a restart. Records that the disk
  * destroys are counted and logged when the reader comes to them. Their segment is kept for the operator.
  */
-import type { Logger } from 'pino'
 import type { SpooledSubmission } from './codec.ts'
-import type { Disk } from './disk.ts'
 import { SEGMENT_BYTES, SEGMENT_HEADER_BYTES } from './format.ts'
 import { type Position, SpoolReader, type SpoolRecord } from './reader.ts'
 import { recover, type Recovered } from './recovery.ts'
@@ -18,19 +16,8 @@ import { isSetAside, toSetAside } from './set-aside.ts'
 import { type Damage, SpoolCounts } from './spool-counts.ts'
 import { isSpaceError, SpoolError, toSpoolError } from './spool-error.ts'
 import { probeDisk, removeSegment, replaceFile, writeCursor } from './upkeep.ts'
+import type { SpoolOptions } from './spool-options.ts'
 import { SpoolWriter } from './writer.ts'
-
-export interface SpoolOptions {
-  readonly directory: string
-  /** Bound on disk, damaged segments aside; beyond, an append fails and `pipeline.ts` stops reading from publishers. */
-  readonly bytesMax: number
-  /** Size at which a new segment begins; the unit in which space is given back. */
-  readonly segmentBytes?: number
-  readonly disk: Disk
-  readonly logger: Logger
-  /** Unix milliseconds. */
-  readonly nowMs?: () => number
-}
 
 /** `full` and `failed` last until an append or a probe succeeds, or, at the cap, until enough is released. */
 export const SPOOL_STATUSES = ['ok', 'full', 'failed'] as const
@@ -112,6 +99,11 @@ export class Spool {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
   }
 
+  /** Number of the oldest segment; `Infinity`: there is none. */
+  get firstSegment (): number {
+    return this.#segments[0]?.number ?? Infinity
+  }
+
   /** Durable and not released. */
   get records (): number {
     return this.#counts.records
@@ -166,6 +158,12 @@ export class Spool {
   async append (payload: Buffer, readings: number): Promise<void> {
     this.#assertOpen()
     await this.#writer.append(payload, readings)
+  }
+
+  /** @returns the number of the next segment: what was appended so far lies in those before it, and what comes does not */
+  async cut (): Promise<number> {
+    this.#assertOpen()
+    return await this.#writer.cut()
   }
 
   /**

@@ -77,6 +77,14 @@ export class SpoolWriter {
     if (this.#pumping === null) await this.#leave()
   }
 
+  /** @returns the number of the segment that the next append begins; each append so far is decided, and lies before it */
+  async cut (): Promise<number> {
+    while (this.#pumping !== null) await this.#pumping
+    const next = this.#nextNumber
+    await this.#leave()
+    return next
+  }
+
   /** Settles when every append so far is decided. */
   async close (): Promise<void> {
     while (this.#pumping !== null) await this.#pumping

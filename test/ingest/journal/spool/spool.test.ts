@@ -5,7 +5,8 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { type Disk, realDisk } from '../../../../src/ingest/journal/spool/disk.ts'
 import { RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../../../../src/ingest/journal/spool/format.ts'
-import { openSpool, type Spool, type SpoolOptions } from '../../../../src/ingest/journal/spool/spool.ts'
+import type { SpoolOptions } from '../../../../src/ingest/journal/spool/spool-options.ts'
+import { openSpool, type Spool } from '../../../../src/ingest/journal/spool/spool.ts'
 import { startChild } from './process.ts'
 
 t.setTimeout(120_000)

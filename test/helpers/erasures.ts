@@ -1,0 +1,45 @@
+import type { Test } from 'tap'
+import type { ErasureAnswer } from '../../schemas/erasure.ts'
+import type { ErasureStep } from '../../src/operations/erasure-requests.ts'
+import { connectClient, readLedger } from './gateway.ts'
+import { spawnGateway } from './gateway-process.ts'
+import { until } from './until.ts'
+
+/** A gateway that kills itself at a step of an erasure. */
+export const DOOMED = 'test/operations/doomed-gateway.ts'
+
+type Query = <Row extends Record<string, unknown>>(text: string, values?: unknown[]) => Promise<Row[]>
+
+/** Asks a gateway to erase a device. */
+export async function erase (httpUrl: string, device = 'a'): Promise<ErasureAnswer & { status: number, message?: string }> {
+  const response = await fetch(`${httpUrl}/vital-data/${device}`, { method: 'DELETE' })
+  return { status: response.status, ...await response.json() as ErasureAnswer }
+}
+
+/** Readings of `a` and of `b`, acknowledged; their numbers begin at `from`. */
+export async function publish (t: Test, port: number, from: number, count = 5): Promise<void> {
+  const client = await connectClient(t, port)
+  await Promise.all(Array.from({ length: count }, (_, n) => ['a', 'b'].map((device) =>
+    client.publishAsync(`vital/${device}`, `{"timestamp":${from + n},"heartRateValue":61}`, { qos: 1 }))).flat())
+  await client.publishAsync('vital/a', `no json ${from}`, { qos: 1 })
+  await client.endAsync()
+}
+
+/** Readings in PostgreSQL, by device. */
+export const countsOf = async (query: Query) => Object.fromEntries((await query<{ device: string, n: number }>(
+  'select device, count(*)::int as n from readings group by 1')).map(({ device, n }) => [device, n]))
+
+/** A gateway that dies at a step, as a process of its own. */
+export async function spawnDoomed (t: Test, variables: Record<string, string>, step: ErasureStep | 'never' = 'never') {
+  const gateway = await spawnGateway(t, variables, { program: DOOMED, args: [step] })
+  await gateway.said(/^ready$/)
+  const portOf = (protocol: string) => gateway.lines.find((line) => line.protocol === protocol)!.port!
+  return { ...gateway, mqttPort: portOf('mqtt'), httpUrl: `http://127.0.0.1:${portOf('http')}` }
+}
+
+/** Nothing waits in its spool. */
+export const drained = ({ httpUrl }: { readonly httpUrl: string }) =>
+  until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is replayed')
+
+/** What gateways said of an erasure. */
+export const states = ({ gateways }: ErasureAnswer) => gateways.map(({ state }) => state).sort()
