@@ -87,11 +87,9 @@ export async function selectUnconfirmed (
   return rows
 }
 
-/** Names of the gateways that have confirmed a request and are connected. */
+/** Names of the gateways that have confirmed a request. */
 export async function selectConfirmed (kysely: Kysely<Tables>, erasure: number): Promise<string[]> {
-  const { rows } = await sql<{ name: string }>`
-    select name from gateways where seen_erasure >= ${erasure}
-      and name in (select application_name from pg_stat_activity where datname = current_database()) order by 1`.execute(kysely)
+  const rows = await kysely.selectFrom('gateways').select('name').where('seen_erasure', '>=', erasure).orderBy('name').execute()
   return rows.map(({ name }) => name)
 }
 
