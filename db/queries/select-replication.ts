@@ -3,9 +3,9 @@ import type { Tables } from '../tables.ts'
 
 /** A server that replays the log of this one. */
 export interface Standby {
-  /** `null`: this role may not see it. */
-  readonly name: string | null
-  /** Seconds that it is behind, 0 when it is not; `null`: unknown. */
+  /** application_name of its connection. */
+  readonly name: string
+  /** Seconds that it is behind, 0 when it is not; `null`: this role may not see it (pg_read_all_stats). */
   readonly lagS: number | null
 }
 

@@ -15,7 +15,7 @@ export function toRemains ({ gateways, replication, damagedSpoolFiles, hasRedis 
   return [
     ...gateways.flatMap((gateway) => toUntil(gateway) ?? []),
     ...standbys.map(({ name, lagS }) => ({
-      where: `standby server ${name ?? 'of PostgreSQL'}`,
+      where: `standby server ${name}`,
       until: `it has replayed ${position}${lagS === null ? '' : `; it is ${lagS.toFixed(1)} s behind`}`
     })),
     ...damagedSpoolFiles === 0
