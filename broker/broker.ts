@@ -76,8 +76,11 @@ export interface Broker {
   /** Stops reading PUBLISH packets from clients; up to one socket buffer per client may still come. */
   pauseReading (): void
   resumeReading (): void
-  /** Delivers to subscribers, without ingest. */
-  publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): void
+  /**
+   * Delivers to subscribers, without ingest.
+   * @returns settles once Redis has what sessions are owed of it; `null`: there is nothing to wait for
+   */
+  publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): Promise<void> | null
   /** Closes the connections of these principals (`null`: of the open mode), those being authenticated included. */
   disconnect (predicate: (principal: Principal | null) => boolean): void
   /**
@@ -145,7 +148,7 @@ export function createBroker (options: BrokerOptions): Broker {
   const aedes = new Aedes({
     mq: deliverer.emitter,
     concurrency: 0,
-    persistence: createPersistence({ retained, sessions, sessionOf }),
+    persistence: createPersistence({ retained, sessions, sessionOf, whenCopied: cluster?.whenCopied ?? (() => null) }),
     connectTimeout: limits.connectTimeoutMs,
     drainTimeout: limits.drainTimeoutMs,
     maxInflightInbound: limits.inboundQos2PerClientMax,
@@ -209,7 +212,9 @@ export function createBroker (options: BrokerOptions): Broker {
     principals: () => [...connections.open]
       .flatMap(({ access: { principal } }) => principal === undefined ? [] : [principal]),
     publish ({ topic, payload, qos }) {
-      if (deviceOf(topic) === null || isWatched(topic)) fanOut({ topic, payload, qos, retain: false })
+      if (deviceOf(topic) !== null && !isWatched(topic)) return null
+      fanOut({ topic, payload, qos, retain: false })
+      return cluster?.whenCopied() ?? null
     },
     forget (device) {
       cluster?.forget(device)

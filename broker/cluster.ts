@@ -42,6 +42,11 @@ export interface Remote {
    * sessions; `null`: they do. A SUBACK waits for it.
    */
   whenKnown (): Promise<void> | null
+  /**
+   * Settles once Redis has what persistent sessions are owed of all that was routed before, and what has changed of
+   * them; `null`: it has, or does not answer. What is asked for first settles first. An acknowledgement waits for it.
+   */
+  readonly whenCopied: () => Promise<void> | null
 }
 
 /** Several gateways as one broker. See cluster/README.md; without one the broker stands alone. */

@@ -34,6 +34,8 @@ interface AdoptionOptions {
   /** Settles once all that this gateway has for others is written. */
   readonly written: () => Promise<void>
   readonly parts: () => Pick<ClusterParts, 'sessions'>
+  /** Forgets what was prepared for a session that the dead gateway was about to give. */
+  readonly drop: (clientId: string) => void
   /** Not before this time, by `performance.now()`: after an outage of Redis the others come back one by one. */
   readonly notBeforeMs: () => number
   readonly logger: Logger
@@ -51,10 +53,22 @@ interface Adopted {
   readonly stored: StoredSession
 }
 
+/** How far an adoption has come: one that Redis interrupts goes on from there. */
+interface Progress {
+  /** Clients of the dead gateway that are not taken yet. */
+  readonly due: Set<string>
+  readonly adopted: Map<string, Adopted>
+  /** The last entry of its stream that was delivered; `null`: none. */
+  after: string | null
+  /** Numbers of the last messages in it, by the gateway that published them. */
+  readonly seen: Map<string, number>
+}
+
 /** See the top of this file. */
 export class Adoption {
   readonly #options: AdoptionOptions
   readonly #underWay = new Map<string, Promise<void>>()
+  readonly #progress = new Map<string, Progress>()
   /** Sessions that were adopted here. */
   adopted = 0
 
@@ -62,8 +76,17 @@ export class Adoption {
     this.#options = options
   }
 
+  get isUnderWay (): boolean {
+    return this.#progress.size > 0
+  }
+
   /** Adopts what dead gateways have left. */
   lookAround (): void {
+    const { members, link } = this.#options
+    for (const [gateway, progress] of this.#progress) {
+      // Redis was emptied, or another gateway has finished.
+      if (link.isUp && !members.has(gateway) && !this.#underWay.has(gateway)) this.#release(gateway, progress)
+    }
     for (const gateway of this.#options.members.dead) {
       // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
       this.#attempt(gateway)
@@ -93,21 +116,35 @@ export class Adoption {
   }
 
   async #adopt (gateway: string): Promise<void> {
-    const { link, members, whenKnown, written, logger, store } = this.#options
-    const locked = await link.call('SET', KEYS.adoption(gateway), members.self, 'NX', 'PX', LOCK_MS)
-    if (locked === null || !await this.#isDead(gateway)) return
-    const adopted = await this.#take(gateway)
+    const { link, members, whenKnown, written, logger } = this.#options
+    if (!await this.#lock(gateway)) return
+    const progress = this.#progress.get(gateway) ?? { due: new Set(), adopted: new Map(), after: null, seen: new Map() }
+    if (!await this.#isDead(gateway)) return this.#release(gateway, progress)
+    this.#progress.set(gateway, progress)
+    await this.#take(gateway, progress)
     await whenKnown()
     await written()
-    const seen = await this.#readRest(gateway, adopted)
-    for (const [clientId, { session }] of adopted) {
-      session.release(({ origin, number }) => number > (seen.get(origin) ?? 0))
-      store.changed(clientId)
-    }
+    await this.#readRest(gateway, progress)
+    this.#release(gateway, progress)
     await link.call('EVAL', REMOVE, 0, gateway)
     await members.renew()
-    this.adopted += adopted.size
-    logger.warn({ gateway, sessions: adopted.size }, 'a gateway is dead; its sessions are adopted')
+    this.adopted += progress.adopted.size
+    logger.warn({ gateway, sessions: progress.adopted.size }, 'a gateway is dead; its sessions are adopted')
+  }
+
+  #release (gateway: string, { adopted, seen }: Progress): void {
+    this.#progress.delete(gateway)
+    for (const [clientId, { session }] of adopted) {
+      session.release(({ origin, number }) => number > (seen.get(origin) ?? 0))
+      this.#options.store.changed(clientId)
+    }
+  }
+
+  /** One gateway adopts. */
+  async #lock (gateway: string): Promise<boolean> {
+    const { link, members } = this.#options
+    if (await link.call('SET', KEYS.adoption(gateway), members.self, 'NX', 'PX', LOCK_MS) !== null) return true
+    return String(await link.call('GET', KEYS.adoption(gateway))) === members.self
   }
 
   /** A gateway that was only slow has its lease again. */
@@ -119,17 +156,18 @@ export class Adoption {
   }
 
   /** Takes all sessions of a dead gateway. */
-  async #take (gateway: string): Promise<ReadonlyMap<string, Adopted>> {
-    const { link, members, store, passage, parts } = this.#options
-    const clientIds = (await link.call('SMEMBERS', KEYS.clients(gateway)) as Reply[]).map(String)
-    const adopted = new Map<string, Adopted>()
-    for (let at = 0; at < clientIds.length; at += CLIENTS_AT_ONCE) {
-      const some = clientIds.slice(at, at + CLIENTS_AT_ONCE)
+  async #take (gateway: string, { due, adopted }: Progress): Promise<void> {
+    const { link, members, store, passage, parts, drop } = this.#options
+    for (const clientId of await link.call('SMEMBERS', KEYS.clients(gateway)) as Reply[]) due.add(String(clientId))
+    while (due.size > 0) {
+      const some = [...due].slice(0, CLIENTS_AT_ONCE)
       const replies = await link.pipeline(some.map((clientId) => ['EVAL', ADOPT, 0, members.self, gateway, clientId]))
       for (const [index, clientId] of some.entries()) {
         const reply = replies[index]
         if (reply instanceof Error) throw reply
+        due.delete(clientId)
         if (!Array.isArray(reply)) continue
+        drop(clientId)
         const stored = decodeSession(reply[1] as Reply[])
         const session = stored === null ? null : parts().sessions.restore(clientId, stored.state)
         if (stored === null || session === null) {
@@ -142,31 +180,28 @@ export class Adoption {
         adopted.set(clientId, { session, stored })
       }
     }
-    return adopted
   }
 
-  /**
-   * Delivers what the dead gateway had not read of its stream, or not written.
-   * @returns numbers of the last messages in it, by the gateway that published them
-   */
-  async #readRest (gateway: string, adopted: ReadonlyMap<string, Adopted>): Promise<ReadonlyMap<string, number>> {
+  /** Delivers what the dead gateway had not read of its stream, or not written. */
+  async #readRest (gateway: string, progress: Progress): Promise<void> {
+    const { adopted, seen } = progress
     const { link } = this.#options
     const filters = new LiveFilters()
-    const positions = new Map<Session, string>()
+    const had = new Map<Session, StoredSession>()
     for (const { session, stored } of adopted.values()) {
       for (const [filter, subscription] of session.filters) filters.add(filter, session, subscription)
-      positions.set(session, stored.position)
+      had.set(session, stored)
     }
-    const seen = new Map<string, number>()
-    const from = await link.call('GET', KEYS.position(gateway)) as Buffer | null
-    let after = from === null ? '-' : `(${from.toString()}`
+    const from = progress.after ?? (await link.call('GET', KEYS.position(gateway)) as Buffer | null)?.toString()
+    let after = from === undefined ? '-' : `(${from}`
     for (;;) {
       const entries = await link.call('XRANGE', KEYS.stream(gateway), after, '+', 'COUNT', ENTRIES_AT_ONCE) as Reply[]
-      if (entries.length === 0) return seen
+      if (entries.length === 0) return
       for (const [id, fields] of entries as unknown as Array<[Buffer, Buffer[]]>) {
         const bytes = fields[1]!
-        after = `(${id.toString()}`
-        if (bytes.length > 0) deliverEntry(bytes, { id: id.toString(), filters, positions, seen })
+        progress.after = id.toString()
+        after = `(${progress.after}`
+        if (bytes.length > 0) deliverEntry(bytes, { id: id.toString(), filters, had, seen })
       }
     }
   }
@@ -175,7 +210,7 @@ export class Adoption {
 interface Rest {
   readonly id: string
   readonly filters: LiveFilters
-  readonly positions: ReadonlyMap<Session, string>
+  readonly had: ReadonlyMap<Session, StoredSession>
   readonly seen: Map<string, number>
 }
 
@@ -183,7 +218,7 @@ function deliverEntry (bytes: Buffer, rest: Rest): void {
   const { header, bodies } = decodeFrame(bytes)
   const frame = header as Frame
   if (frame.t === 'erase') {
-    for (const session of rest.positions.keys()) session.drop((topic) => isOfDevice(topic, frame.device))
+    for (const session of rest.had.keys()) session.drop((topic) => isOfDevice(topic, frame.device))
   }
   if (frame.t !== 'm') return
   let at = 0
@@ -191,13 +226,13 @@ function deliverEntry (bytes: Buffer, rest: Rest): void {
     const { message, end } = toMessage(routed, bodies, at)
     at = end
     rest.seen.set(frame.o, routed.n)
-    deliverRest(message, routed, rest)
+    deliverRest(message, frame.o, routed, rest)
   }
 }
 
 /** Delivers one message to those sessions that were written before it came. */
 function deliverRest (
-  message: ReturnType<typeof toMessage>['message'], { c, s = [] }: RoutedHeader, { id, filters, positions }: Rest
+  message: ReturnType<typeof toMessage>['message'], origin: string, { n, c, s = [] }: RoutedHeader, { id, filters, had }: Rest
 ): void {
   const { topic, payload, properties, qos: publishedQoS, retain } = message
   const found = filters.matching(topic)
@@ -210,7 +245,10 @@ function deliverRest (
   }
   for (const [session, { qos: granted, identifiers, retainAsPublished }] of due) {
     const qos = Math.min(granted, publishedQoS)
-    if (qos === 0 || compareIds(positions.get(session)!, id) >= 0) continue
+    const { position, seen } = had.get(session)!
+    // The position of a session that was given, and not written since, is one of another stream.
+    const isHad = seen === null ? compareIds(position, id) >= 0 : n <= (seen[origin] ?? 0)
+    if (qos === 0 || isHad) continue
     const kept = { topic, payload: ownCopy(payload), properties: ownProperties(properties) }
     session.deliver(kept, qos === 2 ? 2 : 1, { isRetained: retain && retainAsPublished, identifiers }, true)
   }

@@ -10,8 +10,8 @@
  *   1. N asks. O closes the connection, and tells the session's subscriptions ("ready").
  *   2. N subscribes to them and sets aside what is published for the session. Once every live gateway knows of that, N
  *      says so ("take").
- *   3. O reads "take" behind all that was written to O alone. It writes the session to Redis as N's, and tells the number
- *      of the last message of each gateway that the session had at O ("gone").
+ *   3. O reads "take" behind all that was written to O alone. It writes the session to Redis as N's, with the number of
+ *      the last message of each gateway that the session had at O, and says so ("gone").
  *   4. N reads the session, and adds of what it has set aside those messages that have higher numbers.
  *
  * So each message is in the session once, and those of a publisher are in order. Until step 3 the session is O's: what
@@ -21,14 +21,11 @@ import type { Logger } from 'pino'
 import type { Principal } from '../../schemas/principal.ts'
 import { claimOf } from '../connect/authorisation.ts'
 import type { ClientClaim, ClusterParts } from '../cluster.ts'
-import type { Passage } from '../session/held-deliveries.ts'
 import type { Handover } from './handover.ts'
-import { KEYS } from './keys.ts'
 import type { ClusterLimits } from './limits.ts'
 import type { RedisLink, Reply } from './redis-link.ts'
 import { CLAIM, FORCE } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
-import { decodeSession } from './stored-session.ts'
 
 interface ClaimsOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'call'>
@@ -46,8 +43,6 @@ interface ClaimsOptions {
 
 /** How long a claim that failed waits before it is tried again. */
 const RETRY_MS = 50
-
-const NOTHING_IS_NEW = (_passage: Passage) => false
 
 /** See the top of this file. */
 export class Claims {
@@ -83,7 +78,7 @@ export class Claims {
       return await claim
     } catch (error) {
       this.#options.logger.warn({ clientId, err: error }, 'a client is let in without its session: Redis did not say who has it')
-      this.#options.parts().sessions.find(clientId)?.release(() => true)
+      handover.keep(clientId)
       return this.#withoutRedis(clientId)
     } finally {
       this.#underWay.delete(clientId)
@@ -100,24 +95,33 @@ export class Claims {
     const { link, self, handover, adopted, limits } = this.#options
     const deadlineMs = performance.now() + limits.claimTimeoutMs
     while (performance.now() < deadlineMs) {
+      // It was adopted with all others of a dead gateway.
+      if (this.#options.store.owned.has(clientId)) return 'granted'
       const reply = await link.call('EVAL', CLAIM, 0, self(), clientId, JSON.stringify(principal)) as Reply[]
       const owner = String(reply[1])
+      this.#options.logger.debug({ clientId, answer: String(reply[0]), owner }, 'a client is claimed')
       switch (String(reply[0])) {
+        case 'mine':
+          // An adoption that has just taken it is about to note that.
+          await new Promise(setImmediate)
+          if (!this.#options.store.owned.has(clientId)) await this.#fetch(clientId, Number(reply[1]), String(reply[2]) !== '')
+          return 'granted'
         case 'taken':
           await this.#fetch(clientId, Number(reply[1]), String(reply[2]) !== '')
           return 'granted'
         case 'held': {
+          handover.drop(clientId)
           const claim = claimOf(principal, JSON.parse(String(reply[2])) as Principal | null)
           if (claim === 'refuse') return 'refused'
           const anew = startsAnew || claim === 'discard'
           const remainingMs = deadlineMs - performance.now()
           if (await handover.fetch(owner, clientId, { anew, timeoutMs: remainingMs })) {
             if (!anew) this.fetched++
-            if (this.#options.store.owned.has(clientId)) return 'granted'
           } else await new Promise((resolve) => { setTimeout(resolve, RETRY_MS) })
           break
         }
         default:
+          handover.drop(clientId)
           await within(adopted(owner), deadlineMs - performance.now())
       }
     }
@@ -135,14 +139,13 @@ export class Claims {
 
   /** Reads the session of a client that this gateway has now. */
   async #fetch (clientId: string, epoch: number, hasSession: boolean): Promise<void> {
-    const { link, store, parts } = this.#options
-    if (!hasSession) return store.own(clientId, epoch, [])
-    const stored = decodeSession(await link.call('HGETALL', KEYS.client(clientId)) as Reply[])
-    const session = stored === null ? null : parts().sessions.restore(clientId, stored.state)
-    session?.restore(stored!.deliveries)
-    session?.release(NOTHING_IS_NEW)
-    store.own(clientId, epoch, session === null ? [] : stored!.deliveries)
-    store.changed(clientId)
+    const { store, handover } = this.#options
+    if (!hasSession) {
+      handover.drop(clientId)
+      return store.own(clientId, epoch, [])
+    }
+    // The gateway that gave it may have died before it said so: then what was set aside is here still.
+    await handover.finish(clientId, epoch)
     this.fetched++
   }
 }

@@ -1,10 +1,10 @@
 import type { Logger } from 'pino'
 import type { Cluster, ClusterParts } from '../cluster.ts'
+import { createCopies } from './copies.ts'
 import { Joining } from './joining.ts'
 import { CLUSTER_LIMITS, type ClusterLimits } from './limits.ts'
 import { createMachinery } from './machinery.ts'
 import { toFactWarnings } from './redis-facts.ts'
-import type { ClusterStatistics } from './statistics.ts'
 
 export interface ClusterOptions {
   /** `redis://` or `rediss://`, with user and password. */
@@ -14,6 +14,30 @@ export interface ClusterOptions {
   /** Instead of {@link CLUSTER_LIMITS}, one by one. */
   readonly limits?: Partial<ClusterLimits>
   readonly logger: Logger
+}
+
+/** Counters since the start of this gateway, and gauges, which say "now". */
+export interface ClusterStatistics {
+  /** Whether Redis answers, now. */
+  readonly isUp: boolean
+  /** Live gateways, this one included, now. */
+  readonly gateways: number
+  /** Messages to and from other gateways. */
+  readonly sent: number
+  readonly received: number
+  /** Messages to other gateways that Redis did not take. */
+  readonly dropped: number
+  /** Entries of other gateways that did not come. */
+  readonly missed: number
+  /** Bytes that wait for Redis, now. */
+  readonly outboxBytes: number
+  readonly sessionsFetched: number
+  readonly sessionsGiven: number
+  readonly sessionsAdopted: number
+  /** Clients that are served without Redis knowing, now. */
+  readonly unclaimed: number
+  /** Commands that Redis did not answer in time. */
+  readonly timeouts: number
 }
 
 /** {@link Cluster}, and what is told of it. */
@@ -35,6 +59,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
   const { link, reader, retainedReader, members, interest, outbox, inbox, store, reclaim, retained } = machinery
   const { forwarding, claims, handover, adoption } = machinery
   const links = [link, reader, retainedReader]
+  const { whenCopied } = createCopies({ store, outbox, isJoined: () => joining.isJoined, timeoutMs: limits.commandTimeoutMs })
   let upkeep: NodeJS.Timeout | null = null
 
   function lookAround (): void {
@@ -56,8 +81,8 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
   /** A session that is found again must have what a SUBACK has promised: its client does not subscribe again. */
   function whenKnown (): Promise<void> | null {
     const known = interest.whenKnown()
-    if (!joining.isJoined || !store.isBehind) return known
-    return Promise.all([known, within(store.flush())]).then(() => {})
+    const copied = whenCopied()
+    return known === null || copied === null ? known ?? copied : Promise.all([known, copied]).then(() => {})
   }
 
   return {
@@ -76,6 +101,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     isWatched: (topic) => interest.isWatched(topic),
     wants: (filter, isWanted) => { interest.wants(filter, isWanted) },
     whenKnown,
+    whenCopied,
     get name () { return members.self },
     get clientsElsewhere () { return members.clientsElsewhere },
 

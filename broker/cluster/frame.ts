@@ -42,8 +42,8 @@ export type Notice =
   | { readonly t: 'ready', readonly id: string, readonly m: string }
   /** What is published for it is kept here from now on. */
   | { readonly t: 'take', readonly id: string }
-  /** It is gone from there; `seen`: the last message of each gateway that it had there. */
-  | { readonly t: 'gone', readonly id: string, readonly epoch: number, readonly seen: Readonly<Record<string, number>> }
+  /** It is gone from there; an epoch of 0: it is not, or there is none. */
+  | { readonly t: 'gone', readonly id: string, readonly epoch: number }
   /** A device is erased. */
   | { readonly t: 'erase', readonly device: string }
 

@@ -48,11 +48,18 @@ export class Handover {
   readonly #options: HandoverOptions
   readonly #fetching = new Map<string, Fetching>()
   readonly #giving = new Map<string, Giving>()
+  /** Clients whose session is held here, and not fetched yet. */
+  readonly #prepared = new Set<string>()
   /** Sessions that were given to another gateway. */
   given = 0
 
   constructor (options: HandoverOptions) {
     this.#options = options
+  }
+
+  /** Whether sessions here set aside what comes for them. */
+  get isHolding (): boolean {
+    return this.#prepared.size > 0
   }
 
   /** A client has come back here before its session was taken. */
@@ -68,11 +75,12 @@ export class Handover {
 
   /**
    * Fetches the session of a client from the gateway that has it; `anew`: it is to be ended there.
-   * @returns false when that gateway did not give it
+   * @returns false when that gateway did not say that it has given it; what was prepared is held until
+   *   {@link Handover.finish} or {@link Handover.drop}
    */
   async fetch (owner: string, clientId: string, { anew, timeoutMs }: { anew: boolean, timeoutMs: number }): Promise<boolean> {
     const id = randomUUID()
-    const { tell, parts } = this.#options
+    const { tell } = this.#options
     let timer: NodeJS.Timeout | undefined
     const gone = await new Promise<Gone | null>((resolve) => {
       timer = setTimeout(() => { resolve(null) }, Math.max(0, timeoutMs))
@@ -88,10 +96,9 @@ export class Handover {
     clearTimeout(timer)
     this.#fetching.delete(id)
     if (anew) return gone !== null
-    if (gone !== null && gone.epoch > 0) return await this.#finish(clientId, gone)
-    // What was prepared is not wanted: the session stays where it is.
-    if (parts().sessions.find(clientId) !== null) parts().sessions.surrender(clientId)
-    return false
+    if (gone === null || gone.epoch === 0) return false
+    await this.finish(clientId, gone.epoch)
+    return true
   }
 
   take (origin: string, notice: Notice): void {
@@ -115,14 +122,26 @@ export class Handover {
   /** Step 2 at the new gateway. */
   async #prepare ({ id, m }: Ready, owner: string, clientId: string): Promise<void> {
     const { parts, passage, whenKnown, tell } = this.#options
+    this.#prepared.add(clientId)
     // In one turn: nothing may be delivered to it before.
     parts().sessions.restore(clientId, decodeState(m))?.hold(passage)
     await whenKnown()
     tell(owner, { t: 'take', id })
   }
 
-  /** Step 4. */
-  async #finish (clientId: string, { epoch, seen }: Gone): Promise<boolean> {
+  /** Redis does not say what became of a session: what was prepared is all that there is. */
+  keep (clientId: string): void {
+    if (this.#prepared.delete(clientId)) this.#options.parts().sessions.find(clientId)?.release(() => true)
+  }
+
+  /** What was prepared is not wanted: the session stays where it is. */
+  drop (clientId: string): void {
+    const { sessions } = this.#options.parts()
+    if (this.#prepared.delete(clientId) && sessions.has(clientId)) sessions.surrender(clientId)
+  }
+
+  /** Step 4: reads the session of a client that this gateway has now. */
+  async finish (clientId: string, epoch: number): Promise<void> {
     const { link, store, parts } = this.#options
     const stored = decodeSession(await link.call('HGETALL', KEYS.client(clientId)) as Reply[])
     const { sessions } = parts()
@@ -130,9 +149,13 @@ export class Handover {
     const session = sessions.find(clientId)
     session?.restore(stored?.deliveries ?? [])
     store.own(clientId, epoch, session === null ? [] : stored?.deliveries ?? [])
-    session?.release(({ origin, number }) => number > (seen[origin] ?? 0))
+    const seen = stored?.seen ?? null
+    let isReleased = false
+    // Of a session that was taken by force nobody knows what it had: what was set aside is left out.
+    session?.release(({ origin, number }) => seen === null ? isReleased : number > (seen[origin] ?? 0))
+    isReleased = true
+    this.#prepared.delete(clientId)
     store.changed(clientId)
-    return true
   }
 
   /** Step 1 at the gateway that has the client. */
@@ -142,7 +165,7 @@ export class Handover {
     this.cancel(clientId)
     if (!store.owned.has(clientId)) {
       await link.call('EVAL', DISCLAIM, 0, self(), clientId)
-      tell(to, { t: 'gone', id, epoch: 0, seen: {} })
+      tell(to, { t: 'gone', id, epoch: 0 })
       return
     }
     await this.#close(clientId)
@@ -150,7 +173,7 @@ export class Handover {
       sessions.end(clientId)
       store.changed(clientId)
       await store.flush()
-      tell(to, { t: 'gone', id, epoch: 0, seen: {} })
+      tell(to, { t: 'gone', id, epoch: 0 })
       return
     }
     const state = sessions.stateOf(clientId)
@@ -186,14 +209,14 @@ export class Handover {
     session?.hold(passage)
     store.withhold(clientId)
     try {
-      const epoch = await store.transfer(clientId, to)
+      const epoch = await store.transfer(clientId, to, had)
       if (epoch > 0) this.given++
       // Not written: another gateway has it already.
       store.disown(clientId)
       sessions.surrender(clientId)
-      tell(to, { t: 'gone', id, epoch: Math.max(0, epoch), seen: had })
+      tell(to, { t: 'gone', id, epoch: Math.max(0, epoch) })
     } catch (error) {
-      tell(to, { t: 'gone', id, epoch: 0, seen: {} })
+      tell(to, { t: 'gone', id, epoch: 0 })
       throw error
     } finally {
       session?.release(() => true)

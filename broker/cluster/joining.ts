@@ -110,7 +110,7 @@ export class Joining {
 
   async #join (isLost: boolean): Promise<void> {
     const { logger, limits } = this.#options
-    const { link, members, interest, outbox, store, reclaim, retained } = this.#options.parts()
+    const { link, members, interest, store, reclaim, retained } = this.#options.parts()
     const before = this.#facts
     const facts = await readFacts(link)
     // After an outage the others come back one by one, and must not be taken for dead.
@@ -128,7 +128,6 @@ export class Joining {
     interest.announceAll()
     this.startInbox()
     this.startRetained()
-    outbox.flush()
     retained.flush()
     await store.flush()
     await reclaim.takeUnclaimed()

@@ -36,7 +36,13 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
   const retainedReader = new RedisLink({ ...readerOptions, name: `vital-${id}-retained`, onUp: () => { joining.startRetained() } })
 
   const self = () => members.self
-  const outbox = new Outbox({ link, self, limits, logger })
+  const outbox: Outbox = new Outbox({
+    self,
+    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+    flush: () => { store.flush() },
+    limits,
+    logger
+  })
   const onLost = () => { joining.join(true) }
   const interest = new Interest({
     link, members: () => members, outbox, onLost, resendIntervalMs: limits.renewIntervalMs, timeoutMs: limits.interestTimeoutMs, logger
@@ -44,10 +50,12 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
   const whenKnown = () => interest.whenKnown()
   const forwarding = new Forwarding({ self, interest, outbox, deliverHere: (message) => { parts().deliverHere(message) } })
   const { passage } = forwarding
-  const store = new SessionStore({
+  const store: SessionStore = new SessionStore({
     link,
+    outbox,
     self,
     position: () => inbox.position,
+    isHolding: () => handover.isHolding || adoption.isUnderWay,
     stateOf: (clientId) => parts().sessions.stateOf(clientId),
     deliveriesOf: (clientId) => parts().sessions.find(clientId)?.deliveries() ?? [],
     isConnected: (clientId) => parts().connections.holderOf(clientId) !== undefined,
@@ -78,7 +86,13 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     logger
   })
   const adoption = new Adoption({
-    ...shared, members, passage, whenKnown, written: () => outbox.settled(), notBeforeMs: () => joining.graceUntilMs
+    ...shared,
+    members,
+    passage,
+    drop: (clientId) => { handover.drop(clientId) },
+    whenKnown,
+    written: () => outbox.settled(),
+    notBeforeMs: () => joining.graceUntilMs
   })
   const claims: Claims = new Claims({
     ...shared, isJoined: () => joining.isJoined, handover, adopted: (gateway) => adoption.settled(gateway)

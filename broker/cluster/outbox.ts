@@ -1,9 +1,10 @@
 /**
  * What this gateway writes to the streams of others, in one order.
  *
- * Messages for one gateway share an entry until it is full, or until a notice of another kind follows. One pipeline is
- * under way at a time. One that fails is sent again as it was: its entries have numbers, by which their readers leave
- * out what came twice, and notice what did not come.
+ * Messages for one gateway share an entry until it is full, or until a notice of another kind follows. They are written
+ * in one pipeline with what has changed of sessions (session-store.ts): so a publish of QoS 2 and its packet id are in
+ * Redis both, or neither. Entries of a pipeline that fails are written again as they were: they have numbers, by which
+ * their readers leave out what came twice, and notice what did not come.
  */
 import type { Logger } from 'pino'
 import type { PublishedMessage } from '../deliver/fan-out.ts'
@@ -11,9 +12,11 @@ import { createLogThrottle } from '../log-throttle.ts'
 import { encodeFrame, type Notice, type RoutedHeader, toMessageHeader } from './frame.ts'
 import { KEYS } from './keys.ts'
 import type { ClusterLimits } from './limits.ts'
-import type { RedisLink } from './redis-link.ts'
+import type { Argument, Reply } from './redis-link.ts'
 
 interface Entry {
+  /** Counts entries in their order. */
+  readonly seq: number
   readonly gateway: string
   readonly notice: Notice
   /** Of the messages, which `notice` tells. */
@@ -24,9 +27,16 @@ interface Entry {
   frame: Buffer | null
 }
 
+/** Entries, and the command of each. */
+export interface Batch {
+  readonly entries: readonly Entry[]
+  readonly commands: ReadonlyArray<[name: string, ...args: Argument[]]>
+}
+
 interface OutboxOptions {
-  readonly link: Pick<RedisLink, 'isUp' | 'pipeline'>
   readonly self: () => string
+  /** Has what waits written. */
+  readonly flush: () => void
   readonly limits: Pick<ClusterLimits, 'outboxBytesMax' | 'entryBytesMax' | 'pipelineBytesMax' | 'streamEntriesMax'>
   readonly logger: Logger
 }
@@ -46,9 +56,9 @@ export class Outbox {
   /** Gateways whose next entry leaves a number out, because a message for it was dropped. */
   readonly #skipped = new Set<string>()
   #bytes = 0
-  #isFlushing = false
   #isScheduled = false
-  #settled: Array<() => void> = []
+  #lastSeq = 0
+  readonly #settled: Array<{ readonly seq: number, readonly settle: () => void }> = []
   /** Since the start. */
   sent = 0
   dropped = 0
@@ -61,10 +71,15 @@ export class Outbox {
     return this.#bytes
   }
 
+  get isEmpty (): boolean {
+    return this.#entries.length === 0
+  }
+
   /** A notice that is not lost to the bound: there are few. */
   add (gateway: string, notice: Notice): void {
     this.#open.delete(gateway)
-    this.#push({ gateway, notice, messages: null, bodies: [], bytes: ENTRY_BYTES + JSON.stringify(notice).length, frame: null })
+    const bytes = ENTRY_BYTES + JSON.stringify(notice).length
+    this.#push({ seq: ++this.#lastSeq, gateway, notice, messages: null, bodies: [], bytes, frame: null })
   }
 
   /** @param shares - shared subscriptions that the gateway has the turn of */
@@ -88,7 +103,7 @@ export class Outbox {
       return
     }
     const messages = [routed]
-    const entry: Entry = { gateway, notice: { t: 'm', m: messages }, messages, bodies: copies, bytes, frame: null }
+    const entry: Entry = { seq: ++this.#lastSeq, gateway, notice: { t: 'm', m: messages }, messages, bodies: copies, bytes, frame: null }
     this.#open.set(gateway, entry)
     this.#push(entry)
   }
@@ -104,6 +119,7 @@ export class Outbox {
     this.#open.delete(gateway)
     this.#numbers.delete(gateway)
     this.#skipped.delete(gateway)
+    this.#tellSettled()
   }
 
   /** Nothing that was meant for streams of before is written: the gateway has another name now. */
@@ -113,39 +129,64 @@ export class Outbox {
 
   /** Settles once all that was added before is written, or was given up. */
   async settled (): Promise<void> {
-    if (this.#entries.length === 0 && !this.#isFlushing) return
-    await new Promise<void>((resolve) => { this.#settled.push(resolve) })
-  }
-
-  /** Writes what waits. */
-  flush (): void {
-    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
-    this.#run()
+    if (this.#entries.length === 0) return
+    await new Promise<void>((resolve) => { this.#settled.push({ seq: this.#lastSeq, settle: resolve }) })
   }
 
   #push (entry: Entry): void {
     this.#entries.push(entry)
     this.#bytes += entry.bytes
-    if (this.#isScheduled || this.#isFlushing) return
+    if (this.#isScheduled) return
     this.#isScheduled = true
     // What is published in one turn leaves together.
     setImmediate(() => {
       this.#isScheduled = false
-      this.flush()
+      this.#options.flush()
     })
   }
 
-  async #run (): Promise<void> {
-    if (this.#isFlushing) return
-    this.#isFlushing = true
-    try {
-      while (this.#entries.length > 0 && this.#options.link.isUp) await this.#write(this.#take())
-    } catch (error) {
-      this.#options.logger.debug({ err: error }, 'messages for other gateways wait for Redis')
-    } finally {
-      this.#isFlushing = false
+  /** Number of the last entry. */
+  get lastSeq (): number {
+    return this.#lastSeq
+  }
+
+  /** Whether entries up to a number wait. */
+  waitsFor (seq: number): boolean {
+    return (this.#entries[0]?.seq ?? Infinity) <= seq
+  }
+
+  /** The entries that are written next, of one pipeline at most. */
+  take (): Batch {
+    const entries = this.#take()
+    const { streamEntriesMax } = this.#options.limits
+    return {
+      entries,
+      commands: entries.map(({ gateway, frame }) =>
+        // A stream is made by its reader: that of a gateway that is no more must not come back.
+        ['XADD', KEYS.stream(gateway), 'NOMKSTREAM', 'MAXLEN', '~', streamEntriesMax, '*', 'e', frame!])
     }
-    if (this.#entries.length === 0) for (const resolve of this.#settled.splice(0)) resolve()
+  }
+
+  /** They were written. @param replies - to their commands */
+  noteReplies ({ entries }: Batch, replies: readonly Reply[]): void {
+    const answers = new Map(entries.map((entry, at) => [entry, replies[at] ?? null]))
+    this.#entries = this.#entries.filter((entry) => {
+      const reply = answers.get(entry)
+      if (reply === undefined) return true
+      this.#bytes -= entry.bytes
+      const count = entry.messages?.length ?? 0
+      if (reply instanceof Error || reply === null) {
+        this.dropped += count
+        if (reply !== null) this.#tell(entry.gateway, reply.message)
+      } else this.sent += count
+      return false
+    })
+    this.#tellSettled()
+  }
+
+  #tellSettled (): void {
+    const firstSeq = this.#entries[0]?.seq ?? Infinity
+    while (this.#settled[0] !== undefined && this.#settled[0].seq < firstSeq) this.#settled.shift()!.settle()
   }
 
   #take (): Entry[] {
@@ -166,24 +207,6 @@ export class Outbox {
     const k = (this.#numbers.get(gateway) ?? 0) + (this.#skipped.delete(gateway) ? 2 : 1)
     this.#numbers.set(gateway, k)
     return encodeFrame({ ...notice, o: this.#options.self(), k }, bodies)
-  }
-
-  async #write (entries: readonly Entry[]): Promise<void> {
-    const { link, limits } = this.#options
-    const replies = await link.pipeline(entries.map(({ gateway, frame }) =>
-      // A stream is made by its reader: that of a gateway that is no more must not come back.
-      ['XADD', KEYS.stream(gateway), 'NOMKSTREAM', 'MAXLEN', '~', limits.streamEntriesMax, '*', 'e', frame!]))
-    const written = new Set(entries)
-    this.#entries = this.#entries.filter((entry) => !written.has(entry))
-    for (const [at, { bytes, messages, gateway }] of entries.entries()) {
-      this.#bytes -= bytes
-      const reply = replies[at]
-      const count = messages?.length ?? 0
-      if (reply instanceof Error || reply === null) {
-        this.dropped += count
-        if (reply !== null) this.#tell(gateway, (reply as Error).message)
-      } else this.sent += count
-    }
   }
 
   #drop (gateway: string): void {

@@ -49,7 +49,8 @@ end`
 
 /**
  * ARGV: gateway, client id, principal. Takes a client id that no other gateway has.
- * @returns `{'taken', epoch, session}`, `{'held', owner, principal}`, or `{'dead', owner}` for one whose session is still
+ * @returns `{'taken', epoch, session}`, `{'mine', epoch, session}` for one that this gateway has been given or has adopted,
+ *   `{'held', owner, principal}`, or `{'dead', owner}` for one whose session is still
  *   to be adopted
  */
 export const CLAIM = `
@@ -57,7 +58,8 @@ ${IS_LIVE}
 local key = 'vital:client:' .. ARGV[2]
 local owner = redis.call('HGET', key, 'o')
 local session = redis.call('HGET', key, 'm')
-if owner and owner ~= '' and owner ~= ARGV[1] then
+if owner == ARGV[1] then return {'mine', redis.call('HGET', key, 'e'), session or ''} end
+if owner and owner ~= '' then
   if live(owner) then return {'held', owner, redis.call('HGET', key, 'p') or 'null'} end
   if session and redis.call('SISMEMBER', 'vital:gateways', owner) == 1 then return {'dead', owner} end
   redis.call('SREM', 'vital:clients:' .. owner, ARGV[2])
@@ -97,13 +99,15 @@ redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
 return {'taken', epoch, redis.call('HGET', key, 'm') or ''}`
 
 /**
- * ARGV: gateway, dead gateway, client id. Takes the session of a dead gateway; a record without one is removed.
+ * ARGV: gateway, dead gateway, client id. Takes the session of a dead gateway, again if the answer was lost; a record
+ * without one is removed.
  * @returns `{epoch, {field, value, …}}`; nothing where there is no session, or another gateway has it
  */
 export const ADOPT = `
 local key = 'vital:client:' .. ARGV[3]
 redis.call('SREM', 'vital:clients:' .. ARGV[2], ARGV[3])
-if redis.call('HGET', key, 'o') ~= ARGV[2] then return false end
+local owner = redis.call('HGET', key, 'o')
+if owner ~= ARGV[2] and owner ~= ARGV[1] then return false end
 if redis.call('HEXISTS', key, 'm') == 0 then
   redis.call('DEL', key)
   return false
@@ -139,6 +143,7 @@ end
 local deleted = tonumber(ARGV[5])
 for at = 6, 5 + deleted do redis.call('HDEL', key, ARGV[at]) end
 for at = 6 + deleted, #ARGV, 2 do redis.call('HSET', key, ARGV[at], ARGV[at + 1]) end
+redis.call('HDEL', key, 'n')
 return 1`
 
 /** ARGV: gateway, client id, epoch. Nothing is kept of the client any more. */
@@ -148,10 +153,10 @@ redis.call('DEL', key)
 redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])
 return 1`
 
-/** ARGV: gateway, client id, epoch, new owner. @returns its epoch */
+/** ARGV: gateway, client id, epoch, new owner, numbers of the last messages that it has had. @returns its epoch */
 export const TRANSFER = `
 ${IF_MINE}
-redis.call('HSET', key, 'o', ARGV[4])
+redis.call('HSET', key, 'o', ARGV[4], 'n', ARGV[5])
 redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])
 redis.call('SADD', 'vital:clients:' .. ARGV[4], ARGV[2])
 return redis.call('HINCRBY', key, 'e', 1)`

@@ -16,6 +16,7 @@ import type { SessionJournal } from '../session/session-journal.ts'
 import type { SessionState } from '../session/sessions.ts'
 import { KEYS } from './keys.ts'
 import type { ClusterLimits } from './limits.ts'
+import type { Outbox } from './outbox.ts'
 import type { Argument, RedisLink, Reply } from './redis-link.ts'
 import { DROP, SAVE, TRANSFER } from './scripts.ts'
 import { encodeDelivery, encodeState, FIELDS } from './stored-session.ts'
@@ -31,9 +32,12 @@ type Command = [name: string, ...args: Argument[]]
 
 interface SessionStoreOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'pipeline'>
+  readonly outbox: Pick<Outbox, 'lastSeq' | 'waitsFor' | 'take' | 'noteReplies'>
   readonly self: () => string
   /** The last entry of this gateway's stream that was handled. */
   readonly position: () => string
+  /** Whether sessions set aside what comes for them: it is in the stream alone, should this process end. */
+  readonly isHolding: () => boolean
   /** What is kept of a client; `null`: nothing. */
   readonly stateOf: (clientId: string) => SessionState | null
   readonly deliveriesOf: (clientId: string) => readonly Delivery[]
@@ -59,6 +63,9 @@ export class SessionStore implements SessionJournal {
   #timer: NodeJS.Timeout | null = null
   #writtenPosition = ''
   #tail: Promise<unknown> = Promise.resolve()
+  /** A flush that has not begun. */
+  #next: Promise<void> | null = null
+  #isWriting = false
   /** Why Redis does not take sessions; `null`: it does. */
   fault: string | null = null
   saved = 0
@@ -72,9 +79,9 @@ export class SessionStore implements SessionJournal {
     return this.#epochs
   }
 
-  /** Something is not written yet. */
+  /** Redis does not have something yet. */
   get isBehind (): boolean {
-    return this.#dirty.size > 0
+    return this.#dirty.size > 0 || this.#isWriting
   }
 
   noted (clientId: string, delivery: Delivery): void {
@@ -121,24 +128,29 @@ export class SessionStore implements SessionJournal {
     if (this.#dirty.has(clientId)) this.#schedule()
   }
 
-  /** Writes all that is noted. Settles also where it fails; it is noted still. */
+  /** Writes all that was noted before, and all that waits for other gateways. Settles also where it fails: it waits still. */
   flush (): Promise<void> {
-    const flushed = this.#tail.then(() => this.#flush())
-    this.#tail = flushed
-    return flushed
+    if (this.#next !== null) return this.#next
+    const next = this.#tail.then(() => {
+      this.#next = null
+      return this.#flush()
+    })
+    this.#next = this.#tail = next
+    return next
   }
 
   /**
    * Writes a client, and gives it to another gateway in the same turn of Redis.
+   * @param seen - numbers of the last messages that its session has had, by the gateway that published them
    * @returns its epoch there; 0 when it was not this gateway's any more
    * @throws when Redis does not answer
    */
-  async transfer (clientId: string, to: string): Promise<number> {
+  async transfer (clientId: string, to: string, seen: Readonly<Record<string, number>>): Promise<number> {
     const run = this.#tail.then(async () => {
       const epoch = this.#epochs.get(clientId)
       if (epoch === undefined) return 0
       const { commands } = this.#toCommands(clientId, epoch)
-      const transfer: Command = ['EVAL', TRANSFER, 0, this.#options.self(), clientId, epoch, to]
+      const transfer: Command = ['EVAL', TRANSFER, 0, this.#options.self(), clientId, epoch, to, JSON.stringify(seen)]
       const replies = await this.#options.link.pipeline([...commands, transfer])
       const failed = replies.find((reply) => reply instanceof Error)
       if (failed !== undefined) throw failed
@@ -178,32 +190,48 @@ export class SessionStore implements SessionJournal {
   }
 
   async #flush (): Promise<void> {
-    const { link, self, position } = this.#options
+    const { link, outbox, self, position } = this.#options
     const failed = new Set<string>()
-    while (link.isUp) {
+    // What is noted later joins the end, and has a flush of its own.
+    let due = Math.max(1, this.#dirty.size)
+    const { lastSeq } = outbox
+    while (link.isUp && (due > 0 || outbox.waitsFor(lastSeq))) {
       const at = position()
+      const forwarded = outbox.take()
       const batch = this.#takeBatch(failed)
-      // Of a stream that was read while no session changed there is only the position to write.
-      if (batch.length === 0 && at === this.#writtenPosition) return
+      // What was handled before it is written then, so nobody needs the entries any more.
+      const isTrimming = at !== this.#writtenPosition && this.#isWhole()
+      if (forwarded.entries.length === 0 && batch.length === 0 && !isTrimming) return
+      due -= Math.max(1, batch.length)
+      this.#isWriting = true
       try {
         const replies = await link.pipeline([
+          ...forwarded.commands,
           ...batch.flatMap(({ commands }) => commands),
-          // What was handled before it is written, so nobody needs the entries any more.
-          ['SET', KEYS.position(self()), at], ['XTRIM', KEYS.stream(self()), 'MINID', at]
+          ...isTrimming ? [['SET', KEYS.position(self()), at], ['XTRIM', KEYS.stream(self()), 'MINID', at]] as Command[] : []
         ])
-        this.#writtenPosition = at
+        outbox.noteReplies(forwarded, replies.splice(0, forwarded.entries.length))
+        if (isTrimming && !(replies[batch.length] instanceof Error)) this.#writtenPosition = at
         this.#noteReplies(batch, replies, failed)
       } catch (error) {
         for (const { clientId } of batch) this.rewrite(clientId)
         this.#fail(error as Error)
         return
+      } finally {
+        this.#isWriting = false
       }
     }
   }
 
-  /** Looks at the answer to each client's command. */
+  /** Whether all that has come of the stream is written with the batch that was just taken. */
+  #isWhole (): boolean {
+    for (const clientId of this.#dirty.keys()) if (this.#epochs.has(clientId)) return false
+    return !this.#options.isHolding()
+  }
+
+  /** Looks at the answer to each client's command, and to those behind them. */
   #noteReplies (batch: ReadonlyArray<{ readonly clientId: string }>, replies: readonly Reply[], failed: Set<string>): void {
-    let fault: Error | null = null
+    let fault = replies.slice(batch.length).find((reply) => reply instanceof Error) ?? null
     for (const [at, { clientId }] of batch.entries()) {
       const reply = replies[at]
       if (reply instanceof Error) {

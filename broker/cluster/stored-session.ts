@@ -24,6 +24,8 @@ export interface StoredSession {
   readonly deliveries: readonly Delivery[]
   /** Entry of its owner's stream up to which it is whole. */
   readonly position: string
+  /** Of one that another gateway has given, and that was not written since: numbers of the last messages that it had there. */
+  readonly seen: Readonly<Record<string, number>> | null
 }
 
 type DeliveryHeader = MessageHeader & { readonly i?: readonly number[] }
@@ -74,6 +76,7 @@ export function encodeDelivery ({ seq, message, qos, isRetained, identifiers, pa
 export function decodeSession (fields: readonly Reply[]): StoredSession | null {
   let state: SessionState | null = null
   let position = '0-0'
+  let seen: StoredSession['seen'] = null
   const messages = new Map<number, Buffer>()
   const flights = new Map<number, string>()
   for (let at = 0; at + 1 < fields.length; at += 2) {
@@ -81,6 +84,7 @@ export function decodeSession (fields: readonly Reply[]): StoredSession | null {
     const value = fields[at + 1] as Buffer
     if (name === 'm') state = decodeState(value.toString())
     else if (name === 's') position = value.toString()
+    else if (name === 'n') seen = JSON.parse(value.toString()) as StoredSession['seen']
     else if (/^d\d+$/.test(name)) messages.set(Number(name.slice(1)), value)
     else if (/^f\d+$/.test(name)) flights.set(Number(name.slice(1)), value.toString())
   }
@@ -89,7 +93,7 @@ export function decodeSession (fields: readonly Reply[]): StoredSession | null {
   const deliveries = seqs.flatMap((seq) => toDelivery(seq, messages.get(seq), flights.get(seq)))
   // Those that have begun are sent before those that have not.
   const begun = deliveries.filter(({ packetId }) => packetId > 0)
-  return { state, deliveries: [...begun, ...deliveries.filter(({ packetId }) => packetId === 0)], position }
+  return { state, deliveries: [...begun, ...deliveries.filter(({ packetId }) => packetId === 0)], position, seen }
 }
 
 function toDelivery (seq: number, bytes: Buffer | undefined, flight: string | undefined): Delivery[] {

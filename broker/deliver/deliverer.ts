@@ -41,6 +41,7 @@ export function createDeliverer (options: DelivererOptions) {
     memory,
     retained,
     journal: cluster?.journal ?? null,
+    whenCopied: cluster?.whenCopied ?? null,
     onUnread () {
       state.dropped++
       hits.hit('subscriber_buffer')

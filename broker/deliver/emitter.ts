@@ -23,7 +23,8 @@ interface Routed {
  * QoS.
  *
  * `emit` calls back at once, and not when every subscriber's socket has taken the packet: otherwise one frozen
- * subscriber stops the reading of publishers and every PUBREC until it is closed.
+ * subscriber stops the reading of publishers and every PUBREC until it is closed. With other gateways it calls back at
+ * QoS 2 once Redis has the message: PUBREC follows.
  */
 export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuard, 'admits'>, remote: Remote | null) {
   function route (packet: PublishedMessage): void {
@@ -63,7 +64,10 @@ export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuar
         remote?.forward(packet)
         route(packet)
       }
-      done?.()
+      const copied = packet.qos === 2 ? remote?.whenCopied() ?? null : null
+      if (copied === null) done?.()
+      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+      else copied.then(done)
     },
     /** Delivers a message of another gateway. */
     route,

@@ -35,13 +35,20 @@ export function createPacketHandler ({ publish, sessions, subscriptionGuard, clu
     else if (type === PUBCOMP) session?.complete(packetId)
     else if (type === PUBREL) {
       const code = sessions.removeInbound(client.id, packetId) ? REASONS5.success : REASONS5.packetIdentifierNotFound
-      client.write(encodeAck5(PUBCOMP, packetId, code, null, client.maximumPacketSize))
+      writeOnceCopied(client, encodeAck5(PUBCOMP, packetId, code, null, client.maximumPacketSize))
     } else if (reasonCode >= REASONS5.unspecifiedError) session?.complete(packetId)
     else {
       const isInFlight = session?.receive(packetId) === true
       const code = isInFlight ? REASONS5.success : REASONS5.packetIdentifierNotFound
-      client.write(encodeAck5(PUBREL, packetId, code, null, client.maximumPacketSize))
+      writeOnceCopied(client, encodeAck5(PUBREL, packetId, code, null, client.maximumPacketSize))
     }
+  }
+
+  /** What the client does next must not be asked of it again by a gateway that takes its session over. */
+  function writeOnceCopied (client: Mqtt5Client, packet: Buffer): void {
+    const copied = cluster?.whenCopied() ?? null
+    if (copied === null) client.write(packet)
+    else copied.then(() => { client.write(packet) }, () => {})
   }
 
   function subscribe (connection: Connection, body: Buffer): void {

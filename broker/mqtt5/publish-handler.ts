@@ -1,4 +1,5 @@
 import type { PublishPacket } from 'aedes'
+import type { Remote } from '../cluster.ts'
 import type { Connection } from '../connection.ts'
 import type { FanOut } from '../deliver/fan-out.ts'
 import { RELEASED_PAYLOAD } from '../publish/acknowledgement-queue.ts'
@@ -27,6 +28,8 @@ interface PublishHandlerOptions {
   readonly fanOut: FanOut
   /** Whether a subscription may match `vital/{device}`; true may be wrong, false must not be. */
   readonly isWatched: (topic: string) => boolean
+  /** `null`: this gateway stands alone. */
+  readonly cluster: Remote | null
   readonly sessions: Sessions
   readonly retained: RetainedMessages
   /** Publishes of QoS 2 that a client may leave without PUBREL. */
@@ -37,7 +40,7 @@ const clientOf = (connection: Connection) => connection.client as Mqtt5Client
 
 /** What the gateway does with a PUBLISH of an MQTT 5 client, and how it is answered. */
 export function createPublishHandler (options: PublishHandlerOptions) {
-  const { publishes, pubacks, fanOut, isWatched, sessions, retained, receiveMaximum } = options
+  const { publishes, pubacks, fanOut, isWatched, cluster, sessions, retained, receiveMaximum } = options
 
   /** Acknowledgements of a client leave in the order of its publishes [MQTT-4.6.0-2]. */
   function answer (connection: Connection, type: typeof PUBACK | typeof PUBREC, packetId: number, { code, text }: Answer): void {
@@ -82,8 +85,13 @@ export function createPublishHandler (options: PublishHandlerOptions) {
       connection.destroy('limit')
       return
     }
-    answer(connection, PUBREC, packetId, told)
-    if (isAccepted && !isKnown) pass(packet)
+    const isPassed = isAccepted && !isKnown
+    if (isPassed && cluster !== null && packet.payload !== RELEASED_PAYLOAD) fanOut(toMessage(packet))
+    // Not `null` while an earlier one waits, so that PUBRECs keep their order [MQTT-4.6.0-3].
+    const copied = cluster?.whenCopied() ?? null
+    if (copied === null) answer(connection, PUBREC, packetId, told)
+    else copied.then(() => { answer(connection, PUBREC, packetId, told) }, () => {})
+    if (isPassed && cluster === null) pass(packet)
     if (outcome === 'not_allowed') noteForbidden(connection)
   }
 

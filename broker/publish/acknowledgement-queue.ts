@@ -41,6 +41,9 @@ export class HeldPublish<C extends QueueOwner> implements VitalPublish {
   readonly isWill: boolean
   readonly bytes: number
   outcome: Outcome | null = null
+  /** Its subscribers have it, and its acknowledgement may have to wait for that to be safe. */
+  isFannedOut = false
+  isWaiting = false
   next: HeldPublish<C> | null = null
   readonly #queue: AcknowledgementQueue<C>
 
@@ -72,6 +75,12 @@ export class HeldPublish<C extends QueueOwner> implements VitalPublish {
 
 /** Takes publishes out of all queues. */
 export interface Dequeue<C extends QueueOwner> {
+  /**
+   * Called for each publish in its turn once its outcome is known, before {@link Dequeue.dequeued}; `null`: no publish
+   * needs it.
+   * @returns what it waits for; never rejects
+   */
+  readonly prepare: ((connection: C, held: HeldPublish<C>, outcome: Outcome) => Promise<void> | null) | null
   /** Called for each publish in its turn; may add further ones. */
   dequeued (connection: C, held: HeldPublish<C>, outcome: Outcome): void
   /** Called once after all of those that were settled and first in line. */
@@ -88,6 +97,8 @@ export class AcknowledgementQueue<C extends QueueOwner> {
   connection!: C
   #head: HeldPublish<C> | null = null
   #tail: HeldPublish<C> | null = null
+  /** The first that is not prepared. */
+  #unprepared: HeldPublish<C> | null = null
   #draining = false
   #size = 0
   #bytes = 0
@@ -111,6 +122,7 @@ export class AcknowledgementQueue<C extends QueueOwner> {
     if (this.#tail === null) this.#head = held
     else this.#tail.next = held
     this.#tail = held
+    this.#unprepared ??= held
     this.#size++
     this.#bytes += held.bytes
     return held
@@ -119,10 +131,15 @@ export class AcknowledgementQueue<C extends QueueOwner> {
   /** Notes the outcome of one publish, and dequeues all settled ones before the first that is not. */
   settle (held: HeldPublish<C>, outcome: Outcome): void {
     held.outcome = outcome
-    if (this.#draining) return
+    if (!this.#draining) this.#drain()
+  }
+
+  #drain (): void {
     this.#draining = true
     try {
-      for (let head = this.#head; head !== null && head.outcome !== null; head = this.#head) {
+      this.#prepare()
+      for (let head = this.#head; head !== null && head.outcome !== null && !head.isWaiting; head = this.#head) {
+        if (head === this.#unprepared) this.#unprepared = head.next
         this.#head = head.next
         // A publish that V8 has moved to its old generation would keep the next one, and that one its next, until a
         // major collection.
@@ -136,5 +153,23 @@ export class AcknowledgementQueue<C extends QueueOwner> {
       this.#draining = false
     }
     this.#dequeue.drained(this.connection)
+  }
+
+  #prepare (): void {
+    const { prepare } = this.#dequeue
+    if (prepare === null) return
+    for (let held = this.#unprepared; held !== null && held.outcome !== null; held = held.next) {
+      this.#unprepared = held.next
+      this.#waitFor(held, prepare(this.connection, held, held.outcome))
+    }
+  }
+
+  #waitFor (held: HeldPublish<C>, ready: Promise<void> | null): void {
+    if (ready === null) return
+    held.isWaiting = true
+    ready.then(() => {
+      held.isWaiting = false
+      if (!this.#draining && held === this.#head) this.#drain()
+    }, () => {})
   }
 }

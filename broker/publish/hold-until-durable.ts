@@ -20,6 +20,10 @@ interface HoldOptions {
   readonly onRejected: (device: string, rejection: Rejection) => void
   /** A connection closes because a publish of it could not be made durable. */
   readonly onUnavailable: (connection: Connection, reason: UnavailableReason) => void
+  /** @see Remote; `null`: this gateway stands alone */
+  readonly whenCopied: (() => Promise<void> | null) | null
+  /** Whether a retained message outside `vital/` has room. */
+  readonly admitsRetained: (packet: PublishPacket) => boolean
   readonly hits: LimitHits
   readonly limits: Pick<BrokerLimits, 'heldMessagesPerClientMax' | 'heldBytesPerClientMax'>
 }
@@ -31,7 +35,7 @@ interface HoldOptions {
  * the connection by its error path, and acknowledge publishes out of order in the time between.
  */
 export function createHoldUntilDurable (options: HoldOptions) {
-  const { ingest, fanOut, noteInbound, onRejected, onUnavailable, hits, limits } = options
+  const { ingest, fanOut, noteInbound, onRejected, onUnavailable, whenCopied, admitsRetained, hits, limits } = options
   const { heldMessagesPerClientMax, heldBytesPerClientMax } = limits
   const state = { isStopped: false }
 
@@ -42,6 +46,24 @@ export function createHoldUntilDurable (options: HoldOptions) {
     const held = queue.add(packet, device, callback, isWill)
     if ((queue.size > heldMessagesPerClientMax || queue.bytes > heldBytesPerClientMax) && gate.hold()) hits.hit('held')
     return held
+  }
+
+  /**
+   * Fans out a publish of QoS 1 before it is acknowledged, because its acknowledgement waits for Redis. One of QoS 2 is
+   * fanned out before its PUBREC in any case, and waits there.
+   */
+  function prepare (connection: Connection, held: HeldPublish<Connection>, outcome: Outcome): Promise<void> | null {
+    const { packet } = held
+    if (whenCopied === null || state.isStopped || held.isWill || packet.qos !== 1 || !isAccepted(outcome)) return null
+    if (outcome === 'relayed' && packet.retain && !admitsRetained(packet)) return null
+    const { topic } = packet
+    setFanOut(packet, outcome)
+    held.isFannedOut = true
+    if (topic === DISCARDED_TOPIC || packet.payload === RELEASED_PAYLOAD) return null
+    fanOut(toMessage(packet))
+    discard(packet)
+    if (outcome !== 'relayed') announce(topic, outcome.rejections)
+    return whenCopied()
   }
 
   /** Lets Aedes, the fast path or the MQTT 5 client acknowledge and fan out. */
@@ -70,9 +92,9 @@ export function createHoldUntilDurable (options: HoldOptions) {
       if (connection.closeUnacknowledged(outcome.reason)) onUnavailable(connection, outcome.reason)
       return
     }
+    if (held.isFannedOut) return pass(connection, held, outcome)
     const { topic } = held.packet
-    if (outcome.fanOut === null) discard(held.packet)
-    else if (outcome.fanOut !== held.packet.payload) held.packet.payload = outcome.fanOut
+    setFanOut(held.packet, outcome)
     pass(connection, held, outcome)
     // Aedes fans out a QoS 1 publish in the next turn; rejections of it follow the readings that were stored.
     if (outcome.rejections.length > 0) setImmediate(announce, topic, outcome.rejections)
@@ -93,11 +115,13 @@ export function createHoldUntilDurable (options: HoldOptions) {
     relay (
       connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean, outcome: 'relayed' | Refusal = 'relayed'
     ): void {
-      if (connection.held.size === 0) callback(null, packet, connection, outcome)
+      const isPrepared = whenCopied !== null && packet.qos === 1
+      if (connection.held.size === 0 && !isPrepared) callback(null, packet, connection, outcome)
       else hold(connection, packet, null, callback, isWill).settle(outcome)
     },
 
     /** @see AcknowledgementQueue */
+    prepare: whenCopied === null ? null : prepare,
     dequeued (connection: Connection, held: HeldPublish<Connection>, outcome: Outcome): void {
       if (!state.isStopped) finish(connection, held, outcome)
       connection.closeIfAcknowledged()
@@ -124,6 +148,19 @@ export function toMessage (packet: PublishPacket): PublishedMessage {
   const { clientId, properties } = toExtension(packet)
   const message = { topic, payload: payload as Buffer, qos, retain }
   return clientId === undefined ? message : { ...message, clientId, properties: properties ?? null }
+}
+
+type Accepted = 'relayed' | Extract<Outcome, { readonly status: 'durable' }>
+
+function isAccepted (outcome: Outcome): outcome is Accepted {
+  return typeof outcome === 'string' ? outcome === 'relayed' : outcome.status === 'durable'
+}
+
+/** Leaves of a publish what its subscribers may see. */
+function setFanOut (packet: PublishPacket, outcome: Accepted): void {
+  if (outcome === 'relayed') return
+  if (outcome.fanOut === null) discard(packet)
+  else if (outcome.fanOut !== packet.payload) packet.payload = outcome.fanOut
 }
 
 /** Changes a publish that is acknowledged, and that no subscriber may see. */

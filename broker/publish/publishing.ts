@@ -1,12 +1,15 @@
 import type { Rejection } from '../../schemas/rejection.ts'
 import { claimOf } from '../connect/authorisation.ts'
+import type { Remote } from '../cluster.ts'
 import type { Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
 import type { FanOut } from '../deliver/fan-out.ts'
 import type { Ingest } from '../ingest.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
+import type { RetainedMessages } from '../session/retained.ts'
 import type { Sessions } from '../session/sessions.ts'
+import { isIngested } from '../topics.ts'
 import { isLimit, type Violations } from '../violations.ts'
 import { encodeConnack, RETURN_CODES } from '../wire/encode.ts'
 import { createAuthorizePublish } from './authorize-publish.ts'
@@ -23,6 +26,9 @@ interface PublishingOptions {
   readonly fanOut: FanOut
   readonly onRejected: (device: string, rejection: Rejection) => void
   readonly isWatched: (topic: string) => boolean
+  /** `null`: this gateway stands alone. */
+  readonly cluster: Remote | null
+  readonly retained: RetainedMessages
   readonly traffic: Traffic
   readonly violations: Violations
   readonly hits: LimitHits
@@ -31,7 +37,7 @@ interface PublishingOptions {
 
 /** Wires a publish's way from the socket to its acknowledgement: read gates, fast path, authorisation, hold. */
 export function createPublishing (options: PublishingOptions) {
-  const { connections, sessions, ingest, fanOut, onRejected, isWatched, traffic, violations, hits, limits } = options
+  const { connections, sessions, ingest, fanOut, onRejected, isWatched, cluster, retained, traffic, violations, hits, limits } = options
   const { packetBytesMax, connectPacketBytesMax } = limits
   const pubacks = new PubackWriter()
   const gates = new ReadGates<Connection>({
@@ -51,6 +57,8 @@ export function createPublishing (options: PublishingOptions) {
     noteInbound: (connection, messageId) => noteInbound(connection, messageId, connections, sessions),
     onRejected,
     onUnavailable: violations.unavailable,
+    whenCopied: cluster?.whenCopied ?? null,
+    admitsRetained: (packet) => isIngested(packet.topic) || retained.admits(packet),
     hits,
     limits
   })

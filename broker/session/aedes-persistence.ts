@@ -13,6 +13,8 @@ interface PersistenceOptions {
   readonly sessions: Sessions
   /** The session of a connected client. */
   readonly sessionOf: (client: Client) => Session | null
+  /** Settles once what was noted of sessions is safe from the end of this process; `null`: it is, or cannot be. */
+  readonly whenCopied: () => PromiseLike<void> | null
 }
 
 const NOTHING: PromiseLike<readonly never[]> = syncResolved([])
@@ -25,7 +27,7 @@ const NOTHING: PromiseLike<readonly never[]> = syncResolved([])
  * publishes, scans all retained messages for each filter, shows retained `$SYS` messages to `#`, and queues at the
  * publisher's QoS where a lower one was granted.
  */
-export function createPersistence ({ retained, sessions, sessionOf }: PersistenceOptions) {
+export function createPersistence ({ retained, sessions, sessionOf, whenCopied }: PersistenceOptions) {
   return {
     async setup (): Promise<void> {},
     async destroy (): Promise<void> {},
@@ -67,7 +69,7 @@ export function createPersistence ({ retained, sessions, sessionOf }: Persistenc
     /** Called for PUBREC alone, before Aedes sends PUBREL, and not for a clean session. */
     outgoingUpdate (client: Client, { messageId }: AcknowledgePacket): PromiseLike<void> {
       sessionOf(client)?.receive(messageId)
-      return syncDone
+      return whenCopied() ?? syncDone
     },
     /** For PUBACK and PUBCOMP. */
     outgoingClearMessageId (client: Client, { cmd, messageId }: AcknowledgePacket): PromiseLike<void> {
@@ -93,7 +95,8 @@ export function createPersistence ({ retained, sessions, sessionOf }: Persistenc
       return sessions.hasInbound(id, messageId) ? syncDone : syncRejected(new Error('too many QoS 2 messages await PUBREL'))
     },
     incomingDelPacket ({ id }: Identified, { messageId }: AcknowledgePacket): PromiseLike<void> {
-      return sessions.removeInbound(id, messageId) ? syncDone : syncRejected(new Error('not received before'))
+      if (!sessions.removeInbound(id, messageId)) return syncRejected(new Error('not received before'))
+      return whenCopied() ?? syncDone
     },
     async cleanIncoming ({ id }: Identified): Promise<void> {
       sessions.releaseInbound(id)

@@ -22,14 +22,15 @@ interface Held {
  * its queue is.
  */
 export class HeldDeliveries {
-  readonly #passage: Passage
+  /** Of the message that is being routed, at any time. */
+  readonly passage: Passage
   readonly #limits: QueueLimits
   readonly #held: Held[] = []
   #bytes = 0
 
   /** @param passage - of the message that is being routed, at any time */
   constructor (passage: Passage, limits: QueueLimits) {
-    this.#passage = passage
+    this.passage = passage
     this.#limits = limits
   }
 
@@ -37,7 +38,7 @@ export class HeldDeliveries {
   add (message: Message, qos: 1 | 2, options: DeliveryOptions): boolean {
     const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax } = this.#limits
     if (this.#held.length >= queuedMessagesPerSessionMax || this.#bytes >= queuedBytesPerSessionMax) return false
-    const { origin, number } = this.#passage
+    const { origin, number } = this.passage
     this.#held.push({ message, qos, options, passage: { origin, number } })
     this.#bytes += toDeliveryBytes(message)
     return true

@@ -25,6 +25,7 @@ import { DeliveryAccount } from './delivery-account.ts'
 import { InFlight } from './in-flight.ts'
 import { type DueCopy, RetainedCopies } from './retained-copies.ts'
 import type { SessionOptions } from './session-options.ts'
+import { dropByTopic, trimTo } from './shorten.ts'
 
 /** Subscriptions and deliveries of one client. It outlives its connections unless it is a clean session. */
 export class Session implements Holder {
@@ -45,6 +46,8 @@ export class Session implements Holder {
   #link: Link | null = null
   #copies: RetainedCopies | null = null
   #held: HeldDeliveries | null = null
+  /** Of a session that was elsewhere: whether a message was not delivered there. */
+  #isNew: (() => boolean) | null = null
 
   /** @param isClean - it ends with its connection: unsent bytes and its queue together are bounded as unsent bytes */
   constructor (options: SessionOptions, clientId: string, isClean: boolean) {
@@ -74,6 +77,7 @@ export class Session implements Holder {
    */
   deliver (message: Message, qos: 1 | 2, options: DeliveryOptions, isEarlier = false): boolean {
     if (this.#held !== null && !isEarlier) return this.#held.add(message, qos, options) || this.#drop()
+    if (this.#isNew !== null && !isEarlier && !this.#isNew()) return true
     const link = this.#link
     const isNext = link !== null && this.#queue.length === 0 && this.#resending === null &&
       this.#outstanding < link.window && !this.#isUnread(link)
@@ -158,39 +162,13 @@ export class Session implements Holder {
     if (delivery?.qos === 2) this.#finish(delivery)
   }
 
-  /**
-   * Drops deliveries by their topic. The packet id of one that was sent stays taken until its client has released it:
-   * at QoS 1 until it is acknowledged or its connection has closed, at QoS 2 until its PUBREL is answered.
-   * @returns how many
-   */
+  /** Drops deliveries by their topic. @returns how many */
   drop (isMeant: (topic: string) => boolean): number {
-    const isDropped = ({ message }: Delivery) => message !== null && isMeant(message.topic)
-    const taken = this.#queue.takeOut(isDropped)
-    for (const delivery of taken) this.#account.end(delivery)
-    let dropped = taken.length
-    for (const delivery of this.#inFlight.toArray()) {
-      if (!isDropped(delivery)) continue
-      dropped++
-      this.#account.forgetMessage(delivery)
-    }
-    return dropped
+    return dropByTopic(this.#deliveries, isMeant)
   }
 
-  /** What is in flight keeps its packet id; it is not sent again. */
   trim (bytesMax: number): void {
-    while (this.bytes > bytesMax) {
-      const delivery = this.#queue.pop()
-      if (delivery === undefined) break
-      this.#account.end(delivery)
-      this.#drop()
-    }
-    if (this.bytes <= bytesMax) return
-    for (const delivery of this.#inFlight.toArray().reverse()) {
-      if (this.bytes <= bytesMax) return
-      if (delivery.message === null) continue
-      this.#account.forgetMessage(delivery)
-      this.#drop()
-    }
+    trimTo(this.#deliveries, bytesMax, () => { this.#drop() })
   }
 
   /** All deliveries, in the order in which they are to be sent again. */
@@ -212,11 +190,18 @@ export class Session implements Holder {
     this.#held ??= new HeldDeliveries(passage, this.#options.limits)
   }
 
-  /** Delivers what was set aside. @param isNew - whether it was not delivered elsewhere */
+  /**
+   * Delivers what was set aside.
+   * @param isNew - whether it was not delivered elsewhere; asked of later messages too, which may come another way
+   */
   release (isNew: (passage: Passage) => boolean): void {
-    const held = this.#held
+    if (this.#held === null) return
+    const { passage } = this.#held
+    const later = this.#held.later(isNew)
     this.#held = null
-    for (const { message, qos, options } of held?.later(isNew) ?? []) this.deliver(message, qos, options)
+    this.#isNew = null
+    for (const { message, qos, options } of later) this.deliver(message, qos, options)
+    this.#isNew = () => isNew(passage)
   }
 
   /** Forgets all deliveries. The caller ends the subscriptions. */
@@ -227,6 +212,10 @@ export class Session implements Holder {
     this.#inFlight.clear()
     this.#resending = null
     this.#copies = null
+  }
+
+  get #deliveries () {
+    return { account: this.#account, queue: this.#queue, inFlight: this.#inFlight }
   }
 
   /** @returns whether anything was sent */
@@ -290,6 +279,19 @@ export class Session implements Holder {
   #write (link: Link, delivery: Delivery & { readonly message: Message }, isDuplicate: boolean): void {
     delivery.isOutstanding = true
     this.#outstanding++
+    // A gateway that takes the session over after the end of this process must know its packet id, or sends it twice.
+    const copied = delivery.qos === 2 && !this.#isClean ? this.#options.whenCopied?.() ?? null : null
+    if (copied === null) this.#writeNow(link, delivery, isDuplicate)
+    else {
+      copied.then(() => {
+        if (this.#link !== link || this.#inFlight.get(delivery.packetId) !== delivery) return
+        if (isUnreceived(delivery)) this.#writeNow(link, delivery, isDuplicate)
+        else this.#finish(delivery)
+      }, () => {})
+    }
+  }
+
+  #writeNow (link: Link, delivery: Delivery & { readonly message: Message }, isDuplicate: boolean): void {
     if (link.send(delivery, isDuplicate)) return
     this.#outstanding--
     this.#remove(delivery)

@@ -19,8 +19,11 @@ export interface AcceptWholeOptions {
   readonly nameHints: Pick<NameHints, 'observe'>
   /** Time from receipt to durable, of one message. */
   readonly onDurable: (durationMs: number) => void
-  /** Sends a device's readings to the subscribers of its topic. */
-  readonly fanOut: (device: string, payload: Buffer) => void
+  /**
+   * Sends a device's readings to the subscribers of its topic.
+   * @returns what the answer waits for, so that persistent sessions get them also after the end of this process
+   */
+  readonly fanOut: (device: string, payload: Buffer) => Promise<void> | null
 }
 
 /** One message that is stored whole or not at all. */
@@ -113,14 +116,16 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
           settle({ status: 'invalid', reason: 'database_rejected', errors: [...rejection.errors] })
         } else {
           onDurable(clock.monotonicMs() - submission.acceptedAtMs)
-          fanOutByDevice(payload, readings)
-          settle({ status: 'durable', isDuplicate: submission.duplicates === readings.length })
+          const copied = fanOutByDevice(payload, readings)
+          const answer = () => { settle({ status: 'durable', isDuplicate: submission.duplicates === readings.length }) }
+          if (copied === null) answer()
+          else copied.then(answer, answer)
         }
       }
     }))
   }
 
-  function fanOutByDevice (payload: Buffer | null, rows: readonly ReadingRow[]): void {
+  function fanOutByDevice (payload: Buffer | null, rows: readonly ReadingRow[]): Promise<void> | null {
     const [only] = rows
     if (rows.length === 1 && only !== undefined) return fanOut(only.device, payload ?? Buffer.from(toPayload(only)))
     const devices = new Map<string, ReadingRow[]>()
@@ -129,7 +134,10 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
       if (ofDevice === undefined) devices.set(row.device, [row])
       else ofDevice.push(row)
     }
-    for (const [device, ofDevice] of devices) fanOut(device, toArrayPayload(ofDevice))
+    let copied: Promise<void> | null = null
+    // What is asked for last settles last.
+    for (const [device, ofDevice] of devices) copied = fanOut(device, toArrayPayload(ofDevice)) ?? copied
+    return copied
   }
 
   return { acceptPost, acceptRequest }

@@ -62,7 +62,7 @@ export interface PipelineOptions {
   readonly logger: Logger
 }
 
-const NO_BROKER: AttachedBroker = { pauseReading () {}, resumeReading () {}, publish () {} }
+const NO_BROKER: AttachedBroker = { pauseReading () {}, resumeReading () {}, publish: () => null }
 
 /** Nothing runs before `start`, except that a message is accepted and batched as soon as it comes. */
 export function createPipeline (options: PipelineOptions) {
@@ -132,7 +132,7 @@ export function createPipeline (options: PipelineOptions) {
     clock,
     nameHints,
     onDurable: observers.observeAck,
-    fanOut: (device, payload) => { broker.publish({ topic: `vital/${device}`, payload, qos: 1 }) }
+    fanOut: (device, payload) => broker.publish({ topic: `vital/${device}`, payload, qos: 1 })
   })
 
   return {

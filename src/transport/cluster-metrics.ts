@@ -1,4 +1,4 @@
-import type { ClusterStatistics } from '../../broker/cluster/statistics.ts'
+import type { ClusterStatistics } from '../../broker/cluster/create-cluster.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 
 /** Metrics of the other gateways; only where there is a `REDIS_URL`. */

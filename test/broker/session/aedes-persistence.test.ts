@@ -78,11 +78,11 @@ function createUnderTest () {
   const limits = DEFAULT_LIMITS
   const retained = new RetainedMessages({ limits, onRefused () {} })
   const memory = new DeliveryMemory(limits.queuedBytesMax)
-  const options = { limits, hits, memory, retained, onUnread () {}, journal: null }
+  const options = { limits, hits, memory, retained, onUnread () {}, journal: null, whenCopied: null }
   const createSession = (clientId: string) => new Session(options, clientId, false)
   const observer = { ended () {}, attached () {}, changed () {} }
   const sessions = new Sessions({ limits, hits, filters: new LiveFilters(), createSession, observer })
-  const persistence = createPersistence({ retained, sessions, sessionOf: ({ id }) => sessions.find(id) })
+  const persistence = createPersistence({ retained, sessions, sessionOf: ({ id }) => sessions.find(id), whenCopied: () => null })
   const toRetainedStream = (filters: string[]) => Readable.from([...retained.matching(filters)].map(({ properties: _, ...copy }) => ({
     cmd: 'publish', id: 'broker-42', retain: true, ...copy
   })))

@@ -52,7 +52,8 @@ function createSession ({
     memory,
     retained: { has: (topic) => retained.some((copy) => copy.topic === topic), matching: () => retained.values() },
     onUnread () { unread.count++ },
-    journal: null
+    journal: null,
+    whenCopied: null
   }, 'lk', isClean)
   return { session, totals: memory, unread }
 }

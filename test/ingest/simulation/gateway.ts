@@ -77,7 +77,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
   pipeline.attach({
     pauseReading () { isReadingStopped = true },
     resumeReading () { isReadingStopped = false },
-    publish () {}
+    publish: () => null
   })
   const { batcher, caps, circuit, ledger, replayer } = pipeline
 

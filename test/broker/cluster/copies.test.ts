@@ -1,0 +1,105 @@
+/** What an acknowledgement waits for, so that a gateway that dies takes nothing with it that a session is owed. */
+import t, { type Test } from 'tap'
+import { publishPacket, RawClient, settleDown } from '../../helpers/broker.ts'
+import { NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
+
+async function startTwo (t: Test) {
+  const redis = await startRedis(t)
+  return { redis, a: await startClustered(t, redis.url), b: await startClustered(t, redis.url) }
+}
+
+for (const protocolVersion of [4, 5] as const) {
+  const title = (what: string) => `MQTT ${protocolVersion}: ${what}`
+
+  t.test(title('a publish is acknowledged once Redis has it for its sessions, here and elsewhere'), { skip: NO_REDIS }, async (t) => {
+    const { redis, a, b } = await startTwo(t)
+    for (const [where, { port }] of Object.entries({ here: a, elsewhere: b })) {
+      const session = await RawClient.connected(t, port, { clientId: where, clean: false, protocolVersion })
+      await session.subscribe({ [`vital/${where}`]: 1, [`ward/${where}`]: 2 })
+    }
+    const publisher = await RawClient.connected(t, a.port, { protocolVersion })
+    let packetId = 0
+    for (const topic of ['vital/here', 'ward/here', 'vital/elsewhere', 'ward/elsewhere']) {
+      for (const qos of [1, 2] as const) {
+        const answer = qos === 1 ? 'puback' : 'pubrec'
+        const before = publisher.of(answer).length
+        await until(() => a.cluster.whenCopied() === null)
+        redis.freeze()
+        publisher.send(publishPacket(++packetId, { topic, qos }))
+        await settleDown()
+        t.equal(publisher.of(answer).length, before, `${topic} at QoS ${qos} waits`)
+        redis.thaw()
+        await publisher.waitFor(answer, before + 1)
+        if (qos === 2) publisher.send({ cmd: 'pubrel', messageId: packetId })
+      }
+    }
+  })
+
+  t.test(title('a session is sent a message of QoS 2, and PUBREL, once Redis knows'), { skip: NO_REDIS }, async (t) => {
+    const { redis, a } = await startTwo(t)
+    const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false, protocolVersion })
+    await session.subscribe({ 'home/#': 2 })
+    const publisher = await RawClient.connected(t, a.port, { protocolVersion })
+    redis.freeze()
+    publisher.send(publishPacket(1, { topic: 'home/one', qos: 1 }), publishPacket(2, { topic: 'home/two', qos: 2 }))
+    await session.waitFor('publish')
+    await settleDown()
+    t.strictSame(session.of('publish').map(({ topic }) => topic), ['home/one'], 'at QoS 1 at once')
+    redis.thaw()
+    await session.waitFor('publish', 2)
+    const { messageId = 0 } = session.of('publish')[1]!
+    redis.freeze()
+    session.send({ cmd: 'pubrec', messageId })
+    await settleDown()
+    t.equal(session.of('pubrel').length, 0)
+    redis.thaw()
+    await session.waitFor('pubrel')
+    session.send({ cmd: 'pubcomp', messageId })
+    await publisher.waitFor('pubrec')
+    redis.freeze()
+    publisher.send({ cmd: 'pubrel', messageId: 2 })
+    await settleDown()
+    t.equal(publisher.of('pubcomp').length, 0, 'a packet id is free once Redis knows')
+    redis.thaw()
+    await publisher.waitFor('pubcomp')
+  })
+}
+
+t.test('acknowledgements of one client keep their order, whatever each waits for', { skip: NO_REDIS }, async (t) => {
+  const { redis, a } = await startTwo(t)
+  const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false })
+  await session.subscribe({ 'home/+': 1 })
+  const publisher = await RawClient.connected(t, a.port)
+  const ids = Array.from({ length: 300 }, (_, index) => index + 1)
+  for (const id of ids) {
+    publisher.send(publishPacket(id, { topic: id % 3 === 0 ? 'home/x' : id % 3 === 1 ? 'vital/unwatched' : 'other', retain: id % 5 === 0 }))
+    if (id % 50 === 0) await settleDown()
+    if (id === 100) redis.freeze()
+    if (id === 150) redis.thaw()
+  }
+  await publisher.waitFor('puback', ids.length)
+  t.strictSame(publisher.ids('puback'), ids)
+  await session.waitFor('publish', 100)
+  t.equal(session.of('publish').length, 100)
+})
+
+t.test('nothing waits for long: what nobody subscribes to not at all, the rest for a time limit', { skip: NO_REDIS }, async (t) => {
+  const { redis, a } = await startTwo(t)
+  const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false })
+  await session.subscribe({ 'vital/watched': 1 })
+  const [publisher, other] = [await RawClient.connected(t, a.port), await RawClient.connected(t, a.port)]
+  await until(() => a.cluster.whenCopied() === null)
+  redis.freeze()
+  other.send(publishPacket(1, { topic: 'vital/unwatched' }))
+  await other.waitFor('puback')
+  publisher.send(publishPacket(1, { topic: 'vital/watched' }))
+  await settleDown()
+  t.equal(publisher.of('puback').length, 0)
+  await publisher.waitFor('puback')
+  await until(() => !a.cluster.statistics().isUp, 'Redis counts as away')
+  publisher.send(publishPacket(2, { topic: 'vital/watched' }))
+  await publisher.waitFor('puback', 2)
+  t.equal(session.of('publish').length, 2)
+  redis.thaw()
+})
