@@ -11,6 +11,9 @@ import { Random } from '../harness/random.ts'
 import { Belongings } from '../harness/belongings.ts'
 import { prepareProgram, type Program } from './rig/build.ts'
 import { FAULTS } from './catalogue.ts'
+import { findObstacle } from './cluster/engine.ts'
+import { runCluster } from './cluster/run-cluster.ts'
+import { STRIKES } from './cluster/strikes.ts'
 import { DEFAULT_LOAD } from '../harness/devices/messages.ts'
 import { type Fault, READERS } from './fault.ts'
 import { type ChaosOptions, createChaosCommand } from './options.ts'
@@ -26,7 +29,7 @@ function say (line: string): void {
 }
 
 /** A bar on a terminal, elsewhere a line now and then. */
-function createProgress (fault: Fault, cycles: number) {
+function createProgress (fault: Pick<Fault, 'name'>, cycles: number) {
   if (!process.stderr.isTTY) {
     let toldAtMs = 0
     return {
@@ -116,6 +119,32 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
   return rig.outcome()
 }
 
+const CLUSTER_CYCLES = 20
+
+async function runOnCluster ({ belongings, program, options }: Shared, dir: string): Promise<Outcome> {
+  const cycles = options.cycles ?? CLUSTER_CYCLES
+  const progress = createProgress({ name: 'cluster' }, cycles)
+  try {
+    return await runCluster({
+      belongings,
+      program,
+      dir,
+      seed: options.seed,
+      cycles,
+      strikes: options.strikes,
+      load: {
+        ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }),
+        ...(options.mqttVersion === undefined ? {} : { protocolVersion: options.mqttVersion === '5' ? 5 : 4 })
+      },
+      breaks: options.breaks,
+      onCycle: (done) => progress.update(done),
+      onRemark: (remark) => progress.remark(remark)
+    })
+  } finally {
+    progress.stop()
+  }
+}
+
 async function createDatabase (postgres: OwnPostgres, fault: Fault): Promise<string> {
   await postgres.start()
   const name = `chaos_${fault.name.replaceAll('-', '_')}`
@@ -147,6 +176,11 @@ async function run (options: ChaosOptions): Promise<number> {
   const startedAt = new Date()
   const outcomes: Outcome[] = []
   const skipped: string[] = []
+  if (options.isCluster) {
+    const obstacle = findObstacle()
+    if (obstacle === null) outcomes.push(await runOnCluster(shared, dir))
+    else skipped.push(`--cluster was skipped: ${obstacle}`)
+  }
   for (const fault of options.faults) {
     const obstacle = fault.obstacle?.() ?? null
     if (obstacle !== null) {
@@ -177,7 +211,16 @@ function appendResult (file: string, result: {
     date: startedAt.toISOString(),
     commit,
     seed,
-    config: { faults: options.faults.map(({ name }) => name), cycles, seconds, ratePerS, mqttVersion, readers, breaks },
+    config: {
+      faults: options.isCluster ? ['cluster'] : options.faults.map(({ name }) => name),
+      ...(options.isCluster && options.strikes.length < STRIKES.length && { strikes: options.strikes.map(({ name }) => name) }),
+      cycles,
+      seconds,
+      ratePerS,
+      mqttVersion,
+      readers,
+      breaks
+    },
     durationS: Math.round((Date.now() - startedAt.getTime()) / 1000),
     outcomes,
     skipped,
@@ -190,6 +233,7 @@ export function createCommand ({ print }: CommandSurroundings): Command {
   return createChaosCommand(async (options) => {
     if (options === 'list') {
       print(FAULTS.map(({ name, summary }) => `${name.padEnd(24)}${summary}`).join('\n'))
+      print(`\n--cluster strikes: ${STRIKES.map(({ name }) => name).join(', ')}`)
       return
     }
     const status = await run(options).catch((error: unknown) => {

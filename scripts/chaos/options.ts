@@ -4,6 +4,7 @@ import { usageError } from '../command-line/operator-error.ts'
 import { numberOption, parseList } from '../command-line/values.ts'
 import { root } from '../harness/compile.ts'
 import { FAULTS } from './catalogue.ts'
+import { STRIKES, type Strike } from './cluster/strikes.ts'
 import type { Fault } from './fault.ts'
 import { type Break, BREAKS } from './rig/injection.ts'
 
@@ -11,6 +12,10 @@ import { type Break, BREAKS } from './rig/injection.ts'
 export interface ChaosOptions {
   readonly faults: readonly Fault[]
   readonly isAll: boolean
+  /** Several gateways, HAProxy, Redis and PostgreSQL instead of faults. */
+  readonly isCluster: boolean
+  /** Of a cluster. */
+  readonly strikes: readonly Strike[]
   readonly seed: number
   readonly cycles: number | undefined
   readonly seconds: number | undefined
@@ -31,6 +36,7 @@ const NOTES = `
 Examples:
   npm run chaos -- --fault kill-gateway --cycles 20
   npm run chaos -- --fault all --seed 7
+  npm run chaos -- --cluster --cycles 200
 
 scripts/chaos/README.md tells what is checked.
 Exit status: 0; 1 for any loss or violated check; 2 for a wrong command line, or when the run broke off.`
@@ -38,6 +44,8 @@ Exit status: 0; 1 for any loss or violated check; 2 for a wrong command line, or
 interface Values {
   readonly fault?: string
   readonly list?: boolean
+  readonly cluster?: boolean
+  readonly strike?: string
   readonly cycles?: number
   readonly seconds?: number
   readonly rate?: number
@@ -61,6 +69,8 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .description('Hurts a gateway of its own under load, and checks that everything acknowledged is stored.')
     .option('--fault <names>', 'faults to run, in that order; all: every one, with few cycles each')
     .option('--list', 'name and describe every fault')
+    .option('--cluster', 'instead of a fault: two gateways, HAProxy, Redis and PostgreSQL, one of them struck in each cycle')
+    .option('--strike <names>', 'with --cluster: these alone (default: all, at random)')
     .addOption(numberOption('--cycles <n>', 'how often a fault that is repeated comes', COUNT))
     .addOption(numberOption('--seconds <s>', 'how long a fault that lasts lasts; of kill-gateway: the longest life', { min: 1, max: COUNT_MAX }))
     .addOption(numberOption('--rate <n>', 'readings a second', { min: 1, max: COUNT_MAX }))
@@ -76,16 +86,22 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .action(async (values: Values) => { await run(values.list === true ? 'list' : toOptions(values)) })
 }
 
-function toOptions (
-  { fault, cycles, seconds, rate, mqttVersion, rows, readers, seed, break: breaks, results, build, keep = false }: Values
-): ChaosOptions {
-  if (fault === undefined) throw usageError('--fault is missing; --list names all')
+function pick<One extends { readonly name: string }> (option: string, value: string, all: readonly One[]): One[] {
+  return parseList(option, value, all.map(({ name }) => name)).map((name) => all.find((one) => one.name === name)!)
+}
+
+function toOptions (values: Values): ChaosOptions {
+  const { fault, cluster = false, strike, cycles, seconds, rate, mqttVersion, rows } = values
+  const { readers, seed, break: breaks, results, build, keep = false } = values
+  if (fault === undefined && !cluster) throw usageError('--fault is missing; --list names all')
+  if (fault !== undefined && cluster) throw usageError('--cluster takes no --fault')
+  if (strike !== undefined && !cluster) throw usageError('--strike wants --cluster')
   const isAll = fault === 'all'
   return {
-    faults: isAll
-      ? FAULTS
-      : parseList('fault', fault, FAULTS.map(({ name }) => name)).map((name) => FAULTS.find((one) => one.name === name)!),
+    faults: fault === undefined ? [] : isAll ? FAULTS : pick('fault', fault, FAULTS),
     isAll,
+    isCluster: cluster,
+    strikes: strike === undefined ? STRIKES : pick('strike', strike, STRIKES),
     seed: seed ?? Math.floor(Math.random() * COUNT_MAX),
     cycles,
     seconds,

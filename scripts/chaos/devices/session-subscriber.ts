@@ -13,6 +13,11 @@ export interface SessionSubscriberOptions {
   readonly filters: Readonly<Record<string, QoS>>
   /** Longest that an acknowledgement is held back. */
   readonly ackDelayMsMax: number
+  /**
+   * A gateway that takes the session over from one that has died may repeat a delivery of QoS 1 without the DUP flag, and
+   * use its packet id for another.
+   */
+  readonly isClustered: boolean
   readonly random: (min: number, max: number) => number
   readonly onViolation: (message: string) => void
 }
@@ -26,6 +31,8 @@ interface Stream {
 /** A subscriber with a persistent session that is cut off at random, and keeps the books of what it was sent. */
 export class SessionSubscriber {
   readonly #options: SessionSubscriberOptions
+  /** Unix milliseconds of each CONNACK. */
+  readonly connectedAtMs: number[] = []
   readonly #streams = new Map<string, Stream>()
   /** Deliveries of QoS 1 and 2 that were not answered yet, over all connections: their packet ids are taken. */
   readonly #unanswered = new Map<number, string>()
@@ -40,6 +47,8 @@ export class SessionSubscriber {
     this.#options = options
   }
 
+  get clientId (): string { return this.#options.clientId }
+
   get isSubscribed (): boolean { return this.#isSubscribed }
 
   connect (): void {
@@ -49,6 +58,7 @@ export class SessionSubscriber {
     const parser = mqttPacket.parser()
     parser.on('packet', (packet) => { if (this.#socket === socket) this.#take(packet) })
     socket.on('connect', () => {
+      if (this.#options.isClustered) for (const id of this.#unanswered.keys()) if (!this.#received.has(id)) this.#unanswered.delete(id)
       this.#send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: false, clientId, keepalive: 60 })
     })
     socket.on('data', (chunk) => { parser.parse(chunk) })
@@ -81,12 +91,17 @@ export class SessionSubscriber {
     return count - (this.#streams.get(`${topic} ${publishedQoS}`)?.seen.size ?? 0)
   }
 
+  has (topic: string, publishedQoS: QoS, number: number): boolean {
+    return this.#streams.get(`${topic} ${publishedQoS}`)?.seen.has(number) === true
+  }
+
   #take (packet: Packet): void {
     switch (packet.cmd) {
       case 'connack': {
+        this.connectedAtMs.push(Date.now())
         const subscriptions = Object.entries(this.#options.filters).map(([topic, qos]) => ({ topic, qos }))
         if (!this.#isSubscribed) this.#send({ cmd: 'subscribe', messageId: 1, subscriptions })
-        else if (!packet.sessionPresent) this.#options.onViolation('its session is gone')
+        else if (!packet.sessionPresent) this.#options.onViolation(`${this.#options.clientId}: its session is gone`)
         break
       }
       case 'suback':
@@ -130,13 +145,13 @@ export class SessionSubscriber {
   }
 
   #note (name: string, number: number, qos: QoS, isDuplicate: boolean): void {
-    const { onViolation, clientId } = this.#options
+    const { onViolation, clientId, isClustered } = this.#options
     let stream = this.#streams.get(name)
     if (stream === undefined) this.#streams.set(name, stream = { seen: new Set(), last: 0 })
     if (stream.seen.has(number)) {
       this.repeated++
       if (qos === 2) onViolation(`${clientId}: ${name} ${number} came twice at QoS 2`)
-      else if (!isDuplicate) onViolation(`${clientId}: ${name} ${number} came twice without DUP`)
+      else if (!isDuplicate && !isClustered) onViolation(`${clientId}: ${name} ${number} came twice without DUP`)
       return
     }
     stream.seen.add(number)

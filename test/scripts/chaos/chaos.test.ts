@@ -2,6 +2,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { FAULTS } from '../../../scripts/chaos/catalogue.ts'
+import { drawStrike, STRIKES } from '../../../scripts/chaos/cluster/strikes.ts'
 import { DEFAULT_LOAD } from '../../../scripts/harness/devices/messages.ts'
 import type { Injection } from '../../../scripts/chaos/rig/injection.ts'
 import { createChaosCommand } from '../../../scripts/chaos/options.ts'
@@ -19,9 +20,12 @@ t.test('options', async (t) => {
   t.match(await parse('--fault', 'lost-acks', '--mqtt-version', '5', '--break', 'refuse-unstored'),
     { mqttVersion: '5', breaks: 'refuse-unstored' })
   t.match(await parse('--fault', 'all', '--no-build'), { faults: FAULTS, isAll: true, resultsFile: /results\.jsonl$/, isBuilding: false })
+  t.match(await parse('--cluster', '--cycles', '3'), { isCluster: true, faults: [], strikes: STRIKES, cycles: 3 })
+  t.match(await parse('--cluster', '--strike', 'kill-redis,cut-redis'), { strikes: [{ name: 'kill-redis' }, { name: 'cut-redis' }] })
   t.match(await parse('--fault', 'all', '--break', 'early-ack'), { resultsFile: null }, 'a run that must fail leaves no record')
   for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'],
-    ['--fault', 'all', '--mqtt-version', '4'], ['--what']]) {
+    ['--fault', 'all', '--mqtt-version', '4'], ['--what'],
+    ['--cluster', '--fault', 'sigterm'], ['--fault', 'sigterm', '--strike', 'kill-redis'], ['--cluster', '--strike', 'x']]) {
     await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
 })
@@ -32,6 +36,12 @@ t.test('the catalogue', async (t) => {
     t.match(name, /^[a-z0-9]+(-[a-z0-9]+)*$/)
     for (const extent of [cycles, seconds]) t.ok(extent === undefined || extent.inAll <= extent.alone, name)
   }
+})
+
+t.test('strikes are drawn by their weights', async (t) => {
+  const strikes = [{ weight: 1, name: 'rare' }, { weight: 3, name: 'often' }].map((strike) => ({ ...strike, run: async () => {} }))
+  t.strictSame([0, 0.24, 0.26, 0.99].map((random) => drawStrike(random, strikes).name), ['rare', 'rare', 'often', 'often'])
+  t.equal(new Set(STRIKES.map(({ name }) => name)).size, STRIKES.length)
 })
 
 t.test('the command', async (t) => {

@@ -1,0 +1,82 @@
+/** The books of a run on a cluster: what devices and sessions were told, against what lies in PostgreSQL and what came. */
+import { join } from 'node:path'
+import { judgeAverages } from '../../harness/checks/averages.ts'
+import { tell, type Violation } from '../../harness/checks/stored.ts'
+import type { Load } from '../../harness/devices/messages.ts'
+import type { PublisherProcess } from '../../harness/devices/publisher-process.ts'
+import { until } from '../../harness/until.ts'
+import { judgeAccount } from '../checks/account.ts'
+import { drain, settle } from '../checks/settle.ts'
+import type { Ward } from '../devices/ward.ts'
+import type { Stage } from './stage.ts'
+
+export const ARRIVE_TIMEOUT_MS = 30_000
+const MISSING_TOLD = 20
+
+interface AccountsOptions {
+  readonly publisher: PublisherProcess
+  readonly load: Load
+  readonly dir: string
+  readonly seed: number
+  readonly onRemark: (remark: string) => void
+}
+
+export function createAccounts ({ publisher, load, dir, seed, onRemark }: AccountsOptions) {
+  const violations: Violation[] = []
+  const sums = { sent: 0, acknowledged: 0, resent: 0, lost: 0, duplicated: 0, slowestAckMs: 0, recoveryMs: 0 }
+  const figures: Record<string, number | string> = {}
+  const violate = (checker: Violation['checker'], message: string) => { violations.push({ checker, message }) }
+  const count = (name: string, more: number) => { figures[name] = Number(figures[name] ?? 0) + more }
+  let accounts = 0
+  let missingBefore = 0
+
+  /** Lets devices and publishers work while something is done, then compares all of it. */
+  async function keep (stage: Stage, ward: Ward, hurt: () => Promise<void>): Promise<void> {
+    const ledgerPath = join(dir, `ledger-${++accounts}`)
+    const prefix = `cluster${accounts}`
+    await publisher.run({
+      ...load,
+      mqttPort: stage.mqttPort,
+      httpPort: stage.httpPort,
+      ledgerPath,
+      prefix,
+      seed: seed + accounts * 10_007,
+      numbering: { first: 0, step: 1 }
+    })
+    ward.startPublishing()
+    await hurt()
+    ward.stopPublishing()
+    const { sent, resent, disconnects } = await drain(publisher, violate)
+    for (const { options: { httpPort } } of stage.gateways) await settle(httpPort, stage.query, violate)
+    await publisher.endAccount()
+    await judgeSessions(ward)
+    count('averagesCompared', await judgeAverages(stage.query, violate))
+    const { findings, waits } = await judgeAccount({ query: stage.query, prefix, ledgerPaths: [ledgerPath], measures: [] })
+    violations.push(...findings.violations)
+    for (const entry of findings.lost.slice(0, 5)) violate('C1', `acknowledged and lost: ${tell(entry)}`)
+    if (findings.lostCount > 5) violate('C1', `acknowledged and lost: ${findings.lostCount} in all`)
+    sums.sent += sent
+    sums.resent += resent
+    sums.acknowledged += findings.acknowledged
+    sums.lost += findings.lostCount
+    sums.duplicated += findings.duplicated
+    sums.slowestAckMs = Math.max(sums.slowestAckMs, waits.slowestMs)
+    figures['slowestAnswerMs'] = Math.max(Number(figures['slowestAnswerMs'] ?? 0), waits.slowestAnswerMs)
+    count('disconnects', disconnects)
+  }
+
+  async function judgeSessions (ward: Ward): Promise<void> {
+    if (await until(() => ward.unacknowledged === 0, ARRIVE_TIMEOUT_MS) === null) {
+      violate('expected', `${ward.unacknowledged} messages for sessions were not acknowledged`)
+    }
+    await until(() => ward.missing() <= missingBefore, ARRIVE_TIMEOUT_MS)
+    const missing = ward.missing()
+    if (missing > missingBefore) {
+      violate('expected', `${missing - missingBefore} deliveries that sessions are owed never came`)
+      for (const line of ward.tellMissing(MISSING_TOLD)) onRemark(line)
+    }
+    missingBefore = Math.max(missing, missingBefore)
+  }
+
+  return { violations, sums, figures, violate, count, keep }
+}

@@ -1,0 +1,118 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { freeze } from '../../harness/own-postgres.ts'
+import type { Stage } from './stage.ts'
+
+/** One way to hurt one process of a cluster, and to mend it again. */
+export interface Strike {
+  readonly name: string
+  /** Of all draws. */
+  readonly weight: number
+  readonly run: (stage: Stage) => Promise<void>
+}
+
+const gatewayOf = (stage: Stage) => stage.gateways[Math.floor(stage.between(0, stage.gateways.length))]!
+
+async function freezeGateway (stage: Stage, ms: number): Promise<void> {
+  const gateway = gatewayOf(stage)
+  gateway.freeze()
+  await sleep(ms)
+  gateway.thaw()
+}
+
+/** Longer than the lease of a gateway: its sessions go to another meanwhile. */
+const LAPSE_MS = 7000
+
+export const STRIKES: readonly Strike[] = [
+  {
+    name: 'kill-gateway',
+    weight: 6,
+    async run (stage) {
+      const gateway = gatewayOf(stage)
+      await gateway.kill()
+      await sleep(stage.between(0, 8000))
+      await stage.startGateway(gateway)
+    }
+  },
+  {
+    name: 'stop-gateway',
+    weight: 2,
+    async run (stage) {
+      const gateway = gatewayOf(stage)
+      await gateway.stop()
+      await sleep(stage.between(0, 1000))
+      await stage.startGateway(gateway)
+    }
+  },
+  { name: 'freeze-gateway', weight: 2, run: async (stage) => { await freezeGateway(stage, stage.between(200, 3000)) } },
+  { name: 'lapse-gateway', weight: 1, run: async (stage) => { await freezeGateway(stage, stage.between(LAPSE_MS, LAPSE_MS + 3000)) } },
+  {
+    name: 'kill-redis',
+    weight: 2,
+    async run ({ redis, between }) {
+      await redis.kill()
+      await sleep(between(0, 3000))
+      await redis.start()
+    }
+  },
+  {
+    name: 'freeze-redis',
+    weight: 2,
+    async run ({ redis, between }) {
+      redis.freeze()
+      await sleep(between(100, 4000))
+      redis.thaw()
+    }
+  },
+  { name: 'cut-redis', weight: 1, run: async ({ redis }) => { await redis.cutAll() } },
+  {
+    name: 'kill-haproxy',
+    weight: 1,
+    async run ({ haproxy, between }) {
+      await haproxy.kill()
+      await sleep(between(0, 1000))
+      await haproxy.start()
+    }
+  },
+  {
+    name: 'freeze-haproxy',
+    weight: 1,
+    async run ({ haproxy, between }) {
+      haproxy.freeze()
+      await sleep(between(100, 2000))
+      haproxy.thaw()
+    }
+  },
+  {
+    name: 'cut-clients',
+    weight: 1,
+    async run ({ haproxy, gateways, between }) { await haproxy.cutAll(Math.floor(between(0, gateways.length))) }
+  },
+  {
+    name: 'kill-postgres',
+    weight: 1,
+    async run ({ postgres, between }) {
+      await postgres.stop('SIGKILL')
+      await sleep(between(0, 2000))
+      await postgres.start()
+    }
+  },
+  {
+    name: 'freeze-postgres',
+    weight: 1,
+    async run ({ postgres, between }) {
+      const thaw = freeze(postgres.dir)
+      await sleep(between(200, 4000))
+      thaw()
+    }
+  }
+]
+
+/** @param random - from 0 to below 1 */
+export function drawStrike (random: number, strikes = STRIKES): Strike {
+  let left = random * strikes.reduce((sum, { weight }) => sum + weight, 0)
+  for (const strike of strikes) {
+    left -= strike.weight
+    if (left < 0) return strike
+  }
+  return strikes.at(-1)!
+}

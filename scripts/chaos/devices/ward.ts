@@ -1,0 +1,116 @@
+/** Subscribers with persistent sessions and the publishers whose messages they are owed. */
+import { SessionSubscriber } from './session-subscriber.ts'
+import { WardPublisher } from './ward-publisher.ts'
+
+const VIOLATIONS_TOLD = 20
+
+/** Overlapping, of mixed QoS; each subscriber takes one set. */
+const FILTER_SETS = [
+  { 'ward/#': 1, 'ward/0/+': 2, 'ward/+/bed-1': 0 },
+  { 'ward/+/+': 2, 'ward/#': 0 },
+  { 'ward/0/#': 1, 'ward/1/#': 2, 'ward/0/bed-0': 0, '#': 0 },
+  { 'ward/0/bed-0': 2, 'ward/#': 1, 'ward/+/bed-3': 1, 'other/#': 2 }
+] as const
+
+export interface WardOptions {
+  readonly port: () => number
+  readonly subscribers: number
+  /** Of each publisher, which has topics of its own. */
+  readonly topics: ReadonlyArray<readonly string[]>
+  /** Between two messages on each topic: a session that is away for long must not come to its bounds. */
+  readonly publishIntervalMs: number
+  /** A gateway that takes a session over may repeat at QoS 1 without the DUP flag. */
+  readonly isClustered: boolean
+  readonly random: (min: number, max: number) => number
+  readonly onViolation: (message: string) => void
+  readonly onPublisherClose?: () => void
+}
+
+export type Ward = ReturnType<typeof createWard>
+
+export function createWard (options: WardOptions) {
+  const { port, subscribers: count, topics, publishIntervalMs, isClustered, random, onViolation, onPublisherClose } = options
+  let violations = 0
+  const violate = (message: string) => { if (violations++ < VIOLATIONS_TOLD) onViolation(message) }
+  const subscribers = Array.from({ length: count }, (_, index) => new SessionSubscriber({
+    clientId: `nurse-${index}`,
+    port,
+    filters: FILTER_SETS[index % FILTER_SETS.length]!,
+    ackDelayMsMax: index % 3 === 0 ? 300 : 0,
+    isClustered,
+    random,
+    onViolation: violate
+  }))
+  const publishers = topics.map((own, index) => new WardPublisher({
+    clientId: `ward-${index}`,
+    port,
+    topics: own,
+    random,
+    ...(onPublisherClose !== undefined && { onClose: onPublisherClose })
+  }))
+  let timer: NodeJS.Timeout | undefined
+
+  /** What has not come, of all that each subscriber is owed at QoS 1 or 2. */
+  function missing (): number {
+    let sum = 0
+    for (const subscriber of subscribers) for (const { counts } of publishers) sum += missingOf(subscriber, counts)
+    return sum
+  }
+
+  return {
+    get violations () { return violations },
+    get isSubscribed () { return subscribers.every(({ isSubscribed }) => isSubscribed) },
+    get published () { return publishers.reduce((sum, { counts }) => sum + [...counts.values()].reduce((all, one) => all + one, 0), 0) },
+    get repeated () { return subscribers.reduce((sum, { repeated }) => sum + repeated, 0) },
+    get unacknowledged () { return publishers.reduce((sum, { unacknowledged }) => sum + unacknowledged, 0) },
+    missing,
+    tellMissing: (max: number) => tellMissing(subscribers, publishers, max),
+    connect (): void { for (const subscriber of subscribers) subscriber.connect() },
+    startPublishing (): void {
+      for (const publisher of publishers) if (!publisher.isConnected) publisher.connect()
+      timer = setInterval(() => { for (const publisher of publishers) publisher.publish() }, publishIntervalMs)
+    },
+    /** What is unacknowledged is still sent again. */
+    stopPublishing (): void { clearInterval(timer) },
+    /** Cuts one subscriber off, which comes back. */
+    cut (): void { subscribers[Math.floor(random(0, subscribers.length))]?.cut() },
+    end (): void {
+      clearInterval(timer)
+      for (const one of [...subscribers, ...publishers]) one.end()
+    }
+  }
+}
+
+const toTime = (ms: number | null) => ms === null ? 'never' : new Date(ms).toISOString().slice(11, 23)
+
+/** @returns a line for each message that a subscriber is owed and has not got, at most `max` */
+function tellMissing (subscribers: readonly SessionSubscriber[], publishers: readonly WardPublisher[], max: number): string[] {
+  const lines: string[] = []
+  for (const subscriber of subscribers) {
+    for (const { times } of publishers) {
+      for (const [name, messages] of times) {
+        const [topic, qos] = name.split(' ') as [string, string]
+        if (subscriber.grantedFor(topic, Number(qos) as 1 | 2) === 0) continue
+        for (const [index, { sentAtMs, acknowledgedAtMs }] of messages.entries()) {
+          if (subscriber.has(topic, Number(qos) as 1 | 2, index + 1) || lines.length >= max) continue
+          const connected = subscriber.connectedAtMs.findLast((ms) => ms < sentAtMs) ?? null
+          const next = subscriber.connectedAtMs.find((ms) => ms >= sentAtMs) ?? null
+          lines.push(`${subscriber.clientId} misses ${name} ${index + 1}, sent ${toTime(sentAtMs)}, acknowledged ${
+            toTime(acknowledgedAtMs)}; connected ${toTime(connected)}, then ${toTime(next)}`)
+        }
+      }
+    }
+  }
+  return lines
+}
+
+function missingOf (subscriber: SessionSubscriber, counts: ReadonlyMap<string, number>): number {
+  let missing = 0
+  for (const [name, count] of counts) {
+    const [topic, qos] = name.split(' ') as [string, string]
+    const publishedQoS = Number(qos) as 1 | 2
+    const isOwed = subscriber.grantedFor(topic, publishedQoS) > 0
+    if (isOwed) missing += Math.max(0, subscriber.missing(topic, publishedQoS, count))
+  }
+  return missing
+}
