@@ -4,6 +4,7 @@ import { someAhead } from './effective-time.ts'
 import { foldLatest } from './write/fold-latest.ts'
 import { LateMarks } from './write/late-marks.ts'
 import { encodePipeline, runPipeline, type Step, type TextRow, toStatement } from './write/pipeline.ts'
+import { toVersionedRow, type VersionedRow } from './queries/copied-rows.ts'
 import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
@@ -34,9 +35,30 @@ export interface Written {
  */
 export type StoredObserver = (readings: readonly ReadingRow[]) => void
 
+/**
+ * Keeps a copy of `latest` true. Neither of its methods rejects, and neither takes longer than some tens of milliseconds,
+ * for acknowledgements wait for them.
+ */
+export interface LatestCopy {
+  /**
+   * A batch is about to change these devices.
+   * @param pid - of the server's process that will do it
+   */
+  begin (devices: readonly string[], pid: number): Promise<CopyIntent>
+}
+
+/** Exactly one of its methods is called, once. */
+export interface CopyIntent {
+  /** Committed. @param rows - of all devices that were changed */
+  apply (rows: readonly VersionedRow[]): Promise<void>
+  /** Not committed; or nobody knows, and then it is not decided. */
+  giveUp (isDecided: boolean): void
+}
+
 export interface StoreOptions {
   readonly pool: Pool
   readonly kysely: Kysely<Tables>
+  readonly copy?: LatestCopy | null
   readonly onStored?: readonly StoredObserver[]
 }
 
@@ -59,6 +81,8 @@ interface Batch {
 interface Folded {
   /** What was laid over `latest`. */
   readonly folded: readonly ReadingRow[]
+  /** What the statements returned. */
+  readonly returned: readonly TextRow[]
 }
 
 const BEGIN: Step = { statement: toStatement('begin'), parameters: 0, sizeBytes: 64 }
@@ -80,10 +104,10 @@ class UnknownOutcomeError extends Error {
  * inserted beside the COPY. `latest` comes last, so its row locks are held for the shortest time. Rows of each table
  * are written in one order (`write-order.ts`).
  */
-export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
+export function createStore ({ pool, kysely, copy = null, onStored = [] }: StoreOptions) {
   const toInsertReadings = insertReadings(kysely)
   const toInsertDeadLetters = insertDeadLetters(kysely)
-  const toUpsertLatest = upsertLatest(kysely)
+  const toUpsertLatest = upsertLatest(kysely, copy !== null)
   const resenders = new Resenders()
   const lateMarks = new LateMarks()
 
@@ -98,16 +122,22 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
     if (readings.length === 0 && letters.length === 0) return { duplicates: [] }
     const client = await pool.connect()
     let failure: Error | undefined
+    let intent: CopyIntent | undefined
+    let written: Written & Folded
     try {
-      const { duplicates, folded } = await writeOn(client, readings, letters, timeoutMs)
-      tell(onStored, folded)
-      return { duplicates }
+      if (copy !== null && readings.length > 0) intent = await copy.begin(toDevices(readings), toPid(client))
+      written = await writeOn(client, readings, letters, timeoutMs)
     } catch (error) {
       failure = error as Error
+      intent?.giveUp(isServerError(error))
       throw error
     } finally {
       client.release(failure !== undefined && !isReusable(failure) ? failure : undefined)
     }
+    const { duplicates, folded, returned } = written
+    if (intent !== undefined) await intent.apply(returned.flatMap((row) => toVersionedRow(row) ?? []))
+    tell(onStored, folded)
+    return { duplicates }
   }
 
   async function writeOn (
@@ -147,7 +177,7 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
     const stored = await run(client, [
       ...limit, ...history, ...letters, ...toLatest(order.byDevice), ...lateMarks.toSteps(order.byDevice)
     ], timeoutMs)
-    return { duplicates: inserted.length === 0 ? [] : toDuplicates(readings, stored, inserted), folded: readings }
+    return { duplicates: inserted.length === 0 ? [] : toDuplicates(readings, stored, inserted), folded: readings, returned: stored }
   }
 
   /**
@@ -163,10 +193,10 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
       const duplicates = toDuplicates(readings, stored, inserted)
       const known = new Set(duplicates.map((index) => readings[index]))
       const folded = order.byDevice.filter((row) => !known.has(row))
-      await run(client, [
+      const returned = await run(client, [
         ...letters, ...toLatest(folded), ...lateMarks.toSteps(order.byDevice), COMMIT
       ], timeoutMs)
-      return { duplicates, folded }
+      return { duplicates, folded, returned }
     } catch (error) {
       if (isServerError(error)) await client.query('rollback')
       throw error
@@ -196,6 +226,17 @@ export function createStore ({ pool, kysely, onStored = [] }: StoreOptions) {
 }
 
 export type Store = ReturnType<typeof createStore>
+
+function toDevices (readings: readonly ReadingRow[]): string[] {
+  const devices = new Set<string>()
+  for (const { device } of readings) devices.add(device)
+  return [...devices]
+}
+
+/** pg's client has it; its types do not tell. */
+function toPid (client: PoolClient): number {
+  return (client as PoolClient & { readonly processID: number }).processID
+}
 
 function tell (observers: readonly StoredObserver[], readings: readonly ReadingRow[]): void {
   for (const observe of observers) {

@@ -21,6 +21,11 @@ export const EnvironmentSchema = Type.Object({
     description: 'Redis (6.2 or later) that several gateways share, redis:// or rediss://, with user and password; ' +
     'unset: this gateway stands alone'
   })),
+  VITAL_LATEST_CACHE: Type.Enum(['memory', 'redis'], {
+    description: 'Where the order of the latest states is kept: in the memory of one gateway, or in REDIS_URL, which several share; the ' +
+    'same at every gateway',
+    default: 'memory'
+  }),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({

@@ -120,7 +120,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       requestsPerSecondMax: config.httpRequestsPerSecondMax,
       refusals: security.refusals,
       ...reads.routes,
-      erase: operations.erase,
+      erase: (device, actor) => reads.aroundErasure(device, () => operations.erase(device, actor)),
       events,
       health: readiness.health,
       page: { limits: config.vitalLimits, mqtt: () => mqtt, changes, recordings },
@@ -153,7 +153,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       await httpStopped
       await operations.settled()
       await pipeline.stop().then(operations.leave)
-      await Promise.all([security.stop(), reads.pages.stop()])
+      await Promise.all([security.stop(), reads.stop()])
     })
     const told = 'PostgreSQL does not answer; readings go to the spool until it does'
     onStop(await connectWhenever({ connect, told, signal, logger }))

@@ -15,6 +15,7 @@ import { addReadinessMetrics } from './operations/readiness.ts'
 import { watchDatabase } from './operations/watch-database.ts'
 import { fitConnections } from './process/descriptors.ts'
 import { createLifecycle } from './process/lifecycle.ts'
+import { loadLatestCache } from './reads/latest-cache/open-latest-cache.ts'
 import { createReads } from './reads/reads.ts'
 import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
@@ -40,12 +41,14 @@ export function createReadApi ({ config: given, logger }: { readonly config: Con
   const metrics = createMetrics()
   let reload: () => Promise<void> = async () => {}
 
-  function createParts (connectionString: string) {
+  async function createParts (connectionString: string) {
     const clock = createClock({ ownMs: Date.now, monotonicMs: () => performance.now(), logger })
     const database = createDatabase({ connectionString, poolSize: OWN_CONNECTIONS, applicationName, logger })
     onStop(() => database.close())
     const reads = createReads({
       connectionString,
+      createCache: await loadLatestCache(given.latestCacheUrl),
+      isWriter: false,
       replicaUrls: config.replicaUrls,
       connectionsMax: Math.max(1, config.databaseConnectionsMax - OWN_CONNECTIONS),
       applicationName,
@@ -63,7 +66,7 @@ export function createReadApi ({ config: given, logger }: { readonly config: Con
   async function startParts () {
     if (config.databaseUrl === null) throw new ConfigError(NO_DATABASE)
     for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
-    const { clock, database, reads, watch } = createParts(config.databaseUrl)
+    const { clock, database, reads, watch } = await createParts(config.databaseUrl)
     const transport = await createTransport({ config, applicationName, metrics, logger })
     reload = transport.reload
     const { hasClientCertificates } = transport
@@ -103,7 +106,7 @@ export function createReadApi ({ config: given, logger }: { readonly config: Con
 
     onStop(async () => {
       await http.stop()
-      await Promise.all([security.stop(), reads.pages.stop()])
+      await Promise.all([security.stop(), reads.stop()])
     })
     onStop(await connectWhenever({ connect, told: NOT_CONNECTED, signal, logger }))
     if (security.isExposed) throw new ConfigError(exposedMessage(config.host))

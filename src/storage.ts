@@ -14,6 +14,7 @@ import type { Metrics } from './metrics/metrics.ts'
 import { ErasureLease } from './operations/erasure-lease.ts'
 import type { ErasureStep } from './operations/erasure-requests.ts'
 import type { Lifecycle } from './process/lifecycle.ts'
+import { loadLatestCache } from './reads/latest-cache/open-latest-cache.ts'
 import { createReads } from './reads/reads.ts'
 
 /** Wrappers through which faults are injected: the chaos harness wraps PostgreSQL and the disk. */
@@ -21,6 +22,8 @@ export interface StorageFaults {
   readonly wrapStore?: (store: Store) => Store
   readonly disk?: Disk
   readonly onErasureStep?: (step: ErasureStep) => void
+  /** Called between a COMMIT and the copy of `latest` in Redis. */
+  readonly onCommitted?: (devices: readonly string[]) => Promise<void> | void
 }
 
 interface StorageOptions {
@@ -64,8 +67,12 @@ export async function openStorage (
     logger
   })
   onStop(() => database.close())
+  const createCache = await loadLatestCache(config.latestCacheUrl)
   const reads = createReads({
     connectionString,
+    createCache,
+    isWriter: true,
+    onCommitted: faults.onCommitted,
     replicaUrls: config.replicaUrls,
     connectionsMax: config.databaseReadConnectionsMax,
     applicationName,
@@ -76,7 +83,7 @@ export async function openStorage (
   })
   onStop(() => reads.close())
   const observers: StoredObserver[] = [reads.pages.observe]
-  const stored = createStore({ ...database, onStored: observers })
+  const stored = createStore({ ...database, copy: reads.copy, onStored: observers })
   // Observers see COMMITs below the faults: a COMMIT counts also where its answer is lost.
   const store = faults.wrapStore?.(stored) ?? stored
   const refusedLetters = createRefusedLetters({ dataDir, logger })

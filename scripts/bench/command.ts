@@ -7,6 +7,7 @@ import { formatAttacks, runAttacks } from './attacks/attacks.ts'
 import { toChart } from './report/chart.ts'
 import { compile, root } from '../harness/compile.ts'
 import { describeMachine } from '../harness/machine.ts'
+import { formatLatestCache, runLatestCache } from './latest-cache.ts'
 import type { LoadSettings } from './load/messages.ts'
 import { findMosquitto, MOSQUITTO_HINT } from './sides/mosquitto.ts'
 import { type BenchOptions, createBenchCommand } from './options.ts'
@@ -136,6 +137,11 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<numb
     const rounds = await runRollups({ supervisor, options, say })
     console.log(`\n${formatRollups(rounds)}`)
     write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, rounds }, null, 2) + '\n')
+    return 0
+  }
+  if (options.latestCache) {
+    const outcomes = await runLatestCache({ supervisor, options, say })
+    console.log(`\n${formatLatestCache(outcomes)}`)
     return 0
   }
   if (options.against !== null) {

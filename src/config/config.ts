@@ -22,6 +22,8 @@ export interface Config {
   readonly replicaUrls: readonly string[]
   /** `null`: this gateway stands alone. Holds a password. */
   readonly redisUrl: string | null
+  /** Where latest states are copied to; `null`: nowhere. */
+  readonly latestCacheUrl: string | null
   readonly databaseConnectionsMax: number
   /** Of those, for what reads. */
   readonly databaseReadConnectionsMax: number
@@ -81,10 +83,12 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
   }
   const values = parsed.values
   const transport = toTransportConfig(values)
+  const redisUrl = values.REDIS_URL === undefined ? null : toRedisUrl(values.REDIS_URL)
   return Object.freeze({
     databaseUrl: values.DATABASE_URL === undefined ? null : toDatabaseUrl(values.DATABASE_URL),
     replicaUrls: toReplicaUrls(values),
-    redisUrl: values.REDIS_URL === undefined ? null : toRedisUrl(values.REDIS_URL),
+    redisUrl,
+    latestCacheUrl: toLatestCacheUrl(values, redisUrl),
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     databaseReadConnectionsMax: toReadConnectionsMax(values),
     dataDir: resolve(values.VITAL_DATA_DIR),
@@ -149,6 +153,12 @@ function toRedisUrl (text: string): string {
   const isUrl = URL.canParse(text) && ['redis:', 'rediss:'].includes(new URL(text).protocol) && new URL(text).hostname !== ''
   if (!isUrl) throw new ConfigError('REDIS_URL must be a URL such as redis://127.0.0.1:6379 or rediss://user:password@host:6380/0.')
   return text
+}
+
+function toLatestCacheUrl ({ VITAL_LATEST_CACHE: cache }: Environment, redisUrl: string | null): string | null {
+  if (cache === 'memory') return null
+  if (redisUrl === null) throw new ConfigError('VITAL_LATEST_CACHE=redis needs REDIS_URL: the Redis that all gateways share.')
+  return redisUrl
 }
 
 /** Unset: a third, and so at least one. Two batches at a time, and what looks after them, need the rest. */

@@ -7,6 +7,7 @@ import { addIngestMetrics } from '../ingest/ingest-metrics.ts'
 import { addJournalMetrics } from '../ingest/journal/journal-metrics.ts'
 import { addOperationsMetrics } from '../operations/operations-metrics.ts'
 import { addReadinessMetrics } from '../operations/readiness.ts'
+import { addLatestCacheMetrics } from '../reads/latest-cache/cache-metrics.ts'
 import { addReadsMetrics, addReplicaMetrics } from '../reads/reads-metrics.ts'
 import { addRollupMetrics } from '../rollups/rollup-metrics.ts'
 import { addSecurityMetrics } from '../security/security-metrics.ts'
@@ -26,6 +27,7 @@ export function describeMetrics (): Metrics {
   addJournalMetrics(metrics, unread)
   addReadsMetrics(metrics, unread)
   addReplicaMetrics(metrics, unread)
+  addLatestCacheMetrics(metrics, unread)
   addEventsMetrics(metrics, unread)
   addRollupMetrics(metrics, unread)
   addSecurityMetrics(metrics, unread)

@@ -34,7 +34,7 @@ interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'for
   readonly database: Database
   readonly connectionString: string
   readonly applicationName: string
-  readonly reads: Pick<GatewayReads, 'budget' | 'pages'>
+  readonly reads: Pick<GatewayReads, 'budget' | 'pages' | 'forgetCopied'>
   readonly pipeline: Pipeline
   readonly erasures: Pick<ErasureRequestsOptions, 'erased' | 'lease' | 'onStep'>
   /** `null`: gateways share no messages. */
@@ -65,7 +65,7 @@ export function createOperations (options: OperationsOptions) {
     metrics: options.metrics,
     logger
   })
-  const onErased = [reads.pages.forget, options.onErased]
+  const onErased: readonly ErasureObserver[] = [reads.pages.forget, reads.forgetCopied, options.onErased]
   const requests = createErasureRequests({
     ...options,
     ...options.erasures,

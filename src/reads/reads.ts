@@ -8,6 +8,8 @@ import { type LatestQuery, toDurationS } from '../../schemas/vital-data.ts'
 import type { Clock } from '../clock.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import { decodeCursor, encodeCursor } from './latest-order/cursor.ts'
+import type { LatestCacheOptions } from './latest-cache/latest-cache.ts'
+import type { CreateLatestCache } from './latest-cache/open-latest-cache.ts'
 import { createSortedPages, type SortedPages } from './latest-order/sorted-pages.ts'
 import { answerPage, answerRow, type ReadAnswer } from './latest-answers.ts'
 import { createHistoryReads, type HistoryReads } from './history/history.ts'
@@ -65,6 +67,12 @@ export interface ReadsOptions {
   /** A pooler stands before PostgreSQL. */
   readonly isPooled: () => boolean
   readonly clock: Pick<Clock, 'nowMs'>
+  /** With `VITAL_LATEST_CACHE=redis`. */
+  readonly createCache: CreateLatestCache | null
+  /** This process stores readings. */
+  readonly isWriter: boolean
+  /** Where tests end the process between a COMMIT and the copy in Redis. */
+  readonly onCommitted?: LatestCacheOptions['onCommitted']
   readonly metrics: Metrics
   readonly logger: Logger
 }
@@ -73,9 +81,8 @@ export interface ReadsOptions {
  * All reads of a gateway: a pool of connections of its own, so that no number of reads takes one from a batch, the
  * budget that bounds them, and the order of the devices, whose `pages.observe` has to see every stored batch.
  */
-export function createReads (
-  { connectionString, replicaUrls, connectionsMax, applicationName, isPooled, clock, metrics, logger }: ReadsOptions
-) {
+export function createReads (options: ReadsOptions) {
+  const { connectionString, replicaUrls, connectionsMax, applicationName, isPooled, clock, metrics, logger } = options
   const pool = { poolSize: connectionsMax, applicationName, logger, ...TIMEOUTS }
   const database = createDatabase({ ...pool, connectionString })
   const replicas = replicaUrls.length === 0
@@ -84,23 +91,38 @@ export function createReads (
       replicas: replicaUrls.map((url) => new Replica({ ...pool, connectionString: url })), primary: database.kysely, logger
     })
   const budget = createReadBudget({ kysely: database.kysely, readAt: replicas?.read, queriesMax: connectionsMax })
-  const pages = createSortedPages({ budget, applicationName, isPooled, clock, logger })
+  const cache = options.createCache?.({ ...options, name: applicationName, budget }) ?? null
+  cache?.open()
+  const pages = createSortedPages({ budget, cache, applicationName, isPooled, clock, logger })
   addReadsMetrics(metrics, () => ({ budget, pages }))
   if (replicas !== null) addReplicaMetrics(metrics, () => replicas)
   return {
     routes: toRouteReads(budget, pages, clock, replicas?.position),
     budget,
     pages,
+    /** Follows batches into Redis, where there is a copy. */
+    copy: cache?.copy ?? null,
+    /** Runs an erasure, of which nothing is left in the copy in Redis behind it. */
+    aroundErasure: <T>(device: string, erase: () => Promise<T>): Promise<T> =>
+      cache === null ? erase() : cache.aroundErasure(device, erase),
+    /** A device was erased, perhaps by another gateway: it is read again for the copy in Redis. */
+    forgetCopied: (device: string): void => { cache?.forget(device) },
     start (): void {
       pages.start()
       replicas?.start()
+      cache?.start()
+    },
+    /** Nothing is read by itself any more. */
+    async stop (): Promise<void> {
+      await Promise.all([pages.stop(), cache?.stop()])
     },
     /** Whether a replica answers reads now, whatever becomes of the primary. */
     hasReplica: (): boolean => replicas?.isUsable() ?? false,
     /** Shown in readiness, for as long as they hold. */
-    warnings: (): string[] => replicas?.warnings() ?? [],
+    warnings: (): string[] => [...replicas?.warnings() ?? [], ...cache?.warnings() ?? []],
     async close (): Promise<void> {
       await replicas?.stop()
+      await cache?.close()
       await database.close()
     }
   }

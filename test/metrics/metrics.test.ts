@@ -38,7 +38,11 @@ t.test('all values of one scrape belong to the same instant', async (t) => {
 t.test('a gateway exposes exactly the described metrics', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const { httpUrl } = await startGateway(t, {
-    DATABASE_URL: connectionString, DATABASE_READ_URL: connectionString, VITAL_GRPC_PORT: '0', REDIS_URL: 'redis://127.0.0.1:1'
+    DATABASE_URL: connectionString,
+    DATABASE_READ_URL: connectionString,
+    VITAL_GRPC_PORT: '0',
+    REDIS_URL: 'redis://127.0.0.1:1',
+    VITAL_LATEST_CACHE: 'redis'
   })
   const scraped = namesIn(await (await fetch(`${httpUrl}/metrics`)).text())
   const described = describeMetrics().registry.getMetricsAsArray()

@@ -116,6 +116,8 @@ export interface GatewayOptions {
   readonly grpc?: boolean
   /** The built checkout that is run; this one by default. */
   readonly programDir?: string
+  /** More variables of the gateway. */
+  readonly environment?: Readonly<Record<string, string>>
 }
 
 /** A PostgreSQL that is away: port 1 is reserved (tcpmux) and closed, so each attempt to connect is refused at once. */
@@ -163,7 +165,7 @@ async function spawnGateway (
 
 /** With an embedded PostgreSQL in its data directory. */
 export async function startGateway (supervisor: Supervisor, options: GatewayOptions): Promise<DatabaseGateway> {
-  const { dataDir, lines, stop, ...gateway } = await spawnGateway(supervisor, options, {})
+  const { dataDir, lines, stop, ...gateway } = await spawnGateway(supervisor, options, options.environment ?? {})
   const databaseUrl = readFileSync(join(dataDir, 'database-url'), 'utf8').trim()
   const database = new pg.Client({ connectionString: databaseUrl, application_name: 'vital-bench' })
   database.on('error', (error) => { lines.push(`the bench's own connection to PostgreSQL: ${error.message}`) })
@@ -195,6 +197,13 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
       await stop()
     }
   }
+}
+
+/** One more gateway on the PostgreSQL of the first one. */
+export async function startSecondGateway (
+  supervisor: Supervisor, options: GatewayOptions, { databaseUrl }: Pick<DatabaseGateway, 'databaseUrl'>
+): Promise<{ readonly stop: () => Promise<void> }> {
+  return await spawnGateway(supervisor, options, { ...options.environment, DATABASE_URL: databaseUrl })
 }
 
 /** A gateway that has never reached PostgreSQL refuses all clients; this one gets a record of an open database. */

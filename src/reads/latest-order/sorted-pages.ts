@@ -5,9 +5,12 @@ import { isFiltered, type LatestSearch, type Snapshot, toKey } from '../../../db
 import { selectLatest } from '../../../db/queries/select-latest.ts'
 import { selectLatestOf } from '../../../db/queries/select-latest-of.ts'
 import { selectOrderKeys } from '../../../db/queries/select-order-keys.ts'
+import { selectSnapshot } from '../../../db/queries/select-snapshot.ts'
 import type { ReadingRow } from '../../../db/rows.ts'
 import type { LatestQuery } from '../../../schemas/vital-data.ts'
 import type { Clock } from '../../clock.ts'
+import { createRecentSnapshot } from '../latest-cache/recent-snapshot.ts'
+import type { LatestCache } from '../latest-cache/latest-cache.ts'
 import type { ReadBudget } from '../read-budget.ts'
 import { compareDevices } from './compare-devices.ts'
 import { DeviceOrder } from './device-order.ts'
@@ -42,6 +45,8 @@ export interface SortedPagesOptions {
   readonly isPooled?: () => boolean
   readonly clock: Pick<Clock, 'nowMs'>
   readonly logger: Logger
+  /** The copy of `latest` in Redis, where there is one. */
+  readonly cache?: Pick<LatestCache, 'page' | 'isTrusted'> | null
   readonly devicesMax?: number
   /** Pages by id that lie deeper are picked from memory. */
   readonly keyOffsetMax?: number
@@ -67,7 +72,8 @@ export interface CursorPage extends LatestPage {
  * PostgreSQL sorts.
  */
 export function createSortedPages (options: SortedPagesOptions) {
-  const { budget, applicationName, isPooled = () => false, logger, devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
+  const { budget, cache = null, applicationName, isPooled = () => false, logger } = options
+  const { devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
   const order = new DeviceOrder({ devicesMax })
   /** What PostgreSQL saw within the last second: a walk that begins in memory may have to go on there. */
   let snapshot: Snapshot | null = null
@@ -86,6 +92,7 @@ export function createSortedPages (options: SortedPagesOptions) {
     selectOrderKeys: (after, count) => budget.background((kysely) => selectOrderKeys(kysely, after, count))
   })
   const sortInTable = createTableSorts(listFromTable)
+  const recentSnapshot = createRecentSnapshot(() => budget.query(selectSnapshot))
   /** Devices that are being erased. */
   let erasing = 0
 
@@ -127,6 +134,17 @@ export function createSortedPages (options: SortedPagesOptions) {
     loader.distrust('devices were deleted by hand')
     return null
   }
+  /** @returns `null` for a page that the copy in Redis does not have, or while it cannot be trusted */
+  async function listCached (search: CursorSearch): Promise<CursorPage | null> {
+    const { sortBy, after, position = null } = search
+    if (cache === null || !cache.isTrusted || after !== undefined || position !== null || isFiltered(search)) return null
+    // Of before the page, or what moves meanwhile could come twice.
+    const begun = sortBy === 'deviceId' ? null : await recentSnapshot()
+    const page = await cache.page(search)
+    if (page === null) return null
+    const { end, ...list } = page
+    return { ...list, next: end && { ...end, snapshot: begun, walk: null } }
+  }
 
   return {
     /** Whether pages come from memory now. */
@@ -145,6 +163,8 @@ export function createSortedPages (options: SortedPagesOptions) {
     },
 
     async list (search: CursorSearch): Promise<CursorPage> {
+      const cached = cache === null ? null : await listCached(search)
+      if (cached !== null) return cached
       const isAlongKey = search.sortBy === 'deviceId' && !isFiltered(search) && search.offset <= keyOffsetMax
       if (isAlongKey) return await listFromTable(search)
       return await listOrdered(search) ?? await sortInTable(search)

@@ -61,3 +61,17 @@ export function toText ({ total, resources }: LatestPage): string {
 
 export const reading = (device: string, timeUs: number, fields: Record<string, unknown> = {}): ReadingRow => toRowAt(timeUs, fields, device,
   Date.now())
+
+const PARTS = ['a', 'b', 'Z', '~', ' ', 'é', '\ue000', '\uff5a', '\u{10000}', '\u{1f600}']
+
+/** Readings of few devices, times and values, with every kind of tie. */
+export function createReadings (random: () => number) {
+  const pick = (length: number) => Math.floor(random() * length)
+  const devices = Array.from({ length: 20 }, () => Array.from({ length: 1 + pick(3) }, () => PARTS[pick(PARTS.length)]).join(''))
+  const value = () => random() < 0.5 ? pick(4) : [-1.5, 0, -0, 1e300, 71.25][pick(5)]
+  return () => {
+    const fields: Record<string, unknown> = {}
+    for (const name of ['heartRateValue', 'breathRateValue', 'breathValue', 'weight']) if (random() < 0.3) fields[name] = value()
+    return reading(devices[pick(devices.length)]!, pick(4) * 500_000 + pick(2), fields)
+  }
+}

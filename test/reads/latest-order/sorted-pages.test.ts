@@ -7,7 +7,7 @@ import { createStore } from '../../../db/store.ts'
 import type { LatestQuery } from '../../../schemas/vital-data.ts'
 import { createRandom } from '../../helpers/random.ts'
 import { until } from '../../helpers/until.ts'
-import { NAME, ORDERS, reading, SORTS, type Started, startPages, toText } from './pages.ts'
+import { createReadings, NAME, ORDERS, reading, SORTS, type Started, startPages, toText } from './pages.ts'
 
 /** Compares pages of the order with PostgreSQL's own. */
 async function comparePages (
@@ -26,19 +26,6 @@ async function comparePages (
         if (toText(ours) !== toText(theirs)) t.same(ours, theirs, JSON.stringify(query))
       }
     }
-  }
-}
-
-const PARTS = ['a', 'b', 'Z', '~', ' ', 'é', '\ue000', '\uff5a', '\u{10000}', '\u{1f600}']
-
-function createReadings (random: () => number) {
-  const pick = (length: number) => Math.floor(random() * length)
-  const devices = Array.from({ length: 20 }, () => Array.from({ length: 1 + pick(3) }, () => PARTS[pick(PARTS.length)]).join(''))
-  const value = () => random() < 0.5 ? pick(4) : [-1.5, 0, -0, 1e300, 71.25][pick(5)]
-  return () => {
-    const fields: Record<string, unknown> = {}
-    for (const name of ['heartRateValue', 'breathRateValue', 'breathValue', 'weight']) if (random() < 0.3) fields[name] = value()
-    return reading(devices[pick(devices.length)]!, pick(4) * 500_000 + pick(2), fields)
   }
 }
 

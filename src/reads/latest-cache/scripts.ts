@@ -1,0 +1,225 @@
+/**
+ * What Redis does in one step, as Lua. A device's row is one field of a hash:
+ *
+ *   version \n time \n heart rate \n breath rate \n vitals \n times of vitals      times in Unix microseconds
+ *   version                                                                        a tombstone: the device was erased
+ *
+ * `version` is where PostgreSQL's log ended under the lock of the row, so it only grows. Four sorted sets hold the orders.
+ * Redis breaks ties by the bytes of the member, which is the order of device ids upwards. What a device does not have
+ * has the score +inf, which no reading has, so it stands last upwards.
+ */
+const KEY = 'vital:latest:'
+
+export const KEYS = {
+  rows: `${KEY}rows`,
+  /** Devices that batches or erasures under way are about to change, by gateway and number. */
+  intents: `${KEY}intents`,
+  /** Gateways that write here, and when they last said that they live, in Redis' milliseconds. */
+  gateways: `${KEY}gateways`,
+  /** The same of when they last said that nothing of them is missing. */
+  whole: `${KEY}whole`,
+  /** Which PostgreSQL the rows are of. */
+  origin: `${KEY}origin`,
+  doubts: `${KEY}doubts`,
+  /** Held by the gateway that reads `latest` again. */
+  turn: `${KEY}turn`
+} as const
+
+const NAMES = `
+local rows, intents, gateways, whole = '${KEYS.rows}', '${KEYS.intents}', '${KEYS.gateways}', '${KEYS.whole}'
+local complete, doubts, newest, buried = '${KEY}complete', '${KEYS.doubts}', '${KEY}newest', '${KEY}buried'
+local orders = {d = '${KEY}d', t = '${KEY}t', h = '${KEY}h', b = '${KEY}b'}
+local function version_of (row) return tonumber(string.match(row, '^%d+')) end`
+
+const WRITE = `${NAMES}
+local function rank (device, time, heart, breath)
+  redis.call('ZADD', orders.d, 0, device)
+  redis.call('ZADD', orders.t, time, device)
+  redis.call('ZADD', orders.h, heart == '' and '+inf' or heart, device)
+  redis.call('ZADD', orders.b, breath == '' and '+inf' or breath, device)
+end
+local top = 0
+local function take (device, version, time, heart, breath, rest)
+  local now = redis.call('HGET', rows, device)
+  local number = tonumber(version)
+  if number > top then top = number end
+  if now and number <= version_of(now) then return end
+  redis.call('HSET', rows, device, table.concat({version, time, heart, breath, rest}, '\\n'))
+  if now and not string.find(now, '\\n', 1, true) then redis.call('ZREM', buried, device) end
+  rank(device, time, heart, breath)
+end
+local function bury (device, version, at)
+  local now = redis.call('HGET', rows, device)
+  local number = tonumber(version)
+  if number > top then top = number end
+  if now and number <= version_of(now) then return end
+  redis.call('HSET', rows, device, version)
+  for _, order in pairs(orders) do redis.call('ZREM', order, device) end
+  redis.call('ZADD', buried, at, device)
+end
+local function note_newest ()
+  if top > tonumber(redis.call('GET', newest) or '0') then redis.call('SET', newest, string.format('%.0f', top)) end
+end`
+
+const NOW = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)`
+
+/**
+ * ARGV: intent, 1 for the last part of its batch, rows of 6. Nothing is taken without the intent: others have repaired its
+ * devices then, and what they found may be newer, or erased.
+ */
+export const APPLY = `${WRITE}
+if redis.call('HEXISTS', intents, ARGV[1]) == 0 then return 0 end
+for at = 3, #ARGV, 6 do take(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]) end
+if ARGV[2] == '1' then redis.call('HDEL', intents, ARGV[1]) end
+note_newest()
+return 1`
+
+/** ARGV: number of rows, rows of 6, number of tombstones, those (device, version), intents that are dealt with. */
+export const REPAIR = `${WRITE}${NOW}
+local at = 2
+for _ = 1, tonumber(ARGV[1]) do
+  take(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
+  at = at + 6
+end
+local absent = tonumber(ARGV[at])
+at = at + 1
+for _ = 1, absent do
+  bury(ARGV[at], ARGV[at + 1], now)
+  at = at + 2
+end
+for index = at, #ARGV do redis.call('HDEL', intents, ARGV[index]) end
+note_newest()
+return 1`
+
+/**
+ * ARGV: device behind which the rows stand, the last device or nothing for the end, rows of 5 (without a version). What
+ * is missing is taken with version 0, so that whatever a gateway writes is newer.
+ * @returns devices that differ, to be read again under the lock of their rows
+ */
+export const COMPARE = `${WRITE}
+local seen, differ = {}, {}
+for at = 3, #ARGV, 5 do
+  local device, time, heart, breath = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local row = redis.call('HGET', rows, device)
+  seen[device] = true
+  if not row then take(device, '0', time, heart, breath, ARGV[at + 4])
+  else
+    local behind = string.find(row, '\\n', 1, true)
+    if behind and string.sub(row, behind + 1) == table.concat({time, heart, breath, ARGV[at + 4]}, '\\n') then
+      rank(device, time, heart, breath)
+    else differ[#differ + 1] = device end
+  end
+end
+local from = ARGV[1] == '' and '-' or '(' .. ARGV[1]
+local to = ARGV[2] == '' and '+' or '[' .. ARGV[2]
+for _, device in ipairs(redis.call('ZRANGEBYLEX', orders.d, from, to)) do
+  if not seen[device] then differ[#differ + 1] = device end
+end
+return differ`
+
+/** ARGV: token, doubts of before, Redis' milliseconds before which tombstones are dropped. All of \`latest\` was compared. */
+export const COMPLETE = `${NAMES}
+local count = redis.call('ZCARD', orders.d)
+for _, order in pairs(orders) do if redis.call('ZCARD', order) ~= count then return -1 end end
+if (redis.call('GET', doubts) or '0') ~= ARGV[2] then return 0 end
+redis.call('SET', complete, ARGV[1])
+local old = redis.call('ZRANGEBYSCORE', buried, '-inf', ARGV[3])
+for _, device in ipairs(old) do redis.call('HDEL', rows, device) end
+redis.call('ZREMRANGEBYSCORE', buried, '-inf', ARGV[3])
+return 1`
+
+/** What is there may lack something. */
+export const DOUBT = `${NAMES}
+redis.call('DEL', complete)
+return redis.call('INCR', doubts)`
+
+/** ARGV: which PostgreSQL. Everything begins anew. */
+export const EMPTY = `${NAMES}
+redis.call('INCR', doubts)
+redis.call('UNLINK', complete, newest, buried, rows, orders.d, orders.t, orders.h, orders.b)
+redis.call('SET', '${KEYS.origin}', ARGV[1])
+return 1`
+
+/**
+ * ARGV: gateway that says that it lives, or nothing; 1 where nothing of it is missing.
+ * @returns token of a complete copy, newest version, origin, doubts, devices, Redis' milliseconds, gateways and how long ago
+ *   they lived, the same of when they lacked nothing, intents
+ */
+export const BEAT = `${NAMES}${NOW}
+if ARGV[1] ~= '' then redis.call('HSET', gateways, ARGV[1], now) end
+if ARGV[2] == '1' then redis.call('HSET', whole, ARGV[1], now) end
+local function ages_of (key)
+  local ages = redis.call('HGETALL', key)
+  for at = 2, #ages, 2 do ages[at] = now - ages[at] end
+  return ages
+end
+return {
+  redis.call('GET', complete) or '', redis.call('GET', newest) or '0', redis.call('GET', '${KEYS.origin}') or '',
+  redis.call('GET', doubts) or '0', redis.call('ZCARD', orders.d), now, ages_of(gateways), ages_of(whole), redis.call('HKEYS', intents)
+}`
+
+/** ARGV: gateway that is no more. */
+export const LEAVE = `${NAMES}
+redis.call('HDEL', gateways, ARGV[1])
+redis.call('HDEL', whole, ARGV[1])
+return 1`
+
+/**
+ * ARGV: token, order (d, t, h, b), asc or desc, offset, count.
+ * @returns 0 where the copy is not complete; else how many devices there are, then device and row of each on the page
+ */
+export const PAGE = `${NAMES}
+if redis.call('GET', complete) ~= ARGV[1] then return 0 end
+local order, offset, count = orders[ARGV[2]], tonumber(ARGV[4]), tonumber(ARGV[5])
+local total = redis.call('ZCARD', orders.d)
+if redis.call('ZCARD', order) ~= total then
+  redis.call('DEL', complete)
+  return 0
+end
+local page = {}
+local function add (from, length)
+  if length <= 0 then return end
+  for _, device in ipairs(redis.call('ZRANGE', order, from, from + length - 1)) do page[#page + 1] = device end
+end
+if ARGV[3] == 'asc' then add(offset, count)
+elseif ARGV[2] == 'd' then page = redis.call('ZREVRANGE', order, offset, offset + count - 1)
+else
+  -- Downwards by value, and of equal values upwards by device: whole groups of equal values are turned round, and of the
+  -- first and the last group, which the page may cut, the members are looked up by rank.
+  local known = total - redis.call('ZCOUNT', order, '+inf', '+inf')
+  local to = math.min(offset + count, known)
+  if offset < to then
+    local list = redis.call('ZRANGE', order, known - to, known - 1 - offset, 'WITHSCORES')
+    local at = #list - 1
+    while at > 0 do
+      local score, first = list[at + 1], at
+      while first > 2 and list[first - 1] == score do first = first - 2 end
+      local length = (at - first) / 2 + 1
+      if at == #list - 1 or first == 1 then
+        local below = redis.call('ZCOUNT', order, '-inf', '(' .. score)
+        local skip = 0
+        if at == #list - 1 then skip = offset - (known - below - redis.call('ZCOUNT', order, score, score)) end
+        add(below + skip, length)
+      else
+        for index = first, at, 2 do page[#page + 1] = list[index] end
+      end
+      at = first - 2
+    end
+  end
+  add(math.max(known, offset), count - #page)
+end
+local answer = {total}
+if #page == 0 then return answer end
+local found = redis.call('HMGET', rows, unpack(page))
+for index, device in ipairs(page) do
+  local row = found[index]
+  if not row or not string.find(row, '\\n', 1, true) then
+    redis.call('DEL', complete)
+    return 0
+  end
+  answer[#answer + 1] = device
+  answer[#answer + 1] = row
+end
+return answer`
