@@ -136,6 +136,8 @@ redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])`
 export const SAVE = `
 ${IF_MINE}
 if ARGV[4] == '1' then
+  -- A full Redis refuses the first write of a script only if it takes memory, as this one does and DEL does not.
+  redis.call('HSET', key, 'o', ARGV[1])
   local principal = redis.call('HGET', key, 'p')
   redis.call('DEL', key)
   redis.call('HSET', key, 'o', ARGV[1], 'e', ARGV[3], 'p', principal or 'null')
