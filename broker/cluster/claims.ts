@@ -22,7 +22,7 @@ import type { Principal } from '../../schemas/principal.ts'
 import { claimOf } from '../connect/authorisation.ts'
 import type { ClientClaim, ClusterParts } from '../cluster.ts'
 import type { Handover } from './handover.ts'
-import type { ClusterLimits } from './limits.ts'
+import { type ClusterLimits, within } from './limits.ts'
 import type { RedisLink, Reply } from './redis-link.ts'
 import { CLAIM, FORCE } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
@@ -148,10 +148,4 @@ export class Claims {
     await handover.finish(clientId, epoch)
     this.fetched++
   }
-}
-
-async function within (promise: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const timeOut = new Promise<void>((resolve) => { timer = setTimeout(resolve, Math.max(0, ms)) })
-  await Promise.race([promise, timeOut]).finally(() => { clearTimeout(timer) })
 }

@@ -1,3 +1,4 @@
+import { within } from './limits.ts'
 import type { Outbox } from './outbox.ts'
 import type { SessionStore } from './session-store.ts'
 
@@ -24,14 +25,7 @@ export function createCopies ({ store, outbox, isJoined, timeoutMs }: CopiesOpti
     await new Promise(setImmediate)
     last = next
     next = null
-    await within(Promise.all([outbox.settled(), store.flush()]))
-  }
-
-  async function within (promise: Promise<unknown>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const timeOut = new Promise((resolve) => { timer = setTimeout(resolve, timeoutMs) })
-    await Promise.race([promise, timeOut]).catch(() => {})
-    clearTimeout(timer)
+    await within(Promise.all([outbox.settled(), store.flush()]), timeoutMs)
   }
 
   return {

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Cluster, ClusterParts } from '../cluster.ts'
 import { createCopies } from './copies.ts'
 import { Joining } from './joining.ts'
-import { CLUSTER_LIMITS, type ClusterLimits } from './limits.ts'
+import { CLUSTER_LIMITS, type ClusterLimits, within } from './limits.ts'
 import { createMachinery } from './machinery.ts'
 import { toFactWarnings } from './redis-facts.ts'
 
@@ -70,14 +70,6 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     reclaim.takeUnclaimed().catch((error: unknown) => { logger.debug({ err: error }, 'clients are not claimed yet') })
   }
 
-  /** Waits for so long at most. */
-  async function within (promise: Promise<unknown>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const timeOut = new Promise((resolve) => { timer = setTimeout(resolve, limits.commandTimeoutMs) })
-    await Promise.race([promise, timeOut]).catch(() => {})
-    clearTimeout(timer)
-  }
-
   /** A session that is found again must have what a SUBACK has promised: its client does not subscribe again. */
   function whenKnown (): Promise<void> | null {
     const known = interest.whenKnown()
@@ -122,8 +114,8 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
       retained.stop()
       if (wasJoined) {
         retained.flush()
-        await within(Promise.all([outbox.settled(), store.flush()]))
-        await within(members.leave())
+        await within(Promise.all([outbox.settled(), store.flush()]), limits.commandTimeoutMs)
+        await within(members.leave(), limits.commandTimeoutMs).catch(() => {})
       }
       store.stop()
       for (const each of links) each.close()

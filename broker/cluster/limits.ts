@@ -40,3 +40,14 @@ export const CLUSTER_LIMITS: ClusterLimits = {
   claimTimeoutMs: 10_000,
   interestTimeoutMs: 6000
 }
+
+/** Waits for something, for so many milliseconds at most. @throws what it rejects with by then */
+export async function within (promise: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const timeOut = new Promise<void>((resolve) => { timer = setTimeout(resolve, Math.max(0, ms)) })
+  try {
+    await Promise.race([promise, timeOut])
+  } finally {
+    clearTimeout(timer)
+  }
+}
