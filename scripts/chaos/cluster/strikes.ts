@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freeze } from '../../harness/own-postgres.ts'
+import type { Engine } from './engine.ts'
 import type { Stage } from './stage.ts'
 
 /** One way to hurt one process of a cluster, and to mend it again. */
@@ -12,11 +13,16 @@ export interface Strike {
 
 const gatewayOf = (stage: Stage) => stage.gateways[Math.floor(stage.between(0, stage.gateways.length))]!
 
-async function freezeGateway (stage: Stage, ms: number): Promise<void> {
-  const gateway = gatewayOf(stage)
-  gateway.freeze()
+async function restart (engine: Pick<Engine, 'kill' | 'start'>, awayMs: number): Promise<void> {
+  await engine.kill()
+  await sleep(awayMs)
+  await engine.start()
+}
+
+async function freezeFor (frozen: Pick<Engine, 'freeze' | 'thaw'>, ms: number): Promise<void> {
+  frozen.freeze()
   await sleep(ms)
-  gateway.thaw()
+  frozen.thaw()
 }
 
 /** Longer than the lease of a gateway: its sessions go to another meanwhile. */
@@ -43,45 +49,17 @@ export const STRIKES: readonly Strike[] = [
       await stage.startGateway(gateway)
     }
   },
-  { name: 'freeze-gateway', weight: 2, run: async (stage) => { await freezeGateway(stage, stage.between(200, 3000)) } },
-  { name: 'lapse-gateway', weight: 1, run: async (stage) => { await freezeGateway(stage, stage.between(LAPSE_MS, LAPSE_MS + 3000)) } },
+  { name: 'freeze-gateway', weight: 2, run: async (stage) => { await freezeFor(gatewayOf(stage), stage.between(200, 3000)) } },
   {
-    name: 'kill-redis',
-    weight: 2,
-    async run ({ redis, between }) {
-      await redis.kill()
-      await sleep(between(0, 3000))
-      await redis.start()
-    }
+    name: 'lapse-gateway',
+    weight: 1,
+    run: async (stage) => { await freezeFor(gatewayOf(stage), stage.between(LAPSE_MS, LAPSE_MS + 3000)) }
   },
-  {
-    name: 'freeze-redis',
-    weight: 2,
-    async run ({ redis, between }) {
-      redis.freeze()
-      await sleep(between(100, 4000))
-      redis.thaw()
-    }
-  },
+  { name: 'kill-redis', weight: 2, run: async ({ redis, between }) => { await restart(redis, between(0, 3000)) } },
+  { name: 'freeze-redis', weight: 2, run: async ({ redis, between }) => { await freezeFor(redis, between(100, 4000)) } },
   { name: 'cut-redis', weight: 1, run: async ({ redis }) => { await redis.cutAll() } },
-  {
-    name: 'kill-haproxy',
-    weight: 1,
-    async run ({ haproxy, between }) {
-      await haproxy.kill()
-      await sleep(between(0, 1000))
-      await haproxy.start()
-    }
-  },
-  {
-    name: 'freeze-haproxy',
-    weight: 1,
-    async run ({ haproxy, between }) {
-      haproxy.freeze()
-      await sleep(between(100, 2000))
-      haproxy.thaw()
-    }
-  },
+  { name: 'kill-haproxy', weight: 1, run: async ({ haproxy, between }) => { await restart(haproxy, between(0, 1000)) } },
+  { name: 'freeze-haproxy', weight: 1, run: async ({ haproxy, between }) => { await freezeFor(haproxy, between(100, 2000)) } },
   {
     name: 'cut-clients',
     weight: 1,
