@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import type { ErasureAnswer } from '../../schemas/erasure.ts'
 import type { ErasureStep } from '../../src/operations/erasure-requests.ts'
+import type { createDatabaseSwitch } from './database-switch.ts'
 import { connectClient, readLedger } from './gateway.ts'
 import { spawnGateway } from './gateway-process.ts'
 import { until } from './until.ts'
@@ -35,6 +36,19 @@ export async function spawnDoomed (t: Test, variables: Record<string, string>, s
   await gateway.said(/^ready$/)
   const portOf = (protocol: string) => gateway.lines.find((line) => line.protocol === protocol)!.port!
   return { ...gateway, mqttPort: portOf('mqtt'), httpUrl: `http://127.0.0.1:${portOf('http')}` }
+}
+
+/** Readings from 100 on in PostgreSQL, and from 200 on in the spool of a gateway that was killed then. */
+export async function leaveSpool (
+  t: Test, database: Awaited<ReturnType<typeof createDatabaseSwitch>>, variables: Record<string, string>
+): Promise<void> {
+  const dead = await spawnDoomed(t, variables)
+  await publish(t, dead.mqttPort, 100)
+  await database.off()
+  await publish(t, dead.mqttPort, 200)
+  dead.child.kill('SIGKILL')
+  await dead.exited
+  await database.on()
 }
 
 /** Nothing waits in its spool. */

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'mqtt'
 import t from 'tap'
 import { createDatabaseSwitch } from '../helpers/database-switch.ts'
-import { countsOf, drained, erase, publish, spawnDoomed, states } from '../helpers/erasures.ts'
+import { countsOf, drained, erase, leaveSpool, publish, spawnDoomed, states } from '../helpers/erasures.ts'
 import { connectClient, readLedger, startGateway, type TestGateway } from '../helpers/gateway.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { NO_REDIS, startRedis } from '../helpers/redis.ts'
@@ -43,13 +43,7 @@ t.test('both gateways live, one with a spool: all that either has acknowledged i
 t.test('a gateway that was killed with a spool is named, and leaves it out at its start; what came since stays', { timeout: 90_000 }, async (t) => {
   const database = await createDatabaseSwitch(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
-  const dead = await spawnDoomed(t, variables)
-  await publish(t, dead.mqttPort, 100)
-  await database.off()
-  await publish(t, dead.mqttPort, 200)
-  dead.child.kill('SIGKILL')
-  await dead.exited
-  await database.on()
+  await leaveSpool(t, database, variables)
   const living = await startGateway(t, { DATABASE_URL: database.connectionString })
   const answer = await erase(living.httpUrl)
   t.match(answer, { status: 200, readings: 5 })

@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { ErasureStep } from '../../src/operations/erasure-requests.ts'
 import { createDatabaseSwitch } from '../helpers/database-switch.ts'
-import { countsOf, DOOMED, drained, erase, publish, spawnDoomed } from '../helpers/erasures.ts'
+import { countsOf, DOOMED, drained, erase, leaveSpool, publish, spawnDoomed } from '../helpers/erasures.ts'
 import { readLedger, startGateway } from '../helpers/gateway.ts'
 import { spawnGateway } from '../helpers/gateway-process.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
@@ -35,13 +35,7 @@ t.test('another gateway dies in each step: it does not hold up the erasure, and 
   const { query } = database
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
   const asked = await startGateway(t, { DATABASE_URL: database.connectionString })
-  const filling = await spawnDoomed(t, variables)
-  await publish(t, asked.mqttPort, 100)
-  await database.off()
-  await publish(t, filling.mqttPort, 200)
-  filling.child.kill('SIGKILL')
-  await filling.exited
-  await database.on()
+  await leaveSpool(t, database, variables)
   await until(async () => (await erase(asked.httpUrl)).status === 200, 'PostgreSQL is back', 30_000)
   t.strictSame(await countsOf(query), { b: 5 })
   // It has a request to deal with at its start, and dies on the way; the next start finds what this one had written.

@@ -54,6 +54,25 @@ t.test('two gateways are one: readings reach subscribers of both, erasing reache
   t.match(health.warnings.join(), /Redis has not answered/)
 })
 
+t.test('a 202 waits until Redis has the reading for a session, and a reading that nobody wants does not', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const { connectionString } = await createTestDatabase(t)
+  const gateway = await startGateway(t, { DATABASE_URL: connectionString, REDIS_URL: redis.url })
+  const nurse = await connectClient(t, gateway.mqttPort, { clientId: 'nurse', clean: false })
+  await nurse.subscribeAsync('vital/watched', { qos: 1 })
+  const post = (device: string) => fetch(`${gateway.httpUrl}/vital-data`, {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ device, timestamp: 1_700_000_000 })
+  })
+  redis.freeze()
+  let isAnswered = false
+  const watched = post('watched').finally(() => { isAnswered = true })
+  t.equal((await post('unwatched')).status, 202)
+  await until(async () => (await fetch(`${gateway.httpUrl}/vital-data/watched`)).status === 200)
+  t.notOk(isAnswered, 'stored, and not answered')
+  redis.thaw()
+  t.equal((await watched).status, 202)
+})
+
 t.test('a principal that is revoked is closed at both gateways', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)

@@ -68,7 +68,7 @@ t.test('mosquitto_pub and mosquitto_sub -V 5', { skip: !hasMosquitto && 'mosquit
   const watcher = spawn(...subscribe('-C', '4', '-F', '%t %q %p'), { timeout: RUN_MAX_MS })
   let seen = ''
   watcher.stdout.on('data', (chunk: Buffer) => { seen += chunk.toString() })
-  const ended = once(watcher, 'exit')
+  const ended = once(watcher, 'close')
   for (const qos of [0, 1, 2]) {
     await publish(qos, reading(qos))
     await until(() => seen.includes(reading(qos)), `the publish of QoS ${qos}`)
