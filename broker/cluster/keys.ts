@@ -16,7 +16,7 @@ export const KEYS = {
   adoption: (gateway: string) => `vital:adoption:${gateway}`,
   /**
    * Hash of one client: `o` owner, `e` epoch, `p` principal, `m` session, `s` position of the owner's stream that it is
-   * of; for each delivery `d{seq}` its message and `f{seq}` its packet id.
+   * of; `n` numbers of what it had where it was before; for each delivery `d{seq}` its message and `f{seq}` its packet id.
    */
   client: (clientId: string) => `vital:client:${clientId}`,
   /** Hash of retained messages by topic. */

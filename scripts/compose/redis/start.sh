@@ -6,6 +6,6 @@ umask 077
 users=/tmp/users.acl
 echo 'user default off' > "$users"
 # What gateways call, on their own keys: no administration of the server, and no command that looks at all keys.
-echo "user vital on >$REDIS_PASSWORD ~vital:* resetchannels -@all +@read +@write +@connection -@dangerous +eval +info" >> "$users"
+echo "user vital on >$REDIS_PASSWORD ~vital:* resetchannels -@all +@read +@write +@connection -@dangerous +eval +evalsha +script|load +time +info" >> "$users"
 # Arguments are options of Redis.
 exec redis-server /etc/redis/redis.conf --aclfile "$users" "$@"

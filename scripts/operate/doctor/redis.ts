@@ -3,16 +3,17 @@ import packageJson from '../../../package.json' with { type: 'json' }
 import { COMMANDS } from '../../../broker/cluster/keys.ts'
 import { isTooOld } from '../../../broker/cluster/redis-facts.ts'
 import type { Config } from '../../../src/config/config.ts'
+import { COPY_COMMANDS } from '../../../src/reads/latest-cache/scripts.ts'
 import { isLoopback } from '../../../src/transport/transport-config.ts'
 import { fail, type Finding, ok, toMessage, toSize, warn } from './finding.ts'
 
 const TIMEOUT_MS = 5000
-const RIGHTS_ADVICE = 'ACL SETUSER NAME ~vital:* +@read +@write +@connection -@dangerous +eval +info'
+const RIGHTS_ADVICE = 'ACL SETUSER NAME ~vital:* +@read +@write +@connection -@dangerous +eval +evalsha +script|load +time +info'
 
 type Facts = ReadonlyMap<string, string>
 
 /** The Redis of several gateways; nothing without `REDIS_URL`. It writes nothing there. */
-export async function checkRedis ({ redisUrl }: Pick<Config, 'redisUrl'>): Promise<Finding[]> {
+export async function checkRedis ({ redisUrl, latestCacheUrl }: Pick<Config, 'redisUrl' | 'latestCacheUrl'>): Promise<Finding[]> {
   if (redisUrl === null) return []
   const client = await connect(redisUrl)
   if (!('redis' in client)) return [client]
@@ -29,7 +30,7 @@ export async function checkRedis ({ redisUrl }: Pick<Config, 'redisUrl'>): Promi
       checkEncryption(redisUrl),
       ...checkMemory(facts),
       checkPersistence(facts),
-      await checkRights(redis)
+      await checkRights(redis, latestCacheUrl === null ? COMMANDS : [...new Set([...COMMANDS, ...COPY_COMMANDS])])
     ]
   } catch (error) {
     return [fail('redis', `Redis of REDIS_URL does not answer: ${toMessage(error)}`, 'start it, or set REDIS_URL to what is there')]
@@ -128,7 +129,7 @@ function checkPersistence (facts: Facts): Finding {
  * Whether the user of REDIS_URL may call what gateways call, on their keys. Redis judges each command without running it
  * (`redis.acl_check_cmd`); before 7.0 it cannot.
  */
-async function checkRights (redis: Redis): Promise<Finding> {
+async function checkRights (redis: Redis, commands: readonly string[]): Promise<Finding> {
   const check = 'redis rights'
   const script = `
     if not redis.acl_check_cmd then return false end
@@ -139,7 +140,7 @@ async function checkRights (redis: Redis): Promise<Finding> {
       if not redis.acl_check_cmd(unpack(words)) then refused[#refused + 1] = words[1] end
     end
     return refused`
-  const refused = await redis.eval(script, 0, ...COMMANDS).catch((error: unknown) => error as Error)
+  const refused = await redis.eval(script, 0, ...commands).catch((error: unknown) => error as Error)
   if (refused instanceof Error) return fail(check, `Redis refuses EVAL: ${refused.message}`, RIGHTS_ADVICE)
   if (refused === null) return ok(check, 'EVAL is allowed; Redis before 7.0 cannot tell of the other commands')
   const names = refused as string[]

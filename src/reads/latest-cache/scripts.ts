@@ -25,6 +25,15 @@ export const KEYS = {
   turn: `${KEY}turn`
 } as const
 
+/** As `COMMANDS` of broker/cluster/keys.ts, of the copy alone. */
+export const COPY_COMMANDS: readonly string[] = [
+  'EVALSHA x 0', 'SCRIPT LOAD x', 'TIME',
+  'GET vital:x', 'SET vital:x y', 'DEL vital:x', 'UNLINK vital:x', 'INCR vital:x', 'PEXPIRE vital:x 1',
+  'HGET vital:x y', 'HMGET vital:x y', 'HGETALL vital:x', 'HKEYS vital:x', 'HEXISTS vital:x y', 'HSET vital:x y z', 'HDEL vital:x y',
+  'ZADD vital:x 1 y', 'ZREM vital:x y', 'ZCARD vital:x', 'ZCOUNT vital:x 0 1', 'ZRANGE vital:x 0 1', 'ZREVRANGE vital:x 0 1',
+  'ZRANGEBYLEX vital:x - +', 'ZRANGEBYSCORE vital:x 0 1', 'ZREMRANGEBYSCORE vital:x 0 1'
+]
+
 const NAMES = `
 local rows, intents, gateways, whole = '${KEYS.rows}', '${KEYS.intents}', '${KEYS.gateways}', '${KEYS.whole}'
 local complete, doubts, newest, buried = '${KEY}complete', '${KEYS.doubts}', '${KEY}newest', '${KEY}buried'

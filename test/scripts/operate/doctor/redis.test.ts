@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { COMMANDS } from '../../../../broker/cluster/keys.ts'
+import { COPY_COMMANDS } from '../../../../src/reads/latest-cache/scripts.ts'
 import { checkRedis } from '../../../../scripts/operate/doctor/redis.ts'
 import { createAuthority } from '../../../helpers/certificates.ts'
 import { freePort } from '../../../helpers/free-port.ts'
@@ -18,8 +19,8 @@ import { NO_REDIS, startRedis } from '../../../helpers/redis.ts'
 const RIGHTS = (/^echo "user vital on >\$REDIS_PASSWORD (.*)" >>/m
   .exec(readFileSync(join(ROOT, 'scripts/compose/redis/start.sh'), 'utf8')) ?? [])[1]!.split(' ')
 
-async function look (redisUrl: string) {
-  const findings = await checkRedis({ redisUrl })
+async function look (redisUrl: string, hasCopy = false) {
+  const findings = await checkRedis({ redisUrl, latestCacheUrl: hasCopy ? redisUrl : null })
   return Object.fromEntries(findings.map((finding) => [finding.check, finding]))
 }
 
@@ -29,17 +30,19 @@ async function addUser (t: Test, url: string, client: Redis, rights: readonly st
   return Object.assign(new URL(url), { username: 'vital', password: 'swordfish' }).href
 }
 
-t.test('the list of commands is that of the sources', (t) => {
-  const folder = join(ROOT, 'broker/cluster')
-  const sources = readdirSync(folder).filter((name) => !name.startsWith('keys.')).map((name) => readFileSync(join(folder, name), 'utf8'))
-  const called = sources.flatMap((text) => [...text.matchAll(/(?:redis\.call\(|\bcall\(|\[)'([A-Z]{3,})'/g)].map(([, name]) => name!))
-  t.ok(called.length > 50)
-  t.strictSame([...new Set(called)].sort(), COMMANDS.map((command) => command.split(' ')[0]!).filter((name) => name !== 'CLIENT').sort())
-  t.end()
-})
+for (const [folder, commands] of Object.entries({ 'broker/cluster': COMMANDS, 'src/reads/latest-cache': COPY_COMMANDS })) {
+  t.test(`the list of commands is that of the sources: ${folder}`, (t) => {
+    const path = join(ROOT, folder)
+    const sources = readdirSync(path).filter((name) => !name.startsWith('keys.')).map((name) => readFileSync(join(path, name), 'utf8'))
+    const called = sources.flatMap((text) => [...text.matchAll(/(?:redis\.call\(|\bcall\(|\[)'([A-Z]{3,})'/g)].map(([, name]) => name!))
+    t.ok(called.length > 50)
+    t.strictSame([...new Set(called)].sort(), commands.map((command) => command.split(' ')[0]!).filter((name) => name !== 'CLIENT').sort())
+    t.end()
+  })
+}
 
 t.test('a Redis that serves, and what weakens one', { skip: NO_REDIS }, async (t) => {
-  t.strictSame(await checkRedis({ redisUrl: null }), [], 'nothing without REDIS_URL')
+  t.strictSame(await checkRedis({ redisUrl: null, latestCacheUrl: null }), [], 'nothing without REDIS_URL')
   const { url, client } = await startRedis(t)
   t.match(await look(url), {
     redis: { status: 'ok', text: /^Redis \d+\.\d+\.\d+ of REDIS_URL answers in \d+\.\d ms$/ },
@@ -64,11 +67,15 @@ t.test('the rights of its user', { skip: NO_REDIS }, async (t) => {
   const { url, client } = await startRedis(t)
   const own = await addUser(t, url, client, RIGHTS)
   t.match(await look(own), { redis: { status: 'ok' }, 'redis rights': { status: 'ok' } }, 'those that compose gives are enough')
+  t.match(await look(own, true), { 'redis rights': { status: 'ok' } }, 'also for the copy of the latest states')
   t.match(await look(own.replace('swordfish', 'hammer')),
     { redis: { status: 'FAIL', text: /refuses the login: WRONGPASS/, advice: /redis:\/\/USER:PASSWORD@HOST/ } })
   t.notMatch(JSON.stringify(await look(own.replace('swordfish', 'hammer'))), /hammer/, 'no password in what is told')
   await addUser(t, url, client, [...RIGHTS, '-xadd', '-hset'])
   t.match(await look(own), { 'redis rights': { status: 'FAIL', text: 'the user of REDIS_URL may not call HSET, XADD on vital:*' } })
+  await addUser(t, url, client, [...RIGHTS, '-evalsha', '-script', '-time'])
+  t.match(await look(own), { 'redis rights': { status: 'ok' } }, 'which the copy of the latest states alone needs')
+  t.match(await look(own, true), { 'redis rights': { status: 'FAIL', text: /may not call EVALSHA, SCRIPT, TIME on/ } })
   await addUser(t, url, client, [...RIGHTS, 'resetkeys', '~other:*'])
   t.match(await look(own), { 'redis rights': { status: 'FAIL', text: /may not call GET, SET, DEL/ } })
   await addUser(t, url, client, [...RIGHTS, '-info'])
