@@ -14,6 +14,7 @@ import { largerValues } from './migrations/008-larger-values.ts'
 import { principalChanges } from './migrations/009-principal-changes.ts'
 import { rollups } from './migrations/010-rollups.ts'
 import { erasures } from './migrations/011-erasures.ts'
+import { sinkOffsets } from './migrations/012-sink-offsets.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -30,7 +31,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '008-larger-values': largerValues,
   '009-principal-changes': principalChanges,
   '010-rollups': rollups,
-  '011-erasures': erasures
+  '011-erasures': erasures,
+  '012-sink-offsets': sinkOffsets
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

@@ -4,10 +4,12 @@ import { someAhead } from './effective-time.ts'
 import { foldLatest } from './write/fold-latest.ts'
 import { LateMarks } from './write/late-marks.ts'
 import { encodePipeline, runPipeline, type Step, type TextRow, toStatement } from './write/pipeline.ts'
+import type { Claim } from './queries/claim-offset.ts'
 import { toVersionedRow, type VersionedRow } from './queries/copied-rows.ts'
 import { copyReadings } from './queries/copy-readings.ts'
 import { insertDeadLetters } from './queries/insert-dead-letters.ts'
 import { insertReadings, toIdentity } from './queries/insert-readings.ts'
+import { moveOffsets } from './queries/move-offsets.ts'
 import { setStatementTimeout } from './queries/set-statement-timeout.ts'
 import { upsertLatest } from './queries/upsert-latest.ts'
 import { Resenders, type Run } from './write/resenders.ts'
@@ -73,6 +75,7 @@ interface Batch {
   readonly readings: readonly ReadingRow[]
   readonly order: WriteOrder
   readonly letters: readonly Step[]
+  readonly offsets: readonly Step[]
   /** Sets the time-out of its statements, where it has one of its own. */
   readonly limit: readonly Step[]
   readonly timeoutMs: number | undefined
@@ -107,26 +110,28 @@ class UnknownOutcomeError extends Error {
 export function createStore ({ pool, kysely, copy = null, onStored = [] }: StoreOptions) {
   const toInsertReadings = insertReadings(kysely)
   const toInsertDeadLetters = insertDeadLetters(kysely)
+  const toMoveOffsets = moveOffsets(kysely)
   const toUpsertLatest = upsertLatest(kysely, copy !== null)
   const resenders = new Resenders()
   const lateMarks = new LateMarks()
 
   /**
    * @param timeoutMs - of a batch that may take longer, or must end sooner, than the pool's time-outs say
+   * @param claims - of a sink: the partitions that the batch comes from, and how far they are stored once it is
    * @returns after COMMIT: the batch is durable
    * @throws `VITAL_UNKNOWN_OUTCOME`, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
    */
   async function write (
-    readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs?: number
+    readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs?: number, claims: readonly Claim[] = []
   ): Promise<Written> {
-    if (readings.length === 0 && letters.length === 0) return { duplicates: [] }
+    if (readings.length === 0 && letters.length === 0 && claims.length === 0) return { duplicates: [] }
     const client = await pool.connect()
     let failure: Error | undefined
     let intent: CopyIntent | undefined
     let written: Written & Folded
     try {
       if (copy !== null && readings.length > 0) intent = await copy.begin(toDevices(readings), toPid(client))
-      written = await writeOn(client, readings, letters, timeoutMs)
+      written = await writeOn(client, readings, letters, timeoutMs, claims)
     } catch (error) {
       failure = error as Error
       intent?.giveUp(isServerError(error))
@@ -141,7 +146,8 @@ export function createStore ({ pool, kysely, copy = null, onStored = [] }: Store
   }
 
   async function writeOn (
-    client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs?: number
+    client: PoolClient, readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], timeoutMs: number | undefined,
+    claims: readonly Claim[]
   ): Promise<Written & Folded> {
     const order = toWriteOrder(readings)
     const batch: Batch = {
@@ -149,6 +155,7 @@ export function createStore ({ pool, kysely, copy = null, onStored = [] }: Store
       readings,
       order,
       letters: letters.length > 0 ? [toInsertDeadLetters(toLetterOrder(letters))] : [],
+      offsets: claims.length > 0 ? [toMoveOffsets(claims)] : [],
       limit: timeoutMs === undefined ? [] : [setStatementTimeout(timeoutMs)],
       timeoutMs
     }
@@ -168,14 +175,14 @@ export function createStore ({ pool, kysely, copy = null, onStored = [] }: Store
   }
 
   async function writeRuns (batch: Batch, runs: readonly Run[]): Promise<Written & Folded> {
-    const { client, readings, order, letters, limit, timeoutMs } = batch
+    const { client, readings, order, letters, offsets, limit, timeoutMs } = batch
     const history = readings.length === 0
       ? []
       : runs.map(({ rows, isInserted }) => isInserted ? toInsertReadings(rows) : copyReadings(rows))
     const inserted = runs.filter(({ isInserted }) => isInserted).flatMap(({ rows }) => rows)
     if (someAhead(inserted)) return await writeFresh(batch, history, inserted)
     const stored = await run(client, [
-      ...limit, ...history, ...letters, ...toLatest(order.byDevice), ...lateMarks.toSteps(order.byDevice)
+      ...limit, ...history, ...letters, ...toLatest(order.byDevice), ...lateMarks.toSteps(order.byDevice), ...offsets
     ], timeoutMs)
     return { duplicates: inserted.length === 0 ? [] : toDuplicates(readings, stored, inserted), folded: readings, returned: stored }
   }
@@ -186,7 +193,7 @@ export function createStore ({ pool, kysely, copy = null, onStored = [] }: Store
    * others again changes nothing, and needs no second one.
    */
   async function writeFresh (
-    { client, readings, order, letters, limit, timeoutMs }: Batch, history: readonly Step[], inserted: readonly ReadingRow[]
+    { client, readings, order, letters, offsets, limit, timeoutMs }: Batch, history: readonly Step[], inserted: readonly ReadingRow[]
   ): Promise<Written & Folded> {
     try {
       const stored = await run(client, [BEGIN, ...limit, ...history], timeoutMs, 'T')
@@ -194,7 +201,7 @@ export function createStore ({ pool, kysely, copy = null, onStored = [] }: Store
       const known = new Set(duplicates.map((index) => readings[index]))
       const folded = order.byDevice.filter((row) => !known.has(row))
       const returned = await run(client, [
-        ...letters, ...toLatest(folded), ...lateMarks.toSteps(order.byDevice), COMMIT
+        ...letters, ...toLatest(folded), ...lateMarks.toSteps(order.byDevice), ...offsets, COMMIT
       ], timeoutMs)
       return { duplicates, folded, returned }
     } catch (error) {

@@ -106,6 +106,19 @@ export interface GatewaysTable {
   is_spool_empty: Generated<boolean>
 }
 
+/** How far sinks have stored each partition of Kafka. */
+export interface SinkOffsetsTable {
+  consumer_group: string
+  topic: string
+  topic_id: string
+  partition: number
+  next_offset: Generated<number>
+  epoch: Generated<number>
+  owner: string
+  claimed_at: Generated<Timestamp>
+  moved_at: Generated<Timestamp>
+}
+
 /** Kysely's view of the schema that `migrations/` creates. */
 export interface Tables {
   readings: ReadingsTable
@@ -117,4 +130,5 @@ export interface Tables {
   audit_log: AuditLogTable
   erasures: ErasuresTable
   gateways: GatewaysTable
+  sink_offsets: SinkOffsetsTable
 }

@@ -1,11 +1,9 @@
 import { type Kysely, sql } from 'kysely'
-import type { BinaryWriter } from '../write/binary.ts'
+import { type BinaryWriter, toUuidBytes } from '../write/binary.ts'
 import { type Step, toStatement } from '../write/pipeline.ts'
 import type { DeadLetterRow } from '../rows.ts'
 import type { Tables } from '../tables.ts'
 import { type Column, unnest, withRows } from '../write/unnest.ts'
-
-const uuidBytes = (id: string) => Buffer.from(id.replaceAll('-', ''), 'hex').toString('latin1')
 
 function textOrNull (writer: BinaryWriter, value: string | null): void {
   if (value === null) writer.null()
@@ -18,7 +16,7 @@ function toStorableText (text: string): string {
 }
 
 const COLUMNS: ReadonlyArray<Column<DeadLetterRow>> = [
-  { type: 'uuid', write: (writer, row) => writer.uuid(uuidBytes(row.id)) },
+  { type: 'uuid', write: (writer, row) => writer.uuid(toUuidBytes(row.id)) },
   { type: 'timestamptz', write: (writer, row) => writer.timestamptz(row.receivedAtMs * 1000) },
   { type: 'text', write: (writer, row) => writer.text(row.transport) },
   { type: 'text', write: (writer, row) => textOrNull(writer, row.topic) },

@@ -6,7 +6,7 @@
  */
 
 /** Type OIDs from pg_type.dat; fixed for ever. */
-export const OID = { bytea: 17, text: 25, float8: 701, timestamptz: 1184, uuid: 2950, jsonb: 3802 } as const
+export const OID = { bytea: 17, int8: 20, int4: 23, text: 25, float8: 701, timestamptz: 1184, uuid: 2950, jsonb: 3802 } as const
 
 /** PostgreSQL counts microseconds from 2000-01-01, Unix from 1970-01-01. */
 const UNIX_TO_POSTGRES_EPOCH_US = 946_684_800_000_000
@@ -16,6 +16,11 @@ const COPY_SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1')
 const JSONB_VERSION = 1
 const TWO_TO_32 = 2 ** 32
 const LENGTH_BYTES = 4
+
+/** A UUID's text as {@link BinaryWriter.uuid} takes it. */
+export function toUuidBytes (uuid: string): string {
+  return Buffer.from(uuid.replaceAll('-', ''), 'hex').toString('latin1')
+}
 
 /** Appends values and messages; grows by doubling, so a batch costs few allocations. */
 export class BinaryWriter {
@@ -141,11 +146,20 @@ export class BinaryWriter {
     this.#end = this.#buffer.writeDoubleBE(value, this.#end)
   }
 
+  int4 (value: number): void {
+    this.int32(4)
+    this.int32(value)
+  }
+
   /** @param unixUs - Unix microseconds, a whole number of at most 2^53 */
   timestamptz (unixUs: number): void {
+    this.int8(unixUs - UNIX_TO_POSTGRES_EPOCH_US)
+  }
+
+  /** @param value - a whole number of at most 2^53 */
+  int8 (value: number): void {
     this.#reserve(12)
     this.#int32(8)
-    const value = unixUs - UNIX_TO_POSTGRES_EPOCH_US
     // Two halves instead of writeBigInt64BE, which allocates a BigInt for each row.
     const high = Math.floor(value / TWO_TO_32)
     this.#int32(high)

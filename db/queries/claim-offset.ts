@@ -1,0 +1,38 @@
+import { type Kysely, sql } from 'kysely'
+import type { Tables } from '../tables.ts'
+
+/** A partition of a topic, as one consumer group reads it. */
+export interface ConsumedPartition {
+  readonly consumerGroup: string
+  /** UUID of the topic: its name may come to mean another one. */
+  readonly topicId: string
+  readonly partition: number
+}
+
+/** The right to store what one partition holds, until another sink claims it. */
+export interface Claim extends ConsumedPartition {
+  readonly epoch: number
+  /** Offset of the first record that is not stored. */
+  readonly nextOffset: number
+}
+
+/**
+ * Takes a partition over. Each batch of an earlier owner is stored before this returns, or is refused afterwards: the lock
+ * of the row orders them. One partition a transaction, so that nothing is held while it waits for such a batch.
+ * @param owner - application_name of the sink
+ * @returns where to go on; a partition that nobody has claimed starts at 0
+ */
+export async function claimOffset (
+  kysely: Kysely<Tables>, { consumerGroup, topicId, partition }: ConsumedPartition, { topic, owner }: {
+    readonly topic: string
+    readonly owner: string
+  }
+): Promise<Claim> {
+  const { rows: [row] } = await sql<Pick<Claim, 'epoch' | 'nextOffset'>>`
+    insert into sink_offsets as stored (consumer_group, topic, topic_id, partition, owner)
+    values (${consumerGroup}, ${topic}, ${topicId}, ${partition}, ${owner})
+    on conflict (consumer_group, topic_id, partition)
+    do update set epoch = stored.epoch + 1, owner = excluded.owner, claimed_at = now()
+    returning epoch, next_offset as "nextOffset"`.execute(kysely)
+  return { consumerGroup, topicId, partition, ...row! }
+}

@@ -1,0 +1,16 @@
+import type { Kysely } from 'kysely'
+import type { Tables } from '../tables.ts'
+import type { ConsumedPartition } from './claim-offset.ts'
+
+/** How far a consumer group has stored a partition. */
+export interface StoredOffset extends ConsumedPartition {
+  readonly topic: string
+  readonly nextOffset: number
+}
+
+/** Of every consumer group and topic that was ever read, those included whose topic is gone. */
+export async function selectOffsets (kysely: Kysely<Tables>): Promise<StoredOffset[]> {
+  return await kysely.selectFrom('sink_offsets')
+    .select(['consumer_group as consumerGroup', 'topic', 'topic_id as topicId', 'partition', 'next_offset as nextOffset'])
+    .orderBy('consumer_group').orderBy('topic').orderBy('topic_id').orderBy('partition').execute()
+}

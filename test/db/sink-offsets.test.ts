@@ -1,0 +1,136 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { createDatabase } from '../../db/database.ts'
+import { type Claim, claimOffset } from '../../db/queries/claim-offset.ts'
+import { toReplaced } from '../../db/queries/move-offsets.ts'
+import { selectOffsets } from '../../db/queries/select-offsets.ts'
+import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
+import { createStore } from '../../db/store.ts'
+import { toReadingRow } from '../../src/ingest/reading-row.ts'
+import { createTestDatabase } from '../helpers/postgres.ts'
+import { until } from '../helpers/until.ts'
+
+const TOPIC_ID = '00112233-4455-6677-8899-aabbccddeeff'
+const RECEIVED_MS = 1_750_000_000_123
+
+async function createSinks (t: Test) {
+  const { connectionString, query } = await createTestDatabase(t)
+  const database = createDatabase({ connectionString, poolSize: 4, logger: pino({ level: 'silent' }) })
+  t.teardown(() => database.close())
+  const claim = (owner: string, partition = 0, topicId = TOPIC_ID) => claimOffset(
+    database.kysely, { consumerGroup: 'vital-sink', topicId, partition }, { topic: 'vital.readings', owner })
+  const offsets = async () => (await selectOffsets(database.kysely)).map(({ partition, nextOffset }) => [partition, nextOffset])
+  const devices = async (table = 'readings') =>
+    (await query<{ device: string }>(`select device from ${table} order by device`)).map(({ device }) => device)
+  return { store: createStore(database), kysely: database.kysely, query, claim, offsets, devices }
+}
+
+const row = (device: string, timestamp = 1, fields: Record<string, unknown> = {}): ReadingRow =>
+  toReadingRow({ timestamp, ...fields }, device, RECEIVED_MS)
+
+const letter = (device: string): DeadLetterRow => ({
+  id: randomUUID(),
+  receivedAtMs: RECEIVED_MS,
+  transport: 'mqtt',
+  topic: null,
+  clientId: null,
+  device,
+  reason: 'invalid_json',
+  errors: [],
+  payload: Buffer.from('x')
+})
+
+const upTo = (claim: Claim, nextOffset: number): Claim => ({ ...claim, nextOffset })
+
+t.test('a partition starts at 0, each owner has the next epoch, and goes on where the one before had stored', async (t) => {
+  const { store, kysely, query, claim } = await createSinks(t)
+  const first = await claim('a')
+  t.strictSame(first, { consumerGroup: 'vital-sink', topicId: TOPIC_ID, partition: 0, epoch: 1, nextOffset: 0 })
+  const past32Bits = 2 ** 40 + 3
+  await store.write([row('a')], [], undefined, [upTo(first, past32Bits)])
+  t.strictSame(await claim('b'), { ...first, epoch: 2, nextOffset: past32Bits })
+  t.strictSame(await claim('b', 1), { ...first, partition: 1 }, 'another partition has its own')
+  const other = randomUUID()
+  t.strictSame(await claim('b', 0, other), { ...first, topicId: other }, 'and so has a topic of the same name')
+  await claimOffset(kysely, { consumerGroup: 'copy', topicId: TOPIC_ID, partition: 0 }, { topic: 'vital.readings', owner: 'c' })
+  t.strictSame((await selectOffsets(kysely)).map(({ consumerGroup, topicId, partition, nextOffset }) =>
+    [consumerGroup, topicId === TOPIC_ID, partition, nextOffset]).sort(), [
+    ['copy', true, 0, 0], ['vital-sink', false, 0, 0], ['vital-sink', true, 0, past32Bits], ['vital-sink', true, 1, 0]
+  ])
+  t.strictSame(await query('select distinct owner from sink_offsets where consumer_group = \'vital-sink\''), [{ owner: 'b' }])
+})
+
+t.test('a sink that was replaced commits nothing', async (t) => {
+  const { store, claim, offsets, devices } = await createSinks(t)
+  const [old, kept] = [await claim('a', 0), await claim('a', 1)]
+  const fresh = await claim('b', 0)
+  const refused = { code: 'VS001', message: /another sink has taken over/ }
+  const both = [upTo(old, 5), upTo(kept, 7)]
+  await t.rejects(store.write([row('a')], [letter('b')], undefined, both), refused, 'one of two partitions is enough')
+  await t.rejects(store.write([], [], undefined, both), refused, 'with nothing else in it')
+  await store.write([row('dup')], [])
+  await t.rejects(store.write([row('dup'), row('c')], [], undefined, both), refused, 'by insert … on conflict')
+  const ahead = row('ahead', RECEIVED_MS / 1000 + 60)
+  await t.rejects(store.write([row('dup'), ahead], [], undefined, both), refused, 'in two round trips')
+  for (const table of ['readings', 'latest']) t.strictSame(await devices(table), ['dup'], table)
+  t.strictSame(await devices('dead_letters'), [])
+  t.strictSame(await offsets(), [[0, 0], [1, 0]])
+
+  const error: unknown = await store.write([], [], undefined, both).catch((error: unknown) => error)
+  t.strictSame(toReplaced(error), [{ topicId: TOPIC_ID, partition: 0 }], 'it tells which')
+  t.equal(toReplaced(new Error('other')), null)
+  await store.write([row('a')], [letter('b')], undefined, [upTo(kept, 7), upTo(fresh, 5)])
+  t.strictSame(await offsets(), [[0, 5], [1, 7]])
+  t.strictSame(await devices('dead_letters'), ['b'])
+})
+
+t.test('a partition that was never claimed is nobody\'s', async (t) => {
+  const { store, claim, devices } = await createSinks(t)
+  const known = await claim('a')
+  for (const strange of [{ ...known, partition: 9 }, { ...known, consumerGroup: 'x' }, { ...known, topicId: randomUUID() }]) {
+    await t.rejects(store.write([row('a')], [], undefined, [upTo(strange, 5)]), { code: 'VS001' })
+  }
+  t.strictSame(await devices(), [])
+})
+
+t.test('offset and rows stand or fall together, in each way in which a batch is written', async (t) => {
+  const { store, query, claim, offsets, devices } = await createSinks(t)
+  const mine = await claim('a')
+  await store.write([row('a')], [], undefined, [upTo(mine, 1)])
+  t.strictSame(await offsets(), [[0, 1]], 'copied')
+  t.strictSame(await store.write([row('a'), row('b')], [], undefined, [upTo(mine, 3)]), { duplicates: [0] })
+  t.strictSame(await offsets(), [[0, 3]], 'inserted')
+  const ahead = row('c', RECEIVED_MS / 1000 + 60)
+  t.strictSame(await store.write([row('a'), ahead], [], undefined, [upTo(mine, 5)]), { duplicates: [0] })
+  t.strictSame(await offsets(), [[0, 5]], 'in two round trips')
+  await query('create function fail() returns trigger language plpgsql as $$ begin raise exception \'no\'; end $$')
+  await query('create trigger fail before update on sink_offsets for each row execute function fail()')
+  await t.rejects(store.write([row('d')], [], undefined, [upTo(mine, 6)]), { code: 'P0001' })
+  t.strictSame(await devices(), ['a', 'b', 'c'])
+})
+
+t.test('an offset never moves back: a batch whose answer was lost commits behind its successors', async (t) => {
+  const { store, claim, offsets } = await createSinks(t)
+  const mine = await claim('a')
+  await store.write([row('b')], [], undefined, [upTo(mine, 20)])
+  await store.write([row('a')], [], undefined, [upTo(mine, 10)])
+  t.strictSame(await offsets(), [[0, 20]])
+})
+
+t.test('a claim waits for the batch of the owner before, and starts behind it', async (t) => {
+  const { store, query, claim, devices } = await createSinks(t)
+  const old = await claim('a')
+  await query('create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$')
+  // Behind the offset, which is then locked and not committed.
+  await query('create constraint trigger nap after insert on readings initially deferred for each row execute function nap()')
+  const batch = store.write([row('a')], [], undefined, [upTo(old, 8)])
+  const waiting = 'select 1 from pg_locks where relation = \'sink_offsets\'::regclass and mode = \'RowExclusiveLock\''
+  await until(async () => (await query(waiting)).length > 0)
+  await sleep(100)
+  t.match(await claim('b'), { epoch: 2, nextOffset: 8 })
+  await batch
+  t.strictSame(await devices(), ['a'])
+  await t.rejects(store.write([row('b')], [], undefined, [upTo(old, 9)]), { code: 'VS001' })
+})
