@@ -59,6 +59,8 @@ export interface HttpAuthenticationOptions {
   readonly requestsPerSecondMax: number
   /** A request was answered 429 for its rate. */
   readonly onLimited: () => void
+  /** Milliseconds that never run backwards. */
+  readonly monotonicMs: () => number
   readonly refusals: LoginRefusals
 }
 
@@ -68,11 +70,11 @@ export interface HttpAuthenticationOptions {
  * credentials from that address still pass.
  */
 export function addAuthentication (
-  app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, refusals }: HttpAuthenticationOptions
+  app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, monotonicMs, refusals }: HttpAuthenticationOptions
 ): void {
   const { rateLimitKeysMax: keysMax, badCredentialsPerSecondMax, badCredentialsBurst } = HTTP_LIMITS
-  const requests = createRateLimit({ perSecond: requestsPerSecondMax, burst: requestsPerSecondMax * 2, keysMax })
-  const failures = createRateLimit({ perSecond: badCredentialsPerSecondMax, burst: badCredentialsBurst, keysMax })
+  const requests = createRateLimit({ perSecond: requestsPerSecondMax, burst: requestsPerSecondMax * 2, keysMax, monotonicMs })
+  const failures = createRateLimit({ perSecond: badCredentialsPerSecondMax, burst: badCredentialsBurst, keysMax, monotonicMs })
 
   const addressOf = (request: FastifyRequest) => toAddressKey(toAddress(request.ip))
 

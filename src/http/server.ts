@@ -66,6 +66,8 @@ export interface HttpServerOptions {
   readonly requestsPerSecondMax?: number
   /** A request was answered 429 for its rate. */
   readonly onLimited?: () => void
+  /** Milliseconds that never run backwards, by which rates are limited. */
+  readonly monotonicMs?: () => number
   /** Where refused requests are counted and logged. */
   readonly refusals?: LoginRefusals
   readonly health: () => Health
@@ -124,6 +126,7 @@ export function createHttpServer (options: HttpServerOptions) {
     authenticate: options.authenticate ?? OPEN,
     requestsPerSecondMax: options.requestsPerSecondMax ?? 0,
     onLimited: options.onLimited ?? (() => {}),
+    monotonicMs: options.monotonicMs ?? (() => performance.now()),
     refusals: options.refusals ?? new LoginRefusals(logger)
   })
   app.register(async (routes) => {
