@@ -26,6 +26,16 @@ export const EnvironmentSchema = Type.Object({
     'same at every gateway',
     default: 'memory'
   }),
+  KAFKA_BROKERS: Type.Optional(Type.String({
+    description: 'Brokers of Kafka (4.0 or later) to start from, host:port, separated by commas; unset: there is no Kafka'
+  })),
+  KAFKA_TLS: Type.Boolean({ description: 'Connections to Kafka inside TLS', default: false }),
+  KAFKA_TLS_CA_FILE: text('Authorities (PEM) of its certificates; unset: those that Node.js trusts', ''),
+  KAFKA_SASL_MECHANISM: Type.Optional(Type.Enum(['SCRAM-SHA-256', 'SCRAM-SHA-512'], {
+    description: 'How a user logs in to Kafka; unset: nobody does'
+  })),
+  KAFKA_SASL_USERNAME: text('The user', ''),
+  KAFKA_SASL_PASSWORD_FILE: text('File that holds its password; read at each login', ''),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({
@@ -138,7 +148,7 @@ const environment = Compile(EnvironmentSchema)
 
 /**
  * Reads environment variables. An empty one counts as unset, as compose files pass it.
- * @param variables - `DATABASE_URL`, `REDIS_URL` and everything that starts with `VITAL_`; other names are ignored
+ * @param variables - every name of the schema, and everything that starts with `VITAL_`; other names are ignored
  * @returns the values with defaults, or every fault (`path` is `/NAME`)
  */
 export function parseEnvironment (

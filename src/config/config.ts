@@ -6,6 +6,7 @@ import { toDatabaseUrl } from './database-url.ts'
 import { parseEnvironmentFile } from './environment-file.ts'
 import { selectVariables } from './environment-names.ts'
 import { ConfigError } from './config-error.ts'
+import { type KafkaConfig, toKafkaConfig } from './kafka-config.ts'
 import { parseVitalLimits } from './vital-limits.ts'
 import { GRPC_LIMITS } from '../grpc/limits.ts'
 import { HTTP_LIMITS } from '../http/limits.ts'
@@ -24,6 +25,8 @@ export interface Config {
   readonly redisUrl: string | null
   /** Where latest states are copied to; `null`: nowhere. */
   readonly latestCacheUrl: string | null
+  /** `null`: there is no Kafka. */
+  readonly kafka: KafkaConfig | null
   readonly databaseConnectionsMax: number
   /** Of those, for what reads. */
   readonly databaseReadConnectionsMax: number
@@ -89,6 +92,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     replicaUrls: toReplicaUrls(values),
     redisUrl,
     latestCacheUrl: toLatestCacheUrl(values, redisUrl),
+    kafka: toKafkaConfig(values),
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     databaseReadConnectionsMax: toReadConnectionsMax(values),
     dataDir: resolve(values.VITAL_DATA_DIR),

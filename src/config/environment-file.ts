@@ -8,7 +8,7 @@ import { ConfigError } from './config-error.ts'
 export function parseEnvironmentFile (bytes: Buffer): Record<string, string> {
   const text = toText(bytes).replace(/^\ufeff/, '').replaceAll(/\r\n?/g, '\n')
   for (const [index, line] of text.split('\n').entries()) {
-    const name = /^\s*(?:export\s+)?(VITAL_\w+|DATABASE(?:_READ)?_URL)\b(?!\s*=)/.exec(line)?.[1]
+    const name = /^\s*(?:export\s+)?(VITAL_\w+|KAFKA_\w+|DATABASE(?:_READ)?_URL)\b(?!\s*=)/.exec(line)?.[1]
     // Its parser would skip the line silently.
     if (name !== undefined) throw new ConfigError(`.env, line ${index + 1}: write ${name}=value.`)
   }

