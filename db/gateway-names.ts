@@ -5,6 +5,9 @@ const HOST_CHARACTERS_MAX = 24
 /** What gateways are called in pg_stat_activity; those before 0.2 had no id behind the process. */
 export const GATEWAY_NAMES = '^vital-gateway \\S+:\\d+(/[0-9a-f]+)?$'
 
+/** The same of all that stores readings: gateways and sinks. */
+export const WRITER_NAMES = '^vital-(gateway|sink) \\S+:\\d+(/[0-9a-f]+)?$'
+
 interface Start {
   readonly host: string
   readonly pid: number
@@ -20,6 +23,11 @@ export function toGatewayName (start: Start): string {
 /** The same of a process that only reads. It is no gateway to the others, for it stores nothing that they do not see. */
 export function toReadApiName (start: Start): string {
   return toName('vital-api', start)
+}
+
+/** The same of a sink. */
+export function toSinkName (start: Start): string {
+  return toName('vital-sink', start)
 }
 
 function toName (program: string, { host, pid, id }: Start): string {

@@ -36,6 +36,11 @@ export const EnvironmentSchema = Type.Object({
   })),
   KAFKA_SASL_USERNAME: text('The user', ''),
   KAFKA_SASL_PASSWORD_FILE: text('File that holds its password; read at each login', ''),
+  VITAL_SINK_GROUP: Type.String({
+    description: 'Consumer group of vital-gateway sink; sinks that write to another PostgreSQL need another group',
+    default: 'vital-sink',
+    pattern: '^[\\w.-]{1,200}$'
+  }),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({

@@ -2,6 +2,9 @@
 export const CLIENT_TRANSPORTS = ['mqtt', 'http', 'grpc'] as const
 export type ClientTransport = typeof CLIENT_TRANSPORTS[number]
 
-/** With `spool`: what an earlier run left in the spool; its own transport was counted then. */
-export const TRANSPORTS = [...CLIENT_TRANSPORTS, 'spool'] as const
+/**
+ * With `spool`: what an earlier run left in the spool; its own transport was counted then. `kafka`: what a sink reads; its
+ * gateway counted the transport.
+ */
+export const TRANSPORTS = [...CLIENT_TRANSPORTS, 'spool', 'kafka'] as const
 export type Transport = typeof TRANSPORTS[number]

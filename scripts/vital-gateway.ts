@@ -19,6 +19,8 @@ if (args.length === 0 || (args.length === 1 && args[0] === 'serve')) {
   await import('../src/main.ts')
 } else if (args.length === 1 && args[0] === 'api') {
   await import('../src/api-main.ts')
+} else if (args.length === 1 && args[0] === 'sink') {
+  await import('../src/sink-main.ts')
 } else {
   const { runAsProcess } = await import('./command-line/process.ts')
   await runAsProcess(args)

@@ -13,8 +13,8 @@ import { announceReady } from './operations/announce-ready.ts'
 import { connectWhenever } from './operations/connect-database.ts'
 import { addReadinessMetrics } from './operations/readiness.ts'
 import { watchDatabase } from './operations/watch-database.ts'
-import { fitConnections } from './process/descriptors.ts'
 import { createLifecycle } from './process/lifecycle.ts'
+import { withoutIngest } from './process/without-ingest.ts'
 import { loadLatestCache } from './reads/latest-cache/open-latest-cache.ts'
 import { createReads } from './reads/reads.ts'
 import { exposedMessage } from './security/access.ts'
@@ -125,11 +125,4 @@ export function createReadApi ({ config: given, logger }: { readonly config: Con
     /** Reads the certificates again. */
     reload: () => reload()
   }
-}
-
-/** Without MQTT and gRPC, which take descriptors, and Redis, which gateways share. */
-function withoutIngest (config: Config): Config {
-  return fitConnections({
-    ...config, redisUrl: null, grpcPort: null, grpcConnectionsMax: 0, brokerLimits: { ...config.brokerLimits, connectionsMax: 0 }
-  })
 }

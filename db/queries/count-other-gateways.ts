@@ -1,10 +1,10 @@
 import { type Kysely, sql } from 'kysely'
-import { GATEWAY_NAMES } from '../gateway-names.ts'
+import { WRITER_NAMES } from '../gateway-names.ts'
 import type { Tables } from '../tables.ts'
 import { type Snapshot, SNAPSHOT_COLUMNS, type SnapshotRow, toSnapshot } from './latest-search.ts'
 
 /**
- * Gateways that are connected to the database now, and what it sees.
+ * Gateways and sinks that are connected to the database now, and what it sees.
  * @param applicationName - of one that does not count
  */
 export async function countOtherGateways (
@@ -12,6 +12,6 @@ export async function countOtherGateways (
 ): Promise<{ readonly gateways: number, readonly snapshot: Snapshot }> {
   const { rows: [row] } = await sql<SnapshotRow & { gateways: number }>`
     select count(distinct application_name) as gateways, ${SNAPSHOT_COLUMNS} from pg_stat_activity
-    where datname = current_database() and application_name ~ ${GATEWAY_NAMES} and application_name <> ${applicationName}`.execute(kysely)
+    where datname = current_database() and application_name ~ ${WRITER_NAMES} and application_name <> ${applicationName}`.execute(kysely)
   return { gateways: row!.gateways, snapshot: toSnapshot(row!) }
 }

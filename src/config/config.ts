@@ -27,6 +27,8 @@ export interface Config {
   readonly latestCacheUrl: string | null
   /** `null`: there is no Kafka. */
   readonly kafka: KafkaConfig | null
+  /** Consumer group of sinks. */
+  readonly sinkGroup: string
   readonly databaseConnectionsMax: number
   /** Of those, for what reads. */
   readonly databaseReadConnectionsMax: number
@@ -93,6 +95,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     redisUrl,
     latestCacheUrl: toLatestCacheUrl(values, redisUrl),
     kafka: toKafkaConfig(values),
+    sinkGroup: values.VITAL_SINK_GROUP,
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     databaseReadConnectionsMax: toReadConnectionsMax(values),
     dataDir: resolve(values.VITAL_DATA_DIR),

@@ -49,9 +49,10 @@ export interface HttpServerOptions {
   readonly connectionsMax?: number
   /** Without it there is no POST. */
   readonly ingest?: AcceptPost
-  readonly reads: RouteReads['reads']
-  readonly deadLetters: RouteReads['deadLetters']
-  readonly history: RouteReads['history']
+  /** Without them there are no reads: a process that only stores. */
+  readonly reads?: RouteReads['reads']
+  readonly deadLetters?: RouteReads['deadLetters']
+  readonly history?: RouteReads['history']
   /** Takes note of what the answers of reads hold of memory. */
   readonly holdBytes?: RouteReads['holdBytes']
   /** Where PostgreSQL has replicas. */
@@ -134,19 +135,21 @@ export function createHttpServer (options: HttpServerOptions) {
     if (part !== 'operation') {
       if (options.ingest !== undefined) postVitalData(routes, options.ingest, options.position ?? null)
       const counted = countAnswers(options.holdBytes ?? (() => () => {}))
-      listVitalData(routes, options.reads, counted)
-      findVitalData(routes, options.reads, counted)
-      getHistory(routes, options.history, counted)
+      if (options.reads !== undefined) {
+        listVitalData(routes, options.reads, counted)
+        findVitalData(routes, options.reads, counted)
+      }
+      if (options.history !== undefined) getHistory(routes, options.history, counted)
       if (options.erase !== undefined) deleteVitalData(routes, options.erase)
       if (options.events !== undefined) getEvents(routes, options.events)
-      getDeadLetters(routes, options.deadLetters, counted)
+      if (options.deadLetters !== undefined) getDeadLetters(routes, options.deadLetters, counted)
       if (options.page !== undefined) servePage(routes, { ...options, page: options.page })
     }
     if (part !== 'public') {
       getMetrics(routes, options.metrics)
       getHealth(routes, options.health)
     }
-    refuseOtherMethods(routes, options.ingest === undefined ? READS_ALONE : undefined)
+    refuseOtherMethods(routes, options.ingest === undefined && options.reads !== undefined ? READS_ALONE : undefined)
     if (part !== 'operation') await serveDocs(routes, options.version)
   })
 

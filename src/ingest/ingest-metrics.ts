@@ -29,7 +29,7 @@ export function addIngestMetrics (metrics: Metrics, read: () => IngestStatistics
   metrics.counter('vital_near_miss_names_total',
     'Different field names that nearly are a vital sign\'s (heart_rate); the log names each, up to a hundred',
     () => read().nearMissNames)
-  metrics.gauge('vital_readings_pending', 'Readings accepted and not yet decided', () => read().pending)
+  addPending(metrics, () => read().pending)
   metrics.gauge('vital_buffer_bytes', 'Bytes of readings accepted and not yet decided', () => read().batcher.bytes)
   metrics.gauge('vital_reading_stopped',
     '1 while reading from publishers is stopped: the buffer is full or nothing can be made durable',
@@ -37,20 +37,28 @@ export function addIngestMetrics (metrics: Metrics, read: () => IngestStatistics
   addDeadLetters(metrics, () => read().caps.usage)
   const observeAckS = metrics.histogram('vital_ack_duration_seconds',
     'From receipt of a message to the moment that it is durable', ACK_BUCKETS)
+  return { observeAck (durationMs) { observeAckS(durationMs / 1000) }, observeBatch: addBatches(metrics) }
+}
+
+/** Also of a sink. */
+export function addPending (metrics: Metrics, read: () => number): void {
+  metrics.gauge('vital_readings_pending', 'Readings accepted and not yet decided', read)
+}
+
+/** Also of a sink. @returns takes each batch */
+export function addBatches (metrics: Metrics): IngestObservers['observeBatch'] {
   const observeBatchS = metrics.histogram('vital_batch_duration_seconds',
     'Time that a batch took to become durable', ACK_BUCKETS)
   const observeReadings = metrics.histogram('vital_batch_readings', 'Readings and dead letters in a batch',
     BATCH_READINGS_BUCKETS)
-  return {
-    observeAck (durationMs) { observeAckS(durationMs / 1000) },
-    observeBatch ({ readings, durationMs }) {
-      observeBatchS(durationMs / 1000)
-      observeReadings(readings)
-    }
+  return ({ readings, durationMs }) => {
+    observeBatchS(durationMs / 1000)
+    observeReadings(readings)
   }
 }
 
-function addLedger (metrics: Metrics, read: () => Ledger): void {
+/** Also of a sink. */
+export function addLedger (metrics: Metrics, read: () => Ledger): void {
   const total = (name: string, help: string, of: (account: Account) => number) => {
     metrics.counters(name, help, ['transport'],
       () => TRANSPORTS.map((transport) => [{ transport }, of(read().account(transport))]))
@@ -68,7 +76,8 @@ function addLedger (metrics: Metrics, read: () => Ledger): void {
   byReason('vital_readings_refused_total', 'Inputs that were not kept', ({ refused }) => refused)
 }
 
-function addDeadLetters (metrics: Metrics, usage: () => DeadLetterCaps['usage']): void {
+/** Also of a sink. */
+export function addDeadLetters (metrics: Metrics, usage: () => DeadLetterCaps['usage']): void {
   metrics.gauge('vital_dead_letters', 'Dead letters kept, as counted at most a minute ago', () => usage().letters)
   metrics.gauge('vital_dead_letters_max',
     'Dead letters kept at most; beyond, bad input is counted as refused{reason="over_cap"}',

@@ -22,7 +22,7 @@ export interface Account {
 
 export class Ledger {
   readonly #accounts: Record<Transport, Account> = {
-    mqtt: createAccount(), http: createAccount(), grpc: createAccount(), spool: createAccount()
+    mqtt: createAccount(), http: createAccount(), grpc: createAccount(), spool: createAccount(), kafka: createAccount()
   }
 
   received (transport: Transport, readings: number): void {

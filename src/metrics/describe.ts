@@ -11,6 +11,7 @@ import { addLatestCacheMetrics } from '../reads/latest-cache/cache-metrics.ts'
 import { addReadsMetrics, addReplicaMetrics } from '../reads/reads-metrics.ts'
 import { addRollupMetrics } from '../rollups/rollup-metrics.ts'
 import { addSecurityMetrics } from '../security/security-metrics.ts'
+import { addSinkMetrics } from '../sink/sink-metrics.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 
 /**
@@ -35,5 +36,6 @@ export function describeMetrics (): Metrics {
   addGrpcMetrics(metrics, unread)
   addBrokerMetrics(metrics, unread)
   addClusterMetrics(metrics, unread)
+  addSinkMetrics(metrics, unread)
   return metrics
 }

@@ -10,7 +10,7 @@ import { readV8Flags } from '../../../scripts/harness/v8-flags.ts'
 import { createSurroundings, parseCommand, runCommandLine } from '../../helpers/command-line.ts'
 
 const COMMANDS = [
-  'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'rollups', 'backup', 'restore', 'api', 'topics', 'sbom',
+  'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'rollups', 'backup', 'restore', 'api', 'sink', 'topics', 'sbom',
   'play', 'simulate', 'completion'
 ]
 /** Their names are those of their folders. */

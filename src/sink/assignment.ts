@@ -1,0 +1,152 @@
+/**
+ * The partitions that the group has given to this sink: each is claimed in PostgreSQL before it is read, and given up once
+ * nothing of it is under way.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Claim } from '../../db/queries/claim-offset.ts'
+import type { Decoded } from './decode.ts'
+import type { SinkLimits } from './limits.ts'
+import { SinkPartition } from './partition.ts'
+import { type Assigned, type Place, toKey } from './place.ts'
+
+const TOLD_EVERY_MS = 30_000
+
+export interface AssignmentOptions {
+  /** Names of topics by their ids. @throws errors of Kafka */
+  readonly readTopics: () => Promise<ReadonlyMap<string, string>>
+  /** @throws errors of PostgreSQL */
+  readonly claim: (place: Place) => Promise<Claim>
+  /** It may be read. */
+  readonly onClaimed: () => void
+  /** These were taken into a batch, and are read again, perhaps by another sink. */
+  readonly onForgotten: (records: readonly Decoded[]) => void
+  readonly limits: SinkLimits
+  readonly logger: Logger
+}
+
+export class Assignment {
+  readonly #options: AssignmentOptions
+  readonly #stopping = new AbortController()
+  readonly #partitions = new Map<string, SinkPartition>()
+  readonly #claiming = new Set<Promise<void>>()
+  #toldAtMs = -Infinity
+
+  constructor (options: AssignmentOptions) {
+    this.#options = options
+  }
+
+  get partitions (): Iterable<SinkPartition> {
+    return this.#partitions.values()
+  }
+
+  /** Those that may be read now, and have room. @param bytesMax - of all of them together */
+  fetchable (bytesMax: number): SinkPartition[] {
+    const { limits } = this.#options
+    let bytes = 0
+    for (const partition of this.partitions) bytes += partition.bytes
+    if (bytes >= bytesMax) return []
+    return [...this.partitions].filter((partition) =>
+      !partition.isRevoked && partition.state(limits.partitionBytesMax) === 'reading')
+  }
+
+  assign (places: readonly Assigned[]): void {
+    for (const place of places) this.#begin(place, 0)
+  }
+
+  /** Taken away in order: what is read already is stored first, for as long as the group may be kept waiting. */
+  async revoke (places: readonly Assigned[], waitMs = this.#options.limits.revokeMs): Promise<void> {
+    const revoked = places.flatMap((place) => this.#partitions.get(toKey(place)) ?? [])
+    for (const partition of revoked) partition.isRevoked = true
+    const untilMs = performance.now() + waitMs
+    const isDone = () => revoked.every((partition) => partition.isEmpty || partition.stop !== null || partition.claim === null)
+    while (!isDone() && performance.now() < untilMs) await sleep(10)
+    for (const partition of revoked) this.#drop(partition)
+  }
+
+  /** Taken away already. */
+  lose (places: readonly Assigned[]): void {
+    for (const place of places) {
+      const partition = this.#partitions.get(toKey(place))
+      if (partition !== undefined) this.#drop(partition)
+    }
+  }
+
+  /** Another sink has claimed it, and the group may not have told yet. */
+  replaced (partition: SinkPartition): void {
+    this.#options.onForgotten(partition.reset())
+    this.#claimAgain(partition, this.#options.limits.reclaimMs)
+  }
+
+  /** No batch holds records of it any more. */
+  idle (partition: SinkPartition): void {
+    if (partition.isDropped) this.#options.onForgotten(partition.reset())
+  }
+
+  /** Partitions that are stopped are looked at again. Called each second. */
+  look (): void {
+    for (const partition of this.partitions) {
+      const { stop, isBusy, isEmpty } = partition
+      if (stop === null || isBusy || (!isEmpty && stop.reason !== 'unknown_schema')) continue
+      if (performance.now() - stop.atMs < this.#options.limits.stoppedMs) continue
+      this.#options.onForgotten(partition.reset())
+      stop.atMs = performance.now()
+      this.#claimAgain(partition, 0)
+    }
+  }
+
+  /** Settles when nothing is being claimed. */
+  async stop (): Promise<void> {
+    this.#stopping.abort()
+    await Promise.all(this.#claiming)
+  }
+
+  #begin (place: Assigned, delayMs: number): void {
+    const partition = new SinkPartition({ ...place, topic: '' }, performance.now())
+    this.#partitions.set(toKey(place), partition)
+    this.#claimAgain(partition, delayMs)
+  }
+
+  #drop (partition: SinkPartition): void {
+    partition.isRevoked = true
+    partition.isDropped = true
+    const key = toKey(partition.place)
+    if (this.#partitions.get(key) === partition) this.#partitions.delete(key)
+    // A batch that is under way may still be stored: nobody else has claimed the partition before.
+    if (!partition.isBusy) this.#options.onForgotten(partition.reset())
+  }
+
+  #claimAgain (partition: SinkPartition, delayMs: number): void {
+    const claiming = this.#claim(partition, delayMs).finally(() => { this.#claiming.delete(claiming) })
+    this.#claiming.add(claiming)
+  }
+
+  async #claim (partition: SinkPartition, delayMs: number): Promise<void> {
+    const { claim, readTopics, onClaimed, limits } = this.#options
+    const { signal } = this.#stopping
+    const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => {})
+    await pause(delayMs)
+    for (let failures = 0; !signal.aborted && !partition.isRevoked; failures++) {
+      try {
+        const topic = partition.place.topic === '' ? (await readTopics()).get(partition.place.topicId) : partition.place.topic
+        if (topic !== undefined) {
+          partition.place = { ...partition.place, topic }
+          const claimed = await claim(partition.place)
+          if (partition.isRevoked) return
+          partition.begin(claimed)
+          onClaimed()
+          return
+        }
+      } catch (error) {
+        this.#tell(error)
+      }
+      await pause(Math.min(limits.retryMsMax, limits.retryMsMin * 2 ** failures))
+    }
+  }
+
+  #tell (error: unknown): void {
+    if (performance.now() - this.#toldAtMs < TOLD_EVERY_MS || this.#stopping.signal.aborted) return
+    this.#toldAtMs = performance.now()
+    this.#options.logger.error({ err: error }, 'a partition cannot be taken over now; trying again')
+  }
+}

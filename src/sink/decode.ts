@@ -1,0 +1,73 @@
+/** What a record of either topic becomes in PostgreSQL. */
+import { hash } from 'node:crypto'
+import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
+import { isStoredDeviceId } from '../../schemas/device-id.ts'
+import type { Transport } from '../../schemas/transport.ts'
+import type { DeadLetterCaps } from '../ingest/dead-letter-caps.ts'
+import { readLetterRecord } from '../kafka/letter-record.ts'
+import { readReadingRecord } from '../kafka/reading-record.ts'
+import { LETTERS_TOPIC, type LogRecord, type Read } from '../kafka/records.ts'
+import type { Place } from './place.ts'
+
+/** `over-cap`: it is refused, and not kept, because there are as many dead letters as there may be. */
+export type Decoded =
+  | { readonly kind: 'reading', readonly row: ReadingRow, readonly transport: Transport, readonly clientId: string | null }
+  | { readonly kind: 'letter', readonly row: DeadLetterRow }
+  | { readonly kind: 'over-cap' }
+
+/** Written by a newer gateway. The partition waits for a newer sink: a dead letter would have to be resent by hand. */
+export interface UnknownSchema {
+  readonly kind: 'unknown-schema'
+  readonly schema: string
+}
+
+interface Origin extends Place {
+  readonly offset: number
+  /** Unix milliseconds, of Kafka. */
+  readonly timestampMs: number
+  readonly key: Buffer | null
+}
+
+/** @param caps - counted once for each record, so a record is decoded once */
+export function decode (record: LogRecord, origin: Origin, caps: Pick<DeadLetterCaps, 'admit'>): Decoded | UnknownSchema {
+  if (origin.topic === LETTERS_TOPIC) {
+    return toDecoded(readLetterRecord(record), record, origin, caps, (row) => admit(row, caps))
+  }
+  return toDecoded(readReadingRecord(record), record, origin, caps, (reading) => ({ kind: 'reading', ...reading }))
+}
+
+function toDecoded<T> (
+  read: Read<T>, record: LogRecord, origin: Origin, caps: Pick<DeadLetterCaps, 'admit'>, toRow: (value: T) => Decoded
+): Decoded | UnknownSchema {
+  if (read.kind === 'read') return toRow(read.value)
+  return read.kind === 'unknown-schema' ? read : admit(toLetter(record, origin, read.why), caps)
+}
+
+/** A reading that passes every rule of the gateway and that PostgreSQL refuses is kept whatever the caps say. */
+function admit (row: DeadLetterRow, caps: Pick<DeadLetterCaps, 'admit'>): Decoded {
+  return row.reason === 'database_rejected' || caps.admit(row.device, row.payload.length) ? { kind: 'letter', row } : { kind: 'over-cap' }
+}
+
+/** A record that no gateway wrote. */
+function toLetter (
+  { value }: LogRecord, { topic, topicId, partition, offset, timestampMs, key }: Origin, why: string
+): DeadLetterRow {
+  const device = key?.toString() ?? ''
+  return {
+    id: toLetterId(`${topicId} ${partition} ${offset}`),
+    receivedAtMs: timestampMs,
+    transport: 'kafka',
+    topic: null,
+    clientId: null,
+    device: isStoredDeviceId(device) ? device : null,
+    reason: 'invalid_reading',
+    errors: [{ path: '', message: `record ${offset} of partition ${partition} of ${topic}: ${why}` }],
+    payload: value ?? Buffer.alloc(0)
+  }
+}
+
+/** The same each time that a record is read. A UUID of version 8 (RFC 9562 §5.8). */
+function toLetterId (place: string): string {
+  const hex = hash('sha256', place)
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
+}

@@ -1,0 +1,172 @@
+/**
+ * The way from Kafka into PostgreSQL, wired once:
+ *
+ *   membership ── assigned, revoked ──> assignment ── claimed ──> fetcher ── records ──> storing ──> store
+ *                                           ▲                        ▲                      │
+ *                                           └── another sink owns ───┼──────────────────────┤
+ *                                                                    └────── has room ──────┘
+ */
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { claimOffset } from '../../db/queries/claim-offset.ts'
+import { selectOffsets } from '../../db/queries/select-offsets.ts'
+import type { Tables } from '../../db/tables.ts'
+import type { KafkaConfig } from '../config/kafka-config.ts'
+import { toClientOptions } from '../kafka/connection.ts'
+import type { KafkaClient } from '../kafka/load-client.ts'
+import { LETTERS_TOPIC, READINGS_TOPIC } from '../kafka/records.ts'
+import { Assignment } from './assignment.ts'
+import { Fetcher } from './fetcher.ts'
+import type { SinkLimits } from './limits.ts'
+import { Membership } from './membership.ts'
+import type { Place } from './place.ts'
+import { Storing, type StoringOptions } from './storing.ts'
+
+/** Partitions that have room, or a leader again, are found without being told. */
+const LOOK_INTERVAL_MS = 1000
+const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC]
+
+export interface ReaderOptions extends Pick<StoringOptions, 'store' | 'refusedLetters' | 'caps' | 'ledger' | 'onBatch' | 'readingsMax'> {
+  readonly client: KafkaClient
+  readonly config: KafkaConfig
+  readonly group: string
+  /** application_name, and what Kafka calls this sink. */
+  readonly name: string
+  readonly kysely: Kysely<Tables>
+  /** Of all partitions together; beyond, nothing is read. */
+  readonly bytesMax: number
+  readonly limits: SinkLimits
+  readonly logger: Logger
+}
+
+/** @throws `ConfigError` where a file that the connection needs cannot be read */
+export async function createReader (options: ReaderOptions) {
+  const { client, config, group, name, kysely, bytesMax, limits, logger } = options
+  const connection = await toClientOptions(config, name)
+  const admin = new client.Admin({ ...connection, requestTimeout: limits.requestTimeoutMs })
+  let topicNames: ReadonlyMap<string, string> = new Map()
+  /** Topics whose name meant another one before, by their ids. */
+  const anew = new Map<string, string>()
+  let rejoins = 0
+  let timer: NodeJS.Timeout | undefined
+
+  async function readTopics (): Promise<ReadonlyMap<string, string>> {
+    const { topics } = await admin.metadata({ topics: TOPICS, forceUpdate: true })
+    topicNames = new Map([...topicNames, ...[...topics].map(([topic, { id }]): [string, string] => [id, topic])])
+    return topicNames
+  }
+
+  async function claim (place: Place) {
+    const { topic, topicId, partition } = place
+    const claimed = await claimOffset(kysely, { consumerGroup: group, topicId, partition }, { topic, owner: name })
+    if (claimed.epoch === 1) await noteAnew(place)
+    return claimed
+  }
+
+  /** What the topic before it held and was not stored is gone. */
+  async function noteAnew ({ topic, topicId }: Place): Promise<void> {
+    if (anew.has(topicId)) return
+    const stored = await selectOffsets(kysely)
+    const former = stored.find((offset) => offset.consumerGroup === group && offset.topic === topic && offset.topicId !== topicId)
+    if (former === undefined || stored.some((offset) => offset.topicId === topicId && offset.nextOffset > 0)) return
+    const message = `${topic} was made anew: it is read from its beginning. What the one before held and was not stored is lost`
+    anew.set(topicId, message)
+    logger.error({ topic, topicId, formerTopicId: former.topicId }, message)
+  }
+
+  const storing: Storing = new Storing({
+    ...options,
+    partitions: () => assignment.partitions,
+    onReplaced: (partition) => { assignment.replaced(partition) },
+    onIdle: (partition) => { assignment.idle(partition) },
+    onRoom: () => { fetcher.pump() }
+  })
+  const assignment: Assignment = new Assignment({
+    readTopics: async () => topicNames.size === TOPICS.length ? topicNames : await readTopics(),
+    claim,
+    onClaimed: () => { fetcher.pump() },
+    onForgotten: (records) => { storing.giveUp(records) },
+    limits,
+    logger
+  })
+  const fetcher = new Fetcher({
+    client,
+    connection,
+    admin,
+    topics: TOPICS,
+    fetchable: () => assignment.fetchable(bytesMax),
+    onRecords: () => { storing.wake() },
+    limits,
+    logger
+  })
+  const membership = new Membership({
+    client,
+    connection,
+    group,
+    topics: TOPICS,
+    onAssigned: (places) => { assignment.assign(places) },
+    onRevoked: (places) => assignment.revoke(places),
+    onLost: (places) => { assignment.lose(places) },
+    limits,
+    logger
+  })
+
+  /** Partitions that are read and make no progress, though PostgreSQL takes batches. */
+  function findStuck () {
+    if (!storing.isUp) return []
+    const sinceMs = performance.now() - limits.stuckMs
+    return [...assignment.partitions].filter(({ trouble, progressAtMs }) => trouble === null && progressAtMs < sinceMs)
+  }
+
+  function look (): void {
+    assignment.look()
+    fetcher.pump()
+    storing.wake()
+    const stuck = findStuck()
+    if (stuck.length === 0) return
+    rejoins++
+    logger.error({ partitions: stuck.length }, 'nothing was read or stored for long: this sink leaves the group and joins it anew')
+    fetcher.reconnect()
+    membership.rejoin()
+    for (const partition of assignment.partitions) partition.progressAtMs = performance.now()
+  }
+
+  function warnings (): string[] {
+    const troubles = [...assignment.partitions].flatMap(({ trouble }) => trouble?.message ?? [])
+    return [
+      ...membership.isMember ? [] : ['the consumer group does not answer, or does not know this sink'],
+      ...storing.isUp ? [] : ['PostgreSQL does not take batches; their records wait in Kafka'],
+      ...new Set([...troubles, ...anew.values()])
+    ]
+  }
+
+  return {
+    storing,
+    get partitions () { return assignment.partitions },
+    get isMember () { return membership.isMember },
+    /** All that was assigned is being stored. */
+    get isReady (): boolean {
+      return membership.isMember && storing.isUp && [...assignment.partitions].every(({ trouble }) => trouble === null)
+    },
+    get rebalances () { return membership.changes },
+    get rejoins () { return rejoins },
+    warnings,
+    /** PostgreSQL was made ready. */
+    start (): void {
+      storing.start()
+      membership.start()
+      timer = setInterval(look, LOOK_INTERVAL_MS)
+    },
+    /** Stores what is read, leaves the group, and closes its connections. */
+    async stop (): Promise<void> {
+      clearInterval(timer)
+      await fetcher.stop()
+      await assignment.revoke([...assignment.partitions].map(({ place }) => place), limits.drainMs)
+      await Promise.all([storing.stop(), assignment.stop()])
+      await membership.stop()
+      await admin.close().catch(() => {})
+    }
+  }
+}
+
+export type Reader = Awaited<ReturnType<typeof createReader>>

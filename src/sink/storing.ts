@@ -1,0 +1,283 @@
+/**
+ * Stores what was read, in batches over several partitions.
+ *
+ *   queues of the partitions ──> slices ──> one transaction: rows, and the offset of each partition ──> queues released
+ *                                  │
+ *                                  ├─ another sink owns one (VS001): it is left out, the others are stored
+ *                                  ├─ a row is refused: it becomes a dead letter, the others are stored
+ *                                  └─ PostgreSQL is away: again, later and later; queues fill, and nothing is fetched
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { classifyError } from '../../db/sqlstate.ts'
+import { toReplaced } from '../../db/queries/move-offsets.ts'
+import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
+import type { Store } from '../../db/store.ts'
+import type { DeadLetterCaps } from '../ingest/dead-letter-caps.ts'
+import { isAway, toReplayed } from '../ingest/journal/replay-set.ts'
+import type { RefusedLetters } from '../ingest/journal/refused-letters.ts'
+import type { Ledger } from '../ingest/ledger.ts'
+import type { Submission } from '../ingest/submission.ts'
+import { type Decoded, decode } from './decode.ts'
+import type { SinkLimits } from './limits.ts'
+import { createOffsetWriter, type Move } from './offset-writer.ts'
+import type { SinkPartition } from './partition.ts'
+import { toKey } from './place.ts'
+
+const TOLD_EVERY_MS = 10_000
+
+/** What one partition gives to a batch. */
+interface Slice {
+  readonly partition: SinkPartition
+  readonly move: Move
+  readonly records: readonly Decoded[]
+}
+
+export interface StoringOptions {
+  readonly store: Pick<Store, 'write'>
+  readonly refusedLetters: Pick<RefusedLetters, 'keep'>
+  readonly caps: Pick<DeadLetterCaps, 'admit'>
+  readonly ledger: Ledger
+  /** Those that this sink owns. */
+  readonly partitions: () => Iterable<SinkPartition>
+  /** Another sink has claimed it. */
+  readonly onReplaced: (partition: SinkPartition) => void
+  /** No batch holds records of it now. */
+  readonly onIdle: (partition: SinkPartition) => void
+  /** Partitions have room again. */
+  readonly onRoom: () => void
+  readonly onBatch: (batch: { readonly readings: number, readonly durationMs: number }) => void
+  readonly readingsMax: number
+  readonly limits: SinkLimits
+  readonly logger: Logger
+}
+
+export class Storing {
+  readonly #options: StoringOptions
+  readonly #writer: ReturnType<typeof createOffsetWriter>
+  readonly #stopping = new AbortController()
+  #working: Array<Promise<void>> = []
+  #wakes: Array<() => void> = []
+  #isStarted = false
+  #isUp = true
+  #failures = 0
+  #toldAtMs = -Infinity
+  #readingsMax: number
+  #pending = 0
+  #replaced = 0
+
+  constructor (options: StoringOptions) {
+    this.#options = options
+    this.#writer = createOffsetWriter(options)
+    this.#readingsMax = options.readingsMax
+  }
+
+  /** PostgreSQL took the last batch. */
+  get isUp (): boolean {
+    return this.#isUp
+  }
+
+  /** Batches are being written as fast as they can be. */
+  get isBusy (): boolean {
+    return this.#wakes.length === 0 && this.#isStarted
+  }
+
+  /** Taken into a batch and not decided. */
+  get pending (): number {
+    return this.#pending
+  }
+
+  /** How often another sink had claimed a partition before its batch was stored. */
+  get replaced (): number {
+    return this.#replaced
+  }
+
+  start (): void {
+    this.#isStarted = true
+    this.#working = Array.from({ length: this.#options.limits.batchesInFlightMax }, () => this.#work())
+  }
+
+  /** Records have come. */
+  wake (): void {
+    for (const wake of this.#wakes.splice(0)) wake()
+  }
+
+  /** Settles when no batch is under way. What is not stored by then stays in Kafka. */
+  async stop (): Promise<void> {
+    this.#stopping.abort()
+    this.wake()
+    await Promise.all(this.#working)
+  }
+
+  /** These were taken into a batch, and will be read again, perhaps by another sink. */
+  giveUp (records: readonly Decoded[]): void {
+    const undecided = records.filter(({ kind }) => kind !== 'over-cap').length
+    this.#options.ledger.refused('kafka', 'unavailable', undecided)
+    this.#pending -= undecided
+  }
+
+  async #work (): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      const slices = this.#take()
+      if (slices.length === 0) {
+        await new Promise<void>((resolve) => { this.#wakes.push(resolve) })
+        continue
+      }
+      for (const { partition } of slices) partition.isBusy = true
+      const failure = await this.#store(slices)
+      for (const { partition } of slices) {
+        partition.isBusy = false
+        this.#options.onIdle(partition)
+      }
+      if (failure === null) this.#succeed()
+      else await this.#fail(failure)
+    }
+  }
+
+  /** From the fullest partition on, so that a backlog goes in large batches and two of them at a time. */
+  #take (): Slice[] {
+    const { partitions, limits } = this.#options
+    const full = [...partitions()].filter(({ isBusy, isEmpty, claim }) => !isBusy && !isEmpty && claim !== null)
+      .sort((a, b) => b.bytes - a.bytes)
+    const slices: Slice[] = []
+    let [readings, bytes] = [this.#readingsMax, limits.batchBytesMax]
+    for (const partition of full) {
+      if (readings <= 0 || bytes <= 0) break
+      const slice = this.#takeOf(partition, readings, bytes)
+      if (slice === null) continue
+      readings -= slice.records.length
+      bytes -= slice.bytes
+      slices.push(slice)
+    }
+    return slices
+  }
+
+  #takeOf (partition: SinkPartition, readingsMax: number, bytesMax: number): (Slice & { readonly bytes: number }) | null {
+    const { caps, ledger } = this.#options
+    const records: Decoded[] = []
+    let bytes = 0
+    let nextOffset = partition.storedOffset
+    while (records.length < readingsMax && bytes < bytesMax) {
+      const queued = partition.at(records.length)
+      if (queued === undefined) {
+        // Behind what no reader needs: marks of transactions.
+        nextOffset = partition.fetchOffset
+        break
+      }
+      if (queued.decoded === null) {
+        const decoded = decode(queued.record, { ...partition.place, ...queued }, caps)
+        if (decoded.kind === 'unknown-schema') {
+          this.#stopUnknown(partition, queued.offset, decoded.schema)
+          break
+        }
+        queued.decoded = decoded
+        ledger.received('kafka', 1)
+        if (decoded.kind === 'over-cap') ledger.refused('kafka', 'over_cap', 1)
+        else this.#pending++
+      }
+      records.push(queued.decoded)
+      bytes += queued.bytes
+      nextOffset = queued.offset + 1
+    }
+    if (records.length === 0) return null
+    const from = partition.claim!
+    return { partition, move: { from, to: { ...from, nextOffset } }, records, bytes }
+  }
+
+  #stopUnknown (partition: SinkPartition, offset: number, schema: string): void {
+    const { topic, partition: number } = partition.place
+    partition.halt('unknown_schema', `record ${offset} of partition ${number} of ${topic} has the schema ${schema}, which this version ` +
+      'does not know: upgrade the sinks; the partition waits', this.#options.logger)
+  }
+
+  /** @returns why not all of it is stored */
+  async #store (slices: readonly Slice[]): Promise<unknown> {
+    let left = slices
+    while (left.length > 0) {
+      const startedAtMs = performance.now()
+      const submissions = toSubmissions(left.flatMap(({ records }) => records))
+      try {
+        await this.#writer.write(submissions, left.map(({ move }) => move))
+      } catch (error) {
+        const replaced = toReplaced(error)
+        if (replaced === null) return error
+        const keys = new Set(replaced.map(toKey))
+        for (const { partition } of left.filter(({ partition }) => keys.has(toKey(partition.place)))) this.#replace(partition)
+        left = left.filter(({ partition }) => !keys.has(toKey(partition.place)))
+        continue
+      }
+      this.#settle(left, submissions, performance.now() - startedAtMs)
+      return null
+    }
+    return null
+  }
+
+  #replace (partition: SinkPartition): void {
+    this.#replaced++
+    this.#options.logger.warn({ ...partition.place }, 'another sink has taken this partition over; what was read of it is not stored here')
+    this.#options.onReplaced(partition)
+  }
+
+  #settle (slices: readonly Slice[], submissions: readonly Submission[], durationMs: number): void {
+    const { ledger, onBatch, onRoom } = this.#options
+    let readings = 0
+    for (const submission of submissions) {
+      ledger.decided(toCounted(submission), 'stored')
+      readings += submission.units
+    }
+    this.#pending -= readings
+    for (const { partition, move, records } of slices) {
+      partition.release(records.length, move.to)
+    }
+    onBatch({ readings, durationMs })
+    onRoom()
+  }
+
+  #succeed (): void {
+    if (!this.#isUp) this.#options.logger.info('PostgreSQL takes batches again')
+    this.#isUp = true
+    this.#failures = 0
+    this.#readingsMax = Math.min(this.#options.readingsMax, this.#readingsMax * 2)
+  }
+
+  async #fail (error: unknown): Promise<void> {
+    const { limits, logger } = this.#options
+    const isOfBatch = classifyError(error) === 'retry' && !isAway(error)
+    if (isOfBatch) this.#readingsMax = Math.max(1, Math.floor(this.#readingsMax / 4))
+    else this.#isUp = false
+    if (performance.now() - this.#toldAtMs > TOLD_EVERY_MS) {
+      this.#toldAtMs = performance.now()
+      logger.error({ err: error, readingsMax: this.#readingsMax },
+        'PostgreSQL did not take a batch; trying again. Its records stay in Kafka')
+    }
+    const delayMs = Math.min(limits.retryMsMax, limits.retryMsMin * 2 ** this.#failures++)
+    await sleep(delayMs, undefined, { signal: this.#stopping.signal }).catch(() => {})
+  }
+}
+
+/** One for the readings of each client, and one for all dead letters. */
+function toSubmissions (records: readonly Decoded[]): Submission[] {
+  const readings = new Map<string, Pick<Submission, 'transport' | 'clientId'> & { readonly rows: ReadingRow[] }>()
+  const letters: DeadLetterRow[] = []
+  for (const record of records) {
+    if (record.kind === 'letter') letters.push(record.row)
+    if (record.kind !== 'reading') continue
+    const { transport, clientId, row } = record
+    const key = `${transport} ${clientId}`
+    const ofClient = readings.get(key)
+    if (ofClient === undefined) readings.set(key, { transport, clientId, rows: [row] })
+    else ofClient.rows.push(row)
+  }
+  const submissions = [...readings.values()].map(({ transport, clientId, rows }) =>
+    toReplayed({ transport, clientId, readings: rows, letters: [] }))
+  return letters.length === 0 ? submissions : [...submissions, toReplayed({ transport: 'kafka', clientId: null, readings: [], letters })]
+}
+
+/** The same, as it came in here. */
+function toCounted (submission: Submission): Submission {
+  const counted = toReplayed({ transport: 'kafka', clientId: null, readings: submission.readings, letters: submission.letters })
+  counted.duplicates = submission.duplicates
+  for (const rejection of submission.rejections) counted.reject(rejection)
+  return counted
+}
