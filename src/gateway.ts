@@ -80,7 +80,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     storage.observeStored(events.observe)
     const changes = createFleetChanges()
     const pipeline = createPipeline({
-      ...storage, limits: config, pool: database.pool, clock, onDurable: changes.observe, metrics, logger
+      ...storage, limits: config, clock, onDurable: changes.observe, metrics, logger
     })
     const broker = createBroker({
       ...transport.broker,
@@ -135,7 +135,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     async function connect (): Promise<void> {
       await operations.prepareDatabase()
       await security.start()
-      pipeline.takeDatabase()
+      pipeline.takeTarget()
       operations.start()
       reads.start()
     }

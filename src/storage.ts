@@ -7,6 +7,7 @@ import { createStore, type Store, type StoredObserver } from '../db/store.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { type Disk, realDisk } from './ingest/journal/spool/disk.ts'
+import { createPostgresTarget } from './ingest/journal/postgres-target.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
 import { openErasedDevices } from './ingest/journal/spool/erased-devices.ts'
 import { openSpool } from './ingest/journal/spool/spool.ts'
@@ -31,7 +32,7 @@ interface StorageOptions {
   /** Tells gateways on one database apart, in `pg_stat_activity` and to the audit. */
   readonly applicationName: string
   readonly lifecycle: Pick<Lifecycle, 'signal' | 'onStop'>
-  readonly clock: Pick<Clock, 'nowMs'>
+  readonly clock: Pick<Clock, 'nowMs' | 'observe'>
   readonly metrics: Metrics
   readonly faults: StorageFaults
   readonly logger: Logger
@@ -87,11 +88,12 @@ export async function openStorage (
   // Observers see COMMITs below the faults: a COMMIT counts also where its answer is lost.
   const store = faults.wrapStore?.(stored) ?? stored
   const refusedLetters = createRefusedLetters({ dataDir, logger })
+  const target = createPostgresTarget({ store, pool: database.pool, refusedLetters, onClock: clock.observe, logger })
   /** One more observer, behind the others. */
   const observeStored = (observer: StoredObserver) => { observers.push(observer) }
   const lease = new ErasureLease(database.kysely)
   const erasures = { erased, mayWrite: lease.mayWrite, lease, onStep: faults.onErasureStep }
-  return { spool, spoolDirectory, erasures, refusedLetters, connectionString, database, store, observeStored, reads }
+  return { spool, spoolDirectory, erasures, refusedLetters, connectionString, database, target, observeStored, reads }
 }
 
 /**

@@ -71,6 +71,7 @@ export function addLedger (metrics: Metrics, read: () => Ledger): void {
   total('vital_readings_received_total', 'Readings that came in; an undecodable payload counts as one',
     ({ received }) => received)
   total('vital_readings_stored_total', 'Readings committed in PostgreSQL', ({ stored }) => stored)
+  total('vital_readings_logged_total', 'Readings and dead letters written to Kafka; a sink stores them', ({ logged }) => logged)
   total('vital_readings_duplicate_total', 'Readings that were stored before', ({ duplicate }) => duplicate)
   byReason('vital_readings_dead_lettered_total', 'Inputs kept as dead letters', ({ deadLettered }) => deadLettered)
   byReason('vital_readings_refused_total', 'Inputs that were not kept', ({ refused }) => refused)

@@ -1,10 +1,11 @@
 /**
  * The ledger: the outcome of every reading that was received.
  *
- *   received = stored + duplicate + dead_lettered + refused + pending
+ *   received = stored + logged + duplicate + dead_lettered + refused + pending
  *
  * The unit is one reading; an undecodable payload counts as one. Each input is entered once as received, and once by
- * its outcome. `pending` is not computed from the other terms, or the equation could never fail: the batcher and the
+ * its outcome. In Kafka a reading or a dead letter is `logged`: a sink receives it there, and enters what becomes of it.
+ * `pending` is not computed from the other terms, or the equation could never fail: the batcher and the
  * replayer count it.
  */
 import type { RefusalReason, Reason } from '../../schemas/reason.ts'
@@ -15,6 +16,7 @@ import type { Submission } from './submission.ts'
 export interface Account {
   received: number
   stored: number
+  logged: number
   duplicate: number
   deadLettered: Map<Reason, number>
   refused: Map<RefusalReason, number>
@@ -33,9 +35,13 @@ export class Ledger {
    * Enters the outcome of a submission: committed, given up, or left to the spool.
    * @returns units of it that are still undecided
    */
-  decided (submission: Submission, outcome: 'stored' | 'abandoned' | 'spooled'): number {
+  decided (submission: Submission, outcome: 'stored' | 'logged' | 'abandoned' | 'spooled'): number {
     const { transport, readings, letters, rejections, duplicates } = submission
     const account = this.#accounts[transport]
+    if (outcome === 'logged') {
+      account.logged += submission.units
+      return 0
+    }
     const decided = outcome === 'stored' ? readings.length : submission.decided?.size ?? 0
     account.stored += decided - rejections.length - duplicates
     account.duplicate += duplicates
@@ -64,7 +70,7 @@ export class Ledger {
 }
 
 function createAccount (): Account {
-  return { received: 0, stored: 0, duplicate: 0, deadLettered: new Map(), refused: new Map() }
+  return { received: 0, stored: 0, logged: 0, duplicate: 0, deadLettered: new Map(), refused: new Map() }
 }
 
 function add<Key> (counts: Map<Key, number>, key: Key, count: number): void {

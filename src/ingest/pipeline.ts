@@ -1,22 +1,21 @@
 /**
  * The pipeline: every part of ingest, wired once. The gateway, an erasure beside a stopped gateway and the simulation
- * of ingest use it; each brings its own store, pool for pings, spool and clock.
+ * of ingest use it; each brings its own target (PostgreSQL, or
+ * Kafka), spool and clock.
  *
- *   acceptPublish, acceptPost, acceptRequest ──> batcher ──> journal ──> writer ──> store
+ *   acceptPublish, acceptPost, acceptRequest ──> batcher ──> journal ──> target
  *                                    ▲           │ ▲
  *              pressure, availability│           ▼ │ closed, open, half-open
  *                                    └──────── spool, circuit <── spool watch, pings
  *                                                │
- *                                                └──> replayer ──> writer
+ *                                                └──> replayer ──> target
  *
  * Circuit, journal, batcher and replayer call each other back, so some of the callbacks below name a part that is made
  * after them. None runs before `createPipeline` has returned.
  */
-import type { Pool } from 'pg'
 import type { Logger } from 'pino'
 import type { Broker } from '../../broker/broker.ts'
 import type { ReadingRow } from '../../db/rows.ts'
-import type { Store } from '../../db/store.ts'
 import type { Clock } from '../clock.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import { Batcher, type BatcherLimits } from './batcher.ts'
@@ -27,12 +26,12 @@ import { Circuit } from './journal/circuit.ts'
 import { createJournal } from './journal/journal.ts'
 import { addJournalMetrics } from './journal/journal-metrics.ts'
 import { toWarnings } from './journal/journal-warnings.ts'
-import { createWriter } from './journal/postgres-writer.ts'
 import type { RefusedLetters } from './journal/refused-letters.ts'
 import { Replayer } from './journal/replayer.ts'
 import { createSpoolWatch } from './journal/spool/spool-watch.ts'
 import type { ErasedDevices } from './journal/spool/erased-devices.ts'
 import type { Spool } from './journal/spool/spool.ts'
+import type { Target } from './journal/target.ts'
 import { trackWrites } from './journal/tracked-writer.ts'
 import { Ledger } from './ledger.ts'
 import { INGEST_LIMITS, type IngestLimits } from './limits.ts'
@@ -48,16 +47,16 @@ export type AttachedBroker = Pick<Broker, 'pauseReading' | 'resumeReading' | 'pu
 export interface PipelineOptions {
   /** Those of {@link INGEST_LIMITS} may be among them; a simulation makes everything small. */
   readonly limits: ConfiguredLimits & Partial<IngestLimits>
-  readonly store: Store
-  /** For the circuit's pings. */
-  readonly pool: Pool
+  readonly target: Target
+  /** Where Kafka is the target; else the circuit tells. */
+  readonly isDatabaseUp?: () => boolean
   readonly spool: Spool
-  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed' | 'observe'>
+  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed'>
   readonly refusedLetters: RefusedLetters
-  /** Observes readings of one message that became durable, in PostgreSQL or in the spool. Takes microseconds, never throws. */
+  /** Observes readings of one message that became durable, in the target or in the spool. Takes microseconds, never throws. */
   readonly onDurable?: (readings: readonly ReadingRow[]) => void
   /** Devices that are being erased: what is not replayed, and whether a write may begin. A simulation has none. */
-  readonly erasures?: { readonly erased: Pick<ErasedDevices, 'of'>, readonly mayWrite: () => Promise<void> | null }
+  readonly erasures?: { readonly erased: Pick<ErasedDevices, 'of'>, readonly mayWrite?: () => Promise<void> | null }
   readonly metrics: Metrics
   readonly logger: Logger
 }
@@ -66,36 +65,37 @@ const NO_BROKER: AttachedBroker = { pauseReading () {}, resumeReading () {}, pub
 
 /** Nothing runs before `start`, except that a message is accepted and batched as soon as it comes. */
 export function createPipeline (options: PipelineOptions) {
-  const { store, pool, spool, clock, refusedLetters, onDurable, erasures, metrics, logger } = options
+  const { target, spool, clock, refusedLetters, onDurable, erasures, metrics, logger } = options
   const limits = { ...INGEST_LIMITS, ...options.limits }
   let broker = NO_BROKER
   const readers = createReaders()
   const ledger = new Ledger()
   const nameHints = createNameHints(logger)
   const caps = new DeadLetterCaps(limits, (warning) => { logger.warn(warning) })
-  const writes = trackWrites(createWriter({ store, refusedLetters, logger }), erasures?.mayWrite)
+  const writes = trackWrites(target, erasures?.mayWrite)
   const observers = addIngestMetrics(metrics, () => ({
     ledger, pending: batcher.pending + replayer.pending, batcher, caps, nearMissNames: nameHints.count()
   }))
-  addJournalMetrics(metrics, () => ({ circuit, spool, replayer, refusedLetters }))
+  const isDatabaseUp = options.isDatabaseUp ?? (() => circuit.state === 'closed')
+  addJournalMetrics(metrics, () => ({ isDatabaseUp: isDatabaseUp(), circuit, spool, replayer, refusedLetters }))
 
-  /** Whether PostgreSQL or the spool takes readings. */
+  /** Whether the target or the spool takes readings. */
   const isDurable = () => circuit.state === 'closed' || spool.status === 'ok'
   const updateAvailability = () => { batcher.setAvailable(isDurable()) }
   const circuit: Circuit = new Circuit({
-    pool,
+    target,
     logger,
     hasBacklog: () => replayer.hasTrial,
     onChange () {
       updateAvailability()
       replayer.wake()
-    },
-    onClock: clock.observe
+    }
   })
   const spoolWatch = createSpoolWatch({
     spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger
   })
   const journal = createJournal({
+    target,
     writer: writes,
     spool,
     circuit,
@@ -116,6 +116,7 @@ export function createPipeline (options: PipelineOptions) {
     onSpooled: (units) => { replayer.add(units) }
   })
   const replayer = new Replayer({
+    target,
     spool,
     circuit,
     ledger,
@@ -148,9 +149,10 @@ export function createPipeline (options: PipelineOptions) {
     writes,
     refusedLetters,
     isDurable,
+    isDatabaseUp,
 
     /** Conditions that weaken the promise now, as warnings for the operator. */
-    warnings: () => [...caps.warnings(), ...refusedLetters.warnings(), ...toWarnings(circuit, spool)],
+    warnings: () => [...caps.warnings(), ...refusedLetters.warnings(), ...target.warnings(), ...toWarnings(target, circuit, spool)],
 
     /** From now on this broker stops and resumes reading. Once, before anything is accepted. */
     attach (attached: AttachedBroker): void {
@@ -162,28 +164,22 @@ export function createPipeline (options: PipelineOptions) {
     addReader: readers.add,
 
     /**
-     * Settles once the spool's disk was tried; from then on spooled batches are replayed while PostgreSQL takes them.
+     * Settles once the spool's disk was tried; from then on spooled batches are replayed while the target takes them.
      */
     async start (): Promise<void> {
       await spoolWatch.start()
       replayer.start()
     },
 
-    /** PostgreSQL was made ready for traffic: it is tried, and pinged from now on. */
-    takeDatabase (): void {
+    /** The target was made ready for traffic: it is tried, and pinged from now on. */
+    takeTarget (): void {
       circuit.prove()
       circuit.start()
     },
 
     /** Waits until accepted readings are durable. Gives up, unacknowledged, those that are not by `drainTimeoutMs`. */
     async drain (): Promise<void> {
-      await batcher.drain(limits.drainTimeoutMs)
-      const { pending } = batcher
-      if (pending > 0) {
-        logger.error({ pending },
-          'stopped before all readings were durable; devices keep the unacknowledged ones')
-      }
-      batcher.stop()
+      await drain(batcher, limits.drainTimeoutMs, logger)
       journal.stop()
     },
 
@@ -194,6 +190,15 @@ export function createPipeline (options: PipelineOptions) {
       await replayer.stop()
     }
   }
+}
+
+async function drain (batcher: Batcher, timeoutMs: number, logger: Logger): Promise<void> {
+  await batcher.drain(timeoutMs)
+  const { pending } = batcher
+  if (pending > 0) {
+    logger.error({ pending }, 'stopped before all readings were durable; devices keep the unacknowledged ones')
+  }
+  batcher.stop()
 }
 
 /** Without readings that the database itself refused. */

@@ -68,11 +68,19 @@ export async function readLedger (httpUrl: string, headers: Record<string, strin
     .reduce((total, [, value]) => total + Number(value), 0)
   const received = sum('vital_readings_received_total')
   const stored = sum('vital_readings_stored_total')
+  const logged = sum('vital_readings_logged_total')
   const duplicate = sum('vital_readings_duplicate_total')
   const deadLettered = sum('vital_readings_dead_lettered_total')
   const refused = sum('vital_readings_refused_total')
   const pending = sum('vital_readings_pending')
   return {
-    received, stored, duplicate, deadLettered, refused, pending, balance: received - stored - duplicate - deadLettered - refused - pending
+    received,
+    stored,
+    logged,
+    duplicate,
+    deadLettered,
+    refused,
+    pending,
+    balance: received - stored - logged - duplicate - deadLettered - refused - pending
   }
 }

@@ -7,6 +7,7 @@ export interface Scrape {
   /** Of those, found in the spool at the start. */
   readonly found: number
   readonly stored: number
+  readonly logged: number
   readonly duplicate: number
   readonly deadLettered: number
   readonly refused: number
@@ -18,7 +19,7 @@ export interface Scrape {
   readonly bufferBytes: number
   readonly databaseUp: boolean
   readonly readingStopped: boolean
-  /** received - stored - duplicate - dead-lettered - refused - pending. */
+  /** received - stored - logged - duplicate - dead-lettered - refused - pending. */
   readonly balance: number
 }
 
@@ -32,6 +33,7 @@ export async function scrape (httpPort: number): Promise<Scrape> {
   const sum = (name: string) => sumMetric(text, `vital_${name}`)
   const received = sum('readings_received_total')
   const stored = sum('readings_stored_total')
+  const logged = sum('readings_logged_total')
   const duplicate = sum('readings_duplicate_total')
   const deadLettered = sum('readings_dead_lettered_total')
   const refused = sum('readings_refused_total')
@@ -40,6 +42,7 @@ export async function scrape (httpPort: number): Promise<Scrape> {
     received,
     found: Number(/^vital_readings_received_total\{transport="spool"\} (\d+)/m.exec(text)?.[1] ?? 0),
     stored,
+    logged,
     duplicate,
     deadLettered,
     refused,
@@ -51,7 +54,7 @@ export async function scrape (httpPort: number): Promise<Scrape> {
     bufferBytes: sum('buffer_bytes'),
     databaseUp: sum('database_up') === 1,
     readingStopped: sum('reading_stopped') === 1,
-    balance: received - stored - duplicate - deadLettered - refused - pending
+    balance: received - stored - logged - duplicate - deadLettered - refused - pending
   }
 }
 

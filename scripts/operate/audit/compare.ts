@@ -43,9 +43,10 @@ export function compare (before: readonly Scrape[], received: Received, after: r
 }
 
 function checkLedger (scrape: Scrape): Finding {
-  const { url, received, stored, duplicate, deadLettered, refused, pending } = scrape
-  const difference = received - stored - duplicate - deadLettered - refused - pending
-  const equation = `received ${received} = stored ${stored} + duplicate ${duplicate} + dead-lettered ${deadLettered} + refused ${refused} + pending ${pending}`
+  const { url, received, stored, logged, duplicate, deadLettered, refused, pending } = scrape
+  const difference = received - stored - logged - duplicate - deadLettered - refused - pending
+  const inKafka = logged === 0 ? '' : ` + logged ${logged}`
+  const equation = `received ${received} = stored ${stored}${inKafka} + duplicate ${duplicate} + dead-lettered ${deadLettered} + refused ${refused} + pending ${pending}`
   return difference === 0
     ? { subject: `ledger of ${url}`, status: 'ok', text: equation }
     : {

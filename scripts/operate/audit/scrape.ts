@@ -12,6 +12,8 @@ export interface Scrape {
   readonly startedAt: number
   readonly received: number
   readonly stored: number
+  /** In Kafka. */
+  readonly logged: number
   readonly duplicate: number
   readonly deadLettered: number
   readonly refused: number
@@ -60,6 +62,7 @@ export function toScrape (url: string, text: string): Scrape {
     startedAt,
     received: sum('vital_readings_received_total'),
     stored: sum('vital_readings_stored_total'),
+    logged: sum('vital_readings_logged_total'),
     duplicate: sum('vital_readings_duplicate_total'),
     deadLettered: sum('vital_readings_dead_lettered_total'),
     refused: sum('vital_readings_refused_total'),

@@ -15,6 +15,7 @@ import { createErasure } from '../../../src/operations/erasure.ts'
 import { realDisk } from '../../../src/ingest/journal/spool/disk.ts'
 import { openSpool, type Spool } from '../../../src/ingest/journal/spool/spool.ts'
 import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
+import { createPostgresTarget } from '../../../src/ingest/journal/postgres-target.ts'
 import { createRefusedLetters } from '../../../src/ingest/journal/refused-letters.ts'
 import { createClock } from '../../../src/clock.ts'
 import { createPipeline } from '../../../src/ingest/pipeline.ts'
@@ -119,13 +120,13 @@ async function drainAndErase (
   await migrate({ connectionString, logger })
   const erased = await openErasedDevices({ directory, disk: realDisk, logger })
   const lease = new ErasureLease(database.kysely)
+  const refusedLetters = createRefusedLetters({ dataDir: config.dataDir, logger })
   const pipeline = createPipeline({
     limits: { ...config, commitTimeoutMs: STATEMENT_TIMEOUT_MS },
-    store: createStore(database),
-    pool: database.pool,
+    target: createPostgresTarget({ store: createStore(database), pool: database.pool, refusedLetters, logger }),
     spool,
     clock: createClock({ ownMs: Date.now, monotonicMs: () => performance.now(), logger }),
-    refusedLetters: createRefusedLetters({ dataDir: config.dataDir, logger }),
+    refusedLetters,
     // One connection: a look must not wait for it within a write, and nothing but this writes.
     erasures: { erased, mayWrite: () => null },
     metrics: createMetrics(),
@@ -148,7 +149,7 @@ async function drainAndErase (
   const progress = createProgress({ label: 'spool into PostgreSQL', total: Math.max(1, replayer.pending), stream })
   const timer = setInterval(() => { progress.update(replayer.replayed) }, PROGRESS_EVERY_MS)
   await requests.register()
-  pipeline.takeDatabase()
+  pipeline.takeTarget()
   await pipeline.start()
   const answers: Erased[] = []
   try {

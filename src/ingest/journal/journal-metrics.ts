@@ -5,6 +5,7 @@ import type { Replayer } from './replayer.ts'
 import { SPOOL_STATUSES, type Spool } from './spool/spool.ts'
 
 interface JournalStatistics {
+  readonly isDatabaseUp: boolean
   readonly circuit: Pick<Circuit, 'state'>
   readonly spool: Pick<Spool, 'bytes' | 'bytesMax' | 'status' | 'setAsideFiles' | 'damage'>
   readonly replayer: Pick<Replayer, 'pending' | 'replayed'>
@@ -17,20 +18,20 @@ export function addDatabaseUp (metrics: Metrics, isUp: () => boolean): void {
 }
 
 export function addJournalMetrics (metrics: Metrics, read: () => JournalStatistics): void {
-  addDatabaseUp(metrics, () => read().circuit.state === 'closed')
-  metrics.stateGauge('vital_circuit_state', '1 for the state that the circuit to PostgreSQL is in', CIRCUIT_STATES,
+  addDatabaseUp(metrics, () => read().isDatabaseUp)
+  metrics.stateGauge('vital_circuit_state', '1 for the state that the circuit to PostgreSQL, or to Kafka, is in', CIRCUIT_STATES,
     () => read().circuit.state)
   metrics.gauge('vital_spool_bytes', 'Bytes in the disk spool', () => read().spool.bytes)
   metrics.gauge('vital_spool_bytes_max', 'Bytes in the disk spool at most', () => read().spool.bytesMax)
   metrics.stateGauge('vital_spool_state', '1 for the state that the disk spool is in', SPOOL_STATUSES,
     () => read().spool.status)
   metrics.gauge('vital_spool_readings',
-    'Readings in the disk spool: acknowledged, not yet in PostgreSQL; part of vital_readings_pending',
+    'Readings in the disk spool: acknowledged, not yet in PostgreSQL or Kafka; part of vital_readings_pending',
     () => read().replayer.pending)
   metrics.gauge('vital_spool_set_aside',
-    'Readings that PostgreSQL did not take by themselves; each is kept in a file in the directory of the spool',
+    'Readings that PostgreSQL, or Kafka, did not take by themselves; each is kept in a file in the directory of the spool',
     () => read().spool.setAsideFiles)
-  metrics.counter('vital_spool_replayed_readings_total', 'Readings brought from the spool into PostgreSQL',
+  metrics.counter('vital_spool_replayed_readings_total', 'Readings brought from the spool into PostgreSQL, or Kafka',
     () => read().replayer.replayed)
   metrics.counter('vital_spool_damaged_stretches_total',
     'Places of the spool that the disk destroyed; their files are kept aside', () => read().spool.damage.stretches)

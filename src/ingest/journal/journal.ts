@@ -1,8 +1,8 @@
 /**
- * The journal: `commit(batch)` settles when the batch is durable. PostgreSQL stores the batch, and the spool where
- * PostgreSQL does not take it in time. This interface allows for growth: a Kafka topic, when one machine is not enough.
+ * The journal: `commit(batch)` settles when the batch is durable. The target (PostgreSQL, or Kafka) takes the batch, and
+ * the spool where the target does not in time.
  *
- *   circuit closed ── PostgreSQL within commitTimeout ── yes ──> 'stored'
+ *   circuit closed ── target within commitTimeout ── yes ──> 'stored', in Kafka 'logged'
  *        │                     └── no: circuit opens ──┐
  *   circuit open, half-open ───────────────────────────┴─ spool, fsynced ──> 'spooled'
  *                                                          └── full or failed: wait with jitter, without what was abandoned
@@ -18,6 +18,7 @@ import { encodeSubmissions, type SpooledSubmission } from './spool/codec.ts'
 import type { Spool } from './spool/spool.ts'
 import type { Submission } from '../submission.ts'
 import type { Writer } from './postgres-writer.ts'
+import type { Target } from './target.ts'
 
 const RETRY_MIN_MS = 50
 const RETRY_MAX_MS = 1000
@@ -27,15 +28,16 @@ export interface Batch {
   submissions: Submission[]
 }
 
-/** Where a batch became durable: in PostgreSQL, or in the spool, where it waits for PostgreSQL. */
-export type Committed = 'stored' | 'spooled'
+/** Where a batch became durable: in the target, or in the spool, where it waits for the target. */
+export type Committed = Target['outcome'] | 'spooled'
 
 export interface JournalOptions {
+  readonly target: Pick<Target, 'name' | 'outcome'>
   readonly writer: Writer
   readonly spool: Pick<Spool, 'append'>
   readonly circuit: Circuit
   readonly logger: Logger
-  /** Longest that a batch waits for PostgreSQL before it goes to the spool. */
+  /** Longest that a batch waits for the target before it goes to the spool. */
   readonly commitTimeoutMs: number
   /** Drops abandoned submissions before a batch is retried. */
   readonly onRetry: (batch: Batch) => void
@@ -50,7 +52,7 @@ class CommitTimeoutError extends Error {
 }
 
 export function createJournal (options: JournalOptions) {
-  const { writer, spool, circuit, logger, commitTimeoutMs, onRetry, onSpooled, onStuck } = options
+  const { target, writer, spool, circuit, logger, commitTimeoutMs, onRetry, onSpooled, onStuck } = options
   const stopping = new AbortController()
 
   /** @throws when the batch can never become durable: at a stop, or after a defect of the gateway */
@@ -58,26 +60,26 @@ export function createJournal (options: JournalOptions) {
     let mayBeStored = false
     for (let attempt = 0; ; attempt++) {
       if (circuit.state === 'closed') {
-        if (await tryDatabase(batch)) return 'stored'
+        if (await tryTarget(batch)) return target.outcome
         mayBeStored = true
       }
       if (await trySpool(batch)) return 'spooled'
-      // Where neither stores it alone, PostgreSQL's trial must not wait for the spool's.
+      // Where neither stores it alone, the target's trial must not wait for the spool's.
       if (circuit.state === 'half-open') {
-        if (await tryDatabase(batch)) {
+        if (await tryTarget(batch)) {
           circuit.succeed()
-          return 'stored'
+          return target.outcome
         }
         mayBeStored = true
       }
       await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal })
       // Readings that may be stored must not enter the ledger as refused, so none is left out of the next try.
       if (!mayBeStored) onRetry(batch)
-      if (batch.submissions.length === 0) return 'stored'
+      if (batch.submissions.length === 0) return target.outcome
     }
   }
 
-  async function tryDatabase (batch: Batch): Promise<boolean> {
+  async function tryTarget (batch: Batch): Promise<boolean> {
     try {
       await writeInTime(batch.submissions, commitTimeoutMs)
       return true
@@ -114,7 +116,7 @@ export function createJournal (options: JournalOptions) {
     const timeout = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => {
         cancellation.isCancelled = true
-        reject(new CommitTimeoutError(`PostgreSQL did not take a batch within ${timeoutMs} ms`))
+        reject(new CommitTimeoutError(`${target.name} did not take a batch within ${timeoutMs} ms`))
       }, timeoutMs)
     })
     try {

@@ -1,5 +1,5 @@
 /**
- * The replayer: brings spooled batches into PostgreSQL, oldest first, beside new traffic.
+ * The replayer: brings spooled batches into PostgreSQL or Kafka, oldest first, beside new traffic.
  *
  *   spool ── read, decode ──> entries ── a set ──> one transaction ──> ledger ──> release
  *                                ▲         │
@@ -77,7 +77,7 @@ export class Replayer {
     return this.#pending
   }
 
-  /** Units brought into PostgreSQL since the start. */
+  /** Units brought into the target since the start. */
   get replayed (): number {
     return this.#replayed
   }
@@ -210,7 +210,7 @@ export class Replayer {
     if (this.#options.isBusy()) await this.#pause(tookMs)
   }
 
-  /** Undecided entries that PostgreSQL did not take return to the front of the queue. */
+  /** Undecided entries that the target did not take return to the front of the queue. */
   async #write (set: readonly Entry[], timeoutMs: number): Promise<Failure | null> {
     const startedAtMs = performance.now()
     try {
@@ -238,14 +238,14 @@ export class Replayer {
     else await this.#pause(toRetryDelayMs(this.#failures++))
   }
 
-  /** PostgreSQL takes nothing, as far as the replayer knows. */
+  /** The target takes nothing, as far as the replayer knows. */
   async #failTrial (error: unknown): Promise<void> {
     const { circuit } = this.#options
     if (circuit.state === 'half-open') circuit.fail(error)
     else await this.#pause(toRetryDelayMs(this.#failures++))
   }
 
-  /** One reading was not taken: PostgreSQL is at fault, unless it takes the next one. */
+  /** One reading was not taken: the target is at fault, unless it takes the next one. */
   async #failAlone ({ error, again: [entry] }: Failure): Promise<void> {
     if (entry === undefined) return
     this.#size.fail(entry.weight)
@@ -268,14 +268,14 @@ export class Replayer {
 
   /** Keeps the first entry on disk for the operator; the entries behind it continue. */
   async #setAside (cause: unknown): Promise<void> {
-    const { spool, ledger, logger } = this.#options
+    const { spool, ledger, target, logger } = this.#options
     const [{ submission, record }] = this.#queue.take(1) as [Entry]
     try {
       const file = await spool.keepAside(submission, (cause as Error).message)
-      logger.error({ err: cause, file }, 'PostgreSQL refuses one reading of the spool even alone; it is set aside in ' +
+      logger.error({ err: cause, file }, `${target.name} refuses one reading of the spool even alone; it is set aside in ` +
         'the directory of the spool')
     } catch (error) {
-      logger.error({ err: error }, 'a reading that PostgreSQL refuses cannot be set aside; trying again')
+      logger.error({ err: error }, 'a refused reading of the spool cannot be set aside; trying again')
       this.#queue.putBack([{ submission, record, weight: weigh(submission), tries: ALONE_TRIES }])
       await this.#pause(IDLE_MS)
       return
@@ -294,7 +294,7 @@ export class Replayer {
     this.#options.logger.warn({
       err: error, readings, weight: sumWeights(set), tookMs: Math.round(tookMs), failures: this.#untold
     },
-    'PostgreSQL did not take readings of the spool; trying again with fewer at a time')
+    `${this.#options.target.name} did not take readings of the spool; trying again with fewer at a time`)
     this.#toldAtMs = nowMs
     this.#untold = 0
   }
@@ -302,7 +302,7 @@ export class Replayer {
   /** Enters the outcome of a message, or of a part of one, into the ledger. */
   #settle (submission: Submission, record: Loaded): void {
     const { units } = submission
-    this.#options.ledger.decided(submission, 'stored')
+    this.#options.ledger.decided(submission, this.#options.target.outcome)
     record.remaining -= units
     this.#pending -= units
     this.#replayed += units

@@ -2,7 +2,9 @@ import pg from 'pg'
 import { pino } from 'pino'
 import t from 'tap'
 import { createDatabase } from '../../../db/database.ts'
+import { createStore } from '../../../db/store.ts'
 import { Circuit, type CircuitState } from '../../../src/ingest/journal/circuit.ts'
+import { createPostgresTarget } from '../../../src/ingest/journal/postgres-target.ts'
 import { createTestDatabase } from '../../helpers/postgres.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -21,7 +23,9 @@ t.test('read-only opens the circuit, and writable again closes it, however many 
 
   const seen: CircuitState[] = []
   const circuit = new Circuit({
-    pool: database.pool,
+    target: createPostgresTarget({
+      store: createStore(database), pool: database.pool, logger: pino({ level: 'silent' })
+    }),
     logger: pino({ level: 'silent' }),
     hasBacklog: () => false,
     onChange: (state) => { seen.push(state) }

@@ -4,9 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../../db/database.ts'
+import { createStore } from '../../../db/store.ts'
 import { Circuit } from '../../../src/ingest/journal/circuit.ts'
 import { Ledger } from '../../../src/ingest/ledger.ts'
 import { toReadingRow } from '../../../src/ingest/reading-row.ts'
+import { createPostgresTarget } from '../../../src/ingest/journal/postgres-target.ts'
 import { Replayer } from '../../../src/ingest/journal/replayer.ts'
 import { encodeSubmissions } from '../../../src/ingest/journal/spool/codec.ts'
 import { realDisk } from '../../../src/ingest/journal/spool/disk.ts'
@@ -37,10 +39,11 @@ async function startReplayer (t: Test, write: (submissions: readonly Submission[
   const { payload, readings } = await encodeSubmissions([{ transport: 'mqtt', clientId: null, readings: rows, letters: [] }])
   await spool.append(payload, readings)
   const ledger = new Ledger()
+  const target = createPostgresTarget({ store: createStore(database), pool: database.pool, logger })
   const circuit: Circuit = new Circuit({
-    pool: database.pool, logger, hasBacklog: () => replayer.hasTrial, onChange: () => { replayer.wake() }
+    target, logger, hasBacklog: () => replayer.hasTrial, onChange: () => { replayer.wake() }
   })
-  const replayer = new Replayer({ spool, circuit, ledger, logger, commitTimeoutMs: 1500, write, isBusy: () => false })
+  const replayer = new Replayer({ target, spool, circuit, ledger, logger, commitTimeoutMs: 1500, write, isBusy: () => false })
   t.teardown(async () => {
     circuit.stop()
     await replayer.stop()

@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { classifyError } from '../../../db/sqlstate.ts'
 import type { Store } from '../../../db/store.ts'
 import { TRANSPORTS } from '../../../schemas/transport.ts'
+import { createPostgresTarget } from '../../../src/ingest/journal/postgres-target.ts'
 import { createRefusedLetters } from '../../../src/ingest/journal/refused-letters.ts'
 import type { Ledger } from '../../../src/ingest/ledger.ts'
 import { createPipeline } from '../../../src/ingest/pipeline.ts'
@@ -61,16 +62,18 @@ export async function startGateway (options: SimulatedGatewayOptions) {
   let isStopping = false
   let isReadingStopped = false
   const store = database.connect(isAlive)
+  // Its database refuses no dead letter.
+  const refusedLetters = createRefusedLetters({ dataDir: '/', logger })
   const pipeline = createPipeline({
     limits: { ...limits, deadLettersPerDeviceMax: limits.deadLettersMax },
-    store: options.isAckEarly ? acknowledgeEarly(store) : store,
-    pool: database.pool(isAlive),
+    target: createPostgresTarget({
+      store: options.isAckEarly ? acknowledgeEarly(store) : store, pool: database.pool(isAlive), refusedLetters, logger
+    }),
     spool,
     clock: {
-      nowMs: () => Date.now(), monotonicMs: () => performance.now(), isConfirmed: () => true, observe () {}
+      nowMs: () => Date.now(), monotonicMs: () => performance.now(), isConfirmed: () => true
     },
-    // Its database refuses no dead letter.
-    refusedLetters: createRefusedLetters({ dataDir: '/', logger }),
+    refusedLetters,
     metrics: createMetrics(),
     logger
   })
@@ -84,7 +87,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
   async function connectDatabase (): Promise<void> {
     await database.prepare(isAlive)
     caps.load([{ device: null, letters: database.letters.size, bytes: 0 }])
-    pipeline.takeDatabase()
+    pipeline.takeTarget()
   }
 
   async function keepConnecting (): Promise<void> {

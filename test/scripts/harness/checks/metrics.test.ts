@@ -5,6 +5,7 @@ const SEEN: Scrape = {
   received: 20,
   found: 0,
   stored: 10,
+  logged: 0,
   duplicate: 4,
   deadLettered: 3,
   refused: 2,

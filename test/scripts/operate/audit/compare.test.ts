@@ -10,6 +10,7 @@ const SCRAPE: Scrape = {
   startedAt: 1_750_000_000,
   received: 20,
   stored: 12,
+  logged: 0,
   duplicate: 2,
   deadLettered: 3,
   refused: 2,
