@@ -45,6 +45,7 @@ export interface Remote {
   /**
    * Settles once Redis has what persistent sessions are owed of all that was routed before, and what has changed of
    * them; `null`: it has, or does not answer. What is asked for first settles first. An acknowledgement waits for it.
+   * Rejects where another gateway has adopted the sessions meanwhile: then nothing may be acknowledged.
    */
   readonly whenCopied: () => Promise<void> | null
 }

@@ -41,6 +41,7 @@ export class Connection {
   #ignoresPublishes = false
   #isUnacknowledged = false
   #closesOnceAcknowledged = false
+  #isSurrendered = false
   #unavailableReason: UnavailableReason | null = null
 
   constructor ({ client, socket, origin, gate, held, login }: ConnectionOptions) {
@@ -71,6 +72,14 @@ export class Connection {
   /** Whether acknowledgements can no longer reach the client. */
   get isGone (): boolean {
     return this.#isUnacknowledged || this.client.closed || this.socket.destroyed
+  }
+
+  /**
+   * Another gateway has its session, and gets again what is not acknowledged. So subscribers get it from there, once and
+   * in order, and not from here.
+   */
+  get isSurrendered (): boolean {
+    return this.#isSurrendered
   }
 
   /** Why it closes. Read once it has closed. */
@@ -113,6 +122,14 @@ export class Connection {
     this.gate.close()
     this.#closeSoon()
     return true
+  }
+
+  /** Closes it at once, because another gateway has its session. */
+  surrender (): void {
+    this.noteCloseReason('taken_over')
+    this.#isSurrendered = true
+    this.client.close()
+    this.client.end('taken_over', null)
   }
 
   /** Closes it at once. */

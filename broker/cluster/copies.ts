@@ -1,3 +1,4 @@
+import type { Joining } from './joining.ts'
 import { within } from './limits.ts'
 import type { Outbox } from './outbox.ts'
 import type { SessionStore } from './session-store.ts'
@@ -5,36 +6,56 @@ import type { SessionStore } from './session-store.ts'
 interface CopiesOptions {
   readonly store: Pick<SessionStore, 'isBehind' | 'flush'>
   readonly outbox: Pick<Outbox, 'isEmpty' | 'settled'>
-  /** Whether Redis answers. */
-  readonly isJoined: () => boolean
-  /** Longest that anything waits. */
+  readonly joining: Pick<Joining, 'isJoined' | 'isInDoubt' | 'term'>
+  /** Longest that anything waits for Redis. */
   readonly timeoutMs: number
 }
+
+/** Another gateway has the sessions, and does not know of what was routed here. */
+class ReplacedError extends Error {
+  readonly code = 'VITAL_GATEWAY_REPLACED'
+  constructor () {
+    super('the sessions of this gateway were adopted by another')
+  }
+}
+
+const POLL_MS = 5
 
 /**
  * Tells when Redis has what this gateway owes: deliveries of persistent sessions, and messages for other gateways. Who
  * asks in one turn waits together, and what is asked for first settles first.
  */
-export function createCopies ({ store, outbox, isJoined, timeoutMs }: CopiesOptions) {
+export function createCopies ({ store, outbox, joining, timeoutMs }: CopiesOptions) {
   /** Begins behind this turn. */
   let next: Promise<void> | null = null
   /** The last that has begun, until it has settled. */
   let last: Promise<void> | null = null
 
   async function copy (): Promise<void> {
+    const { term } = joining
     await new Promise(setImmediate)
     last = next
     next = null
-    await within(Promise.all([outbox.settled(), store.flush()]), timeoutMs)
+    do {
+      while (joining.isInDoubt) await new Promise((resolve) => { setTimeout(resolve, POLL_MS) })
+      await within(Promise.all([outbox.settled(), store.flush()]), timeoutMs)
+    } while (joining.isInDoubt)
+    if (joining.term !== term) throw new ReplacedError()
   }
 
   return {
-    /** @returns `null`: Redis has all, or does not answer. Never rejects, and waits for `timeoutMs` at most. */
+    /**
+     * Waits for `timeoutMs` at most while Redis is away, and until Redis has told whether another gateway has adopted the
+     * sessions.
+     * @returns `null`: Redis has all, or does not answer. Rejects where another gateway has
+     */
     whenCopied (): Promise<void> | null {
       if (next !== null) return next
-      if (!isJoined() || (!store.isBehind && outbox.isEmpty)) return last
+      const isDue = joining.isJoined && (store.isBehind || !outbox.isEmpty)
+      if (!isDue && !joining.isInDoubt) return last
       const begun: Promise<void> = next = copy()
-      begun.then(() => { if (last === begun) last = null }, () => {})
+      const settle = () => { if (last === begun) last = null }
+      begun.then(settle, settle)
       return begun
     }
   }

@@ -59,7 +59,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
   const { link, reader, retainedReader, members, interest, outbox, inbox, store, reclaim, retained } = machinery
   const { forwarding, claims, handover, adoption } = machinery
   const links = [link, reader, retainedReader]
-  const { whenCopied } = createCopies({ store, outbox, isJoined: () => joining.isJoined, timeoutMs: limits.commandTimeoutMs })
+  const { whenCopied } = createCopies({ store, outbox, joining, timeoutMs: limits.commandTimeoutMs })
   let upkeep: NodeJS.Timeout | null = null
 
   function lookAround (): void {
@@ -90,7 +90,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     forget: (device) => { for (const gateway of members.all) outbox.add(gateway, { t: 'erase', device }) },
     forward: (message) => { forwarding.forward(message) },
     servesShare: (filter) => forwarding.servesShare(filter),
-    isWatched: (topic) => interest.isWatched(topic),
+    isWatched: (topic) => joining.isInDoubt || interest.isWatched(topic),
     wants: (filter, isWanted) => { interest.wants(filter, isWanted) },
     whenKnown,
     whenCopied,

@@ -9,6 +9,8 @@ interface ForwardingOptions {
   readonly self: () => string
   readonly interest: Pick<Interest, 'matching' | 'has'>
   readonly outbox: Pick<Outbox, 'addMessage'>
+  /** Another gateway has the sessions of this one. Nothing is acknowledged, so all of it comes again. */
+  readonly isReplaced: () => boolean
   readonly deliverHere: (message: PublishedMessage) => void
 }
 
@@ -51,7 +53,7 @@ export class Forwarding {
     this.#shares = null
     this.#passage.origin = self()
     this.#passage.number = ++this.#number
-    if (message.topic.startsWith(RESERVED_PREFIX)) return
+    if (message.topic.startsWith(RESERVED_PREFIX) || this.#options.isReplaced()) return
     const found = interest.matching(message.topic)
     if (found.length === 0) return
     for (const [gateway, shares] of this.#toTargets(found)) outbox.addMessage(gateway, this.#number, message, shares)

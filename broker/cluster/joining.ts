@@ -26,7 +26,7 @@ export interface JoiningParts {
 
 interface JoiningOptions {
   readonly parts: () => JoiningParts
-  readonly limits: Pick<ClusterLimits, 'leaseMs' | 'renewIntervalMs'>
+  readonly limits: Pick<ClusterLimits, 'leaseMs' | 'renewIntervalMs' | 'commandTimeoutMs'>
   readonly logger: Logger
 }
 
@@ -46,6 +46,9 @@ export class Joining {
   #graceUntilMs = 0
   #facts: RedisFacts | null = null
   #tail: Promise<void> = Promise.resolve()
+  #mustRegister = true
+  #isReplaced = false
+  #term = 0
 
   constructor (options: JoiningOptions) {
     this.#options = options
@@ -62,6 +65,26 @@ export class Joining {
 
   get downForMs (): number {
     return performance.now() - this.#downSinceMs
+  }
+
+  /**
+   * Whether another gateway may have adopted the sessions of this one, because it was frozen or could not reach Redis for
+   * longer than its lease. While Redis is away for longer than a command takes, nobody can tell, and it goes on alone.
+   */
+  get isInDoubt (): boolean {
+    const { parts, limits } = this.#options
+    if (this.#isStopped) return false
+    return (this.#isReplaced || parts().members.isLapsed) && (this.#isJoined || this.downForMs < limits.commandTimeoutMs)
+  }
+
+  /** Whether another gateway has adopted the sessions of this one, and it is registering anew. */
+  get isReplaced (): boolean {
+    return this.#isReplaced
+  }
+
+  /** Counts how often this gateway was replaced. */
+  get term (): number {
+    return this.#term
   }
 
   /** What Redis told of itself; `null` before the first answer. */
@@ -116,8 +139,15 @@ export class Joining {
     // After an outage the others come back one by one, and must not be taken for dead.
     if (before !== null || facts.uptimeMs < limits.leaseMs) this.#graceUntilMs = performance.now() + limits.leaseMs
     if (before === null) await retained.load()
-    if (isLost || before === null || !await members.renew()) await this.#register(before !== null)
-    else if (before.runId !== facts.runId) {
+    const wasLapsed = before !== null && members.isLapsed
+    if (isLost || this.#mustRegister || !await members.renew()) {
+      this.#mustRegister = true
+      this.#isReplaced ||= wasLapsed
+      await this.#register(before !== null)
+      this.#mustRegister = false
+      if (this.#isReplaced) this.#term++
+      this.#isReplaced = false
+    } else if (before !== null && before.runId !== facts.runId) {
       // What it had not written to its disk is lost.
       for (const clientId of store.owned.keys()) store.rewrite(clientId)
     }
@@ -134,13 +164,15 @@ export class Joining {
   }
 
   async #register (isAgain: boolean): Promise<void> {
-    const { members, outbox, reclaim, retained } = this.#options.parts()
+    const { members, interest, outbox, reclaim, retained } = this.#options.parts()
     if (isAgain) {
       this.#options.logger.warn('Redis has lost this gateway: messages of others may have been missed, and all is written anew')
     }
     outbox.clear()
     this.#isInboxNew = true
     await members.register()
+    // What others told meanwhile was in a stream that is gone.
+    if (isAgain) await Promise.all(members.all.map((gateway) => interest.load(gateway)))
     await reclaim.takeAll()
     if (isAgain) retained.rewrite()
   }

@@ -48,13 +48,20 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     link, members: () => members, outbox, onLost, resendIntervalMs: limits.renewIntervalMs, timeoutMs: limits.interestTimeoutMs, logger
   })
   const whenKnown = () => interest.whenKnown()
-  const forwarding = new Forwarding({ self, interest, outbox, deliverHere: (message) => { parts().deliverHere(message) } })
+  const forwarding = new Forwarding({
+    self,
+    interest,
+    outbox,
+    isReplaced: () => joining.isReplaced,
+    deliverHere: (message) => { parts().deliverHere(message) }
+  })
   const { passage } = forwarding
   const store: SessionStore = new SessionStore({
     link,
     outbox,
     self,
     position: () => inbox.position,
+    mayWrite: () => link.isUp && !members.isLapsed,
     isHolding: () => handover.isHolding || adoption.isUnderWay,
     stateOf: (clientId) => parts().sessions.stateOf(clientId),
     deliveriesOf: (clientId) => parts().sessions.find(clientId)?.deliveries() ?? [],

@@ -31,6 +31,8 @@ export class Members {
   /** Other gateways, and what they tell; `null`: the lease has ended. */
   readonly #others = new Map<string, Told | null>()
   #incarnation = 0
+  /** When the lease was asked for that Redis has granted last, by `performance.now()`. */
+  #leasedAtMs = -Infinity
   #timer: NodeJS.Timeout | null = null
 
   constructor (options: MembersOptions) {
@@ -40,6 +42,11 @@ export class Members {
   /** Name of this gateway. Another one each time it registers anew, so that nothing of before is taken for it. */
   get self (): string {
     return `${this.#options.id}.${this.#incarnation}`
+  }
+
+  /** The lease may have ended, so another gateway may have adopted the sessions of this one. */
+  get isLapsed (): boolean {
+    return performance.now() - this.#leasedAtMs >= this.#options.limits.leaseMs
   }
 
   get all (): string[] {
@@ -124,6 +131,9 @@ export class Members {
 
   async #call (script: string): Promise<Reply> {
     const { link, limits, told } = this.#options
-    return await link.call('EVAL', script, 0, this.self, limits.leaseMs, JSON.stringify(told()))
+    const askedAtMs = performance.now()
+    const list = await link.call('EVAL', script, 0, this.self, limits.leaseMs, JSON.stringify(told()))
+    if (list !== null) this.#leasedAtMs = askedAtMs
+    return list
   }
 }

@@ -42,12 +42,7 @@ export class Reclaim {
     const { connections, sessions } = this.#options.parts()
     this.#options.store.disown(clientId)
     this.#options.unclaimed.delete(clientId)
-    const connection = connections.holderOf(clientId)
-    if (connection !== undefined) {
-      connection.noteCloseReason('taken_over')
-      connection.client.close()
-      connection.client.end('taken_over', null)
-    }
+    connections.holderOf(clientId)?.surrender()
     sessions.surrender(clientId)
   }
 

@@ -24,9 +24,13 @@ redis.call('SET', 'vital:lease:' .. ARGV[1], ARGV[3], 'PX', ARGV[2])
 redis.call('XADD', 'vital:stream:' .. ARGV[1], '*', 'e', '')
 ${LIST}`
 
-/** ARGV: gateway, lease in ms, what it tells. @returns nothing where it is not registered any more, else the list */
+/**
+ * ARGV: gateway, lease in ms, what it tells.
+ * @returns nothing where it is not registered any more, or another gateway is about to adopt its sessions; else the list
+ */
 export const RENEW = `
 if redis.call('SISMEMBER', 'vital:gateways', ARGV[1]) == 0 then return false end
+if redis.call('EXISTS', 'vital:adoption:' .. ARGV[1]) == 1 then return false end
 redis.call('SET', 'vital:lease:' .. ARGV[1], ARGV[3], 'PX', ARGV[2])
 ${LIST}`
 

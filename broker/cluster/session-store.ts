@@ -32,6 +32,8 @@ type Command = [name: string, ...args: Argument[]]
 
 interface SessionStoreOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'pipeline'>
+  /** Whether Redis answers, and the lease of this gateway stands: what it routed while it had none is not to be seen. */
+  readonly mayWrite: () => boolean
   readonly outbox: Pick<Outbox, 'lastSeq' | 'waitsFor' | 'take' | 'noteReplies'>
   readonly self: () => string
   /** The last entry of this gateway's stream that was handled. */
@@ -190,12 +192,12 @@ export class SessionStore implements SessionJournal {
   }
 
   async #flush (): Promise<void> {
-    const { link, outbox, self, position } = this.#options
+    const { link, outbox, self, position, mayWrite } = this.#options
     const failed = new Set<string>()
     // What is noted later joins the end, and has a flush of its own.
     let due = Math.max(1, this.#dirty.size)
     const { lastSeq } = outbox
-    while (link.isUp && (due > 0 || outbox.waitsFor(lastSeq))) {
+    while (mayWrite() && (due > 0 || outbox.waitsFor(lastSeq))) {
       const at = position()
       const forwarded = outbox.take()
       const batch = this.#takeBatch(failed)

@@ -48,26 +48,24 @@ export function createEmitter (filters: LiveFilters, writable: Pick<WritableGuar
 
   return {
     /** SUBACK follows `done`. */
-    on (_topic: string, _listener: unknown, done?: () => void): void {
+    on (_topic: string, _listener: unknown, done?: (error?: unknown) => void): void {
       const known = remote?.whenKnown() ?? null
       if (known === null) done?.()
-      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
-      else known.then(done)
+      else known.then(() => { done?.() }, (error: unknown) => { done?.(error) })
     },
     // In the same turn: Aedes removes a subscription only then, and would take a SUBSCRIBE right behind the UNSUBSCRIBE
     // for one that exists.
     removeListener (_topic: string, _listener: unknown, done?: () => void): void {
       done?.()
     },
-    emit (packet: PublishedMessage, done?: () => void): void {
+    emit (packet: PublishedMessage, done?: (error?: unknown) => void): void {
       if (isFannedOut(packet.topic)) {
         remote?.forward(packet)
         route(packet)
       }
       const copied = packet.qos === 2 ? remote?.whenCopied() ?? null : null
       if (copied === null) done?.()
-      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
-      else copied.then(done)
+      else copied.then(() => { done?.() }, (error: unknown) => { done?.(error) })
     },
     /** Delivers a message of another gateway. */
     route,

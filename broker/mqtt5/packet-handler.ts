@@ -35,20 +35,21 @@ export function createPacketHandler ({ publish, sessions, subscriptionGuard, clu
     else if (type === PUBCOMP) session?.complete(packetId)
     else if (type === PUBREL) {
       const code = sessions.removeInbound(client.id, packetId) ? REASONS5.success : REASONS5.packetIdentifierNotFound
-      writeOnceCopied(client, encodeAck5(PUBCOMP, packetId, code, null, client.maximumPacketSize))
+      writeOnceCopied(connection, encodeAck5(PUBCOMP, packetId, code, null, client.maximumPacketSize))
     } else if (reasonCode >= REASONS5.unspecifiedError) session?.complete(packetId)
     else {
       const isInFlight = session?.receive(packetId) === true
       const code = isInFlight ? REASONS5.success : REASONS5.packetIdentifierNotFound
-      writeOnceCopied(client, encodeAck5(PUBREL, packetId, code, null, client.maximumPacketSize))
+      writeOnceCopied(connection, encodeAck5(PUBREL, packetId, code, null, client.maximumPacketSize))
     }
   }
 
   /** What the client does next must not be asked of it again by a gateway that takes its session over. */
-  function writeOnceCopied (client: Mqtt5Client, packet: Buffer): void {
+  function writeOnceCopied (connection: Connection, packet: Buffer): void {
+    const client = clientOf(connection)
     const copied = cluster?.whenCopied() ?? null
     if (copied === null) client.write(packet)
-    else copied.then(() => { client.write(packet) }, () => {})
+    else copied.then(() => { client.write(packet) }, () => { connection.closeUnacknowledged('failed') })
   }
 
   function subscribe (connection: Connection, body: Buffer): void {
@@ -72,8 +73,7 @@ export function createPacketHandler ({ publish, sessions, subscriptionGuard, clu
     }
     const known = cluster?.whenKnown() ?? null
     if (known === null) finish()
-    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
-    else known.then(finish)
+    else known.then(finish, () => { connection.closeUnacknowledged('failed') })
   }
 
   function unsubscribe (connection: Connection, body: Buffer): void {

@@ -90,7 +90,7 @@ export function createPublishHandler (options: PublishHandlerOptions) {
     // Not `null` while an earlier one waits, so that PUBRECs keep their order [MQTT-4.6.0-3].
     const copied = cluster?.whenCopied() ?? null
     if (copied === null) answer(connection, PUBREC, packetId, told)
-    else copied.then(() => { answer(connection, PUBREC, packetId, told) }, () => {})
+    else copied.then(() => { answer(connection, PUBREC, packetId, told) }, () => { connection.closeUnacknowledged('failed') })
     if (isPassed && cluster === null) pass(packet)
     if (outcome === 'not_allowed') noteForbidden(connection)
   }

@@ -78,7 +78,7 @@ export interface Dequeue<C extends QueueOwner> {
   /**
    * Called for each publish in its turn once its outcome is known, before {@link Dequeue.dequeued}; `null`: no publish
    * needs it.
-   * @returns what it waits for; never rejects
+   * @returns what it waits for; rejects where nothing may be acknowledged
    */
   readonly prepare: ((connection: C, held: HeldPublish<C>, outcome: Outcome) => Promise<void> | null) | null
   /** Called for each publish in its turn; may add further ones. */
@@ -167,9 +167,13 @@ export class AcknowledgementQueue<C extends QueueOwner> {
   #waitFor (held: HeldPublish<C>, ready: Promise<void> | null): void {
     if (ready === null) return
     held.isWaiting = true
-    ready.then(() => {
+    const proceed = () => {
       held.isWaiting = false
       if (!this.#draining && held === this.#head) this.#drain()
-    }, () => {})
+    }
+    ready.then(proceed, () => {
+      held.outcome = { status: 'unavailable', reason: 'failed' }
+      proceed()
+    })
   }
 }

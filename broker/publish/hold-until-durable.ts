@@ -54,6 +54,7 @@ export function createHoldUntilDurable (options: HoldOptions) {
    */
   function prepare (connection: Connection, held: HeldPublish<Connection>, outcome: Outcome): Promise<void> | null {
     const { packet } = held
+    if (connection.isSurrendered) return null
     if (whenCopied === null || state.isStopped || held.isWill || packet.qos !== 1 || !isAccepted(outcome)) return null
     if (outcome === 'relayed' && packet.retain && !admitsRetained(packet)) return null
     const { topic } = packet
@@ -69,7 +70,7 @@ export function createHoldUntilDurable (options: HoldOptions) {
   /** Lets Aedes, the fast path or the MQTT 5 client acknowledge and fan out. */
   function pass (connection: Connection, { packet, callback, isWill }: HeldPublish<Connection>, outcome: Outcome): void {
     if (!connection.isGone || isWill || packet.qos === 0) return callback(null, packet, connection, outcome)
-    if (typeof outcome === 'string' && outcome !== 'relayed') return
+    if ((typeof outcome === 'string' && outcome !== 'relayed') || connection.isSurrendered) return
     // The client has gone, and Aedes would not fan out a publish that it cannot acknowledge. A client that comes back
     // to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
     if (packet.qos === 2 && !connection.client.clean && !noteInbound(connection, packet.messageId as number)) return

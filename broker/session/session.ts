@@ -283,11 +283,13 @@ export class Session implements Holder {
     const copied = delivery.qos === 2 && !this.#isClean ? this.#options.whenCopied?.() ?? null : null
     if (copied === null) this.#writeNow(link, delivery, isDuplicate)
     else {
-      copied.then(() => {
+      const write = () => {
         if (this.#link !== link || this.#inFlight.get(delivery.packetId) !== delivery) return
         if (isUnreceived(delivery)) this.#writeNow(link, delivery, isDuplicate)
         else this.#finish(delivery)
-      }, () => {})
+      }
+      // Where another gateway has adopted this session, its connection has closed.
+      copied.then(write, write)
     }
   }
 

@@ -119,7 +119,7 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
           const copied = fanOutByDevice(payload, readings)
           const answer = () => { settle({ status: 'durable', isDuplicate: submission.duplicates === readings.length }) }
           if (copied === null) answer()
-          else copied.then(answer, answer)
+          else copied.then(answer, () => { settle({ status: 'unavailable' }) })
         }
       }
     }))

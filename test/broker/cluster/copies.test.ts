@@ -103,3 +103,46 @@ t.test('nothing waits for long: what nobody subscribes to not at all, the rest f
   t.equal(session.of('publish').length, 2)
   redis.thaw()
 })
+
+/** It renews its lease long after that has ended, as one that was frozen. */
+const LAPSING = { clusterLimits: { renewIntervalMs: 3000 } }
+
+t.test('a gateway whose sessions were adopted acknowledges nothing of what it took since, and ends its connections', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const a = await startClustered(t, redis.url, LAPSING)
+  const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false })
+  await session.subscribe({ 'home/+': 2, 'vital/+': 1 })
+  const publishers = await Promise.all([1, 2, 2].map(() => RawClient.connected(t, a.port)))
+  await until(() => a.cluster.whenCopied() === null)
+  const b = await startClustered(t, redis.url)
+  await until(() => b.cluster.statistics().sessionsAdopted === 1, 'the adoption')
+  for (const [at, publisher] of publishers.entries()) {
+    publisher.send(publishPacket(1, { topic: ['home/a', 'home/b', 'vital/c'][at]!, qos: at === 0 ? 1 : 2 }))
+  }
+  const told = a.broker.publish({ topic: 'vital/d', payload: Buffer.from('{}'), qos: 1 })
+  await t.rejects(told ?? Promise.resolve(), { code: 'VITAL_GATEWAY_REPLACED' }, 'so that HTTP answers 503')
+  await Promise.all([session, ...publishers].map((client) => client.closed()))
+  t.strictSame(publishers.flatMap((client) => [...client.of('puback'), ...client.of('pubrec')]), [])
+  const again = await RawClient.connected(t, a.port)
+  again.send(publishPacket(1, { topic: 'home/a', qos: 1 }), publishPacket(2, { topic: 'home/b', qos: 2 }))
+  await Promise.all([again.waitFor('puback'), again.waitFor('pubrec')])
+  const back = await RawClient.connected(t, b.port, { clientId: 'ward', clean: false })
+  await back.waitFor('publish', 2)
+  await settleDown()
+  t.strictSame(back.of('publish').map(({ topic }) => topic), ['home/a', 'home/b'], 'once each, from the gateway that adopted it')
+})
+
+t.test('a gateway whose lease has lapsed, and whose sessions nobody adopted, goes on', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const a = await startClustered(t, redis.url, LAPSING)
+  const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false })
+  await session.subscribe({ 'home/+': 1 })
+  const publisher = await RawClient.connected(t, a.port)
+  await until(async () => await redis.client.exists(`vital:lease:${a.cluster.name}`) === 0, 'the lease ends')
+  publisher.send(publishPacket(1, { topic: 'home/a' }))
+  await settleDown()
+  t.equal(publisher.of('puback').length, 0, 'until it has a lease again')
+  await publisher.waitFor('puback')
+  t.equal(await redis.client.exists(`vital:lease:${a.cluster.name}`), 1)
+  t.notOk(session.isClosed)
+})
