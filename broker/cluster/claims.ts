@@ -22,6 +22,7 @@ import type { Principal } from '../../schemas/principal.ts'
 import { claimOf } from '../connect/authorisation.ts'
 import type { ClientClaim, ClusterParts } from '../cluster.ts'
 import type { Handover } from './handover.ts'
+import type { Joining } from './joining.ts'
 import { type ClusterLimits, within } from './limits.ts'
 import type { RedisLink, Reply } from './redis-link.ts'
 import { CLAIM, FORCE } from './scripts.ts'
@@ -30,24 +31,25 @@ import type { SessionStore } from './session-store.ts'
 interface ClaimsOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'call'>
   readonly self: () => string
-  /** Whether this gateway is registered. */
-  readonly isJoined: () => boolean
+  readonly joining: Pick<Joining, 'isJoined' | 'downForMs'>
   readonly store: SessionStore
   readonly handover: Handover
   /** Settles once a dead gateway's sessions are adopted, here or elsewhere. */
   readonly adopted: (gateway: string) => Promise<void>
   readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections'>
-  readonly limits: Pick<ClusterLimits, 'claimTimeoutMs'>
+  readonly limits: Pick<ClusterLimits, 'claimTimeoutMs' | 'commandTimeoutMs'>
   readonly logger: Logger
 }
 
 /** How long a claim that failed waits before it is tried again. */
 const RETRY_MS = 50
+const POLL_MS = 20
 
 /** See the top of this file. */
 export class Claims {
   readonly #options: ClaimsOptions
   readonly #underWay = new Map<string, Promise<unknown>>()
+  #reconnecting: Promise<void> | null = null
   /** Clients that are served without Redis knowing. */
   readonly unclaimed = new Set<string>()
   /** Sessions that were fetched from another gateway, or from Redis. */
@@ -65,12 +67,13 @@ export class Claims {
   async claim (wanted: ClientClaim): Promise<'granted' | 'refused'> {
     const { clientId } = wanted
     for (let earlier = this.#underWay.get(clientId); earlier !== undefined; earlier = this.#underWay.get(clientId)) await earlier
-    const { store, link, isJoined, handover } = this.#options
+    const { store, link, joining, handover } = this.#options
     if (store.owned.has(clientId)) {
       handover.cancel(clientId)
       return 'granted'
     }
-    if (!link.isUp || !isJoined()) return this.#withoutRedis(clientId)
+    if (!joining.isJoined) await (this.#reconnecting ??= this.#reconnect())
+    if (!link.isUp || !joining.isJoined) return this.#withoutRedis(clientId)
     store.withhold(clientId)
     const claim = this.#claim(wanted)
     this.#underWay.set(clientId, claim.catch(() => {}))
@@ -84,6 +87,13 @@ export class Claims {
       this.#underWay.delete(clientId)
       store.resume(clientId)
     }
+  }
+
+  /** A connection to Redis that was cut is back soon: a client must not lose its session to that. */
+  async #reconnect (): Promise<void> {
+    const { joining, limits } = this.#options
+    while (!joining.isJoined && joining.downForMs < limits.commandTimeoutMs) await new Promise((resolve) => { setTimeout(resolve, POLL_MS) })
+    this.#reconnecting = null
   }
 
   #withoutRedis (clientId: string): 'granted' {

@@ -187,9 +187,7 @@ export class Handover {
     const { connections } = this.#options.parts()
     const connection = connections.holderOf(clientId)
     if (connection === undefined) return
-    connection.noteCloseReason('taken_over')
-    connection.client.close()
-    connection.client.end('taken_over', null)
+    connection.surrender()
     for (let turn = 0; turn < CLOSE_TURNS_MAX && connections.holderOf(clientId) === connection; turn++) {
       await new Promise((resolve) => { setImmediate(resolve) })
     }

@@ -102,7 +102,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     notBeforeMs: () => joining.graceUntilMs
   })
   const claims: Claims = new Claims({
-    ...shared, isJoined: () => joining.isJoined, handover, adopted: (gateway) => adoption.settled(gateway)
+    ...shared, joining, handover, adopted: (gateway) => adoption.settled(gateway)
   })
   const reclaim = new Reclaim({ ...shared, handover, unclaimed: claims.unclaimed })
   const retained = new RetainedLog({ link, reader: retainedReader, self, parts, blockMs: limits.blockMs, logger })

@@ -288,7 +288,6 @@ export class Session implements Holder {
         if (isUnreceived(delivery)) this.#writeNow(link, delivery, isDuplicate)
         else this.#finish(delivery)
       }
-      // Where another gateway has adopted this session, its connection has closed.
       copied.then(write, write)
     }
   }

@@ -54,12 +54,14 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     onViolation: (violation) => violations.push(violation),
     onRecovered: (ms) => { sums.recoveryMs = Math.max(sums.recoveryMs, ms) }
   })
+  const outage = { isUnderWay: false }
   const ward = createWard({
     port: () => stage.mqttPort,
     subscribers: SUBSCRIBERS,
     topics: TOPICS,
     publishIntervalMs: 100,
     isClustered: true,
+    mayLoseSessions: () => outage.isUnderWay,
     random: between,
     onViolation: (message) => { violate('expected', message) }
   })
@@ -73,7 +75,7 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
       await accounts.keep(stage, ward, async () => {
         const last = Math.min(options.cycles, cyclesDone + STRIKES_PER_ACCOUNT)
         while (cyclesDone < last) {
-          await strike({ ...options, stage, ward, accounts, between })
+          await strike({ ...options, stage, ward, accounts, outage, between })
           options.onCycle(++cyclesDone)
         }
       })
@@ -90,7 +92,7 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     publisher.kill()
     for (const { watch } of stage.gateways) watch.stop()
   }
-  Object.assign(figures, { sessionMessages: ward.published, repeatedAtQoS1: ward.repeated, sessionViolations: ward.violations })
+  Object.assign(figures, { sessionMessages: ward.published, sessionsLostWithoutRedis: ward.lost, repeatedAtQoS1: ward.repeated, sessionViolations: ward.violations })
   return {
     fault: 'cluster',
     cycles: cyclesDone,
@@ -106,19 +108,23 @@ interface StrikeOptions extends Pick<ClusterRunOptions, 'strikes' | 'onRemark'> 
   readonly stage: Stage
   readonly ward: Ward
   readonly accounts: ReturnType<typeof createAccounts>
+  /** Of Redis. */
+  readonly outage: { isUnderWay: boolean }
   readonly between: (min: number, max: number) => number
 }
 
 /** One strike, until all parts serve again; then some subscribers are cut off, and come back. */
-async function strike ({ strikes, stage, ward, accounts, between, onRemark }: StrikeOptions): Promise<void> {
+async function strike ({ strikes, stage, ward, accounts, outage, between, onRemark }: StrikeOptions): Promise<void> {
   const { violations, violate, count } = accounts
   const { name, run } = drawStrike(between(0, 1), strikes)
   const before = violations.length
   count(name, 1)
   await sleep(between(100, 1500))
   onRemark(`${name} at ${new Date().toISOString().slice(11, 23)}`)
+  outage.isUnderWay = name.endsWith('-redis')
   await run(stage)
   const fault = await stage.untilWhole()
+  outage.isUnderWay = false
   if (fault !== null) violate('C6', `after ${name}: ${fault}`)
   // Redis is there, so a session that goes to another gateway is found.
   for (let cuts = 0; cuts < 3; cuts++) {

@@ -19,6 +19,10 @@ export interface SessionSubscriberOptions {
    */
   readonly isClustered: boolean
   readonly random: (min: number, max: number) => number
+  /** Whether nobody can tell a client of its session, now. */
+  readonly mayLoseSession: () => boolean
+  /** It has subscribed again, because its session was lost in such a time. */
+  readonly onLost: () => void
   readonly onViolation: (message: string) => void
 }
 
@@ -41,7 +45,11 @@ export class SessionSubscriber {
   #socket: Socket | null = null
   #isEnded = false
   #isSubscribed = false
+  /** Numbers up to which it is owed nothing, by stream. */
+  readonly #forgiven = new Map<string, number>()
+  #hasLost = false
   repeated = 0
+  lost = 0
 
   constructor (options: SessionSubscriberOptions) {
     this.#options = options
@@ -86,13 +94,21 @@ export class SessionSubscriber {
     return Math.max(0, Math.min(granted, publishedQoS)) as QoS
   }
 
+  /** It is owed nothing of the messages 1 to `count`. @param name - topic and QoS */
+  forgive (name: string, count: number): void { this.#forgiven.set(name, count) }
+
   /** @returns how many of the messages 1 to `count` have not come */
   missing (topic: string, publishedQoS: QoS, count: number): number {
-    return count - (this.#streams.get(`${topic} ${publishedQoS}`)?.seen.size ?? 0)
+    let missing = 0
+    for (let number = count; number > (this.#forgiven.get(`${topic} ${publishedQoS}`) ?? 0); number--) {
+      if (!this.has(topic, publishedQoS, number)) missing++
+    }
+    return missing
   }
 
   has (topic: string, publishedQoS: QoS, number: number): boolean {
-    return this.#streams.get(`${topic} ${publishedQoS}`)?.seen.has(number) === true
+    const name = `${topic} ${publishedQoS}`
+    return this.#streams.get(name)?.seen.has(number) === true || number <= (this.#forgiven.get(name) ?? 0)
   }
 
   #take (packet: Packet): void {
@@ -100,12 +116,18 @@ export class SessionSubscriber {
       case 'connack': {
         this.connectedAtMs.push(Date.now())
         const subscriptions = Object.entries(this.#options.filters).map(([topic, qos]) => ({ topic, qos }))
-        if (!this.#isSubscribed) this.#send({ cmd: 'subscribe', messageId: 1, subscriptions })
-        else if (!packet.sessionPresent) this.#options.onViolation(`${this.#options.clientId}: its session is gone`)
+        if (this.#isSubscribed && !packet.sessionPresent) {
+          if (!this.#options.mayLoseSession()) this.#options.onViolation(`${this.#options.clientId}: its session is gone`)
+          this.#hasLost = true
+          this.lost++
+        }
+        if (!this.#isSubscribed || !packet.sessionPresent) this.#send({ cmd: 'subscribe', messageId: 1, subscriptions })
         break
       }
       case 'suback':
         this.#isSubscribed = true
+        if (this.#hasLost) this.#options.onLost()
+        this.#hasLost = false
         break
       case 'publish':
         this.#receive(packet)

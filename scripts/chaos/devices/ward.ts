@@ -21,6 +21,8 @@ export interface WardOptions {
   readonly publishIntervalMs: number
   /** A gateway that takes a session over may repeat at QoS 1 without the DUP flag. */
   readonly isClustered: boolean
+  /** Whether a session may be lost, now: a client of a cluster that connects while Redis is away. */
+  readonly mayLoseSessions?: () => boolean
   readonly random: (min: number, max: number) => number
   readonly onViolation: (message: string) => void
   readonly onPublisherClose?: () => void
@@ -29,15 +31,17 @@ export interface WardOptions {
 export type Ward = ReturnType<typeof createWard>
 
 export function createWard (options: WardOptions) {
-  const { port, subscribers: count, topics, publishIntervalMs, isClustered, random, onViolation, onPublisherClose } = options
+  const { port, subscribers: count, topics, publishIntervalMs, isClustered, mayLoseSessions, random, onViolation, onPublisherClose } = options
   let violations = 0
   const violate = (message: string) => { if (violations++ < VIOLATIONS_TOLD) onViolation(message) }
-  const subscribers = Array.from({ length: count }, (_, index) => new SessionSubscriber({
+  const subscribers: SessionSubscriber[] = Array.from({ length: count }, (_, index) => new SessionSubscriber({
     clientId: `nurse-${index}`,
     port,
     filters: FILTER_SETS[index % FILTER_SETS.length]!,
     ackDelayMsMax: index % 3 === 0 ? 300 : 0,
     isClustered,
+    mayLoseSession: mayLoseSessions ?? (() => false),
+    onLost: () => { for (const { counts } of publishers) for (const [name, sent] of counts) subscribers[index]!.forgive(name, sent) },
     random,
     onViolation: violate
   }))
@@ -61,6 +65,7 @@ export function createWard (options: WardOptions) {
     get violations () { return violations },
     get isSubscribed () { return subscribers.every(({ isSubscribed }) => isSubscribed) },
     get published () { return publishers.reduce((sum, { counts }) => sum + [...counts.values()].reduce((all, one) => all + one, 0), 0) },
+    get lost () { return subscribers.reduce((sum, { lost }) => sum + lost, 0) },
     get repeated () { return subscribers.reduce((sum, { repeated }) => sum + repeated, 0) },
     get unacknowledged () { return publishers.reduce((sum, { unacknowledged }) => sum + unacknowledged, 0) },
     missing,
