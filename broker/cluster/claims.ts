@@ -37,7 +37,7 @@ interface ClaimsOptions {
   /** Settles once a dead gateway's sessions are adopted, here or elsewhere. */
   readonly adopted: (gateway: string) => Promise<void>
   readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections'>
-  readonly limits: Pick<ClusterLimits, 'claimTimeoutMs' | 'commandTimeoutMs'>
+  readonly limits: Pick<ClusterLimits, 'claimTimeoutMs' | 'leaseMs'>
   readonly logger: Logger
 }
 
@@ -72,7 +72,7 @@ export class Claims {
       handover.cancel(clientId)
       return 'granted'
     }
-    if (!joining.isJoined) await (this.#reconnecting ??= this.#reconnect())
+    if (!joining.isJoined && !wanted.startsAnew) await (this.#reconnecting ??= this.#reconnect())
     if (!link.isUp || !joining.isJoined) return this.#withoutRedis(clientId)
     store.withhold(clientId)
     const claim = this.#claim(wanted)
@@ -89,10 +89,12 @@ export class Claims {
     }
   }
 
-  /** A connection to Redis that was cut is back soon: a client must not lose its session to that. */
+  /** A client must not lose its session to a connection to Redis that is back soon. */
   async #reconnect (): Promise<void> {
     const { joining, limits } = this.#options
-    while (!joining.isJoined && joining.downForMs < limits.commandTimeoutMs) await new Promise((resolve) => { setTimeout(resolve, POLL_MS) })
+    while (!joining.isJoined && joining.downForMs < limits.leaseMs) {
+      await new Promise((resolve) => { setTimeout(resolve, POLL_MS) })
+    }
     this.#reconnecting = null
   }
 

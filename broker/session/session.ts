@@ -281,15 +281,13 @@ export class Session implements Holder {
     this.#outstanding++
     // A gateway that takes the session over after the end of this process must know its packet id, or sends it twice.
     const copied = delivery.qos === 2 && !this.#isClean ? this.#options.whenCopied?.() ?? null : null
-    if (copied === null) this.#writeNow(link, delivery, isDuplicate)
-    else {
-      const write = () => {
-        if (this.#link !== link || this.#inFlight.get(delivery.packetId) !== delivery) return
-        if (isUnreceived(delivery)) this.#writeNow(link, delivery, isDuplicate)
-        else this.#finish(delivery)
-      }
-      copied.then(write, write)
+    if (copied === null) return this.#writeNow(link, delivery, isDuplicate)
+    const write = () => {
+      if (this.#link !== link || this.#inFlight.get(delivery.packetId) !== delivery) return
+      if (isUnreceived(delivery)) this.#writeNow(link, delivery, isDuplicate)
+      else this.#finish(delivery)
     }
+    copied.then(write, write)
   }
 
   #writeNow (link: Link, delivery: Delivery & { readonly message: Message }, isDuplicate: boolean): void {

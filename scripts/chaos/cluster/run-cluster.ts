@@ -92,7 +92,12 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     publisher.kill()
     for (const { watch } of stage.gateways) watch.stop()
   }
-  Object.assign(figures, { sessionMessages: ward.published, sessionsLostWithoutRedis: ward.lost, repeatedAtQoS1: ward.repeated, sessionViolations: ward.violations })
+  Object.assign(figures, {
+    sessionMessages: ward.published,
+    sessionsLostWithoutRedis: ward.lost,
+    repeatedAtQoS1: ward.repeated,
+    sessionViolations: ward.violations
+  })
   return {
     fault: 'cluster',
     cycles: cyclesDone,

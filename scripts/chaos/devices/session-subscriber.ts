@@ -119,6 +119,8 @@ export class SessionSubscriber {
         if (this.#isSubscribed && !packet.sessionPresent) {
           if (!this.#options.mayLoseSession()) this.#options.onViolation(`${this.#options.clientId}: its session is gone`)
           this.#hasLost = true
+          this.#unanswered.clear()
+          this.#received.clear()
           this.lost++
         }
         if (!this.#isSubscribed || !packet.sessionPresent) this.#send({ cmd: 'subscribe', messageId: 1, subscriptions })

@@ -31,7 +31,8 @@ export interface WardOptions {
 export type Ward = ReturnType<typeof createWard>
 
 export function createWard (options: WardOptions) {
-  const { port, subscribers: count, topics, publishIntervalMs, isClustered, mayLoseSessions, random, onViolation, onPublisherClose } = options
+  const { port, subscribers: count, topics, publishIntervalMs, isClustered, random, onViolation, onPublisherClose } = options
+  const mayLoseSession = options.mayLoseSessions ?? (() => false)
   let violations = 0
   const violate = (message: string) => { if (violations++ < VIOLATIONS_TOLD) onViolation(message) }
   const subscribers: SessionSubscriber[] = Array.from({ length: count }, (_, index) => new SessionSubscriber({
@@ -40,7 +41,7 @@ export function createWard (options: WardOptions) {
     filters: FILTER_SETS[index % FILTER_SETS.length]!,
     ackDelayMsMax: index % 3 === 0 ? 300 : 0,
     isClustered,
-    mayLoseSession: mayLoseSessions ?? (() => false),
+    mayLoseSession,
     onLost: () => { for (const { counts } of publishers) for (const [name, sent] of counts) subscribers[index]!.forgive(name, sent) },
     random,
     onViolation: violate
