@@ -13,8 +13,8 @@ import { type Assigned, type Place, toKey } from './place.ts'
 const TOLD_EVERY_MS = 30_000
 
 export interface AssignmentOptions {
-  /** Names of topics by their ids. @throws errors of Kafka */
-  readonly readTopics: () => Promise<ReadonlyMap<string, string>>
+  /** The name of a topic. @throws errors of Kafka */
+  readonly findTopic: (topicId: string) => Promise<string | undefined>
   /** @throws errors of PostgreSQL */
   readonly claim: (place: Place) => Promise<Claim>
   /** It may be read. */
@@ -122,13 +122,13 @@ export class Assignment {
   }
 
   async #claim (partition: SinkPartition, delayMs: number): Promise<void> {
-    const { claim, readTopics, onClaimed, limits } = this.#options
+    const { claim, findTopic, onClaimed, limits } = this.#options
     const { signal } = this.#stopping
     const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => {})
     await pause(delayMs)
     for (let failures = 0; !signal.aborted && !partition.isRevoked; failures++) {
       try {
-        const topic = partition.place.topic === '' ? (await readTopics()).get(partition.place.topicId) : partition.place.topic
+        const topic = await findTopic(partition.place.topicId)
         if (topic !== undefined) {
           partition.place = { ...partition.place, topic }
           const claimed = await claim(partition.place)

@@ -9,7 +9,6 @@
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
 import { claimOffset } from '../../db/queries/claim-offset.ts'
-import { selectOffsets } from '../../db/queries/select-offsets.ts'
 import type { Tables } from '../../db/tables.ts'
 import type { KafkaConfig } from '../config/kafka-config.ts'
 import { toClientOptions } from '../kafka/connection.ts'
@@ -17,6 +16,7 @@ import type { KafkaClient } from '../kafka/load-client.ts'
 import { LETTERS_TOPIC, READINGS_TOPIC } from '../kafka/records.ts'
 import { Assignment } from './assignment.ts'
 import { Fetcher } from './fetcher.ts'
+import { createKnownTopics } from './known-topics.ts'
 import type { SinkLimits } from './limits.ts'
 import { Membership } from './membership.ts'
 import type { Place } from './place.ts'
@@ -44,34 +44,15 @@ export async function createReader (options: ReaderOptions) {
   const { client, config, group, name, kysely, bytesMax, limits, logger } = options
   const connection = await toClientOptions(config, name)
   const admin = new client.Admin({ ...connection, requestTimeout: limits.requestTimeoutMs })
-  let topicNames: ReadonlyMap<string, string> = new Map()
-  /** Topics whose name meant another one before, by their ids. */
-  const anew = new Map<string, string>()
+  const known = createKnownTopics({ admin, topics: TOPICS, group, kysely, logger })
   let rejoins = 0
   let timer: NodeJS.Timeout | undefined
-
-  async function readTopics (): Promise<ReadonlyMap<string, string>> {
-    const { topics } = await admin.metadata({ topics: TOPICS, forceUpdate: true })
-    topicNames = new Map([...topicNames, ...[...topics].map(([topic, { id }]): [string, string] => [id, topic])])
-    return topicNames
-  }
 
   async function claim (place: Place) {
     const { topic, topicId, partition } = place
     const claimed = await claimOffset(kysely, { consumerGroup: group, topicId, partition }, { topic, owner: name })
-    if (claimed.epoch === 1) await noteAnew(place)
+    if (claimed.epoch === 1) await known.noteFirst(place)
     return claimed
-  }
-
-  /** What the topic before it held and was not stored is gone. */
-  async function noteAnew ({ topic, topicId }: Place): Promise<void> {
-    if (anew.has(topicId)) return
-    const stored = await selectOffsets(kysely)
-    const former = stored.find((offset) => offset.consumerGroup === group && offset.topic === topic && offset.topicId !== topicId)
-    if (former === undefined || stored.some((offset) => offset.topicId === topicId && offset.nextOffset > 0)) return
-    const message = `${topic} was made anew: it is read from its beginning. What the one before held and was not stored is lost`
-    anew.set(topicId, message)
-    logger.error({ topic, topicId, formerTopicId: former.topicId }, message)
   }
 
   const storing: Storing = new Storing({
@@ -82,7 +63,7 @@ export async function createReader (options: ReaderOptions) {
     onRoom: () => { fetcher.pump() }
   })
   const assignment: Assignment = new Assignment({
-    readTopics: async () => topicNames.size === TOPICS.length ? topicNames : await readTopics(),
+    findTopic: known.find,
     claim,
     onClaimed: () => { fetcher.pump() },
     onForgotten: (records) => { storing.giveUp(records) },
@@ -115,7 +96,8 @@ export async function createReader (options: ReaderOptions) {
   function findStuck () {
     if (!storing.isUp) return []
     const sinceMs = performance.now() - limits.stuckMs
-    return [...assignment.partitions].filter(({ trouble, progressAtMs }) => trouble === null && progressAtMs < sinceMs)
+    return [...assignment.partitions].filter(({ claim, trouble, progressAtMs }) =>
+      claim !== null && trouble === null && progressAtMs < sinceMs)
   }
 
   function look (): void {
@@ -136,7 +118,8 @@ export async function createReader (options: ReaderOptions) {
     return [
       ...membership.isMember ? [] : ['the consumer group does not answer, or does not know this sink'],
       ...storing.isUp ? [] : ['PostgreSQL does not take batches; their records wait in Kafka'],
-      ...new Set([...troubles, ...anew.values()])
+      ...troubles,
+      ...known.warnings()
     ]
   }
 
@@ -146,7 +129,8 @@ export async function createReader (options: ReaderOptions) {
     get isMember () { return membership.isMember },
     /** All that was assigned is being stored. */
     get isReady (): boolean {
-      return membership.isMember && storing.isUp && [...assignment.partitions].every(({ trouble }) => trouble === null)
+      return membership.isMember && storing.isUp &&
+        [...assignment.partitions].every(({ claim, trouble }) => claim !== null && trouble === null)
     },
     get rebalances () { return membership.changes },
     get rejoins () { return rejoins },

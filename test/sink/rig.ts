@@ -20,14 +20,14 @@ const MIB = 1024 * 1024
 
 /** A member that was killed is missed within seconds, and partitions move at once. */
 const QUICK_GROUPS = {
-  'group.consumer.min.session.timeout.ms': '3000',
-  'group.consumer.session.timeout.ms': '4000',
-  'group.consumer.min.heartbeat.interval.ms': '500',
-  'group.consumer.heartbeat.interval.ms': '500'
+  'group.consumer.min.session.timeout.ms': '2000',
+  'group.consumer.session.timeout.ms': '2500',
+  'group.consumer.min.heartbeat.interval.ms': '300',
+  'group.consumer.heartbeat.interval.ms': '300'
 }
 
-/** What a sink said of itself. */
-export interface Health {
+/** What a sink says of itself. */
+interface Health {
   readonly status: string
   readonly warnings: readonly string[]
   readonly database: { readonly status: string }
@@ -39,7 +39,7 @@ export async function createSinkRig (t: Test) {
   const client = await loadKafkaClient('this test')
   const options = { clientId: 'test', bootstrapBrokers: [kafka.brokers], retries: 3 }
   const admin = new client.Admin(options)
-  const producer: Producer = new client.Producer(options)
+  const producer: Producer = new client.Producer({ ...options, metadataMaxAge: 1 })
   t.teardown(async () => { await Promise.all([admin.close(), producer.close()]) })
 
   async function makeAnew (partitions = 6): Promise<void> {
@@ -75,10 +75,7 @@ export async function createSinkRig (t: Test) {
         topics: [{ name: topic, partitions: (await partitionsOf(topic)).map((partitionIndex) => ({ partitionIndex, timestamp: -1n })) }]
       })
       return [...ends[0]!.partitions].sort((a, b) => a.partitionIndex - b.partitionIndex).map(({ offset }) => Number(offset))
-    },
-    toVariables: (connectionString: string, more: Readonly<Record<string, string>> = {}) => ({
-      DATABASE_URL: connectionString, KAFKA_BROKERS: kafka.brokers, ...more
-    })
+    }
   }
 
   async function partitionsOf (topic: string): Promise<number[]> {
@@ -86,8 +83,6 @@ export async function createSinkRig (t: Test) {
     return [...topics.get(topic)!.partitions.keys()]
   }
 }
-
-export type SinkRig = Awaited<ReturnType<typeof createSinkRig>>
 
 export const toRow = (device: string, timestamp: number, fields: Record<string, unknown> = {}): ReadingRow =>
   toReadingRow({ timestamp, ...fields }, device, 1_750_240_900_000)
@@ -132,7 +127,7 @@ export async function startSink (
 }
 
 /** @returns sums over all series of a name, and each series by itself */
-export async function readMetrics (url: string): Promise<(name: string) => number> {
+async function readMetrics (url: string): Promise<(name: string) => number> {
   const text = await (await fetch(`${url}/metrics`)).text()
   const samples = [...text.matchAll(/^([a-z_]+)(\{.*\})? (\S+)$/gm)]
   return (name) => samples.filter(([, bare, labels]) => bare === name || `${bare}${labels}` === name)

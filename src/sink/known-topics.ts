@@ -1,0 +1,46 @@
+import type { Admin } from '@platformatic/kafka'
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { selectOffsets } from '../../db/queries/select-offsets.ts'
+import type { Tables } from '../../db/tables.ts'
+import type { Place } from './place.ts'
+
+interface KnownTopicsOptions {
+  readonly admin: Pick<Admin, 'metadata'>
+  readonly topics: readonly string[]
+  readonly group: string
+  readonly kysely: Kysely<Tables>
+  readonly logger: Logger
+}
+
+/** What the topics are called, and which of them are others than before. */
+export function createKnownTopics ({ admin, topics, group, kysely, logger }: KnownTopicsOptions) {
+  /** By their ids. */
+  const names = new Map<string, string>()
+  /** Of topics whose name meant another one before, by their ids: a message each. */
+  const anew = new Map<string, string>()
+
+  return {
+    /** The name of a topic. @throws errors of Kafka */
+    async find (topicId: string): Promise<string | undefined> {
+      if (!names.has(topicId)) {
+        const known = await admin.metadata({ topics: [...topics], forceUpdate: true })
+        for (const [topic, { id }] of known.topics) names.set(id, topic)
+      }
+      return names.get(topicId)
+    },
+
+    /** A partition is claimed for the first time. What the topic before it held and was not stored is gone. */
+    async noteFirst ({ topic, topicId }: Place): Promise<void> {
+      if (anew.has(topicId)) return
+      const stored = await selectOffsets(kysely)
+      const former = stored.find((offset) => offset.consumerGroup === group && offset.topic === topic && offset.topicId !== topicId)
+      if (former === undefined || stored.some((offset) => offset.topicId === topicId && offset.nextOffset > 0)) return
+      const message = `${topic} was made anew: it is read from its beginning. What the one before held and was not stored is lost`
+      anew.set(topicId, message)
+      logger.error({ topic, topicId, formerTopicId: former.topicId }, message)
+    },
+
+    warnings: (): string[] => [...anew.values()]
+  }
+}
