@@ -152,5 +152,3 @@ export async function createReader (options: ReaderOptions) {
     }
   }
 }
-
-export type Reader = Awaited<ReturnType<typeof createReader>>

@@ -26,7 +26,7 @@ interface SinkStatistics {
 }
 
 /** How long the oldest record of a partition that is not stored has waited. @returns seconds; 0: nothing waits */
-export function toLagS (partition: SinkPartition, { nowMs, monotonicMs }: Pick<SinkStatistics, 'nowMs' | 'monotonicMs'>): number {
+function toLagS (partition: SinkPartition, { nowMs, monotonicMs }: Pick<SinkStatistics, 'nowMs' | 'monotonicMs'>): number {
   const { oldestMs, lag, trouble, progressAtMs } = partition
   if (oldestMs !== null) return Math.max(0, (nowMs - oldestMs) / 1000)
   // Nothing of it is read, so the age of what waits is not known, but for how long nothing was stored.
