@@ -26,6 +26,19 @@ export const EnvironmentSchema = Type.Object({
     'same at every gateway',
     default: 'memory'
   }),
+  VITAL_JOURNAL: Type.Enum(['postgres', 'kafka'], {
+    description: 'Where readings are written before they are acknowledged: PostgreSQL, or Kafka, from which vital-gateway sink stores them',
+    default: 'postgres'
+  }),
+  VITAL_ACK_AFTER: Type.Enum(['replicas', 'spool'], {
+    description: 'With Kafka, an acknowledgement waits for its in-sync replicas, or for the fsync of the spool on this machine, which Kafka ' +
+    'gets behind it',
+    default: 'replicas'
+  }),
+  VITAL_KAFKA_ALLOW_WEAK: Type.Boolean({
+    description: 'Topics of Kafka that lose acknowledged readings with one machine do not stop the start',
+    default: false
+  }),
   KAFKA_BROKERS: Type.Optional(Type.String({
     description: 'Brokers of Kafka (4.0 or later) to start from, host:port, separated by commas; unset: there is no Kafka'
   })),

@@ -143,6 +143,9 @@ export const ReadySchema = Type.Object({
   database: Type.Optional(Type.Object({
     status: Type.Enum(['up', 'down'])
   }, { additionalProperties: true })),
+  kafka: Type.Optional(Type.Object({
+    status: Type.Enum(['up', 'down'])
+  }, { additionalProperties: true, description: 'Only where readings are written to Kafka' })),
   spool: Type.Optional(Type.Object({
     status: Type.Enum(['absent', 'ok', 'full', 'failed']),
     bytes: Type.Integer({ minimum: 0, description: 'Waiting on disk for PostgreSQL' }),

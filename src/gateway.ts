@@ -80,7 +80,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     storage.observeStored(events.observe)
     const changes = createFleetChanges()
     const pipeline = createPipeline({
-      ...storage, limits: config, clock, onDurable: changes.observe, metrics, logger
+      ...storage, ackAfter: config.journal.ackAfter, limits: config, clock, onDurable: changes.observe, metrics, logger
     })
     const broker = createBroker({
       ...transport.broker,
@@ -102,7 +102,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
   }
 
   async function startParts (): Promise<RunningGateway> {
-    const { reads, transport, security, events, changes, broker, clock, pipeline, ...storage } = await createTraffic()
+    const { reads, transport, security, events, changes, broker, clock, pipeline, kafka, ...storage } = await createTraffic()
     const shared = { ...config, pipeline, isStopping, metrics, logger }
     const { forget } = broker
     const { tasks } = security
@@ -135,7 +135,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     async function connect (): Promise<void> {
       await operations.prepareDatabase()
       await security.start()
-      pipeline.takeTarget()
+      if (kafka === null) pipeline.takeTarget()
       operations.start()
       reads.start()
     }
@@ -155,7 +155,8 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       await pipeline.stop().then(operations.leave)
       await Promise.all([security.stop(), reads.stop()])
     })
-    const told = 'PostgreSQL does not answer; readings go to the spool until it does'
+    if (kafka !== null) pipeline.takeTarget(await kafka.connect())
+    const told = `PostgreSQL does not answer; readings go to ${kafka === null ? 'the spool until it does' : 'Kafka all the same'}`
     onStop(await connectWhenever({ connect, told, signal, logger }))
     if (security.isExposed) throw new ConfigError(exposedMessage(config.host))
     await pipeline.start()

@@ -11,9 +11,12 @@ import { createPostgresTarget } from './ingest/journal/postgres-target.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
 import { openErasedDevices } from './ingest/journal/spool/erased-devices.ts'
 import { openSpool } from './ingest/journal/spool/spool.ts'
+import { addKafkaMetrics } from './kafka/kafka-metrics.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { ErasureLease } from './operations/erasure-lease.ts'
 import type { ErasureStep } from './operations/erasure-requests.ts'
+import { openKafkaJournal } from './operations/open-kafka-journal.ts'
+import { watchDatabase } from './operations/watch-database.ts'
 import type { Lifecycle } from './process/lifecycle.ts'
 import { loadLatestCache } from './reads/latest-cache/open-latest-cache.ts'
 import { createReads } from './reads/reads.ts'
@@ -32,7 +35,7 @@ interface StorageOptions {
   /** Tells gateways on one database apart, in `pg_stat_activity` and to the audit. */
   readonly applicationName: string
   readonly lifecycle: Pick<Lifecycle, 'signal' | 'onStop'>
-  readonly clock: Pick<Clock, 'nowMs' | 'observe'>
+  readonly clock: Pick<Clock, 'nowMs' | 'observe' | 'read'>
   readonly metrics: Metrics
   readonly faults: StorageFaults
   readonly logger: Logger
@@ -49,6 +52,12 @@ export async function openStorage (
 ) {
   const { dataDir } = config
   const { signal, onStop } = lifecycle
+  const observers: StoredObserver[] = []
+  const kafka = config.journal.kind === 'kafka' ? await openKafkaJournal({ config, clientId: applicationName, observers, logger }) : null
+  if (kafka !== null) {
+    onStop(() => kafka.close())
+    addKafkaMetrics(metrics, kafka.statistics)
+  }
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const spoolDirectory = join(dataDir, 'spool')
   // First, because it holds the lock of the data directory.
@@ -68,11 +77,15 @@ export async function openStorage (
     logger
   })
   onStop(() => database.close())
+  // With Kafka the circuit says nothing of PostgreSQL.
+  const watch = kafka === null ? null : watchDatabase({ database, clock, logger })
+  if (watch !== null) onStop(() => watch.stop())
+  watch?.start()
   const createCache = await loadLatestCache(config.latestCacheUrl)
   const reads = createReads({
     connectionString,
     createCache,
-    isWriter: true,
+    isWriter: kafka === null,
     onCommitted: faults.onCommitted,
     replicaUrls: config.replicaUrls,
     connectionsMax: config.databaseReadConnectionsMax,
@@ -83,17 +96,34 @@ export async function openStorage (
     logger
   })
   onStop(() => reads.close())
-  const observers: StoredObserver[] = [reads.pages.observe]
+  // With Kafka a sink stores, and what it has stored is read of PostgreSQL.
+  if (kafka === null) observers.push(reads.pages.observe)
   const stored = createStore({ ...database, copy: reads.copy, onStored: observers })
   // Observers see COMMITs below the faults: a COMMIT counts also where its answer is lost.
   const store = faults.wrapStore?.(stored) ?? stored
   const refusedLetters = createRefusedLetters({ dataDir, logger })
-  const target = createPostgresTarget({ store, pool: database.pool, refusedLetters, onClock: clock.observe, logger })
-  /** One more observer, behind the others. */
+  const target = kafka?.target ?? createPostgresTarget({ store, pool: database.pool, refusedLetters, onClock: clock.observe, logger })
+  /** One more observer, behind the others; of what Kafka has, where it is the journal. */
   const observeStored = (observer: StoredObserver) => { observers.push(observer) }
   const lease = new ErasureLease(database.kysely)
-  const erasures = { erased, mayWrite: lease.mayWrite, lease, onStep: faults.onErasureStep }
-  return { spool, spoolDirectory, erasures, refusedLetters, connectionString, database, target, observeStored, reads }
+  const erasures = { erased, mayWrite: kafka === null ? lease.mayWrite : () => null, lease, onStep: faults.onErasureStep }
+  return {
+    spool,
+    spoolDirectory,
+    erasures,
+    refusedLetters,
+    connectionString,
+    database,
+    kafka,
+    target,
+    ...toWatched(watch),
+    observeStored,
+    reads
+  }
+}
+
+function toWatched (watch: ReturnType<typeof watchDatabase> | null): { readonly isDatabaseUp?: () => boolean } {
+  return watch === null ? {} : { isDatabaseUp: () => watch.isUp }
 }
 
 /**

@@ -6,7 +6,7 @@ import { toDatabaseUrl } from './database-url.ts'
 import { parseEnvironmentFile } from './environment-file.ts'
 import { selectVariables } from './environment-names.ts'
 import { ConfigError } from './config-error.ts'
-import { type KafkaConfig, toKafkaConfig } from './kafka-config.ts'
+import { type KafkaConfig, toJournalConfig, toKafkaConfig } from './kafka-config.ts'
 import { parseVitalLimits } from './vital-limits.ts'
 import { GRPC_LIMITS } from '../grpc/limits.ts'
 import { HTTP_LIMITS } from '../http/limits.ts'
@@ -25,6 +25,7 @@ export interface Config {
   readonly redisUrl: string | null
   /** Where latest states are copied to; `null`: nowhere. */
   readonly latestCacheUrl: string | null
+  readonly journal: ReturnType<typeof toJournalConfig>
   /** `null`: there is no Kafka. */
   readonly kafka: KafkaConfig | null
   /** Consumer group of sinks. */
@@ -94,6 +95,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     replicaUrls: toReplicaUrls(values),
     redisUrl,
     latestCacheUrl: toLatestCacheUrl(values, redisUrl),
+    journal: toJournalConfig(values),
     kafka: toKafkaConfig(values),
     sinkGroup: values.VITAL_SINK_GROUP,
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,

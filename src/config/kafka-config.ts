@@ -5,6 +5,8 @@ import { ConfigError } from './config-error.ts'
 
 /** Where Kafka is, and who asks it. */
 export interface KafkaConfig {
+  /** Topics that survive less than they should do not stop the start. */
+  readonly isWeakAllowed: boolean
   readonly brokers: ReadonlyArray<{ readonly host: string, readonly port: number }>
   readonly tls: { readonly caFile: string | null } | null
   /** `null`: nobody logs in. */
@@ -28,10 +30,22 @@ export function toKafkaConfig (values: Environment): KafkaConfig | null {
     return null
   }
   return Object.freeze({
+    isWeakAllowed: values.VITAL_KAFKA_ALLOW_WEAK,
     brokers: toBrokers(brokers),
     tls: isTls ? { caFile: caFile === '' ? null : resolve(caFile) } : null,
     sasl
   })
+}
+
+/**
+ * What an acknowledgement waits for. `target`: PostgreSQL, or the in-sync replicas of Kafka.
+ * @throws `ConfigError` for names that need each other
+ */
+export function toJournalConfig (values: Environment): { readonly kind: 'postgres' | 'kafka', readonly ackAfter: 'target' | 'spool' } {
+  const { VITAL_JOURNAL: kind, VITAL_ACK_AFTER: after, KAFKA_BROKERS: brokers } = values
+  if (kind === 'kafka' && brokers === undefined) throw new ConfigError('VITAL_JOURNAL=kafka needs KAFKA_BROKERS.')
+  if (kind === 'postgres' && after === 'spool') throw new ConfigError('VITAL_ACK_AFTER=spool needs VITAL_JOURNAL=kafka.')
+  return Object.freeze({ kind, ackAfter: after === 'spool' ? 'spool' : 'target' })
 }
 
 function toBrokers (text: string): KafkaConfig['brokers'] {

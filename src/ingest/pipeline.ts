@@ -48,6 +48,8 @@ export interface PipelineOptions {
   /** Those of {@link INGEST_LIMITS} may be among them; a simulation makes everything small. */
   readonly limits: ConfiguredLimits & Partial<IngestLimits>
   readonly target: Target
+  /** What an acknowledgement waits for; by default the target. */
+  readonly ackAfter?: 'target' | 'spool'
   /** Where Kafka is the target; else the circuit tells. */
   readonly isDatabaseUp?: () => boolean
   readonly spool: Spool
@@ -65,7 +67,7 @@ const NO_BROKER: AttachedBroker = { pauseReading () {}, resumeReading () {}, pub
 
 /** Nothing runs before `start`, except that a message is accepted and batched as soon as it comes. */
 export function createPipeline (options: PipelineOptions) {
-  const { target, spool, clock, refusedLetters, onDurable, erasures, metrics, logger } = options
+  const { target, ackAfter = 'target', spool, clock, refusedLetters, onDurable, erasures, metrics, logger } = options
   const limits = { ...INGEST_LIMITS, ...options.limits }
   let broker = NO_BROKER
   const readers = createReaders()
@@ -80,7 +82,7 @@ export function createPipeline (options: PipelineOptions) {
   addJournalMetrics(metrics, () => ({ isDatabaseUp: isDatabaseUp(), circuit, spool, replayer, refusedLetters }))
 
   /** Whether the target or the spool takes readings. */
-  const isDurable = () => circuit.state === 'closed' || spool.status === 'ok'
+  const isDurable = () => (ackAfter === 'target' && circuit.state === 'closed') || spool.status === 'ok'
   const updateAvailability = () => { batcher.setAvailable(isDurable()) }
   const circuit: Circuit = new Circuit({
     target,
@@ -92,10 +94,11 @@ export function createPipeline (options: PipelineOptions) {
     }
   })
   const spoolWatch = createSpoolWatch({
-    spool, isNeeded: () => circuit.state !== 'closed', onChange: updateAvailability, logger
+    spool, isNeeded: () => ackAfter === 'spool' || circuit.state !== 'closed', onChange: updateAvailability, logger
   })
   const journal = createJournal({
     target,
+    ackAfter,
     writer: writes,
     spool,
     circuit,
@@ -124,7 +127,8 @@ export function createPipeline (options: PipelineOptions) {
     commitTimeoutMs: limits.commitTimeoutMs,
     write: journal.writeInTime,
     erased: erasures?.erased,
-    isBusy: () => batcher.isBusy
+    // New readings do not wait for a target that comes behind the spool.
+    isBusy: () => ackAfter === 'target' && batcher.isBusy
   })
   const { acceptPublish, acceptPost, acceptRequest } = createIngest({
     batcher,
@@ -144,6 +148,7 @@ export function createPipeline (options: PipelineOptions) {
     caps,
     batcher,
     circuit,
+    target,
     spool,
     replayer,
     writes,
@@ -171,9 +176,9 @@ export function createPipeline (options: PipelineOptions) {
       replayer.start()
     },
 
-    /** The target was made ready for traffic: it is tried, and pinged from now on. */
-    takeTarget (): void {
-      circuit.prove()
+    /** The target is tried, and pinged from now on. @param isReady - it was made ready for traffic; else the first ping tells */
+    takeTarget (isReady = true): void {
+      if (isReady) circuit.prove()
       circuit.start()
     },
 

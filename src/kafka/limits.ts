@@ -1,5 +1,5 @@
 /** Bounds of what goes to Kafka, with their reasons. */
-const KAFKA_LIMITS = {
+export const KAFKA_LIMITS = {
   /** Records of one partition in one request; a batch of 2,000 usual readings is 0.6 MB. One record may be larger. */
   requestBytesMax: 4 * 1024 * 1024
 }

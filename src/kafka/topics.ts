@@ -6,7 +6,8 @@ import type { Admin } from '@platformatic/kafka'
 import type { KafkaClient } from './load-client.ts'
 import { LETTERS_TOPIC, READINGS_TOPIC } from './records.ts'
 
-const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC] as const
+/** Both topics. */
+export const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC] as const
 
 /** What is wrong with a topic. */
 export interface TopicFault {
@@ -15,6 +16,13 @@ export interface TopicFault {
   readonly kind: 'weak' | 'wrong'
   /** For a person, with what is expected. */
   readonly message: string
+}
+
+/** What was found of the topics. */
+export interface Topics {
+  readonly faults: readonly TopicFault[]
+  /** Replicas that must be in sync for a write, by topic. */
+  readonly inSyncMin: ReadonlyMap<string, number>
 }
 
 /** How topics are made. */
@@ -67,17 +75,17 @@ interface Topic {
 /**
  * Compares the topics with what they must be.
  * @param messageBytesMin - the largest batch of records
- * @returns nothing where all is well
  * @throws errors of the client where Kafka does not answer
  */
-export async function checkTopics (client: KafkaClient, admin: Admin, messageBytesMin: number): Promise<TopicFault[]> {
+export async function checkTopics (client: KafkaClient, admin: Admin, messageBytesMin: number): Promise<Topics> {
   const topics = await describeTopics(client, admin)
-  return TOPICS.flatMap((name) => {
+  const faults = TOPICS.flatMap((name): TopicFault[] => {
     const topic = topics.find((other) => other.name === name)
     return topic === undefined
-      ? [{ topic: name, kind: 'wrong' as const, message: `the topic ${name} does not exist: run vital-gateway topics make` }]
+      ? [{ topic: name, kind: 'wrong', message: `the topic ${name} does not exist: run vital-gateway topics make` }]
       : toFaults(topic, messageBytesMin)
   })
+  return { faults, inSyncMin: new Map(topics.map(({ name, settings }) => [name, Number(settings.get(IN_SYNC))])) }
 }
 
 function toFaults ({ name, replicas, settings }: Topic, messageBytesMin: number): TopicFault[] {

@@ -5,6 +5,7 @@ import { addEventsMetrics } from '../events/events-metrics.ts'
 import { addGrpcMetrics } from '../grpc/grpc-metrics.ts'
 import { addIngestMetrics } from '../ingest/ingest-metrics.ts'
 import { addJournalMetrics } from '../ingest/journal/journal-metrics.ts'
+import { addKafkaMetrics } from '../kafka/kafka-metrics.ts'
 import { addOperationsMetrics } from '../operations/operations-metrics.ts'
 import { addReadinessMetrics } from '../operations/readiness.ts'
 import { addLatestCacheMetrics } from '../reads/latest-cache/cache-metrics.ts'
@@ -26,6 +27,7 @@ export function describeMetrics (): Metrics {
   addOperationsMetrics(metrics, unread)
   addIngestMetrics(metrics, unread)
   addJournalMetrics(metrics, unread)
+  addKafkaMetrics(metrics, unread)
   addReadsMetrics(metrics, unread)
   addReplicaMetrics(metrics, unread)
   addLatestCacheMetrics(metrics, unread)

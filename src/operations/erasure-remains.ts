@@ -7,10 +7,11 @@ interface Erased {
   readonly replication: Replication
   readonly damagedSpoolFiles: number
   readonly hasRedis: boolean
+  readonly hasKafka: boolean
 }
 
 /** Places that may still hold data of an erased device, and until when. */
-export function toRemains ({ gateways, replication, damagedSpoolFiles, hasRedis }: Erased): ErasureAnswer['remains'] {
+export function toRemains ({ gateways, replication, damagedSpoolFiles, hasRedis, hasKafka }: Erased): ErasureAnswer['remains'] {
   const { position, standbys } = replication
   return [
     ...gateways.flatMap((gateway) => toUntil(gateway) ?? []),
@@ -22,6 +23,9 @@ export function toRemains ({ gateways, replication, damagedSpoolFiles, hasRedis 
       ? []
       : [{ where: `${damagedSpoolFiles} files of the spool that the disk damaged (*.spool.damaged)`, until: 'they are deleted' }],
     ...hasRedis ? [{ where: 'the append-only file of Redis', until: 'it is rewritten (BGREWRITEAOF)' }] : [],
+    ...hasKafka
+      ? [{ where: 'Kafka', until: 'sinks have stored what was sent before now, and the device is erased again; records stay until topics trim' }]
+      : [],
     { where: 'backups', until: 'they are deleted; a restore erases again what erasures.jsonl of this gateway names' }
   ]
 }

@@ -43,7 +43,7 @@ export type Erasure = Omit<ErasureAnswer, 'deviceId'>
 export type ErasureObserver = (device: string) => Promise<void> | void
 
 export interface ErasureOptions {
-  readonly pipeline: Pick<Pipeline, 'batcher' | 'circuit' | 'spool' | 'writes' | 'refusedLetters'>
+  readonly pipeline: Pick<Pipeline, 'batcher' | 'circuit' | 'isDatabaseUp' | 'spool' | 'writes' | 'refusedLetters'>
   readonly spoolDirectory: string
   /** Records that the device was erased, in case a backup is restored. */
   readonly journal: ErasureJournal
@@ -54,6 +54,8 @@ export interface ErasureOptions {
   readonly onStep?: ErasureRequestsOptions['onStep']
   /** Whether the broker shares messages over Redis. */
   readonly hasRedis: boolean
+  /** Whether readings wait in Kafka for a sink. */
+  readonly hasKafka?: boolean
   readonly connectionString: string
   /** Longest that the backlog is waited for; by default {@link WAIT_MAX_MS}. */
   readonly waitMaxMs?: number
@@ -64,7 +66,7 @@ export interface ErasureOptions {
 /** Erases devices, one after the other. */
 export function createErasure (options: ErasureOptions) {
   const { journal, forget, onErased = [], requests, onStep, connectionString, waitMaxMs = WAIT_MAX_MS, isStopping, logger } = options
-  const { batcher, circuit, spool, writes, refusedLetters } = options.pipeline
+  const { batcher, circuit, isDatabaseUp, spool, writes, refusedLetters } = options.pipeline
   let last: Promise<unknown> = Promise.resolve()
 
   /** @throws `VITAL_ERASURE_BUSY` */
@@ -72,7 +74,7 @@ export function createErasure (options: ErasureOptions) {
     while (!isReached()) {
       if (circuit.state === 'open') {
         throw new StorageError('VITAL_ERASURE_BUSY',
-          'PostgreSQL does not take readings now, so nothing was erased')
+          `${options.hasKafka === true ? 'Kafka' : 'PostgreSQL'} does not take readings now, so nothing was erased`)
       }
       if (isStopping()) throw new StorageError('VITAL_ERASURE_BUSY', 'the gateway stops, so nothing was erased')
       if (performance.now() > deadlineMs) throw new StorageError('VITAL_ERASURE_BUSY', `${what}, so nothing was erased`)
@@ -118,7 +120,7 @@ export function createErasure (options: ErasureOptions) {
       queued: dropped.queued + messages.queued,
       damagedSpoolFiles,
       gateways: gateways.map(({ name, state }) => ({ name, state })),
-      remains: toRemains({ gateways, replication, damagedSpoolFiles, hasRedis: options.hasRedis })
+      remains: toRemains({ gateways, replication, damagedSpoolFiles, hasRedis: options.hasRedis, hasKafka: options.hasKafka === true })
     }
     logger.info({ actor, ...erased }, 'a device was erased')
     return erased
@@ -126,7 +128,7 @@ export function createErasure (options: ErasureOptions) {
 
   /** Goes on with what a gateway has left that is gone, or what failed here. */
   async function resume (): Promise<void> {
-    if (circuit.state !== 'closed') return
+    if (!isDatabaseUp()) return
     for (const { id, device, actor } of await requests.takeOver()) await carryOut(device, actor, () => Promise.resolve(id))
     await requests.forgetDone()
   }

@@ -61,7 +61,7 @@ export function createOperations (options: OperationsOptions) {
   const rollups = createRollups({
     connectionString,
     clock,
-    isSaturated: () => pipeline.batcher.isBusy || pipeline.circuit.state !== 'closed',
+    isSaturated: () => pipeline.batcher.isBusy || !pipeline.isDatabaseUp(),
     metrics: options.metrics,
     logger
   })
@@ -75,7 +75,15 @@ export function createOperations (options: OperationsOptions) {
   })
   const { onStep } = options.erasures
   const journal = createErasureJournal(options.dataDir)
-  const erasure = createErasure({ ...options, onStep, journal, onErased, requests, hasRedis: options.redisUrl !== null })
+  const erasure = createErasure({
+    ...options,
+    onStep,
+    journal,
+    onErased,
+    requests,
+    hasRedis: options.redisUrl !== null,
+    hasKafka: pipeline.target.outcome === 'logged'
+  })
   const countLetters: Task = {
     name: 'dead-letter counts',
     intervalMs: MINUTE_MS,
@@ -123,7 +131,7 @@ export function createOperations (options: OperationsOptions) {
     },
     /** Nothing is replayed any more. */
     async leave (): Promise<void> {
-      if (pipeline.circuit.state !== 'closed') return
+      if (!pipeline.isDatabaseUp()) return
       await Promise.race([requests.leave().catch(() => {}), sleep(LEAVE_MAX_MS, null, { ref: false })])
     }
   }

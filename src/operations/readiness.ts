@@ -2,7 +2,7 @@ import type { Pipeline } from '../ingest/pipeline.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 
 interface ReadinessOptions {
-  readonly pipeline: Pick<Pipeline, 'isDurable' | 'circuit' | 'spool' | 'replayer'>
+  readonly pipeline: Pick<Pipeline, 'isDurable' | 'isDatabaseUp' | 'target' | 'circuit' | 'spool' | 'replayer'>
   /** Whether some client can be authenticated now. */
   readonly isAdmitting: () => boolean
   readonly isStopping: () => boolean
@@ -16,7 +16,7 @@ interface ReadinessOptions {
 /** Whether a device that comes in now would be acknowledged. */
 export function createReadiness (options: ReadinessOptions) {
   const { pipeline, isAdmitting, isStopping, warnings, startedAtMs } = options
-  const { circuit, spool, replayer } = pipeline
+  const { target, circuit, spool, replayer } = pipeline
   addReadinessMetrics(options.metrics, () => ({ startedAtMs, warnings: warnings().length }))
   const isReady = () => pipeline.isDurable() && isAdmitting() && !isStopping()
 
@@ -24,15 +24,19 @@ export function createReadiness (options: ReadinessOptions) {
     health: () => ({
       live: true,
       ready: isReady(),
-      database: {
-        status: circuit.state === 'closed' ? 'up' as const : 'down' as const,
-        circuit: circuit.state,
-        ...(circuit.openForMs === null ? {} : { downForS: circuit.openForMs / 1000 })
-      },
+      ...(target.name === 'Kafka'
+        ? { kafka: toCircuitState(circuit), database: { status: toStatus(pipeline.isDatabaseUp()) } }
+        : { database: toCircuitState(circuit) }),
       spool: { status: spool.status, bytes: spool.bytes, bytesMax: spool.bytesMax, readings: replayer.pending },
       warnings: warnings()
     })
   }
+}
+
+const toStatus = (isUp: boolean) => isUp ? 'up' as const : 'down' as const
+
+function toCircuitState ({ state, openForMs }: Pipeline['circuit']) {
+  return { status: toStatus(state === 'closed'), circuit: state, ...(openForMs === null ? {} : { downForS: openForMs / 1000 }) }
 }
 
 interface ReadinessStatistics {

@@ -9,7 +9,10 @@ t.test('without KAFKA_BROKERS there is no Kafka', (t) => {
 
 t.test('brokers by name, IPv4 and IPv6; TLS and a login only where they are asked for', (t) => {
   t.same(createConfig({ KAFKA_BROKERS: 'kafka-1:9092, 10.0.0.7:9093,[fd00::1]:9094' }).kafka, {
-    brokers: [{ host: 'kafka-1', port: 9092 }, { host: '10.0.0.7', port: 9093 }, { host: 'fd00::1', port: 9094 }], tls: null, sasl: null
+    brokers: [{ host: 'kafka-1', port: 9092 }, { host: '10.0.0.7', port: 9093 }, { host: 'fd00::1', port: 9094 }],
+    isWeakAllowed: false,
+    tls: null,
+    sasl: null
   })
   t.match(createConfig({
     KAFKA_BROKERS: 'kafka-1:9092',
@@ -36,6 +39,8 @@ t.test('what cannot be meant stops the start with a sentence', (t) => {
   t.throws(() => createConfig({ KAFKA_TLS: 'true' }), /need KAFKA_BROKERS/)
   t.throws(() => createConfig({ ...brokers, KAFKA_SASL_USERNAME: 'gateway' }), /must be set together/)
   t.throws(() => createConfig({ ...brokers, KAFKA_SASL_MECHANISM: 'PLAIN' }), /KAFKA_SASL_MECHANISM/)
+  t.throws(() => createConfig({ VITAL_JOURNAL: 'kafka' }), /VITAL_JOURNAL=kafka needs KAFKA_BROKERS/)
+  t.throws(() => createConfig({ ...brokers, VITAL_ACK_AFTER: 'spool' }), /VITAL_ACK_AFTER=spool needs VITAL_JOURNAL=kafka/)
   t.throws(() => createConfig({ KAFKA_BROKER: 'kafka-1:9092' }), /did you mean KAFKA_BROKERS/)
   t.end()
 })

@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
@@ -6,7 +7,8 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-import { toKafkaNodeRefusal } from '../../src/kafka/load-client.ts'
+import { loadKafkaClient, toKafkaNodeRefusal } from '../../src/kafka/load-client.ts'
+import type { LogRecord } from '../../src/kafka/records.ts'
 import { freePort } from './free-port.ts'
 import { createTestDir, runPid } from './postgres.ts'
 import { until } from './until.ts'
@@ -123,6 +125,9 @@ function toProperties (dir: string, port: number, controllerPort: number): Recor
     'share.coordinator.state.topic.replication.factor': '1',
     'share.coordinator.state.topic.min.isr': '1',
     'group.initial.rebalance.delay.ms': '0',
+    // A broker that was killed may register again only once its former session has ended.
+    'broker.session.timeout.ms': '3000',
+    'broker.heartbeat.interval.ms': '500',
     'auto.create.topics.enable': 'false',
     'unclean.leader.election.enable': 'false'
   }
@@ -136,4 +141,34 @@ async function isOpen (port: number): Promise<boolean> {
   } finally {
     socket.destroy()
   }
+}
+
+/** A record as the broker has it. */
+export interface FoundRecord extends LogRecord {
+  readonly key: string
+  readonly partition: number
+  readonly headers: Map<Buffer, Buffer>
+}
+
+/** All records of a topic, from the first to the last one that is there now. */
+export async function readTopic (t: Test, { brokers }: Pick<RunningKafka, 'brokers'>, topic: string): Promise<FoundRecord[]> {
+  const { Admin, Consumer, ListOffsetTimestamps } = await loadKafkaClient('this test')
+  const options = { clientId: 'test', bootstrapBrokers: brokers.split(','), retries: 5, retryDelay: 200 }
+  const admin = new Admin(options)
+  const { topics } = await admin.metadata({ topics: [topic] })
+  const partitions = topics.get(topic)!.partitions.map((_, partitionIndex) => ({ partitionIndex, timestamp: ListOffsetTimestamps.LATEST }))
+  const [ends] = await admin.listOffsets({ topics: [{ name: topic, partitions }] })
+  await admin.close()
+  const total = ends!.partitions.reduce((sum, { offset }) => sum + Number(offset), 0)
+  const found: FoundRecord[] = []
+  if (total === 0) return found
+  const consumer = new Consumer({ ...options, groupId: randomUUID(), groupProtocol: 'consumer' })
+  const stream = await consumer.consume({ topics: [topic], mode: 'earliest', autocommit: false, maxWaitTime: 100 })
+  for await (const { key, value, headers, partition } of stream) {
+    found.push({ key: key.toString(), value, headers, partition })
+    if (found.length === total) break
+  }
+  await consumer.close(true)
+  t.equal(found.length, total, `records of ${topic}`)
+  return found
 }

@@ -50,6 +50,16 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match((await topics('make', '--replicas', '1')).stdout, 'vital.readings: nothing to do', 'a larger one stays')
   })
 
+  t.test('doctor asks Kafka, and says what its topics lack', async (t) => {
+    const { status, stdout } = await runCommandLine(['doctor'], {
+      KAFKA_BROKERS: kafka.brokers, VITAL_JOURNAL: 'kafka', VITAL_ACK_AFTER: 'spool', VITAL_DATA_DIR: await createTestDir(t)
+    })
+    t.equal(status, 1)
+    t.match(stdout, /^ok +kafka +Kafka of KAFKA_BROKERS answers in [\d.]+ ms; an acknowledgement waits for the spool$/m)
+    t.match(stdout, /^FAIL +kafka topics +vital\.readings: its replication factor is 1, and must be 3/m)
+    t.match(stdout, /^ok +kafka TLS +none needed/m)
+  })
+
   t.test('without Kafka, and with a wrong environment, a sentence says so', async (t) => {
     const without = await runCommandLine(['topics', 'check'])
     t.match(without, { status: 1, stderr: 'vital-gateway topics: there is no Kafka: set KAFKA_BROKERS\n' })

@@ -16,7 +16,8 @@ t.test('each place, and until when', (t) => {
     ],
     replication: { position: '0/3000', standbys: [{ name: 'other', lagS: null }, { name: 'replica', lagS: 1.25 }] },
     damagedSpoolFiles: 2,
-    hasRedis: true
+    hasRedis: true,
+    hasKafka: true
   }).map(({ where, until }) => `${where}: until ${until}`), [
     'spool, retained and queued messages of two: until it answers again, before it writes anything',
     'spool, retained and queued messages of three: until its next start, before it replays anything',
@@ -25,6 +26,7 @@ t.test('each place, and until when', (t) => {
     'standby server replica: until it has replayed 0/3000; it is 1.3 s behind',
     '2 files of the spool that the disk damaged (*.spool.damaged): until they are deleted',
     'the append-only file of Redis: until it is rewritten (BGREWRITEAOF)',
+    'Kafka: until sinks have stored what was sent before now, and the device is erased again; records stay until topics trim',
     'backups: until they are deleted; a restore erases again what erasures.jsonl of this gateway names'
   ])
   t.end()

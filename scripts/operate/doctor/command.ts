@@ -8,6 +8,7 @@ import { checkDataDirectory } from './data-directory.ts'
 import { checkDatabase } from './database.ts'
 import type { Finding } from './finding.ts'
 import { findDirectoryHolder } from './holder.ts'
+import { checkKafka } from './kafka.ts'
 import { checkPorts } from './ports.ts'
 import { checkRedis } from './redis.ts'
 import { checkDescriptors, checkNode } from './runtime.ts'
@@ -29,7 +30,7 @@ const COLOURS = { ok: 32, warn: 33, FAIL: 31 } as const
 /** `vital-gateway doctor`. */
 export function createCommand ({ print, finish, isColoured, readVariables }: CommandSurroundings): Command {
   return new Command('doctor')
-    .description('Checks configuration, database, Redis, disk, open files, ports and certificates, and says what to do, one line each.')
+    .description('Checks configuration, database, Redis, Kafka, disk, open files, ports and certificates, and says what to do, one line each.')
     .option('--json', 'for a program')
     .addHelpText('after', NOTES)
     .action(async ({ json = false }: { json?: boolean }) => {
@@ -51,6 +52,7 @@ async function examine (readVariables: CommandSurroundings['readVariables']): Pr
     ...first,
     ...database,
     ...await checkRedis(config),
+    ...await checkKafka(config),
     ...await checkDataDirectory(config),
     checkDescriptors(config),
     ...await checkPorts(config, holder),

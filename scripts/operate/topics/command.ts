@@ -45,7 +45,7 @@ export function createCommand (surroundings: CommandSurroundings): Command {
     .description('tell what is wrong with the topics')
     .option('--json', 'for a program')
     .action(async ({ json }: { readonly json?: boolean }) => {
-      const faults = await withAdmin(surroundings, checkTopics)
+      const { faults } = await withAdmin(surroundings, checkTopics)
       if (json === true) print(toPrintableJson({ ok: faults.length === 0, faults }))
       else if (faults.length === 0) print('vital.readings and vital.dead-letters are as they must be')
       else print(faults.map(({ message }) => message).join('\n'))

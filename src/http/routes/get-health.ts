@@ -5,9 +5,11 @@ import { isOperator } from '../authentication.ts'
 import { answers, publicErrorAnswers } from '../schema-refs.ts'
 
 /** The state of the gateway, read anew for each probe. */
-export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'spool' | 'warnings'> {
+export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'kafka' | 'spool' | 'warnings'> {
   /** Without it: the process takes no readings. */
   readonly spool?: Required<ReadyAnswer>['spool']
+  /** Only where readings are written to Kafka. */
+  readonly kafka?: Required<ReadyAnswer>['kafka']
   /** The loop turns and the flusher makes progress. */
   readonly live: boolean
   /** Durability can be promised, by PostgreSQL or by the spool. */
@@ -49,12 +51,12 @@ export function getHealth (app: HttpApp, health: () => Health): void {
     }
   }
   app.get('/health/ready', { schema: ready, config: { access: 'public' } }, (request, reply) => {
-    const { ready, database, spool, warnings } = health()
+    const { ready, database, kafka, spool, warnings } = health()
     const status = ready ? 'ready' : 'unavailable'
     // An orchestrator's probe has no credentials and needs none for what it asks; the rest would tell a stranger what
     // is weak.
     const answer: ReadyAnswer = isOperator(request)
-      ? { status, database, ...(spool && { spool }), warnings: [...warnings] }
+      ? { status, database, ...(kafka && { kafka }), ...(spool && { spool }), warnings: [...warnings] }
       : { status }
     return reply.code(ready ? 200 : 503).header('cache-control', 'no-store').send(answer)
   })

@@ -33,6 +33,8 @@ export type Committed = Target['outcome'] | 'spooled'
 
 export interface JournalOptions {
   readonly target: Pick<Target, 'name' | 'outcome'>
+  /** `spool`: a batch is durable once the spool has it, and only then; the replayer brings it to the target. */
+  readonly ackAfter: 'target' | 'spool'
   readonly writer: Writer
   readonly spool: Pick<Spool, 'append'>
   readonly circuit: Circuit
@@ -52,20 +54,20 @@ class CommitTimeoutError extends Error {
 }
 
 export function createJournal (options: JournalOptions) {
-  const { target, writer, spool, circuit, logger, commitTimeoutMs, onRetry, onSpooled, onStuck } = options
+  const { target, ackAfter, writer, spool, circuit, logger, commitTimeoutMs, onRetry, onSpooled, onStuck } = options
   const stopping = new AbortController()
 
   /** @throws when the batch can never become durable: at a stop, or after a defect of the gateway */
   async function commit (batch: Batch): Promise<Committed> {
     let mayBeStored = false
     for (let attempt = 0; ; attempt++) {
-      if (circuit.state === 'closed') {
+      if (ackAfter === 'target' && circuit.state === 'closed') {
         if (await tryTarget(batch)) return target.outcome
         mayBeStored = true
       }
       if (await trySpool(batch)) return 'spooled'
       // Where neither stores it alone, the target's trial must not wait for the spool's.
-      if (circuit.state === 'half-open') {
+      if (ackAfter === 'target' && circuit.state === 'half-open') {
         if (await tryTarget(batch)) {
           circuit.succeed()
           return target.outcome

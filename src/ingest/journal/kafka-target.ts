@@ -1,0 +1,35 @@
+import type { ReadingRow } from '../../../db/rows.ts'
+import type { KafkaLog } from '../../kafka/kafka-log.ts'
+import { toLetterRecord } from '../../kafka/letter-record.ts'
+import { toReadingRecord } from '../../kafka/reading-record.ts'
+import type { OutgoingRecord } from '../../kafka/records.ts'
+import type { Target } from './target.ts'
+
+interface KafkaTargetOptions {
+  readonly log: Pick<KafkaLog, 'append' | 'ping'>
+  /** Observes readings that Kafka has. Takes microseconds, never throws. */
+  readonly onLogged?: (readings: readonly ReadingRow[]) => void
+  readonly warnings?: () => readonly string[]
+}
+
+/**
+ * Kafka as the journal's target. It knows no duplicates and refuses no reading for what it holds: that is found by the
+ * sink. So there is nothing to halve, and a message is never decided in part.
+ */
+export function createKafkaTarget ({ log, onLogged, warnings = () => [] }: KafkaTargetOptions): Target {
+  return {
+    name: 'Kafka',
+    outcome: 'logged',
+    async write (submissions) {
+      const records: OutgoingRecord[] = []
+      for (const { transport, clientId, readings, letters } of submissions) {
+        for (const row of readings) records.push(toReadingRecord({ row, transport, clientId }))
+        for (const letter of letters) records.push(toLetterRecord(letter))
+      }
+      await log.append(records)
+      if (onLogged !== undefined) for (const { readings } of submissions) onLogged(readings)
+    },
+    ping: log.ping,
+    warnings
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * Kafka as the journal of a gateway: its topics are checked at the start, and each minute. Topics that are wrong, or
+ * weaker than what an acknowledgement says, stop the start. Kafka may be away meanwhile: the spool takes its place.
+ */
+import type { Logger } from 'pino'
+import type { StoredObserver } from '../../db/store.ts'
+import type { Config } from '../config/config.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { createKafkaTarget } from '../ingest/journal/kafka-target.ts'
+import { KafkaError, createKafkaLog } from '../kafka/kafka-log.ts'
+import { toMessageBytesMin } from '../kafka/limits.ts'
+import type { TopicFault } from '../kafka/topics.ts'
+
+const CHECK_INTERVAL_MS = 60_000
+
+interface KafkaJournalOptions {
+  readonly config: Pick<Config, 'kafka' | 'packetBytesMax'>
+  /** As Kafka's brokers log this gateway. */
+  readonly clientId: string
+  /** Called with readings that Kafka has, before they are acknowledged. */
+  readonly observers: readonly StoredObserver[]
+  readonly logger: Logger
+}
+
+/** @throws `ConfigError` where Kafka's client cannot be loaded */
+export async function openKafkaJournal ({ config, clientId, observers, logger }: KafkaJournalOptions) {
+  const kafka = config.kafka!
+  const log = await createKafkaLog({
+    kafka, asked: 'VITAL_JOURNAL=kafka', clientId, messageBytesMin: toMessageBytesMin(config.packetBytesMax)
+  })
+  let faults: readonly TopicFault[] = []
+  let checkedAtMs = -Infinity
+
+  const isFatal = ({ kind }: TopicFault) => kind === 'wrong' || !kafka.isWeakAllowed
+
+  async function check (): Promise<void> {
+    const told = new Set(faults.map(({ message }) => message))
+    faults = await log.check()
+    checkedAtMs = performance.now()
+    for (const { message } of faults) if (!told.has(message)) logger.warn(`Kafka: ${message}`)
+  }
+
+  const target = createKafkaTarget({
+    log,
+    onLogged (readings) { for (const observe of observers) observe(readings) },
+    warnings: () => faults.map(({ message }) => `Kafka: ${message}`)
+  })
+
+  return {
+    statistics: log.statistics,
+    close: log.close,
+    target: {
+      ...target,
+      async ping () {
+        // Also where Kafka was away at the start, so that what would have stopped it was not looked at.
+        if (faults.some(isFatal) || performance.now() - checkedAtMs > CHECK_INTERVAL_MS) await check()
+        const fault = faults.find(isFatal)
+        if (fault !== undefined) throw new KafkaError(fault.message)
+        await target.ping()
+      }
+    },
+
+    /**
+     * Looks at Kafka for the first time.
+     * @returns whether it takes readings; `false`: it is away
+     * @throws `ConfigError` for topics that stop the start
+     */
+    async connect (): Promise<boolean> {
+      try {
+        await check()
+        const fatal = faults.filter(isFatal)
+        if (fatal.length > 0) throw new ConfigError(toRefusal(fatal))
+        await target.ping()
+        return true
+      } catch (error) {
+        if (!(error instanceof KafkaError)) throw error
+        logger.error({ err: error }, 'Kafka does not answer; readings go to the spool until it does')
+        return false
+      }
+    }
+  }
+}
+
+/** See {@link openKafkaJournal}. */
+export type KafkaJournal = Awaited<ReturnType<typeof openKafkaJournal>>
+
+function toRefusal (faults: readonly TopicFault[]): string {
+  const isWeak = faults.every(({ kind }) => kind === 'weak')
+  return `The topics of Kafka do not keep what is acknowledged:\n${faults.map(({ message }) => `  ${message}`).join('\n')}\n` +
+    `Run vital-gateway topics make${isWeak ? ', or set VITAL_KAFKA_ALLOW_WEAK=true where losing readings is acceptable' : ''}.`
+}
