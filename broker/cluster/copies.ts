@@ -34,12 +34,14 @@ export function createCopies ({ store, outbox, joining, timeoutMs }: CopiesOptio
   async function copy (): Promise<void> {
     const { term } = joining
     await new Promise(setImmediate)
+    const earlier = last
     last = next
     next = null
     do {
       while (joining.isInDoubt) await new Promise((resolve) => { setTimeout(resolve, POLL_MS) })
       await within(Promise.all([outbox.settled(), store.flush()]), timeoutMs)
     } while (joining.isInDoubt)
+    await earlier?.catch(() => {})
     if (joining.term !== term) throw new ReplacedError()
   }
 

@@ -1,5 +1,6 @@
 /** What an acknowledgement waits for, so that a gateway that dies takes nothing with it that a session is owed. */
 import t, { type Test } from 'tap'
+import { createCopies } from '../../../broker/cluster/copies.ts'
 import { publishPacket, RawClient, settleDown } from '../../helpers/broker.ts'
 import { NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
@@ -145,4 +146,33 @@ t.test('a gateway whose lease has lapsed, and whose sessions nobody adopted, goe
   await publisher.waitFor('puback')
   t.equal(await redis.client.exists(`vital:lease:${a.cluster.name}`), 1)
   t.notOk(session.isClosed)
+})
+
+t.test('what is asked for first settles first, whatever it has to try again', async (t) => {
+  const flushes: Array<() => void> = []
+  const joining = { isJoined: true, isInDoubt: false, term: 0 }
+  const { whenCopied } = createCopies({
+    store: { isBehind: true, flush: () => new Promise((resolve) => { flushes.push(resolve) }) },
+    outbox: { isEmpty: true, settled: () => Promise.resolve() },
+    joining,
+    timeoutMs: 60_000
+  })
+  const settled: string[] = []
+  const ask = async (name: string) => {
+    const flushesBefore = flushes.length
+    whenCopied()?.then(() => { settled.push(name) }, () => {})
+    await until(() => flushes.length > flushesBefore)
+  }
+  await ask('first')
+  joining.isInDoubt = true
+  flushes[0]!()
+  await settleDown()
+  await Promise.all([ask('second'), Promise.resolve().then(() => { joining.isInDoubt = false })])
+  await until(() => flushes.length === 3)
+  flushes[1]!()
+  await settleDown()
+  const before = [...settled]
+  flushes[2]!()
+  await until(() => settled.length === 2)
+  t.strictSame([before.includes('second') && !before.includes('first'), settled], [false, ['first', 'second']])
 })
