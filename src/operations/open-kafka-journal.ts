@@ -81,9 +81,6 @@ export async function openKafkaJournal ({ config, clientId, observers, logger }:
   }
 }
 
-/** See {@link openKafkaJournal}. */
-export type KafkaJournal = Awaited<ReturnType<typeof openKafkaJournal>>
-
 function toRefusal (faults: readonly TopicFault[]): string {
   const isWeak = faults.every(({ kind }) => kind === 'weak')
   return `The topics of Kafka do not keep what is acknowledged:\n${faults.map(({ message }) => `  ${message}`).join('\n')}\n` +
