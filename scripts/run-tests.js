@@ -173,7 +173,7 @@ async function compile () {
 
 /** Runs tap, in the copy. @returns its exit status */
 async function runTap (args) {
-  const child = spawn(process.execPath, [TAP, ...args], { cwd: COPY, stdio: 'inherit' })
+  const child = spawn(process.execPath, ['--import', './test/helpers/plain-tests.js', TAP, ...args], { cwd: COPY, stdio: 'inherit' })
   // The terminal signals both; tap reports what it has.
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => { child.kill(signal) })
   return await new Promise((resolve, reject) => {

@@ -21,7 +21,7 @@ t.test('every variable of .env reaches the gateway', (t) => {
   const fixed = [
     'DATABASE_URL', 'VITAL_DATA_DIR', 'VITAL_HOST', 'VITAL_ALLOW_ANONYMOUS', 'VITAL_MQTT_PORT', 'VITAL_HTTP_PORT', 'VITAL_MQTT_PLAINTEXT'
   ]
-  const variables = /^ {6}((?:VITAL|DATABASE|REDIS)_(?!PASSWORD)\w+): \$\{(\w+):-\}$/gm
+  const variables = /^ {6}((?:VITAL|DATABASE|REDIS|KAFKA)_(?!PASSWORD)\w+): \$\{(\w+):-\}$/gm
   const passed = [...compose.matchAll(variables)].map(([, name, from]) => name === from ? name : `${name} from ${from}`)
   t.strictSame(passed, Object.keys(EnvironmentSchema.properties).filter((name) => !fixed.includes(name)))
   t.end()
@@ -34,7 +34,7 @@ t.test('Prometheus of Debian 12 (2.42), which lacks storage.tsdb.retention, acce
 })
 
 t.test('no password has a value in a file', (t) => {
-  const passwords = [...compose.matchAll(/^ +(\w*PASSWORD\w*): (.*)$/gm)]
+  const passwords = [...compose.matchAll(/^ +(\w*PASSWORD(?!_FILE)\w*): (.*)$/gm)]
   t.equal(passwords.length, 10)
   // Of the profile several: an empty one stops its own containers (several.test.ts).
   for (const [line, , value] of passwords) t.match(value, /^\$\{\w+_PASSWORD:(?:\?set \w+ in \.env|-\}$)/, line.trim())
