@@ -2,7 +2,7 @@ import t from 'tap'
 import { simulate, type SimulationOptions } from './simulation.ts'
 
 const FIRST_SEED = Number(process.env['SIM_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
-const RUNS = Number(process.env['SIM_RUNS'] ?? 40)
+const RUNS = Number(process.env['SIM_RUNS'] ?? 20)
 /** About one schedule in six shows a lying disk. */
 const CONTROL_RUNS = 100
 

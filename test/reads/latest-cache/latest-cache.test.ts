@@ -12,6 +12,8 @@ import type { CachedPage } from '../../../src/reads/latest-cache/cached-page.ts'
 import { startCache, type StartedCache } from './cached-pages.ts'
 
 const SKIP = { skip: NO_REDIS, timeout: 120_000 }
+/** Of random writes; more by hand. */
+const RUNS = Number(process.env['LATEST_RUNS'] ?? 1)
 const ALL = { sortBy: 'deviceId', orderBy: 'asc', offset: 0, count: 100 } as const
 
 /** The first page that the copy answers; while it is not trusted, PostgreSQL would. */
@@ -46,7 +48,7 @@ t.test('pages equal those of PostgreSQL, for any writes in any order, by two gat
   const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
   t.comment(`SEED=${seed}`)
   const redis = await startRedis(t)
-  for (let run = 0; run < 3; run++) {
+  for (let run = 0; run < RUNS; run++) {
     await redis.client.flushall()
     const random = createRandom(seed + run)
     const next = createReadings(random)

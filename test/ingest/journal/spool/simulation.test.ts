@@ -2,7 +2,7 @@ import t from 'tap'
 import { simulate, type SimulationOptions } from './simulation.ts'
 
 const FIRST_SEED = Number(process.env['SPOOL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
-const RUNS = Number(process.env['SPOOL_RUNS'] ?? 60)
+const RUNS = Number(process.env['SPOOL_RUNS'] ?? 25)
 /** Most schedules show a lying disk; a control ends with the first that does. */
 const CONTROL_RUNS = 200
 
