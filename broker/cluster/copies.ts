@@ -56,7 +56,8 @@ export function createCopies ({ store, outbox, joining, timeoutMs }: CopiesOptio
       const isDue = joining.isJoined && (store.isBehind || !outbox.isEmpty)
       if (!isDue && !joining.isInDoubt) return last
       const begun: Promise<void> = next = copy()
-      const settle = () => { if (last === begun) last = null }
+      // Behind all who wait for it: one of them may ask anew, and would pass those after it.
+      const settle = () => { setImmediate(() => { if (last === begun) last = null }) }
       begun.then(settle, settle)
       return begun
     }

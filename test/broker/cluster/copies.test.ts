@@ -176,3 +176,26 @@ t.test('what is asked for first settles first, whatever it has to try again', as
   await until(() => settled.length === 2)
   t.strictSame([before.includes('second') && !before.includes('first'), settled], [false, ['first', 'second']])
 })
+
+t.test('who is told and asks again comes behind those who wait', async (t) => {
+  const store = { isBehind: true, flush: () => Promise.resolve() }
+  const { whenCopied } = createCopies({
+    store,
+    outbox: { isEmpty: true, settled: () => Promise.resolve() },
+    joining: { isJoined: true, isInDoubt: false, term: 0 },
+    timeoutMs: 60_000
+  })
+  const told: string[] = []
+  const ask = (then: () => void) => {
+    const copied = whenCopied()
+    if (copied === null) then()
+    else copied.then(then, () => {})
+  }
+  ask(() => {
+    store.isBehind = false
+    ask(() => { told.push('asked again') })
+  })
+  ask(() => { told.push('waits') })
+  await until(() => told.length === 2)
+  t.strictSame(told, ['waits', 'asked again'])
+})
