@@ -66,13 +66,16 @@ export class Claims {
   /** @see Cluster.claim */
   async claim (wanted: ClientClaim): Promise<'granted' | 'refused'> {
     const { clientId } = wanted
-    for (let earlier = this.#underWay.get(clientId); earlier !== undefined; earlier = this.#underWay.get(clientId)) await earlier
     const { store, link, joining, handover } = this.#options
+    if (!joining.isJoined && !wanted.startsAnew && !store.owned.has(clientId)) {
+      await (this.#reconnecting ??= this.#reconnect().finally(() => { this.#reconnecting = null }))
+    }
+    // Nothing is awaited from here on until the claim is noted, so each client has one at a time.
+    for (let earlier = this.#underWay.get(clientId); earlier !== undefined; earlier = this.#underWay.get(clientId)) await earlier
     if (store.owned.has(clientId)) {
       handover.cancel(clientId)
       return 'granted'
     }
-    if (!joining.isJoined && !wanted.startsAnew) await (this.#reconnecting ??= this.#reconnect())
     if (!link.isUp || !joining.isJoined) return this.#withoutRedis(clientId)
     store.withhold(clientId)
     const claim = this.#claim(wanted)
@@ -95,7 +98,6 @@ export class Claims {
     while (!joining.isJoined && joining.downForMs < limits.leaseMs) {
       await new Promise((resolve) => { setTimeout(resolve, POLL_MS) })
     }
-    this.#reconnecting = null
   }
 
   #withoutRedis (clientId: string): 'granted' {

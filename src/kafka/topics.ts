@@ -37,7 +37,7 @@ export interface TopicWish {
 const REPLICAS_MIN = 3
 const IN_SYNC_REPLICAS_MIN = 2
 
-/** Equal for every topic of ours. Whatever is deleted is deleted by `topics trim`, below what is stored. */
+/** Equal for every topic of ours. Kafka deletes nothing by itself: it does not know what is stored. */
 const FIXED = {
   'cleanup.policy': 'delete',
   'retention.ms': '-1',
@@ -92,8 +92,12 @@ function toFaults ({ name, replicas, settings }: Topic, messageBytesMin: number)
   const faults: TopicFault[] = []
   const add = (kind: TopicFault['kind'], message: string) => { faults.push({ topic: name, kind, message: `${name}: ${message}` }) }
   const inSync = Number(settings.get(IN_SYNC))
-  if (replicas < REPLICAS_MIN) add('weak', `its replication factor is ${replicas}, and must be ${REPLICAS_MIN}: a disk takes acknowledged readings along`)
-  if (inSync < IN_SYNC_REPLICAS_MIN) add('weak', `${IN_SYNC} is ${inSync}, and must be ${IN_SYNC_REPLICAS_MIN}: one broker alone acknowledges`)
+  if (replicas < REPLICAS_MIN) {
+    add('weak', `its replication factor is ${replicas}, and must be ${REPLICAS_MIN}: a disk takes acknowledged readings along`)
+  }
+  if (inSync < IN_SYNC_REPLICAS_MIN) {
+    add('weak', `${IN_SYNC} is ${inSync}, and must be ${IN_SYNC_REPLICAS_MIN}: one broker alone acknowledges`)
+  }
   if (inSync > replicas) add('wrong', `${IN_SYNC} is ${inSync} of ${replicas} replicas: nothing can be written`)
   const bytes = Number(settings.get(MESSAGE_BYTES))
   if (bytes < messageBytesMin) add('wrong', `${MESSAGE_BYTES} is ${bytes}, and must be ${messageBytesMin}: a large batch is refused`)

@@ -6,19 +6,20 @@ import type { Tables } from '../../db/tables.ts'
 import type { Place } from './place.ts'
 
 interface KnownTopicsOptions {
-  readonly admin: Pick<Admin, 'metadata'>
+  readonly admin: Pick<Admin, 'metadata' | 'listTopics'>
   readonly topics: readonly string[]
   readonly group: string
   readonly kysely: Kysely<Tables>
   readonly logger: Logger
 }
 
-/** What the topics are called, and which of them are others than before. */
+/** What the topics are called, which of them are others than before, and which do not exist. */
 export function createKnownTopics ({ admin, topics, group, kysely, logger }: KnownTopicsOptions) {
   /** By their ids. */
   const names = new Map<string, string>()
   /** Of topics whose name meant another one before, by their ids: a message each. */
   const anew = new Map<string, string>()
+  let missing: readonly string[] = []
 
   return {
     /** The name of a topic. @throws errors of Kafka */
@@ -41,6 +42,16 @@ export function createKnownTopics ({ admin, topics, group, kysely, logger }: Kno
       logger.error({ topic, topicId, formerTopicId: former.topicId }, message)
     },
 
-    warnings: (): string[] => [...anew.values()]
+    /** Finds topics that do not exist. @throws errors of Kafka */
+    async look (): Promise<void> {
+      const there = await admin.listTopics()
+      const before = missing
+      missing = topics.filter((topic) => !there.includes(topic))
+      for (const topic of missing) if (!before.includes(topic)) logger.error({ topic }, toMissing(topic))
+    },
+
+    warnings: (): string[] => [...anew.values(), ...missing.map(toMissing)]
   }
 }
+
+const toMissing = (topic: string) => `the topic ${topic} does not exist: run vital-gateway topics make`

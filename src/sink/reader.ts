@@ -11,7 +11,7 @@ import type { Logger } from 'pino'
 import { claimOffset } from '../../db/queries/claim-offset.ts'
 import type { Tables } from '../../db/tables.ts'
 import type { KafkaConfig } from '../config/kafka-config.ts'
-import { toClientOptions } from '../kafka/connection.ts'
+import { toClientOptions, toKafkaMessage } from '../kafka/connection.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
 import { LETTERS_TOPIC, READINGS_TOPIC } from '../kafka/records.ts'
 import { Assignment } from './assignment.ts'
@@ -47,6 +47,7 @@ export async function createReader (options: ReaderOptions) {
   const known = createKnownTopics({ admin, topics: TOPICS, group, kysely, logger })
   let rejoins = 0
   let timer: NodeJS.Timeout | undefined
+  let topicsTimer: NodeJS.Timeout | undefined
 
   async function claim (place: Place) {
     const { topic, topicId, partition } = place
@@ -91,6 +92,10 @@ export async function createReader (options: ReaderOptions) {
     limits,
     logger
   })
+
+  function lookAtTopics (): void {
+    known.look().catch((error: unknown) => { logger.debug({ reason: toKafkaMessage(error) }, 'the topics are not known now') })
+  }
 
   /** Partitions that are read and make no progress, though PostgreSQL takes batches. */
   function findStuck () {
@@ -140,10 +145,13 @@ export async function createReader (options: ReaderOptions) {
       storing.start()
       membership.start()
       timer = setInterval(look, LOOK_INTERVAL_MS)
+      topicsTimer = setInterval(lookAtTopics, limits.topicsMs)
+      lookAtTopics()
     },
     /** Stores what is read, leaves the group, and closes its connections. */
     async stop (): Promise<void> {
       clearInterval(timer)
+      clearInterval(topicsTimer)
       await fetcher.stop()
       await assignment.revoke([...assignment.partitions].map(({ place }) => place), limits.drainMs)
       await Promise.all([storing.stop(), assignment.stop()])

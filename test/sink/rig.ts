@@ -42,11 +42,14 @@ export async function createSinkRig (t: Test) {
   const producer: Producer = new client.Producer({ ...options, metadataMaxAge: 1 })
   t.teardown(async () => { await Promise.all([admin.close(), producer.close()]) })
 
-  async function makeAnew (partitions = 6): Promise<void> {
+  async function remove (): Promise<void> {
     const there = await admin.listTopics()
     const old = TOPICS.filter((topic) => there.includes(topic))
     if (old.length > 0) await admin.deleteTopics({ topics: old })
     await until(async () => (await admin.listTopics()).every((topic) => !TOPICS.includes(topic)), 'the topics are gone')
+  }
+  async function makeAnew (partitions = 6): Promise<void> {
+    await remove()
     await grow(partitions)
   }
   async function grow (partitions: number): Promise<void> {
@@ -64,6 +67,7 @@ export async function createSinkRig (t: Test) {
   return {
     kafka,
     admin,
+    remove,
     makeAnew,
     grow,
     write,

@@ -34,7 +34,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const strange = { ...toRecord(toRow('d2', 1)), value: Buffer.from('{"device":') }
     await rig.write([strange])
     const sink = await startSink(t, rig, connectionString)
-    const count = 'select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'
+    const count = `select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest,
+      (select count(*)::int from dead_letters) as letters`
     const decided = ['stored', 'duplicate', 'dead_lettered', 'refused']
     const total = async (names: readonly string[]) => {
       const metric = await sink.metrics()
@@ -151,5 +152,17 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal((await query('select 1 from sink_offsets where topic = \'vital.readings\' and next_offset > 0')).length, 12)
     t.equal((await sink.metrics())('vital_sink_partitions{state="reading"}'), 24)
     t.ok(await sink.isReady())
+  })
+
+  t.test('topics that do not exist are told, and read once they are there', async (t) => {
+    await rig.remove()
+    const { connectionString, query } = await createTestDatabase(t)
+    const sink = await startSink(t, rig, connectionString, { limits: { topicsMs: 300 } })
+    const missing = async () => (await sink.health()).warnings.filter((warning) => warning.endsWith('run vital-gateway topics make'))
+    await until(async () => (await missing()).length === 2)
+    await rig.grow(6)
+    await rig.writeReadings(toRows(10))
+    await until(async () => (await query('select device from readings')).length === 10, 'they are read', 70_000)
+    t.same(await missing(), [])
   })
 }

@@ -20,9 +20,10 @@ export async function checkKafka (config: Pick<Config, 'kafka' | 'journal' | 'pa
     const answeredMs = performance.now() - startedAtMs
     // Of a missing topic the check has told.
     if (faults.every(({ kind }) => kind === 'weak')) await log.ping()
+    const waitsFor = journal.ackAfter === 'spool' ? 'the spool' : 'its replicas'
+    const use = journal.kind === 'kafka' ? `an acknowledgement waits for ${waitsFor}` : 'it is not the journal'
     return [
-      ok(check, `Kafka of KAFKA_BROKERS answers in ${answeredMs.toFixed(1)} ms; ` +
-        (journal.kind === 'kafka' ? `an acknowledgement waits for ${journal.ackAfter === 'spool' ? 'the spool' : 'its replicas'}` : 'it is not the journal')),
+      ok(check, `Kafka of KAFKA_BROKERS answers in ${answeredMs.toFixed(1)} ms; ${use}`),
       checkEncryption(kafka),
       ...faults.map(({ kind, message }) => {
         const find = kind === 'weak' && kafka.isWeakAllowed ? warn : fail
@@ -32,7 +33,8 @@ export async function checkKafka (config: Pick<Config, 'kafka' | 'journal' | 'pa
   } catch (error) {
     if (error instanceof ConfigError) return [fail(check, error.message)]
     if (!(error instanceof KafkaError)) throw error
-    return [fail(check, `Kafka of KAFKA_BROKERS: ${error.message}`, 'start it, or set KAFKA_BROKERS, KAFKA_TLS and KAFKA_SASL_… to what is there')]
+    const advice = 'start it, or set KAFKA_BROKERS, KAFKA_TLS and KAFKA_SASL_… to what is there'
+    return [fail(check, `Kafka of KAFKA_BROKERS: ${error.message}`, advice)]
   } finally {
     await log?.close()
   }

@@ -206,3 +206,24 @@ t.test('an error of Redis has no argument of its command: a log would tell paylo
     t.strictSame(Object.keys(error as Error), [])
   }
 })
+
+t.test('a short cut from Redis costs no client its session, also after a long one', { skip: NO_REDIS }, async (t) => {
+  const { redis, a, b } = await startTwo(t)
+  const first = await RawClient.connected(t, a.port, persistent('lk'))
+  await first.subscribe({ 'home/#': 1 })
+  await redis.kill()
+  await until(() => !isJoined([a]) && !isJoined([b]))
+  await RawClient.connected(t, b.port, persistent('new'))
+  t.equal(b.cluster.statistics().unclaimed, 1, 'let in once the outage was long')
+  await redis.start()
+  await until(() => isJoined([a, b]) && b.cluster.statistics().unclaimed === 0)
+  await redis.kill()
+  await until(() => !isJoined([a]) && !isJoined([b]))
+  // Two at once: one takes the session over from the other.
+  const clients = await Promise.all([1, 2].map(() => RawClient.open(t, b.port)))
+  const answers = clients.map((client) => client.connect(persistent('lk')))
+  await redis.start()
+  const told = await Promise.all(answers)
+  t.ok(told.some(({ returnCode }) => returnCode === 0))
+  t.strictSame(told.filter(({ returnCode, sessionPresent }) => returnCode === 0 && !sessionPresent), [], 'its session')
+})
