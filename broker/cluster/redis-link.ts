@@ -5,12 +5,12 @@
  * sent twice. A command that does not settle in time cuts the connection: Redis may be frozen, or the network cut
  * without a reset, and a blocking read would otherwise wait for ever (redis/ioredis#1285, taskforcesh/bullmq#4484).
  */
-import { Redis } from 'ioredis'
+import { Redis, ReplyError } from 'ioredis'
 import type { Logger } from 'pino'
 
 export type Argument = string | number | Buffer
 
-/** What Redis answers; texts are buffers. An error stands for a command of a pipeline that failed alone. */
+/** What Redis answers; texts are buffers. An error stands for a command of a pipeline that Redis refused. */
 export type Reply = Buffer | number | null | Error | Reply[]
 
 interface RedisLinkOptions {
@@ -73,12 +73,15 @@ export class RedisLink {
     return await this.#settle(this.#redis.callBuffer(name, ...args) as Promise<Reply>)
   }
 
-  /** Sends commands in one write. @throws when Redis does not answer all of them in time */
+  /** Sends commands in one write. @throws when Redis does not answer all of them in time: it may have carried out any of them */
   async pipeline (commands: ReadonlyArray<readonly [name: string, ...args: Argument[]]>): Promise<Reply[]> {
     const pipeline = this.#redis.pipeline()
     for (const [name, ...args] of commands) pipeline.callBuffer(name, ...args)
     const replies = await this.#settle(pipeline.exec())
     if (replies === null) throw new Error('Redis answered nothing')
+    // ioredis answers so for each command when the connection is lost on the way.
+    const lost = replies.find(([error]) => error !== null && !(error instanceof ReplyError))?.[0]
+    if (lost != null) throw toBareError(lost)
     return replies.map(([error, reply]) => error === null ? reply as Reply : toBareError(error))
   }
 

@@ -5,10 +5,14 @@ type QoS = 0 | 1 | 2
 
 const RECONNECT_MIN_MS = 20
 const RECONNECT_MAX_MS = 250
+/** The session does not expire. */
+const NEVER_S = 0xffff_ffff
 
 export interface SessionSubscriberOptions {
   readonly clientId: string
   readonly port: () => number
+  /** 4: MQTT 3.1.1. */
+  readonly protocolVersion: 4 | 5
   /** Filters with the QoS asked for; they overlap. */
   readonly filters: Readonly<Record<string, QoS>>
   /** Longest that an acknowledgement is held back. */
@@ -60,14 +64,15 @@ export class SessionSubscriber {
   get isSubscribed (): boolean { return this.#isSubscribed }
 
   connect (): void {
-    const { clientId, port } = this.#options
+    const { clientId, port, protocolVersion } = this.#options
     const socket = connect({ host: '127.0.0.1', port: port(), noDelay: true })
     this.#socket = socket
-    const parser = mqttPacket.parser()
+    const parser = mqttPacket.parser({ protocolVersion })
     parser.on('packet', (packet) => { if (this.#socket === socket) this.#take(packet) })
     socket.on('connect', () => {
       if (this.#options.isClustered) for (const id of this.#unanswered.keys()) if (!this.#received.has(id)) this.#unanswered.delete(id)
-      this.#send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: false, clientId, keepalive: 60 })
+      const expiry = protocolVersion === 5 ? { properties: { sessionExpiryInterval: NEVER_S } } : {}
+      this.#send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion, clean: false, clientId, keepalive: 60, ...expiry })
     })
     socket.on('data', (chunk) => { parser.parse(chunk) })
     socket.on('error', () => { /* `close` follows. */ })
@@ -184,7 +189,7 @@ export class SessionSubscriber {
   }
 
   #send (packet: Packet): void {
-    this.#socket?.write(mqttPacket.generate(packet))
+    this.#socket?.write(mqttPacket.generate(packet, { protocolVersion: this.#options.protocolVersion }))
   }
 }
 

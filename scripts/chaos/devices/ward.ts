@@ -38,6 +38,7 @@ export function createWard (options: WardOptions) {
   const subscribers: SessionSubscriber[] = Array.from({ length: count }, (_, index) => new SessionSubscriber({
     clientId: `nurse-${index}`,
     port,
+    protocolVersion: index % 8 < 4 ? 4 : 5,
     filters: FILTER_SETS[index % FILTER_SETS.length]!,
     ackDelayMsMax: index % 3 === 0 ? 300 : 0,
     isClustered,

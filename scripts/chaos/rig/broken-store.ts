@@ -42,6 +42,8 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
     case 'no-fsync':
     case 'bad-exit':
     case 'refuse-unstored':
+    case 'ack-before-redis':
+    case 'ack-when-lapsed':
     case undefined: return store
   }
 }

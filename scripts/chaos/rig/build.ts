@@ -7,12 +7,19 @@ import type { Break } from './injection.ts'
 /** What the harness's own processes import, beside the gateway. */
 const SCRIPTS = ['chaos', 'bench', 'harness']
 
-/** What could not be stored is refused for good, and MQTT 5 devices drop it; no store or disk of the harness does that. */
-const REFUSE_UNSTORED: PlantedBug = {
-  file: 'broker/publish/hold-until-durable.ts',
-  find: 'if (outcome.status === \'unavailable\') {',
-  put: 'if (outcome.status === \'unavailable\') { ' +
-    'if (connection.client.protocolLevel === 5) return pass(connection, held, \'payload_format\');'
+/** Defects that no store or disk of the harness can inject: they stand in the program itself. */
+const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
+  // What could not be stored is refused for good, and MQTT 5 devices drop it.
+  'refuse-unstored': {
+    file: 'broker/publish/hold-until-durable.ts',
+    find: 'if (outcome.status === \'unavailable\') {',
+    put: 'if (outcome.status === \'unavailable\') { ' +
+      'if (connection.client.protocolLevel === 5) return pass(connection, held, \'payload_format\');'
+  },
+  // A publish is acknowledged although Redis lacks what sessions and other gateways are owed of it.
+  'ack-before-redis': { file: 'broker/cluster/copies.ts', find: 'if (next !== null)', put: 'return null; if (next !== null)' },
+  // A gateway whose lease has lapsed acknowledges without having asked whether another one has adopted its sessions.
+  'ack-when-lapsed': { file: 'broker/cluster/joining.ts', find: 'get isInDoubt() {', put: 'get isInDoubt() { return false;' }
 }
 
 /** Entry files in a run's copy of the program. */
@@ -42,7 +49,8 @@ export function prepareProgram (
   symlinkSync(join(root, 'node_modules'), join(app, 'node_modules'))
   cpSync(join(root, 'dist'), join(app, 'dist'), { recursive: true })
   for (const name of SCRIPTS) transpile(join(root, 'scripts', name), join(app, 'dist', 'scripts', name))
-  if (breaks === 'refuse-unstored') plantBug(join(app, 'dist'), REFUSE_UNSTORED)
+  const planted = breaks === undefined ? undefined : PLANTED[breaks]
+  if (planted !== undefined) plantBug(join(app, 'dist'), planted)
   const chaos = join(app, 'dist', 'scripts', 'chaos')
   return {
     gateway: join(app, 'dist', 'src', 'main.js'),

@@ -21,6 +21,9 @@ export const FAILPOINTS = [
 ] as const
 export type Failpoint = typeof FAILPOINTS[number]
 
-/** Each is found by another checker: C1 and C4, C1, C2, C3, C5, C6, C7, C1 with MQTT 5. */
-export const BREAKS = ['early-ack', 'no-fsync', 'store-twice', 'stale-latest', 'leak', 'bad-exit', 'miscount', 'refuse-unstored'] as const
+/** Each is found by another checker: C1 and C4, C1, C2, C3, C5, C6, C7, C1 with MQTT 5; the last two by sessions of a cluster. */
+export const BREAKS = [
+  'early-ack', 'no-fsync', 'store-twice', 'stale-latest', 'leak', 'bad-exit', 'miscount', 'refuse-unstored',
+  'ack-before-redis', 'ack-when-lapsed'
+] as const
 export type Break = typeof BREAKS[number]
