@@ -1,7 +1,7 @@
 import type { Principal } from '../schemas/principal.ts'
 import type { Connections } from './connections.ts'
 import type { PublishedMessage } from './deliver/fan-out.ts'
-import type { Passage } from './session/held-deliveries.ts'
+import type { CurrentPassage } from './session/held-deliveries.ts'
 import type { RetainedMessages } from './session/retained.ts'
 import type { SessionJournal } from './session/session-journal.ts'
 import type { Sessions } from './session/sessions.ts'
@@ -28,7 +28,7 @@ export interface ClientClaim {
 /** Other gateways, as the fan-out sees them. */
 export interface Remote {
   /** Of the message that is being routed. */
-  readonly passage: Passage
+  readonly passage: CurrentPassage
   /** Passes a message that was published here on to the gateways with subscribers of it. */
   forward (message: PublishedMessage): void
   /** Whether this gateway has a turn at a shared subscription with the message that is being routed. */

@@ -14,7 +14,7 @@ import { LiveFilters, isOwn, toRecipients } from '../deliver/live-filters.ts'
 import type { ClusterParts } from '../cluster.ts'
 import { isOfDevice } from '../topics.ts'
 import { ownCopy, ownProperties } from '../session/delivery.ts'
-import type { Passage } from '../session/held-deliveries.ts'
+import type { CurrentPassage } from '../session/held-deliveries.ts'
 import type { Session } from '../session/session.ts'
 import { decodeFrame, type Frame, type RoutedHeader, toMessage } from './frame.ts'
 import { compareIds } from './inbox.ts'
@@ -29,7 +29,7 @@ interface AdoptionOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'call' | 'pipeline'>
   readonly members: Pick<Members, 'self' | 'dead' | 'has' | 'renew' | 'isLive'>
   readonly store: SessionStore
-  readonly passage: Passage
+  readonly passage: CurrentPassage
   readonly whenKnown: () => Promise<void> | null
   /** Settles once all that this gateway has for others is written. */
   readonly written: () => Promise<void>

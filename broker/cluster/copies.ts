@@ -6,6 +6,13 @@ import type { SessionStore } from './session-store.ts'
 interface CopiesOptions {
   readonly store: Pick<SessionStore, 'isBehind' | 'flush'>
   readonly outbox: Pick<Outbox, 'isEmpty' | 'settled'>
+  /** Sessions that are on their way here, and what is set aside for them meanwhile. */
+  readonly arrivals: {
+    /** Grows. */
+    readonly setAside: () => number
+    /** Settles once no session sets anything aside. */
+    readonly settled: () => Promise<void>
+  }
   readonly joining: Pick<Joining, 'isJoined' | 'isInDoubt' | 'term'>
   /** Longest that anything waits for Redis. */
   readonly timeoutMs: number
@@ -25,11 +32,18 @@ const POLL_MS = 5
  * Tells when Redis has what this gateway owes: deliveries of persistent sessions, and messages for other gateways. Who
  * asks in one turn waits together, and what is asked for first settles first.
  */
-export function createCopies ({ store, outbox, joining, timeoutMs }: CopiesOptions) {
+export function createCopies ({ store, outbox, arrivals, joining, timeoutMs }: CopiesOptions) {
   /** Begins behind this turn. */
   let next: Promise<void> | null = null
   /** The last that has begun, until it has settled. */
   let last: Promise<void> | null = null
+  let setAside = 0
+
+  /** What is set aside is in the session, and so in its copy, once the session has arrived. */
+  async function flush (isOwed: boolean): Promise<void> {
+    if (isOwed) await arrivals.settled()
+    await store.flush()
+  }
 
   async function copy (): Promise<void> {
     const { term } = joining
@@ -37,9 +51,11 @@ export function createCopies ({ store, outbox, joining, timeoutMs }: CopiesOptio
     const earlier = last
     last = next
     next = null
+    const isOwed = arrivals.setAside() !== setAside
+    setAside = arrivals.setAside()
     do {
       while (joining.isInDoubt) await new Promise((resolve) => { setTimeout(resolve, POLL_MS) })
-      await within(Promise.all([outbox.settled(), store.flush()]), timeoutMs)
+      await within(Promise.all([outbox.settled(), flush(isOwed)]), timeoutMs)
     } while (joining.isInDoubt)
     await earlier?.catch(() => {})
     if (joining.term !== term) throw new ReplacedError()
@@ -53,7 +69,7 @@ export function createCopies ({ store, outbox, joining, timeoutMs }: CopiesOptio
      */
     whenCopied (): Promise<void> | null {
       if (next !== null) return next
-      const isDue = joining.isJoined && (store.isBehind || !outbox.isEmpty)
+      const isDue = joining.isJoined && (store.isBehind || !outbox.isEmpty || arrivals.setAside() !== setAside)
       if (!isDue && !joining.isInDoubt) return last
       const begun: Promise<void> = next = copy()
       // Behind all who wait for it: one of them may ask anew, and would pass those after it.

@@ -49,6 +49,8 @@ export interface RedisCluster extends Cluster {
   warnings (): string[]
 }
 
+const ARRIVAL_POLL_MS = 5
+
 /** Composes a cluster over Redis. See README.md in this folder. */
 export function createCluster ({ url, id, limits: given, logger }: ClusterOptions): RedisCluster {
   const limits: ClusterLimits = { ...CLUSTER_LIMITS, ...given }
@@ -59,7 +61,8 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
   const { link, reader, retainedReader, members, interest, outbox, inbox, store, reclaim, retained } = machinery
   const { forwarding, claims, handover, adoption } = machinery
   const links = [link, reader, retainedReader]
-  const { whenCopied } = createCopies({ store, outbox, joining, timeoutMs: limits.commandTimeoutMs })
+  const arrivals = { setAside: () => forwarding.passage.setAside, settled: arrived }
+  const { whenCopied } = createCopies({ store, outbox, arrivals, joining, timeoutMs: limits.commandTimeoutMs })
   let upkeep: NodeJS.Timeout | null = null
 
   function lookAround (): void {
@@ -68,6 +71,10 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     adoption.lookAround()
     store.flush().catch(() => {})
     reclaim.takeUnclaimed().catch((error: unknown) => { logger.debug({ err: error }, 'clients are not claimed yet') })
+  }
+
+  async function arrived (): Promise<void> {
+    while (handover.isHolding || adoption.isUnderWay) await new Promise((resolve) => { setTimeout(resolve, ARRIVAL_POLL_MS) })
   }
 
   /** A session that is found again must have what a SUBACK has promised: its client does not subscribe again. */

@@ -1,5 +1,5 @@
 import type { PublishedMessage } from '../deliver/fan-out.ts'
-import type { Passage } from '../session/held-deliveries.ts'
+import type { CurrentPassage } from '../session/held-deliveries.ts'
 import { RESERVED_PREFIX } from '../topics.ts'
 import { type RoutedHeader, toMessage } from './frame.ts'
 import type { Interest } from './interest.ts'
@@ -20,7 +20,7 @@ type Targets = Map<string, string[] | undefined>
 /** Messages on their way to other gateways, and from them. */
 export class Forwarding {
   readonly #options: ForwardingOptions
-  readonly #passage = { origin: '', number: 0 }
+  readonly #passage = { origin: '', number: 0, setAside: 0 }
   #number = 0
   /** Of the message that is being routed: shared subscriptions of this gateway that are served, or that are not. */
   #shares: { readonly isServed: boolean, readonly filters: ReadonlySet<string> } | null = null
@@ -35,7 +35,7 @@ export class Forwarding {
   }
 
   /** Of the message that is being routed. */
-  get passage (): Passage {
+  get passage (): CurrentPassage {
     return this.#passage
   }
 

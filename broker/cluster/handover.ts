@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { ClusterParts } from '../cluster.ts'
-import type { Passage } from '../session/held-deliveries.ts'
+import type { CurrentPassage } from '../session/held-deliveries.ts'
 import type { Notice } from './frame.ts'
 import { KEYS } from './keys.ts'
 import type { RedisLink, Reply } from './redis-link.ts'
@@ -33,7 +33,7 @@ interface HandoverOptions {
   /** Writes a notice to a gateway's stream. */
   readonly tell: (gateway: string, notice: Notice) => void
   readonly whenKnown: () => Promise<void> | null
-  readonly passage: Passage
+  readonly passage: CurrentPassage
   readonly seen: () => Record<string, number>
   readonly self: () => string
   readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections'>

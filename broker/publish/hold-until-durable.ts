@@ -72,8 +72,11 @@ export function createHoldUntilDurable (options: HoldOptions) {
     if (!connection.isGone || isWill || packet.qos === 0) return callback(null, packet, connection, outcome)
     if ((typeof outcome === 'string' && outcome !== 'relayed') || connection.isSurrendered) return
     // The client has gone, and Aedes would not fan out a publish that it cannot acknowledge. A client that comes back
-    // to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice.
-    if (packet.qos === 2 && !connection.client.clean && !noteInbound(connection, packet.messageId as number)) return
+    // to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice. Another
+    // gateway may have its session by then, and fan out what is sent there.
+    if (packet.qos === 2 && !connection.client.clean) {
+      if (whenCopied !== null || !noteInbound(connection, packet.messageId as number)) return
+    }
     if (packet.topic === DISCARDED_TOPIC || packet.payload === RELEASED_PAYLOAD) return
     fanOut(toMessage(packet))
   }

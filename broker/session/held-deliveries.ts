@@ -10,6 +10,12 @@ export interface Passage {
   readonly number: number
 }
 
+/** Of the message that is being routed, at any time. */
+export interface CurrentPassage extends Passage {
+  /** Counts what sessions have set aside: it is in the memory of this gateway alone. */
+  setAside: number
+}
+
 interface Held {
   readonly message: Message
   readonly qos: 1 | 2
@@ -22,14 +28,12 @@ interface Held {
  * its queue is.
  */
 export class HeldDeliveries {
-  /** Of the message that is being routed, at any time. */
-  readonly passage: Passage
+  readonly passage: CurrentPassage
   readonly #limits: QueueLimits
   readonly #held: Held[] = []
   #bytes = 0
 
-  /** @param passage - of the message that is being routed, at any time */
-  constructor (passage: Passage, limits: QueueLimits) {
+  constructor (passage: CurrentPassage, limits: QueueLimits) {
     this.passage = passage
     this.#limits = limits
   }
@@ -38,6 +42,7 @@ export class HeldDeliveries {
   add (message: Message, qos: 1 | 2, options: DeliveryOptions): boolean {
     const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax } = this.#limits
     if (this.#held.length >= queuedMessagesPerSessionMax || this.#bytes >= queuedBytesPerSessionMax) return false
+    this.passage.setAside++
     const { origin, number } = this.passage
     this.#held.push({ message, qos, options, passage: { origin, number } })
     this.#bytes += toDeliveryBytes(message)

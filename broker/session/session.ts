@@ -20,7 +20,7 @@ import {
 } from './delivery.ts'
 import type { Holder } from './delivery-memory.ts'
 import { DeliveryQueue } from './delivery-queue.ts'
-import { HeldDeliveries, type Passage } from './held-deliveries.ts'
+import { type CurrentPassage, HeldDeliveries, type Passage } from './held-deliveries.ts'
 import { DeliveryAccount } from './delivery-account.ts'
 import { InFlight } from './in-flight.ts'
 import { type DueCopy, RetainedCopies } from './retained-copies.ts'
@@ -186,7 +186,7 @@ export class Session implements Holder {
   }
 
   /** Sets aside what is published for it from now on. @see HeldDeliveries */
-  hold (passage: Passage): void {
+  hold (passage: CurrentPassage): void {
     this.#held ??= new HeldDeliveries(passage, this.#options.limits)
   }
 

@@ -7,6 +7,7 @@ import { formatAttacks, runAttacks } from './attacks/attacks.ts'
 import { toChart } from './report/chart.ts'
 import { compile, root } from '../harness/compile.ts'
 import { describeMachine } from '../harness/machine.ts'
+import { formatGateways, runGateways } from './gateways.ts'
 import { formatLatestCache, runLatestCache } from './latest-cache.ts'
 import type { LoadSettings } from './load/messages.ts'
 import { findMosquitto, MOSQUITTO_HINT } from './sides/mosquitto.ts'
@@ -142,6 +143,11 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<numb
   if (options.latestCache) {
     const outcomes = await runLatestCache({ supervisor, options, say })
     console.log(`\n${formatLatestCache(outcomes)}`)
+    return 0
+  }
+  if (options.gateways) {
+    const outcomes = await runGateways({ supervisor, options, say })
+    console.log(`\n${formatGateways(outcomes)}`)
     return 0
   }
   if (options.against !== null) {

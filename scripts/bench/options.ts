@@ -33,6 +33,8 @@ export interface BenchOptions {
   readonly rollups: boolean
   /** Measures pages of two gateways without and with the copy of the latest states in Redis, instead of the workloads. */
   readonly latestCache: boolean
+  /** Measures one to three gateways on one PostgreSQL, instead of the workloads. */
+  readonly gateways: boolean
   /** Names of the attacks under which the latency of others is measured, instead of the workloads. */
   readonly attacks: readonly string[] | null
   /** A checkout of the code before, with which this one is compared. */
@@ -62,6 +64,7 @@ interface Values {
   readonly history?: number
   readonly rollups?: boolean
   readonly latestCache?: boolean
+  readonly gateways?: boolean
   readonly attacks?: boolean
   readonly attack?: readonly string[]
   readonly against?: string
@@ -109,6 +112,7 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     }))
     .option('--rollups', 'what closing averages of a million readings takes of PostgreSQL and of the gateway')
     .option('--latest-cache', 'pages of 100,000 devices at two gateways, without and with VITAL_LATEST_CACHE=redis, and what that costs')
+    .option('--gateways', 'CPU for a million readings of one to three gateways on one PostgreSQL, without and with REDIS_URL')
     .option('--attacks', 'p99 of acknowledgements of well-behaved devices under each attack, beside the same without it')
     .addOption(listOption('--attack <list>', `only these: ${Object.keys(ATTACKS).join(', ')}`, Object.keys(ATTACKS)))
     .option('--against <dir>', 'this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a million readings, ' +
@@ -127,12 +131,12 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
 }
 
 function toOptions (values: Values): BenchOptions {
-  const { store, auth = false, referenceOnly = false, against = null, rollups = false, latestCache = false } = values
+  const { store, auth = false, referenceOnly = false, against = null, rollups = false, latestCache = false, gateways = false } = values
   if (store === 'spool' && referenceOnly) throw usageError('--reference-only does not go with --store spool, where both are the gateway')
   const scale = parseScale(values.scale, values.history)
   const attacks = values.attack ?? (values.attacks === true ? Object.keys(ATTACKS) : null)
   const special = [store === 'spool' && '--store spool', auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
-    rollups && '--rollups', latestCache && '--latest-cache', against !== null && '--against'].filter((name) => name !== false)
+    rollups && '--rollups', latestCache && '--latest-cache', gateways && '--gateways', against !== null && '--against'].filter((name) => name !== false)
   if (special.length > 1) throw usageError(`${special.join(' and ')} do not go together`)
   if (auth && referenceOnly) throw usageError('--reference-only does not go with --auth, where both are the gateway')
   return {
@@ -143,6 +147,7 @@ function toOptions (values: Values): BenchOptions {
     scale,
     rollups,
     latestCache,
+    gateways,
     attacks,
     against,
     rounds: values.rounds,

@@ -93,10 +93,7 @@ export async function startBare (supervisor: Supervisor, kind: keyof typeof BARE
     name,
     pid,
     ports: { mqtt: port, http: port, grpc: port },
-    cpu: () => {
-      const server = readTreeCpuS(pid)
-      return server === null ? null : { server, database: 0 }
-    },
+    cpu: () => toOwnCpu(pid),
     gone,
     tail: () => '',
     stop: async () => {
@@ -199,11 +196,17 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
   }
 }
 
-/** One more gateway on the PostgreSQL of the first one. */
+/** One more gateway on the PostgreSQL of the first one, whose CPU counts there. */
 export async function startSecondGateway (
   supervisor: Supervisor, options: GatewayOptions, { databaseUrl }: Pick<DatabaseGateway, 'databaseUrl'>
-): Promise<{ readonly stop: () => Promise<void> }> {
-  return await spawnGateway(supervisor, options, { ...options.environment, DATABASE_URL: databaseUrl })
+): Promise<Target> {
+  const gateway = await spawnGateway(supervisor, options, { ...options.environment, DATABASE_URL: databaseUrl })
+  return { ...gateway, cpu: () => toOwnCpu(gateway.pid) }
+}
+
+function toOwnCpu (pid: number): ReturnType<Target['cpu']> {
+  const server = readTreeCpuS(pid)
+  return server === null ? null : { server, database: 0 }
 }
 
 /** A gateway that has never reached PostgreSQL refuses all clients; this one gets a record of an open database. */
@@ -221,10 +224,7 @@ export async function startSpoolGateway (supervisor: Supervisor, options: Gatewa
     ...gateway,
     databaseUrl: AWAY_URL,
     place: 'in the spool',
-    cpu: () => {
-      const server = readTreeCpuS(gateway.pid)
-      return server === null ? null : { server, database: 0 }
-    },
+    cpu: () => toOwnCpu(gateway.pid),
     stored: async () => toSpooled(await scrape(gateway.ports.http), SPOOL_BYTES_MAX)
   }
 }

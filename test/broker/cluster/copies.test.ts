@@ -148,12 +148,15 @@ t.test('a gateway whose lease has lapsed, and whose sessions nobody adopted, goe
   t.notOk(session.isClosed)
 })
 
+const NONE_ARRIVES = { setAside: () => 0, settled: () => Promise.resolve() }
+
 t.test('what is asked for first settles first, whatever it has to try again', async (t) => {
   const flushes: Array<() => void> = []
   const joining = { isJoined: true, isInDoubt: false, term: 0 }
   const { whenCopied } = createCopies({
     store: { isBehind: true, flush: () => new Promise((resolve) => { flushes.push(resolve) }) },
     outbox: { isEmpty: true, settled: () => Promise.resolve() },
+    arrivals: NONE_ARRIVES,
     joining,
     timeoutMs: 60_000
   })
@@ -182,6 +185,7 @@ t.test('who is told and asks again comes behind those who wait', async (t) => {
   const { whenCopied } = createCopies({
     store,
     outbox: { isEmpty: true, settled: () => Promise.resolve() },
+    arrivals: NONE_ARRIVES,
     joining: { isJoined: true, isInDoubt: false, term: 0 },
     timeoutMs: 60_000
   })
@@ -198,4 +202,34 @@ t.test('who is told and asks again comes behind those who wait', async (t) => {
   ask(() => { told.push('waits') })
   await until(() => told.length === 2)
   t.strictSame(told, ['waits', 'asked again'])
+})
+
+t.test('what is set aside for a session is waited for until the session has arrived and is written', async (t) => {
+  const steps: string[] = []
+  let arrive = () => {}
+  let setAside = 0
+  const { whenCopied } = createCopies({
+    store: {
+      isBehind: false,
+      async flush () { steps.push('written') }
+    },
+    outbox: { isEmpty: true, settled: () => Promise.resolve() },
+    arrivals: { setAside: () => setAside, settled: () => new Promise((resolve) => { arrive = resolve }) },
+    joining: { isJoined: true, isInDoubt: false, term: 0 },
+    timeoutMs: 60_000
+  })
+  t.equal(whenCopied(), null)
+  setAside = 2
+  const ask = () => whenCopied()?.then(() => { steps.push('acknowledged') })
+  const asked = ask()
+  await settleDown()
+  const later = ask()
+  await settleDown()
+  t.strictSame(steps, [])
+  steps.push('arrived')
+  arrive()
+  await Promise.all([asked, later])
+  t.strictSame(steps, ['arrived', 'written', 'acknowledged', 'acknowledged'])
+  await settleDown()
+  t.equal(whenCopied(), null, 'nothing was set aside since')
 })

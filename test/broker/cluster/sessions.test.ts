@@ -1,7 +1,7 @@
 /** Sessions that go from one gateway to another. */
 import t, { type Test } from 'tap'
 import type { IConnectPacket } from 'mqtt-packet'
-import { publishPacket, RawClient } from '../../helpers/broker.ts'
+import { publishPacket, RawClient, settleDown } from '../../helpers/broker.ts'
 import { NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -126,6 +126,31 @@ t.test('a QoS 2 publish that is sent again to the other gateway is not delivered
   await until(() => payloads(watcher).includes('end'))
   t.strictSame(payloads(watcher), ['once', 'end'])
 })
+
+for (const isBackFirst of [false, true]) {
+  const when = isBackFirst ? 'while it is at the other gateway' : 'before it is at the other gateway'
+  t.test(`a QoS 2 publish whose client has gone, and that is stored ${when}, is not delivered twice`, { skip: NO_REDIS }, async (t) => {
+    const { a, b } = await startTwo(t)
+    const watcher = await RawClient.connected(t, b.port)
+    await watcher.subscribe({ 'vital/#': 1 })
+    const first = await RawClient.connected(t, a.port, persistent(4, 'lk'))
+    a.ingest.answer = null
+    first.send(publishPacket(1, { topic: 'vital/x', payload: '{"once":1}', qos: 2 }))
+    await until(() => a.ingest.held.length === 1)
+    first.socket.destroy()
+    await until(() => a.broker.statistics().clientsConnected === 0)
+    const connect = () => RawClient.connected(t, b.port, persistent(4, 'lk'))
+    const early = isBackFirst ? await connect() : null
+    a.ingest.settleAll()
+    await settleDown()
+    const back = early ?? await connect()
+    back.send(publishPacket(1, { topic: 'vital/x', payload: '{"once":1}', qos: 2, dup: true }))
+    await back.waitFor('pubrec')
+    await publish(back, 'vital/x', ['end'])
+    await until(() => payloads(watcher).includes('end'))
+    t.strictSame(payloads(watcher), ['{"once":1}', 'end'])
+  })
+}
 
 t.test('what is published while a session moves is in it once, and each publisher in order', { skip: NO_REDIS }, async (t) => {
   const { a, b } = await startTwo(t)
