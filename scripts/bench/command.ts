@@ -113,6 +113,46 @@ function write (file: string | undefined, text: () => string): void {
   if (file !== undefined) writeFileSync(file, text())
 }
 
+interface Special {
+  readonly text: string
+  readonly measured: object
+  readonly isWorse: boolean
+}
+
+/** What is measured instead of the workloads; `null`: nothing is. */
+async function measureSpecial (
+  { supervisor, options, profileDir }: { supervisor: Supervisor, options: BenchOptions, profileDir: string | undefined }
+): Promise<Special | null> {
+  const run = { supervisor, options, profileDir, say }
+  const told = (text: string, measured: object): Special => ({ text, measured, isWorse: false })
+  if (options.scale !== null) {
+    const sizes = await runScale({ ...run, scale: options.scale })
+    return told(formatScale(sizes), { sizes })
+  }
+  if (options.rollups) {
+    const rounds = await runRollups(run)
+    return told(formatRollups(rounds), { rounds })
+  }
+  if (options.latestCache) {
+    const outcomes = await runLatestCache(run)
+    return told(formatLatestCache(outcomes), { outcomes })
+  }
+  if (options.gateways) {
+    const outcomes = await runGateways(run)
+    return told(formatGateways(outcomes), { outcomes })
+  }
+  if (options.against !== null) {
+    buildBefore(options.against)
+    const compared = await runAgainst({ ...run, before: options.against })
+    return { ...told(formatAgainst(compared), { compared }), isWorse: compared.some((comparison) => isWorse(comparison) === true) }
+  }
+  if (options.attacks !== null) {
+    const attacked = await runAttacks({ ...run, names: options.attacks })
+    return told(formatAttacks(attacked), { attacked })
+  }
+  return null
+}
+
 /** @returns the exit status */
 async function run (supervisor: Supervisor, options: BenchOptions): Promise<number> {
   compile(options.build && !options.referenceOnly)
@@ -128,40 +168,11 @@ async function run (supervisor: Supervisor, options: BenchOptions): Promise<numb
 
   const profileDir = options.cpuProf ? join(root, 'bench-results', `profiles-${Date.now()}`) : undefined
   if (profileDir !== undefined) mkdirSync(profileDir, { recursive: true })
-  if (options.scale !== null) {
-    const sizes = await runScale({ supervisor, options, scale: options.scale, profileDir, say })
-    console.log(`\n${formatScale(sizes)}`)
-    write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, sizes }, null, 2) + '\n')
-    return 0
-  }
-  if (options.rollups) {
-    const rounds = await runRollups({ supervisor, options, say })
-    console.log(`\n${formatRollups(rounds)}`)
-    write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, rounds }, null, 2) + '\n')
-    return 0
-  }
-  if (options.latestCache) {
-    const outcomes = await runLatestCache({ supervisor, options, say })
-    console.log(`\n${formatLatestCache(outcomes)}`)
-    return 0
-  }
-  if (options.gateways) {
-    const outcomes = await runGateways({ supervisor, options, say })
-    console.log(`\n${formatGateways(outcomes)}`)
-    return 0
-  }
-  if (options.against !== null) {
-    buildBefore(options.against)
-    const compared = await runAgainst({ supervisor, options, before: options.against, profileDir, say })
-    console.log(`\n${formatAgainst(compared)}`)
-    write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, compared }, null, 2) + '\n')
-    return compared.some((comparison) => isWorse(comparison) === true) ? 1 : 0
-  }
-  if (options.attacks !== null) {
-    const attacked = await runAttacks({ supervisor, options, names: options.attacks, profileDir, say })
-    console.log(`\n${formatAttacks(attacked)}`)
-    write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, attacked }, null, 2) + '\n')
-    return 0
+  const special = await measureSpecial({ supervisor, options, profileDir })
+  if (special !== null) {
+    console.log(`\n${special.text}`)
+    write(options.jsonFile, () => JSON.stringify({ machine, postgres, options, ...special.measured }, null, 2) + '\n')
+    return special.isWorse ? 1 : 0
   }
   const outcomes: Outcome[] = []
   const skipped: string[] = []

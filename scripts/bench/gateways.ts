@@ -89,9 +89,8 @@ export async function runGateways ({ supervisor, options, say }: GatewaysRun): P
 async function start (supervisor: Supervisor, { gateways, hasRedis }: SetUp, { dataDir: parentDir }: BenchOptions): Promise<Running> {
   const dir = supervisor.createDir(parentDir)
   const port = await findFreePort()
-  const redis = hasRedis
-    ? supervisor.spawnProgram('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'yes'])
-    : null
+  const redisArgs = ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'yes']
+  const redis = hasRedis ? supervisor.spawnProgram('redis-server', redisArgs) : null
   const environment = hasRedis ? { REDIS_URL: `redis://127.0.0.1:${port}` } : {}
   const options = { parentDir, profileDir: undefined, environment }
   const first = await startGateway(supervisor, { ...options, name: 'gateway 1' })
@@ -180,7 +179,10 @@ async function countBatches (gateways: readonly Target[]): Promise<{ readings: n
 
 /** One row each, medians over rounds. */
 export function formatGateways (outcomes: readonly GatewaysOutcome[]): string {
-  const head = ['gateways', 'readings/s to each', 'gateway CPU s/M', 'PostgreSQL CPU s/M', 'Redis CPU s/M', 'readings a batch', 'ack p50 ms', 'ack p99 ms']
+  const head = [
+    'gateways', 'readings/s to each', 'gateway CPU s/M', 'PostgreSQL CPU s/M', 'Redis CPU s/M', 'readings a batch',
+    'ack p50 ms', 'ack p99 ms'
+  ]
   const rows = outcomes.map(({ setUp: { name, ratePerS }, rounds }) => {
     const median = (pick: (round: GatewaysRound) => number) => toSpread(rounds.map(pick)).median.toFixed(2)
     return [
@@ -194,6 +196,6 @@ export function formatGateways (outcomes: readonly GatewaysOutcome[]): string {
       median(({ p99 }) => p99)
     ]
   })
-  return `${layOut([head, ...rows])}\nMQTT, QoS 1, all on one PostgreSQL, with REDIS_URL unless it says without. Watched: a persistent session ` +
-    'at the other gateway gets every reading at QoS 1.'
+  return `${layOut([head, ...rows])}\nMQTT, QoS 1, all on one PostgreSQL, with REDIS_URL unless it says without. ` +
+    'Watched: a persistent session at the other gateway gets every reading at QoS 1.'
 }

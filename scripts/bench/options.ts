@@ -131,12 +131,14 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
 }
 
 function toOptions (values: Values): BenchOptions {
-  const { store, auth = false, referenceOnly = false, against = null, rollups = false, latestCache = false, gateways = false } = values
+  const { store, auth = false, referenceOnly = false, against = null } = values
+  const { rollups = false, latestCache = false, gateways = false } = values
   if (store === 'spool' && referenceOnly) throw usageError('--reference-only does not go with --store spool, where both are the gateway')
   const scale = parseScale(values.scale, values.history)
   const attacks = values.attack ?? (values.attacks === true ? Object.keys(ATTACKS) : null)
   const special = [store === 'spool' && '--store spool', auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
-    rollups && '--rollups', latestCache && '--latest-cache', gateways && '--gateways', against !== null && '--against'].filter((name) => name !== false)
+    rollups && '--rollups', latestCache && '--latest-cache', gateways && '--gateways', against !== null && '--against'
+  ].filter((name) => name !== false)
   if (special.length > 1) throw usageError(`${special.join(' and ')} do not go together`)
   if (auth && referenceOnly) throw usageError('--reference-only does not go with --auth, where both are the gateway')
   return {
