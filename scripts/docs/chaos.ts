@@ -41,7 +41,7 @@ export function chaosSections (root: string): Section[] {
 
 function toRecords (runs: readonly Run[]): string {
   const outcomes = runs.flatMap((run) => run.outcomes)
-  const rows = FAULTS.map(({ name }) => ({ name, all: outcomes.filter(({ fault }) => fault === name) }))
+  const rows = [...FAULTS, { name: 'cluster' }].map(({ name }) => ({ name, all: outcomes.filter(({ fault }) => fault === name) }))
     .filter(({ all }) => all.length > 0)
     .map(({ name, all }) => [`\`${name}\``, String(all.length), ...toFigures(all)])
   const dates = runs.map(({ date }) => date.slice(0, 10)).sort()
@@ -69,8 +69,25 @@ function toFigures (outcomes: readonly Recorded[]): string[] {
 
 function toViolations (runs: readonly Run[]): string {
   const rows = runs.flatMap(({ date, commit, seed, outcomes }) => outcomes.flatMap(({ fault, violations }) =>
-    violations.map(({ checker, message }) => [date.slice(0, 10), commit, String(seed), `\`${fault}\``, checker, toShort(message)])))
+    toKinds(violations).map(([{ checker, message }, ...others]) => [
+      date.slice(0, 10), commit, String(seed), `\`${fault}\``, checker,
+      toShort(message) + (others.length === 0 ? '' : ` (and ${others.length} like it)`)
+    ])))
   return toMarkdownTable(['date', 'commit', 'seed', 'fault', 'check', 'what was found'], rows)
+}
+
+type Violations = [Recorded['violations'][number], ...Recorded['violations']]
+
+/** Those that differ in their names and numbers alone are of one kind. */
+function toKinds (violations: Recorded['violations']): Violations[] {
+  const kinds = new Map<string, Violations>()
+  for (const violation of violations) {
+    const kind = `${violation.checker} ${violation.message.replaceAll(/[\w/-]*\d+/g, '')}`
+    const alike = kinds.get(kind)
+    if (alike === undefined) kinds.set(kind, [violation])
+    else kinds.set(kind, [...alike, violation])
+  }
+  return [...kinds.values()]
 }
 
 function toShort (message: string): string {
