@@ -15,6 +15,7 @@ import { principalChanges } from './migrations/009-principal-changes.ts'
 import { rollups } from './migrations/010-rollups.ts'
 import { erasures } from './migrations/011-erasures.ts'
 import { sinkOffsets } from './migrations/012-sink-offsets.ts'
+import { logErasures } from './migrations/013-log-erasures.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -32,7 +33,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '009-principal-changes': principalChanges,
   '010-rollups': rollups,
   '011-erasures': erasures,
-  '012-sink-offsets': sinkOffsets
+  '012-sink-offsets': sinkOffsets,
+  '013-log-erasures': logErasures
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

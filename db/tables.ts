@@ -119,6 +119,26 @@ export interface SinkOffsetsTable {
   moved_at: Generated<Timestamp>
 }
 
+/** Devices whose records in Kafka are left out up to a marker of each partition. */
+export interface LogErasuresTable {
+  id: GeneratedAlways<number>
+  marker: Generated<string>
+  device: string
+  request: number | null
+  registered_at: Generated<Timestamp>
+  cleared_by: string | null
+  cleared_at: Timestamp | null
+}
+
+/** Partitions of Kafka that hold such a marker, or will. */
+export interface ErasureMarkersTable {
+  id: GeneratedAlways<number>
+  erasure: number
+  topic_id: string
+  partition: number
+  marker_offset: number | null
+}
+
 /** Kysely's view of the schema that `migrations/` creates. */
 export interface Tables {
   readings: ReadingsTable
@@ -131,4 +151,6 @@ export interface Tables {
   erasures: ErasuresTable
   gateways: GatewaysTable
   sink_offsets: SinkOffsetsTable
+  log_erasures: LogErasuresTable
+  erasure_markers: ErasureMarkersTable
 }

@@ -107,7 +107,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const { forget } = broker
     const { tasks } = security
     const operations = createOperations({
-      ...shared, ...storage, reads, clock, applicationName, forget, onErased: toBoth(events.forget, changes.forget), tasks, signal
+      ...shared, ...storage, kafka, reads, clock, applicationName, forget, onErased: toBoth(events.forget, changes.forget), tasks, signal
     })
     const warningSources = [reads, operations, transport, security, clock, pipeline]
     const warnings = () => [...config.warnings, ...warningSources.flatMap((source) => source.warnings())]

@@ -112,7 +112,9 @@ export function createSink ({ config: given, logger, limits: changed = {} }: Sin
     const parts = await createParts(config.databaseUrl)
     const { clock, database, copy, caps, refusedLetters, reader, watch } = parts
     const isSaturated = () => reader.storing.isBusy
-    const upkeep = createUpkeep({ ...parts, connectionString: config.databaseUrl, isSaturated, signal, metrics, logger })
+    const upkeep = createUpkeep({
+      ...parts, connectionString: config.databaseUrl, name: applicationName, isSaturated, signal, metrics, logger
+    })
     const transport = await createTransport({ config, applicationName, metrics, logger })
     reload = transport.reload
     const { hasClientCertificates } = transport

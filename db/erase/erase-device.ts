@@ -10,6 +10,9 @@
  * a reading could be committed between two of our statements, and outlive its latest state or the other way round.
  * Before that it takes the turn of the roll-ups: a step that has read the device's readings would otherwise write its
  * averages after they were deleted.
+ *
+ * With Kafka the device's newer records wait while it is being deleted, and other devices' behind them. So what is stored is
+ * deleted first, then its markers are written, and then what was stored meanwhile.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
@@ -52,6 +55,11 @@ export interface EraseDeviceOptions {
   readonly actor: string
   /** The request that this carries out; without, nothing but this does. */
   readonly request?: number | undefined
+  /**
+   * Makes records of the device that wait in Kafka older than the erasure.
+   * @returns the id in `log_erasures`
+   */
+  readonly mark?: (() => Promise<number>) | undefined
   readonly logger: Logger
   /** Asked between two chunks. */
   readonly isStopping: () => boolean
@@ -66,7 +74,7 @@ export interface EraseDeviceOptions {
 export async function eraseDevice (
   options: EraseDeviceOptions
 ): Promise<ErasedRows & { readonly replication: Replication }> {
-  const { connectionString, device, actor, request, logger } = options
+  const { connectionString, device, actor, request, mark, logger } = options
   const { kysely, close } = createDatabase({
     connectionString,
     logger,
@@ -78,15 +86,37 @@ export async function eraseDevice (
   try {
     await awaitWriters(kysely)
     await appendAuditLog(kysely, { actor, act: 'erase.begin', target: device })
-    const readings = await deleteChunks(kysely, options)
-    const letters = await eraseNamedLetters(kysely, device, () => { checkStop(options, readings) })
-    const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, {
-      device, actor, readings, letters, request
-    }))
+    let deleted = await deleteMost(kysely, options, { readings: 0, letters: 0, erasure: undefined })
+    if (mark !== undefined) {
+      deleted = { ...deleted, erasure: await mark() }
+      await awaitWriters(kysely)
+      deleted = await deleteMost(kysely, options, deleted)
+    }
+    const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, { device, actor, request, ...deleted }))
     return { ...rest, replication: await selectReplication(kysely) }
   } finally {
     await close()
   }
+}
+
+interface Deleted {
+  readonly readings: number
+  readonly letters: number
+  /** Id in `log_erasures`, once it is there. */
+  readonly erasure: number | undefined
+}
+
+async function deleteMost (kysely: Kysely<Tables>, options: EraseDeviceOptions, before: Deleted): Promise<Deleted> {
+  const readings = before.readings + await deleteChunks(kysely, options, before.erasure)
+  const letters = await eraseNamedLetters(kysely, options.device, () => { checkStop(options, readings) })
+  return { ...before, readings, letters: before.letters + letters }
+}
+
+/** False once another process has carried it out: what is stored of the device from then on is new. */
+function isOpen ({ request }: Pick<EraseDeviceOptions, 'request'>, erasure: number | undefined) {
+  if (request !== undefined) return sql<boolean>`exists (select from erasures where id = ${request} and deleted_at is null)`
+  if (erasure === undefined) return sql<boolean>`true`
+  return sql<boolean>`exists (select from log_erasures where id = ${erasure} and cleared_at is null)`
 }
 
 /**
@@ -115,14 +145,14 @@ function checkStop ({ isStopping }: EraseDeviceOptions, deleted: number): void {
   }
 }
 
-async function deleteChunks (kysely: Kysely<Tables>, options: EraseDeviceOptions): Promise<number> {
+async function deleteChunks (kysely: Kysely<Tables>, options: EraseDeviceOptions, erasure: number | undefined): Promise<number> {
   const { device } = options
   let deleted = 0
   for (;;) {
     checkStop(options, deleted)
     // By time and not by a list of rows, so that each chunk reads the months that it lies in and no other.
     const { numAffectedRows = 0n } = await sql`
-      delete from readings where device = ${device} and time <= (
+      delete from readings where ${isOpen(options, erasure)} and device = ${device} and time <= (
         select time from readings where device = ${device} order by time offset ${CHUNK_ROWS - 1} limit 1)`.execute(kysely)
     if (numAffectedRows === 0n) return deleted
     deleted += Number(numAffectedRows)
@@ -132,12 +162,16 @@ async function deleteChunks (kysely: Kysely<Tables>, options: EraseDeviceOptions
 
 async function deleteRest (
   transaction: Transaction<Tables>,
-  { device, actor, readings, letters, request }: Pick<EraseDeviceOptions, 'device' | 'actor' | 'request'> & {
-    readonly readings: number
-    readonly letters: number
+  { device, actor, readings, letters, request, erasure }: Pick<EraseDeviceOptions, 'device' | 'actor' | 'request'> & Deleted & {
+    readonly erasure: number | undefined
   }
 ): Promise<ErasedRows> {
   await takeTurn(transaction)
+  for (const [table, id] of [['erasures', request], ['log_erasures', erasure]] as const) {
+    if (id !== undefined) await sql`select from ${sql.table(table)} where id = ${id} for update`.execute(transaction)
+  }
+  const { rows: [open] } = await sql<{ isOpen: boolean }>`select ${isOpen({ request }, erasure)} as "isOpen"`.execute(transaction)
+  if (open?.isOpen !== true) return { readings, latest: 0, deadLetters: letters }
   const { rows: [row] } = await sql<{ isMade: boolean }>`
     insert into latest (device, time, oldest_time, vitals, vital_times) values (${device}, now(), now(), '{}', '{}')
     on conflict (device) do update set device = excluded.device returning xmax = 0 as "isMade"`.execute(transaction)
@@ -157,6 +191,9 @@ async function deleteRest (
   }
   if (request !== undefined) {
     await transaction.updateTable('erasures').set({ deleted_at: sql`now()` }).where('id', '=', request).execute()
+  }
+  if (erasure !== undefined) {
+    await transaction.updateTable('log_erasures').set({ cleared_at: sql`now()` }).where('id', '=', erasure).execute()
   }
   await appendAuditLog(transaction, { actor, act: 'erase', target: device, details: erased })
   return erased

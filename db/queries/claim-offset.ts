@@ -14,13 +14,16 @@ export interface Claim extends ConsumedPartition {
   readonly epoch: number
   /** Offset of the first record that is not stored. */
   readonly nextOffset: number
+  /** Id of the last row of `erasure_markers` that its owner has read. */
+  readonly seenMarker: number
 }
 
 /**
  * Takes a partition over. Each batch of an earlier owner is stored before this returns, or is refused afterwards: the lock
  * of the row orders them. One partition a transaction, so that nothing is held while it waits for such a batch.
  * @param owner - application_name of the sink
- * @returns where to go on; a partition that nobody has claimed starts at 0
+ * @returns where to go on; a partition that nobody has claimed starts at 0. Whoever reads `erasure_markers` afterwards has
+ *   read them up to `seenMarker`
  */
 export async function claimOffset (
   kysely: Kysely<Tables>, { consumerGroup, topicId, partition }: ConsumedPartition, { topic, owner }: {
@@ -28,11 +31,11 @@ export async function claimOffset (
     readonly owner: string
   }
 ): Promise<Claim> {
-  const { rows: [row] } = await sql<Pick<Claim, 'epoch' | 'nextOffset'>>`
+  const { rows: [row] } = await sql<Pick<Claim, 'epoch' | 'nextOffset' | 'seenMarker'>>`
     insert into sink_offsets as stored (consumer_group, topic, topic_id, partition, owner)
     values (${consumerGroup}, ${topic}, ${topicId}, ${partition}, ${owner})
     on conflict (consumer_group, topic_id, partition)
     do update set epoch = stored.epoch + 1, owner = excluded.owner, claimed_at = now()
-    returning epoch, next_offset as "nextOffset"`.execute(kysely)
+    returning epoch, next_offset as "nextOffset", (select coalesce(max(id), 0) from erasure_markers) as "seenMarker"`.execute(kysely)
   return { consumerGroup, topicId, partition, ...row! }
 }

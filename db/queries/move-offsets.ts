@@ -11,22 +11,26 @@ const COLUMNS: ReadonlyArray<Column<Claim>> = [
   { type: 'uuid', write: (writer, { topicId }) => writer.uuid(toUuidBytes(topicId)) },
   { type: 'int4', write: (writer, { partition }) => writer.int4(partition) },
   { type: 'int8', write: (writer, { epoch }) => writer.int8(epoch) },
-  { type: 'int8', write: (writer, { nextOffset }) => writer.int8(nextOffset) }
+  { type: 'int8', write: (writer, { nextOffset }) => writer.int8(nextOffset) },
+  { type: 'int8', write: (writer, { seenMarker }) => writer.int8(seenMarker) }
 ]
 
 /** Of `vital_refuse_replaced`. */
 const REPLACED = 'VS001'
+/** Of `vital_refuse_unseen`. */
+const UNSEEN = 'VS002'
 
 /**
  * The last statement of a sink's batch: its partitions are stored up to `nextOffset`. It fails, and the batch with it, where
- * another sink has claimed one of them. An offset never moves back: a batch whose answer was lost may commit after those
- * that follow it.
+ * another sink has claimed one of them, and where a device is being erased that their owner does not know of: as this comes
+ * last, an erasure sees the locks of a batch that has looked too early, and waits for it. An offset never moves back: a
+ * batch whose answer was lost may commit after those that follow it.
  */
 export function moveOffsets (kysely: Kysely<Tables>): (claims: readonly Claim[]) => Step {
   // A CTE that writes runs to its end whether or not it is read. No row is returned, for it would be taken for an identity.
   const statement = toStatement(sql`
     with given as materialized (
-      select * from ${unnest(COLUMNS)} as given (consumer_group, topic_id, partition, epoch, next_offset)
+      select * from ${unnest(COLUMNS)} as given (consumer_group, topic_id, partition, epoch, next_offset, seen)
     ), moved as (
       update sink_offsets as stored set next_offset = greatest(stored.next_offset, given.next_offset), moved_at = now()
       from given
@@ -37,6 +41,8 @@ export function moveOffsets (kysely: Kysely<Tables>): (claims: readonly Claim[])
     select vital_refuse_replaced(string_agg(topic_id || ' ' || partition, ','))
     from (select consumer_group, topic_id, partition from given except select * from moved) as replaced
     having count(*) > 0
+    union all
+    select vital_refuse_unseen() where (select min(seen) from given) < (select max(id) from erasure_markers)
   `.compile(kysely).sql)
   return (claims) => withRows(statement, COLUMNS, claims, 64)
 }
@@ -51,4 +57,9 @@ export function toReplaced (error: unknown): Array<Pick<Claim, 'topicId' | 'part
     const [topicId, partition] = place.split(' ') as [string, string]
     return { topicId, partition: Number(partition) }
   })
+}
+
+/** Whether a batch was refused because a device is being erased of which the sink does not know. */
+export function isUnseen (error: unknown): boolean {
+  return toSqlState(error) === UNSEEN
 }

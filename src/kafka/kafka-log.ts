@@ -11,6 +11,7 @@ import type { KafkaConfig } from '../config/kafka-config.ts'
 import { isKafkaError, toClientOptions, toKafkaMessage } from './connection.ts'
 import { KAFKA_LIMITS } from './limits.ts'
 import { loadKafkaClient } from './load-client.ts'
+import type { LogPartition } from './erasure-record.ts'
 import type { OutgoingRecord } from './records.ts'
 import { checkTopics, TOPICS, type TopicFault, type Topics } from './topics.ts'
 
@@ -106,6 +107,27 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
      */
     async ping (): Promise<void> {
       await inTime(translate(ping()), PING_TIMEOUT_MS)
+    },
+
+    /** The partitions of both topics, as brokers know them now. @throws {@link KafkaError} */
+    async partitions (): Promise<LogPartition[]> {
+      const { topics } = await translate(producer.metadata({ topics: [...TOPICS], forceUpdate: true }))
+      return [...topics].flatMap(([topic, { id: topicId, partitions }]) =>
+        partitions.map((_, partition) => ({ topic, topicId, partition })))
+    },
+
+    /**
+     * Writes each record into the partition that it names, which exists.
+     * @returns their offsets, once all in-sync replicas have them
+     * @throws {@link KafkaError}; any of the records may be in the log all the same
+     */
+    async appendTo (records: OutgoingRecord[]): Promise<Array<Omit<LogPartition, 'topicId'> & { readonly offset: number }>> {
+      const { offsets = [] } = await translate(producer.send({ messages: records, acks: client.ProduceAcks.ALL }))
+      return records.map(({ topic, partition }) => {
+        const written = offsets.find((other) => other.topic === topic && other.partition === partition)
+        if (written === undefined) throw new KafkaError(`Kafka did not acknowledge a record of ${topic}, partition ${partition}`)
+        return { topic, partition, offset: Number(written.offset) }
+      })
     },
 
     /** What has not been answered by then fails. */

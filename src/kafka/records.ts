@@ -9,7 +9,6 @@ export const LETTERS_TOPIC = 'vital.dead-letters'
 /** Changes where a reader of the former one could misread a value; another member or header is no change. */
 const SCHEMA = '1'
 const SCHEMA_HEADER = Buffer.from('schema')
-const SCHEMA_VALUE = Buffer.from(SCHEMA)
 
 /** A record that is to be written, as the client of Kafka takes it. */
 export interface OutgoingRecord {
@@ -40,9 +39,11 @@ export type Read<T> =
   | { readonly kind: 'unreadable', readonly why: string }
 
 /** @param key - equal keys keep their order: they meet in one partition */
-export function toOutgoing (topic: string, key: string, value: string, headers: Readonly<Record<string, string | null>>): OutgoingRecord {
+export function toOutgoing (
+  topic: string, key: string, value: string, headers: Readonly<Record<string, string | null>>, schema = SCHEMA
+): OutgoingRecord {
   const keyBytes = Buffer.from(key)
-  const pairs = new Map([[SCHEMA_HEADER, SCHEMA_VALUE]])
+  const pairs = new Map([[SCHEMA_HEADER, Buffer.from(schema)]])
   for (const name in headers) {
     const text = headers[name]
     if (typeof text === 'string') pairs.set(Buffer.from(name), Buffer.from(text))
@@ -50,15 +51,16 @@ export function toOutgoing (topic: string, key: string, value: string, headers: 
   return { topic, key: keyBytes, value: Buffer.from(value), headers: pairs, partition: toPartitionHash(keyBytes) }
 }
 
-/** Reads a record of the known schema. @param toValue - returns what the record holds, or why it cannot be read */
+/** Reads a record of a schema. @param toValue - returns what the record holds, or why it cannot be read */
 export function readRecord<T> (
-  { value, headers }: LogRecord, toValue: (parsed: Members, text: string, headers: ReadonlyMap<string, string>) => T | string
+  { value, headers }: LogRecord, toValue: (parsed: Members, text: string, headers: ReadonlyMap<string, string>) => T | string,
+  known = SCHEMA
 ): Read<T> {
   const texts = new Map<string, string>()
   for (const [name, header] of headers) texts.set(name.toString(), header.toString())
   const schema = texts.get('schema')
   if (schema === undefined) return toUnreadable('it has no header `schema`')
-  if (schema !== SCHEMA) return { kind: 'unknown-schema', schema }
+  if (schema !== known) return { kind: 'unknown-schema', schema }
   if (value === null || value === undefined) return toUnreadable('it has no value')
   const text = value.toString()
   let parsed: unknown

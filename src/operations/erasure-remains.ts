@@ -24,7 +24,7 @@ export function toRemains ({ gateways, replication, damagedSpoolFiles, hasRedis,
       : [{ where: `${damagedSpoolFiles} files of the spool that the disk damaged (*.spool.damaged)`, until: 'they are deleted' }],
     ...hasRedis ? [{ where: 'the append-only file of Redis', until: 'it is rewritten (BGREWRITEAOF)' }] : [],
     ...hasKafka
-      ? [{ where: 'Kafka', until: 'sinks have stored what was sent before now, and the device is erased again; records stay until topics trim' }]
+      ? [{ where: 'Kafka', until: 'vital-gateway topics trim deletes its records; sinks leave out those that stand before the marker of this erasure' }]
       : [],
     { where: 'backups', until: 'they are deleted; a restore erases again what erasures.jsonl of this gateway names' }
   ]

@@ -33,7 +33,7 @@ const AWAY_WAIT_MAX_MS = 3000
 const CONFIRM_POLL_MS = 100
 
 /** Where a gateway is in an erasure: for tests that kill it there. */
-export type ErasureStep = 'requested' | 'seen' | 'marked' | 'confirmed' | 'awaited' | 'deleted'
+export type ErasureStep = 'requested' | 'seen' | 'marked' | 'confirmed' | 'awaited' | 'registered' | 'logged' | 'deleted'
 
 /** Messages of a device that a broker has removed. */
 export interface BrokerMessages {

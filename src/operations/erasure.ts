@@ -7,7 +7,7 @@
  * the replayed readings are deleted.
  *
  *   what was accepted is decided ──> the spool is empty, its files gone ──> late writes have ended ──> request ──>
- *   the other gateways confirm (erasure-requests.ts) ──> PostgreSQL ──> broker
+ *   the other gateways confirm (erasure-requests.ts) ──> markers in Kafka (erasure-markers.ts) ──> PostgreSQL ──> broker
  *
  * Nothing is changed before the request: if PostgreSQL is away, or the backlog is too long, it is refused and nothing was
  * removed. Once the request is in PostgreSQL it is carried out, if need be by another gateway. One that is cut off or dead
@@ -24,6 +24,7 @@ import { parseSegmentName } from '../ingest/journal/spool/format.ts'
 import { eraseSetAside } from '../ingest/journal/spool/set-aside.ts'
 import type { Pipeline } from '../ingest/pipeline.ts'
 import type { ErasureJournal } from './erasure-journal.ts'
+import type { createErasureMarkers } from './erasure-markers.ts'
 import { toRemains } from './erasure-remains.ts'
 import type { BrokerMessages, ErasureRequests, ErasureRequestsOptions } from './erasure-requests.ts'
 
@@ -54,8 +55,8 @@ export interface ErasureOptions {
   readonly onStep?: ErasureRequestsOptions['onStep']
   /** Whether the broker shares messages over Redis. */
   readonly hasRedis: boolean
-  /** Whether readings wait in Kafka for a sink. */
-  readonly hasKafka?: boolean
+  /** Where readings wait in Kafka for a sink; see {@link createErasureMarkers}. */
+  readonly mark?: ReturnType<typeof createErasureMarkers> | undefined
   readonly connectionString: string
   /** Longest that the backlog is waited for; by default {@link WAIT_MAX_MS}. */
   readonly waitMaxMs?: number
@@ -65,7 +66,7 @@ export interface ErasureOptions {
 
 /** Erases devices, one after the other. */
 export function createErasure (options: ErasureOptions) {
-  const { journal, forget, onErased = [], requests, onStep, connectionString, waitMaxMs = WAIT_MAX_MS, isStopping, logger } = options
+  const { journal, forget, onErased = [], requests, mark, onStep, connectionString, waitMaxMs = WAIT_MAX_MS, isStopping, logger } = options
   const { batcher, circuit, isDatabaseUp, spool, writes, refusedLetters } = options.pipeline
   let last: Promise<unknown> = Promise.resolve()
 
@@ -74,7 +75,7 @@ export function createErasure (options: ErasureOptions) {
     while (!isReached()) {
       if (circuit.state === 'open') {
         throw new StorageError('VITAL_ERASURE_BUSY',
-          `${options.hasKafka === true ? 'Kafka' : 'PostgreSQL'} does not take readings now, so nothing was erased`)
+          `${mark !== undefined ? 'Kafka' : 'PostgreSQL'} does not take readings now, so nothing was erased`)
       }
       if (isStopping()) throw new StorageError('VITAL_ERASURE_BUSY', 'the gateway stops, so nothing was erased')
       if (performance.now() > deadlineMs) throw new StorageError('VITAL_ERASURE_BUSY', `${what}, so nothing was erased`)
@@ -101,7 +102,9 @@ export function createErasure (options: ErasureOptions) {
       const request = await ask()
       await requests.look()
       const gateways = await requests.awaitOthers(request)
-      const erased = await eraseDevice({ connectionString, device, actor, request, logger, isStopping })
+      const erased = await eraseDevice({
+        connectionString, device, actor, request, mark: mark && (() => mark({ device, id: request })), logger, isStopping
+      })
       await onStep?.('deleted')
       return { ...erased, gateways, dropped: requests.takeDropped(request) }
     }).catch((cause: unknown) => {
@@ -120,7 +123,7 @@ export function createErasure (options: ErasureOptions) {
       queued: dropped.queued + messages.queued,
       damagedSpoolFiles,
       gateways: gateways.map(({ name, state }) => ({ name, state })),
-      remains: toRemains({ gateways, replication, damagedSpoolFiles, hasRedis: options.hasRedis, hasKafka: options.hasKafka === true })
+      remains: toRemains({ gateways, replication, damagedSpoolFiles, hasRedis: options.hasRedis, hasKafka: mark !== undefined })
     }
     logger.info({ actor, ...erased }, 'a device was erased')
     return erased

@@ -49,6 +49,8 @@ export async function openKafkaJournal ({ config, clientId, observers, logger }:
   return {
     statistics: log.statistics,
     close: log.close,
+    partitions: log.partitions,
+    appendTo: log.appendTo,
     target: {
       ...target,
       async ping () {

@@ -9,6 +9,7 @@ import type { Metrics } from '../metrics/metrics.ts'
 import type { GatewayReads } from '../reads/reads.ts'
 import { createErasure, type ErasureObserver, type ErasureOptions } from './erasure.ts'
 import { createErasureJournal } from './erasure-journal.ts'
+import { createErasureMarkers, type ErasureMarkersOptions } from './erasure-markers.ts'
 import { createErasureRequests, type ErasureRequestsOptions } from './erasure-requests.ts'
 import { addOperationsMetrics } from './operations-metrics.ts'
 import { createPartitionUpkeep } from './partition-upkeep.ts'
@@ -37,6 +38,8 @@ interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'for
   readonly reads: Pick<GatewayReads, 'budget' | 'pages' | 'forgetCopied'>
   readonly pipeline: Pipeline
   readonly erasures: Pick<ErasureRequestsOptions, 'erased' | 'lease' | 'onStep'>
+  /** `null`: PostgreSQL is the journal. */
+  readonly kafka: ErasureMarkersOptions['log'] | null
   /** `null`: gateways share no messages. */
   readonly redisUrl: string | null
   readonly clock: Clock
@@ -82,7 +85,7 @@ export function createOperations (options: OperationsOptions) {
     onErased,
     requests,
     hasRedis: options.redisUrl !== null,
-    hasKafka: pipeline.target.outcome === 'logged'
+    mark: options.kafka === null ? undefined : createErasureMarkers({ kysely: database.kysely, log: options.kafka, onStep })
   })
   const countLetters: Task = {
     name: 'dead-letter counts',

@@ -8,7 +8,7 @@ import type { Claim } from '../../db/queries/claim-offset.ts'
 import type { Decoded } from './decode.ts'
 import type { SinkLimits } from './limits.ts'
 import { SinkPartition } from './partition.ts'
-import { type Assigned, type Place, toKey } from './place.ts'
+import { type Assigned, toKey } from './place.ts'
 
 const TOLD_EVERY_MS = 30_000
 
@@ -16,7 +16,7 @@ export interface AssignmentOptions {
   /** The name of a topic. @throws errors of Kafka */
   readonly findTopic: (topicId: string) => Promise<string | undefined>
   /** @throws errors of PostgreSQL */
-  readonly claim: (place: Place) => Promise<Claim>
+  readonly claim: (partition: SinkPartition) => Promise<Claim>
   /** It may be read. */
   readonly onClaimed: () => void
   /** These were taken into a batch, and are read again, perhaps by another sink. */
@@ -131,7 +131,7 @@ export class Assignment {
         const topic = await findTopic(partition.place.topicId)
         if (topic !== undefined) {
           partition.place = { ...partition.place, topic }
-          const claimed = await claim(partition.place)
+          const claimed = await claim(partition)
           if (partition.isRevoked) return
           partition.begin(claimed)
           onClaimed()

@@ -1,19 +1,25 @@
-/** What a record of either topic becomes in PostgreSQL. */
+/** What a record of either topic becomes in PostgreSQL, or does. */
 import { hash } from 'node:crypto'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import { isStoredDeviceId } from '../../schemas/device-id.ts'
 import type { Transport } from '../../schemas/transport.ts'
 import type { DeadLetterCaps } from '../ingest/dead-letter-caps.ts'
+import { ERASURE_SCHEMA, type ErasureMarker, readErasureRecord } from '../kafka/erasure-record.ts'
 import { readLetterRecord } from '../kafka/letter-record.ts'
 import { readReadingRecord } from '../kafka/reading-record.ts'
 import { LETTERS_TOPIC, type LogRecord, type Read } from '../kafka/records.ts'
 import type { Place } from './place.ts'
 
-/** `over-cap`: it is refused, and not kept, because there are as many dead letters as there may be. */
+/**
+ * `over-cap`: it is refused, and not kept, because there are as many dead letters as there may be. `erased`: it stands before
+ * the marker of an erasure of its device.
+ */
 export type Decoded =
   | { readonly kind: 'reading', readonly row: ReadingRow, readonly transport: Transport, readonly clientId: string | null }
   | { readonly kind: 'letter', readonly row: DeadLetterRow }
   | { readonly kind: 'over-cap' }
+  | { readonly kind: 'erased' }
+  | { readonly kind: 'marker', readonly marker: ErasureMarker }
 
 /** Written by a newer gateway. The partition waits for a newer sink: a dead letter would have to be resent by hand. */
 export interface UnknownSchema {
@@ -40,7 +46,14 @@ function toDecoded<T> (
   read: Read<T>, record: LogRecord, origin: Origin, caps: Pick<DeadLetterCaps, 'admit'>, toRow: (value: T) => Decoded
 ): Decoded | UnknownSchema {
   if (read.kind === 'read') return toRow(read.value)
-  return read.kind === 'unknown-schema' ? read : admit(toLetter(record, origin, read.why), caps)
+  if (read.kind === 'unreadable') return admit(toLetter(record, origin, read.why), caps)
+  if (read.schema !== ERASURE_SCHEMA) return read
+  return toDecoded(readErasureRecord(record), record, origin, caps, (marker) => ({ kind: 'marker', marker }))
+}
+
+/** Whether it has to be decided: stored, refused or given up. A marker is no reading. */
+export function isUndecided ({ kind }: Decoded): boolean {
+  return kind === 'reading' || kind === 'letter'
 }
 
 /** A reading that passes every rule of the gateway and that PostgreSQL refuses is kept whatever the caps say. */

@@ -24,6 +24,8 @@ export const SINK_LIMITS = {
   reclaimMs: 2000,
   /** A partition that is stopped is claimed again after this time: an operator may have set its position. */
   stoppedMs: 10_000,
+  /** A partition that waits longer until PostgreSQL is cleared of an erased device is a warning: no gateway may be there. */
+  heldToldMs: 10_000,
   /** Whether the topics exist is looked at so often. */
   topicsMs: 10_000,
   /** Largest time of a statement. A batch has no device waiting for it. */

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Claim } from '../../db/queries/claim-offset.ts'
 import type { LogRecord } from '../kafka/records.ts'
 import type { Decoded } from './decode.ts'
+import { PartitionErasures } from './erasures.ts'
 import type { Place } from './place.ts'
 
 /** Why a partition is not read on. */
@@ -59,6 +60,11 @@ export class SinkPartition {
   trouble: Stop | null = null
   /** Monotonic milliseconds of the last batch, or of the last time that nothing was left to store. */
   progressAtMs: number
+  readonly erasures = new PartitionErasures()
+  /** Monotonic milliseconds since when a record waits until PostgreSQL is cleared of its device; `null`: none does. */
+  heldSinceMs: number | null = null
+  /** A marker of an erasure is being noted. */
+  isLearning = false
   #queue: QueuedRecord[] = []
   #from = 0
   #bytes = 0
@@ -149,6 +155,7 @@ export class SinkPartition {
     this.#from = 0
     this.#bytes = 0
     this.claim = null
+    this.heldSinceMs = null
     this.generation++
     return decoded
   }

@@ -8,18 +8,19 @@
  */
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
-import { claimOffset } from '../../db/queries/claim-offset.ts'
+import { type Claim, claimOffset } from '../../db/queries/claim-offset.ts'
 import type { Tables } from '../../db/tables.ts'
 import type { KafkaConfig } from '../config/kafka-config.ts'
 import { toClientOptions, toKafkaMessage } from '../kafka/connection.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
 import { LETTERS_TOPIC, READINGS_TOPIC } from '../kafka/records.ts'
 import { Assignment } from './assignment.ts'
+import { createSinkErasures, toHeldWarnings } from './erasures.ts'
 import { Fetcher } from './fetcher.ts'
 import { createKnownTopics } from './known-topics.ts'
 import type { SinkLimits } from './limits.ts'
 import { Membership } from './membership.ts'
-import type { Place } from './place.ts'
+import type { SinkPartition } from './partition.ts'
 import { Storing, type StoringOptions } from './storing.ts'
 
 /** Partitions that have room, or a leader again, are found without being told. */
@@ -45,19 +46,23 @@ export async function createReader (options: ReaderOptions) {
   const connection = await toClientOptions(config, name)
   const admin = new client.Admin({ ...connection, requestTimeout: limits.requestTimeoutMs })
   const known = createKnownTopics({ admin, topics: TOPICS, group, kysely, logger })
+  const erasures = createSinkErasures({ kysely, group })
   let rejoins = 0
   let timer: NodeJS.Timeout | undefined
   let topicsTimer: NodeJS.Timeout | undefined
 
-  async function claim (place: Place) {
+  async function claim ({ place, erasures: ofPartition }: SinkPartition): Promise<Claim> {
     const { topic, topicId, partition } = place
     const claimed = await claimOffset(kysely, { consumerGroup: group, topicId, partition }, { topic, owner: name })
+    const claiming = { place, claim: claimed, erasures: ofPartition }
+    await erasures.reload([claiming])
     if (claimed.epoch === 1) await known.noteFirst(place)
-    return claimed
+    return claiming.claim
   }
 
   const storing: Storing = new Storing({
     ...options,
+    erasures,
     partitions: () => assignment.partitions,
     onReplaced: (partition) => { assignment.replaced(partition) },
     onIdle: (partition) => { assignment.idle(partition) },
@@ -101,14 +106,14 @@ export async function createReader (options: ReaderOptions) {
   function findStuck () {
     if (!storing.isUp) return []
     const sinceMs = performance.now() - limits.stuckMs
-    return [...assignment.partitions].filter(({ claim, trouble, progressAtMs }) =>
-      claim !== null && trouble === null && progressAtMs < sinceMs)
+    return [...assignment.partitions].filter(({ claim, trouble, heldSinceMs, progressAtMs }) =>
+      claim !== null && trouble === null && heldSinceMs === null && progressAtMs < sinceMs)
   }
 
   function look (): void {
     assignment.look()
     fetcher.pump()
-    storing.wake()
+    erasures.look(assignment.partitions).then(() => { storing.wake() }, () => { /* Storing tells that PostgreSQL is away. */ })
     const stuck = findStuck()
     if (stuck.length === 0) return
     rejoins++
@@ -124,6 +129,7 @@ export async function createReader (options: ReaderOptions) {
       ...membership.isMember ? [] : ['the consumer group does not answer, or does not know this sink'],
       ...storing.isUp ? [] : ['PostgreSQL does not take batches; their records wait in Kafka'],
       ...troubles,
+      ...toHeldWarnings(assignment.partitions, limits.heldToldMs),
       ...known.warnings()
     ]
   }

@@ -4,13 +4,14 @@
  *   queues of the partitions ──> slices ──> one transaction: rows, and the offset of each partition ──> queues released
  *                                  │
  *                                  ├─ another sink owns one (VS001): it is left out, the others are stored
+ *                                  ├─ a device is being erased (VS002): its records are looked at again
  *                                  ├─ a row is refused: it becomes a dead letter, the others are stored
  *                                  └─ PostgreSQL is away: again, later and later; queues fill, and nothing is fetched
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { classifyError } from '../../db/sqlstate.ts'
-import { toReplaced } from '../../db/queries/move-offsets.ts'
+import { isUnseen, toReplaced } from '../../db/queries/move-offsets.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import type { Store } from '../../db/store.ts'
 import type { DeadLetterCaps } from '../ingest/dead-letter-caps.ts'
@@ -18,10 +19,12 @@ import { isAway, toReplayed } from '../ingest/journal/replay-set.ts'
 import type { RefusedLetters } from '../ingest/journal/refused-letters.ts'
 import type { Ledger } from '../ingest/ledger.ts'
 import type { Submission } from '../ingest/submission.ts'
-import { type Decoded, decode } from './decode.ts'
+import { type Decoded, decode, isUndecided } from './decode.ts'
+import type { SinkErasures } from './erasures.ts'
 import type { SinkLimits } from './limits.ts'
 import { createOffsetWriter, type Move } from './offset-writer.ts'
-import type { SinkPartition } from './partition.ts'
+import type { ErasureMarker } from '../kafka/erasure-record.ts'
+import type { QueuedRecord, SinkPartition } from './partition.ts'
 import { toKey } from './place.ts'
 
 const TOLD_EVERY_MS = 10_000
@@ -38,6 +41,7 @@ export interface StoringOptions {
   readonly refusedLetters: Pick<RefusedLetters, 'keep'>
   readonly caps: Pick<DeadLetterCaps, 'admit'>
   readonly ledger: Ledger
+  readonly erasures: SinkErasures
   /** Those that this sink owns. */
   readonly partitions: () => Iterable<SinkPartition>
   /** Another sink has claimed it. */
@@ -111,7 +115,7 @@ export class Storing {
 
   /** These were taken into a batch, and will be read again, perhaps by another sink. */
   giveUp (records: readonly Decoded[]): void {
-    const undecided = records.filter(({ kind }) => kind !== 'over-cap').length
+    const undecided = records.filter(isUndecided).length
     this.#options.ledger.refused('kafka', 'unavailable', undecided)
     this.#pending -= undecided
   }
@@ -154,10 +158,10 @@ export class Storing {
   }
 
   #takeOf (partition: SinkPartition, readingsMax: number, bytesMax: number): (Slice & { readonly bytes: number }) | null {
-    const { caps, ledger } = this.#options
     const records: Decoded[] = []
     let bytes = 0
     let nextOffset = partition.storedOffset
+    let isHeld = false
     while (records.length < readingsMax && bytes < bytesMax) {
       const queued = partition.at(records.length)
       if (queued === undefined) {
@@ -165,24 +169,56 @@ export class Storing {
         nextOffset = partition.fetchOffset
         break
       }
-      if (queued.decoded === null) {
-        const decoded = decode(queued.record, { ...partition.place, ...queued }, caps)
-        if (decoded.kind === 'unknown-schema') {
-          this.#stopUnknown(partition, queued.offset, decoded.schema)
-          break
-        }
-        queued.decoded = decoded
-        ledger.received('kafka', 1)
-        if (decoded.kind === 'over-cap') ledger.refused('kafka', 'over_cap', 1)
-        else this.#pending++
+      const decoded = queued.decoded ?? this.#decode(partition, queued)
+      if (decoded === null) break
+      if (decoded.kind === 'marker' && !partition.erasures.isMet(decoded.marker.marker)) {
+        this.#learn(partition, decoded.marker, queued.offset)
+        break
       }
-      records.push(queued.decoded)
+      const verdict = partition.erasures.judge(decoded, queued.offset)
+      isHeld = verdict === 'hold'
+      if (isHeld) break
+      records.push(verdict === 'drop' ? this.#dropErased(queued) : decoded)
       bytes += queued.bytes
       nextOffset = queued.offset + 1
     }
+    partition.heldSinceMs = isHeld ? partition.heldSinceMs ?? performance.now() : null
     if (records.length === 0) return null
     const from = partition.claim!
     return { partition, move: { from, to: { ...from, nextOffset } }, records, bytes }
+  }
+
+  /** @returns `null` where its partition has to wait for a newer sink */
+  #decode (partition: SinkPartition, queued: QueuedRecord): Decoded | null {
+    const { caps, ledger } = this.#options
+    const decoded = decode(queued.record, { ...partition.place, ...queued }, caps)
+    if (decoded.kind === 'unknown-schema') {
+      this.#stopUnknown(partition, queued.offset, decoded.schema)
+      return null
+    }
+    queued.decoded = decoded
+    if (decoded.kind === 'marker') return decoded
+    ledger.received('kafka', 1)
+    if (decoded.kind === 'over-cap') ledger.refused('kafka', 'over_cap', 1)
+    else this.#pending++
+    return decoded
+  }
+
+  #dropErased (queued: QueuedRecord): Decoded {
+    this.#options.ledger.refused('kafka', 'erased', 1)
+    this.#pending--
+    queued.decoded = { kind: 'erased' }
+    return queued.decoded
+  }
+
+  /** What stands before the marker is stored meanwhile. */
+  #learn (partition: SinkPartition, marker: ErasureMarker, offset: number): void {
+    if (partition.isLearning) return
+    partition.isLearning = true
+    this.#options.erasures.learn(partition, marker, offset).then(() => { this.wake() }, (error: unknown) => {
+      // Tried again each second, with the next look.
+      this.#options.logger.warn({ err: error, ...partition.place }, 'the marker of an erasure cannot be noted now; its partition waits')
+    }).finally(() => { partition.isLearning = false })
   }
 
   #stopUnknown (partition: SinkPartition, offset: number, schema: string): void {
@@ -200,6 +236,7 @@ export class Storing {
       try {
         await this.#writer.write(submissions, left.map(({ move }) => move))
       } catch (error) {
+        if (isUnseen(error)) return await this.#readErasures()
         const replaced = toReplaced(error)
         if (replaced === null) return error
         const keys = new Set(replaced.map(toKey))
@@ -211,6 +248,17 @@ export class Storing {
       return null
     }
     return null
+  }
+
+  /** What was to be written is looked at again. @returns why they cannot be read */
+  async #readErasures (): Promise<unknown> {
+    const { erasures, partitions } = this.#options
+    try {
+      await erasures.reload([...partitions()])
+      return null
+    } catch (error) {
+      return error
+    }
   }
 
   #replace (partition: SinkPartition): void {

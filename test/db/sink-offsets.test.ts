@@ -47,7 +47,7 @@ const upTo = (claim: Claim, nextOffset: number): Claim => ({ ...claim, nextOffse
 t.test('a partition starts at 0, each owner has the next epoch, and goes on where the one before had stored', async (t) => {
   const { store, kysely, query, claim } = await createSinks(t)
   const first = await claim('a')
-  t.strictSame(first, { consumerGroup: 'vital-sink', topicId: TOPIC_ID, partition: 0, epoch: 1, nextOffset: 0 })
+  t.strictSame(first, { consumerGroup: 'vital-sink', topicId: TOPIC_ID, partition: 0, epoch: 1, nextOffset: 0, seenMarker: 0 })
   const past32Bits = 2 ** 40 + 3
   await store.write([row('a')], [], undefined, [upTo(first, past32Bits)])
   t.strictSame(await claim('b'), { ...first, epoch: 2, nextOffset: past32Bits })

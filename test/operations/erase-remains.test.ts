@@ -26,7 +26,7 @@ t.test('each place, and until when', (t) => {
     'standby server replica: until it has replayed 0/3000; it is 1.3 s behind',
     '2 files of the spool that the disk damaged (*.spool.damaged): until they are deleted',
     'the append-only file of Redis: until it is rewritten (BGREWRITEAOF)',
-    'Kafka: until sinks have stored what was sent before now, and the device is erased again; records stay until topics trim',
+    'Kafka: until vital-gateway topics trim deletes its records; sinks leave out those that stand before the marker of this erasure',
     'backups: until they are deleted; a restore erases again what erasures.jsonl of this gateway names'
   ])
   t.end()

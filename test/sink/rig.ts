@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import type { Producer } from '@platformatic/kafka'
@@ -53,7 +54,7 @@ export async function createSinkRig (t: Test) {
     await grow(partitions)
   }
   async function grow (partitions: number): Promise<void> {
-    await makeTopics(client, admin, { partitions, replicas: 1, messageBytesMin: MIB })
+    await makeTopics(client, admin, { partitions, replicas: 1, messageBytesMin: 8 * MIB })
     await until(async () => {
       const { topics } = await admin.metadata({ topics: TOPICS, forceUpdate: true })
       return topics.get(READINGS_TOPIC)!.partitions.length === partitions
@@ -87,6 +88,18 @@ export async function createSinkRig (t: Test) {
     return [...topics.get(topic)!.partitions.keys()]
   }
 }
+
+export const toLetter = (device: string): DeadLetterRow => ({
+  id: randomUUID(),
+  receivedAtMs: 1_750_240_900_000,
+  transport: 'http',
+  topic: null,
+  clientId: 'c',
+  device,
+  reason: 'invalid_json',
+  errors: [{ path: '/x', message: 'wrong' }],
+  payload: Buffer.from('{')
+})
 
 export const toRow = (device: string, timestamp: number, fields: Record<string, unknown> = {}): ReadingRow =>
   toReadingRow({ timestamp, ...fields }, device, 1_750_240_900_000)

@@ -1,24 +1,10 @@
-import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { READINGS_TOPIC } from '../../src/kafka/records.ts'
 import { describeMetrics } from '../../src/metrics/describe.ts'
-import type { DeadLetterRow } from '../../db/rows.ts'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
-import { createSinkRig, startSink, toRecord, toRow, toRows } from './rig.ts'
-
-const toLetter = (device: string): DeadLetterRow => ({
-  id: randomUUID(),
-  receivedAtMs: 1_750_240_900_000,
-  transport: 'http',
-  topic: null,
-  clientId: 'c',
-  device,
-  reason: 'invalid_json',
-  errors: [{ path: '/x', message: 'wrong' }],
-  payload: Buffer.from('{')
-})
+import { createSinkRig, startSink, toLetter, toRecord, toRow, toRows } from './rig.ts'
 
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)

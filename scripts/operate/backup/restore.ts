@@ -124,7 +124,7 @@ async function eraseAgain (
   if (devices.length === 0) return []
   const subject = devices.length === 1 ? 'device was' : 'devices were'
   tell(`${devices.length} ${subject} erased since the backup: erasing again`)
-  const erased = await eraseDevicesStopped({ config, devices, actor: toActor(), tell: () => {}, progress })
+  const erased = await eraseDevicesStopped({ config, devices, actor: toActor(), log: null, tell: () => {}, progress })
   if (erased === null) throw new OperatorError('OPERATOR_FAILED', `a gateway was started on ${config.dataDir}`)
   return erased.map((each, index) => ({ ...each, device: devices[index]! }))
 }

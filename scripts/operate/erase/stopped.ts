@@ -1,6 +1,6 @@
 /**
  * Erasure in the place of a gateway that is stopped: under the lock of its spool, with the gateway's own parts. The spool is
- * brought into PostgreSQL as a start would bring it, and the device deleted there.
+ * brought into PostgreSQL, or Kafka, as a start would bring it, and the device deleted there.
  */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -11,15 +11,20 @@ import { startEmbeddedPostgres } from '../../../db/embedded/server.ts'
 import { StorageError } from '../../../db/storage-error.ts'
 import { createStore } from '../../../db/store.ts'
 import type { Config } from '../../../src/config/config.ts'
+import { ConfigError } from '../../../src/config/config-error.ts'
 import { createErasure } from '../../../src/operations/erasure.ts'
 import { realDisk } from '../../../src/ingest/journal/spool/disk.ts'
 import { openSpool, type Spool } from '../../../src/ingest/journal/spool/spool.ts'
 import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
+import { createKafkaTarget } from '../../../src/ingest/journal/kafka-target.ts'
 import { createPostgresTarget } from '../../../src/ingest/journal/postgres-target.ts'
 import { createRefusedLetters } from '../../../src/ingest/journal/refused-letters.ts'
 import { createClock } from '../../../src/clock.ts'
 import { createPipeline } from '../../../src/ingest/pipeline.ts'
+import { createKafkaLog, type KafkaLog } from '../../../src/kafka/kafka-log.ts'
+import { toMessageBytesMin } from '../../../src/kafka/limits.ts'
 import { createMetrics } from '../../../src/metrics/metrics.ts'
+import { createErasureMarkers } from '../../../src/operations/erasure-markers.ts'
 import { createErasureJournal } from '../../../src/operations/erasure-journal.ts'
 import { ErasureLease } from '../../../src/operations/erasure-lease.ts'
 import { createErasureRequests } from '../../../src/operations/erasure-requests.ts'
@@ -40,14 +45,34 @@ interface Request {
   readonly config: Config
   readonly devices: readonly string[]
   readonly actor: string
+  /** `null`: the spool is brought into PostgreSQL. A restore has none: it must not erase what Kafka got since. */
+  readonly log: KafkaLog | null
   readonly tell: Print
   readonly progress: ProgressStream
 }
 
-/** The same for one device. */
-export async function eraseStopped ({ device, ...rest }: Omit<Request, 'devices'> & { readonly device: string }): Promise<Erased | null> {
-  const erased = await eraseDevicesStopped({ ...rest, devices: [device] })
-  return erased?.[0] ?? null
+/** The same for one device, and for its records in Kafka where that is the journal. */
+export async function eraseStopped (
+  { device, ...rest }: Omit<Request, 'devices' | 'log'> & { readonly device: string }
+): Promise<Erased | null> {
+  const log = await openLog(rest.config)
+  try {
+    const erased = await eraseDevicesStopped({ ...rest, devices: [device], log })
+    return erased?.[0] ?? null
+  } finally {
+    await log?.close()
+  }
+}
+
+async function openLog ({ journal, kafka, packetBytesMax }: Config): Promise<KafkaLog | null> {
+  if (journal.kind !== 'kafka' || kafka === null) return null
+  try {
+    const messageBytesMin = toMessageBytesMin(packetBytesMax)
+    return await createKafkaLog({ kafka, asked: 'VITAL_JOURNAL=kafka', clientId: 'vital-gateway-erase', messageBytesMin })
+  } catch (cause) {
+    if (!(cause instanceof ConfigError)) throw cause
+    throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })
+  }
 }
 
 /**
@@ -113,7 +138,7 @@ async function startEmbedded (dataDir: string) {
 }
 
 async function drainAndErase (
-  database: Database, spool: Spool, directory: string, { config, devices, actor, progress: stream }: Request
+  database: Database, spool: Spool, directory: string, { config, devices, actor, log, progress: stream }: Request
 ): Promise<Erased[]> {
   const connectionString = await toDatabaseUrl(config)
   // A restored database may be older than this program.
@@ -123,7 +148,9 @@ async function drainAndErase (
   const refusedLetters = createRefusedLetters({ dataDir: config.dataDir, logger })
   const pipeline = createPipeline({
     limits: { ...config, commitTimeoutMs: STATEMENT_TIMEOUT_MS },
-    target: createPostgresTarget({ store: createStore(database), pool: database.pool, refusedLetters, logger }),
+    target: log === null
+      ? createPostgresTarget({ store: createStore(database), pool: database.pool, refusedLetters, logger })
+      : createKafkaTarget({ log }),
     spool,
     clock: createClock({ ownMs: Date.now, monotonicMs: () => performance.now(), logger }),
     refusedLetters,
@@ -141,12 +168,13 @@ async function drainAndErase (
     journal: createErasureJournal(config.dataDir),
     forget: forgetNothing,
     requests,
+    mark: log === null ? undefined : createErasureMarkers({ kysely: database.kysely, log }),
     hasRedis: config.redisUrl !== null,
     connectionString,
     waitMaxMs: Infinity
   })
   const { replayer } = pipeline
-  const progress = createProgress({ label: 'spool into PostgreSQL', total: Math.max(1, replayer.pending), stream })
+  const progress = createProgress({ label: `spool into ${pipeline.target.name}`, total: Math.max(1, replayer.pending), stream })
   const timer = setInterval(() => { progress.update(replayer.replayed) }, PROGRESS_EVERY_MS)
   await requests.register()
   pipeline.takeTarget()

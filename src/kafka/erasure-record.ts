@@ -1,0 +1,62 @@
+/**
+ * The marker of an erasure, which stands in every partition of both topics: records of the device before it are not stored,
+ * those behind it are new. Its schema is its own, so that a sink which does not know it stops and tells, and another consumer
+ * leaves it out, or erases the device as well.
+ *
+ *   {"erasure":"…","device":"ward-3","partitions":{"TOPIC ID":12,"TOPIC ID":12}}
+ *
+ * `erasure` is the same in all markers of an erasure. A partition may hold it twice; the first counts. `partitions` says which
+ * partitions of which topics hold one; a topic that got more partitions meanwhile is told with more in them.
+ */
+import { isStoredDeviceId } from '../../schemas/device-id.ts'
+import { isObject, type LogRecord, type Members, type OutgoingRecord, type Read, readRecord, toOutgoing } from './records.ts'
+
+export const ERASURE_SCHEMA = 'erasure-1'
+
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** A partition of a topic. */
+export interface LogPartition {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+}
+
+export interface ErasureMarker {
+  /** UUID of the erasure. */
+  readonly marker: string
+  readonly device: string
+  /** Those that hold a marker of it, or will. */
+  readonly partitions: ReadonlyArray<Omit<LogPartition, 'topic'>>
+}
+
+/** The record of a marker for one partition. */
+export function toErasureRecord ({ topic, partition }: LogPartition, { marker, device, partitions }: ErasureMarker): OutgoingRecord {
+  const counts: Record<string, number> = {}
+  for (const { topicId, partition } of partitions) counts[topicId] = Math.max(counts[topicId] ?? 0, partition + 1)
+  const value = JSON.stringify({ erasure: marker, device, partitions: counts })
+  return { ...toOutgoing(topic, device, value, {}, ERASURE_SCHEMA), partition }
+}
+
+/** Reads a record of {@link ERASURE_SCHEMA}. */
+export function readErasureRecord (record: LogRecord): Read<ErasureMarker> {
+  return readRecord(record, toMarker, ERASURE_SCHEMA)
+}
+
+function toMarker ({ erasure, device, partitions }: Members): ErasureMarker | string {
+  if (typeof erasure !== 'string' || !UUID.test(erasure)) return '`erasure` is no UUID'
+  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is no device id'
+  if (!isObject(partitions)) return '`partitions` is no object'
+  const counts = Object.entries(partitions)
+  if (!counts.every(([topicId, count]) => UUID.test(topicId) && Number.isInteger(count) && Number(count) <= PARTITIONS_MAX)) {
+    return '`partitions` is no count by topic id'
+  }
+  return {
+    marker: erasure,
+    device,
+    partitions: counts.flatMap(([topicId, count]) => Array.from({ length: Number(count) }, (_, partition) => ({ topicId, partition })))
+  }
+}
+
+/** A strange record must not make rows without end. */
+const PARTITIONS_MAX = 10_000

@@ -1,0 +1,104 @@
+/**
+ * Erasures of devices of which records wait in Kafka. A gateway registers an erasure in PostgreSQL and writes its marker into
+ * each partition. For each partition:
+ *
+ *   records of the device ──> refused, `erased` ──> marker ──> PostgreSQL is cleared? ── no ──> the partition waits
+ *                                                                      └── yes ──> records of the device are stored
+ *
+ * A batch of a sink that has not read what is registered is refused by PostgreSQL (VS002), so the sink reads it, and looks at
+ * its records again.
+ */
+import type { Kysely } from 'kysely'
+import { type ErasureMark, noteMarkers, registerLogErasure, selectErasureMarks } from '../../db/erase/log-erasures.ts'
+import type { Claim } from '../../db/queries/claim-offset.ts'
+import type { Tables } from '../../db/tables.ts'
+import { isOf } from '../ingest/journal/without-erased.ts'
+import type { ErasureMarker } from '../kafka/erasure-record.ts'
+import type { Decoded } from './decode.ts'
+import { type Assigned, type Place, toKey } from './place.ts'
+
+/** What is to be done with a record; `hold`: it may be stored once PostgreSQL is cleared of its device. */
+export type Verdict = 'keep' | 'drop' | 'hold'
+
+/** What one partition has to know of erasures. */
+export class PartitionErasures {
+  #marks: readonly ErasureMark[] = []
+  readonly #met = new Set<string>()
+
+  load (marks: readonly ErasureMark[]): void {
+    this.#marks = marks
+  }
+
+  /** Its place in this partition is noted: it may be passed. */
+  meet (marker: string): void {
+    this.#met.add(marker)
+  }
+
+  isMet (marker: string): boolean {
+    return this.#met.has(marker) || this.#marks.some((mark) => mark.marker === marker && mark.markerOffset !== null)
+  }
+
+  judge (decoded: Decoded, offset: number): Verdict {
+    let verdict: Verdict = 'keep'
+    for (const { device, markerOffset, isCleared } of this.#marks) {
+      if (isCleared && markerOffset !== null && offset >= markerOffset) continue
+      if (!isOfDevice(decoded, device)) continue
+      if (markerOffset === null || offset < markerOffset) return 'drop'
+      verdict = 'hold'
+    }
+    return verdict
+  }
+}
+
+function isOfDevice (decoded: Decoded, device: string): boolean {
+  if (decoded.kind === 'reading') return decoded.row.device === device
+  return decoded.kind === 'letter' && isOf(decoded.row, device)
+}
+
+/** A partition, as far as erasures are concerned. */
+export interface ErasingPartition {
+  readonly place: Assigned
+  claim: Claim | null
+  readonly erasures: PartitionErasures
+}
+
+/** Erasures as the database has them, for the partitions of one consumer group. */
+export function createSinkErasures ({ kysely, group }: { readonly kysely: Kysely<Tables>, readonly group: string }) {
+  /** Reads what is registered. @throws errors of PostgreSQL */
+  async function reload (partitions: readonly ErasingPartition[]): Promise<void> {
+    if (partitions.length === 0) return
+    const { seen, marks } = await selectErasureMarks(kysely, group, partitions.map(({ place }) => place))
+    for (const partition of partitions) {
+      partition.erasures.load(marks.filter((mark) => toKey(mark) === toKey(partition.place)))
+      if (partition.claim !== null) partition.claim = { ...partition.claim, seenMarker: seen }
+    }
+  }
+
+  return {
+    reload,
+    /** Finds out whether what partitions wait for is done. @throws errors of PostgreSQL */
+    look: (partitions: Iterable<ErasingPartition & Held>) => reload([...partitions].filter(({ heldSinceMs }) => heldSinceMs !== null)),
+    /** Notes a marker that a partition holds, also one of which this database knows nothing. @throws errors of PostgreSQL */
+    async learn (partition: ErasingPartition, { marker, device, partitions }: ErasureMarker, offset: number): Promise<void> {
+      const { topicId, partition: number } = partition.place
+      const { id } = await registerLogErasure(kysely, { device, by: { marker }, partitions })
+      await noteMarkers(kysely, id, [{ topicId, partition: number, offset }])
+      await reload([partition])
+      partition.erasures.meet(marker)
+    }
+  }
+}
+
+interface Held {
+  readonly place: Place
+  readonly heldSinceMs: number | null
+}
+
+/** Partitions that have waited for long: no gateway may be there. */
+export function toHeldWarnings (partitions: Iterable<Held>, toldMs: number): string[] {
+  const nowMs = performance.now()
+  return [...partitions].filter(({ heldSinceMs }) => heldSinceMs !== null && nowMs - heldSinceMs > toldMs).map(({ place }) =>
+    `partition ${place.partition} of ${place.topic} waits until a gateway has cleared PostgreSQL of a device that is being erased`)
+}
+
+export type SinkErasures = ReturnType<typeof createSinkErasures>

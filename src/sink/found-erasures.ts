@@ -1,0 +1,50 @@
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { eraseDevice } from '../../db/erase/erase-device.ts'
+import { takeFoundErasures } from '../../db/erase/log-erasures.ts'
+import type { Tables } from '../../db/tables.ts'
+import type { Task } from '../operations/scheduler.ts'
+
+const LOOK_INTERVAL_MS = 1000
+/** For the audit log. */
+const ACTOR = 'an erasure in Kafka'
+
+interface FoundErasuresOptions {
+  readonly kysely: Kysely<Tables>
+  readonly connectionString: string
+  /** application_name of this sink. */
+  readonly name: string
+  /** Keeps a copy of the latest states from showing the device. */
+  readonly aroundErasure: <T>(device: string, erase: () => Promise<T>) => Promise<T>
+  readonly signal: AbortSignal
+  readonly logger: Logger
+}
+
+/**
+ * Clears PostgreSQL of devices whose erasure sinks have found in Kafka, and of which this database knew nothing: it was
+ * restored from an older backup, or it is another one than that of the gateways.
+ */
+export function createFoundErasures ({ kysely, connectionString, name, aroundErasure, signal, logger }: FoundErasuresOptions) {
+  let running: Promise<void> = Promise.resolve()
+
+  async function run (): Promise<void> {
+    for (const { id, device } of await takeFoundErasures(kysely, name)) {
+      const { replication: _, ...erased } = await aroundErasure(device, () => eraseDevice({
+        connectionString, device, actor: ACTOR, mark: () => Promise.resolve(id), logger, isStopping: () => signal.aborted
+      }))
+      logger.info({ erasure: id, ...erased }, 'a device was erased, as a marker in Kafka says')
+    }
+  }
+
+  const task: Task = {
+    name: 'erasures that were found in Kafka',
+    intervalMs: LOOK_INTERVAL_MS,
+    run: () => {
+      const ran = run()
+      running = ran.catch(() => {})
+      return ran
+    }
+  }
+  /** `settled`: when none is under way. */
+  return { task, settled: () => running }
+}
