@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks'
-import { ApiError, ask, askJson, gatewayNowMs, keepSecret, readSecret, setGatewayNow } from './connection/api.ts'
+import { ApiError, ask, askJson, gatewayNowMs, keepSecret, poll, readSecret, setGatewayNow } from './connection/api.ts'
 import { readChanges, type RejectionChange } from './connection/changes.ts'
 import { createLive } from './connection/live.ts'
 import { createFleet, type Limits, type Refusal } from './fleet/fleet-store.ts'
@@ -190,7 +190,7 @@ async function takeChanges (): Promise<void> {
 /** @throws {@link ApiError} */
 async function takeStatus (): Promise<void> {
   const askedAtMs = performance.now()
-  const status = await askJson<Status>('/app/status.json')
+  const status = await poll<Status>('/app/status.json')
   setGatewayNow(status.nowMs, performance.now() - askedAtMs)
   gateway.take(status)
 }
@@ -216,7 +216,7 @@ async function readStatus (): Promise<void> {
 /** Asks what the page may see; shows the login where it needs a credential. */
 async function open (): Promise<void> {
   try {
-    const config = await askJson<PageConfig>('/app/config.json')
+    const config = await poll<PageConfig>('/app/config.json')
     state.config = config
     fleet.setLimits(config.limits)
     // Before anything is shown: ages and charts count by the gateway's clock.

@@ -78,6 +78,16 @@ t.test('an outage of PostgreSQL and the replay of the spool are shown as they ha
   await page.getByText('It balances').waitFor()
 })
 
+t.test('a gateway that accepts the question and does not answer is not taken for one that stores', { skip }, async (t) => {
+  const { httpUrl } = await startGateway(t)
+  const page = await openPage(t, httpUrl)
+  await page.getByText(/^Storing in PostgreSQL/).waitFor()
+  await page.route('**/app/status.json', () => { /* A frozen process. */ })
+  await page.getByText(/^The gateway has not answered since/).waitFor()
+  await page.unroute('**/app/status.json')
+  await page.getByText(/^Storing in PostgreSQL/).waitFor()
+})
+
 t.test('a restart of the gateway needs no reload, and what was missed is on the chart', { skip }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const first = await startGateway(t, { DATABASE_URL: connectionString })

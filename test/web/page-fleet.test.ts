@@ -121,10 +121,13 @@ t.test('the order stands still under the pointer, and a sparkline begins with th
   await publishAs(device, 'row-a', toReading(Date.now() / 1000, 98))
   await page.getByText('98', { exact: true }).waitFor()
   t.equal(await first.textContent(), 'row-a')
+  await publishAs(device, 'row-0', toReading(Date.now() / 1000, 55))
+  await page.getByRole('button', { name: 'All 4' }).waitFor()
+  t.equal(await page.locator('tbody tr').last().locator('a').textContent(), 'row-0', 'a further device comes behind those that are shown')
   await page.mouse.move(5, 5)
   await page.getByRole('heading', { name: 'vital-gateway' }).click()
   await page.evaluate('document.activeElement.blur()')
-  await until(async () => await first.textContent() === 'row-b')
+  await until(async () => await first.textContent() === 'row-0')
 })
 
 /** Topics that the page has subscribed to from now on, and those of the messages that it gets. */
@@ -151,6 +154,12 @@ t.test('only rows in view are subscribed to, and the others are right all the sa
   await until(() => seen!.filters.has('vital/bed-000'))
   t.notOk(seen!.filters.has('vital/bed-199'))
   t.ok(seen!.filters.size < 60, `${seen!.filters.size} filters`)
+  const phone = await openPage(t, httpUrl, { viewport: { width: 390, height: 800 } })
+  await phone.getByRole('link', { name: 'bed-000' }).waitFor()
+  const [name, table] = [await phone.locator('thead th').first().boundingBox(), await phone.locator('.table').boundingBox()]
+  const age = await phone.locator('thead th').last().boundingBox()
+  t.ok(name!.width >= 100, `${name!.width} px for the names of devices on a phone`)
+  t.equal(age!.x + age!.width, table!.x + table!.width, 'the columns that are shown fill the table')
 
   await publishAs(device, 'bed-199', toReading(Date.now() / 1000, 143))
   await publishAs(device, 'bed-198', toReading(Date.now() / 1000, 'high'))

@@ -49,6 +49,14 @@ export async function ask (path: string, init: RequestInit = {}): Promise<Respon
   throw new ApiError(response.status, body?.message ?? `The gateway answered ${response.status}.`)
 }
 
+/** A gateway that does not answer at all must not look like one whose last answer still holds. */
+const ANSWER_TIMEOUT_MS = 5000
+
+/** Asks for what is asked for again and again. @throws {@link ApiError} */
+export async function poll<T> (path: string): Promise<T> {
+  return await askJson(path, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })
+}
+
 /** @throws {@link ApiError} */
 export async function askJson<T> (path: string, init?: RequestInit): Promise<T> {
   return await (await ask(path, init)).json() as T

@@ -1,4 +1,4 @@
-import { askJson } from './api.ts'
+import { poll } from './api.ts'
 
 /** What changed of one device since the last answer. */
 export interface DeviceChange {
@@ -39,7 +39,7 @@ let position: string | null = null
 
 /** Asks what changed since it was asked last. @throws `ApiError` */
 export async function readChanges (): Promise<Changes> {
-  const answer = await askJson<Answer>(`/app/changes.json${position === null ? '' : `?since=${position}`}`)
+  const answer = await poll<Answer>(`/app/changes.json${position === null ? '' : `?since=${position}`}`)
   position = answer.position
   const { fields, missed, rejections } = answer
   const devices = answer.devices.map(([id, firstS, lastS, count, values, timesS]): DeviceChange => ({

@@ -62,6 +62,12 @@ export function order (
   return { shown: Array.from(places, (place) => found[place]!), counts }
 }
 
+/** Rows that are shown stay in their places, whatever has become of them; further ones come behind. */
+export function keepPlaces (shown: readonly Device[], found: readonly Device[]): Device[] {
+  const kept = new Set(shown)
+  return [...shown, ...found.filter((device) => !kept.has(device))]
+}
+
 /** What a column is sorted by, as a number. */
 function createKey ({ by, isDescending }: Sort): (device: Device, state: DeviceState) => number {
   const sign = isDescending ? -1 : 1

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { gatewayNowMs } from '../connection/api.ts'
 import { fleet, state, useChanges, useInView } from '../store.ts'
 import { VITAL_SIGNS } from '../vital-signs.ts'
-import { COLUMNS, type Filter, order, type Sort } from './fleet-order.ts'
+import { COLUMNS, type Filter, keepPlaces, order, type Sort } from './fleet-order.ts'
 import type { Device } from './fleet-store.ts'
 import { FleetRow } from './fleet-row.tsx'
 import { Playing } from './playing.tsx'
@@ -37,9 +37,11 @@ export function FleetView () {
   const nowS = gatewayNowMs() / 1000
   const key = `${sort.by} ${sort.isDescending} ${filter} ${search}`
   const age = performance.now() - (kept.current?.atMs ?? -Infinity)
-  // While the pointer or the focus is in the table the rows stay where they are, so that a click opens what was aimed at.
-  if (kept.current?.key !== key || (age > ORDER_INTERVAL_MS && (!held.current || kept.current.result.shown.length === 0))) {
-    kept.current = { key, atMs: performance.now(), result: order(fleet, { sort, filter, search, nowS }) }
+  if (kept.current?.key !== key || age > ORDER_INTERVAL_MS) {
+    const result = order(fleet, { sort, filter, search, nowS })
+    // While the pointer or the focus is in the table the rows stay where they are, so that a click opens what was aimed at.
+    if (held.current && kept.current?.key === key) result.shown = keepPlaces(kept.current.result.shown, result.shown)
+    kept.current = { key, atMs: performance.now(), result }
   }
   const { shown, counts } = kept.current.result
   const first = Math.max(0, Math.floor(view.top / ROW_PX) - OVERSCAN)
@@ -84,10 +86,10 @@ export function FleetView () {
   )
 }
 
-/** In the place of rows that are not in view. */
+/** In the place of rows that are not in view. One cell: a colspan over hidden columns would take width of the others. */
 function Space ({ rows }: { rows: number }) {
   if (rows <= 0) return null
-  return <tr class='space' aria-hidden='true'><td colSpan={COLUMNS.length} style={{ height: `${rows * ROW_PX}px` }} /></tr>
+  return <tr class='space' aria-hidden='true'><td style={{ height: `${rows * ROW_PX}px` }} /></tr>
 }
 
 interface ToolsProps {
