@@ -1,26 +1,23 @@
 import { Command } from 'commander'
-import { ConfigError } from '../../../src/config/config-error.ts'
-import { isKafkaError, toClientOptions, toKafkaMessage } from '../../../src/kafka/connection.ts'
-import { toMessageBytesMin } from '../../../src/kafka/limits.ts'
-import { type KafkaClient, loadKafkaClient } from '../../../src/kafka/load-client.ts'
 import { checkTopics, makeTopics } from '../../../src/kafka/topics.ts'
-import { OperatorError } from '../../command-line/operator-error.ts'
 import { toPrintableJson } from '../../command-line/printable.ts'
 import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import { numberOption } from '../../command-line/values.ts'
+import { createTrimCommand } from './trim.ts'
+import { withAdmin } from './with-admin.ts'
 
 const NOTES = `
 Examples:
   vital-gateway topics make
   vital-gateway topics check
+  vital-gateway topics trim --dry-run
   vital-gateway topics make --partitions 6 --replicas 1     on one broker, for a try
 
-The topics are vital.readings and vital.dead-letters. Kafka keeps their records until what reads them has stored them.
+The topics are vital.readings and vital.dead-letters. Kafka keeps their records until trim deletes them:
+those that every consumer has stored, less the last 24 hours.
 make changes settings that are wrong, and adds partitions; it takes none away, and moves no replicas.
 KAFKA_BROKERS and the other variables of Kafka are the gateway's; .env is read.
 Exit status: 0; 1 when it failed, or check found something; 2 for a wrong command line.`
-
-type Admin = InstanceType<KafkaClient['Admin']>
 
 interface MakeValues {
   readonly partitions: number
@@ -31,7 +28,7 @@ interface MakeValues {
 export function createCommand (surroundings: CommandSurroundings): Command {
   const { print, finish } = surroundings
   const command = new Command('topics')
-    .description('The topics of Kafka: makes them with the settings that they need, and checks them.')
+    .description('The topics of Kafka: makes them with the settings that they need, checks them, and deletes what is stored.')
     .addHelpText('after', NOTES)
   command.command('make')
     .description('make the topics, or correct their settings')
@@ -51,24 +48,6 @@ export function createCommand (surroundings: CommandSurroundings): Command {
       else print(faults.map(({ message }) => message).join('\n'))
       finish(faults.length === 0 ? 0 : 1)
     })
+  command.addCommand(createTrimCommand(surroundings))
   return command
-}
-
-async function withAdmin<T> (
-  { readConfig }: CommandSurroundings, run: (client: KafkaClient, admin: Admin, messageBytesMin: number) => Promise<T>
-): Promise<T> {
-  const { kafka, packetBytesMax } = readConfig()
-  if (kafka === null) throw new OperatorError('OPERATOR_FAILED', 'there is no Kafka: set KAFKA_BROKERS')
-  let admin: Admin | undefined
-  try {
-    const client = await loadKafkaClient('vital-gateway topics')
-    admin = new client.Admin(await toClientOptions(kafka, 'vital-gateway-topics'))
-    return await run(client, admin, toMessageBytesMin(packetBytesMax))
-  } catch (cause) {
-    if (cause instanceof ConfigError) throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })
-    if (!isKafkaError(cause)) throw cause
-    throw new OperatorError('OPERATOR_FAILED', `Kafka of KAFKA_BROKERS: ${toKafkaMessage(cause)}`, { cause })
-  } finally {
-    await admin?.close()
-  }
 }

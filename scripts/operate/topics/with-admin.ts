@@ -1,0 +1,27 @@
+import type { Admin } from '@platformatic/kafka'
+import { ConfigError } from '../../../src/config/config-error.ts'
+import { isKafkaError, toClientOptions, toKafkaMessage } from '../../../src/kafka/connection.ts'
+import { toMessageBytesMin } from '../../../src/kafka/limits.ts'
+import { type KafkaClient, loadKafkaClient } from '../../../src/kafka/load-client.ts'
+import { OperatorError } from '../../command-line/operator-error.ts'
+import type { CommandSurroundings } from '../../command-line/surroundings.ts'
+
+/** Runs `run` with Kafka of the gateway. @throws `OPERATOR_FAILED` */
+export async function withAdmin<T> (
+  { readConfig }: CommandSurroundings, run: (client: KafkaClient, admin: Admin, messageBytesMin: number) => Promise<T>
+): Promise<T> {
+  const { kafka, packetBytesMax } = readConfig()
+  if (kafka === null) throw new OperatorError('OPERATOR_FAILED', 'there is no Kafka: set KAFKA_BROKERS')
+  let admin: Admin | undefined
+  try {
+    const client = await loadKafkaClient('vital-gateway topics')
+    admin = new client.Admin(await toClientOptions(kafka, 'vital-gateway-topics'))
+    return await run(client, admin, toMessageBytesMin(packetBytesMax))
+  } catch (cause) {
+    if (cause instanceof ConfigError) throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })
+    if (!isKafkaError(cause)) throw cause
+    throw new OperatorError('OPERATOR_FAILED', `Kafka of KAFKA_BROKERS: ${toKafkaMessage(cause)}`, { cause })
+  } finally {
+    await admin?.close()
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * Deletes records that every registered consumer has stored, and that are some hours old. A consumer is registered for a
+ * topic by its positions (`sink_offsets`), under whichever id of the topic: after a topic was made anew each of its partitions
+ * is left until all consumers have a position there.
+ */
+import type { Admin } from '@platformatic/kafka'
+import type { StoredOffset } from '../../db/queries/select-offsets.ts'
+import { TOPICS } from './topics.ts'
+
+/** Kafka's names of the first offset and of the one behind the last record. */
+const EARLIEST = -2n
+const LATEST = -1n
+
+/** What became of one partition. */
+export interface TrimmedPartition {
+  readonly topic: string
+  readonly partition: number
+  /** First offset before, and afterwards. */
+  readonly from: number
+  readonly to: number
+  /** What keeps the record at `to`: a consumer group, or its age; with the reason, for a person. */
+  readonly heldBy: string
+}
+
+export interface TrimOptions {
+  readonly admin: Admin
+  /** Of all consumers. */
+  readonly offsets: readonly StoredOffset[]
+  /** Unix milliseconds: records that Kafka got later are kept. */
+  readonly keptSinceMs: number
+  readonly isDryRun: boolean
+}
+
+/** What is known of one partition. */
+interface Bounds {
+  readonly earliest: number
+  readonly latest: number
+  /** First record that is too young. */
+  readonly young: number
+}
+
+/**
+ * Deletes below the smallest position of all consumers.
+ * @throws errors of the client
+ */
+export async function trimTopics ({ admin, offsets, keptSinceMs, isDryRun }: TrimOptions): Promise<TrimmedPartition[]> {
+  const there = await admin.listTopics()
+  const { topics } = await admin.metadata({ topics: TOPICS.filter((name) => there.includes(name)), forceUpdate: true })
+  const trimmed: TrimmedPartition[] = []
+  for (const name of TOPICS) {
+    const topic = topics.get(name)
+    if (topic === undefined) continue
+    const bounds = await findBounds(admin, name, topic.partitions.length, keptSinceMs)
+    const plan = bounds.map((of, partition) => toTrimmed(name, topic.id, partition, of, offsets))
+    const partitions = plan.filter(({ from, to }) => to > from).map(({ partition, to }) => ({ partition, offset: BigInt(to) }))
+    if (!isDryRun && partitions.length > 0) await admin.deleteRecords({ topics: [{ name, partitions }] })
+    trimmed.push(...plan)
+  }
+  return trimmed
+}
+
+function toTrimmed (topic: string, topicId: string, partition: number, bounds: Bounds, offsets: readonly StoredOffset[]): TrimmedPartition {
+  const { earliest, latest, young } = bounds
+  const kept = { topic, partition, from: earliest, to: earliest }
+  const groups = [...new Set(offsets.filter((offset) => offset.topic === topic).map(({ consumerGroup }) => consumerGroup))]
+  if (groups.length === 0) return { ...kept, heldBy: 'no consumer is registered' }
+  let [to, heldBy] = [young, 'the age of its records']
+  for (const group of groups) {
+    const stored = offsets.find((offset) =>
+      offset.consumerGroup === group && offset.topicId === topicId && offset.partition === partition)
+    if (stored === undefined) return { ...kept, heldBy: `${group}, which has no position here` }
+    if (stored.nextOffset > latest) return { ...kept, heldBy: `${group}, whose position ${stored.nextOffset} Kafka does not have` }
+    if (stored.nextOffset < to) [to, heldBy] = [stored.nextOffset, group]
+  }
+  return { ...kept, to: Math.max(earliest, to), heldBy }
+}
+
+async function findBounds (admin: Admin, topic: string, count: number, sinceMs: number): Promise<Bounds[]> {
+  const ask = async (timestamp: bigint): Promise<Map<number, number>> => {
+    const partitions = Array.from({ length: count }, (_, partitionIndex) => ({ partitionIndex, timestamp }))
+    const [found] = await admin.listOffsets({ topics: [{ name: topic, partitions }] })
+    return new Map(found!.partitions.map(({ partitionIndex, offset }) => [partitionIndex, Number(offset)]))
+  }
+  const young = await ask(BigInt(sinceMs))
+  const [earliest, latest] = [await ask(EARLIEST), await ask(LATEST)]
+  return Array.from({ length: count }, (_, partition) => {
+    const [first, end, younger] = [earliest.get(partition)!, latest.get(partition)!, young.get(partition)!]
+    // -1: none is so young.
+    return { earliest: first, latest: end, young: younger < 0 ? end : younger }
+  })
+}
