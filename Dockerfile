@@ -31,6 +31,7 @@ WORKDIR /app
 # A new named volume takes over owner and mode of the directory that it covers, so node can write to it.
 RUN install --directory --owner=node --group=node --mode=0700 /var/lib/vital-gateway \
  && install --directory --owner=node --group=node --mode=0755 /var/lib/prometheus-credentials \
+ && install --directory --owner=node --group=node --mode=0700 /var/lib/kafka-credentials \
  && install --directory --owner=node --group=node --mode=0700 /var/lib/demo-credentials
 COPY package.json ./
 COPY --from=dependencies /app/node_modules node_modules

@@ -41,7 +41,8 @@ interface Case {
 const LEDGER = {
   'vital_readings_received_total{transport="mqtt"}': '100x40',
   'vital_readings_received_total{transport="spool"}': '7x40',
-  'vital_readings_stored_total{transport="mqtt"}': '90x40',
+  'vital_readings_stored_total{transport="mqtt"}': '80x40',
+  'vital_readings_logged_total{transport="mqtt"}': '10x40',
   'vital_readings_stored_total{transport="spool"}': '7x40',
   'vital_readings_duplicate_total{transport="mqtt"}': '5x40',
   'vital_readings_dead_lettered_total{transport="mqtt",reason="invalid_json"}': '2x40',
@@ -114,7 +115,7 @@ const CASES: Readonly<Record<string, Case>> = {
     fires: [{
       values: { 'vital_database_up{}': '1 0x40' },
       at: '3m',
-      description: 'ward keeps acknowledged readings in its spool, and reads over HTTP are answered 503.'
+      description: 'ward keeps acknowledged readings in its spool, or leaves them in Kafka. Reads over HTTP are answered 503.'
     }],
     quiet: [{ values: { 'vital_database_up{}': '1 0x3 1x40' }, at: '3m' }]
   },
@@ -143,7 +144,7 @@ const CASES: Readonly<Record<string, Case>> = {
       values: { ...STATES, 'vital_spool_state{state="ok"}': '0x40', 'vital_spool_state{state="failed"}': '1x40' },
       at: '3m',
       labels: { ...TARGET, state: 'failed' },
-      description: 'The spool of ward is failed. Nothing can be acknowledged while PostgreSQL is away.'
+      description: 'The spool of ward is failed. Nothing can be acknowledged while PostgreSQL, or Kafka as the journal, is away.'
     }],
     quiet: [{ values: STATES, at: '3m' }]
   },
@@ -226,9 +227,9 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   VitalLedgerUnbalanced: {
     fires: [{
-      values: { ...LEDGER, 'vital_readings_stored_total{transport="mqtt"}': '90x4 87x40' },
+      values: { ...LEDGER, 'vital_readings_stored_total{transport="mqtt"}': '80x4 77x40' },
       at: '5m',
-      description: 'ward has lost track of 3 readings: received less stored, duplicate, dead-lettered, refused and pending.'
+      description: 'ward has lost track of 3 readings: received less stored, logged, duplicate, dead-lettered, refused and pending.'
     }],
     quiet: [{ values: LEDGER, at: '5m' }]
   },
@@ -249,6 +250,64 @@ const CASES: Readonly<Record<string, Case>> = {
       values: { 'vital_rollup_lag_seconds{}': '1801x40' }, at: '8m', description: 'The newest averages of ward are 30m 1s old.'
     }],
     quiet: [{ values: { 'vital_rollup_lag_seconds{}': '1700x40' }, at: '8m' }]
+  },
+  VitalKafkaAway: {
+    fires: [{
+      values: { 'vital_circuit_state{state="closed"}': '1 0x40', 'vital_kafka_topic_faults{}': '0x40' },
+      at: '3m',
+      description: 'ward keeps acknowledged readings in its spool until Kafka takes them.'
+    }],
+    quiet: [
+      { values: { 'vital_circuit_state{state="closed"}': '1 0x3 1x40', 'vital_kafka_topic_faults{}': '0x40' }, at: '3m' },
+      // PostgreSQL is the journal.
+      { values: { 'vital_circuit_state{state="closed"}': '1 0x40' }, at: '3m' }
+    ]
+  },
+  VitalTopicsWeak: {
+    fires: [{
+      values: { 'vital_kafka_topic_faults{}': '2x40' },
+      at: '3m',
+      description: 'ward finds 2 settings of the topics of Kafka weaker than they must be.'
+    }],
+    quiet: [{ values: { 'vital_kafka_topic_faults{}': '0x40' }, at: '3m' }]
+  },
+  VitalSinkDown: {
+    fires: [{ 'up{job="vital-sink",instance="sink"}': '1 0x40' }, { 'vital_sink_member{job="vital-sink",instance="sink"}': '1 0x40' }]
+      .map((values) => ({
+        values,
+        at: '4m',
+        labels: { job: 'vital-sink', instance: 'sink' },
+        description: 'sink did not answer /metrics, or the consumer group does not know it, for two minutes. ' +
+          'The other sinks have its partitions. Without any, readings wait in Kafka.'
+      })),
+    quiet: [{
+      values: { 'up{job="vital-sink",instance="sink"}': '1 0x3 1x40', 'vital_sink_member{job="vital-sink",instance="sink"}': '1 0x3 1x40' },
+      at: '4m'
+    }]
+  },
+  VitalSinkLagGrows: {
+    fires: [{
+      values: { 'vital_sink_lag_seconds{topic="t",partition="1"}': '0+15x40', 'vital_sink_lag_seconds{topic="t",partition="2"}': '0x40' },
+      at: '8m',
+      description: 'A partition of ward is 8m 0s behind Kafka, and does not catch up. Readers see old values.'
+    }],
+    quiet: [
+      // A backlog that is being stored.
+      { values: { 'vital_sink_lag_seconds{topic="t",partition="1"}': '900-5x100' }, at: '8m' },
+      { values: { 'vital_sink_lag_seconds{topic="t",partition="1"}': '59x40' }, at: '8m' }
+    ]
+  },
+  VitalSinkPartitionStopped: {
+    fires: [{
+      values: {
+        'vital_sink_partitions{state="reading"}': '5x40',
+        'vital_sink_partitions{state="out_of_range"}': '1x40',
+        'vital_sink_partitions{state="unknown_schema"}': '1x40'
+      },
+      at: '3m',
+      description: 'ward does not go on in 2 partitions: it would lose readings, or cannot read them.'
+    }],
+    quiet: [{ values: { 'vital_sink_partitions{state="reading"}': '5x40', 'vital_sink_partitions{state="gone"}': '0x40' }, at: '3m' }]
   }
 }
 

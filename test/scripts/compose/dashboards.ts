@@ -25,6 +25,8 @@ export const gateway = read('dashboards/vital-gateway.json')
 export const patient = read('dashboards/vital-patient.json')
 /** Of the profile `several`. */
 export const several = read('several/vital-several.json')
+/** Of the profile `scale`. */
+export const log = read('scale/vital-log.json')
 
 /** Each query of a kind, with the title of its panel. */
 export function queriesOf (kind: 'expr' | 'rawSql', { panels }: Dashboard): Array<{ readonly title: string, readonly query: string }> {

@@ -10,19 +10,28 @@ interface Copied {
   readonly targets: Readonly<Record<string, string>>
   /** Of the shipped files; by default that of one gateway. */
   readonly name?: 'prometheus.yml' | 'several.yml'
+  /** As in the profile `scale`. */
+  readonly hasSinks?: boolean
 }
 
 /**
  * Copies what compose mounts, with other targets and another place of the secret.
  * @returns the path of `prometheus.yml`
  */
-export async function copyPrometheusFiles (dir: string, { secret, targets, name = 'prometheus.yml' }: Copied): Promise<string> {
+export async function copyPrometheusFiles (
+  dir: string, { secret, targets, name = 'prometheus.yml', hasSinks = false }: Copied
+): Promise<string> {
   const secretFile = join(dir, 'secret')
   await writeFile(secretFile, secret)
-  let config = (await readFile(join(PROMETHEUS_DIR, name), 'utf8')).replace('/etc/prometheus/credentials/secret', secretFile)
-  for (const [container, target] of Object.entries(targets)) config = config.replace(container, target)
+  let config = (await readFile(join(PROMETHEUS_DIR, name), 'utf8')).replaceAll('/etc/prometheus/credentials/secret', secretFile)
+  let sinks = await readFile(join(PROMETHEUS_DIR, 'sinks.yml'), 'utf8')
+  for (const [container, target] of Object.entries(targets)) {
+    config = config.replace(container, target)
+    sinks = sinks.replace(container, target)
+  }
   const file = join(dir, 'prometheus.yml')
   await writeFile(file, config)
+  if (hasSinks) await writeFile(join(dir, 'sinks.yml'), sinks)
   await copyFile(join(PROMETHEUS_DIR, 'alerts.yml'), join(dir, 'alerts.yml'))
   return file
 }

@@ -31,7 +31,9 @@ interface Service {
   readonly healthcheck: { readonly test: readonly string[] }
 }
 
-const { services } = parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8'), { merge: true }) as { services: Record<string, Service> }
+const { services } = parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8'), { merge: true, maxAliasCount: -1 }) as {
+  services: Record<string, Service>
+}
 
 /** Runs a script as compose does, and fails with what it printed. */
 const runScript = (path: string, env: Record<string, string>) =>
@@ -85,21 +87,30 @@ async function startRedis (t: Test) {
   return { port, url }
 }
 
-t.test('the profile takes nothing from the others, and waits for what it needs', (t) => {
-  const own = Object.keys(services).filter((name) => services[name]!.profiles?.join() === 'several')
-  t.strictSame(own,
-    ['gateway-1', 'gateway-2', 'haproxy', 'redis', 'replication', 'postgres-replica', 'prometheus-several', 'grafana-several'])
-  const needed = new Set<string>()
-  const visit = (name: string) => {
-    if (needed.has(name)) return
-    needed.add(name)
-    Object.keys(services[name]!.depends_on ?? {}).forEach(visit)
+const PROFILES = {
+  several: ['gateway-1', 'gateway-2', 'haproxy', 'redis', 'replication', 'postgres-replica', 'prometheus-several', 'grafana-several'],
+  scale: [
+    'redis', 'replication', 'postgres-replica', 'kafka-1', 'kafka-2', 'kafka-3', 'topics', 'gateway-1-scale', 'gateway-2-scale',
+    'sink-1', 'sink-2', 'haproxy-scale', 'prometheus-scale', 'grafana-scale'
+  ]
+}
+
+t.test('the profiles take nothing from the others, and wait for what they need', (t) => {
+  for (const [profile, expected] of Object.entries(PROFILES)) {
+    const own = Object.keys(services).filter((name) => services[name]!.profiles?.includes(profile))
+    t.strictSame(own, expected)
+    const needed = new Set<string>()
+    const visit = (name: string) => {
+      if (needed.has(name)) return
+      needed.add(name)
+      Object.keys(services[name]!.depends_on ?? {}).forEach(visit)
+    }
+    visit(`grafana-${profile}`)
+    t.strictSame([...needed].sort(), [...own, 'credentials', 'postgres'].sort(),
+      'all of it is started by its last service, and no single gateway')
   }
-  visit('grafana-several')
-  t.strictSame([...needed].sort(), [...own, 'credentials', 'postgres'].sort(),
-    'all of it is started by its last service, and no single gateway')
   for (const [name, { environment }] of Object.entries(services)) {
-    const asks = JSON.stringify(environment ?? {}).match(/\$\{(?:REDIS|POSTGRES_REPLICATION)_PASSWORD:[^}]*\}/g) ?? []
+    const asks = JSON.stringify(environment ?? {}).match(/\$\{(?:REDIS|POSTGRES_REPLICATION|KAFKA)_PASSWORD:[^}]*\}/g) ?? []
     t.ok(asks.every((text) => text.endsWith(':-}')), `${name} does not stop the default profile`)
   }
   t.end()
