@@ -9,7 +9,7 @@ import type { Config } from './config/config.ts'
 import { type Disk, realDisk } from './ingest/journal/spool/disk.ts'
 import { createPostgresTarget } from './ingest/journal/postgres-target.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
-import { openErasedDevices } from './ingest/journal/spool/erased-devices.ts'
+import { type ErasedDevices, openErasedDevices } from './ingest/journal/spool/erased-devices.ts'
 import { openSpool } from './ingest/journal/spool/spool.ts'
 import { addKafkaMetrics } from './kafka/kafka-metrics.ts'
 import type { Metrics } from './metrics/metrics.ts'
@@ -53,7 +53,9 @@ export async function openStorage (
   const { dataDir } = config
   const { signal, onStop } = lifecycle
   const observers: StoredObserver[] = []
-  const kafka = config.journal.kind === 'kafka' ? await openKafkaJournal({ config, clientId: applicationName, observers, logger }) : null
+  const kafka = config.journal.kind === 'kafka'
+    ? await openKafkaJournal({ config, clientId: applicationName, observers, seenErasure: () => erased.seen, logger })
+    : null
   if (kafka !== null) {
     onStop(() => kafka.close())
     addKafkaMetrics(metrics, kafka.statistics)
@@ -65,7 +67,7 @@ export async function openStorage (
     directory: spoolDirectory, bytesMax: config.spoolBytesMax, disk: faults.disk ?? realDisk, logger
   })
   onStop(() => spool.close())
-  const erased = await openErasedDevices({ directory: spoolDirectory, disk: faults.disk ?? realDisk, logger })
+  const erased: ErasedDevices = await openErasedDevices({ directory: spoolDirectory, disk: faults.disk ?? realDisk, logger })
   const embedded = config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir, signal, logger }) : null
   if (embedded !== null) onStop(() => embedded.stop())
   const connectionString = config.databaseUrl ?? embedded!.connectionString

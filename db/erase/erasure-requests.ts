@@ -24,13 +24,21 @@ export interface UnconfirmedGateway {
   readonly isRegistered: boolean
 }
 
-/** Makes a gateway known. @param id - UUID of its spool @returns the last request that it has seen; 0: none */
+/**
+ * Makes a gateway known.
+ * @param id - UUID of its spool
+ * @returns the last request that it has seen; requests that were forgotten are none that it lacks; 0: none
+ */
 export async function registerGateway (
   kysely: Kysely<Tables>, { id, name }: { readonly id: string, readonly name: string }
 ): Promise<number> {
   const { rows: [row] } = await sql<{ seen: number }>`
-    insert into gateways (id, name) values (${id}, ${name})
-    on conflict (id) do update set name = excluded.name, started_at = now(), is_spool_empty = false
+    with forgotten (through) as (
+      select coalesce((select min(id) - 1 from erasures), (select max(request) from log_erasures), 0)
+    )
+    insert into gateways (id, name, seen_erasure) select ${id}, ${name}, through from forgotten
+    on conflict (id) do update set name = excluded.name, started_at = now(), is_spool_empty = false,
+      seen_erasure = greatest(gateways.seen_erasure, excluded.seen_erasure)
     returning seen_erasure as seen`.execute(kysely)
   return row!.seen
 }

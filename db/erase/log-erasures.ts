@@ -92,6 +92,18 @@ export async function selectErasureMarks (
   return { seen: rows[0]!.seen, marks: rows.filter((row): row is ErasureMark & { seen: number } => row.topicId !== null) }
 }
 
+/** A device, and the request to erase it. */
+export interface RequestedErasure {
+  readonly device: string
+  readonly request: number
+}
+
+/** Erasures of which a gateway may not know yet: what such a one writes behind the markers is older all the same. */
+export async function selectRequestedErasures (kysely: Kysely<Tables>): Promise<RequestedErasure[]> {
+  return await kysely.selectFrom('log_erasures').innerJoin('erasures', 'erasures.id', 'log_erasures.request')
+    .select(['log_erasures.device', 'erasures.id as request']).execute()
+}
+
 /** Takes over what no gateway clears: erasures that a sink has found in Kafka. @param owner - application_name of the sink */
 export async function takeFoundErasures (kysely: Kysely<Tables>, owner: string): Promise<Array<{ id: number, device: string }>> {
   const { rows } = await sql<{ id: number, device: string }>`

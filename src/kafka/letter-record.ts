@@ -8,17 +8,19 @@ import { toUnixSeconds } from '../../db/unix-seconds.ts'
 import type { Fault } from '../../schemas/fault.ts'
 import { REASONS } from '../../schemas/reason.ts'
 import { TRANSPORTS } from '../../schemas/transport.ts'
-import { isObject, LETTERS_TOPIC, type LogRecord, type Members, type OutgoingRecord, type Read, readRecord, toOutgoing } from './records.ts'
+import {
+  isObject, LETTERS_TOPIC, type LogRecord, type Members, type OutgoingRecord, type Read, readRecord, toOutgoing, toSeen
+} from './records.ts'
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/
 
-/** The record of a refused input. */
-export function toLetterRecord (letter: DeadLetterRow): OutgoingRecord {
+/** The record of a refused input. @param seen - the last request to erase a device that the gateway has dealt with */
+export function toLetterRecord (letter: DeadLetterRow, seen?: number): OutgoingRecord {
   const { device, clientId, id, receivedAtMs, transport, topic, reason, errors, payload } = letter
   const rest = JSON.stringify({ transport, topic, clientId, deviceId: device, reason, errors, payload: payload.toString('base64') })
   const value = `{"id":"${id}","receivedAt":${toUnixSeconds(Math.round(receivedAtMs * 1000))},${rest.slice(1)}`
-  return toOutgoing(LETTERS_TOPIC, device ?? clientId ?? id, value, {})
+  return toOutgoing(LETTERS_TOPIC, device ?? clientId ?? id, value, toSeen(seen))
 }
 
 /** Reads a record of the topic. @returns the row as the gateway made it, to the microsecond */

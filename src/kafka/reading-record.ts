@@ -5,7 +5,8 @@
  *
  * `vitals` stands last and keeps each digit: it is the text that a gateway without a log stores. `id` is equal for equal
  * readings only, whatever their partition, for a record may be in the log twice: the first 128 bits of the SHA-256 of
- * device, microseconds and vitals, one a line. The headers `transport` and `client` say how the reading came.
+ * device, microseconds and vitals, one a line. The headers `transport` and `client` say how the reading came, `erasures` which
+ * erasures the gateway knew of.
  */
 import { hash } from 'node:crypto'
 import type { ReadingRow } from '../../db/rows.ts'
@@ -13,7 +14,7 @@ import { toUnixSeconds } from '../../db/unix-seconds.ts'
 import { isStoredDeviceId } from '../../schemas/device-id.ts'
 import { type Transport, TRANSPORTS } from '../../schemas/transport.ts'
 import {
-  isObject, type LogRecord, type Members, type OutgoingRecord, type Read, READINGS_TOPIC, readRecord, toOutgoing
+  isObject, type LogRecord, type Members, type OutgoingRecord, type Read, READINGS_TOPIC, readRecord, toOutgoing, toSeen
 } from './records.ts'
 
 /** Bytes of a row's hash; `id` has as many. */
@@ -27,12 +28,12 @@ export interface LoggedReading {
   readonly clientId: string | null
 }
 
-/** The record of a reading. */
-export function toReadingRecord ({ row, transport, clientId }: LoggedReading): OutgoingRecord {
+/** The record of a reading. @param seen - the last request to erase a device that the gateway has dealt with */
+export function toReadingRecord ({ row, transport, clientId }: LoggedReading, seen?: number): OutgoingRecord {
   const { device, timeUs, vitals, receivedAtMs } = row
   const value = `{"device":${JSON.stringify(device)},"timestamp":${toUnixSeconds(timeUs)},"id":"${toReadingId(row)}",` +
     `"receivedAt":${toUnixSeconds(Math.round(receivedAtMs * 1000))}${VITALS}${vitals}}`
-  return toOutgoing(READINGS_TOPIC, device, value, { transport, client: clientId })
+  return toOutgoing(READINGS_TOPIC, device, value, { transport, client: clientId, ...toSeen(seen) })
 }
 
 /** Reads a record of the topic. @returns the row as the gateway made it, to the microsecond */

@@ -51,6 +51,19 @@ export function toOutgoing (
   return { topic, key: keyBytes, value: Buffer.from(value), headers: pairs, partition: toPartitionHash(keyBytes) }
 }
 
+const SEEN_HEADER = 'erasures'
+
+/** Header of the last request to erase a device that a gateway has dealt with. */
+export function toSeen (seen: number | undefined): Record<string, string> {
+  return seen === undefined ? {} : { [SEEN_HEADER]: String(seen) }
+}
+
+/** The same of a record. @returns `null` where it does not say */
+export function readSeen ({ headers }: LogRecord): number | null {
+  for (const [name, value] of headers) if (name.toString() === SEEN_HEADER) return Number(value.toString())
+  return null
+}
+
 /** Reads a record of a schema. @param toValue - returns what the record holds, or why it cannot be read */
 export function readRecord<T> (
   { value, headers }: LogRecord, toValue: (parsed: Members, text: string, headers: ReadonlyMap<string, string>) => T | string,

@@ -116,6 +116,7 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
       await onStep?.('seen')
       await drop(requests)
       const through = requests.at(-1)!.id
+      await erased.see(through)
       await confirmErasures(kysely, erased.spoolId, through)
       lease.seen = through
       await onStep?.('confirmed')
@@ -144,6 +145,7 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
     /** Makes this gateway known, and deals with what was requested while it was away. Before anything is replayed. */
     async register (): Promise<void> {
       lease.seen = await registerGateway(kysely, { id: erased.spoolId, name })
+      await erased.see(lease.seen)
       await look()
     },
 

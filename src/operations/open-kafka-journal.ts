@@ -19,11 +19,13 @@ interface KafkaJournalOptions {
   readonly clientId: string
   /** Called with readings that Kafka has, before they are acknowledged. */
   readonly observers: readonly StoredObserver[]
+  /** See the target. */
+  readonly seenErasure: () => number
   readonly logger: Logger
 }
 
 /** @throws `ConfigError` where Kafka's client cannot be loaded */
-export async function openKafkaJournal ({ config, clientId, observers, logger }: KafkaJournalOptions) {
+export async function openKafkaJournal ({ config, clientId, observers, seenErasure, logger }: KafkaJournalOptions) {
   const kafka = config.kafka!
   const log = await createKafkaLog({
     kafka, asked: 'VITAL_JOURNAL=kafka', clientId, messageBytesMin: toMessageBytesMin(config.packetBytesMax)
@@ -42,6 +44,7 @@ export async function openKafkaJournal ({ config, clientId, observers, logger }:
 
   const target = createKafkaTarget({
     log,
+    seenErasure,
     onLogged (readings) { for (const observe of observers) observe(readings) },
     warnings: () => faults.map(({ message }) => `Kafka: ${message}`)
   })

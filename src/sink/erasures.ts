@@ -5,15 +5,21 @@
  *   records of the device ──> refused, `erased` ──> marker ──> PostgreSQL is cleared? ── no ──> the partition waits
  *                                                                      └── yes ──> records of the device are stored
  *
+ * A record behind the marker is older, too, where the gateway that wrote it did not know of the erasure then: it was frozen, or
+ * cut off from PostgreSQL, or Kafka took late what it had given up.
+ *
  * A batch of a sink that has not read what is registered is refused by PostgreSQL (VS002), so the sink reads it, and looks at
  * its records again.
  */
 import type { Kysely } from 'kysely'
-import { type ErasureMark, noteMarkers, registerLogErasure, selectErasureMarks } from '../../db/erase/log-erasures.ts'
+import {
+  type ErasureMark, noteMarkers, registerLogErasure, type RequestedErasure, selectErasureMarks, selectRequestedErasures
+} from '../../db/erase/log-erasures.ts'
 import type { Claim } from '../../db/queries/claim-offset.ts'
 import type { Tables } from '../../db/tables.ts'
 import { isOf } from '../ingest/journal/without-erased.ts'
 import type { ErasureMarker } from '../kafka/erasure-record.ts'
+import { type LogRecord, readSeen } from '../kafka/records.ts'
 import type { Decoded } from './decode.ts'
 import { type Assigned, type Place, toKey } from './place.ts'
 
@@ -23,10 +29,12 @@ export type Verdict = 'keep' | 'drop' | 'hold'
 /** What one partition has to know of erasures. */
 export class PartitionErasures {
   #marks: readonly ErasureMark[] = []
+  #requested: readonly RequestedErasure[] = []
   readonly #met = new Set<string>()
 
-  load (marks: readonly ErasureMark[]): void {
+  load (marks: readonly ErasureMark[], requested: readonly RequestedErasure[]): void {
     this.#marks = marks
+    this.#requested = requested
   }
 
   /** Its place in this partition is noted: it may be passed. */
@@ -38,7 +46,10 @@ export class PartitionErasures {
     return this.#met.has(marker) || this.#marks.some((mark) => mark.marker === marker && mark.markerOffset !== null)
   }
 
-  judge (decoded: Decoded, offset: number): Verdict {
+  judge (decoded: Decoded, offset: number, record: LogRecord): Verdict {
+    for (const { device, request } of this.#requested) {
+      if (isOfDevice(decoded, device) && (readSeen(record) ?? Infinity) < request) return 'drop'
+    }
     let verdict: Verdict = 'keep'
     for (const { device, markerOffset, isCleared } of this.#marks) {
       if (isCleared && markerOffset !== null && offset >= markerOffset) continue
@@ -68,8 +79,9 @@ export function createSinkErasures ({ kysely, group }: { readonly kysely: Kysely
   async function reload (partitions: readonly ErasingPartition[]): Promise<void> {
     if (partitions.length === 0) return
     const { seen, marks } = await selectErasureMarks(kysely, group, partitions.map(({ place }) => place))
+    const requested = await selectRequestedErasures(kysely)
     for (const partition of partitions) {
-      partition.erasures.load(marks.filter((mark) => toKey(mark) === toKey(partition.place)))
+      partition.erasures.load(marks.filter((mark) => toKey(mark) === toKey(partition.place)), requested)
       if (partition.claim !== null) partition.claim = { ...partition.claim, seenMarker: seen }
     }
   }

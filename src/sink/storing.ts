@@ -175,7 +175,7 @@ export class Storing {
         this.#learn(partition, decoded.marker, queued.offset)
         break
       }
-      const verdict = partition.erasures.judge(decoded, queued.offset)
+      const verdict = partition.erasures.judge(decoded, queued.offset, queued.record)
       isHeld = verdict === 'hold'
       if (isHeld) break
       records.push(verdict === 'drop' ? this.#dropErased(queued) : decoded)

@@ -1,8 +1,9 @@
 /** Erasing a device of which records wait in Kafka, while gateways are killed, or Kafka is. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { ErasureStep } from '../../src/operations/erasure-requests.ts'
-import { erase, spawnDoomed } from '../helpers/erasures.ts'
-import { startGateway } from '../helpers/gateway.ts'
+import { erase, spawnDoomed, states } from '../helpers/erasures.ts'
+import { connectClient, startGateway } from '../helpers/gateway.ts'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
@@ -37,6 +38,31 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       t.same((await sink.health()).warnings, [])
     })
   }
+
+  t.test('what a gateway writes behind the markers without knowing of them is older: it was frozen', async (t) => {
+    await rig.makeAnew(6)
+    const { connectionString, query } = await createTestDatabase(t)
+    const sink = await startSink(t, rig, connectionString)
+    const asked = await startGateway(t, toJournal(rig, connectionString))
+    const frozen = await spawnDoomed(t, toJournal(rig, connectionString))
+    const client = await connectClient(t, frozen.mqttPort)
+    frozen.child.kill('SIGSTOP')
+    await sleep(100)
+    // It lies in the socket until the gateway wakes.
+    const late = client.publishAsync('vital/a', '{"timestamp":1,"heartRateValue":61}', { qos: 1 })
+    const answer = await erase(asked.httpUrl, 'a')
+    t.equal(answer.status, 200)
+    t.same(states(answer), ['confirmed', 'silent'])
+    frozen.child.kill('SIGCONT')
+    await late
+    await publishTimes(t, asked.mqttPort, 'a', [2])
+    await until(async () => (await sink.metrics())('vital_readings_refused_total{transport="kafka",reason="erased"}') === 1)
+    const isSeen = async () => states(await erase(asked.httpUrl, 'nobody')).join() === 'confirmed,confirmed'
+    await until(isSeen, 'it has seen the request', 30_000)
+    await publishTimes(t, frozen.mqttPort, 'a', [3])
+    await until(async () => (await timesOf(query, 'a')).length === 2)
+    t.same(await timesOf(query, 'a'), [2, 3])
+  })
 
   t.test('while Kafka does not answer an erasure stays requested, and is carried out by itself', async (t) => {
     await rig.makeAnew(6)

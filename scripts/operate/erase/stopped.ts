@@ -150,7 +150,7 @@ async function drainAndErase (
     limits: { ...config, commitTimeoutMs: STATEMENT_TIMEOUT_MS },
     target: log === null
       ? createPostgresTarget({ store: createStore(database), pool: database.pool, refusedLetters, logger })
-      : createKafkaTarget({ log }),
+      : createKafkaTarget({ log, seenErasure: () => erased.seen }),
     spool,
     clock: createClock({ ownMs: Date.now, monotonicMs: () => performance.now(), logger }),
     refusedLetters,

@@ -9,6 +9,8 @@ interface KafkaTargetOptions {
   readonly log: Pick<KafkaLog, 'append' | 'ping'>
   /** Observes readings that Kafka has. Takes microseconds, never throws. */
   readonly onLogged?: (readings: readonly ReadingRow[]) => void
+  /** Id of the last request to erase a device that was dealt with. What is written from now on is newer. */
+  readonly seenErasure?: () => number
   readonly warnings?: () => readonly string[]
 }
 
@@ -16,15 +18,16 @@ interface KafkaTargetOptions {
  * Kafka as the journal's target. It knows no duplicates and refuses no reading for what it holds: that is found by the
  * sink. So there is nothing to halve, and a message is never decided in part.
  */
-export function createKafkaTarget ({ log, onLogged, warnings = () => [] }: KafkaTargetOptions): Target {
+export function createKafkaTarget ({ log, onLogged, seenErasure, warnings = () => [] }: KafkaTargetOptions): Target {
   return {
     name: 'Kafka',
     outcome: 'logged',
     async write (submissions) {
       const records: OutgoingRecord[] = []
+      const seen = seenErasure?.()
       for (const { transport, clientId, readings, letters } of submissions) {
-        for (const row of readings) records.push(toReadingRecord({ row, transport, clientId }))
-        for (const letter of letters) records.push(toLetterRecord(letter))
+        for (const row of readings) records.push(toReadingRecord({ row, transport, clientId }, seen))
+        for (const letter of letters) records.push(toLetterRecord(letter, seen))
       }
       await log.append(records)
       if (onLogged !== undefined) for (const { readings } of submissions) onLogged(readings)

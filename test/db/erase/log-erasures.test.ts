@@ -4,7 +4,7 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../../db/database.ts'
 import { eraseDevice } from '../../../db/erase/erase-device.ts'
-import { insertErasure } from '../../../db/erase/erasure-requests.ts'
+import { insertErasure, registerGateway } from '../../../db/erase/erasure-requests.ts'
 import { noteMarkers, registerLogErasure, selectErasureMarks, takeFoundErasures } from '../../../db/erase/log-erasures.ts'
 import { claimOffset } from '../../../db/queries/claim-offset.ts'
 import { createStore } from '../../../db/store.ts'
@@ -94,4 +94,18 @@ t.test('an erasure that a sink has found is registered once, and cleared by one 
   t.strictSame(await takeFoundErasures(kysely, 'two'), [{ id, device: 'a' }], 'where that one is gone')
   await query('update log_erasures set cleared_by = $1', [NAME])
   t.strictSame(await takeFoundErasures(kysely, 'two'), [], 'one that lives')
+})
+
+t.test('a gateway that comes later, or back, lacks none of the requests that are forgotten', async (t) => {
+  const { kysely, query, request } = await setUp(t)
+  const one = randomUUID()
+  t.equal(await registerGateway(kysely, { id: one, name: 'one' }), 0)
+  const id = await request()
+  await registerLogErasure(kysely, { device: 'a', by: { request: id }, partitions: places(1) })
+  t.equal(await registerGateway(kysely, { id: randomUUID(), name: 'two' }), id - 1, 'one that is not done')
+  await query('delete from erasures')
+  t.equal(await registerGateway(kysely, { id: randomUUID(), name: 'three' }), id)
+  t.equal(await registerGateway(kysely, { id: one, name: 'one' }), id)
+  const next = await request()
+  t.equal(await registerGateway(kysely, { id: one, name: 'one' }), next - 1)
 })

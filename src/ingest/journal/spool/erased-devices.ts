@@ -23,6 +23,8 @@ interface Mark {
 interface Content {
   readonly spool: string
   readonly marks: readonly Mark[]
+  /** Left out by versions without Kafka. */
+  readonly seen?: number
 }
 
 const NONE: readonly string[] = []
@@ -32,11 +34,25 @@ export class ErasedDevices {
   /** UUID of the spool, for as long as its directory lives. */
   readonly spoolId: string
   #marks: readonly Mark[]
+  #seen: number
 
-  constructor (context: SpoolContext, { spool, marks }: Content) {
+  constructor (context: SpoolContext, { spool, marks, seen = 0 }: Content) {
     this.#context = context
     this.spoolId = spool
     this.#marks = marks
+    this.#seen = seen
+  }
+
+  /** Id of the last request that was dealt with, also where PostgreSQL is away at the start. */
+  get seen (): number {
+    return this.#seen
+  }
+
+  /** What is written from now on is newer than this request. Settles when it is durable. */
+  async see (seen: number): Promise<void> {
+    if (seen === this.#seen) return
+    this.#seen = seen
+    await this.#write(this.#marks)
   }
 
   /** Devices whose readings in a segment are not replayed. */
@@ -60,7 +76,7 @@ export class ErasedDevices {
   async #write (marks: readonly Mark[]): Promise<void> {
     // In force at once: a write that fails is tried again, and until then nothing of it is confirmed.
     this.#marks = marks
-    await replaceFile(this.#context, ERASED_FILE, toBytes({ spool: this.spoolId, marks }))
+    await replaceFile(this.#context, ERASED_FILE, toBytes({ spool: this.spoolId, marks, seen: this.#seen }))
   }
 }
 
