@@ -26,8 +26,13 @@ export class SetSize {
 
   /** @param weight - of the set, which may have been less than was allowed, or one reading that weighs more */
   succeed (weight: number, tookMs: number): void {
-    if (tookMs > TARGET_MS) this.#set(Math.min(this.#weight, weight) * Math.max(0.25, TARGET_MS / tookMs))
-    else if (tookMs < TARGET_MS / 2 && weight > this.#weight / 2) this.#set(this.#weight * 2)
+    const used = Math.min(this.#weight, weight)
+    if (tookMs > TARGET_MS) {
+      // A small set is slow for another reason than its size: smaller ones would only be more, each as slow.
+      this.#set(Math.max(used * Math.max(0.25, TARGET_MS / tookMs), Math.min(used * 2, SET_WEIGHT_FIRST)))
+    } else if (tookMs < TARGET_MS / 2 && weight > this.#weight / 2) {
+      this.#set(this.#weight * 2)
+    }
   }
 
   fail (weight: number): void {
