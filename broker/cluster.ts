@@ -48,6 +48,11 @@ export interface Remote {
    * Rejects where another gateway has adopted the sessions meanwhile: then nothing may be acknowledged.
    */
   readonly whenCopied: () => Promise<void> | null
+  /**
+   * Settles once no session is on its way here, or after a time limit; `null`: none is. Until then what is published for it
+   * is in memory alone, while the packet id of a QoS 2 publish may be in Redis: who takes both over would not fan it out.
+   */
+  readonly whenArrived: () => Promise<void> | null
 }
 
 /** Several gateways as one broker. See cluster/README.md; without one the broker stands alone. */

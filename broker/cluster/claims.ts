@@ -71,7 +71,7 @@ export class Claims {
       await (this.#reconnecting ??= this.#reconnect().finally(() => { this.#reconnecting = null }))
     }
     // Nothing is awaited from here on until the claim is noted, so each client has one at a time.
-    for (let earlier = this.#underWay.get(clientId); earlier !== undefined; earlier = this.#underWay.get(clientId)) await earlier
+    for (let earlier = this.#earlier(clientId); earlier !== undefined; earlier = this.#earlier(clientId)) await earlier
     if (store.owned.has(clientId)) {
       handover.cancel(clientId)
       return 'granted'
@@ -90,6 +90,11 @@ export class Claims {
       this.#underWay.delete(clientId)
       store.resume(clientId)
     }
+  }
+
+  /** What decides whose the client is: a claim, or that its session is just being given to another gateway. */
+  #earlier (clientId: string): Promise<unknown> | undefined {
+    return this.#underWay.get(clientId) ?? this.#options.handover.handing(clientId)
   }
 
   /** A client must not lose its session to a connection to Redis that is back soon. */

@@ -77,6 +77,10 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     while (handover.isHolding || adoption.isUnderWay) await new Promise((resolve) => { setTimeout(resolve, ARRIVAL_POLL_MS) })
   }
 
+  function whenArrived (): Promise<void> | null {
+    return handover.isHolding || adoption.isUnderWay ? within(arrived(), limits.commandTimeoutMs) : null
+  }
+
   /** A session that is found again must have what a SUBACK has promised: its client does not subscribe again. */
   function whenKnown (): Promise<void> | null {
     const known = interest.whenKnown()
@@ -101,6 +105,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     wants: (filter, isWanted) => { interest.wants(filter, isWanted) },
     whenKnown,
     whenCopied,
+    whenArrived,
     get name () { return members.self },
     get clientsElsewhere () { return members.clientsElsewhere },
 

@@ -48,6 +48,8 @@ export class Handover {
   readonly #options: HandoverOptions
   readonly #fetching = new Map<string, Fetching>()
   readonly #giving = new Map<string, Giving>()
+  /** Step 3, while Redis has not answered: nobody knows yet whose the session is. */
+  readonly #handing = new Map<string, Promise<void>>()
   /** Clients whose session is held here, and not fetched yet. */
   readonly #prepared = new Set<string>()
   /** Sessions that were given to another gateway. */
@@ -65,6 +67,11 @@ export class Handover {
   /** A client has come back here before its session was taken. */
   cancel (clientId: string): void {
     for (const [id, giving] of this.#giving) if (giving.clientId === clientId) this.#giving.delete(id)
+  }
+
+  /** Settles once it is known whether a session was given away; `undefined`: none is being given. */
+  handing (clientId: string): Promise<void> | undefined {
+    return this.#handing.get(clientId)
   }
 
   /** A gateway is dead, or no more: it answers nothing. */
@@ -197,9 +204,19 @@ export class Handover {
   async #hand (id: string): Promise<void> {
     const giving = this.#giving.get(id)
     this.#giving.delete(id)
-    const { store, tell, parts, passage, seen } = this.#options
     if (giving === undefined) return
-    const { to, clientId } = giving
+    const handing = this.#transfer(id, giving)
+    const settled = handing.catch(() => {})
+    this.#handing.set(giving.clientId, settled)
+    try {
+      await handing
+    } finally {
+      if (this.#handing.get(giving.clientId) === settled) this.#handing.delete(giving.clientId)
+    }
+  }
+
+  async #transfer (id: string, { to, clientId }: Giving): Promise<void> {
+    const { store, tell, parts, passage, seen } = this.#options
     const { sessions } = parts()
     const session = sessions.find(clientId)
     const had = seen()

@@ -1,5 +1,6 @@
 import type { PublishPacket } from 'aedes'
 import type { Rejection } from '../../schemas/rejection.ts'
+import type { Remote } from '../cluster.ts'
 import type { Connection } from '../connection.ts'
 import type { FanOut, PublishedMessage } from '../deliver/fan-out.ts'
 import type { Ingest, UnavailableReason } from '../ingest.ts'
@@ -20,8 +21,8 @@ interface HoldOptions {
   readonly onRejected: (device: string, rejection: Rejection) => void
   /** A connection closes because a publish of it could not be made durable. */
   readonly onUnavailable: (connection: Connection, reason: UnavailableReason) => void
-  /** @see Remote; `null`: this gateway stands alone */
-  readonly whenCopied: (() => Promise<void> | null) | null
+  /** `null`: this gateway stands alone. */
+  readonly remote: Pick<Remote, 'whenCopied' | 'whenArrived'> | null
   /** Whether a retained message outside `vital/` has room. */
   readonly admitsRetained: (packet: PublishPacket) => boolean
   readonly hits: LimitHits
@@ -35,7 +36,7 @@ interface HoldOptions {
  * the connection by its error path, and acknowledge publishes out of order in the time between.
  */
 export function createHoldUntilDurable (options: HoldOptions) {
-  const { ingest, fanOut, noteInbound, onRejected, onUnavailable, whenCopied, admitsRetained, hits, limits } = options
+  const { ingest, fanOut, noteInbound, onRejected, onUnavailable, remote, admitsRetained, hits, limits } = options
   const { heldMessagesPerClientMax, heldBytesPerClientMax } = limits
   const state = { isStopped: false }
 
@@ -50,12 +51,13 @@ export function createHoldUntilDurable (options: HoldOptions) {
 
   /**
    * Fans out a publish of QoS 1 before it is acknowledged, because its acknowledgement waits for Redis. One of QoS 2 is
-   * fanned out before its PUBREC in any case, and waits there.
+   * fanned out before its PUBREC in any case, waits there, and comes behind the sessions that are on their way here.
    */
   function prepare (connection: Connection, held: HeldPublish<Connection>, outcome: Outcome): Promise<void> | null {
     const { packet } = held
     if (connection.isSurrendered) return null
-    if (whenCopied === null || state.isStopped || held.isWill || packet.qos !== 1 || !isAccepted(outcome)) return null
+    if (remote === null || state.isStopped || held.isWill || packet.qos === 0 || !isAccepted(outcome)) return null
+    if (packet.qos === 2) return remote.whenArrived()
     if (outcome === 'relayed' && packet.retain && !admitsRetained(packet)) return null
     const { topic } = packet
     setFanOut(packet, outcome)
@@ -64,7 +66,7 @@ export function createHoldUntilDurable (options: HoldOptions) {
     fanOut(toMessage(packet))
     discard(packet)
     if (outcome !== 'relayed') announce(topic, outcome.rejections)
-    return whenCopied()
+    return remote.whenCopied()
   }
 
   /** Lets Aedes, the fast path or the MQTT 5 client acknowledge and fan out. */
@@ -75,7 +77,7 @@ export function createHoldUntilDurable (options: HoldOptions) {
     // to its session sends a QoS 2 message again: noted here, it is then acknowledged and not fanned out twice. Another
     // gateway may have its session by then, and fan out what is sent there.
     if (packet.qos === 2 && !connection.client.clean) {
-      if (whenCopied !== null || !noteInbound(connection, packet.messageId as number)) return
+      if (remote !== null || !noteInbound(connection, packet.messageId as number)) return
     }
     if (packet.topic === DISCARDED_TOPIC || packet.payload === RELEASED_PAYLOAD) return
     fanOut(toMessage(packet))
@@ -119,13 +121,13 @@ export function createHoldUntilDurable (options: HoldOptions) {
     relay (
       connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean, outcome: 'relayed' | Refusal = 'relayed'
     ): void {
-      const isPrepared = whenCopied !== null && packet.qos === 1
+      const isPrepared = remote !== null && packet.qos > 0
       if (connection.held.size === 0 && !isPrepared) callback(null, packet, connection, outcome)
       else hold(connection, packet, null, callback, isWill).settle(outcome)
     },
 
     /** @see AcknowledgementQueue */
-    prepare: whenCopied === null ? null : prepare,
+    prepare: remote === null ? null : prepare,
     dequeued (connection: Connection, held: HeldPublish<Connection>, outcome: Outcome): void {
       if (!state.isStopped) finish(connection, held, outcome)
       connection.closeIfAcknowledged()

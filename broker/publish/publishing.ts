@@ -57,7 +57,7 @@ export function createPublishing (options: PublishingOptions) {
     noteInbound: (connection, messageId) => noteInbound(connection, messageId, connections, sessions),
     onRejected,
     onUnavailable: violations.unavailable,
-    whenCopied: cluster?.whenCopied ?? null,
+    remote: cluster,
     admitsRetained: (packet) => isIngested(packet.topic) || retained.admits(packet),
     hits,
     limits

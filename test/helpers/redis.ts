@@ -85,11 +85,18 @@ export interface Cable {
   readonly url: string
   cut (): void
   mend (): void
+  /** Keeps the answer to a command from its gateway, and all that follows on that connection, until {@link letGo}. */
+  holdAnswerTo (isMeant: (command: string) => boolean): void
+  readonly isHolding: boolean
+  letGo (): void
 }
 
 export async function startCable (t: Test, port: number): Promise<Cable> {
-  const sockets = new Set<Socket>()
+  /** Each with the one at the other end. */
+  const sockets = new Map<Socket, Socket>()
   let isCut = false
+  let isMeant: (command: string) => boolean = () => false
+  let held: Socket | null = null
   const server = createServer((socket) => {
     if (isCut) {
       socket.destroy()
@@ -97,23 +104,40 @@ export async function startCable (t: Test, port: number): Promise<Cable> {
     }
     const other = connect(port, '127.0.0.1')
     for (const [one, two] of [[socket, other], [other, socket]] as const) {
-      sockets.add(one)
+      sockets.set(one, two)
       one.on('error', () => {}).on('close', () => {
         sockets.delete(one)
         two.destroy()
       }).pipe(two)
     }
+    socket.on('data', (chunk) => {
+      if (held !== null || !isMeant(chunk.toString('latin1'))) return
+      held = other
+      other.unpipe(socket)
+    })
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const cut = () => {
     isCut = true
-    for (const socket of sockets) socket.destroy()
+    for (const socket of sockets.keys()) socket.destroy()
   }
   t.teardown(() => {
     cut()
     server.close()
   })
-  return { url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`, cut, mend () { isCut = false } }
+  return {
+    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    cut,
+    mend () { isCut = false },
+    holdAnswerTo (given) { isMeant = given },
+    get isHolding () { return held !== null },
+    letGo () {
+      isMeant = () => false
+      const answers = held
+      held = null
+      if (answers !== null) answers.pipe(sockets.get(answers)!)
+    }
+  }
 }
 
 /** Shorter than those of a gateway, so that a test need not wait for seconds. */

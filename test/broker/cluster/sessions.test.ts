@@ -1,8 +1,9 @@
 /** Sessions that go from one gateway to another. */
 import t, { type Test } from 'tap'
+import { TRANSFER } from '../../../broker/cluster/scripts.ts'
 import type { IConnectPacket } from 'mqtt-packet'
 import { publishPacket, RawClient, settleDown } from '../../helpers/broker.ts'
-import { NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
+import { NO_REDIS, startCable, startClustered, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
 type Version = 4 | 5
@@ -177,4 +178,49 @@ t.test('what is published while a session moves is in it once, and each publishe
     const of = payloads(subscriber).filter((text) => text.startsWith(`${index}-`))
     t.strictSame(of, texts(`${index}-`, sent[index]!), `publisher ${index}: nothing was acknowledged, so all of it`)
   }
+})
+
+t.test('a client that comes back while its session is being given away waits until Redis has told whose it is', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const cable = await startCable(t, redis.port)
+  const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
+  const first = await RawClient.connected(t, a.port, persistent(4, 'lk'))
+  await first.subscribe({ 'home/#': 1 })
+  const publisher = await RawClient.connected(t, b.port)
+  await publish(publisher, 'home/x', ['one'])
+  await until(() => payloads(first).length === 1)
+  acknowledge(first)
+  cable.holdAnswerTo((command) => command.includes(TRANSFER))
+  // Its connection is closed again: its client is back at the first gateway.
+  const elsewhere = RawClient.connected(t, b.port, persistent(4, 'lk')).catch(() => {})
+  await until(() => cable.isHolding)
+  const back = RawClient.connected(t, a.port, persistent(4, 'lk'))
+  await settleDown()
+  cable.letGo()
+  const client = await back
+  await elsewhere
+  await publish(publisher, 'home/x', ['two'])
+  await until(() => payloads(client).includes('two'))
+})
+
+t.test('a QoS 2 publish is fanned out once a session that is on its way here has arrived', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const cable = await startCable(t, redis.port)
+  const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
+  const first = await RawClient.connected(t, a.port, persistent(4, 'lk'))
+  await first.subscribe({ 'home/#': 2 })
+  const watcher = await RawClient.connected(t, b.port)
+  await watcher.subscribe({ 'home/#': 0 })
+  cable.holdAnswerTo((command) => command.includes(TRANSFER))
+  const arriving = RawClient.connected(t, b.port, persistent(4, 'lk'))
+  await until(() => cable.isHolding)
+  const publisher = await RawClient.connected(t, b.port)
+  publisher.send(publishPacket(1, { topic: 'home/x', payload: 'one', qos: 2 }))
+  await settleDown()
+  t.same(payloads(watcher), [], 'so that its packet id is not in Redis before the session has the message')
+  cable.letGo()
+  await publisher.waitFor('pubrec')
+  const session = await arriving
+  await until(() => payloads(session).includes('one'))
+  t.same(payloads(watcher), ['one'])
 })
