@@ -12,8 +12,9 @@ import { Belongings } from '../harness/belongings.ts'
 import { prepareProgram, type Program } from './rig/build.ts'
 import { FAULTS } from './catalogue.ts'
 import { findObstacle } from './cluster/engine.ts'
+import { findKafkaObstacle } from './cluster/kafka.ts'
 import { runCluster } from './cluster/run-cluster.ts'
-import { STRIKES } from './cluster/strikes.ts'
+import { KAFKA_STRIKES, STRIKES } from './cluster/strikes.ts'
 import { DEFAULT_LOAD } from '../harness/devices/messages.ts'
 import { type Fault, READERS } from './fault.ts'
 import { type ChaosOptions, createChaosCommand } from './options.ts'
@@ -132,6 +133,7 @@ async function runOnCluster ({ belongings, program, options }: Shared, dir: stri
       seed: options.seed,
       cycles,
       strikes: options.strikes,
+      kafka: options.kafka,
       load: {
         ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }),
         ...(options.mqttVersion === undefined ? {} : { protocolVersion: options.mqttVersion === '5' ? 5 : 4 })
@@ -177,7 +179,7 @@ async function run (options: ChaosOptions): Promise<number> {
   const outcomes: Outcome[] = []
   const skipped: string[] = []
   if (options.isCluster) {
-    const obstacle = findObstacle()
+    const obstacle = findObstacle() ?? (options.kafka === null ? null : findKafkaObstacle(options.kafka))
     if (obstacle === null) outcomes.push(await runOnCluster(shared, dir))
     else skipped.push(`--cluster was skipped: ${obstacle}`)
   }
@@ -213,7 +215,8 @@ function appendResult (file: string, result: {
     seed,
     config: {
       faults: options.isCluster ? ['cluster'] : options.faults.map(({ name }) => name),
-      ...(options.isCluster && options.strikes.length < STRIKES.length && { strikes: options.strikes.map(({ name }) => name) }),
+      ...(options.isCluster && { strikes: options.strikes.map(({ name }) => name) }),
+      ...(options.kafka !== null && { brokers: options.kafka.brokers, ackAfter: options.kafka.ackAfter }),
       cycles,
       seconds,
       ratePerS,
@@ -233,7 +236,8 @@ export function createCommand ({ print }: CommandSurroundings): Command {
   return createChaosCommand(async (options) => {
     if (options === 'list') {
       print(FAULTS.map(({ name, summary }) => `${name.padEnd(24)}${summary}`).join('\n'))
-      print(`\n--cluster strikes: ${STRIKES.map(({ name }) => name).join(', ')}`)
+      const toNames = (strikes: typeof STRIKES) => strikes.map(({ name }) => name).join(', ')
+      print(`\n--cluster strikes: ${toNames(STRIKES)}; with --kafka: ${toNames(KAFKA_STRIKES)}`)
       return
     }
     const status = await run(options).catch((error: unknown) => {

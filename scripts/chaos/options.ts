@@ -4,7 +4,8 @@ import { usageError } from '../command-line/operator-error.ts'
 import { numberOption, parseList } from '../command-line/values.ts'
 import { root } from '../harness/compile.ts'
 import { FAULTS } from './catalogue.ts'
-import { STRIKES, type Strike } from './cluster/strikes.ts'
+import type { KafkaOptions } from './cluster/kafka.ts'
+import { KAFKA_STRIKES, STRIKES, type Strike } from './cluster/strikes.ts'
 import type { Fault } from './fault.ts'
 import { type Break, BREAKS } from './rig/injection.ts'
 
@@ -16,6 +17,8 @@ export interface ChaosOptions {
   readonly isCluster: boolean
   /** Of a cluster. */
   readonly strikes: readonly Strike[]
+  /** Of a cluster; `null`: gateways write to PostgreSQL. */
+  readonly kafka: KafkaOptions | null
   readonly seed: number
   readonly cycles: number | undefined
   readonly seconds: number | undefined
@@ -46,6 +49,10 @@ interface Values {
   readonly list?: boolean
   readonly cluster?: boolean
   readonly strike?: string
+  readonly kafka?: string
+  readonly node: string
+  readonly brokers: number
+  readonly ackAfter: 'replicas' | 'spool'
   readonly cycles?: number
   readonly seconds?: number
   readonly rate?: number
@@ -71,6 +78,10 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .option('--list', 'name and describe every fault')
     .option('--cluster', 'instead of a fault: two gateways, HAProxy, Redis and PostgreSQL, one of them struck in each cycle')
     .option('--strike <names>', 'with --cluster: these alone (default: all, at random)')
+    .option('--kafka <jars>', 'with --cluster: Kafka and two sinks between gateways and PostgreSQL; the folder of Kafka\'s jars')
+    .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer (default: this one)', process.execPath)
+    .addOption(numberOption('--brokers <n>', 'with --kafka', { min: 1, max: 5, isWhole: true }).default(3))
+    .addOption(new Option('--ack-after <what>', 'with --kafka: VITAL_ACK_AFTER').choices(['replicas', 'spool']).default('replicas'))
     .addOption(numberOption('--cycles <n>', 'how often a fault that is repeated comes', COUNT))
     .addOption(numberOption('--seconds <s>', 'how long a fault that lasts lasts; of kill-gateway: the longest life', { min: 1, max: COUNT_MAX }))
     .addOption(numberOption('--rate <n>', 'readings a second', { min: 1, max: COUNT_MAX }))
@@ -91,17 +102,20 @@ function pick<One extends { readonly name: string }> (option: string, value: str
 }
 
 function toOptions (values: Values): ChaosOptions {
-  const { fault, cluster = false, strike, cycles, seconds, rate, mqttVersion, rows } = values
+  const { fault, cluster = false, strike, kafka, node, brokers, ackAfter, cycles, seconds, rate, mqttVersion, rows } = values
   const { readers, seed, break: breaks, results, build, keep = false } = values
   if (fault === undefined && !cluster) throw usageError('--fault is missing; --list names all')
   if (fault !== undefined && cluster) throw usageError('--cluster takes no --fault')
   if (strike !== undefined && !cluster) throw usageError('--strike wants --cluster')
+  if (kafka !== undefined && !cluster) throw usageError('--kafka wants --cluster')
+  const strikes = kafka === undefined ? STRIKES : [...STRIKES, ...KAFKA_STRIKES]
   const isAll = fault === 'all'
   return {
     faults: fault === undefined ? [] : isAll ? FAULTS : pick('fault', fault, FAULTS),
     isAll,
     isCluster: cluster,
-    strikes: strike === undefined ? STRIKES : pick('strike', strike, STRIKES),
+    strikes: strike === undefined ? strikes : pick('strike', strike, strikes),
+    kafka: kafka === undefined ? null : { jars: kafka, node, brokers, ackAfter },
     seed: seed ?? Math.floor(Math.random() * COUNT_MAX),
     cycles,
     seconds,

@@ -11,6 +11,8 @@ export interface GatewayProcessOptions {
   readonly belongings: Belongings
   /** The command before the program: `strace …`, or nothing. */
   readonly wrapper?: readonly string[]
+  /** The Node.js that runs it; this one by default. */
+  readonly node?: string | undefined
   readonly args: readonly string[]
   readonly cwd: string
   readonly env: Readonly<Record<string, string>>
@@ -32,10 +34,10 @@ export class GatewayProcess {
   isEnding = false
 
   constructor (options: GatewayProcessOptions) {
-    const { belongings, wrapper = [], args, cwd, env, logPath } = options
+    const { belongings, wrapper = [], node = process.execPath, args, cwd, env, logPath } = options
     this.#logPath = logPath
     const log = openSync(logPath, 'w', 0o600)
-    const [file = process.execPath, ...rest] = [...wrapper, process.execPath, ...args]
+    const [file = process.execPath, ...rest] = [...wrapper, node, ...args]
     this.#child = belongings.spawn(file, rest, { cwd, env, stdio: ['ignore', log, log] })
     closeSync(log)
     this.exited = new Promise((resolve) => {

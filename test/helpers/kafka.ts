@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { loadKafkaClient, toKafkaNodeRefusal } from '../../src/kafka/load-client.ts'
 import type { LogRecord } from '../../src/kafka/records.ts'
+import { KAFKA_CLUSTER_ID, toBrokerProperties, toJavaArgs, toPropertiesText } from '../../scripts/harness/kafka-broker.ts'
 import { freePort } from './free-port.ts'
 import { createTestDir, runPid } from './postgres.ts'
 import { until } from './until.ts'
@@ -48,8 +49,6 @@ export async function isOnKafkaNode (t: Test, file: string): Promise<boolean> {
   return false
 }
 
-/** What is quick for a broker that lives for seconds. */
-const JVM = ['-Xmx384m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto']
 /** A broker must not outlive a test that is killed. */
 const THROUGH = process.platform === 'linux' ? ['setpriv', '--pdeathsig', 'KILL'] : []
 
@@ -73,12 +72,11 @@ export async function startKafka (t: Test, settings: Readonly<Record<string, str
   const dir = await createTestDir(t)
   const [port, controllerPort] = [await freePort(), await freePort()]
   const file = join(dir, 'broker.properties')
-  const properties = { ...toProperties(dir, port, controllerPort), ...settings }
-  await writeFile(file, Object.entries(properties).map(([name, value]) => `${name}=${value}\n`).join(''))
+  await writeFile(file, toPropertiesText({ ...toBrokerProperties({ dir, id: 1, cluster: [{ port, controllerPort }] }), ...settings }))
   const log = join(dir, 'log4j2.properties')
   await writeFile(log, 'rootLogger.level=off\n')
-  const java = [...JVM, `-Dlog4j2.configurationFile=${log}`, '-cp', `${JARS}/*`]
-  await promisify(execFile)('java', [...java, 'kafka.tools.StorageTool', 'format', '-t', 'dGVzdC1jbHVzdGVyLWlkMA', '-c', file])
+  const java = toJavaArgs(JARS, { heapMiB: 384, logConfig: log })
+  await promisify(execFile)('java', [...java, 'kafka.tools.StorageTool', 'format', '-t', KAFKA_CLUSTER_ID, '-c', file])
   let child: ChildProcess | null = null
 
   async function start (): Promise<void> {
@@ -100,36 +98,6 @@ export async function startKafka (t: Test, settings: Readonly<Record<string, str
   await start()
   return {
     port, brokers: `127.0.0.1:${port}`, start, kill, freeze () { child?.kill('SIGSTOP') }, thaw () { child?.kill('SIGCONT') }
-  }
-}
-
-function toProperties (dir: string, port: number, controllerPort: number): Record<string, string> {
-  return {
-    'process.roles': 'broker,controller',
-    'node.id': '1',
-    'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
-    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
-    'controller.listener.names': 'CONTROLLER',
-    'inter.broker.listener.name': 'PLAINTEXT',
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
-    'log.dirs': join(dir, 'data'),
-    'num.partitions': '6',
-    'default.replication.factor': '1',
-    'min.insync.replicas': '1',
-    'offsets.topic.replication.factor': '1',
-    'offsets.topic.num.partitions': '8',
-    'transaction.state.log.replication.factor': '1',
-    'transaction.state.log.min.isr': '1',
-    'transaction.state.log.num.partitions': '4',
-    'share.coordinator.state.topic.replication.factor': '1',
-    'share.coordinator.state.topic.min.isr': '1',
-    'group.initial.rebalance.delay.ms': '0',
-    // A broker that was killed may register again only once its former session has ended.
-    'broker.session.timeout.ms': '3000',
-    'broker.heartbeat.interval.ms': '500',
-    'auto.create.topics.enable': 'false',
-    'unclean.leader.election.enable': 'false'
   }
 }
 

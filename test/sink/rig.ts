@@ -12,20 +12,13 @@ import { toReadingRow } from '../../src/ingest/reading-row.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import { createSink } from '../../src/sink.ts'
 import type { SinkLimits } from '../../src/sink/limits.ts'
+import { QUICK_GROUPS } from '../../scripts/harness/kafka-broker.ts'
 import { type RunningKafka, startKafka } from '../helpers/kafka.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
 
 const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC]
 const MIB = 1024 * 1024
-
-/** A member that was killed is missed within seconds, and partitions move at once. */
-const QUICK_GROUPS = {
-  'group.consumer.min.session.timeout.ms': '2000',
-  'group.consumer.session.timeout.ms': '2500',
-  'group.consumer.min.heartbeat.interval.ms': '300',
-  'group.consumer.heartbeat.interval.ms': '300'
-}
 
 /** What a sink says of itself. */
 interface Health {

@@ -6,8 +6,10 @@ import type { Load } from '../../harness/devices/messages.ts'
 import type { PublisherProcess } from '../../harness/devices/publisher-process.ts'
 import { until } from '../../harness/until.ts'
 import { judgeAccount } from '../checks/account.ts'
-import { drain, settle } from '../checks/settle.ts'
+import { drain, settle, settleSinks } from '../checks/settle.ts'
 import type { Ward } from '../devices/ward.ts'
+import { TOPICS } from '../../../src/kafka/topics.ts'
+import { PARTITIONS } from './kafka.ts'
 import type { Stage } from './stage.ts'
 
 export const ARRIVE_TIMEOUT_MS = 30_000
@@ -48,6 +50,8 @@ export function createAccounts ({ publisher, load, dir, seed, onRemark }: Accoun
     ward.stopPublishing()
     const { sent, resent, disconnects } = await drain(publisher, violate)
     for (const { options: { httpPort } } of stage.gateways) await settle(httpPort, stage.query, violate)
+    const httpPorts = stage.sinks.map(({ options: { httpPort } }) => httpPort)
+    await settleSinks({ httpPorts, partitions: TOPICS.length * PARTITIONS, query: stage.query }, violate)
     await publisher.endAccount()
     await judgeSessions(ward)
     count('averagesCompared', await judgeAverages(stage.query, violate))

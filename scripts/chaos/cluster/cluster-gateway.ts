@@ -14,6 +14,8 @@ export interface ClusterGatewayOptions {
   readonly name: string
   /** Of the run; the gateway has a directory below it. */
   readonly dir: string
+  /** The Node.js that runs it; this one by default. */
+  readonly node?: string | undefined
   /** The program and its arguments. */
   readonly args: readonly string[]
   readonly env: Readonly<Record<string, string>>
@@ -24,7 +26,7 @@ export interface ClusterGatewayOptions {
   readonly onViolation: (violation: Violation) => void
 }
 
-/** One of several gateways, over all its lives. */
+/** One of several gateways or sinks, over all its lives. */
 export class ClusterGateway {
   readonly options: ClusterGatewayOptions
   readonly watch: Watch
@@ -49,10 +51,11 @@ export class ClusterGateway {
 
   /** @returns milliseconds until it was ready */
   async start (): Promise<number> {
-    const { belongings, name, dir, args, env, mqttPort, httpPort } = this.options
+    const { belongings, name, dir, node, args, env, mqttPort, httpPort } = this.options
     await mkdir(this.#dataDir, { recursive: true, mode: 0o700 })
     this.#process = new GatewayProcess({
       belongings,
+      node,
       args: [...readV8Flags(), ...args],
       cwd: dir,
       env: { ...env, VITAL_DATA_DIR: this.#dataDir, VITAL_MQTT_PORT: String(mqttPort), VITAL_HTTP_PORT: String(httpPort) },

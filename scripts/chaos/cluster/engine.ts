@@ -7,7 +7,7 @@ import type { Belongings } from '../../harness/belongings.ts'
 import { root } from '../../harness/compile.ts'
 import { until } from '../../harness/until.ts'
 
-const START_TIMEOUT_MS = 10_000
+const START_TIMEOUT_MS = 60_000
 
 /** A program of somebody else, in its own process. */
 export interface Engine {
@@ -26,7 +26,7 @@ interface EngineOptions {
   readonly isUp: () => Promise<boolean>
 }
 
-function createEngine ({ belongings, file, args, env = {}, dir, isUp }: EngineOptions): Engine {
+export function createEngine ({ belongings, file, args, env = {}, dir, isUp }: EngineOptions): Engine {
   let child: ChildProcess | null = null
   return {
     async start () {

@@ -12,6 +12,7 @@ import type { Outcome } from '../outcome.ts'
 import type { Program } from '../rig/build.ts'
 import type { Break } from '../rig/injection.ts'
 import { ARRIVE_TIMEOUT_MS, createAccounts } from './accounts.ts'
+import type { KafkaOptions } from './kafka.ts'
 import { createStage, type Stage } from './stage.ts'
 import { drawStrike, type Strike } from './strikes.ts'
 
@@ -23,6 +24,8 @@ export interface ClusterRunOptions {
   /** Strikes. */
   readonly cycles: number
   readonly strikes: readonly Strike[]
+  /** `null`: gateways write to PostgreSQL. */
+  readonly kafka: KafkaOptions | null
   readonly load: Partial<Load>
   readonly breaks: Break | undefined
   readonly onCycle: (done: number) => void
@@ -54,6 +57,7 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     onViolation: (violation) => violations.push(violation),
     onRecovered: (ms) => { sums.recoveryMs = Math.max(sums.recoveryMs, ms) }
   })
+  const processes = () => [...stage.gateways, ...stage.sinks]
   const outage = { isUnderWay: false }
   const ward = createWard({
     port: () => stage.mqttPort,
@@ -80,17 +84,14 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
         }
       })
     }
-    const scrapes = () => Promise.all(stage.gateways.map(({ options: { httpPort } }) => scrape(httpPort)))
-    const [seenBefore, rowsBefore] = [await scrapes(), await countRows(stage.query)]
-    await accounts.keep(stage, ward, () => sleep(CALM_MS))
-    violations.push(...checkTogether(seenBefore, await scrapes(), await countNew(stage.query, rowsBefore)))
+    await accountForRows(stage, accounts, ward)
     await stage.stop()
   } catch (error) {
     violate('C6', `the run broke off: ${error instanceof Error ? error.stack ?? error.message : String(error)}`)
   } finally {
     ward.end()
     publisher.kill()
-    for (const { watch } of stage.gateways) watch.stop()
+    for (const { watch } of processes()) watch.stop()
   }
   Object.assign(figures, {
     sessionMessages: ward.published,
@@ -99,14 +100,23 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     sessionViolations: ward.violations
   })
   return {
-    fault: 'cluster',
+    fault: options.kafka === null ? 'cluster' : 'cluster-kafka',
     cycles: cyclesDone,
     ...sums,
-    peakRssBytes: Math.max(...stage.gateways.map(({ watch }) => watch.peakRssBytes)),
-    figures: { ...figures, lives: stage.gateways.map(({ lives }) => lives).join(' + ') },
+    peakRssBytes: Math.max(...processes().map(({ watch }) => watch.peakRssBytes)),
+    figures: { ...figures, lives: processes().map(({ lives }) => lives).join(' + ') },
     verdicts: [],
     violations
   }
+}
+
+/** A time without strikes, in which those that write to PostgreSQL tell what has become of its rows. */
+async function accountForRows (stage: Stage, accounts: ReturnType<typeof createAccounts>, ward: Ward): Promise<void> {
+  const writers = stage.sinks.length > 0 ? stage.sinks : stage.gateways
+  const scrapes = () => Promise.all(writers.map(({ options: { httpPort } }) => scrape(httpPort)))
+  const [seenBefore, rowsBefore] = [await scrapes(), await countRows(stage.query)]
+  await accounts.keep(stage, ward, () => sleep(CALM_MS))
+  accounts.violations.push(...checkTogether(seenBefore, await scrapes(), await countNew(stage.query, rowsBefore)))
 }
 
 interface StrikeOptions extends Pick<ClusterRunOptions, 'strikes' | 'onRemark'> {

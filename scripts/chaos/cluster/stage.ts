@@ -12,9 +12,11 @@ import { until } from '../../harness/until.ts'
 import type { Program } from '../rig/build.ts'
 import type { Break } from '../rig/injection.ts'
 import { ClusterGateway } from './cluster-gateway.ts'
-import { createHaproxy, createRedis } from './engine.ts'
+import { createHaproxy, createRedis, type Engine } from './engine.ts'
+import { createKafka, type KafkaOptions } from './kafka.ts'
 
 const GATEWAYS = 2
+const SINKS = 2
 const WHOLE_TIMEOUT_MS = 60_000
 
 export interface StageOptions {
@@ -23,6 +25,8 @@ export interface StageOptions {
   readonly dir: string
   readonly random: Random
   readonly breaks: Break | undefined
+  /** `null`: gateways write to PostgreSQL. */
+  readonly kafka: KafkaOptions | null
   /** Of clients. */
   readonly connections: number
   readonly onViolation: (violation: Violation) => void
@@ -30,9 +34,12 @@ export interface StageOptions {
   readonly onRecovered: (ms: number) => void
 }
 
-/** Two gateways, HAProxy, Redis and PostgreSQL on loopback. */
+/** Two gateways, HAProxy, Redis and PostgreSQL on loopback; with Kafka its brokers and two sinks. */
 export interface Stage {
   readonly gateways: readonly ClusterGateway[]
+  /** None without Kafka. */
+  readonly sinks: readonly ClusterGateway[]
+  readonly brokers: readonly Engine[]
   readonly haproxy: ReturnType<typeof createHaproxy>
   readonly redis: ReturnType<typeof createRedis>
   readonly postgres: OwnPostgres
@@ -50,38 +57,48 @@ export interface Stage {
 
 export async function createStage (options: StageOptions): Promise<Stage> {
   const { belongings, program, dir, random, breaks, connections, onViolation, onRecovered } = options
+  const own = { belongings, dir, connections, onViolation }
   const ports = { mqtt: await findFreePort(), http: await findFreePort(), stats: await findFreePort(), redis: await findFreePort() }
   const postgres = await OwnPostgres.create(dir, pino({ level: 'silent' }))
   const redisDir = join(dir, 'redis')
   await mkdir(redisDir)
   const redis = createRedis({ belongings, dir: redisDir, port: ports.redis })
   await redis.start()
-  const env = {
+  const kafka = options.kafka === null ? null : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine })
+  const node = options.kafka?.node
+  const shared = {
     DATABASE_URL: postgres.url,
+    VITAL_DEAD_LETTERS_MAX: '10000000',
+    VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '1000000',
+    ...kafka?.env,
+    ...belongings.keepsDirs && { VITAL_LOG_LEVEL: 'debug' }
+  }
+  const env = {
+    ...shared,
+    ...options.kafka !== null && {
+      VITAL_JOURNAL: 'kafka',
+      VITAL_ACK_AFTER: options.kafka.ackAfter,
+      ...options.kafka.brokers < 3 && { VITAL_KAFKA_ALLOW_WEAK: 'true' }
+    },
     REDIS_URL: `redis://127.0.0.1:${ports.redis}`,
     VITAL_TRUSTED_PROXIES: '127.0.0.1',
-    VITAL_PROXY_PROTOCOL: 'true',
-    ...belongings.keepsDirs && { VITAL_LOG_LEVEL: 'debug' },
-    VITAL_DEAD_LETTERS_MAX: '10000000',
-    VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '1000000'
+    VITAL_PROXY_PROTOCOL: 'true'
   }
   const args = breaks === undefined ? [program.gateway] : [program.gatewayUnderTest, JSON.stringify({ breaks })]
   const gateways: ClusterGateway[] = []
   for (let index = 0; index < GATEWAYS; index++) {
     gateways.push(new ClusterGateway({
-      belongings,
-      name: `gateway-${index + 1}`,
-      dir,
-      args,
-      env,
-      mqttPort: await findFreePort(),
-      httpPort: await findFreePort(),
-      connections,
-      onViolation
+      ...own, name: `gateway-${index + 1}`, node, args, env, mqttPort: await findFreePort(), httpPort: await findFreePort()
     }))
   }
-  // One makes the tables; the other finds them.
-  for (const gateway of gateways) await gateway.start()
+  const sinks: ClusterGateway[] = []
+  for (let index = 0; index < (kafka === null ? 0 : SINKS); index++) {
+    sinks.push(new ClusterGateway({
+      ...own, name: `sink-${index + 1}`, node, args: [program.commandLine, 'sink'], env: shared, mqttPort: 0, httpPort: await findFreePort()
+    }))
+  }
+  // One makes the tables; the others find them.
+  for (const process of [...gateways, ...sinks]) await process.start()
   const haproxy = createHaproxy({ belongings, dir, ports, gateways: gateways.map((gateway) => gateway.options) })
   await haproxy.start()
 
@@ -93,11 +110,16 @@ export async function createStage (options: StageOptions): Promise<Stage> {
       const response = await fetch(`http://127.0.0.1:${httpPort}/metrics`, { signal: AbortSignal.timeout(5000) })
       if (sumMetric(await response.text(), 'vital_redis_up') !== 1) return `${name}: Redis is away`
     }
+    for (const { options: { name, httpPort } } of sinks) {
+      if ((await readReadiness(httpPort)).code !== 200) return `${name} is not ready`
+    }
     return await haproxy.countUp() === 2 * GATEWAYS ? null : 'HAProxy does not find all gateways'
   }
 
   return {
     gateways,
+    sinks,
+    brokers: kafka?.brokers ?? [],
     haproxy,
     redis,
     postgres,
@@ -112,10 +134,11 @@ export async function createStage (options: StageOptions): Promise<Stage> {
       return fault
     },
     async stop () {
-      for (const gateway of gateways) {
-        await gateway.stop()
-        gateway.watch.stop()
+      for (const process of [...gateways, ...sinks]) {
+        await process.stop()
+        process.watch.stop()
       }
+      for (const broker of kafka?.brokers ?? []) await broker.kill()
       await haproxy.kill()
       await redis.kill()
       await postgres.stop('SIGQUIT')

@@ -11,7 +11,11 @@ export interface Strike {
   readonly run: (stage: Stage) => Promise<void>
 }
 
-const gatewayOf = (stage: Stage) => stage.gateways[Math.floor(stage.between(0, stage.gateways.length))]!
+function oneOf<One> ({ between }: Pick<Stage, 'between'>, all: readonly One[]): One {
+  return all[Math.floor(between(0, all.length))]!
+}
+
+const gatewayOf = (stage: Stage) => oneOf(stage, stage.gateways)
 
 async function restart (engine: Pick<Engine, 'kill' | 'start'>, awayMs: number): Promise<void> {
   await engine.kill()
@@ -85,8 +89,46 @@ export const STRIKES: readonly Strike[] = [
   }
 ]
 
+/** The same where Kafka stands between the gateways and PostgreSQL. */
+export const KAFKA_STRIKES: readonly Strike[] = [
+  { name: 'kill-broker', weight: 4, run: async (stage) => { await restart(oneOf(stage, stage.brokers), stage.between(0, 5000)) } },
+  {
+    name: 'kill-two-brokers',
+    weight: 1,
+    async run ({ brokers, between }) {
+      const struck = brokers.slice(0, 2)
+      await Promise.all(struck.map((broker) => broker.kill()))
+      await sleep(between(0, 5000))
+      await Promise.all(struck.map((broker) => broker.start()))
+    }
+  },
+  { name: 'freeze-broker', weight: 2, run: async (stage) => { await freezeFor(oneOf(stage, stage.brokers), stage.between(200, 6000)) } },
+  {
+    name: 'kill-sink',
+    weight: 4,
+    async run (stage) {
+      const sink = oneOf(stage, stage.sinks)
+      await sink.kill()
+      await sleep(stage.between(0, 5000))
+      await sink.start()
+    }
+  },
+  {
+    name: 'stop-sink',
+    weight: 1,
+    async run (stage) {
+      const sink = oneOf(stage, stage.sinks)
+      await sink.stop()
+      await sleep(stage.between(0, 1000))
+      await sink.start()
+    }
+  },
+  // Longer than the group waits for a member: its partitions go to the other sink meanwhile.
+  { name: 'freeze-sink', weight: 2, run: async (stage) => { await freezeFor(oneOf(stage, stage.sinks), stage.between(200, 7000)) } }
+]
+
 /** @param random - from 0 to below 1 */
-export function drawStrike (random: number, strikes = STRIKES): Strike {
+export function drawStrike (random: number, strikes: readonly Strike[]): Strike {
   let left = random * strikes.reduce((sum, { weight }) => sum + weight, 0)
   for (const strike of strikes) {
     left -= strike.weight

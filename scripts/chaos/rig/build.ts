@@ -26,6 +26,8 @@ const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
 export interface Program {
   readonly gateway: string
   readonly gatewayUnderTest: string
+  /** `vital-gateway`. */
+  readonly commandLine: string
   readonly publisher: string
   readonly subscriber: string
 }
@@ -54,6 +56,7 @@ export function prepareProgram (
   const chaos = join(app, 'dist', 'scripts', 'chaos')
   return {
     gateway: join(app, 'dist', 'src', 'main.js'),
+    commandLine: join(app, 'dist', 'scripts', 'vital-gateway.js'),
     gatewayUnderTest: join(chaos, 'rig', 'gateway-under-test.js'),
     publisher: join(app, 'dist', 'scripts', 'harness', 'devices', 'publisher.js'),
     subscriber: join(chaos, 'devices', 'subscriber.js')
