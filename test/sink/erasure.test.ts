@@ -106,7 +106,6 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await sleep(50)
     killed.child.kill('SIGKILL')
     for (const answer of await Promise.all(erasing)) t.equal(answer.status, 200, JSON.stringify(answer))
-    t.notOk(await isStored(rig, query), 'readings still wait')
     for (const device of ['d1', 'd2', 'd3']) await publishTimes(t, gateway.mqttPort, device, [7])
     await until(async () => await isStored(rig, query), 'all is read', 60_000)
     for (const device of ['d1', 'd2', 'd3']) t.same(await timesOf(query, device), [7])
