@@ -49,8 +49,8 @@ export async function isOnKafkaNode (t: Test, file: string): Promise<boolean> {
   return false
 }
 
-/** A broker must not outlive a test that is killed. */
-const THROUGH = process.platform === 'linux' ? ['setpriv', '--pdeathsig', 'KILL'] : []
+/** What stands before the command of a broker: it must not outlive a test that is killed. */
+export const THROUGH = process.platform === 'linux' ? ['setpriv', '--pdeathsig', 'KILL'] : []
 
 export interface RunningKafka {
   readonly port: number

@@ -13,7 +13,7 @@ import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { freePort } from '../../helpers/free-port.ts'
 import { connectClient, startGateway } from '../../helpers/gateway.ts'
-import { isOnKafkaNode } from '../../helpers/kafka.ts'
+import { isOnKafkaNode, THROUGH } from '../../helpers/kafka.ts'
 import { createTestDatabase, createTestDir } from '../../helpers/postgres.ts'
 import { LOADER, ROOT } from '../../helpers/program.ts'
 import { NO_PROMETHEUS, startPrometheus } from '../../helpers/prometheus.ts'
@@ -54,7 +54,8 @@ async function startBrokers (t: Test) {
     some.replace(`${name}:9092`, `127.0.0.1:${port}`).replace(`${name}:9093`, `127.0.0.1:${controllerPort}`), text)
   const children = nodes.map(({ name, port, controllerPort }) => {
     const variables = kafkaOf(name)
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'sh', join(KAFKA_DIR, 'start.sh')], {
+    const [command = '', ...args] = [...THROUGH, 'sh', join(KAFKA_DIR, 'start.sh')]
+    const child = spawn(command, args, {
       stdio: 'ignore',
       env: {
         PATH: process.env['PATH'],
