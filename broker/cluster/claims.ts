@@ -68,7 +68,7 @@ export class Claims {
     const { clientId } = wanted
     const { store, link, joining, handover } = this.#options
     if (!joining.isJoined && !wanted.startsAnew && !store.owned.has(clientId)) {
-      await (this.#reconnecting ??= this.#reconnect().finally(() => { this.#reconnecting = null }))
+      await this.#whenReconnected()
     }
     // Nothing is awaited from here on until the claim is noted, so each client has one at a time.
     for (let earlier = this.#earlier(clientId); earlier !== undefined; earlier = this.#earlier(clientId)) await earlier
@@ -78,7 +78,7 @@ export class Claims {
     }
     if (!link.isUp || !joining.isJoined) return this.#withoutRedis(clientId)
     store.withhold(clientId)
-    const claim = this.#claim(wanted)
+    const claim = this.#claimPatiently(wanted)
     this.#underWay.set(clientId, claim.catch(() => {}))
     try {
       return await claim
@@ -97,7 +97,23 @@ export class Claims {
     return this.#underWay.get(clientId) ?? this.#options.handover.handing(clientId)
   }
 
+  /** An outage of Redis amid a claim is waited for as one before it: the other gateway still has what is queued. */
+  async #claimPatiently (wanted: ClientClaim): Promise<'granted' | 'refused'> {
+    try {
+      return await this.#claim(wanted)
+    } catch (error) {
+      await new Promise((resolve) => { setTimeout(resolve, RETRY_MS) })
+      if (!wanted.startsAnew) await this.#whenReconnected()
+      if (wanted.startsAnew || !this.#options.joining.isJoined) throw error
+      return await this.#claim(wanted)
+    }
+  }
+
   /** A client must not lose its session to a connection to Redis that is back soon. */
+  async #whenReconnected (): Promise<void> {
+    await (this.#reconnecting ??= this.#reconnect().finally(() => { this.#reconnecting = null }))
+  }
+
   async #reconnect (): Promise<void> {
     const { joining, limits } = this.#options
     while (!joining.isJoined && joining.downForMs < limits.leaseMs) {

@@ -224,3 +224,25 @@ t.test('a QoS 2 publish is fanned out once a session that is on its way here has
   await until(() => payloads(session).includes('one'))
   t.same(payloads(watcher), ['one'])
 })
+
+t.test('a session that is on its way while Redis is killed and started again arrives with its queue', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const cable = await startCable(t, redis.port)
+  const patient = { clusterLimits: { leaseMs: 5000, renewIntervalMs: 1000, commandTimeoutMs: 2000 } }
+  const [a, b] = [await startClustered(t, redis.url, patient), await startClustered(t, cable.url, patient)]
+  const first = await RawClient.connected(t, a.port, persistent(4, 'lk'))
+  await first.subscribe({ 'home/#': 1 })
+  await leave(first)
+  await publish(await RawClient.connected(t, a.port), 'home/x', ['one', 'two'])
+  cable.holdAnswerTo((command) => /hgetall[^]*vital:client:lk/i.test(command))
+  const arriving = RawClient.connected(t, b.port, persistent(4, 'lk'))
+  await until(() => cable.isHolding)
+  await redis.kill()
+  cable.cut()
+  await redis.start()
+  cable.mend()
+  const session = await arriving
+  t.ok(isPresent(session))
+  await until(() => payloads(session).length === 2)
+  t.strictSame(payloads(session), ['one', 'two'])
+})
