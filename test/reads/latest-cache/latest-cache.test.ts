@@ -126,7 +126,9 @@ t.test('an erased device does not come back, though an older batch reaches Redis
   await other.cache.aroundErasure('a', () => query('delete from latest where device = \'a\''))
   // Without a page PostgreSQL answers: the copy is not trusted while the other write is under way for long.
   const page = await other.cache.page(ALL)
-  t.same(page?.resources.map(({ deviceId }) => deviceId) ?? ['c'], ['c'], 'at once')
+  // What the other write has committed may be there already.
+  const others = page?.resources.map(({ deviceId }) => deviceId).filter((device) => device !== 'b') ?? ['c']
+  t.same(others, ['c'], 'at once')
   release()
   await late
   await other.untilTrusted()

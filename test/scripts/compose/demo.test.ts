@@ -12,7 +12,7 @@ import { until } from '../../helpers/until.ts'
 
 interface Service { command: string[], profiles?: string[], volumes: string[], depends_on: Record<string, { condition: string }> }
 
-const compose = parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8'), { merge: true }) as {
+const compose = parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8'), { merge: true, maxAliasCount: -1 }) as {
   services: Record<'credentials' | 'demo' | 'demo-credentials', Service>
   volumes: Record<string, null>
 }
