@@ -102,9 +102,10 @@ export class Claims {
     try {
       return await this.#claim(wanted)
     } catch (error) {
+      if (wanted.startsAnew) throw error
       await new Promise((resolve) => { setTimeout(resolve, RETRY_MS) })
-      if (!wanted.startsAnew) await this.#whenReconnected()
-      if (wanted.startsAnew || !this.#options.joining.isJoined) throw error
+      await this.#whenReconnected()
+      if (!this.#options.joining.isJoined) throw error
       return await this.#claim(wanted)
     }
   }

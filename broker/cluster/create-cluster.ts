@@ -64,6 +64,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
   const arrivals = { setAside: () => forwarding.passage.setAside, settled: arrived }
   const { whenCopied } = createCopies({ store, outbox, arrivals, joining, timeoutMs: limits.commandTimeoutMs })
   let upkeep: NodeJS.Timeout | null = null
+  let arriving: Promise<void> | null = null
 
   function lookAround (): void {
     if (!joining.isJoined) return
@@ -73,7 +74,13 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     reclaim.takeUnclaimed().catch((error: unknown) => { logger.debug({ err: error }, 'clients are not claimed yet') })
   }
 
-  async function arrived (): Promise<void> {
+  /** All who wait share one poll: there may be hundreds of them. */
+  function arrived (): Promise<void> {
+    arriving ??= pollArrivals().finally(() => { arriving = null })
+    return arriving
+  }
+
+  async function pollArrivals (): Promise<void> {
     while (handover.isHolding || adoption.isUnderWay) await new Promise((resolve) => { setTimeout(resolve, ARRIVAL_POLL_MS) })
   }
 

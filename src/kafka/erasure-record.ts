@@ -12,6 +12,7 @@ import { isStoredDeviceId } from '../../schemas/device-id.ts'
 import { isObject, type LogRecord, type Members, type OutgoingRecord, type Read, readRecord, toOutgoing } from './records.ts'
 
 export const ERASURE_SCHEMA = 'erasure-1'
+const SCHEMA_VALUE = Buffer.from(ERASURE_SCHEMA)
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
@@ -35,7 +36,7 @@ export function toErasureRecord ({ topic, partition }: LogPartition, { marker, d
   const counts: Record<string, number> = {}
   for (const { topicId, partition } of partitions) counts[topicId] = Math.max(counts[topicId] ?? 0, partition + 1)
   const value = JSON.stringify({ erasure: marker, device, partitions: counts })
-  return { ...toOutgoing(topic, device, value, {}, ERASURE_SCHEMA), partition }
+  return { ...toOutgoing(topic, device, value, {}, SCHEMA_VALUE), partition }
 }
 
 /** Reads a record of {@link ERASURE_SCHEMA}. */

@@ -9,6 +9,7 @@ export const LETTERS_TOPIC = 'vital.dead-letters'
 /** Changes where a reader of the former one could misread a value; another member or header is no change. */
 const SCHEMA = '1'
 const SCHEMA_HEADER = Buffer.from('schema')
+const SCHEMA_VALUE = Buffer.from(SCHEMA)
 
 /** A record that is to be written, as the client of Kafka takes it. */
 export interface OutgoingRecord {
@@ -40,10 +41,10 @@ export type Read<T> =
 
 /** @param key - equal keys keep their order: they meet in one partition */
 export function toOutgoing (
-  topic: string, key: string, value: string, headers: Readonly<Record<string, string | null>>, schema = SCHEMA
+  topic: string, key: string, value: string, headers: Readonly<Record<string, string | null>>, schema = SCHEMA_VALUE
 ): OutgoingRecord {
   const keyBytes = Buffer.from(key)
-  const pairs = new Map([[SCHEMA_HEADER, Buffer.from(schema)]])
+  const pairs = new Map([[SCHEMA_HEADER, schema]])
   for (const name in headers) {
     const text = headers[name]
     if (typeof text === 'string') pairs.set(Buffer.from(name), Buffer.from(text))

@@ -17,7 +17,7 @@ function oneOf<One> ({ between }: Pick<Stage, 'between'>, all: readonly One[]): 
 
 const gatewayOf = (stage: Stage) => oneOf(stage, stage.gateways)
 
-async function restart (engine: Pick<Engine, 'kill' | 'start'>, awayMs: number): Promise<void> {
+async function restart (engine: { kill (): Promise<void>, start (): Promise<unknown> }, awayMs: number): Promise<void> {
   await engine.kill()
   await sleep(awayMs)
   await engine.start()
@@ -106,21 +106,14 @@ export const KAFKA_STRIKES: readonly Strike[] = [
   {
     name: 'kill-sink',
     weight: 4,
-    async run (stage) {
-      const sink = oneOf(stage, stage.sinks)
-      await sink.kill()
-      await sleep(stage.between(0, 5000))
-      await sink.start()
-    }
+    run: async (stage) => { await restart(oneOf(stage, stage.sinks), stage.between(0, 5000)) }
   },
   {
     name: 'stop-sink',
     weight: 1,
     async run (stage) {
       const sink = oneOf(stage, stage.sinks)
-      await sink.stop()
-      await sleep(stage.between(0, 1000))
-      await sink.start()
+      await restart({ kill: () => sink.stop(), start: () => sink.start() }, stage.between(0, 1000))
     }
   },
   // Longer than the group waits for a member: its partitions go to the other sink meanwhile.
