@@ -14,6 +14,7 @@ import { INGEST_LIMITS } from './ingest/limits.ts'
 import { Ledger } from './ingest/ledger.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
 import { loadKafkaClient } from './kafka/load-client.ts'
+import { TOPICS } from './kafka/topics.ts'
 import { addProcessMetrics, createMetrics } from './metrics/metrics.ts'
 import { announceReady } from './operations/announce-ready.ts'
 import { connectWhenever } from './operations/connect-database.ts'
@@ -27,6 +28,7 @@ import { createSecurity } from './security/security.ts'
 import { SINK_LIMITS, type SinkLimits } from './sink/limits.ts'
 import { createReader } from './sink/reader.ts'
 import { addSinkMetrics, addStoringMetrics } from './sink/sink-metrics.ts'
+import { Storing } from './sink/storing.ts'
 import { createUpkeep } from './sink/upkeep.ts'
 import { createTransport } from './transport/transport.ts'
 
@@ -72,18 +74,19 @@ export function createSink ({ config: given, logger, limits: changed = {} }: Sin
     const refusedLetters = createRefusedLetters({ dataDir: config.dataDir, logger })
     const { deadLetterBytesMax } = INGEST_LIMITS
     const caps = new DeadLetterCaps({ ...config, deadLetterBytesMax }, (warning) => { logger.warn(warning) })
+    const storing = {
+      store: createStore({ ...database, copy: copy?.copy ?? null }), refusedLetters, caps, ledger, readingsMax: config.batchReadingsMax
+    }
     const reader = await createReader({
       client,
       config: config.kafka,
       group: config.sinkGroup,
       name: applicationName,
       kysely: database.kysely,
-      store: createStore({ ...database, copy: copy?.copy ?? null }),
-      refusedLetters,
-      caps,
-      ledger,
-      onBatch: (batch) => { observeBatch(batch) },
-      readingsMax: config.batchReadingsMax,
+      topics: TOPICS,
+      createStorage: (wiring) => new Storing({
+        ...wiring, ...storing, onBatch: (batch) => { observeBatch(batch) }, limits, logger
+      }),
       bytesMax: config.bufferBytesMax,
       limits,
       logger

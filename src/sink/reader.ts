@@ -1,7 +1,7 @@
 /**
- * The way from Kafka into PostgreSQL, wired once:
+ * The way out of Kafka, wired once, for whatever stores what it reads (`Storage`: a sink, a lake):
  *
- *   membership ── assigned, revoked ──> assignment ── claimed ──> fetcher ── records ──> storing ──> store
+ *   membership ── assigned, revoked ──> assignment ── claimed ──> fetcher ── records ──> storage
  *                                           ▲                        ▲                      │
  *                                           └── another sink owns ───┼──────────────────────┤
  *                                                                    └────── has room ──────┘
@@ -13,24 +13,54 @@ import type { Tables } from '../../db/tables.ts'
 import type { KafkaConfig } from '../config/kafka-config.ts'
 import { toClientOptions, toKafkaMessage } from '../kafka/connection.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
-import { LETTERS_TOPIC, READINGS_TOPIC } from '../kafka/records.ts'
 import { Assignment } from './assignment.ts'
-import { createSinkErasures, toHeldWarnings } from './erasures.ts'
+import type { Decoded } from './decode.ts'
+import { createSinkErasures, type SinkErasures, toHeldWarnings } from './erasures.ts'
 import { Fetcher } from './fetcher.ts'
 import { createKnownTopics } from './known-topics.ts'
 import type { SinkLimits } from './limits.ts'
 import { Membership } from './membership.ts'
 import type { SinkPartition } from './partition.ts'
-import { Storing, type StoringOptions } from './storing.ts'
 
 /** Partitions that have room, or a leader again, are found without being told. */
 const LOOK_INTERVAL_MS = 1000
-const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC]
 
-export interface ReaderOptions extends Pick<StoringOptions, 'store' | 'refusedLetters' | 'caps' | 'ledger' | 'onBatch' | 'readingsMax'> {
+/** What stores the records that are read. */
+export interface Storage {
+  /** It takes what it is given. */
+  readonly isUp: boolean
+  /** For `/health/ready`; empty while it is up. */
+  readonly warnings: () => readonly string[]
+  start (): void
+  /** Records have come. */
+  wake (): void
+  /** These were taken, and will be read again, perhaps by another one. */
+  giveUp (records: readonly Decoded[]): void
+  /** Settles when nothing is being stored. */
+  stop (): Promise<void>
+}
+
+/** What a {@link Storage} has of the reader. */
+export interface Wiring {
+  readonly erasures: SinkErasures
+  /** Those that are owned here. */
+  readonly partitions: () => Iterable<SinkPartition>
+  /** Another one has claimed it. */
+  readonly onReplaced: (partition: SinkPartition) => void
+  /** None of its records is being stored now. */
+  readonly onIdle: (partition: SinkPartition) => void
+  /** Partitions have room again. */
+  readonly onRoom: () => void
+}
+
+export interface ReaderOptions<Stored extends Storage> {
   readonly client: KafkaClient
   readonly config: KafkaConfig
   readonly group: string
+  readonly topics: readonly string[]
+  readonly createStorage: (wiring: Wiring) => Stored
+  /** Where to go on, if that is not in PostgreSQL. */
+  readonly findPosition?: (partition: SinkPartition, claim: Claim) => Promise<Claim>
   /** application_name, and what Kafka calls this sink. */
   readonly name: string
   readonly kysely: Kysely<Tables>
@@ -41,27 +71,27 @@ export interface ReaderOptions extends Pick<StoringOptions, 'store' | 'refusedLe
 }
 
 /** @throws `ConfigError` where a file that the connection needs cannot be read */
-export async function createReader (options: ReaderOptions) {
-  const { client, config, group, name, kysely, bytesMax, limits, logger } = options
+export async function createReader<Stored extends Storage> (options: ReaderOptions<Stored>) {
+  const { client, config, group, topics, name, kysely, bytesMax, limits, logger } = options
   const connection = await toClientOptions(config, name)
   const admin = new client.Admin({ ...connection, requestTimeout: limits.requestTimeoutMs })
-  const known = createKnownTopics({ admin, topics: TOPICS, group, kysely, logger })
+  const known = createKnownTopics({ admin, topics, group, kysely, logger })
   const erasures = createSinkErasures({ kysely, group })
   let rejoins = 0
   let timer: NodeJS.Timeout | undefined
   let topicsTimer: NodeJS.Timeout | undefined
 
-  async function claim ({ place, erasures: ofPartition }: SinkPartition): Promise<Claim> {
-    const { topic, topicId, partition } = place
-    const claimed = await claimOffset(kysely, { consumerGroup: group, topicId, partition }, { topic, owner: name })
+  async function claim (partition: SinkPartition): Promise<Claim> {
+    const { place, erasures: ofPartition } = partition
+    const { topic, topicId, partition: number } = place
+    const claimed = await claimOffset(kysely, { consumerGroup: group, topicId, partition: number }, { topic, owner: name })
     const claiming = { place, claim: claimed, erasures: ofPartition }
     await erasures.reload([claiming])
     if (claimed.epoch === 1) await known.noteFirst(place)
-    return claiming.claim
+    return await options.findPosition?.(partition, claiming.claim) ?? claiming.claim
   }
 
-  const storing: Storing = new Storing({
-    ...options,
+  const storing: Stored = options.createStorage({
     erasures,
     partitions: () => assignment.partitions,
     onReplaced: (partition) => { assignment.replaced(partition) },
@@ -80,7 +110,7 @@ export async function createReader (options: ReaderOptions) {
     client,
     connection,
     admin,
-    topics: TOPICS,
+    topics,
     fetchable: () => assignment.fetchable(bytesMax),
     onRecords: () => { storing.wake() },
     limits,
@@ -90,7 +120,7 @@ export async function createReader (options: ReaderOptions) {
     client,
     connection,
     group,
-    topics: TOPICS,
+    topics,
     onAssigned: (places) => { assignment.assign(places) },
     onRevoked: (places) => assignment.revoke(places),
     onLost: (places) => { assignment.lose(places) },
@@ -102,7 +132,7 @@ export async function createReader (options: ReaderOptions) {
     known.look().catch((error: unknown) => { logger.debug({ reason: toKafkaMessage(error) }, 'the topics are not known now') })
   }
 
-  /** Partitions that are read and make no progress, though PostgreSQL takes batches. */
+  /** Partitions that are read and make no progress, though what stores them is up. */
   function findStuck () {
     if (!storing.isUp) return []
     const sinceMs = performance.now() - limits.stuckMs
@@ -127,7 +157,7 @@ export async function createReader (options: ReaderOptions) {
     const troubles = [...assignment.partitions].flatMap(({ trouble }) => trouble?.message ?? [])
     return [
       ...membership.isMember ? [] : ['the consumer group does not answer, or does not know this sink'],
-      ...storing.isUp ? [] : ['PostgreSQL does not take batches; their records wait in Kafka'],
+      ...storing.warnings(),
       ...troubles,
       ...toHeldWarnings(assignment.partitions, limits.heldToldMs),
       ...known.warnings()

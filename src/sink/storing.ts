@@ -20,12 +20,12 @@ import type { RefusedLetters } from '../ingest/journal/refused-letters.ts'
 import type { Ledger } from '../ingest/ledger.ts'
 import type { Submission } from '../ingest/submission.ts'
 import { type Decoded, decode, isUndecided } from './decode.ts'
-import type { SinkErasures } from './erasures.ts'
 import type { SinkLimits } from './limits.ts'
 import { createOffsetWriter, type Move } from './offset-writer.ts'
 import type { ErasureMarker } from '../kafka/erasure-record.ts'
 import type { QueuedRecord, SinkPartition } from './partition.ts'
 import { toKey } from './place.ts'
+import type { Storage, Wiring } from './reader.ts'
 
 const TOLD_EVERY_MS = 10_000
 
@@ -36,27 +36,18 @@ interface Slice {
   readonly records: readonly Decoded[]
 }
 
-export interface StoringOptions {
+export interface StoringOptions extends Wiring {
   readonly store: Pick<Store, 'write'>
   readonly refusedLetters: Pick<RefusedLetters, 'keep'>
   readonly caps: Pick<DeadLetterCaps, 'admit'>
   readonly ledger: Ledger
-  readonly erasures: SinkErasures
-  /** Those that this sink owns. */
-  readonly partitions: () => Iterable<SinkPartition>
-  /** Another sink has claimed it. */
-  readonly onReplaced: (partition: SinkPartition) => void
-  /** No batch holds records of it now. */
-  readonly onIdle: (partition: SinkPartition) => void
-  /** Partitions have room again. */
-  readonly onRoom: () => void
   readonly onBatch: (batch: { readonly readings: number, readonly durationMs: number }) => void
   readonly readingsMax: number
   readonly limits: SinkLimits
   readonly logger: Logger
 }
 
-export class Storing {
+export class Storing implements Storage {
   readonly #options: StoringOptions
   readonly #writer: ReturnType<typeof createOffsetWriter>
   readonly #stopping = new AbortController()
@@ -79,6 +70,10 @@ export class Storing {
   /** PostgreSQL took the last batch. */
   get isUp (): boolean {
     return this.#isUp
+  }
+
+  warnings (): readonly string[] {
+    return this.#isUp ? [] : ['PostgreSQL does not take batches; their records wait in Kafka']
   }
 
   /** Batches are being written as fast as they can be. */
