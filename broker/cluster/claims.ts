@@ -23,7 +23,7 @@ import { claimOf } from '../connect/authorisation.ts'
 import type { ClientClaim, ClusterParts } from '../cluster.ts'
 import type { Handover } from './handover.ts'
 import type { Joining } from './joining.ts'
-import { type ClusterLimits, within } from './limits.ts'
+import type { ClusterLimits } from './limits.ts'
 import type { RedisLink, Reply } from './redis-link.ts'
 import { CLAIM, FORCE } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
@@ -44,6 +44,8 @@ interface ClaimsOptions {
 /** How long a claim that failed waits before it is tried again. */
 const RETRY_MS = 50
 const POLL_MS = 20
+/** How often a gateway that lives does not give a client before the client is taken by force: what it queues then is lost. */
+const ASKED_MIN = 4
 
 /** See the top of this file. */
 export class Claims {
@@ -130,7 +132,9 @@ export class Claims {
   async #claim ({ clientId, principal, startsAnew }: ClientClaim): Promise<'granted' | 'refused'> {
     const { link, self, handover, adopted, limits } = this.#options
     const deadlineMs = performance.now() + limits.claimTimeoutMs
-    while (performance.now() < deadlineMs) {
+    let asked = 0
+    let dead: string | null = null
+    for (;;) {
       // It was adopted with all others of a dead gateway.
       if (this.#options.store.owned.has(clientId)) return 'granted'
       const reply = await link.call('EVAL', CLAIM, 0, self(), clientId, JSON.stringify(principal)) as Reply[]
@@ -150,18 +154,22 @@ export class Claims {
           const claim = claimOf(principal, JSON.parse(String(reply[2])) as Principal | null)
           if (claim === 'refuse') return 'refused'
           const anew = startsAnew || claim === 'discard'
-          const remainingMs = deadlineMs - performance.now()
-          if (await handover.fetch(owner, clientId, { anew, timeoutMs: remainingMs })) {
+          // A process that was frozen finds its time over, and has asked once.
+          if (performance.now() > deadlineMs && asked >= ASKED_MIN) return await this.#force(clientId)
+          asked++
+          if (await handover.fetch(owner, clientId, { anew, timeoutMs: limits.claimTimeoutMs / ASKED_MIN })) {
             if (!anew) this.fetched++
           } else await new Promise((resolve) => { setTimeout(resolve, RETRY_MS) })
           break
         }
         default:
+          // However long it takes: who reads the session beside its adoption has every delivery twice.
           handover.drop(clientId)
-          await within(adopted(owner), deadlineMs - performance.now())
+          if (dead === owner) await new Promise((resolve) => { setTimeout(resolve, RETRY_MS) })
+          dead = owner
+          await adopted(owner)
       }
     }
-    return await this.#force(clientId)
   }
 
   /** The gateway that has it lives, and does not answer. */

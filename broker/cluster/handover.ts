@@ -59,9 +59,9 @@ export class Handover {
     this.#options = options
   }
 
-  /** Whether sessions here set aside what comes for them. */
+  /** Whether sessions here set aside what comes for them: those that come, and those that are just being given. */
   get isHolding (): boolean {
-    return this.#prepared.size > 0
+    return this.#prepared.size > 0 || this.#handing.size > 0
   }
 
   /** A client has come back here before its session was taken. */
@@ -222,12 +222,10 @@ export class Handover {
     const had = seen()
     // From here on it gets nothing. Should Redis not take it, it gets what came meanwhile.
     session?.hold(passage)
-    store.withhold(clientId)
     try {
       const epoch = await store.transfer(clientId, to, had)
       if (epoch > 0) this.given++
-      // Not written: another gateway has it already.
-      store.disown(clientId)
+      // Also where it was not written: another gateway has it already.
       sessions.surrender(clientId)
       tell(to, { t: 'gone', id, epoch: Math.max(0, epoch) })
     } catch (error) {
@@ -235,7 +233,6 @@ export class Handover {
       throw error
     } finally {
       session?.release(() => true)
-      store.resume(clientId)
     }
   }
 }

@@ -10,9 +10,9 @@ import type { Logger } from 'pino'
 import type { PublishedMessage } from '../deliver/fan-out.ts'
 import { createLogThrottle } from '../log-throttle.ts'
 import { encodeFrame, type Notice, type RoutedHeader, toMessageHeader } from './frame.ts'
-import { KEYS } from './keys.ts'
 import type { ClusterLimits } from './limits.ts'
 import type { Argument, Reply } from './redis-link.ts'
+import { ADD, IS_ADOPTED } from './scripts.ts'
 
 interface Entry {
   /** Counts entries in their order. */
@@ -158,21 +158,19 @@ export class Outbox {
   /** The entries that are written next, of one pipeline at most. */
   take (): Batch {
     const entries = this.#take()
-    const { streamEntriesMax } = this.#options.limits
+    const { self, limits: { streamEntriesMax } } = this.#options
     return {
       entries,
-      commands: entries.map(({ gateway, frame }) =>
-        // A stream is made by its reader: that of a gateway that is no more must not come back.
-        ['XADD', KEYS.stream(gateway), 'NOMKSTREAM', 'MAXLEN', '~', streamEntriesMax, '*', 'e', frame!])
+      commands: entries.map(({ gateway, frame }) => ['EVAL', ADD, 0, self(), gateway, streamEntriesMax, frame!])
     }
   }
 
-  /** They were written. @param replies - to their commands */
+  /** They were written, but for those that are refused while another gateway adopts. @param replies - to their commands */
   noteReplies ({ entries }: Batch, replies: readonly Reply[]): void {
     const answers = new Map(entries.map((entry, at) => [entry, replies[at] ?? null]))
     this.#entries = this.#entries.filter((entry) => {
       const reply = answers.get(entry)
-      if (reply === undefined) return true
+      if (reply === undefined || reply === IS_ADOPTED) return true
       this.#bytes -= entry.bytes
       const count = entry.messages?.length ?? 0
       if (reply instanceof Error || reply === null) {

@@ -121,7 +121,33 @@ redis.call('HSET', key, 'o', ARGV[1])
 redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[3])
 return {epoch, redis.call('HGETALL', key)}`
 
+/** Answer to a write of a gateway whose sessions another one adopts, or has adopted. */
+export const IS_ADOPTED = -2
+
+/** What a gateway writes once another adopts its sessions would come twice: its clients send it again. */
+const UNLESS_ADOPTED = `
+if redis.call('EXISTS', 'vital:adoption:' .. ARGV[1]) == 1 then return ${IS_ADOPTED} end`
+
+/**
+ * ARGV: gateway, gateway that it is for, most entries of the stream, entry. A stream is made by its reader: that of a
+ * gateway that is no more must not come back.
+ * @returns its id; nothing where the other gateway is no more; -2 where another gateway adopts, or has adopted, the sessions
+ *   of this one
+ */
+export const ADD = `
+${UNLESS_ADOPTED}
+if redis.call('SISMEMBER', 'vital:gateways', ARGV[1]) == 0 then return ${IS_ADOPTED} end
+return redis.call('XADD', 'vital:stream:' .. ARGV[2], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[3], '*', 'e', ARGV[4])`
+
+/** ARGV: gateway, id of an entry. What came before it is handled and written. @returns 1, or -2 as above */
+export const TRIM = `
+${UNLESS_ADOPTED}
+redis.call('SET', 'vital:position:' .. ARGV[1], ARGV[2])
+redis.call('XTRIM', 'vital:stream:' .. ARGV[1], 'MINID', ARGV[2])
+return 1`
+
 const IF_MINE = `
+${UNLESS_ADOPTED}
 local key = 'vital:client:' .. ARGV[2]
 local owner = redis.call('HGET', key, 'o')
 if not owner then return -1 end
@@ -135,7 +161,8 @@ redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])`
 
 /**
  * ARGV: gateway, client id, epoch, 1 to write all anew, number of fields to delete, those, fields and values.
- * @returns 1; 0 where another gateway has the client, -1 where Redis knows nothing of it, here and below
+ * @returns 1; 0 where another gateway has the client, -1 where Redis knows nothing of it, -2 while another gateway adopts
+ *   the sessions of this one, here and below
  */
 export const SAVE = `
 ${IF_MINE}

@@ -14,11 +14,10 @@ import { createLogThrottle } from '../log-throttle.ts'
 import type { Delivery } from '../session/delivery.ts'
 import type { SessionJournal } from '../session/session-journal.ts'
 import type { SessionState } from '../session/sessions.ts'
-import { KEYS } from './keys.ts'
 import type { ClusterLimits } from './limits.ts'
 import type { Outbox } from './outbox.ts'
 import type { Argument, RedisLink, Reply } from './redis-link.ts'
-import { DROP, SAVE, TRANSFER } from './scripts.ts'
+import { DROP, IS_ADOPTED, SAVE, TRANSFER, TRIM } from './scripts.ts'
 import { encodeDelivery, encodeState, FIELDS } from './stored-session.ts'
 
 /** What is not written yet of one client. */
@@ -142,10 +141,11 @@ export class SessionStore implements SessionJournal {
   }
 
   /**
-   * Writes a client, and gives it to another gateway in the same turn of Redis.
+   * Writes a client, and gives it to another gateway in the same turn of Redis; from there on it is not this gateway's. Until
+   * then it is written as ever: its deliveries must be in Redis whenever the packet ids of their publishers are.
    * @param seen - numbers of the last messages that its session has had, by the gateway that published them
    * @returns its epoch there; 0 when it was not this gateway's any more
-   * @throws when Redis does not answer
+   * @throws when Redis does not answer, or another gateway is about to adopt this one
    */
   async transfer (clientId: string, to: string, seen: Readonly<Record<string, number>>): Promise<number> {
     const run = this.#tail.then(async () => {
@@ -156,6 +156,8 @@ export class SessionStore implements SessionJournal {
       const replies = await this.#options.link.pipeline([...commands, transfer])
       const failed = replies.find((reply) => reply instanceof Error)
       if (failed !== undefined) throw failed
+      if (replies.includes(IS_ADOPTED)) throw new Error('another gateway adopts the sessions of this one')
+      this.disown(clientId)
       return Number(replies.at(-1))
     })
     this.#tail = run.catch(() => {})
@@ -210,11 +212,14 @@ export class SessionStore implements SessionJournal {
         const replies = await link.pipeline([
           ...forwarded.commands,
           ...batch.flatMap(({ commands }) => commands),
-          ...isTrimming ? [['SET', KEYS.position(self()), at], ['XTRIM', KEYS.stream(self()), 'MINID', at]] as Command[] : []
+          ...isTrimming ? [['EVAL', TRIM, 0, self(), at]] as Command[] : []
         ])
+        const isAdopted = replies.includes(IS_ADOPTED)
         outbox.noteReplies(forwarded, replies.splice(0, forwarded.entries.length))
-        if (isTrimming && !(replies[batch.length] instanceof Error)) this.#writtenPosition = at
+        if (isTrimming && replies[batch.length] === 1) this.#writtenPosition = at
         this.#noteReplies(batch, replies, failed)
+        // It will register anew, or has its lease again.
+        if (isAdopted) return
       } catch (error) {
         for (const { clientId } of batch) this.rewrite(clientId)
         this.#fail(error as Error)
@@ -240,7 +245,8 @@ export class SessionStore implements SessionJournal {
         fault = reply
         failed.add(clientId)
         this.rewrite(clientId)
-      } else if (reply === 0) {
+      } else if (reply === IS_ADOPTED) this.rewrite(clientId)
+      else if (reply === 0) {
         this.disown(clientId)
         this.#options.onLost(clientId)
       } else if (reply === -1 && this.#epochs.has(clientId)) {

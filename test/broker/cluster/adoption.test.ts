@@ -97,6 +97,35 @@ t.test('a gateway that was taken for dead gives up the sessions that were adopte
   t.equal(b.cluster.statistics().gateways, 2)
 })
 
+t.test('a gateway that another one adopts writes nothing any more: its clients send that again', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  // Its lease stands, as that of a gateway which was frozen between looking at it and writing.
+  const clusterLimits = { leaseMs: 60_000, renewIntervalMs: 60_000 }
+  const a = await startClustered(t, redis.url, { clusterLimits })
+  const b = await startClustered(t, redis.url, { clusterLimits })
+  const [here, elsewhere] = [await RawClient.connected(t, a.port, persistent('here')), await RawClient.connected(t, b.port)]
+  await here.subscribe({ 'home/#': 1 })
+  await elsewhere.subscribe({ 'home/#': 1 })
+  const publisher = await RawClient.connected(t, a.port, persistent('publisher'))
+  await publish(publisher, 'home/x', ['before'])
+  await until(() => payloads(elsewhere).length === 1)
+  const adoption = `vital:adoption:${a.cluster.name}`
+  await redis.client.set(adoption, 'another')
+  const written = async () => [await redis.client.hgetall('vital:client:here'), await redis.client.hgetall('vital:client:publisher')]
+  await until(async () => (await redis.client.hlen('vital:client:here')) > 0)
+  const before = await written()
+  publisher.send(publishPacket(2, { topic: 'home/x', payload: 'amid', qos: 2 }))
+  await until(() => payloads(here).length === 2)
+  // Longer than a session waits to be written.
+  await new Promise((resolve) => { setTimeout(resolve, 100) })
+  t.strictSame(payloads(elsewhere), ['before'])
+  t.strictSame(await written(), before)
+  await redis.client.del(adoption)
+  await publish(publisher, 'home/x', ['after'])
+  await until(() => payloads(elsewhere).length === 3)
+  t.strictSame(payloads(elsewhere), ['before', 'amid', 'after'], 'it had been slow only')
+})
+
 t.test('a gateway that stops hands its sessions over at once, and one that starts alone finds them', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const a = await startClustered(t, redis.url)

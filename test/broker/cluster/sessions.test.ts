@@ -203,27 +203,29 @@ t.test('a client that comes back while its session is being given away waits unt
   await until(() => payloads(client).includes('two'))
 })
 
-t.test('a QoS 2 publish is fanned out once a session that is on its way here has arrived', { skip: NO_REDIS }, async (t) => {
-  const redis = await startRedis(t)
-  const cable = await startCable(t, redis.port)
-  const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
-  const first = await RawClient.connected(t, a.port, persistent(4, 'lk'))
-  await first.subscribe({ 'home/#': 2 })
-  const watcher = await RawClient.connected(t, b.port)
-  await watcher.subscribe({ 'home/#': 0 })
-  cable.holdAnswerTo((command) => command.includes(TRANSFER))
-  const arriving = RawClient.connected(t, b.port, persistent(4, 'lk'))
-  await until(() => cable.isHolding)
-  const publisher = await RawClient.connected(t, b.port)
-  publisher.send(publishPacket(1, { topic: 'home/x', payload: 'one', qos: 2 }))
-  await settleDown()
-  t.same(payloads(watcher), [], 'so that its packet id is not in Redis before the session has the message')
-  cable.letGo()
-  await publisher.waitFor('pubrec')
-  const session = await arriving
-  await until(() => payloads(session).includes('one'))
-  t.same(payloads(watcher), ['one'])
-})
+for (const where of ['there', 'here'] as const) {
+  t.test(`a QoS 2 publish ${where} is fanned out once a session on its way from here has arrived there`, { skip: NO_REDIS }, async (t) => {
+    const redis = await startRedis(t)
+    const cable = await startCable(t, redis.port)
+    const [here, there] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
+    const first = await RawClient.connected(t, here.port, persistent(4, 'lk'))
+    await first.subscribe({ 'home/#': 2 })
+    const { port } = { here, there }[where]
+    const [watcher, publisher] = [await RawClient.connected(t, port), await RawClient.connected(t, port)]
+    await watcher.subscribe({ 'home/#': 0 })
+    cable.holdAnswerTo((command) => command.includes(TRANSFER))
+    const arriving = RawClient.connected(t, there.port, persistent(4, 'lk'))
+    await until(() => cable.isHolding)
+    publisher.send(publishPacket(1, { topic: 'home/x', payload: 'one', qos: 2 }))
+    await settleDown()
+    t.same(payloads(watcher), [], 'so that its packet id is not in Redis before the session has the message')
+    cable.letGo()
+    await publisher.waitFor('pubrec')
+    const session = await arriving
+    await until(() => payloads(session).includes('one'))
+    t.same(payloads(watcher), ['one'])
+  })
+}
 
 t.test('a session that is on its way while Redis is killed and started again arrives with its queue', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
