@@ -12,7 +12,7 @@ import { spawn } from 'node:child_process'
 import {
   copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync
 } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { build } from 'esbuild'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -30,6 +30,10 @@ const PACKED = [
   '@fastify/error', '@fastify/static', '@fastify/swagger', 'aedes', 'commander', 'fastify', 'light-my-request', 'mqtt', 'mqtt-packet', 'pg',
   'pino', 'prom-client', 'ws'
 ]
+/** Each test loads it. */
+const TEST_PACKED = ['tap']
+/** tap leaves its own frames out of a stack, and knows them by this path. */
+const TEST_PACK = 'node_modules/@tapjs/core/packed'
 /** A change of one of these makes the whole copy anew. */
 const INPUTS_OF_ALL = ['package-lock.json', 'scripts/run-tests.js']
 
@@ -61,7 +65,7 @@ const toOutputs = {
     onResolve({ filter: /./ }, ({ kind, path, importer }) => {
       if (kind === 'entry-point') return undefined
       if (path.startsWith('.')) return { path: toOutput(path), external: true }
-      const isOwn = BUNDLED.includes(path) || PACKED.includes(path)
+      const isOwn = [...BUNDLED, ...PACKED, ...TEST_PACKED].includes(path)
       if (!isOwn && !BUNDLED.some((name) => path.startsWith(`${name}/`))) return { path, external: true }
       if (!isOwn) throw new Error(`scripts/run-tests.js: add ${path} to BUNDLED`)
       const bundle = relative(dirname(importer), join(ROOT, 'bundles', `${path}.js`))
@@ -72,13 +76,13 @@ const toOutputs = {
 
 const BUILD_OPTIONS = { bundle: true, format: 'esm', platform: 'node', target: 'node20.19', logLevel: 'warning' }
 
-/** Compiles the file of {@link PACKED} out of what V8 has kept of it, or anew where V8 or its flags are others. */
-const LOADER = `import { existsSync, readFileSync } from 'node:fs'
+/** Compiles a file of packages out of what V8 has kept of it, or anew where V8 or its flags are others. */
+const toLoader = (file) => `import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { constants, Script } from 'node:vm'
-const filename = fileURLToPath(new URL('packed.cjs', import.meta.url))
+const filename = fileURLToPath(new URL('${file}', import.meta.url))
 const cached = filename + '.cache'
 export const script = new Script(
   '(function (exports, require, module, __filename, __dirname) {' + readFileSync(filename, 'utf8') + '\\n})',
@@ -93,36 +97,41 @@ script.runInThisContext()(module.exports, createRequire(filename), module, filen
 export const packages = module.exports
 `
 
-/** Writes the one file of {@link PACKED}, and for each package a module with the names that Node.js finds in it. */
-async function pack () {
+/**
+ * Writes packages into one file, `{name}.cjs`, and for each of them a module with the names that Node.js finds in it.
+ * @param name - without ending, below `bundles/`
+ * @param defaultExport - what Node.js takes for it: of CommonJS all that is exported
+ */
+async function pack (name, packages, defaultExport = 'found') {
   const bundles = join(COPY, 'bundles')
+  const file = join(bundles, `${name}.cjs`)
   await build({
     ...BUILD_OPTIONS,
     format: 'cjs',
     minifyWhitespace: true,
     stdin: {
-      contents: PACKED.map((name) => `exports[${JSON.stringify(name)}] = () => require(${JSON.stringify(name)})`).join('\n'),
+      contents: packages.map((each) => `exports[${JSON.stringify(each)}] = () => require(${JSON.stringify(each)})`).join('\n'),
       resolveDir: ROOT
     },
     external: ['pg-native', 'bufferutil', 'utf-8-validate'],
-    outfile: join(bundles, 'packed.cjs')
+    outfile: file
   })
-  const loader = join(bundles, 'packed.js')
-  writeFileSync(loader, LOADER)
-  const { packages, script } = await import(loader)
-  for (const name of PACKED) {
-    const names = Object.keys(packages[name]()).filter((key) => /^[A-Za-z_$][\w$]*$/.test(key) && key !== 'default')
-    const path = join(bundles, `${name}.js`)
+  const loader = join(bundles, `${name}.js`)
+  writeFileSync(loader, toLoader(basename(file)))
+  const { packages: found, script } = await import(loader)
+  for (const each of packages) {
+    const names = Object.keys(found[each]()).filter((key) => /^[A-Za-z_$][\w$]*$/.test(key) && key !== 'default')
+    const path = join(bundles, `${each}.js`)
     mkdirSync(dirname(path), { recursive: true })
     writeFileSync(path, [
-      `import { packages } from '${relative(dirname(path), bundles) || '.'}/packed.js'`,
-      `const found = packages[${JSON.stringify(name)}]()`,
-      'export default found',
+      `import { packages } from './${relative(dirname(path), loader)}'`,
+      `const found = packages[${JSON.stringify(each)}]()`,
+      `export default ${defaultExport}`,
       ...names.map((key) => `export const ${key} = found.${key}`)
     ].join('\n'))
   }
   // With what was compiled of it by now.
-  writeFileSync(join(bundles, 'packed.cjs.cache'), script.createCachedData())
+  writeFileSync(`${file}.cache`, script.createCachedData())
 }
 
 /** Brings the copy up to date. */
@@ -163,7 +172,7 @@ async function compile () {
       outdir: join(COPY, 'bundles'),
       splitting: true
     })
-    await pack()
+    await pack('packed', PACKED)
   }
   // No loader, and the tests by their compiled names.
   const settings = readFileSync(join(ROOT, '.taprc'), 'utf8').replace(/^ *- --import=tsx\n/m, '').replaceAll(/\.ts$/gm, '.js')
@@ -188,6 +197,7 @@ async function buildTap () {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === sum) return
   const status = await runTap(['build'])
   if (status !== 0) process.exit(status)
+  await pack(TEST_PACK, TEST_PACKED, 'found.default')
   writeFileSync(stamp, `${statSync(TAP_BUILT).mtimeMs} ${readFileSync(join(ROOT, '.taprc'), 'utf8')}`)
 }
 
