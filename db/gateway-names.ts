@@ -2,11 +2,14 @@
 const NAME_BYTES_MAX = 63
 const HOST_CHARACTERS_MAX = 24
 
-/** What gateways are called in pg_stat_activity; those before 0.2 had no id behind the process. */
-export const GATEWAY_NAMES = '^vital-gateway \\S+:\\d+(/[0-9a-f]+)?$'
+/**
+ * What processes with a spool are called in pg_stat_activity: gateways, and bridges, which are gateways to everybody who asks. Gateways
+ * before 0.2 had no id behind the process.
+ */
+export const GATEWAY_NAMES = '^vital-(gateway|bridge) \\S+:\\d+(/[0-9a-f]+)?$'
 
-/** The same of all that stores readings: gateways and sinks. */
-export const WRITER_NAMES = '^vital-(gateway|sink) \\S+:\\d+(/[0-9a-f]+)?$'
+/** The same of all that stores readings: gateways, bridges and sinks. */
+export const WRITER_NAMES = '^vital-(gateway|bridge|sink) \\S+:\\d+(/[0-9a-f]+)?$'
 
 interface Start {
   readonly host: string
@@ -23,6 +26,11 @@ export function toGatewayName (start: Start): string {
 /** The same of a process that only reads. It is no gateway to the others, for it stores nothing that they do not see. */
 export function toReadApiName (start: Start): string {
   return toName('vital-api', start)
+}
+
+/** The same of a bridge. */
+export function toBridgeName (start: Start): string {
+  return toName('vital-bridge', start)
 }
 
 /** The same of a sink. */

@@ -54,6 +54,29 @@ export const EnvironmentSchema = Type.Object({
     default: 'vital-sink',
     pattern: '^[\\w.-]{1,200}$'
   }),
+  VITAL_BRIDGE_URL: Type.Optional(Type.String({
+    description: 'External MQTT 5 broker that vital-gateway bridge takes readings from, mqtt://host:1883 or mqtts://host:8883'
+  })),
+  VITAL_BRIDGE_TOPIC: text('Topics of its readings; {device} is the level that holds the device id, such as ward/monitor/{device}',
+    'vital/{device}'),
+  VITAL_BRIDGE_ALLOW_WILDCARDS: Type.Boolean({
+    description: 'Levels of VITAL_BRIDGE_TOPIC may be +, where no two topics that match it have one {device} of two patients',
+    default: false
+  }),
+  VITAL_BRIDGE_GROUP: Type.String({
+    description: 'Group of the shared subscription; the broker shares messages out among its members',
+    default: 'vital-gateway',
+    pattern: '^[^/+#\\u0000-\\u001f\\u007f]{1,128}$'
+  }),
+  VITAL_BRIDGE_CLIENT_ID: Type.Optional(Type.String({
+    description: 'Client id of this member, another one for each; unset: one is made, and kept in VITAL_DATA_DIR',
+    pattern: '^[^\\u0000-\\u001f\\u007f]{1,256}$'
+  })),
+  VITAL_BRIDGE_USERNAME: text('User that logs in to the broker; unset: nobody does', ''),
+  VITAL_BRIDGE_PASSWORD_FILE: text('File that holds its password; read at each connection', ''),
+  VITAL_BRIDGE_TLS_CA_FILE: text('Authorities (PEM) of the broker\'s certificate; unset: those that Node.js trusts', ''),
+  VITAL_BRIDGE_TLS_CERT_FILE: text('Certificate (PEM) that the bridge shows to the broker', ''),
+  VITAL_BRIDGE_TLS_KEY_FILE: text('Private key of that certificate (PEM)', ''),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({

@@ -21,6 +21,8 @@ if (args.length === 0 || (args.length === 1 && args[0] === 'serve')) {
   await import('../src/api-main.ts')
 } else if (args.length === 1 && args[0] === 'sink') {
   await import('../src/sink-main.ts')
+} else if (args.length === 1 && args[0] === 'bridge') {
+  await import('../src/bridge-main.ts')
 } else {
   const { runAsProcess } = await import('./command-line/process.ts')
   await runAsProcess(args)

@@ -19,6 +19,7 @@ import { createOperations } from './operations/operations.ts'
 import { fitConnections } from './process/descriptors.ts'
 import { createLifecycle } from './process/lifecycle.ts'
 import { createRecordingsPlayer } from './process/recordings-player.ts'
+import { createReads } from './reads/reads.ts'
 import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
 import { openStorage, type StorageFaults } from './storage.ts'
@@ -66,7 +67,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
   /** The parts that take readings in and store them. */
   async function createTraffic () {
     const clock = createClock({ ownMs: faults.nowMs ?? Date.now, monotonicMs: () => performance.now(), logger })
-    const storage = await openStorage({ config, applicationName, lifecycle, clock, metrics, faults, logger })
+    const storage = await openStorage({ config, createReads, applicationName, lifecycle, clock, metrics, faults, logger })
     const { database } = storage
     for (const warning of [...config.warnings, ...config.notices]) logger.warn(warning)
     const transport = await createTransport({ config, applicationName, metrics, logger })

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { createDatabase } from '../db/database.ts'
+import { createDatabase, type Database } from '../db/database.ts'
 import { startEmbeddedPostgres } from '../db/embedded/server.ts'
 import { createStore, type Store, type StoredObserver } from '../db/store.ts'
 import type { Clock } from './clock.ts'
@@ -19,7 +19,7 @@ import { openKafkaJournal } from './operations/open-kafka-journal.ts'
 import { watchDatabase } from './operations/watch-database.ts'
 import type { Lifecycle } from './process/lifecycle.ts'
 import { loadLatestCache } from './reads/latest-cache/open-latest-cache.ts'
-import { createReads } from './reads/reads.ts'
+import type { GatewayReads, ReadsOptions } from './reads/reads.ts'
 
 /** Wrappers through which faults are injected: the chaos harness wraps PostgreSQL and the disk. */
 export interface StorageFaults {
@@ -30,8 +30,13 @@ export interface StorageFaults {
   readonly onCommitted?: (devices: readonly string[]) => Promise<void> | void
 }
 
-interface StorageOptions {
+/** What {@link openStorage} needs of reads. */
+export type StorageReads = Pick<GatewayReads, 'copy' | 'close'> & { readonly pages: Pick<GatewayReads['pages'], 'observe'> }
+
+interface StorageOptions<Reads extends StorageReads> {
   readonly config: Config
+  /** Opens reads, with a pool of their own; a process that answers none has less. */
+  readonly createReads: (options: ReadsOptions & { readonly kysely: Database['kysely'] }) => Reads
   /** Tells gateways on one database apart, in `pg_stat_activity` and to the audit. */
   readonly applicationName: string
   readonly lifecycle: Pick<Lifecycle, 'signal' | 'onStop'>
@@ -47,8 +52,8 @@ const STATEMENT_TIMEOUT_MS_MIN = 3000
  * Opens what readings are kept in and read from: the spool's directory, PostgreSQL (embedded, where no other is
  * configured), the pool of connections that write, and reads with a pool of their own. The stop closes each.
  */
-export async function openStorage (
-  { config, applicationName, lifecycle, clock, metrics, faults, logger }: StorageOptions
+export async function openStorage<Reads extends StorageReads> (
+  { config, createReads, applicationName, lifecycle, clock, metrics, faults, logger }: StorageOptions<Reads>
 ) {
   const { dataDir } = config
   const { signal, onStop } = lifecycle
@@ -86,6 +91,7 @@ export async function openStorage (
   const createCache = await loadLatestCache(config.latestCacheUrl)
   const reads = createReads({
     connectionString,
+    kysely: database.kysely,
     createCache,
     isWriter: kafka === null,
     onCommitted: faults.onCommitted,

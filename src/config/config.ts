@@ -7,6 +7,7 @@ import { parseEnvironmentFile } from './environment-file.ts'
 import { selectVariables } from './environment-names.ts'
 import { ConfigError } from './config-error.ts'
 import { type KafkaConfig, toJournalConfig, toKafkaConfig } from './kafka-config.ts'
+import { type BridgeConfig, toBridgeConfig } from './bridge-config.ts'
 import { parseVitalLimits } from './vital-limits.ts'
 import { GRPC_LIMITS } from '../grpc/limits.ts'
 import { HTTP_LIMITS } from '../http/limits.ts'
@@ -30,6 +31,8 @@ export interface Config {
   readonly kafka: KafkaConfig | null
   /** Consumer group of sinks. */
   readonly sinkGroup: string
+  /** `null`: there is no external broker. */
+  readonly bridge: BridgeConfig | null
   readonly databaseConnectionsMax: number
   /** Of those, for what reads. */
   readonly databaseReadConnectionsMax: number
@@ -98,6 +101,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     journal: toJournalConfig(values),
     kafka: toKafkaConfig(values),
     sinkGroup: values.VITAL_SINK_GROUP,
+    bridge: toBridgeConfig(values),
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     databaseReadConnectionsMax: toReadConnectionsMax(values),
     dataDir: resolve(values.VITAL_DATA_DIR),

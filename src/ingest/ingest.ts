@@ -15,6 +15,8 @@ const NONE: readonly never[] = []
 
 export interface IngestOptions extends AcceptWholeOptions {
   readonly caps: DeadLetterCaps
+  /** Topics of readings, for whoever publishes elsewhere. */
+  readonly topic: string
 }
 
 /** One PUBLISH under way; a class instead of a closure, because thousands wait at a time. */
@@ -33,13 +35,13 @@ class PublishSubmission extends Submission {
 
 /** The entry points of ingest, one a transport: all are decoded, counted, batched and made durable by the same code. */
 export function createIngest (options: IngestOptions) {
-  const { batcher, caps, ledger, clock, nameHints, onDurable } = options
+  const { batcher, caps, ledger, clock, nameHints, onDurable, topic } = options
   /** See {@link IngestPublish}. */
   const acceptPublish: IngestPublish = (publish) => {
     const acceptedAtMs = clock.monotonicMs()
     const receivedAtMs = clock.nowMs(acceptedAtMs)
     const { rows, refused } = publish.device === null
-      ? toInvalidTopic(publish)
+      ? toInvalidTopic(publish, topic)
       : decode(publish.payload, publish.device, receivedAtMs, clock.isConfirmed(receivedAtMs))
     ledger.received('mqtt', rows.length + refused.length)
     nameHints.observe(rows, receivedAtMs)
@@ -83,8 +85,8 @@ export function createIngest (options: IngestOptions) {
   return { acceptPublish, ...createAcceptWhole(options) }
 }
 
-function toInvalidTopic ({ topic, payload }: VitalPublish): Decoded {
-  const errors = [{ path: '', message: 'the topic must be vital/{device}, with a valid device id' }]
+function toInvalidTopic ({ topic, payload }: VitalPublish, wanted: string): Decoded {
+  const errors = [{ path: '', message: `the topic must be ${wanted}, with a valid device id` }]
   return { rows: [], refused: [{ reason: 'invalid_topic', errors, payload, device: namedDeviceOf(topic) }] }
 }
 

@@ -48,6 +48,8 @@ export interface PipelineOptions {
   /** Those of {@link INGEST_LIMITS} may be among them; a simulation makes everything small. */
   readonly limits: ConfiguredLimits & Partial<IngestLimits>
   readonly target: Target
+  /** Topics of readings, for a person; by default those of the contract. */
+  readonly topic?: string
   /** What an acknowledgement waits for; by default the target. */
   readonly ackAfter?: 'target' | 'spool'
   /** Where Kafka is the target; else the circuit tells. */
@@ -136,6 +138,7 @@ export function createPipeline (options: PipelineOptions) {
     ledger,
     clock,
     nameHints,
+    topic: options.topic ?? 'vital/{device}',
     onDurable: observers.observeAck,
     fanOut: (device, payload) => broker.publish({ topic: `vital/${device}`, payload, qos: 1 })
   })
@@ -190,8 +193,7 @@ export function createPipeline (options: PipelineOptions) {
 
     /** Called after `drain`. Readings that are not replayed by then stay in the spool, which stays open. */
     async stop (): Promise<void> {
-      circuit.stop()
-      spoolWatch.stop()
+      for (const part of [circuit, spoolWatch]) part.stop()
       await replayer.stop()
     }
   }

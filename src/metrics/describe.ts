@@ -1,5 +1,6 @@
 import { addBrokerMetrics } from '../transport/broker-metrics.ts'
 import { addClusterMetrics } from '../transport/cluster-metrics.ts'
+import { addBridgeMetrics } from '../bridge/bridge-metrics.ts'
 import { addTransportMetrics } from '../transport/transport-metrics.ts'
 import { addEventsMetrics } from '../events/events-metrics.ts'
 import { addGrpcMetrics } from '../grpc/grpc-metrics.ts'
@@ -39,5 +40,6 @@ export function describeMetrics (): Metrics {
   addBrokerMetrics(metrics, unread)
   addClusterMetrics(metrics, unread)
   addSinkMetrics(metrics, unread)
+  addBridgeMetrics(metrics, unread)
   return metrics
 }

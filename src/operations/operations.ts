@@ -35,7 +35,7 @@ interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'for
   readonly database: Database
   readonly connectionString: string
   readonly applicationName: string
-  readonly reads: Pick<GatewayReads, 'budget' | 'pages' | 'forgetCopied'>
+  readonly reads: Pick<GatewayReads, 'budget' | 'forgetCopied'> & { readonly pages: { readonly forget: ErasureObserver } }
   readonly pipeline: Pipeline
   readonly erasures: Pick<ErasureRequestsOptions, 'erased' | 'lease' | 'onStep'>
   /** `null`: PostgreSQL is the journal. */

@@ -16,7 +16,6 @@ interface ReadinessOptions {
 /** Whether a device that comes in now would be acknowledged. */
 export function createReadiness (options: ReadinessOptions) {
   const { pipeline, isAdmitting, isStopping, warnings, startedAtMs } = options
-  const { target, circuit, spool, replayer } = pipeline
   addReadinessMetrics(options.metrics, () => ({ startedAtMs, warnings: warnings().length }))
   const isReady = () => pipeline.isDurable() && isAdmitting() && !isStopping()
 
@@ -24,12 +23,19 @@ export function createReadiness (options: ReadinessOptions) {
     health: () => ({
       live: true,
       ready: isReady(),
-      ...(target.name === 'Kafka'
-        ? { kafka: toCircuitState(circuit), database: { status: toStatus(pipeline.isDatabaseUp()) } }
-        : { database: toCircuitState(circuit) }),
-      spool: { status: spool.status, bytes: spool.bytes, bytesMax: spool.bytesMax, readings: replayer.pending },
+      ...toJournalHealth(pipeline),
       warnings: warnings()
     })
+  }
+}
+
+/** Journal, database and spool, as `/health/ready` has them. */
+export function toJournalHealth ({ target, circuit, isDatabaseUp, spool, replayer }: Omit<ReadinessOptions['pipeline'], 'isDurable'>) {
+  return {
+    ...(target.name === 'Kafka'
+      ? { kafka: toCircuitState(circuit), database: { status: toStatus(isDatabaseUp()) } }
+      : { database: toCircuitState(circuit) }),
+    spool: { status: spool.status, bytes: spool.bytes, bytesMax: spool.bytesMax, readings: replayer.pending }
   }
 }
 

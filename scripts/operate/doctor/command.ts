@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { toPrintable, toPrintableJson } from '../../command-line/printable.ts'
 import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 import { checkAccess } from './access.ts'
+import { checkBridge } from './bridge.ts'
 import { checkCertificates, checkTokenKeys } from './certificates.ts'
 import { checkConfiguration } from './configuration.ts'
 import { checkDataDirectory } from './data-directory.ts'
@@ -30,7 +31,7 @@ const COLOURS = { ok: 32, warn: 33, FAIL: 31 } as const
 /** `vital-gateway doctor`. */
 export function createCommand ({ print, finish, isColoured, readVariables }: CommandSurroundings): Command {
   return new Command('doctor')
-    .description('Checks configuration, database, Redis, Kafka, disk, open files, ports and certificates, and says what to do, one line each.')
+    .description('Checks configuration, database, Redis, Kafka, external broker, disk, open files, ports and certificates, and says what to do, one line each.')
     .option('--json', 'for a program')
     .addHelpText('after', NOTES)
     .action(async ({ json = false }: { json?: boolean }) => {
@@ -53,6 +54,7 @@ async function examine (readVariables: CommandSurroundings['readVariables']): Pr
     ...database,
     ...await checkRedis(config),
     ...await checkKafka(config),
+    ...await checkBridge(config),
     ...await checkDataDirectory(config),
     checkDescriptors(config),
     ...await checkPorts(config, holder),
