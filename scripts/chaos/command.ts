@@ -14,7 +14,9 @@ import { FAULTS } from './catalogue.ts'
 import { findObstacle } from './cluster/engine.ts'
 import { findKafkaObstacle } from './cluster/kafka.ts'
 import { runCluster } from './cluster/run-cluster.ts'
-import { KAFKA_STRIKES, STRIKES } from './cluster/strikes.ts'
+import type { Strike } from './cluster/strike.ts'
+import { KAFKA_STRIKES } from './cluster/kafka-strikes.ts'
+import { STRIKES } from './cluster/strikes.ts'
 import { DEFAULT_LOAD } from '../harness/devices/messages.ts'
 import { type Fault, READERS } from './fault.ts'
 import { type ChaosOptions, createChaosCommand } from './options.ts'
@@ -122,7 +124,16 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
 
 const CLUSTER_CYCLES = 20
 
-async function runOnCluster ({ belongings, program, options }: Shared, dir: string): Promise<Outcome> {
+/** Strikes that can be done here. @param skipped - takes a line for each other one */
+function chooseStrikes ({ strikes, kafka }: ChaosOptions, skipped: string[]): Strike[] {
+  return strikes.filter(({ name, obstacle }) => {
+    const why = kafka === null ? null : obstacle?.(kafka) ?? null
+    if (why !== null) skipped.push(`the strike ${name} was left out: ${why}`)
+    return why === null
+  })
+}
+
+async function runOnCluster ({ belongings, program, options }: Shared, dir: string, strikes: readonly Strike[]): Promise<Outcome> {
   const cycles = options.cycles ?? CLUSTER_CYCLES
   const progress = createProgress({ name: 'cluster' }, cycles)
   try {
@@ -132,7 +143,7 @@ async function runOnCluster ({ belongings, program, options }: Shared, dir: stri
       dir,
       seed: options.seed,
       cycles,
-      strikes: options.strikes,
+      strikes,
       kafka: options.kafka,
       load: {
         ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }),
@@ -180,8 +191,9 @@ async function run (options: ChaosOptions): Promise<number> {
   const skipped: string[] = []
   if (options.isCluster) {
     const obstacle = findObstacle() ?? (options.kafka === null ? null : findKafkaObstacle(options.kafka))
-    if (obstacle === null) outcomes.push(await runOnCluster(shared, dir))
-    else skipped.push(`--cluster was skipped: ${obstacle}`)
+    const strikes = obstacle === null ? chooseStrikes(options, skipped) : []
+    if (obstacle !== null) skipped.push(`--cluster was skipped: ${obstacle}`)
+    else if (strikes.length > 0) outcomes.push(await runOnCluster(shared, dir, strikes))
   }
   for (const fault of options.faults) {
     const obstacle = fault.obstacle?.() ?? null

@@ -1,11 +1,13 @@
 import { type ChildProcess, fork, spawn, spawnSync, type StdioOptions } from 'node:child_process'
-import { mkdtempSync, readdirSync, readlinkSync, realpathSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readlinkSync, realpathSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 
 /** Nothing of the caller's environment may change a run: no NODE_OPTIONS, no VITAL_*, no DATABASE_URL. */
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' }
 const POSTGRES_STOP_MS = 3000
+/** Of a file system that is filled. */
+const LEFT_BYTES = 256 * 1024
 
 /**
  * Everything that a run starts or makes: processes, directories, mounts. All of it ends on every way out. Only what was
@@ -53,6 +55,18 @@ export class Belongings {
       { encoding: 'utf8' })
     if (status !== 0) throw new Error(`mount -t tmpfs: ${stderr.trim()}`)
     this.#mounts.add(dir)
+  }
+
+  /** @throws what mount said: less than what it holds cannot be */
+  resizeTmpfs (dir: string, bytes: number): void {
+    const { status, stderr } = spawnSync('mount', ['-o', `remount,size=${bytes}`, dir], { encoding: 'utf8' })
+    if (status !== 0) throw new Error(`mount -o remount: ${stderr.trim()}`)
+  }
+
+  /** Leaves hardly any room beside what it holds, which may grow meanwhile. */
+  fillTmpfs (dir: string): void {
+    const { blocks, bfree, bsize } = statfsSync(dir)
+    this.resizeTmpfs(dir, (blocks - bfree) * bsize + LEFT_BYTES)
   }
 
   /** A directory with a file system of its own, in memory. */

@@ -15,6 +15,8 @@ export interface Engine {
   kill (): Promise<void>
   freeze (): void
   thaw (): void
+  /** False where it has ended by itself, too. */
+  isRunning (): boolean
 }
 
 interface EngineOptions {
@@ -44,7 +46,8 @@ export function createEngine ({ belongings, file, args, env = {}, dir, isUp }: E
       await exited
     },
     freeze () { child?.kill('SIGSTOP') },
-    thaw () { child?.kill('SIGCONT') }
+    thaw () { child?.kill('SIGCONT') },
+    isRunning: () => child !== null && child.exitCode === null && child.signalCode === null
   }
 }
 

@@ -5,8 +5,10 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { findFreePort } from '../../../db/embedded/cluster.ts'
+import { TOPICS } from '../../../src/kafka/topics.ts'
 import type { Belongings } from '../../harness/belongings.ts'
 import { KAFKA_CLUSTER_ID, QUICK_GROUPS, toBrokerProperties, toJavaArgs, toPropertiesText } from '../../harness/kafka-broker.ts'
+import { until } from '../../harness/until.ts'
 import { createEngine, type Engine } from './engine.ts'
 
 /** Kafka between the gateways and PostgreSQL. */
@@ -19,9 +21,29 @@ export interface KafkaOptions {
   readonly ackAfter: 'replicas' | 'spool'
 }
 
-/** Of each topic. */
-export const PARTITIONS = 6
+/** Of each topic, at first. */
+const PARTITIONS = 6
 const HEAP_MIB = 320
+const TOOL_HEAP_MIB = 128
+const TOOL_TIMEOUT_MS = 60_000
+const IN_SYNC_TIMEOUT_MS = 60_000
+const DISK_BYTES = 1024 * 1024 * 1024
+
+/** Brokers and topics of a run, for strikes. */
+export interface Kafka {
+  readonly brokers: readonly Engine[]
+  /** What gateways and sinks need to find it. */
+  readonly env: Readonly<Record<string, string>>
+  /** Of each topic. */
+  readonly partitions: number
+  /** Of the last broker; `null`: it has none of its own. */
+  readonly disk: { readonly broker: Engine, fill (): void, free (): void } | null
+  /** Makes topics that are missing, and gives the others so many partitions. */
+  makeTopics (partitions: number): Promise<void>
+  deleteTopic (topic: string): Promise<void>
+  /** One broker leads all partitions of the topics, and the others are in sync. @param id - from 1 */
+  lead (id: number): Promise<void>
+}
 
 /** What is missing for `--kafka`, and how to get it; `null`: nothing. */
 export function findKafkaObstacle ({ jars, node }: KafkaOptions): string | null {
@@ -37,28 +59,66 @@ interface CreateOptions extends KafkaOptions {
   readonly dir: string
   /** `vital-gateway` of this run. */
   readonly commandLine: string
+  /** The last broker has a file system of its own, in memory. */
+  readonly hasOwnDisk: boolean
 }
 
 /** Starts the brokers and makes the topics. */
-export async function createKafka ({ belongings, dir, jars, node, brokers: count, commandLine }: CreateOptions) {
+export async function createKafka (options: CreateOptions): Promise<Kafka> {
+  const { belongings, dir, jars, node, brokers: count, commandLine, hasOwnDisk } = options
   const cluster = []
   for (let id = 1; id <= count; id++) cluster.push({ port: await findFreePort(), controllerPort: await findFreePort() })
+  const logConfig = join(dir, 'log4j2.properties')
+  await writeFile(logConfig, 'rootLogger.level=off\n')
+  const run = async (heapMiB: number, ...args: string[]) =>
+    (await promisify(execFile)('java', [...toJavaArgs(jars, { heapMiB, logConfig }), ...args], { timeout: TOOL_TIMEOUT_MS })).stdout
   const brokers: Engine[] = []
   for (const [index, { port }] of cluster.entries()) {
     const brokerDir = join(dir, `broker-${index + 1}`)
-    await mkdir(brokerDir)
-    const [file, logConfig] = [join(brokerDir, 'broker.properties'), join(brokerDir, 'log4j2.properties')]
+    await mkdir(join(brokerDir, 'data'), { recursive: true })
+    if (hasOwnDisk && index === count - 1) belongings.mountTmpfs(join(brokerDir, 'data'), DISK_BYTES)
+    const file = join(brokerDir, 'broker.properties')
     await writeFile(file, toPropertiesText({ ...toBrokerProperties({ dir: brokerDir, id: index + 1, cluster }), ...QUICK_GROUPS }))
-    await writeFile(logConfig, 'rootLogger.level=off\n')
-    const java = toJavaArgs(jars, { heapMiB: HEAP_MIB, logConfig })
-    await promisify(execFile)('java', [...java, 'kafka.tools.StorageTool', 'format', '-t', KAFKA_CLUSTER_ID, '-c', file])
-    brokers.push(createEngine({ belongings, file: 'java', args: [...java, 'kafka.Kafka', file], dir: brokerDir, isUp: () => isOpen(port) }))
+    await run(HEAP_MIB, 'kafka.tools.StorageTool', 'format', '-t', KAFKA_CLUSTER_ID, '-c', file)
+    const args = [...toJavaArgs(jars, { heapMiB: HEAP_MIB, logConfig }), 'kafka.Kafka', file]
+    brokers.push(createEngine({ belongings, file: 'java', args, dir: brokerDir, isUp: () => isOpen(port) }))
   }
   await Promise.all(brokers.map((broker) => broker.start()))
-  const env = { KAFKA_BROKERS: cluster.map(({ port }) => `127.0.0.1:${port}`).join(',') }
-  const args = ['topics', 'make', '--partitions', String(PARTITIONS), '--replicas', String(count)]
-  await promisify(execFile)(node, [commandLine, ...args], { env, cwd: dir })
-  return { brokers, env }
+  const addresses = cluster.map(({ port }) => `127.0.0.1:${port}`).join(',')
+  const env = { KAFKA_BROKERS: addresses }
+  const tool = (name: string, ...args: string[]) =>
+    run(TOOL_HEAP_MIB, `org.apache.kafka.tools.${name}`, '--bootstrap-server', addresses, ...args)
+  let partitions = 0
+
+  async function makeTopics (wanted: number): Promise<void> {
+    const args = ['topics', 'make', '--partitions', String(wanted), '--replicas', String(count)]
+    await promisify(execFile)(node, [commandLine, ...args], { env, cwd: dir })
+    partitions = wanted
+  }
+  await makeTopics(PARTITIONS)
+  const disk = join(dir, `broker-${count}`, 'data')
+  return {
+    brokers,
+    env,
+    get partitions () { return partitions },
+    disk: hasOwnDisk
+      ? { broker: brokers.at(-1)!, fill: () => { belongings.fillTmpfs(disk) }, free: () => { belongings.resizeTmpfs(disk, DISK_BYTES) } }
+      : null,
+    makeTopics,
+    async deleteTopic (topic) { await tool('TopicCommand', '--delete', '--topic', topic) },
+    async lead (id) {
+      const isInSync = async () => (await tool('TopicCommand', '--describe', '--under-replicated-partitions')).trim() === ''
+      if (await until(isInSync, IN_SYNC_TIMEOUT_MS) === null) throw new Error('not all replicas are in sync')
+      const replicas = [id, ...brokers.map((_, index) => index + 1).filter((other) => other !== id)]
+      const plan = join(dir, 'leaders.json')
+      await writeFile(plan, JSON.stringify({
+        version: 1,
+        partitions: TOPICS.flatMap((topic) => Array.from({ length: partitions }, (_, partition) => ({ topic, partition, replicas })))
+      }))
+      await tool('reassign.ReassignPartitionsCommand', '--execute', '--reassignment-json-file', plan)
+      await tool('LeaderElectionCommand', '--election-type', 'preferred', '--all-topic-partitions')
+    }
+  }
 }
 
 async function isOpen (port: number): Promise<boolean> {

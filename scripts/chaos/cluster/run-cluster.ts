@@ -14,7 +14,7 @@ import type { Break } from '../rig/injection.ts'
 import { ARRIVE_TIMEOUT_MS, createAccounts } from './accounts.ts'
 import type { KafkaOptions } from './kafka.ts'
 import { createStage, type Stage } from './stage.ts'
-import { drawStrike, type Strike } from './strikes.ts'
+import { drawStrike, type Strike } from './strike.ts'
 
 export interface ClusterRunOptions {
   readonly belongings: Belongings

@@ -12,8 +12,8 @@ import { until } from '../../harness/until.ts'
 import type { Program } from '../rig/build.ts'
 import type { Break } from '../rig/injection.ts'
 import { ClusterGateway } from './cluster-gateway.ts'
-import { createHaproxy, createRedis, type Engine } from './engine.ts'
-import { createKafka, type KafkaOptions } from './kafka.ts'
+import { createHaproxy, createRedis } from './engine.ts'
+import { createKafka, type Kafka, type KafkaOptions } from './kafka.ts'
 
 const GATEWAYS = 2
 const SINKS = 2
@@ -27,6 +27,7 @@ export interface StageOptions {
   readonly breaks: Break | undefined
   /** `null`: gateways write to PostgreSQL. */
   readonly kafka: KafkaOptions | null
+  readonly strikes: ReadonlyArray<{ readonly name: string }>
   /** Of clients. */
   readonly connections: number
   readonly onViolation: (violation: Violation) => void
@@ -39,7 +40,10 @@ export interface Stage {
   readonly gateways: readonly ClusterGateway[]
   /** None without Kafka. */
   readonly sinks: readonly ClusterGateway[]
-  readonly brokers: readonly Engine[]
+  readonly kafka: Kafka | null
+  /** Readings that were acknowledged then may be lost: somebody deleted what held them. */
+  readonly excused: Array<{ readonly fromMs: number, readonly toMs: number }>
+  readonly violate: (checker: Violation['checker'], message: string) => void
   readonly haproxy: ReturnType<typeof createHaproxy>
   readonly redis: ReturnType<typeof createRedis>
   readonly postgres: OwnPostgres
@@ -64,7 +68,10 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   await mkdir(redisDir)
   const redis = createRedis({ belongings, dir: redisDir, port: ports.redis })
   await redis.start()
-  const kafka = options.kafka === null ? null : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine })
+  const hasOwnDisk = options.strikes.some(({ name }) => name === 'fill-broker-disk')
+  const kafka = options.kafka === null
+    ? null
+    : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine, hasOwnDisk })
   const node = options.kafka?.node
   const shared = {
     DATABASE_URL: postgres.url,
@@ -119,7 +126,9 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   return {
     gateways,
     sinks,
-    brokers: kafka?.brokers ?? [],
+    kafka,
+    excused: [],
+    violate: (checker, message) => { onViolation({ checker, message }) },
     haproxy,
     redis,
     postgres,

@@ -44,6 +44,10 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
     case 'refuse-unstored':
     case 'ack-before-redis':
     case 'ack-when-lapsed':
+    case 'acks-one':
+    case 'offset-before-rows':
+    case 'no-epoch':
+    case 'no-identity':
     case undefined: return store
   }
 }

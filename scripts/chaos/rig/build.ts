@@ -19,7 +19,23 @@ const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
   // A publish is acknowledged although Redis lacks what sessions and other gateways are owed of it.
   'ack-before-redis': { file: 'broker/cluster/copies.ts', find: 'if (next !== null)', put: 'return null; if (next !== null)' },
   // A gateway whose lease has lapsed acknowledges without having asked whether another one has adopted its sessions.
-  'ack-when-lapsed': { file: 'broker/cluster/joining.ts', find: 'get isInDoubt() {', put: 'get isInDoubt() { return false;' }
+  'ack-when-lapsed': { file: 'broker/cluster/joining.ts', find: 'get isInDoubt() {', put: 'get isInDoubt() { return false;' },
+  // Kafka acknowledges what one broker alone has.
+  'acks-one': {
+    file: 'src/kafka/kafka-log.ts',
+    find: 'producer.send({ messages: records, acks: client.ProduceAcks.ALL })',
+    put: 'producer.send({ messages: records, acks: client.ProduceAcks.LEADER })'
+  },
+  // A sink says that records are stored, and stores them afterwards.
+  'offset-before-rows': {
+    file: 'src/sink/offset-writer.ts', find: 'if (units > 0)', put: 'await store.write([], [], undefined, to); if (units > 0)'
+  },
+  // A sink stores what it has read of a partition that another one has claimed since.
+  'no-epoch': { file: 'db/queries/move-offsets.ts', find: ' and stored.epoch = given.epoch', put: '' },
+  // A record that is in the log twice is two readings.
+  'no-identity': {
+    file: 'src/kafka/reading-record.ts', find: 'hash(\'sha256\', vitals, ', put: 'hash(\'sha256\', vitals + Math.random(), '
+  }
 }
 
 /** Entry files in a run's copy of the program. */

@@ -2,7 +2,9 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { FAULTS } from '../../../scripts/chaos/catalogue.ts'
-import { drawStrike, STRIKES } from '../../../scripts/chaos/cluster/strikes.ts'
+import { KAFKA_STRIKES } from '../../../scripts/chaos/cluster/kafka-strikes.ts'
+import { drawStrike } from '../../../scripts/chaos/cluster/strike.ts'
+import { STRIKES } from '../../../scripts/chaos/cluster/strikes.ts'
 import { DEFAULT_LOAD } from '../../../scripts/harness/devices/messages.ts'
 import type { Injection } from '../../../scripts/chaos/rig/injection.ts'
 import { createChaosCommand } from '../../../scripts/chaos/options.ts'
@@ -22,10 +24,15 @@ t.test('options', async (t) => {
   t.match(await parse('--fault', 'all', '--no-build'), { faults: FAULTS, isAll: true, resultsFile: /results\.jsonl$/, isBuilding: false })
   t.match(await parse('--cluster', '--cycles', '3'), { isCluster: true, faults: [], strikes: STRIKES, cycles: 3 })
   t.match(await parse('--cluster', '--strike', 'kill-redis,cut-redis'), { strikes: [{ name: 'kill-redis' }, { name: 'cut-redis' }] })
+  const kafka = ['--kafka', 'jars', '--ack-after', 'spool']
+  t.match(await parse('--cluster', ...kafka, '--strike', 'kill-redis,replace-sink', '--break', 'no-epoch'), {
+    kafka: { jars: 'jars', brokers: 3, ackAfter: 'spool' }, strikes: [{ name: 'kill-redis' }, { name: 'replace-sink' }], breaks: 'no-epoch'
+  })
   t.match(await parse('--fault', 'all', '--break', 'early-ack'), { resultsFile: null }, 'a run that must fail leaves no record')
   for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'],
     ['--fault', 'all', '--mqtt-version', '4'], ['--what'],
-    ['--cluster', '--fault', 'sigterm'], ['--fault', 'sigterm', '--strike', 'kill-redis'], ['--cluster', '--strike', 'x']]) {
+    ['--cluster', '--fault', 'sigterm'], ['--fault', 'sigterm', '--strike', 'kill-redis'], ['--cluster', '--strike', 'x'],
+    ['--cluster', '--strike', 'kill-sink']]) {
     await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
 })
@@ -41,7 +48,8 @@ t.test('the catalogue', async (t) => {
 t.test('strikes are drawn by their weights', async (t) => {
   const strikes = [{ weight: 1, name: 'rare' }, { weight: 3, name: 'often' }].map((strike) => ({ ...strike, run: async () => {} }))
   t.strictSame([0, 0.24, 0.26, 0.99].map((random) => drawStrike(random, strikes).name), ['rare', 'rare', 'often', 'often'])
-  t.equal(new Set(STRIKES.map(({ name }) => name)).size, STRIKES.length)
+  const all = [...STRIKES, ...KAFKA_STRIKES]
+  t.equal(new Set(all.map(({ name }) => name)).size, all.length)
 })
 
 t.test('the command', async (t) => {

@@ -1,0 +1,201 @@
+/** Strikes where Kafka stands between the gateways and PostgreSQL. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { TOPICS } from '../../../src/kafka/topics.ts'
+import { sumMetric } from '../../command-line/prometheus-text.ts'
+import { readReadiness } from '../../harness/checks/metrics.ts'
+import { until } from '../../harness/until.ts'
+import { mountObstacle } from '../rig/tmpfs.ts'
+import type { ClusterGateway } from './cluster-gateway.ts'
+import { holdReadings } from './hold-readings.ts'
+import type { Kafka } from './kafka.ts'
+import type { Stage } from './stage.ts'
+import { freezeFor, oneOf, restart, type Strike } from './strike.ts'
+
+/** Until a follower leads what a broker led that was killed. */
+const ELECTION_MS = 8000
+/** Longer than brokers and the group take to miss a sink, and shorter than a statement of a sink may take. */
+const TAKE_OVER_MS = 8500
+const TOLD_MS = 30_000
+const ENDED_MS = 20_000
+/** From an acknowledgement to the row, of sinks that keep up. */
+const STORED_MS = 2000
+/** Until the last broker has deleted a topic that is being deleted. */
+const DELETED_MS = 2000
+const PARTITIONS_MORE = 6
+const PARTITIONS_MAX = 24
+
+function kafkaOf ({ kafka }: Stage): Kafka {
+  if (kafka === null) throw new Error('there is no Kafka')
+  return kafka
+}
+
+const brokerOf = (stage: Stage) => oneOf(stage, kafkaOf(stage).brokers)
+const sinkOf = (stage: Stage) => oneOf(stage, stage.sinks)
+
+async function readMetrics ({ options: { httpPort } }: ClusterGateway): Promise<string> {
+  return await (await fetch(`http://127.0.0.1:${httpPort}/metrics`, { signal: AbortSignal.timeout(5000) })).text()
+}
+
+/** Partitions of a sink, as `sink_offsets` names them. */
+async function readPlaces (sink: ClusterGateway): Promise<string[]> {
+  const lags = (await readMetrics(sink)).matchAll(/^vital_sink_lag_records\{topic="([^"]+)",partition="(\d+)"\}/gm)
+  return [...lags].map(([, topic, partition]) => `${topic} ${partition}`)
+}
+
+/** How often the sinks say something now. */
+async function countWarnings ({ sinks }: Stage, what: string): Promise<number> {
+  const answers = await Promise.all(sinks.map(({ options: { httpPort } }) => readReadiness(httpPort)))
+  return answers.flatMap(({ warnings }) => warnings).filter((warning) => warning.includes(what)).length
+}
+
+/** All brokers but one are frozen, and that one leads and is killed: only it has what no other had yet. */
+async function killLoneLeader (stage: Stage): Promise<void> {
+  const kafka = kafkaOf(stage)
+  const leader = brokerOf(stage)
+  await kafka.lead(kafka.brokers.indexOf(leader) + 1)
+  const followers = kafka.brokers.filter((broker) => broker !== leader)
+  for (const follower of followers) follower.freeze()
+  await sleep(stage.between(500, 1500))
+  await leader.kill()
+  for (const follower of followers) follower.thaw()
+  await sleep(ELECTION_MS)
+  await leader.start()
+}
+
+/** A sink is frozen while PostgreSQL works at a batch of it, and the batch goes on once another sink has its partitions. */
+async function replaceSink (stage: Stage): Promise<void> {
+  const sink = sinkOf(stage)
+  const countReplaced = async () => sumMetric(await readMetrics(sink), 'vital_sink_replaced_total')
+  const before = await countReplaced()
+  const places = await readPlaces(sink)
+  const readEpochs = async () => await stage.query<{ epochs: string }>(
+    `select string_agg(concat_ws(' ', topic_id, partition, epoch), ',') as epochs from (
+       select distinct on (topic, partition) * from sink_offsets
+       where concat_ws(' ', topic, partition) = any($1) order by topic, partition, claimed_at desc) as claimed`, [places])
+  const [claimed] = await readEpochs()
+  const release = await holdReadings(stage.postgres.url)
+  // Each sink has a batch then, which waits for the table.
+  await until(async () => (await stage.query<{ count: number }>(
+    `select count(distinct application_name)::int as count from pg_stat_activity
+     where wait_event_type = 'Lock' and application_name like 'vital-sink %'`))[0]!.count === stage.sinks.length, TOLD_MS)
+  sink.freeze()
+  const isTakenOver = async () => {
+    const [now] = await readEpochs()
+    const epochs = new Set(claimed!.epochs.split(','))
+    return now!.epochs.split(',').every((epoch) => !epochs.has(epoch))
+  }
+  const tookMs = await until(isTakenOver, TAKE_OVER_MS)
+  await release()
+  // PostgreSQL goes on with the batch by itself: all of it was sent.
+  await sleep(500)
+  sink.thaw()
+  if (tookMs === null) return
+  if (await until(async () => await countReplaced() > before, TOLD_MS) === null) {
+    stage.violate('expected', `${sink.options.name} was replaced, and stored a batch all the same`)
+  }
+}
+
+/**
+ * Owed: what was stored before stays, what is acknowledged afterwards is stored, and the sinks say that something is lost.
+ * Lost may be what was acknowledged right before.
+ */
+async function recreateTopic (stage: Stage): Promise<void> {
+  const kafka = kafkaOf(stage)
+  const topic = oneOf(stage, TOPICS)
+  const readLagS = async () => {
+    const texts = await Promise.all(stage.sinks.map(readMetrics))
+    return Math.max(...texts.map((text) => sumMetric(text, 'vital_sink_lag_seconds')))
+  }
+  await until(async () => await readLagS() < STORED_MS / 4000, TOLD_MS)
+  const anew = `${topic} was made anew`
+  const before = await countWarnings(stage, anew)
+  const fromMs = Date.now() - STORED_MS
+  await kafka.deleteTopic(topic)
+  stage.excused.push({ fromMs, toMs: Date.now() + DELETED_MS })
+  if (await until(async () => await countWarnings(stage, topic) > before, TOLD_MS) === null) {
+    stage.violate('expected', `no sink says that ${topic} is gone`)
+  }
+  await sleep(stage.between(0, 5000))
+  await kafka.makeTopics(kafka.partitions)
+  if (await until(async () => await countWarnings(stage, anew) > before, TOLD_MS) === null) {
+    stage.violate('expected', `no sink says that ${topic} was made anew`)
+  }
+}
+
+/** The disk of one broker is full, which ends it; with room again it is started. */
+async function fillBrokerDisk (stage: Stage): Promise<void> {
+  const { disk } = kafkaOf(stage)
+  if (disk === null) throw new Error('no broker has a disk of its own')
+  disk.fill()
+  const endedMs = await until(() => !disk.broker.isRunning(), ENDED_MS)
+  await sleep(stage.between(0, 5000))
+  disk.free()
+  if (endedMs === null) await disk.broker.kill()
+  await disk.broker.start()
+}
+
+/** Nothing of the database's machine goes on: batches that PostgreSQL had, and sinks that would write them again. */
+async function killPostgresAndSinks (stage: Stage): Promise<void> {
+  const release = await holdReadings(stage.postgres.url)
+  await sleep(stage.between(300, 1500))
+  await Promise.all([stage.postgres.stop('SIGKILL'), ...stage.sinks.map((sink) => sink.kill())])
+  await release()
+  await sleep(stage.between(0, 3000))
+  await stage.postgres.start()
+  await Promise.all(stage.sinks.map((sink) => sink.start()))
+}
+
+export const KAFKA_STRIKES: readonly Strike[] = [
+  { name: 'kill-broker', weight: 4, run: async (stage) => { await restart(brokerOf(stage), stage.between(0, 5000)) } },
+  {
+    name: 'kill-two-brokers',
+    weight: 1,
+    async run (stage) {
+      const struck = kafkaOf(stage).brokers.slice(0, 2)
+      await Promise.all(struck.map((broker) => broker.kill()))
+      await sleep(stage.between(0, 5000))
+      await Promise.all(struck.map((broker) => broker.start()))
+    }
+  },
+  { name: 'freeze-broker', weight: 2, run: async (stage) => { await freezeFor(brokerOf(stage), stage.between(200, 6000)) } },
+  {
+    name: 'kill-lone-leader',
+    weight: 1,
+    obstacle: ({ brokers }) => brokers < 3 ? 'fewer than three brokers' : null,
+    run: killLoneLeader
+  },
+  { name: 'fill-broker-disk', weight: 1, obstacle: mountObstacle, run: fillBrokerDisk },
+  { name: 'recreate-topic', weight: 1, run: recreateTopic },
+  {
+    name: 'add-partitions',
+    weight: 1,
+    async run (stage) {
+      const kafka = kafkaOf(stage)
+      await kafka.makeTopics(Math.min(PARTITIONS_MAX, kafka.partitions + PARTITIONS_MORE))
+    }
+  },
+  { name: 'kill-sink', weight: 4, run: async (stage) => { await restart(sinkOf(stage), stage.between(0, 5000)) } },
+  {
+    name: 'stop-sink',
+    weight: 1,
+    async run (stage) {
+      const sink = sinkOf(stage)
+      await restart({ kill: () => sink.stop(), start: () => sink.start() }, stage.between(0, 1000))
+    }
+  },
+  // Longer than the group waits for a member: its partitions go to the other sink meanwhile.
+  { name: 'freeze-sink', weight: 2, run: async (stage) => { await freezeFor(sinkOf(stage), stage.between(200, 7000)) } },
+  { name: 'replace-sink', weight: 1, run: replaceSink },
+  {
+    name: 'kill-in-drain',
+    weight: 2,
+    async run (stage) {
+      await Promise.all(stage.sinks.map((sink) => sink.kill()))
+      await sleep(stage.between(3000, 8000))
+      await Promise.all(stage.sinks.map((sink) => sink.start()))
+      await sleep(stage.between(0, 1500))
+      await restart(sinkOf(stage), stage.between(0, 2000))
+    }
+  },
+  { name: 'kill-postgres-and-sinks', weight: 1, run: killPostgresAndSinks }
+]

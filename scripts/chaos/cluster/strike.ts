@@ -1,0 +1,40 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Engine } from './engine.ts'
+import type { KafkaOptions } from './kafka.ts'
+import type { Stage } from './stage.ts'
+
+/** One way to hurt one process of a cluster, and to mend it again. */
+export interface Strike {
+  readonly name: string
+  /** Of all draws. */
+  readonly weight: number
+  /** @returns why it cannot be done here, or `null` */
+  readonly obstacle?: (kafka: Pick<KafkaOptions, 'brokers'>) => string | null
+  readonly run: (stage: Stage) => Promise<void>
+}
+
+export function oneOf<One> ({ between }: Pick<Stage, 'between'>, all: readonly One[]): One {
+  return all[Math.floor(between(0, all.length))]!
+}
+
+export async function restart (engine: { kill (): Promise<void>, start (): Promise<unknown> }, awayMs: number): Promise<void> {
+  await engine.kill()
+  await sleep(awayMs)
+  await engine.start()
+}
+
+export async function freezeFor (frozen: Pick<Engine, 'freeze' | 'thaw'>, ms: number): Promise<void> {
+  frozen.freeze()
+  await sleep(ms)
+  frozen.thaw()
+}
+
+/** @param random - from 0 to below 1 */
+export function drawStrike (random: number, strikes: readonly Strike[]): Strike {
+  let left = random * strikes.reduce((sum, { weight }) => sum + weight, 0)
+  for (const strike of strikes) {
+    left -= strike.weight
+    if (left < 0) return strike
+  }
+  return strikes.at(-1)!
+}
