@@ -5,6 +5,9 @@
  *
  * A session that is resumed may deliver before SUBACK. Reading stops while ingest asks for it or too many bytes are held; TCP then pushes
  * back, and what the broker has sent stays unacknowledged. PINGREQs go on meanwhile, so that the broker keeps the connection.
+ *
+ * A broker that sends more than Receive Maximum allows is not read for a while either, against [MQTT-3.3.4-9]: Mosquitto 2.0.11 does so
+ * when it resumes a session, and closing the connection for it brings the same messages again for ever.
  */
 import type { Duplex } from 'node:stream'
 import mqttPacket, { type IDisconnectPacket, type Packet } from 'mqtt-packet'
@@ -93,7 +96,8 @@ export class UpstreamConnection {
   /** Stops reading, or goes on, as ingest and the window have it now. */
   update (): void {
     const { isPaused, window, limits, socket } = this.#options
-    const isReading = this.#phase === 'connecting' || !(isPaused() || window.bytes > limits.heldBytesMax)
+    const isFull = window.size > limits.receiveMaximum || window.bytes > limits.heldBytesMax
+    const isReading = this.#phase === 'connecting' || !(isPaused() || isFull)
     if (this.#phase === 'ended' || isReading === this.#isReading) return
     this.#isReading = isReading
     if (isReading) {
@@ -152,13 +156,12 @@ export class UpstreamConnection {
   }
 
   #onPublish (firstByte: number, bytes: Buffer, start: number, end: number, isCut: boolean): void {
-    const { window, limits, deviceOf, onMessage } = this.#options
+    const { window, deviceOf, onMessage } = this.#options
     const { qos, packetId, topicStart, topicEnd, payloadStart, isDuplicate, messageExpiryS } = decode(firstByte, bytes, start, end)
     // Never asked for.
     if (this.#phase === 'connecting' || qos === 2) throw new UpstreamError('the broker sent a message that was not subscribed to')
     onMessage(qos, { isDuplicate, isExpiring: messageExpiryS !== null, isCut })
     if (qos === 1 && window.isHeld(packetId)) return
-    if (qos === 1 && window.size === limits.receiveMaximum) throw new PacketError('receive_maximum')
     const topic = toTopicName(bytes, topicStart, topicEnd)
     window.take({ packetId, topic, device: deviceOf(topic), payload: bytes.subarray(payloadStart, end) })
   }

@@ -1,8 +1,8 @@
 /** Bounds of the bridge, with their reasons. */
 export const BRIDGE_LIMITS = {
   /**
-   * Messages that the broker may send before the first of them is acknowledged (Receive Maximum): four batches, and with the bound in bytes
-   * small beside what the buffer of ingest may hold.
+   * Messages that the broker may send before the first of them is acknowledged (Receive Maximum): four batches, less than the buffer of
+   * ingest may hold. Beyond, the socket is not read.
    */
   receiveMaximum: 8192,
   /** Bytes of payloads that are not acknowledged; beyond, the socket is not read. */
