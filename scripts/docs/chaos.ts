@@ -41,7 +41,8 @@ export function chaosSections (root: string): Section[] {
 
 function toRecords (runs: readonly Run[]): string {
   const outcomes = runs.flatMap((run) => run.outcomes)
-  const rows = [...FAULTS, { name: 'cluster' }].map(({ name }) => ({ name, all: outcomes.filter(({ fault }) => fault === name) }))
+  const rows = [...FAULTS, { name: 'cluster' }, { name: 'cluster-kafka' }]
+    .map(({ name }) => ({ name, all: outcomes.filter(({ fault }) => fault === name) }))
     .filter(({ all }) => all.length > 0)
     .map(({ name, all }) => [`\`${name}\``, String(all.length), ...toFigures(all)])
   const dates = runs.map(({ date }) => date.slice(0, 10)).sort()

@@ -37,6 +37,8 @@ export function createKnownTopics ({ admin, topics, group, kysely, logger }: Kno
       const stored = await selectOffsets(kysely)
       const former = stored.find((offset) => offset.consumerGroup === group && offset.topic === topic && offset.topicId !== topicId)
       if (former === undefined || stored.some((offset) => offset.topicId === topicId && offset.nextOffset > 0)) return
+      // Its partitions are claimed at once, and another one of them was quicker.
+      if (anew.has(topicId)) return
       const message = `${topic} was made anew: it is read from its beginning. What the one before held and was not stored is lost`
       anew.set(topicId, message)
       logger.error({ topic, topicId, formerTopicId: former.topicId }, message)

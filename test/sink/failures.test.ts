@@ -142,6 +142,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await rig.writeReadings(toRows(60, { from: 1000 }))
     await until(async () => await count(query) === 660, 'a smaller topic than the stored positions')
     t.match((await sink.health()).warnings, [/was made anew: it is read from its beginning/, /was made anew/])
+    t.equal(sink.lines.filter(({ msg }) => msg.includes('was made anew')).length, 2, 'each topic is told once')
     t.equal((await query(`select distinct topic_id from sink_offsets where topic = '${READINGS_TOPIC}'`)).length, 2)
   })
 

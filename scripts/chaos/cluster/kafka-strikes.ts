@@ -130,7 +130,10 @@ async function fillBrokerDisk (stage: Stage): Promise<void> {
   const endedMs = await until(() => !disk.broker.isRunning(), ENDED_MS)
   await sleep(stage.between(0, 5000))
   disk.free()
-  if (endedMs === null) await disk.broker.kill()
+  if (endedMs === null) {
+    stage.violate('expected', `a broker went on for ${ENDED_MS} ms though its disk was full`)
+    await disk.broker.kill()
+  }
   await disk.broker.start()
 }
 
