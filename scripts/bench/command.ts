@@ -8,6 +8,7 @@ import { toChart } from './report/chart.ts'
 import { compile, root } from '../harness/compile.ts'
 import { describeMachine } from '../harness/machine.ts'
 import { formatGateways, runGateways } from './gateways.ts'
+import { formatKafka, runKafka } from './kafka.ts'
 import { formatLatestCache, runLatestCache } from './latest-cache.ts'
 import type { LoadSettings } from './load/messages.ts'
 import { findMosquitto, MOSQUITTO_HINT } from './sides/mosquitto.ts'
@@ -140,6 +141,10 @@ async function measureSpecial (
   if (options.gateways) {
     const outcomes = await runGateways(run)
     return told(formatGateways(outcomes), { outcomes })
+  }
+  if (options.kafka !== null) {
+    const outcome = await runKafka({ ...run, programs: options.kafka })
+    return told(formatKafka(outcome), { outcome })
   }
   if (options.against !== null) {
     buildBefore(options.against)

@@ -1,6 +1,5 @@
 import { connectAsync, type MqttClient } from 'mqtt'
 import { findFreePort } from '../../db/embedded/cluster.ts'
-import { sumMetric } from '../command-line/prometheus-text.ts'
 import { readTreeCpuS } from '../harness/process-stat.ts'
 import { toSpread } from '../harness/statistics.ts'
 import { until } from '../harness/until.ts'
@@ -8,6 +7,7 @@ import type { LoadSettings } from './load/messages.ts'
 import type { BenchOptions } from './options.ts'
 import { layOut } from './report/report.ts'
 import { type Round, runRound, untilQuiet } from './round.ts'
+import { countBatches } from './sides/metrics.ts'
 import type { Supervisor } from './sides/supervisor.ts'
 import { type DatabaseGateway, startGateway, startSecondGateway, type Target } from './sides/targets.ts'
 
@@ -165,16 +165,6 @@ async function measure (
     p50: toSpread(rounds.map(({ metrics }) => metrics['p50'] ?? NaN)).median,
     p99: Math.max(...rounds.map(({ metrics }) => metrics['p99'] ?? NaN))
   }
-}
-
-async function countBatches (gateways: readonly Target[]): Promise<{ readings: number, batches: number }> {
-  const counts = { readings: 0, batches: 0 }
-  for (const { ports } of gateways) {
-    const text = await (await fetch(`http://127.0.0.1:${ports.http}/metrics`)).text()
-    counts.readings += sumMetric(text, 'vital_batch_readings_sum')
-    counts.batches += sumMetric(text, 'vital_batch_readings_count')
-  }
-  return counts
 }
 
 /** One row each, medians over rounds. */

@@ -8,6 +8,7 @@ import type { LoadSettings } from './load/messages.ts'
 import type { BenchOptions } from './options.ts'
 import { layOut } from './report/report.ts'
 import { type Round, untilQuiet } from './round.ts'
+import { readMetrics } from './sides/metrics.ts'
 import { runGatewayRound } from './sides/sides.ts'
 import type { Supervisor } from './sides/supervisor.ts'
 import { type DatabaseGateway, startGateway, startSecondGateway } from './sides/targets.ts'
@@ -118,10 +119,6 @@ function toPercentileMs (before: string, after: string, share: number): number {
 
 function readBuckets (text: string): Map<number, number> {
   return new Map([...text.matchAll(BUCKETS)].map(([, bound, count]) => [bound === '+Inf' ? Infinity : Number(bound), Number(count)]))
-}
-
-async function readMetrics ({ ports }: DatabaseGateway): Promise<string> {
-  return await (await fetch(`http://127.0.0.1:${ports.http}/metrics`)).text()
 }
 
 async function untilCopied (gateway: DatabaseGateway): Promise<void> {

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander'
 import { usageError } from '../command-line/operator-error.ts'
 import { listOption, numberOption, parseNumber } from '../command-line/values.ts'
+import type { KafkaPrograms } from '../harness/kafka-cluster.ts'
 import { ATTACKS } from './attacks/attack-kinds.ts'
 import {
   AUTH_WORKLOADS, DEFAULT_WORKLOADS, parseWorkloads, SPOOL_WORKLOADS, type StoreName, STORES, toAuthWorkload, toSpoolWorkload, type Workload
@@ -35,6 +36,8 @@ export interface BenchOptions {
   readonly latestCache: boolean
   /** Measures one to three gateways on one PostgreSQL, instead of the workloads. */
   readonly gateways: boolean
+  /** Measures gateways and sinks with Kafka between them, instead of the workloads. */
+  readonly kafka: KafkaPrograms | null
   /** Names of the attacks under which the latency of others is measured, instead of the workloads. */
   readonly attacks: readonly string[] | null
   /** A checkout of the code before, with which this one is compared. */
@@ -65,6 +68,8 @@ interface Values {
   readonly rollups?: boolean
   readonly latestCache?: boolean
   readonly gateways?: boolean
+  readonly kafka?: string
+  readonly node: string
   readonly attacks?: boolean
   readonly attack?: readonly string[]
   readonly against?: string
@@ -113,6 +118,8 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     .option('--rollups', 'what closing averages of a million readings takes of PostgreSQL and of the gateway')
     .option('--latest-cache', 'pages of 100,000 devices at two gateways, without and with VITAL_LATEST_CACHE=redis, and what that costs')
     .option('--gateways', 'CPU for a million readings of one to three gateways on one PostgreSQL, without and with REDIS_URL')
+    .option('--kafka <jars>', 'CPU, memory and disk of gateways, brokers and sinks with Kafka between them; the folder of Kafka\'s jars')
+    .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer (default: this one)', process.execPath)
     .option('--attacks', 'p99 of acknowledgements of well-behaved devices under each attack, beside the same without it')
     .addOption(listOption('--attack <list>', `only these: ${Object.keys(ATTACKS).join(', ')}`, Object.keys(ATTACKS)))
     .option('--against <dir>', 'this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a million readings, ' +
@@ -133,11 +140,12 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
 function toOptions (values: Values): BenchOptions {
   const { store, auth = false, referenceOnly = false, against = null } = values
   const { rollups = false, latestCache = false, gateways = false } = values
+  const kafka = values.kafka === undefined ? null : { jars: values.kafka, node: values.node }
   if (store === 'spool' && referenceOnly) throw usageError('--reference-only does not go with --store spool, where both are the gateway')
   const scale = parseScale(values.scale, values.history)
   const attacks = values.attack ?? (values.attacks === true ? Object.keys(ATTACKS) : null)
   const special = [store === 'spool' && '--store spool', auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
-    rollups && '--rollups', latestCache && '--latest-cache', gateways && '--gateways', against !== null && '--against'
+    rollups && '--rollups', latestCache && '--latest-cache', gateways && '--gateways', kafka !== null && '--kafka', against !== null && '--against'
   ].filter((name) => name !== false)
   if (special.length > 1) throw usageError(`${special.join(' and ')} do not go together`)
   if (auth && referenceOnly) throw usageError('--reference-only does not go with --auth, where both are the gateway')
@@ -150,6 +158,7 @@ function toOptions (values: Values): BenchOptions {
     rollups,
     latestCache,
     gateways,
+    kafka,
     attacks,
     against,
     rounds: values.rounds,

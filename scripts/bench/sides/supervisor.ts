@@ -1,4 +1,4 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { type ChildProcess, fork, spawn, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -40,16 +40,15 @@ export class Supervisor {
     return this.#keep(fork(file, args, { env: ENVIRONMENT, execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }))
   }
 
-  /** A node process whose stdout and stderr are read by the caller. */
-  spawnNode (args: readonly string[], cwd: string, environment: Readonly<Record<string, string>>): ChildProcess {
-    return this.#keep(spawn(process.execPath, args, {
-      cwd, env: { ...ENVIRONMENT, ...environment }, stdio: ['ignore', 'pipe', 'pipe']
-    }))
+  spawn (
+    file: string, args: readonly string[], options: { cwd: string, env?: Readonly<Record<string, string>>, stdio: StdioOptions }
+  ): ChildProcess {
+    return this.#keep(spawn(file, args, { ...options, env: { ...ENVIRONMENT, ...options.env } }))
   }
 
   /** A program that is not part of the gateway; its output is discarded. */
   spawnProgram (file: string, args: readonly string[]): ChildProcess {
-    return this.#keep(spawn(file, args, { env: ENVIRONMENT, stdio: 'ignore' }))
+    return this.spawn(file, args, { cwd: '/', stdio: 'ignore' })
   }
 
   /** A new directory below `parent`, by default the system's temporary one. */

@@ -113,6 +113,8 @@ export interface GatewayOptions {
   readonly grpc?: boolean
   /** The built checkout that is run; this one by default. */
   readonly programDir?: string
+  /** The Node.js that it runs on; this one by default. */
+  readonly node?: string
   /** More variables of the gateway. */
   readonly environment?: Readonly<Record<string, string>>
 }
@@ -123,28 +125,35 @@ const AWAY_URL = 'postgres://nobody@127.0.0.1:1/none'
 /** The gateway's own default, set here because the bench checks against it. */
 const SPOOL_BYTES_MAX = 4 * 2 ** 30
 
+/** How a process of the gateway is started. */
+interface SpawnOptions {
+  readonly environment: Readonly<Record<string, string>>
+  /** `vital-gateway serve`, or another of its roles. */
+  readonly entry?: 'main' | 'sink-main'
+  readonly prepare?: (dataDir: string) => void
+}
+
 /** The built gateway on free ports, in a new data directory. */
 async function spawnGateway (
-  supervisor: Supervisor,
-  options: GatewayOptions,
-  environment: Readonly<Record<string,
-  string>>,
-  prepare: (dataDir: string) => void = () => {}
+  supervisor: Supervisor, options: GatewayOptions, { environment, entry = 'main', prepare = () => {} }: SpawnOptions
 ) {
   const programDir = options.programDir ?? root
-  const main = join(programDir, 'dist', 'src', 'main.js')
+  const main = join(programDir, 'dist', 'src', `${entry}.js`)
   if (!existsSync(main)) throw new Error(`${main} is missing: the gateway was not built`)
   const dir = supervisor.createDir(options.parentDir)
   const dataDir = join(dir, 'data')
   prepare(dataDir)
   const profile = options.profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profileDir}`]
   // Its working directory is empty, so that no .env is read.
-  const child = supervisor.spawnNode([...profile, ...readV8Flags(programDir), main], dir, {
+  const env = {
     ...environment,
     VITAL_DATA_DIR: dataDir,
     VITAL_MQTT_PORT: '0',
     VITAL_HTTP_PORT: '0',
     ...options.grpc === true ? { VITAL_GRPC_PORT: '0' } : {}
+  }
+  const child = supervisor.spawn(options.node ?? process.execPath, [...profile, ...readV8Flags(programDir), main], {
+    cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe']
   })
   let stopping = false
   const lines: string[] = []
@@ -162,7 +171,7 @@ async function spawnGateway (
 
 /** With an embedded PostgreSQL in its data directory. */
 export async function startGateway (supervisor: Supervisor, options: GatewayOptions): Promise<DatabaseGateway> {
-  const { dataDir, lines, stop, ...gateway } = await spawnGateway(supervisor, options, options.environment ?? {})
+  const { dataDir, lines, stop, ...gateway } = await spawnGateway(supervisor, options, { environment: options.environment ?? {} })
   const databaseUrl = readFileSync(join(dataDir, 'database-url'), 'utf8').trim()
   const database = new pg.Client({ connectionString: databaseUrl, application_name: 'vital-bench' })
   database.on('error', (error) => { lines.push(`the bench's own connection to PostgreSQL: ${error.message}`) })
@@ -200,8 +209,17 @@ export async function startGateway (supervisor: Supervisor, options: GatewayOpti
 export async function startSecondGateway (
   supervisor: Supervisor, options: GatewayOptions, { databaseUrl }: Pick<DatabaseGateway, 'databaseUrl'>
 ): Promise<Target> {
-  const gateway = await spawnGateway(supervisor, options, { ...options.environment, DATABASE_URL: databaseUrl })
+  const gateway = await spawnGateway(supervisor, options, { environment: { ...options.environment, DATABASE_URL: databaseUrl } })
   return { ...gateway, cpu: () => toOwnCpu(gateway.pid) }
+}
+
+/** `vital-gateway sink` into the PostgreSQL of a gateway. It has no port for MQTT. */
+export async function startSink (
+  supervisor: Supervisor, options: GatewayOptions, { databaseUrl }: Pick<DatabaseGateway, 'databaseUrl'>
+): Promise<Target> {
+  const environment = { ...options.environment, DATABASE_URL: databaseUrl }
+  const sink = await spawnGateway(supervisor, options, { environment, entry: 'sink-main' })
+  return { ...sink, cpu: () => toOwnCpu(sink.pid) }
 }
 
 function toOwnCpu (pid: number): ReturnType<Target['cpu']> {
@@ -218,8 +236,8 @@ function rememberOpen (dataDir: string): void {
 /** With PostgreSQL away: whatever it acknowledges, it has fsynced in its spool. */
 export async function startSpoolGateway (supervisor: Supervisor, options: GatewayOptions): Promise<Gateway> {
   const { dataDir, lines, ...gateway } = await spawnGateway(supervisor, options, {
-    DATABASE_URL: AWAY_URL, VITAL_SPOOL_BYTES_MAX: String(SPOOL_BYTES_MAX)
-  }, rememberOpen)
+    environment: { DATABASE_URL: AWAY_URL, VITAL_SPOOL_BYTES_MAX: String(SPOOL_BYTES_MAX) }, prepare: rememberOpen
+  })
   return {
     ...gateway,
     databaseUrl: AWAY_URL,

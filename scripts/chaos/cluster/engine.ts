@@ -1,56 +1,10 @@
-import { type ChildProcess, spawnSync } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { Belongings } from '../../harness/belongings.ts'
 import { root } from '../../harness/compile.ts'
-import { until } from '../../harness/until.ts'
-
-/** A broker of Kafka whose disk was full looks through its log: up to 37 s on a busy machine. */
-const START_TIMEOUT_MS = 180_000
-
-/** A program of somebody else, in its own process. */
-export interface Engine {
-  start (): Promise<void>
-  kill (): Promise<void>
-  freeze (): void
-  thaw (): void
-  /** False where it has ended by itself, too. */
-  isRunning (): boolean
-}
-
-interface EngineOptions {
-  readonly belongings: Belongings
-  readonly file: string
-  readonly args: readonly string[]
-  readonly env?: Readonly<Record<string, string>>
-  readonly dir: string
-  readonly isUp: () => Promise<boolean>
-}
-
-export function createEngine ({ belongings, file, args, env = {}, dir, isUp }: EngineOptions): Engine {
-  let child: ChildProcess | null = null
-  return {
-    async start () {
-      const log = openSync(join(dir, `${file}.log`), 'a', 0o600)
-      child = belongings.spawn(file, args, { cwd: dir, env, stdio: ['ignore', log, log] })
-      closeSync(log)
-      if (await until(() => isUp().catch(() => false), START_TIMEOUT_MS) === null) throw new Error(`${file} did not start`)
-    },
-    async kill () {
-      const ending = child
-      child = null
-      if (ending === null || ending.exitCode !== null || ending.signalCode !== null) return
-      const exited = new Promise((resolve) => { ending.once('exit', resolve) })
-      ending.kill('SIGKILL')
-      await exited
-    },
-    freeze () { child?.kill('SIGSTOP') },
-    thaw () { child?.kill('SIGCONT') },
-    isRunning: () => child !== null && child.exitCode === null && child.signalCode === null
-  }
-}
+import { createEngine } from '../../harness/engine.ts'
 
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 

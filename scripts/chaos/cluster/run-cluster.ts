@@ -12,8 +12,7 @@ import type { Outcome } from '../outcome.ts'
 import type { Program } from '../rig/build.ts'
 import type { Break } from '../rig/injection.ts'
 import { ARRIVE_TIMEOUT_MS, createAccounts } from './accounts.ts'
-import type { KafkaOptions } from './kafka.ts'
-import { createStage, type Stage } from './stage.ts'
+import { createStage, type KafkaOptions, type Stage } from './stage.ts'
 import { drawStrike, type Strike } from './strike.ts'
 
 export interface ClusterRunOptions {

@@ -6,6 +6,8 @@ import { sumMetric } from '../../command-line/prometheus-text.ts'
 import { readReadiness } from '../../harness/checks/metrics.ts'
 import type { Query, Violation } from '../../harness/checks/stored.ts'
 import type { Belongings } from '../../harness/belongings.ts'
+import type { Engine } from '../../harness/engine.ts'
+import { createKafka, type Kafka, type KafkaPrograms } from '../../harness/kafka-cluster.ts'
 import { createQuery, OwnPostgres } from '../../harness/own-postgres.ts'
 import type { Random } from '../../harness/random.ts'
 import { until } from '../../harness/until.ts'
@@ -13,11 +15,16 @@ import type { Program } from '../rig/build.ts'
 import type { Break } from '../rig/injection.ts'
 import { ClusterGateway } from './cluster-gateway.ts'
 import { createHaproxy, createRedis } from './engine.ts'
-import { createKafka, type Kafka, type KafkaOptions } from './kafka.ts'
 
 const GATEWAYS = 2
 const SINKS = 2
 const WHOLE_TIMEOUT_MS = 60_000
+
+/** Kafka between the gateways and PostgreSQL. */
+export interface KafkaOptions extends KafkaPrograms {
+  readonly brokers: number
+  readonly ackAfter: 'replicas' | 'spool'
+}
 
 export interface StageOptions {
   readonly belongings: Belongings
@@ -68,10 +75,10 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   await mkdir(redisDir)
   const redis = createRedis({ belongings, dir: redisDir, port: ports.redis })
   await redis.start()
-  const hasOwnDisk = options.strikes.some(({ name }) => name === 'fill-broker-disk')
+  const disks = options.strikes.some(({ name }) => name === 'fill-broker-disk') ? belongings : null
   const kafka = options.kafka === null
     ? null
-    : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine, hasOwnDisk })
+    : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine, disks })
   const node = options.kafka?.node
   const shared = {
     DATABASE_URL: postgres.url,

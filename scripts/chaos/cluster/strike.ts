@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Engine } from './engine.ts'
-import type { KafkaOptions } from './kafka.ts'
-import type { Stage } from './stage.ts'
+import type { Engine } from '../../harness/engine.ts'
+import type { KafkaOptions, Stage } from './stage.ts'
 
 /** One way to hurt one process of a cluster, and to mend it again. */
 export interface Strike {

@@ -4,21 +4,19 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { findFreePort } from '../../../db/embedded/cluster.ts'
-import { TOPICS } from '../../../src/kafka/topics.ts'
-import type { Belongings } from '../../harness/belongings.ts'
-import { KAFKA_CLUSTER_ID, QUICK_GROUPS, toBrokerProperties, toJavaArgs, toPropertiesText } from '../../harness/kafka-broker.ts'
-import { until } from '../../harness/until.ts'
-import { createEngine, type Engine } from './engine.ts'
+import { findFreePort } from '../../db/embedded/cluster.ts'
+import { TOPICS } from '../../src/kafka/topics.ts'
+import type { Belongings } from './belongings.ts'
+import { createEngine, type Engine, type Owner } from './engine.ts'
+import { KAFKA_CLUSTER_ID, QUICK_GROUPS, toBrokerProperties, toJavaArgs, toPropertiesText } from './kafka-broker.ts'
+import { until } from './until.ts'
 
-/** Kafka between the gateways and PostgreSQL. */
-export interface KafkaOptions {
+/** What a run with Kafka needs beside this checkout. */
+export interface KafkaPrograms {
   /** A folder of Kafka's jars. */
   readonly jars: string
   /** A Node.js that Kafka's client runs on: of gateways and sinks. */
   readonly node: string
-  readonly brokers: number
-  readonly ackAfter: 'replicas' | 'spool'
 }
 
 /** Of each topic, at first. */
@@ -45,8 +43,8 @@ export interface Kafka {
   lead (id: number): Promise<void>
 }
 
-/** What is missing for `--kafka`, and how to get it; `null`: nothing. */
-export function findKafkaObstacle ({ jars, node }: KafkaOptions): string | null {
+/** What is missing of them, and how to get it; `null`: nothing. */
+export function findKafkaObstacle ({ jars, node }: KafkaPrograms): string | null {
   if (!existsSync(jars) || !readdirSync(jars).some((name) => /^kafka_2\.13-/.test(name))) {
     return `${jars} is no folder of Kafka's jars (mvn -f test/fixtures/kafka/pom.xml dependency:copy-dependencies)`
   }
@@ -54,18 +52,19 @@ export function findKafkaObstacle ({ jars, node }: KafkaOptions): string | null 
   return spawnSync('java', ['-version']).status === 0 ? null : 'Java is not installed (apt-get install openjdk-17-jre-headless)'
 }
 
-interface CreateOptions extends KafkaOptions {
-  readonly belongings: Belongings
+interface CreateOptions extends KafkaPrograms {
+  readonly brokers: number
+  readonly belongings: Owner
   readonly dir: string
   /** `vital-gateway` of this run. */
   readonly commandLine: string
-  /** The last broker has a file system of its own, in memory. */
-  readonly hasOwnDisk: boolean
+  /** Makes a file system for the last broker; `null`: it has none of its own. */
+  readonly disks: Pick<Belongings, 'mountTmpfs' | 'fillTmpfs' | 'resizeTmpfs'> | null
 }
 
 /** Starts the brokers and makes the topics. */
 export async function createKafka (options: CreateOptions): Promise<Kafka> {
-  const { belongings, dir, jars, node, brokers: count, commandLine, hasOwnDisk } = options
+  const { belongings, dir, jars, node, brokers: count, commandLine, disks } = options
   const cluster = []
   for (let id = 1; id <= count; id++) cluster.push({ port: await findFreePort(), controllerPort: await findFreePort() })
   const logConfig = join(dir, 'log4j2.properties')
@@ -76,7 +75,7 @@ export async function createKafka (options: CreateOptions): Promise<Kafka> {
   for (const [index, { port }] of cluster.entries()) {
     const brokerDir = join(dir, `broker-${index + 1}`)
     await mkdir(join(brokerDir, 'data'), { recursive: true })
-    if (hasOwnDisk && index === count - 1) belongings.mountTmpfs(join(brokerDir, 'data'), DISK_BYTES)
+    if (index === count - 1) disks?.mountTmpfs(join(brokerDir, 'data'), DISK_BYTES)
     const file = join(brokerDir, 'broker.properties')
     await writeFile(file, toPropertiesText({ ...toBrokerProperties({ dir: brokerDir, id: index + 1, cluster }), ...QUICK_GROUPS }))
     await run(HEAP_MIB, 'kafka.tools.StorageTool', 'format', '-t', KAFKA_CLUSTER_ID, '-c', file)
@@ -101,8 +100,8 @@ export async function createKafka (options: CreateOptions): Promise<Kafka> {
     brokers,
     env,
     get partitions () { return partitions },
-    disk: hasOwnDisk
-      ? { broker: brokers.at(-1)!, fill: () => { belongings.fillTmpfs(disk) }, free: () => { belongings.resizeTmpfs(disk, DISK_BYTES) } }
+    disk: disks !== null
+      ? { broker: brokers.at(-1)!, fill: () => { disks.fillTmpfs(disk) }, free: () => { disks.resizeTmpfs(disk, DISK_BYTES) } }
       : null,
     makeTopics,
     async deleteTopic (topic) { await tool('TopicCommand', '--delete', '--topic', topic) },
