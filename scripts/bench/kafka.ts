@@ -10,18 +10,17 @@ import { toSpread } from '../harness/statistics.ts'
 import { until } from '../harness/until.ts'
 import type { LoadSettings } from './load/messages.ts'
 import type { BenchOptions } from './options.ts'
-import { layOut } from './report/report.ts'
 import { type Round, runRound, untilQuiet } from './round.ts'
 import { countBatches, readMetrics } from './sides/metrics.ts'
 import type { Supervisor } from './sides/supervisor.ts'
 import { type DatabaseGateway, startGateway, startSecondGateway, startSink, type Target } from './sides/targets.ts'
 
-const BROKERS = 3
+export const BROKERS = 3
 /** Of all gateways together. */
-const RATE_PER_S = 5000
+export const RATE_PER_S = 5000
 const SHAPE = { traffic: 'open', protocol: 'mqtt', qos: 1, connections: 200, inFlight: 32, readingsPerAnswer: 1, devices: 0 } as const
 /** Beside a backlog. */
-const NEW_RATE_PER_S = 2000
+export const NEW_RATE_PER_S = 2000
 const BACKLOG_SHAPE = { ...SHAPE, traffic: 'closed', connections: 50, inFlight: 4, readingsPerAnswer: 50, ratePerS: 0 } as const
 const STORED_TIMEOUT_MS = 120_000
 const DRAIN_TIMEOUT_MS = 300_000
@@ -40,6 +39,10 @@ const SET_UPS = [
 ] as const
 type SetUp = typeof SET_UPS[number]
 
+export function toSetUpName ({ gateways, sinks }: SetUp): string {
+  return sinks === 0 ? `${gateways}, into PostgreSQL` : `${gateways}, ${sinks} sink${sinks > 1 ? 's' : ''}`
+}
+
 /** CPU seconds a million readings of each part, all processes of a kind together. */
 interface PartsCpu {
   readonly gateways: number
@@ -48,7 +51,7 @@ interface PartsCpu {
   readonly database: number
 }
 
-interface KafkaRound {
+export interface KafkaRound {
   readonly cpu: PartsCpu
   readonly batch: number
   /** Of acknowledgements, milliseconds: the median gateway, and the worst. */
@@ -133,7 +136,7 @@ export async function runKafka ({ supervisor, options, programs, say }: KafkaRun
       rounds.push(measured)
       stored += sent
       if (setUp.sinks > 0) logged += sent
-      say(`${toName(setUp)}  round ${round + 1}  p50 ${measured.p50.toFixed(1)}  p99 ${measured.p99.toFixed(1)}  ` +
+      say(`${toSetUpName(setUp)}  round ${round + 1}  p50 ${measured.p50.toFixed(1)}  p99 ${measured.p99.toFixed(1)}  ` +
         Object.entries(measured.cpu).map(([part, cpu]) => `${part} ${cpu.toFixed(1)}`).join('  '))
     }
     notePeaks(gateways, sinks)
@@ -173,7 +176,9 @@ async function startSite (supervisor: Supervisor, dir: string, { dataDir }: Benc
   const kafkaDir = join(dir, 'kafka')
   mkdirSync(kafkaDir)
   const commandLine = join(root, 'dist/scripts/vital-gateway.js')
-  const { brokers, env } = await createKafka({ ...programs, brokers: BROKERS, belongings: supervisor, dir: kafkaDir, commandLine, disks: null })
+  const { brokers, env } = await createKafka({
+    ...programs, brokers: BROKERS, belongings: supervisor, dir: kafkaDir, commandLine, disks: null
+  })
   const own = { parentDir: dataDir, profileDir: undefined, node: programs.node }
   return {
     host,
@@ -200,7 +205,13 @@ async function measure (
 ): Promise<KafkaRound & { readonly sent: number }> {
   const [stored, batches, cpu] = [await site.host.stored(), await countBatches(gateways), readCpu(site, sinks)]
   const rounds = await Promise.all(gateways.map((target, index) => runRound(supervisor, target, {
-    ...SHAPE, port: target.ports.mqtt, ratePerS: RATE_PER_S / gateways.length, warmupMs, measureMs, devicePrefix: `${prefix}-${index}`, secrets: null
+    ...SHAPE,
+    port: target.ports.mqtt,
+    ratePerS: RATE_PER_S / gateways.length,
+    warmupMs,
+    measureMs,
+    devicePrefix: `${prefix}-${index}`,
+    secrets: null
   })))
   const sum = (pick: (round: Round) => number) => rounds.reduce((all, round) => all + pick(round), 0)
   const sent = sum(({ report }) => report?.readingsSent ?? 0)
@@ -212,7 +223,8 @@ async function measure (
     sent,
     cpu: {
       gateways: sum(({ cpu, report }) => (cpu?.server ?? NaN) * (report?.readingsMeasured ?? NaN)) / measured,
-      brokers: perMillion('brokers'),
+      // Idle ones beside a gateway that does not use them.
+      brokers: sinks.length === 0 ? 0 : perMillion('brokers'),
       sinks: perMillion('sinks'),
       database: perMillion('database')
     },
@@ -282,7 +294,8 @@ async function untilStored ({ host }: Site, rows: number): Promise<void> {
 }
 
 function readCpu ({ host, brokers }: Site, sinks: readonly Target[]) {
-  const sum = (pids: ReadonlyArray<number | null>) => pids.reduce<number>((all, pid) => all + (pid === null ? 0 : readTreeCpuS(pid) ?? NaN), 0)
+  const read = (pid: number | null) => pid === null ? 0 : readTreeCpuS(pid) ?? NaN
+  const sum = (pids: ReadonlyArray<number | null>) => pids.reduce<number>((all, pid) => all + read(pid), 0)
   return {
     brokers: sum(brokers.map(({ pid }) => pid)),
     sinks: sum(sinks.map(({ pid }) => pid)),
@@ -301,49 +314,4 @@ function countLogBytes (dir: string): number {
   return readdirSync(dir, { recursive: true, encoding: 'utf8' })
     .filter((name) => /vital\.readings-\d+\/\d+\.log$/.test(name))
     .reduce((sum, name) => sum + statSync(join(dir, name)).size, 0)
-}
-
-const toName = ({ gateways, sinks }: SetUp) => sinks === 0 ? `${gateways}, into PostgreSQL` : `${gateways}, ${sinks} sink${sinks > 1 ? 's' : ''}`
-
-/** Medians over rounds. */
-export function formatKafka ({ setUps, drains, sizes }: KafkaOutcome): string {
-  const rows = setUps.map(({ setUp, rounds }) => {
-    const median = (pick: (round: KafkaRound) => number) => toSpread(rounds.map(pick)).median.toFixed(1)
-    return [
-      toName(setUp),
-      median(({ cpu }) => cpu.gateways),
-      median(({ cpu }) => cpu.brokers),
-      median(({ cpu }) => cpu.sinks),
-      median(({ cpu }) => cpu.database),
-      median(({ batch }) => batch),
-      median(({ p50 }) => p50),
-      median(({ p99 }) => p99)
-    ]
-  })
-  const drained = drains.map((drain) => [
-    String(drain.sinks),
-    drain.backlog.toLocaleString('en-US'),
-    drain.writtenPerS.toFixed(0),
-    drain.storedPerS.toFixed(0),
-    drain.sinkCpu.toFixed(1),
-    drain.databaseCpu.toFixed(1),
-    drain.p99.toFixed(0)
-  ])
-  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`
-  return [
-    layOut([
-      ['gateways', 'gateway CPU s/M', 'brokers CPU s/M', 'sinks CPU s/M', 'PostgreSQL CPU s/M', 'readings a batch', 'ack p50 ms', 'ack p99 ms'],
-      ...rows
-    ]),
-    `MQTT, QoS 1, ${RATE_PER_S} readings/s in all, ${BROKERS} brokers, acks=all.`,
-    layOut([
-      ['sinks', 'backlog', 'written/s', 'drained/s', 'sinks CPU s/M', 'PostgreSQL CPU s/M', 'ack p99 ms'],
-      ...drained
-    ]),
-    `The backlog came in arrays of 50; ${NEW_RATE_PER_S} new readings/s arrived while it was drained.`,
-    layOut([
-      ['bytes a reading', 'log of one broker', 'tables and indexes', 'WAL', 'peak memory: gateway', 'broker', 'sink'],
-      ['', sizes.brokerBytes.toFixed(0), sizes.tableBytes.toFixed(0), sizes.walBytes.toFixed(0), mib(sizes.gatewayRss), mib(sizes.brokerRss), mib(sizes.sinkRss)]
-    ])
-  ].join('\n\n')
 }

@@ -145,7 +145,8 @@ function toOptions (values: Values): BenchOptions {
   const scale = parseScale(values.scale, values.history)
   const attacks = values.attack ?? (values.attacks === true ? Object.keys(ATTACKS) : null)
   const special = [store === 'spool' && '--store spool', auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
-    rollups && '--rollups', latestCache && '--latest-cache', gateways && '--gateways', kafka !== null && '--kafka', against !== null && '--against'
+    rollups && '--rollups', latestCache && '--latest-cache', gateways && '--gateways', kafka !== null && '--kafka',
+    against !== null && '--against'
   ].filter((name) => name !== false)
   if (special.length > 1) throw usageError(`${special.join(' and ')} do not go together`)
   if (auth && referenceOnly) throw usageError('--reference-only does not go with --auth, where both are the gateway')
