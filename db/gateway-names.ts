@@ -38,6 +38,11 @@ export function toSinkName (start: Start): string {
   return toName('vital-sink', start)
 }
 
+/** The same of a lake, which stores nothing in PostgreSQL. */
+export function toLakeName (start: Start): string {
+  return toName('vital-lake', start)
+}
+
 function toName (program: string, { host, pid, id }: Start): string {
   const plainHost = host.replaceAll(/[^\w.-]/g, '_').slice(0, HOST_CHARACTERS_MAX)
   return `${program} ${plainHost}:${pid}/${id}`.slice(0, NAME_BYTES_MAX)

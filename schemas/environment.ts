@@ -77,6 +77,15 @@ export const EnvironmentSchema = Type.Object({
   VITAL_BRIDGE_TLS_CA_FILE: text('Authorities (PEM) of the broker\'s certificate; unset: those that Node.js trusts', ''),
   VITAL_BRIDGE_TLS_CERT_FILE: text('Certificate (PEM) that the bridge shows to the broker', ''),
   VITAL_BRIDGE_TLS_KEY_FILE: text('Private key of that certificate (PEM)', ''),
+  VITAL_LAKE_URL: text('Where vital-gateway lake writes readings as Parquet: s3://bucket/prefix; credentials, region and ' +
+    'AWS_ENDPOINT_URL_S3 are found as the programs of AWS find them', ''),
+  VITAL_LAKE_GROUP: Type.String({
+    description: 'Consumer group of vital-gateway lake; lakes that write to another place need another group',
+    default: 'vital-lake',
+    pattern: '^[\\w.-]{1,200}$'
+  }),
+  VITAL_LAKE_FILE_BYTES: integer('Size of a file of the lake; an hour that has less makes a smaller one', 128 * MIB, MIB, 1024 * MIB),
+  VITAL_LAKE_MAX_AGE_S: integer('Longest that a reading waits in Kafka for its file', 900, 1, 86_400),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({

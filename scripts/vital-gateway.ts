@@ -23,6 +23,8 @@ if (args.length === 0 || (args.length === 1 && args[0] === 'serve')) {
   await import('../src/sink-main.ts')
 } else if (args.length === 1 && args[0] === 'bridge') {
   await import('../src/bridge-main.ts')
+} else if (args.length === 1 && args[0] === 'lake') {
+  await import('../src/lake-main.ts')
 } else {
   const { runAsProcess } = await import('./command-line/process.ts')
   await runAsProcess(args)

@@ -1,6 +1,6 @@
 /**
- * What every process beside the gateway has in common (`vital-gateway api`, `sink` and `bridge`): a name in PostgreSQL, start and stop in
- * order, credentials, and metrics and health over HTTP. Each brings its own parts.
+ * What every process beside the gateway has in common (`vital-gateway api`, `sink`, `bridge` and `lake`): a name in PostgreSQL,
+ * start and stop in order, credentials, and metrics and health over HTTP. Each brings its own parts.
  */
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'

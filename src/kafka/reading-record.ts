@@ -28,6 +28,11 @@ export interface LoggedReading {
   readonly clientId: string | null
 }
 
+/** The same with the id that its record has. */
+export interface IdentifiedReading extends LoggedReading {
+  readonly id: string
+}
+
 /** The record of a reading. @param seen - the last request to erase a device that the gateway has dealt with */
 export function toReadingRecord ({ row, transport, clientId }: LoggedReading, seen?: number): OutgoingRecord {
   const { device, timeUs, vitals, receivedAtMs } = row
@@ -37,13 +42,13 @@ export function toReadingRecord ({ row, transport, clientId }: LoggedReading, se
 }
 
 /** Reads a record of the topic. @returns the row as the gateway made it, to the microsecond */
-export function readReadingRecord (record: LogRecord): Read<LoggedReading> {
+export function readReadingRecord (record: LogRecord): Read<IdentifiedReading> {
   return readRecord(record, toReading)
 }
 
 function toReading (
   { device, timestamp, id, receivedAt, vitals: fields }: Members, text: string, headers: ReadonlyMap<string, string>
-): LoggedReading | string {
+): IdentifiedReading | string {
   if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is no device id'
   const timeUs = toMicroseconds(timestamp)
   if (timeUs === null) return '`timestamp` is no time in Unix seconds'
@@ -58,7 +63,7 @@ function toReading (
   const row = { device, timeUs, hash: sum, vitals, fields, receivedAtMs: receivedAtUs / 1000 }
   // What changed on its way, also its spelling, is another reading than the one that was accepted.
   if (id !== toReadingId(row)) return '`id` is not that of the reading'
-  return { row, transport, clientId: headers.get('client') ?? null }
+  return { row, id, transport, clientId: headers.get('client') ?? null }
 }
 
 function toReadingId ({ device, timeUs, vitals }: Pick<ReadingRow, 'device' | 'timeUs' | 'vitals'>): string {

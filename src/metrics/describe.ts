@@ -13,6 +13,7 @@ import { addLatestCacheMetrics } from '../reads/latest-cache/cache-metrics.ts'
 import { addReadsMetrics, addReplicaMetrics } from '../reads/reads-metrics.ts'
 import { addRollupMetrics } from '../rollups/rollup-metrics.ts'
 import { addSecurityMetrics } from '../security/security-metrics.ts'
+import { addLakeMetrics } from '../lake/lake-metrics.ts'
 import { addSinkMetrics } from '../sink/sink-metrics.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 
@@ -41,5 +42,6 @@ export function describeMetrics (): Metrics {
   addClusterMetrics(metrics, unread)
   addSinkMetrics(metrics, unread)
   addBridgeMetrics(metrics, unread)
+  addLakeMetrics(metrics, unread)
   return metrics
 }

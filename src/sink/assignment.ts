@@ -47,7 +47,7 @@ export class Assignment {
     for (const partition of this.partitions) bytes += partition.bytes
     if (bytes >= bytesMax) return []
     return [...this.partitions].filter((partition) =>
-      !partition.isRevoked && partition.state(limits.partitionBytesMax) === 'reading')
+      !partition.isRevoked && (partition.isEmpty || !partition.isWaiting) && partition.state(limits.partitionBytesMax) === 'reading')
   }
 
   assign (places: readonly Assigned[]): void {

@@ -54,6 +54,8 @@ export class SinkPartition {
   isRevoked = false
   /** It is not among the partitions of this sink any more. */
   isDropped = false
+  /** Its records are not stored for now: those that are read are enough. */
+  isWaiting = false
   /** What was asked for before it was claimed anew is not for it. */
   generation = 0
   /** What was wrong with it when it was last looked at; it stands until something of it is stored, or nothing is left. */
@@ -85,7 +87,12 @@ export class SinkPartition {
   }
 
   get isEmpty (): boolean {
-    return this.#from === this.#queue.length
+    return this.records === 0
+  }
+
+  /** That are read and not stored. */
+  get records (): number {
+    return this.#queue.length - this.#from
   }
 
   get lag (): number {

@@ -15,6 +15,7 @@ import { toClientOptions, toKafkaMessage } from '../kafka/connection.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
 import { Assignment } from './assignment.ts'
 import type { Decoded } from './decode.ts'
+import { lookAtEnds } from './ends.ts'
 import { createSinkErasures, type SinkErasures, toHeldWarnings } from './erasures.ts'
 import { Fetcher } from './fetcher.ts'
 import { createKnownTopics } from './known-topics.ts'
@@ -29,6 +30,8 @@ const LOOK_INTERVAL_MS = 1000
 export interface Storage {
   /** It takes what it is given. */
   readonly isUp: boolean
+  /** Where to go on, if that is not in PostgreSQL. A claim that fails is tried again. */
+  findPosition? (partition: SinkPartition, claim: Claim): Promise<Claim>
   /** For `/health/ready`; empty while it is up. */
   readonly warnings: () => readonly string[]
   start (): void
@@ -59,8 +62,6 @@ export interface ReaderOptions<Stored extends Storage> {
   readonly group: string
   readonly topics: readonly string[]
   readonly createStorage: (wiring: Wiring) => Stored
-  /** Where to go on, if that is not in PostgreSQL. */
-  readonly findPosition?: (partition: SinkPartition, claim: Claim) => Promise<Claim>
   /** application_name, and what Kafka calls this sink. */
   readonly name: string
   readonly kysely: Kysely<Tables>
@@ -88,7 +89,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
     const claiming = { place, claim: claimed, erasures: ofPartition }
     await erasures.reload([claiming])
     if (claimed.epoch === 1) await known.noteFirst(place)
-    return await options.findPosition?.(partition, claiming.claim) ?? claiming.claim
+    return await storing.findPosition?.(partition, claiming.claim) ?? claiming.claim
   }
 
   const storing: Stored = options.createStorage({
@@ -129,7 +130,9 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
   })
 
   function lookAtTopics (): void {
-    known.look().catch((error: unknown) => { logger.debug({ reason: toKafkaMessage(error) }, 'the topics are not known now') })
+    known.look().then(() => lookAtEnds(admin, assignment.partitions)).catch((error: unknown) => {
+      logger.debug({ reason: toKafkaMessage(error) }, 'the topics are not known now')
+    })
   }
 
   /** Partitions that are read and make no progress, though what stores them is up. */

@@ -12,7 +12,8 @@ interface StoringStatistics {
   readonly caps: Pick<DeadLetterCaps, 'usage'>
 }
 
-interface SinkStatistics {
+/** Of what reads Kafka. */
+export interface ReaderStatistics {
   readonly isMember: boolean
   readonly partitions: Iterable<SinkPartition>
   readonly partitionBytesMax: number
@@ -26,7 +27,7 @@ interface SinkStatistics {
 }
 
 /** How long the oldest record of a partition that is not stored has waited. @returns seconds; 0: nothing waits */
-function toLagS (partition: SinkPartition, { nowMs, monotonicMs }: Pick<SinkStatistics, 'nowMs' | 'monotonicMs'>): number {
+function toLagS (partition: SinkPartition, { nowMs, monotonicMs }: Pick<ReaderStatistics, 'nowMs' | 'monotonicMs'>): number {
   const { oldestMs, lag, trouble, progressAtMs } = partition
   if (oldestMs !== null) return Math.max(0, (nowMs - oldestMs) / 1000)
   // Nothing of it is read, so the age of what waits is not known, but for how long nothing was stored.
@@ -42,26 +43,38 @@ export function addStoringMetrics (metrics: Metrics, read: () => StoringStatisti
   return addBatches(metrics)
 }
 
+/** What reads Kafka, as its metrics say it. */
+interface Role {
+  readonly role: 'sink' | 'lake'
+  readonly target: string
+}
+
 /** Metrics that only sinks have. */
-export function addSinkMetrics (metrics: Metrics, read: () => SinkStatistics): void {
+export function addSinkMetrics (metrics: Metrics, read: () => ReaderStatistics): void {
+  addReaderMetrics(metrics, { role: 'sink', target: 'PostgreSQL' }, read)
+}
+
+/** Metrics of what reads Kafka. */
+export function addReaderMetrics (metrics: Metrics, { role, target }: Role, read: () => ReaderStatistics): void {
   const byPartition = (name: string, help: string, of: (partition: SinkPartition) => number) => {
     metrics.gauges(name, help, ['topic', 'partition'], () => [...read().partitions].map((partition): Series<'topic' | 'partition'> =>
       [{ topic: partition.place.topic, partition: String(partition.place.partition) }, of(partition)]))
   }
-  byPartition('vital_sink_lag_records', 'Records of a partition of this sink that are in Kafka and not in PostgreSQL', ({ lag }) => lag)
-  byPartition('vital_sink_lag_seconds', 'How long the oldest of them has been in Kafka', (partition) => toLagS(partition, read()))
-  byPartition('vital_sink_buffer_bytes', 'Bytes of a partition that are read and not stored', ({ bytes }) => bytes)
-  metrics.gauges('vital_sink_partitions', 'Partitions of this sink; full: not read until some of it is stored; the last three are stopped',
+  byPartition(`vital_${role}_lag_records`, `Records of a partition of this ${role} that are in Kafka and not in ${target}`, ({ lag }) => lag)
+  byPartition(`vital_${role}_lag_seconds`, 'How long the oldest of them has been in Kafka', (partition) => toLagS(partition, read()))
+  byPartition(`vital_${role}_buffer_bytes`, 'Bytes of a partition that are read and not stored', ({ bytes }) => bytes)
+  metrics.gauges(`vital_${role}_partitions`,
+    `Partitions of this ${role}; full: not read until some of it is stored; the last three are stopped`,
     ['state'], () => PARTITION_STATES.map((state): Series<'state'> => {
       const { partitions, partitionBytesMax } = read()
       const states = [...partitions].map((partition) => partition.trouble?.reason ?? partition.state(partitionBytesMax))
       return [{ state }, states.filter((other) => other === state).length]
     }))
-  metrics.gauge('vital_sink_member', '1 while the consumer group knows this sink', () => read().isMember ? 1 : 0)
-  metrics.counter('vital_sink_rebalances_total', 'How often the group gave partitions to this sink, or took some away',
+  metrics.gauge(`vital_${role}_member`, `1 while the consumer group knows this ${role}`, () => read().isMember ? 1 : 0)
+  metrics.counter(`vital_${role}_rebalances_total`, `How often the group gave partitions to this ${role}, or took some away`,
     () => read().rebalances)
-  metrics.counter('vital_sink_replaced_total', 'Partitions that another sink had claimed before a batch of theirs was stored here',
+  metrics.counter(`vital_${role}_replaced_total`, `Partitions that another ${role} had claimed before a batch of theirs was stored here`,
     () => read().replaced)
-  metrics.counter('vital_sink_rejoins_total', 'How often this sink left the group and joined it anew, because nothing made progress',
+  metrics.counter(`vital_${role}_rejoins_total`, `How often this ${role} left the group and joined it anew, because nothing made progress`,
     () => read().rejoins)
 }

@@ -10,8 +10,8 @@ import { readV8Flags } from '../../../scripts/harness/v8-flags.ts'
 import { createSurroundings, parseCommand, runCommandLine } from '../../helpers/command-line.ts'
 
 const COMMANDS = [
-  'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'rollups', 'backup', 'restore', 'api', 'sink', 'bridge', 'topics',
-  'sbom', 'play', 'simulate', 'completion'
+  'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'rollups', 'backup', 'restore', 'api', 'sink', 'bridge', 'lake',
+  'topics', 'sbom', 'play', 'simulate', 'completion'
 ]
 /** Their names are those of their folders. */
 const CLONE_MODULES = [

@@ -1,0 +1,18 @@
+import { type Kysely, sql } from 'kysely'
+import type { Tables } from '../tables.ts'
+import type { Claim } from './claim-offset.ts'
+
+/**
+ * Notes how far a consumer has come that keeps its position elsewhere, so that `topics trim` waits for it. It may move back:
+ * what the consumer has lost is read again.
+ * @returns `false`: another one has claimed the partition
+ */
+export async function setOffset (
+  kysely: Kysely<Tables>, { consumerGroup, topicId, partition, epoch, nextOffset }: Claim
+): Promise<boolean> {
+  const { numUpdatedRows } = await kysely.updateTable('sink_offsets')
+    .set({ next_offset: nextOffset, moved_at: sql`now()` })
+    .where('consumer_group', '=', consumerGroup).where('topic_id', '=', topicId).where('partition', '=', partition)
+    .where('epoch', '=', epoch).executeTakeFirst()
+  return numUpdatedRows > 0n
+}

@@ -1,0 +1,206 @@
+/** A bucket of S3, or of what speaks it, beneath a prefix. Requests are made once: whoever asks knows whether to go on. */
+import { randomUUID } from 'node:crypto'
+import { createReadStream, createWriteStream } from 'node:fs'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { S3Client } from '@aws-sdk/client-s3'
+import { ConfigError } from '../config/config-error.ts'
+import type { LakeConfig } from '../config/lake-config.ts'
+import type { LakeLimits } from './limits.ts'
+import type { S3Library } from './load-packages.ts'
+
+const MIB = 1024 * 1024
+const PRECONDITION_FAILED = 412
+const CONFLICT = 409
+const NOT_FOUND = 404
+/** Where none is configured: every other store takes any. */
+const REGION = 'us-east-1'
+
+/** What is put: a text, or a file. */
+export type Body = string | { readonly path: string, readonly bytes: number }
+
+/** Under which a write counts. */
+type Condition = { readonly IfNoneMatch: '*' } | { readonly IfMatch: string }
+
+export interface StoredObject {
+  /** Without the prefix of the lake. */
+  readonly key: string
+  readonly bytes: number
+  readonly etag: string
+  /** Unix milliseconds. */
+  readonly modifiedMs: number
+}
+
+export interface ObjectStoreOptions {
+  readonly library: S3Library
+  readonly location: NonNullable<LakeConfig['location']>
+  readonly limits: LakeLimits
+  /** Ends what is under way. */
+  readonly signal: AbortSignal
+}
+
+/** Errors are those of the client; `toStoreMessage` says them to a person. Keys are without the prefix. */
+export async function createObjectStore ({ library, location: { bucket: Bucket, prefix }, limits, signal }: ObjectStoreOptions) {
+  const client = await createClient(library)
+  const within = (bytes = 0) => {
+    const timeoutMs = Math.ceil(limits.storeTimeoutMs + bytes / MIB * limits.storeTimeoutMsPerMib)
+    return { abortSignal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) }
+  }
+
+  async function put (key: string, body: Body, condition: Condition | null) {
+    const bytes = typeof body === 'string' ? Buffer.byteLength(body) : body.bytes
+    const stream = typeof body === 'string' ? null : createReadStream(body.path)
+    try {
+      await client.send(new library.PutObjectCommand({
+        Bucket, Key: prefix + key, Body: stream ?? body as string, ContentLength: bytes, ...condition
+      }), within(bytes))
+    } finally {
+      stream?.destroy()
+    }
+  }
+
+  /** @returns whether it was written; `false`: the condition does not hold */
+  async function putIf (key: string, body: Body, condition: Condition): Promise<boolean> {
+    for (let conflicts = 0; ; conflicts++) {
+      try {
+        await put(key, body, condition)
+        return true
+      } catch (error) {
+        const status = toStatus(error)
+        if (status === PRECONDITION_FAILED) return false
+        // Another write of the key is under way, and may fail.
+        if (status !== CONFLICT || conflicts === limits.conflictsMax) throw error
+        await sleep(limits.conflictMs, undefined, { signal })
+      }
+    }
+  }
+
+  async function get (key: string) {
+    try {
+      return await client.send(new library.GetObjectCommand({ Bucket, Key: prefix + key }), within(limits.planBytesMax))
+    } catch (error) {
+      if (toStatus(error) === NOT_FOUND && (error as Error).name !== 'NoSuchBucket') return null
+      throw error
+    }
+  }
+
+  async function remove (key: string): Promise<void> {
+    await client.send(new library.DeleteObjectCommand({ Bucket, Key: prefix + key }), within())
+  }
+
+  return {
+    /** Writes an object that does not exist. @returns `false`: it exists */
+    putNew: (key: string, body: Body): Promise<boolean> => putIf(key, body, { IfNoneMatch: '*' }),
+    /** Writes an object in the place of one that was read. @returns `false`: it is another one by now, or gone */
+    replace: async (key: string, body: Body, etag: string): Promise<boolean> => {
+      try {
+        return await putIf(key, body, { IfMatch: etag })
+      } catch (error) {
+        if (toStatus(error) === NOT_FOUND) return false
+        throw error
+      }
+    },
+    /** Writes an object, whatever is there. */
+    put: (key: string, body: Body): Promise<void> => put(key, body, null),
+    /** @returns `null`: it does not exist */
+    async read (key: string): Promise<string | null> {
+      return await (await get(key))?.Body?.transformToString() ?? null
+    },
+    /** Writes an object to a file. @returns its ETag; `null`: it does not exist */
+    async download (key: string, path: string): Promise<string | null> {
+      const found = await get(key)
+      if (found === null) return null
+      await pipeline(found.Body as Readable, createWriteStream(path), { signal })
+      return found.ETag!
+    },
+    /** Objects whose keys begin so, in the order of their keys. @param atOnce - asked for in one request */
+    async * list (start: string, atOnce = 1000): AsyncGenerator<StoredObject> {
+      let ContinuationToken: string | undefined
+      do {
+        const page = await client.send(new library.ListObjectsV2Command({
+          Bucket, Prefix: prefix + start, MaxKeys: atOnce, ...ContinuationToken === undefined ? {} : { ContinuationToken }
+        }), within())
+        for (const { Key, Size, ETag, LastModified } of page.Contents ?? []) {
+          yield { key: Key!.slice(prefix.length), bytes: Size!, etag: ETag!, modifiedMs: LastModified!.getTime() }
+        }
+        ContinuationToken = page.NextContinuationToken
+      } while (ContinuationToken !== undefined)
+    },
+    remove,
+    /**
+     * Finds out whether the store keeps conditions, for a lake is exactly as good as they are.
+     * @throws `ConfigError` where it does not; errors of the client where it does not answer
+     */
+    async check (): Promise<void> {
+      const key = `_check/${randomUUID()}`
+      try {
+        await put(key, 'one', { IfNoneMatch: '*' })
+        refuse('If-None-Match: *', await toOutcome(() => put(key, 'two', { IfNoneMatch: '*' })))
+        refuse('If-Match', await toOutcome(() => put(key, 'three', { IfMatch: '"00000000000000000000000000000000"' })))
+      } finally {
+        await remove(key).catch(() => {})
+      }
+    },
+    close (): void { client.destroy() }
+  }
+}
+
+export type ObjectStore = Awaited<ReturnType<typeof createObjectStore>>
+
+/** Credentials, TLS and the endpoint (`AWS_ENDPOINT_URL_S3`) as every program of AWS finds them. */
+async function createClient (library: S3Library): Promise<S3Client> {
+  const options = {
+    // The form that every store of its own speaks.
+    forcePathStyle: true,
+    maxAttempts: 1,
+    // Other stores refuse the trailers in which the client would send sums.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED'
+  } as const
+  const client = new library.S3Client(options)
+  try {
+    await client.config.region()
+    return client
+  } catch {
+    client.destroy()
+    return new library.S3Client({ ...options, region: REGION })
+  }
+}
+
+async function toOutcome (request: () => Promise<void>): Promise<number> {
+  try {
+    await request()
+    return 200
+  } catch (error) {
+    const status = toStatus(error)
+    if (status === undefined) throw error
+    return status
+  }
+}
+
+function refuse (condition: string, status: number): void {
+  if (status === PRECONDITION_FAILED) return
+  throw new ConfigError(`The store of VITAL_LAKE_URL does not keep ${condition}: it answers ${status}, where S3 answers ` +
+    `${PRECONDITION_FAILED}. A lake on it would hold readings twice, or lose some. Use another store, or a newer version of it.`)
+}
+
+function toStatus (error: unknown): number | undefined {
+  return (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode
+}
+
+/** An error of the store, for a person. */
+export function toStoreMessage (error: unknown): string {
+  const { name, message, code } = error as Error & { readonly code?: string }
+  const status = toStatus(error)
+  const inner = (error as { errors?: unknown[] }).errors?.[0]
+  if (message === '' && inner !== undefined) return toStoreMessage(inner)
+  return [status, name === 'Error' ? code : name, message].filter((part) => part !== undefined && part !== '').join(' ')
+}
+
+/** Whether the store, or the way to it, is at fault; else it is a defect. */
+export function isStoreError (error: unknown): boolean {
+  const { name, code, $fault } = error as { name?: string, code?: string, $fault?: string }
+  return $fault !== undefined || code !== undefined ||
+    ['CredentialsProviderError', 'TimeoutError', 'AbortError'].includes(name ?? '')
+}

@@ -1,0 +1,43 @@
+import type { Assigned } from '../sink/place.ts'
+import type { ObjectStore } from './object-store.ts'
+import { isDoneKey, parsePlan, type Plan, toDoneKey, toPlanKey, toPlanPrefix, toPlanText } from './plan.ts'
+
+/** The last plan of a partition. */
+export interface LatestPlan {
+  readonly plan: Plan
+  /** All that it says is in the store. */
+  readonly isDone: boolean
+}
+
+/** The plans of a lake. Errors are those of the store. */
+export function createPlans (store: Pick<ObjectStore, 'putNew' | 'read' | 'list'>) {
+  async function read (key: string): Promise<Plan> {
+    const text = await store.read(key)
+    if (text === null) throw new Error(`${key} was listed, and is gone`)
+    return parsePlan(text, key)
+  }
+
+  return {
+    /** @returns `null`: the partition has none */
+    async latest (place: Assigned): Promise<LatestPlan | null> {
+      let last: string | null = null
+      for await (const { key } of store.list(toPlanPrefix(place), 2)) {
+        if (last !== null) return { plan: await read(last), isDone: key === toDoneKey(last) }
+        last = key
+      }
+      return last === null ? null : { plan: await read(last), isDone: false }
+    },
+    /** @returns `false`: there is a plan for this offset, which is to be carried out */
+    put: (plan: Plan): Promise<boolean> => store.putNew(toPlanKey(plan, plan.firstOffset), toPlanText(plan)),
+    /** It is carried out. */
+    async finish (plan: Plan): Promise<void> {
+      await store.putNew(toDoneKey(toPlanKey(plan, plan.firstOffset)), '')
+    },
+    /** All plans of a partition, the last one first. */
+    async * all (place: Assigned): AsyncGenerator<Plan> {
+      for await (const { key } of store.list(toPlanPrefix(place))) if (!isDoneKey(key)) yield await read(key)
+    }
+  }
+}
+
+export type Plans = ReturnType<typeof createPlans>

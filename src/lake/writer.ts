@@ -1,0 +1,336 @@
+/**
+ * Writes what is in Kafka to the store, one plan after the other. Kafka is the buffer: a partition is left there until its
+ * oldest record is old enough, or there is enough of it for a file. Then
+ *
+ *   records ──> table ──> plan ──> files ──> erasures ──> done ──> sink_offsets, which `topics trim` looks at
+ *                │          │
+ *                │          └── another lake had a plan for this offset: forget all, and carry out that one
+ *                └── a plan was found when the partition was taken over: no other, and exactly its offsets
+ *
+ * Every step may be done twice, by several: a plan is put once, its files hold what the plan says whoever writes them, and the
+ * first one that is written stays.
+ */
+import { rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import type { Claim } from '../../db/queries/claim-offset.ts'
+import { setOffset } from '../../db/queries/set-offset.ts'
+import type { Tables } from '../../db/tables.ts'
+import type { SinkPartition } from '../sink/partition.ts'
+import { toKey } from '../sink/place.ts'
+import type { Storage, Wiring } from '../sink/reader.ts'
+import { type Collected, type Collecting, createCollecting } from './collecting.ts'
+import { createErasing, type Erasing } from './erasing.ts'
+import type { LakeLimits } from './limits.ts'
+import { isStoreError, type ObjectStore, toStoreMessage } from './object-store.ts'
+import { type Plan, toFileKey, toHourOf } from './plan.ts'
+import type { Plans } from './plans.ts'
+import type { ReadingsTable } from './readings-table.ts'
+
+const TOLD_EVERY_MS = 10_000
+
+/** What was done since the start. */
+export interface LakeStatistics {
+  readings: number
+  duplicates: number
+  files: number
+  bytes: number
+  plans: number
+  rewritten: number
+}
+
+export interface LakeWriterOptions extends Wiring {
+  readonly store: ObjectStore
+  readonly plans: Plans
+  readonly table: ReadingsTable
+  /** Of the table. */
+  readonly dir: string
+  readonly kysely: Kysely<Tables>
+  /** Of Parquet. */
+  readonly fileBytesMax: number
+  readonly ageMsMax: number
+  readonly limits: LakeLimits
+  readonly logger: Logger
+}
+
+/** The partition is not owned any more, or the process stops. */
+class Abandoned extends Error {}
+
+export class LakeWriter implements Storage {
+  readonly statistics: LakeStatistics = { readings: 0, duplicates: 0, files: 0, bytes: 0, plans: 0, rewritten: 0 }
+  readonly #options: LakeWriterOptions
+  readonly #collecting: Collecting
+  readonly #erasing: Erasing
+  readonly #stopping = new AbortController()
+  /** By the keys of partitions: what was begun before they were taken over. */
+  readonly #begun = new Map<string, Plan>()
+  #working: Promise<void> = Promise.resolve()
+  #wakes: Array<() => void> = []
+  #collected: SinkPartition | null = null
+  #isUp = true
+  #failures = 0
+  #replaced = 0
+  #toldAtMs = -Infinity
+  #ratio: number
+
+  constructor (options: LakeWriterOptions) {
+    this.#options = options
+    this.#ratio = options.limits.parquetRatio
+    this.#collecting = createCollecting({ ...options, arrival: () => this.#arrival() })
+    this.#erasing = createErasing(options)
+  }
+
+  get isUp (): boolean {
+    return this.#isUp
+  }
+
+  /** How often another lake had claimed a partition, or had planned for it. */
+  get replaced (): number { return this.#replaced }
+  get unreadable (): number { return this.#collecting.unreadable }
+  get erased (): number { return this.#collecting.erased }
+
+  warnings (): readonly string[] {
+    return this.#isUp ? [] : ['the store of VITAL_LAKE_URL, or PostgreSQL, does not answer; records wait in Kafka']
+  }
+
+  start (): void {
+    this.#working = this.#work()
+  }
+
+  wake (): void {
+    for (const partition of this.#options.partitions()) {
+      // One that waits for its time, or for its turn, is not stuck.
+      if (partition !== this.#collected) partition.progressAtMs = performance.now()
+    }
+    for (const wake of this.#wakes.splice(0)) wake()
+  }
+
+  giveUp (): void { /* They were only counted. */ }
+
+  async stop (): Promise<void> {
+    this.#stopping.abort()
+    this.wake()
+    this.#options.table.interrupt()
+    await this.#working
+  }
+
+  /**
+   * Where a partition goes on: behind its last plan, or at its beginning where that is not carried out.
+   * @throws errors of the store and of PostgreSQL
+   */
+  async findPosition ({ place }: SinkPartition, claim: Claim): Promise<Claim> {
+    const { plans, kysely } = this.#options
+    await this.#collecting.loadRequests()
+    const latest = await plans.latest(place)
+    this.#begun.delete(toKey(place))
+    if (latest !== null && !latest.isDone) this.#begun.set(toKey(place), latest.plan)
+    const nextOffset = latest === null ? 0 : latest.isDone ? latest.plan.lastOffset + 1 : latest.plan.firstOffset
+    const found = { ...claim, nextOffset }
+    await setOffset(kysely, found)
+    return found
+  }
+
+  async #work (): Promise<void> {
+    while (!this.#stopping.signal.aborted) {
+      const partition = this.#next()
+      if (partition === null) {
+        await this.#arrival()
+        continue
+      }
+      partition.isBusy = true
+      partition.isWaiting = false
+      const failure = await this.#carry(partition)
+      partition.isBusy = false
+      partition.isWaiting = true
+      this.#collected = null
+      this.#options.onIdle(partition)
+      if (failure !== null) await this.#fail(failure)
+    }
+  }
+
+  #arrival (): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#stopping.signal.aborted) resolve()
+      else this.#wakes.push(resolve)
+    })
+  }
+
+  /** The one whose oldest record has waited the longest, of those that are due. */
+  #next (): SinkPartition | null {
+    let next: SinkPartition | null = null
+    for (const partition of this.#options.partitions()) {
+      if (partition.claim === null || partition.isRevoked || partition.stop !== null) continue
+      const oldestMs = partition.oldestMs
+      if (this.#begun.has(toKey(partition.place))) return partition
+      partition.isWaiting = true
+      if (oldestMs === null || !this.#isDue(partition, oldestMs)) continue
+      if (next === null || oldestMs < next.oldestMs!) next = partition
+    }
+    return next
+  }
+
+  #isDue (partition: SinkPartition, oldestMs: number): boolean {
+    const { ageMsMax } = this.#options
+    if (Date.now() - oldestMs >= ageMsMax) return true
+    return partition.lag * (partition.bytes / partition.records) >= this.#bytesMax
+  }
+
+  /** Of records of a plan, so that their file has the size that is wanted. */
+  get #bytesMax (): number {
+    return Math.min(this.#options.limits.planBytesMax, this.#options.fileBytesMax / this.#ratio)
+  }
+
+  /** @returns why not all of it is stored */
+  async #carry (partition: SinkPartition): Promise<unknown> {
+    const { generation } = partition
+    const isAbandoned = () => this.#stopping.signal.aborted || partition.isDropped || partition.generation !== generation
+    const begun = this.#begun.get(toKey(partition.place)) ?? null
+    this.#collected = partition
+    try {
+      const collected = await this.#collecting.collect(partition, {
+        end: begun === null ? null : begun.lastOffset + 1,
+        bytesMax: begun === null ? this.#bytesMax : Infinity,
+        untilMs: Math.max(Date.now(), (partition.oldestMs ?? 0) + this.#options.ageMsMax),
+        isAbandoned
+      })
+      this.#collected = null
+      if (collected === null || collected.nextOffset === collected.firstOffset) return null
+      const plan = begun ?? await this.#plan(partition, collected, isAbandoned)
+      if (plan === null) {
+        const planned = { ...partition.place, offset: collected.firstOffset }
+        this.#options.logger.info(planned, 'another lake has planned this; its plan is carried out')
+        this.#replace(partition)
+        return null
+      }
+      await this.#carryOut(partition, plan, collected, isAbandoned)
+      return null
+    } catch (error) {
+      if (error instanceof Abandoned || isAbandoned()) return null
+      // Part of it may be in the table: it is read again.
+      this.#options.onReplaced(partition)
+      return error
+    }
+  }
+
+  /** @returns `null`: there is another plan for this offset */
+  async #plan (
+    { place }: SinkPartition, { firstOffset, nextOffset, erasures }: Collected, isAbandoned: () => boolean
+  ): Promise<Plan | null> {
+    const { table, plans } = this.#options
+    const hours = await table.hours()
+    const { topic, topicId, partition } = place
+    const plan: Plan = {
+      topic,
+      topicId,
+      partition,
+      firstOffset,
+      lastOffset: nextOffset - 1,
+      files: hours.map((hour) => toFileKey(place, firstOffset, hour)),
+      devices: [...table.devices].sort(),
+      erasures
+    }
+    return await this.#persist(() => plans.put(plan), isAbandoned) ? plan : null
+  }
+
+  async #carryOut (partition: SinkPartition, plan: Plan, { bytes: read }: Collected, isAbandoned: () => boolean): Promise<void> {
+    const { table, plans, logger, kysely } = this.#options
+    const hours = await table.hours()
+    const planned = new Set(plan.files.map(toHourOf))
+    const missed = hours.find((hour) => !planned.has(hour))
+    if (missed !== undefined) throw new Error(`the plan of offset ${plan.firstOffset} has no file for hour ${missed} of its readings`)
+    let [readings, bytes] = [0, 0]
+    for (const key of plan.files) {
+      const written = await this.#writeFile(key, isAbandoned)
+      readings += written.readings
+      bytes += written.bytes
+    }
+    const rewritten: string[] = []
+    for (const erasure of plan.erasures) {
+      rewritten.push(...await this.#persist(() => this.#erasing.erase(plan, erasure, plan.firstOffset), isAbandoned))
+    }
+    await this.#persist(() => plans.finish(plan), isAbandoned)
+    this.#begun.delete(toKey(partition.place))
+    const claim = { ...partition.claim!, nextOffset: plan.lastOffset + 1 }
+    this.#count(plan, { readings, bytes, read, rewritten: rewritten.length })
+    logger.info({
+      topic: plan.topic,
+      partition: plan.partition,
+      firstOffset: plan.firstOffset,
+      lastOffset: plan.lastOffset,
+      readings,
+      bytes,
+      files: plan.files.length
+    }, 'written to the lake')
+    const isOurs = await this.#persist(() => setOffset(kysely, claim), isAbandoned)
+    if (isOurs) partition.release(0, claim)
+    else this.#replace(partition)
+  }
+
+  #replace (partition: SinkPartition): void {
+    this.#replaced++
+    this.#options.onReplaced(partition)
+  }
+
+  async #writeFile (key: string, isAbandoned: () => boolean): Promise<{ readonly readings: number, readonly bytes: number }> {
+    const { table, store, dir } = this.#options
+    const path = join(dir, 'hour.parquet')
+    const readings = await table.writeHour(toHourOf(key)!, path)
+    const { size: bytes } = await stat(path)
+    // Where it is there already, it holds the same readings, or fewer where a device was erased since.
+    await this.#persist(() => store.putNew(key, { path, bytes }), isAbandoned)
+    await rm(path)
+    return { readings, bytes }
+  }
+
+  #count (plan: Plan, { readings, bytes, read, rewritten }: {
+    readonly readings: number
+    readonly bytes: number
+    readonly read: number
+    readonly rewritten: number
+  }): void {
+    const { statistics } = this
+    statistics.readings += readings
+    statistics.duplicates += this.#options.table.rows - readings
+    statistics.files += plan.files.length
+    statistics.bytes += bytes
+    statistics.plans++
+    statistics.rewritten += rewritten
+    // A small file is mostly its own description.
+    if (bytes > 1024 * 1024) this.#ratio = Math.min(1, Math.max(0.01, (this.#ratio + bytes / read) / 2))
+  }
+
+  /** Until it is done. @throws `Abandoned` where another one does it */
+  async #persist<Result> (work: () => Promise<Result>, isAbandoned: () => boolean): Promise<Result> {
+    for (;;) {
+      if (isAbandoned()) throw new Abandoned()
+      try {
+        const result = await work()
+        this.#succeed()
+        return result
+      } catch (error) {
+        if (isAbandoned()) throw new Abandoned()
+        await this.#fail(error)
+      }
+    }
+  }
+
+  #succeed (): void {
+    if (!this.#isUp) this.#options.logger.info('the store and PostgreSQL answer again')
+    this.#isUp = true
+    this.#failures = 0
+  }
+
+  async #fail (error: unknown): Promise<void> {
+    const { limits, logger } = this.#options
+    this.#isUp = false
+    if (performance.now() - this.#toldAtMs > TOLD_EVERY_MS) {
+      this.#toldAtMs = performance.now()
+      const reason = isStoreError(error) ? { reason: toStoreMessage(error) } : { err: error }
+      logger.error(reason, 'a plan cannot be carried out now; trying again. Its records stay in Kafka')
+    }
+    const delayMs = Math.min(limits.retryMsMax, limits.retryMsMin * 2 ** this.#failures++)
+    await sleep(delayMs, undefined, { signal: this.#stopping.signal }).catch(() => {})
+  }
+}
