@@ -8,7 +8,7 @@
  *   npm test                              all tests
  *   npm test -- test/clock.test.ts        some
  */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import {
   copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync
 } from 'node:fs'
@@ -97,6 +97,15 @@ script.runInThisContext()(module.exports, createRequire(filename), module, filen
 export const packages = module.exports
 `
 
+/** Writes names that packages export, and what V8 has compiled. In a process of its own: loaded here, tap would begin a run. */
+const INSPECTOR = `
+const { packages, script } = await import(process.argv[1])
+const { writeFileSync } = await import('node:fs')
+const names = Object.entries(packages).map(([each, load]) => [each, Object.keys(load())])
+writeFileSync(process.argv[2], JSON.stringify(Object.fromEntries(names)))
+writeFileSync(process.argv[3], script.createCachedData())
+process.exit()`
+
 /**
  * Writes packages into one file, `{name}.cjs`, and for each of them a module with the names that Node.js finds in it.
  * @param name - without ending, below `bundles/`
@@ -118,9 +127,13 @@ async function pack (name, packages, defaultExport = 'found') {
   })
   const loader = join(bundles, `${name}.js`)
   writeFileSync(loader, toLoader(basename(file)))
-  const { packages: found, script } = await import(loader)
+  const listed = `${file}.json`
+  spawnSync(process.execPath, ['--input-type=module', '--eval', INSPECTOR, loader, listed, `${file}.cache`], {
+    stdio: ['ignore', 'ignore', 'inherit']
+  })
+  const exported = JSON.parse(readFileSync(listed, 'utf8'))
   for (const each of packages) {
-    const names = Object.keys(found[each]()).filter((key) => /^[A-Za-z_$][\w$]*$/.test(key) && key !== 'default')
+    const names = exported[each].filter((key) => /^[A-Za-z_$][\w$]*$/.test(key) && key !== 'default')
     const path = join(bundles, `${each}.js`)
     mkdirSync(dirname(path), { recursive: true })
     writeFileSync(path, [
@@ -130,8 +143,6 @@ async function pack (name, packages, defaultExport = 'found') {
       ...names.map((key) => `export const ${key} = found.${key}`)
     ].join('\n'))
   }
-  // With what was compiled of it by now.
-  writeFileSync(`${file}.cache`, script.createCachedData())
 }
 
 /** Brings the copy up to date. */
