@@ -34,8 +34,8 @@ export function createKnownTopics ({ admin, topics, group, kysely, logger }: Kno
     /** A partition is claimed for the first time. What the topic before it held and was not stored is gone. */
     async noteFirst ({ topic, topicId }: Place): Promise<void> {
       if (anew.has(topicId)) return
-      const stored = await selectOffsets(kysely)
-      const former = stored.find((offset) => offset.consumerGroup === group && offset.topic === topic && offset.topicId !== topicId)
+      const stored = (await selectOffsets(kysely)).filter(({ consumerGroup }) => consumerGroup === group)
+      const former = stored.find((offset) => offset.topic === topic && offset.topicId !== topicId)
       if (former === undefined || stored.some((offset) => offset.topicId === topicId && offset.nextOffset > 0)) return
       // Its partitions are claimed at once, and another one of them was quicker.
       if (anew.has(topicId)) return
