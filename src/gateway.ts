@@ -167,6 +167,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     signal.throwIfAborted()
     const { port: httpPort, adminPort } = await http.start()
     const grpcPort = (await grpc?.start())?.port ?? null
+    const rejections = await kafka?.rejections(({ id, device, rejection }) => { broker.announce(id, device, rejection) })
+    onStop(() => rejections?.stop())
+    rejections?.start()
     onStop(announceReady({ isReady, logger, notYet: NOT_YET_READY }))
     return { connectionString: storage.connectionString, mqttPort, mqttsPort, httpPort, adminPort, grpcPort }
   }

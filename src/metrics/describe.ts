@@ -40,7 +40,7 @@ export function describeMetrics (): Metrics {
   addGrpcMetrics(metrics, unread)
   addBrokerMetrics(metrics, unread)
   addClusterMetrics(metrics, unread)
-  addSinkMetrics(metrics, unread)
+  addSinkMetrics(metrics, unread, unread)
   addBridgeMetrics(metrics, unread)
   addLakeMetrics(metrics, unread)
   return metrics
