@@ -2,6 +2,7 @@
  * The settings that the topics need so that Kafka never forgets or refuses what was acknowledged: made by
  * `vital-gateway topics make`, checked whenever a gateway starts.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin } from '@platformatic/kafka'
 import type { KafkaClient } from './load-client.ts'
 import { LETTERS_TOPIC, READINGS_TOPIC, REJECTIONS_TOPIC } from './records.ts'
@@ -53,6 +54,9 @@ const FIXED = {
 /** Of rejections: they are read at once, or not at all. */
 const REJECTIONS_RETENTION_MS = 3_600_000
 const ALL_TOPICS = [...TOPICS, REJECTIONS_TOPIC] as const
+
+const THERE_LOOKS = 50
+const THERE_LOOK_MS = 100
 
 const IN_SYNC = 'min.insync.replicas'
 const MESSAGE_BYTES = 'max.message.bytes'
@@ -137,7 +141,17 @@ export async function makeTopics (client: KafkaClient, admin: Admin, wish: Topic
       done.push(`${name}: made, with ${partitions} partitions of ${replicas} replicas`)
     } else done.push(...await adapt(client, admin, topic, partitions, settings))
   }
+  await whenThere(admin)
   return done
+}
+
+/** Brokers hear of a new topic a moment after the controller has made it. */
+async function whenThere (admin: Admin): Promise<void> {
+  for (let look = 0; look < THERE_LOOKS; look++) {
+    const there = await admin.listTopics()
+    if (ALL_TOPICS.every((name) => there.includes(name))) return
+    await sleep(THERE_LOOK_MS)
+  }
 }
 
 function toSettings (topic: string, { replicas, messageBytesMin }: TopicWish): Setting[] {
