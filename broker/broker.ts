@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { Aedes, type Client } from 'aedes'
 import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
-import type { Rejection } from '../schemas/rejection.ts'
+import type { Announcement, Rejection } from '../schemas/rejection.ts'
 import { allowDeepTopics } from './aedes-client.ts'
 import { observeAedes } from './aedes-events.ts'
 import type { Authenticate } from './connect/credentials.ts'
@@ -82,11 +82,8 @@ export interface Broker {
    * @returns settles once Redis has what sessions are owed of it; `null`: there is nothing to wait for
    */
   publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): Promise<void> | null
-  /**
-   * Announces on `vital/{device}/rejected` what was refused after its acknowledgement.
-   * @param id - equal on every gateway that is told of it
-   */
-  announce (id: string, device: string, rejection: Rejection): void
+  /** Announces on `vital/{device}/rejected` what was refused after its acknowledgement, and other gateways are told of too. */
+  announce (announcement: Announcement): void
   /** Closes the connections of these principals (`null`: of the open mode), those being authenticated included. */
   disconnect (predicate: (principal: Principal | null) => boolean): void
   /**

@@ -110,8 +110,8 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const operations = createOperations({
       ...shared, ...storage, kafka, reads, clock, applicationName, forget, onErased: toBoth(events.forget, changes.forget), tasks, signal
     })
-    const warningSources = [reads, operations, transport, security, clock, pipeline]
-    const warnings = () => [...config.warnings, ...warningSources.flatMap((source) => source.warnings())]
+    const sources = [reads, operations, transport, security, clock, pipeline]
+    const warnings = () => [...config.warnings, ...sources.flatMap((source) => source.warnings())]
     const isAdmitting = () => security.isAdmitting
     const readiness = createReadiness({ ...shared, isAdmitting, warnings, startedAtMs: clock.nowMs() })
     addProcessMetrics(metrics)
@@ -167,9 +167,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     signal.throwIfAborted()
     const { port: httpPort, adminPort } = await http.start()
     const grpcPort = (await grpc?.start())?.port ?? null
-    const rejections = await kafka?.rejections(({ id, device, rejection }) => { broker.announce(id, device, rejection) })
-    onStop(() => rejections?.stop())
-    rejections?.start()
+    onStop(await kafka?.announceRejections(broker.announce) ?? (() => {}))
     onStop(announceReady({ isReady, logger, notYet: NOT_YET_READY }))
     return { connectionString: storage.connectionString, mqttPort, mqttsPort, httpPort, adminPort, grpcPort }
   }

@@ -1,4 +1,4 @@
-import type { Rejection } from '../../schemas/rejection.ts'
+import type { Announcement, Rejection } from '../../schemas/rejection.ts'
 import type { Cluster } from '../cluster.ts'
 import type { FanOut, PublishedMessage } from '../deliver/fan-out.ts'
 import { rejectedTopic } from '../topics.ts'
@@ -13,7 +13,7 @@ interface AnnouncementsOptions {
 }
 
 /** What subscribers of `vital/{device}/rejected` get. */
-export function toAnnouncement (device: string, rejection: Rejection): PublishedMessage {
+export function toRejectedMessage (device: string, rejection: Rejection): PublishedMessage {
   return { topic: rejectedTopic(device), payload: Buffer.from(JSON.stringify(rejection)), qos: 1, retain: false }
 }
 
@@ -22,13 +22,13 @@ export function toAnnouncement (device: string, rejection: Rejection): Published
  * subscribers of all; where Redis does not say which, each to its own.
  */
 export function createAnnouncements ({ cluster, fanOut, deliverHere, onRejected }: AnnouncementsOptions) {
-  return (id: string, device: string, rejection: Rejection): void => {
+  return ({ id, device, rejection }: Announcement): void => {
     onRejected(device, rejection)
-    const announcement = toAnnouncement(device, rejection)
-    if (cluster === null) return fanOut(announcement)
+    const message = toRejectedMessage(device, rejection)
+    if (cluster === null) return fanOut(message)
     cluster.claimAnnouncement(id).then((claim) => {
-      if (claim === 'granted') fanOut(announcement)
-      else if (claim === 'unknown') deliverHere(announcement)
+      if (claim === 'granted') fanOut(message)
+      else if (claim === 'unknown') deliverHere(message)
     }, () => {})
   }
 }

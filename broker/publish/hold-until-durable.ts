@@ -7,7 +7,7 @@ import type { Ingest, UnavailableReason } from '../ingest.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
 import { DISCARDED_TOPIC, rejectedDeviceOf } from '../topics.ts'
-import { toAnnouncement } from './announcements.ts'
+import { toRejectedMessage } from './announcements.ts'
 import { toExtension } from './published-packet.ts'
 import { type Callback, type HeldPublish, type Outcome, type Refusal, RELEASED_PAYLOAD } from './acknowledgement-queue.ts'
 
@@ -88,7 +88,7 @@ export function createHoldUntilDurable (options: HoldOptions) {
     const device = rejectedDeviceOf(topic)
     if (device === null) return
     for (const rejection of rejections) {
-      fanOut(toAnnouncement(device, rejection))
+      fanOut(toRejectedMessage(device, rejection))
       onRejected(device, rejection)
     }
   }

@@ -5,28 +5,20 @@
  */
 import { Check } from 'typebox/value'
 import { isStoredDeviceId } from '../../schemas/device-id.ts'
-import { type Rejection, RejectionSchema } from '../../schemas/rejection.ts'
+import { type Announcement, RejectionSchema } from '../../schemas/rejection.ts'
 import { type LogRecord, type Members, type OutgoingRecord, type Read, readRecord, REJECTIONS_TOPIC, toOutgoing } from './records.ts'
 
-/** A rejection that is to be announced. */
-export interface DeviceRejection {
-  /** Of its own: no other one has it. */
-  readonly id: string
-  readonly device: string
-  readonly rejection: Rejection
-}
-
 /** @returns the record */
-export function toRejectionRecord ({ id, device, rejection }: DeviceRejection): OutgoingRecord {
+export function toRejectionRecord ({ id, device, rejection }: Announcement): OutgoingRecord {
   return toOutgoing(REJECTIONS_TOPIC, device, JSON.stringify({ id, device, rejection }), {})
 }
 
 /** Reads a record of the topic. */
-export function readRejectionRecord (record: LogRecord): Read<DeviceRejection> {
-  return readRecord(record, toDeviceRejection)
+export function readRejectionRecord (record: LogRecord): Read<Announcement> {
+  return readRecord(record, toAnnouncement)
 }
 
-function toDeviceRejection ({ id, device, rejection }: Members): DeviceRejection | string {
+function toAnnouncement ({ id, device, rejection }: Members): Announcement | string {
   if (typeof id !== 'string') return '`id` is no text'
   if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is no device id'
   return Check(RejectionSchema, rejection) ? { id, device, rejection } : '`rejection` is none'

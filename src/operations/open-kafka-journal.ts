@@ -4,17 +4,14 @@
  */
 import type { Logger } from 'pino'
 import type { StoredObserver } from '../../db/store.ts'
+import type { Announcement } from '../../schemas/rejection.ts'
 import type { Config } from '../config/config.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { createKafkaTarget } from '../ingest/journal/kafka-target.ts'
-import { toClientOptions } from '../kafka/connection.ts'
 import { KafkaError, createKafkaLog } from '../kafka/kafka-log.ts'
 import { toMessageBytesMin } from '../kafka/limits.ts'
-import { loadKafkaClient } from '../kafka/load-client.ts'
-import { REJECTIONS_TOPIC } from '../kafka/records.ts'
-import { type DeviceRejection, readRejectionRecord } from '../kafka/rejection-record.ts'
 import type { TopicFault } from '../kafka/topics.ts'
-import { createTail, type Tail } from '../sink/tail.ts'
+import { readRejections } from './read-rejections.ts'
 
 const CHECK_INTERVAL_MS = 60_000
 
@@ -32,9 +29,8 @@ export interface KafkaJournalOptions {
 /** @throws `ConfigError` where Kafka's client cannot be loaded */
 export async function openKafkaJournal ({ config, clientId, observers, seenErasure, logger }: KafkaJournalOptions) {
   const kafka = config.kafka!
-  const asked = 'VITAL_JOURNAL=kafka'
   const log = await createKafkaLog({
-    kafka, asked, clientId, messageBytesMin: toMessageBytesMin(config.packetBytesMax)
+    kafka, asked: 'VITAL_JOURNAL=kafka', clientId, messageBytesMin: toMessageBytesMin(config.packetBytesMax)
   })
   let faults: readonly TopicFault[] = []
   let checkedAtMs = -Infinity
@@ -71,21 +67,7 @@ export async function openKafkaJournal ({ config, clientId, observers, seenErasu
       }
     },
 
-    /** Calls back for what sinks refuse from now on. @returns it is not started */
-    async rejections (announce: (rejection: DeviceRejection) => void): Promise<Tail> {
-      const connection = await toClientOptions(kafka, clientId)
-      return createTail({
-        client: await loadKafkaClient(asked),
-        connection,
-        topic: REJECTIONS_TOPIC,
-        onRecord (record) {
-          const read = readRejectionRecord(record)
-          if (read.kind === 'read') announce(read.value)
-          else logger.debug({ ...read }, 'a record of rejections is left out')
-        },
-        logger
-      })
-    },
+    announceRejections: (announce: (announcement: Announcement) => void) => readRejections({ kafka, clientId, announce, logger }),
 
     /**
      * Looks at Kafka for the first time.

@@ -2,10 +2,11 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import type { Announcement } from '../../schemas/rejection.ts'
 import { toKafkaMessage, type toClientOptions } from '../kafka/connection.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
 import type { OutgoingRecord } from '../kafka/records.ts'
-import { type DeviceRejection, toRejectionRecord } from '../kafka/rejection-record.ts'
+import { toRejectionRecord } from '../kafka/rejection-record.ts'
 import type { Submission } from '../ingest/submission.ts'
 
 /** What waits for Kafka. Beyond, rejections are not announced; each is a dead letter all the same. */
@@ -93,7 +94,7 @@ export function createAnnouncer ({ client, connection, logger }: AnnouncerOption
 export type Announcer = ReturnType<typeof createAnnouncer>
 
 /** Readings that PostgreSQL refused, and records that no gateway wrote. Other dead letters were announced by their gateway. */
-function toRejections ({ rejections, letters }: Submission): DeviceRejection[] {
+function toRejections ({ rejections, letters }: Submission): Announcement[] {
   return [
     ...rejections.map(({ row: { device, receivedAtMs }, errors }) => ({
       id: randomUUID(),
