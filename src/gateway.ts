@@ -110,8 +110,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const operations = createOperations({
       ...shared, ...storage, kafka, reads, clock, applicationName, forget, onErased: toBoth(events.forget, changes.forget), tasks, signal
     })
-    const sources = [reads, operations, transport, security, clock, pipeline]
-    const warnings = () => [...config.warnings, ...sources.flatMap((source) => source.warnings())]
+    const warnings = () => [...config.warnings, ...[reads, operations, transport, security, clock, pipeline].flatMap((part) => part.warnings())]
     const isAdmitting = () => security.isAdmitting
     const readiness = createReadiness({ ...shared, isAdmitting, warnings, startedAtMs: clock.nowMs() })
     addProcessMetrics(metrics)
