@@ -110,7 +110,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const operations = createOperations({
       ...shared, ...storage, kafka, reads, clock, applicationName, forget, onErased: toBoth(events.forget, changes.forget), tasks, signal
     })
-    const warnings = () => [...config.warnings, ...[reads, operations, transport, security, clock, pipeline].flatMap((part) => part.warnings())]
+    const warnings = () => [
+      ...config.warnings, ...[reads, operations, transport, security, clock, pipeline].flatMap((part) => part.warnings())
+    ]
     const isAdmitting = () => security.isAdmitting
     const readiness = createReadiness({ ...shared, isAdmitting, warnings, startedAtMs: clock.nowMs() })
     addProcessMetrics(metrics)
@@ -131,7 +133,6 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
 
     const isReady = () => readiness.health().ready
     const grpc = await transport.createGrpc({ security, pipeline, isReady, isStopping })
-
     async function connect (): Promise<void> {
       await operations.prepareDatabase()
       await security.start()
@@ -139,7 +140,6 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       operations.start()
       reads.start()
     }
-
     onStop(async () => {
       recordings?.stop()
       operations.stop()
