@@ -140,6 +140,8 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     async stop () {
       if (upkeep !== null) clearInterval(upkeep)
       const wasJoined = joining.isJoined
+      // What is adopted in part is not whole for the gateway that adopts it next.
+      if (wasJoined) await within(Promise.resolve(adoption.whenDone()), limits.commandTimeoutMs)
       joining.stop()
       members.stop()
       inbox.stop()
