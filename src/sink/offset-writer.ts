@@ -6,7 +6,7 @@
 import type { Logger } from 'pino'
 import type { Claim } from '../../db/queries/claim-offset.ts'
 import type { Store } from '../../db/store.ts'
-import { createWriter } from '../ingest/journal/postgres-writer.ts'
+import { createWriter, type WriterOptions } from '../ingest/journal/postgres-writer.ts'
 import type { RefusedLetters } from '../ingest/journal/refused-letters.ts'
 import type { Submission } from '../ingest/submission.ts'
 
@@ -19,10 +19,12 @@ export interface Move {
 interface OffsetWriterOptions {
   readonly store: Pick<Store, 'write'>
   readonly refusedLetters: Pick<RefusedLetters, 'keep'>
+  /** Other than by SQLSTATE, where readings go elsewhere. */
+  readonly classify?: WriterOptions['classify']
   readonly logger: Logger
 }
 
-export function createOffsetWriter ({ store, refusedLetters, logger }: OffsetWriterOptions) {
+export function createOffsetWriter ({ store, refusedLetters, classify, logger }: OffsetWriterOptions) {
   return {
     /**
      * @returns after COMMIT of all; duplicates and rejections are noted on the submissions
@@ -42,6 +44,7 @@ export function createOffsetWriter ({ store, refusedLetters, logger }: OffsetWri
           }
         },
         refusedLetters,
+        ...classify === undefined ? {} : { classify },
         logger
       })
       if (units > 0) await write(submissions, { isCancelled: false })

@@ -13,15 +13,13 @@ import type { Logger } from 'pino'
 import { classifyError } from '../../db/sqlstate.ts'
 import { isUnseen, toReplaced } from '../../db/queries/move-offsets.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
-import type { Store } from '../../db/store.ts'
 import type { DeadLetterCaps } from '../ingest/dead-letter-caps.ts'
 import { isAway, toReplayed } from '../ingest/journal/replay-set.ts'
-import type { RefusedLetters } from '../ingest/journal/refused-letters.ts'
 import type { Ledger } from '../ingest/ledger.ts'
 import type { Submission } from '../ingest/submission.ts'
 import { type Decoded, decode, isUndecided } from './decode.ts'
 import type { SinkLimits } from './limits.ts'
-import { createOffsetWriter, type Move } from './offset-writer.ts'
+import type { Move } from './offset-writer.ts'
 import type { ErasureMarker } from '../kafka/erasure-record.ts'
 import type { QueuedRecord, SinkPartition } from './partition.ts'
 import { toKey } from './place.ts'
@@ -30,19 +28,30 @@ import type { Storage, Wiring } from './reader.ts'
 const TOLD_EVERY_MS = 10_000
 
 /** What one partition gives to a batch. */
-interface Slice {
+export interface Slice {
   readonly partition: SinkPartition
   readonly move: Move
   readonly records: readonly Decoded[]
 }
 
+/** What makes batches durable. */
+export interface BatchWriter {
+  /**
+   * @param slices - of which the submissions were made, in the order of their partitions
+   * @returns once all is durable, and the offsets are moved
+   * @throws VS001 and VS002 of PostgreSQL, or why it cannot be done now
+   */
+  write (submissions: readonly Submission[], moves: readonly Move[], slices: readonly Slice[]): Promise<void>
+}
+
 export interface StoringOptions extends Wiring {
-  readonly store: Pick<Store, 'write'>
-  readonly refusedLetters: Pick<RefusedLetters, 'keep'>
+  readonly writer: BatchWriter
+  /** What batches go to, for messages. */
+  readonly target: string
+  /** Why it does not take them, where an operator can be told. */
+  readonly explain?: (error: unknown) => string | null
   readonly caps: Pick<DeadLetterCaps, 'admit'>
   readonly ledger: Ledger
-  /** Readings and letters of it are committed. */
-  readonly onCommitted: (submission: Submission) => void
   readonly onBatch: (batch: { readonly readings: number, readonly durationMs: number }) => void
   readonly readingsMax: number
   readonly limits: SinkLimits
@@ -51,12 +60,12 @@ export interface StoringOptions extends Wiring {
 
 export class Storing implements Storage {
   readonly #options: StoringOptions
-  readonly #writer: ReturnType<typeof createOffsetWriter>
   readonly #stopping = new AbortController()
   #working: Array<Promise<void>> = []
   #wakes: Array<() => void> = []
   #isStarted = false
   #isUp = true
+  #why: string | null = null
   #failures = 0
   #toldAtMs = -Infinity
   #readingsMax: number
@@ -65,17 +74,17 @@ export class Storing implements Storage {
 
   constructor (options: StoringOptions) {
     this.#options = options
-    this.#writer = createOffsetWriter(options)
     this.#readingsMax = options.readingsMax
   }
 
-  /** PostgreSQL took the last batch. */
+  /** The last batch was taken. */
   get isUp (): boolean {
     return this.#isUp
   }
 
   warnings (): readonly string[] {
-    return this.#isUp ? [] : ['PostgreSQL does not take batches; their records wait in Kafka']
+    const { target } = this.#options
+    return this.#isUp ? [] : [`${target} does not take batches; their records wait in Kafka${this.#why === null ? '' : `: ${this.#why}`}`]
   }
 
   /** Batches are being written as fast as they can be. */
@@ -231,7 +240,7 @@ export class Storing implements Storage {
       const startedAtMs = performance.now()
       const submissions = toSubmissions(left.flatMap(({ records }) => records))
       try {
-        await this.#writer.write(submissions, left.map(({ move }) => move))
+        await this.#options.writer.write(submissions, left.map(({ move }) => move), left)
       } catch (error) {
         if (isUnseen(error)) return await this.#readErasures()
         const replaced = toReplaced(error)
@@ -265,12 +274,11 @@ export class Storing implements Storage {
   }
 
   #settle (slices: readonly Slice[], submissions: readonly Submission[], durationMs: number): void {
-    const { ledger, onBatch, onCommitted, onRoom } = this.#options
+    const { ledger, onBatch, onRoom } = this.#options
     let readings = 0
     for (const submission of submissions) {
       ledger.decided(toCounted(submission), 'stored')
       readings += submission.units
-      onCommitted(submission)
     }
     this.#pending -= readings
     for (const { partition, move, records } of slices) {
@@ -281,21 +289,22 @@ export class Storing implements Storage {
   }
 
   #succeed (): void {
-    if (!this.#isUp) this.#options.logger.info('PostgreSQL takes batches again')
+    if (!this.#isUp) this.#options.logger.info(`${this.#options.target} takes batches again`)
     this.#isUp = true
     this.#failures = 0
     this.#readingsMax = Math.min(this.#options.readingsMax, this.#readingsMax * 2)
   }
 
   async #fail (error: unknown): Promise<void> {
-    const { limits, logger } = this.#options
+    const { limits, logger, target, explain = () => null } = this.#options
     const isOfBatch = classifyError(error) === 'retry' && !isAway(error)
     if (isOfBatch) this.#readingsMax = Math.max(1, Math.floor(this.#readingsMax / 4))
-    else this.#isUp = false
+    this.#why = explain(error)
+    if (!isOfBatch || this.#why !== null) this.#isUp = false
     if (performance.now() - this.#toldAtMs > TOLD_EVERY_MS) {
       this.#toldAtMs = performance.now()
       logger.error({ err: error, readingsMax: this.#readingsMax },
-        'PostgreSQL did not take a batch; trying again. Its records stay in Kafka')
+        `${target} did not take a batch; trying again. Its records stay in Kafka`)
     }
     const delayMs = Math.min(limits.retryMsMax, limits.retryMsMin * 2 ** this.#failures++)
     await sleep(delayMs, undefined, { signal: this.#stopping.signal }).catch(() => {})

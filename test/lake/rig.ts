@@ -1,8 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { pino } from 'pino'
 import type { Test } from 'tap'
-import { createConfig } from '../../src/config/config.ts'
 import { READINGS_TOPIC } from '../../src/kafka/records.ts'
 import { createLake } from '../../src/lake.ts'
 import { LAKE_LIMITS, type LakeLimits } from '../../src/lake/limits.ts'
@@ -11,6 +9,7 @@ import { createObjectStore } from '../../src/lake/object-store.ts'
 import { createPlans } from '../../src/lake/plans.ts'
 import { spawnGateway } from '../helpers/gateway-process.ts'
 import { createTestDir, type TestDatabase } from '../helpers/postgres.ts'
+import { startReader } from '../helpers/reader.ts'
 import { startStore } from '../helpers/seaweedfs.ts'
 import type { createSinkRig } from '../sink/rig.ts'
 
@@ -75,26 +74,8 @@ export const toVariables = (rig: Pick<Rig, 'kafka'>, { url }: Pick<Place, 'url'>
 
 /** A lake in this process, stopped with the test. */
 export async function startLake (t: Test, given: Readonly<Record<string, string>>, limits: Partial<LakeLimits> = {}) {
-  const lines: Array<{ readonly msg: string, readonly level: number }> = []
-  const logger = pino({ level: 'info' }, { write (line: string) { lines.push(JSON.parse(line) as typeof lines[number]) } })
-  const lake = createLake({ config: createConfig({ VITAL_DATA_DIR: await createTestDir(t), ...given }), logger, limits })
-  t.teardown(() => lake.stop())
-  const { port } = await lake.start()
-  const url = `http://127.0.0.1:${port}`
-  return {
-    lake,
-    url,
-    lines,
-    said: (pattern: RegExp) => lines.some(({ msg }) => pattern.test(msg)),
-    async warnings (): Promise<readonly string[]> {
-      return ((await (await fetch(`${url}/health/ready`)).json()) as { readonly warnings: readonly string[] }).warnings
-    },
-    async metric (name: string): Promise<number> {
-      const text = await (await fetch(`${url}/metrics`)).text()
-      return [...text.matchAll(/^([a-z_]+)(\{.*\})? (\S+)$/gm)].filter(([, bare]) => bare === name)
-        .reduce((sum, [,,, value]) => sum + Number(value), 0)
-    }
-  }
+  const { service: lake, ...rest } = await startReader(t, (options) => createLake({ ...options, limits }), given)
+  return { lake, ...rest }
 }
 
 /** A lake as a process of its own, to be killed. */

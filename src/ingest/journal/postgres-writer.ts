@@ -7,7 +7,7 @@ import { hash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { DeadLetterRow, ReadingRow } from '../../../db/rows.ts'
-import { classifyError, isPartitionRace, toSqlState } from '../../../db/sqlstate.ts'
+import { classifyError, isPartitionRace, toSqlState, type WriteFault } from '../../../db/sqlstate.ts'
 import type { Store } from '../../../db/store.ts'
 import { toPayload } from '../reading-row.ts'
 import { type RefusedLetters, toPlainLetter } from './refused-letters.ts'
@@ -40,9 +40,11 @@ export interface WriterOptions {
   readonly logger: Logger
   /** Takes dead letters that the database refuses; without, such a letter fails its batch. */
   readonly refusedLetters?: Pick<RefusedLetters, 'keep'>
+  /** What is to be done about a reading that is not taken; by SQLSTATE where it is not said. */
+  readonly classify?: (error: unknown) => WriteFault
 }
 
-export function createWriter ({ store, logger, refusedLetters }: WriterOptions) {
+export function createWriter ({ store, logger, refusedLetters, classify = classifyError }: WriterOptions) {
   /**
    * @returns after COMMIT of everything in `submissions`; duplicates and rejections are noted on them
    * @throws the error of the database; readings that were decided by then are marked
@@ -72,7 +74,7 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
         if (duplicates.length > 0) countDuplicates(submissions, duplicates)
         return
       } catch (error) {
-        if (classifyError(error) !== 'reject-row') throw error
+        if (classify(error) !== 'reject-row') throw error
       }
       assertWanted(cancellation)
     }
@@ -122,7 +124,7 @@ export function createWriter ({ store, logger, refusedLetters }: WriterOptions) 
       decide(units, new Set(duplicates))
       return
     } catch (error) {
-      if (classifyError(error) !== 'reject-row') throw error
+      if (classify(error) !== 'reject-row') throw error
       refusal = error
     }
     assertWanted(cancellation)
@@ -234,6 +236,7 @@ function toLetterId ({ device, timeUs, hash: content, receivedAtMs }: ReadingRow
 
 /** PostgreSQL's `message` names types and constraints; its `detail` would quote the whole row. */
 function toRefusalMessage (refusal: unknown): string {
-  const { message } = refusal as { message?: string }
-  return `${message ?? 'unknown error'} (SQLSTATE ${toSqlState(refusal) ?? 'unknown'})`
+  const { message = 'unknown error' } = refusal as { message?: string }
+  const state = toSqlState(refusal)
+  return state === null ? message : `${message} (SQLSTATE ${state})`
 }
