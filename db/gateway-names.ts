@@ -43,6 +43,11 @@ export function toLakeName (start: Start): string {
   return toName('vital-lake', start)
 }
 
+/** The same of an export, which stores no readings in PostgreSQL. */
+export function toExportName (start: Start): string {
+  return toName('vital-export', start)
+}
+
 function toName (program: string, { host, pid, id }: Start): string {
   const plainHost = host.replaceAll(/[^\w.-]/g, '_').slice(0, HOST_CHARACTERS_MAX)
   return `${program} ${plainHost}:${pid}/${id}`.slice(0, NAME_BYTES_MAX)

@@ -86,6 +86,26 @@ export const EnvironmentSchema = Type.Object({
   }),
   VITAL_LAKE_FILE_BYTES: integer('Size of a file of the lake; an hour that has less makes a smaller one', 128 * MIB, MIB, 1024 * MIB),
   VITAL_LAKE_MAX_AGE_S: integer('Longest that a reading waits in Kafka for its file', 900, 1, 86_400),
+  VITAL_EXPORT_URL: Type.Optional(Type.String({
+    description: 'Time-series database that vital-gateway export writes to, http://host:8086 or https://…'
+  })),
+  VITAL_EXPORT_KIND: Type.Enum(['influxdb1', 'influxdb2', 'influxdb3', 'victoriametrics', 'questdb'], {
+    description: 'What that is', default: 'influxdb1'
+  }),
+  VITAL_EXPORT_DATABASE: Type.String({
+    description: 'Database of InfluxDB 1 and 3, bucket of InfluxDB 2; it exists', default: 'vital', pattern: '^[^\\u0000-\\u001f"]{1,255}$'
+  }),
+  VITAL_EXPORT_ORG: text('Organisation of InfluxDB 2', ''),
+  VITAL_EXPORT_USERNAME: text('User that logs in to it; unset: nobody does, or a token is used', ''),
+  VITAL_EXPORT_PASSWORD_FILE: text('File that holds the password; read at each request', ''),
+  VITAL_EXPORT_TOKEN_FILE: text('File that holds a token, instead of user and password; read at each request', ''),
+  VITAL_EXPORT_TLS_CA_FILE: text('Authorities (PEM) of its certificate; unset: those that Node.js trusts', ''),
+  VITAL_EXPORT_GROUP: Type.String({
+    description: 'Consumer group of vital-gateway export; exports that write to another database need another group',
+    default: 'vital-export',
+    pattern: '^[\\w.-]{1,200}$'
+  }),
+  VITAL_EXPORT_BATCH_READINGS_MAX: integer('Readings in one request to it', 5000, 1, 50_000),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({

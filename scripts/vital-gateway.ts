@@ -25,6 +25,8 @@ if (args.length === 0 || (args.length === 1 && args[0] === 'serve')) {
   await import('../src/bridge-main.ts')
 } else if (args.length === 1 && args[0] === 'lake') {
   await import('../src/lake-main.ts')
+} else if (args.length === 1 && args[0] === 'export') {
+  await import('../src/export-main.ts')
 } else {
   const { runAsProcess } = await import('./command-line/process.ts')
   await runAsProcess(args)

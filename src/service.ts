@@ -1,5 +1,5 @@
 /**
- * What every process beside the gateway has in common (`vital-gateway api`, `sink`, `bridge` and `lake`): a name in PostgreSQL,
+ * What every process beside the gateway has in common (`vital-gateway api`, `sink`, `bridge`, `lake` and `export`): a name in PostgreSQL,
  * start and stop in order, credentials, and metrics and health over HTTP. Each brings its own parts.
  */
 import { randomBytes } from 'node:crypto'

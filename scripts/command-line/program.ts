@@ -45,6 +45,7 @@ const ENTRIES: readonly Entry[] = [
   { name: 'sink', summary: 'store what gateways wrote to Kafka in PostgreSQL', load: () => import('../operate/sink.ts') },
   { name: 'bridge', summary: 'take readings from an external MQTT 5 broker', load: () => import('../operate/bridge.ts') },
   { name: 'lake', summary: 'write what gateways wrote to Kafka to S3 as Parquet', load: () => import('../operate/lake.ts') },
+  { name: 'export', summary: 'write what gateways wrote to Kafka to a time-series database', load: () => import('../operate/export.ts') },
   { name: 'topics', summary: 'make and check the topics of Kafka', load: () => import('../operate/topics/command.ts') },
   { name: 'sbom', summary: 'write a software bill of materials', load: () => import('../operate/sbom.ts') },
   { name: 'play', alias: 'replay', summary: 'publish recordings of bedside monitors', load: () => import('../devices/play.ts') },

@@ -8,6 +8,7 @@ import { selectVariables } from './environment-names.ts'
 import { ConfigError } from './config-error.ts'
 import { type KafkaConfig, toJournalConfig, toKafkaConfig } from './kafka-config.ts'
 import { type BridgeConfig, toBridgeConfig } from './bridge-config.ts'
+import { type ExportConfig, toExportConfig } from './export-config.ts'
 import { type LakeConfig, toLakeConfig } from './lake-config.ts'
 import { parseVitalLimits } from './vital-limits.ts'
 import { GRPC_LIMITS } from '../grpc/limits.ts'
@@ -35,6 +36,8 @@ export interface Config {
   /** `null`: there is no external broker. */
   readonly bridge: BridgeConfig | null
   readonly lake: LakeConfig
+  /** `null`: there is none. */
+  readonly timeSeries: ExportConfig | null
   readonly databaseConnectionsMax: number
   /** Of those, for what reads. */
   readonly databaseReadConnectionsMax: number
@@ -105,6 +108,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     sinkGroup: values.VITAL_SINK_GROUP,
     bridge: toBridgeConfig(values),
     lake: toLakeConfig(values),
+    timeSeries: toExportConfig(values),
     databaseConnectionsMax: values.VITAL_DATABASE_CONNECTIONS_MAX,
     databaseReadConnectionsMax: toReadConnectionsMax(values),
     dataDir: resolve(values.VITAL_DATA_DIR),

@@ -2,6 +2,7 @@ import { addBrokerMetrics } from '../transport/broker-metrics.ts'
 import { addClusterMetrics } from '../transport/cluster-metrics.ts'
 import { addBridgeMetrics } from '../bridge/bridge-metrics.ts'
 import { addTransportMetrics } from '../transport/transport-metrics.ts'
+import { addExportMetrics } from '../export/export-metrics.ts'
 import { addEventsMetrics } from '../events/events-metrics.ts'
 import { addGrpcMetrics } from '../grpc/grpc-metrics.ts'
 import { addIngestMetrics } from '../ingest/ingest-metrics.ts'
@@ -40,8 +41,9 @@ export function describeMetrics (): Metrics {
   addGrpcMetrics(metrics, unread)
   addBrokerMetrics(metrics, unread)
   addClusterMetrics(metrics, unread)
-  addSinkMetrics(metrics, unread, unread)
+  addSinkMetrics(metrics, unread)
   addBridgeMetrics(metrics, unread)
   addLakeMetrics(metrics, unread)
+  addExportMetrics(metrics, unread)
   return metrics
 }

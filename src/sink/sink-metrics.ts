@@ -3,7 +3,6 @@ import type { DeadLetterCaps } from '../ingest/dead-letter-caps.ts'
 import { addBatches, addDeadLetters, addLedger, addPending } from '../ingest/ingest-metrics.ts'
 import type { Ledger } from '../ingest/ledger.ts'
 import type { Metrics, Series } from '../metrics/metrics.ts'
-import type { AnnouncerStatistics } from './announcer.ts'
 import { PARTITION_STATES, type SinkPartition } from './partition.ts'
 
 interface StoringStatistics {
@@ -46,15 +45,12 @@ export function addStoringMetrics (metrics: Metrics, read: () => StoringStatisti
 
 /** What reads Kafka, as its metrics say it. */
 interface Role {
-  readonly role: 'sink' | 'lake'
+  readonly role: 'sink' | 'lake' | 'export'
   readonly target: string
 }
 
 /** Metrics that only sinks have. */
-export function addSinkMetrics (metrics: Metrics, readAnnouncer: () => AnnouncerStatistics, read: () => ReaderStatistics): void {
-  metrics.counters('vital_sink_announcements_total',
-    'What was refused, to be announced by gateways; dropped: Kafka did not take it', ['outcome'],
-    () => Object.entries(readAnnouncer()).map(([outcome, count]): Series<'outcome'> => [{ outcome }, count]))
+export function addSinkMetrics (metrics: Metrics, read: () => ReaderStatistics): void {
   addReaderMetrics(metrics, { role: 'sink', target: 'PostgreSQL' }, read)
 }
 

@@ -7,6 +7,7 @@ import { checkCertificates, checkTokenKeys } from './certificates.ts'
 import { checkConfiguration } from './configuration.ts'
 import { checkDataDirectory } from './data-directory.ts'
 import { checkDatabase } from './database.ts'
+import { checkExport } from './export.ts'
 import type { Finding } from './finding.ts'
 import { findDirectoryHolder } from './holder.ts'
 import { checkKafka } from './kafka.ts'
@@ -31,7 +32,7 @@ const COLOURS = { ok: 32, warn: 33, FAIL: 31 } as const
 /** `vital-gateway doctor`. */
 export function createCommand ({ print, finish, isColoured, readVariables }: CommandSurroundings): Command {
   return new Command('doctor')
-    .description('Checks configuration, database, Redis, Kafka, external broker, disk, open files, ports and certificates, and says what to do, one line each.')
+    .description('Checks configuration, database, Redis, Kafka, external broker, time-series database, disk, open files, ports and certificates, and says what to do, one line each.')
     .option('--json', 'for a program')
     .addHelpText('after', NOTES)
     .action(async ({ json = false }: { json?: boolean }) => {
@@ -55,6 +56,7 @@ async function examine (readVariables: CommandSurroundings['readVariables']): Pr
     ...await checkRedis(config),
     ...await checkKafka(config),
     ...await checkBridge(config),
+    ...await checkExport(config),
     ...await checkDataDirectory(config),
     checkDescriptors(config),
     ...await checkPorts(config, holder),

@@ -110,7 +110,8 @@ function isOfSet (error: unknown): boolean {
   if (state !== null) return OF_SET.has(state) || state.startsWith('40')
   const { code, cause, message } = error as { code?: unknown, cause?: unknown, message?: string }
   // pg's message for a server that does not answer in time.
-  return code === 'VITAL_COMMIT_TIMEOUT' || code === 'VITAL_KAFKA_REFUSED' || message === 'Query read timeout' ||
+  return code === 'VITAL_COMMIT_TIMEOUT' || code === 'VITAL_KAFKA_REFUSED' || code === 'VITAL_EXPORT_TOO_LARGE' ||
+    message === 'Query read timeout' ||
     (cause !== undefined && isOfSet(cause))
 }
 

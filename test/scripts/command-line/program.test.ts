@@ -11,7 +11,7 @@ import { createSurroundings, parseCommand, runCommandLine } from '../../helpers/
 
 const COMMANDS = [
   'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'rollups', 'backup', 'restore', 'api', 'sink', 'bridge', 'lake',
-  'topics', 'sbom', 'play', 'simulate', 'completion'
+  'export', 'topics', 'sbom', 'play', 'simulate', 'completion'
 ]
 /** Their names are those of their folders. */
 const CLONE_MODULES = [
