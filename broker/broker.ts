@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { Aedes, type Client } from 'aedes'
 import type { Logger } from 'pino'
 import type { Principal } from '../schemas/principal.ts'
-import type { Rejection } from '../schemas/rejection.ts'
+import type { Announcement, Rejection } from '../schemas/rejection.ts'
 import { allowDeepTopics } from './aedes-client.ts'
 import { observeAedes } from './aedes-events.ts'
 import type { Authenticate } from './connect/credentials.ts'
@@ -21,6 +21,7 @@ import { type BrokerLimits, DEFAULT_LIMITS } from './limits.ts'
 import type { IsTrusted } from './listen/address.ts'
 import { createListeners, type TlsBinding } from './listen/listeners.ts'
 import type { Origin } from './listen/origin.ts'
+import { createAnnouncements } from './publish/announcements.ts'
 import { createTraffic } from './publish/packet-scanner.ts'
 import { createPublishing } from './publish/publishing.ts'
 import { createMqtt5 } from './mqtt5/mqtt5.ts'
@@ -81,6 +82,8 @@ export interface Broker {
    * @returns settles once Redis has what sessions are owed of it; `null`: there is nothing to wait for
    */
   publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): Promise<void> | null
+  /** Announces on `vital/{device}/rejected` what was refused after its acknowledgement, and other gateways are told of too. */
+  announce (announcement: Announcement): void
   /** Closes the connections of these principals (`null`: of the open mode), those being authenticated included. */
   disconnect (predicate: (principal: Principal | null) => boolean): void
   /**
@@ -109,7 +112,7 @@ const MQTT5_EXPIRY_CHECK_MS = 250
 
 /** Composes an {@link Aedes} whose acknowledgements wait for `ingest`. See README.md in this folder. */
 export function createBroker (options: BrokerOptions): Broker {
-  const { host, port, ingest, version, logger, cluster = null } = options
+  const { host, port, ingest, version, logger, cluster = null, onRejected = () => {} } = options
   const limits: BrokerLimits = { ...DEFAULT_LIMITS, ...options.limits }
   const traffic = createTraffic()
   const connections = new Connections([createConnectionLog(logger), ...options.observers ?? []], cluster?.changed)
@@ -128,7 +131,7 @@ export function createBroker (options: BrokerOptions): Broker {
   const { sessions, isWatched } = deliverer
   const fanOut = createFanOut(() => aedes, logger)
   const shared = { connections, deliverer, cluster, retained, fanOut, traffic, violations, hits, limits, logger }
-  const publishing = createPublishing({ ...shared, sessions, ingest, onRejected: options.onRejected ?? (() => {}), isWatched })
+  const publishing = createPublishing({ ...shared, sessions, ingest, onRejected, isWatched })
   const { gates, hold, publishes, toFastPath } = publishing
   const subscriptionGuard = createSubscriptionGuard({
     connections, sessions, deliverer, deniedFilters: options.deniedFilters ?? [], hits, limits
@@ -174,7 +177,9 @@ export function createBroker (options: BrokerOptions): Broker {
   })
   let timers: NodeJS.Timeout[] = []
   const forgetHere = createForgetting(retained, deliverer)
-  cluster?.attach({ connections, sessions, retained, deliverHere: deliverer.emitter.route, forgetHere })
+  const deliverHere = deliverer.emitter.route
+  const announce = createAnnouncements({ cluster, fanOut, deliverHere, onRejected })
+  cluster?.attach({ connections, sessions, retained, deliverHere, forgetHere })
 
   async function stopListening (): Promise<void> {
     stages.stop()
@@ -216,6 +221,7 @@ export function createBroker (options: BrokerOptions): Broker {
       fanOut({ topic, payload, qos, retain: false })
       return cluster?.whenCopied() ?? null
     },
+    announce,
     forget (device) {
       cluster?.forget(device)
       return forgetHere(device)

@@ -69,6 +69,12 @@ export interface Cluster extends Remote {
   /** What is kept of a client beside its deliveries may have changed, or its connection. */
   changed (clientId: string): void
   retainedChanged (topic: string, isExpired: boolean): void
+  /**
+   * Whether this gateway publishes what all gateways have heard of. Never rejects.
+   * @param id - of the announcement
+   * @returns `unknown`: Redis does not say
+   */
+  claimAnnouncement (id: string): Promise<'granted' | 'refused' | 'unknown'>
   /** Drops what other gateways keep of a device. */
   forget (device: string): void
   /** Clients connected to other gateways, as far as known. */

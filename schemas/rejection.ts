@@ -10,3 +10,11 @@ export const RejectionSchema = Type.Object({
 }, { additionalProperties: false })
 
 export type Rejection = Static<typeof RejectionSchema>
+
+/** A rejection that is to be announced. */
+export interface Announcement {
+  /** Of its own: no other one has it. */
+  readonly id: string
+  readonly device: string
+  readonly rejection: Rejection
+}

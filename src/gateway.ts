@@ -110,8 +110,9 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     const operations = createOperations({
       ...shared, ...storage, kafka, reads, clock, applicationName, forget, onErased: toBoth(events.forget, changes.forget), tasks, signal
     })
-    const warningSources = [reads, operations, transport, security, clock, pipeline]
-    const warnings = () => [...config.warnings, ...warningSources.flatMap((source) => source.warnings())]
+    const warnings = () => [
+      ...config.warnings, ...[reads, operations, transport, security, clock, pipeline].flatMap((part) => part.warnings())
+    ]
     const isAdmitting = () => security.isAdmitting
     const readiness = createReadiness({ ...shared, isAdmitting, warnings, startedAtMs: clock.nowMs() })
     addProcessMetrics(metrics)
@@ -132,7 +133,6 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
 
     const isReady = () => readiness.health().ready
     const grpc = await transport.createGrpc({ security, pipeline, isReady, isStopping })
-
     async function connect (): Promise<void> {
       await operations.prepareDatabase()
       await security.start()
@@ -140,7 +140,6 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       operations.start()
       reads.start()
     }
-
     onStop(async () => {
       recordings?.stop()
       operations.stop()
@@ -167,6 +166,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
     signal.throwIfAborted()
     const { port: httpPort, adminPort } = await http.start()
     const grpcPort = (await grpc?.start())?.port ?? null
+    onStop(await kafka?.announceRejections(broker.announce) ?? (() => {}))
     onStop(announceReady({ isReady, logger, notYet: NOT_YET_READY }))
     return { connectionString: storage.connectionString, mqttPort, mqttsPort, httpPort, adminPort, grpcPort }
   }

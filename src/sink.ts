@@ -10,11 +10,13 @@ import { DeadLetterCaps } from './ingest/dead-letter-caps.ts'
 import { INGEST_LIMITS } from './ingest/limits.ts'
 import { Ledger } from './ingest/ledger.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
+import { toClientOptions } from './kafka/connection.ts'
 import { loadKafkaClient } from './kafka/load-client.ts'
 import { TOPICS } from './kafka/topics.ts'
 import { watchDatabase } from './operations/watch-database.ts'
 import { openCopy } from './reads/latest-cache/open-copy.ts'
 import { createService, type ServiceParts, type ServiceSurroundings } from './service.ts'
+import { createAnnouncer } from './sink/announcer.ts'
 import { SINK_LIMITS, type SinkLimits } from './sink/limits.ts'
 import { createOffsetWriter } from './sink/offset-writer.ts'
 import { createReader } from './sink/reader.ts'
@@ -69,6 +71,8 @@ async function createParts (
   const caps = new DeadLetterCaps({ ...config, deadLetterBytesMax }, (warning) => { logger.warn(warning) })
   const writer = createOffsetWriter({ store: createStore({ ...database, copy: copy?.copy ?? null }), refusedLetters, logger })
   const storing = { writer, target: 'PostgreSQL', caps, ledger, readingsMax: config.batchReadingsMax }
+  const announcer = createAnnouncer({ client, connection: await toClientOptions(config.kafka, applicationName), logger })
+  onStop(() => announcer.stop())
   const reader = await createReader({
     client,
     config: config.kafka,
@@ -77,7 +81,7 @@ async function createParts (
     kysely: database.kysely,
     topics: TOPICS,
     createStorage: (wiring) => new Storing({
-      ...wiring, ...storing, onBatch: (batch) => { observeBatch(batch) }, limits, logger
+      ...wiring, ...storing, onBatch: (batch) => { observeBatch(batch) }, onCommitted: announcer.announce, limits, logger
     }),
     bytesMax: config.bufferBytesMax,
     limits,
@@ -86,7 +90,7 @@ async function createParts (
   const observeBatch = addStoringMetrics(metrics, () => ({
     ledger, caps, pending: reader.storing.pending, isDatabaseUp: reader.storing.isUp && watch.isUp
   }))
-  addSinkMetrics(metrics, () => ({
+  addSinkMetrics(metrics, announcer.statistics, () => ({
     isMember: reader.isMember,
     partitions: reader.partitions,
     partitionBytesMax: limits.partitionBytesMax,

@@ -15,7 +15,7 @@ import { addKafkaMetrics } from './kafka/kafka-metrics.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { ErasureLease } from './operations/erasure-lease.ts'
 import type { ErasureStep } from './operations/erasure-requests.ts'
-import { openKafkaJournal } from './operations/open-kafka-journal.ts'
+import type { KafkaJournalOptions } from './operations/open-kafka-journal.ts'
 import { watchDatabase } from './operations/watch-database.ts'
 import type { Lifecycle } from './process/lifecycle.ts'
 import { loadLatestCache } from './reads/latest-cache/open-latest-cache.ts'
@@ -59,7 +59,7 @@ export async function openStorage<Reads extends StorageReads> (
   const { signal, onStop } = lifecycle
   const observers: StoredObserver[] = []
   const kafka = config.journal.kind === 'kafka'
-    ? await openKafkaJournal({ config, clientId: applicationName, observers, seenErasure: () => erased.seen, logger })
+    ? await openKafka({ config, clientId: applicationName, observers, seenErasure: () => erased.seen, logger })
     : null
   if (kafka !== null) {
     onStop(() => kafka.close())
@@ -128,6 +128,12 @@ export async function openStorage<Reads extends StorageReads> (
     observeStored,
     reads
   }
+}
+
+/** Imports it only now: a gateway without Kafka loads nothing of it. */
+async function openKafka (options: KafkaJournalOptions) {
+  const { openKafkaJournal } = await import('./operations/open-kafka-journal.ts')
+  return await openKafkaJournal(options)
 }
 
 function toWatched (watch: ReturnType<typeof watchDatabase> | null): { readonly isDatabaseUp?: () => boolean } {

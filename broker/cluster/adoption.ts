@@ -47,6 +47,7 @@ const ENTRIES_AT_ONCE = 256
 /** Longer than an adoption takes; then another gateway may try. */
 const LOCK_MS = 30_000
 const POLL_MS = 100
+const DONE_POLL_MS = 5
 
 interface Adopted {
   readonly session: Session
@@ -78,6 +79,15 @@ export class Adoption {
 
   get isUnderWay (): boolean {
     return this.#progress.size > 0
+  }
+
+  /** Settles once no adoption is under way here; `null`: none is. */
+  whenDone (): Promise<void> | null {
+    return this.isUnderWay ? this.#done() : null
+  }
+
+  async #done (): Promise<void> {
+    while (this.isUnderWay) await sleep(DONE_POLL_MS)
   }
 
   /** Adopts what dead gateways have left. */
@@ -116,7 +126,7 @@ export class Adoption {
   }
 
   async #adopt (gateway: string): Promise<void> {
-    const { link, members, whenKnown, written, logger } = this.#options
+    const { link, members, store, whenKnown, written, logger } = this.#options
     if (!await this.#lock(gateway)) return
     const progress = this.#progress.get(gateway) ?? { due: new Set(), adopted: new Map(), after: null, seen: new Map() }
     if (!await this.#isDead(gateway)) return this.#release(gateway, progress)
@@ -126,6 +136,8 @@ export class Adoption {
     await written()
     await this.#readRest(gateway, progress)
     this.#release(gateway, progress)
+    // The stream is the only copy of what was just delivered from it.
+    await store.flush()
     await link.call('EVAL', REMOVE, 0, gateway)
     await members.renew()
     this.adopted += progress.adopted.size

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Cluster, ClusterParts } from '../cluster.ts'
 import { createCopies } from './copies.ts'
 import { Joining } from './joining.ts'
+import { KEYS } from './keys.ts'
 import { CLUSTER_LIMITS, type ClusterLimits, within } from './limits.ts'
 import { createMachinery } from './machinery.ts'
 import { toFactWarnings } from './redis-facts.ts'
@@ -95,11 +96,23 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     return known === null || copied === null ? known ?? copied : Promise.all([known, copied]).then(() => {})
   }
 
+  async function claimAnnouncement (id: string): Promise<'granted' | 'refused' | 'unknown'> {
+    if (!joining.isJoined) return 'unknown'
+    try {
+      const reply = await link.call('SET', KEYS.announcement(id), members.self, 'NX', 'PX', limits.announcementMs)
+      return reply === null ? 'refused' : 'granted'
+    } catch (error) {
+      logger.debug({ err: error }, 'an announcement is published by each gateway to its own subscribers')
+      return 'unknown'
+    }
+  }
+
   return {
     passage: forwarding.passage,
     journal: store,
     attach (given) { attached = given },
     claim: (claim) => claims.claim(claim),
+    claimAnnouncement,
     changed: (clientId) => {
       store.changed(clientId)
       reclaim.left(clientId)
@@ -127,6 +140,8 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     async stop () {
       if (upkeep !== null) clearInterval(upkeep)
       const wasJoined = joining.isJoined
+      // What is adopted in part is not whole for the gateway that adopts it next.
+      if (wasJoined) await within(Promise.resolve(adoption.whenDone()), limits.commandTimeoutMs)
       joining.stop()
       members.stop()
       inbox.stop()

@@ -33,6 +33,11 @@ interface HandoverOptions {
   /** Writes a notice to a gateway's stream. */
   readonly tell: (gateway: string, notice: Notice) => void
   readonly whenKnown: () => Promise<void> | null
+  /**
+   * Settles once no adoption is under way here; `null`: none is. Until then a session that is being adopted lacks what came
+   * for it after the end of its gateway.
+   */
+  readonly whenAdopted: () => Promise<void> | null
   readonly passage: CurrentPassage
   readonly seen: () => Record<string, number>
   readonly self: () => string
@@ -169,6 +174,7 @@ export class Handover {
   async #give (to: string, { c: clientId, anew, id }: Extract<Notice, { t: 'ask' }>): Promise<void> {
     const { store, tell, parts, link, self } = this.#options
     const { sessions } = parts()
+    await this.#options.whenAdopted()
     this.cancel(clientId)
     if (!store.owned.has(clientId)) {
       await link.call('EVAL', DISCLAIM, 0, self(), clientId)

@@ -19,6 +19,8 @@ export const KEYS = {
    * of; `n` numbers of what it had where it was before; for each delivery `d{seq}` its message and `f{seq}` its packet id.
    */
   client: (clientId: string) => `vital:client:${clientId}`,
+  /** Exists once a gateway publishes what all have heard of; its value is the gateway. */
+  announcement: (id: string) => `vital:announcement:${id}`,
   /** Hash of retained messages by topic. */
   retained: 'vital:retained',
   /** Stream of their changes. */

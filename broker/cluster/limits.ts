@@ -22,6 +22,8 @@ export interface ClusterLimits {
   readonly streamEntriesMax: number
   /** Longest that a CONNECT waits for its session: longer than a lease, shorter than clients wait for CONNACK. */
   readonly claimTimeoutMs: number
+  /** An announcement that a gateway hears of so long after another is published again. */
+  readonly announcementMs: number
   /** Longest that SUBACK waits: a gateway that does not answer loses its lease before. */
   readonly interestTimeoutMs: number
 }
@@ -38,6 +40,7 @@ export const CLUSTER_LIMITS: ClusterLimits = {
   entryBytesMax: 16 * 1024,
   streamEntriesMax: 8192,
   claimTimeoutMs: 10_000,
+  announcementMs: 600_000,
   interestTimeoutMs: 6000
 }
 

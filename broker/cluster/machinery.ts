@@ -73,7 +73,12 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
   })
   const shared = { link, self, store, parts, limits, logger }
   const handover = new Handover({
-    ...shared, tell: (gateway, notice) => { outbox.add(gateway, notice) }, whenKnown, passage, seen: () => forwarding.seen()
+    ...shared,
+    tell: (gateway, notice) => { outbox.add(gateway, notice) },
+    whenKnown,
+    whenAdopted: () => adoption.whenDone(),
+    passage,
+    seen: () => forwarding.seen()
   })
   const members = new Members({
     id,
@@ -92,7 +97,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     limits,
     logger
   })
-  const adoption = new Adoption({
+  const adoption: Adoption = new Adoption({
     ...shared,
     members,
     passage,

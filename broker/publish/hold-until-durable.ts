@@ -6,7 +6,8 @@ import type { FanOut, PublishedMessage } from '../deliver/fan-out.ts'
 import type { Ingest, UnavailableReason } from '../ingest.ts'
 import type { LimitHits } from '../limit-hits.ts'
 import type { BrokerLimits } from '../limits.ts'
-import { DISCARDED_TOPIC, rejectedDeviceOf, rejectedTopic } from '../topics.ts'
+import { DISCARDED_TOPIC, rejectedDeviceOf } from '../topics.ts'
+import { toRejectedMessage } from './announcements.ts'
 import { toExtension } from './published-packet.ts'
 import { type Callback, type HeldPublish, type Outcome, type Refusal, RELEASED_PAYLOAD } from './acknowledgement-queue.ts'
 
@@ -87,7 +88,7 @@ export function createHoldUntilDurable (options: HoldOptions) {
     const device = rejectedDeviceOf(topic)
     if (device === null) return
     for (const rejection of rejections) {
-      fanOut({ topic: rejectedTopic(device), payload: Buffer.from(JSON.stringify(rejection)), qos: 1, retain: false })
+      fanOut(toRejectedMessage(device, rejection))
       onRejected(device, rejection)
     }
   }

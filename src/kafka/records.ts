@@ -5,6 +5,8 @@ import { toPartitionHash } from './murmur2.ts'
 export const READINGS_TOPIC = 'vital.readings'
 /** Of inputs that were refused. */
 export const LETTERS_TOPIC = 'vital.dead-letters'
+/** Of what sinks refuse, to be announced; the key is the device. */
+export const REJECTIONS_TOPIC = 'vital.rejections'
 
 /** Changes where a reader of the former one could misread a value; another member or header is no change. */
 const SCHEMA = '1'

@@ -2,18 +2,22 @@
  * The settings that the topics need so that Kafka never forgets or refuses what was acknowledged: made by
  * `vital-gateway topics make`, checked whenever a gateway starts.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin } from '@platformatic/kafka'
 import type { KafkaClient } from './load-client.ts'
-import { LETTERS_TOPIC, READINGS_TOPIC } from './records.ts'
+import { LETTERS_TOPIC, READINGS_TOPIC, REJECTIONS_TOPIC } from './records.ts'
 
-/** Both topics. */
+/** The topics that hold what was acknowledged. */
 export const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC] as const
 
 /** What is wrong with a topic. */
 export interface TopicFault {
   readonly topic: string
-  /** `weak`: an acknowledgement survives less than it says, which the operator may allow. `wrong`: readings would be refused. */
-  readonly kind: 'weak' | 'wrong'
+  /**
+   * `weak`: an acknowledgement survives less than it says, which the operator may allow. `wrong`: readings would be refused.
+   * `minor`: nothing that was acknowledged depends on it.
+   */
+  readonly kind: 'weak' | 'wrong' | 'minor'
   /** For a person, with what is expected. */
   readonly message: string
 }
@@ -47,6 +51,13 @@ const FIXED = {
   'message.timestamp.type': 'LogAppendTime'
 } as const
 
+/** Of rejections: they are read at once, or not at all. */
+const REJECTIONS_RETENTION_MS = 3_600_000
+const ALL_TOPICS = [...TOPICS, REJECTIONS_TOPIC] as const
+
+const THERE_LOOKS = 50
+const THERE_LOOK_MS = 100
+
 const IN_SYNC = 'min.insync.replicas'
 const MESSAGE_BYTES = 'max.message.bytes'
 
@@ -57,6 +68,8 @@ const WHY: Readonly<Record<keyof typeof FIXED, string>> = {
   'unclean.leader.election.enable': 'a replica that lags may become leader, and what it lacks is gone',
   'message.timestamp.type': 'Kafka refuses whole batches where the clock of a gateway is an hour ahead'
 }
+
+const NO_REJECTIONS = `the topic ${REJECTIONS_TOPIC} does not exist, so what sinks refuse is not announced: run vital-gateway topics make`
 
 interface Setting {
   readonly name: string
@@ -85,6 +98,7 @@ export async function checkTopics (client: KafkaClient, admin: Admin, messageByt
       ? [{ topic: name, kind: 'wrong', message: `the topic ${name} does not exist: run vital-gateway topics make` }]
       : toFaults(topic, messageBytesMin)
   })
+  if (!topics.some(({ name }) => name === REJECTIONS_TOPIC)) faults.push({ topic: REJECTIONS_TOPIC, kind: 'minor', message: NO_REJECTIONS })
   return { faults, inSyncMin: new Map(topics.map(({ name, settings }) => [name, Number(settings.get(IN_SYNC))])) }
 }
 
@@ -118,14 +132,35 @@ function toFaults ({ name, replicas, settings }: Topic, messageBytesMin: number)
 export async function makeTopics (client: KafkaClient, admin: Admin, wish: TopicWish): Promise<string[]> {
   const { partitions, replicas } = wish
   const found = await describeTopics(client, admin)
-  const settings = Object.entries({
-    ...FIXED, [IN_SYNC]: String(Math.min(IN_SYNC_REPLICAS_MIN, replicas)), [MESSAGE_BYTES]: String(wish.messageBytesMin)
-  }).map(([name, value]) => ({ name, value }))
-  const missing = TOPICS.filter((name) => !found.some((topic) => topic.name === name))
-  if (missing.length > 0) await admin.createTopics({ topics: missing, partitions, replicas, configs: settings })
-  const done = missing.map((name) => `${name}: made, with ${partitions} partitions of ${replicas} replicas`)
-  for (const topic of found) done.push(...await adapt(client, admin, topic, partitions, settings))
+  const done: string[] = []
+  for (const name of ALL_TOPICS) {
+    const settings = toSettings(name, wish)
+    const topic = found.find((other) => other.name === name)
+    if (topic === undefined) {
+      await admin.createTopics({ topics: [name], partitions, replicas, configs: settings })
+      done.push(`${name}: made, with ${partitions} partitions of ${replicas} replicas`)
+    } else done.push(...await adapt(client, admin, topic, partitions, settings))
+  }
+  await whenThere(admin)
   return done
+}
+
+/** Brokers hear of a new topic a moment after the controller has made it. */
+async function whenThere (admin: Admin): Promise<void> {
+  for (let look = 0; look < THERE_LOOKS; look++) {
+    const there = await admin.listTopics()
+    if (ALL_TOPICS.every((name) => there.includes(name))) return
+    await sleep(THERE_LOOK_MS)
+  }
+}
+
+function toSettings (topic: string, { replicas, messageBytesMin }: TopicWish): Setting[] {
+  return Object.entries({
+    ...FIXED,
+    ...topic === REJECTIONS_TOPIC && { 'retention.ms': String(REJECTIONS_RETENTION_MS) },
+    [IN_SYNC]: String(Math.min(IN_SYNC_REPLICAS_MIN, replicas)),
+    [MESSAGE_BYTES]: String(messageBytesMin)
+  }).map(([name, value]) => ({ name, value }))
 }
 
 async function adapt (
@@ -157,7 +192,7 @@ async function adapt (
 /** The topics that are there. */
 async function describeTopics (client: KafkaClient, admin: Admin): Promise<Topic[]> {
   const there = await admin.listTopics()
-  const names = TOPICS.filter((name) => there.includes(name))
+  const names = ALL_TOPICS.filter((name) => there.includes(name))
   if (names.length === 0) return []
   // A copy: the client sorts the list that it is given.
   const { topics } = await admin.metadata({ topics: [...names], forceUpdate: true })

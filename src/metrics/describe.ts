@@ -41,7 +41,7 @@ export function describeMetrics (): Metrics {
   addGrpcMetrics(metrics, unread)
   addBrokerMetrics(metrics, unread)
   addClusterMetrics(metrics, unread)
-  addSinkMetrics(metrics, unread)
+  addSinkMetrics(metrics, unread, unread)
   addBridgeMetrics(metrics, unread)
   addLakeMetrics(metrics, unread)
   addExportMetrics(metrics, unread)

@@ -4,16 +4,18 @@
  */
 import type { Logger } from 'pino'
 import type { StoredObserver } from '../../db/store.ts'
+import type { Announcement } from '../../schemas/rejection.ts'
 import type { Config } from '../config/config.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { createKafkaTarget } from '../ingest/journal/kafka-target.ts'
 import { KafkaError, createKafkaLog } from '../kafka/kafka-log.ts'
 import { toMessageBytesMin } from '../kafka/limits.ts'
 import type { TopicFault } from '../kafka/topics.ts'
+import { readRejections } from './read-rejections.ts'
 
 const CHECK_INTERVAL_MS = 60_000
 
-interface KafkaJournalOptions {
+export interface KafkaJournalOptions {
   readonly config: Pick<Config, 'kafka' | 'packetBytesMax'>
   /** As Kafka's brokers log this gateway. */
   readonly clientId: string
@@ -33,7 +35,7 @@ export async function openKafkaJournal ({ config, clientId, observers, seenErasu
   let faults: readonly TopicFault[] = []
   let checkedAtMs = -Infinity
 
-  const isFatal = ({ kind }: TopicFault) => kind === 'wrong' || !kafka.isWeakAllowed
+  const isFatal = ({ kind }: TopicFault) => kind === 'wrong' || (kind === 'weak' && !kafka.isWeakAllowed)
 
   async function check (): Promise<void> {
     const told = new Set(faults.map(({ message }) => message))
@@ -64,6 +66,8 @@ export async function openKafkaJournal ({ config, clientId, observers, seenErasu
         await target.ping()
       }
     },
+
+    announceRejections: (announce: (announcement: Announcement) => void) => readRejections({ kafka, clientId, announce, logger }),
 
     /**
      * Looks at Kafka for the first time.

@@ -3,6 +3,7 @@ import type { DeadLetterCaps } from '../ingest/dead-letter-caps.ts'
 import { addBatches, addDeadLetters, addLedger, addPending } from '../ingest/ingest-metrics.ts'
 import type { Ledger } from '../ingest/ledger.ts'
 import type { Metrics, Series } from '../metrics/metrics.ts'
+import type { AnnouncerStatistics } from './announcer.ts'
 import { PARTITION_STATES, type SinkPartition } from './partition.ts'
 
 interface StoringStatistics {
@@ -50,7 +51,10 @@ interface Role {
 }
 
 /** Metrics that only sinks have. */
-export function addSinkMetrics (metrics: Metrics, read: () => ReaderStatistics): void {
+export function addSinkMetrics (metrics: Metrics, readAnnouncer: () => AnnouncerStatistics, read: () => ReaderStatistics): void {
+  metrics.counters('vital_sink_announcements_total',
+    'What was refused, to be announced by gateways; dropped: Kafka did not take it', ['outcome'],
+    () => Object.entries(readAnnouncer()).map(([outcome, count]): Series<'outcome'> => [{ outcome }, count]))
   addReaderMetrics(metrics, { role: 'sink', target: 'PostgreSQL' }, read)
 }
 

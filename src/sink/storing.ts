@@ -52,6 +52,8 @@ export interface StoringOptions extends Wiring {
   readonly explain?: (error: unknown) => string | null
   readonly caps: Pick<DeadLetterCaps, 'admit'>
   readonly ledger: Ledger
+  /** Readings and letters of it are committed. */
+  readonly onCommitted?: (submission: Submission) => void
   readonly onBatch: (batch: { readonly readings: number, readonly durationMs: number }) => void
   readonly readingsMax: number
   readonly limits: SinkLimits
@@ -274,11 +276,12 @@ export class Storing implements Storage {
   }
 
   #settle (slices: readonly Slice[], submissions: readonly Submission[], durationMs: number): void {
-    const { ledger, onBatch, onRoom } = this.#options
+    const { ledger, onBatch, onCommitted, onRoom } = this.#options
     let readings = 0
     for (const submission of submissions) {
       ledger.decided(toCounted(submission), 'stored')
       readings += submission.units
+      onCommitted?.(submission)
     }
     this.#pending -= readings
     for (const { partition, move, records } of slices) {

@@ -5,6 +5,7 @@ import { toReadingRow } from '../../src/ingest/reading-row.ts'
 import { readLetterRecord, toLetterRecord } from '../../src/kafka/letter-record.ts'
 import { readReadingRecord, toReadingRecord } from '../../src/kafka/reading-record.ts'
 import type { OutgoingRecord } from '../../src/kafka/records.ts'
+import { readRejectionRecord, toRejectionRecord } from '../../src/kafka/rejection-record.ts'
 import type { DeadLetterRow } from '../../db/rows.ts'
 import { holds } from '../helpers/property.ts'
 
@@ -108,5 +109,22 @@ t.test('a dead letter comes back as the row it was, its payload byte for byte', 
     { deviceId: 0 }, { errors: {} }, { errors: [{ path: 1 }] }, { payload: 'a b' }, { payload: null }
   ]) t.equal(readLetterRecord(changed(member)).kind, 'unreadable', JSON.stringify(member))
   t.equal(readLetterRecord(changed({ more: 1 })).kind, 'read')
+  t.end()
+})
+
+t.test('a rejection comes back as it was, and what is none is told apart', (t) => {
+  const announcement = {
+    id: '00000000-0000-4000-8000-00000000000b',
+    device: 'ward-3',
+    rejection: { reason: 'database_rejected' as const, errors: [{ path: '', message: 'refused' }], receivedAt: 1_735_689_600.75 }
+  }
+  const record = toRejectionRecord(announcement)
+  t.equal(record.topic, 'vital.rejections')
+  t.equal(record.key.toString(), 'ward-3')
+  t.same(readRejectionRecord(record), { kind: 'read', value: announcement })
+  const other = (value: unknown) => readRejectionRecord({ ...record, value: Buffer.from(JSON.stringify(value)) })
+  t.match(other({ ...announcement, id: 7 }), { kind: 'unreadable', why: '`id` is no text' })
+  t.match(other({ ...announcement, device: 'a/b' }), { kind: 'unreadable', why: '`device` is no device id' })
+  t.match(other({ ...announcement, rejection: { reason: 'because' } }), { kind: 'unreadable', why: '`rejection` is none' })
   t.end()
 })

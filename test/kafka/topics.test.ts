@@ -10,11 +10,14 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   const kafka = await startKafka(t)
   const topics = async (...args: string[]) => await runCommandLine(['topics', ...args], { KAFKA_BROKERS: kafka.brokers })
 
+  const NOTHING_TO_DO = ['vital.readings', 'vital.dead-letters', 'vital.rejections'].map((topic) => `${topic}: nothing to do\n`).join('')
+
   t.test('without topics, check says what to do', async (t) => {
     const { status, stdout } = await topics('check')
     t.equal(status, 1)
     t.match(stdout, 'the topic vital.readings does not exist: run vital-gateway topics make\n')
     t.match(stdout, 'the topic vital.dead-letters does not exist')
+    t.match(stdout, 'the topic vital.rejections does not exist, so what sinks refuse is not announced: run vital-gateway topics make')
   })
 
   t.test('three replicas on one broker are refused by Kafka, whose reason is told', async (t) => {
@@ -24,9 +27,10 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(stderr, /^vital-gateway topics: Kafka of KAFKA_BROKERS: .*replication factor/i)
   })
 
-  t.test('make makes both topics, and check tells what one broker cannot give', async (t) => {
+  t.test('make makes the topics, and check tells what one broker cannot give', async (t) => {
     const { status, stdout } = await topics('make', '--replicas', '1', '--partitions', '6')
-    t.equal(stdout, 'vital.readings: made, with 6 partitions of 1 replicas\nvital.dead-letters: made, with 6 partitions of 1 replicas\n')
+    t.equal(stdout, 'vital.readings: made, with 6 partitions of 1 replicas\nvital.dead-letters: made, with 6 partitions of 1 replicas\n' +
+      'vital.rejections: made, with 6 partitions of 1 replicas\n')
     t.equal(status, 0)
     const checked = await topics('check', '--json')
     t.equal(checked.status, 1)
@@ -39,9 +43,9 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   })
 
   t.test('make again changes nothing; more partitions are added; a larger packet needs larger batches', async (t) => {
-    t.equal((await topics('make', '--replicas', '1', '--partitions', '6')).stdout, 'vital.readings: nothing to do\nvital.dead-letters: nothing to do\n')
+    t.equal((await topics('make', '--replicas', '1', '--partitions', '6')).stdout, NOTHING_TO_DO)
     t.match((await topics('make', '--replicas', '1')).stdout, 'vital.readings: 12 partitions now, of 6 before\n')
-    t.equal((await topics('make', '--replicas', '1', '--partitions', '6')).stdout, 'vital.readings: nothing to do\nvital.dead-letters: nothing to do\n', 'none is taken away')
+    t.equal((await topics('make', '--replicas', '1', '--partitions', '6')).stdout, NOTHING_TO_DO, 'none is taken away')
     const large = { KAFKA_BROKERS: kafka.brokers, VITAL_PACKET_BYTES_MAX: String(16 * 1024 * 1024) }
     const { stdout } = await runCommandLine(['topics', 'check'], large)
     t.match(stdout, 'vital.readings: max.message.bytes is 8388608, and must be 25231360')

@@ -120,7 +120,7 @@ t.test('a REDIS_URL that is none stops the start, and its password is not told',
   t.end()
 })
 
-t.test('without REDIS_URL nothing of it is loaded: no module leads there but by import()', (t) => {
+t.test('without Redis and without Kafka nothing of it is loaded: no module leads there but by import()', (t) => {
   const seen = new Set<string>()
   const visit = (path: string): void => {
     if (seen.has(path)) return
@@ -133,6 +133,7 @@ t.test('without REDIS_URL nothing of it is loaded: no module leads there but by 
   }
   visit('src/serve.ts')
   t.ok(seen.has('broker/broker.ts') && seen.has('aedes'), 'the broker is found')
-  t.strictSame([...seen].filter((path) => path === 'ioredis' || path.startsWith('broker/cluster/')), [])
+  const isApart = (path: string) => ['ioredis', '@platformatic/kafka'].includes(path) || /^(?:broker\/cluster|src\/sink)\//.test(path)
+  t.strictSame([...seen].filter(isApart), [])
   t.end()
 })

@@ -13,7 +13,7 @@ import { TOPICS } from '../../../src/kafka/topics.ts'
 import type { Stage } from './stage.ts'
 
 export const ARRIVE_TIMEOUT_MS = 30_000
-const MISSING_TOLD = 20
+const MISSING_TOLD = 4
 
 interface AccountsOptions {
   readonly publisher: PublisherProcess

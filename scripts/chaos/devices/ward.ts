@@ -57,6 +57,8 @@ export function createWard (options: WardOptions) {
   let timer: NodeJS.Timeout | undefined
 
   /** What has not come, of all that each subscriber is owed at QoS 1 or 2. */
+  const told = new Set<string>()
+
   function missing (): number {
     let sum = 0
     for (const subscriber of subscribers) for (const { counts } of publishers) sum += missingOf(subscriber, counts)
@@ -71,7 +73,8 @@ export function createWard (options: WardOptions) {
     get repeated () { return subscribers.reduce((sum, { repeated }) => sum + repeated, 0) },
     get unacknowledged () { return publishers.reduce((sum, { unacknowledged }) => sum + unacknowledged, 0) },
     missing,
-    tellMissing: (max: number) => tellMissing(subscribers, publishers, max),
+    /** @returns a line for each message that is missing and was not told before, at most `max` of a subscriber */
+    tellMissing: (max: number) => tellMissing(subscribers, publishers, max, told),
     connect (): void { for (const subscriber of subscribers) subscriber.connect() },
     startPublishing (): void {
       for (const publisher of publishers) if (!publisher.isConnected) publisher.connect()
@@ -90,19 +93,25 @@ export function createWard (options: WardOptions) {
 
 const toTime = (ms: number | null) => ms === null ? 'never' : new Date(ms).toISOString().slice(11, 23)
 
-/** @returns a line for each message that a subscriber is owed and has not got, at most `max` */
-function tellMissing (subscribers: readonly SessionSubscriber[], publishers: readonly WardPublisher[], max: number): string[] {
+function tellMissing (
+  subscribers: readonly SessionSubscriber[], publishers: readonly WardPublisher[], max: number, told: Set<string>
+): string[] {
   const lines: string[] = []
   for (const subscriber of subscribers) {
+    let left = max
     for (const { times } of publishers) {
       for (const [name, messages] of times) {
         const [topic, qos] = name.split(' ') as [string, string]
         if (subscriber.grantedFor(topic, Number(qos) as 1 | 2) === 0) continue
         for (const [index, { sentAtMs, acknowledgedAtMs }] of messages.entries()) {
-          if (subscriber.has(topic, Number(qos) as 1 | 2, index + 1) || lines.length >= max) continue
+          if (subscriber.has(topic, Number(qos) as 1 | 2, index + 1)) continue
+          const key = `${subscriber.clientId} ${name} ${index + 1}`
+          if (told.has(key)) continue
+          told.add(key)
+          if (left-- <= 0) continue
           const connected = subscriber.connectedAtMs.findLast((ms) => ms < sentAtMs) ?? null
           const next = subscriber.connectedAtMs.find((ms) => ms >= sentAtMs) ?? null
-          lines.push(`${subscriber.clientId} misses ${name} ${index + 1}, sent ${toTime(sentAtMs)}, acknowledged ${
+          lines.push(`${key.replace(' ', ' misses ')}, sent ${toTime(sentAtMs)}, acknowledged ${
             toTime(acknowledgedAtMs)}; connected ${toTime(connected)}, then ${toTime(next)}`)
         }
       }

@@ -19,14 +19,14 @@ export async function checkKafka (config: Pick<Config, 'kafka' | 'journal' | 'pa
     const faults = await log.check()
     const answeredMs = performance.now() - startedAtMs
     // Of a missing topic the check has told.
-    if (faults.every(({ kind }) => kind === 'weak')) await log.ping()
+    if (!faults.some(({ kind }) => kind === 'wrong')) await log.ping()
     const waitsFor = journal.ackAfter === 'spool' ? 'the spool' : 'its replicas'
     const use = journal.kind === 'kafka' ? `an acknowledgement waits for ${waitsFor}` : 'it is not the journal'
     return [
       ok(check, `Kafka of KAFKA_BROKERS answers in ${answeredMs.toFixed(1)} ms; ${use}`),
       checkEncryption(kafka),
       ...faults.map(({ kind, message }) => {
-        const find = kind === 'weak' && kafka.isWeakAllowed ? warn : fail
+        const find = kind === 'minor' || (kind === 'weak' && kafka.isWeakAllowed) ? warn : fail
         return find('kafka topics', message, 'vital-gateway topics make')
       })
     ]

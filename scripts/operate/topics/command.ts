@@ -14,7 +14,8 @@ Examples:
   vital-gateway topics make --partitions 6 --replicas 1     on one broker, for a try
 
 The topics are vital.readings and vital.dead-letters. Kafka keeps their records until trim deletes them:
-those that every consumer has stored, less the last 24 hours.
+those that every consumer has stored, less the last 24 hours. vital.rejections holds for an hour what sinks refused,
+so that gateways announce it.
 make changes settings that are wrong, and adds partitions; it takes none away, and moves no replicas.
 KAFKA_BROKERS and the other variables of Kafka are the gateway's; .env is read.
 Exit status: 0; 1 when it failed, or check found something; 2 for a wrong command line.`
@@ -44,7 +45,7 @@ export function createCommand (surroundings: CommandSurroundings): Command {
     .action(async ({ json }: { readonly json?: boolean }) => {
       const { faults } = await withAdmin(surroundings, checkTopics)
       if (json === true) print(toPrintableJson({ ok: faults.length === 0, faults }))
-      else if (faults.length === 0) print('vital.readings and vital.dead-letters are as they must be')
+      else if (faults.length === 0) print('vital.readings, vital.dead-letters and vital.rejections are as they must be')
       else print(faults.map(({ message }) => message).join('\n'))
       finish(faults.length === 0 ? 0 : 1)
     })

@@ -57,11 +57,13 @@ t.test('a session that is being given is written with the packet ids of those wh
     logger
   })
   const told: string[] = []
+  let adopting: Promise<void> | null = null
   const handover = new Handover({
     link,
     store,
     tell: (gateway, { t }) => { told.push(`${t} to ${gateway}`) },
     whenKnown: () => null,
+    whenAdopted: () => adopting,
     passage: { origin: '', number: 0, setAside: 0 },
     seen: () => ({}),
     self: () => 'here',
@@ -75,7 +77,13 @@ t.test('a session that is being given is written with the packet ids of those wh
   store.changed('earlier')
   const first = store.flush()
   await settleDown()
+  let adopt = () => {}
+  adopting = new Promise((resolve) => { adopt = resolve })
   handover.take('there', { t: 'ask', c: 'session', anew: false, id: 'id' })
+  await settleDown()
+  t.strictSame(told, [], 'a session that is being adopted is not whole yet')
+  adopting = null
+  adopt()
   await settleDown()
   t.strictSame(told, ['ready to there'])
   // A publish of QoS 2 for the session: its packet id and the delivery.

@@ -1,0 +1,25 @@
+/**
+ * What a sink refused of a device, as a record of the topic `vital.rejections`: gateways announce it. The key is the
+ * device, the value `{"id":"…","device":"…","rejection":{…}}` with the rejection as subscribers of
+ * `vital/{device}/rejected` get it. Equal ids are one announcement.
+ */
+import { Check } from 'typebox/value'
+import { isStoredDeviceId } from '../../schemas/device-id.ts'
+import { type Announcement, RejectionSchema } from '../../schemas/rejection.ts'
+import { type LogRecord, type Members, type OutgoingRecord, type Read, readRecord, REJECTIONS_TOPIC, toOutgoing } from './records.ts'
+
+/** @returns the record */
+export function toRejectionRecord ({ id, device, rejection }: Announcement): OutgoingRecord {
+  return toOutgoing(REJECTIONS_TOPIC, device, JSON.stringify({ id, device, rejection }), {})
+}
+
+/** Reads a record of the topic. */
+export function readRejectionRecord (record: LogRecord): Read<Announcement> {
+  return readRecord(record, toAnnouncement)
+}
+
+function toAnnouncement ({ id, device, rejection }: Members): Announcement | string {
+  if (typeof id !== 'string') return '`id` is no text'
+  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is no device id'
+  return Check(RejectionSchema, rejection) ? { id, device, rejection } : '`rejection` is none'
+}

@@ -1,0 +1,101 @@
+import type { Logger } from 'pino'
+import { toKafkaMessage, type toClientOptions } from '../kafka/connection.ts'
+import type { KafkaClient } from '../kafka/load-client.ts'
+import type { LogRecord } from '../kafka/records.ts'
+import { Fetcher } from './fetcher.ts'
+import { SINK_LIMITS } from './limits.ts'
+import { SinkPartition } from './partition.ts'
+import { toKey } from './place.ts'
+
+/** Kafka's names of the offset behind the last record, and of the first one. */
+const LATEST = -1n
+const EARLIEST = -2n
+
+interface TailOptions {
+  readonly client: KafkaClient
+  readonly connection: Awaited<ReturnType<typeof toClientOptions>>
+  readonly topic: string
+  /** Takes microseconds, never throws. */
+  readonly onRecord: (record: LogRecord) => void
+  readonly logger: Logger
+}
+
+/**
+ * Reads all partitions of a topic from their ends, for who wants to hear what comes and keeps no position. Partitions, and a
+ * topic, that come later are read from their beginnings.
+ */
+export function createTail ({ client, connection, topic, onRecord, logger }: TailOptions) {
+  const limits = SINK_LIMITS
+  const admin = new client.Admin({ ...connection, requestTimeout: limits.requestTimeoutMs })
+  const partitions = new Map<string, SinkPartition>()
+  let hasFoundEnds = false
+  let timer: NodeJS.Timeout | undefined
+  let looking: Promise<void> = Promise.resolve()
+
+  const fetcher = new Fetcher({
+    client,
+    connection,
+    admin,
+    topics: [topic],
+    fetchable: () => [...partitions.values()].filter((partition) => partition.state(limits.partitionBytesMax) === 'reading'),
+    onRecords: take,
+    limits,
+    // What it says of a partition that it cannot read is meant for who stores the records.
+    logger: logger.child({}, { level: 'silent' })
+  })
+
+  function take (): void {
+    for (const partition of partitions.values()) {
+      for (let queued = partition.at(0); queued !== undefined; queued = partition.at(0)) {
+        partition.release(1, { ...partition.claim!, nextOffset: queued.offset + 1 })
+        onRecord(queued.record)
+      }
+    }
+  }
+
+  async function look (): Promise<void> {
+    const there = await admin.listTopics()
+    if (there.includes(topic)) await follow()
+    else partitions.clear()
+    hasFoundEnds = true
+    fetcher.pump()
+  }
+
+  async function follow (): Promise<void> {
+    const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
+    const { id: topicId, partitions: found } = topics.get(topic)!
+    for (const [key, { place, stop }] of partitions) if (place.topicId !== topicId || stop !== null) partitions.delete(key)
+    const added = [...found.keys()].filter((partition) => !partitions.has(toKey({ topicId, partition })))
+    if (added.length === 0) return
+    const timestamp = hasFoundEnds ? EARLIEST : LATEST
+    const [offsets] = await admin.listOffsets({
+      topics: [{ name: topic, partitions: added.map((partitionIndex) => ({ partitionIndex, timestamp })) }]
+    })
+    for (const { partitionIndex, offset } of offsets!.partitions) {
+      const place = { topic, topicId, partition: partitionIndex }
+      const partition = new SinkPartition(place, performance.now())
+      partition.begin({ ...place, consumerGroup: '', epoch: 0, nextOffset: Number(offset), seenMarker: 0 })
+      partitions.set(toKey(place), partition)
+    }
+  }
+
+  function lookAgain (): void {
+    looking = look().catch((error: unknown) => {
+      logger.debug({ reason: toKafkaMessage(error), topic }, 'a topic cannot be looked at now')
+    }).finally(() => { timer = setTimeout(lookAgain, limits.topicsMs) })
+  }
+
+  return {
+    start (): void {
+      lookAgain()
+    },
+    async stop (): Promise<void> {
+      await looking
+      clearTimeout(timer)
+      await fetcher.stop()
+      await admin.close().catch(() => {})
+    }
+  }
+}
+
+export type Tail = ReturnType<typeof createTail>
