@@ -5,11 +5,8 @@
  */
 import type { Admin } from '@platformatic/kafka'
 import type { StoredOffset } from '../../db/queries/select-offsets.ts'
+import { askOffsets, EARLIEST, LATEST } from './ask-offsets.ts'
 import { TOPICS } from './topics.ts'
-
-/** Kafka's names of the first offset and of the one behind the last record. */
-const EARLIEST = -2n
-const LATEST = -1n
 
 /** What became of one partition. */
 export interface TrimmedPartition {
@@ -76,14 +73,11 @@ function toTrimmed (topic: string, topicId: string, partition: number, bounds: B
 }
 
 async function findBounds (admin: Admin, topic: string, count: number, sinceMs: number): Promise<Bounds[]> {
-  const ask = async (timestamp: bigint): Promise<Map<number, number>> => {
-    const partitions = Array.from({ length: count }, (_, partitionIndex) => ({ partitionIndex, timestamp }))
-    const [found] = await admin.listOffsets({ topics: [{ name: topic, partitions }] })
-    return new Map(found!.partitions.map(({ partitionIndex, offset }) => [partitionIndex, Number(offset)]))
-  }
+  const partitions = Array.from({ length: count }, (_, partition) => partition)
+  const ask = (timestamp: bigint) => askOffsets(admin, topic, partitions, timestamp)
   const young = await ask(BigInt(sinceMs))
   const [earliest, latest] = [await ask(EARLIEST), await ask(LATEST)]
-  return Array.from({ length: count }, (_, partition) => {
+  return partitions.map((partition) => {
     const [first, end, younger] = [earliest.get(partition)!, latest.get(partition)!, young.get(partition)!]
     // -1: none is so young.
     return { earliest: first, latest: end, young: younger < 0 ? end : younger }

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { askOffsets, EARLIEST, LATEST } from '../kafka/ask-offsets.ts'
 import { toKafkaMessage, type toClientOptions } from '../kafka/connection.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
 import type { LogRecord } from '../kafka/records.ts'
@@ -6,10 +7,6 @@ import { Fetcher } from './fetcher.ts'
 import { SINK_LIMITS } from './limits.ts'
 import { SinkPartition } from './partition.ts'
 import { toKey } from './place.ts'
-
-/** Kafka's names of the offset behind the last record, and of the first one. */
-const LATEST = -1n
-const EARLIEST = -2n
 
 interface TailOptions {
   readonly client: KafkaClient
@@ -67,14 +64,10 @@ export function createTail ({ client, connection, topic, onRecord, logger }: Tai
     for (const [key, { place, stop }] of partitions) if (place.topicId !== topicId || stop !== null) partitions.delete(key)
     const added = [...found.keys()].filter((partition) => !partitions.has(toKey({ topicId, partition })))
     if (added.length === 0) return
-    const timestamp = hasFoundEnds ? EARLIEST : LATEST
-    const [offsets] = await admin.listOffsets({
-      topics: [{ name: topic, partitions: added.map((partitionIndex) => ({ partitionIndex, timestamp })) }]
-    })
-    for (const { partitionIndex, offset } of offsets!.partitions) {
-      const place = { topic, topicId, partition: partitionIndex }
+    for (const [number, nextOffset] of await askOffsets(admin, topic, added, hasFoundEnds ? EARLIEST : LATEST)) {
+      const place = { topic, topicId, partition: number }
       const partition = new SinkPartition(place, performance.now())
-      partition.begin({ ...place, consumerGroup: '', epoch: 0, nextOffset: Number(offset), seenMarker: 0 })
+      partition.begin({ ...place, consumerGroup: '', epoch: 0, nextOffset, seenMarker: 0 })
       partitions.set(toKey(place), partition)
     }
   }

@@ -12,15 +12,9 @@
  */
 import type { Received } from '../../../db/queries/count-received.ts'
 import type { SampleResult } from '../../../db/rollups/sample.ts'
+import type { Finding } from './finding.ts'
+import { checkLog, countWaiting, type Log } from './log.ts'
 import type { Scrape } from './scrape.ts'
-
-/** One thing looked at. `explained`: there is a difference, and a reason for all of it. */
-export interface Finding {
-  readonly subject: string
-  readonly status: 'ok' | 'explained' | 'wrong'
-  /** Sentences for a person. */
-  readonly text: string
-}
 
 /** A reason that a difference may have, and how much of it at most. */
 interface Reason {
@@ -32,14 +26,53 @@ interface Reason {
  * @param before - of every gateway, before the tables were counted
  * @param after - of the same, in the same order, afterwards
  */
-export function compare (before: readonly Scrape[], received: Received, after: readonly Scrape[]): Finding[] {
+export function compare (before: readonly Scrape[], received: Received, after: readonly Scrape[], log: Log | null = null): Finding[] {
   return [
     ...after.map(checkLedger),
-    ...after.map(checkSpool),
-    checkReadings(before, received, after),
-    checkDeadLetters(before, received, after),
+    ...after.filter(({ role }) => role === 'gateway').map(checkSpool),
+    ...log === null
+      ? [checkReadings(before, received, after), checkDeadLetters(before, received, after)]
+      : [checkLogged(before, received, after, log), ...checkLog(log)],
     checkLatest(received)
   ]
+}
+
+/** With a log, a gateway counts what Kafka has, and sinks decide what becomes of it: a reading or a dead letter. */
+function checkLogged (before: readonly Scrape[], received: Received, after: readonly Scrape[], log: Log): Finding {
+  const gateways = (scrapes: readonly Scrape[]) => scrapes.filter(({ role }) => role === 'gateway')
+  const sinks = after.filter(({ role }) => role === 'sink')
+  const deleted = received.readingsDeleted + received.deadLettersDeleted
+  const waiting = countWaiting(log)
+  const doubled = total(sinks, ({ own }) => own.duplicate)
+  const left = total(sinks, ({ own }) => own.left)
+  return checkRows({
+    subject: 'readings and dead letters',
+    rows: received.readings + received.deadLetters,
+    counted: 'logged',
+    least: total(gateways(before), ({ own }) => own.logged),
+    most: total(gateways(after), ({ own, pending }) => own.logged + pending),
+    missing: [
+      { most: waiting, text: `${waiting} records wait in Kafka` },
+      { most: doubled, text: `sinks found ${doubled} that were stored before` },
+      { most: left, text: `sinks left out ${left}, beyond the caps of dead letters or of erased devices` },
+      { most: deleted, text: `PostgreSQL counts ${deleted} rows deleted, by retention or by hand` },
+      {
+        most: sinks.length === 0 ? Infinity : 0,
+        text: 'a reading that was sent twice is logged twice and stored once; name each sink with --url to count those too'
+      }
+    ],
+    surplus: [
+      {
+        most: total(gateways(after), ({ own }) => own.unavailable),
+        text: `${total(gateways(after), ({ own }) => own.unavailable)} given up as unavailable: Kafka may have taken them after the time-out`
+      },
+      ...otherGateways(received, gateways(after))
+    ],
+    hints: {
+      missing: 'Look for a sink that was restarted since, months dropped by hand, a database restored from an older backup, and a --url of a gateway on another Kafka.',
+      surplus: 'Look for a gateway on this Kafka that has stopped since, rows written or restored by hand, and a clock that was set.'
+    }
+  })
 }
 
 function checkLedger (scrape: Scrape): Finding {

@@ -8,6 +8,7 @@ const TIMEOUT_MS = 10_000
 /** The counters of a gateway at one instant, since its start. */
 export interface Scrape {
   readonly url: string
+  readonly role: 'gateway' | 'sink'
   /** Unix seconds. Not `process_start_time_seconds`, which is rounded: a quick restart would count the last readings of the run before. */
   readonly startedAt: number
   readonly received: number
@@ -21,8 +22,11 @@ export interface Scrape {
   /** The same without what an earlier run had left in the spool: that was received before this run began. */
   readonly own: {
     readonly stored: number
+    readonly logged: number
     readonly duplicate: number
     readonly deadLettered: number
+    /** Not kept: beyond the caps of dead letters, or of a device that was erased. */
+    readonly left: number
     readonly unavailable: number
     readonly databaseRejected: number
   }
@@ -59,6 +63,7 @@ export function toScrape (url: string, text: string): Scrape {
   }
   return {
     url,
+    role: /^vital_sink_member /m.test(text) ? 'sink' : 'gateway',
     startedAt,
     received: sum('vital_readings_received_total'),
     stored: sum('vital_readings_stored_total'),
@@ -70,7 +75,9 @@ export function toScrape (url: string, text: string): Scrape {
     own: {
       stored: sum('vital_readings_stored_total', isOwn),
       duplicate: sum('vital_readings_duplicate_total', isOwn),
+      logged: sum('vital_readings_logged_total', isOwn),
       deadLettered: sum('vital_readings_dead_lettered_total', isOwn),
+      left: sum('vital_readings_refused_total', ownOf('over_cap')) + sum('vital_readings_refused_total', ownOf('erased')),
       unavailable: sum('vital_readings_refused_total', ownOf('unavailable')),
       databaseRejected: sum('vital_readings_dead_lettered_total', ownOf('database_rejected'))
     },

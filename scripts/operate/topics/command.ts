@@ -36,14 +36,14 @@ export function createCommand (surroundings: CommandSurroundings): Command {
     .addOption(numberOption('--partitions <n>', 'at least as many', { min: 1, max: 1000, isWhole: true }).default(12))
     .addOption(numberOption('--replicas <n>', 'copies of each, where a topic is made', { min: 1, max: 100, isWhole: true }).default(3))
     .action(async (values: MakeValues) => {
-      print((await withAdmin(surroundings, (client, admin, messageBytesMin) =>
+      print((await withAdmin(surroundings, 'vital-gateway topics', (client, admin, messageBytesMin) =>
         makeTopics(client, admin, { ...values, messageBytesMin }))).join('\n'))
     })
   command.command('check')
     .description('tell what is wrong with the topics')
     .option('--json', 'for a program')
     .action(async ({ json }: { readonly json?: boolean }) => {
-      const { faults } = await withAdmin(surroundings, checkTopics)
+      const { faults } = await withAdmin(surroundings, 'vital-gateway topics', checkTopics)
       if (json === true) print(toPrintableJson({ ok: faults.length === 0, faults }))
       else if (faults.length === 0) print('vital.readings, vital.dead-letters and vital.rejections are as they must be')
       else print(faults.map(({ message }) => message).join('\n'))

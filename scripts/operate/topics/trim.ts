@@ -39,7 +39,8 @@ export function createTrimCommand (surroundings: CommandSurroundings): Command {
         throw new OperatorError('OPERATOR_FAILED', 'no consumer is registered (sink_offsets is empty), so nothing was deleted')
       }
       const keptSinceMs = Date.now() - Math.round(keepHours * HOUR_MS)
-      const trimmed = await withAdmin(surroundings, (_client, admin) => trimTopics({ admin, offsets, keptSinceMs, isDryRun }))
+      const trimmed = await withAdmin(surroundings, 'vital-gateway topics',
+        (_client, admin) => trimTopics({ admin, offsets, keptSinceMs, isDryRun }))
       if (json === true) print(toPrintableJson({ isDryRun, partitions: trimmed }))
       else print(toReport(trimmed, isDryRun).join('\n'))
     })

@@ -6,16 +6,16 @@ import { type KafkaClient, loadKafkaClient } from '../../../src/kafka/load-clien
 import { OperatorError } from '../../command-line/operator-error.ts'
 import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 
-/** Runs `run` with Kafka of the gateway. @throws `OPERATOR_FAILED` */
+/** Runs `run` with Kafka of the gateway. @param asked - what needs it, for messages: `vital-gateway topics`. @throws `OPERATOR_FAILED` */
 export async function withAdmin<T> (
-  { readConfig }: CommandSurroundings, run: (client: KafkaClient, admin: Admin, messageBytesMin: number) => Promise<T>
+  { readConfig }: CommandSurroundings, asked: string, run: (client: KafkaClient, admin: Admin, messageBytesMin: number) => Promise<T>
 ): Promise<T> {
   const { kafka, packetBytesMax } = readConfig()
   if (kafka === null) throw new OperatorError('OPERATOR_FAILED', 'there is no Kafka: set KAFKA_BROKERS')
   let admin: Admin | undefined
   try {
-    const client = await loadKafkaClient('vital-gateway topics')
-    admin = new client.Admin(await toClientOptions(kafka, 'vital-gateway-topics'))
+    const client = await loadKafkaClient(asked)
+    admin = new client.Admin(await toClientOptions(kafka, asked.replace(' ', '-')))
     return await run(client, admin, toMessageBytesMin(packetBytesMax))
   } catch (cause) {
     if (cause instanceof ConfigError) throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })

@@ -1,12 +1,14 @@
 import t from 'tap'
 import type { Received } from '../../../../db/queries/count-received.ts'
 import { compare } from '../../../../scripts/operate/audit/compare.ts'
+import type { Log } from '../../../../scripts/operate/audit/log.ts'
 import { type Scrape, toScrape } from '../../../../scripts/operate/audit/scrape.ts'
 
 const URL = 'http://127.0.0.1:3000'
 
 const SCRAPE: Scrape = {
   url: URL,
+  role: 'gateway',
   startedAt: 1_750_000_000,
   received: 20,
   stored: 12,
@@ -15,7 +17,7 @@ const SCRAPE: Scrape = {
   deadLettered: 3,
   refused: 2,
   pending: 1,
-  own: { stored: 10, duplicate: 2, deadLettered: 3, unavailable: 0, databaseRejected: 0 },
+  own: { stored: 10, logged: 0, duplicate: 2, deadLettered: 3, left: 0, unavailable: 0, databaseRejected: 0 },
   spoolReadings: 0,
   spoolBytes: 0,
   spoolDamage: 0,
@@ -121,4 +123,67 @@ t.test('a scrape: sums over labels, and leaves out of `own` what the spool held 
     retentionReadings: 8
   })
   t.throws(() => toScrape(URL, 'process_start_time_seconds 1\n'), { code: 'OPERATOR_FAILED', message: /is not this gateway/ })
+})
+
+const toTopicId = (topic: string) => `id of ${topic}`
+const LOG: Log = {
+  partitions: ['vital.readings', 'vital.dead-letters'].map((topic) =>
+    ({ topic, topicId: toTopicId(topic), partition: 0, earliest: 5, latest: 20 })),
+  offsets: ['vital.readings', 'vital.dead-letters'].map((topic) =>
+    ({ consumerGroup: 'vital-sink', topic, topicId: toTopicId(topic), partition: 0, nextOffset: 20 })),
+  faults: [],
+  isWeakAllowed: false,
+  sinkGroup: 'vital-sink'
+}
+const WITH_LOG: Scrape = {
+  ...SCRAPE,
+  received: 18,
+  stored: 0,
+  logged: 15,
+  duplicate: 0,
+  deadLettered: 0,
+  own: { ...SCRAPE.own, stored: 0, duplicate: 0, deadLettered: 0, logged: 13 }
+}
+const SINK: Scrape = { ...SCRAPE, url: 'http://127.0.0.1:3001', role: 'sink' }
+
+const withLog = (received: Partial<Received>, log: Partial<Log> = {}, sink: Partial<Scrape['own']> | null = {}) => {
+  const scrapes = sink === null ? [WITH_LOG] : [WITH_LOG, { ...SINK, own: { ...SINK.own, duplicate: 0, ...sink } }]
+  return compare(scrapes, { ...RECEIVED, ...received }, scrapes, { ...LOG, ...log })
+}
+
+t.test('with a log what gateways logged is compared with readings and dead letters together', async (t) => {
+  t.strictSame(withLog({}).map(({ subject, status }) => [subject, status]), [
+    [`ledger of ${URL}`, 'ok'], [`ledger of ${SINK.url}`, 'ok'], [`spool of ${URL}`, 'ok'], ['readings and dead letters', 'ok'],
+    ['vital.readings, vital-sink', 'ok'], ['vital.dead-letters, vital-sink', 'ok'], ['latest', 'ok']
+  ])
+  const rows = (...args: Parameters<typeof withLog>) => withLog(...args).find(({ subject }) => subject === 'readings and dead letters')
+  t.match(rows({ readings: 9 }), { status: 'wrong', text: /^12 rows, 13 to 14 counted as logged: 1 fewer\. Look for a sink that was restarted/ })
+  t.match(rows({ readings: 9 }, {}, { duplicate: 1 }), { status: 'explained', text: /sinks found 1 that were stored before/ })
+  t.match(rows({ readings: 9 }, {}, { left: 1 }), { status: 'explained' })
+  t.match(rows({ readings: 9 }, {}, null), { status: 'explained', text: /name each sink with --url/ })
+  const [first, ...others] = LOG.offsets
+  const behind = [{ ...first!, nextOffset: 18 }, ...others]
+  t.match(rows({ readings: 8 }, { offsets: behind }), { status: 'explained', text: /2 records wait in Kafka/ })
+  t.match(rows({ readings: 7 }, { offsets: behind }), { status: 'wrong', text: /does not account for all/ })
+  t.match(rows({ readings: 12 }), { status: 'wrong', text: /^15 rows, 13 to 14 counted as logged: 1 more\. Look for a gateway on this Kafka/ })
+})
+
+t.test('a consumer whose position Kafka does not have is wrong, one that is behind is not', async (t) => {
+  const readings = (nextOffset: number | null) => {
+    const offsets = nextOffset === null ? LOG.offsets.slice(1) : [{ ...LOG.offsets[0]!, nextOffset }, ...LOG.offsets.slice(1)]
+    return withLog({}, { offsets }).find(({ subject }) => subject === 'vital.readings, vital-sink')
+  }
+  t.match(readings(5), { status: 'explained', text: '15 records of 1 partitions wait in Kafka.' })
+  t.match(readings(null), { status: 'explained', text: '15 records of 1 partitions wait in Kafka.' })
+  t.match(readings(3), { status: 'wrong', text: /^partition 0: 2 records were deleted before they were stored\./ })
+  t.match(readings(21), { status: 'wrong', text: /^partition 0: it is stored up to 21, and Kafka ends at 20: brokers lost records\./ })
+})
+
+t.test('faults of topics: weak ones that are allowed, and minor ones, are no reason to fail', async (t) => {
+  const statuses = (isWeakAllowed: boolean) => withLog({}, {
+    isWeakAllowed,
+    faults: (['wrong', 'weak', 'minor'] as const).map((kind) => ({ topic: kind, kind, message: kind }))
+  }).filter(({ subject }) => ['wrong', 'weak', 'minor'].includes(subject)).map(({ status }) => status)
+  t.strictSame(statuses(false), ['wrong', 'wrong', 'explained'])
+  t.strictSame(statuses(true), ['wrong', 'explained', 'explained'])
 })

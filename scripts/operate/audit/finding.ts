@@ -1,0 +1,7 @@
+/** One thing looked at. `explained`: there is a difference, and a reason for all of it. */
+export interface Finding {
+  readonly subject: string
+  readonly status: 'ok' | 'explained' | 'wrong'
+  /** Sentences for a person. */
+  readonly text: string
+}

@@ -1,0 +1,19 @@
+import type { Admin } from '@platformatic/kafka'
+
+/** Kafka's names of the first offset of a partition, and of the one behind its last record. */
+export const EARLIEST = -2n
+export const LATEST = -1n
+
+/**
+ * Asks Kafka for one offset of each partition.
+ * @param timestamp - Unix milliseconds: of the first record that Kafka got then or later; or one of the names above
+ * @returns by partition; -1: there is no such record
+ * @throws errors of the client
+ */
+export async function askOffsets (
+  admin: Pick<Admin, 'listOffsets'>, topic: string, partitions: Iterable<number>, timestamp: bigint
+): Promise<ReadonlyMap<number, number>> {
+  const asked = Array.from(partitions, (partitionIndex) => ({ partitionIndex, timestamp }))
+  const [found] = await admin.listOffsets({ topics: [{ name: topic, partitions: asked }] })
+  return new Map(found!.partitions.map(({ partitionIndex, offset }) => [partitionIndex, Number(offset)]))
+}
