@@ -7,6 +7,8 @@ export const READINGS_TOPIC = 'vital.readings'
 export const LETTERS_TOPIC = 'vital.dead-letters'
 /** Of what sinks refuse, to be announced; the key is the device. */
 export const REJECTIONS_TOPIC = 'vital.rejections'
+/** Of averages, where Flink computes them; nothing of ours reads it. */
+export const AVERAGES_TOPIC = 'vital.averages.5m'
 
 /** Changes where a reader of the former one could misread a value; another member or header is no change. */
 const SCHEMA = '1'

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin } from '@platformatic/kafka'
 import type { KafkaClient } from './load-client.ts'
-import { LETTERS_TOPIC, READINGS_TOPIC, REJECTIONS_TOPIC } from './records.ts'
+import { AVERAGES_TOPIC, LETTERS_TOPIC, READINGS_TOPIC, REJECTIONS_TOPIC } from './records.ts'
 
 /** The topics that hold what was acknowledged. */
 export const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC] as const
@@ -35,6 +35,8 @@ export interface TopicWish {
   readonly replicas: number
   /** The largest batch of records. */
   readonly messageBytesMin: number
+  /** Also the topic of averages, which Flink fills. */
+  readonly hasAverages?: boolean
 }
 
 /** A copy on each of three machines, of which two must have a batch before it is acknowledged. */
@@ -54,6 +56,15 @@ const FIXED = {
 /** Of rejections: they are read at once, or not at all. */
 const REJECTIONS_RETENTION_MS = 3_600_000
 const ALL_TOPICS = [...TOPICS, REJECTIONS_TOPIC] as const
+
+/**
+ * What other topics have in the place of {@link FIXED}. Of averages the latest record of each bucket is enough; after a month
+ * it goes as well, or the topic would keep those of erased devices for ever.
+ */
+const OTHER: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  [REJECTIONS_TOPIC]: { 'retention.ms': String(REJECTIONS_RETENTION_MS) },
+  [AVERAGES_TOPIC]: { 'cleanup.policy': 'compact,delete', 'retention.ms': String(30 * 86_400_000) }
+}
 
 const THERE_LOOKS = 50
 const THERE_LOOK_MS = 100
@@ -91,7 +102,7 @@ interface Topic {
  * @throws errors of the client where Kafka does not answer
  */
 export async function checkTopics (client: KafkaClient, admin: Admin, messageBytesMin: number): Promise<Topics> {
-  const topics = await describeTopics(client, admin)
+  const topics = await describeTopics(client, admin, ALL_TOPICS)
   const faults = TOPICS.flatMap((name): TopicFault[] => {
     const topic = topics.find((other) => other.name === name)
     return topic === undefined
@@ -131,9 +142,10 @@ function toFaults ({ name, replicas, settings }: Topic, messageBytesMin: number)
  */
 export async function makeTopics (client: KafkaClient, admin: Admin, wish: TopicWish): Promise<string[]> {
   const { partitions, replicas } = wish
-  const found = await describeTopics(client, admin)
+  const names = wish.hasAverages === true ? [...ALL_TOPICS, AVERAGES_TOPIC] : ALL_TOPICS
+  const found = await describeTopics(client, admin, names)
   const done: string[] = []
-  for (const name of ALL_TOPICS) {
+  for (const name of names) {
     const settings = toSettings(name, wish)
     const topic = found.find((other) => other.name === name)
     if (topic === undefined) {
@@ -141,15 +153,15 @@ export async function makeTopics (client: KafkaClient, admin: Admin, wish: Topic
       done.push(`${name}: made, with ${partitions} partitions of ${replicas} replicas`)
     } else done.push(...await adapt(client, admin, topic, partitions, settings))
   }
-  await whenThere(admin)
+  await whenThere(admin, names)
   return done
 }
 
 /** Brokers hear of a new topic a moment after the controller has made it. */
-async function whenThere (admin: Admin): Promise<void> {
+async function whenThere (admin: Admin, names: readonly string[]): Promise<void> {
   for (let look = 0; look < THERE_LOOKS; look++) {
     const there = await admin.listTopics()
-    if (ALL_TOPICS.every((name) => there.includes(name))) return
+    if (names.every((name) => there.includes(name))) return
     await sleep(THERE_LOOK_MS)
   }
 }
@@ -157,7 +169,7 @@ async function whenThere (admin: Admin): Promise<void> {
 function toSettings (topic: string, { replicas, messageBytesMin }: TopicWish): Setting[] {
   return Object.entries({
     ...FIXED,
-    ...topic === REJECTIONS_TOPIC && { 'retention.ms': String(REJECTIONS_RETENTION_MS) },
+    ...OTHER[topic],
     [IN_SYNC]: String(Math.min(IN_SYNC_REPLICAS_MIN, replicas)),
     [MESSAGE_BYTES]: String(messageBytesMin)
   }).map(([name, value]) => ({ name, value }))
@@ -190,9 +202,9 @@ async function adapt (
 }
 
 /** The topics that are there. */
-async function describeTopics (client: KafkaClient, admin: Admin): Promise<Topic[]> {
+async function describeTopics (client: KafkaClient, admin: Admin, wanted: readonly string[]): Promise<Topic[]> {
   const there = await admin.listTopics()
-  const names = ALL_TOPICS.filter((name) => there.includes(name))
+  const names = wanted.filter((name) => there.includes(name))
   if (names.length === 0) return []
   // A copy: the client sorts the list that it is given.
   const { topics } = await admin.metadata({ topics: [...names], forceUpdate: true })

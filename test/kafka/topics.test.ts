@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { loadKafkaClient } from '../../src/kafka/load-client.ts'
 import { runCommandLine } from '../helpers/command-line.ts'
 import { freePort } from '../helpers/free-port.ts'
 import { isOnKafkaNode, startKafka } from '../helpers/kafka.ts'
@@ -52,6 +53,25 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const made = await runCommandLine(['topics', 'make', '--replicas', '1'], large)
     t.match(made.stdout, 'vital.readings: max.message.bytes is 25231360 now')
     t.match((await topics('make', '--replicas', '1')).stdout, 'vital.readings: nothing to do', 'a larger one stays')
+  })
+
+  t.test('make --averages also makes the topic of Flink, and corrects its settings', async (t) => {
+    const make = async () => (await topics('make', '--replicas', '1', '--averages')).stdout
+    t.match(await make(), 'vital.averages.5m: made, with 12 partitions of 1 replicas\n')
+    t.match(await make(), 'vital.averages.5m: nothing to do\n')
+    const { ConfigResourceTypes, Admin } = await loadKafkaClient('this test')
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: [kafka.brokers] })
+    t.teardown(() => admin.close())
+    const [found] = await admin.describeConfigs({
+      resources: [{
+        resourceType: ConfigResourceTypes.TOPIC,
+        resourceName: 'vital.averages.5m',
+        configurationKeys: ['cleanup.policy', 'retention.ms', 'message.timestamp.type']
+      }]
+    })
+    t.same(Object.fromEntries(found!.configs.map(({ name, value }) => [name, value])),
+      { 'cleanup.policy': 'compact,delete', 'retention.ms': '2592000000', 'message.timestamp.type': 'LogAppendTime' })
+    t.same((await topics('check', '--json')).stdout.match(/averages/), null, 'no gateway needs it')
   })
 
   t.test('doctor asks Kafka, and says what its topics lack', async (t) => {

@@ -15,7 +15,7 @@ Examples:
 
 The topics are vital.readings and vital.dead-letters. Kafka keeps their records until trim deletes them:
 those that every consumer has stored, less the last 24 hours. vital.rejections holds for an hour what sinks refused,
-so that gateways announce it.
+so that gateways announce it. vital.averages.5m is for Flink, which fills it: compacted, and what is a month old goes.
 make changes settings that are wrong, and adds partitions; it takes none away, and moves no replicas.
 KAFKA_BROKERS and the other variables of Kafka are the gateway's; .env is read.
 Exit status: 0; 1 when it failed, or check found something; 2 for a wrong command line.`
@@ -23,6 +23,7 @@ Exit status: 0; 1 when it failed, or check found something; 2 for a wrong comman
 interface MakeValues {
   readonly partitions: number
   readonly replicas: number
+  readonly averages?: boolean
 }
 
 /** `vital-gateway topics`. */
@@ -35,9 +36,10 @@ export function createCommand (surroundings: CommandSurroundings): Command {
     .description('make the topics, or correct their settings')
     .addOption(numberOption('--partitions <n>', 'at least as many', { min: 1, max: 1000, isWhole: true }).default(12))
     .addOption(numberOption('--replicas <n>', 'copies of each, where a topic is made', { min: 1, max: 100, isWhole: true }).default(3))
-    .action(async (values: MakeValues) => {
+    .option('--averages', 'also vital.averages.5m, for Flink')
+    .action(async ({ partitions, replicas, averages: hasAverages = false }: MakeValues) => {
       print((await withAdmin(surroundings, 'vital-gateway topics', (client, admin, messageBytesMin) =>
-        makeTopics(client, admin, { ...values, messageBytesMin }))).join('\n'))
+        makeTopics(client, admin, { partitions, replicas, hasAverages, messageBytesMin }))).join('\n'))
     })
   command.command('check')
     .description('tell what is wrong with the topics')

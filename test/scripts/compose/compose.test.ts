@@ -35,7 +35,7 @@ t.test('Prometheus of Debian 12 (2.42), which lacks storage.tsdb.retention, acce
 
 t.test('no password has a value in a file', (t) => {
   const passwords = [...compose.matchAll(/^ +(\w*PASSWORD(?!_FILE)\w*): (.*)$/gm)]
-  t.equal(passwords.length, 12)
+  t.equal(passwords.length, 15)
   // Of the profiles: an empty one stops its own containers (several.test.ts, scale.test.ts).
   for (const [line, , value] of passwords) t.match(value, /^\$\{\w+_PASSWORD:(?:\?set \w+ in \.env|-\}$)/, line.trim())
   t.notMatch(compose, /:\/\/[^/\s@:]+:(?!\$\{)[^/\s@]+@/, 'nor does a URL')
@@ -44,10 +44,10 @@ t.test('no password has a value in a file', (t) => {
 
 t.test('every image is pinned, and every mounted file is there', (t) => {
   const images = [...compose.matchAll(/^ {4}image: (\S+)$/gm)].map(([, image]) => image ?? '')
-  t.equal(images.length, 8)
+  t.equal(images.length, 9)
   for (const image of images) t.match(image, /:v?\d/)
   const mounts = [...compose.matchAll(/^ +- \.\/(\S+?):\/\S+?(:ro)?$/gm)]
-  t.equal(mounts.length, 30)
+  t.equal(mounts.length, 31)
   for (const [line, path = '', mode] of mounts) {
     t.ok(existsSync(new URL(`../../../${path}`, import.meta.url)), line.trim())
     t.equal(mode, ':ro', line.trim())
@@ -77,7 +77,7 @@ t.test('every container runs without privileges, and the gateway without a writa
     ['credentials', 'gateway', 'demo', 'demo-credentials', 'postgres', 'prometheus', 'grafana',
       'gateway-1', 'gateway-2', 'haproxy', 'redis', 'replication', 'postgres-replica', 'prometheus-several', 'grafana-several',
       'kafka-1', 'kafka-2', 'kafka-3', 'topics', 'gateway-1-scale', 'gateway-2-scale', 'sink-1', 'sink-2',
-      'haproxy-scale', 'prometheus-scale', 'grafana-scale'])
+      'haproxy-scale', 'prometheus-scale', 'grafana-scale', 'flink-topic', 'flink-tables', 'flink'])
   const shared = /^x-gateway:[^]*?(?=^\S+:)/m.exec(compose.slice(compose.indexOf('x-gateway:')))?.[0] ?? ''
   /** With what it takes from another. */
   const settingsOf = (service: string): string => {
