@@ -61,8 +61,9 @@ export class Claims {
     this.#options = options
   }
 
-  isUnderWay (clientId: string): boolean {
-    return this.#underWay.has(clientId)
+  /** Settles once a claim is decided; `undefined`: none is under way. Never rejects. */
+  settled (clientId: string): Promise<unknown> | undefined {
+    return this.#underWay.get(clientId)
   }
 
   /** @see Cluster.claim */

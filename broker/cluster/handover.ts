@@ -38,6 +38,8 @@ interface HandoverOptions {
    * for it after the end of its gateway.
    */
   readonly whenAdopted: () => Promise<void> | null
+  /** Settles once it is known whether a client becomes this gateway's; `undefined`: it is not asked for. Never rejects. */
+  readonly whenClaimed: (clientId: string) => Promise<unknown> | undefined
   readonly passage: CurrentPassage
   readonly seen: () => Record<string, number>
   readonly self: () => string
@@ -175,6 +177,8 @@ export class Handover {
     const { store, tell, parts, link, self } = this.#options
     const { sessions } = parts()
     await this.#options.whenAdopted()
+    // Another gateway has just given it, and what was set aside for it here is not in it yet.
+    if (!store.owned.has(clientId)) await this.#options.whenClaimed(clientId)
     this.cancel(clientId)
     if (!store.owned.has(clientId)) {
       await link.call('EVAL', DISCLAIM, 0, self(), clientId)

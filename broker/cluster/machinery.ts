@@ -55,7 +55,6 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     isReplaced: () => joining.isReplaced,
     deliverHere: (message) => { parts().deliverHere(message) }
   })
-  const { passage } = forwarding
   const store: SessionStore = new SessionStore({
     link,
     outbox,
@@ -77,7 +76,8 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     tell: (gateway, notice) => { outbox.add(gateway, notice) },
     whenKnown,
     whenAdopted: () => adoption.whenDone(),
-    passage,
+    whenClaimed: (clientId) => claims.settled(clientId),
+    passage: forwarding.passage,
     seen: () => forwarding.seen()
   })
   const members = new Members({
@@ -100,7 +100,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
   const adoption: Adoption = new Adoption({
     ...shared,
     members,
-    passage,
+    passage: forwarding.passage,
     drop: (clientId) => { handover.drop(clientId) },
     whenKnown,
     written: () => outbox.settled(),

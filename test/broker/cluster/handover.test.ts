@@ -58,12 +58,15 @@ t.test('a session that is being given is written with the packet ids of those wh
   })
   const told: string[] = []
   let adopting: Promise<void> | null = null
+  let claim = () => {}
+  const claiming = new Promise<void>((resolve) => { claim = resolve })
   const handover = new Handover({
     link,
     store,
     tell: (gateway, { t }) => { told.push(`${t} to ${gateway}`) },
     whenKnown: () => null,
     whenAdopted: () => adopting,
+    whenClaimed: () => claiming,
     passage: { origin: '', number: 0, setAside: 0 },
     seen: () => ({}),
     self: () => 'here',
@@ -73,7 +76,7 @@ t.test('a session that is being given is written with the packet ids of those wh
     logger
   })
   t.teardown(() => { store.stop() })
-  for (const clientId of ['earlier', 'session', 'publisher']) store.own(clientId, 1, [])
+  for (const clientId of ['earlier', 'publisher']) store.own(clientId, 1, [])
   store.changed('earlier')
   const first = store.flush()
   await settleDown()
@@ -84,6 +87,10 @@ t.test('a session that is being given is written with the packet ids of those wh
   t.strictSame(told, [], 'a session that is being adopted is not whole yet')
   adopting = null
   adopt()
+  await settleDown()
+  t.strictSame(told, [], 'one that was just given to this gateway is not whole yet')
+  store.own('session', 1, [])
+  claim()
   await settleDown()
   t.strictSame(told, ['ready to there'])
   // A publish of QoS 2 for the session: its packet id and the delivery.
