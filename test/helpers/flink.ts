@@ -94,7 +94,10 @@ export async function startFlink (
     child.kill('SIGKILL')
     await exited
   }
-  t.teardown(kill)
+  t.teardown(async () => {
+    await kill()
+    if (!t.passing()) process.stderr.write(printed.join(''))
+  })
   start()
   return { stateDir, metricsUrl: `http://127.0.0.1:${port}/metrics`, log: () => printed.join(''), hasEnded, kill, start }
 }

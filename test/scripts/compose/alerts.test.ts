@@ -308,6 +308,44 @@ const CASES: Readonly<Record<string, Case>> = {
       description: 'ward does not go on in 2 partitions: it would lose readings, or cannot read them.'
     }],
     quiet: [{ values: { 'vital_sink_partitions{state="reading"}': '5x40', 'vital_sink_partitions{state="gone"}': '0x40' }, at: '3m' }]
+  },
+  VitalFlinkStopped: {
+    fires: ['0x100', '_x100'].map((later) => ({
+      values: {
+        'up{job="vital-flink"}': later === '0x100' ? '1x140' : '1x40 _x100',
+        'flink_jobmanager_job_numberOfCompletedCheckpoints{job="vital-flink"}': `0+1x40 ${later.replace('0x', '40x')}`
+      },
+      at: '25m',
+      labels: { job: 'vital-flink' },
+      description: 'Flink made no checkpoint for ten minutes. Its averages stand still; those of the gateway do not need it.'
+    })),
+    quiet: [
+      {
+        values: {
+          'up{job="vital-flink"}': '1x140', 'flink_jobmanager_job_numberOfCompletedCheckpoints{job="vital-flink"}': '0+1x140'
+        },
+        at: '25m'
+      },
+      { values: { 'up{job="vital-sink"}': '1x140' }, at: '25m' }
+    ]
+  },
+  VitalFlinkLeavesOut: {
+    fires: [{
+      values: {
+        'flink_taskmanager_job_task_operator_numRecordsIn{job="vital-flink",operator_name="left_out_7___Writer"}': '3x20 4x40'
+      },
+      at: '10m',
+      labels: { job: 'vital-flink' },
+      description: 'Within the last hour Flink has left out readings; flink.left_out has each. The averages of the gateway hold those ' +
+        'that it stored.'
+    }],
+    quiet: [{
+      values: {
+        'flink_taskmanager_job_task_operator_numRecordsIn{job="vital-flink",operator_name="left_out_7___Writer"}': '3x60',
+        'flink_taskmanager_job_task_operator_numRecordsIn{job="vital-flink",operator_name="averages_table_5___Writer"}': '0+1x60'
+      },
+      at: '10m'
+    }]
   }
 }
 
