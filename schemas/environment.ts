@@ -105,7 +105,7 @@ export const EnvironmentSchema = Type.Object({
     default: 'vital-export',
     pattern: '^[\\w.-]{1,200}$'
   }),
-  VITAL_EXPORT_BATCH_READINGS_MAX: integer('Readings in one request to it', 5000, 1, 50_000),
+  VITAL_EXPORT_BATCH_READINGS_MAX: integer('Readings in one request to it', 2000, 1, 50_000),
   VITAL_DATA_DIR: text('Directory of the spool and the embedded PostgreSQL; one gateway each', './data'),
   VITAL_HOST: text('Address that the listeners bind', '127.0.0.1'),
   VITAL_ALLOW_ANONYMOUS: Type.Boolean({

@@ -24,7 +24,7 @@ const TAP = join(ROOT, 'node_modules/tap/dist/esm/run.mjs')
 const TAP_BUILT = join(ROOT, 'node_modules/@tapjs/test/test-built/dist/esm/index.js')
 
 /** Packages of hundreds of ES modules, each imported from one file instead. */
-const BUNDLED = ['jose', 'kysely', 'typebox', 'typebox/compile', 'typebox/system']
+const BUNDLED = ['jose', 'kysely', 'typebox', 'typebox/compile', 'typebox/system', 'typebox/value']
 /** Packages of hundreds of CommonJS modules, all of them in one file instead, so that what they share exists once. */
 const PACKED = [
   '@fastify/error', '@fastify/static', '@fastify/swagger', 'aedes', 'commander', 'fastify', 'light-my-request', 'mqtt', 'mqtt-packet', 'pg',

@@ -54,12 +54,11 @@ interface BatchWriterOptions {
 
 export function createBatchWriter ({ target, inspector, store, caps, refusedLetters, limits, logger }: BatchWriterOptions) {
   const statistics: ExportStatistics = { requests: 0, bytes: 0, withoutValues: 0, lettersOverCap: 0, erasures: 0, erasuresLeft: 0 }
-  /** Of Kafka, for the rows of batches that are being written. */
-  const partitions = new WeakMap<ReadingRow, number>()
   const left = new Set<string>()
   let isPrepared = false
 
-  async function send (rows: readonly ReadingRow[]): Promise<void> {
+  /** @param partitions - of Kafka, of which the rows are */
+  async function send (rows: readonly ReadingRow[], partitions: ReadonlyMap<ReadingRow, number>): Promise<void> {
     let text = ''
     let lines = 0
     for (const row of rows) {
@@ -82,10 +81,10 @@ export function createBatchWriter ({ target, inspector, store, caps, refusedLett
     return isAdmitted
   }
 
-  const offsets = createOffsetWriter({
+  const createWriterOf = (partitions: ReadonlyMap<ReadingRow, number>) => createOffsetWriter({
     store: {
       async write (readings, letters, timeoutMs, claims) {
-        if (readings.length > 0) await send(readings)
+        if (readings.length > 0) await send(readings, partitions)
         return await store.write([], letters.filter(admit), timeoutMs, claims)
       }
     },
@@ -116,11 +115,12 @@ export function createBatchWriter ({ target, inspector, store, caps, refusedLett
       inspector.assertApplying()
       if (!isPrepared) await target.prepare()
       isPrepared = false
+      const partitions = new Map<ReadingRow, number>()
       for (const slice of slices) {
         await erase(slice)
         for (const record of slice.records) if (record.kind === 'reading') partitions.set(record.row, slice.partition.place.partition)
       }
-      await offsets.write(submissions, moves)
+      await createWriterOf(partitions).write(submissions, moves)
       // After a failure it is looked at anew: another database may be there.
       isPrepared = true
     }

@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import { createExport } from '../../src/export.ts'
 import type { ExportLimits } from '../../src/export/limits.ts'
+import { readV8Flags } from '../../scripts/harness/v8-flags.ts'
 import { spawnGateway } from '../helpers/gateway-process.ts'
 import type { TestDatabase } from '../helpers/postgres.ts'
 import { startReader } from '../helpers/reader.ts'
@@ -19,9 +20,9 @@ export const toVariables = (rig: Pick<Rig, 'kafka'>, { variables }: Pick<TimeSer
 export const startExport = (t: Test, given: Readonly<Record<string, string>>, limits: Partial<ExportLimits> = {}) =>
   startReader(t, (options) => createExport({ ...options, limits }), given)
 
-/** An export as a process of its own, to be killed. */
+/** An export as a process of its own, to be killed, or measured. */
 export const spawnExport = (t: Test, variables: Record<string, string>) =>
-  spawnGateway(t, variables, { program: 'scripts/vital-gateway.ts', args: ['export'] })
+  spawnGateway(t, variables, { program: 'scripts/vital-gateway.ts', args: ['export'], flags: readV8Flags() })
 
 /** Whether exports have written all that the log has. */
 export const isExported = (rig: Pick<Rig, 'ends'>, query: TestDatabase['query']) => isWritten(rig, query, 'vital-export')

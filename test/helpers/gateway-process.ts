@@ -30,6 +30,8 @@ interface SpawnOptions {
   /** What stands before node, such as `bash -c 'ulimit -n 512; exec "$@"' bash`. */
   readonly through?: readonly string[]
   readonly args?: readonly string[]
+  /** Of Node.js and V8. */
+  readonly flags?: readonly string[]
   /** What is run; by default a gateway. */
   readonly program?: `${string}.ts`
 }
@@ -37,8 +39,8 @@ interface SpawnOptions {
 /** The gateway as a process of its own, from its sources, on free ports; killed when the test ends. */
 export async function spawnGateway (t: Test, variables: Record<string, string>, options: SpawnOptions = {}): Promise<GatewayProcess> {
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
-  const { through = [], program = 'src/main.ts', args = [] } = options
-  const command = [...through, process.execPath, ...LOADER, toProgram(program), ...args]
+  const { through = [], flags = [], program = 'src/main.ts', args = [] } = options
+  const command = [...through, process.execPath, ...flags, ...LOADER, toProgram(program), ...args]
   const child = spawn(command[0]!, command.slice(1), {
     cwd: options.cwd ?? ROOT,
     env: {

@@ -44,10 +44,10 @@ async function answer<Body> (url: string, query: Record<string, string>): Promis
   return (text === '' ? {} : JSON.parse(text)) as Body
 }
 
-/** InfluxDB 1 with a database. @param data - lines below `[data]` of its configuration */
-export async function startInfluxDb (t: Test, data = '') {
+/** InfluxDB 1 with a database. @param data - lines below `[data]` of its configuration @param http - the same below `[http]` */
+export async function startInfluxDb (t: Test, data = '', http = '') {
   const dir = await createTestDir(t)
-  const [http, backup] = [await freePort(), await freePort()]
+  const [port, backup] = [await freePort(), await freePort()]
   const file = join(dir, 'influxdb.conf')
   const configure = (data: string) => writeFile(file, `reporting-disabled = true
     bind-address = "127.0.0.1:${backup}"
@@ -59,8 +59,9 @@ export async function startInfluxDb (t: Test, data = '') {
     query-log-enabled = false
     ${data}
     [http]
-    bind-address = "127.0.0.1:${http}"
+    bind-address = "127.0.0.1:${port}"
     log-enabled = false
+    ${http}
     [monitor]
     store-enabled = false
     [subscriber]
@@ -68,7 +69,7 @@ export async function startInfluxDb (t: Test, data = '') {
     [continuous_queries]
     enabled = false\n`)
   await configure(data)
-  const url = `http://127.0.0.1:${http}`
+  const url = `http://127.0.0.1:${port}`
   const engine = await startEngine(t, ['influxd', '-config', file], `${url}/ping`)
   const query = async (q: string): Promise<unknown[][][]> => {
     const { results } = await answer<{ results: Array<{ series?: Array<{ values: unknown[][] }>, error?: string }> }>(
