@@ -1,36 +1,19 @@
 /** Stores that answer a conditional write otherwise than S3 does. */
-import { createServer } from 'node:http'
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { LAKE_LIMITS } from '../../src/lake/limits.ts'
 import { loadS3 } from '../../src/lake/load-packages.ts'
 import { createObjectStore, isStoreError, toStoreMessage } from '../../src/lake/object-store.ts'
+import { startScriptedStore } from './scripted-store.ts'
 
-/** @param answers - the status of each PUT in turn; the last one stays */
 async function createStore (t: Test, answers: readonly number[]) {
-  const puts: string[] = []
-  const server = createServer((request, response) => {
-    request.resume().on('end', () => {
-      if (request.method === 'PUT') puts.push(String(request.headers['if-none-match'] ?? request.headers['if-match']))
-      response.writeHead(request.method === 'PUT' ? answers[Math.min(puts.length, answers.length) - 1]! : 204).end()
-    })
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  Object.assign(process.env, {
-    AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b', AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  })
+  const puts = await startScriptedStore(t, answers)
   const store = await createObjectStore({
     library: await loadS3(),
     location: { bucket: 'vital-lake', prefix: '' },
     limits: { ...LAKE_LIMITS, conflictMs: 1 },
     signal: new AbortController().signal
   })
-  t.teardown(() => {
-    store.close()
-    server.close()
-    server.closeAllConnections()
-  })
+  t.teardown(() => { store.close() })
   return { store, puts }
 }
 

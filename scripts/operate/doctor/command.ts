@@ -11,6 +11,7 @@ import { checkExport } from './export.ts'
 import type { Finding } from './finding.ts'
 import { findDirectoryHolder } from './holder.ts'
 import { checkKafka } from './kafka.ts'
+import { checkLake } from './lake.ts'
 import { checkPorts } from './ports.ts'
 import { checkRedis } from './redis.ts'
 import { checkDescriptors, checkNode } from './runtime.ts'
@@ -20,8 +21,8 @@ Examples:
   vital-gateway doctor
   VITAL_DATA_DIR=/var/lib/vital-gateway vital-gateway doctor --json
 
-It works while the gateway runs and while it is stopped, and changes nothing. Run it as the user that runs the gateway,
-with its environment and in its working directory.
+It works while the gateway runs and while it is stopped, and changes nothing; in the store of a lake it puts an object and
+removes it. Run it as the user that runs the gateway, with its environment and in its working directory.
 A line is ok, warn (a gateway starts, and something weakens it) or FAIL (it does not start, or cannot keep its promise).
 Exit status: 0 without FAIL; 1 with; 2 for a wrong command line.`
 
@@ -32,7 +33,7 @@ const COLOURS = { ok: 32, warn: 33, FAIL: 31 } as const
 /** `vital-gateway doctor`. */
 export function createCommand ({ print, finish, isColoured, readVariables }: CommandSurroundings): Command {
   return new Command('doctor')
-    .description('Checks configuration, database, Redis, Kafka, external broker, time-series database, disk, open files, ports and certificates, and says what to do, one line each.')
+    .description('Checks configuration, database, Redis, Kafka, external broker, time-series database, lake, disk, open files, ports and certificates, and says what to do, one line each.')
     .option('--json', 'for a program')
     .addHelpText('after', NOTES)
     .action(async ({ json = false }: { json?: boolean }) => {
@@ -57,6 +58,7 @@ async function examine (readVariables: CommandSurroundings['readVariables']): Pr
     ...await checkKafka(config),
     ...await checkBridge(config),
     ...await checkExport(config),
+    ...await checkLake(config),
     ...await checkDataDirectory(config),
     checkDescriptors(config),
     ...await checkPorts(config, holder),

@@ -1,0 +1,29 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
+
+/**
+ * A store that answers as it is told, named in the environment; ended with the test.
+ * @param answers - the status of each PUT in turn; the last one stays
+ * @returns the conditions of the PUTs that came
+ */
+export async function startScriptedStore (t: Test, answers: readonly number[]): Promise<readonly string[]> {
+  const puts: string[] = []
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => {
+      if (request.method === 'PUT') puts.push(String(request.headers['if-none-match'] ?? request.headers['if-match']))
+      response.writeHead(request.method === 'PUT' ? answers[Math.min(puts.length, answers.length) - 1]! : 204).end()
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  Object.assign(process.env, {
+    AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b', AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}`
+  })
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return puts
+}
