@@ -309,6 +309,26 @@ const CASES: Readonly<Record<string, Case>> = {
     }],
     quiet: [{ values: { 'vital_sink_partitions{state="reading"}': '5x40', 'vital_sink_partitions{state="gone"}': '0x40' }, at: '3m' }]
   },
+  VitalExportBehind: {
+    fires: [{
+      values: { 'vital_export_lag_seconds{topic="t",partition="1"}': '0+15x120' },
+      at: '28m',
+      description: 'A partition of ward is 28m 0s behind Kafka, and does not catch up. Readings wait there.'
+    }],
+    quiet: [
+      { values: { 'vital_export_lag_seconds{topic="t",partition="1"}': '9000-5x200' }, at: '28m' },
+      { values: { 'vital_export_lag_seconds{topic="t",partition="1"}': '299x120' }, at: '28m' }
+    ]
+  },
+  VitalExportDropped: {
+    fires: [{
+      // The first value of its reason.
+      values: { 'vital_export_ignored_total{reason="retention"}': '_x20 10x40' },
+      at: '10m',
+      description: 'Within the last hour the database of ward has dropped 10 values that it had taken.'
+    }],
+    quiet: [{ values: { 'vital_export_ignored_total{reason="small_timestamp"}': '10x400' }, at: '90m' }]
+  },
   VitalFlinkStopped: {
     fires: ['0x100', '_x100'].map((later) => ({
       values: {
