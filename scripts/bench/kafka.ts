@@ -29,17 +29,20 @@ const DRAIN_POLL_MS = 100
 const DRAIN_FROM = 0.1
 const DRAIN_TO = 0.9
 
-/** What is compared. Without a sink PostgreSQL is the journal. */
+/** What is compared. */
 const SET_UPS = [
-  { gateways: 1, sinks: 0 },
-  { gateways: 1, sinks: 1 },
-  { gateways: 2, sinks: 1 },
-  { gateways: 2, sinks: 2 },
-  { gateways: 3, sinks: 2 }
+  { journal: 'postgres', gateways: 1, sinks: 0 },
+  // Kafka alone, as if sinks and PostgreSQL had machines of their own. A sink stores afterwards what was written.
+  { journal: 'kafka', gateways: 1, sinks: 0 },
+  { journal: 'kafka', gateways: 1, sinks: 1 },
+  { journal: 'kafka', gateways: 2, sinks: 1 },
+  { journal: 'kafka', gateways: 2, sinks: 2 },
+  { journal: 'kafka', gateways: 3, sinks: 2 }
 ] as const
 type SetUp = typeof SET_UPS[number]
 
-export function toSetUpName ({ gateways, sinks }: SetUp): string {
+export function toSetUpName ({ journal, gateways, sinks }: SetUp): string {
+  if (journal === 'kafka' && sinks === 0) return `${gateways}, no sink`
   return sinks === 0 ? `${gateways}, into PostgreSQL` : `${gateways}, ${sinks} sink${sinks > 1 ? 's' : ''}`
 }
 
@@ -125,20 +128,25 @@ export async function runKafka ({ supervisor, options, programs, say }: KafkaRun
     const gateways: Target[] = []
     const sinks: Target[] = []
     for (let number = 1; number <= setUp.gateways; number++) {
-      gateways.push(await site.startGateway(number, setUp.sinks === 0 ? 'postgres' : 'kafka'))
+      gateways.push(await site.startGateway(number, setUp.journal))
     }
     for (let number = 1; number <= setUp.sinks; number++) sinks.push(await site.startSink(number))
     const rounds: KafkaRound[] = []
+    const { rows } = await site.host.stored()
+    let sentHere = 0
     for (let round = 0; round < options.rounds; round++) {
       await untilQuiet([...gateways, ...sinks, site.host])
       const prefix = `bench-${setUps.length}-${round}`
-      const { sent, ...measured } = await measure({ supervisor, site, gateways, sinks, options, prefix })
+      const { sent, ...measured } = await measure({ supervisor, site, setUp, gateways, sinks, options, prefix })
       rounds.push(measured)
-      stored += sent
-      if (setUp.sinks > 0) logged += sent
+      sentHere += sent
       say(`${toSetUpName(setUp)}  round ${round + 1}  p50 ${measured.p50.toFixed(1)}  p99 ${measured.p99.toFixed(1)}  ` +
         Object.entries(measured.cpu).map(([part, cpu]) => `${part} ${cpu.toFixed(1)}`).join('  '))
     }
+    if (setUp.journal === 'kafka' && sinks.length === 0) sinks.push(await site.startSink(1))
+    await untilStored(site, rows + sentHere)
+    stored += sentHere
+    if (setUp.journal === 'kafka') logged += sentHere
     notePeaks(gateways, sinks)
     for (const process of [...gateways, ...sinks]) await process.stop()
     setUps.push({ setUp, rounds })
@@ -194,6 +202,7 @@ async function startSite (supervisor: Supervisor, dir: string, { dataDir }: Benc
 interface MeasureOptions {
   readonly supervisor: Supervisor
   readonly site: Site
+  readonly setUp: SetUp
   readonly gateways: readonly Target[]
   readonly sinks: readonly Target[]
   readonly options: BenchOptions
@@ -201,7 +210,7 @@ interface MeasureOptions {
 }
 
 async function measure (
-  { supervisor, site, gateways, sinks, options: { warmupMs, measureMs }, prefix }: MeasureOptions
+  { supervisor, site, setUp: { journal }, gateways, sinks, options: { warmupMs, measureMs }, prefix }: MeasureOptions
 ): Promise<KafkaRound & { readonly sent: number }> {
   const [stored, batches, cpu] = [await site.host.stored(), await countBatches(gateways), readCpu(site, sinks)]
   const rounds = await Promise.all(gateways.map((target, index) => runRound(supervisor, target, {
@@ -215,7 +224,7 @@ async function measure (
   })))
   const sum = (pick: (round: Round) => number) => rounds.reduce((all, round) => all + pick(round), 0)
   const sent = sum(({ report }) => report?.readingsSent ?? 0)
-  await untilStored(site, stored.rows + sent)
+  if (journal === 'postgres' || sinks.length > 0) await untilStored(site, stored.rows + sent)
   const [batchesAfter, cpuAfter] = [await countBatches(gateways), readCpu(site, sinks)]
   const measured = sum(({ report }) => report?.readingsMeasured ?? 0)
   const perMillion = (part: keyof typeof cpu) => (cpuAfter[part] - cpu[part]) / sent * 1e6
@@ -224,7 +233,7 @@ async function measure (
     cpu: {
       gateways: sum(({ cpu, report }) => (cpu?.server ?? NaN) * (report?.readingsMeasured ?? NaN)) / measured,
       // Idle ones beside a gateway that does not use them.
-      brokers: sinks.length === 0 ? 0 : perMillion('brokers'),
+      brokers: journal === 'postgres' ? 0 : perMillion('brokers'),
       sinks: perMillion('sinks'),
       database: perMillion('database')
     },
