@@ -10,6 +10,7 @@ import { judgeAccount } from '../checks/account.ts'
 import { drain, settle, settleSinks } from '../checks/settle.ts'
 import type { Ward } from '../devices/ward.ts'
 import { TOPICS } from '../../../src/kafka/topics.ts'
+import { judgeCopy } from './judge-copy.ts'
 import type { Stage } from './stage.ts'
 
 export const ARRIVE_TIMEOUT_MS = 30_000
@@ -55,6 +56,7 @@ export function createAccounts ({ publisher, load, dir, seed, onRemark }: Accoun
     await publisher.endAccount()
     await judgeSessions(ward)
     count('averagesCompared', await judgeAverages(stage.query, violate))
+    count('statesOfRedisCompared', await judgeCopy(stage))
     const mayLose = ({ acknowledgedAtMs }: Entry) => stage.excused.some(({ fromMs, toMs }) =>
       acknowledgedAtMs !== null && acknowledgedAtMs >= fromMs && acknowledgedAtMs <= toMs)
     const { findings, waits } = await judgeAccount({ query: stage.query, prefix, mayLose, ledgerPaths: [ledgerPath], measures: [] })

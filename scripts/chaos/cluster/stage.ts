@@ -81,6 +81,8 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   const node = options.kafka?.node
   const shared = {
     DATABASE_URL: postgres.url,
+    REDIS_URL: `redis://127.0.0.1:${ports.redis}`,
+    VITAL_LATEST_CACHE: 'redis',
     VITAL_DEAD_LETTERS_MAX: '10000000',
     VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '1000000',
     ...kafka?.env,
@@ -93,7 +95,6 @@ export async function createStage (options: StageOptions): Promise<Stage> {
       VITAL_ACK_AFTER: options.kafka.ackAfter,
       ...options.kafka.brokers < 3 && { VITAL_KAFKA_ALLOW_WEAK: 'true' }
     },
-    REDIS_URL: `redis://127.0.0.1:${ports.redis}`,
     VITAL_TRUSTED_PROXIES: '127.0.0.1',
     VITAL_PROXY_PROTOCOL: 'true'
   }
