@@ -18,7 +18,10 @@ else {
   /** What a session is, whatever its times. */
   const toComparable = (state: ReturnType<UnderTest['sessions']['stateOf']>) => state === null
     ? null
-    : { subscriptions: [...state.subscriptions].sort(([one], [other]) => one < other ? -1 : 1), inbound: [...state.inbound].sort((a, b) => a - b) }
+    : {
+        subscriptions: [...state.subscriptions].sort(([one], [other]) => one < other ? -1 : 1),
+        inbound: [...state.inbound].sort((one, other) => one - other)
+      }
 
   async function check (t: Test, { sessions, retained, clientIds }: UnderTest): Promise<void> {
     const cluster = clusters.at(-1)!

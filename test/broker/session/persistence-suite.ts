@@ -92,7 +92,9 @@ function createUnderTest (cluster: Cluster | null) {
   const createSession = (clientId: string) => new Session(options, clientId, false)
   const observer = { ended () {}, attached () {}, changed: cluster?.changed ?? (() => {}) }
   const sessions = new Sessions({ limits, hits, filters: new LiveFilters(cluster?.wants), createSession, observer })
-  const persistence = createPersistence({ retained, sessions, sessionOf: ({ id }) => sessions.find(id), whenCopied: cluster?.whenCopied ?? (() => null) })
+  const persistence = createPersistence({
+    retained, sessions, sessionOf: ({ id }) => sessions.find(id), whenCopied: cluster?.whenCopied ?? (() => null)
+  })
   const connections = { connected: 0, holderOf: () => undefined } as unknown as Connections
   cluster?.attach({ connections, sessions, retained, deliverHere () {}, forgetHere () {} })
   const clientIds = new Set<string>()
