@@ -88,7 +88,9 @@ function createUnderTest (cluster: Cluster | null) {
   const limits = DEFAULT_LIMITS
   const retained = new RetainedMessages({ limits, onRefused () {}, ...(cluster !== null && { onChanged: cluster.retainedChanged }) })
   const memory = new DeliveryMemory(limits.queuedBytesMax)
-  const options = { limits, hits, memory, retained, onUnread () {}, journal: cluster?.journal ?? null, whenCopied: cluster?.whenCopied ?? null }
+  const options = {
+    limits, hits, memory, retained, onUnread () {}, journal: cluster?.journal ?? null, whenCopied: cluster?.whenCopied ?? null
+  }
   const createSession = (clientId: string) => new Session(options, clientId, false)
   const observer = { ended () {}, attached () {}, changed: cluster?.changed ?? (() => {}) }
   const sessions = new Sessions({ limits, hits, filters: new LiveFilters(cluster?.wants), createSession, observer })
