@@ -25,6 +25,8 @@ export interface SessionSubscriberOptions {
   readonly random: (min: number, max: number) => number
   /** Whether nobody can tell a client of its session, now. */
   readonly mayLoseSession: () => boolean
+  /** Whether the publisher of a message was told that it has no session, and sent it again. @param what - topic, QoS and number */
+  readonly mayRepeat: (what: string) => boolean
   /** It has subscribed again, because its session was lost in such a time. */
   readonly onLost: () => void
   readonly onViolation: (message: string) => void
@@ -174,13 +176,13 @@ export class SessionSubscriber {
   }
 
   #note (name: string, number: number, qos: QoS, isDuplicate: boolean): void {
-    const { onViolation, clientId, isClustered } = this.#options
+    const { onViolation, clientId, isClustered, mayRepeat } = this.#options
     let stream = this.#streams.get(name)
     if (stream === undefined) this.#streams.set(name, stream = { seen: new Set(), last: 0 })
     if (stream.seen.has(number)) {
       this.repeated++
-      if (qos === 2) onViolation(`${clientId}: ${name} ${number} came twice at QoS 2`)
-      else if (!isDuplicate && !isClustered) onViolation(`${clientId}: ${name} ${number} came twice without DUP`)
+      if (qos === 2 && !mayRepeat(`${name} ${number}`)) onViolation(`${clientId}: ${name} ${number} came twice at QoS 2`)
+      else if (qos === 1 && !isDuplicate && !isClustered) onViolation(`${clientId}: ${name} ${number} came twice without DUP`)
       return
     }
     stream.seen.add(number)

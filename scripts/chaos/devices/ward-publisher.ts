@@ -13,6 +13,8 @@ export interface WardPublisherOptions {
   readonly port: () => number
   readonly topics: readonly string[]
   readonly random: (min: number, max: number) => number
+  /** Whether nobody can tell a client of its session, now. */
+  readonly mayLoseSession: () => boolean
   /** Its connection has ended, though it was not to. */
   readonly onClose?: () => void
 }
@@ -37,6 +39,8 @@ export class WardPublisher {
   readonly counts = new Map<string, number>()
   /** `{topic} {QoS}` → Unix milliseconds of each message, of its first write and of its acknowledgement. */
   readonly times = new Map<string, Array<{ readonly sentAtMs: number, acknowledgedAtMs: number | null }>>()
+  /** `{topic} {QoS} {number}`: sent again to a gateway that could not know of the first time. */
+  readonly repeatable = new Set<string>()
   readonly #outgoing = new Map<number, Outgoing>()
   #lastId = 0
   #socket: Socket | null = null
@@ -105,6 +109,7 @@ export class WardPublisher {
         if (packet.returnCode !== 0) return
         this.#isConnected = true
         this.#socket?.setTimeout(0)
+        if (!packet.sessionPresent && this.#options.mayLoseSession()) this.#noteRepeatable()
         for (const [id, outgoing] of this.#outgoing) {
           if (outgoing.isReceived) this.#send({ cmd: 'pubrel', messageId: id })
           else this.#write(id, outgoing)
@@ -127,6 +132,12 @@ export class WardPublisher {
         break
       }
       default:
+    }
+  }
+
+  #noteRepeatable (): void {
+    for (const { topic, payload, qos, isSent, isReceived } of this.#outgoing.values()) {
+      if (qos === 2 && isSent && !isReceived) this.repeatable.add(`${topic} ${payload.replace(':', ' ')}`)
     }
   }
 

@@ -43,6 +43,7 @@ export function createWard (options: WardOptions) {
     ackDelayMsMax: index % 3 === 0 ? 300 : 0,
     isClustered,
     mayLoseSession,
+    mayRepeat: (what) => publishers.some(({ repeatable }) => repeatable.has(what)),
     onLost: () => { for (const { counts } of publishers) for (const [name, sent] of counts) subscribers[index]!.forgive(name, sent) },
     random,
     onViolation: violate
@@ -51,14 +52,15 @@ export function createWard (options: WardOptions) {
     clientId: `ward-${index}`,
     port,
     topics: own,
+    mayLoseSession,
     random,
     ...(onPublisherClose !== undefined && { onClose: onPublisherClose })
   }))
   let timer: NodeJS.Timeout | undefined
 
-  /** What has not come, of all that each subscriber is owed at QoS 1 or 2. */
   const told = new Set<string>()
 
+  /** What has not come, of all that each subscriber is owed at QoS 1 or 2. */
   function missing (): number {
     let sum = 0
     for (const subscriber of subscribers) for (const { counts } of publishers) sum += missingOf(subscriber, counts)
