@@ -6,7 +6,7 @@ import { createTestDatabase } from '../helpers/postgres.ts'
 import { createRandom } from '../helpers/random.ts'
 import { NO_INFLUXDB, startInfluxDb } from '../helpers/time-series.ts'
 import { until } from '../helpers/until.ts'
-import { createSinkRig, toRow } from '../sink/rig.ts'
+import { createSinkRig, toRow, toRows } from '../sink/rig.ts'
 import { isExported, spawnExport, toVariables } from './rig.ts'
 
 const { VITAL_TEST_EXPORT_KILLS: KILLS = '3', VITAL_TEST_SEED: SEED = String(Date.now() % 1e6) } = process.env
@@ -48,5 +48,32 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => await isExported(rig, query), 'all is written', 90_000)
     t.equal(await influx.count(), written)
     t.comment(`${written} readings`)
+  })
+
+  t.test('SIGTERM: exit 0, also while the database does not answer, and the next one goes on', { timeout: 120_000 }, async (t) => {
+    await rig.makeAnew(3)
+    const influx = await startInfluxDb(t)
+    const { connectionString, query } = await createTestDatabase(t)
+    const start = () => spawnExport(t, toVariables(rig, influx, connectionString))
+    const first = await start()
+    await rig.writeReadings(toRows(1000))
+    await until(async () => await isExported(rig, query))
+    await rig.writeReadings(toRows(1000, { from: 1000 }))
+    first.child.kill('SIGTERM')
+    t.same(await first.exited, [0, null])
+    const second = await start()
+    await until(async () => await isExported(rig, query))
+    influx.freeze()
+    await rig.writeReadings(toRows(1000, { from: 2000 }))
+    const { port } = await second.said(/^listening$/)
+    const readMetrics = async () => await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    const isHeld = async () => /^vital_export_buffer_bytes\{.*\} [1-9]/m.test(await readMetrics())
+    await until(isHeld, 'readings are held that the database does not take')
+    second.child.kill('SIGTERM')
+    t.same(await second.exited, [0, null])
+    influx.thaw()
+    await start()
+    await until(async () => await isExported(rig, query))
+    t.equal(await influx.count(), 3000)
   })
 }
