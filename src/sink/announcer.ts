@@ -91,8 +91,6 @@ export function createAnnouncer ({ client, connection, logger }: AnnouncerOption
   }
 }
 
-export type Announcer = ReturnType<typeof createAnnouncer>
-
 /** Readings that PostgreSQL refused, and records that no gateway wrote. Other dead letters were announced by their gateway. */
 function toRejections ({ rejections, letters }: Submission): Announcement[] {
   return [

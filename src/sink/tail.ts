@@ -90,5 +90,3 @@ export function createTail ({ client, connection, topic, onRecord, logger }: Tai
     }
   }
 }
-
-export type Tail = ReturnType<typeof createTail>
