@@ -26,8 +26,15 @@ interface Beat {
   readonly intents: readonly string[]
 }
 
+/** What stands before the name of a gateway that writes no readings, so that it is not taken for one that keeps the copy. */
+const READER = '~'
+
+/** Under which a gateway says that it lives, and writes nothing past the copy: its readings go to Kafka. */
+export const toReaderName = (gateway: string) => READER + gateway
+const isReaderName = (name: string) => name.startsWith(READER)
+
 interface CacheStateOptions {
-  /** Of this process; a process that only reads is in neither list. */
+  /** Of this process. */
   readonly name: string
   readonly runId: () => string | null
   readonly limits: CacheLimits
@@ -136,9 +143,20 @@ export class CacheState {
 
   /** Gateways that are gone from PostgreSQL and from Redis, and left nothing. */
   get dead (): string[] {
-    const { name, limits } = this.#options
-    return [...this.#beat?.ages ?? []].flatMap(([gateway, age]) =>
-      gateway !== name && age > limits.silentMs && !this.isConnected(gateway) && !this.orphans.has(gateway) ? [gateway] : [])
+    return this.#gone.filter((name) => !isReaderName(name))
+  }
+
+  /** Names of the same that only read. */
+  get deadReaders (): string[] {
+    return this.#gone.filter(isReaderName)
+  }
+
+  get #gone (): string[] {
+    const { name: own, limits } = this.#options
+    return [...this.#beat?.ages ?? []].flatMap(([name, age]) => {
+      const gateway = isReaderName(name) ? name.slice(READER.length) : name
+      return gateway !== own && age > limits.silentMs && !this.isConnected(gateway) && !this.orphans.has(gateway) ? [name] : []
+    })
   }
 
   /** To PostgreSQL, when that was last looked at. */
@@ -153,12 +171,14 @@ export class CacheState {
 
   /** Another gateway keeps the copy. */
   get hasOthers (): boolean {
-    return [...this.#beat?.wholeAges ?? []].some(([gateway, age]) => gateway !== this.#options.name && age < this.#options.limits.outMs)
+    const { name: own, limits: { outMs } } = this.#options
+    return [...this.#beat?.wholeAges ?? []].some(([name, age]) => name !== own && !isReaderName(name) && age < outMs)
   }
 
   /** Some gateway does; without any, changes by other programs would not be noticed. */
   get isKept (): boolean {
-    return this.hasOthers || this.wholeAgeOf(this.#options.name) < this.#options.limits.outMs
+    const { name, limits } = this.#options
+    return this.hasOthers || (this.#beat?.wholeAges.get(name) ?? Infinity) < limits.outMs
   }
 
   forget (gateway: string): void {
@@ -174,18 +194,23 @@ export class CacheState {
 
   /** Infinite for one that never said that it lives. */
   ageOf (gateway: string): number {
-    return this.#beat?.ages.get(gateway) ?? Infinity
+    return toAge(this.#beat?.ages, gateway)
   }
 
   /** The same for one that never said that it lacks nothing. */
   wholeAgeOf (gateway: string): number {
-    return this.#beat?.wholeAges.get(gateway) ?? Infinity
+    return toAge(this.#beat?.wholeAges, gateway)
   }
 
   /** When it was last heard of, something of it was missing. */
   wasLacking (gateway: string): boolean {
     return this.wholeAgeOf(gateway) > this.ageOf(gateway)
   }
+}
+
+/** Of a gateway, whether it writes or only reads. */
+function toAge (ages: ReadonlyMap<string, number> | undefined, gateway: string): number {
+  return ages?.get(gateway) ?? ages?.get(toReaderName(gateway)) ?? Infinity
 }
 
 function toBeat (reply: readonly Reply[]): Beat {

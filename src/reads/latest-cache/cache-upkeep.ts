@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { selectCopyOrigin } from '../../../db/queries/copied-rows.ts'
 import type { ReadBudget } from '../read-budget.ts'
-import type { CacheState } from './cache-state.ts'
+import { type CacheState, toReaderName } from './cache-state.ts'
 import type { CacheWriter } from './cache-writer.ts'
 import type { CacheLimits } from './limits.ts'
 import type { Repairs } from './repairs.ts'
@@ -51,7 +51,9 @@ export function createCacheUpkeep (options: CacheUpkeepOptions) {
       if (!state.hasOthers) await link.run('DOUBT')
       hasJoined = true
     }
-    state.noteBeat(await link.run('BEAT', isWriter ? name : '', isWriter && repairs.dirty === 0 ? 1 : 0))
+    state.noteBeat(isWriter
+      ? await link.run('BEAT', name, repairs.dirty === 0 ? 1 : 0)
+      : await link.run('BEAT', toReaderName(name), 1))
     if (isWriter) tending ??= tend().catch(noteFailure).finally(() => { tending = null })
   }
 
@@ -79,6 +81,7 @@ export function createCacheUpkeep (options: CacheUpkeepOptions) {
       rereading.ask()
       await link.run('LEAVE', gateway)
     }
+    for (const name of state.deadReaders) await link.run('LEAVE', name)
     if (state.isOutnumbered) {
       await link.run('DOUBT')
       return
