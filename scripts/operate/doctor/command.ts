@@ -21,8 +21,8 @@ Examples:
   vital-gateway doctor
   VITAL_DATA_DIR=/var/lib/vital-gateway vital-gateway doctor --json
 
-It works while the gateway runs and while it is stopped, and changes nothing; in the store of a lake it puts an object and
-removes it. Run it as the user that runs the gateway, with its environment and in its working directory.
+It works while the gateway runs and while it is stopped, and changes nothing; in the store of a lake it puts an object
+and removes it. Run it as the user that runs the gateway, with its environment and in its working directory.
 A line is ok, warn (a gateway starts, and something weakens it) or FAIL (it does not start, or cannot keep its promise).
 Exit status: 0 without FAIL; 1 with; 2 for a wrong command line.`
 
