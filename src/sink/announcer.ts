@@ -64,6 +64,8 @@ export function createAnnouncer ({ client, connection, logger }: AnnouncerOption
       await write(records)
       for (const { value } of records) bytes -= value.length
     }
+    // In the turn of the last look: what is announced after it begins anew.
+    writing = null
   }
 
   return {
@@ -79,7 +81,7 @@ export function createAnnouncer ({ client, connection, logger }: AnnouncerOption
         waiting.push(record)
         bytes += record.value.length
       }
-      if (waiting.length > 0) writing ??= writeAll().finally(() => { writing = null })
+      if (waiting.length > 0) writing ??= writeAll()
     },
 
     /** What waits is tried once more. */
