@@ -1,10 +1,12 @@
 /**
  * The sessions of a dead gateway go to a live one.
  *
- * A lock in Redis gives them to one gateway. It takes each session, subscribes to what the session wants, and sets aside
+ * A lock in Redis gives them to one gateway. It reads each session, subscribes to what the session wants, and sets aside
  * what is published for it. Once every live gateway knows of that, it reads the rest of the dead gateway's stream, from
  * where each session was written to its end, into the sessions; behind it come those messages that were set aside and
- * were not in the stream. Then nothing is left of the dead gateway, and others stop writing to it.
+ * were not in the stream. Only then each session is taken in Redis, in one step with all that it has now: should this
+ * gateway be killed before, the next one finds everything where it was. Then nothing is left of the dead gateway, and
+ * others stop writing to it.
  *
  * Lost with a gateway is what its own clients published for its sessions within `saveDelayMs` before its end, and what
  * it had not yet written to others.
@@ -21,9 +23,9 @@ import { compareIds } from './inbox.ts'
 import { KEYS } from './keys.ts'
 import type { Members } from './members.ts'
 import type { RedisLink, Reply } from './redis-link.ts'
-import { ADOPT, REMOVE } from './scripts.ts'
+import { FORGET, LOCK_ADOPTION, REMOVE } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
-import { decodeSession, type StoredSession } from './stored-session.ts'
+import { decodeRecord, type StoredSession } from './stored-session.ts'
 
 interface AdoptionOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'call' | 'pipeline'>
@@ -50,13 +52,16 @@ const POLL_MS = 100
 const DONE_POLL_MS = 5
 
 interface Adopted {
-  readonly session: Session
+  /** `null`: this gateway has a session of the client already, or no room for it. */
+  readonly session: Session | null
   readonly stored: StoredSession
+  /** That Redis has. */
+  readonly epoch: number
 }
 
 /** How far an adoption has come: one that Redis interrupts goes on from there. */
 interface Progress {
-  /** Clients of the dead gateway that are not taken yet. */
+  /** Clients of the dead gateway that are not read yet. */
   readonly due: Set<string>
   readonly adopted: Map<string, Adopted>
   /** The last entry of its stream that was delivered; `null`: none. */
@@ -93,9 +98,9 @@ export class Adoption {
   /** Adopts what dead gateways have left. */
   lookAround (): void {
     const { members, link } = this.#options
-    for (const [gateway, progress] of this.#progress) {
+    for (const gateway of [...this.#progress.keys()]) {
       // Redis was emptied, or another gateway has finished.
-      if (link.isUp && !members.has(gateway) && !this.#underWay.has(gateway)) this.#release(gateway, progress)
+      if (link.isUp && !members.has(gateway) && !this.#underWay.has(gateway)) this.#abandon(gateway)
     }
     for (const gateway of this.#options.members.dead) {
       // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
@@ -127,16 +132,20 @@ export class Adoption {
 
   async #adopt (gateway: string): Promise<void> {
     const { link, members, store, whenKnown, written, logger } = this.#options
-    if (!await this.#lock(gateway)) return
+    if (!await this.#lock(gateway) || !await this.#isDead(gateway)) return this.#abandon(gateway)
     const progress = this.#progress.get(gateway) ?? { due: new Set(), adopted: new Map(), after: null, seen: new Map() }
-    if (!await this.#isDead(gateway)) return this.#release(gateway, progress)
     this.#progress.set(gateway, progress)
-    await this.#take(gateway, progress)
+    await this.#read(gateway, progress)
     await whenKnown()
     await written()
     await this.#readRest(gateway, progress)
+    if (!await this.#lock(gateway)) return this.#abandon(gateway)
     this.#release(gateway, progress)
-    // The stream is the only copy of what was just delivered from it.
+    await store.flush()
+    // Its record and the stream are the only copy of a session that is not written yet.
+    for (const from of store.adopting.values()) if (from === gateway) throw new Error('Redis has not taken all sessions')
+    // A gateway that noticed the death later may have dealt to it.
+    await this.#readRest(gateway, progress, { isSharedAlone: true })
     await store.flush()
     await link.call('EVAL', REMOVE, 0, gateway)
     await members.renew()
@@ -144,19 +153,33 @@ export class Adoption {
     logger.warn({ gateway, sessions: progress.adopted.size }, 'a gateway is dead; its sessions are adopted')
   }
 
+  /** Ends holding, and takes the sessions with the next write. */
   #release (gateway: string, { adopted, seen }: Progress): void {
+    const { store } = this.#options
     this.#progress.delete(gateway)
-    for (const [clientId, { session }] of adopted) {
-      session.release(({ origin, number }) => number > (seen.get(origin) ?? 0))
-      this.#options.store.changed(clientId)
+    for (const [clientId, { session, epoch }] of adopted) {
+      session?.release(({ origin, number }) => number > (seen.get(origin) ?? 0))
+      // It was taken for a client that came while Redis was away.
+      if (store.owned.has(clientId)) store.changed(clientId)
+      else store.adopt(clientId, epoch + 1, gateway)
+    }
+  }
+
+  /** The sessions are those of another gateway. */
+  #abandon (gateway: string): void {
+    const { store, parts } = this.#options
+    const progress = this.#progress.get(gateway)
+    this.#progress.delete(gateway)
+    for (const [clientId, { session }] of progress?.adopted ?? []) {
+      if (store.owned.has(clientId)) session?.release(() => true)
+      else if (session !== null) parts().sessions.surrender(clientId)
     }
   }
 
   /** One gateway adopts. */
   async #lock (gateway: string): Promise<boolean> {
     const { link, members } = this.#options
-    if (await link.call('SET', KEYS.adoption(gateway), members.self, 'NX', 'PX', LOCK_MS) !== null) return true
-    return String(await link.call('GET', KEYS.adoption(gateway))) === members.self
+    return await link.call('EVAL', LOCK_ADOPTION, 0, members.self, gateway, LOCK_MS) === 1
   }
 
   /** A gateway that was only slow has its lease again. */
@@ -167,40 +190,47 @@ export class Adoption {
     return false
   }
 
-  /** Takes all sessions of a dead gateway. */
-  async #take (gateway: string, { due, adopted }: Progress): Promise<void> {
-    const { link, members, store, passage, parts, drop } = this.#options
+  /** Reads all sessions of a dead gateway. */
+  async #read (gateway: string, { due, adopted }: Progress): Promise<void> {
+    const { link, store } = this.#options
     for (const clientId of await link.call('SMEMBERS', KEYS.clients(gateway)) as Reply[]) due.add(String(clientId))
     while (due.size > 0) {
       const some = [...due].slice(0, CLIENTS_AT_ONCE)
-      const replies = await link.pipeline(some.map((clientId) => ['EVAL', ADOPT, 0, members.self, gateway, clientId]))
+      const records = await link.pipeline(some.map((clientId) => ['HGETALL', KEYS.client(clientId)]))
+      const failed = records.find((record) => record instanceof Error)
+      if (failed !== undefined) throw failed
+      const without: string[] = []
       for (const [index, clientId] of some.entries()) {
-        const reply = replies[index]
-        if (reply instanceof Error) throw reply
         due.delete(clientId)
-        if (!Array.isArray(reply)) continue
-        drop(clientId)
-        const stored = decodeSession(reply[1] as Reply[])
-        const session = stored === null ? null : parts().sessions.restore(clientId, stored.state)
-        if (stored === null || session === null) {
-          store.own(clientId, Number(reply[0]))
-          continue
-        }
-        session.hold(passage)
-        session.restore(stored.deliveries)
-        store.own(clientId, Number(reply[0]), stored.deliveries)
-        adopted.set(clientId, { session, stored })
+        if (adopted.has(clientId) || store.owned.has(clientId)) continue
+        const record = decodeRecord(records[index] as Reply[])
+        if (record.owner === gateway && record.session !== null) adopted.set(clientId, this.#restore(clientId, record.session, record.epoch))
+        else without.push(clientId)
       }
+      if (without.length > 0) await link.pipeline(without.map((clientId) => ['EVAL', FORGET, 0, gateway, clientId]))
     }
   }
 
-  /** Delivers what the dead gateway had not read of its stream, or not written. */
-  async #readRest (gateway: string, progress: Progress): Promise<void> {
+  #restore (clientId: string, stored: StoredSession, epoch: number): Adopted {
+    const { drop, parts, passage } = this.#options
+    drop(clientId)
+    const session = parts().sessions.restore(clientId, stored.state)
+    session?.hold(passage)
+    session?.restore(stored.deliveries)
+    return { session, stored, epoch }
+  }
+
+  /**
+   * Delivers what the dead gateway had not read of its stream, or not written.
+   * @param isSharedAlone - leaves out what has come here too by now: all but the turns of shared subscriptions
+   */
+  async #readRest (gateway: string, progress: Progress, { isSharedAlone = false } = {}): Promise<void> {
     const { adopted, seen } = progress
     const { link } = this.#options
     const filters = new LiveFilters()
     const had = new Map<Session, StoredSession>()
     for (const { session, stored } of adopted.values()) {
+      if (session === null) continue
       for (const [filter, subscription] of session.filters) filters.add(filter, session, subscription)
       had.set(session, stored)
     }
@@ -213,7 +243,7 @@ export class Adoption {
         const bytes = fields[1]!
         progress.after = id.toString()
         after = `(${progress.after}`
-        if (bytes.length > 0) deliverEntry(bytes, { id: id.toString(), filters, had, seen })
+        if (bytes.length > 0) deliverEntry(bytes, { id: id.toString(), filters, had, seen, isSharedAlone })
       }
     }
   }
@@ -224,6 +254,7 @@ interface Rest {
   readonly filters: LiveFilters
   readonly had: ReadonlyMap<Session, StoredSession>
   readonly seen: Map<string, number>
+  readonly isSharedAlone: boolean
 }
 
 function deliverEntry (bytes: Buffer, rest: Rest): void {
@@ -244,11 +275,11 @@ function deliverEntry (bytes: Buffer, rest: Rest): void {
 
 /** Delivers one message to those sessions that were written before it came. */
 function deliverRest (
-  message: ReturnType<typeof toMessage>['message'], origin: string, { n, c, s = [] }: RoutedHeader, { id, filters, had }: Rest
+  message: ReturnType<typeof toMessage>['message'], origin: string, { n, c, s = [] }: RoutedHeader, { id, filters, had, isSharedAlone }: Rest
 ): void {
   const { topic, payload, properties, qos: publishedQoS, retain } = message
   const found = filters.matching(topic)
-  const due = [...toRecipients(found, c)].filter(([session, subscription]) => !isOwn(session, subscription, c))
+  const due = isSharedAlone ? [] : [...toRecipients(found, c)].filter(([session, subscription]) => !isOwn(session, subscription, c))
   for (const { filter, groups } of found) {
     for (const [name, group] of groups ?? []) {
       const member = s.includes(`$share/${name}/${filter}`) ? group.next() : null

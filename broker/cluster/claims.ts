@@ -143,10 +143,6 @@ export class Claims {
       this.#options.logger.debug({ clientId, answer: String(reply[0]), owner }, 'a client is claimed')
       switch (String(reply[0])) {
         case 'mine':
-          // An adoption that has just taken it is about to note that.
-          await new Promise(setImmediate)
-          if (!this.#options.store.owned.has(clientId)) await this.#fetch(clientId, Number(reply[1]), String(reply[2]) !== '')
-          return 'granted'
         case 'taken':
           await this.#fetch(clientId, Number(reply[1]), String(reply[2]) !== '')
           return 'granted'

@@ -9,6 +9,7 @@ interface ForwardingOptions {
   readonly self: () => string
   readonly interest: Pick<Interest, 'matching' | 'has'>
   readonly outbox: Pick<Outbox, 'addMessage'>
+  readonly isLive: (gateway: string) => boolean
   /** Another gateway has the sessions of this one. Nothing is acknowledged, so all of it comes again. */
   readonly isReplaced: () => boolean
   readonly deliverHere: (message: PublishedMessage) => void
@@ -95,12 +96,14 @@ export class Forwarding {
     return targets
   }
 
-  /** One gateway has the turn at each shared subscription. */
+  /** One gateway has the turn at each shared subscription; a dead one where no other has a member. */
   #deal (candidates: ReadonlyMap<string, string[]>, targets: Targets): void {
-    const { self, interest } = this.#options
+    const { self, interest, isLive } = this.#options
     const left = new Set<string>()
-    for (const [share, gateways] of candidates) {
-      if (interest.has(share)) gateways.push(self())
+    for (const [share, all] of candidates) {
+      const live = all.filter(isLive)
+      if (interest.has(share)) live.push(self())
+      const gateways = live.length > 0 ? live : all
       const turn = (this.#turns.get(share) ?? 0) % gateways.length
       this.#turns.set(share, turn + 1)
       const chosen = gateways[turn]!

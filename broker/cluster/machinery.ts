@@ -52,6 +52,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     self,
     interest,
     outbox,
+    isLive: (gateway) => members.isLive(gateway),
     isReplaced: () => joining.isReplaced,
     deliverHere: (message) => { parts().deliverHere(message) }
   })

@@ -56,6 +56,8 @@ export class Reclaim {
   /** Takes the clients that this gateway had under its name of before. @throws when Redis does not answer */
   async takeAll (): Promise<void> {
     const { store, self } = this.#options
+    // Another gateway reads them where they are: in their records, and in the stream of the dead gateway.
+    for (const clientId of [...store.adopting.keys()]) this.lose(clientId)
     const owned = [...store.owned]
     for (let at = 0; at < owned.length; at += CLIENTS_AT_ONCE) {
       await this.#take(owned.slice(at, at + CLIENTS_AT_ONCE), (clientId) => { this.lose(clientId) })

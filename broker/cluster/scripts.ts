@@ -102,31 +102,58 @@ redis.call('HSET', key, 'o', ARGV[1])
 redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
 return {'taken', epoch, redis.call('HGET', key, 'm') or ''}`
 
-/**
- * ARGV: gateway, dead gateway, client id. Takes the session of a dead gateway, again if the answer was lost; a record
- * without one is removed.
- * @returns `{epoch, {field, value, …}}`; nothing where there is no session, or another gateway has it
- */
-export const ADOPT = `
-local key = 'vital:client:' .. ARGV[3]
-redis.call('SREM', 'vital:clients:' .. ARGV[2], ARGV[3])
-local owner = redis.call('HGET', key, 'o')
-if owner ~= ARGV[2] and owner ~= ARGV[1] then return false end
-if redis.call('HEXISTS', key, 'm') == 0 then
-  redis.call('DEL', key)
-  return false
-end
-local epoch = redis.call('HINCRBY', key, 'e', 1)
-redis.call('HSET', key, 'o', ARGV[1])
-redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[3])
-return {epoch, redis.call('HGETALL', key)}`
-
 /** Answer to a write of a gateway whose sessions another one adopts, or has adopted. */
 export const IS_ADOPTED = -2
 
 /** What a gateway writes once another adopts its sessions would come twice: its clients send it again. */
 const UNLESS_ADOPTED = `
 if redis.call('EXISTS', 'vital:adoption:' .. ARGV[1]) == 1 then return ${IS_ADOPTED} end`
+
+/**
+ * ARGV: gateway, dead gateway, lock in ms. One gateway adopts; one that is dead itself does not any more.
+ * @returns 1; 0 where another gateway does
+ */
+export const LOCK_ADOPTION = `
+${IS_LIVE}
+local key = 'vital:adoption:' .. ARGV[2]
+local holder = redis.call('GET', key)
+if holder and holder ~= ARGV[1] and live(holder) then return 0 end
+redis.call('SET', key, ARGV[1], 'PX', ARGV[3])
+return 1`
+
+/**
+ * ARGV: gateway, client id, epoch, dead gateway, 1 to keep nothing of the client, fields and values. Takes the session of a
+ * dead gateway, and writes all of it anew, in one step: until then everything is in the record and in the stream of the dead
+ * gateway, and from then on in the record and in the stream of this one.
+ * @returns 1, also where the answer to an earlier attempt was lost; 0 where another gateway has the client, or adopts;
+ *   -1 where Redis knows nothing of it; -2 as above
+ */
+export const ADOPT = `
+${UNLESS_ADOPTED}
+local key = 'vital:client:' .. ARGV[2]
+redis.call('SREM', 'vital:clients:' .. ARGV[4], ARGV[2])
+local owner = redis.call('HGET', key, 'o')
+if not owner then return -1 end
+local epoch = tonumber(redis.call('HGET', key, 'e'))
+if owner == ARGV[4] then
+  if redis.call('GET', 'vital:adoption:' .. ARGV[4]) ~= ARGV[1] or epoch + 1 ~= tonumber(ARGV[3]) then
+    redis.call('SADD', 'vital:clients:' .. ARGV[4], ARGV[2])
+    return 0
+  end
+elseif owner ~= ARGV[1] or epoch ~= tonumber(ARGV[3]) then return 0 end
+local principal = redis.call('HGET', key, 'p')
+redis.call('DEL', key)
+if ARGV[5] == '1' then return 1 end
+redis.call('HSET', key, 'o', ARGV[1], 'e', ARGV[3], 'p', principal or 'null')
+for at = 6, #ARGV, 2 do redis.call('HSET', key, ARGV[at], ARGV[at + 1]) end
+redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
+return 1`
+
+/** ARGV: dead gateway, client id. Forgets a client that has no session, or is not that gateway's any more. */
+export const FORGET = `
+local key = 'vital:client:' .. ARGV[2]
+redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])
+if redis.call('HGET', key, 'o') == ARGV[1] and redis.call('HEXISTS', key, 'm') == 0 then redis.call('DEL', key) end`
 
 /**
  * ARGV: gateway, gateway that it is for, most entries of the stream, entry. A stream is made by its reader: that of a

@@ -17,7 +17,7 @@ import type { SessionState } from '../session/sessions.ts'
 import type { ClusterLimits } from './limits.ts'
 import type { Outbox } from './outbox.ts'
 import type { Argument, RedisLink, Reply } from './redis-link.ts'
-import { DROP, IS_ADOPTED, SAVE, TRANSFER, TRIM } from './scripts.ts'
+import { ADOPT, DROP, IS_ADOPTED, SAVE, TRANSFER, TRIM } from './scripts.ts'
 import { encodeDelivery, encodeState, FIELDS } from './stored-session.ts'
 
 /** What is not written yet of one client. */
@@ -59,6 +59,8 @@ export class SessionStore implements SessionJournal {
   readonly #dirty = new Map<string, Dirty>()
   /** Deliveries that Redis has, by client. */
   readonly #stored = new Map<string, Set<number>>()
+  /** Clients that Redis still has as those of a dead gateway, and that gateway. */
+  readonly #adopting = new Map<string, string>()
   /** Clients whose owner is changing. */
   readonly #withheld = new Set<string>()
   #timer: NodeJS.Timeout | null = null
@@ -113,8 +115,20 @@ export class SessionStore implements SessionJournal {
     else if (deliveries.length > 0) this.#stored.set(clientId, new Set(deliveries.map(({ seq }) => seq)))
   }
 
+  /** This gateway owns a client of a dead gateway from the next write on, with all that its session has then. */
+  adopt (clientId: string, epoch: number, from: string): void {
+    this.#adopting.set(clientId, from)
+    this.own(clientId, epoch)
+  }
+
+  /** Clients whose adoption is not written yet. */
+  get adopting (): ReadonlyMap<string, string> {
+    return this.#adopting
+  }
+
   disown (clientId: string): void {
     this.#epochs.delete(clientId)
+    this.#adopting.delete(clientId)
     this.#stored.delete(clientId)
     this.#dirty.delete(clientId)
   }
@@ -246,13 +260,17 @@ export class SessionStore implements SessionJournal {
         failed.add(clientId)
         this.rewrite(clientId)
       } else if (reply === IS_ADOPTED) this.rewrite(clientId)
-      else if (reply === 0) {
+      // A client of a dead gateway that Redis does not know has ended its session elsewhere.
+      else if (reply === 0 || (reply === -1 && this.#adopting.has(clientId))) {
         this.disown(clientId)
         this.#options.onLost(clientId)
       } else if (reply === -1 && this.#epochs.has(clientId)) {
         this.disown(clientId)
         this.#options.onUnknown(clientId)
-      } else this.saved++
+      } else {
+        this.#adopting.delete(clientId)
+        this.saved++
+      }
     }
     if (fault === null) this.fault = null
     else this.#fail(fault)
@@ -270,7 +288,9 @@ export class SessionStore implements SessionJournal {
     let bytes = 0
     for (const clientId of [...this.#dirty.keys()]) {
       if (bytes >= this.#options.limits.pipelineBytesMax) break
-      if (this.#withheld.has(clientId) || failed.has(clientId)) continue
+      // A claim of it waits for its adoption.
+      const isWithheld = this.#withheld.has(clientId) && !this.#adopting.has(clientId)
+      if (isWithheld || failed.has(clientId)) continue
       const epoch = this.#epochs.get(clientId)
       if (epoch === undefined) {
         // It is written in full once Redis has let this gateway have it.
@@ -290,14 +310,17 @@ export class SessionStore implements SessionJournal {
     const { isFull = false, deliveries = new Map<number, Delivery | null>() } = this.#dirty.get(clientId) ?? {}
     this.#dirty.delete(clientId)
     const state = stateOf(clientId)
+    const from = this.#adopting.get(clientId)
     if (state === null && !isConnected(clientId)) {
-      this.#epochs.delete(clientId)
-      this.#stored.delete(clientId)
-      return { commands: [['EVAL', DROP, 0, self(), clientId, epoch]], bytes: DROP.length }
+      this.disown(clientId)
+      const drop: Command = from === undefined
+        ? ['EVAL', DROP, 0, self(), clientId, epoch]
+        : ['EVAL', ADOPT, 0, self(), clientId, epoch, from, 1]
+      return { commands: [drop], bytes: DROP.length }
     }
     const fields: Argument[] = state === null ? [] : ['m', encodeState(state), 's', position()]
     const deleted: string[] = []
-    const isAnew = isFull || state === null
+    const isAnew = isFull || state === null || from !== undefined
     const stored = isAnew ? new Set<number>() : this.#stored.get(clientId) ?? new Set<number>()
     const changes = isAnew ? deliveriesOf(clientId).map((delivery) => [delivery.seq, delivery] as const) : deliveries
     for (const [seq, delivery] of changes) {
@@ -314,6 +337,7 @@ export class SessionStore implements SessionJournal {
     if (stored.size > 0) this.#stored.set(clientId, stored)
     else this.#stored.delete(clientId)
     const bytes = SAVE.length + fields.reduce<number>((sum, field) => sum + (typeof field === 'number' ? 8 : field.length), 0)
+    if (from !== undefined) return { commands: [['EVAL', ADOPT, 0, self(), clientId, epoch, from, 0, ...fields]], bytes }
     const save: Command = ['EVAL', SAVE, 0, self(), clientId, epoch, isAnew ? 1 : 0, deleted.length, ...deleted, ...fields]
     return { commands: [save], bytes }
   }

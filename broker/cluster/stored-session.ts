@@ -72,6 +72,15 @@ export function encodeDelivery ({ seq, message, qos, isRetained, identifiers, pa
   return packetId === 0 ? fields : [...fields, FIELDS.flight(seq), String(packetId)]
 }
 
+/** What Redis has of a client, with whose it is. @param fields - as `HGETALL` answers them */
+export function decodeRecord (fields: readonly Reply[]): { owner: string, epoch: number, session: StoredSession | null } {
+  const valueOf = (name: string) => {
+    const at = fields.findIndex((field, index) => index % 2 === 0 && String(field) === name)
+    return at === -1 ? '' : String(fields[at + 1])
+  }
+  return { owner: valueOf('o'), epoch: Number(valueOf('e')), session: decodeSession(fields) }
+}
+
 /** @param fields - as `HGETALL` answers them. @returns `null` where there is no session */
 export function decodeSession (fields: readonly Reply[]): StoredSession | null {
   let state: SessionState | null = null

@@ -5,6 +5,7 @@ import { NO_REDIS, startCable, startClustered, startRedis } from '../../helpers/
 import { until } from '../../helpers/until.ts'
 
 const persistent = (clientId: string) => ({ clientId, clean: false })
+const persistent5 = (clientId: string) => ({ ...persistent(clientId), protocolVersion: 5 as const })
 const isPresent = (client: RawClient) => client.of('connack')[0]!.sessionPresent
 const payloads = (client: RawClient) => client.of('publish').map(({ payload }) => payload.toString())
 const texts = (name: string, count: number) => Array.from({ length: count }, (_, index) => `${name}${index}`)
@@ -138,4 +139,62 @@ t.test('a gateway that stops hands its sessions over at once, and one that start
   t.ok(isPresent(back))
   await back.waitFor('publish')
   t.strictSame(payloads(back), ['one'])
+})
+
+for (const [step, command] of [
+  ['it has read the sessions', 'HGETALL'],
+  ['it has read the rest of the stream', 'XRANGE'],
+  ['it has taken the sessions', 'vital:adoption:\' .. ARGV[4]'],
+  ['nothing is left of the first', '\'interest\', \'clients\', \'position\'']
+] as const) {
+  t.test(`a gateway that is killed while it adopts, once ${step}, leaves everything to the next one`, { skip: NO_REDIS }, async (t) => {
+    const redis = await startRedis(t)
+    const [cableOfA, cableOfB] = [await startCable(t, redis.port), await startCable(t, redis.port)]
+    const [a, b] = [await startClustered(t, cableOfA.url), await startClustered(t, cableOfB.url)]
+    const clients = await Promise.all(texts('client-', 3).map((id) => RawClient.connected(t, a.port, persistent5(id))))
+    for (const client of clients) {
+      await client.subscribe({ 'home/#': 1, '$share/group/shared/#': 1 })
+      client.socket.destroy()
+    }
+    const publisher = await RawClient.connected(t, b.port)
+    await publish(publisher, 'home/x', texts('before', 5))
+    cableOfB.holdAnswerTo((sent) => sent.includes(command))
+    cableOfA.cut()
+    await publish(publisher, 'home/x', texts('while dead', 5))
+    await publish(publisher, 'shared/x', texts('shared', 6))
+    await until(() => cableOfB.isHolding, 'b adopts')
+    cableOfB.cut()
+    const c = await startClustered(t, redis.url)
+    await publish(await RawClient.connected(t, c.port), 'home/x', ['end'])
+    const shared: string[] = []
+    for (const id of texts('client-', 3)) {
+      const client = await RawClient.connected(t, c.port, persistent5(id))
+      t.ok(isPresent(client), id)
+      await until(() => payloads(client).includes('end'), 'the last one comes')
+      t.strictSame(payloads(client).filter((text) => !text.startsWith('shared')), [...texts('before', 5), ...texts('while dead', 5), 'end'])
+      shared.push(...payloads(client).filter((text) => text.startsWith('shared')))
+    }
+    t.strictSame(shared.sort(), texts('shared', 6), 'each message of the shared subscription once')
+    t.equal(await redis.client.scard('vital:gateways'), 1)
+  })
+}
+
+t.test('a gateway that has not heard of a death deals to the dead one, and nothing of that is lost', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const [cableOfA, cableOfB] = [await startCable(t, redis.port), await startCable(t, redis.port)]
+  const [a, b] = [await startClustered(t, cableOfA.url), await startClustered(t, cableOfB.url)]
+  const late = await startClustered(t, redis.url, { clusterLimits: { leaseMs: 60_000, renewIntervalMs: 60_000 } })
+  const member = await RawClient.connected(t, a.port, persistent5('member'))
+  await member.subscribe({ '$share/group/shared/#': 1 })
+  let locks = 0
+  // It has read the stream by the second time.
+  cableOfB.holdAnswerTo((sent) => sent.includes('local holder') && ++locks === 2)
+  cableOfA.cut()
+  await until(() => cableOfB.isHolding, 'b adopts')
+  await publish(await RawClient.connected(t, late.port), 'shared/x', texts('shared', 6))
+  cableOfB.letGo()
+  const back = await RawClient.connected(t, b.port, persistent5('member'))
+  t.ok(isPresent(back))
+  await until(() => payloads(back).length >= 6)
+  t.strictSame(payloads(back).sort(), texts('shared', 6))
 })
