@@ -203,8 +203,8 @@ export class Adoption {
       for (const [index, clientId] of some.entries()) {
         due.delete(clientId)
         if (adopted.has(clientId) || store.owned.has(clientId)) continue
-        const record = decodeRecord(records[index] as Reply[])
-        if (record.owner === gateway && record.session !== null) adopted.set(clientId, this.#restore(clientId, record.session, record.epoch))
+        const { owner, epoch, session } = decodeRecord(records[index] as Reply[])
+        if (owner === gateway && session !== null) adopted.set(clientId, this.#restore(clientId, session, epoch))
         else without.push(clientId)
       }
       if (without.length > 0) await link.pipeline(without.map((clientId) => ['EVAL', FORGET, 0, gateway, clientId]))
@@ -275,8 +275,9 @@ function deliverEntry (bytes: Buffer, rest: Rest): void {
 
 /** Delivers one message to those sessions that were written before it came. */
 function deliverRest (
-  message: ReturnType<typeof toMessage>['message'], origin: string, { n, c, s = [] }: RoutedHeader, { id, filters, had, isSharedAlone }: Rest
+  message: ReturnType<typeof toMessage>['message'], origin: string, { n, c, s = [] }: RoutedHeader, rest: Rest
 ): void {
+  const { id, filters, had, isSharedAlone } = rest
   const { topic, payload, properties, qos: publishedQoS, retain } = message
   const found = filters.matching(topic)
   const due = isSharedAlone ? [] : [...toRecipients(found, c)].filter(([session, subscription]) => !isOwn(session, subscription, c))

@@ -107,9 +107,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     written: () => outbox.settled(),
     notBeforeMs: () => joining.graceUntilMs
   })
-  const claims: Claims = new Claims({
-    ...shared, joining, handover, adopted: (gateway) => adoption.settled(gateway)
-  })
+  const claims: Claims = new Claims({ ...shared, joining, handover, adopted: (gateway) => adoption.settled(gateway) })
   const reclaim = new Reclaim({ ...shared, handover, unclaimed: claims.unclaimed })
   const retained = new RetainedLog({ link, reader: retainedReader, self, parts, blockMs: limits.blockMs, logger })
   const inbox = new Inbox({

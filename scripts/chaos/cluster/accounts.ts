@@ -50,7 +50,7 @@ export function createAccounts ({ publisher, load, dir, seed, onRemark }: Accoun
     await hurt()
     ward.stopPublishing()
     const { sent, resent, disconnects } = await drain(publisher, violate)
-    for (const { options: { httpPort } } of stage.gateways) await settle(httpPort, stage.query, violate)
+    for (const { options: { httpPort } } of stage.gateways) await settle(httpPort, stage.query, violate, stage.kafka === null ? 'gateways' : 'sinks')
     const httpPorts = stage.sinks.map(({ options: { httpPort } }) => httpPort)
     await settleSinks({ httpPorts, partitions: TOPICS.length * (stage.kafka?.partitions ?? 0), query: stage.query }, violate)
     await publisher.endAccount()
