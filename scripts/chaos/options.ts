@@ -54,7 +54,7 @@ interface Values {
   readonly kafka?: string
   readonly node: string
   readonly brokers: number
-  readonly ackAfter: 'replicas' | 'spool'
+  readonly ackAfter: 'replicas' | 'spool' | 'both'
   readonly cycles?: number
   readonly seconds?: number
   readonly rate?: number
@@ -83,7 +83,8 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .option('--kafka <jars>', 'with --cluster: Kafka and two sinks between gateways and PostgreSQL; the folder of Kafka\'s jars')
     .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer (default: this one)', process.execPath)
     .addOption(numberOption('--brokers <n>', 'with --kafka', { min: 1, max: 5, isWhole: true }).default(3))
-    .addOption(new Option('--ack-after <what>', 'with --kafka: VITAL_ACK_AFTER').choices(['replicas', 'spool']).default('replicas'))
+    .addOption(new Option('--ack-after <what>', 'with --kafka: VITAL_ACK_AFTER; both: a gateway of each')
+      .choices(['replicas', 'spool', 'both']).default('replicas'))
     .addOption(numberOption('--cycles <n>', 'how often a fault that is repeated comes', COUNT))
     .addOption(numberOption('--seconds <s>', 'how long a fault that lasts lasts; of kill-gateway: the longest life', { min: 1, max: COUNT_MAX }))
     .addOption(numberOption('--rate <n>', 'readings a second', { min: 1, max: COUNT_MAX }))

@@ -50,7 +50,8 @@ export function createAccounts ({ publisher, load, dir, seed, onRemark }: Accoun
     await hurt()
     ward.stopPublishing()
     const { sent, resent, disconnects } = await drain(publisher, violate)
-    for (const { options: { httpPort } } of stage.gateways) await settle(httpPort, stage.query, violate, stage.kafka === null ? 'gateways' : 'sinks')
+    const writers = stage.kafka === null ? 'gateways' : 'sinks'
+    for (const { options: { httpPort } } of stage.gateways) await settle(httpPort, stage.query, violate, writers)
     const httpPorts = stage.sinks.map(({ options: { httpPort } }) => httpPort)
     await settleSinks({ httpPorts, partitions: TOPICS.length * (stage.kafka?.partitions ?? 0), query: stage.query }, violate)
     await publisher.endAccount()

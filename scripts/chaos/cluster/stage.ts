@@ -18,11 +18,16 @@ import { createHaproxy, createRedis } from './engine.ts'
 const GATEWAYS = 2
 const SINKS = 2
 const WHOLE_TIMEOUT_MS = 60_000
+/** By gateway. */
+const ACK_AFTER = ['replicas', 'spool'] as const
+
+type AckAfter = (typeof ACK_AFTER)[number]
 
 /** Kafka between the gateways and PostgreSQL. */
 export interface KafkaOptions extends KafkaPrograms {
   readonly brokers: number
-  readonly ackAfter: 'replicas' | 'spool'
+  /** `both`: the first gateway acknowledges after replicas, the second after its spool. */
+  readonly ackAfter: AckAfter | 'both'
 }
 
 export interface StageOptions {
@@ -92,7 +97,6 @@ export async function createStage (options: StageOptions): Promise<Stage> {
     ...shared,
     ...options.kafka !== null && {
       VITAL_JOURNAL: 'kafka',
-      VITAL_ACK_AFTER: options.kafka.ackAfter,
       ...options.kafka.brokers < 3 && { VITAL_KAFKA_ALLOW_WEAK: 'true' }
     },
     VITAL_TRUSTED_PROXIES: '127.0.0.1',
@@ -101,8 +105,10 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   const args = breaks === undefined ? [program.gateway] : [program.gatewayUnderTest, JSON.stringify({ breaks })]
   const gateways: ClusterGateway[] = []
   for (let index = 0; index < GATEWAYS; index++) {
+    const ackAfter = options.kafka?.ackAfter === 'both' ? ACK_AFTER[index] : options.kafka?.ackAfter
+    const ownEnv = ackAfter === undefined ? env : { ...env, VITAL_ACK_AFTER: ackAfter }
     gateways.push(new ClusterGateway({
-      ...own, name: `gateway-${index + 1}`, node, args, env, mqttPort: await findFreePort(), httpPort: await findFreePort()
+      ...own, name: `gateway-${index + 1}`, node, args, env: ownEnv, mqttPort: await findFreePort(), httpPort: await findFreePort()
     }))
   }
   const sinks: ClusterGateway[] = []
