@@ -25,6 +25,8 @@ import type { Outcome } from './outcome.ts'
 import { PublisherProcess } from '../harness/devices/publisher-process.ts'
 import { formatOutcomes } from './report.ts'
 import { Rig } from './rig/rig.ts'
+import { findParts, type StreamsOptions } from './streams/engines.ts'
+import { STREAM_STRIKES } from './streams/stream-strikes.ts'
 
 /** Progress and remarks; stdout is for the report. */
 function say (line: string): void {
@@ -125,15 +127,15 @@ async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
 const CLUSTER_CYCLES = 20
 
 /** Strikes that can be done here. @param skipped - takes a line for each other one */
-function chooseStrikes ({ strikes, kafka }: ChaosOptions, skipped: string[]): Strike[] {
+function chooseStrikes ({ strikes, kafka }: ChaosOptions, streams: StreamsOptions | null, skipped: string[]): Strike[] {
   return strikes.filter(({ name, obstacle }) => {
-    const why = kafka === null ? null : obstacle?.(kafka) ?? null
+    const why = kafka === null ? null : obstacle?.({ ...kafka, streams }) ?? null
     if (why !== null) skipped.push(`the strike ${name} was left out: ${why}`)
     return why === null
   })
 }
 
-async function runOnCluster ({ belongings, program, options }: Shared, dir: string, strikes: readonly Strike[]): Promise<Outcome> {
+async function runOnCluster ({ belongings, program, options }: Shared, dir: string, strikes: readonly Strike[], streams: StreamsOptions | null): Promise<Outcome> {
   const cycles = options.cycles ?? CLUSTER_CYCLES
   const progress = createProgress({ name: 'cluster' }, cycles)
   try {
@@ -145,6 +147,8 @@ async function runOnCluster ({ belongings, program, options }: Shared, dir: stri
       cycles,
       strikes,
       kafka: options.kafka,
+      streams,
+      readings: options.readings,
       load: {
         ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }),
         ...(options.mqttVersion === undefined ? {} : { protocolVersion: options.mqttVersion === '5' ? 5 : 4 })
@@ -191,9 +195,10 @@ async function run (options: ChaosOptions): Promise<number> {
   const skipped: string[] = []
   if (options.isCluster) {
     const obstacle = findObstacle() ?? (options.kafka === null ? null : findKafkaObstacle(options.kafka))
-    const strikes = obstacle === null ? chooseStrikes(options, skipped) : []
+    const streams = options.streams === null || obstacle !== null ? null : findParts(options.streams, skipped)
+    const strikes = obstacle === null ? chooseStrikes(options, streams, skipped) : []
     if (obstacle !== null) skipped.push(`--cluster was skipped: ${obstacle}`)
-    else if (strikes.length > 0) outcomes.push(await runOnCluster(shared, dir, strikes))
+    else if (strikes.length > 0) outcomes.push(await runOnCluster(shared, dir, strikes, streams))
   }
   for (const fault of options.faults) {
     const obstacle = fault.obstacle?.() ?? null
@@ -220,7 +225,7 @@ function appendResult (file: string, result: {
   skipped: readonly string[]
 }): void {
   const { startedAt, machine: { commit, ...machine }, options, outcomes, skipped } = result
-  const { seed, cycles, seconds, ratePerS, mqttVersion, readers, breaks } = options
+  const { seed, cycles, readings, seconds, ratePerS, mqttVersion, readers, breaks } = options
   appendFileSync(file, `${JSON.stringify({
     date: startedAt.toISOString(),
     commit,
@@ -229,7 +234,9 @@ function appendResult (file: string, result: {
       faults: options.isCluster ? ['cluster'] : options.faults.map(({ name }) => name),
       ...(options.isCluster && { strikes: options.strikes.map(({ name }) => name) }),
       ...(options.kafka !== null && { brokers: options.kafka.brokers, ackAfter: options.kafka.ackAfter }),
+      ...(options.streams !== null && { streams: true }),
       cycles,
+      readings,
       seconds,
       ratePerS,
       mqttVersion,
@@ -249,7 +256,8 @@ export function createCommand ({ print }: CommandSurroundings): Command {
     if (options === 'list') {
       print(FAULTS.map(({ name, summary }) => `${name.padEnd(24)}${summary}`).join('\n'))
       const toNames = (strikes: typeof STRIKES) => strikes.map(({ name }) => name).join(', ')
-      print(`\n--cluster strikes: ${toNames(STRIKES)}; with --kafka: ${toNames(KAFKA_STRIKES)}`)
+      print(`\n--cluster strikes: ${toNames(STRIKES)}; with --kafka: ${toNames(KAFKA_STRIKES)}; ` +
+        `with --streams: ${toNames(STREAM_STRIKES)}`)
       return
     }
     const status = await run(options).catch((error: unknown) => {

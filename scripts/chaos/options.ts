@@ -10,6 +10,7 @@ import type { Strike } from './cluster/strike.ts'
 import { STRIKES } from './cluster/strikes.ts'
 import type { Fault } from './fault.ts'
 import { type Break, BREAKS } from './rig/injection.ts'
+import { STREAM_STRIKES } from './streams/stream-strikes.ts'
 
 /** What one run of the harness does. */
 export interface ChaosOptions {
@@ -21,8 +22,12 @@ export interface ChaosOptions {
   readonly strikes: readonly Strike[]
   /** Of a cluster; `null`: gateways write to PostgreSQL. */
   readonly kafka: KafkaOptions | null
+  /** With Kafka: lakes, exports and Flink, by where their programs are; `null`: none. */
+  readonly streams: { readonly weed: string | null, readonly flinkJars: string | null } | null
   readonly seed: number
   readonly cycles: number | undefined
+  /** Of a cluster: strikes are spread over so many. */
+  readonly readings: number | undefined
   readonly seconds: number | undefined
   readonly ratePerS: number | undefined
   /** Of the MQTT devices; `undefined`: as the fault says, else 3.1.1. */
@@ -55,6 +60,10 @@ interface Values {
   readonly node: string
   readonly brokers: number
   readonly ackAfter: 'replicas' | 'spool' | 'both'
+  readonly streams?: boolean
+  readonly weed?: string
+  readonly flink?: string
+  readonly readings?: number
   readonly cycles?: number
   readonly seconds?: number
   readonly rate?: number
@@ -85,6 +94,10 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .addOption(numberOption('--brokers <n>', 'with --kafka', { min: 1, max: 5, isWhole: true }).default(3))
     .addOption(new Option('--ack-after <what>', 'with --kafka: VITAL_ACK_AFTER; both: a gateway of each')
       .choices(['replicas', 'spool', 'both']).default('replicas'))
+    .option('--streams', 'with --kafka: lakes, exports and Flink beside the sinks, compared with PostgreSQL in the end')
+    .option('--weed <file>', 'with --streams: SeaweedFS\'s program, which lakes need')
+    .option('--flink <jars>', 'with --streams: the folder of Flink\'s jars')
+    .addOption(numberOption('--readings <n>', 'with --cluster: at least as many, in large publishes, with the cycles spread over them', COUNT))
     .addOption(numberOption('--cycles <n>', 'how often a fault that is repeated comes', COUNT))
     .addOption(numberOption('--seconds <s>', 'how long a fault that lasts lasts; of kill-gateway: the longest life', { min: 1, max: COUNT_MAX }))
     .addOption(numberOption('--rate <n>', 'readings a second', { min: 1, max: COUNT_MAX }))
@@ -106,12 +119,16 @@ function pick<One extends { readonly name: string }> (option: string, value: str
 
 function toOptions (values: Values): ChaosOptions {
   const { fault, cluster = false, strike, kafka, node, brokers, ackAfter, cycles, seconds, rate, mqttVersion, rows } = values
+  const { streams = false, weed, flink, readings } = values
   const { readers, seed, break: breaks, results, build, keep = false } = values
   if (fault === undefined && !cluster) throw usageError('--fault is missing; --list names all')
   if (fault !== undefined && cluster) throw usageError('--cluster takes no --fault')
   if (strike !== undefined && !cluster) throw usageError('--strike wants --cluster')
   if (kafka !== undefined && !cluster) throw usageError('--kafka wants --cluster')
-  const strikes = kafka === undefined ? STRIKES : [...STRIKES, ...KAFKA_STRIKES]
+  if (streams && kafka === undefined) throw usageError('--streams wants --kafka')
+  if ((weed !== undefined || flink !== undefined) && !streams) throw usageError('--weed and --flink want --streams')
+  if (readings !== undefined && !cluster) throw usageError('--readings wants --cluster')
+  const strikes = [...STRIKES, ...kafka === undefined ? [] : KAFKA_STRIKES, ...streams ? STREAM_STRIKES : []]
   const isAll = fault === 'all'
   return {
     faults: fault === undefined ? [] : isAll ? FAULTS : pick('fault', fault, FAULTS),
@@ -119,8 +136,10 @@ function toOptions (values: Values): ChaosOptions {
     isCluster: cluster,
     strikes: strike === undefined ? strikes : pick('strike', strike, strikes),
     kafka: kafka === undefined ? null : { jars: kafka, node, brokers, ackAfter },
+    streams: streams ? { weed: weed ?? null, flinkJars: flink ?? null } : null,
     seed: seed ?? Math.floor(Math.random() * COUNT_MAX),
     cycles,
+    readings,
     seconds,
     ratePerS: rate,
     mqttVersion,

@@ -41,7 +41,7 @@ export function chaosSections (root: string): Section[] {
 
 function toRecords (runs: readonly Run[]): string {
   const outcomes = runs.flatMap((run) => run.outcomes)
-  const rows = [...FAULTS, { name: 'cluster' }, { name: 'cluster-kafka' }]
+  const rows = [...FAULTS, { name: 'cluster' }, { name: 'cluster-kafka' }, { name: 'cluster-streams' }]
     .map(({ name }) => ({ name, all: outcomes.filter(({ fault }) => fault === name) }))
     .filter(({ all }) => all.length > 0)
     .map(({ name, all }) => [`\`${name}\``, String(all.length), ...toFigures(all)])

@@ -1,6 +1,6 @@
 import type { ChildProcess, StdioOptions } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { until } from './until.ts'
 
 /** A broker of Kafka whose disk was full looks through its log: up to 37 s on a busy machine. */
@@ -40,7 +40,7 @@ export function createEngine ({ belongings, file, args, env = {}, dir, isUp }: E
     get pid () { return child?.pid ?? null },
 
     async start () {
-      const log = openSync(join(dir, `${file}.log`), 'a', 0o600)
+      const log = openSync(join(dir, `${basename(file)}.log`), 'a', 0o600)
       child = belongings.spawn(file, args, { cwd: dir, env, stdio: ['ignore', log, log] })
       closeSync(log)
       if (await until(() => isUp().catch(() => false), START_TIMEOUT_MS) === null) throw new Error(`${file} did not start`)

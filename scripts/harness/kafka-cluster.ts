@@ -25,7 +25,8 @@ const HEAP_MIB = 320
 const TOOL_HEAP_MIB = 128
 const TOOL_TIMEOUT_MS = 60_000
 const IN_SYNC_TIMEOUT_MS = 60_000
-const DISK_BYTES = 1024 * 1024 * 1024
+/** In memory, as far as it holds something: three million readings take some gigabytes without `topics trim`. */
+const DISK_BYTES = 4 * 1024 * 1024 * 1024
 
 /** Brokers and topics of a run, for strikes. */
 export interface Kafka {
@@ -58,13 +59,15 @@ interface CreateOptions extends KafkaPrograms {
   readonly dir: string
   /** `vital-gateway` of this run. */
   readonly commandLine: string
+  /** Whether Flink writes its topic. */
+  readonly hasAverages?: boolean
   /** Makes a file system for the last broker; `null`: it has none of its own. */
   readonly disks: Pick<Belongings, 'mountTmpfs' | 'fillTmpfs' | 'resizeTmpfs'> | null
 }
 
 /** Starts the brokers and makes the topics. */
 export async function createKafka (options: CreateOptions): Promise<Kafka> {
-  const { belongings, dir, jars, node, brokers: count, commandLine, disks } = options
+  const { belongings, dir, jars, node, brokers: count, commandLine, hasAverages = false, disks } = options
   const cluster = []
   for (let id = 1; id <= count; id++) cluster.push({ port: await findFreePort(), controllerPort: await findFreePort() })
   const logConfig = join(dir, 'log4j2.properties')
@@ -90,7 +93,7 @@ export async function createKafka (options: CreateOptions): Promise<Kafka> {
   let partitions = 0
 
   async function makeTopics (wanted: number): Promise<void> {
-    const args = ['topics', 'make', '--partitions', String(wanted), '--replicas', String(count)]
+    const args = ['topics', 'make', '--partitions', String(wanted), '--replicas', String(count), ...hasAverages ? ['--averages'] : []]
     await promisify(execFile)(node, [commandLine, ...args], { env, cwd: dir })
     partitions = wanted
   }

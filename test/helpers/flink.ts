@@ -1,9 +1,8 @@
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { findFlinkObstacle, prepareFlinkTables, toFlinkVariables } from '../../scripts/harness/flink-job.ts'
 import { freePort } from './free-port.ts'
 import { THROUGH } from './kafka.ts'
 import { createTestDir } from './postgres.ts'
@@ -12,33 +11,13 @@ import { ROOT } from './program.ts'
 const { VITAL_TEST_FLINK_JARS: JARS = '' } = process.env
 
 const FLINK_DIR = join(ROOT, 'scripts/compose/flink')
-const PASSWORD = 'counting'
 
+const OBSTACLE = findFlinkObstacle(JARS)
 /** Why tests that need Flink are left out; `false` where they run. */
-export const NO_FLINK: string | false = findMissing()
-
-function findMissing (): string | false {
-  if (!existsSync(JARS) || !readdirSync(JARS).some((name) => /^run-sql-/.test(name))) {
-    return 'VITAL_TEST_FLINK_JARS names no folder of Flink\'s jars (mvn -q -f scripts/compose/flink/pom.xml package -Djars=FOLDER)'
-  }
-  return spawnSync('psql', ['--version']).status === 0 ? false : 'psql is not installed (apt-get install postgresql-client)'
-}
+export const NO_FLINK: string | false = OBSTACLE !== null && `VITAL_TEST_FLINK_JARS: ${OBSTACLE}`
 
 /** Makes the tables of Flink, and its role, as compose does. */
-export async function prepareTables (connectionString: string): Promise<void> {
-  const { hostname, port, username, password, pathname } = new URL(connectionString)
-  await promisify(execFile)('sh', [join(FLINK_DIR, 'tables.sh')], {
-    env: {
-      PATH: process.env['PATH'],
-      PGHOST: hostname,
-      PGPORT: port,
-      PGUSER: username,
-      PGPASSWORD: password,
-      PGDATABASE: pathname.slice(1),
-      POSTGRES_FLINK_PASSWORD: PASSWORD
-    }
-  })
-}
+export const prepareTables = (connectionString: string) => prepareFlinkTables(FLINK_DIR, connectionString)
 
 export interface RunningFlink {
   readonly stateDir: string
@@ -62,7 +41,6 @@ export async function startFlink (
 ): Promise<RunningFlink> {
   const stateDir = await createTestDir(t)
   const port = await freePort()
-  const { host, pathname } = new URL(connectionString)
   const printed: string[] = []
   let child: ChildProcess
   function start (others: Readonly<Record<string, string>> = {}): void {
@@ -72,15 +50,7 @@ export async function startFlink (
       detached: true,
       env: {
         PATH: process.env['PATH'],
-        FLINK_JARS: JARS,
-        FLINK_STATE_DIR: stateDir,
-        FLINK_DATABASE_URL: `jdbc:postgresql://${host}${pathname}`,
-        FLINK_DATABASE_USER: 'flink',
-        FLINK_DATABASE_PASSWORD: PASSWORD,
-        FLINK_METRICS_PORT: String(port),
-        FLINK_CHECKPOINT_S: '1',
-        FLINK_HEAP_OPTS: '-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1',
-        KAFKA_BROKERS: brokers,
+        ...toFlinkVariables({ jars: JARS, stateDir, connectionString, metricsPort: port, brokers }),
         ...variables,
         ...others
       }

@@ -4,6 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Test } from 'tap'
+import { toInfluxDbConfig } from '../../scripts/harness/influxdb.ts'
 import { type Engine, startEngine } from './engine.ts'
 import { freePort } from './free-port.ts'
 import { createTestDir } from './postgres.ts'
@@ -47,27 +48,9 @@ async function answer<Body> (url: string, query: Record<string, string>): Promis
 /** InfluxDB 1 with a database. @param data - lines below `[data]` of its configuration @param http - the same below `[http]` */
 export async function startInfluxDb (t: Test, data = '', http = '') {
   const dir = await createTestDir(t)
-  const [port, backup] = [await freePort(), await freePort()]
+  const [port, backupPort] = [await freePort(), await freePort()]
   const file = join(dir, 'influxdb.conf')
-  const configure = (data: string) => writeFile(file, `reporting-disabled = true
-    bind-address = "127.0.0.1:${backup}"
-    [meta]
-    dir = "${dir}/meta"
-    [data]
-    dir = "${dir}/data"
-    wal-dir = "${dir}/wal"
-    query-log-enabled = false
-    ${data}
-    [http]
-    bind-address = "127.0.0.1:${port}"
-    log-enabled = false
-    ${http}
-    [monitor]
-    store-enabled = false
-    [subscriber]
-    enabled = false
-    [continuous_queries]
-    enabled = false\n`)
+  const configure = (data: string) => writeFile(file, toInfluxDbConfig({ dir, port, backupPort, data, http }))
   await configure(data)
   const url = `http://127.0.0.1:${port}`
   const engine = await startEngine(t, ['influxd', '-config', file], `${url}/ping`)

@@ -40,26 +40,34 @@ export async function settle (
   return tookMs === null ? null : await scrape(httpPort)
 }
 
-/** Further looks that must find the same: what a sink knows of the end of a partition is some hundred milliseconds old. */
-const SINK_LOOKS = 4
-const SINK_LOOK_INTERVAL_MS = 500
+/** Further looks that must find the same: what a reader knows of the end of a partition is some hundred milliseconds old. */
+const LOOKS = 4
+const LOOK_INTERVAL_MS = 500
 
-/** Waits until the sinks have all partitions and have stored what is in them. */
-export async function settleSinks (
-  { httpPorts, partitions, query }: { readonly httpPorts: readonly number[], readonly partitions: number, readonly query: Query },
-  violate: Violate
+interface ReadersOptions {
+  /** As their metrics name them. */
+  readonly role: 'sink' | 'lake' | 'export'
+  readonly httpPorts: readonly number[]
+  /** Of all their topics. */
+  readonly partitions: number
+  readonly timeoutMs?: number
+}
+
+/** Waits until readers of Kafka have all partitions and have stored what is in them. */
+export async function settleReaders (
+  { role, httpPorts, partitions, timeoutMs = SETTLE_TIMEOUT_MS }: ReadersOptions, violate: Violate
 ): Promise<void> {
   if (httpPorts.length === 0) return
+  const lag = new RegExp(`^vital_${role}_lag_records\\{.*\\} (\\d+)$`, 'gm')
   let looks = 0
   let last = ''
   const tookMs = await until(async () => {
     const texts = await Promise.all(httpPorts.map(async (port) =>
-      await (await fetch(`http://127.0.0.1:${port}/metrics`, { signal: AbortSignal.timeout(SINK_LOOK_INTERVAL_MS * 10) })).text()))
-    const lags = texts.flatMap((text) => [...text.matchAll(/^vital_sink_lag_records\{.*\} (\d+)$/gm)].map(([, lag]) => Number(lag)))
+      await (await fetch(`http://127.0.0.1:${port}/metrics`, { signal: AbortSignal.timeout(LOOK_INTERVAL_MS * 10) })).text()))
+    const lags = texts.flatMap((text) => [...text.matchAll(lag)].map(([, records]) => Number(records)))
     last = lags.join(' ')
-    looks = lags.length === partitions && lags.every((lag) => lag === 0) ? looks + 1 : 0
-    return looks > SINK_LOOKS
-  }, SETTLE_TIMEOUT_MS, SINK_LOOK_INTERVAL_MS)
-  if (tookMs === null) violate('C6', `the sinks did not store what is in Kafka within ${SETTLE_TIMEOUT_MS} ms; lags of partitions: ${last}`)
-  await untilIdle(query, 'state <> \'idle\'')
+    looks = lags.length === partitions && lags.every((records) => records === 0) ? looks + 1 : 0
+    return looks > LOOKS
+  }, timeoutMs, LOOK_INTERVAL_MS)
+  if (tookMs === null) violate('C6', `each ${role} did not store what is in Kafka within ${timeoutMs} ms; lags of partitions: ${last}`)
 }

@@ -18,6 +18,8 @@ type Watched = Pick<GatewayProcess, 'isGone' | 'isEnding' | 'peakRssBytes' | 'pe
 export interface WatchOptions {
   readonly gateway: () => Watched | null
   readonly httpPort: () => number
+  /** Of memory; that of a gateway by default. */
+  readonly rssBytesMax?: number | undefined
   /** Of the devices. */
   readonly connections: number
   readonly onViolation: (violation: Violation) => void
@@ -81,7 +83,7 @@ export class Watch {
   #note (gateway: Watched): void {
     this.peakRssBytes = Math.max(this.peakRssBytes, gateway.peakRssBytes)
     this.peakDescriptors = Math.max(this.peakDescriptors, gateway.peakDescriptors)
-    if (gateway.peakRssBytes > RSS_BYTES_MAX) this.#tell('C5', 'memory is over its cap', `${gateway.peakRssBytes} bytes resident`)
+    if (gateway.peakRssBytes > (this.#options.rssBytesMax ?? RSS_BYTES_MAX)) this.#tell('C5', 'memory is over its cap', `${gateway.peakRssBytes} bytes resident`)
     const descriptorsMax = this.#options.connections + this.otherConnections + DESCRIPTORS_BESIDE
     if (gateway.peakDescriptors > descriptorsMax) {
       this.#tell('C5', 'too many descriptors',

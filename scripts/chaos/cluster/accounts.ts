@@ -5,9 +5,10 @@ import type { Entry } from '../../harness/checks/ledger-file.ts'
 import { tell, type Violation } from '../../harness/checks/stored.ts'
 import type { Load } from '../../harness/devices/messages.ts'
 import type { PublisherProcess } from '../../harness/devices/publisher-process.ts'
+import { untilIdle } from '../../harness/checks/tables.ts'
 import { until } from '../../harness/until.ts'
 import { judgeAccount } from '../checks/account.ts'
-import { drain, settle, settleSinks } from '../checks/settle.ts'
+import { drain, settle, settleReaders } from '../checks/settle.ts'
 import type { Ward } from '../devices/ward.ts'
 import { TOPICS } from '../../../src/kafka/topics.ts'
 import { judgeCopy } from './judge-copy.ts'
@@ -19,12 +20,14 @@ const MISSING_TOLD = 4
 interface AccountsOptions {
   readonly publisher: PublisherProcess
   readonly load: Load
+  /** For sinks to store what is in Kafka; by default 90 s. */
+  readonly settleMs: number
   readonly dir: string
   readonly seed: number
   readonly onRemark: (remark: string) => void
 }
 
-export function createAccounts ({ publisher, load, dir, seed, onRemark }: AccountsOptions) {
+export function createAccounts ({ publisher, load, settleMs, dir, seed, onRemark }: AccountsOptions) {
   const violations: Violation[] = []
   const sums = { sent: 0, acknowledged: 0, resent: 0, lost: 0, duplicated: 0, slowestAckMs: 0, recoveryMs: 0 }
   const figures: Record<string, number | string> = {}
@@ -53,7 +56,8 @@ export function createAccounts ({ publisher, load, dir, seed, onRemark }: Accoun
     const writers = stage.kafka === null ? 'gateways' : 'sinks'
     for (const { options: { httpPort } } of stage.gateways) await settle(httpPort, stage.query, violate, writers)
     const httpPorts = stage.sinks.map(({ options: { httpPort } }) => httpPort)
-    await settleSinks({ httpPorts, partitions: TOPICS.length * (stage.kafka?.partitions ?? 0), query: stage.query }, violate)
+    await settleReaders({ role: 'sink', httpPorts, partitions: TOPICS.length * (stage.kafka?.partitions ?? 0), timeoutMs: settleMs }, violate)
+    await untilIdle(stage.query, 'state <> \'idle\'')
     await publisher.endAccount()
     await judgeSessions(ward)
     count('averagesCompared', await judgeAverages(stage.query, violate))

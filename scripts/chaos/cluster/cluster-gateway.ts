@@ -21,6 +21,8 @@ export interface ClusterGatewayOptions {
   readonly env: Readonly<Record<string, string>>
   readonly mqttPort: number
   readonly httpPort: number
+  /** Of memory; that of a gateway by default. */
+  readonly rssBytesMax?: number
   /** Of clients. */
   readonly connections: number
   readonly onViolation: (violation: Violation) => void
@@ -43,6 +45,7 @@ export class ClusterGateway {
       gateway: () => this.#isFrozen ? null : this.#process,
       httpPort: () => options.httpPort,
       connections: options.connections,
+      rssBytesMax: options.rssBytesMax,
       onViolation: ({ checker, message }) => { options.onViolation({ checker, message: `${options.name}: ${message}` }) }
     })
   }

@@ -168,7 +168,12 @@ export const KAFKA_STRIKES: readonly Strike[] = [
     run: killLoneLeader
   },
   { name: 'fill-broker-disk', weight: 1, obstacle: mountObstacle, run: fillBrokerDisk },
-  { name: 'recreate-topic', weight: 1, run: recreateTopic },
+  {
+    name: 'recreate-topic',
+    weight: 1,
+    obstacle: ({ streams }) => streams === null ? null : 'lakes, exports and Flink lose more with the topic than sinks do',
+    run: recreateTopic
+  },
   {
     name: 'add-partitions',
     weight: 1,

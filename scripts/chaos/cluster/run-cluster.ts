@@ -11,6 +11,8 @@ import { createWard, type Ward } from '../devices/ward.ts'
 import type { Outcome } from '../outcome.ts'
 import type { Program } from '../rig/build.ts'
 import type { Break } from '../rig/injection.ts'
+import type { StreamsOptions } from '../streams/engines.ts'
+import { judgeStreams } from '../streams/judge-streams.ts'
 import { ARRIVE_TIMEOUT_MS, createAccounts } from './accounts.ts'
 import { createStage, type KafkaOptions, type Stage } from './stage.ts'
 import { drawStrike, type Strike } from './strike.ts'
@@ -25,6 +27,10 @@ export interface ClusterRunOptions {
   readonly strikes: readonly Strike[]
   /** `null`: gateways write to PostgreSQL. */
   readonly kafka: KafkaOptions | null
+  /** With Kafka: lakes, exports and Flink; `null`: none. */
+  readonly streams: StreamsOptions | null
+  /** At least as many, over which the strikes are spread; `undefined`: what is sent meanwhile. */
+  readonly readings: number | undefined
   readonly load: Partial<Load>
   readonly breaks: Break | undefined
   readonly onCycle: (done: number) => void
@@ -34,6 +40,13 @@ export interface ClusterRunOptions {
 /** Strikes between two checks. */
 const STRIKES_PER_ACCOUNT = 10
 const LOAD: Load = { ...DEFAULT_LOAD, devices: 40, httpDevices: 4, ratePerS: 400, waveformShare: 0 }
+/** For sinks to store what is in Kafka; after a lot of readings. */
+const SETTLE_MS = 90_000
+const LONG_SETTLE_MS = 600_000
+/** In each publish where a number of readings is to be reached. */
+const ARRAY_READINGS = 20
+/** A strike waits no longer for its turn among the readings. */
+const TURN_TIMEOUT_MS = 1_800_000
 const SUBSCRIBERS = 12
 /** Three publishers with two topics each. */
 const TOPICS = Array.from({ length: 3 }, (_, index) => [`ward/0/bed-${index}`, `ward/1/bed-${index}`])
@@ -46,8 +59,8 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
   const random = new Random(options.seed)
   const between = (min: number, max: number) => random.between(min, max)
   const publisher = new PublisherProcess(options.belongings, options.program.publisher)
-  const load = { ...LOAD, ...options.load }
-  const accounts = createAccounts({ ...options, publisher, load })
+  const load = { ...LOAD, ...options.readings !== undefined && { arrayReadings: ARRAY_READINGS }, ...options.load }
+  const accounts = createAccounts({ ...options, publisher, load, settleMs: options.readings === undefined ? SETTLE_MS : LONG_SETTLE_MS })
   const { violations, sums, figures, violate } = accounts
   const stage = await createStage({
     ...options,
@@ -56,34 +69,28 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     onViolation: (violation) => violations.push(violation),
     onRecovered: (ms) => { sums.recoveryMs = Math.max(sums.recoveryMs, ms) }
   })
-  const processes = () => [...stage.gateways, ...stage.sinks]
+  const processes = () => [...stage.gateways, ...stage.sinks, ...stage.streams?.lakes ?? [], ...stage.streams?.exports ?? []]
   const outage = { isUnderWay: false }
   const ward = createWard({
     port: () => stage.mqttPort,
-    subscribers: SUBSCRIBERS,
-    topics: TOPICS,
+    // Streams are about readings; sessions have runs of their own.
+    subscribers: options.streams === null ? SUBSCRIBERS : 0,
+    topics: options.streams === null ? TOPICS : [],
     publishIntervalMs: 100,
     isClustered: true,
     mayLoseSessions: () => outage.isUnderWay,
     random: between,
     onViolation: (message) => { violate('expected', message) }
   })
-  let cyclesDone = 0
+  const progress = { done: 0 }
   try {
     const fault = await stage.untilWhole()
     if (fault !== null) throw new Error(fault)
     ward.connect()
     if (await until(() => ward.isSubscribed, ARRIVE_TIMEOUT_MS) === null) throw new Error('not all subscribers were accepted')
-    while (cyclesDone < options.cycles) {
-      await accounts.keep(stage, ward, async () => {
-        const last = Math.min(options.cycles, cyclesDone + STRIKES_PER_ACCOUNT)
-        while (cyclesDone < last) {
-          await strike({ ...options, stage, ward, accounts, outage, between })
-          options.onCycle(++cyclesDone)
-        }
-      })
-    }
+    await strikeAll({ ...options, stage, ward, accounts, outage, between, publisher, progress })
     await accountForRows(stage, accounts, ward)
+    if (stage.streams !== null) await judgeStreams({ ...options, stage, streams: stage.streams, violate, figures })
     await stage.stop()
   } catch (error) {
     violate('C6', `the run broke off: ${error instanceof Error ? error.stack ?? error.message : String(error)}`)
@@ -99,13 +106,41 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     sessionViolations: ward.violations
   })
   return {
-    fault: options.kafka === null ? 'cluster' : 'cluster-kafka',
-    cycles: cyclesDone,
+    fault: options.kafka === null ? 'cluster' : options.streams === null ? 'cluster-kafka' : 'cluster-streams',
+    cycles: progress.done,
     ...sums,
     peakRssBytes: Math.max(...processes().map(({ watch }) => watch.peakRssBytes)),
     figures: { ...figures, lives: processes().map(({ lives }) => lives).join(' + ') },
     verdicts: [],
     violations
+  }
+}
+
+interface AllStrikesOptions extends StrikeOptions, Pick<ClusterRunOptions, 'cycles' | 'readings' | 'onCycle'> {
+  readonly publisher: PublisherProcess
+  readonly progress: { done: number }
+}
+
+/** All strikes, with an account after each so many. */
+async function strikeAll (options: AllStrikesOptions): Promise<void> {
+  const { stage, ward, accounts, publisher, progress, cycles, readings, onCycle } = options
+  while (progress.done < cycles) {
+    const first = progress.done
+    /** Until as many readings were sent in this account as its cycles stand for. */
+    const takeTurn = async () => {
+      if (readings === undefined) return
+      const due = readings / cycles * (progress.done - first)
+      const { sent } = await publisher.waitUntil((figures) => figures.sent >= due, TURN_TIMEOUT_MS)
+      if (sent < due) throw new Error(`only ${sent} of ${due} readings were sent in ${TURN_TIMEOUT_MS} ms`)
+    }
+    await accounts.keep(stage, ward, async () => {
+      while (progress.done < Math.min(cycles, first + STRIKES_PER_ACCOUNT)) {
+        await takeTurn()
+        await strike(options)
+        onCycle(++progress.done)
+      }
+      await takeTurn()
+    })
   }
 }
 

@@ -12,11 +12,14 @@ import type { Random } from '../../harness/random.ts'
 import { until } from '../../harness/until.ts'
 import type { Program } from '../rig/build.ts'
 import type { Break } from '../rig/injection.ts'
+import type { StreamsOptions } from '../streams/engines.ts'
+import { createStreams, type Streams } from '../streams/streams.ts'
 import { ClusterGateway } from './cluster-gateway.ts'
 import { createHaproxy, createRedis } from './engine.ts'
 
 const GATEWAYS = 2
 const SINKS = 2
+const CONNECTIONS_WITH_STREAMS = 120
 const WHOLE_TIMEOUT_MS = 60_000
 /** By gateway. */
 const ACK_AFTER = ['replicas', 'spool'] as const
@@ -38,6 +41,8 @@ export interface StageOptions {
   readonly breaks: Break | undefined
   /** `null`: gateways write to PostgreSQL. */
   readonly kafka: KafkaOptions | null
+  /** With Kafka: lakes, exports and Flink; `null`: none. */
+  readonly streams: StreamsOptions | null
   readonly strikes: ReadonlyArray<{ readonly name: string }>
   /** Of clients. */
   readonly connections: number
@@ -52,6 +57,10 @@ export interface Stage {
   /** None without Kafka. */
   readonly sinks: readonly ClusterGateway[]
   readonly kafka: Kafka | null
+  readonly streams: Streams | null
+  /** The Node.js of gateways and sinks, and `vital-gateway`. */
+  readonly node: string
+  readonly commandLine: string
   /** Readings that were acknowledged then may be lost: somebody deleted what held them. */
   readonly excused: Array<{ readonly fromMs: number, readonly toMs: number }>
   readonly violate: (checker: Violation['checker'], message: string) => void
@@ -75,6 +84,7 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   const own = { belongings, dir, connections, onViolation }
   const ports = { mqtt: await findFreePort(), http: await findFreePort(), stats: await findFreePort(), redis: await findFreePort() }
   const postgres = await OwnPostgres.create(dir, pino({ level: 'silent' }))
+  if (options.streams !== null) await raiseConnections(postgres)
   const redisDir = join(dir, 'redis')
   await mkdir(redisDir)
   const redis = createRedis({ belongings, dir: redisDir, port: ports.redis })
@@ -82,7 +92,7 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   const disks = options.strikes.some(({ name }) => name === 'fill-broker-disk') ? belongings : null
   const kafka = options.kafka === null
     ? null
-    : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine, disks })
+    : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine, hasAverages: options.streams?.flinkJars != null, disks })
   const node = options.kafka?.node
   const shared = {
     DATABASE_URL: postgres.url,
@@ -119,6 +129,9 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   }
   // One makes the tables; the others find them.
   for (const process of [...gateways, ...sinks]) await process.start()
+  const streams = options.streams === null || kafka === null
+    ? null
+    : await createStreams({ parts: options.streams, own, node: options.kafka!.node, program, env: shared })
   const haproxy = createHaproxy({ belongings, dir, ports, gateways: gateways.map((gateway) => gateway.options) })
   await haproxy.start()
 
@@ -133,6 +146,8 @@ export async function createStage (options: StageOptions): Promise<Stage> {
     for (const { options: { name, httpPort } } of sinks) {
       if ((await readReadiness(httpPort)).code !== 200) return `${name} is not ready`
     }
+    const fault = await streams?.findFault() ?? null
+    if (fault !== null) return fault
     return await haproxy.countUp() === 2 * GATEWAYS ? null : 'HAProxy does not find all gateways'
   }
 
@@ -140,6 +155,9 @@ export async function createStage (options: StageOptions): Promise<Stage> {
     gateways,
     sinks,
     kafka,
+    streams,
+    node: node ?? process.execPath,
+    commandLine: program.commandLine,
     excused: [],
     violate: (checker, message) => { onViolation({ checker, message }) },
     haproxy,
@@ -156,6 +174,7 @@ export async function createStage (options: StageOptions): Promise<Stage> {
       return fault
     },
     async stop () {
+      await streams?.stop()
       for (const process of [...gateways, ...sinks]) {
         await process.stop()
         process.watch.stop()
@@ -166,4 +185,11 @@ export async function createStage (options: StageOptions): Promise<Stage> {
       await postgres.stop('SIGQUIT')
     }
   }
+}
+
+/** Two gateways and two sinks have nearly all of the 40 that an embedded PostgreSQL grants. */
+async function raiseConnections (postgres: OwnPostgres): Promise<void> {
+  await createQuery(postgres.url)(`alter system set max_connections = ${CONNECTIONS_WITH_STREAMS}`)
+  await postgres.stop('SIGINT')
+  await postgres.start()
 }

@@ -1,6 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Engine } from '../../harness/engine.ts'
+import type { StreamsOptions } from '../streams/engines.ts'
 import type { KafkaOptions, Stage } from './stage.ts'
+
+/** What a run has that a strike may need. */
+export interface Given extends Pick<KafkaOptions, 'brokers'> {
+  readonly streams: StreamsOptions | null
+}
 
 /** One way to hurt one process of a cluster, and to mend it again. */
 export interface Strike {
@@ -8,7 +14,7 @@ export interface Strike {
   /** Of all draws. */
   readonly weight: number
   /** @returns why it cannot be done here, or `null` */
-  readonly obstacle?: (kafka: Pick<KafkaOptions, 'brokers'>) => string | null
+  readonly obstacle?: (given: Given) => string | null
   readonly run: (stage: Stage) => Promise<void>
 }
 

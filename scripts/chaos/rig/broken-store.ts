@@ -47,6 +47,9 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
     case 'acks-one':
     case 'offset-before-rows':
     case 'no-epoch':
+    case 'skip-plan':
+    case 'offset-before-points':
+    case 'count-twice':
     case 'no-identity':
     case undefined: return store
   }

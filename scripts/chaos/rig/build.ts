@@ -35,6 +35,22 @@ const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
   // A record that is in the log twice is two readings.
   'no-identity': {
     file: 'src/kafka/reading-record.ts', find: 'hash(\'sha256\', vitals, ', put: 'hash(\'sha256\', vitals + Math.random(), '
+  },
+  // A lake takes a plan that it finds for one that is carried out.
+  'skip-plan': {
+    file: 'src/lake/writer.ts',
+    find: 'const latest = await plans.latest(place);',
+    put: 'const found = await plans.latest(place); const latest = found && { ...found, isDone: true };'
+  },
+  // An export says that records are exported, and sends them afterwards.
+  'offset-before-points': {
+    file: 'src/export/batch-writer.ts',
+    find: 'if (readings.length > 0)',
+    put: 'await store.write([], [], timeoutMs, claims); if (readings.length > 0)'
+  },
+  // Flink counts a record that is in the log twice as two readings.
+  'count-twice': {
+    file: 'scripts/compose/flink/averages.sql', find: 'FROM once WHERE reason IS NULL\n)', put: 'FROM judged WHERE reason IS NULL\n)'
   }
 }
 
@@ -44,6 +60,8 @@ export interface Program {
   readonly gatewayUnderTest: string
   /** `vital-gateway`. */
   readonly commandLine: string
+  /** `scripts/compose/flink`. */
+  readonly flink: string
   readonly publisher: string
   readonly subscriber: string
 }
@@ -66,6 +84,8 @@ export function prepareProgram (
   cpSync(join(root, 'package.json'), join(app, 'package.json'))
   symlinkSync(join(root, 'node_modules'), join(app, 'node_modules'))
   cpSync(join(root, 'dist'), join(app, 'dist'), { recursive: true })
+  const flink = join('scripts', 'compose', 'flink')
+  cpSync(join(root, flink), join(app, 'dist', flink), { recursive: true })
   for (const name of SCRIPTS) transpile(join(root, 'scripts', name), join(app, 'dist', 'scripts', name))
   const planted = breaks === undefined ? undefined : PLANTED[breaks]
   if (planted !== undefined) plantBug(join(app, 'dist'), planted)
@@ -73,6 +93,7 @@ export function prepareProgram (
   return {
     gateway: join(app, 'dist', 'src', 'main.js'),
     commandLine: join(app, 'dist', 'scripts', 'vital-gateway.js'),
+    flink: join(app, 'dist', flink),
     gatewayUnderTest: join(chaos, 'rig', 'gateway-under-test.js'),
     publisher: join(app, 'dist', 'scripts', 'harness', 'devices', 'publisher.js'),
     subscriber: join(chaos, 'devices', 'subscriber.js')

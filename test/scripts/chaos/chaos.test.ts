@@ -6,6 +6,7 @@ import { KAFKA_STRIKES } from '../../../scripts/chaos/cluster/kafka-strikes.ts'
 import { drawStrike } from '../../../scripts/chaos/cluster/strike.ts'
 import { STRIKES } from '../../../scripts/chaos/cluster/strikes.ts'
 import { DEFAULT_LOAD } from '../../../scripts/harness/devices/messages.ts'
+import { STREAM_STRIKES } from '../../../scripts/chaos/streams/stream-strikes.ts'
 import type { Injection } from '../../../scripts/chaos/rig/injection.ts'
 import { createChaosCommand } from '../../../scripts/chaos/options.ts'
 import { formatOutcomes } from '../../../scripts/chaos/report.ts'
@@ -28,11 +29,15 @@ t.test('options', async (t) => {
   t.match(await parse('--cluster', ...kafka, '--strike', 'kill-redis,replace-sink', '--break', 'no-epoch'), {
     kafka: { jars: 'jars', brokers: 3, ackAfter: 'spool' }, strikes: [{ name: 'kill-redis' }, { name: 'replace-sink' }], breaks: 'no-epoch'
   })
+  t.match(await parse('--cluster', ...kafka, '--streams', '--weed', 'weed', '--readings', '5000', '--strike', 'kill-lake,kill-sink'), {
+    streams: { weed: 'weed', flinkJars: null }, readings: 5000, strikes: [{ name: 'kill-lake' }, { name: 'kill-sink' }]
+  })
   t.match(await parse('--fault', 'all', '--break', 'early-ack'), { resultsFile: null }, 'a run that must fail leaves no record')
   for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'],
     ['--fault', 'all', '--mqtt-version', '4'], ['--what'],
     ['--cluster', '--fault', 'sigterm'], ['--fault', 'sigterm', '--strike', 'kill-redis'], ['--cluster', '--strike', 'x'],
-    ['--cluster', '--strike', 'kill-sink']]) {
+    ['--cluster', '--strike', 'kill-sink'], ['--cluster', '--streams'], ['--cluster', ...kafka, '--weed', 'weed'],
+    ['--cluster', ...kafka, '--strike', 'kill-lake'], ['--fault', 'sigterm', '--readings', '5']]) {
     await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
 })
@@ -48,7 +53,7 @@ t.test('the catalogue', async (t) => {
 t.test('strikes are drawn by their weights', async (t) => {
   const strikes = [{ weight: 1, name: 'rare' }, { weight: 3, name: 'often' }].map((strike) => ({ ...strike, run: async () => {} }))
   t.strictSame([0, 0.24, 0.26, 0.99].map((random) => drawStrike(random, strikes).name), ['rare', 'rare', 'often', 'often'])
-  const all = [...STRIKES, ...KAFKA_STRIKES]
+  const all = [...STRIKES, ...KAFKA_STRIKES, ...STREAM_STRIKES]
   t.equal(new Set(all.map(({ name }) => name)).size, all.length)
 })
 

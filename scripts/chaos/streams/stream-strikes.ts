@@ -1,0 +1,86 @@
+/** Strikes on what follows the log beside the sinks: lakes, exports, Flink, and what they write to. */
+import { execFile } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import type { Engine } from '../../harness/engine.ts'
+import type { ClusterGateway } from '../cluster/cluster-gateway.ts'
+import type { Stage } from '../cluster/stage.ts'
+import { freezeFor, type Given, oneOf, restart, type Strike } from '../cluster/strike.ts'
+import type { Streams } from './streams.ts'
+
+const needsLake = ({ streams }: Given) => streams?.weed == null ? 'there is no lake' : null
+const needsExport = ({ streams }: Given) => streams?.hasInfluxDb === true ? null : 'there is no export'
+const needsFlink = ({ streams }: Given) => streams?.flinkJars == null ? 'there is no Flink' : null
+
+function streamsOf ({ streams }: Stage): Streams {
+  if (streams === null) throw new Error('there are no lakes and exports')
+  return streams
+}
+
+const lakeOf = (stage: Stage) => oneOf(stage, streamsOf(stage).lakes)
+const exportOf = (stage: Stage) => oneOf(stage, streamsOf(stage).exports)
+const storeOf = (stage: Stage) => streamsOf(stage).store!.engine
+const influxDbOf = (stage: Stage) => streamsOf(stage).influxDb!.engine
+
+const stopAndStart = async (stage: Stage, process: ClusterGateway) => {
+  await restart({ kill: () => process.stop(), start: () => process.start() }, stage.between(0, 1000))
+}
+
+/** All are killed while the engine that they write to is frozen: it goes on with what it was sent, and nobody hears its answer. */
+async function killAmidWrites (stage: Stage, engine: Engine, writers: readonly ClusterGateway[]): Promise<void> {
+  engine.freeze()
+  await sleep(stage.between(500, 4000))
+  await Promise.all(writers.map((writer) => writer.kill()))
+  engine.thaw()
+  await sleep(stage.between(0, 3000))
+  await Promise.all(writers.map((writer) => writer.start()))
+}
+
+/** Everything that all consumers have stored is deleted, however young it is. */
+async function trimTopics (stage: Stage): Promise<void> {
+  await promisify(execFile)(stage.node, [stage.commandLine, 'topics', 'trim', '--keep-hours', '0'], {
+    env: { DATABASE_URL: stage.postgres.url, ...stage.kafka!.env }
+  })
+}
+
+export const STREAM_STRIKES: readonly Strike[] = [
+  { name: 'kill-lake', weight: 4, obstacle: needsLake, run: async (stage) => { await restart(lakeOf(stage), stage.between(0, 5000)) } },
+  { name: 'stop-lake', weight: 1, obstacle: needsLake, run: async (stage) => { await stopAndStart(stage, lakeOf(stage)) } },
+  // Longer than the group waits for a member: the other one carries out what it has planned.
+  { name: 'freeze-lake', weight: 2, obstacle: needsLake, run: async (stage) => { await freezeFor(lakeOf(stage), stage.between(200, 7000)) } },
+  {
+    name: 'kill-lakes-amid-writes',
+    weight: 2,
+    obstacle: needsLake,
+    run: async (stage) => { await killAmidWrites(stage, storeOf(stage), streamsOf(stage).lakes) }
+  },
+  { name: 'kill-store', weight: 1, obstacle: needsLake, run: async (stage) => { await restart(storeOf(stage), stage.between(0, 3000)) } },
+  { name: 'freeze-store', weight: 1, obstacle: needsLake, run: async (stage) => { await freezeFor(storeOf(stage), stage.between(200, 6000)) } },
+  { name: 'kill-export', weight: 4, obstacle: needsExport, run: async (stage) => { await restart(exportOf(stage), stage.between(0, 5000)) } },
+  { name: 'stop-export', weight: 1, obstacle: needsExport, run: async (stage) => { await stopAndStart(stage, exportOf(stage)) } },
+  {
+    name: 'freeze-export',
+    weight: 2,
+    obstacle: needsExport,
+    run: async (stage) => { await freezeFor(exportOf(stage), stage.between(200, 7000)) }
+  },
+  {
+    name: 'kill-exports-amid-writes',
+    weight: 2,
+    obstacle: needsExport,
+    run: async (stage) => { await killAmidWrites(stage, influxDbOf(stage), streamsOf(stage).exports) }
+  },
+  {
+    name: 'kill-influxdb',
+    weight: 2,
+    obstacle: needsExport,
+    run: async (stage) => { await restart(influxDbOf(stage), stage.between(0, 3000)) }
+  },
+  { name: 'kill-flink', weight: 3, obstacle: needsFlink, run: async (stage) => { await restart(streamsOf(stage).flink!, stage.between(0, 3000)) } },
+  {
+    name: 'trim-topics',
+    weight: 2,
+    obstacle: ({ streams }) => streams?.flinkJars == null ? null : 'what Flink has not read would be gone',
+    run: trimTopics
+  }
+]
