@@ -135,7 +135,13 @@ function chooseStrikes ({ strikes, kafka }: ChaosOptions, streams: StreamsOption
   })
 }
 
-async function runOnCluster ({ belongings, program, options }: Shared, dir: string, strikes: readonly Strike[], streams: StreamsOptions | null): Promise<Outcome> {
+interface ClusterParts {
+  readonly dir: string
+  readonly strikes: readonly Strike[]
+  readonly streams: StreamsOptions | null
+}
+
+async function runOnCluster ({ belongings, program, options }: Shared, { dir, strikes, streams }: ClusterParts): Promise<Outcome> {
   const cycles = options.cycles ?? CLUSTER_CYCLES
   const progress = createProgress({ name: 'cluster' }, cycles)
   try {
@@ -198,7 +204,7 @@ async function run (options: ChaosOptions): Promise<number> {
     const streams = options.streams === null || obstacle !== null ? null : findParts(options.streams, skipped)
     const strikes = obstacle === null ? chooseStrikes(options, streams, skipped) : []
     if (obstacle !== null) skipped.push(`--cluster was skipped: ${obstacle}`)
-    else if (strikes.length > 0) outcomes.push(await runOnCluster(shared, dir, strikes, streams))
+    else if (strikes.length > 0) outcomes.push(await runOnCluster(shared, { dir, strikes, streams }))
   }
   for (const fault of options.faults) {
     const obstacle = fault.obstacle?.() ?? null

@@ -20,17 +20,20 @@ export interface StoreSettings {
 export async function prepareStore (dir: string, findPort: () => Promise<number>): Promise<StoreSettings> {
   const config = join(dir, 's3.json')
   await writeFile(config, JSON.stringify({
-    identities: [{ name: 'lake', credentials: [{ accessKey: ACCESS_KEY, secretKey: SECRET_KEY }], actions: ['Admin', 'Read', 'Write', 'List'] }]
+    identities: [{
+      name: 'lake', credentials: [{ accessKey: ACCESS_KEY, secretKey: SECRET_KEY }], actions: ['Admin', 'Read', 'Write', 'List']
+    }]
   }))
   const s3 = await findPort()
   // Each opens another one 10,000 above, unless it is told.
   const parts = []
-  for (const part of ['master', 'volume', 'filer']) parts.push(`-${part}.port=${await findPort()}`, `-${part}.port.grpc=${await findPort()}`)
+  for (const part of ['master', 'volume', 'filer', 's3']) parts.push(`-${part}.port.grpc=${await findPort()}`)
+  for (const part of ['master', 'volume', 'filer']) parts.push(`-${part}.port=${await findPort()}`)
   return {
     args: [
-      'server', `-dir=${dir}`, '-ip=127.0.0.1', '-ip.bind=127.0.0.1', '-filer', '-s3', `-s3.port=${s3}`, `-s3.port.grpc=${await findPort()}`,
-      `-s3.config=${config}`, ...parts, '-s3.port.iceberg=0', '-s3.port.lance=0', '-volume.max=20', '-master.volumeSizeLimitMB=100',
-      '-master.telemetry=false'
+      'server', `-dir=${dir}`, '-ip=127.0.0.1', '-ip.bind=127.0.0.1', '-filer', '-s3', `-s3.port=${s3}`,
+      `-s3.config=${config}`, ...parts, '-s3.port.iceberg=0', '-s3.port.lance=0', '-volume.max=20',
+      '-master.volumeSizeLimitMB=100', '-master.telemetry=false'
     ],
     variables: {
       AWS_ACCESS_KEY_ID: ACCESS_KEY,
@@ -59,7 +62,9 @@ export async function connectStore ({ variables }: Pick<StoreSettings, 'variable
 export async function makeBucket (settings: StoreSettings): Promise<boolean> {
   const { library, client } = await connectStore(settings)
   try {
-    await client.send(new library.CreateBucketCommand({ Bucket: settings.bucket }), { abortSignal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })
+    await client.send(new library.CreateBucketCommand({ Bucket: settings.bucket }), {
+      abortSignal: AbortSignal.timeout(ANSWER_TIMEOUT_MS)
+    })
     return true
   } catch (error) {
     return (error as Error).name === 'BucketAlreadyOwnedByYou'

@@ -83,7 +83,8 @@ export class Watch {
   #note (gateway: Watched): void {
     this.peakRssBytes = Math.max(this.peakRssBytes, gateway.peakRssBytes)
     this.peakDescriptors = Math.max(this.peakDescriptors, gateway.peakDescriptors)
-    if (gateway.peakRssBytes > (this.#options.rssBytesMax ?? RSS_BYTES_MAX)) this.#tell('C5', 'memory is over its cap', `${gateway.peakRssBytes} bytes resident`)
+    const { rssBytesMax = RSS_BYTES_MAX } = this.#options
+    if (gateway.peakRssBytes > rssBytesMax) this.#tell('C5', 'memory is over its cap', `${gateway.peakRssBytes} bytes resident`)
     const descriptorsMax = this.#options.connections + this.otherConnections + DESCRIPTORS_BESIDE
     if (gateway.peakDescriptors > descriptorsMax) {
       this.#tell('C5', 'too many descriptors',

@@ -56,7 +56,8 @@ export function createAccounts ({ publisher, load, settleMs, dir, seed, onRemark
     const writers = stage.kafka === null ? 'gateways' : 'sinks'
     for (const { options: { httpPort } } of stage.gateways) await settle(httpPort, stage.query, violate, writers)
     const httpPorts = stage.sinks.map(({ options: { httpPort } }) => httpPort)
-    await settleReaders({ role: 'sink', httpPorts, partitions: TOPICS.length * (stage.kafka?.partitions ?? 0), timeoutMs: settleMs }, violate)
+    const partitions = TOPICS.length * (stage.kafka?.partitions ?? 0)
+    await settleReaders({ role: 'sink', httpPorts, partitions, timeoutMs: settleMs }, violate)
     await untilIdle(stage.query, 'state <> \'idle\'')
     await publisher.endAccount()
     await judgeSessions(ward)

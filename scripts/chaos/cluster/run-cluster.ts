@@ -60,7 +60,8 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
   const between = (min: number, max: number) => random.between(min, max)
   const publisher = new PublisherProcess(options.belongings, options.program.publisher)
   const load = { ...LOAD, ...options.readings !== undefined && { arrayReadings: ARRAY_READINGS }, ...options.load }
-  const accounts = createAccounts({ ...options, publisher, load, settleMs: options.readings === undefined ? SETTLE_MS : LONG_SETTLE_MS })
+  const settleMs = options.readings === undefined ? SETTLE_MS : LONG_SETTLE_MS
+  const accounts = createAccounts({ ...options, publisher, load, settleMs })
   const { violations, sums, figures, violate } = accounts
   const stage = await createStage({
     ...options,

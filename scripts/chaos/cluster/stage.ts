@@ -90,9 +90,10 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   const redis = createRedis({ belongings, dir: redisDir, port: ports.redis })
   await redis.start()
   const disks = options.strikes.some(({ name }) => name === 'fill-broker-disk') ? belongings : null
+  const hasAverages = options.streams?.flinkJars != null
   const kafka = options.kafka === null
     ? null
-    : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine, hasAverages: options.streams?.flinkJars != null, disks })
+    : await createKafka({ ...options.kafka, ...own, commandLine: program.commandLine, hasAverages, disks })
   const node = options.kafka?.node
   const shared = {
     DATABASE_URL: postgres.url,

@@ -40,7 +40,7 @@ const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
   'skip-plan': {
     file: 'src/lake/writer.ts',
     find: 'const latest = await plans.latest(place);',
-    put: 'const found = await plans.latest(place); const latest = found && { ...found, isDone: true };'
+    put: 'const begun = await plans.latest(place); const latest = begun && { ...begun, isDone: true };'
   },
   // An export says that records are exported, and sends them afterwards.
   'offset-before-points': {

@@ -39,8 +39,9 @@ export async function judgeFlink (query: Query): Promise<AveragesFindings> {
     time >= (select greatest(built_from, sealed_before) from rollup_state) and time < (select closed_before from rollup_state)
       and not exists (select from rollup_late late where late.device = coalesce(flink.device, other.device) and late.time = time)`)
   const readings = await compareBuckets(query, `
-    select device, date_bin('5 minutes', time, 'epoch') as time, count(*) as readings, count(vitals->'heartRateValue') as heart_rate_count,
-      sum((vitals->>'heartRateValue')::numeric) as heart_rate_sum, min((vitals->>'temperatureValue')::numeric) as temperature_min
+    select device, date_bin('5 minutes', time, 'epoch') as time, count(*) as readings,
+      count(vitals->'heartRateValue') as heart_rate_count, sum((vitals->>'heartRateValue')::numeric) as heart_rate_sum,
+      min((vitals->>'temperatureValue')::numeric) as temperature_min
     from readings group by 1, 2`, ['readings', 'heart_rate_count', 'heart_rate_sum', 'temperature_min'], 'true')
   if (rollups.wrong !== null) wrong.push(`roll-ups and Flink differ in ${rollups.wrong}`)
   if (readings.wrong !== null) wrong.push(`readings and Flink differ in ${readings.wrong}`)

@@ -20,8 +20,8 @@ export async function gatherStored (query: Query, dir: string, devices: readonly
   const fields = ['n', ...FIELDS].map((name) => `coalesce(vitals->>'${name}', '')`).join(', ')
   for (const device of devices) {
     const rows = await query<{ line: string }>(
-      `select concat_ws(',', device, (extract(epoch from time) * 1000000)::bigint, ('x' || left(hash::text, 6))::bit(24)::int % 1000, ${fields})
-         as line from readings where device = $1`, [device])
+      `select concat_ws(',', device, (extract(epoch from time) * 1000000)::bigint,
+         ('x' || left(hash::text, 6))::bit(24)::int % 1000, ${fields}) as line from readings where device = $1`, [device])
     await appendFile(path, rows.map(({ line }) => `${line}\n`).join(''))
   }
 }
@@ -31,8 +31,9 @@ export async function gatherPoints (url: string, dir: string, devices: readonly 
   const path = join(dir, POINTS_FILE)
   await writeFile(path, '')
   const begin = 'vital,logPartition='
+  const fields = ['n', ...FIELDS].map((name) => `"${name}"`).join(', ')
   for (const device of devices) {
-    const q = `select ${['n', ...FIELDS].map((name) => `"${name}"`).join(', ')} from vital where device = '${device}' group by "logPartition"`
+    const q = `select ${fields} from vital where device = '${device}' group by "logPartition"`
     const response = await fetch(`${url}/query?${new URLSearchParams({ db: 'vital', epoch: 'ns', q })}`, {
       headers: { accept: 'application/csv' }, signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS)
     })
@@ -51,7 +52,8 @@ export async function gatherLake (store: StoreSettings, prefix: string, dir: str
   await mkdir(folder)
   let files = 0
   try {
-    for await (const { Contents: found = [] } of library.paginateListObjectsV2({ client }, { Bucket: store.bucket, Prefix: `${prefix}day=` })) {
+    const listed = library.paginateListObjectsV2({ client }, { Bucket: store.bucket, Prefix: `${prefix}day=` })
+    for await (const { Contents: found = [] } of listed) {
       for (const { Key } of found) {
         const { Body } = await client.send(new library.GetObjectCommand({ Bucket: store.bucket, Key }))
         const path = join(folder, Key!.slice(prefix.length))

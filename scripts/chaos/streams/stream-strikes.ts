@@ -43,40 +43,44 @@ async function trimTopics (stage: Stage): Promise<void> {
   })
 }
 
-export const STREAM_STRIKES: readonly Strike[] = [
-  { name: 'kill-lake', weight: 4, obstacle: needsLake, run: async (stage) => { await restart(lakeOf(stage), stage.between(0, 5000)) } },
-  { name: 'stop-lake', weight: 1, obstacle: needsLake, run: async (stage) => { await stopAndStart(stage, lakeOf(stage)) } },
-  // Longer than the group waits for a member: the other one carries out what it has planned.
-  { name: 'freeze-lake', weight: 2, obstacle: needsLake, run: async (stage) => { await freezeFor(lakeOf(stage), stage.between(200, 7000)) } },
+const away = ({ between }: Stage) => between(0, 5000)
+/** Longer than the group waits for a member: another one takes over what it had begun. */
+const frozen = ({ between }: Stage) => between(200, 7000)
+
+const LAKE_STRIKES: readonly Strike[] = [
+  { name: 'kill-lake', weight: 4, run: async (stage) => { await restart(lakeOf(stage), away(stage)) } },
+  { name: 'stop-lake', weight: 1, run: async (stage) => { await stopAndStart(stage, lakeOf(stage)) } },
+  { name: 'freeze-lake', weight: 2, run: async (stage) => { await freezeFor(lakeOf(stage), frozen(stage)) } },
   {
     name: 'kill-lakes-amid-writes',
     weight: 2,
-    obstacle: needsLake,
     run: async (stage) => { await killAmidWrites(stage, storeOf(stage), streamsOf(stage).lakes) }
   },
-  { name: 'kill-store', weight: 1, obstacle: needsLake, run: async (stage) => { await restart(storeOf(stage), stage.between(0, 3000)) } },
-  { name: 'freeze-store', weight: 1, obstacle: needsLake, run: async (stage) => { await freezeFor(storeOf(stage), stage.between(200, 6000)) } },
-  { name: 'kill-export', weight: 4, obstacle: needsExport, run: async (stage) => { await restart(exportOf(stage), stage.between(0, 5000)) } },
-  { name: 'stop-export', weight: 1, obstacle: needsExport, run: async (stage) => { await stopAndStart(stage, exportOf(stage)) } },
-  {
-    name: 'freeze-export',
-    weight: 2,
-    obstacle: needsExport,
-    run: async (stage) => { await freezeFor(exportOf(stage), stage.between(200, 7000)) }
-  },
+  { name: 'kill-store', weight: 1, run: async (stage) => { await restart(storeOf(stage), away(stage)) } },
+  { name: 'freeze-store', weight: 1, run: async (stage) => { await freezeFor(storeOf(stage), frozen(stage)) } }
+]
+
+const EXPORT_STRIKES: readonly Strike[] = [
+  { name: 'kill-export', weight: 4, run: async (stage) => { await restart(exportOf(stage), away(stage)) } },
+  { name: 'stop-export', weight: 1, run: async (stage) => { await stopAndStart(stage, exportOf(stage)) } },
+  { name: 'freeze-export', weight: 2, run: async (stage) => { await freezeFor(exportOf(stage), frozen(stage)) } },
   {
     name: 'kill-exports-amid-writes',
     weight: 2,
-    obstacle: needsExport,
     run: async (stage) => { await killAmidWrites(stage, influxDbOf(stage), streamsOf(stage).exports) }
   },
+  { name: 'kill-influxdb', weight: 2, run: async (stage) => { await restart(influxDbOf(stage), away(stage)) } }
+]
+
+export const STREAM_STRIKES: readonly Strike[] = [
+  ...LAKE_STRIKES.map((strike) => ({ ...strike, obstacle: needsLake })),
+  ...EXPORT_STRIKES.map((strike) => ({ ...strike, obstacle: needsExport })),
   {
-    name: 'kill-influxdb',
-    weight: 2,
-    obstacle: needsExport,
-    run: async (stage) => { await restart(influxDbOf(stage), stage.between(0, 3000)) }
+    name: 'kill-flink',
+    weight: 3,
+    obstacle: needsFlink,
+    run: async (stage) => { await restart(streamsOf(stage).flink!, away(stage)) }
   },
-  { name: 'kill-flink', weight: 3, obstacle: needsFlink, run: async (stage) => { await restart(streamsOf(stage).flink!, stage.between(0, 3000)) } },
   {
     name: 'trim-topics',
     weight: 2,

@@ -23,9 +23,11 @@ async function find (t: Test, given: { rows?: readonly string[], points?: readon
   const { DuckDBInstance } = await loadDuckDb()
   const instance = await DuckDBInstance.create(':memory:')
   const connection = await instance.connect()
-  await connection.run(`copy (select device, make_timestamptz(us) as "time", id, heart::double as "heartRateValue", breath::double as
-    "breathRateValue", null::double as "breathValue", temperature::double as "temperatureValue", format('{{"n":{},"note":1}}', n) as "otherVitals"
-    from (values ${rows.join(', ')}) given (device, us, id, n, heart, breath, temperature)) to '${join(folder, 't-3-0.parquet')}' (format parquet)`)
+  await connection.run(`copy (
+    select device, make_timestamptz(us) as "time", id, heart::double as "heartRateValue", breath::double as "breathRateValue",
+      null::double as "breathValue", temperature::double as "temperatureValue", format('{{"n":{},"note":1}}', n) as "otherVitals"
+    from (values ${rows.join(', ')}) given (device, us, id, n, heart, breath, temperature)
+  ) to '${join(folder, 't-3-0.parquet')}' (format parquet)`)
   connection.closeSync()
   instance.closeSync()
   const found = await compare(dir, { lake: true, points: true })
@@ -39,7 +41,8 @@ t.test('three that agree: a reading may be in the log twice, and two readings ma
 })
 
 t.test('a lake that lacks a reading, or holds another one', async (t) => {
-  t.match((await find(t, { rows: ROWS.slice(1) })).faults, [/^readings that the lake lacks: 1, such as a,1750000000000001,0,61.5/, /2 ids for 3/])
+  t.match((await find(t, { rows: ROWS.slice(1) })).faults,
+    [/^readings that the lake lacks: 1, such as a,1750000000000001,0,61.5/, /2 ids for 3/])
   const altered = [ROWS[0]!.replace('61.5', '61.6'), ...ROWS.slice(1)]
   t.match((await find(t, { rows: altered })).faults, [/that the lake lacks: 1/, /of the lake that PostgreSQL lacks: 1, such as a,.*61.6/])
   t.match((await find(t, { rows: [...ROWS, ROWS[0]!.replace('i0', 'other')] })).faults, [/the lake has 4 ids for 3 readings/])
@@ -47,8 +50,10 @@ t.test('a lake that lacks a reading, or holds another one', async (t) => {
 
 t.test('points that are missing, unknown, of other numbers, or there twice', async (t) => {
   t.match((await find(t, { points: POINTS.slice(1) })).faults, [/^readings that InfluxDB lacks: 1, such as a,1750000000000001,7/])
-  t.match((await find(t, { points: [...POINTS, 'a,3,1750000000000001008,0,61.5,,,'] })).faults, [/^points of InfluxDB that PostgreSQL lacks: 1/])
-  t.match((await find(t, { points: [POINTS[0]!.replace('61.5', '61.6'), POINTS[1]!] })).faults, [/^points of InfluxDB with other numbers: 1/])
+  t.match((await find(t, { points: [...POINTS, 'a,3,1750000000000001008,0,61.5,,,'] })).faults,
+    [/^points of InfluxDB that PostgreSQL lacks: 1/])
+  t.match((await find(t, { points: [POINTS[0]!.replace('61.5', '61.6'), POINTS[1]!] })).faults,
+    [/^points of InfluxDB with other numbers: 1/])
   const again = [...POINTS, POINTS[0]!.replace(',3,', ',5,')]
   t.match((await find(t, { points: again })).faults, [/there twice: 1/])
   t.strictSame((await find(t, { points: again, mayMove: true })).faults, [], 'partitions were added')
