@@ -36,6 +36,16 @@ async function killAmidWrites (stage: Stage, engine: Engine, writers: readonly C
   await Promise.all(writers.map((writer) => writer.start()))
 }
 
+/** The same, and what they write to is killed with them: what it was sent, and had not taken yet, is gone. */
+async function killWithWriters (stage: Stage, engine: Engine, writers: readonly ClusterGateway[]): Promise<void> {
+  engine.freeze()
+  await sleep(stage.between(500, 4000))
+  await Promise.all([engine, ...writers].map((one) => one.kill()))
+  await sleep(stage.between(0, 3000))
+  await engine.start()
+  await Promise.all(writers.map((writer) => writer.start()))
+}
+
 /** Everything that all consumers have stored is deleted, however young it is. */
 async function trimTopics (stage: Stage): Promise<void> {
   await promisify(execFile)(stage.node, [stage.commandLine, 'topics', 'trim', '--keep-hours', '0'], {
@@ -56,6 +66,11 @@ const LAKE_STRIKES: readonly Strike[] = [
     weight: 2,
     run: async (stage) => { await killAmidWrites(stage, storeOf(stage), streamsOf(stage).lakes) }
   },
+  {
+    name: 'kill-store-and-lakes',
+    weight: 1,
+    run: async (stage) => { await killWithWriters(stage, storeOf(stage), streamsOf(stage).lakes) }
+  },
   { name: 'kill-store', weight: 1, run: async (stage) => { await restart(storeOf(stage), away(stage)) } },
   { name: 'freeze-store', weight: 1, run: async (stage) => { await freezeFor(storeOf(stage), frozen(stage)) } }
 ]
@@ -68,6 +83,11 @@ const EXPORT_STRIKES: readonly Strike[] = [
     name: 'kill-exports-amid-writes',
     weight: 2,
     run: async (stage) => { await killAmidWrites(stage, influxDbOf(stage), streamsOf(stage).exports) }
+  },
+  {
+    name: 'kill-influxdb-and-exports',
+    weight: 1,
+    run: async (stage) => { await killWithWriters(stage, influxDbOf(stage), streamsOf(stage).exports) }
   },
   { name: 'kill-influxdb', weight: 2, run: async (stage) => { await restart(influxDbOf(stage), away(stage)) } }
 ]
