@@ -173,13 +173,13 @@ export function createBroker (options: BrokerOptions): Broker {
     ...shared, stages, listeners, publishes, loginDelays, heldLogins, subscriptionGuard, wills, mqtt5
   })
   const statisticsPublisher = createStatisticsPublisher({
-    fanOut, read: statistics, clientsElsewhere: () => cluster?.clientsElsewhere ?? 0, version, intervalMs: limits.statisticsIntervalMs
+    fanOut, read: statistics, elsewhere: () => cluster?.statisticsElsewhere() ?? [], version, intervalMs: limits.statisticsIntervalMs
   })
   let timers: NodeJS.Timeout[] = []
   const forgetHere = createForgetting(retained, deliverer)
   const deliverHere = deliverer.emitter.route
   const announce = createAnnouncements({ cluster, fanOut, deliverHere, onRejected })
-  cluster?.attach({ connections, sessions, retained, deliverHere, forgetHere })
+  cluster?.attach({ connections, sessions, retained, statistics, deliverHere, forgetHere })
 
   async function stopListening (): Promise<void> {
     stages.stop()

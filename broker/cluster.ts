@@ -5,12 +5,14 @@ import type { CurrentPassage } from './session/held-deliveries.ts'
 import type { RetainedMessages } from './session/retained.ts'
 import type { SessionJournal } from './session/session-journal.ts'
 import type { Sessions } from './session/sessions.ts'
+import type { SharedStatistics } from './statistics.ts'
 
 /** What a cluster uses of the broker. */
 export interface ClusterParts {
   readonly connections: Connections
   readonly sessions: Sessions
   readonly retained: RetainedMessages
+  readonly statistics: () => SharedStatistics
   /** Delivers a message of another gateway to subscribers of this one. */
   readonly deliverHere: (message: PublishedMessage) => void
   /** Drops what this gateway keeps of a device. */
@@ -77,8 +79,8 @@ export interface Cluster extends Remote {
   claimAnnouncement (id: string): Promise<'granted' | 'refused' | 'unknown'>
   /** Drops what other gateways keep of a device. */
   forget (device: string): void
-  /** Clients connected to other gateways, as far as known. */
-  readonly clientsElsewhere: number
+  /** Of each other live gateway, up to a second old. */
+  statisticsElsewhere (): readonly SharedStatistics[]
   /** Joins the other gateways. Settles also where Redis does not answer. */
   start (): Promise<void>
   /** Its clients have left: hands over what is kept of them. */

@@ -63,6 +63,10 @@ export interface BrokerStatistics {
   readonly queuedBytes: number
 }
 
+/** What several gateways tell of all of them together. */
+export type SharedStatistics =
+  Pick<BrokerStatistics, 'clientsConnected' | 'packetsReceived' | 'publishesReceived' | 'bytesReceived' | 'subscriptions'>
+
 /** Where {@link readStatistics} reads. */
 interface StatisticsSources {
   readonly connections: Connections
@@ -116,30 +120,37 @@ export function readStatistics (sources: StatisticsSources): BrokerStatistics {
   }
 }
 
+/** Nothing else of {@link BrokerStatistics}. */
+export const toShared = (
+  { clientsConnected, packetsReceived, publishesReceived, bytesReceived, subscriptions }: SharedStatistics
+): SharedStatistics => ({ clientsConnected, packetsReceived, publishesReceived, bytesReceived, subscriptions })
+
 interface PublisherOptions {
   readonly fanOut: FanOut
   readonly read: () => BrokerStatistics
-  /** Clients connected to other gateways; their statistics are their own. */
-  readonly clientsElsewhere: () => number
+  /** Of each other live gateway. */
+  readonly elsewhere: () => readonly SharedStatistics[]
   readonly version: string
   readonly intervalMs: number
 }
 
 /** Publishes statistics under the names and in the form that operators know from Mosquitto, retained. */
-export function createStatisticsPublisher ({ fanOut, read, clientsElsewhere, version, intervalMs }: PublisherOptions) {
+export function createStatisticsPublisher ({ fanOut, read, elsewhere, version, intervalMs }: PublisherOptions) {
   const startedAtMs = performance.now()
   let timer: NodeJS.Timeout | null = null
 
   function publish (): void {
     const statistics = read()
+    const others = elsewhere()
+    const sum = (name: keyof SharedStatistics) => others.reduce((total, other) => total + other[name], statistics[name])
     const messages = {
       version: `vital-gateway version ${version}`,
       uptime: `${Math.floor((performance.now() - startedAtMs) / 1000)} seconds`,
-      'clients/connected': statistics.clientsConnected + clientsElsewhere(),
-      'messages/received': statistics.packetsReceived,
-      'publish/messages/received': statistics.publishesReceived,
-      'bytes/received': statistics.bytesReceived,
-      'subscriptions/count': statistics.subscriptions,
+      'clients/connected': sum('clientsConnected'),
+      'messages/received': sum('packetsReceived'),
+      'publish/messages/received': sum('publishesReceived'),
+      'bytes/received': sum('bytesReceived'),
+      'subscriptions/count': sum('subscriptions'),
       'retained messages/count': statistics.retainedMessages
     }
     for (const [name, value] of Object.entries(messages)) {

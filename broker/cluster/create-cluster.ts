@@ -127,7 +127,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     whenCopied,
     whenArrived,
     get name () { return members.self },
-    get clientsElsewhere () { return members.clientsElsewhere },
+    statisticsElsewhere: () => members.tellings,
 
     async start () {
       for (const each of links) each.start()

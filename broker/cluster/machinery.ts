@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { ClusterParts } from '../cluster.ts'
+import { toShared } from '../statistics.ts'
 import { Adoption } from './adoption.ts'
 import { Claims } from './claims.ts'
 import { Forwarding } from './forwarding.ts'
@@ -84,7 +85,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
   const members = new Members({
     id,
     link,
-    told: () => ({ clients: parts().connections.connected }),
+    told: () => toShared(parts().statistics()),
     onJoined: (gateway) => {
       interest.load(gateway).catch((error: unknown) => { logger.debug({ err: error, gateway }, 'subscriptions elsewhere are not known') })
     },

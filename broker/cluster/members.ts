@@ -1,19 +1,16 @@
 import type { Logger } from 'pino'
+import type { SharedStatistics } from '../statistics.ts'
 import { KEYS } from './keys.ts'
 import type { ClusterLimits } from './limits.ts'
 import type { RedisLink, Reply } from './redis-link.ts'
 import { REGISTER, RENEW } from './scripts.ts'
 
-/** What a lease tells of its gateway. */
-interface Told {
-  readonly clients: number
-}
-
 interface MembersOptions {
   /** Of this process, unlike any other. */
   readonly id: string
   readonly link: Pick<RedisLink, 'isUp' | 'call'>
-  readonly told: () => Told
+  /** What the lease tells of this gateway. */
+  readonly told: () => SharedStatistics
   readonly onJoined: (gateway: string) => void
   /** Its lease has ended. */
   readonly onDied: (gateway: string) => void
@@ -29,7 +26,7 @@ interface MembersOptions {
 export class Members {
   readonly #options: MembersOptions
   /** Other gateways, and what they tell; `null`: the lease has ended. */
-  readonly #others = new Map<string, Told | null>()
+  readonly #others = new Map<string, SharedStatistics | null>()
   #incarnation = 0
   /** When the lease was asked for that Redis has granted last, by `performance.now()`. */
   #leasedAtMs = -Infinity
@@ -61,8 +58,9 @@ export class Members {
     return [...this.#others].flatMap(([gateway, told]) => told === null ? [gateway] : [])
   }
 
-  get clientsElsewhere (): number {
-    return [...this.#others.values()].reduce((sum, told) => sum + (told?.clients ?? 0), 0)
+  /** What live gateways tell. */
+  get tellings (): SharedStatistics[] {
+    return [...this.#others.values()].filter((told) => told !== null)
   }
 
   isLive (gateway: string): boolean {
@@ -116,7 +114,7 @@ export class Members {
       const gateway = texts[at]!
       if (gateway === this.self) continue
       listed.add(gateway)
-      const told = texts[at + 1] === '' ? null : JSON.parse(texts[at + 1]!) as Told
+      const told = texts[at + 1] === '' ? null : JSON.parse(texts[at + 1]!) as SharedStatistics
       const before = this.#others.get(gateway)
       this.#others.set(gateway, told)
       if (before === undefined) onJoined(gateway)

@@ -73,14 +73,23 @@ t.test('properties, retain as published, no local and identifiers are those of o
   t.equal(qos, 1)
 })
 
-t.test('$SYS counts the clients of all gateways', { skip: NO_REDIS }, async (t) => {
+t.test('$SYS counts clients, subscriptions and publishes of all gateways', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const limits = { statisticsIntervalMs: 100 }
   const [a, b] = [await startClustered(t, redis.url, { limits }), await startClustered(t, redis.url, { limits })]
-  await Promise.all([a, a, b].map(({ port }) => RawClient.connected(t, port)))
+  const clients = await Promise.all([a, a, b].map(({ port }) => RawClient.connected(t, port)))
+  await clients[0]!.subscribe({ 'home/#': 0 })
+  for (const client of clients) {
+    client.send(publishPacket(1, { topic: 'home/x', payload: 'p' }))
+    await client.waitFor('puback')
+  }
   const watcher = await RawClient.connected(t, b.port)
-  await watcher.subscribe({ '$SYS/broker/clients/connected': 0 })
-  await until(() => payloads(watcher).at(-1) === '4')
+  await watcher.subscribe({ '$SYS/broker/#': 0 })
+  const told = (name: string) => watcher.messages().findLast((message) => message.startsWith(`$SYS/broker/${name} `))?.split(' ')[1]
+  await until(() => told('clients/connected') === '4' && told('subscriptions/count') === '2')
+  await until(() => told('publish/messages/received') === '3')
+  t.ok(Number(told('messages/received')) > 3 * 2)
+  t.ok(Number(told('bytes/received')) > b.broker.statistics().bytesReceived, 'bytes of both')
   t.equal(b.broker.statistics().clientsConnected, 2, 'metrics are of one gateway')
 })
 

@@ -98,7 +98,8 @@ function createUnderTest (cluster: Cluster | null) {
     retained, sessions, sessionOf: ({ id }) => sessions.find(id), whenCopied: cluster?.whenCopied ?? (() => null)
   })
   const connections = { connected: 0, holderOf: () => undefined } as unknown as Connections
-  cluster?.attach({ connections, sessions, retained, deliverHere () {}, forgetHere () {} })
+  const statistics = () => ({ clientsConnected: 0, packetsReceived: 0, publishesReceived: 0, bytesReceived: 0, subscriptions: 0 })
+  cluster?.attach({ connections, sessions, retained, statistics, deliverHere () {}, forgetHere () {} })
   const clientIds = new Set<string>()
   /** As a CONNECT does. */
   const claim = async (clientId: string) => {
