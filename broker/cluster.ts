@@ -27,6 +27,16 @@ export interface ClientClaim {
   readonly startsAnew: boolean
 }
 
+/** A bound on how often something may be done; a token is spent each time. */
+export interface Rate {
+  /** Of what. */
+  readonly name: string
+  /** Tokens refilled each second. */
+  readonly perSecond: number
+  /** Tokens of a full bucket. */
+  readonly burst: number
+}
+
 /** Other gateways, as the fan-out sees them. */
 export interface Remote {
   /** Of the message that is being routed. */
@@ -77,6 +87,12 @@ export interface Cluster extends Remote {
    * @returns `unknown`: Redis does not say
    */
   claimAnnouncement (id: string): Promise<'granted' | 'refused' | 'unknown'>
+  /**
+   * Tells the other gateways how many tokens were spent here since the last time.
+   * @returns tokens that are left of all gateways together, by key; `null`: Redis is away
+   * @throws when Redis does not answer
+   */
+  spend (rate: Rate, spent: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number> | null>
   /** Drops what other gateways keep of a device. */
   forget (device: string): void
   /** Of each other live gateway, up to a second old. */

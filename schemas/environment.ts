@@ -195,7 +195,7 @@ export const EnvironmentSchema = Type.Object({
   // The readings that wait are bounded anyway (429 VITAL_OVERLOADED); this keeps one sender from taking all of the
   // room.
   VITAL_HTTP_REQUESTS_PER_SECOND_MAX: integer('HTTP requests of one principal, and as many gRPC calls, or of one address while no ' +
-    'credentials exist; 0 sets no limit', 0, 0, 1_000_000),
+    'credentials exist, at all gateways of one Redis together; 0 sets no limit', 0, 0, 1_000_000),
   // Each is a descriptor and about 20 KiB.
   VITAL_CONNECTIONS_MAX: integer('MQTT connections at a time; beyond, a new one is closed', 20_000, 1, 1_000_000),
   VITAL_CONNECTIONS_PER_ADDRESS_MAX: integer('The same of one IPv4 address or IPv6 network of 64 bits; loopback has ' +

@@ -6,6 +6,7 @@ import { KEYS } from './keys.ts'
 import { CLUSTER_LIMITS, type ClusterLimits, within } from './limits.ts'
 import { createMachinery } from './machinery.ts'
 import { toFactWarnings } from './redis-facts.ts'
+import { createSharedRates } from './shared-rates.ts'
 
 export interface ClusterOptions {
   /** `redis://` or `rediss://`, with user and password. */
@@ -128,6 +129,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     whenArrived,
     get name () { return members.self },
     statisticsElsewhere: () => members.tellings,
+    spend: createSharedRates({ link, joining }),
 
     async start () {
       for (const each of links) each.start()

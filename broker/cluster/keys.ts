@@ -21,6 +21,8 @@ export const KEYS = {
   client: (clientId: string) => `vital:client:${clientId}`,
   /** Exists once a gateway publishes what all have heard of; its value is the gateway. */
   announcement: (id: string) => `vital:announcement:${id}`,
+  /** Token bucket of one principal, or of one address. */
+  rate: (name: string, key: string) => `vital:rate:${name}:${key}`,
   /** Hash of retained messages by topic. */
   retained: 'vital:retained',
   /** Stream of their changes. */
@@ -29,7 +31,7 @@ export const KEYS = {
 
 /** Each command that gateways send or call in scripts, with a key of theirs where it has one: for the rights of their user. */
 export const COMMANDS: readonly string[] = [
-  'INFO server', 'CLIENT SETNAME vital', 'EVAL x 0',
+  'INFO server', 'CLIENT SETNAME vital', 'EVAL x 0', 'TIME',
   'GET vital:x', 'SET vital:x y', 'DEL vital:x', 'EXISTS vital:x',
   'SADD vital:x y', 'SREM vital:x y', 'SMEMBERS vital:x', 'SISMEMBER vital:x y',
   'HGET vital:x y', 'HSET vital:x y z', 'HDEL vital:x y', 'HEXISTS vital:x y', 'HGETALL vital:x', 'HINCRBY vital:x y 1', 'HSCAN vital:x 0',

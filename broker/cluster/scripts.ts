@@ -232,3 +232,22 @@ export const EXPIRE_RETAINED = `
 local value = redis.call('HGET', 'vital:retained', ARGV[1])
 if value and tonumber(string.sub(value, 1, 16)) <= tonumber(ARGV[2]) then redis.call('HDEL', 'vital:retained', ARGV[1]) end
 return 0`
+
+/**
+ * ARGV: key of a token bucket, tokens refilled each second, tokens of a full bucket, tokens spent since the last call. What is
+ * spent beyond a full bucket is forgotten. A bucket is forgotten once it is full.
+ * @returns tokens left, as text; less than 0 where more was spent
+ */
+export const SPEND = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+local perSecond, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
+local tokens = burst
+local bucket = redis.call('GET', ARGV[1])
+if bucket then
+  local left, at = string.match(bucket, '(.+) (.+)')
+  tokens = math.min(burst, left + (now - at) * perSecond / 1000)
+end
+tokens = math.max(-burst, tokens - ARGV[4])
+redis.call('SET', ARGV[1], string.format('%.3f %.3f', tokens, now), 'PX', math.ceil((burst - tokens) / perSecond * 1000) + 1)
+return string.format('%.3f', tokens)`

@@ -8,7 +8,7 @@ import { READERS } from '../http/authentication.ts'
 import { HTTP_ERRORS } from '../http/errors.ts'
 import { HTTP_LIMITS } from '../http/limits.ts'
 import { toForwardedAddress } from '../http/origin.ts'
-import { createRateLimit } from '../http/rate-limit.ts'
+import { createRateLimit, createRequestRate, type SpendTogether } from '../http/rate-limit.ts'
 import type { Authenticator } from '../security/authenticator.ts'
 import { type Admit, AdmittedCall, type EndStatus } from './admitted-call.ts'
 import { certificateNamesOf, encodingOf, streamOf } from './library-call.ts'
@@ -24,6 +24,8 @@ interface AdmissionOptions {
   readonly isProxy: IsTrusted
   /** Calls of one principal, or of one address while no credentials exist; 0: no limit. */
   readonly requestsPerSecondMax: number
+  /** Calls count at all gateways together; `null`: there is one. */
+  readonly spendTogether: SpendTogether | null
   readonly refusals: LoginRefusals
 }
 
@@ -60,9 +62,9 @@ const LIMITED = toStatus(status.RESOURCE_EXHAUSTED, new HTTP_ERRORS.TooManyReque
  * role, the rate.
  */
 export function createAdmission (options: AdmissionOptions) {
-  const { authenticate, isStopping, isProxy, requestsPerSecondMax, refusals } = options
+  const { authenticate, isStopping, isProxy, requestsPerSecondMax, spendTogether, refusals } = options
   const { rateLimitKeysMax: keysMax, badCredentialsPerSecondMax, badCredentialsBurst } = HTTP_LIMITS
-  const requests = createRateLimit({ perSecond: requestsPerSecondMax, burst: requestsPerSecondMax * 2, keysMax })
+  const requests = createRequestRate({ perSecond: requestsPerSecondMax, name: 'grpc', spendTogether })
   const failures = createRateLimit({ perSecond: badCredentialsPerSecondMax, burst: badCredentialsBurst, keysMax })
   const counts: AdmissionCounts = { refused: 0, limited: 0 }
   const underWay = { calls: 0, health: 0 }

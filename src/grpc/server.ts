@@ -12,6 +12,7 @@ import type { ServerTls } from '../../broker/listen/tls-handshakes.ts'
 import type { Rates } from '../../broker/publish/rate-limiter.ts'
 import type { Principal } from '../../schemas/principal.ts'
 import { HTTP_ERRORS } from '../http/errors.ts'
+import type { SpendTogether } from '../http/rate-limit.ts'
 import type { AcceptRequest } from '../ingest/request-outcome.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import { createAdmission, type GrpcAuthenticate } from './admission.ts'
@@ -38,6 +39,8 @@ export interface GrpcServerOptions {
   readonly rates: Rates
   /** Calls of one principal; 0: no limit. */
   readonly requestsPerSecondMax: number
+  /** Calls count at all gateways together; `null`: there is one. */
+  readonly spendTogether: SpendTogether | null
   readonly authenticate: GrpcAuthenticate
   readonly refusals: LoginRefusals
   /** Until when an authenticated principal may stay, by what is known now; `undefined`: nothing has changed. */

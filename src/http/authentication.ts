@@ -8,7 +8,7 @@ import type { Principal, Role } from '../../schemas/principal.ts'
 import type { HttpApp } from './app.ts'
 import { HTTP_ERRORS } from './errors.ts'
 import { HTTP_LIMITS } from './limits.ts'
-import { createRateLimit } from './rate-limit.ts'
+import { createRateLimit, createRequestRate, type SpendTogether } from './rate-limit.ts'
 
 /** Authenticates a request; at once for a known credential. It never rejects. */
 export type HttpAuthenticate = (headers: IncomingHttpHeaders) => Authentication | Promise<Authentication>
@@ -57,6 +57,8 @@ export interface HttpAuthenticationOptions {
   readonly authenticate: HttpAuthenticate
   /** Of one principal, or of one address while there are none; 0: no limit. */
   readonly requestsPerSecondMax: number
+  /** Requests count at all gateways together; `null`: there is one. */
+  readonly spendTogether: SpendTogether | null
   /** A request was answered 429 for its rate. */
   readonly onLimited: () => void
   /** Milliseconds that never run backwards. */
@@ -70,10 +72,11 @@ export interface HttpAuthenticationOptions {
  * credentials from that address still pass.
  */
 export function addAuthentication (
-  app: HttpApp, { authenticate, requestsPerSecondMax, onLimited, monotonicMs, refusals }: HttpAuthenticationOptions
+  app: HttpApp,
+  { authenticate, requestsPerSecondMax, spendTogether, onLimited, monotonicMs, refusals }: HttpAuthenticationOptions
 ): void {
   const { rateLimitKeysMax: keysMax, badCredentialsPerSecondMax, badCredentialsBurst } = HTTP_LIMITS
-  const requests = createRateLimit({ perSecond: requestsPerSecondMax, burst: requestsPerSecondMax * 2, keysMax, monotonicMs })
+  const requests = createRequestRate({ perSecond: requestsPerSecondMax, name: 'http', spendTogether, monotonicMs })
   const failures = createRateLimit({ perSecond: badCredentialsPerSecondMax, burst: badCredentialsBurst, keysMax, monotonicMs })
 
   const addressOf = (request: FastifyRequest) => toAddressKey(toAddress(request.ip))

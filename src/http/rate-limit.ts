@@ -1,10 +1,18 @@
+import type { Rate } from '../../broker/cluster.ts'
 import { refill } from '../../broker/publish/token-bucket.ts'
 import { LruMap } from '../security/lru-map.ts'
+import { HTTP_LIMITS } from './limits.ts'
 
 interface Bucket {
   tokens: number
   filledAtMs: number
 }
+
+/**
+ * Tells the other gateways of the tokens that were spent here.
+ * @returns tokens that are left of all gateways together, by key; `null`: this gateway counts alone
+ */
+export type SpendTogether = (rate: Rate, spent: ReadonlyMap<string, number>) => Promise<ReadonlyMap<string, number> | null>
 
 interface RateLimitOptions {
   /** Tokens refilled each second; 0: no limit. */
@@ -15,13 +23,25 @@ interface RateLimitOptions {
   readonly keysMax: number
   /** Milliseconds that never run backwards. */
   readonly monotonicMs?: () => number
+  /** Other gateways, which know the rate by its name; `null`: there are none. */
+  readonly others?: { readonly name: string, readonly spend: SpendTogether } | null
 }
 
-/** A token bucket for each key. */
+/** How long other gateways may not know of a token that was spent here. */
+const TELL_MS = 100
+
+/**
+ * A token bucket for each key. With other gateways the bucket is in Redis, and what is here is a copy: a request waits for
+ * nothing, and passes on what others had left a tenth of a second ago.
+ */
 export function createRateLimit (
-  { perSecond, burst, keysMax, monotonicMs = () => performance.now() }: RateLimitOptions
+  { perSecond, burst, keysMax, monotonicMs = () => performance.now(), others = null }: RateLimitOptions
 ) {
   const buckets = new LruMap<string, Bucket>({ sizeMax: keysMax })
+  /** Tokens that others do not know of. */
+  let spent = new Map<string, number>()
+  let timer: NodeJS.Timeout | null = null
+  let isTelling = false
 
   function bucketOf (key: string): Bucket | undefined {
     const bucket = buckets.get(key)
@@ -32,17 +52,42 @@ export function createRateLimit (
     return bucket
   }
 
+  function schedule (delayMs: number): void {
+    if (others === null || isTelling) return
+    if (timer !== null) clearTimeout(timer)
+    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+    timer = setTimeout(() => { tell(others) }, delayMs).unref()
+  }
+
+  async function tell ({ name, spend }: NonNullable<typeof others>): Promise<void> {
+    const told = spent
+    spent = new Map()
+    timer = null
+    isTelling = true
+    // Redis that does not answer is logged elsewhere: until it does, this gateway counts alone.
+    const left = await spend({ name, perSecond, burst }, told).catch(() => null)
+    isTelling = false
+    for (const [key, tokens] of left ?? []) {
+      const bucket = bucketOf(key)
+      if (bucket !== undefined) bucket.tokens = tokens - (spent.get(key) ?? 0)
+    }
+    if (spent.size > 0) schedule(TELL_MS)
+  }
+
   return {
     /** Takes a token. @returns false when there is none */
     take (key: string): boolean {
       if (perSecond === 0) return true
       const bucket = bucketOf(key)
-      if (bucket === undefined) {
-        buckets.set(key, { tokens: burst - 1, filledAtMs: monotonicMs() })
-        return true
-      }
-      if (bucket.tokens < 1) return false
-      bucket.tokens--
+      const isFull = bucket === undefined || bucket.tokens === burst
+      if (bucket === undefined) buckets.set(key, { tokens: burst - 1, filledAtMs: monotonicMs() })
+      else if (bucket.tokens < 1) return false
+      else bucket.tokens--
+      if (others === null) return true
+      spent.set(key, (spent.get(key) ?? 0) + 1)
+      // Of one that was not used here for a while nobody knows what others have left.
+      if (isFull) schedule(0)
+      else if (timer === null) schedule(TELL_MS)
       return true
     },
 
@@ -55,4 +100,15 @@ export function createRateLimit (
       return buckets.size
     }
   }
+}
+
+interface RequestRateOptions extends Pick<RateLimitOptions, 'perSecond' | 'monotonicMs'> {
+  readonly name: string
+  readonly spendTogether: SpendTogether | null
+}
+
+/** Requests of one principal, or of one address while there are no principals. */
+export function createRequestRate ({ perSecond, name, spendTogether, ...clock }: RequestRateOptions) {
+  const others = spendTogether === null ? null : { name, spend: spendTogether }
+  return createRateLimit({ ...clock, perSecond, burst: perSecond * 2, keysMax: HTTP_LIMITS.rateLimitKeysMax, others })
 }

@@ -16,6 +16,7 @@ import type { Events } from '../events/events.ts'
 import { createListener, type Listener } from './listener.ts'
 import { createToOrigin } from './origin.ts'
 import { type Page, servePage } from './page/page.ts'
+import type { SpendTogether } from './rate-limit.ts'
 import type { RouteReads } from '../reads/reads.ts'
 import { deleteVitalData, type Erase } from './routes/delete-vital-data.ts'
 import { getEvents } from './routes/get-events.ts'
@@ -65,6 +66,8 @@ export interface HttpServerOptions {
   readonly authenticate?: HttpAuthenticate
   /** Of one principal, or of one address while no credentials exist; 0: no limit. */
   readonly requestsPerSecondMax?: number
+  /** Requests count at all gateways together; `null`, the default: there is one. */
+  readonly spendTogether?: SpendTogether | null
   /** A request was answered 429 for its rate. */
   readonly onLimited?: () => void
   /** Milliseconds that never run backwards, by which rates are limited. */
@@ -126,6 +129,7 @@ export function createHttpServer (options: HttpServerOptions) {
   addAuthentication(app, {
     authenticate: options.authenticate ?? OPEN,
     requestsPerSecondMax: options.requestsPerSecondMax ?? 0,
+    spendTogether: options.spendTogether ?? null,
     onLimited: options.onLimited ?? (() => {}),
     monotonicMs: options.monotonicMs ?? (() => performance.now()),
     refusals: options.refusals ?? new LoginRefusals(logger)

@@ -23,7 +23,7 @@ type GrpcOptions = Pick<GrpcServerOptions, 'isReady' | 'isStopping'> & {
   readonly pipeline: Pick<Pipeline, 'acceptRequest' | 'addReader'>
 }
 type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets' | 'isProxy' | 'part' | 'onLimited' |
-  'bodyBytesMax' | 'connectionsMax' | 'authenticate'>
+  'bodyBytesMax' | 'connectionsMax' | 'authenticate' | 'spendTogether'>
 
 /**
  * How the gateway is reached: which listeners there are, with what below them.
@@ -45,6 +45,7 @@ export async function createTransport (
     isProxy: transport.proxyProtocol ? isProxy : undefined
   }
 
+  const spendTogether = cluster === null ? null : cluster.spend
   let webSockets: WebSockets | null = null
   let requestsLimited = 0
   addTransportMetrics(metrics, () => ({
@@ -70,6 +71,7 @@ export async function createTransport (
       isProxy,
       bodyBytesMax: packetBytesMax,
       connectionsMax: config.httpConnectionsMax,
+      spendTogether,
       onLimited () { requestsLimited++ }
     }
     const publicServer = createHttpServer({
@@ -117,6 +119,7 @@ export async function createTransport (
       requestBytesMax: packetBytesMax,
       rates: { ...DEFAULT_LIMITS, ...config.brokerLimits },
       requestsPerSecondMax: config.httpRequestsPerSecondMax,
+      spendTogether,
       authenticate: security.authenticateGrpc,
       refusals: security.refusals,
       untilOf: security.untilOf,
