@@ -5,7 +5,10 @@ import type { CurrentPassage } from './session/held-deliveries.ts'
 import type { RetainedMessages } from './session/retained.ts'
 import type { SessionJournal } from './session/session-journal.ts'
 import type { Sessions } from './session/sessions.ts'
-import type { SharedStatistics } from './statistics.ts'
+
+/** What several gateways tell of all of them together, by the names of `BrokerStatistics`. */
+export type SharedStatistics =
+  Readonly<Record<'clientsConnected' | 'packetsReceived' | 'publishesReceived' | 'bytesReceived' | 'subscriptions', number>>
 
 /** What a cluster uses of the broker. */
 export interface ClusterParts {

@@ -1,3 +1,4 @@
+import type { SharedStatistics } from './cluster.ts'
 import type { HeldLogins } from './connect/held-logins.ts'
 import type { LoginDelays } from './connect/login-delays.ts'
 import type { Connections } from './connections.ts'
@@ -62,10 +63,6 @@ export interface BrokerStatistics {
   readonly queuedMessages: number
   readonly queuedBytes: number
 }
-
-/** What several gateways tell of all of them together. */
-export type SharedStatistics =
-  Pick<BrokerStatistics, 'clientsConnected' | 'packetsReceived' | 'publishesReceived' | 'bytesReceived' | 'subscriptions'>
 
 /** Where {@link readStatistics} reads. */
 interface StatisticsSources {

@@ -22,7 +22,7 @@ import { decodeFrame, type Frame, type RoutedHeader, toMessage } from './frame.t
 import { compareIds } from './inbox.ts'
 import { KEYS } from './keys.ts'
 import type { Members } from './members.ts'
-import type { RedisLink, Reply } from './redis-link.ts'
+import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { FORGET, LOCK_ADOPTION, REMOVE } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
 import { decodeRecord, type StoredSession } from './stored-session.ts'
@@ -268,7 +268,8 @@ function deliverEntry (bytes: Buffer, rest: Rest): void {
   for (const routed of frame.m) {
     const { message, end } = toMessage(routed, bodies, at)
     at = end
-    rest.seen.set(frame.o, routed.n)
+    // Later ones come here as well, and may not have come yet.
+    if (!rest.isSharedAlone) rest.seen.set(frame.o, routed.n)
     deliverRest(message, frame.o, routed, rest)
   }
 }

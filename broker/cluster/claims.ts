@@ -24,7 +24,7 @@ import type { ClientClaim, ClusterParts } from '../cluster.ts'
 import type { Handover } from './handover.ts'
 import type { Joining } from './joining.ts'
 import type { ClusterLimits } from './limits.ts'
-import type { RedisLink, Reply } from './redis-link.ts'
+import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { CLAIM, FORCE } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
 

@@ -5,7 +5,7 @@ import { Joining } from './joining.ts'
 import { KEYS } from './keys.ts'
 import { CLUSTER_LIMITS, type ClusterLimits, within } from './limits.ts'
 import { createMachinery } from './machinery.ts'
-import { toFactWarnings } from './redis-facts.ts'
+import { toFactWarnings } from './redis/redis-facts.ts'
 import { createSharedRates } from './shared-rates.ts'
 
 export interface ClusterOptions {

@@ -9,7 +9,7 @@ import type { Logger } from 'pino'
 import { createLogThrottle } from '../log-throttle.ts'
 import { decodeFrame, type Frame } from './frame.ts'
 import { KEYS } from './keys.ts'
-import type { RedisLink, Reply } from './redis-link.ts'
+import type { RedisLink, Reply } from './redis/redis-link.ts'
 
 const ENTRIES_AT_ONCE = 256
 const FIRST_POSITION = '0-0'

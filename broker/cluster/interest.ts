@@ -14,7 +14,7 @@ import { toShare } from '../topics.ts'
 import { KEYS } from './keys.ts'
 import type { Members } from './members.ts'
 import type { Outbox } from './outbox.ts'
-import type { RedisLink, Reply } from './redis-link.ts'
+import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { ANNOUNCE } from './scripts.ts'
 
 /** What one gateway wants of a topic filter. */

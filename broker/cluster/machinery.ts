@@ -13,7 +13,7 @@ import type { ClusterLimits } from './limits.ts'
 import { Members } from './members.ts'
 import { Outbox } from './outbox.ts'
 import { Reclaim } from './reclaim.ts'
-import { RedisLink } from './redis-link.ts'
+import { RedisLink } from './redis/redis-link.ts'
 import { RetainedLog } from './retained-log.ts'
 import { SessionStore } from './session-store.ts'
 

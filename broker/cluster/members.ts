@@ -1,8 +1,8 @@
 import type { Logger } from 'pino'
-import type { SharedStatistics } from '../statistics.ts'
+import type { SharedStatistics } from '../cluster.ts'
 import { KEYS } from './keys.ts'
 import type { ClusterLimits } from './limits.ts'
-import type { RedisLink, Reply } from './redis-link.ts'
+import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { REGISTER, RENEW } from './scripts.ts'
 
 interface MembersOptions {

@@ -11,7 +11,7 @@ import type { PublishedMessage } from '../deliver/fan-out.ts'
 import { createLogThrottle } from '../log-throttle.ts'
 import { encodeFrame, type Notice, type RoutedHeader, toMessageHeader } from './frame.ts'
 import type { ClusterLimits } from './limits.ts'
-import type { Argument, Reply } from './redis-link.ts'
+import type { Argument, Reply } from './redis/redis-link.ts'
 import { ADD, IS_ADOPTED } from './scripts.ts'
 
 interface Entry {

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { ClusterParts } from '../cluster.ts'
 import type { Handover } from './handover.ts'
 import type { ClusterLimits } from './limits.ts'
-import type { RedisLink, Reply } from './redis-link.ts'
+import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { RECLAIM } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
 

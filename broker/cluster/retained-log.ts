@@ -13,7 +13,7 @@ import { RESERVED_PREFIX } from '../topics.ts'
 import { decodeFrame, encodeFrame, type MessageHeader, toMessage, toMessageHeader, toUnixMs } from './frame.ts'
 import { compareIds } from './inbox.ts'
 import { KEYS } from './keys.ts'
-import type { Argument, RedisLink, Reply } from './redis-link.ts'
+import type { Argument, RedisLink, Reply } from './redis/redis-link.ts'
 import { EXPIRE_RETAINED, RETAIN } from './scripts.ts'
 
 interface RetainedLogOptions {

@@ -16,7 +16,7 @@ import type { SessionJournal } from '../session/session-journal.ts'
 import type { SessionState } from '../session/sessions.ts'
 import type { ClusterLimits } from './limits.ts'
 import type { Outbox } from './outbox.ts'
-import type { Argument, RedisLink, Reply } from './redis-link.ts'
+import type { Argument, RedisLink, Reply } from './redis/redis-link.ts'
 import { ADOPT, DROP, IS_ADOPTED, SAVE, TRANSFER, TRIM } from './scripts.ts'
 import { encodeDelivery, encodeState, FIELDS } from './stored-session.ts'
 

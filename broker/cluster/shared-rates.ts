@@ -1,7 +1,7 @@
 import type { Rate } from '../cluster.ts'
 import type { Joining } from './joining.ts'
 import { KEYS } from './keys.ts'
-import type { RedisLink, Reply } from './redis-link.ts'
+import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { SPEND } from './scripts.ts'
 
 interface SharedRatesOptions {

@@ -2,7 +2,7 @@ import type { Principal } from '../../schemas/principal.ts'
 import { type Delivery, type QoS, toDeliveryBytes, ownCopy, ownProperties } from '../session/delivery.ts'
 import type { SessionState } from '../session/sessions.ts'
 import { decodeFrame, encodeFrame, fromUnixMs, type MessageHeader, toMessage, toMessageHeader, toUnixMs } from './frame.ts'
-import type { Argument, Reply } from './redis-link.ts'
+import type { Argument, Reply } from './redis/redis-link.ts'
 
 /** The session of a client as JSON, beside its deliveries. */
 interface StoredState {

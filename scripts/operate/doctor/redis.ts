@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { COMMANDS } from '../../../broker/cluster/keys.ts'
-import { isTooOld } from '../../../broker/cluster/redis-facts.ts'
+import { isTooOld } from '../../../broker/cluster/redis/redis-facts.ts'
 import type { Config } from '../../../src/config/config.ts'
 import { COPY_COMMANDS } from '../../../src/reads/latest-cache/scripts.ts'
 import { isLoopback } from '../../../src/transport/transport-config.ts'

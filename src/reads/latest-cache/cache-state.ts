@@ -8,7 +8,7 @@
  * - no gateway that has died left an intent that nobody has dealt with.
  */
 import type { CopyOrigin } from '../../../db/queries/copied-rows.ts'
-import type { Reply } from '../../../broker/cluster/redis-link.ts'
+import type { Reply } from '../../../broker/cluster/redis/redis-link.ts'
 import type { CacheLimits } from './limits.ts'
 
 /** What `BEAT` answers. */

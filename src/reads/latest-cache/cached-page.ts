@@ -1,6 +1,6 @@
 import { type Keyset, type LatestSearch, toKey } from '../../../db/queries/latest-search.ts'
 import type { LatestRow } from '../../../db/queries/resource-columns.ts'
-import type { Reply } from '../../../broker/cluster/redis-link.ts'
+import type { Reply } from '../../../broker/cluster/redis/redis-link.ts'
 
 /** The sorted sets of `scripts.ts`. */
 const ORDERS = { deviceId: 'd', timestamp: 't', heartRate: 'h', breathRate: 'b' } as const

@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino'
 import { type LockedRows, lockCopiedRows, selectBusyBackends, type VersionedRow } from '../../../db/queries/copied-rows.ts'
-import type { Reply } from '../../../broker/cluster/redis-link.ts'
+import type { Reply } from '../../../broker/cluster/redis/redis-link.ts'
 import type { ReadBudget } from '../read-budget.ts'
 import type { CacheLimits } from './limits.ts'
 import type { ScriptedLink } from './scripted-link.ts'

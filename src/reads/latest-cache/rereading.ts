@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type CopiedRow, selectCopiedRows } from '../../../db/queries/copied-rows.ts'
-import type { Reply } from '../../../broker/cluster/redis-link.ts'
+import type { Reply } from '../../../broker/cluster/redis/redis-link.ts'
 import type { ReadBudget } from '../read-budget.ts'
 import type { CacheState } from './cache-state.ts'
 import type { CacheLimits } from './limits.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Logger } from 'pino'
-import { type Argument, RedisLink, type Reply } from '../../../broker/cluster/redis-link.ts'
-import { readFacts } from '../../../broker/cluster/redis-facts.ts'
+import { type Argument, RedisLink, type Reply } from '../../../broker/cluster/redis/redis-link.ts'
+import { readFacts } from '../../../broker/cluster/redis/redis-facts.ts'
 import type { CacheLimits } from './limits.ts'
 import { APPLY, BEAT, COMPARE, COMPLETE, DOUBT, EMPTY, LEAVE, PAGE, REPAIR } from './scripts.ts'
 

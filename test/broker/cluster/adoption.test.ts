@@ -198,3 +198,25 @@ t.test('a gateway that has not heard of a death deals to the dead one, and nothi
   await until(() => payloads(back).length >= 6)
   t.strictSame(payloads(back).sort(), texts('shared', 6))
 })
+
+t.test('what comes to the adopter late is not taken for something that it has read elsewhere', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const [cableOfA, cableOfB] = [await startCable(t, redis.port), await startCable(t, redis.port)]
+  const a = await startClustered(t, cableOfA.url)
+  const b = await startClustered(t, cableOfB.url, { clusterLimits: { blockMs: 10_000, commandTimeoutMs: 10_000, interestTimeoutMs: 200 } })
+  const third = await startClustered(t, redis.url, { clusterLimits: { leaseMs: 60_000, renewIntervalMs: 60_000 } })
+  const nurse = await RawClient.connected(t, a.port, persistent('nurse'))
+  await nurse.subscribe({ 'home/#': 1 })
+  nurse.socket.destroy()
+  cableOfB.holdAnswerTo((sent) => sent.includes('XREAD') && sent.includes(`vital:stream:${b.cluster.name}`))
+  const publisher = await RawClient.connected(t, third.port)
+  cableOfA.cut()
+  let sent = 0
+  for (; b.cluster.statistics().sessionsAdopted === 0; sent++) await publish(publisher, 'home/x', [`m${sent}`])
+  t.ok(cableOfB.isHolding, 'nothing has come to the adopter itself')
+  cableOfB.letGo()
+  const back = await RawClient.connected(t, b.port, persistent('nurse'))
+  await publish(publisher, 'home/x', ['end'])
+  await until(() => payloads(back).includes('end'))
+  t.strictSame(payloads(back), [...texts('m', sent), 'end'])
+})

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
-import { RedisLink } from '../../../broker/cluster/redis-link.ts'
+import { RedisLink } from '../../../broker/cluster/redis/redis-link.ts'
 import { publishPacket, RawClient } from '../../helpers/broker.ts'
 import { type ClusteredBroker, NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'

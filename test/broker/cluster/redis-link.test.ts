@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import t from 'tap'
-import { RedisLink } from '../../../broker/cluster/redis-link.ts'
+import { RedisLink } from '../../../broker/cluster/redis/redis-link.ts'
 import { NO_REDIS, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
