@@ -155,6 +155,7 @@ async function runOnCluster ({ belongings, program, options }: Shared, { dir, st
       kafka: options.kafka,
       streams,
       readings: options.readings,
+      seconds: options.seconds,
       load: {
         ...(options.ratePerS === undefined ? {} : { ratePerS: options.ratePerS }),
         ...(options.mqttVersion === undefined ? {} : { protocolVersion: options.mqttVersion === '5' ? 5 : 4 })

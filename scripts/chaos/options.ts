@@ -99,7 +99,8 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .option('--flink <jars>', 'with --streams: the folder of Flink\'s jars')
     .addOption(numberOption('--readings <n>', 'with --cluster: at least as many, in large publishes, with the cycles spread over them', COUNT))
     .addOption(numberOption('--cycles <n>', 'how often a fault that is repeated comes', COUNT))
-    .addOption(numberOption('--seconds <s>', 'how long a fault that lasts lasts; of kill-gateway: the longest life', { min: 1, max: COUNT_MAX }))
+    .addOption(numberOption('--seconds <s>',
+      'how long a fault that lasts lasts, and a cluster is struck; of kill-gateway: the longest life', { min: 1, max: COUNT_MAX }))
     .addOption(numberOption('--rate <n>', 'readings a second', { min: 1, max: COUNT_MAX }))
     .addOption(new Option('--mqtt-version <version>', 'of the devices: MQTT 3.1.1 or 5').choices(['3.1.1', '5']))
     .addOption(numberOption('--rows <n>', 'readings in the default partition of huge-default-partition', COUNT))

@@ -31,6 +31,8 @@ export interface ClusterRunOptions {
   readonly streams: StreamsOptions | null
   /** At least as many, over which the strikes are spread; `undefined`: what is sent meanwhile. */
   readonly readings: number | undefined
+  /** No further strike after so long; `undefined`: all are done. */
+  readonly seconds: number | undefined
   readonly load: Partial<Load>
   readonly breaks: Break | undefined
   readonly onCycle: (done: number) => void
@@ -117,15 +119,17 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
   }
 }
 
-interface AllStrikesOptions extends StrikeOptions, Pick<ClusterRunOptions, 'cycles' | 'readings' | 'onCycle'> {
+interface AllStrikesOptions extends StrikeOptions, Pick<ClusterRunOptions, 'cycles' | 'readings' | 'seconds' | 'onCycle'> {
   readonly publisher: PublisherProcess
   readonly progress: { done: number }
 }
 
 /** All strikes, with an account after each so many. */
 async function strikeAll (options: AllStrikesOptions): Promise<void> {
-  const { stage, ward, accounts, publisher, progress, cycles, readings, onCycle } = options
-  while (progress.done < cycles) {
+  const { stage, ward, accounts, publisher, progress, cycles, readings, seconds = Infinity, onCycle } = options
+  const endMs = performance.now() + seconds * 1000
+  const isOver = () => performance.now() > endMs
+  while (progress.done < cycles && !isOver()) {
     const first = progress.done
     /** Until as many readings were sent in this account as its cycles stand for. */
     const takeTurn = async () => {
@@ -135,7 +139,7 @@ async function strikeAll (options: AllStrikesOptions): Promise<void> {
       if (sent < due) throw new Error(`only ${sent} of ${due} readings were sent in ${TURN_TIMEOUT_MS} ms`)
     }
     await accounts.keep(stage, ward, async () => {
-      while (progress.done < Math.min(cycles, first + STRIKES_PER_ACCOUNT)) {
+      while (progress.done < Math.min(cycles, first + STRIKES_PER_ACCOUNT) && !isOver()) {
         await takeTurn()
         await strike(options)
         onCycle(++progress.done)

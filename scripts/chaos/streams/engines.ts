@@ -69,8 +69,16 @@ interface FlinkOptions {
   readonly brokers: string
 }
 
+/** How often it is looked at, as what watches it would. */
+const WATCH_INTERVAL_MS = 2000
+
+export interface Flink extends Pick<Engine, 'kill' | 'start'> {
+  /** How often it ended by itself. It is started again each time. */
+  readonly ends: number
+}
+
 /** The job of averages, by the shipped files. A start goes on from its last checkpoint. */
-export async function startFlink (belongings: Owner, runDir: string, { jars, folder, ...settings }: FlinkOptions): Promise<Engine> {
+export async function startFlink (belongings: Owner, runDir: string, { jars, folder, ...settings }: FlinkOptions): Promise<Flink> {
   const dir = join(runDir, 'flink')
   await mkdir(dir)
   await prepareFlinkTables(folder, settings.connectionString)
@@ -78,6 +86,22 @@ export async function startFlink (belongings: Owner, runDir: string, { jars, fol
   const env = { ...toFlinkVariables({ ...settings, jars, stateDir: join(dir, 'state'), metricsPort }), FLINK_CHECKPOINT_S: '5' }
   const isUp = async () => (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).ok
   const engine = createEngine({ belongings, file: 'sh', args: [join(folder, 'start.sh')], env, dir, isUp })
-  await engine.start()
-  return engine
+  let ends = 0
+  let isWatched = false
+  async function start (): Promise<void> {
+    await engine.start()
+    isWatched = true
+  }
+  async function kill (): Promise<void> {
+    isWatched = false
+    await engine.kill()
+  }
+  setInterval(() => {
+    if (!isWatched || engine.isRunning()) return
+    ends++
+    isWatched = false
+    start().catch(() => { isWatched = true })
+  }, WATCH_INTERVAL_MS).unref()
+  await start()
+  return { get ends () { return ends }, start, kill }
 }

@@ -38,7 +38,7 @@ export async function judgeStreams (options: JudgeOptions): Promise<void> {
   if (streams.flink !== null) {
     onRemark('comparing Flink with the roll-ups')
     const { buckets, closed, leftOut, wrong } = await judgeFlink(stage.query)
-    Object.assign(figures, { flinkBuckets: buckets, flinkBucketsOfRollups: closed, flinkLeftOut: leftOut, flinkEnds: streams.flinkEnds })
+    Object.assign(figures, { flinkBuckets: buckets, flinkBucketsOfRollups: closed, flinkLeftOut: leftOut, flinkEnds: streams.flink.ends })
     for (const fault of wrong) violate('C9', fault)
   }
 }

@@ -1,8 +1,7 @@
 import { findFreePort } from '../../../db/embedded/cluster.ts'
 import { readReadiness } from '../../harness/checks/metrics.ts'
-import type { Engine } from '../../harness/engine.ts'
 import { ClusterGateway, type ClusterGatewayOptions } from '../cluster/cluster-gateway.ts'
-import { type InfluxDb, startFlink, startInfluxDb, startStore, type Store, type StreamsOptions } from './engines.ts'
+import { type Flink, type InfluxDb, startFlink, startInfluxDb, startStore, type Store, type StreamsOptions } from './engines.ts'
 
 /** Two of each, so that one takes over what another one had. */
 const MEMBERS = 2
@@ -20,9 +19,7 @@ export interface Streams {
   readonly store: Store | null
   /** Of exports; `null`: there are none. */
   readonly influxDb: InfluxDb | null
-  readonly flink: Engine | null
-  /** How often Flink had ended by itself, and was started again, as what watches it would. */
-  readonly flinkEnds: number
+  readonly flink: Flink | null
   /** @returns what does not serve; `null`: all do */
   readonly findFault: () => Promise<string | null>
   readonly stop: () => Promise<void>
@@ -73,22 +70,17 @@ export async function createStreams ({ parts, own, node, program, env }: CreateO
     : await startFlink(belongings, dir, {
       jars: parts.flinkJars, folder: program.flink, connectionString: env['DATABASE_URL']!, brokers: env['KAFKA_BROKERS']!
     })
-  let flinkEnds = 0
   return {
     lakes,
     exports,
     store,
     influxDb,
     flink,
-    get flinkEnds () { return flinkEnds },
     async findFault () {
       for (const { options: { name, httpPort } } of [...lakes, ...exports]) {
         if ((await readReadiness(httpPort)).code !== 200) return `${name} is not ready`
       }
-      if (flink === null || flink.isRunning()) return null
-      flinkEnds++
-      await flink.start()
-      return 'Flink has ended'
+      return null
     },
     async stop () {
       await flink?.kill()
