@@ -87,7 +87,8 @@ export class Claims {
       return await claim
     } catch (error) {
       this.#options.logger.warn({ clientId, err: error }, 'a client is let in without its session: Redis did not say who has it')
-      handover.keep(clientId)
+      // What was prepared lacks what the other gateway had queued: a client that is told of a session must find all of it.
+      handover.drop(clientId)
       return this.#withoutRedis(clientId)
     } finally {
       this.#underWay.delete(clientId)

@@ -143,11 +143,6 @@ export class Handover {
     tell(owner, { t: 'take', id })
   }
 
-  /** Redis does not say what became of a session: what was prepared is all that there is. */
-  keep (clientId: string): void {
-    if (this.#prepared.delete(clientId)) this.#options.parts().sessions.find(clientId)?.release(() => true)
-  }
-
   /** What was prepared is not wanted: the session stays where it is. */
   drop (clientId: string): void {
     const { sessions } = this.#options.parts()

@@ -4,7 +4,7 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { RedisLink } from '../../../broker/cluster/redis/redis-link.ts'
 import { publishPacket, RawClient } from '../../helpers/broker.ts'
-import { type ClusteredBroker, NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
+import { type ClusteredBroker, NO_REDIS, startCable, startClustered, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
 const persistent = (clientId: string) => ({ clientId, clean: false })
@@ -226,4 +226,20 @@ t.test('a short cut from Redis costs no client its session, also after a long on
   const told = await Promise.all(answers)
   t.ok(told.some(({ returnCode }) => returnCode === 0))
   t.strictSame(told.filter(({ returnCode, sessionPresent }) => returnCode === 0 && !sessionPresent), [], 'its session')
+})
+
+t.test('a client whose session is on its way as Redis goes away for long is told that it has none', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const cable = await startCable(t, redis.port)
+  const [a, b] = [await startClustered(t, redis.url), await startClustered(t, cable.url)]
+  const first = await RawClient.connected(t, a.port, persistent('lk'))
+  await first.subscribe({ 'home/#': 1 })
+  first.socket.destroy()
+  await publish(await RawClient.connected(t, a.port), 'home/x', ['queued'])
+  cable.holdAnswerTo((sent) => sent.includes('"t":"take"'))
+  const back = await RawClient.open(t, b.port)
+  const connack = back.connect(persistent('lk'))
+  await until(() => cable.isHolding, 'b has its subscriptions, and not what is queued')
+  cable.cut()
+  t.match(await connack, { returnCode: 0, sessionPresent: false })
 })
