@@ -21,6 +21,7 @@ import { createDatabase } from '../database.ts'
 import { toAscii } from '../escaped-text.ts'
 import { eraseNamedLetters } from './erase-named-letters.ts'
 import { appendAuditLog } from '../queries/append-audit-log.ts'
+import { type Consumer, selectConsumers } from '../queries/select-consumers.ts'
 import { type Replication, selectReplication } from '../queries/select-replication.ts'
 import { selectWriters } from '../queries/select-writers.ts'
 import { takeTurn } from '../rollups/turn.ts'
@@ -67,13 +68,13 @@ export interface EraseDeviceOptions {
 
 /**
  * Removes a device's readings, dead letters and latest state. Safe to run again after it failed halfway.
- * @returns what was removed, and the standby servers, which still have to
+ * @returns what was removed, and the standby servers and the readers of the log, which still have to
  * @throws `VITAL_ERASURE_BUSY` when some transaction has held the tables for too long, or the gateway stops; or the
  *   error of pg
  */
 export async function eraseDevice (
   options: EraseDeviceOptions
-): Promise<ErasedRows & { readonly replication: Replication }> {
+): Promise<ErasedRows & { readonly replication: Replication, readonly consumers: readonly Consumer[] }> {
   const { connectionString, device, actor, request, mark, logger } = options
   const { kysely, close } = createDatabase({
     connectionString,
@@ -93,7 +94,7 @@ export async function eraseDevice (
       deleted = await deleteMost(kysely, options, deleted)
     }
     const rest = await kysely.transaction().execute((transaction) => deleteRest(transaction, { device, actor, request, ...deleted }))
-    return { ...rest, replication: await selectReplication(kysely) }
+    return { ...rest, replication: await selectReplication(kysely), consumers: await selectConsumers(kysely) }
   } finally {
     await close()
   }

@@ -1,3 +1,4 @@
+import type { Consumer } from '../../db/queries/select-consumers.ts'
 import type { Replication } from '../../db/queries/select-replication.ts'
 import type { ErasureAnswer } from '../../schemas/erasure.ts'
 import type { GatewayAnswer } from './erasure-requests.ts'
@@ -5,13 +6,17 @@ import type { GatewayAnswer } from './erasure-requests.ts'
 interface Erased {
   readonly gateways: readonly GatewayAnswer[]
   readonly replication: Replication
+  /** Readers of the log. */
+  readonly consumers: readonly Consumer[]
   readonly damagedSpoolFiles: number
   readonly hasRedis: boolean
   readonly hasKafka: boolean
 }
 
 /** Places that may still hold data of an erased device, and until when. */
-export function toRemains ({ gateways, replication, damagedSpoolFiles, hasRedis, hasKafka }: Erased): ErasureAnswer['remains'] {
+export function toRemains (
+  { gateways, replication, consumers, damagedSpoolFiles, hasRedis, hasKafka }: Erased
+): ErasureAnswer['remains'] {
   const { position, standbys } = replication
   return [
     ...gateways.flatMap((gateway) => toUntil(gateway) ?? []),
@@ -26,8 +31,24 @@ export function toRemains ({ gateways, replication, damagedSpoolFiles, hasRedis,
     ...hasKafka
       ? [{ where: 'Kafka', until: 'vital-gateway topics trim deletes its records; sinks leave out those that stand before the marker of this erasure' }]
       : [],
+    ...consumers.flatMap((consumer) => toConsumerRemains(consumer, hasKafka) ?? []),
     { where: 'backups', until: 'they are deleted; a restore erases again what erasures.jsonl of this gateway names' }
   ]
+}
+
+/** What a reader of the log has written elsewhere. @returns `null` for a sink: what it stores is in this PostgreSQL */
+function toConsumerRemains ({ group, owner }: Consumer, isMarked: boolean): ErasureAnswer['remains'][number] | null {
+  const [program] = owner.split(' ')
+  if (program === 'vital-sink') return null
+  const byHand = 'it is deleted there by hand, for this gateway does not write to Kafka and so has left no marker'
+  const passed = (does: string) => isMarked ? `its group has passed the marker of this erasure in every partition, and ${does}` : byHand
+  if (program === 'vital-lake') {
+    return { where: `files of the lake of ${group}`, until: passed('has rewritten them') }
+  }
+  if (program === 'vital-export') {
+    return { where: `the time-series database of ${group}`, until: passed('has deleted the device there; it warns where the database cannot') }
+  }
+  return { where: `what the consumer group ${group} keeps`, until: 'it erases the device' }
 }
 
 function toUntil ({ name, state, isRegistered }: GatewayAnswer): ErasureAnswer['remains'][number] | null {

@@ -98,7 +98,7 @@ export function createErasure (options: ErasureOptions) {
 
   /** @param ask - the id of the request */
   async function carryOut (device: string, actor: string, ask: () => Promise<number>): Promise<Erasure> {
-    const { gateways, replication, dropped, ...rows } = await journal.record(device, actor, async () => {
+    const { gateways, replication, consumers, dropped, ...rows } = await journal.record(device, actor, async () => {
       const request = await ask()
       await requests.look()
       const gateways = await requests.awaitOthers(request)
@@ -123,7 +123,9 @@ export function createErasure (options: ErasureOptions) {
       queued: dropped.queued + messages.queued,
       damagedSpoolFiles,
       gateways: gateways.map(({ name, state }) => ({ name, state })),
-      remains: toRemains({ gateways, replication, damagedSpoolFiles, hasRedis: options.hasRedis, hasKafka: mark !== undefined })
+      remains: toRemains({
+        gateways, replication, consumers, damagedSpoolFiles, hasRedis: options.hasRedis, hasKafka: mark !== undefined
+      })
     }
     logger.info({ actor, ...erased }, 'a device was erased')
     return erased

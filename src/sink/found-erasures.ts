@@ -29,7 +29,7 @@ export function createFoundErasures ({ kysely, connectionString, name, aroundEra
 
   async function run (): Promise<void> {
     for (const { id, device } of await takeFoundErasures(kysely, name)) {
-      const { replication: _, ...erased } = await aroundErasure(device, () => eraseDevice({
+      const { replication: _, consumers: __, ...erased } = await aroundErasure(device, () => eraseDevice({
         connectionString, device, actor: ACTOR, mark: () => Promise.resolve(id), logger, isStopping: () => signal.aborted
       }))
       logger.info({ erasure: id, ...erased }, 'a device was erased, as a marker in Kafka says')

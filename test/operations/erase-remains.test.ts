@@ -6,6 +6,8 @@ import { startGateway } from '../helpers/gateway.ts'
 import { createQuery, NO_REPLICATION, startReplication } from '../helpers/replication.ts'
 import { until } from '../helpers/until.ts'
 
+const NOTHING = { gateways: [], replication: { position: '0/0', standbys: [] }, consumers: [], damagedSpoolFiles: 0, hasRedis: false, hasKafka: false }
+
 t.test('each place, and until when', (t) => {
   t.strictSame(toRemains({
     gateways: [
@@ -15,6 +17,12 @@ t.test('each place, and until when', (t) => {
       { name: 'old', state: 'silent', isRegistered: false }
     ],
     replication: { position: '0/3000', standbys: [{ name: 'other', lagS: null }, { name: 'replica', lagS: 1.25 }] },
+    consumers: [
+      { group: 'vital-export', owner: 'vital-export host:1/a' },
+      { group: 'vital-lake', owner: 'vital-lake host:2/b' },
+      { group: 'vital-sink', owner: 'vital-sink host:3/c' },
+      { group: 'search', owner: 'by hand' }
+    ],
     damagedSpoolFiles: 2,
     hasRedis: true,
     hasKafka: true
@@ -27,8 +35,14 @@ t.test('each place, and until when', (t) => {
     '2 files of the spool that the disk damaged (*.spool.damaged): until they are deleted',
     'the append-only file of Redis: until it is rewritten (BGREWRITEAOF)',
     'Kafka: until vital-gateway topics trim deletes its records; sinks leave out those that stand before the marker of this erasure',
+    'the time-series database of vital-export: until its group has passed the marker of this erasure in every partition, ' +
+      'and has deleted the device there; it warns where the database cannot',
+    'files of the lake of vital-lake: until its group has passed the marker of this erasure in every partition, and has rewritten them',
+    'what the consumer group search keeps: until it erases the device',
     'backups: until they are deleted; a restore erases again what erasures.jsonl of this gateway names'
   ])
+  t.match(toRemains({ ...NOTHING, consumers: [{ group: 'vital-lake', owner: 'vital-lake host:2/b' }] }),
+    [{ where: 'files of the lake of vital-lake', until: /^it is deleted there by hand, for this gateway/ }, { where: 'backups' }])
   t.end()
 })
 
