@@ -5,14 +5,13 @@ import { toLakeName } from '../db/gateway-names.ts'
 import { createClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { ConfigError } from './config/config-error.ts'
-import type { LakeConfig } from './config/lake-config.ts'
 import { addDatabaseUp } from './ingest/journal/journal-metrics.ts'
 import { loadKafkaClient } from './kafka/load-client.ts'
 import { READINGS_TOPIC } from './kafka/records.ts'
 import { addLakeMetrics } from './lake/lake-metrics.ts'
 import { LAKE_LIMITS, type LakeLimits } from './lake/limits.ts'
-import { loadDuckDb, loadS3 } from './lake/load-packages.ts'
-import { createObjectStore, isStoreError, toStoreMessage } from './lake/object-store.ts'
+import { loadDuckDb } from './lake/load-packages.ts'
+import { openStore } from './lake/open-store.ts'
 import { createPlans } from './lake/plans.ts'
 import { createReadingsTable } from './lake/readings-table.ts'
 import { LakeWriter } from './lake/writer.ts'
@@ -108,17 +107,5 @@ async function createParts (
       reader.start()
     },
     stop: () => reader.stop()
-  }
-}
-
-async function openStore (location: NonNullable<LakeConfig['location']>, limits: LakeLimits, signal: AbortSignal) {
-  const store = await createObjectStore({ library: await loadS3(), location, limits, signal })
-  try {
-    await store.check()
-    return store
-  } catch (error) {
-    store.close()
-    if (!isStoreError(error)) throw error
-    throw new ConfigError(`The store of VITAL_LAKE_URL cannot be used: ${toStoreMessage(error)}`, { cause: error })
   }
 }

@@ -81,6 +81,12 @@ export function numberOption (flags: string, description: string, bounds: Bounds
   return option.argParser((text) => parseNumber(option.name(), text, bounds))
 }
 
+/** An option that takes a time span, in seconds where no unit is given. */
+export function durationOption (flags: string, description: string, bounds: Parameters<typeof parseDuration>[2]): Option {
+  const option = new Option(flags, description)
+  return option.argParser((text) => parseDuration(option.name(), text, bounds))
+}
+
 /** An option that takes an instant. */
 export function instantOption (flags: string, description: string, nowMs = Date.now()): Option {
   const option = new Option(flags, description)

@@ -24,7 +24,16 @@ export const LAKE_LIMITS = {
   storeTimeoutMsPerMib: 1000,
   /** So often a conditional write is tried again at once when another one of the same key is under way (409). */
   conflictsMax: 20,
-  conflictMs: 100
+  conflictMs: 100,
+  /** So long a file of a plan may be put after the plan was seen not to be carried out. */
+  planOpenMs: 10 * 60_000,
+  /**
+   * Age at which a compaction removes a file without readings, and of the end of its plan: behind what may still put it, which
+   * is `planOpenMs`, the quarter of an hour for which a store takes a signature, and another one by which clocks may differ.
+   */
+  emptyAgeMs: 24 * 3_600_000,
+  /** Files that a compaction joins at a time: DuckDB opens all of them. */
+  joinedFilesMax: 256
 }
 
 export type LakeLimits = Readonly<typeof LAKE_LIMITS>

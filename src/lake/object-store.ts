@@ -14,6 +14,8 @@ const MIB = 1024 * 1024
 const PRECONDITION_FAILED = 412
 const CONFLICT = 409
 const NOT_FOUND = 404
+/** Of a signature that no store may take: S3 refuses those that are more than a quarter of an hour old. */
+const OLD_MS = 24 * 3_600_000
 /** Where none is configured: every other store takes any. */
 const REGION = 'us-east-1'
 
@@ -48,23 +50,33 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
     return { abortSignal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) }
   }
 
-  async function put (key: string, body: Body, condition: Condition | null) {
+  /** Now, by the clock of the store where the client has found that this one is wrong. */
+  const toNowMs = () => Date.now() + client.config.systemClockOffset
+
+  /** @param untilMs - it is not sent later, and what was signed before is refused by the store a quarter of an hour later */
+  async function put (key: string, body: Body, condition: Condition | null, untilMs = Infinity) {
     const bytes = typeof body === 'string' ? Buffer.byteLength(body) : body.bytes
     const stream = typeof body === 'string' ? null : createReadStream(body.path)
+    const command = new library.PutObjectCommand({
+      Bucket, Key: prefix + key, Body: stream ?? body as string, ContentLength: bytes, ...condition
+    })
+    // Behind the step that signs it.
+    command.middlewareStack.add((next) => async (request) => {
+      if (toNowMs() >= untilMs) throw new LateError(`${key} was to be written before ${new Date(untilMs).toISOString()}`)
+      return await next(request)
+    }, { step: 'deserialize', priority: 'low' })
     try {
-      await client.send(new library.PutObjectCommand({
-        Bucket, Key: prefix + key, Body: stream ?? body as string, ContentLength: bytes, ...condition
-      }), within(bytes))
+      await client.send(command, within(bytes))
     } finally {
       stream?.destroy()
     }
   }
 
   /** @returns whether it was written; `false`: the condition does not hold */
-  async function putIf (key: string, body: Body, condition: Condition): Promise<boolean> {
+  async function putIf (key: string, body: Body, condition: Condition, untilMs?: number): Promise<boolean> {
     for (let conflicts = 0; ; conflicts++) {
       try {
-        await put(key, body, condition)
+        await put(key, body, condition, untilMs)
         return true
       } catch (error) {
         const status = toStatus(error)
@@ -90,8 +102,12 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
   }
 
   return {
-    /** Writes an object that does not exist. @returns `false`: it exists */
-    putNew: (key: string, body: Body): Promise<boolean> => putIf(key, body, { IfNoneMatch: '*' }),
+    nowMs: toNowMs,
+    /**
+     * Writes an object that does not exist. @returns `false`: it exists
+     * @param untilMs - by `nowMs`; it does not come into being more than a quarter of an hour later
+     */
+    putNew: (key: string, body: Body, untilMs?: number): Promise<boolean> => putIf(key, body, { IfNoneMatch: '*' }, untilMs),
     /** Writes an object in the place of one that was read. @returns `false`: it is another one by now, or gone */
     replace: async (key: string, body: Body, etag: string): Promise<boolean> => {
       try {
@@ -142,15 +158,33 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
         await remove(key).catch(() => {})
       }
     },
+    /** Whether the store refuses what was signed a day ago, as S3 does: then nothing that is late can arrive. */
+    async refusesOld (): Promise<boolean> {
+      const key = `_check/${randomUUID()}`
+      const old = await createClient(library, { systemClockOffset: client.config.systemClockOffset - OLD_MS })
+      try {
+        const command = new library.PutObjectCommand({ Bucket, Key: prefix + key, Body: '' })
+        return await toOutcome(() => old.send(command, within())) === 403
+      } finally {
+        old.destroy()
+        await remove(key).catch(() => {})
+      }
+    },
     close (): void { client.destroy() }
   }
+}
+
+/** It was to be written earlier. */
+class LateError extends Error {
+  override readonly name = 'TimeoutError'
 }
 
 export type ObjectStore = Awaited<ReturnType<typeof createObjectStore>>
 
 /** Credentials, TLS and the endpoint (`AWS_ENDPOINT_URL_S3`) as every program of AWS finds them. */
-async function createClient (library: S3Library): Promise<S3Client> {
+async function createClient (library: S3Library, clock: { readonly systemClockOffset?: number } = {}): Promise<S3Client> {
   const options = {
+    ...clock,
     // The form that every store of its own speaks.
     forcePathStyle: true,
     maxAttempts: 1,
@@ -168,7 +202,7 @@ async function createClient (library: S3Library): Promise<S3Client> {
   }
 }
 
-async function toOutcome (request: () => Promise<void>): Promise<number> {
+async function toOutcome (request: () => Promise<unknown>): Promise<number> {
   try {
     await request()
     return 200

@@ -52,6 +52,23 @@ export function toHourOf (key: string): number | null {
   return Number.isNaN(ms) ? null : ms * 1000 / HOUR_US
 }
 
+/** A file, as its key tells it. */
+export interface LakeFile extends Assigned {
+  readonly key: string
+  /** Since 1970, UTC. */
+  readonly hour: number
+  /** Of its plan. */
+  readonly firstOffset: number
+}
+
+/** @returns `null`: it is no file of a lake */
+export function parseFileKey (key: string): LakeFile | null {
+  const hour = toHourOf(key)
+  const [, topicId, partition, firstOffset] = /\/([^/]+)-(\d+)-(\d+)\.parquet$/.exec(key) ?? []
+  if (hour === null || topicId === undefined) return null
+  return { key, hour, topicId, partition: Number(partition), firstOffset: Number(firstOffset) }
+}
+
 /** Keys of all plans of a partition begin so. */
 export const toPlanPrefix = ({ topicId, partition }: Assigned) => `_plans/${topicId}-${partition}/`
 

@@ -1,5 +1,5 @@
 import type { Assigned } from '../sink/place.ts'
-import type { ObjectStore } from './object-store.ts'
+import type { ObjectStore, StoredObject } from './object-store.ts'
 import { isDoneKey, parsePlan, type Plan, toDoneKey, toPlanKey, toPlanPrefix, toPlanText } from './plan.ts'
 
 /** The last plan of a partition. */
@@ -32,6 +32,12 @@ export function createPlans (store: Pick<ObjectStore, 'putNew' | 'read' | 'list'
     /** It is carried out. */
     async finish (plan: Plan): Promise<void> {
       await store.putNew(toDoneKey(toPlanKey(plan, plan.firstOffset)), '')
+    },
+    /** When a plan was carried out: Unix milliseconds. @returns `null`: it is not, or there is none */
+    async doneMs (place: Assigned, firstOffset: number): Promise<number | null> {
+      const listed = store.list(toDoneKey(toPlanKey(place, firstOffset)), 1)
+      const { value: done } = await listed.next() as IteratorResult<StoredObject, undefined>
+      return done?.modifiedMs ?? null
     },
     /** All plans of a partition, the last one first. */
     async * all (place: Assigned): AsyncGenerator<Plan> {

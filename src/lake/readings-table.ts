@@ -13,6 +13,7 @@ import type { IdentifiedReading } from '../kafka/reading-record.ts'
 import { toCanonicalJson } from '../ingest/canonical-json.ts'
 import type { LakeLimits } from './limits.ts'
 import type { DuckDbLibrary } from './load-packages.ts'
+import { toCopy } from './parquet.ts'
 import { toHour } from './plan.ts'
 
 /** Fields that are columns of their own. */
@@ -33,14 +34,6 @@ const SELECTED = [
   'nullif("otherVitals", \'\') as "otherVitals"', 'make_timestamptz("receivedAt"::bigint) as "receivedAt"', 'id', 'transport',
   'nullif(client, \'\') as client', '"offset"::bigint as "offset"'
 ].join(', ')
-
-/** A text in SQL: COPY takes no parameters. */
-export const toLiteral = (text: string) => `'${text.replaceAll('\'', '\'\'')}'`
-
-/** How a file is written, here and where it is rewritten: sorted, so that a reader of one device skips the rest. */
-export const toCopy = (query: string, path: string, { rowGroupRows }: Pick<LakeLimits, 'rowGroupRows'>) =>
-  `copy (select * from (${query}) order by device, "time", id) to ${toLiteral(path)} ` +
-  `(format parquet, compression zstd, row_group_size ${rowGroupRows})`
 
 /** A reading of the log, and where it stands. */
 export interface TableReading extends IdentifiedReading {
@@ -151,6 +144,11 @@ export async function createReadingsTable ({ library, dir, limits }: ReadingsTab
     async writeHour (hour: number, path: string): Promise<number> {
       const query = `select ${SELECTED} from (select distinct on (id) * from readings where "hour" = ${hour} order by "offset")`
       return (await connection.run(toCopy(query, path, limits))).rowsChanged
+    },
+    /** Writes a file without readings: the same bytes each time. */
+    async writeEmpty (path: string): Promise<void> {
+      await this.clear()
+      await this.writeHour(0, path)
     },
     /** For files that are rewritten. */
     connection,

@@ -26,6 +26,7 @@ import { createErasing, type Erasing } from './erasing.ts'
 import type { LakeLimits } from './limits.ts'
 import { isStoreError, type ObjectStore, toStoreMessage } from './object-store.ts'
 import { type Plan, toFileKey, toHourOf } from './plan.ts'
+import { createPlanFiles } from './plan-files.ts'
 import type { Plans } from './plans.ts'
 import type { ReadingsTable } from './readings-table.ts'
 
@@ -58,11 +59,15 @@ export interface LakeWriterOptions extends Wiring {
 /** The partition is not owned any more, or the process stops. */
 class Abandoned extends Error {}
 
+/** Another lake has carried out the plan. */
+class CarriedOut extends Error {}
+
 export class LakeWriter implements Storage {
   readonly statistics: LakeStatistics = { readings: 0, duplicates: 0, files: 0, bytes: 0, plans: 0, rewritten: 0 }
   readonly #options: LakeWriterOptions
   readonly #collecting: Collecting
   readonly #erasing: Erasing
+  readonly #files: ReturnType<typeof createPlanFiles>
   readonly #stopping = new AbortController()
   /** By the keys of partitions: what was begun before they were taken over. */
   readonly #begun = new Map<string, Plan>()
@@ -80,6 +85,7 @@ export class LakeWriter implements Storage {
     this.#ratio = options.limits.parquetRatio
     this.#collecting = createCollecting({ ...options, arrival: () => this.#arrival() })
     this.#erasing = createErasing(options)
+    this.#files = createPlanFiles(options)
   }
 
   get isUp (): boolean {
@@ -199,15 +205,17 @@ export class LakeWriter implements Storage {
       if (collected === null || collected.nextOffset === collected.firstOffset) return null
       const plan = begun ?? await this.#plan(partition, collected, isAbandoned)
       if (plan === null) {
-        const planned = { ...partition.place, offset: collected.firstOffset }
-        this.#options.logger.info(planned, 'another lake has planned this; its plan is carried out')
-        this.#replace(partition)
+        this.#replace(partition, 'another lake has planned this; its plan is carried out')
         return null
       }
       await this.#carryOut(partition, plan, collected, isAbandoned)
       return null
     } catch (error) {
       if (error instanceof Abandoned || isAbandoned()) return null
+      if (error instanceof CarriedOut) {
+        this.#replace(partition, 'another lake has carried out this plan')
+        return null
+      }
       // Part of it may be in the table: it is read again.
       this.#options.onReplaced(partition)
       return error
@@ -242,7 +250,7 @@ export class LakeWriter implements Storage {
     if (missed !== undefined) throw new Error(`the plan of offset ${plan.firstOffset} has no file for hour ${missed} of its readings`)
     let [readings, bytes] = [0, 0]
     for (const key of plan.files) {
-      const written = await this.#writeFile(key, isAbandoned)
+      const written = await this.#writeFile(plan, key, isAbandoned)
       readings += written.readings
       bytes += written.bytes
     }
@@ -265,22 +273,25 @@ export class LakeWriter implements Storage {
     }, 'written to the lake')
     const isOurs = await this.#persist(() => setOffset(kysely, claim), isAbandoned)
     if (isOurs) partition.release(0, claim)
-    else this.#replace(partition)
+    else this.#replace(partition, 'another lake has claimed this partition')
   }
 
-  #replace (partition: SinkPartition): void {
+  #replace (partition: SinkPartition, why: string): void {
+    this.#options.logger.info({ ...partition.place, offset: partition.storedOffset }, why)
     this.#replaced++
     this.#options.onReplaced(partition)
   }
 
-  async #writeFile (key: string, isAbandoned: () => boolean): Promise<{ readonly readings: number, readonly bytes: number }> {
-    const { table, store, dir } = this.#options
+  async #writeFile (
+    plan: Plan, key: string, isAbandoned: () => boolean
+  ): Promise<{ readonly readings: number, readonly bytes: number }> {
+    const { table, dir } = this.#options
     const path = join(dir, 'hour.parquet')
     const readings = await table.writeHour(toHourOf(key)!, path)
     const { size: bytes } = await stat(path)
-    // Where it is there already, it holds the same readings, or fewer where a device was erased since.
-    await this.#persist(() => store.putNew(key, { path, bytes }), isAbandoned)
+    const isOpen = await this.#persist(() => this.#files.put(plan, key, { path, bytes }), isAbandoned)
     await rm(path)
+    if (!isOpen) throw new CarriedOut()
     return { readings, bytes }
   }
 

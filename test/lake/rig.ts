@@ -78,13 +78,13 @@ export async function startLake (t: Test, given: Readonly<Record<string, string>
   return { lake, ...rest }
 }
 
-/** A lake as a process of its own, to be killed. */
-export const spawnLake = (t: Test, variables: Record<string, string>) => spawnGateway(t, {
+/** A lake as a process of its own, or a command of it, to be killed. */
+export const spawnLake = (t: Test, variables: Record<string, string>, args: readonly string[] = []) => spawnGateway(t, {
   AWS_ACCESS_KEY_ID: process.env['AWS_ACCESS_KEY_ID']!,
   AWS_SECRET_ACCESS_KEY: process.env['AWS_SECRET_ACCESS_KEY']!,
   AWS_ENDPOINT_URL_S3: process.env['AWS_ENDPOINT_URL_S3']!,
   ...variables
-}, { program: 'scripts/vital-gateway.ts', args: ['lake'] })
+}, { program: 'scripts/vital-gateway.ts', args: ['lake', ...args] })
 
 /** Whether lakes of a group have written all that the log has. */
 export async function isWritten (rig: Pick<Rig, 'ends'>, query: Query, group = 'vital-lake'): Promise<boolean> {

@@ -6,7 +6,9 @@ import { startGateway } from '../helpers/gateway.ts'
 import { createQuery, NO_REPLICATION, startReplication } from '../helpers/replication.ts'
 import { until } from '../helpers/until.ts'
 
-const NOTHING = { gateways: [], replication: { position: '0/0', standbys: [] }, consumers: [], damagedSpoolFiles: 0, hasRedis: false, hasKafka: false }
+const NOTHING = {
+  gateways: [], replication: { position: '0/0', standbys: [] }, consumers: [], damagedSpoolFiles: 0, hasRedis: false, hasKafka: false
+}
 
 t.test('each place, and until when', (t) => {
   t.strictSame(toRemains({

@@ -1,7 +1,7 @@
 import { Argument, Command, Option } from 'commander'
 import { isPrincipalId, PRINCIPAL_ID_RULE, type Role, ROLES } from '../../../schemas/principal.ts'
 import { usageError } from '../../command-line/operator-error.ts'
-import { instantOption, LIST_LIMIT, numberOption, parseDuration } from '../../command-line/values.ts'
+import { durationOption, instantOption, LIST_LIMIT, numberOption } from '../../command-line/values.ts'
 
 export interface AddOptions { readonly id: string, readonly role: Role }
 export interface ListOptions { readonly role: Role | undefined, readonly asJson: boolean }
@@ -63,8 +63,7 @@ export function createCredentialsCommand (verbs: CredentialVerbs): Command {
     .addCommand(createList('list', 'Lists all principals.', verbs.list))
     .addCommand(new Command('rotate').description('Prints a new secret; the old ones end at once, or after --overlap.')
       .addArgument(new Argument('<id>').argParser(parseId))
-      .addOption(new Option('--overlap <time>', 'how long the old secrets stay valid (24h, 7d)').default(0)
-        .argParser((text) => parseDuration('overlap', text, OVERLAP)))
+      .addOption(durationOption('--overlap <time>', 'how long the old secrets stay valid (24h, 7d)', OVERLAP).default(0))
       .action(async (id: string, { overlap }: { overlap: number }) => { await verbs.rotate({ id, overlapS: overlap }) }))
     .addCommand(new Command('revoke').description('Refuses principals from now on, within 3 seconds on open connections too. The id stays taken.')
       .addArgument(new Argument('[ids...]').argParser((text: string, before: string[] | undefined) => [...before ?? [], parseId(text)]))
