@@ -47,7 +47,7 @@ t.test('every image is pinned, and every mounted file is there', (t) => {
   t.equal(images.length, 9)
   for (const image of images) t.match(image, /:v?\d/)
   const mounts = [...compose.matchAll(/^ +- \.\/(\S+?):\/\S+?(:ro)?$/gm)]
-  t.equal(mounts.length, 31)
+  t.equal(mounts.length, 32)
   for (const [line, path = '', mode] of mounts) {
     t.ok(existsSync(new URL(`../../../${path}`, import.meta.url)), line.trim())
     t.equal(mode, ':ro', line.trim())

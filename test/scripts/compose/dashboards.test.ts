@@ -10,12 +10,12 @@ import { createTestDir } from '../../helpers/postgres.ts'
 import { ROOT } from '../../helpers/program.ts'
 import { NO_PROMETHEUS, startPrometheus } from '../../helpers/prometheus.ts'
 import { until } from '../../helpers/until.ts'
-import { expandSql, gateway, log, patient, queriesOf, several } from './dashboards.ts'
+import { expandSql, gateway, log, patient, queriesOf, several, streams } from './dashboards.ts'
 import { copyPrometheusFiles } from './prometheus-files.ts'
 import { connectPostgres, createComposeDatabase } from './roles.ts'
 
 const COMPOSE = join(ROOT, 'scripts/compose')
-const ALL = [gateway, patient, several, log]
+const ALL = [gateway, patient, several, log, streams]
 const promQueries = queriesOf('expr', gateway)
 /** Without data where nothing is wrong: there is no certificate, and no alert fires. */
 const EMPTY = new Set(['Certificate'])
@@ -53,7 +53,7 @@ t.test('the README has a line for each panel', async (t) => {
 
 t.test('the dashboards ask for metrics that there are', (t) => {
   const described = new Set(describeMetrics().registry.getMetricsAsArray().map(({ name }) => name))
-  const asked = [...promQueries, ...queriesOf('expr', several), ...queriesOf('expr', log)]
+  const asked = ALL.flatMap((dashboard) => queriesOf('expr', dashboard))
     .flatMap(({ query }) => query.match(/\bvital_[a-z_]+[a-z]\b/g) ?? [])
     .map((name) => name.replace(/_(?:bucket|sum|count)$/, ''))
   t.strictSame([...new Set(asked)].filter((name) => !described.has(name) && name !== 'vital_readings'), [])

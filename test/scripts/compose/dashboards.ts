@@ -27,6 +27,8 @@ export const patient = read('dashboards/vital-patient.json')
 export const several = read('several/vital-several.json')
 /** Of the profile `scale`. */
 export const log = read('scale/vital-log.json')
+/** Of the same: lake, export and bridge. */
+export const streams = read('scale/vital-streams.json')
 
 /** Each query of a kind, with the title of its panel. */
 export function queriesOf (kind: 'expr' | 'rawSql', { panels }: Dashboard): Array<{ readonly title: string, readonly query: string }> {

@@ -12,6 +12,8 @@ interface Copied {
   readonly name?: 'prometheus.yml' | 'several.yml'
   /** As in the profile `scale`. */
   readonly hasSinks?: boolean
+  /** Lakes, exports and bridges, as an operator names them in `streams.yml`. */
+  readonly streams?: readonly string[]
 }
 
 /**
@@ -19,7 +21,7 @@ interface Copied {
  * @returns the path of `prometheus.yml`
  */
 export async function copyPrometheusFiles (
-  dir: string, { secret, targets, name = 'prometheus.yml', hasSinks = false }: Copied
+  dir: string, { secret, targets, name = 'prometheus.yml', hasSinks = false, streams = [] }: Copied
 ): Promise<string> {
   const secretFile = join(dir, 'secret')
   await writeFile(secretFile, secret)
@@ -32,6 +34,8 @@ export async function copyPrometheusFiles (
   const file = join(dir, 'prometheus.yml')
   await writeFile(file, config)
   if (hasSinks) await writeFile(join(dir, 'sinks.yml'), sinks)
+  const shipped = await readFile(join(PROMETHEUS_DIR, 'streams.yml'), 'utf8')
+  await writeFile(join(dir, 'streams.yml'), shipped.replace(/^- targets: .*/m, `- targets: [${streams.join(', ')}]`))
   await copyFile(join(PROMETHEUS_DIR, 'alerts.yml'), join(dir, 'alerts.yml'))
   return file
 }
