@@ -18,7 +18,7 @@ import type { Logger } from 'pino'
 import type { Assigned } from '../sink/place.ts'
 import type { LakeLimits } from './limits.ts'
 import type { ObjectStore } from './object-store.ts'
-import { parseFileKey, type PlannedErasure, toFileKey, toHourOf } from './plan.ts'
+import { parseFileKey, type Plan, type PlannedErasure, toFileKey, toHourOf } from './plan.ts'
 import type { Plans } from './plans.ts'
 import { toCopy, toLiteral, toRows, withPaths } from './parquet.ts'
 import type { ReadingsTable } from './readings-table.ts'
@@ -28,7 +28,7 @@ const toHourPrefix = (place: Assigned, hour: number) => toFileKey(place, 0, hour
 
 interface ErasingOptions {
   readonly store: Pick<ObjectStore, 'list' | 'download' | 'replace'>
-  readonly plans: Pick<Plans, 'all'>
+  readonly plans: Pick<Plans, 'all' | 'forget'>
   readonly table: Pick<ReadingsTable, 'connection'>
   /** Of the table. */
   readonly dir: string
@@ -37,14 +37,11 @@ interface ErasingOptions {
 }
 
 export function createErasing ({ store, plans, table, dir, limits, logger }: ErasingOptions) {
-  /** Hours of which a file may hold the device. */
-  async function findHours (place: Assigned, device: string, before: number): Promise<number[]> {
-    const hours = new Set<number>()
-    for await (const { firstOffset, devices, files } of plans.all(place)) {
-      if (firstOffset >= before || !devices.includes(device)) continue
-      for (const key of files) hours.add(toHourOf(key)!)
-    }
-    return [...hours].sort((a, b) => a - b)
+  /** Plans that name the device. */
+  async function findPlans (place: Assigned, device: string, before: number): Promise<Plan[]> {
+    const found: Plan[] = []
+    for await (const plan of plans.all(place)) if (plan.firstOffset < before && plan.devices.includes(device)) found.push(plan)
+    return found
   }
 
   /** Keys of the files of an hour, the last one first. */
@@ -87,7 +84,8 @@ export function createErasing ({ store, plans, table, dir, limits, logger }: Era
      */
     async erase (place: Assigned, erasure: PlannedErasure, before: number): Promise<string[]> {
       const rewritten: string[] = []
-      for (const hour of await findHours(place, erasure.device, before)) {
+      const named = await findPlans(place, erasure.device, before)
+      for (const hour of new Set(named.flatMap(({ files }) => files.map((key) => toHourOf(key)!)))) {
         for (const [index, key] of (await findFiles(place, hour)).entries()) {
           const readings = await rewrite(key, erasure, index > 0)
           if (readings === 0) continue
@@ -95,6 +93,8 @@ export function createErasing ({ store, plans, table, dir, limits, logger }: Era
           logger.info({ erasure: erasure.erasure, file: key, readings }, 'a file was rewritten without a device that is erased')
         }
       }
+      // Last: a lake that is killed before finds the hours by them again.
+      for (const plan of named) await plans.forget(plan, erasure.device)
       return rewritten
     }
   }

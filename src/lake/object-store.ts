@@ -34,6 +34,11 @@ export interface StoredObject {
   readonly modifiedMs: number
 }
 
+export interface TaggedText {
+  readonly text: string
+  readonly etag: string
+}
+
 export interface ObjectStoreOptions {
   readonly library: S3Library
   readonly location: NonNullable<LakeConfig['location']>
@@ -97,9 +102,7 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
     }
   }
 
-  async function remove (key: string): Promise<void> {
-    await client.send(new library.DeleteObjectCommand({ Bucket, Key: prefix + key }), within())
-  }
+  const remove = (key: string) => client.send(new library.DeleteObjectCommand({ Bucket, Key: prefix + key }), within())
 
   return {
     nowMs: toNowMs,
@@ -120,8 +123,9 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
     /** Writes an object, whatever is there. */
     put: (key: string, body: Body): Promise<void> => put(key, body, null),
     /** @returns `null`: it does not exist */
-    async read (key: string): Promise<string | null> {
-      return await (await get(key))?.Body?.transformToString() ?? null
+    async read (key: string): Promise<TaggedText | null> {
+      const found = await get(key)
+      return found === null ? null : { text: await found.Body!.transformToString(), etag: found.ETag! }
     },
     /** Writes an object to a file. @returns its ETag; `null`: it does not exist */
     async download (key: string, path: string): Promise<string | null> {

@@ -10,11 +10,23 @@ export interface LatestPlan {
 }
 
 /** The plans of a lake. Errors are those of the store. */
-export function createPlans (store: Pick<ObjectStore, 'putNew' | 'read' | 'list'>) {
+export function createPlans (store: Pick<ObjectStore, 'putNew' | 'read' | 'list' | 'replace'>) {
   async function read (key: string): Promise<Plan> {
-    const text = await store.read(key)
-    if (text === null) throw new Error(`${key} was listed, and is gone`)
-    return parsePlan(text, key)
+    const found = await store.read(key)
+    if (found === null) throw new Error(`${key} was listed, and is gone`)
+    return parsePlan(found.text, key)
+  }
+
+  /** Writes a plan anew, as `change` makes it of what is there. Offsets and files stay. @param change - `null`: nothing is to be changed */
+  async function rewrite (of: Plan, change: (plan: Plan) => Pick<Plan, 'devices' | 'erasures'> | null): Promise<void> {
+    const key = toPlanKey(of, of.firstOffset)
+    for (;;) {
+      const found = await store.read(key)
+      if (found === null) return
+      const plan = parsePlan(found.text, key)
+      const changed = change(plan)
+      if (changed === null || await store.replace(key, toPlanText({ ...plan, ...changed }), found.etag)) return
+    }
   }
 
   return {
@@ -39,6 +51,12 @@ export function createPlans (store: Pick<ObjectStore, 'putNew' | 'read' | 'list'
       const { value: done } = await listed.next() as IteratorResult<StoredObject, undefined>
       return done?.modifiedMs ?? null
     },
+    /** None of its files holds the device any more. */
+    forget: (plan: Plan, device: string): Promise<void> => rewrite(plan, ({ devices, erasures }) =>
+      devices.includes(device) ? { devices: devices.filter((name) => name !== device), erasures } : null),
+    /** Its erasures are carried out, and need not be again. */
+    forgetErasures: (plan: Plan): Promise<void> => rewrite(plan, ({ devices, erasures }) =>
+      erasures.length > 0 ? { devices, erasures: [] } : null),
     /** All plans of a partition, the last one first. */
     async * all (place: Assigned): AsyncGenerator<Plan> {
       for await (const { key } of store.list(toPlanPrefix(place))) if (!isDoneKey(key)) yield await read(key)

@@ -258,6 +258,7 @@ export class LakeWriter implements Storage {
     for (const erasure of plan.erasures) {
       rewritten.push(...await this.#persist(() => this.#erasing.erase(plan, erasure, plan.firstOffset), isAbandoned))
     }
+    if (plan.erasures.length > 0) await this.#persist(() => plans.forgetErasures(plan), isAbandoned)
     await this.#persist(() => plans.finish(plan), isAbandoned)
     this.#begun.delete(toKey(partition.place))
     const claim = { ...partition.claim!, nextOffset: plan.lastOffset + 1 }

@@ -21,6 +21,13 @@ const COUNTS = 'select device, count(*)::int, count(distinct id)::int from lake 
 const secondsOf = async ({ read }: Place, device: string) =>
   (await read(`select (epoch("time") - ${FIRST_S})::int from lake where device = '${device}' order by 1`)).flat()
 
+/** Plans that name a device. */
+async function countPlansOf ({ objects }: Place, device: string): Promise<number> {
+  let plans = 0
+  for await (const { key } of objects.list('_plans/')) if ((await objects.read(key))!.text.includes(JSON.stringify(device))) plans++
+  return plans
+}
+
 const toRowsOf = (devices: readonly string[], seconds: readonly number[]) =>
   seconds.flatMap((second) => devices.map((device) => toRow(device, FIRST_S + second, { heartRateValue: 60 })))
 
@@ -59,6 +66,8 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => await isWritten(rig, query))
     t.same(await secondsOf(place, MOVED), [7, HOUR_S + 7])
     t.same(await secondsOf(place, 'it\'\'s'), [])
+    t.equal(await countPlansOf(place, 'it\'s'), 0)
+    t.ok(await countPlansOf(place, 'other') > 0)
     t.same(await place.read(COUNTS), [[MOVED, 2, 2], ['other', 9, 9]])
     t.ok(second.said(/^a file was rewritten without a device that is erased$/))
     t.ok(await second.metric('vital_lake_rewritten_files_total') > 0)
@@ -102,5 +111,6 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => await isWritten(rig, query), 'another one has taken over', 60_000)
     t.same(await place.read(COUNTS), [['gone', 1, 1], ['other', 60, 60]])
     t.same(await secondsOf(place, 'gone'), [7])
+    t.equal(await countPlansOf(place, 'gone'), 1, 'only what holds it')
   })
 }

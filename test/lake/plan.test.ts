@@ -12,7 +12,7 @@ const toPlan = (firstOffset: number): Plan =>
   ({ ...PLACE, topic: 'vital.readings', firstOffset, lastOffset: firstOffset + 9, files: [], devices: [], erasures: [] })
 
 /** A store in memory that lists as S3 does. */
-function createMemory (): Pick<ObjectStore, 'putNew' | 'read' | 'list'> {
+function createMemory (): Pick<ObjectStore, 'putNew' | 'read' | 'list' | 'replace'> {
   const objects = new Map<string, string>()
   return {
     async putNew (key, body) {
@@ -20,7 +20,15 @@ function createMemory (): Pick<ObjectStore, 'putNew' | 'read' | 'list'> {
       objects.set(key, body as string)
       return true
     },
-    async read (key) { return objects.get(key) ?? null },
+    async read (key) {
+      const text = objects.get(key)
+      return text === undefined ? null : { text, etag: text }
+    },
+    async replace (key, body, etag) {
+      if (objects.get(key) !== etag) return false
+      objects.set(key, body as string)
+      return true
+    },
     async * list (start) {
       for (const key of [...objects.keys()].sort()) if (key.startsWith(start)) yield { key, bytes: 0, etag: '', modifiedMs: 0 }
     }
@@ -59,6 +67,17 @@ t.test('the last plan of a partition, and whether it is carried out', async (t) 
   const all = []
   for await (const { firstOffset } of plans.all(PLACE)) all.push(firstOffset)
   t.same(all, [10, 0])
+})
+
+t.test('a device that is erased is taken out of plans, also while another one is', async (t) => {
+  const store = createMemory()
+  const plans = createPlans(store)
+  const plan = { ...toPlan(0), devices: ['a', 'b', 'c'], erasures: [{ erasure: 'e', device: 'd', offset: 3 }] }
+  await plans.put(plan)
+  await Promise.all([plans.forget(plan, 'a'), plans.forget(plan, 'c'), plans.forget(plan, 'x'), plans.forgetErasures(plan)])
+  t.same(await plans.latest(PLACE), { plan: { ...plan, devices: ['b'], erasures: [] }, isDone: false })
+  await plans.forget(toPlan(10), 'a')
+  t.notOk(await store.read(toPlanKey(PLACE, 10)), 'no plan is made')
 })
 
 t.test('a plan that this version cannot carry out is refused', (t) => {
