@@ -10,6 +10,7 @@
 import { sql } from 'kysely'
 import type { Logger } from 'pino'
 import { createDatabase, type Database } from './database.ts'
+import { isHypertable } from './hypertable.ts'
 import { toSqlState } from './sqlstate.ts'
 
 /**
@@ -64,6 +65,7 @@ export async function maintainPartitions (
   try {
     const ahead = { created: new Array<string>(), warnings: new Array<string>() }
     for (const table of TABLES) {
+      if (await isHypertable(database.kysely, table)) continue
       const { created, warnings } = await createPartitionsAhead({ database, table, now, logger, isStart })
       ahead.created.push(...created)
       ahead.warnings.push(...warnings)

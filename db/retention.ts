@@ -18,6 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
 import type { Logger } from 'pino'
 import { createDatabase } from './database.ts'
+import { dropChunks, isHypertable } from './hypertable.ts'
 import type { PartitionedTable } from './partitions.ts'
 import { seal } from './rollups/sealing.ts'
 import { toSqlState } from './sqlstate.ts'
@@ -98,6 +99,7 @@ export async function removeExpired (options: RetentionOptions): Promise<void> {
         return
       }
       const run = { ...options, kysely: database.kysely, cutoff }
+      if (await isHypertable(database.kysely, table)) return await removeChunks(run)
       await dropPartitions(run)
       // Last, because the VACUUM that its deletions call for would be in the way of a DROP.
       await deleteFromDefault(run)
@@ -132,6 +134,14 @@ async function dropPartitions (run: Run): Promise<void> {
     run.onRemoved({ partitions: 1, rows: count.rows })
     run.logger.info({ partition: partition.name, ...count, days: run.days }, 'expired partition dropped')
   }
+}
+
+/** Of a hypertable. Rows of a chunk are not counted: it may be compressed. */
+async function removeChunks ({ kysely, table, cutoff, days, onRemoved, logger }: Run): Promise<void> {
+  const chunks = await dropChunks(kysely, table, cutoff)
+  if (chunks.length === 0) return
+  onRemoved({ partitions: chunks.length, rows: 0 })
+  logger.info({ chunks, days }, 'expired chunks dropped')
 }
 
 interface Partition {
