@@ -148,9 +148,11 @@ export class Claims {
           await this.#fetch(clientId, Number(reply[1]), String(reply[2]) !== '')
           return 'granted'
         case 'held': {
-          handover.drop(clientId)
           const claim = claimOf(principal, JSON.parse(String(reply[2])) as Principal | null)
-          if (claim === 'refuse') return 'refused'
+          if (claim === 'refuse') {
+            handover.drop(clientId)
+            return 'refused'
+          }
           const anew = startsAnew || claim === 'discard'
           // A process that was frozen finds its time over, and has asked once.
           if (performance.now() > deadlineMs && asked >= ASKED_MIN) return await this.#force(clientId)

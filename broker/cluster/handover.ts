@@ -1,8 +1,11 @@
 /** Both sides of a handover; claims.ts tells how it goes. */
 import { randomUUID } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
 import type { ClusterParts } from '../cluster.ts'
 import type { CurrentPassage } from '../session/held-deliveries.ts'
+import type { Session } from '../session/session.ts'
+import type { SessionState } from '../session/sessions.ts'
 import type { Notice } from './frame.ts'
 import { KEYS } from './keys.ts'
 import type { RedisLink, Reply } from './redis/redis-link.ts'
@@ -57,8 +60,8 @@ export class Handover {
   readonly #giving = new Map<string, Giving>()
   /** Step 3, while Redis has not answered: nobody knows yet whose the session is. */
   readonly #handing = new Map<string, Promise<void>>()
-  /** Clients whose session is held here, and not fetched yet. */
-  readonly #prepared = new Set<string>()
+  /** Clients whose session is held here, and not fetched yet, and the gateway that told its subscriptions. */
+  readonly #prepared = new Map<string, string>()
   /** Sessions that were given to another gateway. */
   given = 0
 
@@ -88,13 +91,15 @@ export class Handover {
   }
 
   /**
-   * Fetches the session of a client from the gateway that has it; `anew`: it is to be ended there.
+   * Fetches the session of a client from the gateway that has it; `anew`: it is to be ended there. What an earlier attempt
+   * has set aside stays: that gateway may be about to answer it, and gives the session as it was then.
    * @returns false when that gateway did not say that it has given it; what was prepared is held until
    *   {@link Handover.finish} or {@link Handover.drop}
    */
   async fetch (owner: string, clientId: string, { anew, timeoutMs }: { anew: boolean, timeoutMs: number }): Promise<boolean> {
     const id = randomUUID()
     const { tell } = this.#options
+    if (anew || this.#prepared.get(clientId) !== owner) this.drop(clientId)
     let timer: NodeJS.Timeout | undefined
     const gone = await new Promise<Gone | null>((resolve) => {
       timer = setTimeout(() => { resolve(null) }, Math.max(0, timeoutMs))
@@ -136,9 +141,12 @@ export class Handover {
   /** Step 2 at the new gateway. */
   async #prepare ({ id, m }: Ready, owner: string, clientId: string): Promise<void> {
     const { parts, passage, whenKnown, tell } = this.#options
-    this.#prepared.add(clientId)
+    const { sessions } = parts()
+    const state = decodeState(m)
+    if (this.#prepared.has(clientId) && !hasFilters(sessions.find(clientId), state)) this.drop(clientId)
+    this.#prepared.set(clientId, owner)
     // In one turn: nothing may be delivered to it before.
-    parts().sessions.restore(clientId, decodeState(m))?.hold(passage)
+    sessions.restore(clientId, state)?.hold(passage)
     await whenKnown()
     tell(owner, { t: 'take', id })
   }
@@ -240,4 +248,10 @@ export class Handover {
       session?.release(() => true)
     }
   }
+}
+
+/** Whether a session has the subscriptions of a state, and no others. */
+function hasFilters (session: Session | null, { subscriptions }: SessionState): boolean {
+  return session !== null && session.filters.size === subscriptions.length &&
+    subscriptions.every(([filter, subscription]) => isDeepStrictEqual(session.filters.get(filter), subscription))
 }

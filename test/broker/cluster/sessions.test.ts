@@ -248,3 +248,32 @@ t.test('a session that is on its way while Redis is killed and started again arr
   await until(() => payloads(session).length === 2)
   t.strictSame(payloads(session), ['one', 'two'])
 })
+
+t.test('a session that is asked for twice, because its gateway is slow, lacks nothing of what came meanwhile', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const cable = await startCable(t, redis.port)
+  const clusterLimits = { leaseMs: 60_000, renewIntervalMs: 60_000, commandTimeoutMs: 10_000 }
+  const a = await startClustered(t, cable.url, { clusterLimits })
+  const [b, c] = [await startClustered(t, redis.url, { clusterLimits }), await startClustered(t, redis.url, { clusterLimits })]
+  const first = await RawClient.connected(t, a.port, persistent(4, 'nurse'))
+  await first.subscribe({ 'home/#': 1 })
+  await leave(first)
+  const publisher = await RawClient.connected(t, c.port)
+  await publish(publisher, 'home/x', texts('before', 3))
+  // From here on it writes nothing: it is about to be told to give the session.
+  cable.holdAnswerTo((sent) => sent.includes('"t":"known"'))
+  const back = await RawClient.open(t, b.port)
+  const connack = back.connect(persistent(4, 'nurse'))
+  await until(() => cable.isHolding, 'the subscriptions are told')
+  const asked = () => b.log.filter(({ msg }) => msg === 'a client is claimed').length
+  for (let sent = 0; asked() < 2; sent++) {
+    publisher.send(publishPacket(100 + sent, { topic: 'home/x', payload: `amid${sent}` }))
+    await publisher.waitFor('puback', 4 + sent)
+  }
+  const sent = publisher.of('puback').length - 3
+  cable.letGo()
+  t.match(await connack, { returnCode: 0, sessionPresent: true })
+  await publish(publisher, 'home/x', ['end'])
+  await until(() => payloads(back).includes('end'))
+  t.strictSame(payloads(back), [...texts('before', 3), ...texts('amid', sent), 'end'])
+})
