@@ -115,6 +115,8 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await rig.makeAnew(2)
     await rig.writeReadings(toRows(40, { from: 1000 }))
     await startLake(t, toVariables(rig, place, connectionString))
+    // The ends of the new topic are those of the old one.
+    await until(async () => (await query('select distinct topic_id from sink_offsets')).length === 2, 'the new topic is claimed')
     await until(async () => await isWritten(rig, query))
     t.same(await place.read(COUNTS), [[80, 80]])
   })
