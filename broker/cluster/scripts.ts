@@ -234,20 +234,24 @@ if value and tonumber(string.sub(value, 1, 16)) <= tonumber(ARGV[2]) then redis.
 return 0`
 
 /**
- * ARGV: key of a token bucket, tokens refilled each second, tokens of a full bucket, tokens spent since the last call. What is
- * spent beyond a full bucket is forgotten. A bucket is forgotten once it is full.
- * @returns tokens left, as text; less than 0 where more was spent
+ * ARGV: tokens refilled each second, tokens of a full bucket, and for each bucket its key and the tokens that were spent since
+ * the last call. What is spent beyond a full bucket is forgotten. A bucket is forgotten once it is full.
+ * @returns tokens left of each, as text; less than 0 where more was spent
  */
 export const SPEND = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
-local perSecond, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
-local tokens = burst
-local bucket = redis.call('GET', ARGV[1])
-if bucket then
-  local left, at = string.match(bucket, '(.+) (.+)')
-  tokens = math.min(burst, left + (now - at) * perSecond / 1000)
+local perSecond, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local left = {}
+for at = 3, #ARGV, 2 do
+  local tokens = burst
+  local bucket = redis.call('GET', ARGV[at])
+  if bucket then
+    local before, written = string.match(bucket, '(.+) (.+)')
+    tokens = math.min(burst, before + (now - written) * perSecond / 1000)
+  end
+  tokens = math.max(-burst, tokens - ARGV[at + 1])
+  redis.call('SET', ARGV[at], string.format('%.3f %.3f', tokens, now), 'PX', math.ceil((burst - tokens) / perSecond * 1000) + 1)
+  left[#left + 1] = string.format('%.3f', tokens)
 end
-tokens = math.max(-burst, tokens - ARGV[4])
-redis.call('SET', ARGV[1], string.format('%.3f %.3f', tokens, now), 'PX', math.ceil((burst - tokens) / perSecond * 1000) + 1)
-return string.format('%.3f', tokens)`
+return left`

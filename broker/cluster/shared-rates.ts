@@ -9,20 +9,25 @@ interface SharedRatesOptions {
   readonly joining: Pick<Joining, 'isJoined'>
 }
 
+/** Buckets in one script, which holds up all clients of Redis meanwhile. */
+const BUCKETS_PER_SCRIPT = 100
+
 /** Token buckets that gateways share. */
 export function createSharedRates ({ link, joining }: SharedRatesOptions) {
   return async function spend (
     { name, perSecond, burst }: Rate, spent: ReadonlyMap<string, number>
   ): Promise<ReadonlyMap<string, number> | null> {
     if (!joining.isJoined) return null
-    const keys = [...spent.keys()]
-    const replies = await link.pipeline(keys.map((key) =>
-      ['EVAL', SPEND, 0, KEYS.rate(name, key), perSecond, burst, spent.get(key)!]))
-    // One that Redis refuses counts here alone.
-    return new Map(keys.flatMap((key, index) => toLeft(key, replies[index])))
+    const entries = [...spent]
+    const parts = Array.from({ length: Math.ceil(entries.length / BUCKETS_PER_SCRIPT) },
+      (_, part) => entries.slice(part * BUCKETS_PER_SCRIPT, (part + 1) * BUCKETS_PER_SCRIPT))
+    const replies = await link.pipeline(parts.map((part) =>
+      ['EVAL', SPEND, 0, perSecond, burst, ...part.flatMap(([key, tokens]) => [KEYS.rate(name, key), tokens])]))
+    // Those that Redis refuses count here alone.
+    return new Map(parts.flatMap((part, index) => toLeft(part, replies[index])))
   }
 }
 
-function toLeft (key: string, reply: Reply | undefined): Array<[string, number]> {
-  return reply === undefined || reply instanceof Error ? [] : [[key, Number(reply)]]
+function toLeft (part: ReadonlyArray<readonly [key: string, tokens: number]>, reply: Reply | undefined): Array<[string, number]> {
+  return Array.isArray(reply) ? part.map(([key], index) => [key, Number(reply[index])]) : []
 }

@@ -29,6 +29,8 @@ interface RateLimitOptions {
 
 /** How long other gateways may not know of a token that was spent here. */
 const TELL_MS = 100
+/** The same of the first ones of a key: those that come in one turn are told together. */
+const TELL_SOON_MS = 5
 
 /**
  * A token bucket for each key. With other gateways the bucket is in Redis, and what is here is a copy: a request waits for
@@ -40,7 +42,9 @@ export function createRateLimit (
   const buckets = new LruMap<string, Bucket>({ sizeMax: keysMax })
   /** Tokens that others do not know of. */
   let spent = new Map<string, number>()
-  let timer: NodeJS.Timeout | null = null
+  let timer: NodeJS.Timeout | undefined
+  /** When others are told, by `performance.now()`; infinite: nothing is to be told, or they are being told. */
+  let tellAtMs = Infinity
   let isTelling = false
 
   function bucketOf (key: string): Bucket | undefined {
@@ -53,8 +57,10 @@ export function createRateLimit (
   }
 
   function schedule (delayMs: number): void {
-    if (others === null || isTelling) return
-    if (timer !== null) clearTimeout(timer)
+    const atMs = performance.now() + delayMs
+    if (others === null || isTelling || atMs >= tellAtMs) return
+    clearTimeout(timer)
+    tellAtMs = atMs
     // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
     timer = setTimeout(() => { tell(others) }, delayMs).unref()
   }
@@ -62,7 +68,7 @@ export function createRateLimit (
   async function tell ({ name, spend }: NonNullable<typeof others>): Promise<void> {
     const told = spent
     spent = new Map()
-    timer = null
+    tellAtMs = Infinity
     isTelling = true
     // Redis that does not answer is logged elsewhere: until it does, this gateway counts alone.
     const left = await spend({ name, perSecond, burst }, told).catch(() => null)
@@ -83,11 +89,12 @@ export function createRateLimit (
       if (bucket === undefined) buckets.set(key, { tokens: burst - 1, filledAtMs: monotonicMs() })
       else if (bucket.tokens < 1) return false
       else bucket.tokens--
-      if (others === null) return true
-      spent.set(key, (spent.get(key) ?? 0) + 1)
+      const before = spent.get(key) ?? 0
+      // Redis may not answer for seconds: beyond the bound a key counts here alone.
+      if (others === null || (before === 0 && spent.size >= keysMax)) return true
+      spent.set(key, before + 1)
       // Of one that was not used here for a while nobody knows what others have left.
-      if (isFull) schedule(0)
-      else if (timer === null) schedule(TELL_MS)
+      schedule(isFull ? TELL_SOON_MS : TELL_MS)
       return true
     },
 

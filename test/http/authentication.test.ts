@@ -126,3 +126,26 @@ t.test('a token bucket refills up to its size, and the number of buckets is boun
   t.equal(none.size, 0)
   t.end()
 })
+
+t.test('other gateways are told of tokens also while keys that were not used before come all the time', async (t) => {
+  let told = 0
+  let keys = 0
+  const spend = async (_rate: unknown, spent: ReadonlyMap<string, number>) => {
+    told++
+    keys = Math.max(keys, spent.size)
+    return new Map([['a', -1]])
+  }
+  const limit = createRateLimit({ perSecond: 10, burst: 20, keysMax: 50, others: { name: 'http', spend } })
+  t.ok(limit.take('a'))
+  const untilMs = performance.now() + 200
+  for (let key = 0; performance.now() < untilMs; key++) {
+    limit.take(`k${key}`)
+    await new Promise(setImmediate)
+  }
+  t.ok(told > 2)
+  t.ok(keys <= 50, 'and of no more than there are buckets')
+  const fresh = createRateLimit({ perSecond: 10, burst: 20, keysMax: 50, others: { name: 'http', spend } })
+  t.ok(fresh.take('a'))
+  await new Promise((resolve) => { setTimeout(resolve, 50) })
+  t.notOk(fresh.take('a'), 'what others have left counts')
+})
