@@ -23,7 +23,7 @@ export function toSettings (memoryBytes = readMemoryBytes()): string {
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''          # a socket's path ends at 107 bytes, and data directories may lie deeper
 password_encryption = 'scram-sha-256'
-max_connections = 40
+max_connections = 100
 
 fsync = on
 full_page_writes = on
