@@ -56,6 +56,8 @@ export interface RunningKafka {
   readonly port: number
   /** As KAFKA_BROKERS has it. */
   readonly brokers: string
+  /** Its logs are here, in a folder for each partition. */
+  readonly dataDir: string
   freeze (): void
   thaw (): void
   /** Ends it at once. */
@@ -97,7 +99,13 @@ export async function startKafka (t: Test, settings: Readonly<Record<string, str
   t.teardown(kill)
   await start()
   return {
-    port, brokers: `127.0.0.1:${port}`, start, kill, freeze () { child?.kill('SIGSTOP') }, thaw () { child?.kill('SIGCONT') }
+    port,
+    brokers: `127.0.0.1:${port}`,
+    dataDir: join(dir, 'data'),
+    start,
+    kill,
+    freeze () { child?.kill('SIGSTOP') },
+    thaw () { child?.kill('SIGCONT') }
   }
 }
 
