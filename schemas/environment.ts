@@ -164,6 +164,8 @@ export const EnvironmentSchema = Type.Object({
   // An hour at 5,000 readings a second, with room.
   VITAL_SPOOL_BYTES_MAX: integer('Largest size of the spool on disk; full, the gateway stops ' +
     'reading', 4096 * MIB, 16 * MIB, 1024 * 1024 * MIB),
+  VITAL_SPOOL_KEEP_S: integer('With VITAL_ACK_AFTER=spool, how long the spool keeps what Kafka has: for as long as its brokers may take to ' +
+    'bring it to their disks; 0: not at all', 120, 0, 86_400),
   VITAL_BATCH_READINGS_MAX: integer('Readings in one transaction', 2000, 1, 50_000),
   VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops ' +
     'reading', 20_000, 100, 10_000_000),

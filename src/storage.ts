@@ -7,10 +7,10 @@ import { createStore, type Store, type StoredObserver } from '../db/store.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { type Disk, realDisk } from './ingest/journal/spool/disk.ts'
+import { openJournalSpool } from './ingest/journal/open-journal-spool.ts'
 import { createPostgresTarget } from './ingest/journal/postgres-target.ts'
 import { createRefusedLetters } from './ingest/journal/refused-letters.ts'
 import { type ErasedDevices, openErasedDevices } from './ingest/journal/spool/erased-devices.ts'
-import { openSpool } from './ingest/journal/spool/spool.ts'
 import { addKafkaMetrics } from './kafka/kafka-metrics.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { ErasureLease } from './operations/erasure-lease.ts'
@@ -68,9 +68,9 @@ export async function openStorage<Reads extends StorageReads> (
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const spoolDirectory = join(dataDir, 'spool')
   // First, because it holds the lock of the data directory.
-  const spool = await openSpool({
-    directory: spoolDirectory, bytesMax: config.spoolBytesMax, disk: faults.disk ?? realDisk, logger
-  })
+  const { spool, kept } = await openJournalSpool({ config, directory: spoolDirectory, disk: faults.disk, logger })
+  const keeping = kept === null ? null : { segments: kept, keepMs: config.spoolKeepMs, findLost: kafka!.findLost }
+  kafka?.onAcknowledged((positions) => { kept?.acknowledge(positions) })
   onStop(() => spool.close())
   const erased: ErasedDevices = await openErasedDevices({ directory: spoolDirectory, disk: faults.disk ?? realDisk, logger })
   const embedded = config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir, signal, logger }) : null
@@ -117,6 +117,7 @@ export async function openStorage<Reads extends StorageReads> (
   const erasures = { erased, mayWrite: kafka === null ? lease.mayWrite : () => null, lease, onStep: faults.onErasureStep }
   return {
     spool,
+    keeping,
     spoolDirectory,
     erasures,
     refusedLetters,

@@ -65,6 +65,8 @@ export interface Config {
   readonly flushIntervalMs: number
   readonly commitTimeoutMs: number
   readonly spoolBytesMax: number
+  /** Of what Kafka has; 0 keeps nothing. */
+  readonly spoolKeepMs: number
   readonly batchReadingsMax: number
   readonly bufferReadingsMax: number
   readonly bufferBytesMax: number
@@ -138,6 +140,7 @@ export function createConfig (variables: Readonly<Record<string, string | undefi
     flushIntervalMs: values.VITAL_FLUSH_INTERVAL_MS,
     commitTimeoutMs: values.VITAL_COMMIT_TIMEOUT_MS,
     spoolBytesMax: values.VITAL_SPOOL_BYTES_MAX,
+    spoolKeepMs: values.VITAL_SPOOL_KEEP_S * 1000,
     batchReadingsMax: values.VITAL_BATCH_READINGS_MAX,
     bufferReadingsMax: values.VITAL_BUFFER_READINGS_MAX,
     bufferBytesMax: values.VITAL_BUFFER_BYTES_MAX,

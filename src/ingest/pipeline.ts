@@ -24,11 +24,12 @@ import { createIngest } from './ingest.ts'
 import { addIngestMetrics } from './ingest-metrics.ts'
 import { Circuit } from './journal/circuit.ts'
 import { createJournal } from './journal/journal.ts'
-import { addJournalMetrics } from './journal/journal-metrics.ts'
+import { addJournalMetrics, addKeptMetrics } from './journal/journal-metrics.ts'
 import { toWarnings } from './journal/journal-warnings.ts'
 import type { RefusedLetters } from './journal/refused-letters.ts'
 import { Replayer } from './journal/replayer.ts'
 import { createSpoolWatch } from './journal/spool/spool-watch.ts'
+import { createKeptCheck, type Keeping } from './journal/kept-check.ts'
 import type { ErasedDevices } from './journal/spool/erased-devices.ts'
 import type { Spool } from './journal/spool/spool.ts'
 import type { Target } from './journal/target.ts'
@@ -55,6 +56,8 @@ export interface PipelineOptions {
   /** Where Kafka is the target; else the circuit tells. */
   readonly isDatabaseUp?: () => boolean
   readonly spool: Spool
+  /** What is replayed is kept for a while, because Kafka may lose it; see kept-check.ts. */
+  readonly keeping?: Keeping | null
   readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed'>
   readonly refusedLetters: RefusedLetters
   /** Observes readings of one message that became durable, in the target or in the spool. Takes microseconds, never throws. */
@@ -128,10 +131,12 @@ export function createPipeline (options: PipelineOptions) {
     logger,
     commitTimeoutMs: limits.commitTimeoutMs,
     write: journal.writeInTime,
+    onReplayed: options.keeping?.segments.replayed,
     erased: erasures?.erased,
     // New readings do not wait for a target that comes behind the spool.
     isBusy: () => ackAfter === 'target' && batcher.isBusy
   })
+  const kept = createKept(options, { ledger, replayer })
   const { acceptPublish, acceptPost, acceptRequest } = createIngest({
     batcher,
     caps,
@@ -171,12 +176,10 @@ export function createPipeline (options: PipelineOptions) {
     /** From now on this one stops and resumes reading, too. */
     addReader: readers.add,
 
-    /**
-     * Settles once the spool's disk was tried; from then on spooled batches are replayed while the target takes them.
-     */
+    /** Settles once the spool's disk was tried; from then on spooled batches are replayed while the target takes them. */
     async start (): Promise<void> {
       await spoolWatch.start()
-      replayer.start()
+      for (const part of [replayer, kept]) part?.start()
     },
 
     /** The target is tried, and pinged from now on. @param isReady - it was made ready for traffic; else the first ping tells */
@@ -194,9 +197,31 @@ export function createPipeline (options: PipelineOptions) {
     /** Called after `drain`. Readings that are not replayed by then stay in the spool, which stays open. */
     async stop (): Promise<void> {
       for (const part of [circuit, spoolWatch]) part.stop()
-      await replayer.stop()
+      for (const part of [kept, replayer]) await part?.stop()
     }
   }
+}
+
+/** `null` where what is replayed is not kept. */
+function createKept (
+  { keeping, spool, erasures, clock, metrics, logger }: PipelineOptions,
+  { ledger, replayer }: { readonly ledger: Ledger, readonly replayer: Replayer }
+) {
+  if (keeping === undefined || keeping === null) return null
+  const check = createKeptCheck({
+    ...keeping,
+    spool,
+    erased: erasures?.erased,
+    onWrittenAgain (units) {
+      ledger.received('spool', units)
+      replayer.add(units)
+      replayer.wake()
+    },
+    nowMs: clock.nowMs,
+    logger
+  })
+  addKeptMetrics(metrics, { segments: keeping.segments, check })
+  return check
 }
 
 async function drain (batcher: Batcher, timeoutMs: number, logger: Logger): Promise<void> {

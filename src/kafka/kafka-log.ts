@@ -10,8 +10,10 @@ import type { Admin, Producer } from '@platformatic/kafka'
 import type { KafkaConfig } from '../config/kafka-config.ts'
 import { isKafkaError, toClientOptions, toKafkaMessage } from './connection.ts'
 import { KAFKA_LIMITS } from './limits.ts'
+import { createLeaderEpochs } from './leader-epochs.ts'
 import { loadKafkaClient } from './load-client.ts'
 import type { LogPartition } from './erasure-record.ts'
+import type { FindLost, LogPosition } from './log-position.ts'
 import type { OutgoingRecord } from './records.ts'
 import { checkTopics, TOPICS, type TopicFault, type Topics } from './topics.ts'
 
@@ -60,7 +62,9 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
   const options = { ...await toClientOptions(kafka, clientId), requestTimeout: REQUEST_TIMEOUT_MS, timeout: REQUEST_TIMEOUT_MS }
   const admin = new client.Admin(options)
   const producer = new client.Producer({ ...options, acks: client.ProduceAcks.ALL })
+  const epochs = createLeaderEpochs({ client, admin, connection: options, requestTimeoutMs: REQUEST_TIMEOUT_MS })
   const statistics = { records: 0, bytes: 0, requests: 0, failures: 0 }
+  let onAcknowledged: (positions: readonly LogPosition[]) => void = () => {}
   let topics: Topics | null = null
 
   /**
@@ -74,16 +78,32 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
 
   async function appendSome (records: OutgoingRecord[]): Promise<void> {
     statistics.requests++
+    const epochOf = epochs.before()
     const { offsets = [] } = await producer.send({ messages: records, acks: client.ProduceAcks.ALL })
     const { topics } = await producer.metadata({ topics: [...TOPICS] })
-    const expected = new Set<string>()
-    for (const { topic, partition } of records) expected.add(`${topic} ${partition % topics.get(topic)!.partitionsCount}`)
-    for (const { topic, partition } of offsets) expected.delete(`${topic} ${partition}`)
-    if (expected.size > 0) throw new KafkaError(`Kafka did not acknowledge ${[...expected].join(', ')}`)
+    const expected = new Map<string, number>()
+    for (const { topic, partition } of records) {
+      const key = `${topic} ${partition % topics.get(topic)!.partitionsCount}`
+      expected.set(key, (expected.get(key) ?? 0) + 1)
+    }
+    const positions = offsets.map(({ topic, partition, offset }): LogPosition => {
+      const topicId = topics.get(topic)!.id
+      const count = expected.get(`${topic} ${partition}`) ?? 1
+      expected.delete(`${topic} ${partition}`)
+      return { topic, topicId, partition, offset: Number(offset) + count - 1, leaderEpoch: epochOf(topicId, partition) }
+    })
+    if (expected.size > 0) throw new KafkaError(`Kafka did not acknowledge ${[...expected.keys()].join(', ')}`)
+    onAcknowledged(positions)
   }
 
   return {
     check,
+    /** Which of these records are lost. @throws {@link KafkaError} */
+    findLost: (async (positions) => await translate(epochs.find(positions))) satisfies FindLost,
+    /** @param listener - called with the last record of each partition of a write */
+    onAcknowledged (listener: (positions: readonly LogPosition[]) => void): void {
+      onAcknowledged = listener
+    },
     statistics: (): KafkaStatistics => ({ ...statistics, topicFaults: topics?.faults.length ?? 0 }),
 
     /**
@@ -139,6 +159,7 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
   async function ping (): Promise<void> {
     if (topics === null) await check()
     const found = await producer.metadata({ topics: [...TOPICS], forceUpdate: true })
+    epochs.note(found)
     for (const name of TOPICS) {
       const inSyncMin = topics?.inSyncMin.get(name) ?? 1
       for (const [index, { leader, isr }] of (found.topics.get(name)?.partitions ?? []).entries()) {

@@ -9,13 +9,15 @@ interface Erased {
   /** Readers of the log. */
   readonly consumers: readonly Consumer[]
   readonly damagedSpoolFiles: number
+  /** Of this gateway; see `KeptSegments`. */
+  readonly keepsReplayed: boolean
   readonly hasRedis: boolean
   readonly hasKafka: boolean
 }
 
 /** Places that may still hold data of an erased device, and until when. */
 export function toRemains (
-  { gateways, replication, consumers, damagedSpoolFiles, hasRedis, hasKafka }: Erased
+  { gateways, replication, consumers, damagedSpoolFiles, keepsReplayed, hasRedis, hasKafka }: Erased
 ): ErasureAnswer['remains'] {
   const { position, standbys } = replication
   return [
@@ -27,6 +29,9 @@ export function toRemains (
     ...damagedSpoolFiles === 0
       ? []
       : [{ where: `${damagedSpoolFiles} files of the spool that the disk damaged (*.spool.damaged)`, until: 'they are deleted' }],
+    ...keepsReplayed
+      ? [{ where: 'copies of readings in the spools of gateways', until: 'VITAL_SPOOL_KEEP_S is over; it is not written to Kafka again' }]
+      : [],
     ...hasRedis ? [{ where: 'the append-only file of Redis', until: 'it is rewritten (BGREWRITEAOF)' }] : [],
     ...hasKafka
       ? [{ where: 'Kafka', until: 'vital-gateway topics trim deletes its records; sinks leave out those that stand before the marker of this erasure' }]

@@ -88,7 +88,7 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
     }
     const devices = [...new Set(requests.map(({ device }) => device))]
     const before = await spool.cut()
-    if (spool.bytes > 0) await erased.add(devices, before)
+    if (spool.firstSegment < before) await erased.add(devices, before)
     // One that is under way may hold readings that were taken from the spool before.
     await writes.settled()
     await onStep?.('marked')
@@ -190,7 +190,7 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
     /** This gateway stops. */
     async leave (): Promise<void> {
       if (lease.seen === null) return
-      await leaveGateway(kysely, erased.spoolId, spool.isEmpty && spool.bytes === 0)
+      await leaveGateway(kysely, erased.spoolId, spool.isEmpty && spool.firstSegment === Infinity)
     },
 
     /** Settles when no look is under way. */

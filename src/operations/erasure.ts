@@ -89,9 +89,10 @@ export function createErasure (options: ErasureOptions) {
     await until(() => circuit.state !== 'open', '', deadlineMs)
     await until(() => batcher.oldestAcceptedAtMs > startedAtMs, 'readings that were accepted before are not durable ' +
       'yet', deadlineMs)
-    // The files must be gone too: if the disk loses a read position, their readings would be replayed.
-    await until(() => spool.isEmpty &&
-      spool.bytes === 0, 'the spool still holds readings that wait for PostgreSQL', deadlineMs)
+    // The files must be gone too: if the disk loses a read position, their readings would be replayed. Where all readings go
+    // through the spool there are always some; those before the request are marked below.
+    await until(() => spool.isKeeping || (spool.isEmpty && spool.bytes === 0),
+      'the spool still holds readings that wait for PostgreSQL', deadlineMs)
     await writes.settled()
     return await carryOut(device, actor, () => requests.request(device, actor))
   }
@@ -124,7 +125,13 @@ export function createErasure (options: ErasureOptions) {
       damagedSpoolFiles,
       gateways: gateways.map(({ name, state }) => ({ name, state })),
       remains: toRemains({
-        gateways, replication, consumers, damagedSpoolFiles, hasRedis: options.hasRedis, hasKafka: mark !== undefined
+        gateways,
+        replication,
+        consumers,
+        damagedSpoolFiles,
+        keepsReplayed: spool.isKeeping,
+        hasRedis: options.hasRedis,
+        hasKafka: mark !== undefined
       })
     }
     logger.info({ actor, ...erased }, 'a device was erased')

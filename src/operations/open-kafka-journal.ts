@@ -55,6 +55,8 @@ export async function openKafkaJournal ({ config, clientId, observers, seenErasu
     statistics: log.statistics,
     close: log.close,
     partitions: log.partitions,
+    findLost: log.findLost,
+    onAcknowledged: log.onAcknowledged,
     appendTo: log.appendTo,
     target: {
       ...target,

@@ -7,7 +7,13 @@ import { createQuery, NO_REPLICATION, startReplication } from '../helpers/replic
 import { until } from '../helpers/until.ts'
 
 const NOTHING = {
-  gateways: [], replication: { position: '0/0', standbys: [] }, consumers: [], damagedSpoolFiles: 0, hasRedis: false, hasKafka: false
+  gateways: [],
+  replication: { position: '0/0', standbys: [] },
+  consumers: [],
+  damagedSpoolFiles: 0,
+  keepsReplayed: false,
+  hasRedis: false,
+  hasKafka: false
 }
 
 t.test('each place, and until when', (t) => {
@@ -26,6 +32,7 @@ t.test('each place, and until when', (t) => {
       { group: 'search', owner: 'by hand' }
     ],
     damagedSpoolFiles: 2,
+    keepsReplayed: true,
     hasRedis: true,
     hasKafka: true
   }).map(({ where, until }) => `${where}: until ${until}`), [
@@ -35,6 +42,7 @@ t.test('each place, and until when', (t) => {
     'standby server other: until it has replayed 0/3000',
     'standby server replica: until it has replayed 0/3000; it is 1.3 s behind',
     '2 files of the spool that the disk damaged (*.spool.damaged): until they are deleted',
+    'copies of readings in the spools of gateways: until VITAL_SPOOL_KEEP_S is over; it is not written to Kafka again',
     'the append-only file of Redis: until it is rewritten (BGREWRITEAOF)',
     'Kafka: until vital-gateway topics trim deletes its records; sinks leave out those that stand before the marker of this erasure',
     'the time-series database of vital-export: until its group has passed the marker of this erasure in every partition, ' +

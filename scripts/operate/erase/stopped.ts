@@ -14,7 +14,8 @@ import type { Config } from '../../../src/config/config.ts'
 import { ConfigError } from '../../../src/config/config-error.ts'
 import { createErasure } from '../../../src/operations/erasure.ts'
 import { realDisk } from '../../../src/ingest/journal/spool/disk.ts'
-import { openSpool, type Spool } from '../../../src/ingest/journal/spool/spool.ts'
+import { openJournalSpool } from '../../../src/ingest/journal/open-journal-spool.ts'
+import type { Spool } from '../../../src/ingest/journal/spool/spool.ts'
 import { SpoolError } from '../../../src/ingest/journal/spool/spool-error.ts'
 import { createKafkaTarget } from '../../../src/ingest/journal/kafka-target.ts'
 import { createPostgresTarget } from '../../../src/ingest/journal/postgres-target.ts'
@@ -85,7 +86,7 @@ export async function eraseDevicesStopped (request: Request): Promise<Erased[] |
   await assertOwnSpool(directory)
   let spool: Spool
   try {
-    spool = await openSpool({ directory, bytesMax: config.spoolBytesMax, disk: realDisk, logger })
+    spool = (await openJournalSpool({ config, directory, logger })).spool
   } catch (cause) {
     if (!(cause instanceof SpoolError)) throw cause
     if (cause.code === 'VITAL_SPOOL_IN_USE') return null

@@ -1,7 +1,9 @@
 import type { Metrics } from '../../metrics/metrics.ts'
 import { CIRCUIT_STATES, type Circuit } from './circuit.ts'
+import type { KeptCheck } from './kept-check.ts'
 import type { RefusedLetters } from './refused-letters.ts'
 import type { Replayer } from './replayer.ts'
+import type { KeptSegments } from './spool/kept-segments.ts'
 import { SPOOL_STATUSES, type Spool } from './spool/spool.ts'
 
 interface JournalStatistics {
@@ -15,6 +17,20 @@ interface JournalStatistics {
 /** Also of a process that only reads. */
 export function addDatabaseUp (metrics: Metrics, isUp: () => boolean): void {
   metrics.gauge('vital_database_up', '1 while PostgreSQL takes batches, or answers a process that only reads', () => isUp() ? 1 : 0)
+}
+
+interface KeptStatistics {
+  readonly segments: Pick<KeptSegments, 'bytes' | 'givenUp'>
+  readonly check: Pick<KeptCheck, 'writtenAgain'>
+}
+
+/** Where what is replayed is kept. */
+export function addKeptMetrics (metrics: Metrics, { segments, check }: KeptStatistics): void {
+  metrics.gauge('vital_spool_kept_bytes', 'Bytes of the disk spool that Kafka has, and that are kept in case it loses them', () => segments.bytes)
+  metrics.counter('vital_spool_kept_given_up_total', 'Files of these that were removed before their time, because there was no room',
+    () => segments.givenUp)
+  metrics.counter('vital_spool_written_again_readings_total',
+    'Readings of these that were written to Kafka again, because it had lost them or may have', () => check.writtenAgain)
 }
 
 export function addJournalMetrics (metrics: Metrics, read: () => JournalStatistics): void {

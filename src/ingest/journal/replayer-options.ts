@@ -16,6 +16,8 @@ export interface ReplayerOptions {
   readonly commitTimeoutMs: number
   /** Of the journal: rejects when the target does not take it in time. */
   readonly write: (submissions: readonly Submission[], timeoutMs: number) => Promise<void>
+  /** Called once a set was taken. @param segments - names of those that its records are of */
+  readonly onReplayed?: ((segments: ReadonlySet<string>) => void) | undefined
   /** What is not replayed; without, everything is. */
   readonly erased?: Pick<ErasedDevices, 'of'> | undefined
   /** Whether new traffic waits for the target. */

@@ -228,6 +228,7 @@ export class Replayer {
       this.#queue.putBack(again)
       return { error, again }
     }
+    this.#options.onReplayed?.(new Set(set.map(({ record }) => record.position.segment)))
     for (const { submission, record } of set) this.#settle(submission, record)
     return null
   }

@@ -4,6 +4,7 @@
  *   <directory>/
  *     0000000007-9f86d081884c7d659a2feaa0.spool          a segment: its number, its marker
  *     0000000003-2c26b46b68ff33a7c68fd5a0.spool.damaged  one that was found damaged, set aside when all else in it was read
+ *     kept/                                      segments that were replayed; see kept-segments.ts
  *     cursor                                     how far the spool has been read and released
  *     lock.*                                     see directory-lock.ts
  *

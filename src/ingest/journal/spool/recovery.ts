@@ -45,7 +45,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
   const cursor = await readCursor(context, names)
   const tally: Tally = { records: 0, readings: 0, oldestAtMs: null }
   const segments: Segment[] = []
-  let lastNumber = cursor === null ? 0 : parseSegmentName(cursor.segment)!.number
+  let lastNumber = Math.max(context.kept?.lastNumber ?? 0, cursor === null ? 0 : parseSegmentName(cursor.segment)!.number)
   for (const name of names) {
     const parsed = parseSegmentName(name)
     if (parsed === null) continue

@@ -34,6 +34,15 @@ export interface SpoolContext {
   readonly directory: string
   readonly disk: Disk
   readonly logger: Logger
+  /** Takes segments over that were replayed; without, they are removed. */
+  readonly kept?: KeepsSegments | undefined
+}
+
+/** See `KeptSegments`. */
+interface KeepsSegments {
+  keep: (segment: Segment) => Promise<void>
+  readonly firstNumber: number
+  readonly lastNumber: number
 }
 
 export function toSegment (

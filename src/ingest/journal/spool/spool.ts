@@ -45,6 +45,8 @@ export class Spool {
   /** Files of {@link keepAside} that are there, by the last count. */
   setAsideFiles: number
   readonly bytesMax: number
+  /** Whether segments that were replayed are kept. */
+  readonly isKeeping: boolean
   readonly #context: SpoolContext
   readonly #segments: Segment[]
   readonly #reader: SpoolReader
@@ -69,6 +71,7 @@ export class Spool {
     const { segments, nextNumber } = recovered
     this.#context = options
     this.bytesMax = options.bytesMax
+    this.isKeeping = options.kept !== undefined
     this.#segments = segments
     this.#unlock = unlock
     this.#counts = new SpoolCounts(recovered)
@@ -94,14 +97,14 @@ export class Spool {
     })
   }
 
-  /** On disk, damaged segments that were set aside not counted. */
+  /** On disk; damaged segments that were set aside, and kept ones, are not counted. */
   get bytes (): number {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
   }
 
-  /** Number of the oldest segment; `Infinity`: there is none. */
+  /** Number of the oldest segment, kept ones included; `Infinity`: there is none. */
   get firstSegment (): number {
-    return this.#segments[0]?.number ?? Infinity
+    return Math.min(this.#segments[0]?.number ?? Infinity, this.#context.kept?.firstNumber ?? Infinity)
   }
 
   /** Durable and not released. */
@@ -168,8 +171,7 @@ export class Spool {
 
   /**
    * @returns the next record that was not read since the open, or `null` when there is none now
-   * @throws `VITAL_SPOOL_FAILED` when the disk cannot be read; try again after a pause. A place that fails again and
-   *   again is given up as damaged.
+   * @throws `VITAL_SPOOL_FAILED` when the disk cannot be read: try again after a pause. A place that always fails is damaged.
    */
   read (): Promise<SpoolRecord | null> {
     this.#assertOpen()
@@ -194,8 +196,7 @@ export class Spool {
     this.#assertOpen()
     const { recordsThrough, readingsThrough } = this.#released ?? { recordsThrough: 0, readingsThrough: 0 }
     if (position.recordsThrough > recordsThrough) {
-      this.#counts.release(position.recordsThrough - recordsThrough, position.readingsThrough - readingsThrough,
-        position.appendedAtMs)
+      this.#counts.release(position.recordsThrough - recordsThrough, position.readingsThrough - readingsThrough, position.appendedAtMs)
       this.#released = position
       if (this.isEmpty) this.#counts.settle()
     }
@@ -330,7 +331,8 @@ export class Spool {
   async #sweep (released: number): Promise<void> {
     const { directory, disk, logger } = this.#context
     const last = this.#segments.at(-1)
-    if (last?.isSealed === false && this.#isDrained(last, released)) await this.#writer.retire()
+    // Where segments are kept, `cut` begins one each few seconds.
+    if (last?.isSealed === false && !this.isKeeping && this.#isDrained(last, released)) await this.#writer.retire()
     const done = this.#segments.filter((segment) => segment.isSealed && this.#isDrained(segment, released))
     for (const segment of done) {
       // The space of an open file is not freed.

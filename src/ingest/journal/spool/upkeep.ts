@@ -37,10 +37,10 @@ export async function probeDisk ({ directory, disk }: SpoolContext): Promise<voi
 
 /** @returns whether the segment was removed; if not, a later call can remove it */
 export async function removeSegment (context: SpoolContext, segment: Segment): Promise<boolean> {
-  const { directory, disk, logger } = context
+  const { directory, disk, logger, kept } = context
   try {
     if (!segment.isDamaged) {
-      await disk.unlink(segment.path)
+      await (kept?.keep(segment) ?? disk.unlink(segment.path))
       return true
     }
     await disk.rename(segment.path, join(directory, toDamagedName(segment.name)))

@@ -1,0 +1,122 @@
+/** VITAL_ACK_AFTER=spool, and a broker that loses the end of its log: what it had acknowledged is written again. */
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { cutLog, toLogDir } from '../../scripts/harness/kafka-log-files.ts'
+import { readReadingRecord } from '../../src/kafka/reading-record.ts'
+import { runCommandLine } from '../helpers/command-line.ts'
+import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
+import { type GatewayProcess, spawnGateway } from '../helpers/gateway-process.ts'
+import { isOnKafkaNode, readTopic, startKafka } from '../helpers/kafka.ts'
+import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
+import { until } from '../helpers/until.ts'
+
+/** A check each 5 s, on a busy machine. */
+const CHECKED_MS = 40_000
+
+if (await isOnKafkaNode(t, import.meta.filename)) {
+  const kafka = await startKafka(t)
+  const journal = { VITAL_JOURNAL: 'kafka', KAFKA_BROKERS: kafka.brokers, VITAL_KAFKA_ALLOW_WEAK: 'true', VITAL_ACK_AFTER: 'spool' }
+  const range = (from: number, count: number) => Array.from({ length: count }, (_, index) => from + index)
+  const logDir = toLogDir(kafka.dataDir, 'vital.readings', 0)
+
+  async function readDevice (t: Test, device: string): Promise<number[]> {
+    const values: number[] = []
+    for (const record of await readTopic(t, kafka, 'vital.readings')) {
+      const read = readReadingRecord(record)
+      if (read.kind === 'read' && read.value.row.device === device) values.push(Number(read.value.row.fields['heartRateValue']))
+    }
+    return values.sort((a, b) => a - b)
+  }
+
+  /** Several batches of Kafka, each acknowledged. */
+  async function publish (t: Test, mqttPort: number, device: string, values: readonly number[]): Promise<void> {
+    const client = await connectClient(t, mqttPort, { clientId: `${device}-${Math.random()}` })
+    for (const heartRateValue of values) {
+      await client.publishAsync(`vital/${device}`, JSON.stringify({ timestamp: Date.now() / 1000, heartRateValue }), { qos: 1 })
+    }
+    await client.endAsync(true)
+  }
+
+  const readMetric = async (httpUrl: string, name: string) => {
+    const text = await (await fetch(`${httpUrl}/metrics`)).text()
+    return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
+  }
+  const isReplayed = (httpUrl: string, count: number) => until(async () => {
+    const { logged, pending } = await readLedger(httpUrl)
+    return logged >= count && pending === 0
+  }, 'all is in Kafka')
+
+  /** As a power failure does: the second half of the log is gone. */
+  async function loseHalf (t: Test): Promise<void> {
+    await kafka.kill()
+    const cut = await cutLog(logDir, (batches) => batches[Math.floor(batches.length / 2)]!.at + 20)
+    t.ok(cut !== null && cut.end - cut.firstLost > 5, 'something was lost')
+  }
+
+  async function findPort (gateway: GatewayProcess, protocol: 'mqtt' | 'http'): Promise<number> {
+    await gateway.said(/^ready/)
+    return gateway.lines.find((line) => line.msg === 'listening' && line.protocol === protocol)!.port!
+  }
+
+  t.before(async () => {
+    t.equal((await runCommandLine(['topics', 'make', '--replicas', '1', '--partitions', '1'], journal)).status, 0)
+  })
+
+  t.test('what a broker lost is written again, also where other records took its place; an erased device is not', async (t) => {
+    const { mqttPort, httpUrl } = await startGateway(t, journal)
+    await publish(t, mqttPort, 'erased', range(0, 20))
+    await publish(t, mqttPort, 'lost', range(0, 30))
+    await publish(t, mqttPort, 'erased', range(20, 10))
+    await isReplayed(httpUrl, 60)
+    const erased = await fetch(`${httpUrl}/vital-data/erased`, { method: 'DELETE' })
+    t.equal(erased.status, 200, await erased.text())
+    t.same(await readDevice(t, 'lost'), range(0, 30))
+    await loseHalf(t)
+    await publish(t, mqttPort, 'lost', range(30, 40))
+    // They come to lie where others did.
+    await kafka.start()
+    await until(async () => new Set(await readDevice(t, 'lost')).size === 70, 'all are in the log', CHECKED_MS)
+    t.ok(await readMetric(httpUrl, 'vital_spool_written_again_readings_total') >= 15)
+    await isReplayed(httpUrl, 100)
+    t.match(await readLedger(httpUrl), { balance: 0, pending: 0 })
+    t.same(await readDevice(t, 'erased'), range(0, 20), 'what the log had kept of it, and no more')
+  })
+
+  t.test('a gateway that was killed meanwhile writes them again, too', async (t) => {
+    const { connectionString } = await createTestDatabase(t)
+    const variables = { ...journal, DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t) }
+    const first = await spawnGateway(t, variables)
+    await publish(t, await findPort(first, 'mqtt'), 'both', range(0, 40))
+    const httpUrl = `http://127.0.0.1:${await findPort(first, 'http')}`
+    await isReplayed(httpUrl, 40)
+    await until(async () => await readMetric(httpUrl, 'vital_spool_kept_bytes') > 0, 'they are kept', CHECKED_MS)
+    first.child.kill('SIGKILL')
+    await first.exited
+    await loseHalf(t)
+    t.ok(new Set(await withBroker(() => readDevice(t, 'both'))).size < 40, 'Kafka has lost some')
+    await startGateway(t, variables)
+    await until(async () => new Set(await readDevice(t, 'both')).size === 40, 'all are in the log', CHECKED_MS)
+  })
+
+  t.test('a broker that comes back with all it had is written nothing again; what is old enough is removed', async (t) => {
+    const dataDir = await createTestDir(t)
+    const { mqttPort, httpUrl } = await startGateway(t, { ...journal, VITAL_DATA_DIR: dataDir, VITAL_SPOOL_KEEP_S: '15' })
+    // From the first look at the partitions on, their epochs are known.
+    await until(async () => (await (await fetch(`${httpUrl}/health/ready`)).text()).includes('"circuit":"closed"'))
+    await publish(t, mqttPort, 'whole', range(0, 20))
+    await isReplayed(httpUrl, 20)
+    await until(async () => await readMetric(httpUrl, 'vital_spool_kept_bytes') > 0, 'they are kept', CHECKED_MS)
+    await kafka.kill()
+    await kafka.start()
+    await until(async () => await readMetric(httpUrl, 'vital_spool_kept_bytes') === 0, 'they are removed', CHECKED_MS)
+    t.equal(await readMetric(httpUrl, 'vital_spool_written_again_readings_total'), 0)
+    t.same(await readDevice(t, 'whole'), range(0, 20))
+    t.same(await readdir(join(dataDir, 'spool', 'kept')), [])
+  })
+
+  async function withBroker<T> (work: () => Promise<T>): Promise<T> {
+    await kafka.start()
+    return await work()
+  }
+}
