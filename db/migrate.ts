@@ -16,6 +16,7 @@ import { rollups } from './migrations/010-rollups.ts'
 import { erasures } from './migrations/011-erasures.ts'
 import { sinkOffsets } from './migrations/012-sink-offsets.ts'
 import { logErasures } from './migrations/013-log-erasures.ts'
+import { leaderEpochs } from './migrations/014-leader-epochs.ts'
 import { isServerError, toSqlState } from './sqlstate.ts'
 import { StorageError } from './storage-error.ts'
 import type { Tables } from './tables.ts'
@@ -34,7 +35,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '010-rollups': rollups,
   '011-erasures': erasures,
   '012-sink-offsets': sinkOffsets,
-  '013-log-erasures': logErasures
+  '013-log-erasures': logErasures,
+  '014-leader-epochs': leaderEpochs
 }
 
 const MIGRATION_TABLE = 'vital_migrations'

@@ -113,6 +113,7 @@ export interface SinkOffsetsTable {
   topic_id: string
   partition: number
   next_offset: Generated<number>
+  leader_epoch: number | null
   epoch: Generated<number>
   owner: string
   claimed_at: Generated<Timestamp>

@@ -90,7 +90,8 @@ async function createParts (
     monotonicMs: performance.now(),
     rebalances: reader.rebalances,
     replaced: reader.storing.replaced,
-    rejoins: reader.rejoins
+    rejoins: reader.rejoins,
+    truncations: reader.truncations
   }))
   const watch = watchDatabase({ database, clock, logger })
   onStop(() => watch.stop())

@@ -14,6 +14,8 @@ export interface Claim extends ConsumedPartition {
   readonly epoch: number
   /** Offset of the first record that is not stored. */
   readonly nextOffset: number
+  /** Of the record before it, as Kafka counts leaders; `null`: not known, or there is none. */
+  readonly leaderEpoch: number | null
   /** Id of the last row of `erasure_markers` that its owner has read. */
   readonly seenMarker: number
 }
@@ -31,11 +33,12 @@ export async function claimOffset (
     readonly owner: string
   }
 ): Promise<Claim> {
-  const { rows: [row] } = await sql<Pick<Claim, 'epoch' | 'nextOffset' | 'seenMarker'>>`
+  const { rows: [row] } = await sql<Pick<Claim, 'epoch' | 'nextOffset' | 'leaderEpoch' | 'seenMarker'>>`
     insert into sink_offsets as stored (consumer_group, topic, topic_id, partition, owner)
     values (${consumerGroup}, ${topic}, ${topicId}, ${partition}, ${owner})
     on conflict (consumer_group, topic_id, partition)
     do update set epoch = stored.epoch + 1, owner = excluded.owner, claimed_at = now()
-    returning epoch, next_offset as "nextOffset", (select coalesce(max(id), 0) from erasure_markers) as "seenMarker"`.execute(kysely)
+    returning epoch, next_offset as "nextOffset", leader_epoch as "leaderEpoch",
+      (select coalesce(max(id), 0) from erasure_markers) as "seenMarker"`.execute(kysely)
   return { consumerGroup, topicId, partition, ...row! }
 }

@@ -6,12 +6,16 @@ import type { Tables } from '../tables.ts'
 import { toUuidBytes } from '../write/binary.ts'
 import { type Column, unnest, withRows } from '../write/unnest.ts'
 
+/** Of a leader: Kafka counts them from 0. */
+const UNKNOWN = -1
+
 const COLUMNS: ReadonlyArray<Column<Claim>> = [
   { type: 'text', write: (writer, { consumerGroup }) => writer.text(consumerGroup) },
   { type: 'uuid', write: (writer, { topicId }) => writer.uuid(toUuidBytes(topicId)) },
   { type: 'int4', write: (writer, { partition }) => writer.int4(partition) },
   { type: 'int8', write: (writer, { epoch }) => writer.int8(epoch) },
   { type: 'int8', write: (writer, { nextOffset }) => writer.int8(nextOffset) },
+  { type: 'int4', write: (writer, { leaderEpoch }) => writer.int4(leaderEpoch ?? UNKNOWN) },
   { type: 'int8', write: (writer, { seenMarker }) => writer.int8(seenMarker) }
 ]
 
@@ -24,15 +28,17 @@ const UNSEEN = 'VS002'
  * The last statement of a sink's batch: its partitions are stored up to `nextOffset`. It fails, and the batch with it, where
  * another sink has claimed one of them, and where a device is being erased that their owner does not know of: as this comes
  * last, an erasure sees the locks of a batch that has looked too early, and waits for it. An offset never moves back: a
- * batch whose answer was lost may commit after those that follow it.
+ * batch whose answer was lost may commit after those that follow it. The leader epoch is that of the offset that is kept.
  */
 export function moveOffsets (kysely: Kysely<Tables>): (claims: readonly Claim[]) => Step {
   // A CTE that writes runs to its end whether or not it is read. No row is returned, for it would be taken for an identity.
   const statement = toStatement(sql`
     with given as materialized (
-      select * from ${unnest(COLUMNS)} as given (consumer_group, topic_id, partition, epoch, next_offset, seen)
+      select * from ${unnest(COLUMNS)} as given (consumer_group, topic_id, partition, epoch, next_offset, leader_epoch, seen)
     ), moved as (
-      update sink_offsets as stored set next_offset = greatest(stored.next_offset, given.next_offset), moved_at = now()
+      update sink_offsets as stored set next_offset = greatest(stored.next_offset, given.next_offset), moved_at = now(),
+        leader_epoch = case when given.next_offset > stored.next_offset then nullif(given.leader_epoch, ${sql.lit(UNKNOWN)})
+          else stored.leader_epoch end
       from given
       where stored.consumer_group = given.consumer_group and stored.topic_id = given.topic_id
         and stored.partition = given.partition and stored.epoch = given.epoch

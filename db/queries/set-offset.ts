@@ -8,10 +8,10 @@ import type { Claim } from './claim-offset.ts'
  * @returns `false`: another one has claimed the partition
  */
 export async function setOffset (
-  kysely: Kysely<Tables>, { consumerGroup, topicId, partition, epoch, nextOffset }: Claim
+  kysely: Kysely<Tables>, { consumerGroup, topicId, partition, epoch, nextOffset, leaderEpoch }: Claim
 ): Promise<boolean> {
   const { numUpdatedRows } = await kysely.updateTable('sink_offsets')
-    .set({ next_offset: nextOffset, moved_at: sql`now()` })
+    .set({ next_offset: nextOffset, leader_epoch: leaderEpoch, moved_at: sql`now()` })
     .where('consumer_group', '=', consumerGroup).where('topic_id', '=', topicId).where('partition', '=', partition)
     .where('epoch', '=', epoch).executeTakeFirst()
   return numUpdatedRows > 0n

@@ -16,6 +16,8 @@ export interface Collected {
   readonly firstOffset: number
   /** Of the first record that was not. */
   readonly nextOffset: number
+  /** Of the record before that, as Kafka counts leaders; `null`: not known. */
+  readonly leaderEpoch: number | null
   /** Of its records, as Kafka has them. */
   readonly bytes: number
   readonly erasures: readonly PlannedErasure[]
@@ -108,6 +110,7 @@ export function createCollecting ({ table, kysely, onRoom, arrival, limits, logg
       await table.clear()
       const firstOffset = partition.storedOffset
       const erasures: PlannedErasure[] = []
+      let leaderEpoch = partition.claim?.leaderEpoch ?? null
       let [nextOffset, bytes, taken] = [firstOffset, 0, 0]
       const release = () => {
         partition.release(taken, partition.claim!)
@@ -120,7 +123,8 @@ export function createCollecting ({ table, kysely, onRoom, arrival, limits, logg
         if (queued === undefined) {
           release()
           // Behind what no reader needs: marks of transactions.
-          nextOffset = Math.max(nextOffset, Math.min(partition.fetchOffset, last))
+          const behind = Math.min(partition.fetchOffset, last)
+          if (behind > nextOffset) [nextOffset, leaderEpoch] = [behind, partition.fetchEpoch]
           if (nextOffset >= last || partition.stop !== null) break
           await arrival()
           continue
@@ -130,14 +134,16 @@ export function createCollecting ({ table, kysely, onRoom, arrival, limits, logg
         const isTaken = take(partition, queued, erasures)
         if (typeof isTaken === 'boolean' ? !isTaken : !await isTaken) break
         nextOffset = queued.offset + 1
+        leaderEpoch = queued.leaderEpoch
         bytes += queued.bytes
         if (++taken < limits.turnRecords) continue
         if (!isAbandoned()) release()
         await new Promise((resolve) => { setImmediate(resolve) })
       }
-      if (isAbandoned()) return null
+      // Of a log that brokers cut back nothing is planned that it may not have any more.
+      if (isAbandoned() || partition.stop?.reason === 'cut_back') return null
       release()
-      return end !== null && nextOffset < end ? null : { firstOffset, nextOffset, bytes, erasures }
+      return end !== null && nextOffset < end ? null : { firstOffset, nextOffset, leaderEpoch, bytes, erasures }
     }
   }
 }

@@ -29,6 +29,8 @@ export interface Plan extends Assigned {
   readonly topic: string
   readonly firstOffset: number
   readonly lastOffset: number
+  /** Of the last record, as Kafka counts the leaders of a partition; plans of earlier versions have none. */
+  readonly leaderEpoch?: number
   /** Keys of the files that hold its readings, one for each hour. */
   readonly files: readonly string[]
   /** Devices of its readings, so that an erasure finds the hours to look at. */
@@ -90,7 +92,7 @@ export function toPlanText (plan: Plan): string {
 /** Reads a plan. @throws an error that says what is wrong; a newer version wrote it, or another program */
 export function parsePlan (text: string, key: string): Plan {
   const { schema, ...plan } = JSON.parse(text) as Plan & { readonly schema?: unknown }
-  const numbers = [plan.partition, plan.firstOffset, plan.lastOffset]
+  const numbers = [plan.partition, plan.firstOffset, plan.lastOffset, plan.leaderEpoch ?? 0]
   const lists = [plan.files, plan.devices, plan.erasures]
   if (schema !== 1 || !numbers.every(Number.isSafeInteger) || !lists.every(Array.isArray) || plan.lastOffset < plan.firstOffset) {
     throw new Error(`${key} is no plan that this version can carry out`)

@@ -28,6 +28,7 @@ import { isStoreError, type ObjectStore, toStoreMessage } from './object-store.t
 import { type Plan, toFileKey, toHourOf } from './plan.ts'
 import { createPlanFiles } from './plan-files.ts'
 import type { Plans } from './plans.ts'
+import { findPlanPosition } from './position.ts'
 import type { ReadingsTable } from './readings-table.ts'
 
 const TOLD_EVERY_MS = 10_000
@@ -122,20 +123,15 @@ export class LakeWriter implements Storage {
     await this.#working
   }
 
-  /**
-   * Where a partition goes on: behind its last plan, or at its beginning where that is not carried out.
-   * @throws errors of the store and of PostgreSQL
-   */
+  /** @throws errors of the store, of PostgreSQL and of Kafka */
   async findPosition ({ place }: SinkPartition, claim: Claim): Promise<Claim> {
-    const { plans, kysely } = this.#options
+    const { plans, kysely, bounds } = this.#options
     await this.#collecting.loadRequests()
-    const latest = await plans.latest(place)
     this.#begun.delete(toKey(place))
-    if (latest !== null && !latest.isDone) this.#begun.set(toKey(place), latest.plan)
-    const nextOffset = latest === null ? 0 : latest.isDone ? latest.plan.lastOffset + 1 : latest.plan.firstOffset
-    const found = { ...claim, nextOffset }
-    await setOffset(kysely, found)
-    return found
+    const { stored, next, begun } = await findPlanPosition(await plans.latest(place), place, claim, bounds)
+    if (begun !== null) this.#begun.set(toKey(place), begun)
+    await setOffset(kysely, stored)
+    return next
   }
 
   async #work (): Promise<void> {
@@ -224,7 +220,7 @@ export class LakeWriter implements Storage {
 
   /** @returns `null`: there is another plan for this offset */
   async #plan (
-    { place }: SinkPartition, { firstOffset, nextOffset, erasures }: Collected, isAbandoned: () => boolean
+    { place }: SinkPartition, { firstOffset, nextOffset, leaderEpoch, erasures }: Collected, isAbandoned: () => boolean
   ): Promise<Plan | null> {
     const { table, plans } = this.#options
     const hours = await table.hours()
@@ -235,6 +231,7 @@ export class LakeWriter implements Storage {
       partition,
       firstOffset,
       lastOffset: nextOffset - 1,
+      ...leaderEpoch === null ? {} : { leaderEpoch },
       files: hours.map((hour) => toFileKey(place, firstOffset, hour)),
       devices: [...table.devices].sort(),
       erasures
@@ -261,7 +258,7 @@ export class LakeWriter implements Storage {
     if (plan.erasures.length > 0) await this.#persist(() => plans.forgetErasures(plan), isAbandoned)
     await this.#persist(() => plans.finish(plan), isAbandoned)
     this.#begun.delete(toKey(partition.place))
-    const claim = { ...partition.claim!, nextOffset: plan.lastOffset + 1 }
+    const claim = { ...partition.claim!, nextOffset: plan.lastOffset + 1, leaderEpoch: plan.leaderEpoch ?? null }
     this.#count(plan, { readings, bytes, read, rewritten: rewritten.length })
     logger.info({
       topic: plan.topic,

@@ -59,7 +59,8 @@ export class Assignment {
     const revoked = places.flatMap((place) => this.#partitions.get(toKey(place)) ?? [])
     for (const partition of revoked) partition.isRevoked = true
     const untilMs = performance.now() + waitMs
-    const isDone = () => revoked.every((partition) => partition.isEmpty || partition.stop !== null || partition.claim === null)
+    const isStopped = ({ stop }: SinkPartition) => stop !== null && stop.reason !== 'cut_back'
+    const isDone = () => revoked.every((partition) => partition.isEmpty || isStopped(partition) || partition.claim === null)
     while (!isDone() && performance.now() < untilMs) await sleep(10)
     for (const partition of revoked) this.#drop(partition)
   }
@@ -86,9 +87,11 @@ export class Assignment {
   /** Partitions that are stopped are looked at again. Called each second. */
   look (): void {
     for (const partition of this.partitions) {
-      const { stop, isBusy, isEmpty } = partition
-      if (stop === null || isBusy || (!isEmpty && stop.reason !== 'unknown_schema')) continue
-      if (performance.now() - stop.atMs < this.#options.limits.stoppedMs) continue
+      const { stop, cut, isBusy, isEmpty, claim } = partition
+      if (stop === null || isBusy || claim === null) continue
+      const isForgotten = stop.reason === 'unknown_schema' || (stop.reason === 'cut_back' && cut === null)
+      if (!isEmpty && !isForgotten) continue
+      if (cut === null && performance.now() - stop.atMs < this.#options.limits.stoppedMs) continue
       this.#options.onForgotten(partition.reset())
       stop.atMs = performance.now()
       this.#claimAgain(partition, 0)

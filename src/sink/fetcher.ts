@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, ConnectionPool, fetchV17, RecordsBatch } from '@platformatic/kafka'
 import type { Logger } from 'pino'
+import type { CutEnd } from '../../db/queries/move-offset-back.ts'
 import { toKafkaMessage } from '../kafka/connection.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
 import type { SinkLimits } from './limits.ts'
@@ -19,6 +20,8 @@ const OUT_OF_RANGE = 1
 const GONE: ReadonlySet<number> = new Set([3, 100, 103])
 type Response = fetchV17.FetchResponse
 
+/** Of a leader: not known. */
+const NO_EPOCH = -1
 /** Without a session of fetches: what is asked for changes with each request. */
 const NO_SESSION = [0, -1] as const
 const READ_UNCOMMITTED = 0
@@ -34,6 +37,8 @@ export interface FetcherOptions extends Pick<MembershipOptions, 'client' | 'conn
   readonly fetchable: () => SinkPartition[]
   /** Records have come. */
   readonly onRecords: () => void
+  /** The log has another history from `end` on than what was read: nothing more of it is taken until it is claimed anew. */
+  readonly onCutBack: (partition: SinkPartition, end: CutEnd) => void
   readonly limits: SinkLimits
   readonly logger: Logger
 }
@@ -150,9 +155,9 @@ export class Fetcher {
       topicId,
       partitions: ofTopic.map(({ partition, offset }) => ({
         partition: partition.place.partition,
-        currentLeaderEpoch: -1,
+        currentLeaderEpoch: NO_EPOCH,
         fetchOffset: BigInt(offset),
-        lastFetchedEpoch: -1,
+        lastFetchedEpoch: partition.fetchEpoch ?? NO_EPOCH,
         partitionMaxBytes: limits.fetchPartitionBytesMax
       }))
     }))
@@ -185,7 +190,7 @@ export class Fetcher {
   }
 
   #takePartition ({ partition, offset }: Asked, answer: fetchV17.FetchResponsePartition): 'stale' | 'records' | null {
-    const { errorCode, highWatermark, logStartOffset, records } = answer
+    const { errorCode, highWatermark, logStartOffset, records, divergingEpoch } = answer
     if (errorCode === OUT_OF_RANGE) {
       this.#stopOutOfRange(partition, offset)
       return null
@@ -195,6 +200,10 @@ export class Fetcher {
       return null
     }
     if (errorCode !== 0) return 'stale'
+    if (divergingEpoch !== undefined && divergingEpoch.epoch !== NO_EPOCH) {
+      this.#leaveHistory(partition, { nextOffset: Number(divergingEpoch.endOffset), leaderEpoch: divergingEpoch.epoch })
+      return null
+    }
     partition.highWatermark = Number(highWatermark)
     if (offset < Number(logStartOffset)) {
       this.#stopOutOfRange(partition, offset)
@@ -202,7 +211,7 @@ export class Fetcher {
     }
     const queued = (records ?? []).flatMap((batch) => toQueued(batch, offset))
     const last = records?.at(-1)
-    if (last !== undefined) partition.add(queued, Number(last.firstOffset) + last.lastOffsetDelta + 1)
+    if (last !== undefined) partition.add(queued, Number(last.firstOffset) + last.lastOffsetDelta + 1, last.partitionLeaderEpoch)
     if (partition.isEmpty && partition.fetchOffset >= partition.highWatermark) partition.progress()
     return queued.length > 0 ? 'records' : null
   }
@@ -213,6 +222,19 @@ export class Fetcher {
     partition.halt('out_of_range',
       `partition ${number} of ${topic} does not have the position ${offset}, up to which it is stored: records were deleted before they ` +
       'were stored, or brokers lost them. src/sink/README.md tells how to go on', this.#options.logger)
+  }
+
+  /** The log does not hold the record before the position: it holds less of that leader's records, or none. */
+  #leaveHistory (partition: SinkPartition, end: CutEnd): void {
+    if (end.nextOffset < partition.fetchOffset) {
+      this.#options.onCutBack(partition, end)
+      return
+    }
+    // Only after an unclean election. Where both histories part is not known then.
+    const { topic, partition: number } = partition.place
+    partition.halt('out_of_range',
+      `partition ${number} of ${topic} has another record before the position ${partition.fetchOffset} than what was read: a replica ` +
+      'became leader that lacked acknowledged records. src/sink/README.md tells how to go on', this.#options.logger)
   }
 
   #stopGone (partition: SinkPartition): void {
@@ -250,6 +272,7 @@ function toQueued (batch: RecordsBatch, from: number): QueuedRecord[] {
     queued.push({
       offset: first + offsetDelta,
       timestampMs: isAppendTime ? maxMs : firstMs + Number(timestampDelta),
+      leaderEpoch: batch.partitionLeaderEpoch,
       bytes: length,
       key,
       record: { value, headers: headers as Array<[Buffer, Buffer]> },

@@ -26,6 +26,8 @@ export const SINK_LIMITS = {
   stoppedMs: 10_000,
   /** A partition that waits longer until PostgreSQL is cleared of an erased device is a warning: no gateway may be there. */
   heldToldMs: 10_000,
+  /** So long readiness warns of records that brokers lost. */
+  cutToldMs: 3_600_000,
   /** Whether the topics exist is looked at so often. */
   topicsMs: 10_000,
   /** Largest time of a statement. A batch has no device waiting for it. */

@@ -1,12 +1,13 @@
 import type { Logger } from 'pino'
 import type { Claim } from '../../db/queries/claim-offset.ts'
+import type { CutEnd } from '../../db/queries/move-offset-back.ts'
 import type { LogRecord } from '../kafka/records.ts'
 import type { Decoded } from './decode.ts'
 import { PartitionErasures } from './erasures.ts'
 import type { Place } from './place.ts'
 
 /** Why a partition is not read on. */
-export const STOPS = ['out_of_range', 'unknown_schema', 'gone'] as const
+export const STOPS = ['out_of_range', 'unknown_schema', 'gone', 'cut_back'] as const
 export type StopReason = typeof STOPS[number]
 
 export interface Stop {
@@ -22,6 +23,8 @@ export interface QueuedRecord {
   readonly offset: number
   /** Unix milliseconds, of Kafka. */
   readonly timestampMs: number
+  /** Of its batch. */
+  readonly leaderEpoch: number
   readonly bytes: number
   readonly key: Buffer | null
   readonly record: LogRecord
@@ -36,7 +39,7 @@ export type PartitionState = typeof PARTITION_STATES[number]
  * One partition that this sink owns.
  *
  *   claiming ──> reading ──> full ──> reading …
- *      ▲            └──> stopped (out of range, unknown schema, gone) ──┐
+ *      ▲            └──> stopped (STOPS) ───────────────────────────────┐
  *      └── another sink claimed it, or some time after it was stopped ──┘
  */
 export class SinkPartition {
@@ -45,9 +48,13 @@ export class SinkPartition {
   claim: Claim | null = null
   /** Of the next record to read. */
   fetchOffset = 0
+  /** Of the record before it; `null`: not known, or there is none. */
+  fetchEpoch: number | null = null
   /** Of Kafka's next record. */
   highWatermark = 0
   stop: Stop | null = null
+  /** Its position has to be moved back, once what was read is stored; it was read under this claim. */
+  cut: CutEnd & { readonly of: Claim } | null = null
   /** A batch that holds records of it is being written. */
   isBusy = false
   /** Taken away: nothing more is read. */
@@ -119,6 +126,7 @@ export class SinkPartition {
   begin (claim: Claim): void {
     this.claim = claim
     this.fetchOffset = claim.nextOffset
+    this.fetchEpoch = claim.leaderEpoch
     this.stop = null
   }
 
@@ -129,13 +137,14 @@ export class SinkPartition {
     this.stop = this.trouble = { reason, message, atMs: performance.now() }
   }
 
-  /** @param nextOffset - of the record behind them */
-  add (records: readonly QueuedRecord[], nextOffset: number): void {
+  /** @param nextOffset - of the record behind them @param leaderEpoch - of the last one */
+  add (records: readonly QueuedRecord[], nextOffset: number, leaderEpoch: number): void {
     for (const record of records) {
       this.#queue.push(record)
       this.#bytes += record.bytes
     }
     this.fetchOffset = nextOffset
+    this.fetchEpoch = leaderEpoch
   }
 
   /** The record at `index` of those that are not stored. */

@@ -14,11 +14,13 @@ import type { KafkaConfig } from '../config/kafka-config.ts'
 import { toClientOptions, toKafkaMessage } from '../kafka/connection.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
 import { Assignment } from './assignment.ts'
+import { createCutBacks } from './cut-backs.ts'
 import type { Decoded } from './decode.ts'
 import { lookAtEnds } from './ends.ts'
 import { createSinkErasures, type SinkErasures, toHeldWarnings } from './erasures.ts'
 import { Fetcher } from './fetcher.ts'
 import { createKnownTopics } from './known-topics.ts'
+import { createLogBounds, type LogBounds } from './log-bounds.ts'
 import type { SinkLimits } from './limits.ts'
 import { Membership } from './membership.ts'
 import type { SinkPartition } from './partition.ts'
@@ -30,7 +32,7 @@ const LOOK_INTERVAL_MS = 1000
 export interface Storage {
   /** It takes what it is given. */
   readonly isUp: boolean
-  /** Where to go on, if that is not in PostgreSQL. A claim that fails is tried again. */
+  /** Where to go on, if that is not in PostgreSQL; then it cannot go back either. A claim that fails is tried again. */
   findPosition? (partition: SinkPartition, claim: Claim): Promise<Claim>
   /** For `/health/ready`; empty while it is up. */
   readonly warnings: () => readonly string[]
@@ -46,6 +48,7 @@ export interface Storage {
 /** What a {@link Storage} has of the reader. */
 export interface Wiring {
   readonly erasures: SinkErasures
+  readonly bounds: LogBounds
   /** Those that are owned here. */
   readonly partitions: () => Iterable<SinkPartition>
   /** Another one has claimed it. */
@@ -84,6 +87,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
 
   async function claim (partition: SinkPartition): Promise<Claim> {
     const { place, erasures: ofPartition } = partition
+    await cuts.goBack(partition)
     const { topic, topicId, partition: number } = place
     const claimed = await claimOffset(kysely, { consumerGroup: group, topicId, partition: number }, { topic, owner: name })
     const claiming = { place, claim: claimed, erasures: ofPartition }
@@ -94,6 +98,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
 
   const storing: Stored = options.createStorage({
     erasures,
+    bounds: createLogBounds({ client, admin, connection, limits }),
     partitions: () => assignment.partitions,
     onReplaced: (partition) => { assignment.replaced(partition) },
     onIdle: (partition) => { assignment.idle(partition) },
@@ -107,6 +112,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
     limits,
     logger
   })
+  const cuts = createCutBacks({ kysely, isStopped: storing.findPosition !== undefined, limits, logger })
   const fetcher = new Fetcher({
     client,
     connection,
@@ -114,6 +120,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
     topics,
     fetchable: () => assignment.fetchable(bytesMax),
     onRecords: () => { storing.wake() },
+    onCutBack: cuts.found,
     limits,
     logger
   })
@@ -135,19 +142,11 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
     })
   }
 
-  /** Partitions that are read and make no progress, though what stores them is up. */
-  function findStuck () {
-    if (!storing.isUp) return []
-    const sinceMs = performance.now() - limits.stuckMs
-    return [...assignment.partitions].filter(({ claim, trouble, heldSinceMs, progressAtMs }) =>
-      claim !== null && trouble === null && heldSinceMs === null && progressAtMs < sinceMs)
-  }
-
   function look (): void {
     assignment.look()
     fetcher.pump()
     erasures.look(assignment.partitions).then(() => { storing.wake() }, () => { /* Storing tells that PostgreSQL is away. */ })
-    const stuck = findStuck()
+    const stuck = storing.isUp ? findStuck(assignment.partitions, limits.stuckMs) : []
     if (stuck.length === 0) return
     rejoins++
     logger.error({ partitions: stuck.length }, 'nothing was read or stored for long: this sink leaves the group and joins it anew')
@@ -163,6 +162,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
       ...storing.warnings(),
       ...troubles,
       ...toHeldWarnings(assignment.partitions, limits.heldToldMs),
+      ...cuts.warnings(),
       ...known.warnings()
     ]
   }
@@ -178,6 +178,8 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
     },
     get rebalances () { return membership.changes },
     get rejoins () { return rejoins },
+    /** Positions that were moved back to where brokers had cut a partition. */
+    get truncations () { return cuts.moved },
     warnings,
     /** PostgreSQL was made ready. */
     start (): void {
@@ -198,4 +200,11 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
       await admin.close().catch(() => {})
     }
   }
+}
+
+/** Partitions that are read and make no progress, though what stores them is up. */
+function findStuck (partitions: Iterable<SinkPartition>, stuckMs: number): SinkPartition[] {
+  const sinceMs = performance.now() - stuckMs
+  return [...partitions].filter(({ claim, trouble, heldSinceMs, progressAtMs }) =>
+    claim !== null && trouble === null && heldSinceMs === null && progressAtMs < sinceMs)
 }

@@ -25,6 +25,8 @@ export interface ReaderStatistics {
   readonly rebalances: number
   readonly replaced: number
   readonly rejoins: number
+  /** Positions that were moved back. */
+  readonly truncations: number
 }
 
 /** How long the oldest record of a partition that is not stored has waited. @returns seconds; 0: nothing waits */
@@ -68,7 +70,7 @@ export function addReaderMetrics (metrics: Metrics, { role, target }: Role, read
   byPartition(`vital_${role}_lag_seconds`, 'How long the oldest of them has been in Kafka', (partition) => toLagS(partition, read()))
   byPartition(`vital_${role}_buffer_bytes`, 'Bytes of a partition that are read and not stored', ({ bytes }) => bytes)
   metrics.gauges(`vital_${role}_partitions`,
-    `Partitions of this ${role}; full: not read until some of it is stored; the last three are stopped`,
+    `Partitions of this ${role}; full: not read until some of it is stored; the last four are stopped`,
     ['state'], () => PARTITION_STATES.map((state): Series<'state'> => {
       const { partitions, partitionBytesMax } = read()
       const states = [...partitions].map((partition) => partition.trouble?.reason ?? partition.state(partitionBytesMax))
@@ -81,4 +83,9 @@ export function addReaderMetrics (metrics: Metrics, { role, target }: Role, read
     () => read().replaced)
   metrics.counter(`vital_${role}_rejoins_total`, `How often this ${role} left the group and joined it anew, because nothing made progress`,
     () => read().rejoins)
+  // A lake is stopped instead.
+  if (role === 'lake') return
+  metrics.counter(`vital_${role}_truncations_total`,
+    `Partitions of this ${role} of which brokers had lost acknowledged records, and which were read again from there`,
+    () => read().truncations)
 }

@@ -168,13 +168,14 @@ export class Storing implements Storage {
   #takeOf (partition: SinkPartition, readingsMax: number, bytesMax: number): (Slice & { readonly bytes: number }) | null {
     const records: Decoded[] = []
     let bytes = 0
-    let nextOffset = partition.storedOffset
+    let { nextOffset, leaderEpoch } = partition.claim!
     let isHeld = false
     while (records.length < readingsMax && bytes < bytesMax) {
       const queued = partition.at(records.length)
       if (queued === undefined) {
         // Behind what no reader needs: marks of transactions.
         nextOffset = partition.fetchOffset
+        leaderEpoch = partition.fetchEpoch
         break
       }
       const decoded = queued.decoded ?? this.#decode(partition, queued)
@@ -189,11 +190,12 @@ export class Storing implements Storage {
       records.push(verdict === 'drop' ? this.#dropErased(queued) : decoded)
       bytes += queued.bytes
       nextOffset = queued.offset + 1
+      leaderEpoch = queued.leaderEpoch
     }
     partition.heldSinceMs = isHeld ? partition.heldSinceMs ?? performance.now() : null
     if (records.length === 0) return null
     const from = partition.claim!
-    return { partition, move: { from, to: { ...from, nextOffset } }, records, bytes }
+    return { partition, move: { from, to: { ...from, nextOffset, leaderEpoch } }, records, bytes }
   }
 
   /** @returns `null` where its partition has to wait for a newer sink */

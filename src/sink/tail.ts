@@ -36,6 +36,7 @@ export function createTail ({ client, connection, topic, onRecord, logger }: Tai
     topics: [topic],
     fetchable: () => [...partitions.values()].filter((partition) => partition.state(limits.partitionBytesMax) === 'reading'),
     onRecords: take,
+    onCutBack: (partition, { nextOffset, leaderEpoch }) => { partition.begin({ ...partition.claim!, nextOffset, leaderEpoch }) },
     limits,
     // What it says of a partition that it cannot read is meant for who stores the records.
     logger: logger.child({}, { level: 'silent' })
@@ -44,7 +45,7 @@ export function createTail ({ client, connection, topic, onRecord, logger }: Tai
   function take (): void {
     for (const partition of partitions.values()) {
       for (let queued = partition.at(0); queued !== undefined; queued = partition.at(0)) {
-        partition.release(1, { ...partition.claim!, nextOffset: queued.offset + 1 })
+        partition.release(1, { ...partition.claim!, nextOffset: queued.offset + 1, leaderEpoch: queued.leaderEpoch })
         onRecord(queued.record)
       }
     }
@@ -67,7 +68,7 @@ export function createTail ({ client, connection, topic, onRecord, logger }: Tai
     for (const [number, nextOffset] of await askOffsets(admin, topic, added, hasFoundEnds ? EARLIEST : LATEST)) {
       const place = { topic, topicId, partition: number }
       const partition = new SinkPartition(place, performance.now())
-      partition.begin({ ...place, consumerGroup: '', epoch: 0, nextOffset, seenMarker: 0 })
+      partition.begin({ ...place, consumerGroup: '', epoch: 0, nextOffset, leaderEpoch: null, seenMarker: 0 })
       partitions.set(toKey(place), partition)
     }
   }

@@ -7,7 +7,8 @@ const logger = pino({ level: 'silent' })
 
 const ALL = [
   '001-initial', '002-principals', '003-breath-rate', '004-merge-fields', '005-device-counts', '006-merge-late-fields', '007-plain-rates',
-  '008-larger-values', '009-principal-changes', '010-rollups', '011-erasures', '012-sink-offsets', '013-log-erasures'
+  '008-larger-values', '009-principal-changes', '010-rollups', '011-erasures', '012-sink-offsets', '013-log-erasures',
+  '014-leader-epochs'
 ]
 
 t.test('two gateways at once migrate a fresh database once', async (t) => {

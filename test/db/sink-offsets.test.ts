@@ -3,9 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../db/database.ts'
+import { noteMarkers, registerLogErasure } from '../../db/erase/log-erasures.ts'
 import { type Claim, claimOffset } from '../../db/queries/claim-offset.ts'
+import { moveOffsetBack } from '../../db/queries/move-offset-back.ts'
 import { toReplaced } from '../../db/queries/move-offsets.ts'
 import { selectOffsets } from '../../db/queries/select-offsets.ts'
+import { setOffset } from '../../db/queries/set-offset.ts'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import { createStore } from '../../db/store.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
@@ -47,7 +50,9 @@ const upTo = (claim: Claim, nextOffset: number): Claim => ({ ...claim, nextOffse
 t.test('a partition starts at 0, each owner has the next epoch, and goes on where the one before had stored', async (t) => {
   const { store, kysely, query, claim } = await createSinks(t)
   const first = await claim('a')
-  t.strictSame(first, { consumerGroup: 'vital-sink', topicId: TOPIC_ID, partition: 0, epoch: 1, nextOffset: 0, seenMarker: 0 })
+  t.strictSame(first, {
+    consumerGroup: 'vital-sink', topicId: TOPIC_ID, partition: 0, epoch: 1, nextOffset: 0, leaderEpoch: null, seenMarker: 0
+  })
   const past32Bits = 2 ** 40 + 3
   await store.write([row('a')], [], undefined, [upTo(first, past32Bits)])
   t.strictSame(await claim('b'), { ...first, epoch: 2, nextOffset: past32Bits })
@@ -133,4 +138,52 @@ t.test('a claim waits for the batch of the owner before, and starts behind it', 
   await batch
   t.strictSame(await devices(), ['a'])
   await t.rejects(store.write([row('b')], [], undefined, [upTo(old, 9)]), { code: 'VS001' })
+})
+
+t.test('the leader epoch is that of the offset that is kept', async (t) => {
+  const { store, kysely, claim } = await createSinks(t)
+  const mine = await claim('a')
+  const move = (nextOffset: number, leaderEpoch: number | null) =>
+    store.write([], [], undefined, [{ ...mine, nextOffset, leaderEpoch }])
+  const stored = async () => {
+    const { nextOffset, leaderEpoch } = await claimOffset(kysely, { ...mine, consumerGroup: 'vital-sink' }, { topic: 'x', owner: 'a' })
+    await kysely.updateTable('sink_offsets').set({ epoch: mine.epoch }).execute()
+    return [nextOffset, leaderEpoch]
+  }
+  await move(20, 7)
+  t.strictSame(await stored(), [20, 7])
+  await move(10, 6)
+  t.strictSame(await stored(), [20, 7], 'a batch that commits late')
+  await move(20, null)
+  t.strictSame(await stored(), [20, 7], 'a part of a batch that was refused, with the offsets as they were')
+  await move(30, null)
+  t.strictSame(await stored(), [30, null])
+  t.ok(await setOffset(kysely, { ...mine, nextOffset: 25, leaderEpoch: 9 }))
+  t.strictSame(await stored(), [25, 9])
+})
+
+t.test('a position moves back where brokers have cut the log, and no batch from before moves it on', async (t) => {
+  const { store, kysely, query, claim, offsets } = await createSinks(t)
+  const mine = await claim('a')
+  await store.write([row('a')], [], undefined, [{ ...mine, nextOffset: 1000, leaderEpoch: 1 }])
+  const places = [0, 1].map((partition) => ({ topicId: TOPIC_ID, partition }))
+  for (const [device, offset] of [['before', 899], ['behind', 950], ['passed', 100]] as const) {
+    const { id } = await registerLogErasure(kysely, { device, by: { marker: randomUUID() }, partitions: places })
+    await noteMarkers(kysely, id, places.map((place) => ({ ...place, offset })))
+  }
+  const { id } = await registerLogErasure(kysely, { device: 'ahead', by: { marker: randomUUID() }, partitions: places })
+  t.type(id, 'number')
+  const replaced = { ...mine, epoch: mine.epoch - 1 }
+  t.equal(await moveOffsetBack(kysely, replaced, { nextOffset: 900, leaderEpoch: 1 }), false, 'one that was replaced')
+  t.equal(await moveOffsetBack(kysely, mine, { nextOffset: 1000, leaderEpoch: 1 }), false, 'it is there already')
+  t.strictSame(await offsets(), [[0, 1000]])
+  t.equal(await moveOffsetBack(kysely, mine, { nextOffset: 900, leaderEpoch: 1 }), true)
+  await t.rejects(store.write([row('late')], [], undefined, [{ ...mine, nextOffset: 1000 }]), { code: 'VS001' })
+  t.match(await claim('a'), { nextOffset: 900, leaderEpoch: 1 })
+  const markers = await query<{ device: string, at: number, partition: number }>(`
+    select device, partition, marker_offset::int as at from erasure_markers join log_erasures on log_erasures.id = erasure order by 1, 2`)
+  t.strictSame(markers.map(({ device, partition, at }) => [device, partition, at]), [
+    ['ahead', 0, null], ['ahead', 1, null], ['before', 0, 899], ['before', 1, 899],
+    ['behind', 0, 900], ['behind', 1, 950], ['passed', 0, 100], ['passed', 1, 100]
+  ], 'a marker that was cut off stands at the end, in this partition')
 })
