@@ -31,6 +31,8 @@ const DISK_BYTES = 4 * 1024 * 1024 * 1024
 /** Brokers and topics of a run, for strikes. */
 export interface Kafka {
   readonly brokers: readonly Engine[]
+  /** `log.dirs` of each. */
+  readonly dataDirs: readonly string[]
   /** What gateways and sinks need to find it. */
   readonly env: Readonly<Record<string, string>>
   /** Of each topic. */
@@ -101,6 +103,7 @@ export async function createKafka (options: CreateOptions): Promise<Kafka> {
   const disk = join(dir, `broker-${count}`, 'data')
   return {
     brokers,
+    dataDirs: brokers.map((_, index) => join(dir, `broker-${index + 1}`, 'data')),
     env,
     get partitions () { return partitions },
     disk: disks !== null

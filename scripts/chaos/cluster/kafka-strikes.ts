@@ -4,6 +4,7 @@ import { TOPICS } from '../../../src/kafka/topics.ts'
 import { sumMetric } from '../../command-line/prometheus-text.ts'
 import { readReadiness } from '../../harness/checks/metrics.ts'
 import type { Kafka } from '../../harness/kafka-cluster.ts'
+import { cutLog, readLastSegment, toLogDir } from '../../harness/kafka-log-files.ts'
 import { until } from '../../harness/until.ts'
 import { mountObstacle } from '../rig/tmpfs.ts'
 import type { ClusterGateway } from './cluster-gateway.ts'
@@ -21,6 +22,8 @@ const ENDED_MS = 20_000
 const STORED_MS = 2000
 /** Until the last broker has deleted a topic that is being deleted. */
 const DELETED_MS = 2000
+/** Of a batch that was being written. */
+const TORN_BYTES = 60
 const PARTITIONS_MORE = 6
 const PARTITIONS_MAX = 24
 
@@ -137,6 +140,44 @@ async function fillBrokerDisk (stage: Stage): Promise<void> {
   await disk.broker.start()
 }
 
+/**
+ * The power of all brokers fails: their logs end where they ended some seconds before. Sinks that were down meanwhile have
+ * not stored what is gone, and those that were not have a position behind the end.
+ */
+async function cutPower (stage: Stage): Promise<void> {
+  const kafka = kafkaOf(stage)
+  const countAgain = async () => {
+    const texts = await Promise.all(stage.gateways.map(readMetrics))
+    return texts.reduce((sum, text) => sum + sumMetric(text, 'vital_spool_written_again_readings_total'), 0)
+  }
+  const before = await countAgain()
+  const struck = stage.between(0, 2) < 1 ? stage.sinks : []
+  await Promise.all(struck.map((sink) => sink.kill()))
+  const flushed = new Map<string, number>()
+  for (const dataDir of kafka.dataDirs) {
+    for (const topic of TOPICS) {
+      for (let partition = 0; partition < kafka.partitions; partition++) {
+        const logDir = toLogDir(dataDir, topic, partition)
+        const last = (await readLastSegment(logDir)).batches.at(-1)
+        flushed.set(logDir, last === undefined ? 0 : last.at + last.bytes)
+      }
+    }
+  }
+  await sleep(stage.between(1000, 8000))
+  await Promise.all(kafka.brokers.map((broker) => broker.kill()))
+  let lost = 0
+  for (const [logDir, bytes] of flushed) {
+    const cut = await cutLog(logDir, () => bytes + Math.floor(stage.between(0, TORN_BYTES)))
+    if (cut !== null) lost += cut.end - cut.firstLost
+  }
+  if (lost === 0) stage.violate('expected', 'no broker lost anything')
+  await Promise.all(kafka.brokers.map((broker) => broker.start()))
+  await Promise.all(struck.map((sink) => sink.start()))
+  if (await until(async () => await countAgain() > before, TOLD_MS) === null) {
+    stage.violate('expected', 'no gateway writes again what brokers have lost')
+  }
+}
+
 /** Nothing of the database's machine goes on: batches that PostgreSQL had, and sinks that would write them again. */
 async function killPostgresAndSinks (stage: Stage): Promise<void> {
   const release = await holdReadings(stage.postgres.url)
@@ -181,6 +222,15 @@ export const KAFKA_STRIKES: readonly Strike[] = [
       const kafka = kafkaOf(stage)
       await kafka.makeTopics(Math.min(PARTITIONS_MAX, kafka.partitions + PARTITIONS_MORE))
     }
+  },
+  {
+    name: 'cut-power',
+    weight: 1,
+    obstacle ({ ackAfter, streams }) {
+      if (streams !== null) return 'a lake does not go on where brokers have lost records'
+      return ackAfter === 'spool' ? null : 'with VITAL_ACK_AFTER=replicas readings are lost then'
+    },
+    run: cutPower
   },
   { name: 'kill-sink', weight: 4, run: async (stage) => { await restart(sinkOf(stage), stage.between(0, 5000)) } },
   {

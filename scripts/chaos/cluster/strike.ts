@@ -4,7 +4,7 @@ import type { StreamsOptions } from '../streams/engines.ts'
 import type { KafkaOptions, Stage } from './stage.ts'
 
 /** What a run has that a strike may need. */
-export interface Given extends Pick<KafkaOptions, 'brokers'> {
+export interface Given extends Pick<KafkaOptions, 'brokers' | 'ackAfter'> {
   readonly streams: StreamsOptions | null
 }
 

@@ -51,6 +51,7 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
     case 'offset-before-points':
     case 'count-twice':
     case 'no-identity':
+    case 'keep-nothing':
     case undefined: return store
   }
 }

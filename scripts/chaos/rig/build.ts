@@ -36,6 +36,8 @@ const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
   'no-identity': {
     file: 'src/kafka/reading-record.ts', find: 'hash(\'sha256\', vitals, ', put: 'hash(\'sha256\', vitals + Math.random(), '
   },
+  // What brokers have lost is not written again.
+  'keep-nothing': { file: 'src/ingest/journal/kept-check.ts', find: 'if (lost[index] === true)', put: 'if (Date.now() === 0)' },
   // A lake takes a plan that it finds for one that is carried out.
   'skip-plan': {
     file: 'src/lake/writer.ts',
