@@ -6,11 +6,14 @@ import type { ConsumedPartition } from './claim-offset.ts'
 export interface StoredOffset extends ConsumedPartition {
   readonly topic: string
   readonly nextOffset: number
+  /** Of the record before it, as Kafka counts leaders; `null`: not known. */
+  readonly leaderEpoch: number | null
 }
 
 /** Of every consumer group and topic that was ever read, those included whose topic is gone. */
 export async function selectOffsets (kysely: Kysely<Tables>): Promise<StoredOffset[]> {
   return await kysely.selectFrom('sink_offsets')
     .select(['consumer_group as consumerGroup', 'topic', 'topic_id as topicId', 'partition', 'next_offset as nextOffset'])
+    .select('leader_epoch as leaderEpoch')
     .orderBy('consumer_group').orderBy('topic').orderBy('topic_id').orderBy('partition').execute()
 }

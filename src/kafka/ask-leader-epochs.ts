@@ -51,6 +51,7 @@ export interface AskOptions {
 
 /**
  * Asks the leaders, each with one request.
+ * @param asked - one epoch of each partition
  * @returns in the order asked; without partitions that have no leader now, or another one than a moment ago: ask again
  * @throws errors of the client
  */

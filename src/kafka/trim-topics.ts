@@ -5,7 +5,9 @@
  */
 import type { Admin } from '@platformatic/kafka'
 import type { StoredOffset } from '../../db/queries/select-offsets.ts'
+import type { AskedEpoch, EpochEnd } from './ask-leader-epochs.ts'
 import { askOffsets, EARLIEST, LATEST } from './ask-offsets.ts'
+import type { LogPartition } from './erasure-record.ts'
 import { TOPICS } from './topics.ts'
 
 /** What became of one partition. */
@@ -21,6 +23,8 @@ export interface TrimmedPartition {
 
 export interface TrimOptions {
   readonly admin: Admin
+  /** What logs hold of leader epochs, one of each partition. @throws errors of the client */
+  readonly findEpochEnds: (asked: readonly AskedEpoch[]) => Promise<readonly EpochEnd[]>
   /** Of all consumers. */
   readonly offsets: readonly StoredOffset[]
   /** Unix milliseconds: records that Kafka got later are kept. */
@@ -40,15 +44,18 @@ interface Bounds {
  * Deletes below the smallest position of all consumers.
  * @throws errors of the client
  */
-export async function trimTopics ({ admin, offsets, keptSinceMs, isDryRun }: TrimOptions): Promise<TrimmedPartition[]> {
+export async function trimTopics (
+  { admin, findEpochEnds, offsets, keptSinceMs, isDryRun }: TrimOptions
+): Promise<TrimmedPartition[]> {
   const there = await admin.listTopics()
   const { topics } = await admin.metadata({ topics: TOPICS.filter((name) => there.includes(name)), forceUpdate: true })
+  const cut = await findCut(offsets, new Set([...topics.values()].map(({ id }) => id)), findEpochEnds)
   const trimmed: TrimmedPartition[] = []
   for (const name of TOPICS) {
     const topic = topics.get(name)
     if (topic === undefined) continue
     const bounds = await findBounds(admin, name, topic.partitions.length, keptSinceMs)
-    const plan = bounds.map((of, partition) => toTrimmed(name, topic.id, partition, of, offsets))
+    const plan = bounds.map((of, partition) => toTrimmed({ topic: name, topicId: topic.id, partition }, of, offsets, cut))
     const partitions = plan.filter(({ from, to }) => to > from).map(({ partition, to }) => ({ partition, offset: BigInt(to) }))
     if (!isDryRun && partitions.length > 0) await admin.deleteRecords({ topics: [{ name, partitions }] })
     trimmed.push(...plan)
@@ -56,7 +63,30 @@ export async function trimTopics ({ admin, offsets, keptSinceMs, isDryRun }: Tri
   return trimmed
 }
 
-function toTrimmed (topic: string, topicId: string, partition: number, bounds: Bounds, offsets: readonly StoredOffset[]): TrimmedPartition {
+/**
+ * Positions behind a record that brokers lost: what stands below them now may not have been read. Those of a partition that has
+ * no leader now are taken for such.
+ */
+async function findCut (
+  offsets: readonly StoredOffset[], topicIds: ReadonlySet<string>, findEpochEnds: TrimOptions['findEpochEnds']
+): Promise<ReadonlySet<StoredOffset>> {
+  const cut = new Set<StoredOffset>()
+  // One epoch of each partition at a time.
+  for (const group of new Set(offsets.map(({ consumerGroup }) => consumerGroup))) {
+    const known = offsets.filter(({ consumerGroup, topicId, leaderEpoch }) =>
+      consumerGroup === group && topicIds.has(topicId) && leaderEpoch !== null)
+    const ends = await findEpochEnds(known.map(({ topic, partition, leaderEpoch }) => ({ topic, partition, leaderEpoch: leaderEpoch! })))
+    for (const offset of known) {
+      const end = ends.find(({ topic, partition }) => topic === offset.topic && partition === offset.partition)
+      if (end === undefined || end.leaderEpoch !== offset.leaderEpoch || end.endOffset < offset.nextOffset) cut.add(offset)
+    }
+  }
+  return cut
+}
+
+function toTrimmed (
+  { topic, topicId, partition }: LogPartition, bounds: Bounds, offsets: readonly StoredOffset[], cut: ReadonlySet<StoredOffset>
+): TrimmedPartition {
   const { earliest, latest, young } = bounds
   const kept = { topic, partition, from: earliest, to: earliest }
   const groups = [...new Set(offsets.filter((offset) => offset.topic === topic).map(({ consumerGroup }) => consumerGroup))]
@@ -67,6 +97,7 @@ function toTrimmed (topic: string, topicId: string, partition: number, bounds: B
       offset.consumerGroup === group && offset.topicId === topicId && offset.partition === partition)
     if (stored === undefined) return { ...kept, heldBy: `${group}, which has no position here` }
     if (stored.nextOffset > latest) return { ...kept, heldBy: `${group}, whose position ${stored.nextOffset} Kafka does not have` }
+    if (cut.has(stored)) return { ...kept, heldBy: `${group}, up to whose position ${stored.nextOffset} brokers lost records` }
     if (stored.nextOffset < to) [to, heldBy] = [stored.nextOffset, group]
   }
   return { ...kept, to: Math.max(earliest, to), heldBy }

@@ -5,6 +5,7 @@ import type { TrimmedPartition } from '../../src/kafka/trim-topics.ts'
 import { runCommandLine } from '../helpers/command-line.ts'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
+import { amid, failPower } from '../helpers/power-failure.ts'
 import { until } from '../helpers/until.ts'
 import { createSinkRig, startSink, toRows } from '../sink/rig.ts'
 
@@ -73,6 +74,37 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await query(`update sink_offsets set next_offset = 1000000 where topic = '${READINGS_TOPIC}' and partition = 0`)
     const before = await firsts()
     t.match((await trim())[0], { from: before[0], to: before[0], heldBy: /position 1000000 Kafka does not have/ })
+  })
+
+  t.test('records that brokers have in the places of lost ones are left until each consumer has gone back', async (t) => {
+    await rig.makeAnew(1)
+    const { connectionString, query } = await createTestDatabase(t)
+    const run = () => runCommandLine(['topics', 'trim', '--json', '--keep-hours', '0'], {
+      KAFKA_BROKERS: rig.kafka.brokers, DATABASE_URL: connectionString
+    })
+    const trim = async () => (JSON.parse((await run()).stdout) as { partitions: TrimmedPartition[] }).partitions
+      .find(({ topic }) => topic === READINGS_TOPIC)
+    const sink = await startSink(t, rig, connectionString)
+    for (let at = 0; at < 5; at++) await rig.writeReadings(toRows(20, { from: 5000 + at * 20 }))
+    const count = async () => (await query<{ n: number }>('select count(*)::int as n from readings'))[0]!.n
+    await until(async () => await count() === 100)
+    t.match(await trim(), { from: 0, to: 100 })
+    await rig.writeReadings(toRows(20, { from: 6000 }))
+    await rig.writeReadings(toRows(20, { from: 6100 }))
+    await until(async () => await count() === 140)
+    await sink.sink.stop()
+    await failPower(rig.kafka, { topic: READINGS_TOPIC }, amid(120))
+    for (let at = 0; at < 3; at++) {
+      const rows = toRows(20, { from: 7000 + at * 20 })
+      await until(() => rig.writeReadings(rows).then(() => true, () => false))
+    }
+    t.same(await rig.ends(), [180])
+    const kept = (await trim())!
+    t.match(kept, { to: kept.from, heldBy: 'vital-sink, up to whose position 140 brokers lost records' })
+    t.ok(kept.from <= 100)
+    await startSink(t, rig, connectionString)
+    await until(async () => await count() === 200)
+    await until(async () => (await trim())!.to === 180)
   })
 
   t.test('a topic that was made anew is not taken for the one before', async (t) => {

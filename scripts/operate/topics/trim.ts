@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { selectOffsets } from '../../../db/queries/select-offsets.ts'
+import { askLeaderEpochs } from '../../../src/kafka/ask-leader-epochs.ts'
 import { type TrimmedPartition, trimTopics } from '../../../src/kafka/trim-topics.ts'
 import { withDatabase } from '../../command-line/database.ts'
 import { OperatorError } from '../../command-line/operator-error.ts'
@@ -40,7 +41,9 @@ export function createTrimCommand (surroundings: CommandSurroundings): Command {
       }
       const keptSinceMs = Date.now() - Math.round(keepHours * HOUR_MS)
       const trimmed = await withAdmin(surroundings, 'vital-gateway topics',
-        (_client, admin) => trimTopics({ admin, offsets, keptSinceMs, isDryRun }))
+        (_client, admin, _bytes, ask) => trimTopics({
+          admin, findEpochEnds: (asked) => askLeaderEpochs(ask, asked), offsets, keptSinceMs, isDryRun
+        }))
       if (json === true) print(toPrintableJson({ isDryRun, partitions: trimmed }))
       else print(toReport(trimmed, isDryRun).join('\n'))
     })

@@ -130,7 +130,7 @@ const LOG: Log = {
   partitions: ['vital.readings', 'vital.dead-letters'].map((topic) =>
     ({ topic, topicId: toTopicId(topic), partition: 0, earliest: 5, latest: 20 })),
   offsets: ['vital.readings', 'vital.dead-letters'].map((topic) =>
-    ({ consumerGroup: 'vital-sink', topic, topicId: toTopicId(topic), partition: 0, nextOffset: 20 })),
+    ({ consumerGroup: 'vital-sink', topic, topicId: toTopicId(topic), partition: 0, nextOffset: 20, leaderEpoch: null })),
   faults: [],
   isWeakAllowed: false,
   sinkGroup: 'vital-sink'
