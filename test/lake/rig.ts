@@ -7,6 +7,7 @@ import { LAKE_LIMITS, type LakeLimits } from '../../src/lake/limits.ts'
 import { loadDuckDb, loadS3 } from '../../src/lake/load-packages.ts'
 import { createObjectStore } from '../../src/lake/object-store.ts'
 import { createPlans } from '../../src/lake/plans.ts'
+import { readV8Flags } from '../../scripts/harness/v8-flags.ts'
 import { spawnGateway } from '../helpers/gateway-process.ts'
 import { createTestDir, type TestDatabase } from '../helpers/postgres.ts'
 import { startReader } from '../helpers/reader.ts'
@@ -84,7 +85,7 @@ export const spawnLake = (t: Test, variables: Record<string, string>, args: read
   AWS_SECRET_ACCESS_KEY: process.env['AWS_SECRET_ACCESS_KEY']!,
   AWS_ENDPOINT_URL_S3: process.env['AWS_ENDPOINT_URL_S3']!,
   ...variables
-}, { program: 'scripts/vital-gateway.ts', args: ['lake', ...args] })
+}, { program: 'scripts/vital-gateway.ts', args: ['lake', ...args], flags: readV8Flags() })
 
 /** Whether lakes of a group have written all that the log has. */
 export async function isWritten (rig: Pick<Rig, 'ends'>, query: Query, group = 'vital-lake'): Promise<boolean> {
