@@ -85,6 +85,8 @@ export interface Cable {
   readonly url: string
   cut (): void
   mend (): void
+  /** New connections lead to another port. */
+  lead (port: number): void
   /** Keeps the answer to a command from its gateway, and all that follows on that connection, until {@link letGo}. */
   holdAnswerTo (isMeant: (command: string) => boolean): void
   readonly isHolding: boolean
@@ -92,6 +94,7 @@ export interface Cable {
 }
 
 export async function startCable (t: Test, port: number): Promise<Cable> {
+  let target = port
   /** Each with the one at the other end. */
   const sockets = new Map<Socket, Socket>()
   let isCut = false
@@ -102,7 +105,7 @@ export async function startCable (t: Test, port: number): Promise<Cable> {
       socket.destroy()
       return
     }
-    const other = connect(port, '127.0.0.1')
+    const other = connect(target, '127.0.0.1')
     for (const [one, two] of [[socket, other], [other, socket]] as const) {
       sockets.set(one, two)
       one.on('error', () => {}).on('close', () => {
@@ -129,6 +132,7 @@ export async function startCable (t: Test, port: number): Promise<Cable> {
     url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
     cut,
     mend () { isCut = false },
+    lead (given) { target = given },
     holdAnswerTo (given) { isMeant = given },
     get isHolding () { return held !== null },
     letGo () {

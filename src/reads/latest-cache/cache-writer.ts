@@ -12,10 +12,9 @@ import type { VersionedRow } from '../../../db/queries/copied-rows.ts'
 import type { CacheLimits } from './limits.ts'
 import { formatIntent, type Repairs, toRowArguments } from './repairs.ts'
 import type { ScriptedLink } from './scripted-link.ts'
-import { KEYS } from './scripts.ts'
 
 interface CacheWriterOptions {
-  readonly link: Pick<ScriptedLink, 'isReady' | 'call' | 'run' | 'runAll'>
+  readonly link: Pick<ScriptedLink, 'isReady' | 'run' | 'runAll'>
   /** Of this gateway, in Redis and in PostgreSQL. */
   readonly name: string
   readonly repairs: Pick<Repairs, 'add' | 'addUndecided' | 'has' | 'repair'>
@@ -97,7 +96,7 @@ export class CacheWriter implements LatestCopy {
     const { link } = this.#options
     this.#open.add(id)
     if (!link.isReady || this.isBehind) return false
-    const reply = await this.#within(link.call('HSET', KEYS.intents, id, formatIntent(pid, devices)))
+    const reply = await this.#within(link.run('INTEND', id, formatIntent(pid, devices)))
     return reply !== null && !(reply instanceof Error)
   }
 

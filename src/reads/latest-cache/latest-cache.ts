@@ -32,7 +32,9 @@ export interface LatestCacheOptions {
 export function createLatestCache (options: LatestCacheOptions) {
   const { url, name, isWriter, budget, isPooled, onCommitted, metrics, logger } = options
   const limits: CacheLimits = { ...CACHE_LIMITS, ...options.limits }
-  const link = new ScriptedLink({ url, name, limits, logger })
+  const link = new ScriptedLink({ url, name, purpose: 'latest', limits, logger })
+  // On the connection of the rows a page would stand behind all that was sent there.
+  const pageLink = new ScriptedLink({ url, name, purpose: 'pages', limits, logger })
   const state = new CacheState({ name, runId: () => link.runId, limits })
   const repairs = new Repairs({ link, budget, limits, logger })
   const writer = new CacheWriter({ link, name, repairs, limits, onCommitted })
@@ -41,9 +43,11 @@ export function createLatestCache (options: LatestCacheOptions) {
   const upkeep = createCacheUpkeep({ link, name, isWriter, state, repairs, writer, rereading, budget, limits, logger })
   let pages = 0
 
-  const isTrusted = () => link.isReady && !isPooled() && state.isTrusted && repairs.dirty === 0 && !repairs.isLost && !writer.isBehind
+  // Both connections lead to one process: the name of a server may have come to mean another one meanwhile.
+  const isUp = () => link.isReady && pageLink.isReady && pageLink.runId === link.runId
+  const isTrusted = () => isUp() && !isPooled() && state.isTrusted && repairs.dirty === 0 && !repairs.isLost && !writer.isBehind
   const observePage = addLatestCacheMetrics(metrics, () => ({
-    isUp: link.isReady,
+    isUp: isUp(),
     isTrusted: isTrusted(),
     devices: state.beat?.devices ?? 0,
     dirty: repairs.dirty,
@@ -63,6 +67,7 @@ export function createLatestCache (options: LatestCacheOptions) {
     /** Connects, so that batches are followed from the first one on. */
     open (): void {
       link.start()
+      pageLink.start()
     },
 
     /** PostgreSQL was made ready. */
@@ -78,6 +83,7 @@ export function createLatestCache (options: LatestCacheOptions) {
       // A gateway that lacks something is found to be gone by the others, who then compare the whole copy.
       if (isWriter && link.isReady && repairs.dirty === 0 && !repairs.isLost) await link.run('LEAVE', name).catch(() => {})
       link.close()
+      pageLink.close()
     },
 
     /** @returns `null` where the copy cannot be trusted, and PostgreSQL has to be asked */
@@ -86,7 +92,7 @@ export function createLatestCache (options: LatestCacheOptions) {
       if (token === null || !isTrusted()) return null
       const beganMs = performance.now()
       try {
-        const page = parsePage(await link.run('PAGE', ...toPageArguments(token, search)), search)
+        const page = parsePage(await pageLink.run('PAGE', ...toPageArguments(token, search)), search)
         if (page === null) return null
         pages++
         observePage((performance.now() - beganMs) / 1000)
@@ -115,7 +121,8 @@ export function createLatestCache (options: LatestCacheOptions) {
     warnings (): string[] {
       const instead = 'pages of the latest states come from PostgreSQL'
       if (isPooled()) return [`VITAL_LATEST_CACHE=redis does not work behind a pooler, which hides other gateways: ${instead}`]
-      if (!link.isReady) return [`Redis has not answered for ${Math.round(link.ageMs / 1000)} s: ${instead}`]
+      const away = [link, pageLink].find(({ isReady }) => !isReady)
+      if (away !== undefined) return [`Redis has not answered for ${Math.round(away.ageMs / 1000)} s: ${instead}`]
       if (link.runId === null) return [`Redis does not tell its run_id (INFO server), so a restart would not be noticed: ${instead}`]
       const [stranger] = state.strangers
       if (stranger !== undefined) {

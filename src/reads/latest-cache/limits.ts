@@ -16,8 +16,8 @@ export const CACHE_LIMITS = {
   /** What is known of PostgreSQL and of Redis counts for so long. */
   watchIntervalMs: 1000,
   staleMs: 3000,
-  /** Rows in one script, which holds up all clients of Redis for 7 µs a row. */
-  rowsPerScript: 100,
+  /** Rows in one script, which holds up all clients of Redis for 20 to 50 µs a row. */
+  rowsPerScript: 25,
   /** Rows of one query while `latest` is read again. */
   rowsPerRead: 1000,
   /** Devices in one repair. */

@@ -193,9 +193,9 @@ function toIntent (id: string, text: string): Intent {
   return { id, pid: Number(pid), devices }
 }
 
-/** Arguments of a script for one row. */
-export function toRowArguments ({ device, version, time, heart, breath, rest }: VersionedRow): string[] {
-  return [device, version, time, heart, breath, rest]
+/** Arguments of a script for one row: the device, and the row as it is kept. */
+export function toRowArguments ({ device, version, time, heart, breath, rest }: VersionedRow): [string, string] {
+  return [device, `${version}\n${time}\n${heart}\n${breath}\n${rest}`]
 }
 
 function toArguments ({ rows, absent }: LockedRows): Array<string | number> {

@@ -9,7 +9,7 @@ import type { Reply } from '../../../broker/cluster/redis/redis-link.ts'
 import type { ReadBudget } from '../read-budget.ts'
 import type { CacheState } from './cache-state.ts'
 import type { CacheLimits } from './limits.ts'
-import type { Repairs } from './repairs.ts'
+import { type Repairs, toRowArguments } from './repairs.ts'
 import type { ScriptedLink } from './scripted-link.ts'
 import { KEYS } from './scripts.ts'
 
@@ -45,7 +45,7 @@ export function createRereading (options: RereadingOptions) {
       const part = rows.slice(from, from + limits.rowsPerScript)
       const isEnd = isLast && from + limits.rowsPerScript >= rows.length
       const behind = from === 0 ? after : rows[from - 1]!.device
-      const args = part.flatMap(({ device, time, heart, breath, rest }) => [device, time, heart, breath, rest])
+      const args = part.flatMap((row) => toRowArguments({ ...row, version: '0' }))
       const differ = await link.run('COMPARE', behind, isEnd ? '' : part.at(-1)!.device, ...args) as Reply[]
       repairs.add(differ.map(String))
     }

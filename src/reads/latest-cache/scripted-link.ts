@@ -3,9 +3,9 @@ import type { Logger } from 'pino'
 import { type Argument, RedisLink, type Reply } from '../../../broker/cluster/redis/redis-link.ts'
 import { readFacts } from '../../../broker/cluster/redis/redis-facts.ts'
 import type { CacheLimits } from './limits.ts'
-import { APPLY, BEAT, COMPARE, COMPLETE, DOUBT, EMPTY, LEAVE, PAGE, REPAIR } from './scripts.ts'
+import { APPLY, BEAT, COMPARE, COMPLETE, DOUBT, EMPTY, INTEND, LEAVE, PAGE, REPAIR } from './scripts.ts'
 
-const SCRIPTS = { APPLY, BEAT, COMPARE, COMPLETE, DOUBT, EMPTY, LEAVE, PAGE, REPAIR }
+const SCRIPTS = { APPLY, BEAT, COMPARE, COMPLETE, DOUBT, EMPTY, INTEND, LEAVE, PAGE, REPAIR }
 /** By which a script is called. */
 export type ScriptName = keyof typeof SCRIPTS
 
@@ -14,7 +14,10 @@ const DIGESTS = Object.fromEntries(Object.entries(SCRIPTS).map(([name, text]) =>
 
 interface ScriptedLinkOptions {
   readonly url: string
+  /** Of this process. */
   readonly name: string
+  /** What the connection is for, behind the name in `CLIENT LIST`. */
+  readonly purpose: 'latest' | 'pages'
   readonly limits: Pick<CacheLimits, 'commandTimeoutMs' | 'connectTimeoutMs'>
   readonly logger: Logger
 }
@@ -23,15 +26,17 @@ interface ScriptedLinkOptions {
 export class ScriptedLink {
   readonly #link: RedisLink
   readonly #logger: Logger
+  readonly #purpose: ScriptedLinkOptions['purpose']
   #runId: string | null = null
   #isReady = false
   #changedAtMs = performance.now()
 
-  constructor ({ url, name, limits, logger }: ScriptedLinkOptions) {
+  constructor ({ url, name, purpose, limits, logger }: ScriptedLinkOptions) {
     this.#logger = logger
+    this.#purpose = purpose
     this.#link = new RedisLink({
       url,
-      name: `${name.replaceAll(/[^\w.-]/g, '-')}-latest`,
+      name: `${name.replaceAll(/[^\w.-]/g, '-')}-${purpose}`,
       ...limits,
       onUp: () => { this.#prepare().catch(() => { this.#link.cut() }) },
       onDown: () => { this.#setReady(false) },
@@ -105,6 +110,8 @@ export class ScriptedLink {
     if (this.#isReady === isReady) return
     this.#isReady = isReady
     this.#changedAtMs = performance.now()
+    // Once for both connections.
+    if (this.#purpose === 'pages') return
     if (isReady) this.#logger.info('latest states are copied to Redis')
     else this.#logger.warn('Redis does not answer: pages of the latest states come from PostgreSQL')
   }
