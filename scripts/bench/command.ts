@@ -15,6 +15,7 @@ import { findMosquitto, MOSQUITTO_HINT } from './sides/mosquitto.ts'
 import { type BenchOptions, createBenchCommand } from './options.ts'
 import { FLEET } from '../harness/preload.ts'
 import { hasProc, readDescriptorLimit } from '../harness/process-stat.ts'
+import { formatRedisAlone, runRedisAlone } from './redis-alone.ts'
 import { formatKafka } from './report/kafka.ts'
 import { formatHead, formatOutcomes, type Outcome, summarize } from './report/report.ts'
 import { type Round, untilQuiet } from './round.ts'
@@ -138,6 +139,10 @@ async function measureSpecial (
   if (options.latestCache) {
     const outcomes = await runLatestCache(run)
     return told(formatLatestCache(outcomes), { outcomes })
+  }
+  if (options.redisAlone) {
+    const outcomes = await runRedisAlone(run)
+    return told(formatRedisAlone(outcomes), { outcomes })
   }
   if (options.gateways) {
     const outcomes = await runGateways(run)

@@ -34,6 +34,8 @@ export interface BenchOptions {
   readonly rollups: boolean
   /** Measures pages of two gateways without and with the copy of the latest states in Redis, instead of the workloads. */
   readonly latestCache: boolean
+  /** Measures the copy of the latest states in Redis without a gateway, instead of the workloads. */
+  readonly redisAlone: boolean
   /** Measures one to three gateways on one PostgreSQL, instead of the workloads. */
   readonly gateways: boolean
   /** Measures gateways and sinks with Kafka between them, instead of the workloads. */
@@ -67,6 +69,7 @@ interface Values {
   readonly history?: number
   readonly rollups?: boolean
   readonly latestCache?: boolean
+  readonly redisAlone?: boolean
   readonly gateways?: boolean
   readonly kafka?: string
   readonly node: string
@@ -117,6 +120,7 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     }))
     .option('--rollups', 'what closing averages of a million readings takes of PostgreSQL and of the gateway')
     .option('--latest-cache', 'pages of 100,000 devices at two gateways, without and with VITAL_LATEST_CACHE=redis, and what that costs')
+    .option('--redis-alone', 'what rows and pages of that copy take of Redis, without a gateway and PostgreSQL, which want the same cores')
     .option('--gateways', 'CPU for a million readings of one to three gateways on one PostgreSQL, without and with REDIS_URL')
     .option('--kafka <jars>', 'CPU, memory and disk of gateways, brokers and sinks with Kafka between them; the folder of Kafka\'s jars')
     .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer (default: this one)', process.execPath)
@@ -139,14 +143,15 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
 
 function toOptions (values: Values): BenchOptions {
   const { store, auth = false, referenceOnly = false, against = null } = values
-  const { rollups = false, latestCache = false, gateways = false } = values
+  const { rollups = false, latestCache = false, redisAlone = false, gateways = false } = values
   const kafka = values.kafka === undefined ? null : { jars: values.kafka, node: values.node }
   if (store === 'spool' && referenceOnly) throw usageError('--reference-only does not go with --store spool, where both are the gateway')
   const scale = parseScale(values.scale, values.history)
   const attacks = values.attack ?? (values.attacks === true ? Object.keys(ATTACKS) : null)
-  const special = [store === 'spool' && '--store spool', auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
-    rollups && '--rollups', latestCache && '--latest-cache', gateways && '--gateways', kafka !== null && '--kafka',
-    against !== null && '--against'
+  const special = [
+    store === 'spool' && '--store spool', auth && '--auth', scale !== null && '--scale', attacks !== null && '--attacks',
+    rollups && '--rollups', latestCache && '--latest-cache', redisAlone && '--redis-alone', gateways && '--gateways',
+    kafka !== null && '--kafka', against !== null && '--against'
   ].filter((name) => name !== false)
   if (special.length > 1) throw usageError(`${special.join(' and ')} do not go together`)
   if (auth && referenceOnly) throw usageError('--reference-only does not go with --auth, where both are the gateway')
@@ -158,6 +163,7 @@ function toOptions (values: Values): BenchOptions {
     scale,
     rollups,
     latestCache,
+    redisAlone,
     gateways,
     kafka,
     attacks,

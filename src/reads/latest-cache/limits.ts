@@ -17,7 +17,7 @@ export const CACHE_LIMITS = {
   watchIntervalMs: 1000,
   staleMs: 3000,
   /** Rows in one script, which holds up all clients of Redis for 20 to 50 µs a row. */
-  rowsPerScript: 25,
+  rowsPerScript: 100,
   /** Rows of one query while `latest` is read again. */
   rowsPerRead: 1000,
   /** Devices in one repair. */
