@@ -4,15 +4,16 @@ import t, { type Test } from 'tap'
 import { createConfig } from '../../src/config/config.ts'
 import { createKafkaLog } from '../../src/kafka/kafka-log.ts'
 import { readLetterRecord } from '../../src/kafka/letter-record.ts'
-import { readReadingRecord, toReadingRecord } from '../../src/kafka/reading-record.ts'
+import { toReadingRecord } from '../../src/kafka/reading-record.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
 import { runCommandLine } from '../helpers/command-line.ts'
 import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
-import { type GatewayProcess, spawnGateway } from '../helpers/gateway-process.ts'
+import { spawnGateway } from '../helpers/gateway-process.ts'
 import { freePort } from '../helpers/free-port.ts'
 import { isOnKafkaNode, readTopic, startKafka } from '../helpers/kafka.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
+import { findPort, range, readDevice } from './rig.ts'
 
 /** A broker that hangs is noticed after this time. */
 const COMMIT_TIMEOUT_MS = '800'
@@ -27,25 +28,10 @@ interface Health {
 
 const readHealth = async (httpUrl: string) => await (await fetch(`${httpUrl}/health/ready`)).json() as Health
 
-async function findPort (gateway: GatewayProcess, protocol: 'mqtt' | 'http'): Promise<number> {
-  await gateway.said(/^ready/)
-  return gateway.lines.find((line) => line.msg === 'listening' && line.protocol === protocol)!.port!
-}
-
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const kafka = await startKafka(t)
   const journal = {
     VITAL_JOURNAL: 'kafka', KAFKA_BROKERS: kafka.brokers, VITAL_KAFKA_ALLOW_WEAK: 'true', VITAL_COMMIT_TIMEOUT_MS: COMMIT_TIMEOUT_MS
-  }
-
-  /** Readings of a device that are in the log, each as often as it is there. */
-  async function readDevice (t: Test, device: string): Promise<number[]> {
-    const values: number[] = []
-    for (const record of await readTopic(t, kafka, 'vital.readings')) {
-      const read = readReadingRecord(record)
-      if (read.kind === 'read' && read.value.row.device === device) values.push(Number(read.value.row.fields['heartRateValue']))
-    }
-    return values.sort((a, b) => a - b)
   }
 
   /** @returns once all are acknowledged */
@@ -56,8 +42,6 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       client.publishAsync(`vital/${device}`, JSON.stringify({ timestamp, heartRateValue }), { qos: 1 })))
     await client.endAsync(true)
   }
-
-  const range = (from: number, count: number) => Array.from({ length: count }, (_, index) => from + index)
 
   t.test('without topics the start ends in a sentence; with weak ones too, unless they are allowed', async (t) => {
     const { connectionString } = await createTestDatabase(t)
@@ -84,8 +68,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(posted.status, 202)
     const client = await connectClient(t, mqttPort, { clientId: 'bad' })
     await client.publishAsync('vital/one', '{"timestamp":', { qos: 1 })
-    t.same(await readDevice(t, 'one'), range(60, 20), 'twenty at once to one partition are twenty records')
-    t.same(await readDevice(t, 'two'), [70])
+    t.same(await readDevice(t, kafka, 'one'), range(60, 20), 'twenty at once to one partition are twenty records')
+    t.same(await readDevice(t, kafka, 'two'), [70])
     const letters = (await readTopic(t, kafka, 'vital.dead-letters')).map(readLetterRecord)
     const letter = { device: 'one', clientId: 'bad', reason: 'invalid_json', payload: Buffer.from('{"timestamp":') }
     t.match(letters, [{ kind: 'read', value: letter }])
@@ -103,7 +87,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const nowS = Date.now() / 1000
     await Promise.all([0, 22 * 3600].map((aheadS) =>
       client.publishAsync('vital/ahead', JSON.stringify({ timestamp: nowS + aheadS, heartRateValue: 60 }), { qos: 1 })))
-    t.same(await readDevice(t, 'ahead'), [60, 60])
+    t.same(await readDevice(t, kafka, 'ahead'), [60, 60])
     t.ok(gateway.lines.some(({ msg }) => /clock is 7200 s ahead of PostgreSQL/.test(msg)), 'it is ahead')
     t.notOk(gateway.lines.some(({ msg }) => /circuit open/.test(msg)))
   })
@@ -121,7 +105,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is empty')
     t.match(await readLedger(httpUrl), { received: 220, logged: 220, refused: 0, balance: 0 })
     // A write without an answer may be in the log twice.
-    t.same([...new Set(await readDevice(t, 'killed'))], range(0, 220))
+    t.same([...new Set(await readDevice(t, kafka, 'killed'))], range(0, 220))
     t.match(await readHealth(httpUrl), { kafka: { circuit: 'closed' }, spool: { readings: 0 } })
   })
 
@@ -132,7 +116,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(await readHealth(httpUrl), { status: 'ready', kafka: { status: 'down' } })
     kafka.thaw()
     await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is empty')
-    t.same([...new Set(await readDevice(t, 'frozen'))], range(0, 20))
+    t.same([...new Set(await readDevice(t, kafka, 'frozen'))], range(0, 20))
   })
 
   t.test('VITAL_ACK_AFTER=spool: an acknowledgement waits for the disk alone, and kill -9 loses nothing', async (t) => {
@@ -152,7 +136,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     kafka.thaw()
     const { httpUrl } = await startGateway(t, variables)
     await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is empty')
-    t.same([...new Set(await readDevice(t, 'spooled'))], range(0, 40))
+    t.same([...new Set(await readDevice(t, kafka, 'spooled'))], range(0, 40))
     t.match(await readLedger(httpUrl), { balance: 0, refused: 0 })
   })
 
@@ -164,7 +148,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const away = `postgres://vital@127.0.0.1:${await freePort()}/vital`
     const { mqttPort, httpUrl } = await startGateway(t, { ...journal, DATABASE_URL: away, VITAL_DATA_DIR: dataDir })
     await publish(t, mqttPort, 'alone', range(0, 20))
-    t.same(await readDevice(t, 'alone'), range(0, 20))
+    t.same(await readDevice(t, kafka, 'alone'), range(0, 20))
     t.match(await readHealth(httpUrl), { status: 'ready', database: { status: 'down' }, kafka: { circuit: 'closed' } })
     t.match(await readLedger(httpUrl), { logged: 20, pending: 0, balance: 0 })
     t.match(await (await fetch(`${httpUrl}/metrics`)).text(), /^vital_database_up 0$/m)
@@ -180,13 +164,13 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(await readHealth(strict.httpUrl), { status: 'ready', kafka: { status: 'down' } })
     await kafka.start()
     await until(async () => (await readHealth(strict.httpUrl)).warnings.some((warning) => /replication factor is 1/.test(warning)))
-    t.same(await readDevice(t, 'early'), [])
+    t.same(await readDevice(t, kafka, 'early'), [])
     const { kafka: { circuit }, spool } = await readHealth(strict.httpUrl)
     t.same([circuit, spool.readings], ['open', 20], 'too weak to take any')
     await strict.stop()
     const { httpUrl } = await startGateway(t, variables)
     await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is empty')
-    t.same([...new Set(await readDevice(t, 'early'))], range(0, 20))
+    t.same([...new Set(await readDevice(t, kafka, 'early'))], range(0, 20))
   })
 
   t.test('a write of which one partition is refused is refused as a whole', async (t) => {

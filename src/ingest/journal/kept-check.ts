@@ -50,7 +50,6 @@ export function createKeptCheck (options: KeptCheckOptions) {
       else if (lost[index] === false && nowMs() - segment.keptAtMs > keepMs) await segments.remove(segment)
     }
     if (readings === 0) return
-    writtenAgain += readings
     logger.warn({ readings }, 'Kafka does not have, or may not have, what it had acknowledged: readings that were kept are written to it again')
   }
 
@@ -81,6 +80,7 @@ export function createKeptCheck (options: KeptCheckOptions) {
       if (readings === 0) continue
       await spool.append(encoded, readings)
       onWrittenAgain(readings)
+      writtenAgain += readings
       units += readings
     }
     await segments.remove(segment)
