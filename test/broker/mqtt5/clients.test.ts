@@ -20,7 +20,10 @@ const reading = (n: number) => `{"timestamp":${1_750_240_830 + n},"heartRateValu
 /** Publishes at QoS 0, 1 and 2, and one that is refused; then one that is published while a subscriber is away. */
 const STORED = 4
 
-/** As topic, QoS and payload. */
+/**
+ * As topic, QoS and payload. A client hands a message of QoS 2 over at PUBREL, so what comes behind it at QoS 1 may overtake it
+ * there: the publish that is refused waits until the others were seen.
+ */
 const SEEN = [...[0, 1, 2].map((qos) => `vital/band ${qos} ${reading(qos)}`), /^vital\/band\/rejected 1 \{"reason":"invalid_json"/]
 
 const isInstalled = (program: string) => run('sh', ['-c', `command -v ${program}`]).then(() => true, () => false)
@@ -44,6 +47,7 @@ t.test('MQTT.js', async (t) => {
   await watcher.subscribeAsync('#', { qos: 2 })
   const device = await connect(t, mqttPort)
   for (const qos of [0, 1, 2] as const) await device.publishAsync('vital/band', reading(qos), { qos })
+  await until(() => seen.length === 3, 'the message of QoS 2')
   await t.rejects(device.publishAsync('vital/band', 'no JSON', { qos: 1 }), { code: 0x99 }, 'it tells the application')
   await until(() => seen.length === 4, 'all messages')
   t.match(seen, SEEN)
@@ -146,6 +150,7 @@ until(lambda: granted, 'SUBACK')
 device = start('')
 for qos in range(3):
     device.publish('vital/band', readings[qos], qos=qos).wait_for_publish(5)
+until(lambda: len(seen) == 3, seen)
 refused = device.publish('vital/band', 'no JSON', qos=1)
 until(lambda: refused.mid in answers, 'PUBACK')
 assert answers[refused.mid] == (0x99, 'invalid_json'), answers
@@ -156,8 +161,10 @@ watcher.disconnect()
 watcher.loop_stop()
 device.publish('vital/band', readings[3], qos=1).wait_for_publish(5)
 back = start('watcher', clean_start=False, properties=session)
-until(lambda: len(seen) == 5, seen)
-assert present[-1] and seen[4] == ('vital/band', 1, readings[3]), (present, seen)
+missed = ('vital/band', 1, readings[3])
+until(lambda: missed in seen, seen)
+# What was handed over and not acknowledged before the end comes again.
+assert present[-1] and [message for message in seen[4:] if message != seen[3]] == [missed], (present, seen)
 print('done')
 `
 
@@ -201,13 +208,15 @@ async def main():
         async with connect(**watcher) as client:
             await client.subscribe('#', qos=2)
             for qos in range(3): await device.publish('vital/band', readings[qos], qos=qos)
+            seen = await take(client, 3)
+            assert seen == [('vital/band', qos, readings[qos]) for qos in range(3)], seen
             await device.publish('vital/band', 'no JSON', qos=1)
-            seen = await take(client, 4)
-            assert seen[:3] == [('vital/band', qos, readings[qos]) for qos in range(3)], seen
-            assert seen[3][0] == 'vital/band/rejected' and 'invalid_json' in seen[3][2], seen
+            seen = await take(client, 1)
+            assert seen[0][0] == 'vital/band/rejected' and 'invalid_json' in seen[0][2], seen
         await device.publish('vital/band', readings[3], qos=1)
         async with connect(**watcher) as client:
-            seen = await take(client, 1)
+            again = seen
+            while seen == again: seen = await take(client, 1)
             assert seen == [('vital/band', 1, readings[3])], seen
     print('done')
 asyncio.run(asyncio.wait_for(main(), 15))
