@@ -86,7 +86,7 @@ export async function askLeaderEpochs (
  * @returns an answer for each, or an error's code
  * @throws errors of the client
  */
-export async function askLeader (
+async function askLeader (
   client: KafkaClient, connection: Awaited<ReturnType<ConnectionPool['get']>>, asked: readonly AskedOfLeader[]
 ): Promise<EpochAnswer[]> {
   const topics = [...new Set(asked.map(({ topic }) => topic))].map((name) => ({
