@@ -12,13 +12,15 @@ const toKey = (topicId: string, partition: number) => `${topicId} ${partition}`
 const toEpochKey = ({ topic, partition, leaderEpoch }: AskedEpoch) => `${topic} ${partition} ${leaderEpoch}`
 
 export function createLeaderEpochs (ask: AskOptions) {
-  /** As last looked at. */
-  const epochs = new Map<string, number>()
+  /** As last looked at; another map each time, so that a write keeps the one before it. */
+  let epochs: ReadonlyMap<string, number> = new Map()
 
   function note ({ topics }: Metadata): void {
+    const found = new Map<string, number>()
     for (const { id, partitions } of topics.values()) {
-      for (const [partition, { leaderEpoch }] of Object.entries(partitions)) epochs.set(toKey(id, Number(partition)), leaderEpoch)
+      for (const [partition, { leaderEpoch }] of Object.entries(partitions)) found.set(toKey(id, Number(partition)), leaderEpoch)
     }
+    epochs = found
   }
 
   return {
@@ -27,7 +29,7 @@ export function createLeaderEpochs (ask: AskOptions) {
 
     /** The epochs as they are known before a write. @returns the epoch of a partition, for the positions of that write */
     before (): (topicId: string, partition: number) => number {
-      const known = new Map(epochs)
+      const known = epochs
       return (topicId, partition) => known.get(toKey(topicId, partition)) ?? -1
     },
 

@@ -59,7 +59,7 @@ export class KeptSegments {
   /** Of segments that are being replayed: by their names, by partition and leader epoch. */
   readonly #noted = new Map<string, Map<string, LogPosition>>()
   /** Acknowledged, and not yet said to be of a segment. */
-  #acknowledged: LogPosition[] = []
+  #acknowledged = new Map<string, LogPosition>()
   #givenUp = 0
 
   constructor (options: Required<KeptOptions>, found: KeptSegment[]) {
@@ -93,20 +93,17 @@ export class KeptSegments {
 
   /** Kafka has acknowledged records of the set that is being replayed. */
   acknowledge (positions: readonly LogPosition[]): void {
-    this.#acknowledged.push(...positions)
+    for (const position of positions) noteLast(this.#acknowledged, position)
   }
 
   /** The set is in Kafka. @param segments - names of those that its records are of */
   readonly replayed = (segments: Iterable<string>): void => {
     const positions = this.#acknowledged
-    this.#acknowledged = []
+    this.#acknowledged = new Map()
     for (const name of segments) {
       const noted = this.#noted.get(name) ?? new Map<string, LogPosition>()
       this.#noted.set(name, noted)
-      for (const position of positions) {
-        const key = `${position.topicId} ${position.partition} ${position.leaderEpoch}`
-        if (position.offset >= (noted.get(key)?.offset ?? -1)) noted.set(key, position)
-      }
+      for (const position of positions.values()) noteLast(noted, position)
     }
   }
 
@@ -175,6 +172,12 @@ export class KeptSegments {
       logger.warn({ err: error, segment: name }, 'the positions of a kept segment could not be written; a restart replays it anew')
     }
   }
+}
+
+/** Keeps the last one of each partition and leader epoch. */
+function noteLast (last: Map<string, LogPosition>, position: LogPosition): void {
+  const key = `${position.topicId} ${position.partition} ${position.leaderEpoch}`
+  if (position.offset >= (last.get(key)?.offset ?? -1)) last.set(key, position)
 }
 
 /** Nothing where they are not known. */
