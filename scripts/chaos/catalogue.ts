@@ -9,6 +9,7 @@ import { hugeDefaultPartition } from './faults/huge-default.ts'
 import { killGateway, sigterm } from './faults/kill-gateway.ts'
 import { letterRefused, poisonRows } from './faults/letters.ts'
 import { frozenSubscriber, lostAcks, qos2Cut, reconnectStorm } from './faults/network.ts'
+import { largeBacklog } from './faults/large-backlog.ts'
 import { largeReadings } from './faults/large-readings.ts'
 import { longOutage } from './faults/outage.ts'
 import { massRevocation } from './faults/mass-revocation.ts'
@@ -33,6 +34,7 @@ export const FAULTS: readonly Fault[] = [
   hangPostgres,
   longOutage,
   largeReadings,
+  largeBacklog,
   terminateBackend,
   readOnly,
   postgresDiskFull,

@@ -1,12 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readRssBytes } from '../../harness/process-stat.ts'
+import { watchMemory } from '../checks/memory.ts'
 import type { Fault } from '../fault.ts'
 import { Span } from '../../harness/checks/span.ts'
 import { recover } from './outage.ts'
 
 const RSS_MIB_MAX = 500
 const ACK_P99_MS_MAX = 500
-const MEMORY_POLL_MS = 100
 /** Large readings are a few dozen a second, and the harness's machine may have other work. */
 const DRAIN_TIMEOUT_MS = 180_000
 
@@ -19,11 +18,7 @@ export const largeReadings: Fault = {
   async run (rig) {
     await rig.begin()
     await sleep(2000)
-    let peakMiB = 0
-    const timer = setInterval(() => {
-      peakMiB = Math.max(peakMiB, Math.round((readRssBytes(rig.gateway.pid) ??
-      0) / 2 ** 20))
-    }, MEMORY_POLL_MS)
+    const memory = watchMemory(rig)
     try {
       await rig.ownPostgres.stop('SIGINT')
       await sleep(rig.options.seconds * 1000)
@@ -37,9 +32,9 @@ export const largeReadings: Fault = {
       await rig.endAccount({ measures: [replay] })
       const { p99Ms } = replay.figures()
       rig.verdict('p99 of acknowledgements during the replay', p99Ms, ACK_P99_MS_MAX, 'ms')
-      rig.verdict('resident memory', peakMiB, RSS_MIB_MAX, 'MiB')
+      rig.verdict('resident memory', memory.peakMiB(), RSS_MIB_MAX, 'MiB')
     } finally {
-      clearInterval(timer)
+      memory.stop()
     }
   }
 }

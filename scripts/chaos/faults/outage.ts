@@ -1,6 +1,6 @@
 /** PostgreSQL away for a while: the way back, what was promised meanwhile, and the long outage itself. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readRssBytes } from '../../harness/process-stat.ts'
+import { watchMemory } from '../checks/memory.ts'
 import type { Fault } from '../fault.ts'
 import type { Measure } from '../../harness/checks/ledger-file.ts'
 import type { Rig } from '../rig/rig.ts'
@@ -10,7 +10,6 @@ import { Span } from '../../harness/checks/span.ts'
 const SPOOLED_ACK_MS_MAX = 2000
 const ACK_P99_MS_MAX = 250
 const RECOVERY_TIMEOUT_MS = 90_000
-const MEMORY_POLL_MS = 500
 const REMARK_INTERVAL_MS = 60_000
 /** Growth of resident memory over an outage that still is the heap at work, and no backlog kept in memory. */
 const RSS_GROWTH_MIB_MAX = 128
@@ -41,17 +40,6 @@ export async function endAccountOfOutage (rig: Rig, fromMs: number, toMs: number
   rig.verdict('slowest acknowledgement while PostgreSQL was away', slowestMs, SPOOLED_ACK_MS_MAX, 'ms')
   rig.verdict('connections lost', disconnects, 0, 'connections')
   return { p99Ms }
-}
-
-/** Resident memory of the gateway, now and then. */
-function watchMemory (rig: Rig) {
-  let peakBytes = 0
-  const timer = setInterval(() => { peakBytes = Math.max(peakBytes, readRssBytes(rig.gateway.pid) ?? 0) }, MEMORY_POLL_MS)
-  return {
-    nowMiB: () => Math.round((readRssBytes(rig.gateway.pid) ?? 0) / 2 ** 20),
-    peakMiB: () => Math.round(peakBytes / 2 ** 20),
-    stop: () => { clearInterval(timer) }
-  }
 }
 
 /** Prints its progress each minute, because half an hour without output looks like a hang. @returns stops it */

@@ -31,8 +31,8 @@ export interface MadeUpReading {
  * of one instant.
  */
 export function createReadings (
-  { seed, invalidShare, poisonShare, blobBytes, waveformBytesMax, waveformShare, numbering }:
-  Pick<PublisherSettings, 'seed' | 'invalidShare' | 'poisonShare' | 'blobBytes' | 'waveformBytesMax' | 'waveformShare' | 'numbering'>
+  { seed, invalidShare, poisonShare, blobBytes, waveformBytesMin, waveformBytesMax, waveformShare, numbering }: Pick<PublisherSettings,
+  'seed' | 'invalidShare' | 'poisonShare' | 'blobBytes' | 'waveformBytesMin' | 'waveformBytesMax' | 'waveformShare' | 'numbering'>
 ) {
   const random = new Random(seed)
   const chance = (share: number) => random.between(0, 1) < share
@@ -60,7 +60,7 @@ export function createReadings (
       ...(chance(0.1) ? { temperatureValue: Math.floor(random.between(3500, 4000)) / 100 } : {}),
       ...(chance(0.05) ? { note: { text: 'a ward ✓ "quoted"', values: [1, null, false] } } : {}),
       ...(!isSmall && waveformBytesMax > 0 && chance(waveformShare)
-        ? { [WAVEFORM_FIELD]: makeWaveform(waveformBytesMax ** random.between(0, 1)) }
+        ? { [WAVEFORM_FIELD]: makeWaveform(waveformBytesMin * (waveformBytesMax / waveformBytesMin) ** random.between(0, 1)) }
         : {}),
       ...(blobBytes > 0 ? { blob: randomBytes(blobBytes).toString('base64') } : {}),
       n

@@ -22,6 +22,8 @@ export interface Load {
   readonly arrayReadings: number
   /** Random text in each reading, which no compression makes smaller. */
   readonly blobBytes: number
+  /** Of the samples in a reading that has some. */
+  readonly waveformBytesMin: number
   /** Samples in a reading, of another size each time, small ones as often as large ones; 0: none. */
   readonly waveformBytesMax: number
   /** Share of readings that carry samples; those of an array carry none, for it has to fit into one packet. */
@@ -47,6 +49,7 @@ export const DEFAULT_LOAD: Load = {
   qos2Every: 8,
   arrayReadings: 0,
   blobBytes: 0,
+  waveformBytesMin: 1,
   waveformBytesMax: WAVEFORM_BYTES_MAX,
   waveformShare: 0.001,
   isIdentified: false
