@@ -15,6 +15,14 @@ t.test('no table is stale: npm run docs writes them', (t) => {
   t.end()
 })
 
+t.test('each line of a written table is a row', (t) => {
+  for (const { file, name, text, isRecord } of createSections(ROOT)) {
+    if (!file.endsWith('.md') || isRecord === true) continue
+    t.strictSame(text.split('\n').filter((line) => line !== '' && !line.startsWith('|')), [], `${file}: ${name}`)
+  }
+  t.end()
+})
+
 t.test('a table that differs from the code is named, and written anew', (t) => {
   const root = t.testdir()
   for (const { file } of createSections(ROOT)) {

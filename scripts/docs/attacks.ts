@@ -287,8 +287,7 @@ export function attacksSections (root: string): Section[] {
 function linkTest (title: string, files: ReadonlyArray<{ readonly path: string, readonly text: string }>): string {
   const found = files.filter(({ text }) => ['\'', '"', '`'].some((quote) => text.includes(`t.test(${quote}${title}`)))
   if (found.length !== 1) {
-    throw new Error(`${found.length} test files have a test "${title}",
-      which scripts/docs/attacks.ts names; it must be one`)
+    throw new Error(`${found.length} test files have a test "${title}", which scripts/docs/attacks.ts names; it must be one`)
   }
   return `[${title}](../${found[0]!.path})`
 }

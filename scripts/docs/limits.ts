@@ -79,8 +79,8 @@ export function limitsSections (): Section[] {
     const { countedAs, beyond } = EFFECTS[name as keyof BrokerLimits]
     const byDefault = typeof value === 'number'
       ? String(value)
-      : `${value.freeMax} free, then ${value.delayMs} to ${value.delayMsMax}, forgotten after ${value.forgetMs},
-        ${value.keysMax} keys`
+      : `${value.freeMax} free, then ${value.delayMs} to ${value.delayMsMax}, forgotten after ${value.forgetMs}, ` +
+        `${value.keysMax} keys`
     return [`\`${name}\``, byDefault, toCode(countedAs), beyond]
   })
   const table = toMarkdownTable(['limit', 'default', 'counted as', 'beyond'], rows, ['left', 'right'])
