@@ -44,13 +44,20 @@ export function toSetAside (
   }
 }
 
-/** Removes the files of a device, and letters whose payload names it. */
+/** Removes the files of a device, and letters whose payload names it. A file that is moved away meanwhile counts as gone. */
 export async function eraseSetAside (directory: string, device: string): Promise<void> {
   for (const name of await readdir(directory)) {
     if (!isSetAside(name)) continue
     const path = join(directory, name)
-    const content = JSON.parse(await readFile(path, 'utf8')) as { device: string | null, letter?: { payload: string } }
-    if (content.device === device || (content.letter !== undefined && namesDevice(Buffer.from(content.letter.payload,
-      'base64'), device))) await unlink(path)
+    try {
+      if (isOf(await readFile(path, 'utf8'), device)) await unlink(path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
   }
+}
+
+function isOf (content: string, device: string): boolean {
+  const { device: own, letter } = JSON.parse(content) as { device: string | null, letter?: { payload: string } }
+  return own === device || (letter !== undefined && namesDevice(Buffer.from(letter.payload, 'base64'), device))
 }
