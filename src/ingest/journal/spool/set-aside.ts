@@ -9,7 +9,9 @@ import { join } from 'node:path'
 import { namesDevice } from '../../../../db/erase/names-device.ts'
 import { toPayload } from '../../reading-row.ts'
 import type { SpooledSubmission } from './codec.ts'
-import { SpoolError } from './spool-error.ts'
+import type { SpoolContext } from './segment.ts'
+import { SpoolError, toSpoolError } from './spool-error.ts'
+import { replaceFile } from './upkeep.ts'
 
 /** Each file took half a minute. This number of files means that PostgreSQL is at fault, and not the readings. */
 const SET_ASIDE_MAX = 1000
@@ -19,18 +21,57 @@ export function isSetAside (name: string): boolean {
   return NAME.test(name)
 }
 
-/**
- * @param unit - one reading, or one dead letter
- * @returns the same name for each try, so that a crash between two steps leaves one file
- * @throws `VITAL_SPOOL_FULL` when there are too many already
- */
-export function toSetAside (
-  unit: SpooledSubmission, why: string, known: number
-): { readonly name: string, readonly content: Buffer } {
-  if (known >= SET_ASIDE_MAX) {
-    throw new SpoolError('VITAL_SPOOL_FULL',
-    `${known} readings are set aside already: see what PostgreSQL does with them`)
+/** The files of one spool. The caller runs one call at a time. */
+export class SetAsideFiles {
+  readonly #context: SpoolContext
+  #count: number
+
+  constructor (context: SpoolContext, count: number) {
+    this.#context = context
+    this.#count = count
   }
+
+  /** By the last look at the directory. */
+  get count (): number {
+    return this.#count
+  }
+
+  /** Counts anew: an operator moves files away, and an erasure deletes some. The old count stays where the disk fails. */
+  async look (): Promise<void> {
+    if (this.#count > 0) await this.#list().catch(() => {})
+  }
+
+  /**
+   * Each try for one reading has the same name, so that a crash between two steps leaves one file.
+   * @param unit - one reading, or one dead letter
+   * @returns the name of the file, once it is durable
+   * @throws `VITAL_SPOOL_FULL` also when there are too many files; `VITAL_SPOOL_FAILED`
+   */
+  async keep (unit: SpooledSubmission, why: string): Promise<string> {
+    try {
+      const { name, content } = toFile(unit, why)
+      const names = await this.#list()
+      if (this.#count >= SET_ASIDE_MAX && !names.includes(name)) {
+        throw new SpoolError('VITAL_SPOOL_FULL', `${this.#count} readings are set aside already: see what PostgreSQL does with ` +
+          'them, then move the files away')
+      }
+      await replaceFile(this.#context, name, content)
+      if (!names.includes(name)) this.#count++
+      return name
+    } catch (error) {
+      throw toSpoolError(error, 'setting a reading aside')
+    }
+  }
+
+  async #list (): Promise<string[]> {
+    const { directory, disk } = this.#context
+    const names = (await disk.list(directory)).filter(isSetAside)
+    this.#count = names.length
+    return names
+  }
+}
+
+function toFile (unit: SpooledSubmission, why: string): { readonly name: string, readonly content: Buffer } {
   const [reading] = unit.readings
   const [letter] = unit.letters
   const body = reading === undefined

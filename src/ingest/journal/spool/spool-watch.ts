@@ -6,6 +6,8 @@
  *   ok            while the promise rests on the spool, and nothing was appended for 5 s, a probe each 5 s, so that
  *                 readiness reports a recent result
  *
+ * Each look also counts the files that are set aside, which an operator may have moved away.
+ *
  * Each change is logged in one line, however often the status changes: `ok` is logged once it has lasted, and until
  * then `full` is not logged again.
  */
@@ -19,7 +21,7 @@ const PROVED_MS = 5000
 const LASTING_MS = 2000
 
 interface SpoolWatchOptions {
-  readonly spool: Pick<Spool, 'status' | 'fault' | 'bytes' | 'provedAtMs' | 'probe' | 'onStatus'>
+  readonly spool: Pick<Spool, 'status' | 'fault' | 'bytes' | 'provedAtMs' | 'probe' | 'onStatus' | 'countSetAside'>
   /** Whether readings go to the spool now. */
   readonly isNeeded: () => boolean
   /** The status may have changed. */
@@ -74,6 +76,7 @@ export function createSpoolWatch ({ spool, isNeeded, onChange, logger }: SpoolWa
     }
     tell()
     onChange()
+    await spool.countSetAside()
   }
 
   function schedule (): void {

@@ -12,10 +12,10 @@ import { SEGMENT_BYTES, SEGMENT_HEADER_BYTES } from './format.ts'
 import { type Position, SpoolReader, type SpoolRecord } from './reader.ts'
 import { recover, type Recovered } from './recovery.ts'
 import { removeFrom, type Segment, type SpoolContext } from './segment.ts'
-import { isSetAside, toSetAside } from './set-aside.ts'
+import { SetAsideFiles } from './set-aside.ts'
 import { type Damage, SpoolCounts } from './spool-counts.ts'
 import { isSpaceError, SpoolError, toSpoolError } from './spool-error.ts'
-import { probeDisk, removeSegment, replaceFile, writeCursor } from './upkeep.ts'
+import { probeDisk, removeSegment, writeCursor } from './upkeep.ts'
 import type { SpoolOptions } from './spool-options.ts'
 import { SpoolWriter } from './writer.ts'
 
@@ -42,8 +42,6 @@ export async function openSpool (options: SpoolOptions): Promise<Spool> {
 }
 
 export class Spool {
-  /** Files of {@link keepAside} that are there, by the last count. */
-  setAsideFiles: number
   readonly bytesMax: number
   /** Whether segments that were replayed are kept. */
   readonly isKeeping: boolean
@@ -53,6 +51,7 @@ export class Spool {
   readonly #writer: SpoolWriter
   readonly #unlock: () => Promise<void>
   readonly #counts: SpoolCounts
+  readonly #aside: SetAsideFiles
   #status: SpoolStatus = 'ok'
   #fault: SpoolError | null = null
   #provedAtMs = -Infinity
@@ -75,7 +74,7 @@ export class Spool {
     this.#segments = segments
     this.#unlock = unlock
     this.#counts = new SpoolCounts(recovered)
-    this.setAsideFiles = recovered.setAsideFiles
+    this.#aside = new SetAsideFiles(options, recovered.setAsideFiles)
     this.#reader = new SpoolReader({
       context: options,
       segments,
@@ -135,6 +134,11 @@ export class Spool {
   /** Monotonic milliseconds: when an append or a probe last succeeded. */
   get provedAtMs (): number {
     return this.#provedAtMs
+  }
+
+  /** Files of {@link keepAside} that are there, by the last look. */
+  get setAsideFiles (): number {
+    return this.#aside.count
   }
 
   /** @param listener - called after each change of `status` */
@@ -217,17 +221,12 @@ export class Spool {
    * @throws `VITAL_SPOOL_FULL` or `VITAL_SPOOL_FAILED`
    */
   keepAside (unit: SpooledSubmission, why: string): Promise<string> {
-    return this.#tidy(async () => {
-      const { directory, disk } = this.#context
-      try {
-        const { name, content } = toSetAside(unit, why, this.setAsideFiles)
-        await replaceFile(this.#context, name, content)
-        this.setAsideFiles = (await disk.list(directory)).filter(isSetAside).length
-        return name
-      } catch (error) {
-        throw toSpoolError(error, 'setting a reading aside')
-      }
-    })
+    return this.#tidy(() => this.#aside.keep(unit, why))
+  }
+
+  /** Looks which files of {@link keepAside} are still there. */
+  async countSetAside (): Promise<void> {
+    if (!this.#isClosed) await this.#tidy(() => this.#aside.look())
   }
 
   /** Checks whether an append would succeed, by a write and an fsync of its own. */
