@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises'
 import { createDatabase } from '../db/database.ts'
 import { toExportName } from '../db/gateway-names.ts'
 import { countDeadLetters } from '../db/queries/count-dead-letters.ts'
@@ -22,6 +21,7 @@ import { loadKafkaClient } from './kafka/load-client.ts'
 import { READINGS_TOPIC } from './kafka/records.ts'
 import { createScheduler } from './operations/scheduler.ts'
 import { watchDatabase } from './operations/watch-database.ts'
+import { makeDirectory } from './process/make-directory.ts'
 import { createService, type ServiceParts, type ServiceSurroundings } from './service.ts'
 import { createReader } from './sink/reader.ts'
 import { Storing } from './sink/storing.ts'
@@ -72,7 +72,7 @@ async function createParts (
     logger
   })
   onStop(() => database.close())
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
+  makeDirectory(config.dataDir)
   const refusedLetters = createRefusedLetters({ dataDir: config.dataDir, logger })
   const { deadLetterBytesMax } = INGEST_LIMITS
   const caps = new DeadLetterCaps({ ...config, deadLetterBytesMax }, (warning) => { logger.warn(warning) })

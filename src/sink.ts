@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import { createDatabase } from '../db/database.ts'
 import { toSinkName } from '../db/gateway-names.ts'
@@ -15,6 +14,7 @@ import { loadKafkaClient } from './kafka/load-client.ts'
 import { TOPICS } from './kafka/topics.ts'
 import { watchDatabase } from './operations/watch-database.ts'
 import { openCopy } from './reads/latest-cache/open-copy.ts'
+import { makeDirectory } from './process/make-directory.ts'
 import { createService, type ServiceParts, type ServiceSurroundings } from './service.ts'
 import { createAnnouncer } from './sink/announcer.ts'
 import { SINK_LIMITS, type SinkLimits } from './sink/limits.ts'
@@ -65,7 +65,7 @@ async function createParts (
   onStop(() => database.close())
   const copy = await openCopy({ url: config.latestCacheUrl, name: applicationName, database, metrics, logger })
   if (copy !== null) onStop(() => copy.close())
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
+  makeDirectory(config.dataDir)
   const refusedLetters = createRefusedLetters({ dataDir: config.dataDir, logger })
   const { deadLetterBytesMax } = INGEST_LIMITS
   const caps = new DeadLetterCaps({ ...config, deadLetterBytesMax }, (warning) => { logger.warn(warning) })

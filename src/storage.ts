@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createDatabase, type Database } from '../db/database.ts'
@@ -18,6 +17,7 @@ import type { ErasureStep } from './operations/erasure-requests.ts'
 import type { KafkaJournalOptions } from './operations/open-kafka-journal.ts'
 import { watchDatabase } from './operations/watch-database.ts'
 import type { Lifecycle } from './process/lifecycle.ts'
+import { makeDirectory } from './process/make-directory.ts'
 import { loadLatestCache } from './reads/latest-cache/open-latest-cache.ts'
 import type { GatewayReads, ReadsOptions } from './reads/reads.ts'
 
@@ -65,7 +65,7 @@ export async function openStorage<Reads extends StorageReads> (
     onStop(() => kafka.close())
     addKafkaMetrics(metrics, kafka.statistics)
   }
-  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  makeDirectory(dataDir)
   const spoolDirectory = join(dataDir, 'spool')
   // First, because it holds the lock of the data directory.
   const { spool, kept } = await openJournalSpool({ config, directory: spoolDirectory, disk: faults.disk, logger })

@@ -5,12 +5,13 @@
  * Numbers stand in columns of doubles, NaN for one that is not there, for a null costs ten times as much; a reading
  * holds finite numbers only, and microseconds until the year 2255 are exact.
  */
-import { mkdir, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBAppender } from '@duckdb/node-api'
 import type { ReadingRow } from '../../db/rows.ts'
 import type { IdentifiedReading } from '../kafka/reading-record.ts'
 import { toCanonicalJson } from '../ingest/canonical-json.ts'
+import { makeDirectory } from '../process/make-directory.ts'
 import type { LakeLimits } from './limits.ts'
 import type { DuckDbLibrary } from './load-packages.ts'
 import { toCopy } from './parquet.ts'
@@ -60,7 +61,7 @@ export interface ReadingsTableOptions {
 
 export async function createReadingsTable ({ library, dir, limits }: ReadingsTableOptions) {
   await rm(dir, { recursive: true, force: true })
-  await mkdir(dir, { recursive: true, mode: 0o700 })
+  makeDirectory(dir)
   const instance = await library.DuckDBInstance.create(':memory:', {
     memory_limit: `${limits.memoryBytesMax}B`,
     threads: '1',

@@ -1,6 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeDirectory } from '../process/make-directory.ts'
 
 /** 64 bits of the hash: enough to tell the devices of a site apart. */
 const HASH_HEX_DIGITS = 16
@@ -18,7 +19,7 @@ export function createIdHash (dataDir: string): (id: string) => string {
 
 function readKey (dataDir: string): string {
   const path = join(dataDir, 'log-key')
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  makeDirectory(dataDir)
   try {
     // Fails when it is there: two gateways that start at once agree on one.
     writeFileSync(path, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600, flag: 'wx' })

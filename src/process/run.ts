@@ -24,9 +24,7 @@ export function run (signals: Signals, create: (options: { config: Config, logge
   const config = readConfig()
   const logger = createLogger({
     level: config.logLevel,
-    hashId: config.logHashIds
-      ? createIdHash(config.dataDir)
-      : undefined
+    hashId: config.logHashIds ? openIdHash(config) : undefined
   })
   const service = create({ config, logger })
   let isStopping = false
@@ -84,6 +82,16 @@ function readConfig () {
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     return exitWith(error)
+  }
+}
+
+function openIdHash (config: Config): (id: string) => string {
+  try {
+    return createIdHash(config.dataDir)
+  } catch (error) {
+    const fault = explainStartFault(error, config)
+    if (!(fault instanceof ConfigError)) throw error
+    return exitWith(fault)
   }
 }
 

@@ -18,6 +18,8 @@ const DIRECTORY_CODES: Readonly<Record<string, string>> = {
   ENOSPC: 'is on a full disk',
   EDQUOT: 'is on a disk whose quota is used up'
 }
+/** Of `mkdir` alone: elsewhere it says that a file is missing. */
+const NO_PLACE = 'lies where no directory can be made'
 
 /**
  * The fault that an operator has to correct, as one line that names the variable and the remedy.
@@ -30,7 +32,7 @@ export function explainStartFault (error: unknown, config: Where): unknown {
     return new ConfigError(explainListen(code, error.message, toVariable(port, config)), { cause: error })
   }
   const isOurs = path === undefined || path.startsWith(config.dataDir) || config.dataDir.startsWith(path)
-  const reason = DIRECTORY_CODES[code]
+  const reason = code === 'ENOENT' && syscall === 'mkdir' ? NO_PLACE : DIRECTORY_CODES[code]
   if (reason === undefined || !isOurs) return error
   return new ConfigError(`VITAL_DATA_DIR=${config.dataDir} ${reason} (${path ?? code}): put that right, or set ` +
     'VITAL_DATA_DIR to a directory of the account that runs the gateway.', { cause: error })

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -67,6 +68,11 @@ t.test('a fault of the start is one line that names the variable', { timeout: 12
     [{ VITAL_DATA_DIR: join(dir, 'file/below') }, /^VITAL_DATA_DIR=\S+ is not a directory.*\n$/],
     [{ VITAL_HOST: '192.0.2.1', VITAL_ALLOW_ANONYMOUS: 'true' }, /^VITAL_HOST is not an address of this machine \(EADDRNOTAVAIL\).*\n$/]
   ]
+  // Linux refuses a directory here as if its parent were missing.
+  if (existsSync('/proc/self')) {
+    const message = /^VITAL_DATA_DIR=\/proc\/x\/y lies where no directory can be made \(\/proc\/x\).*set VITAL_DATA_DIR.*\n$/
+    cases.push([{ VITAL_DATA_DIR: '/proc/x/y' }, message], [{ VITAL_DATA_DIR: '/proc/x/y', VITAL_LOG_HASH_IDS: 'true' }, message])
+  }
   // Root may write everywhere.
   if (process.getuid?.() !== 0) cases.push([{ VITAL_DATA_DIR: join(dir, 'locked/data') }, /^VITAL_DATA_DIR=\S+ may not be written.*\n$/])
   await Promise.all(cases.map(async ([variables, message]) => {

@@ -1,5 +1,6 @@
-import { chmod, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { chmod, open, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { makeDirectory } from '../../../process/make-directory.ts'
 import { lockDirectory } from './directory-lock.ts'
 
 /** An open file. Offsets and lengths are bytes. */
@@ -39,9 +40,9 @@ export interface Disk {
 /** The file system of this machine. */
 export const realDisk: Disk = {
   async makeDirectory (directory) {
-    const created = await mkdir(directory, { recursive: true, mode: 0o700 })
-    if (created === undefined) await chmod(directory, 0o700)
-    else await syncDirectory(dirname(resolve(created)))
+    const created = makeDirectory(directory)
+    if (created === null) await chmod(directory, 0o700)
+    else await syncDirectory(dirname(created))
   },
   lock: lockDirectory,
   list: (directory) => readdir(directory),
