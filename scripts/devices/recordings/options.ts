@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { PACKAGE_ROOT } from '../../command-line/package-root.ts'
@@ -11,15 +10,16 @@ const NOTES = `
 Examples:
   vital-gateway play --speed 60
   vital-gateway play --loop
-  vital-gateway play --devices bidmc-01,bidmc-13 --speed max
+  vital-gateway play --devices bidmc-13,bidmc-19 --speed max
+  vital-gateway play --data bidmc_csv --devices bidmc-01
   vital-gateway play --url mqtts://gateway.example:8883 --credentials devices.secrets.csv
 
 The same --start gives the same readings, which a gateway counts as duplicates the second time.
 With --loop each recording begins again at its end, until Ctrl-C, and a reading has the time at which it is sent.
 ${FLEET_NOTES}`
 
-const SHARED_DATA = join(PACKAGE_ROOT, '../shared/data/bidmc')
-const FIXTURE_DATA = join(PACKAGE_ROOT, 'test/fixtures/bidmc')
+/** Three recordings come with the clone and with the package. */
+const SHIPPED_DATA = join(PACKAGE_ROOT, 'test/fixtures/bidmc')
 
 /** The last instant that `Date` and PostgreSQL both print with four digits of year. */
 const START_MAX_S = 253_402_300_799
@@ -54,11 +54,11 @@ export function createPlayCommand (run: (options: PlayOptions) => Promise<void>)
     .addOption(new Option('--speed <n>',
       '1 is real time, 60 plays a minute each second; 0 or max: as fast as acknowledgements come').default(1).argParser(parseSpeed))
     .option('--loop', 'begin again at the end of each recording, with times of now, until stopped')
-    .option('--data <dir>', 'folder with bidmc_*_Numerics.csv (default: ../shared/data/bidmc beside the checkout, else the excerpt that comes along)')
+    .option('--data <dir>', 'folder with bidmc_*_Numerics.csv (default: the excerpt of three recordings that comes along)')
     .addOption(numberOption('--start <seconds>', 'Unix seconds of each recording\'s first sample (default: now less the longest recording)', {
       min: 0, max: START_MAX_S
     }))
-    .addOption(listOption('--devices <list>', 'only these, as in bidmc-01,bidmc-13 (default: all)', null))
+    .addOption(listOption('--devices <list>', 'only these, as in bidmc-13,bidmc-19 (default: all)', null))
     .addOption(new Option('--resp-zero <how>',
       'whether breathRateValue is sent where RESP is 0, which the dataset calls a poor signal').choices(['omit', 'send']).default('omit'))
   return addFleetOptions(command).addHelpText('after', NOTES).action(async (values: Values) => {
@@ -67,7 +67,7 @@ export function createPlayCommand (run: (options: PlayOptions) => Promise<void>)
       ...toFleetOptions(values),
       speed: values.speed,
       isLooping: values.loop === true,
-      folder: values.data ?? (existsSync(SHARED_DATA) ? SHARED_DATA : FIXTURE_DATA),
+      folder: values.data ?? SHIPPED_DATA,
       startS: values.start ?? null,
       devices: values.devices ?? null,
       respZero: values.respZero

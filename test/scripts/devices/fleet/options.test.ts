@@ -1,10 +1,10 @@
-import { existsSync } from 'node:fs'
 import t from 'tap'
 import { type FleetValues, toFleetOptions } from '../../../../scripts/devices/fleet/options.ts'
 import { withoutPassword } from '../../../../scripts/devices/fleet/fleet.ts'
 import { createSimulateCommand } from '../../../../scripts/devices/patients/options.ts'
 import { createPlayCommand } from '../../../../scripts/devices/recordings/options.ts'
 import { parseCommand } from '../../../helpers/command-line.ts'
+import { FIXTURES } from './script.ts'
 
 const LOGIN = { username: undefined, passwordFile: undefined, tokenFile: undefined, credentialsFile: undefined, ca: undefined }
 const FLEET = { url: 'mqtt://127.0.0.1:1883', protocolVersion: 4, inFlightMax: 16, patienceMs: 60_000, login: LOGIN }
@@ -31,7 +31,7 @@ t.test('credentials of devices', async (t) => {
 t.test('play', async (t) => {
   const parse = (...args: string[]) => parseCommand(createPlayCommand, args)
   const { folder, ...defaults } = await parse() ?? { folder: '' }
-  t.ok(existsSync(folder))
+  t.equal(folder, FIXTURES)
   t.strictSame(defaults, { ...FLEET, speed: 1, startS: null, devices: null, respZero: 'omit', isLooping: false })
   t.match(await parse('--speed', '60', '--data', 'd', '--start', '0', '--devices', 'bidmc-01, bidmc-02', '--resp-zero', 'send'),
     { speed: 60, folder: 'd', startS: 0, devices: ['bidmc-01', 'bidmc-02'], respZero: 'send' })
