@@ -1,7 +1,5 @@
+import { quote, toQuotedJson } from './shell.ts'
 import { state } from './store.ts'
-
-/** Quotes for a POSIX shell. */
-const quote = (text: string): string => /^[\w./:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 
 function toBroker (id: string): string {
   const { mqtt, principal } = state.config ?? { mqtt: null, principal: null }
@@ -17,7 +15,7 @@ export const toPublishLine = (id: string): string =>
   `mosquitto_pub ${toBroker(id)} -t ${quote(`vital/${id}`)} -q 1` +
   ' \\\n  -m "{\\"timestamp\\":$(date +%s),\\"heartRateValue\\":72,\\"spo2Value\\":97}"'
 
-/** Subscribes to what a device sends, and to what of it is refused. */
+/** Subscribes to the readings of a device, and to its rejections. */
 export const toSubscribeLine = (id: string): string => {
   const { principal } = state.config ?? { principal: null }
   const broker = toBroker(principal?.id ?? id)
@@ -27,5 +25,5 @@ export const toSubscribeLine = (id: string): string => {
 /** Sends one reading over HTTP. */
 export function toCurlLine (id: string): string {
   const login = state.config?.principal == null ? '' : ' \\\n  -H "authorization: Bearer $SECRET"'
-  return `curl -i ${location.origin}/vital-data \\\n  -H 'content-type: application/json'${login} \\\n  -d "{\\"device\\":\\"${id}\\",\\"timestamp\\":$(date +%s),\\"heartRateValue\\":72}"`
+  return `curl -i ${location.origin}/vital-data \\\n  -H 'content-type: application/json'${login} \\\n  -d "{\\"device\\":\\"${toQuotedJson(id)}\\",\\"timestamp\\":$(date +%s),\\"heartRateValue\\":72}"`
 }

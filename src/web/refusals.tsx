@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { askJson } from './connection/api.ts'
 import type { Refusal } from './fleet/fleet-store.ts'
+import { quote } from './shell.ts'
 import { state } from './store.ts'
 import { toTime } from './times.ts'
 
@@ -37,7 +38,7 @@ const toShown = ({ id, receivedAt, deviceId, topic, reason, errors }: Letter): S
   letter: id
 })
 
-/** What came live and is not among the letters yet, then the letters; the newest first. */
+/** Live refusals that are not among the letters yet, and the letters; the newest first. */
 function join (live: readonly Refusal[], letters: readonly Shown[]): Shown[] {
   const isKept = ({ device, atS }: Refusal) => letters.some((letter) => letter.device === device && Math.abs(letter.atS - atS) < 0.001)
   const fresh = live.filter((refusal) => !isKept(refusal)).map((refusal) => ({ ...refusal, letter: null }))
@@ -74,7 +75,7 @@ export function Refusals ({ device = null }: { device?: string | null }) {
       )}
       {hidden > 0 && (
         <p class='muted'>
-          {hidden.toLocaleString('en')} older: <code>npx vital-gateway dead-letters list{device === null ? '' : ` --device ${device}`}</code>
+          {hidden.toLocaleString('en')} older: <code>npx vital-gateway dead-letters list{device === null ? '' : ` --device ${quote(device)}`}</code>
         </p>
       )}
     </>
