@@ -17,7 +17,7 @@ export interface DatabaseOptions {
   readonly connectTimeoutMs?: number
   /** The server cancels a statement after this time. */
   readonly statementTimeoutMs?: number
-  /** We give up on a statement after this time; more than `statementTimeoutMs`, for it means that the server hangs. */
+  /** We give up on a statement after this time; more than `statementTimeoutMs`: it means that the server hangs. */
   readonly queryTimeoutMs?: number
   /** The server ends a session that sits in an open transaction, holding its locks. */
   readonly idleInTransactionTimeoutMs?: number
@@ -32,20 +32,20 @@ export interface Database {
   readonly pool: pg.Pool
   /** On the same pool. */
   readonly kysely: Kysely<Tables>
-  /** A pooler stands before the server, as far as is known: it was seen on a connection. */
+  /** Whether a pooler before the server was seen on any connection so far. */
   readonly isPooled: boolean
   /** Waits for the clients that are checked out, then closes all connections. May be called again. */
   close (): Promise<void>
 }
 
 const TYPES: pg.CustomTypesConfig = {
-  // count(*) is an int8, which pg gives as text because 2^63 does not fit a number. Ours do.
+  // pg gives an int8, such as count(*), as text, because 2^63 does not fit a number. Our values fit.
   getTypeParser: ((oid: number, format: 'text' | 'binary') => oid === pg.types.builtins.INT8 && format !== 'binary'
     ? Number
     : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser
 }
 
-/** Kysely's own lock of migrations is one of a session, which a pooler does not have; see `migrate.ts`. */
+/** Kysely's own lock of migrations belongs to a session, which a pooler does not keep; see `migrate.ts`. */
 class Adapter extends PostgresAdapter {
   override async acquireMigrationLock (): Promise<void> {}
   override async releaseMigrationLock (): Promise<void> {}
@@ -93,7 +93,7 @@ export function createDatabase (options: DatabaseOptions): Database {
 
   const pool = new pg.Pool(config)
   pool.on('error', (error) => {
-    // pg hangs the whole client on the error; a log has no use for it.
+    // pg attaches the whole client to the error, so only its message is logged.
     logger.warn({ reason: error.message, code: (error as { code?: string }).code },
       'an idle database connection was lost')
   })
@@ -132,8 +132,8 @@ function checkConnectionString (config: pg.PoolConfig): void {
 }
 
 /**
- * Kysely releases every client as healthy. One whose query timed out still waits for the answer, and the next query
- * would wait behind it; so whatever failed without an answer of the server (no SQLSTATE) is thrown away.
+ * Kysely releases every client as healthy. A client whose query timed out still waits for the answer, and the next
+ * query would wait behind it. So a client whose query failed without an answer of the server (no SQLSTATE) is closed.
  */
 function toKyselyPool (pool: pg.Pool): PostgresPool {
   return {

@@ -1,6 +1,6 @@
 import type { ReadingRow } from './rows.ts'
 
-/** A clock that is this little ahead, or a timestamp rounded up to the second, causes no noticeable freeze. */
+/** A clock that is at most this far ahead, or a timestamp rounded up to the second, causes no noticeable freeze. */
 const AHEAD_TOLERATED_US = 5e6
 
 /** 2025-01-01. An earlier time comes from a clock that was never set. */
@@ -8,8 +8,8 @@ export const CLOCK_SET_MS_MIN = 1_735_689_600_000
 
 /**
  * When a reading counts as measured, for the latest state: its timestamp, or its receipt where the timestamp is more
- * than five seconds ahead of that. Else one reading of a clock that runs a day ahead would stand as the latest for a
- * day. A redelivery is received later, so readings that are ahead are folded into the latest state only when they are
+ * than five seconds ahead of that. Otherwise one reading of a clock that runs a day ahead would stand as the latest for
+ * a day. A redelivery is received later, so readings that are ahead are folded into the latest state only when they are
  * stored.
  * @returns Unix microseconds
  */

@@ -1,9 +1,9 @@
-/** Longest that PostgreSQL keeps of an application name (NAMEDATALEN - 1): beyond, a name would not equal itself. */
+/** Bytes that PostgreSQL keeps of an application name (NAMEDATALEN - 1); a longer name would not be found there. */
 const NAME_BYTES_MAX = 63
 const HOST_CHARACTERS_MAX = 24
 
 /**
- * What processes with a spool are called in pg_stat_activity: gateways, and bridges, which are gateways to everybody who asks. Gateways
+ * Matches names of processes with a spool in pg_stat_activity: gateways, and bridges, which count as gateways. Gateways
  * before 0.2 had no id behind the process.
  */
 export const GATEWAY_NAMES = '^vital-(gateway|bridge) \\S+:\\d+(/[0-9a-f]+)?$'
@@ -18,12 +18,12 @@ interface Start {
   readonly id: string
 }
 
-/** What one start of a gateway is called in PostgreSQL. Host and process are for a person: containers repeat both. */
+/** Name of one start of a gateway in PostgreSQL. Host and process are for a person: containers repeat both. */
 export function toGatewayName (start: Start): string {
   return toName('vital-gateway', start)
 }
 
-/** The same of a process that only reads. It is no gateway to the others, for it stores nothing that they do not see. */
+/** The same of a process that only reads. It does not count as a gateway, because it stores nothing. */
 export function toReadApiName (start: Start): string {
   return toName('vital-api', start)
 }

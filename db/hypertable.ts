@@ -1,12 +1,12 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from './tables.ts'
 
-/** Ingest queues behind who waits for a chunk. */
+/** Ingest queues behind a session that waits for the lock of a chunk. */
 const LOCK_TIMEOUT_MS = 1000
 
 /**
- * Whether somebody has made a table a hypertable of TimescaleDB (hypertable.sql): then the extension makes
- * chunks where the gateway makes months.
+ * Whether a table was made a hypertable of TimescaleDB (hypertable.sql). The extension then makes chunks where the
+ * gateway would make months.
  */
 export async function isHypertable (kysely: Kysely<Tables>, table: string): Promise<boolean> {
   const { rows: [row] } = await sql<{ isPartitioned: boolean }>`

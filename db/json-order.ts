@@ -7,8 +7,8 @@
  * Kinds rank as in PostgreSQL's own order of jsonb. That order cannot be taken whole: it compares strings by the
  * collation of the database. Numbers compare by value, strings by the bytes of their UTF-8, arrays and objects by the
  * bytes of jsonb's text (members by the length of their names, then by bytes; one space behind each colon and comma;
- * numbers without an exponent). Two values are equal where jsonb holds them to be. A test compares both forms below on
- * random values.
+ * numbers without an exponent). Two values are equal where jsonb says so. A test compares both forms below on random
+ * values.
  */
 const KINDS = ['null', 'string', 'number', 'boolean', 'array', 'object'] as const
 type Kind = typeof KINDS[number]
@@ -44,7 +44,7 @@ function toKind (value: unknown): Kind {
   return typeof value as Kind
 }
 
-/** jsonb's `#>> '{}'`: of a string what it says, of the rest the text. */
+/** jsonb's `#>> '{}'`: a string without its quotes, any other value as text. */
 function toText (value: unknown): string {
   return typeof value === 'string' ? value : toJsonbText(value)
 }

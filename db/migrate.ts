@@ -50,12 +50,12 @@ const GIVE_UP_MS = 2000
 /**
  * Brings the schema up to this program's version, in one transaction. May be run again, and by several gateways at
  * once: a transaction beside it holds an advisory lock, so the others wait and find nothing left to do. (Kysely's own
- * lock is one of a session, which a pooler would leave behind on a connection of the server.)
+ * lock belongs to a session, and a pooler would leave it behind on a connection of the server.)
  * @param options.connectionString - it takes two connections of its own, without timeouts: the wait for the lock and a
  *   migration of much data may last longer than any query of the gateway
  * @returns names of the migrations that were run now
  * @throws `VITAL_SCHEMA_NEWER` when the database holds a migration that this program does not know
- * @throws `VITAL_MIGRATION_FAILED` when one failed and was rolled back, for a reason that time will not mend
+ * @throws `VITAL_MIGRATION_FAILED` when one failed and was rolled back, for a reason that a retry would meet again
  * @throws the error of pg when the database cannot be reached or has no room or time now
  * @throws 57P01 after `options.signal`, with nothing changed
  */
@@ -119,7 +119,7 @@ function endSession (connectionString: string, applicationName: string): void {
     .catch(() => {})
 }
 
-/** Lost connections and classes 40, 53, 55 and 57 pass; what else PostgreSQL says about DDL, it will say again. */
+/** Lost connections and classes 40, 53, 55 and 57 may pass, and are returned as they are. Other errors would recur. */
 function toMigrationError (error: unknown, migration: string | undefined): Error {
   const cause = error instanceof Error ? error : new Error(String(error))
   if (!isServerError(cause) || /^(?:40|53|55|57)/.test(toSqlState(cause) ?? '')) return cause

@@ -1,11 +1,12 @@
 /**
- * Months of `readings` and of the roll-ups, created ahead. ATTACH looks through the default partition for rows of the
- * month, under a lock that everybody who writes there waits for, so that scan must be short or have been made before:
+ * Months of `readings` and of the roll-ups, created ahead. ATTACH scans the default partition for rows of the month,
+ * under a lock that all its writers wait for. So that scan must be short, or must have been made before:
  *
  *   default up to 16 MB ── ATTACH scans it, some 20 ms
- *   larger, at start ── nothing: it has time until the month begins
- *   larger, later ── CHECK that no row is of the month, NOT VALID ── VALIDATE, which scans and holds nobody up ── ATTACH, which believes it
- *   larger, and the month has begun ── none: rows of it would be refused while the check is there. They stay in the default
+ *   larger, at start ── nothing: there is time until the month begins
+ *   larger, later ── CHECK that no row is of the month, NOT VALID ── VALIDATE, which scans without blocking writers
+ *     ── ATTACH, which relies on the check
+ *   larger, and the month has begun ── nothing: the check would refuse rows of the month. They stay in the default
  */
 import { sql } from 'kysely'
 import type { Logger } from 'pino'
@@ -14,7 +15,7 @@ import { isHypertable } from './hypertable.ts'
 import { toSqlState } from './sqlstate.ts'
 
 /**
- * Three months: a gateway may be down, or its clock wrong, for as long, before readings lie in the default partition.
+ * Three months: a gateway may be down, or its clock wrong, for as long before readings go to the default partition.
  */
 const MONTHS_AHEAD = 3
 
@@ -26,7 +27,7 @@ const SCANNED_BYTES_MAX = 16 * 1024 * 1024
 const SCAN_TIMEOUT_MS = 2000
 const DAY_MS = 86_400_000
 
-/** Key of the advisory lock under which gateways take turns; any number that nobody else uses ("vital" in ASCII). */
+/** Key of the advisory lock by which gateways take turns; any number that no other program uses ("vital" in ASCII). */
 const ADVISORY_LOCK = 0x766974616c
 
 /** Tables that are partitioned by month of their `time`. */
@@ -37,13 +38,13 @@ export type PartitionedTable = typeof TABLES[number]
 export interface PartitionsAhead {
   /** Partitions that were created now. */
   readonly created: readonly string[]
-  /** Months that could not get one, told to a person. */
+  /** Sentences for a person, one for each month that could not get a partition. */
   readonly warnings: readonly string[]
 }
 
 /**
- * The same on a connection of its own: the scan of a large default partition may last longer than any query of the
- * gateway.
+ * {@link createPartitionsAhead} for every table, on a connection of its own: the scan of a large default partition may
+ * last longer than any query of the gateway.
  * @throws as {@link createPartitionsAhead}
  */
 export async function maintainPartitions (
@@ -80,8 +81,8 @@ export async function maintainPartitions (
  * Creates the partitions of the month of `now` and of the coming months. May be run again, and by several gateways at
  * once.
  *
- * A month of which the default partition holds readings already cannot get a partition of its own. They stay there:
- * they are found by every query all the same, and moving them would hold locks for as long as it takes.
+ * A month cannot get a partition of its own while the default partition holds readings of it. These stay where they
+ * are: every query finds them, and moving them would hold locks for as long as it takes.
  * @throws the error of pg; `55P03` lock_not_available means that a long transaction held `readings`: try again later
  */
 export async function createPartitionsAhead (
@@ -107,8 +108,8 @@ export async function createPartitionsAhead (
     const hasBegun = Date.parse(month.from) - DAY_MS <= now.getTime()
     if (isLarge && hasBegun) {
       await uncheck(database, month)
-      const warning = `${month.partition} is not created: ${table}_default is large, and looking through it would ` +
-        'hold up everybody who writes. Readings of the month stay there. To move them, see "Partitions" in ' +
+      const warning = `${month.partition} is not created: ${table}_default is large, and scanning it would ` +
+        'block all writers. Readings of the month stay there. To move them, see "Partitions" in ' +
         'db/README.md.'
       warnings.push(warning)
       logger.warn({ partition: month.partition }, warning)
@@ -154,8 +155,8 @@ function toMonth (table: PartitionedTable, now: Date, offset: number): Month {
 }
 
 /**
- * Not by to_regclass: that may answer from the backend's cache, which does not hear of other sessions in
- * mid-transaction.
+ * Does not use to_regclass: that may answer from the backend's cache, which does not hear of other sessions during a
+ * transaction.
  */
 async function exists (
   { kysely }: Pick<Database, 'kysely'>, { table, partition }: Pick<Month, 'table' | 'partition'>
@@ -198,10 +199,10 @@ async function sizeOfDefault ({ kysely }: Database, table: PartitionedTable): Pr
   return row!.bytes
 }
 
-/** Also in sqlstate.ts: what it refuses is tried again. */
+/** Also in sqlstate.ts: a batch that such a check refuses is retried. */
 const toCheckName = ({ table, partition }: Month) => partition.replace(`${table}_`, `${table}_default_not_`)
 
-/** Leaves behind a check of which PostgreSQL knows that it holds. @throws `23514` where it does not */
+/** Leaves a validated check behind. @throws `23514` where a row is of the month */
 async function checkDefault ({ kysely }: Database, month: Month): Promise<void> {
   const { from, to } = month
   const table = defaultOf(month.table)
@@ -219,7 +220,7 @@ async function checkDefault ({ kysely }: Database, month: Month): Promise<void> 
 async function uncheck ({ kysely }: Database, month: Month): Promise<void> {
   const table = `${month.table}_default`
   const name = toCheckName(month)
-  // Looked for first, because dropping takes a lock also where there is nothing to drop.
+  // Looked up first, because DROP takes its lock even where there is nothing to drop.
   const { rows } = await sql`select from pg_constraint where conrelid = ${table}::regclass and conname = ${name}`.execute(kysely)
   if (rows.length === 0) return
   await kysely.transaction().execute(async (transaction) => {

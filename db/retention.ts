@@ -2,17 +2,17 @@
  * Retention: removes readings, or roll-ups, whose time is older than a limit. Never `latest`, never dead letters. Roll-ups
  * of readings are final before these go (`rollups/sealing.ts`), so averages outlive them.
  *
- * Months go whole, by DROP. It needs ACCESS EXCLUSIVE on `readings`, the month and the default partition, and whatever
- * comes after it, ingest included, queues behind it while it waits. So it waits for each of the three for at most
- * `LOCK_TIMEOUT_MS`, which is a slow batch and far less than the time after which a batch goes to the spool; then it
- * lets ingest pass and tries again. Once it has the locks it only changes the catalog: PostgreSQL unlinks the files
- * after it has released its locks (CommitTransaction in xact.c), so a large month blocks no longer than an empty one.
+ * Months go whole, by DROP. It needs ACCESS EXCLUSIVE on `readings`, the month and the default partition, and every
+ * later statement, ingest included, queues behind it while it waits. So it waits for each of the three for at most
+ * `LOCK_TIMEOUT_MS`: as long as a slow batch takes, and far less than the time after which a batch goes to the spool.
+ * Then it lets ingest pass and tries again. Once it has the locks it only changes the catalog: PostgreSQL unlinks the
+ * files after it has released its locks (CommitTransaction in xact.c), so a large month blocks no longer than an empty
+ * one.
  * Rejected: DETACH CONCURRENTLY, which takes a weaker lock, but is refused where there is a default partition; DETACH
  * and a later DROP, which locks the same and can leave an orphan in between.
  *
- * The default partition cannot go: its old rows are deleted in small batches, in physical order. Deleting takes no lock
- * that ingest meets, but for a row that is sent again while it is being deleted: that batch waits until the deletion
- * has ended.
+ * The default partition cannot go: its old rows are deleted in small batches, in physical order. Ingest waits for such
+ * a deletion only where a row that is being deleted is sent again.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
@@ -33,7 +33,7 @@ const DELETE_ROWS_MAX = 2000
 /** Leaves the disk to ingest between two batches. */
 const DELETE_PAUSE_MS = 20
 
-/** Counting more rows than this would read for minutes; the planner's estimate is told instead. */
+/** Counting more rows than this would read for minutes; the planner's estimate is logged instead. */
 const COUNT_ROWS_MAX = 1_000_000
 
 /** Key of the advisory lock under which one gateway at a time does this; the one of partitions.ts plus one. */
@@ -66,13 +66,12 @@ export interface Removed {
 
 interface Run extends RetentionOptions {
   readonly kysely: Kysely<Tables>
-  /** Unix seconds; what is older goes. */
+  /** Unix seconds; older rows are removed. */
   readonly cutoff: number
 }
 
 /**
- * Removes expired rows. May be called by several gateways at once: one does it, and the others leave it to that
- * one.
+ * Removes expired rows. May be called by several gateways at once: one removes them, and the others return at once.
  * @throws the error of pg
  */
 export async function removeExpired (options: RetentionOptions): Promise<void> {
@@ -101,7 +100,7 @@ export async function removeExpired (options: RetentionOptions): Promise<void> {
       const run = { ...options, kysely: database.kysely, cutoff }
       if (await isHypertable(database.kysely, table)) return await removeChunks(run)
       await dropPartitions(run)
-      // Last, because the VACUUM that its deletions call for would be in the way of a DROP.
+      // Last, because a VACUUM after its deletions would hold up a DROP.
       await deleteFromDefault(run)
     })
   } finally {
@@ -136,7 +135,7 @@ async function dropPartitions (run: Run): Promise<void> {
   }
 }
 
-/** Of a hypertable. Rows of a chunk are not counted: it may be compressed. */
+/** Drops chunks of a hypertable. Their rows are not counted, because a chunk may be compressed. */
 async function removeChunks ({ kysely, table, cutoff, days, onRemoved, logger }: Run): Promise<void> {
   const chunks = await dropChunks(kysely, table, cutoff)
   if (chunks.length === 0) return
@@ -152,7 +151,7 @@ interface Partition {
   readonly rowsEstimated: number
 }
 
-/** Oldest first. A bound of MAXVALUE, and the default partition, have no end and match no quoted one. */
+/** Oldest first. The default partition, and a bound of MAXVALUE, have no quoted end and do not match. */
 async function findExpiredPartitions ({ kysely, table, cutoff }: Run): Promise<Partition[]> {
   const { rows } = await sql<Partition>`
     select oid, schema, name, "rowsEstimated" from (
@@ -174,7 +173,7 @@ async function countRows (
   return { rows: row!.count, isEstimate: false }
 }
 
-/** @returns whether it is gone by our hand; `false` leaves it to the next run */
+/** @returns whether this call dropped it; `false` leaves it to the next run */
 async function dropPartition (run: Run, partition: Partition): Promise<boolean> {
   for (let attempt = 1; attempt <= LOCK_ATTEMPTS_MAX; attempt++) {
     try {
@@ -225,18 +224,18 @@ async function deleteFromDefault (run: Run): Promise<void> {
 }
 
 /**
- * Each batch begins where the last one ended, for rows that were deleted still lie in the way until VACUUM.
+ * Each batch begins where the last one ended, because deleted rows stay in the way until VACUUM.
  * @param after - ctid, as text
- * @returns `last` is `null` when nothing was left
+ * @returns `last` is `null` when no row was left
  */
 async function deleteBatch (
   { kysely, table, cutoff }: Run, after: string
 ): Promise<{ rows: number, last: string | null }> {
   const partition = sql.table(`${table}_default`)
   return await kysely.transaction().execute(async (transaction) => {
-    // An erasure deletes in another order, and what it has locked is its own to delete.
-    // Else a sequential scan may begin in the middle, and what lies before it would be passed over.
+    // Otherwise a sequential scan may begin in the middle, and rows before that place would be passed over.
     await sql`set local synchronize_seqscans = off`.execute(transaction)
+    // Locked rows are skipped: an erasure deletes in another order, and will delete the rows that it has locked.
     const { rows: [row] } = await sql<{ rows: number, last: string | null }>`
       with gone as (
         delete from ${partition} where ctid = any(array(

@@ -11,7 +11,7 @@ export interface ReadingRow {
   readonly hash: string
   /** The reading without `device` and `timestamp`, as canonical JSON (keys sorted). */
   readonly vitals: string
-  /** The same, parsed; `device` and `timestamp` may be among them, and count as none. */
+  /** The same, parsed; `device` and `timestamp` may be among them, and are ignored. */
   readonly fields: Readonly<Record<string, unknown>>
   /** Unix milliseconds at which the gateway received it. */
   readonly receivedAtMs: number

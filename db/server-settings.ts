@@ -5,7 +5,7 @@ import { StorageError } from './storage-error.ts'
 const MAJOR_VERSION_MIN = 14
 
 /**
- * Reads what the server's settings do to the promise that acknowledged means stored.
+ * Checks the server's settings against the promise that acknowledged means stored.
  * @returns one sentence for each weakness, for people; empty when there is none
  * @throws `VITAL_DATABASE_TOO_OLD`, `VITAL_DATABASE_ENCODING`; the error of pg when the database cannot be reached
  */

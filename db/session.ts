@@ -1,29 +1,29 @@
 /**
- * What must hold in each of our sessions, whatever ALTER ROLE, ALTER DATABASE or the URL's `options` say: COMMIT waits
- * for the disk, numbers leave with all of their digits, statements end in time.
+ * Settings that hold in each of our sessions, whatever ALTER ROLE, ALTER DATABASE or the URL's `options` say: COMMIT
+ * waits for the disk, numbers leave with all of their digits, statements end in time.
  *
- * On a connection of our own it is set once. Behind a pooler (PgBouncer in transaction mode and its like) there is no
- * session: each transaction may run on another server connection, which other programs use in between. What is set
- * there would be theirs, and a statement that was prepared there may be missing. So there the settings go with each
- * transaction, in the same round trip and for its time only, and no statement has a name.
+ * On a connection of our own they are set once. A pooler (PgBouncer in transaction mode and its like) offers no
+ * session: each transaction may run on another server connection, which other programs use in between. A setting made
+ * there would reach those programs, and a statement prepared on one connection is missing on the next. So the settings
+ * go with each transaction, in the same round trip and for its time only, and no statement has a name.
  *
- * A pooler is known by the process id that it told when the connection was made: it is not that of the server's
- * process.
+ * A pooler is recognised by the process id that it gave when the connection was made: it differs from that of the
+ * server's process.
  */
 import { Query, type ClientBase, type Connection, type QueryConfig } from 'pg'
 
 /** Milliseconds; 0: none. */
 export interface SessionTimeouts {
-  /** For what is asked first; other statements have their own. */
+  /** For the first query of a connection. */
   readonly connectTimeoutMs: number
   readonly statementTimeoutMs: number
   readonly idleInTransactionTimeoutMs: number
 }
 
-/** Behind a pooler: what begins each transaction, a statement without rows. */
+/** Behind a pooler: the statement that begins each transaction. It returns no rows. */
 const preludes = new WeakMap<object, string>()
 
-/** What begins a transaction on this client; `null`: nothing, and statements may have names. */
+/** The statement that begins a transaction on this client; `null`: none is needed, and statements may have names. */
 export function preludeOf (client: ClientBase): string | null {
   return preludes.get(client) ?? null
 }
@@ -43,11 +43,11 @@ function toSettings ({ statementTimeoutMs, idleInTransactionTimeoutMs }: Session
   return `concat(${Object.entries(settings).map(([name, value]) => `set_config('${name}', '${value}', ${isLocal})`).join(', ')})`
 }
 
-/** pg's client has it; its types do not tell. */
+/** pg's client has the process id, but its types lack it. */
 type ConnectedClient = ClientBase & { readonly processID?: number | null }
 
 /**
- * Makes the settings hold on a new connection. @returns whether a pooler stands before the server
+ * Applies the settings to a new connection. @returns whether a pooler stands before the server
  * @throws the error of pg
  */
 export async function openSession (client: ConnectedClient, timeouts: SessionTimeouts): Promise<boolean> {
@@ -87,7 +87,7 @@ class PreludedQuery extends ExtendedQuery {
   #isPreludeDone = false
 
   constructor (prelude: string, config: object, values: unknown, callback: Callback) {
-    // Multiple statements of the simple protocol are no transaction that the prelude could begin.
+    // The prelude and a message of the simple protocol would not be one transaction.
     super({ ...config, queryMode: 'extended' }, values, callback)
     this.query_timeout = (config as { query_timeout?: number }).query_timeout
     this.#prelude = prelude

@@ -3,14 +3,14 @@ import { StorageError } from './storage-error.ts'
 /**
  * What to do after a failed write:
  * - `retry`: nothing is wrong with the data; the same batch may succeed later, and until then the journal's next stage
- *   (the spool) keeps it. Whatever is not known belongs here: a gateway that must not lose readings waits for a person.
+ *   (the spool) keeps it. Unknown errors belong here: a gateway that must not lose readings waits for a person.
  * - `reject-row`: PostgreSQL will never take one of the rows; find it by bisection and store it as a dead letter.
- * - `give-up`: our own defect, or a {@link StorageError} that wants a person; neither time nor bisection can mend it.
- *   Leave the batch unacknowledged and say so.
+ * - `give-up`: our own defect, or a {@link StorageError} that needs a person; neither a retry nor bisection helps.
+ *   Leave the batch unacknowledged and log it.
  */
 export type WriteFault = 'retry' | 'reject-row' | 'give-up'
 
-/** By SQLSTATE, or by its first two characters (its class). Whatever is not listed is `retry`. */
+/** By SQLSTATE, or by its first two characters (its class). All others are `retry`. */
 const FAULTS: ReadonlyMap<string, WriteFault> = new Map([
   ['08', 'retry'], // connection_exception
   ['0A', 'retry'], // feature_not_supported: a plan cached before a migration; a new connection has none
@@ -25,7 +25,7 @@ const FAULTS: ReadonlyMap<string, WriteFault> = new Map([
   ['28', 'retry'], // invalid_authorization_specification: a password was changed
   ['3D', 'retry'], // invalid_catalog_name: the database is gone, or not there yet
   ['40', 'retry'], // transaction_rollback: 40001 serialization_failure, 40P01 deadlock_detected
-  ['42', 'retry'], // undefined_table, undefined_column, insufficient_privilege: someone changed the schema under us
+  ['42', 'retry'], // undefined_table, undefined_column, insufficient_privilege: the schema was changed meanwhile
   ['42601', 'give-up'], // syntax_error
   ['42P02', 'give-up'], // undefined_parameter
   ['42P08', 'give-up'], // ambiguous_parameter
@@ -52,7 +52,7 @@ const FATAL: ReadonlySet<string> = new Set([
   '25P04' // transaction_timeout
 ])
 
-/** Classifies whatever pg or Kysely rejected with. Lost connections and time-outs have no SQLSTATE: `retry`. */
+/** Classifies an error of pg or Kysely. Lost connections and time-outs have no SQLSTATE: `retry`. */
 export function classifyError (error: unknown): WriteFault {
   const state = toSqlState(error)
   if (state === null) return error instanceof StorageError || isOurDefect(error) ? 'give-up' : 'retry'
@@ -71,15 +71,15 @@ export function isNotANumber (error: unknown): boolean {
 }
 
 /**
- * Whether PostgreSQL itself answered with the error and keeps the connection open: it takes a ROLLBACK and more.
- * After any other error the client must be thrown away. (`severity` would not tell: it is translated by `lc_messages`.)
+ * Whether PostgreSQL itself answered with the error and keeps the connection open for a ROLLBACK and more. After any
+ * other error the client must be closed. (`severity` cannot decide this: it is translated by `lc_messages`.)
  */
 export function isServerError (error: unknown): boolean {
   const state = toSqlState(error)
   return state !== null && !FATAL.has(state) && !/^(?:08|57P|XX)/.test(state)
 }
 
-/** The SQLSTATE of an error that PostgreSQL sent, else `null`. Node's `EPIPE` has the same form, but no severity. */
+/** The SQLSTATE of an error that PostgreSQL sent, or `null`. Node's `EPIPE` has the same form, but no severity. */
 export function toSqlState (error: unknown): string | null {
   if (!(error instanceof Error)) return null
   const { code, severity } = error as Error & { code?: unknown, severity?: unknown }
@@ -89,7 +89,7 @@ export function toSqlState (error: unknown): string | null {
 /**
  * A row on its way into the default partition while the partition of its month is being created gets 23514
  * check_violation, without the name of a constraint, or with that of the check by which partitions.ts spares ATTACH its
- * scan; the next attempt finds the new partition.
+ * scan. The next attempt finds the new partition.
  */
 export function isPartitionRace (error: unknown): boolean {
   if (toSqlState(error) !== '23514') return false
@@ -113,8 +113,8 @@ function isForeignColumn (error: unknown): boolean {
 }
 
 /**
- * PostgreSQL gives out no more transaction ids until VACUUM has run: 54000, like a value that is too large. The routine
- * tells them apart, for the message is translated.
+ * PostgreSQL gives out no more transaction ids until VACUUM has run: 54000, like a value that is too large. The name of
+ * the routine tells them apart, because the message is translated.
  */
 function isWraparound (error: unknown): boolean {
   return toSqlState(error) === '54000' &&

@@ -26,20 +26,20 @@ export interface Written {
 
 /**
  * Observes readings that are stored. Called after COMMIT, in the order of the list and in the same turn, before `write`
- * settles, so before the acknowledgement: a read that begins after it finds what was observed.
+ * settles, so before the acknowledgement: a read that begins after it finds these readings.
  *
- * An observer is on the path of every batch, so it takes microseconds, keeps no reference to the rows, and leaves what
- * takes longer for later. It is told of each reading at least once, in any order: redelivered readings come again,
- * except where a redelivery would count anew (a timestamp ahead of its receipt); a COMMIT without an answer is told
- * when the batch is replayed. It must not throw. The batch is stored all the same, so what an observer throws is thrown
- * again outside of the write, as a bug that ends the process, and the observers behind it are still called.
- * @param readings - that were laid over `latest`, as received
+ * An observer is on the path of every batch, so it takes microseconds, keeps no reference to the rows, and defers
+ * longer work. It gets each reading at least once, in any order. Redelivered readings come again, except where a
+ * redelivery would count anew (a timestamp ahead of its receipt). Readings whose COMMIT had no answer come when their
+ * batch is replayed. An observer must not throw. The batch is stored all the same, so the error is thrown again outside
+ * of the write, as a bug that ends the process, and the observers behind it are still called.
+ * @param readings - that were merged into `latest`, as received
  */
 export type StoredObserver = (readings: readonly ReadingRow[]) => void
 
 /**
- * Keeps a copy of `latest` true. Neither of its methods rejects, and neither takes longer than some tens of milliseconds,
- * for acknowledgements wait for them.
+ * Keeps a copy of `latest` true. Its methods and those of its intents never reject. None takes longer than some tens of
+ * milliseconds, because acknowledgements wait for them.
  */
 export interface LatestCopy {
   /**
@@ -53,7 +53,7 @@ export interface LatestCopy {
 export interface CopyIntent {
   /** Committed. @param rows - of all devices that were changed */
   apply (rows: readonly VersionedRow[]): Promise<void>
-  /** Not committed; or nobody knows, and then it is not decided. */
+  /** Not committed. @param isDecided - `false`: the outcome is unknown */
   giveUp (isDecided: boolean): void
 }
 
@@ -64,10 +64,10 @@ export interface StoreOptions {
   readonly onStored?: readonly StoredObserver[]
 }
 
-/** From the server's time-out of a statement to ours: its answer, which says that nothing is stored, comes first. */
+/** Our time-out of a statement is later than the server's by this: its answer that nothing is stored comes first. */
 const ANSWER_MS = 500
 
-/** Buckets are closed every five minutes, so a batch meets one closing at most, and two at its first. */
+/** Buckets are closed every five minutes, so a batch meets one closing at most; a store's first batch may meet two. */
 const CLOSINGS_MAX = 3
 
 interface Batch {
@@ -82,9 +82,9 @@ interface Batch {
 }
 
 interface Folded {
-  /** What was laid over `latest`. */
+  /** The readings that were merged into `latest`. */
   readonly folded: readonly ReadingRow[]
-  /** What the statements returned. */
+  /** The rows that the statements returned. */
   readonly returned: readonly TextRow[]
 }
 
@@ -102,10 +102,10 @@ class UnknownOutcomeError extends Error {
 /**
  * Writes batches into PostgreSQL: history, latest state and dead letters in one transaction and one round trip.
  *
- * A batch is optimistic: most hold nothing that is stored already, so history goes in by COPY. When PostgreSQL answers
- * 23505 (a redelivery), the batch goes in again by insert … on conflict; what a device sends that keeps doing so is
- * inserted beside the COPY. `latest` comes last, so its row locks are held for the shortest time. Rows of each table
- * are written in one order (`write-order.ts`).
+ * A batch is optimistic: most batches hold no reading that is stored already, so history goes in by COPY. When
+ * PostgreSQL answers 23505 (a redelivery), the batch goes in again by insert … on conflict. Readings of a device that
+ * keeps resending are inserted beside the COPY. `latest` comes after history and dead letters, so its row locks are
+ * held for the shortest time. Rows of each table are written in one order (`write-order.ts`).
  */
 export function createStore ({ pool, kysely, copy = null, onStored = [] }: StoreOptions) {
   const toInsertReadings = insertReadings(kysely)
@@ -116,8 +116,8 @@ export function createStore ({ pool, kysely, copy = null, onStored = [] }: Store
   const lateMarks = new LateMarks()
 
   /**
-   * @param timeoutMs - of a batch that may take longer, or must end sooner, than the pool's time-outs say
-   * @param claims - of a sink: the partitions that the batch comes from, and how far they are stored once it is
+   * @param timeoutMs - for a batch that may take longer, or must end sooner, than the pool's time-outs say
+   * @param claims - for a sink: the partitions that the batch comes from, and their positions once it is stored
    * @returns after COMMIT: the batch is durable
    * @throws `VITAL_UNKNOWN_OUTCOME`, or PostgreSQL's error with its SQLSTATE; then nothing of the batch is stored
    */
@@ -189,8 +189,8 @@ export function createStore ({ pool, kysely, copy = null, onStored = [] }: Store
 
   /**
    * A reading ahead of its receipt counts as of its receipt, and its redelivery is received later: it must not be
-   * folded again. Which of them are new is known once they are inserted, so this takes two round trips. Folding the
-   * others again changes nothing, and needs no second one.
+   * folded again. The inserts tell which of them are new, so this takes two round trips. Batches without such a reading
+   * take one, because folding other readings again changes nothing.
    */
   async function writeFresh (
     { client, readings, order, letters, offsets, limit, timeoutMs }: Batch, history: readonly Step[], inserted: readonly ReadingRow[]
@@ -240,7 +240,7 @@ function toDevices (readings: readonly ReadingRow[]): string[] {
   return [...devices]
 }
 
-/** pg's client has it; its types do not tell. */
+/** pg's client has the process id, but its types lack it. */
 function toPid (client: PoolClient): number {
   return (client as PoolClient & { readonly processID: number }).processID
 }
@@ -269,7 +269,7 @@ function isReusable (error: unknown): boolean {
   return isServerError(error) && !LASTING.test(toSqlState(error) ?? '')
 }
 
-/** @param left - `T`: it begins a transaction that goes on */
+/** @param left - `T` for steps that begin a transaction and leave it open */
 async function run (
   client: PoolClient, steps: readonly Step[], timeoutMs: number | undefined, left: 'I' | 'T' = 'I'
 ): Promise<readonly TextRow[]> {

@@ -3,15 +3,15 @@ const THREE_DIGITS = Array.from({ length: 1000 }, (_, number) => String(number).
 /** The same at its end. */
 const LAST_DIGITS = THREE_DIGITS.map((digits) => digits.replace(/0+$/, ''))
 
-/** Beyond, 2^32 seconds, doubles are too far apart for six digits to be the shortest. */
+/** Beyond 2^32 seconds, doubles are too far apart for six digits to be the shortest. */
 const TIME_US_MAX = 2 ** 32 * 1e6
 
 let knownSeconds = 0
 let knownText = '0'
 
 /**
- * `String(timeUs / 1e6)`, twice as fast, and without a place in V8's cache of numbers: it would keep each of them
- * beyond the reading that it belongs to.
+ * `String(timeUs / 1e6)`, but twice as fast, and without an entry in V8's cache of numbers, which would outlive the
+ * reading.
  * @param timeUs - Unix microseconds, a whole number that is not negative
  */
 export function toUnixSeconds (timeUs: number): string {

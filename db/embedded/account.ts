@@ -98,14 +98,14 @@ async function * candidates (dataDir: string, clusterDir: string): AsyncGenerato
   for (const name of ['postgres', 'nobody']) {
     const user = users.find((user) => user.name === name)
     if (user === undefined) continue
-    // To enter, not to list: what lies in it is for its owner only.
+    // Others may enter the directory but not list it. The files in it stay readable by their owner only.
     const { mode } = await stat(dataDir)
     if ((mode & 0o001) === 0) await chmod(dataDir, (mode & 0o777) | 0o011)
     yield { kind: 'user', uid: user.uid, gid: user.gid }
   }
 }
 
-/** Containers run programs as a bare number, for which initdb finds no name. */
+/** Containers run programs under a numeric user id without a name, which initdb refuses. */
 function hasName (): boolean {
   try {
     userInfo()

@@ -1,5 +1,5 @@
 /**
- * A physical base backup, driven over one connection: what pg_basebackup does, which npm's binaries lack.
+ * A physical base backup over one connection. It does the work of pg_basebackup, which npm's binaries lack.
  *
  *   slot ──> pg_backup_start ── files are copied while they change ──> pg_backup_stop ── log copied ──> slot gone
  *
@@ -8,8 +8,8 @@
  * leaves nothing behind that keeps the log from being removed. A tool that is stopped and never continued is bounded
  * by `max_slot_wal_keep_size` (settings.ts).
  *
- * Rejected: a permanent slot, which needs somebody to remove it; `archive_mode`, which needs a restart and a place;
- * the replication protocol's BASE_BACKUP, whose stream of tar parts pg cannot read.
+ * Rejected: a permanent slot, which a killed tool would leave behind; `archive_mode`, which needs a restart and a place
+ * for the files; the replication protocol's BASE_BACKUP, because pg cannot read its stream of tar parts.
  */
 import { randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
@@ -19,7 +19,7 @@ import { StorageError } from '../storage-error.ts'
 
 const CONNECT_TIMEOUT_MS = 5000
 const SEGMENT_NAME = /^[0-9A-F]{24}$/
-/** A timeline begins with its number. */
+/** The name of a segment begins with its timeline. */
 const TIMELINE_DIGITS = 8
 
 interface Lsn {
@@ -36,7 +36,7 @@ export interface BackupEnd {
   readonly walFiles: readonly string[]
 }
 
-/** Rows when the backup began, by table; what is received meanwhile comes on top. */
+/** Rows when the backup began, by table. Readings that are received meanwhile come on top. */
 export interface RowCounts {
   /** Partition → rows. */
   readonly readings: Readonly<Record<string, number>>
@@ -86,7 +86,7 @@ export async function startBaseBackup (options: { connectionString: string, clus
        * @throws `VITAL_BACKUP_FAILED`; the error of pg
        */
       async stop (): Promise<BackupEnd> {
-        // It also switches to another file of the log, so that the last one needed is complete.
+        // pg_backup_stop also switches to another file of the log, so that the last one needed is complete.
         const { rows: [stop] } = await client.query<Record<'lsn' | 'label' | 'first' | 'last' | 'bytes', string>>(`
           select lsn::text, labelfile as label, pg_walfile_name($1::pg_lsn) as first, pg_walfile_name(lsn) as last,
             pg_size_bytes(current_setting('wal_segment_size'))::text as bytes from pg_backup_stop(false)`, [start!.lsn])
@@ -108,7 +108,7 @@ export async function startBaseBackup (options: { connectionString: string, clus
 
 export type BaseBackup = Awaited<ReturnType<typeof startBaseBackup>>
 
-/** They lie outside of the cluster's directory, and their links would point into the original. */
+/** Tablespaces lie outside of the cluster's directory, and their links in the copy would point into the original. */
 async function assertNoTablespaces (client: pg.Client): Promise<void> {
   const { rows } = await client.query<{ spcname: string }>(
     'select spcname from pg_tablespace where spcname not like \'pg\\_%\'')

@@ -34,7 +34,7 @@ export async function resolveBinaries ({ linksDir }: { linksDir: string }): Prom
 }
 
 /**
- * Makes binaries of such a package ready to run, of whatever version.
+ * Makes the binaries of a platform package ready to run; the package may be of any version.
  * @param linksDir - as above
  */
 export async function prepareBinaries (
@@ -45,7 +45,7 @@ export async function prepareBinaries (
   return {
     initdb: found.initdb,
     postgres: found.postgres,
-    // The loader splits its path at colons and semicolons, which a directory's name may hold; `.` does not.
+    // The loader splits its path at colons and semicolons. A directory whose name holds one is given as `.`, by `cwd`.
     env: {
       PATH: SYSTEM_PATH,
       LC_ALL: 'C',

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { StorageError } from '../storage-error.ts'
 
 /**
- * Directories whose content a running server owns and a starting one makes anew, or that are copied apart (`pg_wal`);
- * the directories themselves must be there. The same as pg_basebackup leaves out, and the server's own log.
+ * Directories that are copied without their content: a starting server makes it anew, or it is copied apart (`pg_wal`).
+ * They are those that pg_basebackup empties, and the server's own log.
  */
 const EMPTIED: ReadonlySet<string> = new Set([
   'pg_wal', 'pg_replslot', 'pg_dynshmem', 'pg_notify', 'pg_serial', 'pg_snapshots', 'pg_stat_tmp', 'pg_subtrans', 'log'

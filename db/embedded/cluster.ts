@@ -12,7 +12,7 @@ import { HOST_RULES, toSettings } from './settings.ts'
 export const USER = 'vital'
 export const DATABASE = 'postgres'
 
-/** A cluster on disk. Its state file lies inside, so that it comes into being together with the cluster. */
+/** A cluster on disk. Its state file lies inside, so that both appear at once. */
 export interface Cluster {
   readonly dir: string
   readonly password: string
@@ -56,7 +56,7 @@ export async function openCluster (options: ClusterOptions): Promise<Cluster> {
   return { dir, ...state }
 }
 
-/** Keeps a port that had to be changed. */
+/** Stores a port that had to be changed. */
 export async function savePort (cluster: Cluster, port: number): Promise<Cluster> {
   const path = join(cluster.dir, STATE_FILE)
   await replaceFile(path, toState({ password: cluster.password, port }))

@@ -4,8 +4,8 @@ import { identifyProcess, type ProcessIdentity } from './server-process.ts'
 
 /**
  * One gateway at a time runs the server of a data directory: a second one would adopt it as an orphan, and stop it.
- * The file names a process and not a lock of the system, because Node offers none that ends with the process.
- * @returns gives the directory up
+ * The lock is a file that names a process, because Node offers no lock of the system that ends with its process.
+ * @returns a function that releases the directory
  * @throws `VITAL_EMBEDDED_IN_USE`
  */
 export async function lockOwner ({ path, dataDir }: { path: string, dataDir: string }): Promise<() => Promise<void>> {

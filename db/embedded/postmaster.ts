@@ -25,7 +25,7 @@ export interface RunningServer {
   readonly cluster: Cluster
 }
 
-/** A server that was left behind and does not answer for this long is hung: one in recovery answers that it is. */
+/** A server that was left behind and is silent for this long is hung: a server in recovery answers that it starts. */
 const ORPHAN_SILENT_MAX_MS = 6_000
 /**
  * Backends of a killed postmaster notice at their next wait; until then the new one finds their shared memory in use.
@@ -44,8 +44,8 @@ export function toConnectionString ({ password, port }: { password: string, port
 
 /**
  * Takes over the postmaster that a killed gateway left behind, if it answers; if it does not, stops it.
- * @param signal - ends the wait: it is returned though it does not answer yet
- * @returns `null` when none runs, and the way is free for a new one
+ * @param signal - ends the wait: the postmaster is returned although it does not answer yet
+ * @returns `null` when none runs and a new one can start
  */
 export async function adoptServer (
   cluster: Cluster, { logger }: ServerOptions, signal?: AbortSignal
@@ -77,7 +77,7 @@ export async function adoptServer (
 /**
  * Starts a postmaster and waits until it accepts connections, however long its crash recovery takes.
  * @param how.mayMovePort - whether another port may be taken when the cluster's is not free
- * @param how.signal - ends the wait: what was started by then is returned though it does not answer yet
+ * @param how.signal - ends the wait: the postmaster is returned although it does not answer yet
  * @throws `VITAL_EMBEDDED_START_FAILED`
  */
 export async function startServer (
@@ -95,7 +95,7 @@ export async function startServer (
     }
     const outcome = await launch(cluster, options, signal)
     if (typeof outcome === 'number') return { pid: outcome, cluster }
-    // The port may also have been taken between our look and the server's.
+    // Another program may have taken the port between our check and the server's own.
     const passes = /shared memory block|lock file "postmaster.pid" already exists/.test(outcome) ||
       (mayMovePort && /could not create any TCP\/IP sockets|Address already in use/.test(outcome))
     if (!passes || signal?.aborted === true || performance.now() > givesUpAt) {
@@ -137,7 +137,7 @@ async function launch (
   const state: { ended?: string, pid?: number | undefined } = {}
   try {
     const command = toCommand(account, binaries.postgres, ['-D', cluster.dir, '-p', String(cluster.port)])
-    // Detached: in a session of its own, Ctrl-C does not reach it before the gateway has drained.
+    // Detached, in a session of its own: otherwise Ctrl-C would end it before the gateway has drained.
     const child = spawn(command.file, command.args, {
       ...command.options, env: binaries.env, cwd: binaries.cwd, detached: true, stdio: ['ignore', log.fd, log.fd]
     })
@@ -169,8 +169,8 @@ async function ping (cluster: Cluster): Promise<'ready' | 'starting' | 'silent'>
   client.on('error', () => { /* The promises below reject with it. */ })
   try {
     await client.connect()
-    // Each batch with a redelivered reading is an ERROR in the server's log, which a device that never stops resending
-    // would fill; the gateway handles what its own sessions are told.
+    // Each batch with a redelivered reading is an ERROR in the server's log, so a device that resends for ever would
+    // fill the log. The gateway handles the errors of its own sessions.
     await client.query(`do $$ begin
       if not exists (select from pg_db_role_setting s join pg_roles r on r.oid = s.setrole
                      where r.rolname = '${USER}' and s.setdatabase = 0) then
@@ -195,9 +195,9 @@ async function ping (cluster: Cluster): Promise<'ready' | 'starting' | 'silent'>
 }
 
 /**
- * A pid file whose process is gone is PostgreSQL's own business: it checks for leftover backends and goes on. It stops
- * only where the id was given to another process. Then an impossible id takes its place, and not the file away, because
- * the rest of it leads PostgreSQL to the shared memory of those backends.
+ * PostgreSQL copes with a pid file whose process is gone: it checks for leftover backends and goes on. It refuses to
+ * start only where another process has that id now. So an impossible id replaces it. The file itself stays, because its
+ * other lines lead PostgreSQL to the shared memory of those backends.
  */
 async function retirePidFile (dir: string, logger: Logger): Promise<void> {
   const pid = await readPostmasterPid(dir)

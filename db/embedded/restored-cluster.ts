@@ -6,7 +6,7 @@ import { resolveBinaries } from './binaries.ts'
 import { clusterDirOf } from './cluster.ts'
 
 /**
- * Makes files that were laid out in `dataDir/postgres` those of the account that the server will run as.
+ * Gives the restored files in `dataDir/postgres` to the account that the server will run as.
  * @param major - of the PostgreSQL that wrote them
  * @throws `VITAL_EMBEDDED_WRONG_VERSION`, `VITAL_EMBEDDED_ROOT_REFUSED`, `VITAL_EMBEDDED_UNSUPPORTED_PLATFORM`
  */

@@ -40,7 +40,7 @@ export async function isServerProcess (pid: number, dir: string): Promise<boolea
     const [executable, cwd, real] = await Promise.all([
       readlink(`/proc/${pid}/exe`), readlink(`/proc/${pid}/cwd`), realpath(dir)
     ])
-    // After an npm ci the file that runs is gone, and the kernel says so.
+    // After an npm ci the file of the running program is deleted, and the kernel adds that to its path.
     return basename(executable.replace(/ \(deleted\)$/, '')) === 'postgres' && cwd.replace(/ \(deleted\)$/, '') === real
   } catch (error) {
     if (isGone(error)) return false
@@ -48,7 +48,7 @@ export async function isServerProcess (pid: number, dir: string): Promise<boolea
   }
 }
 
-/** Ids of all processes of the cluster; on systems without /proc of none. */
+/** Ids of all processes of the cluster; empty on systems without /proc. */
 export async function listServerProcesses (dir: string): Promise<number[]> {
   if (process.platform !== 'linux') return []
   const pids: number[] = []
@@ -58,7 +58,7 @@ export async function listServerProcesses (dir: string): Promise<number[]> {
   return pids
 }
 
-/** The postmaster's id as `postmaster.pid` has it, whoever runs under that id now. */
+/** The postmaster's id as `postmaster.pid` has it; another process may run under that id now. */
 export async function readPostmasterPid (dir: string): Promise<number | null> {
   try {
     const pid = Math.abs(Number.parseInt(await readFile(join(dir, 'postmaster.pid'), 'utf8'), 10))
@@ -69,7 +69,7 @@ export async function readPostmasterPid (dir: string): Promise<number | null> {
   }
 }
 
-/** @returns whether no process of that identity runs any more */
+/** @returns whether the process has ended in time */
 export async function waitForExit (pid: number, dir: string, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs
   while (await isServerProcess(pid, dir) && await identifyProcess(pid) !== null) {
@@ -79,7 +79,7 @@ export async function waitForExit (pid: number, dir: string, timeoutMs: number):
   return true
 }
 
-/** Sends a signal; a process that is gone has no need of it. */
+/** Sends a signal. A process that is gone is not an error. */
 export function signal (pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)

@@ -28,7 +28,7 @@ const RESTART_DELAY_MAX_MS = 10_000
  *
  * The server outlives a gateway that was killed; the next start takes it over. If the server dies while the gateway
  * runs, it is started again, on the same port.
- * @param options.signal - a stop: ends the wait; what was started by then is returned, to be stopped
+ * @param options.signal - a stop: ends the wait. A server that was started by then is returned, to be stopped
  * @param options.dataDir - also gets `database-url` (mode 0600), for psql and Grafana
  * @returns once connections are accepted; crash recovery may take long, and is logged each 10 s
  * @throws `VITAL_EMBEDDED_UNSUPPORTED_PLATFORM`, `VITAL_EMBEDDED_ROOT_REFUSED`, `VITAL_EMBEDDED_DATA_DIR`,
@@ -70,7 +70,7 @@ export async function startEmbeddedPostgres (
   }
 }
 
-/** When the look itself fails (no file descriptor is left), the next one tells. */
+/** A check that fails (no file descriptor is left) counts as running; the next check decides. */
 async function runs ({ pid, cluster }: RunningServer): Promise<boolean> {
   return await isServerProcess(pid, cluster.dir).catch(() => true)
 }

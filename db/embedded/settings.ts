@@ -3,8 +3,8 @@ import { totalmem } from 'node:os'
 const MIB = 1024 * 1024
 
 /**
- * What this process may use: a container's limit (cgroup v1 or v2), which `totalmem` ignores. 0, or more than there is:
- * no limit.
+ * Memory that this process may use: the limit of its container (cgroup v1 or v2), which `totalmem` ignores. A limit of
+ * 0 or above the memory of the machine means none.
  */
 function readMemoryBytes (): number {
   const limit = process.constrainedMemory()
@@ -12,8 +12,8 @@ function readMemoryBytes (): number {
 }
 
 /**
- * Settings of the embedded server, rewritten at each start. `ALTER SYSTEM` stands above them, so an operator can
- * change each of them but the three that the promise rests on being visible: those are warned of when weakened.
+ * Settings of the embedded server, rewritten at each start. `ALTER SYSTEM` overrides them, so an operator can change
+ * each one. The gateway warns of `fsync` or `full_page_writes` off, and sets `synchronous_commit` in each session.
  */
 export function toSettings (memoryBytes = readMemoryBytes()): string {
   // An eighth of the memory: the gateway and the page cache need the rest. A gigabyte holds the states of a million

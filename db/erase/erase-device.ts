@@ -1,9 +1,9 @@
 /**
- * Removes what PostgreSQL holds of one device, while others are written.
+ * Removes the data of one device from PostgreSQL while readings of other devices are written.
  *
- * Readings go in chunks, each a transaction of its own: a device that resends a reading which is being deleted makes
- * its batch wait for the deletion, and a batch that waits too long opens the circuit for everyone. What is left goes in
- * one last transaction, with the dead letters, the latest state and the line of the audit log.
+ * Readings go in chunks, each a transaction of its own: when a device resends a reading that is being deleted, its
+ * batch waits for the deletion, and a batch that waits too long opens the circuit for all devices. The rest goes in one
+ * last transaction, with the dead letters, the latest state and the line of the audit log.
  *
  * That transaction first takes the row of `latest`, or makes one where there is none: a batch writes readings first and
  * `latest` last, so from then on a batch that holds this device waits, and what it has written is invisible. Otherwise
@@ -11,8 +11,8 @@
  * Before that it takes the turn of the roll-ups: a step that has read the device's readings would otherwise write its
  * averages after they were deleted.
  *
- * With Kafka the device's newer records wait while it is being deleted, and other devices' behind them. So what is stored is
- * deleted first, then its markers are written, and then what was stored meanwhile.
+ * With Kafka, the device's newer records wait while it is being deleted, and records of other devices wait behind them.
+ * So the rows are deleted first. Then the markers are written, and then the rows that were stored meanwhile go too.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
@@ -35,7 +35,7 @@ const CHUNK_ROWS = 5000
 /** Leaves the disk to ingest between two chunks. */
 const CHUNK_PAUSE_MS = 5
 
-/** Longest that the transactions which write when it begins are waited for. */
+/** Longest wait for the transactions that are writing when an erasure begins. */
 const WRITERS_WAIT_MAX_MS = 30_000
 const WRITERS_POLL_MS = 50
 
@@ -54,7 +54,7 @@ export interface EraseDeviceOptions {
   readonly device: string
   /** For the audit log. */
   readonly actor: string
-  /** The request that this carries out; without, nothing but this does. */
+  /** The request that this carries out. Without one, no other process carries out the same erasure. */
   readonly request?: number | undefined
   /**
    * Makes records of the device that wait in Kafka older than the erasure.
@@ -68,7 +68,7 @@ export interface EraseDeviceOptions {
 
 /**
  * Removes a device's readings, dead letters and latest state. Safe to run again after it failed halfway.
- * @returns what was removed, and the standby servers and the readers of the log, which still have to
+ * @returns the rows that were removed, and the standby servers and readers of the log that have yet to remove theirs
  * @throws `VITAL_ERASURE_BUSY` when some transaction has held the tables for too long, or the gateway stops; or the
  *   error of pg
  */
@@ -113,7 +113,7 @@ async function deleteMost (kysely: Kysely<Tables>, options: EraseDeviceOptions, 
   return { ...before, readings, letters: before.letters + letters }
 }
 
-/** False once another process has carried it out: what is stored of the device from then on is new. */
+/** SQL that is false once another process has carried the erasure out: rows of the device stored after that are new. */
 function isOpen ({ request }: Pick<EraseDeviceOptions, 'request'>, erasure: number | undefined) {
   if (request !== undefined) return sql<boolean>`exists (select from erasures where id = ${request} and deleted_at is null)`
   if (erasure === undefined) return sql<boolean>`true`
@@ -121,16 +121,16 @@ function isOpen ({ request }: Pick<EraseDeviceOptions, 'request'>, erasure: numb
 }
 
 /**
- * Settles when every transaction that was writing readings or dead letters has ended: what its gateway gave up on may
- * be committed late. They are looked up and not locked out: a lock that excludes writers excludes autovacuum as well,
- * and waits for it, and every batch waits behind a lock that waits.
+ * Settles when every transaction that was writing readings or dead letters has ended: one that its gateway gave up on
+ * may commit late. The transactions are polled and not locked out: a lock that excludes writers would also wait for
+ * autovacuum, and every batch would wait behind that lock.
  */
 async function awaitWriters (kysely: Kysely<Tables>): Promise<void> {
   const deadlineMs = performance.now() + WRITERS_WAIT_MAX_MS
   let writers = await selectWriters(kysely)
   while (writers.size > 0 && performance.now() < deadlineMs) {
     await sleep(WRITERS_POLL_MS)
-    // By the set of the beginning: later ones write what is new.
+    // Only the first set counts: transactions that began later write new rows.
     const now = await selectWriters(kysely)
     writers = new Set([...writers].filter((id) => now.has(id)))
   }
@@ -151,7 +151,7 @@ async function deleteChunks (kysely: Kysely<Tables>, options: EraseDeviceOptions
   let deleted = 0
   for (;;) {
     checkStop(options, deleted)
-    // By time and not by a list of rows, so that each chunk reads the months that it lies in and no other.
+    // By time and not by a list of rows, so that each chunk reads only the months that it lies in.
     const { numAffectedRows = 0n } = await sql`
       delete from readings where ${isOpen(options, erasure)} and device = ${device} and time <= (
         select time from readings where device = ${device} order by time offset ${CHUNK_ROWS - 1} limit 1)`.execute(kysely)

@@ -1,17 +1,17 @@
 /**
- * Removes dead letters that hold data of a device and that neither their device nor their topic tells of: a reading
- * that another device sent in its name, an array of several devices, what could not be parsed. No index finds them, so
- * all letters are looked through, in slices, each a short statement; PostgreSQL leaves out payloads that cannot name
- * the device, and a few of the others at a time are looked into here.
+ * Removes dead letters whose payload holds data of a device although neither their device nor their topic names it: a
+ * reading that another device sent in its name, an array of several devices, a payload that could not be parsed. No
+ * index finds them, so all letters are scanned in slices, each a short statement. PostgreSQL leaves out payloads that
+ * cannot name the device. The others are examined here, a few at a time.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
 import { namesDevice } from './names-device.ts'
 import type { Tables } from '../tables.ts'
 
-/** Of letters that PostgreSQL looks through in one statement: 50 MB where each has the largest payload. */
+/** Letters that PostgreSQL scans in one statement: 50 MB where each has the largest payload. */
 const SLICE_LETTERS = 200
-/** Of payloads that are here at a time: 2 MB where each is as large as can be. */
+/** Payloads in our memory at a time: 2 MB where each has the largest size. */
 const PAYLOADS_AT_ONCE = 8
 /** Leaves the disk to ingest between two slices. */
 const PAUSE_MS = 5

@@ -1,8 +1,8 @@
 /**
- * Requests to erase a device, and what gateways say of them.
+ * Requests to erase a device, and the confirmations of gateways.
  *
- * A request commits in the order of its id, so that a gateway which has seen one has seen all before it. Once it is there
- * it is carried out: by its coordinator, or by another gateway where that is gone.
+ * Requests commit in the order of their ids, so that a gateway that has seen one has seen all before it. A request is
+ * carried out by its coordinator, or by another gateway where the coordinator is gone.
  */
 import { type Kysely, sql } from 'kysely'
 import { GATEWAY_NAMES } from '../gateway-names.ts'
@@ -12,7 +12,7 @@ export interface ErasureRequest {
   readonly id: number
   readonly device: string
   readonly actor: string
-  /** application_name of who deletes. */
+  /** application_name of the process that deletes. */
   readonly coordinator: string
 }
 
@@ -20,14 +20,14 @@ export interface ErasureRequest {
 export interface UnconfirmedGateway {
   readonly name: string
   readonly isConnected: boolean
-  /** False: of a version that knows nothing of requests, or not that far in its start. */
+  /** False where its version does not know requests, or where its start has not come that far. */
   readonly isRegistered: boolean
 }
 
 /**
  * Makes a gateway known.
  * @param id - UUID of its spool
- * @returns the last request that it has seen; requests that were forgotten are none that it lacks; 0: none
+ * @returns id of the last request that it has seen, where forgotten requests count as seen; 0: none
  */
 export async function registerGateway (
   kysely: Kysely<Tables>, { id, name }: { readonly id: string, readonly name: string }
@@ -43,7 +43,7 @@ export async function registerGateway (
   return row!.seen
 }
 
-/** It stops. Where its spool is empty, nothing of it has to be waited for. */
+/** Notes that a gateway stops. Erasures do not wait for one with an empty spool. */
 export async function leaveGateway (kysely: Kysely<Tables>, id: string, isSpoolEmpty: boolean): Promise<void> {
   await kysely.updateTable('gateways').set({ is_spool_empty: isSpoolEmpty }).where('id', '=', id).execute()
 }
@@ -53,14 +53,14 @@ export async function insertErasure (
   kysely: Kysely<Tables>, request: { readonly device: string, readonly actor: string, readonly coordinator: string }
 ): Promise<number> {
   return await kysely.transaction().execute(async (transaction) => {
-    // One after the other, readers beside it: an id that another one overtakes would never be seen.
+    // Inserts take turns, readers do not wait. A reader that has seen an id would miss a smaller one committed later.
     await sql`lock table erasures in share row exclusive mode`.execute(transaction)
     const { id } = await transaction.insertInto('erasures').values(request).returning('id').executeTakeFirstOrThrow()
     return id
   })
 }
 
-/** Requests behind one that was seen, oldest first. */
+/** Requests after one that was seen, oldest first; at most 1,000. */
 export async function selectErasures (kysely: Kysely<Tables>, after: number): Promise<ErasureRequest[]> {
   return await kysely.selectFrom('erasures').select(['id', 'device', 'actor', 'coordinator'])
     .where('id', '>', after).orderBy('id').limit(1000).execute()
@@ -73,7 +73,7 @@ export async function selectDoneErasures (kysely: Kysely<Tables>, ids: readonly 
   return ids.filter((id) => !open.has(id))
 }
 
-/** Nothing that the gateway accepted before it read these requests will be stored any more. */
+/** Confirms requests: no reading that the gateway accepted before it read them will be stored any more. */
 export async function confirmErasures (kysely: Kysely<Tables>, gateway: string, through: number): Promise<void> {
   await kysely.updateTable('gateways').set({ seen_erasure: through }).where('id', '=', gateway).execute()
 }
@@ -111,7 +111,7 @@ export async function endSessions (kysely: Kysely<Tables>, name: string): Promis
     where datname = current_database() and application_name = ${name} and usename = current_user`.execute(kysely)
 }
 
-/** Takes what is not done: of a coordinator that is gone, and its own, which failed before. */
+/** @returns open requests: those taken over from coordinators that are gone, and its own that failed before */
 export async function takeOverErasures (kysely: Kysely<Tables>, coordinator: string): Promise<ErasureRequest[]> {
   const { rows } = await sql<ErasureRequest>`
     update erasures set coordinator = ${coordinator}

@@ -1,13 +1,13 @@
 /**
- * Erasures of what waits in Kafka. A record of the device is older than the erasure where it stands before the marker of its
- * partition. Each sink knows what is registered here before it stores anything more (VS002), so from then on nothing older
- * comes into the database, and what stands behind a marker waits until the database is cleared.
+ * Erasures of readings that wait in Kafka. A record of the device is older than the erasure where it stands before the
+ * marker of its partition. Each sink reads the erasures registered here before it stores anything more (VS002). So from
+ * then on no older record comes into the database, and records behind a marker wait until the database is cleared.
  */
 import { type Kysely, sql } from 'kysely'
 import type { ConsumedPartition } from '../queries/claim-offset.ts'
 import type { Tables } from '../tables.ts'
 
-/** A partition of a topic, whoever reads it. */
+/** A partition of a topic, for every consumer group. */
 export type MarkedPartition = Pick<ConsumedPartition, 'topicId' | 'partition'>
 
 export interface LogErasure {
@@ -18,11 +18,11 @@ export interface LogErasure {
   readonly isCleared: boolean
 }
 
-/** What a sink has to know of an erasure, for one partition. */
+/** An erasure as a sink needs it, for one partition. */
 export interface ErasureMark extends MarkedPartition {
   readonly marker: string
   readonly device: string
-  /** `null`: not known yet, so that it lies ahead. */
+  /** `null`: not known yet, so the marker lies ahead. */
   readonly markerOffset: number | null
   readonly isCleared: boolean
 }
@@ -36,13 +36,13 @@ interface Registration {
 }
 
 /**
- * Registers an erasure, or more partitions of one that a gateway carries out. Those of one that a sink has found are
- * registered once: a marker that was written twice may be found when the first is long forgotten.
+ * Registers an erasure, or more partitions of one that a gateway carries out. Partitions of an erasure that a sink has
+ * found are registered once: a second copy of its marker may be found long after the first copy was forgotten.
  * @returns once it is committed: no sink stores anything more without having read it
  */
 export async function registerLogErasure (kysely: Kysely<Tables>, { device, by, partitions }: Registration): Promise<LogErasure> {
   return await kysely.transaction().execute(async (transaction) => {
-    // One after the other, readers beside it: an id that another one overtakes would never be seen.
+    // Inserts take turns, readers do not wait. A reader that has seen an id would miss a smaller one committed later.
     await sql`lock table erasure_markers in share row exclusive mode`.execute(transaction)
     const { numInsertedOrUpdatedRows } = await transaction.insertInto('log_erasures').values({ device, ...by })
       .onConflict((conflict) => conflict.doNothing()).executeTakeFirstOrThrow()
@@ -59,7 +59,7 @@ export async function registerLogErasure (kysely: Kysely<Tables>, { device, by, 
   })
 }
 
-/** Notes where markers lie. The first one that is noted counts, in each partition. */
+/** Notes the offsets of markers. In each partition the first offset that is noted counts. */
 export async function noteMarkers (
   kysely: Kysely<Tables>, erasure: number, found: ReadonlyArray<MarkedPartition & { readonly offset: number }>
 ): Promise<void> {
@@ -72,8 +72,8 @@ export async function noteMarkers (
 }
 
 /**
- * What a consumer group has to know of erasures for the partitions that it reads.
- * @returns `seen`: the last row that there is, of all partitions
+ * Erasures that a consumer group has to know, for the partitions that it reads.
+ * @returns `seen`: id of the newest row, of all partitions
  */
 export async function selectErasureMarks (
   kysely: Kysely<Tables>, consumerGroup: string, partitions: readonly MarkedPartition[]
@@ -98,13 +98,16 @@ export interface RequestedErasure {
   readonly request: number
 }
 
-/** Erasures of which a gateway may not know yet: what such a one writes behind the markers is older all the same. */
+/** Erasures that some gateway may not know yet: records that it writes behind the markers still count as older. */
 export async function selectRequestedErasures (kysely: Kysely<Tables>): Promise<RequestedErasure[]> {
   return await kysely.selectFrom('log_erasures').innerJoin('erasures', 'erasures.id', 'log_erasures.request')
     .select(['log_erasures.device', 'erasures.id as request']).execute()
 }
 
-/** Takes over what no gateway clears: erasures that a sink has found in Kafka. @param owner - application_name of the sink */
+/**
+ * Takes over the erasures that no gateway clears, because a sink has found them in Kafka.
+ * @param owner - application_name of the sink
+ */
 export async function takeFoundErasures (kysely: Kysely<Tables>, owner: string): Promise<Array<{ id: number, device: string }>> {
   const { rows } = await sql<{ id: number, device: string }>`
     update log_erasures set cleared_by = ${owner}

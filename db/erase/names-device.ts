@@ -1,11 +1,11 @@
 /**
- * Whether a payload that was refused holds data of a device, whatever topic it came on: by a `device` anywhere in its
- * JSON, or, where it is no JSON, by the id in quotes.
+ * Whether a refused payload holds data of a device, on any topic: by a `device` anywhere in its JSON or, where it is
+ * not JSON, by the id in quotes.
  */
 
 /** @param device - a valid id */
 export function namesDevice (payload: Buffer, device: string): boolean {
-  // Cheap, and right for nearly all: an id that is not there as it stands can be there only with escapes.
+  // Cheap, and enough for nearly all payloads: an id that is absent as plain text can be present only with escapes.
   if (!payload.includes(device) && !payload.includes('\\')) return false
   const text = payload.toString('utf8')
   try {
@@ -21,7 +21,7 @@ export function namesDevice (payload: Buffer, device: string): boolean {
   }
 }
 
-/** A stack of its own: what nests too deep for a reading is a dead letter. */
+/** With a stack of its own: a dead letter may nest too deep for recursion. */
 function holdsDevice (value: unknown, device: string): boolean {
   const left: unknown[] = [value]
   while (left.length > 0) {

@@ -87,8 +87,8 @@ const COMMENTS = {
 }
 
 /**
- * The first schema: `readings`, `latest`, `dead_letters`. There is no way down: it would delete what was promised to be
- * kept.
+ * The first schema: `readings`, `latest`, `dead_letters`. There is no migration down: it would delete acknowledged
+ * readings.
  */
 export const initial: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {

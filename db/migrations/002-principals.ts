@@ -58,7 +58,7 @@ const COMMENTS = {
   'column audit_log.details': 'What else there is to know about it; never a secret or a reading.'
 }
 
-/** Who is let in: `principals`, `credentials`, and `audit_log`. */
+/** Access: `principals`, `credentials`, and `audit_log`. */
 export const principals: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {
     for (const statement of STATEMENTS) await sql.raw(statement).execute(db)

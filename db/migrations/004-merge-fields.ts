@@ -3,14 +3,14 @@ import { type Kysely, type Migration, sql } from 'kysely'
 /** Stored bytes of one device's fields beyond which its oldest are forgotten; also in `queries/upsert-latest.ts`. */
 export const STORED_BYTES_MAX = 32_768
 /**
- * What is then kept: the newest fields, up to so many and so many bytes, and in any case those of the newest reading.
+ * The newest fields are then kept, up to this number and these bytes, and in any case those of the newest reading.
  */
 const KEPT_FIELDS_MAX = 1000
 const KEPT_BYTES_MAX = 32_768
 
 /**
- * The rare ways of the upsert of `latest`, as a function: what is older than the row in some field, and a row over its
- * bound. As subqueries of the upsert they were set up by every batch that needs neither, 0.2 ms of each.
+ * The rare cases of the upsert of `latest`, as a function: a reading that is older than the row in some field, and a
+ * row over its bound. As subqueries of the upsert they cost 0.2 ms in each batch that needs neither.
  */
 export const mergeFields: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {

@@ -9,8 +9,8 @@ const STATEMENTS = [
   'comment on column device_counts.slot is \'Of the session that counted, so that two batches with new devices seldom wait for each other.\'',
   'comment on column device_counts.devices is \'Devices added less devices removed by sessions of the slot; may be negative.\'',
 
-  // Of an upsert's rows PostgreSQL shows a trigger of INSERT only those that are new: a batch of known devices pays for
-  // one call that counts nothing. The path is fixed, for whoever deletes a device by hand may have set another.
+  // The transition table of an INSERT trigger holds only the new rows of an upsert, so a batch of known devices pays
+  // for one call that counts nothing. The path is fixed: a person who deletes a device by hand may have set another.
   `create function count_devices() returns trigger language plpgsql set search_path from current as $$
     declare
       change bigint;

@@ -2,9 +2,9 @@ import { type Kysely, type Migration, sql } from 'kysely'
 import { STORED_BYTES_MAX } from './004-merge-fields.ts'
 
 /**
- * What comes late is merged by taking away what is older, not by building the row anew: 20 us a call instead of 82. A
- * replayed batch is late for each of its devices, and holds their rows while it merges: 208 of them for 50 ms, for
- * which new readings waited. The thorough way of 004 is left to rows over their bound.
+ * A late reading is merged by removing its older fields, not by building the row anew: 20 us a call instead of 82. A
+ * replayed batch is late for each of its devices, and holds their rows while it merges: with 004, new readings waited
+ * 50 ms for 208 of them. The function of 004 stays for rows over their bound.
  */
 export const mergeLateFields: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {

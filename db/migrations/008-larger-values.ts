@@ -5,7 +5,7 @@ import { STORED_BYTES_MAX } from './004-merge-fields.ts'
 const KEPT_FIELDS_MAX = 1000
 const KEPT_BYTES_MAX = 32_768
 
-/** Never trimmed: the rates of `latest` follow from them, and they are what a device is for. */
+/** Vital signs are never trimmed: devices exist to send them, and the rates of `latest` follow from them. */
 const KNOWN_FIELDS = '{heartRateValue,breathRateValue,breathValue,pulseRateValue,bloodPressureSystolic,bloodPressureDiastolic,spo2Value,temperatureValue}'
 
 const STATEMENTS = [

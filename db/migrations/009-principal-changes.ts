@@ -56,9 +56,8 @@ const COMMENTS = {
 }
 
 /**
- * A log of changed principals that is read by transaction instead of by time: `changed_at` was stamped before its
- * COMMIT, and who looked in between never saw the change. Triggers write it, so that a change by hand is told like any
- * other.
+ * A log of changed principals that is read by transaction instead of by time: `changed_at` is stamped before COMMIT, so
+ * a gateway that looked in between never saw the change. Triggers write the log, so that it has changes by hand too.
  */
 export const principalChanges: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {

@@ -87,7 +87,7 @@ const COMMENTS = {
   'function vital_refuse_closed': 'Fails with VR001: a reading of the batch has no mark and lies before open_from.'
 }
 
-/** Averages of 5 minutes and 1 hour, and what keeps them exact (`db/rollups/README.md`). */
+/** Averages of 5 minutes and 1 hour, and the tables that keep them exact (`db/rollups/README.md`). */
 export const rollups: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {
     for (const statement of STATEMENTS) await sql.raw(statement).execute(db)

@@ -1,7 +1,7 @@
 import { type Kysely, type Migration, sql } from 'kysely'
 
 const STATEMENTS = [
-  // Updated by each batch, and never a column of its key: half of each page is left free, so that updates stay on it.
+  // Each batch updates it, but no column of its key: half of each page is left free, so that updates stay on the page.
   `create table sink_offsets (
     consumer_group text collate "C" not null,
     topic text collate "C" not null,
@@ -35,7 +35,7 @@ const COMMENTS = {
   'function vital_refuse_replaced': 'Fails with VS001: the epoch of a partition is not that of the batch.'
 }
 
-/** Positions of sinks in Kafka, in the transactions of what they store (`src/sink/README.md`). */
+/** Positions of sinks in Kafka, which move in the transactions that store the records (`src/sink/README.md`). */
 export const sinkOffsets: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {
     for (const statement of STATEMENTS) await sql.raw(statement).execute(db)

@@ -38,7 +38,7 @@ const COMMENTS = {
   'function vital_refuse_unseen': 'Fails with VS002: the sink has to read erasure_markers.'
 }
 
-/** Erasures of what waits in Kafka (`src/kafka/README.md`). */
+/** Erasures of readings that wait in Kafka (`src/kafka/README.md`). */
 export const logErasures: Migration = {
   async up (db: Kysely<unknown>): Promise<void> {
     for (const statement of STATEMENTS) await sql.raw(statement).execute(db)

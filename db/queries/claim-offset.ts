@@ -4,17 +4,17 @@ import type { Tables } from '../tables.ts'
 /** A partition of a topic, as one consumer group reads it. */
 export interface ConsumedPartition {
   readonly consumerGroup: string
-  /** UUID of the topic: its name may come to mean another one. */
+  /** UUID of the topic: another topic may get its name later. */
   readonly topicId: string
   readonly partition: number
 }
 
-/** The right to store what one partition holds, until another sink claims it. */
+/** The right to store the records of one partition, until another sink claims it. */
 export interface Claim extends ConsumedPartition {
   readonly epoch: number
   /** Offset of the first record that is not stored. */
   readonly nextOffset: number
-  /** Of the record before it, as Kafka counts leaders; `null`: not known, or there is none. */
+  /** Leader epoch of the record before it; `null`: not known, or there is no such record. */
   readonly leaderEpoch: number | null
   /** Id of the last row of `erasure_markers` that its owner has read. */
   readonly seenMarker: number
@@ -22,10 +22,10 @@ export interface Claim extends ConsumedPartition {
 
 /**
  * Takes a partition over. Each batch of an earlier owner is stored before this returns, or is refused afterwards: the lock
- * of the row orders them. One partition a transaction, so that nothing is held while it waits for such a batch.
+ * of the row orders them. One partition a transaction, so that no other one is held while it waits for such a batch.
  * @param owner - application_name of the sink
- * @returns where to go on; a partition that nobody has claimed starts at 0. Whoever reads `erasure_markers` afterwards has
- *   read them up to `seenMarker`
+ * @returns where to go on; a partition that was never claimed starts at 0. Rows of `erasure_markers` that are read
+ *   after this call include all up to `seenMarker`
  */
 export async function claimOffset (
   kysely: Kysely<Tables>, { consumerGroup, topicId, partition }: ConsumedPartition, { topic, owner }: {

@@ -1,28 +1,28 @@
 /**
- * Rows of `latest` as a copy of them keeps them, and the version by which the copy tells which of two is newer.
+ * Rows of `latest` as a copy of that table keeps them, and the version that tells the copy which of two rows is newer.
  *
- * The version is where the write-ahead log ends under the lock of the row: whoever changes the row next has the lock
- * only after this transaction's COMMIT is in the log. So it grows with each change of a device, also over an erasure,
- * and needs no column and no sequence.
+ * The version is the end of the write-ahead log, read under the lock of the row: the next transaction that changes the
+ * row gets the lock only after this transaction's COMMIT is in the log. So the version grows with each change of a
+ * device, also over an erasure, and needs no column and no sequence.
  */
 import { type Kysely, sql } from 'kysely'
 import { GATEWAY_NAMES } from '../gateway-names.ts'
 import type { Tables } from '../tables.ts'
 
-/** What a copy keeps of a device. */
+/** The fields that a copy keeps of a device. */
 export interface CopiedRow {
   readonly device: string
   /** Unix microseconds. */
   readonly time: string
-  /** Empty: there is none. */
+  /** Empty: no value. */
   readonly heart: string
   readonly breath: string
   /** `vitals`, a line break, and `vital_times`, both as JSON; the line break alone where they are large. */
   readonly rest: string
 }
 
-/** Bytes. */
 export interface VersionedRow extends CopiedRow {
+  /** Bytes of the write-ahead log. */
   readonly version: string
 }
 
@@ -34,7 +34,7 @@ const SMALL_BYTES_MAX = 1400
 
 const VERSION = sql`(pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text as version`
 
-/** Of the alias `l`. */
+/** Columns of the alias `l`. */
 const COPIED_COLUMNS = sql`
   l.device, (extract(epoch from l.time) * 1000000)::int8::text as time,
   coalesce(l.heart_rate::text, '') as heart, coalesce(l.breath_rate::text, '') as breath,
@@ -62,22 +62,22 @@ export async function selectCopiedRows (kysely: Kysely<Tables>, after: string, c
   return rows
 }
 
-/** What `latest` holds of some devices, with versions. */
+/** The rows of some devices in `latest`, with versions. */
 export interface LockedRows {
   readonly rows: readonly VersionedRow[]
   /** Devices that it does not hold. */
   readonly absent: ReadonlyArray<{ readonly device: string, readonly version: string }>
-  /** Devices that others were writing; they have to be asked for again. */
+  /** Devices that other transactions were writing; they have to be asked for again. */
   readonly busy: readonly string[]
 }
 
-/** Devices are written in turn, so a device that is being made is waited for no longer than this. */
+/** Longest wait for a device that another transaction is inserting: the devices behind it wait too. */
 const LOCK_TIMEOUT = '100ms'
 
 /**
- * Reads rows under their locks, without waiting for those who hold them. Where there is no row, one is inserted and
- * rolled back, because nothing else keeps others from making it meanwhile.
- * @throws the error of pg; 55P03 when a device is just being made by another transaction
+ * Reads rows under their locks, without waiting for locks that others hold. Where there is no row, one is inserted and
+ * rolled back, because only that keeps other transactions from inserting it meanwhile.
+ * @throws the error of pg; 55P03 when another transaction is just inserting a device
  */
 export async function lockCopiedRows (kysely: Kysely<Tables>, devices: readonly string[]): Promise<LockedRows> {
   const { rows } = await sql<VersionedRow>`
@@ -117,7 +117,7 @@ async function lockAbsence (kysely: Kysely<Tables>, devices: readonly string[]):
   return absent
 }
 
-/** Of the PostgreSQL that is copied. */
+/** State of the PostgreSQL that is copied. */
 export interface CopyOrigin {
   /** Names of the gateways that are connected. */
   readonly gateways: readonly string[]

@@ -4,8 +4,8 @@ import type { Tables } from '../tables.ts'
 import { type Snapshot, SNAPSHOT_COLUMNS, type SnapshotRow, toSnapshot } from './latest-search.ts'
 
 /**
- * Gateways and sinks that are connected to the database now, and what it sees.
- * @param applicationName - of one that does not count
+ * How many gateways, bridges and sinks are connected to the database now, and the snapshot that was read with them.
+ * @param applicationName - of the one that does not count
  */
 export async function countOtherGateways (
   kysely: Kysely<Tables>, applicationName = ''

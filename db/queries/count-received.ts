@@ -19,8 +19,8 @@ export interface Received {
 }
 
 /**
- * Counts what was received at `since` (Unix seconds) or later. Reads all of `readings`, for there is no index by
- * `received_at`: an index would cost ingest more than an audit is worth.
+ * Counts the readings received at `since` (Unix seconds) or later. Reads all of `readings`, because there is no index
+ * by `received_at`: it would cost ingest more than an audit is worth.
  */
 export async function countReceived (kysely: Kysely<Tables>, since: number): Promise<Received> {
   const { rows: [row] } = await sql<Received>`

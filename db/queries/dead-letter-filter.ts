@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 
-/** Which dead letters; what is not given does not restrict. */
+/** Conditions for dead letters; one that is left out does not restrict. */
 export interface DeadLetterFilter {
   readonly device?: string | undefined
   readonly reason?: string | undefined

@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
-/** What PostgreSQL holds of a device. Times are Unix seconds, `null` without readings. */
+/** Rows that PostgreSQL holds of a device. Times are Unix seconds, `null` without readings. */
 export interface DeviceHoldings {
   readonly readings: number
   readonly firstAt: number | null

@@ -3,8 +3,8 @@ import type { Tables } from '../tables.ts'
 
 /**
  * Deletes rows of the log of changes that every snapshot sees and that are older than an hour, and records how far. A
- * gateway that was away for longer finds that record, and compares all principals that it knows; so does one whose
- * clock, or PostgreSQL's, made an hour of a second.
+ * gateway that was away for longer finds that record, and compares all principals that it knows. The same happens where
+ * PostgreSQL's clock jumps ahead by an hour.
  */
 export async function forgetPrincipalChanges (kysely: Kysely<Tables>): Promise<void> {
   // PostgreSQL before 16 has no max() of xid8. A number that is ahead of all snapshots came with a restored dump.

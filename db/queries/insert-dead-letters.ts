@@ -10,7 +10,7 @@ function textOrNull (writer: BinaryWriter, value: string | null): void {
   else writer.text(toStorableText(value))
 }
 
-/** PostgreSQL's text cannot hold U+0000, and a letter must not fail on what it reports. */
+/** PostgreSQL's text cannot hold U+0000, and a letter must not fail because of the input that it reports. */
 function toStorableText (text: string): string {
   return text.replaceAll('\0', '\u2400').toWellFormed()
 }
@@ -33,7 +33,7 @@ function toErrorsJson ({ errors }: DeadLetterRow): string {
   })))
 }
 
-/** Keeps what was refused, each letter once however often the batch is retried. */
+/** Inserts dead letters, each once however often the batch is retried. */
 export function insertDeadLetters (kysely: Kysely<Tables>): (rows: readonly DeadLetterRow[]) => Step {
   const statement = toStatement(sql`
     insert into dead_letters (id, received_at, transport, topic, client_id, device, reason, errors, payload)

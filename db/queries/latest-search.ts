@@ -5,7 +5,7 @@ import type { LatestTable } from '../tables.ts'
 import { toTimestamp } from '../timestamp.ts'
 import type { LatestRow } from './resource-columns.ts'
 
-/** Transactions that a statement saw: those below `xmax` but `xip`, as numbers of type xid8. */
+/** Transactions that a statement saw: all below `xmax` except `xip`, as numbers of type xid8. */
 export interface Snapshot {
   readonly xmax: number
   readonly xip: readonly number[]
@@ -16,7 +16,7 @@ export interface Keyset {
   /** The value of `sortBy`: `timestamp` in Unix microseconds; `null` where the device has none, and by `deviceId`. */
   readonly key: number | null
   readonly device: string
-  /** Of the walk's first page; `null` by `deviceId`. */
+  /** Of the first page of the walk; `null` by `deviceId`. */
   readonly snapshot: Snapshot | null
 }
 
@@ -24,7 +24,7 @@ export interface Keyset {
 export interface LatestSearch extends Pick<LatestQuery, 'count' | 'offset' | 'sortBy' | 'orderBy'> {
   /** Of the device id. */
   readonly prefix?: string | undefined
-  /** Only devices whose newest reading is of then or before, Unix microseconds. */
+  /** Only devices whose newest reading is of this time or before, Unix microseconds. */
   readonly silentSinceUs?: number | undefined
   /** Only devices behind it. */
   readonly after?: Keyset | undefined
@@ -37,7 +37,7 @@ export const SORT_COLUMNS: Readonly<Record<SortKey, keyof LatestTable>> = {
   timestamp: 'time'
 }
 
-/** Transactions under way that a cursor names; beyond, every row since the oldest of them counts as changed. */
+/** Transactions under way that a cursor names. With more, every row since the oldest of them counts as changed. */
 const XIP_MAX = 100
 
 export function isFiltered ({ prefix, silentSinceUs }: LatestSearch): boolean {
@@ -62,7 +62,7 @@ export function toFilter ({ prefix, silentSinceUs }: LatestSearch): RawBuilder<b
   return all(conditions)
 }
 
-/** The same for rows behind `after`. A row that was written since the walk began may have been on a page before. */
+/** A condition for rows behind `after`. It leaves out rows written since the walk began: a page may have had them. */
 export function toBehind ({ sortBy, orderBy, after }: LatestSearch): RawBuilder<boolean> {
   if (after === undefined) return sql`true`
   const { key, device, snapshot } = after
@@ -80,7 +80,7 @@ export function toBehind ({ sortBy, orderBy, after }: LatestSearch): RawBuilder<
 
 const all = (conditions: ReadonlyArray<RawBuilder<boolean>>) => sql<boolean>`${sql.join(conditions, sql` and `)}`
 
-/** `xmin` lacks the upper half of its transaction's number: the largest number that is not ahead of now has it. */
+/** `xmin` lacks the upper half of its transaction's number, so the largest number that is not ahead of now is taken. */
 function toUnchanged (snapshot: Snapshot | null): RawBuilder<boolean> {
   if (snapshot === null) return sql`true`
   const { xmax, xip } = snapshot
@@ -91,7 +91,7 @@ function toUnchanged (snapshot: Snapshot | null): RawBuilder<boolean> {
     ) own)`
 }
 
-/** Columns for {@link toSnapshot}: what the statement sees. */
+/** Columns for {@link toSnapshot}: the snapshot of the statement. */
 export const SNAPSHOT_COLUMNS = sql`
   pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "snapshotXmin",
   pg_snapshot_xmax(pg_current_snapshot())::text::bigint as "snapshotXmax",

@@ -2,22 +2,24 @@ import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 import type { Claim } from './claim-offset.ts'
 
-/** Where a log ends that brokers cut back, or ended before it grew again. */
+/** The end of a log that brokers cut back; it may have grown again since. */
 export interface CutEnd {
-  /** Of the first record that is not the one that was read. */
+  /** Offset of the first record that is not the one that was read. */
   readonly nextOffset: number
-  /** Of the record before it. */
+  /** Leader epoch of the record before it. */
   readonly leaderEpoch: number
 }
 
 /**
- * Moves a position back to where the log was cut, so that what stands there now is read. Batches of the claim that are under
- * way are refused from then on (VS001): one whose answer was lost would move the position past it again.
+ * Moves a position back to where the log was cut, so that the records that stand there now are read. Batches of the
+ * claim that are under way are refused from then on (VS001): one whose answer was lost would move the position forward
+ * again.
  *
- * A marker of an erasure that was cut off with the rest is taken to stand at the end. What stands behind was written later, so
- * it is newer than the erasure; what is older all the same is told by the request that its gateway had dealt with. The end
- * itself and not the record before it: that may be one of the device, for a group that has not come so far yet.
- * @returns `false`: the partition has been claimed since, or does not reach so far
+ * The marker of an erasure that was cut off too is taken to stand at the end. Records behind it were written later, so
+ * they are newer than the erasure. (One that is older all the same is recognised by the request that its gateway had
+ * dealt with.) The marker stands at the end and not at the record before it, because that one may be a record of the
+ * device that another group has yet to read.
+ * @returns `false`: the partition has been claimed since, or its position does not reach so far
  */
 export async function moveOffsetBack (
   kysely: Kysely<Tables>, { consumerGroup, topicId, partition, epoch }: Claim, { nextOffset, leaderEpoch }: CutEnd

@@ -6,7 +6,7 @@ import type { Tables } from '../tables.ts'
 import { toUuidBytes } from '../write/binary.ts'
 import { type Column, unnest, withRows } from '../write/unnest.ts'
 
-/** Of a leader: Kafka counts them from 0. */
+/** Stands for a leader epoch that is not known: Kafka counts epochs from 0. */
 const UNKNOWN = -1
 
 const COLUMNS: ReadonlyArray<Column<Claim>> = [
@@ -19,19 +19,20 @@ const COLUMNS: ReadonlyArray<Column<Claim>> = [
   { type: 'int8', write: (writer, { seenMarker }) => writer.int8(seenMarker) }
 ]
 
-/** Of `vital_refuse_replaced`. */
+/** SQLSTATE of `vital_refuse_replaced`. */
 const REPLACED = 'VS001'
-/** Of `vital_refuse_unseen`. */
+/** SQLSTATE of `vital_refuse_unseen`. */
 const UNSEEN = 'VS002'
 
 /**
- * The last statement of a sink's batch: its partitions are stored up to `nextOffset`. It fails, and the batch with it, where
- * another sink has claimed one of them, and where a device is being erased that their owner does not know of: as this comes
- * last, an erasure sees the locks of a batch that has looked too early, and waits for it. An offset never moves back: a
- * batch whose answer was lost may commit after those that follow it. The leader epoch is that of the offset that is kept.
+ * The last statement of a sink's batch: its partitions are stored up to `nextOffset`. It fails, and the batch with it,
+ * where another sink has claimed one of them, or where an erasure was registered that the sink has not read yet. It
+ * comes last, so that an erasure that is registered after this check sees the locks of the batch and waits for it. An
+ * offset never moves back: a batch whose answer was lost may commit after those that follow it. The leader epoch is
+ * that of the offset that is kept.
  */
 export function moveOffsets (kysely: Kysely<Tables>): (claims: readonly Claim[]) => Step {
-  // A CTE that writes runs to its end whether or not it is read. No row is returned, for it would be taken for an identity.
+  // A CTE that writes runs to its end whether or not it is read. No row is returned: it would be taken for an identity.
   const statement = toStatement(sql`
     with given as materialized (
       select * from ${unnest(COLUMNS)} as given (consumer_group, topic_id, partition, epoch, next_offset, leader_epoch, seen)
@@ -54,7 +55,7 @@ export function moveOffsets (kysely: Kysely<Tables>): (claims: readonly Claim[])
 }
 
 /**
- * Partitions that another sink has claimed, where that is why a batch was refused.
+ * Partitions that another sink has claimed, by the error of a batch that was refused for it.
  * @returns `null` for any other error
  */
 export function toReplaced (error: unknown): Array<Pick<Claim, 'topicId' | 'partition'>> | null {
@@ -65,7 +66,7 @@ export function toReplaced (error: unknown): Array<Pick<Claim, 'topicId' | 'part
   })
 }
 
-/** Whether a batch was refused because a device is being erased of which the sink does not know. */
+/** Whether a batch was refused because of an erasure that the sink has not read yet. */
 export function isUnseen (error: unknown): boolean {
   return toSqlState(error) === UNSEEN
 }

@@ -5,7 +5,7 @@ import type { Tables } from '../tables.ts'
 export interface ChangePosition {
   /** Of PostgreSQL, as text: which transactions were visible. */
   readonly snapshot: string
-  /** One run of one server, and one table: transaction numbers of another say nothing about this one's. */
+  /** One run of one server, and one table: transaction numbers of two of them cannot be compared. */
   readonly server: string
 }
 
@@ -19,13 +19,13 @@ export interface ChangeState extends ChangePosition {
 }
 
 /**
- * Looks for changes that were committed since a position. A stranger's transaction that stays open, in this database or
- * another, holds back the oldest transaction of all snapshots: then more rows are looked at, and none is told twice.
+ * Looks for changes that were committed since a position. A transaction that stays open, in this database or another,
+ * holds back the oldest transaction of all snapshots. Then more rows are examined, but none counts twice.
  * @param since - `null`: the first time
  */
 export async function readChangeState (kysely: Kysely<Tables>, since: ChangePosition | null): Promise<ChangeState> {
   const from = sql`${since?.snapshot ?? null}::pg_snapshot`
-  // A restored dump holds transaction numbers of another server, ahead of ours: no row of ours has one.
+  // A restored dump may hold transaction numbers of another server, ahead of ours. The bound by xmax leaves them out.
   const { rows: [row] } = await sql<ChangeState>`
     select
       pg_current_snapshot()::text as snapshot,

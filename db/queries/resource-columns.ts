@@ -1,7 +1,8 @@
 import { sql } from 'kysely'
 
 /**
- * What decides where a device stands on sorted pages. Times are Unix seconds; `null` where the field was never sent.
+ * The values that decide a device's place on sorted pages. Times are Unix seconds; `null` where the field was never
+ * sent.
  */
 export interface OrderKeys {
   readonly device: string
@@ -24,7 +25,7 @@ export interface LatestRow {
   readonly timestamp: number
   readonly heartRate: number | null
   readonly breathRate: number | null
-  /** JSON; `null`: it is large, and `selectLatestSlice` brings it. */
+  /** JSON; `null` where it is large, and `selectLatestSlice` has to read it. */
   readonly vitals: string | null
   /** JSON: Unix seconds by field of `vitals`; `null` together with it. */
   readonly vitalTimestamps: string | null
@@ -39,14 +40,14 @@ export interface LatestPage<Row extends LatestRow = LatestRow> {
   readonly resources: readonly Row[]
 }
 
-/** Bytes of `vitals` and `vital_times` as stored. Beyond some 2,000, PostgreSQL compresses what can be compressed. */
+/** Bytes of `vitals` and `vital_times` as stored. Beyond some 2,000 PostgreSQL tries to compress them. */
 const SMALL_BYTES_MAX = 4096
 
 /**
  * A row of `latest` as {@link LatestRow}, of the alias `l`. Times leave as float8, which holds microseconds exactly
- * until the year 2255; a `Date` would cut them to milliseconds. What is small comes along. What is compressed may
- * become a thousand times as large, and 1e308 alone is 12 bytes stored and 309 printed; both sizes here are known
- * without reading the value.
+ * until the year 2255; a `Date` would cut them to milliseconds. Small values are included, large or compressed ones are
+ * not: a compressed value may become a thousand times as large, and 1e308 alone is 12 bytes stored and 309 printed.
+ * Size and compression are known without reading the value.
  */
 export const RESOURCE_COLUMNS = sql`
   l.device as "deviceId", extract(epoch from l.time)::float8 as timestamp, l.heart_rate as "heartRate", l.breath_rate as "breathRate",

@@ -2,8 +2,8 @@ import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
 /**
- * Gives a principal a new secret; its other credentials end after a time of grace, or sooner when they would have
- * anyway.
+ * Gives a principal a new secret. Its other credentials end after a time of grace, or when they expire, if that is
+ * sooner.
  * @param options.secretSha256 - 32 bytes
  * @param options.graceS - seconds for which the old credentials are still good; 0 ends them now
  * @returns false when there is no such principal, or it is revoked

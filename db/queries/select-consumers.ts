@@ -4,7 +4,7 @@ import type { Tables } from '../tables.ts'
 /** A group that is registered as a reader of the log. */
 export interface Consumer {
   readonly group: string
-  /** application_name of the process that claimed a partition last; or what a person wrote there. */
+  /** application_name of the process that claimed a partition last, or a text that a person wrote there. */
   readonly owner: string
 }
 

@@ -3,7 +3,7 @@ import type { Tables } from '../tables.ts'
 import { toTimestamp } from '../timestamp.ts'
 
 /**
- * Start of the day that is `days` behind the day of `unixUs` in a zone; before it, where negative.
+ * Start of the day that comes `days` after the day of `unixUs` in a time zone; before it, where negative.
  * @returns Unix microseconds
  */
 export async function selectDayEdge (

@@ -14,7 +14,7 @@ export async function selectDeadLetters (
   }
 ): Promise<DeadLetterList> {
   const matches = matchesFilter(filter)
-  // Joined, so that both come of one snapshot and a page past the end still has its total.
+  // Joined, so that both come from one snapshot and a page past the end still has its total.
   const { rows } = await sql<{ total: number } & (DeadLetterSummary | { id: null })>`
     select * from (select count(*) as total from dead_letters where ${matches}) matching left join lateral (
       select ${DEAD_LETTER_COLUMNS} from dead_letters where ${matches} order by received_at desc, id desc limit ${count} offset ${offset}

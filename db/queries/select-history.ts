@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 import { toTimestamp } from '../timestamp.ts'
 
-/** A place between two readings of a device: the one that was read last. */
+/** A place in the history of a device: the reading that was read last. */
 export interface ReadingKey {
   /** Unix microseconds. */
   readonly timeUs: number
@@ -18,7 +18,7 @@ export interface HistoryRow extends ReadingKey {
 
 export interface HistorySlice {
   readonly rows: HistoryRow[]
-  /** Nothing lies behind it. */
+  /** No reading follows. */
   readonly isEnd: boolean
 }
 
@@ -39,7 +39,7 @@ const SLICE_BYTES_MAX = 64 * 1024
 
 /**
  * The next readings, in the order of the key: by time, then by hash. The slice ends before a row that would exceed its
- * bytes. A first row that is larger, or compressed, is a slice of its own: nothing tells how long its text is.
+ * bytes. A first row that is larger, or compressed, is a slice of its own: the length of its text is not known.
  */
 export async function selectHistory (
   kysely: Kysely<Tables>, { device, fromUs, toUs, isDescending, after }: HistoryQuery, rowsMax: number
@@ -47,7 +47,7 @@ export async function selectHistory (
   const order = sql.raw(isDescending ? 'time desc, hash desc' : 'time, hash')
   const behind = after === null
     ? sql``
-    // The bound on time alone is there for the choice of partitions.
+    // The bound on time alone lets PostgreSQL choose the partitions.
     : isDescending
       ? sql`and time <= ${toTimestamp(after.timeUs)} and (time, hash) < (${toTimestamp(after.timeUs)}, ${after.hash}::uuid)`
       : sql`and time >= ${toTimestamp(after.timeUs)} and (time, hash) > (${toTimestamp(after.timeUs)}, ${after.hash}::uuid)`

@@ -2,12 +2,12 @@ import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 import { type LatestPage, ORDER_COLUMNS, type OrderedRow, RESOURCE_COLUMNS, SMALL } from './resource-columns.ts'
 
-/** With the total; `null` in the one row where none of the devices is there. */
+/** With the total. `deviceId` is `null` in the one row that comes where none of the devices exists. */
 type Row = OrderedRow & { readonly total: number, readonly deviceId: string | null }
 
 /**
- * A page of `GET /vital-data` that was picked in memory: the latest states of `devices`, in no order and without those
- * that are not there, and how many devices there are in all.
+ * A page of `GET /vital-data` that was picked in memory: the latest states of those `devices` that exist, in no order,
+ * and how many devices there are in all.
  */
 export async function selectLatestOf (
   kysely: Kysely<Tables>, devices: readonly string[]
@@ -19,7 +19,7 @@ export async function selectLatestOf (
   return toPage(rows)
 }
 
-/** Parts the rows from the total that each of them brings. */
+/** Separates the rows from the total, which each of them carries. */
 export function toPage<Row extends { readonly deviceId: string | null, readonly total: number }> (
   rows: readonly Row[]
 ) {

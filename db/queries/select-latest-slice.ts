@@ -9,9 +9,9 @@ export interface WholeRow extends LatestRow {
 }
 
 export interface LatestSlice {
-  /** Of the devices that are there, in the order of `devices`. */
+  /** Of the devices that exist, in the order of `devices`. */
   readonly rows: readonly WholeRow[]
-  /** Devices that were looked at, from the first on. */
+  /** How many of `devices` were read, from the first on. */
   readonly devices: number
   /** Of the JSON of all rows. */
   readonly bytes: number
@@ -19,14 +19,14 @@ export interface LatestSlice {
 
 interface StepRow extends Omit<WholeRow, 'deviceId' | 'timestamp'> {
   readonly n: number
-  /** `null`: the device is not there. */
+  /** `null`: the device does not exist. */
   readonly timestamp: number | null
 }
 
 /**
- * The whole latest states of `devices`, until `bytesMax` is reached; the row that reaches it is the last one. Device by
- * device, so that PostgreSQL prints no value that does not come along: nothing that is stored tells how long its text
- * will be.
+ * The whole latest states of `devices`, until `bytesMax` is reached; the row that reaches it is the last one.
+ * PostgreSQL goes device by device and prints no value that is not returned, because the length of a text is not known
+ * before.
  */
 export async function selectLatestSlice (
   kysely: Kysely<Tables>, devices: readonly string[], bytesMax: number

@@ -7,7 +7,7 @@ import {
 import { type LatestPage, type LatestRow, RESOURCE_COLUMNS, SMALL } from './resource-columns.ts'
 import { toPage } from './select-latest-of.ts'
 
-/** With the total; `null` in the one row of a page past the end, which is there for it. */
+/** With the total. `deviceId` is `null` in the one row of a page past the end, which carries only the total. */
 type PageRow = LatestRow & SnapshotRow & { readonly total: number, readonly deviceId: string | null }
 
 /** A page that PostgreSQL sorted. */
@@ -18,11 +18,11 @@ export interface SelectedPage extends LatestPage {
 }
 
 /**
- * `GET /vital-data` by device id, and by the other keys while the order in memory cannot be trusted; else
+ * `GET /vital-data` by device id, and by the other keys while the order in memory cannot be trusted; otherwise
  * `select-latest-of.ts` answers. One page of the latest states, and how many devices match, of one snapshot. Nulls
  * come last in both directions; ties are ordered by device, so that pages neither repeat nor skip a device while
- * nothing changes. By device it follows the key; there is no index for the other orders, on purpose (see the first
- * migration): they read all of `latest`, and so does the total of a filter.
+ * nothing changes. By device it follows the key. The other orders have no index on purpose (see the first migration):
+ * they read all of `latest`, and so does the total of a filter.
  */
 export async function selectLatest (kysely: Kysely<Tables>, search: LatestSearch): Promise<SelectedPage> {
   const { count, offset } = search
@@ -30,7 +30,7 @@ export async function selectLatest (kysely: Kysely<Tables>, search: LatestSearch
   const total = isFiltered(search)
     ? sql`select count(*) as total from latest l where ${filter}`
     : sql`select coalesce(sum(devices), 0)::bigint as total from device_counts`
-  // Only what decides is sorted; the rest is fetched for the page alone, for a deep page would sort it on disk.
+  // Only the sort columns are sorted. The rest is fetched for the page alone: a deep page would sort it on disk.
   const { rows } = await sql<PageRow>`
     select counted.total, ${SNAPSHOT_COLUMNS}, ${RESOURCE_COLUMNS}
     from (${total}) counted

@@ -9,7 +9,7 @@ export interface LogPosition {
   readonly bytes: number
 }
 
-/** Of the server that writes. */
+/** State of the server that writes. */
 export interface PrimaryState extends LogPosition {
   /** The same for all replicas of one primary. */
   readonly systemId: string
@@ -17,7 +17,7 @@ export interface PrimaryState extends LogPosition {
   readonly isSynchronous: boolean
 }
 
-/** Of a server that may be a replica. */
+/** State of a server that may be a replica. */
 export interface ReplicaState extends LogPosition {
   readonly systemId: string
   /** It replays the log of another server. */
@@ -25,7 +25,7 @@ export interface ReplicaState extends LogPosition {
 }
 
 /**
- * Where the log ends: what was committed before lies in front of it.
+ * The end of the log: every transaction that was committed before lies in front of it.
  * @throws the error of pg, also when the server is a replica
  */
 export async function selectPrimaryState (kysely: Kysely<Tables>): Promise<PrimaryState> {

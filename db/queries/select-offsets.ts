@@ -6,11 +6,11 @@ import type { ConsumedPartition } from './claim-offset.ts'
 export interface StoredOffset extends ConsumedPartition {
   readonly topic: string
   readonly nextOffset: number
-  /** Of the record before it, as Kafka counts leaders; `null`: not known. */
+  /** Leader epoch of the record before it; `null`: not known. */
   readonly leaderEpoch: number | null
 }
 
-/** Of every consumer group and topic that was ever read, those included whose topic is gone. */
+/** Of every consumer group and topic that was ever read, also of topics that are gone. */
 export async function selectOffsets (kysely: Kysely<Tables>): Promise<StoredOffset[]> {
   return await kysely.selectFrom('sink_offsets')
     .select(['consumer_group as consumerGroup', 'topic', 'topic_id as topicId', 'partition', 'next_offset as nextOffset'])

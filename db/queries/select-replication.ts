@@ -10,7 +10,7 @@ export interface Standby {
 }
 
 export interface Replication {
-  /** Of the log, up to which a standby has to replay. */
+  /** Place in the log up to which a standby has to replay. */
   readonly position: string
   /** Connected now. */
   readonly standbys: readonly Standby[]

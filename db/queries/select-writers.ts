@@ -2,8 +2,8 @@ import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 
 /**
- * Virtual ids of the transactions that write readings or dead letters now, or wait for the lock to do so. Whoever
- * writes into a month has locked the parent, too. VACUUM, ANALYZE and DDL take other modes.
+ * Virtual ids of the transactions that write readings or dead letters now, or wait for the lock to do so. A transaction
+ * that writes into a month has locked the parent table too. VACUUM, ANALYZE and DDL take other modes.
  */
 export async function selectWriters (kysely: Kysely<Tables>): Promise<Set<string>> {
   const { rows } = await sql<{ id: string }>`

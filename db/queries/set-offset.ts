@@ -3,9 +3,9 @@ import type { Tables } from '../tables.ts'
 import type { Claim } from './claim-offset.ts'
 
 /**
- * Notes how far a consumer has come that keeps its position elsewhere, so that `topics trim` waits for it. It may move back:
- * what the consumer has lost is read again.
- * @returns `false`: another one has claimed the partition
+ * Notes the position of a consumer that keeps it elsewhere, so that `topics trim` waits for the consumer. The position
+ * may move back: the consumer then reads again what it has lost.
+ * @returns `false`: another process has claimed the partition
  */
 export async function setOffset (
   kysely: Kysely<Tables>, { consumerGroup, topicId, partition, epoch, nextOffset, leaderEpoch }: Claim

@@ -7,7 +7,7 @@ import { type Step, toStatement } from '../write/pipeline.ts'
 import type { Tables } from '../tables.ts'
 import { type Column, unnest, withRows } from '../write/unnest.ts'
 
-/** Nothing of the batch is as old as the row, and the row is within its bound. */
+/** The whole batch is newer than the row, and the row is within its bound. */
 const IS_PLAIN = sql`excluded.oldest_time > l.time
   and pg_column_size(l.vitals) + pg_column_size(l.vital_times) <= ${sql.lit(STORED_BYTES_MAX)}`
 
@@ -25,10 +25,10 @@ const HEART_RATE_TIME = sql`(l.vital_times->'heartRateValue')::float8`
 const NEW_HEART_RATE_TIME = sql`(excluded.vital_times->'heartRateValue')::float8`
 
 /**
- * Lays one batch over `latest`, field by field: the newest value of each field wins, of two at the same time the larger
- * one, whatever order batches arrive in and however often. `||` where nothing in the batch is as old as the row (38 ms
- * for 5,000 rows), a merge key by key where something is.
- * @param isCopied - the rows are returned as `copied-rows.ts` tells
+ * Merges one batch into `latest`, field by field: the newest value of each field wins, of two at the same time the
+ * larger one, whatever order batches arrive in and however often. `||` where the whole batch is newer than the row (38
+ * ms for 5,000 rows), otherwise a merge key by key.
+ * @param isCopied - the rows are returned as `copied-rows.ts` describes
  * @returns takes rows, one a device, sorted by device
  */
 export function upsertLatest (kysely: Kysely<Tables>, isCopied = false): (rows: readonly LatestRow[]) => Step {

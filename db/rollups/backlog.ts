@@ -14,7 +14,7 @@ export interface Backlog {
   readonly isUnbuilt: boolean
 }
 
-/** What the worker has before it, by PostgreSQL's clock. */
+/** The work that is left for the worker, by PostgreSQL's clock. */
 export async function readBacklog (kysely: Kysely<Tables>): Promise<Backlog> {
   const { rows: [row] } = await sql<Backlog>`
     select extract(epoch from now() - closed_before)::float8 as "lagS",

@@ -8,9 +8,9 @@ import { DAY_S, floorTo, HOUR_S, inTurn, type RollupState, writeState } from './
 const GAP_MAX_S = 4096 * DAY_S
 
 /**
- * Rolls up what was stored before there were roll-ups: the next devices of the newest day that is not built yet, from
- * now backwards.
- * @returns `null` when another has the turn; no devices when nothing is left
+ * Rolls up readings that were stored before there were roll-ups: the next devices of the newest day that is not built
+ * yet, from now backwards.
+ * @returns `null` when another process has the turn; no devices when nothing is left
  */
 export async function buildChunk (
   kysely: Kysely<Tables>, devicesMax: number, onComputed: () => Promise<void>
@@ -35,8 +35,8 @@ export async function buildChunk (
 }
 
 /**
- * Computes both sizes of buckets of some devices in [fromS, toS), which begins with an hour; an hour that it does not
- * complete is left to its closing.
+ * Computes both sizes of buckets of some devices in [fromS, toS), where `fromS` begins an hour. A last hour that is not
+ * complete is left to closing.
  * @returns buckets of five minutes that were written
  */
 export async function computeRange (
@@ -83,7 +83,7 @@ async function findNewest (transaction: Kysely<Tables>, { builtFrom }: RollupSta
   return toS
 }
 
-/** `latest` names every device; rows that came past the gateway are for a rebuild. */
+/** `latest` names every device; devices whose rows were written past the gateway need a rebuild. */
 async function selectDevices (transaction: Kysely<Tables>, after: string, devicesMax: number): Promise<string[]> {
   const { rows } = await sql<{ device: string }>`
     select device from latest where device > ${after} order by device limit ${devicesMax}::int`.execute(transaction)

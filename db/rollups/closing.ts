@@ -7,8 +7,8 @@
  *
  * A batch tells the database, last of all, that its oldest reading without a mark is not before `open_from`
  * (`late-marks.ts`). A batch that says so after the advance was committed fails, and comes again with marks. One
- * that said so before was writing at the advance, and is waited for. So nothing reaches a bucket unseen once it is
- * computed.
+ * that said so before was writing at the advance, and is waited for. So no reading reaches a computed bucket without a
+ * mark.
  *
  * Only transactions that write readings are waited for: a transaction that idles in another database, or one that only
  * reads, would hold back `pg_snapshot_xmin` for as long as it lasts.
@@ -68,7 +68,7 @@ export interface Chunk {
  * Computes the next devices of the oldest buckets that are not computed yet, an hour of them at most.
  * @param awaited - with no writers left
  * @param onComputed - called before COMMIT
- * @returns `null` when another has the turn; no devices when nothing is to be computed
+ * @returns `null` when another process has the turn; no devices when nothing is to be computed
  */
 export async function closeChunk (
   kysely: Kysely<Tables>, awaited: Awaited, devicesMax: number, onComputed: () => Promise<void>
@@ -96,7 +96,7 @@ export async function closeChunk (
   })
 }
 
-/** @returns `sinceS`: the devices of the whole hour take part when the range completes it */
+/** @returns `sinceS`: devices with a reading since then take part, from the whole hour when the range completes it */
 function toRange ({ closedBefore, openFrom }: RollupState) {
   const hourS = floorTo(closedBefore, HOUR_S)
   const toS = Math.min(hourS + HOUR_S, openFrom)
@@ -114,8 +114,8 @@ async function isIdle (transaction: Kysely<Tables>, { closedBefore, openFrom }: 
 }
 
 /**
- * A device whose newest reading is older has none in the range. (One with a reading ahead of its receipt is no
- * exception: such a reading has a mark.)
+ * A device whose newest reading is older has none in the range. (A reading ahead of its receipt does not break this:
+ * it has a mark.)
  */
 async function selectActive (
   { transaction, state }: Turn, sinceS: number, devicesMax: number

@@ -30,8 +30,8 @@ export function givenBuckets (devices: readonly string[], times: readonly number
 }
 
 /**
- * Computes buckets of five minutes from `readings`. A bucket without readings gets no row; one that has a row keeps it,
- * so where readings may have gone the caller deletes first.
+ * Computes buckets of five minutes from `readings`. A bucket without readings gets no row, but keeps one that it has: a
+ * caller deletes the rows first where readings may have been removed.
  * @returns rows written
  */
 export async function computeFiveMinutes (transaction: Kysely<Tables>, buckets: Buckets): Promise<number> {

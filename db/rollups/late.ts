@@ -15,7 +15,7 @@ export interface LateWork {
   readonly buckets: number
   /** Marks of buckets that are final, and stay as they are. */
   readonly sealed: number
-  /** The last one that was looked at; `null`: there are no more behind it. */
+  /** The last bucket that was examined; `null`: no more follow. */
   readonly last: LateBucket | null
 }
 
@@ -25,7 +25,7 @@ export interface LateOptions {
   readonly bucketsMax: number
   /** Only buckets that begin before, Unix seconds. */
   readonly beforeS?: number
-  /** Waits for its turn, instead of leaving the work to the other. */
+  /** Waits for its turn, instead of leaving the work to another process. */
   readonly isPatient?: boolean
   /** Called once the marks are deleted, and before COMMIT. */
   readonly onDeleted: () => Promise<void>
@@ -35,7 +35,7 @@ export interface LateOptions {
 /**
  * Computes marked buckets anew. The marks are deleted in a statement before, so a mark that is committed in between
  * stays, and its bucket is computed once more.
- * @returns `null` when another has the turn
+ * @returns `null` when another process has the turn
  */
 export async function recomputeLate (
   kysely: Kysely<Tables>, { after, bucketsMax, beforeS = Infinity, isPatient = false, onDeleted, onComputed }: LateOptions
@@ -57,8 +57,8 @@ export async function recomputeLate (
 }
 
 /**
- * Also the hours that are not over: a closing finds the devices of an hour by their newest reading, and one whose
- * reading was ahead of its receipt may have no other in it.
+ * Hours that are not over are computed too: closing finds the devices of an hour by their newest reading, and would
+ * miss a device whose only reading in it was ahead of its receipt.
  */
 async function recompute (transaction: Kysely<Tables>, late: readonly LateBucket[]): Promise<void> {
   if (late.length === 0) return
@@ -82,7 +82,7 @@ function toBuckets (buckets: readonly LateBucket[]): Buckets {
   return givenBuckets(buckets.map(({ device }) => device), buckets.map(({ timeS }) => timeS))
 }
 
-/** Each once. Buckets come ordered by device and time. */
+/** The hours of the buckets, each once. Buckets come ordered by device and time. */
 function toHours (buckets: readonly LateBucket[]): LateBucket[] {
   const hours: LateBucket[] = []
   for (const { device, timeS } of buckets) {

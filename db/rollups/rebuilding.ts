@@ -24,15 +24,15 @@ export interface Rebuilt {
   readonly devices: number
   /** Of five minutes, written. */
   readonly buckets: number
-  /** What was rebuilt, Unix seconds. */
+  /** The range that was rebuilt, Unix seconds. */
   readonly fromS: number
   readonly toS: number
 }
 
 /**
- * Computes roll-ups anew, for readings that were written or changed past the gateway, and so left no marks. Each step is
- * a day of some devices, in a transaction of its own, and rests for as long as it took. Buckets that are not closed need
- * no rebuild, and are left out.
+ * Computes roll-ups anew, for readings that were written or changed past the gateway, and so left no marks. Each step
+ * is a day of some devices in a transaction of its own, and a rest of the same length follows it. Buckets that are not
+ * closed need no rebuild, and are left out.
  * @throws `VITAL_ROLLUPS_SEALED` where retention removed the readings of the whole range
  */
 export async function rebuild (options: RebuildOptions): Promise<Rebuilt> {
@@ -83,7 +83,7 @@ async function rebuildDay (
   return buckets ?? 0
 }
 
-/** The next ones that have readings or roll-ups, found by jumping from device to device in the key. */
+/** The next devices that have readings or roll-ups, found by jumping from device to device in the key. */
 async function selectNextDevices (kysely: Kysely<Tables>, after: string): Promise<string[]> {
   const next = (than: ReturnType<typeof sql>) => sql`least(
     (select device from readings where device > ${than} order by device limit 1),

@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 import { BUCKET_COLUMNS, COLUMN_LIST, signValues, SUMS_OF_BUCKETS, SUMS_OF_READINGS } from './sign-columns.ts'
 
-/** What a comparison of stored averages with a recomputation found. */
+/** The result of comparing stored averages with recomputed ones. */
 export interface SampleResult {
   readonly fives: number
   readonly hours: number
@@ -15,8 +15,9 @@ const isDifferent = sql.raw(`(${BUCKET_COLUMNS.map((column) => `computed.${colum
   (${BUCKET_COLUMNS.map((column) => `stored.${column}`).join(', ')})`)
 
 /**
- * Computes some buckets of five minutes and of an hour again: as many that hold a reading drawn at random as rows drawn
- * at random. Buckets that are open, marked, not built or final are left out. One statement, so one snapshot.
+ * Computes some buckets of five minutes and of an hour again: as many that hold a reading drawn at random as buckets
+ * that are drawn at random themselves. Buckets that are open, marked, not built or final are left out. One statement,
+ * so one snapshot.
  */
 export async function compareSample (kysely: Kysely<Tables>, bucketsMax: number): Promise<SampleResult> {
   const { rows: [row] } = await sql<{

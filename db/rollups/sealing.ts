@@ -6,8 +6,8 @@ import { floorTo, HOUR_S, inTurn, writeState } from './turn.ts'
 const BUCKETS_MAX = 200
 
 /**
- * Makes roll-ups final before their readings are removed: works off the marks, then moves `sealed_before`. A reading
- * that comes later, of a time before it, changes no average.
+ * Makes roll-ups final before their readings are removed: recomputes the marked buckets, then moves `sealed_before`. A
+ * reading of an earlier time that arrives afterwards changes no average.
  * @param cutoffS - Unix seconds; readings before it are to be removed
  * @returns the time before which readings may be removed, a whole hour; `null` while roll-ups of that time are still to
  *   be computed

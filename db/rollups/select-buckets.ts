@@ -7,8 +7,8 @@
  *   1 hour                            ├───────────────────────┤
  *
  * Each stretch comes from the largest buckets that lie within it and are neither open nor marked: hours, then five
- * minutes, and readings for what is left: the edges of a range that begins or ends within a bucket, marked buckets, and
- * what is not built yet. Where retention removed the readings, roll-ups are final and their marks count for nothing.
+ * minutes. Readings fill the rest: the edges of a range that begins or ends within a bucket, marked buckets, and times
+ * that are not built yet. Where retention removed the readings, roll-ups are final and their marks are ignored.
  */
 import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
@@ -69,7 +69,7 @@ export async function selectBuckets (kysely: Kysely<Tables>, query: BucketQuery)
 /** From the first to before the second, Unix microseconds. */
 type Stretch = readonly [fromUs: number, toUs: number]
 
-/** Which part of the range comes from where. */
+/** The parts of the range, by the table that they are read from. */
 interface Stretches {
   readonly hours: readonly Stretch[]
   readonly fives: readonly Stretch[]
@@ -142,7 +142,7 @@ function toStatement (query: BucketQuery, stretches: Stretches) {
 const MEANS = sql.raw(Object.values(SIGN_COLUMNS).map((sign) =>
   `${sign}_sum / round(nullif(${sign}_count, 0)::numeric, 30) as ${sign}_mean`).join(', '))
 
-/** The buckets hold whole parts. */
+/** Each bucket consists of whole parts. */
 function toStart (size: BucketSize): RawBuilder<unknown> {
   return 'seconds' in size
     ? sql`date_bin(make_interval(secs => ${size.seconds}), time, timestamptz 'epoch')`

@@ -16,7 +16,7 @@ export const SIGN_COLUMNS: Readonly<Record<VitalSign, string>> = {
 
 const PREFIXES = Object.values(SIGN_COLUMNS)
 
-/** What is kept of each vital sign in a bucket. */
+/** Suffixes of the columns of each vital sign. */
 const FACTS = ['count', 'min', 'max', 'sum', 'first', 'last'] as const
 
 export const BUCKET_COLUMNS = ['readings', ...PREFIXES.flatMap((prefix) => FACTS.map((fact) => `${prefix}_${fact}`))]
@@ -28,10 +28,10 @@ export const COLUMN_LIST = sql.raw(BUCKET_COLUMNS.join(', '))
 export const COLUMN_UPDATES = sql.raw(BUCKET_COLUMNS.map((column) => `${column} = excluded.${column}`).join(', '))
 
 /**
- * The known vital signs of `vitals`, as columns named for them. Numbers stay `numeric`: a sum of it is exact in any
- * order, and it holds what no double does, such as 1e400.
- * @param isGuarded - leaves out what is not a number. Ingest lets only numbers in, so it is needed for rows that were
- *   written by others; each test costs a tenth of the whole.
+ * The known vital signs of `vitals`, as columns named for them. Numbers stay `numeric`: its sums are exact in any
+ * order, and it holds numbers that no double holds, such as 1e400.
+ * @param isGuarded - leaves out values that are not numbers. Ingest accepts only numbers, so the guard is needed only
+ *   for rows of other writers. It costs a tenth of the whole for each vital sign.
  */
 export function signValues (isGuarded: boolean): RawBuilder<unknown> {
   return sql.raw(Object.entries(SIGN_COLUMNS).map(([sign, prefix]) => isGuarded

@@ -16,14 +16,14 @@ export interface RollupState {
   readonly closedBefore: number
   /** Of the buckets that are being closed, the devices up to this one are computed. */
   readonly closedDevice: string
-  /** `-Infinity` once all that is stored is rolled up. */
+  /** Readings before it wait to be rolled up; `-Infinity` once none does. */
   readonly builtFrom: number
   readonly builtDevice: string
   /** Roll-ups before it are final: their readings are gone. */
   readonly sealedBefore: number
 }
 
-/** What one transaction of the worker may do. */
+/** One transaction of the worker, and the state that it found. */
 export interface Turn {
   readonly transaction: Transaction<Tables>
   readonly state: RollupState
@@ -32,7 +32,7 @@ export interface Turn {
 /**
  * Runs one step of the deferred work in a transaction of its own, under the lock that all gateways, an erasure and a
  * rebuild share. A step that fails leaves everything as it was.
- * @returns `null` when another has the turn
+ * @returns `null` when another process has the turn
  */
 export async function inTurn<T> (
   kysely: Kysely<Tables>, step: (turn: Turn) => Promise<T>, { isPatient = false } = {}

@@ -1,8 +1,8 @@
 /**
- * What PostgreSQL reads in binary: rows for COPY … (FORMAT binary), arrays for `unnest($1::text[])`, and the messages
- * that carry them, all appended to one buffer that leaves with one write. The text formats cost more on both sides:
- * every value is escaped here and parsed again there. Sources: PostgreSQL manual, "COPY" (Binary Format) and "Message
- * Formats"; array_recv/array_send in its source.
+ * The binary formats that PostgreSQL reads: rows for COPY … (FORMAT binary), arrays for `unnest($1::text[])`, and the
+ * messages that carry them. All are appended to one buffer that leaves with one write. The text formats cost more on
+ * both sides: every value is escaped here and parsed again there. Sources: PostgreSQL manual, "COPY" (Binary Format)
+ * and "Message Formats"; array_recv/array_send in its source.
  */
 
 /** Type OIDs from pg_type.dat; fixed for ever. */
@@ -44,7 +44,7 @@ export class BinaryWriter {
     this.#buffer.writeInt32BE(this.#end - start, start)
   }
 
-  /** A message that is nothing but its type. */
+  /** A message without a body. */
   emptyMessage (type: string): void {
     this.endMessage(this.startMessage(type))
   }
@@ -166,7 +166,7 @@ export class BinaryWriter {
     this.#end = this.#buffer.writeUInt32BE(value - high * TWO_TO_32, this.#end)
   }
 
-  /** What was written; the writer must not be used afterwards. */
+  /** The bytes that were written; the writer must not be used afterwards. */
   finish (): Buffer {
     return this.#buffer.subarray(0, this.#end)
   }

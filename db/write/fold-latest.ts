@@ -4,12 +4,12 @@ import { toQuotedName } from '../quoted-names.ts'
 import type { ReadingRow } from '../rows.ts'
 import { toUnixSeconds } from '../unix-seconds.ts'
 
-/** What one batch knows of a device's latest state. Times are Unix microseconds, see {@link toEffectiveUs}. */
+/** A device's latest state by the readings of one batch. Times are Unix microseconds, see {@link toEffectiveUs}. */
 export interface LatestRow {
   readonly device: string
   /** Of the newest reading. */
   readonly timeUs: number
-  /** Of the oldest value in `vitals`: when the stored row is not newer than this, the whole row may be laid over it. */
+  /** Of the oldest value in `vitals`: a stored row that is older takes all of them without a comparison by field. */
   readonly oldestTimeUs: number
   /** Field → value, as JSON. */
   readonly vitals: string
@@ -109,7 +109,7 @@ function newestBreathRate (values: Values): unknown {
     : rate.value
 }
 
-/** The schema lets nothing but numbers through. */
+/** The schema accepts only numbers. */
 function toRate (value: unknown): number | null {
   return typeof value === 'number' ? value : null
 }

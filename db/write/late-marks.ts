@@ -1,13 +1,12 @@
 /**
- * Which readings of a batch need a mark, because the bucket of their average may be closed
- * (`db/rollups/closing.ts`).
+ * Marks for the readings of a batch whose bucket of averages may be closed already (`db/rollups/closing.ts`).
  *
  *   time < open_from ── a mark ┐
  *   time ahead of its receipt ─┴─> insert into rollup_late
  *   the others ── the oldest of them ──> VR001 when open_from has passed it
  *
- * A reading ahead of its receipt has a mark because it counts as of its receipt for `latest`, by which a closing finds
- * the devices of a bucket.
+ * A reading ahead of its receipt has a mark because `latest` counts it as of its receipt, and closing finds the devices
+ * of a bucket by `latest`.
  */
 import { isAhead } from '../effective-time.ts'
 import type { ReadingRow } from '../rows.ts'
@@ -17,7 +16,7 @@ import { type Column, withRows } from './unnest.ts'
 
 const BUCKET_US = 300e6
 
-/** Of `vital_refuse_closed`. */
+/** SQLSTATE of `vital_refuse_closed`. */
 const CLOSED = 'VR001'
 
 interface Mark {
@@ -34,7 +33,7 @@ const MARK = toStatement('insert into rollup_late (device, time) select * from u
 // The function is called only to fail: called for each batch, it took 115 µs.
 const ASSERT = toStatement('select vital_refuse_closed(open_from) from rollup_state where open_from > $1')
 
-/** What a store knows of `open_from`: as much as the database told it when a batch came too late. */
+/** The `open_from` that a store knows: the database tells it with the error of a batch that comes too late. */
 export class LateMarks {
   #openFromUs = -Infinity
 

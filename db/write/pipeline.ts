@@ -31,7 +31,7 @@ export interface Step {
   readonly writeParameters?: (writer: BinaryWriter) => void
   /** Appends the data of `copy … from stdin`. */
   readonly writeCopyData?: (writer: BinaryWriter) => void
-  /** First guess of what it takes. */
+  /** First guess of the bytes that it takes. */
   readonly sizeBytes: number
 }
 
@@ -41,14 +41,14 @@ export type TextRow = ReadonlyArray<string | null>
 const TEXT = 0
 const BINARY = 1
 
-/** What the messages take beside the data. */
+/** Bytes of the messages beside the data. */
 const MESSAGES_BYTES = 1024
 
 /** Made by {@link encodePipeline}, for {@link runPipeline}. */
 class Pipeline implements Submittable {
   /** pg wraps it for its `query_timeout`. */
   callback!: (error: Error | null) => void
-  /** pg reads it: in the place of the pool's own. */
+  /** pg reads it, and takes it instead of the pool's own. */
   readonly query_timeout: number | undefined
   readonly rows: TextRow[] = []
   readonly #statements: readonly Statement[]
@@ -64,8 +64,8 @@ class Pipeline implements Submittable {
   submit (connection: Connection): void {
     this.#connection = connection
     if (connection.stream.writable) connection.stream.write(this.#messages!)
-    // pg's own callback holds this object, and is born in V8's old generation: what it holds stays until the next major
-    // collection.
+    // pg's own callback holds this object and is allocated in V8's old generation, so the messages would stay until the
+    // next major collection.
     this.#messages = null
   }
 
@@ -78,7 +78,7 @@ class Pipeline implements Submittable {
     this.callback(error)
   }
 
-  /** Committed. pg comes here after an error, too, but no longer to this query. */
+  /** Committed. After an error pg no longer calls this query. */
   handleReadyForQuery (): void {
     const prepared = preparedOn(this.#connection!)
     for (const statement of this.#statements) prepared.add(statement)
@@ -92,7 +92,7 @@ class Pipeline implements Submittable {
   handleEmptyQuery (): void {}
 }
 
-/** @param prepared - `null`: nothing is, and nothing gets a name */
+/** @param prepared - `null`: no statement is prepared, and none gets a name */
 function append (writer: BinaryWriter, step: Step, prepared: ReadonlySet<Statement> | null): void {
   const { statement, parameters, writeParameters, writeCopyData } = step
   const name = prepared === null ? '' : statement.name
@@ -138,7 +138,7 @@ function prepare (writer: BinaryWriter, name: string, sql: string): void {
 
 const preparedStatements = new WeakMap<Connection, Set<Statement>>()
 
-/** What a connection has prepared. */
+/** The statements that a connection has prepared. */
 function preparedOn (connection: Connection): Set<Statement> {
   let prepared = preparedStatements.get(connection)
   if (prepared === undefined) {
@@ -154,15 +154,15 @@ const statements = new Map<string, Statement>()
 export function toStatement (sql: string): Statement {
   let statement = statements.get(sql)
   if (statement === undefined) {
-    // Not by order of creation: another program, or another version of this one, may have prepared on the same server
-    // connection.
+    // A hash and not a counter: another program, or another version of this one, may have prepared statements on the
+    // same server connection.
     statement = { name: `vital_${createHash('sha256').update(sql).digest('hex').slice(0, 32)}`, sql }
     statements.set(sql, statement)
   }
   return statement
 }
 
-/** pg's client has it; its types do not tell. */
+/** pg's client has the connection, but its types lack it. */
 interface ConnectedClient extends PoolClient {
   readonly connection: Connection
 }
@@ -170,7 +170,7 @@ interface ConnectedClient extends PoolClient {
 /**
  * `steps` as messages for this client.
  * @param queryTimeoutMs - after which the answer is given up; without it, the pool's
- * @throws whatever a value cannot be written for; nothing is sent yet
+ * @throws when a value cannot be written; nothing is sent then
  */
 export function encodePipeline (client: PoolClient, steps: readonly Step[], queryTimeoutMs?: number): Pipeline {
   const prelude = preludeOf(client)

@@ -3,15 +3,15 @@ import type { ReadingRow } from '../rows.ts'
 /** A device that has resent nothing for this long is copied again. */
 const RESENT_MS = 10_000
 /**
- * Batches that a device may fail. After a lost connection, or a COMMIT without an answer, what is resent spoils one or
- * two, and of thousands of devices.
+ * Batches that a device may fail. After a lost connection, or a COMMIT without an answer, thousands of devices resend,
+ * and fail one or two batches each.
  */
 const BATCHES_MAX = 2
 /** Further devices are not tracked; their batches are written twice. */
 const DEVICES_MAX = 10_000
 /**
- * Of the stretches of others between resenders so many are copied, the longest; a statement costs as much as some ten
- * readings inserted instead.
+ * Runs of other devices' readings between resenders that are copied, the longest ones. Shorter runs are inserted too,
+ * because a statement of its own costs as much as inserting some ten readings.
  */
 const COPIED_RUNS_MAX = 16
 
@@ -48,8 +48,7 @@ export class Resenders {
   }
 
   /**
-   * @param readings - in the order in which they are written, which is kept: all resenders behind all others would be
-   *   another order
+   * @param readings - in the order in which they are written. It is kept, so resenders are not moved behind the others
    * @returns all readings, those of resenders in runs that are inserted
    */
   toRuns (readings: readonly ReadingRow[]): readonly Run[] {

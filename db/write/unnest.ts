@@ -17,7 +17,7 @@ export function unnest<Row> (columns: ReadonlyArray<Column<Row>>): RawBuilder<un
 
 /**
  * Runs a statement that has {@link unnest} of `columns`, and no other parameter.
- * @param rowBytes - first guess of what a row takes
+ * @param rowBytes - first guess of the bytes of a row
  */
 export function withRows<Row> (
   statement: Statement, columns: ReadonlyArray<Column<Row>>, rows: readonly Row[], rowBytes: number
