@@ -97,7 +97,7 @@ const CHANNELS = {
   },
   rejections: {
     address: 'vital/{device}/rejected',
-    title: 'What was refused of a device',
+    title: 'Rejections of a device',
     servers: mqttServer,
     parameters: device,
     messages: messagesOf('Rejection')
@@ -144,10 +144,10 @@ const OPERATIONS = {
   sendReadings: operation('send', 'readings', 'Subscribers get what was stored', mqtt(1, false)),
   sendRejections: operation('send', 'rejections', 'Subscribers get why something was refused', mqtt(1, false),
     'Once for each refused payload or element; none where the topic names no valid device.'),
-  sendStatistics: operation('send', 'statistics', 'Operators get what they know from Mosquitto', mqtt(0, true)),
-  sendEvents: operation('send', 'events', 'Listeners get what happens to devices', {
+  sendStatistics: operation('send', 'statistics', 'Operators get the statistics that Mosquitto has too', mqtt(0, true)),
+  sendEvents: operation('send', 'events', 'Listeners get events of devices', {
     http: { method: 'GET', query: EventsQuerySchema, bindingVersion: '0.3.0' }
-  }, 'Readings are told at least once, after their COMMIT. `device` and `prefix` choose the devices.')
+  }, 'Readings are sent at least once, after their COMMIT. `device` and `prefix` choose the devices.')
 }
 
 const SECRET = 'A secret of `vital-gateway credentials`, or a JSON Web Token'
@@ -159,7 +159,7 @@ export function createAsyncApi (version: string): object {
     info: {
       title: 'vital-gateway',
       version,
-      description: 'Readings over MQTT 3.1.1: acknowledged means stored. Live events over HTTP.',
+      description: 'Readings over MQTT 3.1.1 and 5: acknowledged means stored. Live events over HTTP.',
       license: { name: 'MIT' }
     },
     defaultContentType: JSON_TYPE,

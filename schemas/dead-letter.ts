@@ -38,7 +38,7 @@ const summary = {
   payloadBytes: Type.Integer({ minimum: 0 })
 }
 
-/** One refused input without its payload, of which a page could hold a hundred of the largest size. */
+/** One refused input without its payload: a page could hold a hundred payloads of the largest size. */
 export const DeadLetterSummarySchema = Type.Object(summary, { additionalProperties: false })
 
 export type DeadLetterSummary = Static<typeof DeadLetterSummarySchema>

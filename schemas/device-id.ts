@@ -6,8 +6,8 @@ export const DEVICE_ID_RULE = '1 to 128 characters, without / + # $ and control 
 
 /**
  * `/ + #` would change the topic's meaning, `$` opens the broker's own topics [MQTT-4.7.2-1], control characters
- * forge log lines. U+FFFD is what invalid UTF-8 decodes to, so two broken ids would meet in it; a lone surrogate
- * has no UTF-8 form, so PostgreSQL could not hold it.
+ * forge log lines. Invalid UTF-8 decodes to U+FFFD, so two broken ids would become one. A lone surrogate has no UTF-8
+ * form, so PostgreSQL could not hold it.
  */
 const DEVICE_ID_PATTERN = '^[^/+#$\\u0000-\\u001f\\u007f-\\u009f\\ud800-\\udfff\\ufffd]{1,128}$'
 const DEVICE_ID = new RegExp(DEVICE_ID_PATTERN, 'u')
@@ -19,7 +19,7 @@ export const DEVICE_PREFIX_PATTERN = DEVICE_ID_PATTERN
 export const DEVICE_PREFIX_RULE =
   'must be how a device id begins: 1 to 128 characters, without / + # $ and control characters'
 
-/** Beyond every device id that begins with `prefix`, and before every other id behind them. */
+/** @returns a text that sorts behind every device id that begins with `prefix`, and before all ids behind those */
 export function toPrefixEnd (prefix: string): string {
   return prefix + '\u{10ffff}'.repeat(DEVICE_ID_LENGTH_MAX)
 }
@@ -33,8 +33,8 @@ export function isDeviceId (id: string): boolean {
 }
 
 /**
- * The same, and `.` and `..`, which were accepted until they were found to be out of reach: clients and proxies resolve
- * them in a URL (RFC 3986 §5.2.4), as `%2e` too. Rows of theirs can still be erased.
+ * {@link isDeviceId}, and also `.` and `..`, which a table may hold from earlier versions. Clients and proxies resolve
+ * both in a URL (RFC 3986 §5.2.4), as `%2e` too, so no request reaches them. Their rows can be erased.
  */
 export function isStoredDeviceId (id: string): boolean {
   return DEVICE_ID.test(id) && !FORBIDDEN_NAMES.has(id)

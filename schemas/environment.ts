@@ -31,21 +31,21 @@ export const EnvironmentSchema = Type.Object({
     default: 'postgres'
   }),
   VITAL_ACK_AFTER: Type.Enum(['replicas', 'spool'], {
-    description: 'With Kafka, an acknowledgement waits for its in-sync replicas, or for the fsync of the spool on this machine, which Kafka ' +
-    'gets behind it',
+    description: 'With Kafka, an acknowledgement waits for its in-sync replicas, or for the fsync of the spool on ' +
+    'this machine, from which Kafka gets the readings later',
     default: 'replicas'
   }),
   VITAL_KAFKA_ALLOW_WEAK: Type.Boolean({
-    description: 'Topics of Kafka that lose acknowledged readings with one machine do not stop the start',
+    description: 'Start also where a topic of Kafka would lose acknowledged readings together with one machine',
     default: false
   }),
   KAFKA_BROKERS: Type.Optional(Type.String({
-    description: 'Brokers of Kafka (4.0 or later) to start from, host:port, separated by commas; unset: there is no Kafka'
+    description: 'Brokers of Kafka (4.0 or later) to start from, host:port, separated by commas; unset: no Kafka'
   })),
   KAFKA_TLS: Type.Boolean({ description: 'Connections to Kafka inside TLS', default: false }),
   KAFKA_TLS_CA_FILE: text('Authorities (PEM) of its certificates; unset: those that Node.js trusts', ''),
   KAFKA_SASL_MECHANISM: Type.Optional(Type.Enum(['SCRAM-SHA-256', 'SCRAM-SHA-512'], {
-    description: 'How a user logs in to Kafka; unset: nobody does'
+    description: 'How a user logs in to Kafka; unset: no login'
   })),
   KAFKA_SASL_USERNAME: text('The user', ''),
   KAFKA_SASL_PASSWORD_FILE: text('File that holds its password; read at each login', ''),
@@ -60,7 +60,7 @@ export const EnvironmentSchema = Type.Object({
   VITAL_BRIDGE_TOPIC: text('Topics of its readings; {device} is the level that holds the device id, such as ward/monitor/{device}',
     'vital/{device}'),
   VITAL_BRIDGE_ALLOW_WILDCARDS: Type.Boolean({
-    description: 'Levels of VITAL_BRIDGE_TOPIC may be +, where no two topics that match it have one {device} of two patients',
+    description: 'Levels of VITAL_BRIDGE_TOPIC may be +; only where one {device} in two matching topics is one patient',
     default: false
   }),
   VITAL_BRIDGE_GROUP: Type.String({
@@ -72,7 +72,7 @@ export const EnvironmentSchema = Type.Object({
     description: 'Client id of this member, another one for each; unset: one is made, and kept in VITAL_DATA_DIR',
     pattern: '^[^\\u0000-\\u001f\\u007f]{1,256}$'
   })),
-  VITAL_BRIDGE_USERNAME: text('User that logs in to the broker; unset: nobody does', ''),
+  VITAL_BRIDGE_USERNAME: text('User that logs in to the broker; unset: no login', ''),
   VITAL_BRIDGE_PASSWORD_FILE: text('File that holds its password; read at each connection', ''),
   VITAL_BRIDGE_TLS_CA_FILE: text('Authorities (PEM) of the broker\'s certificate; unset: those that Node.js trusts', ''),
   VITAL_BRIDGE_TLS_CERT_FILE: text('Certificate (PEM) that the bridge shows to the broker', ''),
@@ -90,13 +90,13 @@ export const EnvironmentSchema = Type.Object({
     description: 'Time-series database that vital-gateway export writes to, http://host:8086 or https://…'
   })),
   VITAL_EXPORT_KIND: Type.Enum(['influxdb1', 'influxdb2', 'influxdb3', 'victoriametrics', 'questdb'], {
-    description: 'What that is', default: 'influxdb1'
+    description: 'Kind of that database', default: 'influxdb1'
   }),
   VITAL_EXPORT_DATABASE: Type.String({
     description: 'Database of InfluxDB 1 and 3, bucket of InfluxDB 2; it exists', default: 'vital', pattern: '^[^\\u0000-\\u001f"]{1,255}$'
   }),
   VITAL_EXPORT_ORG: text('Organisation of InfluxDB 2', ''),
-  VITAL_EXPORT_USERNAME: text('User that logs in to it; unset: nobody does, or a token is used', ''),
+  VITAL_EXPORT_USERNAME: text('User that logs in to it; unset: no login, or a token is used', ''),
   VITAL_EXPORT_PASSWORD_FILE: text('File that holds the password; read at each request', ''),
   VITAL_EXPORT_TOKEN_FILE: text('File that holds a token, instead of user and password; read at each request', ''),
   VITAL_EXPORT_TLS_CA_FILE: text('Authorities (PEM) of its certificate; unset: those that Node.js trusts', ''),
@@ -164,8 +164,8 @@ export const EnvironmentSchema = Type.Object({
   // An hour at 5,000 readings a second, with room.
   VITAL_SPOOL_BYTES_MAX: integer('Largest size of the spool on disk; full, the gateway stops ' +
     'reading', 4096 * MIB, 16 * MIB, 1024 * 1024 * MIB),
-  VITAL_SPOOL_KEEP_S: integer('With VITAL_ACK_AFTER=spool, how long the spool keeps what Kafka has: for as long as its brokers may take to ' +
-    'bring it to their disks; 0: not at all', 120, 0, 86_400),
+  VITAL_SPOOL_KEEP_S: integer('With VITAL_ACK_AFTER=spool, how long the spool keeps readings that Kafka has: as long ' +
+    'as its brokers may take to write them to their disks; 0: not at all', 120, 0, 86_400),
   VITAL_BATCH_READINGS_MAX: integer('Readings in one transaction', 2000, 1, 50_000),
   VITAL_BUFFER_READINGS_MAX: integer('Readings accepted and not yet durable; at the bound the gateway stops ' +
     'reading', 20_000, 100, 10_000_000),
@@ -180,7 +180,7 @@ export const EnvironmentSchema = Type.Object({
   VITAL_DEAD_LETTERS_MAX: integer('Dead letters kept in all; beyond, bad input is counted ' +
     'only', 100_000, 0, 100_000_000),
   VITAL_DEAD_LETTERS_PER_DEVICE_MAX: integer('Dead letters kept of one device', 1000, 0, 1_000_000),
-  // A century: longer than any history that there can be.
+  // A century is longer than any history.
   VITAL_RETENTION_DAYS: integer('Days that readings are kept; 0 keeps all', 0, 0, 36_500),
   VITAL_ROLLUP_RETENTION_DAYS: integer('Days that averages are kept, at least as long as readings; 0 keeps all', 0, 0, 36_500),
   VITAL_JWT_JWKS: text('File or https URL of the keys (JWKS) of the issuer whose tokens are trusted; needs the next ' +
@@ -194,8 +194,8 @@ export const EnvironmentSchema = Type.Object({
     'ids',
     default: false
   }),
-  // The readings that wait are bounded anyway (429 VITAL_OVERLOADED); this keeps one sender from taking all of the
-  // room.
+  // The readings that wait are bounded anyway (429 VITAL_OVERLOADED). This limit keeps one sender from filling that
+  // bound alone.
   VITAL_HTTP_REQUESTS_PER_SECOND_MAX: integer('HTTP requests of one principal, and as many gRPC calls, or of one address while no ' +
     'credentials exist, at all gateways of one Redis together; 0 sets no limit', 0, 0, 1_000_000),
   // Each is a descriptor and about 20 KiB.
@@ -207,8 +207,8 @@ export const EnvironmentSchema = Type.Object({
   VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: integer('Messages a second of one MQTT connection or gRPC stream, pings and subscriptions ' +
     'as up to twenty each; beyond, its socket is not read for a while; 0 sets no limit', 5000, 0, 1_000_000),
   VITAL_DEVICE_BYTES_PER_SECOND_MAX: integer('The same in bytes', MIB, 0, 1024 * MIB),
-  VITAL_MQTT_TOPIC_ALIAS_MAX: integer('Topic aliases that an MQTT 5 client may use for its publishes; 0: none, for some ' +
-    'clients send an alias again after a reconnect, and are closed for it', 0, 0, 65_535),
+  VITAL_MQTT_TOPIC_ALIAS_MAX: integer('Topic aliases that an MQTT 5 client may use for its publishes; 0: none, ' +
+    'because some clients reuse an alias after a reconnect, and are closed for it', 0, 0, 65_535),
   VITAL_LIMITS: text('What the live page calls out of range, as JSON: prefix of the device id ("" is every device; the ' +
     'longest one counts), vital sign, lowest and highest value; unset: nothing', ''),
   VITAL_MQTT_DENIED_FILTERS: text('Topic filters, separated by commas, that no client may subscribe to', '')
@@ -219,7 +219,7 @@ export type Environment = Static<typeof EnvironmentSchema>
 const environment = Compile(EnvironmentSchema)
 
 /**
- * Reads environment variables. An empty one counts as unset, as compose files pass it.
+ * Reads environment variables. An empty one counts as unset, because compose files pass unset variables so.
  * @param variables - every name of the schema, and everything that starts with `VITAL_`; other names are ignored
  * @returns the values with defaults, or every fault (`path` is `/NAME`)
  */

@@ -9,8 +9,8 @@ export const ErasureAnswerSchema = Type.Object({
   latest: count('Its latest state: 1, or 0 where there was none'),
   deadLetters: count('Rows of dead_letters'),
   retained: count('Retained messages, at the gateway that answers'),
-  queued: count('Messages that waited for subscribers which are away, at the gateway that answers'),
-  damagedSpoolFiles: count('Files of the spool that the disk damaged: kept aside, never replayed, and not looked into'),
+  queued: count('Messages that waited for subscribers that are offline, at the gateway that answers'),
+  damagedSpoolFiles: count('Files of the spool that the disk damaged: kept aside, never replayed, and not searched'),
   gateways: Type.Array(Type.Object({
     name: Type.String({ description: 'Host, process and start, as in pg_stat_activity' }),
     state: Type.Union([Type.Literal('confirmed'), Type.Literal('silent'), Type.Literal('away')], {

@@ -122,7 +122,7 @@ export interface HistoryCursor {
 /**
  * @param raw - without the names that {@link HistoryQuerySchema} refused
  * @param accept - the header
- * @param refused - what it refused; what depends on these names is not judged
+ * @param refused - faults of the names that it refused; checks that depend on these names are left out
  */
 export function parseHistoryQuery (
   raw: RawHistoryQuery, accept: string | undefined, refused: readonly Fault[] = []
@@ -164,7 +164,7 @@ const FORMAT_OF_TYPE: ReadonlyMap<string, HistoryFormat> = new Map([
 ])
 
 const UNIX_SECONDS = /^\d{1,11}(?:\.\d{1,6})?$/
-// In a URL the + of a zone that was not percent-encoded is a space.
+// The + of a zone arrives as a space when the URL does not encode it.
 const ISO_TIME = /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,6})\d*)?(Z|[+ -]\d{2}:?\d{2}))?$/i
 
 /** @returns Unix microseconds */
@@ -193,7 +193,7 @@ function isTimeZone (name: string): boolean {
 
 const CURSOR = /^([a-z0-9]+):(-?\d{1,17})(?::([0-9a-f-]{36}))?$/
 
-/** What a cursor belongs to. */
+/** The kind of query that a cursor belongs to. */
 function toCursorKind (every: BucketName | null, isDescending: boolean): string {
   return `${every ?? 'r'}${isDescending ? 'd' : 'a'}`
 }

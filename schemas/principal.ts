@@ -14,7 +14,7 @@ export interface Principal {
 /** The message for a bad principal id. */
 export const PRINCIPAL_ID_RULE = DEVICE_ID_RULE
 
-/** Whether `id` may name a principal: the rule of device ids, for a device's principal has its device's id. */
+/** Whether `id` may name a principal: the rule of device ids, because a device's principal has the device's id. */
 export function isPrincipalId (id: string): boolean {
   return isDeviceId(id)
 }

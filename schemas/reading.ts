@@ -22,9 +22,9 @@ export const READING_NAMES_MAX = 1000
 const CLOCK_AHEAD_MAX_S = 86_400
 
 /**
- * From here on a number is implausible as a time in seconds (the year 5138), and plausible in milliseconds (1973). Our
- * own clock does not count: that of a board without a battery begins in 1970, and every second of today would look
- * like milliseconds.
+ * From here on a number is implausible as a time in seconds (the year 5138), and plausible in milliseconds (1973). The
+ * limit does not depend on the gateway's clock: on a board without a battery that clock begins in 1970, and every
+ * present time in seconds would look like milliseconds.
  */
 const MILLISECONDS_MIN = 1e11
 const MICROSECONDS_MIN = 1e14
@@ -35,7 +35,7 @@ const vital = (description: string) => Type.Optional(Type.Number({ description }
 /**
  * One reading. Known vital signs are finite numbers when present; other fields of any JSON type are kept.
  * `timestamp` and `device` have further rules, which {@link readingFaults} checks.
- * A new vital sign has more places: README.md of this folder.
+ * The README of this folder lists the other places that a new vital sign needs.
  */
 export const ReadingSchema = Type.Object({
   device: Type.Optional(Type.String({
@@ -49,7 +49,7 @@ export const ReadingSchema = Type.Object({
   }),
   heartRateValue: vital('Heart rate, beats per minute'),
   breathRateValue: vital('Breathing rate, breaths per minute'),
-  breathValue: vital('Older name of breathRateValue, which counts when both come'),
+  breathValue: vital('Older name of breathRateValue; when both come, breathRateValue counts'),
   pulseRateValue: vital('Pulse rate of the oximeter, beats per minute'),
   bloodPressureSystolic: vital('mmHg'),
   bloodPressureDiastolic: vital('mmHg'),
@@ -57,7 +57,7 @@ export const ReadingSchema = Type.Object({
   temperatureValue: vital('Body temperature, degrees Celsius')
 }, {
   description: 'Other fields of any JSON type are kept. Names are exact: `heartRate` and `heart_rate` are other ' +
-  'fields, and no heart rate.'
+  'fields, not the heart rate.'
 })
 
 export type Reading = Static<typeof ReadingSchema> & Record<string, unknown>
@@ -74,8 +74,8 @@ const keyName = (key: string) => `the name ${key} is not allowed`
 
 /**
  * Whether `value` is a reading, by the fastest check; {@link readingFaults} says why not.
- * @param nowS - Unix seconds; `Infinity` where no clock is known to be right, and nothing is refused for being ahead of
- *   it
+ * @param nowS - Unix seconds; `Infinity` where no clock is known to be right: then no timestamp is refused as being
+ *   ahead
  */
 export function isReading (value: unknown, nowS: number): value is Reading {
   if (!reading.Check(value)) return false
@@ -144,7 +144,7 @@ function timestampMessage (timestamp: number): string {
   return `must be Unix seconds; this looks like ${unit}seconds: divide it by ${factor}`
 }
 
-/** Of a text that holds a time, what to send instead. */
+/** Where the timestamp is a text, the fault says what to send instead. */
 function toTimestampFault (fault: Fault, value: unknown, path: string): Fault {
   if (fault.path !== path) return fault
   const { timestamp } = value as { timestamp?: unknown }
@@ -158,8 +158,8 @@ function toTimestampFault (fault: Fault, value: unknown, path: string): Fault {
 export const TOO_MANY_NAMES = `must not hold more than ${READING_NAMES_MAX} names, those of nested objects included`
 
 /**
- * The first fault inside an unknown field: JSON has no Infinity, but `1e999` parses to it. Its path begins at `value`
- * and is put together on the way back: a waveform has thousands of elements, and none of them is at fault.
+ * The first fault inside an unknown field. (JSON has no Infinity, but `1e999` parses to it.) Its path begins at `value`
+ * and is built on the way back, so that the thousands of valid elements of a waveform cost no text.
  * @param counted - names of the reading so far; those found here are added
  */
 function nestedFault (value: unknown, depth: number, counted: { names: number }): Fault | null {

@@ -13,6 +13,6 @@ export const REASONS = [
 export type Reason = typeof REASONS[number]
 
 /**
- * Of the metric `vital_readings_refused_total`, which also counts what nothing was wrong with: it could not be kept.
+ * Reasons of the metric `vital_readings_refused_total`. It also counts valid readings that were not kept.
  */
 export type RefusalReason = Reason | 'unavailable' | 'over_cap' | 'erased'

@@ -13,7 +13,7 @@ export type Rejection = Static<typeof RejectionSchema>
 
 /** A rejection that is to be announced. */
 export interface Announcement {
-  /** Of its own: no other one has it. */
+  /** Unique among announcements. */
   readonly id: string
   readonly device: string
   readonly rejection: Rejection

@@ -1,10 +1,10 @@
-/** Transports of readings; another one joins here. */
+/** Transports of clients; a new one is added here. */
 export const CLIENT_TRANSPORTS = ['mqtt', 'http', 'grpc'] as const
 export type ClientTransport = typeof CLIENT_TRANSPORTS[number]
 
 /**
- * With `spool`: what an earlier run left in the spool; its own transport was counted then. `kafka`: what a sink reads; its
- * gateway counted the transport.
+ * `spool`: readings that an earlier run left in the spool. It counted their own transport. `kafka`: readings that a
+ * sink takes from Kafka. Their gateway counted the transport.
  */
 export const TRANSPORTS = [...CLIENT_TRANSPORTS, 'spool', 'kafka'] as const
 export type Transport = typeof TRANSPORTS[number]

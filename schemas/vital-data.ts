@@ -12,11 +12,11 @@ const SORT_KEYS = ['deviceId', 'heartRate', 'breathRate', 'timestamp'] as const
 
 export type SortKey = typeof SORT_KEYS[number]
 
-/** A device id of 128 characters in JSON and base64url, and a hundred numbers of transactions. */
+/** Room for a device id of 128 characters and a hundred numbers of transactions, as JSON in base64url. */
 const CURSOR_LENGTH_MAX = 4096
 
 const DURATION_UNITS_S: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
-/** A hundred years at least: a time before that is one that PostgreSQL still holds. */
+/** Each unit reaches a hundred years at least; PostgreSQL can still hold a time that long ago. */
 const DURATION_PATTERN = '^(?:[1-9]\\d{0,9}s?|[1-9]\\d{0,7}m|[1-9]\\d{0,5}h|[1-9]\\d{0,4}d)$'
 
 /**
