@@ -4,11 +4,11 @@ import { isLoopback } from '../transport/transport-config.ts'
 import { ConfigError } from './config-error.ts'
 import { parseTopicTemplate, type TopicTemplate } from './topic-template.ts'
 
-/** The external broker that `vital-gateway bridge` takes readings from, and how. */
+/** The external broker that `vital-gateway bridge` takes readings from, its topics and the login. */
 export interface BridgeConfig {
   readonly host: string
   readonly port: number
-  /** Only this machine has it. */
+  /** `host` is an address of this machine alone. */
   readonly isLoopback: boolean
   /** `null`: plain TCP. */
   readonly tls: { readonly caFile: string | null, readonly certFile: string | null, readonly keyFile: string | null } | null
@@ -16,7 +16,7 @@ export interface BridgeConfig {
   readonly group: string
   /** `null`: one is kept in the data directory. */
   readonly clientId: string | null
-  /** `null`: nobody logs in. */
+  /** `null`: no login. */
   readonly login: { readonly username: string, readonly passwordFile: string | null } | null
 }
 
@@ -43,7 +43,7 @@ export function toBridgeConfig (values: Environment): BridgeConfig | null {
   })
 }
 
-/** Without the text in the message: it may hold a password. */
+/** Errors do not quote the text, because it may hold a password. */
 function toAddress (text: string): { host: string, port: number, isTls: boolean } {
   const url = URL.canParse(text) ? new URL(text) : null
   const port = url === null ? undefined : PORTS[url.protocol]

@@ -29,17 +29,17 @@ export interface Config {
   /** Where latest states are copied to; `null`: nowhere. */
   readonly latestCacheUrl: string | null
   readonly journal: ReturnType<typeof toJournalConfig>
-  /** `null`: there is no Kafka. */
+  /** `null`: no Kafka. */
   readonly kafka: KafkaConfig | null
   /** Consumer group of sinks. */
   readonly sinkGroup: string
-  /** `null`: there is no external broker. */
+  /** `null`: no external broker. */
   readonly bridge: BridgeConfig | null
   readonly lake: LakeConfig
-  /** `null`: there is none. */
+  /** `null`: no time-series database. */
   readonly timeSeries: ExportConfig | null
   readonly databaseConnectionsMax: number
-  /** Of those, for what reads. */
+  /** Of those, for reads. */
   readonly databaseReadConnectionsMax: number
   readonly dataDir: string
   readonly host: string
@@ -65,7 +65,7 @@ export interface Config {
   readonly flushIntervalMs: number
   readonly commitTimeoutMs: number
   readonly spoolBytesMax: number
-  /** Of what Kafka has; 0 keeps nothing. */
+  /** How long the spool keeps readings that Kafka has; 0: not at all. */
   readonly spoolKeepMs: number
   readonly batchReadingsMax: number
   readonly bufferReadingsMax: number
@@ -171,7 +171,7 @@ function toReplicaUrls ({ DATABASE_URL: primary, DATABASE_READ_URL: replicas = '
   })
 }
 
-/** Without its password in the message: it would be in the log. */
+/** Errors do not quote the text: its password would be in the log. */
 function toRedisUrl (text: string): string {
   const isUrl = URL.canParse(text) && ['redis:', 'rediss:'].includes(new URL(text).protocol) && new URL(text).hostname !== ''
   if (!isUrl) throw new ConfigError('REDIS_URL must be a URL such as redis://127.0.0.1:6379 or rediss://user:password@host:6380/0.')
@@ -184,7 +184,7 @@ function toLatestCacheUrl ({ VITAL_LATEST_CACHE: cache }: Environment, redisUrl:
   return redisUrl
 }
 
-/** Unset: a third, and so at least one. Two batches at a time, and what looks after them, need the rest. */
+/** Unset: a third, and so at least one. The rest is for two batches at a time and for upkeep. */
 function toReadConnectionsMax (values: Environment): number {
   const { VITAL_DATABASE_CONNECTIONS_MAX: all, VITAL_DATABASE_READ_CONNECTIONS_MAX: reads = Math.floor(all / 3) } = values
   if (reads > all - 2) {
@@ -204,7 +204,8 @@ function toRollupRetentionDays (values: Environment): number {
 }
 
 /**
- * A trusted issuer needs its keys, its name and ours: without the latter two, tokens made for others would count here.
+ * A trusted issuer needs its keys, its name and our audience: without the latter two, tokens made for other services
+ * would be accepted here.
  */
 function toTokenConfig (values: Environment): TokenConfig | null {
   const { VITAL_JWT_JWKS: jwks, VITAL_JWT_ISSUER: issuer, VITAL_JWT_AUDIENCE: audience } = values
@@ -249,10 +250,10 @@ export function readEnvironment (): NodeJS.ProcessEnv {
     bytes = readFileSync('.env')
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    if (code !== 'ENOENT') throw new ConfigError(`.env is there and cannot be read: ${message}`, { cause: error })
+    if (code !== 'ENOENT') throw new ConfigError(`.env exists but cannot be read: ${message}`, { cause: error })
     return process.env
   }
-  // Into the process's own, for the driver of PostgreSQL reads PGPASSWORD and its like there.
+  // Into the process's own environment, because the driver of PostgreSQL reads PGPASSWORD and its like there.
   for (const [name, value] of Object.entries(parseEnvironmentFile(bytes))) process.env[name] ??= value
   return process.env
 }

@@ -17,7 +17,7 @@ const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full', 'no-verify'
  *
  * The driver itself reads almost any text as a URL of some kind: `mysql://…` and `localhost:5432/x` would be tried for
  * ever, and `host=127.0.0.1` would be looked up as the host `base`.
- * @throws {@link ConfigError} for what can never work; its message holds no password
+ * @throws {@link ConfigError} for a text that can never work; its message holds no password
  */
 export function toDatabaseUrl (text: string): string {
   if (/^\s*[a-z_]+\s*=/i.test(text)) return toUrl(parseKeywords(text))
@@ -55,7 +55,7 @@ function checkSslMode (mode: string | null): void {
 }
 
 /**
- * `name = value`, apart by spaces; a value in quotes may hold spaces, and a backslash stands before a quote or a
+ * `name = value`, separated by spaces; a value in quotes may hold spaces, and a backslash stands before a quote or a
  * backslash.
  * @see PostgreSQL manual, "Connection Strings": "Keyword/Value Connection Strings"
  */
@@ -66,8 +66,8 @@ function parseKeywords (text: string): Map<string, string> {
     const at = pair.lastIndex
     const match = pair.exec(text)
     if (match === null) {
-      throw new ConfigError(`DATABASE_URL reads like libpq's "host=… port=…", but not from its ${at + 1}th character ` +
-        `on: write name=value, apart by spaces, values with spaces in single quotes. ${FORM}`)
+      throw new ConfigError(`DATABASE_URL reads like libpq's "host=… port=…", but not from character ${at + 1} on: ` +
+        `write name=value, separated by spaces, values with spaces in single quotes. ${FORM}`)
     }
     const [, name = '', quoted, plain = ''] = match
     if (!KEYWORDS.has(name)) {

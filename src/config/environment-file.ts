@@ -9,7 +9,7 @@ export function parseEnvironmentFile (bytes: Buffer): Record<string, string> {
   const text = toText(bytes).replace(/^\ufeff/, '').replaceAll(/\r\n?/g, '\n')
   for (const [index, line] of text.split('\n').entries()) {
     const name = /^\s*(?:export\s+)?(VITAL_\w+|KAFKA_\w+|DATABASE(?:_READ)?_URL)\b(?!\s*=)/.exec(line)?.[1]
-    // Its parser would skip the line silently.
+    // The parser of Node.js would skip the line silently.
     if (name !== undefined) throw new ConfigError(`.env, line ${index + 1}: write ${name}=value.`)
   }
   // The parser may return undefined for a name: its types are those of an environment.

@@ -7,7 +7,7 @@ const KNOWN = Object.keys(EnvironmentSchema.properties)
 const toLetters = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/g, '')
 const KNOWN_LETTERS = new Map(KNOWN.map((name) => [toLetters(name), name]))
 
-/** Edits that a typing error takes; two exchanged letters are two. */
+/** Edits that a typing error takes; two exchanged letters count as two. */
 const EDITS_MAX = 2
 
 /** Set by hosting services and other programs; without DATABASE_URL, one of these was most likely meant for it. */
@@ -32,7 +32,7 @@ const looksLikePostgres = (value: string): boolean => /^postgres(?:ql)?:\/\/|^\s
  * The variables of an environment that belong to the gateway. An unknown `VITAL_*` name stays in it, for the schema to
  * refuse.
  * @returns `notices` are logged once, at start
- * @throws {@link ConfigError} for a near miss of a known name, which would otherwise be no setting at all
+ * @throws {@link ConfigError} for a near miss of a known name, which would otherwise have no effect
  */
 export function selectVariables (variables: Variables): { variables: Variables, notices: readonly string[] } {
   const own: Record<string, string> = {}
@@ -40,7 +40,7 @@ export function selectVariables (variables: Variables): { variables: Variables, 
   const misses: string[] = []
   const synonyms: string[] = []
   for (const [name, value] of Object.entries(variables)) {
-    // An empty one counts as unset, as compose files pass it.
+    // An empty one counts as unset, because compose files pass unset variables so.
     if (value === undefined || value === '') continue
     if (KNOWN.includes(name)) {
       if (isLinkValue(value) && name.endsWith('_PORT')) misses.push(explainLink(name, value))
@@ -62,7 +62,7 @@ export function selectVariables (variables: Variables): { variables: Variables, 
   return { variables: own, notices: [...toLinkNotice(links), ...toSynonymNotice(synonyms)] }
 }
 
-/** Nothing else says which PostgreSQL, and this does. */
+/** Whether DATABASE_URL is unset and this value would do for it. */
 const isMissed = ({ DATABASE_URL: url }: Variables, value: string): boolean => (url === undefined || url === '') &&
   looksLikePostgres(value)
 

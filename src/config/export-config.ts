@@ -3,7 +3,7 @@ import type { Environment } from '../../schemas/environment.ts'
 import { isLoopback } from '../transport/transport-config.ts'
 import { ConfigError } from './config-error.ts'
 
-/** The time-series database that `vital-gateway export` writes to, and how. */
+/** The time-series database that `vital-gateway export` writes to, and the login. */
 export interface ExportConfig {
   readonly kind: Environment['VITAL_EXPORT_KIND']
   /** Its protocol, host and port, and a path without a slash at its end. */
@@ -11,13 +11,13 @@ export interface ExportConfig {
   /** `https:` */
   readonly isEncrypted: boolean
   readonly caFile: string | null
-  /** Only this machine has it. */
+  /** The host is an address of this machine alone. */
   readonly isLoopback: boolean
   /** Database of InfluxDB 1 and 3, bucket of InfluxDB 2. */
   readonly database: string
   /** Of InfluxDB 2. */
   readonly org: string
-  /** `null`: nobody logs in. */
+  /** `null`: no login. */
   readonly login: { readonly username: string, readonly passwordFile: string } | { readonly tokenFile: string } | null
   /** Consumer group. */
   readonly group: string
@@ -49,7 +49,7 @@ export function toExportConfig (values: Environment): ExportConfig | null {
   })
 }
 
-/** Without the text in the message: it may hold a password. */
+/** Errors do not quote the text, because it may hold a password. */
 function toUrl (text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null
   if (url === null || !['http:', 'https:'].includes(url.protocol) || url.search !== '' || url.hash !== '') {

@@ -3,13 +3,13 @@ import type { Environment } from '../../schemas/environment.ts'
 import { toList } from '../transport/transport-config.ts'
 import { ConfigError } from './config-error.ts'
 
-/** Where Kafka is, and who asks it. */
+/** The brokers of Kafka, and the login. */
 export interface KafkaConfig {
-  /** Topics that survive less than they should do not stop the start. */
+  /** The start goes on although topics would lose acknowledged readings with one machine. */
   readonly isWeakAllowed: boolean
   readonly brokers: ReadonlyArray<{ readonly host: string, readonly port: number }>
   readonly tls: { readonly caFile: string | null } | null
-  /** `null`: nobody logs in. */
+  /** `null`: no login. */
   readonly sasl: {
     readonly mechanism: 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
     readonly username: string
@@ -38,7 +38,7 @@ export function toKafkaConfig (values: Environment): KafkaConfig | null {
 }
 
 /**
- * What an acknowledgement waits for. `target`: PostgreSQL, or the in-sync replicas of Kafka.
+ * The journal, and what an acknowledgement waits for. `target`: PostgreSQL, or the in-sync replicas of Kafka.
  * @throws `ConfigError` for names that need each other
  */
 export function toJournalConfig (values: Environment): { readonly kind: 'postgres' | 'kafka', readonly ackAfter: 'target' | 'spool' } {

@@ -1,9 +1,9 @@
 import type { Environment } from '../../schemas/environment.ts'
 import { ConfigError } from './config-error.ts'
 
-/** Where a lake is, who writes it, and how large its files become. */
+/** The place of a lake, its consumer group, and the size and age of its files. */
 export interface LakeConfig {
-  /** `null`: there is none. */
+  /** `null`: no lake. */
   readonly location: {
     readonly bucket: string
     /** Empty, or with a slash behind it. */
@@ -17,7 +17,7 @@ export interface LakeConfig {
 
 /**
  * The slice of the configuration for a lake.
- * @throws `ConfigError` for a place that is none
+ * @throws `ConfigError` for a bad URL
  */
 export function toLakeConfig (values: Environment): LakeConfig {
   const { VITAL_LAKE_URL: url, VITAL_LAKE_GROUP: group, VITAL_LAKE_FILE_BYTES: fileBytesMax, VITAL_LAKE_MAX_AGE_S: ageS } = values

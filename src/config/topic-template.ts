@@ -1,7 +1,7 @@
 import { isDeviceId } from '../../schemas/device-id.ts'
 import { ConfigError } from './config-error.ts'
 
-/** Which topics of an external broker carry readings, and of which device each is. */
+/** The topics of an external broker that carry readings, and the device of each. */
 export interface TopicTemplate {
   /** As the operator wrote it. */
   readonly text: string
@@ -14,8 +14,9 @@ export interface TopicTemplate {
 const DEVICE = '{device}'
 
 /**
- * `ward/+/monitor/{device}` → filter `ward/+/monitor/+`, and the device of a topic that it matches. A `+` beside the device needs the
- * operator's word: `ward/1/monitor/7` and `ward/2/monitor/7` would become one device, and so perhaps two patients one.
+ * `ward/+/monitor/{device}` → filter `ward/+/monitor/+`, and the device of a topic that it matches. A `+` beside the
+ * device needs the operator's consent: `ward/1/monitor/7` and `ward/2/monitor/7` would become one device, and their
+ * patients may be two.
  * @throws `ConfigError`
  */
 export function parseTopicTemplate (text: string, { areWildcardsAllowed }: { readonly areWildcardsAllowed: boolean }): TopicTemplate {
@@ -40,7 +41,7 @@ export function parseTopicTemplate (text: string, { areWildcardsAllowed }: { rea
   })
 }
 
-/** What makes it no template, as the end of a sentence; `null`: it is one. */
+/** Why the text is not a template, as the end of a sentence; `null`: it is one. */
 function findFault (text: string, levels: readonly string[]): string | null {
   if (levels.filter((level) => level === DEVICE).length !== 1) {
     return 'must have one level that is {device}, such as ward/monitor/{device}.'
@@ -49,6 +50,6 @@ function findFault (text: string, levels: readonly string[]): string | null {
   const bad = levels.find((level) => level !== '+' && level !== DEVICE && /[+#{}\p{Cc}]/u.test(level))
   if (bad === undefined) return null
   return bad.includes('#')
-    ? 'must not hold #: what is no reading would come as well.'
+    ? 'must not hold #: messages that are not readings would come too.'
     : `has the level "${bad}": a level is a name, + or {device}.`
 }

@@ -11,7 +11,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 
 /**
  * `VITAL_LIMITS` → by prefix of the device id, the range of each vital sign. JSON, because a device id may hold any
- * separator. The prefix `""` is every device; there are no limits that nobody set.
+ * separator. The prefix `""` is every device. Without a setting there are no limits.
  * @throws {@link ConfigError} that names what is wrong
  */
 export function parseVitalLimits (text: string): Readonly<Record<string, Limits>> {

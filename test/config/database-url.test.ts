@@ -17,7 +17,7 @@ t.test('a URL that cannot work stops the start with a message without its passwo
     ['postgres://127.0.0.1/x?sslmode=on', /sslmode=on .* must be one of disable, require/],
     ['host=127.0.0.1 port=54x2', /port=54x2 is not a port/],
     ['host=127.0.0.1 prot=5432', /does not know prot=; it knows host,/],
-    ['host=127.0.0.1 port', /reads like libpq's .* from its 15th character on/],
+    ['host=127.0.0.1 port', /reads like libpq's .* from character 15 on/],
     ['host=a,b dbname=x', /several hosts/],
     ['host=127.0.0.1 sslmode=prefer', /sslmode=prefer/]
   ]
