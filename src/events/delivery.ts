@@ -4,15 +4,15 @@
  *   append ──> ring ──> noted by the listeners that asked for the device ──> every 50 ms: one write for each of them
  *                                                                              │ the socket is full: stalled
  *                                                                              ▼
- *                                                                  drained: looks through the ring from its cursor
+ *                                                                  drained: searches the ring from its cursor
  *
- * A listener keeps up by numbers: those of its events since its last write are noted for it, so that a thousand
- * listeners of single devices cost no thousand checks an event. A listener without a filter needs no note, for its events
- * are whole pages. A listener whose socket is full notes nothing. Once the socket is drained, it looks through the ring
- * from where it was. What the ring has dropped meanwhile was counted for it, and it is told first (`missed`).
+ * The numbers of a listener's events since its last write are noted for it, so that a thousand listeners of single
+ * devices do not cost a thousand checks an event. A listener without a filter needs no note, because it gets whole
+ * pages. A listener whose socket is full notes nothing. Once the socket is drained, it searches the ring from its
+ * cursor. Events that the ring dropped meanwhile were counted for it, and it gets their number first (`missed`).
  *
  * Delivery takes turns of some milliseconds, with a longer rest after each that was used up. Listeners that cannot be
- * served so fast fall behind in the ring and miss events; acknowledgements do not wait for them.
+ * served so fast fall behind in the ring and miss events. Acknowledgements do not wait for them.
  */
 import { EventRing, type EventPage } from './event-ring.ts'
 import { FilterIndex, matchesFilter } from './event-filter.ts'
@@ -23,7 +23,7 @@ import type { Listener } from './listener.ts'
 interface DeliveryOptions {
   readonly epoch: string
   readonly limits: EventsLimits
-  /** Its socket takes nothing while all listeners together hold too much. */
+  /** Called for a listener whose socket takes nothing while all listeners together hold too much. */
   readonly onOverfull: (listener: Listener) => void
 }
 
@@ -32,7 +32,7 @@ export class Delivery {
   readonly #limits: EventsLimits
   readonly #onOverfull: (listener: Listener) => void
   readonly #index = new FilterIndex<Listener>()
-  /** Those that have something to send and may write. */
+  /** Listeners that have something to send and may write. */
   readonly #due = new Set<Listener>()
   /** In the order in which they stalled. */
   readonly #stalled = new Set<Listener>()
@@ -52,7 +52,7 @@ export class Delivery {
     this.ring = new EventRing({ epoch, bytesMax, pageBytes, onDropped: (page) => { this.#countMissed(page) } })
   }
 
-  /** Bytes in the ring, and those that no socket has taken as of the last look. */
+  /** Bytes in the ring, and bytes that sockets had not taken at the last check. */
   get bytes (): number {
     return this.ring.bytes + this.#unsentBytes
   }
@@ -93,7 +93,7 @@ export class Delivery {
     return listener.filter.kind !== 'all' || listener.cursor === this.ring.next
   }
 
-  /** For an idle listener: it has come to here. */
+  /** Moves the cursor of an idle listener to the end of the ring. */
   catchUp (listener: Listener): void {
     listener.cursor = this.ring.next
   }
@@ -151,7 +151,7 @@ export class Delivery {
     listener.unsentBytes = 0
   }
 
-  /** A page of the ring is about to be dropped: its events are missed by those that have not come so far. */
+  /** A page of the ring is about to be dropped: listeners that have not come so far miss its events. */
   #countMissed ({ first, devices }: EventPage): void {
     const next = first + devices.length
     for (const listener of this.#index.all) {
@@ -188,7 +188,7 @@ export class Delivery {
     let nowMs = startMs
     for (const listener of this.#due) {
       this.#due.delete(listener)
-      // One that has more to send joins again at the end.
+      // A listener that has more to send is added again at the end.
       this.#send(listener)
       nowMs = performance.now()
       if (nowMs - startMs > turnMs) break
@@ -240,7 +240,7 @@ export class Delivery {
     if (text === '' || this.write(listener, text)) listener.cursor = this.ring.next
   }
 
-  /** Looks through a part of the ring, and comes back for the next one. */
+  /** Searches a part of the ring; the next turn searches the next part. */
   #sendFound (listener: Listener): void {
     const { ring } = this
     const { pageBytes, scannedMax } = this.#limits

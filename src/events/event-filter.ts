@@ -1,4 +1,4 @@
-/** Which devices' events a listener gets. */
+/** The devices whose events a listener gets. */
 export type EventFilter =
   | { readonly kind: 'all' }
   | { readonly kind: 'devices', readonly devices: ReadonlySet<string> }
@@ -13,8 +13,8 @@ export function matchesFilter (filter: EventFilter, device: string): boolean {
 }
 
 /**
- * Listeners by what they filter for, so that an event costs a look-up by its device, and one for each length that a
- * prefix has, however many listeners there are. Those without a filter are kept apart: they get every event.
+ * Listeners by their filters, so that an event costs a look-up by its device, and one for each length that a prefix
+ * has, however many listeners there are. Listeners without a filter are kept apart: they get every event.
  */
 export class FilterIndex<T> {
   readonly #all = new Set<T>()
@@ -61,7 +61,7 @@ export class FilterIndex<T> {
     }
   }
 
-  /** Calls `visit` for each that names the device, or a prefix of it; not for those of {@link FilterIndex.all}. */
+  /** Calls `visit` for each listener that names the device or a prefix of it; not for {@link FilterIndex.all}. */
   visit (device: string, visit: (listener: T) => void): void {
     this.#byDevice.get(device)?.forEach(visit)
     for (const [length, byPrefix] of this.#byPrefix) {

@@ -1,7 +1,7 @@
-/** What is sent, as the format of server-sent events has it: WHATWG HTML, "Server-sent events", 9.2.5. */
+/** Frames in the format of server-sent events: WHATWG HTML, "Server-sent events", 9.2.5. */
 import type { ReadingRow } from '../../db/rows.ts'
 
-/** One event. JSON has no line end in it, so the data is one line. */
+/** One event. JSON without white space holds no line end, so the data is one line. */
 export function toFrame (type: string, epoch: string, sequence: number, json: string): string {
   return `event: ${type}\nid: ${epoch}-${sequence}\ndata: ${json}\n\n`
 }
@@ -12,8 +12,8 @@ export function toPreamble (retryMs: number, epoch: string, sequence: number): s
 }
 
 /**
- * A comment, and how far the listener has come: an id without data is no event, and a browser sends it in its next
- * `Last-Event-ID`. So the listener of a device that is silent for long is not told that it may have missed something.
+ * A comment, and an id that tells how far the listener has come. An id without data makes no event, but a browser sends
+ * it in its next `Last-Event-ID`. So a listener whose device was silent for long gets no `missed` when it comes back.
  */
 export function toHeartbeat (epoch: string, sequence: number): string {
   return `:\nid: ${epoch}-${sequence}\n\n`
@@ -26,7 +26,7 @@ export function toReadingJson ({ device, timeUs, vitals }: ReadingRow): string {
 
 const POSITION = /^(\w+)-(\d{1,15})$/
 
-/** A `Last-Event-ID`. @returns `null` for one that no gateway has given */
+/** A `Last-Event-ID`. @returns `null` for a text that is not the id of an event */
 export function parseEventId (id: string): { epoch: string, sequence: number } | null {
   const [, epoch, sequence] = POSITION.exec(id) ?? []
   return epoch === undefined ? null : { epoch, sequence: Number(sequence) }

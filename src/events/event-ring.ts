@@ -1,14 +1,14 @@
 /**
- * The events of the last seconds, encoded: queue of every listener at once, and what one that comes back catches up.
+ * The events of the last seconds, encoded: the queue of all listeners, and the backlog of a listener that comes back.
  *
  *   first ──> page │ page │ page │ page (being filled) <── next
  *                ▲           ▲              ▲
  *             a listener that reads slowly, with its cursor; most listeners wait at `next`
  *
- * Events have consecutive numbers. Each is encoded once, into pages of some KiB outside of V8's heap: a listener that
- * gets all events is written whole pages without a copy, and thousands of events are no objects to collect. A listener
- * holds a number instead of a queue, so listeners that do not read cost no memory beside their sockets. Beyond the bound
- * the oldest page is dropped, and each event of it is told to `onDropped`, which counts what listeners miss.
+ * Events have consecutive numbers. Each is encoded once, into pages of some KiB outside of V8's heap: a listener of all
+ * events gets whole pages without a copy, and V8 has no event to collect. A listener holds a number instead of a queue,
+ * so listeners that do not read cost no memory beside their sockets. Beyond the bound the oldest page is dropped, and
+ * `onDropped` counts its events as missed by the listeners that have not taken them.
  */
 import { toFrame } from './event-frame.ts'
 
@@ -31,7 +31,7 @@ interface OwnPage extends EventPage {
 }
 
 interface EventRingOptions {
-  /** Told in the id of each event. */
+  /** Part of the id of each event. */
   readonly epoch: string
   readonly bytesMax: number
   readonly pageBytes: number
@@ -53,7 +53,7 @@ export class EventRing {
     return this.#options.epoch
   }
 
-  /** Number of the oldest event that is kept; that of the next one where none is. */
+  /** Number of the oldest event that is kept; the number of the next one where none is kept. */
   get first (): number {
     return this.#pages[0]?.first ?? this.#next
   }
@@ -95,7 +95,7 @@ export class EventRing {
     return bytes.toString('utf8', ends[at - 1] ?? 0, ends[at])
   }
 
-  /** From an event that is kept to the end of its page; shared by all that ask. @returns how many events it holds */
+  /** From an event that is kept to the end of its page, without a copy. @returns also how many events it holds */
   view (sequence: number): { bytes: Buffer, events: number } {
     const { first, bytes, ends } = this.#pages[this.#indexOf(sequence)]!
     const at = sequence - first
@@ -118,7 +118,7 @@ export class EventRing {
     if (last !== undefined && (last.ends.at(-1) ?? 0) + size <= last.bytes.length) return last
     const { pageBytes } = this.#options
     const page: OwnPage = {
-      // Not of the pool of Buffer, whose slabs live as long as anything in them.
+      // Not from the pool of Buffer, whose slabs live as long as any buffer in them.
       first: this.#next, bytes: Buffer.allocUnsafeSlow(Math.max(pageBytes, size)), devices: [], ends: []
     }
     this.#pages.push(page)
@@ -133,7 +133,7 @@ export class EventRing {
     this.#bytes -= page.bytes.length + page.ends.length * EVENT_OVERHEAD_BYTES
   }
 
-  /** Most that is asked for is new. */
+  /** Most look-ups are for the newest page. */
   #indexOf (sequence: number): number {
     let index = this.#pages.length - 1
     if (this.#pages[index]!.first <= sequence) return index

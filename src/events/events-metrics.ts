@@ -10,7 +10,7 @@ interface EventsStatistics {
   readonly bytes: number
   readonly sent: number
   readonly missed: number
-  /** Listeners that found no place. */
+  /** Listeners that found no room. */
   readonly refused: number
   readonly closed: Readonly<Record<ListenerEnd, number>>
 }

@@ -1,9 +1,10 @@
 /**
  * Live events for applications: readings as they are stored, rejections, devices that connect and leave.
  *
- * Nothing is kept while nobody listens: the first listener begins a new ring with an epoch of its own, and some minutes
- * after the last one has left it is dropped. The epoch stands in the id of each event, so an id of another ring, of
- * another gateway or from before a restart is known, and its listener is told that it may have missed something.
+ * No event is kept while there is no listener: the first one begins a new ring with an epoch of its own, and the ring
+ * is dropped some minutes after the last one has left. The epoch stands in the id of each event, so an id of another
+ * ring, of another gateway or from before a restart is recognised, and its listener is told that it may have missed
+ * events.
  */
 import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
@@ -24,7 +25,7 @@ import { EVENTS_LIMITS, type EventsLimits } from './limits.ts'
 import { type EventSink, Listener } from './listener.ts'
 import { Listeners } from './listeners.ts'
 
-/** What a request for events asks for. */
+/** A request for events. */
 export interface EventsRequest {
   readonly filter: EventFilter
   readonly principal: Principal | null
@@ -36,7 +37,7 @@ export interface EventsRequest {
 }
 
 interface EventsOptions {
-  /** Until when a principal may stay, by what is known of it now; see `Security`. */
+  /** The time until which a principal may stay, by its present state; see `Security`. */
   readonly untilOf?: PrincipalReview
   readonly limits?: Partial<EventsLimits>
   readonly metrics: Metrics
@@ -132,7 +133,7 @@ export function createEvents ({ untilOf = () => undefined, metrics, logger, ...o
       delivery?.ring.forget(device)
     },
 
-    /** Whether there is a place for one more listener. */
+    /** Whether there is room for one more listener. */
     hasRoom: (principal: Principal | null): boolean => !isStopped && listeners.hasRoom(principal),
 
     /** Sends events until the client leaves, its credentials end or the gateway stops. */
@@ -150,7 +151,7 @@ export function createEvents ({ untilOf = () => undefined, metrics, logger, ...o
       if (listener.expiresAtMs <= Date.now()) listeners.close(listener, 'revoked')
     },
 
-    /** Ends every stream; browsers come back to the next gateway. At the begin of a stop, which waits for answers. */
+    /** Ends every stream; browsers come back to the next gateway. Called first, because a stop waits for answers. */
     stop (): void {
       isStopped = true
       listeners.closeAll()
@@ -168,13 +169,13 @@ function startOf (
   if (last?.epoch !== epoch || last.sequence >= next) return { cursor: next, missed: NaN }
   const cursor = last.sequence + 1
   if (cursor >= first) return { cursor, missed: 0 }
-  // Of which devices the others were is not kept.
+  // The devices of the dropped events are not known.
   return { cursor: first, missed: filter.kind === 'all' ? first - cursor : NaN }
 }
 
 export type Events = ReturnType<typeof createEvents>
 
-/** The device that a client is; `null` for others. In the open mode every client may be one. */
+/** Device id of a client; `null` for a client that is not a device. In the open mode every client may be one. */
 function deviceOfClient ({ clientId, principal }: ConnectedClient): string | null {
   if (principal === null) return isDeviceId(clientId) ? clientId : null
   return principal.role === 'device' ? principal.id : null

@@ -25,24 +25,24 @@ export const EVENTS_LIMITS = {
   turnMs: 2,
   /** After such a turn the next one waits for so many times as long: listeners get a third of the loop at most. */
   turnRest: 2,
-  /** Events noted one by one for a listener of some devices; beyond, it looks through the ring. */
+  /** Events noted one by one for a listener of some devices; beyond, it searches the ring. */
   notedMax: 256,
-  /** Events of other devices that one listener looks through at a time, 10 to 20 ns each. */
+  /** Events of the ring that one listener examines at a time, 10 to 20 ns each. */
   scannedMax: 10_000,
-  /** Bytes that no socket has taken, of all listeners together; beyond, the one that waits for longest is closed. */
+  /** Bytes that no socket has taken, of all listeners together; beyond, the listener that waited longest is closed. */
   unsentBytesMax: 32 * 1024 * 1024,
-  /** A listener whose socket takes nothing for so long is closed, so that it gives back what it holds. */
+  /** A listener whose socket takes nothing for this long is closed, which frees its memory. */
   stalledMs: 30_000,
   /** Proxies close a connection that is silent for longer: nginx after 60 s, many load balancers after 30 s. */
   heartbeatMs: 15_000,
-  /** Heartbeats, expired credentials and stalled sockets are looked for in this rhythm. */
+  /** Heartbeats, expired credentials and stalled sockets are checked at this interval. */
   checkIntervalMs: 1000,
-  /** What a listener that is closed may still take; then its socket is destroyed. */
+  /** Time for a closed listener to take the rest; then its socket is destroyed. */
   endMs: 1000,
   /** A listener comes back after this time, at random between the two: a thousand of them come one by one. */
   retryMsMin: 1000,
   retryMsMax: 3000,
-  /** The same where a request found no place, or its credentials cannot be verified now. */
+  /** The same where a request found no room, or its credentials cannot be verified now. */
   laterMsMin: 2000,
   laterMsMax: 6000
 } as const

@@ -17,7 +17,7 @@ interface ListenerOptions {
   readonly missed: number
 }
 
-/** One listener: how far it has come. Changed by `delivery.ts`; its expiry by `listeners.ts`. */
+/** One listener and its progress. Changed by `delivery.ts`; its expiry by `listeners.ts`. */
 export class Listener {
   readonly filter: EventFilter
   readonly principal: Principal | null
@@ -25,14 +25,14 @@ export class Listener {
   expiresAtMs: number
   /** Each of its events below this number was sent, or is counted in `missed`. */
   cursor: number
-  /** Numbers of its events from `cursor` on; `null`: it has to look for them. */
+  /** Numbers of its events from `cursor` on; `null`: it has to search the ring. */
   noted: number[] | null = null
-  /** Events that it is to be told it missed; NaN: it is not known how many, or whether any. */
+  /** Missed events that it has yet to be told of; NaN: their number is not known, and may be 0. */
   missed: number
   isStalled = false
-  /** Bytes that its socket has not taken, as of the last look. */
+  /** Bytes that its socket had not taken at the last check. */
   unsentBytes = 0
-  /** Monotonic: since when that has not become less. */
+  /** Monotonic time since which `unsentBytes` has not become less. */
   stalledAtMs = 0
   wroteAtMs = 0
   isClosed = false

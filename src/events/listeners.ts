@@ -14,9 +14,9 @@ interface ListenersOptions {
   readonly logger: Logger
 }
 
-/** The open listeners: whether there is room for one more, and when one ends. */
+/** The open listeners: whether there is room for one more, and when each ends. */
 export class Listeners {
-  /** Listeners that found no place. */
+  /** Listeners that found no room. */
   refused = 0
   readonly closed: Record<ListenerEnd, number> = { expired: 0, revoked: 0, stalled: 0, overfull: 0 }
   readonly #options: ListenersOptions
@@ -31,7 +31,7 @@ export class Listeners {
     return this.#all.size
   }
 
-  /** Whether there is a place for one more. Counts those for which there is none. */
+  /** Whether there is room for one more. Counts the listeners that are refused. */
   hasRoom (principal: Principal | null): boolean {
     const { listenersMax, listenersPerDeviceMax } = this.#options.limits
     const ofDevice = principal?.role === 'device' ? this.#ofDevice.get(principal.id) ?? 0 : 0
@@ -103,7 +103,7 @@ export class Listeners {
     }
   }
 
-  /** Of every listener. */
+  /** The principal of every listener. */
   principals (): Array<Principal | null> {
     return [...this.#all].map(({ principal }) => principal)
   }
