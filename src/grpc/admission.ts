@@ -24,14 +24,14 @@ interface AdmissionOptions {
   readonly isProxy: IsTrusted
   /** Calls of one principal, or of one address while no credentials exist; 0: no limit. */
   readonly requestsPerSecondMax: number
-  /** Calls count at all gateways together; `null`: there is one. */
+  /** Calls count at all gateways together; `null`: this gateway stands alone. */
   readonly spendTogether: SpendTogether | null
   readonly refusals: LoginRefusals
 }
 
 /** Calls that were refused before a message was read. */
 export interface AdmissionCounts {
-  /** There was no place. */
+  /** Too many calls were under way. */
   refused: number
   /** For their rate. */
   limited: number
@@ -40,7 +40,7 @@ export interface AdmissionCounts {
 /** A device for itself, an administrator for any. */
 const SENDERS: readonly Role[] = ['device', 'admin']
 
-/** The beginning of a path → who may call it; the health service needs no credentials. */
+/** The beginning of a path → roles that may call it; the health service needs no credentials. */
 const ROLES: ReadonlyArray<readonly [prefix: string, roles: readonly Role[]]> = [
   ['/vital.v1.Ingest/', SENDERS],
   ['/grpc.reflection.', READERS]
@@ -58,8 +58,8 @@ const UNVERIFIED = toStatus(status.UNAVAILABLE, new HTTP_ERRORS.AuthenticationUn
 const LIMITED = toStatus(status.RESOURCE_EXHAUSTED, new HTTP_ERRORS.TooManyRequests())
 
 /**
- * Decides about each call before its first message is read, by the rules of HTTP: a place for it, its credential, the
- * role, the rate.
+ * Decides about each call before its first message is read, by the rules of HTTP: room for it, its credential, the
+ * rate, the role.
  */
 export function createAdmission (options: AdmissionOptions) {
   const { authenticate, isStopping, isProxy, requestsPerSecondMax, spendTogether, refusals } = options
@@ -70,7 +70,7 @@ export function createAdmission (options: AdmissionOptions) {
   const underWay = { calls: 0, health: 0 }
   const admitted = new WeakMap<Metadata, AdmittedCall>()
 
-  /** @returns whether there was one */
+  /** @returns whether there was room */
   function takePlace (call: ServerInterceptingCallInterface, kind: keyof typeof underWay): boolean {
     if (underWay[kind] >= (kind === 'calls' ? GRPC_LIMITS.callsMax : GRPC_LIMITS.healthCallsMax)) {
       counts.refused++
@@ -86,7 +86,7 @@ export function createAdmission (options: AdmissionOptions) {
     return LIMITED
   }
 
-  /** @returns what the call is ended with; `null` when it is admitted */
+  /** @returns the status that ends the call; `null` when it is admitted */
   function judge (call: AdmittedCall, authentication: Authentication, caller: Caller): EndStatus | null {
     const note = (reason: LoginRefusal, principal?: string) => {
       refusals.note({ transport: 'grpc', reason, principal, remoteAddress: caller.address, route: caller.path })
@@ -125,7 +125,7 @@ export function createAdmission (options: AdmissionOptions) {
     const authentication = authenticate(headers, certificateNamesOf(call.library))
     if (!(authentication instanceof Promise)) decide(authentication)
     else if (failures.isExhausted(toAddressKey(caller.address))) call.end(limited())
-    // It never rejects.
+    // Authentication never rejects.
     else authentication.then(decide, () => { call.end(UNVERIFIED) })
   }
 
@@ -159,7 +159,7 @@ interface Caller {
   /** Of the method. */
   readonly path: string
   readonly address: string
-  /** That may call the method. */
+  /** Roles that may call the method. */
   readonly roles: readonly Role[]
 }
 
@@ -168,7 +168,7 @@ function firstOf (metadata: Metadata, name: string): string | undefined {
   return value === undefined ? undefined : String(value)
 }
 
-/** The gRPC specification (Compression) asks for this status, and for the encodings that are taken. */
+/** The gRPC specification (Compression) asks for this status, and for the encodings that are accepted. */
 function toCompressed (): EndStatus {
   const metadata = new Metadata()
   metadata.set('grpc-accept-encoding', 'identity')

@@ -3,10 +3,10 @@ import type { Principal } from '../../schemas/principal.ts'
 import { streamOf } from './library-call.ts'
 import { GRPC_LIMITS } from './limits.ts'
 
-/** What a call is ended with. */
+/** The status that ends a call. */
 export type EndStatus = Pick<StatusObject, 'code' | 'details'> & { readonly metadata?: Metadata }
 
-/** Decides about a call once its headers are there: `proceed`, or it ends the call. */
+/** Decides about a call once its headers have arrived: it calls `proceed`, or ends the call. */
 export type Admit = (call: AdmittedCall, metadata: Metadata, proceed: () => void) => void
 
 type Listener = Parameters<ServerInterceptingCallInterface['start']>[0]

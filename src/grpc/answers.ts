@@ -37,7 +37,7 @@ const OVERLOADED = encodeRefusal(new HTTP_ERRORS.Overloaded())
 const UNAVAILABLE = encodeRefusal(new HTTP_ERRORS.Unavailable())
 const TOO_LARGE = encodeRefusal(new HTTP_ERRORS.BodyTooLarge())
 
-/** What became of a request → its answer. */
+/** The outcome of a request → its answer. */
 export function toAnswer (number: number | bigint, outcome: RequestOutcome): Answer {
   switch (outcome.status) {
     case 'durable':
@@ -55,7 +55,7 @@ export function toAnswer (number: number | bigint, outcome: RequestOutcome): Ans
   }
 }
 
-/** The answer to a request of more bytes than are taken. */
+/** The answer to a request of too many bytes. */
 export const toTooLarge = (number: number | bigint): Answer => ({ number, outcome: OUTCOME.rejected, refusal: TOO_LARGE })
 
 const contentBytes = ({ number, refusal }: Answer): number =>

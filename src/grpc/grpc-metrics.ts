@@ -1,6 +1,6 @@
 import type { Metrics } from '../metrics/metrics.ts'
 
-/** Of the gRPC server; without one there are none of these metrics. */
+/** Of the gRPC server; a gateway without one has none of these metrics. */
 export interface GrpcStatistics {
   readonly connections: number
   readonly streams: number

@@ -6,7 +6,7 @@ import { GRPC_LIMITS } from './limits.ts'
 const SERVICES = ['', 'vital.v1.Ingest']
 
 /**
- * `grpc.health.v1.Health`: SERVING as `/health/ready` answers 200, so a load balancer sees one state on every port.
+ * `grpc.health.v1.Health`: SERVING while `/health/ready` answers 200, so a load balancer sees one state on every port.
  * @param isReady - whether a reading that comes in now would be acknowledged
  */
 export function addHealth (server: Server, isReady: () => boolean) {

@@ -18,8 +18,8 @@ export function streamOf (call: ServerInterceptingCallInterface): ServerHttp2Str
 }
 
 /**
- * `grpc-encoding`, which the library takes out of the metadata: how the messages of the call are compressed. It would
- * make a decompressor for each compressed message of a read at once, 600 of the smallest in 16 KiB.
+ * `grpc-encoding`, which the library takes out of the metadata: how the messages of the call are compressed. The
+ * library would make decompressors for all compressed messages of one read at once, 600 of the smallest in 16 KiB.
  */
 export function encodingOf (call: ServerInterceptingCallInterface): string {
   return libraryCall(call).incomingEncoding

@@ -2,22 +2,25 @@
 export const GRPC_LIMITS = {
   /** As of HTTP. Each is a descriptor; a device keeps one. */
   connectionsMax: 4_096,
-  /** Streams and calls of one connection: a proxy brings many clients over one. Also what gRPC servers commonly allow. */
+  /** Streams and calls of one connection: a proxy brings many clients over one. gRPC servers commonly allow as many. */
   callsPerConnectionMax: 100,
-  /** Calls under way, streams included. Each may have half a request in memory, `requestBytesMax` and what is read of the next. */
+  /**
+   * Calls under way, streams included. Each may hold an incomplete request in memory: up to `requestBytesMax`, and the
+   * bytes that were read behind it.
+   */
   callsMax: 4_096,
   /** Calls of the health service, which needs no credentials; `Watch` stays open. */
   healthCallsMax: 256,
   /**
    * Requests of one stream that are unanswered; the next one is not read. Enough for a device that sends one reading a
-   * request at full speed, and below what fills a client's own window of answers.
+   * request at full speed, and too few to fill a client's own window of answers.
    */
   unansweredMax: 1_024,
   /** The same in bytes of answers that the client has not read: an answer may list a hundred faults. */
   unsentBytesMax: 64 * 1024,
   /**
    * Largest message that the library takes, as a multiple of the largest request. A larger request than ours is
-   * answered REJECTED. Beyond this the library ends the stream with RESOURCE_EXHAUSTED, for it keeps each message whole.
+   * answered REJECTED. Beyond this the library, which holds messages whole, ends the stream with RESOURCE_EXHAUSTED.
    */
   messageBytesFactor: 4,
   /** Requests after which a stream whose rate is limited is read again, at once. */
@@ -30,10 +33,10 @@ export const GRPC_LIMITS = {
   pingTimeoutMs: 20_000,
   /** A connection without a call is closed; a device that sends once a minute keeps its own. */
   idleTimeoutMs: 300_000,
-  /** Memory of one connection in nghttp2, in MB as Node counts; its default, which the library lifts. */
+  /** Memory of one connection in nghttp2, in MB as Node counts: Node's default, which the library would lift. */
   sessionMemoryMb: 10,
-  /** How often credentials are looked at for their end, and readiness for its changes. */
+  /** Interval of the checks for expired credentials and for changes of readiness. */
   checkIntervalMs: 1_000,
-  /** A client that does not read the end of its call gets this long. */
+  /** Time for a client to read the end of its call; then its stream is reset. */
   endMs: 1_000
 } as const

@@ -52,7 +52,7 @@ export function createGrpcListener ({ host, port, tls, connectionsMax, onConnect
     get connections (): number {
       return open.size
     },
-    /** @throws what `listen` failed with, such as `EADDRINUSE` */
+    /** @throws the error of `listen`, such as `EADDRINUSE` */
     async start (): Promise<{ address: string, port: number }> {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)

@@ -3,12 +3,11 @@
  *
  * The library reads a request only while the gate of the call is open. It is closed while
  * - the pipeline has stopped all reading: the buffer is full, or nothing can be made durable;
- * - so many requests are unanswered, or so many bytes of answers not read by the client, that a client which never
- *   reads would fill memory;
+ * - too many requests are unanswered, or too many bytes of answers unread: a client that never reads would fill memory;
  * - the rate of the stream is used up.
  *
- * Answers of one batch leave in one message, for each message costs the library, and the client, as much as decoding
- * thirty answers. While a message has not left, further answers are collected for the next one.
+ * Answers of one batch leave in one message, because each message costs the library, and the client, as much as
+ * decoding thirty answers. While a message has not left, further answers are collected for the next one.
  */
 import type { ServerDuplexStream } from '@grpc/grpc-js'
 import { status } from '@grpc/grpc-js'
@@ -56,7 +55,7 @@ export class PublishStream {
       this.#hasEnded = true
       this.#finishIfDone()
     })
-    // The library ends the call with it.
+    // The library ends the call after an error.
     stream.on('error', () => {})
     stream.on('cancelled', () => { this.#close() })
   }
@@ -74,7 +73,7 @@ export class PublishStream {
     this.call.end(reason)
   }
 
-  /** Opens or closes the gate, as the state now asks. */
+  /** Opens or closes the gate by the present state. */
   updateGate (): void {
     if (this.#isClosed) return
     const { unansweredMax, unsentBytesMax } = GRPC_LIMITS
@@ -120,7 +119,7 @@ export class PublishStream {
     this.#dueBytes += answer.refusal.length
     if (this.#isFlushDue || this.#isWriting) return
     this.#isFlushDue = true
-    // After all of the batch that is being settled.
+    // Runs once all answers of the batch that is being settled are due.
     queueMicrotask(() => {
       this.#isFlushDue = false
       if (!this.#isWriting) this.#flush()
@@ -155,7 +154,7 @@ export class PublishStream {
     this.#isClosed = true
     this.#due = []
     if (this.#limitTimer !== null) clearTimeout(this.#limitTimer)
-    // Nothing more comes of it, and the library goes on reading to its end.
+    // Further messages are ignored, and the library reads the stream to its end.
     this.call.setGate(true)
     this.#options.onClosed(this)
   }

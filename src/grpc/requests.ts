@@ -32,7 +32,7 @@ export const READING_FIELDS: ReadonlyMap<number, 'timestamp' | VitalSign> = new 
 const NAMES: ReadonlyArray<string | undefined> = Array.from({ length: 128 }, (_, tag) =>
   (tag & 7) === WIRE.fixed64 ? READING_FIELDS.get(tag >> 3) : undefined)
 
-/** What is wrong with a request whose fields cannot all be taken. */
+/** The fault of a request whose fields cannot all be taken. */
 class RequestFault extends MalformedMessage {
   readonly fault: Fault
 
@@ -47,7 +47,7 @@ const NO_OTHERS: ReadonlyMap<number, Buffer> = new Map()
 /**
  * Bytes → request. Written by hand: protobufjs, which @grpc/proto-loader uses, keeps a uint64 as a double and drops
  * fields that it does not know, which would be lost with a reading that is acknowledged.
- * @returns with a fault where the bytes are no request, or hold a field that this gateway does not know
+ * @returns with a fault where the bytes are not a request, or hold a field that this gateway does not know
  */
 export function decodeRequest (bytes: Buffer): PublishRequest {
   const reader = new MessageReader(bytes)
@@ -111,7 +111,7 @@ function unknownField (tag: number, path: string): RequestFault {
     : `holds field ${field}, which this gateway does not know and could not keep; send it in other`)
 }
 
-/** The number of a request that is not read otherwise; 0 where there is none. */
+/** The number of a request that is not decoded otherwise; 0 where it has none. */
 export function readNumber (bytes: Buffer): number | bigint {
   const reader = new MessageReader(bytes)
   let number: number | bigint = 0

@@ -39,11 +39,11 @@ export interface GrpcServerOptions {
   readonly rates: Rates
   /** Calls of one principal; 0: no limit. */
   readonly requestsPerSecondMax: number
-  /** Calls count at all gateways together; `null`: there is one. */
+  /** Calls count at all gateways together; `null`: this gateway stands alone. */
   readonly spendTogether: SpendTogether | null
   readonly authenticate: GrpcAuthenticate
   readonly refusals: LoginRefusals
-  /** Until when an authenticated principal may stay, by what is known now; `undefined`: nothing has changed. */
+  /** Unix milliseconds until which an authenticated principal may stay; `undefined`: nothing has changed. */
   readonly untilOf: (principal: Principal | null) => number | undefined
   readonly ingest: AcceptRequest
   readonly isReady: () => boolean
@@ -56,7 +56,7 @@ const SCHEMAS = join(import.meta.dirname, '../../schemas')
 
 const pass = (bytes: Buffer): Buffer => bytes
 
-/** Messages pass as bytes: `requests.ts` and `answers.ts` know them. */
+/** Messages pass as bytes: `requests.ts` decodes them, `answers.ts` encodes them. */
 const INGEST: ServiceDefinition = {
   Publish: toMethod('Publish', true),
   Send: toMethod('Send', false)
@@ -81,7 +81,7 @@ export function createGrpcServer (options: GrpcServerOptions) {
   const streams = new Streams()
   const server = new Server({
     interceptors: [admission.interceptor],
-    // It keeps a record of every connection and call, for a service that we do not offer.
+    // Channelz would keep a record of every connection and call, for a service that we do not offer.
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': requestBytesMax * GRPC_LIMITS.messageBytesFactor,
     'grpc.max_concurrent_streams': GRPC_LIMITS.callsPerConnectionMax,
@@ -110,7 +110,7 @@ export function createGrpcServer (options: GrpcServerOptions) {
     const call = admission.callOf(stream.metadata)
     const untilMs = untilOf(call.principal)
     if (untilMs !== undefined) call.expiresAtMs = Math.min(call.expiresAtMs, untilMs)
-    // A client that waits for headers learns that it was admitted; a method of its own, for it has no message yet.
+    // Before the first message, so that a client that waits for headers learns that it was admitted.
     stream.sendMetadata(toHeaders())
     streams.add(new PublishStream(stream, call, {
       ingest,
@@ -144,7 +144,7 @@ export function createGrpcServer (options: GrpcServerOptions) {
     resumeReading (): void { streams.resume() },
     guarded: streams,
 
-    /** @returns where it listens, once it does */
+    /** @returns its address, once it listens */
     async start (): Promise<{ address: string, port: number }> {
       const bound = await listener.start()
       health.start()
@@ -152,13 +152,13 @@ export function createGrpcServer (options: GrpcServerOptions) {
       return bound
     },
 
-    /** Takes no more connections and calls; those that are there go on. */
+    /** Accepts no more connections and calls; open ones go on. */
     stopListening (): void {
       listener.stopListening()
       health.update()
     },
 
-    /** Ends the streams, whose answers leave before, and settles once every connection is closed. */
+    /** Ends the streams once their answers have left, and settles once every connection is closed. */
     async stop (): Promise<void> {
       listener.stopListening()
       health.stop()
@@ -182,7 +182,7 @@ export function createGrpcServer (options: GrpcServerOptions) {
 
 export type GrpcServer = ReturnType<typeof createGrpcServer>
 
-/** The encodings that are taken; the library would name those that {@link createAdmission} refuses. */
+/** Names the accepted encodings; the library would name those that {@link createAdmission} refuses. */
 function toHeaders (): Metadata {
   const metadata = new Metadata()
   metadata.set('grpc-accept-encoding', 'identity')

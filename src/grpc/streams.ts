@@ -66,7 +66,7 @@ export class Streams {
     }
   }
 
-  /** Of every stream. */
+  /** The principal of every stream. */
   principals (): Array<Principal | null> {
     return [...this.#open].map(({ call }) => call.principal)
   }

@@ -9,7 +9,7 @@ export const WIRE = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
 /** The tag of a field. */
 export const toTag = (field: number, wireType: number): number => field << 3 | wireType
 
-/** Bytes that are no message. */
+/** The error for bytes that are not a message. */
 export class MalformedMessage extends Error {
   constructor () {
     super('is not a message of protocol buffers')
@@ -35,7 +35,7 @@ export class MessageReader {
     return this.#at >= this.#end
   }
 
-  /** A varint that fits a number; of a larger one `bigint`. */
+  /** A varint, as a number where it is exact, otherwise as a `bigint`. */
   readVarint (): number | bigint {
     const bytes = this.#bytes
     const start = this.#at
@@ -89,14 +89,14 @@ export class MessageReader {
     return bytes
   }
 
-  /** From here on the reader is in the message of a length-delimited field. @returns the end of the outer one */
+  /** Enters the message of a length-delimited field. @returns the end of the outer message */
   enter (): number {
     const outer = this.#end
     this.#end = this.#readEnd()
     return outer
   }
 
-  /** Back in the outer message. @param outer - what {@link enter} returned */
+  /** Returns to the outer message. @param outer - what {@link enter} returned */
   leave (outer: number): void {
     this.#at = this.#end
     this.#end = outer
