@@ -30,15 +30,15 @@ declare module 'fastify' {
      */
     access?: readonly Role[] | 'public'
     /**
-     * A browser asks for the credential: the password of Basic counts as a secret or a token. Only where nothing can be
-     * changed, for browsers send it by themselves.
+     * A browser asks for the credential: the password of Basic counts as a secret or a token. Only for routes that
+     * change nothing, because browsers send it by themselves.
      */
     isForBrowsers?: boolean
     /**
      * Answered also while credentials cannot be checked, because it has numbers of the gateway and none of devices.
      */
     answersUnverified?: true
-    /** A stream of events: a fault that passes is answered 200 with a stream that ends, see `event-stream.ts`. */
+    /** A stream of events: a passing fault is answered 200 with a stream that ends, see `event-stream.ts`. */
     isEventStream?: true
   }
 }
@@ -55,9 +55,9 @@ const ACCEPTED: Authentication = { status: 'accepted', principal: null }
 
 export interface HttpAuthenticationOptions {
   readonly authenticate: HttpAuthenticate
-  /** Of one principal, or of one address while there are none; 0: no limit. */
+  /** Of one principal, or of one address while no credentials exist; 0: no limit. */
   readonly requestsPerSecondMax: number
-  /** Requests count at all gateways together; `null`: there is one. */
+  /** Requests count at all gateways together; `null`: this gateway stands alone. */
   readonly spendTogether: SpendTogether | null
   /** A request was answered 429 for its rate. */
   readonly onLimited: () => void
@@ -91,7 +91,7 @@ export function addAuthentication (
     refusals.note({ transport: 'http', reason, principal, remoteAddress: toAddress(request.ip), method, route })
   }
 
-  /** @returns what is wrong; `null` when nothing is */
+  /** @returns the error to answer with; `null` when the request is admitted */
   function admit (request: FastifyRequest, authentication: Authentication): Error | null {
     if (authentication.status === 'unavailable') return new HTTP_ERRORS.AuthenticationUnavailable()
     if (authentication.status === 'refused') {
@@ -129,7 +129,7 @@ export function addAuthentication (
   app.decorateRequest('principal', undefined)
   app.decorateRequest('expiresAtMs', Infinity)
   app.addHook('onRequest', onRequest)
-  // A route may find that something is not for a principal, too.
+  // A route may refuse a principal too.
   app.addHook('onError', (request, _reply, error, done) => {
     if (error instanceof HTTP_ERRORS.Forbidden) noteRefusal(request, 'not_allowed', request.principal?.id)
     done()
@@ -151,7 +151,7 @@ function toHeaders (request: FastifyRequest): IncomingHttpHeaders {
   return { ...headers, authorization: `Bearer ${pair.slice(pair.indexOf(':') + 1)}` }
 }
 
-/** Asked for where it matters only: Fastify makes `routeOptions` anew each time. */
+/** Called only where it matters: Fastify builds `routeOptions` anew each time. */
 function isPublic ({ routeOptions }: FastifyRequest): boolean {
   return routeOptions.config.access === 'public'
 }
@@ -162,7 +162,7 @@ function rolesOf ({ method, routeOptions }: FastifyRequest): readonly Role[] {
   return method === 'GET' || method === 'HEAD' ? OPERATORS : ADMINISTRATORS
 }
 
-/** Whether a request on a public route may see what is for operators. */
+/** Whether a request on a public route may see the details for operators. */
 export function isOperator ({ principal }: FastifyRequest): boolean {
   return principal === null || (principal !== undefined && OPERATORS.includes(principal.role))
 }

@@ -5,9 +5,9 @@ const EXPOSED_HEADERS = 'Allow, Retry-After, Vital-Position'
 const MAX_AGE_S = 600
 
 /**
- * Lets pages of `origins` read answers: those that may speak MQTT over WebSocket. Credentials come in a header alone,
- * so there is no `Access-Control-Allow-Credentials`. A hook before authentication, for a preflight has no credentials
- * and a refusal is to be read, too.
+ * Lets pages of `origins` read answers: the pages that may speak MQTT over WebSocket. Credentials come in a header
+ * alone, so `Access-Control-Allow-Credentials` is not sent. The hook runs before authentication, because a preflight
+ * has no credentials, and a page reads refusals too.
  * @param origins - without any, nothing is added
  */
 export function addCors (app: HttpApp, origins: readonly string[]): void {

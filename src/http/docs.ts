@@ -23,7 +23,7 @@ const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'none'"
 ].join('; ')
 
-/** Collects the routes' schemas; registered before them, for it listens as they are added. */
+/** Collects the routes' schemas; registered before the routes, because it listens as they are added. */
 export async function collectDocs (app: HttpApp, version: string): Promise<void> {
   await app.register(fastifySwagger, {
     openapi: {
@@ -69,8 +69,8 @@ export async function collectDocs (app: HttpApp, version: string): Promise<void>
 }
 
 /**
- * Handlers always see every name of a query that has a default; so the caller need give none. A name that another one
- * excludes tells no default: generated clients send it, and the other one would be refused.
+ * Handlers always see a name that has a default, so for the caller it is optional. A name that another one excludes is
+ * documented without its default: generated clients would send it, and the other name would be refused.
  */
 function withOptionalQuery (schema: FastifySchema): FastifySchema {
   const querystring = schema.querystring as { properties?: Record<string, QueryProperty> } | undefined
@@ -126,7 +126,7 @@ export async function serveDocs (app: HttpApp, version: string): Promise<void> {
       reply.header('content-type', JSON_TYPE).send(asyncApi))
     await docs.register(fastifySwaggerUi, {
       routePrefix: '/docs',
-      // The layout without a top bar: it would offer to load other people's documents.
+      // The layout without a top bar, which would offer to load documents from elsewhere.
       uiConfig: { layout: 'BaseLayout', docExpansion: 'list', displayRequestDuration: true },
       theme: { title: 'vital-gateway API' }
     })

@@ -14,7 +14,7 @@ export const JSON_TYPE = 'application/json; charset=utf-8'
 
 const OWN_CODES: ReadonlySet<string> = new Set(Object.values(HTTP_ERRORS).map((HttpError) => new HttpError().code))
 
-/** Which of our errors stands for an error of Fastify, a plugin of it or Node. */
+/** Our error for an error of Fastify, of one of its plugins or of Node. */
 function translate (error: FaultyRequest): HttpError {
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
@@ -64,7 +64,7 @@ function retryAfterS (statusCode: number): number | null {
   return statusCode === 503 ? RETRY_AFTER_UNAVAILABLE_S : null
 }
 
-/** Fastify's error handler and its answer to unroutable URLs. What is not the client's fault is logged here, once. */
+/** Fastify's error handler and its answer to unroutable URLs. Faults of the server are logged here, once. */
 export function answerError (error: FaultyRequest, request: FastifyRequest, reply: FastifyReply): void {
   const known = toHttpError(error)
   if (known.statusCode >= 500) {
@@ -95,7 +95,7 @@ export function answerError (error: FaultyRequest, request: FastifyRequest, repl
     .send(JSON.stringify(toErrorAnswer(known)))
 }
 
-/** Requests that wait behind another one of their connection. */
+/** Responses that wait behind another one of their connection. */
 const owed = new WeakMap<Duplex, ServerResponse[]>()
 
 /** Records a response that waits for its turn. */
@@ -109,7 +109,7 @@ export function noteOwed (socket: Duplex, response: ServerResponse): void {
   responses.push(response)
 }
 
-/** The last answer owed on the connection to a request that came whole. */
+/** The last answer that the connection must still send to a complete request. */
 function lastOwed (socket: Socket): ServerResponse | undefined {
   const current = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
   return [...current === null
@@ -117,7 +117,7 @@ function lastOwed (socket: Socket): ServerResponse | undefined {
     : [current], ...owed.get(socket) ?? []].findLast(({ req, writableFinished }) => req.complete && !writableFinished)
 }
 
-/** Connections that end with an answer which is owed. */
+/** Connections that close once an answer has left. */
 const ending = new WeakSet<Socket>()
 
 /**
@@ -127,7 +127,7 @@ const ending = new WeakSet<Socket>()
  */
 export function answerClientError (error: FaultyRequest, socket: Socket, logger: Logger): void {
   if (ending.has(socket)) {
-    // Its answer has left, and it sends on.
+    // Its answer has left, and the client goes on sending.
     if (!socket.writable) socket.destroy()
     return
   }
@@ -160,7 +160,7 @@ function toRawAnswer (error: HttpError, headers = ''): string {
     `${JSON_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n${headers}\r\n${body}`
 }
 
-/** For an upgrade to a WebSocket that is not one of ours. */
+/** Answers an upgrade to a WebSocket that is refused. */
 export function refuseUpgrade (socket: Duplex, reason: WebSocketRefusal): void {
   const ErrorOfReason = {
     invalid: HTTP_ERRORS.BadRequest, origin: HTTP_ERRORS.OriginRefused, stopping: HTTP_ERRORS.Unavailable
@@ -170,7 +170,7 @@ export function refuseUpgrade (socket: Duplex, reason: WebSocketRefusal): void {
   socket.end(toRawAnswer(new ErrorOfReason(), reason === 'invalid' ? 'sec-websocket-version: 13\r\n' : ''))
 }
 
-/** For a request that must not even reach Fastify. */
+/** Answers a request that must not reach Fastify. */
 export function refuseRequest (response: ServerResponse): void {
   const error = new HTTP_ERRORS.BadRequest()
   const body = JSON.stringify(toErrorAnswer(error))

@@ -3,8 +3,7 @@ import type { Fault } from '../../schemas/fault.ts'
 import type { Reason } from '../../schemas/reason.ts'
 
 /**
- * Without a stack: where they are made says nothing, and a flood of bad requests would pay for it. A `cause` keeps its
- * own.
+ * Without a stack, which would say nothing and cost CPU in a flood of bad requests. A `cause` keeps its own.
  */
 const define = <C extends `VITAL_${string}`, S extends number>(code: C, statusCode: S, message: string) =>
   createError<C, S>(code, message, statusCode, Error, false)
@@ -54,15 +53,14 @@ export const HTTP_ERRORS = {
 
 type Catalogue = typeof HTTP_ERRORS
 
-/** One error of {@link HTTP_ERRORS}, with every fault found and the headers that go with it. */
+/** One error of {@link HTTP_ERRORS}, with every fault that was found. */
 export type HttpError = InstanceType<Catalogue[keyof Catalogue]> & {
   readonly statusCode: number
   readonly details?: readonly Fault[]
-  readonly retryAfterS?: number
 }
 
 /**
- * What a body refused for this reason is answered with. Without a topic, the two topic reasons cannot arise over HTTP.
+ * The error that answers a body refused for this reason. Without a topic, the two topic reasons cannot arise over HTTP.
  */
 export const ERROR_OF_REASON: Readonly<Record<Reason, Catalogue[keyof Catalogue]>> = {
   invalid_json: HTTP_ERRORS.InvalidJson,

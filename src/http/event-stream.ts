@@ -2,8 +2,8 @@ import type { FastifyReply } from 'fastify'
 import { EVENTS_LIMITS } from '../events/limits.ts'
 
 /**
- * Of every answer of `GET /events`. `no-transform` keeps proxies from compressing, and so from collecting;
- * `x-accel-buffering` keeps nginx from collecting.
+ * Headers of every answer of `GET /events`. `no-transform` keeps proxies from compressing, and so from buffering;
+ * `x-accel-buffering` keeps nginx from buffering.
  */
 export const EVENT_STREAM_HEADERS = {
   'content-type': 'text/event-stream',

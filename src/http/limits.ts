@@ -1,6 +1,6 @@
 /** Every limit of the HTTP side that is not configurable, with its reason. */
 export const HTTP_LIMITS = {
-  /** Twice what a proxy's default idle time usually is; a silent device costs a socket no longer than this. */
+  /** Twice the usual idle time of a proxy; a silent device costs a socket no longer than this. */
   keepAliveTimeoutMs: 65_000,
   /**
    * With the interval below 30 s: a whole request must have arrived by then, so a client that trickles bytes cannot
@@ -17,8 +17,8 @@ export const HTTP_LIMITS = {
    */
   connectionTimeoutMs: 120_000,
   /**
-   * A whole answer up to half a megabyte, or the next 64 KiB of a larger one: 17 KB/s, and a reader that stops gives
-   * back what it holds.
+   * A whole answer up to half a megabyte, or the next 64 KiB of a larger one: 17 KB/s. The memory of a reader that
+   * stops is freed after this time.
    */
   answerTimeoutMs: 30_000,
   /** Node's default, stated: a device id needs 1.5 KiB of it at most. */
@@ -51,10 +51,10 @@ export const HTTP_LIMITS = {
   badCredentialsPerSecondMax: 5,
   badCredentialsBurst: 20,
   /**
-   * Answers still owed at `stop` get this long, a little more than ingest takes to drain; then devices must send again.
+   * Time for open answers at `stop`, a little more than ingest takes to drain; then devices must send again.
    */
   stopTimeoutMs: 12_000,
-  /** Keep-alive sockets that fall idle during `stop` are closed in this rhythm. */
+  /** Keep-alive sockets that fall idle during `stop` are closed at this interval. */
   stopSweepIntervalMs: 50
 } as const
 

@@ -14,7 +14,7 @@ export interface HttpListenerOptions {
   readonly handler: (request: IncomingMessage, response: ServerResponse) => void
   /** With it HTTP is spoken inside TLS, and nothing else. */
   readonly tls?: ServerTls | undefined
-  /** Takes upgrades at its path; without it there are none. */
+  /** Takes upgrades at its path; without it no upgrade is accepted. */
   readonly webSockets?: WebSockets | undefined
   readonly toOrigin: ToOrigin
   readonly connectionsMax: number
@@ -22,17 +22,17 @@ export interface HttpListenerOptions {
 
 export interface Listener {
   readonly server: Server
-  /** @returns where it listens, once it does */
+  /** @returns its address, once it listens */
   listen (host: string, port: number): Promise<{ address: string, port: number }>
-  /** Takes no more connections, closes idle ones, and lets each of the others go after its next answer. */
+  /** Accepts no more connections, closes idle ones, and closes each of the others after its next answer. */
   stopListening (): void
   /** {@link Listener.stopListening}, then settles once every socket is closed, which it enforces after `timeoutMs`. */
   close (timeoutMs: number): Promise<void>
 }
 
 /**
- * The node:http server under Fastify. Ours, so that all its limits stand in one place, and because Fastify's own
- * `close` has no bound: Node counts a socket that never sent a byte as busy, browsers keep such sockets in stock.
+ * The node:http server under Fastify. We create it, so that all its limits stand in one place, and because Fastify's
+ * own `close` has no bound: Node counts a socket that never sent a byte as busy, and browsers open such sockets ahead.
  */
 export function createListener ({ handler, tls, webSockets, toOrigin, connectionsMax }: HttpListenerOptions): Listener {
   const sockets = createSocketSet(connectionsMax)
@@ -53,8 +53,8 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
     ? createServer(options, serve)
     : createSecureServer({ ...options, ...tls.options, handshakeTimeout: HTTP_LIMITS.handshakeTimeoutMs }, serve)
   tls?.keepRenewed(server as SecureServer)
-  // A client may end its side behind its request and still reads the answer; Node would end the connection at once. Its
-  // types lack it.
+  // A client may end its side after its request and still read the answer; Node would end the connection at once. The
+  // types of Node lack this option.
   Object.assign(server, { httpAllowHalfOpen: true })
   server.setTimeout(HTTP_LIMITS.connectionTimeoutMs)
   server.on('connection', (socket: Socket) => { sockets.open(socket, tls !== undefined) })
@@ -71,7 +71,7 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
   server.on('checkExpectation', (request, response) => { server.emit('request', request, response) })
 
   let closed: Promise<void> | undefined
-  /** Requests that wait behind another whose answer is owed, of each socket. */
+  /** For each socket, how many requests wait behind another one. */
   const pipelined = new WeakMap<Socket, number>()
 
   function serve (request: IncomingMessage, response: ServerResponse): void {
@@ -138,7 +138,7 @@ export function createListener ({ handler, tls, webSockets, toOrigin, connection
   return { server, listen, stopListening, close }
 }
 
-/** Node keeps the first of several, and a proxy may have kept the last. */
+/** Node keeps the first of several Host headers, and a proxy may have kept the last. */
 function countHosts ({ rawHeaders }: IncomingMessage): number {
   let hosts = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {
@@ -149,9 +149,9 @@ function countHosts ({ rawHeaders }: IncomingMessage): number {
 }
 
 /**
- * Node parses what it has read to its end, also behind a request for which the socket was destroyed, and tells each of
- * them that it was aborted, with an error that collects a stack: 1,000 pipelined requests took 20 ms. Its parser's
- * callback has no other way in (node:_http_server, parserOnIncoming).
+ * Node parses all that it has read, even after the socket was destroyed, and aborts each request in it with an error
+ * that collects a stack: 1,000 pipelined requests took 20 ms. Only another callback of its parser prevents that
+ * (node:_http_server, parserOnIncoming).
  */
 function ignoreRest (socket: Socket): void {
   const { parser } = socket as { parser?: { onIncoming?: unknown } | null }

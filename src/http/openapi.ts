@@ -3,7 +3,7 @@ import { createHttpServer } from './server.ts'
 
 const unused = () => { throw new Error('a document needs no answers') }
 
-/** A server with every route and nothing behind them: for what their schemas say. */
+/** A server with every route and no data behind them, for the schemas of its routes. */
 export function createBareServer (version: string) {
   return createHttpServer({
     host: '127.0.0.1',

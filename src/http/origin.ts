@@ -9,7 +9,7 @@ import type { Origin } from '../../broker/listen/origin.ts'
 export type ToOrigin = (request: IncomingMessage) => Origin
 
 /**
- * @param isProxy - peers whose `X-Forwarded-For` is believed; anyone else could write any address there
+ * @param isProxy - peers whose `X-Forwarded-For` is believed; other peers could write any address there
  */
 export function createToOrigin (isProxy: IsTrusted): ToOrigin {
   return ({ socket, headers }) => {
@@ -22,7 +22,7 @@ export function createToOrigin (isProxy: IsTrusted): ToOrigin {
   }
 }
 
-/** Each proxy has added its peer's address at the end, so the last one that no trusted proxy has is the client's. */
+/** Each proxy adds its peer's address at the end, so the last address that is not a trusted proxy's is the client's. */
 export function toForwardedAddress (peer: string, forwardedFor: string | string[] | undefined, isProxy: IsTrusted): string {
   if (forwardedFor === undefined || !isProxy(peer)) return peer
   let address = peer

@@ -10,7 +10,7 @@ interface Bucket {
 
 /**
  * Tells the other gateways of the tokens that were spent here.
- * @returns tokens that are left of all gateways together, by key; `null`: this gateway counts alone
+ * @returns tokens that are left at all gateways together, by key; `null`: this gateway counts alone
  */
 export type SpendTogether = (rate: Rate, spent: ReadonlyMap<string, number>) => Promise<ReadonlyMap<string, number> | null>
 
@@ -27,14 +27,14 @@ interface RateLimitOptions {
   readonly others?: { readonly name: string, readonly spend: SpendTogether } | null
 }
 
-/** How long other gateways may not know of a token that was spent here. */
+/** Longest that other gateways may not know of a token that was spent here. */
 const TELL_MS = 100
-/** The same of the first ones of a key: those that come in one turn are told together. */
+/** The same for the first tokens of a key: tokens that are spent in one turn are told together. */
 const TELL_SOON_MS = 5
 
 /**
- * A token bucket for each key. With other gateways the bucket is in Redis, and what is here is a copy: a request waits for
- * nothing, and passes on what others had left a tenth of a second ago.
+ * A token bucket for each key. With other gateways the bucket is in Redis, and the one here is a copy. No request waits
+ * for Redis: it passes by the tokens that were left a tenth of a second ago.
  */
 export function createRateLimit (
   { perSecond, burst, keysMax, monotonicMs = () => performance.now(), others = null }: RateLimitOptions
@@ -43,7 +43,7 @@ export function createRateLimit (
   /** Tokens that others do not know of. */
   let spent = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
-  /** When others are told, by `performance.now()`; infinite: nothing is to be told, or they are being told. */
+  /** When others are told, by `performance.now()`; infinite: no message is due, or one is under way. */
   let tellAtMs = Infinity
   let isTelling = false
 
@@ -93,7 +93,7 @@ export function createRateLimit (
       // Redis may not answer for seconds: beyond the bound a key counts here alone.
       if (others === null || (before === 0 && spent.size >= keysMax)) return true
       spent.set(key, before + 1)
-      // Of one that was not used here for a while nobody knows what others have left.
+      // For a key that was not used here for a while, it is not known how many tokens others have left.
       schedule(isFull ? TELL_SOON_MS : TELL_MS)
       return true
     },

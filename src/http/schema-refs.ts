@@ -55,12 +55,12 @@ export const DEVICE_PARAMS = Type.Object({
   device: Type.String({ description: `Device id, percent-encoded: ${DEVICE_ID_RULE}`, examples: ['band-17'] })
 })
 
-/** A query that knows no name. */
+/** A query without names. */
 export const NO_QUERY = Type.Object({}, { additionalProperties: false })
 
 const POSITION_TEXT = 'a place in the log of PostgreSQL, where it has replicas (`DATABASE_READ_URL`)'
 
-/** What a client may send back of a 202. */
+/** The header of a 202 that a client may send back. */
 export const POSITION = Type.Object({
   'vital-position': Type.Optional(Type.String({
     description: `Of a 202: ${POSITION_TEXT}. The answer shows at least what was stored by then. Without it, the answer of a ` +
@@ -69,7 +69,7 @@ export const POSITION = Type.Object({
   }))
 })
 
-/** Of a 202. */
+/** The same header of a 202. */
 export const POSITION_ANSWER = {
   'Vital-Position': {
     description: `To be sent with a GET that must show what was stored: ${POSITION_TEXT}`,

@@ -1,4 +1,4 @@
-/** How the answer of a read leaves: counted until the socket took it, and given up when the client does not take it. */
+/** Sends answers of reads. Each counts until the socket took it, and is given up when the client does not read it. */
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import type { ReadAnswer } from '../reads/latest-answers.ts'
@@ -9,11 +9,11 @@ import { HTTP_LIMITS } from './limits.ts'
 /** Options of a route. */
 export type CountedAnswers = ReturnType<typeof countAnswers>
 
-/** Counts what a route answers. Parts count for themselves, as they are fetched. */
+/** Counts the bytes of a route's whole answers. Parts are counted as they are fetched. */
 export function countAnswers (hold: HoldBytes): { readonly onSend: onSendHookHandler } {
   return {
     onSend (request, reply, payload, done) {
-      // One whose client has gone is closed already, and would never give back.
+      // A response whose client has gone is closed already, and would never be released.
       if (typeof payload === 'string' && !request.raw.socket.destroyed) {
         const release = hold(payload.length)
         // A client that does not read would hold memory that other answers need.

@@ -54,7 +54,7 @@ export interface HttpServerOptions {
   readonly reads?: RouteReads['reads']
   readonly deadLetters?: RouteReads['deadLetters']
   readonly history?: RouteReads['history']
-  /** Takes note of what the answers of reads hold of memory. */
+  /** Counts the memory that answers of reads hold. */
   readonly holdBytes?: RouteReads['holdBytes']
   /** Where PostgreSQL has replicas. */
   readonly position?: RouteReads['position']
@@ -66,7 +66,7 @@ export interface HttpServerOptions {
   readonly authenticate?: HttpAuthenticate
   /** Of one principal, or of one address while no credentials exist; 0: no limit. */
   readonly requestsPerSecondMax?: number
-  /** Requests count at all gateways together; `null`, the default: there is one. */
+  /** Requests count at all gateways together; `null`, the default: this gateway stands alone. */
   readonly spendTogether?: SpendTogether | null
   /** A request was answered 429 for its rate. */
   readonly onLimited?: () => void
@@ -96,7 +96,7 @@ export function createHttpServer (options: HttpServerOptions) {
   const app: HttpApp = fastify({
     loggerInstance: logger as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
-    // A logger for each request would tell its number, which nothing else does.
+    // A logger for each request would add only its number, which no other line has.
     childLoggerFactory: (parent) => parent,
     bodyLimit: options.bodyBytesMax,
     trustProxy: (address) => isProxy(toAddress(address)),
@@ -119,8 +119,8 @@ export function createHttpServer (options: HttpServerOptions) {
   app.setErrorHandler(answerError)
   app.setNotFoundHandler(() => { throw new HTTP_ERRORS.RouteNotFound() })
   app.setValidatorCompiler(validatorCompiler)
-  // Schemas of answers are for the documentation. Compiled by fast-json-stringify they would drop or convert what a
-  // schema forgot, and be slower where `vitals` holds any JSON: 26 µs for a page of 20 devices, JSON.stringify 21.
+  // Schemas of answers are for the documentation. Compiled by fast-json-stringify they would drop or convert fields
+  // that a schema lacks, and be slower where `vitals` holds any JSON: 26 µs a page of 20 devices, JSON.stringify 21.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => { done(null, body) })
@@ -157,7 +157,7 @@ export function createHttpServer (options: HttpServerOptions) {
     if (part !== 'operation') await serveDocs(routes, options.version)
   })
 
-  /** @returns where it listens, once it does */
+  /** @returns its address, once it listens */
   async function start (): Promise<{ address: string, port: number }> {
     await app.ready()
     const bound = await listener.listen(host, port)
@@ -165,13 +165,13 @@ export function createHttpServer (options: HttpServerOptions) {
     return bound
   }
 
-  /** Stops listening, waits for the answers still owed, and closes what is left after `timeoutMs`. */
+  /** Stops listening, waits for open answers, and closes the connections that are left after `timeoutMs`. */
   async function stop (timeoutMs: number = HTTP_LIMITS.stopTimeoutMs): Promise<void> {
     await listener.close(timeoutMs)
     await app.close()
   }
 
-  /** What takes long of a start: routes and their documents are built. Nothing listens yet. */
+  /** The slow part of a start: builds the routes and their documents. Does not listen yet. */
   const prepare = async (): Promise<void> => { await app.ready() }
 
   return { app, prepare, start, stopListening: () => { listener.stopListening() }, stop }

@@ -2,11 +2,11 @@ import type { Socket } from 'node:net'
 
 const keyOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`
 
-/** The sockets of one HTTP server, by what they are for: a stop treats each kind in its own way. */
+/** The sockets of one HTTP server, by kind: a stop treats each kind in its own way. */
 export function createSocketSet (connectionsMax: number) {
   /** Sockets that speak HTTP, or are about to. */
   const speaking = new Set<Socket>()
-  /** TLS is not agreed on yet, by what both sockets of such a connection know of themselves. */
+  /** Sockets in a TLS handshake, by the peer's address and port, which the TLS socket above has too. */
   const shakingHands = new Map<string, Socket>()
   const upgraded = new Set<Socket>()
   const keep = (set: Set<Socket>, socket: Socket) => {
@@ -30,7 +30,7 @@ export function createSocketSet (connectionsMax: number) {
       socket.once('close', () => { if (shakingHands.get(key) === socket) shakingHands.delete(key) })
     },
 
-    /** @param socket - the one above the one that was opened */
+    /** @param socket - the TLS socket above the one that was opened */
     secure (socket: Socket): void {
       shakingHands.delete(keyOf(socket))
       keep(speaking, socket)
@@ -42,7 +42,7 @@ export function createSocketSet (connectionsMax: number) {
       keep(upgraded, socket)
     },
 
-    /** Destroys those without an owed answer that Node counts as busy; WebSockets are the broker's to close. */
+    /** Destroys sockets that Node counts as busy although no answer is open; the broker closes WebSockets. */
     sweep (): void {
       for (const socket of shakingHands.values()) socket.destroy()
       for (const socket of speaking) {

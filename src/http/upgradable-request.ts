@@ -2,9 +2,9 @@ import { IncomingMessage } from 'node:http'
 import { WEB_SOCKET_PATH } from '../../broker/listen/web-socket.ts'
 
 /**
- * A request that asks to become another protocol does so only where that is a WebSocket at our path. Node would hand
- * over each one that has an `Upgrade` header, and close it; but one that we do not know may be ignored (RFC 9110 §7.8),
- * and Java's HttpClient, for one, asks for HTTP/2 in this way with every first POST.
+ * A request that asks for an upgrade gets it only where that is a WebSocket at our path. Node would hand over every
+ * request that has an `Upgrade` header, and its connection would be closed. Other upgrades may be ignored (RFC 9110
+ * §7.8), and Java's HttpClient, for one, asks for HTTP/2 in this way with every first POST.
  */
 export class UpgradableRequest extends IncomingMessage {
   declare private asksForUpgrade: boolean | null

@@ -23,7 +23,7 @@ export interface PageFile {
   readonly encoded: ReadonlyMap<string, Buffer>
 }
 
-/** Where the build puts the page: beside the compiled sources, which these are or not. */
+/** The folder of the built page, seen from the compiled sources or from TypeScript; `null` where it is not built. */
 export function findPageDir (): string | null {
   return [join(import.meta.dirname, '../../../web'), join(import.meta.dirname, '../../../dist/web')]
     .find((path) => existsSync(join(path, 'index.html'))) ?? null

@@ -1,14 +1,14 @@
 /**
- * What changed of the devices in the last seconds, gathered once for all open pages. An MQTT subscription of `vital/+` costs
- * a delivery a reading and page: ten pages at 5,000 readings/s are 50,000 deliveries a second, which two cores cannot do
- * beside ingest.
+ * Changes of the devices in the last seconds, gathered once for all open pages. An MQTT subscription of `vital/+` costs
+ * one delivery for each reading and page: ten pages at 5,000 readings/s are 50,000 deliveries a second, which two cores
+ * cannot do beside ingest.
  *
  *   durable readings ──> one entry a device ── at most each 900 ms, when a page asks ──> chunk (JSON) ──> kept for 30 s
  *   rejections ────────────────┘                                                             │
  *                                              a page gets the chunks since its last answer <┘
  *
- * Nothing is kept of a page: it brings the position of its last answer. A position that is not known any more is answered
- * with `missed`, and the page reads all devices anew. Nothing is gathered while no page asks.
+ * The gateway keeps no state of a page: the page sends the position of its last answer. A position that is not known
+ * any more is answered with `missed`, and the page reads all devices anew. While no page asks, no change is gathered.
  */
 import { randomBytes } from 'node:crypto'
 import type { ReadingRow } from '../../../db/rows.ts'
@@ -23,7 +23,7 @@ const KEPT_MS = 30_000
 const FLEET_CHANGES_LIMITS = {
   /** Of one chunk; beyond, pages read all devices anew. An entry takes some 500 bytes. */
   devicesMax: 50_000,
-  /** Devices whose newest rejection is told, of one chunk; a fleet that is refused as a whole is seen from fewer. */
+  /** Devices whose newest rejection is in one chunk; fewer are enough to see that a whole fleet is refused. */
   rejectionsMax: 1000,
   /** Of all chunks, in characters: 30 s of 10,000 devices that change each second are 25 million. */
   charactersMax: 32 * 1024 * 1024
@@ -65,7 +65,7 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
   let isOverfull = false
   const changes = new Map<string, Change>()
   const rejections = new Map<string, Rejection>()
-  /** Those before `next`, the oldest first. */
+  /** The chunks before `next`, the oldest first. */
   let chunks: Chunk[] = []
   let characters = 0
   /** Answers by the position that they go on from; several pages ask for the same one. */
@@ -82,7 +82,7 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
     drop()
   }
 
-  /** Everything gathered so far; positions from before are unknown from now on. */
+  /** Drops everything gathered so far; earlier positions are unknown from then on. */
   function drop (): void {
     epoch = randomBytes(6).toString('hex')
     chunks = []
@@ -141,7 +141,7 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
     observe (rows: readonly ReadingRow[]): void {
       if (!isWanted()) return
       for (const { device, timeUs, receivedAtMs, fields } of rows) {
-        // As everywhere: a time ahead of its receipt counts as of its receipt.
+        // A time ahead of its receipt counts as of its receipt.
         const atS = Math.min(timeUs / 1e6, receivedAtMs / 1000)
         const change = open(device, atS)
         if (change !== null) add(change, fields, atS)
@@ -157,11 +157,11 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
       if (rejections.size > limits.rejectionsMax) rejections.delete(rejections.keys().next().value!)
     },
 
-    /** A device was erased: nothing that was gathered is told any more. */
+    /** A device was erased: all that was gathered is dropped. */
     forget: (_device: string): void => { drop() },
 
     /**
-     * What changed since an answer, as JSON.
+     * The changes since an answer, as JSON.
      * @param position - of that answer; `undefined` for the first one
      */
     since (position: string | undefined): string {
@@ -200,8 +200,8 @@ function add (change: Change, fields: ReadingRow['fields'], atS: number): void {
 }
 
 /**
- * Device, times of its oldest and newest reading, how many there were, and the newest values by the order of `fields`;
- * behind them their times, where one is not that of the newest reading.
+ * Device, times of its oldest and newest reading, number of readings, and the newest values in the order of `fields`.
+ * Where one of these is older than the newest reading, the times of all values follow.
  */
 function toEntry (device: string, { firstS, lastS, count, values, timesS }: Change): string {
   const times = timesS.some((atS, index) => values[index] !== null && atS !== lastS)

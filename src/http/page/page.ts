@@ -29,7 +29,7 @@ const NOT_BUILT = 'The live page is not built. npm start builds it, and so does 
 /** Vital sign → the lowest and the highest value that is in range. */
 export type Limits = Readonly<Record<string, readonly [number, number]>>
 
-/** What the page is told, and what it may do. */
+/** The settings of the page, and its sources of data. */
 export interface Page {
   /** Folder of the built files; by default where the build puts them. */
   readonly dir?: string | null
@@ -37,7 +37,7 @@ export interface Page {
   readonly limits: Readonly<Record<string, Limits>>
   /** Where devices publish, for the lines to paste; `null` while MQTT does not listen. */
   readonly mqtt: () => { readonly port: number, readonly securePort: number | null } | null
-  /** What changes of the devices, for the table of all. */
+  /** Changes of the devices, for the table of all. */
   readonly changes: Pick<FleetChanges, 'since'>
   /** Plays the shipped recordings; `null` where that is not possible. */
   readonly recordings: Recordings | null
@@ -57,7 +57,7 @@ interface PageRoutesOptions {
   readonly version: string
 }
 
-/** `GET /`, its files below `/app/`, and what the page asks. */
+/** `GET /`, its files below `/app/`, and the requests of the page. */
 export function servePage (app: HttpApp, { page, health, metrics, version }: PageRoutesOptions): void {
   const files = readPageFiles(page.dir === undefined ? findPageDir() : page.dir)
   const hide = { schema: { hide: true }, config: { access: 'public' as const } }
@@ -66,7 +66,7 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
     ? reply.code(503).headers(PAGE_HEADERS).type('text/plain; charset=utf-8').send(NOT_BUILT)
     : sendFile(request, reply, index, 'no-cache'))
   for (const file of files) {
-    // Their names hold a hash of what is in them.
+    // Their names hold a hash of their content.
     const caching = file === index ? 'no-cache' : 'public, max-age=31536000, immutable'
     app.get(`/app/${file.name}`, hide, (request, reply) => sendFile(request, reply, file, caching))
     refuseAllBut(app, `/app/${file.name}`, READ_ONLY)
@@ -107,7 +107,7 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
   refuseAllBut(app, '/app/play', ['POST', 'DELETE', 'OPTIONS'])
 }
 
-/** A program of this machine or a page of ours. Every page of the web may send a POST to loopback. */
+/** Whether a program of this machine or a page of ours asks: any page of the web may send a POST to loopback. */
 function isFromHere ({ ip, headers }: FastifyRequest): boolean {
   const address = toAddress(ip)
   if (address !== '::1' && !address.startsWith('127.')) return false

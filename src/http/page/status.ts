@@ -1,13 +1,13 @@
 import type { Health } from '../routes/get-health.ts'
 
-/** Of all metrics the page needs these. */
+/** The metrics that the page shows. */
 const SHOWN = /^(?:vital_(?:readings_\w+_total|readings_pending|ack_duration_seconds_(?:bucket|count)|spool_readings|spool_bytes|spool_replayed_readings_total|mqtt_clients|dead_letters|dead_letters_max|event_loop\w*|start_time_seconds))(?:\{| )/
 const SAMPLE = /^(\S+(?:\{.*\})?) (\S+)$/
 
 /** Pages that ask within this time share an answer, so that ten pages cost as much as one. */
 const SHARED_MS = 900
 
-/** What the page shows of the gateway, each two seconds. */
+/** The state of the gateway that the page asks for every two seconds. */
 export interface PageStatus {
   /** Unix milliseconds by the gateway's clock: the page's ages count by it. */
   readonly nowMs: number

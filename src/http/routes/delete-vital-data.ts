@@ -17,8 +17,8 @@ export function deleteVitalData (app: HttpApp, erase: Erase): void {
   const schema = {
     operationId: 'eraseDevice',
     summary: 'Erase a device',
-    description: 'Its readings, latest state, dead letters, retained and queued messages, and what waits in the ' +
-      'spool. May take minutes.',
+    description: 'Its readings, also those that wait in the spool, latest state, dead letters, and retained and ' +
+      'queued messages. May take minutes.',
     tags: ['operation'],
     querystring: NO_QUERY,
     params: DEVICE_PARAMS,

@@ -19,7 +19,7 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 export function getDeadLetters (app: HttpApp, reads: DeadLetterReads, counted: CountedAnswers): void {
   const list = {
     operationId: 'listDeadLetters',
-    summary: 'What was refused, newest first',
+    summary: 'Refused inputs, newest first',
     description: 'Without payloads; ask for one letter to see its own.',
     tags: ['operation'],
     querystring: DeadLetterQuerySchema,

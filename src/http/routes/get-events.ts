@@ -15,14 +15,14 @@ import { errorAnswers } from '../schema-refs.ts'
 /** Answers of other routes that this one never gives: see {@link answerLater}. */
 const { 429: _, 503: __, ...ERRORS } = errorAnswers('InvalidQuery')
 
-/** `GET /events`: readings as they are stored, and what else happens to devices, as server-sent events. */
+/** `GET /events`: readings as they are stored, and other events of devices, as server-sent events. */
 export function getEvents (app: HttpApp, events: Pick<Events, 'hasRoom' | 'listen'>): void {
   const schema = {
     operationId: 'listenToEvents',
     summary: 'Live events',
     description: 'Server-sent events, each with an `id`. Their data is JSON: of `reading` the schema `ReadingEvent`, of ' +
       '`rejected` `RejectedEvent`, of `connected` `ConnectedEvent`, of `disconnected` `DisconnectedEvent`, of `missed` ' +
-      '`MissedEvent`. With `Last-Event-ID` what was stored meanwhile comes first, or one `missed`. Temporary faults ' +
+      '`MissedEvent`. With `Last-Event-ID` the events since then come first, or one `missed`. Temporary faults ' +
       'are answered 200 with a stream that ends at once.',
     tags: ['devices'],
     querystring: EventsQuerySchema,
@@ -48,7 +48,7 @@ export function getEvents (app: HttpApp, events: Pick<Events, 'hasRoom' | 'liste
       sink.end()
       return
     }
-    // A client that has closed its side is gone; the server's sockets stay half open, and a write would find out late.
+    // A client that has closed its side is gone. The server's socket stays half open; only a later write would fail.
     const leave = () => { sink.destroy() }
     socket.once('end', leave)
     sink.once('close', () => { socket.off('end', leave) })
@@ -67,7 +67,7 @@ function toFilter ({ device: devices, prefix }: EventsQuery): EventFilter {
   return prefix === undefined ? { kind: 'all' } : { kind: 'prefix', prefix }
 }
 
-/** A device hears of itself alone. */
+/** A device may listen to its own events only. */
 function mayListen (principal: Principal | null, filter: EventFilter): boolean {
   if (principal?.role !== 'device') return true
   return filter.kind === 'devices' && filter.devices.size === 1 && filter.devices.has(principal.id)

@@ -6,7 +6,7 @@ import { answers, publicErrorAnswers } from '../schema-refs.ts'
 
 /** The state of the gateway, read anew for each probe. */
 export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'kafka' | 'spool' | 'warnings'> {
-  /** Without it: the process takes no readings. */
+  /** Absent where the process takes no readings. */
   readonly spool?: Required<ReadyAnswer>['spool']
   /** Only where readings are written to Kafka. */
   readonly kafka?: Required<ReadyAnswer>['kafka']
@@ -14,7 +14,7 @@ export interface Health extends Omit<Required<ReadyAnswer>, 'status' | 'kafka' |
   readonly live: boolean
   /** Durability can be promised, by PostgreSQL or by the spool. */
   readonly ready: boolean
-  /** What weakens the promise, told to a person. */
+  /** Conditions that weaken the promise, as sentences for a person. */
   readonly warnings: readonly string[]
 }
 
@@ -53,8 +53,7 @@ export function getHealth (app: HttpApp, health: () => Health): void {
   app.get('/health/ready', { schema: ready, config: { access: 'public' } }, (request, reply) => {
     const { ready, database, kafka, spool, warnings } = health()
     const status = ready ? 'ready' : 'unavailable'
-    // An orchestrator's probe has no credentials and needs none for what it asks; the rest would tell a stranger what
-    // is weak.
+    // An orchestrator's probe has no credentials and needs only the status. The rest would show a stranger weak points.
     const answer: ReadyAnswer = isOperator(request)
       ? { status, database, ...(kafka && { kafka }), ...(spool && { spool }), warnings: [...warnings] }
       : { status }

@@ -53,7 +53,7 @@ export function getHistory (app: HttpApp, reads: HistoryReads, counted: CountedA
     const found = await orUnavailable(reads.findHistory(device, parsed.request, () => request.raw.socket.destroyed,
       positionOf(request)))
     if (found === undefined) throw new HTTP_ERRORS.DeviceNotFound()
-    // CORS may have named Origin.
+    // addCors may have set `Vary: Origin`.
     reply.header('vary', [reply.getHeader('vary') ?? [], 'Accept'].flat().join(', '))
     return sendAnswer(request, reply, found.answer, found.contentType)
   })

@@ -7,8 +7,8 @@ import { errorAnswers } from '../schema-refs.ts'
  * `GET /metrics` in Prometheus' text exposition format.
  *
  * Needs an operator's credential where credentials exist. While they cannot be checked (PostgreSQL is away, and the
- * credential is not known from before) it answers without: an outage is when its numbers count, and they name no
- * device, topic or client.
+ * credential is not known from before) it answers without one: its numbers matter most during an outage, and they name
+ * no device, topic or client.
  */
 export function getMetrics (app: HttpApp, metrics: () => Promise<string>): void {
   const schema = {

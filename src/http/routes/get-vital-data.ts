@@ -55,7 +55,7 @@ export function findVitalData (app: HttpApp, reads: LatestReads, counted: Counte
   })
 }
 
-/** What a client sent back of its POST: it sees at least what was stored then. */
+/** The position that a client got with a 202 and sends back: the answer shows at least the readings stored by then. */
 export function positionOf ({ headers }: Pick<FastifyRequest, 'headers'>): string | null {
   return headers['vital-position']?.toString() ?? null
 }

@@ -22,7 +22,7 @@ const schema = {
   operationId: 'postReadings',
   summary: 'Store readings',
   description: 'Answers 202 once everything in the body is durable. One bad element refuses the whole body. ' +
-    'Sending the same body again stores nothing twice, so whatever was not answered 202 or 400 may be sent again.',
+    'Sending the same body again stores nothing twice, so a body that was not answered 202 or 400 may be sent again.',
   tags: ['readings'],
   consumes: ['application/json'],
   body: Type.Union([
@@ -52,7 +52,7 @@ export function postVitalData (app: HttpApp, ingest: AcceptPost, position: Route
   app.post('/vital-data', { schema, config: { access: SENDERS } }, (request, reply) => {
     const { body, principal, headers: { 'content-encoding': encoding } } = request
     if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-      // RFC 9110 §12.5.3: tells which the next request may have.
+      // RFC 9110 §12.5.3: names the coding that the next request may have.
       reply.header('accept-encoding', 'identity')
       throw new HTTP_ERRORS.UnsupportedContentEncoding()
     }

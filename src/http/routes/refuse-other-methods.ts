@@ -20,13 +20,13 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   '/health/ready': READ_ONLY
 }
 
-/** Their parameter would match nothing, and the answer would speak of another URL. */
+/** Their parameter would be empty, and the answer would be about another URL. */
 const SLASHED = ['/vital-data/', '/dead-letters/']
 
 /**
  * Answers OPTIONS, 405 where the URL is known and the method is not (Fastify would answer 404), and 404 where a slash
  * is too many.
- * @param why - of a method that a gateway would know; without it, this is one
+ * @param why - the message for a method that only a gateway has; absent where this process is a gateway
  */
 export function refuseOtherMethods (app: HttpApp, why?: string): void {
   for (const [url, allowed] of Object.entries(ALLOWED)) {
@@ -54,7 +54,7 @@ export function refuseAllBut (app: HttpApp, url: string, allowed: readonly strin
     ? new HTTP_ERRORS.MethodNotAllowed()
     : withDetails(new HTTP_ERRORS.MethodNotAllowed(), [{ path: '', message: why }])
   const allow = allowed.join(', ')
-  // A browser's preflight has no credentials, and what is told stands in the documentation.
+  // A browser's preflight has no credentials, and the answer tells only what stands in the documentation.
   app.options(url, { schema: { hide: true }, config: { access: 'public' } }, (_request, reply) => {
     reply.code(204).header('allow', allow)
     if (reply.hasHeader('access-control-allow-origin')) reply.header('access-control-allow-methods', allow)
