@@ -1,7 +1,6 @@
 /**
- * Answers of the latest states, as JSON text. Rows that are small come with the page. Those that are large are fetched
- * behind it, slice by slice; an answer of more than one slice leaves in parts, and a slice is dropped once the socket
- * took it.
+ * Answers of the latest states, as JSON text. Small rows come with the page. Large ones are fetched after it, slice by
+ * slice. An answer of more than one slice leaves in parts, and a slice is dropped once the socket took it.
  */
 import type { LatestPage, LatestRow } from '../../db/queries/resource-columns.ts'
 import { selectLatestSlice } from '../../db/queries/select-latest-slice.ts'
@@ -49,7 +48,7 @@ async function answer (
   const read = await budget.openLarge()
   try {
     const texts = createTexts({ read, rows, isGone })
-    // Before the status: until here the read may still be refused.
+    // Before the status is sent: until here the read may still be refused.
     const first = [head, ...await texts.next()]
     if (texts.isDone && first.reduce((sum, { length }) => sum + length, 0) <= WHOLE_CHARACTERS_MAX) {
       read.close()
@@ -101,7 +100,7 @@ function createTexts ({ read, rows, isGone }: { read: LargeRead, rows: readonly 
   let slice: ReadonlyMap<string, LatestRow> = new Map()
 
   async function fetchSlice (): Promise<void> {
-    // Not held beside the next one.
+    // Dropped first, so that two slices are never held at once.
     slice = new Map()
     const { rows, devices } = await read.slice((kysely) => {
       if (isGone()) throw new ReadsBusyError('its client has gone')

@@ -25,8 +25,8 @@ const LARGE_MAX = 4
 /** From one slice to the next of an answer that is half sent, which cannot become a 503 any more. */
 const SLICE_WAIT_MAX_MS = 30_000
 /**
- * After a slice the next one waits for so many times as long as that one took: printing large values takes a quarter of
- * a core of PostgreSQL at most, and the commits of others find the rest.
+ * After a slice the next one waits this many times as long as that one took, so that printing large values takes a
+ * quarter of a core of PostgreSQL at most.
  */
 const SLICE_REST = 3
 const SLICE_REST_MAX_MS = 1000
@@ -36,7 +36,7 @@ const SLICE_REST_MAX_MS = 1000
  */
 const BYTES_MAX = 16 * 1024 * 1024
 
-/** It may be asked for again at any time. */
+/** The read was refused; it may be asked for again at any time. */
 export class ReadsBusyError extends Error {
   readonly code = 'VITAL_READS_BUSY'
   constructor (why: string) {
@@ -53,7 +53,7 @@ export type Read = <T>(query: (kysely: Kysely<Tables>) => Promise<T>) => Promise
  */
 export type ReadAt = <T>(position: string | null, query: (kysely: Kysely<Tables>) => Promise<T>) => Promise<T>
 
-/** Counts bytes of an answer until the socket took them. @returns gives them back, once */
+/** Counts bytes of an answer until the socket took them. @returns a function that releases them; only once counts */
 export type HoldBytes = (bytes: number) => () => void
 
 /** An answer whose size is not known beforehand. */
@@ -65,7 +65,7 @@ export interface LargeRead {
 
 export interface ReadBudgetOptions {
   readonly kysely: Kysely<Tables>
-  /** Without it, there is the primary alone. */
+  /** Without it every query goes to the primary. */
   readonly readAt?: ReadAt | undefined
   /** Connections of the pool for reads. */
   readonly queriesMax: number
@@ -86,7 +86,7 @@ export function createReadBudget (options: ReadBudgetOptions) {
   const answers = gate(options.largeMax ?? LARGE_MAX)
   const slices = gate(1)
 
-  /** Counts bytes that were fetched. @returns gives them back, once */
+  /** Counts bytes that were fetched. @returns a function that releases them; only the first call counts */
   function hold (count: number): () => void {
     let held = count
     bytes += count
@@ -173,7 +173,7 @@ interface GateOptions {
   readonly onRefused: () => void
 }
 
-/** So many at a time; the others wait in the order in which they came. */
+/** Admits `turnsMax` at a time; the others wait in the order in which they came. */
 function createGate ({ turnsMax, waitingMax, hasRoom, onRefused }: GateOptions) {
   const waiting = new Set<() => void>()
   let taken = 0

@@ -30,7 +30,7 @@ const TIMEOUTS = { connectTimeoutMs: 2000, statementTimeoutMs: 3000, queryTimeou
 export interface LatestReads {
   /**
    * @param isGone - whether the client has left; then no large value is read for it
-   * @param position - what was stored there is seen; `null`: see `ReadAt`
+   * @param position - the answer shows at least the readings that were stored by then; `null`: see `ReadAt`
    * @throws `VITAL_INVALID_CURSOR`
    */
   listLatest (query: LatestQuery, isGone: () => boolean, position: string | null): Promise<ReadAnswer>
@@ -52,8 +52,8 @@ export interface RouteReads {
   readonly history: HistoryReads
   readonly holdBytes: HoldBytes
   /**
-   * Where the log ends now, for `Vital-Position`; resolves with `null` while the primary is away. `null`: there are no
-   * replicas.
+   * Reads the end of the log, for `Vital-Position`; resolves with `null` while the primary is away. `null`: there are
+   * no replicas.
    */
   readonly position: (() => Promise<string | null>) | null
 }
@@ -78,8 +78,8 @@ export interface ReadsOptions {
 }
 
 /**
- * All reads of a gateway: a pool of connections of its own, so that no number of reads takes one from a batch, the
- * budget that bounds them, and the order of the devices, whose `pages.observe` has to see every stored batch.
+ * All reads of a gateway: a pool of connections of their own, so that reads never take one from a batch; the budget
+ * that bounds them; and the order of the devices. `pages.observe` has to see every stored batch.
  */
 export function createReads (options: ReadsOptions) {
   const { connectionString, replicaUrls, connectionsMax, applicationName, isPooled, clock, metrics, logger } = options
@@ -102,7 +102,7 @@ export function createReads (options: ReadsOptions) {
     pages,
     /** Follows batches into Redis, where there is a copy. */
     copy: cache?.copy ?? null,
-    /** Runs an erasure, of which nothing is left in the copy in Redis behind it. */
+    /** Runs an erasure. After it the copy in Redis holds no data of the device. */
     aroundErasure: <T>(device: string, erase: () => Promise<T>): Promise<T> =>
       cache === null ? erase() : cache.aroundErasure(device, erase),
     /** A device was erased, perhaps by another gateway: it is read again for the copy in Redis. */
@@ -112,11 +112,11 @@ export function createReads (options: ReadsOptions) {
       replicas?.start()
       cache?.start()
     },
-    /** Nothing is read by itself any more. */
+    /** Ends the periodic reads. */
     async stop (): Promise<void> {
       await Promise.all([pages.stop(), cache?.stop()])
     },
-    /** Whether a replica answers reads now, whatever becomes of the primary. */
+    /** Whether a replica answers reads now, also without the primary. */
     hasReplica: (): boolean => replicas?.isUsable() ?? false,
     /** Shown in readiness, for as long as they hold. */
     warnings: (): string[] => [...replicas?.warnings() ?? [], ...cache?.warnings() ?? []],

@@ -3,12 +3,12 @@ import type { Tables } from '../../db/tables.ts'
 import { createReadBudget } from './read-budget.ts'
 import type { ReadsOptions } from './reads.ts'
 
-/** What goes on beside the traffic asks now and then; more would take connections from batches. */
+/** Work beside the traffic asks now and then; more queries at a time would take connections from batches. */
 const QUERIES_MAX = 1
 
 /**
- * In the place of reads, for a process that stores readings and answers none: it has no order of devices in memory, but follows
- * what it stores into Redis, where there is a copy.
+ * Takes the place of reads in a process that stores readings and answers no reads: it keeps no order of devices in
+ * memory, but brings what it stores into the copy in Redis, where there is one.
  */
 export function createUnread (options: Omit<ReadsOptions, 'connectionsMax' | 'connectionString'> & { readonly kysely: Kysely<Tables> }) {
   const { createCache, kysely, applicationName } = options

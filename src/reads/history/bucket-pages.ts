@@ -11,7 +11,7 @@ const BUCKET_BYTES = 800
 const SECOND_US = 1e6
 const PART_US = 300 * SECOND_US
 
-/** The buckets of a device, in windows of as many as are asked for; a gap without data is passed at once. */
+/** The buckets of a device, in windows of the number that is asked for; a gap without data is passed at once. */
 export function createBucketPages (device: string, request: HistoryRequest & { readonly every: BucketName }): Pages<Bucket> {
   const { every, timeZone, isDescending, after } = request
   const sizeUs = BUCKET_SECONDS[every] * SECOND_US
@@ -34,7 +34,7 @@ export function createBucketPages (device: string, request: HistoryRequest & { r
       ? await run((kysely) => selectExtent(kysely, device, fromUs, toUs), () => 0)
       : null
     if (extent === null) return false
-    // To whole parts, so that what is stored meanwhile is not cut off from its bucket.
+    // To whole parts, so that readings stored meanwhile are not cut off from their bucket.
     fromUs = Math.max(fromUs, Math.floor(extent.firstUs / PART_US) * PART_US)
     toUs = Math.min(toUs, (Math.floor(extent.lastUs / PART_US) + 1) * PART_US)
     return true
@@ -92,7 +92,7 @@ export function createBucketPages (device: string, request: HistoryRequest & { r
 }
 
 const DAY_US = 86_400 * SECOND_US
-/** No zone was off whole hours for less. */
+/** No zone had an offset that is not whole hours for a shorter time. */
 const OFFSET_STEP_US = 15 * DAY_US
 
 /** Whether the zone's offset from UTC is whole hours all the time, so that its days consist of whole hours of UTC. */

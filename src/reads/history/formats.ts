@@ -1,4 +1,4 @@
-/** How a history is written: JSON, NDJSON or CSV, of readings or of buckets. */
+/** Writes a history as JSON, NDJSON or CSV, of readings or of buckets. */
 import { stringify } from 'csv-stringify/sync'
 import type { HistoryRow } from '../../../db/queries/select-history.ts'
 import type { Bucket, SignSummary } from '../../../db/rollups/select-buckets.ts'
@@ -42,7 +42,7 @@ export function bucketWriter (deviceId: string, every: BucketName, format: Histo
 /** Exact to the microsecond until the year 2255. */
 const toSeconds = (unixUs: number) => unixUs / 1e6
 
-/** The double next to it: `36.6000000000000000` is 36.6. Beyond a double, as PostgreSQL printed it. */
+/** The nearest double: `36.6000000000000000` is 36.6. A mean beyond all doubles stays as PostgreSQL printed it. */
 function toMean (mean: string): string {
   const value = Number(mean)
   return Number.isFinite(value) ? String(value) : mean
@@ -72,7 +72,7 @@ function toJson<Resource> (
 
 const CSV_END = '\r\n'
 
-/** Numbers, as nearly all are, need no quotes. Rows that were written past the gateway may hold anything. */
+/** Nearly all cells are numbers, which need no quotes. Rows that were written past the gateway may hold any JSON. */
 function toCell (value: unknown): string {
   if (typeof value === 'number') return String(value)
   return value === undefined ? '' : stringify([[value]], { escape_formulas: true, eof: false })

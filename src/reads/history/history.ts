@@ -11,7 +11,7 @@ import { createReadingPages } from './reading-pages.ts'
 /** Characters that are gathered before a large answer begins. */
 const WHOLE_CHARACTERS_MAX = 256 * 1024
 
-/** An answer, and what it is. */
+/** An answer and its content type. */
 export interface HistoryAnswer {
   readonly contentType: string
   readonly answer: ReadAnswer
@@ -21,7 +21,7 @@ export interface HistoryAnswer {
 export interface HistoryReads {
   /**
    * @param isGone - whether the client has left; then nothing more is read for it
-   * @param position - what was stored there is seen; `null`: see `ReadAt`
+   * @param position - the answer shows at least the readings that were stored by then; `null`: see `ReadAt`
    * @returns `undefined` when no reading of that device was ever stored
    * @throws `VITAL_READS_BUSY` before anything was sent, or the error of pg
    */
@@ -51,7 +51,7 @@ export function createHistoryReads (budget: Pick<ReadBudget, 'at'>): HistoryRead
     while (!pages.isDone && text.length < WHOLE_CHARACTERS_MAX)
     if (texts.isEmpty && pages.isDone && !await isKnown(budget, device)) return undefined
     if (pages.isDone) return { contentType, answer: text + writer.tail(pages.next) }
-    // Before the status: until here the read may still be refused.
+    // Before the status is sent: until here the read may still be refused.
     const { slice, close } = await budget.openLarge()
     return { contentType, answer: { parts: toParts(text, slice), close } }
 
@@ -62,7 +62,7 @@ export function createHistoryReads (budget: Pick<ReadBudget, 'at'>): HistoryRead
     }
   }
 
-  /** Readings may have come past the gateway, or be all that an erasure of `latest` by hand left. */
+  /** Readings may have been written past the gateway, or their row of `latest` deleted by hand. */
   async function isKnown (budget: BudgetAt, device: string): Promise<boolean> {
     return await budget.query(async (kysely) => await findLatest(kysely, device) !== undefined ||
       await selectExtent(kysely, device, FIRST_US, LAST_US) !== null)

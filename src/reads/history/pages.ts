@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely'
 import type { Tables } from '../../../db/tables.ts'
 
-/** Runs a query under the budget of reads, and counts what it brought. */
+/** Runs a query under the budget of reads, and counts the bytes of its result. */
 export type Run = <T>(query: (kysely: Kysely<Tables>) => Promise<T>, toBytes: (result: T) => number) => Promise<T>
 
 /**

@@ -10,7 +10,7 @@ interface CacheStatistics {
   readonly repaired: number
 }
 
-/** Seconds of one page: a round trip to Redis on one machine, and what is too much. */
+/** Seconds of one page: from a round trip to Redis on one machine to far too long. */
 const PAGE_BUCKETS_S = [0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1]
 
 /** Only with `VITAL_LATEST_CACHE=redis`. @returns takes the seconds of a page */

@@ -1,17 +1,17 @@
 /**
- * Whether the copy in Redis may be read, from what Redis and PostgreSQL tell:
+ * Whether the copy in Redis may be read, by the answers of Redis and PostgreSQL:
  *
- * - it is complete, for this PostgreSQL and this process of Redis: `latest` was compared with it as a whole, and nothing
- *   was doubted since;
- * - every gateway that is connected to PostgreSQL says so often that it lives, and it does so only while it lacks nothing;
- * - at least one gateway does;
- * - no gateway that has died left an intent that nobody has dealt with.
+ * - it is complete, for this PostgreSQL and this process of Redis: `latest` was compared with it as a whole, and it was
+ *   not doubted since;
+ * - every gateway that is connected to PostgreSQL reports often enough that it lives and lacks nothing in the copy;
+ * - at least one gateway reports so;
+ * - every intent that a dead gateway left has been dealt with.
  */
 import type { CopyOrigin } from '../../../db/queries/copied-rows.ts'
 import type { Reply } from '../../../broker/cluster/redis/redis-link.ts'
 import type { CacheLimits } from './limits.ts'
 
-/** What `BEAT` answers. */
+/** The answer of `BEAT`. */
 interface Beat {
   readonly token: string
   readonly newest: number
@@ -19,17 +19,17 @@ interface Beat {
   readonly doubts: string
   readonly devices: number
   readonly redisMs: number
-  /** Milliseconds since each gateway said that it lives. */
+  /** Milliseconds since each gateway last reported that it lives. */
   readonly ages: ReadonlyMap<string, number>
-  /** The same since nothing of it was missing. */
+  /** The same since it last reported that it lacks nothing. */
   readonly wholeAges: ReadonlyMap<string, number>
   readonly intents: readonly string[]
 }
 
-/** What stands before the name of a gateway that writes no readings, so that it is not taken for one that keeps the copy. */
+/** Prefix of the name of a gateway that writes no readings, so that it does not count as one that keeps the copy. */
 const READER = '~'
 
-/** Under which a gateway says that it lives, and writes nothing past the copy: its readings go to Kafka. */
+/** The name under which a gateway reports that writes nothing past the copy, because its readings go to Kafka. */
 export const toReaderName = (gateway: string) => READER + gateway
 const isReaderName = (name: string) => name.startsWith(READER)
 
@@ -48,9 +48,9 @@ export class CacheState {
   #watchAtMs = -Infinity
   #isAhead = false
   #orphanedSinceMs: number | null = null
-  /** Gateways that are connected and silent, and since when. */
+  /** Gateways that are connected and silent, and the time since which each is. */
   readonly #strangers = new Map<string, number>()
-  /** Of those, such as have written past the copy. */
+  /** Those of them that count as having written past the copy. */
   readonly #out = new Set<string>()
 
   constructor (options: CacheStateOptions) {
@@ -67,7 +67,7 @@ export class CacheState {
     for (const gateway of strangers) {
       const sinceMs = this.#strangers.get(gateway) ?? this.#beatAtMs
       this.#strangers.set(gateway, sinceMs)
-      // One that has just come, or is about to be gone, is seen in one place before the other.
+      // PostgreSQL and Redis see a gateway come or go at different times.
       if (this.#beatAtMs - sinceMs > 2 * this.#options.limits.watchIntervalMs) this.#out.add(gateway)
     }
     for (const gateway of this.#out) {
@@ -75,7 +75,7 @@ export class CacheState {
     }
   }
 
-  /** @param newest - version in Redis, from before PostgreSQL was asked: where its log ended then cannot lie before */
+  /** @param newest - version in Redis, read before PostgreSQL was asked: the end of its log cannot lie before that */
   noteWatch (watch: CopyOrigin, newest: number): void {
     this.#watch = watch
     this.#watchAtMs = performance.now()
@@ -92,7 +92,7 @@ export class CacheState {
     return this.#beat
   }
 
-  /** What a complete copy is marked with; `null` where that is not known. */
+  /** The mark of a complete copy; `null` where it is not known. */
   get token (): string | null {
     const runId = this.#options.runId()
     return runId === null || this.#watch === null ? null : `${this.#watch.origin} ${runId}`
@@ -111,7 +111,7 @@ export class CacheState {
     return this.token !== null && this.#beat?.token === this.token
   }
 
-  /** The copy is of another PostgreSQL, or of a later state of this one that was restored. */
+  /** The copy is of another PostgreSQL, or of a later state of this one, which was restored since. */
   get isForeign (): boolean {
     if (this.#beat === null || this.#watch === null) return false
     return this.#isAhead || this.#beat.origin !== this.#watch.origin
@@ -128,7 +128,7 @@ export class CacheState {
     return (this.#watch?.gateways ?? []).filter((gateway) => this.wholeAgeOf(gateway) > this.#options.limits.outMs)
   }
 
-  /** Silent gateways, and what they were about to write. */
+  /** Silent gateways, and their intents. */
   get orphans (): ReadonlyMap<string, readonly string[]> {
     const found = new Map<string, string[]>()
     for (const id of this.#beat?.intents ?? []) {
@@ -141,12 +141,12 @@ export class CacheState {
     return found
   }
 
-  /** Gateways that are gone from PostgreSQL and from Redis, and left nothing. */
+  /** Gateways that are gone from PostgreSQL and from Redis, and left no intent. */
   get dead (): string[] {
     return this.#gone.filter((name) => !isReaderName(name))
   }
 
-  /** Names of the same that only read. */
+  /** The same for gateways that only read. */
   get deadReaders (): string[] {
     return this.#gone.filter(isReaderName)
   }
@@ -159,12 +159,12 @@ export class CacheState {
     })
   }
 
-  /** To PostgreSQL, when that was last looked at. */
+  /** Whether it was connected to PostgreSQL at the last check. */
   isConnected (gateway: string): boolean {
     return this.#watch?.gateways.includes(gateway) ?? true
   }
 
-  /** Gateways that wrote past the copy and are gone: nobody knows what. */
+  /** Gateways that count as having written past the copy, and are gone. */
   get departed (): string[] {
     return [...this.#out].filter((gateway) => !this.isConnected(gateway))
   }
@@ -175,7 +175,7 @@ export class CacheState {
     return [...this.#beat?.wholeAges ?? []].some(([name, age]) => name !== own && !isReaderName(name) && age < outMs)
   }
 
-  /** Some gateway does; without any, changes by other programs would not be noticed. */
+  /** Some gateway keeps the copy; without any, changes by other programs would not be noticed. */
   get isKept (): boolean {
     const { name, limits } = this.#options
     return this.hasOthers || (this.#beat?.wholeAges.get(name) ?? Infinity) < limits.outMs
@@ -185,24 +185,24 @@ export class CacheState {
     this.#out.delete(gateway)
   }
 
-  /** What others wrote is in the copy, or soon will be. */
+  /** All rows that gateways wrote are in the copy, or soon will be. */
   get isTrusted (): boolean {
     const { orphanMs } = this.#options.limits
     const isAbandoned = this.#orphanedSinceMs !== null && performance.now() - this.#orphanedSinceMs > orphanMs
     return this.isFresh && this.isKept && this.isComplete && !this.isForeign && !isAbandoned && this.strangers.length === 0
   }
 
-  /** Infinite for one that never said that it lives. */
+  /** Infinite for a gateway that never reported that it lives. */
   ageOf (gateway: string): number {
     return toAge(this.#beat?.ages, gateway)
   }
 
-  /** The same for one that never said that it lacks nothing. */
+  /** Infinite for a gateway that never reported that it lacks nothing. */
   wholeAgeOf (gateway: string): number {
     return toAge(this.#beat?.wholeAges, gateway)
   }
 
-  /** When it was last heard of, something of it was missing. */
+  /** By its last report, something of it was missing. */
   wasLacking (gateway: string): boolean {
     return this.wholeAgeOf(gateway) > this.ageOf(gateway)
   }

@@ -22,8 +22,8 @@ interface CacheUpkeepOptions {
 }
 
 /**
- * What is done for the copy in Redis by the clock: saying that this gateway lives and lacks nothing, dealing with what
- * silent gateways left, and looking at which gateways PostgreSQL knows.
+ * Periodic work for the copy in Redis: reports that this gateway lives and lacks nothing, deals with the intents that
+ * silent gateways left, and checks which gateways are connected to PostgreSQL.
  */
 export function createCacheUpkeep (options: CacheUpkeepOptions) {
   const { link, name, isWriter, state, repairs, writer, rereading, budget, limits, logger } = options
@@ -35,7 +35,7 @@ export function createCacheUpkeep (options: CacheUpkeepOptions) {
   let watching: Promise<void> = Promise.resolve()
   const noteFailure = (error: unknown) => { logger.debug({ err: error }, 'the copy in Redis could not be looked after') }
 
-  /** Nothing of this gateway is missing in Redis, so others may trust the copy. */
+  /** Doubts the copy where devices that may differ were lost, so that it is read again as a whole. */
   async function clear (): Promise<void> {
     if (!repairs.isLost) return
     await link.run('DOUBT')
@@ -47,7 +47,7 @@ export function createCacheUpkeep (options: CacheUpkeepOptions) {
     await clear()
     if (isWriter && !hasJoined) {
       state.noteBeat(await link.run('BEAT', '', 0))
-      // Whoever wrote meanwhile may have written past the copy.
+      // A program that wrote meanwhile may have written past the copy.
       if (!state.hasOthers) await link.run('DOUBT')
       hasJoined = true
     }
@@ -57,13 +57,13 @@ export function createCacheUpkeep (options: CacheUpkeepOptions) {
     if (isWriter) tending ??= tend().catch(noteFailure).finally(() => { tending = null })
   }
 
-  /** Beside the beats, for PostgreSQL may take its time. */
+  /** Runs beside the beats, because PostgreSQL may be slow. */
   async function tend (): Promise<void> {
     const stray = writer.toStray(state.beat?.intents ?? [])
     if (stray.length > 0) await repairs.takeOver(name, stray)
     for (const [gateway, ids] of state.orphans) {
       if (!await repairs.takeOver(gateway, ids)) continue
-      logger.info({ gateway, intents: ids.length }, 'what a silent gateway was writing to Redis is repaired')
+      logger.info({ gateway, intents: ids.length }, 'devices that a silent gateway was writing to Redis are repaired')
     }
   }
 
@@ -76,7 +76,7 @@ export function createCacheUpkeep (options: CacheUpkeepOptions) {
       state.forget(gateway)
     }
     for (const gateway of state.dead) {
-      // It lacked something when it died; or this gateway did not see Redis then, and neither did that one, perhaps.
+      // It lacked something when it died. Or this gateway could not reach Redis then, and perhaps that one could not.
       if (state.wasLacking(gateway) || state.wholeAgeOf(gateway) > link.ageMs) await link.run('DOUBT')
       rereading.ask()
       await link.run('LEAVE', gateway)

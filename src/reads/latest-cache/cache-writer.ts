@@ -23,7 +23,7 @@ interface CacheWriterOptions {
   readonly onCommitted?: ((devices: readonly string[]) => Promise<void> | void) | undefined
 }
 
-/** Nothing is under way in PostgreSQL, or not by a connection that writes batches. */
+/** Stands for no process: no statement is under way in PostgreSQL, or not on a connection that writes batches. */
 const NO_PROCESS = 0
 
 export class CacheWriter implements LatestCopy {
@@ -40,12 +40,12 @@ export class CacheWriter implements LatestCopy {
     this.#options = options
   }
 
-  /** Redis has not answered yet to something that a batch did not wait for. */
+  /** Redis has yet to answer a command that a batch did not wait for. */
   get isBehind (): boolean {
     return this.#overdue > 0
   }
 
-  /** Intents of this gateway that no batch has any more: Redis took them late, when they had been given up. */
+  /** Intents of this gateway that belong to no batch any more: Redis took them after they had been given up. */
   toStray (ids: readonly string[]): string[] {
     const { name, repairs } = this.#options
     return ids.filter((id) => id.startsWith(`${name}|`) && !this.#open.has(id) && !repairs.has(id))
@@ -63,7 +63,7 @@ export class CacheWriter implements LatestCopy {
           this.#open.delete(id)
           return
         }
-        // What Redis takes late is taken all the same; until then `isBehind` says so.
+        // Redis may take the rows late; until then `isBehind` holds.
         await this.#within(this.#apply(id, rows).then((isTaken) => {
           if (!isTaken) repairs.addUndecided(name, { id, pid: NO_PROCESS, devices })
           this.#open.delete(id)
@@ -78,7 +78,8 @@ export class CacheWriter implements LatestCopy {
 
   /**
    * An erasure of a device is about to begin.
-   * @returns to be called when it has ended, however; settles when the copy is right again, or is not trusted here
+   * @returns a function to call once the erasure has ended in any way; it settles when the copy is right again, or is
+   *   not trusted here
    */
   async beginErasure (device: string): Promise<() => Promise<void>> {
     const { name, repairs } = this.#options

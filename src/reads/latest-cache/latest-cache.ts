@@ -17,10 +17,10 @@ export interface LatestCacheOptions {
   readonly url: string
   /** Of this process, in PostgreSQL and in Redis. */
   readonly name: string
-  /** It stores readings; else it only reads the copy. */
+  /** It stores readings; otherwise it only reads the copy. */
   readonly isWriter: boolean
   readonly budget: Pick<ReadBudget, 'background'>
-  /** A pooler stands before PostgreSQL, so that nobody can tell which gateways are connected. */
+  /** A pooler stands before PostgreSQL, so the connected gateways cannot be known. */
   readonly isPooled: () => boolean
   readonly limits?: Partial<CacheLimits>
   readonly onCommitted?: ((devices: readonly string[]) => Promise<void> | void) | undefined
@@ -33,7 +33,7 @@ export function createLatestCache (options: LatestCacheOptions) {
   const { url, name, isWriter, budget, isPooled, onCommitted, metrics, logger } = options
   const limits: CacheLimits = { ...CACHE_LIMITS, ...options.limits }
   const link = new ScriptedLink({ url, name, purpose: 'latest', limits, logger })
-  // On the connection of the rows a page would stand behind all that was sent there.
+  // On the connection of the rows a page would wait behind all commands that were sent there.
   const pageLink = new ScriptedLink({ url, name, purpose: 'pages', limits, logger })
   const state = new CacheState({ name, runId: () => link.runId, limits })
   const repairs = new Repairs({ link, budget, limits, logger })
@@ -43,7 +43,7 @@ export function createLatestCache (options: LatestCacheOptions) {
   const upkeep = createCacheUpkeep({ link, name, isWriter, state, repairs, writer, rereading, budget, limits, logger })
   let pages = 0
 
-  // Both connections lead to one process: the name of a server may have come to mean another one meanwhile.
+  // Both connections must lead to one process: a host name may lead to another server meanwhile.
   const isUp = () => link.isReady && pageLink.isReady && pageLink.runId === link.runId
   const isTrusted = () => isUp() && !isPooled() && state.isTrusted && repairs.dirty === 0 && !repairs.isLost && !writer.isBehind
   const observePage = addLatestCacheMetrics(metrics, () => ({
@@ -70,7 +70,7 @@ export function createLatestCache (options: LatestCacheOptions) {
       pageLink.start()
     },
 
-    /** PostgreSQL was made ready. */
+    /** Called once PostgreSQL is ready. */
     start: upkeep.start,
 
     async stop (): Promise<void> {
@@ -78,9 +78,9 @@ export function createLatestCache (options: LatestCacheOptions) {
       await Promise.all([upkeep.stop(), rereading.stop(), repairs.stop()])
     },
 
-    /** Behind the last batch. */
+    /** Called after the last batch. */
     async close (): Promise<void> {
-      // A gateway that lacks something is found to be gone by the others, who then compare the whole copy.
+      // Otherwise the others find that a gateway is gone which lacked something, and compare the whole copy.
       if (isWriter && link.isReady && repairs.dirty === 0 && !repairs.isLost) await link.run('LEAVE', name).catch(() => {})
       link.close()
       pageLink.close()
@@ -107,7 +107,7 @@ export function createLatestCache (options: LatestCacheOptions) {
       if (isWriter) repairs.add([device])
     },
 
-    /** Runs an erasure of a device, behind which nothing of it is in Redis, or comes back. */
+    /** Runs an erasure of a device. After it Redis holds no data of the device, and none comes back. */
     async aroundErasure<T> (device: string, erase: () => Promise<T>): Promise<T> {
       const finish = await writer.beginErasure(device)
       try {

@@ -5,16 +5,17 @@ export const CACHE_LIMITS = {
   /** Of one command; then the connection is cut, because Redis may be frozen. */
   commandTimeoutMs: 2000,
   connectTimeoutMs: 3000,
-  /** A gateway says so often that it lives and lacks nothing. */
+  /** Interval at which a gateway reports that it lives and lacks nothing. */
   beatIntervalMs: 200,
-  /** The intents of a gateway that has not said so for this time are dealt with by others. */
+  /** Others deal with the intents of a gateway that has not reported for this time. */
   silentMs: 600,
-  /** A gateway that is connected to PostgreSQL and was silent for this time writes past the copy: nobody trusts it. */
+  /** A gateway that is connected to PostgreSQL and silent for this time writes past the copy: no gateway trusts it. */
   outMs: 3000,
-  /** Intents that nobody has dealt with for this time: the copy is not trusted. */
+  /** While intents of a silent gateway stay open for this time, the copy is not trusted. */
   orphanMs: 1000,
-  /** What is known of PostgreSQL and of Redis counts for so long. */
+  /** Interval at which PostgreSQL is asked for the connected gateways. */
   watchIntervalMs: 1000,
+  /** Answers of PostgreSQL and of Redis count for this time. */
   staleMs: 3000,
   /** Rows in one script, which holds up all clients of Redis for 20 to 50 µs a row. */
   rowsPerScript: 100,
@@ -23,9 +24,9 @@ export const CACHE_LIMITS = {
   /** Devices in one repair. */
   repairMax: 500,
   repairIntervalMs: 50,
-  /** After a repair the next one waits for so many times as long as that one took: batches find the rest. */
+  /** After a repair the next one waits this many times as long as that one took, so that batches get the rest. */
   repairRest: 3,
-  /** While PostgreSQL or Redis refuses. */
+  /** Longest interval while PostgreSQL or Redis refuses. */
   repairIntervalMaxMs: 2000,
   /** Devices that may differ in Redis; beyond, the whole copy is read again. */
   dirtyMax: 100_000,
@@ -34,13 +35,14 @@ export const CACHE_LIMITS = {
   differenceMax: 10_000,
   /** Changes by hand are found within this time. */
   compareIntervalMs: 5 * 60_000,
-  /** Reading `latest` again takes this share of the time at most; while the copy cannot be used, that one. */
+  /** Largest share of the time for reading `latest` again. */
   compareShare: 0.05,
+  /** The same while the copy cannot be used. */
   fillShare: 0.5,
   turnMs: 10_000,
-  /** Rows that differed are waited for so long before the copy is called complete. */
+  /** Longest wait for rows that differed before the copy counts as complete. */
   settleMs: 30_000,
-  /** What is older than an erasure reaches Redis long before. */
+  /** How long an erasure is remembered: rows from before it reach Redis much sooner. */
   tombstoneMs: 10 * 60_000
 } as const
 

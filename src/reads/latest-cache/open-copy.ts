@@ -4,12 +4,12 @@ import type { Metrics } from '../../metrics/metrics.ts'
 import { createReadBudget } from '../read-budget.ts'
 import { loadLatestCache } from './open-latest-cache.ts'
 
-/** The copy looks states up again now and then; more would take connections from batches. */
+/** The copy reads states again now and then; more queries at a time would take connections from batches. */
 const QUERIES_MAX = 1
 
 /**
  * The copy of the latest states in Redis for a process that stores readings and answers no reads.
- * @param options.url - of Redis; `null`: there is no copy
+ * @param options.url - of Redis; `null`: no copy
  * @throws `ConfigError` where Redis' client is not installed
  */
 export async function openCopy ({ url, name, database, metrics, logger }: {

@@ -6,8 +6,9 @@ import type { LatestCache, LatestCacheOptions } from './latest-cache.ts'
 export type CreateLatestCache = (options: Omit<LatestCacheOptions, 'url'>) => LatestCache
 
 /**
- * Loads what the copy needs; `null` without one. Redis' client is loaded here and nowhere else in this room.
- * @param url - of Redis; `null`: there is no copy
+ * Loads the copy together with Redis' client, which is loaded nowhere else in this room.
+ * @param url - of Redis; `null`: no copy
+ * @returns `null` without a copy
  * @throws `ConfigError` where Redis' client is not installed
  */
 export async function loadLatestCache (url: string | null): Promise<CreateLatestCache | null> {

@@ -1,14 +1,15 @@
 import type { Snapshot } from '../../../db/queries/latest-search.ts'
 
-/** An older one is refreshed beside the page that uses it; one that is older than that is waited for. */
+/** An older snapshot is refreshed beside the page that uses it. */
 const REFRESH_MS = 50
+/** Where the last snapshot is older, a page waits for a new one. */
 const AGE_MAX_MS = 200
 
 /**
- * What PostgreSQL saw a moment ago: a walk whose first page comes from Redis goes on in PostgreSQL, and leaves out what
- * changed since. A question for each page would cost more than the page.
+ * A recent snapshot of PostgreSQL: a walk whose first page comes from Redis goes on in PostgreSQL, and leaves out rows
+ * that changed since the snapshot. Asking PostgreSQL for each page would cost more than the page.
  * @param select - asks PostgreSQL
- * @returns gives a snapshot of before the call, at most {@link AGE_MAX_MS} old
+ * @returns a function that gives a snapshot from before its call, at most {@link AGE_MAX_MS} old
  */
 export function createRecentSnapshot (select: () => Promise<Snapshot>, nowMs = () => performance.now()): () => Promise<Snapshot> {
   let last: Snapshot | null = null

@@ -1,6 +1,6 @@
 /**
- * Makes rows of the copy equal to PostgreSQL's, read under the locks of the rows. It is needed wherever a batch may have
- * been committed without the copy knowing: its gateway was killed, its answer never came, Redis took too long.
+ * Makes rows of the copy equal to PostgreSQL's, read under the locks of the rows. It is needed wherever a batch may
+ * have been committed without reaching the copy: its gateway was killed, its answer never came, Redis took too long.
  */
 import type { Logger } from 'pino'
 import { type LockedRows, lockCopiedRows, selectBusyBackends, type VersionedRow } from '../../../db/queries/copied-rows.ts'
@@ -26,11 +26,11 @@ interface Intent {
 
 export class Repairs {
   readonly #options: RepairsOptions
-  /** Devices that this gateway has to look at again. */
+  /** Devices that this gateway has to read again. */
   readonly #dirty = new Set<string>()
-  /** Batches of this gateway that may be under way in PostgreSQL still. */
+  /** Batches of this gateway that may still be under way in PostgreSQL. */
   readonly #undecided = new Map<string, Intent>()
-  /** Of those, devices that are being read now. */
+  /** How many dirty devices are being read now. */
   #reading = 0
   #gateway = ''
   #isLost = false
@@ -58,12 +58,12 @@ export class Repairs {
     return this.#undecided.has(intent)
   }
 
-  /** There were so many of them that nothing of the copy can be relied on. */
+  /** There were too many of them to keep, so the copy as a whole cannot be relied on. */
   get isLost (): boolean {
     return this.#isLost
   }
 
-  /** They may differ in Redis, as far as this gateway knows. */
+  /** Notes devices that may differ in Redis. */
   add (devices: readonly string[]): void {
     for (const device of devices) this.#dirty.add(device)
     if (this.#dirty.size > this.#options.limits.dirtyMax) {
@@ -73,7 +73,7 @@ export class Repairs {
     this.#wake()
   }
 
-  /** A batch of this gateway whose outcome nobody knows: its devices are looked at once the server's process is done. */
+  /** A batch of this gateway whose outcome is unknown: its devices are read once the server's process is done. */
   addUndecided (gateway: string, intent: Intent): void {
     this.#gateway = gateway
     this.#undecided.set(intent.id, intent)
@@ -84,7 +84,7 @@ export class Repairs {
     this.add(intent.devices)
   }
 
-  /** The copy is read again as a whole. */
+  /** Called when the copy is going to be read again as a whole. */
   forgive (): void {
     this.#isLost = false
   }
@@ -110,7 +110,7 @@ export class Repairs {
 
   /**
    * Reads devices again.
-   * @returns those that others were just writing
+   * @returns the devices that other transactions were just writing
    * @throws when PostgreSQL or Redis does not answer
    */
   async repair (devices: readonly string[], intents: readonly string[] = []): Promise<readonly string[]> {
@@ -150,7 +150,7 @@ export class Repairs {
         this.#failures = 0
         return
       }
-      // Before they are read: a batch may name them again meanwhile.
+      // Removed before they are read, because a batch may name them again meanwhile.
       for (const device of part) this.#dirty.delete(device)
       this.#reading = part.length
       let busy: readonly string[] = part

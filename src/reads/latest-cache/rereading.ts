@@ -1,6 +1,6 @@
 /**
- * Reads `latest` again by key, beside the traffic, and compares it with the copy: fills an empty one, and finds what was
- * changed by hand. One gateway at a time does it.
+ * Reads `latest` again by key, beside the traffic, and compares it with the copy: fills an empty copy, and finds
+ * changes by hand. One gateway at a time does it.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -67,7 +67,7 @@ export function createRereading (options: RereadingOptions) {
     }
   }
 
-  /** What differed is not what PostgreSQL says yet. */
+  /** Waits until the rows that differed are repaired. */
   async function untilRepaired (): Promise<void> {
     const deadlineMs = performance.now() + limits.settleMs
     while (repairs.dirty > 0) {
@@ -101,20 +101,20 @@ export function createRereading (options: RereadingOptions) {
 
   function isDue (): boolean {
     if (!link.isReady || !state.isFresh || isStopping()) return false
-    // What they write meanwhile would be missing.
+    // Rows that they write meanwhile would be missing.
     if (state.strangers.length > 0) return false
     return !state.isComplete || state.isForeign || isAsked || performance.now() - comparedAtMs > limits.compareIntervalMs
   }
 
   return {
-    /** Begins, where it is time. */
+    /** Begins when it is due. */
     consider (): void {
       if (running !== null || !isDue()) return
       running = run()
         .catch((error: unknown) => { logger.debug({ err: error }, 'the copy in Redis could not be compared yet') })
         .finally(() => { running = null })
     },
-    /** A gateway died in a way that may have left something. */
+    /** A gateway died, and may have left rows that differ. */
     ask (): void {
       isAsked = true
     },

@@ -6,7 +6,7 @@ import type { CacheLimits } from './limits.ts'
 import { APPLY, BEAT, COMPARE, COMPLETE, DOUBT, EMPTY, INTEND, LEAVE, PAGE, REPAIR } from './scripts.ts'
 
 const SCRIPTS = { APPLY, BEAT, COMPARE, COMPLETE, DOUBT, EMPTY, INTEND, LEAVE, PAGE, REPAIR }
-/** By which a script is called. */
+/** The name by which a script is called. */
 export type ScriptName = keyof typeof SCRIPTS
 
 const DIGESTS = Object.fromEntries(Object.entries(SCRIPTS).map(([name, text]) =>
@@ -16,7 +16,7 @@ interface ScriptedLinkOptions {
   readonly url: string
   /** Of this process. */
   readonly name: string
-  /** What the connection is for, behind the name in `CLIENT LIST`. */
+  /** Purpose of the connection; it follows the name in `CLIENT LIST`. */
   readonly purpose: 'latest' | 'pages'
   readonly limits: Pick<CacheLimits, 'commandTimeoutMs' | 'connectTimeoutMs'>
   readonly logger: Logger
@@ -49,7 +49,7 @@ export class ScriptedLink {
     return this.#isReady
   }
 
-  /** Of Redis' process: another one may have lost its last writes. */
+  /** Identifies the process of Redis: after a restart it may have lost its last writes. */
   get runId (): string | null {
     return this.#runId
   }
@@ -94,7 +94,7 @@ export class ScriptedLink {
     return replies
   }
 
-  /** Someone has emptied the cache of scripts (SCRIPT FLUSH). */
+  /** Connects again where the cache of scripts was emptied (SCRIPT FLUSH). */
   #relearn (error: unknown): void {
     if (error instanceof Error && error.message.startsWith('NOSCRIPT')) this.#link.cut()
   }
@@ -110,7 +110,7 @@ export class ScriptedLink {
     if (this.#isReady === isReady) return
     this.#isReady = isReady
     this.#changedAtMs = performance.now()
-    // Once for both connections.
+    // Logged once for both connections.
     if (this.#purpose === 'pages') return
     if (isReady) this.#logger.info('latest states are copied to Redis')
     else this.#logger.warn('Redis does not answer: pages of the latest states come from PostgreSQL')

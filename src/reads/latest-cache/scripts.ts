@@ -1,12 +1,12 @@
 /**
- * What Redis does in one step, as Lua. A device's row is one field of a hash:
+ * Scripts in Lua, each of which Redis runs in one step. A device's row is one field of a hash:
  *
  *   version \n time \n heart rate \n breath rate \n vitals \n times of vitals      times in Unix microseconds
  *   version                                                                        a tombstone: the device was erased
  *
- * `version` is where PostgreSQL's log ended under the lock of the row, so it only grows. Four sorted sets hold the orders.
- * Redis breaks ties by the bytes of the member, which is the order of device ids upwards. What a device does not have
- * has the score +inf, which no reading has, so it stands last upwards.
+ * `version` is where PostgreSQL's log ended under the lock of the row, so it only grows. Four sorted sets hold the
+ * orders. Redis breaks ties by the bytes of the member, which is the ascending order of device ids. A value that a
+ * device lacks has the score +inf, which no reading has, so it comes last in ascending order.
  */
 const KEY = 'vital:latest:'
 
@@ -14,18 +14,18 @@ export const KEYS = {
   rows: `${KEY}rows`,
   /** Devices that batches or erasures under way are about to change, by gateway and number. */
   intents: `${KEY}intents`,
-  /** Gateways that write here, and when they last said that they live, in Redis' milliseconds. */
+  /** Gateways that write here, and when they last reported that they live, in Redis' milliseconds. */
   gateways: `${KEY}gateways`,
-  /** The same of when they last said that nothing of them is missing. */
+  /** The same, when they last reported that they lack nothing. */
   whole: `${KEY}whole`,
-  /** Which PostgreSQL the rows are of. */
+  /** The PostgreSQL that the rows come from. */
   origin: `${KEY}origin`,
   doubts: `${KEY}doubts`,
   /** Held by the gateway that reads `latest` again. */
   turn: `${KEY}turn`
 } as const
 
-/** As `COMMANDS` of broker/cluster/keys.ts, of the copy alone. */
+/** As `COMMANDS` of broker/cluster/keys.ts, for the copy alone. */
 export const COPY_COMMANDS: readonly string[] = [
   'EVALSHA x 0', 'SCRIPT LOAD x', 'TIME',
   'GET vital:x', 'SET vital:x y', 'DEL vital:x', 'UNLINK vital:x', 'INCR vital:x', 'PEXPIRE vital:x 1',
@@ -35,9 +35,9 @@ export const COPY_COMMANDS: readonly string[] = [
 ]
 
 /**
- * What a script changes is not written to the append-only file: a copy is never used by another process of Redis than the one
- * that made it, and 5 MB/s of it would have the file rewritten, with a fork, each ten seconds. Servers that speak Redis'
- * protocol may lack `set_repl`.
+ * Changes by scripts are not written to the append-only file: only the process of Redis that made a copy uses it, and 5
+ * MB/s would make Redis rewrite the file, with a fork, each ten seconds. Other servers of Redis' protocol may lack
+ * `set_repl`.
  */
 const NAMES = `
 if redis.set_repl then redis.set_repl(redis.REPL_REPLICA) end
@@ -47,8 +47,8 @@ local orders = {d = '${KEY}d', t = '${KEY}t', h = '${KEY}h', b = '${KEY}b'}
 local function version_of (row) return tonumber(string.match(row, '^%d+')) end`
 
 /**
- * Rows are written by one command a key, and an order in which a device stays is left alone: finding a place in a sorted set
- * of 100,000 takes 4 to 8 µs, and is most of what a row costs.
+ * Rows are written by one command a key. An order in which a device keeps its place is not written: finding a place in
+ * a sorted set of 100,000 takes 4 to 8 µs, most of the cost of a row.
  */
 const WRITE = `${NAMES}
 local function parse (row) return string.match(row, '^(%d+)\\n(%d+)\\n([^\\n]*)\\n([^\\n]*)\\n') end
@@ -113,8 +113,8 @@ export const INTEND = `${NAMES}
 return redis.call('HSET', intents, ARGV[1], ARGV[2])`
 
 /**
- * ARGV: intent, 1 for the last part of its batch, devices and rows. Nothing is taken without the intent: others have repaired
- * its devices then, and what they found may be newer, or erased.
+ * ARGV: intent, 1 for the last part of its batch, devices and rows. Without the intent no row is written: others have
+ * repaired its devices then, and their rows may be newer, or erased.
  */
 export const APPLY = `${WRITE}
 if redis.call('HEXISTS', intents, ARGV[1]) == 0 then return 0 end
@@ -138,8 +138,8 @@ note_newest()
 return 1`
 
 /**
- * ARGV: device behind which the rows stand, the last device or nothing for the end, devices and rows of version 0. What is
- * missing is taken as it is, so that whatever a gateway writes is newer.
+ * ARGV: device behind which the rows stand, the last device or nothing for the end, devices and rows of version 0. A
+ * missing row is written with that version, so that any row from a gateway is newer.
  * @returns devices that differ, to be read again under the lock of their rows
  */
 export const COMPARE = `${WRITE}
@@ -151,7 +151,7 @@ for at = 3, #ARGV, 2 do
   seen[device] = true
   if not now then take(at, at + 1)
   elseif parse(now) and string.match(now, '\\n.*') == string.match(row, '\\n.*') then
-    -- Whatever became of them, they are right in all orders.
+    -- Written to all orders again, in case these lost the device.
     local _, time, heart, breath = parse(row)
     add(d, 0, device)
     add(t, time, device)
@@ -170,7 +170,10 @@ for _, device in ipairs(redis.call('ZRANGEBYLEX', orders.d, from, to)) do
 end
 return differ`
 
-/** ARGV: token, doubts of before, Redis' milliseconds before which tombstones are dropped. All of \`latest\` was compared. */
+/**
+ * ARGV: token, doubts before the comparison, Redis' milliseconds before which tombstones are dropped. Called once all
+ * of `latest` was compared.
+ */
 export const COMPLETE = `${NAMES}
 local count = redis.call('ZCARD', orders.d)
 for _, order in pairs(orders) do if redis.call('ZCARD', order) ~= count then return -1 end end
@@ -181,12 +184,12 @@ for _, device in ipairs(old) do redis.call('HDEL', rows, device) end
 redis.call('ZREMRANGEBYSCORE', buried, '-inf', ARGV[3])
 return 1`
 
-/** What is there may lack something. */
+/** The copy may lack rows: it counts as incomplete until it was compared again. */
 export const DOUBT = `${NAMES}
 redis.call('DEL', complete)
 return redis.call('INCR', doubts)`
 
-/** ARGV: which PostgreSQL. Everything begins anew. */
+/** ARGV: the PostgreSQL that rows will come from. Empties the copy. */
 export const EMPTY = `${NAMES}
 redis.call('INCR', doubts)
 redis.call('UNLINK', complete, newest, buried, rows, orders.d, orders.t, orders.h, orders.b)
@@ -194,9 +197,9 @@ redis.call('SET', '${KEYS.origin}', ARGV[1])
 return 1`
 
 /**
- * ARGV: gateway that says that it lives, or nothing; 1 where nothing of it is missing.
- * @returns token of a complete copy, newest version, origin, doubts, devices, Redis' milliseconds, gateways and how long ago
- *   they lived, the same of when they lacked nothing, intents
+ * ARGV: gateway that reports that it lives, or nothing; 1 where it lacks nothing.
+ * @returns token of a complete copy, newest version, origin, doubts, devices, Redis' milliseconds, gateways and the
+ *   milliseconds since their last report, the same since they last lacked nothing, intents
  */
 export const BEAT = `${NAMES}${NOW}
 if ARGV[1] ~= '' then redis.call('HSET', gateways, ARGV[1], now) end
@@ -211,7 +214,7 @@ return {
   redis.call('GET', doubts) or '0', redis.call('ZCARD', orders.d), now, ages_of(gateways), ages_of(whole), redis.call('HKEYS', intents)
 }`
 
-/** ARGV: gateway that is no more. */
+/** ARGV: gateway that is gone. */
 export const LEAVE = `${NAMES}
 redis.call('HDEL', gateways, ARGV[1])
 redis.call('HDEL', whole, ARGV[1])
@@ -219,7 +222,7 @@ return 1`
 
 /**
  * ARGV: token, order (d, t, h, b), asc or desc, offset, count.
- * @returns 0 where the copy is not complete; else how many devices there are, then device and row of each on the page
+ * @returns 0 where the copy is not complete; otherwise the number of devices, then device and row of each on the page
  */
 export const PAGE = `${NAMES}
 if redis.call('GET', complete) ~= ARGV[1] then return 0 end
@@ -237,8 +240,8 @@ end
 if ARGV[3] == 'asc' then add(offset, count)
 elseif ARGV[2] == 'd' then page = redis.call('ZREVRANGE', order, offset, offset + count - 1)
 else
-  -- Downwards by value, and of equal values upwards by device: whole groups of equal values are turned round, and of the
-  -- first and the last group, which the page may cut, the members are looked up by rank.
+  -- Descending by value, and ascending by device among equal values: groups of equal values are reversed as a whole.
+  -- The members of the first and the last group, which the page may cut, are looked up by rank.
   local known = total - redis.call('ZCOUNT', order, '+inf', '+inf')
   local to = math.min(offset + count, known)
   if offset < to then

@@ -1,9 +1,10 @@
 /**
  * The cursor of `GET /vital-data`: where a page ended, and the moment in which its walk began, as base64url of JSON.
  *
- * By `deviceId` the id says all. By another sort key a device that moves could come twice, so a device that changed
+ * By `deviceId` the id is enough. By another sort key a device that moves could come twice, so a device that changed
  * since the walk began is left out: in memory by the moment in which its value changed, in PostgreSQL by the
- * transaction that wrote its row. A cursor carries both, for the next page may come from either, and from another gateway.
+ * transaction that wrote its row. A cursor carries both, because the next page may come from either, and from another
+ * gateway.
  */
 import { createHash } from 'node:crypto'
 import Type from 'typebox'
@@ -23,7 +24,7 @@ export interface Walk {
   readonly moment: number
 }
 
-/** The cursor is none of this query. */
+/** The cursor does not belong to this query. */
 class InvalidCursorError extends Error {
   readonly code = 'VITAL_INVALID_CURSOR'
 }
@@ -39,7 +40,7 @@ const content = Compile(Type.Object({
   walk: orNull(Type.Object({ orderId: Type.String(), moment: whole }))
 }))
 
-/** What a cursor belongs to: all of a query but the size of the page and where it begins. */
+/** Identifies the query of a cursor: all of it but the size and the start of the page. */
 function digest ({ sortBy, orderBy, prefix, silentFor }: LatestQuery): string {
   const silentForS = silentFor === undefined ? null : toDurationS(silentFor)
   const text = JSON.stringify([sortBy, orderBy, prefix, silentForS])
@@ -55,7 +56,7 @@ export function decodeCursor (query: LatestQuery, text: string): LatestCursor {
   const cursor = parse(text)
   if (!content.Check(cursor) || cursor.query !== digest(query)) throw new InvalidCursorError()
   const { key, device, snapshot, walk } = cursor
-  // By another sort key a walk has begun somewhere, and times are whole microseconds that PostgreSQL can hold.
+  // By another sort key a cursor holds the snapshot of its walk, and times are whole microseconds.
   const isComplete = query.sortBy === 'deviceId' || snapshot !== null
   const isTime = query.sortBy !== 'timestamp' || Number.isSafeInteger(key)
   if (!isStoredDeviceId(device) || !isComplete || !isTime) throw new InvalidCursorError()

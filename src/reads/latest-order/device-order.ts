@@ -1,9 +1,9 @@
 /**
  * The position of each device on the sorted pages, in memory: the columns of `latest` without the vitals.
  *
- * Columns by slot; a device that goes gives its slot to the last one, so that the slots in use have no gaps. Readings
- * are merged as the upsert of `latest` does: of each field the value with the newest time counts, of two at the same
- * time the larger one.
+ * Columns by slot; the last device takes the slot of one that is removed, so that the slots in use have no gaps.
+ * Readings are merged as the upsert of `latest` does: of each field the value with the newest time counts, of two at
+ * the same time the larger one.
  *
  * A row that was read from `latest` replaces the values here, so that changes by hand are taken in. If a reading of the
  * device was observed since the read began, it may be newer than the row, so both are merged. `begin()` gives each read
@@ -76,7 +76,7 @@ export class DeviceOrder {
     return this.#isFull
   }
 
-  /** Another one after each `clear`: moments of before tell nothing of what came since. */
+  /** Changes with each `clear`: moments from before cannot be compared with later ones. */
   get id (): string {
     return this.#id
   }
@@ -143,7 +143,7 @@ export class DeviceOrder {
     this.#keepMoves(slot, before)
   }
 
-  /** The same for a device that is known; one that was removed meanwhile does not come back. */
+  /** {@link take} for a known device only: one that was removed meanwhile does not come back. */
   correct (row: OrderKeys, moment: number): void {
     if (this.#slots.has(row.device)) this.take(row, moment)
   }
@@ -262,7 +262,7 @@ export class DeviceOrder {
     ]) column[slot] = column[lastSlot]!
   }
 
-  /** After a row was taken in: what it did not change has not moved. @param before - values and their moves */
+  /** After a row was taken in: values that it did not change have not moved. @param before - values and their moves */
   #keepMoves (slot: number, before: ReadonlyArray<readonly [value: number, move: number]>): void {
     for (const [index, [values, moves]] of SORTED_COLUMNS.entries()) {
       const [value, move] = before[index]!

@@ -10,7 +10,7 @@
  * the spool, and is observed when it is replayed. Commits of others are not observed, so with another gateway connected
  * the order is not trusted. Changes by hand are found when `latest` is read again. That happens beside traffic: by key,
  * a thousand rows at a time, with pauses, so that neither the event loop nor PostgreSQL is held up. It also happens
- * soon after PostgreSQL was away, for others may have changed it meanwhile. A busy PostgreSQL never makes the order
+ * soon after PostgreSQL was away, because others may have changed it meanwhile. A busy PostgreSQL never makes the order
  * distrusted: pages sorted there would only add load.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,18 +22,19 @@ import type { DeviceOrder } from './device-order.ts'
 /** Interval of the check for other gateways. */
 const WATCH_INTERVAL_MS = 1000
 const RELOAD_INTERVAL_MS = 60_000
-/** Reading `latest` again takes at most this share of the time, and while the order is not trusted at most that. */
+/** Largest share of the time for reading `latest` again. */
 const RELOAD_SHARE = 0.05
+/** The same while the order is not trusted. */
 const DISTRUSTED_SHARE = 0.5
 /**
- * Rows of one query: 4 µs each of PostgreSQL and 5 of the event loop, for which acknowledgements wait. More while
- * PostgreSQL sorts pages, for they cost more than that.
+ * Rows of one query: each takes 4 µs of PostgreSQL and 5 of the event loop, and acknowledgements wait meanwhile. More
+ * rows while PostgreSQL sorts pages, because sorting costs more than that.
  */
 const ROWS_PER_READ = 1000
 const ROWS_PER_READ_DISTRUSTED = 4000
 /** Number of new devices after which the order is read again: ties among them are broken by comparing ids. */
 const UNRANKED_RELOAD = 5000
-/** Room for growth, or an order at its bound would be filled for nothing. */
+/** Leaves room for growth: an order near its bound would be filled in vain. */
 const FULL_SHARE = 0.95
 /** A device without a reading of the last so many milliseconds counts as silent. */
 const SILENT_AFTER_MS = 5 * 60_000
@@ -123,7 +124,7 @@ export function createLoader (options: LoaderOptions) {
     if (!await watch()) return
     if (order.isFull) distrust('there are more devices than are kept in memory')
     if (!isDue()) return
-    // Else it would be filled in each round for nothing.
+    // Otherwise it would be filled in vain in each round.
     if (!isTrusted && await options.countDevices() > devicesMax * FULL_SHARE) order.close()
     else await load()
   }

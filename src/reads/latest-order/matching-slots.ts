@@ -1,9 +1,10 @@
 /**
- * The slots that a filter or a cursor leaves, in passes over columns of numbers: 1 ms each for a million devices.
+ * The slots that match a filter or stand behind a cursor, by passes over columns of numbers: 1 ms each for a million
+ * devices.
  *
  * Ids are not compared one by one. A text stands somewhere among the ranked devices; the ranks on both sides of it are
- * found by comparing some hundred ids, and from then on a rank says on which side its device stands. Devices without a
- * rank, which came since the last ranking, are compared.
+ * found by comparing some hundred ids, and from then on the rank of a device tells on which side it stands. Devices
+ * without a rank, which came since the last ranking, are compared.
  */
 import { toPrefixEnd } from '../../../schemas/device-id.ts'
 import type { LatestSearch } from '../../../db/queries/latest-search.ts'
@@ -59,7 +60,7 @@ export function matchFilter (
 export interface Behind {
   readonly key: number | null
   readonly device: string
-  /** The order of ids is meant, and descends. */
+  /** The page is sorted by id, descending. */
   readonly isIdDescending: boolean
   readonly isDescending: boolean
   /** Moments in which the values changed; one that changed since `moment` may have been on a page before. */
@@ -78,7 +79,7 @@ export function matchBehind (
   const { device, isIdDescending, isDescending, moves, moment } = behind
   const key = toKey(behind.key ?? NaN, isDescending)
   const { devices, ranks } = columns
-  // The text behind `device`, and before every other id behind it.
+  // By id descending `device` itself, otherwise the text right behind it.
   const bound = isIdDescending ? device : `${device}\u0000`
   const rank = findRank(columns, size, bound)
   const isAtOrBehind = (slot: number) =>

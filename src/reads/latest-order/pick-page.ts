@@ -12,7 +12,7 @@ const SORTS = {
 
 export const SORTED_COLUMNS = Object.values(SORTS)
 
-/** What a page is picked from, by slot. */
+/** The columns that a page is picked from, by slot. */
 export interface PageColumns extends Omit<Columns, 'values'> {
   readonly columns: Readonly<Record<typeof SORTED_COLUMNS[number][number], Float64Array>>
   /** As many values, all the same. */
@@ -39,8 +39,8 @@ export interface PickedPage {
 }
 
 /**
- * The devices of a page, in order; `null` in the improbable case that they cannot be told. Behind a cursor a device
- * whose value changed since the walk began is left out, for it may have been on a page before.
+ * The devices of a page, in order; `null` in the improbable case that every sample misses. Behind a cursor a device
+ * whose value changed since the walk began is left out, because it may have been on a page before.
  */
 export function pickPage (
   { devices, ranks, columns, equal, size }: PageColumns, search: OrderSearch
@@ -63,8 +63,8 @@ export function pickPage (
   const length = slots?.length ?? size
   const to = Math.min(search.offset + search.count, length)
   const from = Math.min(search.offset, length)
-  // Of equal values the devices stand in the order of their ids, upwards in both directions: pages by id downwards are
-  // cut from the other end.
+  // Devices with equal values are ordered by id, ascending in both directions. So descending pages by id are cut from
+  // the other end.
   const isCutFromEnd = isById && isDescending
   const picked = selectSlots(byColumn, size, {
     slots, offset: isCutFromEnd ? length - to : from, count: to - from, isDescending: isDescending && !isById

@@ -19,7 +19,7 @@ export interface Columns {
   readonly devices: readonly string[]
   /** The sort values; NaN is null. */
   readonly values: Float64Array
-  /** Where a device stands among all by its id. */
+  /** Position of a device among all by its id. */
   readonly ranks: Uint32Array
 }
 
@@ -96,7 +96,7 @@ function compareRanks (devices: readonly string[], ranks: Uint32Array, a: number
   return left - right
 }
 
-/** One of each stretch, at random: no order of the slots makes it unfit each time. */
+/** One slot of each stretch, at random, so that no order of the slots spoils every sample. */
 function takeSample (slots: readonly number[] | null, length: number, random: () => number): number[] {
   return Array.from({ length: SAMPLE }, (_, index) => {
     const at = Math.floor((index + random()) * length / SAMPLE)

@@ -39,7 +39,7 @@ const KEY_OFFSET_MAX = 10_000
 
 export interface SortedPagesOptions {
   readonly budget: Pick<ReadBudget, 'query' | 'background' | 'at'>
-  /** Of this gateway, which is none of the others. */
+  /** Of this gateway, which does not count as another one. */
   readonly applicationName?: string
   /** A pooler stands before PostgreSQL. */
   readonly isPooled?: () => boolean
@@ -57,7 +57,7 @@ export interface SortedPagesOptions {
 /** A page that is asked for, with the cursor of the page before it. */
 export interface CursorSearch extends LatestSearch {
   readonly after?: LatestCursor | undefined
-  /** What was stored there is seen. */
+  /** The page shows at least the readings that were stored by then. */
   readonly position?: string | null
 }
 
@@ -75,7 +75,7 @@ export function createSortedPages (options: SortedPagesOptions) {
   const { budget, cache = null, applicationName, isPooled = () => false, logger } = options
   const { devicesMax = DEVICES_MAX, keyOffsetMax = KEY_OFFSET_MAX } = options
   const order = new DeviceOrder({ devicesMax })
-  /** What PostgreSQL saw within the last second: a walk that begins in memory may have to go on there. */
+  /** A snapshot of PostgreSQL of the last second: a walk that begins in memory may have to go on there. */
   let snapshot: Snapshot | null = null
   const loader = createLoader({
     ...options,
@@ -108,7 +108,7 @@ export function createSortedPages (options: SortedPagesOptions) {
     return { total, resources, next: { ...end, snapshot: sortBy === 'deviceId' ? null : after?.snapshot ?? snapshot } }
   }
 
-  /** @returns `null` where the order cannot be trusted, or knows nothing of the walk */
+  /** @returns `null` where the order cannot be trusted, or does not know the walk */
   async function listOrdered (search: CursorSearch): Promise<CursorPage | null> {
     const { sortBy, after } = search
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
@@ -134,11 +134,12 @@ export function createSortedPages (options: SortedPagesOptions) {
     loader.distrust('devices were deleted by hand')
     return null
   }
+
   /** @returns `null` for a page that the copy in Redis does not have, or while it cannot be trusted */
   async function listCached (search: CursorSearch): Promise<CursorPage | null> {
     const { sortBy, after, position = null } = search
     if (cache === null || !cache.isTrusted || after !== undefined || position !== null || isFiltered(search)) return null
-    // Of before the page, or what moves meanwhile could come twice.
+    // Taken before the page: otherwise a device that moves meanwhile could come twice.
     const begun = sortBy === 'deviceId' ? null : await recentSnapshot()
     const page = await cache.page(search)
     if (page === null) return null

@@ -6,7 +6,7 @@ export function formatPosition ({ timeline, bytes }: LogPosition): string {
   return `${timeline}:${high.toString(16).toUpperCase()}/${(bytes % 2 ** 32).toString(16).toUpperCase()}`
 }
 
-/** @returns `null` for anything else */
+/** @returns `null` for any other text */
 export function parsePosition (text: string): LogPosition | null {
   const parts = /^(\d{1,10}):([0-9A-F]{1,5})\/([0-9A-F]{1,8})$/i.exec(text)
   if (parts === null) return null

@@ -3,7 +3,7 @@ import { createDatabase, type DatabaseOptions } from '../../../db/database.ts'
 import { type LogPosition, type ReplicaState, selectReplicaState } from '../../../db/queries/select-log-positions.ts'
 import type { Tables } from '../../../db/tables.ts'
 
-/** One replica: its connections, and how far it has replayed when that was last asked. */
+/** One replica: its connections, and how far it has replayed by its last answer. */
 export class Replica {
   readonly kysely: Kysely<Tables>
   readonly close: () => Promise<void>

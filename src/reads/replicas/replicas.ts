@@ -1,5 +1,5 @@
 /**
- * Reads from replicas (`DATABASE_READ_URL`), and when not.
+ * Chooses a replica (`DATABASE_READ_URL`) or the primary for each read.
  *
  *   POST ──> 202, Vital-Position ──> GET ──> a replica that has replayed it within 100 ms, else the primary
  *   GET without one              ──> a replica that is at most STALE_MAX_MS behind, else the primary
@@ -17,7 +17,7 @@ import { ReadsBusyError } from '../read-budget.ts'
 import { formatPosition, parsePosition } from './position.ts'
 import type { Replica } from './replica.ts'
 
-/** A GET without a position shows what was stored this long ago, or less. */
+/** A GET without a position shows at least the readings that were stored this long ago. */
 const STALE_MAX_MS = 5000
 /** How long a GET waits at a replica for the position that it asks for. */
 const POSITION_WAIT_MS = 100
@@ -28,7 +28,7 @@ const SAMPLES_MAX = 4 * STALE_MAX_MS / ASK_INTERVAL_MS
 type Query<T> = (kysely: Kysely<Tables>) => Promise<T>
 
 interface ReplicasOptions {
-  /** Each with the URL of its own. */
+  /** Each with its own URL. */
   readonly replicas: readonly Replica[]
   /** Of the primary, for reads. */
   readonly primary: Kysely<Tables>
@@ -42,7 +42,7 @@ export type PrimaryReason = 'unreached' | 'stale' | 'failed'
 export function createReplicas ({ replicas, primary, logger, nowMs = () => performance.now() }: ReplicasOptions) {
   const throttle = createLogThrottle({ intervalMs: 10_000 })
   const counts: Record<'replica' | PrimaryReason, number> = { replica: 0, unreached: 0, stale: 0, failed: 0 }
-  /** Where the primary's log ended, the newest last. */
+  /** Ends of the primary's log, the newest last. */
   let samples: Array<PrimaryState & { readonly atMs: number }> = []
   let timer: NodeJS.Timeout | undefined
   let turn = 0
@@ -67,19 +67,19 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
     askAll().finally(() => { if (!stopped) timer = setTimeout(watch, ASK_INTERVAL_MS) }).catch(() => {})
   }
 
-  /** Milliseconds since the primary was where this replica is; infinite where that is not known. */
+  /** Milliseconds since the primary's log ended where this replica is; infinite where that is not known. */
   function ageOf (replica: Replica): number {
     const { state } = replica
     const newest = samples.at(-1)
     if (state === null || newest === undefined || !state.isReplica || state.systemId !== newest.systemId) return Infinity
     const index = samples.findLastIndex((sample) => replica.hasReached(sample))
     if (index === -1) return Infinity
-    // While the primary is away, nothing is newer than the last that it told.
+    // While the primary does not answer, the last end of its log that it told counts as the newest.
     return index === samples.length - 1 ? 0 : nowMs() - samples[index]!.atMs
   }
 
   const listUsable = () => replicas.filter((replica) => ageOf(replica) <= STALE_MAX_MS)
-  /** Each read begins with another one. */
+  /** Takes the usable replicas in turn. */
   function pick (): Replica | null {
     const usable = listUsable()
     return usable[turn++ % usable.length] ?? null
@@ -102,9 +102,9 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
     },
 
     /**
-     * Runs a query at a replica, else at the primary.
-     * @param position - as a client sent it back: it sees at least what was stored there; `null`: what is at most
-     *   `STALE_MAX_MS` old
+     * Runs a query at a replica, or else at the primary.
+     * @param position - as a client sent it back: the result shows at least the readings stored by then; `null`: at
+     *   least those stored `STALE_MAX_MS` ago
      */
     async read<T> (position: string | null, query: Query<T>): Promise<T> {
       const parsed = position === null ? null : parsePosition(position)
@@ -119,7 +119,7 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
         return result
       } catch (error) {
         if (error instanceof ReadsBusyError) throw error
-        // A conflict with what the primary did to the rows (40001), a connection that was lost, a schema to come.
+        // A conflict with changes by the primary (40001), a lost connection, a migration that is not replayed yet.
         counts.failed++
         if (toSqlState(error) === null) chosen.state = null
         throttle((leftOut) => {
@@ -129,9 +129,9 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
       }
     },
 
-    /** Where the log ends now: for all that was stored before. Callers at the same time share the next question. */
+    /** The end of the log, behind all readings stored before the call. Simultaneous callers share the next query. */
     async position (): Promise<string | null> {
-      // A question that is under way may have been answered before the caller's COMMIT.
+      // A query that is under way may have been answered before the caller's COMMIT.
       nextPositioning ??= (async () => {
         await positioning?.catch(() => {})
         positioning = nextPositioning
@@ -147,7 +147,7 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
       const told = replicas.flatMap((replica) => {
         const { state, name } = replica
         if (state === null) return [`replica ${name} does not answer: the primary answers its reads`]
-        if (!state.isReplica) return [`${name} of DATABASE_READ_URL is no replica: nothing is read there`]
+        if (!state.isReplica) return [`${name} of DATABASE_READ_URL is not a replica: nothing is read there`]
         if (newest === undefined) return []
         if (state.systemId !== newest.systemId) {
           return [`${name} of DATABASE_READ_URL is a replica of another PostgreSQL: nothing is read there`]

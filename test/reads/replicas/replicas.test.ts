@@ -119,7 +119,7 @@ t.test('a replica that goes, and one that is none: the primary answers, and read
   t.equal((await fetch(`${gateway.httpUrl}/health/ready`)).status, 200)
   await gateway.stop()
   const twice = await startGateway(t, { DATABASE_URL: primary.url, DATABASE_READ_URL: primary.url })
-  await until(async () => (await warningsOf(twice)).includes('is no replica'), 'the warning')
+  await until(async () => (await warningsOf(twice)).includes('is not a replica'), 'the warning')
   t.equal(await heartRate(twice, await post(twice, 9000, 90)), 90)
   t.equal((await countsOf(twice)).replica, 0)
 })
