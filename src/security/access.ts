@@ -88,7 +88,7 @@ export function createAccess (
       return isConfirmed
     },
 
-    /** Takes up what an earlier run has learnt. Before anything listens. */
+    /** Reads the answer that an earlier run stored. Called before anything listens. */
     async load (): Promise<void> {
       if (file === null) return
       let text
@@ -108,7 +108,7 @@ export function createAccess (
     /** The answer of PostgreSQL. @param isEmpty - no principal exists, not even a revoked one */
     update (isEmpty: boolean): void {
       const next = isEmpty ? whenEmpty : 'closed'
-      // What an earlier run remembered as closed may be another database by now, so the first answer may open.
+      // The stored answer may be of another database, so the first answer of PostgreSQL may open a closed gateway.
       if (mode !== next && (mode !== 'closed' || !isConfirmed) && !hasOtherCredentials) enter(next)
       isConfirmed = true
       const isOpen = mode === 'open' || mode === 'exposed'

@@ -2,9 +2,9 @@
  * Authenticates clients and requests. All transports use it, so that they cannot differ.
  *
  * Over MQTT, in this order: a client certificate that names the client id; a token as the password; a generated
- * secret; a password. Over HTTP: a token or a generated secret. Over gRPC: the same, and without one a client certificate,
- * which identifies the device of its common name, or of its first alternative name. A known credential is answered in the same turn,
- * without a promise.
+ * secret; a password. Over HTTP: a token or a generated secret. Over gRPC: the same, or else a client certificate,
+ * which identifies the device of its common name, or of its first alternative name. A known credential is answered in
+ * the same turn, without a promise.
  *
  * The reason of a refusal goes to the log, never to the client. A credential that cannot be checked is `unavailable`
  * and never `refused`: PostgreSQL is away and the principal is not cached, the token's issuer does not answer, or too
@@ -49,7 +49,7 @@ function then<T, R> (value: Awaitable<T>, next: (value: T) => Awaitable<R>): Awa
   return value instanceof Promise ? value.then(next) : next(value)
 }
 
-/** The doors of authentication, one a transport. */
+/** The entry points of authentication, one for each transport. */
 export function createAuthenticator ({ mode, directory, passwords, tokens, onLogin }: AuthenticatorOptions) {
   /** See {@link import('../../broker/connect/credentials.ts').Authenticate}. */
   function authenticateMqtt (credentials: Credentials): Awaitable<Authentication> {
@@ -129,7 +129,7 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     return id === undefined ? refused('wrong_secret') : refused('revoked', id)
   }
 
-  /** A certificate needs no row, but a revoked one, or one of another role, refuses it. */
+  /** A certificate needs no row, but a revoked row, or a row of another role, refuses it. */
   function acceptDevice (id: string, answer: Answer): Authentication {
     if (answer === 'unavailable') return UNAVAILABLE
     if (answer?.isRevoked === true) return refused('revoked', id)
@@ -163,8 +163,8 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
       const used = check === 'wrong' ? undefined : valid.find(({ argon2id }) => argon2id === check.argon2id)
       if (answer === undefined) return refused('unknown_id')
       if (used === undefined) return refused(whyNoPassword(answer, valid), id)
-      // It took seconds, in which the principal may have changed; the device asks again and finds the password
-      // remembered.
+      // The check took seconds, in which the principal may have changed. The device tries again, and by then the
+      // password is remembered.
       if (!directory.isCurrent(answer)) return UNAVAILABLE
       return toAccepted(used.principal, used.expiresAtMs)
     })
@@ -187,7 +187,7 @@ function acceptSecret (answer: Answer, digest: string): Authentication {
   return answer.isRevoked ? refused('revoked', answer.principal.id) : matchSecret(answer, digest)
 }
 
-/** An expired password is not checked, for its hash would cost time that an id without one does not. */
+/** An expired password is not checked: its hash would cost time that an id without a password does not. */
 function whyNoPassword ({ isRevoked, passwords }: KnownPrincipal, valid: readonly KnownPassword[]): LoginRefusal {
   if (isRevoked) return 'revoked'
   return valid.length === 0 && passwords.length > 0 ? 'expired' : 'wrong_secret'

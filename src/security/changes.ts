@@ -1,9 +1,9 @@
 /**
- * Looks each second for principals that changed, so that what the directory knows is at most about a second old.
+ * Looks each second for principals that changed, so that the directory is at most about a second behind.
  *
- * What changed is read by its COMMIT and not by a time that was stamped before it: each look takes PostgreSQL's
- * snapshot, and reads the rows of `principal_changes` that this snapshot sees and the one before did not. They come
- * in pages, each of which is handled before the next is read; a look that fails continues behind its last page.
+ * Changes are read by their COMMIT and not by a time that was stamped before it: each look takes PostgreSQL's snapshot,
+ * and reads the rows of `principal_changes` that this snapshot sees and the one before did not. They come in pages, and
+ * each page is handled before the next is read. A look that fails continues behind its last page.
  *
  *   (snapshot of the last look that was finished) ──page──> ──page──> (snapshot of this look)
  *
@@ -42,7 +42,7 @@ interface Look {
   after: number
 }
 
-/** The looks. @returns `start` makes the first one now; `stop` settles when none is under way */
+/** The repeated look. @returns `start` makes the first one now; `stop` settles when none is under way */
 export function createChanges (options: ChangesOptions) {
   const { readState, selectChanged, onState, onChanged, onUnknown, logger, intervalMs = SECURITY_LIMITS.changesIntervalMs } = options
   let since: ChangePosition | null = null

@@ -76,7 +76,7 @@ export function createDirectory (options: DirectoryOptions) {
     return found
   }
 
-  /** Asks until the answer is no older than the last change of what it holds. */
+  /** Asks until the answer is no older than the last change of the principal that it holds. */
   async function ask (lookups: typeof byId, key: string): Promise<Answer> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const since = changes.count

@@ -1,4 +1,4 @@
-// Checks passwords in a process of its own, which runs when nothing else wants the processor. Forked by idle-verify.ts.
+// Checks passwords in a process of its own, which runs only while the processor is idle. Forked by idle-verify.ts.
 import { execFile } from 'node:child_process'
 import { constants, setPriority } from 'node:os'
 import { verifySync } from '@node-rs/argon2'
@@ -20,8 +20,9 @@ function answerTo (argon2id: string, password: Uint8Array): IdleAnswer {
 }
 
 /**
- * Linux' scheduling class SCHED_IDLE, which whatever wakes preempts at once; a nice value of 19 alone leaves it its
- * slice of 3 ms. Node has no call for it. Without chrt (util-linux, busybox) it stays at that nice value.
+ * Linux' scheduling class SCHED_IDLE: any other process that wakes preempts this one at once. A nice value of 19 alone
+ * would leave it its slice of 3 ms. Node has no call for the class. Without chrt (util-linux, busybox) the process
+ * stays at that nice value.
  */
 function yieldToOthers (): void {
   setPriority(constants.priority.PRIORITY_LOW)

@@ -2,13 +2,13 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
-/** To the process. */
+/** The message to the process. */
 export interface IdleQuestion {
   readonly argon2id: string
   readonly password: Uint8Array
 }
 
-/** From it. */
+/** Its answer. */
 export type IdleAnswer = { readonly isRight: boolean } | { readonly error: string }
 
 /** `.ts` where a loader runs the sources. */
@@ -21,15 +21,15 @@ let child: ChildProcess | null = null
 function start (): ChildProcess {
   const started = fork(PROGRAM, { serialization: 'advanced', stdio: 'ignore' })
   const forget = () => { if (child === started) child = null }
-  // Also while no check is pending and nothing else listens: an unhandled 'error' would end the gateway.
+  // These listeners stay while no check is pending: an unhandled 'error' would end the gateway.
   started.on('close', forget).on('error', forget)
   started.unref()
   return started
 }
 
 /**
- * Whether a password has an argon2id hash, found out with what the processor has to spare: at once on an idle machine,
- * slowly on a busy one. One at a time. The process is started with the first question, and takes 60 MiB.
+ * Checks a password against an argon2id hash with spare time of the processor: at once on an idle machine, slowly on a
+ * busy one. One at a time. The process is started with the first check, and takes 60 MiB.
  * @throws when the hash cannot be read, or the process has ended
  */
 export async function verifyIdly (argon2id: string, password: Buffer): Promise<boolean> {

@@ -13,7 +13,7 @@ import { SECURITY_LIMITS } from './limits.ts'
 const { jwksAgeMaxMs, jwksFileAgeMaxMs, jwksCooldownMs, jwksTimeoutMs, jwksTrustedMs, jwksBytesMax } = SECURITY_LIMITS
 
 interface KeySetOptions {
-  /** Keys that were there are not any more. */
+  /** Keys were removed from the set. */
   readonly onRemoved?: () => void
   /** The source fails. */
   readonly onFailure?: (error: unknown) => void
@@ -72,7 +72,7 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
 
   if (!isUrl) await load()
   return {
-    /** For jose. @throws what kept the keys away, where there are none that may be trusted */
+    /** For jose. @throws the failure of the last read, where no keys may be trusted */
     getKey: (async (header, token) => {
       if (performance.now() - loadedAtMs >= ageMaxMs && (loading !== null || isCool())) await reload()
       if (find === null || !isTrusted()) {
@@ -89,7 +89,7 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
 
     /** The thumbprints that identify keys (RFC 7638). */
     idOf: async (key: CryptoKey | KeyObject | Uint8Array): Promise<string> => await calculateJwkThumbprint(await exportJWK(key)),
-    /** Whether a key is there still. */
+    /** Whether the set still holds a key. */
     has: (id: string): boolean => ids.has(id),
     get isTrusted (): boolean {
       return isTrusted()
@@ -101,7 +101,7 @@ export async function createKeySet (source: string, options: KeySetOptions = {})
     get isFailing (): boolean {
       return failure !== null
     },
-    /** Reads them again and again. */
+    /** Reads the keys at intervals. */
     start (): void {
       timer = setInterval(() => { reload().catch(() => {}) }, ageMaxMs).unref()
     },

@@ -16,7 +16,7 @@ export const SECURITY_LIMITS = {
   lookupDelayMs: 2,
   /** Keys in one query. */
   lookupBatchMax: 1000,
-  /** Keys that wait for a query; beyond, the answer is "unavailable" at once. Twice the sockets that there can be. */
+  /** Keys that wait for a query; beyond, the answer is "unavailable" at once. Twice the default of MQTT connections. */
   lookupsWaitingMax: 40_000,
   /** How often changes are looked for: a revoked principal is closed within about this time. */
   changesIntervalMs: 1000,
@@ -42,7 +42,7 @@ export const SECURITY_LIMITS = {
   guessesWaitingMax: 50,
   /**
    * Wrong passwords of an address, after which its next ones are checked aside until a minute has gone by without one.
-   * They cost no time as such.
+   * A wrong password adds no delay of its own.
    */
   wrongPasswordsOfAddress: { freeMax: 20, delayMs: 0, delayMsMax: 0, forgetMs: 60_000, keysMax: 20_000 },
   /** Verified passwords remembered, about 150 bytes each. */
@@ -58,13 +58,11 @@ export const SECURITY_LIMITS = {
    * removed.
    */
   tokenRememberedMs: 60_000,
-  /**
-   * A JWKS is read again after this time, and, for a key that is not in it, or while it fails, not more often than
-   * this.
-   */
+  /** A JWKS of a URL is read again after this time. */
   jwksAgeMaxMs: 60_000,
-  /** A file costs nothing to read. */
+  /** The same of a file, which costs nothing to read. */
   jwksFileAgeMaxMs: 10_000,
+  /** For a key that is not in it, or while it fails, a JWKS is not read again sooner than this. */
   jwksCooldownMs: 30_000,
   /**
    * Keys of a failing source are trusted for this long. An outage or deployment of the issuer is shorter. An attacker

@@ -4,7 +4,7 @@ export type Lookup<R> = { readonly status: 'found', readonly value: R | undefine
 const UNAVAILABLE = { status: 'unavailable' } as const
 
 interface LookupsOptions<R> {
-  /** Those of the keys that there are. Bounds its own time. */
+  /** Returns those of the keys that exist. Bounds its own time. */
   readonly query: (keys: readonly string[]) => Promise<ReadonlyMap<string, R>>
   /** Called once for each query that failed. */
   readonly onFailure: (error: unknown) => void

@@ -30,7 +30,7 @@ const NOBODY = '$argon2id$v=19$m=19456,t=2,p=1$PXjSO6afDJya2Uelsd/4bQ$tkslvZYjfv
 /** The form of a PHC string of argon2id. */
 const PHC = /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/
 
-/** KiB of memory and passes of one imported hash: what an import could otherwise slow down or fill the gateway with. */
+/** Largest memory in KiB, and passes, of an imported hash: more could fill the gateway's memory or slow it down. */
 const MEMORY_KIB_MAX = 256 * 1024
 const PASSES_MAX = 10
 
@@ -94,7 +94,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
   const isSuspect = (address: string) => !isTrusted(address)
   const state = { running: 0, isAsideBusy: false }
 
-  /** The hashes are part of it, so that a changed password is not remembered. */
+  /** The hashes are part of the key, so that a changed password is not remembered. */
   function toKey (id: string, hashes: readonly string[], password: Buffer): string {
     const hmac = createHmac('sha256', key)
     hmac.update(JSON.stringify([id, hashes])).update('\0').update(password)
@@ -135,7 +135,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
 
   async function run ({ address, hashes, password }: Check, verify: Verify): Promise<PasswordCheck> {
     let right: string | null = null
-    // All of them, so that the time reveals nothing.
+    // Every hash is checked, so that the time reveals nothing.
     for (const hash of hashes.length === 0 ? [NOBODY] : hashes) if (await verify(hash, password)) right ??= hash
     if (right !== null && hashes.length > 0) return { argon2id: right }
     wrong.add(address, performance.now())
@@ -181,7 +181,7 @@ export function createPasswords ({ verify = verifyNatively, verifyAside = verify
     /**
      * Checks a password; at once when it was verified before.
      * @param hashes - the PHC strings that it may have; empty for an unknown id
-     * @throws what loading the native module failed with
+     * @throws when the native module cannot be loaded, or a hash cannot be read
      */
     check (
       id: string, hashes: readonly string[], password: Buffer, asker: Asker

@@ -1,4 +1,4 @@
-/** What the directory remembers: principals with the digests of their secrets, and ids and secrets without a principal. */
+/** The directory's memory: principals with the digests of their secrets, and ids and secrets without a principal. */
 import type { KnownPrincipal } from './known-principal.ts'
 import { LruMap } from './lru-map.ts'
 

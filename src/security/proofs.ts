@@ -26,13 +26,13 @@ export function toProven (id: string, role: Role, proof: Proof): Principal {
 }
 
 /**
- * Until when an accepted client may stay connected, after its principal has changed.
+ * The time until which an accepted client may stay connected, after its principal has changed.
  * @param now - the principal as it is; `null`: it does not exist
- * @returns Unix milliseconds, 0 to end at once; `undefined`: the change is nothing to this credential
+ * @returns Unix milliseconds, 0 to end at once; `undefined`: the change does not concern this credential
  */
 export function entitledUntil (principal: Principal, now: KnownPrincipal | null): number | undefined {
   const proof = (principal as Partial<ProvenPrincipal>)[PROOF]
-  // One that came from elsewhere has none.
+  // A principal that was not accepted here has no proof.
   if (proof === undefined || now?.isRevoked === true) return 0
   if (proof.kind === 'token') return undefined
   if (proof.kind === 'certificate') return now === null || now.principal.role === 'device' ? undefined : 0

@@ -39,12 +39,12 @@ export function createReviews ({ directory, connections }: ReviewsOptions) {
     /** @see PrincipalReview */
     untilOf,
 
-    /** These changed. Settles once their connections have ended, or have their new end. @throws the error of pg */
+    /** Principals changed. Settles once their connections have ended, or have their new end. @throws the error of pg */
     async onChanged (ids: readonly string[]): Promise<void> {
       directory.drop(ids)
       const changed = new Set(ids)
       await refresh([...connectedIds()].filter((id) => changed.has(id)), true)
-      // Connections accepted meanwhile, by the state before the change.
+      // For connections that were accepted meanwhile by the state before the change.
       connections.review(untilOf, changed)
     },
 

@@ -19,7 +19,7 @@ export function isSecret (text: string): boolean {
 
 /**
  * SHA-256 of a secret, one byte a character (latin1), as the caches keep it.
- * Nothing slower is needed: 256 random bits cannot be guessed, whatever a guess costs.
+ * A slower hash is not needed: 256 random bits cannot be guessed, however cheap a guess is.
  */
 export function digestOf (secret: string): string {
   return hash('sha256', secret, 'binary')

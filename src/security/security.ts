@@ -58,8 +58,8 @@ const FAILURES_LOG_INTERVAL_MS = 10_000
 const FORGET_INTERVAL_MS = 600_000
 
 /**
- * Composes authentication. Asks PostgreSQL nothing before `start`; until then, and while PostgreSQL is away, what an
- * earlier run remembers and what is known counts.
+ * Composes authentication. Does not ask PostgreSQL before `start`. Until then, and while PostgreSQL is away, the stored
+ * answer of an earlier run and the cached principals count.
  * @throws when the file of the issuer's keys cannot be read
  */
 export async function createSecurity (options: SecurityOptions) {
@@ -143,14 +143,15 @@ export async function createSecurity (options: SecurityOptions) {
     authenticateGrpc: authenticator.authenticateGrpc,
     refusals,
 
-    /** From now on its connections end with their credentials. Before `start`. */
+    /** From now on its connections end with their credentials. Called before `start`. */
     guard (one: Guarded): void {
       guarded.push(one)
     },
 
     /**
-     * Until when an authenticated principal may stay, by what is known of it now: for one whose connection is guarded
-     * a moment after it was authenticated, and missed a review in between. `undefined`: nothing has changed.
+     * Unix milliseconds until which an authenticated principal may stay, by its present state. For a connection that
+     * is guarded a moment after it was authenticated, and may have missed a review in between. `undefined`: nothing has
+     * changed.
      */
     untilOf: (principal: Principal | null) => isOfRemovedKey(principal, keys) ? 0 : untilOf(principal),
 
@@ -193,7 +194,7 @@ export async function createSecurity (options: SecurityOptions) {
 /** See {@link createSecurity}. */
 export type Security = Awaited<ReturnType<typeof createSecurity>>
 
-/** All as one, those that are added later included. */
+/** All of them as one, also those that are added later. */
 function toOne (guarded: readonly Guarded[]): Guarded {
   return {
     disconnect (predicate) { for (const one of guarded) one.disconnect(predicate) },

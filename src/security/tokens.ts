@@ -23,8 +23,8 @@ export const TOKEN_ALGORITHMS: readonly string[] = [
 const TOKEN = /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/
 
 /**
- * Whether `text` has the form of a token, so that it is not taken for a password. One with `alg: none` has no
- * signature, and is none.
+ * Whether `text` has the form of a token, so that it is not taken for a password. A token with `alg: none` has no
+ * signature, and so not this form.
  */
 export function isToken (text: string): boolean {
   return text.length <= SECURITY_LIMITS.tokenBytesMax && TOKEN.test(text)
@@ -37,7 +37,7 @@ export interface VerifiedToken {
   readonly expiresAtMs: number
 }
 
-/** Why a token is not valid; `principalId` only where its signature is. */
+/** Why a token is not valid; `principalId` only where its signature is valid. */
 export interface RefusedToken {
   readonly reason: LoginRefusal
   readonly principalId?: string
@@ -57,13 +57,13 @@ interface TokensOptions {
   readonly onFailure: (error: unknown) => void
 }
 
-/** Errors of jose that say something about the key set and nothing about the token. */
+/** Errors of jose that concern the key set and not the token. */
 const KEY_SET_FAILURES: ReadonlySet<string> = new Set([
   errors.JWKSTimeout.code, errors.JWKSInvalid.code, errors.JOSEError.code
 ])
 
 /**
- * Verifies tokens, and remembers those that were valid for a few minutes: a client sends the same with each request.
+ * Verifies tokens, and remembers valid ones for a minute: a client sends the same with each request.
  */
 export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, onFailure }: TokensOptions) {
   const remembered = new LruMap<string, VerifiedToken & { readonly untilMs: number }>({ sizeMax: SECURITY_LIMITS.tokensRememberedMax })
@@ -87,8 +87,8 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
     const expiresAtMs = (payload.exp as number) * 1000
     const role = toRole(payload[roleClaim])
     const { sub } = payload as { sub?: unknown }
-    // RFC 7519 §4.1.2 wants a string, and jose does not look: a number would pass for an id here and differ from every
-    // user name.
+    // RFC 7519 §4.1.2 demands a string, which jose does not check: a number would pass as an id here and differ from
+    // every user name.
     if (role === null || typeof sub !== 'string' || !isPrincipalId(sub)) return { reason: 'invalid_token' }
     if (expiresAtMs <= nowMs) return { reason: 'expired', principalId: sub }
     const keyId = await keys.idOf(key)
@@ -105,7 +105,7 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
   }
 
   return {
-    /** At once when it was verified within the last minutes. @param token - has the form of one, see {@link isToken} */
+    /** At once when it was verified within the last minute. @param token - has the form of one, see {@link isToken} */
     check (token: string): TokenCheck | Promise<TokenCheck> {
       const digest = digestOf(token)
       if (!keys.isTrusted) remembered.clear()
