@@ -21,11 +21,11 @@ const COUNTERS: ReadonlyArray<readonly [statistic: Name, name: string, help: str
   ['deliveriesUnwritable', 'vital_mqtt_deliveries_unwritable_total',
     'Deliveries dropped because their message cannot be encoded'],
   ['retainedRefused', 'vital_mqtt_retained_refused_total', 'Retained messages not retained, because the set is full'],
-  ['handshakesFailed', 'vital_tls_handshakes_failed_total', 'TLS handshakes with MQTT clients that came to nothing'],
+  ['handshakesFailed', 'vital_tls_handshakes_failed_total', 'TLS handshakes with MQTT clients that failed'],
   ['handshakesRefused', 'vital_tls_handshakes_refused_total',
     'TLS handshakes not begun, because too many were under way'],
   ['proxyHeadersRefused', 'vital_proxy_headers_refused_total',
-    'Connections of trusted proxies closed for want of a PROXY header']
+    'Connections of trusted proxies closed because they sent no PROXY header']
 ]
 
 const GAUGES: ReadonlyArray<readonly [statistic: Name, name: string, help: string]> = [
@@ -48,6 +48,6 @@ const GAUGES: ReadonlyArray<readonly [statistic: Name, name: string, help: strin
 export function addBrokerMetrics (metrics: Metrics, read: () => BrokerStatistics): void {
   for (const [statistic, name, help] of GAUGES) metrics.gauge(name, help, () => read()[statistic])
   for (const [statistic, name, help] of COUNTERS) metrics.counter(name, help, () => read()[statistic])
-  metrics.counters('vital_mqtt_limit_hits_total', 'How often a limit was met; broker/README.md has what each does',
+  metrics.counters('vital_mqtt_limit_hits_total', 'How often a limit was met; broker/README.md tells what each does',
     ['limit'], () => [...read().limitHits].map(([limit, count]) => [{ limit }, count] as const))
 }

@@ -8,15 +8,15 @@ import { addClusterMetrics } from './cluster-metrics.ts'
 interface OpenClusterOptions {
   /** `null`: this gateway stands alone. */
   readonly url: string | null
-  /** Of this process, unlike any other. */
+  /** Of this process; no other one has it. */
   readonly id: string
   readonly metrics: Metrics
   readonly logger: Logger
 }
 
 /**
- * What makes several gateways one broker; `null` where this one stands alone. Redis' client and all that uses it are
- * loaded here and nowhere else.
+ * Opens the cluster, which makes several gateways one broker; `null` where this one stands alone. Redis' client and all
+ * code that uses it are loaded here and nowhere else.
  * @throws `ConfigError` where that client is not installed
  */
 export async function openCluster ({ url, id, metrics, logger }: OpenClusterOptions): Promise<RedisCluster | null> {

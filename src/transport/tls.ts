@@ -7,19 +7,20 @@ import { ConfigError } from '../config/config-error.ts'
 
 /** Paths of the certificates; each file is PEM. */
 export interface TlsFiles {
-  /** The server's own certificate first, then those between it and its authority. */
+  /** The server's own certificate first, then the intermediate ones. */
   readonly certFile: string
   readonly keyFile: string
   /** Authorities of client certificates; `null`: clients are not asked for one. */
   readonly clientCaFile: string | null
-  /** Whether a client without a valid certificate is refused in the handshake, over MQTT and HTTP. */
+  /** Whether a client without a valid certificate is refused in the handshake, over MQTT, HTTPS and gRPC. */
   readonly clientCertRequired: boolean
 }
 
 /** TLS of every listener. */
 export interface Tls extends ServerTls {
   /**
-   * Reads the files again; what cannot be used is logged, and the old stays. Settles when every server has the new one.
+   * Reads the files again. Where they cannot be used, that is logged and the old ones stay. Settles when every server
+   * has the new ones.
    */
   reload (): Promise<void>
   /** Current weaknesses of the certificates and keys. */

@@ -4,13 +4,13 @@ import type { Environment } from '../../schemas/environment.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { TlsFiles } from './tls.ts'
 
-/** How the gateway is reached, beside `host` and the plain ports. */
+/** Listeners, TLS and proxies, beside `host` and the plain ports. */
 export interface TransportConfig {
   /** Where plain MQTT listens. */
   readonly mqttHost: string
   /** Of MQTT inside TLS; counts only with `tls`. */
   readonly mqttsPort: number
-  /** `null`: neither MQTT inside TLS nor HTTPS. */
+  /** `null`: no TLS on any listener. */
   readonly tls: TlsFiles | null
   /** Addresses and CIDR ranges. */
   readonly trustedProxies: readonly string[]
@@ -23,7 +23,7 @@ export interface TransportConfig {
   readonly warnings: readonly string[]
 }
 
-/** @throws {@link ConfigError} for names that need each other, and for lists with something else in them */
+/** @throws {@link ConfigError} for names that need each other, and for lists with invalid items */
 export function toTransportConfig (values: Environment): TransportConfig {
   const tls = toTlsFiles(values)
   const trustedProxies = toList(values.VITAL_TRUSTED_PROXIES)
@@ -31,7 +31,7 @@ export function toTransportConfig (values: Environment): TransportConfig {
     createAddressSet(trustedProxies)
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
-    throw new ConfigError(`VITAL_TRUSTED_PROXIES: ${error.message}. List such as ` +
+    throw new ConfigError(`VITAL_TRUSTED_PROXIES: ${error.message}. Write a list such as ` +
       '10.0.0.0/8,192.0.2.7.', { cause: error })
   }
   if (values.VITAL_PROXY_PROTOCOL && trustedProxies.length === 0) {
@@ -40,7 +40,7 @@ export function toTransportConfig (values: Environment): TransportConfig {
   }
   const isReachable = !isLoopback(values.VITAL_HOST) && !values.VITAL_MQTT_PLAINTEXT
   return Object.freeze({
-    // What crosses a network unencrypted can be read and changed there, secrets included; so it takes a decision.
+    // Unencrypted data, secrets included, can be read and changed on the network. So plain MQTT there takes a decision.
     mqttHost: isReachable && tls !== null ? '127.0.0.1' : values.VITAL_HOST,
     mqttsPort: values.VITAL_MQTTS_PORT,
     tls,
@@ -85,7 +85,7 @@ function toAdmin ({ VITAL_ADMIN_HOST: host, VITAL_ADMIN_PORT: port }: Environmen
   return null
 }
 
-/** As a browser spells it: no path, and no port that its protocol has anyway. */
+/** As a browser spells it: without a path, and without the default port of its protocol. */
 function toOrigin (text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null
   const isBare = url !== null && url.pathname === '/' && url.search === '' && url.hash === '' && url.username === ''
@@ -95,7 +95,7 @@ function toOrigin (text: string): string {
   return url.origin
 }
 
-/** Only this machine reaches it. */
+/** Whether only this machine reaches the host. */
 export function isLoopback (host: string): boolean {
   if (host === 'localhost' || host === '::1') return true
   return isIP(host) === 4 && host.startsWith('127.')

@@ -26,7 +26,7 @@ type HttpOptions = Omit<HttpServerOptions, 'host' | 'port' | 'tls' | 'webSockets
   'bodyBytesMax' | 'connectionsMax' | 'authenticate' | 'spendTogether'>
 
 /**
- * How the gateway is reached: which listeners there are, with what below them.
+ * Composes the listeners, and the layers below them: TLS, proxies, WebSocket, the cluster.
  * @throws `ConfigError` for certificates that cannot be used
  */
 export async function createTransport (
@@ -56,7 +56,7 @@ export async function createTransport (
 
   /**
    * HTTP, with metrics and health on a server of their own where that is configured.
-   * @param accept - takes MQTT over WebSocket; `null`: there is none
+   * @param accept - takes MQTT over WebSocket; `null`: none is accepted
    */
   function createHttp (accept: Broker['accept'] | null, authenticate: HttpAuthenticate, options: HttpOptions) {
     webSockets = accept === null
@@ -89,7 +89,7 @@ export async function createTransport (
           : { authenticate: config.isAnonymousAllowed ? authenticate : demandCredentials(authenticate) })
       })
     return {
-      /** Before the last look at a signal that ends the start: from then on it listens at once. */
+      /** Called before a start last checks its stop signal, so that listening then begins at once. */
       async prepare (): Promise<void> {
         await Promise.all([publicServer.prepare(), adminServer?.prepare()])
       },
@@ -138,7 +138,7 @@ export async function createTransport (
     createGrpc,
     /** Clients may prove themselves with a certificate. */
     hasClientCertificates: transport.tls !== null && transport.tls.clientCaFile !== null,
-    /** Takes renewed certificates; what there is stays when they cannot be used. */
+    /** Takes renewed certificates; the old ones stay where these cannot be used. */
     reload: async (): Promise<void> => { await tls?.reload() },
     warnings: (): string[] => [...tls?.warnings() ?? [], ...cluster?.warnings() ?? []]
 
