@@ -47,7 +47,7 @@ export function App () {
         {state.phase === 'login' && <Login />}
         {state.phase === 'open' && <View place={place} />}
       </main>
-      <footer>Readings as they are stored. This page is no alarm system and replaces no monitor.</footer>
+      <footer>Readings as they are stored. This page is not an alarm system and does not replace a monitor.</footer>
     </>
   )
 }

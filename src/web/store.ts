@@ -17,7 +17,7 @@ const STATUS_INTERVAL_MS = 2000
 const HIDDEN_CONNECTED_MS = 30_000
 const REFUSALS_KEPT = 200
 
-/** Of the whole page: what is known, and whether it is known to be current. */
+/** State of the whole page: the devices, the gateway, and whether both are current. */
 export const fleet = createFleet()
 export const gateway = createGatewayState()
 export const state = {
@@ -25,7 +25,7 @@ export const state = {
   loginError: null as string | null,
   config: null as PageConfig | null,
   isLive: false,
-  /** Why live readings do not come, in words; `null` while nothing is known to be wrong. */
+  /** Why live readings do not come, in words; `null` while no fault is known. */
   cut: null as string | null,
   isListed: false,
   /** Grows with each connection, so that a chart fills its hole. */
@@ -37,7 +37,7 @@ export const state = {
 const listeners = new Set<() => void>()
 let isDue = false
 
-/** Whatever changed is drawn once, in the next frame. */
+/** All changes are drawn once, in the next frame. */
 function changed (): void {
   if (isDue) return
   isDue = true
@@ -113,7 +113,7 @@ const live = createLive({
     changed()
   },
   onDisconnect (reason) {
-    // The close that follows knows less.
+    // The close that follows has no reason.
     const cut = reason === null ? state.cut : `: ${reason}`
     Object.assign(state, { isLive: false, cut: cut ?? '' })
     changed()
@@ -128,7 +128,7 @@ let listing: Promise<void> | null = null
 /** Whether changes may have been missed since all devices were read. */
 let isListDue = true
 
-/** Walks over all devices; what changed meanwhile is newer and stays. */
+/** Lists all devices; changes that came meanwhile are newer and stay. */
 function listFleet (): Promise<void> {
   listing ??= (async () => {
     let cursor: string | null = null
@@ -148,7 +148,7 @@ function listFleet (): Promise<void> {
   return listing
 }
 
-/** What was refused lately, before the page was opened. */
+/** Takes recent refusals from before the page was opened. */
 async function listRefusals (): Promise<void> {
   const { resources } = await askJson<{ resources: Array<RejectionChange & { deviceId: string | null }> }>('/dead-letters?count=100')
   for (const { deviceId: device, ...letter } of resources) {
@@ -157,11 +157,14 @@ async function listRefusals (): Promise<void> {
 }
 
 function listIfDue (): void {
-  // One that fails is asked for again with the next status, which also tells what is wrong.
+  // A list that fails is asked for again with the next status, which also tells the fault.
   if (isListDue) listFleet().catch(() => {})
 }
 
-/** While the component is there, readings of these devices come as they are stored; of others, what changed each two seconds. */
+/**
+ * While the component is shown, readings of these devices come as they are stored. Changes of other devices come each
+ * two seconds.
+ */
 export function useInView (ids: readonly string[]): void {
   useEffect(() => {
     live.follow(ids)
@@ -169,7 +172,7 @@ export function useInView (ids: readonly string[]): void {
   }, [ids.join('/')])
 }
 
-/** Asks for one device, which a walk over all of them may reach late; of an unknown one there is nothing. */
+/** Asks for one device, which the list of all may reach late. An unknown device is not an error. */
 export async function listDevice (id: string): Promise<void> {
   try {
     fleet.list(await askJson<Parameters<typeof fleet.list>[0]>(`/vital-data/${encodeURIComponent(id)}`))
@@ -179,7 +182,7 @@ export async function listDevice (id: string): Promise<void> {
   }
 }
 
-/** What changed of all devices and what was refused. @throws {@link ApiError} */
+/** Takes changes of all devices, and refusals. @throws {@link ApiError} */
 async function takeChanges (): Promise<void> {
   const { missed, devices, rejections } = await readChanges()
   for (const device of devices) fleet.change(device)
@@ -221,7 +224,7 @@ async function open (): Promise<void> {
     fleet.setLimits(config.limits)
     // Before anything is shown: ages and charts count by the gateway's clock.
     await takeStatus()
-    // Before all devices are read, so that nothing between is missed.
+    // Before all devices are read, so that no change in between is missed.
     await takeChanges()
     state.phase = 'open'
     state.loginError = null
@@ -259,7 +262,7 @@ export function logOut (reason: string | null = null): void {
   changed()
 }
 
-/** Plays the shipped recordings, or ends that. */
+/** Plays the shipped recordings, or stops them. */
 export async function play (isOn: boolean): Promise<void> {
   await ask('/app/play', { method: isOn ? 'POST' : 'DELETE' })
   await readStatus()
@@ -282,7 +285,7 @@ function followVisibility (): void {
   })
 }
 
-/** What was not foreseen is a defect, and belongs into the browser's log. */
+/** An unexpected error is a defect, and goes to the browser's log. */
 const report = (error: unknown): void => { reportError(error) }
 
 export function start (): void {

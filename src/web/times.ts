@@ -1,4 +1,4 @@
-/** Times as they are shown: local, by the browser's zone and habits. */
+/** Times as they are shown: local, in the browser's zone and format. */
 
 const DAY_S = 86_400
 

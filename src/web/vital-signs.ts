@@ -13,7 +13,7 @@ export interface VitalSign {
   readonly spanMin: number
   /** The axis begins and ends at a multiple of this. */
   readonly step: number
-  /** The highest value that there is. */
+  /** The highest possible value. */
   readonly most?: number
   /** Measured now and then: its clock time is shown, and the value is kept for 15 minutes. */
   readonly isOccasional?: true

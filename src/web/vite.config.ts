@@ -9,7 +9,7 @@ export default defineConfig({
     outDir: '../../dist/web',
     emptyOutDir: true,
     target: 'es2022',
-    // A style or an image of its own is a file of its own, so that the policy needs no data: for styles.
+    // Styles and images stay files of their own, so that the policy needs no `data:` for styles.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false

@@ -52,7 +52,7 @@ export async function ask (path: string, init: RequestInit = {}): Promise<Respon
 /** A gateway that does not answer at all must not look like one whose last answer still holds. */
 const ANSWER_TIMEOUT_MS = 5000
 
-/** Asks for what is asked for again and again. @throws {@link ApiError} */
+/** A request that is repeated at intervals, with a time-out. @throws {@link ApiError} */
 export async function poll<T> (path: string): Promise<T> {
   return await askJson(path, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })
 }

@@ -1,6 +1,6 @@
 import { poll } from './api.ts'
 
-/** What changed of one device since the last answer. */
+/** The changes of one device since the last answer. */
 export interface DeviceChange {
   readonly id: string
   /** Times of the oldest and the newest of its readings, Unix seconds. */
@@ -20,7 +20,7 @@ export interface RejectionChange {
 }
 
 export interface Changes {
-  /** Something before it was not told: all devices are to be read anew. */
+  /** Earlier changes were missed: all devices have to be read anew. */
   readonly missed: boolean
   readonly devices: readonly DeviceChange[]
   readonly rejections: readonly RejectionChange[]
@@ -37,7 +37,7 @@ interface Answer extends Omit<Changes, 'devices'> {
 
 let position: string | null = null
 
-/** Asks what changed since it was asked last. @throws `ApiError` */
+/** Asks for the changes since the last call. @throws `ApiError` */
 export async function readChanges (): Promise<Changes> {
   const answer = await poll<Answer>(`/app/changes.json${position === null ? '' : `?since=${position}`}`)
   position = answer.position

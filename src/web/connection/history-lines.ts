@@ -1,4 +1,4 @@
-/** What a line of a history holds. */
+/** The lines of a history. */
 
 /** Numbers of one field in a bucket. */
 interface Summary {

@@ -12,7 +12,7 @@ export interface HistoryQuery<E extends Every | null> {
 }
 
 /**
- * The newest readings or buckets of a device, newest first; none of a device that is not known.
+ * The newest readings or buckets of a device, newest first; empty for an unknown device.
  * @throws {@link ApiError}
  */
 export async function readHistory<E extends Every | null> (
@@ -21,7 +21,7 @@ export async function readHistory<E extends Every | null> (
   // JSON has a page of 1,000 at most. A stream that breaks is an error of fetch, and never taken for the whole.
   const query = new URLSearchParams({ from: fromS.toFixed(3), to: toS.toFixed(3), order: 'desc', format: 'ndjson', count: String(count) })
   if (every !== null) query.set('every', every)
-  // A day is somebody's day.
+  // Days are those of the viewer's time zone.
   if (every === '1d') query.set('tz', Intl.DateTimeFormat().resolvedOptions().timeZone)
   try {
     const response = await ask(`/vital-data/${encodeURIComponent(id)}/history?${query}`, signal === undefined ? {} : { signal })

@@ -3,9 +3,9 @@ import { readSecret } from './api.ts'
 
 const KEEPALIVE_S = 60
 const RECONNECT_MS = 2000
-/** While one scrolls, rows come and go faster than it is worth to ask for them. */
+/** During scrolling rows come and go too fast to subscribe to each. */
 const FOLLOW_DELAY_MS = 150
-/** Far below what the gateway allows a client, and more rows than a large screen has. */
+/** Far below the gateway's limit for a client, and more rows than a large screen has. */
 const FOLLOWED_MAX = 100
 
 export interface LiveEvents {
@@ -24,7 +24,7 @@ export interface LiveEvents {
 export function createLive ({ onMessage, onConnect, onDisconnect, onRefusedSubscription }: LiveEvents) {
   let client: MqttClient | null = null
   let wanted: ReadonlySet<string> = new Set()
-  /** Of this connection. */
+  /** Devices whose topics this connection has subscribed to. */
   let followed = new Set<string>()
   let timer: ReturnType<typeof setTimeout> | undefined
 
@@ -39,7 +39,7 @@ export function createLive ({ onMessage, onConnect, onDisconnect, onRefusedSubsc
       protocolVersion,
       keepalive: KEEPALIVE_S,
       reconnectPeriod: RECONNECT_MS,
-      // What keeps a CONNECT from being accepted may pass; a secret that is no longer valid ends the page's session by HTTP.
+      // The reason why a CONNECT is refused may pass. A secret that is no longer valid ends the page's session by HTTP.
       reconnectOnConnackError: true,
       resubscribe: false,
       // A timer in a worker needs a blob: URL, which the page's policy refuses; without a ping the gateway would close.
@@ -52,7 +52,7 @@ export function createLive ({ onMessage, onConnect, onDisconnect, onRefusedSubsc
       onConnect()
     })
     opened.on('message', onMessage)
-    // Of MQTT 5; a gateway of 3.1.1 closes without a reason.
+    // Only in MQTT 5; in 3.1.1 the gateway closes without a reason.
     opened.on('disconnect', ({ reasonCode = 0, properties }) => { tell(properties?.reasonString ?? toReason(reasonCode)) })
     opened.on('close', () => { tell(null) })
     opened.on('error', (error) => { tell(error.message) })
@@ -62,7 +62,7 @@ export function createLive ({ onMessage, onConnect, onDisconnect, onRefusedSubsc
     }
   }
 
-  /** Brings the subscriptions of this connection to what is wanted now. */
+  /** Subscribes to the topics that are wanted now, and unsubscribes from the others. */
   function subscribe (): void {
     if (client?.connected !== true) return
     const left = [...followed].filter((id) => !wanted.has(id))
@@ -76,7 +76,7 @@ export function createLive ({ onMessage, onConnect, onDisconnect, onRefusedSubsc
     })
   }
 
-  /** From now on the readings of these devices come, and of no other. */
+  /** From now on only the readings of these devices come. */
   function follow (ids: readonly string[]): void {
     wanted = new Set(ids.slice(0, FOLLOWED_MAX))
     clearTimeout(timer)

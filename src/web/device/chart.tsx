@@ -20,7 +20,7 @@ const PULSE = VITAL_SIGNS.find(({ id }) => id === 'pulse')!
 
 const colours = new Map<string, string>()
 
-/** Of the theme, by its name in the style sheet. */
+/** A colour of the theme, by its name in the style sheet. */
 function colourOf (name: string): string {
   let colour = colours.get(name)
   if (colour === undefined) {
@@ -35,7 +35,7 @@ darkness.addEventListener('change', () => { colours.clear() })
 
 const withAlpha = (hex: string): string => hex + Math.round(AREA_ALPHA * 255).toString(16).padStart(2, '0')
 
-/** A point without a neighbour has no line, so it gets a dot; and so has each of a few. */
+/** A point without a neighbour has no line, so it gets a dot. Where points are few, each gets one. */
 const filterPoints = (u: UPlot, seriesIndex: number): number[] => {
   const values = u.data[seriesIndex]!
   const isFew = values.length < (u.width / 12)

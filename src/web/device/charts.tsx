@@ -11,7 +11,7 @@ import type { Track, TrackPoint } from './track.ts'
 const CHARTED = VITAL_SIGNS.filter(({ id }) => id !== 'pulse')
 const PULSE = VITAL_SIGNS.find(({ id }) => id === 'pulse')!
 const DRAG_MIN_PX = 8
-/** Shift and an arrow move the cursor by such a part of the span. */
+/** Shift and an arrow move the cursor by one of this many parts of the span. */
 const KEY_STEP_PARTS = 10
 const DAY_S = 86_400
 
@@ -39,7 +39,7 @@ export function Charts ({ device, track, span, nowS, cursorS, setCursor, zoom }:
   const signs = charted.length === 0 ? CHARTED.slice(0, 1) : charted
   const spanS = span.toS - span.fromS
 
-  /** Where the plots are within the stack, and which time is under the pointer. */
+  /** The time under the pointer, the scale of the plots, and whether the pointer is over them. */
   const measure = (clientX: number) => {
     const over = stack.current!.querySelector('.u-over')!.getBoundingClientRect()
     const part = Math.min(1, Math.max(0, (clientX - over.left) / over.width))
@@ -92,7 +92,7 @@ export function Charts ({ device, track, span, nowS, cursorS, setCursor, zoom }:
   )
 }
 
-/** The cursor over all charts, and what is being selected. Its layer lies exactly over the plots. */
+/** The cursor over all charts, and the selection. Their layer lies exactly over the plots. */
 function Overlay ({ span, cursorS, dragFrom }: { span: Span, cursorS: number | null, dragFrom: number | null }) {
   if (cursorS === null || cursorS < span.fromS || cursorS > span.toS) return null
   const toPart = (atS: number) => (atS - span.fromS) / (span.toS - span.fromS)

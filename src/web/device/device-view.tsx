@@ -15,7 +15,7 @@ import { type TimeWindow, toSpan, useTrack } from './use-track.ts'
 
 const LIVE: TimeWindow = { spanS: 300, atS: null }
 const ZOOM_MIN_S = 10
-/** A time that was asked for is shown with its neighbourhood. */
+/** Bounds of the span that is shown around a time that was asked for. */
 const GO_TO_SPAN_MIN_S = 3600
 const GO_TO_SPAN_MAX_S = 86_400
 

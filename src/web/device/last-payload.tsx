@@ -9,7 +9,7 @@ interface Stored {
   readonly receivedAt: number
 }
 
-/** What the device sent last: as it came, or the newest reading as it is stored. */
+/** The last payload of a device: as it came, or the newest reading as it is stored. */
 export function LastPayload ({ id, device }: { id: string, device: Device | undefined }) {
   const [stored, setStored] = useState<Stored | null>(null)
   useEffect(() => {
@@ -28,7 +28,7 @@ export function LastPayload ({ id, device }: { id: string, device: Device | unde
   )
 }
 
-/** With a line for each field, where it is JSON of a length that can be read. */
+/** With a line for each field; a payload that is too long to read is cut. */
 function format (payload: string): string {
   if (payload.length > 20_000) return `${payload.slice(0, 20_000)} …`
   return JSON.stringify(JSON.parse(payload), null, 2)

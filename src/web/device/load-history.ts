@@ -4,7 +4,7 @@ import { createTrack, type Track } from './track.ts'
 const HOUR_S = 3600
 const DAY_S = 86_400
 
-/** Which averages a span is drawn of: some hundred points over the width of a screen. Below the first, readings. */
+/** The averages that a span is drawn from, some hundred points over the width of a screen; `null`: readings. */
 const RESOLUTIONS = [
   { spanMaxS: 2 * HOUR_S, every: null },
   { spanMaxS: 36 * HOUR_S, every: '5m' },
@@ -15,9 +15,9 @@ const RESOLUTIONS = [
 
 const BUCKET_S: Readonly<Record<Every, number>> = { '1m': 60, '5m': 300, '15m': 900, '1h': HOUR_S, '1d': DAY_S }
 
-/** Readings that one track holds; a device that sends more in its span is drawn of averages of a minute. */
+/** Readings that one track holds; a device that sends more in its span is drawn from averages of a minute. */
 const READINGS_MAX = 8000
-/** Of lines of a stream; a year of days is far below. */
+/** Lines of one stream; a year of days is far below. */
 const BUCKETS_MAX = 2000
 
 export interface Span {
@@ -41,8 +41,8 @@ const everyOf = (bucketS: number | null): Every | null =>
   (Object.keys(BUCKET_S) as Every[]).find((every) => BUCKET_S[every] === bucketS) ?? null
 
 /**
- * Loads a span as readings or as averages, as fits.
- * @param onTrack - gets the track before it is filled, so that it can take what arrives meanwhile
+ * Loads a span as readings or as averages, by its length.
+ * @param onTrack - gets the track before it is filled, so that it can take readings that arrive meanwhile
  * @throws `ApiError`
  */
 export async function loadHistory (
@@ -62,7 +62,10 @@ export async function loadHistory (
   return track
 }
 
-/** Asks again for what came since the newest point: buckets still grow, and a live message may be lost. @throws `ApiError` */
+/**
+ * Asks for the history since the newest point: buckets still grow, and a live message may be lost.
+ * @throws `ApiError`
+ */
 export async function refreshHistory (id: string, track: Track, span: Span, signal: AbortSignal): Promise<void> {
   const every = everyOf(track.bucketS)
   const overlapS = track.bucketS === null ? 5 : 0

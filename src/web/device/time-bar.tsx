@@ -13,14 +13,14 @@ interface TimeBarProps {
   readonly window: TimeWindow
   readonly span: Span
   readonly nowS: number
-  /** What the charts are drawn of. */
+  /** What the charts are drawn from. */
   readonly source: string
   readonly setWindow: (window: TimeWindow) => void
   /** Shows the values of a time. */
   readonly goTo: (atS: number) => void
 }
 
-/** Which time is shown, and the ways to another one. */
+/** The time that is shown, and the controls to choose another one. */
 export function TimeBar ({ window: { spanS, atS }, span, nowS, source, setWindow, goTo }: TimeBarProps) {
   const centreS = atS ?? (span.fromS + span.toS) / 2
   const move = (direction: number) => {

@@ -2,8 +2,9 @@ import type { HistoryBucket, HistoryReading } from '../connection/history-lines.
 import type { VitalSign } from '../vital-signs.ts'
 
 /**
- * What is drawn of one vital sign: `null` in `value` and `low` where the line is broken. Blood pressure has its systolic
- * and diastolic in `high` and `low`, and no `value`; averages have there what was highest and lowest in their bucket.
+ * The points of one vital sign as they are drawn: `null` in `value` and `low` where the line is broken. Blood pressure
+ * has its systolic and diastolic in `high` and `low`, and no `value`. Averages have the highest and the lowest value of
+ * their bucket there.
  */
 export interface Columns {
   readonly x: number[]
@@ -25,15 +26,15 @@ interface Drawn {
   readonly columns: Columns
 }
 
-/** A value is shown under the cursor, and joined to the next one, over so many of the device's own intervals. */
+/** A value is shown under the cursor, and joined to the next one, over this many of the device's own intervals. */
 const INTERVALS_MAX = 3
 const GAP_MIN_S = 10
 /** Blood pressure and temperature are measured now and then. */
 const OCCASIONAL_GAP_MIN_S = 1800
 
 /**
- * Readings of one device over a span of time, or averages of buckets of `bucketS`. Takes them in any order and more than
- * once, so that the history and what arrives live join without a seam.
+ * Readings of one device over a span of time, or averages of buckets of `bucketS`. Takes them in any order and more
+ * than once, so that the history and live readings join without a seam.
  */
 export function createTrack (bucketS: number | null) {
   const readings = new Map<number, Record<string, unknown>>()
@@ -124,7 +125,7 @@ function toBucketPoint (sign: VitalSign, { from, to, vitals }: HistoryBucket): T
   return [{ atS, value: null, low: vitals[sign.lowField]?.mean ?? null, high: summary.mean }]
 }
 
-/** Longer than this without a value, and the line ends: the median counts, so that a gap does not widen what a gap is. */
+/** The line ends after this time without a value. The median interval counts, so that a gap does not widen it. */
 function toGapS (points: readonly TrackPoint[], isOccasional: boolean, bucketS: number | null): number {
   const intervals = points.slice(1).map(({ atS }, index) => atS - points[index]!.atS).sort((a, b) => a - b)
   const medianS = intervals[Math.floor(intervals.length / 2)] ?? 0

@@ -4,7 +4,7 @@ import { followDevice, state } from '../store.ts'
 import { loadHistory, refreshHistory, refreshIntervalMs, type Span } from './load-history.ts'
 import { createTrack, type Track } from './track.ts'
 
-/** Which time the charts show. */
+/** The time that the charts show. */
 export interface TimeWindow {
   readonly spanS: number
   /** Unix seconds in its middle; `null`: it ends now, and moves on. */
@@ -32,7 +32,7 @@ interface Tracked {
   readonly error: string | null
 }
 
-/** What is known of a device in a window: its history, and what arrives while it is shown. */
+/** The track of a device in a window: its history, and readings that arrive while it is shown. */
 export function useTrack (id: string, { spanS, atS }: TimeWindow): Tracked {
   const [tracked, setTracked] = useState<Tracked>(() => ({ track: createTrack(null), isLoading: true, error: null }))
   const refresh = useRef(() => {})
@@ -41,7 +41,7 @@ export function useTrack (id: string, { spanS, atS }: TimeWindow): Tracked {
     const abort = new AbortController()
     const { signal } = abort
     let timer: ReturnType<typeof setTimeout> | undefined
-    /** Filled by the history and by what arrives; `isLoaded` once the history has answered. */
+    /** Filled by the history and by live readings; `isLoaded` once the history has answered. */
     let track: Track | null = null
     let isLoaded = false
     const toAsk = (): Span => {
@@ -71,7 +71,7 @@ export function useTrack (id: string, { spanS, atS }: TimeWindow): Tracked {
       } catch (error) {
         if (signal.aborted) return
         const { message } = error as Error
-        // What arrives live is drawn without its history.
+        // Live readings are drawn without the history.
         setTracked((before) => ({ track: isLoaded || track === null ? before.track : track, isLoading: false, error: message }))
       }
       if (signal.aborted) return
@@ -90,7 +90,7 @@ export function useTrack (id: string, { spanS, atS }: TimeWindow): Tracked {
     }
   }, [id, spanS, atS])
 
-  // After each reconnect what was missed is asked for.
+  // After each reconnect the readings that were missed are asked for.
   const { connections } = state
   useEffect(() => { if (connections > 1) refresh.current() }, [connections])
   return tracked

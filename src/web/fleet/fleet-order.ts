@@ -23,7 +23,7 @@ export const COLUMNS = [
 /** The most urgent first. */
 const URGENCY: Readonly<Record<DeviceState, number>> = { refused: 0, out: 1, silent: 2, normal: 3 }
 
-/** The devices by their id, and the version of the fleet of which that is true: ids do not change, so this is kept. */
+/** The devices sorted by id, and the version of the fleet that was sorted: ids do not change, so this is kept. */
 let byId: { readonly version: number, readonly devices: readonly Device[] } = { version: -1, devices: [] }
 
 function sortedById (fleet: Fleet): readonly Device[] {
@@ -57,18 +57,18 @@ export function order (
     found.push(device)
   }
   if (sort.by === 'device') return { shown: sort.isDescending ? found.reverse() : found, counts }
-  // Infinity less itself is no number, and stands for equal.
+  // Infinity less itself is NaN, which is falsy, so two devices without the value count as equal.
   const places = Uint32Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]! || a - b)
   return { shown: Array.from(places, (place) => found[place]!), counts }
 }
 
-/** Rows that are shown stay in their places, whatever has become of them; further ones come behind. */
+/** Rows that are shown stay in their places even if they no longer match; further ones come behind. */
 export function keepPlaces (shown: readonly Device[], found: readonly Device[]): Device[] {
   const kept = new Set(shown)
   return [...shown, ...found.filter((device) => !kept.has(device))]
 }
 
-/** What a column is sorted by, as a number. */
+/** The sort key of a column, as a number. */
 function createKey ({ by, isDescending }: Sort): (device: Device, state: DeviceState) => number {
   const sign = isDescending ? -1 : 1
   if (by === 'state') return (_device, state) => sign * URGENCY[state]

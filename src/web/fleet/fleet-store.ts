@@ -5,7 +5,7 @@ import { staleAfterS, toShown, VITAL_SIGNS, type VitalSign } from '../vital-sign
 export const SPARK_POINTS = 60
 export const SPARK_STEP_S = 5
 
-/** A refusal stays a state of its device for so long. */
+/** A refusal stays a state of its device for this time. */
 const REFUSED_SHOWN_S = 300
 
 export interface Refusal {
@@ -44,7 +44,10 @@ export type Limits = Readonly<Record<string, Readonly<Record<string, Range>>>>
 
 export type DeviceState = 'refused' | 'out' | 'silent' | 'normal'
 
-/** The latest state of every device, as listed by HTTP and kept up to date by what changed, and by MQTT for those in view. Pure: it knows no clock and no network. */
+/**
+ * The latest state of every device, as listed by HTTP and kept up to date by the changes, and by MQTT for devices in
+ * view. Pure: it uses neither a clock nor the network.
+ */
 export function createFleet () {
   const devices = new Map<string, Device>()
   /** Sorted prefixes, the longest first. */
@@ -77,7 +80,7 @@ export function createFleet () {
     device.times[field] = atS
   }
 
-  /** The ranges that a vital sign has left: none where nobody set limits, or where the value is not current. */
+  /** The ranges that a vital sign has left: none where no limits are set, or where the value is not current. */
   function rangesLeft (device: Device, sign: VitalSign, nowS: number): Range[] {
     const own = limits.length === 0 ? undefined : limits.find(([prefix]) => device.id.startsWith(prefix))?.[1]
     if (own === undefined) return []
@@ -106,14 +109,14 @@ export function createFleet () {
       limits = Object.entries(given).sort(([a], [b]) => b.length - a.length)
     },
 
-    /** What `GET /vital-data` tells of one device. */
+    /** Takes the answer of `GET /vital-data` for one device. */
     list ({ deviceId, timestamp, vitals, vitalTimestamps }: Resource): void {
       const device = open(deviceId)
       if (timestamp > device.timestampS) device.timestampS = timestamp
       for (const [field, value] of Object.entries(vitals)) merge(device, field, value, vitalTimestamps[field] ?? timestamp)
     },
 
-    /** A reading as it was published. As everywhere, a time ahead of its receipt counts as of its receipt. */
+    /** Takes a reading as it was published. A time ahead of its receipt counts as of its receipt. */
     read (id: string, reading: Record<string, unknown>, payload: string, receivedAtS: number): void {
       const { timestamp: sentAtS, device: _device, ...vitals } = reading
       if (typeof sentAtS !== 'number') return
@@ -127,7 +130,7 @@ export function createFleet () {
       if (typeof vitals['heartRateValue'] === 'number') addToSpark(device, timestamp, vitals['heartRateValue'])
     },
 
-    /** What changed of a device since the gateway was asked last; by MQTT some of it may have come before. */
+    /** Takes the changes of a device since the last answer. Some of them may have come by MQTT before. */
     change ({ id, firstS, lastS, count, values }: DeviceChange): void {
       const device = open(id)
       const { timestampS } = device
@@ -141,7 +144,7 @@ export function createFleet () {
       }
     },
 
-    /** Readings of the history, newest first: they fill the sparkline and tell how often the device sends. */
+    /** Takes readings of the history, newest first: they fill the sparkline and tell how often the device sends. */
     recall (id: string, readings: ReadonlyArray<{ readonly timestamp: number, readonly vitals: Readonly<Record<string, unknown>> }>): void {
       const device = open(id)
       let beforeS: number | null = null
@@ -153,7 +156,7 @@ export function createFleet () {
       }
     },
 
-    /** The newest refusal of a device; of an unknown one an old refusal says nothing. */
+    /** Keeps the newest refusal of a device; an old refusal of an unknown device is ignored. */
     refuse (refusal: Refusal, nowS: number): void {
       if (!devices.has(refusal.device) && nowS - refusal.atS >= REFUSED_SHOWN_S) return
       const device = open(refusal.device)
@@ -174,7 +177,7 @@ export function createFleet () {
 
 export type Fleet = ReturnType<typeof createFleet>
 
-/** Follows how often a device sends, so that one gap counts for little. */
+/** Smooths the interval between readings, so that one gap counts for little. */
 function toInterval (intervalS: number | null, gapS: number): number {
   return intervalS === null ? gapS : Math.min(intervalS * 1.5, intervalS * 0.8 + gapS * 0.2)
 }

@@ -39,7 +39,7 @@ export function FleetView () {
   const age = performance.now() - (kept.current?.atMs ?? -Infinity)
   if (kept.current?.key !== key || age > ORDER_INTERVAL_MS) {
     const result = order(fleet, { sort, filter, search, nowS })
-    // While the pointer or the focus is in the table the rows stay where they are, so that a click opens what was aimed at.
+    // While the pointer or the focus is in the table, the rows keep their places, so that a click opens the right one.
     if (held.current && kept.current?.key === key) result.shown = keepPlaces(kept.current.result.shown, result.shown)
     kept.current = { key, atMs: performance.now(), result }
   }
@@ -86,7 +86,7 @@ export function FleetView () {
   )
 }
 
-/** In the place of rows that are not in view. One cell: a colspan over hidden columns would take width of the others. */
+/** Takes the place of rows that are not in view. One cell: a colspan over hidden columns would narrow the others. */
 function Space ({ rows }: { rows: number }) {
   if (rows <= 0) return null
   return <tr class='space' aria-hidden='true'><td style={{ height: `${rows * ROW_PX}px` }} /></tr>

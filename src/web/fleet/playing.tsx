@@ -1,6 +1,6 @@
 import { gateway, play, state } from '../store.ts'
 
-/** That the recordings are being played, and how to end it. */
+/** Tells that the recordings are being played, with a button that stops them. */
 export function Playing () {
   if (gateway.latest?.isPlaying !== true || state.config?.mayPlay !== true) return null
   return (

@@ -18,7 +18,7 @@ async function run (): Promise<void> {
       const { connections } = state
       const device = wanted.find(({ id }) => filled.get(id) !== connections)
       if (device === undefined) return
-      // Also where it fails: the next connection asks again.
+      // Marked also where it fails: the next connection asks again.
       filled.set(device.id, connections)
       const toS = gatewayNowMs() / 1000
       const fromS = toS - SPARK_POINTS * SPARK_STEP_S
@@ -31,9 +31,9 @@ async function run (): Promise<void> {
 }
 
 /**
- * Fills the sparklines of these devices from the history, once for each connection: what came while the page was hidden,
- * not connected or not yet open. One after the other, and only of rows in view, because ten thousand would keep the
- * gateway's reads busy.
+ * Fills the sparklines of these devices from the history, once for each connection, with readings that came while the
+ * page was hidden, not connected or not yet open. One device after the other, and only rows in view, because ten
+ * thousand would keep the gateway's reads busy.
  */
 export function fillSparks (devices: readonly Device[]): void {
   wanted = devices

@@ -1,4 +1,4 @@
-/** What `/app/status.json` answers. */
+/** The answer of `/app/status.json`. */
 export interface Status {
   readonly nowMs: number
   readonly ready: boolean
@@ -18,12 +18,12 @@ export interface Flow {
   readonly pending: number
 }
 
-/** Rates and latencies count over so many answers. */
+/** Rates and latencies count over this many answers. */
 const WINDOW = 5
 /** Ten minutes of answers. */
 const TREND_MAX = 300
 
-/** One answer against the one before. */
+/** One answer compared with the one before. */
 export interface TrendPoint {
   readonly atS: number
   /** Readings a second. */
@@ -49,7 +49,7 @@ export function createGatewayState () {
   return {
     take (status: Status): void {
       missingSinceMs = null
-      // A restart begins to count anew.
+      // After a restart the counters begin anew.
       const startOf = (answer: Status | undefined) => answer?.samples['vital_start_time_seconds']
       if (startOf(history.at(-1)) !== startOf(status)) history.length = 0
       const before = history.at(-1)
@@ -72,7 +72,7 @@ export function createGatewayState () {
     /** Since the page was opened, the oldest first. */
     get trend (): readonly TrendPoint[] { return trend },
 
-    /** Of a counter, a second; `null` until two answers came. */
+    /** Rate of a counter a second; `null` until two answers came. */
     rate (name: string): number | null {
       const [first, last] = [history[0], history.at(-1)]
       if (first === undefined || last === undefined || last.nowMs <= first.nowMs) return null

@@ -5,7 +5,7 @@ import type { Flow } from './gateway-state.ts'
 
 const ROW_PX = 44
 const WIDTH = 100
-/** A part that is not nothing can be seen. */
+/** A part that is not 0 can be seen. */
 const PART_MIN_PX = 2
 
 const PARTS = [
@@ -16,7 +16,7 @@ const PARTS = [
   ['pending', 'Pending', 'in memory, or in the spool']
 ] as const satisfies ReadonlyArray<readonly [keyof Flow, string, string]>
 
-/** Where every reading went: what came in is what is stored, duplicate, refused or pending. */
+/** Where every reading went: each one that came in is stored, duplicate, refused or pending. */
 export function Ledger ({ flow, startedAtS }: { flow: Flow, startedAtS: number }) {
   const difference = flow.received - PARTS.reduce((sum, [part]) => sum + flow[part], 0)
   const height = ROW_PX * PARTS.length

@@ -1,7 +1,7 @@
 import { toClock } from '../times.ts'
 
 interface TrendProps {
-  /** What a screen reader says. */
+  /** For a screen reader. */
   readonly label: string
   readonly points: ReadonlyArray<{ readonly atS: number, readonly value: number | null }>
   readonly toText: (value: number) => string
@@ -9,7 +9,7 @@ interface TrendProps {
 
 const HEIGHT = 56
 const WIDTH = 300
-/** Answers come each two seconds; more than this apart, and the line ends. */
+/** Answers come each two seconds; the line ends where they are further apart than this. */
 const GAP_S = 10
 
 /** A number over the time since the page was opened, from 0 to its highest value. */
