@@ -11,7 +11,7 @@ interface LogOptions {
   readonly isPretty?: boolean
 }
 
-/** Controls of terminals (DEL and C1), line ends that JSON leaves as they are, and what hides or turns text around. */
+/** Controls of terminals (DEL and C1), line ends that JSON does not escape, characters that hide or reverse text. */
 const TREACHEROUS = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
 
 const toEscape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
@@ -20,9 +20,9 @@ const toEscape = (character: string) => `\\u${character.charCodeAt(0).toString(1
  * JSON lines on stdout, or a readable form when a person watches. Written synchronously, so the last line survives a
  * crash.
  *
- * Clients choose their ids, so a line can hold whatever they like. JSON escapes line ends, quotes and ESC; the rest of
- * what could forge a line or move a terminal's cursor is escaped here, in whatever field it comes. Of errors only what
- * names them is logged: pg hangs the row that it refused on its errors, Aedes the packet.
+ * Clients choose their ids, so a line may hold any text. JSON escapes line ends, quotes and ESC. Other characters that
+ * could forge a line or move a terminal's cursor are escaped here, in every field. Of an error only type, message,
+ * stack, code and cause are logged: pg attaches the row that was refused to its errors, and Aedes the packet.
  */
 export function createLogger (
   { level, hashId, destination, isPretty = process.stdout.isTTY && destination === undefined }: LogOptions
@@ -49,8 +49,8 @@ export function createLogger (
 const UNWRITTEN_BYTES_MAX = 1024 * 1024
 
 /**
- * Stdout may be a file on a disk that is full. That ends no process: devices are served by what is left, lines wait for
- * room, and without a listener the error would come out of whatever logs, the handler of uncaught exceptions included.
+ * Stdout may be a file on a disk that is full. That must not end the process: devices are still served, and lines wait
+ * for room. Without a listener any call of the logger would throw, also in the handler of uncaught exceptions.
  */
 function openStdout (): DestinationStream {
   const stdout = pino.destination({ dest: 1, sync: true, maxLength: UNWRITTEN_BYTES_MAX })

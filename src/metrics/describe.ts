@@ -20,8 +20,8 @@ import { createMetrics, type Metrics } from './metrics.ts'
 
 /**
  * A registry with every metric of the gateway, without a gateway: for the reference table. Names, labels, help texts
- * and types can be read of it; a scrape of it throws, for there is nothing to read values from. Metrics of the process
- * are left out: they are prom-client's.
+ * and types can be read from it. A scrape of it throws, because it has no values. Metrics of the process are left out:
+ * they are prom-client's.
  */
 export function describeMetrics (): Metrics {
   const metrics = createMetrics()

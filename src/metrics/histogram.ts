@@ -6,7 +6,7 @@ interface Sample {
 }
 
 /**
- * A histogram without labels, for what is observed with each message. It costs a few additions. `observe` of
+ * A histogram without labels, for values that are observed with each message. It costs a few additions. `observe` of
  * prom-client 15.1.3 builds a closure, two objects and a key for each value: 2 % of the CPU of an acknowledgement.
  *
  * It is a metric as prom-client's registry asks for it (`Registry.registerMetric`).
@@ -18,7 +18,7 @@ export class CountingHistogram {
   readonly labelNames: readonly string[] = []
   readonly aggregator = 'sum'
   readonly #upperBounds: readonly number[]
-  /** How many values lie under each bound and over the one before; the last one holds what exceeds them all. */
+  /** How many values lie under each bound and over the one before; the last one counts values over all bounds. */
   readonly #counts: number[]
   #sum = 0
 

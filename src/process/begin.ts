@@ -2,7 +2,7 @@ import { createSignals, type Signals } from './signals.ts'
 
 /**
  * The first lines of a process that serves: signals are taken over, and a process that may open too few files ends with
- * a line that says so. The program itself is loaded afterwards, for that takes some tenths of a second.
+ * a line that says so. The program itself is loaded afterwards, because that takes some tenths of a second.
  */
 export async function begin (load: () => Promise<(signals: Signals) => void>): Promise<void> {
   const signals = createSignals()

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 
 /**
  * Loading the program takes hundreds of files at once; with fewer descriptors Node reports packages that it cannot
- * find. Above it there is room for some connections, too.
+ * find. This number leaves room for some connections too.
  */
 const DESCRIPTORS_MIN = 512
 

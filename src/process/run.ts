@@ -7,7 +7,7 @@ import { createLogger } from '../log/logger.ts'
 import { explainStartFault } from './start-fault.ts'
 import type { Signals } from './signals.ts'
 
-/** What a process runs. */
+/** The service that a process runs. */
 interface Service {
   /** @throws coded errors whose message states the remedy */
   start (): Promise<unknown>

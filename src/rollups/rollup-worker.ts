@@ -6,8 +6,8 @@
  *   build ── days from before ──────────────┘
  *
  * Each step takes the first of the three that has work. Its state lies in the database, so that any gateway of the
- * database may take the next step, and a crash loses a step and no more. After each step the worker rests for three
- * times as long as that took, and while ingest is saturated it makes a small step now and then.
+ * database may take the next step, and a crash loses one step only. After each step the worker rests for three times as
+ * long as that took. While ingest is saturated, it takes a step now and then.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
@@ -25,14 +25,14 @@ const CHUNK_ITEMS_MAX = 2000
 /** Leaves three quarters of a core to commits. */
 const REST_SHARE = 3
 const REST_MS_MAX = 1000
-/** Between two looks for work. */
+/** Between two checks for work. */
 const IDLE_MS = 1000
 /** Between two steps while ingest is saturated: the averages fall behind, but never stand still. */
 const SATURATED_MS = 5000
 const SATURATED_POLL_MS = 200
-/** Between two looks at transactions that have to end. */
+/** Between two checks of transactions that have to end. */
 const WRITERS_POLL_MS = 100
-/** A transaction that holds up closing for longer is told. */
+/** A transaction that holds up closing for longer is reported. */
 const WRITERS_TOLD_AFTER_MS = 60_000
 /** From one attempt to the next while PostgreSQL fails. */
 const RETRY_MS = 5000
@@ -50,7 +50,7 @@ export interface RollupWorkerOptions {
   readonly onPoint?: (point: RollupPoint) => Promise<void>
 }
 
-/** What a step did. */
+/** The result of a step. */
 type Outcome = 'worked' | 'waiting' | 'idle'
 
 /** Counts since the start. */
@@ -97,7 +97,7 @@ export function createRollupWorker (options: RollupWorkerOptions) {
     lateAfter = work.last
     counts.lateBuckets += work.buckets
     counts.sealedMarks += work.sealed
-    // The end of a round that began behind other marks is no sign that there are none.
+    // A round that began behind other marks does not show that there are none before.
     return work.buckets + work.sealed > 0 || !isFirst ? 'worked' : 'idle'
   }
 
@@ -149,7 +149,7 @@ export function createRollupWorker (options: RollupWorkerOptions) {
     step,
     get counts (): RollupCounts { return counts },
 
-    /** The transactions that closing waits for, once it has waited for long; else `null`. */
+    /** The transactions that closing waits for, once it has waited for long; otherwise `null`. */
     waitingForWriters (): ReadonlySet<string> | null {
       if (awaited === null || awaited.writers.size === 0) return null
       return performance.now() - awaited.sinceMs < WRITERS_TOLD_AFTER_MS ? null : awaited.writers

@@ -24,12 +24,12 @@ interface RollupsOptions {
   readonly logger: Logger
 }
 
-/** Roll-ups of this gateway: the worker on a connection of its own, its metrics, and what is told of its backlog. */
+/** Roll-ups of this gateway: the worker on a connection of its own, its metrics, and warnings of its backlog. */
 export function createRollups ({ connectionString, clock, isSaturated, metrics, logger }: RollupsOptions) {
   const database = createDatabase({
     connectionString,
     logger,
-    // The worker's steps, and the look at the backlog, which must not wait for a long one.
+    // One for the worker's steps, and one to read the backlog, which must not wait for a long step.
     poolSize: 2,
     statementTimeoutMs: STATEMENT_TIMEOUT_MS,
     queryTimeoutMs: STATEMENT_TIMEOUT_MS + 1000,
