@@ -3,9 +3,9 @@
  * one delivery for each reading and page: ten pages at 5,000 readings/s are 50,000 deliveries a second, which two cores
  * cannot do beside ingest.
  *
- *   durable readings ──> one entry a device ── at most each 900 ms, when a page asks ──> chunk (JSON) ──> kept for 30 s
- *   rejections ────────────────┘                                                             │
- *                                              a page gets the chunks since its last answer <┘
+ *   durable readings ──> one entry a device ── at most every 900 ms, when a page asks ──> chunk (JSON) ──> kept for 30 s
+ *   rejections ────────────────┘                                                              │
+ *                                               a page gets the chunks since its last answer <┘
  *
  * The gateway keeps no state of a page: the page sends the position of its last answer. A position that is not known
  * any more is answered with `missed`, and the page reads all devices anew. While no page asks, no change is gathered.
@@ -17,7 +17,7 @@ import type { Rejection } from '../../../schemas/rejection.ts'
 
 /** Pages that ask within this time share an answer, so that ten pages cost as much as one. */
 const SHARED_MS = 900
-/** Pages ask each two seconds, and a slow network or a busy browser may take some more. */
+/** Pages ask every two seconds, and a slow network or a busy browser may take some more. */
 const KEPT_MS = 30_000
 
 const FLEET_CHANGES_LIMITS = {
