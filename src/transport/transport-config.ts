@@ -40,7 +40,8 @@ export function toTransportConfig (values: Environment): TransportConfig {
   }
   const isReachable = !isLoopback(values.VITAL_HOST) && !values.VITAL_MQTT_PLAINTEXT
   return Object.freeze({
-    // Unencrypted data, secrets included, can be read and changed on the network. So plain MQTT there takes a decision.
+    // Unencrypted data, secrets included, can be read and changed on the network. So beside TLS, plain MQTT is offered
+    // there only when VITAL_MQTT_PLAINTEXT asks for it.
     mqttHost: isReachable && tls !== null ? '127.0.0.1' : values.VITAL_HOST,
     mqttsPort: values.VITAL_MQTTS_PORT,
     tls,

@@ -162,7 +162,7 @@ function listIfDue (): void {
 }
 
 /**
- * While the component is shown, readings of these devices come as they are stored. Changes of other devices come each
+ * While the component is shown, readings of these devices come as they are stored. Changes of other devices come every
  * two seconds.
  */
 export function useInView (ids: readonly string[]): void {

@@ -36,7 +36,7 @@ export const COPY_COMMANDS: readonly string[] = [
 
 /**
  * Changes by scripts are not written to the append-only file: only the process of Redis that made a copy uses it, and 5
- * MB/s would make Redis rewrite the file, with a fork, each ten seconds. Other servers of Redis' protocol may lack
+ * MB/s would make Redis rewrite the file, with a fork, every ten seconds. Other servers of Redis' protocol may lack
  * `set_repl`.
  */
 const NAMES = `

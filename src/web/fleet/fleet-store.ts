@@ -1,7 +1,7 @@
 import type { DeviceChange } from '../connection/changes.ts'
 import { staleAfterS, toShown, VITAL_SIGNS, type VitalSign } from '../vital-signs.ts'
 
-/** Heart rate of the last five minutes, a point each five seconds. */
+/** Heart rate of the last five minutes, a point every five seconds. */
 export const SPARK_POINTS = 60
 export const SPARK_STEP_S = 5
 

@@ -9,7 +9,7 @@ interface TrendProps {
 
 const HEIGHT = 56
 const WIDTH = 300
-/** Answers come each two seconds; the line ends where they are further apart than this. */
+/** Answers come every two seconds; the line ends where they are further apart than this. */
 const GAP_S = 10
 
 /** A number over the time since the page was opened, from 0 to its highest value. */
