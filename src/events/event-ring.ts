@@ -118,7 +118,7 @@ export class EventRing {
     if (last !== undefined && (last.ends.at(-1) ?? 0) + size <= last.bytes.length) return last
     const { pageBytes } = this.#options
     const page: OwnPage = {
-      // Not from the pool of Buffer, whose slabs live as long as any buffer in them.
+      // Not from the pool of Buffer, whose slabs live until the last buffer in them is free.
       first: this.#next, bytes: Buffer.allocUnsafeSlow(Math.max(pageBytes, size)), devices: [], ends: []
     }
     this.#pages.push(page)

@@ -20,7 +20,7 @@ function answerTo (argon2id: string, password: Uint8Array): IdleAnswer {
 }
 
 /**
- * Linux' scheduling class SCHED_IDLE: any other process that wakes preempts this one at once. A nice value of 19 alone
+ * Linux' scheduling class SCHED_IDLE: every other process that wakes preempts this one at once. A nice value of 19 alone
  * would leave it its slice of 3 ms. Node has no call for the class. Without chrt (util-linux, busybox) the process
  * stays at that nice value.
  */

@@ -107,7 +107,7 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
   refuseAllBut(app, '/app/play', ['POST', 'DELETE', 'OPTIONS'])
 }
 
-/** Whether a program of this machine or a page of ours asks: any page of the web may send a POST to loopback. */
+/** Whether a program of this machine or a page of ours asks. Every page of the web may send a POST to loopback. */
 function isFromHere ({ ip, headers }: FastifyRequest): boolean {
   const address = toAddress(ip)
   if (address !== '::1' && !address.startsWith('127.')) return false

@@ -134,7 +134,6 @@ export function createSortedPages (options: SortedPagesOptions) {
     loader.distrust('devices were deleted by hand')
     return null
   }
-
   /** @returns `null` for a page that the copy in Redis does not have, or while it cannot be trusted */
   async function listCached (search: CursorSearch): Promise<CursorPage | null> {
     const { sortBy, after, position = null } = search
