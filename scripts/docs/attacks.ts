@@ -28,7 +28,7 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'reconnect storm of a fleet, publishes behind each CONNECT',
     answer: 'all are served in turn; nothing is lost or acknowledged early',
-    tests: ['a reconnect storm is served whole', '5,000 publishes in one write with CONNECT wait for a slow authentication']
+    tests: ['every client of a reconnect storm is served', '5,000 publishes in one write with CONNECT wait for a slow authentication']
   }, {
     name: 'huge or endless lengths',
     answer: 'closed at the header, before the body; 16 KiB until CONNECT is complete',
@@ -71,12 +71,12 @@ const ATTACKS: readonly Attack[] = [
     answer: 'subscriptions, queue and packet ids go with it',
     tests: [
       'sessions from the open mode are discarded, packet ids included',
-      'a role that was taken away takes subscriptions and queue with it'
+      'a principal that loses its role loses subscriptions and queue'
     ]
   }, {
     name: 'staying after revocation or expiry',
     answer: 'closed, a login under way included; the will is not published',
-    tests: ['disconnect closes the principals it names', 'a connection ends when its credentials do']
+    tests: ['disconnect closes the principals it names', 'a connection ends when its credentials expire']
   }, {
     name: 'guessing of passwords',
     answer: 'refusals are delayed, longer with each; right credentials never are, so no device is locked out; ' +
@@ -146,7 +146,7 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: 'random and mutated bytes',
     answer: 'the process lives, a well-behaved client is served throughout',
-    tests: ['no bytes end the process, and a well-behaved client is served throughout']
+    tests: ['no input ends the process, and a well-behaved client is served throughout']
   }, {
     name: 'deep JSON, tens of thousands of levels',
     answer: 'a dead letter, or 400; levels are bounded at 32, and nothing recurses before the depth is known; more ' +
@@ -198,12 +198,12 @@ const ATTACKS: readonly Attack[] = [
     name: 'all of it at random, over MQTT, HTTP and WebSocket',
     answer: '`npm run fuzz`: the process lives, memory and descriptors come back, the ledger balances, ' +
       'well-behaved clients are served and lose nothing',
-    tests: ['a short run of the sound build, and of one with a planted bug']
+    tests: ['a short run of the correct build, and of one with a planted bug']
   }, {
     name: 'TLS 1.0 and 1.1, plain bytes on a TLS port, resets in mid-handshake',
     answer: 'no handshake; other clients are not affected',
     tests: [
-      'TLS 1.2 and 1.3 are spoken, older ones refused',
+      'TLS 1.2 and 1.3 are accepted, older versions refused',
       'plain bytes on a TLS port, and a reset in mid-handshake, do not affect other clients'
     ]
   }, {
@@ -228,28 +228,28 @@ const ATTACKS: readonly Attack[] = [
     answer: 'closed with 1002, 1003, 1008 or 1009, before CONNECT is parsed; before the first answer at most 80 ' +
       'KiB of a frame are held',
     tests: [
-      'broken and foreign frames close the connection, and nothing of them is taken',
+      'broken and foreign frames close the connection, and none of their bytes are used',
       'packets may span fragments and frames, with pings between, byte by byte'
     ]
   }, {
     name: 'WebSocket: compression bombs',
     answer: 'compression is never agreed to',
-    tests: ['compression is not agreed to']
+    tests: ['compression is not negotiated']
   }, {
     name: 'WebSocket: pings without end while no pong is read, deliveries that are not read',
     answer: 'closed; deliveries are dropped as over TCP',
     tests: [
-      'a client that sends pings and reads no pong takes no memory',
+      'a client that sends pings and reads no pongs takes no memory',
       'a subscriber that does not read is bounded as over TCP'
     ]
   }, {
     name: 'WebSocket: upgrade and silence',
     answer: 'closed after `connectTimeoutMs`',
-    tests: ['a connection that upgrades and then says nothing is closed']
+    tests: ['a connection that upgrades and then sends nothing is closed']
   }, {
     name: 'upgrade on other paths, to other protocols, or without the subprotocol',
     answer: '404 or 400; requests that merely offer HTTP/2 are served as they are',
-    tests: ['only /mqtt with the subprotocol is a WebSocket; other requests to upgrade stay requests']
+    tests: ['only /mqtt with the subprotocol is a WebSocket; other upgrade requests are plain requests']
   }, {
     name: 'a web page that opens a WebSocket to this machine, DNS rebinding included',
     answer: '403, unless its origin is listed or is this very address',
@@ -265,7 +265,7 @@ const ATTACKS: readonly Attack[] = [
   }, {
     name: '`X-Forwarded-For` spoofed',
     answer: 'believed of trusted proxies only, from the right, up to the first address of another host',
-    tests: ['X-Forwarded-For counts from trusted proxies only, and only as far as they reach']
+    tests: ['X-Forwarded-For is used from trusted proxies only, and only the part that they have written']
   }
 ]
 

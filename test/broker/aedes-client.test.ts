@@ -35,7 +35,7 @@ async function connect (t: Test, options: AedesOptions = {}, packets: Packet[] =
   return { aedes, client, stream, send, errors, state }
 }
 
-t.test('the version is the one that was read', async (t) => {
+t.test('the version of Aedes is the one whose source was read', async (t) => {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'node_modules/aedes/package.json'), 'utf8')) as { version: string }
   t.equal(version, '1.2.0', 'read lib/client.js and lib/handlers of the new one, then change this line and broker/aedes-client.ts')
 })
@@ -49,7 +49,7 @@ t.test('no other file touches private members of Aedes', async (t) => {
   }
 })
 
-t.test('a client is read while publishes of it are held, and not once it is closed', async (t) => {
+t.test('a client is read while its publishes are held, and not once it is closed', async (t) => {
   const held: PublishPacket[] = []
   const { client, send } = await connect(t, { authorizePublish: (_client, packet) => { held.push(packet) } })
   send(publishPacket(1), publishPacket(2), publishPacket(3))

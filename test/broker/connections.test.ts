@@ -5,7 +5,7 @@ import t from 'tap'
 import type { Connection } from '../../broker/connection.ts'
 import { Connections } from '../../broker/connections.ts'
 
-/** As much of Aedes' client as is released. */
+/** The parts of Aedes' client that are released. */
 const createClient = (closed: boolean, subscriptions: object = {}) => ({
   closed, subscriptions, conn: new Duplex(), _parser: new EventEmitter()
 })

@@ -5,7 +5,7 @@ import { until } from '../helpers/until.ts'
 
 const CONNECTIONS = 300
 
-t.test('no bytes end the process, and a well-behaved client is served throughout', { timeout: 50_000 }, async (t) => {
+t.test('no input ends the process, and a well-behaved client is served throughout', { timeout: 50_000 }, async (t) => {
   const seed = Date.now() % 1_000_000
   t.comment(`seed ${seed}`)
   const random = createRandom(seed)

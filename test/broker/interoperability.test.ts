@@ -1,4 +1,4 @@
-/** What the ten cases of Eclipse Paho's interoperability suite for MQTT 3.1.1 ask of a server, asked again in our words. */
+/** The ten cases of Eclipse Paho's interoperability suite for MQTT 3.1.1, written anew. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker } from '../helpers/broker.ts'

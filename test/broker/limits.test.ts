@@ -47,7 +47,7 @@ for (const [what, packet] of [['QoS 1', publishPacket(1)], ['QoS 2', publishPack
     const answer = what === 'QoS 2' ? 'pubrec' : 'puback'
     await device.waitFor(answer, ids.length)
     t.strictSame(device.ids(answer), ids)
-    t.ok(performance.now() - sentMs > 1900, 'two seconds for what is behind the burst')
+    t.ok(performance.now() - sentMs > 1900, 'two seconds for the messages beyond the burst')
     t.ok(hitsOf(test, 'messages_per_second')! > 0)
   })
 }
@@ -60,12 +60,12 @@ t.test('bytes count as well, and a publish larger than the burst passes all the 
     device.send(publishPacket(1, { qos, payload: 'x'.repeat(60_000) }), publishPacket(2, { qos }))
     await device.waitFor(qos === 1 ? 'puback' : 'pubrec', 2)
     t.strictSame(test.ingest.seen.map(({ payload }) => payload.length), [60_000, 2])
-    t.ok(performance.now() - sentMs > 900, 'a second for what is over the burst')
+    t.ok(performance.now() - sentMs > 900, 'a second for the bytes beyond the burst')
     t.ok(hitsOf(test, 'bytes_per_second')! > 0)
   }
 })
 
-t.test('where the limit is low a ping does not use up what a device may publish', async (t) => {
+t.test('with a low limit a ping does not use up the publishes of a device', async (t) => {
   const test = await start(t, { messagesPerSecondMax: 10 })
   const device = await RawClient.connected(t, test.port)
   const sentMs = performance.now()
@@ -87,7 +87,7 @@ t.test('a flood of pings or subscriptions is slowed too, and a slowed client can
     client.send(...range(5000).map(() => packet))
     await until(() => received() >= 200, 'the burst')
     await settleDown()
-    t.ok(received() <= 200 + (performance.now() - sentMs) / 10 + 1, `${received()}: no more than the burst and what time has added`)
+    t.ok(received() <= 200 + (performance.now() - sentMs) / 10 + 1, `${received()}: no more than the burst and the rate since`)
     client.socket.destroy()
     await until(() => test.broker.statistics().connections === 0, 'it to go')
   }
@@ -177,7 +177,7 @@ t.test('subscription bombs', async (t) => {
   clients[0].send(publishPacket(1, { topic: 'vital/band' }))
   await clients[0].waitFor('puback')
   await clients[0].waitFor('publish')
-  t.strictSame(await clients[1].subscribe({ [`1/${bomb(99)}`]: 1 }), [1], 'what is there may be asked for again')
+  t.strictSame(await clients[1].subscribe({ [`1/${bomb(99)}`]: 1 }), [1], 'an existing subscription may be asked for again')
   for (const client of clients) client.socket.destroy()
   await until(() => test.broker.statistics().subscriptions === 0, 'them to go')
   const after = await RawClient.connected(t, test.port)

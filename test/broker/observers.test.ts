@@ -1,4 +1,4 @@
-/** Clients that connect and leave, as an observer is told of them. */
+/** What an observer is told of clients that connect and leave. */
 import t, { type Test } from 'tap'
 import type { BrokerOptions } from '../../broker/broker.ts'
 import type { RawClient } from '../helpers/broker.ts'
@@ -48,7 +48,7 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
       lost: (client) => { client.socket.resetAndDestroy() },
       malformed: (client) => { client.socket.write(Buffer.from([0x36, 0])) },
       limit: (client) => { client.send(publishPacket(1, { payload: 'x'.repeat(2000) })) },
-      // MQTT 5 tells a client so first.
+      // In MQTT 5 the client is sent DISCONNECT first.
       not_allowed: (client) => { client.send(...Array.from({ length: 11 }, (_, n) => publishPacket(n + 1, { topic: '$SYS/x' }))) },
       unavailable: (client) => { client.send(publishPacket(1)) }
     }
@@ -68,7 +68,7 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     await left('silent', 'keepalive')
   })
 
-  t.test(`an observer is told of a subscriber whose socket takes nothing${suffix}`, async (t) => {
+  t.test(`an observer is told of a subscriber that does not read${suffix}`, async (t) => {
     const test = await start(t, { limits: { drainTimeoutMs: 200 } })
     const frozen = await connect(t, test, 'frozen')
     await frozen.subscribe({ '#': 1 })
@@ -107,7 +107,7 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     await test.left('last', 'stopping')
   })
 
-  t.test(`of a takeover the earlier connection leaves first${suffix}`, async (t) => {
+  t.test(`at a takeover the observer is told first that the earlier connection has left${suffix}`, async (t) => {
     const test = await start(t)
     const first = await connect(t, test, 'band')
     await connect(t, test, 'band')

@@ -30,7 +30,7 @@ t.test('topics: ingested, near miss, bridge state, device', (t) => {
   t.end()
 })
 
-t.test('near misses of vital/{device} are dead letters of that device and announced to it; relayed publishes are counted', async (t) => {
+t.test('near misses of vital/{device} become dead letters of that device and are announced to it; relayed ones are counted', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { mqttPort, httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   const operator = await connectClient(t, mqttPort)

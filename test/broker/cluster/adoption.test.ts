@@ -16,7 +16,7 @@ async function publish (client: RawClient, topic: string, texts: readonly string
   await client.waitFor('puback', before + texts.length)
 }
 
-t.test('the sessions of a dead gateway are adopted, with what is published meanwhile, in order', { skip: NO_REDIS }, async (t) => {
+t.test('the sessions of a dead gateway are adopted, with messages published meanwhile, in order', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const cable = await startCable(t, redis.port)
   const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
@@ -30,7 +30,7 @@ t.test('the sessions of a dead gateway are adopted, with what is published meanw
   await publish(await RawClient.connected(t, a.port), 'home/a', texts('a', 10))
   const publisher = await RawClient.connected(t, b.port)
   await publish(publisher, 'home/b', texts('b', 10))
-  await until(async () => await redis.client.hlen('vital:client:client-0') > 20, 'all of it is in Redis')
+  await until(async () => await redis.client.hlen('vital:client:client-0') > 20, 'all messages to be in Redis')
   cable.cut()
   for (let round = 0; b.cluster.statistics().sessionsAdopted + c.cluster.statistics().sessionsAdopted < 20; round++) {
     await publish(publisher, 'home/b', texts(`during-${round}-`, 5))
@@ -47,7 +47,7 @@ t.test('the sessions of a dead gateway are adopted, with what is published meanw
   for (const id of texts('client-', 20)) t.equal(payloads(await back(id)).length, expected.length, id)
   t.strictSame(await redis.client.smembers('vital:gateways').then((gateways) => gateways.length), 2, 'nothing is left of it')
   t.equal(await redis.client.exists('vital:client:clean'), 0)
-  t.notOk(clean.isClosed, 'a gateway that is cut off serves on')
+  t.notOk(clean.isClosed, 'a gateway that is cut off still serves')
 
   async function back (clientId: string): Promise<RawClient> {
     const client = await RawClient.connected(t, c.port, persistent(clientId))
@@ -71,7 +71,7 @@ t.test('a client that comes back before the lease has ended waits for its sessio
   await back.waitFor('publish')
 })
 
-t.test('a gateway that was taken for dead gives up the sessions that were adopted, and joins again', { skip: NO_REDIS }, async (t) => {
+t.test('a gateway that was declared dead gives up the sessions that were adopted, and joins again', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const cable = await startCable(t, redis.port)
   const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
@@ -98,9 +98,9 @@ t.test('a gateway that was taken for dead gives up the sessions that were adopte
   t.equal(b.cluster.statistics().gateways, 2)
 })
 
-t.test('a gateway that another one adopts writes nothing any more: its clients send that again', { skip: NO_REDIS }, async (t) => {
+t.test('a gateway whose sessions are being adopted writes nothing more: its clients send their publishes again', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
-  // Its lease stands, as that of a gateway which was frozen between looking at it and writing.
+  // Its lease still stands, as when a gateway is frozen between checking its lease and writing.
   const clusterLimits = { leaseMs: 60_000, renewIntervalMs: 60_000 }
   const a = await startClustered(t, redis.url, { clusterLimits })
   const b = await startClustered(t, redis.url, { clusterLimits })
@@ -124,7 +124,7 @@ t.test('a gateway that another one adopts writes nothing any more: its clients s
   await redis.client.del(adoption)
   await publish(publisher, 'home/x', ['after'])
   await until(() => payloads(elsewhere).length === 3)
-  t.strictSame(payloads(elsewhere), ['before', 'amid', 'after'], 'it had been slow only')
+  t.strictSame(payloads(elsewhere), ['before', 'amid', 'after'], 'the gateway was only slow')
 })
 
 t.test('a gateway that stops hands its sessions over at once, and one that starts alone finds them', { skip: NO_REDIS }, async (t) => {
@@ -199,7 +199,7 @@ t.test('a gateway that has not heard of a death deals to the dead one, and nothi
   t.strictSame(payloads(back).sort(), texts('shared', 6))
 })
 
-t.test('what comes to the adopter late is not taken for something that it has read elsewhere', { skip: NO_REDIS }, async (t) => {
+t.test('a message that reaches the adopter late is not taken for one that it has read in another stream', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const [cableOfA, cableOfB] = [await startCable(t, redis.port), await startCable(t, redis.port)]
   const a = await startClustered(t, cableOfA.url)
@@ -213,7 +213,7 @@ t.test('what comes to the adopter late is not taken for something that it has re
   cableOfA.cut()
   let sent = 0
   for (; b.cluster.statistics().sessionsAdopted === 0; sent++) await publish(publisher, 'home/x', [`m${sent}`])
-  t.ok(cableOfB.isHolding, 'nothing has come to the adopter itself')
+  t.ok(cableOfB.isHolding, 'the adopter has read nothing of its own stream')
   cableOfB.letGo()
   const back = await RawClient.connected(t, b.port, persistent('nurse'))
   await publish(publisher, 'home/x', ['end'])

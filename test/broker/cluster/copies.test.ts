@@ -1,4 +1,4 @@
-/** What an acknowledgement waits for, so that a gateway that dies takes nothing with it that a session is owed. */
+/** What an acknowledgement waits for, so that a gateway that dies loses no message that a session must get. */
 import t, { type Test } from 'tap'
 import { createCopies } from '../../../broker/cluster/copies.ts'
 import { publishPacket, RawClient, settleDown } from '../../helpers/broker.ts'
@@ -85,7 +85,7 @@ t.test('acknowledgements of one client keep their order, whatever each waits for
   t.equal(session.of('publish').length, 100)
 })
 
-t.test('nothing waits for long: what nobody subscribes to not at all, the rest for a time limit', { skip: NO_REDIS }, async (t) => {
+t.test('no acknowledgement waits for long: without a subscriber not at all, otherwise up to a time limit', { skip: NO_REDIS }, async (t) => {
   const { redis, a } = await startTwo(t)
   const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false })
   await session.subscribe({ 'vital/watched': 1 })
@@ -98,17 +98,17 @@ t.test('nothing waits for long: what nobody subscribes to not at all, the rest f
   await settleDown()
   t.equal(publisher.of('puback').length, 0)
   await publisher.waitFor('puback')
-  await until(() => !a.cluster.statistics().isUp, 'Redis counts as away')
+  await until(() => !a.cluster.statistics().isUp, 'Redis to count as away')
   publisher.send(publishPacket(2, { topic: 'vital/watched' }))
   await publisher.waitFor('puback', 2)
   t.equal(session.of('publish').length, 2)
   redis.thaw()
 })
 
-/** It renews its lease long after that has ended, as one that was frozen. */
+/** Renews its lease long after the lease has ended, as a gateway does that was frozen. */
 const LAPSING = { clusterLimits: { renewIntervalMs: 3000 } }
 
-t.test('a gateway whose sessions were adopted acknowledges nothing of what it took since, and ends its connections', { skip: NO_REDIS }, async (t) => {
+t.test('a gateway whose sessions were adopted acknowledges no later publish, and ends its connections', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const a = await startClustered(t, redis.url, LAPSING)
   const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false })
@@ -133,13 +133,13 @@ t.test('a gateway whose sessions were adopted acknowledges nothing of what it to
   t.strictSame(back.of('publish').map(({ topic }) => topic), ['home/a', 'home/b'], 'once each, from the gateway that adopted it')
 })
 
-t.test('a gateway whose lease has lapsed, and whose sessions nobody adopted, goes on', { skip: NO_REDIS }, async (t) => {
+t.test('a gateway whose lease has lapsed, but whose sessions were not adopted, goes on', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const a = await startClustered(t, redis.url, LAPSING)
   const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false })
   await session.subscribe({ 'home/+': 1 })
   const publisher = await RawClient.connected(t, a.port)
-  await until(async () => await redis.client.exists(`vital:lease:${a.cluster.name}`) === 0, 'the lease ends')
+  await until(async () => await redis.client.exists(`vital:lease:${a.cluster.name}`) === 0, 'the lease to end')
   publisher.send(publishPacket(1, { topic: 'home/a' }))
   await settleDown()
   t.equal(publisher.of('puback').length, 0, 'until it has a lease again')
@@ -150,7 +150,7 @@ t.test('a gateway whose lease has lapsed, and whose sessions nobody adopted, goe
 
 const NONE_ARRIVES = { setAside: () => 0, settled: () => Promise.resolve() }
 
-t.test('what is asked for first settles first, whatever it has to try again', async (t) => {
+t.test('the first call settles first, even if it has to try again', async (t) => {
   const flushes: Array<() => void> = []
   const joining = { isJoined: true, isInDoubt: false, term: 0 }
   const { whenCopied } = createCopies({
@@ -180,7 +180,7 @@ t.test('what is asked for first settles first, whatever it has to try again', as
   t.strictSame([before.includes('second') && !before.includes('first'), settled], [false, ['first', 'second']])
 })
 
-t.test('who is told and asks again comes behind those who wait', async (t) => {
+t.test('a caller that is settled and asks again comes behind those that wait', async (t) => {
   const store = { isBehind: true, flush: () => Promise.resolve() }
   const { whenCopied } = createCopies({
     store,
@@ -204,7 +204,7 @@ t.test('who is told and asks again comes behind those who wait', async (t) => {
   t.strictSame(told, ['waits', 'asked again'])
 })
 
-t.test('what is set aside for a session is waited for until the session has arrived and is written', async (t) => {
+t.test('with messages set aside for a session, callers wait until the session has arrived and is written', async (t) => {
   const steps: string[] = []
   let arrive = () => {}
   let setAside = 0

@@ -50,7 +50,7 @@ t.test('ten thousand messages arrive in order, and nothing is written to a gatew
   t.equal(a.cluster.statistics().sent, count)
   t.equal(c.cluster.statistics().received, 0)
   t.equal(await redis.client.exists(`vital:stream:${b.cluster.name}`), 1)
-  await until(async () => await redis.client.xlen(`vital:stream:${b.cluster.name}`) < 100, 'what was read is trimmed')
+  await until(async () => await redis.client.xlen(`vital:stream:${b.cluster.name}`) < 100, 'messages that were read to be trimmed')
 })
 
 t.test('properties, retain as published, no local and identifiers are those of one gateway', { skip: NO_REDIS }, async (t) => {
@@ -89,7 +89,7 @@ t.test('$SYS counts clients, subscriptions and publishes of all gateways', { ski
   await until(() => told('clients/connected') === '4' && told('subscriptions/count') === '2')
   await until(() => told('publish/messages/received') === '3')
   t.ok(Number(told('messages/received')) > 3 * 2)
-  t.ok(Number(told('bytes/received')) > b.broker.statistics().bytesReceived, 'bytes of both')
+  t.ok(Number(told('bytes/received')) > b.broker.statistics().bytesReceived, 'bytes of both gateways')
   t.equal(b.broker.statistics().clientsConnected, 2, 'metrics are of one gateway')
 })
 

@@ -20,7 +20,7 @@ const STATE: SessionState = {
 }
 const SCRIPTS = new Map([[SAVE, 'SAVE'], [TRANSFER, 'TRANSFER'], [CLAIM, 'CLAIM'], [FORCE, 'FORCE']])
 
-/** Notes what is asked of it, and answers once it is told to. */
+/** A Redis that notes its commands, and answers when the test calls `answer`. */
 function playRedis () {
   const asked: string[] = []
   const waiting: Array<() => void> = []
@@ -39,7 +39,7 @@ function playRedis () {
   }
 }
 
-t.test('a session that is being given is written with the packet ids of those who publish for it', async (t) => {
+t.test('a session that is handed over is written with the packet ids of its publishers', async (t) => {
   const { asked, link, answer } = playRedis()
   const store = new SessionStore({
     link,
@@ -84,11 +84,11 @@ t.test('a session that is being given is written with the packet ids of those wh
   adopting = new Promise((resolve) => { adopt = resolve })
   handover.take('there', { t: 'ask', c: 'session', anew: false, id: 'id' })
   await settleDown()
-  t.strictSame(told, [], 'a session that is being adopted is not whole yet')
+  t.strictSame(told, [], 'a session that is being adopted is not complete yet')
   adopting = null
   adopt()
   await settleDown()
-  t.strictSame(told, [], 'one that was just given to this gateway is not whole yet')
+  t.strictSame(told, [], 'one that was just given to this gateway is not complete yet')
   store.own('session', 1, [])
   claim()
   await settleDown()
@@ -98,7 +98,7 @@ t.test('a session that is being given is written with the packet ids of those wh
   store.changed('session')
   const second = store.flush()
   handover.take('there', { t: 'take', id: 'id' })
-  t.ok(handover.isHolding, 'what is published from here on is for the other gateway, which has not got it yet')
+  t.ok(handover.isHolding, 'later publishes are for the other gateway, which does not have the session yet')
   await answer()
   t.strictSame(asked, ['SAVE earlier', 'SAVE publisher, SAVE session'])
   await answer()
@@ -109,12 +109,12 @@ t.test('a session that is being given is written with the packet ids of those wh
   await Promise.all([first, second, third])
   t.notOk(handover.isHolding)
   t.strictSame(told, ['ready to there', 'gone to there'])
-  t.equal(asked.length, 3, 'and it is not written any more')
+  t.equal(asked.length, 3, 'and the session is not written any more')
 })
 
 interface PlayedClaim {
   readonly claimTimeoutMs: number
-  /** Of Redis to CLAIM. */
+  /** The answer of Redis to CLAIM. */
   readonly answer: 'dead' | 'held'
   readonly adopted?: () => Promise<void>
   readonly fetch?: () => Promise<boolean>
@@ -143,7 +143,7 @@ function playClaims ({ claimTimeoutMs, answer, adopted = async () => {}, fetch =
   return { asked, owned, claimed: claims.claim({ clientId: 'session', principal: null, startsAnew: false }) }
 }
 
-t.test('a client of a dead gateway waits for the adoption of its session, however long that takes', async (t) => {
+t.test('a client of a dead gateway waits for the adoption of its session, however long it takes', async (t) => {
   let adopt = () => {}
   const { claimed, asked, owned } = playClaims({
     claimTimeoutMs: 5, answer: 'dead', adopted: () => new Promise<void>((resolve) => { adopt = resolve })
@@ -152,7 +152,7 @@ t.test('a client of a dead gateway waits for the adoption of its session, howeve
   owned.set('session', 2)
   adopt()
   t.equal(await claimed, 'granted')
-  t.strictSame(asked, ['CLAIM'], 'what is taken by force beside an adoption is read twice')
+  t.strictSame(asked, ['CLAIM'], 'a session taken by force during an adoption would be read twice')
 })
 
 t.test('a client is taken by force from a gateway that was asked several times, not because time has passed', async (t) => {

@@ -34,7 +34,7 @@ async function untilDelivered (publisher: RawClient, subscriber: RawClient, topi
   }, 'fan-out resumes')
 }
 
-t.test('Redis away: publishes are acknowledged, clients are let in, and it is told; what comes back is right', { skip: NO_REDIS }, async (t) => {
+t.test('Redis away: publishes are acknowledged, clients are let in, and a warning says so; sessions follow later', { skip: NO_REDIS }, async (t) => {
   const { redis, a, b } = await startTwo(t)
   const subscriber = await RawClient.connected(t, b.port, persistent('lk'))
   await subscriber.subscribe({ 'home/#': 1 })
@@ -56,7 +56,7 @@ t.test('Redis away: publishes are acknowledged, clients are let in, and it is to
   t.equal(a.cluster.statistics().unclaimed, 1)
   await redis.start()
   await until(() => isJoined([a, b]))
-  await until(() => payloads(subscriber).includes('waits') && payloads(subscriber).includes('alone'), 'what waited follows')
+  await until(() => payloads(subscriber).includes('waits') && payloads(subscriber).includes('alone'), 'the messages that waited')
   t.strictSame(payloads(subscriber).filter((text) => text !== 'there'), ['before', 'waits', 'alone'])
   await until(() => a.cluster.statistics().unclaimed === 0)
   t.strictSame(a.cluster.warnings(), [])
@@ -85,7 +85,7 @@ t.test('Redis frozen: nothing waits for it for long, and fan-out resumes', { ski
   t.ok(a.cluster.statistics().timeouts > 0)
 })
 
-t.test('Redis emptied: it is filled again, fan-out resumes, and the gap is told', { skip: NO_REDIS }, async (t) => {
+t.test('Redis emptied: it is filled again, fan-out resumes, and the gap is logged', { skip: NO_REDIS }, async (t) => {
   const { redis, a, b } = await startTwo(t)
   const subscriber = await RawClient.connected(t, b.port, persistent('lk'))
   await subscriber.subscribe({ 'home/#': 1 })
@@ -98,7 +98,7 @@ t.test('Redis emptied: it is filled again, fan-out resumes, and the gap is told'
     await redis.start({ empty: true })
   }]) {
     await empty()
-    await until(async () => await redis.client.scard('vital:gateways') === 2, 'both have registered anew')
+    await until(async () => await redis.client.scard('vital:gateways') === 2, 'both gateways to register again')
     await untilDelivered(publisher, subscriber, 'home/x')
     await until(async () => await redis.client.hexists('vital:client:lk', 'm') === 1 && await redis.client.hlen('vital:retained') === 1)
   }
@@ -109,7 +109,7 @@ t.test('Redis emptied: it is filled again, fan-out resumes, and the gap is told'
   await untilDelivered(await RawClient.connected(t, b.port), back, 'home/y')
 })
 
-/** As clients do: a CONNECT that comes while its gateway takes its clients again may be closed. */
+/** Connects again and again, as clients do: a CONNECT that comes while its gateway claims its clients again may be closed. */
 async function connectedAgain (t: Test, port: number, clientId: string): Promise<RawClient> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -128,13 +128,13 @@ t.test('a stream whose ids are below the position that was read is noticed', { s
   const publisher = await RawClient.connected(t, a.port)
   await untilDelivered(publisher, subscriber, 'home/x')
   const stream = `vital:stream:${b.cluster.name}`
-  // As of a Redis whose clock is an hour behind.
+  // As in a Redis whose clock is an hour behind.
   await redis.client.multi().del(stream).xadd(stream, '1-1', 'e', '').exec()
   await until(() => logOf(b).some((text) => text.startsWith('Redis has lost this gateway')))
   await untilDelivered(publisher, subscriber, 'home/x')
 })
 
-t.test('messages beyond the bound of what waits are dropped, counted and told at both ends', { skip: NO_REDIS }, async (t) => {
+t.test('messages that wait are bounded; those beyond the bound are dropped, counted, and logged at both ends', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const a = await startClustered(t, redis.url, { clusterLimits: { outboxBytesMax: 100_000 } })
   const b = await startClustered(t, redis.url)
@@ -155,7 +155,7 @@ t.test('messages beyond the bound of what waits are dropped, counted and told at
   t.ok(logOf(b).includes('messages of another gateway were missed'))
 })
 
-t.test('a full Redis: publishes are acknowledged, and it is told that sessions are not written', { skip: NO_REDIS }, async (t) => {
+t.test('a full Redis: publishes are acknowledged, and a warning says that sessions are not written', { skip: NO_REDIS }, async (t) => {
   const { redis, a } = await startTwo(t, ['--maxmemory-policy', 'noeviction'])
   const subscriber = await RawClient.connected(t, a.port, persistent('lk'))
   await subscriber.subscribe({ 'home/#': 1 })
@@ -183,7 +183,7 @@ t.test('a Redis that evicts, and one that wants a user and a password', { skip: 
   for (const { log } of [a, wrong]) t.notMatch(JSON.stringify(log), /s3cret|wr0ng/)
 })
 
-t.test('an error of Redis has no argument of its command: a log would tell payloads', { skip: NO_REDIS }, async (t) => {
+t.test('an error of Redis holds no argument of its command, so that no payload is logged', { skip: NO_REDIS }, async (t) => {
   const { url } = await startRedis(t)
   let isUp = false
   const link = new RedisLink({
@@ -207,7 +207,7 @@ t.test('an error of Redis has no argument of its command: a log would tell paylo
   }
 })
 
-t.test('a short cut from Redis costs no client its session, also after a long one', { skip: NO_REDIS }, async (t) => {
+t.test('a brief loss of Redis costs no client its session, also after a long one', { skip: NO_REDIS }, async (t) => {
   const { redis, a, b } = await startTwo(t)
   const first = await RawClient.connected(t, a.port, persistent('lk'))
   await first.subscribe({ 'home/#': 1 })
@@ -228,7 +228,7 @@ t.test('a short cut from Redis costs no client its session, also after a long on
   t.strictSame(told.filter(({ returnCode, sessionPresent }) => returnCode === 0 && !sessionPresent), [], 'its session')
 })
 
-t.test('a client whose session is on its way as Redis goes away for long is told that it has none', { skip: NO_REDIS }, async (t) => {
+t.test('a client whose session is on its way when Redis goes away for long has none in its CONNACK', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const cable = await startCable(t, redis.port)
   const [a, b] = [await startClustered(t, redis.url), await startClustered(t, cable.url)]
@@ -239,7 +239,7 @@ t.test('a client whose session is on its way as Redis goes away for long is told
   cable.holdAnswerTo((sent) => sent.includes('"t":"take"'))
   const back = await RawClient.open(t, b.port)
   const connack = back.connect(persistent('lk'))
-  await until(() => cable.isHolding, 'b has its subscriptions, and not what is queued')
+  await until(() => cable.isHolding, 'b to have the subscriptions, and not the queue')
   cable.cut()
   t.match(await connack, { returnCode: 0, sessionPresent: false })
 })

@@ -9,7 +9,7 @@ const BATCH = 1000
 const COUNT = 70_000
 const MOVED_AT = 60_000
 
-/** Notes each message, and acknowledges it. */
+/** A client that notes and acknowledges each message. */
 async function subscriberAt (t: Test, port: number, received: number[]): Promise<RawClient> {
   const client = await RawClient.open(t, port)
   const ids: number[] = []

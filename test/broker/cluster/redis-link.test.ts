@@ -5,7 +5,7 @@ import { RedisLink } from '../../../broker/cluster/redis/redis-link.ts'
 import { NO_REDIS, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
-t.test('a pipeline of which Redis answers nothing rejects, one of which it refuses a command does not', { skip: NO_REDIS }, async (t) => {
+t.test('a pipeline rejects when Redis answers nothing, and not when Redis refuses one command', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const link = new RedisLink({
     url: redis.url,
@@ -25,7 +25,7 @@ t.test('a pipeline of which Redis answers nothing rejects, one of which it refus
   t.equal(String(taken), 'OK')
 
   redis.freeze()
-  const cut = t.rejects(link.pipeline([['SET', 'key', 'other'], ['GET', 'key']]), 'nobody knows what Redis has of it')
+  const cut = t.rejects(link.pipeline([['SET', 'key', 'other'], ['GET', 'key']]), 'it is unknown what Redis has done')
   await sleep(50)
   await redis.kill()
   await cut

@@ -4,7 +4,7 @@ import { publishPacket, RawClient } from '../../helpers/broker.ts'
 import { NO_REDIS, startClustered, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
-/** What a new subscriber is sent at once. */
+/** The messages that a new subscriber is sent at once. */
 async function retainedAt (t: Test, port: number, filter: string): Promise<string[]> {
   const subscriber = await RawClient.connected(t, port)
   await subscriber.subscribe({ [filter]: 1, 'end/#': 0 })
@@ -35,7 +35,7 @@ t.test('a retained message is sent by every gateway, one that starts later inclu
   t.strictSame(await retainedAt(t, a.port, 'home/#'), ['home/y home/y'])
   b.broker.forget('band-1')
   for (const { port } of [a, b, c]) await until(async () => (await retainedAt(t, port, 'vital/#')).length === 0)
-  await until(async () => await redis.client.hexists('vital:retained', 'vital/band-1') === 0, 'it is gone from Redis too')
+  await until(async () => await redis.client.hexists('vital:retained', 'vital/band-1') === 0, 'the message to go from Redis too')
   t.notOk((await redis.client.hkeys('vital:retained')).some((topic) => topic.startsWith('$SYS')), 'statistics are each gateway\'s own')
 })
 

@@ -47,7 +47,7 @@ for (const version of [4, 5] as const) {
   t.test(`MQTT ${version}: SUBACK comes once Redis has the subscription of a persistent session`, { skip: NO_REDIS }, async (t) => {
     const redis = await startRedis(t)
     const { port } = await startClustered(t, redis.url, { clusterLimits: { saveDelayMs: 60_000 } })
-    // The second filter is wanted already, so nothing of it is told to others.
+    // This gateway already subscribes to the second filter, so the others are not told of it.
     for (const clientId of ['one', 'two']) {
       const client = await RawClient.connected(t, port, persistent(version, clientId))
       await client.subscribe({ 'home/#': 1 })
@@ -72,7 +72,7 @@ for (const version of [4, 5] as const) {
     acknowledge(back)
     await publish(publisherA, 'home/a', ['later'])
     await back.waitFor('publish', 41)
-    t.equal(payloads(back).at(-1), 'later', 'what is published at the first gateway follows it')
+    t.equal(payloads(back).at(-1), 'later', 'messages published at the first gateway follow the session')
   })
 
   t.test(`MQTT ${version}: a client that connects to the other gateway is closed at the first`, { skip: NO_REDIS }, async (t) => {
@@ -90,7 +90,7 @@ for (const version of [4, 5] as const) {
     t.notOk(isPresent(clean), 'a clean start ends the session')
     await until(() => b.broker.statistics().sessions === 0)
     await leave(clean)
-    await until(async () => await redis.client.exists('vital:client:lk') === 0, 'nothing is left of it')
+    await until(async () => await redis.client.exists('vital:client:lk') === 0, 'nothing of the session to be left')
   })
 }
 
@@ -103,7 +103,7 @@ t.test('a message that was sent and not acknowledged is sent again by the other 
   await publish(publisher, 'home/a', texts('x', 3), 2)
   await first.waitFor('publish', 6)
   const ids = first.of('publish').map(({ messageId }) => messageId)
-  // Of the first of QoS 2 only PUBREL is left.
+  // For the first message of QoS 2 only PUBREL is left to send.
   first.send({ cmd: 'puback', messageId: ids[0]! }, { cmd: 'pubrec', messageId: ids[3]! })
   await first.waitFor('pubrel')
   const back = await RawClient.connected(t, b.port, persistent(4, 'lk'))
@@ -153,7 +153,7 @@ for (const isBackFirst of [false, true]) {
   })
 }
 
-t.test('what is published while a session moves is in it once, and each publisher in order', { skip: NO_REDIS }, async (t) => {
+t.test('messages published while a session moves are in it once, in the order of each publisher', { skip: NO_REDIS }, async (t) => {
   const { a, b } = await startTwo(t)
   const brokers = [a, b]
   const publishers = [await RawClient.connected(t, a.port), await RawClient.connected(t, b.port)]
@@ -176,11 +176,11 @@ t.test('what is published while a session moves is in it once, and each publishe
   await until(() => [0, 1].every((index) => payloads(subscriber).includes(`${index}-${sent[index]! - 1}`)))
   for (const index of [0, 1]) {
     const of = payloads(subscriber).filter((text) => text.startsWith(`${index}-`))
-    t.strictSame(of, texts(`${index}-`, sent[index]!), `publisher ${index}: nothing was acknowledged, so all of it`)
+    t.strictSame(of, texts(`${index}-`, sent[index]!), `publisher ${index}: no delivery was acknowledged, so all messages are in the queue`)
   }
 })
 
-t.test('a client that comes back while its session is being given away waits until Redis has told whose it is', { skip: NO_REDIS }, async (t) => {
+t.test('a client that comes back while its session is handed over waits until Redis says which gateway owns it', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const cable = await startCable(t, redis.port)
   const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]
@@ -191,7 +191,7 @@ t.test('a client that comes back while its session is being given away waits unt
   await until(() => payloads(first).length === 1)
   acknowledge(first)
   cable.holdAnswerTo((command) => command.includes(TRANSFER))
-  // Its connection is closed again: its client is back at the first gateway.
+  // Its connection closes again, because its client is back at the first gateway.
   const elsewhere = RawClient.connected(t, b.port, persistent(4, 'lk')).catch(() => {})
   await until(() => cable.isHolding)
   const back = RawClient.connected(t, a.port, persistent(4, 'lk'))
@@ -218,7 +218,7 @@ for (const where of ['there', 'here'] as const) {
     await until(() => cable.isHolding)
     publisher.send(publishPacket(1, { topic: 'home/x', payload: 'one', qos: 2 }))
     await settleDown()
-    t.same(payloads(watcher), [], 'so that its packet id is not in Redis before the session has the message')
+    t.same(payloads(watcher), [], 'its packet id must not be in Redis before the session has the message')
     cable.letGo()
     await publisher.waitFor('pubrec')
     const session = await arriving
@@ -249,7 +249,7 @@ t.test('a session that is on its way while Redis is killed and started again arr
   t.strictSame(payloads(session), ['one', 'two'])
 })
 
-t.test('a session that is asked for twice, because its gateway is slow, lacks nothing of what came meanwhile', { skip: NO_REDIS }, async (t) => {
+t.test('a session that is asked for twice, because its gateway is slow, misses no message', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const cable = await startCable(t, redis.port)
   const clusterLimits = { leaseMs: 60_000, renewIntervalMs: 60_000, commandTimeoutMs: 10_000 }
@@ -264,7 +264,7 @@ t.test('a session that is asked for twice, because its gateway is slow, lacks no
   cable.holdAnswerTo((sent) => sent.includes('"t":"known"'))
   const back = await RawClient.open(t, b.port)
   const connack = back.connect(persistent(4, 'nurse'))
-  await until(() => cable.isHolding, 'the subscriptions are told')
+  await until(() => cable.isHolding, 'the subscriptions to be sent')
   const asked = () => b.log.filter(({ msg }) => msg === 'a client is claimed').length
   for (let sent = 0; asked() < 2; sent++) {
     publisher.send(publishPacket(100 + sent, { topic: 'home/x', payload: `amid${sent}` }))

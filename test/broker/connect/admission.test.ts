@@ -56,7 +56,7 @@ t.test('an address has its share of the connections, and so has an IPv6 network'
   await until(() => admission.open === 3, 'room')
   t.notOk(admit('192.0.2.1').destroyed)
   for (let count = 0; count < 3; count++) admit('127.0.0.1')
-  t.equal(served.filter((address) => address === '127.0.0.1').length, 2, 'loopback has no share, but nobody gets more than there are')
+  t.equal(served.filter((address) => address === '127.0.0.1').length, 2, 'loopback has no share, but the limit of all connections holds')
   t.equal(hits.counts.get('connections'), 1)
 })
 
@@ -74,7 +74,7 @@ t.test('beyond the rate connections wait, and turns go round by address', async 
   flood[0]!.emit('error', new Error('reset while it waited'))
   await until(() => served.includes('192.0.2.3') && served.includes('192.0.2.2'), 'the others\' turn')
   t.ok(Math.max(served.indexOf('192.0.2.2'), served.indexOf('192.0.2.3')) < 24, 'not behind the flood')
-  await until(() => served.length === 20 + 32, 'all but the one that has gone')
+  await until(() => served.length === 20 + 32, 'all but the one that left')
   t.strictSame([hits.counts.get('connections'), hits.counts.get('connections_per_address')], [0, 0])
   const last = Array.from({ length: 30 }, () => admit('192.0.2.1'))
   admission.stop()
@@ -82,7 +82,7 @@ t.test('beyond the rate connections wait, and turns go round by address', async 
   t.ok(admit('192.0.2.4').destroyed)
 })
 
-t.test('a reconnect storm is served whole, publishes behind each CONNECT included, while logins are slow', async (t) => {
+t.test('every client of a reconnect storm is served, with the publishes behind its CONNECT, while logins are slow', async (t) => {
   const devices = 200
   const { port, broker, ingest } = await startBroker(t, {
     answer: durable,

@@ -76,7 +76,7 @@ t.test('a device subscribes to its own rejections only', async (t) => {
   t.equal(test.broker.statistics().subscriptions, 1)
 })
 
-t.test('a connected device cannot be told from one that does not exist', async (t) => {
+t.test('a connected device cannot be distinguished from one that does not exist', async (t) => {
   const test = await start(t)
   await join(t, test, 'there')
   const answers = []

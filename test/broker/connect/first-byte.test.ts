@@ -44,7 +44,7 @@ t.test('bytes behind a PROXY header are first bytes', async (t) => {
   const stream = createStream()
   stream.unshift(Buffer.from('a'))
   firstBytes.receive(stream, ORIGIN)
-  await until(() => served.length === 1, 'the bytes that were there')
+  await until(() => served.length === 1, 'the bytes behind the header')
 })
 
 t.test('a silent connection is closed: at its end, by an error, by the time-out, by a stop', async (t) => {

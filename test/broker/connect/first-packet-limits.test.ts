@@ -50,7 +50,7 @@ t.test('wills on reserved, long or deep topics are refused at CONNECT', async (t
   for (const topic of ['vital/a', 'a', '$other']) t.equal(await answer(topic), 0, topic)
 })
 
-t.test('credentials are verified by one function, which may refuse, be away, fail, or take its time', async (t) => {
+t.test('credentials are verified by one function, which may refuse, be unavailable, throw, or be slow', async (t) => {
   const { port, log } = await startBroker(t, {
     limits: { heldLoginTimeoutMs: 500 },
     authenticate: async ({ username, password, clientId, origin }) => {
@@ -88,7 +88,7 @@ t.test('a client id that connects again takes over', async (t) => {
   t.equal(broker.statistics().clientsConnected, 1)
 })
 
-t.test('of one client id one connection is left, in whatever order they close', async (t) => {
+t.test('one connection is left of each client id, in whatever order they close', async (t) => {
   const { port, broker } = await startBroker(t, { limits: { takeoversOfClientId: { ...DEFAULT_LIMITS.takeoversOfClientId, freeMax: 30 } } })
   const clients: RawClient[] = []
   for (let round = 0; round < 30; round++) {
@@ -140,7 +140,7 @@ t.test('a port that is taken', async (t) => {
   await t.rejects(broker.start(), { code: 'EADDRINUSE' })
 })
 
-t.test('the log has the listener, and a closed connection without its payload', async (t) => {
+t.test('the log names the listener and a closed connection, and holds no payload', async (t) => {
   const { port, log } = await startBroker(t)
   t.match(log[0], { level: 30, msg: 'listening', protocol: 'mqtt', address: '127.0.0.1', port })
   const client = await RawClient.connected(t, port, { clientId: 'odd' })

@@ -26,7 +26,7 @@ function start (t: Test, connectPacketBytesMax = 1024) {
     onRefused: (bytes) => { refused.push(bytes) }
   })
   t.teardown(() => { firstPackets.stop() })
-  /** A connection whose first bytes are there. */
+  /** A connection whose first bytes have come. */
   const arrive = (bytes: Buffer) => {
     const written: Buffer[] = []
     const stream = new Duplex({ read () {}, write (chunk: Buffer, _encoding, done) { written.push(chunk); done() } })
@@ -37,7 +37,7 @@ function start (t: Test, connectPacketBytesMax = 1024) {
   return { firstPackets, served, asked, refused, arrive }
 }
 
-t.test('an accepted CONNECT is served with every byte, those that came meanwhile included', async (t) => {
+t.test('an accepted CONNECT is served with every byte, including those that came during the login', async (t) => {
   const { served, asked, arrive } = start(t)
   const { stream } = arrive(Buffer.concat([CONNECT, PUBLISH]))
   stream.push(PUBLISH)
@@ -103,7 +103,7 @@ t.test('any other first packet goes to Aedes as it came', async (t) => {
   t.strictSame(asked, [])
 })
 
-t.test('a CONNECT in pieces, or behind a password that takes its time, works over TCP', async (t) => {
+t.test('a CONNECT in pieces, or with a slow password check, works over TCP', async (t) => {
   let answer = () => {}
   const { port, broker, ingest } = await startBroker(t, {
     answer: durable,
@@ -130,7 +130,7 @@ t.test('a CONNECT in pieces, or behind a password that takes its time, works ove
   left.socket.end(Buffer.concat([
     connectPacket(login('left')), publishPacket(1, { topic: 'vital/left' })
   ].map((packet) => mqttPacket.generate(packet))))
-  await until(() => ingest.seen.some(({ device }) => device === 'left'), 'what was sent with its end')
+  await until(() => ingest.seen.some(({ device }) => device === 'left'), 'the publish that came with the end of CONNECT')
   const before = broker.statistics().packetsReceived
   const wrong = await RawClient.open(t, port)
   t.equal((await wrong.connect({ ...login('wrong'), password: Buffer.from('a guess') })).returnCode, NOT_AUTHORIZED)

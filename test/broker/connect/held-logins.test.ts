@@ -1,6 +1,6 @@
 /**
- * MQTT.js gives up for good at a CONNACK that refuses (3, or 0x80 and above of MQTT 5), and comes back after a close without one. So both
- * versions are held, or closed without a CONNACK, whenever a client may be let in later.
+ * MQTT.js gives up for good at a CONNACK that refuses (3, or 0x80 and above in MQTT 5), and comes back after a close without one. So
+ * clients of both versions are held, or closed without a CONNACK, whenever they may be let in later.
  */
 import { connect as connectMqtt, type IClientOptions } from 'mqtt'
 import t, { type Test } from 'tap'
@@ -11,7 +11,7 @@ import { until } from '../../helpers/until.ts'
 
 const AWAY: Authentication = { status: 'unavailable' }
 
-/** An `authenticate` that a test takes away. */
+/** An `authenticate` that a test can make unavailable. */
 function createSwitch () {
   const state = { isAway: true, asked: 0, isRetry: [] as boolean[] }
   const authenticate = (credentials: Credentials): Authentication => {
@@ -49,9 +49,9 @@ for (const protocolVersion of [4, 5] as const) {
     state.isAway = false
     await until(() => client.connected, 'MQTT.js')
     await pieces.waitFor('puback')
-    t.strictSame(events, ['connect'], 'over the connection that it had')
+    t.strictSame(events, ['connect'], 'over its first connection')
     t.equal(broker.statistics().loginsHeld, 0)
-    t.match(log.filter(({ msg }) => /cannot be verified now/.test(String(msg))), [{ level: 40 }], 'told once in a while')
+    t.match(log.filter(({ msg }) => /cannot be verified now/.test(String(msg))), [{ level: 40 }], 'logged once in a while')
     const wrong = await open(t, port)
     state.isAway = true
     wrong.send(connectPacket({ protocolVersion, ...login('band'), password: Buffer.from('a guess') }))
@@ -118,7 +118,7 @@ for (const protocolVersion of [4, 5] as const) {
     })
     const { client, events } = startMqttJs(t, port, { protocolVersion, ...login('band') })
     await until(() => client.connected, 'MQTT.js to come back')
-    t.strictSame([events, asked], [['reconnect', 'connect'], 2], 'what is too much is closed at once, and not tried again by us')
+    t.strictSame([events, asked], [['reconnect', 'connect'], 2], 'a login beyond the limit is closed at once, and not retried by the broker')
     const slow = await open(t, port)
     slow.send(connecting('slow'))
     await slow.closed()

@@ -42,7 +42,7 @@ for (const [what, limits] of [['name', { failedLoginsOfName: slow }], ['address'
     await RawClient.connected(t, port, login('band'))
     const { loginsFailed, limitHits } = broker.statistics()
     t.strictSame([loginsFailed, limitHits.get('failed_logins')], [6, 5])
-    t.equal(log.filter(({ msg }) => msg === 'login refused').length, 1, 'told now and then')
+    t.equal(log.filter(({ msg }) => msg === 'login refused').length, 1, 'logged now and then')
     t.notMatch(JSON.stringify(log), 'a guess')
   })
 }
@@ -67,7 +67,7 @@ t.test('two clients that share an id are slowed', async (t) => {
   third.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: 0, ...login('band') })
   await settleDown()
   t.strictSame(third.packets, [])
-  t.notOk(clients[2]!.isClosed, 'the one that is there stays meanwhile')
+  t.notOk(clients[2]!.isClosed, 'the connected one stays meanwhile')
   await RawClient.connected(t, port, login('other'))
   t.match(log.filter(({ level }) => level === 40), [{ msg: /taken over again and again/, clientId: 'band' }])
   t.equal(broker.statistics().limitHits.get('takeovers'), 1)

@@ -43,11 +43,11 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     }
     band.send(publishPacket(1, { topic: 'vital/band' }))
     await band.waitFor('puback')
-    t.notOk(band.isClosed, 'the victim does not notice')
+    t.notOk(band.isClosed, 'the victim stays connected')
     const nurse = await clients.open(t, test.port)
     t.match(await nurse.connect({ ...login('operator:nurse', 'desk'), clean: false }), { [code]: 0, sessionPresent: true })
     await nurse.waitFor('publish', 2)
-    t.strictSame(nurse.messages(), ['vital/other private', 'vital/band m1'], 'and finds the session whole')
+    t.strictSame(nurse.messages(), ['vital/other private', 'vital/band m1'], 'and its session is complete')
   })
 
   t.test(`the same principal resumes and takes over${suffix}`, async (t) => {
@@ -91,7 +91,7 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
       const open = codes.filter(({ index }) => !asking[index]!.isClosed)
       t.equal(open.length, 1)
       const owner = open[0]!.index % 3
-      t.ok(codes.every(({ answer, index }) => index % 3 === owner || answer === NOT_AUTHORIZED), 'nobody else was let in')
+      t.ok(codes.every(({ answer, index }) => index % 3 === owner || answer === NOT_AUTHORIZED), 'no other principal was let in')
       t.equal(test.broker.statistics().clientsConnected, round + 1)
     }
   })
@@ -123,11 +123,11 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     await until(() => ingest.held.length === 2, 'its own')
     ingest.settleAll()
     await nurse.waitFor('publish', 3)
-    t.strictSame(nurse.messages(), ['vital/band m2', 'vital/band new', 'vital/band newer'], 'its messages are not taken for repetitions')
+    t.strictSame(nurse.messages(), ['vital/band m2', 'vital/band new', 'vital/band newer'], 'its messages do not count as duplicates')
     t.strictSame(device.messages(), [])
   })
 
-  t.test(`a role that was taken away takes subscriptions and queue with it${suffix}`, async (t) => {
+  t.test(`a principal that loses its role loses subscriptions and queue${suffix}`, async (t) => {
     let role: Principal['role'] = 'operator'
     const test = await startBroker(t, {
       authenticate: (credentials) => authenticateByName(credentials).status === 'accepted'
@@ -145,7 +145,7 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     t.match(test.broker.statistics(), { sessions: 0, subscriptions: 0 })
   })
 
-  t.test(`disconnect closes the principals it names, those being authenticated too, without their wills${suffix}`, async (t) => {
+  t.test(`disconnect closes the principals it names, also during authentication, without their wills${suffix}`, async (t) => {
     const waiting: Array<() => void> = []
     const test = await startBroker(t, {
       answer: durable,
@@ -164,7 +164,7 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     broker.disconnect((principal) => principal !== null && ['band', 'slow'].includes(principal.id))
     await band.closed()
     for (const resolve of waiting) resolve()
-    t.equal((await connack).returnCode, NO_CONNACK, 'it may ask again')
+    t.equal((await connack).returnCode, NO_CONNACK, 'it may connect again')
     await settleDown()
     t.notOk(other.isClosed)
     t.strictSame(ingest.seen, [])
@@ -172,7 +172,7 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     t.equal(toPrincipal('band')?.role, 'device')
   })
 
-  t.test(`a connection ends when its credentials do${suffix}`, async (t) => {
+  t.test(`a connection ends when its credentials expire${suffix}`, async (t) => {
     let expiresAtMs = 0
     const { port } = await startBroker(t, {
       authenticate: ({ username }) => {
@@ -186,6 +186,6 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     t.ok(Date.now() >= expiresAtMs)
     t.notOk(long.isClosed)
     const again = await clients.open(t, port)
-    t.equal((await again.connect(login('short')))[code], NOT_AUTHORIZED, 'nor does it begin')
+    t.equal((await again.connect(login('short')))[code], NOT_AUTHORIZED, 'expired credentials are refused')
   })
 }

@@ -19,7 +19,7 @@ const leave = async ({ broker }: TestBroker, client: RawClient) => {
 
 const droppedOf = ({ broker }: TestBroker) => broker.statistics().limitHits.get('queue')! + broker.statistics().deliveriesDropped
 
-/** Publishes so many on `vital/lk`, numbered over all calls. @returns the last number */
+/** Publishes `count` messages on `vital/lk`, numbered over all calls. @returns the last number */
 const numbered = ({ broker }: TestBroker, size = 0) => {
   let last = 0
   return (count: number) => {
@@ -109,7 +109,7 @@ for (const { clients, suffix } of VERSIONS) {
     await until(() => test.broker.statistics().queuedMessages === 0, 'the queue to empty')
   })
 
-  t.test(`retained messages that were not reached before the client left are queued${suffix}`, async (t) => {
+  t.test(`retained messages that were not sent before the client left are queued${suffix}`, async (t) => {
     const test = await start(t, { limits: { inFlightMessagesPerSessionMax: 2, queuedMessagesPerSessionMax: 3 } })
     const publisher = await clients.connected(t, test.port)
     publisher.send(...range(10).map((id) => publishPacket(id, { topic: `vital/d${id}`, retain: true })))
@@ -220,7 +220,7 @@ for (const { clients, suffix } of VERSIONS) {
           last.set(topic, number)
         }
         t.equal(inversions, 0, `${inversions} inversions in ${watcher.of('publish').length}`)
-        t.equal(last.size, topics.length, 'every topic is told of')
+        t.equal(last.size, topics.length, 'every topic has a message')
         watcher.socket.destroy()
       }
     })

@@ -46,7 +46,7 @@ t.test('a slow subscriber loses deliveries beyond its buffer, and stays connecte
   await settleDown()
   t.equal(slow.of('publish').length, count - deliveriesDropped)
   broker.publish({ topic: 'vital/a', payload: Buffer.from('later'), qos: 0 })
-  await until(() => slow.messages().includes('vital/a later'), 'what comes later')
+  await until(() => slow.messages().includes('vital/a later'), 'a later message')
 })
 
 t.test('deliveries keep to the QoS granted', async (t) => {
@@ -105,10 +105,10 @@ t.test('filters are refused with 0x80: denied, shared, too deep, too long, too m
   t.strictSame(await client.subscribe({ '$queue/vital/+': 1, '$share/group/a': 1 }), [128, 128],
     'shared subscriptions are not of MQTT 3.1.1')
   t.strictSame(await client.subscribe({ b: 0, c: 0, d: 0, e: 0, f: 0, g: 0 }), [0, 0, 0, 0, 128, 128])
-  t.strictSame(await client.subscribe({ ok: 2 }), [2], 'one that is there may change')
+  t.strictSame(await client.subscribe({ ok: 2 }), [2], 'an existing subscription may change')
   client.send({ cmd: 'unsubscribe', messageId: 5, unsubscriptions: ['b', 'never', deep] })
   await client.waitFor('unsuback')
-  t.strictSame(await client.subscribe({ f: 0, g: 0 }), [0, 128], 'and one that is given up makes room')
+  t.strictSame(await client.subscribe({ f: 0, g: 0 }), [0, 128], 'and an unsubscribed one makes room')
   t.equal(broker.statistics().subscriptions, 5)
   client.socket.destroy()
   await until(() => broker.statistics().subscriptions === 0, 'the count to fall')
@@ -140,7 +140,7 @@ t.test('statistics under the names of Mosquitto', async (t) => {
   t.match(latest.get('$SYS/broker/messages/received'), /^\d+$/)
   t.match(latest.get('$SYS/broker/publish/messages/received'), /^0$/)
   await sleep(250)
-  t.ok([...latest.keys()].every((topic) => topic.startsWith('$SYS/broker/')), 'and nothing of Aedes\' own')
+  t.ok([...latest.keys()].every((topic) => topic.startsWith('$SYS/broker/')), 'and no topic of Aedes\' own')
   t.ok(watcher.of('publish')[0]!.retain, 'retained')
 })
 

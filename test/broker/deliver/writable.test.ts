@@ -36,11 +36,11 @@ t.test('a message that cannot be encoded closes no subscriber, live or from a qu
     t.notOk(client.isClosed)
     t.strictSame(client.of('publish').at(-1)?.topic, 'chat/b')
   }
-  t.equal(log.filter(({ msg }) => msg === 'delivery dropped: the message cannot be encoded').length, 1, 'told once')
+  t.equal(log.filter(({ msg }) => msg === 'delivery dropped: the message cannot be encoded').length, 1, 'logged once')
   t.equal(log.filter(({ msg }) => msg === 'broker error').length, 0)
   const again = await RawClient.connected(t, port, { clientId: 'kept', clean: false })
   await again.waitFor('publish')
   await settleDown()
-  t.notOk(again.isClosed, 'it is gone from the queue')
+  t.notOk(again.isClosed, 'the message is gone from the queue')
   t.ok(broker.statistics().deliveriesUnwritable >= 6)
 })

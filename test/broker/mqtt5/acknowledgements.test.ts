@@ -1,4 +1,4 @@
-/** What a client of MQTT 5 is told of each publish: PUBACK, PUBREC, and when it is none. */
+/** How each publish of a client of MQTT 5 is answered: PUBACK, PUBREC, or neither. */
 import type { IConnectPacket, IPublishPacket } from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import type { Verdict, VitalPublish } from '../../../broker/ingest.ts'
@@ -37,7 +37,7 @@ async function tell (client: RawClient, options: Partial<IPublishPacket>): Promi
 }
 
 for (const qos of [1, 2] as const) {
-  t.test(`at QoS ${qos} the answer tells what became of a reading`, async (t) => {
+  t.test(`at QoS ${qos} the answer says whether a reading was stored, kept as a dead letter, or refused`, async (t) => {
     const { port } = await startBroker(t, { answer })
     const client = await connected(t, port)
     const toldOf = (payload: string, topic = 'vital/band-1') => tell(client, { qos, topic, payload })
@@ -56,7 +56,7 @@ for (const qos of [1, 2] as const) {
   })
 }
 
-t.test('a Reason String is left out where the client wants none, or takes no packet of that size', async (t) => {
+t.test('a Reason String is left out where the client asks for none, or where the packet would exceed its maximum', async (t) => {
   const { port } = await startBroker(t, { answer })
   for (const properties of [{ requestProblemInformation: false }, { maximumPacketSize: 12 }]) {
     const client = await connected(t, port, { properties })
@@ -81,7 +81,7 @@ t.test('a publish of QoS 2 that was refused releases its packet id', async (t) =
   t.equal(client.of('pubcomp')[1]!.reasonCode, 0x00)
 })
 
-t.test('acknowledgements leave in the order of the publishes, whatever they say', async (t) => {
+t.test('acknowledgements leave in the order of the publishes, whatever their codes', async (t) => {
   const { port, ingest } = await startBroker(t)
   const client = await connected(t, port)
   const payloads = ['good', 'refused', 'good', 'partly', 'relayed', 'good']
@@ -96,7 +96,7 @@ t.test('acknowledgements leave in the order of the publishes, whatever they say'
 
 const UNAVAILABLE = { timeout: 0x89, failed: 0x83, stopping: 0x8b } as const
 for (const [reason, code] of Object.entries(UNAVAILABLE)) {
-  t.test(`what cannot be stored now has no answer: DISCONNECT 0x${code.toString(16)} (${reason})`, async (t) => {
+  t.test(`a publish that cannot be stored now has no answer: DISCONNECT 0x${code.toString(16)} (${reason})`, async (t) => {
     const { port, ingest } = await startBroker(t)
     const client = await connected(t, port)
     client.send(publishPacket(1, { payload: 'good' }), publishPacket(2), publishPacket(3, { qos: 2 }))
@@ -105,13 +105,13 @@ for (const [reason, code] of Object.entries(UNAVAILABLE)) {
     first!.settle(durable(first!.publish))
     ingest.settleAll(() => ({ status: 'unavailable', reason: reason as keyof typeof UNAVAILABLE }))
     await client.closed()
-    t.strictSame(client.ids('puback'), [1], 'what was stored before is acknowledged')
+    t.strictSame(client.ids('puback'), [1], 'the publish that was stored before is acknowledged')
     t.strictSame(client.of('pubrec'), [])
     t.strictSame(client.of('disconnect').map(({ reasonCode }) => reasonCode), [code])
   })
 }
 
-t.test('a topic of another device is answered 0x87, again and again closed with 0x87', async (t) => {
+t.test('a topic of another device is answered 0x87, and after several the connection is closed with 0x87', async (t) => {
   const { port, broker, ingest } = await startBroker(t, { answer, authenticate: authenticateByName })
   const client = await connected(t, port, login('device-1') as Partial<IConnectPacket>)
   t.strictSame(await tell(client, { topic: 'vital/device-1', payload: 'good' }), [0x00, undefined])

@@ -12,17 +12,17 @@ import { until } from '../../helpers/until.ts'
 const run = promisify(execFile)
 
 const RUN_MAX_MS = 20_000
-/** With it comes paho-mqtt 2. Its first installation takes some seconds; it is kept for later runs. */
+/** Installs paho-mqtt 2 as well. The first installation takes some seconds and is kept for later runs. */
 const AIOMQTT = 'aiomqtt==2.5.1'
 const INSTALL_MAX_MS = 50_000
 
 const reading = (n: number) => `{"timestamp":${1_750_240_830 + n},"heartRateValue":61.5}`
-/** Publishes at QoS 0, 1 and 2, and one that is refused; then one that is published while a subscriber is away. */
+/** Publishes at QoS 0, 1 and 2, then one that is refused, then one while the subscriber is away. */
 const STORED = 4
 
 /**
- * As topic, QoS and payload. A client hands a message of QoS 2 over at PUBREL, so what comes behind it at QoS 1 may overtake it
- * there: the publish that is refused waits until the others were seen.
+ * As topic, QoS and payload. A client delivers a message of QoS 2 at its PUBREL, so a later message of QoS 1 may overtake it there.
+ * So the publish that is refused waits until the others were seen.
  */
 const SEEN = [...[0, 1, 2].map((qos) => `vital/band ${qos} ${reading(qos)}`), /^vital\/band\/rejected 1 \{"reason":"invalid_json"/]
 
@@ -48,13 +48,13 @@ t.test('MQTT.js', async (t) => {
   const device = await connect(t, mqttPort)
   for (const qos of [0, 1, 2] as const) await device.publishAsync('vital/band', reading(qos), { qos })
   await until(() => seen.length === 3, 'the message of QoS 2')
-  await t.rejects(device.publishAsync('vital/band', 'no JSON', { qos: 1 }), { code: 0x99 }, 'it tells the application')
+  await t.rejects(device.publishAsync('vital/band', 'no JSON', { qos: 1 }), { code: 0x99 }, 'MQTT.js reports it to the application')
   await until(() => seen.length === 4, 'all messages')
   t.match(seen, SEEN)
   await watcher.endAsync()
   await device.publishAsync('vital/band', reading(3), { qos: 1 })
   watcher.reconnect()
-  await until(() => seen.length === 5, 'what was published meanwhile')
+  await until(() => seen.length === 5, 'the message published meanwhile')
   t.equal(seen[4], `vital/band 1 ${reading(3)}`)
   await checkLedger(t, httpUrl)
 })
@@ -83,7 +83,7 @@ t.test('mosquitto_pub and mosquitto_sub -V 5', { skip: !hasMosquitto && 'mosquit
   t.match(seen.split('\n'), SEEN)
   await publish(1, reading(3))
   const { stdout } = await run(...subscribe('-C', '1'), { timeout: RUN_MAX_MS })
-  t.equal(stdout.trim(), reading(3), 'what was published meanwhile')
+  t.equal(stdout.trim(), reading(3), 'the message published meanwhile')
   await checkLedger(t, httpUrl)
 })
 
@@ -97,14 +97,14 @@ t.test('MQTT.js with 10,000 publishes in flight, which ignores the Receive Maxim
   t.match(await readLedger(httpUrl), { received: 10_000, stored: 10_000, duplicate: 0, refused: 0, pending: 0 })
 })
 
-/** Of the first two publishes the first is stored, and the second cannot be stored now; what comes later is stored. */
+/** Stores the first publish, cannot store the second, and stores all later ones. */
 async function failOnce ({ ingest }: TestBroker): Promise<void> {
   await until(() => ingest.held.length === 2, 'two publishes')
   ingest.answer = durable
   ingest.settleAll((publish) => publish.payload.toString() === '1' ? durable(publish) : unavailable())
 }
 
-t.test('MQTT.js comes back after DISCONNECT 0x89, and sends again what was not acknowledged', async (t) => {
+t.test('MQTT.js comes back after DISCONNECT 0x89, and sends unacknowledged publishes again', async (t) => {
   const broker = await startBroker(t)
   const device = await connect(t, broker.port)
   const codes: unknown[] = []
@@ -235,7 +235,7 @@ for (const [name, program] of Object.entries({ 'paho-python 2': PAHO, aiomqtt: A
   })
 }
 
-t.test('paho-python comes back after DISCONNECT 0x89, and sends again what was not acknowledged', { skip }, async (t) => {
+t.test('paho-python comes back after DISCONNECT 0x89, and sends unacknowledged publishes again', { skip }, async (t) => {
   if (!('python' in found)) return
   const broker = await startBroker(t)
   const running = run(found.python, ['-c', PAHO_RETURNS, String(broker.port)], { timeout: RUN_MAX_MS })

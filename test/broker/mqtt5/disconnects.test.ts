@@ -1,4 +1,4 @@
-/** What DISCONNECT and CONNACK of MQTT 5 say, and that DISCONNECT arrives. */
+/** The reason codes in DISCONNECT and CONNACK of MQTT 5, and that DISCONNECT arrives. */
 import type { IConnectPacket } from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import { durable, publishPacket, RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
@@ -8,7 +8,7 @@ import { until } from '../../helpers/until.ts'
 const connected = (t: Test, port: number, options: Partial<IConnectPacket> = {}) =>
   RawClient.connected(t, port, { protocolVersion: 5, ...options })
 
-/** The reason code of the DISCONNECT that ends a connection; `null`: there was none. */
+/** The reason code of the DISCONNECT that ends a connection; `null` without one. */
 async function endOf (client: RawClient): Promise<number | null | undefined> {
   await client.closed()
   const [disconnect] = client.of('disconnect')
@@ -32,7 +32,7 @@ const PACKETS: ReadonlyArray<readonly [what: string, code: number, bytes: number
 ]
 
 for (const [what, code, bytes] of PACKETS) {
-  t.test(`${what}: DISCONNECT 0x${code.toString(16)}, behind the acknowledgement of what came before`, async (t) => {
+  t.test(`${what}: DISCONNECT 0x${code.toString(16)}, behind the acknowledgements of earlier publishes`, async (t) => {
     const { port, broker, ingest } = await startBroker(t)
     const client = await connected(t, port)
     client.send(publishPacket(1))
@@ -112,7 +112,7 @@ t.test('QoS 2 beyond the Receive Maximum: DISCONNECT 0x93; QoS 1 waits', async (
   t.equal(greedy.of('pubrec').length, 10)
 })
 
-t.test('CONNACK tells why a client is refused', async (t) => {
+t.test('CONNACK says why a client is refused', async (t) => {
   const { port } = await startBroker(t, { authenticate: authenticateByName, limits: NOT_SLOWED })
   const answer = async (options: Partial<IConnectPacket>) => {
     const client = await RawClient.open(t, port, 5)
@@ -150,7 +150,7 @@ t.test('credentials that cannot be verified now: closed without a CONNACK', asyn
   await client.closed()
 })
 
-t.test('a client that has no id gets one: a device its own', async (t) => {
+t.test('a client without an id gets one; a device gets its own', async (t) => {
   const { port, broker } = await startBroker(t, { answer: durable, authenticate: authenticateByName })
   const device = await connected(t, port, login('device-1', ''))
   t.equal(device.of('connack')[0]!.properties?.assignedClientIdentifier, 'device-1')

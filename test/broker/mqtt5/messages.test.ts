@@ -1,4 +1,4 @@
-/** Messages of MQTT 5 on their way: what they carry, how long they live, and what bounds them. */
+/** Messages of MQTT 5: their properties, their expiry, and their limits. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { IConnectPacket, IPublishPacket } from 'mqtt-packet'
 import t, { type Test } from 'tap'
@@ -25,13 +25,13 @@ async function publish (client: RawClient, messageId: number, options: Partial<I
 
 const userProperty = (name: string, value: string) => join([[0x26], field(name), field(value)])
 
-/** Names that repeat, in an order that an object would not keep, with one of Object.prototype. */
+/** User properties with repeated names, a name of Object.prototype, and an order that an object would not keep. */
 const PROPERTIES = join([
   userProperty('b', '1'), userProperty('a', '2'), userProperty('b', '3'), userProperty('__proto__', 'x'), userProperty('', ''),
   userProperty('2', 'y'), userProperty('1', 'z'), userProperty('b', '1')
 ])
 
-/** How often these very bytes came. */
+/** How often the bytes of PROPERTIES came. */
 const countProperties = (bytes: Buffer[]) => Buffer.concat(bytes).toString('latin1').split(PROPERTIES.toString('latin1')).length - 1
 
 t.test('user properties stay as they are and in order: live, retained, queued, in a will, and across a takeover of 3.1.1', async (t) => {
@@ -91,7 +91,7 @@ t.test('expiry does not cut an exchange that has begun', async (t) => {
   const back = await connected(t, port, session('a'))
   await back.waitFor('publish')
   await back.waitFor('pubrel')
-  t.match(back.of('publish'), [{ topic: 'home/one', dup: true, qos: 1 }], 'what was sent is sent again')
+  t.match(back.of('publish'), [{ topic: 'home/one', dup: true, qos: 1 }], 'a message that was sent is sent again')
   back.send({ cmd: 'puback', messageId: back.of('publish')[0]!.messageId!, reasonCode: 0 },
     { cmd: 'pubcomp', messageId: back.of('pubrel')[0]!.messageId!, reasonCode: 0 })
   await leave(back)
@@ -116,7 +116,7 @@ t.test('a client of 3.1.1 that is taken over leaves its will at once', async (t)
   t.equal(watcher.messages().length, 2)
 })
 
-t.test('Server Keep Alive is told and kept', async (t) => {
+t.test('Server Keep Alive is sent and enforced', async (t) => {
   const { port } = await startBroker(t, { limits: { keepaliveSecondsMax: 1 } })
   for (const keepalive of [0, 60]) {
     const client = await connected(t, port, { keepalive })
@@ -124,7 +124,7 @@ t.test('Server Keep Alive is told and kept', async (t) => {
     t.equal(client.of('connack')[0]!.properties?.serverKeepAlive, 1)
     await client.closed()
     const tookMs = performance.now() - beganMs
-    t.ok(tookMs > 1400, `not before 1.5 times of it: ${tookMs} ms`)
+    t.ok(tookMs > 1400, `not before 1.5 times the keep alive: ${tookMs} ms`)
     t.equal(client.of('disconnect')[0]!.reasonCode, 0x8d)
   }
 })
@@ -140,7 +140,7 @@ t.test('aliases are bounded and counted, and the log names the client of a wrong
   }
   t.equal(broker.statistics().limitHits.get('topic_alias'), 3)
   const [first] = log.filter(({ violation }) => violation === 'topic_alias')
-  t.equal(first?.['clientId'], 'device-3', 'others are left out of the log for a while')
+  t.equal(first?.['clientId'], 'device-3', 'further ones are not logged for a while')
 })
 
 t.test('wills that wait, and shared subscriptions, are bounded and counted', async (t) => {

@@ -160,7 +160,7 @@ t.test('DISCONNECT drops the will, and 0x04 asks for it', async (t) => {
   t.strictSame(watcher.messages(), ['home/will gone'])
 })
 
-t.test('a message expires in queues and retained, and tells what is left of its time', async (t) => {
+t.test('a message expires in queues and as retained, and is delivered with the rest of its expiry', async (t) => {
   const { port, broker } = await startBroker(t, { answer: durable })
   const absent = await connected(t, port, session('a', 60))
   await subscribe(absent, [{ topic: 'home/#', qos: 1 }])
@@ -212,7 +212,7 @@ t.test('options of subscriptions: no local, retain as published, retain handling
   t.equal(await handling(1), 1, 'a new subscription')
 })
 
-t.test('a shared subscription takes turns among those that are there', async (t) => {
+t.test('a shared subscription takes turns among the connected members', async (t) => {
   const { port, broker } = await startBroker(t, { answer: durable })
   const members = [await connected(t, port), await connected(t, port)]
   for (const member of members) await subscribe(member, [{ topic: '$share/team/home/#', qos: 1 }])
@@ -244,7 +244,7 @@ for (const receiveMaximum of [1, 2, 20]) {
     for (let done = 0; done < 50;) {
       await settleDown()
       const publishes = client.of('publish')
-      t.ok(publishes.length - done <= receiveMaximum, `${publishes.length} of which ${done} are done`)
+      t.ok(publishes.length - done <= receiveMaximum, `${publishes.length} sent, ${done} done`)
       for (const { qos, messageId } of publishes.slice(done)) {
         if (qos === 1) client.send({ cmd: 'puback', messageId: messageId!, reasonCode: 0 })
         else client.send({ cmd: 'pubrec', messageId: messageId!, reasonCode: 0 }, { cmd: 'pubcomp', messageId: messageId!, reasonCode: 0 })
@@ -275,7 +275,7 @@ t.test('topic aliases in both directions', async (t) => {
   t.equal(broker.statistics().limitHits.get('topic_alias'), 1)
 })
 
-t.test('a delivery that is larger than the client takes is dropped, and the next one comes', async (t) => {
+t.test('a delivery over the client\'s Maximum Packet Size is dropped, and the next one comes', async (t) => {
   const { port, broker } = await startBroker(t, { answer: durable })
   const client = await connected(t, port, { properties: { maximumPacketSize: 100, receiveMaximum: 1 } })
   await subscribe(client, [{ topic: 'home/#', qos: 1 }])

@@ -89,7 +89,7 @@ t.test('a QoS 2 duplicate is ingested again, acknowledged, and fanned out once',
   await watcher.waitFor('publish', 2)
 })
 
-t.test('unavailable closes the connection, acknowledges nothing more, and keeps what was acknowledged before', async (t) => {
+t.test('unavailable closes the connection and acknowledges nothing more; earlier acknowledgements still leave', async (t) => {
   const { port, ingest } = await startBroker(t)
   const other = await RawClient.connected(t, port)
   const client = await RawClient.connected(t, port)
@@ -99,11 +99,11 @@ t.test('unavailable closes the connection, acknowledges nothing more, and keeps 
     ? unavailable()
     : durable({ payload, ...publish }), (held) => held.reverse())
   await client.closed()
-  t.strictSame(client.ids('puback'), [1, 2], 'those before it, and none behind it')
+  t.strictSame(client.ids('puback'), [1, 2], 'the publishes before it, and none behind it')
   t.notOk(other.isClosed, 'others stay')
 })
 
-t.test('a client that left before the verdict: its readings are fanned out all the same', async (t) => {
+t.test('the readings of a client that left before the verdict are still fanned out', async (t) => {
   const { port, ingest, broker, log } = await startBroker(t)
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ '#': 2 })
@@ -195,7 +195,7 @@ t.test('subscribers see the payload of the verdict', async (t) => {
   const late = await RawClient.connected(t, port)
   await late.subscribe({ '#': 1, '$SYS/discarded': 1 })
   await settleDown()
-  t.strictSame(late.messages(), ['vital/band-1 good part'], 'only what may be seen was retained')
+  t.strictSame(late.messages(), ['vital/band-1 good part'], 'only the accepted part was retained')
 })
 
 t.test('no rejection is announced where the id is invalid', async (t) => {
@@ -272,7 +272,7 @@ t.test('a will below vital/ is ingested behind its client\'s publishes, and drop
   t.notOk(log.some(({ msg }) => msg === 'broker error'))
 })
 
-t.test('stop waits a while for a client that has not read yet', async (t) => {
+t.test('stop waits for a while until a slow client has read its acknowledgements', async (t) => {
   const { broker, port } = await startBroker(t, { limits: { subscriberBufferBytesMax: 100_000_000, stopFlushMs: 5000 } })
   const client = await RawClient.connected(t, port)
   await client.subscribe({ large: 0 })

@@ -11,7 +11,7 @@ import { until } from '../../helpers/until.ts'
 
 const pick = <T>(random: () => number, items: readonly T[]): T => items[Math.floor(random() * items.length)]!
 
-/** Some of what a device may send; most of it is for the express lane. */
+/** Packets that a device may send; most of them take the fast path. */
 function makePackets (random: () => number, count: number): Packet[] {
   const packets: Packet[] = []
   for (let id = 1; id <= count; id++) {
@@ -31,7 +31,7 @@ function makePackets (random: () => number, count: number): Packet[] {
   return packets.map((packet) => packet.cmd === 'publish' && packet.qos === 0 ? { ...packet, dup: false } : packet)
 }
 
-t.test('every publish is stored and acknowledged once, in order, whatever packets come between and wherever the stream is cut', async (t) => {
+t.test('every publish is stored and acknowledged once, in order, among any packets and wherever the stream is cut', async (t) => {
   const seed = Number(process.env['EXPRESS_SEED'] ?? Math.floor(Math.random() * 2 ** 32))
   t.comment(`EXPRESS_SEED=${seed}`)
   const random = createRandom(seed)
@@ -66,7 +66,7 @@ t.test('every publish is stored and acknowledged once, in order, whatever packet
   }
 })
 
-t.test('a publish within the payload of another is not taken, wherever the stream is cut', async (t) => {
+t.test('the bytes of a publish within a payload are not taken for a publish, wherever the stream is cut', async (t) => {
   const { port, ingest } = await startBroker(t, { answer: durable })
   const watcher = await RawClient.connected(t, port)
   await watcher.subscribe({ 'chat/+': 0 })
@@ -92,7 +92,7 @@ t.test('a publish within the payload of another is not taken, wherever the strea
   t.strictSame(ingest.seen, [])
 })
 
-/** A socket that its test fills by hand. */
+/** A socket that the test fills. */
 class FedSocket extends Socket {
   override _write (_bytes: Buffer, _encoding: BufferEncoding, done: () => void): void { done() }
   override _writev (_chunks: unknown, done: () => void): void { done() }
@@ -107,13 +107,13 @@ t.test('a chunk that comes while the stream holds bytes does not overtake them',
   broker.accept(socket, { transport: 'tcp', remoteAddress: '192.0.2.1', certificateNames: [] })
   socket.feed(connectPacket())
   await until(() => broker.statistics().clientsConnected === 1, 'CONNECT')
-  // Behind a ping publishes wait in the stream for the next turn.
+  // Publishes behind a ping wait in the stream for the next turn of the event loop.
   socket.feed({ cmd: 'pingreq' }, publishPacket(1))
   socket.feed(publishPacket(2))
   process.nextTick(() => { socket.feed(publishPacket(3)) })
   await until(() => ingest.seen.length === 3, 'three publishes')
   socket.feed(publishPacket(4))
-  t.equal(ingest.seen.length, 4, 'taken at once where nothing is under way')
+  t.equal(ingest.seen.length, 4, 'taken at once when nothing waits')
   t.strictSame(ingest.seen.map(({ payload }) => payload.toString()), ['m1', 'm2', 'm3', 'm4'])
   socket.destroy()
 })
@@ -134,7 +134,7 @@ t.test('subscribers see publishes of the fast path from their SUBACK on', async 
   t.strictSame(watcher.messages(), ['vital/band-1 m2', 'vital/band-1 m3'])
   const back = await RawClient.connected(t, port, { clientId: 'kept', clean: false })
   await back.waitFor('publish', 3)
-  t.strictSame(back.messages(), ['vital/band-1 m1', 'vital/band-1 m2', 'vital/band-1 m3'], 'one who was away, too')
+  t.strictSame(back.messages(), ['vital/band-1 m1', 'vital/band-1 m2', 'vital/band-1 m3'], 'an absent subscriber gets them, too')
 })
 
 t.test('packets behind DISCONNECT are ignored, in one segment or in several', async (t) => {
@@ -161,7 +161,7 @@ t.test('a held publish that no subscription matched keeps no payload, and a late
   const device = await RawClient.connected(t, port)
   device.send(publishPacket(1))
   await until(() => held.length === 1, 'the publish')
-  t.equal(held[0]!.payload.length, 0, 'the chunk that it came in is not kept')
+  t.equal(held[0]!.payload.length, 0, 'the chunk that held it is not kept')
   const operator = await RawClient.connected(t, port)
   await operator.subscribe({ 'vital/#': 1 })
   held[0]!.settle(durable(held[0]!))
@@ -174,7 +174,7 @@ t.test('a held publish that no subscription matched keeps no payload, and a late
   t.strictSame(operator.messages(), ['vital/band-1 m2'])
 })
 
-t.test('a device that leaves while such a publish is held leaves no empty message behind', async (t) => {
+t.test('a device that leaves while such a publish is held causes no empty message', async (t) => {
   const held: VitalPublish[] = []
   const { port } = await startBroker(t, { ingest: (publish) => { held.push(publish) } })
   const device = await RawClient.connected(t, port)
@@ -189,7 +189,7 @@ t.test('a device that leaves while such a publish is held leaves no empty messag
   t.strictSame(operator.messages(), [])
 })
 
-t.test('a topic of zero length closes the connection, as the first topic too', async (t) => {
+t.test('a topic of zero length closes the connection, also as the first topic', async (t) => {
   const { port } = await startBroker(t, { answer: durable })
   const client = await RawClient.connected(t, port)
   client.socket.write(Buffer.from([0x32, 4, 0, 0, 0, 1]))
@@ -197,7 +197,7 @@ t.test('a topic of zero length closes the connection, as the first topic too', a
   t.equal(client.of('puback').length, 0)
 })
 
-t.test('a device that publishes steadily is alive, without a PINGREQ', async (t) => {
+t.test('a device that publishes steadily needs no PINGREQ to stay connected', async (t) => {
   const { port } = await startBroker(t, { answer: durable })
   const device = await RawClient.connected(t, port, { keepalive: 1 })
   for (let id = 1; id <= 10; id++) {
@@ -208,7 +208,7 @@ t.test('a device that publishes steadily is alive, without a PINGREQ', async (t)
   t.equal(device.of('puback').length, 10)
 })
 
-t.test('watched topics miss no filter that matches', (t) => {
+t.test('watched topics include every topic that a filter matches', (t) => {
   const levels = ['vital', '+', '#', 'a', 'b', '', 'rejected']
   const topics = ['vital', 'a', 'b', '', 'rejected'].map((device) => `vital/${device}`)
   const filters = [...levels, ...levels.flatMap((first) => levels.flatMap((second) =>
@@ -225,7 +225,7 @@ t.test('watched topics miss no filter that matches', (t) => {
     for (const topic of seen) t.ok(watchers.has(topic), `${filter} sees ${topic}`)
     if (seen.size === 0) t.notOk(topics.some((topic) => watchers.has(topic)), `${filter} sees nothing`)
     watchers.remove(filter, {})
-    for (const topic of seen) t.ok(watchers.has(topic), 'another listener was removed')
+    for (const topic of seen) t.ok(watchers.has(topic), 'removing another listener changes nothing')
     watchers.remove(filter, listener)
     t.notOk(topics.some((topic) => watchers.has(topic)), `${filter} is gone`)
   }

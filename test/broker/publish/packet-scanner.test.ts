@@ -4,7 +4,7 @@ import { createTraffic, PacketScanner, SCAN, type ScanMode } from '../../../brok
 import { PUBLISH } from '../../../broker/wire/fixed-header.ts'
 import { connectPacket, createRandom, publishPacket } from '../../helpers/broker.ts'
 
-/** Of a connection whose CONNECT has passed, and its counters. */
+/** A scanner whose CONNECT has passed, and its counters. */
 const createScanner = (packetBytesMax = 1000) => {
   const traffic = createTraffic()
   const scanner = new PacketScanner({ traffic, packetBytesMax })

@@ -6,7 +6,7 @@ import { until } from '../../helpers/until.ts'
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
 
-t.test('a packet over the limit closes the connection, after what came before it is acknowledged', async (t) => {
+t.test('a packet over the limit closes the connection, once earlier publishes are acknowledged', async (t) => {
   const { port, ingest, broker, log } = await startBroker(t, { limits: { packetBytesMax: 20_000 } })
   const client = await RawClient.connected(t, port)
   client.send(publishPacket(1), publishPacket(2, { payload: 'x'.repeat(30_000) }), publishPacket(3))
@@ -71,7 +71,7 @@ t.test('5,000 publishes in one write with CONNECT wait for a slow authentication
   t.equal(client.of('connack').length, 1)
 })
 
-t.test('paused: publishers stop, other clients go on, memory stays, and nothing is lost', async (t) => {
+t.test('paused: publishers stop, other clients go on, memory does not grow, and nothing is lost', async (t) => {
   const { port, ingest, broker } = await startBroker(t)
   const operator = await RawClient.connected(t, port)
   const client = await RawClient.connected(t, port)
@@ -82,7 +82,7 @@ t.test('paused: publishers stop, other clients go on, memory stays, and nothing 
   await settleDown()
   const { bytesReceived, publishesReceived } = broker.statistics()
   t.equal(publishesReceived, 0)
-  t.ok(client.socket.bytesWritten > 5_000_000 && bytesReceived < 1000, 'the rest lies in the kernel and in the client')
+  t.ok(client.socket.bytesWritten > 5_000_000 && bytesReceived < 1000, 'the rest is in the kernel and in the client')
 
   t.strictSame(await operator.subscribe({ 'vital/#': 0 }), [0], 'an operator may subscribe')
   operator.send({ cmd: 'pingreq' })
@@ -126,17 +126,17 @@ t.test('pausing again and again, in the midst of packets, loses and reorders not
   t.equal(ingest.seen.length, ids.length * clients.length)
 })
 
-t.test('one client may hold so many publishes and no more', async (t) => {
+t.test('the held publishes of one client are bounded', async (t) => {
   const { port, ingest } = await startBroker(t, { limits: { heldMessagesPerClientMax: 20 } })
   const other = await RawClient.connected(t, port)
   const client = await RawClient.connected(t, port)
-  // One chunk each, so that Aedes itself reads on while all before are held.
+  // One chunk each, so that Aedes itself reads on while all earlier ones are held.
   for (const id of range(1, 60)) {
     client.send(publishPacket(id))
     await sleep(2)
   }
   await settleDown()
-  t.equal(ingest.held.length, 21, 'the limit, and the one that passed it')
+  t.equal(ingest.held.length, 21, 'the limit, and the one that exceeded it')
   other.send(publishPacket(1))
   await until(() => ingest.held.length === 22, 'another client')
   ingest.held.splice(0, 5).forEach(({ publish, settle }) => settle(durable(publish)))

@@ -32,7 +32,7 @@ interface Suite {
 }
 const runSuite = createRequire(import.meta.url)('aedes-persistence/abstract') as (suite: Suite) => void
 
-/** Tests that are not run, by why. */
+/** Tests that are not run, by reason. */
 const NOT_RUN = {
   'deliveries are queued by sessions, which the emitter reaches: nothing is enqueued, streamed or updated here': [
     'add outgoing packet and stream it',
@@ -74,15 +74,18 @@ const NOT_RUN = {
   ]
 }
 
-/** What is under test: for whoever compares it with another copy. */
+/** The parts under test, for a check that compares them with another copy. */
 export interface UnderTest {
   readonly sessions: Sessions
   readonly retained: RetainedMessages
-  /** Clients of which something was asked. */
+  /** Clients that the suite has used. */
   readonly clientIds: ReadonlySet<string>
 }
 
-/** Ours, and beside it what the rest of the broker does for Aedes. @param cluster - `null`: what is kept is in this process alone */
+/**
+ * Our persistence, with the parts that the rest of the broker does for Aedes.
+ * @param cluster - `null` keeps everything in this process
+ */
 function createUnderTest (cluster: Cluster | null) {
   const hits = new LimitHits()
   const limits = DEFAULT_LIMITS
@@ -121,7 +124,7 @@ function createUnderTest (cluster: Cluster | null) {
     // A session sends retained messages itself.
     createRetainedStream: (filter: string) => toRetainedStream([filter]),
     createRetainedStreamCombi: toRetainedStream,
-    // createSubscriptionGuard stores what it grants.
+    // createSubscriptionGuard stores granted subscriptions.
     async addSubscriptions ({ id }: { id: string }, subscriptions: ReadonlyArray<{ topic: string, qos: QoS }>) {
       await claim(id)
       for (const { topic, qos } of subscriptions) sessions.subscribe(id, topic, toSubscription(qos))
@@ -141,7 +144,7 @@ function createUnderTest (cluster: Cluster | null) {
 }
 
 interface SuiteOptions {
-  /** Of the next test. */
+  /** The cluster of the next test. */
   readonly createCluster?: () => Cluster
   /** Called after each test. */
   readonly check?: (t: Test, underTest: UnderTest) => Promise<void>
@@ -165,7 +168,7 @@ export function runPersistenceSuite (t: Test, { createCluster, check }: SuiteOpt
           }
         })
         await run({ assert: counting, plan (count) { planned = count }, diagnostic () {} })
-        t.ok(planned === 0 || asserted === planned, 'all that was planned')
+        t.ok(planned === 0 || asserted === planned, 'all planned assertions ran')
         await check?.(t, underTest!)
       })
     },

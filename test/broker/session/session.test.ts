@@ -9,7 +9,7 @@ import { createRandom } from '../../helpers/broker.ts'
 
 type Sent = { kind: 'publish', text: string, id: number, isDuplicate: boolean, qos: 0 | 1 | 2 } | { kind: 'pubrel', id: number }
 
-/** A connection that takes what it is given. */
+/** A connection that notes the packets it is given. */
 class FakeLink implements Link {
   readonly sent: Sent[] = []
   readonly window: number
@@ -150,7 +150,7 @@ t.test('PUBRELs are sent again in the order of PUBRECs, behind deliveries withou
   t.end()
 })
 
-t.test('retained copies come when nothing else is to be sent, and none behind a newer message', (t) => {
+t.test('retained copies are sent when nothing else waits, and never behind a newer message', (t) => {
   const copy = (topic: string, qos: 0 | 1 | 2): RetainedCopy => ({ topic, payload: Buffer.from(`old ${topic}`), properties: null, qos })
   const { session } = createSession({ retained: [copy('a', 0), copy('b', 1), copy('vital/lk', 1), copy('c', 2)] })
   const link = new FakeLink(1)
@@ -163,7 +163,7 @@ t.test('retained copies come when nothing else is to be sent, and none behind a 
   t.end()
 })
 
-t.test('retained copies come one by one where others have filled the shared bound', (t) => {
+t.test('retained copies are sent one by one when other sessions have filled the shared bound', (t) => {
   const retained = ['a', 'b', 'c'].map((topic): RetainedCopy => ({ topic, payload: Buffer.from(topic), properties: null, qos: 1 }))
   const { session } = createSession({ retained, limits: { queuedBytesMax: 0 } })
   const link = new FakeLink(10)
@@ -192,7 +192,7 @@ t.test('a clean session keeps no more than the bound of unsent bytes', (t) => {
   link.unsentBytes = Infinity
   const { count } = unread
   session.pass(toMessage('closed'), PLAIN, { mqtt3: null, mqtt5: null })
-  t.equal(unread.count, count, 'a closed connection is no slow one')
+  t.equal(unread.count, count, 'a closed connection does not count as slow')
   session.clear()
   t.match(totals, { messages: 0, bytes: 0 })
   t.end()
@@ -211,11 +211,11 @@ t.test('at the bound of all sessions each has its share, and those above it lose
   for (const { bytes } of absent) t.ok(bytes > 6000 && bytes <= 20_000 / 3, `${bytes}`)
   const returned = new FakeLink(20)
   absent[0]!.attach(returned, everything)
-  t.match(textsOf(returned)[0], /^0 /, 'the oldest are left')
+  t.match(textsOf(returned)[0], /^0 /, 'the oldest are kept')
   t.end()
 })
 
-t.test('what is in flight and never acknowledged takes no room from others', (t) => {
+t.test('messages in flight that are never acknowledged take no room from other sessions', (t) => {
   const memory = new DeliveryMemory(20_000)
   const silent = createSession({ memory }).session
   silent.attach(new FakeLink(1000), everything)

@@ -25,8 +25,8 @@ t.test('retained messages are bounded in number and in bytes, and logged', async
   t.equal(await send(...Array.from({ length: 30 }, (_, index) => publishPacket(index + 1, { topic: `vital/d${index}`, retain }))), 15 - own)
   t.equal(broker.statistics().retainedRefused, 30 - (15 - own))
   t.equal(log.filter(({ msg }) => msg === 'message not retained: the limit is reached').length, 1)
-  t.equal(watcher.of('publish').length, 30, 'delivered all the same')
-  t.equal(await send(publishPacket(1, { topic: 'vital/d0', retain, payload: 'newer' })), 15 - own, 'one that is there may change')
+  t.equal(watcher.of('publish').length, 30, 'messages that are not retained are still delivered')
+  t.equal(await send(publishPacket(1, { topic: 'vital/d0', retain, payload: 'newer' })), 15 - own, 'an existing one may change')
   t.equal(await send(publishPacket(1, {
     topic: 'vital/d0', retain, payload: ''
   }), publishPacket(2, { topic: 'vital/d20', retain })), 15 - own, 'one that is cleared makes room')
@@ -81,7 +81,7 @@ t.test('an online session keeps receiving beyond its queue', async (t) => {
   await back.waitFor('pubrel', 5)
   back.send(...back.of('pubrel').map(({ messageId }) => ({ cmd: 'pubcomp', messageId: messageId! }) as const))
   await until(() => test.broker.statistics().queuedMessages === 0, 'the handshakes to end')
-  t.equal(back.of('publish').length, 0, 'what PUBREC has answered is not sent again')
+  t.equal(back.of('publish').length, 0, 'a message answered by PUBREC is not sent again')
 })
 
 t.test('queues share a bound in bytes, and a subscriber that reads gets its messages at the bound too', async (t) => {
@@ -135,10 +135,10 @@ t.test('sessions with subscriptions are bounded; devices that only publish are n
   await third.waitFor('puback')
   await third.waitFor('pubrec')
   const first = await RawClient.connected(t, test.port, { clientId: 'a', clean: false })
-  t.strictSame(await first.subscribe({ y: 1 }), [1], 'a session that is there may grow')
+  t.strictSame(await first.subscribe({ y: 1 }), [1], 'an existing session may grow')
   first.send({ cmd: 'unsubscribe', messageId: 2, unsubscriptions: ['x', 'y'] })
   await first.waitFor('unsuback')
-  t.strictSame(await third.subscribe({ x: 1 }), [1], 'and one that gives up makes room')
+  t.strictSame(await third.subscribe({ x: 1 }), [1], 'and one that unsubscribes makes room')
   t.equal(test.broker.statistics().sessions, 2)
 })
 

@@ -1,4 +1,4 @@
-/** Every rule of what a client may send, driven over every transport, whole and in pieces. */
+/** Every rule for packets of a client, tested over every transport, in one write and byte by byte. */
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -49,12 +49,12 @@ const FIRST: readonly Case[] = [
     'CONNECT without a client id': connect(2),
     'CONNECT without a keepalive': packet(0x10, field('MQTT'), [4, 2]),
     'a will without its message': connect(0x06, field('a'), field('vital/a')),
-    'a user name that is not there': connect(0x82, field('a')),
+    'a missing user name': connect(0x82, field('a')),
     'a client id that is longer than its packet': connect(2, [0, 9], Buffer.from('a'))
   }),
   ...of('trailing_bytes', {
     'bytes behind the client id': connect(2, field('a'), [1]),
-    'a password that no flag tells of': connect(0x82, field('a'), field('u'), field('p'))
+    'a password without its flag': connect(0x82, field('a'), field('u'), field('p'))
   }),
   ...of('topic_empty', { 'a will without a topic': connect(0x06, field('a'), field(''), field('x')) }),
   ...of('topic_wildcard', {
@@ -216,23 +216,23 @@ for (const [transport, isCut] of WAYS) {
       t.equal(packets.length, told.length, `${breaks}: ${what}: nothing else is answered`)
       t.equal(test.broker.statistics().malformedPackets, malformedPackets + 1, `${breaks}: ${what}: counted`)
     }
-    t.strictSame(test.origins, [], 'nobody was asked for credentials')
-    t.strictSame(test.ingest.seen, [], 'and nothing was looked at')
+    t.strictSame(test.origins, [], 'no credentials were checked')
+    t.strictSame(test.ingest.seen, [], 'and nothing was ingested')
     for (const { what, breaks, bytes } of LATER) {
       const { malformedPackets } = test.broker.statistics()
       test.ingest.seen.length = 0
       const { packets, isClosed } = await play(t, test, transport, [connect(2, field('a')), before, bytes, behind], isCut)
       t.ok(isClosed, `${breaks}: ${what}`)
-      t.strictSame(packets.map(({ cmd }) => cmd), ['connack', 'puback'], `${breaks}: ${what}: what came before is acknowledged`)
-      t.strictSame(test.ingest.seen.map(({ topic }) => topic), ['vital/before'], `${breaks}: ${what}: and nothing else is looked at`)
+      t.strictSame(packets.map(({ cmd }) => cmd), ['connack', 'puback'], `${breaks}: ${what}: an earlier publish is acknowledged`)
+      t.strictSame(test.ingest.seen.map(({ topic }) => topic), ['vital/before'], `${breaks}: ${what}: and nothing else is ingested`)
       t.equal(test.broker.statistics().malformedPackets, malformedPackets + 1, `${breaks}: ${what}: counted`)
     }
-    t.notOk(watcher.isClosed, 'a subscriber does not notice')
+    t.notOk(watcher.isClosed, 'a subscriber stays connected')
     t.equal(test.broker.statistics().retainedMessages, 8, 'nothing is retained but statistics')
     const late = await RawClient.connected(t, test.port)
     await late.subscribe({ '#': 2, '$SYS/#': 2 })
     await late.waitFor('publish', 8)
-    t.notOk(late.isClosed, 'nor one that comes afterwards')
+    t.notOk(late.isClosed, 'and so does one that comes afterwards')
   })
 }
 

@@ -1,4 +1,4 @@
-/** Whatever a client sends as MQTT 5 is decoded or refused with a `PacketError`, and nothing else happens. */
+/** Any bytes sent as MQTT 5 are either decoded or refused with a `PacketError`. */
 import fc from 'fast-check'
 import t from 'tap'
 import { LENGTH_BYTES_MAX } from '../../../../broker/wire/fixed-header.ts'
@@ -65,7 +65,7 @@ t.test('allowed packets cut at every byte, and with a byte more', (t) => {
     const body = bodyOf(whole)
     const ends = Array.from({ length: body.length + 1 }, (_, end) => end)
     const complete = ends.filter((end) => isDecoded(packet(whole[0]!, body.subarray(0, end))))
-    // What is optional at the end may be missing; the payload of a PUBLISH may be any bytes, but UTF-8 here.
+    // Optional parts at the end may be missing. The payload of a PUBLISH may be any bytes, but must be UTF-8 here.
     const shareBytes = field(SHARE).length
     const expected: Record<string, number[]> = {
       PUBACK: [2, 3],
@@ -83,7 +83,7 @@ t.test('allowed packets cut at every byte, and with a byte more', (t) => {
   t.end()
 })
 
-t.test('a property length that says anything', (t) => {
+t.test('any property length', (t) => {
   const body = (length: readonly number[]) => packet(0x30, field('a'), length, user)
   const lengths = fc.array(fc.integer({ min: 0, max: 255 }), { minLength: 1, maxLength: LENGTH_BYTES_MAX + 1 })
   holds(t, fc.property(lengths, (length) => { isDecoded(body(length)) }), 5000)

@@ -29,7 +29,7 @@ function readForwarded (forwarded: Buffer | null): unknown {
     forwarded
   }))
   const { properties = {} } = read as { properties?: { userProperties?: object } }
-  // It reads user properties into an object without a prototype.
+  // mqtt-packet reads user properties into an object without a prototype.
   return properties.userProperties === undefined ? properties : { ...properties, userProperties: { ...properties.userProperties } }
 }
 
@@ -41,7 +41,7 @@ const binary = fc.uint8Array({ maxLength: 20 }).map((bytes) => Buffer.from(bytes
 const uint32 = fc.integer({ min: 0, max: 0xffff_ffff })
 const qos = fc.constantFrom(0, 1, 2)
 const packetId = fc.integer({ min: 1, max: 65_535 })
-/** Keys and values as mqtt-packet takes them: an object, so that no key is a prototype's and none repeats. */
+/** Keys and values in an object, as mqtt-packet takes them: so no key repeats, and none is a name of Object.prototype. */
 const userProperties = fc.dictionary(text.map((key) => `k${key}`), text, { minKeys: 1, maxKeys: 3, noNullPrototype: true })
 
 const messageProperties = {
@@ -77,7 +77,7 @@ const connects = fc.record({
   }, { requiredKeys: [] })
 })
 
-/** Of the properties of a message, what a subscriber gets of them unaltered. */
+/** The properties of a message that a subscriber gets unaltered. */
 function toForwarded ({ messageExpiryInterval, willDelayInterval, topicAlias, ...forwarded }: Record<string, unknown>): unknown {
   return forwarded
 }
@@ -196,7 +196,7 @@ t.test('acknowledgements and DISCONNECT with every reason code that a client may
   t.end()
 })
 
-t.test('packets that leave out what they may', (t) => {
+t.test('packets without their optional parts', (t) => {
   for (const firstByte of [0x40, 0x50, 0x62, 0x70]) {
     for (const rest of [[], [0], [0, 0]]) t.strictSame(decode5(packet(firstByte, [2, 1], rest)), { packetId: 513, reasonCode: 0 })
   }
@@ -207,7 +207,7 @@ t.test('packets that leave out what they may', (t) => {
   t.end()
 })
 
-t.test('what mqtt-packet cannot write', (t) => {
+t.test('packets that mqtt-packet cannot write', (t) => {
   const connect = (flags: number, properties: readonly number[], ...payload: Buffer[]) =>
     decode5(packet(0x10, field('MQTT'), [5, flags, 0, 60], counted(properties), ...payload)) as Connect5
   t.match(connect(0x40, [], field(''), field('secret')),
@@ -225,12 +225,12 @@ t.test('what mqtt-packet cannot write', (t) => {
   t.end()
 })
 
-t.test('a payload that is not the text it promises comes with its packet', (t) => {
+t.test('the error of a payload that is not the UTF-8 it claims to be holds its packet', (t) => {
   const publish = (payload: Buffer) => packet(0x32, field('vital/a'), [0, 9], counted([0x01, 1]), payload)
   t.match(decode5(publish(Buffer.from('größe\0'))), { payload: Buffer.from('größe\0') }, 'U+0000 is allowed in a payload')
   try {
     decode5(publish(Buffer.from([0xff])))
-    t.fail('it is not UTF-8')
+    t.fail('a payload that is not UTF-8 was decoded')
   } catch (error) {
     t.match(error, { reasonCode: 0x99, rule: 'payload_format' })
     t.ok(error instanceof PayloadFormatError)
@@ -240,7 +240,7 @@ t.test('a payload that is not the text it promises comes with its packet', (t) =
   t.end()
 })
 
-t.test('names of prototypes are texts like any other', (t) => {
+t.test('names of Object.prototype are texts like any other', (t) => {
   for (const name of ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty']) {
     const user = join([[0x26], field(name), field(name)])
     const will = [counted(user), field(name), field(name)]
@@ -254,7 +254,7 @@ t.test('names of prototypes are texts like any other', (t) => {
   t.end()
 })
 
-t.test('offsets are of the bytes that hold the packet', (t) => {
+t.test('offsets count from the start of the buffer that holds the packet', (t) => {
   const one = packet(0x32, field('vital/a'), [0, 9, 0], Buffer.from('{}'))
   const bytes = join([[1, 2, 3], one, [4, 5]])
   const publish = decodePublish(0x32, bytes, 5, 3 + one.length)

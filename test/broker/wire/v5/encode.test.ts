@@ -1,4 +1,4 @@
-/** What the gateway writes in MQTT 5, read by mqtt-packet. */
+/** Packets that the gateway writes in MQTT 5, read by mqtt-packet. */
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
 import { PUBACK, PUBCOMP, PUBREC, PUBREL } from '../../../../broker/wire/fixed-header.ts'
@@ -116,7 +116,7 @@ t.test('a PUBLISH with every property', (t) => {
       payloadFormatIndicator: true
     }
   })
-  t.ok(bytes.includes(forwarded), 'what the publisher sent is sent unaltered, in its order [MQTT-3.3.2-18]')
+  t.ok(bytes.includes(forwarded), 'properties of the publisher are sent unaltered, in their order [MQTT-3.3.2-18]')
   const aliased = parse(encodePublish5({ ...PLAIN, topic: '', topicAlias: 65_535 }))
   t.match(aliased, { topic: '', properties: { topicAlias: 65_535 }, payload: PLAIN.payload }, 'an alias instead of a topic')
   t.end()
@@ -143,13 +143,13 @@ t.test('PUBACK, PUBREC, PUBREL and PUBCOMP', (t) => {
       t.match(parse(bytes), { cmd, messageId: 513, reasonCode: code, properties: { reasonString: '2 of 10 rejected' } }, `${cmd}: a string`)
       t.same(encodeAck5(type, 513, code, '2 of 10 rejected', bytes.length), bytes, `${cmd}: it just fits`)
       const without = encodeAck5(type, 513, code, null, null)
-      t.same(encodeAck5(type, 513, code, '2 of 10 rejected', bytes.length - 1), without, `${cmd}: it does not`)
+      t.same(encodeAck5(type, 513, code, '2 of 10 rejected', bytes.length - 1), without, `${cmd}: one byte too long`)
     }
   }
   t.end()
 })
 
-t.test('a Reason String is left out where the client takes no packet of that size', (t) => {
+t.test('a Reason String is left out where the packet would exceed the client\'s Maximum Packet Size', (t) => {
   const reasonString = 'x'.repeat(200)
   const connack = (reason: object, maximum: number | null) =>
     encodeConnack5({ sessionPresent: false, reasonCode: REASONS5.serverBusy, properties: { receiveMaximum: 1, ...reason } }, maximum)

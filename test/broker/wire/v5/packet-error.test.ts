@@ -1,4 +1,4 @@
-/** Every rule of what a client of MQTT 5 may send, and the reason code that answers a packet that breaks it. */
+/** Every rule for packets of a client of MQTT 5, with the reason code at a violation. */
 import t from 'tap'
 import { MALFORMED5, type Malformed5, PacketError } from '../../../../broker/wire/v5/packet-error.ts'
 import type { ReasonCode5 } from '../../../../broker/wire/v5/reason-codes.ts'
@@ -130,7 +130,7 @@ const CASES: readonly Case[] = [
   }),
   ...of('trailing_bytes', 0x81, {
     'CONNECT with a byte behind': connect(2, field('a'), [0]),
-    'a password that no flag tells of': connect(0x82, field('a'), field('u'), field('p')),
+    'a password without its flag': connect(0x82, field('a'), field('u'), field('p')),
     'PUBACK with a byte behind its properties': packet(0x40, [0, 9, 0, 0, 0]),
     'PUBREL with a byte behind its properties': packet(0x62, [0, 9, 0, 0, 1]),
     'DISCONNECT with a byte behind its properties': packet(0xe0, [0, 0, 0])
@@ -270,7 +270,7 @@ const CASES: readonly Case[] = [
   }))
 ]
 
-/** Rules that need more than one packet, so that the connection checks them. */
+/** Rules about more than one packet, which the connection checks. */
 const OF_CONNECTION: Record<string, ReasonCode5> = {
   connect_again: 0x82,
   authentication_missing: 0x82,
@@ -303,7 +303,7 @@ t.test('every rule has a case, or is the connection\'s', (t) => {
   t.end()
 })
 
-t.test('the message names rule and clause, and nothing that was sent', (t) => {
+t.test('the message names rule and clause, and holds nothing of the packet', (t) => {
   t.throws(() => decode5(publish(0x32, 'secret/#')), { name: 'PacketError', message: `topic_wildcard (${MALFORMED5.topic_wildcard})` })
   t.end()
 })

@@ -1,4 +1,4 @@
-/** Properties that subscribers get unaltered, as the bytes that came. */
+/** Properties that subscribers get unaltered, as the bytes of the publisher. */
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
