@@ -19,7 +19,7 @@ async function startAttacked (t: Test) {
   return {
     ...gateway,
     query,
-    /** The device was served meanwhile and is now, and HTTP answers others. */
+    /** Asserts that the device was served during the attack and is served now, and that HTTP answers other clients. */
     async stillServes (): Promise<void> {
       const before = good.acknowledged()
       await until(() => good.acknowledged() > before + 2, 'acknowledgements of the well-behaved device')
@@ -30,7 +30,7 @@ async function startAttacked (t: Test) {
   }
 }
 
-/** Opens a connection; what comes back is gathered. */
+/** Opens a connection and gathers what comes back. */
 async function open (t: Test, port: number) {
   const socket = connect(port, '127.0.0.1')
   const seen = { text: '', isClosed: false }

@@ -37,11 +37,11 @@ t.test('the latest state of a device that invents field names is bounded, and so
   t.equal(vitals['heartRateValue'], READINGS - 1)
   t.equal(times['heartRateValue'], START_S + READINGS - 1)
   for (let index = 0; index < NAMES_EACH; index++) {
-    if (vitals[`invented-${READINGS - 1}-${index}`] !== index) t.fail(`field ${index} of the newest reading is missing or another`)
+    if (vitals[`invented-${READINGS - 1}-${index}`] !== index) t.fail(`field ${index} of the newest reading is missing or differs`)
   }
   t.strictSame(Object.keys(vitals).sort(), Object.keys(times).sort())
   t.match(await query('select count(*)::int from readings where device = $1', ['inventor']), [{ count: READINGS + 1 }],
-    'its readings are all there')
+    'all its readings are stored')
 
   // Values count as much as names.
   for (let made = 0; made < 6; made++) {

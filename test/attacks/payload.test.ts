@@ -36,7 +36,7 @@ t.test('hostile payloads over MQTT are acknowledged, kept as dead letters, and a
   t.equal(letters.length, count)
   for (const refused of [deepElement, `[${deepArray}]`]) {
     t.ok(letters.some(({ payload }) => payload.toString() === refused),
-      'what was refused is kept as it came')
+      'a refused payload is kept byte for byte')
   }
   t.equal((Object.prototype as { isAdmin?: boolean }).isAdmin, undefined)
 

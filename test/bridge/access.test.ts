@@ -47,7 +47,7 @@ t.test('TLS with a certificate of its own, and a password', { skip: NO_MOSQUITTO
   t.notOk(await stranger.isReady())
 })
 
-t.test('what is missing is told', async (t) => {
+t.test('a missing variable stops the start with its name', async (t) => {
   await t.rejects(startBridge(t, { VITAL_BRIDGE_URL: 'mqtt://127.0.0.1:1' }), /^vital-gateway bridge needs DATABASE_URL: /)
   await t.rejects(startBridge(t, { DATABASE_URL: 'postgres://127.0.0.1:1/none' }), /^vital-gateway bridge needs VITAL_BRIDGE_URL: /)
 })

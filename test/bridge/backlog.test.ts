@@ -1,5 +1,5 @@
 /**
- * A backlog of an external broker into PostgreSQL. Prints what it took of CPU and memory:
+ * A backlog of an external broker into PostgreSQL. Prints the CPU and memory that it took:
  * `VITAL_TEST_BRIDGE_BACKLOG=500000 npm test -- --reporter=tap --timeout=900 test/bridge/backlog.test.ts`
  */
 import t from 'tap'

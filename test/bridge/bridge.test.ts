@@ -11,7 +11,7 @@ const TOPIC = { VITAL_BRIDGE_TOPIC: 'ward/monitor/{device}' }
 t.test('against Mosquitto', { skip: NO_MOSQUITTO }, async (t) => {
   const broker = await startMosquitto(t)
 
-  t.test('what the broker has comes into PostgreSQL once, and bad input becomes dead letters', async (t) => {
+  t.test('each message of the broker is stored once, and bad input becomes dead letters', async (t) => {
     const { connectionString, query } = await createTestDatabase(t)
     const bridge = await startBridge(t, {
       ...TOPIC, DATABASE_URL: connectionString, VITAL_BRIDGE_URL: broker.url, VITAL_BRIDGE_GROUP: 'first', VITAL_PACKET_BYTES_MAX: '2048'
@@ -62,7 +62,7 @@ t.test('against Mosquitto', { skip: NO_MOSQUITTO }, async (t) => {
     t.equal((await fetch(`${bridge.url}/vital-data`)).status, 404, 'it answers no reads')
   })
 
-  t.test('PostgreSQL is away: the spool takes it, and the broker is answered', async (t) => {
+  t.test('PostgreSQL is away: messages go to the spool, and the broker is answered', async (t) => {
     const database = await createDatabaseSwitch(t)
     const bridge = await startBridge(t, {
       DATABASE_URL: database.connectionString, VITAL_BRIDGE_URL: broker.url, VITAL_BRIDGE_GROUP: 'second', VITAL_COMMIT_TIMEOUT_MS: '200'
@@ -77,7 +77,7 @@ t.test('against Mosquitto', { skip: NO_MOSQUITTO }, async (t) => {
     await until(async () => (await database.query('select from readings')).length === 100, 'the spool is replayed')
   })
 
-  t.test('a restart takes its session up again, and leaves a filter that it no longer wants', async (t) => {
+  t.test('a restart resumes the session, and unsubscribes from a filter that is no longer configured', async (t) => {
     const { connectionString, query } = await createTestDatabase(t)
     const variables = {
       DATABASE_URL: connectionString, VITAL_BRIDGE_URL: broker.url, VITAL_BRIDGE_GROUP: 'third', VITAL_DATA_DIR: await createTestDir(t)
@@ -92,7 +92,7 @@ t.test('against Mosquitto', { skip: NO_MOSQUITTO }, async (t) => {
     await device.publishAsync('ward/monitor/m1', toReading(2), { qos: 1 })
     await device.publishAsync('bed/m2', toReading(2), { qos: 1 })
     await until(async () => (await query('select from readings where device = \'m2\'')).length === 1)
-    t.equal(await second.metric('vital_bridge_messages_total'), 2, 'the filter of before is gone at the broker')
+    t.equal(await second.metric('vital_bridge_messages_total'), 2, 'the broker no longer has the earlier filter')
     await second.bridge.stop()
     const third = await startBridge(t, { ...variables, VITAL_BRIDGE_CLIENT_ID: 'another' })
     t.match((await third.health()).warnings,

@@ -5,7 +5,7 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
 import { publishAll, startBridge, toMessages } from './rig.ts'
 
-t.test('the bridge is killed amid 20,000 messages: all are stored, each once', { skip: NO_MOSQUITTO }, async (t) => {
+t.test('the bridge is killed during 20,000 messages: each is stored once', { skip: NO_MOSQUITTO }, async (t) => {
   const broker = await startMosquitto(t)
   const { connectionString, query } = await createTestDatabase(t)
   const stored = async () => (await query<{ stored: number }>('select count(*)::int as stored from readings'))[0]!.stored
@@ -28,7 +28,7 @@ t.test('the bridge is killed amid 20,000 messages: all are stored, each once', {
   t.same(await second.exited, [0, null])
 })
 
-t.test('the broker is killed while it delivers: what its disk has is stored, each once', { skip: NO_MOSQUITTO }, async (t) => {
+t.test('the broker is killed while it delivers: each message on its disk is stored once', { skip: NO_MOSQUITTO }, async (t) => {
   const broker = await startMosquitto(t)
   const { connectionString, query } = await createTestDatabase(t)
   const stored = async () => (await query('select from readings')).length

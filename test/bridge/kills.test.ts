@@ -1,6 +1,6 @@
 /**
- * Either side is killed at random, `BRIDGE_KILLS` times; without it nothing is run. What the bridge acknowledged to the broker must
- * be stored, each once. What the broker acknowledged to the device and the bridge never acknowledged is told.
+ * Kills either side at random, `BRIDGE_KILLS` times; without this variable nothing is run. A message that the bridge acknowledged to
+ * the broker must be stored, once. A message that the broker acknowledged to the device, but never delivered, is only reported.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'mqtt'
@@ -17,7 +17,7 @@ import { toReading } from './rig.ts'
 const { BRIDGE_KILLS = '0', SEED = String(Date.now() % 2 ** 31) } = process.env
 const KILLS = Number(BRIDGE_KILLS)
 const NOT_ASKED = KILLS === 0 && 'BRIDGE_KILLS says how often either side is killed'
-/** Between two strikes, and between two messages. */
+/** Between two kills at most, and between two messages. */
 const STRIKE_MS_MAX = 1500
 const MESSAGE_MS = 4
 
@@ -88,7 +88,7 @@ async function strike (t: Test, broker: Broker): Promise<void> {
     before = now
     await sleep(3000)
     return isSettled
-  }, 'the broker has delivered all that it has', 120_000)
+  }, 'the broker to deliver all messages', 120_000)
   bridge.child.kill('SIGTERM')
   await bridge.exited
   const rows = await query<{ timestamp: number, heart: number }>(
@@ -98,7 +98,7 @@ async function strike (t: Test, broker: Broker): Promise<void> {
   const lostThere = [...device.acknowledged].filter((payload) => !stored.has(payload))
   t.comment(`SEED=${SEED}: ${struck.bridge} kills of the bridge, ${struck.broker} of the broker; ${device.acknowledged.size} messages ` +
     `acknowledged to the device, ${proxy.acknowledged.size} by the bridge, ${stored.size} stored; ${lostThere.length} never arrived`)
-  t.same(lostHere, [], 'what the bridge acknowledged is stored')
+  t.same(lostHere, [], 'each message that the bridge acknowledged is stored')
   t.equal(rows.length, stored.size, 'each once')
 }
 

@@ -18,7 +18,7 @@ function collect (bodyBytesMax: number) {
   return { frames, packets }
 }
 
-t.test('packets are the same however they are cut into chunks; one over the bound is its first bytes', (t) => {
+t.test('packets are the same however they are cut into chunks; a packet over the bound is given as its first bytes', (t) => {
   const sizes = fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 6 })
   const steps = fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 })
   holds(t, fc.property(sizes, steps, (sizes, steps) => {
@@ -41,7 +41,7 @@ t.test('packets are the same however they are cut into chunks; one over the boun
   t.end()
 })
 
-t.test('what is no packet, or a large one that is no message, ends it', (t) => {
+t.test('a malformed packet, or a large packet other than PUBLISH, ends the stream', (t) => {
   t.throws(() => { collect(10).frames.take(Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 0x01])) }, /variable_integer/)
   t.throws(() => { collect(10).frames.take(Buffer.from([0x90, 11])) }, /packet_size/)
   t.end()

@@ -3,7 +3,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import type { Test } from 'tap'
 
-/** Stands between bridge and broker, and notes the payloads that the broker was told of: those that must be stored. */
+/** A proxy between bridge and broker. It notes the payloads that the bridge acknowledged: these must be stored. */
 export async function startRecordingProxy (t: Test, port: number) {
   const acknowledged = new Set<string>()
   const server = createServer((bridge) => {

@@ -79,7 +79,7 @@ export async function publishAll (
   }
 }
 
-/** `count` readings of `devices` devices, each another. */
+/** `count` different readings of `devices` devices. */
 export const toMessages = (count: number, devices = 20) => Array.from({ length: count }, (_, index) => ({
   topic: `vital/d${index % devices}`, payload: toReading(1_750_000_000 + index, { heartRateValue: 60 + index % 40 })
 }))

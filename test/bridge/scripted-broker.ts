@@ -23,7 +23,7 @@ interface Script {
   readonly isSessionPresent?: boolean
 }
 
-/** A broker that answers as it is told, to show what no real one can be brought to do. */
+/** A broker that answers as the test says, for behaviour that a real broker cannot be made to show. */
 export async function startScriptedBroker (t: Test) {
   const received: Packet[] = []
   const sockets: Socket[] = []
@@ -73,7 +73,7 @@ export async function startScriptedBroker (t: Test) {
   }
 }
 
-/** The bridge's side alone, with an ingest of the test. */
+/** The bridge's connection alone, with the ingest of the test. */
 export async function startUpstream (t: Test, url: string, ingest: Ingest, { limits = {}, variables = {}, dataDir }: {
   readonly limits?: Partial<BridgeLimits>
   readonly variables?: Readonly<Record<string, string>>

@@ -11,7 +11,7 @@ const DURABLE: Verdict = { status: 'durable', fanOut: null, rejections: [], elem
 const REFUSED: Verdict = { status: 'unavailable', reason: 'timeout' }
 const store = (publish: VitalPublish) => { publish.settle(DURABLE) }
 
-t.test('a broker that cannot do it, or refuses, stops the start with a sentence', async (t) => {
+t.test('a broker that lacks a capability, or refuses, stops the start with a message that says why', async (t) => {
   const broker = await startScriptedBroker(t)
   for (const [script, why] of [
     [{ rawConnack: Buffer.from([0x20, 2, 0, 1]) }, /refused the connection \(0x84, .*\): it does not speak MQTT 5/],
@@ -34,7 +34,7 @@ t.test('a broker that cannot do it, or refuses, stops the start with a sentence'
   await t.rejects(upstream.start(), /VITAL_BRIDGE_PASSWORD_FILE=\/nowhere\/password cannot be read/)
 })
 
-t.test('what may pass is waited for', async (t) => {
+t.test('after a temporary refusal the bridge connects again', async (t) => {
   const broker = await startScriptedBroker(t)
   broker.tell({ connack: { reasonCode: 0x89 } })
   const { upstream } = await startUpstream(t, broker.url, store)
@@ -46,7 +46,7 @@ t.test('what may pass is waited for', async (t) => {
   t.same(upstream.warnings(), [])
 })
 
-t.test('each connection asks for the same session, with its user', async (t) => {
+t.test('each connection asks for the same session, with the configured user', async (t) => {
   const broker = await startScriptedBroker(t)
   const dataDir = await createTestDir(t)
   const passwordFile = join(dataDir, 'password')
@@ -56,7 +56,7 @@ t.test('each connection asks for the same session, with its user', async (t) => 
   const { upstream } = await startUpstream(t, broker.url, store, { dataDir, variables })
   await upstream.start()
   await upstream.stop()
-  await until(() => broker.all('disconnect').length === 1, 'it leaves with DISCONNECT')
+  await until(() => broker.all('disconnect').length === 1, 'the bridge to send DISCONNECT')
   const again = await startUpstream(t, broker.url, store, { dataDir, variables })
   await again.upstream.start()
   const [first, second] = broker.connects()
@@ -66,7 +66,7 @@ t.test('each connection asks for the same session, with its user', async (t) => 
   t.equal(second!.clientId, first!.clientId)
 })
 
-t.test('a session that the broker dropped or keeps for a shorter time, and messages that expire, are told', async (t) => {
+t.test('a session that the broker dropped or keeps for a shorter time, and messages that expire, are warned of', async (t) => {
   const broker = await startScriptedBroker(t)
   const { upstream, statistics } = await startUpstream(t, broker.url, store)
   await upstream.start()
@@ -81,7 +81,7 @@ t.test('a session that the broker dropped or keeps for a shorter time, and messa
   t.match(upstream.warnings(), [/for 60 s, and 604800 s were asked for/, /did not keep the session/, /Message Expiry Interval/])
 })
 
-t.test('a message that comes again on one connection is answered once; what exceeds Receive Maximum is not read, and not refused', async (t) => {
+t.test('a message that comes twice on one connection is answered once; beyond Receive Maximum reading stops', async (t) => {
   const broker = await startScriptedBroker(t)
   const held: VitalPublish[] = []
   const { upstream, statistics } = await startUpstream(t, broker.url, (publish) => { held.push(publish) }, {
@@ -104,7 +104,7 @@ t.test('a message that comes again on one connection is answered once; what exce
   t.same([broker.acknowledged(), broker.connects().length], [[1, 2, 3, 4, 5], 1])
 })
 
-t.test('a broker that has gone without a word is left', async (t) => {
+t.test('a broker that falls silent is left, and the bridge connects again', async (t) => {
   const broker = await startScriptedBroker(t)
   const { upstream, lines } = await startUpstream(t, broker.url, store, { limits: { keepAliveS: 1 } })
   await upstream.start()
@@ -115,7 +115,7 @@ t.test('a broker that has gone without a word is left', async (t) => {
   t.ok(lines.some((line) => line.startsWith('no connection to the broker')))
 })
 
-t.test('above the bound of bytes, and while ingest asks for it, nothing is read; pings go on', async (t) => {
+t.test('above the bound of bytes, and while ingest pauses reading, nothing is read; pings go on', async (t) => {
   const broker = await startScriptedBroker(t)
   const held: VitalPublish[] = []
   const { upstream, statistics } = await startUpstream(t, broker.url, (publish) => { held.push(publish) }, {
@@ -127,17 +127,17 @@ t.test('above the bound of bytes, and while ingest asks for it, nothing is read;
   await until(() => !statistics().isReading)
   const pings = broker.all('pingreq').length
   await until(() => broker.all('pingreq').length > pings + 2)
-  t.ok(held.length < 30, 'a chunk of the socket over the bound')
-  t.equal(broker.connects().length, 1, 'silence that is not read is none')
+  t.ok(held.length < 30, 'one chunk of the socket beyond the bound at most')
+  t.equal(broker.connects().length, 1, 'unread answers to pings do not count as silence')
   for (const publish of held.splice(0)) publish.settle(DURABLE)
   await until(() => held.length > 0, 'it goes on')
 
   upstream.pauseReading()
   for (const publish of held.splice(0)) publish.settle(REFUSED)
   t.notOk(statistics().isReading)
-  t.equal(held.length, 0, 'what was refused waits')
+  t.equal(held.length, 0, 'refused messages wait')
   upstream.resumeReading()
-  t.ok(held.length > 0, 'and is tried again')
+  t.ok(held.length > 0, 'and are tried again')
   const done = setInterval(() => { for (const publish of held.splice(0)) publish.settle(DURABLE) }, 1)
   t.teardown(() => { clearInterval(done) })
   await until(() => broker.acknowledged().length === 1000)

@@ -29,7 +29,7 @@ t.test('acknowledgements leave in the order of the messages, once those before t
   t.same([window.size, window.bytes], [0, 0])
 })
 
-t.test('what could not be made durable is tried again in order; QoS 0 is not', async (t) => {
+t.test('messages that could not be made durable are tried again in order; those of QoS 0 are not', async (t) => {
   const { window, given, told, take, turn } = open()
   for (const packetId of [1, 2, 0]) take(packetId)
   for (const publish of given.splice(0)) publish.settle(REFUSED)
@@ -42,7 +42,7 @@ t.test('what could not be made durable is tried again in order; QoS 0 is not', a
   t.same([told, window.hasRefused], [[[1, 2]], false])
 })
 
-t.test('a stop writes what is due, and nothing afterwards', async (t) => {
+t.test('a stop writes the acknowledgements that are due, and nothing afterwards', async (t) => {
   const { window, given, told, take, turn } = open()
   for (const packetId of [1, 2, 3]) take(packetId)
   given[0]!.settle(DURABLE)
