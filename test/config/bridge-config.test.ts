@@ -38,7 +38,7 @@ t.test('host, port, TLS and login', (t) => {
   t.end()
 })
 
-t.test('what cannot be meant stops the start with a sentence, without a password in it', (t) => {
+t.test('a contradictory or unusable value stops the start with a message that holds no password', (t) => {
   for (const bad of ['broker:1883', 'http://broker', 'mqtt://', 'mqtt://broker/path', 'mqtt://broker?x=1', 'ws://broker']) {
     t.throws(() => createConfig({ VITAL_BRIDGE_URL: bad }), /^VITAL_BRIDGE_URL must be mqtt:\/\/host:1883, or mqtts:\/\/host:8883/, bad)
   }

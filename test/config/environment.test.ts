@@ -55,7 +55,7 @@ t.test('near misses of known names stop the start and are named', (t) => {
       constructor: ConfigError, message: new RegExp(message.replace('?', '\\?'))
     }, String(Object.keys(variables)[0]))
   }
-  t.equal(createConfig({ DATABASE_URL: url, DATABASE_URI: 'postgres://other/y' }).databaseUrl, url, 'of another program')
+  t.equal(createConfig({ DATABASE_URL: url, DATABASE_URI: 'postgres://other/y' }).databaseUrl, url, 'DATABASE_URI of another program is ignored')
   t.doesNotThrow(() => createConfig({ DATABASE_URI: 'sqlite:///x.db', PATH: '/bin', DATABASE_USER: 'x' }))
   t.match(createConfig({ POSTGRES_URL: url }).notices, [/POSTGRES_URL is not read: .* DATABASE_URL/])
   t.strictSame(createConfig({ POSTGRES_URL: url, DATABASE_URL: url }).notices, [])
@@ -81,7 +81,7 @@ t.test('.env is read with the encodings and line ends of every system', (t) => {
   t.end()
 })
 
-t.test('.env with a byte order mark reaches the gateway, and a variable of the process stands above it', async (t) => {
+t.test('.env with a byte order mark reaches the gateway, and a variable of the process takes precedence', async (t) => {
   const cwd = await createTestDir(t)
   writeFileSync(join(cwd, '.env'), '\ufeffVITAL_MQTT_PORT=1884\r\nVITAL_HTTP_PORT=3001\r\n')
   const module = toProgram('src/config/config.ts')

@@ -28,7 +28,7 @@ t.test('brokers by name, IPv4 and IPv6; TLS and a login only where they are aske
   t.end()
 })
 
-t.test('what cannot be meant stops the start with a sentence', (t) => {
+t.test('a contradictory or unusable value stops the start with a message', (t) => {
   const brokers = { KAFKA_BROKERS: 'kafka-1:9092' }
   for (const bad of [
     'kafka-1', 'kafka-1:0', 'kafka-1:65536', 'kafka://kafka-1:9092', 'user:pw@kafka-1:9092', 'fd00::1:9092', ',', 'a:1,b'

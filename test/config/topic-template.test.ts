@@ -3,7 +3,7 @@ import { parseTopicTemplate } from '../../src/config/topic-template.ts'
 
 const parse = (text: string, areWildcardsAllowed = false) => parseTopicTemplate(text, { areWildcardsAllowed })
 
-t.test('a template is a filter, and finds the device of what it matches', (t) => {
+t.test('a template is a filter, and finds the device in a topic that it matches', (t) => {
   const { filter, deviceOf } = parse('ward/+/monitor/{device}', true)
   t.equal(filter, 'ward/+/monitor/+')
   t.equal(deviceOf('ward/3/monitor/m-7'), 'm-7')
@@ -23,7 +23,7 @@ t.test('a wildcard beside the device is refused, unless the operator says that i
   t.end()
 })
 
-t.test('what is no template is refused with a sentence', (t) => {
+t.test('an invalid template is refused with a message', (t) => {
   for (const [text, why] of [
     ['ward/+', /must have one level that is \{device\}/], ['', /one level/], ['a/{device}/{device}', /one level/],
     ['a/x{device}', /one level/], ['$share/g/{device}', /must not begin with \$/], ['{device}/#', /must not hold #/],

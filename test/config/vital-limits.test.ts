@@ -5,7 +5,7 @@ import { ConfigError } from '../../src/config/config-error.ts'
 const parse = (limits: unknown) =>
   createConfig({ VITAL_LIMITS: typeof limits === 'string' ? limits : JSON.stringify(limits) }).vitalLimits
 
-t.test('limits are by prefix of the device id, and there are none that nobody set', async (t) => {
+t.test('limits are by prefix of the device id, and without configuration there are none', async (t) => {
   t.same(createConfig({}).vitalLimits, {})
   t.same(parse(''), {})
   const limits = { '': { spo2Value: [90, 100] }, 'nicu-': { heartRateValue: [100, 200] }, 'a:b;c,d': { temperatureValue: [35.5, 38] } }

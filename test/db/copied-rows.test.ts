@@ -1,4 +1,4 @@
-/** Rows of `latest` with versions that order the changes of a device, whoever makes them. */
+/** Rows of `latest` with versions, which order the changes of a device by all writers. */
 import pg from 'pg'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
@@ -31,7 +31,7 @@ async function start (t: Test) {
   return { database, query, write, written, givenUp, client }
 }
 
-t.test('what a batch returns is what is read: small and large rows, and what a device lacks', async (t) => {
+t.test('rows that a batch returns are those that are read: small, large, and with missing fields', async (t) => {
   const { database: { kysely }, write, written } = await start(t)
   await write('a', 1_750_000_000_123_456, { heartRateValue: -0, note: 'a\nb\tc "é' })
   await write('b', 0)
@@ -58,12 +58,12 @@ t.test('versions grow with each change of a device, over its erasure too', async
   }
   t.strictSame(versions, versions.toSorted((a, b) => a - b))
   t.equal(new Set(versions).size, versions.length)
-  t.ok((await selectCopyOrigin(kysely)).version > versions.at(-1)!, 'none lies behind the end of the log')
-  t.equal((await query('select * from latest')).length, 0, 'what was inserted to lock is rolled back')
+  t.ok((await selectCopyOrigin(kysely)).version > versions.at(-1)!, 'no version is behind the end of the log')
+  t.equal((await query('select * from latest')).length, 0, 'rows that were inserted as locks are rolled back')
   t.strictSame(await query('select sum(devices)::int as devices from device_counts'), [{ devices: 0 }])
 })
 
-t.test('rows that others are writing are not waited for', async (t) => {
+t.test('a lock does not wait for rows that others are writing', async (t) => {
   const { database: { kysely }, write, client } = await start(t)
   await write('a', 1)
   await write('b', 1)
@@ -72,12 +72,12 @@ t.test('rows that others are writing are not waited for', async (t) => {
   const { rows, absent, busy } = await lockCopiedRows(kysely, ['a', 'b', 'c'])
   t.strictSame([rows.map(({ device }) => device), absent.map(({ device }) => device), busy], [['b'], ['c'], ['a']])
   await client.query('insert into latest values (\'c\', now(), now(), \'{}\', \'{}\')')
-  await t.rejects(lockCopiedRows(kysely, ['c']), { code: '55P03' }, 'one that is just being made')
+  await t.rejects(lockCopiedRows(kysely, ['c']), { code: '55P03' }, 'a row that is just being inserted')
   await client.query('rollback')
   t.strictSame((await lockCopiedRows(kysely, ['c'])).absent.map(({ device }) => device), ['c'])
 })
 
-t.test('a batch that fails is given up: decided where PostgreSQL answered, else not', async (t) => {
+t.test('a batch that fails is given up; its outcome is known only where PostgreSQL answered', async (t) => {
   const { write, givenUp, query } = await start(t)
   await query('alter table latest add constraint none check (device <> \'refused\')')
   await t.rejects(write('refused', 1))
@@ -88,7 +88,7 @@ t.test('a batch that fails is given up: decided where PostgreSQL answered, else 
   t.equal(givenUp[1] ?? false, false)
 })
 
-t.test('which processes of the server still work for a gateway', async (t) => {
+t.test('processes of the server that still work for a gateway are found', async (t) => {
   const { database: { kysely }, client } = await start(t)
   const { rows: [own] } = await client.query<{ pid: number }>('select pg_backend_pid() as pid, set_config(\'application_name\', \'g\', false)')
   t.strictSame(await selectBusyBackends(kysely, 'g', [own!.pid, 0]), new Set(), 'idle')

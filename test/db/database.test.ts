@@ -10,7 +10,7 @@ import { createGateway } from '../../src/gateway.ts'
 import { createEmptyDatabase, createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { logger } from '../helpers/embedded.ts'
 
-t.test('every session is durable, whatever the role says', async (t) => {
+t.test('every session is durable, whatever the database and the connection string set', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await query(`alter database ${new URL(connectionString).pathname.slice(1)} set synchronous_commit = off`)
   t.same(await query('show synchronous_commit'), [{ synchronous_commit: 'off' }])
@@ -62,7 +62,7 @@ t.test('the server cancels a statement that takes too long', async (t) => {
   await t.rejects(database.pool.query('select pg_sleep(2)'), { code: '57014' })
 })
 
-t.test('a server that accepts and never answers is given up', async (t) => {
+t.test('connecting to a server that accepts and never answers times out', async (t) => {
   const sockets: Socket[] = []
   const silent = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1')
   await once(silent, 'listening')
@@ -76,7 +76,7 @@ t.test('a server that accepts and never answers is given up', async (t) => {
   await t.rejects(database.pool.query('select 1'), /timeout/)
 })
 
-t.test('close may be called twice, and before anything was asked', async (t) => {
+t.test('close may be called twice, and before the first query', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 1, logger })
   await Promise.all([database.close(), database.close()])
@@ -93,12 +93,12 @@ t.test('a connection string that cannot be read is refused without showing the p
   }
 })
 
-t.test('a weakened server is told of', async (t) => {
+t.test('a server whose settings weaken durability is warned of', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 1, logger })
   t.teardown(() => database.close())
   t.same(await readServerWarnings(database.pool), [])
-  // fsync can be changed for the whole server only, and other tests are using it: a view of our own stands in for it.
+  // fsync can only be changed for the whole server, which other tests use. So a table of our own replaces the view pg_settings.
   await query('create table pg_settings (name text, setting text)')
   const weakened = createDatabase({
     connectionString: `${connectionString}?options=-c%20search_path=public,pg_catalog`, poolSize: 1, logger
@@ -117,7 +117,7 @@ t.test('a database that cannot hold every reading stops the start before anythin
     const name = `test_${encoding.toLowerCase()}_${process.pid}`
     const admin = createDatabase({ connectionString, poolSize: 1, logger, statementTimeoutMs: 0, queryTimeoutMs: 0 })
     t.teardown(() => admin.close())
-    // The embedded server's provider knows UTF8 alone; before 15 there is libc and no other.
+    // The builtin provider of the embedded server supports UTF8 alone. Servers before 15 have only libc.
     const { rows: [server] } = await admin.pool.query<{ version: number }>('select current_setting(\'server_version_num\')::int as version')
     const provider = server!.version < 150_000 ? '' : 'locale_provider libc'
     await admin.pool.query(`create database ${name} encoding '${encoding}' ${provider} locale 'C' template template0`)

@@ -8,7 +8,7 @@ t.test('PostgreSQL keeps the whole application name for every host name, and two
     t.not(one, other)
     t.match(one, new RegExp(GATEWAY_NAMES))
   }
-  t.match('vital-gateway elsewhere:1', new RegExp(GATEWAY_NAMES), 'as they were called before')
+  t.match('vital-gateway elsewhere:1', new RegExp(GATEWAY_NAMES), 'a name of earlier versions')
   t.notMatch('vital-gateway erase', new RegExp(GATEWAY_NAMES))
   t.end()
 })

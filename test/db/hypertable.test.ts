@@ -1,6 +1,6 @@
 /**
- * `readings` as a hypertable of TimescaleDB, as far as that goes without the extension: the script but for the statements
- * that are the extension's own, and a function in the place of `drop_chunks`.
+ * `readings` as a hypertable of TimescaleDB, as far as possible without the extension: the script runs without the statements of
+ * the extension, and a function stands for `drop_chunks`.
  */
 import { readFile } from 'node:fs/promises'
 import { pino } from 'pino'
@@ -24,7 +24,7 @@ async function readScript (): Promise<string[]> {
   return text.replaceAll(/^--.*$/gm, '').split(';').map((statement) => statement.trim()).filter((statement) => statement !== '')
 }
 
-t.test('a gateway goes on where readings are in chunks: it makes no months, and drops what is expired', async (t) => {
+t.test('a gateway works with readings in chunks: it makes no monthly partitions, and drops expired chunks', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const nowS = Math.floor(Date.now() / 1000)
   const before = await startGateway(t, { DATABASE_URL: connectionString })
@@ -45,7 +45,7 @@ t.test('a gateway goes on where readings are in chunks: it makes no months, and 
   const gateway = await startGateway(t, { DATABASE_URL: connectionString })
   await send(gateway.mqttPort, 'b', nowS)
   await send(gateway.mqttPort, 'a', nowS)
-  t.match(await readLedger(gateway.httpUrl), { received: 2, stored: 1, balance: 0 }, 'a repeated reading is known')
+  t.match(await readLedger(gateway.httpUrl), { received: 2, stored: 1, balance: 0 }, 'a repeated reading is a duplicate')
   const { warnings } = await (await fetch(`${gateway.httpUrl}/health/ready`)).json() as { warnings: string[] }
   t.notOk(warnings.some((warning) => warning.includes('readings')), JSON.stringify(warnings))
   const history = await (await fetch(`${gateway.httpUrl}/vital-data/a/history?from=${nowS - 200 * DAY_S}&to=${nowS + 1}`)).json()
@@ -54,7 +54,7 @@ t.test('a gateway goes on where readings are in chunks: it makes no months, and 
   const inAYear = new Date(Date.now() + 365 * DAY_S * 1000)
   const { created } = await maintainPartitions({ connectionString, now: inAYear, logger: pino({ level: 'silent' }) })
   t.ok(created.length > 0)
-  t.notOk(created.some((partition) => partition.startsWith('readings')), 'roll-ups alone have months')
+  t.notOk(created.some((partition) => partition.startsWith('readings')), 'only roll-ups have monthly partitions')
   const removed: Removed[] = []
   await removeExpired({
     connectionString,

@@ -38,7 +38,7 @@ t.test('a migration that fails is rolled back whole, and says why', async (t) =>
   t.same(await migrate({ connectionString, logger }), ALL)
 })
 
-t.test('a database that cannot be reached is the error of pg, so that the caller may wait', async (t) => {
+t.test('a database that cannot be reached rejects with the error of pg, so that the caller may wait', async (t) => {
   await t.rejects(migrate({ connectionString: 'postgres://vital:x@127.0.0.1:1/postgres', logger }), { code: 'ECONNREFUSED' })
 })
 

@@ -44,7 +44,7 @@ t.test('several gateways at once', async (t) => {
   t.same(await query('select count(*)::int from pg_inherits where inhparent = \'readings\'::regclass'), [{ count: 5 }])
 })
 
-t.test('a month of which the default partition holds readings is left there, with a warning', async (t) => {
+t.test('readings of a month that are in the default partition are left there, with a warning', async (t) => {
   const { open, query, insert } = await setUp(t)
   await insert('2026-12-24')
   const { created, warnings } = await createPartitionsAhead({ database: open(), now, logger })
@@ -54,7 +54,7 @@ t.test('a month of which the default partition holds readings is left there, wit
   t.same(await query('select to_regclass(\'readings_2026_12\') as half_made'), [{ half_made: null }])
 })
 
-t.test('creating a partition waits for no long transaction, and blocks no insert behind it', async (t) => {
+t.test('creating a partition does not wait for a long transaction, and blocks no insert', async (t) => {
   const { open, insert } = await setUp(t)
   const database = open()
   const client = await database.pool.connect()
@@ -84,7 +84,7 @@ t.test('a large default partition is not scanned while a statement waits', async
   try {
     await client.query('begin')
     await client.query('insert into readings values (\'d\', \'2025-06-01\', gen_random_uuid(), \'{}\', now())')
-    await t.rejects(createPartitionsAhead(large), { code: '55P03' }, 'it waits for no writer')
+    await t.rejects(createPartitionsAhead(large), { code: '55P03' }, 'it does not wait for a writer')
   } finally {
     await client.query('rollback')
     client.release()

@@ -10,7 +10,7 @@ import { until } from '../helpers/until.ts'
 
 const READINGS = 400
 
-t.test('through a pooler in transaction mode: migrated, stored, read; what must hold holds in each transaction, and for its time only', { skip: NO_PGBOUNCER }, async (t) => {
+t.test('a pooler in transaction mode: migrations, writes and reads work; settings hold in each transaction, and only there', { skip: NO_PGBOUNCER }, async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
   const name = new URL(connectionString).pathname.slice(1)
   for (const setting of [
@@ -33,7 +33,7 @@ t.test('through a pooler in transaction mode: migrated, stored, read; what must 
       JSON.stringify({ timestamp: 1750240000.123456 + round * 20 + index, heartRateValue: 61.12345678901234 }), { qos: 1 })))
     t.equal((await fetch(`${(round % 2 === 0 ? first : second).httpUrl}/vital-data?count=100&sortBy=timestamp`)).status, 200)
   }
-  // A redelivery takes other statements.
+  // A redelivered batch is written with other statements.
   await devices[0]!.publishAsync('vital/device-0', JSON.stringify({
     timestamp: 1750240000.123456, heartRateValue: 61.12345678901234
   }), { qos: 1 })
@@ -55,7 +55,7 @@ t.test('through a pooler in transaction mode: migrated, stored, read; what must 
   t.same(await query('select distinct name, value from seen order by name'), [
     { name: 'statement_timeout', value: '3s' }, { name: 'synchronous_commit', value: 'on' }, { name: 'timezone', value: 'UTC' }
   ])
-  // Other test files share the server, and what looks after partitions and averages holds such a lock for a moment.
+  // The upkeep of partitions and averages holds such a lock for a moment, also in other test files on the same server.
   await until(async () => (await query(`select from pg_locks join pg_database on oid = database
     where locktype = 'advisory' and datname = current_database()`)).length === 0, 'the lock of the migrations is gone')
   t.same(await query('select name from pg_prepared_statements'), [])
@@ -88,14 +88,14 @@ t.test('queries through a pooler: parameters, transactions, errors', { skip: NO_
   t.match((await client.query('select current_setting(\'statement_timeout\') as timeout')).rows, [{ timeout: '3s' }])
   await client.query('set local statement_timeout = 500')
   t.match((await client.query('select current_setting(\'statement_timeout\') as timeout')).rows, [{ timeout: '500ms' }],
-    'what a transaction sets stays')
+    'a setting of the transaction stays')
   await client.query('rollback')
   client.release()
   await Promise.all(Array.from({ length: 20 }, async (_, index) => t.same((await pool.query('select $1::int as index', [index])).rows,
     [{ index }])))
 })
 
-t.test('what a pooler lets wait ends with the time for connecting, however long a statement may take', { skip: NO_PGBOUNCER }, async (t) => {
+t.test('a query that waits for the pooler ends with the time-out for connecting, however long a statement may take', { skip: NO_PGBOUNCER }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const url = await startPgBouncer(t, connectionString, 1)
   const logger = pino({ level: 'silent' })
@@ -113,7 +113,7 @@ t.test('what a pooler lets wait ends with the time for connecting, however long 
   t.match((await patient.pool.query('select 1 as one')).rows, [{ one: 1 }])
 })
 
-t.test('a connection of our own keeps its settings, and is no pooler', async (t) => {
+t.test('a direct connection keeps its settings, and does not count as a pooler', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const name = new URL(connectionString).pathname.slice(1)
   await query(`alter database ${name} set extra_float_digits = 0`)

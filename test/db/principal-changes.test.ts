@@ -38,7 +38,7 @@ async function open (t: Test) {
     return [...ids].sort()
   }
   const add = (...ids: string[]) => insertPrincipals(kysely, ids.map((id) => ({ id, role: 'device' as const, secretSha256: sha256(id) })))
-  /** Until every snapshot sees the rows of ours: an older transaction of another test file, on the same server, delays that. */
+  /** Waits until every snapshot sees our rows. An older transaction of another test file on the same server delays that. */
   const untilSettled = async () => {
     const unsettled = `select from principal_changes
       where xid >= pg_snapshot_xmin(pg_current_snapshot()) and xid < pg_snapshot_xmax(pg_current_snapshot())`
@@ -57,7 +57,7 @@ async function openTransaction (t: Test, connectionString: string, statement: st
   return client
 }
 
-t.test('each change is told once, by its COMMIT, however it came', async (t) => {
+t.test('each change is reported once, after its COMMIT, however it was made', async (t) => {
   const { kysely, query, look, add } = await open(t)
   t.equal(await look(), 'unknown', 'the first time')
   t.same(await look(), [])
@@ -65,7 +65,7 @@ t.test('each change is told once, by its COMMIT, however it came', async (t) => 
   t.same(await look(), ['a', 'b'])
   t.same(await look(), [])
   await add('a')
-  t.same(await look(), [], 'nothing was changed')
+  t.same(await look(), [], 'without a change')
   await rotateSecret(kysely, { id: 'a', secretSha256: sha256('new'), graceS: 0 })
   await revokePrincipals(kysely, ['b', 'nobody'])
   t.same(await look(), ['a', 'b'])
@@ -84,7 +84,7 @@ t.test('each change is told once, by its COMMIT, however it came', async (t) => 
   t.equal(await look(), 'unknown')
 })
 
-t.test('a transaction that is committed behind later ones is told then', async (t) => {
+t.test('a transaction that commits after later ones is reported then', async (t) => {
   const { connectionString, query, look, add } = await open(t)
   await add('slow', 'quick')
   await look()
@@ -101,7 +101,7 @@ t.test('a transaction that is committed behind later ones is told then', async (
   t.same(await look(), [])
 })
 
-t.test('a stranger\'s transaction that stays open, in another database, hides nothing and repeats nothing', async (t) => {
+t.test('a transaction that stays open in another database neither hides nor repeats a change', async (t) => {
   const { look, add } = await open(t)
   const other = await createTestDatabase(t)
   await look()
@@ -117,7 +117,7 @@ t.test('a stranger\'s transaction that stays open, in another database, hides no
   t.same(await look(), ['b'])
 })
 
-t.test('70,000 in one transaction are few rows, in bounded pieces', async (t) => {
+t.test('70,000 changes in one transaction become a few rows of bounded size', async (t) => {
   const { kysely, query, look } = await open(t)
   await query('insert into principals (id, role) select \'device-\' || n, \'device\' from generate_series(1, 70000) n')
   await query('insert into credentials (principal, kind, secret_sha256) select id, \'secret\', sha256(id::bytea) from principals')
@@ -129,7 +129,7 @@ t.test('70,000 in one transaction are few rows, in bounded pieces', async (t) =>
     [{ rows: 280, most: 500 }])
 })
 
-t.test('what was forgotten before somebody had seen it makes all unknown; what was seen does not', async (t) => {
+t.test('changes that were forgotten before a gateway saw them make all principals unknown; changes that it saw do not', async (t) => {
   const { connectionString, kysely, query, look, add, untilSettled } = await open(t)
   await add('a', 'b')
   await untilSettled()
@@ -138,7 +138,7 @@ t.test('what was forgotten before somebody had seen it makes all unknown; what w
   await query(old)
   await forgetPrincipalChanges(kysely)
   t.same(await query('select 1 from principal_changes'), [])
-  t.same(await look(), [], 'it was seen before')
+  t.same(await look(), [], 'the change was seen before')
   await add('c')
   await query(old)
   await untilSettled()
@@ -148,9 +148,9 @@ t.test('what was forgotten before somebody had seen it makes all unknown; what w
   await add('d')
   await forgetPrincipalChanges(kysely)
   await untilSettled()
-  t.same(await look(), ['d'], 'of the last hour nothing is')
+  t.same(await look(), ['d'], 'changes of the last hour are kept')
 
-  // A transaction that others cannot know to be over keeps what came after it.
+  // While a transaction is open, later changes are kept.
   const slow = await openTransaction(t, connectionString, 'update principals set role = \'operator\' where id = \'a\'')
   await add('e')
   await query(old)
@@ -160,7 +160,7 @@ t.test('what was forgotten before somebody had seen it makes all unknown; what w
   t.same(await look(), ['a'])
 })
 
-t.test('numbers of another server, from a dump that was restored, disturb nobody', async (t) => {
+t.test('transaction ids of another server, from a restored dump, change nothing', async (t) => {
   const { kysely, query, look, add, untilSettled } = await open(t)
   await query('insert into principal_changes (xid, at, principals) values (\'999999999999\', now(), \'{old}\')')
   await query('update principal_changes_forgotten set xid = \'999999999998\'')
@@ -176,7 +176,7 @@ t.test('numbers of another server, from a dump that was restored, disturb nobody
     [{ isOurs: true }])
 })
 
-t.test('another server, or a table that was made anew, makes all unknown', async (t) => {
+t.test('another server, or a table that was recreated, makes all principals unknown', async (t) => {
   const { kysely } = await open(t)
   const state = await readChangeState(kysely, null)
   t.match(await readChangeState(kysely, state), { isUnknown: false })

@@ -28,7 +28,7 @@ t.test('a principal is added once, with its credential, and is found by its id a
   ]).then((ids) => ids.sort()), ['ann', 'band-1'])
   t.same(await insertPrincipals(kysely, [
     { id: 'band-1', role: 'admin', secretSha256: sha256('another') }, { id: 'band-2', role: 'device', secretSha256: sha256('two') }
-  ]), ['band-2'], 'what is there stays as it is')
+  ]), ['band-2'], 'existing principals stay as they are')
   const [band] = await findPrincipals(kysely, ['band-1', 'nobody'])
   t.match(band, {
     id: 'band-1',
@@ -49,7 +49,7 @@ t.test('a principal is added once, with its credential, and is found by its id a
   t.same(await findPrincipals(kysely, ['thief', 'bare']), [], 'nothing of a refused statement is left')
 })
 
-t.test('rotation: the new secret is good at once, the old one until its time of grace is over', async (t) => {
+t.test('rotation: the new secret is valid at once, the old one until its grace period ends', async (t) => {
   const { kysely } = await open(t)
   await insertPrincipals(kysely, [{ id: 'a', role: 'device', secretSha256: sha256('old') }])
   const [before] = await findPrincipals(kysely, ['a'])
@@ -63,7 +63,7 @@ t.test('rotation: the new secret is good at once, the old one until its time of 
 
   await rotateSecret(kysely, { id: 'a', secretSha256: sha256('newer'), graceS: 7200 })
   const [again] = await findPrincipals(kysely, ['a'])
-  t.equal(again!.credentials[0]?.expiresAt, old?.expiresAt, 'an end is never put off')
+  t.equal(again!.credentials[0]?.expiresAt, old?.expiresAt, 'an expiry is never postponed')
   t.equal(await rotateSecret(kysely, { id: 'nobody', secretSha256: sha256('x'), graceS: 0 }), false)
 })
 
@@ -96,7 +96,7 @@ t.test('pages hold every principal once, and one role when asked', async (t) => 
   t.same((await selectPrincipals(kysely, { count: 100, role: 'operator' })).map(({ id }) => id), ['p0', 'p10', 'p15', 'p20', 'p5'])
 })
 
-t.test('an act and its line in the audit log stand or fall together', async (t) => {
+t.test('an act and its line in the audit log are committed or rolled back together', async (t) => {
   const { kysely, query } = await open(t)
   await t.rejects(kysely.transaction().execute(async (transaction) => {
     await appendAuditLog(transaction, { actor: 'cli:root@host', act: 'credentials.revoke', target: 'a' })

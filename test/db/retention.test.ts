@@ -12,7 +12,7 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 
 const silent = pino({ level: 'silent' })
 
-/** With ten days kept, May ends at the very limit. */
+/** With ten days kept, May ends exactly at the limit. */
 const now = new Date('2025-06-11T00:00:00Z')
 const DAYS = 10
 
@@ -118,7 +118,7 @@ t.test('a stop ends a run between two steps', async (t) => {
   let asked = 0
   const { removed, logs } = await remove({ isStopping: () => ++asked > 6 })
   t.equal(removed.partitions, 3)
-  t.equal(removed.rows, 4000, 'one question for the roll-ups, three for the months, two for the batches')
+  t.equal(removed.rows, 4000, 'isStopping is asked once for the roll-ups, three times for the months, twice for the batches')
   t.match(logs.at(-1), { rows: 4000 })
 })
 
@@ -156,7 +156,7 @@ t.test('waiting behind a long query, it lets ingest pass and drops once the quer
   t.same(await query('select count(*)::int from readings where time >= \'2025-06-01\''), [{ count: written * 2 }])
 })
 
-t.test('a gateway keeps to it by itself, while devices publish', async (t) => {
+t.test('a gateway removes expired readings by itself, while devices publish', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 1, logger: silent })
   await createPartitionsAhead({ database, now: new Date('2025-03-15T00:00:00Z'), logger: silent })

@@ -47,7 +47,7 @@ const letter = (device: string): DeadLetterRow => ({
 
 const upTo = (claim: Claim, nextOffset: number): Claim => ({ ...claim, nextOffset })
 
-t.test('a partition starts at 0, each owner has the next epoch, and goes on where the one before had stored', async (t) => {
+t.test('a partition starts at 0; each owner gets the next epoch, and continues at the stored offset of the one before', async (t) => {
   const { store, kysely, query, claim } = await createSinks(t)
   const first = await claim('a')
   t.strictSame(first, {
@@ -84,14 +84,14 @@ t.test('a sink that was replaced commits nothing', async (t) => {
   t.strictSame(await offsets(), [[0, 0], [1, 0]])
 
   const error: unknown = await store.write([], [], undefined, both).catch((error: unknown) => error)
-  t.strictSame(toReplaced(error), [{ topicId: TOPIC_ID, partition: 0 }], 'it tells which')
+  t.strictSame(toReplaced(error), [{ topicId: TOPIC_ID, partition: 0 }], 'the error names the partition')
   t.equal(toReplaced(new Error('other')), null)
   await store.write([row('a')], [letter('b')], undefined, [upTo(kept, 7), upTo(fresh, 5)])
   t.strictSame(await offsets(), [[0, 5], [1, 7]])
   t.strictSame(await devices('dead_letters'), ['b'])
 })
 
-t.test('a partition that was never claimed is nobody\'s', async (t) => {
+t.test('a batch for a partition that was never claimed is refused', async (t) => {
   const { store, claim, devices } = await createSinks(t)
   const known = await claim('a')
   for (const strange of [{ ...known, partition: 9 }, { ...known, consumerGroup: 'x' }, { ...known, topicId: randomUUID() }]) {
@@ -100,7 +100,7 @@ t.test('a partition that was never claimed is nobody\'s', async (t) => {
   t.strictSame(await devices(), [])
 })
 
-t.test('offset and rows stand or fall together, in each way in which a batch is written', async (t) => {
+t.test('offset and rows are committed or rolled back together, in every way of writing a batch', async (t) => {
   const { store, query, claim, offsets, devices } = await createSinks(t)
   const mine = await claim('a')
   await store.write([row('a')], [], undefined, [upTo(mine, 1)])
@@ -162,7 +162,7 @@ t.test('the leader epoch is that of the offset that is kept', async (t) => {
   t.strictSame(await stored(), [25, 9])
 })
 
-t.test('a position moves back where brokers have cut the log, and no batch from before moves it on', async (t) => {
+t.test('a position moves back where brokers have truncated the log, and no earlier batch moves it forward', async (t) => {
   const { store, kysely, query, claim, offsets } = await createSinks(t)
   const mine = await claim('a')
   await store.write([row('a')], [], undefined, [{ ...mine, nextOffset: 1000, leaderEpoch: 1 }])
@@ -174,7 +174,7 @@ t.test('a position moves back where brokers have cut the log, and no batch from 
   const { id } = await registerLogErasure(kysely, { device: 'ahead', by: { marker: randomUUID() }, partitions: places })
   t.type(id, 'number')
   const replaced = { ...mine, epoch: mine.epoch - 1 }
-  t.equal(await moveOffsetBack(kysely, replaced, { nextOffset: 900, leaderEpoch: 1 }), false, 'one that was replaced')
+  t.equal(await moveOffsetBack(kysely, replaced, { nextOffset: 900, leaderEpoch: 1 }), false, 'a sink that was replaced')
   t.equal(await moveOffsetBack(kysely, mine, { nextOffset: 1000, leaderEpoch: 1 }), false, 'it is there already')
   t.strictSame(await offsets(), [[0, 1000]])
   t.equal(await moveOffsetBack(kysely, mine, { nextOffset: 900, leaderEpoch: 1 }), true)
@@ -185,5 +185,5 @@ t.test('a position moves back where brokers have cut the log, and no batch from 
   t.strictSame(markers.map(({ device, partition, at }) => [device, partition, at]), [
     ['ahead', 0, null], ['ahead', 1, null], ['before', 0, 899], ['before', 1, 899],
     ['behind', 0, 900], ['behind', 1, 950], ['passed', 0, 100], ['passed', 1, 100]
-  ], 'a marker that was cut off stands at the end, in this partition')
+  ], 'a marker that was cut off moves to the end, in this partition')
 })

@@ -43,10 +43,10 @@ const EXPECTED: ReadonlyArray<[code: string, fault: WriteFault, isServerError: b
   ['P0001', 'reject-row', true], // raise_exception
   ['P0002', 'reject-row', true], // no_data_found
   ['XX001', 'retry', false], // data_corrupted
-  ['ZZ999', 'retry', true] // whatever comes later
+  ['ZZ999', 'retry', true] // unknown
 ]
 
-t.test('errors of the server are classified by SQLSTATE, in whatever language it speaks', async (t) => {
+t.test('errors of the server are classified by SQLSTATE, whatever its language', async (t) => {
   for (const [code, fault, isFromServer] of EXPECTED) {
     t.equal(classifyError(answer(code)), fault, code)
     t.equal(isServerError(answer(code)), isFromServer, `${code} from the server`)
@@ -60,7 +60,7 @@ t.test('a check violation without a constraint is the race with a new partition'
   t.equal(classifyError(answer('23514', { constraint: 'readings_of_the_operator' })), 'reject-row')
 })
 
-t.test('a fault that an operator has to correct is an outage, though its SQLSTATE is that of a refusal', async (t) => {
+t.test('a fault that an operator must correct is an outage, although its SQLSTATE is that of a refusal', async (t) => {
   t.equal(classifyError(answer('54000', { routine: 'GetNewTransactionId' })), 'retry', 'no transaction ids until VACUUM has run')
   t.equal(classifyError(answer('54000', { routine: 'GetNewMultiXactId' })), 'retry')
   t.equal(classifyError(answer('54000', { routine: '_bt_check_third_page' })), 'reject-row', 'a key too large for its index')
@@ -77,7 +77,7 @@ t.test('a fault that an operator has to correct is an outage, though its SQLSTAT
     values ('d', now(), gen_random_uuid(), '{}', now())`)
     .then(() => null, (error: unknown) => error)
   t.equal(toSqlState(error), '23502')
-  t.equal(classifyError(error), 'retry', 'a column that somebody added')
+  t.equal(classifyError(error), 'retry', 'a column that an operator added')
 })
 
 t.test('an error without an answer of the server is retried, unless it is our own defect', async (t) => {

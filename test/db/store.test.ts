@@ -31,7 +31,7 @@ const letter = (payload: string): DeadLetterRow => ({
   payload: Buffer.from(payload)
 })
 
-t.test('what is written comes back exactly: microseconds, before 2000 and before 1970 excluded by the schema, any text', async (t) => {
+t.test('rows come back exactly as written: microseconds, times before 2000, any text', async (t) => {
   const { store, query } = await createTestStore(t)
   const rows = [row('ä😀"\\', 0, {}), row('b', 946684799.999999, { x: 'y"\\\n€😀' }), row('c', 1750240830.123457,
     { deep: [{ a: [null, true, 1e300] }] })]
@@ -45,7 +45,7 @@ t.test('what is written comes back exactly: microseconds, before 2000 and before
     [{ topic: 'vital/a\u2400b', client_id: null, reason: 'invalid_topic', payload: Buffer.from('\0\xff') }])
 })
 
-t.test('a batch written again changes nothing and tells which readings were there', async (t) => {
+t.test('a batch written again changes nothing and returns its duplicates', async (t) => {
   const { store, query } = await createTestStore(t)
   const rows = [row('a', 1, { heartRateValue: 1 }), row('a', 1, { heartRateValue: 2 }), row('b', 2, {})]
   const letters = [letter('x')]
@@ -69,7 +69,7 @@ t.test('a batch may have a time-out of its own, longer or shorter than the sessi
   t.same(await query('select time from readings'), [{ time: new Date(1000) }])
 })
 
-t.test('who keeps resending fails three batches of others and no more, and its new readings are stored as ever', async (t) => {
+t.test('a device that keeps resending makes at most three batches fall back, and its new readings are stored', async (t) => {
   const { store, query } = await createTestStore(t)
   await query('create sequence inserted')
   await query('create function count_insert() returns trigger language plpgsql as $$ begin perform nextval(\'inserted\'); return new; end $$')
@@ -90,7 +90,7 @@ t.test('who keeps resending fails three batches of others and no more, and its n
   t.same(await store.write([old, row('b', 10, {}), fresh, older, row('c', 1, {}), fresh], [letter('x')]), { duplicates: [0, 3, 5] })
   t.same(await told(), { n: 6 }, 'each row once')
   t.same(await store.write([old], []), { duplicates: [0] }, 'and alone')
-  t.same(await store.write([row('b', 10, {})], []), { duplicates: [0] }, 'what another one resends is found as before')
+  t.same(await store.write([row('b', 10, {})], []), { duplicates: [0] }, 'a duplicate of another device is still found')
   t.same(await query('select device, count(*)::int from readings group by 1 order by 1'),
     [{ device: 'a', count: 3 }, { device: 'b', count: 4 }, { device: 'c', count: 1 }])
   t.same(await query('select device, extract(epoch from time)::int as time from latest order by 1'),
@@ -137,7 +137,7 @@ t.test('a connection that has lost its prepared statements is not used again', {
   t.same(await store.write([row('a', 2, {})], []), { duplicates: [] })
 })
 
-t.test('an error in any statement, on a connection that has prepared none or all, leaves nothing behind', async (t) => {
+t.test('an error in any statement leaves nothing behind, whether the connection has prepared its statements or not', async (t) => {
   const { store, query } = await createTestStore(t, 1)
   const counts = 'select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'
   for (const known of [0, 1]) {
@@ -157,7 +157,7 @@ t.test('an error in any statement, on a connection that has prepared none or all
   }
 })
 
-t.test('what cannot be written as messages is a defect of ours and no unknown outcome: nothing was sent', async (t) => {
+t.test('a batch that cannot be encoded is a defect with a known outcome, because nothing was sent', async (t) => {
   const { store, query } = await createTestStore(t, 1)
   const broken = { ...letter('x'), errors: undefined as unknown as DeadLetterRow['errors'] }
   for (const known of [1, 2]) {
@@ -197,7 +197,7 @@ t.test('latest equals a model, whatever the order of readings and batches', asyn
     batches.push(rows.slice(at, at + size))
     at += size
   }
-  // Two lanes, and every fifth batch once more, late: what retries and replays do.
+  // Two concurrent writers, and every fifth batch again, late, as by retries and replays.
   const queue = [...batches, ...batches.filter((_, index) => index % 5 === 0)]
   const lane = async () => {
     for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) await store.write(batch, [])
@@ -242,18 +242,18 @@ t.test('of two values of one instant the larger one is the latest, whatever thei
   }))
   for (const reading of readings) await store.write([reading], [])
   const expected = { vitals: { heartRateValue: 99, breathValue: 99, note: { a: 1 } }, heart_rate: 99, breath_rate: 99 }
-  t.same(await latest(), expected, 'an object stands above a string')
+  t.same(await latest(), expected, 'an object ranks above a string')
   await store.write(readings, [])
   t.same(await latest(), expected)
   await store.write([row('a', 5, { breathRateValue: 7 })], [])
-  t.match(await latest(), { breath_rate: 7 }, 'of both names at one instant breathRateValue counts')
+  t.match(await latest(), { breath_rate: 7 }, 'of both names at one instant breathRateValue wins')
   await query('delete from latest')
   await query('delete from readings')
   await store.write(readings, [])
   t.same(await latest(), expected, 'in one batch')
 })
 
-t.test('the same readings in another order, at once: no deadlock', async (t) => {
+t.test('concurrent batches with the same readings in another order do not deadlock', async (t) => {
   const { store, query } = await createTestStore(t)
   await query('create table readings_1970_01 partition of readings for values from (\'1970-01-01\') to (\'1970-02-01\')')
   const rows = Array.from({ length: 1000 }, (_, n) => row(`d${n % 300}`, n * 3, { n }))
@@ -269,13 +269,13 @@ t.test('the same readings in another order, at once: no deadlock', async (t) => 
     ])
     await query('truncate readings, latest, dead_letters')
   }
-  // Backends tell their statistics once a second.
+  // Backends report their statistics once a second.
   await sleep(1500)
   const after = await query<{ deadlocks: string }>('select deadlocks from pg_stat_database where datname = current_database()')
   t.equal(after[0]?.deadlocks, before[0]?.deadlocks)
 })
 
-t.test('the heart rate follows from what it derives from, whatever the bound on a row removes', async (t) => {
+t.test('the heart rate derives from its sources, whatever fields the bound on a row removes', async (t) => {
   const { store, query } = await createTestStore(t)
   const many = Object.fromEntries(Array.from({ length: 900 }, (_, n) => [`field number ${n}`, hash('sha256', String(n))]))
   await store.write([row('a', 800, { heartRateValue: 61, breathValue: 12, spo2Value: 97 })], [])
@@ -307,23 +307,23 @@ t.test('a timestamp ahead of its receipt counts as of its receipt, and its redel
   t.same(await latest(), { heart_rate: 70, time: RECEIVED_S + 1, measured: RECEIVED_S + 1 })
   const again = at(RECEIVED_S + 60, RECEIVED_S + 79_200, 61)
   for (let round = 0; round < 5; round++) {
-    // From the third on the device is known to resend, and what it sends is inserted beside the COPY of others.
+    // From the third duplicate on the device counts as a resender, and its readings are inserted beside the COPY of others.
     t.same(await store.write([again, { ...at(RECEIVED_S + 60, round, 1), device: 'b' }], []), { duplicates: [0] })
     t.same((await query('select heart_rate from latest where device = \'a\''))[0], { heart_rate: 70 })
   }
   t.same(await query('select extract(epoch from time)::float8 as time from readings where device = \'a\' order by 1'),
-    [{ time: RECEIVED_S + 1 }, { time: RECEIVED_S + 79_200 }], 'the history has what was sent')
+    [{ time: RECEIVED_S + 1 }, { time: RECEIVED_S + 79_200 }], 'the history has the times that were sent')
   const rounded = at(RECEIVED_S + 90, RECEIVED_S + 94, 71)
   await store.write([rounded], [])
   t.match((await query('select heart_rate, extract(epoch from time)::float8 as time from latest where device = \'a\''))[0], {
     heart_rate: 71, time: RECEIVED_S + 94
-  }, 'within five seconds it is as it was sent')
+  }, 'within five seconds the time is as sent')
   await t.rejects(store.write([again, at(RECEIVED_S + 99, RECEIVED_S + 99_000, 3), { ...ahead, device: 'c', vitals: '{"x":"\\u0000"}' }],
     []), { code: '22P05' })
   t.same(await store.write([again], []), { duplicates: [0] }, 'and an error within leaves no transaction open')
 })
 
-t.test('observers see what is stored: after COMMIT, in their order, before the write settles; and only what counts anew', async (t) => {
+t.test('observers get new readings only, after COMMIT, in the order of the observers, before the write settles', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 2, logger: pino({ level: 'silent' }) })
   t.teardown(() => database.close())
@@ -345,5 +345,5 @@ t.test('observers see what is stored: after COMMIT, in their order, before the w
   t.same(seen, ['first: a b', 'second'])
   t.same(await Promise.all(looks), [{ n: 2 }], 'another connection sees the rows')
   await t.rejects(store.write([row('a', 3, {}), { ...row('b', 4, {}), vitals: 'no json' }], []))
-  t.equal(seen.length, 2, 'what is rolled back is not observed')
+  t.equal(seen.length, 2, 'a rolled-back batch is not observed')
 })

@@ -8,7 +8,7 @@ import { startServer, stopServer, toConnectionString } from '../../../db/embedde
 import { createTestDir } from '../../helpers/postgres.ts'
 import { clusterOf, logger, query, whyNoOtherUser } from '../../helpers/embedded.ts'
 
-/** As on a machine without user namespaces: this path lacks unshare. */
+/** A PATH without unshare, as on a machine without user namespaces. */
 async function withoutUnshare (linksDir: string): Promise<Binaries> {
   const binaries = await resolveBinaries({ linksDir })
   return { ...binaries, env: { ...binaries.env, PATH: '/nonexistent' } }

@@ -46,7 +46,7 @@ t.test('a server that outlived its killed gateway is used again, and stopped at 
   const { child, started } = await startChild(t, dataDir)
   await query(started.url, 'create table kept as select 7 as answer')
   await endChild(child, 'SIGKILL')
-  t.equal(await isServerProcess(started.pid, clusterOf(dataDir)), true, 'it lives on')
+  t.equal(await isServerProcess(started.pid, clusterOf(dataDir)), true, 'the server still runs')
   const server = await startServer(t, dataDir)
   t.equal(await readPostmasterPid(clusterOf(dataDir)), started.pid, 'and was not restarted')
   process.kill(started.pid, 'SIGKILL')

@@ -15,7 +15,7 @@ t.setTimeout(120_000)
 const modeOf = async (path: string) => ((await stat(path)).mode & 0o777).toString(8)
 
 t.test('the first start creates a private, durable cluster; the second finds it', async (t) => {
-  // Deeper than a socket's path may be, and with what breaks search paths and shells.
+  // Longer than the path of a socket may be, and with characters that break search paths and shells.
   const dataDir = join(await createTestDir(t), 'a b:c', 'd'.repeat(120))
   const first = await startEmbeddedPostgres({ dataDir, logger })
   t.teardown(() => first.stop())
@@ -47,7 +47,7 @@ t.test('the first start creates a private, durable cluster; the second finds it'
   idle.on('error', () => {})
   await idle.connect()
   await Promise.all([first.stop(), first.stop()])
-  t.same(await listServerProcesses(clusterOf(dataDir)), [], 'stop cuts what is open and ends all processes')
+  t.same(await listServerProcesses(clusterOf(dataDir)), [], 'stop cuts open connections and ends all processes')
   t.same((await readdir(dataDir)).filter((name) => name.includes('owner') || name.includes('.new')), [])
   for (const name of await readdir(join(clusterOf(dataDir), 'log'))) {
     t.notMatch(await readFile(join(clusterOf(dataDir), 'log', name), 'utf8'), /missing_table/, 'errors of sessions are not logged')

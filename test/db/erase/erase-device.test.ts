@@ -8,7 +8,7 @@ import { logger } from '../../helpers/embedded.ts'
 async function setUp (t: Test) {
   const { connectionString, query } = await createTestDatabase(t)
   const open: pg.Client[] = []
-  // In one teardown: they hold what the end of an erasure waits for.
+  // In one teardown, because the end of an erasure waits for the locks of these connections.
   t.teardown(() => Promise.all(open.map((client) => client.end())))
   const connect = async () => {
     const client = new pg.Client({ connectionString })
@@ -24,18 +24,18 @@ const READING = "insert into readings values ('a', now(), gen_random_uuid(), '{}
 const LETTER = `insert into dead_letters (id, received_at, transport, device, reason, errors, payload)
   values (gen_random_uuid(), now(), 'mqtt', 'a', 'invalid_json', '[]', '')`
 
-t.test('autovacuum on the tables is not waited for', { timeout: 60_000 }, async (t) => {
+t.test('an erasure does not wait for autovacuum on the tables', { timeout: 60_000 }, async (t) => {
   const { query, connect, erase } = await setUp(t)
   await query(READING)
   await query(LETTER)
   const vacuum = await connect()
   await vacuum.query('begin')
-  // What VACUUM and ANALYZE take; a lock that waits for less than deadlock_timeout does not cancel them.
+  // The lock of VACUUM and ANALYZE. A request that waits for less than deadlock_timeout does not cancel them.
   await vacuum.query('lock table readings, dead_letters, latest in share update exclusive mode')
   t.match(await erase(), { readings: 1, deadLetters: 1 })
 })
 
-t.test('what is written when it begins is waited for, and nobody waits behind it', { timeout: 60_000 }, async (t) => {
+t.test('an erasure waits for writes that are under way, and makes no other write wait', { timeout: 60_000 }, async (t) => {
   for (const insert of [READING, LETTER]) {
     const { connect, erase } = await setUp(t)
     const writer = await connect()
@@ -56,11 +56,11 @@ t.test('what is written when it begins is waited for, and nobody waits behind it
     t.equal(isErased, false)
     await writer.query('commit')
     const { readings, deadLetters } = await erasing
-    t.equal(readings + deadLetters, 1, 'what was committed meanwhile is gone')
+    t.equal(readings + deadLetters, 1, 'a row committed meanwhile is erased')
   }
 })
 
-t.test('a transaction that begins to write later is not waited for', { timeout: 60_000 }, async (t) => {
+t.test('an erasure does not wait for a transaction that begins to write later', { timeout: 60_000 }, async (t) => {
   const { connect, erase } = await setUp(t)
   const [first, second] = [await connect(), await connect()]
   await first.query('begin')

@@ -1,4 +1,4 @@
-/** Erasures of what waits in Kafka, as PostgreSQL keeps them: a batch whose sink does not know of one is refused. */
+/** Erasures of records that wait in Kafka, as PostgreSQL keeps them. A batch is refused if its sink does not know of one. */
 import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
@@ -44,15 +44,15 @@ t.test('a batch whose sink has not read the last erasure is refused, whatever it
   const { seen, marks } = await selectErasureMarks(kysely, 'vital-sink', places(1))
   t.match(marks, [{ partition: 0, device: 'a', markerOffset: null, isCleared: false }])
   await store.write([row('b', 2)], [], undefined, [{ ...before, seenMarker: seen, nextOffset: 7 }])
-  t.equal((await claim(0)).seenMarker, seen, 'who claims a partition has read up to here, or more')
+  t.equal((await claim(0)).seenMarker, seen, 'the claimant of a partition has read up to this marker, or further')
 })
 
-t.test('what a group has to know of a partition: what lies ahead of it, or is not cleared', async (t) => {
+t.test('a group is told of the erasures of a partition that are ahead of it or not cleared', async (t) => {
   const { kysely, query, store, claim, request, erase } = await setUp(t)
   const id = await request()
   const first = await registerLogErasure(kysely, { device: 'a', by: { request: id }, partitions: places(1) })
   const again = await registerLogErasure(kysely, { device: 'a', by: { request: id }, partitions: places(2) })
-  t.strictSame(again, first, 'another gateway goes on with it')
+  t.strictSame(again, first, 'another gateway goes on with the erasure')
   await noteMarkers(kysely, first.id, [{ ...places(1)[0]!, offset: 10 }])
   await noteMarkers(kysely, first.id, places(2).map((place) => ({ ...place, offset: 20 })))
   const known = async (group = 'vital-sink') => (await selectErasureMarks(kysely, group, places(2))).marks
@@ -65,11 +65,11 @@ t.test('what a group has to know of a partition: what lies ahead of it, or is no
     await store.write([], [], undefined, [{ ...await claim(partition), seenMarker: seen, nextOffset: 11 }])
     await claim(partition, 'slow')
   }
-  t.strictSame(await known(), [[1, 20, true]], 'behind the marker there is nothing to know')
+  t.strictSame(await known(), [[1, 20, true]], 'behind the marker the erasure is not reported')
   t.strictSame(await known('slow'), [[0, 10, true], [1, 20, true]])
 })
 
-t.test('what another process has carried out is left alone: what is stored since is new', async (t) => {
+t.test('an erasure that another process has carried out is not repeated: later readings stay', async (t) => {
   const { kysely, query, request, erase } = await setUp(t)
   const id = await request()
   const erasure = await registerLogErasure(kysely, { device: 'a', by: { request: id }, partitions: places(1) })
@@ -88,21 +88,21 @@ t.test('an erasure that a sink has found is registered once, and cleared by one 
   const { id } = await registerLogErasure(kysely, { ...found, partitions: places(2) })
   await query('delete from erasure_markers where partition = 1')
   await registerLogErasure(kysely, { ...found, partitions: places(2) })
-  t.strictSame(await query('select partition from erasure_markers'), [{ partition: 0 }], 'one that comes again is not awaited everywhere')
+  t.strictSame(await query('select partition from erasure_markers'), [{ partition: 0 }], 'a marker that comes again is not awaited in all partitions')
   t.strictSame(await takeFoundErasures(kysely, 'one'), [{ id, device: 'a' }])
   await query("update log_erasures set cleared_by = 'gone'")
-  t.strictSame(await takeFoundErasures(kysely, 'two'), [{ id, device: 'a' }], 'where that one is gone')
+  t.strictSame(await takeFoundErasures(kysely, 'two'), [{ id, device: 'a' }], 'the sink that was to clear it is gone')
   await query('update log_erasures set cleared_by = $1', [NAME])
-  t.strictSame(await takeFoundErasures(kysely, 'two'), [], 'one that lives')
+  t.strictSame(await takeFoundErasures(kysely, 'two'), [], 'the sink that is to clear it lives')
 })
 
-t.test('a gateway that comes later, or back, lacks none of the requests that are forgotten', async (t) => {
+t.test('a gateway that comes later, or back, misses no request, though old ones are forgotten', async (t) => {
   const { kysely, query, request } = await setUp(t)
   const one = randomUUID()
   t.equal(await registerGateway(kysely, { id: one, name: 'one' }), 0)
   const id = await request()
   await registerLogErasure(kysely, { device: 'a', by: { request: id }, partitions: places(1) })
-  t.equal(await registerGateway(kysely, { id: randomUUID(), name: 'two' }), id - 1, 'one that is not done')
+  t.equal(await registerGateway(kysely, { id: randomUUID(), name: 'two' }), id - 1, 'the request before is not done')
   await query('delete from erasures')
   t.equal(await registerGateway(kysely, { id: randomUUID(), name: 'three' }), id)
   t.equal(await registerGateway(kysely, { id: one, name: 'one' }), id)

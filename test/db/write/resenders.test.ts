@@ -18,7 +18,7 @@ function create () {
   }
 }
 
-t.test('a device is a resender after three batches of duplicates, and no more after ten seconds without', (t) => {
+t.test('a device counts as a resender after three batches of duplicates, until ten seconds without one', (t) => {
   const { resenders, resent, runs, wait } = create()
   resenders.note(['a'])
   resenders.note(['a', 'c'])
@@ -26,7 +26,7 @@ t.test('a device is a resender after three batches of duplicates, and no more af
   t.equal(runs(readings), 'abac')
   resenders.note(['a'])
   t.equal(resent(), 'a0 a2')
-  t.equal(runs(readings), '+a b +a c', 'in the order in which they came')
+  t.equal(runs(readings), '+a b +a c', 'in their order of arrival')
   wait(9000)
   resenders.note(['a'])
   wait(9000)
@@ -49,7 +49,7 @@ t.test('ten thousand resenders are kept, and forgotten ones make room', (t) => {
   t.end()
 })
 
-t.test('among many resenders the longest stretches of others are copied, and the order stays', (t) => {
+t.test('among many resenders the longest runs of other rows are copied, and the order stays', (t) => {
   const { resenders, runs } = create()
   for (let batch = 0; batch < 3; batch++) resenders.note(['b'])
   const rows = (text: string) => [...text].map((device, index) => toReadingRow({ timestamp: index }, device, 0))
