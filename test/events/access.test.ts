@@ -1,4 +1,4 @@
-/** Who may listen, and the end of a stream with its credentials. */
+/** The roles that may listen, and the end of a stream with its credentials. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EventSource } from 'eventsource'
@@ -16,7 +16,7 @@ import { expectError, startHttpServer } from '../helpers/http-server.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
 
-/** What is promised, with room for a busy machine. */
+/** The documented bound, with room for a busy machine. */
 const EFFECTIVE_MS = 3000
 const ROOM_MS = 7000
 
@@ -29,7 +29,7 @@ function authenticate ({ authorization }: { authorization?: string | undefined }
     : { status: 'accepted', principal: { id, role: role as Role } }
 }
 
-t.test('roles are those of reading, and a device hears of itself alone', async (t) => {
+t.test('the roles that may read may listen, and a device hears only of itself', async (t) => {
   const { url } = await startEvents(t, {}, { authenticate })
   for (const role of ['operator', 'application', 'admin']) {
     t.equal((await openEvents(t, url, '/events', bearer(`${role}:x`))).response.statusCode, 200, role)
@@ -49,7 +49,7 @@ t.test('a browser is asked for the credential, which comes as the password of Ba
   t.equal((await openEvents(t, url, '/events', basic)).response.statusCode, 200)
 })
 
-t.test('a fault that passes is never answered with an error: a browser would give up for good', async (t) => {
+t.test('a temporary fault is never answered with an error: a browser would give up for good', async (t) => {
   let isKnown = false
   let limited = 0
   const { url, store } = await startEvents(t, {}, {

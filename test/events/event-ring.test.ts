@@ -13,7 +13,7 @@ const createRing = (bytesMax: number, dropped: string[] = []) => new EventRing({
   }
 })
 
-t.test('what the ring keeps is what came last, in order; what it drops is told once', (t) => {
+t.test('the ring keeps the latest events in order, and reports each dropped one once', (t) => {
   const event = fc.record({ device: fc.constantFrom('a', 'ü', 'ward-3'), text: fc.string({ unit: 'grapheme', maxLength: 300 }) })
   holds(t, fc.property(fc.array(event, { maxLength: 60 }), fc.integer({ min: 300, max: 4000 }), (events, bytesMax) => {
     const dropped: string[] = []
@@ -39,7 +39,7 @@ t.test('what the ring keeps is what came last, in order; what it drops is told o
   t.end()
 })
 
-t.test('the ring stays below its bound, and one event that is larger is kept', (t) => {
+t.test('the ring stays below its bound, but keeps one event that is larger', (t) => {
   const ring = createRing(2000)
   for (let count = 0; count < 1000; count++) {
     ring.append('a', 'reading', '{"x":1}')

@@ -22,7 +22,7 @@ function listen (t: Test, url: string) {
   return { source, readings }
 }
 
-t.test('a reading is told once it is committed, not before; over MQTT and HTTP', async (t) => {
+t.test('a reading is sent once it is committed, not before; over MQTT and HTTP', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   let commit = () => {}
   const held = new Promise<void>((resolve) => { commit = resolve })
@@ -68,7 +68,7 @@ t.test('rejections are those of vital/{device}/rejected, word for word', async (
   t.strictSame(new Set(announced.map((one) => (one as { deviceId: string }).deviceId)), new Set(['band-1', 'band-2']))
 })
 
-t.test('devices that connect and leave are told by the id of their principal, others are not', async (t) => {
+t.test('devices that connect and leave are reported by the id of their principal, other clients are not', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const [device, operator] = [await credentials.add('band-1', 'device'), await credentials.add('otto', 'operator')]
@@ -130,7 +130,7 @@ t.test('a page opened while credentials cannot be verified gets the next reading
   source.addEventListener('reading', ({ data }) => { readings.push(String(data)) })
   let errors = 0
   source.addEventListener('error', () => { errors++ })
-  await until(() => errors >= 2, 'it to be put off twice')
+  await until(() => errors >= 2, 'the page to be told twice to come back')
   t.not(source.readyState, source.CLOSED)
   await on()
   await until(async () => {
@@ -141,7 +141,7 @@ t.test('a page opened while credentials cannot be verified gets the next reading
   }, 'a reading')
 })
 
-t.test('what was erased is not told to a listener that comes back', async (t) => {
+t.test('erased readings are not sent to a listener that comes back', async (t) => {
   const { httpUrl } = await startGateway(t)
   const first = await openEvents(t, httpUrl)
   await post(httpUrl, { device: 'stays', timestamp: 1 })

@@ -6,7 +6,7 @@ import type { Principal } from '../../schemas/principal.ts'
 import { openEvents, parseEvents, startEvents, toRow } from '../helpers/events.ts'
 import { until } from '../helpers/until.ts'
 
-/** Beyond what the kernel buffers of one connection. */
+/** More than the kernel buffers for one connection. */
 const LARGE = JSON.stringify({ text: 'x'.repeat(100_000) })
 
 /** A listener that reads nothing. */
@@ -33,7 +33,7 @@ t.test('a slow listener is told exactly how many events it missed, and no other 
   }
   t.strictSame(small.of('missed'), [])
   t.ok(await metric('vital_events_missed_total') > 0)
-  t.ok(await metric('vital_event_bytes') < 1_000_000 + 4 * 300_000, 'what they hold is bounded')
+  t.ok(await metric('vital_event_bytes') < 1_000_000 + 4 * 300_000, 'the memory of slow listeners is bounded')
   for (const [at, socket] of frozen.entries()) {
     let answer = ''
     let last = 0
@@ -50,7 +50,7 @@ t.test('a slow listener is told exactly how many events it missed, and no other 
     t.equal(new Set(numbers).size, numbers.length, 'none twice')
     if (at > 0) continue
     for (const [index, { type, data }] of sent.entries()) {
-      if (type === 'missed') t.equal(numbers[index]! - (numbers[index - 1] ?? 0), data['count'], 'the count is that of the hole')
+      if (type === 'missed') t.equal(numbers[index]! - (numbers[index - 1] ?? 0), data['count'], 'the count is that of the missing numbers')
     }
     socket.destroy()
   }
@@ -58,7 +58,7 @@ t.test('a slow listener is told exactly how many events it missed, and no other 
   await small.atLeast(301)
 })
 
-t.test('a listener that reads nothing for long is closed, and gives back what it held', { timeout: 60_000 }, async (t) => {
+t.test('a listener that reads nothing for long is closed, and its memory is freed', { timeout: 60_000 }, async (t) => {
   const { url, port, events, metric } = await startEvents(t, { ringBytesMax: 500_000, stalledMs: 500, checkIntervalMs: 50 })
   const frozen = await openFrozen(t, port)
   const closed = once(frozen, 'close')
@@ -77,7 +77,7 @@ t.test('a listener that reads nothing for long is closed, and gives back what it
   await small.atLeast(count + 1)
 })
 
-t.test('together they hold no more than the bound: the one that has not read for longest is closed', { timeout: 60_000 }, async (t) => {
+t.test('all listeners share a bound: beyond it the one that has not read for longest is closed', { timeout: 60_000 }, async (t) => {
   const { port, events, metric } = await startEvents(t, { ringBytesMax: 200_000, unsentBytesMax: 250_000 })
   const order: number[] = []
   const sockets: Socket[] = []
@@ -88,7 +88,7 @@ t.test('together they hold no more than the bound: the one that has not read for
     const before = await metric('vital_event_bytes')
     for (let count = 0; count < 200; count++) {
       events.observe([toRow('large', 1, LARGE)])
-      // Time to be written by itself: what is written together is missed, and fills no buffer of the kernel.
+      // Time to be written by itself: readings written together are missed, and fill no buffer of the kernel.
       await new Promise((resolve) => { setTimeout(resolve, 4) })
       if (await metric('vital_event_listeners_closed_total') > 0) break
     }
@@ -100,7 +100,7 @@ t.test('together they hold no more than the bound: the one that has not read for
   t.equal(order[0], 0)
 })
 
-t.test('beyond the bound a listener is told to come back: 200, and no error that would end it for good', async (t) => {
+t.test('a listener beyond the bound gets 200 and is told to come back; an error would end it for good', async (t) => {
   const { url, metric } = await startEvents(t, { listenersMax: 2 })
   const first = await openEvents(t, url)
   await openEvents(t, url)

@@ -21,7 +21,7 @@ const SCHEMAS: Record<string, { Check (value: unknown): boolean }> = {
 const origin = { transport: 'tcp', remoteAddress: '127.0.0.1', certificateNames: [] } as const
 const client = (clientId: string, principal: ConnectedClient['principal']): ConnectedClient => ({ clientId, principal, origin })
 
-t.test('the first bytes come at once, and nothing is compressed or kept by a proxy', async (t) => {
+t.test('the first bytes come at once, and headers forbid proxies to compress or keep anything', async (t) => {
   const { url, store } = await startEvents(t)
   const { response, text, events, atLeast } = await openEvents(t, url, '/events', { 'accept-encoding': 'gzip, br' })
   t.equal(response.statusCode, 200)
@@ -31,7 +31,7 @@ t.test('the first bytes come at once, and nothing is compressed or kept by a pro
   t.equal(response.headers['content-encoding'], undefined)
   await until(() => text().endsWith('\n\n'), 'the first bytes')
   t.match(text(), /^: events follow\nretry: [1-3]\d{3}\nid: \w+-0\n\n$/)
-  t.strictSame(events(), [], 'which are no event')
+  t.strictSame(events(), [], 'and hold no event')
   store(['band-1'])
   await atLeast(1)
 })
@@ -50,7 +50,7 @@ t.test('HTTP/1.0, as proxies speak it by default, gets a plain body', async (t) 
   t.match(answer, /\r\n\r\n: events follow\n/)
 })
 
-t.test('every kind of event, as its schema says', async (t) => {
+t.test('every kind of event fits its schema', async (t) => {
   const { url, events } = await startEvents(t)
   const all = await openEvents(t, url)
   events.observe([toRow('bänd "1"', 1750240830.123456, '{"big":12345678901234567890,"heartRateValue":61.5,"text":"a\\nb"}')])
@@ -118,7 +118,7 @@ t.test('other methods, and HEAD', async (t) => {
   t.equal(await metric('vital_event_listeners'), 0)
 })
 
-t.test('a reconnect gets what was stored meanwhile, once and in order', async (t) => {
+t.test('a reconnect gets readings stored meanwhile, once and in order', async (t) => {
   const { url, store } = await startEvents(t)
   for (const [path, expected] of [
     ['/events', ['a', 'b', 'a', 'b', 'late']], ['/events?device=a', ['a', 'a']], ['/events?prefix=b', ['b', 'b']]
@@ -147,27 +147,27 @@ t.test('a listener that has seen no event yet has a position, too', async (t) =>
   t.match(await again.atLeast(1), [{ type: 'reading', data: { deviceId: 'a' } }])
 })
 
-t.test('what cannot be caught up is told as one missed, before what still can', async (t) => {
+t.test('events that cannot be caught up are reported as one missed, before those that can', async (t) => {
   const { url, store } = await startEvents(t, { ringBytesMax: 4000, pageBytes: 500 })
   const watcher = await openEvents(t, url)
   const first = await openEvents(t, url)
   store(['a'])
   const [{ id = '' } = {}] = await first.atLeast(1)
   for (let second = 2; second <= 200; second++) store(['a', 'b'], second)
-  await until(() => watcher.events().length + Number(watcher.of('missed')[0]?.data['count'] ?? 0) >= 399, 'the watcher to have come so far')
+  await until(() => watcher.events().length + Number(watcher.of('missed')[0]?.data['count'] ?? 0) >= 399, 'the watcher to see 399 events')
 
   const all = await openEvents(t, url, '/events', { 'last-event-id': id })
   const [missed, ...rest] = await all.atLeast(2)
   t.equal(missed?.type, 'missed')
-  t.equal(Number(missed?.data['count']) + rest.length, 398, 'how many: exactly')
+  t.equal(Number(missed?.data['count']) + rest.length, 398, 'the exact count')
   t.equal(all.of('missed').length, 1)
-  t.equal(Number(missed?.id.split('-')[1]) + 1, Number(rest[0]?.id.split('-')[1]), 'to come back with its id misses nothing more')
+  t.equal(Number(missed?.id.split('-')[1]) + 1, Number(rest[0]?.id.split('-')[1]), 'a reconnect with this id misses nothing more')
   const one = await openEvents(t, url, '/events?device=a', { 'last-event-id': id })
   t.match(await one.atLeast(2), [{ type: 'missed', data: { count: null } }, { type: 'reading', data: { deviceId: 'a' } }])
   t.equal(one.of('missed').length, 1)
 })
 
-t.test('an id of another gateway, of an earlier run or of no gateway: one missed, of which the count is not known', async (t) => {
+t.test('an id of another gateway, of an earlier run or of no gateway: one missed, with an unknown count', async (t) => {
   const { url, store } = await startEvents(t)
   const first = await openEvents(t, url)
   store(['a'])
@@ -184,10 +184,10 @@ t.test('an id of another gateway, of an earlier run or of no gateway: one missed
   }
   const empty = await openEvents(t, url, '/events', { 'last-event-id': '' })
   store(['c'])
-  t.match(await empty.atLeast(1), [{ type: 'reading' }], 'an empty id is none')
+  t.match(await empty.atLeast(1), [{ type: 'reading' }], 'an empty id counts as none')
 })
 
-t.test('heartbeats are comments, and move the position of a quiet device on', async (t) => {
+t.test('heartbeats are comments, and advance the position of a quiet device', async (t) => {
   const { url, store } = await startEvents(t, { heartbeatMs: 200, checkIntervalMs: 50, ringBytesMax: 2000, pageBytes: 500 })
   const quiet = await openEvents(t, url, '/events?device=quiet')
   const all = await openEvents(t, url)
@@ -202,7 +202,7 @@ t.test('heartbeats are comments, and move the position of a quiet device on', as
   t.match(await again.atLeast(1), [{ type: 'reading' }], 'nothing was missed')
 })
 
-t.test('a client that leaves is gone at once; a while after the last one nothing is kept, and ids begin anew', async (t) => {
+t.test('a client that leaves is forgotten at once; some time after the last one events are freed, and ids begin anew', async (t) => {
   const { url, store, metric } = await startEvents(t, { catchUpMs: 300 })
   store(['unheard'])
   t.equal(await metric('vital_event_bytes'), 0, 'nothing is kept without listeners')
@@ -220,7 +220,7 @@ t.test('a client that leaves is gone at once; a while after the last one nothing
   t.not(again.lastEventId().split('-')[0], first.lastEventId().split('-')[0])
 })
 
-t.test('an erased device is in no event any more', async (t) => {
+t.test('no event of an erased device is sent any more', async (t) => {
   const { url, store, events } = await startEvents(t)
   const first = await openEvents(t, url)
   await until(() => first.text().includes('id: '), 'the first bytes')
@@ -249,7 +249,7 @@ t.test('a stop ends every stream, and later requests are told to come back', asy
   t.equal(outcome, 'stopped')
 })
 
-t.test('pages of the origins listed may listen, with headers of their own and where they left', async (t) => {
+t.test('pages of listed origins may listen, send their own headers, and resume where they left', async (t) => {
   const page = 'https://page.example'
   const { url } = await startEvents(t, {}, { origins: [page] })
   const preflight = await fetch(`${url}/events`, {

@@ -1,4 +1,4 @@
-/** The promise in numbers: a thousand listeners, ten of them frozen. The gateway is a process of its own. */
+/** A thousand listeners and ten frozen ones, with the gateway as a process of its own. */
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
@@ -44,7 +44,7 @@ t.test('1,000 listeners, ten frozen: bounded memory, no other waits; SIGTERM end
   await until(async () => await metric('vital_event_listeners') === LISTENERS + FROZEN, 'all to listen')
   const before = await rssBytes()
 
-  // 40 MB of large readings, which fill the buffers of the kernel for the frozen, and of each device a small one a round.
+  // 40 MB of large readings fill the kernel's buffers of the frozen listeners. Each device sends a small one a round.
   const client = await connectClient(t, portOf('mqtt'))
   let slowestAckMs = 0
   for (let round = 1; round <= 10; round++) {
@@ -57,7 +57,7 @@ t.test('1,000 listeners, ten frozen: bounded memory, no other waits; SIGTERM end
     slowestAckMs = Math.max(slowestAckMs, performance.now() - startMs)
     await until(() => counts.every((count) => count >= round), `round ${round}`)
   }
-  t.strictSame(new Set(counts), new Set([10]), 'each of them has each of its readings, once')
+  t.strictSame(new Set(counts), new Set([10]), 'each listener has each reading of its device, once')
   t.ok(await metric('vital_events_missed_total') > 0, 'and the frozen were left behind')
   t.ok(await metric('vital_event_bytes') < (8 + 8) * MIB)
   const grown = await rssBytes() - before

@@ -5,7 +5,7 @@ const fails = (t: Test, status: number, text: string, expected: { readonly code:
   t.throws(() => takeAnswer({ status, text }), expected, `${status} ${text}`)
 }
 
-t.test('what an answer to a write means', (t) => {
+t.test('answers to a write are told apart', (t) => {
   t.equal(takeAnswer({ status: 204, text: '' }), 0)
   t.equal(takeAnswer({ status: 400, text: '{"error":"partial write: points beyond retention policy dropped=3"}' }), 3)
   fails(t, 400, '{"error":"partial write: field type conflict: input field \\"a\\" on measurement \\"vital\\" is type string, already ' +

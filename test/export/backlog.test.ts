@@ -1,5 +1,5 @@
 /**
- * A backlog into each database. Prints what it took of CPU and memory:
+ * A backlog into each database. Prints the CPU and memory that it took:
  * `VITAL_TEST_EXPORT_BACKLOG=1000000 npm test -- --reporter=tap --timeout=900 test/export/backlog.test.ts`
  */
 import t, { type Test } from 'tap'
@@ -33,7 +33,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       await measure(t, {
         pid: exported.child.pid!, readings: READINGS, isDone: async () => await isExported(rig, query), timeoutMs: 600_000
       })
-      await until(async () => await database.count() === READINGS, 'all is found', 120_000)
+      await until(async () => await database.count() === READINGS, 'all readings to be found', 120_000)
       t.equal(await database.count(), READINGS)
     })
   }

@@ -1,4 +1,4 @@
-/** The same readings into each database: ids come back, averages are equal, what is sent twice counts once. */
+/** The same readings into each database: ids come back, averages are equal, readings sent twice count once. */
 import t, { type Test } from 'tap'
 import type { ReadingRow } from '../../db/rows.ts'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
@@ -18,7 +18,7 @@ const ENGINES: ReadonlyArray<[string, string | false, (t: Test) => Promise<TimeS
 const FIRST_S = 1_750_240_800
 const IDS = ['a b', 'a,b', 'a=b', 'a\\', '\\', 'a\\,b', '"', '"a"', '\'', '%', '%41', 'ü', '😀', ' ', 'a ', '{}', '123', '-', 'ward:3', '.']
 
-/** Two hours at 1 Hz, one second in ten is missing; milliseconds are not those of a second. */
+/** Two hours at 1 Hz, without one second in ten, and with times between whole seconds. */
 function toRowsOf (device: string): ReadingRow[] {
   return Array.from({ length: 7200 }, (_, n) => n).filter((n) => n % 10 !== 3).map((n) =>
     toRow(device, FIRST_S + n + 0.125, { heartRateValue: 60 + (n * 7919) % 41 / 4, spo2Value: 97 }))
@@ -52,7 +52,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       t.same(await query('select errors from dead_letters'), [])
       t.same(await first.warnings(), [])
       await first.service.stop()
-      // All of it once more, as after a crash.
+      // All readings once more, as after a crash.
       await query('update sink_offsets set next_offset = 0, epoch = epoch + 1')
       const second = await startExport(t, variables)
       await until(async () => await isExported(rig, query))

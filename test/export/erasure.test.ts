@@ -1,4 +1,4 @@
-/** Erasing a device of which readings are in the database, wait in Kafka, and come later. */
+/** Erasing a device with readings in the database, in Kafka, and still to come. */
 import t, { type Test } from 'tap'
 import { toReadingRecord } from '../../src/kafka/reading-record.ts'
 import { erase } from '../helpers/erasures.ts'
@@ -25,7 +25,7 @@ const toRowsOf = (devices: readonly string[], seconds: readonly number[]) =>
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
   for (const [name, missing, start] of ENGINES) {
-    t.test(`${name}: what is there, also of the former partition, and what waits is gone; others and what comes later is there`, {
+    t.test(`${name}: stored readings, also of the former partition, and waiting ones are erased; others and later ones are kept`, {
       skip: missing, timeout: 120_000
     }, async (t) => {
       await rig.makeAnew(3)
@@ -43,18 +43,18 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       t.equal(await database.count(), 9)
       const gateway = await startGateway(t, toJournal(rig, connectionString))
 
-      // One that runs meanwhile.
+      // An export that runs during the erasure.
       t.match(await erase(gateway.httpUrl, encodeURIComponent(ODD)), { status: 200 })
       await until(async () => await isExported(rig, query))
       t.same(await database.devices(), [MOVED, 'other'].sort())
       t.equal(await first.metric('vital_export_erasures_total'), 6)
       await first.service.stop()
 
-      // One that is down meanwhile. These wait in Kafka, before the markers.
+      // An export that is down during the erasure. These readings wait in Kafka, before the markers.
       await rig.writeReadings(toRowsOf(devices, [3]))
       t.match(await erase(gateway.httpUrl, MOVED), { status: 200 })
       await publishTimes(t, gateway.mqttPort, MOVED, [FIRST_S + 7, FIRST_S + 8])
-      // Of a gateway that does not know of the erasure.
+      // Readings of a gateway that does not know of the erasure.
       await rig.write([toReadingRecord({ row: toRow(MOVED, FIRST_S + 9), transport: 'mqtt', clientId: null }, 0)])
       await rig.writeReadings(toRowsOf(['other'], [4]))
       const second = await startExport(t, variables)
@@ -64,7 +64,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       t.same(await second.warnings(), [])
       await second.service.stop()
 
-      // The offsets of a backup: all is read again, and what was erased does not come back.
+      // The offsets of a backup: all records are read again, and erased readings do not come back.
       await query('update sink_offsets set next_offset = 0, epoch = epoch + 1')
       const third = await startExport(t, variables)
       await until(async () => await isExported(rig, query))
@@ -74,7 +74,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     })
   }
 
-  t.test('QuestDB cannot delete a device: that is told, and all goes on', { skip: NO_QUESTDB, timeout: 120_000 }, async (t) => {
+  t.test('QuestDB cannot delete a device: a warning says so, and the export goes on', { skip: NO_QUESTDB, timeout: 120_000 }, async (t) => {
     await rig.makeAnew(1)
     const database = await startQuestDb(t)
     const { connectionString, query } = await createTestDatabase(t)

@@ -1,4 +1,4 @@
-/** From Kafka into InfluxDB 1, with what it refuses. */
+/** From Kafka into InfluxDB 1, with the readings that it refuses. */
 import { pino } from 'pino'
 import t from 'tap'
 import { createDatabase } from '../../db/database.ts'
@@ -17,7 +17,7 @@ if (NO_INFLUXDB !== false) t.pass(`left out: ${NO_INFLUXDB}`, { skip: NO_INFLUXD
 else if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('what is in Kafka comes into the database, once, and topics trim waits for it', async (t) => {
+  t.test('each reading of Kafka comes into the database once, and topics trim waits for it', async (t) => {
     await rig.makeAnew(3)
     const influx = await startInfluxDb(t)
     const { connectionString, query } = await createTestDatabase(t)
@@ -78,7 +78,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await exported.warnings(), [])
   })
 
-  t.test('one device more than max-values-per-tag: the export waits and tells, and goes on once it is raised', async (t) => {
+  t.test('one device more than max-values-per-tag: the export waits with a warning, and goes on once it is raised', async (t) => {
     await rig.makeAnew(1)
     const influx = await startInfluxDb(t, 'max-values-per-tag = 20')
     const { connectionString, query } = await createTestDatabase(t)
@@ -101,7 +101,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal((await query('select from dead_letters')).length, 0)
   })
 
-  t.test('points that are older than the retention are counted; a database that is not there is told', async (t) => {
+  t.test('points older than the retention are counted, and a missing database is warned of', async (t) => {
     await rig.makeAnew(1)
     const influx = await startInfluxDb(t)
     const { connectionString, query } = await createTestDatabase(t)

@@ -44,8 +44,8 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     }
     writer.abort()
     await writing
-    // The group misses those that were killed.
-    await until(async () => await isExported(rig, query), 'all is written', 90_000)
+    // The group waits for members that were killed.
+    await until(async () => await isExported(rig, query), 'all readings to be written', 90_000)
     t.equal(await influx.count(), written)
     t.comment(`${written} readings`)
   })
@@ -68,7 +68,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     const { port } = await second.said(/^listening$/)
     const readMetrics = async () => await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
     const isHeld = async () => /^vital_export_buffer_bytes\{.*\} [1-9]/m.test(await readMetrics())
-    await until(isHeld, 'readings are held that the database does not take')
+    await until(isHeld, 'the export to hold readings that the database does not take')
     second.child.kill('SIGTERM')
     t.same(await second.exited, [0, null])
     influx.thaw()

@@ -22,7 +22,7 @@ async function toTarget (t: Test, variables: Record<string, string>, limits = EX
   return target
 }
 
-/** What ends TLS before a server on a port. @returns requests, as they came */
+/** A proxy that terminates TLS before a server on a port. @returns the requests, as they came */
 async function startTls (t: Test, port: string) {
   const authority = await createAuthority(t)
   const { cert, key } = await authority.issueServer()
@@ -70,13 +70,13 @@ t.test('a user, over TLS', { skip: NO_INFLUXDB }, async (t) => {
   await t.rejects(toTarget(t, { VITAL_EXPORT_URL: url, VITAL_EXPORT_TLS_CA_FILE: '/nowhere' }), { code: 'VITAL_CONFIG_INVALID' })
 })
 
-t.test('how a token is sent, and where InfluxDB 2 and 3 are asked', { skip: NO_INFLUXDB }, async (t) => {
+t.test('a token is sent in its header, and InfluxDB 2 and 3 are asked at their own paths', { skip: NO_INFLUXDB }, async (t) => {
   const influx = await startInfluxDb(t)
   const { url, ca, seen } = await startTls(t, new URL(influx.url).port)
   const token = join(await createTestDir(t), 'token')
   await writeFile(token, 'abc\n')
   const variables = { VITAL_EXPORT_URL: url, VITAL_EXPORT_TLS_CA_FILE: ca, VITAL_EXPORT_TOKEN_FILE: token }
-  // 1.6 does not know the interface of 2.
+  // InfluxDB 1.6 does not have the API of 2.
   const second = await toTarget(t, { ...variables, VITAL_EXPORT_KIND: 'influxdb2', VITAL_EXPORT_ORG: 'ward' })
   await t.rejects(second.write(LINES), { code: 'VITAL_EXPORT_AWAY', message: /^it answers 404/ })
   const third = await toTarget(t, { ...variables, VITAL_EXPORT_KIND: 'influxdb3', VITAL_EXPORT_DATABASE: 'd' })

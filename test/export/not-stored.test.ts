@@ -1,4 +1,4 @@
-/** 2xx does not mean stored: what the database drops or does not apply is told. */
+/** 2xx does not mean stored: readings that the database drops or does not apply are warned of. */
 import t from 'tap'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
@@ -10,7 +10,7 @@ import { isExported, startExport, toVariables } from './rig.ts'
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('VictoriaMetrics drops what is older than it keeps, and counts twice without deduplication', {
+  t.test('VictoriaMetrics drops readings older than its retention, and counts twice without deduplication', {
     skip: NO_VICTORIAMETRICS, timeout: 120_000
   }, async (t) => {
     await rig.makeAnew(1)
@@ -26,7 +26,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(await database.count(), 1)
   })
 
-  t.test('a table of QuestDB that is suspended: what was taken waits there, the rest in Kafka', { skip: NO_QUESTDB, timeout: 120_000 }, async (t) => {
+  t.test('a suspended table of QuestDB: readings that it took wait there, the rest in Kafka', { skip: NO_QUESTDB, timeout: 120_000 }, async (t) => {
     await rig.makeAnew(1)
     const database = await startQuestDb(t)
     const { connectionString, query } = await createTestDatabase(t)
@@ -43,7 +43,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => await database.count() === 20)
     await until(async () => (await exported.warnings()).length === 0)
 
-    // What another writer makes has no keys.
+    // A table that another writer makes has no deduplication keys.
     await database.query('drop table vital')
     await database.query('create table vital (timestamp timestamp_ns, device symbol) timestamp(timestamp) partition by day wal')
     await until(async () => (await exported.warnings()).some((warning) => /keeps what is written twice: ALTER TABLE/.test(warning)))

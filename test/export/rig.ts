@@ -8,7 +8,7 @@ import { startReader } from '../helpers/reader.ts'
 import type { TimeSeries } from '../helpers/time-series.ts'
 import { isWritten, type Rig } from '../lake/rig.ts'
 
-/** What an export is configured with. */
+/** The configuration of an export. */
 export const toVariables = (rig: Pick<Rig, 'kafka'>, { variables }: Pick<TimeSeries, 'variables'>, connectionString: string) => ({
   DATABASE_URL: connectionString,
   KAFKA_BROKERS: rig.kafka.brokers,
@@ -24,5 +24,5 @@ export const startExport = (t: Test, given: Readonly<Record<string, string>>, li
 export const spawnExport = (t: Test, variables: Record<string, string>) =>
   spawnGateway(t, variables, { program: 'scripts/vital-gateway.ts', args: ['export'], flags: readV8Flags() })
 
-/** Whether exports have written all that the log has. */
+/** Whether exports have written all records of the log. */
 export const isExported = (rig: Pick<Rig, 'ends'>, query: TestDatabase['query']) => isWritten(rig, query, 'vital-export')

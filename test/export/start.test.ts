@@ -13,13 +13,13 @@ const DATABASE_URL = 'postgres://127.0.0.1:1/none'
 const KAFKA_BROKERS = '127.0.0.1:1'
 const refusal = toKafkaNodeRefusal(process.versions.node, 'vital-gateway export')
 
-t.test('what is missing is told as one line', async (t) => {
+t.test('a missing variable is reported in one line', async (t) => {
   t.match(await start(t, { KAFKA_BROKERS }), /^vital-gateway export needs DATABASE_URL: .*\n$/)
   t.match(await start(t, { DATABASE_URL }), /^vital-gateway export needs KAFKA_BROKERS: .*\n$/)
   t.match(await start(t, { DATABASE_URL, KAFKA_BROKERS }), /^vital-gateway export needs VITAL_EXPORT_URL: .*\n$/)
 })
 
-t.test('a Node.js that Kafka\'s client does not run on is told as one line', { skip: refusal === null && 'this one does' }, async (t) => {
+t.test('a Node.js that Kafka\'s client does not run on is refused in one line', { skip: refusal === null && 'this one does' }, async (t) => {
   t.equal(await start(t, { DATABASE_URL, KAFKA_BROKERS, VITAL_EXPORT_URL: 'http://127.0.0.1:1' }), `${refusal}\n`)
 })
 

@@ -1,4 +1,4 @@
-/** A broker whose log is cut as a power failure does: an export goes back, as a sink does. */
+/** A broker whose log is truncated as by a power failure: an export goes back, as a sink does. */
 import t from 'tap'
 import { READINGS_TOPIC } from '../../src/kafka/records.ts'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
@@ -13,7 +13,7 @@ if (NO_INFLUXDB !== false) t.pass(`left out: ${NO_INFLUXDB}`, { skip: NO_INFLUXD
 else if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('an export that was away while the log was cut, and grew past its position again', async (t) => {
+  t.test('an export that was away while the log was truncated, and grew past its position again', async (t) => {
     await rig.makeAnew(1)
     const influx = await startInfluxDb(t)
     const { connectionString } = await createTestDatabase(t)
@@ -26,7 +26,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await failPower(rig.kafka, { topic: READINGS_TOPIC }, amid(350))
     for (let at = 0; at < 4; at++) {
       const rows = toRows(100, { from: 1000 + at * 100 })
-      await until(() => rig.writeReadings(rows).then(() => true, () => false), 'readings are written')
+      await until(() => rig.writeReadings(rows).then(() => true, () => false), 'readings to be written')
     }
     t.same(await rig.ends(), [700])
     const next = await startExport(t, variables)

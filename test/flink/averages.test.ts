@@ -1,4 +1,4 @@
-/** The job of scripts/compose/flink on a real Flink: what it counts is compared with the roll-ups of a real gateway. */
+/** The job of scripts/compose/flink on a real Flink: its averages are compared with the roll-ups of a real gateway. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,18 +16,18 @@ import {
   countReadings, createFlinkRig, readAverages, selectAverages, selectRollups, toMessyRecords, toRecordedRows
 } from './rig.ts'
 
-/** A start of Flink and its plan take a quarter of a minute on two cores that are busy. */
+/** Flink and its plan take 15 s to start on two busy cores. */
 const SLOW_MS = 120_000
 t.setTimeout(600_000)
 
-/** A gateway that computes roll-ups of what a sink stores, once they are done. */
+/** A gateway that computes roll-ups of the readings that a sink stores. Settles once they are complete. */
 async function awaitRollups (t: Test, query: TestDatabase['query'], connectionString: string, readings: number) {
   await startGateway(t, { DATABASE_URL: connectionString })
   await until(async () => {
     const [row] = await query<{ total: number, marks: number }>(`select (select sum(readings)::int from rollups_5m) as total,
       (select count(*)::int from rollup_late) as marks`)
     return row!.total === readings && row!.marks === 0
-  }, 'roll-ups are done', SLOW_MS)
+  }, 'roll-ups to be complete', SLOW_MS)
 }
 
 const marker = (device: string, partition: number) => toErasureRecord({ topic: READINGS_TOPIC, topicId: 'A', partition },
@@ -39,7 +39,7 @@ async function run (): Promise<void> {
   t.comment(`VITAL_TEST_SEED=${seed}`)
   const random = createRandom(seed)
 
-  t.test('every bucket equals the roll-up, with readings shuffled, late and twice, and Flink killed amid them', async (t) => {
+  t.test('every bucket equals the roll-up, with readings shuffled, late and duplicated, and Flink killed meanwhile', async (t) => {
     const { connectionString, query, brokers } = await rig.createPlace(t)
     const rows = await toRecordedRows(Date.now() / 1000)
     const records = toMessyRecords(rows, random)
@@ -49,7 +49,7 @@ async function run (): Promise<void> {
     await until(async () => await countReadings(query) > 200, 'Flink counts', SLOW_MS)
     await sleep(2000)
     await flink.kill()
-    // Two markers of a device that goes on sending, which Flink does not heed, and what no gateway wrote.
+    // Two erasure markers of a device that goes on sending, which Flink ignores, and a record that no gateway wrote.
     await rig.write([marker('bidmc-13', 0), ...records.slice(half, half + 200), marker('bidmc-13', 1)])
     flink.start()
     await rig.write([
@@ -59,7 +59,7 @@ async function run (): Promise<void> {
     ])
     await startSink(t, rig, connectionString)
     await awaitRollups(t, query, connectionString, rows.length)
-    await until(async () => await countReadings(query) >= rows.length, 'Flink has counted all', SLOW_MS)
+    await until(async () => await countReadings(query) >= rows.length, 'Flink to count all readings', SLOW_MS)
     t.match(flink.log(), /started without a state[^]*started from file:\/\/.*chk-\d+/)
     const rollups = await selectRollups(query)
     t.ok(rollups.length > 9)
@@ -82,32 +82,32 @@ async function run (): Promise<void> {
     }
   })
 
-  t.test('a reading beyond the lateness, or ahead, is told and not counted, and never makes a row anew', async (t) => {
+  t.test('a reading beyond the lateness, or ahead, is listed and not counted, and never makes a new row', async (t) => {
     const { connectionString, query, brokers } = await rig.createPlace(t)
     const variables = { FLINK_LATENESS_S: '20', FLINK_AHEAD_S: '10', FLINK_OUTAGE_S: '5' }
     const flink = await startFlink(t, { brokers, connectionString, variables })
     await until(async () => (await fetch(flink.metricsUrl)).ok, 'Flink answers', SLOW_MS)
     const nowS = () => Math.floor(Date.now() / 1000)
     // All within one bucket.
-    await until(() => nowS() % 300 < 290, 'a bucket has begun')
+    await until(() => nowS() % 300 < 290, 'a bucket to begin')
     const baseS = nowS() - 1
     const write = (...timesS: number[]) => rig.writeReadings(timesS.map((timeS) => toRow('d1', timeS, { heartRateValue: 60 })))
     await write(...Array.from({ length: 300 }, (_, index) => baseS + index / 1000))
     await until(async () => await countReadings(query) === 300, '300 are counted', SLOW_MS)
     await write(baseS + 0.3)
-    await until(async () => await countReadings(query) === 301, 'a late one within the lateness is counted')
+    await until(async () => await countReadings(query) === 301, 'a late reading within the lateness to be counted')
     const aheadS = nowS() + 60
     await write(aheadS)
-    await until(() => nowS() > baseS + 22, 'the lateness is over')
+    await until(() => nowS() > baseS + 22, 'the lateness to pass')
     await write(baseS + 0.4, baseS + 0.4)
     const leftOut = () => query('select reason, device, measured::float from flink.left_out order by logged')
-    await until(async () => (await leftOut()).length === 2, 'both are told')
+    await until(async () => (await leftOut()).length === 2, 'both readings to be listed')
     t.same(await leftOut(), [
       { reason: 'ahead', device: 'd1', measured: aheadS }, { reason: 'late', device: 'd1', measured: baseS + 0.4 }
     ])
     t.equal(await countReadings(query), 301)
 
-    // As after an outage that was longer than said: state may have ended meanwhile.
+    // As after an outage longer than configured: the state may have expired.
     await sleep(2000)
     await flink.kill()
     const freshS = nowS()
@@ -117,14 +117,14 @@ async function run (): Promise<void> {
     const [, ...settings] = (await readFile(started, 'utf8')).split(' ')
     await writeFile(started, ['1', ...settings].join(' '))
     flink.start()
-    await until(async () => (await leftOut()).length === 3, 'it is told', SLOW_MS)
+    await until(async () => (await leftOut()).length === 3, 'the reading to be listed', SLOW_MS)
     t.match((await leftOut())[2], { reason: 'behind', measured: freshS })
-    t.equal(await countReadings(query), 301, 'and no row is made anew')
+    t.equal(await countReadings(query), 301, 'and no new row is made')
     await write(nowS())
-    await until(async () => await countReadings(query) === 302, 'what comes on time is counted')
+    await until(async () => await countReadings(query) === 302, 'a reading on time to be counted')
   })
 
-  t.test('where Flink was away for less than said, what waited in Kafka is counted, however old it is by then', async (t) => {
+  t.test('after an outage shorter than configured, readings that waited in Kafka are counted, however old they are', async (t) => {
     const { connectionString, query, brokers } = await rig.createPlace(t)
     const variables = { FLINK_LATENESS_S: '5', FLINK_AHEAD_S: '5' }
     const flink = await startFlink(t, { brokers, connectionString, variables })
@@ -139,7 +139,7 @@ async function run (): Promise<void> {
     await until(async () => await countReadings(query) === 2, 'both are counted', SLOW_MS)
     t.same(await query('select from flink.left_out'), [])
     t.match(await query('select sum(heart_rate_count)::int as heart_rate, sum(spo2_count)::int as spo2 from flink.averages_5m'),
-      [{ heart_rate: 0, spo2: 2 }], 'a value beyond DECIMAL(38, 18) counts as none')
+      [{ heart_rate: 0, spo2: 2 }], 'a value beyond DECIMAL(38, 18) is not counted')
     await flink.kill()
 
     flink.start({ FLINK_LATENESS_S: '60' })
@@ -147,7 +147,7 @@ async function run (): Promise<void> {
     t.match(flink.log(), /the state of .* was made with lateness, ahead and outage of 5 5 172800 s/, 'a state of other settings is refused')
   })
 
-  t.test('a record of a newer schema ends the job, and is not passed', async (t) => {
+  t.test('a record of a newer schema ends the job, and is not skipped', async (t) => {
     const { connectionString, query, brokers } = await rig.createPlace(t)
     const newer = toRecord(toRow('d1', 1))
     const headers = new Map([...newer.headers].map(([name, value]) => [name, name.toString() === 'schema' ? Buffer.from('2') : value]))
@@ -157,7 +157,7 @@ async function run (): Promise<void> {
     t.same(await query('select from flink.left_out'), [])
   })
 
-  t.test('a count that is smaller than the one that is stored does not replace it', async (t) => {
+  t.test('a smaller count does not replace the stored one', async (t) => {
     const { query } = await rig.createPlace(t)
     const columns = (await query<{ column_name: string }>(`select column_name from information_schema.columns
       where table_schema = 'flink' and table_name = 'averages_5m' and column_name ~ '_count$'`)).map((row) => row.column_name)

@@ -17,7 +17,7 @@ import { createSinkRig, toRecord } from '../sink/rig.ts'
 
 type Query = TestDatabase['query']
 
-/** One broker for a file of tests; topics and a database are made anew for each test. */
+/** One broker for a file of tests, with new topics and a new database for each test. */
 export async function createFlinkRig (t: Test) {
   const rig = await createSinkRig(t)
   const client = await loadKafkaClient('this test')
@@ -35,14 +35,14 @@ export async function createFlinkRig (t: Test) {
   }
 }
 
-/** What Flink computes of each bucket; first and last values are in roll-ups alone. */
+/** The columns that Flink computes for each bucket. Only roll-ups have first and last values. */
 const COLUMNS = BUCKET_COLUMNS.filter((name) => !/_(?:first|last)$/.test(name))
   .map((name) => /_(?:min|max|sum)$/.test(name) ? `trim_scale(${name}) as ${name}` : `${name}::int`).join(', ')
 
 export const selectRollups = (query: Query) => query(`select device, time, ${COLUMNS} from rollups_5m order by device, time`)
 export const selectAverages = (query: Query) => query(`select device, time, ${COLUMNS} from flink.averages_5m order by device, time`)
 
-/** Readings that are counted. */
+/** The number of readings that Flink has counted. */
 export async function countReadings (query: Query): Promise<number> {
   const [row] = await query<{ total: number }>('select coalesce(sum(readings), 0)::int as total from flink.averages_5m')
   return row!.total
@@ -61,7 +61,7 @@ interface Average {
 export async function readAverages (t: Test, brokers: string): Promise<Map<string, Average>> {
   const last = new Map<string, Average>()
   for (const { key, value } of await readTopic(t, { brokers }, AVERAGES_TOPIC)) {
-    // Flink escapes what is beyond the first 65,536 characters.
+    // Flink escapes characters beyond U+FFFF.
     last.set(JSON.stringify(JSON.parse(key)), JSON.parse(value!.toString()) as Average)
   }
   return last

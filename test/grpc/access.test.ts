@@ -1,4 +1,4 @@
-/** Who may send, and the end of a stream with its credentials. */
+/** The principals that may send, and the end of a stream with its credentials. */
 import { X509Certificate } from 'node:crypto'
 import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import { connect as connectHttp2 } from 'node:http2'
@@ -14,13 +14,13 @@ import { type GrpcClientOptions, openGrpcClient } from '../helpers/grpc.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
 
-/** What is promised, with room for a busy machine. */
+/** The documented bound, with room for a busy machine. */
 const EFFECTIVE_MS = 3000
 const ROOM_MS = 7000
 
 const READING = { timestamp: 1750240830, spo2Value: 97 }
 
-t.test('a device sends its own readings, an administrator any, and nobody else', async (t) => {
+t.test('a device sends its own readings, an administrator any, and other roles none', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { add } = openCredentials(t, connectionString)
   const secrets = { 'ward-3': await add('ward-3', 'device'), ann: await add('ann', 'admin'), app: await add('app', 'application') }
@@ -36,7 +36,7 @@ t.test('a device sends its own readings, an administrator any, and nobody else',
   write({ number: 1, readings: [{ device: 'ward-4', ...READING }] })
   write({ number: 2, readings: [{ device: 'ward-3', timestamp: 2 }] })
   t.match(await answerTo(1), { outcome: 'REJECTED', code: 'VITAL_FORBIDDEN' })
-  t.match(await answerTo(2), { outcome: 'STORED' }, 'the stream lives')
+  t.match(await answerTo(2), { outcome: 'STORED' }, 'the stream goes on')
   stream.end()
   t.equal((await ended()).code, status.OK)
   t.match(await clientOf(secrets.ann).send([{ device: 'ward-4', ...READING }]), { outcome: 'STORED' })
@@ -53,7 +53,7 @@ t.test('a device sends its own readings, an administrator any, and nobody else',
   t.match(text, /^vital_readings_refused_total\{transport="grpc",reason="device_mismatch"\} 3$/m)
 })
 
-t.test('after many wrong credentials of one address they are told to slow down; known ones pass', async (t) => {
+t.test('after many wrong credentials of one address further ones are told to slow down; known ones pass', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const secret = await openCredentials(t, connectionString).add('ward-3', 'device')
   const { grpcPort } = await startGateway(t, { DATABASE_URL: connectionString, VITAL_GRPC_PORT: '0' })
@@ -138,7 +138,7 @@ t.test('inside TLS a client certificate identifies its device, and renewed certi
   }
   const send = async (client: ReturnType<typeof openGrpcClient>, device: string) => (await client.send([{ device, ...READING }])).outcome
   t.equal(await send(await open('ward-3', {}, 'URI:urn:x,DNS:other'), 'ward-3'), 'STORED', 'the common name')
-  t.equal(await send(await open('ward-3', {}, 'DNS:other'), 'other'), 'REJECTED', 'and no other one')
+  t.equal(await send(await open('ward-3', {}, 'DNS:other'), 'other'), 'REJECTED', 'and no other name')
   t.equal(await send(await open('$x', {}, 'URI:urn/x,DNS:ward-5'), 'ward-5'), 'STORED', 'the first name that may be an id')
   t.equal(await send(await open('ward-3', { secret }), 'ward-9'), 'STORED', 'a secret counts before a certificate')
   await t.rejects(send(await open(null), 'ward-3'), { code: status.UNAUTHENTICATED })

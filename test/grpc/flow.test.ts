@@ -1,4 +1,4 @@
-/** What is read while nothing can be stored, or while a client does not read: bounded, and nothing is lost or stuck. */
+/** While nothing can be stored, or a client does not read, the gateway reads a bounded amount. Nothing is lost or stuck. */
 import { connect as connectHttp2 } from 'node:http2'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,10 +14,10 @@ import { until } from '../helpers/until.ts'
 
 /** The bound that `src/grpc/limits.ts` sets. */
 const UNANSWERED_MAX = 1024
-/** Small messages that have come already and that the library's stream passes on nevertheless: its highWaterMark. */
+/** Small messages that have come already and that the stream of the library still passes on: its highWaterMark. */
 const READ_AHEAD = 16
 
-/** Longer by hand: `HOLD_MS=60000`. Longer than the acknowledgement time-out, so that the buffer fills more than once. */
+/** Longer than the acknowledgement time-out, so that the buffer fills more than once. `HOLD_MS=60000` for a longer run. */
 const HOLD_MS = Number(process.env['HOLD_MS'] ?? 12_000)
 
 /** Holds every batch in PostgreSQL until it is released. */
@@ -36,7 +36,7 @@ async function hold (t: Test, connectionString: string) {
   return release
 }
 
-/** With so long a time for PostgreSQL that nothing goes to the spool. */
+/** A gateway that waits so long for PostgreSQL that nothing goes to the spool. */
 async function startHeld (t: Test, variables: Record<string, string> = {}) {
   const { connectionString, query } = await createTestDatabase(t)
   const gateway = await startGateway(t, {
@@ -73,7 +73,7 @@ function frame (number: number, device: string): Buffer {
   return Buffer.concat([head, message])
 }
 
-t.test('a client that never reads its answers is read no further; others go on, and it goes on when it reads', async (t) => {
+t.test('a client that does not read its answers is not read either, until it reads again; others go on', async (t) => {
   const { grpcPort, httpUrl, client, query } = await startHeld(t)
   const { session, stream, received } = openRaw(t, grpcPort!, 0)
   const sent = 3 * UNANSWERED_MAX
@@ -107,7 +107,7 @@ t.test('faults that a client does not read are bounded in bytes', async (t) => {
   t.equal(balance, 0)
 })
 
-t.test('a request that is too large is rejected by its number, and the stream lives', async (t) => {
+t.test('a request that is too large is rejected by its number, and the stream goes on', async (t) => {
   const { client, httpUrl } = await startHeld(t)
   const { write, answerTo, stream, ended } = client.open()
   const blob = (bytes: number) => ({ device: 'a', timestamp: bytes, other: Buffer.from(JSON.stringify({ blob: 'x'.repeat(bytes) })) })
@@ -139,7 +139,7 @@ t.test('the process of a client dies with 1,000 answers due: the ledger balances
   t.same(await query('select count(*)::int as readings from readings'), [{ readings: 1000 }])
 })
 
-t.test('what cannot be stored in time is answered UNAVAILABLE, and the stream lives', async (t) => {
+t.test('a reading that cannot be stored in time is answered UNAVAILABLE, and the stream goes on', async (t) => {
   const { client, hold, httpUrl } = await startHeld(t, { VITAL_ACK_TIMEOUT_MS: '300' })
   const release = await hold()
   const { write, answerTo } = client.open()
@@ -154,7 +154,7 @@ t.test('what cannot be stored in time is answered UNAVAILABLE, and the stream li
   t.equal((await readLedger(httpUrl)).balance, 0)
 })
 
-t.test('a deadline ends a call that waits, and its reading counts as any other', async (t) => {
+t.test('a deadline ends a waiting call, and its reading counts as any other', async (t) => {
   const { client, hold, httpUrl, query } = await startHeld(t)
   const release = await hold()
   await t.rejects(client.send([{ device: 'a', timestamp: 1 }], 0, { deadline: Date.now() + 300 }), { code: status.DEADLINE_EXCEEDED })
@@ -216,7 +216,7 @@ t.test('50 streams push requests of 250 KB while PostgreSQL is held: memory is b
     })
     while (!pushed.signal.aborted) {
       const other = Buffer.from(JSON.stringify({ blob, number: ++number }))
-      // As fast as HTTP/2 lets it.
+      // As fast as HTTP/2 allows.
       stream.write({ number, readings: [{ device: `d${index}`, timestamp: 1750240000 + number, other }] })
       do await sleep(5)
       while (stream.writableNeedDrain && !pushed.signal.aborted)

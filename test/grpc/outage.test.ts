@@ -1,4 +1,4 @@
-/** PostgreSQL and the spool both unable for some seconds, then a restart: nothing that was answered STORED is lost. */
+/** PostgreSQL and the spool both fail for some seconds, then the gateway restarts: no reading answered STORED is lost. */
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -12,7 +12,7 @@ import { until } from '../helpers/until.ts'
 const DEVICES = 5
 const PERIOD_MS = 20
 
-/** A device as README.md tells it: it keeps each reading until STORED or DUPLICATE, and opens its stream again. */
+/** A device as README.md describes it: it keeps each reading until STORED or DUPLICATE, and opens its stream again. */
 function startDevice (device: string, open: () => GrpcStream) {
   const kept = new Map<string, ProtoReading>()
   const outcomes: Record<string, number> = {}
@@ -65,7 +65,7 @@ function isFree (port: number): Promise<boolean> {
   })
 }
 
-t.test('an outage of both, and a restart: STORED is stored, and streams go on', { timeout: 120_000 }, async (t) => {
+t.test('an outage of both, and a restart: readings answered STORED are stored, and streams go on', { timeout: 120_000 }, async (t) => {
   const database = await createDatabaseSwitch(t)
   let isBroken = false
   const disk: typeof realDisk = {
@@ -95,15 +95,15 @@ t.test('an outage of both, and a restart: STORED is stored, and streams go on', 
   const before = sum('STORED')
   await until(() => sum('UNAVAILABLE') > 0, 'UNAVAILABLE')
   await sleep(3000)
-  t.ok(sum('STORED') - before < 50, 'nothing is promised meanwhile')
-  t.strictSame(devices.map(({ streams }) => streams()), devices.map(() => 1), 'the streams live')
+  t.ok(sum('STORED') - before < 50, 'almost nothing is answered STORED during the outage')
+  t.strictSame(devices.map(({ streams }) => streams()), devices.map(() => 1), 'the streams go on')
   isBroken = false
   await database.on()
   await until(() => sum('STORED') > before + 200, 'traffic again')
   await until(async () => (await readLedger(first.httpUrl)).balance === 0, 'the ledger')
   await first.stop()
 
-  // A connection of another test file may have been given the port meanwhile.
+  // The system may have given the port to a connection of another test file.
   await until(() => isFree(port), 'the port to be free')
   const second = await startGateway(t, { ...variables, VITAL_GRPC_PORT: String(port) }, { disk })
   const restarted = sum('STORED')

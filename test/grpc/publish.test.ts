@@ -1,4 +1,4 @@
-/** Requests and their answers, by a client of the proto file, on the whole gateway. */
+/** Requests and their answers, by a client of the proto file, on a whole gateway. */
 import t from 'tap'
 import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
 import { openGrpcClient } from '../helpers/grpc.ts'
@@ -65,7 +65,7 @@ t.test('a reading over gRPC and MQTT is one reading', async (t) => {
   t.equal((await query('select from readings')).length, 3)
 })
 
-t.test('subscribers see what is stored over gRPC', async (t) => {
+t.test('subscribers get readings that are stored over gRPC', async (t) => {
   const { client, mqttPort } = await start(t)
   const mqtt = await connectClient(t, mqttPort)
   await mqtt.subscribeAsync('vital/#')

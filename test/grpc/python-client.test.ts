@@ -11,7 +11,7 @@ import { findPython } from '../helpers/python.ts'
 const run = promisify(execFile)
 
 const GENERATOR = 'grpcio-tools==1.85.1'
-/** Its first installation takes half a minute; it is kept for later runs. */
+/** The first installation takes half a minute and is kept for later runs. */
 const INSTALL_MAX_MS = 80_000
 const RUN_MAX_MS = 30_000
 
@@ -54,7 +54,7 @@ const found = await findPython(GENERATOR, INSTALL_MAX_MS)
 const skip = 'reason' in found &&
   `no generated client was tried; python3 with venv and "pip install ${GENERATOR}" is needed: ${found.reason}`
 
-t.test('a client that grpcio-tools makes of the proto file stores readings', { skip, timeout: 110_000 }, async (t) => {
+t.test('a client that grpcio-tools generates from the proto file stores readings', { skip, timeout: 110_000 }, async (t) => {
   if (!('python' in found)) return
   const { python } = found
   const dir = await createTestDir(t)

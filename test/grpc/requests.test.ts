@@ -25,7 +25,7 @@ const field = (number: number, wireType: number, ...parts: Buffer[]) => Buffer.c
 const SEED = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 t.comment(`SEED=${SEED}`)
 
-t.test('the file names every vital sign, under the name of JSON in other letters', (t) => {
+t.test('the proto file has every vital sign, under its JSON name in snake case', (t) => {
   const { fields } = { fields: READING_FIELDS }
   t.strictSame([...fields.values()].filter((name) => name !== 'timestamp'), VITAL_SIGNS)
   const descriptor = (proto['vital.v1.Reading'] as unknown as { type: { field: Array<{ name: string, number: number }> } }).type
@@ -62,7 +62,7 @@ const faultOf = (bytes: Buffer) => {
   return 'fault' in readings ? readings.fault : null
 }
 
-t.test('bytes that hold what would be lost are refused with the number of their request', (t) => {
+t.test('bytes that decoding would lose are refused with the number of their request', (t) => {
   const number = field(1, WIRE.varint, varint(7))
   const double = Buffer.alloc(8)
   const cases: Array<[string, Buffer, string, RegExp]> = [
@@ -89,7 +89,7 @@ t.test('bytes that hold what would be lost are refused with the number of their 
     const isSkipped = !/^(?:a reading that is cut|a varint|a group)/.test(name)
     t.equal(readNumber(Buffer.concat([bytes, number])), isSkipped ? 7 : 0, `${name}, the number behind it`)
   }
-  t.equal(faultOf(Buffer.alloc(0)), null, 'an empty request has no readings, which the rules refuse')
+  t.equal(faultOf(Buffer.alloc(0)), null, 'an empty request is decoded; the rules for readings refuse it')
   t.end()
 })
 
@@ -105,7 +105,7 @@ t.test('random bytes are a request or a fault, and never an error', (t) => {
   t.end()
 })
 
-t.test('a request of more readings than are allowed is read no further than it must', (t) => {
+t.test('of a request with too many readings no more are decoded than needed', (t) => {
   const readings = Array.from({ length: 1500 }, () => ({ device: 'a', timestamp: 1 }))
   const decoded = decodeRequest(encode({ number: '1', readings }))
   t.equal('fields' in decoded.readings && decoded.readings.fields.length, 1500)

@@ -1,4 +1,4 @@
-/** Health and reflection, and what the library keeps to itself. */
+/** Health, reflection, and private parts of the library that the gateway relies on. */
 import {
   type ChannelCredentials, credentials, loadPackageDefinition, Metadata, type ServerInterceptingCallInterface, status
 } from '@grpc/grpc-js'
@@ -49,7 +49,7 @@ function openHealth (t: Test, port: number) {
   }
 }
 
-t.test('health is readiness, without credentials, and watchers are told', async (t) => {
+t.test('health is readiness, without credentials, and watchers are told of changes', async (t) => {
   const database = await createDatabaseSwitch(t)
   await openCredentials(t, database.connectionString).add('ann', 'admin')
   let isBroken = false
@@ -75,7 +75,7 @@ t.test('health is readiness, without credentials, and watchers are told', async 
   await until(() => seen.at(-1) === 'SERVING', 'its end')
 })
 
-t.test('reflection is for who may read the documents', async (t) => {
+t.test('reflection is for the roles that may read the documents', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const { add } = openCredentials(t, connectionString)
   const secrets = [await add('app', 'application'), await add('ward-3', 'device')]
@@ -107,14 +107,14 @@ t.test('reflection is for who may read the documents', async (t) => {
   await t.rejects(ask(undefined, { list_services: '*' }), { code: status.UNAUTHENTICATED })
 })
 
-t.test('an unknown method, and a method of nobody', async (t) => {
+t.test('a stream without a request ends with OK', async (t) => {
   const { grpcPort } = await startGateway(t, { VITAL_GRPC_PORT: '0' })
   const { stream, ended } = openGrpcClient(t, grpcPort!).open()
   stream.end()
   t.equal((await ended()).code, status.OK, 'a stream without a request')
 })
 
-t.test('the library still has what its types do not show', async (t) => {
+t.test('the library still has the parts that its types do not show', async (t) => {
   const { Server, ServerCredentials, ServerInterceptingCall } = await import('@grpc/grpc-js')
   const calls: ServerInterceptingCallInterface[] = []
   const server = new Server({

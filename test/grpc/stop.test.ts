@@ -9,13 +9,13 @@ import { until } from '../helpers/until.ts'
 const STREAMS = 50
 const STOP_MAX_MS = 15_000
 
-t.test('SIGTERM while 50 streams send: exit 0 within 15 s, and what was answered STORED is stored', { timeout: 120_000 }, async (t) => {
+t.test('SIGTERM while 50 streams send: exit 0 within 15 s, and readings answered STORED are stored', { timeout: 120_000 }, async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const gateway = await spawnGateway(t, { DATABASE_URL: connectionString, VITAL_GRPC_PORT: '0' })
   await gateway.said(/^ready$/)
   const { port = 0 } = gateway.lines.find(({ protocol }) => protocol === 'grpc')!
   const streams = Array.from({ length: STREAMS }, (_, index) => ({ device: `d${index}`, ...openGrpcClient(t, port).open() }))
-  // One that reads no answers, so that its stream cannot end in order.
+  // A client that reads no answers, so that its stream cannot end in order.
   streams[0]!.stream.pause()
   let number = 0
   const timer = setInterval(() => {
@@ -32,7 +32,7 @@ t.test('SIGTERM while 50 streams send: exit 0 within 15 s, and what was answered
   const tookMs = performance.now() - startMs
   clearInterval(timer)
   t.ok(tookMs < STOP_MAX_MS, `${Math.round(tookMs)} ms`)
-  // What the spool has taken on a busy machine.
+  // On a busy machine some readings may have gone to the spool.
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString, VITAL_DATA_DIR: gateway.dataDir })
   await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool to be empty')
   const rows = await query('select (extract(epoch from time) - 1750240000)::text as number from readings') as Array<{ number: string }>
@@ -40,7 +40,7 @@ t.test('SIGTERM while 50 streams send: exit 0 within 15 s, and what was answered
   const of = (outcome: string) => answered().filter((answer) => answer.outcome === outcome)
   t.ok(of('STORED').length > 500)
   t.strictSame(of('STORED').filter(({ number }) => !numbers.has(number)), [])
-  // What came while the gateway stopped: its device keeps it.
+  // Readings that came while the gateway stopped: their devices keep them.
   t.equal(of('STORED').length + of('UNAVAILABLE').length, answered().length)
   for (const { status } of streams.slice(1)) await until(() => status() !== null, 'the end of a stream')
   const codes = new Set(streams.slice(1).map(({ status }) => status()?.code))
