@@ -1,9 +1,9 @@
 import axe from 'axe-core'
 import type { Page } from 'playwright-core'
 
-/** Serious and critical findings of axe in what a page shows now. */
+/** Serious and critical findings of axe in the current state of a page. */
 export async function findFaults (page: Page): Promise<string[]> {
-  // By the debugger, which the policy does not bind.
+  // Injected by the debugger, because the page's content security policy does not apply to it.
   await page.evaluate(axe.source)
   const { violations } = await page.evaluate('axe.run({ resultTypes: ["violations"] })') as {
     violations: ReadonlyArray<{ id: string, impact: string, nodes: ReadonlyArray<{ html: string }> }>

@@ -22,7 +22,7 @@ export function * toBacklog (count: number, hours = 0): Generator<ReadingRow[]> 
   }
 }
 
-/** Says in the test's output what a process takes of CPU and memory until all readings are dealt with. */
+/** Writes the CPU and memory that a process takes until all readings are handled to the test's output. */
 export async function measure (
   t: Test, { pid, readings, isDone, timeoutMs }: {
     readonly pid: number
@@ -32,7 +32,7 @@ export async function measure (
   }
 ): Promise<void> {
   const [cpuS, startedMs, startedBytes] = [readTreeCpuS(pid), performance.now(), readPeakRssBytes(pid) ?? NaN]
-  await until(isDone, 'all is written', timeoutMs)
+  await until(isDone, 'all readings to be written', timeoutMs)
   const [tookS, usedS] = [(performance.now() - startedMs) / 1000, (readTreeCpuS(pid) ?? NaN) - (cpuS ?? NaN)]
   t.comment(`${Math.round(readings / tookS)} readings/s; of the process ${(usedS / readings * 1e6).toFixed(1)} CPU s a million readings, ` +
     `${Math.round((readPeakRssBytes(pid) ?? NaN) / 1024 / 1024)} MiB at most, ${Math.round(startedBytes / 1024 / 1024)} MiB at first`)

@@ -11,7 +11,7 @@ import { until } from './until.ts'
 
 export interface Held { readonly publish: VitalPublish, readonly settle: (verdict: Verdict) => void }
 
-/** An ingest that a test decides for. */
+/** An ingest whose verdicts the test decides. */
 export class ControlledIngest {
   readonly seen: VitalPublish[] = []
   readonly held: Held[] = []
@@ -23,7 +23,7 @@ export class ControlledIngest {
   }
 
   readonly ingest: Ingest = (publish) => {
-    // As it came: once it has left, its packet may hold what subscribers see instead.
+    // A copy, because the packet may later hold the payload for subscribers instead.
     const { topic, device, payload, clientId } = publish
     const settle = (verdict: Verdict) => { publish.settle(verdict) }
     const seen = { topic, device, payload, clientId, settle }
@@ -47,7 +47,7 @@ export const unavailable = (): Verdict => ({ status: 'unavailable', reason: 'tim
 export interface TestBroker {
   readonly broker: Broker
   readonly port: number
-  /** Of MQTT inside TLS. */
+  /** The port of MQTT over TLS. */
   readonly securePort: number | null
   readonly ingest: ControlledIngest
   readonly log: Array<Record<string, unknown>>
@@ -67,13 +67,13 @@ export async function startBroker (
   return { broker, port, securePort, ingest, log }
 }
 
-/** Lets everything happen that is about to: for asserting that something did not. */
+/** Waits for pending work, so that a test can assert that something did not happen. */
 export const settleDown = () => sleep(100)
 
-/** Of a session of MQTT 5 that a test keeps without saying for how long, as 3.1.1 does. */
+/** The expiry of a session of MQTT 5 that a test keeps as in 3.1.1, without an expiry of its own. */
 const SESSION_EXPIRY_S = 60
 
-/** A client that speaks packets, so that a test can do what a library would not. */
+/** A client that sends packets, so that a test can do things that a library would not. */
 export class RawClient {
   readonly socket: Socket
   readonly packets: Packet[] = []
@@ -98,7 +98,7 @@ export class RawClient {
     return client
   }
 
-  /** Connected, with CONNACK 0 received. */
+  /** Opens a connection and waits for CONNACK 0. @throws Error at any other answer */
   static async connected (t: Test, port: number, options: Partial<mqttPacket.IConnectPacket> = {}): Promise<RawClient> {
     const client = await RawClient.open(t, port, options.protocolVersion === 5 ? 5 : 4)
     const connack = await client.connect(options)
@@ -137,7 +137,7 @@ export class RawClient {
   }
 
   async waitFor (cmd: Packet['cmd'], count = 1): Promise<void> {
-    await until(() => this.of(cmd).length >= count, `${count} × ${cmd}, got ${this.of(cmd).length}`)
+    await until(() => this.of(cmd).length >= count, () => `${count} × ${cmd}, got ${this.of(cmd).length}`)
   }
 
   async subscribe (filters: Record<string, 0 | 1 | 2>): Promise<number[]> {
@@ -147,7 +147,7 @@ export class RawClient {
     return this.of('suback')[count]!.granted as number[]
   }
 
-  /** What came in on any topic, as `topic payload`. */
+  /** The messages on all topics, as `topic payload`. */
   messages (): string[] {
     return this.of('publish').map(({ topic, payload }) => `${topic} ${payload.toString()}`)
   }
@@ -160,7 +160,7 @@ export class RawClient {
 /** Both versions, for tests that hold for each: connections of 3.1.1 and of 5 are different code. */
 export const VERSIONS = ([4, 5] as const).map((protocolVersion) => ({
   protocolVersion,
-  /** Behind the name of a test. */
+  /** For the end of a test's name. */
   suffix: protocolVersion === 5 ? ' (MQTT 5)' : '',
   clients: {
     open: (t: Test, port: number) => RawClient.open(t, port, protocolVersion),
@@ -205,7 +205,7 @@ export async function connectClient (t: Test, port: number, options: IClientOpti
   return client
 }
 
-/** A repeatable source of chance (mulberry32). */
+/** Repeatable random numbers (mulberry32). */
 export function createRandom (seed: number): () => number {
   let state = seed
   return () => {

@@ -6,14 +6,14 @@ import t, { type Test } from 'tap'
 import { until } from './until.ts'
 
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => existsSync(path))
-/** Of what is tested; npm test runs a copy of the checkout, and the page is built in the checkout. */
+/** `npm test` runs a copy of the checkout, and the page is built in the checkout. */
 const COPY = join(import.meta.dirname, '../..')
 const ROOT = COPY.replace(/\/\.compiled$/, '')
 
 /** For `t.test`: why tests in a browser cannot run here, or `false`. */
 export const skip = CHROMIUM === undefined ? 'no Chromium here: apt-get install chromium' : false
 
-/** Builds the page as src/web/vite.config.ts says, from src/web/main.tsx on, unless it is built; of files at a time, one does. */
+/** Builds the page, as src/web/vite.config.ts says, unless it is up to date. Only one test file builds it at a time. */
 export async function buildPage (): Promise<void> {
   if (skip !== false) return
   mkdirSync(join(ROOT, 'dist'), { recursive: true })
@@ -26,7 +26,7 @@ export async function buildPage (): Promise<void> {
   }
 }
 
-/** Settles when no other process that lives holds the lock. */
+/** Settles when no other living process holds the lock. @returns releases it */
 async function lock (path: string): Promise<() => void> {
   await until(() => {
     const holder = existsSync(path) ? Number(readFileSync(path, 'utf8')) : null
@@ -60,7 +60,7 @@ function launch (): Promise<Browser> {
   return browser
 }
 
-/** Fails the test for a violated policy, an error, or a request to anywhere else. */
+/** Fails the test at a policy violation, an error, or a request to another origin. */
 export function watchPage (t: Test, page: Page, url: string): void {
   page.on('console', (message) => { if (/Content Security Policy/.test(message.text())) t.fail(message.text()) })
   page.on('pageerror', (error) => { t.fail(error.message) })
@@ -69,7 +69,7 @@ export function watchPage (t: Test, page: Page, url: string): void {
   })
 }
 
-/** A tab of its own, watched by {@link watchPage}; `before` prepares it before anything is loaded. */
+/** A tab of its own, watched by {@link watchPage}. `before` runs before anything is loaded. */
 export async function openPage (
   t: Test, url: string, { path = '/', before, ...options }: BrowserContextOptions & {
     readonly path?: string

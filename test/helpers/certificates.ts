@@ -16,11 +16,11 @@ interface IssueOptions {
   readonly use: 'serverAuth' | 'clientAuth'
   /** As OpenSSL spells them: `DNS:localhost,IP:127.0.0.1`. */
   readonly alternativeNames?: string
-  /** Negative: expired. */
+  /** Days until it expires; negative for an expired one. */
   readonly days?: number
 }
 
-/** A certificate authority in a directory of its own, which goes with the test. Made by the openssl command; nothing secret is kept. */
+/** A certificate authority in a directory of its own, made by the openssl command and removed with the test. */
 export async function createAuthority (t: Test, name = 'Test CA') {
   const directory = await mkdtemp(join(tmpdir(), 'vital-certificates-'))
   t.teardown(() => rm(directory, { recursive: true, force: true }))

@@ -3,7 +3,7 @@ import { equip } from '../../scripts/command-line/equip.ts'
 import { runProgram } from '../../scripts/command-line/program.ts'
 import { type CommandSurroundings, type Surroundings, toOperatorConfig } from '../../scripts/command-line/surroundings.ts'
 
-/** Surroundings without a terminal, that keep what is printed. */
+/** Surroundings without a terminal that keep the output. */
 export function createSurroundings (variables: Readonly<Record<string, string | undefined>> = {}) {
   const texts = { stdout: '', stderr: '' }
   const surroundings: Surroundings = {
@@ -18,7 +18,7 @@ export function createSurroundings (variables: Readonly<Record<string, string | 
   return { surroundings, texts }
 }
 
-/** Runs a command line of `vital-gateway` in this process: one of its own costs two seconds. */
+/** Runs a command line of `vital-gateway` in this process, because a process of its own takes two seconds. */
 export async function runCommandLine (args: readonly string[], variables: Readonly<Record<string, string | undefined>> = {}) {
   const { surroundings, texts } = createSurroundings(variables)
   const status = await runProgram(args, surroundings)
@@ -26,7 +26,7 @@ export async function runCommandLine (args: readonly string[], variables: Readon
 }
 
 /**
- * What a command makes of its command line.
+ * The options that a command reads from its command line.
  * @returns `null` when it printed its help instead
  * @throws `OPERATOR_USAGE`
  */

@@ -9,7 +9,7 @@ import type { Role } from '../../schemas/principal.ts'
 import { hashPassword } from '../../src/security/passwords.ts'
 import { digestOf, generateSecret, toDigestBytes } from '../../src/security/secrets.ts'
 
-/** What an administrator does with credentials, on a database. */
+/** Adds, revokes and rotates credentials in a database, as an administrator does. */
 export function openCredentials (t: Test, connectionString: string) {
   const { kysely, close } = createDatabase({ connectionString, poolSize: 1, logger: pino({ level: 'silent' }) })
   t.teardown(() => close())

@@ -2,7 +2,7 @@ import pg from 'pg'
 import type { Test } from 'tap'
 import { createTestDatabase } from './postgres.ts'
 
-/** A database that can be taken away, as an administrator or a crash would: connections end, new ones are refused. */
+/** A database that can be switched off, as by an administrator or a crash: connections end, and new ones are refused. */
 export async function createDatabaseSwitch (t: Test) {
   const { connectionString, query } = await createTestDatabase(t)
   const url = new URL(connectionString)

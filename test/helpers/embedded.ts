@@ -44,7 +44,7 @@ export async function query (url: string, text: string): Promise<Array<Record<st
   }
 }
 
-/** A gateway in a process of its own, to be killed; it has printed nothing yet. */
+/** A gateway in a process of its own, to be killed. It may not have started its server yet. */
 export function spawnChild (t: Test, dataDir: string, options: { uid?: number, gid?: number } = {}) {
   const child = spawn(process.execPath, [...LOADER, toProgram('test/helpers/embedded-child.ts'), dataDir],
     { ...options, stdio: ['pipe', 'pipe', 'inherit'] })
@@ -52,7 +52,7 @@ export function spawnChild (t: Test, dataDir: string, options: { uid?: number, g
   return child
 }
 
-/** The same, once its server runs, or could not be started. */
+/** The same, once its server runs. @throws Error when the process ends before */
 export async function startChild (t: Test, dataDir: string, options: { uid?: number, gid?: number } = {}) {
   const child = spawnChild(t, dataDir, options)
   const exit = once(child, 'exit').then(([code]) => { throw new Error(`the child ended with ${code} before its server ran`) })

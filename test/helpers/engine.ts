@@ -6,16 +6,16 @@ import { until } from './until.ts'
 
 export interface Engine {
   start (): Promise<void>
-  /** Ends it at once. */
+  /** Ends it with SIGKILL. */
   kill (): Promise<void>
   freeze (): void
   thaw (): void
 }
 
 /**
- * A program of somebody else that listens over HTTP, ended with the test.
- * @param command - and its arguments
- * @param url - answers 2xx once it is there
+ * A third-party program that serves HTTP, ended with the test.
+ * @param command - the program and its arguments
+ * @param url - answers 2xx once the program is ready
  */
 export async function startEngine (t: Test, command: readonly string[], url: string): Promise<Engine> {
   let child: ChildProcess | null = null

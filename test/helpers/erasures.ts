@@ -17,7 +17,7 @@ export async function erase (httpUrl: string, device = 'a'): Promise<ErasureAnsw
   return { status: response.status, ...await response.json() as ErasureAnswer }
 }
 
-/** Readings of `a` and of `b`, acknowledged; their numbers begin at `from`. */
+/** Publishes `count` readings of `a` and of `b` with timestamps from `from` on, and an invalid one. Settles when acknowledged. */
 export async function publish (t: Test, port: number, from: number, count = 5): Promise<void> {
   const client = await connectClient(t, port)
   await Promise.all(Array.from({ length: count }, (_, n) => ['a', 'b'].map((device) =>
@@ -26,11 +26,11 @@ export async function publish (t: Test, port: number, from: number, count = 5): 
   await client.endAsync()
 }
 
-/** Readings in PostgreSQL, by device. */
+/** The number of readings in PostgreSQL, by device. */
 export const countsOf = async (query: Query) => Object.fromEntries((await query<{ device: string, n: number }>(
   'select device, count(*)::int as n from readings group by 1')).map(({ device, n }) => [device, n]))
 
-/** A gateway that dies at a step, as a process of its own. */
+/** A gateway as a process of its own that kills itself at a step. */
 export async function spawnDoomed (t: Test, variables: Record<string, string>, step: ErasureStep | 'never' = 'never') {
   const gateway = await spawnGateway(t, variables, { program: DOOMED, args: [step] })
   await gateway.said(/^ready$/)
@@ -38,7 +38,7 @@ export async function spawnDoomed (t: Test, variables: Record<string, string>, s
   return { ...gateway, mqttPort: portOf('mqtt'), httpUrl: `http://127.0.0.1:${portOf('http')}` }
 }
 
-/** Readings from 100 on in PostgreSQL, and from 200 on in the spool of a gateway that was killed then. */
+/** Leaves readings from 100 on in PostgreSQL, and readings from 200 on in the spool of a gateway that is then killed. */
 export async function leaveSpool (
   t: Test, database: Awaited<ReturnType<typeof createDatabaseSwitch>>, variables: Record<string, string>
 ): Promise<void> {
@@ -51,9 +51,9 @@ export async function leaveSpool (
   await database.on()
 }
 
-/** Nothing waits in its spool. */
+/** Settles when nothing waits in the spool. */
 export const drained = ({ httpUrl }: { readonly httpUrl: string }) =>
-  until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is replayed')
+  until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool to be replayed')
 
-/** What gateways said of an erasure. */
+/** The states of an erasure at all gateways, sorted. */
 export const states = ({ gateways }: ErasureAnswer) => gateways.map(({ state }) => state).sort()

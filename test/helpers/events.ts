@@ -21,18 +21,18 @@ export interface EventStream {
   readonly response: IncomingMessage
   /** Everything that came, as it came. */
   text (): string
-  /** Comments and fields without data are left out. */
+  /** Without comments, and without blocks that have no data. */
   events (): SentEvent[]
-  /** Of one type. */
+  /** The events of one type. */
   of (type: string): SentEvent[]
-  /** Waits for as many events. */
+  /** Waits for at least `count` events. */
   atLeast (count: number): Promise<SentEvent[]>
   readonly hasEnded: boolean
   /** The id with which a browser would come back. */
   lastEventId (): string
 }
 
-/** Opens `GET /events` as a plain client, without a library. @param path - behind the URL of the server */
+/** Opens `GET /events` without a library. @param path - appended to the URL of the server */
 export async function openEvents (
   t: Test, url: string, path = '/events', headers: Record<string, string> = {}
 ): Promise<EventStream> {
@@ -53,7 +53,7 @@ export async function openEvents (
     events,
     of: (type) => events().filter((event) => event.type === type),
     async atLeast (count) {
-      await until(() => events().length >= count, `${count} events; there are ${events().length}`)
+      await until(() => events().length >= count, () => `${count} events; there are ${events().length}`)
       return events()
     },
     get hasEnded () { return hasEnded },
@@ -61,7 +61,7 @@ export async function openEvents (
   }
 }
 
-/** As the specification has it, as far as the gateway uses it. */
+/** Parses server-sent events by the specification, as far as the gateway uses it. */
 export function parseEvents (text: string): SentEvent[] {
   return text.split('\n\n').slice(0, -1).flatMap((block) => {
     const fields = new Map(block.split('\n').filter((line) => !line.startsWith(':'))
@@ -78,19 +78,19 @@ export function toRow (device: string, seconds: number, vitals = '{"heartRateVal
   return { device, timeUs: seconds * 1e6, hash: '', vitals, fields, receivedAtMs: 0 }
 }
 
-/** An HTTP server with events that the test makes up. */
+/** An HTTP server with events that the test makes. */
 export async function startEvents (
   t: Test, limits: Partial<EventsLimits> = {}, overrides: Partial<HttpServerOptions> = {}
 ) {
   const metrics = createMetrics()
   const events = createEvents({ limits, metrics, logger: pino({ level: 'silent' }) })
   const server = await startHttpServer(t, { events, ...overrides })
-  // Streams do not hold up the server's own teardown.
+  // Open streams would delay the teardown of the server.
   t.teardown(() => { events.stop() })
   return {
     ...server,
     events,
-    /** A reading of each of these devices is stored, at the given seconds. */
+    /** Tells the events that a reading of each device was stored. @param seconds - Unix time of the readings */
     store (devices: readonly string[], seconds = 1): void {
       events.observe(devices.map((device) => toRow(device, seconds)))
     },

@@ -16,22 +16,22 @@ const OBSTACLE = findFlinkObstacle(JARS)
 /** Why tests that need Flink are left out; `false` where they run. */
 export const NO_FLINK: string | false = OBSTACLE !== null && `VITAL_TEST_FLINK_JARS: ${OBSTACLE}`
 
-/** Makes the tables of Flink, and its role, as compose does. */
+/** Creates the tables and the role of Flink, as compose does. */
 export const prepareTables = (connectionString: string) => prepareFlinkTables(FLINK_DIR, connectionString)
 
 export interface RunningFlink {
   readonly stateDir: string
   readonly metricsUrl: string
-  /** What it printed since it was started first. */
+  /** The output since its first start. */
   log (): string
   hasEnded (): boolean
-  /** Ends it at once. */
+  /** Ends it with SIGKILL. */
   kill (): Promise<void>
-  /** Starts it again, from its last checkpoint. @param variables - others than before */
+  /** Starts it again, from its last checkpoint. @param variables - replace those of the first start */
   start (variables?: Readonly<Record<string, string>>): void
 }
 
-/** The job of averages on a Flink of the test's own, by the shipped files; ended with the test. */
+/** A Flink of its own that runs the job of averages from the shipped files; ended with the test. */
 export async function startFlink (
   t: Test, { brokers, connectionString, variables = {} }: {
     readonly brokers: string

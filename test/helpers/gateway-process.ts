@@ -20,19 +20,19 @@ export interface GatewayProcess {
   readonly dataDir: string
   readonly exited: Promise<[number | null, NodeJS.Signals | null]>
   readonly lines: LogLine[]
-  /** The first line that fits. @throws when the process ends before */
+  /** Waits for the first line that fits. @throws Error when the process ends before */
   said (pattern: RegExp): Promise<LogLine>
   stderr (): string
 }
 
 interface SpawnOptions {
   readonly cwd?: string
-  /** What stands before node, such as `bash -c 'ulimit -n 512; exec "$@"' bash`. */
+  /** A command before node, such as `bash -c 'ulimit -n 512; exec "$@"' bash`. */
   readonly through?: readonly string[]
   readonly args?: readonly string[]
-  /** Of Node.js and V8. */
+  /** Flags of Node.js and V8. */
   readonly flags?: readonly string[]
-  /** What is run; by default a gateway. */
+  /** The program; by default a gateway. */
   readonly program?: `${string}.ts`
 }
 
@@ -80,7 +80,7 @@ export async function spawnGateway (t: Test, variables: Record<string, string>, 
   return { child, dataDir, exited, lines, said, stderr: () => stderr }
 }
 
-/** Settles once the process handles a signal itself, as Linux shows. Node handles SIGINT and SIGTERM from its start. */
+/** Settles once the process handles a signal itself, as /proc of Linux shows. Node handles SIGINT and SIGTERM from its start. */
 export async function takesSignal ({ child }: GatewayProcess, number: number): Promise<void> {
   for (let attempt = 0; attempt < 2000; attempt++) {
     const status = await readFile(`/proc/${child.pid}/status`, 'utf8').catch(() => '')

@@ -10,13 +10,13 @@ export interface TestGateway {
   /** `null` without a certificate. */
   readonly mqttsPort: number | null
   readonly httpPort: number
-  /** `null`: metrics and health are at `httpPort`. */
+  /** `null` where metrics and health are at `httpPort`. */
   readonly adminPort: number | null
-  /** `null`: gRPC is off. */
+  /** `null` without gRPC. */
   readonly grpcPort: number | null
   readonly httpUrl: string
   readonly connectionString: string
-  /** What SIGHUP does. */
+  /** Does the same as SIGHUP. */
   reload (): Promise<void>
   stop (): Promise<void>
 }
@@ -28,7 +28,7 @@ export async function startGateway (
 ): Promise<TestGateway> {
   const connectionString = variables['DATABASE_URL'] ?? (await createTestDatabase(t)).connectionString
   const dataDir = variables['VITAL_DATA_DIR'] ?? await createTestDir(t)
-  // The default is more than many machines have open files for, which is a warning; these tests look at others.
+  // The default limit of connections exceeds the open files of many machines, and would add a warning to those that tests look at.
   const config = createConfig({
     DATABASE_URL: connectionString,
     VITAL_MQTT_PORT: '0',

@@ -54,7 +54,7 @@ export function openGrpcClient (t: Test, port: number, { secret, channel, option
   const { vital } = loadPackageDefinition(definition) as unknown as {
     vital: { v1: { Ingest: new (address: string, credentials: ChannelCredentials, options: ClientOptions) => IngestClient } }
   }
-  // A subchannel of its own: clients of one process share connections otherwise.
+  // A subchannel of its own, because clients of one process share connections otherwise.
   const client = new vital.v1.Ingest(`${host}:${port}`, channel ?? credentials.createInsecure(), {
     'grpc.use_local_subchannel_pool': 1, ...options
   })
@@ -71,7 +71,7 @@ export function openGrpcClient (t: Test, port: number, { secret, channel, option
           else reject(error)
         })
       }),
-    /** A Publish stream that notes what comes. */
+    /** A Publish stream that notes its answers. */
     open: (callOptions: CallOptions = {}, extra: Record<string, string> = {}) => {
       const own = metadata.clone()
       for (const [name, value] of Object.entries(extra)) own.set(name, value)

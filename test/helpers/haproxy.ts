@@ -9,7 +9,7 @@ import { createTestDir } from './postgres.ts'
 import { ROOT } from './program.ts'
 import { until } from './until.ts'
 
-/** Debian installs it where the path of an account other than root does not lead. */
+/** Debian installs it in a directory that only root's PATH has. */
 const PATH = `${process.env['PATH']}:/usr/sbin`
 
 /** Why a test is left out; `false` where it runs. */
@@ -23,13 +23,13 @@ const fileOf = (name: string) => join(ROOT, 'scripts/compose/haproxy', name)
 interface HaproxyOptions {
   /** In the order of the configuration. */
   readonly gateways: ReadonlyArray<{ readonly mqttPort: number, readonly httpPort: number }>
-  /** With tls.cfg. */
+  /** Adds tls.cfg. */
   readonly tls?: { readonly pemFile: string, readonly clientCaFile: string }
-  /** With names.cfg: what is said of each gateway's server. */
+  /** Adds names.cfg, with these options for the server of each gateway. */
   readonly serverOptions?: string
 }
 
-/** HAProxy with the shipped configuration, on ports of its own, once it finds all gateways ready; ended with the test. */
+/** HAProxy with the shipped configuration, on ports of its own. Settles once it finds all gateways ready; ended with the test. */
 export async function startHaproxy (t: Test, { gateways, tls, serverOptions }: HaproxyOptions) {
   const socket = join(await createTestDir(t), 'admin.sock')
   const [mqttPort, httpPort, statsPort, mqttsPort, httpsPort] = [
@@ -63,12 +63,12 @@ export async function startHaproxy (t: Test, { gateways, tls, serverOptions }: H
     await exited
   })
 
-  /** A command of the administration socket. @returns what it answers */
+  /** Sends a command to the administration socket. @returns the answer */
   async function command (line: string): Promise<string> {
     return await text(connect(socket).end(`${line}\n`))
   }
 
-  /** `UP`, `DOWN`, `DRAIN` by server of a backend; a check that is due to change it is told by a number behind. */
+  /** `UP`, `DOWN` or `DRAIN` by server of a backend. While checks are changing a state, HAProxy appends their count. */
   async function states (backend: 'mqtt_gateways' | 'http_gateways'): Promise<Record<string, string>> {
     const rows = (await command('show stat')).split('\n').map((row) => row.split(','))
     const at = rows[0]!.indexOf('status')

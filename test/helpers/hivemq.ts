@@ -21,7 +21,7 @@ function findMissing (): string | false {
   return spawnSync('java', ['-version']).status === 0 ? false : 'Java is not installed (apt-get install openjdk-17-jdk-headless)'
 }
 
-/** HiveMQ CE of its own on loopback, ended with the test. @param mqtt - settings below `<mqtt>` of its configuration */
+/** A HiveMQ CE of its own on loopback, ended with the test. @param mqtt - settings below `<mqtt>` of its configuration */
 export async function startHivemq (t: Test, mqtt = '') {
   const dir = await createTestDir(t)
   const port = await freePort()

@@ -16,7 +16,7 @@ export const RESOURCE: Resource = {
   vitalTimestamps: { heartRateValue: 1735689600.123456, unknown: 1735689000 }
 }
 
-/** A real server on a free port of loopback, stopped at teardown, with the lines that it logged. */
+/** A real server on a free port of loopback, stopped at teardown. It keeps its log lines. */
 export async function startHttpServer (t: Test, overrides: Partial<HttpServerOptions> = {}) {
   const logs: Array<Record<string, unknown>> = []
   const write = (line: string) => { logs.push(JSON.parse(line) as Record<string, unknown>) }
@@ -61,7 +61,7 @@ export function post (url: string, body: string | Buffer, headers: Record<string
   return fetch(`${url}/vital-data`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body })
 }
 
-/** Sends bytes as they are and returns all that comes back until the server closes. */
+/** Sends bytes as they are. @returns all bytes that come back until the server closes */
 export async function sendRaw (t: Test, port: number, bytes: string): Promise<string> {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => { socket.destroy() })
@@ -73,7 +73,7 @@ export async function sendRaw (t: Test, port: number, bytes: string): Promise<st
   return answer
 }
 
-/** Checks that an answer is an error of the one shape, and returns its body. */
+/** Asserts that an answer has the shape of an error. @returns its body */
 export async function expectError (t: Test, response: Response, status: number, code: string) {
   t.equal(response.status, status, `${code} has status ${status}`)
   t.match(response.headers.get('content-type'), /^application\/json/)

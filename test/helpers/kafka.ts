@@ -32,10 +32,10 @@ function findMissing (): string | false {
 }
 
 /**
- * Runs the rest of a test file on a Node.js that Kafka's client runs on: this process only starts another one, and reports
- * what that reports.
- * @param file - of the test: `import.meta.filename`
- * @returns whether the tests are to be run here
+ * Runs the rest of a test file on a Node.js that Kafka's client runs on. Where this process is another version, it starts that
+ * one and forwards its results.
+ * @param file - the test file: `import.meta.filename`
+ * @returns whether this process must run the tests
  */
 export async function isOnKafkaNode (t: Test, file: string): Promise<boolean> {
   if (NO_KAFKA !== false) {
@@ -49,26 +49,26 @@ export async function isOnKafkaNode (t: Test, file: string): Promise<boolean> {
   return false
 }
 
-/** What stands before the command of a broker: it must not outlive a test that is killed. */
+/** Stands before the command of a broker, so that the broker does not outlive a test that is killed. */
 export const THROUGH = process.platform === 'linux' ? ['setpriv', '--pdeathsig', 'KILL'] : []
 
 export interface RunningKafka {
   readonly port: number
-  /** As KAFKA_BROKERS has it. */
+  /** The value of KAFKA_BROKERS. */
   readonly brokers: string
-  /** Its logs are here, in a folder for each partition. */
+  /** Holds its logs, in a folder for each partition. */
   readonly dataDir: string
   freeze (): void
   thaw (): void
-  /** Ends it at once. */
+  /** Ends it with SIGKILL. */
   kill (): Promise<void>
-  /** Starts it again on the same port, with what its disk has. */
+  /** Starts it again on the same port, with the data on its disk. */
   start (): Promise<void>
 }
 
 /**
- * One broker of Kafka of the test's own, ended with the test: listens on loopback, without TLS and without a login.
- * @param settings - more lines of its configuration, or others
+ * A Kafka broker of its own on loopback, without TLS and without a login, ended with the test.
+ * @param settings - added to its configuration, or replacing parts of it
  */
 export async function startKafka (t: Test, settings: Readonly<Record<string, string>> = {}): Promise<RunningKafka> {
   const dir = await createTestDir(t)
@@ -83,12 +83,12 @@ export async function startKafka (t: Test, settings: Readonly<Record<string, str
 
   async function start (): Promise<void> {
     const [command = '', ...args] = [...THROUGH, 'java', ...java, 'kafka.Kafka', file]
-    // A group of its own: a signal from the terminal must not end it amid a test's teardown.
+    // In a process group of its own, so that a signal from the terminal does not end it before the teardown of the test.
     child = spawn(command, args, { stdio: 'ignore', detached: true })
     await until(async () => {
       if (child!.exitCode !== null) throw new Error('the broker ended')
       return await isOpen(port)
-    }, 'Kafka listens')
+    }, 'Kafka to listen')
   }
   async function kill (): Promise<void> {
     if (child === null || child.exitCode !== null || child.signalCode !== null) return
@@ -119,14 +119,14 @@ async function isOpen (port: number): Promise<boolean> {
   }
 }
 
-/** A record as the broker has it. */
+/** A record as the broker returns it. */
 export interface FoundRecord extends LogRecord {
   readonly key: string
   readonly partition: number
   readonly headers: Map<Buffer, Buffer>
 }
 
-/** All records of a topic, from the first to the last one that is there now. */
+/** All records of a topic, from the first to the current last one. */
 export async function readTopic (t: Test, { brokers }: Pick<RunningKafka, 'brokers'>, topic: string): Promise<FoundRecord[]> {
   const { Admin, Consumer, ListOffsetTimestamps } = await loadKafkaClient('this test')
   const options = { clientId: 'test', bootstrapBrokers: brokers.split(','), retries: 5, retryDelay: 200 }

@@ -8,7 +8,7 @@ import { freePort } from './free-port.ts'
 import { createTestDir } from './postgres.ts'
 import { until } from './until.ts'
 
-/** Debian puts it where only root's PATH leads. */
+/** Debian installs it in a directory that only root's PATH has. */
 const PATH = `${process.env['PATH']}:/usr/sbin`
 
 /** Why a test is left out; `false` where it runs. */
@@ -19,25 +19,25 @@ export const NO_MOSQUITTO = /version 2\./.test(spawnSync('mosquitto', ['-h'], { 
 export interface RunningMosquitto {
   readonly port: number
   readonly url: string
-  /** Its directory; what it keeps is there. */
+  /** Holds its configuration, its log and its persistence file. */
   readonly dir: string
   freeze (): void
   thaw (): void
-  /** Writes what it keeps to its disk, and waits for that. */
+  /** Makes it write its state to its disk. Settles when it has. */
   save (): Promise<void>
-  /** Ends it at once. */
+  /** Ends it with SIGKILL. */
   kill (): Promise<void>
-  /** Starts it again on the same port, with what its disk has. */
+  /** Starts it again on the same port, with the data on its disk. */
   start (): Promise<void>
 }
 
-/** Settings under which it keeps whatever it acknowledged, as long as it runs. */
+/** With these settings it keeps every message that it acknowledged, as long as it runs. */
 const SETTINGS = ['persistence true', 'max_queued_messages 0', 'max_inflight_messages 0']
 
 /** A Mosquitto of its own on loopback, ended with the test. @param settings - more lines of its configuration */
 export async function startMosquitto (t: Test, settings: readonly string[] = ['allow_anonymous true']): Promise<RunningMosquitto> {
   const dir = await createTestDir(t)
-  // Started as root it becomes another user.
+  // Started as root, Mosquitto becomes another user.
   await chmod(dir, 0o777)
   const port = await freePort()
   const file = join(dir, 'mosquitto.conf')
@@ -79,7 +79,7 @@ export async function startMosquitto (t: Test, settings: readonly string[] = ['a
       const path = join(dir, 'mosquitto.db')
       const before = (await stat(path).catch(() => null))?.mtimeMs
       child!.kill('SIGUSR1')
-      await until(async () => (await stat(path)).mtimeMs !== before, 'Mosquitto has saved')
+      await until(async () => (await stat(path)).mtimeMs !== before, 'Mosquitto to save')
     }
   }
 }

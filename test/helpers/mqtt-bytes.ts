@@ -46,7 +46,7 @@ export function packet (firstByte: number, ...parts: readonly Part[]): Buffer {
 
 /**
  * Reads one packet of MQTT 5 with mqtt-packet.
- * @throws where mqtt-packet has an error, or finds not exactly one packet
+ * @throws Error unless mqtt-packet finds exactly one packet and no error
  */
 export function parse5 (bytes: Buffer): Packet {
   const packets: Packet[] = []
@@ -59,7 +59,7 @@ export function parse5 (bytes: Buffer): Packet {
   return packets[0]!
 }
 
-/** Decodes a whole packet of MQTT 5 as a connection does: each type by its function, and of a PUBLISH the topic too. */
+/** Decodes a whole packet of MQTT 5 as a connection does: each type by its function, and a PUBLISH with its topic. */
 export function decode5 (bytes: Buffer) {
   const length = decodeLength(bytes, 1, bytes.length)
   const bodyAt = 1 + lengthBytes(length)
@@ -71,7 +71,7 @@ export function decode5 (bytes: Buffer) {
   switch (type) {
     case CONNECT: return decodeConnect(body)
     case PUBLISH: {
-      // Other packets stand behind it, whose bytes it must not read.
+      // The bytes of further packets follow, which decodePublish must not read.
       const publish = decodePublish(firstByte, join([bytes, [0, 0, 0, 0]]), bodyAt, bytes.length)
       const { topicStart, topicEnd, topicAlias, payloadStart } = publish
       const topic = topicStart === topicEnd && topicAlias !== null ? '' : toTopicName(bytes, topicStart, topicEnd)

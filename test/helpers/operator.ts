@@ -8,9 +8,7 @@ import { LOADER, toProgram } from './program.ts'
 
 const PROGRAM = toProgram('scripts/vital-gateway.ts')
 
-/**
- * Runs a command as a process of its own, as npm would, without a terminal, in `cwd` and with nothing in the environment but `variables`.
- */
+/** Runs a command as a process of its own, as npm would: without a terminal, in `cwd`, with PATH and `variables` as environment. */
 export async function runOperatorScript (
   t: Test, command: string, args: readonly string[], variables: Readonly<Record<string, string>>, cwd: string
 ) {
@@ -26,7 +24,7 @@ export async function runOperatorScript (
   return { status, stdout, stderr }
 }
 
-/** The same in this process, for a process costs two seconds. */
+/** The same in this process, because a process of its own takes two seconds. */
 export async function runOperated (command: string, args: readonly string[], variables: Readonly<Record<string, string>>) {
   return await runCommandLine([command, ...args], variables)
 }

@@ -8,7 +8,7 @@ import pg from 'pg'
 import type { Test } from 'tap'
 import { freePort } from './free-port.ts'
 
-/** Debian installs it where the path of an account other than root does not lead. */
+/** Debian installs it in a directory that only root's PATH has. */
 const ENV = { PATH: `${process.env['PATH']}:/usr/sbin` }
 
 /** Why a test is left out; `false` where it runs. */

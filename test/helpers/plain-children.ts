@@ -1,7 +1,7 @@
 /**
- * Loaded into every test process after tap (.taprc). tap loads itself into each process that a test starts: a thread and
- * a hook for every module, which doubles the CPU time of a gateway's start, and handlers of signals that no gateway in
- * operation has. We measure no coverage, so the children of tests stay as they are.
+ * Loaded into every test process after tap (.taprc). tap loads itself into each process that a test starts. Its thread and its
+ * hook for every module double the CPU time of a gateway's start, and its signal handlers differ from a gateway in operation.
+ * We measure no coverage, so the children of tests run without tap.
  */
 import { createRequire } from 'node:module'
 

@@ -1,6 +1,6 @@
 /**
- * Loaded into tap by scripts/run-tests.js. tap starts each test with a thread and a hook that note every module which the
- * test loads, for its coverage: two seconds of CPU each. We measure none.
+ * Loaded into tap by scripts/run-tests.js. To measure coverage, tap starts each test with a thread and a hook that note every
+ * loaded module. That takes two seconds of CPU per test. We measure no coverage.
  */
 import childProcess, { type SpawnOptions } from 'node:child_process'
 import { syncBuiltinESMExports } from 'node:module'

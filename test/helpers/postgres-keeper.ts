@@ -11,7 +11,7 @@ import type { KeptServer } from './postgres.ts'
 
 /** Runs the tests' PostgreSQL from the first test that needs it to the end of the run: node postgres-keeper.ts <pid> <dir>. */
 const [runner, dir] = [Number(process.argv[2]), process.argv[3] ?? '']
-/** Of its own: a server that is given may have served another run. */
+/** Named by this process, because a server that is given may have served another run. */
 const TEMPLATE = `vital_template_${process.pid}`
 
 const identity = await identifyProcess(runner)

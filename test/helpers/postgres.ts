@@ -11,23 +11,23 @@ import { LOADER, ROOT, toProgram } from './program.ts'
 
 /**
  * One embedded PostgreSQL serves all test files of a run, because initdb takes seconds. The first file that needs it
- * starts a keeper (postgres-keeper.ts), which migrates a template database and stops the server when the run has
- * ended, however it ended. The run is the tap process, or the test file's own process when it is run alone.
+ * starts a keeper (postgres-keeper.ts), which migrates a template database and stops the server when the run ends, also when
+ * it is killed. The run is the tap process, or the process of a test file that is run alone.
  */
 const KEEPER_START_MAX_MS = 60_000
-/** Databases of the tests, and write-ahead log up to `max_wal_size`. */
+/** For the databases of the tests, and write-ahead log up to `max_wal_size`. */
 const MEMORY_BYTES_MIN = 4 * 1024 ** 3
 const CONNECTIONS_CLOSE_MAX_MS = 3_000
 
 /** Why tests that need a direct connection to the server are skipped; `false` where they run. */
 export const NOT_POOLED = process.env['VITAL_TEST_POOLER_URL'] === undefined ? false : 'a pooler stands before the server'
 
-/** The keeper writes it when the template is ready. */
+/** Written by the keeper when the template is ready. */
 export interface KeptServer {
   readonly keeperPid: number
   readonly url: string
   readonly template: string
-  /** Why there is none. */
+  /** Why there is no server. */
   readonly error?: string
 }
 
@@ -38,8 +38,8 @@ export interface TestDatabase {
 }
 
 /**
- * A migrated database of the test's own, without partitions but the default one. It is dropped when the test ends; the
- * test fails if a connection is still open then, so call this before whatever connects registers its teardown.
+ * A migrated database of the test's own, with only the default partition. It is dropped when the test ends. The test fails if
+ * a connection is still open then, so call this before anything that connects registers its teardown.
  */
 export async function createTestDatabase (t: Test): Promise<TestDatabase> {
   return await create(t, (await useServer()).template)
@@ -76,7 +76,7 @@ async function runQuery<Row extends pg.QueryResultRow> (url: string, text: strin
   }
 }
 
-/** Backends end a moment after their sockets. @returns the names of those that did not */
+/** Backends end a moment after their sockets. @returns the application names of those that did not end in time */
 async function waitForConnections (url: string, database: string): Promise<string[]> {
   const deadline = performance.now() + CONNECTIONS_CLOSE_MAX_MS
   while (true) {
@@ -112,7 +112,7 @@ async function findServer (): Promise<KeptServer> {
   }
 }
 
-/** The process whose end is the end of the run. A test file that runs on another Node.js is told by the one that started it. */
+/** The process whose end is the end of the run. A test file on another Node.js is told its id by the process that started it. */
 export function runPid (): number {
   const told = process.env['VITAL_TEST_RUN_PID']
   if (told !== undefined) return Number(told)

@@ -2,9 +2,9 @@ import { type Cut, cutLog, type LoggedBatch, toLogDir } from '../../scripts/harn
 import type { RunningKafka } from './kafka.ts'
 
 /**
- * Ends a broker as a failure of its power does, which takes the end of one log along, and starts it again.
+ * Kills a broker, cuts the end off one log as a power failure may do, and starts the broker again.
  * @param keep - bytes of the last segment that are kept
- * @returns what is missing
+ * @returns the records that were lost
  */
 export async function failPower (
   kafka: RunningKafka, { topic, partition = 0 }: { readonly topic: string, readonly partition?: number },
@@ -17,5 +17,5 @@ export async function failPower (
   return cut
 }
 
-/** Within the batch that holds an offset: that record and what is behind it is lost. */
+/** Cuts within the batch that holds an offset, so that this record and all later ones are lost. */
 export const amid = (offset: number) => (batches: readonly LoggedBatch[]) => batches.find(({ lastOffset }) => lastOffset >= offset)!.at + 70

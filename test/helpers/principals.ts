@@ -3,7 +3,7 @@ import { isRole, type Principal } from '../../schemas/principal.ts'
 
 const NEVER_SLOWED = { freeMax: Infinity, delayMs: 0, delayMsMax: 0, forgetMs: 60_000, keysMax: 1000 }
 
-/** For tests that are refused more often than anyone in earnest. */
+/** For tests with more refused logins than the delays allow. */
 export const NOT_SLOWED = { failedLoginsOfName: NEVER_SLOWED, failedLoginsOfAddress: NEVER_SLOWED, takeoversOfClientId: NEVER_SLOWED }
 
 /** The password of everyone in these tests. */
@@ -24,7 +24,7 @@ export function toPrincipal (username: string): Principal | null {
   return isRole(role) && id !== undefined ? { id, role } : null
 }
 
-/** What a client of this name sends in its CONNECT. */
+/** The CONNECT options of a client with this name. */
 export function login (username: string, clientId = username) {
   return { username, password: Buffer.from(PASSWORD), clientId }
 }

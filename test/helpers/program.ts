@@ -5,7 +5,7 @@ export const ROOT = join(import.meta.dirname, '../..')
 
 const isCompiled = import.meta.filename.endsWith('.js')
 
-/** What Node.js needs to run a program as this test runs: nothing when it is compiled. */
+/** Arguments with which Node.js runs a program as it runs this test: none when it is compiled. */
 export const LOADER: readonly string[] = isCompiled ? [] : [`--import=${import.meta.resolve('tsx')}`]
 
 /** @returns the absolute path of a program of ours, in the form that {@link LOADER} runs */

@@ -12,7 +12,7 @@ export const NO_PROMETHEUS = ['prometheus', 'promtool'].every((program) => spawn
   ? false
   : 'Prometheus is not installed (apt-get install prometheus)'
 
-/** @returns what it printed @throws Error with what it printed, where it does not exit with 0 */
+/** @returns the output @throws Error with the output, when promtool does not exit with 0 */
 export async function promtool (...args: readonly string[]): Promise<string> {
   const { stdout, stderr } = await promisify(execFile)('promtool', args).catch((error: { stdout: string, stderr: string }) => {
     throw new Error(`promtool ${args.join(' ')}: ${error.stdout}${error.stderr}`)
@@ -26,9 +26,9 @@ export interface Sample {
 }
 
 export interface RunningPrometheus {
-  /** @returns `data` of an answer of its API @throws Error with what it says is wrong */
+  /** @returns `data` of an answer of its API @throws Error with its error message */
   get<Data> (path: string): Promise<Data>
-  /** The values of an expression now. */
+  /** The current values of an expression. */
   query (expr: string): Promise<Sample[]>
 }
 
@@ -54,7 +54,7 @@ export async function startPrometheus (t: Test, configFile: string): Promise<Run
   await until(async () => {
     if (child.exitCode !== null) throw new Error(`Prometheus ended: ${log.join('')}`)
     return (await fetch(`http://${address}/-/ready`)).ok
-  }, 'Prometheus is ready')
+  }, 'Prometheus to be ready')
   return {
     get,
     async query (expr) {

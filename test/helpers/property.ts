@@ -7,7 +7,7 @@ const SEED = Number(process.env['SEED'] ?? Date.now() % 2 ** 31)
 /**
  * Checks that something holds for many inputs.
  * @param property - of `fc.property`
- * @param numRuns - inputs that are drawn
+ * @param numRuns - number of inputs
  */
 export function holds<Inputs> (t: Test, property: fc.IProperty<Inputs>, numRuns = 1000): void {
   const details = fc.check(property, { seed: SEED, numRuns })

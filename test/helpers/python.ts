@@ -10,8 +10,8 @@ const run = promisify(execFile)
 /**
  * Python with a package in a virtual environment, which is kept for later runs.
  * @param requirement - `name==version`
- * @param timeoutMs - of the first installation; half a minute is usual
- * @returns or why there is none
+ * @param timeoutMs - bounds the first installation, which usually takes half a minute
+ * @returns the interpreter, or the reason why it is missing
  */
 export async function findPython (
   requirement: string, timeoutMs: number
@@ -24,7 +24,7 @@ export async function findPython (
   try {
     await mkdir(cache, { recursive: true })
     const begun = performance.now()
-    // Moved to its name when it is whole; modules run from anywhere, only scripts in bin would not.
+    // Renamed once it is complete. Modules run from any path; only scripts in bin would not.
     await run('python3', ['-m', 'venv', made], { timeout: timeoutMs })
     await run(join(made, 'bin/python'), ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', requirement], {
       timeout: Math.max(1, Math.round(timeoutMs - (performance.now() - begun)))

@@ -1,6 +1,6 @@
 import type { MqttClient } from 'mqtt'
 
-/** A reading of a heart rate; of another type than a number it is refused. */
+/** A reading with a heart rate. It is refused if the value is not a number. */
 export const toReading = (timestamp: number, heartRateValue: unknown) => ({ timestamp, heartRateValue })
 
 /** Settles when the reading, or the array of several, is acknowledged. */

@@ -11,7 +11,7 @@ const SIGNS = new Set([
   'spo2Value', 'temperatureValue'
 ])
 
-/** Averages of readings ordered by time and hash, in the plainest way. Values have one decimal at most. */
+/** Averages of readings ordered by time and hash, computed in the simplest way. Values have one decimal at most. */
 export function recompute (readings: readonly StoredReading[], seconds: number): unknown[] {
   const buckets = new Map<number, StoredReading[]>()
   for (const reading of readings) {
@@ -40,7 +40,7 @@ export function recompute (readings: readonly StoredReading[], seconds: number):
   })
 }
 
-/** The same of what the gateway answers. */
+/** An answer of the gateway in the same form. */
 export function toNumbers ({ from, to, count, vitals }: Bucket): unknown {
   return {
     from,

@@ -22,11 +22,11 @@ export const NO_REDIS = spawnSync('redis-server', ['--version']).status === 0
 export interface RunningRedis {
   readonly port: number
   readonly url: string
-  /** For looking at what is in it. */
+  /** For looking at its keys. */
   readonly client: Redis
   freeze (): void
   thaw (): void
-  /** Ends it at once. */
+  /** Ends it with SIGKILL. */
   kill (): Promise<void>
   /** Starts it again on the same port. */
   start (options?: { readonly empty?: boolean }): Promise<void>
@@ -73,21 +73,21 @@ async function isAnswering (port: number): Promise<boolean> {
   try {
     socket.write('PING\r\n')
     const [answer] = await once(socket, 'data') as [Buffer]
-    // With a password it says that one is needed.
+    // Redis with a password answers that one is needed.
     return /^(?:\+PONG|-NOAUTH)/.test(answer.toString())
   } finally {
     socket.destroy()
   }
 }
 
-/** A way to Redis that can be cut. */
+/** A proxy to Redis that can be cut. */
 export interface Cable {
   readonly url: string
   cut (): void
   mend (): void
   /** New connections lead to another port. */
   lead (port: number): void
-  /** Keeps the answer to a command from its gateway, and all that follows on that connection, until {@link letGo}. */
+  /** Holds the answer to a command, and everything behind it on that connection, until {@link letGo}. */
   holdAnswerTo (isMeant: (command: string) => boolean): void
   readonly isHolding: boolean
   letGo (): void
@@ -95,7 +95,7 @@ export interface Cable {
 
 export async function startCable (t: Test, port: number): Promise<Cable> {
   let target = port
-  /** Each with the one at the other end. */
+  /** Each socket with the socket at the other end. */
   const sockets = new Map<Socket, Socket>()
   let isCut = false
   let isMeant: (command: string) => boolean = () => false

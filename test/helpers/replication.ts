@@ -10,13 +10,13 @@ import { freePort } from './free-port.ts'
 import { createTestDir } from './postgres.ts'
 import { until } from './until.ts'
 
-/** Debian's: the embedded binaries have no pg_basebackup. */
+/** The binaries of Debian, because the embedded ones have no pg_basebackup. */
 export const BIN = ['15', '16', '17', '18'].map((version) => `/usr/lib/postgresql/${version}/bin`).find((path) => existsSync(path)) ?? ''
 
 /** Why a test is left out; `false` where it runs. */
 export const NO_REPLICATION = BIN === '' ? 'PostgreSQL with pg_basebackup is not installed (apt-get install postgresql)' : false
 
-/** PostgreSQL refuses to run as root: then as the account `nobody`. */
+/** As root, servers run as the account `nobody`, because PostgreSQL refuses to run as root. */
 export const ACCOUNT = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
 
 const run = async (program: string, args: readonly string[]) => {
@@ -30,7 +30,7 @@ interface Server {
   stop (): Promise<void>
 }
 
-/** Each statement on a connection of its own. */
+/** Runs each statement on a connection of its own. */
 export function createQuery (url: string): Server['query'] {
   return async <Row extends pg.QueryResultRow>(text: string) => {
     const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 2000 })
@@ -60,11 +60,11 @@ async function startServer (t: Test, dir: string): Promise<Server> {
   t.teardown(stop)
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
   const query = createQuery(url)
-  await until(async () => (await query('select 1')).length === 1, 'PostgreSQL answers')
+  await until(async () => (await query('select 1')).length === 1, 'PostgreSQL to answer')
   return { url, port, query, stop }
 }
 
-/** A directory that the account of the servers may write. */
+/** A directory that belongs to the account of the servers. */
 async function createOwnDir (dir: string): Promise<string> {
   await mkdir(dir)
   if (ACCOUNT.uid !== undefined) await chown(dir, ACCOUNT.uid, ACCOUNT.gid!)
@@ -73,13 +73,13 @@ async function createOwnDir (dir: string): Promise<string> {
 }
 
 interface PrimaryOptions {
-  /** Instead of initdb's, which trusts this machine. */
+  /** Replaces the pg_hba.conf of initdb, which trusts this machine. */
   readonly hba?: string
-  /** Of `postgres`, the superuser. */
+  /** The password of the superuser `postgres`. */
   readonly password?: string
 }
 
-/** An empty server, as a user starts it, in a directory in which the account of the servers may make others. */
+/** An empty server, as a user starts it. The account of the servers may create further directories in `base`. */
 export async function startPrimary (t: Test, { hba, password }: PrimaryOptions = {}): Promise<Server & { readonly base: string }> {
   const base = await createOwnDir(join(await createTestDir(t), 'servers'))
   await chmod(join(base, '..'), 0o755)

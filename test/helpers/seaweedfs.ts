@@ -20,7 +20,7 @@ export interface RunningStore extends Pick<StoreSettings, 'variables' | 'bucket'
   thaw (): void
 }
 
-/** SeaweedFS of the test's own with one bucket, ended with the test: S3 on loopback, on disk. */
+/** A SeaweedFS of its own with one bucket: S3 on loopback, stored on disk, ended with the test. */
 export async function startStore (t: Test): Promise<RunningStore> {
   const dir = await createTestDir(t)
   const settings = await prepareStore(dir, freePort)
@@ -35,6 +35,6 @@ export async function startStore (t: Test): Promise<RunningStore> {
   await until(async () => {
     if (child.exitCode !== null) throw new Error('SeaweedFS ended')
     return await makeBucket(settings)
-  }, 'SeaweedFS takes a bucket')
+  }, 'SeaweedFS to take a bucket')
   return { ...settings, freeze () { child.kill('SIGSTOP') }, thaw () { child.kill('SIGCONT') } }
 }

@@ -9,15 +9,15 @@ import { type Engine, startEngine } from './engine.ts'
 import { freePort } from './free-port.ts'
 import { createTestDir } from './postgres.ts'
 
-/** Mean of a field of a device in five minutes, by their first Unix second. */
+/** Means of a field over five minutes, by the Unix second at which the five minutes begin. */
 export type Averages = ReadonlyMap<number, number>
 
-/** What tests do with any of them. */
+/** The operations that tests use on each database. */
 export interface TimeSeries extends Engine {
   readonly variables: Readonly<Record<string, string>>
   /** Ids of all devices, as an application reads them. */
   devices (): Promise<string[]>
-  /** Points of a field. */
+  /** The number of points of a field. */
   count (field?: string, device?: string): Promise<number>
   averages (device: string, field: string, fromS: number, toS: number): Promise<Averages>
 }
@@ -45,7 +45,7 @@ async function answer<Body> (url: string, query: Record<string, string>): Promis
   return (text === '' ? {} : JSON.parse(text)) as Body
 }
 
-/** InfluxDB 1 with a database. @param data - lines below `[data]` of its configuration @param http - the same below `[http]` */
+/** InfluxDB 1 with a database. @param data - lines below `[data]` of its configuration @param http - lines below `[http]` */
 export async function startInfluxDb (t: Test, data = '', http = '') {
   const dir = await createTestDir(t)
   const [port, backupPort] = [await freePort(), await freePort()]
@@ -88,7 +88,7 @@ export async function startInfluxDb (t: Test, data = '', http = '') {
   } satisfies TimeSeries & Record<string, unknown>
 }
 
-/** VictoriaMetrics, which keeps a hundred years. @param flags - more of them, or others */
+/** VictoriaMetrics with a retention of a hundred years. @param flags - added, or replacing others */
 export async function startVictoriaMetrics (t: Test, flags: readonly string[] = ['-retentionPeriod=100y', '-dedup.minScrapeInterval=1ms']) {
   const dir = await createTestDir(t)
   const url = `http://127.0.0.1:${await freePort()}`

@@ -41,7 +41,7 @@ export interface TestTransports extends TestBroker {
   stopWebSockets (): void
 }
 
-/** Stopped with the test. */
+/** Starts a broker on every transport, stopped with the test. */
 export async function startTransports (t: Test, authority: Authority, options: Options = {}): Promise<TestTransports> {
   const { webSocketOrigins = [], trustedProxies = [], proxyProtocol = false, files, ...brokerOptions } = options
   const origins: Origin[] = []
@@ -64,7 +64,7 @@ export async function startTransports (t: Test, authority: Authority, options: O
   const webSockets = createWebSockets({ onConnection: started.broker.accept, origins: webSocketOrigins, limits, logger })
   const http = await startHttpServer(t, { webSockets, isProxy })
   const https = await startHttpServer(t, { webSockets, isProxy, tls })
-  // Before the servers' own, which wait for their sockets.
+  // Registered last, so that it runs before the teardowns of the servers, which wait for their sockets.
   t.teardown(() => started.broker.stop())
   return {
     ...started,
@@ -85,7 +85,7 @@ export interface ConnectOptions extends ConnectionOptions {
   readonly webSocket?: ClientOptions
 }
 
-/** A stream to the broker that is open, destroyed with the test. */
+/** An open stream to the broker, destroyed with the test. */
 export async function openStream (
   t: Test, { ports, ca }: TestTransports, transport: Transport, options: ConnectOptions = {}
 ): Promise<Duplex> {

@@ -6,8 +6,8 @@ import type { MqttClient } from 'mqtt'
 import { connectClient, type TestGateway } from './gateway.ts'
 
 /**
- * A device that publishes once every 20 ms, one reading after the acknowledgement of the one before, while a test attacks.
- * @returns ends it and gives how many readings were acknowledged; throws when one was not, or its connection was closed
+ * A device that publishes during an attack: 20 ms after each acknowledgement it sends the next reading.
+ * @returns `end` settles with the number of acknowledged readings; it rejects when one was not, or the connection was closed
  */
 export async function startWellBehaved (
   t: Test, { mqttPort }: Pick<TestGateway, 'mqttPort'>, options: { clientId?: string, username?: string, password?: string } = {}
