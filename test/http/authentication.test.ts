@@ -6,7 +6,7 @@ import { expectError, post, startHttpServer } from '../helpers/http-server.ts'
 
 const BODY = '{"device":"band-1","timestamp":1}'
 
-/** A few principals by name; `slow-…` are looked up first. */
+/** Authenticates a few names. The answer for `slow-…` takes 5 ms. */
 function authenticate ({ authorization = '' }: { authorization?: string | undefined }): Authentication | Promise<Authentication> {
   const name = authorization.replace('Bearer ', '')
   if (name.startsWith('slow-')) return new Promise((resolve) => { setTimeout(() => { resolve(toAuthentication(name.slice(5))) }, 5) })
@@ -79,7 +79,7 @@ t.test('an address that guesses credentials is slowed; cached credentials from i
   await expectError(t, answer, 429, 'VITAL_TOO_MANY_REQUESTS')
   t.equal(lookups, 1)
   t.equal((await fetch(`${url}/vital-data`, { headers: as('operator.ann') })).status, 200)
-  t.equal((await fetch(`${url}/health/live`)).status, 200, 'and a probe, which brings nothing')
+  t.equal((await fetch(`${url}/health/live`)).status, 200, 'and so does a probe without credentials')
 })
 
 t.test('the request rate is bounded per principal, or per address in the open mode', async (t) => {
@@ -119,7 +119,7 @@ t.test('a token bucket refills up to its size, and the number of buckets is boun
   t.same([1, 2, 3, 4, 5].map(() => take('a')), [true, true, true, true, false])
   for (let index = 0; index < 100; index++) take(`k${index}`)
   t.equal(limit.size, 3)
-  t.ok(take('a'), 'forgotten is full again')
+  t.ok(take('a'), 'a forgotten bucket is full again')
   const none = createRateLimit({ perSecond: 0, burst: 0, keysMax: 3 })
   t.ok(none.take('a'))
   t.notOk(none.isExhausted('a'))
@@ -127,7 +127,7 @@ t.test('a token bucket refills up to its size, and the number of buckets is boun
   t.end()
 })
 
-t.test('other gateways are told of tokens also while keys that were not used before come all the time', async (t) => {
+t.test('tokens are shared with other gateways, also while new keys come all the time', async (t) => {
   let told = 0
   let keys = 0
   const spend = async (_rate: unknown, spent: ReadonlyMap<string, number>) => {
@@ -143,9 +143,9 @@ t.test('other gateways are told of tokens also while keys that were not used bef
     await new Promise(setImmediate)
   }
   t.ok(told > 2)
-  t.ok(keys <= 50, 'and of no more than there are buckets')
+  t.ok(keys <= 50, 'and of no more keys than there are buckets')
   const fresh = createRateLimit({ perSecond: 10, burst: 20, keysMax: 50, others: { name: 'http', spend } })
   t.ok(fresh.take('a'))
   await new Promise((resolve) => { setTimeout(resolve, 50) })
-  t.notOk(fresh.take('a'), 'what others have left counts')
+  t.notOk(fresh.take('a'), 'the rest that others have left counts')
 })

@@ -27,12 +27,12 @@ t.test('bytes beyond a whole request: its answer is sent, then the connection is
     for (const settle of settles) settle({ status: 'durable' })
     const answer = await answered
     t.equal(answer.match(/HTTP\/1\.1 202 Accepted/g)?.length, owed, name)
-    t.equal(answer.match(/HTTP\/1\.1 /g)?.length, owed, `${name}: and nothing behind`)
+    t.equal(answer.match(/HTTP\/1\.1 /g)?.length, owed, `${name}: and no further answer`)
     t.match(answer, /connection: close/i, name)
   }
 })
 
-t.test('a client that ends its side behind its request gets its answer', async (t) => {
+t.test('a client that half-closes behind its request gets its answer', async (t) => {
   const settles: Array<(outcome: PostOutcome) => void> = []
   const { port } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).setEncoding('utf8')
@@ -85,7 +85,7 @@ t.test('OPTIONS lists the methods, and a preflight of a listed origin is allowed
   t.equal(other.headers.get('access-control-allow-methods'), null)
   t.equal(other.headers.get('vary'), 'Origin')
   const error = await fetch(`${url}/vital-data`, { headers: { origin: origins[0]! } })
-  t.equal(error.headers.get('access-control-allow-origin'), origins[0]!, 'a refusal can be read')
+  t.equal(error.headers.get('access-control-allow-origin'), origins[0]!, 'the page may read the refusal')
   await expectError(t, error, 401, 'VITAL_UNAUTHENTICATED')
 })
 
@@ -96,7 +96,7 @@ t.test('without a list of origins no CORS header is sent', async (t) => {
   t.equal(response.headers.get('vary'), null)
 })
 
-t.test('a URL with a slash too many is 404 with a hint', async (t) => {
+t.test('a URL with one slash too many is 404 with a hint', async (t) => {
   const { url } = await startHttpServer(t)
   for (const [path, method] of [
     ['/vital-data/', 'POST'], ['/vital-data/', 'GET'], ['/vital-data/', 'DELETE'], ['/dead-letters/', 'GET']

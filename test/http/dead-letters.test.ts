@@ -9,14 +9,14 @@ async function setUp (t: Test) {
   const gateway = await startGateway(t, { DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t) })
   const get = (path: string) => fetch(`${gateway.httpUrl}/dead-letters${path}`)
   const list = async (search = '') => await (await get(`?${search}`)).json() as DeadLetterList
-  /** Received at Unix second `second`; `id` ends the UUID. */
+  /** A dead letter received at the Unix second `second`; `id` ends its UUID. */
   const insert = (second: number, id: number, device: string | null, reason: string) => query(
     'insert into dead_letters values ($1, to_timestamp($2), \'mqtt\', $3, \'client\', $4, $5, \'[]\', $6)',
     [`00000000-0000-4000-8000-${String(id).padStart(12, '0')}`, second, `vital/${device ?? 'a/b'}`, device, reason, Buffer.alloc(id, 'x')])
   return { ...gateway, query, get, list, insert }
 }
 
-t.test('a payload that was refused over MQTT is listed, and shown whole by its id', async (t) => {
+t.test('a payload that was refused over MQTT is listed, and shown in full by its id', async (t) => {
   const { mqttPort, get, list } = await setUp(t)
   const client = await connectClient(t, mqttPort, { clientId: 'bed-7' })
   const before = Date.now() / 1000

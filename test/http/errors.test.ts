@@ -52,7 +52,7 @@ t.test('bytes that are not HTTP get an answer of the same shape', async (t) => {
     ['a bad escape', 'GET /vital-data/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 400, 'VITAL_BAD_REQUEST'],
     ['an unusual method', 'PROPFIND /vital-data HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 404, 'VITAL_ROUTE_NOT_FOUND'],
     [
-      'an upgrade that nobody offers', 'GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n', 404,
+      'an upgrade that is not offered', 'GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n', 404,
       'VITAL_ROUTE_NOT_FOUND'
     ]
   ]
@@ -91,7 +91,7 @@ t.test('garbage behind a request that still waits gets no answer of its own', as
 
 t.test('a request that does not arrive in time is 408', async (t) => {
   const { app, port } = await startHttpServer(t)
-  // Node's own clock for this runs for 10 s and more; the error is what it raises then.
+  // Node checks this time-out only every 10 s or more, so the test raises the same error itself.
   app.server.on('connection', (socket) => {
     socket.once('data', () => {
       app.server.emit('clientError', Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket)

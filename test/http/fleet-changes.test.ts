@@ -29,7 +29,7 @@ t.test('readings of a device between two answers are one entry, with the newest 
   const changes = createChanges()
   changes.observe([toRow('ward-3', NOW_S, { heartRateValue: 60 })])
   const first = changes.ask()
-  t.match(first, { missed: true, devices: [] }, 'nothing is gathered before a page asks, and the page is told to read all')
+  t.match(first, { missed: true, devices: [] }, 'nothing is gathered before the first request, whose page is told to read all')
   changes.observe([toRow('ward-3', NOW_S - 4, { heartRateValue: 61, spo2Value: 97 }), toRow('ward-3', NOW_S - 2, { heartRateValue: 62 })])
   changes.observe([toRow('ward-3', NOW_S - 3, { heartRateValue: 99, note: 'late' }), toRow('w "4"', NOW_S + 7200, { heartRateValue: 50 })])
   t.same(changes.ask(first.position).devices, [], 'pages that ask within a second share an answer')
@@ -42,7 +42,7 @@ t.test('readings of a device between two answers are one entry, with the newest 
   t.same([at('heartRateValue', ward3![4]), at('spo2Value', ward3![4]), at('temperatureValue', ward3![4])], [62, 97, null])
   t.same([at('heartRateValue', ward3![5]), at('spo2Value', ward3![5])], [NOW_S - 2, NOW_S - 4])
   t.same(ward4!.slice(0, 4), ['w "4"', NOW_S, NOW_S, 1], 'a time ahead of its receipt counts as of its receipt')
-  t.equal(ward4!.length, 5, 'times that are that of the newest reading are left out')
+  t.equal(ward4!.length, 5, 'times equal to the time of the newest reading are left out')
 
   changes.observe([toRow('ward-3', NOW_S, { heartRateValue: 63 })])
   changes.pass(1000)
@@ -51,7 +51,7 @@ t.test('readings of a device between two answers are one entry, with the newest 
   t.end()
 })
 
-t.test('the newest rejection of a device is told, and of many devices the newest', (t) => {
+t.test('each device has its newest rejection, and of many devices the newest are kept', (t) => {
   const changes = createChanges({ rejectionsMax: 2 })
   const { position } = changes.ask()
   const toRejection = (receivedAt: number) => ({ reason: 'invalid_json' as const, errors: [], receivedAt })
@@ -61,7 +61,7 @@ t.test('the newest rejection of a device is told, and of many devices the newest
   t.end()
 })
 
-t.test('a position that is not known any more is answered with missed', (t) => {
+t.test('a position that is no longer known is answered with missed', (t) => {
   const changes = createChanges({ charactersMax: 200 })
   const { position } = changes.ask()
   t.equal(changes.ask(position).missed, false)
@@ -85,11 +85,11 @@ t.test('a position that is not known any more is answered with missed', (t) => {
   const fourth = changes.ask()
   changes.pass(40_000)
   observeAll('a')
-  t.match(changes.ask(fourth.position), { missed: true, devices: [] }, 'nobody has asked for long')
+  t.match(changes.ask(fourth.position), { missed: true, devices: [] }, 'no page has asked for long')
   t.end()
 })
 
-t.test('more devices than there is room for are missed, not left out', (t) => {
+t.test('more devices than there is room for make an answer missed, not incomplete', (t) => {
   const changes = createChanges({ devicesMax: 2 })
   const { position } = changes.ask()
   changes.observe(['a', 'b', 'c', 'a'].map((device) => toRow(device, NOW_S, {})))

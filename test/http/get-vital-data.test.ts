@@ -36,7 +36,7 @@ t.test('refuses every other query', async (t) => {
   const { url } = await startHttpServer(t, {
     reads: {
       listLatest: () => {
-        t.fail('a bad query reaches the database')
+        t.fail('a bad query reached the database')
         return Promise.reject(new Error('unreachable'))
       },
       findLatest: () => Promise.resolve(undefined)

@@ -18,14 +18,14 @@ t.test('live and ready', async (t) => {
   })
 })
 
-t.test('ready while the spool stands in for PostgreSQL', async (t) => {
+t.test('ready while the spool replaces PostgreSQL', async (t) => {
   const { url } = await startHttpServer(t, { health: () => ({ ...UP, database: { status: 'down' } }) })
   const response = await fetch(`${url}/health/ready`)
   t.equal(response.status, 200)
   t.match(await response.json(), { status: 'ready', database: { status: 'down' } })
 })
 
-t.test('503 when durability cannot be promised, or ingest is stuck', async (t) => {
+t.test('503 when nothing can be made durable, or ingest is stuck', async (t) => {
   const { url } = await startHttpServer(t, {
     health: () => ({ ...UP, live: false, ready: false, database: { status: 'down' }, spool: { status: 'full', bytes: 10, bytesMax: 10 } })
   })
@@ -39,7 +39,7 @@ t.test('503 when durability cannot be promised, or ingest is stuck', async (t) =
   t.strictSame(await live.json(), { status: 'stuck' })
 })
 
-t.test('each probe checks anew', async (t) => {
+t.test('each probe checks again', async (t) => {
   let ready = true
   const { url } = await startHttpServer(t, { health: () => ({ ...UP, ready }) })
   t.equal((await fetch(`${url}/health/ready`)).status, 200)

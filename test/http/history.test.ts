@@ -16,7 +16,7 @@ interface Page {
 
 const getPage = async (url: string) => await (await fetch(url)).json() as Page
 
-/** Takes every page. */
+/** Reads every page. */
 async function walk (url: string): Promise<Page['resources']> {
   const resources: Array<Record<string, unknown>> = []
   for (let cursor: string | null = ''; cursor !== null;) {
@@ -31,7 +31,7 @@ type Query = (text: string, values?: unknown[]) => Promise<unknown>
 
 const HEART_RATES = 'jsonb_build_object(\'heartRateValue\', 60 + s % 10)'
 
-/** Stores what a gateway of the version before would have: without roll-ups. */
+/** Stores readings as a gateway of the previous version would: without roll-ups. */
 async function fill (query: Query, device: string, times: string, vitals = HEART_RATES): Promise<void> {
   await query(`
     insert into readings select $1, time, gen_random_uuid(), ${vitals}, now() from (${times}) times (s, time)`, [device])
@@ -44,7 +44,7 @@ async function fill (query: Query, device: string, times: string, vitals = HEART
 const seconds = (count: number) =>
   `select s, timestamptz '2025-01-01 00:00:00Z' + s * interval '1 second' from generate_series(0, ${count} - 1) s`
 
-t.test('what was posted comes back: newest first, by pages, in every format', async (t) => {
+t.test('posted readings come back newest first, by pages, in every format', async (t) => {
   const { httpUrl } = await startGateway(t)
   const readings = [
     { device: 'band ü', timestamp: 1735689600.123456, heartRateValue: 71, 'a,"b': [1, null] },
@@ -64,7 +64,7 @@ t.test('what was posted comes back: newest first, by pages, in every format', as
   t.same(Object.keys(page.resources[0]!), ['timestamp', 'vitals', 'receivedAt'])
   for (const order of ['asc', 'desc']) {
     const all = order === 'asc' ? page.resources.toReversed() : page.resources
-    t.same(await walk(`${url}?order=${order}&count=1`), all, `one at a time, ${order}: two of one instant are kept apart`)
+    t.same(await walk(`${url}?order=${order}&count=1`), all, `one at a time, ${order}: two readings of one instant are separate`)
   }
   const lines = (await (await fetch(url, { headers: { accept: 'application/x-ndjson' } })).text()).trimEnd().split('\n')
   t.same(lines.map((line) => JSON.parse(line) as unknown), page.resources)
@@ -76,10 +76,10 @@ t.test('what was posted comes back: newest first, by pages, in every format', as
     { timestamp: '1735689600.123456', heartRateValue: '71', temperatureValue: '', spo2Value: '' },
     { timestamp: '1735689601', temperatureValue: /^36\.[67]$/ }, { timestamp: '1735689601' }
   ])
-  t.same(Object.keys(rows[0] as object).filter((name) => name.includes('"')), [], 'unknown fields are in JSON alone')
+  t.same(Object.keys(rows[0] as object).filter((name) => name.includes('"')), [], 'unknown fields are in JSON only')
 })
 
-t.test('a range takes its first instant and leaves out its last', async (t) => {
+t.test('a range includes its first instant and excludes its last', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   await fill(query, 'a', seconds(600))
@@ -91,7 +91,7 @@ t.test('a range takes its first instant and leaves out its last', async (t) => {
   t.equal((await walk(`${url}?from=2025-01-01&to=2025-01-02`)).length, 600)
   t.equal((await walk(`${url}?every=1m`)).length, 10)
   const [edge] = await walk(`${url}?every=5m&from=${from + 290}&to=${from + 301}&order=asc`)
-  t.match(edge, { from, to: from + 300, count: 10 }, 'edges are cut like readings')
+  t.match(edge, { from, to: from + 300, count: 10 }, 'buckets are cut at the edges, like readings')
   t.same((await getPage(`${url}?from=${from + 700}`)).resources, [])
   const buckets = await walk(`${url}?every=5m&count=1`)
   t.match(buckets, [
@@ -126,7 +126,7 @@ t.test('pages of buckets pass gaps of years, and buckets of every size agree', a
     ['1975-05-31T04:00:00.000Z', '2019-03-30T04:00:00.000Z', '2024-12-31T05:00:00.000Z'])
 })
 
-t.test('a wrong query is told with the name of each parameter', async (t) => {
+t.test('a wrong query is answered with the name of each parameter', async (t) => {
   const { httpUrl } = await startGateway(t)
   await post(httpUrl, '{"device":"a","timestamp":1735689600}')
   const url = `${httpUrl}/vital-data/a/history`
@@ -194,7 +194,7 @@ t.test('a device reads its own history and no other\'s; applications and operato
   t.equal((await fetch(`${httpUrl}/vital-data/a/history`)).status, 401)
 })
 
-t.test('a download of which PostgreSQL is taken away never looks whole', async (t) => {
+t.test('a download that loses PostgreSQL never looks complete', async (t) => {
   const { connectionString, query, off, on } = await createDatabaseSwitch(t)
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   await fill(query, 'small', seconds(60_000))
@@ -210,7 +210,7 @@ t.test('a download of which PostgreSQL is taken away never looks whole', async (
   }
 })
 
-t.test('sixty thousand readings are streamed whole, and once', async (t) => {
+t.test('sixty thousand readings are streamed completely, each once', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   await fill(query, 'a', seconds(60_000))

@@ -40,7 +40,7 @@ t.test('the document is OpenAPI 3.1 to its own validator', async (t) => {
   t.ok(valid, JSON.stringify(errors))
 })
 
-t.test('every registered route stands in it, or is hidden on purpose', async (t) => {
+t.test('every registered route is in the document, or is hidden on purpose', async (t) => {
   const seen: string[] = []
   const { app } = createBareServer('')
   app.addHook('onRoute', ({ method, url, schema }) => {
@@ -57,7 +57,7 @@ t.test('every registered route stands in it, or is hidden on purpose', async (t)
 
 t.test('every operation has an id, a summary, tags, examples, and errors with their codes', (t) => {
   const ids = operations.map(({ operation }) => operation.operationId)
-  t.equal(new Set(ids).size, operations.length, 'an id of its own each')
+  t.equal(new Set(ids).size, operations.length, 'each has an id of its own')
   for (const { path, method, operation } of operations) {
     const name = `${method} ${path}`
     t.match(operation, { operationId: /^[a-z]\w+$/, summary: /\w/, tags: [/\w/] }, name)
@@ -76,7 +76,7 @@ t.test('every operation has an id, a summary, tags, examples, and errors with th
       const { name: parameter, description, schema, required, example, examples } = media
       t.match(description, /\w/, `${name} ${parameter}`)
       const beside = [...example === undefined ? [] : [example], ...Object.values(examples ?? {}).map(({ value }) => value)]
-      // Swagger UI sends these unasked; of optional parameters some exclude each other.
+      // Swagger UI fills in these values, and some optional parameters exclude each other.
       if (required !== true) t.same(beside, [], `${name} ${parameter} is not filled in`)
       const values = [...beside, ...schema.examples ?? []]
       t.not(values.length, 0, `${name} ${parameter} has an example`)
@@ -98,7 +98,7 @@ t.test('every operation has an id, a summary, tags, examples, and errors with th
 const codesOf = ({ responses }: Operation) => Object.values(responses).flatMap(({ content }) =>
   Object.keys(content['application/json']?.examples ?? {}))
 
-t.test('every error of the catalogue stands at an operation, but for those of no operation', (t) => {
+t.test('every error of the catalogue is documented at an operation, except those without one', (t) => {
   const known = new Set(operations.flatMap(({ operation }) => codesOf(operation)))
   const missing = Object.values(HTTP_ERRORS).map((HttpError) => new HttpError().code).filter((code) => !known.has(code))
   t.strictSame(missing, ['VITAL_ORIGIN_REFUSED', 'VITAL_ROUTE_NOT_FOUND', 'VITAL_METHOD_NOT_ALLOWED'])
@@ -140,7 +140,7 @@ const post = (status: number, code: string, body: string, more: Partial<Case> = 
   ({ method: 'post', path: '/vital-data', status, code, body, ...more })
 const outcome = (answer: object): Case['overrides'] => ({ ingest: (_body, settle) => { settle(answer as never) } })
 
-/** Of one operation each; an operation without one fails. */
+/** Each is a case of one operation. The test fails for an operation without a case. */
 const OWN_CASES: readonly Case[] = [
   get('/vital-data', '/vital-data', 200),
   get('/vital-data', '/vital-data?count=0', 400, 'VITAL_INVALID_QUERY'),
@@ -206,7 +206,7 @@ const CASES: readonly Case[] = [
   // The first hook, at each route.
   ...operations.flatMap(({ path, method, operation }): Case[] => {
     const at = { method: method as Case['method'], path, url: path.replace('{device}', 'a').replace('{id}', 'x'), body: reading }
-    // Temporary faults are no end for a browser's listener: 200, and the stream ends.
+    // A temporary fault must not end a browser's listener for good: it gets 200, and the stream ends.
     if (path === '/events') return []
     const limit: Case = { ...at, status: 429, code: 'VITAL_TOO_MANY_REQUESTS', overrides: limited }
     if (operation.security?.length === 0) return [limit]
@@ -226,7 +226,7 @@ t.test('every operation has cases of its own', (t) => {
   t.end()
 })
 
-t.test('what a real server answers is what the document says', { timeout: 120_000 }, async (t) => {
+t.test('the answers of a real server are as the document says', { timeout: 120_000 }, async (t) => {
   for (const { method, path, url = path, status, code = '', body, headers = json, overrides = {} } of CASES) {
     const { url: base, stop } = await startHttpServer(t, overrides)
     const ask = () => fetch(base + url, {
@@ -247,7 +247,7 @@ t.test('what a real server answers is what the document says', { timeout: 120_00
       check(t, ['paths', path, method, 'responses', String(status), 'content', type, 'schema'], answer)
       if (status >= 400) {
         t.equal(answer.code, code, name)
-        t.ok(documented?.content[type]?.examples?.[code], `${name} stands among the examples`)
+        t.ok(documented?.content[type]?.examples?.[code], `${name} is among the examples`)
       }
     }
     for (const header of Object.keys(documented?.headers ?? {})) {

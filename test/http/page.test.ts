@@ -45,11 +45,11 @@ t.test('the page comes with its policy, and its files are cached for good', asyn
   t.equal(plain.headers.get('content-encoding'), null)
   const etag = index.headers.get('etag') ?? ''
   t.equal((await fetch(`${url}/`, { headers: { 'if-none-match': etag } })).status, 304)
-  t.equal((await fetch(`${url}/app/secret.txt`)).status, 404, 'only what the page is made of')
+  t.equal((await fetch(`${url}/app/secret.txt`)).status, 404, 'only files of the page are served')
   t.equal((await fetch(`${url}/app/%2e%2e/package.json`)).status, 404)
 })
 
-t.test('another method than that of a path of the page is 405 with Allow', async (t) => {
+t.test('a wrong method on a path of the page is 405 with Allow', async (t) => {
   const { url } = await startHttpServer(t, { page: toPage(await createBuiltPage(t)) })
   for (const [method, path, allow] of [
     ['POST', '/', 'GET, HEAD, OPTIONS'], ['PUT', '/app/assets/index-abc.js', 'GET, HEAD, OPTIONS'],
@@ -63,14 +63,14 @@ t.test('another method than that of a path of the page is 405 with Allow', async
   t.equal((await fetch(`${url}/app/play`, { method: 'OPTIONS' })).status, 204)
 })
 
-t.test('a page that was not built is a sentence', async (t) => {
+t.test('without a built page the answer says how to build it', async (t) => {
   const { url } = await startHttpServer(t, { page: toPage(null) })
   const answer = await fetch(`${url}/`)
   t.equal(answer.status, 503)
   t.match(await answer.text(), 'npm run build')
 })
 
-t.test('the page is public, and what it shows is for operators', async (t) => {
+t.test('the page is public, and its data is for operators', async (t) => {
   const { url } = await startHttpServer(t, {
     page: toPage(await createBuiltPage(t)),
     authenticate: ({ authorization }) => authorization === 'Bearer good'
@@ -91,14 +91,14 @@ t.test('the page is public, and what it shows is for operators', async (t) => {
   t.ok(Math.abs(status.nowMs - Date.now()) < 60_000)
 })
 
-t.test('recordings are played for this machine alone, while no credentials exist', async (t) => {
+t.test('recordings are played only for this machine, while no credentials exist', async (t) => {
   let isPlaying = false
   const recordings = { isPlaying: () => isPlaying, start () { isPlaying = true }, stop () { isPlaying = false } }
   const dir = await createBuiltPage(t)
   const { url } = await startHttpServer(t, { page: toPage(dir, recordings) })
   const play = (method: string, headers: Record<string, string> = {}) => fetch(`${url}/app/play`, { method, headers })
   await expectError(t, await play('POST', { origin: 'https://evil.example' }), 403, 'VITAL_FORBIDDEN')
-  t.notOk(isPlaying, 'a page of the web starts nothing here')
+  t.notOk(isPlaying, 'a page of another origin starts nothing here')
   t.equal((await play('POST', { origin: url })).status, 202)
   t.ok(isPlaying)
   t.equal((await play('DELETE')).status, 202)

@@ -9,7 +9,7 @@ import { until } from '../helpers/until.ts'
 
 const READING = '{"device":"band-1","timestamp":1735689600}'
 
-t.test('202 is sent once ingest says durable, and not before', async (t) => {
+t.test('202 is sent once ingest reports the readings durable, and not before', async (t) => {
   const taken: Array<{ payload: Buffer, settle: (outcome: PostOutcome) => void }> = []
   const { url } = await startHttpServer(t, { ingest: (payload, settle) => { taken.push({ payload, settle }) } })
   let answered = false
@@ -40,7 +40,7 @@ t.test('the body reaches ingest as its bytes, unparsed', async (t) => {
   const bytes = Buffer.from([0x7b, 0xff, 0x00, 0xef, 0xbb, 0xbf, 0x7d])
   t.equal((await post(url, bytes)).status, 202)
   t.ok(payload?.equals(bytes))
-  t.equal((await post(url, '{"__proto__":1}')).status, 202, 'what is dangerous is for ingest to say')
+  t.equal((await post(url, '{"__proto__":1}')).status, 202, 'dangerous names are left to ingest')
 })
 
 t.test('content types', async (t) => {
@@ -69,7 +69,7 @@ t.test('a body at the limit is taken, one byte more is 413', async (t) => {
   t.test('a client that is still sending a body over the limit reads the 413', async (t) => {
     await expectError(t, await post(url, 'x'.repeat(8_000_000)), 413, 'VITAL_BODY_TOO_LARGE')
 
-    // One that reads only after it has written, as small devices do.
+    // A client that reads only after it has written, as small devices do.
     const socket = connect(port, '127.0.0.1').setEncoding('utf8').on('error', () => {})
     t.teardown(() => { socket.destroy() })
     socket.write('POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 8000000\r\n\r\n')
@@ -102,7 +102,7 @@ t.test('a refused body is 400 with all faults', async (t) => {
     const { url, logs } = await startHttpServer(t, { ingest: (_payload, settle) => { settle({ status: 'invalid', reason, errors }) } })
     const { details } = await expectError(t, await post(url, READING), 400, codes[reason])
     t.strictSame(details, errors)
-    t.equal(logs.filter((line) => (line['level'] as number) > 30).length, 0, 'the client\'s fault is not logged')
+    t.equal(logs.filter((line) => (line['level'] as number) > 30).length, 0, 'a fault of the client is not logged')
   }
 })
 
@@ -175,7 +175,7 @@ t.test('a connection is closed beyond its bound of pipelined requests', async (t
   await until(() => answered() === 2 * pipelinedRequestsMax + 1)
   socket.write(request)
   await until(() => settles.length === 3 * pipelinedRequestsMax + 1)
-  t.equal(closed, false, 'what was answered counts no more')
+  t.equal(closed, false, 'answered requests no longer count')
   socket.write(request)
   await until(() => closed)
   t.equal(answered(), 2 * pipelinedRequestsMax + 1)

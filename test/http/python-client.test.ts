@@ -12,7 +12,7 @@ import { findPython } from '../helpers/python.ts'
 const run = promisify(execFile)
 
 const GENERATOR = 'openapi-python-client==0.29.1'
-/** Its first installation takes half a minute; it is kept for later runs. */
+/** The first installation takes half a minute and is kept for later runs. */
 const INSTALL_MAX_MS = 50_000
 const RUN_MAX_MS = 30_000
 
@@ -39,14 +39,14 @@ const found = await findPython(GENERATOR, INSTALL_MAX_MS)
 const skip = 'reason' in found &&
   `no generated client was tried; python3 with venv and "pip install ${GENERATOR}" is needed: ${found.reason}`
 
-t.test('a client that is generated from the document reads what is stored', { skip, timeout: 110_000 }, async (t) => {
+t.test('a client generated from the document reads stored readings', { skip, timeout: 110_000 }, async (t) => {
   if (!('python' in found)) return
   const { python } = found
   const dir = await createTestDir(t)
   await writeFile(join(dir, 'openapi.json'), JSON.stringify(await createOpenApi('1.2.3')))
-  // Without its formatter, which is another program.
+  // Without its formatter, which is a separate program.
   await writeFile(join(dir, 'config.yaml'), 'post_hooks: []\n')
-  // Without the flag it leaves an answer out, warns and ends with 0.
+  // Without the flag it warns of an answer that it cannot generate, and ends with 0.
   const generated = await run(python, [
     '-m', 'openapi_python_client', 'generate', '--path', 'openapi.json', '--config', 'config.yaml', '--meta', 'none', '--output-path',
     'vital_gateway_client', '--fail-on-warning'

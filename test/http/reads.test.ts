@@ -58,14 +58,14 @@ t.test('a device\'s readings are merged in any order of arrival, each field with
 })
 
 t.test('microseconds survive, from 1970 until now', async (t) => {
-  // What is ahead of its receipt counts as of its receipt.
+  // A timestamp ahead of its receipt counts as the time of receipt.
   const times = [0, 1, 999_999, 1_000_000, 1_735_689_600_123_456, 1_735_689_600_999_999, (Date.now() - 60_000) * 1000 - 1]
   const { list } = await startWithDatabase(t, times.map((timeUs, i) => reading(`d${i}`, timeUs)))
   const { resources } = await list('sortBy=deviceId&orderBy=asc')
   t.strictSame(resources.map((resource) => resource.timestamp), times.map((timeUs) => timeUs / 1e6))
 })
 
-t.test('a sign of life is a device without vitals', async (t) => {
+t.test('a reading without vital signs makes a device without vitals', async (t) => {
   const { list } = await startWithDatabase(t, [reading('quiet', 5_000_000)])
   t.strictSame(await list(''), {
     total: 1,
@@ -99,7 +99,7 @@ t.test('sorts with nulls last in both directions and ties by device', async (t) 
   }
 })
 
-t.test('pages are stable: together they hold every device once, whatever the key', async (t) => {
+t.test('pages are stable: together they hold every device once, for every sort key', async (t) => {
   const readings = Array.from({ length: 53 }, (_, i) =>
     reading(`band-${(i * 37) % 53}`, (i % 3) * 1_000_000, i % 4 === 0 ? {} : { heartRateValue: 60 + i % 2 }))
   const { list } = await startWithDatabase(t, readings)
@@ -126,7 +126,7 @@ t.test('a page without devices', async (t) => {
 
 t.test('a database that hangs answers 503 within its time-outs', async (t) => {
   const { url, query } = await startWithDatabase(t, [], { statementTimeoutMs: 200, queryTimeoutMs: 400 })
-  // Its own session, in one statement: the lock is held until pg_sleep ends.
+  // One statement in a session of its own: the lock is held until pg_sleep ends.
   const locked = query('do $$ begin lock table latest in access exclusive mode; perform pg_sleep(2); end $$')
   await new Promise((resolve) => setTimeout(resolve, 300))
   await expectError(t, await fetch(`${url}/vital-data`), 503, 'VITAL_DATABASE_UNAVAILABLE')
@@ -135,7 +135,7 @@ t.test('a database that hangs answers 503 within its time-outs', async (t) => {
   t.equal((await fetch(`${url}/vital-data`)).status, 200, 'and comes back')
 })
 
-t.test('the total follows devices that come, come again, and go', async (t) => {
+t.test('the total follows devices that are added, seen again, and deleted', async (t) => {
   const { database, query, list } = await startWithDatabase(t, [reading('a', 1_000_000), reading('b', 1_000_000), reading('a', 2_000_000)])
   const total = async () => (await list('count=1')).total
   t.equal(await total(), 2)

@@ -7,7 +7,7 @@ import { HTTP_LIMITS } from '../../src/http/limits.ts'
 import { post, startHttpServer } from '../helpers/http-server.ts'
 import { until } from '../helpers/until.ts'
 
-t.test('says where it listens, and logs no requests', async (t) => {
+t.test('it logs where it listens, and logs no requests', async (t) => {
   const { port, url, logs } = await startHttpServer(t)
   await (await post(url, '{}')).text()
   await (await fetch(`${url}/nothing`)).text()
@@ -26,7 +26,7 @@ t.test('stop before start, and twice', async (t) => {
   await stop()
 })
 
-t.test('answers what is in flight, then closes', async (t) => {
+t.test('a stop answers requests in flight, then closes', async (t) => {
   const settles: Array<(outcome: PostOutcome) => void> = []
   const { url, port, stop } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const answer = post(url, '{}')
@@ -41,7 +41,7 @@ t.test('answers what is in flight, then closes', async (t) => {
   await stopping
 })
 
-t.test('stopListening lets open connections go after their next answer', async (t) => {
+t.test('stopListening closes open connections after their next answer', async (t) => {
   const settles: Array<(outcome: PostOutcome) => void> = []
   const { port, stopListening } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const request = 'POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}'
@@ -59,7 +59,7 @@ t.test('stopListening lets open connections go after their next answer', async (
   t.match(answer, /connection: close/i)
 })
 
-t.test('is not held up by silent, idle or faulty connections', async (t) => {
+t.test('a stop is not delayed by silent, idle or faulty connections', async (t) => {
   const { port, stop } = await startHttpServer(t)
   const sockets = ['', 'GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n', 'garbage\r\n\r\n'].map((bytes) => {
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).on('error', () => {}).resume()
@@ -73,7 +73,7 @@ t.test('is not held up by silent, idle or faulty connections', async (t) => {
   t.equal(outcome, 'stopped')
 })
 
-t.test('gives up on answers that never come', async (t) => {
+t.test('a stop gives up on answers that never come', async (t) => {
   let taken = false
   const { url, stop } = await startHttpServer(t, { ingest: () => { taken = true } })
   const answer = post(url, '{}').catch(() => 'closed')

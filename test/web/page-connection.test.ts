@@ -1,4 +1,4 @@
-/** The live page while PostgreSQL, the gateway or its own connection come and go, in a real Chromium. */
+/** The live page in a real Chromium, while PostgreSQL, the gateway or its own connection fail and return. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Page } from 'playwright-core'
 import t from 'tap'
@@ -12,7 +12,7 @@ import { until } from '../helpers/until.ts'
 
 t.setTimeout(240_000)
 
-/** For tests that change nothing but devices of their own. */
+/** Shared by tests that change only their own devices. */
 let gateway: TestGateway
 
 t.before(async () => {
@@ -21,7 +21,7 @@ t.before(async () => {
   gateway = await startGateway(t)
 })
 
-/** The page's own WebSockets from now on, and the bytes that it sends. */
+/** The WebSockets that the page opens from now on, and the bytes that it sends. */
 function watchSockets (page: Page) {
   const seen = { opened: 0, closed: 0, pings: 0 }
   page.on('websocket', (socket) => {
@@ -59,7 +59,7 @@ t.test('an outage of PostgreSQL and the replay of the spool are shown as they ha
   for (let at = 1; at <= 5; at++) await publishAs(device, 'ward-3', toReading(Date.now() / 1000 + at / 100, 60 + at))
   await sentence.getByText(/^Spooling to disk since .* 5 readings wait/).waitFor()
   await page.getByText('Does not answer since').waitFor()
-  // Devices are not silent for being spooled.
+  // Devices whose readings are spooled do not count as silent.
   let values: unknown[] = []
   await until(async () => {
     const { devices } = await readChanges(`?since=${position}`)
@@ -78,7 +78,7 @@ t.test('an outage of PostgreSQL and the replay of the spool are shown as they ha
   await page.getByText('It balances').waitFor()
 })
 
-t.test('a gateway that accepts the question and does not answer is not taken for one that stores', { skip }, async (t) => {
+t.test('a gateway that accepts the status request and does not answer is not shown as storing', { skip }, async (t) => {
   const { httpUrl } = await startGateway(t)
   const page = await openPage(t, httpUrl)
   await page.getByText(/^Storing in PostgreSQL/).waitFor()
@@ -88,7 +88,7 @@ t.test('a gateway that accepts the question and does not answer is not taken for
   await page.getByText(/^Storing in PostgreSQL/).waitFor()
 })
 
-t.test('a restart of the gateway needs no reload, and what was missed is on the chart', { skip }, async (t) => {
+t.test('a restart of the gateway needs no reload, and missed readings are on the chart', { skip }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const first = await startGateway(t, { DATABASE_URL: connectionString })
   const before = await connectClient(t, first.mqttPort)
@@ -113,14 +113,14 @@ const readMetric = async (httpUrl: string, name: string): Promise<number> => {
   return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
 }
 
-t.test('a duplicated tab is a second client, and neither throws the other out', { skip }, async (t) => {
+t.test('a duplicated tab is a second client, and neither disconnects the other', { skip }, async (t) => {
   const { httpUrl, mqttPort } = gateway
   const device = await connectClient(t, mqttPort)
   await publishAs(device, 'ward-6', toReading(Date.now() / 1000, 60))
   const page = await openPage(t, httpUrl)
   await page.getByRole('row', { name: 'ward-6' }).waitFor()
   const clients = await readMetric(httpUrl, 'vital_mqtt_clients')
-  // Such a window gets a copy of sessionStorage, as a duplicated tab does.
+  // A window opened in this way gets a copy of sessionStorage, like a duplicated tab.
   const [copy] = await Promise.all([page.context().waitForEvent('page'), page.evaluate("window.open('/')")])
   await copy.getByRole('row', { name: 'ward-6' }).waitFor()
   await until(async () => await readMetric(httpUrl, 'vital_mqtt_clients') === clients + 1)
@@ -130,7 +130,7 @@ t.test('a duplicated tab is a second client, and neither throws the other out', 
   t.equal(await readMetric(httpUrl, 'vital_mqtt_takeovers_total'), 0)
 })
 
-t.test('quiet for ten minutes: pings, no violation, no reconnect; hidden for 30 s: gone, shown: back', { skip }, async (t) => {
+t.test('ten quiet minutes: pings, no violation, no reconnect; hidden for 30 s: disconnected; shown again: connected', { skip }, async (t) => {
   const { httpUrl, mqttPort } = gateway
   const device = await connectClient(t, mqttPort)
   await publishAs(device, 'ward-7', toReading(Date.now() / 1000, 60))
@@ -144,7 +144,7 @@ t.test('quiet for ten minutes: pings, no violation, no reconnect; hidden for 30 
   await page.getByRole('row', { name: 'ward-7' }).waitFor()
   for (let elapsedS = 0; elapsedS < 600; elapsedS += 30) {
     await page.clock.fastForward(30_000)
-    // The answer to a ping needs some of the real time.
+    // The answer to a ping takes some real time.
     await sleep(100)
   }
   t.match(sockets, { opened: 1, closed: 0 })

@@ -1,4 +1,4 @@
-/** The table of devices of the live page, in a real Chromium; skipped where there is none. */
+/** The table of devices of the live page in a real Chromium, skipped without one. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Page } from 'playwright-core'
 import t from 'tap'
@@ -10,7 +10,7 @@ import { until } from '../helpers/until.ts'
 
 t.setTimeout(240_000)
 
-/** For tests that change nothing but devices of their own. */
+/** Shared by tests that change only their own devices. */
 let gateway: TestGateway
 
 t.before(async () => {
@@ -46,7 +46,7 @@ t.test('a device that publishes appears, moves and opens; a refusal is a badge w
   const later = await openPage(t, httpUrl, {
     path: '/?mqtt=5',
     async before (page) {
-      // CONNECT: the protocol level stands behind the name, MQTT 5 §3.1.2.2.
+      // In CONNECT the protocol level follows the protocol name, MQTT 5 §3.1.2.2.
       page.on('websocket', (socket) => {
         socket.on('framesent', ({ payload }) => { if (payload[0] === 0x10) levels.push(payload[String(payload).indexOf('MQTT') + 4] as number) })
       })
@@ -67,7 +67,7 @@ t.test('over MQTT 5 the page says why a subscription is refused', { skip }, asyn
   await page.getByRole('row', { name: 'ward-3' }).getByText('61', { exact: true }).waitFor()
 })
 
-/** Lets the browser's clock be wrong. */
+/** Makes the clock of the browser wrong. */
 const shiftClock = (page: Page, offsetMs: number) => page.addInitScript(`{
   const Right = Date
   globalThis.Date = class extends Right {
@@ -76,7 +76,7 @@ const shiftClock = (page: Page, offsetMs: number) => page.addInitScript(`{
   }
 }`)
 
-t.test('whatever the browser takes the time for: the same ages, the same silent device, greyed and with its age', { skip }, async (t) => {
+t.test('with any clock of the browser the page shows the same ages, and the same silent device in grey with its age', { skip }, async (t) => {
   const { httpUrl, mqttPort } = gateway
   const device = await connectClient(t, mqttPort)
   const nowS = Date.now() / 1000
@@ -99,7 +99,7 @@ t.test('whatever the browser takes the time for: the same ages, the same silent 
   }
 })
 
-t.test('the order stands still under the pointer, and a sparkline begins with the history', { skip }, async (t) => {
+t.test('the order does not change under the pointer, and a sparkline begins with the history', { skip }, async (t) => {
   const { httpUrl, mqttPort } = gateway
   const device = await connectClient(t, mqttPort)
   const nowS = Date.now() / 1000
@@ -110,39 +110,39 @@ t.test('the order stands still under the pointer, and a sparkline begins with th
   await page.getByLabel('Search devices').fill('row-')
   const first = page.locator('tbody tr[aria-rowindex="2"] a')
   await until(async () => ((await page.locator('tr .spark path').first().getAttribute('d'))?.match(/L/g)?.length ?? 0) > 30,
-    'more points than came since the page was opened')
+    'more points than readings since the page was opened')
   await page.getByRole('button', { name: /^HR/ }).click()
   t.equal(await first.textContent(), 'row-a')
   await page.locator('tbody tr').first().hover()
   await publishAs(device, 'row-a', toReading(Date.now() / 1000, 99))
   await page.getByText('99', { exact: true }).waitFor()
-  // Each second and at each reading the table is drawn; the order would be renewed after a second.
+  // The table is drawn every second and at each reading. Without the pointer the order would change after a second.
   await sleep(1200)
   await publishAs(device, 'row-a', toReading(Date.now() / 1000, 98))
   await page.getByText('98', { exact: true }).waitFor()
   t.equal(await first.textContent(), 'row-a')
   await publishAs(device, 'row-0', toReading(Date.now() / 1000, 55))
   await page.getByRole('button', { name: 'All 4' }).waitFor()
-  t.equal(await page.locator('tbody tr').last().locator('a').textContent(), 'row-0', 'a further device comes behind those that are shown')
+  t.equal(await page.locator('tbody tr').last().locator('a').textContent(), 'row-0', 'a new device is added at the end')
   await page.mouse.move(5, 5)
   await page.getByRole('heading', { name: 'vital-gateway' }).click()
   await page.evaluate('document.activeElement.blur()')
   await until(async () => await first.textContent() === 'row-0')
 })
 
-/** Topics that the page has subscribed to from now on, and those of the messages that it gets. */
+/** The topics that the page subscribes to from now on, and the topics of the messages that it gets. */
 function watchTopics (page: Page) {
   const seen = { filters: new Set<string>(), topics: [] as string[] }
   const find = (payload: string | Buffer) => String(payload).match(/vital\/[\w+#-]+/g) ?? []
   page.on('websocket', (socket) => {
-    // A frame may hold several packets. Of those that are sent SUBSCRIBE and UNSUBSCRIBE name topics, of the others PUBLISH.
+    // A frame may hold several packets. Topics are in SUBSCRIBE and UNSUBSCRIBE that are sent, and in PUBLISH that comes.
     socket.on('framesent', ({ payload }) => { for (const filter of find(payload)) seen.filters.add(filter) })
     socket.on('framereceived', ({ payload }) => { seen.topics.push(...find(payload)) })
   })
   return seen
 }
 
-t.test('only rows in view are subscribed to, and the others are right all the same', { skip }, async (t) => {
+t.test('only rows in view are subscribed to, and the others are right, too', { skip }, async (t) => {
   const { httpUrl, mqttPort } = await startGateway(t)
   const device = await connectClient(t, mqttPort)
   const ids = Array.from({ length: 200 }, (_, index) => `bed-${String(index).padStart(3, '0')}`)
@@ -165,7 +165,7 @@ t.test('only rows in view are subscribed to, and the others are right all the sa
   await publishAs(device, 'bed-198', toReading(Date.now() / 1000, 'high'))
   await until(async () => await silent.textContent() === 'Silent 198')
   await page.getByRole('button', { name: 'Refused 1' }).waitFor()
-  t.same(seen!.topics, [], 'none of them came over MQTT')
+  t.same(seen!.topics, [], 'no device out of view came over MQTT')
   await page.getByRole('button', { name: /^HR/ }).click()
   await page.getByRole('button', { name: /^HR/ }).click()
   const first = page.locator('tbody tr[aria-rowindex="2"]')

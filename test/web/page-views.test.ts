@@ -1,4 +1,4 @@
-/** What the live page shows of a device and to whom, and what axe says of its views, in a real Chromium. */
+/** The views of a device, their access rights, and their accessibility by axe, in a real Chromium. */
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import { findFaults } from '../helpers/accessibility.ts'
@@ -10,7 +10,7 @@ import { publishAs, toReading } from '../helpers/readings.ts'
 
 t.setTimeout(240_000)
 
-/** For tests that change nothing but devices of their own. */
+/** Shared by tests that change only their own devices. */
 let gateway: TestGateway
 
 t.before(async () => {
@@ -28,7 +28,7 @@ t.test('the heart rate of yesterday at noon, live readings joined to history, an
   const noonS = Date.parse(`${dayBefore}T11:00:00Z`) / 1000
   await publish(...Array.from({ length: 100 }, (_, index) => toReading(noonS - 500 + index * 10, index === 50 ? 83 : 64)))
   await publish(...Array.from({ length: 60 }, (_, index) => toReading(nowS - 60 + index, 70)))
-  // Noon in Kolkata is not noon in UTC: a time is asked for in the browser's zone.
+  // Noon in Kolkata is not noon in UTC. Times are entered in the zone of the browser.
   const page = await openPage(t, httpUrl, { path: '/#/device/ward-4', timezoneId: 'Asia/Kolkata' })
   const chart = page.getByRole('region', { name: 'Heart rate' })
   await chart.getByText('70', { exact: true }).waitFor()
@@ -51,7 +51,7 @@ t.test('the heart rate of yesterday at noon, live readings joined to history, an
   await chart.getByText('91', { exact: true }).waitFor()
 })
 
-t.test('a login and limits: the secret stays in the tab, other roles are refused, a revoked one is out', { skip }, async (t) => {
+t.test('a login and limits: the secret stays in the tab, other roles are refused, and a revoked one is logged out', { skip }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const [operator, band] = [await credentials.add('otto', 'operator'), await credentials.add('band-1', 'device')]

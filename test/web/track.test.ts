@@ -11,7 +11,7 @@ const read = (timestamp: number, heartRateValue: number) => ({ timestamp, vitals
 const bucket = (from: number, mean: number, every = 300) =>
   ({ from, to: from + every, vitals: { heartRateValue: { min: mean - 5, max: mean + 5, mean } } })
 
-t.test('history and live readings join: each is one point, in order, however they come', async (t) => {
+t.test('history and live readings join: each is one point, in order, whatever their order of arrival', async (t) => {
   const track = createTrack(null)
   for (const at of [103, 104]) track.takeReading(read(at, at))
   for (const at of [104, 102, 101, 103]) track.takeReading(read(at, at))
@@ -27,9 +27,9 @@ t.test('history and live readings join: each is one point, in order, however the
 t.test('a line ends where the device was silent for three of its own intervals, and for ten seconds', async (t) => {
   const track = createTrack(null)
   for (const at of [0, 1, 2, 3, 12, 13, 24]) track.takeReading(read(at, 60))
-  t.same(track.columnsOf(HR).value, [60, 60, 60, 60, 60, 60, null, 60], 'nine seconds are none, eleven are a gap')
+  t.same(track.columnsOf(HR).value, [60, 60, 60, 60, 60, 60, null, 60], 'nine seconds are not a gap, eleven are')
   t.equal(track.pointAt(HR, 13.4)?.atS, 13)
-  t.equal(track.pointAt(HR, 18.5), null, 'no value is made up within the gap')
+  t.equal(track.pointAt(HR, 18.5), null, 'no value is invented within the gap')
   const slow = createTrack(null)
   for (const at of [0, 60, 120, 180, 340, 600]) slow.takeReading(read(at, 60))
   t.same(slow.columnsOf(HR).value, [60, 60, 60, 60, 60, null, 60])
@@ -44,7 +44,7 @@ t.test('an hour without readings is a gap of 24 h and of 7 d, and averages keep 
     track.takeBucket(bucket(laterS, 81, every))
     const { x, value, low, high } = track.columnsOf(HR)
     t.equal(value.at(-2), null, `every ${every} s`)
-    t.equal(value.at(-1), 81, 'a bucket that grew replaces itself')
+    t.equal(value.at(-1), 81, 'a bucket that grew is replaced')
     t.same([low[0], high[0], x[0]], [65, 75, every / 2])
   }
 })
@@ -67,13 +67,13 @@ t.test('a live track forgets what has left its window', async (t) => {
   t.equal(track.stepFrom([HR], 99, 1), null)
 })
 
-t.test('an axis is never narrower than its least span, stands on steps, and ends at what there can be', async (t) => {
+t.test('an axis has a minimum span, ends on steps, and stays within possible values', async (t) => {
   t.same(toAxisRange(HR, 71, 73), [50, 90])
   t.same(toAxisRange(HR, 31, 188), [30, 190])
   t.same(toAxisRange(sign('spo2'), 97, 99), [90, 100])
   t.same(toAxisRange(sign('resp'), 2, 4), [0, 15])
   t.same(toAxisRange(sign('temp'), 36.8, 36.9), [36, 38])
-  t.same(toAxisRange(HR, 1e300, 1e300), [1e9 - 20, 1e9 + 20], 'of any finite number')
+  t.same(toAxisRange(HR, 1e300, 1e300), [1e9 - 20, 1e9 + 20], 'for any finite number')
   for (const vital of VITAL_SIGNS) {
     const [low, high] = toAxisRange(vital, null, null)
     t.equal(high - low, vital.spanMin)
