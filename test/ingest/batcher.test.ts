@@ -37,7 +37,7 @@ function start (t: Test) {
     onSpooled: () => {}
   })
   t.teardown(() => { batcher.stop() })
-  /** Submits one reading; only the batcher holds it from here on. */
+  /** Submits one reading. From then on only the batcher holds it. */
   const submit = (): WeakRef<Submission> => {
     const fields = { timestamp: 1 }
     const submission = new Submission({
@@ -65,7 +65,7 @@ t.test('a settled submission is released while others wait', async (t) => {
   await turn()
   t.same(commits.map(({ size }) => size), [4])
   commits[0]?.done()
-  // WeakRefs hold what they refer to until the turn is over.
+  // WeakRefs keep their targets alive until the turn of the event loop is over.
   await turn()
   await turn()
   t.same([commits.map(({ size }) => size), batcher.pending], [[4, 4], 6])

@@ -32,7 +32,7 @@ t.test('fields are sorted by name, for any number and order', (t) => {
   t.end()
 })
 
-t.test('identity does not depend on key order, white space, transport or where the device stands', (t) => {
+t.test('identity does not depend on key order, white space, transport or where the device is named', (t) => {
   const identity = (text: string, device: string | null) => {
     const row = decodeText(text, device).rows[0]
     return [row?.device, row?.timeUs, row?.hash]
@@ -45,7 +45,7 @@ t.test('identity does not depend on key order, white space, transport or where t
   t.end()
 })
 
-t.test('a sign of life has no vital signs', (t) => {
+t.test('a reading may have no vital signs', (t) => {
   t.equal(decodeText('{"timestamp":1750240830}').rows[0]?.vitals, '{}')
   t.end()
 })
@@ -177,7 +177,7 @@ t.test('an array stands for its elements: good ones are rows, each bad one is re
   t.same(refused.map((one) => [one.payload.toString(), one.errors[0]?.path]), [['{"timestamp":"x"}', '/1/timestamp'], ['7', '/3']])
   const elements = ['{ "a,]" : [1,{"b":"\\\\"}] }', '1e999', '"\\"],["', '{"a":1,"a":2}', '[[],{}]', 'null']
   const spaced = decodeText(` [\n${elements.join(' ,\t')}\r] `)
-  t.strictSame(spaced.refused.map(({ payload }) => payload.toString()), elements, 'the bytes of each, as they came')
+  t.strictSame(spaced.refused.map(({ payload }) => payload.toString()), elements, 'the bytes of each element, unchanged')
   t.end()
 })
 
@@ -202,13 +202,13 @@ t.test('no fault message quotes the payload', (t) => {
 t.test('canonical JSON: RFC 8785 as far as JSON.parse can produce it', (t) => {
   t.equal(toCanonicalJson(JSON.parse('{"b":-0,"a":[1e21,"\\u20ac",{"z":null,"y":true}],"10":0.1,"c":[-0,1e21,"\\u20ac",null]}')),
     '{"10":0.1,"a":[1e+21,"€",{"y":true,"z":null}],"b":0,"c":[0,1e+21,"€",null]}')
-  t.equal(isStorableJson(JSON.stringify('\\u0000')), true, 'an escaped backslash is no escape')
+  t.equal(isStorableJson(JSON.stringify('\\u0000')), true, 'an escaped backslash begins no escape')
   t.equal(isStorableJson(JSON.stringify('\\\u0000')), false)
   t.equal(isStorableJson(JSON.stringify('\u0001')), true)
   t.end()
 })
 
-t.test('a row can be shown again as the reading that it came from', (t) => {
+t.test('a row can be shown as the reading that was sent', (t) => {
   const row = decodeText('{"timestamp":1750240830.5,"heartRateValue":61}').rows[0]
   t.same(JSON.parse(toPayload(row!)), { device: 'ward-3', timestamp: 1750240830.5, heartRateValue: 61 })
   t.same(JSON.parse(toPayload(decodeText('{"timestamp":3}').rows[0]!)), { device: 'ward-3', timestamp: 3 })

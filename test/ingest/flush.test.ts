@@ -5,7 +5,7 @@ import { toRetryDelayMs } from '../../src/ingest/journal/journal.ts'
 
 const LIMITS = { batchReadingsMax: 100, batchBytesMax: 1000, flushIntervalMs: 5, batchesInFlightMax: 2 }
 
-t.test('a batch leaves by size, bytes or time, and never past the lanes', (t) => {
+t.test('a batch is flushed by size, bytes or time, and never beyond the batches allowed in flight', (t) => {
   const state = { readings: 1, bytes: 10, ageMs: 0, batchesInFlight: 1 }
   t.equal(decideFlush({ ...state, readings: 0 }, LIMITS), null)
   t.equal(decideFlush({ ...state, batchesInFlight: 0 }, LIMITS), 0, 'at once when idle')

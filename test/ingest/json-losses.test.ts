@@ -53,9 +53,9 @@ t.test('a name twice in one object is refused, at any depth', (t) => {
   t.same(errorsOf('[{"timestamp":1},{"timestamp":1,"a":1,"a":1,"b":1,"b":2}]'), ['/1/a', '/1/b'])
   t.same(errorsOf('{"timestamp":1,"x":[{"y":1},{"y":1}],"y":"a:b,\\"y\\":1"}'), [], 'the same name elsewhere, and colons in text')
   const deep = `${'{"a":'.repeat(60)}1,"a":2${'}'.repeat(60)}`
-  t.ok(findLosses(`{"timestamp":1,"x":${deep}}`, JSON.parse(`{"timestamp":1,"x":${deep}}`)) !== null, 'deeper than is counted')
+  t.ok(findLosses(`{"timestamp":1,"x":${deep}}`, JSON.parse(`{"timestamp":1,"x":${deep}}`)) !== null, 'deeper than names are checked')
   const beside = '[{"timestamp":1,"a":1,"a":2},[true]]'
-  t.ok(findLosses(beside, JSON.parse(beside)) !== null, 'beside an array, whose keys are no names')
+  t.ok(findLosses(beside, JSON.parse(beside)) !== null, 'beside an array, whose indices do not count as names')
   t.end()
 })
 
@@ -76,7 +76,7 @@ const exponents = fc.oneof(
 )
 const numbers = fc.tuple(fc.constantFrom('', '-'), wholes, fractions, exponents).map((parts) => parts.join(''))
 
-/** JSON texts, valid, with spaces, names given twice, and numbers that a double does not keep. */
+/** Valid JSON texts with spaces, names given twice, and numbers that a double cannot hold exactly. */
 const { json: jsonTexts } = fc.letrec<{ json: string }>((tie) => ({
   json: fc.oneof(
     { maxDepth: 4 },
@@ -88,7 +88,7 @@ const { json: jsonTexts } = fc.letrec<{ json: string }>((tie) => ({
   )
 }))
 
-/** Numbers as decimals, strings by their first character, names by their braces: what writing a parsed text anew must not change. */
+/** The numbers of a text as decimals, and other tokens by their first character. Parsing and writing must not change this. */
 function toTokens (json: string): string {
   const tokens = json.matchAll(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[a-z]+|\{/g)
   return [...tokens].map(([token]) => /^[-\d]/.test(token) ? toExact(token) : token[0]).join()
@@ -122,7 +122,7 @@ function isJson (text: string): boolean {
   }
 }
 
-/** As whole number and power of ten. */
+/** A decimal as an integer and a power of ten. */
 function toExact (token: string): string {
   const [mantissa = '', exponent = '0'] = token.toLowerCase().split('e')
   const [whole = '', fraction = ''] = mantissa.split('.')

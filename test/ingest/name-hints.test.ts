@@ -32,7 +32,7 @@ t.test('a near miss is stored as it was sent, and logged once', async (t) => {
   t.match(await readLedger(httpUrl), { received: 4, stored: 4, balance: 0 })
 })
 
-t.test('one message a millisecond is examined', (t) => {
+t.test('one message per millisecond is examined', (t) => {
   const { logger, hints } = createLog()
   const { observe, count } = createNameHints(logger)
   observe(toRows('note'), 1)
@@ -43,7 +43,7 @@ t.test('one message a millisecond is examined', (t) => {
   t.end()
 })
 
-t.test('names are bounded: a client that makes up spellings cannot fill log or memory', (t) => {
+t.test('names are bounded: a client that invents spellings cannot fill log or memory', (t) => {
   const { logger, hints } = createLog()
   const { observe, count } = createNameHints(logger)
   for (let n = 1; n <= 5000; n++) observe(toRows(`n${n}`), n)

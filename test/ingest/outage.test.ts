@@ -51,7 +51,7 @@ t.test('a gateway that starts while PostgreSQL is away serves devices, and repla
   const database = await createDatabaseSwitch(t)
   const dataDir = await createTestDir(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: dataDir }
-  // A gateway that has never reached its database does not know whether credentials exist, and refuses all clients.
+  // A gateway that has never reached its database does not know whether credentials exist, so it refuses all clients.
   const never = await startGateway(t, variables)
   await never.stop()
   await database.off()
@@ -92,7 +92,7 @@ t.test('neither PostgreSQL nor the spool: reading stops, memory is bounded, and 
     await device.publishAsync('vital/a', reading(index), { qos: 1 })
     acknowledged.push(index)
   }))
-  await until(async () => (await ready(httpUrl)).httpStatus === 503, 'readiness says that nothing can be made durable')
+  await until(async () => (await ready(httpUrl)).httpStatus === 503, 'readiness to say that nothing can be made durable')
   await sleep(300)
   const { pending } = await readLedger(httpUrl)
   // One chunk of a socket may come beyond the bound: 64 KiB of 90-byte packets.
@@ -136,17 +136,17 @@ t.test('a start without PostgreSQL and without space for the spool: logged, not 
   })
   t.equal((await post()).status, 503)
   await sleep(3000)
-  t.equal(told(/^the spool is full/), 1, 'one line, however often it is tried')
+  t.equal(told(/^the spool is full/), 1, 'one line for all attempts')
   t.equal(told(/^ready$/), 0)
 
   isFull = false
-  await until(async () => (await ready(httpUrl)).httpStatus === 200, 'readiness tells that space is back')
+  await until(async () => (await ready(httpUrl)).httpStatus === 200, 'readiness to say that space is back')
   t.equal((await post()).status, 202)
-  await until(async () => told(/^the spool takes readings again/) === 1, 'the log tells')
+  await until(async () => told(/^the spool takes readings again/) === 1, 'the log to say so')
   t.equal(told(/^the spool is full/), 1)
-  // Nothing is appended from here on: only a try can tell.
+  // Nothing is appended from here on, so only an attempt to write can find out.
   isFull = true
-  await until(async () => (await ready(httpUrl)).httpStatus === 503, 'readiness tells that space is gone')
+  await until(async () => (await ready(httpUrl)).httpStatus === 503, 'readiness to say that space is gone')
   isFull = false
   await database.on()
   await until(async () => (await ready(httpUrl)).spool.readings === 0, 'the spool is replayed')
@@ -171,15 +171,15 @@ t.test('a publish held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged:
   device.on('close', () => { closes++ })
   let isAcknowledged = false
   const publish = device.publishAsync('vital/a', reading(1), { qos: 1 }).then(() => { isAcknowledged = true })
-  await until(() => Promise.resolve(closes === 1), 'the client was closed')
-  // It comes back and sends again, but reading is stopped by now: what is not read is not held, so it is not closed again.
+  await until(() => Promise.resolve(closes === 1), 'the client to be closed')
+  // The client comes back and sends again, but reading is stopped by now. Unread publishes are not held, so it is not closed again.
   await sleep(1000)
   t.equal(closes, 1)
   t.equal(isAcknowledged, false)
   await database.on()
   await publish
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 1 }])
-  await until(async () => (await readLedger(httpUrl)).pending === 0, 'all is decided')
-  // The first try may have been committed for all the gateway knew, so it stayed pending instead of refused.
+  await until(async () => (await readLedger(httpUrl)).pending === 0, 'all readings to be decided')
+  // The gateway could not know whether the first attempt was committed, so that reading stayed pending and was not refused.
   t.match(await readLedger(httpUrl), { received: 2, stored: 1, duplicate: 1, refused: 0, balance: 0 })
 })

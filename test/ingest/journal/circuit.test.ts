@@ -16,7 +16,7 @@ t.test('read-only opens the circuit, and writable again closes it, however many 
   t.teardown(() => database.close())
   const url = new URL(connectionString)
   const name = url.pathname.slice(1)
-  // From another database, for a read-only session could not take it back.
+  // From another database, because a read-only session could not undo it.
   const admin = new pg.Client({ connectionString: Object.assign(url, { pathname: '/postgres' }).href })
   await admin.connect()
   t.teardown(() => admin.end())
@@ -38,7 +38,7 @@ t.test('read-only opens the circuit, and writable again closes it, however many 
   circuit.start()
 
   await admin.query(`alter database ${name} set default_transaction_read_only = on`)
-  // Sessions that began before may write for as long as they live.
+  // Sessions that began before may write until they end.
   await admin.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [name])
   await untilState('open')
 

@@ -17,7 +17,7 @@ function submissionOf (device: string): Submission {
 
 t.test('each reading of a batch that was bisected in part is settled once', async (t) => {
   const [fresh, again] = [submissionOf('stored before'), submissionOf('poison')]
-  // From an earlier try that ended before anything of it was decided.
+  // From an earlier attempt that ended before any of its readings was settled.
   again.decided = new Set()
   const written: string[][] = []
   const write = async (rows: readonly ReadingRow[]) => {

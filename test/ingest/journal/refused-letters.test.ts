@@ -20,7 +20,7 @@ async function setUp (t: Parameters<typeof createTestDatabase>[0], trigger: stri
 }
 
 t.test('a letter with characters outside the encoding of the database is stored with its texts escaped', async (t) => {
-  // As an encoding without Cyrillic answers.
+  // The answer of a database whose encoding has no Cyrillic.
   const { query, gateway, publish } = await setUp(t,
     'if concat(new.topic, new.device, new.client_id) ~ \'[^\\u0001-\\u007f]\' then raise exception \'no equivalent\' using errcode = \'22P05\'; end if;')
   const sent = ['vital/ключ', 'vital/a', 'vital/ключ/x'].map((topic) => publish(topic, 'no JSON'))
@@ -97,7 +97,7 @@ t.test('the file is bounded in bytes: further letters are counted, and logged on
   const again = toLetter('invalid_json')
   await letters.keep(again, 'no')
   await letters.keep(again, 'no')
-  t.same(await read(), ['invalid_json'], 'once it is moved away there is room again')
+  t.same(await read(), ['invalid_json'], 'there is room again once the file is moved away')
 })
 
 t.test('a torn line does not spoil the next one, and the bound counts the lines of an earlier run', async (t) => {

@@ -23,6 +23,6 @@ t.test('where each set takes long, however small, sets do not shrink to single r
   for (let n = 0; n < 10; n++) size.fail(size.weight)
   t.equal(size.weight, ROW, 'one reading, after failures')
   for (let n = 0; n < 10; n++) size.succeed(size.weight, 400)
-  t.equal(size.weight, first, 'and grows again, slow as it is')
+  t.equal(size.weight, first, 'and grows again, although each set is slow')
   t.end()
 })

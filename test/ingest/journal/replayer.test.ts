@@ -23,7 +23,7 @@ import { until } from '../../helpers/until.ts'
 const READINGS = 40
 const CULPRIT = 7
 
-/** A replayer on a real spool and a real circuit, whose writes end as `write` says. */
+/** A replayer on a real spool and a real circuit. `write` decides how each write ends. */
 async function startReplayer (t: Test, write: (submissions: readonly Submission[]) => Promise<void>) {
   const logger = pino({ level: 'silent' })
   const { connectionString } = await createTestDatabase(t)
@@ -32,7 +32,7 @@ async function startReplayer (t: Test, write: (submissions: readonly Submission[
   const directory = join(await createTestDir(t), 'spool')
   const spool = await openSpool({ directory, bytesMax: 1e9, segmentBytes: 1e6, disk: realDisk, logger })
   t.teardown(() => spool.close())
-  // One batch of one message: it has to be cut.
+  // One batch of one message, so that the replayer must split it.
   const rows = Array.from({ length: READINGS }, (_, index) => toReadingRow({
     timestamp: index, heartRateValue: index, blob: 'x'.repeat(18_000)
   }, `d${index}`, 1))
@@ -68,7 +68,7 @@ t.test('a set that PostgreSQL refuses shrinks with each try, down to one reading
   await until(() => spool.isEmpty, 'all is replayed')
   const first = sizes.indexOf(1)
   t.ok(first > 0 && sizes.slice(0, first).every((size, index) => index === 0 || size < sizes[index - 1]!), sizes.join())
-  t.ok(sizes.length < READINGS, 'and larger again where they are taken')
+  t.ok(sizes.length < READINGS, 'and grows again while sets are stored')
   t.equal(taken, READINGS)
   t.equal(circuit.state, 'closed')
 })

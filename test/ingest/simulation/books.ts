@@ -6,7 +6,7 @@ import { MESSAGE_UNITS_MAX, type Traffic } from './traffic.ts'
 /** How often the batcher looks for messages that were held too long, with a timer's rounding. */
 const SWEEP_MAX_MS = 251
 
-/** What must hold at every instant: the ledger's equation, its counters, the bounds of what is held. */
+/** Checks that hold at every instant: the equation of the ledger, its counters, and the bounds of held readings. */
 export class Books {
   readonly #limits: GatewayLimits
   readonly #traffic: Traffic
@@ -14,12 +14,12 @@ export class Books {
   readonly #pendingMax: number
   #life = 0
   #totals: ReturnType<SimulatedGateway['totals']> = []
-  /** Over the lives that have ended. */
+  /** The sum over all lives that have ended. */
   #stored = 0
   #replayed = 0
   #refused = 0
 
-  /** @param overshoot - messages that may come after the transports were asked to stop reading */
+  /** @param overshoot - messages that may still come after the transports were asked to stop reading */
   constructor (limits: GatewayLimits, traffic: Traffic, database: FakeDatabase, overshoot: number) {
     this.#limits = limits
     this.#traffic = traffic
@@ -27,7 +27,7 @@ export class Books {
     this.#pendingMax = limits.bufferReadingsMax + (overshoot + 1) * MESSAGE_UNITS_MAX
   }
 
-  /** Units that were replayed, and that were left to their devices. */
+  /** The number of units that were replayed, and of units that were refused, so that their devices keep them. */
   get sums (): { replayed: number, refused: number } {
     return { replayed: this.#replayed, refused: this.#refused }
   }
@@ -63,9 +63,9 @@ export class Books {
     this.#totals = now
     if (this.#life === 1 && !isStopping()) {
       const known = now.reduce((sum, { stored, duplicate }) => sum + stored + duplicate, 0) + batcher.pending + replayer.pending
-      assert.ok(this.#database.rows.size <= known + this.#database.ruledOutAndStored, 'nothing that is stored counts as refused')
+      assert.ok(this.#database.rows.size <= known + this.#database.ruledOutAndStored, 'no stored reading counts as refused')
     }
-    assert.ok(batcher.pending >= 0 && replayer.pending >= 0, 'nothing is pending less than never')
+    assert.ok(batcher.pending >= 0 && replayer.pending >= 0, 'pending counts are not negative')
     assert.ok(batcher.pending <= this.#pendingMax, `${batcher.pending} readings are pending`)
     const heldMs = this.#traffic.unsettledMs
     assert.ok(heldMs <= this.#limits.ackTimeoutMs + SWEEP_MAX_MS, `a message has been held for ${heldMs} ms`)

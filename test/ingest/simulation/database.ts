@@ -1,6 +1,6 @@
 /**
- * PostgreSQL as ingest sees it: a store that takes a batch whole or not at all, and a pool to ping. It is away, hangs,
- * answers slowly, loses the answer of a COMMIT, deadlocks, turns read-only and refuses rows, as its weather has it.
+ * PostgreSQL as ingest sees it: a store that takes a batch completely or not at all, and a pool to ping. Depending on its
+ * weather it is away, hangs, answers slowly, loses the answer of a COMMIT, deadlocks, turns read-only or refuses rows.
  * A statement that the server began continues when its client dies.
  */
 import type { Pool } from 'pg'
@@ -9,23 +9,23 @@ import type { Store, Written } from '../../../db/store.ts'
 import type { Random } from '../../../scripts/harness/random.ts'
 import type { VirtualTime } from './time.ts'
 
-/** What an operator's constraint refuses while it is there, and what PostgreSQL refuses always. */
+/** `constraint`: refused while a constraint of the operator exists. `always`: refused by PostgreSQL itself. */
 export type Poison = 'constraint' | 'always'
 
 export const WEATHERS = ['fine', 'slow', 'away', 'hanging', 'read-only', 'locked', 'flaky'] as const
 export type Weather = typeof WEATHERS[number]
 
-/** What one write comes to. */
+/** The course of one write. */
 interface Fate {
-  /** Until the server has decided, and from then until the client hears of it. */
+  /** The time until the server has decided, and from then until the client has the answer. */
   readonly beforeMs: number
   readonly afterMs: number
-  /** `null`: it commits, if its rows are valid. */
+  /** `null` where it commits, if its rows are valid. */
   readonly failure: Error | null
   readonly isAnswerLost: boolean
 }
 
-/** As in a gateway's pool: after this time pg gives up. */
+/** The query time-out of a gateway's pool, after which pg gives up. */
 const QUERY_TIMEOUT_MS = 4000
 const PING_TIMEOUT_MS = 1000
 
@@ -36,9 +36,9 @@ export class FakeDatabase {
   readonly letters = new Map<string, DeadLetterRow>()
   weather: Weather = 'fine'
   hasConstraint = true
-  /** Identities of readings that the operator's rule has refused at some time. */
+  /** Identities of readings that the operator's constraint has refused at some time. */
   readonly #ruledOut = new Set<string>()
-  /** Set while a defect of ours makes every statement fail, which no retry mends. */
+  /** Set while a defect of ours makes every statement fail. Retries do not help. */
   isMistaken: () => boolean = () => false
 
   constructor (random: Random, time: VirtualTime) {
@@ -47,8 +47,8 @@ export class FakeDatabase {
   }
 
   /**
-   * Readings that are stored and were refused too: a rule that comes or goes between a COMMIT after its time-out and
-   * the replay. They count as refused, and are among the dead letters; nothing is lost.
+   * The number of readings that were both stored and refused, because the constraint was added or dropped between a COMMIT
+   * after its time-out and the replay. They count as refused, and are among the dead letters. Nothing is lost.
    */
   get ruledOutAndStored (): number {
     let count = 0
@@ -56,7 +56,7 @@ export class FakeDatabase {
     return count
   }
 
-  /** The store of one process; `isAlive` tells whether that still runs. */
+  /** The store of one process. @param isAlive - whether that process still runs */
   connect (isAlive: () => boolean): Store {
     return { write: (readings, letters) => this.#write(readings, letters, isAlive) }
   }
@@ -80,7 +80,7 @@ export class FakeDatabase {
     return pool as unknown as Pool
   }
 
-  /** What a start asks of the database before it trusts it. */
+  /** The checks that a start makes of the database. */
   async prepare (isAlive: () => boolean): Promise<void> {
     await this.#pass(this.#latencyMs(), isAlive)
     if (this.weather === 'away') throw lost('ECONNREFUSED')
@@ -90,7 +90,7 @@ export class FakeDatabase {
 
   async #write (readings: readonly ReadingRow[], letters: readonly DeadLetterRow[], isAlive: () => boolean): Promise<Written> {
     const fate = this.isMistaken() ? { ...this.#fate(), failure: serverError('42601') } : this.#fate()
-    // Nothing of a dead client's promise may reach it, but its COMMIT may have been on the way.
+    // The promise of a dead client must not settle, but its COMMIT may have been on the way.
     await this.#pass(fate.beforeMs, () => isAlive() || this.#random.chance(0.5))
     let written: Written = { duplicates: [] }
     let failure = fate.failure
@@ -147,7 +147,7 @@ export class FakeDatabase {
   }
 
   /**
-   * The server freezes in the middle, and finishes the statement when it continues, whether or not its client waits.
+   * The server freezes in the middle of a statement. It finishes the statement later, whether or not its client still waits.
    */
   #hangingFate (fine: Fate): Fate {
     const random = this.#random
@@ -160,7 +160,7 @@ export class FakeDatabase {
     return this.#random.pick([0, 0.3, 1, 5]) * (0.5 + this.#random.next())
   }
 
-  /** Never settles where the process died meanwhile. */
+  /** Does not settle when the process died meanwhile. */
   #pass (ms: number, isAlive: () => boolean): Promise<void> {
     return new Promise((resolve) => {
       this.#time.later(ms, () => { if (isAlive()) resolve() })

@@ -1,6 +1,6 @@
 /**
- * One life of a gateway's process: the pipeline that src/gateway.ts has, without what listens. Between the transports and
- * PostgreSQL nothing is missing and nothing is replaced.
+ * One life of a gateway's process: the pipeline of src/gateway.ts without its listeners. Nothing between the transports and
+ * PostgreSQL is missing or replaced.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
@@ -40,16 +40,16 @@ export interface SimulatedGatewayOptions {
   readonly time: VirtualTime
   readonly database: FakeDatabase
   readonly disk: FakeDisk
-  /** Of one operation of the disk. */
+  /** The duration of one operation of the disk. */
   readonly diskLatencyMs: () => number
   readonly isAlive: () => boolean
-  /** The store settles before its COMMIT: the checker has to notice. */
+  /** The store settles before its COMMIT. The checker must notice. */
   readonly isAckEarly: boolean
 }
 
 const logger = pino({ level: 'silent' })
 
-/** @throws where the spool cannot be opened: a process that ends there */
+/** @throws Error when the spool cannot be opened, at which a real process ends */
 export async function startGateway (options: SimulatedGatewayOptions) {
   const { limits, database, isAlive } = options
   const spool = await openSpool({
@@ -62,7 +62,7 @@ export async function startGateway (options: SimulatedGatewayOptions) {
   let isStopping = false
   let isReadingStopped = false
   const store = database.connect(isAlive)
-  // Its database refuses no dead letter.
+  // The simulated database refuses no dead letter.
   const refusedLetters = createRefusedLetters({ dataDir: '/', logger })
   const pipeline = createPipeline({
     limits: { ...limits, deadLettersPerDeviceMax: limits.deadLettersMax },
@@ -148,7 +148,7 @@ function sum (counts: ReadonlyMap<string, number>): number {
   return total
 }
 
-/** The planted defect: a write is reported as stored before it is. */
+/** A planted defect: a write is reported as stored too early. */
 function acknowledgeEarly (store: Store): Store {
   return {
     async write (readings, letters) {
@@ -158,7 +158,7 @@ function acknowledgeEarly (store: Store): Store {
   }
 }
 
-/** Everything is small, so that every bound is met in a schedule of a few dozen messages. */
+/** Small limits, so that a schedule of a few dozen messages reaches every bound. */
 export function drawLimits (random: Random): GatewayLimits {
   const spoolSegmentBytes = 500 + random.below(4000)
   return {
@@ -176,7 +176,7 @@ export function drawLimits (random: Random): GatewayLimits {
   }
 }
 
-/** A disk that takes its time, so that the process can die while it works. */
+/** A slow disk, so that the process can die during an operation. */
 function slowDown (disk: Disk, { diskLatencyMs, isAlive, time }: SimulatedGatewayOptions): Disk {
   const pass = async () => {
     const ms = diskLatencyMs()
@@ -184,7 +184,7 @@ function slowDown (disk: Disk, { diskLatencyMs, isAlive, time }: SimulatedGatewa
     await new Promise<void>((resolve) => { time.later(ms, () => { if (isAlive()) resolve() }) })
   }
   const slowFile = (file: DiskFile): DiskFile => ({
-    // The probe's MiB is scaled down as all the rest is; copying it took most of the run.
+    // The MiB of a probe is scaled down like the other limits. Copying it would take most of the run.
     write: async (buffers, offset) => {
       await pass()
       await file.write(buffers.map((bytes) => bytes.length === 1024 * 1024 ? bytes.subarray(0, 4096) : bytes), offset)

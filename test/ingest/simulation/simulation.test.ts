@@ -3,7 +3,7 @@ import { simulate, type SimulationOptions } from './simulation.ts'
 
 const FIRST_SEED = Number(process.env['SIM_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 const RUNS = Number(process.env['SIM_RUNS'] ?? 20)
-/** About one schedule in six shows a lying disk. */
+/** About one schedule in six reveals a lying disk. */
 const CONTROL_RUNS = 100
 
 async function simulateMany (runs: number, options: Omit<SimulationOptions, 'seed'>) {
@@ -18,19 +18,19 @@ async function simulateMany (runs: number, options: Omit<SimulationOptions, 'see
 t.setTimeout(3_600_000)
 t.comment(`first seed ${FIRST_SEED}: SIM_SEED=${FIRST_SEED} SIM_RUNS=${RUNS} runs the same again`)
 
-t.test('outages, bad disks, poison and crashes together cost nothing that was acknowledged, and the ledger balances', async (t) => {
+t.test('outages, bad disks, poison and crashes together lose nothing acknowledged, and the ledger balances', async (t) => {
   const { acknowledged, rows, letters, replayed, refused } = await simulateMany(RUNS, {})
   t.comment(`${acknowledged} messages acknowledged, ${rows} rows, ${letters} dead letters, ${replayed} replayed, ${refused} refused`)
   // A schedule in which nothing happens proves nothing.
   for (const count of [acknowledged, rows, letters, replayed, refused]) t.ok(count > RUNS, `${count}`)
 })
 
-t.test('with flipped bits on the disk the ledger balances still, and nothing appears that was not sent', async (t) => {
+t.test('with flipped bits on the disk the ledger still balances, and nothing appears that was not sent', async (t) => {
   const { acknowledged } = await simulateMany(RUNS, { flipsMax: 3 })
   t.ok(acknowledged > RUNS)
 })
 
-/** Each breaks the promise, so some seed must see an acknowledged reading lost. */
+/** Each defect loses acknowledged readings, and some seed must find it. */
 const CONTROLS = {
   'the store settles before its COMMIT': { isAckEarly: true },
   'fdatasync is a no-op': { lie: 'sync is a no-op' },

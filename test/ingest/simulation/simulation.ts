@@ -1,15 +1,15 @@
 /**
- * Runs batch, journal, circuit, writer, replayer and spool together through a random schedule, on a clock, a disk and a
- * database that are not real, and checks after every event:
- * - received = stored + duplicate + dead_lettered + refused + pending, of which no counter ever falls;
- * - pending readings stay within their bound; no message is answered twice.
+ * Runs batch, journal, circuit, writer, replayer and spool together through a random schedule, on a simulated clock, disk and
+ * database, and checks after every event:
+ * - received = stored + duplicate + dead_lettered + refused + pending, and no counter ever falls;
+ * - pending readings stay within their bound, and no message is answered twice.
  * At the end all faults stop, the devices send their unanswered messages, and:
- * - everything is answered, nothing is pending and the spool is empty within a minute of the clock;
- * - what was ever acknowledged is a row or a dead letter, nothing else is there, and nothing is there twice.
- * Throws with the seed in the message. The order of one client's acknowledgements is the broker's to keep.
+ * - everything is answered, nothing is pending and the spool is empty within a minute of simulated time;
+ * - everything acknowledged is a row or a dead letter, once, and there are no others.
+ * Throws with the seed in the message. The broker keeps the order of one client's acknowledgements, so it is not checked here.
  */
 import assert from 'node:assert/strict'
-// First: it stands in for what the others bind when they are loaded.
+// Imported first: it replaces functions that the other modules bind when they are loaded.
 import { settleMicrotasks, VirtualTime } from './time.ts'
 import { FakeDatabase, WEATHERS } from './database.ts'
 import { Books } from './books.ts'
@@ -21,19 +21,19 @@ import { Random } from '../../../scripts/harness/random.ts'
 
 const LIVES_MAX = 4
 const STEPS_MAX = 50
-/** Healed, a gateway with a backlog this small has no excuse to be longer. */
+/** Enough for a healed gateway with so small a backlog. */
 const HEALING_MAX_MS = 60_000
 /** The bound of reliability.md on a stop. */
 const STOP_MAX_MS = 15_000
 const OVERSHOOT_MAX = 3
-/** A probe each 5 s at most, and what was slow when the disk healed. */
+/** A probe every 5 s at most, and operations that were slow when the disk healed. */
 const PROBED_MAX_MS = 20_000
 
 export interface SimulationOptions {
   readonly seed: number
   readonly lie?: Lie
   readonly isAckEarly?: boolean
-  /** Bits that flip on the disk of a machine that is off; each costs one batch at most. */
+  /** The most bits that flip on the disk of a machine that is off. Each loses one batch at most. */
   readonly flipsMax?: number
 }
 
@@ -42,7 +42,7 @@ export interface SimulationResult {
   readonly acknowledged: number
   readonly rows: number
   readonly letters: number
-  /** Units that were replayed, over all lives, and that were left to their devices. */
+  /** The number of units that were replayed over all lives, and of units that were refused, so that their devices keep them. */
   readonly replayed: number
   readonly refused: number
   readonly events: number
@@ -82,7 +82,7 @@ class Simulation {
   #flips = 0
   /** An unhandled rejection of a promise of ingest. */
   failure: Error | null = null
-  /** Messages that were on their way when the transports were asked to stop reading. */
+  /** The number of messages on their way when the transports were asked to stop reading. */
   #overshoot = 0
 
   constructor (random: Random, time: VirtualTime, options: SimulationOptions) {
@@ -167,7 +167,7 @@ class Simulation {
       await this.#clear()
       this.#healDisk()
     }
-    // Cleared here, so that a mistake is never met by what was acknowledged already.
+    // Only while the spool is empty, so that the defect never meets readings that are already acknowledged.
     const { spool } = this.#running
     this.#database.isMistaken = () => spool.isEmpty && this.#isMistaken
     this.#check()
@@ -193,7 +193,7 @@ class Simulation {
   #send (count: number): void {
     const gateway = this.#running
     for (let sent = 0; sent < count; sent++) {
-      // A transport that was asked to stop reading does, but for what it has read already; HTTP answers 429 or 503.
+      // A transport that was asked to stop reading delivers only what it has already read. HTTP answers 429 or 503.
       if (!gateway.isReadingStopped()) this.#overshoot = 0
       else if (this.#overshoot++ >= OVERSHOOT_MAX) return
       this.#traffic.send(gateway)
@@ -229,7 +229,7 @@ class Simulation {
     let end = random.pick(['stop', 'kill', 'kill', 'power', 'power'] as const)
     if (end === 'stop' && !await this.#stop()) end = 'kill'
     if (random.chance(0.5)) {
-      // In the middle of the consequences of something, microtask by microtask.
+      // Between the microtasks that follow from an event.
       if (end !== 'stop') this.#send(random.below(10))
       this.#time.fireNext()
       for (let ticks = random.below(60); ticks > 0; ticks--) await Promise.resolve()
@@ -254,18 +254,18 @@ class Simulation {
     while (this.#flips < flipsMax && this.#random.chance(0.7) && this.#disk.flipBit() !== null) this.#flips++
   }
 
-  /** Lets what is left of a dead process run out: nothing that it does reaches anything. */
+  /** Lets the remaining callbacks of a dead process run out. They have no effect. */
   async #clear (): Promise<void> {
     await settleMicrotasks()
     this.#time.dropProcess()
   }
 
-  /** @returns whether it ended before it had to be killed */
+  /** @returns whether it ended by itself in time */
   async #stop (): Promise<boolean> {
     const startedAtMs = this.#time.nowMs
     const stop = watch(this.#running.stop())
     while (!stop.isSettled) {
-      // A disk may hang for as long as it likes.
+      // A disk may hang for any time.
       if (this.#time.nowMs - startedAtMs > STOP_MAX_MS) {
         assert.ok(this.#diskLatenciesMs.some((ms) => ms > 20), `a stop takes longer than ${STOP_MAX_MS} ms`)
         return false
@@ -278,7 +278,7 @@ class Simulation {
     return true
   }
 
-  /** The disk comes back, and PostgreSQL does not: the one must not wait for the other. */
+  /** The disk comes back, and PostgreSQL does not. The spool must recover without PostgreSQL. */
   async #healDiskAlone (): Promise<void> {
     this.#database.weather = 'away'
     this.#healDisk()
@@ -298,7 +298,7 @@ class Simulation {
     const isHealed = () => this.#traffic.isDone && batcher.pending === 0 && replayer.pending === 0 && spool.isEmpty
     if (this.#options.isAckEarly === true) return await this.#advance(HEALING_MAX_MS)
     while (!isHealed()) {
-      assert.ok(this.#time.nowMs - startedAtMs < HEALING_MAX_MS, 'healed, and does not come to an end: ' + JSON.stringify({
+      assert.ok(this.#time.nowMs - startedAtMs < HEALING_MAX_MS, 'healed, but not finished: ' + JSON.stringify({
         circuit: circuit.state,
         spool: spool.status,
         spooled: spool.readings,
@@ -310,13 +310,13 @@ class Simulation {
       if (!isReadingStopped()) this.#traffic.resend(this.#running)
       await this.#advance(100)
     }
-    // A ping and an operation of a disk that was slow may be on their way yet.
+    // A ping and a slow operation of the disk may still be on their way.
     await this.#advance(10_000)
     assert.equal(circuit.state, 'closed', 'the circuit closes')
     assert.equal(spool.status, 'ok', 'the spool is well')
     assert.equal(isReadingStopped(), false, 'reading begins again')
-    assert.equal(batcher.bytes, 0, 'no byte is charged for nothing')
-    assert.equal(spool.readings, 0, 'the spool counts nothing')
+    assert.equal(batcher.bytes, 0, 'no bytes are charged without a reading')
+    assert.equal(spool.readings, 0, 'the spool counts no readings')
     if (this.#random.chance(0.3)) await this.#stop()
   }
 
@@ -327,12 +327,12 @@ class Simulation {
   #check (): void {
     const failure = this.#traffic.failure ?? this.failure
     if (failure !== null) throw failure
-    // An early acknowledgement is found by what is missing in the end.
+    // An early acknowledgement is found by the readings that are missing in the end.
     if (this.#options.isAckEarly !== true) this.#books.check(this.#running)
   }
 }
 
-/** Of a dead letter that was set aside, its payload. */
+/** The payload of a dead letter that was set aside. */
 function decodeLetter (content: Buffer): string {
   return Buffer.from(/"payload":"([^"]*)"/.exec(content.toString())?.[1] ?? '', 'base64').toString()
 }

@@ -1,10 +1,10 @@
 /**
- * Simulated time, which passes only on demand. `mock.timers` of node:test does not carry here: on Node 20 it leaves
- * performance.now and the imported `setTimeout` of node:timers/promises alone (tried), and it cannot drop the timers of one
- * life of a process while the world's own go on.
+ * Simulated time, which passes only on demand. `mock.timers` of node:test is not enough: on Node 20 it does not replace
+ * performance.now or the imported `setTimeout` of node:timers/promises. It also cannot drop the timers of one process and keep
+ * those of its surroundings.
  *
- * Must be imported before what it stands in for: the codec of the spool binds deflate and inflate when it is loaded, and
- * libuv's threads finish in an order that no seed repeats.
+ * Must be imported before the modules that use what it replaces: the codec of the spool binds deflate and inflate when it is
+ * loaded, and the order in which libuv's threads finish cannot be repeated from a seed.
  */
 import { syncBuiltinESMExports } from 'node:module'
 import timersPromises from 'node:timers/promises'
@@ -71,12 +71,12 @@ export class VirtualTime {
     return this.#nowMs
   }
 
-  /** Timers that have run. */
+  /** The number of timers that have run. */
   get fired (): number {
     return this.#fired
   }
 
-  /** A timer of what lies outside the process, such as the database: it outlives a crash. */
+  /** A timer outside the process, such as one of the database. It survives a crash of the process. */
   later (ms: number, run: () => void): void {
     this.#add(ms, run, null, true)
   }
@@ -86,7 +86,7 @@ export class VirtualTime {
     this.#timers = this.#timers.filter(({ isOfWorld }) => isOfWorld)
   }
 
-  /** Runs what is due within `ms`, one timer after the other, with `afterEach` once it has had all its consequences. */
+  /** Runs the timers that are due within `ms`, one after the other. `afterEach` runs when the microtasks of a timer have ended. */
   async advance (ms: number, afterEach: () => void): Promise<void> {
     const endMs = this.#nowMs + ms
     for (;;) {
@@ -116,7 +116,7 @@ export class VirtualTime {
     return true
   }
 
-  /** Stands in for the clocks, timers and dice of this process until `uninstall`. */
+  /** Replaces the clocks, timers and random numbers of this process until `uninstall`. */
   install (random: Random): void {
     const clear = (timer: unknown) => { this.#remove(timer as Timer) }
     const toMs = (ms: number | undefined) => Math.max(1, Math.trunc(ms ?? 1))

@@ -1,5 +1,5 @@
 /**
- * Devices and their messages: every message ever sent, its content, and how it was answered. A device keeps
+ * Devices and their messages: every message that was sent, its content, and how it was answered. A device keeps
  * a message until it is acknowledged or refused, and sends it again when it is not.
  */
 import assert from 'node:assert/strict'
@@ -11,7 +11,7 @@ import type { FakeDatabase, Poison } from './database.ts'
 import type { SimulatedGateway } from './gateway.ts'
 import type { Random } from '../../../scripts/harness/random.ts'
 
-/** One element of a message; `id` is found again in whatever becomes of it. */
+/** One element of a message. Its `id` is in the row or dead letter that it becomes. */
 interface Element {
   readonly id: number
   readonly device: string
@@ -19,7 +19,7 @@ interface Element {
   readonly isValid: boolean
   readonly poison: Poison | null
   readonly json: string
-  /** Deliveries of it. */
+  /** The number of deliveries. */
   sent: number
   isAcknowledged: boolean
 }
@@ -32,7 +32,7 @@ interface Message {
   state: 'ready' | 'sent' | 'acknowledged' | 'refused'
 }
 
-/** Units of the largest message. */
+/** The number of units in the largest message. */
 export const MESSAGE_UNITS_MAX = 12
 const BLOB_MAX = 250_000
 const FIRST_TIMESTAMP_S = 1_740_000_000
@@ -42,12 +42,12 @@ export class Traffic {
   readonly #elements: Element[] = []
   readonly #messages: Message[] = []
   #ready: Message[] = []
-  /** Of the life that runs now. */
+  /** The number of the current life. */
   #life = 0
-  /** When each delivery that has no answer yet was made, oldest first. */
+  /** The times of deliveries without an answer, oldest first. */
   #unsettled = new Set<{ readonly atMs: number }>()
   #unitsSent = { mqtt: 0, http: 0, grpc: 0 }
-  /** What was answered that should not have been; thrown in the face of ingest it would be lost. */
+  /** The first wrong answer. It is kept here, because an error thrown into ingest would be lost. */
   failure: Error | null = null
 
   constructor (random: Random) {
@@ -62,7 +62,7 @@ export class Traffic {
     return this.#unsettled.size
   }
 
-  /** How long the oldest delivery has been without an answer. */
+  /** The time since the oldest delivery without an answer. */
   get unsettledMs (): number {
     const [oldest] = this.#unsettled
     return oldest === undefined ? 0 : performance.now() - oldest.atMs
@@ -72,7 +72,7 @@ export class Traffic {
     return this.#unitsSent
   }
 
-  /** Messages that no answer has ended yet. */
+  /** The number of messages without a final answer. */
   get isDone (): boolean {
     return this.#ready.length === 0 && this.#unsettled.size === 0
   }
@@ -89,7 +89,7 @@ export class Traffic {
     }
   }
 
-  /** Sends a message that waits, one that was acknowledged before (its acknowledgement was lost), or a new one. */
+  /** Sends a waiting message, an acknowledged one again (as if its acknowledgement was lost), or a new one. */
   send (gateway: SimulatedGateway): void {
     if (this.#ready.length > 0 && this.#random.chance(0.5)) return this.resend(gateway)
     const old = this.#messages.length > 0 && this.#random.chance(0.08) ? this.#random.pick(this.#messages) : null
@@ -136,7 +136,7 @@ export class Traffic {
       message.state = 'acknowledged'
       for (const element of message.elements) element.isAcknowledged = true
     } else if (status === 'invalid') {
-      if (!isBad) this.failure ??= new Error(`the message of ${message.elements[0]?.id} was refused, and nothing is wrong with it`)
+      if (!isBad) this.failure ??= new Error(`the message of ${message.elements[0]?.id} was refused, although it is valid`)
       if (!isAgain) message.state = 'refused'
     } else if (!isAgain) {
       message.state = 'ready'
@@ -160,12 +160,12 @@ export class Traffic {
     const id = this.#elements.length
     const isValid = !random.chance(transport === 'mqtt' ? 0.08 : 0.02)
     const poison = isValid && random.chance(0.06) ? random.pick(['always', 'constraint'] as const) : null
-    // Many of one instant: their identities differ by their content alone.
+    // Many readings share an instant, so that their identities differ only by content.
     const timestamp = FIRST_TIMESTAMP_S + random.below(20)
     const fields: Record<string, unknown> = { device, timestamp: isValid ? timestamp : -1, id }
     if (poison !== null) fields['poison'] = poison
     if (random.chance(0.1)) fields['note'] = 'x'.repeat(random.below(600))
-    // 60 B to 250 KB; most are small, or a schedule would take minutes.
+    // 60 B to 250 KB. Most are small, because a schedule would take minutes otherwise.
     if (random.chance(0.02)) fields['blob'] = 'x'.repeat(Math.floor(BLOB_MAX ** random.next()))
     const element = { id, device, timestamp, isValid, poison, json: JSON.stringify(fields), sent: 0, isAcknowledged: false }
     this.#elements.push(element)
@@ -173,8 +173,8 @@ export class Traffic {
   }
 
   /**
-   * Compares what was promised with what is there.
-   * @param setAside - ids of readings and letters that were kept on disk, where PostgreSQL took others and not these
+   * Compares the acknowledgements with the rows and dead letters.
+   * @param setAside - ids of readings and letters that are kept on disk, because PostgreSQL refused these and not others
    * @param areLettersCapped - whether an invalid payload may have been acknowledged and only counted
    * @param lossesMax - readings that a disk may have destroyed
    */
@@ -197,21 +197,21 @@ export class Traffic {
       const element = this.#elements[id]
       assert.ok(element !== undefined && element.sent > 0, `letter ${id} was never sent`)
       assert.equal(reason, element.isValid ? 'database_rejected' : 'invalid_reading', `letter ${id} has its reason`)
-      assert.ok(!element.isValid || element.poison !== null, `reading ${id} is a dead letter, and nothing is wrong with it`)
+      assert.ok(!element.isValid || element.poison !== null, `reading ${id} is a dead letter, although it is valid`)
       letters.set(id, (letters.get(id) ?? 0) + 1)
     }
     for (const { id, poison, isValid, isAcknowledged, sent } of this.#elements) {
       const kept = letters.get(id) ?? 0
       assert.ok((rows.get(id) ?? 0) <= 1, `reading ${id} is stored ${rows.get(id)} times`)
       assert.ok(kept <= sent, `${id} was sent ${sent} times and is a dead letter ${kept} times`)
-      assert.ok(poison !== 'always' || !rows.has(id), `reading ${id} was stored, which PostgreSQL cannot`)
+      assert.ok(poison !== 'always' || !rows.has(id), `reading ${id} was stored, although PostgreSQL must refuse it`)
       if (!isAcknowledged || (!isValid && areLettersCapped)) continue
-      assert.ok(rows.has(id) || kept > 0 || setAside.has(id) || ++losses <= lossesMax, `lost: ${id} was acknowledged and is nowhere`)
+      assert.ok(rows.has(id) || kept > 0 || setAside.has(id) || ++losses <= lossesMax, `lost: ${id} was acknowledged, and is neither stored nor kept`)
     }
   }
 }
 
-/** The same readings as gRPC brings them: a double apart, everything else as the bytes of a JSON object. */
+/** The same readings as over gRPC: a double, and all other fields as the bytes of a JSON object. */
 function toFieldReadings (elements: readonly Element[]): FieldReadings {
   const parsed = elements.map(({ json }) => JSON.parse(json) as Record<string, unknown>)
   return {

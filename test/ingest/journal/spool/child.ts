@@ -1,14 +1,14 @@
 /**
  * A process with a spool, for tests that kill it: `child.ts <directory> [<first id> <payload bytes>]`. Prints `open` and a
  * line per acknowledged record (`acknowledged <id>`) or failure (`failed <id> <code>`); without an id it only holds the
- * directory. What went wrong at the open is printed as `refused <code> <message>`.
+ * directory. An error at the open is printed as `refused <code> <message>`.
  */
 import { pino } from 'pino'
 import { realDisk } from '../../../../src/ingest/journal/spool/disk.ts'
 import { openSpool } from '../../../../src/ingest/journal/spool/spool.ts'
 
 const [directory = '', firstId, payloadBytes] = process.argv.slice(2)
-// Node ignores SIGXFSZ, so that a write fails with EFBIG; tap's watch over processes would end them on it.
+// Node ignores SIGXFSZ, so that a write fails with EFBIG. tap's handler of signals would end the process instead.
 process.on('SIGXFSZ', () => {})
 const write = (line: string) => { process.stdout.write(`${line}\n`) }
 

@@ -8,7 +8,7 @@ import { Random } from '../../../../scripts/harness/random.ts'
 const NOW_MS = 1_750_300_000_000
 const SEED = Number(process.env['SPOOL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 
-/** Names that sort unlike they enumerate, that need escapes, and that mean something to JavaScript. */
+/** Names whose sort order is not their enumeration order, that need escapes, or that are special in JavaScript. */
 const NAMES = [
   'heartRateValue', 'spo2Value', 'b', 'a', '10', '9', '1', '', 'Zürich', '"quoted"', 'new\nline', '🫀', 'toString', 'length', '\u2028',
   'device2'
@@ -94,7 +94,7 @@ t.test('a large batch is compressed', async (t) => {
   t.strictSame(await decodeSubmissions(payload), asSpooled(submissions))
 })
 
-t.test('bytes that hold no batch reject with a code and never throw anything else', async (t) => {
+t.test('bytes that hold no batch reject with VITAL_SPOOL_UNDECODABLE and nothing else', async (t) => {
   const random = new Random(SEED)
   const { payload } = await encodeSubmissions(randomSubmissions(random).concat({
     transport: 'mqtt', clientId: 'c', readings: randomReadings(random, 'band-1'), letters: [randomLetter(random)]

@@ -18,7 +18,7 @@ t.test('a directory has one holder, also within a process', async (t) => {
   t.same(await readdir(directory), [], 'nothing is left behind')
 })
 
-t.test('of many that try at once at most one succeeds', async (t) => {
+t.test('of many concurrent attempts at most one succeeds', async (t) => {
   const directory = t.testdir()
   let won = 0
   for (let round = 0; round < 5; round++) {
@@ -31,7 +31,7 @@ t.test('of many that try at once at most one succeeds', async (t) => {
   t.ok(won > 0, `${won} of 5 rounds had a winner`)
 })
 
-t.test('a process that is killed gives the directory up, one that is frozen does not', async (t) => {
+t.test('a killed process gives up the directory, a frozen one does not', async (t) => {
   const directory = t.testdir()
   const holder = startChild(t, [directory])
   await holder.line('open')
@@ -45,7 +45,7 @@ t.test('a process that is killed gives the directory up, one that is frozen does
   t.equal((await readdir(directory)).length, 1, 'and was replaced by ours')
 })
 
-t.test('processes that start together over the socket of a dead one', async (t) => {
+t.test('of processes that start together over the socket of a dead one, at most one gets the directory', async (t) => {
   const directory = t.testdir()
   const dead = startChild(t, [directory])
   await dead.line('open')
@@ -56,7 +56,7 @@ t.test('processes that start together over the socket of a dead one', async (t) 
   for (const outcome of outcomes) t.match(outcome, /^open|^refused VITAL_SPOOL_IN_USE/)
 })
 
-t.test('a directory whose path is too long for a socket', async (t) => {
+t.test('a directory can be locked although its path is too long for a socket', async (t) => {
   const directory = join(t.testdir(), 'd'.repeat(200))
   await mkdir(directory)
   const unlock = await lockDirectory(directory)

@@ -1,10 +1,10 @@
 /**
- * A disk in memory that does what disks and kernels do to the careless: what was not fsynced is lost, torn by sectors or
- * kept, as chance has it; a failed fsync drops data and marks it clean; directory changes need their own fsync; space
- * runs out in the middle of a write; reads fail for a while; bits flip.
+ * A disk in memory with the faults of real disks and kernels. Data that was not fsynced is at random lost, torn by sectors or
+ * kept. A failed fsync drops data and marks it clean. Directory changes need their own fsync. Space runs out in the middle of
+ * a write, reads fail for a while, and bits flip.
  *
- * Two views of everything: `cache`, which running processes see, and `stable`, which is left after a power failure.
- * Everything is asynchronous by a random number of microtasks, so schedules are as random as the seed and as repeatable.
+ * Each file has two views: `cache`, which running processes see, and `stable`, which is left after a power failure.
+ * Each operation takes a random number of microtasks, so a schedule is random and can be repeated from its seed.
  */
 import { basename } from 'node:path'
 import type { Disk, DiskFile } from '../../../../src/ingest/journal/spool/disk.ts'
@@ -36,7 +36,7 @@ export interface Faults {
 
 export const NO_FAULTS: Faults = { write: 0, sync: 0, syncDirectory: 0, read: 0, other: 0 }
 
-/** A disk that breaks its word, which a checker has to notice. */
+/** A disk that breaks its guarantees. The checker must notice. */
 export type Lie = 'none' | 'sync is a no-op' | 'sync settles before it is done' | 'directory sync is a no-op'
 
 export class FakeDisk {
@@ -75,7 +75,7 @@ export class FakeDisk {
     return [...this.#cache].filter(([path]) => isWanted(basename(path))).map(([, { cache }]) => cache)
   }
 
-  /** The process dies: what it began never ends, and the kernel keeps what it was given. */
+  /** The process dies. Its pending operations never settle, and the kernel keeps all data that was written. */
   kill (): void {
     this.#epoch++
     this.#isLocked = false
@@ -97,7 +97,7 @@ export class FakeDisk {
     this.#cache = new Map(this.#stable)
   }
 
-  /** Flips one bit on the platter. @returns what was hit, or `null` when there is nothing */
+  /** Flips one bit of the stable data. @returns the place, or `null` when there is no data */
   flipBit (): string | null {
     const files = [...this.#cache].filter(([, { cache }]) => cache.length > 0)
     if (files.length === 0) return null
@@ -109,7 +109,7 @@ export class FakeDisk {
     return basename(path)
   }
 
-  /** The disk as one process has it; of no use once that was killed. */
+  /** The disk as one process sees it. Its operations do nothing once that process is killed. */
   mount (): Disk {
     const epoch = this.#epoch
     const step: Step = (kind, effect) => this.#step(epoch, kind, effect)
@@ -238,7 +238,7 @@ export class FakeDisk {
     return this.sizeOf(() => true)
   }
 
-  /** The effect comes in the same turn as the last look at whether the process still lives. */
+  /** Applies the effect in the same turn as the last check whether the process still lives. */
   async #step<Result> (epoch: number, kind: keyof Faults | 'none', effect: () => Result): Promise<Result> {
     await this.#ticks(this.#random.below(4))
     if (epoch !== this.#epoch) await new Promise(() => {})

@@ -6,7 +6,7 @@ import { LOADER, toProgram } from '../../../helpers/program.ts'
 
 const CHILD = toProgram('test/ingest/journal/spool/child.ts')
 
-/** Starts `child.ts`; it is killed when the test ends. `limits` goes before it in a shell, as `ulimit -f 100`. */
+/** Starts `child.ts`, killed when the test ends. @param limits - a shell command to run before it, such as `ulimit -f 100` */
 export function startChild (t: Test, args: readonly string[], limits = ':') {
   const child = spawn('sh', ['-c', `${limits}; exec "$0" "$@"`, process.execPath, ...LOADER, CHILD, ...args],
     { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -27,7 +27,7 @@ export function startChild (t: Test, args: readonly string[], limits = ':') {
     lines,
     kill,
     exited,
-    /** Settles with the first line that begins so. */
+    /** Settles with the first line that begins with this text. */
     async line (start: string): Promise<string> {
       for (;;) {
         const found = lines.find((line) => line.startsWith(start))

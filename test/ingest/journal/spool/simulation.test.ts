@@ -3,7 +3,7 @@ import { simulate, type SimulationOptions } from './simulation.ts'
 
 const FIRST_SEED = Number(process.env['SPOOL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 const RUNS = Number(process.env['SPOOL_RUNS'] ?? 25)
-/** Most schedules show a lying disk; a control ends with the first that does. */
+/** Most schedules reveal a lying disk. A control ends with the first one that does. */
 const CONTROL_RUNS = 200
 
 async function simulateMany (runs: number, options: Omit<SimulationOptions, 'seed'>) {
@@ -18,17 +18,17 @@ async function simulateMany (runs: number, options: Omit<SimulationOptions, 'see
 t.setTimeout(600_000)
 t.comment(`first seed ${FIRST_SEED}: SPOOL_SEED=${FIRST_SEED} runs the same again`)
 
-t.test('crashes and power failures cost nothing that was acknowledged', async (t) => {
+t.test('crashes and power failures lose no acknowledged record', async (t) => {
   const { acknowledged, read } = await simulateMany(RUNS, {})
   t.ok(acknowledged > RUNS && read > RUNS, `${acknowledged} acknowledged, ${read} read`)
 })
 
-t.test('failing writes, fsyncs, reads and full disks cost nothing that was acknowledged', async (t) => {
+t.test('failing writes, fsyncs, reads and full disks lose no acknowledged record', async (t) => {
   const { acknowledged, rejected } = await simulateMany(RUNS, { hasFaults: true })
   t.ok(acknowledged > RUNS && rejected > RUNS / 10, `${acknowledged} acknowledged, ${rejected} rejected`)
 })
 
-t.test('a flipped bit costs one record at most, and is counted', async (t) => {
+t.test('a flipped bit loses one record at most, and is counted', async (t) => {
   const { missing, stretches } = await simulateMany(RUNS, { flipsMax: 3 })
   t.ok(missing > 0 && stretches >= missing, `${missing} lost in ${stretches} stretches`)
 })

@@ -1,9 +1,9 @@
 /**
  * Runs a spool on a fake disk through a random schedule, and checks it against a model:
- * - what was acknowledged and not released comes back, once per open, in the order of the appends, byte for byte;
- * - what was not acknowledged may come back after a restart, in its place;
- * - what was released, and said so, does not; nothing else appears;
- * - a bit that flips costs one record at most.
+ * - a record that was acknowledged and not released comes back once per open, in the order of the appends, byte for byte;
+ * - a record that was not acknowledged may come back after a restart, in its place;
+ * - a record whose release was confirmed does not come back, and no other record appears;
+ * - a flipped bit loses one record at most.
  * Throws with the seed in the message.
  */
 import assert from 'node:assert/strict'
@@ -169,12 +169,12 @@ class Simulation {
     this.#reads++
     const id = Number.parseInt(record.payload.toString('latin1', 0, 12), 10)
     const entry = this.#entries[id]
-    assert.ok(entry !== undefined && entry.payload.equals(record.payload), 'only what was appended is read')
+    assert.ok(entry !== undefined && entry.payload.equals(record.payload), 'only appended records are read')
     assert.ok(id > this.#last, `record ${id} comes after ${this.#last}`)
     assert.notEqual(entry.state, 'rejected', `record ${id} was rejected in this life`)
     assert.equal(record.position.readings, entry.readings)
-    assert.equal(record.position.isFound, id < this.#firstId, 'records found at the open are told from new ones')
-    // A cursor that was flipped, or could not be read at the open, brings released records back, which replay does not mind.
+    assert.equal(record.position.isFound, id < this.#firstId, 'records found at the open are marked as found')
+    // A damaged cursor, or one that could not be read at the open, brings released records back. Replay tolerates that.
     if (this.#flips === 0 && !this.#hadBadStart) assert.notEqual(entry.release, 'done', `record ${id} was released`)
     this.#last = id
     this.#seen.add(id)
@@ -198,7 +198,7 @@ class Simulation {
     }, (error: unknown) => { this.#expectCode(error) }).finally(() => { this.#end(spool) })
   }
 
-  /** Reads to the end on a healthy disk; what was acknowledged has come by then. */
+  /** Reads to the end on a healthy disk, and checks that every acknowledged record has come. */
   async #drain (): Promise<void> {
     this.#disk.faults = NO_FAULTS
     this.#disk.capacityBytes = Infinity
@@ -235,7 +235,7 @@ class Simulation {
     if (end === 'kill') this.#disk.kill()
     if (end === 'power' || (end === 'close' && this.#random.chance(0.3))) this.#disk.cutPower()
     this.#spool = null
-    // Nothing of the dead process settles any more; what it had begun may or may not have happened.
+    // Operations of the dead process never settle. They may or may not have happened.
     for (const entry of this.#entries) {
       if (entry.state === 'waiting' || entry.state === 'rejected') entry.state = 'unknown'
     }

@@ -99,7 +99,7 @@ t.test('the cap refuses, and a release makes room', async (t) => {
   t.same(records.map(({ payload }) => idOf(payload)), [1, 2, 3, 4])
   await spool.release(records.at(-1)!.position)
   await t.rejects(spool.append(payloadOf(5, 6 * MIB), 1), { code: 'VITAL_SPOOL_FULL' })
-  t.ok(await spool.probe(), 'what never fits does not leave an empty spool full')
+  t.ok(await spool.probe(), 'a record that never fits does not leave an empty spool full')
   t.equal(spool.status, 'ok')
 })
 
@@ -114,7 +114,7 @@ for (const [what, offset] of Object.entries({
   payload: 350_000,
   'last byte': RECORD_BYTES - 1
 })) {
-  t.test(`a flipped bit in the ${what} of a record costs that record`, async (t) => {
+  t.test(`a flipped bit in the ${what} of a record loses only that record`, async (t) => {
     const directory = t.testdir()
     const path = await fill(t, directory, 5, 700 * 1024)
     await flip(path, SEGMENT_HEADER_BYTES + 2 * RECORD_BYTES + offset)
@@ -156,7 +156,7 @@ for (const [what, tail] of Object.entries({ 'part of a header': 20, 'part of a p
   })
 }
 
-t.test('a damaged segment header costs nothing', async (t) => {
+t.test('a damaged segment header loses no record', async (t) => {
   const directory = t.testdir()
   await flip(await fill(t, directory, 2, 1000), 9)
   const spool = await openIn(t, directory)
@@ -203,7 +203,7 @@ t.test('a damaged or missing cursor replays from the oldest segment, and missing
   const [last] = await readAll(again)
   await again.release(last!.position)
   t.same([again.isEmpty, again.readings], [true, 0])
-  t.equal(again.damage.readings, 8 - ids.length, 'what was counted and never came is told')
+  t.equal(again.damage.readings, 8 - ids.length, 'readings that were counted and never came are reported')
 })
 
 t.test('a record that cannot be decoded is set aside with its segment', async (t) => {
@@ -218,7 +218,7 @@ t.test('a record that cannot be decoded is set aside with its segment', async (t
   t.equal((await readdir(directory)).filter((name) => name.endsWith('.damaged')).length, 1)
 })
 
-t.test('a disk that cannot be read for a while costs nothing; a page that never can costs its record', async (t) => {
+t.test('a disk that is unreadable for a while loses nothing; a page that stays unreadable loses its record', async (t) => {
   const directory = t.testdir()
   const path = await fill(t, directory, 3, 20_000)
   let badOffset = Infinity
@@ -259,10 +259,10 @@ t.test('a disk that cannot be read for a while costs nothing; a page that never 
   badOffset = Infinity
   const records = await readAll(uncounted)
   t.same(records.map(({ position }) => position.isCounted), [false, false, false])
-  t.equal(uncounted.records, 3, 'but when it is read')
+  t.equal(uncounted.records, 3, 'it is counted once it is read')
 })
 
-t.test('acknowledged records of a killed process are there, kill after kill', async (t) => {
+t.test('acknowledged records of a killed process are kept, kill after kill', async (t) => {
   const directory = t.testdir()
   const acknowledged = new Set<number>()
   for (let round = 0; round < 5; round++) {
