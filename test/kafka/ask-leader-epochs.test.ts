@@ -1,4 +1,4 @@
-/** On a real broker whose log is cut as a power failure does: what it answers for the leader epochs of its records. */
+/** The leader epochs that a real broker answers when its log was truncated as by a power failure. */
 import t from 'tap'
 import { askLeaderEpochs } from '../../src/kafka/ask-leader-epochs.ts'
 import { toClientOptions } from '../../src/kafka/connection.ts'
@@ -21,7 +21,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   const logDir = toLogDir(kafka.dataDir, READINGS_TOPIC, 0)
   const write = async (count: number, from: number) => {
     const isWritten = () => rig.writeReadings(toRows(count, { from })).then(() => true, () => false)
-    await until(isWritten, 'readings are written')
+    await until(isWritten, 'readings to be written')
   }
   const ask = async (leaderEpoch: number) => {
     const place = { topic: READINGS_TOPIC, partition: 0 }
@@ -38,11 +38,11 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await kafka.kill()
     const cut = keep === null ? null : await cutLog(logDir, keep)
     await kafka.start()
-    await until(async () => await ask(0) !== null, 'the partition has a leader')
+    await until(async () => await ask(0) !== null, 'the partition to have a leader')
     return cut
   }
 
-  t.test('a log that is whole has all of an epoch, also under a later leader', async (t) => {
+  t.test('a complete log has all records of an epoch, also under a later leader', async (t) => {
     for (let at = 0; at < 10; at++) await write(100, at * 100)
     t.same(await epochs(), [0])
     t.same(await ask(0), [0, 1000])
@@ -52,7 +52,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await ask(0), [0, 1000])
   })
 
-  t.test('a log that was cut within a batch ends before it, and does so too once it has grown again', async (t) => {
+  t.test('a log that was truncated within a batch ends before it, also once it has grown again', async (t) => {
     const before = await current()
     t.same(await restart((batches) => batches.at(-1)!.at + 70), { firstLost: 900, end: 1000 })
     t.same(await ask(0), [0, 900])
@@ -71,7 +71,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same([await ask(0), await ask(before)], [[0, 800], [0, 800]])
   })
 
-  t.test('many are asked at once; one that does not exist is left out', async (t) => {
+  t.test('many partitions are asked at once; a missing one is left out', async (t) => {
     await rig.grow(3)
     const asked = [2, 0, 7].map((partition) => ({ topic: READINGS_TOPIC, partition, leaderEpoch: 0 }))
     const ends = await askLeaderEpochs({ client, admin, connection, requestTimeoutMs: 5000 }, asked)

@@ -15,7 +15,7 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
 import { findPort, range, readDevice } from './rig.ts'
 
-/** A broker that hangs is noticed after this time. */
+/** The time after which a broker that hangs is noticed. */
 const COMMIT_TIMEOUT_MS = '800'
 
 interface Health {
@@ -43,7 +43,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await client.endAsync(true)
   }
 
-  t.test('without topics the start ends in a sentence; with weak ones too, unless they are allowed', async (t) => {
+  t.test('missing topics stop the start with a message, and so do weak ones unless they are allowed', async (t) => {
     const { connectionString } = await createTestDatabase(t)
     const strict = { ...journal, DATABASE_URL: connectionString, VITAL_KAFKA_ALLOW_WEAK: 'false' }
     await t.rejects(startGateway(t, strict), { code: 'VITAL_CONFIG_INVALID', message: /vital\.readings does not exist: run vital-gateway topics make/ })
@@ -57,7 +57,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(metrics, /^vital_kafka_topic_faults 4$/m)
   })
 
-  t.test('what is acknowledged is in the log, over MQTT and HTTP, and what is refused in the other topic', async (t) => {
+  t.test('acknowledged readings are in the log, over MQTT and HTTP, and refused ones in the topic of dead letters', async (t) => {
     const { mqttPort, httpUrl } = await startGateway(t, journal)
     await publish(t, mqttPort, 'one', range(60, 20))
     const posted = await fetch(`${httpUrl}/vital-data`, {
@@ -78,7 +78,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(await (await fetch(`${httpUrl}/metrics`)).text(), /^vital_kafka_records_total 22$/m)
   })
 
-  t.test('a reading 22 h ahead, and the clock of the gateway 2 h ahead, hold up nobody', async (t) => {
+  t.test('a reading 22 h ahead, and the clock of the gateway 2 h ahead, delay no other reading', async (t) => {
     const gateway = await spawnGateway(t, {
       ...journal, DATABASE_URL: (await createTestDatabase(t)).connectionString
     }, { through: ['env', 'NODE_OPTIONS=--import=data:text/javascript,const%20now=Date.now;Date.now=()=>now()%2B7200000'] })
@@ -92,7 +92,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.notOk(gateway.lines.some(({ msg }) => /circuit open/.test(msg)))
   })
 
-  t.test('a killed broker costs no reading: the spool takes them, and empties into the log', async (t) => {
+  t.test('a killed broker loses no reading: the spool takes them, and empties into the log', async (t) => {
     const { mqttPort, httpUrl } = await startGateway(t, journal)
     await publish(t, mqttPort, 'killed', range(0, 10))
     const under = publish(t, mqttPort, 'killed', range(10, 200))
@@ -109,7 +109,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(await readHealth(httpUrl), { kafka: { circuit: 'closed' }, spool: { readings: 0 } })
   })
 
-  t.test('a broker that hangs costs the commit time-out, and the connection to it is given up', async (t) => {
+  t.test('a broker that hangs delays readings by the commit time-out, and its connection is given up', async (t) => {
     const { mqttPort, httpUrl } = await startGateway(t, journal)
     kafka.freeze()
     await publish(t, mqttPort, 'frozen', range(0, 20))
@@ -119,7 +119,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same([...new Set(await readDevice(t, kafka, 'frozen'))], range(0, 20))
   })
 
-  t.test('VITAL_ACK_AFTER=spool: an acknowledgement waits for the disk alone, and kill -9 loses nothing', async (t) => {
+  t.test('VITAL_ACK_AFTER=spool: an acknowledgement waits only for the disk, and kill -9 loses nothing', async (t) => {
     const { connectionString } = await createTestDatabase(t)
     const dataDir = await createTestDir(t)
     const variables = { ...journal, VITAL_ACK_AFTER: 'spool', DATABASE_URL: connectionString, VITAL_DATA_DIR: dataDir }
@@ -128,7 +128,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await publish(t, mqttPort, 'spooled', range(0, 20))
     const metricsUrl = `http://127.0.0.1:${await findPort(first, 'http')}/metrics`
     const readMetrics = async () => await (await fetch(metricsUrl)).text()
-    await until(async () => /^vital_spool_replayed_readings_total 20$/m.test(await readMetrics()), 'all went over the disk')
+    await until(async () => /^vital_spool_replayed_readings_total 20$/m.test(await readMetrics()), 'all readings to go over the disk')
     kafka.freeze()
     await publish(t, mqttPort, 'spooled', range(20, 20))
     first.child.kill('SIGKILL')
@@ -140,7 +140,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(await readLedger(httpUrl), { balance: 0, refused: 0 })
   })
 
-  t.test('readings are taken without PostgreSQL, once the gateway knows who may send', async (t) => {
+  t.test('readings are taken without PostgreSQL, once the gateway knows its principals', async (t) => {
     const { connectionString } = await createTestDatabase(t)
     const dataDir = await createTestDir(t)
     const before = await startGateway(t, { ...journal, DATABASE_URL: connectionString, VITAL_DATA_DIR: dataDir })
@@ -166,14 +166,14 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => (await readHealth(strict.httpUrl)).warnings.some((warning) => /replication factor is 1/.test(warning)))
     t.same(await readDevice(t, kafka, 'early'), [])
     const { kafka: { circuit }, spool } = await readHealth(strict.httpUrl)
-    t.same([circuit, spool.readings], ['open', 20], 'too weak to take any')
+    t.same([circuit, spool.readings], ['open', 20], 'the topics are too weak to take readings')
     await strict.stop()
     const { httpUrl } = await startGateway(t, variables)
     await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is empty')
     t.same([...new Set(await readDevice(t, kafka, 'early'))], range(0, 20))
   })
 
-  t.test('a write of which one partition is refused is refused as a whole', async (t) => {
+  t.test('a write is refused completely when one of its partitions is refused', async (t) => {
     const log = await createKafkaLog({ kafka: createConfig(journal).kafka!, asked: 'this test', clientId: 'test', messageBytesMin: 1 })
     t.teardown(() => log.close())
     const row = toReadingRow({ timestamp: 1, heartRateValue: 1 }, 'part', 1)
@@ -183,7 +183,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await t.rejects(log.append([record, tooLarge]), { code: 'VITAL_KAFKA_REFUSED' })
     await t.rejects(log.append([record, { ...record, topic: 'vital.nowhere' }]), { code: 'VITAL_KAFKA_AWAY' })
     await log.append([record])
-    // Without a bound a stop would wait for what never comes.
+    // Without a bound a stop would wait for an answer that never comes.
     await Promise.race([log.close(), sleep(5000).then(() => { t.fail('close hangs') })])
   })
 }

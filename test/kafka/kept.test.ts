@@ -1,4 +1,4 @@
-/** VITAL_ACK_AFTER=spool, and a broker that loses the end of its log: what it had acknowledged is written again. */
+/** VITAL_ACK_AFTER=spool, and a broker that loses the end of its log: records that it acknowledged are written again. */
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -11,7 +11,7 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
 import { findPort, range, readDevice } from './rig.ts'
 
-/** A check each 5 s, on a busy machine. */
+/** A check every 5 s, with room for a busy machine. */
 const CHECKED_MS = 40_000
 
 if (await isOnKafkaNode(t, import.meta.filename)) {
@@ -19,7 +19,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   const journal = { VITAL_JOURNAL: 'kafka', KAFKA_BROKERS: kafka.brokers, VITAL_KAFKA_ALLOW_WEAK: 'true', VITAL_ACK_AFTER: 'spool' }
   const logDir = toLogDir(kafka.dataDir, 'vital.readings', 0)
 
-  /** Several batches of Kafka, each acknowledged. */
+  /** Publishes several batches, each acknowledged. */
   async function publish (t: Test, mqttPort: number, device: string, values: readonly number[]): Promise<void> {
     const client = await connectClient(t, mqttPort, { clientId: `${device}-${Math.random()}` })
     for (const heartRateValue of values) {
@@ -35,9 +35,9 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   const isReplayed = (httpUrl: string, count: number) => until(async () => {
     const { logged, pending } = await readLedger(httpUrl)
     return logged >= count && pending === 0
-  }, 'all is in Kafka')
+  }, 'all readings to be in Kafka')
 
-  /** As a power failure does: this record is gone, what stands behind it, and what was sent with it. */
+  /** Loses records as a power failure does: this record, all later ones, and those of its batch. */
   async function loseFrom (t: Test, offset: number): Promise<void> {
     await kafka.kill()
     const cut = await cutLog(logDir, (batches) => batches.find(({ lastOffset }) => lastOffset >= offset)!.at + 20)
@@ -49,7 +49,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal((await runCommandLine(['topics', 'make', '--replicas', '1', '--partitions', '1'], journal)).status, 0)
   })
 
-  t.test('what a broker lost is written again, also where other records took its place; an erased device is not', async (t) => {
+  t.test('lost records are written again, also where others took their offsets; those of an erased device are not', async (t) => {
     const { mqttPort, httpUrl } = await startGateway(t, journal)
     await publish(t, mqttPort, 'erased', range(0, 20))
     await publish(t, mqttPort, 'lost', range(0, 30))
@@ -60,18 +60,18 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await readDevice(t, kafka, 'lost'), range(0, 30))
     await loseFrom(t, 35)
     await publish(t, mqttPort, 'lost', range(30, 40))
-    // They come to lie where others did.
+    // These records get the offsets of lost ones.
     await kafka.start()
     await until(async () => new Set(await readDevice(t, kafka, 'lost')).size === 70, 'all are in the log', CHECKED_MS)
     t.ok(await readMetric(httpUrl, 'vital_spool_written_again_readings_total') > 0)
     await isReplayed(httpUrl, 100)
     t.match(await readLedger(httpUrl), { balance: 0, pending: 0 })
     const left = await readDevice(t, kafka, 'erased')
-    t.same(left, range(0, left.length), 'what the log has kept of it, once')
-    t.ok(left.length <= 20, `${left.length}: of what it has lost nothing`)
+    t.same(left, range(0, left.length), 'the readings that the log has kept, once')
+    t.ok(left.length <= 20, `${left.length} are left, and lost records are not written again`)
   })
 
-  t.test('a gateway that was killed meanwhile writes them again, too', async (t) => {
+  t.test('a gateway that was killed meanwhile writes lost records again, too', async (t) => {
     const { connectionString } = await createTestDatabase(t)
     const variables = { ...journal, DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t) }
     const first = await spawnGateway(t, variables)
@@ -87,7 +87,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => new Set(await readDevice(t, kafka, 'both')).size === 40, 'all are in the log', CHECKED_MS)
   })
 
-  t.test('a broker that comes back with all it had is written nothing again; what is old enough is removed', async (t) => {
+  t.test('nothing is written again to a broker that lost nothing; records that are old enough are removed', async (t) => {
     const dataDir = await createTestDir(t)
     const { mqttPort, httpUrl } = await startGateway(t, { ...journal, VITAL_DATA_DIR: dataDir, VITAL_SPOOL_KEEP_S: '15' })
     // From the first look at the partitions on, their epochs are known.

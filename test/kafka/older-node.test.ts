@@ -2,7 +2,7 @@ import t from 'tap'
 import { toKafkaNodeRefusal } from '../../src/kafka/load-client.ts'
 import { spawnGateway } from '../helpers/gateway-process.ts'
 
-t.test('on a Node.js that Kafka\'s client does not run on, a gateway ends with a sentence', {
+t.test('on a Node.js that Kafka\'s client does not run on, a gateway ends with a message', {
   skip: toKafkaNodeRefusal(process.versions.node, 'this test') === null && 'this Node.js is new enough'
 }, async (t) => {
   const gateway = await spawnGateway(t, {

@@ -41,7 +41,7 @@ t.test('a reading is JSON that any consumer can read, and comes back as the row 
   t.end()
 })
 
-t.test('whatever a reading is called and holds, its digits and its identity are kept', (t) => {
+t.test('any reading of any device keeps its digits and its identity', (t) => {
   const name = fc.string({ minLength: 1, maxLength: 12, unit: 'grapheme' })
   const vital = fc.oneof(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.string(), fc.boolean(), fc.constant(null),
     fc.constant(',"vitals":{'), fc.array(fc.integer()), fc.dictionary(name, fc.integer()))
@@ -70,7 +70,7 @@ t.test('equal readings have one id, others have another one', (t) => {
   t.end()
 })
 
-t.test('more members and headers are ignored; another schema is told; what no gateway wrote is never read', (t) => {
+t.test('further members and headers are ignored; another schema is reported; foreign records are never read', (t) => {
   const record = toReadingRecord(READING)
   const withHeader = (name: string, value: string) => new Map([...record.headers, [Buffer.from(name), Buffer.from(value)] as const])
   t.equal(readReadingRecord({ ...record, headers: withHeader('trace', 'x') }).kind, 'read')
@@ -98,7 +98,7 @@ t.test('more members and headers are ignored; another schema is told; what no ga
 t.test('a dead letter comes back as the row it was, its payload byte for byte', (t) => {
   const record = toLetterRecord(LETTER)
   t.equal(record.topic, 'vital.dead-letters')
-  t.equal(record.key.toString(), 'bed-7', 'the sender, where no device is known')
+  t.equal(record.key.toString(), 'bed-7', 'the sender, because no device is known')
   t.same(readLetterRecord(record), { kind: 'read', value: LETTER })
   t.equal(toLetterRecord({ ...LETTER, device: 'ward-3' }).key.toString(), 'ward-3')
   t.equal(toLetterRecord({ ...LETTER, clientId: null }).key.toString(), LETTER.id)
@@ -112,7 +112,7 @@ t.test('a dead letter comes back as the row it was, its payload byte for byte', 
   t.end()
 })
 
-t.test('a rejection comes back as it was, and what is none is told apart', (t) => {
+t.test('a rejection comes back as it was, and other records are told apart', (t) => {
   const announcement = {
     id: '00000000-0000-4000-8000-00000000000b',
     device: 'ward-3',

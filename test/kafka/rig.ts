@@ -3,7 +3,7 @@ import { readReadingRecord } from '../../src/kafka/reading-record.ts'
 import type { GatewayProcess } from '../helpers/gateway-process.ts'
 import { readTopic, type RunningKafka } from '../helpers/kafka.ts'
 
-/** Heart rates of a device that are in the log, ascending, each as often as it is there. */
+/** The heart rates of a device in the log, ascending, with duplicates. */
 export async function readDevice (t: Test, kafka: Pick<RunningKafka, 'brokers'>, device: string): Promise<number[]> {
   const values: number[] = []
   for (const record of await readTopic(t, kafka, 'vital.readings')) {

@@ -21,14 +21,14 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(stdout, 'the topic vital.rejections does not exist, so what sinks refuse is not announced: run vital-gateway topics make')
   })
 
-  t.test('three replicas on one broker are refused by Kafka, whose reason is told', async (t) => {
+  t.test('three replicas on one broker are refused by Kafka, and its reason is shown', async (t) => {
     const { status, stdout, stderr } = await topics('make')
     t.equal(status, 1)
     t.equal(stdout, '')
     t.match(stderr, /^vital-gateway topics: Kafka of KAFKA_BROKERS: .*replication factor/i)
   })
 
-  t.test('make makes the topics, and check tells what one broker cannot give', async (t) => {
+  t.test('make creates the topics, and check reports what one broker cannot provide', async (t) => {
     const { status, stdout } = await topics('make', '--replicas', '1', '--partitions', '6')
     t.equal(stdout, 'vital.readings: made, with 6 partitions of 1 replicas\nvital.dead-letters: made, with 6 partitions of 1 replicas\n' +
       'vital.rejections: made, with 6 partitions of 1 replicas\n')
@@ -46,13 +46,13 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   t.test('make again changes nothing; more partitions are added; a larger packet needs larger batches', async (t) => {
     t.equal((await topics('make', '--replicas', '1', '--partitions', '6')).stdout, NOTHING_TO_DO)
     t.match((await topics('make', '--replicas', '1')).stdout, 'vital.readings: 12 partitions now, of 6 before\n')
-    t.equal((await topics('make', '--replicas', '1', '--partitions', '6')).stdout, NOTHING_TO_DO, 'none is taken away')
+    t.equal((await topics('make', '--replicas', '1', '--partitions', '6')).stdout, NOTHING_TO_DO, 'no partition is removed')
     const large = { KAFKA_BROKERS: kafka.brokers, VITAL_PACKET_BYTES_MAX: String(16 * 1024 * 1024) }
     const { stdout } = await runCommandLine(['topics', 'check'], large)
     t.match(stdout, 'vital.readings: max.message.bytes is 8388608, and must be 25231360')
     const made = await runCommandLine(['topics', 'make', '--replicas', '1'], large)
     t.match(made.stdout, 'vital.readings: max.message.bytes is 25231360 now')
-    t.match((await topics('make', '--replicas', '1')).stdout, 'vital.readings: nothing to do', 'a larger one stays')
+    t.match((await topics('make', '--replicas', '1')).stdout, 'vital.readings: nothing to do', 'a larger value stays')
   })
 
   t.test('make --averages also makes the topic of Flink, and corrects its settings', async (t) => {
@@ -71,10 +71,10 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     })
     t.same(Object.fromEntries(found!.configs.map(({ name, value }) => [name, value])),
       { 'cleanup.policy': 'compact,delete', 'retention.ms': '2592000000', 'message.timestamp.type': 'LogAppendTime' })
-    t.same((await topics('check', '--json')).stdout.match(/averages/), null, 'no gateway needs it')
+    t.same((await topics('check', '--json')).stdout.match(/averages/), null, 'the topic of averages is not checked, because no gateway needs it')
   })
 
-  t.test('doctor asks Kafka, and says what its topics lack', async (t) => {
+  t.test('doctor asks Kafka, and reports faults of its topics', async (t) => {
     const { status, stdout } = await runCommandLine(['doctor'], {
       KAFKA_BROKERS: kafka.brokers, VITAL_JOURNAL: 'kafka', VITAL_ACK_AFTER: 'spool', VITAL_DATA_DIR: await createTestDir(t)
     })
@@ -84,7 +84,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(stdout, /^ok +kafka TLS +none needed/m)
   })
 
-  t.test('without Kafka, and with a wrong environment, a sentence says so', async (t) => {
+  t.test('without Kafka, and with a wrong environment, a message says so', async (t) => {
     const without = await runCommandLine(['topics', 'check'])
     t.match(without, { status: 1, stderr: 'vital-gateway topics: there is no Kafka: set KAFKA_BROKERS\n' })
     const closed = await freePort()

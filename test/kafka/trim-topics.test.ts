@@ -1,4 +1,4 @@
-/** `vital-gateway topics trim` on a real broker: only what every registered consumer has stored is deleted. */
+/** `vital-gateway topics trim` on a real broker: only records that every registered consumer has stored are deleted. */
 import t from 'tap'
 import { LETTERS_TOPIC, READINGS_TOPIC } from '../../src/kafka/records.ts'
 import type { TrimmedPartition } from '../../src/kafka/trim-topics.ts'
@@ -34,7 +34,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await firsts(), [0, 0, 0, 0, 0, 0])
   })
 
-  t.test('what all have stored is deleted, and a slow consumer holds the rest back', async (t) => {
+  t.test('records that all have stored are deleted, and a slow consumer holds the rest back', async (t) => {
     const sink = await startSink(t, rig, connectionString)
     await rig.writeReadings(toRows(540, { from: 100 }))
     await until(async () => await count() === 600)
@@ -42,7 +42,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => (await sink.metrics())('vital_sink_lag_records') === 0)
     const young = await run()
     t.equal(young.status, 0)
-    t.match(young.stdout, /^vital\.readings +0 +0 +0 +the age of its records$/m, 'they are not a day old')
+    t.match(young.stdout, /^vital\.readings +0 +0 +0 +the age of its records$/m, 'the records are not a day old')
     t.match(young.stdout, /^vital\.dead-letters +0 +0 +0 /m)
     t.match(young.stdout, /^0 records deleted$/m)
     await query(`insert into sink_offsets (consumer_group, topic, topic_id, partition, owner, next_offset)
@@ -55,7 +55,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await query("delete from sink_offsets where consumer_group = 'slow'")
     t.same((await trim()).map(({ from, to }) => [from, to]), ends.map((end, partition) => [partition, end]))
     t.same(await firsts(), ends)
-    t.same((await trim()).map(({ from, to }) => to - from), [0, 0, 0, 0, 0, 0], 'again: nothing is left to do')
+    t.same((await trim()).map(({ from, to }) => to - from), [0, 0, 0, 0, 0, 0], 'a second run has nothing to do')
     await rig.writeReadings(toRows(60, { from: 1000 }))
     await until(async () => await count() === 660)
     t.ok(await sink.isReady(), 'and sinks go on')
@@ -70,13 +70,13 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same((await firsts()).slice(6), before.slice(6))
   })
 
-  t.test('a position that Kafka does not have: its partition is left', async (t) => {
+  t.test('a partition is left alone where Kafka does not have the stored position', async (t) => {
     await query(`update sink_offsets set next_offset = 1000000 where topic = '${READINGS_TOPIC}' and partition = 0`)
     const before = await firsts()
     t.match((await trim())[0], { from: before[0], to: before[0], heldBy: /position 1000000 Kafka does not have/ })
   })
 
-  t.test('records that brokers have in the places of lost ones are left until each consumer has gone back', async (t) => {
+  t.test('records at the offsets of lost ones are left until each consumer has gone back', async (t) => {
     await rig.makeAnew(1)
     const { connectionString, query } = await createTestDatabase(t)
     const run = () => runCommandLine(['topics', 'trim', '--json', '--keep-hours', '0'], {
@@ -107,7 +107,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => (await trim())!.to === 180)
   })
 
-  t.test('a topic that was made anew is not taken for the one before', async (t) => {
+  t.test('a topic that was recreated is not taken for the earlier one', async (t) => {
     const former = await topicId()
     await rig.makeAnew(6)
     await rig.writeReadings(toRows(60))
@@ -120,9 +120,9 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await firsts(), ends)
   })
 
-  t.test('topics that do not exist', async (t) => {
+  t.test('topics that do not exist are not created', async (t) => {
     await rig.remove()
     t.same(await trim(), [])
-    t.notOk((await rig.admin.listTopics()).includes(LETTERS_TOPIC), 'none is made')
+    t.notOk((await rig.admin.listTopics()).includes(LETTERS_TOPIC), 'no topic is created')
   })
 }

@@ -1,5 +1,5 @@
 /**
- * A backlog into a lake, of one hour and of many. Prints what it took of CPU and memory:
+ * A backlog into a lake, of one hour and of many. Prints the CPU and memory that it took:
  * `VITAL_TEST_LAKE_BACKLOG=1000000 VITAL_TEST_LAKE_HOURS=168 npm test -- --reporter=tap --timeout=900 test/lake/backlog.test.ts`
  */
 import t from 'tap'

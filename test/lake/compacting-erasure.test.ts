@@ -1,4 +1,4 @@
-/** Joining files of a lake beside an erasure, whatever is done first. */
+/** Joining files of a lake during an erasure, in any order of their steps. */
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { LAKE_LIMITS } from '../../src/lake/limits.ts'
@@ -10,7 +10,7 @@ import { createLakeRig } from './rig.ts'
 const {
   VITAL_TEST_SEED: SEED = String(Date.now() % 1e6), VITAL_TEST_LAKE_ORDERS: ORDERS = '5', VITAL_TEST_LAKE_STRIDE: STRIDE = '2'
 } = process.env
-/** Of `startFiles`, once a device is erased. */
+/** The files of `startFiles`, once a device is erased. */
 const DEVICES = [['a', 30, 30], ['b', 30, 30], ['c', 20, 20]]
 
 if (NO_STORE !== false) t.pass(`left out: ${NO_STORE}`, { skip: NO_STORE })
@@ -18,7 +18,7 @@ else {
   const { createPlace } = await createLakeRig(t)
   const start = async (t: Test) => await startFiles(t, await createPlace(t))
 
-  t.test('beside an erasure, which does all at every second step, and the other way round', { timeout: 600_000 }, async (t) => {
+  t.test('a complete erasure at every second step of a compaction, and the reverse', { timeout: 600_000 }, async (t) => {
     for (const isOuter of [true, false]) {
       for (let number = Number(isOuter); ; number += Number(STRIDE)) {
         const { files } = await start(t)

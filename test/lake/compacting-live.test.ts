@@ -1,4 +1,4 @@
-/** `vital-gateway lake compact` beside a lake that writes, both killed at random. */
+/** `vital-gateway lake compact` while a lake writes, both killed at random. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
@@ -16,7 +16,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
   const { createPlace } = await createLakeRig(t)
 
-  t.test(`kill -9 ${KILLS} times: each reading is there once`, { timeout: 120_000 + Number(KILLS) * 20_000 }, async (t) => {
+  t.test(`kill -9 ${KILLS} times: each reading is in the files once`, { timeout: 120_000 + Number(KILLS) * 20_000 }, async (t) => {
     t.comment(`seed ${SEED}`)
     const random = createRandom(Number(SEED))
     await rig.makeAnew(2)
@@ -49,13 +49,13 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     }
     writer.abort()
     await writing
-    await until(async () => await isWritten(rig, query), 'all is written', 90_000)
+    await until(async () => await isWritten(rig, query), 'all readings to be written', 90_000)
     const last = await compact()
     t.same(await last.exited, [0, null], last.stderr())
     t.match(last.lines.at(-1), { msg: /^\d+ files became \d+; \d+ were emptied, 0 empty files removed, \d+ stay for a day$/ })
     t.same(await place.read('select count(*)::int, count(distinct id)::int from lake'), [[written, written]])
     t.match(await place.read('select max(files)::int from (select count(distinct filename) as files from lake group by hour)'), [[2]],
-      'of each partition one file has readings')
+      'one file of each partition has readings')
     t.comment(`${written} readings, ${String((await place.read('select count(distinct filename)::int from lake'))[0])} files`)
   })
 }

@@ -19,20 +19,20 @@ export const TOPIC_ID = '6f1c7e0e-0000-4000-8000-000000000000'
 /** 2025-06-18, 09:00. */
 export const HOUR = 486_177
 
-/** A file of one plan: who sends in it. */
+/** A file of one plan, with the devices of its readings. */
 interface Filled {
   readonly partition?: number
   readonly hour?: number
   readonly devices: readonly string[]
 }
 
-/** What a process asks the store. Throws where it is killed. */
+/** The requests of one process to the store. Each throws once the process is killed. */
 export type Step = (request: { readonly name: string, readonly key: string, readonly isAnswered: boolean }) => Promise<void>
 
-/** Its process is killed. */
+/** The process was killed at this step. */
 export class Killed extends Error {}
 
-/** Kills at the step of this number, of those that `isMeant`. */
+/** Kills the process at its step of this number, counting only steps that `isMeant` selects. */
 export function killAt (number: number, isMeant: (name: string) => boolean = () => true) {
   let steps = 0
   let isKilled = false
@@ -44,10 +44,10 @@ export function killAt (number: number, isMeant: (name: string) => boolean = () 
   return { step, isKilled: () => isKilled }
 }
 
-/** Ten readings by file and device are put, one plan for each file. */
+/** Readings of each device in a file. */
 const READINGS = 10
 
-/** The store as a process sees it whose steps are watched. */
+/** The store of a process whose steps are watched. */
 function watch (objects: ObjectStore, step: Step): ObjectStore {
   const wrap = <Result> (name: string, ask: (key: string, ...rest: never[]) => Promise<Result>) =>
     async (key: string, ...rest: never[]): Promise<Result> => {
@@ -71,7 +71,7 @@ function watch (objects: ObjectStore, step: Step): ObjectStore {
   }
 }
 
-/** A lake of files, and what is done to it by several processes. */
+/** A lake of files, and processes that compact it or erase from it. */
 async function createFiles (t: Test, { objects, plans, read }: Place) {
   const createTable = async () => {
     const dir = join(await createTestDir(t), 'lake')
@@ -108,7 +108,7 @@ async function createFiles (t: Test, { objects, plans, read }: Place) {
 
   return {
     fill,
-    /** Offset behind the last reading. */
+    /** The offset behind the last reading. */
     end: (partition = 0) => offsets.get(partition)!,
     /** One process that joins files. @param options - others than those that do all at once */
     async compact (step: Step = async () => {}, options: Partial<Parameters<typeof createCompacting>[0]> = {}): Promise<Compacted> {

@@ -1,4 +1,4 @@
-/** Erasing a device of which readings are in files, wait in Kafka, and come later. */
+/** Erasing a device with readings in files, in Kafka, and still to come. */
 import t from 'tap'
 import { toReadingRecord } from '../../src/kafka/reading-record.ts'
 import { erase } from '../helpers/erasures.ts'
@@ -14,14 +14,14 @@ import { createLakeRig, isWritten, type Place, spawnLake, startLake, toVariables
 const HOUR_S = 3600
 const FIRST_S = 1_750_240_000
 
-/** By device: readings, and how many they are when equal ones count once. */
+/** By device: readings, and distinct readings. */
 const COUNTS = 'select device, count(*)::int, count(distinct id)::int from lake group by 1 order by 1'
 
-/** Seconds since `FIRST_S` of the readings of a device. */
+/** The times of the readings of a device, in seconds since `FIRST_S`. */
 const secondsOf = async ({ read }: Place, device: string) =>
   (await read(`select (epoch("time") - ${FIRST_S})::int from lake where device = '${device}' order by 1`)).flat()
 
-/** Plans that name a device. */
+/** The number of plans that name a device. */
 async function countPlansOf ({ objects }: Place, device: string): Promise<number> {
   let plans = 0
   for await (const { key } of objects.list('_plans/')) if ((await objects.read(key))!.text.includes(JSON.stringify(device))) plans++
@@ -36,7 +36,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
   const { createPlace } = await createLakeRig(t)
 
-  t.test('what is in files, also of its former partition, and what waits in Kafka is gone; others and what comes later is there', async (t) => {
+  t.test('readings in files, also of the former partition, and in Kafka are erased; others and later ones are kept', async (t) => {
     await rig.makeAnew(3)
     const place = await createPlace(t)
     const { connectionString, query } = await createTestDatabase(t)
@@ -51,7 +51,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await place.read(COUNTS), [...devices].sort().map((device) => [device, 6, 6]))
     await first.lake.stop()
 
-    // These wait in Kafka, before the markers.
+    // These readings wait in Kafka, before the markers.
     await rig.writeReadings(toRowsOf(devices, [3, HOUR_S + 3]))
     const gateway = await startGateway(t, toJournal(rig, connectionString))
     t.match(await erase(gateway.httpUrl, MOVED), {
@@ -59,7 +59,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     })
     t.match(await erase(gateway.httpUrl, encodeURIComponent('it\'s')), { status: 200 })
     await publishTimes(t, gateway.mqttPort, MOVED, [FIRST_S + 7, FIRST_S + HOUR_S + 7])
-    // Of a gateway that does not know of the erasure.
+    // Readings of a gateway that does not know of the erasure.
     await rig.write([toReadingRecord({ row: toRow(MOVED, FIRST_S + 8), transport: 'mqtt', clientId: null }, 0)])
     await rig.writeReadings(toRowsOf(['other'], [4]))
     const second = await startLake(t, variables)
@@ -75,7 +75,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(await second.metric('vital_lake_duplicates_total'), 0)
     await second.lake.stop()
 
-    await t.test('erased again, with what came later in files', async (t) => {
+    await t.test('erased again, with later readings in files', async (t) => {
       t.match(await erase(gateway.httpUrl, MOVED), { status: 200 })
       await publishTimes(t, gateway.mqttPort, MOVED, [FIRST_S + 9])
       await startLake(t, variables)
@@ -85,7 +85,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     })
   })
 
-  t.test('a lake that is killed amid the rewrite: another one ends it', { timeout: 120_000 }, async (t) => {
+  t.test('a lake that is killed during the rewrite: another one completes it', { timeout: 120_000 }, async (t) => {
     await rig.makeAnew(1)
     const place = await createPlace(t)
     const { connectionString, query } = await createTestDatabase(t)
@@ -108,9 +108,9 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.ok(left > 1 && left < 61, `${left} readings of the device were left`)
 
     await startLake(t, variables)
-    await until(async () => await isWritten(rig, query), 'another one has taken over', 60_000)
+    await until(async () => await isWritten(rig, query), 'another lake to take over', 60_000)
     t.same(await place.read(COUNTS), [['gone', 1, 1], ['other', 60, 60]])
     t.same(await secondsOf(place, 'gone'), [7])
-    t.equal(await countPlansOf(place, 'gone'), 1, 'only what holds it')
+    t.equal(await countPlansOf(place, 'gone'), 1, 'only the plan whose files hold the device')
   })
 }

@@ -31,7 +31,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     const writer = new AbortController()
     const writing = (async () => {
       while (!writer.signal.aborted) {
-        // Over some hours, so that a plan has several files.
+        // Readings of several hours, so that a plan has several files.
         await rig.writeReadings(Array.from({ length: 200 }, (_, n) =>
           toRow(`d${n % 40}`, 1_750_240_000 + (n % 5) * 3600 + written + n, { heartRateValue: n })))
         written += 200
@@ -48,8 +48,8 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     }
     writer.abort()
     await writing
-    // The group misses those that were killed.
-    await until(async () => await isWritten(rig, query), 'all is written', 90_000)
+    // The group waits for members that were killed.
+    await until(async () => await isWritten(rig, query), 'all readings to be written', 90_000)
     t.same(await place.read('select count(*)::int, count(distinct id)::int, count(distinct device || epoch_us("time"))::int from lake'),
       [[written, written, written]])
     t.comment(`${written} readings, ${String((await place.read('select count(distinct filename)::int from lake'))[0])} files`)

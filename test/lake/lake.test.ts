@@ -1,4 +1,4 @@
-/** From Kafka into a store that speaks S3, and back with DuckDB. */
+/** From Kafka into a store with the API of S3, read with DuckDB. */
 import { pino } from 'pino'
 import t from 'tap'
 import { READINGS_TOPIC } from '../../src/kafka/records.ts'
@@ -21,7 +21,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
   const { createPlace } = await createLakeRig(t)
 
-  t.test('what is in Kafka comes into files by hour, once, and topics trim waits for it', async (t) => {
+  t.test('each reading of Kafka comes into a file of its hour, once, and topics trim waits for it', async (t) => {
     await rig.makeAnew(3)
     const place = await createPlace(t)
     const { connectionString, query } = await createTestDatabase(t)
@@ -68,7 +68,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(trimmed.find(({ topic, partition }) => topic === READINGS_TOPIC && partition === 0)?.heldBy, 'vital-lake')
   })
 
-  t.test('a plan that another lake has put is carried out as it is, whatever the limits', async (t) => {
+  t.test('a plan of another lake is carried out unchanged, whatever the limits', async (t) => {
     await rig.makeAnew(1)
     const place = await createPlace(t)
     const { connectionString, query } = await createTestDatabase(t)
@@ -86,7 +86,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
       devices: [],
       erasures: []
     }
-    // As one that was killed behind it.
+    // Like a lake that was killed after it had put the plan.
     await place.plans.put(plan)
     const lake = await startLake(t, toVariables(rig, place, connectionString))
     await until(async () => await isWritten(rig, query))
@@ -99,7 +99,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     const second = await startLake(t, { ...toVariables(rig, place, connectionString), VITAL_LAKE_MAX_AGE_S: '3' })
     await until(() => second.said(/^ready$/))
     await rig.writeReadings(toRows(50, { from: 100 }))
-    // As one that was faster.
+    // Like a lake that was faster.
     await place.plans.put(ahead)
     await until(async () => await isWritten(rig, query))
     t.ok(second.said(/another lake has planned this/))
@@ -108,7 +108,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await place.read(COUNTS), [[150, 150]])
   })
 
-  t.test('a topic that is made anew has files of its own, and nothing of it is skipped', async (t) => {
+  t.test('a recreated topic has files of its own, and none of its records is skipped', async (t) => {
     await rig.makeAnew(2)
     const place = await createPlace(t)
     const { connectionString, query } = await createTestDatabase(t)
@@ -119,13 +119,13 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await rig.makeAnew(2)
     await rig.writeReadings(toRows(40, { from: 1000 }))
     await startLake(t, toVariables(rig, place, connectionString))
-    // The ends of the new topic are those of the old one.
-    await until(async () => (await query('select distinct topic_id from sink_offsets')).length === 2, 'the new topic is claimed')
+    // The new topic ends at the same offsets as the old one.
+    await until(async () => (await query('select distinct topic_id from sink_offsets')).length === 2, 'the new topic to be claimed')
     await until(async () => await isWritten(rig, query))
     t.same(await place.read(COUNTS), [[80, 80]])
   })
 
-  t.test('a record of an unknown schema: what stands before it is written, its partition waits', async (t) => {
+  t.test('a record of an unknown schema: records before it are written, and its partition waits', async (t) => {
     await rig.makeAnew(1)
     const place = await createPlace(t)
     const { connectionString } = await createTestDatabase(t)

@@ -1,4 +1,4 @@
-/** Stores that answer a conditional write otherwise than S3 does. */
+/** Stores whose answers to conditional writes differ from S3. */
 import t, { type Test } from 'tap'
 import { LAKE_LIMITS } from '../../src/lake/limits.ts'
 import { loadS3 } from '../../src/lake/load-packages.ts'
@@ -31,16 +31,16 @@ for (const [condition, answers] of [['If-None-Match: \\*', [200, 200]], ['If-Non
   })
 }
 
-t.test('409 is tried again, and 412 means that it is there', async (t) => {
+t.test('409 is tried again, and 412 means that the object exists', async (t) => {
   t.equal(await (await createStore(t, [409, 409, 200])).store.putNew('k', 'x'), true)
   t.equal(await (await createStore(t, [409, 412])).store.putNew('k', 'x'), false)
   const endless = await createStore(t, [409])
   await t.rejects(endless.store.putNew('k', 'x'))
   t.equal(endless.puts.length, LAKE_LIMITS.conflictsMax + 1)
-  t.equal(await (await createStore(t, [404])).store.replace('k', 'x', '"e"'), false, 'it is gone')
+  t.equal(await (await createStore(t, [404])).store.replace('k', 'x', '"e"'), false, 'the object is gone')
 })
 
-t.test('a refusal is told with its status', async (t) => {
+t.test('a refusal is an error with its status', async (t) => {
   const { store } = await createStore(t, [403])
   const error = await store.put('k', 'x').then(() => null, (error: unknown) => error)
   t.ok(isStoreError(error))

@@ -35,7 +35,7 @@ function createMemory (): Pick<ObjectStore, 'putNew' | 'read' | 'list' | 'replac
   }
 }
 
-t.test('the file of a reading lies in the hour of its time, UTC', (t) => {
+t.test('the file of a reading is in the hour of its time, UTC', (t) => {
   const key = toFileKey(PLACE, 42, toHour(1_750_240_799_999_999))
   t.equal(key, `day=2025-06-18/hour=09/${PLACE.topicId}-3-42.parquet`)
   t.equal(toFileKey(PLACE, 42, toHour(1_750_240_800_000_000)), `day=2025-06-18/hour=10/${PLACE.topicId}-3-42.parquet`)
@@ -45,7 +45,7 @@ t.test('the file of a reading lies in the hour of its time, UTC', (t) => {
   t.end()
 })
 
-t.test('the last plan is the first one of a list', (t) => {
+t.test('the last plan comes first in a list', (t) => {
   const offset = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER })
   holds(t, fc.property(offset, offset, (a, b) => a === b || (toPlanKey(PLACE, a) < toPlanKey(PLACE, b)) === (a > b)))
   t.ok(toDoneKey(toPlanKey(PLACE, 100)) < toPlanKey(PLACE, 99))
@@ -57,7 +57,7 @@ t.test('the last plan of a partition, and whether it is carried out', async (t) 
   t.equal(await plans.latest(PLACE), null)
   t.ok(await plans.put(toPlan(0)))
   t.same(await plans.latest(PLACE), { plan: toPlan(0), isDone: false })
-  t.notOk(await plans.put({ ...toPlan(0), lastOffset: 99 }), 'there is one')
+  t.notOk(await plans.put({ ...toPlan(0), lastOffset: 99 }), 'the plan exists')
   await plans.finish(toPlan(0))
   await plans.finish(toPlan(0))
   t.same(await plans.latest(PLACE), { plan: toPlan(0), isDone: true })
@@ -69,7 +69,7 @@ t.test('the last plan of a partition, and whether it is carried out', async (t) 
   t.same(all, [10, 0])
 })
 
-t.test('a device that is erased is taken out of plans, also while another one is', async (t) => {
+t.test('an erased device is removed from plans, also while another one is being removed', async (t) => {
   const store = createMemory()
   const plans = createPlans(store)
   const plan = { ...toPlan(0), devices: ['a', 'b', 'c'], erasures: [{ erasure: 'e', device: 'd', offset: 3 }] }
@@ -77,7 +77,7 @@ t.test('a device that is erased is taken out of plans, also while another one is
   await Promise.all([plans.forget(plan, 'a'), plans.forget(plan, 'c'), plans.forget(plan, 'x'), plans.forgetErasures(plan)])
   t.same(await plans.latest(PLACE), { plan: { ...plan, devices: ['b'], erasures: [] }, isDone: false })
   await plans.forget(toPlan(10), 'a')
-  t.notOk(await store.read(toPlanKey(PLACE, 10)), 'no plan is made')
+  t.notOk(await store.read(toPlanKey(PLACE, 10)), 'no plan is created')
 })
 
 t.test('a plan that this version cannot carry out is refused', (t) => {
@@ -89,7 +89,7 @@ t.test('a plan that this version cannot carry out is refused', (t) => {
   t.end()
 })
 
-t.test('what no column takes is kept as JSON', (t) => {
+t.test('fields without a column are kept as JSON', (t) => {
   t.equal(toOtherVitals({ heartRateValue: 61, spo2Value: 97 }), '')
   t.equal(toOtherVitals({ heartRateValue: 61, ward: { b: 1, a: [2.5] }, note: 'x' }), '{"note":"x","ward":{"a":[2.5],"b":1}}')
   t.equal(toOtherVitals({ heartRateValue: 'none' }), '{"heartRateValue":"none"}')

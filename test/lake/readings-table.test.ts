@@ -8,7 +8,7 @@ import { createReadingsTable } from '../../src/lake/readings-table.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 import { toRecord, toRow } from '../sink/rig.ts'
 
-t.test('readings of a plan: each once, by hour, and none of a device that is forgotten', async (t) => {
+t.test('readings of a plan: each once, by hour, and none of an erased device', async (t) => {
   const dir = join(await createTestDir(t), 'lake')
   const table = await createReadingsTable({ library: await loadDuckDb(), dir, limits: LAKE_LIMITS })
   const add = (device: string, time: number, offset: number) => {
@@ -38,7 +38,7 @@ t.test('readings of a plan: each once, by hour, and none of a device that is for
   t.same(await table.hours(), [0])
   t.equal(await table.writeHour(0, path), 1501)
   t.same(await count('count(*) filter (device = \'a\')::int'), [[1]])
-  t.equal(await table.writeHour(5, path), 0, 'an hour without readings is a file all the same')
+  t.equal(await table.writeHour(5, path), 0, 'an hour without readings still gets a file')
   t.same(await count('count(*)::int'), [[0]])
   await rm(path)
   await table.close()

@@ -39,7 +39,7 @@ export async function createLakeRig (t: Test) {
 
 export type Place = Awaited<ReturnType<Awaited<ReturnType<typeof createLakeRig>>['createPlace']>>
 
-/** What DuckDB finds in the files of a lake. @param select - of `lake` */
+/** The rows that DuckDB finds in the files of a lake. @param select - a query of the view `lake` */
 async function readLake (t: Test, objects: Awaited<ReturnType<typeof createObjectStore>>, select: string): Promise<unknown[][]> {
   const dir = await createTestDir(t)
   let files = 0
@@ -64,7 +64,7 @@ async function readLake (t: Test, objects: Awaited<ReturnType<typeof createObjec
   }
 }
 
-/** What a lake is configured with. */
+/** The configuration of a lake. */
 export const toVariables = (rig: Pick<Rig, 'kafka'>, { url }: Pick<Place, 'url'>, connectionString: string) => ({
   DATABASE_URL: connectionString,
   KAFKA_BROKERS: rig.kafka.brokers,
@@ -79,7 +79,7 @@ export async function startLake (t: Test, given: Readonly<Record<string, string>
   return { lake, ...rest }
 }
 
-/** A lake as a process of its own, or a command of it, to be killed. */
+/** A lake, or a command of it, as a process of its own, to be killed. */
 export const spawnLake = (t: Test, variables: Record<string, string>, args: readonly string[] = []) => spawnGateway(t, {
   AWS_ACCESS_KEY_ID: process.env['AWS_ACCESS_KEY_ID']!,
   AWS_SECRET_ACCESS_KEY: process.env['AWS_SECRET_ACCESS_KEY']!,
@@ -87,7 +87,7 @@ export const spawnLake = (t: Test, variables: Record<string, string>, args: read
   ...variables
 }, { program: 'scripts/vital-gateway.ts', args: ['lake', ...args], flags: readV8Flags() })
 
-/** Whether lakes of a group have written all that the log has. */
+/** Whether lakes of a group have written all records of the log. */
 export async function isWritten (rig: Pick<Rig, 'ends'>, query: Query, group = 'vital-lake'): Promise<boolean> {
   const stored = await query<{ partition: number, next: number }>(`
     select partition, next_offset::int as next from sink_offsets join (

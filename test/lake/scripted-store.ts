@@ -4,9 +4,9 @@ import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
 /**
- * A store that answers as it is told, named in the environment; ended with the test.
- * @param answers - the status of each PUT in turn; the last one stays
- * @returns the conditions of the PUTs that came
+ * A store with scripted answers, named in the environment, ended with the test.
+ * @param answers - the status of each PUT in turn; the last one is repeated
+ * @returns the conditions of all PUTs
  */
 export async function startScriptedStore (t: Test, answers: readonly number[]): Promise<readonly string[]> {
   const puts: string[] = []

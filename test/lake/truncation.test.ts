@@ -1,4 +1,4 @@
-/** A broker whose log is cut as a power failure does: a lake does not go on as if nothing had happened. */
+/** A broker whose log is truncated as by a power failure: a lake notices and stops. */
 import t, { type Test } from 'tap'
 import { READINGS_TOPIC } from '../../src/kafka/records.ts'
 import type { Plan } from '../../src/lake/plan.ts'
@@ -21,7 +21,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
   const write = async (hundreds: number, from: number) => {
     for (let at = 0; at < hundreds; at++) {
       const rows = toRows(100, { from: from + at * 100 })
-      await until(() => rig.writeReadings(rows).then(() => true, () => false), 'readings are written')
+      await until(() => rig.writeReadings(rows).then(() => true, () => false), 'readings to be written')
     }
   }
   /** A lake that has written a thousand readings of one partition. */
@@ -38,7 +38,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     return { lake, place, query, connectionString, variables, latest }
   }
 
-  t.test('a lake that was away while the log was cut, and grew again, stops and tells; a new prefix has the rest', async (t) => {
+  t.test('a lake that was away while the log was truncated and grew again stops with a warning; a new prefix has the rest', async (t) => {
     const { lake, place, query, variables, connectionString, latest } = await startWritten(t)
     t.match(await latest(), { lastOffset: 999, leaderEpoch: 0 })
     await lake.lake.stop()
@@ -48,17 +48,17 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(() => next.said(LOST))
     await until(async () => (await next.warnings()).some((warning) => LOST.test(warning)))
     t.notOk(await next.isReady())
-    t.same(await place.read(COUNTS), [[1000, 1000]], 'nothing is written behind it')
+    t.same(await place.read(COUNTS), [[1000, 1000]], 'no later reading is written')
     t.same(await query('select next_offset::int as next, leader_epoch as epoch from sink_offsets'), [{ next: 1000, epoch: 0 }])
     await next.lake.stop()
     await rig.admin.deleteRecords({ topics: [{ name: READINGS_TOPIC, partitions: [{ partition: 0, offset: 250n }] }] })
     const anew = await createPlace(t)
     await startLake(t, toVariables(rig, anew, connectionString))
     await until(async () => await isWritten(rig, query))
-    t.same(await anew.read(COUNTS), [[1050, 1050]], 'what the log has')
+    t.same(await anew.read(COUNTS), [[1050, 1050]], 'all records of the log')
   })
 
-  t.test('a plan that was not carried out before its records were lost is not carried out with others', async (t) => {
+  t.test('an open plan whose records were lost is not carried out with other records', async (t) => {
     const { lake, place, variables, latest } = await startWritten(t)
     await lake.lake.stop()
     const plan: Plan = { ...await latest(), firstOffset: 1000, lastOffset: 1099, files: [] }

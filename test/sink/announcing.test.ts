@@ -1,4 +1,4 @@
-/** What sinks refuse is announced by gateways: on one real broker, with real gateways, MQTT.js and Redis. */
+/** Readings that sinks refuse are announced by gateways: one real broker, real gateways, MQTT.js and Redis. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { REJECTIONS_TOPIC, toOutgoing } from '../../src/kafka/records.ts'
@@ -10,7 +10,7 @@ import { NO_REDIS, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { createSinkRig, startSink, toRow } from './rig.ts'
 
-/** Longer than the reads of a topic wait, so that what came twice would have come. */
+/** Longer than a read of a topic waits, so that a duplicate would have come. */
 const QUIET_MS = 1500
 
 interface Announced {
@@ -18,7 +18,7 @@ interface Announced {
   readonly rejection: { readonly reason: string, readonly errors: ReadonlyArray<{ readonly message: string }>, readonly receivedAt: number }
 }
 
-/** What a subscriber of all rejections gets. */
+/** The messages of a subscriber of all rejections. */
 async function subscribe (t: Test, port: number, clientId: string): Promise<Announced[]> {
   const client = await connectClient(t, port, { clientId })
   const announced: Announced[] = []
@@ -31,7 +31,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
   const journal = { VITAL_JOURNAL: 'kafka', KAFKA_BROKERS: rig.kafka.brokers, VITAL_KAFKA_ALLOW_WEAK: 'true' }
 
-  /** A database that refuses what holds `wonder`, and a sink into it. */
+  /** A database that refuses readings with `wonder`, and a sink into it. */
   async function start (t: Test) {
     await rig.makeAnew()
     const { connectionString, query } = await createTestDatabase(t)
@@ -53,11 +53,11 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const [one, other] = [await startGateway(t, variables), await startGateway(t, variables)]
     const [here, there] = [await subscribe(t, one.mqttPort, 'here'), await subscribe(t, other.mqttPort, 'there')]
     const events = await openEvents(t, other.httpUrl, '/events?device=ward-3')
-    // Subscribers are served from the end of the topic, which a gateway has found once it is ready for a while.
+    // A gateway reads the topic from its end, which it finds some time after it is ready.
     await sleep(QUIET_MS)
     const sentAtS = Date.now() / 1000
     await publishWonder(t, one.mqttPort, 'ward-3')
-    await until(() => here.length > 0 && there.length > 0, 'both are told')
+    await until(() => here.length > 0 && there.length > 0, 'both subscribers to be told')
     await sleep(QUIET_MS)
     for (const announced of [here, there]) {
       t.match(announced, [{ topic: 'vital/ward-3/rejected', rejection: { reason: 'database_rejected', errors: [{ message: /no_wonders/ }] } }])
@@ -69,14 +69,14 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal((await sink.metrics())('vital_sink_announcements_total{outcome="written"}'), 1)
   })
 
-  t.test('a gateway announces what comes after its start, and nothing of before', async (t) => {
+  t.test('a gateway announces rejections after its start, and no earlier ones', async (t) => {
     const { variables, query } = await start(t)
     await rig.writeReadings([toRow('early', 1, { wonder: 1 })])
     await until(async () => (await readTopic(t, rig.kafka, REJECTIONS_TOPIC)).some(({ key }) => key === 'early'))
     const { mqttPort } = await startGateway(t, variables)
     const announced = await subscribe(t, mqttPort, 'late')
     await sleep(QUIET_MS)
-    // A record that no gateway wrote, of a device that its key names, is announced as well.
+    // A foreign record whose key names a device is announced as well.
     await rig.write([toOutgoing('vital.readings', 'stranger', 'no reading', { transport: 'mqtt' })])
     await until(() => announced.length > 0)
     await sleep(QUIET_MS)
@@ -85,7 +85,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal((await query('select 1 from dead_letters')).length, 2)
   })
 
-  t.test('without the topic readings are stored, and refused ones are dead letters; once it is there they are announced', async (t) => {
+  t.test('without the topic readings are stored, and refused ones are dead letters; once it exists they are announced', async (t) => {
     const { variables, query, sink } = await start(t)
     await rig.admin.deleteTopics({ topics: [REJECTIONS_TOPIC] })
     await until(async () => !(await rig.admin.listTopics()).includes(REJECTIONS_TOPIC))
@@ -95,12 +95,12 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const announced = await subscribe(t, mqttPort, 'subscriber')
     await publishWonder(t, mqttPort, 'ward-3')
     await until(async () => (await query('select 1 from dead_letters')).length === 1)
-    await until(async () => (await sink.metrics())('vital_sink_announcements_total{outcome="dropped"}') === 1, 'it is given up', 20_000)
+    await until(async () => (await sink.metrics())('vital_sink_announcements_total{outcome="dropped"}') === 1, 'the announcement to be given up', 20_000)
     t.ok(sink.said(/^rejections are not announced; the dead letters are stored$/))
     t.same(announced, [])
     await rig.grow(6)
     await publishWonder(t, mqttPort, 'ward-4')
-    await until(() => announced.length > 0, 'it is announced', 30_000)
+    await until(() => announced.length > 0, 'the rejection to be announced', 30_000)
     t.match(announced, [{ topic: 'vital/ward-4/rejected' }])
   })
 
@@ -112,12 +112,12 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const [here, there] = [await subscribe(t, one.mqttPort, 'here'), await subscribe(t, other.mqttPort, 'there')]
     await sleep(QUIET_MS)
     await publishWonder(t, one.mqttPort, 'ward-3')
-    await until(() => here.length > 0 && there.length > 0, 'both are told')
+    await until(() => here.length > 0 && there.length > 0, 'both subscribers to be told')
     await sleep(QUIET_MS)
     t.same([here.length, there.length], [1, 1])
     await redis.kill()
     await publishWonder(t, other.mqttPort, 'ward-4')
-    await until(() => here.length > 1 && there.length > 1, 'both are told')
+    await until(() => here.length > 1 && there.length > 1, 'both subscribers to be told again')
     await sleep(QUIET_MS)
     t.same([here, there].map((announced) => announced.map(({ topic }) => topic)),
       Array(2).fill(['vital/ward-3/rejected', 'vital/ward-4/rejected']))

@@ -10,15 +10,15 @@ type Query = TestDatabase['query']
 
 const partitionOf = (device: string, partitions: number) => (murmur2(Buffer.from(device)) & 0x7fffffff) % partitions
 
-/** A device whose partition of three is another one of six. */
+/** A device whose partition changes when three partitions become six. */
 export const MOVED = Array.from({ length: 100 }, (_, n) => `m${n}`).find((device) => partitionOf(device, 3) !== partitionOf(device, 6))!
 
-/** Of a gateway that writes to the log. */
+/** The variables of a gateway that writes to the log. */
 export const toJournal = ({ kafka }: Pick<Rig, 'kafka'>, connectionString: string) => ({
   DATABASE_URL: connectionString, VITAL_JOURNAL: 'kafka', KAFKA_BROKERS: kafka.brokers, VITAL_KAFKA_ALLOW_WEAK: 'true'
 })
 
-/** Times of the readings in PostgreSQL. */
+/** The times of a device's readings in PostgreSQL, in Unix seconds. */
 export const timesOf = async (query: Query, device: string) => (await query<{ time: number }>(
   'select extract(epoch from time)::int as time from readings where device = $1 order by 1', [device])).map(({ time }) => time)
 
@@ -31,7 +31,7 @@ export async function publishTimes (t: Test, mqttPort: number, device: string, t
   await client.endAsync()
 }
 
-/** Whether sinks of a group have stored all that the log has. */
+/** Whether sinks of a group have stored all records of the log. */
 export async function isStored (rig: Pick<Rig, 'ends'>, query: Query, group = 'vital-sink'): Promise<boolean> {
   const stored = await query<{ partition: number, next: number }>(`
     select partition, next_offset::int as next from sink_offsets where topic = '${READINGS_TOPIC}' and consumer_group = '${group}'`)

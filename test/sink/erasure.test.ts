@@ -1,4 +1,4 @@
-/** Erasing a device of which records wait in Kafka, on one database, and for others that read the same log. */
+/** Erasing a device with records in Kafka, on one database, and on others that read the same log. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { ERASURE_SCHEMA } from '../../src/kafka/erasure-record.ts'
@@ -16,14 +16,14 @@ import { createSinkRig, startSink, toLetter, toRow, toRows } from './rig.ts'
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('a backlog in the partition of a device, in its former one and in dead letters is left out; what comes later is kept', async (t) => {
+  t.test('waiting records in the partition of a device, in its former one and in dead letters are left out; later ones are kept', async (t) => {
     await rig.makeAnew(3)
     const { connectionString, query } = await createTestDatabase(t)
     await rig.writeReadings([...[1, 2, 3].map((time) => toRow(MOVED, time)), ...[1, 2, 3].map((time) => toRow('other', time))])
     await rig.writeLetters([toLetter(MOVED), toLetter('other')])
     await rig.grow(6)
     await rig.writeReadings([toRow(MOVED, 4), toRow('other', 4)])
-    // Its key is its client, so it lies in that one's partition.
+    // The key of the dead letter is its client, so it is in the partition of the client.
     await rig.writeLetters([{ ...toLetter('other'), device: null, payload: Buffer.from(`{"device":"${MOVED}"`) }])
     const gateway = await startGateway(t, toJournal(rig, connectionString))
     const answer = await erase(gateway.httpUrl, MOVED)
@@ -50,17 +50,17 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(metric('vital_readings_dead_lettered_total'), 1)
     t.equal(metric('vital_readings_pending'), 0)
 
-    await t.test('another group on the database reads the log from its beginning, and brings nothing back', async (t) => {
+    await t.test('another group on the database reads the log from its beginning, and stores nothing of the device', async (t) => {
       await startSink(t, rig, connectionString, { variables: { VITAL_SINK_GROUP: 'again' } })
       await until(async () => await isStored(rig, query, 'again'))
       t.same([await timesOf(query, MOVED), await timesOf(query, 'other')], [[5], [1, 2, 3, 4]])
     })
 
-    await t.test('a database that knows nothing of it, such as one restored from an older backup, learns it from the markers', async (t) => {
+    await t.test('a database without the erasure, such as a restored older backup, learns of it from the markers', async (t) => {
       const restored = await createTestDatabase(t)
       await restored.query(`insert into readings values ('${MOVED}', now() - interval '1 year', gen_random_uuid(), '{}', now())`)
       await startSink(t, rig, restored.connectionString, { variables: { VITAL_SINK_GROUP: 'restored' } })
-      await until(async () => await isStored(rig, restored.query, 'restored'), 'all markers are passed')
+      await until(async () => await isStored(rig, restored.query, 'restored'), 'all markers to be passed')
       await until(async () => (await restored.query('select from log_erasures where cleared_at is null')).length === 0)
       t.same([await timesOf(restored.query, MOVED), await timesOf(restored.query, 'other')], [[5], [1, 2, 3, 4]])
       t.match(await restored.query("select actor from audit_log where act = 'erase'"), [{ actor: 'an erasure in Kafka' }])
@@ -73,7 +73,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       t.same(await timesOf(query, MOVED), [6])
     })
 
-    await t.test('in the place of a gateway that is stopped, what waits in its spool included', async (t) => {
+    await t.test('in place of a stopped gateway, including the readings in its spool', async (t) => {
       const variables = { ...toJournal(rig, connectionString), VITAL_DATA_DIR: await createTestDir(t) }
       const stopped = await spawnGateway(t, variables)
       const { port } = await stopped.said(/^listening$/)
@@ -88,7 +88,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     })
   })
 
-  t.test('amid a drain by two sinks, of which one is killed: none of them stores what is older', async (t) => {
+  t.test('while two sinks drain a backlog and one is killed: no reading older than the erasure is stored', async (t) => {
     await rig.makeAnew(6)
     const { connectionString, query } = await createTestDatabase(t)
     await query('create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return null; end $$')
@@ -97,7 +97,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const killed = await spawnGateway(t, variables, { program: 'src/sink-main.ts' })
     await startSink(t, rig, connectionString, { variables: { VITAL_BATCH_READINGS_MAX: '100' } })
     const owners = async () => (await query('select distinct owner from sink_offsets')).length
-    await until(async () => await owners() === 2, 'both have partitions')
+    await until(async () => await owners() === 2, 'both sinks to have partitions')
     const rows = toRows(6000, { devices: 60 })
     for (let at = 0; at < rows.length; at += 1000) await rig.writeReadings(rows.slice(at, at + 1000))
     const gateway = await startGateway(t, toJournal(rig, connectionString))
@@ -107,7 +107,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     killed.child.kill('SIGKILL')
     for (const answer of await Promise.all(erasing)) t.equal(answer.status, 200, JSON.stringify(answer))
     for (const device of ['d1', 'd2', 'd3']) await publishTimes(t, gateway.mqttPort, device, [7])
-    await until(async () => await isStored(rig, query), 'all is read', 60_000)
+    await until(async () => await isStored(rig, query), 'all records to be read', 60_000)
     for (const device of ['d1', 'd2', 'd3']) t.same(await timesOf(query, device), [7])
     const counts = await countsOf(query)
     t.equal(Object.keys(counts).length, 60)

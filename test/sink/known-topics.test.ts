@@ -10,7 +10,7 @@ const TOPIC = 'vital.readings'
 const FORMER_ID = '00112233-4455-6677-8899-aabbccddeeff'
 const TOPIC_ID = '11112233-4455-6677-8899-aabbccddeeff'
 
-t.test('each group is told of a topic that was made anew, whatever another one has read of it', async (t) => {
+t.test('each group is warned of a recreated topic, whatever another group has read of it', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const logger = pino({ level: 'silent' })
   const { kysely, close } = createDatabase({ connectionString, poolSize: 2, logger })
@@ -26,7 +26,7 @@ t.test('each group is told of a topic that was made anew, whatever another one h
   for (const group of ['vital-lake', 'vital-sink']) await claim(group, FORMER_ID)
   const ahead = await claim('vital-lake', TOPIC_ID)
   t.equal(await setOffset(kysely, { ...ahead, nextOffset: 5 }), true)
-  t.strictSame(await warningsOf('vital-lake'), [], 'it has been told, and goes on')
+  t.strictSame(await warningsOf('vital-lake'), [], 'it has been warned, and goes on')
   t.match((await warningsOf('vital-sink')).join(), /vital\.readings was made anew/)
-  t.strictSame(await warningsOf('vital-other'), [], 'it never knew the one before')
+  t.strictSame(await warningsOf('vital-other'), [], 'it never read the earlier topic')
 })

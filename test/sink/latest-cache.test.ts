@@ -1,4 +1,4 @@
-/** The copy of the latest states in Redis where sinks write it, and gateways that write to Kafka read it. */
+/** The copy of the latest states in Redis, written by sinks and read by gateways that write to Kafka. */
 import t from 'tap'
 import { connectClient, startGateway } from '../helpers/gateway.ts'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
@@ -11,7 +11,7 @@ import { createSinkRig, startSink } from './rig.ts'
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('gateways answer pages from Redis while a sink keeps the copy, and from PostgreSQL while none does', { skip: NO_REDIS }, async (t) => {
+  t.test('gateways answer pages from Redis while a sink maintains the copy, and from PostgreSQL otherwise', { skip: NO_REDIS }, async (t) => {
     await rig.makeAnew(2)
     const redis = await startRedis(t)
     const { connectionString } = await createTestDatabase(t)
@@ -25,11 +25,11 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const client = await connectClient(t, one.mqttPort)
     await client.publishAsync('vital/ward-3', JSON.stringify({ timestamp: Date.now() / 1000, heartRateValue: 61 }), { qos: 1 })
     const pages = await readMetric(other, 'vital_latest_cache_pages_total')
-    await until(async () => (await readPage(other, 'sortBy=heartRate')).resources[0]?.heartRate === 61, 'the other one shows it')
-    t.ok(await readMetric(other, 'vital_latest_cache_pages_total') > pages, 'out of Redis')
+    await until(async () => (await readPage(other, 'sortBy=heartRate')).resources[0]?.heartRate === 61, 'the page of the other gateway to have it')
+    t.ok(await readMetric(other, 'vital_latest_cache_pages_total') > pages, 'from Redis')
     await one.stop()
     await sink.stop()
-    await until(async () => !await isTrusted(other), 'nobody keeps the copy')
+    await until(async () => !await isTrusted(other), 'the copy not to be trusted without a sink')
     t.equal((await readPage(other, 'sortBy=heartRate')).resources[0]?.heartRate, 61, 'PostgreSQL answers')
   })
 }

@@ -42,17 +42,17 @@ t.test('a batch that is split moves its offset behind its last part', async (t) 
   await write(ROWS)
   t.same([await offset(), await stored(), await stored('dead_letters')], [5, 3, 1])
   await write([])
-  t.equal(await offset(), 5, 'an offset alone is written, too, and never moves back')
+  t.equal(await offset(), 5, 'an offset without rows is written, too, and never moves back')
 })
 
-t.test('one row alone, which is refused', async (t) => {
+t.test('a batch of one refused row moves the offset', async (t) => {
   const { write, offset, stored } = await createWriter(t)
   await write([ROWS[2]!])
   t.same([await offset(), await stored(), await stored('dead_letters')], [2, 0, 1])
 })
 
 for (let part = 2; part <= 7; part++) {
-  t.test(`PostgreSQL goes away at part ${part} of a split batch: the offset stays, and the batch is whole the next time`, async (t) => {
+  t.test(`PostgreSQL goes away at part ${part} of a split batch: the offset stays, and the batch is written completely the next time`, async (t) => {
     let parts = 0
     const { write, offset, stored } = await createWriter(t, (write) => async (...args) => {
       if (++parts === part) throw new Error('away')

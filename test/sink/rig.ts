@@ -20,14 +20,14 @@ import { until } from '../helpers/until.ts'
 const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC]
 const MIB = 1024 * 1024
 
-/** What a sink says of itself. */
+/** The readiness of a sink. */
 interface Health {
   readonly status: string
   readonly warnings: readonly string[]
   readonly database: { readonly status: string }
 }
 
-/** One broker for a file of tests, its topics made anew for each test, and sinks on it. */
+/** One broker for a file of tests, whose topics are recreated for each test, and sinks on it. */
 export async function createSinkRig (t: Test) {
   const kafka = await startKafka(t, QUICK_GROUPS)
   const client = await loadKafkaClient('this test')
@@ -40,7 +40,7 @@ export async function createSinkRig (t: Test) {
     const there = await admin.listTopics()
     const old = TOPICS.filter((topic) => there.includes(topic))
     if (old.length > 0) await admin.deleteTopics({ topics: old })
-    await until(async () => (await admin.listTopics()).every((topic) => !TOPICS.includes(topic)), 'the topics are gone')
+    await until(async () => (await admin.listTopics()).every((topic) => !TOPICS.includes(topic)), 'the topics to be gone')
   }
   async function makeAnew (partitions = 6): Promise<void> {
     await remove()
@@ -67,7 +67,7 @@ export async function createSinkRig (t: Test) {
     write,
     writeReadings: (rows: readonly ReadingRow[]) => write(rows.map(toRecord)),
     writeLetters: (rows: readonly DeadLetterRow[]) => write(rows.map(toLetterRecord)),
-    /** Offset behind the last record, by partition. */
+    /** The offset behind the last record, by partition. */
     async ends (topic = READINGS_TOPIC): Promise<number[]> {
       const ends = await admin.listOffsets({
         topics: [{ name: topic, partitions: (await partitionsOf(topic)).map((partitionIndex) => ({ partitionIndex, timestamp: -1n })) }]
@@ -99,7 +99,7 @@ export const toRow = (device: string, timestamp: number, fields: Record<string, 
 
 export const toRecord = (row: ReadingRow): OutgoingRecord => toReadingRecord({ row, transport: 'mqtt', clientId: row.device })
 
-/** `count` readings of `devices` devices, each another. */
+/** `count` different readings of `devices` devices. */
 export function toRows (count: number, { devices = 20, from = 0 } = {}): ReadingRow[] {
   return Array.from({ length: count }, (_, index) =>
     toRow(`d${index % devices}`, 1_750_240_000 + from + Math.floor(index / devices), { heartRateValue: 60 + index % 40 }))
@@ -136,7 +136,7 @@ export async function startSink (
   }
 }
 
-/** @returns sums over all series of a name, and each series by itself */
+/** @returns a function that gives the value of one series, or the sum over all series of a name */
 async function readMetrics (url: string): Promise<(name: string) => number> {
   const text = await (await fetch(`${url}/metrics`)).text()
   const samples = [...text.matchAll(/^([a-z_]+)(\{.*\})? (\S+)$/gm)]

@@ -9,7 +9,7 @@ import { createSinkRig, startSink, toLetter, toRecord, toRow, toRows } from './r
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('what is in Kafka comes into PostgreSQL, once, and the books balance', async (t) => {
+  t.test('each record of Kafka comes into PostgreSQL once, and the ledger balances', async (t) => {
     await rig.makeAnew()
     const { connectionString, query } = await createTestDatabase(t)
     const rows = toRows(500)
@@ -48,21 +48,21 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       (await rig.ends()).map((next) => ({ next })))
     t.ok(await sink.isReady())
     t.same((await sink.health()).warnings, [])
-    t.equal((await fetch(`${sink.url}/vital-data`)).status, 404, 'it answers no reads')
+    t.equal((await fetch(`${sink.url}/vital-data`)).status, 404, 'a sink answers no reads')
     const described = describeMetrics().registry.getMetricsAsArray().map(({ name }) => name)
       .filter((name) => name.startsWith('vital_sink_'))
     const exposition = await (await fetch(`${sink.url}/metrics`)).text()
     t.same([...exposition.matchAll(/^# TYPE (vital_sink_\w+)/gm)].map(([, name]) => name).sort(), described.sort())
   })
 
-  t.test('a stop stores what was read, leaves the group at once, and the next start goes on', async (t) => {
+  t.test('a stop stores the records that were read and leaves the group at once, and the next start goes on', async (t) => {
     await rig.makeAnew()
     const { connectionString, query } = await createTestDatabase(t)
     const first = await startSink(t, rig, connectionString)
     await rig.writeReadings(toRows(300))
     await until(async () => (await query('select 1 from readings')).length === 300)
     await first.sink.stop()
-    t.match((await rig.admin.listGroups({ types: ['consumer'] })).get('vital-sink')?.state, /^empty$/i, 'it has left')
+    t.match((await rig.admin.listGroups({ types: ['consumer'] })).get('vital-sink')?.state, /^empty$/i, 'the sink has left')
     await rig.writeReadings(toRows(300, { from: 1000 }))
     const second = await startSink(t, rig, connectionString)
     await until(async () => (await query('select 1 from readings')).length === 600)
@@ -71,7 +71,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(metric('vital_readings_duplicate_total'), 0)
   })
 
-  t.test('a row that PostgreSQL refuses becomes a dead letter, the rest of its batch is stored', async (t) => {
+  t.test('a row that PostgreSQL refuses becomes a dead letter, and the rest of its batch is stored', async (t) => {
     await rig.makeAnew()
     const { connectionString, query } = await createTestDatabase(t)
     await query('alter table readings add constraint no_wonders check (not vitals ? \'wonder\')')
@@ -91,7 +91,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.ok(await sink.isReady())
   })
 
-  t.test('beyond the caps dead letters are refused, and a valid reading is kept all the same', async (t) => {
+  t.test('beyond the caps dead letters are refused, but a valid reading is kept', async (t) => {
     await rig.makeAnew()
     const { connectionString, query } = await createTestDatabase(t)
     await rig.writeLetters([...Array(5).keys()].map(() => toLetter('d1')))
@@ -106,7 +106,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       [{ reason: 'database_rejected', count: 1 }, { reason: 'invalid_json', count: 2 }])
   })
 
-  t.test('a record of an unknown schema: what stands before it is stored, its partition waits, the others go on', async (t) => {
+  t.test('a record of an unknown schema: records before it are stored, its partition waits, the others go on', async (t) => {
     await rig.makeAnew()
     const { connectionString, query } = await createTestDatabase(t)
     const [before, newer, after] = [1, 2, 3].map((timestamp) => toRecord(toRow('d1', timestamp)))
@@ -119,14 +119,14 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const partition = before!.partition % 6
     const others = toRows(60, { devices: 60 }).filter(({ device }) => toRecord(toRow(device, 1)).partition % 6 !== partition)
     await until(async () => (await query('select 1 from readings')).length >= 1 + others.length)
-    t.same(await query('select extract(epoch from time)::int as time from readings where device = \'d1\''), [{ time: 1 }], 'nothing behind it')
+    t.same(await query('select extract(epoch from time)::int as time from readings where device = \'d1\''), [{ time: 1 }], 'no later record is stored')
     t.equal(await sink.isReady(), false)
     t.match((await sink.health()).warnings, [/^record 1 of partition \d of vital\.readings has the schema 2, which this version does not know: upgrade/])
     t.same(await query('select 1 from dead_letters'), [])
     t.same(await query(`select next_offset::int as next from sink_offsets where topic = 'vital.readings' and partition = ${partition}`), [{ next: 1 }])
   })
 
-  t.test('6 partitions become 12 under a running sink: all are read', async (t) => {
+  t.test('6 partitions become 12 while a sink runs: all are read', async (t) => {
     await rig.makeAnew(6)
     const { connectionString, query } = await createTestDatabase(t)
     const sink = await startSink(t, rig, connectionString)
@@ -134,13 +134,13 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => (await query('select 1 from readings')).length === 600)
     await rig.grow(12)
     await rig.writeReadings(toRows(600, { devices: 600, from: 1000 }))
-    await until(async () => (await query('select 1 from readings')).length === 1200, 'new partitions are read', 60_000)
+    await until(async () => (await query('select 1 from readings')).length === 1200, 'new partitions to be read', 60_000)
     t.equal((await query('select 1 from sink_offsets where topic = \'vital.readings\' and next_offset > 0')).length, 12)
     t.equal((await sink.metrics())('vital_sink_partitions{state="reading"}'), 24)
     t.ok(await sink.isReady())
   })
 
-  t.test('topics that do not exist are told, and read once they are there', async (t) => {
+  t.test('missing topics are warned of, and read once they exist', async (t) => {
     await rig.remove()
     const { connectionString, query } = await createTestDatabase(t)
     const sink = await startSink(t, rig, connectionString, { limits: { topicsMs: 300 } })
@@ -148,7 +148,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => (await missing()).length === 2)
     await rig.grow(6)
     await rig.writeReadings(toRows(10))
-    await until(async () => (await query('select device from readings')).length === 10, 'they are read', 70_000)
+    await until(async () => (await query('select device from readings')).length === 10, 'the topics to be read', 70_000)
     t.same(await missing(), [])
   })
 }

@@ -12,11 +12,11 @@ const DATABASE_URL = 'postgres://127.0.0.1:1/none'
 const KAFKA_BROKERS = '127.0.0.1:1'
 const refusal = toKafkaNodeRefusal(process.versions.node, 'vital-gateway sink')
 
-t.test('what is missing is told as one line', async (t) => {
+t.test('a missing variable is reported in one line', async (t) => {
   t.match(await start(t, { KAFKA_BROKERS }), /^vital-gateway sink needs DATABASE_URL: .*\n$/)
   t.match(await start(t, { DATABASE_URL }), /^vital-gateway sink needs KAFKA_BROKERS: .*\n$/)
 })
 
-t.test('a Node.js that Kafka\'s client does not run on is told as one line', { skip: refusal === null && 'this one does' }, async (t) => {
+t.test('a Node.js that Kafka\'s client does not run on is refused in one line', { skip: refusal === null && 'this one does' }, async (t) => {
   t.equal(await start(t, { DATABASE_URL, KAFKA_BROKERS }), `${refusal}\n`)
 })

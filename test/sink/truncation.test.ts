@@ -1,4 +1,4 @@
-/** A broker whose log is cut as a power failure does, which takes acknowledged records along: nothing new is skipped. */
+/** A broker whose log is truncated as by a power failure, so that acknowledged records are lost: no new record is skipped. */
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { LETTERS_TOPIC, READINGS_TOPIC } from '../../src/kafka/records.ts'
@@ -12,11 +12,11 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
   const count = async (query: TestDatabase['query'], table = 'readings') =>
     (await query<{ n: number }>(`select count(*)::int as n from ${table}`))[0]!.n
-  /** Ten batches of a hundred. */
+  /** Ten batches of a hundred readings. */
   const write = async (hundreds: number, from: number) => {
     for (let at = 0; at < hundreds; at++) {
       const rows = toRows(100, { from: from + at * 100 })
-      await until(() => rig.writeReadings(rows).then(() => true, () => false), 'readings are written')
+      await until(() => rig.writeReadings(rows).then(() => true, () => false), 'readings to be written')
     }
   }
   /** A database, and a sink that has stored a thousand readings of one partition. */
@@ -32,7 +32,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     select next_offset::int as next, leader_epoch as epoch from sink_offsets
     where topic = '${READINGS_TOPIC}' order by claimed_at desc limit 1`))[0]
 
-  t.test('a sink that was away while the log was cut, and grew past its position again', async (t) => {
+  t.test('a sink that was away while the log was truncated, and grew past its position again', async (t) => {
     const { query, connectionString, sink } = await startStored(t)
     t.same(await position(query), { next: 1000, epoch: 0 })
     await sink.sink.stop()
@@ -46,15 +46,15 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.ok(epoch > 0)
     t.same(await position(query), { next: 1300, epoch })
     t.ok(next.said(/brokers lost acknowledged records of partition 0 of vital\.readings, from offset 800 on; those up to 1000 are kept/))
-    t.match((await next.health()).warnings, [/brokers lost acknowledged records/], 'which stands for a while')
+    t.match((await next.health()).warnings, [/brokers lost acknowledged records/], 'the warning stays for a while')
     const metric = await next.metrics()
     t.same([metric('vital_sink_truncations_total'), metric('vital_sink_lag_records')], [1, 0])
   })
 
-  t.test('a sink that is there all the time, and a second failure that takes the first one\'s leader along', async (t) => {
+  t.test('a running sink, and a second failure that loses the epoch of the first', async (t) => {
     const { query, sink } = await startStored(t)
     await failPower(rig.kafka, { topic: READINGS_TOPIC }, amid(900))
-    await until(async () => (await position(query))!.next === 900, 'it goes back')
+    await until(async () => (await position(query))!.next === 900, 'the sink to go back')
     await write(3, 20_000)
     await until(async () => await count(query) === 1300)
     await failPower(rig.kafka, { topic: READINGS_TOPIC }, amid(500))
@@ -65,7 +65,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal((await sink.metrics())('vital_sink_truncations_total'), 2)
   })
 
-  t.test('what was read before is stored first', async (t) => {
+  t.test('records that were read before are stored first', async (t) => {
     const { query, connectionString, sink } = await startStored(t)
     const locking = new pg.Client({ connectionString })
     await locking.connect()
@@ -78,12 +78,12 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await write(2, 50_000)
     await until(async () => (await sink.metrics())('vital_sink_partitions{state="cut_back"}') === 1)
     await locking.query('rollback')
-    await until(async () => await count(query) === 1600, 'what the log has lost, and what it has now')
+    await until(async () => await count(query) === 1600, 'the lost records, and those that the log has now')
     await until(() => sink.isReady())
     t.same((await position(query))!.next, 1300)
   })
 
-  t.test('a restart that loses nothing moves nothing, and neither does a position without an epoch', async (t) => {
+  t.test('a restart without loss moves no position, and a position without an epoch is not moved', async (t) => {
     const { query, connectionString, sink } = await startStored(t)
     await rig.kafka.kill()
     await rig.kafka.start()
@@ -98,7 +98,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     for (const { said } of [sink, next]) t.notOk(said(/brokers lost/))
   })
 
-  t.test('dead letters', async (t) => {
+  t.test('the topic of dead letters is treated in the same way', async (t) => {
     await rig.makeAnew(1)
     const { query, connectionString } = await createTestDatabase(t)
     const sink = await startSink(t, rig, connectionString)
