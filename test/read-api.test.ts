@@ -24,7 +24,7 @@ async function readMetric (url: string, name: string): Promise<number> {
   return Number(new RegExp(`^${name} (.*)$`, 'm').exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 }
 
-t.test('it answers reads beside a gateway, and nothing else', async (t) => {
+t.test('the API answers reads beside a gateway, and nothing else', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const gateway = await startGateway(t, { DATABASE_URL: connectionString })
   const readings = ['a', 'b', 'c'].map((device, index) => ({ device, timestamp: 1_750_240_800 + index, heartRateValue: 60 - index }))
@@ -32,7 +32,7 @@ t.test('it answers reads beside a gateway, and nothing else', async (t) => {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(readings)
   })
   await until(async () => (await post(gateway.httpUrl)).status === 202)
-  // On a busy machine they may have gone to the spool.
+  // On a busy machine the readings may have gone to the spool.
   await until(async () => (await fetch(`${gateway.httpUrl}/vital-data/c`)).status === 200)
   const api = await spawnApi(t, { DATABASE_URL: connectionString })
   const url = await api.urlOf()
@@ -62,23 +62,23 @@ t.test('it answers reads beside a gateway, and nothing else', async (t) => {
   const health = await (await fetch(`${url}/health/ready`)).json() as Health
   t.strictSame(health, { status: 'ready', database: { status: 'up' }, warnings: [] })
   await until(async () => await readMetric(url, 'vital_database_up') === 1)
-  await until(async () => await readMetric(gateway.httpUrl, 'vital_device_order_trusted') === 1, 'it is no second gateway')
+  await until(async () => await readMetric(gateway.httpUrl, 'vital_device_order_trusted') === 1, 'the API not to count as a second gateway')
 
   const credentials = openCredentials(t, connectionString)
   const secret = await credentials.add('grafana', 'application')
   const read = (token: string) => fetch(`${url}/vital-data/a`, { headers: { authorization: `Bearer ${token}` } })
-  await until(async () => (await fetch(`${url}/vital-data/a`)).status === 401, 'credentials count here, too')
+  await until(async () => (await fetch(`${url}/vital-data/a`)).status === 401, 'credentials to be asked for here, too')
   t.equal((await read(secret)).status, 200)
   await credentials.revoke('grafana')
-  await until(async () => (await read(secret)).status === 401, 'and so does their revocation')
+  await until(async () => (await read(secret)).status === 401, 'the revocation to take effect')
 
   api.child.kill('SIGTERM')
   t.strictSame(await api.exited, [0, null])
-  t.strictSame(await readdir(api.dataDir), [], 'it writes no file')
+  t.strictSame(await readdir(api.dataDir), [], 'the API writes no file')
   t.equal(api.stderr(), '')
 })
 
-t.test('without a gateway it waits for the tables', async (t) => {
+t.test('without a gateway the API waits for the tables', async (t) => {
   const { connectionString } = await createEmptyDatabase(t)
   const api = await spawnApi(t, { DATABASE_URL: connectionString })
   const url = await api.urlOf()
@@ -92,7 +92,7 @@ t.test('without a gateway it waits for the tables', async (t) => {
   t.equal((await fetch(`${url}/vital-data`)).status, 200)
 })
 
-t.test('what ends the start is told as one line', async (t) => {
+t.test('an error that ends the start is reported in one line', async (t) => {
   const api = await spawnGateway(t, {}, { program: 'scripts/vital-gateway.ts', args: ['api'] })
   t.strictSame(await api.exited, [1, null])
   t.match(api.stderr(), /^vital-gateway api needs DATABASE_URL: the PostgreSQL that gateways write to\. .*\n$/)
@@ -138,10 +138,10 @@ t.test('the primary away: a replica answers', { skip: NO_REPLICATION }, async (t
   await until(async () => {
     await fetch(`${url}/vital-data/a`)
     return await readMetric(url, 'vital_replica_reads_total') > 0
-  }, 'reads at the replica')
+  }, 'reads to go to the replica')
   await gateway.stop()
   await primary.stop()
-  await until(async () => await readMetric(url, 'vital_database_up') === 0, 'the primary is away')
+  await until(async () => await readMetric(url, 'vital_database_up') === 0, 'the primary to count as away')
   t.equal((await fetch(`${url}/health/ready`)).status, 200)
   t.equal((await fetch(`${url}/vital-data/a`)).status, 200)
 })

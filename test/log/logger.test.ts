@@ -13,7 +13,7 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { LOADER, toProgram } from '../helpers/program.ts'
 import { bearer, login, openCredentials, tryConnect } from '../helpers/credentials.ts'
 
-/** What a hostile client may call itself. */
+/** Client ids of a hostile client. */
 const HOSTILE = ['a\n{"level":60,"msg":"forged"}', 'b\r\nforged', 'c\u001b[2Jgone', 'd\u009b2Jgone', 'e\u2028forged', 'f\u2029forged',
   'g\u202egnp.exe', 'h\u0000', 'i\u007f', 'j"},"msg":"forged', 'k\\', 'l\u200b']
 
@@ -60,7 +60,7 @@ t.test('a client id can neither forge a line on a terminal nor move the cursor',
   await new Promise((resolve) => setTimeout(resolve, 50))
   // eslint-disable-next-line no-control-regex -- the printer's own colours
   t.notMatch(text().replaceAll(/\u001b\[\d+m/g, '').replaceAll('\n', ''), DANGEROUS)
-  t.notMatch(text(), /^(?:forged|\{)/m, 'what comes on a line of its own is indented')
+  t.notMatch(text(), /^(?:forged|\{)/m, 'further lines are indented')
   t.end()
 })
 
@@ -132,5 +132,5 @@ t.test('a gateway under hostile input logs no payload, secret, password or token
   t.ok(text().split('\n').length > 5)
   t.notMatch(text(), DANGEROUS)
   t.notMatch(text(), /hunter2|vg_|eyJ|61\.0625|band-[12]|forged|gone/)
-  for (const line of text().trimEnd().split('\n')) t.doesNotThrow(() => { JSON.parse(line) }, 'every line is whole')
+  for (const line of text().trimEnd().split('\n')) t.doesNotThrow(() => { JSON.parse(line) }, 'every line is complete JSON')
 })

@@ -2,7 +2,7 @@ import { Histogram, type Metric, Registry } from 'prom-client'
 import t from 'tap'
 import { CountingHistogram } from '../../src/metrics/histogram.ts'
 
-t.test('what is scraped is what a histogram of prom-client would have said', async (t) => {
+t.test('a scrape equals that of a histogram of prom-client', async (t) => {
   const bounds = [0.001, 0.5, 1, 10]
   const [ours, theirs] = [new Registry(), new Registry()]
   const counting = new CountingHistogram('vital_x_seconds', 'X', bounds)

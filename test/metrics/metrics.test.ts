@@ -18,7 +18,7 @@ t.test('all values of one scrape belong to the same instant', async (t) => {
   metrics.gauge('vital_d', 'D', () => readings)
   metrics.stateGauge('vital_e', 'E', ['on', 'off'], () => readings === 5 ? 'on' : 'off')
   const scrape = metrics.render()
-  // What happens from the next statement on, and in each microtask in which prom-client goes on.
+  // Counters change from the next statement on, and in each microtask in which prom-client goes on.
   readings++
   observe(0.5)
   for (let turn = 0; turn < 20; turn++) {
@@ -32,7 +32,7 @@ t.test('all values of one scrape belong to the same instant', async (t) => {
   ]) {
     t.match(exposition, new RegExp(`^${line.replaceAll(/[{}]/g, '\\$&')}$`, 'm'), line)
   }
-  t.match(await metrics.render(), /^vital_a_total 26$/m, 'the next scrape reads anew')
+  t.match(await metrics.render(), /^vital_a_total 26$/m, 'the next scrape reads again')
 })
 
 t.test('a gateway exposes exactly the described metrics', async (t) => {

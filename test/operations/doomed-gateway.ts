@@ -1,4 +1,4 @@
-/** A gateway that kills itself at a step of an erasure: node doomed-gateway.ts STEP; none: it lives. */
+/** A gateway that kills itself at a step of an erasure, or never without a step: node doomed-gateway.ts STEP. */
 import { pino } from 'pino'
 import { createConfig } from '../../src/config/config.ts'
 import { createGateway } from '../../src/gateway.ts'

@@ -1,4 +1,4 @@
-/** Erasing a device at one of two gateways on a database: what either has acknowledged is gone, and does not come back. */
+/** Erasing a device at one of two gateways on a database: readings that either acknowledged are erased and stay erased. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'mqtt'
 import t from 'tap'
@@ -9,7 +9,7 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { NO_REDIS, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 
-t.test('both gateways live, one with a spool: all that either has acknowledged is gone', { timeout: 90_000 }, async (t) => {
+t.test('both gateways live, one with a spool: all readings that either acknowledged are erased', { timeout: 90_000 }, async (t) => {
   const database = await createDatabaseSwitch(t)
   const variables = { DATABASE_URL: database.connectionString }
   const dirs = [await createTestDir(t), await createTestDir(t)]
@@ -33,14 +33,14 @@ t.test('both gateways live, one with a spool: all that either has acknowledged i
   t.strictSame(await database.query("select from dead_letters where device = 'a'"), [])
   t.match(await readLedger(two.httpUrl), { balance: 0 })
   await publish(t, two.mqttPort, 400)
-  t.strictSame(await countsOf(database.query), { a: 5, b: 20 }, 'what it sends later is new')
+  t.strictSame(await countsOf(database.query), { a: 5, b: 20 }, 'later readings of the device are kept')
   for (const gateway of [one, two]) await gateway.stop()
   ;[one, two] = await start() as [TestGateway, TestGateway]
   await Promise.all([one, two].map(drained))
-  t.strictSame(await countsOf(database.query), { a: 5, b: 20 }, 'and is there after a restart of both')
+  t.strictSame(await countsOf(database.query), { a: 5, b: 20 }, 'also after a restart of both')
 })
 
-t.test('a gateway that was killed with a spool is named, and leaves it out at its start; what came since stays', { timeout: 90_000 }, async (t) => {
+t.test('a gateway killed with a spool is named, and drops the readings at its start; later ones stay', { timeout: 90_000 }, async (t) => {
   const database = await createDatabaseSwitch(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
   await leaveSpool(t, database, variables)
@@ -54,7 +54,7 @@ t.test('a gateway that was killed with a spool is named, and leaves it out at it
   await publish(t, living.mqttPort, 300)
   const again = await startGateway(t, variables)
   await drained(again)
-  t.strictSame(await countsOf(database.query), { a: 5, b: 15 }, 'the newer ones of the device, and all of the other')
+  t.strictSame(await countsOf(database.query), { a: 5, b: 15 }, 'the newer readings of the device, and all of the other')
   const { received, stored, refused, balance } = await readLedger(again.httpUrl)
   t.strictSame({ received, stored, refused, balance }, { received: 11, stored: 5, refused: 6, balance: 0 },
     'five readings and a dead letter were left out, and are counted as such')
@@ -62,7 +62,7 @@ t.test('a gateway that was killed with a spool is named, and leaves it out at it
   t.strictSame(states(await erase(living.httpUrl, 'b')), ['confirmed', 'confirmed'])
 })
 
-t.test('a gateway that is frozen does not hold it up: it is named, and writes nothing older when it wakes', { timeout: 120_000 }, async (t) => {
+t.test('a frozen gateway does not delay an erasure: it is named, and writes nothing older when it wakes', { timeout: 120_000 }, async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const asked = await startGateway(t, { DATABASE_URL: connectionString })
   const frozen = await spawnDoomed(t, { DATABASE_URL: connectionString })
@@ -70,7 +70,7 @@ t.test('a gateway that is frozen does not hold it up: it is named, and writes no
   const client = await connectClient(t, frozen.mqttPort)
   frozen.child.kill('SIGSTOP')
   await sleep(100)
-  // It lies in the socket until the gateway wakes.
+  // The publish stays in the socket until the gateway wakes.
   const late = client.publishAsync('vital/a', '{"timestamp":999,"heartRateValue":61}', { qos: 1 })
   const answer = await erase(asked.httpUrl)
   t.equal(answer.status, 200)
@@ -79,8 +79,8 @@ t.test('a gateway that is frozen does not hold it up: it is named, and writes no
   t.strictSame(await countsOf(query), { b: 5 })
   frozen.child.kill('SIGCONT')
   await late
-  await until(async () => states(await erase(asked.httpUrl, 'nobody')).join() === 'confirmed,confirmed', 'it has seen the request', 30_000)
-  t.strictSame(await countsOf(query), { b: 5 }, 'what came before it had read the request is not stored')
+  await until(async () => states(await erase(asked.httpUrl, 'nobody')).join() === 'confirmed,confirmed', 'the gateway to see the request', 30_000)
+  t.strictSame(await countsOf(query), { b: 5 }, 'readings from before it had read the request are not stored')
 })
 
 t.test('with Redis: retained and queued messages of all gateways go, and those of a dead one with its adoption', {
@@ -110,7 +110,7 @@ t.test('with Redis: retained and queued messages of all gateways go, and those o
     const keys = await redis.client.keys('vital:client:nurse-*')
     const values = await Promise.all(keys.map(async (key) => JSON.stringify(await redis.client.hgetall(key))))
     return keys.length === 3 && values.every((value) => !value.includes('vital/a'))
-  }, 'no session in Redis has a message of it', 20_000)
+  }, 'no session in Redis to have a message of the device', 20_000)
   t.strictSame(await redis.client.hkeys('vital:retained'), ['vital/b'])
   for (const n of [0, 1, 2]) {
     const heard: string[] = []

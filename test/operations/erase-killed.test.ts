@@ -1,4 +1,4 @@
-/** An erasure at one of two gateways on a database, of which one is killed (SIGKILL) in each step. */
+/** An erasure at one of two gateways on a database. One of them is killed (SIGKILL) at each step. */
 import t from 'tap'
 import type { ErasureStep } from '../../src/operations/erasure-requests.ts'
 import { createDatabaseSwitch } from '../helpers/database-switch.ts'
@@ -8,7 +8,7 @@ import { spawnGateway } from '../helpers/gateway-process.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
 
-// At `seen` and `awaited` disk and tables are as at the step before.
+// At `seen` and `awaited`, disk and tables are as at the step before, so these are left out.
 for (const step of ['requested', 'marked', 'confirmed', 'deleted'] satisfies ErasureStep[]) {
   t.test(`the gateway that was asked dies when ${step}: the other one goes on`, { timeout: 90_000 }, async (t) => {
     const { connectionString, query } = await createTestDatabase(t)
@@ -17,9 +17,9 @@ for (const step of ['requested', 'marked', 'confirmed', 'deleted'] satisfies Era
     const asked = await spawnDoomed(t, variables, step)
     await publish(t, asked.mqttPort, 100)
     await publish(t, other.mqttPort, 200)
-    await t.rejects(erase(asked.httpUrl), 'its answer does not come')
+    await t.rejects(erase(asked.httpUrl), 'the answer does not come')
     t.strictSame(await asked.exited, [null, 'SIGKILL'])
-    await until(async () => (await query('select from erasures where deleted_at is null')).length === 0, 'it is done', 30_000)
+    await until(async () => (await query('select from erasures where deleted_at is null')).length === 0, 'the erasure to be done', 30_000)
     t.strictSame(await countsOf(query), { b: 10 })
     const again = await startGateway(t, variables)
     await drained(again)
@@ -28,7 +28,7 @@ for (const step of ['requested', 'marked', 'confirmed', 'deleted'] satisfies Era
   })
 }
 
-t.test('another gateway dies in each step: it does not hold up the erasure, and nothing of its spool comes back', {
+t.test('another gateway dies at each step: it does not delay the erasure, and nothing of its spool comes back', {
   timeout: 90_000
 }, async (t) => {
   const database = await createDatabaseSwitch(t)
@@ -36,9 +36,9 @@ t.test('another gateway dies in each step: it does not hold up the erasure, and 
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
   const asked = await startGateway(t, { DATABASE_URL: database.connectionString })
   await leaveSpool(t, database, variables)
-  await until(async () => (await erase(asked.httpUrl)).status === 200, 'PostgreSQL is back', 30_000)
+  await until(async () => (await erase(asked.httpUrl)).status === 200, 'PostgreSQL to be back', 30_000)
   t.strictSame(await countsOf(query), { b: 5 })
-  // It has a request to deal with at its start, and dies on the way; the next start finds what this one had written.
+  // The gateway handles the request at its start and dies at a step. The next start continues from what is written.
   for (const step of ['seen', 'marked', 'confirmed'] satisfies ErasureStep[]) {
     const dying = await spawnGateway(t, variables, { program: DOOMED, args: [step] })
     t.strictSame(await dying.exited, [null, 'SIGKILL'], step)

@@ -7,7 +7,7 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 const erase = async (httpUrl: string, device: string) =>
   await (await fetch(`${httpUrl}/vital-data/${encodeURIComponent(device)}`, { method: 'DELETE' })).json() as { deadLetters: number }
 
-/** What another device sent that holds data of ward-3. */
+/** Payloads of another device that hold data of ward-3. */
 const NAMING = [
   '{"device":"ward-3","timestamp":1,"heartRateValue":60}',
   '[{"timestamp":6},{"device":"ward-3","timestamp":1}]',
@@ -19,7 +19,7 @@ const NAMING = [
   '{device:\'ward-3\'}'
 ]
 
-/** What it sent beside, in which the id is part of another or a word of a text. */
+/** Its other payloads, in which the id is only part of another id or a word of a text. */
 const OTHERS = [
   '{"device":"ward-33","timestamp":1}',
   '{"device":"ward-5","timestamp":1,"note":"moved from \\"ward-3\\" to \\u0041"}',
@@ -41,15 +41,15 @@ t.test('dead letters in which another device names the erased one go with it', a
   const before = await payloads()
   const { deadLetters } = await erase(httpUrl, 'ward-3')
   const left = await payloads()
-  t.same(left.filter((payload) => !OTHERS.includes(payload)), [], 'none of those that name it')
-  t.same(left.sort(), before.filter((payload) => OTHERS.includes(payload)).sort(), 'all of the others')
+  t.same(left.filter((payload) => !OTHERS.includes(payload)), [], 'no dead letter that names the device is left')
+  t.same(left.sort(), before.filter((payload) => OTHERS.includes(payload)).sort(), 'all others are left')
   t.ok(OTHERS.every((payload) => left.includes(payload)))
   t.equal(deadLetters, before.length - left.length + 3)
   t.same((await query('select topic from dead_letters where topic <> \'vital/ward-4\' order by topic')),
     [{ topic: 'vital/ward-33/hr' }, { topic: 'vital/ward-4/hr' }])
 })
 
-t.test('more dead letters than one slice', async (t) => {
+t.test('more dead letters than one slice are erased', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   await query(`insert into dead_letters select gen_random_uuid(), now(), 'mqtt', 'vital/b', 'b', 'b', 'device_mismatch', '[]',
@@ -58,7 +58,7 @@ t.test('more dead letters than one slice', async (t) => {
   t.same(await query('select count(*)::int as n from dead_letters'), [{ n: 1000 }])
 })
 
-t.test('an id that a database without its characters holds escaped', async (t) => {
+t.test('an id is erased also where the encoding of the database makes it escaped', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   await query(`insert into dead_letters
@@ -91,5 +91,5 @@ t.test('dead letters kept in files are erased too', async (t) => {
   t.same(payloads, ['y'])
   t.same((await readdir(spool)).filter((name) => name.startsWith('aside-')), [`aside-${'3'.padStart(32, '0')}.json`])
   await client.publishAsync('vital/ward-4', 'z', { qos: 1 })
-  t.equal((await readFile(file, 'utf8')).trim().split('\n').length, 2, 'it is written on')
+  t.equal((await readFile(file, 'utf8')).trim().split('\n').length, 2, 'the file is still written')
 })

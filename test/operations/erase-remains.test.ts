@@ -1,4 +1,4 @@
-/** What an erasure says of places that it does not reach. */
+/** The remains: places that an erasure does not reach, as its answer lists them. */
 import t from 'tap'
 import { toRemains } from '../../src/operations/erasure-remains.ts'
 import { erase, publish } from '../helpers/erasures.ts'
@@ -16,7 +16,7 @@ const NOTHING = {
   hasKafka: false
 }
 
-t.test('each place, and until when', (t) => {
+t.test('each place is listed with the time until which it holds the device', (t) => {
   t.strictSame(toRemains({
     gateways: [
       { name: 'one', state: 'confirmed', isRegistered: true },
@@ -56,7 +56,7 @@ t.test('each place, and until when', (t) => {
   t.end()
 })
 
-t.test('a standby server, also to a role that may not see its lag; a request that nobody needs is forgotten', {
+t.test('a standby server is listed, also to a role that may not see its lag; a request that is not needed is forgotten', {
   skip: NO_REPLICATION, timeout: 60_000
 }, async (t) => {
   const { primary, replica } = await startReplication(t)
@@ -65,10 +65,10 @@ t.test('a standby server, also to a role that may not see its lag; a request tha
   const { status, remains } = await erase(httpUrl)
   t.equal(status, 200)
   t.match(remains[0], { where: 'standby server walreceiver', until: /^it has replayed [0-9A-F]+\/[0-9A-F]+; it is \d+\.\d s behind$/ })
-  await until(async () => (await replica.query("select from readings where device = 'a'")).length === 0, 'the replica has erased it')
+  await until(async () => (await replica.query("select from readings where device = 'a'")).length === 0, 'the replica to erase the device')
 
   await primary.query("update erasures set deleted_at = now() - interval '2 days'")
-  await until(async () => (await primary.query('select from erasures')).length === 0, 'the request is forgotten')
+  await until(async () => (await primary.query('select from erasures')).length === 0, 'the request to be forgotten')
   await stop()
   await primary.query('create role vital login')
   await primary.query('create database vital owner vital')

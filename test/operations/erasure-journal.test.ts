@@ -17,7 +17,7 @@ t.test('an erasure is recorded before anything is deleted, and its end afterward
   const dir = await createTestDir(t)
   const path = join(dir, ERASURES_FILE)
   const journal = createErasureJournal(dir)
-  t.same(await readErasures(path), [], 'no file before the first')
+  t.same(await readErasures(path), [], 'no file before the first erasure')
   t.equal(await journal.record('a', 'cli:me', async () => {
     t.match(parseErasures(await readErasures(path)), [{ device: 'a', outcome: 'open' }])
     return 7
@@ -27,7 +27,7 @@ t.test('an erasure is recorded before anything is deleted, and its end afterward
   t.equal((await stat(path)).mode & 0o777, 0o600)
 })
 
-t.test('an erasure that its process did not finish has failed for the next process; a torn line loses only itself', async (t) => {
+t.test('an erasure that a process did not finish counts as failed for the next one; a torn line affects no other line', async (t) => {
   const dir = await createTestDir(t)
   const path = join(dir, ERASURES_FILE)
   await appendFile(path, `${line('begin', '1', 'a')}\n{"act":"begin","id":"2","dev`)
@@ -41,7 +41,7 @@ t.test('nothing is erased while the journal cannot be written', async (t) => {
   await t.rejects(journal.record('a', 'cli:me', async () => { t.fail('it ran') }), { code: 'ENOENT' })
 })
 
-t.test('erasures that a restore has to repeat', (t) => {
+t.test('erasures that a restore must repeat are found', (t) => {
   const before = [line('begin', '1', 'done'), line('done', '1'), line('begin', '2', 'failed'), line('failed', '2'), line('begin', '3',
     'under-way')]
   const now = [...before, line('done', '3'), line('begin', '4', 'later'), line('done', '4'), line('begin', '5',
@@ -49,7 +49,7 @@ t.test('erasures that a restore has to repeat', (t) => {
   t.same(toErasuresSince(before, now), { devices: ['under-way', 'later', 'later-and-failed'], isSameJournal: true })
   t.same(toErasuresSince(before, before), { devices: ['under-way'], isSameJournal: true })
   t.same(toErasuresSince(before, now.slice(6)), { devices: ['later', 'later-and-failed'], isSameJournal: false },
-    'a journal of its own: all of it')
+    'all of a journal of its own')
   t.same(toErasuresSince([], []), { devices: [], isSameJournal: true })
   t.end()
 })

@@ -12,7 +12,7 @@ async function erase (httpUrl: string, device: string): Promise<{ status: number
   return { status: response.status, body: await response.json() as ErasureAnswer }
 }
 
-/** Retained payloads of a topic, as a new subscriber gets them. */
+/** The retained payloads that a new subscriber of a filter gets. */
 async function retainedOf (t: Test, port: number, topic: string): Promise<string[]> {
   const client = await connectClient(t, port)
   const seen: string[] = []
@@ -53,7 +53,7 @@ t.test('a device is removed from tables, retained set and queues; one with a sim
     await publisher.publishAsync(`other/${device}`, 'x', { qos: 1, retain: true })
   }
   t.equal(await query('select 1 from dead_letters').then((rows) => rows.length), 6)
-  // Until a rejection has reached the queue of the subscriber that is away.
+  // Until a rejection has reached the queue of the absent subscriber.
   await sleep(100)
 
   const erased = await erase(httpUrl, 'ward-3')
@@ -76,7 +76,7 @@ t.test('a device is removed from tables, retained set and queues; one with a sim
   t.same(await query('select client_id from dead_letters'), Array(3).fill({ client_id: 'ward-33' }))
   t.equal((await fetch(`${httpUrl}/vital-data/ward-3`)).status, 404)
   t.same(await retainedOf(t, mqttPort, 'vital/+'), ['{"timestamp":2,"heartRateValue":61}'])
-  t.same(await retainedOf(t, mqttPort, 'other/+'), ['x', 'x'], 'what is only relayed stays')
+  t.same(await retainedOf(t, mqttPort, 'other/+'), ['x', 'x'], 'messages that are only relayed stay')
 
   const seen: string[] = []
   const back = await connectClient(t, mqttPort, { ...away, manualConnect: false })
@@ -89,14 +89,14 @@ t.test('a device is removed from tables, retained set and queues; one with a sim
     { actor: 'anonymous@127.0.0.1', act: 'erase', target: 'ward-3', details: { readings: 2, latest: 1, deadLetters: 3 } }
   ])
   t.match(await erase(httpUrl, 'ward-3'), { status: 200, body: { readings: 0, latest: 0, deadLetters: 0, retained: 0, queued: 0 } },
-    'again: nothing is left')
-  t.same(await query('select 1 from latest where device = \'ward-3\''), [], 'and no row that only served as a lock')
+    'a second erasure finds nothing')
+  t.same(await query('select 1 from latest where device = \'ward-3\''), [], 'and no row that only served as a lock is left')
   await client.publishAsync('vital/ward-3', '{"timestamp":3}', { qos: 1 })
-  t.same(await rowsOf(query, 'ward-3'), { readings: 1, latest: 1, dead_letters: 0 }, 'what it sends later is new')
+  t.same(await rowsOf(query, 'ward-3'), { readings: 1, latest: 1, dead_letters: 0 }, 'later readings are kept')
   t.match(await readLedger(httpUrl), { balance: 0, pending: 0 })
 })
 
-t.test('a device with more readings than one chunk', async (t) => {
+t.test('a device with more readings than one chunk is erased', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   await query(`insert into readings select device, to_timestamp(1750000000 + n * 300), gen_random_uuid(), '{}', now()
@@ -105,7 +105,7 @@ t.test('a device with more readings than one chunk', async (t) => {
   t.same(await query('select device, count(*)::int as n from readings group by 1'), [{ device: 'b', n: 12_001 }])
 })
 
-/** Publishes readings of one device until it is stopped, and keeps the acknowledged ones with the time of sending. */
+/** Publishes readings of one device until stopped, and keeps the acknowledged ones with their time of sending. */
 async function runDevice (client: MqttClient, device: string, stop: AbortSignal) {
   const acknowledged: Array<{ index: number, sentAtMs: number }> = []
   for (let index = 0; !stop.aborted; index++) {
@@ -129,7 +129,7 @@ t.test('under load, with a spool full of readings: nothing of the device comes b
   const clients = await Promise.all(Array.from({ length: 20 }, () => connectClient(t, mqttPort)))
   const others = clients.map((client, index) => runDevice(client, `other-${index}`, stop.signal))
   const erasedClient = await connectClient(t, mqttPort)
-  // The device stops before the erasure, so that every one of its readings must be gone; 'busy' goes on sending.
+  // The device stops before the erasure, so that all of its readings must be gone. 'busy' goes on sending.
   const erasedRun = runDevice(erasedClient, 'gone', stopErased.signal)
   const busyRun = runDevice(await connectClient(t, mqttPort), 'busy', stop.signal)
   await sleep(300)
@@ -140,7 +140,7 @@ t.test('under load, with a spool full of readings: nothing of the device comes b
   const { pending } = await readLedger(httpUrl)
   t.ok(pending > 0, `${pending} readings wait in the spool`)
   const busyErasedAtMs = performance.now()
-  t.match(await erase(httpUrl, 'gone'), { status: 503, body: { code: 'VITAL_ERASURE_BUSY' } }, 'while PostgreSQL is away it is refused')
+  t.match(await erase(httpUrl, 'gone'), { status: 503, body: { code: 'VITAL_ERASURE_BUSY' } }, 'an erasure is refused while PostgreSQL is away')
   await database.on()
   await sleep(50)
   let answer = await erase(httpUrl, 'gone')
@@ -165,11 +165,11 @@ t.test('under load, with a spool full of readings: nothing of the device comes b
     t.equal(stored.length, readings.length, `other-${index}: ${readings.length} acknowledged`)
   }
   const left = new Set((await database.query('select (vitals->>\'n\')::int as n from readings where device = \'busy\'')).map(({ n }) => n as number))
-  t.ok(left.size > 0, 'a device that goes on sending is there again')
-  t.same(busy.filter(({ index, sentAtMs }) => sentAtMs < busyErasedAtMs && left.has(index)), [], 'with what it sent since')
+  t.ok(left.size > 0, 'a device that goes on sending has readings again')
+  t.same(busy.filter(({ index, sentAtMs }) => sentAtMs < busyErasedAtMs && left.has(index)), [], 'only readings sent after the erasure')
   t.notOk(left.has(0))
   const lastErased = Math.min(...left)
-  t.same(busy.filter(({ index }) => index >= lastErased && !left.has(index)), [], 'and with all of that')
+  t.same(busy.filter(({ index }) => index >= lastErased && !left.has(index)), [], 'and all of them')
   t.same(await database.query('select device from readings left join latest using (device) where latest.device is null'), [],
     'each device that has readings has a latest state')
 })
@@ -181,7 +181,7 @@ t.test('while PostgreSQL is away nothing is changed', async (t) => {
   await client.publishAsync('vital/a', '{"timestamp":1}', { qos: 1, retain: true })
   await database.off()
   t.match(await erase(httpUrl, 'a'), { status: 503, body: { code: /^VITAL_(?:DATABASE_UNAVAILABLE|ERASURE_BUSY)$/ } },
-    'before anyone noticed')
+    'before the outage was noticed')
   await client.publishAsync('vital/a', '{"timestamp":2}', { qos: 1 })
   t.match(await erase(httpUrl, 'a'), { status: 503, body: { code: 'VITAL_ERASURE_BUSY' } })
   t.same(await retainedOf(t, mqttPort, 'vital/a'), ['{"timestamp":1}'])
@@ -228,5 +228,5 @@ t.test('an invalid id, and a Host header that names another machine', async (t) 
       resolve(response.statusCode)
     }).on('error', reject).end()
   })
-  t.equal(status, 403, 'a page that gave its own name our address')
+  t.equal(status, 403, 'a page whose own host name resolves to our address')
 })

@@ -1,4 +1,4 @@
-/** Health data and secrets on disk are for the user that runs the gateway, whatever umask it was started with. */
+/** Health data and secrets on disk are readable only for the user that runs the gateway, whatever its umask. */
 import { lstat, mkdir, readdir } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { pino } from 'pino'
@@ -9,13 +9,13 @@ import { createDatabaseSwitch } from '../helpers/database-switch.ts'
 import { connectClient, startGateway } from '../helpers/gateway.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 
-/** Links have no mode of their own; a socket is only reached through its directory. */
+/** Links have no mode of their own, and a socket is protected by its directory. */
 async function listOpen (directory: string): Promise<{ open: string[], seen: string[] }> {
   const paths = (await readdir(directory, { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile() || entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name))
   const open: string[] = []
   for (const path of [directory, ...paths]) {
-    // PostgreSQL's own files come and go.
+    // Files of PostgreSQL may disappear meanwhile.
     const mode = await lstat(path).then(({ mode }) => mode & 0o777, () => 0)
     if ((mode & 0o077) !== 0) open.push(`${relative(directory, path)} ${mode.toString(8)}`)
   }
@@ -37,13 +37,13 @@ t.test('the spool and the other files of a gateway are private', async (t) => {
   await client.publishAsync('vital/a', '{"timestamp":1}', { qos: 1 })
   await client.publishAsync('vital/a', 'a dead letter', { qos: 1 })
   const { open, seen } = await listOpen(dataDir)
-  t.ok(seen.some((path) => path.startsWith('spool/') && path.endsWith('.spool')), 'something was spooled')
+  t.ok(seen.some((path) => path.startsWith('spool/') && path.endsWith('.spool')), 'readings were spooled')
   t.ok(seen.includes('access.json'))
   t.same(open, [])
   await database.on()
 })
 
-t.test('an existing data directory that was readable for all becomes private', async (t) => {
+t.test('an existing data directory that everyone could read becomes private', async (t) => {
   withoutUmask(t)
   const dataDir = join(await createTestDir(t), 'data')
   await mkdir(join(dataDir, 'spool'), { recursive: true, mode: 0o755 })
@@ -61,6 +61,6 @@ t.test('the embedded PostgreSQL', async (t) => {
   const { open, seen } = await listOpen(dataDir)
   t.ok(seen.includes('database-url'))
   t.ok(seen.some((path) => path.endsWith('PG_VERSION')))
-  // Links to the public libraries of the server, for whatever account has to run it.
+  // Links to the public libraries of the server, for the account that runs it.
   t.same(open.filter((path) => !path.startsWith('postgres-lib ')), [])
 })

@@ -11,14 +11,14 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 
 const limited = (descriptors: number) => ({ through: ['bash', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'bash'] })
 
-t.test('too few open files', async (t) => {
+t.test('too few open files are a warning', async (t) => {
   t.equal(toDescriptorRefusal(512), null)
   const gateway = await spawnGateway(t, {}, limited(256))
   t.same(await gateway.exited, [1, null])
   t.match(gateway.stderr(), /^vital-gateway: this process may open 256 files, and needs 512 .*ulimit -n 65536.*\n$/)
 })
 
-t.test('connections are bounded to the open files that are left', (t) => {
+t.test('connections are bounded by the open files that are left', (t) => {
   const own = { databaseConnectionsMax: 10, httpConnectionsMax: 4096, grpcConnectionsMax: 0, warnings: [] }
   const config = { brokerLimits: { connectionsMax: 20_000 }, ...own }
   t.equal(fitConnections(config, 65_536), config)
@@ -34,7 +34,7 @@ t.test('connections are bounded to the open files that are left', (t) => {
   t.end()
 })
 
-t.test('512 open files and 600 clients: health and metrics answer, and the log says what is short', { timeout: 120_000 }, async (t) => {
+t.test('512 open files and 600 clients: health and metrics answer, and the log names the limit', { timeout: 120_000 }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const gateway = await spawnGateway(t, { DATABASE_URL: connectionString }, limited(512))
   await gateway.said(/of 512 open files/)
@@ -57,7 +57,7 @@ t.test('512 open files and 600 clients: health and metrics answer, and the log s
   t.equal(stored.status, 202)
 })
 
-t.test('a fault of the start is one line that names the variable', { timeout: 120_000 }, async (t) => {
+t.test('an error at the start is one line that names the variable', { timeout: 120_000 }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const dir = await createTestDir(t)
   await writeFile(join(dir, 'file'), '')

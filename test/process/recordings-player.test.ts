@@ -27,7 +27,7 @@ t.test('the recordings are played into the gateway until they are stopped', asyn
   t.notOk(player.isPlaying())
 })
 
-t.test('a program that ends by itself is no longer played', async (t) => {
+t.test('a player whose program ends by itself is not playing', async (t) => {
   const player = createRecordingsPlayer({
     program: '/does/not/exist', mqttPort: () => 1883, logger: pino({ level: 'silent' })
   })

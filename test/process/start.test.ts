@@ -31,7 +31,7 @@ t.test('PostgreSQL is away at the first start: not ready, because no client can 
   t.notOk(lines.some((line) => line.includes('"msg":"ready"')), 'the log does not say ready')
 
   await database.on()
-  await until(async () => await statusOf(`${url}/health/ready`) === 200, 'it is ready')
+  await until(async () => await statusOf(`${url}/health/ready`) === 200, 'the gateway to be ready')
   await until(() => lines.some((line) => line.includes('"msg":"ready"')), 'the log says so')
   const device = await connectClient(t, mqttPort)
   await device.publishAsync('vital/a', '{"timestamp":1}', { qos: 1 })
@@ -56,11 +56,11 @@ t.test('PostgreSQL is away and no principal is cached: not ready; metrics answer
   t.equal(await statusOf(`${httpUrl}/metrics`, { authorization: `Bearer ${secret}` }), 200)
   await database.off()
   await until(async () => (await (await fetch(`${httpUrl}/metrics`, { headers: { authorization: `Bearer ${secret}` } })).text())
-    .includes('vital_database_up 0'), 'the outage is seen')
-  t.equal(await statusOf(`${httpUrl}/health/ready`), 200, 'whoever is known still comes in')
+    .includes('vital_database_up 0'), 'the outage to be noticed')
+  t.equal(await statusOf(`${httpUrl}/health/ready`), 200, 'known principals are still let in')
 })
 
-t.test('a gateway that was open before is ready at once, with the spool in the place of PostgreSQL', async (t) => {
+t.test('a gateway that was open before is ready at once, and uses the spool instead of PostgreSQL', async (t) => {
   const database = await createDatabaseSwitch(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
   await (await startGateway(t, variables)).stop()
@@ -88,7 +88,7 @@ t.test('a migration that waits does not keep the gateway from listening', async 
   const holder = new pg.Client({ connectionString })
   await holder.connect()
   t.teardown(() => holder.end())
-  // Kysely's own lock, as another gateway holds it while it migrates.
+  // Kysely's lock, as another gateway holds it during a migration.
   await holder.query('select pg_advisory_lock(3853314791062309107)')
   const { httpUrl } = await startGateway(t, { DATABASE_URL: connectionString })
   t.equal(await statusOf(`${httpUrl}/health/ready`), 503)

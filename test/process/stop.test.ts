@@ -11,7 +11,7 @@ import { createAuthority } from '../helpers/certificates.ts'
 
 const SIGHUP = 1
 
-t.test('SIGTERM while a migration waits for its lock: it stops with 0, nothing listens, and the server cancels the migration', async (t) => {
+t.test('SIGTERM while a migration waits for its lock: exit 0, nothing listens, and the server cancels the migration', async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
   const holder = new pg.Client({ connectionString })
   await holder.connect()

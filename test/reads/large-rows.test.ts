@@ -8,7 +8,7 @@ import { expectError } from '../helpers/http-server.ts'
 import { createRandom } from '../helpers/random.ts'
 
 const TIMESTAMP = 1_750_240_800.123456
-/** 12 MB in what PostgreSQL prints. */
+/** A value that PostgreSQL prints as 12 MB. */
 const LONG = `[${new Array(40_000).fill('1e308').join(',')}]`
 
 async function post (t: Test, { httpUrl }: TestGateway, device: string, fields: string): Promise<void> {
@@ -31,7 +31,7 @@ interface Page {
 const readMetric = async ({ httpUrl }: TestGateway, name: string) =>
   Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(await (await fetch(`${httpUrl}/metrics`)).text())?.[1])
 
-t.test('pages of small and large rows in any mixture hold what was sent', async (t) => {
+t.test('pages of small and large rows in any mixture hold the values that were sent', async (t) => {
   const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
   t.comment(`SEED=${seed}`)
   const random = createRandom(seed)
@@ -68,7 +68,7 @@ t.test('every digit comes back as it was stored', async (t) => {
   t.same((JSON.parse(text) as Page['resources'][number]).vitals, { big: 1e308, small: 0.1, text: '\u2028"', deep: { a: [1.5, null] } })
 })
 
-t.test('a row of 12 MB leaves in parts, by itself and on a page, and HEAD of it is nothing', async (t) => {
+t.test('a row of 12 MB is sent in parts, by itself and on a page, and HEAD of it has no body', async (t) => {
   const gateway = await startGateway(t)
   await post(t, gateway, 'long', `"wave":${LONG}`)
   await post(t, gateway, 'small', '"heartRateValue":60')
@@ -85,7 +85,7 @@ t.test('a row of 12 MB leaves in parts, by itself and on a page, and HEAD of it 
   t.equal(await readMetric(gateway, 'vital_read_bytes'), 0)
 })
 
-t.test('readers that read nothing, and readers that leave, release their memory', async (t) => {
+t.test('the memory of clients that do not read, or that leave, is bounded and released', async (t) => {
   const gateway = await startGateway(t)
   await post(t, gateway, 'long', `"wave":${LONG}`)
   const sockets = Array.from({ length: 30 }, () => connect(gateway.httpPort, '127.0.0.1').on('error', () => {}))
@@ -99,14 +99,14 @@ t.test('readers that read nothing, and readers that leave, release their memory'
   for (const socket of sockets) socket.destroy()
   await closed
   while (await readMetric(gateway, 'vital_read_bytes') > 0) await sleep(10)
-  // Until the gateway notices that the waiting readers have left, one more may be refused.
+  // Until the gateway notices that the waiting clients have left, one more request may be refused.
   let answer = await fetch(`${gateway.httpUrl}/vital-data/long`)
   while (answer.status === 503) answer = await fetch(`${gateway.httpUrl}/vital-data/long`)
   t.equal(answer.status, 200, 'and others are served')
   await answer.arrayBuffer()
 })
 
-t.test('a reader beyond the bound gets 503 with Retry-After, and ingest and logins have connections of their own', async (t) => {
+t.test('a read beyond the bound gets 503 with Retry-After, and ingest and logins have connections of their own', async (t) => {
   const gateway = await startGateway(t, { VITAL_DATABASE_CONNECTIONS_MAX: '3' })
   await post(t, gateway, 'a', '"heartRateValue":60')
   const unlock = await lockWhatReadsNeed(t, gateway)
@@ -119,7 +119,7 @@ t.test('a reader beyond the bound gets 503 with Retry-After, and ingest and logi
   t.ok(await readMetric(gateway, 'vital_reads_refused_total') >= 2)
 })
 
-/** What reads must wait for and batches need not. @returns ends it */
+/** Takes a lock that reads must wait for and batches need not. @returns releases it */
 async function lockWhatReadsNeed (t: Test, { connectionString }: TestGateway): Promise<() => Promise<void>> {
   const client = new pg.Client({ connectionString })
   await client.connect()

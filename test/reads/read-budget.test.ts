@@ -5,7 +5,7 @@ import { classifyError } from '../../db/sqlstate.ts'
 import type { Tables } from '../../db/tables.ts'
 import { createReadBudget, type ReadBudgetOptions } from '../../src/reads/read-budget.ts'
 
-/** A budget of queries that end when the test says so. */
+/** A budget with queries that the test ends. */
 function createBudget (options: Partial<ReadBudgetOptions> = {}) {
   const begun: Array<{ readonly name: string, readonly end: () => void }> = []
   const budget = createReadBudget({ kysely: {} as Kysely<Tables>, queriesMax: 2, waitMaxMs: 1e6, ...options })
@@ -13,7 +13,7 @@ function createBudget (options: Partial<ReadBudgetOptions> = {}) {
   return { budget, begun, toQuery, names: () => begun.map(({ name }) => name).join(' ') }
 }
 
-t.test('queries at a time are bounded, and the others run in the order in which they came', async (t) => {
+t.test('concurrent queries are bounded, and the others run in their order of arrival', async (t) => {
   const { budget, begun, toQuery, names } = createBudget()
   const reads = ['a', 'b', 'c', 'd'].map((name) => budget.query(toQuery(name)))
   await sleep(1)
@@ -45,12 +45,12 @@ t.test('a read whose turn does not come in time is refused, and its query is not
   begun[0]?.end()
   await first
   await sleep(1)
-  t.equal(names(), 'first patient', 'what works beside the traffic does not give up')
+  t.equal(names(), 'first patient', 'background queries do not give up')
   begun[1]?.end()
   t.equal(await patient, 'patient')
 })
 
-t.test('a query that fails gives its turn back', async (t) => {
+t.test('a query that fails releases its turn', async (t) => {
   const { budget } = createBudget({ queriesMax: 1 })
   for (let n = 0; n < 3; n++) {
     await t.rejects(budget.query(() => Promise.reject(new Error('statement timeout'))),
@@ -59,7 +59,7 @@ t.test('a query that fails gives its turn back', async (t) => {
   t.equal(await budget.query(() => Promise.resolve(1)), 1)
 })
 
-t.test('nothing is read while answers hold the memory', async (t) => {
+t.test('nothing is read while answers use up the memory', async (t) => {
   const { budget, toQuery, names, begun } = createBudget({ bytesMax: 100 })
   const release = budget.hold(60)
   const releaseMore = budget.hold(60)
@@ -69,7 +69,7 @@ t.test('nothing is read while answers hold the memory', async (t) => {
   t.equal(names(), '')
   release()
   release()
-  t.equal(budget.bytes, 60, 'given back once')
+  t.equal(budget.bytes, 60, 'released once')
   await sleep(1)
   t.equal(names(), 'a')
   begun[0]?.end()
@@ -95,7 +95,7 @@ t.test('large answers are bounded in number, and each holds one slice until the 
   t.equal(most, 1)
   t.equal(budget.bytes, 30)
   await one.slice(slice(5), (bytes) => bytes)
-  t.equal(budget.bytes, 25, 'the slice before is not held any more')
+  t.equal(budget.bytes, 25, 'the earlier slice is no longer held')
   t.equal(third, null)
   one.close()
   one.close()

@@ -1,6 +1,6 @@
 /**
- * Averages equal a recomputation, whatever happens: readings that are on time, late, ahead, repeated and erased, from
- * two gateways, with batches that hang between their last statement and COMMIT, and steps of two workers that crash.
+ * Averages equal a recomputation for any sequence of events: readings that are on time, late, ahead, repeated and erased, of
+ * two gateways, with batches that hang before their COMMIT, and two workers that crash between their steps.
  *
  * `ROLLUP_RUNS` draws more runs, `SEED` repeats one.
  */
@@ -22,7 +22,7 @@ import { recompute, type StoredReading, toNumbers } from '../helpers/recompute.t
 const RUNS = Number(process.env['ROLLUP_RUNS'] ?? 3)
 const SEED = Number(process.env['SEED'] ?? Date.now() % 2 ** 31)
 const STEPS = 150
-/** Most readings are of the first three; the others make more than one chunk. */
+/** Most readings are of the first three. The others are enough for more than one chunk. */
 const DEVICES = ['a', 'b', 'c', ...Array.from({ length: 20 }, (_, at) => `d${at}`)]
 const HOUR_S = 3600
 /** A whole hour, in June 2025. */
@@ -31,7 +31,7 @@ const logger = pino({ level: 'silent' })
 
 class Crash extends Error {}
 
-/** A batch that holds one of these devices waits before its COMMIT, while the test holds the lock. */
+/** A batch with one of these devices waits before its COMMIT while the test holds the lock. */
 const PAUSE = `
   create function test_pause () returns trigger language plpgsql as $$
     begin perform pg_advisory_xact_lock_shared(4711); return null; end $$;
@@ -103,7 +103,7 @@ async function runSeed (t: Test, seed: number): Promise<void> {
   const pauseOne = async () => {
     if (paused.length === 0) await lock.query('select pg_advisory_lock(4711)')
     paused.push(write(true))
-    // Until it waits at its COMMIT; a later one may meet the rows of this one, and waits for them.
+    // Until the batch waits at its COMMIT. A later batch may conflict with its rows and wait for them.
     for (let waits = 0; waits < 20; waits++) {
       const [row] = await query<{ waiting: number }>(`
         select count(*)::int as waiting from pg_locks where locktype = 'advisory' and objid = 4711 and not granted`)
@@ -142,7 +142,7 @@ async function runSeed (t: Test, seed: number): Promise<void> {
         isDescending: false,
         bucketsMax: 1000
       })
-      // A batch that does not hang may be committed in between.
+      // A batch that does not hang may be committed meanwhile.
       const later = await readRows()
       if (later.length === rows.length) break
       rows = later
@@ -156,10 +156,10 @@ async function runSeed (t: Test, seed: number): Promise<void> {
 
   for (let at = 0; at < STEPS && t.passing(); at++) {
     const kind = random()
-    // Each takes a connection.
+    // Each hanging batch takes a connection.
     if (paused.length === 4) await resume()
     if (kind < 0.3) {
-      // A batch may meet rows of one that hangs.
+      // A batch may conflict with rows of one that hangs.
       if (paused.length > 0) paused.push(write(false))
       else await write(false)
     } else if (kind < 0.4) {
@@ -178,7 +178,7 @@ async function runSeed (t: Test, seed: number): Promise<void> {
     await check(`step ${at}`)
   }
   await resume()
-  // A gateway that was restarted, and does not crash any more.
+  // A restarted worker that no longer crashes.
   const last = toWorker(gateways[0]!.kysely, async () => {})
   while (await step(last) !== 'idle') continue
   for (let at = 0; at < 20 && t.passing(); at++) await check('the end')
@@ -186,7 +186,7 @@ async function runSeed (t: Test, seed: number): Promise<void> {
     select (select count(*)::int from rollup_late where time < closed_before) as marks,
       (select count(*)::int from rollups_5m) - (select count(*)::int from (
         select distinct device, date_bin('5 minutes', time, 'epoch') from readings where time < closed_before) filled) as surplus
-    from rollup_state`), [{ marks: 0, surplus: 0 }], `all is computed, and nothing else; SEED=${seed}`)
+    from rollup_state`), [{ marks: 0, surplus: 0 }], `every average is computed, and there are no others; SEED=${seed}`)
 }
 
 t.test('averages equal a recomputation at every instant', { timeout: 600_000 }, async (t) => {

@@ -22,11 +22,11 @@ const BASE_S = 1_750_000_000 - 1_750_000_000 % HOUR_S
 
 const ALL = { device: 'a', isDescending: false, bucketsMax: 100 }
 
-/** So that a closing finds the device. */
+/** A reading by which a closing finds the device. */
 const toLatest = (timeS: number) => `
   insert into latest (device, time, oldest_time, vitals, vital_times) values ('a', to_timestamp(${timeS}), now(), '{}', '{}')`
 
-/** A database whose averages are computed up to `closedS`, and a worker whose clock stands at `nowS`. */
+/** A database whose averages are computed up to `closedS`, and a worker whose clock is fixed at `nowS`. */
 async function setUp (t: Test, { closedS = BASE_S, nowS = BASE_S + 2 * HOUR_S } = {}) {
   const { connectionString, query } = await createTestDatabase(t)
   await query('update rollup_state set open_from = to_timestamp($1::float8), closed_before = to_timestamp($1::float8)', [closedS])
@@ -83,7 +83,7 @@ t.test('a late reading marks the bucket of its own device, and no other', async 
   t.same(await query('select heart_rate_count as count from rollups_1h order by device'), [{ count: 2 }, { count: 1 }])
 })
 
-t.test('a reading ahead of its receipt counts in its hour, also where it is the only one of it', async (t) => {
+t.test('a reading ahead of its receipt counts in its hour, also as the only one of that hour', async (t) => {
   const { query, drain, write, select, toWorker } = await setUp(t, { nowS: BASE_S + 60 })
   await write('a', BASE_S + HOUR_S + 310, { heartRateValue: 60 })
   for (const nowS of [BASE_S + HOUR_S + 700, BASE_S + 2 * HOUR_S + 700]) await drain(toWorker(nowS))
@@ -91,7 +91,7 @@ t.test('a reading ahead of its receipt counts in its hour, also where it is the 
   t.match(await select(BASE_S, BASE_S + 2 * HOUR_S, { size: { seconds: HOUR_S }, hasWholeHours: true }), [{ count: 1 }])
 })
 
-t.test('a redelivery, before and behind a closing, changes no average', async (t) => {
+t.test('a redelivery, before and after a closing, changes no average', async (t) => {
   const { drain, write, select } = await setUp(t)
   for (let round = 0; round < 3; round++) {
     await write('a', BASE_S + 1, { heartRateValue: 60 })
@@ -100,7 +100,7 @@ t.test('a redelivery, before and behind a closing, changes no average', async (t
   }
 })
 
-t.test('values that a double cannot hold, and fields of other types, break no bucket', async (t) => {
+t.test('values that a double cannot hold, and fields of other types, do not break a bucket', async (t) => {
   const { query, drain, select } = await setUp(t)
   await query(toLatest(BASE_S + 9))
   const values = ['1e400', '1e-400', '"70"', 'null', '[1]', '71', '0.1', '0.2']
@@ -118,7 +118,7 @@ t.test('values that a double cannot hold, and fields of other types, break no bu
   await check('from roll-ups')
 })
 
-t.test('first and last of one instant are told by the identity, in any order of arrival', async (t) => {
+t.test('first and last of one instant are decided by the identity, in any order of arrival', async (t) => {
   const { drain, write, select } = await setUp(t)
   const values = [71, 72, 73, 74]
   for (const value of values) await write('a', BASE_S + 1, { heartRateValue: value })
@@ -131,8 +131,8 @@ t.test('first and last of one instant are told by the identity, in any order of 
   t.match(after!.vitals, [['heartRateValue', { first: order[0], last: order.at(-1) }]])
 })
 
-t.test('a day of a zone: 23 hours in March, and a start at 18:15 UTC', async (t) => {
-  // 2026-03-28T12:00:00Z and a reading each five minutes from there on.
+t.test('days of a time zone: 23 hours in March, and a start at 18:15 UTC', async (t) => {
+  // 2026-03-28T12:00:00Z, and a reading every five minutes from then on.
   const startS = Date.parse('2026-03-28T12:00:00Z') / 1000
   const { kysely, query, drain } = await setUp(t, { closedS: startS, nowS: startS + 3 * 86_400 })
   await query(toLatest(startS + 3 * 86_400))
@@ -151,7 +151,7 @@ t.test('a day of a zone: 23 hours in March, and a start at 18:15 UTC', async (t)
   }
 })
 
-t.test('an existing database is rolled up backwards, day by day, and its averages are right all the while', async (t) => {
+t.test('an existing database is rolled up backwards, day by day, and its averages are right meanwhile', async (t) => {
   const { query, worker, select } = await setUp(t)
   await query('update rollup_state set built_from = to_timestamp($1::float8)', [BASE_S])
   const rows: StoredReading[] = []
@@ -169,10 +169,10 @@ t.test('an existing database is rolled up backwards, day by day, and its average
   } while (++steps < 60 && await worker.step() === 'worked')
   t.same(await query(COUNTS), [{ fives: 5, hours: 4, marks: 0 }])
   t.same(await query('select built_from = \'-infinity\' as all from rollup_state'), [{ all: true }])
-  t.ok(steps < 20, 'gaps are passed')
+  t.ok(steps < 20, 'gaps are skipped')
 })
 
-t.test('rows that came past the gateway are found by a rebuild', async (t) => {
+t.test('rows that were not written by a gateway are found by a rebuild', async (t) => {
   const { query, kysely, drain, write, select } = await setUp(t)
   await write('a', BASE_S + 1, { heartRateValue: 60 })
   await drain()
@@ -185,7 +185,7 @@ t.test('rows that came past the gateway are found by a rebuild', async (t) => {
   t.same(await query(COUNTS), [{ fives: 2, hours: 2, marks: 0 }])
   await query('delete from readings where device = \'past\'')
   await rebuild(options)
-  t.same(await query(COUNTS), [{ fives: 1, hours: 1, marks: 0 }], 'and what is gone goes')
+  t.same(await query(COUNTS), [{ fives: 1, hours: 1, marks: 0 }], 'and averages of deleted rows are deleted')
 })
 
 t.test('a rebuild cannot erase averages that outlived their readings', async (t) => {
@@ -207,7 +207,7 @@ t.test('a rebuild cannot erase averages that outlived their readings', async (t)
   ])
 })
 
-t.test('the worker gives way while ingest is saturated, and catches up afterwards', async (t) => {
+t.test('the worker pauses while ingest is saturated, and catches up afterwards', async (t) => {
   const { query, kysely, write } = await setUp(t)
   await write('a', BASE_S + 1, { heartRateValue: 60 })
   let isSaturated = true
@@ -223,7 +223,7 @@ t.test('the worker gives way while ingest is saturated, and catches up afterward
   t.pass('closed')
 })
 
-t.test('the audit draws averages and computes them again', async (t) => {
+t.test('the audit samples averages and computes them again', async (t) => {
   const { query, kysely, drain, write } = await setUp(t)
   for (const timeS of [1, 400, 3500]) await write('a', BASE_S + timeS, { heartRateValue: 60 })
   await drain()
@@ -232,12 +232,12 @@ t.test('the audit draws averages and computes them again', async (t) => {
   t.match(await compareSample(kysely, 10), { wrong: 2, example: { device: 'a' } }, 'the bucket, and its hour')
   await query('update rollups_5m set heart_rate_max = 60')
   await query('delete from rollups_5m where time = to_timestamp($1::float8)', [BASE_S])
-  t.match(await compareSample(kysely, 10), { wrong: 2, example: { device: 'a', timeS: BASE_S } }, 'one that is missing')
+  t.match(await compareSample(kysely, 10), { wrong: 2, example: { device: 'a', timeS: BASE_S } }, 'a missing average')
   await write('a', BASE_S + 1, { heartRateValue: 61 })
-  t.match(await compareSample(kysely, 10), { fives: 2, hours: 0, wrong: 0 }, 'a marked one is left out')
+  t.match(await compareSample(kysely, 10), { fives: 2, hours: 0, wrong: 0 }, 'a marked bucket is left out')
 })
 
-t.test('a reading older than what is final is counted, and changes no average', async (t) => {
+t.test('a reading older than the final averages is counted, and changes no average', async (t) => {
   const { query, kysely, worker, drain, write, select } = await setUp(t)
   await write('a', BASE_S - HOUR_S, { heartRateValue: 60 })
   await drain()
@@ -256,11 +256,11 @@ async function insertReading (writer: Kysely<Tables>): Promise<void> {
     .execute(writer)
 }
 
-t.test('a transaction that writes readings holds up closing, is named, and its readings count', async (t) => {
+t.test('a transaction that writes readings delays closing and is named, and its readings count', async (t) => {
   const { query, kysely, worker, drain, select } = await setUp(t)
   const other = createDatabase({ ...await createTestDatabase(t), poolSize: 1, logger })
   t.teardown(() => other.close())
-  // One that idles in another database holds nothing up.
+  // An idle transaction in another database delays nothing.
   await other.kysely.transaction().execute(async (writer) => {
     await insertReading(writer)
     await drain()

@@ -25,11 +25,11 @@ t.test('the document is AsyncAPI 3.0 to the schema of its specification', (t) =>
   // The specification brings its own copy of JSON Schema draft 7.
   const validate = new Ajv({ strict: false, meta: false, validateSchema: false, validateFormats: false, allErrors: true }).compile(asyncApi)
   t.ok(validate(document), JSON.stringify(validate.errors))
-  t.notOk(validate({ ...document, channels: { readings: { address: 5 } } }), 'and the check finds faults')
+  t.notOk(validate({ ...document, channels: { readings: { address: 5 } } }), 'the check finds faults')
   t.end()
 })
 
-t.test('every reference leads somewhere, and every example is one of its schema', (t) => {
+t.test('every reference resolves, and every example fits its schema', (t) => {
   const ajv = new Ajv({ strict: false, validateFormats: false })
   ajv.addSchema(document, 'api')
   for (const [, path = ''] of JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)) {
@@ -76,7 +76,7 @@ t.test('events of a gateway are those of AsyncAPI and OpenAPI', async (t) => {
   }
 })
 
-t.test('it is served, and printed without a gateway', async (t) => {
+t.test('the document is served, and is printed without a gateway', async (t) => {
   const { url } = await startHttpServer(t)
   const response = await fetch(`${url}/docs/asyncapi.json`)
   t.equal(response.status, 200)

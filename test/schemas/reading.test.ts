@@ -10,7 +10,7 @@ function nest (levels: number): unknown {
   return value
 }
 
-/** With `timestamp` and `deep`, as many names as `count`. */
+/** A reading with `count` names, including `timestamp` and `deep`. */
 function named (count: number, isNested: boolean): unknown {
   const fields = Object.fromEntries(Array.from({ length: count - (isNested ? 2 : 1) }, (_, index) => [`n${index}`, index]))
   return isNested ? { timestamp: 1, deep: [fields] } : { timestamp: 1, ...fields }
@@ -28,7 +28,7 @@ const GOOD: readonly unknown[] = [
   { timestamp: 1, wave: Array.from({ length: 20_000 }, (_, index) => index) }
 ]
 
-/** Input and the pointers of its faults, in any order. */
+/** Inputs, and the pointers of their faults in any order. */
 const BAD: ReadonlyArray<readonly [value: unknown, paths: readonly string[]]> = [
   [null, ['']],
   [named(READING_NAMES_MAX + 1, false), ['']],

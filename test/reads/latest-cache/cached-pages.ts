@@ -10,7 +10,7 @@ import { until } from '../../helpers/until.ts'
 
 let gateways = 0
 
-/** What a gateway has for the copy in Redis, without the rest of it. */
+/** The parts of a gateway that keep the copy in Redis. */
 export async function startCache (
   t: Test, connectionString: string, url: string, options: Partial<LatestCacheOptions> & { readonly poolSize?: number } = {}
 ) {
@@ -23,7 +23,7 @@ export async function startCache (
     url, name, isWriter: true, budget, isPooled: () => false, metrics, logger, ...options
   })
   cache.open()
-  // A connection by which PostgreSQL knows the gateway.
+  // A connection whose name tells PostgreSQL of the gateway.
   await database.pool.query('select 1')
   cache.start()
   let stopped: Promise<void> | undefined
@@ -40,7 +40,7 @@ export async function startCache (
     stop,
     metric: async (metric: string) => Number(new RegExp(`^vital_latest_cache_${metric} (.*)$`, 'm').exec(await metrics.render())?.[1]),
     write: (...rows: ReadingRow[]) => store.write(rows, []),
-    untilTrusted: () => until(() => cache.isTrusted, 'the copy is trusted', 30_000)
+    untilTrusted: () => until(() => cache.isTrusted, 'the copy to be trusted', 30_000)
   }
 }
 

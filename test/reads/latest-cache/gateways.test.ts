@@ -19,7 +19,7 @@ t.test('VITAL_LATEST_CACHE=redis needs REDIS_URL', (t) => {
   t.end()
 })
 
-t.test('a page at either gateway has what was just acknowledged by the other', SKIP, async (t) => {
+t.test('a page at either gateway has the reading that the other has just acknowledged', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const gateways = [await startCached(t, connectionString, redis.url), await startCached(t, connectionString, redis.url)]
@@ -58,17 +58,17 @@ t.test('a gateway that is killed between COMMIT and Redis: another one repairs i
   t.equal((await query<{ n: string }>('select count(*) as n from latest where heart_rate = 2'))[0]?.n, '3', 'committed')
   const rates = async () => (await readPage(b, 'sortBy=deviceId&orderBy=asc')).resources
     .map(({ deviceId, heartRate }) => `${deviceId} ${heartRate}`).join()
-  await until(async () => await rates() === 'a 2,b 1,kill 2,new 2', 'right at the other gateway')
+  await until(async () => await rates() === 'a 2,b 1,kill 2,new 2', 'the page of the other gateway to be right')
   t.comment(`right ${Math.round(performance.now() - killedAtMs)} ms after the kill`)
   const kept = Object.keys(await redis.client.hgetall('vital:latest:rows'))
   t.strictSame(kept.sort(), ['a', 'b', 'kill', 'new'], 'in Redis, too')
   t.equal(await redis.client.hlen('vital:latest:intents'), 0)
   t.equal(await readMetric(b, 'vital_latest_cache_repaired_total'), 3)
-  await until(async () => await redis.client.hlen('vital:latest:gateways') === 1, 'the dead one is forgotten')
+  await until(async () => await redis.client.hlen('vital:latest:gateways') === 1, 'the dead gateway to be forgotten')
   await untilTrusted(b)
 })
 
-t.test('erasing at one gateway: the pages of the other, and Redis, know nothing of the device', SKIP, async (t) => {
+t.test('erasing at one gateway: neither the pages of the other nor Redis have the device', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const [a, b] = [await startCached(t, connectionString, redis.url), await startCached(t, connectionString, redis.url)]
@@ -87,7 +87,7 @@ t.test('erasing at one gateway: the pages of the other, and Redis, know nothing 
   t.equal((await readPage(a, 'sortBy=timestamp&orderBy=desc')).resources[0]?.deviceId, 'x')
 })
 
-t.test('cursors of a page from Redis go on in PostgreSQL; filters and positions are asked there', SKIP, async (t) => {
+t.test('cursors of a page from Redis continue in PostgreSQL; filters and positions are answered there', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const [a, b] = [await startCached(t, connectionString, redis.url), await startCached(t, connectionString, redis.url)]
@@ -116,7 +116,7 @@ t.test('cursors of a page from Redis go on in PostgreSQL; filters and positions 
   }
 })
 
-t.test('vital-gateway api reads the copy, and does not trust it where no gateway keeps it', SKIP, async (t) => {
+t.test('vital-gateway api reads the copy, but not where no gateway maintains it', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const gateway = await startCached(t, connectionString, redis.url)
@@ -154,5 +154,5 @@ t.test('a gateway without the copy beside one with it: pages come from PostgreSQ
   await sleep(3000)
   await plain.stop()
   await untilTrusted(a)
-  t.equal((await readPage(a, 'sortBy=timestamp')).total, 1, 'and what it wrote is in the copy')
+  t.equal((await readPage(a, 'sortBy=timestamp')).total, 1, 'and its readings are in the copy')
 })

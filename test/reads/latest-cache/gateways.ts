@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
 import { until } from '../../helpers/until.ts'
 
-/** Of `GET /vital-data`. */
+/** A page of `GET /vital-data`. */
 export interface Page {
   readonly total: number
   readonly resources: ReadonlyArray<{ readonly deviceId: string, readonly heartRate: number | null }>
@@ -21,7 +21,7 @@ export async function isTrusted (gateway: Pick<TestGateway, 'httpUrl'>): Promise
 
 /** Settles once the gateway answers pages from Redis. */
 export async function untilTrusted (...gateways: ReadonlyArray<Pick<TestGateway, 'httpUrl'>>): Promise<void> {
-  for (const gateway of gateways) await until(() => isTrusted(gateway), 'pages come from Redis', 30_000)
+  for (const gateway of gateways) await until(() => isTrusted(gateway), 'pages to come from Redis', 30_000)
 }
 
 export async function readPage ({ httpUrl }: Pick<TestGateway, 'httpUrl'>, query: string): Promise<Page> {

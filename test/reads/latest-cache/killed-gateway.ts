@@ -1,4 +1,4 @@
-/** A gateway that ends itself between a COMMIT and the copy in Redis, once the device `kill` is in a batch. */
+/** A gateway that kills itself between a COMMIT and the copy in Redis, once the device `kill` is in a batch. */
 import { createConfig } from '../../../src/config/config.ts'
 import { createGateway } from '../../../src/gateway.ts'
 import { createLogger } from '../../../src/log/logger.ts'

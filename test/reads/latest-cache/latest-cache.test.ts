@@ -12,11 +12,11 @@ import type { CachedPage } from '../../../src/reads/latest-cache/cached-page.ts'
 import { startCache, type StartedCache } from './cached-pages.ts'
 
 const SKIP = { skip: NO_REDIS, timeout: 120_000 }
-/** Of random writes; more by hand. */
+/** Runs of random writes. */
 const RUNS = Number(process.env['LATEST_RUNS'] ?? 1)
 const ALL = { sortBy: 'deviceId', orderBy: 'asc', offset: 0, count: 100 } as const
 
-/** The first page that the copy answers; while it is not trusted, PostgreSQL would. */
+/** Waits for the first page from the copy. While the copy is not trusted, PostgreSQL answers instead. */
 async function firstPage ({ cache }: StartedCache, search: LatestSearch = ALL): Promise<CachedPage> {
   let page = null as CachedPage | null
   await until(async () => (page = await cache.page(search)) !== null, 'a page')
@@ -30,7 +30,7 @@ async function comparePages (t: Test, started: StartedCache, offsets: readonly n
       for (const offset of offsets) {
         const query = { sortBy, orderBy, offset, count }
         const [ours, theirs] = [await firstPage(started, query), await selectLatest(kysely, query)]
-        // What is larger in Redis than a row may be is fetched from PostgreSQL, as what is larger there than a page brings.
+        // Rows too large for Redis are fetched from PostgreSQL, and so are rows there that are too large for a page.
         const large = new Set(ours.resources.flatMap(({ deviceId, vitals }) => vitals === null ? [deviceId] : []))
         const expected = {
           ...theirs,
@@ -55,7 +55,7 @@ t.test('pages equal those of PostgreSQL, for any writes in any order, by two gat
     const some = () => Array.from({ length: 1 + Math.floor(random() * 8) }, next)
     const { connectionString } = await createTestDatabase(t)
     const a = await startCache(t, connectionString, redis.url)
-    // Some while the copy is filled.
+    // Some writes while the copy is filled.
     for (let n = 0; n < 5; n++) await a.write(...some())
     const b = await startCache(t, connectionString, redis.url)
     await Promise.all([a, b].map(async ({ write }) => { for (let n = 0; n < 10; n++) await write(...some()) }))
@@ -82,7 +82,7 @@ t.test('pages of a few thousand devices, large rows among them, and an empty cop
   t.equal(await first.metric('devices'), 3500)
   await redis.kill()
   await redis.start({ empty: true })
-  await until(() => !first.cache.isTrusted, 'an empty Redis is noticed')
+  await until(() => !first.cache.isTrusted, 'the empty Redis to be noticed')
   await first.untilTrusted()
   t.equal((await firstPage(first)).total, 3500)
   const isWhole = (text: string) => text.split('\n')[5] !== ''
@@ -92,7 +92,7 @@ t.test('pages of a few thousand devices, large rows among them, and an empty cop
   await comparePages(t, first, [0, 1150, 3480], 100)
 })
 
-t.test('what is older is never taken: COMMITs of two gateways that reach Redis in the other order', SKIP, async (t) => {
+t.test('an older row never replaces a newer one: COMMITs of two gateways reach Redis in the reverse order', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   let release = () => {}
@@ -112,7 +112,7 @@ t.test('what is older is never taken: COMMITs of two gateways that reach Redis i
   t.equal((await firstPage(quick)).resources[0]?.heartRate, 2)
 })
 
-t.test('an erased device does not come back, though an older batch reaches Redis behind its erasure', SKIP, async (t) => {
+t.test('an erased device does not come back, although an older batch reaches Redis after its erasure', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString, query } = await createTestDatabase(t)
   let release = () => {}
@@ -124,9 +124,9 @@ t.test('an erased device does not come back, though an older batch reaches Redis
   const late = slow.write(reading('a', 2), reading('b', 2))
   await until(async () => (await selectLatest(slow.database.kysely, ALL)).total === 3, 'committed')
   await other.cache.aroundErasure('a', () => query('delete from latest where device = \'a\''))
-  // Without a page PostgreSQL answers: the copy is not trusted while the other write is under way for long.
+  // Without a page of the copy PostgreSQL answers: the copy is not trusted while the other write takes long.
   const page = await other.cache.page(ALL)
-  // What the other write has committed may be there already.
+  // The reading of the other write may be there already.
   const others = page?.resources.map(({ deviceId }) => deviceId).filter((device) => device !== 'b') ?? ['c']
   t.same(others, ['c'], 'at once')
   release()
@@ -135,7 +135,7 @@ t.test('an erased device does not come back, though an older batch reaches Redis
   t.equal(await idsOf(other), 'b c')
   t.match(await redis.client.hget('vital:latest:rows', 'a'), /^\d+$/, 'a tombstone')
   await other.write(reading('a', 3))
-  t.equal(await idsOf(other), 'a b c', 'what it sends afterwards is new')
+  t.equal(await idsOf(other), 'a b c', 'a later reading is kept')
 })
 
 t.test('Redis frozen and away: batches are stored, pages come from PostgreSQL, and the copy is right when it is back', SKIP, async (t) => {
@@ -150,18 +150,18 @@ t.test('Redis frozen and away: batches are stored, pages come from PostgreSQL, a
     await go()
     for (let n = 0; n < 5; n++) await write()
     t.equal(await gateway.cache.page(ALL), null)
-    await until(() => gateway.cache.warnings().some((warning) => warning.startsWith('Redis has not answered')), 'readiness says so')
+    await until(() => gateway.cache.warnings().some((warning) => warning.startsWith('Redis has not answered')), 'readiness to say so')
     for (let n = 0; n < 20; n++) await write()
     await back()
     await gateway.untilTrusted()
     t.equal((await firstPage(gateway)).total, time)
     t.strictSame(gateway.cache.warnings(), [])
-    await until(async () => await redis.client.hlen('vital:latest:intents') === 0, 'no intent is left')
+    await until(async () => await redis.client.hlen('vital:latest:intents') === 0, 'no intent to be left')
   }
   await comparePages(t, gateway, [0, 20], 30)
 })
 
-t.test('a gateway that is cut off from Redis is not trusted by others, until it has made good what it wrote', SKIP, async (t) => {
+t.test('others do not trust the copy while a gateway is cut off from Redis, until it has repaired its rows', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const cable = await startCable(t, redis.port)
@@ -171,14 +171,14 @@ t.test('a gateway that is cut off from Redis is not trusted by others, until it 
   await other.write(reading('a', 1))
   cable.cut()
   await cutOff.write(reading('b', 1))
-  await until(() => !other.cache.isTrusted, 'it is missed', 10_000)
+  await until(() => !other.cache.isTrusted, 'the gateway to be missed', 10_000)
   t.match(other.cache.warnings()[0], /^vital-gateway test:\d+ does not write latest states to Redis/)
   cable.mend()
   await other.untilTrusted()
   t.equal(await idsOf(other), 'a b')
 })
 
-t.test('what others changed is found: by hand, by a gateway without a copy, and before any gateway was there', SKIP, async (t) => {
+t.test('changes by others are found: by hand, by a gateway without a copy, and before any gateway started', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString, query } = await createTestDatabase(t)
   const plain = await startCache(t, connectionString, redis.url)
@@ -189,7 +189,7 @@ t.test('what others changed is found: by hand, by a gateway without a copy, and 
   await query('delete from latest where device = \'b\'')
   const gateway = await startCache(t, connectionString, redis.url, { limits: { compareIntervalMs: 300 } })
   await gateway.untilTrusted()
-  await until(async () => await idsOf(gateway) === 'a c', 'what happened while none was there')
+  await until(async () => await idsOf(gateway) === 'a c', 'changes from before the start')
   await comparePages(t, gateway, [0], 5)
   await query('delete from latest where device = \'c\'')
   await until(async () => await idsOf(gateway) === 'a', 'a change by hand')
@@ -197,13 +197,13 @@ t.test('what others changed is found: by hand, by a gateway without a copy, and 
   await until(async () => await idsOf(gateway) === '')
 })
 
-t.test('another PostgreSQL, or an older state of this one: the copy is made anew', SKIP, async (t) => {
+t.test('another PostgreSQL, or an older state of this one: the copy is rebuilt', SKIP, async (t) => {
   const redis = await startRedis(t)
   const first = await createTestDatabase(t)
   const gateway = await startCache(t, first.connectionString, redis.url)
   await gateway.untilTrusted()
   await gateway.write(reading('a', 1))
-  // As after a restore: Redis knows versions that this PostgreSQL has not come to.
+  // As after a restore: Redis has versions that this PostgreSQL has not reached.
   await redis.client.set('vital:latest:newest', '9007199254740991')
   await redis.client.hset('vital:latest:rows', 'a', '9007199254740991\n1000000\n\n\n{}\n{}')
   await until(() => !gateway.cache.isTrusted)
@@ -224,7 +224,7 @@ t.test('the copy is not in the append-only file, and a Redis that starts again i
   await gateway.untilTrusted()
   await gateway.write(reading('a', 1_000_000, { heartRateValue: 1 }), reading('b', 1_000_000))
   await firstPage(gateway)
-  // What it holds now is in the file's base from here on, as after any rewrite.
+  // The current rows are in the base of the file from here on, as after any rewrite.
   await redis.client.bgrewriteaof()
   const infoOf = async (name: string) => new RegExp(`^${name}:(\\d+)`, 'm').exec(await redis.client.info('persistence'))?.[1]
   await until(async () => await infoOf('aof_rewrite_scheduled') === '0' && await infoOf('aof_rewrite_in_progress') === '0', 'rewritten')
@@ -232,8 +232,8 @@ t.test('the copy is not in the append-only file, and a Redis that starts again i
   for (let n = 2; n < 200; n++) await gateway.write(reading('a', n * 1_000_000, { heartRateValue: n }))
   await gateway.cache.aroundErasure('b', () => query('delete from latest where device = \'b\''))
   t.equal((await firstPage(gateway)).resources[0]?.heartRate, 199)
-  // Of 198 rows each would be 500 bytes; what is written is the turn of a comparison and the like.
-  t.ok(Number(await infoOf('aof_current_size')) - before < 4096, 'nothing of a row')
+  // Each of 198 rows would take 500 bytes. Only small keys, such as the turn of a comparison, are written.
+  t.ok(Number(await infoOf('aof_current_size')) - before < 4096, 'no row is in the file')
   await redis.kill()
   await redis.start()
   t.match(await redis.client.hget('vital:latest:rows', 'a'), /^\d+\n1000000\n1\n/, 'the file has the older state')
@@ -257,7 +257,7 @@ t.test('pages are not read from another Redis than rows are written to', SKIP, a
   const clients = await redis.client.call('CLIENT', 'LIST') as string
   const id = clients.split('\n').find((line) => line.includes('-pages'))?.match(/^id=(\d+)/)?.[1]
   await redis.client.call('CLIENT', 'KILL', 'ID', id!)
-  await until(async () => (await other.client.call('CLIENT', 'LIST') as string).includes('-pages'), 'its pages are asked of the other one')
+  await until(async () => (await other.client.call('CLIENT', 'LIST') as string).includes('-pages'), 'pages to be asked of the other Redis')
   await gateway.write(reading('b', 1))
   for (let n = 0; n < 20; n++) {
     t.equal(await gateway.cache.page(ALL), null)
@@ -265,7 +265,7 @@ t.test('pages are not read from another Redis than rows are written to', SKIP, a
   }
 })
 
-t.test('behind a pooler it is not used, for others could not be seen', SKIP, async (t) => {
+t.test('behind a pooler the copy is not used, because other gateways could not be seen', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const gateway = await startCache(t, connectionString, redis.url, { isPooled: () => true })
@@ -275,7 +275,7 @@ t.test('behind a pooler it is not used, for others could not be seen', SKIP, asy
   t.match(gateway.cache.warnings()[0], /behind a pooler/)
 })
 
-t.test('after many rows are added by hand the copy is made anew at once', SKIP, async (t) => {
+t.test('after many rows are added by hand the copy is rebuilt at once', SKIP, async (t) => {
   const redis = await startRedis(t)
   const { connectionString, query } = await createTestDatabase(t)
   const gateway = await startCache(t, connectionString, redis.url, { limits: { differenceMax: 100 } })

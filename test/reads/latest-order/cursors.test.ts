@@ -20,7 +20,7 @@ const SEARCHES = SORTS.flatMap((sortBy) => ORDERS.map((orderBy) => ({ sortBy, or
 const FILTERS = [{}, { prefix: 'b' }, { silentSinceUs: 2_000_000 }, { prefix: 'b\u{10000}', silentSinceUs: 1_000_000 }]
 const PARTS = ['a', 'b', 'Z', ' ', '\ue000', '\u{10000}', '\u{10ffff}']
 
-/** A device as it is known, in the order of its fields. */
+/** The sort values of a device. */
 interface Known {
   readonly device: string
   readonly timeUs: number
@@ -28,7 +28,7 @@ interface Known {
   readonly breath: number | null
 }
 
-/** What the pages must hold, by sorting all. */
+/** The devices that the pages must hold, by sorting all. */
 function sortAll (
   known: readonly Known[], { sortBy, orderBy, prefix = '', silentSinceUs = Infinity }: CursorSearch
 ): string[] {
@@ -57,7 +57,7 @@ const knownDevices = fc.uniqueArray(fc.record({
   breath: rate
 }), { selector: ({ device }) => device, maxLength: 40 })
 
-t.test('walking by cursor gives each device of a still order once, in order', (t) => {
+t.test('walking by cursor gives each device of an unchanging order once, in order', (t) => {
   const shape = fc.record({
     search: fc.constantFrom(...SEARCHES),
     filter: fc.constantFrom(...FILTERS),
@@ -70,7 +70,7 @@ t.test('walking by cursor gives each device of a still order once, in order', (t
     order.startRanking()
     order.observe(known.map(toReading))
     const ids = known.map(({ device }) => device).sort(compareDevices)
-    // Ranks with gaps, and devices that came since the ranking.
+    // Ranks with gaps, and devices that were added since the ranking.
     for (const [index, device] of ids.entries()) if (unranked === 0 || index % 4 >= unranked) order.rank(device, index * 3)
     order.finishRanking(round, 0)
     const moment = order.begin()
@@ -89,7 +89,7 @@ t.test('walking by cursor gives each device of a still order once, in order', (t
   t.end()
 })
 
-t.test('of many devices few ids are compared, and the pages are right', (t) => {
+t.test('few ids of many devices are compared, and the pages are right', (t) => {
   const order = new DeviceOrder({ devicesMax: 50_000 })
   const ids = Array.from({ length: 30_000 }, (_, n) => `ward-${n % 7}-${String(n * 7919 % 30_011).padStart(5, '0')}`)
   order.observe(ids.map((device, n) => reading(device, n % 1000)))
@@ -109,7 +109,7 @@ t.test('of many devices few ids are compared, and the pages are right', (t) => {
   t.end()
 })
 
-/** The whole walk; `between` runs after each page. */
+/** Walks all pages. `between` runs after each page. */
 async function walk (pages: Started['pages'], search: CursorSearch, between: (page: number) => Promise<void> = async () => {}) {
   const found: string[] = []
   const totals = new Set<number>()
@@ -120,7 +120,7 @@ async function walk (pages: Started['pages'], search: CursorSearch, between: (pa
     found.push(...page.resources.map(({ deviceId }) => deviceId))
     totals.add(page.total)
     if (page.next === null) return { found, totals }
-    // As it travels.
+    // Encoded and decoded, as over HTTP.
     const { sortBy, orderBy, offset, count } = search
     const query: LatestQuery = { sortBy, orderBy, offset, count }
     after = decodeCursor(query, encodeCursor(query, page.next))
@@ -131,7 +131,7 @@ async function walk (pages: Started['pages'], search: CursorSearch, between: (pa
 const SIDES = [['the order in memory', true], ['PostgreSQL', false]] as const
 
 for (const [side, isInMemory] of SIDES) {
-  t.test(`${side}: pages by cursor and by offset, filtered, are those that sorting all gives`, { timeout: 120_000 }, async (t) => {
+  t.test(`${side}: filtered pages by cursor and by offset equal those of sorting all devices`, { timeout: 120_000 }, async (t) => {
     const [known = []] = fc.sample(knownDevices, { seed, numRuns: 30 }).sort((a, b) => b.length - a.length)
     const { pages, write } = await startPages(t)
     await write(...known.map(toReading))
@@ -155,7 +155,7 @@ for (const [side, isInMemory] of SIDES) {
     }
   })
 
-  t.test(`${side}: while devices come, go and move none comes twice, and none that stays is missed`, { timeout: 120_000 }, async (t) => {
+  t.test(`${side}: while devices are added, removed and moved, none comes twice, and none that stays is missed`, { timeout: 120_000 }, async (t) => {
     const random = createRandom(seed)
     const pick = (length: number) => Math.floor(random() * length)
     for (const search of SEARCHES) {
@@ -193,7 +193,7 @@ for (const [side, isInMemory] of SIDES) {
   })
 }
 
-t.test('by deviceId a device that moves is there, too', async (t) => {
+t.test('by deviceId a device that moves is on a page, too', async (t) => {
   const { pages, write } = await startPages(t, { keyOffsetMax: 10_000 })
   const ids = Array.from({ length: 20 }, (_, n) => `d${String(n).padStart(2, '0')}`)
   await write(...ids.map((device) => reading(device, 1)))
@@ -207,7 +207,7 @@ t.test('by deviceId a device that moves is there, too', async (t) => {
   }
 })
 
-t.test('in memory a device that sends the value that it had has not moved', async (t) => {
+t.test('in memory a device that sends the same value again has not moved', async (t) => {
   const { pages, write } = await startPages(t, { reloadIntervalMs: 1, watchIntervalMs: 5 })
   const ids = Array.from({ length: 12 }, (_, n) => `d${String(n).padStart(2, '0')}`)
   await write(...ids.map((device, n) => reading(device, 1, { heartRateValue: n % 3 })))
@@ -225,7 +225,7 @@ t.test('in memory a device that sends the value that it had has not moved', asyn
   t.equal(moved.found.length, 2, 'and one with another value has')
 })
 
-t.test('a walk goes on where it must: in PostgreSQL beside another gateway, and there to its end', async (t) => {
+t.test('beside another gateway a walk continues in PostgreSQL, and stays there to its end', async (t) => {
   const { pages, write, writeUnseen, connectionString } = await startPages(t)
   const ids = Array.from({ length: 20 }, (_, n) => `d${String(n).padStart(2, '0')}`)
   await write(...ids.map((device, n) => reading(device, 1, { heartRateValue: n % 4 })))
@@ -251,7 +251,7 @@ t.test('a walk goes on where it must: in PostgreSQL beside another gateway, and 
   t.same(ids.filter((device) => !found.includes(device)), ['d19'], 'which moved')
 })
 
-t.test('a transaction that was under way when the walk began has changed its rows since', async (t) => {
+t.test('rows of a transaction that was under way when the walk began count as changed since', async (t) => {
   const { pages, write, query, connectionString } = await startPages(t)
   await write(...['a', 'b', 'c', 'd'].map((device, n) => reading(device, 1, { heartRateValue: n })))
   const writer = new pg.Client({ connectionString })
@@ -259,7 +259,7 @@ t.test('a transaction that was under way when the walk began has changed its row
   t.teardown(() => writer.end())
   await writer.query('begin')
   await writer.query('update latest set heart_rate = 9 where device = \'a\'')
-  // The numbers of transactions go on beyond it.
+  // Later transactions have higher numbers.
   await query('select pg_current_xact_id()')
   const { found } = await walk(pages, { sortBy: 'heartRate', orderBy: 'asc', offset: 0, count: 1 }, async (n) => {
     if (n === 0) await writer.query('commit')

@@ -20,7 +20,7 @@ t.test('ids compare as their UTF-8 bytes do', (t) => {
   t.end()
 })
 
-t.test('a page has the slots that sorting all of them gives', (t) => {
+t.test('a page has the same slots as sorting all of them', (t) => {
   const random = createRandom(seed)
   for (let n = 0; n < 150; n++) {
     const size = Math.floor(random() * random() * 20_000)
@@ -55,18 +55,18 @@ t.test('a page has the slots that sorting all of them gives', (t) => {
   t.end()
 })
 
-t.test('a sample that misses the page is taken again', (t) => {
+t.test('a new sample is taken when one misses the page', (t) => {
   const size = 512 * 40
   const devices = Array.from({ length: size }, (_, slot) => `d${slot}`)
   const ranks = Uint32Array.from(devices.keys())
-  // The first of each stretch is what the sample takes when it is not random, and stands far in front.
+  // The first slot of each stretch sorts far in front. A sample that is not random takes exactly these.
   const values = Float64Array.from({ length: size }, (_, slot) => slot % 40 === 0 ? 1e6 + slot : slot)
   const all = [...devices.keys()].sort((a, b) => values[b]! - values[a]!)
   const page = { offset: size / 2, count: 20, isDescending: true }
   const random = createRandom(seed)
   let asked = 0
   t.same(selectSlots({ devices, values, ranks }, size, page, () => asked++ < 512 ? 0 : random()), all.slice(size / 2, size / 2 + 20))
-  t.equal(selectSlots({ devices, values, ranks }, size, page, () => 0), null, 'and at last given up')
+  t.equal(selectSlots({ devices, values, ranks }, size, page, () => 0), null, 'and after some attempts given up')
   t.end()
 })
 
@@ -85,16 +85,16 @@ t.test('a row that was read replaces the entry, unless a newer one was observed 
   order.observe([reading('a', 9e6, { heartRateValue: 90 }), reading('b', 5e6, { heartRateValue: 70 })])
   const first = order.begin()
   order.take(row('a', 3, 50), first)
-  t.equal(pageOf(order), 'b a', 'lowered by hand')
+  t.equal(pageOf(order), 'b a', 'a value lowered by hand')
   t.equal(pageOf(order, 'timestamp'), 'b a')
   const second = order.begin()
   order.observe([reading('a', 10e6, { heartRateValue: 100 })])
   order.take(row('a', 3, 50), second)
   t.equal(pageOf(order), 'a b')
   order.take(row('b', 11, 120, 11), second)
-  t.equal(pageOf(order), 'b a', 'and newer than what is known it is taken')
+  t.equal(pageOf(order), 'b a', 'a row newer than the entry is taken')
   order.correct(row('c', 11, 120, 11), second)
-  t.equal(pageOf(order), 'b a', 'a device that is not known is not corrected')
+  t.equal(pageOf(order), 'b a', 'an unknown device is not corrected')
   t.end()
 })
 
@@ -109,7 +109,7 @@ t.test('a device that a read lacks is removed, unless it was observed since', (t
   t.equal(pageOf(order, 'timestamp'), 'c d')
   t.equal(order.size, 2)
   order.observe([reading('a', 1e6), reading('d', 3e6)])
-  t.equal(pageOf(order, 'timestamp'), 'd a c', 'slots were given on rightly')
+  t.equal(pageOf(order, 'timestamp'), 'd a c', 'freed slots are reused correctly')
   t.end()
 })
 
@@ -130,7 +130,7 @@ t.test('a round of loading removes the devices that it did not find', (t) => {
   t.end()
 })
 
-t.test('silent devices are counted when a round ends, without those that are gone', (t) => {
+t.test('silent devices are counted when a round ends, without removed ones', (t) => {
   const order = new DeviceOrder({ devicesMax: 100 })
   order.observe([reading('gone', 1e6), reading('old', 1e6), reading('at the bound', 5e6), reading('new', 5e6 + 1)])
   const round = order.begin()
@@ -156,13 +156,13 @@ t.test('a removed device does not return with a read that began before', (t) => 
   order.take(row('b', 1, 70), moment)
   t.equal(pageOf(order), 'b')
   order.take(row('c', 1, 60), moment)
-  t.equal(pageOf(order), 'c b', 'which would be before it, with a heart rate')
+  t.equal(pageOf(order), 'c b', 'with a heart rate it would be in front')
   order.take(row('a', 1, 70), order.begin())
   t.equal(pageOf(order), 'a c b')
   t.end()
 })
 
-t.test('beyond its bound it is empty until it is cleared', (t) => {
+t.test('beyond its bound the order is empty until it is cleared', (t) => {
   const order = new DeviceOrder({ devicesMax: 3 })
   const rows = Array.from({ length: 4 }, (_, index) => reading(`d${index}`, 1e6))
   order.observe(rows.slice(0, 3))
@@ -202,7 +202,7 @@ t.test('thousands of equal values are ordered by device', (t) => {
   t.end()
 })
 
-t.test('pages by id, with devices that came since the ranking', (t) => {
+t.test('pages by id include devices that were added since the ranking', (t) => {
   const order = new DeviceOrder({ devicesMax: 10_000 })
   order.startRanking()
   order.observe(Array.from({ length: 3000 }, (_, n) => reading(`d${String(n * 2).padStart(4, '0')}`, n)))

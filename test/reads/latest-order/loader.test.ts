@@ -24,7 +24,7 @@ function startLoader (t: Test, options: Partial<LoaderOptions>) {
   return { loader, logged, trusted: async () => { while (!loader.isTrusted) await sleep(1) } }
 }
 
-t.test('rows that become doubtful while they are read are read again', async (t) => {
+t.test('rows that may have changed while they were read are read again', async (t) => {
   let reads = 0
   const { loader, trusted } = startLoader(t, {
     async selectOrderKeys () {
@@ -76,7 +76,7 @@ t.test('after PostgreSQL was away latest is read again without waiting for its t
   t.ok(loader.isTrusted)
 })
 
-t.test('another gateway that comes while it is read ends the round', async (t) => {
+t.test('another gateway that appears during a round of reading ends the round', async (t) => {
   let others = 0
   let reads = 0
   const { loader, trusted } = startLoader(t, {
@@ -97,7 +97,7 @@ t.test('another gateway that comes while it is read ends the round', async (t) =
   t.ok(reads > 1)
 })
 
-t.test('it stops in the middle of a round', async (t) => {
+t.test('a stop ends the loader in the middle of a round', async (t) => {
   let reads = 0
   let onStopped = (_stopped: Promise<void>) => {}
   const asked = new Promise<{ stopped: Promise<void> }>((resolve) => { onStopped = (stopped) => resolve({ stopped }) })

@@ -14,7 +14,7 @@ export const NAME = 'vital-gateway test:1'
 export const SORTS = ['deviceId', 'timestamp', 'heartRate', 'breathRate'] as const
 export const ORDERS = ['asc', 'desc'] as const
 
-/** Sorted pages over a database of their own; `started.pages.start()` fills the order. */
+/** Sorted pages over a database of their own. `pages.start()` of the result fills the order. */
 export async function startPages (t: Test, options: Partial<SortedPagesOptions> = {}) {
   const { connectionString, query } = await createTestDatabase(t)
   const logger = pino({ level: process.env['LOG'] ?? 'silent' })
@@ -53,7 +53,7 @@ export async function startPages (t: Test, options: Partial<SortedPagesOptions> 
 
 export type Started = Awaited<ReturnType<typeof startPages>>
 
-/** What is answered of a page; the order in memory is corrected by more. */
+/** The part of a page that is answered. The page has more, which corrects the order in memory. */
 export function toText ({ total, resources }: LatestPage): string {
   return JSON.stringify([total, resources.map(({ deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps }) =>
     [deviceId, timestamp, heartRate, breathRate, vitals, vitalTimestamps])])
@@ -64,7 +64,7 @@ export const reading = (device: string, timeUs: number, fields: Record<string, u
 
 const PARTS = ['a', 'b', 'Z', '~', ' ', 'é', '\ue000', '\uff5a', '\u{10000}', '\u{1f600}']
 
-/** Readings of few devices, times and values, with every kind of tie. */
+/** Readings of a few devices, times and values, with every kind of tie. */
 export function createReadings (random: () => number) {
   const pick = (length: number) => Math.floor(random() * length)
   const devices = Array.from({ length: 20 }, () => Array.from({ length: 1 + pick(3) }, () => PARTS[pick(PARTS.length)]).join(''))

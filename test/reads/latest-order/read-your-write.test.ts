@@ -17,7 +17,7 @@ async function list (httpUrl: string, search: string): Promise<string> {
   return resources.map(({ deviceId }) => deviceId).join(' ')
 }
 
-/** Settles when pages come from memory, which does not know at once of a device that is inserted by hand. */
+/** Settles when pages come from memory, found by a device inserted by hand, which memory does not know at once. */
 async function untilOrdered (t: Test, httpUrl: string, query: (text: string) => Promise<unknown>): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {
     await query(`insert into latest (device, time, oldest_time, vitals, vital_times) values ('~${tries}', now() + interval '2 days', now(), '{}', '{}')`)
@@ -48,7 +48,7 @@ t.test('a page asked for after the acknowledgement has the reading, over HTTP an
   t.equal(await list(httpUrl, 'count=1&sortBy=heartRate'), 'h140')
   // Pages find missing rows themselves, but only a bounded number before PostgreSQL sorts.
   await query('insert into latest (device, time, oldest_time, vitals, vital_times) values (\'~\', now(), now(), \'{}\', \'{}\')')
-  t.equal(await list(httpUrl, 'count=1&sortBy=timestamp'), 'm148', 'and it comes from memory still')
+  t.equal(await list(httpUrl, 'count=1&sortBy=timestamp'), 'm148', 'and the page still comes from memory')
 })
 
 t.test('a reading replayed from the spool is on the page, also when its COMMIT came after the time-out', { timeout: 60_000 }, async (t) => {
@@ -58,7 +58,7 @@ t.test('a reading replayed from the spool is on the page, also when its COMMIT c
     ...store,
     async write (readings, letters) {
       const written = await store.write(readings, letters)
-      // The COMMIT is done, and its time runs out before anyone hears of it.
+      // The COMMIT is done, but its time-out passes before the answer.
       if (isLate && readings.length > 0) await sleep(1500)
       return written
     }

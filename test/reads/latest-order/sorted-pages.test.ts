@@ -9,7 +9,7 @@ import { createRandom } from '../../helpers/random.ts'
 import { until } from '../../helpers/until.ts'
 import { createReadings, NAME, ORDERS, reading, SORTS, type Started, startPages, toText } from './pages.ts'
 
-/** Compares pages of the order with PostgreSQL's own. */
+/** Compares pages of the order with pages that PostgreSQL sorts. */
 async function comparePages (
   t: Test,
   { pages, database: { kysely } }: Started,
@@ -36,21 +36,21 @@ t.test('pages equal those of PostgreSQL, for any writes in any order', { timeout
     const random = createRandom(seed + run)
     const next = createReadings(random)
     const started = await startPages(t)
-    // Some before it starts, some while it loads, some after.
+    // Some writes before the order starts, some while it loads, some after.
     for (let n = 0; n < 10; n++) await started.write(...Array.from({ length: 5 }, next))
     started.pages.start()
     for (let n = 0; n < 10; n++) await started.write(...Array.from({ length: 1 + Math.floor(random() * 8) }, next))
     await until(() => started.pages.isTrusted)
     for (let n = 0; n < 12; n++) {
       for (let batch = 0; batch < 6; batch++) await started.write(...Array.from({ length: 1 + Math.floor(random() * 8) }, next))
-      // One sort: each page corrects what it fetched, and would hide from the next sort what is wrong.
+      // One sort only, because each page corrects the rows that it fetched and would hide errors from the next sort.
       await comparePages(t, started, Array.from({ length: 23 }, (_, offset) => offset), 1 + Math.floor(random() * 7), [SORTS[n % 3]!])
     }
     await started.pages.stop()
   }
 })
 
-t.test('pages of a few thousand devices', { timeout: 120_000 }, async (t) => {
+t.test('pages of a few thousand devices equal those of PostgreSQL', { timeout: 120_000 }, async (t) => {
   const started = await startPages(t)
   const rows = Array.from({ length: 9000 }, (_, n) =>
     reading(`band-${n * 7919 % 9001}`, n % 3000, { ...n % 3 > 0 && { heartRateValue: n % 50 }, ...n > 8990 && { breathValue: 12 } }))
@@ -74,7 +74,7 @@ t.test('a reading is on the page as soon as it is stored', async (t) => {
   t.ok(pages.isTrusted)
 })
 
-t.test('rows that are changed by hand', async (t) => {
+t.test('rows that are changed by hand are corrected', async (t) => {
   const { pages, write, writeUnseen, ids, query } = await startPages(t, { reloadIntervalMs: 300 })
   const change = async (device: string, heartRate: number) => {
     await query('delete from latest where device = $1', [device])
@@ -84,10 +84,10 @@ t.test('rows that are changed by hand', async (t) => {
   pages.start()
   await until(() => pages.isTrusted)
   await query('delete from latest where device = \'e\'')
-  t.equal(await ids({ count: 2 }), 'd c', 'what was deleted is on no page')
+  t.equal(await ids({ count: 2 }), 'd c', 'a deleted device is on no page')
   t.ok(pages.isTrusted)
   await change('d', -1)
-  t.equal(await ids({ count: 2 }), 'c d', 'what was lowered stands by its value among the others of the page')
+  t.equal(await ids({ count: 2 }), 'c d', 'a lowered device is placed by its value among the others of the page')
   t.equal(await ids({ count: 2 }), 'c b', 'and then by its value among all')
   await change('new', 9)
   await change('a', 8)
@@ -122,7 +122,7 @@ t.test('after many rows are added by hand the order is read again at once', asyn
   t.ok(pages.isTrusted)
 })
 
-t.test('it is read again while readings are written and devices come and go', { timeout: 60_000 }, async (t) => {
+t.test('the order is read again while readings are written and devices are added and deleted', { timeout: 60_000 }, async (t) => {
   const started = await startPages(t, { reloadIntervalMs: 1, watchIntervalMs: 1 })
   const { database, pages, write, query } = started
   await write(...Array.from({ length: 9000 }, (_, n) => reading(`old-${n}`, n, { heartRateValue: n % 100 })))
@@ -145,7 +145,7 @@ t.test('it is read again while readings are written and devices come and go', { 
   await sleep(1500)
   stop.abort()
   await Promise.all(writers)
-  // A round that began after the deletion has to end.
+  // Wait for the end of a round that began after the deletion.
   const last: LatestQuery = { sortBy: 'timestamp', orderBy: 'asc', offset: 5000, count: 50 }
   await until(async () => toText(await pages.list(last)) === toText(await selectLatest(database.kysely, last)) && pages.isTrusted)
   await comparePages(t, started, [0, 50, 1000, 5000, 7950], 50)
@@ -161,14 +161,14 @@ t.test('with another gateway connected PostgreSQL sorts', async (t) => {
   const other = new pg.Client({ connectionString, application_name: 'vital-gateway elsewhere:1' })
   await other.connect()
   await until(() => !pages.isTrusted)
-  t.ok(Number.isNaN(pages.silent), 'what it stores is not seen here')
+  t.ok(Number.isNaN(pages.silent), 'its readings are not seen here')
   await writeUnseen(reading('b', 1, { heartRateValue: 2 }))
   t.equal(await ids(), 'b a')
   await sleep(200)
   t.notOk(pages.isTrusted)
   await other.end()
   await until(() => pages.isTrusted)
-  t.equal(await ids(), 'b a', 'and what it wrote is known when it has left')
+  t.equal(await ids(), 'b a', 'and its readings are known once it has left')
   t.equal(pages.silent, 2)
 })
 
@@ -181,12 +181,12 @@ t.test('a device is silent when its newest reading is five minutes old', async (
   t.equal(pages.silent, 1)
 })
 
-t.test('a batch whose COMMIT is not answered is on the page when it was replayed, stored before or not', async (t) => {
+t.test('a batch whose COMMIT is not answered is on the page once it is replayed, whether it was stored before or not', async (t) => {
   const { database, pages, write, writeUnseen, ids, query } = await startPages(t)
   await write(reading('a', 1, { heartRateValue: 1 }))
   pages.start()
   await until(() => pages.isTrusted)
-  const lost = createStore({ ...database, onStored: [() => t.fail('nobody knows it')] })
+  const lost = createStore({ ...database, onStored: [() => t.fail('the outcome is unknown, so no observer may be told')] })
   await query('create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$')
   await query('create trigger slow after insert on readings for each statement execute function slow()')
   const writing = t.rejects(lost.write([reading('b', 1, { heartRateValue: 2 })], []), { code: 'VITAL_UNKNOWN_OUTCOME' })
@@ -194,7 +194,7 @@ t.test('a batch whose COMMIT is not answered is on the page when it was replayed
   await query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and query like \'copy%\'', [NAME])
   await writing
   await query('drop trigger slow on readings')
-  t.ok(pages.isTrusted, 'PostgreSQL that is slow is not asked to sort, too')
+  t.ok(pages.isTrusted, 'a slow PostgreSQL is not asked to sort as well')
   t.equal(await ids(), 'a')
   await write(reading('b', 1, { heartRateValue: 2 }))
   t.equal(await ids(), 'b a')
@@ -217,13 +217,13 @@ t.test('while PostgreSQL does not answer there is no page, and afterwards they c
   t.ok(pages.isTrusted)
 })
 
-t.test('pages by id are walked along the key until they lie deep', async (t) => {
+t.test('pages by id are read along the key, except deep ones', async (t) => {
   const { pages, write, writeUnseen, ids } = await startPages(t, { keyOffsetMax: 2 })
   await write(...['a', 'c', 'd', 'e'].map((device) => reading(device, 1)))
   pages.start()
   await until(() => pages.isTrusted)
   await writeUnseen(reading('b', 1))
-  t.equal(await ids({ sortBy: 'deviceId', orderBy: 'asc', offset: 2 }), 'c d e', 'PostgreSQL knows what memory does not')
+  t.equal(await ids({ sortBy: 'deviceId', orderBy: 'asc', offset: 2 }), 'c d e', 'PostgreSQL has a device that memory lacks')
   t.equal(await ids({ sortBy: 'deviceId', orderBy: 'asc', offset: 3 }), 'e')
   t.equal(await ids({ sortBy: 'deviceId', orderBy: 'desc', offset: 3 }), 'a')
 })
@@ -242,7 +242,7 @@ t.test('an erased device is removed from the order, and returns with a new readi
   t.equal(await ids(), 'b c')
 })
 
-t.test('more devices than it holds: PostgreSQL sorts, until there are fewer', async (t) => {
+t.test('with more devices than the order holds PostgreSQL sorts, until there are fewer', async (t) => {
   const { pages, write, ids, query } = await startPages(t, { devicesMax: 40 })
   const rows = Array.from({ length: 41 }, (_, n) => reading(`d${n}`, 1, { heartRateValue: n }))
   await write(...rows.slice(0, 30))

@@ -9,7 +9,7 @@ import { createTableSorts } from '../../../src/reads/latest-order/table-sorts.ts
 
 const page = (offset: number): LatestQuery => ({ sortBy: 'heartRate', orderBy: 'desc', offset, count: 20 })
 
-/** Sorts that end when the test says so. */
+/** Sorts that the test ends. */
 function createSorts (waitMaxMs?: number) {
   const begun: Array<{ readonly offset: number, readonly end: (error?: Error) => void }> = []
   const sort = createTableSorts(({ offset }) => new Promise<LatestPage>((resolve, reject) => {
@@ -30,7 +30,7 @@ t.test('sorts run one at a time, in the order in which they were asked for', asy
   begun[1]?.end(new Error('statement timeout'))
   await t.rejects(pages[1]!, { message: 'statement timeout' })
   await sleep(5)
-  t.same(offsets(), [1, 2, 3], 'one that fails does not stop the others')
+  t.same(offsets(), [1, 2, 3], 'a failing sort does not stop the others')
   begun[2]?.end()
   t.equal((await pages[2]!).total, 3)
 })
@@ -50,7 +50,7 @@ t.test('a waiting sort is shared, a running one is not, because it may lack read
     begun[n]?.end()
   }
   await Promise.all(pages)
-  t.equal(offsets().length, 5, 'the two that are equal were read once')
+  t.equal(offsets().length, 5, 'two equal sorts ran once')
 })
 
 t.test('a request that waits too long is refused with Retry-After, and its query is not sent', async (t) => {
@@ -69,7 +69,7 @@ t.test('a request that waits too long is refused with Retry-After, and its query
   t.equal((await last).total, 3)
 })
 
-t.test('a page is not kept once it was answered', async (t) => {
+t.test('a page is released once it is answered', async (t) => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const pages: Array<WeakRef<LatestPage>> = []

@@ -38,7 +38,7 @@ const countsOf = async (gateway: TestGateway) => ({
 const warningsOf = async ({ httpUrl }: TestGateway) =>
   (await (await fetch(`${httpUrl}/health/ready`)).json() as { warnings: string[] }).warnings.join('\n')
 
-/** Whether a replica answers a read. */
+/** Whether the replica answers a read. */
 async function isReadThere (gateway: TestGateway): Promise<boolean> {
   const before = await countsOf(gateway)
   await heartRate(gateway)
@@ -49,11 +49,11 @@ async function start (t: Test) {
   const { primary, replica } = await startReplication(t)
   const gateway = await startGateway(t, { DATABASE_URL: primary.url, DATABASE_READ_URL: replica.url })
   await post(gateway, 1, 60)
-  await until(() => isReadThere(gateway), 'reads at the replica')
+  await until(() => isReadThere(gateway), 'reads to go to the replica')
   return { primary, replica, gateway }
 }
 
-t.test('positions as PostgreSQL writes them', (t) => {
+t.test('positions are written as in PostgreSQL', (t) => {
   for (const text of ['1:0/0', '1:0/1A2B3C4', '12:FF/FFFFFFFF', '3:12345/0']) t.equal(formatPosition(parsePosition(text)!), text)
   for (const text of ['', '0/1A2B3C4', '1:0', '1:0/', '1:x/1', '1:0/123456789', '-1:0/1', '1:0/1, 1:0/2', ' 1:0/1', '99999999999:0/1']) {
     t.equal(parsePosition(text), null, text)
@@ -61,7 +61,7 @@ t.test('positions as PostgreSQL writes them', (t) => {
   t.end()
 })
 
-t.test('reads go to the replica, and a position shows what was just stored', SKIP, async (t) => {
+t.test('reads go to the replica, and a position shows the reading that was just stored', SKIP, async (t) => {
   const { primary, replica, gateway } = await start(t)
   for (let round = 1; round <= 30; round++) {
     const position = await post(gateway, 1000 + round, 60 + round)
@@ -90,7 +90,7 @@ t.test('reads go to the replica, and a position shows what was just stored', SKI
 
   await replica.query('select pg_wal_replay_pause()')
   const position = await post(gateway, 5000, 99)
-  t.equal(await heartRate(gateway, position), 99, 'replay is paused: from the primary')
+  t.equal(await heartRate(gateway, position), 99, 'the primary answers while replay is paused')
   t.equal((await countsOf(gateway)).unreached > 0, true)
   await until(async () => await heartRate(gateway) === 99, 'also without a position, once the replica is too old', 15_000)
   t.match(await warningsOf(gateway), /replica 127\.0\.0\.1:\d+ is more than 5 s behind: the primary answers its reads/)
@@ -100,7 +100,7 @@ t.test('reads go to the replica, and a position shows what was just stored', SKI
   await until(async () => !(await warningsOf(gateway)).includes('behind'), 'the warning ends')
 })
 
-t.test('a position of another timeline, or no position at all, is read at the primary at once', SKIP, async (t) => {
+t.test('a position of another timeline, or an invalid one, is read at the primary at once', SKIP, async (t) => {
   const { gateway } = await start(t)
   const position = await post(gateway, 7000, 77)
   t.match(position, /^1:0\/[0-9A-F]+$/)
@@ -111,7 +111,7 @@ t.test('a position of another timeline, or no position at all, is read at the pr
   }
 })
 
-t.test('a replica that goes, and one that is none: the primary answers, and readiness says so', SKIP, async (t) => {
+t.test('a replica that stops, and a server that is not a replica: the primary answers, and readiness says so', SKIP, async (t) => {
   const { primary, replica, gateway } = await start(t)
   await replica.stop()
   for (let read = 0; read < 20; read++) t.equal(await heartRate(gateway), 60)
