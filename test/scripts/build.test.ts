@@ -8,7 +8,7 @@ const ROOT = join(import.meta.dirname, '../..')
 const OUTPUT = 'dist/scripts/vital-gateway.js'
 
 /**
- * In the place of tsc, which takes seconds: writes what it is given, and as tsc nothing that its own record calls written.
+ * Replaces tsc, which takes seconds. It copies its input, and like tsc skips files that its own record lists as written.
  */
 const COMPILER = `
 const { existsSync, mkdirSync, readFileSync, writeFileSync } = require('node:fs')
@@ -34,16 +34,16 @@ async function createCheckout (t: Test) {
   await writeFile(source, '#!/usr/bin/env node\nexport const answer = 1\n')
   const build = (...args: string[]) => spawnSync(process.execPath, [join(dir, 'scripts/build.js'), ...args], { encoding: 'utf8' })
   const read = () => readFile(join(dir, OUTPUT), 'utf8')
-  /** Changes only when tsc ran. */
+  /** The time of the last compilation. */
   const stampedAt = async () => (await stat(join(dir, 'dist/.stamp.json'))).mtimeMs
   return { dir, source, build, read, stampedAt }
 }
 
-t.test('it compiles when a source or an output changed, and not otherwise', async (t) => {
+t.test('the build compiles when a source or an output has changed, and not otherwise', async (t) => {
   const { dir, source, build, read, stampedAt } = await createCheckout(t)
   t.match(build(), { status: 0, stderr: /^Compiling/ })
   t.match(await read(), /answer = 1/)
-  t.equal((await stat(join(dir, OUTPUT))).mode & 0o111, 0o111, 'it can be executed')
+  t.equal((await stat(join(dir, OUTPUT))).mode & 0o111, 0o111, 'the program is executable')
   const first = await stampedAt()
   t.strictSame([build().status, build().stderr], [0, ''])
   t.equal(await stampedAt(), first, 'nothing was compiled')
@@ -58,14 +58,14 @@ t.test('it compiles when a source or an output changed, and not otherwise', asyn
 
   await rm(join(dir, 'dist'), { recursive: true })
   t.equal(build().status, 0)
-  t.match(await read(), /answer = 2/, 'the whole of it')
+  t.match(await read(), /answer = 2/, 'the whole of dist/ deleted')
 
   await writeFile(join(dir, 'dist/left-over.js'), '')
   t.equal(build('--clean').status, 0)
-  await t.rejects(stat(join(dir, 'dist/left-over.js')), { code: 'ENOENT' }, 'nothing of before is packed')
+  await t.rejects(stat(join(dir, 'dist/left-over.js')), { code: 'ENOENT' }, 'no file of an earlier build is packed')
 })
 
-t.test('a fault of a source fails the build, the second time too', async (t) => {
+t.test('an error in a source fails the build, also the second time', async (t) => {
   const { source, build } = await createCheckout(t)
   await writeFile(source, 'FAULT\n')
   t.equal(build().status, 1)
@@ -76,7 +76,7 @@ t.test('a read-only checkout', { skip: process.getuid?.() === 0 && 'root may wri
   const { dir, source, build } = await createCheckout(t)
   t.equal(build().status, 0)
   await chmod(join(dir, 'dist'), 0o555)
-  t.equal(build().status, 0, 'what is built is run')
+  t.equal(build().status, 0, 'an existing build is used')
   await writeFile(source, 'export const answer = 3\n')
   t.match(build(), { status: 1, stderr: /dist\/ was not built from these sources, and this account may not write/ })
   await chmod(join(dir, 'dist'), 0o755)

@@ -4,7 +4,7 @@ import t from 'tap'
 import { TESTS } from '../../scripts/compat/rows.ts'
 import { runCommandLine } from '../helpers/command-line.ts'
 
-t.test('the test files that it runs exist', async (t) => {
+t.test('the test files that compat runs exist', async (t) => {
   for (const path of TESTS) t.ok(existsSync(join(import.meta.dirname, '../..', path)), path)
 })
 

@@ -37,7 +37,7 @@ t.test('the command', async (t) => {
   t.match(await runCommandLine(['fuzz', '--break', 'nothing']), { status: 2, stderr: /deep-json/ })
 })
 
-t.test('a session is decided by seed, targets and number', async (t) => {
+t.test('a session is determined by seed, targets and number', async (t) => {
   for (const target of TARGETS) {
     const bytes = (seed: number, index: number) => Buffer.concat(createSession({ seed, targets: [target] }, index).pieces)
     t.ok(bytes(3, 5).equals(bytes(3, 5)), target)
@@ -79,11 +79,11 @@ t.test('checks', async (t) => {
   }
 })
 
-t.test('every planted bug finds its place in the sources', async (t) => {
+t.test('every planted bug can be applied to the sources', async (t) => {
   for (const { file, find } of Object.values(BUGS)) t.ok(readFileSync(join(ROOT, file), 'utf8').includes(find), `${file}: ${find}`)
 })
 
-/** Whether it sends an array that JSON.stringify cannot write. */
+/** Whether the session sends an array that JSON.stringify cannot write. */
 function overflows ({ pieces }: Session): boolean {
   const stream = Buffer.concat(pieces)
   if (!stream.includes(Buffer.from('['.repeat(9000)))) return false
@@ -100,7 +100,7 @@ function overflows ({ pieces }: Session): boolean {
   return isFound
 }
 
-t.test('a short run of the sound build, and of one with a planted bug', { timeout: 120_000 }, async (t) => {
+t.test('a short run of the correct build, and of one with a planted bug', { timeout: 120_000 }, async (t) => {
   const belongings = new Belongings()
   t.teardown(() => { belongings.end() })
   const base = await createTestDir(t)
@@ -139,7 +139,7 @@ t.test('a short run of the sound build, and of one with a planted bug', { timeou
   t.strictSame(outcome.violations, [], report)
   t.ok(outcome.attack.packets > 100 && outcome.good.acknowledged > 50 && outcome.checkpoints.length === 2, report)
 
-  // One planted bug is found here, the others were by hand.
+  // One planted bug is checked here. The others are checked by hand.
   plantBug(join(base, 'app', 'dist'), BUGS['deep-json'])
   const targets = ['payload'] as const
   let from = 0

@@ -85,7 +85,7 @@ t.test('a connection of a fleet publishes for many devices, each a valid new rea
   t.end()
 })
 
-t.test('Mosquitto stands beside the reference, ratios first', async (t) => {
+t.test('Mosquitto is listed beside the reference, ratios first', async (t) => {
   const outcome = await toOutcome('7x3', { gateway: [300, 400], reference: [600, 800], mosquitto: [1200, 1600] })
   const text = formatOutcomes([outcome], 'database')
   t.match(text,
@@ -120,12 +120,12 @@ t.test('the chart is well-formed and holds every rate', async (t) => {
 })
 
 t.test('a history larger than the disk is refused before it is written', (t) => {
-  t.doesNotThrow(() => checkRoom('.', -(2 ** 40)), 'less than nothing fits everywhere')
+  t.doesNotThrow(() => checkRoom('.', -(2 ** 40)), 'a negative size always fits')
   t.throws(() => checkRoom('.', 1e15), /readings need .* GiB of disk/)
   t.end()
 })
 
-t.test('a change is worse only beyond 5 % and beyond what two equal builds differ by', async (t) => {
+t.test('a change is worse only beyond 5 % and beyond the difference of two equal builds', async (t) => {
   const [workload] = parseWorkloads('50x20')
   if (workload === undefined) throw new Error('no workload')
   const rounds = (seconds: readonly number[]) => seconds.map((server) => ({ ...round('x', 1), cpu: { server, database: 1 } }))
@@ -135,7 +135,7 @@ t.test('a change is worse only beyond 5 % and beyond what two equal builds diffe
   t.equal(isWorse(compare([9.4, 9.4, 9.4], [9.4, 9.4, 9.4], [9, 9, 9])), false, '4 %')
   t.equal(isWorse(compare([10, 10, 10], [10, 10, 10], [9, 9, 9])), true, '10 %')
   t.equal(isWorse(compare([10, 10, 10], [8, 8, 8], [9, 9, 9])), false, 'the equal pair differs by more')
-  t.equal(isWorse(compare([10, 10, 10], [12.5, 12.5, 12.5], [9, 9, 9])), false, 'the other way round, too')
+  t.equal(isWorse(compare([10, 10, 10], [12.5, 12.5, 12.5], [9, 9, 9])), false, 'and also in the other direction')
   t.equal(isWorse({ workload, rounds: { now: [round('x', 1)], again: [round('x', 1)], before: [round('x', 1)] } }), null, 'no /proc')
   t.match(formatAgainst([compare([10, 10], [10, 10], [9, 9])]), /50x20 +1\.10 \(1\.10 - 1\.10\).*WORSE\nFewer than 7 rounds/)
   await t.rejects(parse(['--against', '.', '--auth']), /do not go together/)

@@ -8,7 +8,7 @@ import { Watch } from '../../../scripts/chaos/checks/watch.ts'
 const MIB = 1024 * 1024
 const FLAT = { isGone: false, isEnding: false, peakRssBytes: 150 * MIB, peakDescriptors: 70, sample: () => {}, logged: () => [] }
 
-/** Watches a fake gateway. @returns the violations after some looks */
+/** Watches a fake gateway for a few polls. @returns the violations */
 async function watch (t: Test, gateway: Partial<typeof FLAT>, metrics: string): Promise<Violation[]> {
   const server = createServer((_request, response) => { response.end(metrics) })
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
@@ -29,7 +29,7 @@ async function watch (t: Test, gateway: Partial<typeof FLAT>, metrics: string): 
 t.test('memory, descriptors, buffer and ledger are watched', async (t) => {
   const well = 'vital_buffer_bytes 1000\nvital_readings_received_total{transport="mqtt"} 3\nvital_readings_stored_total{transport="mqtt"} 3\n'
   t.same(await watch(t, {}, well), [])
-  t.match(await watch(t, { peakRssBytes: 800 * MIB }, well), [{ checker: 'C5', message: /^memory is over its cap/ }], 'each is told once')
+  t.match(await watch(t, { peakRssBytes: 800 * MIB }, well), [{ checker: 'C5', message: /^memory is over its cap/ }], 'each violation is reported once')
   t.match(await watch(t, { peakDescriptors: 111 }, well), [{ checker: 'C5', message: /^too many descriptors: 111, for 10/ }])
   t.match(await watch(t, {}, `vital_buffer_bytes ${65 * MIB}\n`), [{ checker: 'C5', message: /^the buffer is over its bound/ }])
   t.match(await watch(t, {}, 'vital_readings_received_total{transport="mqtt"} 3\n'),

@@ -62,7 +62,7 @@ t.test('over HTTPS, as an administrator and as an operator', async (t) => {
   t.match(await run('erase', '--device', 'bed-1', '--yes', ...as('operator')), { status: 1, stderr: /does not allow this/ })
   t.match(await query('select count(*)::int as n from readings'), [{ n: 2 }])
   t.match(await run('erase', '--device', 'bed-1', '--yes', ...as('admin')), { status: 0, stdout: /^readings +2/m })
-  t.match(await query('select actor from audit_log where act = \'erase\''), [{ actor: 'ann' }], 'the administrator did it')
+  t.match(await query('select actor from audit_log where act = \'erase\''), [{ actor: 'ann' }], 'the administrator is the actor')
 })
 
 t.test('faulty credential and certificate files are named', async (t) => {

@@ -13,7 +13,7 @@ const COMMANDS = [
   'serve', 'doctor', 'credentials', 'dead-letters', 'audit', 'erase', 'rollups', 'backup', 'restore', 'api', 'sink', 'bridge', 'lake',
   'export', 'topics', 'sbom', 'play', 'simulate', 'completion'
 ]
-/** Their names are those of their folders. */
+/** Commands are named like their folders. */
 const CLONE_MODULES = [
   'scripts/bench/command.ts', 'scripts/chaos/command.ts', 'scripts/fuzz/command.ts', 'scripts/compat/command.ts', 'scripts/docs/command.ts'
 ]
@@ -82,13 +82,13 @@ t.test('colours for a terminal', async (t) => {
   t.ok(texts.stdout.includes('\u001b[36mserve'))
 })
 
-t.test('an option that may be repeated is gathered; a switch may be given twice', async (t) => {
+t.test('values of a repeatable option are collected; a switch may be given twice', async (t) => {
   const create = (run: (options: { device: string[], json: boolean }) => Promise<void>) => new Command('x')
     .addOption(new RepeatableOption('--device <id>', 'which')).option('--json').action(run)
   t.strictSame(await parseCommand(create, ['--device', 'a', '--json', '--device', 'b', '--json']), { device: ['a', 'b'], json: true })
 })
 
-t.test('a command is loaded when it is named, and no other', async (t) => {
+t.test('only the named command is loaded', async (t) => {
   const { surroundings } = createSurroundings()
   const whole = { ...surroundings, readConfig: () => toOperatorConfig(surroundings.readVariables), finish () {} }
   const program = await createProgram(whole, new Set(['play']))
@@ -99,10 +99,10 @@ t.test('a command is loaded when it is named, and no other', async (t) => {
   t.equal(command.options.length, 0)
 })
 
-t.test('V8\'s flags stand in one place', (t) => {
+t.test('the flags of V8 are in one place', (t) => {
   t.strictSame(readV8Flags(), ['--max-semi-space-size=32', '--heap-growing-percent=40', '--no-allocation-site-pretenuring'])
   const [line = ''] = readFileSync(join(import.meta.dirname, '../../../scripts/vital-gateway.ts'), 'utf8').split('\n', 1)
-  t.ok(line.length < 127, 'Linux before 5.1 reads so much of the line')
+  t.ok(line.length < 127, 'Linux before 5.1 reads only 127 bytes of the line')
   t.notMatch(JSON.stringify(packageJson.scripts), /--max-semi-space|--heap-growing/)
   t.end()
 })

@@ -1,4 +1,4 @@
-/** The program as a process: what a shell, npm or a supervisor starts. */
+/** The program as a process, as a shell, npm or a supervisor starts it. */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readFile, writeFile } from 'node:fs/promises'
@@ -13,7 +13,7 @@ import { LOADER, ROOT, toProgram } from '../../helpers/program.ts'
 
 const SOURCE = join(ROOT, 'scripts/vital-gateway.ts')
 
-t.test('its first line starts Node with V8\'s flags, under the process id that was started', async (t) => {
+t.test('the first line of the program starts Node with the flags of V8, under the same process id', async (t) => {
   const [line = ''] = (await readFile(SOURCE, 'utf8')).split('\n', 1)
   const file = join(await createTestDir(t), 'program.cjs')
   await writeFile(file, `${line}\nprocess.stdout.write(JSON.stringify([process.pid, process.execArgv, process.argv.slice(2)]))\n`)
@@ -31,7 +31,7 @@ t.test('serve loads nothing of the other commands', async (t) => {
   t.strictSame([...text.matchAll(/^import .* from '(.*)'$/gm)].map(([, from]) => from), ['../src/process/node-version.ts'])
 })
 
-t.test('without a command, and as serve: it runs a gateway, and ends with 0 on SIGTERM', async (t) => {
+t.test('without a command, and with serve, the program runs a gateway, and ends with 0 at SIGTERM', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   await Promise.all([[], ['serve']].map(async (args) => {
     const dir = await createTestDir(t)
@@ -73,7 +73,7 @@ t.test('completion', async (t) => {
     return stdout
   }
   await complete('bash')
-  /** What bash offers for words, the last of which is begun. */
+  /** The completions that bash offers for the last word. */
   const offers = (...words: string[]) => {
     const list = ['vital-gateway', ...words].map((word) => `'${word}'`).join(' ')
     const script = `source ${join(dir, 'bash')}; COMP_WORDS=(${list}); COMP_CWORD=${words.length}; _vital_gateway; echo "\${COMPREPLY[*]}"`
@@ -86,6 +86,6 @@ t.test('completion', async (t) => {
   t.strictSame(offers('dead-letters', 'resend', '--pay'), ['--payload'])
   t.strictSame(offers('replay', '--resp-zero', ''), ['omit', 'send'])
   t.strictSame(offers('completion', 'z'), ['zsh'])
-  t.strictSame(offers('simulate', '--ca', ''), [''], 'files, by bash itself')
+  t.strictSame(offers('simulate', '--ca', ''), [''], 'bash itself offers files')
   t.match(await complete('zsh'), /^#compdef vital-gateway\n/)
 })

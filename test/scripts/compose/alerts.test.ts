@@ -1,4 +1,4 @@
-/** The alert rules that compose mounts: promtool evaluates each on series in which it fires and on series in which not. */
+/** The alert rules that compose mounts. promtool evaluates each on series at which it must fire, and on others. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -20,10 +20,10 @@ const RULES_FILE = join(PROMETHEUS_DIR, 'alerts.yml')
 const { groups: [{ rules }] } = parse(await readFile(RULES_FILE, 'utf8')) as { groups: [{ rules: Rule[] }] }
 const RUNBOOK = 'src/metrics/README.md'
 
-/** Labels that each scraped series has. */
+/** The labels of every scraped series. */
 const TARGET = { job: 'vital-gateway', instance: 'ward' }
 
-/** Values of series at 0 s, 15 s, 30 s, …, as promtool writes them; `{}` after the name takes the labels of the target. */
+/** Values of series at 0 s, 15 s, 30 s, … in promtool's notation. `{}` after a name stands for the labels of the target. */
 type Values = Readonly<Record<string, string>>
 
 interface Fires {
@@ -127,7 +127,7 @@ const CASES: Readonly<Record<string, Case>> = {
         description: 'The spool of ward is more than half full, or full within four hours. Full, the gateway stops reading from publishers.'
       },
       {
-        // A byte in 15 s: 960 in four hours.
+        // A byte every 15 s makes 960 in four hours.
         values: { 'vital_spool_bytes{}': '0+1x80', 'vital_spool_bytes_max{}': '900x80' },
         at: '15m',
         description: 'The spool of ward is more than half full, or full within four hours. Full, the gateway stops reading from publishers.'
@@ -292,7 +292,7 @@ const CASES: Readonly<Record<string, Case>> = {
       description: 'A partition of ward is 8m 0s behind Kafka, and does not catch up. Readers see old values.'
     }],
     quiet: [
-      // A backlog that is being stored.
+      // A backlog that is shrinking.
       { values: { 'vital_sink_lag_seconds{topic="t",partition="1"}': '900-5x100' }, at: '8m' },
       { values: { 'vital_sink_lag_seconds{topic="t",partition="1"}': '59x40' }, at: '8m' }
     ]
@@ -322,7 +322,7 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   VitalExportDropped: {
     fires: [{
-      // The first value of its reason.
+      // The first value of a series.
       values: { 'vital_export_ignored_total{reason="retention"}': '_x20 10x40' },
       at: '10m',
       description: 'Within the last hour the database of ward has dropped 10 values that it had taken.'
@@ -391,7 +391,7 @@ t.test('every rule has cases, and a paragraph of the runbook, which its annotati
   }
 })
 
-t.test('rules ask for metrics that there are', (t) => {
+t.test('rules use only existing metrics', (t) => {
   const described = new Set(describeMetrics().registry.getMetricsAsArray().map(({ name }) => name))
   const asked = new Set(rules.flatMap(({ expr }) => expr.match(/\bvital_[a-z_]+\b(?!\()/g) ?? []).filter((name) => !name.endsWith('_')))
   t.ok(asked.size > 15)
@@ -400,7 +400,7 @@ t.test('rules ask for metrics that there are', (t) => {
 })
 
 for (const { alert, labels: { severity }, annotations } of rules) {
-  t.test(`${alert} fires, and does not`, { skip: NO_PROMETHEUS }, async (t) => {
+  t.test(`${alert} fires when it must, and only then`, { skip: NO_PROMETHEUS }, async (t) => {
     const { fires = [], quiet = [] } = CASES[alert] ?? {}
     t.ok(fires.length > 0 && quiet.length > 0)
     const firing = fires.map(({ values, at, labels = TARGET, description }) => ({
@@ -419,7 +419,7 @@ for (const { alert, labels: { severity }, annotations } of rules) {
 
 t.test('promtool accepts the files as shipped', { skip: NO_PROMETHEUS }, async (t) => {
   t.match(await promtool('check', 'rules', RULES_FILE), new RegExp(`SUCCESS: ${rules.length} rules found`))
-  // It looks for the secret, which is made by the first start of compose.
+  // promtool checks that the secret exists, which the first start of compose makes.
   for (const name of ['prometheus.yml', 'several.yml'] as const) {
     const file = await copyPrometheusFiles(await createTestDir(t), { secret: 'x', targets: {}, name })
     t.match(await promtool('check', 'config', file), /1 rule files found/)

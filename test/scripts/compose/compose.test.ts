@@ -11,9 +11,9 @@ t.test('ports are published on loopback only', (t) => {
   t.strictSame(published, [
     '127.0.0.1:1883:1883', '127.0.0.1:3000:3000', '127.0.0.1:9090:9090', '127.0.0.1:3001:3000',
     '127.0.0.1:1883:1883', '127.0.0.1:3000:3000'
-  ], 'those of the gateway, and those of HAProxy in its place')
+  ], 'the ports of the gateway, and those of HAProxy, which replaces it')
   t.equal(compose.match(/^ {4}ports:$/gm)?.length, 4, 'no port in another notation')
-  t.equal(compose.match(/^ {4}ports: .*$/gm)?.join(), '    ports: []', 'nor beside its key')
+  t.equal(compose.match(/^ {4}ports: .*$/gm)?.join(), '    ports: []', 'and none on the line of its key')
   t.end()
 })
 
@@ -36,9 +36,9 @@ t.test('Prometheus of Debian 12 (2.42), which lacks storage.tsdb.retention, acce
 t.test('no password has a value in a file', (t) => {
   const passwords = [...compose.matchAll(/^ +(\w*PASSWORD(?!_FILE)\w*): (.*)$/gm)]
   t.equal(passwords.length, 15)
-  // Of the profiles: an empty one stops its own containers (several.test.ts, scale.test.ts).
+  // The passwords of profiles: an empty one stops the containers of the profile (several.test.ts, scale.test.ts).
   for (const [line, , value] of passwords) t.match(value, /^\$\{\w+_PASSWORD:(?:\?set \w+ in \.env|-\}$)/, line.trim())
-  t.notMatch(compose, /:\/\/[^/\s@:]+:(?!\$\{)[^/\s@]+@/, 'nor does a URL')
+  t.notMatch(compose, /:\/\/[^/\s@:]+:(?!\$\{)[^/\s@]+@/, 'and no URL has one')
   t.end()
 })
 
@@ -55,7 +55,7 @@ t.test('every image is pinned, and every mounted file is there', (t) => {
   t.end()
 })
 
-t.test('the image holds what the build reads, and runs what npm start runs', (t) => {
+t.test('the image holds the inputs of the build, and runs the same as npm start', (t) => {
   const { include } = JSON.parse(read('tsconfig.build.json')) as { include: string[] }
   const ignore = read('.dockerignore').split('\n')
   for (const folder of [...new Set(include.map((path) => path.split('/')[0]!)), 'test/fixtures/bidmc']) {
@@ -79,7 +79,7 @@ t.test('every container runs without privileges, and the gateway without a writa
       'kafka-1', 'kafka-2', 'kafka-3', 'topics', 'gateway-1-scale', 'gateway-2-scale', 'sink-1', 'sink-2',
       'haproxy-scale', 'prometheus-scale', 'grafana-scale', 'flink-topic', 'flink-tables', 'flink'])
   const shared = /^x-gateway:[^]*?(?=^\S+:)/m.exec(compose.slice(compose.indexOf('x-gateway:')))?.[0] ?? ''
-  /** With what it takes from another. */
+  /** The lines of a service, with those that it takes from another. */
   const settingsOf = (service: string): string => {
     const [, anchor] = /^ {4}<<: \*(\w+)$/m.exec(service) ?? []
     if (anchor === undefined || anchor === 'gateway') return anchor === undefined ? service : shared

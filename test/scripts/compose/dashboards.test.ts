@@ -1,4 +1,4 @@
-/** The dashboards that compose mounts: their layout, and each query of the gateway's against what it asks. */
+/** The dashboards that compose mounts: their layout, and each query of the gateway's dashboard against a real data source. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -17,7 +17,7 @@ import { connectPostgres, createComposeDatabase } from './roles.ts'
 const COMPOSE = join(ROOT, 'scripts/compose')
 const ALL = [gateway, patient, several, log, streams]
 const promQueries = queriesOf('expr', gateway)
-/** Without data where nothing is wrong: there is no certificate, and no alert fires. */
+/** Panels without data while nothing is wrong: there is no certificate, and no alert fires. */
 const EMPTY = new Set(['Certificate'])
 
 for (const { uid, panels } of ALL) {
@@ -51,7 +51,7 @@ t.test('the README has a line for each panel', async (t) => {
   t.strictSame([...new Set(titles)].filter((title) => !isNamed(title)), [])
 })
 
-t.test('the dashboards ask for metrics that there are', (t) => {
+t.test('the dashboards use only existing metrics', (t) => {
   const described = new Set(describeMetrics().registry.getMetricsAsArray().map(({ name }) => name))
   const asked = ALL.flatMap((dashboard) => queriesOf('expr', dashboard))
     .flatMap(({ query }) => query.match(/\bvital_[a-z_]+[a-z]\b/g) ?? [])
@@ -80,7 +80,7 @@ t.test('the SQL of the gateway\'s dashboard answers', async (t) => {
   for (const { title, query } of queries) t.equal((await grafana(expandSql(query))).length, 1, title)
 })
 
-t.test('Prometheus scrapes a gateway by the files as shipped, and every query of a panel has its answer', {
+t.test('Prometheus scrapes a gateway with the shipped files, and every query of a panel has an answer', {
   skip: NO_PROMETHEUS, timeout: 120_000
 }, async (t) => {
   const { gatewayUrl } = await createComposeDatabase(t)
@@ -97,7 +97,7 @@ t.test('Prometheus scrapes a gateway by the files as shipped, and every query of
   const { mqttPort, httpPort, httpUrl } = await startGateway(t, {
     DATABASE_URL: gatewayUrl, VITAL_DEAD_LETTERS_MAX: '1', VITAL_SPOOL_BYTES_MAX: String(64 * 1024 * 1024)
   })
-  // What is stored, what was stored before, what is kept as a dead letter, what exceeds the room for those, who is refused.
+  // A stored reading, a duplicate, a dead letter, one beyond the room for dead letters, and a refused login.
   const client = await connectClient(t, mqttPort, { username: 'bed-7', password, clientId: 'bed-7' })
   const publish = (payload: string) => client.publishAsync('vital/bed-7', payload, { qos: 1 })
   const reading = `{"timestamp":${Date.now() / 1000},"heartRateValue":61}`
@@ -110,7 +110,7 @@ t.test('Prometheus scrapes a gateway by the files as shipped, and every query of
   const prometheus = await startPrometheus(t, configFile)
   // A rate needs two scrapes.
   const isScraped = async () => (await prometheus.query('count_over_time(vital_database_up[1m])'))[0]!.value >= 3
-  await until(isScraped, 'Prometheus has scraped three times')
+  await until(isScraped, 'Prometheus to scrape three times')
   for (const { title, query } of promQueries) {
     const samples = await prometheus.query(query.replaceAll('$__rate_interval', '20s').replaceAll('$__interval', '5s'))
     if (EMPTY.has(title)) t.same(samples, [], title)
@@ -119,7 +119,7 @@ t.test('Prometheus scrapes a gateway by the files as shipped, and every query of
   const one = async (expr: string) => (await prometheus.query(expr)).map(({ value }) => value)
   t.same(await one('up{job="vital-gateway"}'), [1])
   t.same(await one('vital_spool_bytes_max'), [64 * 1024 * 1024])
-  t.same(await one('vital_devices_silent'), [1], 'bed-6, which was heard of in 2001')
+  t.same(await one('vital_devices_silent'), [1], 'bed-6, whose newest reading is of 2001')
   t.same(await one('sum(vital_readings_received_total)'), [5])
   const ledger = promQueries.filter(({ title }) => title === 'Ledger').map(({ query }) => query)
   t.same(await Promise.all(ledger.map(async (query) => (await one(query))[0])), [0, 5, 5, 0])

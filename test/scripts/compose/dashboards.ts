@@ -1,4 +1,4 @@
-/** The dashboards that compose mounts, and what Grafana makes of a query before it sends it. */
+/** The dashboards that compose mounts, and the queries as Grafana sends them. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../../helpers/program.ts'
@@ -23,14 +23,14 @@ const read = (name: string) => JSON.parse(readFileSync(join(ROOT, 'scripts/compo
 
 export const gateway = read('dashboards/vital-gateway.json')
 export const patient = read('dashboards/vital-patient.json')
-/** Of the profile `several`. */
+/** Dashboards of the profile `several`. */
 export const several = read('several/vital-several.json')
-/** Of the profile `scale`. */
+/** Dashboards of the profile `scale`. */
 export const log = read('scale/vital-log.json')
-/** Of the same: lake, export and bridge. */
+/** Further dashboards of the profile `scale`: lake, export and bridge. */
 export const streams = read('scale/vital-streams.json')
 
-/** Each query of a kind, with the title of its panel. */
+/** The queries of a kind, each with the title of its panel. */
 export function queriesOf (kind: 'expr' | 'rawSql', { panels }: Dashboard): Array<{ readonly title: string, readonly query: string }> {
   return panels.flatMap(({ title, targets = [] }) => targets.flatMap((target) => {
     const query = target[kind]
@@ -40,7 +40,7 @@ export function queriesOf (kind: 'expr' | 'rawSql', { panels }: Dashboard): Arra
 
 interface PanelState {
   readonly device?: string
-  /** What the user typed into the field of the device. */
+  /** The text in the field of the device. */
   readonly search?: string
   /** Unix milliseconds. */
   readonly fromMs?: number
@@ -48,7 +48,7 @@ interface PanelState {
   readonly intervalMs?: number
 }
 
-/** What Grafana's PostgreSQL data source makes of SQL: first variables, in the browser, then macros, in its server. */
+/** SQL as Grafana's PostgreSQL data source sends it: variables are replaced in the browser, then macros in its server. */
 export function expandSql (sql: string, state: PanelState = {}): string {
   const { device = '', search = '', toMs = Date.now() + 60_000, fromMs = toMs - 3_600_000, intervalMs = 60_000 } = state
   const double = (text: string) => text.replaceAll("'", "''")

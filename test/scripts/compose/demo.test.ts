@@ -1,4 +1,4 @@
-/** What `docker compose --profile demo up` starts, with the containers left out. */
+/** The commands of `docker compose --profile demo up`, run without containers. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readFile, writeFile } from 'node:fs/promises'
@@ -17,7 +17,7 @@ const compose = parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8'), { merg
   volumes: Record<string, null>
 }
 
-/** Runs a service's command where its volumes and its program are in `dir`. */
+/** Runs the command of a service, with its volumes and its program in `dir`. */
 function start (t: Test, dir: string, [program = '', ...args]: readonly string[], connectionString: string): ChildProcess {
   const child = spawn(program, args, {
     cwd: dir,
@@ -32,7 +32,7 @@ function start (t: Test, dir: string, [program = '', ...args]: readonly string[]
   return child
 }
 
-t.test('the demo is started by its profile alone, and waits for its credentials and the gateway', (t) => {
+t.test('the demo is started only by its profile, and waits for its credentials and the gateway', (t) => {
   const { demo, credentials, 'demo-credentials': maker } = compose.services
   t.strictSame([demo.profiles, maker.profiles, credentials.profiles], [['demo'], ['demo'], undefined])
   t.match(demo.depends_on, {

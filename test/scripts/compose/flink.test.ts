@@ -1,6 +1,6 @@
 /**
- * What the profile `flink` adds to `scale`, with the containers left out: Flink by what compose sets, on a broker of Kafka that asks
- * for a password, its health check, and its metrics in Prometheus.
+ * The parts that the profile `flink` adds to `scale`, without containers: Flink with the settings of compose, on a Kafka broker that
+ * asks for a password, its health check, and its metrics in Prometheus.
  */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -32,7 +32,7 @@ const { services } = parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8'), {
   readonly services: { readonly flink: Service }
 }
 
-/** One broker by the shipped files. @returns what its clients are told */
+/** One broker with the shipped files. @returns the variables of its clients */
 async function startBroker (t: Test) {
   const dir = await createTestDir(t)
   const [port, controllerPort] = [await freePort(), await freePort()]
@@ -69,14 +69,14 @@ async function startBroker (t: Test) {
 
 async function run (): Promise<void> {
   t.setTimeout(400_000)
-  t.test('Flink counts what a gateway has acknowledged, is healthy, and tells what it left out', {
+  t.test('Flink counts acknowledged readings, is healthy, and lists readings that it left out', {
     skip: NO_PROMETHEUS, timeout: 400_000
   }, async (t) => {
     const { connectionString, query } = await createTestDatabase(t)
     await prepareTables(connectionString)
     const client = await startBroker(t)
     await until(async () => (await runCommandLine(['topics', 'make', '--replicas', '1', '--averages'], client)).status === 0,
-      'topics are made', SLOW_MS)
+      'topics to be created', SLOW_MS)
     const gateway = await startGateway(t, {
       ...client, DATABASE_URL: connectionString, VITAL_JOURNAL: 'kafka', VITAL_KAFKA_ALLOW_WEAK: 'true'
     })
@@ -95,15 +95,15 @@ async function run (): Promise<void> {
       })
       t.equal(status, 202)
     }
-    await until(async () => (await query('select from flink.averages_5m')).length === 1, 'one is counted', SLOW_MS)
-    await until(async () => (await query('select from flink.left_out where reason = \'late\'')).length === 1, 'one is told')
+    await until(async () => (await query('select from flink.averages_5m')).length === 1, 'one reading to be counted', SLOW_MS)
+    await until(async () => (await query('select from flink.left_out where reason = \'late\'')).length === 1, 'the late reading to be listed')
 
     const [kind, command = ''] = services.flink.healthcheck.test
     t.equal(kind, 'CMD-SHELL')
     t.match(command, '/var/lib/flink/')
     const isHealthy = (dir: string) =>
       promisify(execFile)('sh', ['-c', command.replace('/var/lib/flink', dir)]).then(() => true, () => false)
-    await until(() => isHealthy(flink.stateDir), 'the health check finds a checkpoint')
+    await until(() => isHealthy(flink.stateDir), 'the health check to find a checkpoint')
     t.notOk(await isHealthy(await createTestDir(t)), 'and none where there is none')
 
     const configFile = await copyPrometheusFiles(await createTestDir(t), {

@@ -1,4 +1,4 @@
-/** Two gateways on one database behind HAProxy, with the files that are shipped. */
+/** Two gateways on one database behind HAProxy, with the shipped files. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { IClientOptions, MqttClient } from 'mqtt'
@@ -24,13 +24,13 @@ async function startTwo (t: Test) {
 
 const publish = (client: MqttClient, device: string) => client.publishAsync(`vital/${device}`, READING, { qos: 1 })
 
-/** Connections of MQTT clients as a gateway counts them. */
+/** The number of connected MQTT clients that a gateway counts. */
 async function connectionsOf (httpUrl: string): Promise<number> {
   const text = await (await fetch(`${httpUrl}/metrics`)).text()
   return [...text.matchAll(/^vital_mqtt_connections(?:\{[^}]*\})? (\d+)/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
 }
 
-t.test('devices spread over both gateways, come back to theirs, and all that is acknowledged is stored', { skip: NO_HAPROXY }, async (t) => {
+t.test('devices spread over both gateways and come back to theirs, and every acknowledged reading is stored', { skip: NO_HAPROXY }, async (t) => {
   const { query, gateways } = await startTwo(t)
   const { mqttPort, httpUrl } = await startHaproxy(t, { gateways })
   const devices = Array.from({ length: 40 }, (_, index) => `band-${index}`)
@@ -44,7 +44,7 @@ t.test('devices spread over both gateways, come back to theirs, and all that is 
   await Promise.all(clients.map((client, index) => publish(client, devices[index]!)))
   t.equal((await query('select from readings')).length, devices.length)
   const { total } = await (await fetch(`${httpUrl}/vital-data?count=1`)).json() as { total: number }
-  t.equal(total, devices.length, 'whichever gateway answers')
+  t.equal(total, devices.length, 'from either gateway')
   await Promise.all(clients.map((client) => client.endAsync(true)))
   await until(async () => (await split()).join() === '0,0')
   for (const device of devices.slice(0, 6)) {
@@ -77,16 +77,16 @@ t.test('a killed gateway: its devices go on at the other one; drained, it gets n
   const published = clients.map((client, index) => publish(client, devices[index]!))
   doomed.child.kill('SIGKILL')
   await Promise.all(published)
-  await until(async () => await connectionsOf(staying.httpUrl) === devices.length, 'all devices are at the other gateway')
+  await until(async () => await connectionsOf(staying.httpUrl) === devices.length, 'all devices to be at the other gateway')
   t.equal((await query('select from readings')).length, devices.length, 'acknowledged, and each stored once')
-  await until(async () => (await haproxy.states('http_gateways'))['gateway-1']!.startsWith('DOWN'), 'HAProxy sees it')
+  await until(async () => (await haproxy.states('http_gateways'))['gateway-1']!.startsWith('DOWN'), 'HAProxy to see it')
   t.equal((await fetch(`${haproxy.httpUrl}/health/ready`)).status, 200)
 
   await haproxy.command('set server mqtt_gateways/gateway-2 state drain')
   t.match(await haproxy.states('mqtt_gateways'), { 'gateway-2': 'DRAIN' })
   await publish(clients[0]!, 'band-0')
-  t.pass('connections that stand stay')
-  await t.rejects(tryConnect(haproxy.mqttPort, { clientId: 'late' }), 'no gateway takes new ones')
+  t.pass('open connections stay')
+  await t.rejects(tryConnect(haproxy.mqttPort, { clientId: 'late' }), 'no gateway takes new connections')
   await haproxy.command('set server mqtt_gateways/gateway-2 state ready')
   t.equal(await tryConnect(haproxy.mqttPort, { clientId: 'late' }), 0)
 })
@@ -100,8 +100,8 @@ t.test('TLS ends at HAProxy, and a client certificate is the login of its device
   const credentials = openCredentials(t, connectionString)
   await credentials.add('band-1', 'device')
   const secret = await credentials.add('ward', 'operator')
-  await until(async () => (await fetch(`${gateways[0].httpUrl}/vital-data`)).status === 401, 'credentials are asked for')
-  await until(async () => (await fetch(`${gateways[1].httpUrl}/vital-data`)).status === 401, 'by both')
+  await until(async () => (await fetch(`${gateways[0].httpUrl}/vital-data`)).status === 401, 'credentials to be asked for')
+  await until(async () => (await fetch(`${gateways[1].httpUrl}/vital-data`)).status === 401, 'both gateways to ask for them')
   const haproxy = await startHaproxy(t, { gateways, tls: { pemFile, clientCaFile: authority.ca } })
   const ca = await readFile(authority.ca)
   const certified = async (signer: typeof authority, name: string) => {
@@ -113,12 +113,12 @@ t.test('TLS ends at HAProxy, and a client certificate is the login of its device
   const device = await connectClient(t, haproxy.mqttsPort, { ...options, ...own, clientId: 'band-1' })
   await publish(device, 'band-1')
   t.equal((await query('select from readings')).length, 1)
-  t.not(await tryConnect(haproxy.mqttsPort, { ...options, ...own, clientId: 'band-2' }), 0, 'of that device alone')
+  t.not(await tryConnect(haproxy.mqttsPort, { ...options, ...own, clientId: 'band-2' }), 0, 'only that device')
   t.not(await tryConnect(haproxy.mqttsPort, { ...options, clientId: 'band-1' }), 0, 'without a certificate')
   const foreign = await certified(await createAuthority(t), 'band-1')
-  await t.rejects(tryConnect(haproxy.mqttsPort, { ...options, ...foreign, clientId: 'band-1' }), 'of another authority')
+  await t.rejects(tryConnect(haproxy.mqttsPort, { ...options, ...foreign, clientId: 'band-1' }), 'a certificate of another authority')
   t.not(await tryConnect(haproxy.mqttPort, { clientId: 'band-1' }), 0, 'without TLS')
-  t.equal(await tryConnect(haproxy.mqttsPort, { ...options, ...login('ward', secret) }), 0, 'a secret does as well')
+  t.equal(await tryConnect(haproxy.mqttsPort, { ...options, ...login('ward', secret) }), 0, 'a secret is accepted as well')
   const overWebSocket = await connectAsync(`wss://localhost:${haproxy.httpsPort}/mqtt`, { ca, ...login('ward', secret) })
   t.teardown(() => overWebSocket.endAsync(true))
   t.equal((await overWebSocket.subscribeAsync('vital/#', { qos: 1 }))[0]?.qos, 1)
@@ -127,7 +127,7 @@ t.test('TLS ends at HAProxy, and a client certificate is the login of its device
   t.equal((await fetch(`${haproxy.httpUrl}/vital-data`, { headers: bearer(secret) })).status, 200)
 })
 
-t.test('a CONNECT with a password of 16 KiB passes, whole or in pieces; what is not MQTT does not', { skip: NO_HAPROXY }, async (t) => {
+t.test('a CONNECT with a password of 16 KiB passes, whole or in pieces; other protocols do not', { skip: NO_HAPROXY }, async (t) => {
   const { gateways } = await startTwo(t)
   const { mqttPort } = await startHaproxy(t, { gateways })
   t.equal(await tryConnect(mqttPort, { clientId: 'long', username: 'long', password: 'x'.repeat(16_300) }), 0)

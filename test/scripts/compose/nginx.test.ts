@@ -1,4 +1,4 @@
-/** Two gateways on one database behind nginx, with the file that is shipped. */
+/** Two gateways on one database behind nginx, with the shipped file. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -18,7 +18,7 @@ const skip = isInstalled
   ? process.getuid?.() === 0 ? false : 'Debian\'s nginx writes below /var/lib/nginx, which this account may not'
   : 'nginx is not installed (apt-get install nginx libnginx-mod-stream)'
 
-t.test('MQTT, HTTP and WebSocket pass nginx, and a gateway that has stopped is passed over', { skip }, async (t) => {
+t.test('MQTT, HTTP and WebSocket pass nginx, and a stopped gateway is skipped', { skip }, async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const variables = { DATABASE_URL: connectionString, VITAL_TRUSTED_PROXIES: '127.0.0.1', VITAL_PROXY_PROTOCOL: 'true' }
   const gateways = [await startGateway(t, variables), await startGateway(t, variables)] as const

@@ -1,4 +1,4 @@
-/** The patient dashboard: its SQL, as the role of Grafana, gives what `GET /vital-data/{device}/history` answers. */
+/** The patient dashboard: its SQL, run as the role of Grafana, gives the same values as `GET /vital-data/{device}/history`. */
 import pg from 'pg'
 import t from 'tap'
 import { BUCKET_SECONDS, type BucketName } from '../../../schemas/history.ts'
@@ -28,7 +28,7 @@ const signQueries = Object.entries(SIGNS).flatMap(([title, signs]) => {
 
 interface Summary { readonly mean: number, readonly min: number, readonly max: number }
 
-/** What history answers, and what was asked. */
+/** A query of the history and its answer. */
 interface Answer {
   readonly every: BucketName
   readonly bucketS: number
@@ -37,11 +37,11 @@ interface Answer {
   readonly resources: ReadonlyArray<{ readonly from: number, readonly vitals: Partial<Record<VitalSign, Summary>> }>
 }
 
-/** Whole multiples of half: their means have few digits. */
+/** Multiples of a half, whose means have few digits. */
 const toFields = (n: number, names: readonly VitalSign[] = VITAL_SIGNS) =>
   Object.fromEntries(names.map((name, index) => [name, 30 + index * 10 + n * 7 % 23 / 2]))
 
-t.test('every vital sign has its query, and they differ by their columns alone', (t) => {
+t.test('every vital sign has its query, and the queries differ only in their columns', (t) => {
   t.same(signQueries.map(({ sign }) => sign).sort(), [...VITAL_SIGNS].sort())
   const columns = new Map<VitalSign, string>(VITAL_SIGNS.map((sign) =>
     [sign, sign.replace(/Value$/, '').replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]))
@@ -54,7 +54,7 @@ t.test('every vital sign has its query, and they differ by their columns alone',
   t.end()
 })
 
-t.test('each range shows what history answers', { timeout: 120_000 }, async (t) => {
+t.test('each range shows the values of the history', { timeout: 120_000 }, async (t) => {
   const { gatewayUrl, grafanaUrl } = await createComposeDatabase(t)
   const { httpUrl, stop } = await startGateway(t, { DATABASE_URL: gatewayUrl })
   const post = async (readings: object[]) => {
@@ -64,7 +64,7 @@ t.test('each range shows what history answers', { timeout: 120_000 }, async (t) 
     t.equal(answer.status, 202, await answer.text())
   }
   const nowS = Math.floor(Date.now() / 1000)
-  // Two days with pauses, then the last hours by the minute up to now, where no averages are.
+  // Two days with pauses, then the last hours by the minute up to now, where there are no averages yet.
   const olderS = Array.from({ length: 300 }, (_, n) => nowS - 50 * HOUR_S + n * 600 + n % 7)
   const newerS = Array.from({ length: 180 }, (_, n) => nowS - 3 * HOUR_S + n * 60)
   const times = [...new Set([...olderS.filter((_, n) => n % 50 < 40), ...newerS])]
@@ -75,7 +75,7 @@ t.test('each range shows what history answers', { timeout: 120_000 }, async (t) 
   const grafana = await connectPostgres(t, grafanaUrl)
   const vital = await connectPostgres(t, gatewayUrl)
   const isTrue = async (condition: string) => (await vital(`select (${condition}) as holds`))[0]?.['holds'] === true
-  await until(() => isTrue('select count(*) = 0 from rollup_late'), 'the averages of late readings are computed', 60_000)
+  await until(() => isTrue('select count(*) = 0 from rollup_late'), 'the averages of late readings to be computed', 60_000)
   t.ok(await isTrue('select count(*) > 200 from rollups_5m'))
   t.ok(await isTrue('select count(*) > 30 from rollups_1h'))
   t.ok(await isTrue('select exists (select from readings where time >= (select closed_before from rollup_state))'))
@@ -85,7 +85,7 @@ t.test('each range shows what history answers', { timeout: 120_000 }, async (t) 
     const fromS = Math.floor((nowS - (every === '1m' ? 5 : 60) * HOUR_S) / bucketS) * bucketS
     const toS = nowS + 60
     const query = new URLSearchParams({ from: String(fromS), to: String(toS), every, order: 'asc', count: '1000' })
-    // On a busy machine it may be answered 503 at first.
+    // On a busy machine a request may first be answered 503.
     let body = ''
     await until(async () => {
       const answer = await fetch(`${httpUrl}/vital-data/${encodeURIComponent(DEVICE)}/history?${query}`)
@@ -112,7 +112,7 @@ t.test('each range shows what history answers', { timeout: 120_000 }, async (t) 
   for (const every of Object.keys(BUCKET_SECONDS) as BucketName[]) answers.push(await ask(every))
   for (const answer of answers) await compare(answer, 'once averages are computed')
 
-  // In a database from before there were averages they are built backwards. Nothing builds them here meanwhile.
+  // In a database of an older version averages are built backwards. Nothing builds them during this test.
   await stop()
   await vital("update rollup_state set built_from = date_trunc('day', now() - interval '1 day', 'UTC')")
   for (const answer of answers) await compare(answer, 'while they are built')
@@ -136,7 +136,7 @@ t.test('a line ends where nothing was measured', async (t) => {
   }
 })
 
-t.test('the other panels, and the device by what is typed', async (t) => {
+t.test('the other panels answer, and the device is found by typed text', async (t) => {
   const { gatewayUrl, grafanaUrl } = await createComposeDatabase(t)
   const { httpUrl, mqttPort } = await startGateway(t, { DATABASE_URL: gatewayUrl })
   const devices = ["o'brien", 'a_b', 'axb', 'a%b', 'a\\b', 'ward-1', 'ward-2']
@@ -167,15 +167,15 @@ t.test('the other panels, and the device by what is typed', async (t) => {
   t.same(await offered(''), [...devices].sort())
   t.same(await offered('ward'), ['ward-1', 'ward-2'])
   t.same(await offered("o'"), ["o'brien"])
-  t.same(await offered('a_'), ['a_b'], 'an underscore is itself')
+  t.same(await offered('a_'), ['a_b'], 'an underscore stands for itself')
   t.same(await offered('a\\'), ['a\\b'])
-  t.same(await offered('%-2'), ['ward-2'], 'a percent sign stands for anything')
+  t.same(await offered('%-2'), ['ward-2'], 'a percent sign stands for any text')
   t.same(await offered("'; drop table latest; --"), [])
   t.match(JSON.stringify(await grafana(`explain ${expandSql(variable!.query, { search: 'ward-1' })}`)),
-    /Index (?:Only )?Scan|Bitmap/, 'the search is along the key')
+    /Index (?:Only )?Scan|Bitmap/, 'the search uses the key')
 })
 
-t.test('the role of Grafana reads what the dashboards show, not for long, and nothing else', async (t) => {
+t.test('the role of Grafana may read the tables of the dashboards, for a bounded time, and nothing else', async (t) => {
   const { gatewayUrl, grafanaUrl } = await createComposeDatabase(t)
   await startGateway(t, { DATABASE_URL: gatewayUrl })
   const grafana = await connectPostgres(t, grafanaUrl)

@@ -6,18 +6,18 @@ export const PROMETHEUS_DIR = join(ROOT, 'scripts/compose/prometheus')
 
 interface Copied {
   readonly secret: string
-  /** Instead of the names of the containers, with their ports. */
+  /** Addresses that replace the names and ports of the containers. */
   readonly targets: Readonly<Record<string, string>>
-  /** Of the shipped files; by default that of one gateway. */
+  /** The name of a shipped file; by default that of one gateway. */
   readonly name?: 'prometheus.yml' | 'several.yml'
-  /** As in the profile `scale`. */
+  /** Targets of the profile `scale`. */
   readonly hasSinks?: boolean
   /** Lakes, exports and bridges, as an operator names them in `streams.yml`. */
   readonly streams?: readonly string[]
 }
 
 /**
- * Copies what compose mounts, with other targets and another place of the secret.
+ * Copies the files that compose mounts, with other targets and another path of the secret.
  * @returns the path of `prometheus.yml`
  */
 export async function copyPrometheusFiles (

@@ -7,8 +7,8 @@ import { createTestDatabase } from '../../helpers/postgres.ts'
 import { ROOT } from '../../helpers/program.ts'
 
 /**
- * A database as `roles.sql` makes it when compose starts for the first time: empty, with the roles of the gateway and of
- * Grafana. Their names have an ending, because roles belong to the server, which other tests use as well.
+ * An empty database with the roles of the gateway and of Grafana, as `roles.sql` makes it when compose starts for the first
+ * time. The names of the roles get a suffix, because roles belong to the server, which other tests use as well.
  * @returns the connection strings of the two roles
  */
 export async function createComposeDatabase (t: Test): Promise<{ readonly gatewayUrl: string, readonly grafanaUrl: string }> {
@@ -29,7 +29,7 @@ export async function createComposeDatabase (t: Test): Promise<{ readonly gatewa
       await client.end()
     }
   }
-  // What psql does with the file.
+  // Splits the file and replaces its variables, as psql does.
   const [cluster = '', database = ''] = (await readFile(join(ROOT, 'scripts/compose/postgres/roles.sql'), 'utf8'))
     .replaceAll(/^\\getenv .*$/gm, '')
     .replaceAll(/\b(vital|grafana)\b/g, `$1_${ending}`)
@@ -44,10 +44,10 @@ export async function createComposeDatabase (t: Test): Promise<{ readonly gatewa
   return { gatewayUrl: toUrl('vital'), grafanaUrl: toUrl('grafana') }
 }
 
-/** @returns runs statements on one connection, which is closed when the test ends */
+/** @returns a function that runs statements on one connection, closed when the test ends */
 export async function connectPostgres (t: Test, connectionString: string) {
   const client = new pg.Client({ connectionString, application_name: 'Grafana' })
-  // Dropping the database ends it.
+  // Dropping the database may end the connection.
   client.on('error', () => {})
   await client.connect()
   t.teardown(() => client.end())

@@ -1,6 +1,6 @@
 /**
- * What the profile `scale` has beside `several`, with the containers left out: three brokers of Kafka by the shipped files, its
- * topics, gateways and sinks with what compose sets, and each query of the dashboard of the log.
+ * The parts that the profile `scale` adds to `several`, without containers: three Kafka brokers with the shipped files, their
+ * topics, gateways and sinks with the settings of compose, and each query of the dashboard of the log.
  */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -30,7 +30,7 @@ const { services } = parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8'), {
   services: Record<string, { readonly environment?: Readonly<Record<string, string | number>> }>
 }
 
-/** What compose sets for a service, of Kafka. */
+/** The settings of Kafka that compose gives a service. */
 const kafkaOf = (service: string): Variables => Object.fromEntries(Object.entries(services[service]!.environment ?? {})
   .filter(([name, value]) => /^KAFKA_|^VITAL_JOURNAL$/.test(name) && !/^\$\{/.test(String(value)))
   .map(([name, value]) => [name, String(value)]))
@@ -49,7 +49,7 @@ async function startBrokers (t: Test) {
   const dir = await createTestDir(t)
   const nodes = await Promise.all(['kafka-1', 'kafka-2', 'kafka-3'].map(async (name) =>
     ({ name, port: await freePort(), controllerPort: await freePort() })))
-  /** Names of containers with their ports become places of this machine. */
+  /** Replaces names and ports of containers by addresses of this machine. */
   const toLocal = (text: string) => nodes.reduce((some, { name, port, controllerPort }) =>
     some.replace(`${name}:9092`, `127.0.0.1:${port}`).replace(`${name}:9093`, `127.0.0.1:${controllerPort}`), text)
   const children = nodes.map(({ name, port, controllerPort }) => {
@@ -81,7 +81,7 @@ async function startBrokers (t: Test) {
     if (children.some(({ child }) => child.exitCode !== null)) throw new Error('a broker ended')
     await sleep(200)
     return (await Promise.all(nodes.map(({ port }) => isOpen(port)))).every(Boolean)
-  }, 'three brokers listen', 120_000)
+  }, 'three brokers to listen', 120_000)
   return { toLocal, kill (index: number) { children[index]!.child.kill('SIGKILL') } }
 }
 
@@ -103,11 +103,11 @@ async function makeTopics (t: Test, toLocal: (text: string) => string) {
   return client
 }
 
-// Three brokers start in half a minute on two cores that are busy.
+// Three brokers take half a minute to start on two busy cores.
 t.setTimeout(240_000)
 
 if (await isOnKafkaNode(t, import.meta.filename)) {
-  t.test('all of it together, a broker killed, and every query of the dashboard of the log', {
+  t.test('all parts together, a killed broker, and every query of the dashboard of the log', {
     skip: NO_PROMETHEUS, timeout: 240_000
   }, async (t) => {
     const { connectionString, query } = await createTestDatabase(t)
@@ -115,7 +115,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const client = await makeTopics(t, brokers.toLocal)
     const variables = { ...client, DATABASE_URL: connectionString, VITAL_JOURNAL: kafkaOf('gateway-1-scale')['VITAL_JOURNAL'] ?? '' }
     const gateways = [await startGateway(t, variables), await startGateway(t, variables)]
-    // A sink gets all that a gateway gets.
+    // A sink gets all variables of a gateway.
     const start = () => startSink(t, { kafka: { brokers: client.KAFKA_BROKERS } }, connectionString, { variables })
     const sinks = [await start(), await start()]
     const configFile = await copyPrometheusFiles(await createTestDir(t), {
@@ -145,13 +145,13 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     }
     const isStored = async () => (await query('select from readings')).length === sent
     await publish(50)
-    await until(isStored, 'sinks have stored what gateways acknowledged')
+    await until(isStored, 'sinks to store all acknowledged readings')
     brokers.kill(1)
     await publish(50)
-    await until(isStored, 'with a broker less too', 60_000)
+    await until(isStored, 'sinks to store them with one broker less, too', 60_000)
 
     const scraped = 'count(count_over_time(up{job=~"vital-.*"}[1m]) >= 5) == 4'
-    await until(async () => (await prometheus.query(scraped)).length === 1, 'Prometheus has scraped all four')
+    await until(async () => (await prometheus.query(scraped)).length === 1, 'Prometheus to scrape all four')
     t.strictSame((await prometheus.query('up == 1')).map(({ metric }) => metric['job']).sort(),
       ['vital-gateway', 'vital-gateway', 'vital-sink', 'vital-sink'])
     const queries = queriesOf('expr', log)

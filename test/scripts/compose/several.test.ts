@@ -1,6 +1,6 @@
 /**
- * What `docker compose --profile several up grafana-several` starts, with the containers left out: each file that it mounts
- * is run, on PostgreSQL, Redis, HAProxy and Prometheus of this machine.
+ * The parts of `docker compose --profile several up grafana-several`, without containers: each file that it mounts is run with
+ * PostgreSQL, Redis, HAProxy and Prometheus of this machine.
  */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -35,11 +35,11 @@ const { services } = parse(await readFile(join(ROOT, 'compose.yaml'), 'utf8'), {
   services: Record<string, Service>
 }
 
-/** Runs a script as compose does, and fails with what it printed. */
+/** Runs a script as compose does. @throws Error with its output when it fails */
 const runScript = (path: string, env: Record<string, string>) =>
   promisify(execFile)('sh', [fileOf(path)], { ...ACCOUNT, cwd: '/', env: { PATH: `${BIN}:${process.env['PATH']}`, ...env } })
 
-/** The replica of the shipped script. */
+/** A replica made by the shipped script. */
 async function startReplica (t: Test, base: string, primaryPort: number) {
   const port = await freePort()
   const env = {
@@ -63,7 +63,7 @@ async function startReplica (t: Test, base: string, primaryPort: number) {
   return { port, start }
 }
 
-/** Redis of the shipped script and file, without the file's places. */
+/** A Redis started by the shipped script and file, without the paths in the file. */
 async function startRedis (t: Test) {
   const dir = await createTestDir(t)
   const port = await freePort()
@@ -81,7 +81,7 @@ async function startRedis (t: Test) {
   })
   const [, check = ''] = services['redis']!.healthcheck.test
   await until(() => promisify(execFile)('sh', ['-c', check.replace('redis-cli', `redis-cli -p ${port}`)],
-    { env: { PATH: process.env['PATH'], REDISCLI_AUTH: 'swordfish' } }).then(() => true, () => false), 'Redis is healthy')
+    { env: { PATH: process.env['PATH'], REDISCLI_AUTH: 'swordfish' } }).then(() => true, () => false), 'Redis to be healthy')
   const url = String(services['gateway-1']!.environment!['REDIS_URL'])
     .replace('${' + 'REDIS_PASSWORD:-}', 'swordfish').replace('redis:6379', `127.0.0.1:${port}`)
   return { port, url }
@@ -95,7 +95,7 @@ const PROFILES = {
   ]
 }
 
-t.test('the profiles take nothing from the others, and wait for what they need', (t) => {
+t.test('a profile does not change the others, and its services wait for those that they need', (t) => {
   for (const [profile, expected] of Object.entries(PROFILES)) {
     const own = Object.keys(services).filter((name) => services[name]!.profiles?.includes(profile))
     t.strictSame(own, expected)
@@ -107,7 +107,7 @@ t.test('the profiles take nothing from the others, and wait for what they need',
     }
     visit(`grafana-${profile}`)
     t.strictSame([...needed].sort(), [...own, 'credentials', 'postgres'].sort(),
-      'all of it is started by its last service, and no single gateway')
+      'the last service starts all others, and no single gateway')
   }
   for (const [name, { environment }] of Object.entries(services)) {
     const asks = JSON.stringify(environment ?? {}).match(/\$\{(?:REDIS|POSTGRES_REPLICATION|KAFKA)_PASSWORD:[^}]*\}/g) ?? []
@@ -122,7 +122,7 @@ t.test('without its password each script stops, and says what to set', { skip: N
   await t.rejects(runScript('postgres/replica.sh', { PGDATA: '/nowhere' }), /set POSTGRES_REPLICATION_PASSWORD in \.env/)
 })
 
-t.test('Redis: what survives, who gets in', { skip: NO_REDIS }, async (t) => {
+t.test('Redis evicts nothing, appends to its file, asks for a password, and limits the rights of the user', { skip: NO_REDIS }, async (t) => {
   const { port, url } = await startRedis(t)
   const client = new Redis(url)
   t.teardown(() => { client.disconnect() })
@@ -141,12 +141,12 @@ t.test('Redis: what survives, who gets in', { skip: NO_REDIS }, async (t) => {
   stranger.disconnect()
 })
 
-t.test('all of it together, and every query of the dashboard has its answer', {
+t.test('all parts together, and every query of the dashboard has an answer', {
   skip: NO_REDIS || NO_REPLICATION || NO_HAPROXY || NO_PROMETHEUS, timeout: 120_000
 }, async (t) => {
   const { environment } = services['haproxy']!
   t.match(environment, { GATEWAY_1_HOST: 'gateway-1', GATEWAY_2_HOST: 'gateway-2', MQTT_BIND: ':1883', STATS_BIND: ':8405' })
-  // As the image makes it, which lets no replica in from elsewhere.
+  // A pg_hba.conf as the image makes it, which admits no replica from another machine.
   const primary = await startPrimary(t, { hba: 'host all all all scram-sha-256', password: 'superuser' })
   const prepare = () => runScript('postgres/prepare-primary.sh', {
     PGHOST: '127.0.0.1', PGPORT: String(primary.port), PGUSER: 'postgres', PGPASSWORD: 'superuser', POSTGRES_REPLICATION_PASSWORD: 'follow'
@@ -155,17 +155,17 @@ t.test('all of it together, and every query of the dashboard has its answer', {
   await prepare()
   const [{ hba } = { hba: 0 }] = await primary.query<{ hba: number }>(
     "select count(*)::int as hba from pg_hba_file_rules where 'replication' = any(database) and error is null")
-  t.equal(hba, 1, 'run twice, there is one line')
+  t.equal(hba, 1, 'one line, although the script ran twice')
   const replica = await startReplica(t, primary.base, primary.port)
   let stopReplica = replica.start()
   t.teardown(() => stopReplica())
   const replicaUrl = `postgres://postgres:superuser@127.0.0.1:${replica.port}/postgres`
   const onReplica = createQuery(replicaUrl)
-  await until(async () => (await onReplica('select 1')).length === 1, 'the replica answers')
+  await until(async () => (await onReplica('select 1')).length === 1, 'the replica to answer')
   t.strictSame(await onReplica('select pg_is_in_recovery() as is_replica'), [{ is_replica: true }])
   await stopReplica()
   stopReplica = replica.start()
-  await until(async () => (await onReplica('select 1')).length === 1, 'started again, it goes on from its data')
+  await until(async () => (await onReplica('select 1')).length === 1, 'the replica to answer after a restart, from its data')
   const slots = 'select slot_name, active, (select setting from pg_settings where name = \'max_slot_wal_keep_size\') as bound from pg_replication_slots'
   await until(async () => (await primary.query<{ active: boolean }>(slots))[0]?.active === true, 'it follows')
   t.match(await primary.query(slots), [{ slot_name: 'replica_1', bound: '8192' }])
@@ -190,13 +190,13 @@ t.test('all of it together, and every query of the dashboard has its answer', {
   const nurse = await connectClient(t, haproxy.mqttPort, { clientId: 'nurse', clean: false })
   nurse.on('message', (topic) => { heard.add(topic) })
   await nurse.subscribeAsync('vital/+', { qos: 1 })
-  // What is stored, what was stored before, what is kept as a dead letter, what exceeds the room for those.
+  // A stored reading, a duplicate, a dead letter, and one beyond the room for dead letters.
   const reading = `{"timestamp":${Date.now() / 1000},"heartRateValue":61}`
   for (const payload of [reading, reading, '{', '{']) {
     await Promise.all(clients.map((client, n) => client.publishAsync(`vital/band-${n}`, payload, { qos: 1 })))
   }
-  await until(() => heard.size === clients.length, 'one subscriber hears devices of both gateways')
-  await until(async () => (await onReplica('select from readings')).length === clients.length, 'the replica has them')
+  await until(() => heard.size === clients.length, 'one subscriber to hear devices of both gateways')
+  await until(async () => (await onReplica('select from readings')).length === clients.length, 'the replica to have the readings')
 
   const configFile = await copyPrometheusFiles(await createTestDir(t), {
     secret: 'none',
@@ -211,7 +211,7 @@ t.test('all of it together, and every query of the dashboard has its answer', {
   })
   const prometheus = await startPrometheus(t, configFile)
   const scraped = 'min(count_over_time(up[1m])) >= 3 and count(count_over_time(up[1m])) == 3'
-  await until(async () => (await prometheus.query(scraped)).length === 1, 'Prometheus has scraped all three, three times')
+  await until(async () => (await prometheus.query(scraped)).length === 1, 'Prometheus to scrape all three, three times')
   t.strictSame((await prometheus.query('up == 1')).map(({ metric }) => metric['job']).sort(), ['haproxy', 'vital-gateway', 'vital-gateway'])
   const queries = queriesOf('expr', several)
   t.ok(queries.length > 50, `${queries.length} queries`)
@@ -224,11 +224,11 @@ t.test('all of it together, and every query of the dashboard has its answer', {
   t.strictSame(await Promise.all(['Gateways', 'HAProxy', 'Redis', 'Database', 'Ledger', 'Pending', 'Lost between gateways'].map(stat)),
     [[2], [1], [1], [1], [0], [0], [0]])
   t.ok((await stat('Replica lag'))[0]! < 5)
-  t.strictSame(await stat('Ledger by gateway'), [0, 0], 'each gateway balances for itself')
+  t.strictSame(await stat('Ledger by gateway'), [0, 0], 'each gateway balances by itself')
   t.strictSame(await values('sum(vital_readings_stored_total)'), [clients.length])
-  t.ok((await values('sum(vital_cluster_messages_received_total)'))[0]! > 0, 'something crossed Redis')
+  t.ok((await values('sum(vital_cluster_messages_received_total)'))[0]! > 0, 'messages went through Redis')
 
   await haproxy.command('set server mqtt_gateways/gateway-2 state drain')
   await until(async () => (await prometheus.query(queryOf('Server states')))
-    .some(({ metric }) => metric['server'] === 'gateway-2' && metric['state'] === 'DRAIN'), 'a gateway that is drained shows as such')
+    .some(({ metric }) => metric['server'] === 'gateway-2' && metric['state'] === 'DRAIN'), 'a drained gateway is shown as such')
 })

@@ -1,4 +1,4 @@
-/** A lake, an export and a bridge, scraped by the files that compose mounts, and each query of their dashboard. */
+/** A lake, an export and a bridge, scraped with the files that compose mounts, and each query of their dashboard. */
 import t from 'tap'
 import { startExport, toVariables as toExportVariables } from '../../export/rig.ts'
 import { connectDevice, startBridge, toReading } from '../../bridge/rig.ts'
@@ -18,7 +18,7 @@ const MISSING = [NO_PROMETHEUS, NO_STORE, NO_VICTORIAMETRICS, NO_MOSQUITTO].find
 
 if (MISSING !== false) t.pass(`left out: ${MISSING}`, { skip: MISSING })
 else if (await isOnKafkaNode(t, import.meta.filename)) {
-  t.test('each query of a panel has its answer', { timeout: 110_000 }, async (t) => {
+  t.test('each query of a panel has an answer', { timeout: 110_000 }, async (t) => {
     const rig = await createSinkRig(t)
     const { createPlace } = await createLakeRig(t)
     await rig.makeAnew(2)
@@ -39,7 +39,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await rig.writeReadings(toRows(60))
     await until(async () => await isWritten(rig, query) && await isWritten(rig, query, 'vital-export'))
     const scraped = 'count(count_over_time(up{job="vital-streams"}[1m]) >= 5) == 3'
-    await until(async () => (await prometheus.query(scraped)).length === 1, 'Prometheus has scraped all three')
+    await until(async () => (await prometheus.query(scraped)).length === 1, 'Prometheus to scrape all three')
     const queries = queriesOf('expr', streams)
     for (const { title, query: expr } of queries) {
       t.ok((await prometheus.query(expr.replaceAll('$__rate_interval', '10s'))).length > 0, `${title}: ${expr}`)
@@ -49,7 +49,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.strictSame(await Promise.all(['Lake', 'Export', 'Bridge'].map(stat)), [[1], [1], [1]])
     t.strictSame(await Promise.all(['Lake: records that wait', 'Export: records that wait', 'Bridge: held'].map(stat)), [[0], [0], [0]])
     const refused = 'sum(vital_readings_dead_lettered_total and on (job, instance) vital_bridge_subscribed)'
-    t.strictSame((await prometheus.query(refused)).map(({ value }) => value), [1], 'what is no JSON is a dead letter of the bridge')
+    t.strictSame((await prometheus.query(refused)).map(({ value }) => value), [1], 'an invalid payload is a dead letter of the bridge')
     t.strictSame((await prometheus.query('sum(vital_lake_readings_total)')).map(({ value }) => value), [60])
   })
 }

@@ -10,7 +10,7 @@ const START_S = 1_735_689_600
 const ARGS = ['--data', FIXTURES, '--start', String(START_S)]
 const READINGS = 240
 
-/** The CSV once more, by other means than the script's, so that one does not vouch for itself. */
+/** Parses the CSV independently of the script, so that the test does not repeat its errors. */
 async function readRows (number: string): Promise<string[][]> {
   const text = await readFile(join(FIXTURES, `bidmc_${number}_Numerics.csv`), 'utf8')
   return text.trim().split('\n').slice(1).map((line) => line.split(','))
@@ -42,7 +42,7 @@ t.test('every row arrives, in order, and is acknowledged', async (t) => {
   }
 })
 
-t.test('one device, RESP 0 as a value, and no start: no timestamp lies in the future', async (t) => {
+t.test('one device, RESP 0 as a value, and no --start: no timestamp is in the future', async (t) => {
   const broker = await startBroker(t)
   const { status, stdout } = await runScript(t, 'play',
     ['--data', FIXTURES, '--url', broker.url, '--speed', '0', '--resp-zero', 'send', '--devices', 'bidmc-13'])
@@ -66,7 +66,7 @@ t.test('Ctrl-C stops, waits for acknowledgements and reports', async (t) => {
   t.match(stdout, /stopped on request, 23\d readings not sent/)
 })
 
-t.test('--loop goes on beyond the end of the recordings, with times of now, until it is stopped', async (t) => {
+t.test('--loop goes on beyond the end of the recordings, with current times, until it is stopped', async (t) => {
   const broker = await startBroker(t)
   const startedAtS = Date.now() / 1000
   const script = startScript(t, 'play', ['--data', FIXTURES, '--url', broker.url, '--speed', '100', '--loop', '--devices', 'bidmc-19'])
@@ -79,7 +79,7 @@ t.test('--loop goes on beyond the end of the recordings, with times of now, unti
   t.match(stdout, /unacknowledged +0\n/)
   t.match(stdout, /stopped on request\n/)
   const values = broker.received.map(({ body: { timestamp, ...values } }) => values)
-  t.strictSame(values.slice(80, 160), values.slice(0, 80), 'the second lap is the first once more')
+  t.strictSame(values.slice(80, 160), values.slice(0, 80), 'the second lap equals the first')
   const times = broker.received.map(({ body }) => body['timestamp'] as number)
   t.ok(times.every((time, index) => time > (times[index - 1] ?? startedAtS - 1) && time <= Date.now() / 1000))
 })

@@ -4,7 +4,7 @@ import { toDeviceId } from '../../../scripts/devices/patients/device.ts'
 import { startBroker } from './fleet/broker.ts'
 import { runScript } from './fleet/script.ts'
 
-t.test('every made-up device publishes its readings, none stamped in the future', async (t) => {
+t.test('every simulated device publishes its readings, none with a future timestamp', async (t) => {
   const clients = new Set<string>()
   const broker = await startBroker(t)
   broker.aedes.on('client', ({ id }) => { clients.add(id) })
@@ -16,7 +16,7 @@ t.test('every made-up device publishes its readings, none stamped in the future'
   t.match(stdout, /sent +200 of 200 readings/)
   t.match(stdout, /unacknowledged +0\n/)
   t.equal(broker.received.length, 200)
-  t.equal(clients.size, 21, 'a connection for each device, after one that only tries the gateway')
+  t.equal(clients.size, 21, 'a connection for each device, and one that only checks the gateway')
   for (let index = 0; index < 20; index++) {
     const topic = `vital/${toDeviceId(index)}`
     const bodies = broker.received.filter((publish) => publish.topic === topic).map(({ body }) => body)

@@ -12,7 +12,7 @@ function parse (bytes: Buffer): Packet[] {
   return packets
 }
 
-t.test('encoded packets are decoded alike by another implementation', (t) => {
+t.test('another implementation decodes encoded packets to the same values', (t) => {
   const payload = Buffer.alloc(300, 'x')
   const publish = encodePublish('vital/a', payload, 515)
   const [connect, first, second, ping] = parse(Buffer.concat([
@@ -61,7 +61,7 @@ t.test('reason codes of MQTT 5', (t) => {
   t.end()
 })
 
-t.test('bytes behind the end are those of an earlier read', (t) => {
+t.test('bytes beyond the given length are ignored', (t) => {
   const scanner = new FrameScanner()
   const chunk = Buffer.from([PUBACK, 2, 0, 1, PUBACK, 2, 0, 2])
   let count = 0

@@ -22,7 +22,7 @@ const digestsOf = (query: (text: string, values: unknown[]) => Promise<unknown[]
    from credentials where principal = $1 order by created_at`, [id])
 const digest = (secret: string) => hash('sha256', secret.trim(), 'hex')
 
-t.test('add, rotate, revoke, restore: the secret alone on stdout, its hash in PostgreSQL, each act in the audit log', async (t) => {
+t.test('add, rotate, revoke, restore: only the secret on stdout, its hash in PostgreSQL, each act in the audit log', async (t) => {
   const { run, query } = await open(t)
   t.match(await run('list'), { status: 0, stdout: /^no principals: the gateway is open/ })
 
@@ -55,7 +55,7 @@ t.test('add, rotate, revoke, restore: the secret alone on stdout, its hash in Po
   t.match(await run('restore', 'ward 3'), { status: 1, stdout: '', stderr: 'ward 3 is not revoked; rotate gives it a new secret' })
   const restored = await run('restore', 'ann')
   t.match(restored, { status: 0, stdout: SECRET })
-  t.same(await digestsOf(query, 'ann'), [{ digest: digest(restored.stdout), leftS: null }], 'the secrets of before stay gone')
+  t.same(await digestsOf(query, 'ann'), [{ digest: digest(restored.stdout), leftS: null }], 'earlier secrets stay invalid')
 
   const acts = await query('select actor, act, target, details from audit_log order by id')
   t.strictSame(acts, [
@@ -75,7 +75,7 @@ t.test('add, rotate, revoke, restore: the secret alone on stdout, its hash in Po
     '--json')).stdout, (await run('export')).stdout])
   for (const secret of [added, rotated, operator, restored]) {
     t.notOk(everything.includes(secret.stdout.trim()), 'no secret is stored or listed')
-    t.notOk(everything.includes(digest(secret.stdout)), 'nor what it can be checked with')
+    t.notOk(everything.includes(digest(secret.stdout)), 'nor is its hash')
   }
 })
 
@@ -108,14 +108,14 @@ t.test('import: CSV, a secret for each principal without a password, argon2id fo
   t.match(await run('import', file), {
     status: 2, stderr: /devices\.secrets\.csv exists already, and may hold secrets that are nowhere else/
   })
-  t.match(await readFile(out, 'utf8'), band!, 'and is as it was')
+  t.match(await readFile(out, 'utf8'), band!, 'and is unchanged')
   const more = join(dir, 'more.jsonl')
   await writeFile(more, '{"id":"band-2"}\n{"id":"band-1","role":"device"}\n')
   t.match(await run('import', more), {
     status: 1, stderr: /^vital-gateway credentials: 1 of 2 exist already, so nothing was imported: band-1\./
   })
   t.match(await query('select id from principals where id = \'band-2\''), [])
-  await t.rejects(stat(join(dir, 'more.secrets.jsonl')), 'no file of secrets that nobody has')
+  await t.rejects(stat(join(dir, 'more.secrets.jsonl')), 'no file with secrets that were not stored')
   t.match(await run('import', more, '--skip-existing', '--out', join(dir, 'x.jsonl')), {
     status: 0, stderr: /imported 1; 1 existed and were left/
   })
@@ -165,7 +165,7 @@ t.test('5,000 devices are imported in one go, each with a secret of its own', as
   t.equal((await run('export')).stdout.trimEnd().split('\n').length, 5001)
 })
 
-t.test('a failure is told with what to do', async (t) => {
+t.test('an error message says what to do', async (t) => {
   const { run } = await open(t)
   t.match(await run(), { status: 2, stderr: /^Usage: vital-gateway credentials .*\n[^]*Exit status/ })
   t.match(await run('delete', 'a'), { status: 2, stderr: /^vital-gateway credentials: unknown command 'delete'/ })
@@ -208,7 +208,7 @@ t.test('as a process: only the secret on stdout', async (t) => {
   })
 })
 
-t.test('a time that PostgreSQL cannot hold, an option given twice, and a wrong header are told', async (t) => {
+t.test('a time that PostgreSQL cannot hold, an option given twice, and a wrong header are errors', async (t) => {
   const { run, dir } = await open(t)
   for (const since of ['99999999d', '999999999w', '0001-01-01']) {
     t.match(await run('log', '--since', since), {
@@ -226,7 +226,7 @@ t.test('a time that PostgreSQL cannot hold, an option given twice, and a wrong h
   }
 })
 
-t.test('revoke takes a file of ids; many are revoked in a few statements, each with its line in the audit log', async (t) => {
+t.test('revoke takes a file of ids; many are revoked in a few statements, each with a line in the audit log', async (t) => {
   const { run, query, dir } = await open(t)
   await query('insert into principals (id, role) select \'device-\' || n, \'device\' from generate_series(1, 12000) n')
   await query('insert into credentials (principal, kind, secret_sha256) select id, \'secret\', sha256(id::bytea) from principals')

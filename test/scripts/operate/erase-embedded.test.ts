@@ -8,7 +8,7 @@ import { connectClient } from '../../helpers/gateway.ts'
 import { createTestDir } from '../../helpers/postgres.ts'
 import { runOperated } from '../../helpers/operator.ts'
 
-t.test('an embedded PostgreSQL, running and stopped with its gateway', async (t) => {
+t.test('a device is erased from an embedded PostgreSQL, running and stopped with its gateway', async (t) => {
   const dataDir = await createTestDir(t)
   const config = createConfig({ VITAL_DATA_DIR: dataDir, VITAL_MQTT_PORT: '0', VITAL_HTTP_PORT: '0' })
   const gateway = createGateway({ config, logger: pino({ level: 'silent' }) })
@@ -20,6 +20,6 @@ t.test('an embedded PostgreSQL, running and stopped with its gateway', async (t)
   await gateway.stop()
   const run = (...args: string[]) => runOperated('erase', args, { VITAL_DATA_DIR: dataDir })
   t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +3 /m })
-  t.notOk(existsSync(join(dataDir, 'postgres', 'postmaster.pid')), 'and the server that the tool started has ended with it')
-  t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +0 /m }, 'it can be asked again')
+  t.notOk(existsSync(join(dataDir, 'postgres', 'postmaster.pid')), 'and the server that the command started has ended with it')
+  t.match(await run('--device', 'a', '--yes'), { status: 0, stdout: /^readings +0 /m }, 'the command can be repeated')
 })

@@ -72,17 +72,17 @@ t.test('while the gateway is stopped: its spool is written to PostgreSQL without
   t.same(await database.query(COUNT), ['b', 'c'].map((device) => ({ device, n: 500 })))
 })
 
-t.test('other gateways on the database confirm', async (t) => {
+t.test('other gateways on the database confirm an erasure', async (t) => {
   const { database, variables, start } = await open(t)
   const { run, mqttPort, httpUrl } = await start()
   await publish(t, mqttPort, 1)
   const other = await startGateway(t, { ...variables, VITAL_DATA_DIR: await createTestDir(t) })
   const names = await database.query('select distinct application_name as name from pg_stat_activity where datname = current_database() and application_name ~ \':\'')
-  t.equal(names.length, 2, 'of one host and process, as two containers are')
+  t.equal(names.length, 2, 'both have the same host and process id, as two containers may')
   t.match(await run('--device', 'a', '--yes'),
     { status: 0, stdout: /^erased a[^]*\nconfirmed by +vital-gateway .*\nconfirmed by +vital-gateway .*\n/ })
   await other.stop()
-  t.match(await run('--device', 'c', '--yes'), { status: 0 }, 'one that stopped with an empty spool is waited for no longer')
+  t.match(await run('--device', 'c', '--yes'), { status: 0 }, 'a gateway that stopped with an empty spool is not waited for')
   t.match(await run('--device', 'b', '--yes', '--url', httpUrl), { status: 0, stdout: /^readings +1 /m, stderr: '' })
 })
 
@@ -97,7 +97,7 @@ t.test('several devices are erased by one command', async (t) => {
     [{ deviceId: 'c', readings: 10 }, { deviceId: 'd', readings: 0 }])
 })
 
-t.test('a failure is told with its cause', async (t) => {
+t.test('an error message names its cause', async (t) => {
   const { dataDir, variables, run } = await open(t)
   t.match(await run(), { status: 2, stderr: /required option '--device <id>' not specified/ })
   t.match(await run('--device', 'a', '--ca', 'x', '--ca', 'y', '--yes'), { status: 2, stderr: /--ca is given twice, and takes one value/ })

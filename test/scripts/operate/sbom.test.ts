@@ -16,7 +16,7 @@ interface Bom {
   }>
 }
 
-t.test('the bill of materials names every package that runs, and none that only builds or tests', async (t) => {
+t.test('the bill of materials names every package at run time, and none that is only for building or testing', async (t) => {
   const dir = await createTestDir(t)
   const out = join(dir, 'sbom.json')
   t.match(await runOperatorScript(t, 'sbom', ['--out', out], {}, dir), { status: 0, stdout: /^.*sbom\.json: \d+ components\n$/ })
@@ -29,7 +29,7 @@ t.test('the bill of materials names every package that runs, and none that only 
   for (const [name, version] of Object.entries({
     ...packageJson.dependencies, ...packageJson.optionalDependencies
   })) t.ok(versions.has(`${name}@${version}`), name)
-  // Some of the others are also what a package needs that runs.
+  // Some of the others are also dependencies of packages at run time.
   for (const name of ['eslint', 'knip', 'tap', 'tsx', 'typescript']) t.notOk(names.has(name), `${name} is for development`)
   for (const { name, purl, hashes } of bom.components) {
     t.match(purl, /^pkg:npm\//, name)

@@ -3,7 +3,7 @@ import { findDifferences, type LatestState } from '../../../../scripts/chaos/clu
 
 const STATE: LatestState = { deviceId: 'a', timestamp: 1, vitals: { heartRateValue: 60 } }
 
-t.test('a state that Redis lacks, has too much or has otherwise is found', async (t) => {
+t.test('a state that is missing in Redis, that is unexpected there, or that differs is found', async (t) => {
   const other = { ...STATE, deviceId: 'b' }
   t.strictSame(findDifferences([STATE, other], [other, STATE]), [])
   t.strictSame(findDifferences([STATE, other], [STATE]), ['b'])

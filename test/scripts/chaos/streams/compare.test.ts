@@ -34,13 +34,13 @@ async function find (t: Test, given: { rows?: readonly string[], points?: readon
   return { found, faults: findFaults(found, mayMove) }
 }
 
-t.test('three that agree: a reading may be in the log twice, and two readings may be one point', async (t) => {
+t.test('log, lake and database agree: a reading may be in the log twice, and two readings may be one point', async (t) => {
   const { found, faults } = await find(t, { rows: [...ROWS, ROWS[0]!] })
   t.strictSame(faults, [])
   t.match(found, { stored: 3, lake: { rows: 4, ids: 3 }, points: { points: 2, collisions: 1, again: 0 } })
 })
 
-t.test('a lake that lacks a reading, or holds another one', async (t) => {
+t.test('a lake that lacks a reading or holds an unknown one is found', async (t) => {
   t.match((await find(t, { rows: ROWS.slice(1) })).faults,
     [/^readings that the lake lacks: 1, such as a,1750000000000001,0,61.5/, /2 ids for 3/])
   const altered = [ROWS[0]!.replace('61.5', '61.6'), ...ROWS.slice(1)]
@@ -48,7 +48,7 @@ t.test('a lake that lacks a reading, or holds another one', async (t) => {
   t.match((await find(t, { rows: [...ROWS, ROWS[0]!.replace('i0', 'other')] })).faults, [/the lake has 4 ids for 3 readings/])
 })
 
-t.test('points that are missing, unknown, of other numbers, or there twice', async (t) => {
+t.test('points that are missing, unknown, different or duplicated are found', async (t) => {
   t.match((await find(t, { points: POINTS.slice(1) })).faults, [/^readings that InfluxDB lacks: 1, such as a,1750000000000001,7/])
   t.match((await find(t, { points: [...POINTS, 'a,3,1750000000000001008,0,61.5,,,'] })).faults,
     [/^points of InfluxDB that PostgreSQL lacks: 1/])

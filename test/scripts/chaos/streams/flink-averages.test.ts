@@ -8,7 +8,7 @@ import { ROOT } from '../../../helpers/program.ts'
 
 const NO_PSQL = spawnSync('psql', ['--version']).status !== 0 && 'psql is not installed (apt-get install postgresql-client)'
 
-t.test('Flink is compared with roll-ups that are done, and with the readings of every bucket', { skip: NO_PSQL }, async (t) => {
+t.test('averages of Flink are compared with complete roll-ups, and with the readings of every bucket', { skip: NO_PSQL }, async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   await prepareFlinkTables(join(ROOT, 'scripts/compose/flink'), connectionString)
   await query('update rollup_state set closed_before = \'2025-01-01 01:00Z\'')

@@ -4,7 +4,7 @@ import { Aedes, type AedesOptions } from 'aedes'
 
 interface TestLike { teardown: (fn: () => Promise<void>) => unknown }
 
-/** One PUBLISH below `vital/` as a plain broker received it, resends included. */
+/** One PUBLISH below `vital/`, as a plain broker received it, including resent ones. */
 export interface Received {
   readonly topic: string
   readonly dup: boolean
@@ -12,9 +12,9 @@ export interface Received {
 }
 
 /**
- * A plain Aedes on a free loopback port that remembers what is published below `vital/`.
- * @param acknowledge - whether to send this PUBLISH's acknowledgement; without one the packet stays unacknowledged
- * @param acknowledgeAfterMs - how long each acknowledgement takes
+ * A plain Aedes on a free loopback port that keeps every PUBLISH below `vital/`.
+ * @param acknowledge - whether to acknowledge this PUBLISH
+ * @param acknowledgeAfterMs - the delay of each acknowledgement
  */
 export async function startBroker (t: TestLike, { acknowledge = () => true, acknowledgeAfterMs = 0, ...options }: AedesOptions & {
   acknowledge?: (received: Received) => boolean
@@ -48,7 +48,7 @@ export async function startBroker (t: TestLike, { acknowledge = () => true, ackn
     aedes,
     url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
     received,
-    /** Readings by topic, each once: a resend equals what was sent before it. */
+    /** Readings by topic, without resent ones. */
     readingsOf (topic: string): Array<Record<string, unknown>> {
       const distinct = new Set(received.filter((publish) => publish.topic === topic).map(({ body }) => JSON.stringify(body)))
       return [...distinct].map((text) => JSON.parse(text) as Record<string, unknown>)

@@ -10,7 +10,7 @@ const DEVICES = ['a', 'b', 'c']
 const READINGS = 80
 
 /** Devices whose readings are numbered by their timestamps, `everyMs` apart. */
-/** For a gateway that lets everyone in. */
+/** No credentials, for a gateway in the open mode. */
 const NO_LOGINS: Logins = { ca: null, devices: null, of: () => null }
 
 function toFleet (everyMs: number): FleetDevice[] {
@@ -38,7 +38,7 @@ async function run (url: string, options: Partial<FleetOptions> = {}) {
   return { tally, ending }
 }
 
-t.test('every reading goes out once, in order, and is acknowledged', async (t) => {
+t.test('every reading is sent once, in order, and is acknowledged', async (t) => {
   const broker = await startBroker(t)
   const { tally, ending } = await run(broker.url)
   t.equal(ending, 'complete')
@@ -49,7 +49,7 @@ t.test('every reading goes out once, in order, and is acknowledged', async (t) =
   }
 })
 
-t.test('a gateway that goes away with readings unacknowledged and returns gets them again, with DUP', async (t) => {
+t.test('a gateway that goes away and returns gets unacknowledged readings again, with DUP', async (t) => {
   let held = 0
   const broker = await startBroker(t, {
     acknowledge () {
@@ -69,7 +69,7 @@ t.test('a gateway that goes away with readings unacknowledged and returns gets t
   }
 })
 
-t.test('a device sends only so far ahead of its acknowledgements, and a run gives up when none come', async (t) => {
+t.test('a device has a bounded number of readings in flight, and a run gives up without acknowledgements', async (t) => {
   const broker = await startBroker(t, { acknowledge: () => false })
   const { tally, ending } = await run(broker.url, { inFlightMax: 5, patienceMs: 500 })
   t.equal(ending, 'stalled')
@@ -77,14 +77,14 @@ t.test('a device sends only so far ahead of its acknowledgements, and a run give
   t.match(tally, { sent: 15, acknowledged: 0, unacknowledged: 15, unsent: 225 })
 })
 
-t.test('a run that is slow has not stalled', async (t) => {
+t.test('a slow run does not count as stalled', async (t) => {
   const broker = await startBroker(t)
   const devices = toFleet(1000).map((device) => ({ ...device, readings: [...device.readings].slice(0, 2) }))
   const { ending } = await run(broker.url, { devices, patienceMs: 300, tally: new Tally(6) })
   t.equal(ending, 'complete')
 })
 
-t.test('a stop sends nothing more and waits for what was sent', async (t) => {
+t.test('a stop sends nothing more and waits for acknowledgements', async (t) => {
   const stop = new AbortController()
   const broker = await startBroker(t, {
     acknowledgeAfterMs: 600,

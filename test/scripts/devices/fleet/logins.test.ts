@@ -22,7 +22,7 @@ t.test('the files of logins are parsed', async (t) => {
   const logins = await read({ credentialsFile: file })
   t.strictSame([logins.devices, logins.of('a'), logins.of('b')],
     [['a', 'b'], { username: 'a', password: 's' }, { username: 'b', password: 'p' }])
-  t.throws(() => logins.of('ann'), { code: 'OPERATOR_USAGE', message: /has no device "ann"/ }, 'an operator publishes nothing')
+  t.throws(() => logins.of('ann'), { code: 'OPERATOR_USAGE', message: /has no device "ann"/ }, 'an operator does not publish')
   await writeFile(file, 'id\na\n')
   await t.rejects(read({ credentialsFile: file }), { code: 'OPERATOR_USAGE', message: /line 2: a device needs an id and a secret/ })
   await writeFile(file, 'id,role\n')
@@ -34,7 +34,7 @@ t.test('the files of logins are parsed', async (t) => {
   t.match(told, [/secret can be read by others/, /secret can be read by others/])
 })
 
-t.test('a simulated fleet in which each device has a secret of its own, over TLS', async (t) => {
+t.test('a simulated fleet over TLS, in which each device has its own secret', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const dir = await createTestDir(t)
   const authority = await createAuthority(t)

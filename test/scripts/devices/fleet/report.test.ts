@@ -50,7 +50,7 @@ t.test('exit status', async (t) => {
   t.equal(toExitCode(tallyOf(2, [1]), 'complete'), 1)
   t.equal(toExitCode(tallyOf(2, [1]), 'stopped'), 1)
   const stopped = new Tally(5)
-  t.equal(toExitCode(stopped, 'stopped'), 0, 'what was not sent is no loss when a person stopped it')
+  t.equal(toExitCode(stopped, 'stopped'), 0, 'unsent readings are not lost when the user stopped the run')
   t.equal(toExitCode(stopped, 'stalled'), 1)
   const rejected = tallyOf(1, [1])
   rejected.rejected = 1

@@ -8,7 +8,7 @@ interface TestLike { teardown: (fn: () => Promise<void>) => unknown }
 /** The excerpt of recordings in the repository. */
 export const FIXTURES = join(ROOT, 'test/fixtures/bidmc')
 
-/** Starts a command as npm would, without a terminal. `done` settles with its exit status and all that it printed. */
+/** Starts a command as npm would, without a terminal. `done` settles with its exit status and its output. */
 export function startScript (t: TestLike, script: 'play' | 'simulate', args: readonly string[]) {
   const child: ChildProcess = spawn(process.execPath, [...LOADER, toProgram('scripts/vital-gateway.ts'), script, ...args], {
     cwd: ROOT,

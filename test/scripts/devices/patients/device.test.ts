@@ -20,13 +20,13 @@ function correlation (a: readonly number[], b: readonly number[]): number {
   return covariance / (deviation(a) * deviation(b))
 }
 
-t.test(`100,000 readings that a clinician would believe (seed ${SEED})`, async (t) => {
+t.test(`100,000 readings are medically plausible (seed ${SEED})`, async (t) => {
   const seen = new Map<string, number[]>()
   let faults = 0
   const expect = (right: boolean, reading: Reading, what: string) => {
     if (!right && faults++ < 5) t.fail(`${what}: ${JSON.stringify(reading)}`)
   }
-  // 100 people, each looked at 1,000 times over a day.
+  // 100 people with 1,000 readings each, over a day.
   for (let index = 0; index < 100; index++) {
     for (const { reading } of toReadings({ seed: SEED, index, rate: 1000 / 86_400, count: 1000, startS: START_S })) {
       expect(isReading(reading, START_S + 86_400), reading, 'no reading')
@@ -87,10 +87,10 @@ t.test('a body is cooler at four in the morning than in the afternoon', async (t
   const patients = Array.from({ length: 200 }, (_, seed) => createPatient(new Random(seed)))
   const at = (hour: number) => mean(patients.map((patient) => patient.at(START_S + hour * 3600).temperature))
   const night = at(4)
-  t.ok(at(16) - night > 0.3, 'half a degree apart, give or take')
+  t.ok(at(16) - night > 0.3, 'about half a degree apart')
 })
 
-t.test('seed, index and times alone decide the readings', async (t) => {
+t.test('readings depend only on seed, index and times', async (t) => {
   const readings = (seed: number, index: number) => JSON.stringify([...toReadings({ seed, index, rate: 2, count: 50, startS: START_S })])
   t.equal(readings(7, 3), readings(7, 3))
   t.not(readings(7, 3), readings(8, 3))
@@ -125,10 +125,10 @@ t.test('each kind of device reports the vital signs that it measures', async (t)
   const scale = of(9)
   const measured = scale.filter(({ bloodPressureSystolic }) => bloodPressureSystolic !== undefined).length
   t.ok(measured >= 5 && measured <= 20, `a scale measured ${measured} times in an hour`)
-  t.equal(scale.filter((reading) => Object.keys(reading).length === 1).length, 3600 - measured, 'otherwise it is a sign of life')
+  t.equal(scale.filter((reading) => Object.keys(reading).length === 1).length, 3600 - measured, 'all other readings have no vital signs')
 })
 
-t.test('random numbers are even, normal ones have mean 0 and deviation 1', async (t) => {
+t.test('random numbers are uniform; normal ones have mean 0 and deviation 1', async (t) => {
   const random = new Random(SEED)
   const even = Array.from({ length: 50_000 }, () => random.between(2, 4))
   t.ok(even.every((value) => value >= 2 && value < 4))

@@ -7,14 +7,14 @@ import { FIXTURES } from '../fleet/script.ts'
 
 const NOTHING = { timeS: 0, heartRate: null, pulseRate: null, respiratoryRate: null, spo2: null }
 
-t.test('a sample becomes a reading under the names of the contract', async (t) => {
+t.test('a sample becomes a reading with the names of the schema', async (t) => {
   const sample = { timeS: 3, heartRate: 88, pulseRate: 87, respiratoryRate: 16, spo2: 97 }
   t.strictSame(toReading(sample, 1000, 'omit'), {
     timestamp: 1000, heartRateValue: 88, breathRateValue: 16, pulseRateValue: 87, spo2Value: 97
   })
 })
 
-t.test('vital signs without a value are left out; a sample without values is a sign of life', async (t) => {
+t.test('vital signs without a value are left out; a sample without values is a reading without vital signs', async (t) => {
   t.strictSame(toReading({ ...NOTHING, heartRate: 88 }, 1000, 'omit'), { timestamp: 1000, heartRateValue: 88 })
   t.strictSame(toReading(NOTHING, 1000, 'omit'), { timestamp: 1000 })
 })
@@ -25,7 +25,7 @@ t.test('a respiratory rate of 0 is a poor signal, unless asked for; other zeros 
   t.equal(toReading(zeros, 1, 'send')['breathRateValue'], 0)
 })
 
-t.test('the first sample is at the start, whatever time its file gives it', async (t) => {
+t.test('the first sample is at the start, whatever its time in the file', async (t) => {
   const samples = [-1, 0, 1, 3].map((timeS) => ({ ...NOTHING, timeS }))
   const options = { startS: 0, respZero: 'omit' } as const
   const played = [...toPlayback(samples, { ...options, speed: 60 })]
@@ -37,7 +37,7 @@ t.test('the first sample is at the start, whatever time its file gives it', asyn
   t.strictSame([...toPlayback([], { ...options, speed: 1 })], [])
 })
 
-t.test('a loop begins again one sample later, each reading at the time at which it is due', async (t) => {
+t.test('a loop begins again one sample later, and each reading has the time at which it is due', async (t) => {
   const samples = [-1, 0, 1].map((timeS) => ({ ...NOTHING, timeS, heartRate: 60 + timeS }))
   const take = (loop: Iterable<TimedReading>, count: number) => {
     const taken: Array<[dueMs: number, timestamp: number, heartRate: unknown]> = []

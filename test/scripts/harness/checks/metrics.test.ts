@@ -20,7 +20,7 @@ const SEEN: Scrape = {
   balance: 0
 }
 
-t.test('the metrics of one run are compared with its rows', async (t) => {
+t.test('the metrics of a run are compared with its rows', async (t) => {
   t.same(checkMetrics(SEEN, { readings: 10, letters: 3 }), [])
   t.same(checkMetrics(SEEN, { readings: 14, letters: 3 }), [], 'after commits of unknown outcome rows count as duplicates')
   t.same(checkMetrics(SEEN, null), [], 'nobody counted')

@@ -78,7 +78,7 @@ t.test('the publisher, its ledger and the checkers, against a real gateway', asy
   t.same(figures.faults, [])
   t.equal(whole.acknowledged, figures.acknowledged)
   t.equal(whole.stored + whole.letters, figures.sent)
-  t.ok(whole.letters > 0, 'invalid readings are among them')
+  t.ok(whole.letters > 0, 'the load includes invalid readings')
   t.equal(acknowledgedWithin(ledger, 0, Infinity).acknowledged, figures.acknowledged)
 
   const spoil = async (name: string, spoil: string, mend: string, wanted: readonly string[], lost: number) => {
@@ -115,11 +115,11 @@ t.test('an altered reading counts as lost, and as something else', async (t) => 
   const { lost, lostCount, violations } = await checkStored({ query, ledger, prefix: 'check' })
   t.match({ count: lostCount, lost }, { count: 1, lost: [{ device: 'check-m3', n: 1 }] })
   const excused = await checkStored({ query, ledger, prefix: 'check', mayLose: ({ n }) => n === 1 })
-  t.match(excused, { lost: [], lostCount: 0, lostToDamage: 1 }, 'what a fault may lose')
+  t.match(excused, { lost: [], lostCount: 0, lostToDamage: 1 }, 'losses that a fault may cause')
   t.ok(violations.some(({ checker, message }) => checker === 'C2' && message.includes('something else')))
 })
 
-t.test('devices of MQTT 5 drop what is refused; a reading among it is a violation', async (t) => {
+t.test('devices of MQTT 5 drop refused messages; a valid reading among them is a violation', async (t) => {
   const { ledger, query, figures } = await publish(t, 5)
   const check = () => checkStored({ query, ledger, prefix: 'check' })
   t.match(await check(), { violations: [], lost: [], acknowledged: figures.acknowledged })
@@ -155,11 +155,11 @@ t.test('a malformed ledger is an error', async (t) => {
   }
 })
 
-t.test('two ledgers of several parts are one, and each device is whole in its part', async (t) => {
+t.test('two ledgers of several parts are merged, and each device is complete in its part', async (t) => {
   const dir = t.testdir()
   const paths = [join(dir, 'even'), join(dir, 'odd')]
   const devices = Array.from({ length: 100 }, (_, index) => `merged-m${index}`)
-  // Of one device longer than a read, with a character of several bytes where it ends.
+  // The lines of one device exceed a read, which ends within a character of several bytes.
   const noteOf = (device: string) => '✓'.repeat(device === devices[0] ? 200_000 : 10)
   for (const [first, path] of paths.entries()) {
     write(path, (file) => {
@@ -185,7 +185,7 @@ t.test('two ledgers of several parts are one, and each device is whole in its pa
       t.ok(entries.every((entry) => entry?.fields['note'] === noteOf(device)), device)
     }
   }
-  t.ok(parts > 10, `${parts} parts hold something`)
+  t.ok(parts > 10, `${parts} parts have entries`)
   t.same(seen.sort(), [...devices].sort())
   t.equal((await readLedger(...paths)).size, devices.length)
   await t.rejects(readLedger(paths[0]!, paths[0]!), /twice/)
@@ -206,7 +206,7 @@ t.test('a query asks for a bounded number of readings, or for one device', async
   t.same(asked, [['a', 'b'], ['c'], ['d'], ['e'], ['f'], ['g']])
 })
 
-t.test('figures of a span, over parts', (t) => {
+t.test('figures of a time span are summed over parts', (t) => {
   const entry = (sentAtMs: number, acknowledgedAtMs: number | null): Entry =>
     ({ device: 'a', n: 0, timeUs: 1, kind: 'reading', fields: {}, sentAtMs, acknowledgedAtMs, refusedWith: null, resentAtMs: [] })
   const span = new Span(1000, 2000)

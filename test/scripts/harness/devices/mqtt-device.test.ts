@@ -12,7 +12,7 @@ interface Options {
   readonly until: (tally: Tally, device: MqttDevice) => boolean
 }
 
-/** A device with three publishes, and a broker that answers to the last of them as the test says, to each connection the next. */
+/** A device with three publishes, and a broker that answers the last of them with the scripted answer of that connection. */
 async function converse (t: Test, answers: readonly Buffer[], { protocolVersion = 4, qos = 1, until: holds }: Options) {
   let connections = 0
   const received: Buffer[] = []
@@ -61,13 +61,13 @@ async function publish (t: Test, answer: readonly number[]): Promise<Tally> {
   return tally
 }
 
-t.test('acknowledgements in order are right, and out of order are a fault', async (t) => {
+t.test('acknowledgements in order are accepted, and those out of order are a fault', async (t) => {
   t.match(await publish(t, [1, 2, 3]), { sent: 3, acknowledged: 3, faults: [] })
   t.match(await publish(t, [2, 1]), { acknowledged: 1, faults: [/acknowledgement of packet 2 out of turn/] })
   t.match(await publish(t, [1, 9]), { acknowledged: 1, faults: [/acknowledgement of packet 9 out of turn/] })
 })
 
-t.test('with MQTT 5 a device drops what an acknowledgement refuses, and keeps what a DISCONNECT interrupts', async (t) => {
+t.test('with MQTT 5 a device drops a refused publish, and keeps one that a DISCONNECT interrupts', async (t) => {
   const refusal = Buffer.from([0x40, 3, 0, 1, 0x99, 0x40, 2, 0, 2, 0xe0, 1, 0x89])
   const { tally, device } = await converse(t, [refusal, Buffer.from([0x40, 2, 0, 3])], {
     protocolVersion: 5, until: (_tally, device) => device.unacknowledged === 0

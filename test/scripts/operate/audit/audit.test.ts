@@ -52,7 +52,7 @@ t.test('unexplained differences are found, explained ones are named with their r
   t.match(await run(), { status: 0, stdout: /balanced/ })
 
   await runOperated('dead-letters', ['discard', '--all', '--yes'], { DATABASE_URL: connectionString })
-  // PostgreSQL's statistics follow a moment after the fact.
+  // The statistics of PostgreSQL are delayed.
   while ((await query('select from pg_stat_user_tables where relname = \'dead_letters\' and n_tup_del = 3')).length === 0) await sleep(20)
   const discarded = await run('--json')
   t.equal(discarded.status, 0)
@@ -79,7 +79,7 @@ t.test('unexplained differences are found, explained ones are named with their r
   t.equal(shared.status, 0)
   t.match(toDifferences(shared)[0], { subject: 'readings', status: 'explained', text: /1 more gateway writes to this database/ })
 
-  // As a failing disk, or an older backup, would: rows are gone, and nothing counted their deletion.
+  // As with a failing disk or an older backup: rows are gone, and nothing has counted their deletion.
   await query('truncate readings')
   await rebuild()
   const lost = await run()
@@ -101,7 +101,7 @@ t.test('retention, and the rows of an earlier run', async (t) => {
   const later = await startGateway(t, { DATABASE_URL: connectionString, VITAL_DATA_DIR: dir, VITAL_RETENTION_DAYS: '30' })
   const audit = () => runOperated('audit', ['--url', later.httpUrl, '--json'], { DATABASE_URL: connectionString })
   t.match(await audit(), { status: 0 })
-  t.same(toDifferences(await audit()), [], 'what was received before the start is left out')
+  t.same(toDifferences(await audit()), [], 'readings received before the start are left out')
   const client = await connectClient(t, later.mqttPort)
   for (const timestamp of [1, 2, 3, Math.floor(Date.now() / 1000)]) {
     await client.publishAsync('vital/b', `{"timestamp":${timestamp}}`,

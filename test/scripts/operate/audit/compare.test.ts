@@ -38,7 +38,7 @@ t.test('all well', async (t) => {
   ])
 })
 
-t.test('under traffic rows lie between two scrapes, and pending readings may be committed already', async (t) => {
+t.test('under traffic the rows may be between two scrapes, and pending readings may be committed already', async (t) => {
   const before = { own: { ...SCRAPE.own, stored: 5, deadLettered: 1 } }
   for (const [readings, status] of [[4, 'wrong'], [5, 'ok'], [10, 'ok'], [11, 'ok'], [14, 'wrong']] as const) {
     t.equal(find('readings', { readings }, {}, before)?.status, status, `${readings} readings`)
@@ -62,7 +62,7 @@ t.test('missing rows are explained as far as the evidence reaches', async (t) =>
   })
   t.match(find('dead letters', { deadLetters: 0, deadLettersDeleted: 2 }), { status: 'wrong' })
   t.match(find('dead letters', { deadLetters: 2, readingsDeleted: 9, gateways: 3 }), { status: 'wrong' },
-    'what explains a surplus explains no loss')
+    'evidence for a surplus does not explain a loss')
 })
 
 t.test('surplus rows are explained as far as the evidence reaches', async (t) => {
@@ -99,10 +99,10 @@ t.test('several gateways are counted together, each with its own ledger', async 
   const surplus = compare(scrapes, {
     ...RECEIVED, readings: 99, deadLetters: 6, gateways: 2
   }, scrapes).find(({ subject }) => subject === 'readings')
-  t.match(surplus, { status: 'wrong' }, 'both are counted, so neither is another')
+  t.match(surplus, { status: 'wrong' }, 'both are counted, so there is no further gateway')
 })
 
-t.test('a scrape: sums over labels, and leaves out of `own` what the spool held at start', async (t) => {
+t.test('a scrape sums over labels, and `own` excludes readings that the spool held at the start', async (t) => {
   t.match(toScrape(URL, [
     '# HELP vital_readings_stored_total x', '# TYPE vital_readings_stored_total counter',
     'vital_start_time_seconds 1750000000.25', 'vital_readings_received_total{transport="mqtt"} 7',
@@ -151,7 +151,7 @@ const withLog = (received: Partial<Received>, log: Partial<Log> = {}, sink: Part
   return compare(scrapes, { ...RECEIVED, ...received }, scrapes, { ...LOG, ...log })
 }
 
-t.test('with a log what gateways logged is compared with readings and dead letters together', async (t) => {
+t.test('with a log the counts of gateways are compared with readings and dead letters together', async (t) => {
   t.strictSame(withLog({}).map(({ subject, status }) => [subject, status]), [
     [`ledger of ${URL}`, 'ok'], [`ledger of ${SINK.url}`, 'ok'], [`spool of ${URL}`, 'ok'], ['readings and dead letters', 'ok'],
     ['vital.readings, vital-sink', 'ok'], ['vital.dead-letters, vital-sink', 'ok'], ['latest', 'ok']
@@ -168,7 +168,7 @@ t.test('with a log what gateways logged is compared with readings and dead lette
   t.match(rows({ readings: 12 }), { status: 'wrong', text: /^15 rows, 13 to 14 counted as logged: 1 more\. Look for a gateway on this Kafka/ })
 })
 
-t.test('a consumer whose position Kafka does not have is wrong, one that is behind is not', async (t) => {
+t.test('a consumer whose position Kafka does not have is wrong; one that is behind is not', async (t) => {
   const readings = (nextOffset: number | null) => {
     const offsets = nextOffset === null ? LOG.offsets.slice(1) : [{ ...LOG.offsets[0]!, nextOffset }, ...LOG.offsets.slice(1)]
     return withLog({}, { offsets }).find(({ subject }) => subject === 'vital.readings, vital-sink')
@@ -179,7 +179,7 @@ t.test('a consumer whose position Kafka does not have is wrong, one that is behi
   t.match(readings(21), { status: 'wrong', text: /^partition 0: it is stored up to 21, and Kafka ends at 20: brokers lost records\./ })
 })
 
-t.test('faults of topics: weak ones that are allowed, and minor ones, are no reason to fail', async (t) => {
+t.test('faults of topics: allowed weak ones and minor ones do not fail the audit', async (t) => {
   const statuses = (isWeakAllowed: boolean) => withLog({}, {
     isWeakAllowed,
     faults: (['wrong', 'weak', 'minor'] as const).map((kind) => ({ topic: kind, kind, message: kind }))

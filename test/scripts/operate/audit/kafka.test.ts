@@ -14,7 +14,7 @@ interface Report {
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('gateway, log and sink balance; what waits is explained, what was deleted is not', async (t) => {
+  t.test('gateway, log and sink balance; waiting records are explained, deleted ones are not', async (t) => {
     await rig.makeAnew(2)
     const { connectionString, query } = await createTestDatabase(t)
     const variables = {
@@ -35,11 +35,11 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await publish(1_750_000_000, 50)
     await client.publishAsync('vital/d1', 'no reading', { qos: 1 })
     await client.publishAsync('vital/d1', JSON.stringify({ timestamp: 1_750_000_001 }), { qos: 1 })
-    await until(async () => Number((await counted())!['rows']) >= 51, 'the sink has stored them')
+    await until(async () => Number((await counted())!['rows']) >= 51, 'the sink to store them')
     const balanced = await run('--url', url)
     t.equal(balanced.status, 0)
     t.match(balanced.find('vital.readings, vital-sink'), { status: 'ok', text: 'all of 2 partitions is stored' })
-    t.match(balanced.find('vital.readings'), { status: 'explained', text: /replication factor is 1/ }, 'a weak topic, which is allowed')
+    t.match(balanced.find('vital.readings'), { status: 'explained', text: /replication factor is 1/ }, 'a weak topic is allowed')
     t.notMatch(balanced.find('readings and dead letters').status, 'wrong')
     t.match((await run()).find('readings and dead letters').status, /^(ok|explained)$/)
 
@@ -59,7 +59,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.match(lost.find('vital.readings, vital-sink'), { status: 'wrong', text: /^partition 0: \d+ records were deleted before they were stored; partition 1/ })
   })
 
-  t.test('without KAFKA_BROKERS a sentence says what to set', async (t) => {
+  t.test('without KAFKA_BROKERS a message says what to set', async (t) => {
     const { connectionString } = await createTestDatabase(t)
     const gateway = await startGateway(t, {
       VITAL_JOURNAL: 'kafka', KAFKA_BROKERS: rig.kafka.brokers, VITAL_KAFKA_ALLOW_WEAK: 'true', DATABASE_URL: connectionString

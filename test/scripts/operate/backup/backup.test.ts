@@ -33,7 +33,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
     while (!existsSync(join(`${to}.partial`, 'postgres', 'PG_VERSION')) && child.exitCode === null) await sleep(1)
     t.ok((await gateway.query(SLOTS)).length > 0 || child.exitCode !== null, 'there was a slot')
     child.kill('SIGKILL')
-    await until(async () => (await gateway.query(SLOTS)).length === 0, 'the slot is gone')
+    await until(async () => (await gateway.query(SLOTS)).length === 0, 'the slot to be gone')
     t.notOk(existsSync(to))
     t.ok(existsSync(`${to}.partial`))
     t.match(await runOperated('backup', ['verify', `${to}.partial`], {}), { status: 1, stderr: /is not a backup/ })
@@ -82,7 +82,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
     }
   })
 
-  await t.test('a flipped byte, a file that is gone, a damaged manifest', async (t) => {
+  await t.test('a flipped byte, a missing file, and a damaged manifest are found', async (t) => {
     const { files } = await readManifest(backup)
     const { path } = files.find(({ path, bytes }) => path.startsWith('postgres/base/') && bytes > 8192)!
     const flip = async (file: string, offset: number) => {
@@ -96,7 +96,7 @@ t.test('a running gateway', { timeout: 240_000 }, async (t) => {
     t.match(await runOperated('restore', ['--from', backup, '--to', join(dir, 'x'), '--no-erasures'], {}), {
       status: 1, stderr: /is damaged/
     })
-    t.same(await readdir(join(dir, 'x')), [], 'nothing of it is left')
+    t.same(await readdir(join(dir, 'x')), [], 'no partial restore is left')
     await flip(join(backup, path), 5000)
     await rename(join(backup, path), join(dir, 'aside'))
     t.match(await runOperated('backup', ['verify', backup], {}), { status: 1, stderr: new RegExp(`${path} is missing`) })

@@ -26,15 +26,15 @@ export async function startEmbeddedGateway (t: Test, dataDir: string, variables:
   }
 }
 
-/** A reading of the load: the `n`th of its device. */
+/** A reading of the load, the `n`th of its device. */
 export interface Sent {
   readonly device: string
   readonly n: number
-  /** Unix milliseconds; `null`: none came. */
+  /** Unix milliseconds of the acknowledgement; `null` without one. */
   acknowledgedAtMs: number | null
 }
 
-/** Publishes over many connections, each with some in flight, some thousand readings a second, until it is stopped. */
+/** Publishes a few thousand readings a second over many connections, with some in flight on each, until it is stopped. */
 export async function startLoad (t: Test, mqttPort: number, devices = 10, inFlight = 5) {
   const stop = new AbortController()
   const sent: Sent[] = []
@@ -65,7 +65,7 @@ export async function startLoad (t: Test, mqttPort: number, devices = 10, inFlig
 }
 
 /**
- * Takes and releases a lock that blocks writes of readings, in turn, so that readings go into the spool and out of it.
+ * Takes and releases a lock that blocks writes of readings, again and again, so that readings go into the spool and out of it.
  */
 export function startCuts (connectionString: string, { cutMs, openMs }: { cutMs: number, openMs: number }) {
   const stop = new AbortController()
@@ -96,7 +96,7 @@ export function startCuts (connectionString: string, { cutMs, openMs }: { cutMs:
   }
 }
 
-/** Settles when nothing waits in the spool any more. */
+/** Settles when nothing waits in the spool. */
 export async function drained (httpUrl: string): Promise<void> {
-  await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool is replayed')
+  await until(async () => (await readLedger(httpUrl)).pending === 0, 'the spool to be replayed')
 }

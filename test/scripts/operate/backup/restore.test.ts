@@ -29,7 +29,7 @@ t.test('a backup, erasures since, and a restore', { timeout: 240_000 }, async (t
   await client.endAsync()
   await gateway.stop()
   t.match(await runOperated('erase', ['--device', 'gone-later', '--yes'], variables), { status: 0 },
-    'also where the tool erases in its place')
+    'also where the command erases in place of the gateway')
   t.match(await readFile(join(dataDir, 'erasures.jsonl'), 'utf8'), /"device":"gone-later"/)
 
   await t.test('a device erased after the backup is erased again, one erased before it is restored', async (t) => {
@@ -45,7 +45,7 @@ t.test('a backup, erasures since, and a restore', { timeout: 240_000 }, async (t
     await again.stop()
   })
 
-  await t.test('a gateway that is stopped; a restore without the record of erasures brings devices back', async (t) => {
+  await t.test('with a stopped gateway: a restore without the record of erasures brings devices back', async (t) => {
     const to = join(dir, 'stopped')
     t.match(await runOperated('backup', ['--to', to], variables), { status: 0, stderr: /no gateway runs/, stdout: /^readings +4 /m })
     t.notOk(existsSync(join(dataDir, 'postgres', 'postmaster.pid')))

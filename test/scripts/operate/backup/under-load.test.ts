@@ -13,7 +13,7 @@ import { until } from '../../../helpers/until.ts'
 
 const SLOTS = 'select slot_name from pg_replication_slots'
 
-/** The mode bits of others, of everything below. */
+/** Files and directories below `directory` that group or others may use. */
 async function listOpen (directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true })
   const open: string[] = []
@@ -37,11 +37,11 @@ t.test('under load, partly through the spool: exactly the acknowledged readings 
   const cuts = startCuts(gateway.connectionString, { cutMs: 700, openMs: 300 })
   await sleep(1500)
   const config = createConfig({ VITAL_DATA_DIR: dataDir })
-  // Longer than the spool needs to be filled and emptied: whatever moves between two steps is gone from where it was.
+  // Longer than the spool needs to fill and empty, so that readings move between two steps of the backup.
   const onStep = async () => {
     await sleep(1200)
-    // The spool is empty for a part of each cut.
-    await until(async () => (await readdir(gateway.spool)).some((name) => name.endsWith('.spool')), 'the spool holds readings')
+    // The spool is empty for a part of each interruption.
+    await until(async () => (await readdir(gateway.spool)).some((name) => name.endsWith('.spool')), 'the spool to hold readings')
   }
   await createBackup({
     config, to, tell: () => {}, progress: process.stderr, signal: new AbortController().signal, onStep
@@ -50,7 +50,7 @@ t.test('under load, partly through the spool: exactly the acknowledged readings 
   await load.stop()
   t.same(await gateway.query(SLOTS), [], 'no slot is left')
   await gateway.stop()
-  t.same(await listOpen(to), [], 'for its owner only')
+  t.same(await listOpen(to), [], 'the backup is for its owner only')
   t.same((await readdir(dir)).sort(), ['backup', 'data'])
 
   const manifest = await readManifest(to)

@@ -26,7 +26,7 @@ t.test('a reading without a device gets the topic\'s, and nothing else changes',
     ['{"__proto__":{"device":"b"}}', '{"device":"a","__proto__":{"device":"b"}}'],
     ['[]', '[]'], ['7', '7'], ['"{"', '"{"'], ['', ''], ['{"timestamp":1', '{"timestamp":1'], ['[[{}]]', '[[{}]]']
   ] as const) t.equal(toText(payload), body, payload)
-  t.equal(toText(Buffer.from([0xff, 0x7b, 0x7d])), '\u00ff{}', 'what is not UTF-8 stays as it is')
+  t.equal(toText(Buffer.from([0xff, 0x7b, 0x7d])), '\u00ff{}', 'bytes that are not UTF-8 stay as they are')
   const quoted = toText('{}', { topic: 'vital/"\\', deviceId: '"\\' })
   t.same(JSON.parse(quoted as string), { device: '"\\' })
 })
@@ -38,6 +38,6 @@ t.test('no reading is assigned to a device that did not send it', async (t) => {
   t.match(toText('{"device":"a"}', { topic: 'vital/a/b', deviceId: 'a' }), { why: /its topic names no valid device; .*--as/ },
     'not even to the one that its topic names')
   t.equal(toText('{}', { topic: 'vital/a/b', deviceId: null }, { device: 'b' }), '{"device":"b"}')
-  t.equal(toText('{"device":"c"}', { topic: null, deviceId: null }), '{"device":"c"}', 'over HTTP the reading named its device')
+  t.equal(toText('{"device":"c"}', { topic: null, deviceId: null }), '{"device":"c"}', 'over HTTP the reading names its device')
   t.equal(toText('x', {}, { payload: '{"n":1}' }), '{"device":"a","n":1}')
 })

@@ -25,7 +25,7 @@ t.test('list, show and discard', async (t) => {
   t.strictSame(lines.map((line) => line.slice(0, 36)), [broken!.id, typed!.id, binary!.id], 'newest first')
   t.match(lines[1], / a +invalid_reading +54 +\/heartRateValue must be a finite number \(\+1\)$/)
   t.match(lines[2], / \(vital\/\$x\/\\u001b\[2Jy\) +invalid_topic +3 +the topic must be/)
-  t.notMatch(stdout, '\u001b', 'no escape sequence of a stranger reaches the terminal')
+  t.notMatch(stdout, '\u001b', 'no escape sequence of a payload reaches the terminal')
 
   t.match((await run('list', '--reason', 'invalid_reading')).stdout, typed!.id)
   t.match((await run('list', '--since', '2h', '--limit', '1')).stdout, /\nthe newest 1 of 2; --limit 2 shows all\n$/)
@@ -61,9 +61,9 @@ t.test('list, show and discard', async (t) => {
   t.strictSame(await query(LETTERS), [])
 })
 
-t.test('replay after a fix: through the gateway\'s ingest, and removed only when stored', async (t) => {
+t.test('a replay after a fix goes through the ingest of the gateway, and removes a letter only when stored', async (t) => {
   const { run, publish, query, httpUrl, mqttPort, dir } = await startOperated(t, 'dead-letters')
-  // Valid by now: refused while the clock of the gateway was behind, as it were.
+  // Valid by now, like a reading that was refused while the clock of the gateway was behind.
   await publish('vital/a', 'x')
   await publish('vital/a/b', '{"timestamp":3,"heartRateValue":73}')
   await publish('vital/a', '{"timestamp":4,"device":"b"}')
@@ -107,11 +107,11 @@ t.test('replay after a fix: through the gateway\'s ingest, and removed only when
   t.strictSame((await query<{ id: string }>(LETTERS)).map(({ id }) => id), [mended, mismatched])
   t.match(await query('select device, heart_rate from latest order by 1'),
     [{ device: 'a', heart_rate: 75 }, { device: 'c', heart_rate: 79 }])
-  t.strictSame(seen.map((line) => line.slice(0, 8)), ['vital/c ', 'vital/a ', 'vital/a '], 'subscribers see what is stored now')
+  t.strictSame(seen.map((line) => line.slice(0, 8)), ['vital/c ', 'vital/a ', 'vital/a '], 'subscribers get the readings that are now stored')
   t.match(await readLedger(httpUrl), { received: 5 + 3 + 1 + 2 + 2, stored: 4, deadLettered: 5, refused: 4, balance: 0 })
 })
 
-t.test('a letter that is stored already is a duplicate, and removed', async (t) => {
+t.test('a letter whose reading is already stored is a duplicate, and is removed', async (t) => {
   const { run, publish, query, httpUrl } = await startOperated(t, 'dead-letters')
   await publish('vital/a', '{"timestamp":1}')
   await publish('vital/a', 'x')
@@ -121,7 +121,7 @@ t.test('a letter that is stored already is a duplicate, and removed', async (t) 
   t.strictSame(await query(LETTERS), [])
 })
 
-t.test('a gateway on another database, none at all, and one that is busy', async (t) => {
+t.test('a gateway on another database, no gateway, and a busy one keep the letters', async (t) => {
   const { run, publish, query } = await startOperated(t, 'dead-letters')
   await publish('vital/a', '{"timestamp":1,"device":"b"}')
   await query('update dead_letters set payload = \'{"timestamp":1}\'')
@@ -152,7 +152,7 @@ t.test('a gateway on another database, none at all, and one that is busy', async
   t.match(await run('replay', '--all'), { status: 0 })
 })
 
-t.test('where PostgreSQL is', async (t) => {
+t.test('the database is found by DATABASE_URL or the data directory', async (t) => {
   const dir = await createTestDir(t)
   const { connectionString } = await createTestDatabase(t)
   const run = (variables: Record<string, string>) => runOperated('dead-letters', ['list'], variables)

@@ -4,7 +4,7 @@ import { parseCommand } from '../../../helpers/command-line.ts'
 
 const ID = '0b0e7b3e-7a52-4a35-8a4b-0c7f2f1f3c11'
 const NONE = { device: undefined, reason: undefined, since: undefined, until: undefined }
-/** What the command line asks for, with the name of its subcommand. */
+/** The parsed options of a command line, with the name of its subcommand. */
 const parse = (...args: string[]) => parseCommand<object>((run) => createDeadLettersCommand({
   list: (options) => run({ verb: 'list', ...options }),
   show: (options) => run({ verb: 'show', ...options }),

@@ -25,7 +25,7 @@ t.test('the doctor asks the broker, subscribes to nothing and leaves no session'
   t.match(broker.all('disconnect'), [{ properties: { sessionExpiryInterval: 0 } }])
 })
 
-t.test('what stops the start is a FAIL', async (t) => {
+t.test('a fault that would stop the start is a FAIL', async (t) => {
   const broker = await startScriptedBroker(t)
   broker.tell({ connack: { properties: { sharedSubscriptionAvailable: false } } })
   t.match(await check(broker.url), [{ status: 'FAIL', text: /has no shared subscriptions/ }])

@@ -37,7 +37,7 @@ async function open (t: Test) {
   return { query, dir, variables: { DATABASE_URL: connectionString, VITAL_DATA_DIR: dir } }
 }
 
-t.test('a healthy gateway, running and stopped; nothing is changed', async (t) => {
+t.test('a healthy gateway passes, running and stopped, and nothing is changed', async (t) => {
   const { dir, variables } = await open(t)
   const before = await examine(variables)
   t.equal(before.status, 0)

@@ -19,14 +19,14 @@ t.test('the doctor asks the time-series database', { skip: NO_INFLUXDB }, async 
   t.match(await check({ VITAL_EXPORT_URL: `http://127.0.0.1:${await freePort()}` }), [{ status: 'FAIL', text: /ECONNREFUSED/, advice: /^start it/ }])
 })
 
-t.test('what weakens an export is a warning', { skip: NO_VICTORIAMETRICS }, async (t) => {
+t.test('a setting that weakens an export is a warning', { skip: NO_VICTORIAMETRICS }, async (t) => {
   const { variables } = await startVictoriaMetrics(t, [])
   t.match(await check(variables), [
     { status: 'ok', text: /^VictoriaMetrics/ }, { status: 'ok' }, { status: 'warn', text: /-dedup\.minScrapeInterval=1ms$/ }
   ])
 })
 
-t.test('a table that is not there yet is none that is at fault, and none is made', { skip: NO_QUESTDB }, async (t) => {
+t.test('a missing table is not a fault, and is not created', { skip: NO_QUESTDB }, async (t) => {
   const { variables, query } = await startQuestDb(t)
   t.match(await check(variables), [{ status: 'ok', text: /^QuestDB 9\.\d+/ }, { status: 'ok' }])
   t.same(await query('select table_name from tables()'), [])

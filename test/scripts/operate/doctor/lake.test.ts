@@ -8,7 +8,7 @@ import { startScriptedStore } from '../../../lake/scripted-store.ts'
 const check = (url: string, variables: Readonly<Record<string, string>> = { KAFKA_BROKERS: '127.0.0.1:9092' }) =>
   checkLake(createConfig({ VITAL_LAKE_URL: url, ...variables }))
 
-t.test('a store that is right, and one that refuses the credentials', { skip: NO_STORE }, async (t) => {
+t.test('a correct store passes, and one that refuses the credentials fails', { skip: NO_STORE }, async (t) => {
   t.same(await checkLake(createConfig({})), [])
   const { variables, bucket } = await startStore(t)
   Object.assign(process.env, variables)

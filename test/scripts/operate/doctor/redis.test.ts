@@ -1,4 +1,4 @@
-/** What doctor says of Redis; and gateways on a Redis with TLS and an ACL user, as it is shipped and told. */
+/** The checks of doctor for Redis, and gateways on a Redis with TLS and an ACL user, as in compose and as documented. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
@@ -15,7 +15,7 @@ import { runOperatorScript } from '../../../helpers/operator.ts'
 import { ROOT } from '../../../helpers/program.ts'
 import { NO_REDIS, startRedis } from '../../../helpers/redis.ts'
 
-/** As scripts/compose/redis/start.sh writes it. */
+/** The rights that scripts/compose/redis/start.sh gives. */
 const RIGHTS = (/^echo "user vital on >\$REDIS_PASSWORD (.*)" >>/m
   .exec(readFileSync(join(ROOT, 'scripts/compose/redis/start.sh'), 'utf8')) ?? [])[1]!.split(' ')
 
@@ -31,7 +31,7 @@ async function addUser (t: Test, url: string, client: Redis, rights: readonly st
 }
 
 for (const [folder, commands] of Object.entries({ 'broker/cluster': COMMANDS, 'src/reads/latest-cache': COPY_COMMANDS })) {
-  t.test(`the list of commands is that of the sources: ${folder}`, (t) => {
+  t.test(`the list of commands equals that of the sources: ${folder}`, (t) => {
     const path = join(ROOT, folder)
     const names = readdirSync(path, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))
     const sources = names.filter((name) => name !== 'keys.ts').map((name) => readFileSync(join(path, name), 'utf8'))
@@ -42,7 +42,7 @@ for (const [folder, commands] of Object.entries({ 'broker/cluster': COMMANDS, 's
   })
 }
 
-t.test('a Redis that serves, and what weakens one', { skip: NO_REDIS }, async (t) => {
+t.test('a correct Redis passes, and settings that weaken it are warnings', { skip: NO_REDIS }, async (t) => {
   t.strictSame(await checkRedis({ redisUrl: null, latestCacheUrl: null }), [], 'nothing without REDIS_URL')
   const { url, client } = await startRedis(t)
   t.match(await look(url), {
@@ -64,18 +64,18 @@ t.test('a Redis that serves, and what weakens one', { skip: NO_REDIS }, async (t
   t.match(await look('redis://127.0.0.1:1'), { redis: { status: 'FAIL', text: /does not answer: .*ECONNREFUSED/, advice: /start it/ } })
 })
 
-t.test('the rights of its user', { skip: NO_REDIS }, async (t) => {
+t.test('missing rights of the user are a FAIL', { skip: NO_REDIS }, async (t) => {
   const { url, client } = await startRedis(t)
   const own = await addUser(t, url, client, RIGHTS)
-  t.match(await look(own), { redis: { status: 'ok' }, 'redis rights': { status: 'ok' } }, 'those that compose gives are enough')
+  t.match(await look(own), { redis: { status: 'ok' }, 'redis rights': { status: 'ok' } }, 'the rights that compose gives are enough')
   t.match(await look(own, true), { 'redis rights': { status: 'ok' } }, 'also for the copy of the latest states')
   t.match(await look(own.replace('swordfish', 'hammer')),
     { redis: { status: 'FAIL', text: /refuses the login: WRONGPASS/, advice: /redis:\/\/USER:PASSWORD@HOST/ } })
-  t.notMatch(JSON.stringify(await look(own.replace('swordfish', 'hammer'))), /hammer/, 'no password in what is told')
+  t.notMatch(JSON.stringify(await look(own.replace('swordfish', 'hammer'))), /hammer/, 'no password in the findings')
   await addUser(t, url, client, [...RIGHTS, '-xadd', '-hset'])
   t.match(await look(own), { 'redis rights': { status: 'FAIL', text: 'the user of REDIS_URL may not call HSET, XADD on vital:*' } })
   await addUser(t, url, client, [...RIGHTS, '-evalsha', '-script'])
-  t.match(await look(own), { 'redis rights': { status: 'ok' } }, 'which the copy of the latest states alone needs')
+  t.match(await look(own), { 'redis rights': { status: 'ok' } }, 'only the copy of the latest states needs these')
   t.match(await look(own, true), { 'redis rights': { status: 'FAIL', text: /may not call EVALSHA, SCRIPT on/ } })
   await addUser(t, url, client, [...RIGHTS, 'resetkeys', '~other:*'])
   t.match(await look(own), { 'redis rights': { status: 'FAIL', text: /may not call GET, SET, DEL/ } })
@@ -85,7 +85,7 @@ t.test('the rights of its user', { skip: NO_REDIS }, async (t) => {
   t.match(await look(url), { redis: { status: 'FAIL', text: /refuses the login: NOAUTH/ } })
 })
 
-t.test('inside TLS, with an ACL user: doctor, and a gateway that is one with another', { skip: NO_REDIS, timeout: 60_000 }, async (t) => {
+t.test('with TLS and an ACL user: doctor, and two gateways that share sessions', { skip: NO_REDIS, timeout: 60_000 }, async (t) => {
   const authority = await createAuthority(t)
   const { cert, key } = await authority.issueServer()
   const tlsPort = await freePort()
@@ -97,7 +97,7 @@ t.test('inside TLS, with an ACL user: doctor, and a gateway that is one with ano
   const own = plain.replace('redis:', 'rediss:').replace(/127\.0\.0\.1:\d+/, `localhost:${tlsPort}`)
   t.match(await look(own), {
     redis: { status: 'FAIL', text: /^the certificate of Redis is not accepted: /, advice: /NODE_EXTRA_CA_CERTS/ }
-  }, 'an authority that is not named')
+  }, 'an unknown certificate authority')
   const { connectionString } = await createTestDatabase(t)
   const variables = { DATABASE_URL: connectionString, REDIS_URL: own, NODE_EXTRA_CA_CERTS: authority.ca }
   const { stdout } = await runOperatorScript(t, 'doctor', [], variables, await createTestDir(t))

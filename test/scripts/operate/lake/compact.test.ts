@@ -9,7 +9,7 @@ import { startScriptedStore } from '../../../lake/scripted-store.ts'
 const run = (variables: Readonly<Record<string, string>>, ...args: readonly string[]) =>
   runCommandLine(['lake', 'compact', ...args], variables)
 
-t.test('what is wrong is told with a status', async (t) => {
+t.test('errors have a message and an exit status', async (t) => {
   const VITAL_DATA_DIR = await createTestDir(t)
   t.match(await run({ VITAL_DATA_DIR }), { status: 1, stderr: /needs VITAL_LAKE_URL/ })
   t.match(await run({}, '--day', '2025-02-30'), { status: 2, stderr: /--day must be a day such as 2025-06-18, not "2025-02-30"/ })
@@ -23,7 +23,7 @@ t.test('what is wrong is told with a status', async (t) => {
 
 if (NO_STORE !== false) t.pass(`left out: ${NO_STORE}`, { skip: NO_STORE })
 else {
-  t.test('files become one, on the days that are named', async (t) => {
+  t.test('files are joined on the given days', async (t) => {
     const { createPlace } = await createLakeRig(t)
     const { place, files } = await startFiles(t, await createPlace(t))
     const variables = { VITAL_DATA_DIR: await createTestDir(t), VITAL_LAKE_URL: place.url }
