@@ -25,7 +25,7 @@ async function create (t: Test, options: Partial<Parameters<typeof createAccess>
   return { access, file, closed: () => closed }
 }
 
-t.test('no client is admitted before the mode is known; open without credentials, closed by the first', async (t) => {
+t.test('no client is admitted before the mode is known; it is open without credentials, and closed by the first', async (t) => {
   const { access, file, closed } = await create(t)
   t.equal(access.mode, 'unknown')
   t.equal(access.warnings().length, 1)
@@ -38,13 +38,13 @@ t.test('no client is admitted before the mode is known; open without credentials
   t.equal(access.mode, 'closed')
   t.equal(closed(), 1)
   access.update(true)
-  t.equal(access.mode, 'closed', 'deleted principals let nobody in')
+  t.equal(access.mode, 'closed', 'the mode stays closed when principals are deleted')
   await access.stop()
   t.same(JSON.parse(await readFile(file, 'utf8')), { open: false })
   t.equal((await stat(file)).mode & 0o777, 0o600)
 })
 
-t.test('the remembered mode holds for a start while PostgreSQL is away, and PostgreSQL\'s answer replaces it', async (t) => {
+t.test('a start without PostgreSQL uses the remembered mode, until PostgreSQL answers', async (t) => {
   const first = await create(t)
   first.access.update(true)
   await first.access.stop()
@@ -62,7 +62,7 @@ t.test('the remembered mode holds for a start while PostgreSQL is away, and Post
   t.equal((await create(t, { file: first.file })).access.mode, 'unknown')
 })
 
-t.test('open beyond loopback: only when it is allowed, and with a warning', async (t) => {
+t.test('open beyond loopback only when allowed, and with a warning', async (t) => {
   const exposed = await create(t, { host: '0.0.0.0', isLoopback: false })
   exposed.access.update(true)
   t.equal(exposed.access.mode, 'exposed')
@@ -79,7 +79,7 @@ t.test('open beyond loopback: only when it is allowed, and with a warning', asyn
   t.not(remembered.access.mode, 'open')
 })
 
-t.test('open on loopback, but proxies are trusted: with a warning, because they may bring clients of other machines', async (t) => {
+t.test('open on loopback with trusted proxies is a warning, because they may bring clients of other machines', async (t) => {
   const { access } = await create(t, { isProxied: true })
   access.update(true)
   t.equal(access.mode, 'open')
@@ -89,7 +89,7 @@ t.test('open on loopback, but proxies are trusted: with a warning, because they 
   await access.stop()
 })
 
-t.test('tokens or client certificates close it without any principal', async (t) => {
+t.test('tokens or client certificates close the gateway without any principal', async (t) => {
   const { access } = await create(t, { hasOtherCredentials: true })
   t.equal(access.mode, 'closed')
   access.update(true)

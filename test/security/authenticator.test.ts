@@ -34,7 +34,7 @@ const toRow = ({ id, role = 'device', secret, password, isRevoked = false, expir
   }]
 })
 
-/** An authenticator whose passwords are compared as they stand, and whose tokens are `eyJ.{id}.{role}`. */
+/** An authenticator that compares passwords as plain text, and whose tokens are `eyJ.{id}.{role}`. */
 function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
   const logins: string[] = []
   const asked: string[] = []
@@ -83,7 +83,7 @@ const refused = (reason: LoginRefusal, principalId?: string) => principalId === 
 t.test('cached principals are answered without a promise, over both transports', async (t) => {
   const secret = generateSecret()
   const { mqtt, authenticator, logins } = create([{ id: 'a', secret }])
-  t.ok(mqtt('a', secret) instanceof Promise, 'the first time it is looked up')
+  t.ok(mqtt('a', secret) instanceof Promise, 'it is looked up the first time')
   t.match(await mqtt('a', secret), accepted('a'))
   for (const answer of [
     mqtt('a', secret), authenticator.authenticateHttp({ authorization: `bearer ${secret}` }),
@@ -95,7 +95,7 @@ t.test('cached principals are answered without a promise, over both transports',
   t.same(logins.slice(-3), ['mqtt accepted', 'http accepted', 'http accepted'])
 })
 
-t.test('wrong credentials are refused; the log has the reason, and the id only of an existing principal', async (t) => {
+t.test('wrong credentials are refused; the log has the reason, and the id only if the principal exists', async (t) => {
   const [secret, other] = [generateSecret(), generateSecret()]
   const [gone, old] = [generateSecret(), generateSecret()]
   const people = [
@@ -145,15 +145,15 @@ t.test('the result of a slow password check is discarded when its principal has 
   t.match(await mqtt('ann', 'correct horse'), accepted('ann', 'operator'))
 })
 
-t.test('a client certificate stands for the device of its name', async (t) => {
+t.test('a client certificate authenticates the device of its name', async (t) => {
   const secret = generateSecret()
   const { mqtt } = create([{ id: 'gone', isRevoked: true }, { id: 'ann', role: 'operator', secret }])
   t.match(await mqtt(undefined, undefined, 'band-1', ['other', 'band-1']), accepted('band-1'))
   t.match(await mqtt('band-1', undefined, 'band-1', ['band-1']), accepted('band-1'))
-  t.strictSame(await mqtt(undefined, undefined, 'band-2', ['band-1']), refused('wrong_client_id'), 'not for another')
+  t.strictSame(await mqtt(undefined, undefined, 'band-2', ['band-1']), refused('wrong_client_id'), 'not another device')
   t.strictSame(await mqtt('band-2', undefined, 'band-1', ['band-1']), refused('wrong_client_id'))
   t.strictSame(await mqtt(undefined, undefined, 'gone', ['gone']), refused('revoked', 'gone'), 'revoked')
-  t.strictSame(await mqtt(undefined, undefined, 'ann', ['ann']), refused('not_allowed', 'ann'), 'and never for more than a device')
+  t.strictSame(await mqtt(undefined, undefined, 'ann', ['ann']), refused('not_allowed', 'ann'), 'and no role but device')
   t.strictSame(await mqtt(undefined, undefined, 'a/#', ['a/#']), refused('wrong_client_id'))
   t.match(await mqtt('ann', secret, 'band-1', ['band-1']), accepted('ann', 'operator'), 'a person on a device\'s machine')
 })

@@ -19,7 +19,7 @@ const stored = (id: string, secret = `secret of ${id}`, changes: Partial<StoredP
   ...changes
 })
 
-/** A directory over rows that the test changes; `queries` holds what each query asked for. */
+/** A directory over rows that the test changes. `queries` holds the keys of each query. */
 function createWorld (limits: { principalsMax?: number, unknownMax?: number, unknownAgeMaxMs?: number } = {}) {
   const world = {
     rows: new Map<string, StoredPrincipal>(),
@@ -48,7 +48,7 @@ function createWorld (limits: { principalsMax?: number, unknownMax?: number, unk
 const idOf = (answer: Awaited<ReturnType<ReturnType<typeof createDirectory>['find']>>) =>
   typeof answer === 'object' ? answer.principal.id : answer
 
-t.test('thousands of look-ups at once take a few queries, and none the second time', async (t) => {
+t.test('thousands of concurrent look-ups take a few queries, and none the second time', async (t) => {
   const { world, directory } = createWorld()
   for (let index = 0; index < 5000; index++) world.rows.set(`d${index}`, stored(`d${index}`))
   const answers = await Promise.all(Array.from({ length: 5000 }, (_, index) => Promise.resolve(directory.find(`d${index}`))))
@@ -70,7 +70,7 @@ t.test('cached principals stay known while PostgreSQL is away; others are unavai
   t.equal(await directory.findByDigest(digestOf('secret of b')), 'unavailable')
   t.equal(world.failures.length, 2)
   world.isAway = false
-  t.equal(await directory.find('b'), undefined, 'nothing of the failure is remembered')
+  t.equal(await directory.find('b'), undefined, 'the failure is not cached')
 })
 
 t.test('unknown ids are cached until a change, and evict no existing principal', async (t) => {
@@ -115,7 +115,7 @@ t.test('a change drops the cached principal: its old secret is unknown, the new 
   t.equal(idOf(await directory.findByDigest(digestOf('new'))), 'a')
 })
 
-t.test('a look-up that a change overtakes is repeated', async (t) => {
+t.test('a look-up is repeated when a change comes before its answer', async (t) => {
   const { world, directory } = createWorld({ principalsMax: 1 })
   world.rows.set('a', stored('a'))
   let release = () => {}
@@ -141,7 +141,7 @@ t.test('a look-up that a change overtakes is repeated', async (t) => {
   release()
   t.equal(idOf(await unknown), 'new')
   await directory.find('a')
-  t.equal(idOf(await directory.find('new')), 'new', 'that it was nobody is not remembered')
+  t.equal(idOf(await directory.find('new')), 'new', 'its earlier absence is not cached')
 })
 
 t.test('an unknown id is forgotten after a while', async (t) => {
@@ -155,7 +155,7 @@ t.test('an unknown id is forgotten after a while', async (t) => {
   t.equal(idOf(await directory.findByDigest(digestOf('secret of a'))), 'a')
 })
 
-t.test('when any principal may have changed, cached ones count until they are refreshed', async (t) => {
+t.test('when any principal may have changed, cached ones are valid until they are refreshed', async (t) => {
   const { world, directory } = createWorld()
   for (const id of ['same', 'changed', 'gone']) {
     world.rows.set(id, stored(id))

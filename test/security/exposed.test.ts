@@ -8,7 +8,7 @@ import { startGateway } from '../helpers/gateway.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { login, openCredentials, tryConnect } from '../helpers/credentials.ts'
 
-// Whatever is bound here is reached over loopback alone.
+// The test reaches the gateway over loopback only, although it binds all addresses.
 const EVERYWHERE = { VITAL_HOST: '0.0.0.0', VITAL_MQTT_PLAINTEXT: 'true' }
 
 const warningsOf = async (httpUrl: string) =>
@@ -31,7 +31,7 @@ t.test('with a credential it starts, and a client without one is refused', async
   t.equal(await tryConnect(mqttPort, login('band-1', secret)), 0)
 })
 
-t.test('where anonymous access is allowed it is open, and readiness and metrics say so', async (t) => {
+t.test('with anonymous access allowed the gateway is open, and readiness and metrics say so', async (t) => {
   const { mqttPort, httpUrl } = await startGateway(t, { ...EVERYWHERE, VITAL_ALLOW_ANONYMOUS: 'true' })
   t.equal(await tryConnect(mqttPort, {}), 0)
   t.match(await warningsOf(httpUrl), [/every client that reaches 0\.0\.0\.0 may publish and read/])
@@ -59,7 +59,7 @@ t.test('PostgreSQL is away at start and then has no credentials: no client is ad
   const deadlineMs = Date.now() + 15_000
   while (!lines.some((line) => line.includes('would let every client on the network')) &&
     Date.now() < deadlineMs) await new Promise((resolve) => setTimeout(resolve, 50))
-  t.ok(Date.now() < deadlineMs, 'the log says it')
+  t.ok(Date.now() < deadlineMs, 'the log says so in time')
   await waits()
   t.equal((await fetch(`http://127.0.0.1:${httpPort}/vital-data`)).status, 503)
 
@@ -69,7 +69,7 @@ t.test('PostgreSQL is away at start and then has no credentials: no client is ad
   t.equal(await tryConnect(mqttPort, {}), 5)
 })
 
-t.test('tokens: variables that need each other, and the trusted issuer', (t) => {
+t.test('variables of tokens must be set together, and the issuer must be trusted', (t) => {
   const tokens = { VITAL_JWT_JWKS: 'jwks.json', VITAL_JWT_ISSUER: 'i', VITAL_JWT_AUDIENCE: 'a' }
   t.match(createConfig(tokens).tokens, { jwks: /^\/.*jwks\.json$/, algorithms: ['RS256', 'ES256', 'EdDSA'], roleClaim: 'role' })
   t.match(createConfig({ ...tokens, VITAL_JWT_JWKS: 'https://issuer.example/jwks' }).tokens, { jwks: 'https://issuer.example/jwks' })

@@ -16,7 +16,7 @@ const post = async (httpUrl: string, body: unknown, headers: Record<string, stri
   return { status: response.status, code: (await response.json() as { code?: string }).code, headers: response.headers }
 }
 
-/** Gives up after so long. */
+/** Gives up after `ms`. */
 const tryFor = (ms: number, port: number, options: Parameters<typeof tryConnect>[1]) =>
   tryConnect(port, { ...options, connectTimeout: ms }).catch((error: unknown) => /timeout/.test(String(error))
     ? 'no answer'
@@ -56,7 +56,7 @@ t.test('the first credential closes an open gateway: clients without one are dis
   t.equal(await get(httpUrl, '/vital-data', { authorization: `Basic ${Buffer.from(`root:${admin}`).toString('base64')}` }), 401)
 
   const probe = await fetch(`${httpUrl}/health/ready`)
-  t.same([probe.status, await probe.json()], [200, { status: 'ready' }], 'a probe learns no more than it asks')
+  t.same([probe.status, await probe.json()], [200, { status: 'ready' }], 'a probe learns only the status')
   t.match(await (await fetch(`${httpUrl}/health/ready`, { headers: bearer(admin) })).json(), {
     status: 'ready', database: { status: 'up' }, warnings: []
   })
@@ -66,7 +66,7 @@ t.test('the first credential closes an open gateway: clients without one are dis
   t.match(metrics, /^vital_logins_total\{transport="mqtt",outcome="refused"\} [2-9]$/m)
 })
 
-t.test('each role may do over HTTP what its row of the table says', async (t) => {
+t.test('each role has the rights over HTTP that its row of the table says', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const band = await credentials.add('band-1', 'device')
@@ -77,7 +77,7 @@ t.test('each role may do over HTTP what its row of the table says', async (t) =>
 
   t.equal((await post(httpUrl, { device: 'band-1', timestamp: 1 }, bearer(band))).status, 202)
   for (const body of [{ device: 'band-2', timestamp: 1 }, [{ device: 'band-1', timestamp: 2 }, { device: 'band-2', timestamp: 2 }]]) {
-    t.match(await post(httpUrl, body, bearer(band)), { status: 403, code: 'VITAL_FORBIDDEN' }, 'not for another')
+    t.match(await post(httpUrl, body, bearer(band)), { status: 403, code: 'VITAL_FORBIDDEN' }, 'not for another device')
   }
   t.equal((await post(httpUrl, { timestamp: 'x' }, bearer(band))).status, 400)
   t.equal((await post(httpUrl, { device: 'band-9', timestamp: 1 }, bearer(admin))).status, 202)
@@ -110,16 +110,16 @@ t.test('each role may do over HTTP what its row of the table says', async (t) =>
     const head = await fetch(`${httpUrl}/vital-data`, { method: 'HEAD', headers: bearer(secret) })
     t.equal(head.status, statuses[0], `${role}, HEAD`)
   }
-  t.equal(await get(httpUrl, '/vital-data/band-1x', bearer(band)), 403, 'whether another exists is not told')
+  t.equal(await get(httpUrl, '/vital-data/band-1x', bearer(band)), 403, 'it does not learn whether another device exists')
   for (const secret of [band, operator, application]) {
     t.equal((await fetch(`${httpUrl}/vital-data/band-9`, { method: 'DELETE', headers: bearer(secret) })).status, 403)
   }
   t.equal(await tryConnect(mqttPort, login('app', application)), 5, 'an application has no MQTT')
-  t.equal(await tryConnect(mqttPort, login('band-1', band, 'band-2')), 5, 'nor a device another\'s session')
+  t.equal(await tryConnect(mqttPort, login('band-1', band, 'band-2')), 5, 'a device may not use the session of another one')
   t.match(await readLedger(httpUrl, bearer(operator)), { received: 6, stored: 2, refused: 4, pending: 0, balance: 0 })
 })
 
-t.test('PostgreSQL is away: cached credentials count, others wait, also after a restart, and are verified once it is back', async (t) => {
+t.test('PostgreSQL away: cached credentials are valid, others wait, also after a restart, until it is back', async (t) => {
   const database = await createDatabaseSwitch(t)
   const dataDir = await createTestDir(t)
   const credentials = openCredentials(t, database.connectionString)
@@ -135,9 +135,9 @@ t.test('PostgreSQL is away: cached credentials count, others wait, also after a 
 
   const device = await connectClient(t, mqttPort, login('known', known))
   await device.publishAsync('vital/known', '{"timestamp":1}', { qos: 1 })
-  t.equal((await post(httpUrl, { device: 'known', timestamp: 2 }, bearer(known))).status, 202, 'over the other transport too')
+  t.equal((await post(httpUrl, { device: 'known', timestamp: 2 }, bearer(known))).status, 202, 'over HTTP too')
   t.equal(await tryConnect(mqttPort, login('also-known', alsoKnown)), 0)
-  t.equal(await tryConnect(mqttPort, login('known', unknown)), 5, 'a wrong secret of a known one is still wrong')
+  t.equal(await tryConnect(mqttPort, login('known', unknown)), 5, 'a wrong secret of a known principal is still refused')
   t.equal(await tryFor(1000, mqttPort, login('unknown', unknown)), 'no answer')
   t.equal(await tryFor(1000, mqttPort, login('unknown', 'a password')), 'no answer')
   const answer = await post(httpUrl, { device: 'unknown', timestamp: 1 }, bearer(unknown))
@@ -147,7 +147,7 @@ t.test('PostgreSQL is away: cached credentials count, others wait, also after a 
   await gateway.stop()
 
   const again = await startGateway(t, variables)
-  t.equal(await tryConnect(again.mqttPort, {}), 5, 'it remembers that it is closed')
+  t.equal(await tryConnect(again.mqttPort, {}), 5, 'the gateway remembers that it is closed')
   const waiting = tryConnect(again.mqttPort, login('known', known))
   t.equal((await post(again.httpUrl, { device: 'known', timestamp: 1 }, bearer(known))).status, 503)
   await database.on()
@@ -163,10 +163,10 @@ t.test('a gateway that has never reached PostgreSQL admits no client, and says s
   t.match(await post(httpUrl, { device: 'a', timestamp: 1 }), { status: 503, code: 'VITAL_AUTHENTICATION_UNAVAILABLE' })
   t.equal((await fetch(`${httpUrl}/health/ready`)).status, 503)
   await database.on()
-  t.equal(await waiting, 0, 'it is open')
+  t.equal(await waiting, 0, 'the gateway is open')
 })
 
-t.test('revoked, rotated without grace, or given a new role: its connections are closed within seconds', async (t) => {
+t.test('connections of a principal are closed within seconds of a revocation, a rotation without grace, or a new role', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const secrets = new Map<string, string>()
@@ -188,11 +188,11 @@ t.test('revoked, rotated without grace, or given a new role: its connections are
   t.equal((await post(httpUrl, { device: 'revoked', timestamp: 1 }, bearer(secrets.get('revoked')!))).status, 401)
   t.equal(await tryConnect(mqttPort, login('rotated', secrets.get('rotated')!)), 5)
   t.equal(await tryConnect(mqttPort, login('rotated', rotated)), 0)
-  t.equal(await tryConnect(mqttPort, login('graceful', secrets.get('graceful')!)), 0, 'the old secret, in its time of grace')
+  t.equal(await tryConnect(mqttPort, login('graceful', secrets.get('graceful')!)), 0, 'the old secret, in its grace period')
   t.equal(await tryConnect(mqttPort, login('graceful', graceful)), 0)
 })
 
-t.test('a principal that was just added, before the gateway started or beside it, is admitted and stays connected', async (t) => {
+t.test('a principal added just before or after the start of the gateway is admitted and stays connected', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const before = await credentials.add('before', 'device')
@@ -209,7 +209,7 @@ t.test('a principal that was just added, before the gateway started or beside it
   await closed
 })
 
-t.test('the overlap of a rotation ends, for a connection too', async (t) => {
+t.test('the overlap of a rotation ends, also for a connection', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   const old = await credentials.add('band-1', 'device')
@@ -221,7 +221,7 @@ t.test('the overlap of a rotation ends, for a connection too', async (t) => {
   t.equal((await post(httpUrl, { device: 'band-1', timestamp: 2 }, bearer(old))).status, 401)
 })
 
-t.test('a password counts over MQTT only, and an unknown id is refused alike', async (t) => {
+t.test('a password is valid over MQTT only, and an unknown id is refused in the same way', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
   await credentials.addWithPassword('ann', 'operator', 'correct horse')

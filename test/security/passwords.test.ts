@@ -5,7 +5,7 @@ import { type Asker, createPasswords, hashPassword, isPasswordHash } from '../..
 import { verifyIdly } from '../../src/security/idle-verify.ts'
 import { SECURITY_LIMITS } from '../../src/security/limits.ts'
 
-/** Where the one hash is `h`. */
+/** The result of a check whose matching hash is `h`. */
 const RIGHT = { argon2id: 'h' }
 const password = (text: string) => Buffer.from(text)
 const from = (remoteAddress = '192.0.2.1'): Asker & { isOver: boolean } => ({
@@ -20,14 +20,14 @@ t.test('argon2id: right, wrong, and cached once right', async (t) => {
   t.equal(await passwords.check('ann', [hash], password('wrong horse'), from()), 'wrong')
   t.same(await passwords.check('ann', [hash], password('correct horse'), from()), { argon2id: hash })
   t.same(passwords.check('ann', [hash], password('correct horse'), from()), { argon2id: hash }, 'without a promise')
-  t.ok(passwords.check('bob', [hash], password('correct horse'), from()) instanceof Promise, 'remembered for her alone')
-  t.ok(passwords.check('ann', [hash], password('wrong horse'), from()) instanceof Promise, 'and no wrong one')
+  t.ok(passwords.check('bob', [hash], password('correct horse'), from()) instanceof Promise, 'cached only for ann')
+  t.ok(passwords.check('ann', [hash], password('wrong horse'), from()) instanceof Promise, 'and no wrong password')
   const other = await hashPassword('new horse')
-  t.equal(await passwords.check('ann', [other], password('correct horse'), from()), 'wrong', 'a changed password is not remembered')
-  t.same(await passwords.check('ann', [other, hash], password('correct horse'), from()), { argon2id: hash }, 'which of several')
+  t.equal(await passwords.check('ann', [other], password('correct horse'), from()), 'wrong', 'a changed password is not cached')
+  t.same(await passwords.check('ann', [other, hash], password('correct horse'), from()), { argon2id: hash }, 'the hash that matched')
 })
 
-t.test('an unknown id costs the same: one hash with the same parameters that nothing matches', async (t) => {
+t.test('an unknown id takes as long: one hash with the same parameters is computed, and never matches', async (t) => {
   const checked: string[] = []
   const passwords = createPasswords({
     verify: (hash) => {
@@ -36,13 +36,13 @@ t.test('an unknown id costs the same: one hash with the same parameters that not
     }
   })
   t.equal(await passwords.check('nobody', [], password('x'), from()), 'wrong', 'even if it matched')
-  t.equal(await passwords.check('nobody', [], password('x'), from()), 'wrong', 'and is not remembered')
+  t.equal(await passwords.check('nobody', [], password('x'), from()), 'wrong', 'and is not cached')
   t.equal(checked.length, 2)
   t.match(checked[0], /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/)
   t.ok(isPasswordHash(checked[0]!))
 })
 
-/** Checks that end when the test says so, `right` by default. */
+/** Password checks that the test ends, `right` by default. */
 function controlled ({ atOnceMax = 2, isRight = true } = {}) {
   const state = { running: 0, most: 0, checks: 0 }
   const settle: Array<() => void> = []
@@ -57,27 +57,27 @@ function controlled ({ atOnceMax = 2, isRight = true } = {}) {
     }
   })
   const settleAll = () => { for (const next of settle.splice(0)) next() }
-  /** Of ids that begin with `name`. */
+  /** Checks of ids that begin with `name`. */
   const ask = (name: string, count: number, asker: Asker) => Array.from({ length: count }, (_, index) =>
     Promise.resolve(passwords.check(`${name}${index}`, ['h'], password('x'), asker)))
   return { state, passwords, settleAll, ask }
 }
 
-t.test('few checks at once, the others in bounded queues, and one check for one device', async (t) => {
+t.test('few checks run at once, the others wait in bounded queues, and each device has one check', async (t) => {
   const { state, passwords, settleAll, ask } = controlled()
   const half = SECURITY_LIMITS.passwordsWaitingMax / 2
   const all = ask('d', 2 + half, from())
   t.equal(passwords.waiting, half)
   t.equal(passwords.check('late', ['h'], password('x'), from()), 'unavailable', 'never "wrong"')
   all.push(...ask('other', half / 2, from('192.0.2.2')))
-  t.equal(passwords.check('late', ['h'], password('x'), from('192.0.2.2')), 'unavailable', 'half of what is left')
+  t.equal(passwords.check('late', ['h'], password('x'), from('192.0.2.2')), 'unavailable', 'an address may take half of the free places')
   const again = passwords.check('d7', ['h'], password('x'), from())
   const draining = setInterval(settleAll, 0)
   t.teardown(() => { clearInterval(draining) })
   t.ok((await Promise.all(all)).every((check) => typeof check === 'object'))
   t.equal(state.most, 2)
   t.same(await again, RIGHT)
-  t.equal(state.checks, all.length, 'who comes again joins its own check')
+  t.equal(state.checks, all.length, 'a repeated login joins its pending check')
 })
 
 t.test('checks take turns by address', async (t) => {
@@ -145,21 +145,21 @@ t.test('guesses of one address are checked one at a time in the idle process, an
   t.strictSame([told.filter((check) => check === 'unavailable').length, told.at(-1), told[0]], [3, 'unavailable', 'wrong'], 'few wait')
 })
 
-// Its process: src/security/idle-process.ts.
+// The process is src/security/idle-process.ts.
 t.test('argon2id in the idle process: right, wrong, and a hash that cannot be read', async (t) => {
   const hash = await hashPassword('correct horse')
   t.equal(await verifyIdly(hash, password('correct horse')), true)
   t.equal(await verifyIdly(hash, password('wrong horse')), false)
   await t.rejects(verifyIdly('no hash', password('x')))
-  t.equal(await verifyIdly(hash, password('correct horse')), true, 'and goes on')
+  t.equal(await verifyIdly(hash, password('correct horse')), true, 'and the process goes on')
   const children = `/proc/self/task/${process.pid}/children`
   if (!existsSync(children)) return
   const pending = verifyIdly(hash, password('correct horse'))
   for (const pid of readFileSync(children, 'utf8').trim().split(' ')) {
     if (readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('idle-process')) process.kill(Number(pid), 'SIGKILL')
   }
-  await t.rejects(pending, 'it cannot be checked')
-  t.equal(await verifyIdly(hash, password('correct horse')), true, 'by another process')
+  await t.rejects(pending, 'the check fails')
+  t.equal(await verifyIdly(hash, password('correct horse')), true, 'another process checks it')
 })
 
 t.test('a failure of the check is not a wrong password, and the queue continues', async (t) => {
@@ -170,7 +170,7 @@ t.test('a failure of the check is not a wrong password, and the queue continues'
   t.same(await passwords.check('a', ['h'], password('x'), from()), RIGHT)
 })
 
-t.test('too long passwords are refused unchecked; an import takes only hashes of bounded cost', (t) => {
+t.test('passwords that are too long are refused unchecked; an import takes only hashes of bounded cost', (t) => {
   t.equal(createPasswords().check('a', ['h'], Buffer.alloc(SECURITY_LIMITS.passwordBytesMax + 1), from()), 'wrong')
   const tail = '$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNo'
   t.ok(isPasswordHash(`$argon2id$v=19$m=65536,t=3,p=4${tail}`))

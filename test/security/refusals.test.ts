@@ -21,7 +21,7 @@ interface Line {
   readonly clientId?: string
 }
 
-/** A gateway with an issuer, whose log can be read, on a database that can go away. */
+/** A gateway with a token issuer and a readable log, on a database that can be switched off. */
 async function start (t: Test, { isHashed = false } = {}) {
   const database = await createDatabaseSwitch(t)
   const { connectionString } = database
@@ -53,7 +53,7 @@ async function countsOf (httpUrl: string, admin: string, transport: string) {
     .map(([, reason, count]) => [reason, Number(count)]))
 }
 
-t.test('refused logins: the log has the reason, and clients get one and the same answer', async (t) => {
+t.test('refused logins: the log has the reason, and all clients get the same answer', async (t) => {
   const { credentials, mqttPort, httpUrl, sign, lines, text } = await start(t)
   const admin = await credentials.add('root', 'admin')
   const band = await credentials.add('band', 'device')
@@ -83,13 +83,13 @@ t.test('refused logins: the log has the reason, and clients get one and the same
   const found = (reason: string) => lines('login refused').find((line) => line.reason === reason)
   t.match(found('revoked'), { principal: 'gone', clientId: 'gone' })
   t.match(found('wrong_client_id'), { principal: 'band', clientId: 'another' })
-  t.equal(found('unknown_id')?.principal, undefined, 'what was typed as a name may be a password')
-  t.equal(found('wrong_signature')?.principal, undefined, 'nothing of a token is believed')
+  t.equal(found('unknown_id')?.principal, undefined, 'the name is not logged, because it may be a mistyped password')
+  t.equal(found('wrong_signature')?.principal, undefined, 'no claim of an unverified token is logged')
   for (const secret of [band, gone, application, nobodys, ...Object.values(tokens)]) t.notOk(text().includes(secret), 'no secret')
   t.equal(await tryConnect(mqttPort, login('band', band)), 0)
 })
 
-t.test('refused requests: the same, for a role without the right and for another device\'s body too', async (t) => {
+t.test('refused requests: the same, also for a role without the right and for the body of another device', async (t) => {
   const { credentials, httpUrl, sign, lines, text } = await start(t)
   const admin = await credentials.add('root', 'admin')
   const band = await credentials.add('band', 'device')
@@ -116,7 +116,7 @@ t.test('refused requests: the same, for a role without the right and for another
     t.equal(answer.status, status, reason)
     if (status === 401) answers.add(`${answer.headers.get('www-authenticate')} ${await answer.text()}`)
   }
-  t.equal(answers.size, 1, 'all are answered alike')
+  t.equal(answers.size, 1, 'all answers are the same')
   t.same(lines('request refused').map(({ reason }) => reason).sort(), requests.map(([reason]) => reason).sort())
   t.match(lines('request refused').find(({ reason }) => reason === 'revoked'), { principal: 'gone', method: 'GET', route: '/vital-data' })
   const post = await fetch(`${httpUrl}/vital-data`, {
@@ -124,7 +124,7 @@ t.test('refused requests: the same, for a role without the right and for another
   })
   t.equal(post.status, 403)
   t.equal((await fetch(`${httpUrl}/vital-data/another`, { headers: bearer(band) })).status, 403)
-  t.equal((await fetch(`${httpUrl}/health/live`)).status, 200, 'a probe brings none, and is refused nothing')
+  t.equal((await fetch(`${httpUrl}/health/live`)).status, 200, 'a probe needs no credential')
   t.same(await countsOf(httpUrl, admin, 'http'), {
     ...Object.fromEntries(requests.map(([reason]) => [reason, 1])), revoked: 2, not_allowed: 3
   })
@@ -139,7 +139,7 @@ t.test('a flood of refusals is counted and logged at intervals; ids are hashed w
   for (let guess = 0; guess < 8; guess++) t.equal(await tryConnect(mqttPort, login(`guess-${guess}`, generateSecret())), 5)
   t.equal(await tryConnect(mqttPort, login('gone-17', gone)), 5)
   const refused = lines('login refused')
-  t.same(refused.map(({ reason }) => reason), ['unknown_id', 'revoked'], 'one line of the flood, and it hides nobody else')
+  t.same(refused.map(({ reason }) => reason), ['unknown_id', 'revoked'], 'one line for the flood, and other refusals are still logged')
   t.match(refused[1], { principal: hashId('gone-17'), clientId: hashId('gone-17') })
   t.notMatch(text(), /gone-17|guess-\d/)
   t.same(await countsOf(httpUrl, admin, 'mqtt'), { unknown_id: 8, revoked: 1 })

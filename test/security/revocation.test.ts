@@ -8,7 +8,7 @@ import { createTestDatabase } from '../helpers/postgres.ts'
 import { bearer, login, openCredentials, tryConnect } from '../helpers/credentials.ts'
 import { until } from '../helpers/until.ts'
 
-/** What is promised, from COMMIT to the end of a connection; with room for a busy machine. */
+/** The documented bound from COMMIT to the end of a connection, with room for a busy machine. */
 const EFFECTIVE_MS = 3000
 const ROOM_MS = 7000
 
@@ -57,17 +57,17 @@ t.test('70,000 principals revoked in a long transaction: connected ones are clos
   })).status
   t.equal(await post(), 202)
 
-  // The stamp of a transaction that was open for a minute; gateways went on looking meanwhile.
+  // The time stamp of a transaction that was open for a minute, during which gateways went on polling.
   await transaction.query('begin')
   await transaction.query('update principals set revoked_at = now(), changed_at = now() - interval \'1 minute\' where id <> \'bystander\'')
   await transaction.query('delete from credentials where principal <> \'bystander\'')
   await sleep(2500)
-  t.ok(clients.every(({ connected }) => connected), 'nothing counts before COMMIT')
+  t.ok(clients.every(({ connected }) => connected), 'nothing takes effect before COMMIT')
   const closed = clients.map(closeOf)
   await transaction.query('commit')
   await inTime('both are disconnected', Promise.all(closed))
   t.equal(await tryConnect(first.mqttPort, login('two', secrets.get('two')!)), 5)
-  await until(async () => await post() === 401, 'the request is refused')
+  await until(async () => await post() === 401, 'the request to be refused')
   t.ok(bystander.connected)
 })
 
@@ -83,7 +83,7 @@ t.test('principals that were refused before they were imported are admitted', as
   await transaction.query('commit')
   for (const { mqttPort } of [first, second]) {
     await until(async () => await tryConnect(mqttPort, login('late', 'a password of ours')) === 0,
-      'late is let in')
+      'late to be let in')
   }
   t.equal((await query('select 1 from principals')).length, 2)
 })
@@ -101,7 +101,7 @@ t.test('rotation with overlap: a connection stays until the secret that it used 
   await inTime('it ends with its secret', closed)
 })
 
-t.test('of two passwords that end at different times, a connection ends with the one that it used', async (t) => {
+t.test('with two passwords that end at different times, a connection ends with the one that it used', async (t) => {
   const { credentials, query, gateways } = await openTwo(t)
   await credentials.addWithPassword('ann', 'operator', 'the first password')
   await query('update credentials set expires_at = now() + interval \'4 seconds\'')

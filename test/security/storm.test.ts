@@ -12,7 +12,7 @@ import { bearer, openCredentials } from '../helpers/credentials.ts'
 
 const MESSAGES = 3
 
-/** A device that comes back with a backlog behind its CONNECT. @returns the packet ids that were acknowledged */
+/** A device that connects and sends its backlog behind CONNECT. @returns the acknowledged packet ids */
 async function comeBack (port: number, id: string, password: string): Promise<number[]> {
   const socket = connect(port, '127.0.0.1')
   const parser = mqttPacket.parser()
@@ -41,7 +41,7 @@ async function comeBack (port: number, id: string, password: string): Promise<nu
   }
 }
 
-t.test('a fleet comes back at once, each device with messages behind its CONNECT: all are served, at the first attempt', async (t) => {
+t.test('a fleet connects at once, each device with messages behind its CONNECT: all are served at the first attempt', async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 1, logger: pino({ level: 'silent' }) })
   t.teardown(() => database.close())
@@ -59,7 +59,7 @@ t.test('a fleet comes back at once, each device with messages behind its CONNECT
   const sent = (devices.length + old.length) * MESSAGES
   const ledger = await readLedger(httpUrl, bearer(operator))
   t.match(ledger, { received: sent, balance: 0 })
-  // What a COMMIT of unknown outcome had stored counts as a duplicate.
+  // Readings stored by a COMMIT of unknown outcome count as duplicates.
   t.equal(ledger.stored + ledger.duplicate, sent)
   t.match(await (await fetch(`${httpUrl}/metrics`, { headers: bearer(operator) })).text(),
     new RegExp(`^vital_logins_total\\{transport="mqtt",outcome="accepted"\\} ${devices.length + old.length}$`, 'm'))

@@ -26,7 +26,7 @@ async function startWithIssuer (t: Test) {
 
 t.test('a token needs no row of its principal, and has the same rights over both transports', async (t) => {
   const { mqttPort, httpUrl, sign } = await startWithIssuer(t)
-  t.equal(await tryConnect(mqttPort, {}), 5, 'with an issuer the gateway is closed, though no principal exists')
+  t.equal(await tryConnect(mqttPort, {}), 5, 'with an issuer the gateway is closed, although no principal exists')
   const band = await sign('band-1', 'device')
   const device = await connectClient(t, mqttPort, login('band-1', band))
   await device.publishAsync('vital/band-1', '{"timestamp":1}', { qos: 1 })

@@ -15,7 +15,7 @@ const AUDIENCE = 'vital-gateway'
 const base64url = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
 const nowS = () => Math.floor(Date.now() / 1000)
 
-/** An issuer with one RSA key, in a file, and tokens that trust it. */
+/** An issuer with one RSA key in a file, and a token check that trusts it. */
 async function createIssuer (t: Test) {
   const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true })
   const file = join(await createTestDir(t), 'jwks.json')
@@ -41,7 +41,7 @@ t.test('a valid token gives principal, role and expiry', async (t) => {
   t.ok(isToken(token))
   t.match(await tokens.check(token), { principal: { id: 'band-1', role: 'device' }, expiresAtMs: claims.exp * 1000 })
   const again = tokens.check(token)
-  t.notOk(again instanceof Promise, 'seen again it is answered at once')
+  t.notOk(again instanceof Promise, 'a cached token is answered at once')
   t.match(again, { principal: { id: 'band-1' } })
   t.match(await tokens.check(await sign({ role: ['offline_access', 'operator'] })), { principal: { role: 'operator' } })
 })
@@ -51,11 +51,11 @@ t.test('a token cannot choose its algorithm or its key', async (t) => {
   const body = base64url(claims)
 
   const none = `${base64url({ alg: 'none', kid: 'one' })}.${body}.`
-  t.notOk(isToken(none), 'without a signature it is no token')
+  t.notOk(isToken(none), 'without a signature it does not count as a token')
   t.strictSame(await tokens.check(none), { reason: 'invalid_token' })
   t.strictSame(await tokens.check(`${base64url({ alg: 'none', kid: 'one' })}.${body}.AAAA`), { reason: 'invalid_token' })
 
-  // Key confusion: the public key, which everyone has, as the secret of an HMAC.
+  // Key confusion: the public key is used as the secret of an HMAC.
   for (const secret of [await exportSPKI(publicKey), JSON.stringify(await exportJWK(publicKey))]) {
     const head = `${base64url({ alg: 'HS256', kid: 'one' })}.${body}`
     t.strictSame(await tokens.check(`${head}.${createHmac('sha256', secret).update(head).digest('base64url')}`),
@@ -87,7 +87,7 @@ t.test('issuer, audience, times, subject and role must fit', async (t) => {
     'no expiry': [{ exp: undefined }, 'invalid_token', 'band-1'],
     'not yet valid': [{ nbf: nowS() + 60 }, 'invalid_token', 'band-1'],
     'no subject': [{ sub: undefined }, 'invalid_token'],
-    'a subject that is no id': [{ sub: 'a/+' }, 'invalid_token'],
+    'a subject that is not an id': [{ sub: 'a/+' }, 'invalid_token'],
     'a number for a subject': [{ sub: 17 }, 'invalid_token'],
     'a list for a subject': [{ sub: ['band-1'] }, 'invalid_token'],
     'true for a subject': [{ sub: true }, 'invalid_token'],
@@ -101,9 +101,9 @@ t.test('issuer, audience, times, subject and role must fit', async (t) => {
   }
   const stranger = await generateKeyPair('RS256')
   const foreign = await sign({ iss: 'https://another.example' }, { kid: 'theirs' }, stranger.privateKey)
-  t.strictSame(await tokens.check(foreign), { reason: 'wrong_issuer' }, 'and nothing is believed of what its key does not prove')
+  t.strictSame(await tokens.check(foreign), { reason: 'wrong_issuer' }, 'and its other claims are not read')
   t.match(await tokens.check(await sign({ aud: ['another', AUDIENCE] })), { principal: { id: 'band-1' } })
-  t.same(failures, [], 'none of them is our fault')
+  t.same(failures, [], 'none of them is a failure of the gateway')
 })
 
 t.test('a changed token is not taken for the cached one', async (t) => {
@@ -122,7 +122,7 @@ t.test('a cached token ends when it expires', async (t) => {
   t.strictSame(await tokens.check(token), { reason: 'expired', principalId: 'band-1' })
 })
 
-t.test('keys by URL: while the issuer does not answer its last keys count, then tokens are unavailable, not wrong', async (t) => {
+t.test('keys by URL: without an answer of the issuer its last keys are used, then tokens are unavailable, not wrong', async (t) => {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
   let isAway = true
   let requests = 0
@@ -158,9 +158,9 @@ t.test('keys by URL: while the issuer does not answer its last keys count, then 
   t.match(await tokens.check(await sign('ann')), { principal: { id: 'ann', role: 'operator' } })
   isAway = true
   t.match(await tokens.check(await sign('bob')), { principal: { id: 'bob', role: 'operator' } })
-  t.equal(requests, 3, 'it was asked each time')
+  t.equal(requests, 3, 'the issuer was asked each time')
   await new Promise((resolve) => setTimeout(resolve, 1600))
-  t.equal(await tokens.check(await sign('ann')), 'unavailable', 'and not for ever: not wrong, but nobody can tell')
+  t.equal(await tokens.check(await sign('ann')), 'unavailable', 'after a while the last keys are not used any more')
   isAway = false
   t.match(await tokens.check(await sign('ann')), { principal: { id: 'ann' } })
 })
@@ -192,7 +192,7 @@ t.test('a key that is removed from the file is refused, cached tokens included',
   t.match(await tokens.check(two!), { principal: { id: 'two' } })
   keys.start()
   await writeFile(file, JSON.stringify({ keys: jwks.slice(1) }))
-  // The set's own timer keeps no process alive.
+  // The timer of the key set does not keep the process alive.
   const alive = setInterval(() => {}, 1000)
   await removed
   clearInterval(alive)

@@ -1,4 +1,4 @@
-/** The gateway as it is configured, with the clients that people use. */
+/** Gateways with configurations of operators, and common clients. */
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFile, readFile, rename } from 'node:fs/promises'
@@ -73,7 +73,7 @@ t.test('mosquitto_pub --cafile and curl --cacert, as the README says', async (t)
     ]
     await run('mosquitto_pub', ['--cafile', authority.ca, ...publish])
     const stranger = await createAuthority(t, 'Another CA')
-    await t.rejects(run('mosquitto_pub', ['--cafile', stranger.ca, ...publish]), 'it refuses a gateway that it does not know')
+    await t.rejects(run('mosquitto_pub', ['--cafile', stranger.ca, ...publish]), 'mosquitto_pub refuses a certificate of another authority')
   } else {
     t.comment('mosquitto_pub is not installed: its part is skipped')
   }
@@ -94,17 +94,17 @@ t.test('a certificate authenticates its device, over MQTT and WebSocket, and no 
     const client = await connect(t, url, { ...device, clientId: 'band-1' })
     await client.publishAsync('vital/band-1', '{"timestamp":1750240830,"heartRateValue":61.5}', { qos: 1 })
     t.same((await client.subscribeAsync('vital/band-1/rejected')).map(({ qos }) => qos), [0])
-    await t.rejects(client.subscribeAsync('vital/#'), 'it hears its own rejections only')
+    await t.rejects(client.subscribeAsync('vital/#'), 'the device may subscribe only to its own rejections')
     const closed = new Promise((resolve) => { client.once('close', () => { resolve('closed') }) })
     client.publish('vital/band-2', '{"timestamp":1750240830}', { qos: 1 })
-    t.equal(await closed, 'closed', 'it publishes its own readings only')
+    t.equal(await closed, 'closed', 'the device may publish only its own readings')
     await t.rejects(connect(t, url, { ...device, clientId: 'band-2' }), /Not authorized/, 'another client id')
     await t.rejects(connect(t, url, { ca, clientId: 'band-1' }), /Not authorized/, 'no certificate')
   }
-  t.equal((await fetchSecure(httpsUrl, '/vital-data', authority)).status, 401, 'an authority of clients closes the gateway')
+  t.equal((await fetchSecure(httpsUrl, '/vital-data', authority)).status, 401, 'a client authority closes the gateway')
 })
 
-t.test('renewed certificates are taken without dropping a session; bad ones are not', async (t) => {
+t.test('renewed certificates are loaded without dropping a session; bad ones are not', async (t) => {
   const authority = await sharedAuthority
   const { mqttsPort, httpPort, ca, cert, key, reload } = await startSecure(t, authority)
   const device = await connect(t, `mqtts://localhost:${mqttsPort}`, { ca })
@@ -160,19 +160,19 @@ t.test('metrics and health on their own address are not on the public one', asyn
 
   const reachable = await startGateway(t, { VITAL_ADMIN_HOST: '0.0.0.0', VITAL_ADMIN_PORT: '0' })
   t.equal((await fetch(`http://127.0.0.1:${reachable.adminPort}/metrics`)).status, 401,
-    'others reach it: it wants a credential, though the gateway is open')
+    'other machines reach the address, so it asks for a credential, although the gateway is open')
   t.equal((await fetch(`http://127.0.0.1:${reachable.adminPort}/health/live`)).status, 200)
   t.equal((await fetch(`${reachable.httpUrl}/vital-data`)).status, 200)
 })
 
-/** fetch, which cannot be given an authority. */
+/** Like fetch, with a certificate authority, which fetch does not take. */
 async function fetchSecure (url: string, path: string, { ca }: Authority): Promise<Response> {
   const { stdout } = await run('curl', ['-sS', '--cacert', ca, '-w', '\n%{http_code}', `${url}${path}`])
   const at = stdout.lastIndexOf('\n')
   return new Response(stdout.slice(0, at), { status: Number(stdout.slice(at + 1)) })
 }
 
-/** From the kernel: where a port of this machine is bound. */
+/** The addresses to which a port of this machine is bound, as the kernel reports them. */
 async function listeningAddresses (port: number): Promise<string[]> {
   const LISTEN = '0A'
   const rows = (await readFile('/proc/net/tcp', 'utf8')).trim().split('\n').slice(1).map((row) => row.trim().split(/\s+/))

@@ -1,4 +1,4 @@
-/** Gateways on one PostgreSQL and one Redis, as they are configured. */
+/** Gateways on one PostgreSQL and one Redis, with configurations of operators. */
 import { readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
@@ -22,7 +22,7 @@ const metricOf = async (httpUrl: string, name: string) => {
   return Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1])
 }
 
-t.test('two gateways are one: readings reach subscribers of both, erasing reaches both, and Redis may go', { skip: NO_REDIS }, async (t) => {
+t.test('two gateways act as one: readings reach subscribers of both, erasing reaches both, and Redis may go away', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const variables = { DATABASE_URL: connectionString, REDIS_URL: redis.url }
@@ -54,7 +54,7 @@ t.test('two gateways are one: readings reach subscribers of both, erasing reache
   t.match(health.warnings.join(), /Redis has not answered/)
 })
 
-t.test('a 202 waits until Redis has the reading for a session, and a reading that nobody wants does not', { skip: NO_REDIS }, async (t) => {
+t.test('a 202 waits until Redis has the reading for a session, and does not wait without a subscriber', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const gateway = await startGateway(t, { DATABASE_URL: connectionString, REDIS_URL: redis.url })
@@ -68,12 +68,12 @@ t.test('a 202 waits until Redis has the reading for a session, and a reading tha
   const watched = post('watched').finally(() => { isAnswered = true })
   t.equal((await post('unwatched')).status, 202)
   await until(async () => (await fetch(`${gateway.httpUrl}/vital-data/watched`)).status === 200)
-  t.notOk(isAnswered, 'stored, and not answered')
+  t.notOk(isAnswered, 'stored, but not yet answered')
   redis.thaw()
   t.equal((await watched).status, 202)
 })
 
-t.test('a principal that is revoked is closed at both gateways', { skip: NO_REDIS }, async (t) => {
+t.test('connections of a revoked principal are closed at both gateways', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const variables = { DATABASE_URL: connectionString, REDIS_URL: redis.url }
@@ -110,7 +110,7 @@ t.test('a device keeps its session when its gateway is killed', { skip: NO_REDIS
   t.strictSame(back.messages(), ['home/x meanwhile', 'home/x afterwards'])
 })
 
-t.test('a REDIS_URL that is none stops the start, and its password is not told', (t) => {
+t.test('an invalid REDIS_URL stops the start, and its password is not shown', (t) => {
   for (const url of ['127.0.0.1:6379', 'http://gateway:s3cret@redis', 'redis://']) {
     t.throws(() => createConfig({ REDIS_URL: url }), /REDIS_URL must be a URL such as/, url)
     t.doesNotThrow(() => { try { createConfig({ REDIS_URL: url }) } catch (error) { t.notMatch((error as Error).message, /s3cret/) } })
@@ -120,7 +120,7 @@ t.test('a REDIS_URL that is none stops the start, and its password is not told',
   t.end()
 })
 
-t.test('without Redis and without Kafka nothing of it is loaded: no module leads there but by import()', (t) => {
+t.test('without Redis and Kafka none of their modules are loaded: they are imported only by import()', (t) => {
   const seen = new Set<string>()
   const visit = (path: string): void => {
     if (seen.has(path)) return

@@ -1,4 +1,4 @@
-/** The read gate stands in the stream's own `read`, so the promise must hold over every kind of stream. */
+/** The read gate replaces `read` of the stream, so it is tested over every kind of stream. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
@@ -31,7 +31,7 @@ for (const { transport, protocolVersion } of CASES) {
 
     broker.pauseReading()
     const bytes = Buffer.concat(ids.map((id) => generate(publishPacket(id, { payload: 'x'.repeat(id % 2000) }))))
-    // Cut without regard to packets, so that they span frames, records and segments.
+    // Cut at any place, so that packets span frames, records and segments.
     for (let at = 0; at < bytes.length; at += 7919) stream.write(bytes.subarray(at, at + 7919))
     await settleDown()
     t.strictSame(ingest.seen, [], 'nothing passes')
@@ -63,7 +63,7 @@ for (const { transport, protocolVersion } of CASES) {
     const bytes = Buffer.concat([
       connect, ...ids.map((id) => publishPacket(id, { payload: 'x'.repeat(200) }))
     ].map(generate))
-    // More than a WebSocket takes before it has answered.
+    // More than a WebSocket takes before the first answer.
     for (let at = 0; at < bytes.length; at += 30_000) stream.write(bytes.subarray(at, at + 30_000))
     await sleep(100)
     t.strictSame(transports.ingest.seen, [], 'nothing before CONNACK')
@@ -71,7 +71,7 @@ for (const { transport, protocolVersion } of CASES) {
     t.strictSame(packets.filter(({ cmd }) => cmd === 'puback').map(({ messageId }) => messageId), ids)
   })
 
-  t.test(`${name}: who published and left while reading was paused is still read`, async (t) => {
+  t.test(`${name}: a client that published and left while reading was paused is still read`, async (t) => {
     const transports = await startTransports(t, await sharedAuthority, { answer: durable })
     const { broker, ingest } = transports
     const stream = await openStream(t, transports, transport)

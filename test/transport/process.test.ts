@@ -97,7 +97,7 @@ t.test('without certificates SIGHUP does not end the process', async (t) => {
   t.same(await exited, [0, null])
 })
 
-t.test('a fault in the configuration of transport is one sentence without a stack', async (t) => {
+t.test('a fault in the configuration of transport is one message without a stack trace', async (t) => {
   const authority = await sharedAuthority
   const { cert, key } = await authority.issueServer()
   const cases: Array<[Record<string, string>, RegExp]> = [
@@ -120,5 +120,5 @@ t.test('a fault in the configuration of transport is one sentence without a stac
   const { exited, stderr } = await spawnGateway(t, { VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: '/nowhere.key' })
   t.same(await exited, [1, null])
   t.match(stderr(), /VITAL_TLS_KEY_FILE=\/nowhere\.key cannot be read/)
-  t.notMatch(stderr(), /\n {4}at /, 'no stack for a mistake of the operator')
+  t.notMatch(stderr(), /\n {4}at /, 'no stack trace for a mistake of the operator')
 })

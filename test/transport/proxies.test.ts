@@ -41,7 +41,7 @@ function tlsField (flags: number, verify: number, ...inner: Buffer[]): Buffer {
   return field(0x20, Buffer.concat([Buffer.from([flags, 0, 0, 0, verify]), ...inner]))
 }
 
-t.test('what a proxy tells of the client\'s TLS', (t) => {
+t.test('the TLS field of a proxy header is parsed', (t) => {
   const version = field(0x21, 'TLSv1.3')
   const name = field(0x22, 'band-1')
   const noop = field(0x04, Buffer.alloc(9))
@@ -75,7 +75,7 @@ t.test('headers of both versions', (t) => {
     ['2, IPv4', binary(IPV4), '192.0.2.7'],
     ['2, IPv6', binary(IPV6, { family: 0x21 }), '2001:db8::7'],
     ['2, mapped', binary(MAPPED, { family: 0x21 }), '192.0.2.7'],
-    ['2, what a proxy adds', binary(Buffer.concat([IPV4, Buffer.alloc(500)])), '192.0.2.7'],
+    ['2, with further fields', binary(Buffer.concat([IPV4, Buffer.alloc(500)])), '192.0.2.7'],
     ['2, LOCAL', binary(Buffer.alloc(0), { command: 0, family: 0 }), null],
     ['2, Unix socket', binary(Buffer.alloc(216), { family: 0x31 }), null],
     ['a family and an address that differ', 'PROXY TCP4 2001:db8::7 198.51.100.1 1 2\r\n', 'invalid'],
@@ -185,10 +185,10 @@ t.test('the header of a trusted proxy gives the client\'s address, before MQTT a
   inner.write(bytesOf())
   await until(() => origins.length === 1, 'the connection of a client whose TLS ended here')
   t.strictSame(origins.pop(), { transport: 'tls', remoteAddress: '192.0.2.7', certificateNames: [] },
-    'what ends TLS tells the names')
+    'the proxy that ends TLS tells the names')
 })
 
-t.test('health checks of a proxy are neither clients nor worth a line of the log', async (t) => {
+t.test('health checks of a proxy do not count as clients and are not logged', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true })
   for (const port of [transports.ports.tcp, transports.ports.tls]) {
     for (const bytes of [binary(Buffer.alloc(0), { command: 0, family: 0 }), Buffer.alloc(0)]) {
@@ -200,7 +200,7 @@ t.test('health checks of a proxy are neither clients nor worth a line of the log
   await settleDown()
   t.strictSame(transports.origins, [])
   t.match(transports.broker.statistics(), { connections: 0, proxyHeadersRefused: 0 })
-  // A check of the port inside TLS that leaves without a handshake is told as one that failed.
+  // A check of the TLS port that leaves without a handshake is logged as a failed one.
   t.strictSame(transports.log.filter(({ msg }) => msg !== 'listening' && msg !== 'TLS handshake failed'), [])
 })
 
@@ -235,16 +235,16 @@ t.test('a PROXY header from any other address is refused', async (t) => {
     const closed = once(socket.resume(), 'close').catch(() => {})
     socket.write(Buffer.concat([Buffer.from(TEXT), bytesOf()]))
     await closed
-    t.strictSame(transports.origins, [], 'it is no MQTT')
+    t.strictSame(transports.origins, [], 'the header is not MQTT')
     const client = await RawClient.open(t, transports.ports.tcp)
     await client.connect()
-    t.match(transports.origins, [{ remoteAddress: '127.0.0.1' }], 'without one it is who it is')
+    t.match(transports.origins, [{ remoteAddress: '127.0.0.1' }], 'without a header its own address counts')
   }
   await spoofed(await startTransports(t, await sharedAuthority, { trustedProxies: ['10.0.0.0/8'], proxyProtocol: true }))
   await spoofed(await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'] }))
 })
 
-t.test('X-Forwarded-For counts from trusted proxies only, and only as far as they reach', async (t) => {
+t.test('X-Forwarded-For is used from trusted proxies only, and only the part that they have written', async (t) => {
   const authority = await sharedAuthority
   const addressOf = async (transports: TestTransports, transport: 'ws' | 'wss', forwardedFor?: string) => {
     const stream = await openStream(t, transports, transport, {
@@ -265,7 +265,7 @@ t.test('X-Forwarded-For counts from trusted proxies only, and only as far as the
     t.equal(await addressOf(trusting, transport), '127.0.0.1')
     t.equal(await addressOf(trusting, transport, '192.0.2.7'), '192.0.2.7')
     t.equal(await addressOf(trusting, transport, '203.0.113.1, 192.0.2.7, 10.1.1.1'), '192.0.2.7',
-      'what is left of the client, it has written itself')
+      'entries left of the client are written by the client')
     t.equal(await addressOf(trusting, transport, '10.2.2.2, 10.1.1.1'), '10.2.2.2')
     t.equal(await addressOf(trusting, transport, 'nonsense, 10.1.1.1'), '10.1.1.1')
     t.equal(await addressOf(trusting, transport, '192.0.2.7, unknown'), '127.0.0.1')

@@ -15,7 +15,7 @@ async function ask (url: string, times: number): Promise<number> {
   return passed
 }
 
-t.test('requests that another gateway has answered count, and without Redis those of this one alone', { skip: NO_REDIS }, async (t) => {
+t.test('requests that another gateway has answered count, and without Redis only those of this one', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const variables = {
@@ -23,14 +23,14 @@ t.test('requests that another gateway has answered count, and without Redis thos
   }
   const [one, two] = [await startGateway(t, variables), await startGateway(t, variables)]
   t.ok(await ask(one.httpUrl, BURST) >= BURST - 2, 'a burst passes')
-  // One is told of them within a tenth of a second.
+  // A gateway learns of them within a tenth of a second.
   const [key] = await redis.client.keys('vital:rate:http:*')
-  await until(async () => Number((await redis.client.get(key!))?.split(' ')[0]) < PER_SECOND, 'they are spent in Redis')
-  t.ok(await ask(two.httpUrl, BURST) <= PER_SECOND, 'and are not there at the other gateway')
+  await until(async () => Number((await redis.client.get(key!))?.split(' ')[0]) < PER_SECOND, 'the requests to be counted in Redis')
+  t.ok(await ask(two.httpUrl, BURST) <= PER_SECOND, 'and the other gateway has no burst left')
   await sleep(BURST / PER_SECOND * 1000)
-  t.ok(await ask(two.httpUrl, BURST) > PER_SECOND, 'later they are')
+  t.ok(await ask(two.httpUrl, BURST) > PER_SECOND, 'later it has')
   await redis.kill()
   await sleep(BURST / PER_SECOND * 1000)
   t.ok(await ask(one.httpUrl, BURST) > PER_SECOND)
-  t.ok(await ask(two.httpUrl, BURST) > PER_SECOND, 'each by itself')
+  t.ok(await ask(two.httpUrl, BURST) > PER_SECOND, 'without Redis each gateway counts by itself')
 })

@@ -15,7 +15,7 @@ import { until } from '../helpers/until.ts'
 /** Of all tests here: each costs a dozen processes. */
 const sharedAuthority = createAuthority(t)
 
-/** What became of a handshake: the protocol, or why there is none. */
+/** The result of a handshake: the protocol version, or the error code. */
 async function tryHandshake (
   t: Test, { ports, ca }: TestTransports, transport: 'tls' | 'wss', options: ConnectionOptions = {}
 ): Promise<string> {
@@ -26,10 +26,10 @@ async function tryHandshake (
   return await Promise.race([once(socket, 'secureConnect').then(() => socket.getProtocol()!), failed, closed])
 }
 
-/** Unlike `once`, whatever error comes before. */
+/** Like `once`, but an error does not reject. */
 const closeOf = (socket: Socket) => new Promise<void>((resolve) => { socket.once('close', () => { resolve() }) })
 
-/** The names that the broker has learnt of a client that connects so. */
+/** The certificate names that the broker has of a client that connects with these options. */
 async function namesOf (t: Test, transports: TestTransports, transport: Transport, options: ConnectOptions): Promise<readonly string[]> {
   const stream = await openStream(t, transports, transport, options)
   const packets = collectPackets(stream)
@@ -39,11 +39,11 @@ async function namesOf (t: Test, transports: TestTransports, transport: Transpor
   return transports.origins.at(-1)!.certificateNames
 }
 
-t.test('TLS 1.2 and 1.3 are spoken, older ones refused', async (t) => {
+t.test('TLS 1.2 and 1.3 are accepted, older versions refused', async (t) => {
   const transports = await startTransports(t, await sharedAuthority)
   for (const transport of ['tls', 'wss'] as const) {
     const of = (version: 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3') => tryHandshake(t, transports, transport, {
-      // Level 0, or our own OpenSSL would refuse to ask for the old ones.
+      // Security level 0, because our OpenSSL would refuse to offer the old versions otherwise.
       minVersion: version, maxVersion: version, ciphers: 'ALL:@SECLEVEL=0'
     })
     t.equal(await of('TLSv1.3'), 'TLSv1.3')
@@ -69,7 +69,7 @@ t.test('a handshake that does not end is closed by a time-out, and others are se
   t.equal(transports.broker.statistics().handshakesFailed, 2)
 })
 
-t.test('a stop waits for no handshake and no PROXY header', async (t) => {
+t.test('a stop does not wait for a handshake or a PROXY header', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, { trustedProxies: ['127.0.0.1'], proxyProtocol: true })
   const plain = await startTransports(t, await sharedAuthority)
   const sockets = [transports.ports.tcp, transports.ports.tls, plain.ports.tls].map((port) => connect({
@@ -77,7 +77,7 @@ t.test('a stop waits for no handshake and no PROXY header', async (t) => {
   }).on('error', () => {}).resume())
   t.teardown(() => { for (const socket of sockets) socket.destroy() })
   await Promise.all(sockets.map((socket) => once(socket, 'connect')))
-  // Accepted by then, too.
+  // By then these are accepted, too.
   await settleDown()
   const closed = Promise.all(sockets.map(closeOf))
   await Promise.all([transports.broker.stop(), plain.broker.stop()])
@@ -92,7 +92,7 @@ t.test('handshakes under way are bounded', async (t) => {
   await until(() => sockets.filter(({ destroyed }) => destroyed).length === 2, 'two to be closed')
   for (const socket of sockets) socket.destroy()
   await until(() => transports.broker.statistics().handshakesFailed === 3, 'the rest to be forgotten')
-  t.strictSame(await namesOf(t, transports, 'tls', {}), [], 'there is room again')
+  t.strictSame(await namesOf(t, transports, 'tls', {}), [], 'a further handshake succeeds')
 })
 
 t.test('an address has its share of the handshakes', async (t) => {
@@ -147,12 +147,12 @@ t.test('only a certificate of the authority authenticates a device', async (t) =
       `${transport}, resumed`)
     t.strictSame(await namesOf(t, transports, transport, {}), [], 'none')
     t.strictSame(await namesOf(t, transports, transport, await read(await stranger.issue({ name: 'band-1', use: 'clientAuth' }))), [],
-      'of an authority with the same name')
+      'a certificate of another authority with the same name')
     t.strictSame(await namesOf(t, transports, transport, await read(await authority.issue({
       name: 'band-1', use: 'clientAuth', days: -1
     }))), [], 'expired')
     t.strictSame(await namesOf(t, transports, transport, await read(await authority.issue({ name: 'band-1', use: 'serverAuth' }))), [],
-      'made for servers')
+      'a server certificate')
   }
 
   const strict = await startTransports(t, authority, { files: { clientCaFile: authority.ca, clientCertRequired: true } })
@@ -169,7 +169,7 @@ t.test('only a certificate of the authority authenticates a device', async (t) =
     t.equal(answer, '', `${transport}: no certificate, no answer`)
     socket.destroy()
   }
-  t.equal(strict.origins.length, 1, 'without a certificate nobody comes as far as CONNECT')
+  t.equal(strict.origins.length, 1, 'a client without a certificate does not reach CONNECT')
 })
 
 async function resume (
@@ -185,7 +185,7 @@ async function resume (
 t.test('a name within another name of the subject is not matched', (t) => {
   t.strictSame(parseAlternativeNames('DNS:a, URI:urn:b, IP Address:127.0.0.1, email:c@d'), ['a', 'urn:b', 'c@d'])
   t.strictSame(parseAlternativeNames('DirName:"CN = x, DNS:admin", DNS:a'), ['a'])
-  t.strictSame(parseAlternativeNames('DNS:b, DirName:x"y, DNS:admin", DNS:a'), ['b'], 'what cannot be read ends it')
+  t.strictSame(parseAlternativeNames('DNS:b, DirName:x"y, DNS:admin", DNS:a'), ['b'], 'the first unreadable name ends the list')
   t.strictSame(parseAlternativeNames('DNS:"a\\u002c DNS:admin"'), ['a, DNS:admin'])
   t.strictSame(parseAlternativeNames(''), [])
   t.end()

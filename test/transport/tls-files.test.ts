@@ -19,7 +19,7 @@ async function expectError (t: Test, files: Parameters<typeof start>[0], ...patt
   for (const pattern of patterns) t.match((error as Error).message, pattern)
 }
 
-t.test('unusable files are refused with what to do', async (t) => {
+t.test('unusable files are refused with a message that says what to do', async (t) => {
   const authority = await createAuthority(t)
   const { cert, key } = await authority.issueServer()
   const other = await authority.issueServer()
@@ -45,7 +45,7 @@ t.test('no message quotes a private key', async (t) => {
   t.notMatch(`${(error as Error).stack} ${String((error as Error).cause)}`, secret)
 })
 
-t.test('a key that all can read and an expired certificate are warned of, and nothing else', async (t) => {
+t.test('a world-readable key and an expired certificate are warned of, and nothing else', async (t) => {
   const authority = await createAuthority(t)
   const good = await authority.issueServer()
   const { tls, log } = await start({ certFile: good.cert, keyFile: good.key, clientCaFile: authority.ca })

@@ -46,7 +46,7 @@ const UPGRADE = {
   'sec-websocket-protocol': 'mqtt'
 }
 
-/** The status that an upgrade is answered with; 101 when it is taken. */
+/** The HTTP status that answers an upgrade; 101 when it is accepted. */
 async function tryUpgrade (
   t: Test, { ports }: TestTransports, path: string, headers: Record<string, string | undefined> = {}
 ): Promise<number> {
@@ -68,7 +68,7 @@ async function tryUpgrade (
   })
 }
 
-/** An upgraded connection below its frames, and the close code that comes, 0 for none. */
+/** The raw socket of an upgraded connection, and the close code that comes, 0 for none. */
 async function openRaw (t: Test, { ports }: TestTransports): Promise<{ socket: Socket, closeCode: () => Promise<number> }> {
   const socket = connect({ port: ports.ws, host: '127.0.0.1' })
   t.teardown(() => { socket.destroy() })
@@ -89,7 +89,7 @@ async function openRaw (t: Test, { ports }: TestTransports): Promise<{ socket: S
   }
 }
 
-t.test('broken and foreign frames close the connection, and nothing of them is taken', async (t) => {
+t.test('broken and foreign frames close the connection, and none of their bytes are used', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, { answer: durable })
   const bytes = mqttPacket.generate(connectPacket())
   const cases: Array<[what: string, frames: Buffer, code: number]> = [
@@ -118,7 +118,7 @@ t.test('broken and foreign frames close the connection, and nothing of them is t
         : CONTINUATION
     }))), 1008],
     ['noise', randomBytes(5000), -1],
-    ['masked noise that is no MQTT', frame(randomBytes(200)), -1]
+    ['masked noise that is not MQTT', frame(randomBytes(200)), -1]
   ]
   for (const [what, frames, code] of cases) {
     const { socket, closeCode } = await openRaw(t, transports)
@@ -127,7 +127,7 @@ t.test('broken and foreign frames close the connection, and nothing of them is t
     if (code === -1) t.pass(what)
     else t.equal(actual, code, what)
   }
-  t.strictSame(transports.origins, [], 'nobody came as far as CONNECT')
+  t.strictSame(transports.origins, [], 'no client reached CONNECT')
   await until(() => transports.broker.statistics().connections === 0, 'all to be forgotten')
 })
 
@@ -145,7 +145,7 @@ t.test('packets may span fragments and frames, with pings between, byte by byte'
   await until(() => transports.ingest.seen.length === 2, 'both publishes')
 })
 
-t.test('a client that sends pings and reads no pong takes no memory', async (t) => {
+t.test('a client that sends pings and reads no pongs takes no memory', async (t) => {
   const transports = await startTransports(t, await sharedAuthority)
   const { socket } = await openRaw(t, transports)
   socket.pause()
@@ -160,7 +160,7 @@ t.test('a client that sends pings and reads no pong takes no memory', async (t) 
   await until(() => transports.broker.statistics().connections === 0, 'it to be forgotten')
 })
 
-t.test('only /mqtt with the subprotocol is a WebSocket; other requests to upgrade stay requests', async (t) => {
+t.test('only /mqtt with the subprotocol is a WebSocket; other upgrade requests are plain requests', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, { webSocketOrigins: [] })
   t.equal(await tryUpgrade(t, transports, '/mqtt'), 101)
   t.equal(await tryUpgrade(t, transports, '/mqtt?token=x'), 101)
@@ -180,7 +180,7 @@ t.test('only /mqtt with the subprotocol is a WebSocket; other requests to upgrad
     `GET /mqtt HTTP/1.1\r\nhost: x\r\n${Object.entries({ ...UPGRADE, 'sec-websocket-version': '99' }).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`)
   t.match(answer, /^HTTP\/1\.1 400 [^]*sec-websocket-version: 13\r\n[^]*"code":"VITAL_BAD_REQUEST"/i)
 
-  // As Java's HttpClient begins every conversation.
+  // Java's HttpClient begins every connection in this way.
   const posted = await sendRaw(t, transports.ports.ws, 'POST /vital-data HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, HTTP2-Settings, close\r\nupgrade: h2c\r\n' +
     'http2-settings: AAEAAEAA\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}')
   t.match(posted, /^HTTP\/1\.1 202 /)
@@ -201,7 +201,7 @@ t.test('a page of a foreign origin may not connect', async (t) => {
     ['http://ward.example.org', 'ward.example.org', 403],
     ['https://ward.example.org.evil.example', `127.0.0.1:${port}`, 403],
     ['https://ward.example.org:444', 'anything', 403],
-    // DNS rebinding: the name of the page points at this machine now.
+    // DNS rebinding: the host name of the page now resolves to this machine.
     [`http://evil.example:${port}`, `evil.example:${port}`, 403],
     [`http://127.0.0.1.evil.example:${port}`, `127.0.0.1.evil.example:${port}`, 403],
     [`http://localhost:${port + 1}`, `localhost:${port}`, 403],
@@ -216,7 +216,7 @@ t.test('a page of a foreign origin may not connect', async (t) => {
   t.equal(transports.refused(), cases.filter(([, , status]) => status === 403).length)
 })
 
-t.test('compression is not agreed to', async (t) => {
+t.test('compression is not negotiated', async (t) => {
   const transports = await startTransports(t, await sharedAuthority)
   const client = new WebSocket(`ws://127.0.0.1:${transports.ports.ws}/mqtt`, 'mqtt', { perMessageDeflate: true })
   t.teardown(() => { client.terminate() })
@@ -241,7 +241,7 @@ t.test('a subscriber that does not read is bounded as over TCP', async (t) => {
   await until(() => broker.statistics().deliveriesDropped > 100, 'deliveries to be dropped')
 })
 
-t.test('at stop the peer is told that the gateway goes away, and new upgrades are refused', async (t) => {
+t.test('a stop closes WebSockets with "going away", and new upgrades are refused', async (t) => {
   const transports = await startTransports(t, await sharedAuthority)
   const client = new WebSocket(`ws://127.0.0.1:${transports.ports.ws}/mqtt`, 'mqtt')
   client.on('error', () => {})
@@ -255,7 +255,7 @@ t.test('at stop the peer is told that the gateway goes away, and new upgrades ar
   t.equal((await closed)[0], 1001)
 })
 
-t.test('a connection that upgrades and then says nothing is closed', async (t) => {
+t.test('a connection that upgrades and then sends nothing is closed', async (t) => {
   const transports = await startTransports(t, await sharedAuthority, { limits: { connectTimeoutMs: 200 } })
   const { closeCode } = await openRaw(t, transports)
   t.equal(await closeCode(), 1000)
