@@ -14,7 +14,7 @@ function create (startMs: number) {
   return { state, warnings, clock: createClock({ ownMs: () => state.ownMs, monotonicMs: () => state.monotonicMs, logger }) }
 }
 
-t.test('now is the later of both clocks, and PostgreSQL\'s goes on while it is away', (t) => {
+t.test('now is the later of both clocks, and PostgreSQL\'s time goes on while PostgreSQL is away', (t) => {
   const { state, clock, warnings } = create(Date.UTC(2026, 0, 1))
   t.notOk(clock.isConfirmed(clock.nowMs()))
   t.equal(clock.nowMs(), Date.UTC(2026, 0, 1))

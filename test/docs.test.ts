@@ -11,7 +11,7 @@ const ROOT = resolve(import.meta.dirname, '..')
 
 t.test('no table is stale: npm run docs writes them', (t) => {
   t.strictSame(staleSections(ROOT), [])
-  t.strictSame(limitsWithoutRow(LIMIT_NAMES), [], 'every limit that is counted stands in the table of limits')
+  t.strictSame(limitsWithoutRow(LIMIT_NAMES), [], 'every counted limit has a row in the table of limits')
   t.end()
 })
 
@@ -23,7 +23,7 @@ t.test('each line of a written table is a row', (t) => {
   t.end()
 })
 
-t.test('a table that differs from the code is named, and written anew', (t) => {
+t.test('a table that differs from the code is named, and rewritten', (t) => {
   const root = t.testdir()
   for (const { file } of createSections(ROOT)) {
     mkdirSync(dirname(join(root, file)), { recursive: true })

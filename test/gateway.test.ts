@@ -77,7 +77,7 @@ t.test('the same reading over both transports and again is stored once; the newe
   t.match(await readLedger(httpUrl), { received: 6, stored: 4, duplicate: 2, pending: 0, balance: 0 })
 })
 
-t.test('invalid payloads are acknowledged, kept whole, announced, and delivered to no subscriber', async (t) => {
+t.test('invalid payloads are acknowledged, kept in full, announced, and not delivered to subscribers', async (t) => {
   const { mqttPort, httpUrl, connectionString } = await startGateway(t)
   const operator = await connectClient(t, mqttPort)
   const seen: Array<[string, unknown]> = []

@@ -58,11 +58,11 @@ t.test('an invalid environment stops the start with a message that names every f
     const [code] = await exited
     t.equal(code, 1, JSON.stringify(variables))
     t.match(stderr(), message)
-    t.notMatch(stderr(), /\n {4}at /, 'no stack for a mistake of the operator')
+    t.notMatch(stderr(), /\n {4}at /, 'no stack trace for a mistake of the operator')
   }))
 })
 
-t.test('it listens, logs ready, and ends with 0 after SIGTERM or SIGINT', async (t) => {
+t.test('the gateway listens, logs ready, and ends with 0 after SIGTERM or SIGINT', async (t) => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const { connectionString } = await createTestDatabase(t)
     const { child, exited, ready, lines } = await spawnGateway(t, { DATABASE_URL: connectionString })

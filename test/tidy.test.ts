@@ -1,4 +1,4 @@
-/** The rules of the house that a machine can see. Each names its reason; a file that must break one is listed with why. */
+/** The rules of the house that a machine can check. Each has its reason. A file that must break one is listed with the reason. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import t from 'tap'
@@ -7,17 +7,17 @@ const ROOT = resolve(import.meta.dirname, '..')
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts'] as const
 const FILE_LINES_MAX = 350
 const FUNCTION_LINES_MAX = 70
-/** A factory's closure is as long as what it builds; its inner functions are measured for themselves. */
+/** A factory holds all functions that it builds, so it may be longer. Its inner functions are measured by themselves. */
 const FACTORY_LINES_MAX = 130
 const CODE_COLUMNS_MAX = 140
 const FOLDER_FILES_MAX = 22
 const MARKDOWN_COLUMNS_MAX = 160
 const README_WORDS_MAX = 1500
 
-/** Rooms without a README: it would repeat the list of files in the README above; test/README.md says why. */
+/** Rooms without a README, because it would repeat the list of files of its parent. test/README.md says why. */
 const UNTOLD_ROOMS = /^(?:schemas\/vital|broker\/.+|db\/(?:erase|migrations|queries|write)|src\/(?:config|log|process|transport)|test\/.+)$/
 
-/** Titles of tests, SQL, messages and patterns stay whole, so that they can be searched for. */
+/** Titles of tests, SQL, messages and patterns stay on one line, so that they can be searched for. */
 const LONG_LITERALS = /'(?:[^'\\]|\\.){60,}'|`(?:[^`\\]|\\.){60,}`|\/(?:[^/\\\n]|\\.){60,}\//g
 
 /** Which rooms a room may import: one way, so that a second store or transport touches one room. */
@@ -64,7 +64,7 @@ t.test('the environment is read in one file, and product code prints only throug
     if (!path.startsWith('scripts/')) t.notMatch(text, /\bconsole\./, `${path}: console`)
     t.notMatch(text, /NODE_ENV/, `${path}: NODE_ENV`)
     t.notMatch(text, /\bas any\b|: any\b|@ts-ignore/, `${path}: any`)
-    t.notMatch(path, /utils|helpers?\.ts|index\.ts/, `${path}: a name that says nothing`)
+    t.notMatch(path, /utils|helpers?\.ts|index\.ts/, `${path}: the name does not say what the file holds`)
   }
   t.end()
 })
@@ -89,7 +89,7 @@ t.test('code lines are short enough to stand beside another file', (t) => {
   t.end()
 })
 
-t.test('folders are small enough to be looked through', (t) => {
+t.test('folders are small enough to read at a glance', (t) => {
   const counts = new Map<string, number>()
   for (const { path } of sources) counts.set(dirname(path), (counts.get(dirname(path)) ?? 0) + 1)
   for (const [folder, count] of counts) {
@@ -99,13 +99,13 @@ t.test('folders are small enough to be looked through', (t) => {
   t.end()
 })
 
-t.test('no import leads back to where it came from, not even for a type', (t) => {
+t.test('imports form no circle, not even for types', (t) => {
   const circles = findCircles()
   t.same(circles.map((circle) => circle.join('\n  -> ')), [])
   t.end()
 })
 
-t.test('no test is left alone or switched off', (t) => {
+t.test('no test is run alone or switched off', (t) => {
   for (const { path, text } of tests) {
     if (path === 'test/tidy.test.ts') continue
     t.notMatch(text, /\bt\.only\b|\bonly: true|\.skip\(\s*['"`]/, path)
@@ -113,7 +113,7 @@ t.test('no test is left alone or switched off', (t) => {
   t.end()
 })
 
-t.test('every source is loaded by a test, or is where a process begins', (t) => {
+t.test('every source is loaded by a test, or is the entry of a process', (t) => {
   const loaded = new Set<string>()
   const visit = (path: string): void => {
     if (loaded.has(path)) return
@@ -122,7 +122,7 @@ t.test('every source is loaded by a test, or is where a process begins', (t) => 
     if (file !== undefined) for (const to of importsOf(file)) visit(to)
   }
   for (const test of tests) for (const to of importsOf(test)) visit(to)
-  // A program that a test starts as a process of its own, by its path.
+  // Programs that a test starts as processes of their own, by path.
   const texts = tests.map(({ text }) => text).join('\n')
   for (const { path } of sources) {
     const name = path.split('/').at(-1)!.replace(/\.ts$/, '')
@@ -140,7 +140,7 @@ t.test('every source is loaded by a test, or is where a process begins', (t) => 
   t.end()
 })
 
-/** Markdown of the repository; not of the whole directory, where other tests make and remove folders of their own meanwhile. */
+/** The Markdown files of the repository. Other folders are left out, because other tests create and remove some meanwhile. */
 const documents = [
   ...readdirSync(ROOT),
   ...[...ROOMS, 'test'].flatMap((room) => readdirSync(join(ROOT, room), {
@@ -165,7 +165,7 @@ t.test('documents can be read in a terminal, and the README in one sitting', (t)
   t.end()
 })
 
-t.test('every relative link of a document leads somewhere, to its heading too', (t) => {
+t.test('every relative link of a document resolves, with its anchor', (t) => {
   const anchors = new Map(documents.map(({ path, prose }) => [path, anchorsOf(prose)]))
   let links = 0
   for (const { path, prose } of documents) {
@@ -215,7 +215,7 @@ function functionsOf (lines: readonly string[]): Array<{ name: string, length: n
   return found
 }
 
-/** One circle for each group of files that import each other in a ring: the shortest one through its first file. */
+/** One circle for each group of files that import each other: the shortest one through its first file. */
 function findCircles (): string[][] {
   const imports = new Map(sources.map((source) => [source.path, importsOf(source)]))
   const circles: string[][] = []
