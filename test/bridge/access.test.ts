@@ -7,7 +7,7 @@ import { NO_MOSQUITTO, startMosquitto } from '../helpers/mosquitto.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { startBridge } from './rig.ts'
 
-/** As `mosquitto_passwd` writes it. */
+/** A line of a password file, as `mosquitto_passwd` writes it. */
 function toPasswordLine (user: string, password: string): string {
   const salt = randomBytes(12)
   return `${user}:$7$101$${salt.toString('base64')}$${pbkdf2Sync(password, salt, 101, 64, 'sha512').toString('base64')}\n`

@@ -9,7 +9,7 @@ import type { BridgeLimits } from '../../src/bridge/limits.ts'
 import { createConfig } from '../../src/config/config.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 
-/** Shorter than those of a bridge, so that a test need not wait for seconds. */
+/** Shorter times than those of a bridge, so that a test need not wait for seconds. */
 export const QUICK: Partial<BridgeLimits> = { retryMsMin: 20, retryMsMax: 100, resubmitMs: 20, connectTimeoutMs: 2000 }
 
 interface Health {

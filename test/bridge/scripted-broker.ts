@@ -15,11 +15,11 @@ const MQTT5 = { protocolVersion: 5 }
 
 interface Script {
   readonly connack?: Partial<IConnackPacket>
-  /** Instead of a CONNACK. */
+  /** Bytes to send instead of a CONNACK. */
   readonly rawConnack?: Buffer
-  /** Codes of the SUBACK. */
+  /** The reason codes of the SUBACK. */
   readonly granted?: number
-  /** Of the CONNACK; by default whether the client was here before. */
+  /** Session Present of the CONNACK; by default whether the client was connected before. */
   readonly isSessionPresent?: boolean
 }
 

@@ -73,7 +73,7 @@ t.test('a large default partition is not scanned while a statement waits', async
   const { open, query } = await setUp(t)
   const database = open()
   const large = { database, now, logger, scannedBytesMax: 0 }
-  // Not empty, or it would have no size.
+  // The partition needs rows, because an empty one has no size.
   await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() from generate_series(1, 20000) n')
   await query('insert into readings values (\'d\', \'2027-01-05\', gen_random_uuid(), \'{}\', now())')
   t.match(await createPartitionsAhead({ ...large, isStart: true }), {

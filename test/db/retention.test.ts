@@ -140,7 +140,7 @@ t.test('waiting behind a long query, it lets ingest pass and drops once the quer
   let written = 0
   const write = async () => {
     const at = written++
-    // To months that go, months that stay and the default partition.
+    // Readings for expired months, kept months and the default partition.
     const times = [1_746_057_600 + at, 1_750_240_800 + at, 1_900_000_000 + at]
     await store.write(times.map((timestamp) => toReadingRow({ timestamp, heartRateValue: at }, 'w', Date.now())), [])
     await sleep(5)

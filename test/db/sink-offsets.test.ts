@@ -128,7 +128,7 @@ t.test('a claim waits for the batch of the owner before, and starts behind it', 
   const { store, query, claim, devices } = await createSinks(t)
   const old = await claim('a')
   await query('create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$')
-  // Behind the offset, which is then locked and not committed.
+  // Waits after the update of the offset, whose row is then locked and not committed.
   await query('create constraint trigger nap after insert on readings initially deferred for each row execute function nap()')
   const batch = store.write([row('a')], [], undefined, [upTo(old, 8)])
   const waiting = 'select 1 from pg_locks where relation = \'sink_offsets\'::regclass and mode = \'RowExclusiveLock\''

@@ -110,7 +110,7 @@ t.test('a refused row leaves nothing of its batch behind, and the connection sta
 
 t.test('a connection that was left in a transaction stores nothing and claims nothing, and is not used again', async (t) => {
   const { store, query, pool } = await createTestStore(t, 1)
-  // So that the store knows that the reading below needs a mark, and writes it in one attempt.
+  // After this batch the store knows that the reading below needs a mark, and writes it in one attempt.
   await store.write([row('before', 0, {})], [])
   await query('delete from readings')
   for (const left of [['begin'], ['begin', 'savepoint a']]) {
@@ -257,7 +257,7 @@ t.test('concurrent batches with the same readings in another order do not deadlo
   const { store, query } = await createTestStore(t)
   await query('create table readings_1970_01 partition of readings for values from (\'1970-01-01\') to (\'1970-02-01\')')
   const rows = Array.from({ length: 1000 }, (_, n) => row(`d${n % 300}`, n * 3, { n }))
-  // Of another month, so that COPY fills the buffers of two partitions.
+  // Readings of another month, so that COPY fills the buffers of two partitions.
   rows.push(...Array.from({ length: 1000 }, (_, n) => row(`d${(n * 7) % 300}`, 3_000_000 + n * 3, { n })))
   const letters = Array.from({ length: 20 }, () => letter('x'))
   const before = await query<{ deadlocks: string }>('select deadlocks from pg_stat_database where datname = current_database()')

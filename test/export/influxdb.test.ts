@@ -25,7 +25,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     await rig.writeReadings([...rows, ...rows.slice(0, 50), toRow('alive', 1_750_240_000)])
     await rig.writeReadings([
       toRow('digits', 1_750_240_000.123457, { heartRateValue: 61.25, ward: { bed: [1, 2.5] }, on: true, note: 'a "b"\\\nc' }),
-      // Of the same microsecond.
+      // Another reading of the same microsecond.
       toRow('digits', 1_750_240_000.123457, { heartRateValue: 62 })
     ])
     await rig.write([{ ...toRecord(toRow('d2', 1)), value: Buffer.from('{"device":') }])

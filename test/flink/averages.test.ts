@@ -88,7 +88,7 @@ async function run (): Promise<void> {
     const flink = await startFlink(t, { brokers, connectionString, variables })
     await until(async () => (await fetch(flink.metricsUrl)).ok, 'Flink answers', SLOW_MS)
     const nowS = () => Math.floor(Date.now() / 1000)
-    // All within one bucket.
+    // All readings must be within one bucket.
     await until(() => nowS() % 300 < 290, 'a bucket to begin')
     const baseS = nowS() - 1
     const write = (...timesS: number[]) => rig.writeReadings(timesS.map((timeS) => toRow('d1', timeS, { heartRateValue: 60 })))

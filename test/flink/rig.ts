@@ -98,7 +98,7 @@ export function shuffle<T> (items: readonly T[], random: () => number): T[] {
   return copy
 }
 
-/** Each reading once or twice, also as it looks when a device sends it again, in any order. */
+/** Each reading once or more, some received a minute later as if sent again, in any order. */
 export function toMessyRecords (rows: readonly ReadingRow[], random: () => number): OutgoingRecord[] {
   const again = rows.filter(() => random() < 0.3)
   const resent = rows.filter(() => random() < 0.1).map((row) => ({ ...row, receivedAtMs: row.receivedAtMs + 60_000 }))

@@ -14,7 +14,7 @@ interface IssueOptions {
   /** Common name; also the name of the files. */
   readonly name: string
   readonly use: 'serverAuth' | 'clientAuth'
-  /** As OpenSSL spells them: `DNS:localhost,IP:127.0.0.1`. */
+  /** In the notation of OpenSSL: `DNS:localhost,IP:127.0.0.1`. */
   readonly alternativeNames?: string
   /** Days until it expires; negative for an expired one. */
   readonly days?: number

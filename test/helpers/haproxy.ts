@@ -21,7 +21,7 @@ export const NO_HAPROXY = spawnSync('haproxy', ['-v'], { env: { PATH } }).status
 const fileOf = (name: string) => join(ROOT, 'scripts/compose/haproxy', name)
 
 interface HaproxyOptions {
-  /** In the order of the configuration. */
+  /** The gateways, in the order of the configuration. */
   readonly gateways: ReadonlyArray<{ readonly mqttPort: number, readonly httpPort: number }>
   /** Adds tls.cfg. */
   readonly tls?: { readonly pemFile: string, readonly clientCaFile: string }

@@ -133,7 +133,7 @@ export async function createTestDir (t: Test): Promise<string> {
   return dir
 }
 
-/** In memory where there is room: the server runs with fsync on, as it does for users. */
+/** The memory file system where it has room, because the server runs with fsync on, as for users. */
 async function chooseRoot (): Promise<string> {
   const { bavail, bsize } = await statfs('/dev/shm').catch(() => ({ bavail: 0, bsize: 0 }))
   return bavail * bsize > MEMORY_BYTES_MIN ? '/dev/shm' : tmpdir()

@@ -144,7 +144,7 @@ export async function startCable (t: Test, port: number): Promise<Cable> {
   }
 }
 
-/** Shorter than those of a gateway, so that a test need not wait for seconds. */
+/** Shorter times than those of a gateway, so that a test need not wait for seconds. */
 export const QUICK_LIMITS: Partial<ClusterLimits> = {
   leaseMs: 800,
   renewIntervalMs: 150,

@@ -40,7 +40,7 @@ async function fill (query: Query, device: string, times: string, vitals = HEART
   await query('update rollup_state set built_from = closed_before')
 }
 
-/** One a second from 2025 on. */
+/** A reading a second from 2025 on. */
 const seconds = (count: number) =>
   `select s, timestamptz '2025-01-01 00:00:00Z' + s * interval '1 second' from generate_series(0, ${count} - 1) s`
 

@@ -90,7 +90,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   t.test('nothing is written again to a broker that lost nothing; records that are old enough are removed', async (t) => {
     const dataDir = await createTestDir(t)
     const { mqttPort, httpUrl } = await startGateway(t, { ...journal, VITAL_DATA_DIR: dataDir, VITAL_SPOOL_KEEP_S: '15' })
-    // From the first look at the partitions on, their epochs are known.
+    // The epochs of partitions are known once the gateway has asked for them.
     await until(async () => (await (await fetch(`${httpUrl}/health/ready`)).text()).includes('"circuit":"closed"'))
     await publish(t, mqttPort, 'whole', range(0, 20))
     await isReplayed(httpUrl, 20)

@@ -110,7 +110,7 @@ async function createFiles (t: Test, { objects, plans, read }: Place) {
     fill,
     /** The offset behind the last reading. */
     end: (partition = 0) => offsets.get(partition)!,
-    /** One process that joins files. @param options - others than those that do all at once */
+    /** Runs a process that joins files. @param options - replace the defaults, which do everything at once */
     async compact (step: Step = async () => {}, options: Partial<Parameters<typeof createCompacting>[0]> = {}): Promise<Compacted> {
       const store = watch(objects, step)
       return await createCompacting({
@@ -126,7 +126,7 @@ async function createFiles (t: Test, { objects, plans, read }: Place) {
         ...options
       }).compact({ day: null, before: '9999' })
     },
-    /** One process that erases a device of partition 0. */
+    /** Runs a process that erases a device of partition 0. */
     async erase (device: string, step: Step = async () => {}): Promise<string[]> {
       const store = watch(objects, step)
       const erasing = createErasing({

@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import { readLedger, startGateway } from '../helpers/gateway.ts'
 import { type Authority, createAuthority } from '../helpers/certificates.ts'
 
-/** Of all tests here: each costs a dozen processes. */
+/** Shared by all tests here, because making one takes a dozen processes. */
 const sharedAuthority = createAuthority(t)
 
 const run = promisify(execFile)

@@ -7,7 +7,7 @@ import { createAuthority } from '../helpers/certificates.ts'
 import { collectPackets, openStream, startTransports, TRANSPORTS } from '../helpers/transports.ts'
 import { until } from '../helpers/until.ts'
 
-/** Of all tests here: each costs a dozen processes. */
+/** Shared by all tests here, because making one takes a dozen processes. */
 const sharedAuthority = createAuthority(t)
 
 const COUNT = 1000

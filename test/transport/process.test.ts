@@ -10,7 +10,7 @@ import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { LOADER, toProgram } from '../helpers/program.ts'
 import { createAuthority } from '../helpers/certificates.ts'
 
-/** Of all tests here: each costs a dozen processes. */
+/** Shared by all tests here, because making one takes a dozen processes. */
 const sharedAuthority = createAuthority(t)
 
 interface Line { readonly msg: string, readonly protocol?: string, readonly port?: number, readonly address?: string }

@@ -10,7 +10,7 @@ import { createAuthority } from '../helpers/certificates.ts'
 import { collectPackets, openStream, startTransports, type TestTransports } from '../helpers/transports.ts'
 import { until } from '../helpers/until.ts'
 
-/** Of all tests here: each costs a dozen processes. */
+/** Shared by all tests here, because making one takes a dozen processes. */
 const sharedAuthority = createAuthority(t)
 
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')

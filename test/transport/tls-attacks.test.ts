@@ -12,7 +12,7 @@ import {
 } from '../helpers/transports.ts'
 import { until } from '../helpers/until.ts'
 
-/** Of all tests here: each costs a dozen processes. */
+/** Shared by all tests here, because making one takes a dozen processes. */
 const sharedAuthority = createAuthority(t)
 
 /** The result of a handshake: the protocol version, or the error code. */

@@ -179,7 +179,7 @@ for (const [step, command] of [
   })
 }
 
-t.test('a gateway that has not heard of a death deals to the dead one, and nothing of that is lost', { skip: NO_REDIS }, async (t) => {
+t.test('messages of a shared subscription that another gateway still sends to the dead one are not lost', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const [cableOfA, cableOfB] = [await startCable(t, redis.port), await startCable(t, redis.port)]
   const [a, b] = [await startClustered(t, cableOfA.url), await startClustered(t, cableOfB.url)]
@@ -187,7 +187,7 @@ t.test('a gateway that has not heard of a death deals to the dead one, and nothi
   const member = await RawClient.connected(t, a.port, persistent5('member'))
   await member.subscribe({ '$share/group/shared/#': 1 })
   let locks = 0
-  // It has read the stream by the second time.
+  // By the second command with the lock, b has read the stream.
   cableOfB.holdAnswerTo((sent) => sent.includes('local holder') && ++locks === 2)
   cableOfA.cut()
   await until(() => cableOfB.isHolding, 'b adopts')

@@ -260,7 +260,7 @@ t.test('a session that is asked for twice, because its gateway is slow, misses n
   await leave(first)
   const publisher = await RawClient.connected(t, c.port)
   await publish(publisher, 'home/x', texts('before', 3))
-  // From here on it writes nothing: it is about to be told to give the session.
+  // From here on the first gateway writes nothing. It is about to be asked for the session.
   cable.holdAnswerTo((sent) => sent.includes('"t":"known"'))
   const back = await RawClient.open(t, b.port)
   const connack = back.connect(persistent(4, 'nurse'))

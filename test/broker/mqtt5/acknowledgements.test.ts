@@ -8,10 +8,10 @@ import { authenticateByName, login } from '../../helpers/principals.ts'
 
 const rejected = (reason: Reason, count = 1) => Array.from({ length: count }, () => ({ reason, errors: [], receivedAt: 1 }))
 
-/** Messages that the broker itself retains. */
+/** The number of messages that the broker itself retains. */
 const STATISTICS = 8
 
-/** By payload. */
+/** The verdict for each payload. */
 const VERDICTS: Readonly<Record<string, Verdict>> = {
   good: { status: 'durable', fanOut: Buffer.from('good'), rejections: [], elements: 1, isKept: true },
   partly: { status: 'durable', fanOut: Buffer.from('[]'), rejections: rejected('invalid_reading', 2), elements: 10, isKept: true },

@@ -104,7 +104,7 @@ function createUnderTest (cluster: Cluster | null) {
   const statistics = () => ({ clientsConnected: 0, packetsReceived: 0, publishesReceived: 0, bytesReceived: 0, subscriptions: 0 })
   cluster?.attach({ connections, sessions, retained, statistics, deliverHere () {}, forgetHere () {} })
   const clientIds = new Set<string>()
-  /** As a CONNECT does. */
+  /** Claims a client id, as CONNECT does. */
   const claim = async (clientId: string) => {
     clientIds.add(clientId)
     await cluster?.claim({ clientId, principal: null, startsAnew: false })

@@ -75,7 +75,7 @@ t.test('a pid file whose id was given to another process does not keep the serve
   await until(async () => (await listServerProcesses(clusterOf(dataDir))).length === 0, 'its processes to end')
   const path = join(clusterOf(dataDir), 'postmaster.pid')
   const lines = (await readFile(path, 'utf8')).split('\n')
-  // Not this process: PostgreSQL ignores the id of its own parent.
+  // Another process than this one, because PostgreSQL ignores the id of its own parent.
   const stranger = spawn('sleep', ['60'])
   t.teardown(() => stranger.kill())
   await writeFile(path, [stranger.pid, ...lines.slice(1)].join('\n'))

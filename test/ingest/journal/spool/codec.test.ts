@@ -64,7 +64,7 @@ function randomSubmissions (random: Random): SpooledSubmission[] {
   }))
 }
 
-/** Without the identity of the reading, which has columns of its own. */
+/** Submissions as the spool returns them: fields of a reading lack timestamp and device, which have columns of their own. */
 const asSpooled = (submissions: readonly SpooledSubmission[]) => submissions.map((submission) => ({
   ...submission,
   readings: submission.readings.map((row) => ({ ...row, fields: JSON.parse(row.vitals) as Record<string, unknown> }))

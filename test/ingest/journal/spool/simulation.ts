@@ -64,7 +64,7 @@ class Simulation {
   #rejected = 0
   #hadBadStart = false
   #missing = new Set<number>()
-  // Of one life:
+  // The state of one life:
   #spool: Spool | null = null
   #seen = new Set<number>()
   #last = -1
