@@ -88,7 +88,7 @@ const ATTACKS: readonly Attack[] = [
     name: 'finding out which devices exist',
     answer: 'one answer for a device that is connected, absent or unknown',
     tests: [
-      'a connected device cannot be told from one that does not exist',
+      'a connected device cannot be distinguished from one that does not exist',
       'a refused takeover looks and costs like a wrong password'
     ]
   }, {
