@@ -55,7 +55,7 @@ t.test('near misses of known names stop the start and are named', (t) => {
       constructor: ConfigError, message: new RegExp(message.replace('?', '\\?'))
     }, String(Object.keys(variables)[0]))
   }
-  t.equal(createConfig({ DATABASE_URL: url, DATABASE_URI: 'postgres://other/y' }).databaseUrl, url, 'DATABASE_URI of another program is ignored')
+  t.equal(createConfig({ DATABASE_URL: url, DATABASE_URI: 'postgres://other/y' }).databaseUrl, url, 'it may be of another program')
   t.doesNotThrow(() => createConfig({ DATABASE_URI: 'sqlite:///x.db', PATH: '/bin', DATABASE_USER: 'x' }))
   t.match(createConfig({ POSTGRES_URL: url }).notices, [/POSTGRES_URL is not read: .* DATABASE_URL/])
   t.strictSame(createConfig({ POSTGRES_URL: url, DATABASE_URL: url }).notices, [])

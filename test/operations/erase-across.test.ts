@@ -79,7 +79,7 @@ t.test('a frozen gateway does not delay an erasure: it is named, and writes noth
   t.strictSame(await countsOf(query), { b: 5 })
   frozen.child.kill('SIGCONT')
   await late
-  await until(async () => states(await erase(asked.httpUrl, 'nobody')).join() === 'confirmed,confirmed', 'the gateway to see the request', 30_000)
+  await until(async () => states(await erase(asked.httpUrl, 'nobody')).join() === 'confirmed,confirmed', 'it to see the request', 30_000)
   t.strictSame(await countsOf(query), { b: 5 }, 'readings from before it had read the request are not stored')
 })
 

@@ -95,7 +95,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const announced = await subscribe(t, mqttPort, 'subscriber')
     await publishWonder(t, mqttPort, 'ward-3')
     await until(async () => (await query('select 1 from dead_letters')).length === 1)
-    await until(async () => (await sink.metrics())('vital_sink_announcements_total{outcome="dropped"}') === 1, 'the announcement to be given up', 20_000)
+    await until(async () => (await sink.metrics())('vital_sink_announcements_total{outcome="dropped"}') === 1, 'it to be given up', 20_000)
     t.ok(sink.said(/^rejections are not announced; the dead letters are stored$/))
     t.same(announced, [])
     await rig.grow(6)

@@ -25,7 +25,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const client = await connectClient(t, one.mqttPort)
     await client.publishAsync('vital/ward-3', JSON.stringify({ timestamp: Date.now() / 1000, heartRateValue: 61 }), { qos: 1 })
     const pages = await readMetric(other, 'vital_latest_cache_pages_total')
-    await until(async () => (await readPage(other, 'sortBy=heartRate')).resources[0]?.heartRate === 61, 'the page of the other gateway to have it')
+    await until(async () => (await readPage(other, 'sortBy=heartRate')).resources[0]?.heartRate === 61, 'the page to have it')
     t.ok(await readMetric(other, 'vital_latest_cache_pages_total') > pages, 'from Redis')
     await one.stop()
     await sink.stop()

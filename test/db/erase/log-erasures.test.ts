@@ -88,7 +88,7 @@ t.test('an erasure that a sink has found is registered once, and cleared by one 
   const { id } = await registerLogErasure(kysely, { ...found, partitions: places(2) })
   await query('delete from erasure_markers where partition = 1')
   await registerLogErasure(kysely, { ...found, partitions: places(2) })
-  t.strictSame(await query('select partition from erasure_markers'), [{ partition: 0 }], 'a marker that comes again is not awaited in all partitions')
+  t.strictSame(await query('select partition from erasure_markers'), [{ partition: 0 }], 'a repeated marker is not awaited in all')
   t.strictSame(await takeFoundErasures(kysely, 'one'), [{ id, device: 'a' }])
   await query("update log_erasures set cleared_by = 'gone'")
   t.strictSame(await takeFoundErasures(kysely, 'two'), [{ id, device: 'a' }], 'the sink that was to clear it is gone')

@@ -96,7 +96,7 @@ async function run (): Promise<void> {
       t.equal(status, 202)
     }
     await until(async () => (await query('select from flink.averages_5m')).length === 1, 'one reading to be counted', SLOW_MS)
-    await until(async () => (await query('select from flink.left_out where reason = \'late\'')).length === 1, 'the late reading to be listed')
+    await until(async () => (await query('select from flink.left_out where reason = \'late\'')).length === 1, 'the late one to be listed')
 
     const [kind, command = ''] = services.flink.healthcheck.test
     t.equal(kind, 'CMD-SHELL')
