@@ -13,7 +13,7 @@ const ROOT = COPY.replace(/\/\.compiled$/, '')
 /** For `t.test`: why tests in a browser cannot run here, or `false`. */
 export const skip = CHROMIUM === undefined ? 'no Chromium here: apt-get install chromium' : false
 
-/** Builds the page, as src/web/vite.config.ts says, unless it is up to date. Only one test file builds it at a time. */
+/** Builds the page from src/web/main.tsx, as src/web/vite.config.ts says, unless it is up to date. One file builds it at a time. */
 export async function buildPage (): Promise<void> {
   if (skip !== false) return
   mkdirSync(join(ROOT, 'dist'), { recursive: true })
