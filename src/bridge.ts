@@ -30,7 +30,7 @@ export interface BridgeOptions {
 
 /**
  * The composition root of `vital-gateway bridge`: from an external broker into the journal that gateways have, with a spool of its own,
- * and metrics and health over HTTP. To the gateways it is one of them: it takes part in erasures.
+ * and metrics and health over HTTP. Gateways treat it as one of them, so it takes part in erasures.
  */
 export function createBridge ({ config, logger, limits: changed = {} }: BridgeOptions) {
   const limits = { ...BRIDGE_LIMITS, ...changed }

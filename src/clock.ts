@@ -1,8 +1,7 @@
 /**
- * The gateway's time, from two clocks: its own and PostgreSQL's, which is read with each ping. The later of both
- * counts: a clock that was not set, or was set back, is behind, and a clock that is ahead only admits readings that are
- * ahead. While PostgreSQL is away, its clock is continued by the monotonic one. `received_at` and `receivedAt` carry
- * this time.
+ * The gateway's time: the later of its own clock and PostgreSQL's, which each ping reads. A clock that was not set, or
+ * was set back, is behind. A clock that is ahead does less harm: it only admits readings that are ahead. While
+ * PostgreSQL is away, its clock is continued by the monotonic one. `received_at` and `receivedAt` hold this time.
  */
 import type { Pool } from 'pg'
 import type { Logger } from 'pino'
@@ -19,7 +18,7 @@ export interface ClockOptions {
 }
 
 export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
-  /** PostgreSQL's Unix milliseconds less the monotonic ones; `null` before the first answer. */
+  /** PostgreSQL's Unix milliseconds minus the monotonic ones; `null` before its first answer. */
   let offsetMs: number | null = null
   let isTold = false
 
@@ -49,9 +48,9 @@ export function createClock ({ ownMs, monotonicMs, logger }: ClockOptions) {
     nowMs,
     differenceS,
     /**
-     * Whether PostgreSQL's clock was read and the later of both was ever set. Until then no reading is refused for
-     * being ahead.
-     * @param atMs - of {@link nowMs}; reading two clocks again would cost each message 0.1 µs
+     * Whether PostgreSQL's clock has been read and at least one of the two clocks has been set. Until then no reading
+     * is refused for being ahead.
+     * @param atMs - a result of {@link nowMs}; reading both clocks again would cost each message 0.1 µs
      */
     isConfirmed: (atMs: number) => offsetMs !== null && atMs >= CLOCK_SET_MS_MIN,
 

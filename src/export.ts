@@ -90,7 +90,7 @@ async function createParts (
       writer,
       target: 'the time-series database',
       explain: (error) => error instanceof ExportError ? error.message : null,
-      // A sink makes a dead letter of what cannot be read.
+      // Only a sink keeps unreadable records as dead letters.
       caps: { admit: () => false },
       ledger,
       onBatch: () => {},
@@ -140,7 +140,7 @@ async function createParts (
     },
     async stop () {
       scheduler.stop()
-      // A database that does not answer must not hold the stop up.
+      // A database that does not answer must not delay the stop.
       const timer = setTimeout(() => { target.close() }, limits.drainMs)
       await reader.stop()
       await inspector.stop()

@@ -32,8 +32,9 @@ const NOT_YET_READY = 'not ready until PostgreSQL answers: no client can be auth
 export interface RunningGateway {
   readonly mqttPort: number
   readonly httpPort: number
-  /** Of MQTT inside TLS, and of metrics and health; `null` without such a listener. */
+  /** Port of MQTT inside TLS; `null` without that listener. */
   readonly mqttsPort: number | null
+  /** Port of metrics and health; `null` without a listener of their own. */
   readonly adminPort: number | null
   /** `null`: gRPC is off. */
   readonly grpcPort: number | null
@@ -43,15 +44,16 @@ export interface RunningGateway {
 export interface GatewayOptions {
   readonly config: Config
   readonly logger: Logger
-  /** Path of the program `vital-gateway`, with which the live page plays recordings; without it, it cannot. */
+  /** Path of the program `vital-gateway`. The live page can play recordings only if it is given. */
   readonly program?: string | undefined
   /** Wrappers through which tests inject faults. */
   readonly faults?: StorageFaults & { readonly nowMs?: () => number }
 }
 
 /**
- * The composition root: builds every part and wires them. Nothing runs before `start`; `stop` ends everything that
- * `start` began, in the order of the promise: no acknowledgement after the last commit, no commit lost.
+ * The composition root: builds every part and wires them. Nothing runs before `start`. `stop` ends everything that
+ * `start` began, in an order that keeps the promise: reading stops, accepted readings are committed and acknowledged,
+ * and only then are connections and storage closed.
  */
 export function createGateway ({ config: given, logger, program, faults = {} }: GatewayOptions) {
   const config = fitConnections(given)
@@ -184,7 +186,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
   }
 }
 
-/** Listeners of events and open pages are told the same. */
+/** Calls every listener with the same arguments. */
 function toBoth<A extends unknown[]> (...listeners: ReadonlyArray<(...told: A) => void>): (...told: A) => void {
   return (...told) => { for (const listener of listeners) listener(...told) }
 }

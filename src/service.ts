@@ -1,6 +1,7 @@
 /**
- * What every process beside the gateway has in common (`vital-gateway api`, `sink`, `bridge`, `lake` and `export`): a name in PostgreSQL,
- * start and stop in order, credentials, and metrics and health over HTTP. Each brings its own parts.
+ * The common base of the processes beside the gateway (`vital-gateway api`, `sink`, `bridge`, `lake` and `export`): a
+ * name in PostgreSQL, start and stop in order, credentials, and metrics and health over HTTP. Each process adds its own
+ * parts.
  */
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
@@ -23,14 +24,14 @@ import { exposedMessage } from './security/access.ts'
 import { createSecurity } from './security/security.ts'
 import { createTransport } from './transport/transport.ts'
 
-/** What the parts of a service are made of. */
+/** Everything that a service gives to its parts. */
 export interface ServiceSurroundings {
-  /** Without what only gateways have. */
+  /** Without Redis, gRPC and MQTT connections, which only gateways have. */
   readonly config: Config
   readonly connectionString: string
   /** Tells this process apart from others on the database. */
   readonly applicationName: string
-  /** Parts that are made before an error are ended by `onStop`. */
+  /** A part registers its end with `onStop` as soon as it is made, so that a start that fails ends it too. */
   readonly lifecycle: Pick<Lifecycle, 'signal' | 'onStop'>
   readonly metrics: Metrics
   readonly logger: Logger
@@ -42,20 +43,20 @@ type Health = ReturnType<HttpServerOptions['health']>
 export interface ServiceParts {
   readonly database: { readonly kysely: Kysely<Tables> }
   readonly clock: { nowMs (): number }
-  /** Whether it does its work. @param isAdmitting - some client can be authenticated now */
+  /** Whether the service does its work. @param isAdmitting - whether some client can be authenticated now */
   isReady (isAdmitting: boolean): boolean
   health (): Omit<Health, 'live' | 'ready' | 'warnings'>
-  /** What weakens the service now, from each part that tells. */
+  /** Parts that report conditions that weaken the service now. */
   readonly sources: ReadonlyArray<{ warnings (): readonly string[] }>
-  /** What is answered over HTTP beside metrics and health. */
+  /** Routes that are served besides metrics and health. */
   readonly routes?: RouteReads
-  /** Looks at PostgreSQL, perhaps again and again. @throws as `connectWhenever` has it */
+  /** Checks PostgreSQL; called again until it succeeds. @throws errors as {@link connectWhenever} classifies them */
   prepare (): Promise<void>
-  /** Called once, when PostgreSQL and the credentials are there. */
+  /** Called once, when PostgreSQL answers and the credentials are loaded. */
   start (): void
-  /** Called once, when PostgreSQL was tried, before anything listens. */
+  /** Called once, after the first attempt to reach PostgreSQL and before anything listens. */
   readonly open?: () => Promise<void>
-  /** Settles when nothing is under way; what `onStop` was told of ends afterwards. */
+  /** Settles when nothing is in progress. Parts that are registered with `onStop` end afterwards. */
   stop (): Promise<void>
 }
 
@@ -64,9 +65,9 @@ interface ServiceOptions {
   readonly logger: Logger
   /** Makes the name in PostgreSQL. */
   readonly toName: typeof toReadApiName
-  /** What the operator is told. */
+  /** Messages for the operator. */
   readonly texts: {
-    /** There is no DATABASE_URL. */
+    /** DATABASE_URL is unset. */
     readonly noDatabase: string
     /** PostgreSQL does not answer at the start. */
     readonly notConnected: string
@@ -137,7 +138,7 @@ export function createService ({ config: given, logger, toName, texts, createPar
   return {
     /** @returns once it listens @throws coded errors whose message states the remedy */
     start: () => lifecycle.start(startParts),
-    /** Settles when everything has ended; what was under way is finished, or given up. */
+    /** Settles when everything has ended. Work in progress is finished or given up. */
     stop: lifecycle.stop,
     /** Reads the certificates again. */
     reload: () => reload()

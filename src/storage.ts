@@ -30,12 +30,12 @@ export interface StorageFaults {
   readonly onCommitted?: (devices: readonly string[]) => Promise<void> | void
 }
 
-/** What {@link openStorage} needs of reads. */
+/** The part of reads that {@link openStorage} uses. */
 export type StorageReads = Pick<GatewayReads, 'copy' | 'close'> & { readonly pages: Pick<GatewayReads['pages'], 'observe'> }
 
 interface StorageOptions<Reads extends StorageReads> {
   readonly config: Config
-  /** Opens reads, with a pool of their own; a process that answers none has less. */
+  /** Opens reads, with a pool of their own. A process that serves no reads passes a smaller version. */
   readonly createReads: (options: ReadsOptions & { readonly kysely: Database['kysely'] }) => Reads
   /** Tells gateways on one database apart, in `pg_stat_activity` and to the audit. */
   readonly applicationName: string
@@ -49,8 +49,8 @@ interface StorageOptions<Reads extends StorageReads> {
 const STATEMENT_TIMEOUT_MS_MIN = 3000
 
 /**
- * Opens what readings are kept in and read from: the spool's directory, PostgreSQL (embedded, where no other is
- * configured), the pool of connections that write, and reads with a pool of their own. The stop closes each.
+ * Opens the storage of readings: the spool's directory, PostgreSQL (embedded if no other one is configured), the pool
+ * of connections that write, and reads with a pool of their own. The stop closes each of them.
  */
 export async function openStorage<Reads extends StorageReads> (
   { config, createReads, applicationName, lifecycle, clock, metrics, faults, logger }: StorageOptions<Reads>
@@ -67,7 +67,7 @@ export async function openStorage<Reads extends StorageReads> (
   }
   makeDirectory(dataDir)
   const spoolDirectory = join(dataDir, 'spool')
-  // First, because it holds the lock of the data directory.
+  // Before anything else in the data directory, because the spool holds its lock.
   const { spool, kept } = await openJournalSpool({ config, directory: spoolDirectory, disk: faults.disk, logger })
   const keeping = kept === null ? null : { segments: kept, keepMs: config.spoolKeepMs, findLost: kafka!.findLost }
   kafka?.onAcknowledged((positions) => { kept?.acknowledge(positions) })
@@ -84,7 +84,7 @@ export async function openStorage<Reads extends StorageReads> (
     logger
   })
   onStop(() => database.close())
-  // With Kafka the circuit says nothing of PostgreSQL.
+  // With Kafka the circuit is about Kafka, so PostgreSQL is watched separately.
   const watch = kafka === null ? null : watchDatabase({ database, clock, logger })
   if (watch !== null) onStop(() => watch.stop())
   watch?.start()
@@ -104,14 +104,14 @@ export async function openStorage<Reads extends StorageReads> (
     logger
   })
   onStop(() => reads.close())
-  // With Kafka a sink stores, and what it has stored is read of PostgreSQL.
+  // With Kafka a sink stores the readings, and pages are read from PostgreSQL.
   if (kafka === null) observers.push(reads.pages.observe)
   const stored = createStore({ ...database, copy: reads.copy, onStored: observers })
-  // Observers see COMMITs below the faults: a COMMIT counts also where its answer is lost.
+  // Observers are below the injected faults: they see a COMMIT even if a fault loses its answer.
   const store = faults.wrapStore?.(stored) ?? stored
   const refusedLetters = createRefusedLetters({ dataDir, logger })
   const target = kafka?.target ?? createPostgresTarget({ store, pool: database.pool, refusedLetters, onClock: clock.observe, logger })
-  /** One more observer, behind the others; of what Kafka has, where it is the journal. */
+  /** Adds an observer, which is called after the others. If Kafka is the journal, it observes what Kafka has. */
   const observeStored = (observer: StoredObserver) => { observers.push(observer) }
   const lease = new ErasureLease(database.kysely)
   const erasures = { erased, mayWrite: kafka === null ? lease.mayWrite : () => null, lease, onStep: faults.onErasureStep }
@@ -131,7 +131,7 @@ export async function openStorage<Reads extends StorageReads> (
   }
 }
 
-/** Imports it only now: a gateway without Kafka loads nothing of it. */
+/** Imported here and not at the top, so that a gateway without Kafka does not load its client. */
 async function openKafka (options: KafkaJournalOptions) {
   const { openKafkaJournal } = await import('./operations/open-kafka-journal.ts')
   return await openKafkaJournal(options)
@@ -142,7 +142,8 @@ function toWatched (watch: ReturnType<typeof watchDatabase> | null): { readonly 
 }
 
 /**
- * A statement is cancelled when its commit was given up, and no earlier; its connection, where no answer comes either.
+ * A statement is cancelled only after its commit was given up. If the cancellation is not answered either, its
+ * connection is closed.
  */
 function toTimeouts (commitTimeoutMs: number): { statementTimeoutMs: number, queryTimeoutMs: number } {
   const statementTimeoutMs = Math.max(STATEMENT_TIMEOUT_MS_MIN, commitTimeoutMs + 500)
