@@ -17,11 +17,12 @@ export interface AcceptWholeOptions {
   readonly ledger: Ledger
   readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed'>
   readonly nameHints: Pick<NameHints, 'observe'>
-  /** Time from receipt to durable, of one message. */
+  /** Observes the time from receipt to durable of one message. */
   readonly onDurable: (durationMs: number) => void
   /**
    * Sends a device's readings to the subscribers of its topic.
-   * @returns what the answer waits for, so that persistent sessions get them also after the end of this process
+   * @returns a promise that the answer waits for, so that persistent sessions get the readings even if this process
+   *   ends; `null`: nothing to wait for
    */
   readonly fanOut: (device: string, payload: Buffer) => Promise<void> | null
 }
@@ -62,14 +63,14 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
     const decoded = 'fault' in readings
       ? refuseWhole(NO_PAYLOAD, null, 'invalid_reading', readings.fault.message, readings.fault.path)
       : decodeFields(readings, receivedAtMs, clock.isConfirmed(receivedAtMs))
-    // Text that is kept twice, parsed and as canonical JSON, with no payload beside it.
+    // The fields are held twice, parsed and as canonical JSON, but no payload is held.
     const held = 'fault' in readings ? bytes : bytes + otherBytes(readings)
     const message = { transport: 'grpc' as const, bytes: held, acceptedAtMs, receivedAtMs, onlyDevice, settle }
     const rows = toAcceptable(decoded, message)
     if (rows !== null && (isStreamed || isTaken(rows, message))) submit(rows, message, null)
   }
 
-  /** Counts a message as received. @returns its rows; `null` when it was refused, and settled so */
+  /** Counts a message as received. @returns its rows; `null` when it was refused and settled */
   function toAcceptable ({ rows, refused }: Decoded, message: WholeMessage): readonly ReadingRow[] | null {
     const { transport, receivedAtMs, onlyDevice, settle } = message
     const count = rows.length + refused.length
@@ -89,7 +90,7 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
     return rows
   }
 
-  /** Whether the buffer takes it now; if not, it is settled. */
+  /** Whether the buffer takes the message now; if not, it is refused and settled. */
   function isTaken (rows: readonly ReadingRow[], { transport, settle }: WholeMessage): boolean {
     if (!batcher.isClosed) return true
     ledger.refused(transport, 'unavailable', rows.length)
@@ -97,7 +98,7 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
     return false
   }
 
-  /** @param payload - what subscribers get of a single reading; `null`: it is written anew */
+  /** @param payload - sent to subscribers of a single reading; `null`: written from the row */
   function submit (readings: readonly ReadingRow[], message: WholeMessage, payload: Buffer | null): void {
     const { transport, bytes, acceptedAtMs, settle } = message
     batcher.submit(new Submission({
@@ -135,7 +136,7 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
       else ofDevice.push(row)
     }
     let copied: Promise<void> | null = null
-    // What is asked for last settles last.
+    // Copies settle in the order in which they were asked for, so waiting for the last one is enough.
     for (const [device, ofDevice] of devices) copied = fanOut(device, toArrayPayload(ofDevice)) ?? copied
     return copied
   }

@@ -39,7 +39,7 @@ export interface BatcherOptions {
   readonly onSpooled: (units: number) => void
 }
 
-/** A small batch takes a few milliseconds where PostgreSQL has time for it. */
+/** Age of a submission from which PostgreSQL counts as busy; a small batch usually takes a few milliseconds. */
 const BUSY_MS = 100
 
 /** Share of the bound below which reading starts again; the gap keeps thousands of sockets from flapping. */
@@ -48,8 +48,8 @@ const REOPEN_SHARE = 0.5
 export class Batcher {
   readonly #options: BatcherOptions
   /**
-   * Entries that have left are cleared at once: V8 moves the array to its old generation, and until the next major
-   * collection it would also move every entry that passes through the array.
+   * Entries that have left are cleared at once. V8 moves the array to its old generation, and every entry that the
+   * array still references would follow it there and stay until the next major collection.
    */
   #waiting: Array<Submission | undefined> = []
   /** Index of the oldest entry of `#waiting` that is still there. */
@@ -91,7 +91,7 @@ export class Batcher {
     return this.#isAvailable
   }
 
-  /** Whether a whole batch waits for a lane, or a submission waits for long: few readings may take long to write. */
+  /** Whether a full batch waits for a lane, or a submission has waited long, as a few large readings may. */
   get isBusy (): boolean {
     return this.#isBatchFull || this.#options.monotonicMs() - this.oldestAcceptedAtMs > BUSY_MS
   }
@@ -207,8 +207,7 @@ export class Batcher {
       onBatch({ readings, durationMs: monotonicMs() - startedAtMs })
       this.#finish(batch, committed)
     }, () => {
-      // Given up at a stop, or after a defect of the gateway that the journal has logged: the clients keep their
-      // readings.
+      // Given up at a stop, or after a defect of the gateway: the clients keep their readings.
       this.#finish(batch, 'abandoned')
     })
   }

@@ -1,8 +1,8 @@
 /**
  * Caps on dead letters, so that one broken or hostile device can fill neither the disk nor the operators' list.
  *
- * The counts are kept here, loaded from the table at start and again every minute: counting in SQL for each batch would
- * let garbage cost a scan. Two gateways on one database can overshoot a cap by what they admit within that minute.
+ * The counts are kept here, loaded from the table at start and again every minute: a count in SQL for each batch would
+ * cost a scan of the table. Two gateways on one database can overshoot a cap by what they admit within that minute.
  */
 export interface DeadLetterCounts {
   readonly device: string | null
@@ -20,7 +20,7 @@ export interface DeadLetterLimits {
 export interface DeadLetterUsage extends DeadLetterLimits {
   readonly letters: number
   readonly bytes: number
-  /** Devices of which no more is kept; those whose device is unknown count as one. */
+  /** Devices that have reached their cap; letters of unknown devices count as one device. */
   readonly devicesAtCap: number
 }
 

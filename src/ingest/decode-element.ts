@@ -37,10 +37,10 @@ const UNTOLD = `is not a reading; of one payload only the first ${FAULTS_MAX} fa
 const NO_DEVICE = 'is required: without a topic the reading names its device'
 
 /**
- * One parsed element → its row, or why it is none. Every transport decodes by these rules.
+ * One parsed element → its row, or its refusal. Every transport decodes by these rules.
  * @param path - JSON Pointer to `value`
- * @param lost - faults of its text that parsing hides; they refuse it
- * @param isTold - whether to look for each of its faults, which takes 6 to 20 µs
+ * @param lost - faults of the element's text that parsing hides; any of them refuses the element
+ * @param isTold - whether to list each fault of the element, which takes 6 to 20 µs
  */
 export function toRow (
   value: unknown, path: string, { payload, topicDevice, receivedAtMs, nowS }: ElementSource, isTold: boolean,
@@ -88,7 +88,7 @@ function unstorablePath (reading: Reading, path: string): string {
   return path
 }
 
-/** Of an array that holds too few readings or too many. */
+/** Message for an array that holds too few readings or too many. */
 export const toLengthMessage = (length: number): string =>
   `must be an array of 1 to ${READINGS_PER_ARRAY_MAX} readings, not ${length}`
 

@@ -9,9 +9,9 @@ import { findLosses } from './json-losses.ts'
 
 /** Readings whose fields did not come as one JSON text. */
 export interface FieldReadings {
-  /** Of each reading, under the names of JSON. The decoder adds to them what `others` holds. */
+  /** One object per reading, with the field names of JSON. The decoder adds the fields of `others`. */
   readonly fields: ReadonlyArray<Record<string, unknown>>
-  /** By the index of the reading: the bytes of a JSON object with further fields. */
+  /** Bytes of a JSON object with further fields, by the index of the reading. */
   readonly others: ReadonlyMap<number, Buffer>
 }
 
@@ -22,9 +22,9 @@ const NO_PAYLOAD = Buffer.alloc(0)
 const SECOND_NAME = 'is given twice'
 
 /**
- * Readings as gRPC brings them → rows. A number in `fields` is a double already, which is what JSON.parse makes of the
- * text that a device would send over MQTT, so both give one identity. What `others` holds is JSON, and is decoded by
- * the rules of JSON: digits that a double does not keep, and names given twice, refuse the reading.
+ * Readings of a gRPC request → rows. A number in `fields` is a double already. JSON.parse makes the same double of the
+ * text that a device would send over MQTT, so both give one identity. `others` holds JSON, which is decoded by the
+ * rules of JSON: digits that a double does not keep, and names given twice, refuse the reading.
  * @param receivedAtMs - Unix milliseconds
  * @param isConfirmed - as of `decode`
  */
@@ -62,7 +62,7 @@ type Unreadable = Pick<Refused, 'reason' | 'errors'>
 
 /**
  * Adds the fields of a JSON object to a reading.
- * @returns faults that its text has beside those of its values; why it is no object; `undefined` for neither
+ * @returns faults of the text that parsing hides; or the refusal of a text that is not an object; or `undefined`
  */
 function addFields (reading: Record<string, unknown>, json: Buffer, path: string): Fault[] | Unreadable | undefined {
   const refuse = (reason: Reason, message: string): Unreadable =>

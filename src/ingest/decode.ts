@@ -69,7 +69,7 @@ export function decode (
   return { rows, refused }
 }
 
-/** The reason why a payload is refused before it is parsed, to spare the event loop. */
+/** The reason why a payload is refused before it is parsed, to spare the event loop; `null`: it may be parsed. */
 export function toExcess (payload: Buffer): { readonly reason: Reason, readonly message: string } | null {
   const { depth, elements, names } = extentOf(payload, PARSED_DEPTH_MAX)
   if (depth > PARSED_DEPTH_MAX) {
@@ -80,8 +80,8 @@ export function toExcess (payload: Buffer): { readonly reason: Reason, readonly 
 }
 
 /**
- * The position at which the text stops being JSON. V8 reports it only at times, and quotes the payload, which must not
- * be in a message that is logged or announced.
+ * The position at which the text stops being JSON. V8 reports it only sometimes, and quotes the payload. A payload must
+ * not be part of a message that is logged or announced.
  */
 export function toParseMessage (text: string): string {
   const at = walkJson(text)

@@ -40,12 +40,12 @@ export function addIngestMetrics (metrics: Metrics, read: () => IngestStatistics
   return { observeAck (durationMs) { observeAckS(durationMs / 1000) }, observeBatch: addBatches(metrics) }
 }
 
-/** Also of a sink. */
+/** Sinks have this metric, too. */
 export function addPending (metrics: Metrics, read: () => number): void {
   metrics.gauge('vital_readings_pending', 'Readings accepted and not yet decided', read)
 }
 
-/** Also of a sink. @returns takes each batch */
+/** Sinks have these metrics, too. @returns a function to call with each batch */
 export function addBatches (metrics: Metrics): IngestObservers['observeBatch'] {
   const observeBatchS = metrics.histogram('vital_batch_duration_seconds',
     'Time that a batch took to become durable', ACK_BUCKETS)
@@ -57,7 +57,7 @@ export function addBatches (metrics: Metrics): IngestObservers['observeBatch'] {
   }
 }
 
-/** Also of a sink. */
+/** Sinks have these metrics, too. */
 export function addLedger (metrics: Metrics, read: () => Ledger): void {
   const total = (name: string, help: string, of: (account: Account) => number) => {
     metrics.counters(name, help, ['transport'],
@@ -77,7 +77,7 @@ export function addLedger (metrics: Metrics, read: () => Ledger): void {
   byReason('vital_readings_refused_total', 'Inputs that were not kept', ({ refused }) => refused)
 }
 
-/** Also of a sink. */
+/** Sinks have these metrics, too. */
 export function addDeadLetters (metrics: Metrics, usage: () => DeadLetterCaps['usage']): void {
   metrics.gauge('vital_dead_letters', 'Dead letters kept, as counted at most a minute ago', () => usage().letters)
   metrics.gauge('vital_dead_letters_max',

@@ -15,7 +15,7 @@ const NONE: readonly never[] = []
 
 export interface IngestOptions extends AcceptWholeOptions {
   readonly caps: DeadLetterCaps
-  /** Topics of readings, for whoever publishes elsewhere. */
+  /** Topics of readings, as the refusal of a publish to another topic names them. */
   readonly topic: string
 }
 
@@ -33,7 +33,9 @@ class PublishSubmission extends Submission {
   }
 }
 
-/** The entry points of ingest, one a transport: all are decoded, counted, batched and made durable by the same code. */
+/**
+ * The entry points of ingest, one per transport: all are decoded, counted, batched and made durable by the same code.
+ */
 export function createIngest (options: IngestOptions) {
   const { batcher, caps, ledger, clock, nameHints, onDurable, topic } = options
   /** See {@link IngestPublish}. */
@@ -113,7 +115,7 @@ function toVerdict (
   }
 }
 
-/** The stored part of an array of which some readings were not stored. */
+/** The readings of an array that were stored, if some were not. @returns `null`: none was stored */
 function toStoredPayload (rows: readonly ReadingRow[], submission: Submission): Buffer | null {
   const rejected = new Set(submission.rejections.map(({ row }) => row))
   const stored = rows.filter((row) => !rejected.has(row))

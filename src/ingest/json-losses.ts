@@ -18,7 +18,7 @@ const QUOTE = 0x22
 const COLON = 0x3a
 const BACKSLASH = 0x5c
 
-/** More levels are not counted, but walked. */
+/** Values that nest deeper are walked instead of counted. */
 const COUNTED_DEPTH_MAX = 40
 
 const TIMESTAMP = Buffer.from('"timestamp"')
@@ -31,9 +31,9 @@ const SECOND_NAME = 'is given twice'
 export type Losses = ReadonlyMap<number, readonly Fault[]>
 
 /**
- * @param text - that JSON.parse took
+ * @param text - accepted by JSON.parse
  * @param value - the parsed value
- * @param bytes - of the text, in UTF-8
+ * @param bytes - the text in UTF-8
  * @returns `null` where nothing was lost
  */
 export function findLosses (text: string, value: unknown, bytes: Buffer): Losses | null {
@@ -47,11 +47,11 @@ export function findLosses (text: string, value: unknown, bytes: Buffer): Losses
 }
 
 /**
- * Reads bytes, which takes half the time of `charCodeAt`; all that it looks for is ASCII, which no other character
- * holds in UTF-8.
+ * Reads bytes, which takes half the time of `charCodeAt`. It looks for ASCII characters only, and their bytes do not
+ * occur within other characters of UTF-8.
  * @param fieldDepth - brackets around a field of a reading
- * @returns twice the colons outside of strings, and one more where something nests deeper than that; -1 where a number
- *   is not kept
+ * @returns twice the number of colons outside of strings, plus one if a value nests deeper than `fieldDepth`; -1 if a
+ *   double does not keep one of the numbers
  */
 function scan (bytes: Buffer, fieldDepth: number): number {
   let colons = 0
@@ -91,7 +91,10 @@ function scan (bytes: Buffer, fieldDepth: number): number {
   return colons * 2 + isNested
 }
 
-/** It is rounded to the microsecond, and so has digits to spare. @param at - where its number begins */
+/**
+ * Whether a number is a timestamp: that is rounded to the microsecond, so it may lose digits.
+ * @param at - of its first digit
+ */
 function isOfTimestamp (bytes: Buffer, at: number): boolean {
   let end = skipSpaceBefore(bytes, at)
   if (bytes[end - 1] !== COLON) return false
@@ -101,7 +104,7 @@ function isOfTimestamp (bytes: Buffer, at: number): boolean {
   return bytes[start - 1] !== BACKSLASH
 }
 
-/** @returns where the spaces before `end` begin */
+/** @returns the offset at which the spaces before `end` begin */
 function skipSpaceBefore (bytes: Buffer, end: number): number {
   while (end > 0 && bytes[end - 1]! <= SPACE) end--
   return end
@@ -136,7 +139,7 @@ function countFlat (elements: readonly unknown[]): number {
   return names
 }
 
-/** @returns -1 where the value is too deep to be counted */
+/** @returns -1 if the value is too deep to be counted */
 function countNames (value: unknown, depth: number): number {
   if (typeof value !== 'object' || value === null) return 0
   if (depth > COUNTED_DEPTH_MAX) return -1

@@ -1,7 +1,7 @@
 /**
  * Walks through a JSON text, token by token, for facts that JSON.parse does not report: the position of a fault, names
- * given twice, the digits of a number. It keeps its own stack, for a text may nest deeper than calls can. Only faulty
- * payloads are walked.
+ * given twice, the digits of a number. It keeps its own stack, because a text may nest deeper than calls can. Only
+ * faulty payloads are walked.
  * @see RFC 8259
  */
 export interface JsonVisitor {
@@ -18,7 +18,7 @@ const WORD = /true|false|null/y
 const SPACE = /[ \t\n\r]*/y
 
 interface Frame {
-  /** Of an object; `null` for an array. */
+  /** Names that an object has had so far; `null`: an array. */
   readonly names: Set<string> | null
 }
 
@@ -28,7 +28,7 @@ function createWalker (text: string, { onNumber, onSecondName }: Partial<JsonVis
   const path: Array<string | number> = []
   let at = 0
 
-  /** @returns the token at `at`, which moves behind it; `null` without one */
+  /** Takes the token at `at` and moves `at` behind it. @returns `null`: another kind of token, or none, is there */
   function take (pattern: RegExp): string | null {
     pattern.lastIndex = at
     const token = pattern.exec(text)?.[0] ?? null
@@ -44,7 +44,7 @@ function createWalker (text: string, { onNumber, onSecondName }: Partial<JsonVis
     return true
   }
 
-  /** A name and its colon. */
+  /** Takes a name and its colon. */
   function takeName ({ names }: Frame): boolean {
     take(SPACE)
     const token = take(STRING)
@@ -102,8 +102,8 @@ function createWalker (text: string, { onNumber, onSecondName }: Partial<JsonVis
 }
 
 /**
- * @returns the position of the first character that JSON cannot have there, the length of the text where it ends too
- *   early, or -1
+ * @returns the position of the first character that is not JSON; the length of the text if it ends too early; -1 if the
+ *   text is JSON
  */
 export function walkJson (text: string, visitor: Partial<JsonVisitor> = {}): number {
   const { takeValue, next, position } = createWalker(text, visitor)

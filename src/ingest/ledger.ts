@@ -4,9 +4,9 @@
  *   received = stored + logged + duplicate + dead_lettered + refused + pending
  *
  * The unit is one reading; an undecodable payload counts as one. Each input is entered once as received, and once by
- * its outcome. In Kafka a reading or a dead letter is `logged`: a sink receives it there, and enters what becomes of it.
- * `pending` is not computed from the other terms, or the equation could never fail: the batcher and the
- * replayer count it.
+ * its outcome. A reading or a dead letter that is in Kafka is `logged`: a sink receives it from there and enters its
+ * final outcome in a ledger of its own. `pending` is not computed from the other terms, or the equation could never
+ * fail: the batcher and the replayer count it.
  */
 import type { RefusalReason, Reason } from '../../schemas/reason.ts'
 import type { Transport } from '../../schemas/transport.ts'

@@ -4,7 +4,7 @@ import { toKnownName } from '../../schemas/near-names.ts'
 
 /** Number of names remembered as checked; a remembered name costs one look-up. */
 const SEEN_MAX = 1000
-/** Lines of the log in the life of a gateway: clients choose the names. */
+/** Bound on log lines while a gateway runs, because clients choose the names. */
 const HINTS_MAX = 100
 /** A reading may hold a thousand names, an array a thousand readings. */
 const NAMES_PER_MESSAGE_MAX = 100

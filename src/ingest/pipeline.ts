@@ -1,7 +1,6 @@
 /**
- * The pipeline: every part of ingest, wired once. The gateway, an erasure beside a stopped gateway and the simulation
- * of ingest use it; each brings its own target (PostgreSQL, or
- * Kafka), spool and clock.
+ * The pipeline: every part of ingest, wired once. The gateway, the bridge, an erasure beside a stopped gateway and the
+ * simulation of ingest use it; each brings its own target (PostgreSQL or Kafka), spool and clock.
  *
  *   acceptPublish, acceptPost, acceptRequest ──> batcher ──> journal ──> target
  *                                    ▲           │ ▲
@@ -46,23 +45,23 @@ type ConfiguredLimits = Omit<BatcherLimits & DeadLetterLimits, keyof IngestLimit
 export type AttachedBroker = Pick<Broker, 'pauseReading' | 'resumeReading' | 'publish'>
 
 export interface PipelineOptions {
-  /** Those of {@link INGEST_LIMITS} may be among them; a simulation makes everything small. */
+  /** May override {@link INGEST_LIMITS}; a simulation makes every bound small. */
   readonly limits: ConfiguredLimits & Partial<IngestLimits>
   readonly target: Target
-  /** Topics of readings, for a person; by default those of the contract. */
+  /** Topics of readings, as messages name them; by default `vital/{device}`. */
   readonly topic?: string
-  /** What an acknowledgement waits for; by default the target. */
+  /** Storage that an acknowledgement waits for; by default the target. */
   readonly ackAfter?: 'target' | 'spool'
-  /** Where Kafka is the target; else the circuit tells. */
+  /** Given if Kafka is the target; otherwise the state of the circuit is that of PostgreSQL. */
   readonly isDatabaseUp?: () => boolean
   readonly spool: Spool
-  /** What is replayed is kept for a while, because Kafka may lose it; see kept-check.ts. */
+  /** Keeps replayed segments for a while, because Kafka may lose them; see kept-check.ts. */
   readonly keeping?: Keeping | null
   readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs' | 'isConfirmed'>
   readonly refusedLetters: RefusedLetters
   /** Observes readings of one message that became durable, in the target or in the spool. Takes microseconds, never throws. */
   readonly onDurable?: (readings: readonly ReadingRow[]) => void
-  /** Devices that are being erased: what is not replayed, and whether a write may begin. A simulation has none. */
+  /** Erasures: devices whose readings are not replayed, and whether a write may begin. A simulation has none. */
   readonly erasures?: { readonly erased: Pick<ErasedDevices, 'of'>, readonly mayWrite?: () => Promise<void> | null }
   readonly metrics: Metrics
   readonly logger: Logger
@@ -133,7 +132,7 @@ export function createPipeline (options: PipelineOptions) {
     write: journal.writeInTime,
     onReplayed: options.keeping?.segments.replayed,
     erased: erasures?.erased,
-    // New readings do not wait for a target that comes behind the spool.
+    // With `ackAfter: 'spool'` new readings do not wait for the target.
     isBusy: () => ackAfter === 'target' && batcher.isBusy
   })
   const kept = createKept(options, { ledger, replayer })
@@ -167,22 +166,24 @@ export function createPipeline (options: PipelineOptions) {
     /** Conditions that weaken the promise now, as warnings for the operator. */
     warnings: () => [...caps.warnings(), ...refusedLetters.warnings(), ...target.warnings(), ...toWarnings(target, circuit, spool)],
 
-    /** From now on this broker stops and resumes reading. Once, before anything is accepted. */
+    /** Adds the broker, which pauses and resumes reading from now on. Called once, before anything is accepted. */
     attach (attached: AttachedBroker): void {
       broker = attached
       readers.add(attached)
     },
 
-    /** From now on this one stops and resumes reading, too. */
+    /** Adds another reader, which pauses and resumes reading from now on. */
     addReader: readers.add,
 
-    /** Settles once the spool's disk was tried; from then on spooled batches are replayed while the target takes them. */
+    /**
+     * Settles once the spool's disk was tried. From then on spooled batches are replayed while the target takes them.
+     */
     async start (): Promise<void> {
       await spoolWatch.start()
       for (const part of [replayer, kept]) part?.start()
     },
 
-    /** The target is tried, and pinged from now on. @param isReady - it was made ready for traffic; else the first ping tells */
+    /** Starts to ping the target. @param isReady - whether it is known to be ready; if not, the first ping decides */
     takeTarget (isReady = true): void {
       if (isReady) circuit.prove()
       circuit.start()
@@ -202,7 +203,7 @@ export function createPipeline (options: PipelineOptions) {
   }
 }
 
-/** `null` where what is replayed is not kept. */
+/** @returns `null` if replayed segments are not kept */
 function createKept (
   { keeping, spool, erasures, clock, metrics, logger }: PipelineOptions,
   { ledger, replayer }: { readonly ledger: Ledger, readonly replayer: Replayer }
@@ -233,7 +234,7 @@ async function drain (batcher: Batcher, timeoutMs: number, logger: Logger): Prom
   batcher.stop()
 }
 
-/** Without readings that the database itself refused. */
+/** The readings of a submission, without those that the database refused. */
 function toDurable ({ readings, rejections }: Submission): readonly ReadingRow[] {
   if (rejections.length === 0) return readings
   const refused = new Set(rejections.map(({ row }) => row))

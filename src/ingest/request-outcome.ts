@@ -10,11 +10,14 @@ export interface IncomingRequest {
   readonly bytes: number
   /** The one device whose readings the sender may bring; `null`: every device. */
   readonly onlyDevice: string | null
-  /** Its sender is not read while the buffer is full, so it is accepted nevertheless. */
+  /**
+   * Whether it comes from a stream. It is accepted even if the buffer is full, because the stream is then not read
+   * further.
+   */
   readonly isStreamed: boolean
 }
 
-/** The outcome of one request; as over HTTP, and whether everything in it was stored before. */
+/** The outcome of one request: as over HTTP, and whether everything in it was stored before. */
 export type RequestOutcome =
   | Exclude<PostOutcome, { readonly status: 'durable' }>
   | { readonly status: 'durable', readonly isDuplicate: boolean }

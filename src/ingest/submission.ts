@@ -4,7 +4,7 @@ import type { Fault } from '../../schemas/fault.ts'
 import type { Transport } from '../../schemas/transport.ts'
 
 /**
- * Memory of one accepted reading beside its payload: the row, its fields, the held acknowledgement (measured: 400 to
+ * Memory of one accepted reading besides its payload: the row, its fields, the held acknowledgement (measured: 400 to
  * 900).
  */
 export const READING_OVERHEAD_BYTES = 512
@@ -46,7 +46,7 @@ export class Submission {
   readonly bytes: number
   readonly acceptedAtMs: number
   readonly isAllOrNothing: boolean
-  /** Indexes into `readings` that are decided, once its batch had to be bisected; a second try leaves them out. */
+  /** Indexes into `readings` that are decided; `null` until its batch has to be bisected. A retry leaves them out. */
   decided: Set<number> | null = null
   /** How many of `readings` were stored before. */
   duplicates = 0

@@ -7,8 +7,9 @@
  *     │                        └──── a batch or a ping fails ────┘   │
  *     └──── a spooled batch is stored, or none waits and a ping succeeds
  *
- * closed: batches go to the target. open: to the spool, so that no device waits for a time-out. half-open: still to the
- * spool, while the oldest spooled batch tries the target; a ping alone proves little, for a locked table answers it.
+ * closed: batches go to the target. open: they go to the spool, so that no device waits for a time-out. half-open: they
+ * still go to the spool, while the oldest spooled batch tries the target. A ping alone proves little: it succeeds even
+ * if the table is locked.
  */
 import type { Logger } from 'pino'
 import type { Target } from './target.ts'
@@ -29,7 +30,7 @@ export interface CircuitOptions {
 
 export class Circuit {
   readonly #options: CircuitOptions
-  /** Open until the target was made ready. */
+  /** Open until the target is ready for the first time. */
   #state: CircuitState = 'open'
   #timer: NodeJS.Timeout | null = null
   #openedAtMs: number | null = null
@@ -42,7 +43,7 @@ export class Circuit {
     return this.#state
   }
 
-  /** How long it has not been closed, in milliseconds; `null` while it is, and before the target answered at all. */
+  /** Milliseconds since the circuit opened; `null` while it is closed, and before the target has ever been ready. */
   get openForMs (): number | null {
     return this.#state === 'closed' || this.#openedAtMs === null ? null : Math.round(performance.now() - this.#openedAtMs)
   }
@@ -57,7 +58,7 @@ export class Circuit {
     this.#timer = null
   }
 
-  /** The target did not take a batch, or did not answer. */
+  /** Reports that the target did not take a batch, or did not answer. */
   fail (cause: unknown): void {
     if (this.#state === 'open') return
     if (this.#state === 'closed') {
@@ -68,7 +69,7 @@ export class Circuit {
     this.#change('open')
   }
 
-  /** The target took a batch. */
+  /** Reports that the target took a batch. */
   succeed (): void {
     if (this.#state !== 'half-open') return
     if (this.#openedAtMs !== null) {
@@ -79,8 +80,8 @@ export class Circuit {
   }
 
   /**
-   * The target was made ready for traffic. The trial is a batch that waits in the spool; without one, the circuit
-   * closes.
+   * Reports that the target answers. The trial is a batch that waits in the spool; if none waits, the circuit closes at
+   * once.
    */
   prove (): void {
     if (this.#state === 'open') this.#change('half-open')

@@ -4,8 +4,8 @@ import type { DeadLetterRow } from '../../../db/rows.ts'
 import { isOf } from './without-erased.ts'
 
 /**
- * Removes from the file of refused letters those of a device, and those whose payload names it. The caller prevents
- * appends meanwhile.
+ * Removes the letters of a device, and those whose payload names it, from the file of refused letters. The caller must
+ * prevent appends meanwhile.
  * @throws the error of the file system
  */
 export async function eraseRefusedLetters (path: string, device: string): Promise<void> {
@@ -18,7 +18,7 @@ export async function eraseRefusedLetters (path: string, device: string): Promis
   const output = await open(rewritten, 'w', 0o600)
   let removed = 0
   try {
-    // It closes the file that it reads.
+    // readLines closes the file when it ends.
     for await (const line of file.readLines()) {
       if (isLineOf(line, device)) removed++
       else await output.write(`${line}\n`)
@@ -42,7 +42,7 @@ function isLineOf (line: string, device: string): boolean {
     const letter = JSON.parse(line) as Omit<DeadLetterRow, 'payload'> & { payload: string }
     return isOf({ ...letter, payload: Buffer.from(letter.payload, 'base64') }, device)
   } catch {
-    // A line that a crash cut short.
+    // A crash cut this line short.
     return line.includes(JSON.stringify(device))
   }
 }

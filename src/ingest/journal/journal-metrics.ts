@@ -14,7 +14,7 @@ interface JournalStatistics {
   readonly refusedLetters: Pick<RefusedLetters, 'count' | 'dropped'>
 }
 
-/** Also of a process that only reads. */
+/** Processes without ingest have this metric, too. */
 export function addDatabaseUp (metrics: Metrics, isUp: () => boolean): void {
   metrics.gauge('vital_database_up', '1 while PostgreSQL takes batches, or answers a process that only reads', () => isUp() ? 1 : 0)
 }
@@ -24,7 +24,7 @@ interface KeptStatistics {
   readonly check: Pick<KeptCheck, 'writtenAgain'>
 }
 
-/** Where what is replayed is kept. */
+/** Metrics of a gateway that keeps replayed segments. */
 export function addKeptMetrics (metrics: Metrics, { segments, check }: KeptStatistics): void {
   metrics.gauge('vital_spool_kept_bytes', 'Bytes of the disk spool that Kafka has, and that are kept in case it loses them', () => segments.bytes)
   metrics.counter('vital_spool_kept_given_up_total', 'Files of these that were removed before their time, because there was no room',

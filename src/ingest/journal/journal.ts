@@ -1,14 +1,14 @@
 /**
- * The journal: `commit(batch)` settles when the batch is durable. The target (PostgreSQL, or Kafka) takes the batch, and
- * the spool where the target does not in time.
+ * The journal: `commit(batch)` settles when the batch is durable. The batch goes to the target (PostgreSQL, or Kafka).
+ * If the target does not take it in time, it goes to the spool.
  *
  *   circuit closed ── target within commitTimeout ── yes ──> 'stored', in Kafka 'logged'
  *        │                     └── no: circuit opens ──┐
  *   circuit open, half-open ───────────────────────────┴─ spool, fsynced ──> 'spooled'
- *                                                          └── full or failed: wait with jitter, without what was abandoned
+ *                                                          └── full or failed: wait with jitter, drop abandoned ones
  *
- * A batch that was given to the spool may be stored too: its COMMIT was under way when time ran out. Identities make
- * that safe; on replay its readings count as duplicates instead of stored.
+ * A batch in the spool may also be stored: its COMMIT was under way when time ran out. The identity of readings makes
+ * that safe: on replay they count as duplicates.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -33,7 +33,7 @@ export type Committed = Target['outcome'] | 'spooled'
 
 export interface JournalOptions {
   readonly target: Pick<Target, 'name' | 'outcome'>
-  /** `spool`: a batch is durable once the spool has it, and only then; the replayer brings it to the target. */
+  /** `spool`: a batch is durable only once the spool has it, and the replayer brings it to the target. */
   readonly ackAfter: 'target' | 'spool'
   readonly writer: Writer
   readonly spool: Pick<Spool, 'append'>
@@ -43,9 +43,9 @@ export interface JournalOptions {
   readonly commitTimeoutMs: number
   /** Drops abandoned submissions before a batch is retried. */
   readonly onRetry: (batch: Batch) => void
-  /** The spool took a batch. */
+  /** Called when the spool took a batch. */
   readonly onSpooled: () => void
-  /** The spool did not. */
+  /** Called when the spool did not take a batch. */
   readonly onStuck: () => void
 }
 
@@ -66,7 +66,8 @@ export function createJournal (options: JournalOptions) {
         mayBeStored = true
       }
       if (await trySpool(batch)) return 'spooled'
-      // Where neither stores it alone, the target's trial must not wait for the spool's.
+      // The spool is full or failed, so the circuit's trial must not depend on a spooled batch: this batch is the
+      // trial.
       if (ackAfter === 'target' && circuit.state === 'half-open') {
         if (await tryTarget(batch)) {
           circuit.succeed()
@@ -75,7 +76,7 @@ export function createJournal (options: JournalOptions) {
         mayBeStored = true
       }
       await sleep(toRetryDelayMs(attempt), undefined, { signal: stopping.signal })
-      // Readings that may be stored must not enter the ledger as refused, so none is left out of the next try.
+      // Readings that may be stored must not enter the ledger as refused, so the retry keeps all of them.
       if (!mayBeStored) onRetry(batch)
       if (batch.submissions.length === 0) return target.outcome
     }
@@ -110,9 +111,9 @@ export function createJournal (options: JournalOptions) {
     }
   }
 
-  /** Rejects after `timeoutMs`; the write may go on, but touches the submissions no more. */
+  /** Rejects after `timeoutMs`. The write may go on, but no longer touches the submissions. */
   async function writeInTime (submissions: readonly Submission[], timeoutMs: number): Promise<void> {
-    // The session's time-out of a statement fits the commit time-out of new batches.
+    // The statement time-out of the session is derived from `commitTimeoutMs`; any other limit is set by statement.
     const cancellation = timeoutMs === commitTimeoutMs ? { isCancelled: false } : { isCancelled: false, timeoutMs }
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_resolve, reject) => {
@@ -131,7 +132,7 @@ export function createJournal (options: JournalOptions) {
   return {
     commit,
     writeInTime,
-    /** Ends every wait for room; batches that are not durable by then are given up, unacknowledged. */
+    /** Ends every wait for a retry. Batches that are not durable by then are given up, unacknowledged. */
     stop (): void {
       stopping.abort()
     }

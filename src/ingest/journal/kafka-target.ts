@@ -7,16 +7,16 @@ import type { Target } from './target.ts'
 
 interface KafkaTargetOptions {
   readonly log: Pick<KafkaLog, 'append' | 'ping'>
-  /** Observes readings that Kafka has. Takes microseconds, never throws. */
+  /** Observes readings that Kafka has acknowledged. Takes microseconds, never throws. */
   readonly onLogged?: (readings: readonly ReadingRow[]) => void
-  /** Id of the last request to erase a device that was dealt with. What is written from now on is newer. */
+  /** Id of the last request to erase a device that this gateway has dealt with; records carry it in a header. */
   readonly seenErasure?: () => number
   readonly warnings?: () => readonly string[]
 }
 
 /**
- * Kafka as the journal's target. It knows no duplicates and refuses no reading for what it holds: that is found by the
- * sink. So there is nothing to halve, and a message is never decided in part.
+ * Kafka as the journal's target. It does not detect duplicates and does not refuse single readings; the sink does. So a
+ * batch is never halved, and a message is never decided in part.
  */
 export function createKafkaTarget ({ log, onLogged, seenErasure, warnings = () => [] }: KafkaTargetOptions): Target {
   return {

@@ -1,6 +1,7 @@
 /**
- * Asks Kafka, every few seconds, for what was replayed a short time ago. What it has lost goes into the spool anew, and so
- * to Kafka; what it has for long enough is removed.
+ * Asks Kafka, every few seconds, whether it still has what was replayed a short time ago. Segments with lost records
+ * are appended to the spool again, and so written to Kafka again. Segments that Kafka has had for long enough are
+ * removed.
  */
 import type { Logger } from 'pino'
 import type { FindLost } from '../../kafka/log-position.ts'
@@ -13,10 +14,10 @@ import { withoutErased } from './without-erased.ts'
 
 const CHECK_INTERVAL_MS = 5000
 
-/** What a pipeline needs in order to keep what it replays. */
+/** Options of a pipeline that keeps what it replays. */
 export interface Keeping {
   readonly segments: KeptSegments
-  /** Milliseconds from the replay on. */
+  /** Milliseconds from the replay until a segment may be removed. */
   readonly keepMs: number
   readonly findLost: FindLost
 }
@@ -24,7 +25,7 @@ export interface Keeping {
 interface KeptCheckOptions extends Keeping {
   readonly spool: Pick<Spool, 'append' | 'cut'>
   readonly erased: Pick<ErasedDevices, 'of'> | undefined
-  /** The spool took units of the ledger that were in Kafka before. */
+  /** Called when units of the ledger that were in Kafka before were appended to the spool again. */
   readonly onWrittenAgain: (units: number) => void
   readonly nowMs: () => number
   readonly logger: Logger
@@ -39,7 +40,7 @@ export function createKeptCheck (options: KeptCheckOptions) {
   let writtenAgain = 0
 
   async function check (): Promise<void> {
-    // So that what is replayed from now on lies in another segment, and the one before may be kept.
+    // Ends the current segment, so that it can be kept once all of it is replayed.
     await spool.cut()
     const kept = segments.all
     const lost = await findLostOf(kept)
@@ -53,7 +54,7 @@ export function createKeptCheck (options: KeptCheckOptions) {
     logger.warn({ readings }, 'Kafka does not have, or may not have, what it had acknowledged: readings that were kept are written to it again')
   }
 
-  /** `null`: Kafka does not tell now. */
+  /** @returns for each segment whether records of it are lost; `null`: Kafka cannot tell now */
   async function findLostOf (kept: readonly KeptSegment[]): Promise<Array<boolean | null>> {
     const positions = kept.flatMap((segment) => segment.positions ?? [])
     const isLost = positions.length === 0 ? [] : await findLost(positions)
@@ -65,7 +66,7 @@ export function createKeptCheck (options: KeptCheckOptions) {
     })
   }
 
-  /** @returns units of the ledger; what the spool does not take is tried again, as a whole */
+  /** @returns units of the ledger. If the spool refuses a part, the next check writes the whole segment again */
   async function writeAgain (segment: KeptSegment): Promise<number> {
     let units = 0
     const devices = erased?.of(segment.name) ?? []
@@ -74,7 +75,7 @@ export function createKeptCheck (options: KeptCheckOptions) {
         logger.error({ err: error, segment: segment.name }, 'a record of a kept segment cannot be decoded: it is left out')
         return []
       })
-      // Their own transports have counted them.
+      // Their own transports counted them when they were received.
       const again = submissions.flatMap((of) => withoutErased(toReplayed({ ...of, transport: 'spool' }), devices) ?? [])
       const { payload: encoded, readings } = await encodeSubmissions(again)
       if (readings === 0) continue
@@ -97,7 +98,7 @@ export function createKeptCheck (options: KeptCheckOptions) {
   }
 
   return {
-    /** Units of the ledger. */
+    /** Units of the ledger that were appended to the spool again. */
     get writtenAgain () { return writtenAgain },
     start: schedule,
     async stop (): Promise<void> {

@@ -6,7 +6,7 @@ import { type Disk, realDisk } from './spool/disk.ts'
 import { type KeptSegments, KEPT_DIRECTORY, openKeptSegments } from './spool/kept-segments.ts'
 import { openSpool, type Spool } from './spool/spool.ts'
 
-/** Of VITAL_SPOOL_BYTES_MAX, where what was replayed is kept. */
+/** Share of VITAL_SPOOL_BYTES_MAX for kept segments. */
 const KEPT_SHARE = 0.25
 
 interface JournalSpoolOptions {
@@ -17,7 +17,7 @@ interface JournalSpoolOptions {
 }
 
 /**
- * Opens the spool of a configuration, and what is kept beside it; `kept` is `null` where nothing is.
+ * Opens the spool of a configuration, and its kept segments; `kept` is `null` if replayed segments are not kept.
  * @throws as {@link openSpool}
  */
 export async function openJournalSpool (
@@ -27,7 +27,7 @@ export async function openJournalSpool (
   const context = { directory, disk, logger }
   if (config.journal.ackAfter !== 'spool' || config.spoolKeepMs === 0) {
     const spool = await openSpool({ ...context, bytesMax })
-    // Of a configuration before: Kafka has it.
+    // Left by an earlier configuration; all of it is in Kafka.
     await rm(join(directory, KEPT_DIRECTORY), { recursive: true, force: true })
     return { spool, kept: null }
   }

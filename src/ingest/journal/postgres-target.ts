@@ -2,11 +2,11 @@ import type { Pool, PoolClient, QueryConfig } from 'pg'
 import { createWriter, type WriterOptions } from './postgres-writer.ts'
 import type { Target } from './target.ts'
 
-/** A server that hangs must not delay a ping, and the closing of the circuit, for longer. */
+/** A server that hangs must not delay a ping, and so the circuit, longer than this. */
 const PING_TIMEOUT_MS = 1000
 
 interface PostgresTargetOptions extends WriterOptions {
-  /** For pings. */
+  /** Connections for pings. */
   readonly pool: Pool
   /** Receives PostgreSQL's time in Unix milliseconds, and the time of the request in monotonic ones. */
   readonly onClock?: (postgresMs: number, sentAtMs: number) => void
@@ -26,7 +26,7 @@ export function createPostgresTarget ({ pool, onClock, ...options }: PostgresTar
       throw error
     } finally {
       // A session keeps the default_transaction_read_only that it began with, and the pings keep it from being closed
-      // as idle. So each ping ends one such session, until a new one may write.
+      // as idle. So a ping that fails also ends its session, until a new session may write.
       client.release(failure)
     }
   }

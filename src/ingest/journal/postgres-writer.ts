@@ -24,10 +24,12 @@ interface Unit {
   readonly indexes: readonly number[]
 }
 
-/** Set when the caller of a write has gone; its late result must not touch submissions that went another way. */
+/**
+ * Set when the caller of a write has given up. Its late result must not touch submissions that were stored elsewhere.
+ */
 export interface Cancellation {
   isCancelled: boolean
-  /** Of each statement; without it, the pool's. */
+  /** Time-out of each statement; by default that of the pool. */
   readonly timeoutMs?: number
 }
 
@@ -38,9 +40,9 @@ class CancelledError extends Error {
 export interface WriterOptions {
   readonly store: Store
   readonly logger: Logger
-  /** Takes dead letters that the database refuses; without, such a letter fails its batch. */
+  /** Keeps dead letters that the database refuses; without it, such a letter fails its batch. */
   readonly refusedLetters?: Pick<RefusedLetters, 'keep'>
-  /** What is to be done about a reading that is not taken; by SQLSTATE where it is not said. */
+  /** Classifies the error of a write; by default by SQLSTATE. */
   readonly classify?: (error: unknown) => WriteFault
 }
 
@@ -55,7 +57,8 @@ export function createWriter ({ store, logger, refusedLetters, classify = classi
         await writeOrIsolate(submissions, cancellation)
         return
       } catch (error) {
-        // Class 40, transaction_rollback: two gateways met on the same rows. After a race, the partition exists by now.
+        // Class 40, transaction_rollback: two gateways wrote the same rows. A race to create a partition: it exists
+        // now.
         if (!(toSqlState(error)?.startsWith('40') === true || isPartitionRace(error)) ||
           attempt >= TRANSIENT_RETRIES_MAX) {
           throw error
@@ -78,7 +81,7 @@ export function createWriter ({ store, logger, refusedLetters, classify = classi
       }
       assertWanted(cancellation)
     }
-    // Of all: one that comes again beside others that do not must not be counted twice.
+    // Mark all of them: a reading that is stored now and retried with the others must not be counted twice.
     for (const submission of submissions) submission.decided ??= new Set()
     await isolate(submissions.flatMap(toUnits), cancellation)
     await writeLetters(letters, cancellation)
@@ -142,7 +145,7 @@ export function createWriter ({ store, logger, refusedLetters, classify = classi
     logger.warn({ sqlstate: toSqlState(refusal), transport: submission.transport }, 'the database refused a reading')
     const errors = [{ path: '', message: `the database refused it: ${toRefusalMessage(refusal)}` }]
     const rows = toRows(unit)
-    // The reading passes every rule of the gateway, so it is kept whatever the caps say.
+    // The reading passes every rule of the gateway, so it is kept even beyond the caps.
     if (!submission.isAllOrNothing) {
       await writeLetters(rows.map((row) => toDeadLetter(row, submission, errors)), cancellation)
     }
@@ -226,8 +229,9 @@ function toDeadLetter (
 }
 
 /**
- * The same for each try of one delivery, also after a restart. The letter's own COMMIT may have an unknown outcome, and
- * a random id would store the letter again with every try. A UUID of version 8 (RFC 9562 §5.8).
+ * The id of a letter, the same for each try of one delivery, even after a restart. The outcome of the letter's own
+ * COMMIT may be unknown, and with a random id every retry would store the letter again. A UUID of version 8 (RFC 9562
+ * §5.8).
  */
 function toLetterId ({ device, timeUs, hash: content, receivedAtMs }: ReadingRow): string {
   const hex = hash('sha256', JSON.stringify([device, timeUs, content, receivedAtMs]))

@@ -42,7 +42,7 @@ export function createRefusedLetters (
   let dropped = 0
   let last: Promise<unknown> = Promise.resolve()
 
-  /** One at a time, for an erasure writes the file anew. */
+  /** Runs one change at a time, because an erasure rewrites the file. */
   async function inTurn (run: () => Promise<void>): Promise<void> {
     const turn = last.then(run)
     last = turn.catch(() => {})
@@ -50,7 +50,7 @@ export function createRefusedLetters (
   }
 
   function drop (letter: DeadLetterRow, refusal: string): void {
-    // Once: the metric counts the others, and the warning stays.
+    // Logged once: the metric counts the others, and the warning stays.
     if (dropped++ > 0) return
     logger.error({ id: letter.id, reason: letter.reason, refusal, path },
       'a dead letter that the database refused is dropped, and further ones too, because their file is full. Read ' +
@@ -83,7 +83,7 @@ export function createRefusedLetters (
   }
 
   return {
-    /** Refused by the database, the dropped ones included. */
+    /** Letters that the database refused, including dropped ones. */
     count: () => count,
     dropped: () => dropped,
     warnings,
@@ -104,7 +104,7 @@ async function append (path: string, line: string, bytesMax: number): Promise<bo
     const { size } = await file.stat()
     if (size + Buffer.byteLength(line) > bytesMax) return false
     const { buffer } = await file.read(Buffer.alloc(1), 0, 1, Math.max(0, size - 1))
-    // A line that a crash or a full disk cut short must not be joined with this one.
+    // If a crash or a full disk cut the last line short, this one must not be joined with it.
     await file.appendFile(size === 0 || buffer[0] === 0x0a ? line : `\n${line}`)
     await file.sync()
     if (size > 0) return true

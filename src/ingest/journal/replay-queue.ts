@@ -2,10 +2,10 @@ import { cut, weigh } from './replay-set.ts'
 import type { Position } from './spool/reader.ts'
 import type { Submission } from '../submission.ts'
 
-/** A record that was read, and is released when all of it is done. */
+/** A record that was read. It is released when all of it is decided. */
 export interface Loaded {
   readonly position: Position
-  /** Units; `Infinity` until it is decoded. */
+  /** Undecided units; `Infinity` until the record is decoded. */
   remaining: number
 }
 
@@ -31,7 +31,7 @@ export class ReplayQueue {
     return sumWeights(this.#entries)
   }
 
-  /** A record that is about to be decoded; in the order in which they were read. */
+  /** Adds a record that is about to be decoded. Called in the order in which records were read. */
   add (position: Position): Loaded {
     const record = { position, remaining: Infinity }
     this.#records.push(record)
@@ -51,7 +51,8 @@ export class ReplayQueue {
   }
 
   /**
-   * @returns entries from the front, the last one cut where it is too much; one reading at least, unless there is none
+   * @returns entries from the front, at least one reading unless the queue is empty; the last entry is cut if it is too
+   *   large
    */
   take (weightMax: number): Entry[] {
     const set: Entry[] = []
@@ -80,7 +81,7 @@ export class ReplayQueue {
     return set
   }
 
-  /** Removes completed records, unless one before them is not done. @returns the last one's position */
+  /** Removes completed records up to the first one that is not. @returns the position of the last one removed */
   removeDone (): Position | null {
     let done = 0
     while (this.#records[done]?.remaining === 0) done++

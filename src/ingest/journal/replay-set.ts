@@ -3,8 +3,8 @@ import { classifyError, toSqlState } from '../../../db/sqlstate.ts'
 import { Submission } from '../submission.ts'
 
 /**
- * The cost of one row in PostgreSQL beside its bytes, in bytes: 2,000 small readings take about as long as 4 MiB of
- * text. So one number bounds a set, whatever it holds.
+ * The cost of one row in PostgreSQL besides its bytes, expressed in bytes: 2,000 small readings take about as long as
+ * 4 MiB of text. So one number bounds a set of any kind.
  */
 const ROW_WEIGHT = 2048
 
@@ -13,10 +13,10 @@ const SET_WEIGHT_MAX = 2000 * ROW_WEIGHT
 /** After an outage the first set is the trial on which the circuit closes. */
 const SET_WEIGHT_FIRST = 64 * ROW_WEIGHT
 
-/** A set holds row locks of `latest`, and new readings of the same devices wait for those. */
+/** Longest that a set should take: it holds row locks of `latest`, for which new readings of the same devices wait. */
 const TARGET_MS = 250
 
-/** How much of the spool one transaction takes: grows while sets are quick, shrinks where one is slow or not taken. */
+/** The size of the sets: grows while sets are quick, and shrinks when one is slow or not taken. */
 export class SetSize {
   #weight = SET_WEIGHT_FIRST
 
@@ -24,11 +24,12 @@ export class SetSize {
     return this.#weight
   }
 
-  /** @param weight - of the set, which may have been less than was allowed, or one reading that weighs more */
+  /** @param weight - of the set: may be less than was allowed, or more if it was a single large reading */
   succeed (weight: number, tookMs: number): void {
     const used = Math.min(this.#weight, weight)
     if (tookMs > TARGET_MS) {
-      // A small set is slow for another reason than its size: smaller ones would only be more, each as slow.
+      // A small set is not slow because of its size: smaller sets would be just as slow, and there would be more of
+      // them.
       this.#set(Math.max(used * Math.max(0.25, TARGET_MS / tookMs), Math.min(used * 2, SET_WEIGHT_FIRST)))
     } else if (tookMs < TARGET_MS / 2 && weight > this.#weight / 2) {
       this.#set(this.#weight * 2)
@@ -93,18 +94,18 @@ function copy ({ transport, clientId }: Submission, part: Pick<Submission, 'read
   return toReplayed({ transport, clientId, ...part })
 }
 
-/** A message that was already acknowledged or given up. */
+/** Makes a submission of a message that was already acknowledged or given up, so nothing is settled. */
 export function toReplayed (of: Pick<Submission, 'transport' | 'clientId' | 'readings' | 'letters'>): Submission {
   return new Submission({ ...of, bytes: 0, acceptedAtMs: 0, isAllOrNothing: false, onSettled: () => {} })
 }
 
 /**
- * Memory, locks and time, of which a smaller set takes less: 53200 out_of_memory, 55P03 lock_not_available, 57014
+ * SQLSTATEs of shortages that a smaller set may avoid: 53200 out_of_memory, 55P03 lock_not_available, 57014
  * query_canceled.
  */
 const OF_SET: ReadonlySet<string> = new Set(['53200', '55P03', '57014'])
 
-/** Whether PostgreSQL is there and did not take this set in time, or whether PostgreSQL is away. */
+/** Whether the target answers but did not take this set, so that a smaller one may be taken. */
 function isOfSet (error: unknown): boolean {
   const state = toSqlState(error)
   if (state !== null) return OF_SET.has(state) || state.startsWith('40')
@@ -115,7 +116,7 @@ function isOfSet (error: unknown): boolean {
     (cause !== undefined && isOfSet(cause))
 }
 
-/** The server is at fault, whatever the set holds. */
+/** Whether the target is at fault, whatever the set holds. */
 export function isAway (error: unknown): boolean {
   return classifyError(error) === 'retry' && !isOfSet(error)
 }

@@ -12,13 +12,13 @@ export interface ReplayerOptions {
   readonly ledger: Ledger
   readonly target: Pick<Target, 'name' | 'outcome'>
   readonly logger: Logger
-  /** Of new traffic; the replay's own are no shorter. */
+  /** Time-out of new traffic; those of the replay are at least as long. */
   readonly commitTimeoutMs: number
-  /** Of the journal: rejects when the target does not take it in time. */
+  /** Writes to the target; rejects when the target does not take the set in time. */
   readonly write: (submissions: readonly Submission[], timeoutMs: number) => Promise<void>
-  /** Called once a set was taken. @param segments - names of those that its records are of */
+  /** Called once a set was taken. @param segments - names of the segments that its records are from */
   readonly onReplayed?: ((segments: ReadonlySet<string>) => void) | undefined
-  /** What is not replayed; without, everything is. */
+  /** Erased devices, whose readings are not replayed. */
   readonly erased?: Pick<ErasedDevices, 'of'> | undefined
   /** Whether new traffic waits for the target. */
   readonly isBusy: () => boolean

@@ -6,8 +6,8 @@
  *                                └─ smaller, entries not taken
  *
  * One transaction at a time on its own connection, while new traffic has two. So the backlog shrinks whenever
- * PostgreSQL takes more than comes in, and new readings never wait behind old ones. Order does not matter to the
- * result. The spool is quick, so its batches are small; many of them share one transaction here, and the next ones are
+ * PostgreSQL takes more than comes in, and new readings never wait behind old ones. The result does not depend on the
+ * order. The spool is quick, so its batches are small; many of them share one transaction here, and the next ones are
  * read and decoded while it is under way. Decoded entries, and the set of one transaction, are bounded in bytes
  * (replay-set.ts): a large batch is cut.
  *
@@ -15,7 +15,7 @@
  * time. If PostgreSQL refuses it then, and stores the next one, it is set aside, and later entries continue.
  *
  * The first set after an outage is the trial on which the circuit closes. A later set that fails does not open the
- * circuit, for the set may be at fault: new traffic and the pings detect an outage.
+ * circuit, because the set may be at fault: new traffic and the pings detect an outage.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { toRetryDelayMs } from './journal.ts'
@@ -27,11 +27,11 @@ import type { Position } from './spool/reader.ts'
 import type { Submission } from '../submission.ts'
 import { withoutErased } from './without-erased.ts'
 
-/** A missed wake-up costs at most this time; also the pause after a disk read fails. */
+/** Bounds the cost of a missed wake-up; also the pause after a failed read of the disk. */
 const IDLE_MS = 1000
 /** Longest that a set may take; sets that take a quarter of a second get smaller already. */
 const SET_TIMEOUT_MS_MIN = 5000
-/** The same for one reading alone; a stop waits for it. */
+/** The same for a single reading; a stop waits for it. */
 const ALONE_TIMEOUT_MS_MIN = 10_000
 /** Failures of one reading, each beside another reading that is stored, before it is set aside. */
 const ALONE_TRIES = 3
@@ -41,7 +41,7 @@ const TOLD_EVERY_MS = 10_000
 /** A set that was not taken. */
 interface Failure {
   readonly error: unknown
-  /** Undecided entries of the set; they are in front of the queue again. */
+  /** Undecided entries of the set, which are back at the front of the queue. */
   readonly again: readonly Entry[]
 }
 
@@ -83,8 +83,8 @@ export class Replayer {
   }
 
   /**
-   * Whether an entry waits that can be the trial of the circuit. The circuit must close even when the disk cannot be
-   * read.
+   * Whether an entry waits that can be the trial of the circuit. If the disk cannot be read there is none, and the
+   * circuit closes without a trial.
    */
   get hasTrial (): boolean {
     return this.#isReadable && !this.#options.spool.isEmpty
@@ -122,14 +122,14 @@ export class Replayer {
         continue
       }
       const set = this.#take(this.#size.weight)
-      // Records that are read and not replayed because the gateway stops were not released and come again.
+      // If the gateway stops now, records that were read and not replayed are not released, so they are read again.
       const loading = this.#load()
       if (set.length > 0) await this.#replay(set)
       await loading
     }
   }
 
-  /** Reads ahead as much as one set may hold, and the rest of the record in which that ends. */
+  /** Reads ahead as much as one set may hold, in whole records. */
   async #load (): Promise<void> {
     const { spool, logger } = this.#options
     if (performance.now() < this.#readAgainAtMs) return
@@ -148,7 +148,7 @@ export class Replayer {
     }
   }
 
-  /** @returns its weight; 0 for a record that cannot be decoded and was set aside */
+  /** @returns the record's weight; 0 if it cannot be decoded and was set aside */
   async #decode (payload: Buffer, position: Position): Promise<number> {
     const { spool, ledger } = this.#options
     const { isFound, readings } = position
@@ -159,7 +159,7 @@ export class Replayer {
     const record = this.#queue.add(position)
     let weight = 0
     try {
-      // Records of an earlier run were counted under its own transports then; in this run they come in as `spool`.
+      // The ledger of this run counts records of an earlier run as received from `spool`.
       const toEntry = (of: SpooledSubmission) => toReplayed(isFound ? { ...of, transport: 'spool' } : of)
       const submissions = (await decodeSubmissions(payload)).map(toEntry)
       for (const submission of submissions) weight += this.#queue.push(submission, record)
@@ -173,7 +173,7 @@ export class Replayer {
     return weight
   }
 
-  /** Entries from the front, without what was erased since it was spooled; none where that is all. */
+  /** Entries from the front, without readings that were erased since they were spooled; empty if none are left. */
   #take (weightMax: number): Entry[] {
     for (;;) {
       const kept = this.#queue.take(weightMax).flatMap((entry) => this.#leaveOut(entry) ?? [])
@@ -239,7 +239,7 @@ export class Replayer {
     else await this.#pause(toRetryDelayMs(this.#failures++))
   }
 
-  /** The target takes nothing, as far as the replayer knows. */
+  /** Nothing shows that the target takes anything now. */
   async #failTrial (error: unknown): Promise<void> {
     const { circuit } = this.#options
     if (circuit.state === 'half-open') circuit.fail(error)

@@ -1,13 +1,13 @@
 import type { Writer } from './postgres-writer.ts'
 
-/** Where the journal brings batches: PostgreSQL, or Kafka in front of it. The circuit and the replayer do not know which. */
+/** Destination of batches: PostgreSQL, or Kafka in front of it. The circuit and the replayer do not depend on which. */
 export interface Target extends Writer {
-  /** In messages. */
+  /** Name in messages. */
   readonly name: 'PostgreSQL' | 'Kafka'
-  /** What a reading is in the ledger, once it is there. */
+  /** Outcome in the ledger of a reading that the target has. */
   readonly outcome: 'stored' | 'logged'
-  /** @throws where it takes no readings now, or does not answer in time */
+  /** @throws when the target takes no readings now, or does not answer in time */
   ping (): Promise<void>
-  /** Shown in readiness, for as long as they hold. */
+  /** Conditions shown in readiness while they last. */
   warnings (): readonly string[]
 }

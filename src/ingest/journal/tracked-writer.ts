@@ -1,12 +1,15 @@
 import type { Writer } from './postgres-writer.ts'
 
-/** A writer that knows which of its writes are under way, those that timed out included. */
+/** A writer that tracks its writes, including those that timed out and still run. */
 export interface TrackedWriter extends Writer {
   /** Settles when every write that is under way now has ended. */
   settled (): Promise<void>
 }
 
-/** @param mayWrite - `null`: now; else a write waits for it, and fails with it */
+/**
+ * @param mayWrite - returns `null` if a write may begin now; otherwise the write waits for the promise, and fails with
+ *   it
+ */
 export function trackWrites (writer: Writer, mayWrite: () => Promise<void> | null = () => null): TrackedWriter {
   const underWay = new Set<Promise<void>>()
   return {

@@ -3,7 +3,10 @@ import { namesDevice } from '../../../db/erase/names-device.ts'
 import { toReplayed } from './replay-set.ts'
 import type { Submission } from '../submission.ts'
 
-/** @returns the part of a message that is of none of these devices: itself where that is all, `null` where it is nothing */
+/**
+ * @returns the message without readings and letters of these devices; the same object if it has none, `null` if none is
+ *   left
+ */
 export function withoutErased (submission: Submission, devices: readonly string[]): Submission | null {
   if (devices.length === 0) return submission
   const readings = submission.readings.filter(({ device }) => !devices.includes(device))
@@ -13,7 +16,7 @@ export function withoutErased (submission: Submission, devices: readonly string[
   return units === 0 ? null : toReplayed({ transport: submission.transport, clientId: submission.clientId, readings, letters })
 }
 
-/** Whether a dead letter is a device's, or names it: as db/erase judges those in PostgreSQL. */
+/** Whether a dead letter belongs to a device or names it, by the rules of db/erase. */
 export function isOf (
   { device: owner, reason, clientId, topic, payload }: Pick<DeadLetterRow, 'device' | 'reason' | 'clientId' | 'topic' | 'payload'>,
   device: string

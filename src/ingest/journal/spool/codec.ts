@@ -26,16 +26,18 @@ const VERSION = 1
 const COMPRESSION = { none: 0, deflateRaw: 1 } as const
 const HEADER_BYTES = 6
 
-/** Below it deflate saves less than its own call costs. */
+/** For smaller bodies deflate costs more than it saves. */
 const COMPRESSED_FROM_BYTES = 1024
 
 /**
- * Up to this size (un)compressing in place takes less time than a thread and its callback: 0.2 ms at most. The spool is
- * quick, so most of its batches hold a dozen readings.
+ * Up to this size, (de)compressing on the event loop takes less time than a thread and its callback: 0.2 ms at most.
+ * The spool is quick, so most of its batches hold a dozen readings.
  */
 const SYNC_BYTES_MAX = 16 * 1024
 
-/** Text made canonical in one turn of the event loop: a few milliseconds, then other connections are served. */
+/**
+ * Bytes of text that one turn of the event loop makes canonical. That takes a few milliseconds; then others are served.
+ */
 const SLICE_BYTES = 256 * 1024
 
 /** Bounds the allocation that a damaged length could cause; far above any batch. */
@@ -57,7 +59,7 @@ interface Columns {
   /** Readings and dead letters of each submission. */
   readonly readings: readonly number[]
   readonly letters: readonly number[]
-  /** From here on of all readings, in the order of the submissions. */
+  /** From here on one entry per reading, in the order of the submissions. */
   readonly devices: readonly string[]
   readonly timesUs: readonly number[]
   readonly receivedAtMs: readonly number[]
@@ -73,15 +75,15 @@ async function deflate (body: Buffer): Promise<Buffer> {
   return body.length <= SYNC_BYTES_MAX ? deflateRawSync(body, LEVEL) : await deflateLarge(body, LEVEL)
 }
 
-/** @throws RangeError when it holds more than `bodyBytes` */
+/** @throws RangeError when the result is longer than `bodyBytes` */
 async function inflate (bytes: Buffer, bodyBytes: number): Promise<Buffer> {
   const limit = { maxOutputLength: bodyBytes }
   return bodyBytes <= SYNC_BYTES_MAX ? inflateRawSync(bytes, limit) : await inflateLarge(bytes, limit)
 }
 
 /**
- * @returns `payload` for the spool, and `readings`: units of the ledger in it, dead letters included. Settles when it
- *   is compressed, on a thread of libuv's pool.
+ * @returns `payload` for the spool, and `readings`: units of the ledger in it, dead letters included. A large payload
+ *   is compressed on a thread of libuv's pool
  */
 export async function encodeSubmissions (
   submissions: readonly SpooledSubmission[]

@@ -1,8 +1,8 @@
 /**
  * One process per directory. Node offers no flock, and a file that names a process does not prove that it still runs:
- * ids are reused, and in another container they mean another process (each gateway is process 1 of its own). A Unix
- * socket is reliable: it answers exactly as long as a process listens on it, in any namespace, and kill -9 ends it. The
- * steps:
+ * ids are reused, and in another container the same id means another process (each gateway is process 1 of its own). A
+ * Unix socket is reliable: it answers exactly as long as a process listens on it, in any namespace, and kill -9 ends
+ * it. The steps:
  *
  *   1. Listen on a socket in the directory, under a name that is never reused.
  *   2. Connect to every other socket there. If one answers, another process holds the directory or tries to take it.
@@ -10,10 +10,9 @@
  *      was left by a dead process. Remove it.
  *   3. If no socket answered and the own socket is still there, this process holds the directory.
  *
- * If two processes try at once, the one that listened later finds the other in step 2, so never both succeed. Names are
- * never reused, so a process cannot remove the socket of a successor by mistake. A socket that is bound and does not
- * listen yet may be removed as dead. Its owner finds that in step 3: the process that removed it was still listening
- * then, and otherwise is found in step 2.
+ * If two processes try at once, the one that listened later finds the other in step 2, so at most one succeeds. Names
+ * are never reused, so a process cannot remove the socket of a successor by mistake. A socket that is bound but does
+ * not listen yet may be removed as dead. Its owner notices in step 3 that its socket is gone.
  */
 import { randomBytes } from 'node:crypto'
 import { access, type FileHandle, open, readdir, rm, stat } from 'node:fs/promises'
@@ -30,12 +29,12 @@ const PAUSE_MAX_MS = 150
 /** sun_path holds 108 bytes on Linux and 104 on macOS, the last one a zero. */
 const SOCKET_PATH_BYTES_MAX = 103
 
-/** The file system cannot hold a socket: it is full, or of a kind that has none. */
+/** Errors of a file system that cannot hold a socket: it is full, or its type does not support sockets. */
 const NO_SOCKET_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
 
 /**
- * Takes a directory for this process until it gives it up or ends, however it ends.
- * @returns gives the directory up
+ * Locks a directory for this process until it unlocks it or ends in any way.
+ * @returns a function that unlocks the directory
  * @throws `VITAL_SPOOL_IN_USE`
  */
 export async function lockDirectory (directory: string): Promise<() => Promise<void>> {
@@ -96,8 +95,8 @@ interface Listening {
 }
 
 /**
- * A full disk must not keep the gateway from starting: the readings that it would replay are what fills the disk. Linux
- * has sockets without a file, which only processes of the same network namespace find.
+ * A full disk must not keep the gateway from starting, because the readings that it would replay may fill the disk.
+ * Linux has abstract sockets without a file. Only processes of the same network namespace find them.
  * @returns `null` when the name is in use
  */
 async function listenIn (path: string, name: string, directory: string): Promise<Listening | null> {
@@ -139,8 +138,8 @@ async function isThere (path: string): Promise<boolean> {
 }
 
 /**
- * The process that holds a directory, without taking or removing anything.
- * @returns `pid` is `null` where the holder's lock has no file; `null`: no process holds it
+ * Finds the process that holds a directory, without locking or removing anything.
+ * @returns `pid` is `null` if the holder's lock has no file; `null`: no process holds the directory
  * @throws the file system's error when the directory cannot be read
  */
 export async function findHolder (directory: string): Promise<{ readonly pid: number | null } | null> {

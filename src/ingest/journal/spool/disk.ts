@@ -15,17 +15,17 @@ export interface DiskFile {
 }
 
 /**
- * All disk operations of the spool. A simulation can lose, tear and flip data through this interface, which a real disk
- * does rarely. Rejects with the system's errors.
+ * All disk operations of the spool. Through this interface a simulation can lose, tear and flip data, as a real disk
+ * rarely does. Operations reject with the system's errors.
  */
 export interface Disk {
-  /** Creates a directory for its owner alone, durably, unless it is there. */
+  /** Creates a directory that only its owner may access, durably, unless it exists. */
   makeDirectory: (directory: string) => Promise<void>
   /** @throws `VITAL_SPOOL_IN_USE` while another process, or this one, holds it */
   lock: (directory: string) => Promise<() => Promise<void>>
   /** Names of the entries of a directory, unordered. */
   list: (directory: string) => Promise<string[]>
-  /** A new file that only its owner may read; rejects with `EEXIST` where there is one. */
+  /** Creates a file that only its owner may access; rejects with `EEXIST` if it exists. */
   create: (path: string) => Promise<DiskFile>
   openToRead: (path: string) => Promise<DiskFile>
   size: (path: string) => Promise<number>

@@ -1,9 +1,10 @@
 /**
- * Devices that were erased while readings of theirs wait in the spool, and who the spool is.
+ * The id of the spool, and the devices that were erased while the spool still held readings of theirs.
  *
- * The spool is never rewritten. What lies in its segments before the one that is named with a device was accepted before
- * the gateway read the request to erase it, and is not replayed. The file lies beside the segments, so that a copy of the
- * directory has it; it is written before the gateway confirms a request.
+ * The spool is never rewritten. Each erased device is listed with the number of a segment. Readings of the device in
+ * earlier segments were accepted before the gateway read the request to erase it, so they are not replayed. The file
+ * lies beside the segments, so that a copy of the directory includes it. It is written before the gateway confirms a
+ * request.
  */
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -16,14 +17,14 @@ export const ERASED_FILE = 'erased.json'
 
 interface Mark {
   readonly device: string
-  /** Number of the first segment that may hold new readings of it. */
+  /** Number of the first segment that may hold new readings of the device. */
   readonly before: number
 }
 
 interface Content {
   readonly spool: string
   readonly marks: readonly Mark[]
-  /** Left out by versions without Kafka. */
+  /** Missing in files of versions without Kafka. */
   readonly seen?: number
 }
 
@@ -31,7 +32,7 @@ const NONE: readonly string[] = []
 
 export class ErasedDevices {
   readonly #context: SpoolContext
-  /** UUID of the spool, for as long as its directory lives. */
+  /** UUID of the spool, for the life of its directory. */
   readonly spoolId: string
   #marks: readonly Mark[]
   #seen: number
@@ -43,12 +44,12 @@ export class ErasedDevices {
     this.#seen = seen
   }
 
-  /** Id of the last request that was dealt with, also where PostgreSQL is away at the start. */
+  /** Id of the last request that was dealt with; known even if PostgreSQL is away at the start. */
   get seen (): number {
     return this.#seen
   }
 
-  /** What is written from now on is newer than this request. Settles when it is durable. */
+  /** Notes that this request was dealt with, so that later records are newer than it. Settles when that is durable. */
   async see (seen: number): Promise<void> {
     if (seen === this.#seen) return
     this.#seen = seen
@@ -62,25 +63,28 @@ export class ErasedDevices {
     return this.#marks.filter(({ before }) => number < before).map(({ device }) => device)
   }
 
-  /** Settles when it is durable. @param before - number of the first segment that may hold new readings of them */
+  /**
+   * Settles when the marks are durable.
+   * @param before - number of the first segment that may hold new readings of the devices
+   */
   async add (devices: readonly string[], before: number): Promise<void> {
     await this.#write([...this.#marks.filter(({ device }) => !devices.includes(device)), ...devices.map((device) => ({ device, before }))])
   }
 
-  /** Forgets what no segment needs. @param first - number of the oldest segment; `Infinity`: there is none */
+  /** Forgets marks that no segment needs. @param first - number of the oldest segment; `Infinity`: there is none */
   async forget (first: number): Promise<void> {
     const needed = this.#marks.filter(({ before }) => before > first)
     if (needed.length < this.#marks.length) await this.#write(needed)
   }
 
   async #write (marks: readonly Mark[]): Promise<void> {
-    // In force at once: a write that fails is tried again, and until then nothing of it is confirmed.
+    // In force at once. If the write fails, the caller tries again, and does not confirm the request before.
     this.#marks = marks
     await replaceFile(this.#context, ERASED_FILE, toBytes({ spool: this.spoolId, marks, seen: this.#seen }))
   }
 }
 
-/** Of a spool that this process has locked. @throws the error of the file system */
+/** The spool must be locked by this process. @throws the error of the file system */
 export async function openErasedDevices (context: SpoolContext): Promise<ErasedDevices> {
   const text = await readFile(join(context.directory, ERASED_FILE), 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return null

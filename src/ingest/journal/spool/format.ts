@@ -3,7 +3,7 @@
  *
  *   <directory>/
  *     0000000007-9f86d081884c7d659a2feaa0.spool          a segment: its number, its marker
- *     0000000003-2c26b46b68ff33a7c68fd5a0.spool.damaged  one that was found damaged, set aside when all else in it was read
+ *     0000000003-2c26b46b68ff33a7c68fd5a0.spool.damaged  a damaged segment, set aside once the rest of it was read
  *     kept/                                      segments that were replayed; see kept-segments.ts
  *     cursor                                     how far the spool has been read and released
  *     lock.*                                     see directory-lock.ts
@@ -25,27 +25,28 @@
  *                    40     payload
  *
  * The marker is drawn at random for each segment. It is part of the file's name, so it outlives a damaged segment
- * header. After damage the reader looks for the next marker. A payload could hold it only by a correct guess. With a
- * fixed magic, a device could send bytes that look like a record, and wait for a flipped bit in front of them.
+ * header. After damage the reader looks for the next marker. A payload can contain the marker only by a correct guess.
+ * With a fixed magic number, a device could send bytes that look like a record, and wait for a flipped bit before them.
  *
- * A sequence orders the records of one segment, and means nothing beyond it. A number for the whole spool, going on
- * from the last one found, was tried: a power failure that brought back a torn tail, or a cursor that could not be read
- * just once, gave two records the same number, and the acknowledged one was passed over. The simulation found both.
+ * A sequence orders the records of one segment only. A number for the whole spool, continued from the last one found,
+ * is not safe: a power failure that brings back a torn tail, or a cursor that cannot be read once, gives two records
+ * the same number, and the acknowledged one is skipped.
  *
  * The header has its own CRC. If the header is intact the length can be trusted, so damage in one payload costs one
  * record and no search. The size of a record is known without reading it, so an open need not read gigabytes.
  *
- * A record counts once its segment's fdatasync (and, for a new segment, the directory's fsync) returned. Old segments
- * are never appended to: each open, and each failed write or fsync, begins a new one.
+ * A record counts once the fdatasync of its segment (and, for a new segment, the fsync of the directory) has returned.
+ * Old segments are never appended to: each open, and each failed write or fsync, begins a new one.
  *
  * Possible data where an open expects a record:
  *   - less than a header, or an intact header and less than its payload, or only zeros, up to the end of the file: a write
  *     that a crash tore. Never acknowledged. It is cut off.
- *   - anything else that does not check out: damage. It is skipped, counted and logged, and its segment is kept.
+ *   - anything else that is not an intact record: damage. It is skipped, counted and logged, and its segment is kept.
  *
  * Cursor: 0 8 "VITALCUR", 8 6 number and 14 12 marker of the segment of the last released record, 26 6 its sequence, 32
- * 4 CRC32 of bytes 0 to 31. All segments before that one are released, and in it all up to that sequence. Replaced by
- * rename. One that cannot be read costs a second replay and nothing else, for replay is idempotent.
+ * 4 CRC32 of bytes 0 to 31. All segments before that one are released, and all records in it up to that sequence. It is
+ * replaced by rename. If it cannot be read, records are replayed a second time, which is harmless: replay is
+ * idempotent.
  */
 import { crc32 } from 'node:zlib'
 
@@ -68,7 +69,7 @@ export const CURSOR_NAME = 'cursor'
 const SEGMENT_NAME = /^(\d{10})-([0-9a-f]{24})\.spool$/
 const DAMAGED_SUFFIX = '.damaged'
 
-/** The data of a record that is known without its payload. */
+/** The header of a record. */
 export interface RecordHeader {
   readonly length: number
   readonly crc: number
@@ -81,7 +82,7 @@ export interface RecordHeader {
 
 /** The last record that was released. */
 export interface Cursor {
-  /** Name of its segment; names sort as the segments were begun. */
+  /** Name of its segment; names sort in the order in which segments were begun. */
   readonly segment: string
   readonly sequence: number
 }
@@ -90,7 +91,7 @@ export function toSegmentName (number: number, marker: Buffer): string {
   return `${String(number).padStart(10, '0')}-${marker.toString('hex')}.spool`
 }
 
-/** @returns `null` for a name that the spool did not give */
+/** @returns `null` if it is not the name of a segment */
 export function parseSegmentName (name: string): { number: number, marker: Buffer, isDamaged: boolean } | null {
   const isDamaged = name.endsWith(DAMAGED_SUFFIX)
   const match = SEGMENT_NAME.exec(isDamaged ? name.slice(0, -DAMAGED_SUFFIX.length) : name)
@@ -111,8 +112,8 @@ export function encodeSegmentHeader (marker: Buffer): Buffer {
 }
 
 /**
- * Whether the segment was written by another version of this format, and so cannot be read by this one.
- * A damaged header is ignored; its records are then looked for by their marker.
+ * Whether the segment has another version of this format, which this one cannot read. A damaged header does not count:
+ * the records behind it are found by their marker.
  */
 export function isForeignSegment (header: Buffer): boolean {
   return header.subarray(0, 8).equals(SEGMENT_MAGIC) && header.readUInt32LE(24) === crc32(header.subarray(0, 24)) &&

@@ -1,12 +1,12 @@
 /**
- * Segments of the spool that were replayed, and are kept for a while: Kafka acknowledges what its brokers have in memory, and
- * loses it where the power of all of them fails at once.
+ * Segments of the spool that were replayed and are kept for a while. Kafka acknowledges records that its brokers have
+ * only in memory, and loses them if the power of all brokers fails at once.
  *
  *   spool ── replayed ──> kept/ ── Kafka still has all of it, some time later ──> removed
- *                           └───── Kafka has lost some of it ──> read, and appended to the spool anew
+ *                           └───── Kafka has lost some of it ──> read, and appended to the spool again
  *
- * Beside each segment lies a file with the positions that Kafka gave its records. A segment without one counts as lost: what
- * is written twice is told apart by its identity.
+ * Beside each segment lies a file with the positions that Kafka gave its records. A segment without such a file counts
+ * as lost. Writing its readings twice is harmless, because readers recognize them by their identity.
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ import type { LogPosition } from '../../../kafka/log-position.ts'
 import { parseSegmentName, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './format.ts'
 import { type Segment, SegmentReader, type SpoolContext, toSegment } from './segment.ts'
 
-/** Within that of the spool. */
+/** Name of the directory within that of the spool. */
 export const KEPT_DIRECTORY = 'kept'
 const POSITIONS_SUFFIX = '.json'
 const WINDOW_BYTES = 1024 * 1024
@@ -24,20 +24,20 @@ export interface KeptSegment {
   readonly name: string
   readonly number: number
   readonly bytes: number
-  /** Unix milliseconds: when all of it was replayed. */
+  /** Unix milliseconds at which all of it had been replayed. */
   readonly keptAtMs: number
-  /** The last ones of each partition and leader epoch; `null`: not known. */
+  /** The last position of each partition and leader epoch; `null`: not known. */
   readonly positions: readonly LogPosition[] | null
 }
 
 interface KeptOptions extends Omit<SpoolContext, 'kept'> {
-  /** Beyond, the oldest segments go, whether or not brokers have them on disk. */
+  /** Beyond this, the oldest segments are removed, whether or not brokers have them on disk. */
   readonly bytesMax: number
   /** Unix milliseconds. */
   readonly nowMs?: () => number
 }
 
-/** Of a spool that this process has locked. @throws the error of the file system */
+/** The spool must be locked by this process. @throws the error of the file system */
 export async function openKeptSegments (options: KeptOptions): Promise<KeptSegments> {
   const { disk, nowMs = Date.now } = options
   const directory = join(options.directory, KEPT_DIRECTORY)
@@ -56,9 +56,9 @@ export async function openKeptSegments (options: KeptOptions): Promise<KeptSegme
 export class KeptSegments {
   readonly #options: Required<KeptOptions>
   #kept: KeptSegment[]
-  /** Of segments that are being replayed: by their names, by partition and leader epoch. */
+  /** Positions in segments that are being replayed, by name of the segment, then by partition and leader epoch. */
   readonly #noted = new Map<string, Map<string, LogPosition>>()
-  /** Acknowledged, and not yet said to be of a segment. */
+  /** Acknowledged positions that are not yet assigned to a segment. */
   #acknowledged = new Map<string, LogPosition>()
   #givenUp = 0
 
@@ -76,27 +76,27 @@ export class KeptSegments {
     return this.#kept.reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
-  /** Removed before their time, for there was no room. */
+  /** Number of segments that were removed early because there was no room. */
   get givenUp (): number {
     return this.#givenUp
   }
 
-  /** Number of the oldest one; `Infinity`: there is none. */
+  /** Number of the oldest kept segment; `Infinity`: there is none. */
   get firstNumber (): number {
     return this.#kept[0]?.number ?? Infinity
   }
 
-  /** Of the youngest one; 0: there is none. */
+  /** Number of the newest kept segment; 0: there is none. */
   get lastNumber (): number {
     return this.#kept.at(-1)?.number ?? 0
   }
 
-  /** Kafka has acknowledged records of the set that is being replayed. */
+  /** Notes positions that Kafka acknowledged for the set that is being replayed. */
   acknowledge (positions: readonly LogPosition[]): void {
     for (const position of positions) noteLast(this.#acknowledged, position)
   }
 
-  /** The set is in Kafka. @param segments - names of those that its records are of */
+  /** Notes that the set is in Kafka. @param segments - names of the segments that its records are from */
   readonly replayed = (segments: Iterable<string>): void => {
     const positions = this.#acknowledged
     this.#acknowledged = new Map()
@@ -107,10 +107,13 @@ export class KeptSegments {
     }
   }
 
-  /** Takes a segment of the spool over that was replayed. @throws the error of the file system; it is where it was then */
+  /**
+   * Moves a replayed segment of the spool here.
+   * @throws the error of the file system; then the segment was not moved
+   */
   async keep ({ name, path, number, bytes, start }: Segment): Promise<void> {
     const { disk, directory, nowMs } = this.#options
-    // What was replayed of it before a restart has positions that nobody knows.
+    // The positions of records that were replayed before a restart are not known.
     const noted = start > SEGMENT_HEADER_BYTES ? undefined : this.#noted.get(name)
     const kept: KeptSegment = { name, number, bytes, keptAtMs: nowMs(), positions: noted === undefined ? null : [...noted.values()] }
     await disk.rename(path, join(directory, name))
@@ -120,7 +123,7 @@ export class KeptSegments {
     while (this.bytes > this.#options.bytesMax) await this.#giveUp(this.#kept[0]!)
   }
 
-  /** Settles when it is gone. */
+  /** Settles when the segment is removed, or could not be and that was logged. */
   async remove (segment: KeptSegment): Promise<void> {
     const { disk, directory, logger } = this.#options
     for (const name of [segment.name, segment.name + POSITIONS_SUFFIX]) {
@@ -131,7 +134,7 @@ export class KeptSegments {
     this.#kept = this.#kept.filter((other) => other !== segment)
   }
 
-  /** Payloads of its records, as they were appended. Damage is logged and left out. */
+  /** Payloads of the segment's records, as they were appended. Damaged records are logged and skipped. */
   async * read ({ name, number, bytes }: KeptSegment): AsyncGenerator<Buffer> {
     const { disk, directory, logger } = this.#options
     const { marker } = parseSegmentName(name)!
@@ -174,19 +177,19 @@ export class KeptSegments {
   }
 }
 
-/** Keeps the last one of each partition and leader epoch. */
+/** Keeps the last position of each partition and leader epoch. */
 function noteLast (last: Map<string, LogPosition>, position: LogPosition): void {
   const key = `${position.topicId} ${position.partition} ${position.leaderEpoch}`
   if (position.offset >= (last.get(key)?.offset ?? -1)) last.set(key, position)
 }
 
-/** Nothing where they are not known. */
+/** @returns an empty object if the positions are not known */
 async function readPositions (
   directory: string, name: string, nowMs: number
 ): Promise<Partial<Pick<KeptSegment, 'keptAtMs' | 'positions'>>> {
   try {
     const { keptAtMs, positions } = JSON.parse(await readFile(join(directory, name + POSITIONS_SUFFIX), 'utf8')) as KeptSegment
-    // A clock that was set back must not keep it for longer.
+    // A clock that was set back must not keep the segment for longer.
     return { keptAtMs: Math.min(keptAtMs, nowMs), positions }
   } catch {
     return {}

@@ -3,20 +3,20 @@ import { RECORD_HEADER_BYTES } from './format.ts'
 import { isMediaError, type Segment, SegmentReader, type SpoolContext } from './segment.ts'
 import { toSpoolError } from './spool-error.ts'
 
-/** Bytes read ahead of a request; bounds the memory beside the records that the caller holds. */
+/** Bytes read ahead of a request; bounds the memory besides the records that the caller holds. */
 const WINDOW_BYTES = 1024 * 1024
 
 /**
- * Failed reads of one place before it is given up as damaged. The caller waits longer between each: a disk that is away
- * for a minute must not cost the records that it holds.
+ * Failed reads of one place before it is given up as damaged. The caller waits between attempts: a disk that cannot be
+ * read for some time must not cost its records.
  */
 const ATTEMPTS_MAX = 20
 
 /** Position of a record; releasing it releases every record up to and including it. */
 export interface Position {
-  /** Whether it lay in the spool when that was opened. */
+  /** Whether the record was in the spool when the spool was opened. */
   readonly isFound: boolean
-  /** Whether `Spool.readings` held it before it was read; not so where the disk could not be read at the open. */
+  /** Whether `Spool.readings` counted it before it was read; false if the disk could not be read at the open. */
   readonly isCounted: boolean
   readonly segment: string
   readonly sequence: number
@@ -40,9 +40,9 @@ export interface ReaderOptions {
   readonly context: SpoolContext
   /** All segments, oldest first. */
   readonly segments: readonly Segment[]
-  /** A part cannot be read; `readings` is from an intact header, `null` where there is none. */
+  /** Called when a part cannot be read. `readings` is from an intact header; `null`: there is none. */
   readonly onDamage: (segment: Segment, offset: number, bytes: number, readings: number | null) => void
-  /** A record is given out that the open could not count. */
+  /** Called when a record is given out that the open could not count. */
   readonly onUncounted: (readings: number, appendedAtMs: number) => void
 }
 
@@ -79,7 +79,7 @@ export class SpoolReader {
     }
   }
 
-  /** Whether everything that the segment holds now was read. */
+  /** Whether everything that the segment holds now has been read. */
   hasPassed (segment: Segment): boolean {
     if (this.#segment === null) return false
     return segment === this.#segment ? this.#offset >= segment.end : segment.name < this.#segment.name

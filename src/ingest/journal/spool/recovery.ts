@@ -12,7 +12,7 @@ const WINDOW_BYTES = 16 * 1024
 
 /** The contents of the directory when the spool was opened. */
 export interface Recovered {
-  /** With something unread in them, oldest first. */
+  /** Segments that stay, oldest first: with unread records, or not removable now. */
   readonly segments: Segment[]
   readonly nextNumber: number
   readonly records: number
@@ -20,7 +20,7 @@ export interface Recovered {
   readonly readings: number
   /** Unix milliseconds. */
   readonly oldestAtMs: number | null
-  /** See set-aside.ts. */
+  /** Number of files of set-aside.ts. */
   readonly setAsideFiles: number
 }
 
@@ -63,7 +63,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
         continue
       }
       segment.isDamaged = start === null
-      // A segment that cannot be removed now has no unread records, and is removed with the others.
+      // It has no unread records. If it cannot be removed now, it is removed later with the others.
       if (!await removeSegment(context, segment)) segments.push({ ...segment, start: segment.end })
     } catch (error) {
       if (!isMediaError(error)) throw error
@@ -73,7 +73,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
       segments.push({ ...segment, isCounted: false })
     }
   }
-  // Also makes durable the removals that an earlier process could not sync.
+  // This also makes removals durable that an earlier process could not sync.
   await disk.syncDirectory(directory)
   const { records, readings, oldestAtMs } = tally
   return {
@@ -87,7 +87,7 @@ export async function recover (context: SpoolContext): Promise<Recovered> {
   }
 }
 
-/** @returns where the unread part begins, or `null` when another version wrote it */
+/** @returns the offset of the first unread record; `null`: another version wrote the segment */
 async function walk (
   context: SpoolContext, segment: Segment, releasedSequence: number, tally: Tally
 ): Promise<number | null> {
@@ -152,7 +152,7 @@ async function readCursor (
     cause = error
   }
   logger.warn({ err: cause, path }, 'the read position of the spool is damaged: replaying from the oldest segment')
-  // Should it become readable again, it could count new segments, whose numbers may begin anew, as released.
+  // If it became readable again later, it could count new segments as released, because their numbers may start over.
   await disk.unlink(path)
   await disk.syncDirectory(directory)
   return null

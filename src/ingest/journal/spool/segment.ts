@@ -9,23 +9,24 @@ export interface Segment {
   readonly name: string
   readonly path: string
   readonly marker: Buffer
-  /** Where reading begins: behind the records that were released before the open. */
+  /** Offset at which reading begins: behind the records that were released before the open. */
   readonly start: number
-  /** Where reading ends: everything before it is on stable storage. Grows while the segment is written to. */
+  /** Offset at which reading ends: everything before it is on stable storage. Grows while the segment is written to. */
   end: number
   /** Bytes on disk; may be more than `end` after a failed write. */
   bytes: number
   /**
-   * How many records the reader had given out, the last one of this segment included; it may go when they are released.
+   * Number of records that the reader has given out, up to the last one of this segment. Once they are released, the
+   * segment may be removed.
    */
   readThrough: number
-  /** Whether it was there at the open. */
+  /** Whether it existed at the open. */
   readonly isFound: boolean
   /** Whether its records are in the counts since the open; `false` when the disk could not be read then. */
   readonly isCounted: boolean
-  /** Nothing is written to it any more. */
+  /** Whether it is complete: nothing more is written to it. */
   isSealed: boolean
-  /** Something in it could not be read: it is kept aside instead of unlinked. */
+  /** Whether a part could not be read; then it is set aside instead of unlinked. */
   isDamaged: boolean
 }
 
@@ -34,7 +35,7 @@ export interface SpoolContext {
   readonly directory: string
   readonly disk: Disk
   readonly logger: Logger
-  /** Takes segments over that were replayed; without, they are removed. */
+  /** Keeps segments that were replayed; without it, they are removed. */
   readonly kept?: KeepsSegments | undefined
 }
 
@@ -68,7 +69,7 @@ export function removeFrom (segments: Segment[], segment: Segment): void {
 /** The unit in which a disk loses data. */
 const PAGE_BYTES = 4096
 
-/** The medium or the file system's own structure is at fault, and waiting may not help. */
+/** Whether the medium or the file system's own structure is at fault, so that waiting may not help. */
 export function isMediaError (error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException
   return code === 'EIO' || code === 'EUCLEAN'
@@ -78,12 +79,12 @@ export function isMediaError (error: unknown): boolean {
 export type Found =
   | { readonly kind: 'end' }
   | { readonly kind: 'record', readonly header: RecordHeader, readonly offset: number, readonly end: number }
-  /** A record header that checks out, and less than its payload before the end of the segment. */
+  /** An intact record header, with less than its payload before the end of the segment. */
   | { readonly kind: 'short', readonly offset: number, readonly end: number }
-  /** Up to `end`, where a record header checks out again, or the segment ends. */
+  /** Damage up to `end`: the next intact record header, or the end of the segment. */
   | { readonly kind: 'damage', readonly offset: number, readonly end: number, readonly isZero: boolean }
 
-/** Reads one segment in windows; bounded memory however large the segment or the damage. */
+/** Reads one segment in windows, in bounded memory for any size of segment or damage. */
 export class SegmentReader {
   readonly #segment: Segment
   readonly #file: DiskFile
@@ -103,11 +104,11 @@ export class SegmentReader {
   }
 
   async close (): Promise<void> {
-    // Nothing was written through it that a failure could lose.
+    // It was open for reading only, so a failure loses nothing.
     await this.#file.close().catch(() => {})
   }
 
-  /** Looks at `offset`, and past damage for the next record. */
+  /** Finds what is at `offset`: a record, or damage and where it ends. */
   async find (offset: number): Promise<Found> {
     const { end } = this.#segment
     if (offset >= end) return { kind: 'end' }
@@ -131,7 +132,10 @@ export class SegmentReader {
     return { kind: 'damage', offset, end, isZero }
   }
 
-  /** Bytes of the segment, read-only. Bytes that the file does not hold are zeros, which no check accepts. */
+  /**
+   * Bytes of the segment; callers must not change them. Bytes beyond the end of the file are zeros, which every check
+   * rejects.
+   */
   async bytes (offset: number, length: number): Promise<Buffer> {
     const within = offset - this.#windowOffset
     if (within >= 0 && within + length <= this.#window.length) return this.#window.subarray(within, within + length)

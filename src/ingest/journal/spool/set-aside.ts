@@ -1,7 +1,8 @@
 /**
- * A reading that PostgreSQL refuses alone, in generous time, while it stores others. It is kept in its own
- * file in the directory of the spool, for the operator, so that the readings behind it are not blocked. The file is
- * JSON; `reading` has the form that a device would send. Such files are outside the cap, and never replayed.
+ * Readings that the target does not take even alone and with generous time, while it takes others. Each is kept for the
+ * operator in a file of its own in the directory of the spool, so that it does not block the readings behind it. The
+ * file is JSON; `reading` has the form that a device would send. These files do not count against the cap of the spool,
+ * and are never replayed.
  */
 import { hash } from 'node:crypto'
 import { readdir, readFile, unlink } from 'node:fs/promises'
@@ -13,7 +14,7 @@ import type { SpoolContext } from './segment.ts'
 import { SpoolError, toSpoolError } from './spool-error.ts'
 import { replaceFile } from './upkeep.ts'
 
-/** Each file took half a minute. This number of files means that PostgreSQL is at fault, and not the readings. */
+/** Each file takes half a minute. So many files mean that the target is at fault, and not the readings. */
 const SET_ASIDE_MAX = 1000
 const NAME = /^aside-[0-9a-f]{32}\.json$/
 

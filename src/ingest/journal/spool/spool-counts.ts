@@ -2,11 +2,11 @@
 export interface Damage {
   stretches: number
   bytes: number
-  /** Units of the ledger that were counted in `readings`, and left it without being given out. */
+  /** Units of the ledger that were counted as readings of the spool, and were lost before they were given out. */
   readings: number
 }
 
-/** The contents of the spool, by the headers: durable and not released. */
+/** Counts of what the spool holds, by the record headers: durable and not released. */
 export class SpoolCounts {
   readonly damage: Damage = { stretches: 0, bytes: 0, readings: 0 }
   #records: number
@@ -27,7 +27,7 @@ export class SpoolCounts {
     return this.#readings
   }
 
-  /** Unix milliseconds: nothing was appended earlier. */
+  /** Unix milliseconds; no record in the spool was appended earlier. */
   get oldestAtMs (): number | null {
     return this.#oldestAtMs
   }
@@ -54,7 +54,7 @@ export class SpoolCounts {
     this.#records--
   }
 
-  /** Once all is released, the rest of the counts lay under headers that were damaged after they were counted. */
+  /** Called once all is released. Counts that are left are of records whose headers were damaged after the count. */
   settle (): void {
     this.damage.readings += this.#readings
     this.#records = 0

@@ -3,12 +3,12 @@
  * freed on a full disk, the gateway gets no notice of it.
  *
  *   full, failed  a probe (a real write and fsync) after 0.5 s, then after twice as long each time, 5 s at most
- *   ok            while the promise rests on the spool, and nothing was appended for 5 s, a probe each 5 s, so that
- *                 readiness reports a recent result
+ *   ok            while readings go to the spool, and nothing was appended for 5 s, a probe each 5 s, so that readiness
+ *                 reports a recent result
  *
- * Each look also counts the files that are set aside, which an operator may have moved away.
+ * Each check also counts the files that are set aside, because an operator may have moved them away.
  *
- * Each change is logged in one line, however often the status changes: `ok` is logged once it has lasted, and until
+ * Each lasting change is logged in one line, even if the status flaps: `ok` is logged once it has lasted, and until
  * then `full` is not logged again.
  */
 import type { Logger } from 'pino'
@@ -17,14 +17,16 @@ import type { Spool, SpoolStatus } from './spool.ts'
 const PROBE_MIN_MS = 500
 const PROBE_MAX_MS = 5000
 const PROVED_MS = 5000
-/** A disk with room for the probe, and for nothing more, changes its status twice a second. */
+/**
+ * How long `ok` must last before it is logged: a disk with room for the probe alone changes its status twice a second.
+ */
 const LASTING_MS = 2000
 
 interface SpoolWatchOptions {
   readonly spool: Pick<Spool, 'status' | 'fault' | 'bytes' | 'provedAtMs' | 'probe' | 'onStatus' | 'countSetAside'>
   /** Whether readings go to the spool now. */
   readonly isNeeded: () => boolean
-  /** The status may have changed. */
+  /** Called when the status may have changed. */
   readonly onChange: () => void
   readonly logger: Logger
 }
@@ -92,7 +94,7 @@ export function createSpoolWatch ({ spool, isNeeded, onChange, logger }: SpoolWa
   }
 
   return {
-    /** @returns once the spool was tried, where the promise rests on it */
+    /** Settles once the spool was probed, if readings go to it now. */
     async start (): Promise<void> {
       await look()
       schedule()

@@ -43,7 +43,7 @@ export async function openSpool (options: SpoolOptions): Promise<Spool> {
 
 export class Spool {
   readonly bytesMax: number
-  /** Whether segments that were replayed are kept. */
+  /** Whether replayed segments are kept. */
   readonly isKeeping: boolean
   readonly #context: SpoolContext
   readonly #segments: Segment[]
@@ -96,17 +96,17 @@ export class Spool {
     })
   }
 
-  /** On disk; damaged segments that were set aside, and kept ones, are not counted. */
+  /** Bytes on disk, without kept segments and damaged ones that were set aside. */
   get bytes (): number {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
   }
 
-  /** Number of the oldest segment, kept ones included; `Infinity`: there is none. */
+  /** Number of the oldest segment, including kept ones; `Infinity`: there is none. */
   get firstSegment (): number {
     return Math.min(this.#segments[0]?.number ?? Infinity, this.#context.kept?.firstNumber ?? Infinity)
   }
 
-  /** Durable and not released. */
+  /** Number of records that are durable and not released. */
   get records (): number {
     return this.#counts.records
   }
@@ -116,7 +116,7 @@ export class Spool {
     return this.#counts.readings
   }
 
-  /** Whether all that is durable was read and released. */
+  /** Whether everything durable was read and released. */
   get isEmpty (): boolean {
     const through = this.#released?.recordsThrough ?? 0
     return this.#segments.every((segment) => segment.end === 0 || this.#isDrained(segment, through))
@@ -146,7 +146,7 @@ export class Spool {
     this.#onStatus = listener
   }
 
-  /** Unix milliseconds: nothing in the spool was appended earlier. `null` when it is empty. */
+  /** Unix milliseconds; no record in the spool was appended earlier. `null` when it is empty. */
   get oldestAtMs (): number | null {
     return this.#counts.oldestAtMs
   }
@@ -156,7 +156,7 @@ export class Spool {
   }
 
   /**
-   * Makes a payload durable. The caller bounds waiting payloads, and leaves the buffer alone until this settles.
+   * Makes a payload durable. The caller bounds waiting payloads, and does not change the buffer until this settles.
    * @param readings - units of the ledger in it
    * @returns settles after fdatasync; records are read in the order of the calls
    * @throws `VITAL_SPOOL_FULL` at the cap or without space on disk; `VITAL_SPOOL_FAILED` when a write or an fsync
@@ -167,7 +167,7 @@ export class Spool {
     await this.#writer.append(payload, readings)
   }
 
-  /** @returns the number of the next segment: what was appended so far lies in those before it, and what comes does not */
+  /** @returns the number of the next segment: earlier appends are in the segments before it, and later ones are not */
   async cut (): Promise<number> {
     this.#assertOpen()
     return await this.#writer.cut()
@@ -191,10 +191,10 @@ export class Spool {
   }
 
   /**
-   * Records up to and including this one are stored elsewhere and need not come again. Calls that wait share one write.
-   * @returns settles when the read position is durable and wholly read segments were removed
-   * @throws `VITAL_SPOOL_FULL` or `VITAL_SPOOL_FAILED` when the position cannot be made durable: harmless, for the next
-   *   release makes up for it, and until then a restart replays more
+   * Releases the records up to and including this one: they are stored elsewhere. Calls that wait share one write.
+   * @returns settles when the read position is durable and fully read segments were removed
+   * @throws `VITAL_SPOOL_FULL` or `VITAL_SPOOL_FAILED` when the position cannot be made durable. That is harmless: the
+   *   next release writes it, and until then a restart replays more
    */
   async release (position: Position): Promise<void> {
     this.#assertOpen()
@@ -207,7 +207,7 @@ export class Spool {
     await this.#tidy(() => this.#persist())
   }
 
-  /** Counts a record that cannot be decoded as damage. Its segment is kept; it is released like any other. */
+  /** Counts a record that cannot be decoded as damage, and keeps its segment. The record is released like any other. */
   setAside (position: Position, cause: unknown): void {
     const segment = this.#segments.find(({ name }) => name === position.segment)
     this.#context.logger.error({ err: cause, ...position }, 'a record of the spool cannot be decoded: it is set aside')
@@ -216,8 +216,8 @@ export class Spool {
   }
 
   /**
-   * Keeps one reading, or dead letter, in a file of its own.
-   * @returns its name, once it is durable
+   * Keeps one reading or dead letter in a file of its own.
+   * @returns the file's name, once the file is durable
    * @throws `VITAL_SPOOL_FULL` or `VITAL_SPOOL_FAILED`
    */
   keepAside (unit: SpooledSubmission, why: string): Promise<string> {
@@ -314,7 +314,7 @@ export class Spool {
       try {
         await writeCursor(this.#context, position).catch(async (error: unknown) => {
           if (!isSpaceError(error)) throw error
-          // Only a removal makes room for the position. If the position is lost after all, a restart replays the rest.
+          // Only a removal makes room for the position. If it still cannot be written, a restart replays the rest.
           await this.#sweep(position.recordsThrough)
           await writeCursor(this.#context, position)
         })
@@ -326,11 +326,11 @@ export class Spool {
     await this.#sweep(this.#persisted)
   }
 
-  /** Removes segments of which nothing is needed any more; one that cannot be removed now waits for the next sweep. */
+  /** Removes segments that are no longer needed. One that cannot be removed now is tried again by the next sweep. */
   async #sweep (released: number): Promise<void> {
     const { directory, disk, logger } = this.#context
     const last = this.#segments.at(-1)
-    // Where segments are kept, `cut` begins one each few seconds.
+    // If segments are kept, `cut` begins a new one every few seconds anyway.
     if (last?.isSealed === false && !this.isKeeping && this.#isDrained(last, released)) await this.#writer.retire()
     const done = this.#segments.filter((segment) => segment.isSealed && this.#isDrained(segment, released))
     for (const segment of done) {

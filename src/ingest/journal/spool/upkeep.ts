@@ -1,26 +1,27 @@
-/** Changes to the spool's directory beside the writing of segments. */
+/** Changes to the spool's directory, except the writing of segments. */
 import { join } from 'node:path'
 import type { Disk } from './disk.ts'
 import { type Cursor, CURSOR_NAME, encodeCursor, parseSegmentName, toDamagedName } from './format.ts'
 import type { Segment, SpoolContext } from './segment.ts'
 
 /**
- * Damaged segments that are kept; the oldest goes first. They are outside the cap, or damage could fill the spool for
- * good.
+ * Number of damaged segments that are kept; the oldest is removed first. They do not count against the cap, or damage
+ * could fill the spool for good.
  */
 const DAMAGED_SEGMENTS_MAX = 8
 
-/** Enough that a disk with room for it is worth another try. */
+/** Size of a probe: a disk with room for it is worth another try. */
 const PROBE_BYTES = 1024 * 1024
 
 /**
- * Settles when the read position is durable, with the whole of the old one or of the new one in its place at any time.
+ * Settles when the read position is durable. At any time the file holds either the whole old position or the whole new
+ * one.
  */
 export async function writeCursor (context: SpoolContext, cursor: Cursor): Promise<void> {
   await replaceFile(context, CURSOR_NAME, encodeCursor(cursor))
 }
 
-/** Settles when a file is durable under its name, whole. */
+/** Replaces a file as a whole. Settles when it is durable under its name. */
 export async function replaceFile ({ directory, disk }: SpoolContext, name: string, content: Buffer): Promise<void> {
   const draft = join(directory, `${name}.tmp`)
   await writeDraft(disk, draft, content)
@@ -47,7 +48,7 @@ export async function removeSegment (context: SpoolContext, segment: Segment): P
     await pruneDamaged(context)
     return true
   } catch (error) {
-    // The file was already removed: its contents were read.
+    // The file is already gone; its contents were read.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
     logger.warn({ err: error, segment: segment.name },
       'could not remove a segment of the spool; trying again at the next release')

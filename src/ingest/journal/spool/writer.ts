@@ -22,21 +22,21 @@ interface Append {
 /** Appends of one write. */
 interface Group {
   readonly appends: readonly Append[]
-  /** With their headers. */
+  /** Size, including record headers. */
   readonly bytes: number
   readonly appendedAtMs: number
 }
 
 export interface WriterOptions {
   readonly context: SpoolContext
-  /** All segments, oldest first; the writer adds to its end. */
+  /** All segments, oldest first; the writer adds to the end. */
   readonly segments: Segment[]
   readonly segmentBytes: number
   readonly nextNumber: number
   readonly nowMs: () => number
   /** Whether the cap has room for the bytes. */
   readonly hasRoom: (bytes: number) => boolean
-  /** Called when the reader may see them, before the appends resolve. */
+  /** Called when the reader may see the records, before the appends resolve. */
   readonly onDurable: (records: number, readings: number, appendedAtMs: number) => void
   readonly onFailure: (error: SpoolError, bytes: number) => void
 }
@@ -72,12 +72,14 @@ export class SpoolWriter {
     })
   }
 
-  /** Ends the segment that is written to, unless a write is under way; the next append begins another. */
+  /** Ends the current segment, unless a write is under way. The next append begins another segment. */
   async retire (): Promise<void> {
     if (this.#pumping === null) await this.#leave()
   }
 
-  /** @returns the number of the segment that the next append begins; each append so far is decided, and lies before it */
+  /**
+   * @returns the number of the segment that the next append begins; all appends so far are settled and lie before it
+   */
   async cut (): Promise<number> {
     while (this.#pumping !== null) await this.#pumping
     const next = this.#nextNumber
@@ -85,7 +87,7 @@ export class SpoolWriter {
     return next
   }
 
-  /** Settles when every append so far is decided. */
+  /** Settles when all appends so far are settled. */
   async close (): Promise<void> {
     while (this.#pumping !== null) await this.#pumping
     await this.#leave()
@@ -141,7 +143,8 @@ export class SpoolWriter {
         const isSegmentTooLong = (error as NodeJS.ErrnoException).code === 'EFBIG' && active !== null &&
           active.segment.end > 0
         const isCut = await this.#abandon(group.bytes)
-        // The limit is on one file (RLIMIT_FSIZE): a new one has room. The cut is durable, so nothing comes twice.
+        // The limit is on one file (RLIMIT_FSIZE), so a new one has room. The cut is durable, so no record is read
+        // twice.
         if (isSegmentTooLong && isCut) continue
         this.#reject(group.appends, toSpoolError(error, 'writing to the spool'), group.bytes)
         return
@@ -192,7 +195,7 @@ export class SpoolWriter {
     if (active === null) return
     this.#active = null
     active.segment.isSealed = true
-    // All of it is durable, so a failure to close loses nothing.
+    // Everything in it is durable, so a failure to close loses nothing.
     await active.file.close().catch((error: unknown) => {
       this.#options.context.logger.debug({ err: error, segment: active.segment.name },
         'a segment of the spool could not be closed')
