@@ -1,14 +1,15 @@
 /**
- * Asks where the records of a leader epoch end. Kafka counts the leaders of each partition and notes in each batch which one
- * wrote it. Brokers that lost the end of a log, all at once and with what they had acknowledged, go on under a later epoch.
- * So a partition that answers less for an epoch than somebody has read, or had acknowledged, of that epoch was cut back.
+ * Asks where the records of a leader epoch end. Kafka counts the leaders of each partition and notes in each batch
+ * under which leader it was written. Brokers that have lost the end of a log, including acknowledged records, continue
+ * under a later epoch. So a log was cut back if it now ends an epoch before a record of that epoch that was read or
+ * acknowledged.
  *
  * @see KIP-320, KIP-101
  */
 import type { Admin, BaseOptions, ConnectionPool } from '@platformatic/kafka'
 import type { KafkaClient } from './load-client.ts'
 
-/** Of an ordinary client: no broker. */
+/** Replica id of an ordinary client. */
 const NO_REPLICA = -1
 
 /** A leader epoch of a partition, such as that of a batch of records. */
@@ -18,33 +19,34 @@ export interface AskedEpoch {
   readonly leaderEpoch: number
 }
 
-/** The same with the epoch of the leader that is asked; one that has another epoch by now refuses. */
+/** The same, with the epoch of the leader that is asked. A broker whose epoch has changed refuses. */
 export interface AskedOfLeader extends AskedEpoch {
   readonly currentLeaderEpoch: number
 }
 
-/** What the log holds of an epoch. */
+/** The end of an epoch in the log. */
 export interface EpochEnd {
   readonly topic: string
   readonly partition: number
-  /** That was asked for. */
+  /** The epoch that was asked for. */
   readonly askedEpoch: number
-  /** The latest epoch of the log that is not later than the one asked for. -1: the log has none so early, or none so late. */
+  /** The latest epoch of the log that is not later than the one asked for. -1: the log has no such epoch. */
   readonly leaderEpoch: number
-  /** Behind the last record of that epoch; -1 with an epoch of -1. */
+  /** Offset behind the last record of `leaderEpoch`; -1 if that is -1. */
   readonly endOffset: number
 }
 
-/** Kafka's answer for one partition. @param errorCode - 0: there is an end */
+/** Kafka's answer for one partition. */
 export interface EpochAnswer extends EpochEnd {
+  /** 0: no error, so the other fields are valid. */
   readonly errorCode: number
 }
 
 export interface AskOptions {
   readonly client: KafkaClient
-  /** A producer will do as well. */
+  /** An admin client or a producer. */
   readonly admin: Pick<Admin, 'metadata'>
-  /** What clients are made with (`toClientOptions`). */
+  /** Options of a client, from `toClientOptions`. */
   readonly connection: BaseOptions
   readonly requestTimeoutMs: number
 }
@@ -52,7 +54,7 @@ export interface AskOptions {
 /**
  * Asks the leaders, each with one request.
  * @param asked - one epoch of each partition
- * @returns in the order asked; without partitions that have no leader now, or another one than a moment ago: ask again
+ * @returns in the order asked. Partitions without a leader, or whose leader has just changed, are missing: ask again
  * @throws errors of the client
  */
 export async function askLeaderEpochs (
@@ -95,7 +97,7 @@ async function askLeader (
       ({ partitionIndex: partition, currentLeaderEpoch, leaderEpoch }))
   }))
   const response = await client.offsetForLeaderEpochV4.api.async(connection, NO_REPLICA, topics).catch((error: unknown) => {
-    // Where one partition has an error, the client rejects, with what it has of the others.
+    // If one partition has an error, the client rejects; its error holds the answers of the other partitions.
     const { response } = error as { response?: Awaited<ReturnType<typeof client.offsetForLeaderEpochV4.api.async>> }
     if (response?.topics === undefined) throw error
     return response

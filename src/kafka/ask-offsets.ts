@@ -1,13 +1,14 @@
 import type { Admin } from '@platformatic/kafka'
 
-/** Kafka's names of the first offset of a partition, and of the one behind its last record. */
+/** Kafka's special timestamps for the first offset of a partition, and for the one behind its last record. */
 export const EARLIEST = -2n
 export const LATEST = -1n
 
 /**
  * Asks Kafka for one offset of each partition.
- * @param timestamp - Unix milliseconds: of the first record that Kafka got then or later; or one of the names above
- * @returns by partition; -1: there is no such record
+ * @param timestamp - Unix milliseconds: asks for the first record that Kafka received then or later; or one of the
+ *   special timestamps above
+ * @returns offsets by partition; -1: there is no such record
  * @throws errors of the client
  */
 export async function askOffsets (

@@ -3,13 +3,13 @@ import type { BaseOptions } from '@platformatic/kafka'
 import { ConfigError } from '../config/config-error.ts'
 import type { KafkaConfig } from '../config/kafka-config.ts'
 
-/** Longest that a connection may take. */
+/** Longest that connecting may take. */
 const CONNECT_TIMEOUT_MS = 3000
 
 /**
- * What every client of Kafka of ours is made with. It does not repeat what failed: whoever asks knows better when.
- * @param clientId - as brokers log it
- * @throws `ConfigError` where the file of the authorities cannot be read
+ * Options of every Kafka client. Clients do not retry; their callers do.
+ * @param clientId - name that brokers log
+ * @throws `ConfigError` if the CA file cannot be read
  */
 export async function toClientOptions ({ brokers, tls, sasl }: KafkaConfig, clientId: string) {
   return {
@@ -25,7 +25,7 @@ export async function toClientOptions ({ brokers, tls, sasl }: KafkaConfig, clie
           sasl: {
             mechanism: sasl.mechanism,
             username: sasl.username,
-            // A line end behind it does not belong to it. Read anew each time, so that it can be changed.
+            // Read at each login, so that it can be changed. A line end at the end of the file is not part of it.
             password: async () => (await readNamed('KAFKA_SASL_PASSWORD_FILE', sasl.passwordFile)).replace(/\r?\n$/, '')
           }
         }
@@ -44,14 +44,14 @@ async function readNamed (variable: string, path: string): Promise<string> {
   }
 }
 
-/** The innermost cause of an error of Kafka's client, for a person: the outer ones only say what failed. */
+/** The message of the innermost cause of a client error; the outer errors only say which operation failed. */
 export function toKafkaMessage (error: unknown): string {
   const { errors, cause, message } = error as { errors?: unknown[], cause?: unknown, message?: string }
   const inner = errors?.[0] ?? cause
   return inner === undefined || inner === null ? message ?? String(error) : toKafkaMessage(inner)
 }
 
-/** Whether Kafka, or the way to it, is at fault; else it is a defect. */
+/** Whether Kafka or the network is at fault. Any other error is a defect. */
 export function isKafkaError (error: unknown): boolean {
   const { code } = error as { code?: unknown }
   return typeof code === 'string' && code.startsWith('PLT_KFK_')

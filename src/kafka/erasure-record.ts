@@ -1,12 +1,13 @@
 /**
- * The marker of an erasure, which stands in every partition of both topics: records of the device before it are not stored,
- * those behind it are new. Its schema is its own, so that a sink which does not know it stops and tells, and another consumer
- * leaves it out, or erases the device as well.
+ * The marker of an erasure. Every partition of both topics gets one: records of the device before it are not stored,
+ * and records behind it are new. It has a schema of its own. So a sink that does not know it stops and reports it, and
+ * other consumers can skip it, or erase the device too.
  *
  *   {"erasure":"…","device":"ward-3","partitions":{"TOPIC ID":12,"TOPIC ID":12}}
  *
- * `erasure` is the same in all markers of an erasure. A partition may hold it twice; the first counts. `partitions` says which
- * partitions of which topics hold one; a topic that got more partitions meanwhile is told with more in them.
+ * `erasure` is the same in all markers of an erasure. A partition may hold it twice; the first one counts. `partitions`
+ * is the number of partitions of each topic that hold a marker. If partitions are added meanwhile, their markers have
+ * the new number.
  */
 import { isStoredDeviceId } from '../../schemas/device-id.ts'
 import { isObject, type LogRecord, type Members, type OutgoingRecord, type Read, readRecord, toOutgoing } from './records.ts'
@@ -27,7 +28,7 @@ export interface ErasureMarker {
   /** UUID of the erasure. */
   readonly marker: string
   readonly device: string
-  /** Those that hold a marker of it, or will. */
+  /** Partitions that hold a marker of the erasure, or will. */
   readonly partitions: ReadonlyArray<Omit<LogPartition, 'topic'>>
 }
 
@@ -59,5 +60,5 @@ function toMarker ({ erasure, device, partitions }: Members): ErasureMarker | st
   }
 }
 
-/** A strange record must not make rows without end. */
+/** Bounds the rows that a foreign record can cause. */
 const PARTITIONS_MAX = 10_000

@@ -1,10 +1,11 @@
 /**
- * The log as a gateway writes it. A write resolves once every partition has acknowledged with acks=all: all replicas that
- * are in sync have it, and Kafka refuses a write where fewer are than `min.insync.replicas`. One partition that does not
- * acknowledge fails the whole write; what other partitions took is then in the log twice, and told apart by its id.
+ * The log as a gateway writes it. A write resolves once every partition has acknowledged with acks=all: all in-sync
+ * replicas have it, and Kafka refuses a write if fewer than `min.insync.replicas` are in sync. One partition that does
+ * not acknowledge fails the whole write. Its retry writes the records of the other partitions a second time; readers
+ * recognize these by their id.
  *
- * The producer is not idempotent: its idempotence ends with one send, costs the pipelining of requests, and after an error
- * a repeat is a second record anyway. Nothing is repeated here but a send to a leader that has moved, once.
+ * The producer is not idempotent: its idempotence covers one send only and prevents the pipelining of requests, and a
+ * retry after an error makes a second record anyway. The client itself retries once, if a leader has moved.
  */
 import type { Admin, Producer } from '@platformatic/kafka'
 import type { KafkaConfig } from '../config/kafka-config.ts'
@@ -19,12 +20,15 @@ import { checkTopics, TOPICS, type TopicFault, type Topics } from './topics.ts'
 
 /** Longest that the answer to a ping may take. */
 const PING_TIMEOUT_MS = 3000
-/** Afterwards the connection is closed: a broker that hangs, or a network that swallows, gives no other sign. */
+/**
+ * Time-out of a request. Then the connection is closed: a broker that hangs, or a network that drops packets, gives no
+ * other sign.
+ */
 const REQUEST_TIMEOUT_MS = 5000
 
-/** Kafka did not take records. It names no record: what is logged must show no payload. */
+/** Kafka did not take records. The message contains no record, because payloads must not be logged. */
 export class KafkaError extends Error {
-  /** `VITAL_KAFKA_REFUSED`: Kafka is there, and refuses these records by their size. */
+  /** `VITAL_KAFKA_REFUSED`: Kafka answers, and refuses these records because of their size. */
   readonly code: 'VITAL_KAFKA_AWAY' | 'VITAL_KAFKA_REFUSED'
 
   constructor (message: string, code: KafkaError['code'] = 'VITAL_KAFKA_AWAY') {
@@ -35,27 +39,27 @@ export class KafkaError extends Error {
 
 interface KafkaLogOptions {
   readonly kafka: KafkaConfig
-  /** What needs Kafka, for messages. */
+  /** The feature that needs Kafka, as messages name it. */
   readonly asked: string
-  /** As brokers log it. */
+  /** Name that brokers log. */
   readonly clientId: string
-  /** The largest batch of records. */
+  /** Size of the largest batch of records, which topics must accept. */
   readonly messageBytesMin: number
 }
 
-/** What was written since the start, for the metrics. */
+/** Counts of writes since the start, for the metrics. */
 export interface KafkaStatistics {
   readonly records: number
   readonly bytes: number
   readonly requests: number
   readonly failures: number
-  /** As last checked. */
+  /** As of the last check. */
   readonly topicFaults: number
 }
 
 /**
- * Connects to nothing before it is used.
- * @throws `ConfigError` where Kafka's client cannot be loaded, and for a file that cannot be read
+ * Connects only when it is used.
+ * @throws `ConfigError` if Kafka's client cannot be loaded or a configured file cannot be read
  */
 export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin }: KafkaLogOptions) {
   const client = await loadKafkaClient(asked)
@@ -68,8 +72,8 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
   let topics: Topics | null = null
 
   /**
-   * @returns what is wrong with the topics
-   * @throws {@link KafkaError} where Kafka does not answer
+   * @returns faults of the topics
+   * @throws {@link KafkaError} if Kafka does not answer
    */
   async function check (): Promise<readonly TopicFault[]> {
     topics = await translate(checkTopics(client, admin, messageBytesMin))
@@ -98,7 +102,7 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
 
   return {
     check,
-    /** Which of these records are lost. @throws {@link KafkaError} */
+    /** Finds which of these records are lost. @throws {@link KafkaError} */
     findLost: (async (positions) => await translate(epochs.find(positions))) satisfies FindLost,
     /** @param listener - called with the last record of each partition of a write */
     onAcknowledged (listener: (positions: readonly LogPosition[]) => void): void {
@@ -107,8 +111,8 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
     statistics: (): KafkaStatistics => ({ ...statistics, topicFaults: topics?.faults.length ?? 0 }),
 
     /**
-     * @returns once all in-sync replicas of every partition have them
-     * @throws {@link KafkaError}; any of the records may be in the log all the same
+     * @returns once all in-sync replicas of every partition have the records
+     * @throws {@link KafkaError}; any of the records may be in the log nevertheless
      */
     async append (records: readonly OutgoingRecord[]): Promise<void> {
       try {
@@ -122,14 +126,14 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
     },
 
     /**
-     * Asks for the topics anew: each partition must have a leader, and as many replicas in sync as a write needs.
+     * Reads the metadata again: each partition must have a leader, and as many replicas in sync as a write needs.
      * @throws {@link KafkaError}
      */
     async ping (): Promise<void> {
       await inTime(translate(ping()), PING_TIMEOUT_MS)
     },
 
-    /** The partitions of both topics, as brokers know them now. @throws {@link KafkaError} */
+    /** The current partitions of both topics. @throws {@link KafkaError} */
     async partitions (): Promise<LogPartition[]> {
       const { topics } = await translate(producer.metadata({ topics: [...TOPICS], forceUpdate: true }))
       return [...topics].flatMap(([topic, { id: topicId, partitions }]) =>
@@ -137,9 +141,9 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
     },
 
     /**
-     * Writes each record into the partition that it names, which exists.
-     * @returns their offsets, once all in-sync replicas have them
-     * @throws {@link KafkaError}; any of the records may be in the log all the same
+     * Writes each record into the partition that it names; the partition must exist.
+     * @returns the offsets, once all in-sync replicas have the records
+     * @throws {@link KafkaError}; any of the records may be in the log nevertheless
      */
     async appendTo (records: OutgoingRecord[]): Promise<Array<Omit<LogPartition, 'topicId'> & { readonly offset: number }>> {
       const { offsets = [] } = await translate(producer.send({ messages: records, acks: client.ProduceAcks.ALL }))
@@ -150,7 +154,7 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
       })
     },
 
-    /** What has not been answered by then fails. */
+    /** Requests that have no answer yet fail. */
     async close (): Promise<void> {
       await Promise.allSettled([close(producer), close(admin)])
     }
@@ -175,7 +179,7 @@ export async function createKafkaLog ({ kafka, asked, clientId, messageBytesMin 
 /** See {@link createKafkaLog}. */
 export type KafkaLog = Awaited<ReturnType<typeof createKafkaLog>>
 
-/** At most `requestBytesMax` each, for a partition may get all of them. */
+/** Parts of at most `requestBytesMax` each, because all records of a part may go to one partition. */
 function toParts (records: readonly OutgoingRecord[]): OutgoingRecord[][] {
   const parts: OutgoingRecord[][] = []
   let bytes = Infinity
@@ -191,7 +195,7 @@ function toParts (records: readonly OutgoingRecord[]): OutgoingRecord[][] {
   return parts
 }
 
-/** Errors of the client hold requests and answers, payloads among them. */
+/** Replaces errors of the client, because they hold requests and answers, and so payloads. */
 async function translate<T> (work: Promise<T>): Promise<T> {
   try {
     return await work

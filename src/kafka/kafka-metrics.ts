@@ -1,7 +1,7 @@
 import type { Metrics } from '../metrics/metrics.ts'
 import type { KafkaStatistics } from './kafka-log.ts'
 
-/** Metrics of what a gateway writes to Kafka; only where it does. */
+/** Metrics of a gateway's writes to Kafka. */
 export function addKafkaMetrics (metrics: Metrics, read: () => KafkaStatistics): void {
   metrics.counter('vital_kafka_records_total', 'Records that all in-sync replicas of Kafka have', () => read().records)
   metrics.counter('vital_kafka_record_bytes_total', 'Bytes of their values', () => read().bytes)

@@ -1,6 +1,6 @@
 /**
- * Which of the records that Kafka had acknowledged it still has. A log that brokers cut back goes on under a later leader
- * epoch, so the end of the epoch of a record tells, also where other records stand at its offset by now.
+ * Finds which acknowledged records Kafka still has. A log that was cut back continues under a later leader epoch. So
+ * the end of a record's epoch shows whether the record is lost, even if another record is at its offset now.
  */
 import { type AskedEpoch, askLeaderEpochs, type AskOptions, type EpochEnd } from './ask-leader-epochs.ts'
 import type { FindLost, LogPosition } from './log-position.ts'
@@ -12,7 +12,7 @@ const toKey = (topicId: string, partition: number) => `${topicId} ${partition}`
 const toEpochKey = ({ topic, partition, leaderEpoch }: AskedEpoch) => `${topic} ${partition} ${leaderEpoch}`
 
 export function createLeaderEpochs (ask: AskOptions) {
-  /** As last looked at; another map each time, so that a write keeps the one before it. */
+  /** As of the last metadata. Each time it is a new map, so that a write keeps the one from before it. */
   let epochs: ReadonlyMap<string, number> = new Map()
 
   function note ({ topics }: Metadata): void {
@@ -24,10 +24,13 @@ export function createLeaderEpochs (ask: AskOptions) {
   }
 
   return {
-    /** Metadata that was asked for now. */
+    /** Takes the epochs of new metadata. */
     note,
 
-    /** The epochs as they are known before a write. @returns the epoch of a partition, for the positions of that write */
+    /**
+     * Called before a write.
+     * @returns a function that gives the epoch of a partition as it was known before that write
+     */
     before (): (topicId: string, partition: number) => number {
       const known = epochs
       return (topicId, partition) => known.get(toKey(topicId, partition)) ?? -1
@@ -41,7 +44,7 @@ export function createLeaderEpochs (ask: AskOptions) {
       return positions.map((position) => {
         const topic = metadata.topics.get(position.topic)
         if (topic === undefined) return null
-        // Its topic was made anew, or nobody knew its epoch.
+        // The topic was deleted and created again, or the epoch was not known.
         if (topic.id !== position.topicId || position.leaderEpoch < 0) return true
         const end = ends.get(toEpochKey(position))
         return end === undefined ? null : end.endOffset <= position.offset
@@ -50,7 +53,7 @@ export function createLeaderEpochs (ask: AskOptions) {
   }
 }
 
-/** A request has one epoch of each partition; more than one in use is rare. */
+/** Asks in rounds, because a request has one epoch of each partition. More than one in use is rare. */
 async function askAll (ask: AskOptions, positions: readonly LogPosition[]): Promise<ReadonlyMap<string, EpochEnd>> {
   const waiting = new Map<string, AskedEpoch>(positions.map((position) => [toEpochKey(position), position]))
   const found = new Map<string, EpochEnd>()

@@ -1,7 +1,7 @@
 /**
- * A refused input as a record of the topic `vital.dead-letters`. The key is its device, else its client, else its id, so
- * that one sender's garbage stays in one partition. The value is what `GET /dead-letters/{id}` answers, with the payload
- * in base64: `id`, `receivedAt`, `transport`, `topic`, `clientId`, `deviceId`, `reason`, `errors`, `payload`.
+ * A refused input as a record of the topic `vital.dead-letters`. The key is its device, else its client, else its id,
+ * so that one sender's garbage stays in one partition. The value has the form of `GET /dead-letters/{id}`, with the
+ * payload in base64: `id`, `receivedAt`, `transport`, `topic`, `clientId`, `deviceId`, `reason`, `errors`, `payload`.
  */
 import type { DeadLetterRow } from '../../db/rows.ts'
 import { toUnixSeconds } from '../../db/unix-seconds.ts'

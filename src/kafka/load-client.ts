@@ -6,9 +6,9 @@ import { ConfigError } from '../config/config-error.ts'
 export type KafkaClient = typeof client
 
 /**
- * Loads Kafka's client: here and nowhere else, so that nothing of it is loaded where there is no Kafka.
- * @param asked - what needs it, for the message: `VITAL_JOURNAL=kafka`
- * @throws `ConfigError` on a Node.js that its client does not run on, and where the package is not installed
+ * Loads Kafka's client. Nothing else imports it, so a process without Kafka does not load it.
+ * @param asked - the feature that needs it, as the message names it: `VITAL_JOURNAL=kafka`
+ * @throws `ConfigError` if the client does not run on this Node.js, or the package is not installed
  */
 export async function loadKafkaClient (asked: string): Promise<KafkaClient> {
   const refusal = toKafkaNodeRefusal(process.versions.node, asked)
@@ -23,7 +23,7 @@ export async function loadKafkaClient (asked: string): Promise<KafkaClient> {
 }
 
 /**
- * Why Kafka's client cannot run on this Node.js; an older one ends with a stack at the first call.
+ * The reason why Kafka's client cannot run on this Node.js; on an older one its first call would fail.
  * @param version - as `process.versions.node`
  * @returns `null` when it can
  */

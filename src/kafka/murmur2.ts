@@ -2,8 +2,8 @@ const SEED = 0x9747b28c
 const MULTIPLIER = 0x5bd1e995
 
 /**
- * Murmur2, 32 bits, as Java's client computes it for the partition of a key; equal keys meet in one partition whatever
- * client sends them. Of 2.12.1 of our client the same takes bigints, so each key would cost microseconds.
+ * Murmur2, 32 bits, as Java's client computes it for the partition of a key, so that every client sends equal keys to
+ * the same partition. @platformatic/kafka 2.12.1 computes it with bigints, which costs microseconds for each key.
  * @returns signed
  * @see org.apache.kafka.common.utils.Utils.murmur2
  */

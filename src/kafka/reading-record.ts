@@ -3,10 +3,10 @@
  *
  *   {"device":"ward-3","timestamp":1735689600.25,"id":"…","receivedAt":1735689600.75,"vitals":{"heartRateValue":71}}
  *
- * `vitals` stands last and keeps each digit: it is the text that a gateway without a log stores. `id` is equal for equal
- * readings only, whatever their partition, for a record may be in the log twice: the first 128 bits of the SHA-256 of
- * device, microseconds and vitals, one a line. The headers `transport` and `client` say how the reading came, `erasures` which
- * erasures the gateway knew of.
+ * `vitals` is last and keeps each digit: it is the text that a gateway without Kafka stores. A record may be in the log
+ * twice, so `id` identifies a reading: it is the first 128 bits of the SHA-256 of device, microseconds and vitals,
+ * joined by line feeds. The headers `transport` and `client` say how the reading arrived, and `erasures` which erasures
+ * the gateway knew of.
  */
 import { hash } from 'node:crypto'
 import type { ReadingRow } from '../../db/rows.ts'
@@ -17,18 +17,18 @@ import {
   isObject, type LogRecord, type Members, type OutgoingRecord, type Read, READINGS_TOPIC, readRecord, toOutgoing, toSeen
 } from './records.ts'
 
-/** Bytes of a row's hash; `id` has as many. */
+/** Bytes of a row's hash, and of `id`. */
 const HASH_BYTES = 16
 const VITALS = ',"vitals":'
 
-/** A reading, and how it came. */
+/** A reading, and how it arrived. */
 export interface LoggedReading {
   readonly row: ReadingRow
   readonly transport: Transport
   readonly clientId: string | null
 }
 
-/** The same with the id that its record has. */
+/** The same, with the id of its record. */
 export interface IdentifiedReading extends LoggedReading {
   readonly id: string
 }
@@ -57,11 +57,11 @@ function toReading (
   if (!isObject(fields)) return '`vitals` is no object'
   const transport = TRANSPORTS.find((name) => name === headers.get('transport'))
   if (transport === undefined) return 'its header `transport` names none'
-  // The first place where it is not quoted: a quote within a string is escaped.
+  // The first match is outside of strings, because quotes within a string are escaped.
   const vitals = text.slice(text.indexOf(VITALS) + VITALS.length, -1)
   const sum = hash('sha256', vitals, 'binary').slice(0, HASH_BYTES)
   const row = { device, timeUs, hash: sum, vitals, fields, receivedAtMs: receivedAtUs / 1000 }
-  // What changed on its way, also its spelling, is another reading than the one that was accepted.
+  // If anything changed on the way, even the spelling, this is not the reading that was accepted.
   if (id !== toReadingId(row)) return '`id` is not that of the reading'
   return { row, id, transport, clientId: headers.get('client') ?? null }
 }

@@ -1,49 +1,51 @@
-/** What records of both topics have in common: how they are addressed, and how a reader tells what it cannot read. */
+/** The common part of all records: topics, partitions and headers, and how unreadable records are reported. */
 import { toPartitionHash } from './murmur2.ts'
 
-/** Of readings; the key is the device. */
+/** Topic of readings; the key is the device. */
 export const READINGS_TOPIC = 'vital.readings'
-/** Of inputs that were refused. */
+/** Topic of refused inputs. */
 export const LETTERS_TOPIC = 'vital.dead-letters'
-/** Of what sinks refuse, to be announced; the key is the device. */
+/** Topic of rejections by sinks, which gateways announce; the key is the device. */
 export const REJECTIONS_TOPIC = 'vital.rejections'
-/** Of averages, where Flink computes them; nothing of ours reads it. */
+/** Topic of averages that Flink computes. Nothing in this repository reads it. */
 export const AVERAGES_TOPIC = 'vital.averages.5m'
 
-/** Changes where a reader of the former one could misread a value; another member or header is no change. */
+/**
+ * Schema version. It changes if older readers could misread a value; an additional member or header does not change it.
+ */
 const SCHEMA = '1'
 const SCHEMA_HEADER = Buffer.from('schema')
 const SCHEMA_VALUE = Buffer.from(SCHEMA)
 
-/** A record that is to be written, as the client of Kafka takes it. */
+/** A record to write, in the form of Kafka's client. */
 export interface OutgoingRecord {
   readonly topic: string
   readonly key: Buffer
   readonly value: Buffer
   readonly headers: Map<Buffer, Buffer>
-  /** Of the key; the client takes the remainder by the number of partitions. */
+  /** Hash of the key, or a partition. The client takes it modulo the number of partitions. */
   readonly partition: number
 }
 
-/** A record of the log, in whichever way the client reads it. */
+/** A record of the log, as any consumer of the client gets it. */
 export interface LogRecord {
   readonly value: Buffer | null | undefined
   readonly headers: Iterable<readonly [Buffer, Buffer]>
 }
 
-/** Members of a JSON object, not yet looked at. */
+/** Members of a JSON object, not yet checked. */
 export type Members = Readonly<Record<string, unknown>>
 
 /**
- * What a record holds. `unknown-schema`: a newer gateway wrote it, and this reader must not go past it. `unreadable`: no
- * gateway wrote it so; it will never be read.
+ * A decoded record. `unknown-schema`: a newer gateway wrote it, and this reader must not skip it. `unreadable`: no
+ * gateway wrote it, so it can never be read.
  */
 export type Read<T> =
   | { readonly kind: 'read', readonly value: T }
   | { readonly kind: 'unknown-schema', readonly schema: string }
   | { readonly kind: 'unreadable', readonly why: string }
 
-/** @param key - equal keys keep their order: they meet in one partition */
+/** @param key - records with equal keys go to the same partition, and so keep their order */
 export function toOutgoing (
   topic: string, key: string, value: string, headers: Readonly<Record<string, string | null>>, schema = SCHEMA_VALUE
 ): OutgoingRecord {
@@ -58,18 +60,18 @@ export function toOutgoing (
 
 const SEEN_HEADER = 'erasures'
 
-/** Header of the last request to erase a device that a gateway has dealt with. */
+/** Header with the id of the last request to erase a device that the gateway has dealt with. */
 export function toSeen (seen: number | undefined): Record<string, string> {
   return seen === undefined ? {} : { [SEEN_HEADER]: String(seen) }
 }
 
-/** The same of a record. @returns `null` where it does not say */
+/** Reads that header. @returns `null` if a record does not have it */
 export function readSeen ({ headers }: LogRecord): number | null {
   for (const [name, value] of headers) if (name.toString() === SEEN_HEADER) return Number(value.toString())
   return null
 }
 
-/** Reads a record of a schema. @param toValue - returns what the record holds, or why it cannot be read */
+/** Reads a record of a schema. @param toValue - returns the value, or the reason why the record cannot be read */
 export function readRecord<T> (
   { value, headers }: LogRecord, toValue: (parsed: Members, text: string, headers: ReadonlyMap<string, string>) => T | string,
   known = SCHEMA
@@ -92,7 +94,7 @@ export function readRecord<T> (
   return typeof read === 'string' ? toUnreadable(read) : { kind: 'read', value: read }
 }
 
-/** Whether a value of JSON has members by name. */
+/** Whether a JSON value is an object. */
 export function isObject (value: unknown): value is Members {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

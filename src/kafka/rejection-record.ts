@@ -1,14 +1,14 @@
 /**
- * What a sink refused of a device, as a record of the topic `vital.rejections`: gateways announce it. The key is the
- * device, the value `{"id":"…","device":"…","rejection":{…}}` with the rejection as subscribers of
- * `vital/{device}/rejected` get it. Equal ids are one announcement.
+ * A rejection by a sink, as a record of the topic `vital.rejections`, which gateways announce. The key is the device.
+ * The value is `{"id":"…","device":"…","rejection":{…}}`, with the rejection that subscribers of
+ * `vital/{device}/rejected` receive. Records with equal ids are one announcement.
  */
 import { Check } from 'typebox/value'
 import { isStoredDeviceId } from '../../schemas/device-id.ts'
 import { type Announcement, RejectionSchema } from '../../schemas/rejection.ts'
 import { type LogRecord, type Members, type OutgoingRecord, type Read, readRecord, REJECTIONS_TOPIC, toOutgoing } from './records.ts'
 
-/** @returns the record */
+/** The record of a rejection. */
 export function toRejectionRecord ({ id, device, rejection }: Announcement): OutgoingRecord {
   return toOutgoing(REJECTIONS_TOPIC, device, JSON.stringify({ id, device, rejection }), {})
 }

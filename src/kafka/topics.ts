@@ -1,41 +1,41 @@
 /**
- * The settings that the topics need so that Kafka never forgets or refuses what was acknowledged: made by
- * `vital-gateway topics make`, checked whenever a gateway starts.
+ * The settings that the topics need so that Kafka never loses acknowledged readings and never refuses readings. They
+ * are made by `vital-gateway topics make`, and checked whenever a gateway starts.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin } from '@platformatic/kafka'
 import type { KafkaClient } from './load-client.ts'
 import { AVERAGES_TOPIC, LETTERS_TOPIC, READINGS_TOPIC, REJECTIONS_TOPIC } from './records.ts'
 
-/** The topics that hold what was acknowledged. */
+/** The topics of acknowledged inputs. */
 export const TOPICS = [READINGS_TOPIC, LETTERS_TOPIC] as const
 
-/** What is wrong with a topic. */
+/** A fault of a topic. */
 export interface TopicFault {
   readonly topic: string
   /**
-   * `weak`: an acknowledgement survives less than it says, which the operator may allow. `wrong`: readings would be refused.
-   * `minor`: nothing that was acknowledged depends on it.
+   * `weak`: acknowledged readings may be lost, which the operator may allow. `wrong`: readings would be refused.
+   * `minor`: no acknowledged reading depends on it.
    */
   readonly kind: 'weak' | 'wrong' | 'minor'
-  /** For a person, with what is expected. */
+  /** Message for the operator, with the expected value. */
   readonly message: string
 }
 
-/** What was found of the topics. */
+/** Result of a check of the topics. */
 export interface Topics {
   readonly faults: readonly TopicFault[]
   /** Replicas that must be in sync for a write, by topic. */
   readonly inSyncMin: ReadonlyMap<string, number>
 }
 
-/** How topics are made. */
+/** Wanted properties of the topics. */
 export interface TopicWish {
   readonly partitions: number
   readonly replicas: number
-  /** The largest batch of records. */
+  /** Size of the largest batch of records. */
   readonly messageBytesMin: number
-  /** Also the topic of averages, which Flink fills. */
+  /** Whether to make the topic of averages too, which Flink fills. */
   readonly hasAverages?: boolean
 }
 
@@ -43,23 +43,23 @@ export interface TopicWish {
 const REPLICAS_MIN = 3
 const IN_SYNC_REPLICAS_MIN = 2
 
-/** Equal for every topic of ours. Kafka deletes nothing by itself: it does not know what is stored. */
+/** Settings of every topic. Kafka must not delete by itself, because it does not know which records are stored. */
 const FIXED = {
   'cleanup.policy': 'delete',
   'retention.ms': '-1',
   'retention.bytes': '-1',
   'unclean.leader.election.enable': 'false',
-  // With CreateTime Kafka refuses a whole batch for one record that is an hour ahead: a gateway's clock may be.
+  // With CreateTime Kafka refuses a whole batch if one record is an hour ahead, as it is if a gateway's clock is.
   'message.timestamp.type': 'LogAppendTime'
 } as const
 
-/** Of rejections: they are read at once, or not at all. */
+/** Retention of rejections, which are read at once or not at all. */
 const REJECTIONS_RETENTION_MS = 3_600_000
 const ALL_TOPICS = [...TOPICS, REJECTIONS_TOPIC] as const
 
 /**
- * What other topics have in the place of {@link FIXED}. Of averages the latest record of each bucket is enough; after a month
- * it goes as well, or the topic would keep those of erased devices for ever.
+ * Settings of other topics that override {@link FIXED}. Of averages the latest record of each bucket is enough. It
+ * expires after a month, or the topic would keep those of erased devices for ever.
  */
 const OTHER: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   [REJECTIONS_TOPIC]: { 'retention.ms': String(REJECTIONS_RETENTION_MS) },
@@ -87,19 +87,19 @@ interface Setting {
   readonly value: string
 }
 
-/** What a topic is like now. */
+/** The current state of a topic. */
 interface Topic {
   readonly name: string
   readonly partitions: number
-  /** The fewest copies of any partition. */
+  /** Number of replicas of the partition that has the fewest. */
   readonly replicas: number
   readonly settings: ReadonlyMap<string, string | null | undefined>
 }
 
 /**
- * Compares the topics with what they must be.
- * @param messageBytesMin - the largest batch of records
- * @throws errors of the client where Kafka does not answer
+ * Compares the topics with the settings that they need.
+ * @param messageBytesMin - size of the largest batch of records
+ * @throws errors of the client if Kafka does not answer
  */
 export async function checkTopics (client: KafkaClient, admin: Admin, messageBytesMin: number): Promise<Topics> {
   const topics = await describeTopics(client, admin, ALL_TOPICS)
@@ -135,9 +135,9 @@ function toFaults ({ name, replicas, settings }: Topic, messageBytesMin: number)
 }
 
 /**
- * Makes the topics that are missing, and gives those that are there the settings and the partitions. A replication factor
- * cannot be changed so: Kafka's own `kafka-reassign-partitions` moves replicas.
- * @returns a sentence for each thing that was done
+ * Makes missing topics, and changes the settings and the number of partitions of existing ones. It does not change a
+ * replication factor: Kafka's own `kafka-reassign-partitions` moves replicas.
+ * @returns a sentence for each change
  * @throws errors of the client
  */
 export async function makeTopics (client: KafkaClient, admin: Admin, wish: TopicWish): Promise<string[]> {
@@ -157,7 +157,7 @@ export async function makeTopics (client: KafkaClient, admin: Admin, wish: Topic
   return done
 }
 
-/** Brokers hear of a new topic a moment after the controller has made it. */
+/** Waits until the brokers know the topics, a moment after the controller has made them. */
 async function whenThere (admin: Admin, names: readonly string[]): Promise<void> {
   for (let look = 0; look < THERE_LOOKS; look++) {
     const there = await admin.listTopics()
@@ -201,7 +201,7 @@ async function adapt (
   return done.length === 0 ? [`${name}: nothing to do`] : done
 }
 
-/** The topics that are there. */
+/** The wanted topics that exist. */
 async function describeTopics (client: KafkaClient, admin: Admin, wanted: readonly string[]): Promise<Topic[]> {
   const there = await admin.listTopics()
   const names = wanted.filter((name) => there.includes(name))

@@ -1,7 +1,7 @@
 /**
- * Deletes records that every registered consumer has stored, and that are some hours old. A consumer is registered for a
- * topic by its positions (`sink_offsets`), under whichever id of the topic: after a topic was made anew each of its partitions
- * is left until all consumers have a position there.
+ * Deletes records that every registered consumer has stored and that are some hours old. A consumer is registered for a
+ * topic by its positions (`sink_offsets`), also by positions in an earlier topic of the same name. So after a topic was
+ * deleted and created again, nothing of a partition is deleted until all consumers have a position in it.
  */
 import type { Admin } from '@platformatic/kafka'
 import type { StoredOffset } from '../../db/queries/select-offsets.ts'
@@ -10,29 +10,29 @@ import { askOffsets, EARLIEST, LATEST } from './ask-offsets.ts'
 import type { LogPartition } from './erasure-record.ts'
 import { TOPICS } from './topics.ts'
 
-/** What became of one partition. */
+/** The result for one partition. */
 export interface TrimmedPartition {
   readonly topic: string
   readonly partition: number
-  /** First offset before, and afterwards. */
+  /** First offset before and after. */
   readonly from: number
   readonly to: number
-  /** What keeps the record at `to`: a consumer group, or its age; with the reason, for a person. */
+  /** Why the record at `to` is kept: a consumer group with the reason, or its age. Printed for the operator. */
   readonly heldBy: string
 }
 
 export interface TrimOptions {
   readonly admin: Admin
-  /** What logs hold of leader epochs, one of each partition. @throws errors of the client */
+  /** Finds the ends of leader epochs, one for each partition. @throws errors of the client */
   readonly findEpochEnds: (asked: readonly AskedEpoch[]) => Promise<readonly EpochEnd[]>
-  /** Of all consumers. */
+  /** Positions of all consumers. */
   readonly offsets: readonly StoredOffset[]
-  /** Unix milliseconds: records that Kafka got later are kept. */
+  /** Unix milliseconds; records that Kafka received later are kept. */
   readonly keptSinceMs: number
   readonly isDryRun: boolean
 }
 
-/** What is known of one partition. */
+/** Offsets of one partition. */
 interface Bounds {
   readonly earliest: number
   readonly latest: number
@@ -64,8 +64,8 @@ export async function trimTopics (
 }
 
 /**
- * Positions behind a record that brokers lost: what stands below them now may not have been read. Those of a partition that has
- * no leader now are taken for such.
+ * Positions behind a record that brokers lost: other records may be below them now that were not read. Positions in a
+ * partition without a leader count as such.
  */
 async function findCut (
   offsets: readonly StoredOffset[], topicIds: ReadonlySet<string>, findEpochEnds: TrimOptions['findEpochEnds']
@@ -110,7 +110,7 @@ async function findBounds (admin: Admin, topic: string, count: number, sinceMs: 
   const [earliest, latest] = [await ask(EARLIEST), await ask(LATEST)]
   return partitions.map((partition) => {
     const [first, end, younger] = [earliest.get(partition)!, latest.get(partition)!, young.get(partition)!]
-    // -1: none is so young.
+    // -1: all records are older.
     return { earliest: first, latest: end, young: younger < 0 ? end : younger }
   })
 }
