@@ -1,4 +1,4 @@
-/** Tells gateways, through the log, what this sink refused after its acknowledgement: they announce it to subscribers. */
+/** Writes this sink's rejections to Kafka. Gateways read them and announce them to subscribers. */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -9,10 +9,10 @@ import type { OutgoingRecord } from '../kafka/records.ts'
 import { toRejectionRecord } from '../kafka/rejection-record.ts'
 import type { Submission } from '../ingest/submission.ts'
 
-/** What waits for Kafka. Beyond, rejections are not announced; each is a dead letter all the same. */
+/** Bound on rejections that wait for Kafka. Beyond it they are not announced; each is still kept as a dead letter. */
 const WAITING_BYTES_MAX = 4 * 1024 * 1024
 const RECORDS_MAX = 1000
-/** Waits between attempts; then what was to be written is dropped. */
+/** Waits between attempts. After the last attempt the rejections are dropped. */
 const RETRIES_MS = [200, 1000, 5000] as const
 const TOLD_EVERY_MS = 30_000
 
@@ -22,7 +22,7 @@ interface AnnouncerOptions {
   readonly logger: Logger
 }
 
-/** Rejections since the start, by what became of them. */
+/** Rejections since the start, by outcome. */
 export interface AnnouncerStatistics {
   readonly written: number
   readonly dropped: number
@@ -64,14 +64,14 @@ export function createAnnouncer ({ client, connection, logger }: AnnouncerOption
       await write(records)
       for (const { value } of records) bytes -= value.length
     }
-    // In the turn of the last look: what is announced after it begins anew.
+    // In the same turn as the last check of `waiting`, so that the next announcement starts a new loop.
     writing = null
   }
 
   return {
     statistics: (): AnnouncerStatistics => statistics,
 
-    /** What was refused of a submission whose rows and letters are committed. */
+    /** Announces the rejections of a submission. Called once its rows and letters are committed. */
     announce (submission: Submission): void {
       for (const record of toRejections(submission).map(toRejectionRecord)) {
         if (bytes + record.value.length > WAITING_BYTES_MAX) {
@@ -84,7 +84,7 @@ export function createAnnouncer ({ client, connection, logger }: AnnouncerOption
       if (waiting.length > 0) writing ??= writeAll()
     },
 
-    /** What waits is tried once more. */
+    /** Tries once more to write the waiting rejections. */
     async stop (): Promise<void> {
       stopping.abort()
       await writing
@@ -93,7 +93,7 @@ export function createAnnouncer ({ client, connection, logger }: AnnouncerOption
   }
 }
 
-/** Readings that PostgreSQL refused, and records that no gateway wrote. Other dead letters were announced by their gateway. */
+/** Readings that PostgreSQL refused, and records that no gateway wrote. Gateways announced all other dead letters. */
 function toRejections ({ rejections, letters }: Submission): Announcement[] {
   return [
     ...rejections.map(({ row: { device, receivedAtMs }, errors }) => ({

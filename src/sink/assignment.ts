@@ -1,6 +1,6 @@
 /**
- * The partitions that the group has given to this sink: each is claimed in PostgreSQL before it is read, and given up once
- * nothing of it is under way.
+ * The partitions that the group has assigned to this sink. Each is claimed in PostgreSQL before it is read, and given
+ * up once no batch with its records is under way.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -13,13 +13,13 @@ import { type Assigned, toKey } from './place.ts'
 const TOLD_EVERY_MS = 30_000
 
 export interface AssignmentOptions {
-  /** The name of a topic. @throws errors of Kafka */
+  /** Finds the name of a topic. @throws errors of Kafka */
   readonly findTopic: (topicId: string) => Promise<string | undefined>
   /** @throws errors of PostgreSQL */
   readonly claim: (partition: SinkPartition) => Promise<Claim>
-  /** It may be read. */
+  /** Called when a partition was claimed and may be read. */
   readonly onClaimed: () => void
-  /** These were taken into a batch, and are read again, perhaps by another sink. */
+  /** Called with records that were taken into a batch and will be read again, perhaps by another sink. */
   readonly onForgotten: (records: readonly Decoded[]) => void
   readonly limits: SinkLimits
   readonly logger: Logger
@@ -40,7 +40,7 @@ export class Assignment {
     return this.#partitions.values()
   }
 
-  /** Those that may be read now, and have room. @param bytesMax - of all of them together */
+  /** Partitions that may be read now and have room. @param bytesMax - bound on the bytes of all partitions together */
   fetchable (bytesMax: number): SinkPartition[] {
     const { limits } = this.#options
     let bytes = 0
@@ -54,7 +54,7 @@ export class Assignment {
     for (const place of places) this.#begin(place, 0)
   }
 
-  /** Taken away in order: what is read already is stored first, for as long as the group may be kept waiting. */
+  /** Gives up partitions that the group takes away. Records that were read are stored first, within `waitMs`. */
   async revoke (places: readonly Assigned[], waitMs = this.#options.limits.revokeMs): Promise<void> {
     const revoked = places.flatMap((place) => this.#partitions.get(toKey(place)) ?? [])
     for (const partition of revoked) partition.isRevoked = true
@@ -65,7 +65,7 @@ export class Assignment {
     for (const partition of revoked) this.#drop(partition)
   }
 
-  /** Taken away already. */
+  /** Drops partitions that the group has already given to others. */
   lose (places: readonly Assigned[]): void {
     for (const place of places) {
       const partition = this.#partitions.get(toKey(place))
@@ -73,18 +73,18 @@ export class Assignment {
     }
   }
 
-  /** Another sink has claimed it, and the group may not have told yet. */
+  /** Called when another sink has claimed a partition that the group still assigns to this one. */
   replaced (partition: SinkPartition): void {
     this.#options.onForgotten(partition.reset())
     this.#claimAgain(partition, this.#options.limits.reclaimMs)
   }
 
-  /** No batch holds records of it any more. */
+  /** Called when no batch holds records of a partition any more. */
   idle (partition: SinkPartition): void {
     if (partition.isDropped) this.#options.onForgotten(partition.reset())
   }
 
-  /** Partitions that are stopped are looked at again. Called each second. */
+  /** Claims stopped partitions again when they are due. Called each second. */
   look (): void {
     for (const partition of this.partitions) {
       const { stop, cut, isBusy, isEmpty, claim } = partition
@@ -115,7 +115,7 @@ export class Assignment {
     partition.isDropped = true
     const key = toKey(partition.place)
     if (this.#partitions.get(key) === partition) this.#partitions.delete(key)
-    // A batch that is under way may still be stored: nobody else has claimed the partition before.
+    // A batch that is under way may still be stored, unless another sink claims the partition first.
     if (!partition.isBusy) this.#options.onForgotten(partition.reset())
   }
 

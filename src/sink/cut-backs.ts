@@ -1,13 +1,15 @@
 /**
- * Partitions that brokers cut back. Kafka acknowledges out of the page cache: where the power of all brokers fails at once, a
- * log may lack its end, and grow again with other records in the same places. Each fetch says under which leader the record
- * before it was written, and the broker tells where the log left that history (KIP-320, KIP-595):
+ * Partitions that brokers cut back. Kafka acknowledges records that are only in the page cache. If the power of all
+ * brokers fails at once, a log may lose its end and grow again with other records at the same offsets. Each fetch names
+ * the leader epoch of the record before its offset, and the broker answers where its log departs from that history
+ * (KIP-320, KIP-595):
  *
  *   log that was read    0 ─────────── 900 ─────────── 1000
  *   log that is there    0 ─────────── 900 ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ 1200     written later, under another leader
  *                                       └── read on from here, once what was read before is stored
  *
- * What stood behind is stored here, though the log has lost it. What stands there now is new, and would be stored by nobody.
+ * The old records from 900 on are stored here, although the log has lost them. The new records there would otherwise
+ * never be stored.
  */
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
@@ -19,19 +21,19 @@ import { toKey } from './place.ts'
 
 interface CutBacksOptions {
   readonly kysely: Kysely<Tables>
-  /** A partition is stopped, because what stores its records cannot go back. */
+  /** Whether a cut partition is stopped, because its storage cannot go back. */
   readonly isStopped: boolean
   readonly limits: Pick<SinkLimits, 'cutToldMs'>
   readonly logger: Logger
 }
 
 export function createCutBacks ({ kysely, isStopped, limits, logger }: CutBacksOptions) {
-  /** The last one of each partition. */
+  /** The last message of each partition. */
   const told = new Map<string, { readonly message: string, readonly atMs: number }>()
   let moved = 0
 
   return {
-    /** The log has another history from `end` on than what was read. */
+    /** Called when the log differs from `end` on from what was read. */
     found (partition: SinkPartition, end: CutEnd): void {
       const { topic, partition: number } = partition.place
       const { fetchOffset } = partition
@@ -49,7 +51,7 @@ export function createCutBacks ({ kysely, isStopped, limits, logger }: CutBacksO
       partition.halt('cut_back', message, logger)
     },
 
-    /** Moves the position back, if that is to be done. @throws errors of PostgreSQL */
+    /** Moves the position back if the partition was cut. @throws errors of PostgreSQL */
     async goBack (partition: SinkPartition): Promise<void> {
       const { cut } = partition
       if (cut === null) return

@@ -1,4 +1,4 @@
-/** What a record of either topic becomes in PostgreSQL, or does. */
+/** A record of either topic → a row for PostgreSQL, or an action. */
 import { hash } from 'node:crypto'
 import type { DeadLetterRow, ReadingRow } from '../../db/rows.ts'
 import { isStoredDeviceId } from '../../schemas/device-id.ts'
@@ -11,7 +11,7 @@ import { LETTERS_TOPIC, type LogRecord, type Read } from '../kafka/records.ts'
 import type { Place } from './place.ts'
 
 /**
- * `over-cap`: it is refused, and not kept, because there are as many dead letters as there may be. `erased`: it stands before
+ * `over-cap`: a refused input that is not kept, because the caps of dead letters are reached. `erased`: a record before
  * the marker of an erasure of its device.
  */
 export type Decoded =
@@ -21,7 +21,10 @@ export type Decoded =
   | { readonly kind: 'erased' }
   | { readonly kind: 'marker', readonly marker: ErasureMarker }
 
-/** Written by a newer gateway. The partition waits for a newer sink: a dead letter would have to be resent by hand. */
+/**
+ * A record of a newer gateway. Its partition waits for a newer sink, because a dead letter would have to be resent by
+ * hand.
+ */
 export interface UnknownSchema {
   readonly kind: 'unknown-schema'
   readonly schema: string
@@ -29,12 +32,12 @@ export interface UnknownSchema {
 
 interface Origin extends Place {
   readonly offset: number
-  /** Unix milliseconds, of Kafka. */
+  /** Kafka's time of the record, in Unix milliseconds. */
   readonly timestampMs: number
   readonly key: Buffer | null
 }
 
-/** @param caps - counted once for each record, so a record is decoded once */
+/** Called once for each record, because it counts dead letters against `caps`. */
 export function decode (record: LogRecord, origin: Origin, caps: Pick<DeadLetterCaps, 'admit'>): Decoded | UnknownSchema {
   if (origin.topic === LETTERS_TOPIC) {
     return toDecoded(readLetterRecord(record), record, origin, caps, (row) => admit(row, caps))
@@ -51,17 +54,17 @@ function toDecoded<T> (
   return toDecoded(readErasureRecord(record), record, origin, caps, (marker) => ({ kind: 'marker', marker }))
 }
 
-/** Whether it has to be decided: stored, refused or given up. A marker is no reading. */
+/** Whether the ledger needs an outcome for it: stored, refused or given up. */
 export function isUndecided ({ kind }: Decoded): boolean {
   return kind === 'reading' || kind === 'letter'
 }
 
-/** A reading that passes every rule of the gateway and that PostgreSQL refuses is kept whatever the caps say. */
+/** A reading that passes every rule of the gateway but that PostgreSQL refuses is kept even beyond the caps. */
 function admit (row: DeadLetterRow, caps: Pick<DeadLetterCaps, 'admit'>): Decoded {
   return row.reason === 'database_rejected' || caps.admit(row.device, row.payload.length) ? { kind: 'letter', row } : { kind: 'over-cap' }
 }
 
-/** A record that no gateway wrote. */
+/** Dead letter of a record that no gateway wrote. */
 function toLetter (
   { value }: LogRecord, { topic, topicId, partition, offset, timestampMs, key }: Origin, why: string
 ): DeadLetterRow {
@@ -79,7 +82,7 @@ function toLetter (
   }
 }
 
-/** The same each time that a record is read. A UUID of version 8 (RFC 9562 §5.8). */
+/** The same id each time that a record is read. A UUID of version 8 (RFC 9562 §5.8). */
 function toLetterId (place: string): string {
   const hex = hash('sha256', place)
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`

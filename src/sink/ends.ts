@@ -3,7 +3,7 @@ import { askOffsets, LATEST } from '../kafka/ask-offsets.ts'
 import type { SinkPartition } from './partition.ts'
 
 /**
- * Asks how far partitions reach that are not fetched now: they have no other way to learn what has come.
+ * Reads the end offsets of partitions that are not fetched now, because only a fetch would update them otherwise.
  * @throws errors of Kafka
  */
 export async function lookAtEnds (admin: Pick<Admin, 'listOffsets'>, partitions: Iterable<SinkPartition>): Promise<void> {

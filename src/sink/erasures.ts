@@ -1,15 +1,15 @@
 /**
- * Erasures of devices of which records wait in Kafka. A gateway registers an erasure in PostgreSQL and writes its marker into
- * each partition. For each partition:
+ * Erasures of devices whose records wait in Kafka. A gateway registers an erasure in PostgreSQL and writes its marker
+ * into each partition. In each partition:
  *
  *   records of the device ──> refused, `erased` ──> marker ──> PostgreSQL is cleared? ── no ──> the partition waits
  *                                                                      └── yes ──> records of the device are stored
  *
- * A record behind the marker is older, too, where the gateway that wrote it did not know of the erasure then: it was frozen, or
- * cut off from PostgreSQL, or Kafka took late what it had given up.
+ * A record behind the marker also counts as older if its gateway did not know of the erasure when it wrote it: the
+ * gateway was frozen or cut off from PostgreSQL, or Kafka took late a write that the gateway had given up.
  *
- * A batch of a sink that has not read what is registered is refused by PostgreSQL (VS002), so the sink reads it, and looks at
- * its records again.
+ * PostgreSQL refuses a batch (VS002) of a sink that has not read the latest registered erasures. The sink then reads
+ * them and checks its records again.
  */
 import type { Kysely } from 'kysely'
 import {
@@ -23,10 +23,10 @@ import { type LogRecord, readSeen } from '../kafka/records.ts'
 import type { Decoded } from './decode.ts'
 import { type Assigned, type Place, toKey } from './place.ts'
 
-/** What is to be done with a record; `hold`: it may be stored once PostgreSQL is cleared of its device. */
+/** What to do with a record; `hold`: it may be stored once PostgreSQL is cleared of its device. */
 export type Verdict = 'keep' | 'drop' | 'hold'
 
-/** What one partition has to know of erasures. */
+/** Erasures, as one partition applies them. */
 export class PartitionErasures {
   #marks: readonly ErasureMark[] = []
   #requested: readonly RequestedErasure[] = []
@@ -37,7 +37,7 @@ export class PartitionErasures {
     this.#requested = requested
   }
 
-  /** Its place in this partition is noted: it may be passed. */
+  /** Notes that a marker's offset in this partition is stored, so the partition may be read on. */
   meet (marker: string): void {
     this.#met.add(marker)
   }
@@ -73,9 +73,9 @@ export interface ErasingPartition {
   readonly erasures: PartitionErasures
 }
 
-/** Erasures as the database has them, for the partitions of one consumer group. */
+/** Erasures in PostgreSQL, for the partitions of one consumer group. */
 export function createSinkErasures ({ kysely, group }: { readonly kysely: Kysely<Tables>, readonly group: string }) {
-  /** Reads what is registered. @throws errors of PostgreSQL */
+  /** Reads the registered erasures. @throws errors of PostgreSQL */
   async function reload (partitions: readonly ErasingPartition[]): Promise<void> {
     if (partitions.length === 0) return
     const { seen, marks } = await selectErasureMarks(kysely, group, partitions.map(({ place }) => place))
@@ -88,9 +88,12 @@ export function createSinkErasures ({ kysely, group }: { readonly kysely: Kysely
 
   return {
     reload,
-    /** Finds out whether what partitions wait for is done. @throws errors of PostgreSQL */
+    /** Checks for waiting partitions whether PostgreSQL is cleared by now. @throws errors of PostgreSQL */
     look: (partitions: Iterable<ErasingPartition & Held>) => reload([...partitions].filter(({ heldSinceMs }) => heldSinceMs !== null)),
-    /** Notes a marker that a partition holds, also one of which this database knows nothing. @throws errors of PostgreSQL */
+    /**
+     * Stores the offset of a marker, and its erasure if this database does not know it.
+     * @throws errors of PostgreSQL
+     */
     async learn (partition: ErasingPartition, { marker, device, partitions }: ErasureMarker, offset: number): Promise<void> {
       const { topicId, partition: number } = partition.place
       const { id } = await registerLogErasure(kysely, { device, by: { marker }, partitions })
@@ -106,7 +109,7 @@ interface Held {
   readonly heldSinceMs: number | null
 }
 
-/** Partitions that have waited for long: no gateway may be there. */
+/** Warnings for partitions that have waited for long: perhaps no gateway is running. */
 export function toHeldWarnings (partitions: Iterable<Held>, toldMs: number): string[] {
   const nowMs = performance.now()
   return [...partitions].filter(({ heldSinceMs }) => heldSinceMs !== null && nowMs - heldSinceMs > toldMs).map(({ place }) =>

@@ -1,8 +1,8 @@
 /**
- * Reads partitions: one request a broker at a time, for those of its partitions that have room. A partition without room is
- * left out, which is all that back-pressure takes.
+ * Reads partitions: at most one request to each broker at a time, for those of its partitions that have room. Leaving
+ * out partitions without room is all the back-pressure that is needed.
  *
- * The client's own stream cannot be used: it reads all partitions or none, and does not tell what is wrong with one.
+ * The client's own stream cannot be used: it reads all partitions or none, and does not report errors by partition.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, ConnectionPool, fetchV17, RecordsBatch } from '@platformatic/kafka'
@@ -20,12 +20,12 @@ const OUT_OF_RANGE = 1
 const GONE: ReadonlySet<number> = new Set([3, 100, 103])
 type Response = fetchV17.FetchResponse
 
-/** Of a leader: not known. */
+/** Leader epoch: not known. */
 const NO_EPOCH = -1
-/** Without a session of fetches: what is asked for changes with each request. */
+/** No fetch session, because each request asks for other partitions. */
 const NO_SESSION = [0, -1] as const
 const READ_UNCOMMITTED = 0
-/** Of the attributes of a batch. */
+/** Bit of a batch's attributes. */
 const IS_CONTROL = 1 << 5
 const TOLD_EVERY_MS = 30_000
 
@@ -33,11 +33,14 @@ export interface FetcherOptions extends Pick<MembershipOptions, 'client' | 'conn
   readonly client: KafkaClient
   readonly admin: Admin
   readonly topics: readonly string[]
-  /** Those that may be read now, and have room. */
+  /** Partitions that may be read now and have room. */
   readonly fetchable: () => SinkPartition[]
-  /** Records have come. */
+  /** Called when records have arrived. */
   readonly onRecords: () => void
-  /** The log has another history from `end` on than what was read: nothing more of it is taken until it is claimed anew. */
+  /**
+   * Called when the log differs from `end` on from what was read. The partition must not be fetched until it is claimed
+   * again.
+   */
   readonly onCutBack: (partition: SinkPartition, end: CutEnd) => void
   readonly limits: SinkLimits
   readonly logger: Logger
@@ -50,7 +53,7 @@ interface Broker {
 
 interface Cluster {
   readonly brokers: ReadonlyMap<number, Broker>
-  /** Broker that leads, by the key of a partition. */
+  /** Leading broker, by the key of a partition. */
   readonly leaders: ReadonlyMap<string, number>
 }
 
@@ -74,7 +77,7 @@ export class Fetcher {
     this.#options = options
   }
 
-  /** Asks for what has room, at brokers that are not asked yet. Called whenever a partition has come or has got room. */
+  /** Fetches partitions that have room, from idle brokers. Called whenever a partition is added or has room again. */
   pump (): void {
     if (this.#stopping.signal.aborted || this.#refreshing !== null) return
     const partitions = this.#options.fetchable()
@@ -86,7 +89,7 @@ export class Fetcher {
     const byLeader = groupBy(partitions.filter(isLed), ({ place }) => cluster.leaders.get(toKey(place))!)
     for (const [node, led] of byLeader) {
       const broker = cluster.brokers.get(node)
-      // For a moment a partition has no leader.
+      // The partition has no leader for a moment.
       if (broker === undefined) this.#refresh()
       if (broker === undefined || this.#busy.has(node)) continue
       this.#busy.set(node, this.#ask(broker, led).finally(() => {
@@ -96,7 +99,7 @@ export class Fetcher {
     }
   }
 
-  /** Connections are made anew. */
+  /** Closes the connections; the next fetch opens new ones. */
   reconnect (): void {
     this.#pool?.close().catch(() => {})
     this.#pool = null
@@ -109,7 +112,7 @@ export class Fetcher {
     await Promise.all([...this.#busy.values(), this.#refreshing])
   }
 
-  /** Who leads which partition. */
+  /** Reads again which broker leads which partition. */
   #refresh (): void {
     this.#refreshing ??= this.#readCluster().finally(() => {
       this.#refreshing = null
@@ -126,7 +129,7 @@ export class Fetcher {
       this.#cluster = { brokers, leaders }
       const topicIds = new Set([...topics.values()].map(({ id }) => id))
       for (const partition of this.#options.fetchable()) {
-        // A new partition may be missing for a moment, but not a topic.
+        // A new partition may be missing for a moment, but a topic may not.
         if (!topicIds.has(partition.place.topicId)) this.#stopGone(partition)
       }
       await this.#pause(this.#options.limits.retryMsMin)
@@ -165,14 +168,14 @@ export class Fetcher {
       return await client.fetchV17.api.async(await this.#pool.get(broker), limits.fetchWaitMs, 1, limits.fetchBytesMax, READ_UNCOMMITTED,
         ...NO_SESSION, topics, [], '')
     } catch (error) {
-      // Where one partition has an error, the client rejects, with what it has of the others.
+      // If one partition has an error, the client rejects; its error holds the answers of the other partitions.
       const { response } = error as { response?: Response }
       if (response?.responses === undefined || response.errorCode !== 0) throw error
       return response
     }
   }
 
-  /** @returns whether leaders have to be looked up again */
+  /** @returns whether leaders must be looked up again */
   #take ({ responses }: Response, asked: ReadonlyMap<string, Asked>): boolean {
     let isStale = false
     let hasRecords = false
@@ -216,7 +219,7 @@ export class Fetcher {
     return queued.length > 0 ? 'records' : null
   }
 
-  /** Never goes on elsewhere: what lies between would be lost, or stored by nobody. */
+  /** Stops the partition. Continuing at another offset would skip records. */
   #stopOutOfRange (partition: SinkPartition, offset: number): void {
     const { topic, partition: number } = partition.place
     partition.halt('out_of_range',
@@ -224,13 +227,13 @@ export class Fetcher {
       'were stored, or brokers lost them. src/sink/README.md tells how to go on', this.#options.logger)
   }
 
-  /** The log does not hold the record before the position: it holds less of that leader's records, or none. */
+  /** Called when the log does not hold the record before the position under its leader epoch. */
   #leaveHistory (partition: SinkPartition, end: CutEnd): void {
     if (end.nextOffset < partition.fetchOffset) {
       this.#options.onCutBack(partition, end)
       return
     }
-    // Only after an unclean election. Where both histories part is not known then.
+    // Happens only after an unclean election. The offset at which the histories diverge is not known then.
     const { topic, partition: number } = partition.place
     partition.halt('out_of_range',
       `partition ${number} of ${topic} has another record before the position ${partition.fetchOffset} than what was read: a replica ` +
@@ -267,7 +270,7 @@ function toQueued (batch: RecordsBatch, from: number): QueuedRecord[] {
   const maxMs = Number(batch.maxTimestamp)
   const queued: QueuedRecord[] = []
   for (const { offsetDelta, timestampDelta, key, value, headers, length } of batch.records) {
-    // A batch comes whole, also where the position lies within it.
+    // Kafka sends whole batches, even if the position is within one.
     if (first + offsetDelta < from) continue
     queued.push({
       offset: first + offsetDelta,

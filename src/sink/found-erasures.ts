@@ -6,7 +6,7 @@ import type { Tables } from '../../db/tables.ts'
 import type { Task } from '../operations/scheduler.ts'
 
 const LOOK_INTERVAL_MS = 1000
-/** For the audit log. */
+/** Actor in the audit log. */
 const ACTOR = 'an erasure in Kafka'
 
 interface FoundErasuresOptions {
@@ -14,15 +14,15 @@ interface FoundErasuresOptions {
   readonly connectionString: string
   /** application_name of this sink. */
   readonly name: string
-  /** Keeps a copy of the latest states from showing the device. */
+  /** Runs an erasure so that the copy of the latest states does not show the device. */
   readonly aroundErasure: <T>(device: string, erase: () => Promise<T>) => Promise<T>
   readonly signal: AbortSignal
   readonly logger: Logger
 }
 
 /**
- * Clears PostgreSQL of devices whose erasure sinks have found in Kafka, and of which this database knew nothing: it was
- * restored from an older backup, or it is another one than that of the gateways.
+ * Clears PostgreSQL of devices whose erasure markers sinks found in Kafka, and whose erasures this database did not
+ * know. Either it was restored from an older backup, or it is not the database of the gateways.
  */
 export function createFoundErasures ({ kysely, connectionString, name, aroundErasure, signal, logger }: FoundErasuresOptions) {
   let running: Promise<void> = Promise.resolve()
@@ -45,6 +45,6 @@ export function createFoundErasures ({ kysely, connectionString, name, aroundEra
       return ran
     }
   }
-  /** `settled`: when none is under way. */
+  /** `settled` settles when no erasure is under way. */
   return { task, settled: () => running }
 }

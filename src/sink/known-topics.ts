@@ -13,16 +13,16 @@ interface KnownTopicsOptions {
   readonly logger: Logger
 }
 
-/** What the topics are called, which of them are others than before, and which do not exist. */
+/** The names of topics by id, which topics were deleted and created again, and which do not exist. */
 export function createKnownTopics ({ admin, topics, group, kysely, logger }: KnownTopicsOptions) {
-  /** By their ids. */
+  /** Names by topic id. */
   const names = new Map<string, string>()
-  /** Of topics whose name meant another one before, by their ids: a message each. */
-  const anew = new Map<string, string>()
+  /** Messages about topics that were created again under the same name, by topic id. */
+  const remade = new Map<string, string>()
   let missing: readonly string[] = []
 
   return {
-    /** The name of a topic. @throws errors of Kafka */
+    /** Finds the name of a topic. @throws errors of Kafka */
     async find (topicId: string): Promise<string | undefined> {
       if (!names.has(topicId)) {
         const known = await admin.metadata({ topics: [...topics], forceUpdate: true })
@@ -31,16 +31,18 @@ export function createKnownTopics ({ admin, topics, group, kysely, logger }: Kno
       return names.get(topicId)
     },
 
-    /** A partition is claimed for the first time. What the topic before it held and was not stored is gone. */
+    /**
+     * Called when a partition is claimed for the first time. Warns if its topic has replaced another one of that name.
+     */
     async noteFirst ({ topic, topicId }: Place): Promise<void> {
-      if (anew.has(topicId)) return
+      if (remade.has(topicId)) return
       const stored = (await selectOffsets(kysely)).filter(({ consumerGroup }) => consumerGroup === group)
       const former = stored.find((offset) => offset.topic === topic && offset.topicId !== topicId)
       if (former === undefined || stored.some((offset) => offset.topicId === topicId && offset.nextOffset > 0)) return
-      // Its partitions are claimed at once, and another one of them was quicker.
-      if (anew.has(topicId)) return
+      // Its partitions are claimed concurrently, and another one may have been quicker.
+      if (remade.has(topicId)) return
       const message = `${topic} was made anew: it is read from its beginning. What the one before held and was not stored is lost`
-      anew.set(topicId, message)
+      remade.set(topicId, message)
       logger.error({ topic, topicId, formerTopicId: former.topicId }, message)
     },
 
@@ -52,7 +54,7 @@ export function createKnownTopics ({ admin, topics, group, kysely, logger }: Kno
       for (const topic of missing) if (!before.includes(topic)) logger.error({ topic }, toMissing(topic))
     },
 
-    warnings: (): string[] => [...anew.values(), ...missing.map(toMissing)]
+    warnings: (): string[] => [...remade.values(), ...missing.map(toMissing)]
   }
 }
 

@@ -4,11 +4,11 @@ import { askOffsets, EARLIEST } from '../kafka/ask-offsets.ts'
 import type { KafkaClient } from '../kafka/load-client.ts'
 import type { Place } from './place.ts'
 
-/** Where the log of a partition begins and ends. Errors are those of Kafka. */
+/** Finds where the log of a partition begins and where its leader epochs end. Errors are those of Kafka. */
 export interface LogBounds {
-  /** Of the first record. */
+  /** Offset of the first record. */
   findFirstOffset (place: Place): Promise<number>
-  /** What it holds of a leader epoch. It throws also where the partition has no leader now. */
+  /** End of a leader epoch. Also throws if the partition has no leader now. */
   findEpochEnd (place: Place, leaderEpoch: number): Promise<EpochEnd>
 }
 

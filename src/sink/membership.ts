@@ -1,12 +1,12 @@
 /**
  * Membership in the consumer group, by Kafka's own protocol (KIP-848).
  *
- *   joining ──> member ── each interval: what is owned ──> broker ──> what is assigned
+ *   joining ──> member ── each interval: owned partitions ──> broker ──> assigned partitions
  *      ▲           └── fenced, unknown, or asked to rejoin ──┐
  *      └── all partitions are lost ──────────────────────────┘
  *
- * The client's own consumer cannot be used: it gives a partition up before what was read of it is stored, tells nobody of
- * a new one, and goes on asking for ever with a member id that the group has dropped.
+ * The client's own consumer cannot be used: it gives a partition up before the records that it read are stored, does
+ * not report new partitions, and keeps using a member id that the group has dropped.
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,17 +17,20 @@ import type { KafkaClient } from '../kafka/load-client.ts'
 import type { SinkLimits } from './limits.ts'
 import { type Assigned, toKey } from './place.ts'
 
-/** Kafka's codes of errors after which a member joins anew: UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH. */
+/** Kafka's codes of errors after which a member joins again: UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH. */
 const LOST: ReadonlySet<number> = new Set([25, 110])
 const EPOCH_JOIN = 0
 const EPOCH_LEAVE = -1
 const KEY_OF_GROUP = 0
-/** Until the broker has told its own. */
+/** Heartbeat interval until the broker has sent its own. */
 const INTERVAL_MS = 1000
-/** A broker waits so long for a member that does not give a partition up. */
+/** How long the broker waits for a member to give a partition up. */
 const REBALANCE_TIMEOUT_MS = 60_000
 const LEAVE_MS = 2000
-/** Shares out each topic by itself. Kafka's default, `uniform`, gave one of two sinks all readings and the other all dead letters. */
+/**
+ * Assigns each topic separately. Kafka's default, `uniform`, may give one of two sinks all readings and the other all
+ * dead letters.
+ */
 const ASSIGNOR = 'range'
 const TOLD_EVERY_MS = 30_000
 
@@ -40,9 +43,9 @@ export interface MembershipOptions {
   readonly group: string
   readonly topics: readonly string[]
   readonly onAssigned: (partitions: readonly Assigned[]) => void
-  /** Taken away in order. Settles once nothing of them is under way. */
+  /** Called when the group takes partitions away. Settles once none of their records are in a batch. */
   readonly onRevoked: (partitions: readonly Assigned[]) => Promise<void>
-  /** The group has given them to others already. */
+  /** Called with partitions that the group has already given to others. */
   readonly onLost: (partitions: readonly Assigned[]) => void
   readonly limits: SinkLimits
   readonly logger: Logger
@@ -67,13 +70,13 @@ export class Membership {
     this.#options = options
   }
 
-  /** The group knows this member, and has answered lately. */
+  /** Whether the group knows this member and has answered lately. */
   get isMember (): boolean {
     const patienceMs = 2 * this.#intervalMs + this.#options.limits.requestTimeoutMs
     return this.#epoch > EPOCH_JOIN && performance.now() - this.#heardAtMs < patienceMs
   }
 
-  /** How often the assignment changed. */
+  /** Number of changes of the assignment. */
   get changes (): number {
     return this.#changes
   }
@@ -82,12 +85,12 @@ export class Membership {
     this.#running = this.#run()
   }
 
-  /** Leaves and joins anew, with new connections. */
+  /** Leaves the group and joins it again, with new connections. */
   rejoin (): void {
     this.#isRejoining = true
   }
 
-  /** Leaves, so that the others need not wait until the group misses this member. */
+  /** Leaves the group, so that the others need not wait until its session times out. */
   async stop (): Promise<void> {
     this.#stopping.abort()
     await this.#running
@@ -105,7 +108,7 @@ export class Membership {
           this.#close()
           this.#lose()
         }
-        // Without a pause: what was given up or taken over is told at once.
+        // Without a pause, so that the broker learns at once which partitions were given up or taken.
         if (await this.#beat()) continue
         await sleep(this.#intervalMs, undefined, { signal }).catch(() => {})
       } catch (error) {
@@ -197,11 +200,11 @@ export class Membership {
     if (this.#epoch === EPOCH_JOIN) return
     const leaving = this.#connect().then((connection) => client.consumerGroupHeartbeatV1.api.async(
       connection, group, this.#memberId, EPOCH_LEAVE, null, null, -1, null, null, null, null))
-    // A broker that does not answer misses this member after its session's time-out.
+    // If the broker does not answer, the session of this member times out.
     await Promise.race([leaving.catch(() => {}), sleep(LEAVE_MS, undefined, { ref: false })])
   }
 
-  /** A connection on which a request timed out answers nothing more. */
+  /** Closes the connections: one on which a request timed out is not used again. */
   #close (): void {
     this.#pool?.close().catch(() => {})
     this.#pool = null

@@ -1,7 +1,7 @@
 /**
- * Writes a batch and the offsets of its partitions in one transaction. Where rows are refused and the batch is halved, each
- * part is stored with the offsets as they were, so that it is refused once another sink owns a partition; the offsets move
- * behind the last part.
+ * Writes a batch and the offsets of its partitions in one transaction. If rows are refused and the batch is halved,
+ * each part is stored with the unchanged offsets, so that PostgreSQL still refuses it once another sink owns a
+ * partition. The offsets move after the last part.
  */
 import type { Logger } from 'pino'
 import type { Claim } from '../../db/queries/claim-offset.ts'
@@ -10,7 +10,7 @@ import { createWriter, type WriterOptions } from '../ingest/journal/postgres-wri
 import type { RefusedLetters } from '../ingest/journal/refused-letters.ts'
 import type { Submission } from '../ingest/submission.ts'
 
-/** How far a partition is stored before and after the batch. */
+/** Position of a partition before and after the batch. */
 export interface Move {
   readonly from: Claim
   readonly to: Claim
@@ -19,7 +19,7 @@ export interface Move {
 interface OffsetWriterOptions {
   readonly store: Pick<Store, 'write'>
   readonly refusedLetters: Pick<RefusedLetters, 'keep'>
-  /** Other than by SQLSTATE, where readings go elsewhere. */
+  /** Classifies errors if readings do not go to PostgreSQL; by default by SQLSTATE. */
   readonly classify?: WriterOptions['classify']
   readonly logger: Logger
 }
@@ -27,8 +27,8 @@ interface OffsetWriterOptions {
 export function createOffsetWriter ({ store, refusedLetters, classify, logger }: OffsetWriterOptions) {
   return {
     /**
-     * @returns after COMMIT of all; duplicates and rejections are noted on the submissions
-     * @throws the error of the database; VS001 where another sink owns a partition
+     * @returns after COMMIT of everything; duplicates and rejections are noted on the submissions
+     * @throws the error of the database; VS001 if another sink owns a partition
      */
     async write (submissions: readonly Submission[], moves: readonly Move[]): Promise<void> {
       const units = submissions.reduce((sum, submission) => sum + submission.units, 0)

@@ -6,29 +6,29 @@ import type { Decoded } from './decode.ts'
 import { PartitionErasures } from './erasures.ts'
 import type { Place } from './place.ts'
 
-/** Why a partition is not read on. */
+/** Reasons why a partition is stopped. */
 export const STOPS = ['out_of_range', 'unknown_schema', 'gone', 'cut_back'] as const
 export type StopReason = typeof STOPS[number]
 
 export interface Stop {
   readonly reason: StopReason
-  /** Monotonic milliseconds of the last look at it. */
+  /** Monotonic milliseconds of the last check. */
   atMs: number
-  /** For a person. */
+  /** Message for the operator. */
   readonly message: string
 }
 
 /** A record that was read and is not stored. */
 export interface QueuedRecord {
   readonly offset: number
-  /** Unix milliseconds, of Kafka. */
+  /** Kafka's time of the record, in Unix milliseconds. */
   readonly timestampMs: number
-  /** Of its batch. */
+  /** Leader epoch of its batch. */
   readonly leaderEpoch: number
   readonly bytes: number
   readonly key: Buffer | null
   readonly record: LogRecord
-  /** Once it was taken into a batch. */
+  /** Set once it was taken into a batch. */
   decoded: Decoded | null
 }
 
@@ -46,26 +46,26 @@ export class SinkPartition {
   /** The name of the topic is empty until it is known. */
   place: Place
   claim: Claim | null = null
-  /** Of the next record to read. */
+  /** Offset of the next record to read. */
   fetchOffset = 0
-  /** Of the record before it; `null`: not known, or there is none. */
+  /** Leader epoch of the record before it; `null`: not known, or there is none. */
   fetchEpoch: number | null = null
-  /** Of Kafka's next record. */
+  /** Offset behind the last record that Kafka has. */
   highWatermark = 0
   stop: Stop | null = null
-  /** Its position has to be moved back, once what was read is stored; it was read under this claim. */
+  /** Where to move the position back to once all that was read is stored. `of` is the claim under which it was read. */
   cut: CutEnd & { readonly of: Claim } | null = null
   /** A batch that holds records of it is being written. */
   isBusy = false
-  /** Taken away: nothing more is read. */
+  /** Whether the group takes it away, so that nothing more is read. */
   isRevoked = false
-  /** It is not among the partitions of this sink any more. */
+  /** Whether it is no longer a partition of this sink. */
   isDropped = false
-  /** Its records are not stored for now: those that are read are enough. */
+  /** Whether its records are not stored for now, so that no more are read than it holds. */
   isWaiting = false
-  /** What was asked for before it was claimed anew is not for it. */
+  /** Incremented by `reset`; answers to fetches of an earlier generation are ignored. */
   generation = 0
-  /** What was wrong with it when it was last looked at; it stands until something of it is stored, or nothing is left. */
+  /** Why it was last stopped; cleared once some of it is stored, or nothing is left to store. */
   trouble: Stop | null = null
   /** Monotonic milliseconds of the last batch, or of the last time that nothing was left to store. */
   progressAtMs: number
@@ -88,7 +88,7 @@ export class SinkPartition {
     return this.#bytes
   }
 
-  /** Of the first record that is not stored. */
+  /** Offset of the first record that is not stored. */
   get storedOffset (): number {
     return this.claim?.nextOffset ?? 0
   }
@@ -97,7 +97,7 @@ export class SinkPartition {
     return this.records === 0
   }
 
-  /** That are read and not stored. */
+  /** Number of records that are read and not stored. */
   get records (): number {
     return this.#queue.length - this.#from
   }
@@ -117,7 +117,7 @@ export class SinkPartition {
     return this.#bytes >= bytesMax ? 'full' : 'reading'
   }
 
-  /** Something of it was stored, or nothing is left to store. */
+  /** Called when some of it was stored, or nothing is left to store. */
   progress (): void {
     this.progressAtMs = performance.now()
     this.trouble = this.stop
@@ -130,14 +130,14 @@ export class SinkPartition {
     this.stop = null
   }
 
-  /** Is not read on. The same is logged once, however often it is found. */
+  /** Stops the partition. The same message in a row is logged once. */
   halt (reason: StopReason, message: string, logger: Logger): void {
     if (message !== this.#told) logger.error({ ...this.place, reason }, message)
     this.#told = message
     this.stop = this.trouble = { reason, message, atMs: performance.now() }
   }
 
-  /** @param nextOffset - of the record behind them @param leaderEpoch - of the last one */
+  /** @param nextOffset - offset behind the last record @param leaderEpoch - of the last record */
   add (records: readonly QueuedRecord[], nextOffset: number, leaderEpoch: number): void {
     for (const record of records) {
       this.#queue.push(record)
@@ -147,12 +147,12 @@ export class SinkPartition {
     this.fetchEpoch = leaderEpoch
   }
 
-  /** The record at `index` of those that are not stored. */
+  /** The record at `index` among those that are not stored. */
   at (index: number): QueuedRecord | undefined {
     return this.#queue[this.#from + index]
   }
 
-  /** The first `count` are stored. @param claim - how far */
+  /** Removes the first `count` records, which are stored. @param claim - the new position */
   release (count: number, claim: Claim): void {
     for (const { bytes } of this.#queue.slice(this.#from, this.#from + count)) this.#bytes -= bytes
     this.#from += count
@@ -164,7 +164,10 @@ export class SinkPartition {
     this.progress()
   }
 
-  /** Forgets what is read, so that it is claimed and read again. @returns what was taken into a batch and is not stored */
+  /**
+   * Forgets its records, which are read again after a new claim.
+   * @returns those that were taken into a batch and are not stored
+   */
   reset (): Decoded[] {
     const decoded = this.#queue.slice(this.#from).flatMap((queued) => queued.decoded ?? [])
     this.#queue = []

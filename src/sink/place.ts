@@ -4,10 +4,10 @@ export interface Assigned {
   readonly partition: number
 }
 
-/** The same with the name that its topic has. */
+/** The same, with the name of its topic. */
 export interface Place extends Assigned {
   readonly topic: string
 }
 
-/** Names a partition in a map. */
+/** Key of a partition in a map. */
 export const toKey = ({ topicId, partition }: Assigned) => `${topicId} ${partition}`

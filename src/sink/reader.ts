@@ -1,5 +1,5 @@
 /**
- * The way out of Kafka, wired once, for whatever stores what it reads (`Storage`: a sink, a lake):
+ * Reads from Kafka: all parts, wired once, for any `Storage` (of a sink, a lake or an export):
  *
  *   membership ── assigned, revoked ──> assignment ── claimed ──> fetcher ── records ──> storage
  *                                           ▲                        ▲                      │
@@ -25,37 +25,40 @@ import type { SinkLimits } from './limits.ts'
 import { Membership } from './membership.ts'
 import type { SinkPartition } from './partition.ts'
 
-/** Partitions that have room, or a leader again, are found without being told. */
+/** Interval of a check for partitions that have room or a leader again. */
 const LOOK_INTERVAL_MS = 1000
 
-/** What stores the records that are read. */
+/** Stores the records that are read. */
 export interface Storage {
-  /** It takes what it is given. */
+  /** Whether it takes records now. */
   readonly isUp: boolean
-  /** Where to go on, if that is not in PostgreSQL; then it cannot go back either. A claim that fails is tried again. */
+  /**
+   * Finds the position, if it is not in PostgreSQL; such a storage cannot go back. If it throws, the claim is tried
+   * again.
+   */
   findPosition? (partition: SinkPartition, claim: Claim): Promise<Claim>
   /** For `/health/ready`; empty while it is up. */
   readonly warnings: () => readonly string[]
   start (): void
-  /** Records have come. */
+  /** Called when records have arrived. */
   wake (): void
-  /** These were taken, and will be read again, perhaps by another one. */
+  /** Called with records that were taken and will be read again, perhaps by another process. */
   giveUp (records: readonly Decoded[]): void
   /** Settles when nothing is being stored. */
   stop (): Promise<void>
 }
 
-/** What a {@link Storage} has of the reader. */
+/** Parts of the reader that a {@link Storage} uses. */
 export interface Wiring {
   readonly erasures: SinkErasures
   readonly bounds: LogBounds
-  /** Those that are owned here. */
+  /** Partitions of this process. */
   readonly partitions: () => Iterable<SinkPartition>
-  /** Another one has claimed it. */
+  /** To be called when another process has claimed a partition. */
   readonly onReplaced: (partition: SinkPartition) => void
-  /** None of its records is being stored now. */
+  /** To be called when none of a partition's records are being stored. */
   readonly onIdle: (partition: SinkPartition) => void
-  /** Partitions have room again. */
+  /** To be called when partitions have room again. */
   readonly onRoom: () => void
 }
 
@@ -65,16 +68,16 @@ export interface ReaderOptions<Stored extends Storage> {
   readonly group: string
   readonly topics: readonly string[]
   readonly createStorage: (wiring: Wiring) => Stored
-  /** application_name, and what Kafka calls this sink. */
+  /** application_name in PostgreSQL, and client id in Kafka. */
   readonly name: string
   readonly kysely: Kysely<Tables>
-  /** Of all partitions together; beyond, nothing is read. */
+  /** Bound on the bytes of all partitions together; beyond it nothing is read. */
   readonly bytesMax: number
   readonly limits: SinkLimits
   readonly logger: Logger
 }
 
-/** @throws `ConfigError` where a file that the connection needs cannot be read */
+/** @throws `ConfigError` if a file that the connection needs cannot be read */
 export async function createReader<Stored extends Storage> (options: ReaderOptions<Stored>) {
   const { client, config, group, topics, name, kysely, bytesMax, limits, logger } = options
   const connection = await toClientOptions(config, name)
@@ -145,7 +148,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
   function look (): void {
     assignment.look()
     fetcher.pump()
-    erasures.look(assignment.partitions).then(() => { storing.wake() }, () => { /* Storing tells that PostgreSQL is away. */ })
+    erasures.look(assignment.partitions).then(() => { storing.wake() }, () => { /* The storage reports it. */ })
     const stuck = storing.isUp ? findStuck(assignment.partitions, limits.stuckMs) : []
     if (stuck.length === 0) return
     rejoins++
@@ -171,17 +174,17 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
     storing,
     get partitions () { return assignment.partitions },
     get isMember () { return membership.isMember },
-    /** All that was assigned is being stored. */
+    /** Whether the group knows this process and all of its partitions are being stored. */
     get isReady (): boolean {
       return membership.isMember && storing.isUp &&
         [...assignment.partitions].every(({ claim, trouble }) => claim !== null && trouble === null)
     },
     get rebalances () { return membership.changes },
     get rejoins () { return rejoins },
-    /** Positions that were moved back to where brokers had cut a partition. */
+    /** Number of positions that were moved back because brokers had cut a partition. */
     get truncations () { return cuts.moved },
     warnings,
-    /** PostgreSQL was made ready. */
+    /** Called once PostgreSQL is ready. */
     start (): void {
       storing.start()
       membership.start()
@@ -189,7 +192,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
       topicsTimer = setInterval(lookAtTopics, limits.topicsMs)
       lookAtTopics()
     },
-    /** Stores what is read, leaves the group, and closes its connections. */
+    /** Stores what was read, leaves the group and closes the connections. */
     async stop (): Promise<void> {
       clearInterval(timer)
       clearInterval(topicsTimer)
@@ -202,7 +205,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
   }
 }
 
-/** Partitions that are read and make no progress, though what stores them is up. */
+/** Partitions that make no progress although the storage is up. */
 function findStuck (partitions: Iterable<SinkPartition>, stuckMs: number): SinkPartition[] {
   const sinceMs = performance.now() - stuckMs
   return [...partitions].filter(({ claim, trouble, heldSinceMs, progressAtMs }) =>

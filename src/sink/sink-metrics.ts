@@ -13,7 +13,7 @@ interface StoringStatistics {
   readonly caps: Pick<DeadLetterCaps, 'usage'>
 }
 
-/** Of what reads Kafka. */
+/** State of a reader of Kafka. */
 export interface ReaderStatistics {
   readonly isMember: boolean
   readonly partitions: Iterable<SinkPartition>
@@ -25,19 +25,19 @@ export interface ReaderStatistics {
   readonly rebalances: number
   readonly replaced: number
   readonly rejoins: number
-  /** Positions that were moved back. */
+  /** Number of positions that were moved back. */
   readonly truncations: number
 }
 
-/** How long the oldest record of a partition that is not stored has waited. @returns seconds; 0: nothing waits */
+/** How long the oldest unstored record of a partition has waited. @returns seconds; 0: none waits */
 function toLagS (partition: SinkPartition, { nowMs, monotonicMs }: Pick<ReaderStatistics, 'nowMs' | 'monotonicMs'>): number {
   const { oldestMs, lag, trouble, progressAtMs } = partition
   if (oldestMs !== null) return Math.max(0, (nowMs - oldestMs) / 1000)
-  // Nothing of it is read, so the age of what waits is not known, but for how long nothing was stored.
+  // Nothing of it was read, so the age of its records is not known. The time since the last progress is.
   return lag === 0 && trouble === null ? 0 : (monotonicMs - progressAtMs) / 1000
 }
 
-/** Metrics that a sink has in common with gateways. @returns takes each stored batch */
+/** Metrics that a sink has in common with gateways. @returns a function to call with each stored batch */
 export function addStoringMetrics (metrics: Metrics, read: () => StoringStatistics) {
   addLedger(metrics, () => read().ledger)
   addDeadLetters(metrics, () => read().caps.usage)
@@ -46,7 +46,7 @@ export function addStoringMetrics (metrics: Metrics, read: () => StoringStatisti
   return addBatches(metrics)
 }
 
-/** What reads Kafka, as its metrics say it. */
+/** A reader of Kafka, as its metrics name it. */
 interface Role {
   readonly role: 'sink' | 'lake' | 'export'
   readonly target: string
@@ -60,7 +60,7 @@ export function addSinkMetrics (metrics: Metrics, readAnnouncer: () => Announcer
   addReaderMetrics(metrics, { role: 'sink', target: 'PostgreSQL' }, read)
 }
 
-/** Metrics of what reads Kafka. */
+/** Metrics of every reader of Kafka. */
 export function addReaderMetrics (metrics: Metrics, { role, target }: Role, read: () => ReaderStatistics): void {
   const byPartition = (name: string, help: string, of: (partition: SinkPartition) => number) => {
     metrics.gauges(name, help, ['topic', 'partition'], () => [...read().partitions].map((partition): Series<'topic' | 'partition'> =>
@@ -83,7 +83,7 @@ export function addReaderMetrics (metrics: Metrics, { role, target }: Role, read
     () => read().replaced)
   metrics.counter(`vital_${role}_rejoins_total`, `How often this ${role} left the group and joined it anew, because nothing made progress`,
     () => read().rejoins)
-  // A lake is stopped instead.
+  // A lake stops such partitions instead.
   if (role === 'lake') return
   metrics.counter(`vital_${role}_truncations_total`,
     `Partitions of this ${role} of which brokers had lost acknowledged records, and which were read again from there`,

@@ -4,9 +4,9 @@
  *   queues of the partitions ──> slices ──> one transaction: rows, and the offset of each partition ──> queues released
  *                                  │
  *                                  ├─ another sink owns one (VS001): it is left out, the others are stored
- *                                  ├─ a device is being erased (VS002): its records are looked at again
+ *                                  ├─ a device is being erased (VS002): its records are checked again
  *                                  ├─ a row is refused: it becomes a dead letter, the others are stored
- *                                  └─ PostgreSQL is away: again, later and later; queues fill, and nothing is fetched
+ *                                  └─ PostgreSQL is away: retried with growing delays; queues fill, and fetching stops
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -27,32 +27,32 @@ import type { Storage, Wiring } from './reader.ts'
 
 const TOLD_EVERY_MS = 10_000
 
-/** What one partition gives to a batch. */
+/** The part of a batch that is from one partition. */
 export interface Slice {
   readonly partition: SinkPartition
   readonly move: Move
   readonly records: readonly Decoded[]
 }
 
-/** What makes batches durable. */
+/** Makes batches durable. */
 export interface BatchWriter {
   /**
-   * @param slices - of which the submissions were made, in the order of their partitions
-   * @returns once all is durable, and the offsets are moved
-   * @throws VS001 and VS002 of PostgreSQL, or why it cannot be done now
+   * @param slices - the records of which the submissions were made, by partition
+   * @returns once everything is durable and the offsets are moved
+   * @throws VS001 and VS002 of PostgreSQL, or the reason why it cannot be done now
    */
   write (submissions: readonly Submission[], moves: readonly Move[], slices: readonly Slice[]): Promise<void>
 }
 
 export interface StoringOptions extends Wiring {
   readonly writer: BatchWriter
-  /** What batches go to, for messages. */
+  /** Destination of batches, as messages name it. */
   readonly target: string
-  /** Why it does not take them, where an operator can be told. */
+  /** A reason for the operator why the target does not take batches; `null`: none that can be told. */
   readonly explain?: (error: unknown) => string | null
   readonly caps: Pick<DeadLetterCaps, 'admit'>
   readonly ledger: Ledger
-  /** Readings and letters of it are committed. */
+  /** Called when the readings and letters of a submission are committed. */
   readonly onCommitted?: (submission: Submission) => void
   readonly onBatch: (batch: { readonly readings: number, readonly durationMs: number }) => void
   readonly readingsMax: number
@@ -79,7 +79,7 @@ export class Storing implements Storage {
     this.#readingsMax = options.readingsMax
   }
 
-  /** The last batch was taken. */
+  /** Whether the target took the last batch. */
   get isUp (): boolean {
     return this.#isUp
   }
@@ -89,12 +89,12 @@ export class Storing implements Storage {
     return this.#isUp ? [] : [`${target} does not take batches; their records wait in Kafka${this.#why === null ? '' : `: ${this.#why}`}`]
   }
 
-  /** Batches are being written as fast as they can be. */
+  /** Whether every lane is writing a batch. */
   get isBusy (): boolean {
     return this.#wakes.length === 0 && this.#isStarted
   }
 
-  /** Taken into a batch and not decided. */
+  /** Readings and letters that were taken into a batch and are not decided. */
   get pending (): number {
     return this.#pending
   }
@@ -109,19 +109,19 @@ export class Storing implements Storage {
     this.#working = Array.from({ length: this.#options.limits.batchesInFlightMax }, () => this.#work())
   }
 
-  /** Records have come. */
+  /** Called when records have arrived. */
   wake (): void {
     for (const wake of this.#wakes.splice(0)) wake()
   }
 
-  /** Settles when no batch is under way. What is not stored by then stays in Kafka. */
+  /** Settles when no batch is under way. Records that are not stored by then stay in Kafka. */
   async stop (): Promise<void> {
     this.#stopping.abort()
     this.wake()
     await Promise.all(this.#working)
   }
 
-  /** These were taken into a batch, and will be read again, perhaps by another sink. */
+  /** Called with records that were taken into a batch and will be read again, perhaps by another sink. */
   giveUp (records: readonly Decoded[]): void {
     const undecided = records.filter(isUndecided).length
     this.#options.ledger.refused('kafka', 'unavailable', undecided)
@@ -147,7 +147,7 @@ export class Storing implements Storage {
     }
   }
 
-  /** From the fullest partition on, so that a backlog goes in large batches and two of them at a time. */
+  /** Starts with the fullest partition, so that a backlog is written in large batches, two at a time. */
   #take (): Slice[] {
     const { partitions, limits } = this.#options
     const full = [...partitions()].filter(({ isBusy, isEmpty, claim }) => !isBusy && !isEmpty && claim !== null)
@@ -173,7 +173,7 @@ export class Storing implements Storage {
     while (records.length < readingsMax && bytes < bytesMax) {
       const queued = partition.at(records.length)
       if (queued === undefined) {
-        // Behind what no reader needs: marks of transactions.
+        // The position also passes control batches (transaction markers), which hold no records.
         nextOffset = partition.fetchOffset
         leaderEpoch = partition.fetchEpoch
         break
@@ -198,7 +198,7 @@ export class Storing implements Storage {
     return { partition, move: { from, to: { ...from, nextOffset, leaderEpoch } }, records, bytes }
   }
 
-  /** @returns `null` where its partition has to wait for a newer sink */
+  /** @returns `null` if the partition must wait for a newer sink */
   #decode (partition: SinkPartition, queued: QueuedRecord): Decoded | null {
     const { caps, ledger } = this.#options
     const decoded = decode(queued.record, { ...partition.place, ...queued }, caps)
@@ -221,12 +221,12 @@ export class Storing implements Storage {
     return queued.decoded
   }
 
-  /** What stands before the marker is stored meanwhile. */
+  /** Notes a marker. Records before it are stored meanwhile. */
   #learn (partition: SinkPartition, marker: ErasureMarker, offset: number): void {
     if (partition.isLearning) return
     partition.isLearning = true
     this.#options.erasures.learn(partition, marker, offset).then(() => { this.wake() }, (error: unknown) => {
-      // Tried again each second, with the next look.
+      // Tried again within a second: the reader wakes the storage each second.
       this.#options.logger.warn({ err: error, ...partition.place }, 'the marker of an erasure cannot be noted now; its partition waits')
     }).finally(() => { partition.isLearning = false })
   }
@@ -237,7 +237,10 @@ export class Storing implements Storage {
       'does not know: upgrade the sinks; the partition waits', this.#options.logger)
   }
 
-  /** @returns why not all of it is stored */
+  /**
+   * @returns the error because of which some of it is not stored; `null`: all is stored, or is to be taken again at
+   *   once
+   */
   async #store (slices: readonly Slice[]): Promise<unknown> {
     let left = slices
     while (left.length > 0) {
@@ -260,7 +263,7 @@ export class Storing implements Storage {
     return null
   }
 
-  /** What was to be written is looked at again. @returns why they cannot be read */
+  /** Reads the registered erasures; the batch is then taken again. @returns the error if they cannot be read */
   async #readErasures (): Promise<unknown> {
     const { erasures, partitions } = this.#options
     try {
@@ -316,7 +319,7 @@ export class Storing implements Storage {
   }
 }
 
-/** One for the readings of each client, and one for all dead letters. */
+/** One submission for the readings of each transport and client, and one for all dead letters. */
 function toSubmissions (records: readonly Decoded[]): Submission[] {
   const readings = new Map<string, Pick<Submission, 'transport' | 'clientId'> & { readonly rows: ReadingRow[] }>()
   const letters: DeadLetterRow[] = []
@@ -334,7 +337,7 @@ function toSubmissions (records: readonly Decoded[]): Submission[] {
   return letters.length === 0 ? submissions : [...submissions, toReplayed({ transport: 'kafka', clientId: null, readings: [], letters })]
 }
 
-/** The same, as it came in here. */
+/** The same submission, counted under the transport by which it came in here. */
 function toCounted (submission: Submission): Submission {
   const counted = toReplayed({ transport: 'kafka', clientId: null, readings: submission.readings, letters: submission.letters })
   counted.duplicates = submission.duplicates

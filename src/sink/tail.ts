@@ -18,8 +18,8 @@ interface TailOptions {
 }
 
 /**
- * Reads all partitions of a topic from their ends, for who wants to hear what comes and keeps no position. Partitions, and a
- * topic, that come later are read from their beginnings.
+ * Reads all partitions of a topic from their ends, for a listener that keeps no position. Partitions that are added
+ * later, or a topic that is made later, are read from the beginning.
  */
 export function createTail ({ client, connection, topic, onRecord, logger }: TailOptions) {
   const limits = SINK_LIMITS
@@ -38,7 +38,7 @@ export function createTail ({ client, connection, topic, onRecord, logger }: Tai
     onRecords: take,
     onCutBack: (partition, { nextOffset, leaderEpoch }) => { partition.begin({ ...partition.claim!, nextOffset, leaderEpoch }) },
     limits,
-    // What it says of a partition that it cannot read is meant for who stores the records.
+    // Its messages about partitions that it cannot read are meant for sinks.
     logger: logger.child({}, { level: 'silent' })
   })
 

@@ -22,14 +22,14 @@ interface UpkeepOptions {
   readonly copy: Pick<LatestCache, 'aroundErasure'> | null
   readonly clock: Clock
   readonly caps: DeadLetterCaps
-  /** Batches leave no time for averages. */
+  /** Whether batches leave no time for averages. */
   readonly isSaturated: () => boolean
   readonly signal: AbortSignal
   readonly metrics: Metrics
   readonly logger: Logger
 }
 
-/** Work of a sink beside the traffic, which gateways do as well: the tables and their months, averages, counts of dead letters. */
+/** Work of a sink beside the traffic, as in gateways: tables and their partitions, averages, counts of dead letters. */
 export function createUpkeep (options: UpkeepOptions) {
   const { connectionString, database, name, copy, clock, caps, isSaturated, signal, metrics, logger } = options
   const partitions = createPartitionUpkeep({ connectionString, clock, logger })
