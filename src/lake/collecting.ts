@@ -1,4 +1,4 @@
-/** Takes the records of a partition into the table of a plan, as far as the plan is to reach. */
+/** Takes the records of a partition into the table of a plan, up to the end of the plan. */
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
 import { selectRequestedErasures } from '../../db/erase/log-erasures.ts'
@@ -11,14 +11,14 @@ import type { LakeLimits } from './limits.ts'
 import type { PlannedErasure } from './plan.ts'
 import type { ReadingsTable } from './readings-table.ts'
 
-/** What was taken in. */
+/** The range of records that was taken. */
 export interface Collected {
   readonly firstOffset: number
-  /** Of the first record that was not. */
+  /** Offset of the first record that was not taken. */
   readonly nextOffset: number
-  /** Of the record before that, as Kafka counts leaders; `null`: not known. */
+  /** Leader epoch of the record before it; `null`: not known. */
   readonly leaderEpoch: number | null
-  /** Of its records, as Kafka has them. */
+  /** Size of the records in Kafka. */
   readonly bytes: number
   readonly erasures: readonly PlannedErasure[]
 }
@@ -26,23 +26,23 @@ export interface Collected {
 export interface CollectingOptions {
   readonly table: ReadingsTable
   readonly kysely: Kysely<Tables>
-  /** Partitions have room again. */
+  /** To be called when partitions have room again. */
   readonly onRoom: () => void
-  /** Settles when records have come, and now and then without. */
+  /** Settles when records have arrived, and at times without any. */
   readonly arrival: () => Promise<void>
   readonly limits: Pick<LakeLimits, 'turnRecords'>
   readonly logger: Logger
 }
 
-/** How far is to be read. */
+/** How far to read. */
 export interface Reach {
-  /** Offset behind the last record, where a plan says so; less is no use then. `null`: as far as there are records. */
+  /** Offset behind the last record of a plan, all of which is needed; `null`: no plan yet, read what there is. */
   readonly end: number | null
-  /** Of records; the one that reaches it is the last one. */
+  /** Bound on the size of the records; the record that reaches it is the last one. */
   readonly bytesMax: number
-  /** Records that Kafka got later are left, so that reading ends: Unix milliseconds. */
+  /** Unix milliseconds. Records that Kafka received later are not taken, so that reading ends. */
   readonly untilMs: number
-  /** The partition is not owned any more. */
+  /** Whether the partition is no longer owned. */
   readonly isAbandoned: () => boolean
 }
 
@@ -60,13 +60,13 @@ export function createCollecting ({ table, kysely, onRoom, arrival, limits, logg
     requests = latest
   }
 
-  /** Its gateway did not know of an erasure of the device, wherever the record stands. */
+  /** Whether the gateway that wrote the record did not know of an erasure of the device. The offset does not matter. */
   function isLate (device: string, record: LogRecord): boolean {
     const request = requests.get(device)
     return request !== undefined && (readSeen(record) ?? Infinity) < request
   }
 
-  /** @returns `false`: this version must not go past it */
+  /** @returns `false`: this version must not read past the record */
   function take (partition: SinkPartition, { record, offset }: QueuedRecord, erasures: PlannedErasure[]): boolean | Promise<true> {
     const read = readReadingRecord(record)
     if (read.kind === 'read') {
@@ -99,12 +99,13 @@ export function createCollecting ({ table, kysely, onRoom, arrival, limits, logg
 
   return {
     loadRequests,
-    /** Records that no gateway wrote; readings of devices that are erased. Since the start. */
+    /** Number of records that no gateway wrote, since the start. */
     get unreadable () { return unreadable },
+    /** Number of readings that were left out because their device was erased, since the start. */
     get erased () { return erased },
     /**
-     * @returns `null`: it is not owned any more, or cannot be read on though `reach` says so
-     * @throws errors of PostgreSQL, where a marker was met
+     * @returns `null`: the partition is no longer owned, or its records do not reach `end`
+     * @throws errors of PostgreSQL, after a marker of an erasure
      */
     async collect (partition: SinkPartition, { end, bytesMax, untilMs, isAbandoned }: Reach): Promise<Collected | null> {
       await table.clear()
@@ -122,7 +123,7 @@ export function createCollecting ({ table, kysely, onRoom, arrival, limits, logg
         const last = end ?? Math.max(partition.highWatermark, partition.fetchOffset)
         if (queued === undefined) {
           release()
-          // Behind what no reader needs: marks of transactions.
+          // The position also passes control batches (transaction markers), which hold no records.
           const behind = Math.min(partition.fetchOffset, last)
           if (behind > nextOffset) [nextOffset, leaderEpoch] = [behind, partition.fetchEpoch]
           if (nextOffset >= last || partition.stop !== null) break
@@ -140,7 +141,7 @@ export function createCollecting ({ table, kysely, onRoom, arrival, limits, logg
         if (!isAbandoned()) release()
         await new Promise((resolve) => { setImmediate(resolve) })
       }
-      // Of a log that brokers cut back nothing is planned that it may not have any more.
+      // The log was cut back and may not have these records any more, so no plan is made of them.
       if (isAbandoned() || partition.stop?.reason === 'cut_back') return null
       release()
       return end !== null && nextOffset < end ? null : { firstOffset, nextOffset, leaderEpoch, bytes, erasures }

@@ -17,7 +17,7 @@ export interface CompactLakeOptions extends Pick<CompactingOptions, 'queryMsMax'
   readonly config: Pick<Config, 'lake' | 'dataDir'>
   readonly range: DayRange
   readonly signal: AbortSignal
-  /** It waits for some time, once. */
+  /** Called once, before the first long wait. */
   readonly onWait: () => void
 }
 
@@ -30,7 +30,7 @@ export async function compactLake (
 ): Promise<Compacted> {
   if (lake.location === null) throw new ConfigError('vital-gateway lake compact needs VITAL_LAKE_URL: the lake, such as s3://vital-lake/readings.')
   const store = await openStore(lake.location, LAKE_LIMITS, signal)
-  // Two on one machine have two.
+  // A directory for each process, so that two can run on one machine.
   const dirs = join(dataDir, 'lake-compact')
   const dir = join(dirs, String(process.pid))
   let hasTold = false
@@ -63,7 +63,7 @@ export async function compactLake (
   }
 }
 
-/** Removes what those left that were killed: it holds readings. */
+/** Removes the directories of killed processes, because they hold readings. */
 async function removeLeft (dirs: string): Promise<void> {
   for (const name of await readdir(dirs).catch(() => [])) {
     if (!isRunning(Number(name))) await rm(join(dirs, name), { recursive: true, force: true })

@@ -6,15 +6,17 @@
  *   third file      C            C            (empty)
  *                         join         empty       remove
  *
- * Join: the first file is read, then the others; it is replaced only as it was read (`If-Match`). Readings are told apart by
- * their offsets, so that a join that is repeated adds nothing.
- * Empty: each other file is replaced, only as it was read, once queries that may have seen the first file before the join have
- * ended. A reading is in an earlier file by then, or an erasure has taken it out.
- * Remove: an empty file keeps a lake that was frozen from putting it anew (`If-None-Match`), so it stays until none can.
+ * Join: the first file is read, then the others. The first file is replaced only if it is still as it was read
+ * (`If-Match`). Readings are identified by their offsets, so that a repeated join adds nothing.
+ * Empty: each other file is replaced by an empty one, only if it is still as it was read. This happens after queries
+ * have ended that may have read the first file before the join. By then each of its readings is in an earlier file or
+ * was erased.
+ * Remove: an empty file keeps a lake that was frozen from writing the file again (`If-None-Match`). So it stays until
+ * no lake can do that.
  *
- * A reading moves only into an earlier file of its hour. So it is never in none, whoever is killed or joins other files at the
- * same time; and an erasure goes through the files from the last one to the first (erasing.ts). There is no state but the files:
- * a compaction looks at what is there, and does the step that is due.
+ * A reading moves only into an earlier file of its hour. So it is always in some file, even if a process is killed or
+ * others join files at the same time. An erasure goes through the files from the last one to the first (erasing.ts).
+ * The files are the only state: a compaction lists them and does the step that is due.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
@@ -26,26 +28,26 @@ import type { Plans } from './plans.ts'
 import { toCopy, toRows, withPaths } from './parquet.ts'
 import type { ReadingsTable } from './readings-table.ts'
 
-/** Files that became one, or would. */
+/** Files that were joined, or would be. */
 export interface Joined {
   readonly hour: number
   readonly partition: number
   readonly topicId: string
   readonly files: number
   readonly bytes: number
-  /** `null`: nothing was read, because it is only told what would be done. */
+  /** `null`: a dry run, which reads nothing. */
   readonly readings: number | null
 }
 
-/** What a compaction did, or would do. */
+/** The result of a compaction, or of a dry run. */
 export interface Compacted {
   readonly joined: readonly Joined[]
-  /** Files whose readings are in an earlier one now. */
+  /** Number of files whose readings were moved into an earlier one. */
   readonly emptied: number
   readonly removed: number
-  /** Empty files that stay for now. */
+  /** Number of empty files that stay for now. */
   readonly left: number
-  /** Hours of partitions whose files others changed time and again. */
+  /** Number of hours of partitions that were given up because other processes kept changing their files. */
   readonly contested: number
 }
 
@@ -53,11 +55,11 @@ export interface CompactingOptions {
   readonly store: Pick<ObjectStore, 'list' | 'download' | 'replace' | 'remove' | 'nowMs' | 'refusesOld'>
   readonly plans: Pick<Plans, 'doneMs'>
   readonly table: Pick<ReadingsTable, 'connection' | 'writeEmpty'>
-  /** Of the table. */
+  /** Directory of the table. */
   readonly dir: string
-  /** Of Parquet: larger files are not made of smaller ones. */
+  /** Size of Parquet above which files are not joined. */
   readonly fileBytesMax: number
-  /** Longest query that finds each reading, whatever is joined meanwhile. */
+  /** Longest duration of a query that is sure to find each reading while files are joined. */
   readonly queryMsMax: number
   readonly isDryRun: boolean
   readonly limits: Pick<LakeLimits, 'rowGroupRows' | 'conflictsMax' | 'emptyAgeMs' | 'joinedFilesMax'>
@@ -65,7 +67,7 @@ export interface CompactingOptions {
   readonly onJoined: (joined: Joined) => void
 }
 
-/** Readings that are in an earlier file. */
+/** A file whose readings are in an earlier file. */
 interface Move {
   readonly file: ListedFile
   readonly etag: string
@@ -78,11 +80,11 @@ interface ReadFile extends ListedFile {
   readonly rows: number
 }
 
-/** What takes the place of files that were moved. */
+/** The file that replaces files whose readings were moved. */
 interface EmptyFile {
   readonly path: string
   readonly bytes: number
-  /** As a store computes it that does not encrypt; elsewhere an empty file is read to be known as one. */
+  /** ETag as a store without encryption computes it. With other stores an empty file must be read to recognize it. */
   readonly etag: string
 }
 
@@ -107,7 +109,7 @@ export function createCompacting (options: CompactingOptions) {
   const countRows = (paths: readonly string[]) => query(`select count(*) from ${toRows(paths)}`)
   const countOffsets = (paths: readonly string[]) => query(`select count(*) from (select distinct "offset" from ${toRows(paths)})`)
 
-  /** @returns those with readings; `null`: one is gone */
+  /** @returns files with readings; `null`: one file no longer exists */
   async function download (files: readonly ListedFile[], paths: readonly string[]): Promise<ReadFile[] | null> {
     const read: ReadFile[] = []
     for (const [index, file] of files.entries()) {
@@ -121,7 +123,7 @@ export function createCompacting (options: CompactingOptions) {
     return read
   }
 
-  /** @returns whether it replaced what was read */
+  /** @returns whether the target was replaced; `false`: it had changed */
   async function replaceTarget (target: ReadFile, files: readonly ReadFile[], rows: number, path: string): Promise<boolean> {
     const paths = files.map((file) => file.path)
     const isOnce = files.reduce((sum, file) => sum + file.rows, 0) === rows
@@ -135,7 +137,7 @@ export function createCompacting (options: CompactingOptions) {
     return true
   }
 
-  /** @returns `false`: another process has changed a file, so all is to be read again */
+  /** @returns `false`: another process has changed a file, so everything must be read again */
   async function joinSet (set: readonly ListedFile[]): Promise<boolean> {
     return await withPaths(dir, set.length + 1, async (paths) => {
       const files = await download(set, paths)
@@ -203,7 +205,7 @@ export function createCompacting (options: CompactingOptions) {
   }
 
   return {
-    /** @throws errors of the store; run it again then */
+    /** @throws errors of the store; a later run continues */
     async compact (range: DayRange): Promise<Compacted> {
       empty = await writeEmpty(table, join(dir, 'empty.parquet'))
       for await (const files of listHours(store, range)) await joinHour(files)

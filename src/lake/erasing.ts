@@ -1,16 +1,19 @@
 /**
- * Rewrites the files that hold an erased device. A partition of Kafka has files of its own, and a marker of the erasure of its
- * own: when it is met, all that stands before it in this partition is in files of earlier plans, or was left out of this one.
- * A file is replaced only as it was read (`If-Match`), so that of two lakes that rewrite one neither undoes what the other did;
- * it stays, also empty, so that a lake which was frozen does not write it anew (`If-None-Match`).
+ * Rewrites the files that hold an erased device. Each partition of Kafka has its own files and its own marker of the
+ * erasure. When the marker is read, all readings before it in this partition are in files of earlier plans, or were
+ * left out of the current plan. A file is replaced only if it is still as it was read (`If-Match`), so that two lakes
+ * that rewrite the same file do not undo each other's work. The file stays even if it is empty, so that a lake that was
+ * frozen does not write it again (`If-None-Match`).
  *
- * A compaction moves readings into an earlier file of their hour, and reads that one first. So files are gone through from the
- * last one to the first, and each into which a later one may be moved is rewritten, also where it does not hold the device:
+ * A compaction moves readings into an earlier file of their hour, and reads that file first. So an erasure goes through
+ * the files from the last one to the first. It also rewrites each file into which readings of a later file may be
+ * moved, even if that file does not hold the device:
  *
- *   compaction   reads the first file      reads a later one, with the device         replaces the first one as it was read
- *   erasure                                                              rewrites the later one, then the first one
+ *   compaction   reads the first file      reads a later one, with the device      replaces the first one, if unchanged
+ *   erasure                                                            rewrites the later one, then the first one
  *
- * Either the compaction finds the first file replaced, and begins anew, or the erasure finds there what was moved.
+ * Either the compaction finds that the first file was replaced, and starts again, or the erasure finds the moved
+ * readings in the first file.
  */
 import { randomUUID } from 'node:crypto'
 import { stat } from 'node:fs/promises'
@@ -23,28 +26,28 @@ import type { Plans } from './plans.ts'
 import { toCopy, toLiteral, toRows, withPaths } from './parquet.ts'
 import type { ReadingsTable } from './readings-table.ts'
 
-/** Files of one partition and hour begin so. */
+/** Common prefix of the files of one partition and hour. */
 const toHourPrefix = (place: Assigned, hour: number) => toFileKey(place, 0, hour).slice(0, -'0.parquet'.length)
 
 interface ErasingOptions {
   readonly store: Pick<ObjectStore, 'list' | 'download' | 'replace'>
   readonly plans: Pick<Plans, 'all' | 'forget'>
   readonly table: Pick<ReadingsTable, 'connection'>
-  /** Of the table. */
+  /** Directory of the table. */
   readonly dir: string
   readonly limits: LakeLimits
   readonly logger: Logger
 }
 
 export function createErasing ({ store, plans, table, dir, limits, logger }: ErasingOptions) {
-  /** Plans that name the device. */
+  /** Plans that list the device. */
   async function findPlans (place: Assigned, device: string, before: number): Promise<Plan[]> {
     const found: Plan[] = []
     for await (const plan of plans.all(place)) if (plan.firstOffset < before && plan.devices.includes(device)) found.push(plan)
     return found
   }
 
-  /** Keys of the files of an hour, the last one first. */
+  /** Keys of the files of an hour, the last file first. */
   async function findFiles (place: Assigned, hour: number): Promise<string[]> {
     const files = []
     for await (const { key } of store.list(toHourPrefix(place, hour))) files.push(parseFileKey(key)!)
@@ -52,8 +55,8 @@ export function createErasing ({ store, plans, table, dir, limits, logger }: Era
   }
 
   /**
-   * @param isTouched - it is rewritten in any case, unless it is empty
-   * @returns readings of the device that were in it; `null`: another process has replaced it meanwhile
+   * @param isTouched - rewrites the file even if it does not hold the device, unless it is empty
+   * @returns number of readings of the device that were in the file; `null`: another process has replaced it meanwhile
    */
   async function rewriteOnce (
     key: string, { device, offset }: PlannedErasure, isTouched: boolean, [path, rewritten]: readonly string[]
@@ -69,7 +72,7 @@ export function createErasing ({ store, plans, table, dir, limits, logger }: Era
     return await store.replace(key, { path: rewritten!, bytes: (await stat(rewritten!)).size }, etag) ? count : null
   }
 
-  /** @returns readings of the device that were in it */
+  /** @returns number of readings of the device that were in the file */
   async function rewrite (key: string, erasure: PlannedErasure, isTouched: boolean): Promise<number> {
     for (;;) {
       const count = await withPaths(dir, 2, (paths) => rewriteOnce(key, erasure, isTouched, paths))
@@ -79,7 +82,7 @@ export function createErasing ({ store, plans, table, dir, limits, logger }: Era
 
   return {
     /**
-     * @param before - first offset of the plan in which the marker stands
+     * @param before - first offset of the plan that holds the marker
      * @returns keys of the files that held the device
      */
     async erase (place: Assigned, erasure: PlannedErasure, before: number): Promise<string[]> {
@@ -93,7 +96,7 @@ export function createErasing ({ store, plans, table, dir, limits, logger }: Era
           logger.info({ erasure: erasure.erasure, file: key, readings }, 'a file was rewritten without a device that is erased')
         }
       }
-      // Last: a lake that is killed before finds the hours by them again.
+      // Last, because a lake that is killed before this finds the hours by these plans again.
       for (const plan of named) await plans.forget(plan, erasure.device)
       return rewritten
     }

@@ -7,14 +7,14 @@ type Lister = Pick<ObjectStore, 'list'>
 /** A file of the lake, as it was listed. */
 export type ListedFile = LakeFile & StoredObject
 
-/** Days, as their keys say them. */
+/** Days in the form of keys, such as 2026-01-31. */
 export interface DayRange {
-  /** Only this one. `null`: all before `before`. */
+  /** Only this day; `null`: all days before `before`. */
   readonly day: string | null
   readonly before: string
 }
 
-/** Files of the partition and hour of a file. */
+/** All files of the partition and hour of a file, in the order of their offsets. */
 export async function listAgain (store: Lister, { key, firstOffset }: LakeFile): Promise<ListedFile[]> {
   const files: ListedFile[] = []
   for await (const file of listFiles(store, key.slice(0, -`${firstOffset}.parquet`.length))) files.push(file)
@@ -54,7 +54,10 @@ function toPartitions (files: readonly ListedFile[]): ListedFile[][] {
   return [...partitions.values()].map((found) => found.sort((a, b) => a.firstOffset - b.firstOffset))
 }
 
-/** Of one partition and hour, in the order of their offsets. @returns those that become one each */
+/**
+ * @param files - of one partition and hour, in the order of their offsets
+ * @returns sets of files, each to be joined into one
+ */
 export function toSets<File extends Pick<ListedFile, 'bytes'>> (
   files: readonly File[], { bytesMax, filesMax }: { readonly bytesMax: number, readonly filesMax: number }
 ): File[][] {

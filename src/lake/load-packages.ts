@@ -9,12 +9,12 @@ export type S3Library = typeof s3
 export type DuckDbLibrary = typeof duckdb
 
 /**
- * Loads the client of S3: here and nowhere else, so that nothing of it is loaded where there is no lake.
- * @throws `ConfigError` where the package is not installed
+ * Loads the client of S3. Nothing else imports it, so a process without a lake does not load it.
+ * @throws `ConfigError` if the package is not installed
  */
 export const loadS3 = (): Promise<S3Library> => load('@aws-sdk/client-s3', () => import('@aws-sdk/client-s3'))
 
-/** The same of DuckDB. */
+/** The same for DuckDB. */
 export const loadDuckDb = (): Promise<DuckDbLibrary> => load('@duckdb/node-api', () => import('@duckdb/node-api'))
 
 async function load<Library> (name: '@aws-sdk/client-s3' | '@duckdb/node-api', imported: () => Promise<Library>): Promise<Library> {

@@ -1,4 +1,4 @@
-/** A bucket of S3, or of what speaks it, beneath a prefix. Requests are made once: whoever asks knows whether to go on. */
+/** A bucket of S3 or of a compatible store, below a prefix. Requests are not retried; callers decide. */
 import { randomUUID } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
 import type { Readable } from 'node:stream'
@@ -14,15 +14,15 @@ const MIB = 1024 * 1024
 const PRECONDITION_FAILED = 412
 const CONFLICT = 409
 const NOT_FOUND = 404
-/** Of a signature that no store may take: S3 refuses those that are more than a quarter of an hour old. */
+/** Age of a signature that every store should refuse; S3 refuses those that are more than a quarter of an hour old. */
 const OLD_MS = 24 * 3_600_000
-/** Where none is configured: every other store takes any. */
+/** Used if no region is configured; stores other than S3 accept any. */
 const REGION = 'us-east-1'
 
-/** What is put: a text, or a file. */
+/** Content to put: a text, or a file. */
 export type Body = string | { readonly path: string, readonly bytes: number }
 
-/** Under which a write counts. */
+/** Condition of a write. */
 type Condition = { readonly IfNoneMatch: '*' } | { readonly IfMatch: string }
 
 export interface StoredObject {
@@ -43,11 +43,11 @@ export interface ObjectStoreOptions {
   readonly library: S3Library
   readonly location: NonNullable<LakeConfig['location']>
   readonly limits: LakeLimits
-  /** Ends what is under way. */
+  /** Ends requests that are under way. */
   readonly signal: AbortSignal
 }
 
-/** Errors are those of the client; `toStoreMessage` says them to a person. Keys are without the prefix. */
+/** Errors are those of the client; `toStoreMessage` makes messages of them. Keys are without the prefix. */
 export async function createObjectStore ({ library, location: { bucket: Bucket, prefix }, limits, signal }: ObjectStoreOptions) {
   const client = await createClient(library)
   const within = (bytes = 0) => {
@@ -55,17 +55,20 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
     return { abortSignal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) }
   }
 
-  /** Now, by the clock of the store where the client has found that this one is wrong. */
+  /** Now in Unix milliseconds, by the clock of the store if the client has found that the local one is wrong. */
   const toNowMs = () => Date.now() + client.config.systemClockOffset
 
-  /** @param untilMs - it is not sent later, and what was signed before is refused by the store a quarter of an hour later */
+  /**
+   * @param untilMs - not sent after this time. The store refuses signatures that are a quarter of an hour old, so it
+   *   cannot arrive later
+   */
   async function put (key: string, body: Body, condition: Condition | null, untilMs = Infinity) {
     const bytes = typeof body === 'string' ? Buffer.byteLength(body) : body.bytes
     const stream = typeof body === 'string' ? null : createReadStream(body.path)
     const command = new library.PutObjectCommand({
       Bucket, Key: prefix + key, Body: stream ?? body as string, ContentLength: bytes, ...condition
     })
-    // Behind the step that signs it.
+    // Runs after the request is signed.
     command.middlewareStack.add((next) => async (request) => {
       if (toNowMs() >= untilMs) throw new LateError(`${key} was to be written before ${new Date(untilMs).toISOString()}`)
       return await next(request)
@@ -77,7 +80,7 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
     }
   }
 
-  /** @returns whether it was written; `false`: the condition does not hold */
+  /** @returns whether the object was written; `false`: the condition does not hold */
   async function putIf (key: string, body: Body, condition: Condition, untilMs?: number): Promise<boolean> {
     for (let conflicts = 0; ; conflicts++) {
       try {
@@ -107,11 +110,11 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
   return {
     nowMs: toNowMs,
     /**
-     * Writes an object that does not exist. @returns `false`: it exists
-     * @param untilMs - by `nowMs`; it does not come into being more than a quarter of an hour later
+     * Writes an object unless it exists. @returns `false`: it exists
+     * @param untilMs - by `nowMs`; the object does not appear more than a quarter of an hour later
      */
     putNew: (key: string, body: Body, untilMs?: number): Promise<boolean> => putIf(key, body, { IfNoneMatch: '*' }, untilMs),
-    /** Writes an object in the place of one that was read. @returns `false`: it is another one by now, or gone */
+    /** Replaces an object that was read. @returns `false`: it has changed since, or no longer exists */
     replace: async (key: string, body: Body, etag: string): Promise<boolean> => {
       try {
         return await putIf(key, body, { IfMatch: etag })
@@ -120,7 +123,7 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
         throw error
       }
     },
-    /** Writes an object, whatever is there. */
+    /** Writes an object unconditionally. */
     put: (key: string, body: Body): Promise<void> => put(key, body, null),
     /** @returns `null`: it does not exist */
     async read (key: string): Promise<TaggedText | null> {
@@ -134,7 +137,7 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
       await pipeline(found.Body as Readable, createWriteStream(path), { signal })
       return found.ETag!
     },
-    /** Objects whose keys begin so, in the order of their keys. @param atOnce - asked for in one request */
+    /** Objects whose keys begin with `start`, in the order of their keys. @param atOnce - objects per request */
     async * list (start: string, atOnce = 1000): AsyncGenerator<StoredObject> {
       let ContinuationToken: string | undefined
       do {
@@ -149,8 +152,8 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
     },
     remove,
     /**
-     * Finds out whether the store keeps conditions, for a lake is exactly as good as they are.
-     * @throws `ConfigError` where it does not; errors of the client where it does not answer
+     * Checks that the store enforces conditions of writes, because a lake depends on them.
+     * @throws `ConfigError` if it does not; errors of the client if it does not answer
      */
     async check (): Promise<void> {
       const key = `_check/${randomUUID()}`
@@ -162,7 +165,7 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
         await remove(key).catch(() => {})
       }
     },
-    /** Whether the store refuses what was signed a day ago, as S3 does: then nothing that is late can arrive. */
+    /** Whether the store refuses requests that were signed a day ago, as S3 does, so that late writes cannot arrive. */
     async refusesOld (): Promise<boolean> {
       const key = `_check/${randomUUID()}`
       const old = await createClient(library, { systemClockOffset: client.config.systemClockOffset - OLD_MS })
@@ -178,21 +181,21 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
   }
 }
 
-/** It was to be written earlier. */
+/** A write was not sent, because its time was over. */
 class LateError extends Error {
   override readonly name = 'TimeoutError'
 }
 
 export type ObjectStore = Awaited<ReturnType<typeof createObjectStore>>
 
-/** Credentials, TLS and the endpoint (`AWS_ENDPOINT_URL_S3`) as every program of AWS finds them. */
+/** The client finds credentials, TLS and the endpoint (`AWS_ENDPOINT_URL_S3`) as every program of AWS does. */
 async function createClient (library: S3Library, clock: { readonly systemClockOffset?: number } = {}): Promise<S3Client> {
   const options = {
     ...clock,
-    // The form that every store of its own speaks.
+    // Every self-hosted store supports this form of URLs.
     forcePathStyle: true,
     maxAttempts: 1,
-    // Other stores refuse the trailers in which the client would send sums.
+    // Other stores refuse the trailers in which the client would send checksums.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED'
   } as const
@@ -227,7 +230,7 @@ function toStatus (error: unknown): number | undefined {
   return (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode
 }
 
-/** An error of the store, for a person. */
+/** The message of an error of the store. */
 export function toStoreMessage (error: unknown): string {
   const { name, message, code } = error as Error & { readonly code?: string }
   const status = toStatus(error)
@@ -236,7 +239,7 @@ export function toStoreMessage (error: unknown): string {
   return [status, name === 'Error' ? code : name, message].filter((part) => part !== undefined && part !== '').join(' ')
 }
 
-/** Whether the store, or the way to it, is at fault; else it is a defect. */
+/** Whether the store or the network is at fault. Any other error is a defect. */
 export function isStoreError (error: unknown): boolean {
   const { name, code, $fault } = error as { name?: string, code?: string, $fault?: string }
   return $fault !== undefined || code !== undefined ||

@@ -5,8 +5,8 @@ import { loadS3 } from './load-packages.ts'
 import { createObjectStore, isStoreError, type ObjectStore, toStoreMessage } from './object-store.ts'
 
 /**
- * The store, once it was seen to keep conditions.
- * @throws `ConfigError` where it does not, or does not answer
+ * Opens the store and checks that it enforces conditions.
+ * @throws `ConfigError` if it does not, or does not answer
  */
 export async function openStore (
   location: NonNullable<LakeConfig['location']>, limits: LakeLimits, signal: AbortSignal

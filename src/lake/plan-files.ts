@@ -1,6 +1,7 @@
 /**
- * Puts the files of a plan. A lake that was frozen meanwhile may find its plan carried out by another one, and a file of it
- * emptied by a compaction, and removed. So a file is put only shortly after the plan was seen not to be carried out.
+ * Puts the files of a plan. If a lake was frozen, another lake may have carried out the plan meanwhile, and a
+ * compaction may have emptied and removed a file. So a file is put only shortly after a check that the plan is not
+ * carried out.
  */
 import type { LakeLimits } from './limits.ts'
 import type { Body, ObjectStore } from './object-store.ts'
@@ -17,7 +18,7 @@ export function createPlanFiles ({ store, plans, limits: { planOpenMs } }: PlanF
   let seen: { readonly plan: string, readonly untilMs: number } | null = null
 
   return {
-    /** @returns `false`: the plan is carried out */
+    /** @returns `false`: the plan is already carried out */
     async put (plan: Plan, key: string, body: Body): Promise<boolean> {
       const planKey = toPlanKey(plan, plan.firstOffset)
       const nowMs = store.nowMs()
@@ -25,7 +26,7 @@ export function createPlanFiles ({ store, plans, limits: { planOpenMs } }: PlanF
         if (await plans.doneMs(plan, plan.firstOffset) !== null) return false
         seen = { plan: planKey, untilMs: nowMs + planOpenMs }
       }
-      // Where it is there already, it holds the same readings, fewer where a device was erased, or none where they were moved.
+      // A file that exists already holds the same readings, fewer after an erasure, or none after they were moved.
       await store.putNew(key, body, seen.untilMs)
       return true
     }

@@ -1,15 +1,15 @@
 /**
- * What one range of offsets of a partition becomes, decided once. A plan is put under the key of its first offset with
- * `If-None-Match: *`, before any of its files: of two lakes that go on from the same offset one writes it, and the other one
- * carries out what the first has decided, with whatever limits. A plan begins where the one before it ends, and is put once
- * that is carried out, so the last plan alone says how far a partition has come.
+ * A plan decides once which files a range of offsets of a partition becomes. It is put under the key of its first
+ * offset with `If-None-Match: *`, before any of its files. If two lakes continue from the same offset, one writes the
+ * plan, and the other carries out that plan, even if its own limits differ. A plan begins where the one before it ends,
+ * and is put once that one is carried out. So the last plan alone says how far a partition is written.
  *
  *   _plans/TOPIC-PARTITION/9007199254740991-0            offsets 0 to 41,999
  *   _plans/TOPIC-PARTITION/9007199254698991-42000        offsets 42,000 to 77,214; listed first
  *   _plans/TOPIC-PARTITION/9007199254698991-42000.done   it is carried out
  *
- * The first number is what is left to the largest offset, because S3 lists keys in ascending order only: the last plan is the
- * first one of a list, so finding it takes one request.
+ * The first number is the largest possible offset minus the plan's first offset. S3 lists keys in ascending order only,
+ * so the last plan is listed first and one request finds it.
  */
 import { type Assigned } from '../sink/place.ts'
 
@@ -17,7 +17,7 @@ const HOUR_US = 3_600_000_000
 const DIGITS = String(Number.MAX_SAFE_INTEGER).length
 const DONE = '.done'
 
-/** A device of which nothing may be left that stands before `offset`. */
+/** An erasure of a device: none of its readings before `offset` may be left. */
 export interface PlannedErasure {
   /** UUID of its marker. */
   readonly erasure: string
@@ -29,16 +29,16 @@ export interface Plan extends Assigned {
   readonly topic: string
   readonly firstOffset: number
   readonly lastOffset: number
-  /** Of the last record, as Kafka counts the leaders of a partition; plans of earlier versions have none. */
+  /** Leader epoch of the last record; missing in plans of earlier versions. */
   readonly leaderEpoch?: number
   /** Keys of the files that hold its readings, one for each hour. */
   readonly files: readonly string[]
-  /** Devices of its readings, so that an erasure finds the hours to look at. */
+  /** Devices of its readings, by which an erasure finds the hours to rewrite. */
   readonly devices: readonly string[]
   readonly erasures: readonly PlannedErasure[]
 }
 
-/** Of a reading. @param timeUs - Unix microseconds @returns hours since 1970, UTC */
+/** The hour of a reading. @param timeUs - Unix microseconds @returns hours since 1970, UTC */
 export const toHour = (timeUs: number): number => Math.floor(timeUs / HOUR_US)
 
 /** Key of the file that holds the readings of one hour of a plan. */
@@ -47,23 +47,23 @@ export function toFileKey ({ topicId, partition }: Assigned, firstOffset: number
   return `day=${day}/hour=${time.slice(0, 2)}/${topicId}-${partition}-${firstOffset}.parquet`
 }
 
-/** The hour of a file, by its key. @returns `null`: it is no file of a lake */
+/** The hour of a file, from its key. @returns `null`: it is not a file of a lake */
 export function toHourOf (key: string): number | null {
   const [, day, hour] = /^day=(\d{4}-\d\d-\d\d)\/hour=(\d\d)\//.exec(key) ?? []
   const ms = Date.parse(`${day}T${hour}:00:00Z`)
   return Number.isNaN(ms) ? null : ms * 1000 / HOUR_US
 }
 
-/** A file, as its key tells it. */
+/** A file, as its key describes it. */
 export interface LakeFile extends Assigned {
   readonly key: string
-  /** Since 1970, UTC. */
+  /** Hours since 1970, UTC. */
   readonly hour: number
-  /** Of its plan. */
+  /** First offset of its plan. */
   readonly firstOffset: number
 }
 
-/** @returns `null`: it is no file of a lake */
+/** @returns `null`: it is not the key of a file of a lake */
 export function parseFileKey (key: string): LakeFile | null {
   const hour = toHourOf(key)
   const [, topicId, partition, firstOffset] = /\/([^/]+)-(\d+)-(\d+)\.parquet$/.exec(key) ?? []
@@ -71,7 +71,7 @@ export function parseFileKey (key: string): LakeFile | null {
   return { key, hour, topicId, partition: Number(partition), firstOffset: Number(firstOffset) }
 }
 
-/** Keys of all plans of a partition begin so. */
+/** Common prefix of the keys of all plans of a partition. */
 export const toPlanPrefix = ({ topicId, partition }: Assigned) => `_plans/${topicId}-${partition}/`
 
 /** Key of a plan. */
@@ -80,7 +80,7 @@ export function toPlanKey (place: Assigned, firstOffset: number): string {
   return `${toPlanPrefix(place)}${left}-${firstOffset}`
 }
 
-/** Key of the object that says that a plan is carried out. */
+/** Key of the object that marks a plan as carried out. */
 export const toDoneKey = (planKey: string) => `${planKey}${DONE}`
 
 export const isDoneKey = (key: string) => key.endsWith(DONE)
@@ -89,7 +89,7 @@ export function toPlanText (plan: Plan): string {
   return JSON.stringify({ schema: 1, ...plan })
 }
 
-/** Reads a plan. @throws an error that says what is wrong; a newer version wrote it, or another program */
+/** Reads a plan. @throws an error if a newer version or another program wrote it */
 export function parsePlan (text: string, key: string): Plan {
   const { schema, ...plan } = JSON.parse(text) as Plan & { readonly schema?: unknown }
   const numbers = [plan.partition, plan.firstOffset, plan.lastOffset, plan.leaderEpoch ?? 0]

@@ -5,7 +5,7 @@ import { isDoneKey, parsePlan, type Plan, toDoneKey, toPlanKey, toPlanPrefix, to
 /** The last plan of a partition. */
 export interface LatestPlan {
   readonly plan: Plan
-  /** All that it says is in the store. */
+  /** Whether it is carried out: all of its files are in the store. */
   readonly isDone: boolean
 }
 
@@ -17,7 +17,7 @@ export function createPlans (store: Pick<ObjectStore, 'putNew' | 'read' | 'list'
     return parsePlan(found.text, key)
   }
 
-  /** Writes a plan anew, as `change` makes it of what is there. Offsets and files stay. @param change - `null`: nothing is to be changed */
+  /** Rewrites a plan; offsets and files stay. @param change - computes the change from the stored plan; `null`: none */
   async function rewrite (of: Plan, change: (plan: Plan) => Pick<Plan, 'devices' | 'erasures'> | null): Promise<void> {
     const key = toPlanKey(of, of.firstOffset)
     for (;;) {
@@ -39,22 +39,22 @@ export function createPlans (store: Pick<ObjectStore, 'putNew' | 'read' | 'list'
       }
       return last === null ? null : { plan: await read(last), isDone: false }
     },
-    /** @returns `false`: there is a plan for this offset, which is to be carried out */
+    /** @returns `false`: another plan exists for this offset, which must be carried out instead */
     put: (plan: Plan): Promise<boolean> => store.putNew(toPlanKey(plan, plan.firstOffset), toPlanText(plan)),
-    /** It is carried out. */
+    /** Marks a plan as carried out. */
     async finish (plan: Plan): Promise<void> {
       await store.putNew(toDoneKey(toPlanKey(plan, plan.firstOffset)), '')
     },
-    /** When a plan was carried out: Unix milliseconds. @returns `null`: it is not, or there is none */
+    /** @returns when a plan was carried out, in Unix milliseconds; `null`: it is not, or does not exist */
     async doneMs (place: Assigned, firstOffset: number): Promise<number | null> {
       const listed = store.list(toDoneKey(toPlanKey(place, firstOffset)), 1)
       const { value: done } = await listed.next() as IteratorResult<StoredObject, undefined>
       return done?.modifiedMs ?? null
     },
-    /** None of its files holds the device any more. */
+    /** Removes a device from a plan, once none of its files holds the device any more. */
     forget: (plan: Plan, device: string): Promise<void> => rewrite(plan, ({ devices, erasures }) =>
       devices.includes(device) ? { devices: devices.filter((name) => name !== device), erasures } : null),
-    /** Its erasures are carried out, and need not be again. */
+    /** Removes the erasures of a plan, once they are carried out. */
     forgetErasures: (plan: Plan): Promise<void> => rewrite(plan, ({ devices, erasures }) =>
       erasures.length > 0 ? { devices, erasures: [] } : null),
     /** All plans of a partition, the last one first. */

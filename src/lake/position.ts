@@ -4,19 +4,21 @@ import type { Place } from '../sink/place.ts'
 import type { Plan } from './plan.ts'
 import type { LatestPlan } from './plans.ts'
 
-/** Where a lake goes on in a partition. */
+/** Where a lake continues in a partition. */
 export interface Position {
-  /** Up to there all is in the store. */
+  /** Everything before this position is in the store. */
   readonly stored: Claim
+  /** Position to read from. */
   readonly next: Claim
-  /** To be carried out first. */
+  /** A plan to carry out first; `null`: none. */
   readonly begun: Plan | null
 }
 
 /**
- * Behind the last plan, or at its beginning where that is not carried out. Where brokers have lost records of a plan before it
- * was carried out, nobody can carry it out: its end is the position then, which the log does not have, and that is told.
- * @param latest - `null`: the partition has no plan, and is read from its first record on
+ * The position is behind the last plan, or at its beginning if that plan is not carried out. If brokers lost records of
+ * a plan before it was carried out, no lake can carry it out. Then the position is its end, which the log does not
+ * have, so that the partition is stopped with a message.
+ * @param latest - `null`: the partition has no plan, and is read from its first record
  */
 export async function findPlanPosition (
   latest: LatestPlan | null, place: Place, claim: Claim, { findFirstOffset, findEpochEnd }: LogBounds

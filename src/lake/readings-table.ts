@@ -1,9 +1,10 @@
 /**
- * The readings of one plan, until its files are written: a table of DuckDB in memory, which DuckDB moves to the disk where it
- * outgrows its bound. Files are written hour by hour: `PARTITION_BY` would hold a row group of each of 168 hours in memory.
+ * The readings of one plan, until its files are written: a table of DuckDB in memory. Beyond its memory limit DuckDB
+ * moves rows to the disk. Files are written hour by hour, because `PARTITION_BY` would hold a row group of each of 168
+ * hours in memory.
  *
- * Numbers stand in columns of doubles, NaN for one that is not there, for a null costs ten times as much; a reading
- * holds finite numbers only, and microseconds until the year 2255 are exact.
+ * Numbers are in columns of doubles. NaN stands for a missing number, because a null costs ten times as much and
+ * readings hold only finite numbers. Microseconds until the year 2255 are exact.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -29,19 +30,19 @@ const TEXTS = ['device', 'id', 'otherVitals', 'transport', 'client'] as const
 /** Rows of one chunk of DuckDB. */
 const CHUNK_ROWS = 2048
 
-/** What a file holds, in this order. */
+/** Columns of a file, in this order. */
 const SELECTED = [
   'device', 'make_timestamptz("time"::bigint) as "time"', ...VITAL_COLUMNS.map((name) => `nullif("${name}", 'NaN') as "${name}"`),
   'nullif("otherVitals", \'\') as "otherVitals"', 'make_timestamptz("receivedAt"::bigint) as "receivedAt"', 'id', 'transport',
   'nullif(client, \'\') as client', '"offset"::bigint as "offset"'
 ].join(', ')
 
-/** A reading of the log, and where it stands. */
+/** A reading of the log, and its offset. */
 export interface TableReading extends IdentifiedReading {
   readonly offset: number
 }
 
-/** Canonical JSON of the fields that no column takes; empty: there are none. */
+/** Canonical JSON of the fields that have no column; empty: there are none. */
 export function toOtherVitals (fields: ReadingRow['fields']): string {
   let others: Record<string, unknown> | null = null
   for (const name in fields) {
@@ -54,7 +55,7 @@ export function toOtherVitals (fields: ReadingRow['fields']): string {
 
 export interface ReadingsTableOptions {
   readonly library: DuckDbLibrary
-  /** Of its own: what is there is removed. */
+  /** A directory of the table's own, whose content is removed first. */
   readonly dir: string
   readonly limits: LakeLimits
 }
@@ -99,9 +100,9 @@ export async function createReadingsTable ({ library, dir, limits }: ReadingsTab
   }
 
   return {
-    /** Devices of its readings. */
+    /** Devices of the readings in the table. */
     devices,
-    /** Empties it. */
+    /** Empties the table. */
     async clear (): Promise<void> {
       chunkRows = rows = 0
       for (const values of texts) values.length = 0
@@ -135,13 +136,16 @@ export async function createReadingsTable ({ library, dir, limits }: ReadingsTab
       rows -= (await connection.run('delete from readings where device = $1', [device])).rowsChanged
       appender = await connection.createAppender('readings')
     },
-    /** Nothing is added afterwards. @returns the hours of its readings, in their order */
+    /** Called after the last reading was added. @returns the hours of the readings, ascending */
     async hours (): Promise<number[]> {
       flush()
       const found = await connection.runAndReadAll('select distinct "hour" from readings order by 1')
       return found.getRows().map(([hour]) => Number(hour))
     },
-    /** Writes the readings of one hour, each once, also where there are none. @returns how many */
+    /**
+     * Writes the readings of one hour, each once, and an empty file if there are none.
+     * @returns how many were written
+     */
     async writeHour (hour: number, path: string): Promise<number> {
       const query = `select ${SELECTED} from (select distinct on (id) * from readings where "hour" = ${hour} order by "offset")`
       return (await connection.run(toCopy(query, path, limits))).rowsChanged
@@ -151,10 +155,10 @@ export async function createReadingsTable ({ library, dir, limits }: ReadingsTab
       await this.clear()
       await this.writeHour(0, path)
     },
-    /** For files that are rewritten. */
+    /** Also used to rewrite files. */
     connection,
     get rows () { return rows + chunkRows },
-    /** What runs ends with an error. */
+    /** Ends a running query with an error. */
     interrupt (): void { connection.interrupt() },
     async close (): Promise<void> {
       flush()

@@ -1,14 +1,14 @@
 /**
- * Writes what is in Kafka to the store, one plan after the other. Kafka is the buffer: a partition is left there until its
- * oldest record is old enough, or there is enough of it for a file. Then
+ * Writes records of Kafka to the store, one plan after the other. Kafka is the buffer: records stay there until the
+ * oldest one of a partition is old enough, or there are enough for a file. Then
  *
  *   records ──> table ──> plan ──> files ──> erasures ──> done ──> sink_offsets, which `topics trim` looks at
  *                │          │
- *                │          └── another lake had a plan for this offset: forget all, and carry out that one
- *                └── a plan was found when the partition was taken over: no other, and exactly its offsets
+ *                │          └── another lake had a plan for this offset: forget everything, and carry out that plan
+ *                └── a plan was found when the partition was claimed: carry out that plan, with exactly its offsets
  *
- * Every step may be done twice, by several: a plan is put once, its files hold what the plan says whoever writes them, and the
- * first one that is written stays.
+ * Every step may be repeated, also by several lakes: a plan is put once, every lake writes the same files for it, and
+ * the first file that is written stays.
  */
 import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -33,7 +33,7 @@ import type { ReadingsTable } from './readings-table.ts'
 
 const TOLD_EVERY_MS = 10_000
 
-/** What was done since the start. */
+/** Counts since the start. */
 export interface LakeStatistics {
   readings: number
   duplicates: number
@@ -47,17 +47,17 @@ export interface LakeWriterOptions extends Wiring {
   readonly store: ObjectStore
   readonly plans: Plans
   readonly table: ReadingsTable
-  /** Of the table. */
+  /** Directory of the table. */
   readonly dir: string
   readonly kysely: Kysely<Tables>
-  /** Of Parquet. */
+  /** Size of a file of Parquet. */
   readonly fileBytesMax: number
   readonly ageMsMax: number
   readonly limits: LakeLimits
   readonly logger: Logger
 }
 
-/** The partition is not owned any more, or the process stops. */
+/** The partition is no longer owned, or the process stops. */
 class Abandoned extends Error {}
 
 /** Another lake has carried out the plan. */
@@ -70,7 +70,7 @@ export class LakeWriter implements Storage {
   readonly #erasing: Erasing
   readonly #files: ReturnType<typeof createPlanFiles>
   readonly #stopping = new AbortController()
-  /** By the keys of partitions: what was begun before they were taken over. */
+  /** Plans that were begun before their partitions were claimed here, by the key of the partition. */
   readonly #begun = new Map<string, Plan>()
   #working: Promise<void> = Promise.resolve()
   #wakes: Array<() => void> = []
@@ -93,7 +93,7 @@ export class LakeWriter implements Storage {
     return this.#isUp
   }
 
-  /** How often another lake had claimed a partition, or had planned for it. */
+  /** How often another lake had claimed a partition or made a plan for it. */
   get replaced (): number { return this.#replaced }
   get unreadable (): number { return this.#collecting.unreadable }
   get erased (): number { return this.#collecting.erased }
@@ -108,13 +108,13 @@ export class LakeWriter implements Storage {
 
   wake (): void {
     for (const partition of this.#options.partitions()) {
-      // One that waits for its time, or for its turn, is not stuck.
+      // A partition that waits until it is due, or for its turn, is not stuck.
       if (partition !== this.#collected) partition.progressAtMs = performance.now()
     }
     for (const wake of this.#wakes.splice(0)) wake()
   }
 
-  giveUp (): void { /* They were only counted. */ }
+  giveUp (): void { /* Records that were taken are still in Kafka. */ }
 
   async stop (): Promise<void> {
     this.#stopping.abort()
@@ -159,7 +159,7 @@ export class LakeWriter implements Storage {
     })
   }
 
-  /** The one whose oldest record has waited the longest, of those that are due. */
+  /** The partition to write next: one with a plan that was begun, else the due one that has waited the longest. */
   #next (): SinkPartition | null {
     let next: SinkPartition | null = null
     for (const partition of this.#options.partitions()) {
@@ -179,12 +179,12 @@ export class LakeWriter implements Storage {
     return partition.lag * (partition.bytes / partition.records) >= this.#bytesMax
   }
 
-  /** Of records of a plan, so that their file has the size that is wanted. */
+  /** Size of the records of a plan whose file has about the wanted size. */
   get #bytesMax (): number {
     return Math.min(this.#options.limits.planBytesMax, this.#options.fileBytesMax / this.#ratio)
   }
 
-  /** @returns why not all of it is stored */
+  /** @returns the error because of which it is not stored; `null`: stored, or left to another lake or the next turn */
   async #carry (partition: SinkPartition): Promise<unknown> {
     const { generation } = partition
     const isAbandoned = () => this.#stopping.signal.aborted || partition.isDropped || partition.generation !== generation
@@ -212,13 +212,13 @@ export class LakeWriter implements Storage {
         this.#replace(partition, 'another lake has carried out this plan')
         return null
       }
-      // Part of it may be in the table: it is read again.
+      // Some of its records may be in the table already, so they are read again.
       this.#options.onReplaced(partition)
       return error
     }
   }
 
-  /** @returns `null`: there is another plan for this offset */
+  /** @returns `null`: another plan exists for this offset */
   async #plan (
     { place }: SinkPartition, { firstOffset, nextOffset, leaderEpoch, erasures }: Collected, isAbandoned: () => boolean
   ): Promise<Plan | null> {
@@ -306,11 +306,11 @@ export class LakeWriter implements Storage {
     statistics.bytes += bytes
     statistics.plans++
     statistics.rewritten += rewritten
-    // A small file is mostly its own description.
+    // In a small file most bytes are metadata, so it does not count.
     if (bytes > 1024 * 1024) this.#ratio = Math.min(1, Math.max(0.01, (this.#ratio + bytes / read) / 2))
   }
 
-  /** Until it is done. @throws `Abandoned` where another one does it */
+  /** Retries until it succeeds. @throws `Abandoned` once the partition is no longer owned */
   async #persist<Result> (work: () => Promise<Result>, isAbandoned: () => boolean): Promise<Result> {
     for (;;) {
       if (isAbandoned()) throw new Abandoned()
