@@ -1,9 +1,12 @@
-/** What an answer to a write means. Databases of line protocol answer 400 for a line, for a bound of their own and for a typing error. */
+/**
+ * Interprets answers to writes. Databases of line protocol answer 400 for a bad line, a bound of theirs, or a wrong
+ * request alike.
+ */
 import { ExportError } from './export-error.ts'
 import type { Answer } from './http-client.ts'
 
 const TOO_LARGE = 413
-/** What may be wrong with one line; whatever is not listed waits for a person, for it may be wrong with all of them. */
+/** Faults of a single line. Other faults may concern all lines, so the export waits for an operator. */
 const OF_A_LINE = new RegExp([
   'field type conflict', 'unable to parse', 'input field .* is (?:invalid|too long)', // InfluxDB 1 and 2
   'invalid column type', // InfluxDB 3
@@ -15,8 +18,8 @@ const EXPIRED = /points beyond retention policy dropped=(\d+)/
 const MESSAGE_CHARACTERS_MAX = 300
 
 /**
- * @returns points that the database dropped because they are older than it keeps any
- * @throws {@link ExportError} where it did not take all the others
+ * @returns number of points that the database dropped because they are beyond its retention
+ * @throws {@link ExportError} if it did not take all other points
  */
 export function takeAnswer ({ status, text }: Pick<Answer, 'status' | 'text'>): number {
   if (status >= 200 && status < 300) return 0
@@ -34,7 +37,7 @@ export function takeAnswer ({ status, text }: Pick<Answer, 'status' | 'text'>): 
   throw new ExportError(`it answers ${status}: ${message}`)
 }
 
-/** What an answer says is wrong, without ids and values of readings. */
+/** The error message of an answer, without ids and values of readings. */
 export function toMessage (text: string): string {
   return toError(text).replaceAll(/unable to parse '[^]*':/g, 'unable to parse a line:').replaceAll(/ value="[^]*?" dropped/g, ' dropped')
     .replaceAll(/\s+/g, ' ').trim().slice(0, MESSAGE_CHARACTERS_MAX)
@@ -45,6 +48,6 @@ function toError (text: string): string {
     const { error, message } = JSON.parse(text) as { readonly error?: unknown, readonly message?: unknown }
     if (typeof message === 'string') return message
     if (typeof error === 'string') return error
-  } catch { /* It is no JSON. */ }
+  } catch { /* It is not JSON. */ }
   return text
 }

@@ -4,11 +4,11 @@
  *   markers ──> deletions ──> lines ──> POST ──> offsets, with the dead letters
  *                                        │
  *                                        ├─ a line is refused: the batch is halved until it is alone; it becomes a dead letter
- *                                        ├─ fewer lines might be taken: the next batch is smaller
- *                                        └─ the database is away, or full: again, later and later; no offset moves
+ *                                        ├─ the batch is too large or too slow: the next batch is smaller
+ *                                        └─ the database is away, or full: retried with growing delays; no offset moves
  *
- * What is written twice replaces itself, so offsets may move behind. They move under the epoch of the partition: one that was
- * replaced moves nothing.
+ * A reading that is written twice replaces itself, so offsets may move after the write. They move only if this export
+ * still owns the partition.
  */
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
@@ -28,23 +28,24 @@ import type { Target } from './target.ts'
 
 const compress = promisify(gzip)
 
-/** What was done since the start. */
+/** Counts since the start. */
 export interface ExportStatistics {
   requests: number
   bytes: number
   /** Readings without any value that the database can hold. */
   withoutValues: number
-  /** Letters beyond the caps. */
+  /** Dead letters that were not kept because the caps were reached. */
   lettersOverCap: number
-  /** Deletions of devices, by partition; those that the database cannot do. */
+  /** Deletions of erased devices, one for each partition. */
   erasures: number
+  /** Deletions that the database cannot do. */
   erasuresLeft: number
 }
 
 interface BatchWriterOptions {
   readonly target: Pick<Target, 'lineEnd' | 'prepare' | 'write' | 'erase'>
   readonly inspector: Pick<Inspector, 'assertApplying' | 'count'>
-  /** PostgreSQL. */
+  /** Writes offsets and dead letters to PostgreSQL. */
   readonly store: Pick<Store, 'write'>
   readonly caps: Pick<DeadLetterCaps, 'admit'>
   readonly refusedLetters: Pick<RefusedLetters, 'keep'>
@@ -57,7 +58,7 @@ export function createBatchWriter ({ target, inspector, store, caps, refusedLett
   const left = new Set<string>()
   let isPrepared = false
 
-  /** @param partitions - of Kafka, of which the rows are */
+  /** @param partitions - the partition of Kafka of each row */
   async function send (rows: readonly ReadingRow[], partitions: ReadonlyMap<ReadingRow, number>): Promise<void> {
     let text = ''
     let lines = 0
@@ -93,7 +94,7 @@ export function createBatchWriter ({ target, inspector, store, caps, refusedLett
     logger
   })
 
-  /** Before anything of the device that stands behind its marker is written. */
+  /** Deletes erased devices. Called before readings behind their markers are written. */
   async function erase ({ partition: { place }, records }: Slice): Promise<void> {
     for (const record of records) {
       if (record.kind !== 'marker') continue
@@ -121,7 +122,7 @@ export function createBatchWriter ({ target, inspector, store, caps, refusedLett
         for (const record of slice.records) if (record.kind === 'reading') partitions.set(record.row, slice.partition.place.partition)
       }
       await createWriterOf(partitions).write(submissions, moves)
-      // After a failure it is looked at anew: another database may be there.
+      // After a failure the database is prepared again, because it may have been replaced.
       isPrepared = true
     }
   }
@@ -134,7 +135,7 @@ export function createBatchWriter ({ target, inspector, store, caps, refusedLett
   }
 }
 
-/** What is to be done about a failed write, of PostgreSQL or of the time-series database. */
+/** Classifies the error of a write to PostgreSQL or to the time-series database. */
 function classifyExport (error: unknown): WriteFault {
   if (!(error instanceof ExportError)) return classifyError(error)
   return error.code === 'VITAL_EXPORT_REFUSED' ? 'reject-row' : 'retry'

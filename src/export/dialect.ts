@@ -2,37 +2,37 @@ import type { ExportConfig } from '../config/export-config.ts'
 import type { HttpClient } from './http-client.ts'
 import type { LineEnd } from './line-protocol.ts'
 
-/** What a database does with what it took. */
+/** What a database reports about accepted writes. */
 export interface Inspection {
-  /** Why it applies nothing of it; `null`: it does. */
+  /** Reason why it does not apply them; `null`: it does. */
   readonly stopped: string | null
-  /** Transactions that it took, and that no query finds yet. */
+  /** Accepted transactions that are not visible to queries yet. */
   readonly unapplied: number
-  /** Values that it dropped since it was started, by its own reason, those of other writers among them. */
+  /** Values that it dropped since its start, by its own reason, including those of other writers. */
   readonly ignored: ReadonlyMap<string, number>
-  /** What weakens the export, for an operator. */
+  /** Warnings for the operator. */
   readonly warnings: readonly string[]
 }
 
-/** Of a database that tells nothing. */
+/** The inspection of a database that reports nothing. */
 export const NOTHING_TOLD: Inspection = { stopped: null, unapplied: 0, ignored: new Map(), warnings: [] }
 
-/** How one kind of database differs from the others. Errors are those of `ExportError`. */
+/** The requests of one kind of database. Errors are instances of `ExportError`. */
 export interface Dialect {
-  /** Of a write. */
+  /** Path of a write. */
   readonly path: string
   readonly query: Readonly<Record<string, string>>
   readonly lineEnd: LineEnd
-  /** Makes what it needs, or says what is wrong with what is there. */
+  /** Makes the table that it needs, if any, and checks it. */
   prepare (): Promise<void>
-  /** What answers, for a person. */
+  /** Name and version of the database, for the operator. */
   describe (): Promise<string>
   inspect (): Promise<Inspection>
   /** Deletes all points of a device that one partition of Kafka brought. @returns `false`: the database cannot */
   erase (deviceTag: string, partition: number): Promise<boolean>
 }
 
-/** What it is asked with. */
+/** Options of a {@link Dialect}. */
 export interface DialectOptions {
   readonly ask: HttpClient['ask']
   readonly config: ExportConfig

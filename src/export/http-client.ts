@@ -8,7 +8,7 @@ import type { ExportLimits } from './limits.ts'
 
 export interface Question {
   readonly method: 'GET' | 'POST'
-  /** Behind the path of the URL. */
+  /** Appended to the path of the URL. */
   readonly path: string
   readonly query?: Readonly<Record<string, string>>
   readonly body?: { readonly bytes: Buffer, readonly type: string, readonly encoding?: 'gzip' }
@@ -26,8 +26,8 @@ export interface HttpClientOptions {
 }
 
 /**
- * Asks the database over HTTP, once: whoever asks knows whether to ask again. Redirects are not followed.
- * @throws `ConfigError` for a file of authorities that cannot be read
+ * Sends requests to the database over HTTP. They are not retried, and redirects are not followed.
+ * @throws `ConfigError` if the CA file cannot be read
  */
 export async function createHttpClient ({ config, limits }: HttpClientOptions) {
   const closing = new AbortController()
@@ -37,7 +37,7 @@ export async function createHttpClient ({ config, limits }: HttpClientOptions) {
   const agent = isEncrypted ? new TlsAgent({ ...kept, ...ca, minVersion: 'TLSv1.2' }) : new PlainAgent(kept)
   const request = isEncrypted ? requestTls : requestPlain
 
-  /** Read each time, so that it can be changed. A line end behind it does not belong to it. */
+  /** Read at each request, so that it can be changed. A line end at the end of the file is not part of it. */
   async function readSecret (variable: string, path: string): Promise<string> {
     try {
       return (await readFile(path, 'utf8')).replace(/\r?\n$/, '')
@@ -57,7 +57,7 @@ export async function createHttpClient ({ config, limits }: HttpClientOptions) {
   }
 
   return {
-    /** @throws {@link ExportError} where no whole answer comes in time */
+    /** @throws {@link ExportError} if no complete answer arrives in time */
     async ask ({ method, path, query = {}, body }: Question): Promise<Answer> {
       const search = new URLSearchParams(query).toString()
       const headers = {
@@ -81,7 +81,7 @@ export async function createHttpClient ({ config, limits }: HttpClientOptions) {
           : new ExportError(`it does not answer: ${message === '' ? code : message}`, 'VITAL_EXPORT_AWAY', { cause })
       }
     },
-    /** Ends what is under way. */
+    /** Ends requests that are under way. */
     close (): void {
       closing.abort()
       agent.destroy()

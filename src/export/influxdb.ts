@@ -1,5 +1,6 @@
 /**
- * InfluxDB 1 by its own interface, 2 and 3 by that of 2. A point with the series and the time of another one replaces it.
+ * InfluxDB 1 by its own interface, 2 and 3 by that of version 2. A point replaces another one of the same series and
+ * time.
  * @see https://docs.influxdata.com/influxdb/v1/tools/api/
  * @see https://docs.influxdata.com/influxdb/v2/api/
  */
@@ -27,12 +28,12 @@ export function createInfluxDb ({ ask, config: { kind, database, org } }: Dialec
     path: isFirst ? '/write' : '/api/v2/write',
     query: isFirst ? { db: database, precision: 'ns' } : { ...place, precision: 'ns' },
     lineEnd: '\n',
-    // Who may write may not make a database: the operator does.
+    // The user that may write may not be allowed to make a database, so the operator makes it.
     prepare: () => Promise.resolve(),
     async describe () {
       const { headers } = await ask({ method: 'GET', path: isFirst ? '/ping' : '/health' })
       const version = headers['x-influxdb-version']
-      // Nothing is written, and the database and the right to write are looked at.
+      // An empty write checks the database and the right to write.
       if (isFirst) takeAnswer(await ask({ method: 'POST', path: '/write', query: { db: database } }))
       return `InfluxDB${version === undefined ? '' : ` ${String(version)}`}`
     },

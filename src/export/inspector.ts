@@ -1,4 +1,4 @@
-/** Asks the database now and then what it does with what it took: 2xx does not mean that a query finds it. */
+/** Asks the database at intervals what became of accepted writes: 2xx does not mean that a query finds them. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Dialect, type Inspection, NOTHING_TOLD } from './dialect.ts'
@@ -30,7 +30,7 @@ export function createInspector ({ inspect, limits, logger }: InspectorOptions) 
   async function look (): Promise<void> {
     try {
       const next = await inspect()
-      // It counts from 0 again after it was started anew.
+      // Its counters begin at 0 when it restarts.
       for (const [reason, total] of seen === null ? [] : next.ignored) {
         const before = seen?.get(reason) ?? 0
         count(reason, total < before ? total : total - before)
@@ -40,7 +40,7 @@ export function createInspector ({ inspect, limits, logger }: InspectorOptions) 
       found = next
     } catch (error) {
       if (!(error instanceof ExportError)) throw error
-      // Where it does not answer, writes tell.
+      // If it does not answer, writes fail too, and they report it.
       logger.debug({ err: error }, 'the time-series database cannot be inspected now')
     }
   }
@@ -56,9 +56,9 @@ export function createInspector ({ inspect, limits, logger }: InspectorOptions) 
   return {
     get unapplied () { return found.unapplied },
     ignored: ignored as ReadonlyMap<string, number>,
-    /** Points that were dropped, as an answer said. */
+    /** Counts points that were dropped, as an answer reported. */
     count,
-    /** @throws {@link ExportError} where more would only wait */
+    /** @throws {@link ExportError} if the database applies nothing now, so that more writes would only wait */
     assertApplying (): void {
       if (found.stopped !== null) throw new ExportError(found.stopped)
     },

@@ -3,30 +3,32 @@
  *
  *   vital,device=ward\ 3,logPartition=7 heartRateValue=71,note="a \"b\"" 1750240830250000123
  *
- * Series and time are the key of a point: a point that is written again replaces itself. So the three digits below our
- * microseconds are of the hash of the other fields, and two readings of one microsecond are two points in 999 of 1,000 cases.
+ * Series and time are the key of a point, so a point that is written again replaces itself. The three digits below a
+ * microsecond are from the hash of the other fields. So two readings of one microsecond are two points in 999 of 1,000
+ * cases.
  *
- * Tags know three escapes, and no escape for the backslash itself: a tag that ends in one takes the next character along. So
- * `\` and `%` are percent-encoded, and `decodeURIComponent` gives every id back. Names of fields keep ASCII letters, digits and
- * `_`; each other character is its code in hexadecimal digits between `_`, for QuestDB takes few others.
+ * Tags have three escapes, but none for the backslash itself: a backslash at the end of a tag would escape the next
+ * character. So `\` and `%` are percent-encoded, and `decodeURIComponent` restores every id. Names of fields keep ASCII
+ * letters, digits and `_`. Every other character becomes its hexadecimal code between `_`, because QuestDB accepts few
+ * others.
  *
  * @see https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/
  */
 import type { ReadingRow } from '../../db/rows.ts'
 import { toCanonicalJson } from '../ingest/canonical-json.ts'
 
-/** Measurement of InfluxDB, table of QuestDB; VictoriaMetrics puts it before the name of each field. */
+/** Measurement in InfluxDB and table in QuestDB. VictoriaMetrics prefixes the name of each field with it. */
 export const MEASUREMENT = 'vital'
 export const DEVICE_TAG = 'device'
-/** Partition of Kafka: an erasure goes partition by partition. */
+/** Tag with the partition of Kafka, because devices are erased partition by partition. */
 export const PARTITION_TAG = 'logPartition'
 
-/** How a database takes a line end within a text; `null`: it holds no texts. */
+/** The form of a line feed within a text; `null`: the database holds no texts. */
 export type LineEnd = '\n' | '\\\n' | null
 
-/** Names that a database keeps for itself, or that are tags here. */
+/** Names that a database reserves, or that are tags here. */
 const RESERVED: ReadonlySet<string> = new Set(['time', 'timestamp', DEVICE_TAG, PARTITION_TAG.toLowerCase()])
-/** Names of fields are devices' own: beyond so many they are not remembered. */
+/** Bound on remembered field names, because devices choose them. */
 const NAMES_MAX = 10_000
 const names = new Map<string, string>()
 
@@ -49,7 +51,7 @@ function escapeTag (text: string): string {
   return /[ ,=]/.test(text) ? text.replaceAll(/[ ,=]/g, '\\$&') : text
 }
 
-/** @returns `null`: it holds no value that the database can hold, as a sign of life does */
+/** @returns `null`: the reading has no value that the database can hold; it may be a sign of life only */
 export function toLine (row: ReadingRow, partition: number, lineEnd: LineEnd): string | null {
   let fields = ''
   for (const name in row.fields) {
@@ -71,7 +73,7 @@ function toValue (value: unknown, lineEnd: LineEnd): string | null {
   return `"${lineEnd === '\n' ? escaped : escaped.replaceAll('\n', lineEnd)}"`
 }
 
-/** Unix nanoseconds in decimal digits: beyond what a number holds exactly. */
+/** Unix nanoseconds in decimal digits, because a number does not hold them exactly. */
 function toNanoseconds ({ timeUs, hash }: Pick<ReadingRow, 'timeUs' | 'hash'>): string {
   const below = (hash.charCodeAt(0) << 16 | hash.charCodeAt(1) << 8 | hash.charCodeAt(2)) % 1000
   return timeUs === 0 ? String(below) : `${timeUs}${String(below).padStart(3, '0')}`

@@ -1,6 +1,6 @@
 /**
- * QuestDB. Without keys of its own a table keeps what is written twice; it answers also while its table is suspended, and applies
- * what it took later.
+ * QuestDB. A table without deduplication keys keeps both copies of a row that is written twice. QuestDB accepts writes
+ * even while the table is suspended, and applies them later.
  * @see https://questdb.com/docs/concept/deduplication/
  */
 import { askWell } from './ask-well.ts'
@@ -17,7 +17,10 @@ const TIME = `select type from table_columns('${MEASUREMENT}') where designated`
 const WAL = `select suspended, sequencerTxn - writerTxn, coalesce(errorMessage, '') from wal_tables() where name = '${MEASUREMENT}'`
 
 export function createQuestDb ({ ask }: DialectOptions): Dialect {
-  /** A table that was dropped and made anew by a writer has no keys. @returns what is wrong with it */
+  /**
+   * A table that was dropped, and that a write has made again, has no keys.
+   * @returns the fault; `null`: there is none
+   */
   async function findFault (): Promise<string | null> {
     const [[isDeduplicated] = []] = await query(TABLE)
     if (isDeduplicated !== true) {
@@ -47,7 +50,7 @@ export function createQuestDb ({ ask }: DialectOptions): Dialect {
     },
     async inspect (): Promise<Inspection> {
       const [row] = await query(WAL)
-      // A batch makes it.
+      // The first batch makes the table.
       if (row === undefined) return NOTHING_TOLD
       const [isSuspended, unapplied, message] = row
       return {

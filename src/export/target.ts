@@ -14,7 +14,7 @@ const DIALECTS: Readonly<Record<ExportConfig['kind'], (options: DialectOptions) 
   questdb: createQuestDb
 }
 
-/** The time-series database that readings go to. @throws `ConfigError` for a file of authorities that cannot be read */
+/** The time-series database that readings go to. @throws `ConfigError` if the CA file cannot be read */
 export async function createTarget (options: HttpClientOptions) {
   const { ask, close } = await createHttpClient(options)
   const dialect = DIALECTS[options.config.kind]({ ask, config: options.config })
@@ -23,7 +23,7 @@ export async function createTarget (options: HttpClientOptions) {
     ...dialect,
     /**
      * @param bytes - lines, compressed by gzip
-     * @returns points that it dropped because they are older than it keeps any; it took all others
+     * @returns number of points that it dropped because they are beyond its retention; it took all others
      * @throws `ExportError`
      */
     async write (bytes: Buffer): Promise<number> {

@@ -1,6 +1,6 @@
 /**
- * VictoriaMetrics, one node. Each field is a series of its own, `vital_heartRateValue{device,logPartition}`; it keeps milliseconds, and
- * numbers only. It answers 204 also to what it drops, and tells how much in its metrics.
+ * VictoriaMetrics, single-node. Each field is a series of its own, `vital_heartRateValue{device,logPartition}`. It
+ * keeps milliseconds and numbers only. It answers 204 even if it drops values, and counts these in its metrics.
  * @see https://docs.victoriametrics.com/victoriametrics/integrations/influxdb/
  */
 import { askWell } from './ask-well.ts'
@@ -33,7 +33,7 @@ export function createVictoriaMetrics ({ ask }: DialectOptions): Dialect {
       return { stopped: null, unapplied: 0, ignored, warnings: isDeduplicated ? [] : [NO_DEDUPLICATION] }
     },
     async erase (deviceTag, partition) {
-      // What it took within the last second has no index entry yet, and would be missed.
+      // Points of the last second are not in the index yet, and would be missed without a flush.
       await askWell(ask, { method: 'GET', path: '/internal/force_flush' })
       const match = `{__name__=~"${MEASUREMENT}_.*",${DEVICE_TAG}=${JSON.stringify(deviceTag)},${PARTITION_TAG}="${partition}"}`
       await askWell(ask, { method: 'POST', path: '/api/v1/admin/tsdb/delete_series', query: { 'match[]': match } })
