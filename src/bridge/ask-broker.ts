@@ -14,8 +14,10 @@ import { UpstreamError } from './upstream-error.ts'
 const BYTES_MAX = 65_536
 
 /**
- * Connects as a client of another id, and leaves at once. It subscribes to nothing: it would get messages of the group.
- * @throws UpstreamError where the broker does not answer, refuses, or cannot do what is needed
+ * Connects under another client id and disconnects at once. It does not subscribe, or it would receive messages of the
+ * group.
+ * @returns what the broker grants
+ * @throws UpstreamError if the broker does not answer, refuses, or lacks a feature that the bridge needs
  */
 export async function askBroker (config: BridgeConfig): Promise<Terms> {
   const timeout = AbortSignal.timeout(BRIDGE_LIMITS.connectTimeoutMs)

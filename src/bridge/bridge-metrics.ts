@@ -1,7 +1,7 @@
 import type { Metrics, Series } from '../metrics/metrics.ts'
 import type { Upstream } from './upstream.ts'
 
-/** What the bridge knows of the external broker. */
+/** Metrics of the bridge's connection to the external broker. */
 export function addBridgeMetrics (metrics: Metrics, read: () => ReturnType<Upstream['statistics']>): void {
   metrics.gauge('vital_bridge_subscribed', '1 while the external broker has the subscription of this bridge', () => read().isSubscribed ? 1 : 0)
   metrics.gauge('vital_bridge_reading', '0 while nothing is read from it: what is held has to become durable first',

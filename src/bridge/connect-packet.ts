@@ -7,7 +7,7 @@ interface Connecting extends Pick<BridgeLimits, 'keepAliveS' | 'sessionExpiryS' 
   readonly password: Buffer | null
 }
 
-/** CONNECT of a bridge: the session of before is resumed, and outlives the connection. */
+/** CONNECT of a bridge: it resumes the earlier session, which outlives the connection. */
 export function toConnect ({ clientId, username, password, keepAliveS, sessionExpiryS, receiveMaximum }: Connecting): IConnectPacket {
   return {
     cmd: 'connect',

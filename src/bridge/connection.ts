@@ -1,13 +1,15 @@
 /**
  * One connection to the broker, from its first byte to its end:
  *
- *   socket ── CONNECT, CONNACK ── UNSUBSCRIBE what an earlier start had ── SUBSCRIBE, SUBACK ── messages, PINGREQ ── end
+ *   socket ── CONNECT, CONNACK ── UNSUBSCRIBE an earlier filter ── SUBSCRIBE, SUBACK ── messages, PINGREQ ── end
  *
- * A session that is resumed may deliver before SUBACK. Reading stops while ingest asks for it or too many bytes are held; TCP then pushes
- * back, and what the broker has sent stays unacknowledged. PINGREQs go on meanwhile, so that the broker keeps the connection.
+ * A resumed session may deliver messages before SUBACK. Reading stops while ingest asks for it or too many bytes are
+ * held. TCP then pushes back, and the messages that the broker has sent stay unacknowledged. PINGREQs continue, so that
+ * the broker keeps the connection.
  *
- * A broker that sends more than Receive Maximum allows is not read for a while either, against [MQTT-3.3.4-9]: Mosquitto 2.0.11 does so
- * when it resumes a session, and closing the connection for it brings the same messages again for ever.
+ * Reading also stops while a broker has sent more messages than Receive Maximum allows, which [MQTT-3.3.4-9] forbids.
+ * Mosquitto 2.0.11 does so when it resumes a session. If the bridge closed the connection, the broker would send the
+ * same messages again for ever.
  */
 import type { Duplex } from 'node:stream'
 import mqttPacket, { type IDisconnectPacket, type Packet } from 'mqtt-packet'
@@ -28,7 +30,7 @@ const SUBSCRIBE_ID = 1
 const UNSUBSCRIBE_ID = 2
 const PINGREQ = Buffer.from([0xc0, 0])
 
-/** What a PUBLISH tells beside its message. */
+/** Properties of a PUBLISH besides its message. */
 export interface Notes {
   readonly isDuplicate: boolean
   readonly isExpiring: boolean
@@ -36,25 +38,25 @@ export interface Notes {
 }
 
 interface ConnectionOptions {
-  /** Connected. */
+  /** A connected socket. */
   readonly socket: Duplex
   readonly login: { readonly username: string, readonly password: Buffer | null } | null
   readonly hasSession: boolean
-  /** With its group. */
+  /** Filter of the shared subscription, with its group. */
   readonly filter: string
-  /** Of an earlier start, which the session still has. */
+  /** A filter of an earlier start that the session still has; `null`: none. */
   readonly oldFilter: string | null
   readonly deviceOf: (topic: string) => string | null
-  /** Of this connection alone. */
+  /** The messages of this connection. */
   readonly window: Window
   readonly limits: BridgeLimits
   readonly packetBytesMax: number
-  /** Ingest takes nothing more now. */
+  /** Whether ingest takes nothing more now. */
   readonly isPaused: () => boolean
   readonly onTerms: (terms: Terms) => void
   readonly onSubscribed: () => void
   readonly onMessage: (qos: number, notes: Notes) => void
-  /** Called once. @param error - `null`: it was closed here */
+  /** Called once. @param error - `null`: the bridge closed the connection */
   readonly onEnd: (error: UpstreamError | null) => void
 }
 
@@ -93,7 +95,7 @@ export class UpstreamConnection {
     return this.#isReading
   }
 
-  /** Stops reading, or goes on, as ingest and the window have it now. */
+  /** Stops or resumes reading, according to ingest and the window. */
   update (): void {
     const { isPaused, window, limits, socket } = this.#options
     const isFull = window.size > limits.receiveMaximum || window.bytes > limits.heldBytesMax
@@ -101,7 +103,7 @@ export class UpstreamConnection {
     if (this.#phase === 'ended' || isReading === this.#isReading) return
     this.#isReading = isReading
     if (isReading) {
-      // What the broker sent meanwhile is unread, and so is its silence.
+      // Nothing was read meanwhile, so the broker's silence is measured from now on.
       this.#receivedAtMs = performance.now()
       socket.resume()
     } else {
@@ -115,7 +117,7 @@ export class UpstreamConnection {
     this.#sentAtMs = performance.now()
   }
 
-  /** Leaves; the session stays. */
+  /** Disconnects; the broker keeps the session. */
   close (): void {
     if (this.#phase === 'ended') return
     this.#options.window.close()
@@ -158,7 +160,7 @@ export class UpstreamConnection {
   #onPublish (firstByte: number, bytes: Buffer, start: number, end: number, isCut: boolean): void {
     const { window, deviceOf, onMessage } = this.#options
     const { qos, packetId, topicStart, topicEnd, payloadStart, isDuplicate, messageExpiryS } = decode(firstByte, bytes, start, end)
-    // Never asked for.
+    // The bridge subscribes at QoS 1, after CONNACK.
     if (this.#phase === 'connecting' || qos === 2) throw new UpstreamError('the broker sent a message that was not subscribed to')
     onMessage(qos, { isDuplicate, isExpiring: messageExpiryS !== null, isCut })
     if (qos === 1 && window.isHeld(packetId)) return
@@ -194,7 +196,7 @@ export class UpstreamConnection {
     }
   }
 
-  /** Pings, and finds a broker that has gone. @param keepAliveMs - 0: the broker wants none */
+  /** Sends pings, and detects a broker that is gone. @param keepAliveMs - 0: the broker asks for no keep alive */
   #keepAlive (keepAliveMs: number): void {
     clearTimeout(this.#timer)
     this.#keepAliveMs = keepAliveMs === 0 ? this.#keepAliveMs : keepAliveMs
@@ -215,7 +217,7 @@ export class UpstreamConnection {
     this.#phase = 'ended'
     clearTimeout(this.#timer)
     this.#options.window.close()
-    // What was written leaves first; a peer that has gone takes nothing.
+    // `end` sends what was written before; a failed connection is destroyed at once.
     const { socket } = this.#options
     if (error === null) socket.end()
     else socket.destroy()
@@ -223,7 +225,7 @@ export class UpstreamConnection {
   }
 }
 
-/** A payload that is not the text that it promises is for ingest to refuse. */
+/** Accepts a payload that breaks its Payload Format Indicator, because ingest refuses invalid payloads. */
 function decode (firstByte: number, bytes: Buffer, start: number, end: number): Publish5 {
   try {
     return decodePublish(firstByte, bytes, start, end)
@@ -237,7 +239,10 @@ type OpenOptions = Omit<ConnectionOptions, 'window' | 'onEnd'> & Omit<WindowOpti
   readonly onAcknowledged: (messages: number) => void
 }
 
-/** A connection with a window of its own. @returns `ended` resolves with why; `null`: it was closed here */
+/**
+ * Opens a connection with a window of its own.
+ * @returns `ended` resolves with the error; `null`: the bridge closed it
+ */
 export function openConnection ({ clientId, ingest, onChange, onAcknowledged, ...options }: OpenOptions) {
   const window: Window = new Window({
     clientId,

@@ -5,10 +5,13 @@ import { REASONS5 } from '../../broker/wire/v5/reason-codes.ts'
 
 export const MQTT5 = { protocolVersion: 5 }
 
-/** A broker without MQTT 5 answers in the form of its own version: two bytes, the second says why (MQTT 3.1.1 §3.2.2.3). */
+/**
+ * A broker without MQTT 5 answers in the form of its version: two bytes, of which the second is the return code (MQTT
+ * 3.1.1 §3.2.2.3).
+ */
 const OLD_CONNACK_BYTES = 2
 
-/** A packet of a broker that is no PUBLISH. @throws PacketError */
+/** Decodes a packet of a broker other than PUBLISH. @throws PacketError */
 export function decodeControl (firstByte: number, body: Buffer): Packet {
   if (typeOf(firstByte) === CONNACK && body.length === OLD_CONNACK_BYTES) {
     return { cmd: 'connack', sessionPresent: false, reasonCode: REASONS5.unsupportedProtocolVersion }

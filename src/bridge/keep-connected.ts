@@ -3,14 +3,17 @@ import type { BridgeLimits } from './limits.ts'
 import { UpstreamError } from './upstream-error.ts'
 
 interface KeepConnectedOptions {
-  /** Settles when a connection has ended. @throws UpstreamError where it was not closed here */
+  /** Settles when a connection has ended. @throws UpstreamError unless the bridge closed it */
   readonly connectOnce: (onSubscribed: () => void) => Promise<void>
   readonly onFault: (error: UpstreamError) => void
   readonly limits: Pick<BridgeLimits, 'retryMsMin' | 'retryMsMax' | 'stableMs' | 'startWaitMs'>
   readonly signal: AbortSignal
 }
 
-/** Connects, and again after a while when a connection ends: each wait twice as long as the one before, less up to a half by chance. */
+/**
+ * Connects, and connects again when a connection ends. Each wait is twice as long as the one before, minus up to half
+ * by chance.
+ */
 export function keepConnected ({ connectOnce, onFault, limits, signal }: KeepConnectedOptions) {
   const { retryMsMin, retryMsMax, stableMs, startWaitMs } = limits
   let running: Promise<void> = Promise.resolve()
@@ -38,7 +41,10 @@ export function keepConnected ({ connectOnce, onFault, limits, signal }: KeepCon
   }
 
   return {
-    /** Settles once it is subscribed, or the first attempt has failed. @throws UpstreamError that an operator has to correct */
+    /**
+     * Settles once it is subscribed, the first attempt has failed, or `startWaitMs` is over.
+     * @throws UpstreamError that an operator must correct
+     */
     async start (): Promise<void> {
       await new Promise<void>((resolve, reject) => {
         const timer = setTimeout(resolve, startWaitMs)
@@ -51,7 +57,7 @@ export function keepConnected ({ connectOnce, onFault, limits, signal }: KeepCon
         running.catch((error: unknown) => { setImmediate(() => { throw error }) })
       })
     },
-    /** Settles when the signal has ended it. */
+    /** Settles when the signal has ended the attempts. */
     ended: (): Promise<void> => running
   }
 }

@@ -1,7 +1,7 @@
 /**
- * What this member of the group has at the broker, in `bridge-session.json` of the data directory (0600). A client id that changed
- * with each start would leave a session behind, with the messages that wait in it; a subscription that changed would go on
- * delivering.
+ * The session of this member of the group at the broker, noted in `bridge-session.json` of the data directory (0600). A
+ * client id that changed with each start would leave a session with waiting messages behind. An earlier filter
+ * would keep delivering messages unless it is noted here and unsubscribed.
  */
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
@@ -13,11 +13,11 @@ const FILE = 'bridge-session.json'
 
 const MemberSchema = Type.Object({
   clientId: Type.String({ minLength: 1 }),
-  /** host:port. */
+  /** As host:port. */
   broker: Type.String(),
-  /** With its group. */
+  /** Filter of the shared subscription, with its group. */
   filter: Type.String(),
-  /** The broker has had a session of this client id. */
+  /** Whether the broker has had a session of this client id. */
   hasSession: Type.Boolean()
 })
 const check = Compile(MemberSchema)
@@ -27,22 +27,22 @@ export type Member = Readonly<Static<typeof MemberSchema>>
 
 interface Wanted {
   readonly dataDir: string
-  /** `null`: the one before, else one that is made. */
+  /** `null`: the noted one, or a new one. */
   readonly clientId: string | null
   readonly broker: string
   readonly filter: string
 }
 
-/** What is there at the start, and how it is kept. */
+/** The noted session at the start, and a way to note a new one. */
 export interface MemberFile {
   readonly clientId: string
-  /** The broker has a session of this client id, unless it dropped it. */
+  /** Whether the broker has a session of this client id, unless it dropped it. */
   readonly hasSession: boolean
-  /** Of that session, where it is another one than now. */
+  /** Filter of that session, if it differs from the wanted one; otherwise `null`. */
   readonly oldFilter: string | null
-  /** What waits at a broker for a session that nobody comes back to; for a person. */
+  /** Warning about an earlier session that is not resumed; `null`: there is none. */
   readonly left: string | null
-  /** The session is there now, with the filter that is wanted. Settles once that is durable. */
+  /** Notes that the session exists, with the wanted filter. Settles once the file is written and fsynced. */
   noteSession (): Promise<void>
 }
 
@@ -54,7 +54,7 @@ export async function openMemberFile ({ dataDir, broker, filter, ...wanted }: Wa
   const isSame = before !== null && before.clientId === clientId && before.broker === broker
   const hasSession = isSame && before.hasSession
   const isLeft = before !== null && before.hasSession && !isSame
-  // Before the broker hears of it, so that a crash leaves no session of an unknown name.
+  // Before the first CONNECT, so that a crash does not leave a session under a client id that is not noted.
   if (!isSame) await write(path, { clientId, broker, filter, hasSession: false })
   return {
     clientId,
@@ -72,7 +72,7 @@ async function read (path: string): Promise<Member | null> {
     const member: unknown = JSON.parse(await readFile(path, 'utf8'))
     return check.Check(member) ? member : null
   } catch (error) {
-    // Written whole or not at all; another one is made, and says so to the broker by its name.
+    // A missing or damaged file counts as none.
     if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }

@@ -11,16 +11,16 @@ const FOREIGN = 'messages come on topics that VITAL_BRIDGE_TOPIC does not name, 
   'dead letter'
 const SESSION_LOST = 'the broker did not keep the session of this bridge: what waited in it is lost, or went to other members of the group'
 
-/** Counts what comes, and warns of what a broker or a device does that may lose messages. */
+/** Counts messages, and warns of settings of brokers and devices that may lose messages. */
 export function createNotes ({ toldMs, logger }: { readonly toldMs: number, readonly logger: Logger }) {
   const recent = createRecentWarnings({ toldMs, onNew: (warning) => { logger.warn(warning) } })
   const counts = { qos0: 0, qos1: 0, redelivered: 0, acknowledged: 0, subscribed: 0, sessionsLost: 0, cut: 0, expiring: 0 }
   let terms: Terms | null = null
   return {
     counts,
-    /** For as long as they hold. */
+    /** Current warnings. */
     warnings: (): string[] => [...terms?.warnings ?? [], ...recent.warnings()],
-    /** Of this connection. */
+    /** Whether this connection has resumed a session. */
     get isSessionPresent (): boolean {
       return terms?.isSessionPresent ?? false
     },
@@ -49,7 +49,7 @@ export function createNotes ({ toldMs, logger }: { readonly toldMs: number, read
       counts.sessionsLost++
       recent.note(SESSION_LOST)
     },
-    /** The connection has ended. */
+    /** Called when the connection has ended. */
     onEnd (): void { terms = null }
   }
 }

@@ -5,7 +5,8 @@ import type { BridgeConfig } from '../config/bridge-config.ts'
 import { UpstreamError } from './upstream-error.ts'
 
 /**
- * A socket to the broker, connected, with TLS where the configuration has it. Files are read each time, so that they can be renewed.
+ * Opens a socket to the broker, with TLS if it is configured. Certificates are read each time, so that they can be
+ * renewed.
  * @param signal - ends the attempt
  * @throws UpstreamError
  */
@@ -22,7 +23,7 @@ export async function openSocket (
   signal.throwIfAborted()
   const socket = tls === null
     ? connectTcp(where)
-    // RFC 6066 §3 allows no address as a server name.
+    // RFC 6066 §3 does not allow an IP address as a server name.
     : connectTls({ ...where, ca, cert, key, minVersion: 'TLSv1.2', ...isIP(host) === 0 ? { servername: host } : {} })
   return await new Promise((resolve, reject) => {
     const fail = (why: string, cause?: unknown) => {
@@ -48,13 +49,13 @@ export async function openSocket (
   })
 }
 
-/** The password of the user, without the line end behind it. @throws UpstreamError */
+/** Reads the password, without a line end at the end of the file. @throws UpstreamError */
 export async function readPassword (path: string | null): Promise<Buffer | null> {
   const text = await readNamed('VITAL_BRIDGE_PASSWORD_FILE', path)
   return text === undefined ? null : Buffer.from(text.replace(/\r?\n$/, ''))
 }
 
-/** @throws UpstreamError that an operator has to correct */
+/** @throws UpstreamError that an operator must correct */
 async function readNamed (variable: string, path: string | null): Promise<string | undefined> {
   if (path === null) return undefined
   try {

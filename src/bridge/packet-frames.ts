@@ -1,36 +1,39 @@
 /**
- * Packets of a broker, from the chunks of a socket.
+ * Splits the chunks of a socket into packets of the broker.
  *
- * A PUBLISH that is larger than the bound is cut: its first bytes are handed on as a packet, the rest is dropped as it comes.
- * Announcing a Maximum Packet Size instead would lose it without a word: a broker drops what is larger and takes it as delivered
- * [MQTT-3.1.2-25]. Closing the connection would bring it again for ever.
+ * A PUBLISH that is larger than the bound is cut: its first bytes are passed on as a packet, and the rest is dropped.
+ * With a Maximum Packet Size in CONNECT the message would be lost silently: a broker drops larger messages and counts
+ * them as delivered [MQTT-3.1.2-25]. If the connection were closed, the broker would send the message again for ever.
  */
 import { decodeLength, LENGTH_INCOMPLETE, lengthBytes, lengthValue, PUBLISH, typeOf } from '../../broker/wire/fixed-header.ts'
 import { PacketError } from '../../broker/wire/v5/packet-error.ts'
 
 interface PacketFramesOptions {
-  /** Of a packet behind its fixed header. */
+  /** Bound on a packet's bytes after its fixed header. */
   readonly bodyBytesMax: number
-  /** Takes a packet. `bytes` stays as it is; views of it may be kept. @param isCut - bytes behind `end` are missing */
+  /**
+   * Takes a packet. `bytes` does not change afterwards, so views of it may be kept.
+   * @param isCut - bytes after `end` are missing
+   */
   readonly onPacket: (firstByte: number, bytes: Buffer, start: number, end: number, isCut: boolean) => void
 }
 
 /** See the top of this file. */
 export class PacketFrames {
   readonly #options: PacketFramesOptions
-  /** The beginning of a packet. */
+  /** The beginning of an incomplete packet. */
   #pieces: Buffer[] = []
   #piecesBytes = 0
-  /** Bytes without which nothing more can be told of it. */
+  /** Bytes that are needed before the packet is examined again. */
   #neededBytes = 0
-  /** Bytes of a packet that was cut, still to come. */
+  /** Bytes of a cut packet that are still to be dropped. */
   #droppedBytes = 0
 
   constructor (options: PacketFramesOptions) {
     this.#options = options
   }
 
-  /** @throws PacketError, also what `onPacket` throws; nothing may be taken afterwards */
+  /** @throws PacketError, and any error of `onPacket`; must not be called again after an error */
   take (chunk: Buffer): void {
     let bytes = chunk
     if (this.#droppedBytes > 0) {

@@ -1,4 +1,6 @@
-/** Warnings of what happened once, or now and then: shown for a while behind the last time, and logged the first time of each while. */
+/**
+ * Warnings of single events. Each is shown for `toldMs` after the last event, and logged when it was not shown before.
+ */
 export function createRecentWarnings ({ toldMs, onNew }: { readonly toldMs: number, readonly onNew: (warning: string) => void }) {
   const lastMs = new Map<string, number>()
   const isRecent = (atMs: number | undefined) => atMs !== undefined && performance.now() - atMs < toldMs

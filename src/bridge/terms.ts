@@ -1,15 +1,15 @@
-/** What a broker says of itself in CONNACK and SUBACK: what refuses the bridge, and what may lose messages. */
+/** Interprets CONNACK, SUBACK and DISCONNECT of a broker: refusals, and settings that may lose messages. */
 import type { IConnackPacket, IDisconnectPacket, ISubackPacket } from 'mqtt-packet'
 import { REASONS5 } from '../../broker/wire/v5/reason-codes.ts'
 import { UpstreamError } from './upstream-error.ts'
 
-/** Refusals that may pass by themselves; every other one waits for an operator. */
+/** Refusals that may pass by themselves; all others need an operator. */
 const PASSING: ReadonlySet<number> = new Set([
   REASONS5.unspecifiedError, REASONS5.implementationSpecificError, REASONS5.serverUnavailable, REASONS5.serverBusy, REASONS5.quotaExceeded,
   REASONS5.useAnotherServer, REASONS5.connectionRateExceeded, REASONS5.serverShuttingDown, REASONS5.messageRateTooHigh
 ])
 
-/** What to do, for the refusals that an operator meets. */
+/** Remedies for refusals. */
 const REMEDIES: Readonly<Record<number, string>> = {
   [REASONS5.unsupportedProtocolVersion]: 'it does not speak MQTT 5, without which there are no shared subscriptions',
   [REASONS5.clientIdentifierNotValid]: 'set VITAL_BRIDGE_CLIENT_ID to a client id that it takes',
@@ -33,25 +33,25 @@ function toRefusal (what: string, code: number, reasonString?: string): Upstream
   )
 }
 
-/** What CONNECT asked for. */
+/** Wishes of CONNECT, and what is known of the session. */
 export interface Asked {
   readonly sessionExpiryS: number
   readonly keepAliveS: number
-  /** The broker has had a session of this client. */
+  /** Whether the broker has had a session of this client. */
   readonly hasSession: boolean
 }
 
-/** What counts for the connection. */
+/** Terms of the connection, as the broker grants them. */
 export interface Terms {
   readonly isSessionPresent: boolean
   readonly keepAliveS: number
-  /** The broker dropped the session, with what waited in it. */
+  /** Whether the broker dropped the session, and the messages in it. */
   readonly isSessionLost: boolean
-  /** Weaknesses for as long as it lasts. */
+  /** Warnings that hold while the connection lasts. */
   readonly warnings: readonly string[]
 }
 
-/** @throws UpstreamError where the broker refuses, or cannot do what is needed */
+/** @throws UpstreamError if the broker refuses, or lacks a feature that the bridge needs */
 export function toTerms (connack: IConnackPacket, asked: Asked): Terms {
   const { reasonCode = connack.returnCode ?? 0, sessionPresent, properties = {} } = connack
   if (reasonCode >= REASONS5.unspecifiedError) throw toRefusal('refused the connection', reasonCode, properties.reasonString)
@@ -73,7 +73,7 @@ export function toTerms (connack: IConnackPacket, asked: Asked): Terms {
   }
 }
 
-/** @throws UpstreamError where the subscription was refused, or granted at QoS 0 */
+/** @throws UpstreamError if the subscription was refused, or granted at QoS 0 */
 export function checkSuback ({ granted }: ISubackPacket, filter: string): void {
   const [code = REASONS5.unspecifiedError] = granted as readonly number[]
   if (code >= REASONS5.unspecifiedError) throw toRefusal(`refused the subscription to ${filter}`, code)
@@ -83,7 +83,7 @@ export function checkSuback ({ granted }: ISubackPacket, filter: string): void {
   }
 }
 
-/** Why the broker ended the connection. */
+/** The reason why the broker ended the connection. */
 export function toEnd ({ reasonCode = 0, properties }: IDisconnectPacket): UpstreamError {
   return toRefusal('ended the connection', reasonCode, properties?.reasonString)
 }

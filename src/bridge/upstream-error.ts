@@ -1,6 +1,6 @@
-/** The broker, or the way to it, is at fault. */
+/** The broker, the network to it or the configuration is at fault. */
 export class UpstreamError extends Error {
-  /** Waiting does not correct it: an operator has to. */
+  /** Whether an operator must correct it; otherwise it may pass by itself. */
   readonly isPermanent: boolean
 
   constructor (message: string, { isPermanent = false, cause }: { readonly isPermanent?: boolean, readonly cause?: unknown } = {}) {

@@ -1,9 +1,9 @@
 /**
- * The external broker: a connection at a time, another one after a while when it ends, and what is to be told of it.
+ * The external broker: one connection at a time, a new one when it ends, and its statistics and warnings.
  *
- * Messages that are held when a connection ends are left to ingest, which stores them without an answer; the broker sends them
- * again, and the identity of a reading makes the second one a duplicate. So every message that the broker was told of is durable
- * here, and a reading is stored once, whichever side dies at whatever time.
+ * Messages that are held when a connection ends are still stored by ingest, but not acknowledged. The broker sends them
+ * again, and the identity of a reading makes the second one a duplicate. So every acknowledged message is durable here,
+ * and a reading is stored once, whichever side fails at any time.
  */
 import type { Logger } from 'pino'
 import type { Ingest } from '../../broker/ingest.ts'
@@ -18,7 +18,7 @@ import { openSocket, readPassword } from './open-socket.ts'
 import { UpstreamError } from './upstream-error.ts'
 import type { Window } from './window.ts'
 
-/** The next start would take its session for a new one. */
+/** The next start would then believe that there was no session before. */
 const NOT_NOTED = 'bridge-session.json cannot be written; a session that the broker drops may go unnoticed'
 const PLAIN = 'readings and the password cross the network to the broker unencrypted: use mqtts:// in VITAL_BRIDGE_URL'
 
@@ -51,7 +51,7 @@ export function createUpstream ({ config, member, ingest, limits, packetBytesMax
     return device
   }
 
-  /** What is held has changed: reading may go on, and what was refused is tried again. */
+  /** Called when the window has changed: reading may resume, and refused messages are tried again later. */
   function onChange (): void {
     current?.connection.update()
     if (isPaused || current?.window.hasRefused !== true) return
@@ -115,7 +115,7 @@ export function createUpstream ({ config, member, ingest, limits, packetBytesMax
   })
 
   return {
-    /** For operators. */
+    /** Counts and state, for metrics. */
     statistics: () => ({
       ...counts,
       isSubscribed: current?.connection.isSubscribed ?? false,
@@ -140,8 +140,8 @@ export function createUpstream ({ config, member, ingest, limits, packetBytesMax
     },
 
     /**
-     * Settles once it is subscribed, or the broker is away: then it goes on trying.
-     * @throws `ConfigError` where the broker refuses what an operator has to correct
+     * Settles once it is subscribed, or the broker does not answer; attempts then continue.
+     * @throws `ConfigError` for a fault that an operator must correct
      */
     async start (): Promise<void> {
       for (const warning of this.warnings().slice(1)) logger.warn(warning)
@@ -150,7 +150,7 @@ export function createUpstream ({ config, member, ingest, limits, packetBytesMax
         throw new ConfigError(`vital-gateway bridge: ${error.message}`, { cause: error })
       })
     },
-    /** Writes the acknowledgements that are due, and leaves; the session stays. */
+    /** Sends the acknowledgements that are due and disconnects; the broker keeps the session. */
     async stop (): Promise<void> {
       stopping.abort(new UpstreamError('the bridge stops'))
       if (resubmitTimer !== null) clearTimeout(resubmitTimer)
@@ -165,6 +165,6 @@ export type Upstream = ReturnType<typeof createUpstream>
 /** The filter of the shared subscription (MQTT 5 §4.8.2). */
 export const toFilter = ({ group, topic }: Pick<BridgeConfig, 'group' | 'topic'>): string => `$share/${group}/${topic.filter}`
 
-/** For a person. */
+/** The broker's address in messages. */
 export const toAddress = ({ host, port }: Pick<BridgeConfig, 'host' | 'port'>): string =>
   host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`

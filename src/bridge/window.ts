@@ -1,12 +1,12 @@
 /**
- * Messages of one connection that are not acknowledged. They become durable in any order; their PUBACKs leave in the order in which the
- * messages came [MQTT-4.6.0-2], all that one turn of the event loop brings in one write.
+ * Messages of one connection that are not acknowledged. They become durable in any order. Their PUBACKs are sent in the
+ * order in which the messages arrived [MQTT-4.6.0-2]; those of one turn of the event loop share a write.
  */
 import type { Ingest, Verdict, VitalPublish } from '../../broker/ingest.ts'
 
 interface HeldOptions {
   readonly window: Window
-  /** 0 at QoS 0, which nobody acknowledges. */
+  /** 0 at QoS 0, which is not acknowledged. */
   readonly packetId: number
   readonly topic: string
   readonly device: string | null
@@ -41,12 +41,12 @@ export class HeldMessage implements VitalPublish {
 }
 
 export interface WindowOptions {
-  /** Of the bridge; nobody says who published. */
+  /** Client id of the bridge, because MQTT does not name the publisher. */
   readonly clientId: string
   readonly ingest: Ingest
-  /** Packet ids to acknowledge, in order. */
+  /** Called with packet ids to acknowledge, in order. */
   readonly acknowledge: (packetIds: readonly number[]) => void
-  /** Fewer messages are held, or some wait to be tried again. */
+  /** Called when fewer messages are held, or when some wait to be tried again. */
   readonly onChange: () => void
 }
 
@@ -58,7 +58,7 @@ export class Window {
   #tail: HeldMessage | null = null
   readonly #packetIds = new Set<number>()
   #bytes = 0
-  /** Neither PostgreSQL nor the spool took them in time. */
+  /** Messages that neither the target nor the spool took in time. */
   #refused: HeldMessage[] = []
   #due: number[] = []
   #isClosed = false
@@ -73,12 +73,12 @@ export class Window {
     this.clientId = options.clientId
   }
 
-  /** Messages that the broker waits for. */
+  /** Number of messages that are not acknowledged. */
   get size (): number {
     return this.#packetIds.size
   }
 
-  /** Of their payloads. */
+  /** Bytes of their payloads. */
   get bytes (): number {
     return this.#bytes
   }
@@ -88,12 +88,15 @@ export class Window {
     return this.#refused.length > 0
   }
 
-  /** A broker may send a message again on one connection, against [MQTT-4.4.0-1]; the first one is answered. */
+  /**
+   * Whether a packet id is held. A broker may resend a message on one connection, against [MQTT-4.4.0-1]; only the
+   * first is answered.
+   */
   isHeld (packetId: number): boolean {
     return this.#packetIds.has(packetId)
   }
 
-  /** Takes a message, and hands it to ingest. */
+  /** Takes a message and passes it to ingest. */
   take (message: Omit<HeldOptions, 'window'>): void {
     const held = new HeldMessage({ ...message, window: this })
     if (held.packetId !== 0) {
@@ -117,14 +120,14 @@ export class Window {
     }
   }
 
-  /** Tries again what could not be made durable, in the order in which it came. */
+  /** Tries messages again that could not be made durable. */
   resubmit (): void {
     const refused = this.#refused
     this.#refused = []
     for (const held of refused) this.#options.ingest(held)
   }
 
-  /** The connection has gone: the broker sends again what it was not told of. */
+  /** Called when the connection has ended. The broker sends unacknowledged messages again. */
   close (): void {
     this.#flush()
     this.#isClosed = true
@@ -138,7 +141,7 @@ export class Window {
     const before = this.#due.length
     for (let head = this.#head; head?.isDurable === true; head = this.#head) {
       this.#head = head.next
-      // A message that V8 has moved to its old generation would keep all that came behind it until a major collection.
+      // A message in V8's old generation would keep all later messages alive until a major collection.
       head.next = null
       if (this.#head === null) this.#tail = null
       this.#packetIds.delete(head.packetId)
