@@ -5,15 +5,15 @@ const LOOK_INTERVAL_MS = 100
 
 interface AnnounceReadyOptions {
   readonly isReady: () => boolean
-  /** Logged where it is not ready at first. */
+  /** Logged if it is not ready at first. */
   readonly notYet: string
   readonly logger: Logger
 }
 
 /**
- * Logs `ready`, once: at the end of the start, or later if PostgreSQL is away and it is not known yet which clients may
+ * Logs `ready` once: at the end of the start, or later if PostgreSQL is away and it is not known yet which clients may
  * connect.
- * @returns ends the wait
+ * @returns a function that ends the wait
  */
 export function announceReady ({ isReady, notYet, logger }: AnnounceReadyOptions): () => void {
   let timer: NodeJS.Timeout | undefined

@@ -1,7 +1,7 @@
 /**
- * The first connection to PostgreSQL. If PostgreSQL is away, the process starts all the same (the spool of a gateway
- * takes its place), and the connection is retried each second. A fault that waiting cannot correct ends the start, or the process
- * if it appears only later.
+ * The first connection to PostgreSQL. If PostgreSQL is away, the process starts nevertheless, and the connection is
+ * retried each second; a gateway uses its spool meanwhile. A fault that waiting cannot correct ends the start. If such
+ * a fault appears later, it ends the process.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -9,21 +9,21 @@ import { classifyError, toSqlState } from '../../db/sqlstate.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { unlessAborted } from '../process/lifecycle.ts'
 
-/** A migration may wait for a lock, or for its data, without a bound; meanwhile readings go to the spool. */
+/** How long the start waits: a migration may take any time, and meanwhile readings go to the spool. */
 const START_WAIT_MS = 5000
 const RETRY_INTERVAL_MS = 1000
-/** The same answer is logged again after this time. */
+/** The same error is logged again after this time. */
 const LOG_INTERVAL_MS = 60_000
 /**
- * A migration that is given up is cancelled on the server. After this time the server ends it at its next write to the
- * connection.
+ * How long a stop waits for a migration that is given up and cancelled on the server. If it takes longer, the server
+ * ends it at its next write to the closed connection.
  */
 const GIVE_UP_MS = 2000
 
 interface ConnectOptions {
   /** Makes the database ready for traffic; settles soon after `signal`. */
   readonly connect: () => Promise<void>
-  /** Logged once, when it is not ready at the start. */
+  /** Logged once, if the database is not ready at the start. */
   readonly told: string
   readonly signal: AbortSignal
   readonly logger: Logger
@@ -71,7 +71,7 @@ async function keepConnecting ({ connect, signal, logger }: ConnectOptions, firs
       return
     } catch (error) {
       if (signal.aborted || classifyError(error) !== 'retry') throw error
-      // A refusal, too, may pass: the server comes up before its roles and databases are made.
+      // A refusal may pass, too: a server may start before its roles and databases are made.
       const message = messageOf(error)
       if (message === told && performance.now() - toldAtMs < LOG_INTERVAL_MS) continue
       told = message
@@ -86,7 +86,7 @@ function isOutage (error: unknown): boolean {
   return classifyError(error) === 'retry' && !/^(?:28|3D)/.test(toSqlState(error) ?? '') && !isTlsFault(error)
 }
 
-/** OpenSSL's verdicts on a certificate as Node names them, and its own on the name in it. */
+/** Error codes of certificates: those of OpenSSL as Node.js names them, and those of Node.js itself. */
 const TLS_CODES = /^(?:ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA)/
 
 function isTlsFault (error: unknown): boolean {

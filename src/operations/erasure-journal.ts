@@ -8,10 +8,10 @@
  *   {"act":"done","id":"6f1c…","at":"…"}     PostgreSQL holds nothing of it any more, and the spool was drained before
  *   {"act":"failed","id":"6f1c…","at":"…"}   it ended otherwise, or its process did
  *
- * A backup keeps the lines of the moment at which it begins to copy the spool. It reflects an erasure that is done by
- * then. Every other erasure has to be done again: those that begin after these lines, and those that were under way.
- * Lines are compared and not times, so no clock decides. An erasure that had failed by then is not repeated; its
- * requester decides.
+ * A backup keeps the lines of the moment at which it begins to copy the spool. It reflects every erasure that is done
+ * by then. Erasures that were under way then, or that began later, must be done again after a restore. Lines are
+ * compared and not times, so no clock matters. An erasure that had failed by then is not repeated; its requester
+ * decides.
  */
 import { randomUUID } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
@@ -48,13 +48,13 @@ export interface ErasureJournal {
 }
 
 /**
- * The journal of a data directory, whose spool this process has locked. So an erasure that another process began and
- * did not end has failed. The file is made by the first erasure.
+ * The journal of a data directory whose spool this process has locked. So an erasure that another process began and did
+ * not end has failed. The first erasure creates the file.
  */
 export function createErasureJournal (dataDir: string): ErasureJournal {
   const path = join(dataDir, ERASURES_FILE)
   const failed = failOpen(path)
-  // The error is reported to the first erasure.
+  // Each erasure reports the error.
   failed.catch(() => {})
   return {
     async record (device, actor, erase) {
@@ -79,7 +79,7 @@ async function failOpen (path: string): Promise<void> {
   }
 }
 
-/** The whole lines of the file; none without a file. */
+/** The complete lines of the file; none without a file. */
 export async function readErasures (path: string): Promise<string[]> {
   try {
     return splitLines(await readFile(path, 'utf8'))
@@ -111,8 +111,8 @@ export function parseErasures (lines: readonly string[]): RecordedErasure[] {
  * Devices that have to be erased again after a restore.
  * @param before - the lines that the backup holds
  * @param now - the lines of today
- * @returns devices, each once; `isSameJournal` is false when `now` does not begin with `before`, and then all of `now`
- *   counts
+ * @returns devices, each once; `isSameJournal` is false if `now` does not begin with `before`, and then all erasures of
+ *   `now` count
  */
 export function toErasuresSince (
   before: readonly string[], now: readonly string[]
@@ -139,7 +139,7 @@ async function append (path: string, line: Line): Promise<void> {
   try {
     const { size } = await file.stat()
     const { buffer } = await file.read(Buffer.alloc(1), 0, 1, Math.max(0, size - 1))
-    // A line that a crash tore must not be joined with this one.
+    // If a crash tore the last line, this one must not be joined with it.
     const start = size === 0 || buffer[0] === 0x0a ? '' : '\n'
     await file.appendFile(`${start}${JSON.stringify(line)}\n`)
     await file.datasync()

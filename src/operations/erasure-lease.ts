@@ -3,17 +3,18 @@ import { selectErasures } from '../../db/erase/erasure-requests.ts'
 import type { Tables } from '../../db/tables.ts'
 
 /**
- * How long a gateway may write without having looked for requests. An erasure waits longer than this for a gateway before it
- * goes on without it, so one that was frozen, or away from PostgreSQL, looks before it writes again.
+ * How long a gateway may write after it has checked for requests. An erasure waits longer than this for each gateway
+ * before it continues without it. So a gateway that was frozen or cut off from PostgreSQL checks before it writes
+ * again.
  */
 const LEASE_MS = 5000
 
-/** A request has to be dealt with first: what would be written may be older than it. Taken for an outage of PostgreSQL. */
+/** A request must be dealt with first, because the readings to write may be older than it. Handled like an outage. */
 class ErasurePendingError extends Error {
   readonly code = 'VITAL_ERASURE_PENDING'
 }
 
-/** What a gateway has seen of the requests to erase devices, and until when it may write by that. */
+/** The last request to erase a device that a gateway has dealt with, and whether it may write without another check. */
 export class ErasureLease {
   readonly #kysely: Kysely<Tables>
   /** Id of the last request that was dealt with; `null`: this gateway is not registered yet. */
@@ -25,12 +26,12 @@ export class ErasureLease {
     this.#kysely = kysely
   }
 
-  /** No request was unseen at this time, by `performance.now()`. */
+  /** Notes that no new request existed at this time, by `performance.now()`. */
   renew (atMs: number): void {
     this.#freshAtMs = Math.max(this.#freshAtMs, atMs)
   }
 
-  /** @returns `null`: it may write. The promise rejects where it must not, or cannot tell */
+  /** @returns `null`: it may write now. The promise rejects if it must not write, or the check fails */
   readonly mayWrite = (): Promise<void> | null => {
     if (this.seen === null || performance.now() - this.#freshAtMs <= LEASE_MS) return null
     this.#looking ??= this.#look(this.seen).finally(() => { this.#looking = null })

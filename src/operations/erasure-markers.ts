@@ -19,7 +19,7 @@ export function createErasureMarkers ({ kysely, log, onStep }: ErasureMarkersOpt
     for (;;) {
       const now = await log.partitions()
       const added = now.filter((place) => !known.some((other) => isSame(place, other)))
-      // Partitions that were added meanwhile hold nothing older, but no marker would be awaited in vain there.
+      // Partitions that were added meanwhile hold nothing older, but sinks would wait for a marker there for ever.
       const { id, marker, isCleared } = await registerLogErasure(kysely, { device, by: { request }, partitions: now })
       if (isCleared || added.length === 0) return id
       await onStep?.('registered')
@@ -32,8 +32,9 @@ export function createErasureMarkers ({ kysely, log, onStep }: ErasureMarkersOpt
   }
 
   /**
-   * Called once all gateways have confirmed, or do not write before they have. Safe to run again.
-   * @returns the id in `log_erasures`, once every partition holds a marker, and no sink stores what stands before it
+   * Called once every gateway has confirmed the request, or cannot write before it has dealt with it. Safe to run
+   * again.
+   * @returns the id in `log_erasures`, once every partition holds a marker and sinks no longer store records before it
    * @throws `VITAL_ERASURE_BUSY` while Kafka is away
    */
   return async (request: Pick<ErasureRequest, 'device' | 'id'>): Promise<number> => {

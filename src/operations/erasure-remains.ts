@@ -6,10 +6,10 @@ import type { GatewayAnswer } from './erasure-requests.ts'
 interface Erased {
   readonly gateways: readonly GatewayAnswer[]
   readonly replication: Replication
-  /** Readers of the log. */
+  /** Consumers of the log. */
   readonly consumers: readonly Consumer[]
   readonly damagedSpoolFiles: number
-  /** Of this gateway; see `KeptSegments`. */
+  /** Whether this gateway keeps replayed segments; see `KeptSegments`. */
   readonly keepsReplayed: boolean
   readonly hasRedis: boolean
   readonly hasKafka: boolean
@@ -41,7 +41,10 @@ export function toRemains (
   ]
 }
 
-/** What a reader of the log has written elsewhere. @returns `null` for a sink: what it stores is in this PostgreSQL */
+/**
+ * Data that a consumer of the log has written elsewhere.
+ * @returns `null` for a sink, which stores into this PostgreSQL
+ */
 function toConsumerRemains ({ group, owner }: Consumer, isMarked: boolean): ErasureAnswer['remains'][number] | null {
   const [program] = owner.split(' ')
   if (program === 'vital-sink') return null

@@ -1,14 +1,16 @@
 /**
- * The part of a gateway in erasures that any gateway on the database was asked for.
+ * The part of a gateway in an erasure that any gateway on the database was asked for.
  *
- * A request is a row in PostgreSQL. Each gateway looks for new ones each second, and before it may replay its spool after a
- * start. For each:
+ * A request is a row in PostgreSQL. Every gateway checks for new ones each second, and after a start before it replays
+ * its spool. For each request:
  *
- *   what was accepted before is in PostgreSQL or in the spool ──> what is in the spool is not replayed ──>
- *   writes under way have ended ──> set aside, refused letters, retained and queued messages are gone ──> confirmed
+ *   readings accepted before are in PostgreSQL or in the spool ──> those in the spool are not replayed ──>
+ *   writes under way have ended ──> files set aside, refused letters, retained and queued messages are removed ──>
+ *   confirmed
  *
- * From then on nothing older of the device can come from this gateway, and PostgreSQL can be cleared. A gateway that was
- * killed does the same at its next start, before it replays; one that was cut off, before it writes again (erasure-lease.ts).
+ * From then on this gateway cannot write older readings of the device, and PostgreSQL can be cleared. A gateway that
+ * was killed does the same at its next start, before it replays. One that was cut off does it before it writes again
+ * (erasure-lease.ts).
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
@@ -26,13 +28,13 @@ import type { ErasureLease } from './erasure-lease.ts'
 
 const POLL_MS = 20
 const BARRIER_WAIT_MAX_MS = 30_000
-/** Three times the lease: a gateway that has not answered by then does not write before it has read the request. */
+/** Three times the lease. A gateway that has not answered by then cannot write before it has read the request. */
 const CONFIRM_WAIT_MAX_MS = 15_000
-/** For one that is not connected: a gateway that lives looks each second, and so connects. */
+/** Wait for a gateway that is not connected. A live gateway checks each second, and connects for that. */
 const AWAY_WAIT_MAX_MS = 3000
 const CONFIRM_POLL_MS = 100
 
-/** Where a gateway is in an erasure: for tests that kill it there. */
+/** Steps of an erasure, at which tests kill a gateway. */
 export type ErasureStep = 'requested' | 'seen' | 'marked' | 'confirmed' | 'awaited' | 'registered' | 'logged' | 'deleted'
 
 /** Messages of a device that a broker has removed. */
@@ -41,11 +43,11 @@ export interface BrokerMessages {
   readonly queued: number
 }
 
-/** A gateway on the database, and what it says of a request; `away` is not connected, `silent` is and did not answer. */
+/** A gateway on the database and its answer to a request. `away`: not connected; `silent`: connected, but no answer. */
 export interface GatewayAnswer {
   readonly name: string
   readonly state: 'confirmed' | 'silent' | 'away'
-  /** False: of a version that knows nothing of requests. */
+  /** False for a version that does not support requests. */
   readonly isRegistered: boolean
 }
 
@@ -59,7 +61,7 @@ export interface ErasureRequestsOptions {
   readonly spoolDirectory: string
   /** Removes the broker's messages of a device. */
   readonly forget: (device: string) => BrokerMessages
-  /** PostgreSQL holds nothing of a device any more; another gateway has deleted it. */
+  /** Called when another gateway has deleted a device from PostgreSQL. */
   readonly onDeleted: (device: string) => Promise<void>
   readonly onStep?: ((step: ErasureStep) => void | Promise<void>) | undefined
   readonly isStopping: () => boolean
@@ -72,9 +74,9 @@ export type ErasureRequests = ReturnType<typeof createErasureRequests>
 export function createErasureRequests (options: ErasureRequestsOptions) {
   const { kysely, name, lease, erased, spoolDirectory, forget, onDeleted, onStep, isStopping, logger } = options
   const { batcher, spool, writes, refusedLetters } = options.pipeline
-  /** Of other gateways: confirmed here, and not yet known to be deleted. */
+  /** Requests of other gateways that are confirmed here and not yet known to be done: devices by id. */
   const open = new Map<number, string>()
-  /** Of own requests. */
+  /** Removed messages of own requests, by id. */
   const dropped = new Map<number, BrokerMessages>()
   let last: Promise<unknown> = Promise.resolve()
 
@@ -89,7 +91,7 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
     const devices = [...new Set(requests.map(({ device }) => device))]
     const before = await spool.cut()
     if (spool.firstSegment < before) await erased.add(devices, before)
-    // One that is under way may hold readings that were taken from the spool before.
+    // A write that is under way may hold readings that were read from the spool before.
     await writes.settled()
     await onStep?.('marked')
     for (const device of devices) {
@@ -132,7 +134,7 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
     }
   }
 
-  /** Deals with new requests. One look at a time. */
+  /** Checks for new requests and deals with them. One check at a time. */
   function look (): Promise<void> {
     const looked = last.then(lookNow)
     last = looked.catch(() => {})
@@ -142,28 +144,31 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
   return {
     look,
 
-    /** Makes this gateway known, and deals with what was requested while it was away. Before anything is replayed. */
+    /** Registers this gateway, and deals with requests that it missed. Called before anything is replayed. */
     async register (): Promise<void> {
       lease.seen = await registerGateway(kysely, { id: erased.spoolId, name })
       await erased.see(lease.seen)
       await look()
     },
 
-    /** @returns the id of a request, once it is durable and cannot be taken back, and this gateway has dealt with it */
+    /** Makes a request, which cannot be taken back. @returns its id, once it is durable */
     async request (device: string, actor: string): Promise<number> {
       const id = await insertErasure(kysely, { device, actor, coordinator: name })
       await onStep?.('requested')
       return id
     },
 
-    /** @returns what the broker had of the device when this gateway dealt with its request */
+    /** @returns the broker's messages of the device that were removed when this gateway dealt with its own request */
     takeDropped (id: number): BrokerMessages {
       const messages = dropped.get(id)
       dropped.delete(id)
       return messages ?? { retained: 0, queued: 0 }
     },
 
-    /** Waits for the gateways that are connected. @returns what each says; those that are not connected are among them */
+    /**
+     * Waits for the other gateways, within limits.
+     * @returns the answer of each, including those that are not connected
+     */
     async awaitOthers (id: number): Promise<GatewayAnswer[]> {
       const startedAtMs = performance.now()
       const isAwaited = ({ isConnected, isRegistered }: UnconfirmedGateway) => isRegistered &&
@@ -183,17 +188,17 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
       return [...confirmed, ...unconfirmed.map(toAnswer)]
     },
 
-    /** What is not done and under way nowhere: this gateway's from now on. While it erases nothing. */
+    /** Takes over erasures that are not done and that no gateway carries out. Must not be called during an erasure. */
     takeOver: () => takeOverErasures(kysely, name),
     forgetDone: () => forgetErasures(kysely),
 
-    /** This gateway stops. */
+    /** Called when this gateway stops. */
     async leave (): Promise<void> {
       if (lease.seen === null) return
       await leaveGateway(kysely, erased.spoolId, spool.isEmpty && spool.firstSegment === Infinity)
     },
 
-    /** Settles when no look is under way. */
+    /** Settles when no check is under way. */
     async settled (): Promise<void> {
       await last
     }

@@ -1,18 +1,18 @@
 /**
  * Erasure: removes all data of one device from the gateway, so that none of it comes back.
  *
- * On their way readings are in three places: the batcher, the spool, and writes to PostgreSQL whose caller has gone.
- * The erasure waits until each has passed on the readings that it held when the erasure began. PostgreSQL, which
- * receives all of them, is cleared of the device last. So the spool is never rewritten: it is replayed as always, and
- * the replayed readings are deleted.
+ * Readings that are not stored yet are in three places: the batcher, the spool, and writes to PostgreSQL whose caller
+ * has given up. The erasure waits until each of them has passed on the readings that it held when the erasure began.
+ * PostgreSQL, which receives all of them, is cleared of the device last. So the spool is never rewritten: it is
+ * replayed as usual, and the replayed readings are deleted.
  *
  *   what was accepted is decided ──> the spool is empty, its files gone ──> late writes have ended ──> request ──>
  *   the other gateways confirm (erasure-requests.ts) ──> markers in Kafka (erasure-markers.ts) ──> PostgreSQL ──> broker
  *
- * Nothing is changed before the request: if PostgreSQL is away, or the backlog is too long, it is refused and nothing was
- * removed. Once the request is in PostgreSQL it is carried out, if need be by another gateway. One that is cut off or dead
- * does not hold it up: it is named, and deals with it before it writes again. Readings that the device sends meanwhile, or
- * later, are new.
+ * Nothing is removed before the request is in PostgreSQL: if PostgreSQL is away, or the backlog is too long, the
+ * erasure is refused. After that it is carried out, if necessary by another gateway. A gateway that is cut off or dead
+ * does not delay it: the answer names that gateway, which deals with the request before it writes again. Readings that
+ * the device sends meanwhile or later are new.
  */
 import { readdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -29,17 +29,17 @@ import { toRemains } from './erasure-remains.ts'
 import type { BrokerMessages, ErasureRequests, ErasureRequestsOptions } from './erasure-requests.ts'
 
 const POLL_MS = 20
-/** A request for an erasure is refused if its backlog takes longer, instead of held without an answer. */
+/** If the backlog takes longer, the erasure is refused, so that the request is not held without an answer. */
 const WAIT_MAX_MS = 30_000
 
-/** The removed data, and the places that may still hold data of the device. */
+/** Counts of removed data, and the places that may still hold data of the device. */
 export type Erasure = Omit<ErasureAnswer, 'deviceId'>
 
 /**
- * Forgets a device in memory. Called in the order of the list, each after the one before has settled, once PostgreSQL,
- * the spool and the files hold nothing of the device any more, and before the broker forgets it. What the device sends
- * meanwhile is new and may have been observed before this call. One that rejects fails the erasure, which may be
- * repeated; the observers behind it are not called.
+ * Forgets a device in memory. Observers are called in the order of the list, each after the one before has settled.
+ * They are called once PostgreSQL, the spool and the files hold nothing of the device any more, and before the broker
+ * forgets it. Readings that the device sends meanwhile are new, and may have been observed before this call. If an
+ * observer rejects, the erasure fails and may be repeated, and the observers behind it are not called.
  */
 export type ErasureObserver = (device: string) => Promise<void> | void
 
@@ -55,10 +55,10 @@ export interface ErasureOptions {
   readonly onStep?: ErasureRequestsOptions['onStep']
   /** Whether the broker shares messages over Redis. */
   readonly hasRedis: boolean
-  /** Where readings wait in Kafka for a sink; see {@link createErasureMarkers}. */
+  /** Given if Kafka is the journal; see {@link createErasureMarkers}. */
   readonly mark?: ReturnType<typeof createErasureMarkers> | undefined
   readonly connectionString: string
-  /** Longest that the backlog is waited for; by default {@link WAIT_MAX_MS}. */
+  /** Longest wait for the backlog; by default {@link WAIT_MAX_MS}. */
   readonly waitMaxMs?: number
   readonly isStopping: () => boolean
   readonly logger: Logger
@@ -89,15 +89,15 @@ export function createErasure (options: ErasureOptions) {
     await until(() => circuit.state !== 'open', '', deadlineMs)
     await until(() => batcher.oldestAcceptedAtMs > startedAtMs, 'readings that were accepted before are not durable ' +
       'yet', deadlineMs)
-    // The files must be gone too: if the disk loses a read position, their readings would be replayed. Where all readings go
-    // through the spool there are always some; those before the request are marked below.
+    // The files must be gone too: if the disk loses a read position, their readings would be replayed. If all readings
+    // go through the spool, there are always some files; `requests` marks those before the request instead.
     await until(() => spool.isKeeping || (spool.isEmpty && spool.bytes === 0),
       'the spool still holds readings that wait for PostgreSQL', deadlineMs)
     await writes.settled()
     return await carryOut(device, actor, () => requests.request(device, actor))
   }
 
-  /** @param ask - the id of the request */
+  /** @param ask - makes the request, or has it already; resolves with its id */
   async function carryOut (device: string, actor: string, ask: () => Promise<number>): Promise<Erasure> {
     const { gateways, replication, consumers, dropped, ...rows } = await journal.record(device, actor, async () => {
       const request = await ask()
@@ -116,7 +116,7 @@ export function createErasure (options: ErasureOptions) {
     await refusedLetters.erase(device)
     for (const observe of onErased) await observe(device)
     const damagedSpoolFiles = await countDamaged(options.spoolDirectory)
-    // What the broker was given between the request and now.
+    // Removes messages that the broker received between the request and now.
     const messages = forget(device)
     const erased = {
       ...rows,
@@ -138,14 +138,14 @@ export function createErasure (options: ErasureOptions) {
     return erased
   }
 
-  /** Goes on with what a gateway has left that is gone, or what failed here. */
+  /** Continues erasures of gateways that are gone, and erasures that failed here. */
   async function resume (): Promise<void> {
     if (!isDatabaseUp()) return
     for (const { id, device, actor } of await requests.takeOver()) await carryOut(device, actor, () => Promise.resolve(id))
     await requests.forgetDone()
   }
 
-  /** One after the other. */
+  /** Runs one erasure after the other. */
   function inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
     const result = last.then(work)
     last = result.catch(() => {})
@@ -156,14 +156,14 @@ export function createErasure (options: ErasureOptions) {
     /**
      * Removes a device's readings, latest state, dead letters, retained and queued messages, and its data in the spool.
      * @param actor - for the audit log
-     * @throws `VITAL_ERASURE_BUSY` when it cannot be done now, and nothing was removed; the error of pg, and then
-     *   readings may be gone in part. It is safe to run again.
+     * @throws `VITAL_ERASURE_BUSY` when it cannot be done now, with a message that says whether nothing was erased or
+     *   the request stays; the error of pg, after which some readings may be removed. It is safe to run again.
      */
     erase (device: string, actor: string): Promise<Erasure> {
       return inTurn(() => run(device, actor))
     },
     resume: () => inTurn(resume),
-    /** Settles when none is under way; for a gateway that stops, and so lets each give up at its next step. */
+    /** Settles when no erasure is under way. For a stop, during which each erasure gives up at its next step. */
     async settled (): Promise<void> {
       await last
     }

@@ -1,6 +1,7 @@
 /**
- * Kafka as the journal of a gateway: its topics are checked at the start, and each minute. Topics that are wrong, or
- * weaker than what an acknowledgement says, stop the start. Kafka may be away meanwhile: the spool takes its place.
+ * Kafka as the journal of a gateway. Its topics are checked at the start and each minute. Topics that would refuse
+ * readings, or could lose acknowledged ones, stop the start. Kafka may be away at the start: then the spool takes its
+ * place.
  */
 import type { Logger } from 'pino'
 import type { StoredObserver } from '../../db/store.ts'
@@ -17,16 +18,16 @@ const CHECK_INTERVAL_MS = 60_000
 
 export interface KafkaJournalOptions {
   readonly config: Pick<Config, 'kafka' | 'packetBytesMax'>
-  /** As Kafka's brokers log this gateway. */
+  /** Name of this gateway in the logs of brokers. */
   readonly clientId: string
-  /** Called with readings that Kafka has, before they are acknowledged. */
+  /** Called with readings that Kafka has acknowledged, before their devices are answered. */
   readonly observers: readonly StoredObserver[]
-  /** See the target. */
+  /** See `createKafkaTarget`. */
   readonly seenErasure: () => number
   readonly logger: Logger
 }
 
-/** @throws `ConfigError` where Kafka's client cannot be loaded */
+/** @throws `ConfigError` if Kafka's client cannot be loaded */
 export async function openKafkaJournal ({ config, clientId, observers, seenErasure, logger }: KafkaJournalOptions) {
   const kafka = config.kafka!
   const log = await createKafkaLog({
@@ -61,7 +62,7 @@ export async function openKafkaJournal ({ config, clientId, observers, seenErasu
     target: {
       ...target,
       async ping () {
-        // Also where Kafka was away at the start, so that what would have stopped it was not looked at.
+        // If Kafka was away at the start, this is the check that could not stop it.
         if (faults.some(isFatal) || performance.now() - checkedAtMs > CHECK_INTERVAL_MS) await check()
         const fault = faults.find(isFatal)
         if (fault !== undefined) throw new KafkaError(fault.message)
@@ -72,8 +73,8 @@ export async function openKafkaJournal ({ config, clientId, observers, seenErasu
     announceRejections: (announce: (announcement: Announcement) => void) => readRejections({ kafka, clientId, announce, logger }),
 
     /**
-     * Looks at Kafka for the first time.
-     * @returns whether it takes readings; `false`: it is away
+     * Checks Kafka for the first time.
+     * @returns whether Kafka takes readings; `false`: it is away
      * @throws `ConfigError` for topics that stop the start
      */
     async connect (): Promise<boolean> {

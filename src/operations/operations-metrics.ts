@@ -4,7 +4,7 @@ import type { Metrics } from '../metrics/metrics.ts'
 
 interface OperationsStatistics {
   readonly clock: Pick<Clock, 'differenceS'>
-  /** By retention, since the start. */
+  /** Rows and partitions that retention removed since the start. */
   readonly removed: Removed
 }
 

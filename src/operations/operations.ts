@@ -28,9 +28,9 @@ interface OperationsOptions extends Pick<ErasureOptions, 'spoolDirectory' | 'for
   readonly dataDir: string
   /** Called for each device that is erased, once the order in memory has forgotten it. */
   readonly onErased: ErasureObserver
-  /** 0 keeps all. */
+  /** Days that readings are kept; 0 keeps all. */
   readonly retentionDays: number
-  /** The same for roll-ups. */
+  /** Days that roll-ups are kept; 0 keeps all. */
   readonly rollupRetentionDays: number
   readonly database: Database
   readonly connectionString: string
@@ -114,16 +114,16 @@ export function createOperations (options: OperationsOptions) {
     /** Makes the database ready for traffic. @throws the coded errors of `db`, or the error of pg */
     async prepareDatabase (): Promise<void> {
       databaseWarnings = await prepareDatabase({ database, connectionString, caps, clock, partitions, signal, logger })
-      // Before anything is replayed: what was erased while this gateway was away is left out.
+      // Before anything is replayed, so that devices that were erased while this gateway was away are left out.
       await requests.register()
     },
 
-    /** Tasks run from now on. */
+    /** Starts the tasks. */
     start (): void {
       scheduler.start()
       rollups.start()
     },
-    /** Nothing begins any more. */
+    /** Starts no more tasks. */
     stop (): void {
       scheduler.stop()
       rolledUp = rollups.stop()
@@ -132,7 +132,7 @@ export function createOperations (options: OperationsOptions) {
     async settled (): Promise<void> {
       await Promise.all([erasure.settled(), requests.settled(), rolledUp])
     },
-    /** Nothing is replayed any more. */
+    /** Called when nothing is replayed any more. */
     async leave (): Promise<void> {
       if (!pipeline.isDatabaseUp()) return
       await Promise.race([requests.leave().catch(() => {}), sleep(LEAVE_MAX_MS, null, { ref: false })])

@@ -11,7 +11,7 @@ import type { PartitionUpkeep } from './partition-upkeep.ts'
 interface PrepareDatabaseOptions {
   readonly database: Database
   readonly connectionString: string
-  /** Loads the counts of dead letters. */
+  /** Caps to load with the counts of dead letters. */
   readonly caps: DeadLetterCaps
   readonly clock: Clock
   readonly partitions: Pick<PartitionUpkeep, 'run'>
@@ -22,7 +22,7 @@ interface PrepareDatabaseOptions {
 
 /**
  * Makes the database ready for traffic.
- * @returns warnings about the database, logged already
+ * @returns warnings about the database, which were also logged
  * @throws the coded errors of `db`, or the error of pg
  */
 export async function prepareDatabase (options: PrepareDatabaseOptions): Promise<string[]> {

@@ -9,15 +9,15 @@ import { createTail } from '../sink/tail.ts'
 
 interface ReadRejectionsOptions {
   readonly kafka: KafkaConfig
-  /** As brokers log it. */
+  /** Name that brokers log. */
   readonly clientId: string
   readonly announce: (announcement: Announcement) => void
   readonly logger: Logger
 }
 
 /**
- * Calls back for what sinks refuse from now on.
- * @returns ends it
+ * Announces rejections that sinks write from now on.
+ * @returns a function that ends it
  */
 export async function readRejections ({ kafka, clientId, announce, logger }: ReadRejectionsOptions): Promise<() => Promise<void>> {
   const tail = createTail({

@@ -13,7 +13,7 @@ interface ReadinessOptions {
   readonly metrics: Metrics
 }
 
-/** Whether a device that comes in now would be acknowledged. */
+/** Readiness: whether a device that connects now would be acknowledged. */
 export function createReadiness (options: ReadinessOptions) {
   const { pipeline, isAdmitting, isStopping, warnings, startedAtMs } = options
   addReadinessMetrics(options.metrics, () => ({ startedAtMs, warnings: warnings().length }))
@@ -29,7 +29,7 @@ export function createReadiness (options: ReadinessOptions) {
   }
 }
 
-/** Journal, database and spool, as `/health/ready` has them. */
+/** State of journal, database and spool, for `/health/ready`. */
 export function toJournalHealth ({ target, circuit, isDatabaseUp, spool, replayer }: Omit<ReadinessOptions['pipeline'], 'isDurable'>) {
   return {
     ...(target.name === 'Kafka'

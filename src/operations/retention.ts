@@ -8,7 +8,7 @@ const HOUR_MS = 3_600_000
 const FIRST_MS = 2000
 
 /**
- * The hourly task that removes expired rows of a table, and the counts of removed rows since the start, for the metrics.
+ * The hourly task that removes expired rows of a table, and the counts of removed rows since the start.
  * If `days` is 0, there is no task.
  */
 export function createRetention ({ table, days, connectionString, isStopping, logger }: {

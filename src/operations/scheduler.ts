@@ -4,12 +4,15 @@ import type { Logger } from 'pino'
 export interface Task {
   readonly name: string
   readonly intervalMs: number
-  /** Before the first run; `intervalMs` when not given. */
+  /** Delay before the first run; by default `intervalMs`. */
   readonly firstAfterMs?: number
   readonly run: () => Promise<void>
 }
 
-/** Runs each task in its rhythm, never twice at once. A task that fails is logged and runs again at its next turn. */
+/**
+ * Runs each task at its interval, never twice at once. If a task fails, that is logged, and it runs again after its
+ * interval.
+ */
 export function createScheduler ({ tasks, logger }: { tasks: readonly Task[], logger: Logger }) {
   const timers = new Set<NodeJS.Timeout>()
   let isStopped = false

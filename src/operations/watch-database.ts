@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts'
 
 const INTERVAL_MS = 1000
 
-/** Gateways make the tables; a process that only reads waits for them. */
+/** A process that does not migrate waits until a gateway has made the tables. */
 class TablesMissingError extends Error {
   readonly code = 'VITAL_TABLES_MISSING'
   constructor (missing: readonly string[]) {
@@ -20,7 +20,10 @@ interface WatchDatabaseOptions {
   readonly logger: Logger
 }
 
-/** Whether PostgreSQL answers, and has the tables that this version reads: for a process without ingest, whose circuit would tell. */
+/**
+ * Watches whether PostgreSQL answers and has the tables of this version. For processes whose circuit does not tell
+ * that.
+ */
 export function watchDatabase ({ database, clock, logger }: WatchDatabaseOptions) {
   const { kysely, pool } = database
   let isUp = false
@@ -71,18 +74,18 @@ export function watchDatabase ({ database, clock, logger }: WatchDatabaseOptions
     get isUp (): boolean {
       return isUp
     },
-    /** It has answered once, and had the tables. */
+    /** Whether it has answered once, and had the tables then. */
     get isReadable (): boolean {
       return isReadable
     },
-    /** Looks each second from now on. */
+    /** Checks each second from now on. */
     start: next,
     async stop (): Promise<void> {
       isStopped = true
       clearTimeout(timer)
       await round
     },
-    /** Shown in readiness, for as long as they hold. */
+    /** Conditions shown in readiness while they last. */
     warnings: (): string[] => fault === null ? [] : [fault]
   }
 }
