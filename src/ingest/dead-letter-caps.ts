@@ -48,7 +48,7 @@ export class DeadLetterCaps {
   warnings (): string[] {
     const { letters, bytes, devicesAtCap, deadLettersMax, deadLetterBytesMax } = this.usage
     if (letters >= deadLettersMax || bytes >= deadLetterBytesMax) {
-      return [`the dead letters are full, so what is refused is acknowledged and not kept: ${WAY_OUT}`]
+      return [`the dead letters are full, so refused inputs are acknowledged and not kept: ${WAY_OUT}`]
     }
     return devicesAtCap === 0
       ? []

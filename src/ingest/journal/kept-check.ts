@@ -51,7 +51,7 @@ export function createKeptCheck (options: KeptCheckOptions) {
       else if (lost[index] === false && nowMs() - segment.keptAtMs > keepMs) await segments.remove(segment)
     }
     if (readings === 0) return
-    logger.warn({ readings }, 'Kafka does not have, or may not have, what it had acknowledged: readings that were kept are written to it again')
+    logger.warn({ readings }, 'Kafka has lost, or may have lost, acknowledged readings: the kept ones are written to it again')
   }
 
   /** @returns for each segment whether records of it are lost; `null`: Kafka cannot tell now */
@@ -91,7 +91,7 @@ export function createKeptCheck (options: KeptCheckOptions) {
   function schedule (): void {
     timer = setTimeout(() => {
       running = check().then(() => { isTold = false }, (error: unknown) => {
-        if (!isTold) logger.warn({ err: error }, 'what Kafka has of the kept readings is not known now; asking again')
+        if (!isTold) logger.warn({ err: error }, 'Kafka cannot tell now whether it has the kept readings; asking again')
         isTold = true
       }).finally(() => { if (!isStopped) schedule() })
     }, CHECK_INTERVAL_MS).unref()

@@ -92,7 +92,7 @@ export async function openErasedDevices (context: SpoolContext): Promise<ErasedD
   })
   const found = text === null ? null : parse(text)
   if (found !== null) return new ErasedDevices(context, found)
-  if (text !== null) context.logger.error('the disk damaged the list of erased devices: it is made anew from PostgreSQL')
+  if (text !== null) context.logger.error('the disk damaged the list of erased devices: it is made again from PostgreSQL')
   const content: Content = { spool: randomUUID(), marks: [] }
   await replaceFile(context, ERASED_FILE, toBytes(content))
   return new ErasedDevices(context, content)

@@ -159,7 +159,7 @@ export class KeptSegments {
   async #giveUp (oldest: KeptSegment): Promise<void> {
     if (this.#givenUp++ === 0) {
       this.#options.logger.warn({ bytes: this.bytes, bytesMax: this.#options.bytesMax },
-        'what was replayed is kept for less than VITAL_SPOOL_KEEP_S, for a quarter of VITAL_SPOOL_BYTES_MAX has no room for more')
+        'replayed readings are kept for less than VITAL_SPOOL_KEEP_S: they may take a quarter of VITAL_SPOOL_BYTES_MAX at most')
     }
     await this.remove(oldest)
   }
@@ -172,7 +172,7 @@ export class KeptSegments {
       await file.write([Buffer.from(JSON.stringify({ keptAtMs, positions }))], 0)
       await file.close()
     } catch (error) {
-      logger.warn({ err: error, segment: name }, 'the positions of a kept segment could not be written; a restart replays it anew')
+      logger.warn({ err: error, segment: name }, 'the positions of a kept segment could not be written; a restart replays it again')
     }
   }
 }

@@ -53,8 +53,8 @@ export class SetAsideFiles {
       const { name, content } = toFile(unit, why)
       const names = await this.#list()
       if (this.#count >= SET_ASIDE_MAX && !names.includes(name)) {
-        throw new SpoolError('VITAL_SPOOL_FULL', `${this.#count} readings are set aside already: see what PostgreSQL does with ` +
-          'them, then move the files away')
+        throw new SpoolError('VITAL_SPOOL_FULL', `${this.#count} readings are set aside already: find out why they are not ` +
+          'taken, then move the files away')
       }
       await replaceFile(this.#context, name, content)
       if (!names.includes(name)) this.#count++
