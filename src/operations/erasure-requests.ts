@@ -165,10 +165,7 @@ export function createErasureRequests (options: ErasureRequestsOptions) {
       return messages ?? { retained: 0, queued: 0 }
     },
 
-    /**
-     * Waits for the other gateways, within limits.
-     * @returns the answer of each, including those that are not connected
-     */
+    /** Waits for the other gateways, within limits. @returns the answer of each, also of those that are not connected */
     async awaitOthers (id: number): Promise<GatewayAnswer[]> {
       const startedAtMs = performance.now()
       const isAwaited = ({ isConnected, isRegistered }: UnconfirmedGateway) => isRegistered &&
