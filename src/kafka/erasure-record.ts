@@ -46,12 +46,12 @@ export function readErasureRecord (record: LogRecord): Read<ErasureMarker> {
 }
 
 function toMarker ({ erasure, device, partitions }: Members): ErasureMarker | string {
-  if (typeof erasure !== 'string' || !UUID.test(erasure)) return '`erasure` is no UUID'
-  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is no device id'
-  if (!isObject(partitions)) return '`partitions` is no object'
+  if (typeof erasure !== 'string' || !UUID.test(erasure)) return '`erasure` is not a UUID'
+  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is not a device id'
+  if (!isObject(partitions)) return '`partitions` is not an object'
   const counts = Object.entries(partitions)
   if (!counts.every(([topicId, count]) => UUID.test(topicId) && Number.isInteger(count) && Number(count) <= PARTITIONS_MAX)) {
-    return '`partitions` is no count by topic id'
+    return '`partitions` is not a count by topic id'
   }
   return {
     marker: erasure,

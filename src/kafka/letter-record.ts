@@ -30,13 +30,13 @@ export function readLetterRecord (record: LogRecord): Read<DeadLetterRow> {
 
 function toLetter (parsed: Members): DeadLetterRow | string {
   const { id, receivedAt, topic, clientId, deviceId, errors, payload } = parsed
-  if (typeof id !== 'string' || !UUID.test(id)) return '`id` is no UUID'
-  if (typeof receivedAt !== 'number' || !(receivedAt >= 0)) return '`receivedAt` is no time in Unix seconds'
+  if (typeof id !== 'string' || !UUID.test(id)) return '`id` is not a UUID'
+  if (typeof receivedAt !== 'number' || !(receivedAt >= 0)) return '`receivedAt` is not a time in Unix seconds'
   const transport = TRANSPORTS.find((name) => name === parsed['transport'])
   const reason = REASONS.find((name) => name === parsed['reason'])
-  if (transport === undefined || reason === undefined) return '`transport` or `reason` names none'
-  if (!isTextOrNull(topic) || !isTextOrNull(clientId) || !isTextOrNull(deviceId)) return '`topic`, `clientId` or `deviceId` is no text'
-  if (!Array.isArray(errors) || !errors.every(isFault)) return '`errors` is no list of faults'
+  if (transport === undefined || reason === undefined) return '`transport` or `reason` is unknown'
+  if (!isTextOrNull(topic) || !isTextOrNull(clientId) || !isTextOrNull(deviceId)) return '`topic`, `clientId` or `deviceId` is not a string'
+  if (!Array.isArray(errors) || !errors.every(isFault)) return '`errors` is not a list of faults'
   if (typeof payload !== 'string' || !BASE64.test(payload)) return '`payload` is not base64'
   return {
     id,

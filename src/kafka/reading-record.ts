@@ -49,14 +49,14 @@ export function readReadingRecord (record: LogRecord): Read<IdentifiedReading> {
 function toReading (
   { device, timestamp, id, receivedAt, vitals: fields }: Members, text: string, headers: ReadonlyMap<string, string>
 ): IdentifiedReading | string {
-  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is no device id'
+  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is not a device id'
   const timeUs = toMicroseconds(timestamp)
-  if (timeUs === null) return '`timestamp` is no time in Unix seconds'
+  if (timeUs === null) return '`timestamp` is not a time in Unix seconds'
   const receivedAtUs = toMicroseconds(receivedAt)
-  if (receivedAtUs === null) return '`receivedAt` is no time in Unix seconds'
-  if (!isObject(fields)) return '`vitals` is no object'
+  if (receivedAtUs === null) return '`receivedAt` is not a time in Unix seconds'
+  if (!isObject(fields)) return '`vitals` is not an object'
   const transport = TRANSPORTS.find((name) => name === headers.get('transport'))
-  if (transport === undefined) return 'its header `transport` names none'
+  if (transport === undefined) return 'its header `transport` is unknown'
   // The first match is outside of strings, because quotes within a string are escaped.
   const vitals = text.slice(text.indexOf(VITALS) + VITALS.length, -1)
   const sum = hash('sha256', vitals, 'binary').slice(0, HASH_BYTES)

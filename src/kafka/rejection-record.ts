@@ -19,7 +19,7 @@ export function readRejectionRecord (record: LogRecord): Read<Announcement> {
 }
 
 function toAnnouncement ({ id, device, rejection }: Members): Announcement | string {
-  if (typeof id !== 'string') return '`id` is no text'
-  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is no device id'
-  return Check(RejectionSchema, rejection) ? { id, device, rejection } : '`rejection` is none'
+  if (typeof id !== 'string') return '`id` is not a string'
+  if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is not a device id'
+  return Check(RejectionSchema, rejection) ? { id, device, rejection } : '`rejection` is not a rejection'
 }

@@ -76,11 +76,11 @@ const WHY: Readonly<Record<keyof typeof FIXED, string>> = {
   'cleanup.policy': 'compaction keeps one reading of a device and deletes the others',
   'retention.ms': 'Kafka deletes readings by age, stored or not',
   'retention.bytes': 'Kafka deletes the oldest readings, stored or not',
-  'unclean.leader.election.enable': 'a replica that lags may become leader, and what it lacks is gone',
+  'unclean.leader.election.enable': 'a replica that lags may become leader, and the records that it lacks are lost',
   'message.timestamp.type': 'Kafka refuses whole batches where the clock of a gateway is an hour ahead'
 }
 
-const NO_REJECTIONS = `the topic ${REJECTIONS_TOPIC} does not exist, so what sinks refuse is not announced: run vital-gateway topics make`
+const NO_REJECTIONS = `the topic ${REJECTIONS_TOPIC} does not exist, so rejections of sinks are not announced: run vital-gateway topics make`
 
 interface Setting {
   readonly name: string
@@ -118,7 +118,7 @@ function toFaults ({ name, replicas, settings }: Topic, messageBytesMin: number)
   const add = (kind: TopicFault['kind'], message: string) => { faults.push({ topic: name, kind, message: `${name}: ${message}` }) }
   const inSync = Number(settings.get(IN_SYNC))
   if (replicas < REPLICAS_MIN) {
-    add('weak', `its replication factor is ${replicas}, and must be ${REPLICAS_MIN}: a disk takes acknowledged readings along`)
+    add('weak', `its replication factor is ${replicas}, and must be ${REPLICAS_MIN}: acknowledged readings may be lost with one disk`)
   }
   if (inSync < IN_SYNC_REPLICAS_MIN) {
     add('weak', `${IN_SYNC} is ${inSync}, and must be ${IN_SYNC_REPLICAS_MIN}: one broker alone acknowledges`)

@@ -18,7 +18,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(status, 1)
     t.match(stdout, 'the topic vital.readings does not exist: run vital-gateway topics make\n')
     t.match(stdout, 'the topic vital.dead-letters does not exist')
-    t.match(stdout, 'the topic vital.rejections does not exist, so what sinks refuse is not announced: run vital-gateway topics make')
+    t.match(stdout, 'the topic vital.rejections does not exist, so rejections of sinks are not announced: run vital-gateway topics make')
   })
 
   t.test('three replicas on one broker are refused by Kafka, and its reason is shown', async (t) => {

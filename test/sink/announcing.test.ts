@@ -91,7 +91,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => !(await rig.admin.listTopics()).includes(REJECTIONS_TOPIC))
     const { mqttPort, httpUrl } = await startGateway(t, variables)
     const { warnings } = await (await fetch(`${httpUrl}/health/ready`)).json() as { warnings: string[] }
-    t.match(warnings.join('\n'), 'Kafka: the topic vital.rejections does not exist, so what sinks refuse is not announced: run vital-gateway topics make')
+    t.match(warnings.join('\n'), 'Kafka: the topic vital.rejections does not exist, so rejections of sinks are not announced: run vital-gateway topics make')
     const announced = await subscribe(t, mqttPort, 'subscriber')
     await publishWonder(t, mqttPort, 'ward-3')
     await until(async () => (await query('select 1 from dead_letters')).length === 1)
