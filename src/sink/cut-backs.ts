@@ -40,8 +40,8 @@ export function createCutBacks ({ kysely, isStopped, limits, logger }: CutBacksO
       const lost = `brokers lost acknowledged records of partition ${number} of ${topic}, from offset ${end.nextOffset} on`
       if (isStopped) {
         const next = partition.storedOffset > end.nextOffset
-          ? '. What stands there now does not fit behind what is written: src/lake/README.md tells how to go on'
-          : ', which were read and not written yet: the partition is read anew'
+          ? '. The records there now do not continue the written ones: src/lake/README.md tells how to go on'
+          : ', which were read and not written yet: the partition is read again'
         partition.halt('cut_back', `${lost}${next}`, logger)
         return
       }

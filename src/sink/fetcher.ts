@@ -236,13 +236,13 @@ export class Fetcher {
     // Happens only after an unclean election. The offset at which the histories diverge is not known then.
     const { topic, partition: number } = partition.place
     partition.halt('out_of_range',
-      `partition ${number} of ${topic} has another record before the position ${partition.fetchOffset} than what was read: a replica ` +
-      'became leader that lacked acknowledged records. src/sink/README.md tells how to go on', this.#options.logger)
+      `partition ${number} of ${topic} has another record before the position ${partition.fetchOffset} than the one that was read: a ` +
+      'replica became leader that lacked acknowledged records. src/sink/README.md tells how to go on', this.#options.logger)
   }
 
   #stopGone (partition: SinkPartition): void {
     const { topic, topicId, partition: number } = partition.place
-    partition.halt('gone', `partition ${number} of ${topic} (topic id ${topicId}) is gone: its topic was deleted, or made anew`,
+    partition.halt('gone', `partition ${number} of ${topic} (topic id ${topicId}) is gone: its topic was deleted, or made again`,
       this.#options.logger)
   }
 

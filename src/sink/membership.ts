@@ -157,7 +157,7 @@ export class Membership {
     const { logger } = this.#options
     const code = (error as { response?: { errorCode?: number } }).response?.errorCode
     if (code !== undefined && LOST.has(code)) {
-      logger.warn('the group has dropped this sink, which joins it anew')
+      logger.warn('the group has dropped this sink, which joins it again')
       this.#lose()
       return
     }

@@ -152,7 +152,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
     const stuck = storing.isUp ? findStuck(assignment.partitions, limits.stuckMs) : []
     if (stuck.length === 0) return
     rejoins++
-    logger.error({ partitions: stuck.length }, 'nothing was read or stored for long: this sink leaves the group and joins it anew')
+    logger.error({ partitions: stuck.length }, 'nothing was read or stored for long: this sink leaves the group and joins it again')
     fetcher.reconnect()
     membership.rejoin()
     for (const partition of assignment.partitions) partition.progressAtMs = performance.now()

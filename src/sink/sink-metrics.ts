@@ -55,7 +55,7 @@ interface Role {
 /** Metrics that only sinks have. */
 export function addSinkMetrics (metrics: Metrics, readAnnouncer: () => AnnouncerStatistics, read: () => ReaderStatistics): void {
   metrics.counters('vital_sink_announcements_total',
-    'What was refused, to be announced by gateways; dropped: Kafka did not take it', ['outcome'],
+    'Rejections for gateways to announce; dropped: Kafka did not take them', ['outcome'],
     () => Object.entries(readAnnouncer()).map(([outcome, count]): Series<'outcome'> => [{ outcome }, count]))
   addReaderMetrics(metrics, { role: 'sink', target: 'PostgreSQL' }, read)
 }
@@ -81,11 +81,11 @@ export function addReaderMetrics (metrics: Metrics, { role, target }: Role, read
     () => read().rebalances)
   metrics.counter(`vital_${role}_replaced_total`, `Partitions that another ${role} had claimed before a batch of theirs was stored here`,
     () => read().replaced)
-  metrics.counter(`vital_${role}_rejoins_total`, `How often this ${role} left the group and joined it anew, because nothing made progress`,
+  metrics.counter(`vital_${role}_rejoins_total`, `How often this ${role} left the group and joined it again, because nothing made progress`,
     () => read().rejoins)
   // A lake stops such partitions instead.
   if (role === 'lake') return
   metrics.counter(`vital_${role}_truncations_total`,
-    `Partitions of this ${role} of which brokers had lost acknowledged records, and which were read again from there`,
+    `How often this ${role} read a partition again from where brokers had lost acknowledged records`,
     () => read().truncations)
 }

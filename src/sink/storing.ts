@@ -276,7 +276,7 @@ export class Storing implements Storage {
 
   #replace (partition: SinkPartition): void {
     this.#replaced++
-    this.#options.logger.warn({ ...partition.place }, 'another sink has taken this partition over; what was read of it is not stored here')
+    this.#options.logger.warn({ ...partition.place }, 'another sink has taken this partition over; its records that were read are not stored here')
     this.#options.onReplaced(partition)
   }
 
