@@ -77,7 +77,7 @@ export function createCollecting ({ table, kysely, onRoom, arrival, limits, logg
     if (read.kind === 'unreadable') return tellUnreadable(partition, offset, read.why)
     if (read.schema !== ERASURE_SCHEMA) return stopUnknown(partition, offset, read.schema)
     const marker = readErasureRecord(record)
-    if (marker.kind !== 'read') return tellUnreadable(partition, offset, 'it is no marker of an erasure')
+    if (marker.kind !== 'read') return tellUnreadable(partition, offset, 'it is not a marker of an erasure')
     const { device, marker: erasure } = marker.value
     erasures.push({ erasure, device, offset })
     // The erasure is registered before its marker is written.

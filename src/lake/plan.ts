@@ -95,7 +95,7 @@ export function parsePlan (text: string, key: string): Plan {
   const numbers = [plan.partition, plan.firstOffset, plan.lastOffset, plan.leaderEpoch ?? 0]
   const lists = [plan.files, plan.devices, plan.erasures]
   if (schema !== 1 || !numbers.every(Number.isSafeInteger) || !lists.every(Array.isArray) || plan.lastOffset < plan.firstOffset) {
-    throw new Error(`${key} is no plan that this version can carry out`)
+    throw new Error(`${key} is not a plan that this version can carry out`)
   }
   return plan
 }

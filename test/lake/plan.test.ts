@@ -83,7 +83,7 @@ t.test('an erased device is removed from plans, also while another one is being 
 t.test('a plan that this version cannot carry out is refused', (t) => {
   t.same(parsePlan(toPlanText(toPlan(5)), 'k'), toPlan(5))
   for (const change of [{ schema: 2 }, { lastOffset: 3 }, { files: 'x' }, { firstOffset: null }]) {
-    t.throws(() => parsePlan(JSON.stringify({ schema: 1, ...toPlan(5), ...change }), 'k'), /^k is no plan/, JSON.stringify(change))
+    t.throws(() => parsePlan(JSON.stringify({ schema: 1, ...toPlan(5), ...change }), 'k'), /^k is not a plan/, JSON.stringify(change))
   }
   t.throws(() => parsePlan('{', 'k'))
   t.end()
