@@ -29,7 +29,7 @@ import { Storing } from './sink/storing.ts'
 const NO_TARGET = 'vital-gateway export needs VITAL_EXPORT_URL: the time-series database that it writes to, such as http://127.0.0.1:8086.'
 const NO_KAFKA = 'vital-gateway export needs KAFKA_BROKERS: the log that gateways write to (VITAL_JOURNAL=kafka).'
 const TEXTS = {
-  noDatabase: 'vital-gateway export needs DATABASE_URL: the PostgreSQL of the gateways, which keeps how far it has come.',
+  noDatabase: 'vital-gateway export needs DATABASE_URL: the PostgreSQL of the gateways, which keeps the position of the export.',
   notConnected: 'PostgreSQL does not answer; records wait in Kafka until it does',
   notYetReady: 'not ready until PostgreSQL and the consumer group answer; see /health/ready'
 }

@@ -28,7 +28,7 @@ export function takeAnswer ({ status, text }: Pick<Answer, 'status' | 'text'>): 
   if (status === 400 || status === 422) {
     if (BOUND.test(message)) {
       throw new ExportError(`it takes no more devices: ${message.replace(/^partial write: /, '')}. Raise this bound in its configuration, and ` +
-        'start it anew')
+        'restart it')
     }
     const expired = EXPIRED.exec(message)
     if (expired !== null) return Number(expired[1])
