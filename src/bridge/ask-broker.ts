@@ -37,7 +37,7 @@ export async function askBroker (config: BridgeConfig): Promise<Terms> {
         try {
           frames.take(chunk)
         } catch (cause) {
-          reject(new UpstreamError(`what answers at ${config.host}:${config.port} does not speak MQTT`, { cause }))
+          reject(new UpstreamError(`the server at ${config.host}:${config.port} does not speak MQTT`, { cause }))
         }
       })
       socket.on('error', (cause) => { reject(new UpstreamError(`the connection failed: ${cause.message}`, { cause })) })

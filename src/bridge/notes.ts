@@ -5,11 +5,11 @@ import type { Terms } from './terms.ts'
 
 const QOS_0 = 'messages come at QoS 0, as their devices publish them: one that is on its way here when either side dies is lost; let them ' +
   'publish at QoS 1'
-const EXPIRING = 'messages come with a Message Expiry Interval: what waits longer than that at the broker is dropped there'
+const EXPIRING = 'messages come with a Message Expiry Interval: those that wait longer than that at the broker are dropped there'
 const CUT = 'messages come that are larger than VITAL_PACKET_BYTES_MAX: each becomes a dead letter of its first bytes'
 const FOREIGN = 'messages come on topics that VITAL_BRIDGE_TOPIC does not name, or without a valid device id in it: each becomes a ' +
   'dead letter'
-const SESSION_LOST = 'the broker did not keep the session of this bridge: what waited in it is lost, or went to other members of the group'
+const SESSION_LOST = 'the broker did not keep the session of this bridge: messages in it are lost, or went to other members of the group'
 
 /** Counts messages, and warns of settings of brokers and devices that may lose messages. */
 export function createNotes ({ toldMs, logger }: { readonly toldMs: number, readonly logger: Logger }) {

@@ -68,8 +68,8 @@ export function toTerms (connack: IConnackPacket, asked: Asked): Terms {
     isSessionLost: asked.hasSession && !sessionPresent,
     warnings: expiryS >= asked.sessionExpiryS
       ? []
-      : [`the broker keeps the session of a bridge that is away for ${expiryS} s, and ${asked.sessionExpiryS} s were asked for: what waits ` +
-        'in it is lost afterwards']
+      : [`the broker keeps the session of a bridge that is away for ${expiryS} s, and ${asked.sessionExpiryS} s were asked for: ` +
+        'messages in it are lost afterwards']
   }
 }
 

@@ -96,6 +96,6 @@ t.test('against Mosquitto', { skip: NO_MOSQUITTO }, async (t) => {
     await second.bridge.stop()
     const third = await startBridge(t, { ...variables, VITAL_BRIDGE_CLIENT_ID: 'another' })
     t.match((await third.health()).warnings,
-      [/^client id vital-bridge-[0-9a-f]{16} has a session at 127\.0\.0\.1:\d+ that nobody takes over/])
+      [/^client id vital-bridge-[0-9a-f]{16} has a session at 127\.0\.0\.1:\d+ that is not resumed/])
   })
 })
