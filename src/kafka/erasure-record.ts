@@ -50,7 +50,8 @@ function toMarker ({ erasure, device, partitions }: Members): ErasureMarker | st
   if (typeof device !== 'string' || !isStoredDeviceId(device)) return '`device` is not a device id'
   if (!isObject(partitions)) return '`partitions` is not an object'
   const counts = Object.entries(partitions)
-  if (!counts.every(([topicId, count]) => UUID.test(topicId) && Number.isInteger(count) && Number(count) <= PARTITIONS_MAX)) {
+  const isCounted = counts.every(([topicId, count]) => UUID.test(topicId) && Number.isInteger(count) && Number(count) > 0)
+  if (!isCounted || counts.reduce((sum, [, count]) => sum + Number(count), 0) > PARTITIONS_MAX) {
     return '`partitions` is not a count by topic id'
   }
   return {
@@ -60,5 +61,5 @@ function toMarker ({ erasure, device, partitions }: Members): ErasureMarker | st
   }
 }
 
-/** Bounds the rows that a foreign record can cause. */
+/** Bounds the rows that a foreign record can cause, over all topics. */
 const PARTITIONS_MAX = 10_000

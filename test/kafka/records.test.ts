@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { isDeviceId } from '../../schemas/device-id.ts'
 import { toReadingRow } from '../../src/ingest/reading-row.ts'
+import { readErasureRecord, toErasureRecord } from '../../src/kafka/erasure-record.ts'
 import { readLetterRecord, toLetterRecord } from '../../src/kafka/letter-record.ts'
 import { readReadingRecord, toReadingRecord } from '../../src/kafka/reading-record.ts'
 import type { OutgoingRecord } from '../../src/kafka/records.ts'
@@ -126,5 +127,22 @@ t.test('a rejection comes back as it was, and other records are told apart', (t)
   t.match(other({ ...announcement, id: 7 }), { kind: 'unreadable', why: '`id` is not a string' })
   t.match(other({ ...announcement, device: 'a/b' }), { kind: 'unreadable', why: '`device` is not a device id' })
   t.match(other({ ...announcement, rejection: { reason: 'because' } }), { kind: 'unreadable', why: '`rejection` is not a rejection' })
+  t.end()
+})
+
+t.test('a marker of an erasure comes back as it was; one that claims partitions without end is refused', (t) => {
+  const erasure = '00000000-0000-4000-8000-00000000000a'
+  const partitions = [0, 1, 2].map((partition) => ({ topicId: erasure, partition }))
+  const record = toErasureRecord({ topic: 'vital.readings', topicId: erasure, partition: 1 }, { marker: erasure, device: 'ward-3', partitions })
+  t.equal(record.partition, 1)
+  t.same(readErasureRecord(record), { kind: 'read', value: { marker: erasure, device: 'ward-3', partitions } })
+  const claiming = (count: number, topics: number) => {
+    const counts = Object.fromEntries(Array.from({ length: topics }, (_, topic) => [erasure.slice(0, -4) + String(1000 + topic), count]))
+    return readErasureRecord({ ...record, value: Buffer.from(JSON.stringify({ erasure, device: 'ward-3', partitions: counts })) })
+  }
+  t.match(claiming(10, 1000), { kind: 'read' })
+  for (const [count, topics] of [[10_001, 1], [5000, 3], [-1, 1], [0.5, 1]] as const) {
+    t.match(claiming(count, topics), { kind: 'unreadable', why: '`partitions` is not a count by topic id' }, `${topics} of ${count}`)
+  }
   t.end()
 })
