@@ -96,9 +96,10 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
     }
   }
 
-  async function get (key: string) {
+  /** @param bytesMax - size for which time is granted */
+  async function get (key: string, bytesMax?: number) {
     try {
-      return await client.send(new library.GetObjectCommand({ Bucket, Key: prefix + key }), within(limits.planBytesMax))
+      return await client.send(new library.GetObjectCommand({ Bucket, Key: prefix + key }), within(bytesMax))
     } catch (error) {
       if (toStatus(error) === NOT_FOUND && (error as Error).name !== 'NoSuchBucket') return null
       throw error
@@ -132,7 +133,7 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
     },
     /** Writes an object to a file. @returns its ETag; `null`: it does not exist */
     async download (key: string, path: string): Promise<string | null> {
-      const found = await get(key)
+      const found = await get(key, limits.planBytesMax)
       if (found === null) return null
       await pipeline(found.Body as Readable, createWriteStream(path), { signal })
       return found.ETag!

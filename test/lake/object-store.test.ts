@@ -1,16 +1,16 @@
-/** Stores whose answers to conditional writes differ from S3. */
+/** Stores whose answers to conditional writes differ from S3, or that do not answer. */
 import t, { type Test } from 'tap'
-import { LAKE_LIMITS } from '../../src/lake/limits.ts'
+import { LAKE_LIMITS, type LakeLimits } from '../../src/lake/limits.ts'
 import { loadS3 } from '../../src/lake/load-packages.ts'
 import { createObjectStore, isStoreError, toStoreMessage } from '../../src/lake/object-store.ts'
 import { startScriptedStore } from './scripted-store.ts'
 
-async function createStore (t: Test, answers: readonly number[]) {
+async function createStore (t: Test, answers: readonly number[], limits: Partial<LakeLimits> = {}) {
   const puts = await startScriptedStore(t, answers)
   const store = await createObjectStore({
     library: await loadS3(),
     location: { bucket: 'vital-lake', prefix: '' },
-    limits: { ...LAKE_LIMITS, conflictMs: 1 },
+    limits: { ...LAKE_LIMITS, conflictMs: 1, ...limits },
     signal: new AbortController().signal
   })
   t.teardown(() => { store.close() })
@@ -46,4 +46,10 @@ t.test('a refusal is an error with its status', async (t) => {
   t.ok(isStoreError(error))
   t.match(toStoreMessage(error), /^403 /)
   t.notOk(isStoreError(new Error('a defect')))
+})
+
+t.test('a plan is waited for as long as a request, not as long as a large file', { timeout: 20_000 }, async (t) => {
+  const { store } = await createStore(t, [], { storeTimeoutMs: 100 })
+  const error = await store.read('k').then(() => null, (error: unknown) => error)
+  t.ok(isStoreError(error), 'it is tried again')
 })

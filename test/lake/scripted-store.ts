@@ -5,12 +5,13 @@ import type { Test } from 'tap'
 
 /**
  * A store with scripted answers, named in the environment, ended with the test.
- * @param answers - the status of each PUT in turn; the last one is repeated
+ * @param answers - the status of each PUT in turn; the last one is repeated; empty: no request is answered
  * @returns the conditions of all PUTs
  */
 export async function startScriptedStore (t: Test, answers: readonly number[]): Promise<readonly string[]> {
   const puts: string[] = []
   const server = createServer((request, response) => {
+    if (answers.length === 0) return
     request.resume().on('end', () => {
       if (request.method === 'PUT') puts.push(String(request.headers['if-none-match'] ?? request.headers['if-match']))
       response.writeHead(request.method === 'PUT' ? answers[Math.min(puts.length, answers.length) - 1]! : 204).end()
