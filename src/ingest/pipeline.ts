@@ -175,9 +175,7 @@ export function createPipeline (options: PipelineOptions) {
     /** Adds another reader, which pauses and resumes reading from now on. */
     addReader: readers.add,
 
-    /**
-     * Settles once the spool's disk was tried. From then on spooled batches are replayed while the target takes them.
-     */
+    /** Settles once the spool's disk was tried. Spooled batches are replayed from then on. */
     async start (): Promise<void> {
       await spoolWatch.start()
       for (const part of [replayer, kept]) part?.start()

@@ -27,7 +27,7 @@ export interface OutgoingRecord {
   readonly partition: number
 }
 
-/** A record of the log, as any consumer of the client gets it. */
+/** A record of the log, in the form of each consumer of the client. */
 export interface LogRecord {
   readonly value: Buffer | null | undefined
   readonly headers: Iterable<readonly [Buffer, Buffer]>

@@ -58,10 +58,7 @@ export async function createObjectStore ({ library, location: { bucket: Bucket, 
   /** Now in Unix milliseconds, by the clock of the store if the client has found that the local one is wrong. */
   const toNowMs = () => Date.now() + client.config.systemClockOffset
 
-  /**
-   * @param untilMs - not sent after this time. The store refuses signatures that are a quarter of an hour old, so it
-   *   cannot arrive later
-   */
+  /** @param untilMs - not sent later; the store then refuses its signature after a quarter of an hour */
   async function put (key: string, body: Body, condition: Condition | null, untilMs = Infinity) {
     const bytes = typeof body === 'string' ? Buffer.byteLength(body) : body.bytes
     const stream = typeof body === 'string' ? null : createReadStream(body.path)
