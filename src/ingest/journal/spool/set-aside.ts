@@ -32,12 +32,12 @@ export class SetAsideFiles {
     this.#count = count
   }
 
-  /** By the last look at the directory. */
+  /** Number of files, by the last count. */
   get count (): number {
     return this.#count
   }
 
-  /** Counts anew: an operator moves files away, and an erasure deletes some. The old count stays where the disk fails. */
+  /** Counts again, because operators move files away and erasures delete some. If the disk fails, the old count stays. */
   async look (): Promise<void> {
     if (this.#count > 0) await this.#list().catch(() => {})
   }
