@@ -77,8 +77,8 @@ export class AedesClient implements ProtocolClient {
 }
 
 /**
- * Makes Aedes read a client's socket now. By itself it reads once a `readable` event has come for each packet under
- * way, which takes an event for each publish that is held.
+ * Makes Aedes read a client's socket now. By itself it waits for as many `readable` events as packets are under way,
+ * and each held publish is one of these packets.
  */
 export function readOn (client: Client): void {
   if (client.closed) return
@@ -110,9 +110,9 @@ export function hasDisconnected (client: Client): boolean {
 const GONE = { conn: new Duplex().destroy(), _parser: Object.assign(new EventEmitter(), { _queue: null }) }
 
 /**
- * Takes socket and parser from a closed client, which V8 may keep: Aedes' constructor writes functions into properties
- * of it, V8 makes those in its old generation, and each keeps its client until the next major collection. Of 300 logins
- * a second that was 14 MB a second, which scavenges copied.
+ * Takes socket and parser from a closed client, because V8 may keep the client for long. Aedes' constructor writes
+ * functions into its properties. V8 allocates them in its old generation, and each keeps the client until the next
+ * major collection. At 300 logins a second, scavenges copied 14 MB a second.
  * @returns false when Aedes still needs them: a client with subscriptions ends those one by one before its will is
  *   published
  */
@@ -133,8 +133,8 @@ export function isConnectTimeout (error: Error): boolean {
 }
 
 /**
- * Lets topics of any depth reach `authorizePublish`; Aedes would close the client of one with more than 100 levels
- * before it.
+ * Lets topics of any depth reach `authorizePublish`. By itself Aedes closes a client that publishes to a topic of more
+ * than 100 levels.
  */
 export function allowDeepTopics (aedes: Aedes): void {
   Object.assign(aedes, { maxTopicLevels: Infinity })

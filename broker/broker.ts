@@ -41,7 +41,7 @@ export interface BrokerOptions {
   readonly port: number
   /** MQTT inside TLS, beside plain MQTT. */
   readonly secure?: TlsBinding | undefined
-  /** Peers of either listener that must send a PROXY header first; without it none. */
+  /** Peers of either listener that must send a PROXY header first; without it, no peer must. */
   readonly isProxy?: IsTrusted | undefined
   readonly ingest: Ingest
   /** Published as `$SYS/broker/version`. */
@@ -59,7 +59,7 @@ export interface BrokerOptions {
   readonly observers?: readonly ConnectionObserver[]
   /** The other gateways; without it this one stands alone. Started and stopped with the broker. */
   readonly cluster?: Cluster | null
-  /** Something of a device was refused, as subscribers of `vital/{device}/rejected` see it. */
+  /** Called with each rejection that subscribers of `vital/{device}/rejected` get. */
   readonly onRejected?: (device: string, rejection: Rejection) => void
 }
 
@@ -79,19 +79,19 @@ export interface Broker {
   resumeReading (): void
   /**
    * Delivers to subscribers, without ingest.
-   * @returns settles once Redis has what sessions are owed of it; `null`: there is nothing to wait for
+   * @returns settles once Redis has its deliveries to persistent sessions; `null`: there is nothing to wait for
    */
   publish (message: { topic: string, payload: Buffer, qos: 0 | 1 | 2 }): Promise<void> | null
-  /** Announces on `vital/{device}/rejected` what was refused after its acknowledgement, and other gateways are told of too. */
+  /** Announces a refusal that came after the acknowledgement, on `vital/{device}/rejected`. Called at every gateway. */
   announce (announcement: Announcement): void
   /** Closes the connections of these principals (`null`: of the open mode), those being authenticated included. */
   disconnect (predicate: (principal: Principal | null) => boolean): void
   /**
-   * Principals changed: closes the connections of those that must leave, and gives others their new end.
-   * @param ids - whose connections; all without
+   * Closes the connections of principals that must leave, and sets the new end of the others.
+   * @param ids - principals to review; without it, all
    */
   review (review: PrincipalReview, ids?: ReadonlySet<string>): void
-  /** Of every open connection whose principal is known. */
+  /** Principals of all open connections that are authenticated; `null`: of the open mode. */
   principals (): Array<Principal | null>
   /** Drops a device's retained message, and its messages in the queues of sessions. @returns how many of each */
   forget (device: string): { retained: number, queued: number }
@@ -103,11 +103,11 @@ export interface Broker {
   statistics (): BrokerStatistics
 }
 
-/** Sessions are checked so many times within `sessionExpiryMs`, so one outlives it by a tenth at most. */
+/** Checks of sessions within `sessionExpiryMs`, so that a session outlives it by at most a tenth. */
 const EXPIRY_CHECKS = 10
-/** A connection outlives its token by so much at most. */
+/** Longest that a connection outlives its token. */
 const CREDENTIAL_CHECK_MS = 1000
-/** Sessions, wills and retained messages of MQTT 5 clients, whose times are whole seconds. */
+/** Between checks of sessions, wills and retained messages of MQTT 5 clients, whose times are whole seconds. */
 const MQTT5_EXPIRY_CHECK_MS = 250
 
 /** Composes an {@link Aedes} whose acknowledgements wait for `ingest`. See README.md in this folder. */
@@ -250,7 +250,7 @@ function createForgetting (retained: RetainedMessages, deliverer: Deliverer) {
   })
 }
 
-/** What has a time: sessions, credentials, wills, retained messages. */
+/** Starts the timers that end sessions, credentials, wills and retained messages. */
 function startTimers ({ sessions, revocations, retained, wills, limits }: {
   readonly sessions: Sessions
   readonly revocations: Revocations
@@ -270,7 +270,7 @@ function startTimers ({ sessions, revocations, retained, wills, limits }: {
   ]
 }
 
-/** Waits until the kernel has taken all writes, for so long at most. */
+/** Waits until the kernel has taken all writes, at most `timeoutMs`. */
 async function flush (connections: Connections, timeoutMs: number): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs
   const isPending = () => [...connections.open].some(({ socket }) => socket.writableLength > 0 && !socket.destroyed)

@@ -6,7 +6,7 @@ import type { RetainedMessages } from './session/retained.ts'
 import type { SessionJournal } from './session/session-journal.ts'
 import type { Sessions } from './session/sessions.ts'
 
-/** What several gateways tell of all of them together, by the names of `BrokerStatistics`. */
+/** Statistics that are published as sums over all gateways; the names are those of `BrokerStatistics`. */
 export type SharedStatistics =
   Readonly<Record<'clientsConnected' | 'packetsReceived' | 'publishesReceived' | 'bytesReceived' | 'subscriptions', number>>
 
@@ -26,13 +26,13 @@ export interface ClusterParts {
 export interface ClientClaim {
   readonly clientId: string
   readonly principal: Principal | null
-  /** Its earlier session is not wanted. */
+  /** The client does not want its earlier session. */
   readonly startsAnew: boolean
 }
 
 /** A bound on how often something may be done; a token is spent each time. */
 export interface Rate {
-  /** Of what. */
+  /** What is limited. */
   readonly name: string
   /** Tokens refilled each second. */
   readonly perSecond: number
@@ -42,11 +42,11 @@ export interface Rate {
 
 /** Other gateways, as the fan-out sees them. */
 export interface Remote {
-  /** Of the message that is being routed. */
+  /** Origin and number of the message that is being routed. */
   readonly passage: CurrentPassage
-  /** Passes a message that was published here on to the gateways with subscribers of it. */
+  /** Forwards a message that was published here to the gateways that have subscribers for it. */
   forward (message: PublishedMessage): void
-  /** Whether this gateway has a turn at a shared subscription with the message that is being routed. */
+  /** Whether the message that is being routed is this gateway's turn at a shared subscription. */
   servesShare (filter: string): boolean
   /** Whether a subscriber elsewhere may want `vital/{device}`; true may be wrong, false never is. */
   isWatched (topic: string): boolean
@@ -58,14 +58,15 @@ export interface Remote {
    */
   whenKnown (): Promise<void> | null
   /**
-   * Settles once Redis has what persistent sessions are owed of all that was routed before, and what has changed of
-   * them; `null`: it has, or does not answer. What is asked for first settles first. An acknowledgement waits for it.
-   * Rejects where another gateway has adopted the sessions meanwhile: then nothing may be acknowledged.
+   * Settles once Redis has the deliveries to persistent sessions of all messages that were routed before, and the
+   * changes of these sessions; `null`: it has them, or does not answer. Earlier calls settle first. An acknowledgement
+   * waits for it. Rejects when another gateway has adopted the sessions meanwhile: nothing may be acknowledged then.
    */
   readonly whenCopied: () => Promise<void> | null
   /**
-   * Settles once no session is on its way here, or after a time limit; `null`: none is. Until then what is published for it
-   * is in memory alone, while the packet id of a QoS 2 publish may be in Redis: who takes both over would not fan it out.
+   * Settles once no session is on its way here, or after a time limit; `null`: none is. Until then a message for such a
+   * session is in memory alone, while the packet id of a QoS 2 publish may be in Redis already. A gateway that took
+   * over both publisher and subscriber would not fan the message out.
    */
   readonly whenArrived: () => Promise<void> | null
 }
@@ -73,7 +74,7 @@ export interface Remote {
 /** Several gateways as one broker. See cluster/README.md; without one the broker stands alone. */
 export interface Cluster extends Remote {
   readonly journal: SessionJournal
-  /** Called by the broker that it is for, once. */
+  /** Called once, by the broker that the cluster serves. */
   attach (parts: ClusterParts): void
   /**
    * Makes a client id this gateway's own, and fetches its session. Never rejects: where Redis does not answer the client
@@ -81,11 +82,11 @@ export interface Cluster extends Remote {
    * @returns `refused` when its session belongs to another principal
    */
   claim (claim: ClientClaim): Promise<'granted' | 'refused'>
-  /** What is kept of a client beside its deliveries may have changed, or its connection. */
+  /** The connection of a client, or its session apart from the deliveries, may have changed. */
   changed (clientId: string): void
   retainedChanged (topic: string, isExpired: boolean): void
   /**
-   * Whether this gateway publishes what all gateways have heard of. Never rejects.
+   * Whether this gateway publishes an announcement that all gateways have received. Never rejects.
    * @param id - of the announcement
    * @returns `unknown`: Redis does not say
    */
@@ -98,10 +99,10 @@ export interface Cluster extends Remote {
   spend (rate: Rate, spent: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number> | null>
   /** Drops what other gateways keep of a device. */
   forget (device: string): void
-  /** Of each other live gateway, up to a second old. */
+  /** Statistics of each other live gateway, up to a second old. */
   statisticsElsewhere (): readonly SharedStatistics[]
   /** Joins the other gateways. Settles also where Redis does not answer. */
   start (): Promise<void>
-  /** Its clients have left: hands over what is kept of them. */
+  /** Called once the clients have left: hands over their sessions. */
   stop (): Promise<void>
 }

@@ -16,16 +16,16 @@ interface ConnectionOptions {
   readonly origin: Origin
   readonly gate: Gate<Connection>
   readonly held: AcknowledgementQueue<Connection>
-  /** Of a CONNECT that was verified before Aedes saw it. */
+  /** Set when the CONNECT was verified before Aedes saw it. */
   readonly login: Login | null
 }
 
 /**
  * One connection: the parts that other folders own, how it ends, and why.
  *
- * A class, so that all have one shape: V8 gives each object that is spread from another a shape of its own, and with
- * thousands of shapes each access to a connection missed the inline caches, 8 % of the processor's time at 5,000
- * connections.
+ * A class, so that all have one shape: V8 gives each object that is spread from another a shape of its own. With
+ * thousands of shapes each access to a connection misses the inline caches, which took 8 % of the processor's time at
+ * 5,000 connections.
  */
 export class Connection {
   readonly client: ProtocolClient
@@ -75,8 +75,8 @@ export class Connection {
   }
 
   /**
-   * Another gateway has its session, and gets again what is not acknowledged. So subscribers get it from there, once and
-   * in order, and not from here.
+   * Another gateway has its session, and the client sends unacknowledged messages again there. So subscribers get them
+   * from there, once and in order, and not from here.
    */
   get isSurrendered (): boolean {
     return this.#isSurrendered
@@ -112,7 +112,7 @@ export class Connection {
 
   /**
    * Closes it, and acknowledges none of its publishes any more; what Aedes keeps for them goes with the connection.
-   * @returns false when it closes so already
+   * @returns false when it is being closed like that already
    */
   closeUnacknowledged (reason: UnavailableReason): boolean {
     if (this.#isUnacknowledged) return false

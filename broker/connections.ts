@@ -15,7 +15,7 @@ export interface ConnectedClient {
 
 /**
  * Told of clients that connect and leave, in the same turn of the event loop; must not throw. The calls for one client
- * id alternate: of a takeover first the earlier connection leaves.
+ * id alternate: in a takeover the earlier connection leaves first.
  */
 export interface ConnectionObserver {
   /** CONNACK 0 was sent. */
@@ -24,9 +24,9 @@ export interface ConnectionObserver {
 }
 
 /**
- * Where a client keeps its connection. In a WeakMap scavenges would keep each value that an old table holds, and with
- * it the client that the value leads to: each login was copied twice and moved to the old generation, however short it
- * was.
+ * The property of a client that holds its connection. A WeakMap in the old generation would make scavenges keep its
+ * values and the clients that they refer to: each login, however short, was copied twice and moved to the old
+ * generation.
  */
 const CONNECTION = Symbol('connection')
 
@@ -73,9 +73,9 @@ export class Connections {
   }
 
   /**
-   * Gives a connection its client id and closes the one that had it [MQTT-3.1.4-2], so that there is one at a time from
-   * here on, also of two that are being connected. Aedes closes it too, but later, and loses sight of the newer of two
-   * when the earlier one was just closing by itself.
+   * Gives a connection its client id and closes the one that had it [MQTT-3.1.4-2], so that one at a time has it from
+   * here on, also when two connect at once. Aedes closes the earlier one too, but later, and loses track of the newer
+   * one if the earlier one is just closing by itself.
    * @returns false when the connection has closed meanwhile
    */
   claim (connection: Connection): boolean {

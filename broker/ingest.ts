@@ -12,7 +12,7 @@ export interface VitalPublish {
   readonly clientId: string | null
   /**
    * Called exactly once, possibly before {@link Ingest} returns, and in any order between publishes; `durable` only
-   * after COMMIT (or the spool's fsync), for it acknowledges.
+   * after COMMIT (or the spool's fsync), because it acknowledges.
    */
   settle (verdict: Verdict): void
 }
@@ -26,7 +26,7 @@ export interface VitalPublish {
  */
 export type UnavailableReason = 'timeout' | 'failed' | 'stopping'
 
-/** What became of a {@link VitalPublish}. */
+/** The outcome of a {@link VitalPublish}. */
 export type Verdict =
   | {
     readonly status: 'durable'

@@ -20,7 +20,7 @@ export interface BrokerLimits {
    */
   readonly connectionsPerAddressMax: number
   /**
-   * Beyond, a connection waits for its turn, unread; 5,000 that come back at once are all in after 5 s. 0 is no limit.
+   * Beyond, a connection waits for its turn, unread; 5,000 that come back at once are all in after 5 s. 0: no limit.
    */
   readonly connectsPerSecondMax: number
   /**
@@ -33,7 +33,8 @@ export interface BrokerLimits {
    */
   readonly handshakesMax: number
   /**
-   * Of one address, as `connectionsPerAddressMax` counts them: silent ones must not keep others out. Not for loopback.
+   * Handshakes of one address, as `connectionsPerAddressMax` counts it: silent ones must not keep others out. Not for
+   * loopback.
    */
   readonly handshakesPerAddressMax: number
   /** From accept to a whole PROXY header: proxies send it in their first packet. */
@@ -41,8 +42,8 @@ export interface BrokerLimits {
   /** From a connection's turn to its first byte, and from there to a whole CONNECT. */
   readonly connectTimeoutMs: number
   /**
-   * Longest that credentials are verified; then closed without a CONNACK. A thousand argon2id passwords take two cores
-   * about 25 s.
+   * Longest that credentials are verified; then the connection is closed without a CONNACK. A thousand argon2id
+   * passwords take two cores about 25 s.
    */
   readonly authenticationTimeoutMs: number
   /** Connections held while their credentials cannot be verified: a fleet that comes back while PostgreSQL is away. */
@@ -69,12 +70,12 @@ export interface BrokerLimits {
   readonly keepaliveSecondsMax: number
   /**
    * Of one connection, averaged over 2 s: PUBLISH, and SUBSCRIBE, UNSUBSCRIBE and PINGREQ as up to twenty each. Beyond,
-   * it is not read for a while. Far above any device, and a tenth of what the gateway stores. 0 is no limit.
+   * it is not read for a while. Far above any device, and a tenth of what the gateway stores. 0: no limit.
    */
   readonly messagesPerSecondMax: number
   /** The same in bytes: 5,000 usual readings. A payload of 200 KiB takes 3 ms of the event loop and 5 of PostgreSQL. */
   readonly bytesPerSecondMax: number
-  /** A subscriber whose socket took nothing for so long is closed. */
+  /** A subscriber whose socket has taken nothing for this long is closed. */
   readonly drainTimeoutMs: number
   /**
    * Publishes of one client that wait for their verdict; beyond, its socket is not read, until half of them have left.
@@ -94,7 +95,7 @@ export interface BrokerLimits {
   readonly retainedBytesMax: number
   /** Persistent sessions that hold subscriptions; beyond, a new one's subscriptions are refused with 0x80. */
   readonly sessionsMax: number
-  /** A session is kept so long after its client left; MQTT 3.1.1 would keep it for ever, in unbounded memory. */
+  /** How long a session outlives its connection; MQTT 3.1.1 would keep it for ever, in unbounded memory. */
   readonly sessionExpiryMs: number
   /**
    * Deliveries of one session that are sent and not acknowledged; the next ones wait in its queue. More than a batch of
@@ -126,13 +127,13 @@ export interface BrokerLimits {
   /** All clients together, live and kept for sessions counted apart; one costs about 500 bytes. */
   readonly subscriptionsMax: number
   /**
-   * Levels of all of these together, counted in the same way; each costs 210 to 250 bytes, so a filter of 100 levels 20
-   * KiB (measured).
+   * Levels of all their filters together, counted in the same way. Each costs 210 to 250 bytes, and a filter of 100
+   * levels 20 KiB.
    */
   readonly subscriptionLevelsMax: number
   /** Topic aliases that a client of MQTT 5 may use for its publishes; 0: none. Each costs the topic and 100 bytes. */
   readonly topicAliasesPerClientMax: number
-  /** Wills that wait for their Will Delay Interval; beyond, a will is published at once. Each has a connection's state. */
+  /** Wills that wait for their Will Delay Interval; beyond, a will is published at once. Each holds its connection. */
   readonly delayedWillsMax: number
   /** The same in bytes: of 16 KiB each, all of them would be 160 MiB. */
   readonly delayedWillBytesMax: number

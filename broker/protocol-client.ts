@@ -8,7 +8,7 @@ export interface ProtocolClient {
   readonly id: string
   /** Its session begins and ends with its connection. */
   readonly clean: boolean
-  /** Its earlier session is not wanted. */
+  /** It does not want its earlier session. */
   readonly cleanStart: boolean
   readonly closed: boolean
   /** Whether it has sent DISCONNECT. */

@@ -117,7 +117,7 @@ export function readStatistics (sources: StatisticsSources): BrokerStatistics {
   }
 }
 
-/** Nothing else of {@link BrokerStatistics}. */
+/** Picks the statistics that gateways share. */
 export const toShared = (
   { clientsConnected, packetsReceived, publishesReceived, bytesReceived, subscriptions }: SharedStatistics
 ): SharedStatistics => ({ clientsConnected, packetsReceived, publishesReceived, bytesReceived, subscriptions })

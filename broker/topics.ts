@@ -7,7 +7,8 @@ const BRIDGE_PREFIX = '$SYS/broker/connection/'
 const BRIDGE_SUFFIX = '/state'
 
 /**
- * Whether a Mosquitto bridge announces there that it is up or, with its will, down (`notifications`, on by default).
+ * Whether `topic` is one on which a Mosquitto bridge announces that it is up or, by its will, down (`notifications`,
+ * on by default).
  */
 export function isBridgeState (topic: string): boolean {
   return topic.startsWith(BRIDGE_PREFIX) && topic.endsWith(BRIDGE_SUFFIX) &&
@@ -56,8 +57,8 @@ export function namedDeviceOf (topic: string): string | null {
 }
 
 /**
- * Of which device a refused payload of an ingested topic is announced; `null`: of none. A bridge that publishes what it
- * reads would be answered for ever, so nothing is announced for a publish on a topic of announcements itself.
+ * The device under which the refusal of a payload is announced; `null`: it is not announced. Nothing is announced for
+ * a publish on a topic of announcements itself: a bridge that publishes what it reads would be answered for ever.
  */
 export function rejectedDeviceOf (topic: string): string | null {
   const rest = VITAL_OR_NEAR_MISS.exec(topic)?.[2] ?? ''
@@ -81,8 +82,8 @@ export function rejectedTopic (device: string): string {
 }
 
 /**
- * Whether subscribers may see `topic`. Aedes publishes clients and subscriptions below `$SYS/{broker id}/` for other
- * brokers of a cluster; there is no cluster, and a subscriber of `$SYS/#` must not see other clients' ids.
+ * Whether subscribers may see `topic`. Aedes publishes clients and subscriptions below `$SYS/{broker id}/` for a
+ * cluster of Aedes, which is not used here. A subscriber of `$SYS/#` must not see other clients' ids.
  */
 export function isFannedOut (topic: string): boolean {
   return !topic.startsWith(RESERVED_PREFIX) || topic.startsWith(STATISTICS_PREFIX)
@@ -102,7 +103,7 @@ export function toShare (filter: string): { readonly name: string, readonly filt
   return { name: filter.slice(SHARE_PREFIX.length, nameEnd), filter: filter.slice(nameEnd + 1) }
 }
 
-/** The opposite of {@link toShare}. */
+/** The inverse of {@link toShare}. */
 export function toSharedFilter ({ name, filter }: { readonly name: string, readonly filter: string }): string {
   return `${SHARE_PREFIX}${name}/${filter}`
 }

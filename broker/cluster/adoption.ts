@@ -1,15 +1,15 @@
 /**
  * The sessions of a dead gateway go to a live one.
  *
- * A lock in Redis gives them to one gateway. It reads each session, subscribes to what the session wants, and sets aside
- * what is published for it. Once every live gateway knows of that, it reads the rest of the dead gateway's stream, from
- * where each session was written to its end, into the sessions; behind it come those messages that were set aside and
- * were not in the stream. Only then each session is taken in Redis, in one step with all that it has now: should this
- * gateway be killed before, the next one finds everything where it was. Then nothing is left of the dead gateway, and
- * others stop writing to it.
+ * A lock in Redis gives them to one gateway. It reads each session, subscribes to the filters of the session, and sets
+ * aside the messages that are published for it. Once every live gateway knows of these subscriptions, it delivers the
+ * rest of the dead gateway's stream to the sessions, to each from the position at which it was last written. Behind
+ * these messages come those that were set aside and were not in the stream. Only then is each session taken in Redis,
+ * in one step with all that it has now. If this gateway is killed before, the next one finds everything where it was.
+ * At the end the dead gateway is removed from Redis, and others stop writing to it.
  *
- * Lost with a gateway is what its own clients published for its sessions within `saveDelayMs` before its end, and what
- * it had not yet written to others.
+ * A gateway that dies loses what its own clients published for its sessions within `saveDelayMs` before its end, and
+ * messages that it had not yet written to others.
  */
 import type { Logger } from 'pino'
 import { LiveFilters, isOwn, toRecipients } from '../deliver/live-filters.ts'
@@ -38,7 +38,7 @@ interface AdoptionOptions {
   readonly parts: () => Pick<ClusterParts, 'sessions'>
   /** Forgets what was prepared for a session that the dead gateway was about to give. */
   readonly drop: (clientId: string) => void
-  /** Not before this time, by `performance.now()`: after an outage of Redis the others come back one by one. */
+  /** Earliest start, by `performance.now()`: after an outage of Redis the other gateways come back one by one. */
   readonly notBeforeMs: () => number
   readonly logger: Logger
 }
@@ -46,7 +46,7 @@ interface AdoptionOptions {
 /** Clients that are taken in one pipeline, and entries that are read at once. */
 const CLIENTS_AT_ONCE = 200
 const ENTRIES_AT_ONCE = 256
-/** Longer than an adoption takes; then another gateway may try. */
+/** Life of the lock, longer than an adoption takes; after it another gateway may try. */
 const LOCK_MS = 30_000
 const POLL_MS = 100
 const DONE_POLL_MS = 5
@@ -55,7 +55,7 @@ interface Adopted {
   /** `null`: this gateway has a session of the client already, or no room for it. */
   readonly session: Session | null
   readonly stored: StoredSession
-  /** That Redis has. */
+  /** As Redis has it. */
   readonly epoch: number
 }
 
@@ -108,7 +108,7 @@ export class Adoption {
     }
   }
 
-  /** Settles once a dead gateway is no more, whoever has adopted its sessions. */
+  /** Settles once a dead gateway is removed, by whichever gateway has adopted its sessions. */
   async settled (gateway: string): Promise<void> {
     const { members, link } = this.#options
     while (link.isUp) {
@@ -144,7 +144,7 @@ export class Adoption {
     await store.flush()
     // Its record and the stream are the only copy of a session that is not written yet.
     for (const from of store.adopting.values()) if (from === gateway) throw new Error('Redis has not taken all sessions')
-    // A gateway that noticed the death later may have dealt to it.
+    // A gateway that noticed the death later may have given it turns of shared subscriptions.
     await this.#readRest(gateway, progress, { isSharedAlone: true })
     await store.flush()
     await link.call('EVAL', REMOVE, 0, gateway)
@@ -159,13 +159,13 @@ export class Adoption {
     this.#progress.delete(gateway)
     for (const [clientId, { session, epoch }] of adopted) {
       session?.release(({ origin, number }) => number > (seen.get(origin) ?? 0))
-      // It was taken for a client that came while Redis was away.
+      // This gateway took the session for a client that connected while Redis was away.
       if (store.owned.has(clientId)) store.changed(clientId)
       else store.adopt(clientId, epoch + 1, gateway)
     }
   }
 
-  /** The sessions are those of another gateway. */
+  /** Ends an adoption whose sessions belong to another gateway. */
   #abandon (gateway: string): void {
     const { store, parts } = this.#options
     const progress = this.#progress.get(gateway)
@@ -176,13 +176,13 @@ export class Adoption {
     }
   }
 
-  /** One gateway adopts. */
+  /** Takes or renews the lock, so that only one gateway adopts. */
   async #lock (gateway: string): Promise<boolean> {
     const { link, members } = this.#options
     return await link.call('EVAL', LOCK_ADOPTION, 0, members.self, gateway, LOCK_MS) === 1
   }
 
-  /** A gateway that was only slow has its lease again. */
+  /** False when the gateway was only slow, and has its lease again. */
   async #isDead (gateway: string): Promise<boolean> {
     const { link } = this.#options
     if (await link.call('EXISTS', KEYS.lease(gateway)) === 0) return true
@@ -221,8 +221,8 @@ export class Adoption {
   }
 
   /**
-   * Delivers what the dead gateway had not read of its stream, or not written.
-   * @param isSharedAlone - leaves out what has come here too by now: all but the turns of shared subscriptions
+   * Delivers messages of its stream that the dead gateway had not read, or whose deliveries it had not written.
+   * @param isSharedAlone - delivers only turns of shared subscriptions: all other messages have come here too by now
    */
   async #readRest (gateway: string, progress: Progress, { isSharedAlone = false } = {}): Promise<void> {
     const { adopted, seen } = progress
@@ -268,7 +268,7 @@ function deliverEntry (bytes: Buffer, rest: Rest): void {
   for (const routed of frame.m) {
     const { message, end } = toMessage(routed, bodies, at)
     at = end
-    // Later ones come here as well, and may not have come yet.
+    // Messages of the second pass come here as well, and may not have come yet.
     if (!rest.isSharedAlone) rest.seen.set(frame.o, routed.n)
     deliverRest(message, frame.o, routed, rest)
   }
@@ -291,7 +291,7 @@ function deliverRest (
   for (const [session, { qos: granted, identifiers, retainAsPublished }] of due) {
     const qos = Math.min(granted, publishedQoS)
     const { position, seen } = had.get(session)!
-    // The position of a session that was given, and not written since, is one of another stream.
+    // A session that was handed over, and not written since, has a position of another stream.
     const isHad = seen === null ? compareIds(position, id) >= 0 : n <= (seen[origin] ?? 0)
     if (qos === 0 || isHad) continue
     const kept = { topic, payload: ownCopy(payload), properties: ownProperties(properties) }

@@ -10,12 +10,12 @@
  *   1. N asks. O closes the connection, and tells the session's subscriptions ("ready").
  *   2. N subscribes to them and sets aside what is published for the session. Once every live gateway knows of that, N
  *      says so ("take").
- *   3. O reads "take" behind all that was written to O alone. It writes the session to Redis as N's, with the number of
- *      the last message of each gateway that the session had at O, and says so ("gone").
+ *   3. O reads "take" behind all messages that were written to O alone. It writes the session to Redis as N's, with the
+ *      number of the last message of each gateway that the session had at O, and says so ("gone").
  *   4. N reads the session, and adds of what it has set aside those messages that have higher numbers.
  *
- * So each message is in the session once, and those of a publisher are in order. Until step 3 the session is O's: what
- * fails leaves it there.
+ * So each message is in the session once, and those of a publisher are in order. Until step 3 the session is O's: a
+ * failure leaves it there.
  */
 import type { Logger } from 'pino'
 import type { Principal } from '../../schemas/principal.ts'
@@ -44,7 +44,7 @@ interface ClaimsOptions {
 /** How long a claim that failed waits before it is tried again. */
 const RETRY_MS = 50
 const POLL_MS = 20
-/** How often a gateway that lives does not give a client before the client is taken by force: what it queues then is lost. */
+/** Fewest requests to a live gateway before a client is taken from it by force, which loses what it has queued. */
 const ASKED_MIN = 4
 
 /** See the top of this file. */
@@ -87,7 +87,7 @@ export class Claims {
       return await claim
     } catch (error) {
       this.#options.logger.warn({ clientId, err: error }, 'a client is let in without its session: Redis did not say who has it')
-      // What was prepared lacks what the other gateway had queued: a client that is told of a session must find all of it.
+      // The prepared session lacks the queue of the other gateway. A client told of a session must find all of it.
       handover.drop(clientId)
       return this.#withoutRedis(clientId)
     } finally {
@@ -96,12 +96,12 @@ export class Claims {
     }
   }
 
-  /** What decides whose the client is: a claim, or that its session is just being given to another gateway. */
+  /** The claim or handover under way that decides which gateway has the client. */
   #earlier (clientId: string): Promise<unknown> | undefined {
     return this.#underWay.get(clientId) ?? this.#options.handover.handing(clientId)
   }
 
-  /** An outage of Redis amid a claim is waited for as one before it: the other gateway still has what is queued. */
+  /** Waits out an outage of Redis during a claim, as one before it: the other gateway still has the queue. */
   async #claimPatiently (wanted: ClientClaim): Promise<'granted' | 'refused'> {
     try {
       return await this.#claim(wanted)
@@ -114,7 +114,7 @@ export class Claims {
     }
   }
 
-  /** A client must not lose its session to a connection to Redis that is back soon. */
+  /** Waits for Redis, at most a lease: a client must not lose its session to a short outage. */
   async #whenReconnected (): Promise<void> {
     await (this.#reconnecting ??= this.#reconnect().finally(() => { this.#reconnecting = null }))
   }
@@ -154,7 +154,7 @@ export class Claims {
             return 'refused'
           }
           const anew = startsAnew || claim === 'discard'
-          // A process that was frozen finds its time over, and has asked once.
+          // A process that was frozen finds the deadline passed after a single request.
           if (performance.now() > deadlineMs && asked >= ASKED_MIN) return await this.#force(clientId)
           asked++
           if (await handover.fetch(owner, clientId, { anew, timeoutMs: limits.claimTimeoutMs / ASKED_MIN })) {
@@ -163,7 +163,7 @@ export class Claims {
           break
         }
         default:
-          // However long it takes: who reads the session beside its adoption has every delivery twice.
+          // Without a time limit: a gateway that read the session during its adoption would have every delivery twice.
           handover.drop(clientId)
           if (dead === owner) await new Promise((resolve) => { setTimeout(resolve, RETRY_MS) })
           dead = owner
@@ -172,7 +172,7 @@ export class Claims {
     }
   }
 
-  /** The gateway that has it lives, and does not answer. */
+  /** Takes a client from a gateway that lives and does not answer. */
   async #force (clientId: string): Promise<'granted'> {
     const { link, self, logger } = this.#options
     logger.warn({ clientId }, 'a client is taken from a gateway that does not give it')

@@ -18,7 +18,7 @@ interface CopiesOptions {
   readonly timeoutMs: number
 }
 
-/** Another gateway has the sessions, and does not know of what was routed here. */
+/** Another gateway has the sessions, and lacks the messages that were routed here. */
 class ReplacedError extends Error {
   readonly code = 'VITAL_GATEWAY_REPLACED'
   constructor () {
@@ -29,17 +29,17 @@ class ReplacedError extends Error {
 const POLL_MS = 5
 
 /**
- * Tells when Redis has what this gateway owes: deliveries of persistent sessions, and messages for other gateways. Who
- * asks in one turn waits together, and what is asked for first settles first.
+ * Tells when Redis has what this gateway must write: deliveries to persistent sessions, and messages for other
+ * gateways. Callers of one turn wait together, and earlier callers settle first.
  */
 export function createCopies ({ store, outbox, arrivals, joining, timeoutMs }: CopiesOptions) {
-  /** Begins behind this turn. */
+  /** The copy that begins after this turn. */
   let next: Promise<void> | null = null
-  /** The last that has begun, until it has settled. */
+  /** The last copy that has begun, until it has settled. */
   let last: Promise<void> | null = null
   let setAside = 0
 
-  /** What is set aside is in the session, and so in its copy, once the session has arrived. */
+  /** Messages that are set aside enter the session, and so its copy, once the session has arrived. */
   async function flush (isOwed: boolean): Promise<void> {
     if (isOwed) await arrivals.settled()
     await store.flush()
@@ -65,14 +65,14 @@ export function createCopies ({ store, outbox, arrivals, joining, timeoutMs }: C
     /**
      * Waits for `timeoutMs` at most while Redis is away, and until Redis has told whether another gateway has adopted the
      * sessions.
-     * @returns `null`: Redis has all, or does not answer. Rejects where another gateway has
+     * @returns `null`: Redis has all, or does not answer. Rejects when another gateway has adopted them
      */
     whenCopied (): Promise<void> | null {
       if (next !== null) return next
       const isDue = joining.isJoined && (store.isBehind || !outbox.isEmpty || arrivals.setAside() !== setAside)
       if (!isDue && !joining.isInDoubt) return last
       const begun: Promise<void> = next = copy()
-      // Behind all who wait for it: one of them may ask anew, and would pass those after it.
+      // After all callers that wait for it: one of them may ask again, and would overtake those after it.
       const settle = () => { setImmediate(() => { if (last === begun) last = null }) }
       begun.then(settle, settle)
       return begun

@@ -11,7 +11,7 @@ import { createSharedRates } from './shared-rates.ts'
 export interface ClusterOptions {
   /** `redis://` or `rediss://`, with user and password. */
   readonly url: string
-  /** Of this process, unlike any other. */
+  /** Unique to this process. */
   readonly id: string
   /** Instead of {@link CLUSTER_LIMITS}, one by one. */
   readonly limits?: Partial<ClusterLimits>
@@ -42,12 +42,12 @@ export interface ClusterStatistics {
   readonly timeouts: number
 }
 
-/** {@link Cluster}, and what is told of it. */
+/** A {@link Cluster} with its name, statistics and warnings. */
 export interface RedisCluster extends Cluster {
-  /** Of this gateway, in Redis. */
+  /** Name of this gateway in Redis. */
   readonly name: string
   statistics (): ClusterStatistics
-  /** What does not work now. */
+  /** Sentences for an operator: what does not work now. */
   warnings (): string[]
 }
 
@@ -76,7 +76,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     reclaim.takeUnclaimed().catch((error: unknown) => { logger.debug({ err: error }, 'clients are not claimed yet') })
   }
 
-  /** All who wait share one poll: there may be hundreds of them. */
+  /** All callers share one poll: there may be hundreds of them. */
   function arrived (): Promise<void> {
     arriving ??= pollArrivals().finally(() => { arriving = null })
     return arriving
@@ -90,7 +90,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     return handover.isHolding || adoption.isUnderWay ? within(arrived(), limits.commandTimeoutMs) : null
   }
 
-  /** A session that is found again must have what a SUBACK has promised: its client does not subscribe again. */
+  /** A resumed session must have what a SUBACK has promised, because its client does not subscribe again. */
   function whenKnown (): Promise<void> | null {
     const known = interest.whenKnown()
     const copied = whenCopied()
@@ -142,7 +142,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     async stop () {
       if (upkeep !== null) clearInterval(upkeep)
       const wasJoined = joining.isJoined
-      // What is adopted in part is not whole for the gateway that adopts it next.
+      // An adoption is finished first: another gateway would find its sessions incomplete.
       if (wasJoined) await within(Promise.resolve(adoption.whenDone()), limits.commandTimeoutMs)
       joining.stop()
       members.stop()

@@ -15,7 +15,7 @@ interface ForwardingOptions {
   readonly deliverHere: (message: PublishedMessage) => void
 }
 
-/** What is wanted of one message: the shared subscriptions that a gateway has the turn of. */
+/** Gateways that get one message, each with the shared subscriptions that it has the turn of. */
 type Targets = Map<string, string[] | undefined>
 
 /** Messages on their way to other gateways, and from them. */
@@ -35,7 +35,7 @@ export class Forwarding {
     this.#options = options
   }
 
-  /** Of the message that is being routed. */
+  /** Origin and number of the message that is being routed. */
   get passage (): CurrentPassage {
     return this.#passage
   }
@@ -96,7 +96,7 @@ export class Forwarding {
     return targets
   }
 
-  /** One gateway has the turn at each shared subscription; a dead one where no other has a member. */
+  /** Gives the turn at each shared subscription to one gateway: to a dead one only where no live one has a member. */
   #deal (candidates: ReadonlyMap<string, string[]>, targets: Targets): void {
     const { self, interest, isLive } = this.#options
     const left = new Set<string>()

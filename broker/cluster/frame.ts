@@ -1,11 +1,11 @@
 /**
- * Bytes of what gateways write to each other's streams, and of messages in Redis: the length of a header, the header as
- * JSON, and behind it the bytes that the header tells the lengths of.
+ * The encoding of entries in streams between gateways, and of messages in Redis: the length of a header, the header as
+ * JSON, then byte strings whose lengths are in the header.
  */
 import type { PublishedMessage } from '../deliver/fan-out.ts'
 import type { MessageProperties, QoS } from '../session/delivery.ts'
 
-/** A message as its header tells it. */
+/** A message without its bytes. */
 export interface MessageHeader {
   /** Topic. */
   readonly t: string
@@ -33,16 +33,16 @@ export interface RoutedHeader extends MessageHeader {
 export type Notice =
   /** Messages. */
   | { readonly t: 'm', readonly m: readonly RoutedHeader[] }
-  /** It wants these filters, and these not any more; to be answered with `known`. */
+  /** Its subscribers want the filters `add`, and no longer `del`; to be answered with `known`. */
   | { readonly t: 'i', readonly v: number, readonly add: readonly string[], readonly del: readonly string[] }
   | { readonly t: 'known', readonly v: number }
   /** A client of the other gateway has connected here. */
   | { readonly t: 'ask', readonly c: string, readonly anew: boolean, readonly id: string }
   /** Its connection there is closed; this is its session, as JSON. */
   | { readonly t: 'ready', readonly id: string, readonly m: string }
-  /** What is published for it is kept here from now on. */
+  /** Messages for it are kept here from now on. */
   | { readonly t: 'take', readonly id: string }
-  /** It is gone from there; an epoch of 0: it is not, or there is none. */
+  /** It was given away; an epoch of 0: it was not, or there is none. */
   | { readonly t: 'gone', readonly id: string, readonly epoch: number }
   /** A device is erased. */
   | { readonly t: 'erase', readonly device: string }
@@ -82,7 +82,7 @@ export function toMessageHeader ({ topic, payload, qos, retain, properties }: An
   return { header, bodies: forwarded === null ? [payload] : [forwarded, payload] }
 }
 
-/** The opposite of {@link toMessageHeader}. @returns how many bytes belong to it, too */
+/** The inverse of {@link toMessageHeader}. @returns the message, and where its bytes end */
 export function toMessage ({ t, q, r, x, f, l }: MessageHeader, bodies: Buffer, at: number): { message: AnyMessage, end: number } {
   const payloadAt = at + (f ?? 0)
   const end = payloadAt + l
@@ -97,7 +97,7 @@ export function toUnixMs (ms: number): number {
   return Math.round(Date.now() + ms - performance.now())
 }
 
-/** The opposite of {@link toUnixMs}. */
+/** The inverse of {@link toUnixMs}. */
 export function fromUnixMs (unixMs: number): number {
   return unixMs - Date.now() + performance.now()
 }

@@ -58,9 +58,9 @@ export class Handover {
   readonly #options: HandoverOptions
   readonly #fetching = new Map<string, Fetching>()
   readonly #giving = new Map<string, Giving>()
-  /** Step 3, while Redis has not answered: nobody knows yet whose the session is. */
+  /** Step 3, while Redis has not answered: until then it is unknown which gateway has the session. */
   readonly #handing = new Map<string, Promise<void>>()
-  /** Clients whose session is held here, and not fetched yet, and the gateway that told its subscriptions. */
+  /** Clients whose session is held here but not fetched yet, with the gateway that told its subscriptions. */
   readonly #prepared = new Map<string, string>()
   /** Sessions that were given to another gateway. */
   given = 0
@@ -69,7 +69,7 @@ export class Handover {
     this.#options = options
   }
 
-  /** Whether sessions here set aside what comes for them: those that come, and those that are just being given. */
+  /** Whether sessions here set their messages aside: sessions that arrive, and sessions that are being given. */
   get isHolding (): boolean {
     return this.#prepared.size > 0 || this.#handing.size > 0
   }
@@ -84,7 +84,7 @@ export class Handover {
     return this.#handing.get(clientId)
   }
 
-  /** A gateway is dead, or no more: it answers nothing. */
+  /** A gateway is dead or removed, and answers nothing. */
   abandon (gateway: string): void {
     for (const [id, giving] of this.#giving) if (giving.to === gateway) this.#giving.delete(id)
     for (const fetching of this.#fetching.values()) if (fetching.owner === gateway) fetching.onGone(null)
@@ -151,7 +151,7 @@ export class Handover {
     tell(owner, { t: 'take', id })
   }
 
-  /** What was prepared is not wanted: the session stays where it is. */
+  /** The prepared handover is not wanted: the session stays where it is. */
   drop (clientId: string): void {
     const { sessions } = this.#options.parts()
     if (this.#prepared.delete(clientId) && sessions.has(clientId)) sessions.surrender(clientId)
@@ -168,7 +168,7 @@ export class Handover {
     store.own(clientId, epoch, session === null ? [] : stored?.deliveries ?? [])
     const seen = stored?.seen ?? null
     let isReleased = false
-    // Of a session that was taken by force nobody knows what it had: what was set aside is left out.
+    // It is unknown what a session had that was taken by force, so the messages that were set aside are left out.
     session?.release(({ origin, number }) => seen === null ? isReleased : number > (seen[origin] ?? 0))
     isReleased = true
     this.#prepared.delete(clientId)
@@ -233,7 +233,7 @@ export class Handover {
     const { sessions } = parts()
     const session = sessions.find(clientId)
     const had = seen()
-    // From here on it gets nothing. Should Redis not take it, it gets what came meanwhile.
+    // From here on its messages are set aside. If Redis does not take it, it gets them after all.
     session?.hold(passage)
     try {
       const epoch = await store.transfer(clientId, to, had)

@@ -1,9 +1,9 @@
 /**
  * Reads this gateway's own stream, on a connection of its own, because a read blocks.
  *
- * A read goes on behind the last entry that was handled. Each gateway numbers the entries that it writes here: an entry
- * that came before is left out, a number that is missing is a gap. Redis drops the oldest entries of a stream that is
- * not read, and an emptied Redis all of them.
+ * A read continues behind the last entry that was handled. Each gateway numbers the entries that it writes here: an
+ * entry that has come before is skipped, a missing number is a gap. Redis drops the oldest entries of a stream that is
+ * not read. A Redis that was emptied has lost all of them.
  */
 import type { Logger } from 'pino'
 import { createLogThrottle } from '../log-throttle.ts'
@@ -65,7 +65,7 @@ export class Inbox {
     this.#loop++
   }
 
-  /** A gateway is no more. */
+  /** A gateway was removed. */
   forget (gateway: string): void {
     this.#numbers.delete(gateway)
   }
@@ -73,7 +73,7 @@ export class Inbox {
   async #run (loop: number): Promise<void> {
     const { link, logger } = this.#options
     try {
-      // Looked at whenever nothing has come: of a stream that was deleted, or made anew, a read waits for ever.
+      // Checked whenever nothing has come: a read of a stream that was deleted or created again waits for ever.
       for (let isIdle = true; loop === this.#loop && link.isUp; isIdle = !await this.#read(loop)) {
         if (!isIdle || !await this.#isBroken()) continue
         if (loop === this.#loop) this.#options.onBroken()
@@ -85,11 +85,11 @@ export class Inbox {
     }
   }
 
-  /** Whether the stream has gone, or was made anew: its ids begin below the position then. */
+  /** Whether the stream was deleted or created again; then its ids begin below the position. */
   async #isBroken (): Promise<boolean> {
     const { link, self } = this.#options
     try {
-      // Kept when entries are trimmed, so it tells of a new stream also where nothing is left in it.
+      // Kept when entries are trimmed, so it reveals a new stream also when the stream is empty.
       const facts = await link.call('XINFO', 'STREAM', KEYS.stream(self())) as Reply[]
       const newest = facts[facts.findIndex((fact) => String(fact) === 'last-generated-id') + 1]
       return compareIds(String(newest), this.#position) < 0

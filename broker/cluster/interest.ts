@@ -1,11 +1,11 @@
 /**
  * Which topic filters have subscribers, at which gateway.
  *
- * What is wanted here is written to Redis, and told to every gateway that is registered then. In one step of Redis: a
- * gateway that registers later reads it there. Each answers once it knows, and whoever subscribes waits for that, or
- * until the lease of a gateway that does not answer has ended. So a message that is published after SUBACK, at any
- * gateway, finds its subscriber. The interest of a dead gateway stays until its sessions are adopted: what is published
- * for them meanwhile goes to its stream.
+ * In one step of Redis this gateway writes its filters and reads which gateways are registered. It tells these
+ * gateways; one that registers later reads the filters from Redis. Each answers once it knows. A SUBACK waits for all
+ * answers, or until the lease of a gateway that does not answer has ended. So a message that is published after SUBACK,
+ * at any gateway, finds its subscriber. The interest of a dead gateway stays until its sessions are adopted: messages
+ * for them go to its stream meanwhile.
  */
 import type { Logger } from 'pino'
 import { WatchedTopics } from '../deliver/watched-topics.ts'
@@ -55,7 +55,7 @@ export class Interest {
   #version = 0
   /** Announcements that others have not all answered, the next one included. */
   readonly #pending = new Set<Promise<void>>()
-  /** Settles those who wait for the announcement that is not under way yet. */
+  /** Settles the callers that wait for the next announcement. */
   #next: (() => void) | null = null
   #isAnnouncing = false
   readonly #tree = new TopicTree<Map<string, Wanted>>()
@@ -85,19 +85,19 @@ export class Interest {
     this.#schedule()
   }
 
-  /** Settles once others know all that is wanted now; `null`: they do. */
+  /** Settles once the others know all filters that are wanted now; `null`: they do. */
   whenKnown (): Promise<void> | null {
     if (this.#pending.size === 0 || !this.#options.link.isUp) return null
     return Promise.all(this.#pending).then(() => {})
   }
 
-  /** Tells all that is wanted, because Redis or the others may not know. */
+  /** Announces all filters again, because Redis or the others may not know them. */
   announceAll (): void {
     for (const filter of this.#own) this.#added.add(filter)
     this.#schedule()
   }
 
-  /** Nobody waits any more: Redis is away. */
+  /** Settles all callers, because Redis is away. */
   giveUp (): void {
     for (const waiting of [...this.#waiting.values()]) this.#settle(waiting)
   }
@@ -111,7 +111,7 @@ export class Interest {
     }
   }
 
-  /** Tells those that have not answered once more. */
+  /** Tells those again that have not answered, and gives up after `timeoutMs`. */
   resend (): void {
     const nowMs = performance.now()
     for (const waiting of [...this.#waiting.values()]) {
@@ -155,7 +155,7 @@ export class Interest {
     }
   }
 
-  /** A gateway is no more. */
+  /** A gateway was removed. */
   forget (gateway: string): void {
     this.answered(gateway)
     for (const filter of [...this.#filters.get(gateway) ?? []]) this.#leave(gateway, filter)
@@ -221,7 +221,7 @@ export class Interest {
     }
     // A dead gateway is told too: it may only have been frozen.
     for (const gateway of members().all) this.#tell(gateway, waiting)
-    // That something is not wanted any more need not be known.
+    // A removal is not waited for: a gateway that does not know it sends too much for a while.
     if (waiting.gateways.size === 0 || add.length === 0) settle()
     else this.#waiting.set(waiting.version, waiting)
   }

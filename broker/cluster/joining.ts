@@ -10,7 +10,7 @@ import type { RedisLink } from './redis/redis-link.ts'
 import type { RetainedLog } from './retained-log.ts'
 import type { SessionStore } from './session-store.ts'
 
-/** What joins, and goes on by itself from there. */
+/** The parts that a join starts, and that run by themselves from then on. */
 export interface JoiningParts {
   readonly link: RedisLink
   readonly reader: RedisLink
@@ -33,9 +33,9 @@ interface JoiningOptions {
 /**
  * Joins the other gateways whenever Redis answers: at the start, after an outage, and once Redis has lost this gateway.
  *
- * After an outage the gateway goes on where it was if Redis still has its registration and its stream. If not, Redis was
- * emptied, or another gateway took this one for dead: it registers under a new name, takes its clients again, and writes
- * all that it has.
+ * After an outage the gateway continues where it was if Redis still has its registration and its stream. If not, Redis
+ * was emptied, or another gateway took this one for dead. Then it registers under a new name, takes its clients again,
+ * and writes all that it has.
  */
 export class Joining {
   readonly #options: JoiningOptions
@@ -58,7 +58,7 @@ export class Joining {
     return this.#isJoined
   }
 
-  /** No gateway is taken for dead before, by `performance.now()`. */
+  /** Earliest time at which a gateway is taken for dead, by `performance.now()`. */
   get graceUntilMs (): number {
     return this.#graceUntilMs
   }
@@ -69,7 +69,7 @@ export class Joining {
 
   /**
    * Whether another gateway may have adopted the sessions of this one, because it was frozen or could not reach Redis for
-   * longer than its lease. While Redis is away for longer than a command takes, nobody can tell, and it goes on alone.
+   * longer than its lease. False once Redis is away for longer than a command may take: this gateway goes on alone.
    */
   get isInDoubt (): boolean {
     const { parts, limits } = this.#options
@@ -148,7 +148,7 @@ export class Joining {
       if (this.#isReplaced) this.#term++
       this.#isReplaced = false
     } else if (before !== null && before.runId !== facts.runId) {
-      // What it had not written to its disk is lost.
+      // Redis has restarted, and lost what it had not written to its disk.
       for (const clientId of store.owned.keys()) store.rewrite(clientId)
     }
     this.#facts = facts
@@ -171,7 +171,7 @@ export class Joining {
     outbox.clear()
     this.#isInboxNew = true
     await members.register()
-    // What others told meanwhile was in a stream that is gone.
+    // Notices that others have sent meanwhile were in a stream that is gone.
     if (isAgain) await Promise.all(members.all.map((gateway) => interest.load(gateway)))
     await reclaim.takeAll()
     if (isAgain) retained.rewrite()

@@ -4,22 +4,23 @@ export const KEYS = {
   gateways: 'vital:gateways',
   /** Exists while a gateway lives; its value is what it tells the others. */
   lease: (gateway: string) => `vital:lease:${gateway}`,
-  /** What others write to a gateway. */
+  /** Notices of other gateways to one gateway. */
   stream: (gateway: string) => `vital:stream:${gateway}`,
   /** Set of topic filters with a subscriber there. */
   interest: (gateway: string) => `vital:interest:${gateway}`,
   /** Set of client ids that it owns. */
   clients: (gateway: string) => `vital:clients:${gateway}`,
-  /** Up to where it has read its stream, and written what followed from it. */
+  /** Entry of its stream up to which all entries are read, and the deliveries of them written. */
   position: (gateway: string) => `vital:position:${gateway}`,
   /** Held by the gateway that adopts its sessions. */
   adoption: (gateway: string) => `vital:adoption:${gateway}`,
   /**
-   * Hash of one client: `o` owner, `e` epoch, `p` principal, `m` session, `s` position of the owner's stream that it is
-   * of; `n` numbers of what it had where it was before; for each delivery `d{seq}` its message and `f{seq}` its packet id.
+   * Hash of one client: `o` owner, `e` epoch, `p` principal, `m` session, `s` the entry of the owner's stream up to
+   * which the session is complete, `n` numbers of the last messages that it had at its former owner. For each delivery:
+   * `d{seq}` its message, `f{seq}` its packet id.
    */
   client: (clientId: string) => `vital:client:${clientId}`,
-  /** Exists once a gateway publishes what all have heard of; its value is the gateway. */
+  /** Exists once a gateway publishes an announcement that all have received; its value is the gateway. */
   announcement: (id: string) => `vital:announcement:${id}`,
   /** Token bucket of one principal, or of one address. */
   rate: (name: string, key: string) => `vital:rate:${name}:${key}`,
@@ -29,7 +30,7 @@ export const KEYS = {
   retainedLog: 'vital:retained:log'
 } as const
 
-/** Each command that gateways send or call in scripts, with a key of theirs where it has one: for the rights of their user. */
+/** All commands that gateways send or call in scripts, with an example key: to check what their user may do. */
 export const COMMANDS: readonly string[] = [
   'INFO server', 'CLIENT SETNAME vital', 'EVAL x 0', 'TIME',
   'GET vital:x', 'SET vital:x y', 'DEL vital:x', 'EXISTS vital:x',

@@ -1,20 +1,20 @@
 /** Every bound and time of a cluster. */
 export interface ClusterLimits {
-  /** A gateway that has not renewed its lease for so long counts as dead: its sessions go to another. */
+  /** A gateway that has not renewed its lease for this long counts as dead: its sessions go to another. */
   readonly leaseMs: number
   /** A lease survives four renewals that fail. */
   readonly renewIntervalMs: number
-  /** Of one command or pipeline; then the connection is cut, because Redis may be frozen. */
+  /** Longest that one command or pipeline takes; then the connection is cut, because Redis may be frozen. */
   readonly commandTimeoutMs: number
-  /** From the beginning of a connection to Redis until it may be used. */
+  /** Longest from the beginning of a connection to Redis until it may be used. */
   readonly connectTimeoutMs: number
   /** How long a read of the stream blocks. One that has not settled a while after that is cut. */
   readonly blockMs: number
-  /** Changes of sessions are written so long after the first: what is acknowledged meanwhile is not written at all. */
+  /** From the first change of a session to its write. A delivery that is acknowledged meanwhile is never written. */
   readonly saveDelayMs: number
-  /** Of one pipeline. */
+  /** Bytes of one pipeline. */
   readonly pipelineBytesMax: number
-  /** Messages to other gateways that Redis has not taken; beyond, further ones are dropped, counted and told. */
+  /** Messages to other gateways that Redis has not taken; beyond, further ones are dropped, counted and logged. */
   readonly outboxBytesMax: number
   /** Messages that go to one gateway in one entry of its stream. A larger message has an entry of its own. */
   readonly entryBytesMax: number
@@ -22,7 +22,7 @@ export interface ClusterLimits {
   readonly streamEntriesMax: number
   /** Longest that a CONNECT waits for its session: longer than a lease, shorter than clients wait for CONNACK. */
   readonly claimTimeoutMs: number
-  /** An announcement that a gateway hears of so long after another is published again. */
+  /** How long an announcement is remembered; a gateway that receives it later publishes it again. */
   readonly announcementMs: number
   /** Longest that SUBACK waits: a gateway that does not answer loses its lease before. */
   readonly interestTimeoutMs: number
@@ -44,7 +44,7 @@ export const CLUSTER_LIMITS: ClusterLimits = {
   interestTimeoutMs: 6000
 }
 
-/** Waits for something, for so many milliseconds at most. @throws what it rejects with by then */
+/** Waits for a promise, at most `ms` milliseconds. @throws what it rejects with within that time */
 export async function within (promise: Promise<unknown>, ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const timeOut = new Promise<void>((resolve) => { timer = setTimeout(resolve, Math.max(0, ms)) })

@@ -136,7 +136,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     }
   }
 
-  /** A gateway that is not known yet has just come, or is no more. */
+  /** A gateway that is unknown here has just joined, or was removed. */
   function meet (gateway: string): void {
     if (members.has(gateway)) return
     members.renew().then(() => {

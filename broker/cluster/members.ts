@@ -6,10 +6,10 @@ import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { REGISTER, RENEW } from './scripts.ts'
 
 interface MembersOptions {
-  /** Of this process, unlike any other. */
+  /** Unique to this process. */
   readonly id: string
   readonly link: Pick<RedisLink, 'isUp' | 'call'>
-  /** What the lease tells of this gateway. */
+  /** Statistics of this gateway, which its lease carries. */
   readonly told: () => SharedStatistics
   readonly onJoined: (gateway: string) => void
   /** Its lease has ended. */
@@ -28,7 +28,7 @@ export class Members {
   /** Other gateways, and what they tell; `null`: the lease has ended. */
   readonly #others = new Map<string, SharedStatistics | null>()
   #incarnation = 0
-  /** When the lease was asked for that Redis has granted last, by `performance.now()`. */
+  /** When the lease that was granted last was requested, by `performance.now()`. */
   #leasedAtMs = -Infinity
   #timer: NodeJS.Timeout | null = null
 
@@ -36,7 +36,7 @@ export class Members {
     this.#options = options
   }
 
-  /** Name of this gateway. Another one each time it registers anew, so that nothing of before is taken for it. */
+  /** Name of this gateway. Each registration has a new one, so that nothing of an earlier one is taken for it. */
   get self (): string {
     return `${this.#options.id}.${this.#incarnation}`
   }
@@ -58,7 +58,7 @@ export class Members {
     return [...this.#others].flatMap(([gateway, told]) => told === null ? [gateway] : [])
   }
 
-  /** What live gateways tell. */
+  /** Statistics of the live gateways. */
   get tellings (): SharedStatistics[] {
     return [...this.#others.values()].filter((told) => told !== null)
   }
@@ -94,7 +94,7 @@ export class Members {
     }, this.#options.limits.renewIntervalMs)
   }
 
-  /** Ends the lease, so that others need not wait for that. */
+  /** Ends the lease at once, so that others need not wait until it has run out. */
   async leave (): Promise<void> {
     this.stop()
     await this.#options.link.call('DEL', KEYS.lease(this.self))

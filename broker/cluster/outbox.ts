@@ -1,10 +1,10 @@
 /**
- * What this gateway writes to the streams of others, in one order.
+ * Entries that this gateway writes to the streams of others, in one order.
  *
  * Messages for one gateway share an entry until it is full, or until a notice of another kind follows. They are written
- * in one pipeline with what has changed of sessions (session-store.ts): so a publish of QoS 2 and its packet id are in
- * Redis both, or neither. Entries of a pipeline that fails are written again as they were: they have numbers, by which
- * their readers leave out what came twice, and notice what did not come.
+ * in one pipeline with the changes of sessions (session-store.ts). So Redis has both a publish of QoS 2 and its packet
+ * id, or neither. Entries of a pipeline that fails are written again as they were. By their numbers a reader skips an
+ * entry that comes twice, and notices one that is missing.
  */
 import type { Logger } from 'pino'
 import type { PublishedMessage } from '../deliver/fan-out.ts'
@@ -19,7 +19,7 @@ interface Entry {
   readonly seq: number
   readonly gateway: string
   readonly notice: Notice
-  /** Of the messages, which `notice` tells. */
+  /** Headers of its messages, the array that `notice` holds; `null` for another notice. */
   readonly messages: RoutedHeader[] | null
   readonly bodies: Buffer[]
   bytes: number
@@ -35,13 +35,13 @@ export interface Batch {
 
 interface OutboxOptions {
   readonly self: () => string
-  /** Has what waits written. */
+  /** Starts a write of all waiting entries. */
   readonly flush: () => void
   readonly limits: Pick<ClusterLimits, 'outboxBytesMax' | 'entryBytesMax' | 'pipelineBytesMax' | 'streamEntriesMax'>
   readonly logger: Logger
 }
 
-/** Of an entry beside its messages. */
+/** Counted for an entry beside its messages. */
 const ENTRY_BYTES = 200
 
 /** See the top of this file. */
@@ -75,7 +75,7 @@ export class Outbox {
     return this.#entries.length === 0
   }
 
-  /** A notice that is not lost to the bound: there are few. */
+  /** Adds a notice, which the bound in bytes does not drop: there are few. */
   add (gateway: string, notice: Notice): void {
     this.#open.delete(gateway)
     const bytes = ENTRY_BYTES + JSON.stringify(notice).length
@@ -108,7 +108,7 @@ export class Outbox {
     this.#push(entry)
   }
 
-  /** A gateway is no more. */
+  /** A gateway was removed. */
   forget (gateway: string): void {
     this.#entries = this.#entries.filter((entry) => {
       if (entry.gateway !== gateway) return true
@@ -122,7 +122,7 @@ export class Outbox {
     this.#tellSettled()
   }
 
-  /** Nothing that was meant for streams of before is written: the gateway has another name now. */
+  /** Drops all entries, because this gateway gets a new name and numbers its entries from 1 again. */
   clear (): void {
     for (const gateway of new Set([...this.#numbers.keys(), ...this.#entries.map((entry) => entry.gateway)])) this.forget(gateway)
   }
@@ -138,7 +138,7 @@ export class Outbox {
     this.#bytes += entry.bytes
     if (this.#isScheduled) return
     this.#isScheduled = true
-    // What is published in one turn leaves together.
+    // Messages of one turn leave together.
     setImmediate(() => {
       this.#isScheduled = false
       this.#options.flush()
@@ -165,7 +165,7 @@ export class Outbox {
     }
   }
 
-  /** They were written, but for those that are refused while another gateway adopts. @param replies - to their commands */
+  /** Removes what Redis has answered. Entries that it refuses while another gateway adopts stay. */
   noteReplies ({ entries }: Batch, replies: readonly Reply[]): void {
     const answers = new Map(entries.map((entry, at) => [entry, replies[at] ?? null]))
     this.#entries = this.#entries.filter((entry) => {

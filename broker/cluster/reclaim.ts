@@ -20,17 +20,17 @@ interface ReclaimOptions {
 const CLIENTS_AT_ONCE = 200
 
 /**
- * Clients that this gateway serves, and that Redis does not know to be its own: those that came while Redis was away, and
- * all of them once Redis has lost this gateway.
+ * Clients that this gateway serves and does not own in Redis: those that came while Redis was away, and all clients
+ * once Redis has lost this gateway.
  *
- * A session that another gateway has adopted meanwhile is that gateway's: it has what was published since, so the client
- * is closed here, and fetches it. A client that came while Redis was away was told that it has no session, so an earlier
- * one ends [MQTT-3.1.2-6].
+ * A session that another gateway has adopted meanwhile stays with that gateway, which has the messages published since.
+ * So the client is closed here, and fetches the session when it connects again. A client that came while Redis was away
+ * was told that it has no session, so an earlier session ends [MQTT-3.1.2-6].
  */
 export class Reclaim {
   readonly #options: ReclaimOptions
   #isUnderWay = false
-  /** Clients, and the name under which this gateway had them. */
+  /** The name under which this gateway owns its clients in Redis. */
   #owner = ''
 
   constructor (options: ReclaimOptions) {
@@ -46,14 +46,14 @@ export class Reclaim {
     sessions.surrender(clientId)
   }
 
-  /** A client has left; one of which nothing is kept need not be claimed. */
+  /** A client has left. Without a session it need not be claimed. */
   left (clientId: string): void {
     const { unclaimed, parts } = this.#options
     if (!unclaimed.has(clientId)) return
     if (!parts().sessions.has(clientId) && parts().connections.holderOf(clientId) === undefined) unclaimed.delete(clientId)
   }
 
-  /** Takes the clients that this gateway had under its name of before. @throws when Redis does not answer */
+  /** Takes the clients that this gateway had under its former name. @throws when Redis does not answer */
   async takeAll (): Promise<void> {
     const { store, self } = this.#options
     // Another gateway reads them where they are: in their records, and in the stream of the dead gateway.
@@ -80,7 +80,7 @@ export class Reclaim {
     }
   }
 
-  /** Ends what another gateway has of a client that is connected here. */
+  /** Ends the session that another gateway has of a client connected here. */
   async #end (clientId: string, owner: string): Promise<void> {
     const { handover, parts, limits } = this.#options
     if (parts().connections.holderOf(clientId) === undefined) return this.lose(clientId)

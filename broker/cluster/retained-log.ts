@@ -2,9 +2,9 @@
  * Retained messages of all gateways: each keeps all of them.
  *
  * A change is written to a hash and to a stream, in one step of Redis, and every gateway reads the stream, its own
- * changes included. So the last change in the stream is what all of them keep, and what the hash has. A gateway that
- * starts reads the hash, and the stream from there; one that the stream has left behind does so again. What changes
- * while Redis is away is written once it is back, each topic once, as it is then.
+ * changes included. So all gateways and the hash end up with the last change in the stream. A gateway that starts reads
+ * the hash, and the stream from there. It does so again when entries were dropped that it has not read. Topics that
+ * change while Redis is away are written once it is back: each once, with its message of then.
  */
 import type { Logger } from 'pino'
 import type { ClusterParts } from '../cluster.ts'
@@ -38,7 +38,7 @@ const NEVER = '9'.repeat(EXPIRY_DIGITS)
 /** See the top of this file. */
 export class RetainedLog {
   readonly #options: RetainedLogOptions
-  /** Topics whose message Redis does not have as it is here; true: it has expired. */
+  /** Topics whose change Redis does not have yet; true: the message has expired. */
   readonly #dirty = new Map<string, boolean>()
   #isWriting = false
   #loop = 0
@@ -54,7 +54,7 @@ export class RetainedLog {
     if (!this.#isWriting) setImmediate(() => { this.flush() })
   }
 
-  /** Writes what Redis does not have. */
+  /** Writes the changes that Redis does not have. */
   flush (): void {
     if (this.#isWriting || !this.#options.link.isUp) return
     this.#isWriting = true
@@ -82,7 +82,7 @@ export class RetainedLog {
   /** Settles once the hash is read. @throws when Redis does not answer */
   async load (): Promise<void> {
     const { link } = this.#options
-    // First: what changes while the hash is read comes again.
+    // Before the hash, so that changes made while it is read come again in the stream.
     const newest = await link.call('XREVRANGE', KEYS.retainedLog, '+', '-', 'COUNT', 1) as Reply[][]
     const kept = new Set<string>()
     let cursor = '0'
@@ -152,7 +152,7 @@ export class RetainedLog {
   #read (id: string, fields: readonly Buffer[]): void {
     this.#position = id
     const topic = fields[3]!.toString()
-    // What is about to be written is later than what is read.
+    // A change that is about to be written here is later than the one that is read.
     if (!this.#dirty.has(topic)) this.#apply(topic, fields[5]!)
   }
 

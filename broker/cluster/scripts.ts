@@ -1,6 +1,6 @@
 /**
- * What Redis does in one step, as Lua. Keys are built within the scripts, so a Redis Cluster cannot run them: a cluster
- * of gateways has one Redis, with replicas if it likes.
+ * Lua scripts, each run by Redis in one step. Keys are built within the scripts, so a Redis Cluster cannot run them: a
+ * cluster of gateways has one Redis, with or without replicas.
  */
 
 /** Gateways and their leases; an empty text: the lease has ended. */
@@ -17,7 +17,7 @@ local function live (id)
   return redis.call('EXISTS', 'vital:lease:' .. id) == 1
 end`
 
-/** ARGV: gateway, lease in ms, what it tells. @returns the list */
+/** ARGV: gateway, lease in ms, its statistics. @returns the list */
 export const REGISTER = `
 redis.call('SADD', 'vital:gateways', ARGV[1])
 redis.call('SET', 'vital:lease:' .. ARGV[1], ARGV[3], 'PX', ARGV[2])
@@ -25,7 +25,7 @@ redis.call('XADD', 'vital:stream:' .. ARGV[1], '*', 'e', '')
 ${LIST}`
 
 /**
- * ARGV: gateway, lease in ms, what it tells.
+ * ARGV: gateway, lease in ms, its statistics.
  * @returns nothing where it is not registered any more, or another gateway is about to adopt its sessions; else the list
  */
 export const RENEW = `
@@ -34,7 +34,7 @@ if redis.call('EXISTS', 'vital:adoption:' .. ARGV[1]) == 1 then return false end
 redis.call('SET', 'vital:lease:' .. ARGV[1], ARGV[3], 'PX', ARGV[2])
 ${LIST}`
 
-/** ARGV: gateway, number of filters that it wants, those, filters that it does not want any more. @returns as RENEW */
+/** ARGV: gateway, number of filters that it wants, those, filters that it no longer wants. @returns as RENEW */
 export const ANNOUNCE = `
 if redis.call('SISMEMBER', 'vital:gateways', ARGV[1]) == 0 then return false end
 local key = 'vital:interest:' .. ARGV[1]
@@ -43,7 +43,7 @@ for at = 3, 2 + added do redis.call('SADD', key, ARGV[at]) end
 for at = 3 + added, #ARGV do redis.call('SREM', key, ARGV[at]) end
 ${LIST}`
 
-/** ARGV: gateway. Nothing of it is left but the records of its clients. */
+/** ARGV: gateway. Deletes all keys of it except the records of its clients. */
 export const REMOVE = `
 local id = ARGV[1]
 redis.call('SREM', 'vital:gateways', id)
@@ -92,7 +92,7 @@ redis.call('HSET', key, 'o', ARGV[1], 'e', epoch + 1, 'p', ARGV[3])
 redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
 return {'taken', epoch + 1, ''}`
 
-/** ARGV: gateway, client id. Takes a client id whoever has it. @returns `{'taken', epoch, session}` */
+/** ARGV: gateway, client id. Takes a client id from any owner. @returns `{'taken', epoch, session}` */
 export const FORCE = `
 local key = 'vital:client:' .. ARGV[2]
 local owner = redis.call('HGET', key, 'o')
@@ -105,12 +105,12 @@ return {'taken', epoch, redis.call('HGET', key, 'm') or ''}`
 /** Answer to a write of a gateway whose sessions another one adopts, or has adopted. */
 export const IS_ADOPTED = -2
 
-/** What a gateway writes once another adopts its sessions would come twice: its clients send it again. */
+/** Refuses writes of a gateway that another one adopts: its clients send all of it again, so it would come twice. */
 const UNLESS_ADOPTED = `
 if redis.call('EXISTS', 'vital:adoption:' .. ARGV[1]) == 1 then return ${IS_ADOPTED} end`
 
 /**
- * ARGV: gateway, dead gateway, lock in ms. One gateway adopts; one that is dead itself does not any more.
+ * ARGV: gateway, dead gateway, lock in ms. One gateway adopts at a time; the lock of one that is dead does not count.
  * @returns 1; 0 where another gateway does
  */
 export const LOCK_ADOPTION = `
@@ -156,17 +156,17 @@ redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])
 if redis.call('HGET', key, 'o') == ARGV[1] and redis.call('HEXISTS', key, 'm') == 0 then redis.call('DEL', key) end`
 
 /**
- * ARGV: gateway, gateway that it is for, most entries of the stream, entry. A stream is made by its reader: that of a
- * gateway that is no more must not come back.
- * @returns its id; nothing where the other gateway is no more; -2 where another gateway adopts, or has adopted, the sessions
- *   of this one
+ * ARGV: gateway, gateway that it is for, most entries of the stream, entry. Only its reader creates a stream, so that
+ * the stream of a removed gateway does not come back.
+ * @returns its id; nothing where the other gateway was removed; -2 where another gateway adopts, or has adopted, the
+ *   sessions of this one
  */
 export const ADD = `
 ${UNLESS_ADOPTED}
 if redis.call('SISMEMBER', 'vital:gateways', ARGV[1]) == 0 then return ${IS_ADOPTED} end
 return redis.call('XADD', 'vital:stream:' .. ARGV[2], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[3], '*', 'e', ARGV[4])`
 
-/** ARGV: gateway, id of an entry. What came before it is handled and written. @returns 1, or -2 as above */
+/** ARGV: gateway, id of an entry. Entries before it are handled and written. @returns 1, or -2 as above */
 export const TRIM = `
 ${UNLESS_ADOPTED}
 redis.call('SET', 'vital:position:' .. ARGV[1], ARGV[2])
@@ -180,7 +180,7 @@ local owner = redis.call('HGET', key, 'o')
 if not owner then return -1 end
 if owner ~= ARGV[1] or redis.call('HGET', key, 'e') ~= ARGV[3] then return 0 end`
 
-/** ARGV: gateway, client id. It has nothing of the client, whatever Redis says. */
+/** ARGV: gateway, client id. The gateway has nothing of the client, also where Redis names it as the owner. */
 export const DISCLAIM = `
 local key = 'vital:client:' .. ARGV[2]
 if redis.call('HGET', key, 'o') == ARGV[1] then redis.call('HSET', key, 'o', '') end
@@ -221,7 +221,7 @@ redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])
 redis.call('SADD', 'vital:clients:' .. ARGV[4], ARGV[2])
 return redis.call('HINCRBY', key, 'e', 1)`
 
-/** ARGV: gateway, topic, most entries of the log, value; without a value the topic has none any more. @returns its id */
+/** ARGV: gateway, topic, most entries of the log, value; without a value the message is removed. @returns its id */
 export const RETAIN = `
 if ARGV[4] then redis.call('HSET', 'vital:retained', ARGV[2], ARGV[4])
 else redis.call('HDEL', 'vital:retained', ARGV[2]) end
@@ -234,8 +234,8 @@ if value and tonumber(string.sub(value, 1, 16)) <= tonumber(ARGV[2]) then redis.
 return 0`
 
 /**
- * ARGV: tokens refilled each second, tokens of a full bucket, and for each bucket its key and the tokens that were spent since
- * the last call. What is spent beyond a full bucket is forgotten. A bucket is forgotten once it is full.
+ * ARGV: tokens refilled each second, tokens of a full bucket, and for each bucket its key and the tokens that were
+ * spent since the last call. A debt is at most a full bucket. A bucket is forgotten once it is full.
  * @returns tokens left of each, as text; less than 0 where more was spent
  */
 export const SPEND = `

@@ -1,13 +1,12 @@
 /**
  * The copy of each session in Redis, written behind.
  *
- * A session lives in the memory of its owner. What changed is noted, and written a moment later: a delivery that is
- * acknowledged by then is not written at all. Redis takes what the owner writes and what nobody else does: each record
- * has its owner and an epoch that each new owner raises. An owner that finds another in its place has lost the session,
- * and drops it.
+ * A session lives in the memory of its owner. Changes are noted, and written a moment later: a delivery that is
+ * acknowledged by then is not written at all. Redis takes writes of the owner alone: each record has its owner and an
+ * epoch that each new owner raises. An owner that finds another in its place has lost the session, and drops it.
  *
- * What is written of a session is whole up to one entry of the owner's stream, whose id is written with it: a gateway
- * that adopts the session takes it from there.
+ * A written session is complete up to one entry of the owner's stream, and the id of that entry is written with it. A
+ * gateway that adopts the session continues from there.
  */
 import type { Logger } from 'pino'
 import { createLogThrottle } from '../log-throttle.ts'
@@ -20,7 +19,7 @@ import type { Argument, RedisLink, Reply } from './redis/redis-link.ts'
 import { ADOPT, DROP, IS_ADOPTED, SAVE, TRANSFER, TRIM } from './scripts.ts'
 import { encodeDelivery, encodeState, FIELDS } from './stored-session.ts'
 
-/** What is not written yet of one client. */
+/** Changes of one client that are not written yet. */
 interface Dirty {
   /** Written anew as a whole. */
   isFull: boolean
@@ -31,15 +30,15 @@ type Command = [name: string, ...args: Argument[]]
 
 interface SessionStoreOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'pipeline'>
-  /** Whether Redis answers, and the lease of this gateway stands: what it routed while it had none is not to be seen. */
+  /** Whether Redis answers and the lease stands: messages that were routed without one must not be seen. */
   readonly mayWrite: () => boolean
   readonly outbox: Pick<Outbox, 'lastSeq' | 'waitsFor' | 'take' | 'noteReplies'>
   readonly self: () => string
   /** The last entry of this gateway's stream that was handled. */
   readonly position: () => string
-  /** Whether sessions set aside what comes for them: it is in the stream alone, should this process end. */
+  /** Whether sessions set their messages aside; until these are delivered, only the stream has them. */
   readonly isHolding: () => boolean
-  /** What is kept of a client; `null`: nothing. */
+  /** The session of a client; `null`: nothing is kept. */
   readonly stateOf: (clientId: string) => SessionState | null
   readonly deliveriesOf: (clientId: string) => readonly Delivery[]
   readonly isConnected: (clientId: string) => boolean
@@ -143,7 +142,7 @@ export class SessionStore implements SessionJournal {
     if (this.#dirty.has(clientId)) this.#schedule()
   }
 
-  /** Writes all that was noted before, and all that waits for other gateways. Settles also where it fails: it waits still. */
+  /** Writes all changes noted before, and all entries for other gateways. Settles also when that fails. */
   flush (): Promise<void> {
     if (this.#next !== null) return this.#next
     const next = this.#tail.then(() => {
@@ -155,8 +154,8 @@ export class SessionStore implements SessionJournal {
   }
 
   /**
-   * Writes a client, and gives it to another gateway in the same turn of Redis; from there on it is not this gateway's. Until
-   * then it is written as ever: its deliveries must be in Redis whenever the packet ids of their publishers are.
+   * Writes a client, and gives it to another gateway in the same turn of Redis. Until then its changes are written as
+   * ever: its deliveries must be in Redis whenever the packet ids of their publishers are.
    * @param seen - numbers of the last messages that its session has had, by the gateway that published them
    * @returns its epoch there; 0 when it was not this gateway's any more
    * @throws when Redis does not answer, or another gateway is about to adopt this one
@@ -210,14 +209,14 @@ export class SessionStore implements SessionJournal {
   async #flush (): Promise<void> {
     const { link, outbox, self, position, mayWrite } = this.#options
     const failed = new Set<string>()
-    // What is noted later joins the end, and has a flush of its own.
+    // Clients that are noted later join the end, and have a flush of their own.
     let due = Math.max(1, this.#dirty.size)
     const { lastSeq } = outbox
     while (mayWrite() && (due > 0 || outbox.waitsFor(lastSeq))) {
       const at = position()
       const forwarded = outbox.take()
       const batch = this.#takeBatch(failed)
-      // What was handled before it is written then, so nobody needs the entries any more.
+      // This batch writes everything that was handled before, so the entries up to there are not needed any more.
       const isTrimming = at !== this.#writtenPosition && this.#isWhole()
       if (forwarded.entries.length === 0 && batch.length === 0 && !isTrimming) return
       due -= Math.max(1, batch.length)
@@ -232,7 +231,7 @@ export class SessionStore implements SessionJournal {
         outbox.noteReplies(forwarded, replies.splice(0, forwarded.entries.length))
         if (isTrimming && replies[batch.length] === 1) this.#writtenPosition = at
         this.#noteReplies(batch, replies, failed)
-        // It will register anew, or has its lease again.
+        // This gateway registers again later, or has its lease again.
         if (isAdopted) return
       } catch (error) {
         for (const { clientId } of batch) this.rewrite(clientId)
@@ -244,7 +243,7 @@ export class SessionStore implements SessionJournal {
     }
   }
 
-  /** Whether all that has come of the stream is written with the batch that was just taken. */
+  /** Whether the batch that was just taken writes everything that has come of the stream. */
   #isWhole (): boolean {
     for (const clientId of this.#dirty.keys()) if (this.#epochs.has(clientId)) return false
     return !this.#options.isHolding()
@@ -293,7 +292,7 @@ export class SessionStore implements SessionJournal {
       if (isWithheld || failed.has(clientId)) continue
       const epoch = this.#epochs.get(clientId)
       if (epoch === undefined) {
-        // It is written in full once Redis has let this gateway have it.
+        // It is written in full once this gateway owns it in Redis.
         this.#dirty.delete(clientId)
         continue
       }
@@ -304,7 +303,7 @@ export class SessionStore implements SessionJournal {
     return batch
   }
 
-  /** @returns one command, and its bytes. What was noted counts as written. */
+  /** @returns one command, and its bytes. The changes that were noted count as written. */
   #toCommands (clientId: string, epoch: number): { commands: Command[], bytes: number } {
     const { self, position, stateOf, isConnected, deliveriesOf } = this.#options
     const { isFull = false, deliveries = new Map<number, Delivery | null>() } = this.#dirty.get(clientId) ?? {}

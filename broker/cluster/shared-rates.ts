@@ -9,7 +9,7 @@ interface SharedRatesOptions {
   readonly joining: Pick<Joining, 'isJoined'>
 }
 
-/** Buckets in one script, which holds up all clients of Redis meanwhile. */
+/** Buckets in one script: while a script runs, Redis serves no other client. */
 const BUCKETS_PER_SCRIPT = 100
 
 /** Token buckets that gateways share. */
@@ -23,7 +23,7 @@ export function createSharedRates ({ link, joining }: SharedRatesOptions) {
       (_, part) => entries.slice(part * BUCKETS_PER_SCRIPT, (part + 1) * BUCKETS_PER_SCRIPT))
     const replies = await link.pipeline(parts.map((part) =>
       ['EVAL', SPEND, 0, perSecond, burst, ...part.flatMap(([key, tokens]) => [KEYS.rate(name, key), tokens])]))
-    // Those that Redis refuses count here alone.
+    // Tokens that Redis refuses to count are counted at this gateway alone.
     return new Map(parts.flatMap((part, index) => toLeft(part, replies[index])))
   }
 }

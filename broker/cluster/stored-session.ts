@@ -22,9 +22,9 @@ export interface StoredSession {
   readonly state: SessionState
   /** In the order in which they are to be sent. */
   readonly deliveries: readonly Delivery[]
-  /** Entry of its owner's stream up to which it is whole. */
+  /** Entry of its owner's stream up to which it is complete. */
   readonly position: string
-  /** Of one that another gateway has given, and that was not written since: numbers of the last messages that it had there. */
+  /** Numbers of the last messages that it had at the gateway that gave it; `null` once it was written here. */
   readonly seen: Readonly<Record<string, number>> | null
 }
 
@@ -43,7 +43,7 @@ export function encodeState ({ owner, isKept, subscriptions, inbound, leftAtMs, 
   return JSON.stringify(state)
 }
 
-/** @returns the session of a client that is away: elsewhere it is not connected any more */
+/** @returns the session as one of a client that is not connected */
 export function decodeState (json: string): SessionState {
   const { owner, kept, subscriptions, inbound, left, ends } = JSON.parse(json) as StoredState
   return {
@@ -72,7 +72,7 @@ export function encodeDelivery ({ seq, message, qos, isRetained, identifiers, pa
   return packetId === 0 ? fields : [...fields, FIELDS.flight(seq), String(packetId)]
 }
 
-/** What Redis has of a client, with whose it is. @param fields - as `HGETALL` answers them */
+/** The record of a client: its owner, epoch and session. @param fields - as `HGETALL` answers them */
 export function decodeRecord (fields: readonly Reply[]): { owner: string, epoch: number, session: StoredSession | null } {
   const valueOf = (name: string) => {
     const at = fields.findIndex((field, index) => index % 2 === 0 && String(field) === name)

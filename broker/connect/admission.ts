@@ -2,9 +2,9 @@
  * Bounds connections before anything of MQTT is read.
  *
  * Beyond `connectionsMax`, or an address's share of them, a connection is closed at once. Within them none is closed
- * for coming fast: a fleet that reconnects after a restart would only come again. Beyond `connectsPerSecondMax`
- * a connection waits unread for its turn, and turns go round by address, so that a flood from one address delays
- * another by one turn at most.
+ * for a high rate: a fleet that reconnects after a restart would only come again. Beyond `connectsPerSecondMax` a
+ * connection waits unread for its turn, and turns go round by address, so that a flood from one address delays another
+ * by one turn at most.
  */
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
@@ -34,7 +34,7 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
   const openByAddress = new Map<string, number>()
   /** By address. */
   const waiting = new FairQueue<Waiting>()
-  // A second's worth at once; from then on as time passes.
+  // Starts with the turns of a second; more come as time passes.
   const state = { open: 0, isStopped: false, turns: connectsPerSecondMax, filledAtMs: performance.now() }
   let timer: NodeJS.Timeout | null = null
 
@@ -106,7 +106,7 @@ export function createAdmission ({ limits, hits, serve, logger }: AdmissionOptio
 
   return {
     admit,
-    /** Closes waiting connections, and all that come. */
+    /** Closes waiting connections, and those that come later. */
     stop (): void {
       state.isStopped = true
       if (timer !== null) clearInterval(timer)

@@ -26,7 +26,7 @@ const REFUSED: Refusal = { returnCode: RETURN_CODES.notAuthorized, message: 'not
 type AuthenticationLimits = Pick<BrokerLimits,
   'clientIdLengthMax' | 'topicLengthMax' | 'topicLevelsMax' | 'keepaliveSecondsMax' | 'connectPacketBytesMax'>
 
-/** The fields of a CONNECT that are looked at. */
+/** The fields of a CONNECT that are checked. */
 interface ConnectFields {
   readonly clientId: string
   readonly clean?: boolean | undefined
@@ -34,7 +34,7 @@ interface ConnectFields {
   readonly will?: { readonly topic: string } | undefined
 }
 
-/** What is wrong with a CONNECT in itself; `null` when nothing is. */
+/** Why a CONNECT is refused whatever its credentials are; `null` when it is not. */
 function refusalOf (
   { clientId, clean, protocolVersion, will }: ConnectFields, limits: AuthenticationLimits
 ): Refusal | null {
@@ -65,7 +65,7 @@ interface AuthenticationOptions extends ReturnType<typeof createIdentify> {
 
 /**
  * From a CONNECT to its CONNACK: Aedes' `preConnect` and `authenticate`. Only the latter can answer with a return code,
- * so the former keeps what it found for it.
+ * so the former keeps the refusal that it finds.
  */
 export function createAuthentication (options: AuthenticationOptions) {
   const { limits, connections, loginDelays, identify, onBridgeState } = options
@@ -74,7 +74,7 @@ export function createAuthentication (options: AuthenticationOptions) {
   const toError = ({ returnCode, message }: Refusal): AuthenticateError =>
     Object.assign(new Error(message), { returnCode })
 
-  /** The will of a bridge's notifications would be refused, and the bridge with it, for ever. */
+  /** Drops the will of a bridge's notifications: it would be refused, and the bridge with it at each attempt. */
   function dropBridgeWill (packet: ConnectPacket): void {
     if (packet.will === undefined || !isBridgeState(packet.will.topic)) return
     delete packet.will
@@ -109,8 +109,8 @@ export function createAuthentication (options: AuthenticationOptions) {
     },
 
     /**
-     * Verifies a CONNECT before Aedes has a client for it: until then a connection that is refused, however late, costs
-     * a socket.
+     * Verifies a CONNECT before Aedes has a client for it, so that a refused connection costs a socket alone, however
+     * late it is refused.
      * @param packet - whole, of MQTT 3.1 or 3.1.1, with a client id
      * @returns the return code that refuses it; `null`: Aedes may have it, and it is not verified again; `unavailable`:
      *   it cannot be verified

@@ -2,7 +2,7 @@
  * What a principal may do, as pure functions. `null` stands for the open mode, in which no credentials exist and
  * every client may do everything.
  *
- * No answer tells whether another principal exists: it depends on the principal that asks alone.
+ * No answer reveals whether another principal exists: it depends only on the principal that asks.
  */
 import { isPrincipalId, type Principal } from '../../schemas/principal.ts'
 import type { LoginRefusal } from './login-refusals.ts'
@@ -32,9 +32,9 @@ export function maySubscribe (principal: Principal | null, filter: string): bool
 }
 
 /**
- * What becomes of a client id, with its connection and session, when `principal` asks for it and `holder` has it: the
- * same principal resumes it; a device gets the id that is its own, and the holder loses connection and session; what
- * the open mode left is discarded, and so is everything once the open mode has returned. Any other principal is
+ * Decides on a client id, with its connection and session, that `principal` asks for and `holder` has. The same
+ * principal resumes it. A device gets the id that is its own, and the holder loses connection and session. A session
+ * of the open mode is discarded, and so is any session once the open mode has returned. Any other principal is
  * refused.
  */
 export function claimOf (principal: Principal | null, holder: Principal | null): 'resume' | 'discard' | 'refuse' {
@@ -45,7 +45,7 @@ export function claimOf (principal: Principal | null, holder: Principal | null):
 
 /**
  * Why `principal` may not connect with this client id and will; `null` when it may. An id with a wildcard in it would
- * turn a device's own topic into that of all devices, so it is checked here whatever verified it.
+ * turn a device's own topic into that of all devices, so it is checked here, however it was verified.
  */
 export function refusalOfConnect (
   principal: Principal | null, clientId: string, will: { readonly topic: string } | undefined

@@ -19,7 +19,7 @@ interface ClaimOptions extends Pick<ReturnType<typeof createIdentify>, 'refuse'>
 
 /** @returns a function that gives a connection the client id and session of its login, once its principal is known */
 export function createClaim ({ connections, sessions, loginDelays, revocations, refuse, cluster }: ClaimOptions) {
-  /** What would become of the connection or session under a client id. */
+  /** The claim of a principal on the connection or session under a client id. */
   function claimOn (clientId: string, principal: Principal | null): ReturnType<typeof claimOf> {
     const holder = connections.holderOf(clientId)
     const owner = holder === undefined ? sessions.ownerOf(clientId) : holder.access.principal
@@ -40,7 +40,7 @@ export function createClaim ({ connections, sessions, loginDelays, revocations, 
     connection: Connection, login: Login, identity: Identity, beginSession = attach
   ): Promise<NotIdentified | null> {
     const result = await tryToAdmit(connection, login, identity, beginSession)
-    // Its client id was fetched for nothing.
+    // The cluster may have fetched its session for nothing.
     if (result !== null) cluster?.changed(login.clientId)
     return result
   }

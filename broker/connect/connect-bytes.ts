@@ -1,8 +1,8 @@
 /**
  * Tells MQTT 5 from the versions before it, by the protocol level of CONNECT. A level above 5 is refused as MQTT 5 does.
  *
- * A CONNECT of MQTT 5 is collected until it is whole, within `connectPacketBytesMax` and `connectTimeoutMs`. Every other
- * first packet goes on as soon as it is known to be none of MQTT 5, with the bytes that have come.
+ * A CONNECT of MQTT 5 is collected until it is whole, within `connectPacketBytesMax` and `connectTimeoutMs`. Any other
+ * first packet is passed on, with the bytes that have come, as soon as it is known not to be one.
  */
 import type { Duplex } from 'node:stream'
 import type { Origin } from '../listen/origin.ts'
@@ -18,7 +18,7 @@ const LEVELS = { min: 5, max: 0x7f } as const
 export interface ConnectBody {
   /** `null`: it is larger than `connectPacketBytesMax`. */
   readonly body: Buffer | null
-  /** Of the packet. */
+  /** Length of the packet. */
   readonly bytes: number
 }
 

@@ -8,9 +8,9 @@ export interface Credentials {
   readonly username: string | undefined
   readonly password: Buffer | undefined
   readonly origin: Origin
-  /** They could not be verified before. */
+  /** An earlier attempt could not verify them. */
   readonly isRetry: boolean
-  /** Becomes true when the answer is not needed any more: work that has not begun by then need not begin. */
+  /** Becomes true once the answer is not needed any more: work that has not begun by then need not begin. */
   readonly isOver: boolean
 }
 

@@ -1,6 +1,6 @@
 /** Queues by key. Turns go round by key, so that a long queue delays another by one turn. */
 export class FairQueue<T> {
-  /** The key whose turn is next first. */
+  /** In the order of their turns. */
   readonly #queues = new Map<string, T[]>()
   #size = 0
 
@@ -22,8 +22,8 @@ export class FairQueue<T> {
 
   /**
    * Takes out the item whose turn it is.
-   * @param isWanted - an item that is not is dropped
-   * @param isOpen - a key that is not keeps its place
+   * @param isWanted - items for which it is false are dropped
+   * @param isOpen - keys for which it is false keep their places
    */
   next (isWanted: (item: T) => boolean, isOpen: (key: string) => boolean = () => true): T | undefined {
     for (const [key, queue] of this.#queues) {

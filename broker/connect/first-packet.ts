@@ -20,9 +20,9 @@ interface FirstPacketOptions {
   readonly connectPacketBytesMax: number
   /** @returns the return code that refuses it; `null`: it may go on; `unavailable`: it is closed without an answer */
   readonly verify: (login: Login, packet: ConnectPacket) => Promise<ReturnCode | null | 'unavailable'>
-  /** Speaks MQTT with a connection. @param login - verified; `null` where the CONNECT was not looked at */
+  /** Speaks MQTT with a connection. @param login - verified; `null` where the CONNECT was not checked */
   readonly serve: (stream: Duplex, origin: Origin, login: Login | null) => void
-  /** A CONNECT of so many bytes was refused, so Aedes does not see it. */
+  /** A CONNECT of this many bytes was refused, and Aedes does not see it. */
   readonly onRefused: (bytes: number) => void
 }
 
@@ -49,8 +49,8 @@ export class FirstPacketCheck {
     const { clientId, username, password } = packet
     const heldBytes = () => chunk.length + stream.readableLength
     const login = new Login({ clientId, username, password: password as Buffer | undefined, origin, heldBytes })
-    // A stream whose buffer is empty emits its end, and takes nothing back afterwards: bytes behind a CONNECT stay in
-    // it.
+    // A stream whose buffer is empty emits its end, and takes nothing back afterwards. So bytes behind a CONNECT are
+    // put back at once.
     const isAlone = chunk.length === bytes
     if (!isAlone) stream.unshift(chunk)
     const onReadable = () => {

@@ -1,11 +1,11 @@
 /** How failures of one kind are answered. */
 export interface GrowingDelayLimits {
-  /** So many of one key are not delayed. */
+  /** Failures of one key that are not delayed. */
   readonly freeMax: number
   /** Delay of the next one; each further one is delayed twice as long, up to `delayMsMax`. */
   readonly delayMs: number
   readonly delayMsMax: number
-  /** A key without a failure for so long is forgotten. */
+  /** A key without a failure for this long is forgotten. */
   readonly forgetMs: number
   /** Keys known at a time; beyond, the one whose last failure is oldest is forgotten. */
   readonly keysMax: number
@@ -14,7 +14,7 @@ export interface GrowingDelayLimits {
 /** Failures by key, in bounded memory, and the delay of the next one. */
 export class GrowingDelay {
   readonly #limits: GrowingDelayLimits
-  /** The key that failed last is last. */
+  /** By key, in the order of the last failure. */
   readonly #failures = new Map<string, { count: number, lastMs: number }>()
 
   constructor (limits: GrowingDelayLimits) {

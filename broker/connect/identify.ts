@@ -70,7 +70,7 @@ export function createIdentify (options: IdentifyOptions) {
     }
   }
 
-  /** Settles once the refusal may be told. */
+  /** Settles once the client may be told of the refusal. */
   async function refuse (login: Login, reason: LoginRefusal, principal?: string): Promise<'refused'> {
     await loginDelays.failed(login, { reason, principal })
     return 'refused'

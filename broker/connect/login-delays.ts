@@ -2,8 +2,8 @@
  * Slows guessing, and nothing else.
  *
  * Credentials are verified at once, and right ones are accepted at once. Only a refusal is held back, longer with each
- * one of the same name or address. So failures of an attacker never lock a device out, and the attacker waits. The
- * check of a password that a person chose, which an attacker could overload, is bounded where it is made.
+ * one of the same name or address. So failures of an attacker never lock a device out, and the attacker waits. An
+ * attacker could overload the slow check of passwords that people chose; it is bounded where it is made.
  */
 import type { Logger } from 'pino'
 import { isPrincipalId } from '../../schemas/principal.ts'

@@ -3,8 +3,8 @@
  * does not learn which ids exist.
  *
  * Each reason of each transport gets one line in ten seconds, so a flood of one hides no other and does not fill the
- * disk. A line holds no credential and no part of one: an id only once a principal of it was found, or the signature of
- * its token was verified.
+ * disk. A line holds no credential and no part of one. It holds an id only if a principal with that id was found, or if
+ * the signature of its token was verified.
  */
 import type { Logger } from 'pino'
 import type { ClientTransport } from '../../schemas/transport.ts'

@@ -46,13 +46,13 @@ export class Login implements Credentials {
     return this.#clientId
   }
 
-  /** Gives a client of MQTT 5 an id that left it to the gateway [MQTT-3.1.3-6]. */
+  /** Assigns an id to a client of MQTT 5 that has sent none [MQTT-3.1.3-6]. */
   assignClientId (principal: Principal | null): void {
     // A device connects under its own id only.
     this.#clientId = principal?.role === 'device' ? principal.id : `auto-${randomUUID()}`
   }
 
-  /** Settles after so many milliseconds, or when it ends. One wait at a time. */
+  /** Settles after `ms`, or when the login ends. One wait at a time. */
   wait (ms: number): Promise<void> {
     if (this.isOver) return Promise.resolve()
     return new Promise((resolve) => {
@@ -80,5 +80,5 @@ export class Login implements Credentials {
   }
 }
 
-/** Of a login that is over: the closure before it keeps the stream. */
+/** Replaces the closure of a login that is over, which would keep the stream in memory. */
 const noBytes = () => 0

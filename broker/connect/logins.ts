@@ -24,7 +24,7 @@ interface LoginsOptions {
   readonly logger: Logger
 }
 
-/** Wires what verifies a CONNECT, and what ends its connection when its principal changes. */
+/** Wires the parts that verify a CONNECT, and those that close connections when principals change. */
 export function createLogins (options: LoginsOptions) {
   const { connections, sessions, cluster, authenticate, refusals, onBridgeState, hits, limits, logger } = options
   const loginDelays = createLoginDelays({ limits, hits, refusals, logger })

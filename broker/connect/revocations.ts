@@ -4,18 +4,18 @@ import type { Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
 
 /**
- * What a change of principals means for one of them: Unix milliseconds until which it may stay connected, 0 for one
- * that must leave now, `undefined` where nothing changes. Called again for logins that were under way, so it must hold
- * for as long as one takes.
+ * Tells until when a principal may stay connected after a change of principals: Unix milliseconds, 0 for one that must
+ * leave now, `undefined` where nothing changes. It is called again for logins that were under way, so its answers must
+ * hold for as long as a login takes.
  */
 export type PrincipalReview = (principal: Principal | null) => number | undefined
 
-/** More than come within the longest authentication. */
+/** More reviews than come within the longest authentication. */
 const REVIEWS_MAX = 1000
 
 /**
  * Closes connections whose principal may not be connected any more. The latest reviews are kept for logins that were
- * under way when they came: the principal of such a login may be from before the change.
+ * under way when they came: the principal of such a login may have been read before the change.
  */
 export class Revocations {
   readonly #connections: Pick<Connections, 'open'>
@@ -32,9 +32,8 @@ export class Revocations {
   }
 
   /**
-   * Principals changed: closes the connections of those that must leave, without their wills, and gives others their
-   * new end.
-   * @param ids - whose connections are looked at, all without; logins under way are looked at in any case
+   * Closes the connections of principals that must leave, without their wills, and sets the new end of the others.
+   * @param ids - principals whose open connections are reviewed; without it, all. Logins under way always are
    */
   review (review: PrincipalReview, ids?: ReadonlySet<string>): void {
     this.#note(review)
@@ -56,7 +55,7 @@ export class Revocations {
     }
   }
 
-  /** What the reviews mean for a principal that was found when there had been `since`: the earliest end of all. */
+  /** The earliest end that the reviews after the first `since` give a principal; `undefined`: none changes its end. */
   untilOf (principal: Principal | null, since: number): number | undefined {
     if (since < this.#forgotten) return 0
     let untilMs: number | undefined

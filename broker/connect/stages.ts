@@ -43,7 +43,7 @@ export function createConnectStages ({ verify, serve, mqtt5, traffic, hits, limi
   const admission = createAdmission({ limits, hits, serve: firstBytes.receive, logger })
   return {
     admit: admission.admit,
-    /** Closes connections that have not come further, and all that come. */
+    /** Closes connections in these stages, and those that come later. */
     stop (): void {
       admission.stop()
       firstBytes.stop()

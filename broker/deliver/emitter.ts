@@ -9,18 +9,18 @@ import type { WritableGuard } from './writable.ts'
 /** One message on its way to its subscribers. */
 interface Routed {
   readonly packet: PublishedMessage
-  /** As it lies in the publisher's chunk. */
+  /** As it is in the publisher's chunk. */
   readonly passing: Message
-  /** For queues; made when the first needs it. */
+  /** A copy for queues, made when the first session needs it. */
   kept: Message | null
   readonly encoded: Encoded
 }
 
 /**
  * Stands in for Aedes' mqemitter: every message that is published comes through `emit`, and goes from here to the
- * sessions that subscribe to its topic, in the same turn. Aedes' own listeners are not called: they serve the other
- * brokers of a cluster, and those of its clients know one filter each, where a session gets one delivery at the highest
- * QoS.
+ * sessions that subscribe to its topic, in the same turn. Aedes' own listeners are not called. Those of the broker
+ * serve a cluster of Aedes. Those of a client know one filter each, while a session gets one delivery at the highest
+ * QoS of all its filters.
  *
  * `emit` calls back at once, and not when every subscriber's socket has taken the packet: otherwise one frozen
  * subscriber stops the reading of publishers and every PUBREC until it is closed. With other gateways it calls back at

@@ -5,7 +5,7 @@ import { toShare, toSharedFilter } from '../topics.ts'
 import { ShareGroup } from './share-group.ts'
 import { WatchedTopics } from './watched-topics.ts'
 
-/** Who subscribes to one topic filter. */
+/** The subscribers of one topic filter. */
 export interface Subscribers {
   readonly filter: string
   readonly sessions: Map<Session, Subscription>
@@ -30,7 +30,7 @@ export class LiveFilters {
     return this.#shares
   }
 
-  /** Of a session whose client is connected. @param filter - may be that of a shared subscription */
+  /** Adds a subscription of a connected client's session. @param filter - may be that of a shared subscription */
   add (filter: string, session: Session, subscription: Subscription): void {
     session.filters.set(filter, subscription)
     const share = toShare(filter)
@@ -68,7 +68,7 @@ export class LiveFilters {
     for (const filter of [...session.filters.keys()]) this.remove(filter, session)
   }
 
-  /** A session's client has left or come back: nothing is queued for its subscriptions of QoS 0. */
+  /** A session's client has left or come back. While it is away its subscriptions of QoS 0 queue nothing. */
   setAway (session: Session, isAway: boolean): void {
     for (const [filter, { qos }] of session.filters) {
       if (qos > 0 || toShare(filter) !== null) continue

@@ -1,15 +1,15 @@
 import type { Subscription } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
 
-/** Members that are looked at for one message: of thousands that are away none holds up the event loop. */
+/** Members that are considered for one message, so that thousands of absent ones do not hold up the event loop. */
 const LOOKS_MAX = 16
 
 /**
  * The sessions of one shared subscription (MQTT 5 §4.8.2), which take its messages in turn. A session whose client is
- * connected comes before one whose client is away. What a session has been given stays with it.
+ * connected comes before one whose client is away. A message stays with the session that was given it.
  */
 export class ShareGroup {
-  /** The one whose turn it is first. */
+  /** In the order of their turns. */
   readonly #members = new Map<Session, Subscription>()
 
   get size (): number {

@@ -50,7 +50,7 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
     return null
   }
 
-  /** The same for MQTT 5, whose session alone knows its subscriptions. */
+  /** Counts the subscriptions of an MQTT 5 client, which its session alone knows. */
   function recountSession (connection: Connection): void {
     counts.set(connection, [...connection.subscriber.session?.filters.keys() ?? []])
   }
@@ -64,7 +64,7 @@ export function createSubscriptionGuard (options: SubscriptionGuardOptions) {
     return was
   }
 
-  /** After Aedes changed them; it tells neither which were new nor which were known. */
+  /** Counts the subscriptions of a client after Aedes has changed them: Aedes does not tell which were new. */
   function recount (client: Client): void {
     const connection = connections.of(client)
     if (connection === undefined || client.closed) return

@@ -13,9 +13,9 @@ export function isWritable ({ topic, qos }: { readonly topic: string, readonly q
 }
 
 /**
- * Checks a message before it goes to subscribers. One that cannot be encoded is dropped: written, it would close each
- * of them, again and again while it is queued. Packets of clients are checked before (wire/rules.ts); this is for
- * messages from anywhere else.
+ * Checks a message before it goes to subscribers. One that cannot be encoded is dropped: each attempt to write it would
+ * close a subscriber, again and again while it is queued. Packets of clients are checked before (wire/rules.ts); this
+ * is for messages from anywhere else.
  */
 export function createWritableGuard ({ logger }: { logger: Logger }) {
   const state = { dropped: 0 }
@@ -31,7 +31,7 @@ export function createWritableGuard ({ logger }: { logger: Logger }) {
       })
       return false
     },
-    /** Deliveries. */
+    /** Deliveries that were dropped. */
     get dropped (): number {
       return state.dropped
     }

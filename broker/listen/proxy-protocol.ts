@@ -1,7 +1,7 @@
 /**
  * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt): a header that a
  * load balancer sends before the first byte of a connection, with the address of its client. The sender may claim any
- * address, so it is read from trusted peers only, and required of them: were it optional, their clients could send one
+ * address, so it is read from trusted peers only. They must send it: if it were optional, their clients could send one
  * themselves.
  */
 import { isIP, type Socket } from 'node:net'
@@ -25,7 +25,7 @@ const VERIFIED = 0
 const TLS_HEADER_BYTES = 5
 const FIELD_HEADER_BYTES = 3
 
-/** What a header tells of its connection's client. */
+/** The client of a connection, as its header describes it. */
 export interface ProxiedClient {
   /** Its address; `null`: the connection is the proxy's own, or its family has no IP addresses. */
   readonly source: string | null

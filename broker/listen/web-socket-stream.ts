@@ -49,8 +49,8 @@ export class WebSocketStream extends Duplex {
 
   /**
    * ws buffers a frame until it is whole, so a frame of an unauthenticated client could cost as much as the largest
-   * packet. Beyond the bound the WebSocket is paused until the first answer; within the very first frame there would
-   * never be one.
+   * packet. Beyond the bound the WebSocket is paused until the first answer. Within the very first frame it is closed,
+   * because no answer would ever come.
    */
   readonly #watch = (bytes: Buffer): void => {
     this.#unansweredBytes -= bytes.length

@@ -15,7 +15,7 @@ const SUBPROTOCOLS = ['mqtt', 'mqttv3.1']
 /** ws holds an object for each piece of a frame; this many bytes a piece are the least that a link delivers. */
 const CHUNK_BYTES_MIN = 256
 const FRAGMENTS_MAX = 1024
-/** One read of a socket may bring so many bytes beyond a CONNECT of the largest size. */
+/** Bytes that one read of a socket may bring beyond a CONNECT of the largest size. */
 const READ_BYTES = 64 * 1024
 /** Characters of an Origin header that are logged. */
 const PAGE_LENGTH_MAX = 256
@@ -95,8 +95,8 @@ export function createWebSockets ({ onConnection, origins, limits, logger }: Web
       })
       onConnection(stream, { ...origin, transport: origin.transport === 'tls' ? 'wss' : 'ws' })
     })
-    // ws has answered, or emitted an error. The entry leads to its own key, and would keep both until the next major
-    // collection.
+    // ws has answered, or emitted an error. The value of the entry refers to its key, and would keep both until the
+    // next major collection.
     underWay.delete(request)
   }
 
@@ -120,8 +120,8 @@ function toRefusal ({ headers }: IncomingMessage, allowed: ReadonlySet<string>):
 
 /**
  * A browser lets every page connect everywhere, this machine's loopback included, and sends the page's origin; other
- * clients send none. A page of the gateway's own address may connect, unless that is a name: its owner may point it at
- * this machine (DNS rebinding), so the origin of a name must be listed.
+ * clients send none. A page of the gateway's own address may connect, unless that address is a name: the owner of a
+ * name may point it at this machine (DNS rebinding), so the origin of a name must be listed.
  */
 export function isAllowedOrigin (origin: string, host: string | undefined, allowed: ReadonlySet<string>): boolean {
   if (allowed.has(origin)) return true

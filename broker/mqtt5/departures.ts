@@ -25,7 +25,7 @@ interface DeparturesOptions {
   readonly hits: LimitHits
 }
 
-/** What happens when MQTT 5 clients leave, and what closes them: keep alive and drain time-outs. */
+/** Handles MQTT 5 clients that leave, and closes them after keep alive and drain time-outs. */
 export function createDepartures (options: DeparturesOptions) {
   const { connections, sessions, deliverer, subscriptionGuard, publishes, passUnacknowledged, wills, hits } = options
   const connectionOf = new Map<Mqtt5Client, Connection>()
@@ -53,7 +53,7 @@ export function createDepartures (options: DeparturesOptions) {
     subscriptionGuard.forget(connection)
     deliverer.close(connection)
     if (client.isConnected && client.will !== null) addWill(connection, client, client.will)
-    // One that was not let in has no claim on what another client of its id holds.
+    // A connection that was not let in must not release what another client of the same id holds.
     if (client.clean && access.principal !== undefined) sessions.releaseInbound(client.id)
     if (access.isAttached) sessions.detach(client.id, performance.now(), client.sessionExpiryMs)
   }

@@ -11,7 +11,7 @@ import { type AliasTotal, TopicAliases } from './topic-aliases.ts'
 /** How long a closed connection is read, so that its DISCONNECT arrives: unread input would make the kernel reset it. */
 const LINGER_MS = 1000
 
-/** The reason code of a DISCONNECT for each reason to close; `null`: nobody is there to be told. */
+/** The reason code of a DISCONNECT for each reason to close; `null`: the client has left or does not read. */
 const CLOSE_CODES: Readonly<Record<CloseReason, ReasonCode5 | null>> = {
   disconnected: null,
   lost: null,
@@ -35,7 +35,7 @@ const UNAVAILABLE_CODES: Readonly<Record<UnavailableReason, ReasonCode5>> = {
   stopping: REASONS5.serverShuttingDown
 }
 
-/** The topic of a client's last publish, which is that of nearly all. */
+/** The topic of a client's last publish. Nearly all publishes of a client have the same one. */
 export interface LastTopic {
   /** As latin1, which is quick to compare. */
   readonly encoded: string
@@ -44,7 +44,7 @@ export interface LastTopic {
   readonly device: string | null
 }
 
-/** What {@link Mqtt5Client} tells its connection; of all clients, so that a client holds no closure. */
+/** Told by each {@link Mqtt5Client}; one object for all of them, so that a client holds no closure. */
 export interface Mqtt5ClientObserver {
   /** It reads no packet any more, and its DISCONNECT is written. */
   ended (client: Mqtt5Client): void
@@ -57,7 +57,7 @@ interface Mqtt5ClientOptions {
   readonly socket: Duplex
   readonly id: string
   readonly connect: Connect5
-  /** Seconds that it may be silent, times 1.5; the client's own, or the server's. */
+  /** Keep alive, its own or the server's; a silence of 1.5 times that closes the connection. */
   readonly keepAliveS: number
   readonly sessionExpiryMsMax: number
   readonly limits: Pick<BrokerLimits, 'drainTimeoutMs' | 'topicAliasesPerClientMax'>
@@ -84,7 +84,7 @@ export class Mqtt5Client implements ProtocolClient {
   isSessionPresent = false
   /** Published when it goes without a DISCONNECT; `null`: none. */
   will: Connect5['will']
-  /** Its session outlives the connection for so long. */
+  /** How long its session outlives the connection. */
   sessionExpiryMs: number
   /** Publishes of QoS 2 that wait for their PUBREC. */
   qos2Held = 0
@@ -121,13 +121,13 @@ export class Mqtt5Client implements ProtocolClient {
     this.#keepAliveMs = keepAliveS * 1500
   }
 
-  /** It has its CONNACK: its keep alive counts from here, for a takeover may have waited. */
+  /** It has its CONNACK. Its keep alive counts from here, because a takeover may have waited. */
   connected (): void {
     this.isConnected = true
     this.#keepAliveTimer = setTimeout(timeOut, this.#keepAliveMs, this)
   }
 
-  /** What the session expiry interval of a client comes to: `sessionExpiryMs` of the limits bounds it. */
+  /** The session expiry interval of a client, bounded by `sessionExpiryMs` of the limits. */
   toSessionExpiryMs (sessionExpiryS: number): number {
     return Math.min(sessionExpiryS * 1000, this.#sessionExpiryMsMax)
   }
@@ -162,7 +162,7 @@ export class Mqtt5Client implements ProtocolClient {
     this.#socket.once('drain', () => { this.#settleDrained(null) })
   }
 
-  /** Notes what a later DISCONNECT says, in place of what the reason to close says by itself; the first note counts. */
+  /** Notes the reason code of a later DISCONNECT, instead of that of the close reason; the first note counts. */
   noteCloseCode (code: ReasonCode5, text: string | null = null): void {
     this.#closeCode ??= { code, text }
   }

@@ -34,7 +34,7 @@ interface Mqtt5Options {
   readonly limits: BrokerLimits
 }
 
-/** Wires what speaks MQTT 5: reader, packet handler, and the way from CONNECT to CONNACK. */
+/** Wires the parts of MQTT 5: reader, packet handler, and the way from CONNECT to CONNACK. */
 export function createMqtt5 (options: Mqtt5Options) {
   const { deliverer, cluster, subscriptionGuard, publishing, traffic, violations, hits, limits } = options
   const { sessions, isWatched } = deliverer

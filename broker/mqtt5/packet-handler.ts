@@ -24,9 +24,9 @@ interface PacketHandlerOptions {
 
 const clientOf = (connection: Connection) => connection.client as Mqtt5Client
 
-/** What the gateway does with each packet of an MQTT 5 client behind its CONNECT. */
+/** Handles each packet of an MQTT 5 client after its CONNECT. */
 export function createPacketHandler ({ publish, sessions, subscriptionGuard, cluster }: PacketHandlerOptions) {
-  /** Acknowledges a delivery of ours. */
+  /** Takes acknowledgements of deliveries, and PUBREL of the client's own publishes. */
   function acknowledged (connection: Connection, type: number, body: Buffer): void {
     const client = clientOf(connection)
     const { session } = connection.subscriber
@@ -44,7 +44,7 @@ export function createPacketHandler ({ publish, sessions, subscriptionGuard, clu
     }
   }
 
-  /** What the client does next must not be asked of it again by a gateway that takes its session over. */
+  /** Writes once Redis has the state: a gateway that takes the session over must not ask for the same step again. */
   function writeOnceCopied (connection: Connection, packet: Buffer): void {
     const client = clientOf(connection)
     const copied = cluster?.whenCopied() ?? null

@@ -1,5 +1,5 @@
 /**
- * Packets of an MQTT 5 client, from the chunks of its socket, and when they are not read.
+ * Reads the packets of an MQTT 5 client from the chunks of its socket, and decides when the socket is not read.
  *
  * It is the read gate (publish/read-gate.ts) of a client that Aedes does not serve. Packets are handled in order, as
  * they lie in the chunk. Before a PUBLISH the reader stops while all gates are paused or this connection is held, and
@@ -21,7 +21,7 @@ import {
 import { checkFirstByte5 } from '../wire/v5/decode.ts'
 import { PacketError } from '../wire/v5/packet-error.ts'
 
-/** A connection over its rate is read again once so many messages may pass, so that it is not woken for each. */
+/** Messages that may pass before a connection over its rate is read again, so that it is not woken for each. */
 const MESSAGES_AT_ONCE = 64
 
 /** Initial room for a packet that comes in pieces. */

@@ -11,8 +11,8 @@ export interface Answer {
 const STORED: Answer = { code: REASONS5.success, text: null }
 
 /**
- * What a client is told of a publish. Clients drop a message at 0x80 and above [MQTT-4.4.0-2], so such a code says that
- * it is useless to send it again; a publish that cannot be stored now has no answer at all.
+ * The answer to a publish. Clients drop a message at 0x80 and above [MQTT-4.4.0-2], so such a code says that sending it
+ * again is useless. A publish that cannot be stored now has no answer at all.
  * @param outcome - not `unavailable`; `quota`: it is outside `vital/`, and no further message can be retained
  */
 export function toAnswer (outcome: Outcome | 'quota'): Answer {

@@ -38,7 +38,7 @@ interface PublishHandlerOptions {
 
 const clientOf = (connection: Connection) => connection.client as Mqtt5Client
 
-/** What the gateway does with a PUBLISH of an MQTT 5 client, and how it is answered. */
+/** Handles each PUBLISH of an MQTT 5 client, and answers it. */
 export function createPublishHandler (options: PublishHandlerOptions) {
   const { publishes, pubacks, fanOut, isWatched, cluster, sessions, retained, receiveMaximum } = options
 
@@ -54,7 +54,7 @@ export function createPublishHandler (options: PublishHandlerOptions) {
     client.write(encodeAck5(type, packetId, code, reasonString, client.maximumPacketSize))
   }
 
-  /** In the next turn, as publishes of other clients are, and before the rejections of this one. */
+  /** Fans out in the next turn, as for other clients, and before the rejections of this publish. */
   function pass (packet: PublishPacket): void {
     if (packet.payload !== RELEASED_PAYLOAD) setImmediate(fanOut, toMessage(packet))
   }

@@ -74,7 +74,7 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
     return null
   }
 
-  /** The will of a bridge's notifications would be refused, and the bridge with it, for ever. */
+  /** Drops the will of a bridge's notifications: it would be refused, and the bridge with it at each attempt. */
   function withoutBridgeWill (connect: Connect5): Connect5 {
     if (connect.will === null || !isBridgeState(connect.will.topic)) return connect
     violations.bridgeState(connect.clientId)
@@ -173,7 +173,7 @@ export function createServeMqtt5 (options: ServeMqtt5Options) {
   }
 }
 
-/** What differs from what the client asked for [MQTT-3.2.2-21], or from the standard's default. */
+/** Properties that differ from the client's request [MQTT-3.2.2-21], or from the standard's default. */
 function toConnackProperties (
   client: Mqtt5Client, { sessionExpiryS, clientId }: Connect5, serverKeepAliveS: number | null, limits: BrokerLimits
 ): ConnackProperties5 {

@@ -1,6 +1,6 @@
 import { PacketError } from '../wire/v5/packet-error.ts'
 
-/** Topics of the gateway's own aliases: a subscriber of many topics has an alias for the first ones. */
+/** Most aliases that the gateway uses itself: a subscriber of more topics has one for each of the first. */
 const OUTBOUND_MAX = 64
 
 /** A shorter topic is sent as it is: an alias takes three bytes. */
@@ -62,7 +62,7 @@ export class TopicAliases {
     if (known !== undefined) return { alias: known, isNew: false }
     this.#outbound ??= new Map()
     if (this.#outbound.size >= this.#outboundMax) return null
-    // Of an alias that was forgotten the number is used again: it was the last one.
+    // Only the last alias is ever forgotten, so its number is used again.
     const alias = this.#outbound.size + 1
     this.#outbound.set(topic, alias)
     this.#total.count++

@@ -9,7 +9,7 @@ import type { Verdict, VitalPublish } from '../ingest.ts'
  */
 export type Refusal = 'not_allowed' | 'topic' | 'payload_format'
 
-/** What became of a held publish; `relayed` did not go to ingest and only waited for its turn. */
+/** The outcome of a held publish; `relayed`: it did not go to ingest and only waited for its turn. */
 export type Outcome = Verdict | 'relayed' | Refusal
 
 /** Acknowledges and fans out; an error closes the client instead. */
@@ -41,7 +41,7 @@ export class HeldPublish<C extends QueueOwner> implements VitalPublish {
   readonly isWill: boolean
   readonly bytes: number
   outcome: Outcome | null = null
-  /** Its subscribers have it, and its acknowledgement may have to wait for that to be safe. */
+  /** It was fanned out before its acknowledgement, which may have to wait for Redis. */
   isFannedOut = false
   isWaiting = false
   next: HeldPublish<C> | null = null
@@ -83,7 +83,7 @@ export interface Dequeue<C extends QueueOwner> {
   readonly prepare: ((connection: C, held: HeldPublish<C>, outcome: Outcome) => Promise<void> | null) | null
   /** Called for each publish in its turn; may add further ones. */
   dequeued (connection: C, held: HeldPublish<C>, outcome: Outcome): void
-  /** Called once after all of those that were settled and first in line. */
+  /** Called once after all publishes that could be dequeued. */
   drained (connection: C): void
 }
 
@@ -141,7 +141,7 @@ export class AcknowledgementQueue<C extends QueueOwner> {
       for (let head = this.#head; head !== null && head.outcome !== null && !head.isWaiting; head = this.#head) {
         if (head === this.#unprepared) this.#unprepared = head.next
         this.#head = head.next
-        // A publish that V8 has moved to its old generation would keep the next one, and that one its next, until a
+        // A publish that V8 has moved to its old generation would keep the next one, and so all that follow, until a
         // major collection.
         head.next = null
         if (this.#head === null) this.#tail = null

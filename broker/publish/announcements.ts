@@ -18,8 +18,8 @@ export function toRejectedMessage (device: string, rejection: Rejection): Publis
 }
 
 /**
- * Announces what was refused after its acknowledgement, and every gateway is told of. One of them publishes it to the
- * subscribers of all; where Redis does not say which, each to its own.
+ * Announces a refusal that came after the acknowledgement. Every gateway gets the announcement, and one of them
+ * publishes it to the subscribers of all. Where Redis does not say which one, each publishes it to its own subscribers.
  */
 export function createAnnouncements ({ cluster, fanOut, deliverHere, onRejected }: AnnouncementsOptions) {
   return ({ id, device, rejection }: Announcement): void => {

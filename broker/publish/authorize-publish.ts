@@ -53,7 +53,7 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
     refuse(connection, packet, callback, isWill, 'not_allowed')
   }
 
-  /** Answers a publish with a reason code, where the protocol has them. */
+  /** Refuses a publish: with a reason code in MQTT 5, and otherwise by closing the connection. */
   function refuse (
     connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean, refusal: Refusal
   ): void {
@@ -110,7 +110,7 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
   return {
     accept,
     /**
-     * The same for any other publish, and for a will.
+     * Takes any other publish, or a will.
      * @param callback - acknowledges it and fans it out
      */
     submit: authorize,

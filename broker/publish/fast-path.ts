@@ -72,7 +72,7 @@ interface SharedOptions extends Pick<FastPathOptions, 'accept' | 'isWatched' | '
 class ConnectionFastPath implements FastPath {
   readonly #connection: Connection
   readonly #options: SharedOptions
-  /** The topic of the last publish, which is that of nearly all: as latin1, which is quick to compare, and decoded. */
+  /** The topic of the last publish; nearly all have the same. As latin1, which is quick to compare, and decoded. */
   #topicBytes: string | null = null
   #topic = ''
   #device = ''

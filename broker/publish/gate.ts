@@ -4,7 +4,7 @@ export interface Gate<C> {
   connection: C
   /** CONNACK is sent: the packets behind CONNECT may pass. */
   open (): void
-  /** Stops at this client's next PUBLISH. @returns false when it does already */
+  /** Stops at this client's next PUBLISH. @returns false when it already does */
   hold (): boolean
   /** Ends {@link Gate.hold}. */
   release (): void

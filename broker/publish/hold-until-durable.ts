@@ -33,8 +33,8 @@ interface HoldOptions {
 /**
  * Hands publishes to ingest, and acknowledges each once its verdict is there, in the client's order.
  *
- * A publish that could not be stored closes its connection, and Aedes is not called back. With an error it would close
- * the connection by its error path, and acknowledge publishes out of order in the time between.
+ * A publish that could not be stored closes its connection, and Aedes is not called back. Called back with an error,
+ * Aedes would close the connection by its error path, and acknowledge publishes out of order before that.
  */
 export function createHoldUntilDurable (options: HoldOptions) {
   const { ingest, fanOut, noteInbound, onRejected, onUnavailable, remote, admitsRetained, hits, limits } = options
@@ -51,8 +51,9 @@ export function createHoldUntilDurable (options: HoldOptions) {
   }
 
   /**
-   * Fans out a publish of QoS 1 before it is acknowledged, because its acknowledgement waits for Redis. One of QoS 2 is
-   * fanned out before its PUBREC in any case, waits there, and comes behind the sessions that are on their way here.
+   * Fans out a publish of QoS 1 before it is acknowledged, because its acknowledgement waits for Redis. A publish of
+   * QoS 2 is fanned out before its PUBREC in any case, and its PUBREC waits for Redis. Here it waits for the sessions
+   * that are on their way to this gateway.
    */
   function prepare (connection: Connection, held: HeldPublish<Connection>, outcome: Outcome): Promise<void> | null {
     const { packet } = held
@@ -163,14 +164,14 @@ function isAccepted (outcome: Outcome): outcome is Accepted {
   return typeof outcome === 'string' ? outcome === 'relayed' : outcome.status === 'durable'
 }
 
-/** Leaves of a publish what its subscribers may see. */
+/** Reduces a publish to what its subscribers may see. */
 function setFanOut (packet: PublishPacket, outcome: Accepted): void {
   if (outcome === 'relayed') return
   if (outcome.fanOut === null) discard(packet)
   else if (outcome.fanOut !== packet.payload) packet.payload = outcome.fanOut
 }
 
-/** Changes a publish that is acknowledged, and that no subscriber may see. */
+/** Changes a publish so that it is acknowledged and reaches no subscriber. */
 export function discard (packet: PublishPacket): void {
   packet.topic = DISCARDED_TOPIC
   packet.payload = NOTHING

@@ -3,10 +3,10 @@ import type { Traffic } from './packet-scanner.ts'
 import type { Rates } from './rate-limiter.ts'
 
 /**
- * A SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as so many messages: no client needs 250 a second, and each takes three
- * times the processor's time of a publish on the fast path. At one each, ten devices that pinged at their limit of
- * 5,000 made the acknowledgements of all others thirty times as slow. Where the limit is low each counts a tenth of a
- * second's worth, so that one ping does not use up a device's share.
+ * Messages that a SUBSCRIBE, UNSUBSCRIBE or PINGREQ counts as: no client needs 250 a second, and each takes three times
+ * the processor's time of a publish on the fast path. At one each, ten devices that ping at the limit of 5,000 make the
+ * acknowledgements of all others thirty times as slow. Under a low limit each counts as the messages of a tenth of a
+ * second, so that one ping does not use up a device's share.
  */
 const CONTROL_MESSAGES_MAX = 20
 
@@ -16,8 +16,8 @@ export function toControlMessages ({ messagesPerSecondMax }: Rates): number {
 }
 
 /**
- * @returns received messages. Acknowledgements do not count: they answer packets of the gateway, and a subscriber whose
- *   acknowledgements are not read is delivered to more slowly.
+ * @returns received messages. Acknowledgements do not count: they answer packets of the gateway, and while those of a
+ *   subscriber are not read, it gets fewer deliveries.
  */
 export function messagesOf ({ packetsByType }: Traffic, controlMessages: number): number {
   const control = packetsByType[SUBSCRIBE]! + packetsByType[UNSUBSCRIBE]! + packetsByType[PINGREQ]!

@@ -13,7 +13,7 @@ interface Extension {
  */
 export type PublishPacket5 = Omit<PublishPacket, 'properties'> & Extension
 
-/** @returns the same object, for what takes packets of any version */
+/** @returns the same object, for code that takes packets of any version */
 export function toAnyPublish (packet: PublishPacket5): PublishPacket {
   return packet as unknown as PublishPacket
 }

@@ -92,7 +92,7 @@ function noteInbound (
 ): boolean {
   const holder = connections.holderOf(client.id)
   const owner = holder === undefined ? sessions.ownerOf(client.id) : holder.access.principal
-  // A clean session or another principal has the client id now, whose packet ids are others.
+  // A clean session or another principal has the client id now, with packet ids of its own.
   if (holder?.client.clean === true || (owner !== undefined && claimOf(principal, owner) !== 'resume')) return true
   return sessions.addInboundOfAbsent(client.id, principal, messageId, performance.now())
 }

@@ -1,9 +1,9 @@
 import { refill } from './token-bucket.ts'
 
-/** Seconds' worth that may come at once: a device that was away sends its backlog at full speed. */
+/** Seconds of the rate that may come at once: a device that was away sends its backlog at full speed. */
 const BURST_SECONDS = 2
 
-/** What one connection may send a second; 0 is no limit. */
+/** What one connection may send a second; 0: no limit. */
 export interface Rates {
   readonly messagesPerSecondMax: number
   readonly bytesPerSecondMax: number

@@ -14,8 +14,8 @@
  *   publish keep flowing: an operator can watch through an outage.
  *
  * A stream asks its source for more while it is read, before it can know that most of the chunk will come back. So the
- * gate passes such a request on only once the stream is empty: else a connection over its rate would add a chunk to
- * memory each time it is woken.
+ * gate passes such a request on only once the stream is empty. Otherwise a connection over its rate would add a chunk
+ * to memory each time it is woken.
  *
  * A chunk that comes while the stream is empty is offered to the fast path before it enters the stream: buffering it,
  * emitting `readable` in the next tick and reading it again took a tenth of the gateway's time for a fleet, in which
@@ -61,14 +61,14 @@ export interface ReadGatesOptions<C> {
   readonly traffic: Traffic
   readonly connectPacketBytesMax: number
   readonly packetBytesMax: number
-  /** Of each connection; 0 is no limit. */
+  /** Of each connection; 0: no limit. */
   readonly rates: Rates
   readonly onViolation: (connection: C, violation: PacketViolation) => void
   /** A connection has met its rate. */
   readonly onRateLimit: (of: 'messages' | 'bytes') => void
 }
 
-/** A connection over its rate is read again once so many messages may pass, so that it is not woken for each. */
+/** Messages that may pass before a connection over its rate is read again, so that it is not woken for each. */
 const MESSAGES_AT_ONCE = 64
 
 /** The gate of one socket. Made by {@link ReadGates.guard}. */
@@ -102,8 +102,8 @@ export class ReadGate<C extends GateOwner> implements Gate<C> {
     this.#push = socket.push
     this.#scanner = new PacketScanner({ traffic, packetBytesMax: connectPacketBytesMax })
     this.#limiter = createRateLimiter(rates, performance.now())
-    // Named first: V8 makes a function that is written into a property where it stands in its old generation, where it
-    // keeps its connection until a major collection.
+    // Named first: V8 allocates a function that is written straight into a property in its old generation, where the
+    // function keeps its connection until a major collection.
     const read = (bytes?: number) => {
       const chunk = this.#pass(bytes)
       this.#fillIfDue()
@@ -115,7 +115,7 @@ export class ReadGate<C extends GateOwner> implements Gate<C> {
     }
     const push = (chunk: unknown, encoding?: BufferEncoding) => this.#pushed(chunk, encoding)
     Object.assign(socket, { read, _read: fill })
-    // Only of a socket, which reads on by itself; other streams are asked again once their buffer has been read.
+    // Only of a TCP socket, which reads on by itself. Other streams are asked again once their buffer has been read.
     if (socket instanceof Socket) socket.push = push
   }
 

@@ -1,8 +1,8 @@
 /**
- * A token bucket as time passes: it fills steadily up to its burst. Spending takes tokens off the level.
- * @param level - tokens at the last look
- * @param passedMs - since then
- * @param perMs - tokens that come back; `Infinity`: no limit
+ * Refills a token bucket: it fills steadily up to its burst. Spending takes tokens off the level.
+ * @param level - tokens after the last refill and spending
+ * @param passedMs - since the last refill
+ * @param perMs - tokens added each millisecond; `Infinity`: no limit
  * @param burst - tokens of a full bucket
  * @returns tokens now
  */

@@ -13,7 +13,7 @@ interface PersistenceOptions {
   readonly sessions: Sessions
   /** The session of a connected client. */
   readonly sessionOf: (client: Client) => Session | null
-  /** Settles once what was noted of sessions is safe from the end of this process; `null`: it is, or cannot be. */
+  /** Settles once the noted changes of sessions survive the end of this process; `null`: they do, or never will. */
   readonly whenCopied: () => PromiseLike<void> | null
 }
 

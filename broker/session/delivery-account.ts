@@ -66,7 +66,7 @@ export class DeliveryAccount {
     if (wasEmpty !== (this.bytes === 0)) this.#options.memory.setHolding(this.#holder, wasEmpty)
   }
 
-  /** Whether one more delivery may begin, beside so many that wait. */
+  /** Whether one more delivery may begin. @param queued - deliveries that wait already */
   hasRoom (bytes: number, queued: number): boolean {
     const { queuedMessagesPerSessionMax, queuedBytesPerSessionMax } = this.#options.limits
     return queued < queuedMessagesPerSessionMax && this.bytes < queuedBytesPerSessionMax &&

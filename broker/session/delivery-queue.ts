@@ -2,7 +2,7 @@ import type { Delivery } from './delivery.ts'
 
 /** The deliveries of one session that have not begun, in order. */
 export class DeliveryQueue {
-  // Most sessions are those of devices that are sent nothing, so it is made when it is needed.
+  // Most sessions belong to devices that receive nothing, so it is made when it is needed.
   #deliveries: Delivery[] | null = null
   #bytes = 0
 
@@ -43,7 +43,7 @@ export class DeliveryQueue {
     return taken
   }
 
-  /** As they are now. */
+  /** A copy of the queue. */
   toArray (): Delivery[] {
     return [...this.#deliveries ?? []]
   }

@@ -1,13 +1,13 @@
 export type QoS = 0 | 1 | 2
 
-/** What an MQTT 5 message has beside topic and payload. MQTT 3.1.1 has nothing of it. */
+/** The parts of an MQTT 5 message beside topic and payload. Messages of MQTT 3.1.1 have none. */
 export interface MessageProperties {
   /**
    * The properties that are passed on unaltered, as they were encoded (MQTT 5 §3.3.2.3): payload format, content type,
    * response topic, correlation data and user properties. `null`: none.
    */
   readonly forwarded: Buffer | null
-  /** By `performance.now()`, after which no delivery of it begins; infinite without a Message Expiry Interval. */
+  /** After this no delivery of it begins, by `performance.now()`; infinite without a Message Expiry Interval. */
   readonly expiresAtMs: number
 }
 

@@ -3,16 +3,16 @@ import { type DeliveryOptions, type Message, toDeliveryBytes } from './delivery.
 
 type QueueLimits = Pick<BrokerLimits, 'queuedMessagesPerSessionMax' | 'queuedBytesPerSessionMax'>
 
-/** Which message is being routed, across gateways: gateways number what they publish, so that it is known again. */
+/** Identifies a message across gateways: each gateway numbers the messages that are published there. */
 export interface Passage {
   /** The gateway that it was published at. */
   readonly origin: string
   readonly number: number
 }
 
-/** Of the message that is being routed, at any time. */
+/** The passage of the message that is being routed; it changes with each message. */
 export interface CurrentPassage extends Passage {
-  /** Counts what sessions have set aside: it is in the memory of this gateway alone. */
+  /** Counts messages that sessions have set aside, which are in the memory of this gateway alone. */
   setAside: number
 }
 
@@ -24,8 +24,8 @@ interface Held {
 }
 
 /**
- * What is published for a session while its earlier deliveries are still on their way from another gateway. Bounded as
- * its queue is.
+ * Messages that are published for a session while its earlier deliveries are still on their way from another gateway.
+ * Bounded as its queue is.
  */
 export class HeldDeliveries {
   readonly passage: CurrentPassage
@@ -49,7 +49,7 @@ export class HeldDeliveries {
     return true
   }
 
-  /** Those that came later than what the other gateway has delivered. @param isNew - whether it has not */
+  /** Messages that the other gateway has not delivered. @param isNew - whether that is true of a message */
   later (isNew: (passage: Passage) => boolean): Held[] {
     return this.#held.filter(({ passage }) => isNew(passage))
   }

@@ -3,7 +3,7 @@ import type { Delivery } from './delivery.ts'
 
 /** The deliveries of one session that have begun, by packet id, in the order in which they were sent. */
 export class InFlight {
-  // Most sessions are those of devices that are sent nothing, so it is made when it is needed.
+  // Most sessions belong to devices that receive nothing, so it is made when it is needed.
   #deliveries: Map<number, Delivery> | null = null
   #lastPacketId = 0
 
@@ -15,7 +15,7 @@ export class InFlight {
     return this.#deliveries?.get(packetId)
   }
 
-  /** As they are now. */
+  /** A copy of the deliveries. */
   toArray (): Delivery[] {
     return [...this.#deliveries?.values() ?? []]
   }

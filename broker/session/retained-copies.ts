@@ -22,7 +22,7 @@ interface Walk {
 
 /**
  * Copies of retained messages that new subscriptions of one session are still to be sent. They are read one by one: a
- * subscription may match 100,000. A topic whose live message comes first gets no copy any more: it would be older.
+ * subscription may match 100,000. A topic whose live message came first gets no copy, because it would be older.
  */
 export class RetainedCopies {
   readonly #source: RetainedSource
@@ -37,7 +37,7 @@ export class RetainedCopies {
   }
 
   add (filter: string, qos: QoS, identifiers: readonly number[]): void {
-    // A walk that has begun would go on where it stands.
+    // A walk that has begun for the same filter starts again.
     this.#walks.delete(filter)
     this.#walks.set(filter, { qos, identifiers, copies: this.#source.matching([filter]) })
   }

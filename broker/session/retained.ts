@@ -20,13 +20,13 @@ export class RetainedMessages {
   readonly #onRefused: () => void
   readonly #onChanged: (topic: string, isExpired: boolean) => void
   readonly #tree = new TopicTree<RetainedMessage>()
-  /** When messages expire that do, by `performance.now()` and topic. */
+  /** Expiry times by topic, for messages that expire; by `performance.now()`. */
   readonly #expiring = new Map<string, number>()
   count = 0
   bytes = 0
   refused = 0
 
-  /** @param options.onChanged - told of a topic whose message is another one now, or none */
+  /** @param options.onChanged - called when the message of a topic was replaced or removed */
   constructor ({ limits, onRefused, onChanged = () => {} }: {
     limits: Pick<BrokerLimits, 'retainedMessagesMax' | 'retainedBytesMax'>
     onRefused: () => void

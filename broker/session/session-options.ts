@@ -15,6 +15,6 @@ export interface SessionOptions {
   readonly retained: RetainedSource
   /** Of persistent sessions; `null`: none. */
   readonly journal: SessionJournal | null
-  /** Settles once the journal is safe from the end of this process; `null`: there is none, or it is. */
+  /** Settles once the journal survives the end of this process; `null`: there is none, or it does. */
   readonly whenCopied: (() => Promise<void> | null) | null
 }

@@ -31,7 +31,7 @@ import { dropByTopic, trimTo } from './shorten.ts'
 export class Session implements Holder {
   readonly #options: SessionOptions
   readonly #isClean: boolean
-  /** The client that it is of: no-local subscriptions leave its messages out. */
+  /** Its client: no-local subscriptions leave out the messages of this one. */
   readonly clientId: string
   /** Subscriptions by topic filter. */
   readonly filters = new Map<string, Subscription>()
@@ -46,7 +46,7 @@ export class Session implements Holder {
   #link: Link | null = null
   #copies: RetainedCopies | null = null
   #held: HeldDeliveries | null = null
-  /** Of a session that was elsewhere: whether a message was not delivered there. */
+  /** For a session that came from another gateway: whether a message was not delivered there. */
   #isNew: (() => boolean) | null = null
 
   /** @param isClean - it ends with its connection: unsent bytes and its queue together are bounded as unsent bytes */
@@ -72,7 +72,7 @@ export class Session implements Holder {
   }
 
   /**
-   * Sends a message, or queues it. @param isEarlier - than what is set aside
+   * Sends a message, or queues it. @param isEarlier - it is earlier than the messages that are set aside
    * @returns false when it was dropped: the bounds leave no room
    */
   deliver (message: Message, qos: 1 | 2, options: DeliveryOptions, isEarlier = false): boolean {
@@ -226,7 +226,7 @@ export class Session implements Holder {
     if (next !== undefined) {
       if (window <= 0) return false
       this.#queue.shift()
-      // Only here: a delivery that has begun is completed.
+      // Expiry counts only here: a delivery that has begun is completed.
       if (next.message !== null && isExpired(next.message)) this.#account.end(next)
       else this.#send(link, next)
       return true
@@ -326,7 +326,7 @@ export class Session implements Holder {
     return false
   }
 
-  /** The connection has closed before they were sent. */
+  /** Queues the copies that were not sent before the connection closed. */
   #enqueueCopies (): void {
     const copies = this.#copies
     this.#copies = null

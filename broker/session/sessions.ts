@@ -38,11 +38,11 @@ export interface SessionObserver {
   ended (clientId: string): void
   /** A client has begun or resumed its session, here or elsewhere. */
   attached (clientId: string): void
-  /** What is kept of a session beside its deliveries has changed. */
+  /** The state of a session beside its deliveries has changed. */
   changed (clientId: string): void
 }
 
-/** A session beside its deliveries, as it goes from one gateway to another. */
+/** A session without its deliveries, as it goes from one gateway to another. */
 export interface SessionState {
   readonly owner: Principal | null
   readonly isKept: boolean
@@ -71,7 +71,7 @@ export class Sessions {
   /** Levels of all their filters together. */
   subscriptionLevels = 0
   inboundQos2 = 0
-  /** When sessions end that end before `sessionExpiryMs`: of MQTT 5 clients that are away. */
+  /** End times of the sessions of absent MQTT 5 clients that end before `sessionExpiryMs`. */
   readonly #ends = new Map<string, number>()
   /** Sessions whose clients are away. */
   #absent = 0
@@ -117,7 +117,7 @@ export class Sessions {
   }
 
   /**
-   * Such a client has left; a session that holds nothing is forgotten.
+   * A client of a persistent session has left; a session that holds nothing is forgotten.
    * @param expiryMs - its Session Expiry Interval; `sessionExpiryMs` bounds it
    */
   detach (clientId: string, nowMs: number, expiryMs = Infinity): void {
@@ -136,7 +136,7 @@ export class Sessions {
     }
   }
 
-  /** The same for those whose clients asked for less. */
+  /** Forgets the sessions whose clients asked for a shorter time, once it has passed. */
   expireEarly (nowMs: number): void {
     for (const [clientId, endMs] of this.#ends) if (endMs <= nowMs) this.end(clientId)
   }
@@ -285,7 +285,7 @@ export class Sessions {
 
   /**
    * Takes a session that was elsewhere, whose client is away.
-   * @returns what takes its deliveries; `null`: the bounds leave no room, or its client id has a session
+   * @returns the session, without deliveries; `null`: the bounds leave no room, or its client id has a session
    */
   restore (clientId: string, { owner, isKept, subscriptions, inbound, leftAtMs, endsAtMs }: SessionState): Session | null {
     if (this.#records.has(clientId)) return null

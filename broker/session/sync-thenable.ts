@@ -1,9 +1,9 @@
 /**
- * Results that are there in the same turn, for Aedes' `persistence.x().then(done, failed)`.
+ * Results that are available in the same turn, for Aedes' `persistence.x().then(done, failed)`.
  *
  * With a promise a later publish overtakes an earlier one: Aedes numbers a packet, waits for the persistence, then
  * emits, and a subscriber drops every number lower than the last it saw (`dedupe` in lib/client.js). Of two publishes
- * in one turn, the first retained or QoS 1 and the second neither, the first was lost.
+ * in one turn, the first retained or QoS 1 and the second neither, the first would be lost.
  */
 export function syncResolved<T> (value: T): PromiseLike<T> {
   return {

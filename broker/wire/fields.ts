@@ -1,10 +1,10 @@
 /** Fields of a packet's body (MQTT 3.1.1 §1.5). */
 import { isUtf8 } from 'node:buffer'
 
-/** Largest packet id; 0 is none [MQTT-2.3.1-1]. */
+/** Largest packet id; the smallest is 1 [MQTT-2.3.1-1]. */
 export const PACKET_ID_MAX = 0xffff
 
-/** Bytes of a string at most: its length is told in 16 bits (MQTT 3.1.1 §1.5.3). */
+/** Bytes of a string at most: its length has 16 bits (MQTT 3.1.1 §1.5.3). */
 export const TEXT_BYTES_MAX = 0xffff
 
 /** Flags of a CONNECT (MQTT 3.1.1 and 5, §3.1.2). */

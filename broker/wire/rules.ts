@@ -1,10 +1,11 @@
 /**
- * What a client may send: the rules of MQTT 3.1.1 (and 3.1) for the bytes of one packet.
+ * The rules of MQTT 3.1.1 (and 3.1) for the bytes of one packet that a client sends.
  *
  * The read gate passes the packets before one that breaks a rule, and the connection is closed once those are
  * acknowledged. The rules are checked before Aedes' parser, because that parser decodes packets that its writer cannot
- * encode: a will of QoS 3 was published, retained, and closed every subscriber that it was written to. The parser also
- * replaces ill-formed UTF-8, so the bytes that were sent are lost behind it. ../README.md has the table of clauses.
+ * encode: a will of QoS 3 would be published and retained, and close every subscriber that it is written to. The
+ * parser also replaces ill-formed UTF-8, so the bytes that were sent are lost behind it. ../README.md has the table of
+ * clauses.
  */
 import { endOfField, isText, PASSWORD, toUint16, USER_NAME, WILL, WILL_QOS, WILL_RETAIN } from './fields.ts'
 import {

@@ -1,8 +1,8 @@
 import type { RedisLink } from './redis-link.ts'
 
-/** What Redis tells of itself; `null`: it does not tell this user. */
+/** What Redis reports of itself; `null`: this user may not read it. */
 export interface RedisFacts {
-  /** Of its process. */
+  /** Another one after each restart. */
   readonly runId: string | null
   readonly uptimeMs: number
   readonly version: string | null
@@ -37,7 +37,7 @@ export function toFactWarnings ({ version, evictionPolicy }: RedisFacts): string
   return warnings
 }
 
-/** @param version - as INFO tells it */
+/** @param version - as INFO reports it */
 export function isTooOld (version: string): boolean {
   const [major = 0, minor = 0] = version.split('.').map(Number)
   return major < VERSION_MIN[0]! || (major === VERSION_MIN[0] && minor < VERSION_MIN[1]!)

@@ -16,7 +16,7 @@ export type Reply = Buffer | number | null | Error | Reply[]
 interface RedisLinkOptions {
   /** `redis://` or `rediss://`, with user and password. Never logged. */
   readonly url: string
-  /** Of this connection, in `CLIENT LIST`. */
+  /** Name of this connection in `CLIENT LIST`. */
   readonly name: string
   readonly commandTimeoutMs: number
   readonly connectTimeoutMs: number
@@ -54,7 +54,7 @@ export class RedisLink {
     this.#redis.on('connecting', () => { this.#attemptAtMs = performance.now() })
     this.#redis.on('ready', () => { this.#setUp(true) })
     this.#redis.on('close', () => { this.#setUp(false) })
-    // Each attempt has one; whether the link is up is what counts.
+    // Each failed attempt emits one. Only the state of the link matters to others.
     this.#redis.on('error', ({ message }) => { options.logger.debug({ reason: message }, 'connection to Redis failed') })
   }
 
@@ -113,7 +113,7 @@ export class RedisLink {
       throw toBareError(error as Error)
     } finally {
       clearTimeout(timer)
-      // Of a command that was given up.
+      // A command that was given up may still reject.
       command.catch(ignore)
     }
   }
@@ -134,7 +134,7 @@ export class RedisLink {
   }
 }
 
-/** ioredis hangs the command with its arguments on an error: payloads, which a log must not have. */
+/** ioredis attaches the command with its arguments to an error. They hold payloads, which must not be logged. */
 function toBareError ({ message }: Error): Error {
   return new Error(message)
 }

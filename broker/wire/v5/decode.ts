@@ -196,8 +196,8 @@ function decodeWill (cursor: Cursor, flags: number): Will5 {
 }
 
 /**
- * Decodes a PUBLISH (§3.3), but not the text of its topic, for which {@link toTopicName} is. Without properties it makes one
- * object and no view of `bytes`.
+ * Decodes a PUBLISH (§3.3) without the text of its topic: {@link toTopicName} decodes that. Without properties it makes
+ * one object and no view of `bytes`.
  * @param firstByte - accepted by {@link checkFirstByte5}
  * @param start - of the body in `bytes`
  * @param end - of the body, which is the end of the payload

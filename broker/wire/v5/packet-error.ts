@@ -1,4 +1,4 @@
-/** What a client of MQTT 5 must not send, by rule, and the reason code that answers it. */
+/** The rules that packets of an MQTT 5 client must keep, and the reason code for a packet that breaks one. */
 import { REASONS5, type ReasonCode5 } from './reason-codes.ts'
 
 /** Every rule by name, and the clause of MQTT 5 that it stands for. */

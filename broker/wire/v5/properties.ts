@@ -10,7 +10,7 @@ import type { Cursor } from './cursor.ts'
 import { PacketError } from './packet-error.ts'
 import { NEVER_EXPIRES, PROPERTY } from './property-ids.ts'
 
-/** What carries properties, as bits. */
+/** The packets that carry properties, as bits. */
 export const CARRIER = {
   connect: 0x01,
   will: 0x02,

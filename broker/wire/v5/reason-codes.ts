@@ -48,18 +48,18 @@ const {
 } = REASONS5
 
 /**
- * Of a client's PUBACK (§3.4.2.1) and PUBREC (§3.5.2.1). 0x10 is for servers, but harmless: a client that is closed for it
- * would get the message again, and be closed again.
+ * Reason codes of a client's PUBACK (§3.4.2.1) and PUBREC (§3.5.2.1). 0x10 is for servers, but harmless: a client that
+ * is closed for it would get the message again, and be closed again.
  */
 export const RECEIPT_REASONS: ReadonlySet<number> = new Set([
   success, REASONS5.noMatchingSubscribers, unspecifiedError, implementationSpecificError, REASONS5.notAuthorized,
   topicNameInvalid, REASONS5.packetIdentifierInUse, quotaExceeded, payloadFormatInvalid
 ])
 
-/** Of PUBREL (§3.6.2.1) and PUBCOMP (§3.7.2.1). */
+/** Reason codes of PUBREL (§3.6.2.1) and PUBCOMP (§3.7.2.1). */
 export const RELEASE_REASONS: ReadonlySet<number> = new Set([success, REASONS5.packetIdentifierNotFound])
 
-/** Of a DISCONNECT that a client sends (§3.14.2.1). */
+/** Reason codes of a DISCONNECT that a client sends (§3.14.2.1). */
 export const DISCONNECT_REASONS: ReadonlySet<number> = new Set([
   success, REASONS5.disconnectWithWill, unspecifiedError, REASONS5.malformedPacket, REASONS5.protocolError,
   implementationSpecificError, topicNameInvalid, REASONS5.receiveMaximumExceeded, REASONS5.topicAliasInvalid,
