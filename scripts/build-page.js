@@ -1,6 +1,6 @@
 /**
- * Builds the live page of src/web into dist/web, and compresses each file beforehand, for the gateway serves them from memory.
- * A process of its own, started by scripts/build.js: Vite is loaded only when something of the page has changed.
+ * Builds the live page of src/web into dist/web, and compresses each file, because the gateway serves them from memory.
+ * A process of its own, started by scripts/build.js: Vite is loaded only when the page has changed.
  *
  *   node scripts/build-page.js                the page
  *   node scripts/build-page.js --if-changed   unless it was built from these sources

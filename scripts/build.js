@@ -18,18 +18,18 @@ const STAMP = join(DIST, '.stamp.json')
 const PAGE_SOURCES = join(ROOT, 'src', 'web')
 const BIN = join(DIST, 'scripts', 'vital-gateway.js')
 const TSC = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
-/** Folders of sources; of scripts/ tsc takes what the program imports. */
+/** Folders of sources; from scripts/ tsc compiles only what the program imports. */
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts']
 const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js', 'scripts/page-stamp.js']
 
-/** What is compiled, relative to the root. */
+/** Sources that are compiled, relative to the root. */
 function listSources () {
   return ROOMS.flatMap((room) => readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts')).sort().map((name) => join(room, name)))
     .filter((path) => !path.startsWith(join('src', 'web', '/')))
 }
 
-/** What the program reads as it is when it runs, for the reflection of gRPC; relative to the root. */
+/** Files that the program reads when it runs, for the reflection of gRPC; relative to the root. */
 function listProtos () {
   return readdirSync(join(ROOT, 'schemas'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.proto')).sort().map((name) => join('schemas', name))
@@ -53,7 +53,7 @@ function readStamp () {
 
 const isComplete = (stamp) => stamp !== null && stamp.outputs.every((path) => existsSync(join(ROOT, path)))
 
-/** A gateway without its page still stores readings: a fault here stops a package from being packed, and no start. */
+/** A gateway without its page still stores readings: a fault here stops the packing of a package, and never a start. */
 function buildPage () {
   if (isPageBuilt(ROOT)) return
   assertWritable()
@@ -68,7 +68,7 @@ function end (message) {
   process.exit(1)
 }
 
-/** A checkout of another account can be run from while dist/ is right, and no longer. */
+/** A checkout that another account owns can be run only while dist/ is up to date. */
 function assertWritable () {
   try {
     accessSync(existsSync(DIST) ? DIST : ROOT, constants.W_OK)

@@ -32,10 +32,10 @@ export function isPageBuilt (root) {
   }
 }
 
-/** Before the build: what it leaves behind where it fails counts as nothing. */
+/** Called before the build: files of a failed build must not count. */
 export const dropPageStamp = (root) => { rmSync(toStamp(root), { force: true }) }
 
-/** After the build. */
+/** Called after the build. */
 export function stampPage (root) {
   writeFileSync(toStamp(root), JSON.stringify({ sum: hashSources(root), outputs: listFiles(root, join('dist', 'web')) }))
 }

@@ -1,6 +1,6 @@
 /**
- * Prints the directories of the optional peers, and of all that they depend on, one a line, for the image: `npm ci
- * --omit=dev` leaves them out, and no option of npm brings them back from the lockfile. JavaScript, as build.js.
+ * Prints the directories of the optional peers and of all their dependencies, one per line, for the image: `npm ci
+ * --omit=dev` leaves them out, and no option of npm installs them from the lockfile. JavaScript, as build.js.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path'
 const ROOT = join(import.meta.dirname, '..')
 const read = (path) => JSON.parse(readFileSync(join(ROOT, path, 'package.json'), 'utf8'))
 
-/** The directory that `name` is found in from `from`, as Node looks for it. */
+/** The directory of `name` for a package in `from`, found as Node finds it. */
 function find (name, from) {
   for (let at = from; ; at = dirname(at)) {
     const path = join(at, 'node_modules', name)

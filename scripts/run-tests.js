@@ -1,9 +1,9 @@
 /**
- * What `npm test` runs: tap over a compiled copy of the checkout, in `.compiled/`. From the sources each of some hundred
- * gateways and commands that the tests start costs 2.5 s of CPU, of which 1.5 s are tsx; the copy costs a second, and
- * only what has changed is compiled again. The copy is whole (sources, documents and fixtures too), so that a path that a
- * test or a program makes from its own place holds in it as well. Types are not checked: `npm run typecheck` does that.
- * JavaScript, because nothing is compiled yet when it runs.
+ * Run by `npm test`: tap over a compiled copy of the checkout, in `.compiled/`. From the sources each of some hundred
+ * gateways and commands that the tests start costs 2.5 s of CPU, of which 1.5 s are tsx; from the copy it costs a
+ * second, and only changed files are compiled again. The copy is whole (sources, documents and fixtures too), so that a
+ * path that a test or a program derives from its own is valid in it as well. Types are not checked: `npm run typecheck`
+ * does that. JavaScript, because nothing is compiled yet when it runs.
  *
  *   npm test                              all tests
  *   npm test -- test/clock.test.ts        some
@@ -20,12 +20,12 @@ const COPY = join(ROOT, '.compiled')
 const STAMPS = join(COPY, '.stamps.json')
 const FOLDERS = ['.ci', 'schemas', 'broker', 'db', 'src', 'scripts', 'test']
 const TAP = join(ROOT, 'node_modules/tap/dist/esm/run.mjs')
-/** tap's own build of its plugins; `npm ci` brings it as it was before .taprc was read. */
+/** tap's own build of its plugins; `npm ci` installs one that does not follow .taprc. */
 const TAP_BUILT = join(ROOT, 'node_modules/@tapjs/test/test-built/dist/esm/index.js')
 
 /** Packages of hundreds of ES modules, each imported from one file instead. */
 const BUNDLED = ['jose', 'kysely', 'typebox', 'typebox/compile', 'typebox/system', 'typebox/value']
-/** Packages of hundreds of CommonJS modules, all of them in one file instead, so that what they share exists once. */
+/** Packages of hundreds of CommonJS modules, all of them in one file instead, so that shared modules exist once. */
 const PACKED = [
   '@fastify/error', '@fastify/static', '@fastify/swagger', 'aedes', 'commander', 'fastify', 'light-my-request', 'mqtt', 'mqtt-packet', 'pg',
   'pino', 'prom-client', 'ws'
@@ -34,13 +34,13 @@ const PACKED = [
 const TEST_PACKED = ['tap']
 /** tap leaves its own frames out of a stack, and knows them by this path. */
 const TEST_PACK = 'node_modules/@tapjs/core/packed'
-/** A change of one of these makes the whole copy anew. */
+/** A change of one of these files makes the whole copy anew. */
 const INPUTS_OF_ALL = ['package-lock.json', 'scripts/run-tests.js']
 
 const isTypeScript = (path) => path.endsWith('.ts')
 const toOutput = (path) => isTypeScript(path) ? path.replace(/ts$/, 'js') : path
 
-/** Files of the checkout, relative to it, without what is not in git. */
+/** Files of the checkout, relative to it, without those that are not in git. */
 function listFiles () {
   const isFile = (path) => lstatSync(join(ROOT, path)).isFile()
   return [
@@ -58,7 +58,7 @@ function readStamps () {
   }
 }
 
-/** A relative import of a source names its output, and a bundled package its bundle; everything else is left to Node.js. */
+/** Resolves a relative import to its output, and a bundled package to its bundle; Node.js resolves all others. */
 const toOutputs = {
   name: 'to-outputs',
   setup ({ onResolve }) {
@@ -76,7 +76,7 @@ const toOutputs = {
 
 const BUILD_OPTIONS = { bundle: true, format: 'esm', platform: 'node', target: 'node20.19', logLevel: 'warning' }
 
-/** Compiles a file of packages out of what V8 has kept of it, or anew where V8 or its flags are others. */
+/** Compiles a file of packages from V8's cache of it, or anew where V8 or its flags have changed. */
 const toLoader = (file) => `import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
@@ -97,7 +97,7 @@ script.runInThisContext()(module.exports, createRequire(filename), module, filen
 export const packages = module.exports
 `
 
-/** Writes names that packages export, and what V8 has compiled. In a process of its own: loaded here, tap would begin a run. */
+/** Writes names that packages export, and V8's cache. In a process of its own: loaded here, tap would begin a run. */
 const INSPECTOR = `
 const { packages, script } = await import(process.argv[1])
 const { writeFileSync } = await import('node:fs')
@@ -109,7 +109,7 @@ process.exit()`
 /**
  * Writes packages into one file, `{name}.cjs`, and for each of them a module with the names that Node.js finds in it.
  * @param name - without ending, below `bundles/`
- * @param defaultExport - what Node.js takes for it: of CommonJS all that is exported
+ * @param defaultExport - as Node.js has it: for CommonJS all exports
  */
 async function pack (name, packages, defaultExport = 'found') {
   const bundles = join(COPY, 'bundles')
@@ -174,7 +174,7 @@ async function compile () {
     sourcesContent: false,
     plugins: [toOutputs]
   })
-  // Together, so that what they share exists once.
+  // Together, so that shared modules exist once.
   if (!existsSync(join(COPY, 'bundles'))) {
     await build({
       ...BUILD_OPTIONS,
@@ -194,14 +194,14 @@ async function compile () {
 /** Runs tap, in the copy. @returns its exit status */
 async function runTap (args) {
   const child = spawn(process.execPath, ['--import', './test/helpers/plain-tests.js', TAP, ...args], { cwd: COPY, stdio: 'inherit' })
-  // The terminal signals both; tap reports what it has.
+  // The terminal signals both; tap reports its results so far.
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => { child.kill(signal) })
   return await new Promise((resolve, reject) => {
     child.on('error', reject).on('close', (status) => { resolve(status ?? 1) })
   })
 }
 
-/** Plugins as .taprc names them: some seconds, once for each installation. */
+/** Builds the plugins of .taprc: some seconds, once for each installation. */
 async function buildTap () {
   const stamp = join(COPY, '.tap-built')
   const sum = `${statSync(TAP_BUILT).mtimeMs} ${readFileSync(join(ROOT, '.taprc'), 'utf8')}`

@@ -1,13 +1,13 @@
 #!/usr/bin/env -S node --max-semi-space-size=32 --heap-growing-percent=40 --no-allocation-site-pretenuring
 /**
- * The program, and the one place where V8's flags stand. Most of them count only before the heap exists, so they are on the line
- * that starts Node: `env` becomes Node, under the same process id. A supervisor that signals or kills what it started
- * reaches the gateway, and no parent is left to pass signals on. Rejected: a launcher that spawns Node again (a second
- * process, 40 MB and 40 ms, and an orphan that holds the ports after `kill -9` of the first).
+ * The program, and the only place of V8's flags. Most of them have an effect only before the heap exists, so they are
+ * on the line that starts Node: `env` becomes Node, under the same process id. A supervisor that signals or kills the
+ * process that it started reaches the gateway, and no parent has to pass signals on. Rejected: a launcher that spawns
+ * Node again (a second process, 40 MB and 40 ms, and an orphan that holds the ports after `kill -9` of the first).
  */
 import { toNodeRefusal } from '../src/process/node-version.ts'
 
-// Before anything is loaded that an older Node cannot read.
+// Before any module is loaded that an older Node cannot read.
 const refusal = toNodeRefusal(process.versions.node)
 if (refusal !== null) {
   process.stderr.write(`${refusal}\n`)
