@@ -1,10 +1,11 @@
 /**
- * The gateway against the code before, by CPU seconds for a million readings (gateway and its PostgreSQL together).
+ * Compares the gateway with an earlier checkout, by CPU seconds for a million readings (gateway and its PostgreSQL
+ * together).
  *
- * Rates swing with the machine by more than most changes cost, so three gateways run in turn, in another order each round:
- * `now`, `again` (the same build) and `before`. `now / before` is the change, `now / again` is what this machine makes of no
- * change at all. The change counts as worse only where its median ratio is above 1.05 and above that of the equal pair,
- * whichever way round that one fell.
+ * Rates swing with the machine by more than most changes cost, so three gateways run in turn, in another order each
+ * round: `now`, `again` (the same build) and `before`. `now / before` is the change. `now / again` is the noise: what
+ * this machine shows without any change. The change counts as worse only where its median ratio is above 1.05 and above
+ * that of the equal pair, in either direction.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -36,7 +37,7 @@ export interface Comparison {
 interface AgainstRun {
   readonly supervisor: Supervisor
   readonly options: BenchOptions
-  /** A checkout of the code before. */
+  /** A checkout of the earlier code. */
   readonly before: string
   readonly profileDir: string | undefined
   readonly say: (line: string) => void

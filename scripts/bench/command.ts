@@ -26,7 +26,7 @@ import { Supervisor } from './sides/supervisor.ts'
 import { startGateway, type Target } from './sides/targets.ts'
 import { toPort, type Workload } from './workloads.ts'
 
-/** What a process needs beside the sockets under test: libraries, pipes, PostgreSQL. */
+/** Descriptors that a process needs beside the sockets under test: libraries, pipes, PostgreSQL. */
 const SPARE_DESCRIPTORS = 100
 
 const say = (line: string) => console.error(line)
@@ -122,7 +122,7 @@ interface Special {
   readonly isWorse: boolean
 }
 
-/** What is measured instead of the workloads; `null`: nothing is. */
+/** Runs the measurement that an option asks for instead of the workloads; `null`: no option does. */
 async function measureSpecial (
   { supervisor, options, profileDir }: { supervisor: Supervisor, options: BenchOptions, profileDir: string | undefined }
 ): Promise<Special | null> {

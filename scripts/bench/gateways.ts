@@ -11,9 +11,9 @@ import { countBatches } from './sides/metrics.ts'
 import type { Supervisor } from './sides/supervisor.ts'
 import { type DatabaseGateway, startGateway, startSecondGateway, type Target } from './sides/targets.ts'
 
-/** Of each gateway. Where the machine is full, batches wait and grow. */
+/** For each gateway. On a machine that is full, batches wait and grow. */
 const RATE_PER_S = 4000
-/** Three gateways leave room on two cores, so their batches are of one size; and it is what one session takes. */
+/** Leaves room on two cores for three gateways, so their batches are of one size; one session takes this much, too. */
 const LOW_RATE_PER_S = 1000
 const SHAPE = { traffic: 'open', protocol: 'mqtt', qos: 1, connections: 200, inFlight: 32, readingsPerAnswer: 1, devices: 0 } as const
 const STORED_TIMEOUT_MS = 30_000
@@ -21,7 +21,7 @@ const ARRIVE_TIMEOUT_MS = 30_000
 
 const SHARED = { ratePerS: RATE_PER_S, hasRedis: true, isWatched: false } as const
 
-/** What is compared. `isWatched`: a session at the last gateway has subscribed to all readings. */
+/** The set-ups that are compared. `isWatched`: a session at the last gateway has subscribed to all readings. */
 const SET_UPS = [
   { ...SHARED, name: '1, without REDIS_URL', gateways: 1, hasRedis: false },
   { ...SHARED, name: '1', gateways: 1 },
@@ -42,7 +42,7 @@ interface GatewaysRound {
   readonly database: number
   readonly redis: number
   readonly batch: number
-  /** Of acknowledgements, milliseconds: the median gateway, and the worst. */
+  /** Milliseconds until acknowledgements: of the median gateway, and of the worst. */
   readonly p50: number
   readonly p99: number
 }

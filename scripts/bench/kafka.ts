@@ -16,20 +16,20 @@ import type { Supervisor } from './sides/supervisor.ts'
 import { type DatabaseGateway, startGateway, startSecondGateway, startSink, type Target } from './sides/targets.ts'
 
 export const BROKERS = 3
-/** Of all gateways together. */
+/** To all gateways together. */
 export const RATE_PER_S = 5000
 const SHAPE = { traffic: 'open', protocol: 'mqtt', qos: 1, connections: 200, inFlight: 32, readingsPerAnswer: 1, devices: 0 } as const
-/** Beside a backlog. */
+/** New readings while a backlog is stored. */
 export const NEW_RATE_PER_S = 2000
 const BACKLOG_SHAPE = { ...SHAPE, traffic: 'closed', connections: 50, inFlight: 4, readingsPerAnswer: 50, ratePerS: 0 } as const
 const STORED_TIMEOUT_MS = 120_000
 const DRAIN_TIMEOUT_MS = 300_000
 const DRAIN_POLL_MS = 100
-/** Of a backlog: a sink begins and ends in other ways than it goes on. */
+/** The share of a backlog that is measured: a sink's beginning and end are not like the rest. */
 const DRAIN_FROM = 0.1
 const DRAIN_TO = 0.9
 
-/** What is compared. */
+/** The set-ups that are compared. */
 const SET_UPS = [
   { journal: 'postgres', gateways: 1, sinks: 0 },
   // Kafka alone, as if sinks and PostgreSQL had machines of their own. A sink stores afterwards what was written.
@@ -57,7 +57,7 @@ interface PartsCpu {
 export interface KafkaRound {
   readonly cpu: PartsCpu
   readonly batch: number
-  /** Of acknowledgements, milliseconds: the median gateway, and the worst. */
+  /** Milliseconds until acknowledgements: of the median gateway, and of the worst. */
   readonly p50: number
   readonly p99: number
 }
@@ -72,7 +72,7 @@ interface Drain {
   /** CPU seconds a million readings meanwhile. */
   readonly sinkCpu: number
   readonly databaseCpu: number
-  /** Of the readings that arrived meanwhile. */
+  /** Milliseconds until acknowledgements of the readings that arrived meanwhile. */
   readonly p99: number
 }
 
@@ -99,7 +99,7 @@ interface KafkaRun {
   readonly say: (line: string) => void
 }
 
-/** What stands during the whole run. `host` has the PostgreSQL, and no clients. */
+/** The parts that run from beginning to end. `host` has the PostgreSQL, and no clients. */
 interface Site {
   readonly host: DatabaseGateway
   readonly brokers: readonly Engine[]
@@ -232,7 +232,7 @@ async function measure (
     sent,
     cpu: {
       gateways: sum(({ cpu, report }) => (cpu?.server ?? NaN) * (report?.readingsMeasured ?? NaN)) / measured,
-      // Idle ones beside a gateway that does not use them.
+      // Without Kafka the brokers are idle, and do not count.
       brokers: journal === 'postgres' ? 0 : perMillion('brokers'),
       sinks: perMillion('sinks'),
       database: perMillion('database')

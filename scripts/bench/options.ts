@@ -10,7 +10,7 @@ import {
 /** A device's number has seven digits. */
 const DEVICES_MAX = 10_000_000
 
-/** What one run of the bench does. */
+/** One run of the bench. */
 export interface BenchOptions {
   readonly store: StoreName
   readonly workloads: readonly Workload[]
@@ -25,7 +25,7 @@ export interface BenchOptions {
   readonly build: boolean
   /** Measures the generator and the bare servers without the gateway. */
   readonly referenceOnly: boolean
-  /** Of each connection a credential, beside a gateway that needs none. */
+  /** Gives each connection a credential, and compares with a gateway that needs none. */
   readonly auth: boolean
   readonly chartFile: string | undefined
   /** Measures the gateway alone at sizes of its own, instead of the workloads. */
@@ -42,7 +42,7 @@ export interface BenchOptions {
   readonly kafka: KafkaPrograms | null
   /** Names of the attacks under which the latency of others is measured, instead of the workloads. */
   readonly attacks: readonly string[] | null
-  /** A checkout of the code before, with which this one is compared. */
+  /** A checkout of earlier code to compare with. */
   readonly against: string | null
 }
 

@@ -16,13 +16,14 @@ import { layOut } from './report/report.ts'
 import type { Supervisor } from './sides/supervisor.ts'
 
 /**
- * The copy of the latest states in Redis without a gateway and without PostgreSQL: the rows of batches as a gateway writes them, on a
- * schedule, and first pages beside them. What a page waits for here it waits for Redis, and not for a core that others have.
+ * Measures the copy of the latest states in Redis without a gateway and without PostgreSQL: the rows of batches as a
+ * gateway writes them, on a schedule, and first pages beside them. A page here waits for Redis alone, and not for a
+ * core that other processes use.
  */
 const DEVICES = 100_000
 const RATE_PER_S = 5000
 const PAGES_PER_S = 40
-/** Rows: what a gateway writes with two idle cores, with two busy ones, and what waits behind a stall. */
+/** Rows of a batch: with two idle cores, with two busy ones, and behind a stall. */
 const BATCHES = [5, 70, 500]
 const START_TIMEOUT_MS = 10_000
 const FILL_ROWS = 500
@@ -135,7 +136,7 @@ async function load ({ fleet, pages, rows, durationMs }: LoadOptions): Promise<{
     }
   }
   async function readPage (index: number): Promise<void> {
-    // Else every page would be asked for where a batch is.
+    // Otherwise every page would be asked for just when a batch is written.
     await sleep(Math.random() * 1000 / PAGES_PER_S)
     const search = { sortBy: GET_SORTS[index % 4] ?? 'deviceId', orderBy: index % 8 < 4 ? 'desc' : 'asc', offset: 0, count: 20 } as const
     await time(pages.run('PAGE', ...toPageArguments(TOKEN, search)).then((reply) => {

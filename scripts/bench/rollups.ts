@@ -14,7 +14,7 @@ const READINGS = DEVICES * READINGS_PER_BUCKET * BUCKETS
 const POLL_MS = 250
 const IDLE_MS = 5000
 
-/** Deferred work of one round, of a million readings. */
+/** Deferred work of one round, for a million readings. */
 export interface RollupRound {
   /** CPU seconds of PostgreSQL, less what it uses idle. */
   readonly databaseCpuS: number
@@ -29,7 +29,7 @@ interface RollupRun {
   readonly say: (line: string) => void
 }
 
-/** Lets a gateway without traffic close an hour of buckets, until nothing is left, and counts what that takes. */
+/** Lets a gateway without traffic close an hour of buckets, until nothing is left, and measures its CPU and time. */
 export async function runRollups ({ supervisor, options, say }: RollupRun): Promise<RollupRound[]> {
   const gateway = await startGateway(supervisor, {
     name: 'gateway', parentDir: options.dataDir, profileDir: undefined
@@ -82,7 +82,7 @@ async function closeAll (gateway: DatabaseGateway): Promise<RollupRound> {
   return { databaseCpuS: used('database'), gatewayCpuS: used('server'), seconds }
 }
 
-/** The table for a person. */
+/** The report as text. */
 export function formatRollups (rounds: readonly RollupRound[]): string {
   const spread = (pick: (round: RollupRound) => number) => {
     const { median, min, max } = toSpread(rounds.map(pick))

@@ -13,8 +13,8 @@ const RSS_SETTLE_MS = 2000
 const LAST_WORDS_MS = 500
 
 /**
- * One round against one target. Metrics by name: `rate` (readings/s; of `get` requests/s), `p50`, `p99`, `p99.9` (ms), `bytes` (each
- * connection).
+ * One round against one target. Metrics by name: `rate` (readings/s; with `get`, requests/s), `p50`, `p99`, `p99.9`
+ * (ms), `bytes` (each connection).
  */
 export interface Round {
   readonly target: string
@@ -24,7 +24,7 @@ export interface Round {
   readonly peakRssBytes: number | null
   /** Cores that everything but target and generator used while measuring; `null` without /proc. */
   readonly otherCores: number | null
-  /** Readings that the spool acknowledged and PostgreSQL has since; where PostgreSQL is the store, none should. */
+  /** Readings that the spool acknowledged and that were replayed since; with PostgreSQL as the store, ideally none. */
   readonly replayed: number
   readonly report: LoadReport | null
 }
@@ -74,7 +74,7 @@ export async function runRound (
       : settings.traffic === 'get' ? getMeanwhile(supervisor, child, target, settings) : load(child, target, settings, { onConnected })
     return await Promise.race([measured, target.gone])
   } catch (error) {
-    // A server that died closes its sockets first; its own last words tell more than they do.
+    // A server that dies closes its sockets first, and its last log lines tell more than their errors.
     await Promise.race([target.gone, sleep(LAST_WORDS_MS)])
     const message = error instanceof Error ? error.message : String(error)
     throw new Error(`${message}\n${target.tail()}`.trimEnd(), { cause: error })
@@ -199,7 +199,7 @@ const QUIET_CORES = 0.05
 const QUIET_STEP_MS = 250
 const QUIET_TIMEOUT_MS = 5000
 
-/** Waits until what the last round left to do (write-back, vacuum) is done, so that the next target does not pay for it. */
+/** Waits until deferred work of the last round (write-back, vacuum) is done, so that the next does not pay for it. */
 export async function untilQuiet (targets: readonly Target[]): Promise<void> {
   const sum = () => targets.reduce<number>((total, { cpu }) => {
     const now = cpu()

@@ -9,7 +9,7 @@ import { toSpread } from '../harness/statistics.ts'
 import type { Supervisor } from './sides/supervisor.ts'
 import { startGateway } from './sides/targets.ts'
 
-/** What is measured at each size, of a fleet whose devices report at random. */
+/** The phases at each size. The devices of the fleet report at random. */
 const PHASES = {
   rate: { traffic: 'closed', connections: 500, inFlight: 20, ratePerS: 0 },
   ack: { traffic: 'open', connections: 1000, inFlight: 32, ratePerS: 10_000 },
@@ -79,7 +79,7 @@ function median (rounds: readonly Round[], pick: (round: Round) => number | null
   return middle.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 
-/** One row a size: medians over rounds, of memory the most. */
+/** One row a size: medians over rounds, and the peak of memory. */
 export function formatScale (sizes: readonly SizeOutcome[]): string {
   const rows = sizes.map(({ devices, history, rounds: { rate, ack, calm, get } }) => {
     const peak = [...rate, ...ack, ...calm, ...get].flatMap(({ peakRssBytes }) => peakRssBytes ?? [])

@@ -29,7 +29,7 @@ export function toPort (
 
 export const STORES = ['database', 'spool'] as const
 
-/** What makes acknowledgements of the measured gateway durable: PostgreSQL, or the disk spool while PostgreSQL is away. */
+/** Where the measured gateway makes readings durable: PostgreSQL, or the disk spool while PostgreSQL is away. */
 export type StoreName = typeof STORES[number]
 
 const CLOSED = {
@@ -127,10 +127,9 @@ export const AUTH_WORKLOADS = '500x20'
 export const SPOOL_WORKLOADS = '50x20,500x20,arrays'
 
 /**
- * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, the same with
- *   `-v5` for MQTT 5, `open@{rate per second}`
- *   and `get@{readings per second}`
- * @throws Error that names what is unknown
+ * @param list - names, separated by commas: those of {@link DEFAULT_WORKLOADS}, any `{connections}x{in flight}`, the
+ *   same with `-v5` for MQTT 5, `open@{rate per second}` and `get@{readings per second}`
+ * @throws Error that names an unknown workload
  */
 export function parseWorkloads (list: string): Workload[] {
   return list.split(',').flatMap((name) => name === 'open' ? ['open@10000', 'open@40000'] : [name]).map(parseWorkload)

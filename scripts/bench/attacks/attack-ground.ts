@@ -1,10 +1,10 @@
 import { connect, type Socket } from 'node:net'
 
-/** How often what is due is done. */
+/** Between two rounds of actions that are due. */
 const STEP_MS = 2
 const REOPEN_MS = 50
 
-/** Where an attack strikes, and what it knows. */
+/** The target of an attack, and what the attacker knows. */
 export interface AttackSettings {
   readonly name: string
   readonly mqttPort: number
@@ -15,7 +15,7 @@ export interface AttackSettings {
   readonly victim: string
 }
 
-/** What came of it. */
+/** The result of an attack. */
 export interface AttackReport {
   /** Connections opened, packets or requests sent: whatever the attack repeats. */
   readonly attempts: number
@@ -24,7 +24,7 @@ export interface AttackReport {
   readonly cpuCores: number
 }
 
-/** What attacks are made of. Nothing that the gateway answers or does ends one. */
+/** The steps that attacks are made of. No answer of the gateway ends an attack. */
 export class AttackGround {
   readonly settings: AttackSettings
   attempts = 0
@@ -46,7 +46,7 @@ export class AttackGround {
     return socket
   }
 
-  /** Evenly, a number of times a second: an attacker that lost its core for a while does not catch up at once. */
+  /** Acts `perS` times a second, evenly: an attacker that lost its core for a while does not catch up at once. */
   every (perS: number, act: () => void): void {
     const startMs = performance.now()
     const atOnceMax = 2 * perS * STEP_MS / 1000
@@ -69,7 +69,7 @@ export class AttackGround {
     for (let index = 0; index < count; index++) next()
   }
 
-  /** Opens a number of connections a second, each of which sends this and is dropped after a second at the latest. */
+  /** Opens `perS` connections a second. Each sends `bytes` and is dropped after a second at the latest. */
   strike (perS: number, port: number, bytes: () => Buffer): void {
     this.every(perS, () => {
       const socket = this.open(port, () => socket.write(bytes()))

@@ -3,7 +3,7 @@ import { deflateSync } from 'node:zlib'
 import type { AttackGround } from './attack-ground.ts'
 import { encodeConnect, encodePublish, encodeSubscribe, PINGREQ } from '../../harness/packet-encoder.ts'
 
-/** One attack, as strong as one machine that does not give itself away by its rate alone. */
+/** One attack, as strong as one machine can make it without being noticed for its rate alone. */
 export interface AttackKind {
   /** Printed beside the result. */
   readonly what: string

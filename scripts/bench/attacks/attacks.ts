@@ -24,8 +24,9 @@ const MALLORIES = Array.from({ length: 20 }, (_, index) => `mallory-${index}`)
 const DELAY_MAX = 1.5
 
 /**
- * One attack: rounds without it, while it strikes a listener that discards everything, and of it. The attacker, who would have a machine of
- * his own, takes part of this one in both of the latter, so what the gateway adds is what lies between them.
+ * One attack: rounds without it, rounds while it strikes a listener that discards everything, and rounds while it
+ * strikes the gateway. A real attacker has a machine of its own. Here it takes part of this one in the second and the
+ * third kind of rounds, so their difference is what the gateway adds.
  */
 export interface AttackOutcome {
   readonly name: string
@@ -45,8 +46,8 @@ interface AttackRun {
 }
 
 /**
- * Measures how long well-behaved devices wait for acknowledgements, with and without each attack in turn, on one gateway that needs
- * credentials.
+ * Measures how long well-behaved devices wait for acknowledgements, with and without each attack in turn, on one
+ * gateway that needs credentials.
  * @throws when one of them is disconnected or a reading of theirs is not stored, or when the gateway ends
  */
 export async function runAttacks ({ supervisor, options, names, profileDir, say }: AttackRun): Promise<AttackOutcome[]> {

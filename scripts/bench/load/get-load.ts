@@ -9,7 +9,7 @@ import { Histogram } from '../../harness/statistics.ts'
 /** Requests that may be under way; what is due beyond them waits for a connection, and its wait counts. */
 const CONNECTIONS_MAX = 64
 
-/** Longer, and the server has lost the request. */
+/** After this time the server has lost the request. */
 const STALL_MAX_MS = 60_000
 
 type Sort = typeof GET_SORTS[number]

@@ -10,14 +10,14 @@ import { encodeBytes, MessageReader, toTag, WIRE, writeVarint } from '../../../s
 const FRAME_HEADER_BYTES = 5
 const STORED = 1
 
-/** Where the doubles of a reading stand behind its front, in the order of the fields below. */
+/** Numbers of the fields that are doubles, in the order in which they are written. */
 const FIELDS = [2, 3, 4, 9, 10] as const
 const DOUBLE_BYTES = 9
 const READING_FIELDS_BYTES = FIELDS.length * DOUBLE_BYTES
 
 /**
  * A request in a gRPC frame, with readings to write over.
- * @returns and where the fields of each reading begin
+ * @returns the request, and where the fields of each reading begin
  */
 export function createRequest (readings: number, device: string, number: number): { bytes: Buffer, readingsAt: number[] } {
   const fields = Buffer.alloc(READING_FIELDS_BYTES)

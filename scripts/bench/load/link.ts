@@ -15,13 +15,13 @@ export interface Link {
   onRead: () => void
 }
 
-/** Reads of all connections land in one buffer, for none outlives its callback. */
+/** Reads of all connections land in one buffer, because none outlives its callback. */
 const readBuffer = Buffer.allocUnsafe(65_536)
 
 /** Connections opened at once; more only fills the listener's backlog. */
 const OPENING_MAX = 200
 
-/** Longer than any round, so that an idle client is not expected to ping; not 0, so that its timer is paid for. */
+/** Longer than any round, so that an idle client need not ping; not 0, so that the cost of its timer counts. */
 const KEEPALIVE_S = 3600
 
 const CONNECT_TIMEOUT_MS = 30_000

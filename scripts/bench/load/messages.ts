@@ -16,7 +16,7 @@ export interface LoadSettings {
   readonly measureMs: number
   /** New for each round, so that no reading of it was ever sent before. */
   readonly devicePrefix: string
-  /** Devices of which each publish is one, at random; 0: each connection is one device. QoS 1 only. */
+  /** Each publish is that of one of so many devices, at random; 0: each connection is one device. QoS 1 only. */
   readonly devices: number
   /** The generated secret of each connection's device; `null`: connections without credentials. */
   readonly secrets: readonly string[] | null
@@ -74,5 +74,5 @@ export type FromLoad =
   | { readonly type: 'pages', readonly report: GetReport }
   | { readonly type: 'failed', readonly message: string }
 
-/** What the servers to compare with, bare broker and bare Fastify, tell when they listen. */
+/** Sent by the servers to compare with, bare broker and bare Fastify, once they listen. */
 export interface ServerListening { readonly type: 'listening', readonly port: number }

@@ -4,13 +4,13 @@ import type { ReadingRow } from '../../../db/rows.ts'
 import { createStore } from '../../../db/store.ts'
 import type { FromLoad, LoadSettings, ToLoad } from './messages.ts'
 
-// What PostgreSQL takes from one process without a broker: the gateway's own store (COPY, upsert of latest, COMMIT),
+// How much PostgreSQL takes of one process without a broker: the gateway's own store (COPY, upsert of latest, COMMIT),
 // fed with finished rows of the same shape as the workload `arrays`. Arguments: connection string, connections, rows a batch.
 
 const DEVICES = 50
 const NAMES = ['breathRateValue', 'heartRateValue', 'spo2Value', 'temperatureValue']
 
-/** Texts and hashes are made before the start, for decoding and hashing belong to the gateway; times make each row new. */
+/** Texts and hashes are made before the start: decoding and hashing belong to the gateway. Times make each row new. */
 const SHAPES = 4096
 
 function createShapes (): ReadonlyArray<Pick<ReadingRow, 'vitals' | 'hash' | 'fields'>> {

@@ -5,7 +5,7 @@ import { encodeMqtt5Publish, encodePublish, PINGREQ } from '../../harness/packet
 import { createRequest, writeProtoReading } from './grpc-link.ts'
 import { createPayload, writeDigits, writeReading } from './reading.ts'
 
-/** The bytes that one answer is waited for, and where its readings begin. */
+/** The bytes that one answer acknowledges, and where their readings begin. */
 interface Slot {
   readonly bytes: Buffer
   readonly readingsAt: readonly number[]
@@ -113,7 +113,7 @@ export class Sender {
 
   /**
    * Takes the answer to the oldest slot.
-   * @param messageId - of a PUBACK: must be the oldest one's, for PUBACKs come in the order of PUBLISHes [MQTT-4.6.0-2]
+   * @param messageId - of a PUBACK: must be the oldest one's, as PUBACKs come in the order of PUBLISHes [MQTT-4.6.0-2]
    */
   answer (messageId?: number): void {
     if (this.#unanswered === 0) throw new Error('an answer to nothing')

@@ -1,6 +1,7 @@
 /**
- * What the live page costs: its frames while 10,000 devices send 2,000 updates a second, and what ten open pages do to
- * acknowledgements at 5,000 readings a second. Needs the build (`npm run build`) and Chromium; see src/web/README.md.
+ * Measures the live page: its frames while 10,000 devices send 2,000 updates a second, and the effect of ten open pages
+ * on acknowledgements at 5,000 readings a second. Needs the build (`npm run build`) and Chromium: see
+ * src/web/README.md.
  *
  *   npx tsx scripts/bench/page/page.ts
  *   npx tsx scripts/bench/page/page.ts --no-frames --subscribe-to-all   what the gateway would pay for pages that get each reading
@@ -27,7 +28,7 @@ const PAGES = 10
 const PUBLISHERS = 20
 const MEASURE_MS = 20_000
 const TICK_MS = 10
-/** Of acknowledgements, without and with pages in turn. */
+/** Rounds of acknowledgements, without and with pages in turn. */
 const ROUNDS = 3
 const ROUND_MS = 10_000
 const isOfAll = process.argv.includes('--subscribe-to-all')
@@ -49,7 +50,7 @@ async function startGateway (dataDir: string): Promise<{ readonly child: ChildPr
     if (line.msg === 'listening' && line.protocol === 'http') ports.http = line.port!
     if (line.msg === 'ready') break
   }
-  // What it says from here on is not read, and must not fill its pipe.
+  // Its further output is not read, and must not fill its pipe.
   child.stdout.resume()
   return { child, ports }
 }
@@ -136,9 +137,9 @@ const toSubscribe = (topics: readonly string[]) =>
 const toInView = (page: number) => Array.from({ length: 28 }, (_, row) => `vital/bench-${page * 28 + row}`)
 
 /**
- * Toward the gateway what a page is: a subscriber of the rows in view over WebSocket that asks for the status, and for what
- * changed of all devices, each two seconds. Or what it would be as a subscriber of everything.
- * It reads and drops, for ten browsers on the machine of the gateway would measure how they share its cores.
+ * Acts towards the gateway as pages do: subscribes to the rows in view over WebSocket, and asks every two seconds for
+ * the status and for the changes of all devices. With `isOfAll` it acts as pages that subscribe to everything. It reads
+ * and drops, because ten browsers on the gateway's machine would measure how they share its cores.
  */
 async function openPages (
   { http }: Ports, isOfAll: boolean

@@ -37,7 +37,7 @@ function format (value: number, digits: number): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 
-/** Two or three digits that count, whatever the size. */
+/** Decimals that leave two or three significant digits. */
 function digitsOf (value: number): number {
   return value >= 100 ? 0 : value >= 10 ? 1 : 2
 }
@@ -85,7 +85,7 @@ export function toChart (
   const label = (entry: Summary[number]) => entry.metric === 'rate' || entry.metric === 'bytes'
     ? entry.workload
     : `${entry.workload} ${entry.metric}`
-  // Of latencies a ratio above 1 is the worse one; beside rates it would mislead.
+  // A ratio of latencies above 1 is worse, so beside ratios of rates it would mislead.
   const ratios = summary.filter(({ isGiven, metric }) => metric === 'rate' && !isGiven).map((entry) => ({
     label: label(entry),
     bars: [

@@ -28,7 +28,7 @@ const UNITS: Readonly<Record<string, string>> = {
 
 const METRICS = ['rate', 'p50', 'p99', 'p99.9', 'bytes']
 
-/** In the order of the above, and then those of a workload's own. */
+/** In the order of {@link METRICS}, then those that a workload adds. */
 function metricsOf (rounds: readonly Round[]): string[] {
   return [...new Set([...METRICS, ...rounds.flatMap(({ metrics }) => Object.keys(metrics))])]
 }
@@ -72,7 +72,7 @@ export function summarize (outcomes: readonly Outcome[]) {
       workload: outcome.workload.name,
       metric,
       unit: unitOf(outcome.workload, metric),
-      /** An open loop is given its rate; the part of a backlog within the window means nothing. */
+      /** The rate of an open loop is a setting; a part of a backlog within the window would mean nothing. */
       isGiven: isGiven(outcome.workload, metric),
       referenceName: outcome.referenceName,
       ratio: spread(toRatios(outcome, metric)),
@@ -140,7 +140,7 @@ export function formatOutcomes (outcomes: readonly Outcome[], store: StoreName):
       const digits = unit === 'ms' ? 2 : 0
       for (const [name, list] of [[referenceName, toRatios(outcome, metric)], ['Mosquitto', toRatios(outcome, metric,
         'mosquitto')]] as const) {
-        // An open loop is given its rate; the part of a backlog within the window means nothing.
+        // The rate of an open loop is a setting; a part of a backlog within the window would mean nothing.
         if (list.length > 0 && !isGiven(workload, metric)) ratios.push([label(workload, metric), formatSpread(list, 2), name])
       }
       absolute.push([

@@ -1,6 +1,6 @@
 import { createServer } from 'node:net'
 
-// Accepts connections and reads what they bring, nothing else: what an attack costs the machine that it comes from.
+// Accepts connections, reads and discards: measures what an attack costs the machine that it comes from.
 const server = createServer({ noDelay: true }, (socket) => {
   socket.on('error', () => {})
   socket.resume()

@@ -1,7 +1,7 @@
 import { sumMetric } from '../../command-line/prometheus-text.ts'
 import type { Target } from './targets.ts'
 
-/** What a gateway, or a sink, tells Prometheus. */
+/** The metrics of a gateway or a sink, in Prometheus' text format. */
 export async function readMetrics ({ ports }: Pick<Target, 'ports'>): Promise<string> {
   return await (await fetch(`http://127.0.0.1:${ports.http}/metrics`)).text()
 }

@@ -14,7 +14,7 @@ const START_TIMEOUT_MS = 10_000
 
 export const MOSQUITTO_HINT = 'Mosquitto was left out: it is not installed (apt install mosquitto, brew install mosquitto)'
 
-/** Acknowledges out of memory and stores nothing, as the bare broker does; no log, and no limit that the others have not. */
+/** Acknowledges out of memory and stores nothing, as the bare broker does. It has no log and no limits of its own. */
 const toConfiguration = (port: number) => `listener ${port} 127.0.0.1
 allow_anonymous true
 persistence false

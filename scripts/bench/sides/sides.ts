@@ -25,7 +25,7 @@ export const REFERENCE_NAMES = {
   none: 'nothing'
 } as const
 
-/** One of those that are compared. */
+/** One of the servers that are compared. */
 export interface Side {
   readonly role: 'gateway' | 'reference' | 'mosquitto'
   readonly target: Target
@@ -41,7 +41,7 @@ export interface SideOptions {
   readonly say: (line: string) => void
 }
 
-/** One round against the gateway, and the proof that what it acknowledged is stored: a rate of lost readings is worthless. */
+/** Runs a round against the gateway, and checks that all it acknowledged is stored. @throws when it is not */
 export async function runGatewayRound (supervisor: Supervisor, gateway: Gateway, settings: LoadSettings): Promise<Round> {
   const before = await gateway.stored()
   const round = await runRound(supervisor, gateway, settings)
@@ -88,7 +88,7 @@ async function startReference (side: SideOptions, gateway: DatabaseGateway | nul
   if (reference === 'none') return null
   if (reference === 'postgres') {
     if (gateway === null) return null
-    // Its own stop belongs to the gateway: the same server, reached past it.
+    // The same server, without the gateway before it. The gateway stops it.
     const target = { ...gateway, name: REFERENCE_NAMES.postgres, stop: async () => {} }
     const args = [gateway.databaseUrl, ...POSTGRES_LOAD]
     return { role, target, run: (settings) => runRound(supervisor, target, settings, 'postgres-load', args) }
@@ -115,7 +115,7 @@ async function startThird ({ supervisor, workload }: SideOptions): Promise<Side 
   return { role: 'mosquitto', target, run: (settings) => runRound(supervisor, target, settings) }
 }
 
-/** Starts what one workload compares. */
+/** Starts the servers that one workload compares. */
 export async function startSides (side: SideOptions): Promise<Side[]> {
   const measured = side.options.referenceOnly ? null : await startMeasured(side)
   const gateway = measured !== null && 'database' in measured.target ? measured.target as DatabaseGateway : null

@@ -105,7 +105,7 @@ function killPostmaster (pid: number): void {
     }
     process.kill(pid, 'SIGKILL')
   } catch (error) {
-    // ESRCH is what is waited for: it is gone.
+    // ESRCH: it has gone.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }

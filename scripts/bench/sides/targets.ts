@@ -18,7 +18,7 @@ const READY_TIMEOUT_MS = 60_000
 /** At a million devices it takes half a minute. */
 const ORDERED_TIMEOUT_MS = 300_000
 
-/** What is stored, for comparing with what was acknowledged. */
+/** Counts of stored readings, to compare with those that were acknowledged. */
 export interface Stored {
   /** In the table `readings`, or in the spool. */
   readonly rows: number
@@ -52,10 +52,10 @@ export interface Gateway extends Target {
   readonly stored: () => Promise<Stored>
 }
 
-/** What a gateway with credentials asks of a request; the bench's own scrapes need one, too. */
+/** Headers that a gateway with credentials requires, also of the bench's own scrapes. */
 export type Headers = Readonly<Record<string, string>>
 
-/** A gateway with a PostgreSQL that the bench can ask. */
+/** A gateway with a PostgreSQL that the bench can query. */
 export interface DatabaseGateway extends Gateway {
   readonly database: pg.Client
   readonly dataDir: string
@@ -73,7 +73,7 @@ export function untilGone (child: ChildProcess, name: string, isStopping: () => 
       if (!isStopping()) reject(new Error(`${name} ended unexpectedly (${signal ?? `exit code ${code}`})\n${tail()}`))
     })
   })
-  // A running measurement races against it; between measurements none does.
+  // Only a running measurement races against it.
   gone.catch(() => {})
   return gone
 }
@@ -169,7 +169,7 @@ async function spawnGateway (
   return { name: options.name, pid: child.pid ?? 0, ports, dataDir, lines, tail, gone, stop }
 }
 
-/** With an embedded PostgreSQL in its data directory. */
+/** Starts a gateway with an embedded PostgreSQL in its data directory. */
 export async function startGateway (supervisor: Supervisor, options: GatewayOptions): Promise<DatabaseGateway> {
   const { dataDir, lines, stop, ...gateway } = await spawnGateway(supervisor, options, { environment: options.environment ?? {} })
   const databaseUrl = readFileSync(join(dataDir, 'database-url'), 'utf8').trim()
@@ -233,7 +233,7 @@ function rememberOpen (dataDir: string): void {
   writeFileSync(join(dataDir, 'access.json'), '{"open":true}', { mode: 0o600 })
 }
 
-/** With PostgreSQL away: whatever it acknowledges, it has fsynced in its spool. */
+/** Starts a gateway whose PostgreSQL is away: it has fsynced in its spool whatever it acknowledges. */
 export async function startSpoolGateway (supervisor: Supervisor, options: GatewayOptions): Promise<Gateway> {
   const { dataDir, lines, ...gateway } = await spawnGateway(supervisor, options, {
     environment: { DATABASE_URL: AWAY_URL, VITAL_SPOOL_BYTES_MAX: String(SPOOL_BYTES_MAX) }, prepare: rememberOpen
@@ -282,7 +282,7 @@ async function scrape (httpPort: number, headers: Headers = {}): Promise<string>
   return text
 }
 
-/** The gateway compares how many devices there are whenever it is asked for a page, and else reads them once a minute. */
+/** Asks for pages, because each makes the gateway compare the number of devices; by itself it does once a minute. */
 async function untilOrdered (httpPort: number, devices: number): Promise<void> {
   const deadlineMs = performance.now() + ORDERED_TIMEOUT_MS
   for (;;) {
