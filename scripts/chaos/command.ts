@@ -71,10 +71,10 @@ interface Shared {
 
 async function runFault (shared: Shared, fault: Fault): Promise<Outcome> {
   const { belongings, program, options } = shared
-  // A fault that lasts comes once; --seconds is for it.
+  // A lasting fault runs once, for --seconds.
   const extent = options.isAll ? 'inAll' : 'alone'
   const cycles = fault.cycles === undefined ? 1 : options.cycles ?? fault.cycles[extent]
-  // Of its own for each fault, so that one run alone draws the same numbers as within `all`.
+  // Each fault has its own seed, so that it draws the same numbers alone as within `all`.
   const seed = (options.seed ^ crc32(fault.name)) >>> 0
   const dir = belongings.createDir()
   const progress = createProgress(fault, cycles)
@@ -271,7 +271,7 @@ export function createCommand ({ print }: CommandSurroundings): Command {
       say(error instanceof Error ? error.message : String(error))
       return 2
     })
-    // Connections of a run that broke off would keep this process alive; what was started ends with it.
+    // Connections of a run that broke off would keep this process alive. All that was started ends with it.
     process.exit(status)
   })
 }

@@ -17,7 +17,7 @@ export interface Fault {
   readonly database: 'embedded' | 'own'
   /** A PostgreSQL of this fault alone, on a file system in memory of that size. */
   readonly clusterBytesMax?: number
-  /** Repetitions; without, the fault comes once and lasts `seconds`. */
+  /** Repetitions; without them, the fault comes once and lasts `seconds`. */
   readonly cycles?: Extent
   readonly seconds?: Extent
   /** @returns what is missing here and how to get it, or `null` */
@@ -25,7 +25,7 @@ export interface Fault {
   readonly load?: Partial<Load>
   /** Readers of pages beside the devices, unless `--readers` is given; default {@link READERS}. */
   readonly readers?: number
-  /** Hurts, and leaves a running gateway behind; what holds for every fault is checked by the rig. */
+  /** Strikes, and leaves a running gateway. The rig checks what must hold for every fault. */
   readonly run: (rig: Rig) => Promise<void>
 }
 

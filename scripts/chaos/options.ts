@@ -12,7 +12,7 @@ import type { Fault } from './fault.ts'
 import { type Break, BREAKS } from './rig/injection.ts'
 import { STREAM_STRIKES } from './streams/stream-strikes.ts'
 
-/** What one run of the harness does. */
+/** One run of the harness. */
 export interface ChaosOptions {
   readonly faults: readonly Fault[]
   readonly isAll: boolean
@@ -26,7 +26,7 @@ export interface ChaosOptions {
   readonly streams: { readonly weed: string | null, readonly flinkJars: string | null } | null
   readonly seed: number
   readonly cycles: number | undefined
-  /** Of a cluster: strikes are spread over so many. */
+  /** Of a cluster: fewest readings, over which the strikes are spread. */
   readonly readings: number | undefined
   readonly seconds: number | undefined
   readonly ratePerS: number | undefined

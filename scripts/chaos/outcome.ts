@@ -1,6 +1,6 @@
 import type { Violation } from '../harness/checks/stored.ts'
 
-/** What a fault's run came to. */
+/** The result of a fault's run. */
 export interface Outcome {
   readonly fault: string
   readonly cycles: number

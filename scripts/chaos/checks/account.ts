@@ -5,8 +5,8 @@ import { type Measure, readParts } from '../../harness/checks/ledger-file.ts'
 import { measureWaits, NO_WAITS, type Waits } from './waits.ts'
 
 /**
- * @param account.ledgerPaths - closed; removed afterwards, for a campaign has hundreds
- * @param account.measures - what a fault wants to know beside
+ * @param account.ledgerPaths - closed; removed afterwards, because a campaign has hundreds
+ * @param account.measures - further measures that a fault needs, in the same pass
  */
 export async function judgeAccount ({ ledgerPaths, measures, ...options }: StoredCheckOptions & {
   ledgerPaths: readonly string[], measures: readonly Measure[]

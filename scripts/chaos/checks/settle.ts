@@ -24,8 +24,8 @@ export async function drain (publisher: PublisherProcess, violate: Violate): Pro
 
 /**
  * Waits until nothing is pending and no transaction of the gateway runs.
- * @param writers - who may be at work in PostgreSQL: where sinks write, they go on with what this gateway has logged
- * @returns what the metrics say then; `null` when it did not come to that
+ * @param writers - the processes that write to PostgreSQL: sinks go on with what this gateway has logged
+ * @returns the metrics then; `null` when it did not settle
  */
 export async function settle (
   httpPort: number, query: Query, violate: Violate, writers: 'gateways' | 'sinks' = 'gateways'
@@ -40,7 +40,7 @@ export async function settle (
   return tookMs === null ? null : await scrape(httpPort)
 }
 
-/** Further looks that must find the same: what a reader knows of the end of a partition is some hundred milliseconds old. */
+/** Further looks that must find the same: a reader learns of the end of a partition some hundred milliseconds late. */
 const LOOKS = 4
 const LOOK_INTERVAL_MS = 500
 

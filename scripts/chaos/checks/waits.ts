@@ -1,6 +1,6 @@
 /**
- * Why the reading that waited longest had to wait: for want of a gateway, or because one took its time. A reading that is
- * sent to a gateway which is killed before it answers has to wait for the next one, so its wait is the sum of many.
+ * Why the reading that waited longest had to wait: because no gateway was up, or because one was slow. If a gateway is
+ * killed before it answers, a reading waits for the next gateway, so its wait is the sum of many.
  */
 import type { Entry, LedgerEntries } from '../../harness/checks/ledger-file.ts'
 
@@ -21,7 +21,7 @@ export interface Waits {
 
 export const NO_WAITS: Waits = { slowestMs: 0, slowest: null, slowestAnswerMs: 0, slowestAnswer: null }
 
-/** @param before - of the parts that were looked at already */
+/** @param before - the result for the parts before this one */
 export function measureWaits (part: LedgerEntries, before = NO_WAITS): Waits {
   const waits: { -readonly [key in keyof Waits]: Waits[key] } = { ...before }
   for (const entries of part.values()) {

@@ -18,9 +18,9 @@ type Watched = Pick<GatewayProcess, 'isGone' | 'isEnding' | 'peakRssBytes' | 'pe
 export interface WatchOptions {
   readonly gateway: () => Watched | null
   readonly httpPort: () => number
-  /** Of memory; that of a gateway by default. */
+  /** Cap of resident memory; that of a gateway by default. */
   readonly rssBytesMax?: number | undefined
-  /** Of the devices. */
+  /** Connections of the devices. */
   readonly connections: number
   readonly onViolation: (violation: Violation) => void
 }
@@ -92,7 +92,7 @@ export class Watch {
     }
   }
 
-  /** Each kind once: a cap that is passed is passed at each look. */
+  /** Reports each kind once: a cap that is passed stays passed. */
   #tell (checker: Violation['checker'], what: string, detail: string): void {
     if (this.#told.has(what)) return
     this.#told.add(what)

@@ -1,4 +1,4 @@
-/** The books of a run on a cluster: what devices and sessions were told, against what lies in PostgreSQL and what came. */
+/** Accounts of a run on a cluster: compares acknowledged with stored readings, published with delivered messages. */
 import { join } from 'node:path'
 import { judgeAverages } from '../../harness/checks/averages.ts'
 import type { Entry } from '../../harness/checks/ledger-file.ts'
@@ -20,7 +20,7 @@ const MISSING_TOLD = 4
 interface AccountsOptions {
   readonly publisher: PublisherProcess
   readonly load: Load
-  /** For sinks to store what is in Kafka; by default 90 s. */
+  /** Time for sinks to store what is in Kafka; by default 90 s. */
   readonly settleMs: number
   readonly dir: string
   readonly seed: number
@@ -36,7 +36,7 @@ export function createAccounts ({ publisher, load, settleMs, dir, seed, onRemark
   let accounts = 0
   let missingBefore = 0
 
-  /** Lets devices and publishers work while something is done, then compares all of it. */
+  /** Lets devices and publishers work while `hurt` runs, then compares everything. */
   async function keep (stage: Stage, ward: Ward, hurt: () => Promise<void>): Promise<void> {
     const ledgerPath = join(dir, `ledger-${++accounts}`)
     const prefix = `cluster${accounts}`

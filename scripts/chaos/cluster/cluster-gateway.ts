@@ -6,14 +6,14 @@ import { GatewayProcess } from '../../harness/gateway-process.ts'
 import { readV8Flags } from '../../harness/v8-flags.ts'
 import { Watch } from '../checks/watch.ts'
 
-/** On a machine that does other things too: a start of a reader took longer than a minute there. */
+/** On a busy machine a start of a reader takes longer than a minute. */
 const READY_TIMEOUT_MS = 180_000
 const STOP_TIMEOUT_MS = 15_000
 
 export interface ClusterGatewayOptions {
   readonly belongings: Belongings
   readonly name: string
-  /** Of the run; the gateway has a directory below it. */
+  /** Directory of the run; that of the gateway is below it. */
   readonly dir: string
   /** The Node.js that runs it; this one by default. */
   readonly node?: string | undefined
@@ -22,9 +22,9 @@ export interface ClusterGatewayOptions {
   readonly env: Readonly<Record<string, string>>
   readonly mqttPort: number
   readonly httpPort: number
-  /** Of memory; that of a gateway by default. */
+  /** Cap of resident memory; that of a gateway by default. */
   readonly rssBytesMax?: number
-  /** Of clients. */
+  /** Connections of clients. */
   readonly connections: number
   readonly onViolation: (violation: Violation) => void
 }
@@ -42,7 +42,7 @@ export class ClusterGateway {
     this.options = options
     this.#dataDir = join(options.dir, options.name)
     this.watch = new Watch({
-      // What is frozen answers nothing.
+      // A frozen process answers nothing.
       gateway: () => this.#isFrozen ? null : this.#process,
       httpPort: () => options.httpPort,
       connections: options.connections,

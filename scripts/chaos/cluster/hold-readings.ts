@@ -1,6 +1,6 @@
 import pg from 'pg'
 
-/** Lets no transaction write readings, until it is released: batches that are under way stay so. */
+/** Keeps every transaction from writing readings until it is released: batches under way wait. */
 export async function holdReadings (connectionString: string): Promise<() => Promise<void>> {
   const client = new pg.Client({ connectionString, application_name: 'vital-chaos' })
   client.on('error', () => { /* PostgreSQL was killed meanwhile. */ })

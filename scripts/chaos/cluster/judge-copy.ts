@@ -1,10 +1,10 @@
-/** The copy of the latest states in Redis: gateways answer pages out of it, and they hold what PostgreSQL holds. */
+/** Checks the copy of the latest states in Redis: pages of gateways come from it, and equal PostgreSQL's rows. */
 import { isDeepStrictEqual } from 'node:util'
 import { sumMetric } from '../../command-line/prometheus-text.ts'
 import { until } from '../../harness/until.ts'
 import type { Stage } from './stage.ts'
 
-/** Until pages come from Redis again: what may differ is read again first. */
+/** Until pages come from Redis again: states that may differ are read again first. */
 const TRUST_TIMEOUT_MS = 30_000
 /** "At most a second after a kill." */
 const EXACT_WITHIN_MS = 1000
@@ -19,7 +19,7 @@ export interface LatestState {
   readonly vitals: Readonly<Record<string, unknown>>
 }
 
-/** @returns devices of which one side has another state, or none */
+/** @returns devices whose states differ, or that one side lacks */
 export function findDifferences (rows: readonly LatestState[], pages: readonly LatestState[]): string[] {
   const ofRows = new Map(rows.map((row) => [row.deviceId, row]))
   const ofPages = new Map(pages.map((state) => [state.deviceId, state]))

@@ -12,9 +12,9 @@ import { holdReadings } from './hold-readings.ts'
 import type { Stage } from './stage.ts'
 import { freezeFor, oneOf, restart, type Strike } from './strike.ts'
 
-/** Until a follower leads what a broker led that was killed. */
+/** Until followers lead the partitions of a killed broker. */
 const ELECTION_MS = 8000
-/** Longer than brokers and the group take to miss a sink, and shorter than a statement of a sink may take. */
+/** Longer than brokers and the group take to notice a lost sink, and shorter than a statement of a sink may take. */
 const TAKE_OVER_MS = 8500
 const TOLD_MS = 30_000
 const ENDED_MS = 20_000
@@ -22,7 +22,7 @@ const ENDED_MS = 20_000
 const STORED_MS = 2000
 /** Until the last broker has deleted a topic that is being deleted. */
 const DELETED_MS = 2000
-/** Of a batch that was being written. */
+/** Of a batch that was being written when the power failed. */
 const TORN_BYTES = 60
 const PARTITIONS_MORE = 6
 const PARTITIONS_MAX = 24
@@ -45,13 +45,13 @@ async function readPlaces (sink: ClusterGateway): Promise<string[]> {
   return [...lags].map(([, topic, partition]) => `${topic} ${partition}`)
 }
 
-/** How often the sinks say something now. */
+/** How many warnings of the sinks contain `what` now. */
 async function countWarnings ({ sinks }: Stage, what: string): Promise<number> {
   const answers = await Promise.all(sinks.map(({ options: { httpPort } }) => readReadiness(httpPort)))
   return answers.flatMap(({ warnings }) => warnings).filter((warning) => warning.includes(what)).length
 }
 
-/** All brokers but one are frozen, and that one leads and is killed: only it has what no other had yet. */
+/** Freezes all brokers but the leader, and kills that one: it alone has the latest records. */
 async function killLoneLeader (stage: Stage): Promise<void> {
   const kafka = kafkaOf(stage)
   const leader = brokerOf(stage)
@@ -65,7 +65,7 @@ async function killLoneLeader (stage: Stage): Promise<void> {
   await leader.start()
 }
 
-/** A sink is frozen while PostgreSQL works at a batch of it, and the batch goes on once another sink has its partitions. */
+/** Freezes a sink while PostgreSQL works at its batch, which goes on once another sink has the partitions. */
 async function replaceSink (stage: Stage): Promise<void> {
   const sink = sinkOf(stage)
   const countReplaced = async () => sumMetric(await readMetrics(sink), 'vital_sink_replaced_total')
@@ -99,8 +99,8 @@ async function replaceSink (stage: Stage): Promise<void> {
 }
 
 /**
- * Owed: what was stored before stays, what is acknowledged afterwards is stored, and the sinks say that something is lost.
- * Lost may be what was acknowledged right before.
+ * Deletes a topic and creates it again. Stored rows stay, readings that are acknowledged afterwards are stored, and the
+ * sinks warn of the loss. Readings that were acknowledged right before may be lost.
  */
 async function recreateTopic (stage: Stage): Promise<void> {
   const kafka = kafkaOf(stage)
@@ -125,7 +125,7 @@ async function recreateTopic (stage: Stage): Promise<void> {
   }
 }
 
-/** The disk of one broker is full, which ends it; with room again it is started. */
+/** Fills the disk of one broker, which ends the broker, and starts it once there is room again. */
 async function fillBrokerDisk (stage: Stage): Promise<void> {
   const { disk } = kafkaOf(stage)
   if (disk === null) throw new Error('no broker has a disk of its own')
@@ -141,8 +141,8 @@ async function fillBrokerDisk (stage: Stage): Promise<void> {
 }
 
 /**
- * The power of all brokers fails: their logs end where they ended some seconds before. Sinks that were down meanwhile have
- * not stored what is gone, and those that were not have a position behind the end.
+ * Cuts the power of all brokers: their logs end where they ended some seconds before. Sinks that were down have not
+ * stored the lost records. Sinks that were up have a position behind the end.
  */
 async function cutPower (stage: Stage): Promise<void> {
   const kafka = kafkaOf(stage)
@@ -178,7 +178,7 @@ async function cutPower (stage: Stage): Promise<void> {
   }
 }
 
-/** Nothing of the database's machine goes on: batches that PostgreSQL had, and sinks that would write them again. */
+/** Kills what runs on the database's machine: PostgreSQL with its batches, and sinks that would write them again. */
 async function killPostgresAndSinks (stage: Stage): Promise<void> {
   const release = await holdReadings(stage.postgres.url)
   await sleep(stage.between(300, 1500))

@@ -29,9 +29,9 @@ export interface ClusterRunOptions {
   readonly kafka: KafkaOptions | null
   /** With Kafka: lakes, exports and Flink; `null`: none. */
   readonly streams: StreamsOptions | null
-  /** At least as many, over which the strikes are spread; `undefined`: what is sent meanwhile. */
+  /** Fewest readings to send, over which the strikes are spread; `undefined`: as many as are sent meanwhile. */
   readonly readings: number | undefined
-  /** No further strike after so long; `undefined`: all are done. */
+  /** After this time no further strike begins; `undefined`: all are done. */
   readonly seconds: number | undefined
   readonly load: Partial<Load>
   readonly breaks: Break | undefined
@@ -42,12 +42,12 @@ export interface ClusterRunOptions {
 /** Strikes between two checks. */
 const STRIKES_PER_ACCOUNT = 10
 const LOAD: Load = { ...DEFAULT_LOAD, devices: 40, httpDevices: 4, ratePerS: 400, waveformShare: 0 }
-/** For sinks to store what is in Kafka; after a lot of readings. */
+/** Time for sinks to store what is in Kafka; the longer one after many readings. */
 const SETTLE_MS = 90_000
 const LONG_SETTLE_MS = 600_000
-/** In each publish where a number of readings is to be reached. */
+/** Readings in each publish, where `readings` is given. */
 const ARRAY_READINGS = 20
-/** A strike waits no longer for its turn among the readings. */
+/** Longest that a strike waits for its turn among the readings. */
 const TURN_TIMEOUT_MS = 1_800_000
 const SUBSCRIBERS = 12
 /** Three publishers with two topics each. */
@@ -56,7 +56,7 @@ const TOPICS = Array.from({ length: 3 }, (_, index) => [`ward/0/bed-${index}`, `
 const OTHER_CONNECTIONS = 40
 const CALM_MS = 3000
 
-/** Hurts a cluster again and again, one process at a time, and keeps the books of devices and of persistent sessions. */
+/** Strikes a cluster again and again, one process at a time, and accounts for readings and persistent sessions. */
 export async function runCluster (options: ClusterRunOptions): Promise<Outcome> {
   const random = new Random(options.seed)
   const between = (min: number, max: number) => random.between(min, max)
@@ -124,14 +124,14 @@ interface AllStrikesOptions extends StrikeOptions, Pick<ClusterRunOptions, 'cycl
   readonly progress: { done: number }
 }
 
-/** All strikes, with an account after each so many. */
+/** Runs all strikes, with an account after every {@link STRIKES_PER_ACCOUNT} of them. */
 async function strikeAll (options: AllStrikesOptions): Promise<void> {
   const { stage, ward, accounts, publisher, progress, cycles, readings, seconds = Infinity, onCycle } = options
   const endMs = performance.now() + seconds * 1000
   const isOver = () => performance.now() > endMs
   while (progress.done < cycles && !isOver()) {
     const first = progress.done
-    /** Until as many readings were sent in this account as its cycles stand for. */
+    /** Waits until the readings that belong to the cycles so far were sent in this account. */
     const takeTurn = async () => {
       if (readings === undefined) return
       const due = readings / cycles * (progress.done - first)
@@ -149,7 +149,7 @@ async function strikeAll (options: AllStrikesOptions): Promise<void> {
   }
 }
 
-/** A time without strikes, in which those that write to PostgreSQL tell what has become of its rows. */
+/** Lets time pass without strikes, and compares what the writers counted with the rows that PostgreSQL got. */
 async function accountForRows (stage: Stage, accounts: ReturnType<typeof createAccounts>, ward: Ward): Promise<void> {
   const writers = stage.sinks.length > 0 ? stage.sinks : stage.gateways
   const scrapes = () => Promise.all(writers.map(({ options: { httpPort } }) => scrape(httpPort)))
@@ -162,7 +162,7 @@ interface StrikeOptions extends Pick<ClusterRunOptions, 'strikes' | 'onRemark'> 
   readonly stage: Stage
   readonly ward: Ward
   readonly accounts: ReturnType<typeof createAccounts>
-  /** Of Redis. */
+  /** Whether an outage of Redis is under way. */
   readonly outage: { isUnderWay: boolean }
   readonly between: (min: number, max: number) => number
 }
@@ -188,7 +188,7 @@ async function strike ({ strikes, stage, ward, accounts, outage, between, onRema
   for (const { checker, message } of violations.slice(before)) onRemark(`after ${name}: ${checker} ${message}`)
 }
 
-/** C7 over all gateways: what they counted in a time without strikes against the rows that came in it. */
+/** C7 over all gateways: compares what they counted in a time without strikes with the rows that came in it. */
 function checkTogether (before: readonly Scrape[], after: readonly Scrape[], added: Rows): Violation[] {
   const sum = (scrapes: readonly Scrape[], name: keyof Scrape) => scrapes.reduce((all, one) => all + Number(one[name]), 0)
   const since = (name: keyof Scrape) => sum(after, name) - sum(before, name)

@@ -44,10 +44,10 @@ export interface StageOptions {
   /** With Kafka: lakes, exports and Flink; `null`: none. */
   readonly streams: StreamsOptions | null
   readonly strikes: ReadonlyArray<{ readonly name: string }>
-  /** Of clients. */
+  /** Connections of clients. */
   readonly connections: number
   readonly onViolation: (violation: Violation) => void
-  /** A gateway was ready again after so many milliseconds. */
+  /** A gateway was ready again after `ms`. */
   readonly onRecovered: (ms: number) => void
 }
 
@@ -61,7 +61,7 @@ export interface Stage {
   /** The Node.js of gateways and sinks, and `vital-gateway`. */
   readonly node: string
   readonly commandLine: string
-  /** Readings that were acknowledged then may be lost: somebody deleted what held them. */
+  /** Times in which readings were acknowledged that may be lost, because their topic was deleted. */
   readonly excused: Array<{ readonly fromMs: number, readonly toMs: number }>
   readonly violate: (checker: Violation['checker'], message: string) => void
   readonly haproxy: ReturnType<typeof createHaproxy>
@@ -188,7 +188,7 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   }
 }
 
-/** Two gateways and two sinks have nearly all of the 40 that an embedded PostgreSQL grants. */
+/** Two gateways and two sinks use nearly all of the 40 connections that an embedded PostgreSQL allows. */
 async function raiseConnections (postgres: OwnPostgres): Promise<void> {
   await createQuery(postgres.url)(`alter system set max_connections = ${CONNECTIONS_WITH_STREAMS}`)
   await postgres.stop('SIGINT')

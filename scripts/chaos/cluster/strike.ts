@@ -3,7 +3,7 @@ import type { Engine } from '../../harness/engine.ts'
 import type { StreamsOptions } from '../streams/engines.ts'
 import type { KafkaOptions, Stage } from './stage.ts'
 
-/** What a run has that a strike may need. */
+/** The parts of a run that a strike may need. */
 export interface Given extends Pick<KafkaOptions, 'brokers' | 'ackAfter'> {
   readonly streams: StreamsOptions | null
 }
@@ -11,7 +11,7 @@ export interface Given extends Pick<KafkaOptions, 'brokers' | 'ackAfter'> {
 /** One way to hurt one process of a cluster, and to mend it again. */
 export interface Strike {
   readonly name: string
-  /** Of all draws. */
+  /** Its share of all draws is its weight over the sum of all weights. */
   readonly weight: number
   /** @returns why it cannot be done here, or `null` */
   readonly obstacle?: (given: Given) => string | null

@@ -67,7 +67,7 @@ export async function revokeBystanders (how: {
   }
 }
 
-/** Tries some of the revoked, those that were connected and those that were not. */
+/** Tries to log in as some of the revoked principals, of those that were connected and of those that were not. */
 async function countLate (ids: readonly string[], portOf: (index: number) => number): Promise<number> {
   const tried = [...ids.slice(0, LATE_TRIES), ...ids.slice(-LATE_TRIES)]
   const sockets = await Promise.all(tried.map((id, index) => connectOnce(portOf(index), id)))

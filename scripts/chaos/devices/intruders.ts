@@ -29,7 +29,7 @@ const KINDS = {
 } as const
 type Kind = keyof typeof KINDS
 
-/** What became of one kind. */
+/** Figures of one kind. */
 export interface IntruderFigures {
   opened: number
   /** By the gateway. */

@@ -1,4 +1,4 @@
-/** Applications that ask for pages as fast as they get them, and what they are answered. */
+/** Applications that ask for pages as fast as they get them, and the answers that they get. */
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { secretOf } from '../../harness/devices/identities.ts'
@@ -15,7 +15,7 @@ const PAGES = [
   '/vital-data?count=100&sortBy=deviceId', '/vital-data?count=100', '/vital-data?count=100&sortBy=heartRate&orderBy=asc'
 ] as const
 
-/** Of the principal with which they ask where HTTP needs credentials. */
+/** Principal of the readers where HTTP needs credentials. */
 export const READER_ID = 'chaos-reader'
 
 export interface ReaderFigures {
@@ -91,7 +91,7 @@ function get (
   })
 }
 
-/** Of a rig, what its readers need. */
+/** The parts of a rig that its readers need. */
 interface ReadRig {
   readonly httpPort: number
   readonly options: { readonly random: Random, readonly load: { readonly isIdentified: boolean } }
@@ -101,8 +101,8 @@ interface ReadRig {
 }
 
 /**
- * Readers of pages beside the devices of any fault. Connections are lost with the gateway; an answer of another status is a violation
- * whatever happens to it.
+ * Readers of pages beside the devices of any fault. Connections may be lost with the gateway. An answer of another
+ * status is a violation, whatever happens to the gateway.
  */
 export function readBeside (rig: ReadRig, count: number) {
   let readers: ReturnType<typeof startReaders> | null = null

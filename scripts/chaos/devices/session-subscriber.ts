@@ -23,22 +23,22 @@ export interface SessionSubscriberOptions {
    */
   readonly isClustered: boolean
   readonly random: (min: number, max: number) => number
-  /** Whether nobody can tell a client of its session, now. */
+  /** Whether no gateway can know of the client's session now. */
   readonly mayLoseSession: () => boolean
-  /** Whether the publisher of a message was told that it has no session, and sent it again. @param what - topic, QoS and number */
+  /** Whether a message was sent again because its publisher had lost its session. @param what - topic, QoS, number */
   readonly mayRepeat: (what: string) => boolean
-  /** It has subscribed again, because its session was lost in such a time. */
+  /** It has subscribed again, because its session was lost. */
   readonly onLost: () => void
   readonly onViolation: (message: string) => void
 }
 
-/** What came of one topic as published at one QoS: its numbers, and the highest that came for the first time. */
+/** The messages that came of one topic and one published QoS: their numbers, and the highest of them. */
 interface Stream {
   readonly seen: Set<number>
   last: number
 }
 
-/** A subscriber with a persistent session that is cut off at random, and keeps the books of what it was sent. */
+/** A subscriber with a persistent session that is cut off at random, and records what it was sent. */
 export class SessionSubscriber {
   readonly #options: SessionSubscriberOptions
   /** Unix milliseconds of each CONNACK. */
@@ -51,7 +51,7 @@ export class SessionSubscriber {
   #socket: Socket | null = null
   #isEnded = false
   #isSubscribed = false
-  /** Numbers up to which it is owed nothing, by stream. */
+  /** Numbers up to which no message need come, by stream. */
   readonly #forgiven = new Map<string, number>()
   #hasLost = false
   repeated = 0
@@ -92,7 +92,7 @@ export class SessionSubscriber {
     this.#socket?.destroy()
   }
 
-  /** The QoS that a message on `topic` is owed at. */
+  /** The QoS that a message on `topic` must have. */
   grantedFor (topic: string, publishedQoS: QoS): QoS {
     let granted = -1
     for (const [filter, qos] of Object.entries(this.#options.filters)) {
@@ -101,7 +101,7 @@ export class SessionSubscriber {
     return Math.max(0, Math.min(granted, publishedQoS)) as QoS
   }
 
-  /** It is owed nothing of the messages 1 to `count`. @param name - topic and QoS */
+  /** The messages 1 to `count` need not come. @param name - topic and QoS */
   forgive (name: string, count: number): void { this.#forgiven.set(name, count) }
 
   /** @returns how many of the messages 1 to `count` have not come */

@@ -4,7 +4,7 @@ import mqttPacket, { type Packet } from 'mqtt-packet'
 const RECONNECT_MIN_MS = 80
 const RECONNECT_MAX_MS = 300
 const CONNECT_TIMEOUT_MS = 10_000
-/** Unacknowledged at once; with as many it publishes nothing new. */
+/** Unacknowledged messages at once; at the bound it publishes nothing new. */
 const WINDOW = 100
 const PACKET_ID_MAX = 65_535
 
@@ -13,9 +13,9 @@ export interface WardPublisherOptions {
   readonly port: () => number
   readonly topics: readonly string[]
   readonly random: (min: number, max: number) => number
-  /** Whether nobody can tell a client of its session, now. */
+  /** Whether no gateway can know of the client's session now. */
   readonly mayLoseSession: () => boolean
-  /** Its connection has ended, though it was not to. */
+  /** Its connection has ended, though it was not closed here. */
   readonly onClose?: () => void
 }
 
@@ -30,8 +30,9 @@ interface Outgoing {
 }
 
 /**
- * Publishes numbered messages outside `vital/` at QoS 1 and 2 for {@link SessionSubscriber}s. It keeps its session: what
- * is unacknowledged is sent again in its order after each reconnect, so all that it has counted is owed in the end.
+ * Publishes numbered messages outside `vital/` at QoS 1 and 2 for {@link SessionSubscriber}s. It keeps its session:
+ * unacknowledged messages are sent again in their order after each reconnect, so in the end all that it has counted
+ * must arrive.
  */
 export class WardPublisher {
   readonly #options: WardPublisherOptions

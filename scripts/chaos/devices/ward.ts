@@ -1,4 +1,4 @@
-/** Subscribers with persistent sessions and the publishers whose messages they are owed. */
+/** Subscribers with persistent sessions, and the publishers of the messages that they must get. */
 import { SessionSubscriber } from './session-subscriber.ts'
 import { WardPublisher } from './ward-publisher.ts'
 
@@ -15,9 +15,9 @@ const FILTER_SETS = [
 export interface WardOptions {
   readonly port: () => number
   readonly subscribers: number
-  /** Of each publisher, which has topics of its own. */
+  /** Topics of each publisher. */
   readonly topics: ReadonlyArray<readonly string[]>
-  /** Between two messages on each topic: a session that is away for long must not come to its bounds. */
+  /** Between two messages on each topic: a session that is away for long must not reach its bounds. */
   readonly publishIntervalMs: number
   /** A gateway that takes a session over may repeat at QoS 1 without the DUP flag. */
   readonly isClustered: boolean
@@ -60,7 +60,7 @@ export function createWard (options: WardOptions) {
 
   const told = new Set<string>()
 
-  /** What has not come, of all that each subscriber is owed at QoS 1 or 2. */
+  /** Deliveries of QoS 1 and 2 that have not come, of all subscribers. */
   function missing (): number {
     let sum = 0
     for (const subscriber of subscribers) for (const { counts } of publishers) sum += missingOf(subscriber, counts)
@@ -82,9 +82,9 @@ export function createWard (options: WardOptions) {
       for (const publisher of publishers) if (!publisher.isConnected) publisher.connect()
       timer = setInterval(() => { for (const publisher of publishers) publisher.publish() }, publishIntervalMs)
     },
-    /** What is unacknowledged is still sent again. */
+    /** Unacknowledged messages are still sent again. */
     stopPublishing (): void { clearInterval(timer) },
-    /** Cuts one subscriber off, which comes back. */
+    /** Cuts one subscriber off; it connects again. */
     cut (): void { subscribers[Math.floor(random(0, subscribers.length))]?.cut() },
     end (): void {
       clearInterval(timer)

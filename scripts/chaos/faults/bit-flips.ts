@@ -35,8 +35,8 @@ export const bitFlips: Fault = {
 }
 
 /**
- * Fills the spool, flips bits of it while the gateway is down, and looks at what the next one makes of it.
- * @returns `device n` of what lay in the damaged records
+ * Fills the spool, flips bits of it while the gateway is down, and checks how the next gateway handles that.
+ * @returns `device n` of all readings and dead letters in the damaged records
  */
 export async function damageSpool (rig: Rig): Promise<ReadonlySet<string>> {
   await rig.ownPostgres.stop('SIGINT')
@@ -51,20 +51,20 @@ export async function damageSpool (rig: Rig): Promise<ReadonlySet<string>> {
   await rig.until(async () => (await rig.scrape()).spoolReadings === 0, 60_000)
   const { damage } = await rig.scrape()
   if (damage === 0 && damaged.length > 0) rig.violate('expected', `${damaged.length} records were damaged and none was counted`)
-  // Its last record counts as replayed a moment before its file is put aside.
+  // The last record of a segment counts as replayed a moment before its file is set aside.
   const isSetAside = async () => (await readdir(join(rig.dataDir, 'spool'))).some((name) => name.endsWith('.damaged'))
   if (await rig.until(isSetAside, SET_ASIDE_TIMEOUT_MS) === null) rig.violate('expected', 'no damaged segment was set aside')
   return held
 }
 
-/** @returns the records that no longer are what was written */
+/** @returns the records that were changed */
 async function flip (rig: Rig): Promise<Stretch[]> {
   const stretches = await readStretches(join(rig.dataDir, 'spool'))
   if (stretches.length === 0) throw new Error('the spool is empty: there is nothing to damage')
   const damaged = new Set<Stretch>()
   for (let flips = Math.ceil(rig.between(0, FLIPS_MAX)); flips > 0; flips--) {
     const stretch = stretches[Math.floor(rig.between(0, stretches.length))]!
-    // Half of them into headers, which are small, and the harder case.
+    // Half of the flips hit headers, which are small, and the harder case.
     const end = rig.between(0, 1) < 0.5 ? stretch.start + RECORD_HEADER_BYTES : stretch.end
     const offset = Math.floor(rig.between(stretch.start, end))
     const file = await open(stretch.path, 'r+')

@@ -4,7 +4,7 @@ import type { Rig } from '../rig/rig.ts'
 
 const DAY_MS = 86_400_000
 
-/** Readings of today, while the gateway's clock is days away from PostgreSQL's; then one life with a clock that is right. */
+/** Sends readings of today while the gateway's clock is days away from PostgreSQL's, then runs with a right clock. */
 async function run (rig: Rig, clockAheadMs: number): Promise<void> {
   await rig.startGateway({ injection: { clockAheadMs } })
   await rig.beginAccount()

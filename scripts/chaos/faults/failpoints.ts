@@ -64,7 +64,7 @@ export const powerLoss: Fault = {
   }
 }
 
-/** What a power failure takes: bytes that were written and never confirmed. */
+/** Cuts what a power failure takes: bytes that were written and never confirmed. */
 async function cutTails (rig: Rig, durablePath: string): Promise<void> {
   const durable = JSON.parse(await readFile(durablePath, 'utf8')) as Record<string, number>
   const directory = join(rig.dataDir, 'spool')

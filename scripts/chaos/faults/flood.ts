@@ -9,7 +9,7 @@ const INTRUDERS = 500
 const CLOSED_WITHIN_MS = 15_000
 const ACK_SLOWEST_MS_MAX = 2000
 
-/** Intruders for `ms`, then waits until the gateway has rid itself of the last. */
+/** Lets intruders connect for `ms`, then waits until the gateway has closed the last of them. */
 export async function flood (rig: Rig, ms: number): Promise<void> {
   rig.watch.otherConnections = Math.max(rig.watch.otherConnections, 2 * INTRUDERS)
   const intruders = startIntruders({ port: () => rig.mqttPort, count: INTRUDERS, random: rig.options.random })

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Fault } from '../fault.ts'
 
-/** What a small machine fills in half a minute. */
+/** A small machine fills so many in half a minute. */
 const ROWS = 2_000_000
 
 export const hugeDefaultPartition: Fault = {

@@ -8,9 +8,9 @@ import type { Rig } from '../rig/rig.ts'
 import { Span } from '../../harness/checks/span.ts'
 
 const PRINCIPALS = 70_000
-/** Of them, on each of the two gateways. */
+/** Principals that are connected, on each of the two gateways. */
 const CONNECTED = 50
-/** Stamps are set when a statement begins: gateways that look back for some seconds do not see what is committed later than that. */
+/** Longer than some seconds of looking back, because stamps are set when a statement begins, long before its COMMIT. */
 const TRANSACTION_MS = 17_000
 /** Over the p99 of the same cycle before: a busy machine alone may have 200 ms. */
 const ACK_P99_MORE_MS_MAX = 250

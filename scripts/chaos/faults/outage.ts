@@ -1,4 +1,4 @@
-/** PostgreSQL away for a while: the way back, what was promised meanwhile, and the long outage itself. */
+/** Outages of PostgreSQL: the recovery, the promises that hold meanwhile, and the long outage itself. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { watchMemory } from '../checks/memory.ts'
 import type { Fault } from '../fault.ts'
@@ -11,7 +11,7 @@ const SPOOLED_ACK_MS_MAX = 2000
 const ACK_P99_MS_MAX = 250
 const RECOVERY_TIMEOUT_MS = 90_000
 const REMARK_INTERVAL_MS = 60_000
-/** Growth of resident memory over an outage that still is the heap at work, and no backlog kept in memory. */
+/** Growth of resident memory in an outage that is normal for the heap; a backlog kept in memory would exceed it. */
 const RSS_GROWTH_MIB_MAX = 128
 
 /** Waits until PostgreSQL takes readings again and nothing waits in the spool; notes the time. */

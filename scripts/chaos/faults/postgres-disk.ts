@@ -46,7 +46,7 @@ export const postgresDiskFull: Fault = {
     await sleep(rig.options.seconds * 1000)
     const toMs = Date.now()
     rmSync(ballast)
-    // A write-ahead log that cannot be written is a panic, after which PostgreSQL may have given up.
+    // PostgreSQL panics when it cannot write its write-ahead log, and may have given up.
     rig.figures['postgresEnded'] = String(await rig.ownPostgres.startAgain())
     await recover(rig)
     await endAccountOfOutage(rig, fromMs, toMs)

@@ -12,7 +12,7 @@ export async function stopForAWhile (rig: Rig, signal: 'SIGQUIT' | 'SIGKILL'): P
   await rig.ownPostgres.start()
 }
 
-/** Every process of PostgreSQL stands still for `ms`. */
+/** Freezes every process of PostgreSQL for `ms`. */
 export async function hang (rig: Rig, ms: number): Promise<void> {
   const thaw = freeze(rig.clusterDir)
   try {
@@ -37,7 +37,7 @@ export async function terminateSessions (rig: Rig, ms: number): Promise<void> {
 
 /** New sessions cannot write for `ms`, and the old ones are ended. */
 export async function forbidWrites (rig: Rig, ms: number): Promise<void> {
-  // From the maintenance database, for a session of this one could not take it back.
+  // From the maintenance database, because a session of this one could not take it back.
   const alter = createQuery(rig.ownPostgres.url)
   const name = new URL(rig.databaseUrl).pathname.slice(1)
   await alter(`alter database ${name} set default_transaction_read_only = on`)
@@ -57,7 +57,7 @@ export async function lockTable (rig: Rig, table: 'readings' | 'latest', seconds
   await rig.query(`begin; lock table ${table} in access exclusive mode; select pg_sleep(${seconds}); commit`)
 }
 
-/** A fault that keeps PostgreSQL away and lasts: what is sent meanwhile is acknowledged from the spool. */
+/** Runs a lasting fault that keeps PostgreSQL away: readings sent meanwhile are acknowledged from the spool. */
 async function endure (rig: Rig, strike: () => Promise<void>): Promise<void> {
   await rig.begin()
   await sleep(2000)

@@ -7,7 +7,7 @@ const SERVER_BUSY = 0x89
 const SERVER_SHUTTING_DOWN = 0x8b
 const PAYLOAD_FORMAT_INVALID = 0x99
 
-/** Whether each invalid reading was refused with the code that says so. */
+/** Counts invalid readings that were refused with another code than 0x99. */
 class Refusals implements Measure {
   wrong = 0
 

@@ -3,7 +3,7 @@ import type { Fault } from '../fault.ts'
 
 const READINGS = 1000
 
-/** The same readings in two requests at once, one in reverse: each used to wait for the other's keys until a deadlock was found. */
+/** The same readings in two requests at once, one reversed: without an order of keys each would wait for the other. */
 export const reverseResend: Fault = {
   name: 'reverse-resend',
   summary: 'the same 1,000 readings beside each other, one time reversed: no deadlock, and each is stored once',
@@ -29,7 +29,7 @@ export const reverseResend: Fault = {
         device: `reverse-${n % 100}`, timestamp: 1_735_689_600 + cycle * READINGS + n, n
       }))
       const startMs = performance.now()
-      // Some milliseconds apart, or both share a batch, which stores each once.
+      // Some milliseconds apart: otherwise both share a batch, which stores each once.
       await Promise.all([post(readings), sleep(rig.between(1, 12)).then(() => post(readings.toReversed()))])
       slowestMs = Math.max(slowestMs, Math.round(performance.now() - startMs))
     })

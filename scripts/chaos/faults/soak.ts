@@ -1,6 +1,6 @@
 /**
- * Everything at random. In the first half of the time one gateway lives through what it is meant to live through, so that
- * its memory can be seen to stay flat; in the second half it may be killed too.
+ * Everything at random. In the first half of the time all strikes are such that one gateway survives them, so that its
+ * memory can be seen to stay flat. In the second half it may be killed too.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
@@ -20,7 +20,7 @@ import { forbidWrites, hang, lockTable, stopForAWhile, terminateSessions } from 
 /** Time between two checks: a loss is found while its logs are there. */
 const ACCOUNT_MS = 60_000
 const CALM_MS_MAX = 5000
-/** Of the last third over the middle third of the first half, when every cache and pool is as large as it gets. */
+/** From the middle third to the last third of the first half, when every cache and pool has its full size. */
 const RSS_GROWTH_MIB_MAX = 64
 const RSS_POLL_MS = 1000
 /** Five minutes: in less, one replay of large readings moves the median of a third. */
@@ -100,7 +100,7 @@ function pick<Item> (rig: Rig, items: readonly Item[]): Item {
   return items[Math.floor(rig.between(0, items.length))]!
 }
 
-/** Most connections go well; of the others answers are dropped, or they are cut. */
+/** Most connections go well. The others are cut, some of them after their answers were dropped. */
 function toMishap (rig: Rig): Mishap {
   if (rig.between(0, 1) < 0.7) return {}
   const fromMs = performance.now() + rig.between(1000, 20_000)
@@ -167,7 +167,7 @@ async function strikeFor (
   }
 }
 
-/** C5: what grows without end passes any bound in time; this sees it before. */
+/** C5: memory that grows without end passes any bound in time; this finds it earlier. */
 function judgeMemory (rig: Rig, rssMiB: readonly number[]): void {
   const third = Math.floor(rssMiB.length / 3)
   const median = (part: readonly number[]) => Math.round([...part].sort((a, b) => a - b)[part.length >> 1] ?? 0)

@@ -6,7 +6,7 @@ import { mountObstacle } from '../rig/tmpfs.ts'
 import { leaveSpool, mountSpool, untilReadiness } from './spool-disk.ts'
 
 const CHUNK = Buffer.alloc(64 * 1024)
-/** The gateway tries its disk each 5 s at most. */
+/** The gateway tries its disk at least every 5 s. */
 const RETURN_MS_MAX = 15_000
 
 /** Writes until the file system is full. */

@@ -8,7 +8,7 @@ import { Span } from '../../harness/checks/span.ts'
 import { mountObstacle } from '../rig/tmpfs.ts'
 
 const TMPFS_BYTES = 16 * 1024 * 1024
-/** A new segment's header, and no batch: a larger one would only make segments short. */
+/** Room for a new segment's header and for no batch: a larger limit would only make segments short. */
 const FILE_BYTES_MAX = 1024
 const STATE_TIMEOUT_MS = 60_000
 /** Longer than `VITAL_ACK_TIMEOUT_MS`, so that clients are closed. */
@@ -51,7 +51,7 @@ export async function holdSpool (rig: Rig) {
 /** @returns why a spool cannot be made read-only here, or `null` */
 export const holdSpoolObstacle = (): string | null => process.geteuid?.() === 0 ? mountObstacle() : null
 
-/** C4: nothing that was sent while nothing could be made durable was acknowledged in that time. */
+/** C4: no reading that was sent while nothing could be made durable was acknowledged in that time. */
 async function endAccountOfFailure (rig: Rig, fromMs: number, toMs: number): Promise<void> {
   const span = new Span(fromMs, toMs)
   await rig.endAccount({ measures: [span] })
@@ -98,7 +98,7 @@ export const spoolDiskFull: Fault = {
   }
 }
 
-/** The limit of a file's size, of a process that runs. @throws what prlimit said */
+/** Limits the size of files that a running process writes. @throws Error with the message of prlimit */
 function limitFileSize (pid: number, bytes: number | 'unlimited'): void {
   const { status, stderr } = spawnSync('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`], { encoding: 'utf8' })
   if (status !== 0) throw new Error(`prlimit: ${stderr.trim()}`)
@@ -108,7 +108,7 @@ export const spoolFileLimit: Fault = {
   name: 'spool-file-limit',
   summary: 'PostgreSQL stopped, RLIMIT_FSIZE of the gateway lowered to nearly nothing, also for its log: nothing is acknowledged; raised again, all resumes',
   database: 'own',
-  // No batch is small.
+  // So that no batch fits into the limit.
   load: { blobBytes: 2000 },
   obstacle () {
     if (process.platform !== 'linux') return 'prlimit needs Linux'

@@ -5,9 +5,9 @@ import type { ReadingRow } from '../../../db/rows.ts'
 import type { Store } from '../../../db/store.ts'
 import type { Break } from './injection.ts'
 
-/** An acknowledgement out of memory is that much ahead of the disk. */
+/** How far an acknowledgement out of memory is ahead of the disk. */
 export const EARLY_MS = 60
-/** Kept with each write; in all beyond what the harness allows, and no more than a small machine has. */
+/** Kept with each write; in total more than the harness allows, and no more than a small machine has. */
 const LEAK_BYTES = 4 * 1024 * 1024
 const LEAK_BYTES_MAX = 1024 * 1024 * 1024
 const LEAK_DESCRIPTORS_MAX = 300

@@ -4,19 +4,19 @@ import { buildProgram, root, transpile } from '../../harness/compile.ts'
 import { type PlantedBug, plantBug } from '../../harness/plant-bug.ts'
 import type { Break } from './injection.ts'
 
-/** What the harness's own processes import, beside the gateway. */
+/** Folders that the harness's own processes import, beside the gateway. */
 const SCRIPTS = ['chaos', 'bench', 'harness']
 
-/** Defects that no store or disk of the harness can inject: they stand in the program itself. */
+/** Defects that no store or disk of the harness can inject: they are built into the program. */
 const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
-  // What could not be stored is refused for good, and MQTT 5 devices drop it.
+  // Readings that could not be stored are refused for good, and MQTT 5 devices drop them.
   'refuse-unstored': {
     file: 'broker/publish/hold-until-durable.ts',
     find: 'if (outcome.status === \'unavailable\') {',
     put: 'if (outcome.status === \'unavailable\') { ' +
       'if (connection.client.protocolLevel === 5) return pass(connection, held, \'payload_format\');'
   },
-  // A publish is acknowledged although Redis lacks what sessions and other gateways are owed of it.
+  // A publish is acknowledged although Redis lacks its deliveries to sessions and other gateways.
   'ack-before-redis': { file: 'broker/cluster/copies.ts', find: 'if (next !== null)', put: 'return null; if (next !== null)' },
   // A gateway whose lease has lapsed acknowledges without having asked whether another one has adopted its sessions.
   'ack-when-lapsed': { file: 'broker/cluster/joining.ts', find: 'get isInDoubt() {', put: 'get isInDoubt() { return false;' },
@@ -36,7 +36,7 @@ const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
   'no-identity': {
     file: 'src/kafka/reading-record.ts', find: 'hash(\'sha256\', vitals, ', put: 'hash(\'sha256\', vitals + Math.random(), '
   },
-  // What brokers have lost is not written again.
+  // Records that brokers have lost are not written again.
   'keep-nothing': { file: 'src/ingest/journal/kept-check.ts', find: 'if (lost[index] === true)', put: 'if (Date.now() === 0)' },
   // A lake takes a plan that it finds for one that is carried out.
   'skip-plan': {
@@ -72,7 +72,7 @@ export interface Program {
  * Builds the gateway as `npm start` does, and copies it for this run, so that a build that is started meanwhile does
  * not change the program under test.
  * @param dir - of this run
- * @param isBuilding - false takes `dist/` as it lies
+ * @param isBuilding - false takes `dist/` as it is
  * @param breaks - a defect of the program itself is planted in the copy
  */
 export function prepareProgram (

@@ -109,7 +109,7 @@ const disk: Disk = {
   }
 }
 
-// What an earlier life knew to be durable still is.
+// Bytes that an earlier life knew to be durable still are.
 try {
   if (injection.durablePath !== undefined) Object.assign(durable, JSON.parse(readFileSync(injection.durablePath, 'utf8')))
 } catch (error) {

@@ -4,7 +4,7 @@ export interface Injection {
   readonly failpoint?: { readonly at: Failpoint, readonly pass: number }
   /** Deliberate defects that the checkers must see. */
   readonly breaks?: Break
-  /** Keeps there how much of each spool segment is durable, for {@link cutTails}. */
+  /** File in which it records how much of each spool segment is durable, for {@link cutTails}. */
   readonly durablePath?: string
   /** The store rejects as if PostgreSQL were away. */
   readonly isDatabaseAway?: boolean
@@ -12,7 +12,7 @@ export interface Injection {
   readonly answersLateMs?: number
   /** How far its own clock, not PostgreSQL's, is ahead; negative: behind. */
   readonly clockAheadMs?: number
-  /** From that call of fdatasync on they all fail with EIO, and the time of the first is written there. */
+  /** From the call number `from` on, fdatasync fails with EIO. The time of the first failure is written to `path`. */
   readonly syncFails?: { readonly from: number, readonly path: string }
 }
 

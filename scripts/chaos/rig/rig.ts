@@ -27,10 +27,10 @@ import { Watch } from '../checks/watch.ts'
 /** initdb, migrations and recovery on a busy machine included. */
 const READY_TIMEOUT_MS = 60_000
 
-/** What a second gateway's devices were acknowledged, for an account of both. */
+/** Publisher and ledger of a second gateway, for an account of both. */
 export interface Books {
   readonly publisher: PublisherProcess
-  /** Of metrics and health. */
+  /** Port of metrics and health. */
   readonly httpPort: number
   readonly ledgerPath: () => string
 }
@@ -42,7 +42,7 @@ export interface RigOptions {
   /** `null` where the gateway runs its embedded PostgreSQL. */
   readonly ownPostgres: OwnPostgres | null
   readonly dir: string
-  /** Of the fault, for names of devices and in the outcome. */
+  /** Name of the fault, for device ids and the outcome. */
   readonly faultName: string
   readonly load: Load
   readonly random: Random
@@ -58,7 +58,7 @@ export interface RigOptions {
   readonly onRemark: (remark: string) => void
 }
 
-/** One gateway, its database, and devices that publish to it: what a fault is done to, and the books that are kept. */
+/** One gateway, its database, and devices that publish to it. Faults strike it, and the rig keeps the accounts. */
 export class Rig {
   readonly options: RigOptions
   readonly violations: Violation[] = []
@@ -101,7 +101,7 @@ export class Rig {
 
   get mqttPort (): number { return this.#ports.mqtt }
   get httpPort (): number { return this.#ports.http }
-  /** Of metrics and health: a port of their own where HTTP needs credentials. */
+  /** Port of metrics and health: one of their own where HTTP needs credentials. */
   get adminPort (): number { return this.options.load.isIdentified ? this.#ports.admin : this.#ports.http }
   get databaseUrl (): string { return this.#databaseUrl ?? '' }
 
@@ -110,7 +110,7 @@ export class Rig {
     return this.options.ownPostgres
   }
 
-  /** Directory of the PostgreSQL's cluster, by which its processes are known. */
+  /** Directory of PostgreSQL's cluster, which identifies its processes. */
   get clusterDir (): string { return this.options.ownPostgres?.dir ?? join(this.dataDir, 'postgres') }
 
   between (min: number, max: number): number { return this.options.random.between(min, max) }
@@ -126,7 +126,7 @@ export class Rig {
     if (!holds) this.violate('expected', `${what}: ${value} ${unit}, more than ${max} ${unit}`)
   }
 
-  /** Notes how long the way back took; the longest one is shown. */
+  /** Notes how long a recovery took; the longest is shown. */
   recovered (ms: number): void {
     this.#sums.recoveryMs = Math.max(this.#sums.recoveryMs, ms)
   }
@@ -140,7 +140,7 @@ export class Rig {
     this.options.onCycle(++this.cyclesDone)
   }
 
-  /** Does it as often as was asked for, counting from 1. */
+  /** Strikes once for each cycle, counting from 1. */
   async repeat (strike: (cycle: number) => Promise<void>): Promise<void> {
     for (let cycle = 1; cycle <= this.options.cycles; cycle++) {
       await strike(cycle)
@@ -148,7 +148,7 @@ export class Rig {
     }
   }
 
-  /** A gateway, and load. */
+  /** Starts a gateway and load. */
   async begin (settings: Partial<PublisherSettings> = {}): Promise<void> {
     await this.startGateway()
     await this.beginAccount(settings)
@@ -192,7 +192,7 @@ export class Rig {
     }
   }
 
-  /** What a gateway of this rig is configured with. */
+  /** The environment of a gateway of this rig. */
   toEnvironment (dataDir: string, ports: { mqtt: number, http: number, admin?: number }): Record<string, string> {
     return {
       VITAL_DATA_DIR: dataDir,
@@ -234,7 +234,7 @@ export class Rig {
   async scrape (): Promise<Scrape> { return await scrape(this.adminPort) }
   async readiness (): Promise<Readiness> { return await readReadiness(this.adminPort) }
 
-  /** Waits until something holds. @returns the time it took, `null` when it did not come to hold */
+  /** Waits until a condition holds. @returns milliseconds; `null` when it did not hold in time */
   async until (holds: () => Promise<boolean> | boolean, timeoutMs: number, pollMs = 50): Promise<number | null> {
     return await until(holds, timeoutMs, pollMs)
   }
@@ -262,7 +262,7 @@ export class Rig {
     })
   }
 
-  /** Of the devices of the open account. */
+  /** Prefix of the device ids of the open account. */
   get prefix (): string { return this.#account?.prefix ?? '' }
 
   get publisher (): PublisherProcess { return this.options.publisher }
@@ -270,8 +270,8 @@ export class Rig {
   /**
    * Ends the account: all is resent until it is acknowledged, the gateway brings everything into PostgreSQL, then C1, C2, C3
    * and C7 are checked.
-   * @param how.mayLose - readings that this fault may lose: what lay in damaged records
-   * @param how.measures - are shown the ledger, for checks of the fault's own; it is gone afterwards
+   * @param how.mayLose - readings that this fault may lose: those in damaged records
+   * @param how.measures - see the ledger, for checks of the fault's own; it is removed afterwards
    */
   async endAccount (how: { mayLose?: (lost: Entry) => boolean, also?: Books, measures?: readonly Measure[] } = {}): Promise<void> {
     const account = this.#account
@@ -310,7 +310,7 @@ export class Rig {
     for (const [code, count] of Object.entries(figures.disconnectCodes)) this.count(`disconnect0x${Number(code).toString(16)}`, count)
   }
 
-  /** Notes the longest waits, and what they were spent on. */
+  /** Notes the longest waits and their causes. */
   #noteWaits ({ slowestMs, slowest, slowestAnswerMs, slowestAnswer }: Waits): void {
     if (slowest !== null && slowestMs > this.#sums.slowestAckMs) {
       this.#sums.slowestAckMs = slowestMs

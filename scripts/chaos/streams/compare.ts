@@ -1,11 +1,12 @@
 /**
- * The rows of PostgreSQL against the files of a lake and the points of InfluxDB, reading by reading, without functions of
- * the gateway. A reading is known by its device, its time and its number `n`; its numbers are compared too.
+ * Compares the rows of PostgreSQL with the files of a lake and the points of InfluxDB, reading by reading, without
+ * functions of the gateway. A reading is identified by its device, its time and its number `n`; its values are compared
+ * too.
  */
 import { join } from 'node:path'
 import { FIELDS, LAKE_FOLDER, POINTS_FILE, STORED_FILE } from './gather.ts'
 
-/** Where two of them differ, with an example. */
+/** Readings in which two of them differ, with an example. */
 export interface Difference {
   readonly count: number
   readonly example: string
@@ -40,7 +41,7 @@ export interface Comparison {
 const COLUMNS = FIELDS.map((name) => `"${name}" double`).join(', ')
 const VALUES = ['n', ...FIELDS.map((name) => `"${name}"`)].join(', ')
 
-/** @param dir - what `gather.ts` has written @param has - of what */
+/** @param dir - that `gather.ts` has filled @param has - whether it holds files of a lake, and points */
 export async function compare (dir: string, has: { readonly lake: boolean, readonly points: boolean }): Promise<Comparison> {
   const { DuckDBInstance } = await import('@duckdb/node-api')
   const instance = await DuckDBInstance.create(':memory:')

@@ -1,4 +1,4 @@
-/** What lakes and exports write to, and the job of Flink: programs of others, on loopback. */
+/** The engines that lakes and exports write to, and the job of Flink, all on loopback. */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -9,16 +9,16 @@ import { findFlinkObstacle, prepareFlinkTables, toFlinkVariables } from '../../h
 import { toInfluxDbConfig } from '../../harness/influxdb.ts'
 import { makeBucket, prepareStore, type StoreSettings } from '../../harness/seaweedfs.ts'
 
-/** `--streams`: what follows the log beside the sinks. */
+/** `--streams`: consumers of the log beside the sinks. */
 export interface StreamsOptions {
-  /** SeaweedFS's program, of lakes; `null`: none. */
+  /** Program of SeaweedFS, for lakes; `null`: no lakes. */
   readonly weed: string | null
   readonly hasInfluxDb: boolean
   /** A folder of Flink's jars; `null`: no Flink. */
   readonly flinkJars: string | null
 }
 
-/** Leaves out what is not here. @param skipped - takes a line for each part */
+/** Finds the parts that can run here. @param skipped - takes a line for each other one */
 export function findParts ({ weed, flinkJars }: Pick<StreamsOptions, 'weed' | 'flinkJars'>, skipped: string[]): StreamsOptions {
   const skip = (part: string, why: string) => { skipped.push(`--streams: without ${part}: ${why}`) }
   const hasStore = weed !== null && existsSync(weed)
@@ -69,7 +69,7 @@ interface FlinkOptions {
   readonly brokers: string
 }
 
-/** How often it is looked at, as what watches it would. */
+/** Between two checks of the job, as a supervisor would make them. */
 const WATCH_INTERVAL_MS = 2000
 
 export interface Flink extends Pick<Engine, 'kill' | 'start'> {

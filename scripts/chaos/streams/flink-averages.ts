@@ -1,8 +1,8 @@
-/** What Flink has counted, against roll-ups where they are done, and against the readings in every bucket. */
+/** Compares Flink's averages with closed roll-ups, and with the readings in every bucket. */
 import type { Query } from '../../harness/checks/stored.ts'
 import { until } from '../../harness/until.ts'
 
-/** It reads again from its last checkpoint, on a machine that is busy. */
+/** Flink reads again from its last checkpoint, on a busy machine. */
 const COUNTED_TIMEOUT_MS = 600_000
 const LOOK_INTERVAL_MS = 1000
 

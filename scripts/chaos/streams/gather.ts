@@ -1,4 +1,4 @@
-/** What PostgreSQL, a lake and InfluxDB hold, as files of one folder that DuckDB reads. */
+/** Copies the readings of PostgreSQL, a lake and InfluxDB into files of one folder, for DuckDB. */
 import { appendFile, mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Query } from '../../harness/checks/stored.ts'

@@ -1,4 +1,4 @@
-/** The end of a run with lakes, exports and Flink: each holds what PostgreSQL holds. */
+/** Checks at the end of a run that lakes, exports and Flink hold what PostgreSQL holds. */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Violation } from '../../harness/checks/stored.ts'
@@ -15,7 +15,7 @@ const SETTLE_TIMEOUT_MS = 600_000
 interface JudgeOptions {
   readonly stage: Stage
   readonly streams: Streams
-  /** Of the run. */
+  /** Directory of the run. */
   readonly dir: string
   readonly violate: (checker: Violation['checker'], message: string) => void
   readonly figures: Record<string, number | string>

@@ -1,4 +1,4 @@
-/** Strikes on what follows the log beside the sinks: lakes, exports, Flink, and what they write to. */
+/** Strikes on lakes, exports and Flink, and on the engines that they write to. */
 import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -26,7 +26,7 @@ const stopAndStart = async (stage: Stage, process: ClusterGateway) => {
   await restart({ kill: () => process.stop(), start: () => process.start() }, stage.between(0, 1000))
 }
 
-/** All are killed while the engine that they write to is frozen: it goes on with what it was sent, and nobody hears its answer. */
+/** Kills all writers while their engine is frozen: it then carries out what it was sent, and its answers are lost. */
 async function killAmidWrites (stage: Stage, engine: Engine, writers: readonly ClusterGateway[]): Promise<void> {
   engine.freeze()
   await sleep(stage.between(500, 4000))
@@ -36,7 +36,7 @@ async function killAmidWrites (stage: Stage, engine: Engine, writers: readonly C
   await Promise.all(writers.map((writer) => writer.start()))
 }
 
-/** The same, and what they write to is killed with them: what it was sent, and had not taken yet, is gone. */
+/** The same, with the engine killed too: requests that it had not carried out are lost. */
 async function killWithWriters (stage: Stage, engine: Engine, writers: readonly ClusterGateway[]): Promise<void> {
   engine.freeze()
   await sleep(stage.between(500, 4000))
@@ -46,7 +46,7 @@ async function killWithWriters (stage: Stage, engine: Engine, writers: readonly 
   await Promise.all(writers.map((writer) => writer.start()))
 }
 
-/** Everything that all consumers have stored is deleted, however young it is. */
+/** Deletes from the topics everything that all consumers have stored, however recent it is. */
 async function trimTopics (stage: Stage): Promise<void> {
   await promisify(execFile)(stage.node, [stage.commandLine, 'topics', 'trim', '--keep-hours', '0'], {
     env: { DATABASE_URL: stage.postgres.url, ...stage.kafka!.env }

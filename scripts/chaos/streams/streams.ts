@@ -6,9 +6,9 @@ import { type Flink, type InfluxDb, startFlink, startInfluxDb, startStore, type 
 /** Two of each, so that one takes over what another one had. */
 const MEMBERS = 2
 const LAKE_AGE_S = 10
-/** Of the keys of a lake. */
+/** Prefix of the keys of a lake. */
 export const LAKE_PREFIX = 'readings/'
-/** DuckDB's bound and the rest of a lake: `LAKE_LIMITS` say so. */
+/** DuckDB's bound and the rest of a lake, by `LAKE_LIMITS`. */
 const LAKE_RSS_BYTES_MAX = 1024 * 1024 * 1024
 
 /** Lakes, exports and Flink of a run, with what they write to. */
@@ -32,7 +32,7 @@ interface CreateOptions {
   readonly node: string
   /** `vital-gateway` of the run, and its `scripts/compose/flink`. */
   readonly program: { readonly commandLine: string, readonly flink: string }
-  /** DATABASE_URL, KAFKA_BROKERS and what all have. */
+  /** DATABASE_URL, KAFKA_BROKERS and the other variables of all. */
   readonly env: Readonly<Record<string, string>>
 }
 
