@@ -11,7 +11,7 @@ export interface AccessValues {
   readonly ca?: string
 }
 
-/** Options of every command that speaks to a gateway over HTTP. Secrets come from files: a command line is read by everyone. */
+/** Options of every command that speaks HTTP to a gateway. Secrets come from files: others can see a command line. */
 export function addAccessOptions (command: Command): Command {
   return command
     .option('--token-file <file>', 'holds a secret of vital-gateway credentials, or an access token')
@@ -46,7 +46,7 @@ export function readCa (file: string): Buffer {
   return text
 }
 
-/** @returns without a slash at its end @throws `OPERATOR_USAGE` */
+/** @returns the URL without a slash at its end @throws `OPERATOR_USAGE` */
 export function toHttpUrl (text: string): string {
   if (!/^https?:\/\/[^/]/.test(text) || !URL.canParse(text)) {
     throw usageError('--url must look like http://host:port or https://host:port')

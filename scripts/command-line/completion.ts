@@ -25,7 +25,7 @@ export function createCommand (surroundings: CommandSurroundings, loadProgram: (
 const BASH_WORDS = '$' + '{COMP_WORDS[@]:1:COMP_CWORD-1}'
 const ZSH_WORDS = '$' + '{(@)words[2,CURRENT-1]}'
 
-/** What may follow one command. */
+/** Words that may follow one command. */
 interface Words {
   /** Names from the program down, as in `vital-gateway credentials add`. */
   readonly path: string

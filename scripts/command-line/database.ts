@@ -12,7 +12,8 @@ import { OperatorError } from './operator-error.ts'
 const CONNECT_TIMEOUT_MS = 5000
 
 /**
- * Where the gateway of this environment answers HTTP. With TLS its certificate may name another host than this address: then --url does.
+ * The address at which the gateway of this environment answers HTTP. With TLS its certificate may name another host:
+ * then the operator gives --url.
  */
 export function toGatewayUrl ({ host, httpPort, transport }: Config): string {
   return toUrl(transport.tls === null ? 'http' : 'https', host, httpPort)

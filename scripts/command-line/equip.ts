@@ -14,9 +14,8 @@ const BOLD = 1
 const CYAN = 36
 
 /**
- * What every command has, at any depth: output to the surroundings, errors as usage errors, `-h, --help`, and an option that
- * takes one value and is given twice is refused, for commander would keep the last, and what was asked for with the first
- * would not be done.
+ * Gives every command, at any depth, output to the surroundings, errors as usage errors, and `-h, --help`. It refuses
+ * an option that takes one value and is given twice: commander would keep the last value and ignore the first.
  */
 export function equip (command: Command, surroundings: CommandSurroundings): void {
   const { print, tell, isColoured, isErrorColoured, width } = surroundings

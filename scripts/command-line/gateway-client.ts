@@ -4,7 +4,7 @@ import type { ErrorAnswer } from '../../schemas/vital-data.ts'
 import type { Access } from './access.ts'
 import { OperatorError } from './operator-error.ts'
 
-/** What a gateway, or whatever stands in its place, answered. */
+/** The answer of a gateway, or of whatever listens in its place. */
 export interface Answer {
   readonly status: number
   /** Seconds. */
@@ -20,7 +20,7 @@ export interface GatewayRequest {
 
 /**
  * The HTTP side of a running gateway. Not `fetch`, which takes no certificates to trust and gives up on an answer after
- * five minutes; no redirect is followed, for a token belongs to one address.
+ * five minutes. No redirect is followed, because a token belongs to one address.
  */
 export function createGatewayClient ({ url, access, timeoutMs }: {
   readonly url: string
@@ -83,7 +83,7 @@ export function createGatewayClient ({ url, access, timeoutMs }: {
 
 export type GatewayClient = ReturnType<typeof createGatewayClient>
 
-/** Whatever stands between us and the gateway may answer something else than JSON. */
+/** A proxy before the gateway may answer something else than JSON. */
 export function toErrorAnswer ({ status, text }: Answer): ErrorAnswer {
   const unknown = { statusCode: status, code: '', error: '', message: `status ${status}` }
   try {

@@ -38,7 +38,7 @@ export async function assertNoFile (path: string): Promise<void> {
 /**
  * Reads a file that holds one secret; a line end after it does not belong to it.
  * @param option - that named the file, for messages
- * @param tell - hears when others may read the file
+ * @param tell - called with a warning when others may read the file
  * @throws `OPERATOR_USAGE`
  */
 export async function readSecretFile (option: string, path: string, tell: (text: string) => void): Promise<string> {

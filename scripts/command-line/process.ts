@@ -25,7 +25,7 @@ export async function runAsProcess (args: readonly string[]): Promise<void> {
   })
 }
 
-/** Only on a terminal; Node's look at it honours NO_COLOR, FORCE_COLOR and TERM. */
+/** Only on a terminal; Node's check of it honours NO_COLOR, FORCE_COLOR and TERM. */
 function showsColours (stream: NodeJS.WriteStream): boolean {
   return stream.isTTY && stream.hasColors()
 }

@@ -1,6 +1,6 @@
 /**
- * The commands of `vital-gateway`. A command is one module, loaded when it is named: `serve` loads nothing of the others, and
- * `audit` nothing of the bench. The program knows of each its name and one line, for the list in `--help`.
+ * The commands of `vital-gateway`. A command is one module, loaded when it is named: `serve` loads nothing of the
+ * others, and `audit` nothing of the bench. The program has the name and one line of each, for the list in `--help`.
  */
 import { existsSync } from 'node:fs'
 import { extname } from 'node:path'
@@ -89,7 +89,7 @@ export async function createProgram (surroundings: CommandSurroundings, of: Read
   return program
 }
 
-/** Names of all commands that are there. */
+/** Names of all commands that can be run here. */
 export function listCommands (): string[] {
   return ENTRIES.filter((entry) => entry.isCloneOnly === undefined || isInClone(entry)).map(({ name }) => name)
 }

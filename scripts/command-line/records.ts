@@ -14,7 +14,7 @@ export interface FileRecord {
 }
 
 /**
- * @param columns - those that are known; others are refused, for a misspelt one would be left out unnoticed
+ * @param columns - those that are known; others are refused, because a misspelt one would be ignored unnoticed
  * @throws `OPERATOR_USAGE`, naming the line
  */
 export function parseRecords (

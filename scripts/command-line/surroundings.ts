@@ -12,7 +12,7 @@ export type ProgressStream = Pick<NodeJS.WriteStream, 'write'> & { readonly isTT
 export interface Surroundings {
   /** To stdout. */
   readonly print: Print
-  /** To stderr: whatever a program that reads stdout must not see. */
+  /** To stderr: text that a program reading stdout must not see. */
   readonly tell: Print
   /** Stderr. */
   readonly progress: ProgressStream
@@ -25,11 +25,11 @@ export interface Surroundings {
   readonly readVariables: () => Readonly<Record<string, string | undefined>>
 }
 
-/** What {@link Surroundings} become for one command. */
+/** The {@link Surroundings} of one command. */
 export interface CommandSurroundings extends Surroundings {
   /** The gateway's own configuration. @throws `OPERATOR_FAILED` */
   readonly readConfig: () => Config
-  /** Sets the exit status; 0 otherwise. */
+  /** Sets the exit status; without a call it is 0. */
   readonly finish: (status: number) => void
 }
 

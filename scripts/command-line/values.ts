@@ -35,7 +35,7 @@ export function parseNumber (name: string, text: string, { min, max = Infinity, 
  */
 export function parseDuration (name: string, text: string, { maxS, maxName }: {
   readonly maxS: number
-  /** How the message calls the longest one. */
+  /** The longest duration in the words of the message. */
   readonly maxName: string
 }): number {
   const [, count, unit = 's'] = /^(\d{1,9})([smhdw])?$/.exec(text) ?? []
