@@ -11,12 +11,12 @@ export interface QuickStartOptions {
   readonly dataDir: string
   /** `null`: the embedded one. */
   readonly databaseUrl: string | null
-  /** Of the Node.js to use; `null`: the one that runs this. */
+  /** Directory of the Node.js to use; `null`: the one that runs this. */
   readonly nodeDir: string | null
 }
 
 /**
- * What the README's quick start does: `npm start`, one reading published with QoS 1, read over HTTP, SIGTERM.
+ * Does the README's quick start: `npm start`, one reading published with QoS 1, read over HTTP, SIGTERM.
  * @returns what was wrong, or `null`
  */
 export async function quickStart (options: QuickStartOptions): Promise<string | null> {

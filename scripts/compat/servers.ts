@@ -28,7 +28,7 @@ export interface Server {
 export async function startPostgres (packageDir: string, dir: string): Promise<Server> {
   const native = join(packageDir, 'native')
   const found = { initdb: join(native, 'bin', 'initdb'), postgres: join(native, 'bin', 'postgres') }
-  // Packed without the right to run, and their install scripts did not run.
+  // The package has them without execute permission, and its install scripts did not run.
   for (const path of Object.values(found)) chmodSync(path, 0o755)
   const binaries = await prepareBinaries(found, join(dir, 'lib'))
   const clusterDir = join(dir, 'cluster')
@@ -55,7 +55,7 @@ export async function startPostgres (packageDir: string, dir: string): Promise<S
   return { url, version, stop: () => end(child, 'SIGINT') }
 }
 
-/** `null` where no PgBouncer is installed; its version else. */
+/** @returns the version of PgBouncer; `null` where it is not installed */
 export function findPgBouncer (): string | null {
   const { status, stdout } = spawnSync('pgbouncer', ['--version'], { encoding: 'utf8' })
   return status === 0 ? /PgBouncer (\S+)/.exec(stdout)?.[1] ?? 'unknown' : null
@@ -63,7 +63,7 @@ export function findPgBouncer (): string | null {
 
 /**
  * PgBouncer in transaction mode before a server, for every database of it.
- * @returns with a URL that has the server's user and database
+ * @returns the pooler, with a URL that has the server's user and database
  */
 export async function startPgBouncer (server: Server, dir: string): Promise<Server> {
   const behind = new URL(server.url)
@@ -83,7 +83,7 @@ max_client_conn = 1000
 server_login_retry = 1
 `)
   const account = toPgBouncerAccount()
-  // To enter, not to list.
+  // So that the account may enter it, and not list it.
   if (account.kind === 'user') chmodSync(dirname(dir), 0o711)
   await giveTo(account, dir)
   const log = join(dir, 'pgbouncer.log')
@@ -94,7 +94,7 @@ server_login_retry = 1
   return { url, version: server.version, stop: () => end(child, 'SIGTERM') }
 }
 
-/** It refuses to run as root. */
+/** PgBouncer refuses to run as root. */
 function toPgBouncerAccount (): Account {
   if (process.geteuid?.() !== 0) return { kind: 'self' }
   const nobody = readFileSync('/etc/passwd', 'utf8').split('\n').find((line) => line.startsWith('nobody:'))?.split(':')
