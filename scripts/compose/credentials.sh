@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes the credentials that the first start needs, and nothing at a later one: an administrator's, for the person who
-# started it, and an operator's, for Prometheus. A container of its own runs it once, before the gateway.
-# With the argument demo it makes those of the devices that the recordings are played as.
+# Makes the credentials that the first start needs, and none at a later one: one of an administrator, for the person who
+# starts it, and one of an operator, for Prometheus. A container of its own runs it once, before the gateway.
+# With the argument demo it makes those of the demo's devices, one for each recording.
 set -eu
 umask 077
 
 make () { # ID ROLE FILE MODE
   [ -s "$3" ] && return
-  # It exists without its file where this was interrupted; then its secret was seen by nobody and is replaced.
+  # After an interruption the credential exists without its file. Its secret is lost, so it is replaced.
   vital-gateway credentials add "$1" --role "$2" > "$3.new" ||
     vital-gateway credentials rotate "$1" > "$3.new"
   chmod "$4" "$3.new"

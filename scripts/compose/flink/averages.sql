@@ -34,7 +34,7 @@ SET 'execution.checkpointing.externalized-checkpoint-retention' = 'RETAIN_ON_CAN
 -- The checkpoint that a start goes on from is deleted once it is not needed any more.
 SET 'execution.state-recovery.claim-mode' = 'CLAIM';
 
--- While Kafka or PostgreSQL is away. After some minutes the process ends, and is started again by what watches it.
+-- For outages of Kafka or PostgreSQL. After some minutes the process ends, and its supervisor starts it again.
 SET 'restart-strategy.type' = 'exponential-delay';
 
 SET 'restart-strategy.exponential-delay.initial-backoff' = '1 s';
@@ -78,10 +78,10 @@ CREATE TEMPORARY TABLE readings (
   'json.ignore-parse-errors' = 'true'
 );
 
--- Both uses of `once` below share one plan. Otherwise each reads the topic, and the clock that `behind` asks.
+-- Both uses of `once` below share one plan. Otherwise each would read the topic, and the clock for `behind`, by itself.
 SET 'table.optimizer.reuse-optimize-block-with-digest-enabled' = 'true';
 
--- Readings, with why each is left out of the averages, or null.
+-- Readings, each with the reason why it is left out of the averages, or null.
 CREATE TEMPORARY VIEW judged AS
 SELECT *,
   CASE
@@ -99,7 +99,8 @@ FROM (
     UNIX_TIMESTAMP() AS now_s
   FROM (SELECT *, CAST(headers['schema'] AS STRING) AS version FROM readings)
 )
--- The marker of an erasure is no reading. A newer schema may not be read past: the cast fails, and so does the job.
+-- The marker of an erasure is not a reading. Records of a newer schema must not be skipped: the cast fails, and so does
+-- the job.
 WHERE 1 = CAST(CASE
   WHEN version = '1' OR version IS NULL THEN '1'
   WHEN version LIKE 'erasure-%' THEN '0'
@@ -110,7 +111,7 @@ CREATE TEMPORARY VIEW once AS
 SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY identifier ORDER BY seen) AS time_of_id FROM judged)
 WHERE time_of_id = 1;
 
--- No window function: it would drop what comes behind its watermark.
+-- No window function: it would drop readings that come behind its watermark.
 CREATE TEMPORARY VIEW averages AS
 SELECT device, bucket, COUNT(*) AS readings,
   COUNT(heart_rate) AS heart_rate_count, MIN(heart_rate) AS heart_rate_min,
@@ -229,7 +230,7 @@ CREATE TEMPORARY TABLE averages_topic (
   'sink.buffer-flush.interval' = '1 s'
 );
 
--- The key of left_out is a place in Kafka, which no two rows have; Flink cannot know that.
+-- The key of left_out is a position in Kafka, so it is unique. Flink cannot know that.
 SET 'table.exec.sink.require-on-conflict' = 'false';
 
 SET 'table.exec.sink.upsert-materialize' = 'NONE';

@@ -28,7 +28,7 @@ ahead=${FLINK_AHEAD_S-3600}
 outage=${FLINK_OUTAGE_S-172800}
 
 # Between the first and the last reading of a bucket that are counted Kafka's clock passes lateness + ahead + 300 s at most,
-# and Flink reads the last one up to `outage` later. An hour more for what is under way within Flink.
+# and Flink reads the last one up to `outage` later. An hour more for records under way within Flink.
 span=$((lateness + ahead + 300 + outage))
 
 newest=$(ls -t "$FLINK_STATE_DIR"/checkpoints/*/chk-*/_metadata 2> /dev/null | head -n 1)
@@ -40,7 +40,7 @@ else
 fi
 read -r started was < "$FLINK_STATE_DIR/started"
 if [ "$was" != "$lateness $ahead $outage" ]; then
-  # What the former settings let end may be missing from the state.
+  # State that ended under the former settings may be missing.
   echo "the state of $FLINK_STATE_DIR was made with lateness, ahead and outage of $was s: set these, or start anew (README.md)" >&2
   exit 1
 fi

@@ -1,5 +1,5 @@
--- What the job of Flink writes into PostgreSQL, in a schema and as a role of its own. Run as superuser, in the database of
--- the gateway; run again it changes nothing but the password.
+-- The tables of PostgreSQL that the job of Flink writes, in a schema and as a role of its own. Run as superuser, in the
+-- database of the gateway; run again it changes nothing but the password.
 \getenv password POSTGRES_FLINK_PASSWORD
 select not exists (select from pg_roles where rolname = 'flink') as is_new \gset
 \if :is_new
@@ -42,8 +42,8 @@ comment on table flink.left_out is 'Records of vital.readings that are not in fl
 comment on column flink.left_out.measured is 'The time of the reading, Unix seconds.';
 comment on column flink.left_out.logged is 'When Kafka got the record, UTC.';
 
--- After a failure Flink counts again from its last checkpoint, and writes smaller counts than it has written. A bucket
--- only ever grows, so they are old.
+-- After a failure Flink counts again from its last checkpoint, and writes smaller counts than before. A bucket only
+-- grows, so smaller counts are outdated.
 create or replace function flink.keep_larger () returns trigger language plpgsql as $$
   begin
     return null;

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Lets a replica follow the primary, whose data may be older than this: a role, a line of pg_hba.conf, and a bound on the
-# log that is kept for a replica that is away. A container of its own runs it, with the data of the primary mounted and
-# PGHOST, PGUSER and PGPASSWORD of its superuser. Run again it changes nothing but the password.
+# Lets a replica follow the primary, also one whose data exists already: adds a role and a line of pg_hba.conf, and
+# bounds the log that is kept for a replica that is away. A container of its own runs it, with the data of the primary
+# mounted and PGHOST, PGUSER and PGPASSWORD of its superuser. Run again it changes nothing but the password.
 : "${POSTGRES_REPLICATION_PASSWORD:?set POSTGRES_REPLICATION_PASSWORD in .env}"
 set -eu
 
