@@ -11,7 +11,7 @@ const SAME_SIGNAL_MS = 500
 
 /** What a command asks of {@link runFleetCommand}. */
 export interface FleetCommand {
-  /** Of the command: starts the client ids. */
+  /** Name of the command; client ids begin with it. */
   readonly name: string
   readonly surroundings: CommandSurroundings
   readonly url: string
@@ -37,7 +37,7 @@ export async function runFleetCommand (command: FleetCommand): Promise<number> {
   const { print, tell, progress: stream } = surroundings
   const runId = `${name}-${process.pid}`
   const device = devices[0]?.device ?? name
-  // Before the first connects: a device that is missing in the file would end a run that goes well.
+  // Checked before the first device connects: one that the file lacks would end a run that goes well.
   for (const { device } of devices) logins.of(device)
   if (logins.of(device) !== null) tellOfPlaintext(url, tell)
   await reachGateway({ url, protocolVersion, runId, logins, device })

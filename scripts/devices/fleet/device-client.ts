@@ -37,8 +37,8 @@ export interface DeviceClientOptions {
 
 /**
  * One device: publishes readings on `vital/{device}` at QoS 1, a bounded number of them unacknowledged at a time.
- * Publishes only between CONNACK and close, so whatever MQTT.js holds has been on the wire and is a true resend;
- * what it is handed while it resends it may drop with `Connection closed`.
+ * Publishes only between CONNACK and close. So all that MQTT.js holds has been on the wire, and is a true resend. A
+ * publish that MQTT.js is given while it resends may be dropped with `Connection closed`.
  */
 export class DeviceClient {
   readonly #options: DeviceClientOptions
@@ -88,7 +88,7 @@ export class DeviceClient {
     this.#inFlight++
     tally.sent++
     this.#client.publish(`vital/${device}`, JSON.stringify(reading), { qos: 1 }, (error) => {
-      // Refused for good by MQTT 5: MQTT.js lets the reading go, and the rejection is told on its topic.
+      // Refused for good by a reason code of MQTT 5: MQTT.js drops the reading, and the rejection comes on its topic.
       if (error && !isReasonCode(error)) {
         tally.lastFault = toFaultText(error)
         return

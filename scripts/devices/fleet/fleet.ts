@@ -40,7 +40,7 @@ export interface FleetOptions {
   readonly url: string
   /** 4: MQTT 3.1.1. */
   readonly protocolVersion: 4 | 5
-  /** Starts the client ids of devices that prove nothing. */
+  /** Prefix of the client ids of devices without credentials. */
   readonly runId: string
   readonly devices: readonly FleetDevice[]
   readonly logins: Logins

@@ -39,7 +39,7 @@ export function addFleetOptions (command: Command): Command {
     }).default(60))
 }
 
-/** Checks what options must hold together. @throws `OPERATOR_USAGE` */
+/** Checks rules over several options. @throws `OPERATOR_USAGE` */
 export function toFleetOptions (values: FleetValues): {
   readonly url: string
   readonly protocolVersion: 4 | 5

@@ -24,7 +24,7 @@ export function toReport (tally: Tally, ending: Ending, elapsedMs: number): stri
   return lines
 }
 
-/** 0 when every reading that was to be sent is acknowledged and none was refused; a stop on request forgives what was not sent. */
+/** 0 when every reading is acknowledged and none was refused; after a stop on request, unsent readings do not count. */
 export function toExitCode (tally: Tally, ending: Ending): 0 | 1 {
   if (tally.unacknowledged > 0 || tally.rejected > 0) return 1
   return ending === 'stalled' ? 1 : 0

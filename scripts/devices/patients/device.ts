@@ -6,7 +6,7 @@ import { Random } from '../../harness/random.ts'
 /** Kinds of made-up devices. */
 export type DeviceKind = 'fitband' | 'scale' | 'monitor'
 
-/** A band's oximeter is costly to run: it measures this often, and a scale is stepped on this often. */
+/** Between two measurements: a band's oximeter is costly to run, and a scale is rarely stepped on. */
 const FITBAND_SPO2_EVERY_S = 30
 const SCALE_EVERY_S = 300
 

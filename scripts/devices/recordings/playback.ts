@@ -2,7 +2,7 @@ import type { Reading } from '../../../schemas/reading.ts'
 import type { TimedReading } from '../fleet/fleet.ts'
 import type { Sample } from './recording.ts'
 
-/** What to make of a respiratory rate of 0: the dataset's notes call it a poor signal and no plain truth. */
+/** How a respiratory rate of 0 is played: the dataset's notes call it a poor signal, not a measured value. */
 export type RespZero = 'omit' | 'send'
 
 /** The reading that a monitor would have published for one sample; what it did not measure is left out. */
