@@ -6,7 +6,7 @@ interface Attack {
   readonly name: string
   /** What the gateway does. */
   readonly answer: string
-  /** Titles of tests, or how they begin. */
+  /** Titles of tests, or their beginnings. */
   readonly tests: readonly string[]
 }
 

@@ -11,7 +11,7 @@ interface Effect {
 
 const counted = (beyond: string, ...countedAs: readonly LimitName[]): Effect => ({ countedAs, beyond })
 
-/** The reason for each stands in `broker/limits.ts`. */
+/** The reasons are in `broker/limits.ts`. */
 const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
   packetBytesMax: counted('a packet, or a length of more than four bytes: the connection is closed once what came ' +
     'before is acknowledged',
@@ -87,7 +87,7 @@ export function limitsSections (): Section[] {
   return [{ file: 'broker/README.md', name: 'limits', text: table }]
 }
 
-/** Limits that are counted and stand in no row of the table. */
+/** Limits that are counted and have no row in the table. */
 export function limitsWithoutRow (names: readonly LimitName[]): LimitName[] {
   const told = new Set(Object.values(EFFECTS).flatMap(({ countedAs }) => countedAs))
   return names.filter((name) => !told.has(name))

@@ -27,7 +27,7 @@ const CLOSED_FOR: Readonly<Record<Malformed, string>> = {
   requested_qos: 'a requested QoS above 2, or reserved bits beside it'
 }
 
-/** What a client may not send, by rule and clause of MQTT 3.1.1. */
+/** Packets that a client may not send, by rule and clause of MQTT 3.1.1. */
 export function packetsSections (): Section[] {
   const rows = Object.entries(MALFORMED).map(([rule, clause]) => [`\`${rule}\``, clause, CLOSED_FOR[rule as Malformed]])
   return [{ file: 'broker/README.md', name: 'packets', text: toMarkdownTable(['rule', 'clause', 'closed for'], rows) }]

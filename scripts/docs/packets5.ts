@@ -44,7 +44,7 @@ const CLOSED_FOR: Readonly<Record<Malformed5, string>> = {
   session_expiry: 'DISCONNECT with a session expiry, when CONNECT had none'
 }
 
-/** What a client of MQTT 5 may not send, by rule and clause, with the reason code of the CONNACK or DISCONNECT. */
+/** Packets that an MQTT 5 client may not send, by rule and clause, with the reason code of CONNACK or DISCONNECT. */
 export function packets5Sections (): Section[] {
   const rows = Object.entries(MALFORMED5).map(([rule, clause]) => [
     `\`${rule}\``, clause, toCode(REASON_OF_MALFORMED5[rule as Malformed5]), CLOSED_FOR[rule as Malformed5]

@@ -17,7 +17,7 @@ import { packetsSections } from './packets.ts'
 import { packets5Sections } from './packets5.ts'
 import { storageErrorsSections } from './storage-errors.ts'
 
-/** Every section, in no order. @param root - of the repository */
+/** Every section, in no particular order. @param root - of the repository */
 export function createSections (root: string): Section[] {
   return [
     ...configurationSections(), ...metricsSections(), ...httpErrorsSections(), ...storageErrorsSections(),
