@@ -103,7 +103,7 @@ export function createCommand (): Command {
       say(error instanceof Error ? error.stack ?? error.message : String(error))
       return 2
     })
-    // Connections of a run that broke off would keep this process alive; what was started ends with it.
+    // Connections of a run that broke off would keep this process alive. All that was started ends with it.
     process.exit(status)
   })
 }

@@ -1,6 +1,6 @@
 import type { Target } from './sessions/session.ts'
 
-/** Between the harness and its attacker process. */
+/** Sent by the harness to its attacker process. */
 export interface AttackSettings {
   readonly seed: number
   readonly targets: readonly Target[]
@@ -23,7 +23,7 @@ export interface AttackFigures {
   readonly closedByGateway: number
   /** Status → answers, over HTTP. */
   readonly statuses: Readonly<Record<string, number>>
-  /** What the gateway must not do, whatever is sent. */
+  /** Behaviour that the gateway must not show, whatever is sent. */
   readonly faults: readonly string[]
 }
 

@@ -3,7 +3,7 @@ import type { PlantedBug } from '../harness/plant-bug.ts'
 /** Defects that can be planted in a run's copy of the gateway: a check that was never seen red proves nothing. */
 
 export const BUGS = {
-  /** The fuzzer's first find, mended since: JSON.stringify recurses, so deep nesting overflows the stack. */
+  /** JSON.stringify recurses, so deep nesting overflows the stack. */
   'deep-json': {
     file: 'src/ingest/decode.ts',
     find: 'if (depth > PARSED_DEPTH_MAX)',
@@ -15,7 +15,7 @@ export const BUGS = {
     find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON',
     put: 'process.getBuiltinModule(\'fs\').openSync(\'/dev/null\'); return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON'
   },
-  /** What is known of a connection outlives it. */
+  /** The state of a connection outlives it. */
   'kept-connections': {
     file: 'broker/connections.ts',
     find: 'if (!this.#open.delete(connection)',
@@ -27,7 +27,7 @@ export const BUGS = {
     find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON',
     put: 'if (Math.random() < 0.001) for (const end = Date.now() + 4000; Date.now() < end;); return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON'
   },
-  /** What is beyond the cap of dead letters is not counted. */
+  /** Payloads beyond the cap of dead letters are not counted. */
   uncounted: { file: 'src/ingest/ingest.ts', find: 'ledger.refused(\'mqtt\', \'over_cap\', 1)', put: 'Object(ledger)' },
   /** Some publishes are acknowledged and forgotten. */
   forgotten: {

@@ -29,7 +29,7 @@ const REST_TIMEOUT_MS = 25_000
 const CONNECTIONS = 96
 /** A full collection takes some tens of milliseconds. */
 const GARBAGE_MS = 300
-/** Where the time is short and the machine is slow, so that there are two rests to compare. */
+/** Shortest round, so that a short run on a slow machine has two rests to compare. */
 const ROUND_MIN_MS = 500
 const RSS_BYTES_MAX = 768 * 2 ** 20
 const GOOD_PREFIX = 'good'
@@ -45,22 +45,22 @@ export interface FuzzRunOptions {
   readonly program: Program
   readonly seed: number
   readonly targets: readonly Target[]
-  /** To be written; and the time after which the run ends all the same. */
+  /** Packets to write. The run ends after `timeMs` in any case. */
   readonly packets: number
   readonly timeMs: number
   /** The first session. */
   readonly from: number
-  /** Attacks with a rest between, at which memory and descriptors are looked at. */
+  /** Attacks with a rest between, in which memory and descriptors are checked. */
   readonly rounds: number
   /** `null`: the gateway's embedded one. */
   readonly databaseUrl: string | null
   readonly onProgress: (packets: number) => void
 }
 
-/** One run and what it showed; an object of plain values. */
+/** The result of one run, as an object of plain values. */
 export interface FuzzOutcome {
   readonly attack: AttackFigures
-  /** That the gateway read: what stands behind a broken packet is sent and never looked at. */
+  /** MQTT packets that the gateway read; those behind a broken packet are sent and never read. */
   readonly packetsRead: number
   readonly attackS: number
   readonly good: { readonly acknowledged: number, readonly p99Ms: number, readonly slowestMs: number, readonly machinePauseMs: number }
@@ -109,7 +109,7 @@ async function startParts ({ belongings, dir, program, seed, targets, databaseUr
       // So that bad input meets the caps soon, and PostgreSQL is spared.
       VITAL_DEAD_LETTERS_MAX: '20000',
       VITAL_DEAD_LETTERS_PER_DEVICE_MAX: '200',
-      // The attack shall not be slowed down; these limits have tests of their own.
+      // The attack must not be slowed down; these limits have tests of their own.
       VITAL_CONNECTS_PER_SECOND_MAX: '0',
       VITAL_HTTP_REQUESTS_PER_SECOND_MAX: '0',
       VITAL_DEVICE_MESSAGES_PER_SECOND_MAX: '0',
@@ -195,7 +195,7 @@ class FuzzRun {
       this.#violate('descriptors', `clients of the attack were still connected ${REST_TIMEOUT_MS} ms after it had ended`)
     }
     if (!gateway.isGone) for (const fault of await this.#parts.readers.check()) this.#violateOnce('subscribers', fault)
-    // Twice, for what finalisers let go.
+    // Twice, because finalisers release more.
     for (let times = 0; times < 2 && !gateway.isGone; times++) {
       gateway.signal('SIGUSR2')
       await sleep(GARBAGE_MS)
@@ -236,7 +236,7 @@ class FuzzRun {
     if (gateway.peakRssBytes > RSS_BYTES_MAX) this.#violate('memory', `${gateway.peakRssBytes} bytes were resident`)
     const attack = attacker.figures
     if (!isCrashed && attack.packets === 0) throw new Error('the attacker has sent nothing')
-    // Of a gateway that is gone every connection is refused.
+    // A gateway that has ended refuses every connection.
     if (!isCrashed) for (const message of attack.faults) this.#violate('answers', message)
     return {
       attack,
@@ -270,7 +270,7 @@ class FuzzRun {
     this.#parts.readers.kill()
   }
 
-  /** Figures that are printed after each round. */
+  /** Notes a violation that each round may report again, once. */
   #violateOnce (check: Violation['check'], message: string): void {
     if (!this.#violations.some((violation) => violation.message === message)) this.#violate(check, message)
   }

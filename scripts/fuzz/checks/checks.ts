@@ -6,7 +6,7 @@ export interface Violation {
   readonly message: string
 }
 
-/** What compiled code, caches that fill and the allocator may still add after the first checkpoint. */
+/** Memory that compiled code, filling caches and the allocator may still add after the first checkpoint. */
 const MEMORY_GROWTH_MAX = 24 * 2 ** 20
 /** Of one session, subscription or retained message that clients made the broker keep, beside its payload. */
 const KEPT_ITEM_BYTES = 1000
@@ -48,10 +48,10 @@ export function checkGrowth (checkpoints: readonly Checkpoint[]): Violation[] {
 }
 
 const ERROR_LEVEL = 50
-/** A machine with other work makes PostgreSQL slow at times; whether anyone had to wait for it is another check's. */
+/** A machine with other work makes PostgreSQL slow at times; another check sees whether a client had to wait. */
 const SLOW_DATABASE = /circuit open/
 
-/** A bug that was logged, and payloads or passwords in the log. */
+/** Finds bugs that were logged, and payloads or passwords in the log. */
 export function checkLog (lines: ReadonlyArray<{ level?: number, msg?: string }>): Violation[] {
   const violations: Violation[] = []
   const bug = lines.find(({ level = 0, msg = '' }) => level >= ERROR_LEVEL && !SLOW_DATABASE.test(msg))

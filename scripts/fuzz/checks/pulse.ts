@@ -17,8 +17,9 @@ function readWaitedMs (pid: number): number {
 }
 
 /**
- * How much a stall may owe to the machine. Beats in the harness's own process, which has little to do: what a beat is late by,
- * the machine took from everyone. And what the gateway waited for a core while it wanted one, within any two seconds.
+ * How much of a stall the machine may have caused. Beats in the harness's own process, which has little to do: by as
+ * much as a beat is late, the machine held up everyone. Adds how long the gateway was ready to run and had no core,
+ * within any two seconds.
  */
 export class Pulse {
   readonly #timer: NodeJS.Timeout

@@ -1,5 +1,5 @@
-// Well-behaved subscribers beside the attack, in a process of their own: whatever the fuzzer got accepted must neither close them nor end
-// their deliveries.
+// Well-behaved subscribers beside the attack, in a process of their own: nothing that the gateway accepts from the
+// fuzzer may close them or end their deliveries.
 import { createReaders } from './readers.ts'
 
 const readers = createReaders(Number(process.argv[2]))

@@ -17,7 +17,7 @@ interface ReaderOptions {
   readonly isKept?: boolean
 }
 
-/** Live ones; one sees everything, the others what is relayed, or the attack would only feed them. */
+/** Live ones. One sees everything, the others only relayed messages: otherwise the attack would only feed them. */
 export const READERS: readonly ReaderOptions[] = [
   { name: 'all', filters: { '#': 1 } },
   { name: 'qos-0', filters: { 'chat/#': 0 } },
@@ -127,7 +127,8 @@ export function createReaders (port: number) {
     },
 
     /**
-     * After a round: all are still there and get messages, the kept one comes back to its queue, and a late one reads all that is retained.
+     * Checks after a round that all are still there and get messages, that the kept one comes back to its queue, and
+     * that a late one can read all that is retained.
      */
     async check (): Promise<string[]> {
       const before = faults()

@@ -6,7 +6,7 @@ import type { Session } from './session.ts'
 const CLOSE_TIMEOUT_MS = 20_000
 const LINGER_MS = 400
 
-/** What came of one session. */
+/** The result of one session. */
 export interface Played {
   readonly acknowledged: number
   readonly statuses: readonly string[]
@@ -14,11 +14,11 @@ export interface Played {
   readonly isClosedByGateway: boolean
   /** It did not close within {@link CLOSE_TIMEOUT_MS} after this side had. */
   readonly isLeftOpen: boolean
-  /** Not even the connection was taken. */
+  /** The connection was not accepted. */
   readonly isRefused: boolean
 }
 
-/** Looks for status lines, which answers of ours do not hold in their bodies. */
+/** Finds status lines; bodies of the gateway's answers hold none. */
 class Statuses {
   readonly seen: string[] = []
   #rest = ''
@@ -33,7 +33,7 @@ class Statuses {
 
 /**
  * Plays a session over a connection of its own.
- * @param localAddress - which of loopback's it comes from, so that ports do not run out
+ * @param localAddress - the loopback address that it comes from, so that ports do not run out
  */
 export function play (session: Session, port: number, localAddress: string | undefined): Promise<Played> {
   return new Promise((resolve) => {

@@ -35,7 +35,7 @@ const HEADERS = [
   Array.from({ length: 150 }, (_, index) => `h${index}: x`).join('\r\n')
 ] as const
 
-/** Beyond a limit each; seldom, for most of a packet's cost is its bytes. */
+/** Beyond a limit each; sent seldom, because most of the cost of a packet is its bytes. */
 const LARGE_PATH = `/vital-data/${'x'.repeat(20_000)}`
 const LARGE_HEADERS = [Array.from({ length: 3000 }, (_, index) => `h${index}: x`).join('\r\n'), `long: ${'x'.repeat(17_000)}`] as const
 const LARGE_SHARE = 0.005
@@ -69,7 +69,7 @@ function postRequest (random: SessionRandom, n: number): Buffer {
 }
 
 function otherRequest (random: SessionRandom): Buffer {
-  // Metrics and the documentation are the dearest answers; they are for everyone to ask, and so asked for, but seldom.
+  // Metrics and the documentation are the most expensive answers. Everyone may request them, so some sessions do.
   const path = random.chance(0.02) ? random.pick(['/metrics', '/docs/json']) : random.chance(LARGE_SHARE) ? LARGE_PATH : random.pick(PATHS)
   const version = random.chance(0.98) ? 'HTTP/1.1' : random.pick(['HTTP/1.0', 'HTTP/2.0', 'HTTP/0.9', 'http/1.1', ''])
   const headers = Array.from({ length: random.chance(0.75) ? 0 : random.few(5) }, () => `${pickHeader(random)}\r\n`).join('')

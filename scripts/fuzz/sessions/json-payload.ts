@@ -53,7 +53,7 @@ export function validReading (random: SessionRandom, n: number, device?: string)
   return `{${name}"timestamp":${1_750_000_000 + random.below(4_000_000)}.${random.below(1000)},"heartRateValue":${40 + random.below(1000) / 10},"n":${n}}`
 }
 
-/** A reading with something wrong with it, perhaps. */
+/** A reading that may have something wrong with it. */
 function hostileReading (random: SessionRandom, n: number, device?: string): string {
   const fields = [
     ...(random.chance(0.9) ? [`"timestamp":${random.chance(0.85) ? 1_750_000_000 + random.below(4_000_000) : toValue(random)}`] : []),
@@ -61,7 +61,7 @@ function hostileReading (random: SessionRandom, n: number, device?: string): str
     ...toFields(random, 1 + random.few(random.chance(0.01) ? 2000 : 6)),
     `"n":${n}`
   ]
-  // A name that comes again counts for the last time that it comes; order is nothing to rely on.
+  // Of a repeated name the last value counts; otherwise the order must not matter.
   if (random.chance(0.2)) fields.reverse()
   return `{${fields.join(random.chance(0.97) ? ',' : random.pick([',,', ' ', ';', ' ,\n']))}}`
 }
@@ -83,7 +83,7 @@ function breakBytes (bytes: Buffer, random: SessionRandom): Buffer {
   return copy.subarray(from, random.chance(0.3) ? from + random.below(copy.length - from + 1) : copy.length)
 }
 
-/** What a hostile or broken device sends where a reading is expected. */
+/** A payload of a hostile or broken device, where a reading is expected. */
 export function hostilePayload (random: SessionRandom, n: number, device?: string): Buffer {
   const kind = random.below(20)
   if (kind === 0) return random.bytes(random.few(500))

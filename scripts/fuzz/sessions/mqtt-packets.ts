@@ -6,7 +6,7 @@ import { PRIVATE_MARK } from './session.ts'
 
 /** Few, so that connections with one client id take each other over; enough that most are not taken over. */
 const CLIENT_IDS = Array.from({ length: 4000 }, (_, index) => `fuzz-${index}`)
-/** The gateway makes clients that drive each other out wait, up to 8 s; with many of them the attack would only wait. */
+/** Clients that take over from each other must wait, up to 8 s; with many of them the attack would only wait. */
 const SHARED_SHARE = 0.03
 const SHARED_CLIENT_IDS = [
   'fuzz-0', 'fuzz-1', 'fuzz-2', 'fuzz-3',
@@ -64,7 +64,7 @@ export function connectPacket (random: SessionRandom): Buffer {
         }
       : {})
   }
-  // What mqtt-packet refuses to write.
+  // Otherwise mqtt-packet refuses to write an empty client id.
   if (packet.clientId === '') Object.assign(packet, { clean: true, protocolId: 'MQTT', protocolVersion: 4 })
   const bytes = mqttPacket.generate(packet)
   if (random.chance(0.02)) withFlags(bytes, packet, random)
@@ -90,7 +90,7 @@ export function publishPacket (topic: string, payload: Buffer, messageId: number
 
 function subscribePacket (random: SessionRandom): Packet {
   const subscriptions = Array.from({ length: 1 + random.few(random.chance(0.005) ? 1200 : 5) }, () => ({
-    // Everything, seldom: each such subscriber gets all that all others send.
+    // Filters for everything are seldom: such a subscriber gets everything that the others send.
     topic: random.chance(0.02) ? random.pick(['#', 'vital/#', 'vital/+']) : pickFilter(random), qos: random.pick([0, 1, 2] as const)
   }))
   return { cmd: 'subscribe', messageId: integer(random), subscriptions }
@@ -108,7 +108,7 @@ function otherPacket (random: SessionRandom): Packet {
   if (kind < 97) return { cmd: 'unsubscribe', messageId, unsubscriptions: [pickFilter(random)] }
   if (random.chance(0.85)) return { cmd: 'pingreq' }
   if (random.chance(0.5)) return { cmd: 'disconnect' }
-  // What only a server sends.
+  // Packets that only a server sends.
   return random.pick<Packet>([
     {
       cmd: 'connack', returnCode: 0, sessionPresent: false
@@ -127,7 +127,7 @@ export function clientPacket (random: SessionRandom, n: number): Buffer {
   const messageId = integer(random)
   if (kind < 55) return publishPacket(`vital/${random.pick(DEVICES)}`, Buffer.from(validReading(random, n)), messageId, qos)
   if (kind < 60) return publishPacket(`vital/${random.pick(DEVICES)}`, hostilePayload(random, n), messageId, qos)
-  // Most other topics are harmless, or the session would end here each time.
+  // Most other topics are harmless; otherwise each session would end here.
   const topic = random.chance(0.95) ? random.pick(['chat/a', 'chat/b', 'chat/c/d']) : random.pick(TOPICS)
   const packet = publishPacket(topic, random.chance(0.1) ? Buffer.alloc(0) : random.bytes(random.few(300)), messageId, qos)
   // DUP at QoS 0 closes the connection.

@@ -6,15 +6,15 @@ import { mutate } from './mutate.ts'
 import type { Fate, Session } from './session.ts'
 
 const PACKETS_MAX = 160
-/** Most mutations end the connection, and what comes behind is never looked at. */
+/** Most mutations end the connection, and packets behind them are never read. */
 const MUTATED_SHARE = 0.008
 const PAYLOADS_MAX = 60
-/** Below `VITAL_PACKET_BYTES_MAX` with room for the topic: here the payload is what is wrong, not the packet. */
+/** Below `VITAL_PACKET_BYTES_MAX` with room for the topic: here the payload is wrong, not the packet. */
 const PAYLOAD_BYTES_MAX = 200_000
 /** Readings of one session are numbered apart from those of the next. */
 const NUMBERS_PER_SESSION = 1000
 
-/** Most end in order: what is still unread of a connection that was reset is never looked at. */
+/** Most end in order: once a connection was reset, bytes of it that are still unread are never read. */
 export function chooseFate (random: SessionRandom): Fate {
   const kind = random.below(100)
   if (kind < 72) return 'end'
@@ -76,7 +76,7 @@ export function createPayloadSession (random: SessionRandom, index: number): Ses
     const n = index * NUMBERS_PER_SESSION + made
     const payload = random.chance(0.3) ? Buffer.from(validReading(random, n)) : hostilePayload(random, n)
     const qos = random.pick([0, 1, 1, 2] as const)
-    // A hundred devices, so that the tables show what a fleet's would, and dead letters meet their cap per device.
+    // A hundred devices, so that the tables are like those of a fleet, and dead letters reach their cap per device.
     parts.push(publishPacket(`vital/pay-${index % 100}`, payload.subarray(0, PAYLOAD_BYTES_MAX), made + 1, qos))
     if (qos > 0) acknowledgements++
   }

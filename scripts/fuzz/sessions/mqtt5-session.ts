@@ -6,7 +6,7 @@ import { PRIVATE_MARK, type Session } from './session.ts'
 import type { SessionRandom } from './session-random.ts'
 
 const PACKETS_MAX = 120
-/** Most mutations end the connection, and what comes behind is never looked at. */
+/** Most mutations end the connection, and packets behind them are never read. */
 const MUTATED_SHARE = 0.01
 const NUMBERS_PER_SESSION = 1000
 
@@ -54,7 +54,7 @@ function connect (random: SessionRandom): Buffer {
       }
     })
   }
-  // What mqtt-packet refuses to write.
+  // Otherwise mqtt-packet refuses to write an empty client id.
   if (packet.clientId === '') packet.clean = true
   return write(packet)
 }
@@ -78,7 +78,7 @@ function publish (random: SessionRandom, n: number): Buffer {
       ...(random.chance(0.3) && { userProperties: userProperties(random) })
     }
   }
-  // An alias without its topic, which may never have come.
+  // An alias without a topic; its topic may never have been sent.
   if (packet.properties?.topicAlias !== undefined && random.chance(0.02)) packet.topic = ''
   return write(packet)
 }

@@ -1,6 +1,6 @@
 import type { SessionRandom } from './session-random.ts'
 
-/** Changes one encoded MQTT packet. Those that keep the remaining length true let what follows be read. */
+/** Changes one encoded MQTT packet. While the remaining length stays right, the next packets are still read. */
 type Mutation = (packet: Buffer, random: SessionRandom) => Buffer
 
 const EDGES = [0, 1, 0x7f, 0x80, 0xc0, 0xc1, 0xf5, 0xfe, 0xff] as const

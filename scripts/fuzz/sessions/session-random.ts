@@ -1,13 +1,13 @@
 import { Random } from '../../harness/random.ts'
 
-/** Every random choice of one session; its seed decides them all. */
+/** Every random choice of one session; all follow from its seed. */
 export class SessionRandom extends Random {
   /** Small numbers often, large ones seldom: 0 to max. */
   few (max: number): number {
     return Math.floor(this.next() ** 3 * (max + 1))
   }
 
-  /** Cuts bytes at random places, so that the pieces come to the gateway in reads of their own. */
+  /** Cuts bytes at random places, so that the gateway gets each piece in a read of its own. */
   cut (bytes: Buffer, cutsMax: number): Buffer[] {
     const places = Array.from({ length: this.below(cutsMax + 1) }, () => this.below(bytes.length)).sort((a, b) => a - b)
     return [0, ...places].map((from, index) => bytes.subarray(from, places[index] ?? bytes.length))

@@ -1,4 +1,4 @@
-/** What a session speaks. */
+/** The protocol or the subject of a session. */
 export const TARGETS = ['mqtt', 'mqtt5', 'payload', 'http', 'ws'] as const
 export type Target = typeof TARGETS[number]
 
@@ -16,7 +16,7 @@ export interface Session {
   /** MQTT packets, or HTTP requests, whole or not. */
   readonly packets: number
   readonly fate: Fate
-  /** From the last write to that. */
+  /** From the last write to the end of the session. */
   readonly waitMs: number
   /** PUBACK and PUBREC packets that must come unless the gateway closes; 0 where it is unknown. */
   readonly acknowledgements: number

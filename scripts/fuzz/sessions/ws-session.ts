@@ -52,7 +52,7 @@ function oddFrame (random: SessionRandom): Buffer {
   return encodeFrame(Buffer.alloc(0), random.below(16), true, random)
 }
 
-/** MQTT in WebSocket frames that break where they like, and frames that are none. */
+/** MQTT in WebSocket frames that end anywhere, and bytes that are not frames. */
 export function createWsSession (random: SessionRandom, index: number): Session {
   const { stream, packets } = mqttStream(random, index)
   const upgrade = random.chance(0.9) ? UPGRADES[0] : random.pick(UPGRADES)
